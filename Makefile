@@ -1,0 +1,51 @@
+# wattshed: the daily commands. Everything lives in .venv; nothing outside this folder is touched.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: help run test lint docs bench packages lock clean
+
+help:            ## this list
+	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST)
+
+run: $(VENV)/.run            ## set up, then run the daemon (flags: make run ARGS="--for 20")
+	$(BIN)/wattshed run $(ARGS)
+
+test: $(VENV)/.test lint            ## set up, then the whole test suite
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.test            ## ruff, mypy --strict, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+docs: $(VENV)/.test            ## regenerate docs/metrics.md, the command reference, dashboards and plots
+	$(BIN)/python -m tests.generate
+
+bench: $(VENV)/.test            ## the kernels against memory bandwidth, numpy, polars and duckdb
+	$(BIN)/wattshed bench $(ARGS)
+
+lock:            ## resolve pyproject.toml into requirements/*.lock, with hashes
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group build -o requirements/run.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group dev \
+		--extra bench --extra kubernetes --extra otlp --extra plot --extra scale --extra top -c requirements/run.lock -o requirements/test.lock
+
+clean:            ## remove what the other commands made
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: requirements/run.lock pyproject.toml | $(VENV)/bin/python
+	test -e $(VENV)/.test || $(BIN)/pip install --quiet --require-hashes -r requirements/run.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/.test: requirements/test.lock pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --require-hashes -r requirements/test.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@ $(VENV)/.run

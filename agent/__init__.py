@@ -1,0 +1,1 @@
+"""Measures, attributes, records and extrapolates: everything between a GPU and a published number."""

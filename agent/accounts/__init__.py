@@ -1,0 +1,1 @@
+"""Accounts: from readings to joules, and from joules to bills."""

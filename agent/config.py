@@ -1,0 +1,1 @@
+"""Configuration: TOML < environment < flags, one frozen dataclass, validated once."""

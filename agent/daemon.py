@@ -1,0 +1,1 @@
+"""Wires the live path: meter, sampler, resolver, accounts, recorder, exporters."""

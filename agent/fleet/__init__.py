@@ -1,0 +1,1 @@
+"""The fleet: from measured hosts to a population, with honest intervals."""

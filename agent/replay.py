@@ -1,0 +1,1 @@
+"""Wires the offline path: trace readers into the same accounts that the daemon uses."""

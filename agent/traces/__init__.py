@@ -1,0 +1,1 @@
+"""Traces: recording without loss, and reading what others recorded."""

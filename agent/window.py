@@ -1,0 +1,272 @@
+"""The one thing that flows: a block of readings, and who held and used each GPU meanwhile.
+
+Live a window covers one or two seconds, replayed it is a stretch of a trace; nothing after it can tell the difference.
+That is why a recording replays to the very same joules that the daemon showed. Windows hold what was *read*, never
+what was derived from it, so that a later, better model can read history again.
+
+Units are in the names: microseconds on one ascending time line (wall time at the start of the agent, advanced by the
+monotonic clock), milliwatts, millijoules. A missing number is -1, never 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NewType
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+MISSING = -1
+"""Stands for "no reading" in every column: an absent number is never 0."""
+
+IDLE = "_idle"
+UNATTRIBUTED = "_unattributed"
+OTHER = "_other"
+"""Owners that are no job: unused static energy; energy nobody can be named for; jobs folded by the series cap."""
+
+JobKey = NewType("JobKey", str)
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What does not change about one GPU while the driver stays loaded.
+
+    Attributes
+    ----------
+    host, uuid, model, pci_bus_id, driver, architecture : str
+        Empty where unknown (a foreign trace often knows only an index).
+    index : int
+        NVML's index on its host, or the trace's own number.
+    minor : int
+        Minor number of /dev/nvidiaN; Slurm counts in these. -1 unknown.
+    limit_mw : int, mW
+        Largest power limit that the board accepts; -1 unknown.
+    ceiling_mw : int, mW
+        A power reading above this is garbage and is rejected.
+    idle_mw : int, mW
+        Calibrated or configured idle power; -1 unknown (then no energy is static).
+    gain_ppm, sigma_gain_ppm : int
+        Known gain correction of this card's meter (0: none), and one sigma of the gain that is left.
+    publication_us : mapping
+        Learned publication period by reading ("energy", "average", "instant").
+    capabilities : mapping
+        Name of a capability -> "" if it works, else the reason why not.
+    simulated : bool
+    """
+
+    host: str
+    index: int
+    uuid: str
+    model: str = ""
+    pci_bus_id: str = ""
+    driver: str = ""
+    architecture: str = ""
+    minor: int = MISSING
+    limit_mw: int = MISSING
+    ceiling_mw: int = 20_000_000
+    idle_mw: int = MISSING
+    gain_ppm: int = 0
+    sigma_gain_ppm: int = 40_000
+    publication_us: Mapping[str, int] = field(default_factory=dict)
+    capabilities: Mapping[str, str] = field(default_factory=dict)
+    simulated: bool = False
+
+
+def _column(dtype: type[np.generic]) -> NDArray[np.generic]:
+    return np.empty(0, dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """Samples of all GPUs, GPU-major: GPU ``i`` owns rows ``offsets[i]:offsets[i + 1]``, ascending in time.
+
+    Attributes
+    ----------
+    offsets : int64[g + 1]
+    time_us : int64[n], us
+        Midpoint of the call that read the row.
+    power_mw : int32[n], mW
+        Mean or instant board power, the best that the GPU offers; what energy is integrated from without a counter.
+    counter_mj : int64[n], mJ
+        The driver's cumulative energy counter.
+    instant_mw : int32[n], mW
+        Instant power beside ``power_mw``: peaks and ramps are read from it. May be empty (then ``power_mw`` serves).
+    """
+
+    offsets: NDArray[np.int64]
+    time_us: NDArray[np.int64]
+    power_mw: NDArray[np.int32]
+    counter_mj: NDArray[np.int64]
+    instant_mw: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
+
+    @classmethod
+    def empty(cls, gpus: int) -> Readings:
+        """No reading for any of ``gpus`` GPUs."""
+        return cls(np.zeros(gpus + 1, np.int64), np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.int64))
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Who held and used the GPUs: a row per GPU, owner and stretch of time; rows of one owner on one GPU never overlap.
+
+    Attributes
+    ----------
+    gpu : int32[m]
+        Index into ``Window.devices``.
+    owner : int32[m]
+        Index into ``Window.owners``.
+    start_us, end_us : int64[m], us
+        The stretch, cut at the owner's real start and end where they are known.
+    activity_us : int64[m], SM-microseconds
+        How long the owner kept (all of) the GPU's SMs busy within the stretch; -1 unknown.
+    share_ppm : int32[m], millionths of the GPU
+        Reserved share (GRES, shards, MIG SMs / all SMs, Kubernetes allocation); -1 no reservation known.
+    live : int8[m]
+        1 if a process of the owner was on the GPU, 0 if the GPU was only held for it.
+    """
+
+    gpu: NDArray[np.int32]
+    owner: NDArray[np.int32]
+    start_us: NDArray[np.int64]
+    end_us: NDArray[np.int64]
+    activity_us: NDArray[np.int64]
+    share_ppm: NDArray[np.int32]
+    live: NDArray[np.int8]
+
+    @classmethod
+    def empty(cls) -> Usage:
+        """Nobody held or used anything."""
+        return cls(
+            np.empty(0, np.int32),
+            np.empty(0, np.int32),
+            np.empty(0, np.int64),
+            np.empty(0, np.int64),
+            np.empty(0, np.int64),
+            np.empty(0, np.int32),
+            np.empty(0, np.int8),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A job as its bill knows it: the key, and the labels of ``wattshed_job_info``.
+
+    ``key`` is ``slurm:1234``, ``k8s:<pod uid>/<container>``, ``container:<12 hex>``, ``unit:<name>``,
+    ``user:<uid>/<command>`` or, in a replay with a jobs file, that file's own job name. ``labels`` (manager, user,
+    account, partition, name, namespace, pod, container, unit, ...) may grow from window to window as metadata arrives;
+    the key never changes.
+    """
+
+    key: JobKey
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a GPU or to the agent, at a time: kept in traces, and told to the accounts.
+
+    ``kind`` is one of ``lost`` (the GPU cannot be read), ``back``, ``driver-reload``, ``xid``, ``restart`` (the agent
+    was down since ``detail``), ``shutdown``.
+    """
+
+    time_us: int
+    kind: str
+    gpu: int = MISSING
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A block of readings with the usage that goes with it.
+
+    Attributes
+    ----------
+    host : str
+    seq : int
+        Counts up by one; a recording stores it, so that a hole is noticed.
+    start_us, end_us : int, us
+        Windows of one host touch: ``end_us`` is the next window's ``start_us``. Usage rows lie inside it.
+    devices : tuple of Device
+        The same order in every window of a run; a GPU that is lost stays in its place. It may only grow.
+    readings : Readings
+    busy_us : int64[g], us
+        Time that each GPU's SMs were busy with anything; -1 unknown.
+    owners : tuple of Owner
+    usage : Usage
+    events : tuple of Event
+    gauges : mapping of name -> float64[g]
+        Facts that carry no energy (temperature, clocks, memory, utilisation ...), NaN where unknown; passed on to the
+        exporters untouched.
+    """
+
+    host: str
+    seq: int
+    start_us: int
+    end_us: int
+    devices: tuple[Device, ...]
+    readings: Readings
+    busy_us: NDArray[np.int64]
+    owners: tuple[Owner, ...] = ()
+    usage: Usage = field(default_factory=Usage.empty)
+    events: tuple[Event, ...] = ()
+    gauges: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSighting:
+    """A process seen on a GPU: what a meter reports and a resolver turns into usage.
+
+    Attributes
+    ----------
+    gpu : int
+        Index into the devices.
+    pid : int
+    sm_us : int, SM-microseconds
+        Activity since the last report, spread evenly over [``from_us``, ``to_us``]; -1 unknown.
+    from_us, to_us : int, us
+    memory_bytes : int
+        -1 unknown.
+    instance : str
+        ``gpu-instance/compute-instance`` under MIG, else empty.
+    instance_ppm : int
+        That instance's SMs in millionths of the GPU's; 1_000_000 without MIG.
+    exited : bool
+        The process is known to have ended at ``to_us`` (accounting, pidfd).
+    """
+
+    gpu: int
+    pid: int
+    from_us: int
+    to_us: int
+    sm_us: int = MISSING
+    memory_bytes: int = MISSING
+    instance: str = ""
+    instance_ppm: int = 1_000_000
+    exited: bool = False
+
+
+class InputError(Exception):
+    """Something the user handed over cannot be used; the command line prints it as one line and exits with 2.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong and what to do, without a full stop at the end.
+    path : str
+        The file, or empty.
+    line, column : int
+        1-based; 0 where it does not apply.
+    """
+
+    def __init__(self, message: str, path: str = "", line: int = 0, column: int = 0) -> None:
+        super().__init__(message)
+        self.message, self.path, self.line, self.column = message, path, line, column
+
+    def __str__(self) -> str:
+        """``file:line:column: message``, leaving out what is unknown."""
+        where = ":".join([self.path, *(str(n) for n in (self.line, self.column) if n)]) if self.path else ""
+        return f"{where}: {self.message}" if where else self.message

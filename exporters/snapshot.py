@@ -1,0 +1,118 @@
+"""The published facts, frozen. One writer makes a snapshot after each window; any number of readers never lock.
+
+Energies are exact integers in half-nanojoules (``_hnj``; 1 J = 2,000,000,000 hnj): a trapezoid of whole milliwatts over
+whole microseconds is a whole number of these, so nothing is rounded before it is shown (docs/decisions/0002).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HNJ_PER_JOULE = 2_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class GpuFacts:
+    """One GPU as it is now, and what it has used since the agent first started (restored over restarts)."""
+
+    uuid: str
+    index: int
+    model: str
+    pci_bus_id: str
+    driver: str
+    architecture: str
+    simulated: bool
+    up: bool
+    energy_source: str  # "counter" | "power" | "none"
+    energy_hnj: int
+    sigma_j: float
+    power_w: Mapping[str, float] = field(default_factory=dict)  # reading ("instant", "average") -> W
+    limits_w: Mapping[str, float] = field(default_factory=dict)  # "enforced", "default", "min", "max", ... -> W
+    counter_resets: int = 0
+    rejected: Mapping[str, int] = field(default_factory=dict)  # reason -> samples
+    gap_us: int = 0
+    covered_us: int = 0
+    disagreement: float | None = None  # (power integral - counter) / counter
+    flags: tuple[str, ...] = ()
+    peak_w: Mapping[str, float] = field(default_factory=dict)  # window ("1s", "10s", "1m") -> W
+    ramp_w_per_s: Mapping[tuple[str, str], float] = field(default_factory=dict)  # (window, "up" | "down") -> W/s
+    gauges: Mapping[str, float] = field(default_factory=dict)  # temperature_c, sm_clock_mhz, fb_used_mib, gpu_util ...
+    mig: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EnergyShare:
+    """What one owner used of one GPU. ``job`` may be ``_idle``, ``_unattributed`` or ``_other``."""
+
+    job: str
+    gpu_uuid: str
+    static_hnj: int
+    dynamic_hnj: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobFacts:
+    """One job: its labels, and the GPU time that it held."""
+
+    job: str
+    labels: Mapping[str, str]
+    active_us: int
+    held_us: int
+    sigma_j: float
+    started_us: int
+    ended_us: int | None = None
+    method: str = ""  # how its dynamic energy was split: "alone", "utilisation", "share", "equal", ...
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """A classic histogram: cumulative counts per upper bound (the last is +Inf), and the sum."""
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class FleetFacts:
+    """The fleet's extrapolation; bounds ("mean", "lower", "upper") are absent where there is no honest interval."""
+
+    power_w: Mapping[tuple[str, str], float]  # (boundary, bound) -> W
+    energy_j: Mapping[str, float]  # boundary -> J since start
+    peak_w: Mapping[tuple[str, str], float]  # (boundary, window) -> W
+    hosts_known: int
+    hosts_reporting: int
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that is published, as of one moment.
+
+    ``seq`` grows with each accounted window; 0 means that nothing was accounted yet (not ready).
+    ``faults`` counts run-time faults by part ("squeue", "recorder", "nvml", ...): a fault is a metric and a log line.
+    ``history`` is power per GPU over the last hour for the page: (time_s, {uuid: W}) in ascending time.
+    """
+
+    host: str
+    version: str
+    meter: str  # "nvml" | "simulated" | "trace"
+    library: str  # the driver library that was loaded
+    seq: int
+    time_us: int
+    started_us: int
+    gpus: tuple[GpuFacts, ...] = ()
+    energy: tuple[EnergyShare, ...] = ()
+    jobs: tuple[JobFacts, ...] = ()
+    calls: Mapping[str, Histogram] = field(default_factory=dict)  # seconds per driver call, by name
+    late_s: float = 0.0
+    duty: float = 0.0
+    folded_jobs: int = 0
+    faults: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    fleet: FleetFacts | None = None
+    history: tuple[tuple[float, Mapping[str, float]], ...] = ()
