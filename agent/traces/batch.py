@@ -1,0 +1,251 @@
+"""One window as one row of an Arrow record batch, and back: the columns of the native trace (docs/trace-format.md).
+
+A window's samples, usage and gauges are list columns, so that one row holds all of it and its buffers are the arrays
+themselves. Devices and owners are JSON texts that are written when they change and referred to by their CRC-32 between.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from agent.window import MISSING, Device, Event, JobKey, Owner, Readings, Usage, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+VERSION = 1
+
+_LISTS: Mapping[str, Any] = {
+    "offsets": pa.int64(),
+    "dt_us": pa.uint32(),
+    "time_us": pa.int64(),
+    "power_mw": pa.int32(),
+    "counter_mj": pa.int64(),
+    "instant_mw": pa.int32(),
+    "busy_us": pa.int64(),
+    "usage_gpu": pa.int32(),
+    "usage_owner": pa.int32(),
+    "usage_start_us": pa.int64(),
+    "usage_end_us": pa.int64(),
+    "usage_activity_us": pa.int64(),
+    "usage_share_ppm": pa.int32(),
+    "usage_live": pa.int8(),
+    "gauge_names": pa.utf8(),
+    "gauge_values": pa.float64(),
+}
+"""The list columns and their item types: one list a window (docs/trace-format.md)."""
+
+SCHEMA = pa.schema(
+    [
+        pa.field("host", pa.utf8()),
+        pa.field("seq", pa.int64()),
+        pa.field("start_us", pa.int64()),
+        pa.field("end_us", pa.int64()),
+        pa.field("devices_id", pa.uint32()),
+        pa.field("devices", pa.utf8()),
+        pa.field("owners_id", pa.uint32()),
+        pa.field("owners", pa.utf8()),
+        pa.field("events", pa.utf8()),
+        *(pa.field(name, pa.list_(pa.field("item", item))) for name, item in _LISTS.items()),
+    ],
+    metadata={"wattshed.format": "trace", "wattshed.version": str(VERSION)},
+)
+
+
+class Damaged(Exception):  # noqa: N818 - it names a state of the data, and never reaches the user
+    """A batch cannot be read, or refers to a definition that is lost."""
+
+
+def text_of_devices(devices: tuple[Device, ...]) -> str:
+    """JSON of the devices; keys as in `Device`, plain types only."""
+    rows = []
+    for device in devices:
+        row = {name: getattr(device, name) for name in Device.__slots__}
+        row["publication_us"] = dict(device.publication_us)
+        row["capabilities"] = dict(device.capabilities)
+        rows.append(row)
+    return json.dumps(rows, separators=(",", ":"))
+
+
+def devices_from_text(text: str) -> tuple[Device, ...]:
+    """Inverse of `text_of_devices`; keys of a later version are left out, missing ones take their default."""
+    return tuple(Device(**{key: row[key] for key in Device.__slots__ if key in row}) for row in json.loads(text))
+
+
+def text_of_owners(owners: tuple[Owner, ...]) -> str:
+    """JSON of the owners: ``[[key, {label: text}], ...]``."""
+    return json.dumps([[owner.key, dict(owner.labels)] for owner in owners], separators=(",", ":"))
+
+
+def owners_from_text(text: str) -> tuple[Owner, ...]:
+    """Inverse of `text_of_owners`."""
+    return tuple(Owner(JobKey(row[0]), row[1]) for row in json.loads(text))
+
+
+def _text_of_events(events: tuple[Event, ...]) -> str | None:
+    return json.dumps([[e.time_us, e.kind, e.gpu, e.detail] for e in events], separators=(",", ":")) if events else None
+
+
+def _events_from_text(text: str | None) -> tuple[Event, ...]:
+    return tuple(Event(*row[:4]) for row in json.loads(text)) if text else ()
+
+
+def identity(text: str) -> int:
+    """CRC-32 of a definition (devices or owners); batches refer to it when they leave the text out."""
+    return zlib.crc32(text.encode())
+
+
+def _column(name: str, values: Any) -> Any:
+    items = pa.array(values, _LISTS[name])
+    return pa.ListArray.from_arrays(pa.array([0, len(items)], pa.int32()), items)
+
+
+def _unless_missing(values: NDArray[Any]) -> NDArray[Any]:
+    """Leave a column out that holds no reading at all; the reader fills it again."""
+    return values if values.size and bool((values != MISSING).any()) else values[:0]
+
+
+def batch_of_window(
+    window: Window, devices: str | None, owners: str | None, ids: tuple[int, int], *, packed: bool = True
+) -> Any:
+    """Lay a window out as one row.
+
+    Parameters
+    ----------
+    window : Window
+    devices, owners : str or None
+        Their definitions, or None to refer to an earlier batch.
+    ids : (int, int)
+        `identity` of the two definitions.
+    packed : bool
+        Keep time as ``dt_us`` (uint32, from ``start_us``) where it fits; a sample of power alone then takes 8 bytes.
+
+    Returns
+    -------
+    pyarrow.RecordBatch
+        One row of `SCHEMA`.
+    """
+    readings, usage = window.readings, window.usage
+    time_us = np.ascontiguousarray(readings.time_us, np.int64)
+    since = time_us - window.start_us
+    packed = packed and since.size > 0 and int(since.min()) >= 0 and int(since.max()) < 2**32
+    gauges = {name: np.asarray(values, np.float64) for name, values in window.gauges.items()}
+    lists: dict[str, Any] = {
+        "offsets": readings.offsets,
+        "dt_us": since.astype(np.uint32) if packed else np.empty(0, np.uint32),
+        "time_us": time_us[:0] if packed else time_us,
+        "power_mw": _unless_missing(readings.power_mw),
+        "counter_mj": _unless_missing(readings.counter_mj),
+        "instant_mw": readings.instant_mw,
+        "busy_us": window.busy_us,
+        "usage_gpu": usage.gpu,
+        "usage_owner": usage.owner,
+        "usage_start_us": usage.start_us,
+        "usage_end_us": usage.end_us,
+        "usage_activity_us": usage.activity_us,
+        "usage_share_ppm": usage.share_ppm,
+        "usage_live": usage.live,
+        "gauge_names": list(gauges),
+        "gauge_values": np.concatenate(list(gauges.values())) if gauges else np.empty(0),
+    }
+    return pa.record_batch(
+        [
+            pa.array([window.host], pa.utf8()),
+            *(pa.array([n], pa.int64()) for n in (window.seq, window.start_us, window.end_us)),
+            pa.array([ids[0]], pa.uint32()),
+            pa.array([devices], pa.utf8()),
+            pa.array([ids[1]], pa.uint32()),
+            pa.array([owners], pa.utf8()),
+            pa.array([_text_of_events(window.events)], pa.utf8()),
+            *(_column(name, lists[name]) for name in _LISTS),
+        ],
+        schema=SCHEMA,
+    )
+
+
+class Decoder:
+    """Turns batches back into windows; keeps the definitions that batches refer to."""
+
+    def __init__(self) -> None:
+        self._devices: dict[int, tuple[Device, ...]] = {}
+        self._owners: dict[int, tuple[Owner, ...]] = {identity("[]"): ()}
+
+    def learn(self, row: Mapping[str, Any]) -> None:
+        """Keep the definitions of one row (``devices``, ``owners`` and their ids)."""
+        if row["devices"] is not None and row["devices_id"] not in self._devices:
+            self._devices[row["devices_id"]] = devices_from_text(row["devices"])
+        if row["owners"] is not None and row["owners_id"] not in self._owners:
+            if len(self._owners) > 64:  # labels grow as metadata arrives; old tables are not asked for again
+                self._owners.clear()
+            self._owners[row["owners_id"]] = owners_from_text(row["owners"])
+
+    def knows(self, row: Mapping[str, Any]) -> bool:
+        """Tell whether all definitions that the row refers to have been learned."""
+        return row["devices_id"] in self._devices and row["owners_id"] in self._owners
+
+    def window(self, row: Mapping[str, Any], lists: Mapping[str, NDArray[Any]], gauge_names: list[str]) -> Window:
+        """Build the window of one row.
+
+        Raises
+        ------
+        Damaged
+            If the columns do not fit together, or a definition is unknown.
+        """
+        if not self.knows(row):
+            raise Damaged("it refers to devices or owners that are nowhere in the segment")
+        devices, offsets = self._devices[row["devices_id"]], lists["offsets"]
+        start_us = row["start_us"]
+        time_us = lists["time_us"] if lists["time_us"].size else np.add(lists["dt_us"], start_us, dtype=np.int64)
+        n, g = time_us.size, len(devices)
+
+        def filled(name: str, dtype: type[np.generic]) -> NDArray[Any]:
+            values = lists[name]
+            return values if values.size == n else np.full(n, MISSING, dtype)
+
+        sizes = {"power_mw": n, "counter_mj": n, "instant_mw": n, "gauge_values": g * len(gauge_names)}
+        bad = [name for name, size in sizes.items() if lists[name].size not in (0, size)]
+        usage = Usage(*(lists[f"usage_{name}"] for name in Usage.__slots__))
+        bad += [name for name in Usage.__slots__ if getattr(usage, name).size != usage.gpu.size]
+        if bad or offsets.size != g + 1 or lists["busy_us"].size != g or offsets[0] != 0 or offsets[-1] != n:
+            raise Damaged(f"its columns do not fit together ({', '.join(bad) or 'offsets'})")
+        readings = Readings(
+            offsets, time_us, filled("power_mw", np.int32), filled("counter_mj", np.int64), lists["instant_mw"]
+        )
+        gauges = {name: lists["gauge_values"][i * g : (i + 1) * g] for i, name in enumerate(gauge_names)}
+        return Window(
+            row["host"],
+            row["seq"],
+            start_us,
+            row["end_us"],
+            devices,
+            readings,
+            lists["busy_us"],
+            self._owners[row["owners_id"]],
+            usage,
+            _events_from_text(row["events"]),
+            gauges,
+        )
+
+
+_SCALARS = ("host", "seq", "start_us", "end_us", "devices_id", "devices", "owners_id", "owners", "events")
+
+
+def rows_of_batch(batch: Any) -> Iterator[tuple[dict[str, Any], dict[str, NDArray[Any]], list[str]]]:
+    """Split a batch (one row in a segment, many in Parquet) into scalars, list columns as numpy views, gauge names."""
+    columns = {name: batch.column(name) for name in batch.schema.names}
+    for i in range(batch.num_rows):
+        row = {name: columns[name][i].as_py() for name in _SCALARS}
+        names = columns["gauge_names"][i].as_py() or []
+        lists = {}
+        for name, item in _LISTS.items():
+            if name != "gauge_names":
+                values = columns[name][i].values if name in columns else None
+                lists[name] = np.empty(0, item.to_pandas_dtype()) if values is None else values.to_numpy()
+        yield row, lists, names
