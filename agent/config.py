@@ -1,1 +1,283 @@
-"""Configuration: TOML < environment < flags, one frozen dataclass, validated once."""
+"""Configuration: TOML < environment < flags, one frozen tree, validated once.
+
+Every key is a dataclass field that carries its own text, unit and bounds; the example file, the reference page and the
+error messages are made from these, so that they cannot disagree (agent/config_command.py). Only the composition root
+imports this module: the parts get values, never the configuration.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Mapping  # noqa: TC003  (the tree's types are read at run time)
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agent.config_check import File, Flag, KeyPath, build, from_text, key, keys, meant, value
+from agent.window import InputError
+
+DEFAULT_PATH = Path("/etc/wattshed/config.toml")
+PREFIX = "WATTSHED_"
+METERS = ("auto", "nvml", "simulated")
+
+
+def _wrong_meter(meter: str) -> str:
+    if meter in METERS or meter.startswith("simulated:") or "/" in meter or (meter and Path(meter).exists()):
+        return ""
+    known = ", ".join(METERS)
+    return f"{meter!r} is neither {known}, simulated:FILE nor a trace that exists{meant(meter, METERS)}"
+
+
+def _wrong_listen(addresses: tuple[str, ...]) -> str:
+    for address in addresses:
+        match = re.fullmatch(r"(\[[\w:.%]+\]|[^\s:\[\]]*):(\d{1,5})", address, re.ASCII)
+        if not match or int(match[2]) > 65_535:
+            return f"{address!r} is no address; write HOST:PORT, [IPv6]:PORT, or :PORT for all"
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How often the GPUs are read. Faster than a sensor publishes buys nothing, and every call holds the driver."""
+
+    window_s: float = key(
+        1.0, "Length of the stretch that is accounted, recorded and published at once.", "s", low=0.1, high=60
+    )
+    counter_hz: float = key(
+        1.0, "Readings of the energy counter, average power and throttling.", "Hz", low=0.01, high=10
+    )
+    power_hz: float = key(2.0, "Readings of instant power.", "Hz", low=0.01, high=10)
+    burst_hz: float = key(
+        0.0,
+        "Readings of instant power while it changes fast, for peaks and ramps; 0 turns it off.",
+        "Hz",
+        low=0,
+        high=10,
+    )
+    process_s: float = key(5.0, "Time between two looks at the process lists.", "s", low=0.5, high=300)
+    wake_sleeping_gpus: bool = key(
+        True, "Read a GPU although the kernel has put it to sleep (that wakes it); false leaves it asleep, as a gap."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What is kept of the recording made with `record`; the oldest segments go first."""
+
+    max_bytes: int = key(10_000_000_000, "Largest size of the recording on disk; 0 for no bound.", "bytes", low=0)
+    max_age_s: float = key(0.0, "Age at which segments are removed; 0 for no bound.", "s", low=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """Whom the energy is billed to."""
+
+    mapping_dir: str = key(
+        "", "Folder that a root-owned prolog writes (file N or N.gi, a job a line); empty: not used.", path=True
+    )
+    environ_hint: bool = key(
+        False,
+        "Read the environment of processes as a last hint for their job. Its owner writes it, so it is only a hint; "
+        "needs the capabilities CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH.",
+    )
+    names: bool = key(True, "Publish job names, which are their users' free text.")
+    max_series: int = key(
+        10_000,
+        "Most owners that are published one by one; the rest is folded into _other.",
+        "owners",
+        low=1,
+        high=1_000_000,
+    )
+    keep_ended_s: float = key(300.0, "How long an ended job stays published.", "s", low=0, high=86_400)
+
+
+@dataclass(frozen=True, slots=True)
+class Slurm:
+    """Where user, account and partition of Slurm's jobs come from; who used a GPU comes from the kernel."""
+
+    enabled: str = key("auto", "auto asks squeue where it is installed.", choices=("auto", "on", "off"))
+    squeue: tuple[str, ...] = key(("squeue",), "The command, with arguments that go before wattshed's own.")
+    timeout_s: float = key(
+        10.0, "A squeue that takes longer is given up, and tried again later.", "s", low=0.1, high=300
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Kubernetes:
+    """Where the holders of GPUs come from on a Kubernetes node."""
+
+    enabled: str = key("auto", "auto asks the kubelet where its socket exists.", choices=("auto", "on", "off"))
+    socket: str = key("/var/lib/kubelet/pod-resources/kubelet.sock", "The kubelet's PodResources socket.", path=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What is known about one GPU's meter, from a comparison with an outside one."""
+
+    gain: float = key(1.0, "True power over shown power.", "1", low=0.5, high=2)
+    offset_w: float = key(0.0, "Added after the gain.", "W", low=-100, high=100)
+    sigma: float = key(0.02, "One sigma of the gain that is left.", "1", low=0, high=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """What scrapers and collectors get."""
+
+    dcgm_hostname_label: str = key(
+        "Hostname",
+        "Spelling of the host label at /metrics/dcgm; dcgm-exporter itself changed it in 2026.",
+        choices=("Hostname", "hostname"),
+    )
+    otlp_endpoint: str = key("", "OpenTelemetry collector to push to (http://host:4318); empty: none.")
+    otlp_interval_s: float = key(15.0, "Time between two pushes.", "s", low=1, high=3600)
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The fleet that this host speaks for, if any."""
+
+    inventory: str = key("", "Fleet inventory (TOML) to extrapolate with; empty: none.", path=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """What is said on standard error."""
+
+    level: str = key("info", "The least severe that is said.", choices=("debug", "info", "warning", "error"))
+    format: str = key(
+        "auto",
+        "journald puts <priority> first; auto does so when standard error is the journal.",
+        choices=("auto", "text", "journald", "json"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All of it. The first keys are the flags of `wattshed run`, by the same names."""
+
+    meter: str = key(
+        "auto",
+        "auto, nvml, simulated, simulated:FILE, or a recorded trace; auto is nvml, else simulated and says so.",
+        check=_wrong_meter,
+    )
+    listen: tuple[str, ...] = key(
+        ("127.0.0.1:9961",), "Addresses to serve at: HOST:PORT, [IPv6]:PORT, or :PORT for all.", check=_wrong_listen
+    )
+    web_config_file: str = key("", "TLS and users, in Prometheus' exporter-toolkit format; empty: neither.", path=True)
+    record: str = key("", "Folder to record every window to; empty: no recording.", path=True)
+    for_seconds: float = key(0.0, "Stop by itself after this time; 0 runs until stopped.", "s", low=0)
+    host: str = key("", "Name of this host in all output; empty: what the system says.")
+    state_dir: str = key(
+        "", "Totals and checkpoints; empty: $STATE_DIRECTORY (systemd), else $XDG_STATE_HOME/wattshed.", path=True
+    )
+    cache_dir: str = key(
+        "", "Compiled kernels; empty: $CACHE_DIRECTORY (systemd), else $XDG_CACHE_HOME/wattshed.", path=True
+    )
+    proc_root: str = key(
+        "/proc", "Where the host's /proc is (a container without hostPID mounts it elsewhere).", path=True
+    )
+    jit: str = key(
+        "cpu", "off runs without compiled kernels: same integers, slower, no executable memory.", choices=("cpu", "off")
+    )
+    watchdog_s: float = key(
+        60.0,
+        "No window finished for so long: the supervisor is no longer told that all is well.",
+        "s",
+        low=5,
+        high=3600,
+    )
+    default_sigma: float = key(
+        0.04, "One sigma of the gain of a meter that was not calibrated (NVIDIA boards: 4 %).", "1", low=0, high=1
+    )
+    sampling: Sampling = field(default_factory=Sampling)
+    recording: Recording = field(default_factory=Recording)
+    jobs: Jobs = field(default_factory=Jobs)
+    slurm: Slurm = field(default_factory=Slurm)
+    kubernetes: Kubernetes = field(default_factory=Kubernetes)
+    export: Export = field(default_factory=Export)
+    fleet: Fleet = field(default_factory=Fleet)
+    log: Log = field(default_factory=Log)
+    idle_watts: Mapping[str, float] = key(
+        {}, "Power of an idle GPU, by UUID or model name; what is measured here goes before it.", "W", low=0, high=2000
+    )
+    calibration: Mapping[str, Calibration] = key({}, 'The meter of one GPU, by UUID: [calibration."GPU-..."].')
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration, the file it came from (None: there is none), and what should be said about it."""
+
+    config: Config
+    path: Path | None
+    warnings: tuple[str, ...] = ()
+
+
+def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> Loaded:
+    """Read file, environment and flags, each over the one before.
+
+    Parameters
+    ----------
+    path : Path or None
+        The file that the user named. None: ``$WATTSHED_CONFIG``, else /etc/wattshed/config.toml where it exists.
+    environ : mapping
+        ``WATTSHED_<KEY>`` or ``WATTSHED_<TABLE>_<KEY>``; lists are separated by commas.
+    flags : mapping of key -> value
+        Dotted keys (``"log.level"``); None means that the flag was not given.
+
+    Raises
+    ------
+    InputError
+        Something is unknown, of the wrong type or out of range; names the file, line and column.
+    """
+    named = path or (Path(environ[PREFIX + "CONFIG"]) if environ.get(PREFIX + "CONFIG") else None)
+    source = named or (DEFAULT_PATH if DEFAULT_PATH.exists() else None)
+    file = File(source) if source else None
+    config: Config = build(Config, file.tree, file) if file else Config()
+    known = {known: (spec, kind) for known, spec, kind in keys(Config)}
+    variables = {PREFIX + "_".join(known_key).upper(): known_key for known_key in known}
+    warnings = []
+    for name in sorted(n for n in environ if n.startswith(PREFIX)):
+        if name in variables:
+            at = variables[name]
+            config = _replaced(config, at, from_text(at, *known[at], environ[name], Flag(name)))
+        elif name != PREFIX + "CONFIG" and (close := difflib.get_close_matches(name, variables, 1, 0.85)):
+            # Not an error: Kubernetes itself puts WATTSHED_PORT=tcp://... there for a Service of that name.
+            warnings.append(f"{name} is no setting and is ignored; did you mean {close[0]}?")
+    for dotted, given in (flags or {}).items():
+        if given is not None:
+            at = tuple(dotted.split("."))
+            config = _replaced(config, at, value(at, *known[at], given, Flag(_FLAGS.get(dotted, f"--{dotted}"))))
+    return Loaded(_with_folders(config, environ), source, tuple(warnings))
+
+
+_FLAGS = {"for_seconds": "--for", "web_config_file": "--web.config.file"}
+
+
+def _replaced(tree: Any, at: KeyPath, new: Any) -> Any:
+    """Return the tree with one value replaced."""
+    if len(at) > 1:
+        new = _replaced(getattr(tree, at[0]), at[1:], new)
+    return dataclasses.replace(tree, **{at[0]: new})
+
+
+def _with_folders(config: Config, environ: Mapping[str, str]) -> Config:
+    """Fill in the two folders: configured, else systemd's, else the user's own."""
+
+    def folder(configured: str, systemd: str, xdg: str, below_home: str, key: str) -> str:
+        if configured:
+            return str(Path(configured).absolute())
+        if given := environ.get(systemd):
+            return given.split(":")[0]
+        if Path(environ.get(xdg, "")).is_absolute():
+            return str(Path(environ[xdg]) / "wattshed")
+        if Path(environ.get("HOME", "")).is_absolute():
+            return str(Path(environ["HOME"]) / below_home / "wattshed")
+        raise InputError(f"nowhere to keep files: neither {systemd}, {xdg} nor HOME is set; set {key}")
+
+    return dataclasses.replace(
+        config,
+        state_dir=folder(config.state_dir, "STATE_DIRECTORY", "XDG_STATE_HOME", ".local/state", "state_dir"),
+        cache_dir=folder(config.cache_dir, "CACHE_DIRECTORY", "XDG_CACHE_HOME", ".cache", "cache_dir"),
+    )
