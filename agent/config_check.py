@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import math
 import re
 import tomllib
@@ -104,7 +105,8 @@ class File(Flag):
             raise InputError("is not UTF-8; save it as UTF-8", self.name, line, column) from None
         except tomllib.TOMLDecodeError as error:
             at = re.search(r" \(at line (\d+), column (\d+)\)$", str(error))
-            line, column = (int(at[1]), int(at[2])) if at else (raw.count(b"\n") + 1, 1)
+            end = (text.count("\n") + 1, len(text) - text.rfind("\n"))
+            line, column = (int(at[1]), int(at[2])) if at else end
             message = str(error)[: at.start()] if at else str(error).removesuffix(" (at end of document)")
             raise InputError(f"is not TOML: {message}", self.name, line, column) from None
         except RecursionError:
@@ -115,7 +117,7 @@ class File(Flag):
     def fail(self, path: KeyPath, message: str) -> NoReturn:
         """Raise about the value of a key."""
         line, column = self.find(path)
-        raise InputError(f"{'.'.join(path)}: {message}", self.name, line, column)
+        raise InputError(f"{dotted(path)}: {message}", self.name, line, column)
 
     def find(self, path: KeyPath) -> tuple[int, int]:
         """Line and column: the first line with which the text above it, as TOML, comes to hold the key.
@@ -133,6 +135,11 @@ class File(Flag):
                 return start + 1, max(lines[start].find(path[-1]), 0) + 1
             start = count
         return 0, 0
+
+
+def dotted(path: KeyPath) -> str:
+    """Write a key as TOML does, on one line whatever is in it."""
+    return ".".join(part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else json.dumps(part) for part in path)
 
 
 def _holds(node: Any, path: KeyPath) -> bool:

@@ -51,20 +51,20 @@ class Notifier:
         return bool(self._address)
 
     def ready(self, status: str = "") -> None:
-        """Start-up is over: the first window is accounted."""
+        """Say that start-up is over: the first window is accounted."""
         self._send("READY=1", status)
 
     def watchdog(self) -> None:
-        """All is well: windows come."""
+        """Say that all is well: windows come."""
         if self.watchdog_s:
             self._send("WATCHDOG=1")
 
     def reloading(self) -> None:
-        """The configuration is being read again; :meth:`ready` ends it."""
+        """Say that the configuration is being read again; :meth:`ready` ends it."""
         self._send("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self) -> None:
-        """The daemon is on its way out, on purpose."""
+        """Say that the daemon is on its way out, on purpose."""
         self._send("STOPPING=1")
 
     def status(self, text: str) -> None:
