@@ -87,6 +87,7 @@ class FleetFacts:
     hosts_known: int
     hosts_reporting: int
     warnings: tuple[str, ...] = ()
+    supply_w: Mapping[str, float] = field(default_factory=dict)  # boundary -> W that its feed can carry
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,7 @@ class Snapshot:
     ``seq`` grows with each accounted window; 0 means that nothing was accounted yet (not ready).
     ``faults`` counts run-time faults by part ("squeue", "recorder", "nvml", ...): a fault is a metric and a log line.
     ``history`` is power per GPU over the last hour for the page: (time_s, {uuid: W}) in ascending time.
+    ``counters_since_us`` is when the restored counters began; None: with this start of the agent.
     """
 
     host: str
@@ -116,3 +118,4 @@ class Snapshot:
     notes: tuple[str, ...] = ()
     fleet: FleetFacts | None = None
     history: tuple[tuple[float, Mapping[str, float]], ...] = ()
+    counters_since_us: int | None = None

@@ -1,0 +1,214 @@
+"""The two text formats of the Prometheus world, written fast.
+
+A family is a table row: name, kind, help and the function that reads its samples from a snapshot. What is constant
+about a series (name and escaped labels) is built once and kept, so that a page of 10,000 series is mostly joining
+strings. Sources: the text format 0.0.4 (prometheus.io/docs/instrumenting/exposition_formats) and OpenMetrics 1.0
+(github.com/prometheus/OpenMetrics).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from exporters.snapshot import Histogram, Snapshot
+
+TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+Kind: TypeAlias = Literal["counter", "gauge", "info", "histogram", "unknown"]
+Labels: TypeAlias = tuple[str, ...]
+Rows: TypeAlias = Sequence[tuple[Labels, float]]
+
+_UNSAFE = re.compile('[\\\\"\n\x00\ud800-\udfff]')
+_NOT_A_NAME = re.compile(r"[^a-zA-Z0-9_]")
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric family.
+
+    Attributes
+    ----------
+    name : str
+        As it stands in the text format; counters end in ``_total``.
+    kind : str
+    text : str
+        HELP: says the unit and the boundary.
+    labels : tuple of str
+    rows : callable
+        Snapshot -> [(label values, value)].
+    per : int
+        Values are whole numbers of 1/``per`` base units and are written as exact decimals. 1: written as they are.
+    since : callable, optional
+        Snapshot -> {first label: Unix seconds}: when a counter began, where it differs from the snapshot's own.
+    quiet : bool
+        ``promtool check metrics`` dislikes the name whatever its type: the text format leaves out series that are 0
+        and states no type; OpenMetrics, which Prometheus prefers, has them all.
+    histograms : callable, optional
+        Instead of rows: Snapshot -> {label value: Histogram}.
+    """
+
+    name: str
+    kind: Kind
+    text: str
+    labels: tuple[str, ...]
+    rows: Callable[[Snapshot], Rows]
+    per: int = 1
+    since: Callable[[Snapshot], Mapping[str, float]] | None = None
+    quiet: bool = False
+    histograms: Callable[[Snapshot], Mapping[str, Histogram]] | None = None
+
+
+def escape(value: str) -> str:
+    r"""Escape a label value; what no UTF-8 page can hold (NUL, lone surrogates) becomes ``\xNN`` as text."""
+    return _UNSAFE.sub(_replacement, value) if _UNSAFE.search(value) else value
+
+
+def _replacement(match: re.Match[str]) -> str:
+    char = match[0]
+    if char == "\n":
+        return "\\n"
+    return f"\\{char}" if char in '\\"' else f"\\\\x{ord(char):02x}"
+
+
+def label_name(name: str) -> str:
+    """Make ``name`` a legal label name that is not reserved (``__``)."""
+    legal = _NOT_A_NAME.sub("_", name).lstrip("_")
+    return f"label_{legal}" if not legal or legal[0].isdigit() else legal
+
+
+def braces(names: Sequence[str], values: Sequence[str]) -> str:
+    """Write a label set, ``{a="b"}``, or nothing if there are no labels."""
+    if not names:
+        return ""
+    return "{" + ",".join(f'{n}="{escape(str(v))}"' for n, v in zip(names, values, strict=True)) + "}"
+
+
+class _Series(dict[Labels, tuple[str, str]]):
+    """Label values -> what stands before and after the number of one series."""
+
+    __slots__ = ("created", "default", "family", "sample")
+
+    def __init__(self, family: Family, sample: str) -> None:
+        self.family, self.sample = family, sample
+        self.created: Mapping[str, float] | None = None
+        self.default = 0.0
+
+    def __missing__(self, labels: Labels) -> tuple[str, str]:
+        text = braces(self.family.labels, labels)
+        after = "\n"
+        if self.created is not None:
+            created = self.created.get(labels[0], self.default) if labels else self.default
+            after = f"\n{self.sample.removesuffix('_total')}_created{text} {created:.3f}\n"
+        made = self[labels] = (f"{self.sample}{text} ", after)
+        return made
+
+
+class Writer:
+    """Writes pages of one format; keeps the constant parts of its series between pages.
+
+    Parameters
+    ----------
+    openmetrics : bool
+        OpenMetrics 1.0 instead of the text format 0.0.4.
+    on_fault : callable
+        Called with the family's name and the exception when a family cannot be read; the rest of the page goes on.
+    """
+
+    def __init__(self, *, openmetrics: bool, on_fault: Callable[[str, Exception], None]) -> None:
+        self.openmetrics = openmetrics
+        self.content_type = OPENMETRICS_TYPE if openmetrics else TEXT_TYPE
+        self._on_fault = on_fault
+        self._series: dict[str, _Series] = {}
+
+    def write(self, snapshot: Snapshot, families: Iterable[Family]) -> bytes:
+        """Write one page of ``families`` as of ``snapshot``, as UTF-8."""
+        parts: list[str] = []
+        for family in families:
+            try:
+                lines = self._histogram(snapshot, family) if family.histograms else self._plain(snapshot, family)
+            except Exception as error:  # noqa: BLE001 - a failing family is a fault metric, never a dead page
+                self._on_fault(family.name, error)
+                continue
+            if lines:
+                parts.append(self._head(family))
+                parts += lines
+        if self.openmetrics:
+            parts.append("# EOF\n")
+        return "".join(parts).encode()
+
+    def _head(self, family: Family) -> str:
+        name, unit = family.name, ""
+        kind: str = family.kind
+        if self.openmetrics:
+            name = name.removesuffix("_total") if kind == "counter" else name
+            name = name.removesuffix("_info") if kind == "info" else name
+            unit = next((f"# UNIT {name} {u}\n" for u in _UNITS if name.endswith(f"_{u}")), "")
+            if kind == "counter" and name == family.name:
+                kind = "unknown"  # OpenMetrics knows no counter without _total
+        elif family.quiet:
+            kind = "untyped"
+        elif kind == "info":
+            kind = "gauge"
+        elif kind == "unknown":
+            kind = "untyped"
+        text = family.text.replace("\\", "\\\\").replace("\n", "\\n")
+        if self.openmetrics:
+            text = text.replace('"', '\\"')
+        return f"# HELP {name} {text}\n# TYPE {name} {kind}\n{unit}"
+
+    def _plain(self, snapshot: Snapshot, family: Family) -> list[str]:
+        rows = family.rows(snapshot)
+        if family.quiet and not self.openmetrics:
+            rows = [row for row in rows if row[1]]
+        series = self._series.get(family.name)
+        if series is None:
+            series = self._series[family.name] = _Series(family, family.name)
+        elif len(series) > len(rows):  # some ended: forget them
+            present = {labels for labels, _ in rows}
+            for labels in [labels for labels in series if labels not in present]:
+                del series[labels]
+        if self.openmetrics and family.kind == "counter" and family.name.endswith("_total"):
+            series.created = family.since(snapshot) if family.since else {}
+            series.default = (snapshot.counters_since_us or snapshot.started_us) / 1e6
+        lines = []
+        per = family.per
+        if per > 1:  # slicing digits is twice as fast as dividing, and exact
+            digits = next(n for n in range(1, 19) if 10**n % per == 0)
+            factor = 10**digits // per
+            for labels, value in rows:
+                before, after = series[labels]
+                number = str(int(value) * factor).zfill(digits + 1)
+                lines.append(f"{before}{number[:-digits]}.{number[-digits:]}{after}")
+            return lines
+        for labels, value in rows:
+            if math.isfinite(value):
+                before, after = series[labels]
+                lines.append(f"{before}{value}{after}")
+        return lines
+
+    def _histogram(self, snapshot: Snapshot, family: Family) -> list[str]:
+        lines = []
+        for value, histogram in family.histograms(snapshot).items() if family.histograms else ():
+            text = braces(family.labels, (value,))
+            bounds = [*(f"{b}" for b in histogram.bounds if math.isfinite(b)), "+Inf"]
+            count = histogram.counts[-1] if histogram.counts else 0
+            counts = [*histogram.counts[: len(bounds) - 1], count]
+            lines += [
+                f'{family.name}_bucket{text[:-1]},le="{bound}"}} {number}\n'
+                for bound, number in zip(bounds, counts, strict=True)
+            ]
+            lines.append(f"{family.name}_sum{text} {histogram.total}\n{family.name}_count{text} {count}\n")
+            if self.openmetrics:
+                lines.append(f"{family.name}_created{text} {snapshot.started_us / 1e6:.3f}\n")
+        return lines
+
+
+_UNITS = ("watts_per_second", "joules", "watts", "seconds", "ratio", "bytes")

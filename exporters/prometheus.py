@@ -1,0 +1,344 @@
+"""The native metrics, ``/metrics``: one table of families, read off a frozen snapshot.
+
+Series of jobs that ended vanish with the next snapshot; nothing is kept here but the constant text of living series.
+No reading is not 0: what is unknown has no series. ``docs/metrics.md`` is generated from this table.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from exporters.exposition import Family, label_name
+from exporters.snapshot import HNJ_PER_JOULE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from exporters.exposition import Rows
+    from exporters.snapshot import FleetFacts, Snapshot
+
+MICRO = 1_000_000
+
+JOB_LABELS = ("manager", "user", "account", "partition", "name", "namespace", "pod", "container", "unit")
+"""Labels that ``wattshed_job_info`` always has, empty where they do not apply (to Prometheus empty is absent)."""
+
+
+def _gpu_energy(snapshot: Snapshot) -> Rows:
+    return [((g.uuid,), g.energy_hnj) for g in snapshot.gpus]
+
+
+def _gpu_info(snapshot: Snapshot) -> Rows:
+    return [
+        (
+            (
+                g.uuid,
+                str(g.index),
+                g.model,
+                g.pci_bus_id,
+                g.driver,
+                g.architecture,
+                "1" if g.simulated else "0",
+                g.energy_source,
+            ),
+            1,
+        )
+        for g in snapshot.gpus
+    ]
+
+
+def _job_energy(snapshot: Snapshot) -> Rows:
+    rows: list[tuple[tuple[str, ...], float]] = []
+    for share in snapshot.energy:
+        rows.append(((share.job, share.gpu_uuid, "static"), share.static_hnj))
+        rows.append(((share.job, share.gpu_uuid, "dynamic"), share.dynamic_hnj))
+    return rows
+
+
+def _job_seconds(snapshot: Snapshot) -> Rows:
+    rows: list[tuple[tuple[str, ...], float]] = []
+    for job in snapshot.jobs:
+        rows.append(((job.job, "active"), job.active_us))
+        rows.append(((job.job, "held"), job.held_us))
+    return rows
+
+
+def _job_since(snapshot: Snapshot) -> Mapping[str, float]:
+    # A job may be older than the agent; its counters are not.
+    first = snapshot.counters_since_us or snapshot.started_us
+    return {job.job: max(job.started_us, first) / MICRO for job in snapshot.jobs}
+
+
+def _job_sigma(snapshot: Snapshot) -> Rows:
+    return [((job.job,), job.sigma_j) for job in snapshot.jobs]
+
+
+def _fleet(read: Callable[[FleetFacts], Rows]) -> Callable[[Snapshot], Rows]:
+    return lambda snapshot: read(snapshot.fleet) if snapshot.fleet else ()
+
+
+def job_info(snapshot: Snapshot) -> Family:
+    """Make the family ``wattshed_job_info``; managers that know more add labels of their own after the usual ones."""
+    more = sorted({key for job in snapshot.jobs for key in job.labels}.difference(JOB_LABELS))
+    taken = {"job", "method", *JOB_LABELS}
+    names: dict[str, str] = {}
+    for key in more:
+        legal = label_name(key)
+        if legal not in taken:
+            taken.add(legal)
+            names[key] = legal
+    keys = (*JOB_LABELS, *names)
+    blanks = ("",) * len(keys)
+
+    def rows(snapshot: Snapshot) -> Rows:
+        return [((job.job, job.method, *map(job.labels.get, keys, blanks)), 1) for job in snapshot.jobs]
+
+    return Family(
+        "wattshed_job_info",
+        "info",
+        "Always 1; who a job is, to be joined on job. Empty labels do not apply. "
+        "method says how dynamic energy was split.",
+        ("job", "method", *JOB_LABELS, *names.values()),
+        rows,
+    )
+
+
+def families(snapshot: Snapshot) -> Iterator[Family]:
+    """Yield the native families in page order; only ``wattshed_job_info`` depends on the snapshot."""
+    yield from TABLE
+    yield job_info(snapshot)
+
+
+TABLE: tuple[Family, ...] = (
+    Family(
+        "wattshed_build_info",
+        "info",
+        "Always 1; the version of the agent, the host's own name, the meter (nvml, simulated, trace) and the driver "
+        "library that was loaded.",
+        ("version", "host", "meter", "library"),
+        lambda s: [((s.version, s.host, s.meter, s.library), 1)],
+    ),
+    Family(
+        "wattshed_gpu_info",
+        "info",
+        "Always 1; what does not change about a GPU. simulated is 1 if the watts are invented; energy_source is "
+        "counter, power or none.",
+        ("gpu_uuid", "gpu", "model", "pci_bus_id", "driver", "architecture", "simulated", "energy_source"),
+        _gpu_info,
+    ),
+    Family(
+        "wattshed_gpu_up",
+        "gauge",
+        "1 if the GPU can be read, 0 if it is lost.",
+        ("gpu_uuid",),
+        lambda s: [((g.uuid,), int(g.up)) for g in s.gpus],
+    ),
+    Family(
+        "wattshed_gpu_energy_joules_total",
+        "counter",
+        "Energy in joules at the boundary of the GPU board since the agent first started, from the hardware counter "
+        "where there is one, else from integrated power.",
+        ("gpu_uuid",),
+        _gpu_energy,
+        per=HNJ_PER_JOULE,
+    ),
+    Family(
+        "wattshed_gpu_energy_sigma_joules",
+        "gauge",
+        "One standard deviation in joules of wattshed_gpu_energy_joules_total; the meter's gain dominates and does not "
+        "shrink with time.",
+        ("gpu_uuid",),
+        lambda s: [((g.uuid,), g.sigma_j) for g in s.gpus],
+    ),
+    Family(
+        "wattshed_gpu_power_watts",
+        "gauge",
+        "Board power in watts as the driver reads it now: instant, or average over the driver's own window.",
+        ("gpu_uuid", "reading"),
+        lambda s: [((g.uuid, reading), watts) for g in s.gpus for reading, watts in g.power_w.items()],
+    ),
+    Family(
+        "wattshed_gpu_power_limit_watts",
+        "gauge",
+        "Power limit of the board in watts: enforced is in force now, the others bound or preset it.",
+        ("gpu_uuid", "limit"),
+        lambda s: [((g.uuid, limit), watts) for g in s.gpus for limit, watts in g.limits_w.items()],
+    ),
+    Family(
+        "wattshed_gpu_peak_watts",
+        "gauge",
+        "Highest mean board power in watts over any stretch as long as window; a lower bound of the true peak, since "
+        "sensors do not see all of the time.",
+        ("gpu_uuid", "window"),
+        lambda s: [((g.uuid, window), watts) for g in s.gpus for window, watts in g.peak_w.items()],
+    ),
+    Family(
+        "wattshed_gpu_ramp_watts_per_second",
+        "gauge",
+        "Steepest change of board power over window, in watts per second, up or down.",
+        ("gpu_uuid", "window", "direction"),
+        lambda s: [
+            ((g.uuid, window, direction), rate) for g in s.gpus for (window, direction), rate in g.ramp_w_per_s.items()
+        ],
+    ),
+    Family(
+        "wattshed_meter_disagreement_ratio",
+        "gauge",
+        "(integrated power - energy counter) / energy counter of a GPU: 0 is agreement, above 0.25 or below -0.2 one "
+        "of the two is wrong.",
+        ("gpu_uuid",),
+        lambda s: [((g.uuid,), g.disagreement) for g in s.gpus if g.disagreement is not None],
+    ),
+    Family(
+        "wattshed_gpu_flag",
+        "gauge",
+        "1 while the data of a GPU carries a flag, such as frozen_sensor; absent otherwise.",
+        ("gpu_uuid", "flag"),
+        lambda s: [((g.uuid, flag), 1) for g in s.gpus for flag in dict.fromkeys(g.flags)],
+    ),
+    Family(
+        "wattshed_gpu_counter_resets_total",
+        "counter",
+        "Times that the hardware energy counter of a GPU went backwards.",
+        ("gpu_uuid",),
+        lambda s: [((g.uuid,), g.counter_resets) for g in s.gpus],
+        quiet=True,
+    ),
+    Family(
+        "wattshed_gpu_samples_rejected_total",
+        "counter",
+        "Readings of a GPU that were no usable number, by reason.",
+        ("gpu_uuid", "reason"),
+        lambda s: [((g.uuid, reason), n) for g in s.gpus for reason, n in g.rejected.items()],
+    ),
+    Family(
+        "wattshed_gpu_gap_seconds_total",
+        "counter",
+        "Seconds of a GPU without valid readings: their power is unknown and is not taken as 0.",
+        ("gpu_uuid",),
+        lambda s: [((g.uuid,), g.gap_us) for g in s.gpus],
+        per=MICRO,
+    ),
+    Family(
+        "wattshed_gpu_covered_seconds_total",
+        "counter",
+        "Seconds of a GPU that valid readings cover.",
+        ("gpu_uuid",),
+        lambda s: [((g.uuid,), g.covered_us) for g in s.gpus],
+        per=MICRO,
+    ),
+    Family(
+        "wattshed_job_energy_joules_total",
+        "counter",
+        "Energy in joules at the boundary of the GPU board, by the job that it is billed to. static is the idle power "
+        "of GPU time that the job held, dynamic all above it. _idle held by nobody, _unattributed used by somebody "
+        "unknown, _other folded by the series cap. Summed over job and component it equals "
+        "wattshed_gpu_energy_joules_total.",
+        ("job", "gpu_uuid", "component"),
+        _job_energy,
+        per=HNJ_PER_JOULE,
+        since=_job_since,
+    ),
+    Family(
+        "wattshed_job_energy_sigma_joules",
+        "gauge",
+        "One standard deviation in joules of a job's energy, summed over its GPUs of this host.",
+        ("job",),
+        _job_sigma,
+    ),
+    Family(
+        "wattshed_job_gpu_seconds_total",
+        "counter",
+        "GPU-seconds of a job: active while one of its processes was on the GPU, held while the GPU was only kept "
+        "for it.",
+        ("job", "state"),
+        _job_seconds,
+        per=MICRO,
+        since=_job_since,
+    ),
+    Family(
+        "wattshed_jobs_folded_total",
+        "counter",
+        "Jobs whose energy was folded into the job _other by the series cap.",
+        (),
+        lambda s: [((), s.folded_jobs)],
+    ),
+    Family(
+        "wattshed_windows_total",
+        "counter",
+        "Windows accounted since the agent started; standing still means that no data comes.",
+        (),
+        lambda s: [((), s.seq)],
+    ),
+    Family(
+        "wattshed_last_window_timestamp_seconds",
+        "gauge",
+        "Unix time in seconds at the end of the last accounted window.",
+        (),
+        lambda s: [((), s.time_us / MICRO)] if s.seq else [],
+    ),
+    Family(
+        "wattshed_sampler_late_seconds_total",
+        "counter",
+        "Seconds that samples were taken later than planned, summed.",
+        (),
+        lambda s: [((), s.late_s)],
+    ),
+    Family(
+        "wattshed_sampler_duty_ratio",
+        "gauge",
+        "Share of time that the sampler spends inside driver calls, 0 to 1.",
+        (),
+        lambda s: [((), s.duty)],
+    ),
+    Family(
+        "wattshed_faults_total",
+        "counter",
+        "Faults at run time by the part that met them; each is also a log line, and the agent went on.",
+        ("part",),
+        lambda s: [((part,), n) for part, n in s.faults.items()],
+    ),
+    Family(
+        "wattshed_nvml_call_seconds",
+        "histogram",
+        "Duration in seconds of calls into the driver library, by call.",
+        ("call",),
+        lambda _: (),
+        histograms=lambda s: s.calls,
+    ),
+    Family(
+        "wattshed_fleet_power_watts",
+        "gauge",
+        "Estimated power of the whole fleet in watts at a boundary (gpu, node, it, facility, grid); lower and upper "
+        "bound a 95 % interval and are absent where the sample gives none.",
+        ("boundary", "bound"),
+        _fleet(lambda f: list(f.power_w.items())),
+    ),
+    Family(
+        "wattshed_fleet_energy_joules_total",
+        "counter",
+        "Estimated energy of the whole fleet in joules at a boundary since this process started.",
+        ("boundary",),
+        _fleet(lambda f: [((boundary,), joules) for boundary, joules in f.energy_j.items()]),
+    ),
+    Family(
+        "wattshed_fleet_peak_watts",
+        "gauge",
+        "Highest estimated mean power of the fleet in watts over any stretch as long as window, at a boundary.",
+        ("boundary", "window"),
+        _fleet(lambda f: list(f.peak_w.items())),
+    ),
+    Family(
+        "wattshed_fleet_supply_watts",
+        "gauge",
+        "Power in watts that the fleet's feed can carry at a boundary, as its inventory states.",
+        ("boundary",),
+        _fleet(lambda f: [((boundary,), watts) for boundary, watts in f.supply_w.items()]),
+    ),
+    Family(
+        "wattshed_fleet_hosts",
+        "gauge",
+        "Hosts of the fleet: known to the inventory, and reporting now.",
+        ("state",),
+        _fleet(lambda f: [(("known",), f.hosts_known), (("reporting",), f.hosts_reporting)]),
+    ),
+)

@@ -1,0 +1,156 @@
+"""Snapshots for the tests: a rich realistic one, an empty one, a hostile one, and one of any size."""
+
+from exporters.snapshot import HNJ_PER_JOULE, EnergyShare, FleetFacts, GpuFacts, Histogram, JobFacts, Snapshot
+
+T0 = 1_760_000_000_000_000
+UUIDS = [f"GPU-{i:08x}-1111-2222-3333-44445555666{i}" for i in range(8)]
+GAUGES = {
+    "temperature_c": 61.0,
+    "memory_temperature_c": 72.0,
+    "sm_clock_mhz": 1980.0,
+    "mem_clock_mhz": 2619.0,
+    "gpu_util": 97.0,
+    "mem_copy_util": 44.0,
+    "fb_used_mib": 71234.0,
+    "fb_free_mib": 9876.0,
+    "xid": 0.0,
+    "gr_engine_active": 0.97,
+    "sm_active": 0.9,
+    "sm_occupancy": 0.4,
+    "pipe_tensor_active": 0.55,
+    "dram_active": 0.31,
+}
+
+
+def empty():
+    """The agent has just started: nothing accounted, not ready."""
+    return Snapshot("node1", "0.1.0", "simulated", "libwattshed-sim", 0, T0, T0)
+
+
+def gpu(index, energy_hnj, **more):
+    facts = {
+        "uuid": UUIDS[index],
+        "index": index,
+        "model": "NVIDIA H100 80GB HBM3",
+        "pci_bus_id": f"00000000:{0x1B + index:02X}:00.0",
+        "driver": "999.99.99",
+        "architecture": "hopper",
+        "simulated": True,
+        "up": True,
+        "energy_source": "counter",
+        "energy_hnj": energy_hnj,
+        "sigma_j": energy_hnj / HNJ_PER_JOULE * 0.04,
+        "power_w": {"instant": 612.5 + index, "average": 600.25 + index},
+        "limits_w": {"enforced": 700.0, "default": 700.0, "max": 700.0, "min": 200.0},
+        "counter_resets": 0,
+        "rejected": {"zero": 2},
+        "gap_us": 1_500_000,
+        "covered_us": 3_598_500_000,
+        "disagreement": 0.012,
+        "peak_w": {"1s": 698.0, "10s": 690.5, "1m": 671.0},
+        "ramp_w_per_s": {("1s", "up"): 310.0, ("1s", "down"): 402.5},
+        "gauges": GAUGES,
+    }
+    return GpuFacts(**(facts | more))
+
+
+def rich(seq=3600, seconds=3600):
+    """Eight GPUs, three jobs, idle and unattributed energy, a fleet; GPU energy = sum of shares, exactly."""
+    shares = []
+    for index, uuid in enumerate(UUIDS):
+        unit = seconds * HNJ_PER_JOULE + index * 7 + 1
+        if index < 4:
+            shares.append(EnergyShare("slurm:1234", uuid, 75 * unit, 520 * unit))
+        elif index < 6:
+            shares.append(EnergyShare("k8s:8f0c-11/trainer", uuid, 75 * unit, 310 * unit))
+        elif index == 6:
+            shares.append(EnergyShare("slurm:1240", uuid, 75 * unit, 0))
+        shares.append(EnergyShare("_idle", uuid, 2 * unit if index < 7 else 75 * unit, 0))
+        shares.append(EnergyShare("_unattributed", uuid, 0, 3 * unit))
+    total = dict.fromkeys(UUIDS, 0)
+    for share in shares:
+        total[share.gpu_uuid] += share.static_hnj + share.dynamic_hnj
+    gpus = [gpu(i, total[u]) for i, u in enumerate(UUIDS)]
+    gpus[7] = gpu(7, total[UUIDS[7]], flags=("frozen_sensor",), power_w={"instant": 74.0}, up=True)
+    now = T0 + seconds * 1_000_000
+    jobs = (
+        JobFacts(
+            "slurm:1234",
+            {"manager": "slurm", "user": "ada", "account": "physics", "partition": "gpu", "name": "train-7b"},
+            4 * 3_590_000_000,
+            4 * 3_600_000_000,
+            31.5,
+            T0 - 60_000_000,
+            method="alone",
+        ),
+        JobFacts(
+            "k8s:8f0c-11/trainer",
+            {"manager": "kubernetes", "namespace": "nlp", "pod": "bert-0", "container": "trainer"},
+            2 * 3_500_000_000,
+            2 * 3_600_000_000,
+            12.25,
+            T0 + 5_000_000,
+            method="utilisation",
+        ),
+        JobFacts(
+            "slurm:1240",
+            {"manager": "slurm", "user": "bob", "account": "chemistry", "partition": "gpu", "name": "notebook"},
+            0,
+            3_600_000_000,
+            3.0,
+            T0,
+        ),
+    )
+    fleet = FleetFacts(
+        {
+            ("gpu", "mean"): 1.21e8,
+            ("gpu", "lower"): 1.17e8,
+            ("gpu", "upper"): 1.25e8,
+            ("facility", "mean"): 1.61e8,
+            ("facility", "lower"): 1.5e8,
+            ("facility", "upper"): 1.72e8,
+        },
+        {"gpu": 1.21e8 * seconds, "facility": 1.61e8 * seconds},
+        {("facility", "1m"): 1.66e8},
+        4000,
+        3921,
+        ("79 hosts do not report",),
+        {"facility": 2.0e8},
+    )
+    calls = {"nvmlDeviceGetFieldValues": Histogram((0.0005, 0.001, 0.01, float("inf")), (100, 7000, 7200, 7201), 6.5)}
+    return Snapshot(
+        "node1",
+        "0.1.0",
+        "simulated",
+        "libwattshed-sim",
+        seq,
+        now,
+        T0,
+        tuple(gpus),
+        tuple(shares),
+        jobs,
+        calls,
+        late_s=0.0123,
+        duty=0.004,
+        faults={"squeue": 1},
+        notes=("job names come from squeue",),
+        fleet=fleet,
+    )
+
+
+NASTY = 'x"} 1e9\n# EOF\nwattshed_gpu_up{gpu_uuid="evil"} 0\\\\ \r\x01\x1b[31m </script><img src=x onerror=alert(1)> \udcff\x00 é𝄞\u2028'
+
+
+def hostile():
+    """User text that would break a page, numbers that are none."""
+    shares = tuple(EnergyShare(f"unit:{NASTY}{i}", UUIDS[0], i, 2**80 + i) for i in range(3))
+    jobs = tuple(JobFacts(s.job, {"name": NASTY, "we ird-key": NASTY, "__meta": "m", "user": ""}, 1, 2, float("nan"), T0) for s in shares)
+    bad = gpu(0, sum(s.static_hnj + s.dynamic_hnj for s in shares), model=NASTY, power_w={"instant": float("nan"), NASTY: float("inf")}, disagreement=None)
+    return Snapshot(NASTY, NASTY, NASTY, NASTY, 1, T0 + 1, T0, (bad,), shares, jobs, faults={NASTY: 1}, notes=(NASTY,))
+
+
+def large(jobs=1667):
+    """About six series a job."""
+    shares = tuple(EnergyShare(f"slurm:{i}", UUIDS[i % 8], i * 10**15 + 12345, i * 3 * 10**15 + 777) for i in range(jobs))
+    facts = tuple(JobFacts(f"slurm:{i}", {"manager": "slurm", "user": f"user{i % 50}", "name": f"job {i}"}, i * 1000, i * 2000, i / 7, T0) for i in range(jobs))
+    return Snapshot("node1", "0.1.0", "simulated", "sim", 5, T0 + 5, T0, tuple(gpu(i, 10**12) for i in range(8)), shares, facts)
