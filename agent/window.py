@@ -49,13 +49,16 @@ class Device:
         A power reading above this is garbage and is rejected.
     idle_mw : int, mW
         Calibrated or configured idle power; -1 unknown (then no energy is static).
-    gain_ppm, sigma_gain_ppm : int
-        Known gain correction of this card's meter (0: none), and one sigma of the gain that is left.
+    gain_ppm, offset_mw, sigma_gain_ppm : int
+        Known correction of this card's meter, energy x (1 + gain) + offset x time (0: none), and one sigma of the gain
+        that is left.
     publication_us : mapping
         Learned publication period by reading ("energy", "average", "instant").
     capabilities : mapping
         Name of a capability -> "" if it works, else the reason why not.
     simulated : bool
+    max_gap_us : int, us
+        Power readings further apart are a gap, not bridged; -1: what the accounts were told for all.
     """
 
     host: str
@@ -70,14 +73,12 @@ class Device:
     ceiling_mw: int = 20_000_000
     idle_mw: int = MISSING
     gain_ppm: int = 0
+    offset_mw: int = 0
     sigma_gain_ppm: int = 40_000
     publication_us: Mapping[str, int] = field(default_factory=dict)
     capabilities: Mapping[str, str] = field(default_factory=dict)
     simulated: bool = False
-
-
-def _column(dtype: type[np.generic]) -> NDArray[np.generic]:
-    return np.empty(0, dtype)
+    max_gap_us: int = MISSING
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,416 @@
+"""A window's joules, job by job: the one path that live and replayed windows take.
+
+`Accounts` keeps, per host, where the merge of counter and power stands (int64 state, see `kernels.booking`), books each
+window's energy, and splits it among the owners in the window's usage (`kernels.splitting`). Energy may be booked later
+than it was used (a counter that is read once a second closes a stretch at its next reading), so usage rows wait until
+their time was booked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.accounts.ledger import GpuKey, Ledger
+from agent.accounts.statistics import PowerStatistics
+from kernels import booking
+from kernels.booking import merge, new_state
+from kernels.splitting import BY_SHARE, EQUAL, split
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from agent.window import Device, Event, Owner, Window
+
+WAIT_US = 120_000_000  # usage of a GPU whose energy cannot be read is not kept longer than this
+REJECTIONS = {
+    "zero": booking.REJECTED_ZERO,
+    "negative": booking.REJECTED_NEGATIVE,
+    "above_ceiling": booking.REJECTED_HIGH,
+    "time_backwards": booking.REJECTED_TIME,
+    "counter_step": booking.REJECTED_STEP,
+    "counter_dip": booking.REJECTED_DIP,
+}
+PPM = 1_000_000
+
+
+@dataclass(slots=True)
+class GpuAccount:
+    """What one GPU used, and how well that is known. Energies in hnj, times in us."""
+
+    device: Device
+    energy_hnj: int = 0
+    idle_hnj: int = 0
+    unattributed_hnj: int = 0
+    totals: list[int] = field(default_factory=lambda: [0] * booking.TALLIES)
+    power: PowerStatistics = field(default_factory=PowerStatistics)
+    up: bool = True
+    lost_since_us: int = -1
+
+    @property
+    def rejected(self) -> dict[str, int]:
+        """Readings that were not believed, by reason; reasons that never occurred are left out."""
+        return {reason: self.totals[column] for reason, column in REJECTIONS.items() if self.totals[column]}
+
+    @property
+    def method(self) -> str:
+        """``"counter"`` if the driver's energy counter was believed for any stretch, else ``"power"``."""
+        return (
+            "counter" if self.totals[booking.BOOKED_BY_COUNTER] > 0 or self.totals[booking.COUNTER_HNJ] > 0 else "power"
+        )
+
+    @property
+    def disagreement(self) -> float | None:
+        """(power integral - counter) / counter, or None without both."""
+        counter, power = self.totals[booking.COUNTER_HNJ], self.totals[booking.POWER_HNJ]
+        return (power - counter) / counter if counter > 0 and power > 0 else None
+
+    def add(self, tally: NDArray[np.int64], energy_hnj: int, idle_hnj: int, unattributed_hnj: int) -> None:
+        """Add one window's result; ``tally`` is a row of `kernels.booking.Pieces.tally`."""
+        self.energy_hnj += energy_hnj
+        self.idle_hnj += idle_hnj
+        self.unattributed_hnj += unattributed_hnj
+        if tally.any():
+            self.totals = [have + int(more) for have, more in zip(self.totals, tally, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Usage rows of one host in the order the split wants: by GPU, then by the owner's key."""
+
+    owners: tuple[Owner, ...]
+    gpu: NDArray[np.int64]
+    owner: NDArray[np.int64]
+    start_us: NDArray[np.int64]
+    end_us: NDArray[np.int64]
+    activity_ppm: NDArray[np.int64]
+    busy_ppm: NDArray[np.int64]
+    share_ppm: NDArray[np.int64]
+    live: NDArray[np.int8]
+
+    @classmethod
+    def of(cls, window: Window) -> _Rows:
+        """Take a window's usage; activities become rates, so that a row may be cut anywhere."""
+        usage = window.usage
+        span = np.maximum(usage.end_us - usage.start_us, 1)
+        rate = np.where(usage.activity_us >= 0, usage.activity_us * PPM // span, -1)
+        gpu = usage.gpu.astype(np.int64)
+        busy = window.busy_us[gpu] if len(gpu) else np.empty(0, np.int64)
+        length = max(window.end_us - window.start_us, 1)
+        return cls(
+            window.owners,
+            gpu,
+            usage.owner.astype(np.int64),
+            usage.start_us,
+            usage.end_us,
+            np.minimum(rate, PPM).astype(np.int64),
+            np.where(busy >= 0, busy * PPM // length, -1).astype(np.int64),
+            usage.share_ppm.astype(np.int64),
+            usage.live,
+        )
+
+    def keep(self, which: NDArray[np.bool_]) -> _Rows:
+        return _Rows(
+            self.owners, self.gpu[which], self.owner[which], self.start_us[which], self.end_us[which],
+            self.activity_ppm[which], self.busy_ppm[which], self.share_ppm[which], self.live[which],
+        )  # fmt: skip
+
+    def followed_by(self, later: _Rows) -> _Rows:
+        """Join with later rows, in the split's order."""
+        if not len(self.gpu):
+            both = later
+        else:
+            both = _Rows(
+                self.owners + later.owners,
+                np.concatenate([self.gpu, later.gpu]),
+                np.concatenate([self.owner, later.owner + len(self.owners)]),
+                np.concatenate([self.start_us, later.start_us]),
+                np.concatenate([self.end_us, later.end_us]),
+                np.concatenate([self.activity_ppm, later.activity_ppm]),
+                np.concatenate([self.busy_ppm, later.busy_ppm]),
+                np.concatenate([self.share_ppm, later.share_ppm]),
+                np.concatenate([self.live, later.live]),
+            )
+        if len(both.gpu) < 2:
+            return both
+        rank = {key: place for place, key in enumerate(sorted({owner.key for owner in both.owners}))}
+        ranks = np.array([rank[owner.key] for owner in both.owners], np.int64)[both.owner]
+        return both.keep_order(np.lexsort((both.start_us, ranks, both.gpu)))
+
+    def keep_order(self, order: NDArray[np.int64]) -> _Rows:
+        return self.keep(order)  # type: ignore[arg-type]  # indexing by places or by a mask is the same expression
+
+    def only_named_owners(self) -> _Rows:
+        """Drop owners that no row names any more, so that what waits does not grow."""
+        used, owner = np.unique(self.owner, return_inverse=True)
+        return _Rows(
+            tuple(self.owners[i] for i in used), self.gpu, owner.astype(np.int64), self.start_us, self.end_us,
+            self.activity_ppm, self.busy_ppm, self.share_ppm, self.live,
+        )  # fmt: skip
+
+
+_NONE = np.empty(0, np.int64)
+_NO_ROWS = _Rows((), _NONE, _NONE, _NONE, _NONE, _NONE, _NONE, _NONE, np.empty(0, np.int8))
+
+
+@dataclass(slots=True)
+class _Host:
+    """One host's books between two windows."""
+
+    keys: list[GpuKey] = field(default_factory=list)
+    state: NDArray[np.int64] = field(default_factory=lambda: new_state(0))
+    waiting: _Rows = _NO_ROWS
+    owner_before: dict[int, Owner] = field(default_factory=dict)  # GPU -> its only owner in the last window
+
+
+class Accounts:
+    """The books of any number of hosts.
+
+    Parameters
+    ----------
+    max_gap_us : int, us
+        Power readings further apart are not bridged, unless the device says otherwise.
+    ledger : Ledger, optional
+        A fresh one without limits by default.
+    live : bool
+        Also keep moving peaks and ramps, which only a running agent publishes.
+    """
+
+    def __init__(self, *, max_gap_us: int = 5_000_000, ledger: Ledger | None = None, live: bool = False) -> None:
+        self.max_gap_us = max_gap_us
+        self.ledger = ledger or Ledger()
+        self.gpus: dict[GpuKey, GpuAccount] = {}
+        self.live = live
+        self._hosts: dict[str, _Host] = {}
+
+    def add(self, window: Window) -> None:
+        """Book one window. Windows of one host come in order; hosts may be mixed."""
+        host = self._enter(window)
+        for event in window.events:
+            self._note(window, host, event)
+        readings = window.readings
+        pieces = merge(
+            readings.offsets, readings.time_us, readings.power_mw, readings.counter_mj, host.state,
+            *self._limits(window.devices),
+        )  # fmt: skip
+        rows = host.waiting.followed_by(_Rows.of(window))
+        self._remember_owners(window, host)
+        self._book(window.devices, host, pieces, rows)
+        booked = host.state[:, booking.BOOKED_T]
+        oldest = np.maximum(booked, window.end_us - WAIT_US)
+        host.waiting = rows.keep(rows.end_us > oldest[rows.gpu]).only_named_owners() if len(rows.gpu) else _NO_ROWS
+        self._observe(window, host)
+
+    def finish(self, host: str | None = None) -> None:
+        """Nothing follows (of one host, or of all): book what is still open."""
+        for name, books in self._hosts.items():
+            if host is not None and name != host:
+                continue
+            devices = tuple(self.gpus[key].device for key in books.keys)
+            nothing = np.empty(0, np.int64)
+            pieces = merge(
+                np.zeros(len(devices) + 1, np.int64), nothing, nothing.astype(np.int32), nothing, books.state,
+                *self._limits(devices), closing=True,
+            )  # fmt: skip
+            self._book(devices, books, pieces, books.waiting)
+            books.waiting = _NO_ROWS
+
+    def merge(self, other: Accounts) -> None:
+        """Add the finished books of another part (other hosts, or another day of the same ones)."""
+        for key, theirs in other.gpus.items():
+            mine = self.gpus.get(key)
+            if mine is None:
+                self.gpus[key] = theirs
+                continue
+            mine.energy_hnj += theirs.energy_hnj
+            mine.idle_hnj += theirs.idle_hnj
+            mine.unattributed_hnj += theirs.unattributed_hnj
+            mine.totals = [a + b for a, b in zip(mine.totals, theirs.totals, strict=True)]
+            mine.power.merge(theirs.power)
+        self.ledger.merge(other.ledger)
+
+    def state_of(self, host: str) -> NDArray[np.int64]:
+        """Return the merge state of one host's GPUs: int64[g, kernels.booking.STATES], in the devices' order."""
+        return self._hosts[host].state
+
+    def restore(self, host: str, accounts: Iterable[tuple[GpuAccount, NDArray[np.int64]]]) -> None:
+        """Take over one host's books from before a restart, GPU by GPU with their merge state."""
+        books = self._hosts[host] = _Host()
+        for account, state in accounts:
+            key = _key(account.device)
+            self.gpus[key] = account
+            books.keys.append(key)
+            books.state = np.vstack([books.state, state.reshape(1, -1)])
+
+    def _enter(self, window: Window) -> _Host:
+        """Find the host's books, with a place for each device in the window's order."""
+        host = self._hosts.setdefault(window.host, _Host())
+        keys = [_key(device) for device in window.devices]
+        if keys != host.keys:
+            place = {key: i for i, key in enumerate(host.keys)}
+            state = new_state(len(keys))
+            for i, key in enumerate(keys):
+                if key in place:
+                    state[i] = host.state[place[key]]
+            moved = {i: keys.index(key) for key, i in place.items() if key in keys}
+            waiting = host.waiting.keep(np.isin(host.waiting.gpu, list(moved)))
+            host.waiting = _Rows(
+                waiting.owners, np.array([moved[int(g)] for g in waiting.gpu], np.int64), waiting.owner,
+                waiting.start_us, waiting.end_us, waiting.activity_ppm, waiting.busy_ppm, waiting.share_ppm,
+                waiting.live,
+            )  # fmt: skip
+            host.keys, host.state = keys, state
+        for key, device in zip(keys, window.devices, strict=True):
+            account = self.gpus.get(key)
+            if account is None:
+                self.gpus[key] = GpuAccount(device)
+            else:
+                account.device = device
+        return host
+
+    def _limits(self, devices: tuple[Device, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        ceiling = np.array([device.ceiling_mw for device in devices], np.int64)
+        limit = np.array([device.limit_mw for device in devices], np.int64)
+        gap = np.array(
+            [device.max_gap_us if device.max_gap_us > 0 else self.max_gap_us for device in devices], np.int64
+        )
+        return ceiling, limit, gap
+
+    def _book(self, devices: tuple[Device, ...], host: _Host, pieces: booking.Pieces, rows: _Rows) -> None:
+        """Split the pieces among the rows and enter the result."""
+        gpus = len(devices)
+        self._calibrate(devices, pieces)
+        bounds = np.searchsorted(rows.gpu, np.arange(gpus + 1)).astype(np.int64)
+        idle = np.array([device.idle_mw for device in devices], np.int64)
+        parts = split(
+            pieces.starts, pieces.counts, pieces.t0_us, pieces.t1_us, pieces.energy_hnj, idle, bounds,
+            rows.start_us, rows.end_us, rows.activity_ppm, rows.busy_ppm, rows.share_ppm, rows.live,
+        )  # fmt: skip
+        for i, key in enumerate(host.keys):
+            first, count = int(pieces.starts[i]), int(pieces.counts[i])
+            energy = int(pieces.energy_hnj[first : first + count].sum())
+            self.gpus[key].add(pieces.tally[i], energy, int(parts.idle_hnj[i]), int(parts.unattributed_hnj[i]))
+        got = (parts.static_hnj > 0) | (parts.dynamic_hnj > 0)
+        for row in np.flatnonzero(got):
+            owner = rows.owners[rows.owner[row]]
+            job = self.ledger.job(owner.key, owner.labels)
+            line = job.line(host.keys[rows.gpu[row]])
+            method = int(parts.method[row])
+            line.static_hnj += int(parts.static_hnj[row])
+            line.dynamic_hnj += int(parts.dynamic_hnj[row])
+            line.peak_mw = max(line.peak_mw, int(parts.peak_mw[row]))
+            if method & (BY_SHARE | EQUAL):
+                line.guessed_hnj += int(parts.dynamic_hnj[row])
+            job.method |= method
+
+    @staticmethod
+    def _calibrate(devices: tuple[Device, ...], pieces: booking.Pieces) -> None:
+        """Correct the pieces for what is known of each card's meter: E (1 + gain) + offset x time, in whole hnj."""
+        for i, device in enumerate(devices):
+            if device.gain_ppm == 0 and device.offset_mw == 0:
+                continue
+            mine = slice(int(pieces.starts[i]), int(pieces.starts[i] + pieces.counts[i]))
+            energy = pieces.energy_hnj[mine]
+            energy += energy // PPM * device.gain_ppm + energy % PPM * device.gain_ppm // PPM
+            energy += 2 * device.offset_mw * (pieces.t1_us[mine] - pieces.t0_us[mine])
+            np.maximum(energy, 0, out=energy)
+
+    def _remember_owners(self, window: Window, host: _Host) -> None:
+        """Enter the time that jobs held and used GPUs, and who was alone on one."""
+        usage = window.usage
+        on_gpu: dict[int, set[int]] = {}
+        for row in range(len(usage.gpu)):
+            gpu, place = int(usage.gpu[row]), int(usage.owner[row])
+            owner = window.owners[place]
+            start, end = int(usage.start_us[row]), int(usage.end_us[row])
+            job = self.ledger.job(owner.key, owner.labels)
+            known = host.keys[gpu] in job.lines
+            line = job.line(host.keys[gpu])
+            if usage.live[row]:
+                line.active_us += end - start
+            else:
+                line.held_us += end - start
+            if not known or start > job.end_us:
+                line.edges += 2
+            job.seen(start, end)
+            on_gpu.setdefault(gpu, set()).add(place)
+        host.owner_before = {
+            gpu: window.owners[next(iter(places))] for gpu, places in on_gpu.items() if len(places) == 1
+        }
+
+    def _observe(self, window: Window, host: _Host) -> None:
+        """Keep what the published power statistics need."""
+        readings = window.readings
+        for i, key in enumerate(host.keys):
+            lo, hi = int(readings.offsets[i]), int(readings.offsets[i + 1])
+            if hi > lo:
+                account = self.gpus[key]
+                account.power.add(
+                    readings.time_us[lo:hi], readings.power_mw[lo:hi],
+                    readings.instant_mw[lo:hi] if len(readings.instant_mw) else readings.power_mw[lo:hi],
+                    account.device.ceiling_mw, self._gap(account.device), live=self.live,
+                )  # fmt: skip
+
+    def _gap(self, device: Device) -> int:
+        return device.max_gap_us if device.max_gap_us > 0 else self.max_gap_us
+
+    def _note(self, window: Window, host: _Host, event: Event) -> None:
+        """Take account of what happened: a GPU that went or came, or an agent that was down."""
+        if event.kind in {"lost", "back"} and 0 <= event.gpu < len(host.keys):
+            account = self.gpus[host.keys[event.gpu]]
+            account.up = event.kind == "back"
+            account.lost_since_us = event.time_us if event.kind == "lost" else -1
+        elif event.kind == "restart":
+            self._restart(window, host, same_boot=event.detail != "new-boot")
+
+    def _restart(self, window: Window, host: _Host, *, same_boot: bool) -> None:
+        """Go on after the agent was down: the counter bridges the hole, sampled power does not.
+
+        The downtime's joules go to a job only if it alone held the GPU before and after; else to nobody.
+        """
+        state = host.state
+        resumed = np.full(len(state), window.start_us, np.int64)
+        if same_boot:
+            resumed = np.minimum(state[:, booking.BOOKED_T], window.start_us - 1)
+        else:
+            state[:, booking.COUNTER] = -1
+        for column in (
+            booking.LAST_T,
+            booking.POWER_T,
+            booking.POWER,
+            booking.SHAPE_T,
+            booking.OPEN_T,
+            booking.AFTER_T,
+        ):
+            state[:, column] = -1
+        for column in (booking.OPEN, booking.AFTER, booking.SUSPECT_KIND):
+            state[:, column] = 0
+        started = state[:, booking.COUNTER] >= 0
+        state[started, booking.BASE_T] = np.minimum(state[started, booking.BASE_T], window.start_us - 1)
+        state[started, booking.BOOKED_T] = resumed[started]
+        rows = _Rows.of(window)
+        bridged = []
+        for gpu, owner in host.owner_before.items():
+            mine = np.flatnonzero(rows.gpu == gpu)
+            keys = {rows.owners[rows.owner[row]].key for row in mine}
+            if same_boot and keys == {owner.key}:
+                bridged.append((gpu, owner, int(resumed[gpu]), int(rows.share_ppm[mine[0]]), int(rows.live[mine[0]])))
+        host.waiting = _Rows(
+            tuple(owner for _, owner, _, _, _ in bridged),
+            np.array([gpu for gpu, *_ in bridged], np.int64),
+            np.arange(len(bridged)),
+            np.array([since for _, _, since, _, _ in bridged], np.int64),
+            np.full(len(bridged), window.start_us, np.int64),
+            np.full(len(bridged), -1, np.int64),
+            np.full(len(bridged), -1, np.int64),
+            np.array([share for _, _, _, share, _ in bridged], np.int64),
+            np.array([live for *_, live in bridged], np.int8),
+        )
+
+
+def _key(device: Device) -> GpuKey:
+    return GpuKey(device.host, device.uuid or str(device.index))

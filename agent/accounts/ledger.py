@@ -1,0 +1,151 @@
+"""The ledger: who used how much of which GPU. One writer; energies are whole half-nanojoules of any size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from agent.window import OTHER, JobKey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+class GpuKey(NamedTuple):
+    """A GPU over all hosts: its host, and its UUID (or its index, where a trace knows no UUID)."""
+
+    host: str
+    gpu: str
+
+
+@dataclass(slots=True)
+class Line:
+    """One owner's account on one GPU."""
+
+    static_hnj: int = 0
+    dynamic_hnj: int = 0
+    active_us: int = 0
+    held_us: int = 0
+    peak_mw: int = 0
+    edges: int = 0  # starts and ends of use, each blurred by a publication period
+    guessed_hnj: int = 0  # dynamic energy split by share or equally, for want of activities
+
+    def add(self, other: Line) -> None:
+        """Add another part of the same account, from later or elsewhere."""
+        self.static_hnj += other.static_hnj
+        self.dynamic_hnj += other.dynamic_hnj
+        self.active_us += other.active_us
+        self.held_us += other.held_us
+        self.peak_mw = max(self.peak_mw, other.peak_mw)
+        self.edges += other.edges
+        self.guessed_hnj += other.guessed_hnj
+
+
+@dataclass(slots=True)
+class Job:
+    """A job's bill over all GPUs that it used."""
+
+    key: JobKey
+    labels: dict[str, str] = field(default_factory=dict)
+    start_us: int = -1
+    end_us: int = -1
+    method: int = 0  # bits of kernels.splitting
+    lines: dict[GpuKey, Line] = field(default_factory=dict)
+    folded: bool = False  # shown within _other, for good: a series that was merged cannot be told apart again
+    scrapes_after_end: int = 0
+
+    def line(self, gpu: GpuKey) -> Line:
+        """Return the account on one GPU, opened at first use."""
+        found = self.lines.get(gpu)
+        if found is None:
+            found = self.lines[gpu] = Line()
+        return found
+
+    def seen(self, start_us: int, end_us: int) -> None:
+        """Note that the job existed in this stretch."""
+        self.start_us = start_us if self.start_us < 0 else min(self.start_us, start_us)
+        self.end_us = max(self.end_us, end_us)
+
+    @property
+    def energy_hnj(self) -> int:
+        """Everything this job used, in hnj."""
+        return sum(line.static_hnj + line.dynamic_hnj for line in self.lines.values())
+
+
+class Ledger:
+    """Running and ended jobs.
+
+    Parameters
+    ----------
+    series_cap : int
+        At most this many jobs have an account of their own at a time; further ones are shown within ``_other``.
+    """
+
+    def __init__(self, series_cap: int = 1_000_000_000) -> None:
+        self.jobs: dict[JobKey, Job] = {}
+        self.series_cap = series_cap
+        self.folded = 0  # jobs that never had a series of their own
+        self.gone: dict[GpuKey, Line] = {}  # what retired jobs used, kept so that the parts still sum to the whole
+
+    def job(self, key: JobKey, labels: Mapping[str, str]) -> Job:
+        """Return the account of a job, opened at first sight; labels that arrive later are added."""
+        job = self.jobs.get(key)
+        if job is None:
+            job = self.jobs[key] = Job(key)
+            if len(self.jobs) > self.series_cap:
+                job.folded = True
+                self.folded += 1
+        if labels and labels != job.labels:
+            job.labels.update(labels)
+        return job
+
+    def retire(self, now_us: int, keep_us: int) -> None:
+        """Close the accounts of jobs that ended and were shown: scraped twice since, or ``keep_us`` ago.
+
+        Parameters
+        ----------
+        now_us : int, us
+        keep_us : int, us
+        """
+        done = [
+            job
+            for job in self.jobs.values()
+            if job.end_us < now_us and (job.scrapes_after_end >= 2 or now_us - job.end_us > keep_us)
+        ]
+        for job in done:
+            for gpu, line in job.lines.items():
+                self.gone.setdefault(gpu, Line()).add(line)
+            del self.jobs[job.key]
+
+    def scraped(self, now_us: int) -> None:
+        """Note that the jobs' series were read once."""
+        for job in self.jobs.values():
+            if 0 <= job.end_us < now_us:
+                job.scrapes_after_end += 1
+            else:
+                job.scrapes_after_end = 0
+
+    def shares(self) -> Iterator[tuple[str, GpuKey, int, int]]:
+        """Yield (job, GPU, static, dynamic) in hnj as it is published; ``_other`` holds the folded and the gone."""
+        other: dict[GpuKey, Line] = {}
+        for gpu, line in self.gone.items():
+            other.setdefault(gpu, Line()).add(line)
+        for job in self.jobs.values():
+            for gpu, line in job.lines.items():
+                if job.folded:
+                    other.setdefault(gpu, Line()).add(line)
+                else:
+                    yield job.key, gpu, line.static_hnj, line.dynamic_hnj
+        for gpu, line in other.items():
+            yield OTHER, gpu, line.static_hnj, line.dynamic_hnj
+
+    def merge(self, other: Ledger) -> None:
+        """Add the accounts of another part of the same trace."""
+        for key, theirs in other.jobs.items():
+            mine = self.job(key, theirs.labels)
+            mine.seen(theirs.start_us, theirs.end_us)
+            mine.method |= theirs.method
+            for gpu, line in theirs.lines.items():
+                mine.line(gpu).add(line)
+        for gpu, line in other.gone.items():
+            self.gone.setdefault(gpu, Line()).add(line)

@@ -1,0 +1,178 @@
+"""Power statistics of one GPU: time-weighted quantiles for a report, moving peaks and ramps for a running agent."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+WINDOWS_US = {"1s": 1_000_000, "10s": 10_000_000, "1m": 60_000_000}
+HORIZON_US = 60_000_000  # peaks and ramps are the largest of the last minute, so that no usual scrape misses one
+
+
+class Moving:
+    """The largest mean over, and the steepest change across, 1 s, 10 s and 1 min, each of the last minute.
+
+    A mean is the integral of the readings, joined by straight lines, over the window, divided by its length; a ramp is
+    the difference of power at the window's two ends divided by its length. Windows with a gap do not count.
+    """
+
+    def __init__(self) -> None:
+        self._points: deque[tuple[int, int, int]] = deque()  # time, power, integral up to here (hnj)
+        self._peaks: dict[str, deque[tuple[int, float]]] = {name: deque() for name in WINDOWS_US}
+        self._ramps: dict[tuple[str, str], deque[tuple[int, float]]] = {
+            (name, way): deque() for name in WINDOWS_US for way in ("up", "down")
+        }
+        self._starts = dict.fromkeys(WINDOWS_US, 0)
+
+    def add(self, time_us: int, power_mw: int, max_gap_us: int) -> None:
+        """Add one reading (us, mW)."""
+        points = self._points
+        if points:
+            t, p, integral = points[-1]
+            if time_us <= t:
+                return
+            if time_us - t > max_gap_us:
+                points.clear()
+                integral = 0
+                self._starts = dict.fromkeys(WINDOWS_US, 0)
+            else:
+                integral += (p + power_mw) * (time_us - t)
+        else:
+            integral = 0
+        points.append((time_us, power_mw, integral))
+        for name, length in WINDOWS_US.items():
+            self._look_back(name, length)
+        drop = 0
+        while len(points) > 2 and points[1][0] <= time_us - max(WINDOWS_US.values()):
+            points.popleft()
+            drop += 1
+        if drop:
+            self._starts = {name: max(start - drop, 0) for name, start in self._starts.items()}
+
+    def peaks_w(self) -> Mapping[str, float]:
+        """Return the largest mean power (W) by window; a window longer than what was seen is left out."""
+        return {name: best[0][1] for name, best in self._peaks.items() if best}
+
+    def ramps_w_per_s(self) -> Mapping[tuple[str, str], float]:
+        """Return the steepest rise and fall (W/s, both positive) by window and direction."""
+        return {key: best[0][1] for key, best in self._ramps.items() if best}
+
+    def _look_back(self, name: str, length: int) -> None:
+        points = self._points
+        time_us, power, integral = points[-1]
+        begin = time_us - length
+        if points[0][0] > begin:
+            return
+        start = self._starts[name]
+        while points[start + 1][0] <= begin:
+            start += 1
+        self._starts[name] = start
+        (t, p, upto), (t_next, p_next, _) = points[start], points[start + 1]
+        there = p + (p_next - p) * (begin - t) / (t_next - t)
+        mean = (integral - upto - (p + there) * (begin - t)) / (2 * length)
+        ramp = (power - there) / length * 1e6
+        _keep_largest(self._peaks[name], time_us, mean / 1e3)
+        _keep_largest(self._ramps[name, "up"], time_us, max(ramp, 0.0) / 1e3)
+        _keep_largest(self._ramps[name, "down"], time_us, max(-ramp, 0.0) / 1e3)
+
+
+def _keep_largest(best: deque[tuple[int, float]], time_us: int, value: float) -> None:
+    """Sliding-window maximum: the first entry is the largest of the horizon."""
+    while best and best[-1][1] <= value:
+        best.pop()
+    best.append((time_us, value))
+    while best[0][0] < time_us - HORIZON_US:
+        best.popleft()
+
+
+@dataclass(slots=True)
+class PowerStatistics:
+    """Everything that is said about a GPU's power beside its energy.
+
+    Attributes
+    ----------
+    values_mw : int64[k], mW
+        The distinct power values so far, ascending ...
+    weights_us : int64[k], us
+        ... and twice the time for which each stood: an interval counts for the readings at both its ends.
+    moving : Moving
+    """
+
+    values_mw: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    weights_us: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    last_us: int = -1
+    last_mw: int = -1
+    last_at_all_mw: int = -1
+    moving: Moving = field(default_factory=Moving)
+
+    def add(
+        self,
+        time_us: NDArray[np.int64],
+        power_mw: NDArray[np.int32],
+        instant_mw: NDArray[np.int32],
+        ceiling_mw: int,
+        max_gap_us: int,
+        *,
+        live: bool,
+    ) -> None:
+        """Add one window's readings of this GPU.
+
+        Parameters
+        ----------
+        time_us : int64[n], us
+        power_mw, instant_mw : int32[n], mW
+            -1 where there is no reading.
+        ceiling_mw, max_gap_us : int
+            What counts as a reading, and as a gap.
+        live : bool
+            Keep moving peaks and ramps instead of quantiles.
+        """
+        if live:
+            for t, instant, mean in zip(time_us.tolist(), instant_mw.tolist(), power_mw.tolist(), strict=True):
+                value = instant if instant > 0 else mean
+                if 0 < value <= ceiling_mw:
+                    self.moving.add(t, value, max_gap_us)
+            return
+        valid = (power_mw > 0) & (power_mw <= ceiling_mw)
+        times, values = time_us[valid], power_mw[valid].astype(np.int64)
+        if not len(times):
+            return
+        self.last_at_all_mw = int(values[-1])
+        if self.last_us >= 0:
+            times, values = np.concatenate([[self.last_us], times]), np.concatenate([[self.last_mw], values])
+        dt = np.diff(times)
+        dt[(dt > max_gap_us) | (dt < 0)] = 0
+        weight = np.zeros(len(values), np.int64)
+        weight[:-1] += dt
+        weight[1:] += dt
+        self._count(values, weight)
+        self.last_us, self.last_mw = int(times[-1]), int(values[-1])
+
+    def merge(self, other: PowerStatistics) -> None:
+        """Add another part's quantile state."""
+        self._count(other.values_mw, other.weights_us)
+
+    def quantiles_mw(self, *shares: float) -> list[int | None]:
+        """Return the least power (mW) at or below which the GPU was for each share of the time; None without time."""
+        total = int(self.weights_us.sum())
+        if total == 0:
+            only = self.last_at_all_mw if self.last_at_all_mw >= 0 else None
+            return [only for _ in shares]
+        upto = np.cumsum(self.weights_us)
+        return [int(self.values_mw[np.searchsorted(upto, share * total)]) for share in shares]
+
+    def _count(self, values: NDArray[np.int64], weight: NDArray[np.int64]) -> None:
+        kept = weight > 0
+        values = np.concatenate([self.values_mw, values[kept]])
+        weight = np.concatenate([self.weights_us, weight[kept]])
+        self.values_mw, place = np.unique(values, return_inverse=True)
+        self.weights_us = np.zeros(len(self.values_mw), np.int64)
+        np.add.at(self.weights_us, place, weight)

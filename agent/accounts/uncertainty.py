@@ -1,0 +1,101 @@
+"""One sigma for every energy: what is known about how wrong a GPU's own meter is.
+
+The card's gain error dominates and does not average out: it is the same at every moment, and within one model it is
+largely the same for every card. So the gain errors of a job's GPUs add up linearly, everything else in squares.
+
+Sources: external meters against nvidia-smi on seven cards (Yang, Adamek, Armour, "Part-time power measurements",
+arXiv 2312.02741) show -7 % to +0.5 % with a median magnitude of 2.6 %: 4 % is the default for an uncalibrated card.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from exporters.snapshot import HNJ_PER_JOULE
+from kernels import booking
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agent.accounts.attribution import GpuAccount
+    from agent.accounts.ledger import GpuKey, Job
+
+FULL_TIME = frozenset({"turing", "ampere", "ada", "volta", "pascal"})
+"""Architectures whose power sensor sees all, or half, of the time; GA100, Hopper and newer see a quarter."""
+
+DEFAULT_PERIOD_US = 100_000
+FLOOR_WATTS = 300.0  # span between idle and limit where a trace knows neither
+
+
+def part_time_floor(seconds: float) -> float:
+    """Return the relative sigma of an energy that a part-time sensor saw for so long without an energy counter.
+
+    10 % at 1 s, 3 % at 10 s, 1 % from 60 s on, straight lines between these in the logarithm of time.
+
+    Parameters
+    ----------
+    seconds : float, s
+    """
+    points = ((1.0, 0.10), (10.0, 0.03), (60.0, 0.01))
+    if seconds <= points[0][0]:
+        return points[0][1]
+    for (t0, f0), (t1, f1) in zip(points, points[1:], strict=False):
+        if seconds <= t1:
+            return f0 * (f1 / f0) ** (math.log(seconds / t0) / math.log(t1 / t0))
+    return points[-1][1]
+
+
+def span_w(account: GpuAccount) -> float:
+    """Return how far apart idle and limit are (W): what an unseen stretch can hide."""
+    device = account.device
+    if device.limit_mw <= 0:
+        return FLOOR_WATTS
+    return (device.limit_mw - max(device.idle_mw, 0)) / 1e3
+
+
+def gain_j(account: GpuAccount, energy_j: float) -> float:
+    """Return one sigma (J) of what the card's gain error can do to this much energy."""
+    return abs(energy_j) * account.device.sigma_gain_ppm * 1e-6
+
+
+def gpu_sigma_j(account: GpuAccount) -> float:
+    """Return one sigma (J) of a GPU's energy: gain, part-time sensing, gaps, and a counter that power contradicts."""
+    energy_j = account.energy_hnj / HNJ_PER_JOULE
+    parts = [gain_j(account, energy_j)]
+    if account.method == "power":
+        if account.device.architecture.lower() not in FULL_TIME:
+            parts.append(energy_j * part_time_floor(account.totals[booking.COVERED] / 1e6))
+        # An unseen stretch is booked as nothing; it may have held anything between idle and the limit.
+        parts.append(account.totals[booking.GAP] / 1e6 * span_w(account) / math.sqrt(12))
+    elif disagrees(account):
+        parts.append((account.totals[booking.POWER_HNJ] - account.totals[booking.COUNTER_HNJ]) / HNJ_PER_JOULE)
+    return math.hypot(*parts)
+
+
+def disagrees(account: GpuAccount) -> bool:
+    """Tell whether counter and sampled power differ by more than a fifth over at least half a minute."""
+    off = account.disagreement
+    return off is not None and account.totals[booking.COVERED] >= 30_000_000 and not -0.25 <= off <= 0.2
+
+
+def job_sigma_j(job: Job, gpus: Mapping[GpuKey, GpuAccount]) -> float:
+    """Return one sigma (J) of a job's energy.
+
+    Gains add up linearly over its GPUs. Each start and end is blurred by one publication period of the sensor times
+    the step in power there, uniformly. Energy that was split by share or equally, for want of activities, could have
+    been anything between none and all of it: uniformly again.
+    """
+    gain, squares = 0.0, 0.0
+    for key, line in job.lines.items():
+        account = gpus[key]
+        energy_j = (line.static_hnj + line.dynamic_hnj) / HNJ_PER_JOULE
+        gain += gain_j(account, energy_j)
+        seconds = line.active_us / 1e6
+        step_w = line.dynamic_hnj / HNJ_PER_JOULE / seconds if seconds > 0 else 0.0
+        period_s = account.device.publication_us.get("instant", DEFAULT_PERIOD_US) / 1e6
+        squares += line.edges * (period_s * step_w) ** 2 / 12
+        squares += (line.guessed_hnj / HNJ_PER_JOULE) ** 2 / 12
+        if account.method == "power" and account.device.architecture.lower() not in FULL_TIME and seconds > 0:
+            squares += (energy_j * part_time_floor(seconds)) ** 2
+    return math.hypot(gain, math.sqrt(squares))
