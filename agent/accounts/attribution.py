@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.accounts.ledger import GpuKey, Ledger
-from agent.accounts.statistics import PowerStatistics
+from agent.accounts.statistics import Moving, PowerStatistics
+from agent.accounts.tenancy import NO_TENANCY, PPM, Tenancy
 from kernels import booking
 from kernels.booking import merge, new_state
 from kernels.splitting import BY_SHARE, EQUAL, split
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
-    from agent.window import Device, Event, Owner, Window
+    from agent.window import Device, Event, JobKey, Owner, Window
 
 WAIT_US = 120_000_000  # usage of a GPU whose energy cannot be read is not kept longer than this
 REJECTIONS = {
@@ -35,7 +36,6 @@ REJECTIONS = {
     "counter_step": booking.REJECTED_STEP,
     "counter_dip": booking.REJECTED_DIP,
 }
-PPM = 1_000_000
 
 
 @dataclass(slots=True)
@@ -48,6 +48,7 @@ class GpuAccount:
     unattributed_hnj: int = 0
     totals: list[int] = field(default_factory=lambda: [0] * booking.TALLIES)
     power: PowerStatistics = field(default_factory=PowerStatistics)
+    moving: Moving = field(default_factory=Moving)
     up: bool = True
     lost_since_us: int = -1
 
@@ -78,93 +79,14 @@ class GpuAccount:
             self.totals = [have + int(more) for have, more in zip(self.totals, tally, strict=True)]
 
 
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """Usage rows of one host in the order the split wants: by GPU, then by the owner's key."""
-
-    owners: tuple[Owner, ...]
-    gpu: NDArray[np.int64]
-    owner: NDArray[np.int64]
-    start_us: NDArray[np.int64]
-    end_us: NDArray[np.int64]
-    activity_ppm: NDArray[np.int64]
-    busy_ppm: NDArray[np.int64]
-    share_ppm: NDArray[np.int64]
-    live: NDArray[np.int8]
-
-    @classmethod
-    def of(cls, window: Window) -> _Rows:
-        """Take a window's usage; activities become rates, so that a row may be cut anywhere."""
-        usage = window.usage
-        span = np.maximum(usage.end_us - usage.start_us, 1)
-        rate = np.where(usage.activity_us >= 0, usage.activity_us * PPM // span, -1)
-        gpu = usage.gpu.astype(np.int64)
-        busy = window.busy_us[gpu] if len(gpu) else np.empty(0, np.int64)
-        length = max(window.end_us - window.start_us, 1)
-        return cls(
-            window.owners,
-            gpu,
-            usage.owner.astype(np.int64),
-            usage.start_us,
-            usage.end_us,
-            np.minimum(rate, PPM).astype(np.int64),
-            np.where(busy >= 0, busy * PPM // length, -1).astype(np.int64),
-            usage.share_ppm.astype(np.int64),
-            usage.live,
-        )
-
-    def keep(self, which: NDArray[np.bool_]) -> _Rows:
-        return _Rows(
-            self.owners, self.gpu[which], self.owner[which], self.start_us[which], self.end_us[which],
-            self.activity_ppm[which], self.busy_ppm[which], self.share_ppm[which], self.live[which],
-        )  # fmt: skip
-
-    def followed_by(self, later: _Rows) -> _Rows:
-        """Join with later rows, in the split's order."""
-        if not len(self.gpu):
-            both = later
-        else:
-            both = _Rows(
-                self.owners + later.owners,
-                np.concatenate([self.gpu, later.gpu]),
-                np.concatenate([self.owner, later.owner + len(self.owners)]),
-                np.concatenate([self.start_us, later.start_us]),
-                np.concatenate([self.end_us, later.end_us]),
-                np.concatenate([self.activity_ppm, later.activity_ppm]),
-                np.concatenate([self.busy_ppm, later.busy_ppm]),
-                np.concatenate([self.share_ppm, later.share_ppm]),
-                np.concatenate([self.live, later.live]),
-            )
-        if len(both.gpu) < 2:
-            return both
-        rank = {key: place for place, key in enumerate(sorted({owner.key for owner in both.owners}))}
-        ranks = np.array([rank[owner.key] for owner in both.owners], np.int64)[both.owner]
-        return both.keep_order(np.lexsort((both.start_us, ranks, both.gpu)))
-
-    def keep_order(self, order: NDArray[np.int64]) -> _Rows:
-        return self.keep(order)  # type: ignore[arg-type]  # indexing by places or by a mask is the same expression
-
-    def only_named_owners(self) -> _Rows:
-        """Drop owners that no row names any more, so that what waits does not grow."""
-        used, owner = np.unique(self.owner, return_inverse=True)
-        return _Rows(
-            tuple(self.owners[i] for i in used), self.gpu, owner.astype(np.int64), self.start_us, self.end_us,
-            self.activity_ppm, self.busy_ppm, self.share_ppm, self.live,
-        )  # fmt: skip
-
-
-_NONE = np.empty(0, np.int64)
-_NO_ROWS = _Rows((), _NONE, _NONE, _NONE, _NONE, _NONE, _NONE, _NONE, np.empty(0, np.int8))
-
-
 @dataclass(slots=True)
 class _Host:
     """One host's books between two windows."""
 
     keys: list[GpuKey] = field(default_factory=list)
     state: NDArray[np.int64] = field(default_factory=lambda: new_state(0))
-    waiting: _Rows = _NO_ROWS
-    owner_before: dict[int, Owner] = field(default_factory=dict)  # GPU -> its only owner in the last window
+    waiting: Tenancy = NO_TENANCY
+    alone: dict[int, JobKey] = field(default_factory=dict)  # GPU -> its only owner in the last window
 
 
 class Accounts:
@@ -197,12 +119,12 @@ class Accounts:
             readings.offsets, readings.time_us, readings.power_mw, readings.counter_mj, host.state,
             *self._limits(window.devices),
         )  # fmt: skip
-        rows = host.waiting.followed_by(_Rows.of(window))
+        rows = host.waiting.followed_by(Tenancy.of(window))
         self._remember_owners(window, host)
         self._book(window.devices, host, pieces, rows)
         booked = host.state[:, booking.BOOKED_T]
         oldest = np.maximum(booked, window.end_us - WAIT_US)
-        host.waiting = rows.keep(rows.end_us > oldest[rows.gpu]).only_named_owners() if len(rows.gpu) else _NO_ROWS
+        host.waiting = rows.keep(rows.end_us > oldest[rows.gpu]).only_named_owners() if len(rows.gpu) else NO_TENANCY
         self._observe(window, host)
 
     def finish(self, host: str | None = None) -> None:
@@ -217,7 +139,7 @@ class Accounts:
                 *self._limits(devices), closing=True,
             )  # fmt: skip
             self._book(devices, books, pieces, books.waiting)
-            books.waiting = _NO_ROWS
+            books.waiting = NO_TENANCY
 
     def merge(self, other: Accounts) -> None:
         """Add the finished books of another part (other hosts, or another day of the same ones)."""
@@ -233,18 +155,29 @@ class Accounts:
             mine.power.merge(theirs.power)
         self.ledger.merge(other.ledger)
 
+    def account(self, device: Device) -> GpuAccount:
+        """Return the account of one GPU that was in a window."""
+        return self.gpus[_key(device)]
+
     def state_of(self, host: str) -> NDArray[np.int64]:
         """Return the merge state of one host's GPUs: int64[g, kernels.booking.STATES], in the devices' order."""
         return self._hosts[host].state
 
-    def restore(self, host: str, accounts: Iterable[tuple[GpuAccount, NDArray[np.int64]]]) -> None:
-        """Take over one host's books from before a restart, GPU by GPU with their merge state."""
-        books = self._hosts[host] = _Host()
-        for account, state in accounts:
+    def books_of(self, host: str) -> list[tuple[GpuAccount, NDArray[np.int64], JobKey | None]]:
+        """Return one host's books, GPU by GPU: account, merge state, and the only owner in the last window."""
+        books = self._hosts.get(host, _Host())
+        return [(self.gpus[key], books.state[i], books.alone.get(i)) for i, key in enumerate(books.keys)]
+
+    def restore(self, host: str, books: Iterable[tuple[GpuAccount, NDArray[np.int64], JobKey | None]]) -> None:
+        """Take over one host's books from before a restart, as `books_of` returned them."""
+        mine = self._hosts[host] = _Host()
+        for place, (account, state, alone) in enumerate(books):
             key = _key(account.device)
             self.gpus[key] = account
-            books.keys.append(key)
-            books.state = np.vstack([books.state, state.reshape(1, -1)])
+            mine.keys.append(key)
+            mine.state = np.vstack([mine.state, state.reshape(1, -1)])
+            if alone is not None:
+                mine.alone[place] = alone
 
     def _enter(self, window: Window) -> _Host:
         """Find the host's books, with a place for each device in the window's order."""
@@ -256,13 +189,7 @@ class Accounts:
             for i, key in enumerate(keys):
                 if key in place:
                     state[i] = host.state[place[key]]
-            moved = {i: keys.index(key) for key, i in place.items() if key in keys}
-            waiting = host.waiting.keep(np.isin(host.waiting.gpu, list(moved)))
-            host.waiting = _Rows(
-                waiting.owners, np.array([moved[int(g)] for g in waiting.gpu], np.int64), waiting.owner,
-                waiting.start_us, waiting.end_us, waiting.activity_ppm, waiting.busy_ppm, waiting.share_ppm,
-                waiting.live,
-            )  # fmt: skip
+            host.waiting = host.waiting.moved({i: keys.index(key) for key, i in place.items() if key in keys})
             host.keys, host.state = keys, state
         for key, device in zip(keys, window.devices, strict=True):
             account = self.gpus.get(key)
@@ -280,7 +207,7 @@ class Accounts:
         )
         return ceiling, limit, gap
 
-    def _book(self, devices: tuple[Device, ...], host: _Host, pieces: booking.Pieces, rows: _Rows) -> None:
+    def _book(self, devices: tuple[Device, ...], host: _Host, pieces: booking.Pieces, rows: Tenancy) -> None:
         """Split the pieces among the rows and enter the result."""
         gpus = len(devices)
         self._calibrate(devices, pieces)
@@ -338,22 +265,23 @@ class Accounts:
                 line.edges += 2
             job.seen(start, end)
             on_gpu.setdefault(gpu, set()).add(place)
-        host.owner_before = {
-            gpu: window.owners[next(iter(places))] for gpu, places in on_gpu.items() if len(places) == 1
-        }
+        host.alone = {gpu: window.owners[next(iter(p))].key for gpu, p in on_gpu.items() if len(p) == 1}
 
     def _observe(self, window: Window, host: _Host) -> None:
         """Keep what the published power statistics need."""
         readings = window.readings
         for i, key in enumerate(host.keys):
             lo, hi = int(readings.offsets[i]), int(readings.offsets[i + 1])
-            if hi > lo:
-                account = self.gpus[key]
-                account.power.add(
-                    readings.time_us[lo:hi], readings.power_mw[lo:hi],
-                    readings.instant_mw[lo:hi] if len(readings.instant_mw) else readings.power_mw[lo:hi],
-                    account.device.ceiling_mw, self._gap(account.device), live=self.live,
-                )  # fmt: skip
+            if hi == lo:
+                continue
+            account = self.gpus[key]
+            limits = account.device.ceiling_mw, self._gap(account.device)
+            times, power = readings.time_us[lo:hi], readings.power_mw[lo:hi]
+            if self.live:
+                instant = readings.instant_mw[lo:hi] if len(readings.instant_mw) else power
+                account.moving.add_all(times, np.where(instant > 0, instant, power), *limits)
+            else:
+                account.power.add(times, power, *limits)
 
     def _gap(self, device: Device) -> int:
         return device.max_gap_us if device.max_gap_us > 0 else self.max_gap_us
@@ -392,14 +320,15 @@ class Accounts:
         started = state[:, booking.COUNTER] >= 0
         state[started, booking.BASE_T] = np.minimum(state[started, booking.BASE_T], window.start_us - 1)
         state[started, booking.BOOKED_T] = resumed[started]
-        rows = _Rows.of(window)
+        rows = Tenancy.of(window)
         bridged = []
-        for gpu, owner in host.owner_before.items():
+        for gpu, key in host.alone.items():
             mine = np.flatnonzero(rows.gpu == gpu)
-            keys = {rows.owners[rows.owner[row]].key for row in mine}
-            if same_boot and keys == {owner.key}:
-                bridged.append((gpu, owner, int(resumed[gpu]), int(rows.share_ppm[mine[0]]), int(rows.live[mine[0]])))
-        host.waiting = _Rows(
+            owners = [rows.owners[rows.owner[row]] for row in mine]
+            if same_boot and {owner.key for owner in owners} == {key}:
+                row = mine[0]
+                bridged.append((gpu, owners[0], int(resumed[gpu]), int(rows.share_ppm[row]), int(rows.live[row])))
+        host.waiting = Tenancy(
             tuple(owner for _, owner, _, _, _ in bridged),
             np.array([gpu for gpu, *_ in bridged], np.int64),
             np.arange(len(bridged)),

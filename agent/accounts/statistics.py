@@ -57,6 +57,14 @@ class Moving:
         if drop:
             self._starts = {name: max(start - drop, 0) for name, start in self._starts.items()}
 
+    def add_all(
+        self, time_us: NDArray[np.int64], power_mw: NDArray[np.int32], ceiling_mw: int, max_gap_us: int
+    ) -> None:
+        """Add one window's readings of this GPU; those that are none (-1, 0, above the ceiling) are passed over."""
+        for t, value in zip(time_us.tolist(), power_mw.tolist(), strict=True):
+            if 0 < value <= ceiling_mw:
+                self.add(t, value, max_gap_us)
+
     def peaks_w(self) -> Mapping[str, float]:
         """Return the largest mean power (W) by window; a window longer than what was seen is left out."""
         return {name: best[0][1] for name, best in self._peaks.items() if best}
@@ -103,7 +111,8 @@ class PowerStatistics:
         The distinct power values so far, ascending ...
     weights_us : int64[k], us
         ... and twice the time for which each stood: an interval counts for the readings at both its ends.
-    moving : Moving
+    last_us, last_mw : int
+        The reading that the next interval starts from.
     """
 
     values_mw: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
@@ -111,36 +120,24 @@ class PowerStatistics:
     last_us: int = -1
     last_mw: int = -1
     last_at_all_mw: int = -1
-    moving: Moving = field(default_factory=Moving)
 
     def add(
         self,
         time_us: NDArray[np.int64],
         power_mw: NDArray[np.int32],
-        instant_mw: NDArray[np.int32],
         ceiling_mw: int,
         max_gap_us: int,
-        *,
-        live: bool,
     ) -> None:
         """Add one window's readings of this GPU.
 
         Parameters
         ----------
         time_us : int64[n], us
-        power_mw, instant_mw : int32[n], mW
+        power_mw : int32[n], mW
             -1 where there is no reading.
         ceiling_mw, max_gap_us : int
             What counts as a reading, and as a gap.
-        live : bool
-            Keep moving peaks and ramps instead of quantiles.
         """
-        if live:
-            for t, instant, mean in zip(time_us.tolist(), instant_mw.tolist(), power_mw.tolist(), strict=True):
-                value = instant if instant > 0 else mean
-                if 0 < value <= ceiling_mw:
-                    self.moving.add(t, value, max_gap_us)
-            return
         valid = (power_mw > 0) & (power_mw <= ceiling_mw)
         times, values = time_us[valid], power_mw[valid].astype(np.int64)
         if not len(times):

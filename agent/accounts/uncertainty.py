@@ -9,6 +9,7 @@ arXiv 2312.02741) show -7 % to +0.5 % with a median magnitude of 2.6 %: 4 % is t
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING
 
@@ -40,9 +41,9 @@ def part_time_floor(seconds: float) -> float:
     points = ((1.0, 0.10), (10.0, 0.03), (60.0, 0.01))
     if seconds <= points[0][0]:
         return points[0][1]
-    for (t0, f0), (t1, f1) in zip(points, points[1:], strict=False):
+    for (t0, f0), (t1, f1) in itertools.pairwise(points):
         if seconds <= t1:
-            return f0 * (f1 / f0) ** (math.log(seconds / t0) / math.log(t1 / t0))
+            return f0 * math.exp(math.log(f1 / f0) * math.log(seconds / t0) / math.log(t1 / t0))
     return points[-1][1]
 
 

@@ -1,0 +1,219 @@
+"""The books on disk: what a restart goes on from.
+
+The file is written before its numbers are published, so that no published counter ever goes backwards, whenever the
+agent is killed. It is replaced by rename, carries its own checksum, and the one before is kept: a file that cannot be
+believed is put aside as ``*.corrupt``, and the agent starts from the one before, or anew; it never refuses to start.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from agent.accounts.attribution import GpuAccount
+from agent.accounts.ledger import GpuKey, Job, Line
+from agent.window import Device, JobKey
+from kernels import booking
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from agent.accounts.attribution import Accounts
+    from agent.accounts.idle import IdleCalibrator
+
+VERSION = 1
+SYNC_US = 30_000_000  # a kill needs no fsync; a power cut loses at most this much, and a reboot resets counters anyway
+
+
+class StateError(Exception):
+    """The file is not a state that can be believed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What was found on disk.
+
+    Attributes
+    ----------
+    found : bool
+        A believable state was read into the accounts.
+    same_boot : bool
+        It was written since this machine booted, so the driver's counters may go on.
+    saved_us : int, us
+        When; 0 if nothing was found.
+    problems : tuple of str
+        One line per file that could not be believed.
+    """
+
+    found: bool
+    same_boot: bool
+    saved_us: int
+    problems: tuple[str, ...]
+
+
+class StateFile:
+    """Keeps one host's books in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it is missing.
+    host, boot_id : str
+        A state of another host is not taken over; one of another boot continues its totals but not its counters.
+    """
+
+    def __init__(self, folder: Path, host: str, boot_id: str) -> None:
+        self._path = folder / "state.json"
+        self._host, self._boot_id = host, boot_id
+        self._synced_us = 0
+
+    def save(self, accounts: Accounts, idle: IdleCalibrator, now_us: int) -> None:
+        """Write the books as of ``now_us``.
+
+        Raises
+        ------
+        OSError
+            The folder cannot be written to; the file that was there is untouched.
+        """
+        body = json.dumps(
+            {
+                "host": self._host,
+                "boot_id": self._boot_id,
+                "saved_us": now_us,
+                "idle_mw": idle.learned_mw,
+                **_books(accounts, self._host),
+            },
+            separators=(",", ":"),
+        ).encode()
+        head = f"wattshed-state {VERSION} {zlib.crc32(body):08x} {len(body)}\n".encode()
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = self._path.with_suffix(".fresh")
+        with fresh.open("wb") as file:
+            file.write(head + body)
+            file.flush()
+            if now_us - self._synced_us >= SYNC_US:
+                os.fsync(file.fileno())
+                self._synced_us = now_us
+        before = self._path.with_suffix(".before")
+        if self._path.exists():
+            # A link, then a rename over the name: at every moment there is a whole file under it.
+            before.unlink(missing_ok=True)
+            os.link(self._path, before)
+        fresh.replace(self._path)
+
+    def restore(self, accounts: Accounts, idle: IdleCalibrator) -> Restored:
+        """Read the newest believable books into empty accounts; what cannot be believed is put aside."""
+        problems = []
+        for path in (self._path, self._path.with_suffix(".before")):
+            try:
+                state = _read(path)
+                if state["host"] != self._host:
+                    problems.append(f"{path}: is of host {state['host']!r}, not {self._host!r}; starting anew")
+                    continue
+                same_boot = state["boot_id"] == self._boot_id
+                _restore_books(accounts, self._host, state)
+                idle.learned_mw.update({uuid: float(mw) for uuid, mw in state["idle_mw"].items()})
+                return Restored(
+                    found=True, same_boot=same_boot, saved_us=int(state["saved_us"]), problems=tuple(problems)
+                )
+            except FileNotFoundError:
+                continue
+            except (StateError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+                accounts.gpus.clear()
+                accounts.ledger.jobs.clear()
+                accounts.ledger.gone.clear()
+                problems.append(f"{path}: cannot be believed ({error}); put aside")
+                _put_aside(path)
+        return Restored(found=False, same_boot=False, saved_us=0, problems=tuple(problems))
+
+
+def _put_aside(path: Path) -> None:
+    try:
+        path.replace(path.with_name(path.name + ".corrupt"))
+    except OSError:
+        return  # a folder that cannot be written to: the next save will say so
+
+
+def _read(path: Path) -> dict[str, Any]:
+    head, _, body = path.read_bytes().partition(b"\n")
+    words = head.split()
+    if len(words) != 4 or words[0] != b"wattshed-state":
+        raise StateError("no state file")
+    if words[1] != str(VERSION).encode():
+        raise StateError(f"version {words[1].decode(errors='replace')}, not {VERSION}")
+    if len(body) != int(words[3]) or zlib.crc32(body) != int(words[2], 16):
+        raise StateError("checksum does not match")
+    state = json.loads(body)
+    if not isinstance(state, dict):
+        raise StateError("not an object")
+    return state
+
+
+def _books(accounts: Accounts, host: str) -> dict[str, Any]:
+    """Lay out one host's books as plain values; integers of any size survive JSON."""
+    return {
+        "gpus": [
+            {
+                "device": asdict(account.device) | {"capabilities": {}, "publication_us": {}},
+                "energy_hnj": account.energy_hnj,
+                "idle_hnj": account.idle_hnj,
+                "unattributed_hnj": account.unattributed_hnj,
+                "totals": account.totals,
+                "merge": state.tolist(),
+                "alone": alone,
+            }
+            for account, state, alone in accounts.books_of(host)
+        ],
+        "jobs": [
+            {
+                "key": job.key,
+                "labels": job.labels,
+                "start_us": job.start_us,
+                "end_us": job.end_us,
+                "method": job.method,
+                "folded": job.folded,
+                "scrapes": job.scrapes_after_end,
+                "lines": [[gpu.gpu, *_line(line)] for gpu, line in job.lines.items()],
+            }
+            for job in accounts.ledger.jobs.values()
+        ],
+        "gone": [[gpu.gpu, *_line(line)] for gpu, line in accounts.ledger.gone.items()],
+        "folded": accounts.ledger.folded,
+    }
+
+
+def _line(line: Line) -> list[int]:
+    return [getattr(line, column.name) for column in fields(Line)]
+
+
+def _restore_books(accounts: Accounts, host: str, state: dict[str, Any]) -> None:
+    found = []
+    for gpu in state["gpus"]:
+        merge = np.array(gpu["merge"], np.int64)
+        if len(merge) != booking.STATES or len(gpu["totals"]) != booking.TALLIES:
+            raise StateError("written by another version")
+        account = GpuAccount(
+            Device(**gpu["device"]),
+            int(gpu["energy_hnj"]),
+            int(gpu["idle_hnj"]),
+            int(gpu["unattributed_hnj"]),
+            [int(n) for n in gpu["totals"]],
+        )
+        found.append((account, merge, JobKey(gpu["alone"]) if gpu["alone"] else None))
+    accounts.restore(host, found)
+    for entry in state["jobs"]:
+        job = Job(
+            JobKey(entry["key"]), dict(entry["labels"]), int(entry["start_us"]), int(entry["end_us"]),
+            int(entry["method"]), folded=bool(entry["folded"]), scrapes_after_end=int(entry["scrapes"]),
+        )  # fmt: skip
+        for gpu, *numbers in entry["lines"]:
+            job.lines[GpuKey(host, gpu)] = Line(*(int(n) for n in numbers))
+        accounts.ledger.jobs[job.key] = job
+    for gpu, *numbers in state["gone"]:
+        accounts.ledger.gone[GpuKey(host, gpu)] = Line(*(int(n) for n in numbers))
+    accounts.ledger.folded = int(state["folded"])

@@ -1,0 +1,108 @@
+"""Who was on a GPU when: usage rows, waiting until the energy of their time is booked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from agent.window import Owner, Window
+
+PPM = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Tenancy:
+    """Usage rows of one host in the order the split wants: by GPU, then by the owner's key.
+
+    Attributes
+    ----------
+    owners : tuple of Owner
+    gpu, owner : int64[m]
+        Places in the devices and in ``owners``.
+    start_us, end_us : int64[m], us
+    activity_ppm, busy_ppm : int64[m], millionths of the GPU
+        Rates, so that a row may be cut anywhere; -1 unknown.
+    share_ppm : int64[m], millionths of the GPU
+    live : int8[m]
+    """
+
+    owners: tuple[Owner, ...]
+    gpu: NDArray[np.int64]
+    owner: NDArray[np.int64]
+    start_us: NDArray[np.int64]
+    end_us: NDArray[np.int64]
+    activity_ppm: NDArray[np.int64]
+    busy_ppm: NDArray[np.int64]
+    share_ppm: NDArray[np.int64]
+    live: NDArray[np.int8]
+
+    @classmethod
+    def of(cls, window: Window) -> Tenancy:
+        """Take a window's usage; activities become rates, so that a row may be cut anywhere."""
+        usage = window.usage
+        span = np.maximum(usage.end_us - usage.start_us, 1)
+        rate = np.where(usage.activity_us >= 0, usage.activity_us * PPM // span, -1)
+        gpu = usage.gpu.astype(np.int64)
+        busy = window.busy_us[gpu] if len(gpu) else np.empty(0, np.int64)
+        length = max(window.end_us - window.start_us, 1)
+        return cls(
+            window.owners,
+            gpu,
+            usage.owner.astype(np.int64),
+            usage.start_us,
+            usage.end_us,
+            np.minimum(rate, PPM).astype(np.int64),
+            np.where(busy >= 0, busy * PPM // length, -1).astype(np.int64),
+            usage.share_ppm.astype(np.int64),
+            usage.live,
+        )
+
+    def keep(self, which: NDArray[np.bool_] | NDArray[np.int64]) -> Tenancy:
+        """Return the rows at a mask or at places, in that order."""
+        return Tenancy(
+            self.owners, self.gpu[which], self.owner[which], self.start_us[which], self.end_us[which],
+            self.activity_ppm[which], self.busy_ppm[which], self.share_ppm[which], self.live[which],
+        )  # fmt: skip
+
+    def followed_by(self, later: Tenancy) -> Tenancy:
+        """Join with later rows, in the split's order."""
+        if not len(self.gpu):
+            both = later
+        else:
+            both = Tenancy(
+                self.owners + later.owners,
+                np.concatenate([self.gpu, later.gpu]),
+                np.concatenate([self.owner, later.owner + len(self.owners)]),
+                np.concatenate([self.start_us, later.start_us]),
+                np.concatenate([self.end_us, later.end_us]),
+                np.concatenate([self.activity_ppm, later.activity_ppm]),
+                np.concatenate([self.busy_ppm, later.busy_ppm]),
+                np.concatenate([self.share_ppm, later.share_ppm]),
+                np.concatenate([self.live, later.live]),
+            )
+        if len(both.gpu) < 2:
+            return both
+        rank = {key: place for place, key in enumerate(sorted({owner.key for owner in both.owners}))}
+        ranks = np.array([rank[owner.key] for owner in both.owners], np.int64)[both.owner]
+        return both.keep(np.lexsort((both.start_us, ranks, both.gpu)))
+
+    def only_named_owners(self) -> Tenancy:
+        """Drop owners that no row names any more, so that what waits does not grow."""
+        used, owner = np.unique(self.owner, return_inverse=True)
+        return replace(self, owners=tuple(self.owners[i] for i in used), owner=owner.astype(np.int64))
+
+    def moved(self, place: Mapping[int, int]) -> Tenancy:
+        """Renumber the GPUs by ``place`` (old to new); rows on GPUs that are gone are dropped."""
+        kept = self.keep(np.isin(self.gpu, list(place)))
+        return replace(kept, gpu=np.array([place[int(gpu)] for gpu in kept.gpu], np.int64))
+
+
+_NONE = np.empty(0, np.int64)
+NO_TENANCY = Tenancy((), _NONE, _NONE, _NONE, _NONE, _NONE, _NONE, _NONE, np.empty(0, np.int8))
