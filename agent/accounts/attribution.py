@@ -21,11 +21,11 @@ from kernels.booking import merge, new_state
 from kernels.splitting import BY_SHARE, EQUAL, split
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
-    from agent.window import Device, Event, JobKey, Owner, Window
+    from agent.window import Device, Event, JobKey, Window
 
 WAIT_US = 120_000_000  # usage of a GPU whose energy cannot be read is not kept longer than this
 REJECTIONS = {
