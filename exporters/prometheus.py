@@ -6,7 +6,9 @@ No reading is not 0: what is unknown has no series. ``docs/metrics.md`` is gener
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
+
+from prometheus_client import ProcessCollector
 
 from exporters.exposition import Family, label_name
 from exporters.snapshot import HNJ_PER_JOULE
@@ -14,7 +16,7 @@ from exporters.snapshot import HNJ_PER_JOULE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from exporters.exposition import Rows
+    from exporters.exposition import Kind, Rows
     from exporters.snapshot import FleetFacts, Snapshot
 
 MICRO = 1_000_000
@@ -106,6 +108,25 @@ def families(snapshot: Snapshot) -> Iterator[Family]:
     """Yield the native families in page order; only ``wattshed_job_info`` depends on the snapshot."""
     yield from TABLE
     yield job_info(snapshot)
+
+
+def process_families() -> list[Family]:
+    """Read process_* of the agent itself (CPU, memory, descriptors, start) from /proc, now."""
+    return [
+        Family(
+            sample.name,
+            cast("Kind", metric.type),
+            f"{metric.documentation.rstrip('.')} of the agent.",
+            (),
+            _constant(sample.value),
+        )
+        for metric in ProcessCollector(registry=None).collect()
+        for sample in metric.samples
+    ]
+
+
+def _constant(value: float) -> Callable[[Snapshot], Rows]:
+    return lambda _: [((), value)]
 
 
 TABLE: tuple[Family, ...] = (

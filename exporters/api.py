@@ -1,0 +1,129 @@
+"""The same facts as JSON, ``/api/v1/snapshot``; its schema is ``snapshot.schema.json``."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+from exporters.snapshot import HNJ_PER_JOULE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from exporters.snapshot import FleetFacts, GpuFacts, JobFacts, Snapshot
+
+SCHEMA = "wattshed.snapshot/1"
+
+
+def document(snapshot: Snapshot, history: Mapping[str, Any]) -> bytes:
+    """Write a snapshot and the last hour as JSON; energies in joules, times in Unix seconds, unknown is null."""
+    energy: dict[str, dict[str, Any]] = {}
+    for share in snapshot.energy:
+        per_gpu = energy.setdefault(share.job, {})
+        static, dynamic = share.static_hnj, share.dynamic_hnj
+        per_gpu[share.gpu_uuid] = {"static_j": static / HNJ_PER_JOULE, "dynamic_j": dynamic / HNJ_PER_JOULE}
+    facts = {job.job: job for job in snapshot.jobs}
+    return json.dumps(
+        _finite(
+            {
+                "schema": SCHEMA,
+                "host": snapshot.host,
+                "version": snapshot.version,
+                "meter": snapshot.meter,
+                "library": snapshot.library,
+                "simulated": snapshot.meter == "simulated" or any(gpu.simulated for gpu in snapshot.gpus),
+                "ready": snapshot.seq > 0,
+                "seq": snapshot.seq,
+                "time_s": snapshot.time_us / 1e6,
+                "started_s": snapshot.started_us / 1e6,
+                "gpus": [_gpu(gpu) for gpu in snapshot.gpus],
+                "jobs": [_job(key, facts.get(key), energy.get(key, {})) for key in dict.fromkeys([*facts, *energy])],
+                "folded_jobs": snapshot.folded_jobs,
+                "sampler": {"late_s": snapshot.late_s, "duty": snapshot.duty},
+                "faults": dict(snapshot.faults),
+                "notes": list(snapshot.notes),
+                "fleet": _fleet(snapshot.fleet) if snapshot.fleet else None,
+                "history": dict(history),
+            }
+        ),
+        separators=(",", ":"),
+        allow_nan=False,
+    ).encode()
+
+
+def _gpu(gpu: GpuFacts) -> dict[str, Any]:
+    return {
+        "uuid": gpu.uuid,
+        "gpu": gpu.index,
+        "model": gpu.model,
+        "pci_bus_id": gpu.pci_bus_id,
+        "driver": gpu.driver,
+        "architecture": gpu.architecture,
+        "simulated": gpu.simulated,
+        "up": gpu.up,
+        "mig": gpu.mig,
+        "energy_source": gpu.energy_source,
+        "energy_j": gpu.energy_hnj / HNJ_PER_JOULE,
+        "sigma_j": gpu.sigma_j,
+        "power_w": dict(gpu.power_w),
+        "limits_w": dict(gpu.limits_w),
+        "peak_w": dict(gpu.peak_w),
+        "ramp_w_per_s": [
+            {"window": window, "direction": direction, "value": rate}
+            for (window, direction), rate in gpu.ramp_w_per_s.items()
+        ],
+        "gauges": dict(gpu.gauges),
+        "covered_s": gpu.covered_us / 1e6,
+        "gap_s": gpu.gap_us / 1e6,
+        "counter_resets": gpu.counter_resets,
+        "rejected": dict(gpu.rejected),
+        "disagreement": gpu.disagreement,
+        "flags": list(gpu.flags),
+    }
+
+
+def _job(key: str, job: JobFacts | None, energy: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    static = sum(part["static_j"] for part in energy.values())
+    dynamic = sum(part["dynamic_j"] for part in energy.values())
+    return {
+        "job": key,
+        "labels": dict(job.labels) if job else {},
+        "method": job.method if job else "",
+        "energy_j": static + dynamic,
+        "static_j": static,
+        "dynamic_j": dynamic,
+        "sigma_j": job.sigma_j if job else None,
+        "active_s": job.active_us / 1e6 if job else None,
+        "held_s": job.held_us / 1e6 if job else None,
+        "started_s": job.started_us / 1e6 if job else None,
+        "ended_s": job.ended_us / 1e6 if job and job.ended_us is not None else None,
+        "gpus": energy,
+    }
+
+
+def _fleet(fleet: FleetFacts) -> dict[str, Any]:
+    boundaries: dict[str, dict[str, Any]] = {}
+    for (boundary, bound), watts in fleet.power_w.items():
+        boundaries.setdefault(boundary, {})[f"{bound}_w"] = watts
+    for boundary, joules in fleet.energy_j.items():
+        boundaries.setdefault(boundary, {})["energy_j"] = joules
+    for boundary, watts in fleet.supply_w.items():
+        boundaries.setdefault(boundary, {})["supply_w"] = watts
+    for (boundary, window), watts in fleet.peak_w.items():
+        boundaries.setdefault(boundary, {}).setdefault("peak_w", {})[window] = watts
+    return {
+        "boundaries": boundaries,
+        "hosts_known": fleet.hosts_known,
+        "hosts_reporting": fleet.hosts_reporting,
+        "warnings": list(fleet.warnings),
+    }
+
+
+def _finite(value: Any) -> Any:
+    """Replace numbers that JSON has no word for by null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,127 @@
+"""Where to listen: addresses as the user writes them, unix sockets, and sockets handed over by systemd."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+BACKLOG = 1024
+FIRST_FD = 3  # SD_LISTEN_FDS_START, sd_listen_fds(3)
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Split ``HOST:PORT``, ``[IPV6]:PORT`` or ``:PORT`` (every address).
+
+    Raises
+    ------
+    ValueError
+        If there is no port, or it is no number from 0 to 65535.
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"listen address {text!r} is not HOST:PORT, [IPV6]:PORT, :PORT or unix:PATH")
+    if host.startswith("[") and host.endswith("]"):
+        return host[1:-1], int(port)
+    if ":" in host:
+        raise ValueError(f"listen address {text!r}: write an IPv6 address in brackets, [{host}]:{port}")
+    return host, int(port)
+
+
+def bind(text: str) -> list[socket.socket]:
+    """Bind one listen address; a name with several addresses gives a socket each.
+
+    Raises
+    ------
+    ValueError
+        If the address cannot be understood.
+    OSError
+        If it cannot be bound; the message names the address.
+    """
+    try:
+        if text.startswith("unix:"):
+            return [_bind_unix(text.removeprefix("unix:"))]
+        host, port = parse_address(text)
+        return _bind_every(port) if not host else _bind_host(host, port)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot listen on {text}: {error.strerror or error}") from error
+
+
+def _bind_host(host: str, port: int) -> list[socket.socket]:
+    sockets: list[socket.socket] = []
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    for family, _, _, _, address in dict.fromkeys(found):
+        try:
+            sockets.append(_bind_one(family, address, v6only=True))
+        except OSError as error:
+            # localhost often resolves to ::1 on hosts without IPv6
+            if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                for opened in sockets:
+                    opened.close()
+                raise
+    if not sockets:
+        raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+    return sockets
+
+
+def _bind_every(port: int) -> list[socket.socket]:
+    try:
+        return [_bind_one(socket.AF_INET6, ("::", port), v6only=False)]
+    except OSError as error:
+        if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+            raise
+        return [_bind_one(socket.AF_INET, ("0.0.0.0", port), v6only=False)]  # noqa: S104 - ":PORT" asks for it
+
+
+def _bind_one(family: int, address: tuple[str | int, ...] | tuple[int, bytes], *, v6only: bool) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(v6only))
+        sock.bind(address)
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _bind_unix(path: str) -> socket.socket:
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISSOCK(os.stat(path).st_mode):  # noqa: PTH116 - beside unlink, on a plain string
+            os.unlink(path)  # noqa: PTH108 - left by a run that was killed
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.bind(path)
+    os.chmod(path, 0o660)  # noqa: PTH101
+    sock.listen(BACKLOG)
+    sock.setblocking(False)
+    return sock
+
+
+def activated(environ: Mapping[str, str], pid: int) -> list[socket.socket]:
+    """Take over the listening sockets that systemd opened for process ``pid`` (sd_listen_fds(3)); usually none."""
+    if environ.get("LISTEN_PID") != str(pid):
+        return []
+    count = environ.get("LISTEN_FDS", "")
+    sockets = [socket.socket(fileno=fd) for fd in range(FIRST_FD, FIRST_FD + int(count))] if count.isdigit() else []
+    for sock in sockets:
+        os.set_inheritable(sock.fileno(), False)
+        sock.setblocking(False)
+    return sockets
+
+
+def describe(sock: socket.socket, scheme: str) -> str:
+    """Write a bound socket as a URL, with the port that it really has."""
+    name = sock.getsockname()
+    if sock.family == socket.AF_UNIX:
+        return f"unix:{os.fsdecode(name)}"
+    host = f"[{name[0]}]" if sock.family == socket.AF_INET6 else name[0]
+    return f"{scheme}://{host}:{name[1]}"
