@@ -282,6 +282,9 @@ def _merge_gpu(  # type: ignore[no-untyped-def]
             step = c - s[COUNTER]
             accept = True
         else:
+            if k == first and t > s[BOOKED_T]:
+                t0[k], t1[k], energy[k] = s[BOOKED_T], t, 0  # the hole, if power has no shape for it
+                k += 1
             s[SUSPECT], s[SUSPECT_T], s[SUSPECT_KIND] = c, t, DIP if step < 0 else JUMP
             mark = k
 

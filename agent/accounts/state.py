@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.accounts.attribution import Accounts
-    from agent.accounts.idle import IdleCalibrator
+    from agent.accounts.calibration import Calibrator
 
 VERSION = 1
 SYNC_US = 30_000_000  # a kill needs no fsync; a power cut loses at most this much, and a reboot resets counters anyway
@@ -72,7 +72,7 @@ class StateFile:
         self._host, self._boot_id = host, boot_id
         self._synced_us = 0
 
-    def save(self, accounts: Accounts, idle: IdleCalibrator, now_us: int) -> None:
+    def save(self, accounts: Accounts, calibrator: Calibrator, now_us: int) -> None:
         """Write the books as of ``now_us``.
 
         Raises
@@ -85,7 +85,7 @@ class StateFile:
                 "host": self._host,
                 "boot_id": self._boot_id,
                 "saved_us": now_us,
-                "idle_mw": idle.learned_mw,
+                "idle_mw": calibrator.learned_mw,
                 **_books(accounts, self._host),
             },
             separators=(",", ":"),
@@ -106,7 +106,7 @@ class StateFile:
             os.link(self._path, before)
         fresh.replace(self._path)
 
-    def restore(self, accounts: Accounts, idle: IdleCalibrator) -> Restored:
+    def restore(self, accounts: Accounts, calibrator: Calibrator) -> Restored:
         """Read the newest believable books into empty accounts; what cannot be believed is put aside."""
         problems = []
         for path in (self._path, self._path.with_suffix(".before")):
@@ -117,7 +117,7 @@ class StateFile:
                     continue
                 same_boot = state["boot_id"] == self._boot_id
                 _restore_books(accounts, self._host, state)
-                idle.learned_mw.update({uuid: float(mw) for uuid, mw in state["idle_mw"].items()})
+                calibrator.learned_mw.update({uuid: float(mw) for uuid, mw in state["idle_mw"].items()})
                 return Restored(
                     found=True, same_boot=same_boot, saved_us=int(state["saved_us"]), problems=tuple(problems)
                 )

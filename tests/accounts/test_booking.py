@@ -1,0 +1,221 @@
+"""Merging counter and power: every way in which a counter lies, and windows cut anywhere."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kernels import booking
+from kernels.booking import merge, new_state
+
+S = 1_000_000
+LIMIT, CEILING, GAP = 700_000, 1_050_000, 5 * S
+
+
+def book(rows, cuts=(), limit=LIMIT, ceiling=CEILING, gap=GAP, closing=True):
+    """Rows (time, power, counter) of one GPU through windows cut before the given rows: pieces and summed tally."""
+    state, tally, pieces = new_state(1), np.zeros(booking.TALLIES, np.int64), []
+    bounds = [0, *sorted(cuts), len(rows)]
+    for lo, hi in zip(bounds, bounds[1:], strict=False):
+        part = rows[lo:hi]
+        t, p, c = (list(column) for column in zip(*part, strict=True)) if part else ([], [], [])
+        last = hi == len(rows) and closing
+        out = merge(
+            np.array([0, len(part)]), np.array(t, np.int64), np.array(p, np.int32), np.array(c, np.int64), state,
+            np.array([ceiling]), np.array([limit]), np.array([gap]), closing=last,
+        )  # fmt: skip
+        n = int(out.counts[0])
+        pieces += list(zip(out.t0_us[:n].tolist(), out.t1_us[:n].tolist(), out.energy_hnj[:n].tolist(), strict=True))
+        tally += out.tally[0]
+    return pieces, tally
+
+
+def joules(pieces):
+    return sum(energy for _, _, energy in pieces) / 2e9
+
+
+def steady(seconds, watts=300, start=0, base=1_000_000, counter=True, hz=2):
+    """A steady load read at ``hz``; the counter (if any) on every row."""
+    n = seconds * hz
+    return [(start + i * S // hz, watts * 1000, base + watts * 1000 * i // hz if counter else -1) for i in range(n + 1)]
+
+
+def test_the_counter_is_the_energy():
+    pieces, tally = book(steady(10))
+    assert joules(pieces) == 3000
+    assert tally[booking.BOOKED_BY_COUNTER] == 3000 * 2_000_000_000
+    assert tally[booking.COUNTER_HNJ] == tally[booking.POWER_HNJ]
+
+
+def test_power_gives_the_shape_inside_a_counter_interval():
+    rows = [(0, 100_000, 0), (S // 2, 300_000, -1), (S, 300_000, 300_000)]
+    pieces, _ = book(rows)
+    # Trapezoids of 100 J and 150 J, scaled to the 300 J of the counter.
+    assert [e / 2e9 for _, _, e in pieces] == pytest.approx([120, 180])
+    assert sum(e for *_, e in pieces) == 300 * 2_000_000_000
+
+
+def test_without_a_counter_power_is_integrated_exactly():
+    pieces, tally = book([(0, 100_000, -1), (S, 200_001, -1), (3 * S, 100_000, -1)])
+    assert [e for *_, e in pieces] == [300_001 * S, 300_001 * 2 * S]
+    assert tally[booking.COVERED] == 3 * S
+
+
+def test_a_long_hole_is_a_gap_and_is_not_bridged():
+    rows = [(0, 100_000, -1), (S, 100_000, -1), (11 * S, 100_000, -1), (12 * S, 100_000, -1)]
+    pieces, tally = book(rows)
+    assert joules(pieces) == 200
+    assert (tally[booking.GAP], tally[booking.GAPS], tally[booking.COVERED]) == (10 * S, 1, 2 * S)
+
+
+def test_the_counter_bridges_a_hole():
+    rows = [*steady(2), *steady(2, start=60 * S, base=1_000_000 + 300_000 * 60)]
+    pieces, tally = book(rows)
+    assert joules(pieces) == 300 * 62
+    assert tally[booking.GAPS] == 1
+    (hole,) = [p for p in pieces if p[1] - p[0] > S]
+    assert hole == (2 * S, 60 * S, 58 * 300 * 2_000_000_000)
+
+
+@pytest.mark.parametrize("bad", [0, -5, CEILING + 1])
+def test_readings_that_are_none_are_not_zero(bad):
+    rows = [(0, 100_000, -1), (S, bad, -1), (2 * S, 100_000, -1)]
+    pieces, tally = book(rows)
+    assert joules(pieces) == 200
+    assert tally[booking.REJECTED_ZERO] + tally[booking.REJECTED_NEGATIVE] + tally[booking.REJECTED_HIGH] == 1
+
+
+def test_a_reset_is_a_new_epoch_with_its_hole_estimated():
+    rows = [*steady(5), *steady(5, start=6 * S, base=100_000)]  # the driver reloaded between 5 s and 6 s
+    pieces, tally = book(rows)
+    assert tally[booking.RESETS] == 1
+    assert joules(pieces) == pytest.approx(300 * 11, rel=1e-9)  # the second of the hole by power
+
+
+def test_the_first_value_of_a_new_epoch_is_a_lower_bound_of_the_hole():
+    rows = [(0, -1, 5_000_000), (S, -1, 5_300_000), (2 * S, -1, 200_000), (3 * S, -1, 500_000)]
+    pieces, tally = book(rows)
+    assert tally[booking.RESETS] == 1
+    assert joules(pieces) == 300 + 200 + 300
+
+
+def test_a_dip_that_recovers_is_not_booked():
+    rows = steady(10)
+    rows[9] = (*rows[9][:2], 5)
+    pieces, tally = book(rows)
+    assert joules(pieces) == 3000
+    assert (tally[booking.RESETS], tally[booking.REJECTED_DIP]) == (0, 1)
+
+
+def test_a_dip_that_stays_low_for_a_while_and_recovers_is_booked_once():
+    rows = steady(20)
+    for i in range(8, 14):
+        rows[i] = (*rows[i][:2], 1_000 + (i - 8) * 150_000)
+    pieces, _ = book(rows)
+    assert joules(pieces) == pytest.approx(6000, rel=1e-9)
+
+
+def test_a_stuck_counter_is_replaced_by_power_and_caught_up_with():
+    rows = steady(20)
+    for i in range(10, 25):  # stands for 7 s, then shows what it had counted all the time
+        rows[i] = (*rows[i][:2], rows[10][2])
+    pieces, tally = book(rows)
+    assert tally[booking.STUCK] > 0
+    assert joules(pieces) == pytest.approx(6000, rel=1e-9)
+
+
+def test_a_counter_that_lost_time_does_not_take_it_back():
+    rows = steady(20)
+    lost = 7 * 300_000
+    rows = [r if i <= 10 else (*r[:2], max(rows[10][2], r[2] - lost)) for i, r in enumerate(rows)]
+    pieces, _ = book(rows)
+    assert joules(pieces) == pytest.approx(6000, rel=0.002)
+
+
+def test_an_impossible_step_is_rejected():
+    rows = steady(20)
+    rows = [r if i <= 10 else (*r[:2], r[2] + 10**9) for i, r in enumerate(rows)]
+    pieces, tally = book(rows)
+    assert tally[booking.REJECTED_STEP] == 1
+    assert joules(pieces) == pytest.approx(6000, rel=1e-9)
+
+
+def test_one_garbage_value_is_passed_over():
+    rows = steady(20)
+    rows[10] = (*rows[10][:2], 2**62)
+    pieces, tally = book(rows)
+    assert tally[booking.REJECTED_STEP] == 1
+    assert joules(pieces) == 6000
+
+
+def test_a_counter_that_goes_away_is_replaced_by_power():
+    rows = steady(20)
+    rows = [r if not 10 < i < 30 else (*r[:2], -1) for i, r in enumerate(rows)]
+    pieces, _ = book(rows)
+    assert joules(pieces) == pytest.approx(6000, rel=1e-9)
+    gone, _ = book([r if i <= 10 else (*r[:2], -1) for i, r in enumerate(rows)])
+    assert joules(gone) == pytest.approx(6000, rel=1e-9)
+
+
+def test_a_counter_that_never_moves_again_keeps_power():
+    rows = [(*r[:2], 77) for r in steady(20)]
+    pieces, _ = book(rows)
+    assert joules(pieces) == pytest.approx(6000, abs=2 * 300)
+
+
+def test_zeros_with_success_are_no_new_epoch():
+    rows = steady(20)
+    for i in range(10, 16):
+        rows[i] = (*rows[i][:2], 0)
+    pieces, tally = book(rows)
+    assert tally[booking.RESETS] == 0
+    assert joules(pieces) == 6000
+
+
+def test_time_that_goes_back_is_rejected():
+    rows = steady(4)
+    rows.insert(5, (S, 300_000, rows[2][2]))
+    pieces, tally = book(rows)
+    assert tally[booking.REJECTED_TIME] == 1
+    assert joules(pieces) == 1200
+
+
+def test_a_sensor_that_stands_still_is_noticed():
+    state = new_state(1)
+    t = np.arange(0, 100 * S, S)
+    arguments = (np.array([CEILING]), np.array([LIMIT]), np.array([GAP]))
+    merge(np.array([0, 100]), t, np.full(100, 46_190, np.int32), np.full(100, -1), state, *arguments)
+    assert state[0, booking.RUN_MAX] == 99 * S
+
+
+@st.composite
+def readings(draw):
+    t, c, rows = 0, draw(st.integers(0, 10**6)), []
+    for _ in range(draw(st.integers(2, 30))):
+        dt = draw(st.sampled_from([0, 100_000, 500_000, S, S, 2 * S, 8 * S]))
+        p = draw(st.sampled_from([-1, 0, 70_000, 300_000, 650_000, 2_000_000]))
+        t += dt
+        c += draw(st.integers(0, 700)) * dt // 1000
+        shown = draw(st.sampled_from([c, c, c, c, -1, -1, 0, 10**12, c // 2]))
+        rows.append((t, p, shown))
+    return rows
+
+
+@settings(max_examples=300, deadline=None)
+@given(readings(), st.data())
+def test_pieces_are_in_order_never_negative_and_never_overlap(rows, data):
+    cuts = data.draw(st.sets(st.integers(0, len(rows)), max_size=5))
+    pieces, tally = book(rows, cuts)
+    assert all(energy >= 0 and t1 >= t0 for t0, t1, energy in pieces)
+    assert all(a[1] <= b[0] for a, b in zip(pieces, pieces[1:], strict=False))
+    assert tally[booking.BOOKED_BY_COUNTER] + tally[booking.BOOKED_BY_POWER] == sum(e for *_, e in pieces)
+
+
+@settings(max_examples=300, deadline=None)
+@given(readings(), st.data())
+def test_where_windows_are_cut_does_not_change_the_energy(rows, data):
+    cuts = data.draw(st.sets(st.integers(0, len(rows)), max_size=5))
+    whole, tally = book(rows)
+    parts, tally_of_parts = book(rows, cuts)
+    assert sum(e for *_, e in whole) == sum(e for *_, e in parts)
+    assert tally.tolist() == tally_of_parts.tolist()

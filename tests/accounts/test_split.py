@@ -1,0 +1,179 @@
+"""The laws of the fair split, on the kernel, against plain fractions."""
+
+import itertools
+import math
+from fractions import Fraction
+
+import numpy as np
+import oracle
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kernels.splitting import split
+
+SPAN = 1_000
+IDLE = 70_000
+
+
+@st.composite
+def pieces_of(draw):
+    """Touching pieces, as the merge makes them."""
+    cuts = sorted(draw(st.sets(st.integers(0, SPAN), min_size=2, max_size=6)))
+    return [(a, b, draw(st.integers(0, 4 * IDLE * (b - a) + 7))) for a, b in zip(cuts, cuts[1:], strict=False)]
+
+
+@st.composite
+def row(draw):
+    start = draw(st.integers(-50, SPAN))
+    end = start + draw(st.integers(1, SPAN))
+    unknown = draw(st.booleans())
+    activity = -1 if unknown else draw(st.integers(0, 1_000_000))
+    share = draw(st.sampled_from([-1, -1, 0, 125_000, 250_000, 500_000, 1_000_000]))
+    busy = draw(st.sampled_from([-1, 300_000, 1_000_000]))
+    return (start, end, activity, busy, share, draw(st.integers(0, 1)))
+
+
+def run(pieces, rows, idle=IDLE):
+    columns = [np.array(c, np.int64) for c in zip(*rows, strict=True)] or [np.empty(0, np.int64)] * 6
+    t0, t1, energy = (np.array(c, np.int64) for c in (zip(*pieces, strict=True) if pieces else ([], [], [])))
+    start, end, activity, busy, share, live = columns
+    return split(
+        np.array([0]), np.array([len(pieces)]), t0, t1, energy, np.array([idle]), np.array([0, len(rows)]),
+        start, end, activity, busy, share, live.astype(np.int8),
+    )  # fmt: skip
+
+
+def total(parts):
+    return int(parts.static_hnj.sum() + parts.dynamic_hnj.sum() + parts.idle_hnj.sum() + parts.unattributed_hnj.sum())
+
+
+@settings(max_examples=300, deadline=None)
+@given(pieces_of(), st.lists(row(), max_size=6), st.sampled_from([-1, 0, IDLE]))
+def test_parts_sum_to_the_whole_and_none_is_negative(pieces, rows, idle):
+    parts = run(pieces, rows, idle)
+    assert total(parts) == sum(energy for _, _, energy in pieces)
+    for column in (parts.static_hnj, parts.dynamic_hnj, parts.idle_hnj, parts.unattributed_hnj):
+        assert (column >= 0).all()
+
+
+@settings(max_examples=300, deadline=None)
+@given(pieces_of(), st.lists(row(), max_size=6))
+def test_equals_fractions_to_rounding(pieces, rows):
+    # One busy figure for the device, as the sampler gives it; differing ones are no meaningful input.
+    rows = [(*r[:3], rows[0][3], *r[4:]) for r in rows]
+    parts = run(pieces, rows)
+    static, dynamic, idle, unattributed = oracle.split(pieces, IDLE, rows)
+    # Each cut of a piece, and each segment, may round once.
+    slack = 2 * (len(pieces) + 2 * len(rows) + 2)
+    for got, want in zip(
+        [*parts.static_hnj, *parts.dynamic_hnj, *parts.idle_hnj, *parts.unattributed_hnj],
+        [*static, *dynamic, idle, unattributed],
+        strict=True,
+    ):
+        assert abs(int(got) - want) <= slack
+
+
+@settings(max_examples=100, deadline=None)
+@given(pieces_of(), st.lists(row(), min_size=1, max_size=5))
+def test_a_null_player_pays_nothing(pieces, rows):
+    absent = (SPAN + 10, SPAN + 20, 0, -1, 0, 1)
+    with_absent = run(pieces, [*rows, absent])
+    assert with_absent.static_hnj[-1] == 0 == with_absent.dynamic_hnj[-1]
+    assert with_absent.static_hnj[:-1].tolist() == run(pieces, rows).static_hnj.tolist()
+    idler = (0, SPAN, 0, -1, 0, 1)
+    active = [(0, SPAN, 500_000, -1, 250_000, 1), (0, SPAN, 250_000, -1, 250_000, 1)]
+    assert run(pieces, [*active, idler]).dynamic_hnj[-1] == 0
+
+
+@settings(max_examples=100, deadline=None)
+@given(pieces_of(), row(), st.integers(2, 5))
+def test_equals_pay_the_same_to_one_unit_per_segment(pieces, one, n):
+    parts = run(pieces, [one] * n)
+    for column in (parts.static_hnj, parts.dynamic_hnj):
+        assert int(column.max() - column.min()) <= 3
+
+
+@settings(max_examples=100, deadline=None)
+@given(pieces_of(), st.integers(1, SPAN - 1))
+def test_splitting_time_changes_a_share_by_rounding_only(pieces, cut):
+    rows = [(0, SPAN, 600_000, 1_000_000, -1, 1), (0, SPAN, 300_000, 1_000_000, -1, 1)]
+    whole = run(pieces, rows)
+    halves = [(0, cut, *r[2:]) for r in rows] + [(cut, SPAN, *r[2:]) for r in rows]
+    parts = run(pieces, [halves[0], halves[2], halves[1], halves[3]])
+    for job in (0, 1):
+        pieced = int(parts.dynamic_hnj[2 * job : 2 * job + 2].sum())
+        assert abs(pieced - int(whole.dynamic_hnj[job])) <= 4
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 900_000), st.integers(1, 100_000), st.integers(1, 900_000))
+def test_more_activity_never_costs_less(mine, more, other):
+    pieces = [(0, SPAN, 500_000 * 2 * SPAN)]
+    before = run(pieces, [(0, SPAN, mine, -1, -1, 1), (0, SPAN, other, -1, -1, 1)])
+    after = run(pieces, [(0, SPAN, mine + more, -1, -1, 1), (0, SPAN, other, -1, -1, 1)])
+    assert after.dynamic_hnj[0] >= before.dynamic_hnj[0]
+
+
+def test_is_the_shapley_value_of_idle_plus_activity():
+    for n in range(1, 6):
+        activity = [100_000 * (j + 1) for j in range(n)]
+        idle, per_activity = 2 * IDLE * SPAN, 3
+        cost = lambda group: (idle if group else 0) + per_activity * sum(activity[j] for j in group)  # noqa: B023
+        shapley = []
+        for j in range(n):
+            others = [k for k in range(n) if k != j]
+            value = Fraction(0)
+            for size in range(n):
+                for group in itertools.combinations(others, size):
+                    weight = Fraction(math.factorial(size) * math.factorial(n - size - 1), math.factorial(n))
+                    value += weight * (cost((*group, j)) - cost(group))
+            shapley.append(value)
+        energy = cost(tuple(range(n)))
+        parts = run([(0, SPAN, energy)], [(0, SPAN, a, sum(activity), -1, 1) for a in activity])
+        for j in range(n):
+            assert abs(int(parts.static_hnj[j] + parts.dynamic_hnj[j]) - shapley[j]) <= 2
+
+
+def test_what_known_activities_do_not_cover_belongs_to_nobody_known():
+    rows = [(0, SPAN, 200_000, 1_000_000, -1, 1), (0, SPAN, 300_000, 1_000_000, -1, 1)]
+    energy = (IDLE + 100_000) * 2 * SPAN
+    parts = run([(0, SPAN, energy)], rows)
+    dynamic = 100_000 * 2 * SPAN
+    assert parts.unattributed_hnj[0] == dynamic // 2
+    assert parts.dynamic_hnj.tolist() == [dynamic // 5, dynamic * 3 // 10]
+
+
+def test_two_hundred_jobs_on_one_gpu():
+    rows = [(j, SPAN, 5_000, 1_000_000, -1, 1) for j in range(200)]
+    energy = 700_000 * 2 * SPAN + 13
+    parts = run([(0, SPAN, energy)], rows)
+    assert total(parts) == energy
+    assert (parts.static_hnj + parts.dynamic_hnj > 0).all()
+
+
+def test_held_and_idle_is_billed_to_the_holder():
+    energy = IDLE * 2 * SPAN
+    parts = run([(0, SPAN, energy)], [(0, SPAN, -1, 0, 1_000_000, 0)])
+    assert (parts.static_hnj[0], parts.idle_hnj[0], parts.unattributed_hnj[0]) == (energy, 0, 0)
+    half = run([(0, SPAN, energy)], [(0, SPAN, -1, 0, 500_000, 0)])
+    assert (half.static_hnj[0], half.idle_hnj[0]) == (energy // 2, energy - energy // 2)
+
+
+def test_mig_instances_pay_by_their_share_and_their_own_use():
+    rows = [
+        (0, SPAN, 0, 500_000, 428_571, 1),
+        (0, SPAN, 400_000, 500_000, 285_714, 1),
+        (0, SPAN, 100_000, 500_000, 142_857, 1),
+    ]
+    parts = run([(0, SPAN, (IDLE + 50_000) * 2 * SPAN)], rows)
+    static = IDLE * 2 * SPAN
+    for got, ppm in zip(parts.static_hnj, (428_571, 285_714, 142_857), strict=True):
+        assert abs(int(got) - static * ppm / 1e6) <= 1
+    assert parts.dynamic_hnj.tolist() == [0, 50_000 * 2 * SPAN * 4 // 5, 50_000 * 2 * SPAN // 5]
+
+
+def test_nobody_active_of_several_leaves_it_unattributed():
+    rows = [(0, SPAN, 0, 0, -1, 1), (0, SPAN, 0, 0, -1, 1)]
+    parts = run([(0, SPAN, (IDLE + 1_000) * 2 * SPAN)], rows)
+    assert parts.unattributed_hnj[0] == 1_000 * 2 * SPAN
+    assert parts.dynamic_hnj.sum() == 0
