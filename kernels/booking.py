@@ -39,8 +39,8 @@ MAX_STEP_MJ = 4_000_000_000_000  # 4 GJ: beyond any board, and the last that fit
 LAST_T, POWER_T, POWER, SHAPE_T, RUN_T, RUN_MAX, POWER_MIN, POWER_MAX = range(8)
 COUNTER, BASE_T, BOOKED_T, BOOKED_SINCE, SEEN_T = range(8, 13)
 SUSPECT, SUSPECT_T, SUSPECT_KIND, HIGH_WATER, HIGH_WATER_T, HIGH_WATER_BOOKED = range(13, 19)
-OPEN_T, OPEN, AFTER_T, AFTER, FIRST_T = range(19, 24)
-STATES = 24
+OPEN_T, OPEN, AFTER_T, AFTER, FIRST_T, SUSPECT_BOOKED = range(19, 25)
+STATES = 25
 
 # Columns of the tally: what happened in this window, to be added to totals of any size by the caller.
 SAMPLES, COVERED, GAP, GAPS, POWER_HNJ, COUNTER_HNJ, RESETS = range(7)
@@ -75,7 +75,7 @@ class Pieces(NamedTuple):
 def new_state(gpus: int) -> NDArray[np.int64]:
     """State of ``gpus`` GPUs before their first reading: int64[gpus, STATES]."""
     state = np.full((gpus, STATES), -1, np.int64)
-    state[:, [RUN_MAX, BOOKED_SINCE, SUSPECT_KIND, HIGH_WATER_BOOKED, OPEN, AFTER]] = 0
+    state[:, [RUN_MAX, BOOKED_SINCE, SUSPECT_KIND, HIGH_WATER_BOOKED, OPEN, AFTER, SUSPECT_BOOKED]] = 0
     return state
 
 
@@ -107,7 +107,7 @@ def _scale(t0, t1, energy, lo: int, hi: int, total: int) -> None:  # type: ignor
 
 
 @jit
-def _settle(s, tally, energy, lo: int, hi: int, by: int) -> None:  # type: ignore[no-untyped-def]
+def _settle(s, tally, energy, lo: int, hi: int, by: int) -> int:  # type: ignore[no-untyped-def]
     """Pieces lo..hi are final: move the books on to their end."""
     booked = 0
     for k in range(lo, hi):
@@ -117,6 +117,7 @@ def _settle(s, tally, energy, lo: int, hi: int, by: int) -> None:  # type: ignor
         s[BOOKED_SINCE] += booked
     if s[HIGH_WATER] >= 0:
         s[HIGH_WATER_BOOKED] += booked
+    return booked
 
 
 @jit
@@ -140,7 +141,7 @@ def _merge_gpu(  # type: ignore[no-untyped-def]
     """Book one GPU's rows ``lo:hi``; returns the number of final pieces, which start at ``base``."""
     k = base
     first = base  # pieces first..k are open: shaped by power, not yet booked
-    mark = base  # with a suspect: pieces first..mark lie before it, mark..k after it
+    mark = base  # with a suspect, pieces first..mark lie before it and mark..k after it; else mark is k or not used
     if s[OPEN_T] >= 0:
         t0[k], t1[k], energy[k] = s[BOOKED_T], s[OPEN_T], s[OPEN]
         k += 1
@@ -202,9 +203,10 @@ def _merge_gpu(  # type: ignore[no-untyped-def]
                 s[BOOKED_T] = t
         if gapped and s[COUNTER] >= 0 and k > first:
             # Close the books before the hole, so that what the counter says next belongs to the hole alone.
-            _settle(s, tally, energy, first, k, BOOKED_BY_POWER)
+            _settle(s, tally, energy, first, mark, BOOKED_BY_POWER)
+            s[SUSPECT_BOOKED] += _settle(s, tally, energy, mark, k, BOOKED_BY_POWER)
             first = mark = k
-            s[BOOKED_T] = s[SHAPE_T]
+            s[BOOKED_T] = t1[k - 1]
         if fresh:
             s[POWER_T], s[POWER] = t, p
             s[SHAPE_T] = t
@@ -213,9 +215,10 @@ def _merge_gpu(  # type: ignore[no-untyped-def]
 
         if c < 0:
             if s[COUNTER] >= 0 and t - s[SEEN_T] > max_gap and k > first:
-                _settle(s, tally, energy, first, k, BOOKED_BY_POWER)
+                _settle(s, tally, energy, first, mark, BOOKED_BY_POWER)
+                s[SUSPECT_BOOKED] += _settle(s, tally, energy, mark, k, BOOKED_BY_POWER)
                 first = mark = k
-                s[BOOKED_T] = s[SHAPE_T]
+                s[BOOKED_T] = t1[k - 1]
             continue
 
         # --- the counter ---
@@ -251,9 +254,9 @@ def _merge_gpu(  # type: ignore[no-untyped-def]
                 tally[COUNTER_HNJ] += hole + s[BOOKED_SINCE]
                 _settle(s, tally, energy, first, mark, BOOKED_BY_POWER)
                 if onward:
-                    rest = (c - s[SUSPECT]) * HNJ_PER_MJ
+                    rest = max((c - s[SUSPECT]) * HNJ_PER_MJ - s[SUSPECT_BOOKED], 0)
                     if mark == k:
-                        t0[k], t1[k], energy[k] = s[SUSPECT_T], t, 0
+                        t0[k], t1[k], energy[k] = max(s[SUSPECT_T], s[BOOKED_T]), t, 0
                         k += 1
                     _scale(t0, t1, energy, mark, k, rest)
                     tally[COUNTER_HNJ] += rest
@@ -265,13 +268,14 @@ def _merge_gpu(  # type: ignore[no-untyped-def]
                 s[COUNTER], s[BASE_T], s[BOOKED_T], s[SHAPE_T] = c, t, t, t
             elif c != s[SUSPECT]:
                 s[SUSPECT], s[SUSPECT_T], s[SUSPECT_KIND] = c, t, DIP if step < 0 else JUMP
+                s[SUSPECT_BOOKED] = 0
                 mark = k
         elif from_base and step == 0:
             if s[POWER] > 0 and t - s[BASE_T] > STUCK_US and k > first:
                 tally[STUCK] += 1
                 _settle(s, tally, energy, first, k, BOOKED_BY_POWER)
                 first = mark = k
-                s[BOOKED_T] = s[SHAPE_T]
+                s[BOOKED_T] = t1[k - 1]
         elif from_base:
             accept = True
         elif s[HIGH_WATER] >= 0 and c >= s[HIGH_WATER] and _sane(c - s[HIGH_WATER], t - s[HIGH_WATER_T], bound):
@@ -286,6 +290,7 @@ def _merge_gpu(  # type: ignore[no-untyped-def]
                 t0[k], t1[k], energy[k] = s[BOOKED_T], t, 0  # the hole, if power has no shape for it
                 k += 1
             s[SUSPECT], s[SUSPECT_T], s[SUSPECT_KIND] = c, t, DIP if step < 0 else JUMP
+            s[SUSPECT_BOOKED] = 0
             mark = k
 
         if accept:
@@ -317,7 +322,7 @@ def _merge_gpu(  # type: ignore[no-untyped-def]
                 _scale(t0, t1, energy, first, mark, max(hole, s[SUSPECT] * HNJ_PER_MJ - s[BOOKED_SINCE]))
         _settle(s, tally, energy, first, k, BOOKED_BY_POWER)
         first = mark = k
-        s[BOOKED_T] = s[SHAPE_T]
+        s[BOOKED_T] = t1[k - 1]
 
     # --- what is open goes into the state, as one piece before and one after the suspect ---
     s[OPEN_T], s[OPEN], s[AFTER_T], s[AFTER] = -1, 0, -1, 0
