@@ -1,1 +1,288 @@
-"""Wires the live path: meter, sampler, resolver, accounts, recorder, exporters."""
+"""The live path: windows from the sampler to the owners, the recording, the books, the disk and the scrapers.
+
+Only starting up fails fast. After that a part that fails is a counter, one line in the log, and the loop goes on: what a
+window could not be recorded, named or saved for is stated, and the joules are booked all the same.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+from agent.window import Event, Owner, Readings, Usage, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from agent.accounts.attribution import Accounts
+    from agent.accounts.calibration import Calibrator
+    from agent.accounts.publishing import Publisher
+    from agent.accounts.state import Restored, StateFile
+    from agent.notify import Notifier
+    from agent.window import Device, ProcessSighting
+    from exporters.snapshot import Histogram, Snapshot
+
+LOG = logging.getLogger(__name__)
+LOG_AGAIN_S = 600.0  # a fault that lasts is said again this often
+
+
+class Windows(Protocol):
+    """Where windows come from: the sampler, or a trace that is played back."""
+
+    late_s: float
+    duty: float
+
+    def next(self) -> tuple[Window, list[ProcessSighting]]:
+        """Wait for the next window; raises `StopIteration` subclasses or errors that end the run."""
+
+    def calls(self) -> Mapping[str, Histogram]:
+        """Seconds per driver call, by name."""
+
+
+class Resolver(Protocol):
+    """Names the owners of what the sampler saw."""
+
+    def resolve(
+        self, sightings: Sequence[ProcessSighting], devices: Sequence[Device], start_us: int, end_us: int
+    ) -> tuple[tuple[Owner, ...], Usage]:
+        """Return the owners of one window and their usage."""
+
+
+class Recorder(Protocol):
+    """Keeps windows on disk."""
+
+    def append(self, window: Window) -> None:
+        """Write one window; never raises for a full or broken disk."""
+
+
+class Board:
+    """Where the newest snapshot hangs: one writer, many readers that never wait.
+
+    Parameters
+    ----------
+    first : Snapshot
+        What is shown before the first window.
+    """
+
+    def __init__(self, first: Snapshot) -> None:
+        self._shown = first
+        self._scrapes: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Replace what is shown."""
+        self._shown = snapshot
+
+    def current(self) -> Snapshot:
+        """Return what is shown now."""
+        return self._shown
+
+    def scraped(self, time_us: int) -> None:
+        """Note that a scraper has read the snapshot of this time; called from any thread."""
+        self._scrapes.put(time_us)
+
+    def scrapes(self) -> list[int]:
+        """Return the snapshot times that were read since the last call."""
+        read = []
+        while not self._scrapes.empty():
+            read.append(self._scrapes.get())
+        return read
+
+
+class Faults:
+    """Counts what goes wrong, part by part, and says it once per part and cause."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.counts: Counter[str] = Counter()
+        self._said: dict[tuple[str, str], float] = {}
+        self._clock = clock
+
+    def note(self, part: str, error: BaseException) -> None:
+        """Count one fault; the first of its kind, and then one in ten minutes, goes to the log."""
+        self.counts[part] += 1
+        said = part, type(error).__name__
+        now = self._clock()
+        if now - self._said.get(said, -LOG_AGAIN_S) >= LOG_AGAIN_S:
+            self._said[said] = now
+            LOG.error("%s: %s: %s; going on", part, type(error).__name__, error)
+            LOG.debug("%s", part, exc_info=error)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long the loop keeps what.
+
+    Attributes
+    ----------
+    keep_ended_us : int, us
+        An ended job's series stays until it was scraped twice, or this long.
+    run_us : int, us
+        Stop after this much measured time; 0 runs until stopped.
+    """
+
+    keep_ended_us: int = 300_000_000
+    run_us: int = 0
+
+
+class Daemon:
+    """One running agent. All parts come from outside; nothing here knows where its numbers come from.
+
+    Parameters
+    ----------
+    windows : Windows
+    resolver : Resolver or None
+        None where windows bring their usage along (a trace).
+    accounts, calibrator, publisher
+        See their classes.
+    board : Board
+        Where scrapers read.
+    recorder : Recorder or None
+    state : StateFile or None
+        None keeps no totals over restarts.
+    notifier : Notifier
+    faults : Faults
+    limits : Limits
+    extra_faults : callable
+        Fault counts of parts that count for themselves, by part.
+    notes : tuple of str
+        Shown with every snapshot: what a reader must know.
+    """
+
+    def __init__(
+        self,
+        windows: Windows,
+        resolver: Resolver | None,
+        accounts: Accounts,
+        calibrator: Calibrator,
+        publisher: Publisher,
+        board: Board,
+        recorder: Recorder | None,
+        state: StateFile | None,
+        notifier: Notifier,
+        faults: Faults,
+        limits: Limits,
+        *,
+        extra_faults: Callable[[], Mapping[str, int]] = dict,
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        self._windows, self._resolver = windows, resolver
+        self._accounts, self._calibrator, self._publisher = accounts, calibrator, publisher
+        self._board, self._recorder, self._state = board, recorder, state
+        self._notifier, self._faults, self._limits = notifier, faults, limits
+        self._extra_faults, self._notes = extra_faults, notes
+        self._stop = threading.Event()
+        self._restored: Restored | None = None
+        self._first_us: int | None = None
+        self._last: Window | None = None
+
+    def stop(self) -> None:
+        """End the run after the window at hand; may be called from a signal handler."""
+        self._stop.set()
+
+    def restore(self) -> None:
+        """Go on from the books on disk, if there are any that can be believed."""
+        if self._state is None:
+            return
+        self._restored = self._state.restore(self._accounts, self._calibrator)
+        for problem in self._restored.problems:
+            self._faults.counts["state"] += 1
+            LOG.error("%s", problem)
+        if self._restored.found:
+            LOG.info("going on from the totals of %.0f s ago", time.time() - self._restored.saved_us / 1e6)
+
+    def run(self) -> None:
+        """Account windows until stopped; then close the books and the recording."""
+        try:
+            while not self._stop.is_set():
+                window, sightings = self._windows.next()
+                self._account(self._named(window, sightings))
+                if self._limits.run_us and window.end_us - (self._first_us or 0) >= self._limits.run_us:
+                    break
+        finally:
+            self._notifier.stopping()
+            self._close()
+
+    def _named(self, window: Window, sightings: Sequence[ProcessSighting]) -> Window:
+        """Return the window complete: with owners, usage, calibration, and the restart if there was one."""
+        if self._resolver is not None:
+            try:
+                owners, usage = self._resolver.resolve(sightings, window.devices, window.start_us, window.end_us)
+                window = replace(window, owners=owners, usage=usage)
+            except Exception as error:  # noqa: BLE001 - its joules are booked to nobody, not lost
+                self._faults.note("resolver", error)
+        if self._first_us is None:
+            self._first_us = window.start_us
+            if self._restored is not None and self._restored.found:
+                boot = "same-boot" if self._restored.same_boot else "new-boot"
+                window = replace(window, events=(Event(window.start_us, "restart", detail=boot), *window.events))
+        return self._calibrator.apply(window) if self._resolver is not None else window
+
+    def _account(self, window: Window) -> None:
+        """Record, book, save, publish: in this order, so that nothing is shown that a crash could take back."""
+        self._last = window
+        if self._recorder is not None:
+            try:
+                self._recorder.append(window)
+            except Exception as error:  # noqa: BLE001 - metering goes on without a recording
+                self._faults.note("recorder", error)
+        try:
+            self._accounts.add(window)
+            for shown_us in self._board.scrapes():
+                self._accounts.ledger.scraped(shown_us)
+            self._accounts.ledger.retire(window.end_us, self._limits.keep_ended_us)
+        except Exception as error:  # noqa: BLE001 - one bad window must not end the metering
+            self._faults.note("accounts", error)
+        self._save(window.end_us)
+        self._publish(window)
+        self._notifier.watchdog()
+
+    def _save(self, now_us: int, *, final: bool = False) -> None:
+        if self._state is None:
+            return
+        try:
+            self._state.save(self._accounts, self._calibrator, now_us, sync=final)
+        except OSError as error:
+            self._faults.note("state", error)
+
+    def _publish(self, window: Window) -> None:
+        try:
+            first = self._board.current().seq == 0
+            self._board.show(
+                self._publisher.publish(
+                    self._accounts,
+                    window,
+                    calls=self._windows.calls(),
+                    late_s=self._windows.late_s,
+                    duty=self._windows.duty,
+                    faults=self._faults.counts + Counter(self._extra_faults()),
+                    notes=self._notes,
+                )
+            )
+            if first:
+                LOG.info("ready: the first window is accounted")
+                self._notifier.ready(f"metering {len(window.devices)} GPUs")
+        except Exception as error:  # noqa: BLE001 - the last good snapshot stays up
+            self._faults.note("publisher", error)
+
+    def _close(self) -> None:
+        """Book what is still open, in the recording too, so that it replays to the same joules."""
+        last = self._last
+        if last is None:
+            return
+        self._account(
+            replace(
+                last,
+                seq=last.seq + 1,
+                start_us=last.end_us,
+                readings=Readings.empty(len(last.devices)),
+                owners=(),
+                usage=Usage.empty(),
+                busy_us=last.busy_us * 0 - 1,
+                events=(Event(last.end_us, "shutdown"),),
+            )
+        )
+        self._save(last.end_us, final=True)

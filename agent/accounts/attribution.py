@@ -126,6 +126,8 @@ class Accounts:
         oldest = np.maximum(booked, window.end_us - WAIT_US)
         host.waiting = rows.keep(rows.end_us > oldest[rows.gpu]).only_named_owners() if len(rows.gpu) else NO_TENANCY
         self._observe(window, host)
+        if any(event.kind == "shutdown" for event in window.events):
+            self.finish(window.host)
 
     def finish(self, host: str | None = None) -> None:
         """Nothing follows (of one host, or of all): book what is still open."""

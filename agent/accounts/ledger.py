@@ -117,13 +117,10 @@ class Ledger:
                 self.gone.setdefault(gpu, Line()).add(line)
             del self.jobs[job.key]
 
-    def scraped(self, now_us: int) -> None:
-        """Note that the jobs' series were read once."""
+    def scraped(self, shown_us: int) -> None:
+        """Note that the series were read once, as they were at ``shown_us``; a job that goes on starts anew."""
         for job in self.jobs.values():
-            if 0 <= job.end_us < now_us:
-                job.scrapes_after_end += 1
-            else:
-                job.scrapes_after_end = 0
+            job.scrapes_after_end = job.scrapes_after_end + 1 if 0 <= job.end_us < shown_us else 0
 
     def shares(self) -> Iterator[tuple[str, GpuKey, int, int]]:
         """Yield (job, GPU, static, dynamic) in hnj as it is published; ``_other`` holds the folded and the gone."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from typing import TYPE_CHECKING
 
 from agent.accounts.attribution import WAIT_US
@@ -28,8 +27,6 @@ METHODS = {
     splitting.NOBODY_ACTIVE: "nobody-active",
 }
 FROZEN_US = 60_000_000
-HISTORY_STEP_US = 5_000_000
-HISTORY_POINTS = 720
 
 
 def method_name(bits: int) -> str:
@@ -69,8 +66,6 @@ class Publisher:
 
     def __init__(self, host: str, version: str, meter: str, library: str, started_us: int) -> None:
         self._facts = {"host": host, "version": version, "meter": meter, "library": library, "started_us": started_us}
-        self._history: deque[tuple[float, Mapping[str, float]]] = deque(maxlen=HISTORY_POINTS)
-        self._history_due_us = 0
         self._seq = 0
 
     def empty(self, time_us: int) -> Snapshot:
@@ -103,7 +98,6 @@ class Publisher:
             if gpu.gpu not in shown:
                 continue  # a board that is gone from this host: neither its total nor its parts are shown
             energy.append(EnergyShare(job, gpu.gpu, static, dynamic))
-        self._remember(window.end_us, gpus)
         return Snapshot(
             **self._facts,  # type: ignore[arg-type]
             seq=self._seq,
@@ -119,19 +113,7 @@ class Publisher:
             folded_jobs=accounts.ledger.folded,
             faults=dict(faults),
             notes=notes,
-            history=tuple(self._history),
         )
-
-    def _remember(self, time_us: int, gpus: list[GpuFacts]) -> None:
-        if time_us < self._history_due_us:
-            return
-        self._history_due_us = time_us + HISTORY_STEP_US
-        now = {}
-        for gpu in gpus:
-            power = gpu.power_w.get("average", gpu.power_w.get("instant"))
-            if power is not None and gpu.up:
-                now[gpu.uuid] = power
-        self._history.append((time_us / 1e6, now))
 
 
 def _gpu_facts(account: GpuAccount, gauges: dict[str, float], state: object, now_us: int) -> GpuFacts:

@@ -72,8 +72,8 @@ class StateFile:
         self._host, self._boot_id = host, boot_id
         self._synced_us = 0
 
-    def save(self, accounts: Accounts, calibrator: Calibrator, now_us: int) -> None:
-        """Write the books as of ``now_us``.
+    def save(self, accounts: Accounts, calibrator: Calibrator, now_us: int, *, sync: bool = False) -> None:
+        """Write the books as of ``now_us``; ``sync`` makes sure that they reach the disk.
 
         Raises
         ------
@@ -96,7 +96,7 @@ class StateFile:
         with fresh.open("wb") as file:
             file.write(head + body)
             file.flush()
-            if now_us - self._synced_us >= SYNC_US:
+            if sync or now_us - self._synced_us >= SYNC_US:
                 os.fsync(file.fileno())
                 self._synced_us = now_us
         before = self._path.with_suffix(".before")
