@@ -1,14 +1,16 @@
 """Energy of each GPU from its power readings: the exact trapezoid sum.
 
 A trapezoid of whole milliwatts over whole microseconds is (p0 + p1) * dt half-nanojoules, a whole number: no rounding,
-so no order of summation, number of threads or device can change the result. An int64 of these holds a GPU at 2 kW for
-26 days; a chunk is summed in one int64 where its span and peak show that it fits, else term by term in two words, and
-chunks are always combined in two words.
+so no order of summation, number of threads or device can change the result.
+
+The sum of any stretch of rows is a *part*: its energy, the time it covers, its first and its last valid reading. Two
+neighbouring parts join into one, with the interval between them. So the same few lines serve chunks on many threads,
+blocks on a GPU, a stream whose past is one part per GPU, and states that workers bring together.
 """
 
 # Kernels are typed by numba when they are first called; what Python calls is annotated.
 # mypy: allow-untyped-defs, allow-untyped-calls
-# ruff: noqa: ANN001, ANN201, ANN202, PLR0917
+# ruff: noqa: ANN201, ANN202
 
 from __future__ import annotations
 
@@ -17,113 +19,166 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kernels.jit import jit, prange
+from kernels.words import MASK, WORD, add_product, to_microjoules
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CHUNK = 65_536
 """Samples in a chunk: the unit of parallel work and of a CUDA block."""
-
-HNJ_PER_MICROJOULE = 2_000
 PARALLEL_FROM = 4 * CHUNK
 """Fewer samples than this are summed on the caller's thread: waking the pool would cost more."""
 
-_WORD = 32
-_MASK = (1 << _WORD) - 1
-_LIMB = 30
-_LIMB_MASK = (1 << _LIMB) - 1
+# Columns of a part: int64[PART]. FIRST_MW and LAST_MW are 0 where there is no valid reading.
+HI, LO, COVERED, FIRST_US, FIRST_MW, LAST_US, LAST_MW, BACKWARDS = range(8)
+PART = 8
+
 _SAFE = 1 << 62
 
 
 @jit
-def _sum_clean(time_us, power_mw, max_gap_us):
-    """Sum as if every reading were valid, in one pass that the compiler turns into vector code.
+def _sum_whole(time_us, power_mw):
+    """Sum as if every reading were valid and every interval short; the compiler makes this pass vector code.
 
-    Returns (energy, covered, least interval, least and greatest reading); the last three tell whether to believe it.
+    Returns (energy, least and longest interval, least and greatest reading); the last four tell whether to believe it.
     """
-    energy = np.int64(0)
-    covered = np.int64(0)
-    least_dt = np.int64(0)
-    low = np.int64(power_mw[0])
-    high = np.int64(power_mw[0])
+    energy = np.uint64(0)
+    shortest = np.int64(0)
+    longest = np.int64(0)
+    low = power_mw[0]
+    high = power_mw[0]
     for i in range(1, len(time_us)):
         dt = time_us[i] - time_us[i - 1]
-        power = np.int64(power_mw[i])
-        least_dt = min(least_dt, dt)
+        power = power_mw[i]
+        shortest = min(shortest, dt)
+        longest = max(longest, dt)
         low = min(low, power)
         high = max(high, power)
-        held = dt if dt <= max_gap_us else np.int64(0)
-        covered += held
-        energy += (power + np.int64(power_mw[i - 1])) * held
-    return energy, covered, least_dt, low, high
+        # 32 by 32 bits is one cheap instruction, 64 by 64 is not; both factors fit when the checks hold.
+        energy += np.uint64(np.uint32(dt)) * np.uint64(np.uint32(power + power_mw[i - 1]))
+    return np.int64(energy), shortest, longest, np.int64(low), np.int64(high)
 
 
 @jit
-def add_trapezoid(hi, lo, power_sum_mw, dt_us):
-    """``hi * 2**32 + lo`` plus ``power_sum_mw * dt_us``, exact for any int32 powers and any interval.
-
-    Parameters
-    ----------
-    hi, lo : int64
-        An energy in two words, 0 <= lo < 2**32, half-nanojoules.
-    power_sum_mw : int64, mW
-        p0 + p1, from 0 to 2**32 - 2.
-    dt_us : int64, us
-        From 0 to 2**63 - 1.
-
-    Returns
-    -------
-    (int64, int64)
-    """
-    low = power_sum_mw * (dt_us & _LIMB_MASK)
-    middle = power_sum_mw * ((dt_us >> _LIMB) & _LIMB_MASK)
-    high = power_sum_mw * (dt_us >> (2 * _LIMB))
-    # low + middle * 2**30 + high * 2**60, cut at 2**32
-    lo = lo + (low & _MASK) + ((middle & 3) << _LIMB)
-    hi = hi + (low >> _WORD) + (middle >> 2) + (high << 28) + (lo >> _WORD)
-    return hi, lo & _MASK
-
-
-@jit
-def _sum_careful(time_us, power_mw, max_gap_us):
-    """Sum that skips readings <= 0 and cannot overflow: (hi, lo, covered, first valid row, last valid row)."""
+def _sum_careful(time_us, power_mw, max_gap_us, part):
+    """Sum into ``part``, skipping readings <= 0, in two words that cannot overflow."""
+    part[:] = 0
+    last_us = np.int64(0)
+    last_mw = np.int64(0)
     hi = np.int64(0)
     lo = np.int64(0)
-    covered = np.int64(0)
-    first = -1
-    last = -1
     for i in range(len(time_us)):
+        now = time_us[i]
+        if i > 0 and now < time_us[i - 1]:
+            part[BACKWARDS] = 1
         power = np.int64(power_mw[i])
         if power <= 0:
             continue
-        if last < 0:
-            first = i
+        if last_mw == 0:
+            part[FIRST_US] = now
+            part[FIRST_MW] = power
         else:
-            dt = time_us[i] - time_us[last]
+            dt = now - last_us
             if 0 <= dt <= max_gap_us:
-                covered += dt
-                hi, lo = add_trapezoid(hi, lo, power + np.int64(power_mw[last]), dt)
-        last = i
-    return hi, lo, covered, first, last
+                part[COVERED] += dt
+                hi, lo = add_product(hi, lo, power + last_mw, dt)
+        last_us = now
+        last_mw = power
+    part[HI] = hi
+    part[LO] = lo
+    part[LAST_US] = last_us
+    part[LAST_MW] = last_mw
 
 
 @jit
-def _sum_chunk(time_us, power_mw, max_gap_us):
-    """One chunk: (hi, lo, covered, first valid row, last valid row, whether time ran backwards)."""
-    energy, covered, least_dt, low, high = _sum_clean(time_us, power_mw, max_gap_us)
-    # covered bounds the sum of all intervals that were used, so 2 * high * covered bounds every partial sum
-    if least_dt >= 0 and low > 0 and covered <= _SAFE // (2 * high):
-        return energy >> _WORD, energy & _MASK, covered, 0, len(time_us) - 1, False
-    hi, lo, covered, first, last = _sum_careful(time_us, power_mw, max_gap_us)
-    return hi, lo, covered, first, last, least_dt < 0
+def _sum_chunk(time_us, power_mw, max_gap_us, part):
+    """Sum the rows of one chunk into ``part``."""
+    n = len(time_us)
+    energy, shortest, longest, low, high = _sum_whole(time_us, power_mw)
+    covered = time_us[n - 1] - time_us[0]
+    # No interval was left out, so every partial sum is at most 2 * high * covered.
+    believed = low > 0 and shortest >= 0 and longest <= min(max_gap_us, MASK)
+    if not believed or covered < 0 or covered > _SAFE // (2 * high):
+        _sum_careful(time_us, power_mw, max_gap_us, part)
+        return
+    part[HI] = energy >> WORD
+    part[LO] = energy & MASK
+    part[COVERED] = covered
+    part[FIRST_US] = time_us[0]
+    part[FIRST_MW] = power_mw[0]
+    part[LAST_US] = time_us[n - 1]
+    part[LAST_MW] = power_mw[n - 1]
+    part[BACKWARDS] = 0
+
+
+@jit
+def join(left, right, max_gap_us):
+    """Append the part ``right`` to the part ``left``, in place, with the interval between them.
+
+    Parameters
+    ----------
+    left, right : int64[PART]
+    max_gap_us : int64, us
+    """
+    left[BACKWARDS] |= right[BACKWARDS]
+    if right[FIRST_MW] == 0:
+        return
+    hi = left[HI] + right[HI]
+    lo = left[LO] + right[LO]
+    hi += lo >> WORD
+    lo &= MASK
+    left[COVERED] += right[COVERED]
+    if left[FIRST_MW] == 0:
+        left[FIRST_US] = right[FIRST_US]
+        left[FIRST_MW] = right[FIRST_MW]
+    else:
+        dt = right[FIRST_US] - left[LAST_US]
+        if right[FIRST_US] < left[LAST_US]:
+            left[BACKWARDS] = 1
+        elif 0 <= dt <= max_gap_us:  # further apart than an int64 looks negative
+            left[COVERED] += dt
+            hi, lo = add_product(hi, lo, left[LAST_MW] + right[FIRST_MW], dt)
+    left[HI] = hi
+    left[LO] = lo
+    left[LAST_US] = right[LAST_US]
+    left[LAST_MW] = right[LAST_MW]
+
+
+@jit
+def join_chunks(owner, parts, max_gap_us, state):
+    """Append each GPU's parts to its row of ``state``.
+
+    Parameters
+    ----------
+    owner : int64[g + 1]
+        GPU i owns parts ``owner[i]:owner[i + 1]``.
+    parts : int64[k, PART]
+    max_gap_us : int64, us
+    state : int64[g, PART]
+    """
+    for gpu in range(len(owner) - 1):
+        for k in range(owner[gpu], owner[gpu + 1]):
+            join(state[gpu], parts[k], max_gap_us)
 
 
 @jit
 def cut_into_chunks(offsets, size):
-    """Cut each GPU's rows at every ``size``: (int64[g + 1] first chunk of each GPU, int64[k + 1] first row of each)."""
+    """Cut each GPU's rows at every ``size`` rows.
+
+    Parameters
+    ----------
+    offsets : int64[g + 1]
+    size : int
+
+    Returns
+    -------
+    owner : int64[g + 1]
+        GPU i owns chunks ``owner[i]:owner[i + 1]``.
+    rows : int64[k + 1]
+        Chunk j is ``rows[j]:rows[j + 1]``.
+    """
     gpus = len(offsets) - 1
-    owner = np.empty(gpus + 1, np.int64)
-    owner[0] = 0
+    owner = np.zeros(gpus + 1, np.int64)
     for gpu in range(gpus):
         owner[gpu + 1] = owner[gpu] + (offsets[gpu + 1] - offsets[gpu] + size - 1) // size
     rows = np.empty(owner[gpus] + 1, np.int64)
@@ -135,76 +190,33 @@ def cut_into_chunks(offsets, size):
 
 
 @jit(parallel=True)
-def _sum_chunks(time_us, power_mw, rows, max_gap_us, out):
-    """Sum every chunk into its row of ``out``: int64[k, 6] as :func:`_sum_chunk` returns, rows absolute."""
+def _sum_chunks(time_us, power_mw, rows, max_gap_us, parts):
+    """Sum chunk j, rows ``rows[j]:rows[j + 1]``, into ``parts[j]``."""
     for k in prange(len(rows) - 1):
         a = rows[k]
         b = rows[k + 1]
-        hi, lo, covered, first, last, backwards = _sum_chunk(time_us[a:b], power_mw[a:b], max_gap_us)
-        out[k, 0] = hi
-        out[k, 1] = lo
-        out[k, 2] = covered
-        out[k, 3] = a + first if first >= 0 else -1
-        out[k, 4] = a + last if last >= 0 else -1
-        out[k, 5] = backwards
+        _sum_chunk(time_us[a:b], power_mw[a:b], max_gap_us, parts[k])
 
 
 @jit
-def round_to_microjoules(hi, lo):
-    """``(hi * 2**32 + lo)`` half-nanojoules (0 <= lo < 2**32) in microjoules, half to even; -1 beyond int64."""
-    quotient = hi // HNJ_PER_MICROJOULE
-    rest = ((hi - quotient * HNJ_PER_MICROJOULE) << _WORD) + lo
-    if quotient >= 1 << 30:
-        return np.int64(-1)
-    whole = (quotient << _WORD) + rest // HNJ_PER_MICROJOULE
-    remainder = rest % HNJ_PER_MICROJOULE
-    half = HNJ_PER_MICROJOULE // 2
-    if remainder > half or (remainder == half and whole & 1):
-        whole += 1
-    return whole
-
-
-@jit
-def _combine(time_us, power_mw, owner, parts, max_gap_us, energy_uj, covered_us):
-    """Join each GPU's chunks, and the intervals between them, into ``energy_uj`` and ``covered_us``.
-
-    Returns the first chunk in or before which time ran backwards, else -1.
-    """
+def _falls_between_chunks(time_us, owner, rows):
+    """Tell whether a chunk begins before the row above it, which neither of the two chunks sees."""
     for gpu in range(len(owner) - 1):
-        hi = np.int64(0)
-        lo = np.int64(0)
-        covered = np.int64(0)
-        last = -1
-        for k in range(owner[gpu], owner[gpu + 1]):
-            if parts[k, 5]:
-                return k
-            hi += parts[k, 0]
-            lo += parts[k, 1]
-            covered += parts[k, 2]
-            first = parts[k, 3]
-            if first >= 0:
-                if last >= 0:
-                    dt = time_us[first] - time_us[last]
-                    if dt < 0:
-                        return k
-                    if dt <= max_gap_us:
-                        covered += dt
-                        power_sum = np.int64(power_mw[first]) + np.int64(power_mw[last])
-                        hi, lo = add_trapezoid(hi, lo, power_sum, dt)
-                last = parts[k, 4]
-            hi += lo >> _WORD
-            lo &= _MASK
-        energy_uj[gpu] = round_to_microjoules(hi, lo)
-        covered_us[gpu] = covered
-    return -1
+        for k in range(owner[gpu] + 1, owner[gpu + 1]):
+            if time_us[rows[k]] < time_us[rows[k] - 1]:
+                return True
+    return False
 
 
-def check_columns(
-    time_us: NDArray[np.int64],
-    power_mw: NDArray[np.int32],
-    offsets: NDArray[np.int64],
-) -> None:
-    """Raise ValueError, naming the array and what to do, unless the columns are GPU-major rows as described.
+@jit
+def _read(state, energy_uj):
+    """Round the energy of each part into ``energy_uj``."""
+    for gpu in range(len(state)):
+        energy_uj[gpu] = to_microjoules(state[gpu, HI], state[gpu, LO])
+
+
+def check_columns(time_us: NDArray[np.int64], power_mw: NDArray[np.int32], offsets: NDArray[np.int64]) -> None:
+    """Raise ValueError, naming the array and what to do, unless the columns are GPU-major rows.
 
     Parameters
     ----------
@@ -213,21 +225,18 @@ def check_columns(
     offsets : int64[g + 1]
         From 0 to n, never falling.
     """
-    for name, array, dtype in (
-        ("time_us", time_us, np.int64),
-        ("power_mw", power_mw, np.int32),
-        ("offsets", offsets, np.int64),
-    ):
+    wanted = {"time_us": (time_us, np.int64), "power_mw": (power_mw, np.int32), "offsets": (offsets, np.int64)}
+    for name, (array, dtype) in wanted.items():
         if not isinstance(array, np.ndarray) or array.ndim != 1 or array.dtype != dtype:
             raise ValueError(f"{name} must be a one-dimensional {np.dtype(dtype).name} array; convert it with astype")
     if len(time_us) != len(power_mw):
         raise ValueError(f"time_us has {len(time_us)} rows and power_mw {len(power_mw)}; they must have the same")
-    if not len(offsets) or offsets[0] != 0 or offsets[-1] != len(time_us) or (np.diff(offsets) < 0).any():
+    if not len(offsets) or offsets[0] != 0 or offsets[-1] != len(time_us) or (offsets[1:] < offsets[:-1]).any():
         raise ValueError(f"offsets must rise from 0 to the number of rows ({len(time_us)}) and never fall")
 
 
-def _raise_backwards(time_us: NDArray[np.int64], offsets: NDArray[np.int64]) -> None:
-    """Raise ValueError for the first row whose time is before the row above it (or too far after it for int64)."""
+def raise_backwards(time_us: NDArray[np.int64], offsets: NDArray[np.int64]) -> None:
+    """Raise ValueError for the first row whose time is before the row above it."""
     for gpu in range(len(offsets) - 1):
         own = time_us[offsets[gpu] : offsets[gpu + 1]]
         if (bad := np.flatnonzero(own[1:] < own[:-1])).size:
@@ -235,7 +244,59 @@ def _raise_backwards(time_us: NDArray[np.int64], offsets: NDArray[np.int64]) -> 
             raise ValueError(
                 f"time_us must ascend within a GPU: row {row} of GPU {gpu} is before the row above; sort it"
             )
-    raise ValueError("time_us spans more than an int64 of microseconds within a GPU; check its unit")
+    raise ValueError("time_us goes back behind rows already added; add them in the order of time")
+
+
+def new_state(gpus: int) -> NDArray[np.int64]:
+    """State of ``gpus`` GPUs before their first reading: int64[gpus, PART], a part each."""
+    return np.zeros((gpus, PART), np.int64)
+
+
+def extend(
+    state: NDArray[np.int64],
+    time_us: NDArray[np.int64],
+    power_mw: NDArray[np.int32],
+    offsets: NDArray[np.int64],
+    max_gap_us: int,
+) -> None:
+    """Add the next rows of a stream to ``state``, in place; wherever a stream is cut, the sum is the same.
+
+    Parameters
+    ----------
+    state : int64[g, PART]
+        From :func:`new_state`.
+    time_us, power_mw, offsets, max_gap_us
+        As for :func:`integrate`, from where the stream stopped.
+
+    Raises
+    ------
+    ValueError
+        As for :func:`integrate`; ``state`` is then of no more use.
+    """
+    check_columns(time_us, power_mw, offsets)
+    if len(state) != len(offsets) - 1:
+        raise ValueError(f"the state has {len(state)} GPUs and offsets {len(offsets) - 1}; they must have the same")
+    if max_gap_us < 0:
+        raise ValueError(f"max_gap_us must not be negative, got {max_gap_us}")
+    gap = np.int64(min(max_gap_us, np.iinfo(np.int64).max))
+    with np.errstate(over="ignore"):  # a sum that wrapped is found by its bound and done again
+        owner, rows = cut_into_chunks(offsets, CHUNK)
+        parts = np.empty((len(rows) - 1, PART), np.int64)
+        run = _sum_chunks if len(time_us) >= PARALLEL_FROM else _sum_chunks.serial
+        run(time_us, power_mw, rows, gap, parts)
+        join_chunks(owner, parts, gap, state)
+        crossed = _falls_between_chunks(time_us, owner, rows)
+    if crossed or state[:, BACKWARDS].any():
+        raise_backwards(time_us, offsets)
+
+
+def read(state: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Energy and covered time of a state, as :func:`integrate` returns them."""
+    energy_uj = np.empty(len(state), np.int64)
+    _read(state, energy_uj)
+    if (energy_uj < 0).any():
+        raise OverflowError(f"the energy of GPU {int(np.argmax(energy_uj < 0))} is beyond 2**62 uJ; check the units")
+    return energy_uj, state[:, COVERED].copy()
 
 
 def integrate(
@@ -258,7 +319,7 @@ def integrate(
         GPU i owns rows ``offsets[i]:offsets[i + 1]``.
     max_gap_us : int, us
         Longer intervals are holes: not bridged, not covered.
-    device : {"cpu"}
+    device : {"cpu", "cuda", "auto"}
         Where to run; the integers are the same everywhere.
 
     Returns
@@ -273,23 +334,15 @@ def integrate(
     ValueError
         If an array has another type or shape, offsets fall, or time runs backwards within a GPU.
     OverflowError
-        If a GPU used more than 2**62 uJ (146 kW for a million years).
+        If a GPU used 2**62 uJ or more.
     """
-    check_columns(time_us, power_mw, offsets)
-    if max_gap_us < 0:
-        raise ValueError(f"max_gap_us must not be negative, got {max_gap_us}")
     if device != "cpu":
-        raise ValueError(f'device must be "cpu", got {device!r}')
-    gap = np.int64(min(max_gap_us, np.iinfo(np.int64).max))
-    energy_uj = np.zeros(len(offsets) - 1, np.int64)
-    covered_us = np.zeros(len(offsets) - 1, np.int64)
-    with np.errstate(over="ignore"):  # a sum that wrapped is found by its bound and done again
-        owner, rows = cut_into_chunks(offsets, CHUNK)
-        parts = np.empty((len(rows) - 1, 6), np.int64)
-        run = _sum_chunks if len(time_us) >= PARALLEL_FROM else _sum_chunks.serial
-        run(time_us, power_mw, rows, gap, parts)
-        if _combine(time_us, power_mw, owner, parts, gap, energy_uj, covered_us) >= 0:
-            _raise_backwards(time_us, offsets)
-    if (energy_uj < 0).any():
-        raise OverflowError(f"the energy of GPU {int(np.argmax(energy_uj < 0))} is beyond 2**62 uJ; check the units")
-    return energy_uj, covered_us
+        from kernels import devices
+
+        if devices.choose(device, time_us, power_mw).device == "cuda":
+            from kernels.cuda import integrate as on_cuda
+
+            return on_cuda(time_us, power_mw, offsets, max_gap_us)
+    state = new_state(max(np.size(offsets) - 1, 0))
+    extend(state, time_us, power_mw, offsets, max_gap_us)
+    return read(state)
