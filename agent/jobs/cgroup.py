@@ -3,11 +3,11 @@ r"""Who a process belongs to, read from its cgroup path.
 The path is the one fact about a process that its user cannot choose freely: root (Slurm, the kubelet, dockerd, systemd)
 makes the upper part, and an unprivileged user can only add below a subtree that was handed over. So every scheduler is
 matched from the root of the path, and nothing below a handed-over subtree (``user.slice``, the payload of an LXC
-container, an nspawn machine, a virtual machine) is believed, but for rootless podman, as that same user's own container.
+container, an nspawn or virtual machine) is believed, but for rootless podman, as that same user's own container.
 Below a docker, podman or containerd container another container or pod is believed, the deepest first: kind, minikube
 and docker-in-docker nest so, and writing there takes a privileged container.
 
-Layouts: Slurm's ``src/plugins/cgroup``, the kubelet's ``pkg/kubelet/cm``, runc's ``docs/systemd.md``, podman's ``libpod``,
+Layouts: Slurm's ``src/plugins/cgroup``, the kubelet's ``pkg/kubelet/cm``, runc's ``docs/systemd.md``, ``libpod``,
 LXC 4's ``cgfsng``, libvirt's "Control Groups Resource Management", systemd's "Control Group APIs and Delegation".
 """
 
@@ -27,8 +27,8 @@ class Owner:
     Attributes
     ----------
     runtime : str
-        slurm, slurm-daemon, kubernetes, docker, podman, podman-monitor, containerd, crio, lxc, lxc-monitor, libvirt, oar,
-        systemd, systemd-user or none.
+        slurm, slurm-daemon, kubernetes, docker, podman, podman-monitor, containerd, crio, lxc, lxc-monitor, libvirt,
+        oar, systemd, systemd-user or none.
     job_id, step, task : str
         Slurm's (the raw id: an array task 9_3 has an id of its own), or OAR's job.
     slurm_node : str

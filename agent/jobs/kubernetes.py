@@ -1,0 +1,337 @@
+"""Pods: which container holds which GPU, idle or not, and which pod a process of a cgroup belongs to.
+
+The kubelet grants by name (namespace, pod, container), the kernel's cgroups know the pod's UID and the container's id.
+The two are joined by the kubelet's log folders, which anybody may list (``/var/log/pods/NAMESPACE_POD_UID`` and
+``/var/log/containers/POD_NAMESPACE_CONTAINER-ID.log``), and where those cannot be seen by the GPU itself: a pod's
+process on a device that one container alone was granted is that container's.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.jobs.background import Background
+from agent.jobs.cgroup import identify
+from agent.jobs.naming import SHORT_ID, job_of
+from agent.jobs.reservations import WHOLE_PPM, Reservation
+from agent.jobs.text import printable
+from agent.window import MISSING, JobKey, Owner
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from agent.jobs.cgroup import Owner as Identity
+    from agent.jobs.podresources import Grant, Kubelet
+    from agent.window import Device
+
+REFRESH_S = 10.0
+Name = tuple[str, str, str]
+"""Namespace, pod, container."""
+
+_GKE = re.compile(r"nvidia(?P<minor>[0-9]+)(?:/gi(?P<gi>[0-9]+))?(?P<part>/vgpu[0-9]+)?")
+_OLD_MIG = re.compile(r"MIG-(?P<gpu>GPU-[0-9a-f-]+)/(?P<gi>[0-9]+)/[0-9]+")
+_DRA = re.compile(r"gpu-(?P<minor>[0-9]+)(?P<mig>-mig-.+)?")
+_POD_FOLDER = re.compile(r"(?P<namespace>[^_]+)_(?P<pod>[^_]+)_(?P<uid>[0-9a-f-]{32,36})")
+_CONTAINER_LOG = re.compile(r"(?P<pod>[^_]+)_(?P<namespace>[^_]+)_(?P<container>.+)-(?P<id>[0-9a-f]{64})\.log")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A device of a grant, found among ours: GPU, MIG instance, and how it is shared."""
+
+    gpu: int
+    instance: str = ""
+    shared: bool = False
+
+
+def place_of(identifier: str, devices: Sequence[Device], mig: Mapping[str, tuple[str, str]]) -> Place | None:
+    """Find the GPU that a device id means.
+
+    Parameters
+    ----------
+    identifier : str
+        ``GPU-<uuid>``, ``MIG-<uuid>``, ``MIG-GPU-<uuid>/gi/ci``, any of these with ``::<replica>``, GKE's ``nvidia0``,
+        ``nvidia0/gi0``, ``nvidia0/vgpu0``, or NVIDIA's DRA driver's ``gpu-0`` and ``gpu-0-mig-...`` (device minors).
+    devices : sequence of Device
+    mig : mapping of MIG UUID to (GPU UUID, GPU instance id)
+
+    Returns
+    -------
+    Place or None
+        None: no GPU of ours, or a MIG device that nobody described.
+    """
+    base, _, replica = identifier.partition("::")
+    gi, uuid, minor, shared = "", base, "", bool(replica)
+    if old := _OLD_MIG.fullmatch(base):
+        uuid, gi = old["gpu"], old["gi"]
+    elif base in mig:
+        uuid, gi = mig[base]
+    elif gke := _GKE.fullmatch(base):
+        minor, gi, shared = gke["minor"], gke["gi"] or "", shared or bool(gke["part"])
+    elif dra := _DRA.fullmatch(base):
+        if dra["mig"]:
+            return None
+        minor = dra["minor"]
+    for place, device in enumerate(devices):
+        number = device.minor if device.minor != MISSING else device.index
+        if (str(number) == minor) if minor else (device.uuid == uuid):
+            return Place(place, gi, shared)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One look at the kubelet and the node: grants of pods that live, and how their names and UIDs belong together."""
+
+    grants: tuple[Grant, ...] = ()
+    replicas: Mapping[str, int] = field(default_factory=dict)  # device id without its replica -> replicas in all
+    uids: Mapping[tuple[str, str], str] = field(default_factory=dict)  # namespace, pod -> UID
+    containers: Mapping[str, Name] = field(default_factory=dict)  # container id -> namespace, pod, container
+
+
+class Pods:
+    """What is known of this node's pods without waiting.
+
+    Parameters
+    ----------
+    kubelet : Kubelet
+    cgroup_root : Path
+        Where a pod that still runs has a cgroup.
+    log_root : Path
+        ``/var/log`` of the node.
+    mig : mapping of MIG UUID to (GPU UUID, GPU instance id), optional
+    period_s : float
+    """
+
+    def __init__(
+        self,
+        kubelet: Kubelet,
+        cgroup_root: Path,
+        log_root: Path,
+        mig: Mapping[str, tuple[str, str]] | None = None,
+        period_s: float = REFRESH_S,
+    ) -> None:
+        self._kubelet = kubelet
+        self._cgroup_root, self._log_root = os.fspath(cgroup_root), os.fspath(log_root)
+        self._mig = mig or {}
+        self._devices: Sequence[Device] = ()
+        self._first_seen: dict[Name, int] = {}
+        self._keys: dict[tuple[str, str], JobKey] = {}  # pod UID, container (name or short id) -> key, never changed
+        self._learnt: dict[tuple[str, str], str] = {}  # namespace, pod -> UID, from processes on granted devices
+        self._seen: dict[Name, set[Place]] = {}  # where processes of a container were seen
+        self._labels: dict[JobKey, dict[str, str]] = {}
+        self._known = Background("podresources", self._look, Known(), period_s)
+
+    def owner(self, identity: Identity, gpu: int, instance: str) -> Owner:
+        """Name the container that a process of this cgroup, seen on this GPU, belongs to.
+
+        Parameters
+        ----------
+        identity : agent.jobs.cgroup.Owner
+            Of runtime kubernetes.
+        gpu : int
+        instance : str
+            ``gi/ci`` under MIG, else empty.
+        """
+        known = self._known.answer
+        uid, container_id = identity.pod_uid or "", identity.container_id or ""
+        name = known.containers.get(container_id)
+        if name is None:
+            name = self._by_device(known, uid, gpu, instance.partition("/")[0])
+        if name is None or not uid:
+            self._known.hurry()
+            return self._publish(job_of(identity, lambda: MISSING, str), uid, container_id[:SHORT_ID])
+        self._learnt[name[:2]] = uid
+        self._seen.setdefault(name, set()).add(Place(gpu, instance.partition("/")[0]))
+        # Seen before its name was known: the key stays, or the job would be billed under two.
+        key = self._keys.get((uid, container_id[:SHORT_ID])) or self._keys.get((uid, name[2]))
+        key = key or JobKey(f"k8s:{uid}/{printable(name[2])}")
+        self._keys[uid, name[2]] = self._keys[uid, container_id[:SHORT_ID]] = key
+        labels = _labels(name, uid) | {"container_id": container_id[:SHORT_ID], "qos": identity.qos or ""}
+        self._labels[key] = {label: value for label, value in labels.items() if value}
+        return Owner(key, self._labels[key])
+
+    def labels(self, key: JobKey) -> Mapping[str, str]:
+        """Return the labels of a key that this object gave out."""
+        return self._labels.get(key, {})
+
+    def reservations(self, devices: Sequence[Device], start_us: int, end_us: int) -> list[Reservation]:
+        """Return which containers held which GPU, as of the last look at the kubelet."""
+        self._devices = devices
+        known = self._known.answer
+        held: list[tuple[Place, Grant, int]] = []
+        for grant in known.grants:
+            for identifier in [device for _, device in grant.devices] + [c.device for c in grant.claimed]:
+                place = place_of(identifier, devices, self._mig)
+                if place is not None:
+                    held.append((place, grant, known.replicas.get(_base(identifier), 0)))
+        beside = Counter((place.gpu, place.instance) for place, grant, _ in held if grant.claimed and not place.shared)
+        found = []
+        for place, grant, replicas in held:
+            share = MISSING
+            if place.shared:
+                share = WHOLE_PPM // replicas if replicas else MISSING
+            elif not place.instance:
+                # A DRA claim may be shared by several containers.
+                share = WHOLE_PPM // max(1, beside[place.gpu, ""]) if grant.claimed else WHOLE_PPM
+            owner = self._granted(known, grant)
+            found.append(Reservation(place.gpu, owner, start_us, end_us, share, place.instance))
+        # MIG devices that no table describes: where the container's own processes were seen.
+        placed = {grant.name for _, grant, _ in held}
+        for grant in known.grants:
+            if grant.name not in placed and (grant.devices or grant.claimed):
+                for place in self._seen.get(grant.name, ()):
+                    owner = self._granted(known, grant)
+                    found.append(Reservation(place.gpu, owner, start_us, end_us, MISSING, place.instance))
+        return _joined(found)
+
+    def faults(self) -> Mapping[str, int]:
+        """Return failures of ``podresources``."""
+        return {self._known.name: self._known.faults} if self._known.faults else {}
+
+    def close(self) -> None:
+        """Stop the thread."""
+        self._known.close()
+        self._kubelet.close()
+
+    def _granted(self, known: Known, grant: Grant) -> Owner:
+        uid = known.uids.get(grant.name[:2]) or self._learnt.get(grant.name[:2], "")
+        key = self._keys.get((uid or f"{grant.namespace}/{grant.pod}", grant.container))
+        if key is None:
+            name = f"{uid}/{grant.container}" if uid else "/".join(grant.name)
+            key = JobKey(f"k8s:{printable(name)}")
+            self._keys[uid or f"{grant.namespace}/{grant.pod}", grant.container] = key
+        self._labels.setdefault(key, _labels(grant.name, uid))
+        return Owner(key, self._labels[key])
+
+    def _publish(self, owner: Owner, uid: str, container: str) -> Owner:
+        key = self._keys.setdefault((uid, container), owner.key)
+        self._labels.setdefault(key, dict(owner.labels))
+        return Owner(key, self._labels[key])
+
+    def _by_device(self, known: Known, uid: str, gpu: int, gi: str) -> Name | None:
+        """Find the one container that was granted this device and whose pod may have this UID."""
+        candidates = []
+        for grant in known.grants:
+            # What was learnt before does not count: a pod that comes again keeps its name, not its UID.
+            pod_uid = known.uids.get(grant.name[:2], uid)
+            ids = [device for _, device in grant.devices] + [claim.device for claim in grant.claimed]
+            places = [place_of(identifier, self._devices, self._mig) for identifier in ids]
+            here = any(p is not None and p.gpu == gpu and p.instance in {"", gi} for p in places)
+            # A MIG device that no table describes may be any.
+            if pod_uid == uid and (here or (bool(gi) and bool(ids) and None in places)):
+                candidates.append(grant.name)
+        return candidates[0] if len(candidates) == 1 else None
+
+    def _look(self) -> Known:
+        grants = [grant for grant in self._kubelet.grants() if grant.devices or grant.claimed]
+        replicas: Counter[str] = Counter(_base(identifier) for _, identifier in self._kubelet.allocatable())
+        uids, containers = _names(self._log_root)
+        alive = _alive(self._cgroup_root)
+        for turn in (grant.name for grant in grants):
+            self._first_seen.setdefault(turn, len(self._first_seen))
+        if alive:
+            grants = [grant for grant in grants if uids.get(grant.name[:2], "") in alive | {""}]
+        return Known(tuple(self._unfinished(grants)), replicas, uids, containers)
+
+    def _unfinished(self, grants: list[Grant]) -> list[Grant]:
+        """Drop finished pods that a kubelet still lists: their devices were granted again."""
+        takers: dict[str, list[Grant]] = {}
+        for grant in grants:
+            for _, identifier in grant.devices:
+                takers.setdefault(identifier, []).append(grant)
+        gone: set[Name] = set()
+        for rivals in takers.values():
+            rivals_left = [grant for grant in rivals if grant.name not in gone]
+            if len(rivals_left) > 1:
+                for grant in rivals_left:
+                    try:
+                        if self._kubelet.get(grant.namespace, grant.pod) is None:
+                            gone.add(grant.name)
+                    except RuntimeError:
+                        break
+                rivals_left = [grant for grant in rivals_left if grant.name not in gone]
+                newest = max(rivals_left, key=lambda grant: self._first_seen[grant.name], default=None)
+                gone |= {grant.name for grant in rivals_left if grant is not newest}
+        return [grant for grant in grants if grant.name not in gone]
+
+
+def _base(identifier: str) -> str:
+    """Strip what tells replicas of one device apart."""
+    return identifier.partition("::")[0].partition("/vgpu")[0]
+
+
+def _labels(name: Name, uid: str) -> dict[str, str]:
+    namespace, pod, container = (printable(part) for part in name)
+    labels = {"manager": "kubernetes", "namespace": namespace, "pod": pod, "container": container, "pod_uid": uid}
+    return {label: value for label, value in labels.items() if value}
+
+
+def _joined(found: list[Reservation]) -> list[Reservation]:
+    """Add up several replicas of one GPU that one container holds."""
+    sums: dict[tuple[int, str, JobKey], Reservation] = {}
+    for one in found:
+        place = one.gpu, one.instance, one.owner.key
+        if place in sums:
+            before = sums[place].share_ppm
+            share = MISSING if MISSING in {before, one.share_ppm} else min(WHOLE_PPM, before + one.share_ppm)
+            one = Reservation(one.gpu, one.owner, one.start_us, one.end_us, share, one.instance)  # noqa: PLW2901
+        sums[place] = one
+    return list(sums.values())
+
+
+def _names(log_root: str) -> tuple[dict[tuple[str, str], str], dict[str, Name]]:
+    pods = (_POD_FOLDER.fullmatch(folder) for folder in _listed(f"{log_root}/pods"))
+    logs = (_CONTAINER_LOG.fullmatch(log) for log in _listed(f"{log_root}/containers"))
+    uids: dict[tuple[str, str], str] = {}
+    ages: dict[tuple[str, str], float] = {}
+    for pod in pods:
+        if pod:
+            # A pod of a StatefulSet comes again under its name: the newest folder is the one that lives.
+            age = _changed(f"{log_root}/pods/{pod.string}")
+            name = pod["namespace"], pod["pod"]
+            if age >= ages.get(name, -1.0):
+                uids[name], ages[name] = pod["uid"], age
+    return uids, {log["id"]: (log["namespace"], log["pod"], log["container"]) for log in logs if log}
+
+
+def _alive(cgroup_root: str) -> set[str]:
+    """Return the UIDs of the pods that have a cgroup; empty if none can be seen."""
+    found: set[str] = set()
+    for hierarchy in ("", "/systemd", "/memory", "/cpu,cpuacct"):
+        stack = [
+            (f"{cgroup_root}{hierarchy}/{top}", f"/{top}", 0)
+            for top in _listed(f"{cgroup_root}{hierarchy}")
+            if top.startswith(("kube", "pod"))
+        ]
+        while stack:
+            folder, path, depth = stack.pop()
+            uid = identify(path).pod_uid
+            if uid:
+                found.add(uid)
+            elif depth < 4:
+                stack += [
+                    (f"{folder}/{below}", f"{path}/{below}", depth + 1)
+                    for below in _listed(folder)
+                    if "." not in below or below.endswith(".slice")
+                ]
+    return found
+
+
+def _listed(folder: str) -> list[str]:
+    try:
+        return [entry.name for entry in Path(folder).iterdir()]
+    except OSError:
+        return []
+
+
+def _changed(path: str) -> float:
+    try:
+        return Path(path).stat().st_mtime
+    except OSError:
+        return 0.0

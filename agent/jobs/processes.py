@@ -1,0 +1,255 @@
+"""Processes as /proc shows them: which one a pid is, since when it runs, and when it ended.
+
+A pid is reused, so the key of a process is (boot id, pid, start ticks). Its end is exact where the kernel tells it: a
+pidfd becomes readable at exit (pidfd_open(2), Linux 5.3; it needs no privilege). Everything read here (stat, cgroup,
+status, cmdline) may be read by anybody; only ``environ`` needs privileges, and nobody has to read it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.jobs.cgroup import NOBODY, Owner, identify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LOG = logging.getLogger(__name__)
+
+MOST_WATCHED = 2048
+"""Processes whose exit is awaited by pidfd (a file descriptor each); the others are looked up once a window."""
+
+_LONGEST_READ = 1 << 16
+
+
+@dataclass(slots=True, eq=False)
+class Process:
+    """One process, for as long as it lives and a little longer.
+
+    Attributes
+    ----------
+    key : tuple of str, int, int
+        Boot id, pid, start time in clock ticks since boot.
+    identity : Owner
+        What its cgroup says; read once.
+    started_us, ended_us : int or None, us
+        Real start and exit on the time line of the windows; None unknown or still running.
+    """
+
+    key: tuple[str, int, int]
+    identity: Owner
+    comm: str
+    started_us: int | None
+    ended_us: int | None = None
+    watched: bool = False
+    _command: str | None = field(default=None, repr=False)
+    _uid: int | None = field(default=None, repr=False)
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self.key[1]
+
+
+class Processes:
+    """Look up pids below one proc root, with a cache.
+
+    Parameters
+    ----------
+    proc_root : Path
+        ``/proc``, or a tree like it; anything in it may be missing.
+    clock : callable
+        Returns the time of now in microseconds, on the time line of the windows.
+    boot_id : str
+        Empty: read from the proc root.
+    """
+
+    def __init__(self, proc_root: Path, clock: Callable[[], int], boot_id: str = "") -> None:
+        self._root = os.fspath(proc_root)
+        self._clock = clock
+        self._boot_id = boot_id or _read(f"{self._root}/sys/kernel/random/boot_id").strip()
+        self._known: dict[int, Process] = {}
+        self._ticks = os.sysconf("SC_CLK_TCK")
+        self._real = Path(proc_root) == Path("/proc")
+        self._exits = Exits(clock) if self._real else None
+
+    def look(self, pid: int) -> Process | None:
+        """Find the process that has this pid now; None where /proc does not know it or it is already dead."""
+        known = self._known.get(pid)
+        if known is not None and known.watched and known.ended_us is None:
+            return known
+        stat = self._stat(pid)
+        if stat is None:
+            return None
+        comm, ticks = stat
+        if known is not None and known.key[2] == ticks:
+            return known if known.ended_us is None else None
+        process = Process((self._boot_id, pid, ticks), self._identity(pid), comm, self._started(ticks))
+        # Opened before the second look: if the ticks still agree, the descriptor is this very process.
+        if self._exits is not None and self._exits.watch(process):
+            again = self._stat(pid)
+            if again is None or again[1] != ticks:
+                process.ended_us = self._clock()
+                return None
+        self._known[pid] = process
+        return process
+
+    def last(self, pid: int) -> Process | None:
+        """Return the process last seen under this pid, dead or alive."""
+        return self._known.get(pid)
+
+    def alive(self, process: Process) -> bool:
+        """Tell whether it still runs: by its pidfd, else by looking again."""
+        if process.ended_us is not None:
+            return False
+        return process.watched or self.look(process.pid) is process
+
+    def forget(self, keep: set[int]) -> None:
+        """Drop all pids but these."""
+        for pid in self._known.keys() - keep:
+            process = self._known.pop(pid)
+            if self._exits is not None and process.watched and process.ended_us is None:
+                self._exits.release(process)
+
+    def uid(self, process: Process) -> int:
+        """Return the real user id; -1 unknown."""
+        if process._uid is None:  # noqa: SLF001 - the cache is this class's, kept where it dies with the process
+            process._uid = -1  # noqa: SLF001
+            for line in _read(f"{self._root}/{process.pid}/status").splitlines():
+                if line.startswith("Uid:"):
+                    ids = line.split()
+                    process._uid = int(ids[1]) if len(ids) > 1 and ids[1].isdecimal() else -1  # noqa: SLF001
+        return process._uid  # noqa: SLF001
+
+    def command(self, process: Process) -> str:
+        """Return the program's name: the last part of argv[0], else the kernel's own 15 characters."""
+        if process._command is None:  # noqa: SLF001
+            argv0 = _read(f"{self._root}/{process.pid}/cmdline").split("\0", 1)[0]
+            # A process may rewrite its title ("nginx: master process ..."): the first word is the program.
+            name = argv0.split(" ", 1)[0].rstrip(":").rsplit("/", 1)[-1]
+            process._command = name or process.comm or "unknown"  # noqa: SLF001
+        return process._command  # noqa: SLF001
+
+    def environ(self, process: Process, name: str) -> str:
+        """Return one variable of the environment the process started with; empty if unreadable or absent."""
+        for entry in _read(f"{self._root}/{process.pid}/environ").split("\0"):
+            if entry.startswith(f"{name}="):
+                return entry[len(name) + 1 :]
+        return ""
+
+    def close(self) -> None:
+        """Stop waiting for exits."""
+        if self._exits is not None:
+            self._exits.close()
+
+    def _stat(self, pid: int) -> tuple[str, int] | None:
+        text = _read(f"{self._root}/{pid}/stat")
+        # The name may hold spaces and parentheses: the last ")" ends it (proc_pid_stat(5)); field 22 is the start.
+        head, closed, tail = text.rpartition(")")
+        columns = tail.split()
+        if not closed or len(columns) < 20 or columns[0] in {"Z", "X", "x"} or not columns[19].isdecimal():
+            return None
+        return head.partition("(")[2], int(columns[19])
+
+    def _identity(self, pid: int) -> Owner:
+        text = _read(f"{self._root}/{pid}/cgroup")
+        return identify(text) if text else NOBODY
+
+    def _started(self, ticks: int) -> int | None:
+        if self._real:
+            uptime_us = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
+        else:
+            first = _read(f"{self._root}/uptime").split(" ", 1)[0].strip()
+            whole, _, part = first.partition(".")
+            if not (whole + part).isdecimal():
+                return None
+            uptime_us = int(whole or 0) * 1_000_000 + int(f"{part:0<6.6}")
+        age_us = uptime_us - ticks * 1_000_000 // self._ticks
+        return self._clock() - age_us if age_us >= 0 else None
+
+
+class Exits:
+    """Await the end of processes by pidfd, in one thread that sleeps until something ends."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock = clock
+        self._poll = select.epoll()
+        self._watched: dict[int, Process] = {}
+        self._lock = threading.Lock()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._poll.register(self._wake, select.EPOLLIN)
+        self._thread = threading.Thread(target=self._run, name="wattshed-exits", daemon=True)
+        self._thread.start()
+
+    def watch(self, process: Process) -> bool:
+        """Start waiting for one process; False where the kernel or a limit does not allow it."""
+        if len(self._watched) >= MOST_WATCHED:
+            return False
+        try:
+            descriptor = os.pidfd_open(process.pid)
+        except OSError:
+            return False
+        process.watched = True
+        with self._lock:
+            self._watched[descriptor] = process
+            self._poll.register(descriptor, select.EPOLLIN)
+        return True
+
+    def release(self, process: Process) -> None:
+        """Stop waiting for one process."""
+        with self._lock:
+            for descriptor in [d for d, p in self._watched.items() if p is process]:
+                self._drop(descriptor)
+
+    def close(self) -> None:
+        """End the thread and close all descriptors."""
+        os.eventfd_write(self._wake, 1)
+        self._thread.join(timeout=5)
+        with self._lock:
+            for descriptor in list(self._watched):
+                self._drop(descriptor)
+        self._poll.close()
+        os.close(self._wake)
+
+    def _drop(self, descriptor: int) -> None:
+        self._watched.pop(descriptor).watched = False
+        self._poll.unregister(descriptor)
+        os.close(descriptor)
+
+    def _run(self) -> None:
+        while True:
+            ready = self._poll.poll()
+            now_us = self._clock()
+            with self._lock:
+                for descriptor, _ in ready:
+                    if descriptor == self._wake:
+                        return
+                    if descriptor in self._watched:
+                        self._watched[descriptor].ended_us = now_us
+                        self._drop(descriptor)
+
+
+def _read(path: str) -> str:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return ""
+    try:
+        chunks = []
+        while chunk := os.read(descriptor, _LONGEST_READ):
+            chunks.append(chunk)
+            if len(chunks) >= 4:
+                break
+        return b"".join(chunks).decode("utf-8", "surrogateescape")
+    except OSError:
+        # A process may end between opening and reading (ESRCH).
+        return ""
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,69 @@
+"""Who holds a GPU, whether or not a process of theirs runs on it: what Slurm, a prolog or the kubelet granted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from agent.window import MISSING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from agent.window import Device, Owner
+
+WHOLE_PPM = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """A GPU, or a part of it, granted to a job for a stretch of time.
+
+    Attributes
+    ----------
+    gpu : int
+        Index into the devices.
+    owner : Owner
+    start_us, end_us : int, us
+        Inside the window that was asked for.
+    share_ppm : int, millionths of the GPU
+        -1 unknown.
+    instance : str
+        GPU instance id under MIG, else empty.
+    uid : int
+        The user the job runs as; -1 unknown.
+    """
+
+    gpu: int
+    owner: Owner
+    start_us: int
+    end_us: int
+    share_ppm: int = MISSING
+    instance: str = ""
+    uid: int = MISSING
+
+
+class Scheduler(Protocol):
+    """Something that grants GPUs. It answers from what it already knows: a caller never waits for it."""
+
+    def reservations(self, devices: Sequence[Device], start_us: int, end_us: int) -> Sequence[Reservation]:
+        """Return what was granted during this stretch."""
+
+    def faults(self) -> Mapping[str, int]:
+        """Return how often each of its parts failed."""
+
+    def close(self) -> None:
+        """Stop its threads."""
+
+
+def sole_holder(reservations: Sequence[Reservation], gpu: int, instance: str, from_us: int, to_us: int) -> Owner | None:
+    """Return the only job that held this GPU (or this MIG instance of it) at that time; None if several or none did."""
+    holders = {
+        held.owner.key: held.owner
+        for held in reservations
+        if held.gpu == gpu
+        and held.start_us <= to_us
+        and from_us <= held.end_us
+        and (not held.instance or not instance or held.instance == instance.partition("/")[0])
+    }
+    return next(iter(holders.values())) if len(holders) == 1 else None

@@ -1,0 +1,357 @@
+"""From sightings of processes to who held and used each GPU.
+
+What names a job, best first: the kernel's cgroup path; a root-owned mapping directory written by a prolog; what the
+kubelet granted; Slurm's queue for names and shares; the environment, if allowed, as a hint; user and command.
+Nothing here waits for anything but /proc: squeue, the kubelet and name services are asked by threads of their own.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections import Counter
+from dataclasses import dataclass
+from operator import attrgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from agent.jobs.kubernetes import Pods
+from agent.jobs.naming import job_of
+from agent.jobs.podresources import Kubelet
+from agent.jobs.processes import Processes
+from agent.jobs.reservations import sole_holder
+from agent.jobs.rows import Claim, lay_out
+from agent.jobs.slurm import Slurm
+from agent.window import MISSING, JobKey, Owner, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from agent.jobs.processes import Process
+    from agent.jobs.reservations import Reservation
+    from agent.window import Device, ProcessSighting
+
+LOG = logging.getLogger(__name__)
+
+LINGER_US = 7_000_000
+"""A living process counts as present this long after its last report: process lists are read every five seconds."""
+LATE_LABELS_US = 120_000_000
+"""A job's labels are still passed on this long after its last row, for metadata that arrives late."""
+
+
+_ORDER = attrgetter("pid", "gpu", "instance", "from_us", "to_us", "exited", "sm_us")
+
+
+class Resolver(Protocol):
+    """Turns what a meter saw into what the accounts book."""
+
+    def resolve(
+        self, sightings: Sequence[ProcessSighting], devices: Sequence[Device], start_us: int, end_us: int
+    ) -> tuple[tuple[Owner, ...], Usage]:
+        """Name the owners of a window, and lay out their time on the GPUs."""
+
+
+@dataclass(slots=True)
+class _Presence:
+    """One process on one GPU (or MIG instance)."""
+
+    process: Process
+    owner: Owner
+    begin_us: int
+    last_us: int
+    ppm: int
+    end_us: int | None = None
+
+
+class JobResolver:
+    """The resolver of a live host; it remembers processes from window to window.
+
+    Parameters
+    ----------
+    processes : Processes
+    slurm : Slurm, optional
+        The prolog's mapping directory and the queue.
+    pods : Pods, optional
+        What the kubelet granted.
+    names : bool
+        False leaves out the labels that users write freely: job names and commands.
+    environ : bool
+        Read ``SLURM_JOB_ID`` of processes that no cgroup names; believed only if that job runs as the same user.
+    """
+
+    def __init__(
+        self,
+        processes: Processes,
+        slurm: Slurm | None = None,
+        pods: Pods | None = None,
+        *,
+        names: bool = True,
+        environ: bool = False,
+    ) -> None:
+        self._processes = processes
+        self._slurm = slurm
+        self._pods = pods
+        self._names = names
+        self._environ = environ
+        self._present: dict[tuple[tuple[str, int, int], int, str], _Presence] = {}
+        self._seen: dict[int, int] = {}
+        self._instances: dict[tuple[int, str], int] = {}
+        self._published: dict[JobKey, tuple[int, Owner]] = {}
+        self._faults: Counter[str] = Counter()
+
+    def resolve(
+        self, sightings: Sequence[ProcessSighting], devices: Sequence[Device], start_us: int, end_us: int
+    ) -> tuple[tuple[Owner, ...], Usage]:
+        """Name the owners of a window, and lay out their time on the GPUs.
+
+        Parameters
+        ----------
+        sightings : sequence of ProcessSighting
+            In any order; several of one process add up.
+        devices : sequence of Device
+        start_us, end_us : int, us
+            The window; windows are asked for in ascending order.
+
+        Returns
+        -------
+        owners : tuple of Owner
+            Sorted by key. An owner without a row brings labels that arrived after its job's end.
+        usage : Usage
+            A pid that /proc does not know has no row, unless one job alone held its GPU: its energy is nobody's.
+        """
+        reservations = [
+            held
+            for scheduler in (self._slurm, self._pods)
+            if scheduler is not None
+            for held in scheduler.reservations(devices, start_us, end_us)
+        ]
+        ordered = sorted((s for s in sightings if 0 <= s.gpu < len(devices)), key=_ORDER)
+        presences = [self._see(sighting, reservations, start_us, end_us) for sighting in ordered]
+        self._settle(start_us, end_us)
+        owners: dict[JobKey, Owner] = {}
+        claims: dict[tuple[int, JobKey], Claim] = {}
+
+        def claim(gpu: int, owner: Owner) -> Claim:
+            owners.setdefault(owner.key, owner)
+            return claims.setdefault((gpu, owner.key), Claim())
+
+        for sighting, presence in zip(ordered, presences, strict=True):
+            begin_us, stop_us = sighting.from_us, sighting.to_us
+            if presence is not None:
+                stop_us = stop_us if presence.end_us is None else min(stop_us, presence.end_us)
+                begin_us = min(max(begin_us, presence.begin_us), stop_us)
+                owner: Owner | None = presence.owner
+            else:
+                owner = sole_holder(reservations, sighting.gpu, sighting.instance, begin_us, stop_us)
+                if owner is not None:
+                    claim(sighting.gpu, owner).live.append((begin_us, stop_us))
+            if owner is not None and sighting.sm_us >= 0:
+                claim(sighting.gpu, owner).add_work(begin_us, stop_us, sighting.sm_us)
+        for (_, gpu, instance), presence in self._present.items():
+            found = claim(gpu, presence.owner)
+            found.live.append((presence.begin_us, end_us if presence.end_us is None else presence.end_us))
+            if instance:
+                found.instances[instance.partition("/")[0]] = presence.ppm
+        for held in reservations:
+            share = held.share_ppm
+            if share == MISSING and held.instance:
+                share = self._instances.get((held.gpu, held.instance), MISSING)
+            claim(held.gpu, held.owner).held.append((held.start_us, held.end_us, share, held.instance))
+        self._forget(end_us)
+        return self._tables(claims, owners, start_us, end_us)
+
+    def faults(self) -> Mapping[str, int]:
+        """Return how often each part failed since the start: ``unknown_pid``, ``squeue``, ``podresources`` ..."""
+        total = Counter(self._faults)
+        for scheduler in (self._slurm, self._pods):
+            if scheduler is not None:
+                total.update(scheduler.faults())
+        return dict(total)
+
+    def close(self) -> None:
+        """Stop all threads."""
+        self._processes.close()
+        for scheduler in (self._slurm, self._pods):
+            if scheduler is not None:
+                scheduler.close()
+
+    def _see(
+        self, sighting: ProcessSighting, reservations: Sequence[Reservation], start_us: int, end_us: int
+    ) -> _Presence | None:
+        """Find or make the presence of a sighted process; None if nobody can say who that was."""
+        before = self._processes.last(sighting.pid)
+        process = self._processes.look(sighting.pid)
+        if process is not None and process is not before and (process.started_us or 0) > sighting.to_us:
+            # The pid has a new process already; this report is about the one before it.
+            process = before
+        process = process or before
+        if process is None:
+            if not self._faults["unknown_pid"]:
+                LOG.warning(
+                    "the driver names pid %d, which /proc does not know (another pid namespace, or a driver that "
+                    "scrambles pids): such energy stays unattributed; this is said once",
+                    sighting.pid,
+                )
+            self._faults["unknown_pid"] += 1
+            return None
+        self._seen[sighting.pid] = end_us
+        place = (process.key, sighting.gpu, sighting.instance)
+        presence = self._present.get(place)
+        back = process.ended_us is None and not sighting.exited
+        if presence is not None and presence.end_us is not None and presence.end_us < sighting.to_us and back:
+            # It had left this GPU and came back.
+            presence = None
+        if presence is None:
+            presence = _Presence(
+                process,
+                self._owner(process, sighting, reservations),
+                _arrival_us(process, sighting, start_us),
+                sighting.to_us,
+                sighting.instance_ppm,
+                process.ended_us,
+            )
+            self._present[place] = presence
+            if sighting.instance:
+                self._instances[sighting.gpu, sighting.instance.partition("/")[0]] = sighting.instance_ppm
+        presence.last_us = max(presence.last_us, sighting.to_us)
+        if sighting.exited:
+            presence.end_us = sighting.to_us if presence.end_us is None else min(presence.end_us, sighting.to_us)
+        return presence
+
+    def _settle(self, start_us: int, end_us: int) -> None:
+        """Find out which processes are gone, and when they went."""
+        for place, presence in list(self._present.items()):
+            if presence.end_us is None:
+                if presence.process.ended_us is not None:
+                    presence.end_us = presence.process.ended_us
+                elif not self._processes.alive(presence.process) or end_us - presence.last_us > LINGER_US:
+                    presence.end_us = presence.last_us
+            if presence.end_us is not None and presence.end_us < start_us:
+                del self._present[place]
+
+    def _owner(self, process: Process, sighting: ProcessSighting, reservations: Sequence[Reservation]) -> Owner:
+        identity = process.identity
+        if identity.runtime == "kubernetes" and self._pods is not None:
+            return self._pods.owner(identity, sighting.gpu, sighting.instance)
+        if identity.runtime in {"none", "slurm-daemon"} or identity.unit == "slurmd.service":
+            uid = self._processes.uid(process)
+            mine = [held for held in reservations if held.uid in {MISSING, uid}]
+            holder = sole_holder(mine, sighting.gpu, sighting.instance, sighting.from_us, sighting.to_us)
+            if holder is not None:
+                return holder
+        if self._environ and self._slurm is not None and identity.runtime in {"none", "systemd", "systemd-user"}:
+            hint = self._processes.environ(process, "SLURM_JOB_ID")
+            if hint.isdecimal() and 0 <= self._slurm.uid(hint) == self._processes.uid(process):
+                return Owner(JobKey(f"slurm:{int(hint)}"), {"manager": "slurm"})
+        return job_of(identity, lambda: self._processes.uid(process), lambda: self._processes.command(process))
+
+    def _forget(self, end_us: int) -> None:
+        self._seen = {pid: seen for pid, seen in self._seen.items() if end_us - seen <= LATE_LABELS_US}
+        self._processes.forget(set(self._seen) | {presence.process.pid for presence in self._present.values()})
+
+    def _tables(
+        self,
+        claims: Mapping[tuple[int, JobKey], Claim],
+        owners: Mapping[JobKey, Owner],
+        start_us: int,
+        end_us: int,
+    ) -> tuple[tuple[Owner, ...], Usage]:
+        rows = [
+            (gpu, key, row) for (gpu, key), found in sorted(claims.items()) for row in lay_out(found, start_us, end_us)
+        ]
+        for key in {key for _, key, _ in rows}:
+            self._published[key] = (end_us, self._labelled(owners[key]))
+        published = []
+        for key, (last_us, owner) in sorted(self._published.items()):
+            if last_us == end_us:
+                published.append(owner)
+                continue
+            late = self._labelled(owner)
+            if late != owner:
+                published.append(late)
+                self._published[key] = (last_us, late)
+            if end_us - last_us > LATE_LABELS_US:
+                del self._published[key]
+        index = {owner.key: place for place, owner in enumerate(published)}
+        columns = [
+            (gpu, index[key], row.start_us, row.end_us, row.activity_us, row.share_ppm, row.live)
+            for gpu, key, row in rows
+        ]
+        if not columns:
+            return tuple(published), Usage.empty()
+        dtypes = (np.int32, np.int32, np.int64, np.int64, np.int64, np.int32, np.int8)
+        arrays = [np.array(column, dtype) for column, dtype in zip(zip(*columns, strict=True), dtypes, strict=True)]
+        return tuple(published), Usage(*arrays)
+
+    def _labelled(self, owner: Owner) -> Owner:
+        labels = dict(owner.labels)
+        manager, _, name = owner.key.partition(":")
+        if manager == "slurm" and self._slurm is not None:
+            labels.update(self._slurm.labels(name))
+        elif manager == "k8s" and self._pods is not None:
+            labels.update(self._pods.labels(owner.key))
+        if not self._names:
+            labels = {label: value for label, value in labels.items() if label not in {"name", "command"}}
+        return Owner(owner.key, labels)
+
+
+def _arrival_us(process: Process, sighting: ProcessSighting, start_us: int) -> int:
+    """Tell when a process came to a GPU, as far as this window can still book it.
+
+    A young process is taken to have used the GPU from its start on; one that is much older than the window came to the
+    GPU at some time since the last list, so only what was reported is certain.
+    """
+    born_us = process.started_us
+    if born_us is None or born_us < start_us - LINGER_US:
+        return max(start_us, sighting.from_us)
+    return max(start_us, born_us)
+
+
+def assemble(
+    clock: Callable[[], int],
+    *,
+    proc_root: Path = Path("/proc"),
+    cgroup_root: Path = Path("/sys/fs/cgroup"),
+    boot_id: str = "",
+    node: str = "",
+    mapping_dir: Path | None = None,
+    squeue: Sequence[str] = (),
+    scontrol: Sequence[str] = (),
+    kubelet_socket: Path | None = None,
+    log_root: Path = Path("/var/log"),
+    names: bool = True,
+    environ: bool = False,
+) -> JobResolver:
+    """Make the resolver of a host from its parts.
+
+    Parameters
+    ----------
+    clock : callable
+        Now, in microseconds on the time line of the windows.
+    proc_root, cgroup_root, log_root : Path
+        Of the host; a simulated node has its own.
+    boot_id : str
+        Empty: from the proc root.
+    node : str
+        This host's name in Slurm; empty: the short host name.
+    mapping_dir : Path, optional
+        dcgm-exporter's ``--hpc-job-mapping-dir``.
+    squeue, scontrol : sequence of str
+        Commands, such as ``("squeue",)``; empty: Slurm is not asked.
+    kubelet_socket : Path, optional
+    names, environ : bool
+        See `JobResolver`.
+
+    Raises
+    ------
+    agent.jobs.podresources.ExtraMissing
+        A kubelet socket without grpcio.
+    """
+    slurm = pods = None
+    if mapping_dir is not None or squeue:
+        slurm = Slurm(clock, node or socket.gethostname().partition(".")[0], mapping_dir, squeue, scontrol)
+    if kubelet_socket is not None:
+        pods = Pods(Kubelet(kubelet_socket), cgroup_root, log_root)
+    return JobResolver(Processes(proc_root, clock, boot_id), slurm, pods, names=names, environ=environ)
