@@ -3,21 +3,134 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from agent import bench, check, config_command, convert, dashboards, replay, top
+from agent.fleet import commands as fleet
 from agent.window import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from agent.config import Config
+    from agent.window import Window
+
+DESCRIPTION = "Measures GPU power and bills every joule to the job that used it."
+EXAMPLES = """examples:
+  wattshed run                                  meter this host; metrics at http://127.0.0.1:9961/metrics
+  wattshed run --meter simulated --for 20       try it on a machine without a GPU
+  wattshed check                                what can this host measure, and why not more?
+  wattshed replay power.csv --jobs jobs.csv     joules per job from a recorded log
+  wattshed fleet scenario xai-memphis           what a public claim amounts to, with an interval
+"""
 
 
 def parser() -> argparse.ArgumentParser:
-    """Build the whole command line; the rooms' modules are imported only when their command runs."""
-    top = argparse.ArgumentParser(prog="wattshed", description="Measures GPU power and bills every joule to its job.")
+    """Build the whole command line; heavy modules are imported only when their command runs."""
+    top_level = argparse.ArgumentParser(
+        prog="wattshed",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top_level.add_argument("--version", action="version", version=f"wattshed {own_version()}")
+    commands = top_level.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    run = commands.add_parser(
+        "run",
+        help="meter this host and publish the result",
+        description="Meter this host, bill every joule to its job, and publish the result as Prometheus metrics.",
+    )
+    _add_metering_flags(run)
+    run.add_argument(
+        "--listen",
+        metavar="ADDR:PORT",
+        action="append",
+        help="serve at this address (repeatable); default 127.0.0.1:9961",
+    )
+    run.add_argument(
+        "--web.config.file", dest="web_config_file", metavar="F", help="TLS and users, as Prometheus exporters have them"
+    )
+    run.add_argument("--record", metavar="DIR", help="also record every window to this folder")
+    run.set_defaults(run=_run)
+    record = commands.add_parser(
+        "record", help="meter this host into a recording, without publishing", description=_record.__doc__
+    )
+    record.add_argument("record", metavar="DIR", help="the folder to record to")
+    _add_metering_flags(record)
+    record.set_defaults(run=_record)
+    replay.add_parser(commands)
+    convert.add_parser(commands)
+    fleet.add_parser(commands, read_trace=_read_trace)
+    check.add_parser(commands)
+    bench.add_parser(commands)
+    config_command.add_parser(commands)
+    dashboards.add_parser(commands)
+    top.add_parser(commands)
+    return top_level
+
+
+def own_version() -> str:
+    """Return the installed version, or what stands for one in a checkout that was never installed."""
     try:
-        shown = version("wattshed")
+        return version("wattshed")
     except PackageNotFoundError:
-        shown = "0 (not installed)"
-    top.add_argument("--version", action="version", version=f"wattshed {shown}")
-    return top
+        return "0+checkout"
+
+
+def _add_metering_flags(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--config", metavar="F", type=Path, help="configuration (default /etc/wattshed/config.toml)")
+    command.add_argument(
+        "--meter",
+        metavar="M",
+        help="auto (default), nvml, simulated, simulated:FILE, or a recorded trace to play back",
+    )
+    command.add_argument(
+        "--for", dest="for_seconds", metavar="SECONDS", type=float, help="stop by itself after this time"
+    )
+
+
+def _loader(arguments: argparse.Namespace) -> Callable[[], Config]:
+    """Return what reads the configuration, now and on SIGHUP: file, environment, these flags."""
+    from agent.config import load
+
+    names = ("meter", "for_seconds", "listen", "web_config_file", "record")
+    flags = {name: getattr(arguments, name, None) for name in names}
+    if flags["listen"] is not None:
+        flags["listen"] = tuple(flags["listen"])
+
+    def read() -> Config:
+        loaded = load(arguments.config, os.environ, flags)
+        for warning in loaded.warnings:
+            print(f"wattshed: {warning}", file=sys.stderr)
+        return loaded.config
+
+    return read
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from agent.assembly import serve
+
+    read = _loader(arguments)
+    return serve(read(), own_version(), reload=read)
+
+
+def _record(arguments: argparse.Namespace) -> int:
+    """Meter this host into a recording, without publishing anything."""
+    from agent.assembly import serve
+
+    read = _loader(arguments)
+    return serve(read(), own_version(), exporters=False, reload=read)
+
+
+def _read_trace(path: Path) -> Iterator[Window]:
+    """Read any trace that is recognised, for commands of rooms that do not know the readers."""
+    from agent.traces.opening import windows
+
+    return windows(path)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,6 +143,10 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # The reader of our answer (head, less) has seen enough; do not let the interpreter complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The live path: windows from the sampler to the owners, the recording, the books, the disk and the scrapers.
 
-Only starting up fails fast. After that a part that fails is a counter, one line in the log, and the loop goes on: what a
-window could not be recorded, named or saved for is stated, and the joules are booked all the same.
+Only starting up fails fast. After that a part that fails is a counter, one line in the log, and the loop goes
+on: what a window could not be recorded, named or saved for is stated, and the joules are booked all the same.
 """
 
 from __future__ import annotations
@@ -154,6 +154,7 @@ class Daemon:
 
     def __init__(
         self,
+        *,
         windows: Windows,
         resolver: Resolver | None,
         accounts: Accounts,
@@ -165,7 +166,6 @@ class Daemon:
         notifier: Notifier,
         faults: Faults,
         limits: Limits,
-        *,
         extra_faults: Callable[[], Mapping[str, int]] = dict,
         notes: tuple[str, ...] = (),
     ) -> None:
