@@ -1,0 +1,172 @@
+"""One door to all readers of foreign formats: rows of a file, and what host it is of."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from agent.traces import columns, delimited, detect, smi_csv
+from agent.traces.delimited import Block
+from agent.traces.exposition import read_exposition
+from agent.traces.monitors import MonitorReader
+from agent.traces.native_reader import is_native_parquet
+from agent.traces.opening import head_of, open_lines
+from agent.traces.prometheus_json import read_prometheus
+from agent.traces.report import SourceReport
+from agent.traces.rows import Gpus
+from agent.traces.session import read_session
+from agent.traces.smi_query import read_text, read_xml
+from agent.traces.table import TableReader
+from agent.traces.timestamps import Clock
+from agent.window import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from agent.traces.rows import Rows
+    from agent.traces.sources import Options, Source
+
+_PARQUET_ROWS = 1 << 16
+_TOLD_APART = re.compile(r"[^A-Za-z0-9-]+")
+
+
+def rows_of(source: Source, report: SourceReport, gpus: Gpus, options: Options) -> Iterator[Rows]:
+    """Read one file.
+
+    Raises
+    ------
+    InputError
+        If it cannot be used.
+    """
+    gpus.host = source.host
+    path, unit = source.path, ""
+    if source.format in {detect.TABLE, detect.SMI_CSV, detect.PARQUET}:
+        yield from _table(source, report, gpus, options)
+        return
+    clock = Clock(options.local, unit)
+    with open_lines(path) as file:
+        lines = enumerate(file, 1)
+        if source.format in {detect.DMON, detect.PMON, detect.DCGMI}:
+            yield from MonitorReader(clock, gpus, report).rows(lines)
+        elif source.format == detect.SMI_Q:
+            yield from read_text(lines, clock, gpus, report)
+        elif source.format == detect.SMI_XML:
+            yield from read_xml(lines, clock, gpus, report)
+        elif source.format == detect.SESSION:
+            yield from read_session(lines, clock, gpus, report)
+        elif source.format == detect.PROMETHEUS:
+            yield from read_prometheus(file, clock, gpus, report)
+        else:
+            yield from read_exposition(lines, clock, gpus, report)
+
+
+def _table(source: Source, report: SourceReport, gpus: Gpus, options: Options) -> Iterator[Rows]:
+    path = source.path
+    if source.format == detect.PARQUET:
+        try:
+            with pq.ParquetFile(path, memory_map=True) as file:
+                names = list(file.schema_arrow.names)
+                layout, unit = columns.layout_of_spec(options.columns or {}, names, str(path))
+                reader = TableReader(layout, names, Clock(options.local, unit), gpus, report)
+                yield from reader.rows(_parquet_blocks(file, layout.names()))
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"damaged Parquet ({str(error).splitlines()[0]})", str(path)) from error
+        return
+    head = head_of(path)
+    if source.format == detect.SMI_CSV and options.columns is None:
+        dialect = delimited.sniff(head)
+        unit = ""
+        if smi_csv.is_header(dialect.names):
+            found = smi_csv.layout_of_header(dialect.names)
+        else:
+            dialect = delimited.sniff(head, header=False)
+            lines = [line for line in head.splitlines()[:200] if line.strip()]
+            rows = [delimited.split(line, dialect.delimiter) for line in (lines[:-1] or lines)]
+            usual = max((len(row) for row in rows), default=0)
+            found = smi_csv.layout_of_rows([row for row in rows if len(row) == usual])
+        if found is None:
+            raise InputError("it has no column of time, or none of power or energy", str(path), 1)
+        layout = found
+    else:
+        dialect = delimited.sniff(head)
+        layout, unit = columns.layout_of_spec(options.columns or {}, dialect.names, str(path))
+    if not layout.gpu and not layout.wide:
+        report.note("no column says which GPU a row is of")
+    reader = TableReader(layout, dialect.names, Clock(options.local, unit), gpus, report)
+    yield from reader.rows(delimited.read_csv(path, dialect, layout.names(), report))
+
+
+def _parquet_blocks(file: Any, names: Sequence[str]) -> Iterator[Block]:
+    line = 1
+    for batch in file.iter_batches(batch_size=_PARQUET_ROWS, columns=list(names)):
+        yield Block(line, {name: batch.column(name) for name in names})
+        line += batch.num_rows
+
+
+def format_of_parquet(path: Path) -> str:
+    """Tell a compacted native trace from any other Parquet file.
+
+    Raises
+    ------
+    InputError
+        If it is damaged.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            return detect.NATIVE_PARQUET if is_native_parquet(file.schema_arrow) else detect.PARQUET
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"damaged Parquet ({str(error).splitlines()[0]})", str(path)) from error
+
+
+def name_hosts(sources: Sequence[Source], options: Options) -> list[Source]:
+    """Give hosts to files that name none but tell of the same GPUs at the same time; order files by their time.
+
+    Only where several files name no host are they read for this, once more.
+    """
+    unnamed = [source for source in sources if not source.host]
+    if len(unnamed) < 2:
+        return list(sources)
+    spans: dict[Path, tuple[int, int, set[str]]] = {}
+    for source in unnamed:
+        found = _span(source, options)
+        if found is not None:
+            spans[source.path] = found
+    clash = any(a[0] < b[1] and b[0] < a[1] and a[2] & b[2] for a, b in itertools.combinations(spans.values(), 2))
+    ordered = sorted(sources, key=lambda source: spans[source.path][0] if source.path in spans else -1)
+    if not clash:
+        return ordered
+    names = _what_differs([source.path for source in ordered if source.path in spans])
+    return [replace(s, host=names[s.path]) if s.path in names and not s.host else s for s in ordered]
+
+
+def _span(source: Source, options: Options) -> tuple[int, int, set[str]] | None:
+    """First and last stamp, and the GPUs that no host is known of; None where the content names hosts."""
+    gpus = Gpus("", options.max_power_mw, options.max_gap_us)
+    first, last = np.iinfo(np.int64).max, np.iinfo(np.int64).min
+    for rows in rows_of(source, SourceReport(str(source.path)), gpus, options):
+        if rows.time_us.size:
+            first, last = min(first, int(rows.time_us.min())), max(last, int(rows.time_us.max()))
+    if any(device.host for device in gpus.devices) or last < first:
+        return None
+    return first, last, {device.uuid or device.pci_bus_id or str(device.index) for device in gpus.devices}
+
+
+def _what_differs(paths: Iterable[Path]) -> dict[Path, str]:
+    """Name files by the words of their names that not all share: ``t13_node0_log.csv`` becomes ``node0``."""
+    paths = list(paths)
+    words = {path: _TOLD_APART.split(path.name.removesuffix(".gz").rsplit(".", 1)[0]) for path in paths}
+    shared = set.intersection(*(set(names) for names in words.values()))
+    short = {path: "_".join(word for word in words[path] if word not in shared) for path in paths}
+    if len(set(short.values())) == len(paths) and all(short.values()):
+        return short
+    stems = {path: path.name.removesuffix(".gz").rsplit(".", 1)[0] for path in paths}
+    if len(set(stems.values())) == len(paths):
+        return stems
+    return {path: str(path) for path in paths}

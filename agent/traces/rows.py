@@ -1,0 +1,322 @@
+"""Rows of foreign traces into windows: any order of rows in, blocks of bounded and canonical size out.
+
+A file of up to two million rows is ordered as a whole, whatever its order was. Of a longer one that many rows are held
+back, so that rows may be late by them; what is later still is counted as ``out_of_order``. Windows are cut by counting
+the rows of a host in the order of time: never by how the file was read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.window import MISSING, Device, JobKey, Owner, Readings, Usage, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+    from agent.traces.report import SourceReport
+
+WINDOW_ROWS = 1 << 16
+HELD_ROWS = 2_000_000
+SHORTEST_GAP_US = 5_000_000
+_LARGEST_MW = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Columns of n samples; -1 is "no reading".
+
+    Attributes
+    ----------
+    gpu : int32[n]
+        Number in `Gpus`.
+    time_us, counter_mj, pid : int64[n]
+    power_mw, instant_mw, util_ppm : int32[n]
+        Board power, instant power beside it, and utilisation in millionths (of the process, where ``pid`` is known).
+    """
+
+    gpu: NDArray[np.int32]
+    time_us: NDArray[np.int64]
+    power_mw: NDArray[np.int32]
+    counter_mj: NDArray[np.int64]
+    instant_mw: NDArray[np.int32]
+    util_ppm: NDArray[np.int32]
+    pid: NDArray[np.int64]
+
+    @classmethod
+    def of(
+        cls,
+        gpu: NDArray[np.integer],
+        time_us: NDArray[np.int64],
+        *,
+        power_mw: NDArray[np.integer] | None = None,
+        counter_mj: NDArray[np.int64] | None = None,
+        instant_mw: NDArray[np.integer] | None = None,
+        util_ppm: NDArray[np.integer] | None = None,
+        pid: NDArray[np.int64] | None = None,
+    ) -> Rows:
+        """Build rows; columns left out are missing. A power above what int32 holds is kept as the largest."""
+
+        def small(values: NDArray[np.integer] | None) -> NDArray[np.int32]:
+            return (
+                np.full(time_us.size, MISSING, np.int32)
+                if values is None
+                else np.minimum(values, _LARGEST_MW).astype(np.int32)
+            )
+
+        def large(values: NDArray[np.int64] | None) -> NDArray[np.int64]:
+            return np.full(time_us.size, MISSING, np.int64) if values is None else values
+
+        return cls(
+            gpu.astype(np.int32),
+            time_us,
+            small(power_mw),
+            large(counter_mj),
+            small(instant_mw),
+            small(util_ppm),
+            large(pid),
+        )
+
+    def take(self, index: NDArray[np.integer] | NDArray[np.bool_] | slice) -> Rows:
+        """Select rows."""
+        return Rows(*(getattr(self, name)[index] for name in Rows.__slots__))
+
+    @staticmethod
+    def join(parts: list[Rows]) -> Rows:
+        """Put blocks one after the other."""
+        return Rows(*(np.concatenate([getattr(part, name) for part in parts]) for name in Rows.__slots__))
+
+
+class Gpus:
+    """Numbers the GPUs of one source as they appear, whatever they are called by there.
+
+    Parameters
+    ----------
+    host : str
+        Host of rows that name none.
+    max_power_mw : int, mW
+        Ceiling where the trace knows no limit; else it is three times the limit.
+    max_gap_us : int, us
+        Readings further apart are a gap; -1: the larger of 5 s and ten median periods, GPU by GPU.
+    """
+
+    def __init__(self, host: str = "", max_power_mw: int = 20_000_000, max_gap_us: int = MISSING) -> None:
+        self.host, self._max_power_mw, self._max_gap_us = host, max_power_mw, max_gap_us
+        self.devices: list[Device] = []
+        self._known: dict[tuple[str, str], int] = {}
+
+    def __len__(self) -> int:
+        return len(self.devices)
+
+    def number(self, host: str = "", index: int = MISSING, uuid: str = "", pci: str = "", model: str = "") -> int:
+        """Give the number of a GPU, by UUID, else PCI address, else index on its host."""
+        host = host or self.host
+        pci = _bare_pci(pci)
+        name = uuid or pci or (f"#{index}" if index >= 0 else "")
+        number = self._known.get((host, name))
+        if number is None:
+            number = len(self.devices)
+            self._known[host, name] = number
+            position = index if index >= 0 else sum(device.host == host for device in self.devices)
+            device = Device(
+                host, position, uuid, model, pci, ceiling_mw=self._max_power_mw, max_gap_us=self._max_gap_us
+            )
+            self.devices.append(device)
+        elif model and not self.devices[number].model:
+            self.devices[number] = replace(self.devices[number], model=model)
+        return number
+
+    def describe(self, number: int, *, limit_mw: int = MISSING, driver: str = "", architecture: str = "") -> None:
+        """Add facts of a GPU that the trace knows; of several limits the largest counts."""
+        device = self.devices[number]
+        if limit_mw > device.limit_mw and limit_mw > 0:
+            device = replace(device, limit_mw=limit_mw, ceiling_mw=min(3 * limit_mw, _LARGEST_MW - 1))
+        self.devices[number] = replace(
+            device, driver=driver or device.driver, architecture=architecture or device.architecture
+        )
+
+    def learn_gaps(self, rows: Rows) -> None:
+        """Set what counts as a gap for GPUs that have none set, from the median period of the rows seen first."""
+        for number, device in enumerate(self.devices):
+            if device.max_gap_us <= 0:
+                stamps = np.unique(rows.time_us[(rows.gpu == number) & (rows.power_mw > 0)])
+                period = int(np.median(np.diff(stamps))) if stamps.size > 2 else 0
+                self.devices[number] = replace(device, max_gap_us=max(SHORTEST_GAP_US, 10 * period))
+
+
+def _bare_pci(text: str) -> str:
+    """Write a PCI address one way: nvidia-smi pads the domain to eight digits, sysfs to four."""
+    text = text.strip().lower()
+    domain, _, rest = text.partition(":")
+    return f"{domain[-4:].rjust(4, '0')}:{rest}" if rest.count(":") == 1 else text
+
+
+@dataclass(slots=True)
+class _Host:
+    """Rows of one host that wait for their window."""
+
+    order: dict[int, int] = field(default_factory=dict)  # number in Gpus -> place in the devices
+    devices: list[Device] = field(default_factory=list)
+    seq: int = 0
+    start_us: int | None = None
+
+
+class Assembler:
+    """Cuts the rows of one source into windows, host by host.
+
+    Parameters
+    ----------
+    gpus : Gpus
+    report : SourceReport
+        Gets ``out_of_order`` counted.
+    window_rows, held_rows : int
+        See the module's text.
+    """
+
+    def __init__(
+        self, gpus: Gpus, report: SourceReport, *, window_rows: int = WINDOW_ROWS, held_rows: int = HELD_ROWS
+    ) -> None:
+        self._gpus, self._report = gpus, report
+        self._window_rows, self._held_rows = window_rows, held_rows
+        self._hosts: dict[str, _Host] = {}
+        self._emitted_us: dict[str, int] = {}
+
+    def windows(self, blocks: Iterable[Rows]) -> Iterator[Window]:
+        """Cut blocks of rows, in any order, into windows that ascend within each host."""
+        held: list[Rows] = []
+        count = 0
+        for block in blocks:
+            held.append(block)
+            count += block.time_us.size
+            if count > self._held_rows:
+                rows = yield from self._cut(Rows.join(held), final=False)
+                held, count = [rows], rows.time_us.size
+        if held:
+            yield from self._cut(Rows.join(held), final=True)
+        self._report.gpus = len(self._gpus)
+
+    def _cut(self, rows: Rows, *, final: bool) -> Generator[Window, None, Rows]:
+        """Emit the windows that are complete; returns the rows that stay (a generator's return value)."""
+        rows = _instant_for_power(rows)
+        self._gpus.learn_gaps(rows)
+        names = [device.host for device in self._gpus.devices]
+        hosts = list(dict.fromkeys(names))
+        host_of = np.array([hosts.index(name) for name in names], np.int64)
+        stay: list[Rows] = [rows.take(slice(0, 0))]
+        for number, name in enumerate(hosts):
+            mine = rows if len(hosts) == 1 else rows.take(host_of[rows.gpu] == number)
+            if not mine.time_us.size:
+                continue
+            late = mine.time_us < self._emitted_us.get(name, np.iinfo(np.int64).min)
+            if late.any():
+                self._report.reject("out_of_order", int(late.sum()))
+                mine = mine.take(~late)
+            if (np.diff(mine.time_us) < 0).any():
+                mine = mine.take(np.argsort(mine.time_us, kind="stable"))
+            limit = mine.time_us.size if final else mine.time_us.size // 2
+            at = 0
+            while at < limit:
+                stop = self._stop(mine.time_us, at)
+                if stop >= mine.time_us.size and not final:
+                    break
+                end_us = (
+                    int(mine.time_us[stop])
+                    if stop < mine.time_us.size
+                    else max(int(mine.time_us[-1]), int(mine.time_us[at]) + 1)
+                )
+                yield self._window(name, mine.take(slice(at, stop)), end_us)
+                self._emitted_us[name] = end_us
+                at = stop
+            stay.append(mine.take(slice(at, None)))
+        return Rows.join(stay)
+
+    def _stop(self, time_us: NDArray[np.int64], at: int) -> int:
+        """End of the window that begins at ``at``: so many rows, and all of the last one's stamp."""
+        last = min(at + self._window_rows, time_us.size) - 1
+        return int(np.searchsorted(time_us, time_us[last], side="right"))
+
+    def _window(self, name: str, rows: Rows, end_us: int) -> Window:
+        host = self._hosts.setdefault(name, _Host())
+        for number in sorted(
+            {n for n, device in enumerate(self._gpus.devices) if device.host == name} - host.order.keys(),
+            key=lambda n: (self._gpus.devices[n].index, n),
+        ):
+            host.order[number] = len(host.devices)
+            host.devices.append(self._gpus.devices[number])
+        start_us = int(rows.time_us[0]) if host.start_us is None else host.start_us
+        place = np.full(len(self._gpus), -1, np.int32)
+        place[list(host.order)] = list(host.order.values())
+        gpu = place[rows.gpu]
+        rows = replace(rows, gpu=gpu).take(np.argsort(gpu, kind="stable"))
+        owners, usage = _sightings(rows, start_us, end_us)
+        busy_us = _busy(rows, len(host.devices), start_us)
+        readings = self._readings(rows, host.devices)
+        window = Window(name, host.seq, start_us, end_us, tuple(host.devices), readings, busy_us, owners, usage)
+        host.seq += 1
+        host.start_us = end_us
+        return window
+
+    def _readings(self, rows: Rows, devices: list[Device]) -> Readings:
+        real = (rows.power_mw >= 0) | (rows.counter_mj >= 0) | (rows.instant_mw >= 0)
+        if not real.all():
+            rows = rows.take(real)
+        offsets = np.searchsorted(rows.gpu, np.arange(len(devices) + 1)).astype(np.int64)
+        instant = rows.instant_mw if (rows.instant_mw >= 0).any() else rows.instant_mw[:0]
+        return Readings(offsets, rows.time_us, rows.power_mw, rows.counter_mj, instant)
+
+
+def _instant_for_power(rows: Rows) -> Rows:
+    """Integrate instant power where a GPU has no other."""
+    power = rows.power_mw
+    for gpu in np.unique(rows.gpu[rows.instant_mw >= 0]):
+        mine = rows.gpu == gpu
+        if not (power[mine] >= 0).any():
+            power = np.where(mine, rows.instant_mw, power)
+    return rows if power is rows.power_mw else replace(rows, power_mw=power)
+
+
+def _busy(rows: Rows, gpus: int, start_us: int) -> NDArray[np.int64]:
+    """Integrate utilisation per GPU: each reading stands for the time since the one before."""
+    busy = np.full(gpus, MISSING, np.int64)
+    known = (rows.util_ppm >= 0) & (rows.pid < 0)
+    for gpu in np.unique(rows.gpu[known]):
+        mine = known & (rows.gpu == gpu)
+        since = np.diff(rows.time_us[mine], prepend=start_us)
+        busy[gpu] = int((since * rows.util_ppm[mine]).sum() // 1_000_000)
+    return busy
+
+
+def _sightings(rows: Rows, start_us: int, end_us: int) -> tuple[tuple[Owner, ...], Usage]:
+    """Turn rows that name a process into usage: one row per GPU and process, with its activity where it is known."""
+    if not (rows.pid >= 0).any():
+        return (), Usage.empty()
+    found: list[tuple[int, int, int, int, int]] = []
+    for gpu in np.unique(rows.gpu):
+        mine = rows.take(rows.gpu == gpu)
+        stamps = np.unique(mine.time_us)
+        before = np.concatenate(([start_us], stamps[:-1]))
+        for pid in np.unique(mine.pid[mine.pid >= 0]):
+            seen = mine.take(mine.pid == pid)
+            at = np.searchsorted(stamps, seen.time_us)
+            until = end_us if seen.time_us[-1] == stamps[-1] else int(seen.time_us[-1])
+            known = seen.util_ppm >= 0
+            activity = ((stamps - before)[at] * seen.util_ppm)[known].sum() // 1_000_000 if known.any() else MISSING
+            found.append((int(gpu), int(pid), int(before[at[0]]), until, int(activity)))
+    pids = sorted({row[1] for row in found})
+    owner = {pid: i for i, pid in enumerate(pids)}
+    gpus, names, starts, ends, active = (np.array(column, np.int64) for column in zip(*found, strict=True))
+    usage = Usage(
+        gpus.astype(np.int32),
+        np.array([owner[int(pid)] for pid in names], np.int32),
+        starts,
+        ends,
+        np.minimum(active, ends - starts),
+        np.full(gpus.size, MISSING, np.int32),
+        np.ones(gpus.size, np.int8),
+    )
+    return tuple(Owner(JobKey(f"pid:{pid}"), {"manager": "none"}) for pid in pids), usage

@@ -1,0 +1,164 @@
+"""From the traces a user names to windows: which files there are, whose they are, and in what order they are read.
+
+Files of one host form a *chain*, read in the order of their time; chains have nothing to do with each other, so they
+may be read anywhere, in any order. A native chain is a host's segments; a foreign one is assembled from the rows of
+all of its files together, so power in one file and energy in another meet.
+
+The host of a file is, in this order: ``@HOST`` behind its name, a folder ``host=HOST`` on its way, what its content
+says, else nothing. Where several files say nothing and tell of the same GPUs at the same time, they must be of several
+hosts, and are called by what differs in their names.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.traces import detect, foreign, native_reader
+from agent.traces.opening import head_of
+from agent.traces.report import SourceReport
+from agent.traces.rows import Assembler, Gpus
+from agent.window import MISSING, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from agent.window import Window
+
+_NATIVE_SUFFIXES = (".arrows", ".open", ".parquet")
+_FOREIGN_SUFFIXES = (".csv", ".txt", ".log", ".prom", ".om", ".json", ".xml", ".parquet", ".tsv")
+_HOST_PART = re.compile(r"host=([^/]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How foreign traces are to be understood.
+
+    Attributes
+    ----------
+    columns : mapping or None
+        From `agent.traces.columns.parse_spec`.
+    local : tzinfo
+        Zone of naive stamps.
+    max_power_mw, max_gap_us : int
+        See `agent.traces.rows.Gpus`.
+    """
+
+    columns: Mapping[str, tuple[str, str]] | None = None
+    local: tzinfo = UTC
+    max_power_mw: int = 20_000_000
+    max_gap_us: int = MISSING
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file: its format, and its host if something beside its content says so."""
+
+    path: Path
+    format: str
+    host: str = ""
+
+
+@dataclass(slots=True)
+class Chain:
+    """Files that are read one after the other, with one set of books."""
+
+    name: str
+    sources: list[Source]
+    reports: list[SourceReport] = field(default_factory=list)
+
+    @property
+    def native(self) -> bool:
+        """Tell whether it is recorded windows, not rows."""
+        return self.sources[0].format in {detect.NATIVE, detect.NATIVE_PARQUET}
+
+    def windows(self, options: Options) -> Iterator[Window]:
+        """Read all of it; ``reports`` gets one entry a source, complete when this has ended."""
+        self.reports = [SourceReport(str(source.path), source.format) for source in self.sources]
+        if self.native:
+            for source, report in zip(self.sources, self.reports, strict=True):
+                read = (
+                    native_reader.parquet_windows if source.format != detect.NATIVE else native_reader.segment_windows
+                )
+                for window in read(source.path, report):
+                    report.gpus = max(report.gpus, len(window.devices))
+                    yield window
+            return
+        gpus = Gpus("", options.max_power_mw, options.max_gap_us)
+        yield from Assembler(gpus, self.reports[-1]).windows(
+            rows
+            for source, report in zip(self.sources, self.reports, strict=True)
+            for rows in foreign.rows_of(source, report, gpus, options)
+        )
+
+
+def find(arguments: Sequence[str], options: Options) -> list[Chain]:
+    """Sort the files that the user named (folders: what lies in them) into chains.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or one that is no trace.
+    """
+    sources: list[Source] = []
+    for argument in arguments:
+        path, host = _split_host(argument)
+        found = _in_folder(path) if path.is_dir() else [path]
+        for file in found:
+            part = _HOST_PART.search(str(file))
+            sources.append(_source(file, host or (part[1] if part else ""), options))
+    chains: dict[str, Chain] = {}
+    foreign_sources = [source for source in sources if source.format not in {detect.NATIVE, detect.NATIVE_PARQUET}]
+    for source in sources:
+        if source in foreign_sources:
+            continue
+        name = f"native {source.host}" if source.host else f"native {source.path.parent}"
+        chains.setdefault(name, Chain(source.host, [])).sources.append(source)
+    for chain in chains.values():
+        chain.sources.sort(key=lambda source: (source.path.parent.name, source.path.name))
+    for source in foreign.name_hosts(foreign_sources, options):
+        chains.setdefault(f"rows {source.host}", Chain(source.host, [])).sources.append(source)
+    return list(chains.values())
+
+
+def _split_host(argument: str) -> tuple[Path, str]:
+    """Split ``PATH@HOST``, unless there is a file of that whole name."""
+    path, at, host = argument.rpartition("@")
+    whole = Path(argument)
+    if at and path and host and "/" not in host and not whole.exists():
+        return Path(path), host
+    return whole, ""
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    """List the segments of a recording, else the traces of a folder by their endings."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    segments = [path for path in files if path.suffix in {".arrows", ".open"}]
+    finished = {path.with_suffix("") for path in segments}
+    native = [
+        path
+        for path in files
+        if path.suffix in _NATIVE_SUFFIXES
+        # A crash between the two steps of compaction leaves both forms of a segment.
+        and not (path.suffix == ".parquet" and path.with_suffix("") in finished)
+        and (path.suffix != ".parquet" or segments or detect.format_of_bytes(path) == detect.PARQUET)
+    ]
+    others = [path for path in files if path.name.removesuffix(".gz").endswith(_FOREIGN_SUFFIXES)]
+    if not native and not others:
+        raise InputError(
+            "there is no trace in this folder (no segments, no CSV, Parquet, JSON, XML or text)", str(folder)
+        )
+    return sorted({*native, *(path for path in others if not segments and path not in native)})
+
+
+def _source(path: Path, host: str, options: Options) -> Source:
+    found = detect.format_of_bytes(path)
+    if found == detect.PARQUET:
+        return Source(path, foreign.format_of_parquet(path), host)
+    if not found:
+        head = head_of(path)
+        found = detect.format_of_text(head, told=options.columns is not None, path=str(path))
+    return Source(path, found, host)
