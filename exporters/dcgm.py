@@ -25,8 +25,8 @@ def _gauge(name: str) -> Callable[[GpuFacts], float | None]:
     return lambda gpu: gpu.gauges.get(name)
 
 
-def _limit(name: str) -> Callable[[GpuFacts], float | None]:
-    return lambda gpu: gpu.limits_w.get(name)
+def _set_limit(gpu: GpuFacts) -> float | None:
+    return gpu.limits_w.get("requested", gpu.limits_w.get("enforced"))
 
 
 def _usage(gpu: GpuFacts) -> float | None:
@@ -55,11 +55,21 @@ FIELDS: tuple[tuple[str, Kind, str, Callable[[GpuFacts], float | None]], ...] = 
         "Energy of the board since wattshed first started (in mJ).",
         _energy,
     ),
-    ("DCGM_FI_DEV_POWER_MGMT_LIMIT", "gauge", "Power limit that is set (in W).", _limit("management")),
-    ("DCGM_FI_DEV_ENFORCED_POWER_LIMIT", "gauge", "Power limit that is in force (in W).", _limit("enforced")),
+    ("DCGM_FI_DEV_POWER_MGMT_LIMIT", "gauge", "Power limit that is set (in W).", _set_limit),
+    (
+        "DCGM_FI_DEV_ENFORCED_POWER_LIMIT",
+        "gauge",
+        "Power limit that is in force (in W).",
+        lambda gpu: gpu.limits_w.get("enforced"),
+    ),
     ("DCGM_FI_DEV_GPU_UTIL", "gauge", "GPU utilization (in %).", _gauge("gpu_util")),
     ("DCGM_FI_DEV_MEM_COPY_UTIL", "gauge", "Memory utilization (in %).", _gauge("mem_copy_util")),
-    ("DCGM_FI_DEV_XID_ERRORS", "gauge", "Value of the last XID error encountered.", _gauge("xid")),
+    (
+        "DCGM_FI_DEV_XID_ERRORS",
+        "gauge",
+        "Value of the last XID error encountered.",
+        lambda gpu: gpu.gauges.get("xid", 0),
+    ),
     ("DCGM_FI_DEV_FB_FREE", "gauge", "Framebuffer memory free (in MiB).", _gauge("fb_free_mib")),
     ("DCGM_FI_DEV_FB_USED", "gauge", "Framebuffer memory used (in MiB).", _gauge("fb_used_mib")),
     (

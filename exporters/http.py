@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import socket
 import threading
 import time
 from dataclasses import dataclass
@@ -25,12 +26,14 @@ from exporters.site import Response, Site, plain
 from exporters.web_config import Watched, WebConfig, WebConfigError
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Mapping, Sequence
 
     from exporters.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
+
+CHUNK = 65_536
+"""Bytes written at a time: what a client that does not read may hold of ours, beside the kernel's share."""
 
 __all__ = ["Limits", "Server", "WebConfigError"]
 
@@ -45,6 +48,7 @@ class Limits:
     response_s: float = 30.0
     header_bytes: int = 16_384
     body_bytes: int = 65_536
+    kernel_bytes: int = 262_144  # what the kernel holds for a client that does not read
     max_connections: int = 128
     grace_s: float = 0.05  # a connection that moved within this time is not evicted: it may have had no chance yet
 
@@ -76,6 +80,11 @@ class Server:
         exporter-toolkit's configuration file.
     hostname_label : str
         ``Hostname`` or ``hostname`` on /metrics/dcgm.
+    on_scrape : callable, optional
+        Told the ``time_us`` of the snapshot that each GET of /metrics is answered from; must be thread-safe.
+    limits : Limits, optional
+    environ : mapping
+        Where systemd says which sockets it hands over.
 
     Raises
     ------
@@ -90,10 +99,11 @@ class Server:
         web_config: str | os.PathLike[str] | None = None,
         *,
         hostname_label: str = "Hostname",
+        on_scrape: Callable[[int], None] | None = None,
         limits: Limits | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        self._site = Site(publish, hostname_label)
+        self._site = Site(publish, hostname_label, on_scrape)
         self._listen, self._environ = tuple(listen), environ
         self._limits = limits or Limits()
         self._watched = Watched(
@@ -189,12 +199,16 @@ class Server:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                await self._room()
                 sock, _ = await loop.sock_accept(listener)
             except OSError as error:  # out of descriptors, or the client is gone already
                 self._site.fault("http", f"cannot accept a connection: {error.strerror}")
                 await asyncio.sleep(0.05)
                 continue
+            try:
+                await self._room()
+            except asyncio.CancelledError:
+                sock.close()
+                raise
             peer = _Peer(time.monotonic())
             self._peers[peer] = None
             peer.task = asyncio.create_task(self._serve(sock, peer))
@@ -225,8 +239,11 @@ class Server:
                     "ssl_handshake_timeout": self._limits.handshake_s,
                     "ssl_shutdown_timeout": 1.0,
                 }
+            if sock.family != socket.AF_UNIX:  # asyncio sees only that the socket's protocol number is 0
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._limits.kernel_bytes)
             transport, _ = await loop.connect_accepted_socket(lambda: protocol, sock, **tls)
-            transport.set_write_buffer_limits(high=65_536)
+            transport.set_write_buffer_limits(high=CHUNK)
             writer = asyncio.StreamWriter(transport, protocol, reader, loop)
             sans = names_of(writer.get_extra_info("peercert"))
             if not config.allowed_sans or config.allowed_sans & sans:
@@ -333,15 +350,16 @@ class _Conversation:
             ("Content-Length", str(len(response.body))),
             *response.headers,
         ]
-        await self._write(self._http.send(h11.Response(status_code=response.status, headers=headers)))
-        if body:
-            view = memoryview(response.body)
-            for start in range(0, len(view), 65_536):
-                await self._write(self._http.send(h11.Data(data=bytes(view[start : start + 65_536]))))
-                self._peer.since = time.monotonic()
-        await self._write(self._http.send(h11.EndOfMessage()))
+        chunk = self._http.send(h11.Response(status_code=response.status, headers=headers)) or b""
+        view = memoryview(response.body if body else b"")
+        for start in range(0, len(view), CHUNK):
+            chunk += self._http.send(h11.Data(data=bytes(view[start : start + CHUNK]))) or b""
+            await self._write(chunk)
+            chunk = b""
+        await self._write(chunk + (self._http.send(h11.EndOfMessage()) or b""))
 
-    async def _write(self, data: bytes | None) -> None:
-        if data:
-            self._writer.write(data)
+    async def _write(self, chunk: bytes) -> None:
+        if chunk:
+            self._writer.write(chunk)
             await self._writer.drain()
+            self._peer.since = time.monotonic()

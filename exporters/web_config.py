@@ -170,8 +170,14 @@ _TLS_KEYS = {
 }
 
 
-def load(path: Path) -> WebConfig:
+def load(path: Path, *, may_be_empty: bool = True) -> WebConfig:
     """Read and check one web configuration file.
+
+    Parameters
+    ----------
+    path : Path
+    may_be_empty : bool
+        An editor that truncates and writes leaves an empty file for a moment; a reload must not read "no users".
 
     Raises
     ------
@@ -188,6 +194,8 @@ def load(path: Path) -> WebConfig:
         raise WebConfigError(f"not YAML: {error.problem}", str(path), line, column) from None
     except yaml.YAMLError:
         raise WebConfigError("not YAML", str(path)) from None
+    if root is None and not may_be_empty:
+        raise WebConfigError("is empty; to do without any of it write {}", str(path))
     top = _Section(
         root, path, {"tls_server_config", "http_server_config", "basic_auth_users", "rate_limit"}, "the file"
     )
@@ -352,7 +360,7 @@ class Watched:
         if self._path is not None and (stamp := self._stamp()) != self._seen:
             self._seen = stamp
             try:
-                self._config = load(self._path)
+                self._config = load(self._path, may_be_empty=False)
             except WebConfigError as error:
                 self._on_fault(error)
             else:

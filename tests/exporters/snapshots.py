@@ -138,19 +138,45 @@ def rich(seq=3600, seconds=3600):
     )
 
 
-NASTY = 'x"} 1e9\n# EOF\nwattshed_gpu_up{gpu_uuid="evil"} 0\\\\ \r\x01\x1b[31m </script><img src=x onerror=alert(1)> \udcff\x00 é𝄞\u2028'
+NASTY = 'x"} 1e9\n# EOF\n'  # what a user could call a job
+NASTY += (
+    'wattshed_gpu_up{gpu_uuid="evil"} 0\\\\ \r\x01\x1b[31m </script><img src=x onerror=alert(1)> \udcff\x00 é𝄞\u2028'
+)
 
 
 def hostile():
     """User text that would break a page, numbers that are none."""
     shares = tuple(EnergyShare(f"unit:{NASTY}{i}", UUIDS[0], i, 2**80 + i) for i in range(3))
-    jobs = tuple(JobFacts(s.job, {"name": NASTY, "we ird-key": NASTY, "__meta": "m", "user": ""}, 1, 2, float("nan"), T0) for s in shares)
-    bad = gpu(0, sum(s.static_hnj + s.dynamic_hnj for s in shares), model=NASTY, power_w={"instant": float("nan"), NASTY: float("inf")}, disagreement=None)
+    jobs = tuple(
+        JobFacts(s.job, {"name": NASTY, "we ird-key": NASTY, "__meta": "m", "user": ""}, 1, 2, float("nan"), T0)
+        for s in shares
+    )
+    bad = gpu(
+        0,
+        sum(s.static_hnj + s.dynamic_hnj for s in shares),
+        model=NASTY,
+        power_w={"instant": float("nan"), NASTY: float("inf")},
+        disagreement=None,
+    )
     return Snapshot(NASTY, NASTY, NASTY, NASTY, 1, T0 + 1, T0, (bad,), shares, jobs, faults={NASTY: 1}, notes=(NASTY,))
 
 
 def large(jobs=1667):
     """About six series a job."""
-    shares = tuple(EnergyShare(f"slurm:{i}", UUIDS[i % 8], i * 10**15 + 12345, i * 3 * 10**15 + 777) for i in range(jobs))
-    facts = tuple(JobFacts(f"slurm:{i}", {"manager": "slurm", "user": f"user{i % 50}", "name": f"job {i}"}, i * 1000, i * 2000, i / 7, T0) for i in range(jobs))
-    return Snapshot("node1", "0.1.0", "simulated", "sim", 5, T0 + 5, T0, tuple(gpu(i, 10**12) for i in range(8)), shares, facts)
+    shares = tuple(
+        EnergyShare(f"slurm:{i}", UUIDS[i % 8], i * 10**15 + 12345, i * 3 * 10**15 + 777) for i in range(jobs)
+    )
+    facts = tuple(
+        JobFacts(
+            f"slurm:{i}",
+            {"manager": "slurm", "user": f"user{i % 50}", "name": f"job {i}"},
+            i * 1000,
+            i * 2000,
+            i / 7,
+            T0,
+        )
+        for i in range(jobs)
+    )
+    return Snapshot(
+        "node1", "0.1.0", "simulated", "sim", 5, T0 + 5, T0, tuple(gpu(i, 10**12) for i in range(8)), shares, facts
+    )
