@@ -1,0 +1,131 @@
+"""What ``wattshed fleet estimate``, ``plan``, ``node`` and ``scenario`` do."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from agent.fleet.bootstrap import bootstrap_se, check_unit
+from agent.fleet.estimators import estimate
+from agent.fleet.inventory import read_inventory
+from agent.fleet.live import ask, extrapolate
+from agent.fleet.node_model import fit
+from agent.fleet.planner import Plan, allocate, sample_size
+from agent.fleet.prometheus import Prometheus
+from agent.fleet.report import estimate_json, estimate_text, fleet_json, fleet_text, scenario_json, scenario_text, table
+from agent.fleet.sample import read_population, read_sample
+from agent.fleet.scenario import load, read, shipped
+from agent.fleet.series import read_recording
+from agent.fleet.units import between, shown
+from agent.window import InputError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from agent.fleet.estimators import Estimate
+    from agent.fleet.sample import Sample
+
+
+def answer(document: Any, text: str, *, as_json: bool) -> int:
+    """Print the answer, and nothing else, on standard output; the exit code is 0."""
+    sys.stdout.write((json.dumps(document, indent=2, allow_nan=False) if as_json else text) + "\n")
+    return 0
+
+
+def estimate_fleet(args: argparse.Namespace) -> int:
+    """``fleet estimate``, from files or from a server."""
+    live, filed = (args.prometheus, args.inventory), (args.sample, args.population)
+    if all(live) and not any(filed):
+        inventory = read_inventory(args.inventory)
+        measured = ask(Prometheus(args.prometheus, timeout_s=args.timeout), inventory)
+        fleet = extrapolate(inventory, measured, confidence=args.confidence)
+        return answer(fleet_json(fleet), fleet_text(fleet), as_json=args.json)
+    if not all(filed) or any(live):
+        raise InputError("give --sample and --population, or --prometheus and --inventory")
+    if not 0.0 <= args.meter_sigma < 1.0:
+        raise InputError("--meter-sigma is a fraction, such as 0.02")
+    if args.bootstrap:
+        check_unit(args.resample)
+    population = read_population(args.population)
+    sample = read_sample(args.sample, population, cluster=args.method == "cluster" or args.resample == "job")
+    found = estimate(sample, args.method, confidence=args.confidence, meter_gain_sigma=args.meter_sigma)
+    document = estimate_json(found, args.unit)
+    lines = [estimate_text(found, args.unit)]
+    if args.bootstrap:
+        document["bootstrap_se"] = bootstrap_se(sample, args.bootstrap, unit=args.resample)
+        shown_se = "none" if document["bootstrap_se"] is None else shown(document["bootstrap_se"], args.unit)
+        lines.append(f"bootstrap standard error {shown_se} ({args.bootstrap} replicates by {args.resample})")
+    if args.plan:
+        planned = _plan_of(found, sample, args.plan)
+        document["plan"] = None if planned is None else asdict(planned)
+        lines.append("no plan: the sample gives no variance" if planned is None else _plan_text(planned, args.plan))
+    return answer(document, "\n".join(lines), as_json=args.json)
+
+
+def _plan_of(found: Estimate, sample: Sample, error: float) -> Plan | None:
+    """Plan of the next sample from this one as a pilot: Neyman's spread over the strata, and what it then takes.
+
+    With it n = (sum N S)^2 / (V + sum N S^2), V the wanted variance (Cochran, 5.25).
+    """
+    strata = [(s.stratum, s.hosts, s.sd) for s in found.strata if s.hosts]
+    known = [(name, hosts, sd) for name, hosts, sd in strata if sd is not None]
+    if found.total is None or len(known) < len(strata) or not known:
+        return None
+    wanted = (error * found.total / 1.96) ** 2
+    first = sum(n * sd for _, n, sd in known)
+    infinite = first**2 / wanted if wanted > 0.0 else float(sample.population.hosts.sum())
+    needed = first**2 / (wanted + sum(n * sd**2 for _, n, sd in known)) if wanted > 0.0 else infinite
+    spread = allocate(known, max(2 * len(known), -int(-needed // 1)))
+    return Plan(infinite, sum(n for _, n in spread), spread)
+
+
+def _plan_text(plan: Plan, error: float) -> str:
+    spread = ", ".join(f"{name} {hosts}" for name, hosts in plan.allocation)
+    return f"an interval of +-{error:.3g} takes {plan.hosts} hosts{': ' + spread if spread else ''}"
+
+
+def plan(args: argparse.Namespace) -> int:
+    """``fleet plan``."""
+    found = sample_size(args.cv, args.error, args.hosts, deff=args.deff, confidence=args.confidence)
+    document = {"schema": "wattshed.plan/1", "hosts": found.hosts, "hosts_of_an_infinite_fleet": found.infinite}
+    return answer(document, _plan_text(found, args.error), as_json=args.json)
+
+
+def node(args: argparse.Namespace) -> int:
+    """``fleet node``."""
+    gpus, whole = read_recording(args.gpu), read_recording(args.node)
+    if len(whole.series) != 1:
+        raise InputError("holds more than one series; give the power of one node", args.node)
+    try:
+        model = fit(list(gpus.series.values()), next(iter(whole.series.values())), average_s=args.average)
+    except InputError as error:
+        raise InputError(error.message, args.node) from None
+    document = {"schema": "wattshed.node/1", **asdict(model), "fixed_w": model.fixed_w}
+    level, slope = model.level_w, model.slope
+    rows = [
+        (f"level at {shown(model.pivot_w, 'W')} of GPUs", shown(level.value, "W"), between(level.low, level.high, "W")),
+        ("slope, node W per GPU W", f"{slope.value:.3f}", between(round(slope.low, 3), round(slope.high, 3), "")),
+        ("fixed, with GPUs at 0 W", shown(model.fixed_w, "W"), ""),
+        ("GPUs' share of the node's energy", f"{model.gpu_share:.1%}", ""),
+    ]
+    toml = (
+        f"node = {{ level_w = {{ value = {level.value:.1f}, low = {level.low:.1f}, high = {level.high:.1f} }}, "
+        f"slope = {{ value = {slope.value:.4f}, low = {max(slope.low, 0.0):.4f}, high = {slope.high:.4f} }}, "
+        f"pivot_w = {model.pivot_w:.1f} }}"
+    )
+    text = f"{table(('node model', 'value', '95 % interval'), rows)}\nfor FLEET.toml: {toml}"
+    return answer(document, text, as_json=args.json)
+
+
+def scenario(args: argparse.Namespace) -> int:
+    """``fleet scenario``: one of them, or the list."""
+    if args.name is not None:
+        found = load(args.name)
+        return answer(scenario_json(found), scenario_text(found, explain=args.explain), as_json=args.json)
+    all_of_them = [read(path) for path in shipped().values()]
+    listing = [{"name": s.name, "title": s.title, "verdicts": [str(c.verdict) for c in s.claims]} for s in all_of_them]
+    width = max(len(s.name) for s in all_of_them)
+    text = "\n".join(f"{s.name.ljust(width)}  {s.title}" for s in all_of_them)
+    return answer({"schema": "wattshed.scenarios/1", "scenarios": listing}, text, as_json=args.json)

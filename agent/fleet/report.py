@@ -1,0 +1,247 @@
+"""The fleet's answers: JSON for programs, tables for people, Markdown for the documentation."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from agent.fleet.units import between, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from agent.fleet.estimators import Estimate
+    from agent.fleet.live import FleetEstimate
+    from agent.fleet.scenario import Scenario
+
+FLEET_SCHEMA = "wattshed.fleet/1"
+SCENARIO_SCHEMA = "wattshed.scenario/1"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Columns of text, the first to the left and the others to the right."""
+    lines = [tuple(head), *(tuple(r) for r in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def estimate_json(found: Estimate, unit: str = "") -> dict[str, Any]:
+    """Schema ``wattshed.fleet/1``."""
+    return {
+        "schema": FLEET_SCHEMA,
+        "total": found.total,
+        "se": found.se,
+        "df": found.df,
+        "lower": found.lower,
+        "upper": found.upper,
+        "confidence": found.confidence,
+        "method": found.method,
+        "unit": unit,
+        "strata": [asdict(s) for s in found.strata],
+        "deff": found.deff,
+        "sampling_se": found.sampling_se,
+        "meter_se": found.meter_se,
+        "measured_total": found.measured_total,
+        "warnings": list(found.warnings),
+    }
+
+
+def fleet_json(fleet: FleetEstimate) -> dict[str, Any]:
+    """Schema ``wattshed.fleet/1`` with the ladder of boundaries, of a live fleet."""
+    return {
+        **estimate_json(fleet.estimate, "W"),
+        "boundary": "gpu",
+        "boundaries": [asdict(p) for p in fleet.boundaries],
+        "hosts": {"known": fleet.hosts_known, "reporting": fleet.hosts_reporting},
+        "prior": list(fleet.prior),
+        "headroom_w": dict(fleet.headroom_w),
+        "per_day": {name: asdict(b) for name, b in fleet.bills.items()},
+    }
+
+
+def _number(value: float | None, unit: str) -> str:
+    return "-" if value is None else shown(value, unit)
+
+
+def estimate_text(found: Estimate, unit: str = "") -> str:
+    """The estimate for a terminal."""
+    percent = f"{found.confidence:.0%}"
+    if found.total is None:
+        head = f"total unknown; the measured strata hold {shown(found.measured_total, unit)}"
+    elif found.lower is None or found.upper is None:
+        head = f"total {shown(found.total, unit)}, no {percent} interval"
+    else:
+        head = (
+            f"total {shown(found.total, unit)}, {percent} interval {between(found.lower, found.upper, unit)} "
+            f"({found.method}, standard error {_number(found.se, unit)}, {found.df} degrees of freedom)"
+        )
+    rows = [
+        (
+            s.stratum,
+            f"{s.sampled} of {s.hosts}{' (all)' if s.take_all else ''}",
+            _number(s.mean, unit),
+            _number(s.sd, unit),
+            _number(s.total, unit),
+            _number(s.se, unit),
+        )
+        for s in found.strata
+    ]
+    deff = [] if found.deff is None else [f"design effect {found.deff:.3g}"]
+    return "\n".join(
+        [head, table(("stratum", "hosts", "mean", "sd", "total", "se"), rows), *deff, *_warned(found.warnings)]
+    )
+
+
+def fleet_text(fleet: FleetEstimate) -> str:
+    """A live fleet for a terminal."""
+    rows = [
+        (
+            p.boundary,
+            shown(p.mean_w, "W"),
+            "no interval" if p.lower_w is None or p.upper_w is None else between(p.lower_w, p.upper_w, "W"),
+        )
+        for p in fleet.boundaries
+    ]
+    lines = [
+        f"{fleet.hosts_reporting} of {fleet.hosts_known} hosts report",
+        table(("boundary", "power", f"{fleet.estimate.confidence:.0%} interval"), rows),
+    ]
+    lines += [f"site {name}: {shown(left, 'W')} left of the supply" for name, left in fleet.headroom_w.items()]
+    for name, bill in fleet.bills.items():
+        parts = [f"{bill.energy_kwh:,.0f} kWh"]
+        parts += [] if bill.cost is None else [f"cost {bill.cost:,.0f}"]
+        parts += [] if bill.carbon_kg is None else [f"{bill.carbon_kg / 1000:,.1f} t CO2e"]
+        parts += [] if bill.carbon_free_share is None else [f"{bill.carbon_free_share:.1%} carbon-free by the hour"]
+        lines.append(f"site {name}, at this power over its hours (a day): {', '.join(parts)}")
+    return "\n".join([*lines, *_warned(fleet.warnings)])
+
+
+def _warned(warnings: Iterable[str]) -> list[str]:
+    return [f"warning: {w}" for w in warnings]
+
+
+def scenario_json(found: Scenario) -> dict[str, Any]:
+    """Schema ``wattshed.scenario/1``."""
+    return {
+        "schema": SCENARIO_SCHEMA,
+        "name": found.name,
+        "title": found.title,
+        "source": found.source,
+        "boundaries": [
+            {
+                "boundary": b.boundary,
+                "basis": b.basis,
+                "mean_w": b.range.value,
+                "lower_w": b.range.low,
+                "upper_w": b.range.high,
+            }
+            for b in found.boundaries
+        ],
+        "energy_kwh_per_year": found.energy_kwh_per_year.value,
+        "energy_kwh_per_year_lower": found.energy_kwh_per_year.low,
+        "energy_kwh_per_year_upper": found.energy_kwh_per_year.high,
+        "energy_of": found.energy_of,
+        "claims": [
+            {
+                "text": c.text,
+                "claimed": c.claimed,
+                "relation": c.relation,
+                "tolerance": c.tolerance if c.relation == "about" else None,
+                "computed": c.computed.value,
+                "lower": c.computed.low,
+                "upper": c.computed.high,
+                "unit": c.unit,
+                "verdict": str(c.verdict),
+                "reason": c.reason,
+                "source": c.source,
+            }
+            for c in found.claims
+        ],
+        "figures": [
+            {
+                "name": f.name,
+                "value": f.range.value,
+                "lower": f.range.low,
+                "upper": f.range.high,
+                "unit": f.unit,
+                "about": f.about,
+                "formula": f.formula,
+            }
+            for f in found.figures
+        ],
+        "given": [
+            {
+                "name": g.name,
+                "value": list(g.value) if isinstance(g.value, tuple) else g.value,
+                "low": None if isinstance(g.value, tuple) else g.range.low,
+                "high": None if isinstance(g.value, tuple) else g.range.high,
+                "spread": g.range.high - 1.0 if isinstance(g.value, tuple) else None,
+                "unit": g.unit,
+                "source": g.source,
+            }
+            for g in found.given
+        ],
+    }
+
+
+def scenario_text(found: Scenario, *, explain: bool = False) -> str:
+    """A scenario for a terminal; ``explain`` adds every number with its source, and every formula."""
+    lines = [f"{found.name}: {found.title}", f"source: {found.source}", ""]
+    lines.append(
+        table(
+            ("boundary", "power", "95 % interval", "basis"),
+            [
+                (
+                    b.boundary,
+                    shown(b.range.value, "W"),
+                    "exact" if b.range.is_exact else between(b.range.low, b.range.high, "W"),
+                    b.basis,
+                )
+                for b in found.boundaries
+            ],
+        )
+    )
+    year = found.energy_kwh_per_year
+    interval = "" if year.is_exact else f" ({between(year.low * 1e3, year.high * 1e3, 'Wh')})"
+    lines += ["", f"energy: {shown(year.value * 1e3, 'Wh')} a year{interval}, of {found.energy_of}", ""]
+    for f in found.figures if explain else ():
+        span = "" if f.range.is_exact else f" ({between(f.range.low, f.range.high, f.unit)})"
+        lines.append(f"{f.name} = {shown(f.range.value, f.unit)}{span}: {f.about}\n    = {f.formula}")
+    for g in found.given if explain else ():
+        value = f"{len(g.value)} values" if isinstance(g.value, tuple) else shown(g.value, g.unit)
+        span = (
+            "" if g.range.is_exact or isinstance(g.value, tuple) else f" ({between(g.range.low, g.range.high, g.unit)})"
+        )
+        lines.append(f"{g.name} = {value}{span}\n    {g.source}")
+    lines += [""] if explain else []
+    for c in found.claims:
+        lines += [f"{c.verdict.upper()}: {c.text}", f"    {c.reason}"]
+    return "\n".join(lines)
+
+
+def claims_markdown(scenarios: Iterable[Scenario]) -> str:
+    """The table of claims and verdicts, for the documentation."""
+    lines = ["| scenario | claim | verdict | why |", "|---|---|---|---|"]
+    lines += [
+        f"| {s.name} | {c.text} | **{c.verdict}** | {c.reason[0].upper()}{c.reason[1:]} |"
+        for s in scenarios
+        for c in s.claims
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def powers_markdown(scenarios: Iterable[Scenario]) -> str:
+    """The table of powers at their boundaries, for the documentation."""
+    lines = ["| scenario | boundary | basis | power | 95 % interval |", "|---|---|---|---:|---:|"]
+    lines += [
+        f"| {s.name} | {b.boundary} | {b.basis} | {shown(b.range.value, 'W')} | "
+        f"{'exact' if b.range.is_exact else between(b.range.low, b.range.high, 'W')} |"
+        for s in scenarios
+        for b in s.boundaries
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,348 @@
+"""Power over time: from a CSV or from windows of a trace, onto an even grid.
+
+A CSV has a time column and a power column, each with its unit in its name (``time_s``, ``timestamp_ms``, ``power_w``,
+``power_kw``, ``power_MW``) or given apart; optional ``job``, ``host`` and ``gpu`` columns make it several series. In
+column names ``mw`` is milliwatts, as NVML's tools write it, and ``MW`` is megawatts.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.fleet.tables import read_text
+from agent.window import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from agent.window import Window
+
+POWER_UNITS = {
+    "mw": 1e-3,
+    "mW": 1e-3,
+    "w": 1.0,
+    "W": 1.0,
+    "kw": 1e3,
+    "kW": 1e3,
+    "KW": 1e3,
+    "MW": 1e6,
+    "GW": 1e9,
+    "gw": 1e9,
+}
+TIME_UNITS = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3, "min": 6e7, "h": 3.6e9}
+_TIME_NAMES = ("time", "timestamp", "ts", "t", "date", "datetime", "seconds")
+_POWER_NAMES = ("power", "watts", "watt", "load", "sys_power", "value", "power.draw", "total_power", "p")
+_NOT_A_NUMBER = frozenset(("", "[n/a]", "n/a", "na", "nan", "none", "null", "[unknown error]", "[not supported]"))
+_CELL = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([a-zA-Z]*)\s*$")
+
+Trace = tuple["NDArray[np.int64]", "NDArray[np.float64]"]
+"""time_us int64[n] ascending, power_w float64[n]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What a file holds: a series per job, or per GPU, or one; and how many rows had no usable number, by reason."""
+
+    series: Mapping[str, Trace]
+    kind: str  # "job", "gpu" or "total": what one series is
+    rows: int
+    rejected: Mapping[str, int]
+
+
+def read_recording(path: str | Path, columns: Mapping[str, str] | None = None) -> Recording:
+    """Read a CSV of power over time.
+
+    Parameters
+    ----------
+    path : path
+    columns : mapping, optional
+        ``{"time": "ts:s", "power": "site:MW", "job": "run"}`` names columns, and their units after a colon.
+
+    Raises
+    ------
+    InputError
+        If there is no time or power column, a time cannot be read, or no row has a usable power.
+    """
+    where = str(path)
+    text = read_text(path)
+    header = text.lstrip("\r\n").split("\n", 1)[0]
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=max((",", ";", "\t"), key=header.count), skipinitialspace=True
+    )
+    names: list[str] = []
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    try:
+        for cells in reader:
+            if not any(c.strip() for c in cells):
+                continue
+            if not names:
+                names = [c.strip() for c in cells]
+            elif len(cells) != len(names):
+                raise InputError(f"has {len(cells)} cells where the header has {len(names)}", where, reader.line_num)
+            else:
+                rows.append(cells)
+                lines.append(reader.line_num)
+    except csv.Error as error:
+        raise InputError(f"is not CSV ({error})", where, reader.line_num) from None
+    layout = _Layout(where, names, columns or {})
+    times = _times(layout, rows, lines)
+    watts, rejected = _watts(layout, rows, lines)
+    keys, kind = _keys(layout, rows)
+    usable = ~np.isnan(watts)
+    if not usable.any():
+        raise InputError("holds no usable power; check the power column", where, 2, layout.power + 1)
+    series: dict[str, Trace] = {}
+    for key in dict.fromkeys(keys):
+        mine = (
+            np.flatnonzero(usable & np.array([k == key for k in keys])) if kind != "total" else np.flatnonzero(usable)
+        )
+        time, first = np.unique(times[mine], return_index=True)
+        if doubled := mine.size - time.size:
+            rejected["same time"] = rejected.get("same time", 0) + doubled
+        if time.size:
+            series[key] = time, watts[mine][first]
+    return Recording(series, kind, len(rows), rejected)
+
+
+class _Layout:
+    """Which column is what, and in which unit."""
+
+    def __init__(self, path: str, names: list[str], wanted: Mapping[str, str]) -> None:
+        self.path, self.names = path, names
+        self.time, self.time_unit = self._find("time", _TIME_NAMES, TIME_UNITS, wanted)
+        self.power, self.power_unit = self._find("power", _POWER_NAMES, POWER_UNITS, wanted)
+        self.groups = {k: i for k in ("job", "host", "gpu") if (i := self._group(wanted.get(k, k), k in wanted)) >= 0}
+
+    def _group(self, name: str, asked: bool) -> int:
+        found = [i for i, n in enumerate(self.names) if n.casefold() == name.casefold()]
+        if asked and not found:
+            raise InputError(f"has no column {name!r}", self.path, 1)
+        return found[0] if found else -1
+
+    def _find(
+        self, what: str, known: tuple[str, ...], units: Mapping[str, float], wanted: Mapping[str, str]
+    ) -> tuple[int, float | None]:
+        if what in wanted:
+            name, _, unit = wanted[what].rpartition(":") if ":" in wanted[what] else (wanted[what], "", "")
+            if name not in self.names:
+                raise InputError(f"has no column {name!r}", self.path, 1)
+            if unit and unit not in units and unit != "iso":
+                raise InputError(
+                    f"unknown unit {unit!r} of column {name!r}; known are {', '.join(units)}", self.path, 1
+                )
+            return self.names.index(name), units.get(unit)
+        for name in known:
+            for i, column in enumerate(self.names):
+                bare, unit = _split_unit(column, units)
+                if bare.casefold() == name:
+                    return i, units[unit] if unit else None
+        raise InputError(
+            f"has no {what} column (it has {', '.join(self.names) or 'nothing'}); name one with --columns {what}=NAME",
+            self.path,
+            1,
+        )
+
+
+def _split_unit(column: str, units: Mapping[str, float]) -> tuple[str, str]:
+    """``power_kw``, ``power (kW)`` and ``power [kW]`` to name and unit."""
+    match = re.fullmatch(r"(.*?)\s*[\[(]([a-zA-Z]+)[\])]", column) or re.fullmatch(r"(.+)_([a-zA-Z]+)", column)
+    return (match[1], match[2]) if match and match[2] in units else (column, "")
+
+
+def _times(layout: _Layout, rows: list[list[str]], lines: list[int]) -> NDArray[np.int64]:
+    cells = [r[layout.time].strip() for r in rows]
+    try:
+        number = np.array(cells, np.float64)
+    except ValueError:
+        return np.array([_instant(c, layout, line) for c, line in zip(cells, lines, strict=True)], np.int64)
+    if not np.isfinite(number).all():
+        bad = int(np.flatnonzero(~np.isfinite(number))[0])
+        raise InputError(f"{cells[bad]!r} is no time", layout.path, lines[bad], layout.time + 1)
+    unit = layout.time_unit or _guessed_unit(number)
+    # Whole seconds apart from their fraction: a float64 holds today's seconds to 0.2 us, but not times a million exactly.
+    whole = np.floor(number)
+    return (whole * unit).astype(np.int64) + np.rint((number - whole) * unit).astype(np.int64)
+
+
+def _guessed_unit(number: NDArray[np.float64]) -> float:
+    """Unit of Unix times without a name for it, by their size: s until 1e11, ms until 1e14, us until 1e17, then ns."""
+    size = float(np.abs(number).max()) if number.size else 0.0
+    return next((unit for most, unit in ((1e11, 1e6), (1e14, 1e3), (1e17, 1.0)) if size < most), 1e-3)
+
+
+def _instant(cell: str, layout: _Layout, line: int) -> int:
+    try:
+        moment = datetime.fromisoformat(cell.replace("/", "-"))
+    except ValueError:
+        raise InputError(
+            f"{cell!r} is no time; give Unix seconds or ISO 8601", layout.path, line, layout.time + 1
+        ) from None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    return (since.days * 86400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def _watts(layout: _Layout, rows: list[list[str]], lines: list[int]) -> tuple[NDArray[np.float64], dict[str, int]]:
+    """Power in watts, NaN where there is no usable number."""
+    rejected: dict[str, int] = {}
+    watts = np.empty(len(rows))
+    scale = layout.power_unit or 1.0
+    for i, row in enumerate(rows):
+        cell = row[layout.power]
+        match = _CELL.match(cell)
+        if match is None or (match[2] and match[2] not in POWER_UNITS):
+            if cell.strip().casefold() not in _NOT_A_NUMBER:
+                raise InputError(f"{cell!r} is no power", layout.path, lines[i], layout.power + 1)
+            watts[i] = math.nan
+            rejected["no number"] = rejected.get("no number", 0) + 1
+            continue
+        watts[i] = float(match[1]) * (POWER_UNITS[match[2]] if match[2] else scale)
+        if watts[i] < 0.0:
+            watts[i] = math.nan
+            rejected["negative"] = rejected.get("negative", 0) + 1
+    return watts, rejected
+
+
+def _keys(layout: _Layout, rows: list[list[str]]) -> tuple[list[str], str]:
+    if not layout.groups:
+        return ["total"] * len(rows), "total"
+    if "job" in layout.groups:
+        return [r[layout.groups["job"]].strip() for r in rows], "job"
+    order = [layout.groups[k] for k in ("host", "gpu") if k in layout.groups]
+    return ["/".join(r[i].strip() for i in order) for r in rows], "gpu"
+
+
+def from_windows(windows: Iterable[Window]) -> Recording:
+    """Power of each GPU of a trace, from its windows; rows without a reading are left out."""
+    parts: dict[str, list[Trace]] = {}
+    rows = missing = 0
+    for window in windows:
+        readings = window.readings
+        for i, device in enumerate(window.devices):
+            mine = slice(int(readings.offsets[i]), int(readings.offsets[i + 1]))
+            power = readings.power_mw[mine]
+            usable = power > 0
+            rows += power.size
+            missing += power.size - int(usable.sum())
+            if usable.any():
+                name = f"{device.host or window.host}/{device.index}"
+                parts.setdefault(name, []).append((readings.time_us[mine][usable], power[usable] / 1e3))
+    series = {}
+    for name, pieces in parts.items():
+        time, first = np.unique(np.concatenate([t for t, _ in pieces]), return_index=True)
+        series[name] = time, np.concatenate([p for _, p in pieces])[first]
+    if not series:
+        raise InputError("the trace holds no power reading")
+    return Recording(series, "gpu", rows, {"no number": missing} if missing else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Power on an even grid.
+
+    Attributes
+    ----------
+    step_s : float, s
+    start_us : int, us
+    power_w : float64[n], W
+        Mean power of each step; NaN in a hole of the recording.
+    parts : mapping of name -> float64[n]
+        The series it is the sum of (one, or one per job or GPU).
+    kind : str
+    """
+
+    step_s: float
+    start_us: int
+    power_w: NDArray[np.float64]
+    parts: Mapping[str, NDArray[np.float64]]
+    kind: str
+
+    @property
+    def stretch(self) -> NDArray[np.float64]:
+        """Longest stretch without a hole."""
+        edges = np.flatnonzero(np.diff(np.concatenate(([1], np.isnan(self.power_w).astype(np.int8), [1]))))
+        if not edges.size:
+            return self.power_w[:0]
+        starts, ends = edges[::2], edges[1::2]
+        longest = int(np.argmax(ends - starts))
+        return self.power_w[starts[longest] : ends[longest]]
+
+
+MOST_STEPS = 50_000_000
+
+
+def on_grid(recording: Recording, step_s: float | None = None) -> Load:
+    """Sum of a recording's series on an even grid.
+
+    A job that has not begun or has ended draws nothing; a GPU (or a total) that is not recorded is unknown. Holes longer
+    than ten steps are unknown too.
+
+    Parameters
+    ----------
+    recording : Recording
+    step_s : float, optional
+        Default: the longest median period of the series.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two readings, or the grid would be absurdly long.
+    """
+    periods = [float(np.median(np.diff(t))) for t, _ in recording.series.values() if t.size > 1]
+    if not periods:
+        raise InputError("a demand needs at least two readings of power over time")
+    step = step_s or max(periods) / 1e6
+    starts, ends = [int(t[0]) for t, _ in recording.series.values()], [int(t[-1]) for t, _ in recording.series.values()]
+    first, last = (min(starts), max(ends)) if recording.kind == "job" else (max(starts), min(ends))
+    n = math.floor((last - first) / (step * 1e6) + 1e-6) + 1
+    if not 2 <= n <= MOST_STEPS:
+        raise InputError(
+            f"{max(n, 0)} steps of {step:g} s are common to all series; at least 2 and at most {MOST_STEPS} are needed"
+        )
+    grid = first + np.rint(np.arange(n) * (step * 1e6)).astype(np.int64)
+    parts = {name: _resampled(trace, grid, step, recording.kind) for name, trace in recording.series.items()}
+    total = np.asarray(np.sum(list(parts.values()), axis=0), np.float64)
+    return Load(step, first, total, parts, recording.kind)
+
+
+def _resampled(trace: Trace, grid: NDArray[np.int64], step_s: float, kind: str) -> NDArray[np.float64]:
+    """Values at the grid's points: the readings themselves where they lie on it, else their mean about each point."""
+    time, power = trace
+    step = step_s * 1e6
+    nearest = (
+        np.clip(np.searchsorted(time, grid), 1, max(time.size - 1, 1))
+        if time.size > 1
+        else np.zeros(grid.size, np.int64)
+    )
+    if time.size > 1:
+        nearest = nearest - (grid - time[nearest - 1] < time[nearest] - grid)
+    away = np.abs(time[nearest] - grid)
+    values = power[nearest].astype(np.float64)
+    if time.size > 1 and (away > 0.01 * step).any():
+        # Not on the grid: the mean over each step, from the exact integral of the straight lines between readings.
+        edges = np.concatenate((grid - round(step / 2), [grid[-1] + round(step / 2)]))
+        edges = np.clip(edges, time[0], time[-1])
+        seconds = (time - time[0]) / 1e6
+        joules = np.concatenate(([0.0], np.cumsum(0.5 * (power[1:] + power[:-1]) * np.diff(seconds))))
+        at = (edges - time[0]) / 1e6
+        k = np.clip(np.searchsorted(seconds, at, side="right") - 1, 0, seconds.size - 2)
+        slope = (power[k + 1] - power[k]) / (seconds[k + 1] - seconds[k])
+        energy = joules[k] + (at - seconds[k]) * (power[k] + 0.5 * slope * (at - seconds[k]))
+        width = np.diff(at)
+        values = np.where(width > 0.0, np.diff(energy) / np.where(width > 0.0, width, 1.0), values)
+    values[away > 10.0 * step] = math.nan
+    outside = (grid < time[0] - step / 2) | (grid > time[-1] + step / 2)
+    values[outside] = 0.0 if kind == "job" else math.nan
+    return values

@@ -1,0 +1,27 @@
+"""Numbers as people read them: three or four digits and a prefix, for tables and sentences; JSON keeps the plain SI number."""
+
+from __future__ import annotations
+
+_PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
+_PREFIXED = ("W", "Wh", "J", "VA")
+
+
+def shown(value: float, unit: str) -> str:
+    """``value`` with its unit: ``58.6 MW``, ``17,030 households``, ``36.7 %`` (from 0.367 of unit ``%``).
+
+    Powers and energies get a prefix; a unit of kWh, MWh or TWh stays what it is.
+    """
+    if unit == "%":
+        return f"{value * 100:.4g} %"
+    if unit in _PREFIXED:
+        scale, prefix = next(((s, p) for s, p in _PREFIXES if abs(value) >= s * 0.9995), (1.0, ""))
+        return f"{value / scale:.4g} {prefix}{unit}"
+    number = f"{value:,.0f}" if abs(value) >= 9999.5 else f"{value:.4g}"
+    return f"{number} {unit}".strip()
+
+
+def between(low: float, high: float, unit: str) -> str:
+    """``low`` to ``high`` with the unit said once where that is clear: ``41 to 70.1 MW`` is ``41 MW to 70.1 MW`` only if prefixes differ."""
+    first, last = shown(low, unit), shown(high, unit)
+    head, _, tail = first.partition(" ")
+    return f"{head if last.partition(' ')[2] == tail else first} to {last}"
