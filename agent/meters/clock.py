@@ -1,0 +1,82 @@
+"""Time as the meters see it: one ascending line of microseconds, real or simulated.
+
+The line starts at the wall clock's reading and is advanced by the monotonic clock alone, so a stepped wall clock moves
+no joule. A virtual clock never sleeps: waiting until a moment makes it that moment.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import threading
+
+
+class Clock(Protocol):
+    """What sampler, meter and simulated driver know of time."""
+
+    @property
+    def virtual(self) -> bool:
+        """Whether waiting costs no real time (then nothing runs in threads of its own)."""
+
+    def now_us(self) -> int:
+        """Microseconds on the agent's time line."""
+
+    def elapsed_ns(self) -> int:
+        """Nanoseconds from an arbitrary origin, for timing calls."""
+
+    def sleep_until(self, time_us: int, stop: threading.Event | None = None) -> None:
+        """Return at ``time_us``, or earlier once ``stop`` is set."""
+
+
+class RealClock:
+    """Wall time at construction, advanced by CLOCK_MONOTONIC."""
+
+    virtual = False
+
+    def __init__(self) -> None:
+        self._offset_us = time.time_ns() // 1000 - time.monotonic_ns() // 1000
+
+    def now_us(self) -> int:
+        """Microseconds on the agent's time line."""
+        return self._offset_us + time.monotonic_ns() // 1000
+
+    def elapsed_ns(self) -> int:
+        """Nanoseconds of the monotonic clock."""
+        return time.perf_counter_ns()
+
+    def sleep_until(self, time_us: int, stop: threading.Event | None = None) -> None:
+        """Sleep until ``time_us`` (absolute, so lateness never adds up), or until ``stop`` is set."""
+        while (left_us := time_us - self.now_us()) > 0:
+            if stop is None:
+                time.sleep(left_us / 1e6)
+            elif stop.wait(left_us / 1e6):
+                return
+
+
+class VirtualClock:
+    """A clock that stands still until someone waits.
+
+    Parameters
+    ----------
+    start_us : int, us
+        The moment at which it stands first; the default is a round one in 2026.
+    """
+
+    virtual = True
+
+    def __init__(self, start_us: int = 1_767_225_600_000_000) -> None:
+        self._now_us = start_us
+
+    def now_us(self) -> int:
+        """Return the moment at which the clock stands."""
+        return self._now_us
+
+    def elapsed_ns(self) -> int:
+        """Return the same moment in nanoseconds: only simulated latency takes time."""
+        return self._now_us * 1000
+
+    def sleep_until(self, time_us: int, stop: threading.Event | None = None) -> None:  # noqa: ARG002 - never blocks, so there is nothing to stop
+        """Move to ``time_us`` at once; never back."""
+        self._now_us = max(self._now_us, time_us)

@@ -1,0 +1,115 @@
+"""What the sampler keeps of each GPU from tick to tick, how often it reads, and what it asks of a meter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from agent.meters.costs import Percentile
+from agent.window import MISSING
+
+if TYPE_CHECKING:
+    from agent.meters.board import Board
+    from agent.meters.costs import CallCosts
+    from agent.meters.meter import Xid
+    from agent.meters.processes import ProcessWatch
+    from agent.window import Device, ProcessSighting
+
+SECOND_US = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """How often things are read, in microseconds.
+
+    Attributes
+    ----------
+    window_us : length of a window.
+    sample_us : counter, average power and throttle times.
+    instant_us : instant power.
+    burst_us : instant power while it changes fast; 0 turns bursts off.
+    usage_us : utilisation and memory.
+    processes_us : process lists, at the latest.
+    gauges_us : limits, temperatures, clocks.
+    profile_us : GPM (once a window under MIG, where it carries the split).
+    learn_us : spent at the start on learning publication periods.
+    stale_us, restart_us : a call under way for so long is told, and ends the process.
+    """
+
+    window_us: int = SECOND_US
+    sample_us: int = SECOND_US
+    instant_us: int = SECOND_US // 2
+    burst_us: int = SECOND_US // 10
+    usage_us: int = SECOND_US
+    processes_us: int = 5 * SECOND_US
+    gauges_us: int = 5 * SECOND_US
+    profile_us: int = 5 * SECOND_US
+    learn_us: int = SECOND_US
+    stale_us: int = 5 * SECOND_US
+    restart_us: int = 60 * SECOND_US
+
+
+class Meter(Protocol):
+    """Where readings come from."""
+
+    kind: str
+    boards: list[Board]
+    watches: list[ProcessWatch]
+    present: list[bool]
+    unseen: int
+
+    @property
+    def library(self) -> str:
+        """File that was loaded."""
+
+    @property
+    def costs(self) -> CallCosts:
+        """Seconds by call."""
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """All GPUs ever found, in their places."""
+
+    @property
+    def hears(self) -> bool:
+        """Whether it reports XID errors."""
+
+    def open(self) -> None:
+        """Start a driver session and find the GPUs."""
+
+    def learn(self, budget_us: int) -> None:
+        """Learn publication periods."""
+
+    def wait_event(self, timeout_ms: int) -> Xid | None:
+        """Wait for an XID error."""
+
+    def close(self) -> None:
+        """End the session."""
+
+
+@dataclass(slots=True, eq=False)
+class Line:
+    """What the poller keeps of one GPU from tick to tick."""
+
+    up: bool = True
+    stale: bool = False  # down only because a call did not return
+    rows: list[tuple[int, int, int, int]] = field(default_factory=list)  # time, power, counter, instant
+    gauges: dict[str, float] = field(default_factory=dict)
+    sightings: list[ProcessSighting] = field(default_factory=list)  # of processes that went away
+    factor: int = 1
+    calls: Percentile = field(default_factory=Percentile)
+    failing_since_us: int = MISSING
+    failing_code: int = 0
+    backoff_us: int = 0
+    quiet_until_us: int = 0
+    full_due_us: int = 0
+    usage_due_us: int = 0
+    list_due_us: int = 0
+    gauges_due_us: int = 0
+    profile_due_us: int = 0
+    shares_us: int = 0
+    burst_until_us: int = 0
+    burst_again_us: int = 0
+    last_mw: int = MISSING
+    busy: dict[int, float] = field(default_factory=dict)
+    utils: list[float] = field(default_factory=list)

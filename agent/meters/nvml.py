@@ -1,0 +1,257 @@
+"""The driver, behind NVIDIA's own Python binding: the one place that imports pynvml.
+
+Nothing is assumed about which symbols a library has: a missing one is a capability that is off. Every call is timed,
+every failure becomes a :class:`MeterError` that says what to do about it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pynvml
+
+from agent.meters.costs import CallCosts
+from agent.meters.errors import FUNCTION_NOT_FOUND, UNKNOWN, MeterError, NoMeter
+from agent.window import MISSING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from types import ModuleType
+
+    from agent.meters.clock import Clock
+
+LIBRARY = "libnvidia-ml.so.1"
+
+# The binding asks for the newest version of a symbol only. These older ones have the same layout, or fill a part of it.
+_OLDER = {
+    "nvmlInitWithFlags": ("nvmlInit_v2", "nvmlInit"),
+    "nvmlDeviceGetCount_v2": ("nvmlDeviceGetCount",),
+    "nvmlDeviceGetHandleByIndex_v2": ("nvmlDeviceGetHandleByIndex",),
+    "nvmlDeviceGetPciInfo_v3": ("nvmlDeviceGetPciInfo_v2",),
+    "nvmlDeviceGetComputeRunningProcesses_v3": ("nvmlDeviceGetComputeRunningProcesses_v2",),
+    "nvmlDeviceGetGraphicsRunningProcesses_v3": ("nvmlDeviceGetGraphicsRunningProcesses_v2",),
+    "nvmlDeviceGetMPSComputeRunningProcesses_v3": ("nvmlDeviceGetMPSComputeRunningProcesses_v2",),
+    "nvmlEventSetWait_v2": ("nvmlEventSetWait",),
+    "nvmlDeviceGetAttributes_v2": ("nvmlDeviceGetAttributes",),
+}
+
+_FIELD = struct.Struct("<IIqqIIQ")  # nvmlFieldValue_t: field, scope, timestamp, latency, value type, return, value
+_MASKS = {1: 0xFFFFFFFF, 2: 0xFFFFFFFFFFFFFFFF, 3: 0xFFFFFFFFFFFFFFFF, 6: 0xFFFF}  # unsigned members by nvmlValueType_t
+_NOT_AVAILABLE = 0xFFFFFFFFFFFFFFFF
+
+
+class DriverEvent(NamedTuple):
+    """What nvmlEventSetWait tells: the handle's address, the event type's bit, and its datum (an XID number)."""
+
+    device: int
+    event_type: int
+    data: int
+
+
+class Nvml:
+    """A loaded driver library.
+
+    Parameters
+    ----------
+    clock : Clock
+    library : str or object
+        A file name for the dynamic loader, or an object with NVML's symbols as attributes (the simulated driver).
+    binding : module
+        The imported binding; an argument so that the refusal of a wrong one can be shown.
+
+    Attributes
+    ----------
+    costs : CallCosts
+        Seconds by call, and the call that is under way.
+
+    Raises
+    ------
+    NoMeter
+        The library cannot be loaded, or the binding is not NVIDIA's.
+    """
+
+    def __init__(self, clock: Clock, library: object = LIBRARY, binding: ModuleType = pynvml) -> None:
+        _refuse_unofficial(binding)
+        self.costs = CallCosts(clock)
+        self._binding = binding
+        if isinstance(library, str):
+            try:
+                self._library: object = ctypes.CDLL(library)
+            except OSError as error:
+                raise NoMeter(
+                    f"no NVML library ({error}); install the NVIDIA driver, or run with --meter simulated"
+                ) from None
+        else:
+            self._library = library
+        self.path = getattr(library, "path", "") or loaded_path(str(library))
+        self._install()
+
+    def _install(self) -> None:
+        """Make the binding call our library, and know older names of what it asks for."""
+        with self._binding.libLoadLock:
+            pointers = self._binding._nvmlGetFunctionPointer_cache  # noqa: SLF001 - the binding offers no other way to another library
+            pointers.clear()
+            setattr(self._binding, "nvmlLib", self._library)  # noqa: B010 - the binding declares it as None
+            for name, older in _OLDER.items():
+                found = next((s for s in (name, *older) if hasattr(self._library, s)), None)
+                if found is not None:
+                    pointers[name] = getattr(self._library, found)
+
+    def has(self, symbol: str) -> bool:
+        """Whether the library exports ``symbol``."""
+        return hasattr(self._library, symbol)
+
+    def ask(self, name: str, *args: object) -> Any:
+        """Call the binding's function ``name``.
+
+        Raises
+        ------
+        MeterError
+            The driver, or the lack of a symbol, says no. An answer that is not text where text is due counts as
+            unknown error.
+        """
+        function = getattr(self._binding, name, None)
+        if function is None:
+            raise MeterError(name, FUNCTION_NOT_FOUND)
+        begun_ns = self.costs.begin(name)
+        try:
+            return function(*args)
+        except self._binding.NVMLError as error:
+            raise MeterError(name, error.value) from None
+        except self._binding.NVMLLibraryMismatchError:
+            raise MeterError(name, FUNCTION_NOT_FOUND) from None
+        except (UnicodeDecodeError, ValueError) as error:
+            raise MeterError(name, UNKNOWN) from error
+        finally:
+            self.costs.end(name, begun_ns)
+
+    def ask_or(self, default: Any, name: str, *args: object) -> Any:
+        """Like :meth:`ask`, but any refusal short of a lost driver gives ``default``."""
+        try:
+            return self.ask(name, *args)
+        except MeterError:
+            return default
+
+    def open(self) -> None:
+        """Initialise the driver session, without waking or requiring any GPU."""
+        self.ask("nvmlInitWithFlags", 0)
+
+    def close(self) -> None:
+        """End the session; the driver may be gone already."""
+        self.ask_or(None, "nvmlShutdown")
+
+    def handle(self, index: int, uuid: str = "") -> Any:
+        """Return a fresh handle, by UUID where it is known and the library can: indices move when a GPU is lost."""
+        if uuid and self.has("nvmlDeviceGetHandleByUUID"):
+            return self.ask("nvmlDeviceGetHandleByUUID", uuid.encode())
+        return self.ask("nvmlDeviceGetHandleByIndex", index)
+
+    def fields(self, handle: object, wanted: Sequence[tuple[int, int]]) -> list[tuple[int, float]]:
+        """Read several (field, scope) in one call.
+
+        Returns
+        -------
+        list of (code, value)
+            The call succeeds though each field failed, so each has its own code; ``value`` is an int, or a float where
+            the driver answers with a double.
+        """
+        values = self.ask("nvmlDeviceGetFieldValues", handle, list(wanted))
+        return [
+            (status, _member(kind, raw)) if kind < 7 or status else (UNKNOWN, MISSING)
+            for _, _, _, _, kind, status, raw in _FIELD.iter_unpack(bytes(values))
+        ]
+
+    def processes(self, handle: object, kind: str) -> list[tuple[int, int, int, int]]:
+        """List the processes of ``kind`` ("Compute", "Graphics", "MPSCompute") on a device.
+
+        Returns
+        -------
+        list of (pid, bytes, GPU instance, compute instance)
+            Bytes are -1 where the driver does not say; the instances are 0xFFFFFFFF without MIG.
+        """
+        found = self.ask(f"nvmlDeviceGet{kind}RunningProcesses_v3", handle)
+        return [
+            (
+                p.pid,
+                MISSING if p.usedGpuMemory is None or p.usedGpuMemory >= _NOT_AVAILABLE >> 1 else p.usedGpuMemory,
+                p.gpuInstanceId,
+                p.computeInstanceId,
+            )
+            for p in found
+        ]
+
+    def wait_event(self, events: object, timeout_ms: int) -> DriverEvent | None:
+        """Wait for an event; None if none came. Not timed: waiting is its work, and another thread's."""
+        try:
+            data = self._binding.nvmlEventSetWait_v2(events, timeout_ms)
+        except self._binding.NVMLError:
+            return None
+        return DriverEvent(self.address(data.device), data.eventType, data.eventData)
+
+    @staticmethod
+    def address(handle: Any) -> int:
+        """Return the number behind a handle, to compare handles by."""
+        return ctypes.cast(handle, ctypes.c_void_p).value or 0
+
+    def gpm_sample(self, handle: object, instance: int = MISSING) -> Any:
+        """Allocate a GPM sample of the GPU, or of one of its instances, and fill it."""
+        sample = self.ask("nvmlGpmSampleAlloc")
+        self.gpm_refill(handle, sample, instance)
+        return sample
+
+    def gpm_refill(self, handle: object, sample: object, instance: int = MISSING) -> None:
+        """Fill an allocated sample anew."""
+        if instance == MISSING:
+            self.ask("nvmlGpmSampleGet", handle, sample)
+        else:
+            self.ask("nvmlGpmMigSampleGet", handle, instance, sample)
+
+    def gpm_metrics(self, older: object, newer: object, metrics: Iterable[int]) -> dict[int, float]:
+        """Metrics between two samples (at least 100 ms apart); those that the driver refuses are left out."""
+        request = self._binding.c_nvmlGpmMetricsGet_t()
+        request.version = self._binding.NVML_GPM_METRICS_GET_VERSION
+        wanted = list(metrics)
+        request.numMetrics = len(wanted)
+        request.sample1, request.sample2 = older, newer
+        for i, metric in enumerate(wanted):
+            request.metrics[i].metricId = metric
+        self.ask("nvmlGpmMetricsGet", request)
+        answers = ((m, request.metrics[i]) for i, m in enumerate(wanted))
+        return {m: a.value for m, a in answers if a.nvmlReturn == 0 and math.isfinite(a.value)}
+
+
+def _member(kind: int, raw: int) -> float:
+    """Return the member of nvmlValue_t that ``kind`` (nvmlValueType_t) names."""
+    if kind in _MASKS:
+        return raw & _MASKS[kind]
+    packed = raw.to_bytes(8, "little")
+    code = {0: "<d", 4: "<q", 5: "<i4x"}[kind]
+    value: float = struct.unpack(code, packed)[0]
+    return value
+
+
+def _refuse_unofficial(binding: ModuleType) -> None:
+    """Refuse the abandoned package of the same import name; it is a folder, NVIDIA's binding one file."""
+    if hasattr(binding, "__path__") or not hasattr(binding, "NVML_FI_DEV_POWER_INSTANT"):
+        raise NoMeter(
+            f"{getattr(binding, '__file__', 'pynvml')} is not NVIDIA's binding (an old package `pynvml` hides it); "
+            "run: pip uninstall -y pynvml && pip install --force-reinstall nvidia-ml-py"
+        )
+
+
+def loaded_path(name: str, maps: Path = Path("/proc/self/maps")) -> str:
+    """Path of the loaded library whose file name begins with ``name``'s stem, from the process's own memory map.
+
+    Returns ``name`` if the map cannot be read or does not hold it.
+    """
+    stem = Path(name).name.split(".so", maxsplit=1)[0]
+    try:
+        lines = maps.read_text().splitlines()
+    except OSError:
+        return name
+    paths = (line.split(maxsplit=5)[5] for line in lines if line.count(" ") >= 5 and "/" in line)
+    return next((p for p in paths if Path(p).name.startswith(f"{stem}.so")), name)

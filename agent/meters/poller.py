@@ -1,0 +1,305 @@
+"""The schedule: which GPU is read when, and where a window ends.
+
+Deadlines are absolute and staggered over the GPUs, so neither lateness nor load adds up. Everything here runs in one
+thread, since the driver serialises its callers anyway; only closing a stale window may come from the watchdog.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import threading
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.meters.lines import SECOND_US, Line, Meter, Rates
+from agent.meters.recovery import Recovery
+from agent.window import MISSING, ProcessSighting, Readings, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.meters.board import Board, Sample
+    from agent.meters.clock import Clock
+    from agent.meters.meter import Xid
+    from agent.meters.processes import ProcessWatch
+    from agent.window import Device
+
+LOG = logging.getLogger(__name__)
+
+SLOW_CALL_US = 2_000
+MOST_DUTY = 0.01
+LARGEST_FACTOR = 16
+
+
+class Poller:
+    """Reads all GPUs, each in its turn.
+
+    Parameters
+    ----------
+    meter : Meter
+        Open already.
+    clock : Clock
+    host : str
+    rates : Rates
+    alive : callable
+        Whether the kernel knows a pid; drivers 535.43 to 535.86 report pids that do not exist.
+    asleep : callable
+        Whether the kernel has put a device to sleep, and it shall not be woken.
+    """
+
+    def __init__(
+        self,
+        meter: Meter,
+        clock: Clock,
+        host: str,
+        rates: Rates,
+        *,
+        alive: Callable[[int], bool],
+        asleep: Callable[[Device], bool],
+    ) -> None:
+        self._meter, self._clock, self._host, self._rates = meter, clock, host, rates
+        self._alive, self._asleep = alive, asleep
+        self.stop = threading.Event()
+        self.lock = threading.Lock()
+        self.late_us = 0
+        self.duty = 0.0
+        self.xids: deque[Xid] = deque()
+        self._lines: list[Line] = []
+        self._heap: list[tuple[int, int]] = []
+        self.recovery = Recovery(meter, clock, rates, self._lines, self._grow)
+        self.seq = 0
+        meter.learn(rates.learn_us)
+        self.start_us = clock.now_us()
+        self._judged_us, self._judged_busy_ns = self.start_us, meter.costs.busy_ns
+        self._grow()
+
+    def _grow(self) -> None:
+        """Put new GPUs on the schedule, spread over the tick."""
+        count, now_us = len(self._meter.boards), self._clock.now_us()
+        for gpu in range(len(self._lines), count):
+            phase_us = gpu * min(self._rates.instant_us, self._rates.sample_us) // max(1, count)
+            self._lines.append(Line(full_due_us=now_us + phase_us, shares_us=now_us))
+            heapq.heappush(self._heap, (now_us + phase_us, gpu))
+
+    def burst(self, until_us: int, gpu: int | None = None) -> None:
+        """Read instant power as fast as allowed until then, of one GPU or of all."""
+        for line in self._lines if gpu is None else [self._lines[gpu]]:
+            line.burst_until_us = max(line.burst_until_us, until_us)
+
+    def collect(self) -> tuple[Window, list[ProcessSighting]] | None:
+        """Read until the window that is open ends; None once stopped.
+
+        Raises
+        ------
+        RestartNeeded
+            Only a new process can go on.
+        """
+        while not self.stop.is_set():
+            end_us = self.start_us + self._rates.window_us
+            due_us, gpu = self._heap[0] if self._heap else (end_us, MISSING)
+            if due_us >= end_us:
+                self._clock.sleep_until(end_us, self.stop)
+                if self.stop.is_set():
+                    break
+                self._finish(end_us)
+                with self.lock:
+                    if self.start_us + self._rates.window_us == end_us:
+                        return self._cut(end_us)
+                continue  # the watchdog closed it meanwhile
+            self._clock.sleep_until(due_us, self.stop)
+            if not self.stop.is_set():
+                self._tick(gpu, due_us)
+        return None
+
+    def _tick(self, gpu: int, due_us: int) -> None:
+        line, begun_us = self._lines[gpu], self._clock.now_us()
+        self.late_us += begun_us - due_us
+        if self.recovery.may_read(gpu) and not self._asleep(self._meter.boards[gpu].device):
+            self.recovery.guard(gpu, partial(self._read, gpu, line, self._meter.boards[gpu], due_us))
+        period_us = self._period_us(gpu, line, begun_us)
+        late_us = self._clock.now_us() - due_us
+        heapq.heapreplace(self._heap, (due_us + period_us * max(1, -(-late_us // period_us)), gpu))
+
+    def _period_us(self, gpu: int, line: Line, now_us: int) -> int:
+        rates = self._rates
+        if now_us < line.burst_until_us and line.factor == 1 and rates.burst_us:
+            published_us = self._meter.boards[gpu].device.publication_us.get("instant", 0)
+            return max(rates.burst_us, published_us // 2)
+        return min(rates.instant_us, rates.sample_us) * line.factor
+
+    def _read(self, gpu: int, line: Line, board: Board, due_us: int) -> None:
+        full = due_us >= line.full_due_us
+        begun_us = self._clock.now_us()
+        sample = board.read(line.gauges) if full else board.read_instant()
+        ended_us = self._clock.now_us()
+        line.calls.add(ended_us - begun_us)
+        if full:
+            period_us = self._rates.sample_us * line.factor
+            line.full_due_us += period_us * max(1, 1 + (due_us - line.full_due_us) // period_us)
+        if board.has_average and sample.power_mw > 0:
+            line.gauges["power_average_w"] = sample.power_mw / 1e3
+        self._append(line, (begun_us + ended_us) // 2, sample)
+        if ended_us >= line.usage_due_us:
+            line.usage_due_us = ended_us - ended_us % self._rates.usage_us + self._rates.usage_us
+            self._look(gpu, line, board, ended_us)
+
+    def _append(self, line: Line, at_us: int, sample: Sample) -> None:
+        if sample.instant_mw > 0:
+            line.gauges["power_instant_w"] = sample.instant_mw / 1e3
+        if self._rates.burst_us and sample.instant_mw > 0 and line.last_mw > 0:
+            limit_mw = line.gauges.get("limit_enforced_w", 0) * 1e3
+            # A step of a quarter of the limit: look closer for three seconds, at most every half minute.
+            if limit_mw and abs(sample.instant_mw - line.last_mw) > limit_mw / 4 and at_us >= line.burst_again_us:
+                line.burst_until_us = max(line.burst_until_us, at_us + 3 * SECOND_US)
+                line.burst_again_us = at_us + 30 * SECOND_US
+        line.last_mw = sample.instant_mw
+        with self.lock:
+            if at_us >= self.start_us and (not line.rows or at_us > line.rows[-1][0]):
+                line.rows.append((at_us, sample.power_mw, sample.counter_mj, sample.instant_mw))
+
+    def _look(self, gpu: int, line: Line, board: Board, now_us: int) -> None:
+        """Utilisation, memory, and whatever these or the time call for."""
+        used = board.utilisation()
+        if "gpu_util" in used:
+            line.utils.append(used["gpu_util"])
+        memory, before = board.memory(), line.gauges.get("fb_used_mib")
+        line.gauges.update(used)
+        line.gauges.update(memory)
+        came_or_went = memory.get("fb_used_mib") != before
+        watch = self._meter.watches[gpu]
+        unexplained = used.get("gpu_util", 0) > 0 and not watch.listed
+        vanished = any(not self._alive(pid) for pid in watch.listed)
+        if now_us >= line.list_due_us or came_or_went or unexplained or vanished:
+            line.list_due_us = now_us + self._rates.processes_us
+            self._list(gpu, line, watch, now_us)
+        if now_us >= line.gauges_due_us:
+            line.gauges_due_us = now_us + self._rates.gauges_us
+            line.gauges.update(board.gauges())
+
+    def _list(self, gpu: int, line: Line, watch: ProcessWatch, now_us: int) -> None:
+        before = dict(watch.listed)
+        for pid in [pid for pid in watch.relist() if not self._alive(pid)]:
+            del watch.listed[pid]
+            self.recovery.fault("scrambled_pid", "GPU %d: the driver reports pid %d, which does not exist", gpu, pid)
+        for pid, seen in before.items():
+            if pid not in watch.listed:
+                line.sightings.append(
+                    ProcessSighting(
+                        gpu, pid, self.start_us, max(now_us, self.start_us), MISSING, seen.memory_bytes, seen.instance,
+                        seen.ppm, exited=True,
+                    )
+                )  # fmt: skip
+
+    def refresh(self) -> None:
+        """Look at the process lists at the next tick: something happened to a job."""
+        for line in self._lines:
+            line.list_due_us = line.usage_due_us = 0
+
+    def _finish(self, end_us: int) -> None:
+        """Read what belongs to the window as a whole, before it is cut."""
+        if self._meter.hears and self._clock.virtual and (xid := self._meter.wait_event(0)):
+            self.xids.append(xid)
+        while self.xids:
+            self.recovery.xid(self.xids.popleft())
+        for gpu, (line, watch) in enumerate(zip(self._lines, self._meter.watches, strict=True)):
+            if self.recovery.may_read(gpu):
+                self.recovery.guard(gpu, partial(self._activity, gpu, line, watch, end_us))
+        self.recovery.turn()
+        self._judge()
+
+    def _activity(self, gpu: int, line: Line, watch: ProcessWatch, end_us: int) -> None:
+        now_us = self._clock.now_us()
+        mig = bool(watch.instances)
+        if watch.able("gpm") and (mig or now_us >= line.profile_due_us):
+            line.profile_due_us = now_us + self._rates.profile_us
+            gauges, line.busy = watch.profile(now_us)
+            line.gauges.update(gauges)
+        shares: dict[int, float] | None = None
+        # One process alone is charged with everything, so only a crowd is worth a call.
+        if len(watch.listed) > 1 and watch.able("process_utilisation") and not mig:
+            shares = watch.busy_shares(now_us, line.shares_us)
+            line.shares_us = now_us
+            if shares is None and line.utils and max(line.utils) == 0:
+                shares = {}  # no samples and nothing ran: idle, which is known
+        line.sightings += watch.sightings(gpu, self.start_us, end_us, shares, line.busy)
+        for pid, start_us, stop_us, ratio in watch.ended():
+            sm_us = int(ratio * (stop_us - start_us)) if ratio >= 0 else MISSING
+            line.sightings.append(ProcessSighting(gpu, pid, start_us, stop_us, sm_us, exited=True))
+
+    def close_stale(self, what: str) -> tuple[Window, list[ProcessSighting]]:
+        """Cut the open window although a call has not returned; for the watchdog."""
+        with self.lock:
+            self.recovery.all_stale(f"{what} does not return")
+            return self._cut(self.start_us + self._rates.window_us)
+
+    def _cut(self, end_us: int) -> tuple[Window, list[ProcessSighting]]:
+        start_us, self.start_us = self.start_us, end_us
+        count = len(self._lines)
+        rows, offsets = [], [0]
+        busy_us = np.full(count, MISSING, np.int64)
+        names = sorted({name for line in self._lines for name in line.gauges})
+        gauges = {name: np.full(count, np.nan) for name in names}
+        sightings: list[ProcessSighting] = []
+        for gpu, line in enumerate(self._lines):
+            ready = [row for row in line.rows if row[0] < end_us]
+            line.rows = line.rows[len(ready) :]
+            rows += ready
+            offsets.append(len(rows))
+            busy_us[gpu] = self._busy_us(gpu, line, end_us - start_us)
+            for name, value in line.gauges.items():
+                gauges[name][gpu] = value
+            sightings += line.sightings
+            line.sightings, line.utils = [], line.utils[-1:]
+        columns = np.array(rows, np.int64).reshape(-1, 4)
+        self.seq += 1
+        window = Window(
+            host=self._host,
+            seq=self.seq - 1,
+            start_us=start_us,
+            end_us=end_us,
+            devices=self._meter.devices,
+            readings=Readings(
+                offsets=np.array(offsets, np.int64),
+                time_us=np.ascontiguousarray(columns[:, 0]),
+                power_mw=columns[:, 1].astype(np.int32),
+                counter_mj=np.ascontiguousarray(columns[:, 2]),
+                instant_mw=columns[:, 3].astype(np.int32),
+            ),
+            busy_us=busy_us,
+            events=self.recovery.take_events(),
+            gauges=gauges,
+        )
+        return window, sightings
+
+    def _busy_us(self, gpu: int, line: Line, length_us: int) -> int:
+        if not line.up:
+            return MISSING
+        instances = {one.gi: one.ppm for one in self._meter.watches[gpu].instances}
+        if instances:
+            known = [ratio * instances[gi] / 1e6 for gi, ratio in line.busy.items() if gi in instances]
+            return int(min(1.0, sum(known)) * length_us) if known else MISSING
+        return int(sum(line.utils) / len(line.utils) / 100 * length_us) if line.utils else MISSING
+
+    def _judge(self) -> None:
+        """Every ten seconds: read less often where calls cost too much, and again more often where they do not."""
+        now_us = self._clock.now_us()
+        if now_us - self._judged_us < 10 * SECOND_US:
+            return
+        busy_ns = self._meter.costs.busy_ns
+        self.duty = (busy_ns - self._judged_busy_ns) / 1e3 / (now_us - self._judged_us)
+        self._judged_us, self._judged_busy_ns = now_us, busy_ns
+        for gpu, line in enumerate(self._lines):
+            p95_us = line.calls.p95_us()
+            if (p95_us > SLOW_CALL_US or self.duty > MOST_DUTY) and line.factor < LARGEST_FACTOR:
+                line.factor *= 2
+                LOG.warning("GPU %d: calls take %d us, duty %.1f %%: read %d times less often",
+                            gpu, p95_us, self.duty * 100, line.factor)  # fmt: skip
+            elif line.factor > 1 and p95_us < SLOW_CALL_US // 2 and self.duty * 2 < MOST_DUTY:
+                line.factor //= 2
+            else:
+                continue
+            line.calls.clear()

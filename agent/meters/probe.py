@@ -1,0 +1,228 @@
+"""What a GPU can and cannot tell, found by asking: three refusals are a "no", with the reason and the remedy.
+
+Where each reading exists is documented in NVML's API reference and differs by architecture, driver and virtualisation;
+what a driver answers counts, not what it is expected to.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from agent.meters.errors import SUCCESS, Fault, MeterError, fault_of, name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from agent.meters.clock import Clock
+    from agent.meters.nvml import Nvml
+
+# Field ids of nvml.h.
+ENERGY, AVERAGE, INSTANT = 83, 185, 186
+MEMORY_TEMPERATURE = 82
+LIMITS = {"min": 187, "max": 188, "default": 189, "enforced": 190, "requested": 192}
+THROTTLE = {"power_cap": 74, "sw_thermal": 269, "hw_thermal": 270, "power_brake": 271}
+GPU_SCOPE, MODULE_SCOPE, MEMORY_SCOPE = 0, 1, 2
+
+TRIES = 3
+RETRY_US = 50_000
+
+ARCHITECTURES = {
+    2: "kepler",
+    3: "maxwell",
+    4: "pascal",
+    5: "volta",
+    6: "turing",
+    7: "ampere",
+    8: "ada",
+    9: "hopper",
+    10: "blackwell",
+    13: "rubin",
+}
+_GA100 = re.compile(r"\b(A100X?|A30X?|A800|CMP 170HX|PG199|PG506)\b")
+
+REMEDIES = {
+    "energy": "needs Volta or newer, and no vGPU; power is integrated instead, with a wider uncertainty",
+    "average": "needs Ampere (not GA100) or newer and driver 525 or newer; instant power is integrated instead",
+    "instant": "update the driver (525 or newer); peaks and ramps are read from average power",
+    "fields": "update the driver; each reading costs a call of its own",
+    "module": "exists on Grace superchips only",
+    "memory": "exists on some boards with separately metered memory only",
+    "limits": "update the driver; absurd power readings are then found by --max-power alone",
+    "throttle": "update the driver (560 or newer)",
+    "samples": "needs no remedy: readings come from fields",
+    "utilisation": "does not exist under MIG; GPM serves there on Hopper and newer",
+    "processes": "update the driver; jobs are known from the mapping directory and the kubelet only",
+    "process_utilisation": "does not exist under MIG or on vGPUs; jobs that share a GPU are split by reserved share",
+    "accounting": "as root: nvidia-smi --accounting-mode=1; without it jobs shorter than a second may be missed",
+    "gpm": "needs Hopper or newer",
+    "mig": "is off, or does not exist before A100",
+    "events": "update the driver; XID errors are not reported",
+}
+"""What to do about each capability that is missing."""
+
+
+def is_ga100(model: str) -> bool:
+    """Whether the product name is one of a GA100 board, whose power readings differ from other Ampere boards."""
+    return _GA100.search(model) is not None
+
+
+def power_usage_is_average(architecture: str, model: str) -> bool:
+    """Whether nvmlDeviceGetPowerUsage means the last second (Ampere except GA100, and newer) or the instant.
+
+    The API reference states this; driver 530 was seen to differ, so the power fields are preferred where they exist.
+    """
+    return architecture in {"ampere", "ada", "hopper", "blackwell", "rubin"} and not is_ga100(model)
+
+
+def attempt(clock: Clock, ask: Callable[[], Any]) -> str:
+    """Ask up to three times; "" if it works or is only busy now, else the reason for the "no".
+
+    Raises
+    ------
+    MeterError
+        The GPU or the driver is gone: that is no answer about a capability.
+    """
+    reason = ""
+    for turn in range(TRIES):
+        if turn:
+            clock.sleep_until(clock.now_us() + RETRY_US)
+        try:
+            ask()
+        except MeterError as error:
+            if error.fault in {Fault.LOST, Fault.DRIVER, Fault.RESTART}:
+                raise
+            if error.fault is Fault.NOTHING:
+                return ""
+            reason = f"{name_of(error.code)} ({error.code})" if error.fault is Fault.OFF else ""
+        else:
+            return ""
+    return reason
+
+
+def field(nvml: Nvml, handle: object, number: int, scope: int = GPU_SCOPE) -> float:
+    """Read one field's value.
+
+    Raises
+    ------
+    MeterError
+        The call or the field itself failed.
+    """
+    ((code, value),) = nvml.fields(handle, [(number, scope)])
+    if code != SUCCESS:
+        raise MeterError(f"field {number}", code)
+    return value
+
+
+def capabilities(nvml: Nvml, clock: Clock, handle: object, architecture: str, model: str) -> dict[str, str]:
+    """Find out what one GPU offers.
+
+    Returns
+    -------
+    dict of str -> str
+        Capability -> "" if it works, else the reason why not.
+
+    Raises
+    ------
+    MeterError
+        The GPU or the driver is gone.
+    """
+
+    def call(name: str, *args: object) -> str:
+        return attempt(clock, lambda: nvml.ask(name, handle, *args))
+
+    def one(number: int, scope: int = GPU_SCOPE) -> str:
+        return attempt(clock, lambda: field(nvml, handle, number, scope))
+
+    usage = call("nvmlDeviceGetPowerUsage")
+    usage_is_average = power_usage_is_average(architecture, model)
+    fields = attempt(clock, lambda: nvml.fields(handle, [(ENERGY, GPU_SCOPE)]))
+    found = {"fields": fields}
+    found["energy"] = (fields or one(ENERGY)) and call("nvmlDeviceGetTotalEnergyConsumption")
+    found["average"] = (fields or one(AVERAGE)) and (usage if usage_is_average else (fields or one(AVERAGE)))
+    found["instant"] = (fields or one(INSTANT)) and (usage if not usage_is_average else (fields or one(INSTANT)))
+    found["module"] = fields or one(INSTANT, MODULE_SCOPE)
+    found["memory"] = fields or one(INSTANT, MEMORY_SCOPE)
+    found["limits"] = (fields or one(LIMITS["max"])) and call("nvmlDeviceGetPowerManagementLimitConstraints")
+    found["throttle"] = fields or one(THROTTLE["power_cap"])
+    found["samples"] = call("nvmlDeviceGetSamples", 0, 0)
+    found["utilisation"] = call("nvmlDeviceGetUtilizationRates")
+    found["processes"] = attempt(clock, lambda: nvml.processes(handle, "Compute"))
+    found["process_utilisation"] = call("nvmlDeviceGetProcessUtilization", 0)
+    found["accounting"] = _switch(nvml, clock, handle, "nvmlDeviceGetAccountingMode")
+    found["gpm"] = _gpm(nvml, clock, handle)
+    found["mig"] = _switch(nvml, clock, handle, "nvmlDeviceGetMigMode")
+    found["events"] = call("nvmlDeviceGetSupportedEventTypes")
+    return found
+
+
+def _switch(nvml: Nvml, clock: Clock, handle: object, name: str) -> str:
+    """Answer for a capability with a mode: it works only when it is switched on."""
+    mode: list[Any] = []
+
+    def read() -> None:
+        mode[:] = [nvml.ask(name, handle)]
+
+    reason = attempt(clock, read)
+    if reason or not mode:
+        return reason or "no answer"
+    current = mode[0][0] if isinstance(mode[0], list) else mode[0]
+    return "" if current else "switched off"
+
+
+def _gpm(nvml: Nvml, clock: Clock, handle: object) -> str:
+    supported: list[int] = []
+    reason = attempt(clock, lambda: supported.append(nvml.ask("nvmlGpmQueryDeviceSupport", handle).isSupportedDevice))
+    if reason or not supported:
+        return reason or "no answer"
+    return "" if supported[-1] else "not supported by this GPU"
+
+
+def learn_publication(
+    nvml: Nvml, clock: Clock, boards: Mapping[int, tuple[object, Sequence[int]]], budget_us: int, pause_us: int = 4_000
+) -> dict[int, dict[int, int]]:
+    """Learn how often each GPU publishes each field, from the moments at which its value changes.
+
+    Parameters
+    ----------
+    boards : mapping of GPU -> (handle, fields)
+    budget_us : int, us
+        Time to spend, for all GPUs together; they are asked in turn.
+    pause_us : int, us
+        Rest between two rounds: the resolution of the answer.
+
+    Returns
+    -------
+    dict of GPU -> dict of field -> us
+        The median distance of changes; fields that changed fewer than four times are left out (an idle GPU may publish
+        the same number again and again).
+    """
+    seen: dict[tuple[int, int], float] = {}
+    edges: dict[tuple[int, int], list[int]] = {}
+    end_us = clock.now_us() + budget_us
+    while (now_us := clock.now_us()) < end_us:
+        for gpu, (handle, numbers) in boards.items():
+            for number, value in _values(nvml, handle, numbers):
+                key = (gpu, number)
+                if key in seen and seen[key] != value:
+                    edges.setdefault(key, []).append(clock.now_us())
+                seen[key] = value
+        clock.sleep_until(now_us + pause_us)
+    periods: dict[int, dict[int, int]] = {gpu: {} for gpu in boards}
+    for (gpu, number), at_us in edges.items():
+        if len(at_us) >= 4:
+            steps = [b - a for a, b in pairwise(at_us)]
+            periods[gpu][number] = int(median(steps))
+    return periods
+
+
+def _values(nvml: Nvml, handle: object, numbers: Sequence[int]) -> list[tuple[int, float]]:
+    try:
+        answers = nvml.fields(handle, [(n, GPU_SCOPE) for n in numbers])
+    except MeterError:
+        return []
+    return [
+        (n, v) for n, (code, v) in zip(numbers, answers, strict=True) if fault_of(code) is Fault.NOTHING and not code
+    ]

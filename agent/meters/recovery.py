@@ -1,0 +1,210 @@
+"""What a failure leads to: back-off, a GPU that is down, a new driver session, or a new process.
+
+A failure concerns one GPU alone, as far as it can; only a driver that went away concerns all of them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from agent.meters.errors import Fault, MeterError, RestartNeeded
+from agent.meters.lines import SECOND_US, Line, Meter, Rates
+from agent.window import MISSING, Event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.meters.clock import Clock
+    from agent.meters.meter import Xid
+
+LOG = logging.getLogger(__name__)
+
+REINIT_US = 60 * SECOND_US
+RETRY_DRIVER_US = 5 * SECOND_US
+LONGEST_BACKOFF_US = 60 * SECOND_US
+CUT_OFF_US = 10 * SECOND_US
+XID_FALLEN_OFF_THE_BUS = 79
+CUT_OFF_CODES = {4, 17, 999}  # what a container gets whose device cgroup was rewritten under it
+
+
+class Recovery:
+    """Keeps the GPUs going.
+
+    Parameters
+    ----------
+    meter : Meter
+    clock : Clock
+    rates : Rates
+    lines : list of Line
+        Shared with the poller.
+    grow : callable
+        Puts GPUs that a new session found on the schedule.
+
+    Attributes
+    ----------
+    faults : Counter of str
+        Failures by driver call or kind.
+    """
+
+    def __init__(self, meter: Meter, clock: Clock, rates: Rates, lines: list[Line], grow: Callable[[], None]) -> None:
+        self._meter, self._clock, self._rates, self._lines, self._grow = meter, clock, rates, lines, grow
+        self.faults: Counter[str] = Counter()
+        self._events: list[Event] = []
+        self._driver_down = False
+        self._reinit_due_us = MISSING
+
+    def may_read(self, gpu: int) -> bool:
+        """Whether a GPU is up, and not left alone for a while after a failure."""
+        line = self._lines[gpu]
+        return line.up and not self._driver_down and self._clock.now_us() >= line.quiet_until_us
+
+    def take_events(self) -> tuple[Event, ...]:
+        """Return what happened since the last call, in order of time."""
+        events, self._events = tuple(sorted(self._events, key=lambda event: event.time_us)), []
+        return events
+
+    def turn(self) -> None:
+        """Once a window: whatever is due."""
+        if self._reinit_due_us != MISSING and self._clock.now_us() >= self._reinit_due_us:
+            self._reinit()
+        self._cut_off()
+
+    def xid(self, xid: Xid) -> None:
+        """Tell of an XID error; some mean that the GPU is gone."""
+        self._events.append(Event(self._clock.now_us(), "xid", xid.gpu, str(xid.number)))
+        LOG.warning("GPU %d: XID %d", xid.gpu, xid.number)
+        if 0 <= xid.gpu < len(self._lines):
+            self._lines[xid.gpu].gauges["xid"] = float(xid.number)
+            if xid.number == XID_FALLEN_OFF_THE_BUS:
+                self._lines[xid.gpu].failing_code = xid.number
+                self._lose(xid.gpu, "XID 79: fallen off the bus")
+
+    def all_stale(self, why: str) -> None:
+        """Nothing can be read until a call returns."""
+        for gpu, line in enumerate(self._lines):
+            if line.up:
+                line.stale = True
+                self._down(gpu, line, why)
+
+    def guard(self, gpu: int, work: Callable[[], None]) -> None:
+        """Do one GPU's work; a failure concerns that GPU alone, as far as it can."""
+        line, begun_us = self._lines[gpu], self._clock.now_us()
+        try:
+            work()
+        except MeterError as error:
+            self._failed(gpu, line, error)
+        else:
+            if line.failing_since_us != MISSING:
+                LOG.info("GPU %d answers again", gpu)
+            line.failing_since_us, line.backoff_us = MISSING, 0
+        took_us = self._clock.now_us() - begun_us
+        if took_us >= self._rates.restart_us:
+            raise RestartNeeded(f"a driver call took {took_us / 1e6:.0f} s")
+        if took_us >= self._rates.stale_us:
+            self.fault("stale_call", "GPU %d: a driver call took %.1f s", gpu, took_us / 1e6)
+            if self._clock.virtual:
+                self._events.append(Event(begun_us + self._rates.stale_us, "lost", gpu, "a call does not return"))
+                self._events.append(Event(self._clock.now_us(), "back", gpu))
+        for other, waiting in enumerate(self._lines):
+            if waiting.stale and not self._driver_down:
+                waiting.stale = False
+                self._up(other, waiting)
+
+    def _failed(self, gpu: int, line: Line, error: MeterError) -> None:
+        now_us = self._clock.now_us()
+        if error.fault is Fault.RESTART:
+            raise RestartNeeded(f"{error}: the driver was replaced under this process")
+        if error.fault is Fault.NOTHING:
+            return
+        self.fault(error.call, "GPU %d: %s", gpu, error)
+        if line.failing_since_us == MISSING:
+            line.failing_since_us = now_us
+        line.failing_code = error.code
+        if error.fault is Fault.DRIVER:
+            self._lose_driver(str(error))
+        elif error.fault is Fault.LOST:
+            self._lose(gpu, str(error))
+        else:
+            line.backoff_us = min(LONGEST_BACKOFF_US, max(SECOND_US, line.backoff_us * 2))
+            line.quiet_until_us = now_us + line.backoff_us
+
+    def fault(self, part: str, text: str, *args: object) -> None:
+        """Count a failure, and log some of its kind."""
+        self.faults[part] += 1
+        count = self.faults[part]
+        # One line for the first, then at every power of ten: a log must survive a broken GPU.
+        if count in {1, 10, 100, 1000} or count % 10_000 == 0:
+            LOG.warning("%s (%d so far)", text % args, count)
+
+    def _down(self, gpu: int, line: Line, why: str) -> None:
+        line.up = False
+        line.gauges, line.utils, line.last_mw = {}, [], MISSING
+        self._meter.watches[gpu].listed = {}
+        self._events.append(Event(self._clock.now_us(), "lost", gpu, why))
+        LOG.error("GPU %d is down: %s", gpu, why)
+
+    def _up(self, gpu: int, line: Line) -> None:
+        line.up, line.failing_since_us, line.failing_code = True, MISSING, 0
+        line.backoff_us = line.quiet_until_us = 0
+        line.full_due_us = line.list_due_us = line.gauges_due_us = 0
+        self._events.append(Event(self._clock.now_us(), "back", gpu))
+        LOG.info("GPU %d is back", gpu)
+
+    def _lose(self, gpu: int, why: str) -> None:
+        if self._lines[gpu].up:
+            self._down(gpu, self._lines[gpu], why)
+        if self._reinit_due_us == MISSING:
+            self._reinit_due_us = self._clock.now_us() + REINIT_US
+
+    def _lose_driver(self, why: str) -> None:
+        if self._driver_down:
+            return
+        self._driver_down = True
+        for gpu, line in enumerate(self._lines):
+            if line.up:
+                self._down(gpu, line, why)
+        self._meter.close()
+        self._reinit_due_us = self._clock.now_us() + RETRY_DRIVER_US
+
+    def _reinit(self) -> None:
+        """Start a new driver session, and take every GPU that answers back to work."""
+        reloaded = self._driver_down
+        if not reloaded:
+            self._meter.close()
+        try:
+            self._meter.open()
+        except MeterError as error:
+            if error.fault is Fault.RESTART or error.code in CUT_OFF_CODES:
+                raise RestartNeeded(f"{error}: the driver or its devices were taken from this process") from None
+            self.fault(error.call, "the driver does not answer: %s", error)
+            self._driver_down = True
+            for gpu, line in enumerate(self._lines):
+                if line.up:
+                    self._down(gpu, line, str(error))
+            self._reinit_due_us = self._clock.now_us() + RETRY_DRIVER_US
+            return
+        self._driver_down = False
+        self._grow()
+        for gpu, line in enumerate(self._lines):
+            if reloaded:
+                self._events.append(Event(self._clock.now_us(), "driver-reload", gpu))
+            if self._meter.present[gpu] and not line.up:
+                self._up(gpu, line)
+            elif not self._meter.present[gpu] and line.up:
+                self._down(gpu, line, "not found after a re-init")
+        lost = self._meter.unseen or not all(line.up for line in self._lines)
+        self._reinit_due_us = self._clock.now_us() + REINIT_US if lost else MISSING
+
+    def _cut_off(self) -> None:
+        """All GPUs failing alike for ten seconds: ask for a new session, which tells whether we were cut off."""
+        now_us = self._clock.now_us()
+        if self._lines and all(
+            line.up
+            and line.failing_code in CUT_OFF_CODES
+            and line.failing_since_us != MISSING
+            and now_us - line.failing_since_us >= CUT_OFF_US
+            for line in self._lines
+        ):
+            self._reinit()

@@ -1,0 +1,215 @@
+"""The loop's other end: hands over finished windows, and keeps doing so when the driver hangs.
+
+Under a real clock the poller has a thread of its own, so that a call that never returns stops readings but not
+windows; XID errors are awaited in another. Under a virtual clock everything happens in the caller's thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.meters.errors import RestartNeeded
+from agent.meters.lines import Meter, Rates
+from agent.meters.poller import Poller
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agent.meters.clock import Clock
+    from agent.window import Device, ProcessSighting, Window
+    from exporters.snapshot import Histogram
+
+LOG = logging.getLogger(__name__)
+
+EVENT_WAIT_MS = 500
+
+
+class Stopped(Exception):  # noqa: N818 - the end of a run, not an error
+    """No window comes any more: the sampler was closed."""
+
+
+class Sampler:
+    """Windows of readings, one after the other.
+
+    Parameters
+    ----------
+    meter : Meter
+        Open already.
+    clock : Clock
+    host : str
+    rates : Rates
+    proc_root : Path
+        Where pids are looked up.
+    sys_root : Path
+        Where the kernel tells which device sleeps.
+    wake : bool
+        Whether a GPU that the kernel has put to sleep is read all the same, which wakes it.
+
+    Attributes
+    ----------
+    faults : mapping of str -> int
+        Failures by driver call or kind.
+    """
+
+    def __init__(
+        self,
+        meter: Meter,
+        clock: Clock,
+        host: str,
+        rates: Rates | None = None,
+        *,
+        proc_root: Path = Path("/proc"),
+        sys_root: Path = Path("/sys"),
+        wake: bool = True,
+    ) -> None:
+        self._meter, self._clock = meter, clock
+        self._rates = rates or Rates()
+        self._proc_root, self._sys_root, self._wake = proc_root, sys_root, wake
+        self._poller = Poller(meter, clock, host, self._rates, alive=self._alive, asleep=self._asleep)
+        self._finished: queue.Queue[tuple[Window, list[ProcessSighting]] | Exception | None] = queue.Queue()
+        self._edge_us = self._poller.start_us
+        self._threads: list[threading.Thread] = []
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """All GPUs, in the order of every window."""
+        return self._meter.devices
+
+    @property
+    def start_us(self) -> int:
+        """Start of the window that is open."""
+        return self._edge_us
+
+    @property
+    def faults(self) -> Mapping[str, int]:
+        """Failures by driver call or kind."""
+        return self._poller.recovery.faults
+
+    @property
+    def late_s(self) -> float:
+        """Seconds by which readings began after their deadline, in all."""
+        return self._poller.late_us / 1e6
+
+    @property
+    def duty(self) -> float:
+        """Share of the last ten seconds spent inside the driver."""
+        return self._poller.duty
+
+    def calls(self) -> Mapping[str, Histogram]:
+        """Seconds per driver call, by name."""
+        return self._meter.costs.histograms()
+
+    def burst(self, duration_us: int, gpu: int | None = None) -> None:
+        """Read instant power at up to 10 Hz for a while, for a close look at peaks and ramps."""
+        self._poller.burst(self._clock.now_us() + duration_us, gpu)
+
+    def refresh_processes(self) -> None:
+        """Look at the process lists soon: a job came or went."""
+        self._poller.refresh()
+
+    def next(self) -> tuple[Window, list[ProcessSighting]]:
+        """Wait for the open window to end.
+
+        Returns
+        -------
+        window : Window
+            Without owners and usage.
+        sightings : list of ProcessSighting
+
+        Raises
+        ------
+        RestartNeeded
+            Only a new process can measure: exit with its ``exit_code``.
+        Stopped
+            :meth:`close` was called.
+        """
+        if self._clock.virtual:
+            result = self._poller.collect()
+            if result is None:
+                raise Stopped
+            self._edge_us = result[0].end_us
+            return result
+        if not self._threads:
+            self._start()
+        while True:
+            try:
+                found = self._finished.get(timeout=self._patience_s())
+            except queue.Empty:
+                found = self._stale()
+            if found is None:
+                if self._poller.stop.is_set():
+                    raise Stopped
+                continue
+            if isinstance(found, Exception):
+                raise found
+            self._edge_us = found[0].end_us
+            return found
+
+    def _patience_s(self) -> float:
+        left_us = self._edge_us + self._rates.window_us - self._clock.now_us()
+        return max(left_us, 0) / 1e6 + min(0.25, self._rates.stale_us / 1e6 / 4)
+
+    def _stale(self) -> tuple[Window, list[ProcessSighting]] | None:
+        """Close the open window over the head of a call that does not return."""
+        in_flight = self._meter.costs.in_flight
+        if in_flight is None or self._poller.start_us + self._rates.window_us > self._clock.now_us():
+            return None
+        name, begun_ns = in_flight
+        waited_us = (self._clock.elapsed_ns() - begun_ns) // 1000
+        if waited_us >= self._rates.restart_us:
+            raise RestartNeeded(f"{name} did not return for {waited_us / 1e6:.0f} s")
+        if waited_us < self._rates.stale_us or not self._finished.empty():
+            return None
+        return self._poller.close_stale(name)
+
+    def _start(self) -> None:
+        loops = [threading.Thread(target=self._poll, name="wattshed-poller", daemon=True)]
+        if self._meter.hears:
+            loops.append(threading.Thread(target=self._listen, name="wattshed-xid", daemon=True))
+        self._threads = loops
+        for loop in loops:
+            loop.start()
+
+    def _poll(self) -> None:
+        """Collect windows until stopped; what ends the loop is handed to the consumer."""
+        try:
+            while (found := self._poller.collect()) is not None:
+                self._finished.put(found)
+            self._finished.put(None)
+        except Exception as error:  # noqa: BLE001 - raised again by next(), in the thread that can act on it
+            self._finished.put(error)
+
+    def _listen(self) -> None:
+        """Queue XID errors for the poller."""
+        while not self._poller.stop.is_set():
+            xid = self._meter.wait_event(EVENT_WAIT_MS)
+            if xid is not None:
+                self._poller.xids.append(xid)
+            else:
+                self._poller.stop.wait(0.05)
+
+    def _alive(self, pid: int) -> bool:
+        return (self._proc_root / str(pid)).exists()
+
+    def _asleep(self, device: Device) -> bool:
+        if self._wake or not device.pci_bus_id:
+            return False
+        domain, _, rest = device.pci_bus_id.lower().partition(":")
+        status = self._sys_root / "bus/pci/devices" / f"{domain[-4:]}:{rest}" / "power/runtime_status"
+        try:
+            return status.read_text().strip() == "suspended"
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """Stop, and end the driver session unless a call hangs in it."""
+        self._poller.stop.set()
+        for thread in self._threads:
+            thread.join(timeout=2.0)
+        self._finished.put(None)
+        if not any(thread.is_alive() for thread in self._threads):
+            self._meter.close()

@@ -1,0 +1,220 @@
+"""What a simulated node does: jobs with known power, and the exact joules of every GPU and job.
+
+Power is piecewise constant in whole milliwatts over whole microseconds, so energies are whole nanojoules and the truth
+is a sum, not an integral. The schedule repeats with a fixed cycle; jobs that come again do so under new ids and pids.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import NamedTuple
+
+SECOND_US = 1_000_000
+FIRST_PID = 5_000_000
+"""Above the largest pid that Linux gives out (2**22), so that no simulated pid is a real process of this machine."""
+
+
+class Step(NamedTuple):
+    """A part of a job's load: for how long, dynamic power above idle, and SM utilisation in percent."""
+
+    duration_us: int
+    dynamic_mw: int
+    sm_percent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job of the schedule.
+
+    Attributes
+    ----------
+    name : str
+        Slurm job id (a number; grows by ten every cycle), pod UID, unit or container id.
+    manager : str
+        ``slurm``, ``kubernetes``, ``docker``, ``systemd`` or ``user``.
+    gpus : tuple of int
+    start_us, end_us : int, us
+        Within the cycle.
+    forever : bool
+        Fills the whole cycle and never ends: the same id and process in every cycle.
+    load : tuple of Step
+        Repeated from the job's start to its end. Empty: the GPU is held and no process is on it.
+    instance : str
+        Under MIG, ``gpu-instance/compute-instance``.
+    memory_mib : int
+    command : str
+    container : str
+    uid : int
+    """
+
+    name: str
+    manager: str
+    gpus: tuple[int, ...]
+    start_us: int
+    end_us: int
+    load: tuple[Step, ...] = ()
+    instance: str = ""
+    memory_mib: int = 20_480
+    command: str = "python"
+    container: str = "main"
+    uid: int = 1000
+    forever: bool = False
+
+    def key(self, cycle: int) -> str:
+        """Return the owner's key in the agent's output."""
+        if self.manager == "slurm":
+            return f"slurm:{self.number(cycle)}"
+        if self.manager == "kubernetes":
+            return f"k8s:{self.name}/{self.container}"
+        return {"docker": f"container:{self.name[:12]}", "systemd": f"unit:{self.name}"}.get(
+            self.manager, f"user:{self.uid}/{self.command}"
+        )
+
+    def number(self, cycle: int) -> int:
+        """Slurm job id in that cycle."""
+        return int(self.name) + (0 if self.forever else 10 * cycle)
+
+
+class Segment(NamedTuple):
+    """A stretch of a GPU's cycle: its power, and who draws how much of it."""
+
+    start_us: int
+    power_mw: int
+    parts: tuple[tuple[int, int, int], ...]  # job index, dynamic mW, SM percent
+    residents: tuple[int, ...]  # jobs that hold the GPU, running or not
+
+
+class Timeline:
+    """One GPU's power over the cycle, for ever.
+
+    Parameters
+    ----------
+    gpu : int
+    jobs : sequence of Job
+    cycle_us, origin_us : int, us
+        Length of the cycle, and the moment at which one began.
+    idle_mw : int, mW
+    scale_permille : int
+        This card's dynamic power against the schedule's, in thousandths: no two cards draw alike.
+    limit_mw : int, mW
+        Never exceeded.
+    """
+
+    def __init__(
+        self,
+        gpu: int,
+        jobs: tuple[Job, ...],
+        cycle_us: int,
+        origin_us: int,
+        idle_mw: int,
+        *,
+        scale_permille: int = 1000,
+        limit_mw: int = 700_000,
+    ) -> None:
+        self.gpu, self.jobs, self.cycle_us, self.origin_us, self.idle_mw = gpu, jobs, cycle_us, origin_us, idle_mw
+        mine = [(i, job) for i, job in enumerate(jobs) if gpu in job.gpus]
+        steps = {i: _steps(job) for i, job in mine}
+        edges = {0, *(t for at in steps.values() for t, _, _ in at if t < cycle_us)}
+        edges |= {t for _, job in mine for t in (job.start_us, job.end_us) if t < cycle_us}
+        self.segments: list[Segment] = []
+        for start_us in sorted(edges):
+            parts = []
+            for i, job in mine:
+                if job.load and job.start_us <= start_us < job.end_us:
+                    at = steps[i]
+                    _, dynamic_mw, sm = at[bisect_right(at, (start_us, 1 << 62, 0)) - 1]
+                    parts.append((i, dynamic_mw * scale_permille // 1000, sm))
+            residents = tuple(i for i, job in mine if job.start_us <= start_us < job.end_us)
+            power_mw = idle_mw + sum(mw for _, mw, _ in parts)
+            if power_mw > limit_mw:
+                parts = [(i, mw * (limit_mw - idle_mw) // (power_mw - idle_mw), sm) for i, mw, sm in parts]
+                power_mw = idle_mw + sum(mw for _, mw, _ in parts)
+            self.segments.append(Segment(start_us, power_mw, tuple(parts), residents))
+        self._starts = [s.start_us for s in self.segments]
+        ends = [*self._starts[1:], cycle_us]
+        lengths = [b - a for a, b in zip(self._starts, ends, strict=True)]
+        self._power = [s.power_mw for s in self.segments]
+        self._before = [0, *accumulate(p * n for p, n in zip(self._power, lengths, strict=True))]
+
+    def place(self, time_us: int) -> tuple[int, int, int]:
+        """Return cycle, offset within it, and the index of the segment."""
+        cycle, offset_us = divmod(time_us - self.origin_us, self.cycle_us)
+        return cycle, offset_us, bisect_right(self._starts, offset_us) - 1
+
+    def segment(self, time_us: int) -> Segment:
+        """Return what goes on at a moment."""
+        return self.segments[self.place(time_us)[2]]
+
+    def energy_nj(self, time_us: int) -> int:
+        """Energy since the origin: milliwatts times microseconds are nanojoules, exactly."""
+        cycle, offset_us, i = self.place(time_us)
+        return cycle * self._before[-1] + self._before[i] + self._power[i] * (offset_us - self._starts[i])
+
+    def between(self, start_us: int, end_us: int) -> list[tuple[int, int, Segment]]:
+        """Return (cycle, length in us, segment) of every piece of a stretch."""
+        pieces = []
+        while start_us < end_us:
+            cycle, offset_us, i = self.place(start_us)
+            until_us = (self._starts[i + 1] if i + 1 < len(self._starts) else self.cycle_us) - offset_us
+            length_us = min(end_us - start_us, until_us)
+            pieces.append((cycle, length_us, self.segments[i]))
+            start_us += length_us
+        return pieces
+
+    def busy(self, start_us: int, end_us: int) -> dict[tuple[int, int], int]:
+        """SM-microseconds in hundredths by (job index, cycle) over a stretch."""
+        busy: dict[tuple[int, int], int] = {}
+        for cycle, length_us, segment in self.between(start_us, end_us):
+            for i, _, sm in segment.parts:
+                busy[i, cycle] = busy.get((i, cycle), 0) + sm * length_us
+        return busy
+
+
+def _steps(job: Job) -> list[tuple[int, int, int]]:
+    """Start, dynamic mW and SM percent of every step of a job within the cycle."""
+    steps, at_us, i = [], job.start_us, 0
+    while job.load and at_us < job.end_us:
+        step = job.load[i % len(job.load)]
+        steps.append((at_us, step.dynamic_mw, step.sm_percent))
+        at_us += step.duration_us
+        i += 1
+    return steps
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """The joules that really flowed, to compare any meter's with. Energies in nanojoules, exactly."""
+
+    timelines: tuple[Timeline, ...]
+
+    def gpu_nj(self, gpu: int, start_us: int, end_us: int) -> int:
+        """Energy of one GPU over a stretch."""
+        line = self.timelines[gpu]
+        return line.energy_nj(end_us) - line.energy_nj(start_us)
+
+    def jobs_nj(self, start_us: int, end_us: int) -> dict[tuple[str, int], tuple[int, int]]:
+        """Energy by (owner, GPU) over a stretch: (static, dynamic).
+
+        Idle power is shared equally by those who hold the GPU at the moment and goes to ``_idle`` when nobody does;
+        the odd nanojoules of a division go to the first.
+        """
+        found: dict[tuple[str, int], tuple[int, int]] = {}
+
+        def add(key: str, gpu: int, static: int, dynamic: int) -> None:
+            before = found.get((key, gpu), (0, 0))
+            found[key, gpu] = (before[0] + static, before[1] + dynamic)
+
+        for line in self.timelines:
+            for cycle, length_us, segment in line.between(start_us, end_us):
+                idle_nj = line.idle_mw * length_us
+                for i, dynamic_mw, _ in segment.parts:
+                    add(line.jobs[i].key(cycle), line.gpu, 0, dynamic_mw * length_us)
+                if not segment.residents:
+                    add("_idle", line.gpu, idle_nj, 0)
+                for nth, i in enumerate(segment.residents):
+                    count = len(segment.residents)
+                    share = idle_nj // count + (idle_nj % count if nth == 0 else 0)
+                    add(line.jobs[i].key(cycle), line.gpu, share, 0)
+        return found
