@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_LOGS = ("wattshed", "agent", "exporters", "kernels")
+
 
 class Notifier:
     """Tells the service manager how the daemon is; without one every call does nothing.
@@ -123,7 +125,7 @@ def _priority(level: int) -> int:
 
 
 def set_up_log(level: str, form: str, environ: Mapping[str, str], stream: TextIO) -> None:
-    """Send the log ``wattshed`` to ``stream``, and nowhere else.
+    """Send the logs of all rooms to ``stream``, and nowhere else.
 
     Parameters
     ----------
@@ -135,12 +137,13 @@ def set_up_log(level: str, form: str, environ: Mapping[str, str], stream: TextIO
         form = "journald" if _is_journal(environ.get("JOURNAL_STREAM", ""), stream) else "text"
     handler = logging.StreamHandler(stream)
     handler.setFormatter(Lines(form))
-    log = logging.getLogger("wattshed")
-    for old in list(log.handlers):
-        log.removeHandler(old)
-    log.addHandler(handler)
-    log.setLevel(level.upper())
-    log.propagate = False
+    for name in _LOGS:
+        log = logging.getLogger(name)
+        for old in list(log.handlers):
+            log.removeHandler(old)
+        log.addHandler(handler)
+        log.setLevel(level.upper())
+        log.propagate = False
 
 
 def _is_journal(named: str, stream: TextIO) -> bool:
