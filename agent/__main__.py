@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
         help="serve at this address (repeatable); default 127.0.0.1:9961",
     )
     run.add_argument(
-        "--web.config.file", dest="web_config_file", metavar="F", help="TLS and users, as Prometheus exporters have them"
+        "--web.config.file", dest="web_config_file", metavar="F", help="TLS and users, as other Prometheus exporters"
     )
     run.add_argument("--record", metavar="DIR", help="also record every window to this folder")
     run.set_defaults(run=_run)

@@ -1,7 +1,7 @@
 """Puts a running agent together, in the order that gets `/metrics` up first.
 
-The HTTP server needs nothing heavy and starts at once; numba is imported, and the kernels are compiled, while it already
-answers. `/-/ready` turns when the first window is accounted.
+The HTTP server needs nothing heavy and starts at once; numba is imported, and the kernels are compiled, while it
+already answers. `/-/ready` turns when the first window is accounted.
 """
 
 from __future__ import annotations
@@ -112,7 +112,9 @@ def _run(  # noqa: PLR0917 - called once, just above
         publisher=Publisher(host, version, source.kind, source.library, started_us),
         board=board,
         recorder=recorder,
-        state=StateFile(Path(config.state_dir), host, _boot_id(config, source.kind)) if source.kind != "trace" else None,
+        state=None
+        if source.kind == "trace"
+        else StateFile(Path(config.state_dir), host, _boot_id(config, source.kind)),
         notifier=notifier,
         faults=faults,
         limits=Limits(round(config.jobs.keep_ended_s * 1e6), round(config.for_seconds * 1e6)),
@@ -252,11 +254,10 @@ def _nvml(config: Config, host: str) -> Source:
     from agent.meters.nvml import Nvml  # noqa: PLC0415
 
     clock = RealClock()
-    return _metered(config, host, Nvml(clock), clock, Path(config.proc_root), _mapping_dir(config), simulated=False)
-
-
-def _mapping_dir(config: Config) -> Path | None:
-    return Path(config.jobs.mapping_dir) if config.jobs.mapping_dir else None
+    mapping_dir = Path(config.jobs.mapping_dir) if config.jobs.mapping_dir else None
+    return _metered(
+        config, host, Nvml(clock), clock, proc_root=Path(config.proc_root), mapping_dir=mapping_dir, simulated=False
+    )
 
 
 def _simulated(config: Config, host: str, script: str) -> Source:
@@ -268,7 +269,7 @@ def _simulated(config: Config, host: str, script: str) -> Source:
     folder = tempfile.TemporaryDirectory(prefix="wattshed-simulated-")
     node = SimulatedNode(clock, Path(folder.name), script)
     nvml = Nvml(clock, node.library)
-    source = _metered(config, host, nvml, clock, node.proc_root, node.mapping_dir, simulated=True)
+    source = _metered(config, host, nvml, clock, proc_root=node.proc_root, mapping_dir=node.mapping_dir, simulated=True)
     close = source.close
 
     def close_all() -> None:
@@ -281,7 +282,7 @@ def _simulated(config: Config, host: str, script: str) -> Source:
 
 
 def _metered(
-    config: Config, host: str, nvml: Any, clock: Any, proc_root: Path, mapping_dir: Path | None, *, simulated: bool
+    config: Config, host: str, nvml: Any, clock: Any, *, proc_root: Path, mapping_dir: Path | None, simulated: bool
 ) -> Source:
     """Wire a driver session: meter, sampler and resolver."""
     from agent.jobs.processes import Processes  # noqa: PLC0415
@@ -312,7 +313,7 @@ def _metered(
     ask_slurm = not simulated and _wanted(config.slurm.enabled, _on_path(config.slurm.squeue[0]))
     slurm = None
     if mapping_dir is not None or ask_slurm:
-        slurm = Slurm(clock.now_us, host.split(".")[0], mapping_dir, config.slurm.squeue if ask_slurm else ())
+        slurm = Slurm(clock.now_us, host.partition(".")[0], mapping_dir, config.slurm.squeue if ask_slurm else ())
     pods = None if simulated else _pods(config)
     resolver = JobResolver(
         Processes(proc_root, clock.now_us),
@@ -328,9 +329,7 @@ def _metered(
             if hasattr(part, "close"):
                 part.close()
 
-    return Source(
-        meter.kind, meter.library, sampler, resolver, lambda: {**sampler.faults, **resolver.faults()}, close
-    )
+    return Source(meter.kind, meter.library, sampler, resolver, lambda: {**sampler.faults, **resolver.faults()}, close)
 
 
 def _wanted(setting: str, there: bool) -> bool:

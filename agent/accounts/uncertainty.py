@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 
     from agent.accounts.attribution import GpuAccount
     from agent.accounts.ledger import GpuKey, Job
+    from agent.window import Device
 
-FULL_TIME = frozenset({"turing", "ampere", "ada", "volta", "pascal"})
-"""Architectures whose power sensor sees all, or half, of the time; GA100, Hopper and newer see a quarter."""
+FULL_TIME = frozenset({"pascal", "volta", "turing", "ampere", "ada"})
+PART_TIME_MODELS = ("A100", "A800", "A30", "GH200", "H100", "H200")
+"""GA100 and Hopper look at 25 ms of every 100 ms; other Ampere, Turing and Ada boards at all of it (same source)."""
 
 DEFAULT_PERIOD_US = 100_000
 FLOOR_WATTS = 300.0  # span between idle and limit where a trace knows neither
@@ -47,6 +49,13 @@ def part_time_floor(seconds: float) -> float:
     return points[-1][1]
 
 
+def sees_part(device: Device) -> bool:
+    """Tell whether a card's power sensor looks only part of the time, as is assumed where nothing is known."""
+    if any(model in device.model.split() or f"{model}-" in device.model for model in PART_TIME_MODELS):
+        return True
+    return device.architecture.lower() not in FULL_TIME
+
+
 def span_w(account: GpuAccount) -> float:
     """Return how far apart idle and limit are (W): what an unseen stretch can hide."""
     device = account.device
@@ -65,7 +74,7 @@ def gpu_sigma_j(account: GpuAccount) -> float:
     energy_j = account.energy_hnj / HNJ_PER_JOULE
     parts = [gain_j(account, energy_j)]
     if account.method == "power":
-        if account.device.architecture.lower() not in FULL_TIME:
+        if sees_part(account.device):
             parts.append(energy_j * part_time_floor(account.totals[booking.COVERED] / 1e6))
         # An unseen stretch is booked as nothing; it may have held anything between idle and the limit.
         parts.append(account.totals[booking.GAP] / 1e6 * span_w(account) / math.sqrt(12))
@@ -97,6 +106,6 @@ def job_sigma_j(job: Job, gpus: Mapping[GpuKey, GpuAccount]) -> float:
         period_s = account.device.publication_us.get("instant", DEFAULT_PERIOD_US) / 1e6
         squares += line.edges * (period_s * step_w) ** 2 / 12
         squares += (line.guessed_hnj / HNJ_PER_JOULE) ** 2 / 12
-        if account.method == "power" and account.device.architecture.lower() not in FULL_TIME and seconds > 0:
+        if account.method == "power" and sees_part(account.device) and seconds > 0:
             squares += (energy_j * part_time_floor(seconds)) ** 2
     return math.hypot(gain, math.sqrt(squares))

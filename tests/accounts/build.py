@@ -12,7 +12,7 @@ def device(i=0, host="h", **facts):
 
 
 def window(start_us, end_us, rows, usage=(), devices=None, busy=None, host="h", seq=0, events=()):
-    """``rows``: per GPU a list of (time_us, power_mw, counter_mj); ``usage``: (gpu, key, start, end, activity, share, live)."""
+    """``rows``: per GPU (time_us, power_mw, counter_mj); ``usage``: (gpu, key, start, end, activity, share, live)."""
     devices = devices or tuple(device(i, host) for i in range(len(rows)))
     flat = [row for gpu in rows for row in gpu]
     columns = list(zip(*flat, strict=True)) or [(), (), ()]

@@ -1,5 +1,6 @@
 """The split in plain fractions: no rounding, no sweep, no cleverness."""
 
+import itertools
 from fractions import Fraction
 
 
@@ -14,7 +15,7 @@ def split(pieces, idle_mw, rows):
     edges = sorted({edge for row in rows for edge in row[:2]})
     for t0, t1, energy in pieces:
         cuts = [t0, *(edge for edge in edges if t0 < edge < t1), t1]
-        for a, b in zip(cuts, cuts[1:], strict=False):
+        for a, b in itertools.pairwise(cuts):
             part = Fraction(energy * (b - a), t1 - t0)
             still = min(part, Fraction(2 * idle_mw * (b - a))) if idle_mw > 0 else Fraction(0)
             here = [i for i, row in enumerate(rows) if row[0] <= a and b <= row[1]]

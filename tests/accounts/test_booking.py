@@ -1,5 +1,7 @@
 """Merging counter and power: every way in which a counter lies, and windows cut anywhere."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,7 +18,7 @@ def book(rows, cuts=(), limit=LIMIT, ceiling=CEILING, gap=GAP, closing=True):
     """Rows (time, power, counter) of one GPU through windows cut before the given rows: pieces and summed tally."""
     state, tally, pieces = new_state(1), np.zeros(booking.TALLIES, np.int64), []
     bounds = [0, *sorted(cuts), len(rows)]
-    for lo, hi in zip(bounds, bounds[1:], strict=False):
+    for lo, hi in itertools.pairwise(bounds):
         part = rows[lo:hi]
         t, p, c = (list(column) for column in zip(*part, strict=True)) if part else ([], [], [])
         last = hi == len(rows) and closing
@@ -207,7 +209,7 @@ def test_pieces_are_in_order_never_negative_and_never_overlap(rows, data):
     cuts = data.draw(st.sets(st.integers(0, len(rows)), max_size=5))
     pieces, tally = book(rows, cuts)
     assert all(energy >= 0 and t1 >= t0 for t0, t1, energy in pieces)
-    assert all(a[1] <= b[0] for a, b in zip(pieces, pieces[1:], strict=False))
+    assert all(a[1] <= b[0] for a, b in itertools.pairwise(pieces))
     assert tally[booking.BOOKED_BY_COUNTER] + tally[booking.BOOKED_BY_POWER] == sum(e for *_, e in pieces)
 
 

@@ -19,7 +19,7 @@ IDLE = 70_000
 def pieces_of(draw):
     """Touching pieces, as the merge makes them."""
     cuts = sorted(draw(st.sets(st.integers(0, SPAN), min_size=2, max_size=6)))
-    return [(a, b, draw(st.integers(0, 4 * IDLE * (b - a) + 7))) for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [(a, b, draw(st.integers(0, 4 * IDLE * (b - a) + 7))) for a, b in itertools.pairwise(cuts)]
 
 
 @st.composite
