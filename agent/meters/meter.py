@@ -96,6 +96,8 @@ class NvmlMeter:
         ------
         MeterError
             No session: the driver does not answer.
+        NoMeter
+            It does, but knows no GPU that answers, and never did.
         """
         self._nvml.open()
         count = self._nvml.ask("nvmlDeviceGetCount")
@@ -121,6 +123,9 @@ class NvmlMeter:
                 self.boards.append(board)
                 self.watches.append(ProcessWatch(self._nvml, board))
                 self.present.append(True)
+        if not self.boards:
+            self._nvml.close()
+            raise NoMeter("the NVIDIA driver knows no GPU that answers; check `nvidia-smi -L`")
         self._listen()
 
     def _board(self, index: int) -> Board:
@@ -173,25 +178,3 @@ class NvmlMeter:
                 self._nvml.ask_or(None, "nvmlEventSetFree", self._events)
                 self._events = None
         self._nvml.close()
-
-
-def start(meter: NvmlMeter) -> None:
-    """Open a meter for the first time.
-
-    Raises
-    ------
-    NoMeter
-        The driver does not answer, or there is no GPU.
-    """
-    try:
-        meter.open()
-    except MeterError as error:
-        raise NoMeter(
-            f"the NVIDIA driver does not answer ({error}); check `nvidia-smi` and the permissions of /dev/nvidia*, "
-            "or run with --meter simulated"
-        ) from None
-    if not meter.boards:
-        meter.close()
-        raise NoMeter(
-            "the NVIDIA driver knows no GPU that answers; check `nvidia-smi -L`, or run with --meter simulated"
-        )

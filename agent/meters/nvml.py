@@ -83,7 +83,7 @@ class Nvml:
                 self._library: object = ctypes.CDLL(library)
             except OSError as error:
                 raise NoMeter(
-                    f"no NVML library ({error}); install the NVIDIA driver, or run with --meter simulated"
+                    f"no NVML library ({error}); install the NVIDIA driver, or try --meter simulated"
                 ) from None
         else:
             self._library = library

@@ -11,7 +11,7 @@ from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from agent.meters.errors import SUCCESS, Fault, MeterError, fault_of, name_of
+from agent.meters.errors import FUNCTION_NOT_FOUND, SUCCESS, Fault, MeterError, fault_of, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +27,7 @@ THROTTLE = {"power_cap": 74, "sw_thermal": 269, "hw_thermal": 270, "power_brake"
 GPU_SCOPE, MODULE_SCOPE, MEMORY_SCOPE = 0, 1, 2
 
 TRIES = 3
-RETRY_US = 50_000
+RETRY_US = {Fault.OFF: 5_000, Fault.TRANSIENT: 50_000}
 
 ARCHITECTURES = {
     2: "kepler",
@@ -85,10 +85,9 @@ def attempt(clock: Clock, ask: Callable[[], Any]) -> str:
     MeterError
         The GPU or the driver is gone: that is no answer about a capability.
     """
-    reason = ""
-    for turn in range(TRIES):
-        if turn:
-            clock.sleep_until(clock.now_us() + RETRY_US)
+    reason, pause_us = "", 0
+    for _ in range(TRIES):
+        clock.sleep_until(clock.now_us() + pause_us)
         try:
             ask()
         except MeterError as error:
@@ -97,6 +96,9 @@ def attempt(clock: Clock, ask: Callable[[], Any]) -> str:
             if error.fault is Fault.NOTHING:
                 return ""
             reason = f"{name_of(error.code)} ({error.code})" if error.fault is Fault.OFF else ""
+            if error.code == FUNCTION_NOT_FOUND:
+                break  # a symbol does not appear by asking again
+            pause_us = RETRY_US[error.fault]
         else:
             return ""
     return reason

@@ -61,8 +61,8 @@ class Sampler:
         clock: Clock,
         host: str,
         rates: Rates | None = None,
-        *,
         proc_root: Path = Path("/proc"),
+        *,
         sys_root: Path = Path("/sys"),
         wake: bool = True,
     ) -> None:

@@ -1,0 +1,218 @@
+"""``wattshed check``: what this host can and cannot measure, with the reason and the remedy for each "no"."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agent.window import InputError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from agent.meters.meter import NvmlMeter
+    from agent.window import Device
+
+LEARN_US = 3_000_000
+READINGS = ("energy", "average", "instant")
+KUBELET = Path("/var/lib/kubelet/pod-resources/kubelet.sock")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Whether something works here; if not, why, and what to do."""
+
+    name: str
+    reason: str = ""
+    remedy: str = ""
+
+    def tree(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        return {"works": not self.reason, "reason": self.reason, "remedy": self.remedy if self.reason else ""}
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``wattshed check`` to the command line."""
+    parser = subparsers.add_parser(
+        "check",
+        help="what can this host measure, and why not more?",
+        description="Ask every GPU what it can tell, and say why not and what to do where it cannot. "
+        "Exits with 1 if nothing can be measured.",
+    )
+    parser.add_argument("--json", action="store_true", help="the same as JSON (schema wattshed.check/1)")
+    parser.add_argument("--meter", metavar="M", default="nvml", help="nvml (default), simulated or simulated:FILE")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Ask, and print the answer; returns 1 if nothing can be measured."""
+    tree = report(arguments.meter)
+    if arguments.json:
+        sys.stdout.write(json.dumps(tree, indent=2) + "\n")
+    else:
+        _print(tree)
+    return 0 if tree["can_measure"] else 1
+
+
+def report(
+    meter: str,
+    proc_root: Path = Path("/proc"),
+    kubelet: Path = KUBELET,
+    which: Callable[[str], str | None] = shutil.which,
+) -> dict[str, Any]:
+    """Find out what can be measured.
+
+    Parameters
+    ----------
+    meter : str
+        As after ``--meter``.
+    proc_root, kubelet : Path
+    which : callable
+        Finds a program.
+
+    Returns
+    -------
+    dict
+        Schema ``wattshed.check/1``.
+    """
+    from agent.meters.errors import MeterError, NoMeter  # noqa: PLC0415 - the command line is parsed without it
+
+    tree: dict[str, Any] = {
+        "schema": "wattshed.check/1",
+        "host": socket.gethostname(),
+        "meter": meter.partition(":")[0],
+        "can_measure": False,
+        "reason": "",
+        "library": "",
+        "driver": "",
+        "gpus": [],
+        "jobs": {f.name: f.tree() for f in _job_sources(proc_root, kubelet, which)},
+    }
+    with tempfile.TemporaryDirectory(prefix="wattshed-simulated-") as folder:
+        try:
+            opened = _open(meter, tree["host"], Path(folder))
+        except MeterError as error:
+            tree["reason"] = (
+                f"the driver does not answer ({error}); see `nvidia-smi` and the permissions of /dev/nvidia*"
+            )
+        except NoMeter as error:
+            tree["reason"] = str(error)
+        else:
+            opened.learn(LEARN_US)
+            _describe(opened, tree)
+            opened.close()
+    return tree
+
+
+def _open(meter: str, host: str, folder: Path) -> NvmlMeter:
+    """Open the driver, or a simulated one."""
+    from agent.meters.clock import RealClock  # noqa: PLC0415
+    from agent.meters.meter import NvmlMeter  # noqa: PLC0415
+    from agent.meters.nvml import LIBRARY, Nvml  # noqa: PLC0415
+    from agent.meters.simulated import SimulatedNode  # noqa: PLC0415
+
+    kind, _, script = meter.partition(":")
+    if kind not in {"nvml", "simulated"}:
+        raise InputError(f"--meter {meter!r}: check knows nvml, simulated and simulated:FILE")
+    clock = RealClock()
+    library: object = SimulatedNode(clock, folder, script).library if kind == "simulated" else LIBRARY
+    opened = NvmlMeter(Nvml(clock, library), clock, host, simulated=kind == "simulated")
+    opened.open()
+    return opened
+
+
+def _describe(meter: NvmlMeter, tree: dict[str, Any]) -> None:
+    devices = meter.devices
+    tree["library"] = meter.library
+    tree["driver"] = devices[0].driver
+    tree["gpus"] = [_gpu(device) for device in devices]
+    tree["can_measure"] = any(gpu["energy_source"] != "none" for gpu in tree["gpus"])
+    if not tree["can_measure"]:
+        tree["reason"] = "no GPU tells its energy or its power"
+    elif meter.unseen:
+        tree["reason"] = f"{meter.unseen} more GPU(s) do not answer; see the log and `nvidia-smi`"
+
+
+def _gpu(device: Device) -> dict[str, Any]:
+    from agent.meters.probe import REMEDIES  # noqa: PLC0415
+
+    able = device.capabilities
+    source = "counter" if not able["energy"] else "none" if able["average"] and able["instant"] else "power"
+    return {
+        "gpu": device.index,
+        "uuid": device.uuid,
+        "model": device.model,
+        "architecture": device.architecture,
+        "pci_bus_id": device.pci_bus_id,
+        "simulated": device.simulated,
+        "limit_w": device.limit_mw / 1e3 if device.limit_mw > 0 else None,
+        "energy_source": source,
+        "publication_ms": {
+            name: device.publication_us[name] / 1e3 if name in device.publication_us else None for name in READINGS
+        },
+        "capabilities": {name: Finding(name, reason, REMEDIES.get(name, "")).tree() for name, reason in able.items()},
+    }
+
+
+def _job_sources(proc_root: Path, kubelet: Path, which: Callable[[str], str | None]) -> list[Finding]:
+    """Where jobs can be known from: the kernel always, the others where they are."""
+    own = (proc_root / "self/cgroup").exists()
+    foreign = (proc_root / "1/cgroup").exists() and os.access(proc_root / "1/cgroup", os.R_OK)
+    cgroup = (
+        "" if own and foreign else "other users' processes are hidden" if own else f"{proc_root} is no process tree"
+    )
+    return [
+        Finding("cgroup", cgroup, "mount /proc without hidepid, or give the agent the group that may see it"),
+        Finding("slurm", "" if which("squeue") else "no squeue here", "on Slurm nodes: install the client commands"),
+        Finding(
+            "kubernetes",
+            "" if kubelet.exists() else "no kubelet socket here",
+            f"on Kubernetes nodes: mount {kubelet} into the agent's container",
+        ),
+    ]
+
+
+def _print(tree: dict[str, Any]) -> None:
+    """Print tables; GPUs that are alike share one."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    console = Console(highlight=False)
+    if tree["gpus"]:
+        simulated = " (SIMULATED: nothing here is measured)" if tree["gpus"][0]["simulated"] else ""
+        console.print(f"driver {tree['driver']}, library {tree['library']}{simulated}", markup=False)
+    alike: dict[str, list[dict[str, Any]]] = {}
+    for gpu in tree["gpus"]:
+        kind = json.dumps([gpu["model"], gpu["energy_source"], gpu["limit_w"], gpu["capabilities"]])
+        alike.setdefault(kind, []).append(gpu)
+    for gpus in alike.values():
+        first = gpus[0]
+        limit = "" if first["limit_w"] is None else f", limit {first['limit_w']:.0f} W"
+        title = f"GPU {', '.join(str(g['gpu']) for g in gpus)}: {first['model']}, energy from {first['energy_source']}"
+        table = Table(title=title + limit, title_justify="left", title_style="bold")
+        for column in ("reading", "works", "every", "why not", "what to do"):
+            table.add_column(column)
+        for name, found in first["capabilities"].items():
+            every = [p for g in gpus if (p := g["publication_ms"].get(name)) is not None]
+            period = f"{sum(every) / len(every):.0f} ms" if every else ""
+            table.add_row(name, "yes" if found["works"] else "no", period, found["reason"], found["remedy"])
+        console.print(table)
+    table = Table(title="Jobs are known from", title_justify="left", title_style="bold")
+    for column in ("source", "works", "why not", "what to do"):
+        table.add_column(column)
+    for name, found in tree["jobs"].items():
+        table.add_row(name, "yes" if found["works"] else "no", found["reason"], found["remedy"])
+    console.print(table)
+    verdict = "This host can be measured." if tree["can_measure"] else "This host cannot be measured"
+    reason = f": {tree['reason']}" if tree["reason"] else ""
+    console.print(
+        f"{verdict}{reason}" if not tree["can_measure"] else verdict + (reason and f" {tree['reason']}"), markup=False
+    )
