@@ -150,6 +150,7 @@ def read_csv(path: Path, dialect: Dialect, wanted: Sequence[str], report: Source
             )
             line = dialect.header_lines + 1
             for batch in table:
+                report.position = stream.position
                 if batch.num_rows:
                     yield Block(line, {name: batch.column(c) for name, c in zip(wanted, chosen, strict=True)})
                 line += batch.num_rows

@@ -80,7 +80,7 @@ def _windows_of_view(view: memoryview, mapped: mmap.mmap | None, path: Path, rep
             report.rows += window.readings.time_us.size
             if last_seq is not None and window.seq > last_seq + 1:
                 report.note(f"{path.name}: {window.seq - last_seq - 1} windows missing before window {window.seq}")
-            last_seq = window.seq
+            last_seq, report.position = window.seq, span.end
             yield window
         if mapped is not None and span.end - released > 2 * _RELEASE:
             upto = (span.end - _RELEASE) // mmap.PAGESIZE * mmap.PAGESIZE

@@ -75,6 +75,11 @@ class CleanStream(io.RawIOBase):
         """Tell io that this can be read."""
         return True
 
+    @property
+    def position(self) -> int:
+        """Bytes of the file below that have been read."""
+        return self._raw.tell()
+
     def close(self) -> None:
         """Close the file below as well."""
         if not self.closed:

@@ -35,6 +35,8 @@ class SourceReport:
         What the reader had to assume or leave out; shown to the user once.
     gpus : int
         GPUs found.
+    position : int
+        Bytes of the file that have been read, for the progress bar.
     """
 
     path: str
@@ -44,6 +46,7 @@ class SourceReport:
     bad: list[BadLine] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     gpus: int = 0
+    position: int = 0
 
     def reject(self, reason: str, rows: int = 1, *, line: int = 0, column: int = 0, text: str = "") -> None:
         """Count rows that cannot be used."""
