@@ -54,7 +54,7 @@ class Notifier:
 
     def ready(self, status: str = "") -> None:
         """Say that start-up is over: the first window is accounted."""
-        self._send("READY=1", status)
+        self._send("READY=1", "STATUS=" + status.replace("\n", " ") if status else "")
 
     def watchdog(self) -> None:
         """Say that all is well: windows come."""

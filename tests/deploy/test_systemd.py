@@ -1,0 +1,300 @@
+"""The shipped unit in a real systemd: what it promises is what happens."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from agent.notify import Notifier
+from tests.deploy.namespaces import Machine, missing
+
+SYSTEMD = Path(__file__).resolve().parents[2] / "deploy/systemd"
+UNIT = (SYSTEMD / "wattshed.service").read_text()
+DROP_INS = {path.name: path.read_text() for path in sorted((SYSTEMD / "drop-ins").glob("*.conf"))}
+CONFIG = """\
+meter = "simulated"
+record = "/var/lib/wattshed/recording"
+[sampling]
+window_s = 0.5
+"""
+FAST = "[Service]\nWatchdogSec=4\nRestartSec=100ms\nNice=0\nExecStart=\nExecStart=/srv/in/wattshed run\n"
+
+
+@pytest.fixture(scope="module")
+def _peer():
+    lacking = missing() or ("" if shutil.which("systemd-analyze") else "systemd-analyze is not installed")
+    if lacking and os.environ.get("CI_REAL"):
+        pytest.fail(lacking)
+    if lacking:
+        pytest.skip(lacking)
+
+
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("_peer")]
+
+
+def _with_drop_in(tmp_path, name):
+    """The unit as a folder with at most one drop-in, its program replaced by one that every machine has."""
+    unit = tmp_path / "wattshed.service"
+    unit.write_text(UNIT.replace("/usr/bin/wattshed", "/bin/true"))
+    if name:
+        drop_in = tmp_path / "wattshed.service.d" / name
+        drop_in.parent.mkdir()
+        drop_in.write_text(DROP_INS[name])
+    return unit
+
+
+@pytest.mark.parametrize("name", ["", *DROP_INS])
+def test_the_unit_verifies_without_a_word(tmp_path, name):
+    done = subprocess.run(
+        ["systemd-analyze", "verify", str(_with_drop_in(tmp_path, name))], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+# Two capabilities over the whole host are worth what they cost in exposure; the default has none.
+@pytest.mark.parametrize(("name", "most"), [("", 1.7), ("jit-off.conf", 1.6), ("environ.conf", 2.9)])
+def test_exposure(tmp_path, name, most):
+    unit = tmp_path / "wattshed.service"
+    unit.write_text(UNIT + (DROP_INS[name] if name else ""))
+    shown = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--no-pager", str(unit)],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert float(re.search(r"exposure level for wattshed.service: ([\d.]+)", shown)[1]) <= most, shown
+
+
+def get(machine, path):
+    done = machine.try_("curl", "-s", "-m", "5", "-w", "\n%{http_code}", f"http://127.0.0.1:9961{path}")
+    body, _, status = done.stdout.rpartition("\n")
+    return int(status or 0), body
+
+
+def joules(machine):
+    status, page = get(machine, "/metrics")
+    assert status == 200, machine.logs()
+    found = re.findall(r'^wattshed_gpu_energy_joules_total\{gpu_uuid="([^"]+)"\} (\S+)$', page, re.MULTILINE)
+    assert found, page
+    return {uuid: float(value) for uuid, value in found}
+
+
+def ready(machine):
+    return get(machine, "/-/ready")[0] == 200
+
+
+def back(machine, restarts):
+    """Wait until the unit was restarted so often and accounts again."""
+    machine.wait(lambda: machine.show("NRestarts")["NRestarts"] == str(restarts), 60)
+    machine.wait(lambda: machine.show("ActiveState")["ActiveState"] == "active", 120)
+    assert ready(machine)
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory, _peer):
+    folder = tmp_path_factory.mktemp("machine", numbered=True)
+    for parent in (folder, *folder.parents[:2]):
+        parent.chmod(0o755)
+    units = {"wattshed.service": UNIT, "wattshed.service.d/10-test.conf": FAST}
+    with Machine(folder, units, {"config.toml": CONFIG}) as booted:
+        yield booted
+
+
+@pytest.mark.timeout(240)
+def test_a_life(machine):
+    """One start, watched from outside; then a kill, a hang, a reload, and nothing lost but what is said."""
+    machine.run("systemctl", "start", "--no-block", "wattshed.service")
+    early = []
+    while machine.show("ActiveState")["ActiveState"] == "activating":
+        early.append(get(machine, "/-/ready")[0])
+    assert 503 in early, "the server answers before the first window, and says that it is not ready"
+    assert machine.show("ActiveState")["ActiveState"] == "active", machine.logs()
+    assert json.loads(get(machine, "/api/v1/snapshot")[1])["seq"] >= 1, "readiness means that a window is accounted"
+
+    machine.wait(lambda: min(joules(machine).values()) > 0, 30)
+    _check_privileges(machine)
+
+    before = joules(machine)
+    machine.run("systemctl", "kill", "-s", "KILL", "wattshed.service")
+    back(machine, 1)
+    after = joules(machine)
+    assert all(after[uuid] >= before[uuid] for uuid in before), (before, after)
+
+    # A sampler that hangs: the process is there, and says nothing.
+    machine.run("systemctl", "kill", "-s", "STOP", "wattshed.service")
+    back(machine, 2)
+    assert "Watchdog timeout" in machine.logs()
+    assert all(joules(machine)[uuid] >= after[uuid] for uuid in after)
+
+    _check_reload(machine)
+    _check_same_joules_without_the_compiler(machine)
+
+    machine.run("systemctl", "stop", "wattshed.service")
+    assert machine.show("Result", "ExecMainStatus") == {"Result": "success", "ExecMainStatus": "0"}
+    _check_written(machine)
+
+
+def _check_privileges(machine):
+    pid = machine.show("MainPID")["MainPID"]
+    status = dict(
+        line.split(":\t", 1) for line in machine.run("cat", f"/proc/{pid}/status").split("\n") if ":\t" in line
+    )
+    assert all(61184 <= int(uid) <= 65519 for uid in status["Uid"].split()), "a dynamic user (systemd.exec(5))"
+    held = {name: int(status[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")}
+    assert not any(held.values()), held
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+    uid = status["Uid"].split()[0]
+
+    def may_write(folder):
+        enter = ["nsenter", "-t", pid, "-m", "--", "setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
+        return machine.try_(*enter, "sh", "-c", f"echo > {folder}/probe && rm {folder}/probe").returncode == 0
+
+    assert {f for f in ("/var/lib/wattshed", "/var/cache/wattshed", "/tmp") if may_write(f)} == {
+        "/var/lib/wattshed",
+        "/var/cache/wattshed",
+        "/tmp",
+    }
+    shut = [
+        "/",
+        "/etc",
+        "/etc/wattshed",
+        "/usr",
+        "/usr/bin",
+        "/var/lib",
+        "/var/log",
+        "/run",
+        "/root",
+        "/srv",
+        "/boot",
+        "/dev",
+    ]
+    assert not [folder for folder in shut if may_write(folder)]
+
+
+def _check_reload(machine):
+    """A broken file is one line in the log and changes nothing; a good one is taken."""
+    pid = machine.show("MainPID")
+    machine.run("sh", "-c", "echo 'metre = 1' >> /etc/wattshed/config.toml")
+    machine.run("systemctl", "reload", "wattshed.service")
+    machine.wait(lambda: "did you mean meter?" in machine.logs(), 20)
+    machine.run("sh", "-c", "sed -i '$d' /etc/wattshed/config.toml")
+    machine.run("sh", "-c", "printf '[log]\\nlevel = \"debug\"\\n' >> /etc/wattshed/config.toml")
+    machine.run("systemctl", "reload", "wattshed.service")
+    machine.wait(lambda: "configuration read again" in machine.logs(), 20)
+    assert machine.show("MainPID") == pid
+    assert ready(machine)
+
+
+def _check_same_joules_without_the_compiler(machine):
+    """The unit runs with jit-off.conf, and both ways replay its recording to the same joules, to the last digit."""
+    compiled = _replayed(machine, ["-p", "MemoryDenyWriteExecute=no"])
+    plain = _replayed(machine, ["-p", "MemoryDenyWriteExecute=yes", "-p", "Environment=WATTSHED_JIT=off"])
+    assert compiled["total_j"] > 0
+    assert compiled == plain
+    machine.run(
+        "sh", "-c", "cat > /run/systemd/system/wattshed.service.d/jit-off.conf <<'E'\n" + DROP_INS["jit-off.conf"] + "E"
+    )
+    machine.run("systemctl", "daemon-reload")
+    before = joules(machine)
+    machine.run("systemctl", "restart", "wattshed.service")
+    assert machine.show("MemoryDenyWriteExecute") == {"MemoryDenyWriteExecute": "yes"}
+    time.sleep(1)
+    after = joules(machine)
+    assert all(after[uuid] > before[uuid] for uuid in before)
+
+
+def _replayed(machine, properties):
+    machine.run("rm", "-rf", "/tmp/recording")
+    machine.run("cp", "-r", "/var/lib/wattshed/recording", "/tmp/recording") if not hasattr(machine, "kept") else None
+    if not hasattr(machine, "kept"):
+        machine.run("mv", "/tmp/recording", "/run/recording")
+        machine.run("chmod", "-R", "a+rX", "/run/recording")
+        machine.kept = True
+    command = ["/srv/in/wattshed", "replay", "/run/recording", "--format", "json"]
+    told = machine.run(
+        "systemd-run",
+        "--wait",
+        "--pipe",
+        "--quiet",
+        "-p",
+        "DynamicUser=yes",
+        "-p",
+        "CacheDirectory=replay",
+        *properties,
+        *command,
+    )
+    return json.loads(told)
+
+
+def _check_written(machine):
+    """Whatever the agent's user made lies in its two folders."""
+    stray = machine.try_(
+        "find",
+        "/etc",
+        "/run",
+        "/tmp",
+        "/var",
+        "/srv/in",
+        "-xdev",
+        "-newer",
+        "/etc/wattshed",
+        "-type",
+        "f",
+        "-uid",
+        "+61183",
+        "-not",
+        "-path",
+        "/var/lib/private/wattshed/*",
+        "-not",
+        "-path",
+        "/var/cache/private/*",
+    )
+    assert stray.stdout == ""
+    made = machine.run("find", "/var/lib/private/wattshed", "-type", "f")
+    assert "recording" in made
+    assert len(made.split()) >= 2, "a recording and the totals"
+
+
+@pytest.mark.timeout(120)
+def test_a_wrong_configuration_starts_nothing_and_is_not_tried_again(machine):
+    machine.try_("systemctl", "stop", "wattshed.service")
+    machine.run("sh", "-c", "cp /etc/wattshed/config.toml /run/kept; echo 'wrong = 1' > /etc/wattshed/config.toml")
+    done = machine.try_("systemctl", "start", "wattshed.service")
+    machine.run("cp", "/run/kept", "/etc/wattshed/config.toml")
+    assert done.returncode != 0
+    shown = machine.show("ActiveState", "ExecMainStatus", "NRestarts")
+    assert shown == {"ActiveState": "failed", "ExecMainStatus": "2", "NRestarts": "0"}
+    assert "/etc/wattshed/config.toml:1:1: wrong: unknown key" in machine.logs()
+
+
+def test_the_protocol_is_that_of_sd_notify(tmp_path):
+    import socket
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(2)
+        environ = {
+            "NOTIFY_SOCKET": str(tmp_path / "notify"),
+            "WATCHDOG_USEC": "4000000",
+            "WATCHDOG_PID": str(os.getpid()),
+        }
+        notifier = Notifier(environ)
+        assert (notifier.present, notifier.watchdog_s) == (True, 4.0)
+        notifier.ready("all\nwell")
+        assert manager.recv(100) == b"READY=1\nSTATUS=all well"
+        notifier.watchdog()
+        assert manager.recv(100) == b"WATCHDOG=1"
+        notifier.status("so\nso")
+        assert manager.recv(100) == b"STATUS=so so"
+        notifier.stopping()
+        assert manager.recv(100) == b"STOPPING=1"
+        notifier.reloading()
+        assert manager.recv(100).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+    assert Notifier(environ | {"WATCHDOG_PID": "1"}).watchdog_s == 0, "another process is watched"
+    notifier.ready()  # nobody listens any more: no exception, no wait
+    assert not Notifier({}).present
