@@ -157,10 +157,11 @@ def identify(text: str) -> Owner:
     >>> identify("0::/system.slice/slurmstepd.scope/job_4/step_0/user/task_0").job_id
     '4'
     """
-    found = {NOBODY}
-    for line in text[:LONGEST_TEXT].split("\n"):
-        hierarchy = _LINE.fullmatch(line)
-        found.add(_identify_path(hierarchy[1] if hierarchy else line))
+    lines = ((_LINE.fullmatch(line), line) for line in text[:LONGEST_TEXT].split("\n"))
+    paths = {hierarchy[1] if hierarchy else line for hierarchy, line in lines} - {"", "/"}
+    found = {_identify_path(path) for path in paths} | {NOBODY}
+    if len(found) == 1:
+        return NOBODY
     # The text of the answer comes last, so that the order of the lines never matters.
     best = max(found, key=lambda owner: (_RANK[owner.runtime], _known(owner), repr(owner)))
     for other in sorted(found, key=repr):

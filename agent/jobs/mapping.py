@@ -152,7 +152,8 @@ def _trusted(seen: os.stat_result, path: Path, kind: Callable[[int], bool]) -> i
     if not kind(seen.st_mode):
         message = f"{path} is not what a mapping directory holds"
         raise PermissionError(message)
-    if seen.st_uid not in {0, os.geteuid()} or seen.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    others = stat.S_IWOTH | (stat.S_IWGRP if seen.st_uid == 0 and seen.st_gid != 0 else 0)
+    if seen.st_uid not in {0, os.geteuid()} or seen.st_mode & others:
         message = f"{path} may be written by others than root: chown root and chmod go-w, or it is not believed"
         raise PermissionError(message)
     return seen.st_mtime_ns

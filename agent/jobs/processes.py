@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.jobs.cgroup import NOBODY, Owner, identify
+from agent.jobs.cgroup import Owner, identify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +27,7 @@ MOST_WATCHED = 2048
 """Processes whose exit is awaited by pidfd (a file descriptor each); the others are looked up once a window."""
 
 _LONGEST_READ = 1 << 16
+_NEARLY_A_PAGE = 1 << 11
 
 
 @dataclass(slots=True, eq=False)
@@ -41,6 +42,8 @@ class Process:
         What its cgroup says; read once.
     started_us, ended_us : int or None, us
         Real start and exit on the time line of the windows; None unknown or still running.
+    alive_us : int, us
+        Time of the last proof that it lives.
     """
 
     key: tuple[str, int, int]
@@ -48,6 +51,7 @@ class Process:
     comm: str
     started_us: int | None
     ended_us: int | None = None
+    alive_us: int = 0
     watched: bool = False
     _command: str | None = field(default=None, repr=False)
     _uid: int | None = field(default=None, repr=False)
@@ -76,6 +80,7 @@ class Processes:
         self._clock = clock
         self._boot_id = boot_id or _read(f"{self._root}/sys/kernel/random/boot_id").strip()
         self._known: dict[int, Process] = {}
+        self._identities: dict[str, Owner] = {}
         self._ticks = os.sysconf("SC_CLK_TCK")
         self._real = Path(proc_root) == Path("/proc")
         self._exits = Exits(clock) if self._real else None
@@ -84,16 +89,20 @@ class Processes:
         """Find the process that has this pid now; None where /proc does not know it or it is already dead."""
         known = self._known.get(pid)
         if known is not None and known.watched and known.ended_us is None:
+            known.alive_us = self._clock()
             return known
         stat = self._stat(pid)
         if stat is None:
             return None
         comm, ticks = stat
         if known is not None and known.key[2] == ticks:
+            known.alive_us = self._clock()
             return known if known.ended_us is None else None
         process = Process((self._boot_id, pid, ticks), self._identity(pid), comm, self._started(ticks))
-        # Opened before the second look: if the ticks still agree, the descriptor is this very process.
-        if self._exits is not None and self._exits.watch(process):
+        process.alive_us = self._clock()
+        if self._exits is not None:
+            self._exits.watch(process)
+            # Only now is it certain that no other process took the pid in between.
             again = self._stat(pid)
             if again is None or again[1] != ticks:
                 process.ended_us = self._clock()
@@ -121,11 +130,9 @@ class Processes:
     def uid(self, process: Process) -> int:
         """Return the real user id; -1 unknown."""
         if process._uid is None:  # noqa: SLF001 - the cache is this class's, kept where it dies with the process
-            process._uid = -1  # noqa: SLF001
-            for line in _read(f"{self._root}/{process.pid}/status").splitlines():
-                if line.startswith("Uid:"):
-                    ids = line.split()
-                    process._uid = int(ids[1]) if len(ids) > 1 and ids[1].isdecimal() else -1  # noqa: SLF001
+            line = _read(f"{self._root}/{process.pid}/status").partition("\nUid:")[2].partition("\n")[0]
+            real = line.split()[:1]
+            process._uid = int(real[0]) if real and real[0].isdecimal() else -1  # noqa: SLF001
         return process._uid  # noqa: SLF001
 
     def command(self, process: Process) -> str:
@@ -160,19 +167,24 @@ class Processes:
 
     def _identity(self, pid: int) -> Owner:
         text = _read(f"{self._root}/{pid}/cgroup")
-        return identify(text) if text else NOBODY
+        identity = self._identities.get(text)
+        if identity is None:
+            if len(self._identities) > MOST_WATCHED:
+                self._identities.clear()
+            identity = self._identities[text] = identify(text)
+        return identity
 
     def _started(self, ticks: int) -> int | None:
         if self._real:
             uptime_us = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
         else:
-            first = _read(f"{self._root}/uptime").split(" ", 1)[0].strip()
-            whole, _, part = first.partition(".")
-            if not (whole + part).isdecimal():
+            booted = _read(f"{self._root}/stat").partition("\nbtime ")[2].partition("\n")[0]
+            if not booted.isdecimal():
                 return None
-            uptime_us = int(whole or 0) * 1_000_000 + int(f"{part:0<6.6}")
+            # btime is cut to the second below: the middle of that second is the best guess.
+            return int(booted) * 1_000_000 + 500_000 + ticks * 1_000_000 // self._ticks
         age_us = uptime_us - ticks * 1_000_000 // self._ticks
-        return self._clock() - age_us if age_us >= 0 else None
+        return self._clock() - max(0, age_us)
 
 
 class Exits:
@@ -242,12 +254,13 @@ def _read(path: str) -> str:
     except OSError:
         return ""
     try:
-        chunks = []
-        while chunk := os.read(descriptor, _LONGEST_READ):
-            chunks.append(chunk)
-            if len(chunks) >= 4:
+        text = os.read(descriptor, _LONGEST_READ)
+        # The kernel fills a page at a time: only what comes near one may go on.
+        while len(text) >= _NEARLY_A_PAGE and (more := os.read(descriptor, _LONGEST_READ)):
+            text += more
+            if len(text) > _LONGEST_READ:
                 break
-        return b"".join(chunks).decode("utf-8", "surrogateescape")
+        return text.decode("utf-8", "surrogateescape")
     except OSError:
         # A process may end between opening and reading (ESRCH).
         return ""

@@ -226,7 +226,13 @@ class JobResolver:
             if presence.end_us is None:
                 if presence.process.ended_us is not None:
                     presence.end_us = presence.process.ended_us
-                elif not self._processes.alive(presence.process) or end_us - presence.last_us > LINGER_US:
+                elif not self._processes.alive(presence.process):
+                    # No pidfd told: halfway between the last proof of life and now.
+                    last_us = min(max(presence.process.alive_us, start_us), end_us)
+                    presence.end_us = (
+                        (last_us + min(presence.last_us, end_us)) // 2 if presence.last_us > last_us else last_us
+                    )
+                elif end_us - presence.last_us > LINGER_US:
                     presence.end_us = presence.last_us
             if presence.end_us is not None and presence.end_us < start_us:
                 del self._present[place]
@@ -235,7 +241,7 @@ class JobResolver:
         identity = process.identity
         if identity.runtime == "kubernetes" and self._pods is not None:
             return self._pods.owner(identity, sighting.gpu, sighting.instance)
-        if identity.runtime in {"none", "slurm-daemon"} or identity.unit == "slurmd.service":
+        if reservations and (identity.runtime in {"none", "slurm-daemon"} or identity.unit == "slurmd.service"):
             uid = self._processes.uid(process)
             mine = [held for held in reservations if held.uid in {MISSING, uid}]
             holder = sole_holder(mine, sighting.gpu, sighting.instance, sighting.from_us, sighting.to_us)

@@ -1,7 +1,7 @@
-"""A real Slurm on this machine: munged, slurmctld and one slurmd with fake GPUs, all below one folder, stopped at the end.
+"""A real Slurm on this machine: munged, slurmctld, one slurmd with fake GPUs, all in one folder, stopped at the end.
 
-What it takes: root, Debian's slurm-wlm and munge, cgroup v1 hierarchies, mknod. Tests import ``real_slurm`` as a fixture
-(tests/jobs/conftest.py); the daemon's end-to-end test may use :func:`start` by itself.
+What it takes: root, Debian's slurm-wlm and munge, cgroup v1 hierarchies, mknod. The daemon's end-to-end test may use
+:func:`start` by itself.
 """
 
 from __future__ import annotations
@@ -205,7 +205,9 @@ def _daemon(argv: list[str], cluster: Cluster) -> subprocess.Popen[bytes]:
 
 
 def _sinfo(cluster: Cluster) -> str:
-    return subprocess.run(["sinfo", "-h", "-o", "%T"], env=cluster.env, capture_output=True, text=True, check=False).stdout
+    return subprocess.run(
+        ["sinfo", "-h", "-o", "%T"], env=cluster.env, capture_output=True, text=True, check=False
+    ).stdout
 
 
 def _queue(cluster: Cluster) -> str:
