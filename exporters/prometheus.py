@@ -187,7 +187,7 @@ TABLE: tuple[Family, ...] = (
     Family(
         "wattshed_gpu_peak_watts",
         "gauge",
-        "Highest mean board power in watts over any stretch as long as window; a lower bound of the true peak, since "
+        "Highest mean board power in watts over any stretch as long as window within the last minute; a lower bound, since "
         "sensors do not see all of the time.",
         ("gpu_uuid", "window"),
         lambda s: [((g.uuid, window), watts) for g in s.gpus for window, watts in g.peak_w.items()],
@@ -195,7 +195,7 @@ TABLE: tuple[Family, ...] = (
     Family(
         "wattshed_gpu_ramp_watts_per_second",
         "gauge",
-        "Steepest change of board power over window, in watts per second, up or down.",
+        "Steepest change of board power across window within the last minute, in watts per second, up or down.",
         ("gpu_uuid", "window", "direction"),
         lambda s: [
             ((g.uuid, window, direction), rate) for g in s.gpus for (window, direction), rate in g.ramp_w_per_s.items()

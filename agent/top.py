@@ -1,0 +1,154 @@
+"""``wattshed top``: a live view of a running agent in the terminal, out of its /api/v1/snapshot."""
+
+from __future__ import annotations
+
+import json
+import sys
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import argparse
+
+DEFAULT_URL = "http://127.0.0.1:9961"
+TIMEOUT_S = 2.0
+BAR = 20
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What one refresh shows: a title, and a row of cells per GPU and per job."""
+
+    title: str
+    gpus: list[tuple[str, ...]]
+    jobs: list[tuple[str, ...]]
+
+
+GPU_COLUMNS = ("gpu", "model", "power", "", "limit", "peak 1 s", "energy", "data")
+JOB_COLUMNS = ("job", "who", "name", "power", "energy", "± 1 sigma", "dynamic", "GPU time")
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "top",
+        help="live view of a running agent in the terminal",
+        description="Show the power of every GPU and job of a running agent. Keys: q quits, s sorts jobs.",
+    )
+    parser.add_argument("--url", default=DEFAULT_URL, help=f"where the agent listens (default {DEFAULT_URL})")
+    parser.add_argument("--once", action="store_true", help="print one view as plain text and exit")
+    parser.add_argument("--interval", type=float, default=2.0, metavar="SECONDS", help="between refreshes (default 2)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show the view until q; returns 1 if the agent does not answer to begin with."""
+    try:
+        first = view(fetch(args.url))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        sys.stderr.write(f"wattshed: no agent answers at {args.url} ({reason}); start one with: wattshed run\n")
+        return 1
+    if args.once:
+        sys.stdout.write(text(first))
+        return 0
+    try:
+        from agent.top_screen import show  # noqa: PLC0415 - textual is an extra
+    except ImportError:
+        sys.stderr.write("wattshed: the live view needs the extra top: pip install 'wattshed[top]'; or use --once\n")
+        return 1
+    show(lambda: view(fetch(args.url)), max(args.interval, 0.2))
+    return 0
+
+
+def fetch(url: str) -> dict[str, Any]:
+    """Read the snapshot of the agent at ``url``.
+
+    Raises
+    ------
+    OSError, ValueError
+        If it does not answer, or not with a snapshot.
+    """
+    if not url.startswith(("http://", "https://")):
+        raise ValueError("the URL must start with http:// or https://")
+    with urllib.request.urlopen(f"{url.rstrip('/')}/api/v1/snapshot", timeout=TIMEOUT_S) as answer:  # noqa: S310 - checked above
+        document = json.load(answer)
+    if not isinstance(document, dict) or document.get("schema") != "wattshed.snapshot/1":
+        raise ValueError("what answers there is no wattshed")
+    return document
+
+
+def view(document: dict[str, Any]) -> View:
+    """Lay a snapshot out in rows; jobs by power, the largest first."""
+    watts = {job: next((w for w in reversed(line) if w is not None), None) for job, line in _lines(document).items()}
+    title = f"{document['host']}  {document['meter']}"
+    if document["simulated"]:
+        title += "  SIMULATED: these watts are invented"
+    if not document["ready"]:
+        title += "  waiting for the first window"
+    jobs = sorted(document["jobs"], key=lambda job: (-(watts.get(job["job"]) or 0.0), -job["energy_j"], job["job"]))
+    return View(title, [_gpu(gpu) for gpu in document["gpus"]], [_job(job, watts.get(job["job"])) for job in jobs])
+
+
+def _lines(document: dict[str, Any]) -> dict[str, list[float | None]]:
+    lines: dict[str, list[float | None]] = document["history"]["jobs"]
+    return lines
+
+
+def _gpu(gpu: dict[str, Any]) -> tuple[str, ...]:
+    power = gpu["power_w"].get("average", gpu["power_w"].get("instant"))
+    limit = gpu["limits_w"].get("enforced")
+    filled = round(BAR * min(power / limit, 1)) if power is not None and limit else 0
+    state = "lost" if not gpu["up"] else ", ".join(gpu["flags"]) or "good"
+    return (
+        str(gpu["gpu"]),
+        gpu["model"],
+        quantity(power, "W"),
+        "█" * filled + "░" * (BAR - filled),
+        quantity(limit, "W"),
+        quantity(gpu["peak_w"].get("1s"), "W"),
+        quantity(gpu["energy_j"], "J"),
+        state,
+    )
+
+
+def _job(job: dict[str, Any], watts: float | None) -> tuple[str, ...]:
+    labels, energy = job["labels"], job["energy_j"]
+    who = labels.get("user") or labels.get("namespace") or labels.get("unit") or ""
+    seconds = None if job["active_s"] is None else job["active_s"] + job["held_s"]
+    return (
+        job["job"],
+        who,
+        labels.get("name") or labels.get("pod") or "",
+        quantity(watts, "W"),
+        quantity(energy, "J"),
+        quantity(job["sigma_j"], "J"),
+        f"{job['dynamic_j'] / energy:.0%}" if energy else "",
+        "" if seconds is None else f"{seconds / 3600:.2f} h",
+    )
+
+
+def quantity(value: float | None, unit: str) -> str:
+    """Write a number with an SI prefix, ``1.23 MJ``; nothing for None."""
+    if value is None:
+        return ""
+    for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= factor:
+            return f"{value / factor:.2f} {prefix}{unit}"
+    return f"{value:.1f} {unit}"
+
+
+def text(shown: View) -> str:
+    """Write a view as plain text."""
+    parts = [shown.title, ""]
+    for columns, rows in ((GPU_COLUMNS, shown.gpus), (JOB_COLUMNS, shown.jobs)):
+        printable = [tuple("".join(c if c.isprintable() else "?" for c in cell) for cell in row) for row in rows]
+        widths = [max(len(row[i]) for row in (columns, *printable)) for i in range(len(columns))]
+        parts += [
+            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+            for row in (columns, *printable)
+        ]
+        parts.append("")
+    return "\n".join(parts)
