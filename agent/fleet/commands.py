@@ -23,8 +23,8 @@ def add_parser(subparsers: Any, read_trace: ReadTrace | None = None) -> None:
     subparsers
         What ``ArgumentParser.add_subparsers`` returned.
     read_trace : callable, optional
-        Opens a trace of any known format and yields its windows, for ``fleet demand TRACE``; without it only CSV files of
-        power over time are read.
+        Opens a trace of any known format and yields its windows, for ``fleet demand TRACE``; without it only CSV
+        files of power over time are read.
     """
     fleet = subparsers.add_parser("fleet", help="from measured GPUs to a fleet, with honest intervals")
     commands = fleet.add_subparsers(dest="fleet_command", required=True, metavar="COMMAND")

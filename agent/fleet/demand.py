@@ -88,7 +88,7 @@ def measure(load: Load) -> Demand:
 
 
 def steps_in(window_s: float, step_s: float) -> int | None:
-    """Steps that make up a window; None if the grid is coarser than the window."""
+    """Count the steps of a window; None if the grid is coarser than the window."""
     if window_s < step_s * (1.0 - 1e-6):
         return None
     return max(1, round(window_s / step_s))

@@ -1,8 +1,8 @@
 """Population totals with design-based intervals: stratified, ratio, cluster and two-stage sampling of a finite fleet.
 
 Notation: N_h and n_h primary units (hosts, or jobs) of stratum h in the population and in the sample, w = N_h / n_h.
-Formulas: W. G. Cochran, *Sampling Techniques*, 3rd ed., chapters 5 (stratified), 6 (combined ratio), 9A (clusters) and 11
-(two stages); the design effect is defined as in R's ``survey::svytotal(deff = TRUE)``.
+Formulas: W. G. Cochran, *Sampling Techniques*, 3rd ed., chapters 5 (stratified), 6 (combined ratio), 9A (clusters)
+and 11 (two stages); the design effect is defined as in R's ``survey::svytotal(deff = TRUE)``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """FLEET.toml: what the fleet consists of, so that a few measured hosts can stand for all.
 
-Sites (supply limit, PUE, other IT, grid losses, prices) and strata (GPU model and kind of duty; hosts, GPUs, node model).
-docs/fleet.md shows a whole file.
+Sites (supply limit, PUE, other IT, grid losses, prices) and strata (GPU model and kind of duty; hosts, GPUs, node
+model). docs/fleet.md shows a whole file.
 """
 
 from __future__ import annotations
@@ -246,7 +246,7 @@ class _Reader:
             if key not in keys:
                 raise self._error(
                     f"{where or 'file'}: unknown key {key!r}; known are {', '.join(sorted(keys))}",
-                    key if not where else where,
+                    where if where else key,
                     i,
                 )
 

@@ -5,8 +5,8 @@
     facility = it + (PUE - 1) it
     grid     = facility / (1 - loss)
 
-Errors of the sample, of the meters' shared gain, of each node model and of each site's figures are independent of one another; they
-travel up together (`agent.fleet.ranges`).
+Errors of the sample, of the meters' shared gain, of each node model and of each site's figures are independent of
+one another; they travel up together (`agent.fleet.ranges`).
 """
 
 from __future__ import annotations

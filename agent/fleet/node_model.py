@@ -1,7 +1,7 @@
 """From GPUs to their node: P_node = a + b * sum of P_gpu, with its own error.
 
-Proportional overhead is wrong: fans, CPUs, memory and conversion losses draw power at idle too (A100 nodes: about 890 W and
-1.25 per GPU watt). The model is fitted where the node's own meter (BMC, RAPL) can be read beside its GPUs.
+Proportional overhead is wrong: fans, CPUs, memory and conversion losses draw power at idle too (A100 nodes: about
+890 W and 1.25 per GPU watt). The model is fitted where the node's own meter (BMC, RAPL) can be read beside its GPUs.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ ASSUMED_SLOPE = Range(1.25, 1.05, 1.45)
 class NodeModel:
     """Watts of a node from the watts of its GPUs: ``level_w + slope * (gpus - pivot_w)``.
 
-    Level and slope are independent only about the pivot, the mean of the GPU power that the model was fitted on; an assumed
-    model has its pivot at 0, and its level is the fixed power.
+    Level and slope are independent only about the pivot, the mean of the GPU power that the model was fitted on; an
+    assumed model has its pivot at 0, and its level is the fixed power.
 
     Attributes
     ----------
@@ -88,8 +88,8 @@ def fit(gpus: list[Trace], node: Trace, *, average_s: float = 10.0) -> NodeModel
     Returns
     -------
     NodeModel
-        With 95 % intervals. Residuals of successive stretches are alike, so the number of independent ones is reduced by
-        (1 - r) / (1 + r) with their lag-one correlation r.
+        With 95 % intervals. Residuals of successive stretches are alike, so the number of independent ones is
+        reduced by (1 - r) / (1 + r) with their lag-one correlation r.
 
     Raises
     ------

@@ -1,6 +1,7 @@
 """The query API that Prometheus, Thanos, Mimir and VictoriaMetrics share: one instant query, with a deadline.
 
-Nothing but the standard library; a server that is down, slow or wrong is a `ServerError` of one line, for the caller to tell.
+Nothing but the standard library; a server that is down, slow or wrong is a `ServerError` of one line, for the caller
+to tell.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From IT to the facility: the power usage effectiveness, constant, by load, by outdoor temperature, or from an hourly table.
+"""From IT to the facility: a power usage effectiveness that is constant, by load and temperature, or by the hour.
 
 The model by load adds up what stands between IT and the meter of the site, per watt of IT at load fraction x:
 UPS and distribution (no-load loss u0, proportional u1, ohmic u2), the chillers' work 1 / COP(T), and what is always on:

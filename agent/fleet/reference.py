@@ -27,7 +27,7 @@ class Gpu:
 
 
 def gpus() -> tuple[Gpu, ...]:
-    """The shipped table; the first pattern that matches a name wins."""
+    """Read the shipped table; the first pattern that matches a name wins."""
     path = Path(str(files("agent.fleet"))) / "gpus.csv"
     return tuple(
         Gpu(

@@ -31,7 +31,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def estimate_json(found: Estimate, unit: str = "") -> dict[str, Any]:
-    """Schema ``wattshed.fleet/1``."""
+    """Lay an estimate out as ``wattshed.fleet/1``."""
     return {
         "schema": FLEET_SCHEMA,
         "total": found.total,
@@ -52,7 +52,7 @@ def estimate_json(found: Estimate, unit: str = "") -> dict[str, Any]:
 
 
 def fleet_json(fleet: FleetEstimate) -> dict[str, Any]:
-    """Schema ``wattshed.fleet/1`` with the ladder of boundaries, of a live fleet."""
+    """Lay a live fleet out as ``wattshed.fleet/1``, with the ladder of boundaries."""
     return {
         **estimate_json(fleet.estimate, "W"),
         "boundary": "gpu",
@@ -69,7 +69,7 @@ def _number(value: float | None, unit: str) -> str:
 
 
 def estimate_text(found: Estimate, unit: str = "") -> str:
-    """The estimate for a terminal."""
+    """Lay an estimate out for a terminal."""
     percent = f"{found.confidence:.0%}"
     if found.total is None:
         head = f"total unknown; the measured strata hold {shown(found.measured_total, unit)}"
@@ -98,7 +98,7 @@ def estimate_text(found: Estimate, unit: str = "") -> str:
 
 
 def fleet_text(fleet: FleetEstimate) -> str:
-    """A live fleet for a terminal."""
+    """Lay a live fleet out for a terminal."""
     rows = [
         (
             p.boundary,
@@ -126,7 +126,7 @@ def _warned(warnings: Iterable[str]) -> list[str]:
 
 
 def scenario_json(found: Scenario) -> dict[str, Any]:
-    """Schema ``wattshed.scenario/1``."""
+    """Lay a scenario out as ``wattshed.scenario/1``."""
     return {
         "schema": SCENARIO_SCHEMA,
         "name": found.name,
@@ -190,7 +190,7 @@ def scenario_json(found: Scenario) -> dict[str, Any]:
 
 
 def scenario_text(found: Scenario, *, explain: bool = False) -> str:
-    """A scenario for a terminal; ``explain`` adds every number with its source, and every formula."""
+    """Lay a scenario out for a terminal; ``explain`` adds every number with its source, and every formula."""
     lines = [f"{found.name}: {found.title}", f"source: {found.source}", ""]
     lines.append(
         table(
@@ -225,7 +225,7 @@ def scenario_text(found: Scenario, *, explain: bool = False) -> str:
 
 
 def claims_markdown(scenarios: Iterable[Scenario]) -> str:
-    """The table of claims and verdicts, for the documentation."""
+    """Write the table of claims and verdicts, for the documentation."""
     lines = ["| scenario | claim | verdict | why |", "|---|---|---|---|"]
     lines += [
         f"| {s.name} | {c.text} | **{c.verdict}** | {c.reason[0].upper()}{c.reason[1:]} |"
@@ -236,7 +236,7 @@ def claims_markdown(scenarios: Iterable[Scenario]) -> str:
 
 
 def powers_markdown(scenarios: Iterable[Scenario]) -> str:
-    """The table of powers at their boundaries, for the documentation."""
+    """Write the table of powers at their boundaries, for the documentation."""
     lines = ["| scenario | boundary | basis | power | 95 % interval |", "|---|---|---|---:|---:|"]
     lines += [
         f"| {s.name} | {b.boundary} | {b.basis} | {shown(b.range.value, 'W')} | "

@@ -177,7 +177,7 @@ def _times(layout: _Layout, rows: list[list[str]], lines: list[int]) -> NDArray[
 
 
 def _guessed_unit(number: NDArray[np.float64]) -> float:
-    """Unit of Unix times without a name for it, by their size: s until 1e11, ms until 1e14, us until 1e17, then ns."""
+    """Guess the unit of Unix times by their size: s until 1e11, ms until 1e14, us until 1e17, then ns."""
     size = float(np.abs(number).max()) if number.size else 0.0
     return next((unit for most, unit in ((1e11, 1e6), (1e14, 1e3), (1e17, 1.0)) if size < most), 1e-3)
 
@@ -286,8 +286,8 @@ MOST_STEPS = 50_000_000
 def on_grid(recording: Recording, step_s: float | None = None) -> Load:
     """Sum of a recording's series on an even grid.
 
-    A job that has not begun or has ended draws nothing; a GPU (or a total) that is not recorded is unknown. Holes longer
-    than ten steps are unknown too.
+    A job that has not begun or has ended draws nothing; a GPU (or a total) that is not recorded is unknown. Holes
+    longer than ten steps are unknown too.
 
     Parameters
     ----------

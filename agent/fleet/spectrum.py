@@ -1,7 +1,8 @@
-"""How a load swings: the content of frequency bands by Welch's method, up to what the recording can show and no further.
+"""How a load swings: frequency bands by Welch's method, up to what the recording can show and no further.
 
-P. D. Welch, IEEE Transactions on Audio and Electroacoustics 15 (1967): periodograms of overlapping Hann-windowed stretches, averaged.
-Grid operators ask about 0.1-20 Hz (torsion of generators, flicker) and 0.2-3 Hz (swings between regions).
+P. D. Welch, IEEE Transactions on Audio and Electroacoustics 15 (1967): periodograms of overlapping Hann-windowed
+stretches, averaged. Grid operators ask about 0.1-20 Hz (torsion of generators, flicker) and 0.2-3 Hz (swings between
+regions).
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def analyse(power_w: NDArray[np.float64], step_s: float, *, meter_window_s: floa
 
 
 def segment_length(n: int) -> int:
-    """Readings in a stretch: about eight overlapping ones, so that the estimate is an average and bands stay sharp."""
+    """Choose the readings of a stretch: about eight overlapping ones, so that the estimate is an average and bands stay sharp."""
     return n if n < 64 else max(64, 2 * (n // 9))
 
 

@@ -1,9 +1,9 @@
 """What a load does to a transformer: hot spot, ageing, loss of life, and how many units it takes.
 
-IEEE Std C57.91-2011, clause 7: top-oil rise over ambient dTO = dTO_R ((K^2 R + 1) / (R + 1))^n with the oil's time constant,
-winding rise over top oil dH = dH_R K^(2m) with the winding's (about five minutes), hot spot = ambient + dTO + dH. Ageing
-F_AA = exp(15000/383 - 15000/(hot spot + 273)) is 1 at 110 C; normal life is 180,000 h. Swings of 0.2-3 Hz are far faster than
-either time constant: they do not age a transformer, and are reported as ramps and bands.
+IEEE Std C57.91-2011, clause 7: top-oil rise over ambient dTO = dTO_R ((K^2 R + 1) / (R + 1))^n with the oil's time
+constant, winding rise over top oil dH = dH_R K^(2m) with the winding's (about five minutes), hot spot = ambient +
+dTO + dH. Ageing F_AA = exp(15000/383 - 15000/(hot spot + 273)) is 1 at 110 C; normal life is 180,000 h. Swings of
+0.2-3 Hz are far faster than either time constant: they do not age a transformer, and are reported as ramps and bands.
 """
 
 from __future__ import annotations

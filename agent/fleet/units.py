@@ -1,4 +1,4 @@
-"""Numbers as people read them: three or four digits and a prefix, for tables and sentences; JSON keeps the plain SI number."""
+"""Numbers as people read them, with four digits and a prefix; JSON keeps the plain SI number."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def shown(value: float, unit: str) -> str:
 
 
 def between(low: float, high: float, unit: str) -> str:
-    """``low`` to ``high`` with the unit said once where that is clear: ``41 to 70.1 MW`` is ``41 MW to 70.1 MW`` only if prefixes differ."""
+    """``low`` to ``high``, with the unit said once where both have the same: ``41 to 70.1 MW``."""
     first, last = shown(low, unit), shown(high, unit)
     head, _, tail = first.partition(" ")
     return f"{head if last.partition(' ')[2] == tail else first} to {last}"

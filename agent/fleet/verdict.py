@@ -1,8 +1,8 @@
 """What becomes of a claim, by a rule that is the same for all of them.
 
-A claim is a number and a relation. ``about`` means within the tolerance (10 % unless the file says otherwise). The claim
-is supported where the whole 95 % interval of the computed number agrees with it, contradicted where none of it does, and
-undetermined where a part does.
+A claim is a number and a relation. ``about`` means within the tolerance (10 % unless the file says otherwise). The
+claim is supported where the whole 95 % interval of the computed number agrees with it, contradicted where none of it
+does, and undetermined where a part does.
 """
 
 from __future__ import annotations
