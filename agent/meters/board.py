@@ -42,8 +42,6 @@ class Board:
     clock : Clock
     index : int
     host : str
-    uuid : str
-        Known from before, if this is a GPU that was lost; then it is found by UUID.
     known : callable
         Fills in what is known of a device beforehand (gain, offset, sigma, idle power), from the configuration.
     simulated : bool
@@ -68,18 +66,17 @@ class Board:
         index: int,
         host: str,
         *,
-        uuid: str = "",
         known: Callable[[Device], Device] = lambda device: device,
         simulated: bool = False,
     ) -> None:
         self._nvml, self._clock = nvml, clock
-        self.handle = nvml.handle(index, uuid)
+        self.handle = nvml.ask("nvmlDeviceGetHandleByIndex", index)
         model = nvml.ask_or("", "nvmlDeviceGetName", self.handle)
         architecture = probe.ARCHITECTURES.get(nvml.ask_or(MISSING, "nvmlDeviceGetArchitecture", self.handle), "")
         able = probe.capabilities(nvml, clock, self.handle, architecture, model)
         limit_mw = self._limit_mw(able)
         pci = self._pci_bus_id()
-        uuid = uuid or nvml.ask_or("", "nvmlDeviceGetUUID", self.handle) or f"GPU-{pci or index}"
+        uuid = nvml.ask_or("", "nvmlDeviceGetUUID", self.handle) or f"GPU-{pci or index}"
         device = Device(
             host=host,
             index=index,

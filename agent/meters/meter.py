@@ -90,7 +90,9 @@ class NvmlMeter:
         return tuple(board.device for board in self.boards)
 
     def open(self) -> None:
-        """Start a driver session and find the GPUs, by UUID those that are known.
+        """Start a driver session and find the GPUs; fresh handles go to those that are known by UUID.
+
+        An index is no identity: it moves when another GPU is lost.
 
         Raises
         ------

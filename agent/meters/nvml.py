@@ -101,10 +101,6 @@ class Nvml:
                 if found is not None:
                     pointers[name] = getattr(self._library, found)
 
-    def has(self, symbol: str) -> bool:
-        """Whether the library exports ``symbol``."""
-        return hasattr(self._library, symbol)
-
     def ask(self, name: str, *args: object) -> Any:
         """Call the binding's function ``name``.
 
@@ -143,12 +139,6 @@ class Nvml:
     def close(self) -> None:
         """End the session; the driver may be gone already."""
         self.ask_or(None, "nvmlShutdown")
-
-    def handle(self, index: int, uuid: str = "") -> Any:
-        """Return a fresh handle, by UUID where it is known and the library can: indices move when a GPU is lost."""
-        if uuid and self.has("nvmlDeviceGetHandleByUUID"):
-            return self.ask("nvmlDeviceGetHandleByUUID", uuid.encode())
-        return self.ask("nvmlDeviceGetHandleByIndex", index)
 
     def fields(self, handle: object, wanted: Sequence[tuple[int, int]]) -> list[tuple[int, float]]:
         """Read several (field, scope) in one call.

@@ -80,7 +80,8 @@ class SimulatedLibrary:
         enter = self._host.enter
 
         def call(*args: int) -> int:
-            gpu = args[0] - HANDLE if args and args[0] is not None and HANDLE <= args[0] < MIG_HANDLE else -1
+            first = args[0] if args and isinstance(args[0], int) else 0
+            gpu = first - HANDLE if HANDLE <= first < MIG_HANDLE else -1
             return enter(name, gpu) or function(*args)
 
         return call

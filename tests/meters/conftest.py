@@ -1,0 +1,82 @@
+"""A rig: a simulated node, the real binding over it, and the sampler, under a virtual clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from agent.meters.clock import VirtualClock
+from agent.meters.lines import Rates
+from agent.meters.meter import NvmlMeter
+from agent.meters.nvml import Nvml
+from agent.meters.sampler import Sampler
+from agent.meters.simulated import SimulatedNode
+
+ONE_GPU = """
+gpus = {gpus}
+cycle_s = 600
+[[job]]
+name = "7"
+gpus = {all}
+load = [[1.0, 400.0, 80], [0.5, 100.0, 20]]
+"""
+
+
+@dataclass
+class Rig:
+    clock: object
+    node: SimulatedNode
+    meter: NvmlMeter
+    sampler: Sampler
+    windows: list = field(default_factory=list)
+    sightings: list = field(default_factory=list)
+
+    def run(self, seconds):
+        """Collect windows for so many seconds; returns the new ones."""
+        end_us, before = self.sampler.start_us + int(seconds * 1e6), len(self.windows)
+        while self.sampler.start_us < end_us:
+            window, seen = self.sampler.next()
+            self.windows.append(window)
+            self.sightings.append(seen)
+        return self.windows[before:]
+
+    def column(self, name, gpu=0, windows=None):
+        """All values of a readings column of one GPU, in order."""
+        values = []
+        for window in self.windows if windows is None else windows:
+            low, high = window.readings.offsets[gpu : gpu + 2]
+            values += getattr(window.readings, name)[low:high].tolist()
+        return values
+
+    def events(self, kind=None):
+        return [e for w in self.windows for e in w.events if kind in {None, e.kind}]
+
+
+@pytest.fixture
+def rig(tmp_path):
+    """Build a rig from TOML text; without text, the default node. All are closed after the test."""
+    made = []
+
+    def build(text="", *, gpus=1, plain=True, rates=None, clock=None, wake=True, sys_root=Path("/sys")):
+        script = ""
+        if text or plain:
+            script = str(tmp_path / f"scenario{len(made)}.toml")
+            head = ONE_GPU.format(gpus=gpus, all=list(range(gpus))) if plain else ""
+            Path(script).write_text(head + text)
+        root = tmp_path / f"node{len(made)}"
+        root.mkdir()
+        clock = clock or VirtualClock()
+        node = SimulatedNode(clock, root, script)
+        meter = NvmlMeter(Nvml(clock, node.library), clock, "host", simulated=True)
+        meter.open()
+        sampler = Sampler(
+            meter, clock, "host", rates or Rates(learn_us=0), node.proc_root, sys_root=sys_root, wake=wake
+        )
+        made.append(Rig(clock, node, meter, sampler))
+        return made[-1]
+
+    yield build
+    for one in made:
+        one.sampler.close()
