@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import socket
 import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,14 +28,18 @@ from exporters.snapshot import Snapshot
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from agent.accounts.calibration import Calibrator, MeterCorrection
     from agent.config import Config
+    from agent.jobs.kubernetes import Pods
+    from agent.jobs.slurm import Slurm
+    from agent.meters.clock import Clock
+    from agent.meters.nvml import Nvml
 
 LOG = logging.getLogger("wattshed")
-EX_TEMPFAIL = 75  # sysexits.h: only a new process can measure
-SIMULATED_NOTE = "SIMULATED: no NVIDIA driver is in use; every number on this page is made up"
+SIMULATED_NOTE = "SIMULATED: there is no NVIDIA driver behind these numbers, they are made up"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Source:
     """Where windows come from, and what goes with it."""
 
@@ -98,6 +103,9 @@ def _run(  # noqa: PLR0917 - called once, just above
 
     try:
         source = open_source(config, host)
+    except RestartNeeded as error:
+        LOG.error("%s; exiting for a new process to take over", error)  # noqa: TRY400
+        return error.exit_code
     except NoMeter as error:
         LOG.error("%s", error)  # noqa: TRY400 - one line says it all
         return 1
@@ -139,11 +147,11 @@ def _run(  # noqa: PLR0917 - called once, just above
     daemon.restore()
     try:
         daemon.run()
-    except Stopped:
-        pass
+    except (Stopped, StopIteration):
+        pass  # no window comes any more: stopped, or the trace is over
     except RestartNeeded as error:
         LOG.error("%s; exiting for a new process to take over", error)  # noqa: TRY400
-        return EX_TEMPFAIL
+        return error.exit_code
     finally:
         _close_once(source, closed)
         if recorder is not None:
@@ -190,7 +198,7 @@ def _recorder(config: Config, host: str) -> Any:
     )
 
 
-def _corrections(config: Config) -> dict[str, Any]:
+def _corrections(config: Config) -> dict[str, MeterCorrection]:
     from agent.accounts.calibration import MeterCorrection  # noqa: PLC0415
 
     return {uuid: MeterCorrection(one.gain, one.offset_w, one.sigma) for uuid, one in config.calibration.items()}
@@ -206,7 +214,7 @@ def _boot_id(config: Config, kind: str) -> str:
         return ""
 
 
-def _reload(reload: Callable[[], Config], calibrator: Any, notifier: Notifier) -> None:
+def _reload(reload: Callable[[], Config], calibrator: Calibrator, notifier: Notifier) -> None:
     """Take over what can change while running: the log, calibration and idle power; a bad file changes nothing."""
     notifier.reloading()
     try:
@@ -237,30 +245,28 @@ def open_source(config: Config, host: str) -> Source:
     kind, _, script = config.meter.partition(":")
     if kind in {"auto", "nvml"}:
         try:
-            return _nvml(config, host)
+            return _driver(config, host)
         except (NoMeter, MeterError) as error:
             if kind == "nvml":
-                raise NoMeter(f"{error}; run `wattshed check` to see why") from None
+                raise NoMeter(f"{error}; `wattshed check` says more") from None
             LOG.warning("no NVIDIA driver: %s", error)
-            LOG.warning("%s (--meter nvml insists on a driver)", SIMULATED_NOTE)
             return _simulated(config, host, "")
-    if kind == "simulated":
-        return _simulated(config, host, script)
-    return _trace(config, host)
+    return _simulated(config, host, script) if kind == "simulated" else _played_back(config)
 
 
-def _nvml(config: Config, host: str) -> Source:
+def _driver(config: Config, host: str) -> Source:
+    """Meter this machine's GPUs."""
     from agent.meters.clock import RealClock  # noqa: PLC0415
     from agent.meters.nvml import Nvml  # noqa: PLC0415
 
     clock = RealClock()
-    mapping_dir = Path(config.jobs.mapping_dir) if config.jobs.mapping_dir else None
-    return _metered(
-        config, host, Nvml(clock), clock, proc_root=Path(config.proc_root), mapping_dir=mapping_dir, simulated=False
-    )
+    proc_root = Path(config.proc_root)
+    return _metered(config, host, Nvml(clock), clock, proc_root, _slurm(config, host, clock), _pods(config))
 
 
 def _simulated(config: Config, host: str, script: str) -> Source:
+    """Meter a node that exists in this process only, and say so."""
+    from agent.jobs.slurm import Slurm  # noqa: PLC0415
     from agent.meters.clock import RealClock  # noqa: PLC0415
     from agent.meters.nvml import Nvml  # noqa: PLC0415
     from agent.meters.simulated import SimulatedNode  # noqa: PLC0415
@@ -268,28 +274,34 @@ def _simulated(config: Config, host: str, script: str) -> Source:
     clock = RealClock()
     folder = tempfile.TemporaryDirectory(prefix="wattshed-simulated-")
     node = SimulatedNode(clock, Path(folder.name), script)
-    nvml = Nvml(clock, node.library)
-    source = _metered(config, host, nvml, clock, proc_root=node.proc_root, mapping_dir=node.mapping_dir, simulated=True)
-    close = source.close
+    slurm = Slurm(clock.now_us, host, node.mapping_dir, squeue=())
+    source = _metered(config, host, Nvml(clock, node.library), clock, node.proc_root, slurm, simulated=True)
+    LOG.warning("%s", SIMULATED_NOTE)
+    end = source.close
 
-    def close_all() -> None:
-        close()
+    def close() -> None:
+        end()
         folder.cleanup()
 
-    source.close = close_all
-    source.notes = (SIMULATED_NOTE,)
-    return source
+    return replace(source, close=close, notes=(SIMULATED_NOTE,))
 
 
-def _metered(
-    config: Config, host: str, nvml: Any, clock: Any, *, proc_root: Path, mapping_dir: Path | None, simulated: bool
+def _metered(  # noqa: PLR0917 - called twice, just above
+    config: Config,
+    host: str,
+    nvml: Nvml,
+    clock: Clock,
+    proc_root: Path,
+    slurm: Slurm | None,
+    pods: Pods | None = None,
+    *,
+    simulated: bool = False,
 ) -> Source:
     """Wire a driver session: meter, sampler and resolver."""
     from agent.jobs.processes import Processes  # noqa: PLC0415
     from agent.jobs.resolve import JobResolver  # noqa: PLC0415
-    from agent.jobs.slurm import Slurm  # noqa: PLC0415
+    from agent.meters.lines import Rates  # noqa: PLC0415
     from agent.meters.meter import NvmlMeter  # noqa: PLC0415
-    from agent.meters.poller import Rates  # noqa: PLC0415
     from agent.meters.sampler import Sampler  # noqa: PLC0415
 
     meter = NvmlMeter(nvml, clock, host, simulated=simulated)
@@ -310,48 +322,64 @@ def _metered(
         wake=rates.wake_sleeping_gpus,
     )
     LOG.info("%d GPUs through %s", len(meter.devices), meter.library)
-    ask_slurm = not simulated and _wanted(config.slurm.enabled, _on_path(config.slurm.squeue[0]))
-    slurm = None
-    if mapping_dir is not None or ask_slurm:
-        slurm = Slurm(clock.now_us, host.partition(".")[0], mapping_dir, config.slurm.squeue if ask_slurm else ())
-    pods = None if simulated else _pods(config)
     resolver = JobResolver(
-        Processes(proc_root, clock.now_us),
-        slurm,
-        pods,
-        names=config.jobs.names,
-        environ=config.jobs.environ_hint,
+        Processes(proc_root, clock.now_us), slurm, pods, names=config.jobs.names, environ=config.jobs.environ_hint
     )
 
     def close() -> None:
         sampler.close()
-        for part in (resolver, slurm, pods):
-            if hasattr(part, "close"):
-                part.close()
+        resolver.close()
 
-    return Source(meter.kind, meter.library, sampler, resolver, lambda: {**sampler.faults, **resolver.faults()}, close)
+    return Source(
+        meter.kind,
+        meter.library,
+        sampler,
+        resolver,
+        lambda: {**sampler.faults, **resolver.faults()},
+        close,
+    )
+
+
+def _slurm(config: Config, host: str, clock: Clock) -> Slurm | None:
+    """Follow Slurm's jobs, if there is a mapping folder or a queue to ask."""
+    from agent.jobs.slurm import Slurm  # noqa: PLC0415
+
+    mapping_dir = Path(config.jobs.mapping_dir) if config.jobs.mapping_dir else None
+    ask = _wanted(config.slurm.enabled, shutil.which(config.slurm.squeue[0]) is not None)
+    if mapping_dir is None and not ask:
+        return None
+    return Slurm(clock.now_us, host.partition(".")[0], mapping_dir, config.slurm.squeue if ask else ())
 
 
 def _wanted(setting: str, there: bool) -> bool:
     return setting == "on" or (setting == "auto" and there)
 
 
-def _on_path(command: str) -> bool:
-    import shutil  # noqa: PLC0415
-
-    return shutil.which(command) is not None
-
-
-def _pods(config: Config) -> Any:
+def _pods(config: Config) -> Pods | None:
     if not _wanted(config.kubernetes.enabled, Path(config.kubernetes.socket).exists()):
         return None
-    from agent.jobs.kubernetes import Pods  # noqa: PLC0415 - needs the extra `kubernetes`
+    from agent.jobs.kubernetes import Pods  # noqa: PLC0415
+    from agent.jobs.podresources import ExtraMissing, Kubelet  # noqa: PLC0415
 
-    return Pods(config.kubernetes.socket)
+    try:
+        kubelet = Kubelet(Path(config.kubernetes.socket))
+    except ExtraMissing as error:
+        if config.kubernetes.enabled == "on":
+            raise InputError(str(error)) from None
+        LOG.warning("%s", error)
+        return None
+    return Pods(kubelet, Path("/sys/fs/cgroup"), Path("/var/log"))
 
 
-def _trace(config: Config, host: str) -> Source:
+def _played_back(config: Config) -> Source:
+    """Play a recording back at the speed at which it was made."""
     from agent.traces.playback import Playback  # noqa: PLC0415
+    from agent.traces.sources import Options, find  # noqa: PLC0415
 
-    playback = Playback(Path(config.meter), host, round(config.sampling.window_s * 1e6))
-    return Source("trace", config.meter, playback, None, dict, playback.close, ("a recording is being played back",))
+    options = Options()
+    first, *others = find([config.meter], options)
+    if others:
+        raise InputError("holds several hosts; name the files of one", config.meter)
+    playback = Playback(first.windows(options), round(config.sampling.window_s * 1e6))
+    note = f"this is a recording, {config.meter}, played back"
+    return Source("trace", config.meter, playback, None, dict, playback.close, (note,))

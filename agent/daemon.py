@@ -34,8 +34,13 @@ LOG_AGAIN_S = 600.0  # a fault that lasts is said again this often
 class Windows(Protocol):
     """Where windows come from: the sampler, or a trace that is played back."""
 
-    late_s: float
-    duty: float
+    @property
+    def late_s(self) -> float:
+        """Seconds by which readings began after their deadline, in all."""
+
+    @property
+    def duty(self) -> float:
+        """Share of the time spent inside the driver."""
 
     def next(self) -> tuple[Window, list[ProcessSighting]]:
         """Wait for the next window; raises `StopIteration` subclasses or errors that end the run."""

@@ -33,7 +33,7 @@ class Playback:
         Longer windows (a foreign log is read in large blocks) are cut to this length.
     """
 
-    late_s = 0.0
+    late_s = 0.0  # nothing is read, so nothing can be late
     duty = 0.0
 
     def __init__(self, windows: Iterator[Window], length_us: int) -> None:
