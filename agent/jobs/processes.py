@@ -221,7 +221,9 @@ class Exits:
                 self._drop(descriptor)
 
     def close(self) -> None:
-        """End the thread and close all descriptors."""
+        """End the thread and close all descriptors; once is enough."""
+        if self._poll.closed:
+            return
         os.eventfd_write(self._wake, 1)
         self._thread.join(timeout=5)
         with self._lock:
