@@ -1,1 +1,252 @@
-"""Wires the offline path: trace readers into the same accounts that the daemon uses."""
+"""``wattshed replay``: recorded traces through the same books that the daemon keeps."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.window import MISSING, InputError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterator
+
+    from agent.replay_books import Part, Settings
+    from agent.traces.sources import Chain
+    from agent.window import Window
+
+_INTERRUPTED = 130
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command ``replay``."""
+    parser = subparsers.add_parser(
+        "replay",
+        help="joules of recorded traces, per GPU and per job",
+        description="Read traces of any known format (see docs/replay.md) and print energy per GPU and per job.",
+    )
+    parser.add_argument("trace", nargs="*", metavar="TRACE", help="files or folders; FILE@HOST says whose it is")
+    add_reading_flags(parser)
+    parser.add_argument("--jobs", metavar="F", help="who held which GPU: job,host,gpu,start,end, or sacct -P")
+    parser.add_argument("--job-columns", metavar="k=v,...", help="columns of a jobs table of another tool")
+    parser.add_argument("--format", choices=("table", "json", "csv"), default="table")
+    parser.add_argument("--idle-watts", type=_watts, metavar="W", help="idle power of every GPU: its share is static")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where sums are made")
+    parser.add_argument("--openmetrics", metavar="F", help="also write the energies as a backfill for Prometheus")
+    scale = parser.add_mutually_exclusive_group()
+    scale.add_argument("--workers", type=_count, metavar="N", help="processes on this machine (needs the extra scale)")
+    scale.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask scheduler (needs the extra scale)")
+    parser.set_defaults(run=run)
+
+
+def add_reading_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say how foreign traces are to be understood."""
+    parser.add_argument("--columns", metavar="k=v,...", help="columns of a table: time=ts:ms,gpu=id,power=p:mW,...")
+    parser.add_argument("--timezone", default="UTC", metavar="TZ", help="zone of times without one (default UTC)")
+    parser.add_argument("--max-gap", type=_seconds, metavar="S", help="longest interval that is bridged, seconds")
+    parser.add_argument("--max-power", type=_watts, metavar="W", help="readings above are rejected (default 20000)")
+
+
+def _number(text: str, what: str, least: float) -> float:
+    import argparse  # noqa: PLC0415
+    import math  # noqa: PLC0415
+
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not least <= value <= 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no {what}")
+    return value
+
+
+def _watts(text: str) -> float:
+    return _number(text, "power in watts", 0.0)
+
+
+def _seconds(text: str) -> float:
+    return _number(text, "time in seconds", 1e-6)
+
+
+def _count(text: str) -> int:
+    return int(_number(text, "number of workers", 1.0))
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    """Turn the flags into settings.
+
+    Raises
+    ------
+    InputError
+        If one of them cannot be understood, or the jobs file cannot.
+    """
+    from agent.replay_books import Settings  # noqa: PLC0415 - a command imports its parts when it runs
+    from agent.traces.columns import parse_spec  # noqa: PLC0415
+    from agent.traces.jobs_file import parse_job_columns, read_jobs  # noqa: PLC0415
+    from agent.traces.sources import Options  # noqa: PLC0415
+    from agent.traces.timestamps import zone  # noqa: PLC0415
+
+    local = zone(args.timezone)
+    gap_us = round(args.max_gap * 1e6) if args.max_gap is not None else MISSING
+    ceiling_mw = min(round(args.max_power * 1e3), 2**31 - 2) if args.max_power is not None else 20_000_000
+    options = Options(parse_spec(args.columns) if args.columns else None, local, ceiling_mw, gap_us)
+    jobs = None
+    if getattr(args, "jobs", None):
+        spec = parse_job_columns(args.job_columns) if args.job_columns else None
+        jobs = tuple(read_jobs(Path(args.jobs), local, spec))
+    idle = getattr(args, "idle_watts", None)
+    return Settings(options, jobs, round(idle * 1e3) if idle is not None else MISSING, gap_us)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Replay; prints the answer, or after Ctrl-C what is known so far, marked as partial (exit code 130)."""
+    from agent.replay_books import finish, merge  # noqa: PLC0415
+    from agent.traces.sources import find  # noqa: PLC0415
+
+    settings = settings_of(args)
+    if not args.trace:
+        return _jobs_alone(args, settings)
+    if args.device == "cuda":
+        _need_cuda()
+    chains = find(args.trace, settings.options)
+    done: list[Part] = []
+    interrupted = False
+    with _interruptible(), _progress(chains) as tell:
+        try:
+            if args.workers or args.scheduler:
+                from agent.scale import book_on_cluster  # noqa: PLC0415
+
+                if args.openmetrics:
+                    raise InputError("--openmetrics is written by one process; leave --workers and --scheduler out")
+                done = book_on_cluster(chains, settings, workers=args.workers or 0, address=args.scheduler or "")
+            elif args.openmetrics:
+                from agent.backfill import book_with_backfill  # noqa: PLC0415
+
+                done = book_with_backfill(chains, settings, Path(args.openmetrics), tell)
+            else:
+                _book_here(chains, settings, done, tell)
+        except KeyboardInterrupt:
+            interrupted = True
+    _print(args.format, merge([finish(part) if not part.extremes else part for part in done]), settings, interrupted)
+    return _INTERRUPTED if interrupted else 0
+
+
+def _book_here(chains: list[Chain], settings: Settings, done: list[Part], tell: Callable[[Part, Window], None]) -> None:
+    """Book all chains in this process; ``done`` holds what is known at any time, also after an interruption."""
+    from agent.replay_books import book, finish, new_part, pieces_of  # noqa: PLC0415
+
+    for chain in chains:
+        part = new_part(settings)
+        done.append(part)
+        for piece in pieces_of(chain):
+            book(piece, settings, part, tell)
+        finish(part)
+
+
+def _print(style: str, whole: Part, settings: Settings, interrupted: bool) -> None:
+    from agent.replay_report import as_json, document, print_tables, write_csv  # noqa: PLC0415
+
+    notes = _warnings(whole, settings)
+    for line in notes:
+        print(f"wattshed: {line}", file=sys.stderr)  # noqa: T201 - this is the command line
+    answer = document(whole, partial=interrupted, notes=notes)
+    if style == "json":
+        sys.stdout.write(as_json(answer) + "\n")
+    elif style == "csv":
+        write_csv(answer, sys.stdout)
+    else:
+        print_tables(answer, sys.stdout)
+
+
+def _warnings(whole: Part, settings: Settings) -> list[str]:
+    """Say in one line each what the user should know about the traces."""
+    lines = []
+    for report in whole.reports:
+        lines += [f"{report.path}: {note}" for note in report.notes]
+        if report.rows_rejected:
+            reasons = ", ".join(f"{reason} {count}" for reason, count in report.rejected.most_common())
+            at = next((f", first in line {bad.line}" for bad in report.bad if bad.line), "")
+            lines.append(f"{report.path}: {report.rows_rejected} of {report.rows} rows rejected ({reasons}{at})")
+    if settings.jobs is not None:
+        missing = sorted({row.host for row in settings.jobs if row.host} - whole.matched_hosts)
+        if missing:
+            shown = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
+            lines.append(f"the jobs file names hosts that are not in the traces: {shown}")
+    return lines
+
+
+def _jobs_alone(args: argparse.Namespace, settings: Settings) -> int:
+    """Sum up a jobs file without any trace: GPU time, no joules."""
+    from agent.traces.jobs_file import gpu_share_seconds  # noqa: PLC0415
+
+    if settings.jobs is None:
+        raise InputError("replay needs a trace (or --jobs F alone, for GPU time without energy)")
+    jobs = {row.job for row in settings.jobs}
+    seconds = gpu_share_seconds(settings.jobs)
+    if args.format == "json":
+        import json  # noqa: PLC0415
+
+        answer = {"schema": "wattshed.jobs/1", "jobs": len(jobs), "rows": len(settings.jobs), "gpu_share_s": seconds}
+        sys.stdout.write(json.dumps(answer) + "\n")
+    else:
+        sys.stdout.write(f"{len(jobs)} jobs, {seconds:.0f} GPU-share-seconds\n")
+    return 0
+
+
+def _need_cuda() -> None:
+    """Refuse ``--device cuda`` where there is none.
+
+    Booking merges two meters step by step and is not made faster by a GPU; the sums are integers and the same anyway.
+    """
+    from numba import cuda  # noqa: PLC0415
+
+    try:
+        usable = cuda.is_available()
+    except Exception:  # noqa: BLE001 - a broken driver raises whatever it likes; it is not usable then
+        usable = False
+    if not usable:
+        raise InputError("--device cuda: no usable CUDA device here; use --device cpu")
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let SIGTERM end a replay as Ctrl-C does."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+@contextmanager
+def _progress(chains: list[Chain]) -> Iterator[Callable[[Part, Window], None]]:
+    """Show on a terminal how far the reading is; yields what is to be called after each window."""
+    if not sys.stderr.isatty():
+        yield lambda _part, _window: None
+        return
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+
+    total = sum(source.path.stat().st_size for chain in chains for source in chain.sources)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("reading", total=total)
+        finished: dict[int, int] = {}
+
+        def tell(part: Part, window: Window) -> None:
+            finished[id(part)] = sum(report.position for report in part.reports)
+            bar.update(task, completed=sum(finished.values()), description=f"reading {window.host}")
+
+        yield tell

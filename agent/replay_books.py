@@ -1,0 +1,208 @@
+"""The books of a replay: chains of files into accounts, piece by piece, on one process or on many.
+
+A chain's files are booked one after the other, because books go on from day to day: an interval over midnight belongs
+to neither day alone. Chains are independent. So a piece is (host, day), a chain's pieces follow each other wherever
+they are worked on, and the integers are the same however they are spread.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from agent.accounts.attribution import Accounts
+from agent.accounts.ledger import GpuKey
+from agent.traces.assignment import Assignment
+from agent.traces.sources import Chain, Options
+from agent.window import MISSING
+from kernels import booking
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from agent.traces.jobs_file import JobRow
+    from agent.traces.report import SourceReport
+    from agent.window import Device, Window
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the user asked for, as far as it changes the books; travels to workers.
+
+    Attributes
+    ----------
+    options : Options
+    jobs : tuple of JobRow or None
+        None: owners come from the trace.
+    idle_mw : int, mW
+        Idle power of every GPU; -1: what the trace says.
+    max_gap_us : int, us
+        -1: each trace's own.
+    """
+
+    options: Options
+    jobs: tuple[JobRow, ...] | None = None
+    idle_mw: int = MISSING
+    max_gap_us: int = MISSING
+
+
+@dataclass(frozen=True, slots=True)
+class Extremes:
+    """What is said about a GPU beside its account: mW, us; -1 unknown."""
+
+    min_mw: int
+    max_mw: int
+    longest_run_us: int
+    first_us: int
+    last_us: int
+
+
+@dataclass(slots=True)
+class Part:
+    """Books of some chains, and what was read for them."""
+
+    accounts: Accounts = field(default_factory=Accounts)
+    reports: list[SourceReport] = field(default_factory=list)
+    extremes: dict[GpuKey, Extremes] = field(default_factory=dict)
+    devices: dict[str, tuple[Device, ...]] = field(default_factory=dict)
+    gpu_time: Counter[str] = field(default_factory=Counter)  # job -> millionths of GPU-us
+    matched_hosts: set[str] = field(default_factory=set)
+    windows: int = 0
+
+
+def pieces_of(chain: Chain) -> list[Chain]:
+    """Cut a chain into its days where its files are segments; rows are ordered as a whole and stay together."""
+    if not chain.native:
+        return [chain]
+    days = itertools.groupby(chain.sources, key=lambda source: source.path.parent)
+    return [Chain(chain.name, list(sources)) for _, sources in days]
+
+
+def new_part(settings: Settings) -> Part:
+    """Open empty books."""
+    return Part(Accounts(max_gap_us=settings.max_gap_us)) if settings.max_gap_us > 0 else Part()
+
+
+def book(
+    chain: Chain,
+    settings: Settings,
+    part: Part | None = None,
+    tell: Callable[[Part, Window], None] | None = None,
+    cut: Callable[[Window], Iterable[Window]] | None = None,
+) -> Part:
+    """Book one piece of a chain.
+
+    Parameters
+    ----------
+    chain : Chain
+    settings : Settings
+    part : Part, optional
+        The books after the chain's piece before.
+    tell : callable, optional
+        Called after each window, for progress and backfill.
+    cut : callable, optional
+        Cuts windows into shorter ones before they are booked, so that ``tell`` is called more often.
+
+    Returns
+    -------
+    Part
+        The same, changed.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be used.
+    """
+    if part is None:
+        part = new_part(settings)
+    assignment = Assignment(settings.jobs) if settings.jobs is not None else None
+    before = {key: account.rejected for key, account in part.accounts.gpus.items()}
+    stream = chain.windows(settings.options)
+    first = next(stream, None)
+    part.reports += chain.reports
+    for window in itertools.chain([] if first is None else [first], stream):
+        told = _prepared(window, settings, assignment)
+        for piece in [told] if cut is None else cut(told):
+            part.accounts.add(piece)
+            part.devices[piece.host] = piece.devices
+            part.windows += 1
+            if tell is not None:
+                tell(part, piece)
+    _count_rejected(part, chain, before)
+    if assignment is not None:
+        part.gpu_time.update(assignment.gpu_time)
+        part.matched_hosts |= assignment.matched
+    return part
+
+
+def _prepared(window: Window, settings: Settings, assignment: Assignment | None) -> Window:
+    """Apply to a window what the user said."""
+    if settings.idle_mw >= 0 or settings.max_gap_us > 0:
+        window = replace(window, devices=tuple(_told(device, settings) for device in window.devices))
+    return window if assignment is None else assignment.apply(window)
+
+
+def _told(device: Device, settings: Settings) -> Device:
+    idle = settings.idle_mw if settings.idle_mw >= 0 else device.idle_mw
+    gap = settings.max_gap_us if settings.max_gap_us > 0 else device.max_gap_us
+    return replace(device, idle_mw=idle, max_gap_us=gap)
+
+
+def _count_rejected(part: Part, chain: Chain, before: dict[GpuKey, dict[str, int]]) -> None:
+    """Put readings that the accounts did not believe beside those that were no numbers, in the chain's last report."""
+    total: Counter[str] = Counter()
+    for key, account in part.accounts.gpus.items():
+        had = before.get(key, {})
+        total.update({reason: count - had.get(reason, 0) for reason, count in account.rejected.items()})
+    if not chain.reports:
+        return
+    for reason, count in total.items():
+        chain.reports[-1].reject(reason, count)
+
+
+def finish(part: Part) -> Part:
+    """Close the books: nothing follows."""
+    part.accounts.finish()
+    for host, devices in part.devices.items():
+        state = part.accounts.state_of(host)
+        for device, row in zip(devices, state, strict=True):
+            key = GpuKey(device.host, device.uuid or str(device.index))
+            part.extremes[key] = Extremes(
+                *(
+                    int(row[column])
+                    for column in (
+                        booking.POWER_MIN, booking.POWER_MAX, booking.RUN_MAX, booking.FIRST_T, booking.LAST_T,
+                    )
+                )
+            )  # fmt: skip
+    return part
+
+
+def merge(parts: list[Part]) -> Part:
+    """Bring finished books of different chains together."""
+    whole = Part()
+    for part in parts:
+        whole.accounts.merge(part.accounts)
+        whole.reports += part.reports
+        whole.gpu_time.update(part.gpu_time)
+        whole.matched_hosts |= part.matched_hosts
+        whole.windows += part.windows
+        for key, theirs in part.extremes.items():
+            mine = whole.extremes.get(key)
+            whole.extremes[key] = theirs if mine is None else _joined(mine, theirs)
+    return whole
+
+
+def _joined(a: Extremes, b: Extremes) -> Extremes:
+    def least(x: int, y: int) -> int:
+        return max(x, y) if min(x, y) < 0 else min(x, y)
+
+    return Extremes(
+        least(a.min_mw, b.min_mw),
+        max(a.max_mw, b.max_mw),
+        max(a.longest_run_us, b.longest_run_us),
+        least(a.first_us, b.first_us),
+        max(a.last_us, b.last_us),
+    )

@@ -1,0 +1,306 @@
+"""The answer of a replay: one document, shown as JSON, as CSV or as tables.
+
+Energies are whole half-nanojoules up to here. They are rounded once, to microjoules, GPU by GPU: a GPU's total to the
+nearest, its parts by the largest remainder, so that printed parts still sum to the printed whole exactly.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TextIO
+
+from agent.accounts.publishing import gpu_flags, method_name
+from agent.accounts.uncertainty import gpu_sigma_j, job_sigma_j
+from exporters.snapshot import HNJ_PER_JOULE
+from kernels import booking
+
+if TYPE_CHECKING:
+    from agent.accounts.attribution import GpuAccount
+    from agent.accounts.ledger import GpuKey, Job
+    from agent.replay_books import Extremes, Part
+
+HNJ_PER_UJ = HNJ_PER_JOULE // 1_000_000
+_STATIC, _DYNAMIC = "static", "dynamic"
+_IDLE, _NOBODY = ("", "idle"), ("", "unattributed")
+_ROWS_SHOWN = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Joules:
+    """An energy in whole microjoules, printed in joules with six decimals."""
+
+    uj: int
+
+    def __str__(self) -> str:
+        sign = "-" if self.uj < 0 else ""
+        return f"{sign}{abs(self.uj) // 1_000_000}.{abs(self.uj) % 1_000_000:06d}"
+
+    def __add__(self, other: Joules) -> Joules:
+        return Joules(self.uj + other.uj)
+
+
+def rounded_parts(total_hnj: int, parts: dict[tuple[str, str], int]) -> tuple[int, dict[tuple[str, str], int]]:
+    """Round a whole and its parts to microjoules, so that they still agree.
+
+    Parameters
+    ----------
+    total_hnj : int, hnj
+    parts : dict of key -> hnj
+        They sum to the whole.
+
+    Returns
+    -------
+    (int, dict), uJ
+    """
+    total, rest = divmod(total_hnj, HNJ_PER_UJ)
+    total += 2 * rest > HNJ_PER_UJ or (2 * rest == HNJ_PER_UJ and total % 2 == 1)
+    floors = {key: value // HNJ_PER_UJ for key, value in parts.items()}
+    left = total - sum(floors.values())
+    for key in sorted(parts, key=lambda key: (-(parts[key] % HNJ_PER_UJ), key))[:left]:
+        floors[key] += 1
+    return total, floors
+
+
+def document(part: Part, *, partial: bool = False, notes: list[str] | None = None) -> dict[str, Any]:
+    """Make the document of schema ``wattshed.replay/1``; energies in it are `Joules`."""
+    accounts = part.accounts
+    shares: dict[GpuKey, dict[tuple[str, str], int]] = defaultdict(dict)
+    for job, gpu, static, dynamic in accounts.ledger.shares():
+        mine = shares[gpu]
+        mine[job, _STATIC] = mine.get((job, _STATIC), 0) + static
+        mine[job, _DYNAMIC] = mine.get((job, _DYNAMIC), 0) + dynamic
+    jobs: dict[str, dict[str, int]] = defaultdict(lambda: {_STATIC: 0, _DYNAMIC: 0})
+    idle = unattributed = total = 0
+    gpus = []
+    for key, account in sorted(
+        accounts.gpus.items(), key=lambda item: (item[0].host, item[1].device.index, item[0].gpu)
+    ):
+        parts = {**shares.get(key, {}), _IDLE: account.idle_hnj, _NOBODY: account.unattributed_hnj}
+        energy, rounded = rounded_parts(account.energy_hnj, parts)
+        idle += rounded.pop(_IDLE)
+        unattributed += rounded.pop(_NOBODY)
+        for (job, component), uj in rounded.items():
+            jobs[job][component] += uj
+        total += energy
+        gpus.append(_gpu(account, part.extremes.get(key), energy))
+    spans = [(e.first_us, e.last_us) for e in part.extremes.values() if e.first_us >= 0]
+    answer: dict[str, Any] = {
+        "schema": "wattshed.replay/1",
+        "sources": [
+            {
+                "path": report.path,
+                "format": report.format,
+                "rows": report.rows,
+                "rows_rejected": report.rows_rejected,
+                "rejected": dict(sorted(report.rejected.items())),
+            }
+            for report in part.reports
+        ],
+        "start_s": min(first for first, _ in spans) / 1e6 if spans else None,
+        "end_s": max(last for _, last in spans) / 1e6 if spans else None,
+        "gpus": gpus,
+        "jobs": [
+            _job(job, part, Joules(jobs[job.key][_STATIC]), Joules(jobs[job.key][_DYNAMIC]))
+            for job in sorted(accounts.ledger.jobs.values(), key=lambda job: (job.start_us, job.key))
+        ],
+        "idle_j": Joules(idle),
+        "unattributed_j": Joules(unattributed),
+        "total_j": Joules(total),
+    }
+    if notes:
+        answer["notes"] = notes
+    if partial:
+        answer["partial"] = True
+    return answer
+
+
+def _joules(hnj: int) -> Joules:
+    return Joules(rounded_parts(hnj, {})[0])
+
+
+def _watts(milliwatts: int | None) -> float | None:
+    return None if milliwatts is None or milliwatts < 0 else milliwatts / 1e3
+
+
+def _gpu(account: GpuAccount, extremes: Extremes | None, energy_uj: int) -> dict[str, Any]:
+    device, totals = account.device, account.totals
+    covered, gap = totals[booking.COVERED], totals[booking.GAP]
+    span = extremes.last_us - extremes.first_us if extremes is not None and extremes.first_us >= 0 else 0
+    counter, power = totals[booking.COUNTER_HNJ], totals[booking.POWER_HNJ]
+    by_counter = account.method == "counter"
+    if by_counter and not totals[booking.SAMPLES]:
+        covered = span - gap
+    mean_of, over = (power, covered) if power else (account.energy_hnj, covered)
+    p50, p95, p99 = account.power.quantiles_mw(0.5, 0.95, 0.99)
+    return {
+        "host": device.host,
+        "gpu": device.index,
+        "uuid": device.uuid,
+        "model": device.model,
+        "samples": totals[booking.SAMPLES],
+        "span_s": span / 1e6,
+        "covered_s": covered / 1e6,
+        "gap_s": gap / 1e6,
+        "gaps": totals[booking.GAPS],
+        "energy_j": Joules(energy_uj),
+        "method": account.method,
+        "counter_j": _joules(counter) if by_counter else None,
+        "power_j": _joules(power) if totals[booking.SAMPLES] else None,
+        "counter_resets": totals[booking.RESETS],
+        "disagreement": account.disagreement,
+        "power_w": {
+            "mean": mean_of / 2e3 / over if over > 0 else None,  # hnj / us is half a milliwatt
+            "min": _watts(extremes.min_mw) if extremes else None,
+            "max": _watts(extremes.max_mw) if extremes else None,
+            "p50": _watts(p50),
+            "p95": _watts(p95),
+            "p99": _watts(p99),
+        },
+        "sigma_j": round(gpu_sigma_j(account), 6),
+        "flags": list(gpu_flags(account, extremes.longest_run_us if extremes else 0)),
+    }
+
+
+def _job(job: Job, part: Part, static: Joules, dynamic: Joules) -> dict[str, Any]:
+    energy = static + dynamic
+    gpu_us = part.gpu_time.get(job.key, 0) / 1e6 or sum(line.active_us + line.held_us for line in job.lines.values())
+    names = sorted(job.lines)
+    return {
+        "job": job.key,
+        "hosts": sorted({key.host for key in names}),
+        "gpus": [f"{key.host}/{key.gpu}" if key.host else key.gpu for key in names],
+        "start_s": job.start_us / 1e6 if job.start_us >= 0 else None,
+        "end_s": job.end_us / 1e6 if job.end_us >= 0 else None,
+        "energy_j": energy,
+        "static_j": static,
+        "dynamic_j": dynamic,
+        "gpu_s": round(gpu_us / 1e6, 6),
+        "mean_w": round(energy.uj * len(names) / gpu_us, 3) if gpu_us > 0 else None,
+        "peak_w": sum(line.peak_mw for line in job.lines.values()) / 1e3,
+        "sigma_j": round(job_sigma_j(job, part.accounts.gpus), 6),
+        "method": method_name(job.method),
+    }
+
+
+def as_json(answer: dict[str, Any]) -> str:
+    """Write the document; joules as numbers with six decimals, whatever their size."""
+
+    def plain(value: object) -> str:
+        if isinstance(value, Joules):
+            return f"\0{value}\0"
+        raise TypeError(type(value))
+
+    text = json.dumps(answer, indent=1, default=plain, ensure_ascii=False, allow_nan=False)
+    return re.sub(r'"\\u0000(-?[\d.]+)\\u0000"', r"\1", text)
+
+
+_CSV_COLUMNS = (
+    "kind",
+    "name",
+    "host",
+    "gpu",
+    "energy_j",
+    "static_j",
+    "dynamic_j",
+    "gpu_s",
+    "mean_w",
+    "sigma_j",
+    "method",
+    "flags",
+)
+
+
+def write_csv(answer: dict[str, Any], out: TextIO) -> None:
+    """Write a row for each GPU, each job, what was idle, what nobody can be named for, and the total."""
+    writer = csv.DictWriter(out, _CSV_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for gpu in answer["gpus"]:
+        writer.writerow(
+            {
+                "kind": "gpu",
+                "name": gpu["uuid"] or gpu["gpu"],
+                "host": gpu["host"],
+                "gpu": gpu["gpu"],
+                "energy_j": gpu["energy_j"],
+                "mean_w": _short(gpu["power_w"]["mean"]),
+                "sigma_j": gpu["sigma_j"],
+                "method": gpu["method"],
+                "flags": " ".join(gpu["flags"]),
+            }
+        )
+    for job in answer["jobs"]:
+        row = {name: job[name] for name in _CSV_COLUMNS if name in job}
+        writer.writerow({**row, "kind": "job", "name": job["job"], "host": " ".join(job["hosts"])})
+    for kind in ("idle", "unattributed", "total"):
+        writer.writerow({"kind": kind, "energy_j": answer[f"{kind}_j"]})
+
+
+def _short(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def print_tables(answer: dict[str, Any], out: TextIO) -> None:
+    """Print what a person wants to see first."""
+    from rich.console import Console  # noqa: PLC0415 - JSON and CSV need no tables
+    from rich.table import Table  # noqa: PLC0415
+
+    console = Console(file=out, width=None if out.isatty() else 120, highlight=False)
+    partial = " (partial: interrupted)" if answer.get("partial") else ""
+    gpus = Table(title=f"GPUs{partial}", title_justify="left")
+    for name in ("host", "gpu", "model", "energy J", "± J", "by", "mean W", "max W", "covered s", "gaps s", "flags"):
+        gpus.add_column(name, justify="right" if name[-1] in "JWs" and name != "flags" else "left")
+    for gpu in answer["gpus"][:_ROWS_SHOWN]:
+        watts = gpu["power_w"]
+        gpus.add_row(
+            gpu["host"],
+            str(gpu["gpu"]),
+            gpu["model"],
+            _thousands(gpu["energy_j"]),
+            f"{gpu['sigma_j']:,.0f}",
+            gpu["method"],
+            _one(watts["mean"]),
+            _one(watts["max"]),
+            f"{gpu['covered_s']:,.1f}",
+            f"{gpu['gap_s']:,.1f}",
+            " ".join(gpu["flags"]),
+        )
+    console.print(gpus)
+    if len(answer["gpus"]) > _ROWS_SHOWN:
+        console.print(f"... and {len(answer['gpus']) - _ROWS_SHOWN} more GPUs (--format csv lists all)")
+    if answer["jobs"]:
+        jobs = Table(title=f"Jobs{partial}", title_justify="left")
+        for name in ("job", "hosts", "GPUs", "energy J", "± J", "static J", "dynamic J", "GPU s", "mean W", "split"):
+            jobs.add_column(name, justify="right" if name[-1] in "JWs" and name != "hosts" else "left")
+        for job in sorted(answer["jobs"], key=lambda job: -job["energy_j"].uj)[:_ROWS_SHOWN]:
+            jobs.add_row(
+                job["job"],
+                " ".join(job["hosts"]),
+                str(len(job["gpus"])),
+                _thousands(job["energy_j"]),
+                f"{job['sigma_j']:,.0f}",
+                _thousands(job["static_j"]),
+                _thousands(job["dynamic_j"]),
+                f"{job['gpu_s']:,.1f}",
+                _one(job["mean_w"]),
+                job["method"],
+            )
+        console.print(jobs)
+        if len(answer["jobs"]) > _ROWS_SHOWN:
+            console.print(f"... and {len(answer['jobs']) - _ROWS_SHOWN} more jobs (--format csv lists all)")
+    console.print(
+        f"idle {_thousands(answer['idle_j'])} J, unattributed {_thousands(answer['unattributed_j'])} J, "
+        f"total {_thousands(answer['total_j'])} J{partial}"
+    )
+
+
+def _thousands(energy: Joules) -> str:
+    return f"{energy.uj / 1e6:,.1f}"
+
+
+def _one(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:,.1f}"
