@@ -18,16 +18,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kernels.columns import CHUNK, PARALLEL_FROM, check_columns, cut_into_chunks, raise_backwards
 from kernels.jit import jit, prange
 from kernels.words import MASK, WORD, add_product, to_microjoules
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-CHUNK = 65_536
-"""Samples in a chunk: the unit of parallel work and of a CUDA block."""
-PARALLEL_FROM = 4 * CHUNK
-"""Fewer samples than this are summed on the caller's thread: waking the pool would cost more."""
 
 # Columns of a part: int64[PART]. FIRST_MW and LAST_MW are 0 where there is no valid reading.
 HI, LO, COVERED, FIRST_US, FIRST_MW, LAST_US, LAST_MW, BACKWARDS = range(8)
@@ -161,34 +157,6 @@ def join_chunks(owner, parts, max_gap_us, state):
             join(state[gpu], parts[k], max_gap_us)
 
 
-@jit
-def cut_into_chunks(offsets, size):
-    """Cut each GPU's rows at every ``size`` rows.
-
-    Parameters
-    ----------
-    offsets : int64[g + 1]
-    size : int
-
-    Returns
-    -------
-    owner : int64[g + 1]
-        GPU i owns chunks ``owner[i]:owner[i + 1]``.
-    rows : int64[k + 1]
-        Chunk j is ``rows[j]:rows[j + 1]``.
-    """
-    gpus = len(offsets) - 1
-    owner = np.zeros(gpus + 1, np.int64)
-    for gpu in range(gpus):
-        owner[gpu + 1] = owner[gpu] + (offsets[gpu + 1] - offsets[gpu] + size - 1) // size
-    rows = np.empty(owner[gpus] + 1, np.int64)
-    rows[owner[gpus]] = offsets[gpus]
-    for gpu in range(gpus):
-        for k in range(owner[gpu], owner[gpu + 1]):
-            rows[k] = offsets[gpu] + (k - owner[gpu]) * size
-    return owner, rows
-
-
 @jit(parallel=True)
 def _sum_chunks(time_us, power_mw, rows, max_gap_us, parts):
     """Sum chunk j, rows ``rows[j]:rows[j + 1]``, into ``parts[j]``."""
@@ -213,38 +181,6 @@ def _read(state, energy_uj):
     """Round the energy of each part into ``energy_uj``."""
     for gpu in range(len(state)):
         energy_uj[gpu] = to_microjoules(state[gpu, HI], state[gpu, LO])
-
-
-def check_columns(time_us: NDArray[np.int64], power_mw: NDArray[np.int32], offsets: NDArray[np.int64]) -> None:
-    """Raise ValueError, naming the array and what to do, unless the columns are GPU-major rows.
-
-    Parameters
-    ----------
-    time_us : int64[n], us
-    power_mw : int32[n], mW
-    offsets : int64[g + 1]
-        From 0 to n, never falling.
-    """
-    wanted = {"time_us": (time_us, np.int64), "power_mw": (power_mw, np.int32), "offsets": (offsets, np.int64)}
-    for name, (array, dtype) in wanted.items():
-        if not isinstance(array, np.ndarray) or array.ndim != 1 or array.dtype != dtype:
-            raise ValueError(f"{name} must be a one-dimensional {np.dtype(dtype).name} array; convert it with astype")
-    if len(time_us) != len(power_mw):
-        raise ValueError(f"time_us has {len(time_us)} rows and power_mw {len(power_mw)}; they must have the same")
-    if not len(offsets) or offsets[0] != 0 or offsets[-1] != len(time_us) or (offsets[1:] < offsets[:-1]).any():
-        raise ValueError(f"offsets must rise from 0 to the number of rows ({len(time_us)}) and never fall")
-
-
-def raise_backwards(time_us: NDArray[np.int64], offsets: NDArray[np.int64]) -> None:
-    """Raise ValueError for the first row whose time is before the row above it."""
-    for gpu in range(len(offsets) - 1):
-        own = time_us[offsets[gpu] : offsets[gpu + 1]]
-        if (bad := np.flatnonzero(own[1:] < own[:-1])).size:
-            row = int(offsets[gpu] + bad[0] + 1)
-            raise ValueError(
-                f"time_us must ascend within a GPU: row {row} of GPU {gpu} is before the row above; sort it"
-            )
-    raise ValueError("time_us goes back behind rows already added; add them in the order of time")
 
 
 def new_state(gpus: int) -> NDArray[np.int64]:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from kernels.columns import CHUNK, PARALLEL_FROM, check_columns, raise_backwards
 from kernels.energy import (
     BACKWARDS,
-    CHUNK,
     COVERED,
     FIRST_MW,
     FIRST_US,
@@ -25,12 +25,9 @@ from kernels.energy import (
     LAST_MW,
     LAST_US,
     LO,
-    PARALLEL_FROM,
     PART,
-    check_columns,
     join_chunks,
     new_state,
-    raise_backwards,
     read,
 )
 from kernels.jit import jit, prange

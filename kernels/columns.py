@@ -1,0 +1,133 @@
+"""Columns of readings, GPU-major: the form that every kernel takes, its checks, and how it is cut for threads."""
+
+# Kernels are typed by numba when they are first called; what Python calls is annotated.
+# mypy: allow-untyped-defs, allow-untyped-calls
+# ruff: noqa: ANN201
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kernels.jit import jit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+CHUNK = 65_536
+"""Samples in a chunk: the unit of parallel work and of a CUDA block."""
+PARALLEL_FROM = 4 * CHUNK
+"""Fewer samples than this are summed on the caller's thread: waking the pool would cost more."""
+
+
+@jit
+def cut_into_chunks(offsets, size):
+    """Cut each GPU's rows at every ``size`` rows.
+
+    Parameters
+    ----------
+    offsets : int64[g + 1]
+    size : int
+
+    Returns
+    -------
+    owner : int64[g + 1]
+        GPU i owns chunks ``owner[i]:owner[i + 1]``.
+    rows : int64[k + 1]
+        Chunk j is ``rows[j]:rows[j + 1]``.
+    """
+    gpus = len(offsets) - 1
+    owner = np.zeros(gpus + 1, np.int64)
+    for gpu in range(gpus):
+        owner[gpu + 1] = owner[gpu] + (offsets[gpu + 1] - offsets[gpu] + size - 1) // size
+    rows = np.empty(owner[gpus] + 1, np.int64)
+    rows[owner[gpus]] = offsets[gpus]
+    for gpu in range(gpus):
+        for k in range(owner[gpu], owner[gpu + 1]):
+            rows[k] = offsets[gpu] + (k - owner[gpu]) * size
+    return owner, rows
+
+
+@jit
+def first_at(time_us, lo, hi, edge_us, guess):
+    """Find the first of the ascending rows ``lo:hi`` that is not before ``edge_us``, galloping away from a guess.
+
+    A good guess costs two comparisons, a bad one twice the logarithm of its error: edges that come in order are found
+    in the time of the rows between them, never in that of the whole recording.
+
+    Parameters
+    ----------
+    time_us : int64[n], us
+    lo, hi : int
+    edge_us : int64, us
+    guess : int
+        Any number.
+
+    Returns
+    -------
+    int
+        ``hi`` if all rows are before the edge.
+    """
+    low = min(max(guess, lo), hi)
+    high = hi
+    step = 1
+    if low == lo or time_us[low - 1] < edge_us:
+        while low + step <= hi and time_us[low + step - 1] < edge_us:
+            low += step
+            step *= 2
+        high = min(low + step - 1, hi)
+    else:
+        high = low - 1
+        while high - step >= lo and time_us[high - step] >= edge_us:
+            high -= step
+            step *= 2
+        low = max(high - step + 1, lo)
+    while low < high:
+        middle = (low + high) // 2
+        if time_us[middle] < edge_us:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def check_columns(time_us: NDArray[np.int64], power_mw: NDArray[np.int32], offsets: NDArray[np.int64]) -> None:
+    """Raise ValueError, naming the array and what to do, unless the columns are GPU-major rows.
+
+    Parameters
+    ----------
+    time_us : int64[n], us
+    power_mw : int32[n], mW
+    offsets : int64[g + 1]
+        From 0 to n, never falling.
+    """
+    wanted = {"time_us": (time_us, np.int64), "power_mw": (power_mw, np.int32), "offsets": (offsets, np.int64)}
+    for name, (array, dtype) in wanted.items():
+        if not isinstance(array, np.ndarray) or array.ndim != 1 or array.dtype != dtype:
+            raise ValueError(f"{name} must be a one-dimensional {np.dtype(dtype).name} array; convert it with astype")
+    if len(time_us) != len(power_mw):
+        raise ValueError(f"time_us has {len(time_us)} rows and power_mw {len(power_mw)}; they must have the same")
+    if not len(offsets) or offsets[0] != 0 or offsets[-1] != len(time_us) or (offsets[1:] < offsets[:-1]).any():
+        raise ValueError(f"offsets must rise from 0 to the number of rows ({len(time_us)}) and never fall")
+
+
+def raise_backwards(time_us: NDArray[np.int64], offsets: NDArray[np.int64]) -> None:
+    """Raise ValueError for the first row whose time is before the row above it."""
+    for gpu in range(len(offsets) - 1):
+        own = time_us[offsets[gpu] : offsets[gpu + 1]]
+        if (bad := np.flatnonzero(own[1:] < own[:-1])).size:
+            row = int(offsets[gpu] + bad[0] + 1)
+            raise ValueError(
+                f"time_us must ascend within a GPU: row {row} of GPU {gpu} is before the row above; sort it"
+            )
+    raise ValueError("time_us goes back behind rows already added; add them in the order of time")
+
+
+def valid_rows(
+    time_us: NDArray[np.int64], power_mw: NDArray[np.int32], offsets: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
+    """Copy the rows whose reading is one (> 0), still GPU-major."""
+    keep = power_mw > 0
+    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(keep)])
+    return time_us[keep], power_mw[keep], before[offsets]

@@ -1,0 +1,346 @@
+"""Energy of each job from a whole recording: overlapping jobs, idle power, shares and utilisation; exact integers.
+
+The samples are read once, at the speed of memory: each GPU's time is cut at the starts and ends of its usage rows, and
+static (up to idle power) and dynamic energy are summed per segment, by chunks on all threads. A trapezoid that crosses
+an edge is cut evenly in time, (p0 + p1) * span, so no cut leaves a remainder. Edges are found by galloping from one to
+the next. Each segment is then split among those present by the rules of :mod:`kernels.splitting`, which are the same
+functions that the live path uses. N samples and P edges cost O(N + P log P + P times the owners present at once).
+"""
+
+# Kernels are typed by numba when they are first called; what Python calls is annotated.
+# mypy: allow-untyped-defs, allow-untyped-calls
+# ruff: noqa: ANN202
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from kernels.columns import CHUNK, PARALLEL_FROM, check_columns, first_at, raise_backwards, valid_rows
+from kernels.jit import jit, prange
+from kernels.splitting import _split_dynamic, _split_static
+from kernels.words import MASK
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+HNJ_PER_JOULE = 2_000_000_000
+HIGHEST_MW = 20_000_000
+LONGEST_US = 12 * 3_600_000_000
+"""A chunk spans at most this, and one interval more: 2 * HIGHEST_MW * 2 * LONGEST_US is less than 2**62."""
+
+_FULL = 1 << 61
+_FOREVER = np.int64(2**63 - 1)
+
+
+class JobEnergy(NamedTuple):
+    """What each usage row and each GPU's ``_idle`` and ``_unattributed`` got.
+
+    An energy is a row of two int64: whole joules, and the half-nanojoules (0 to 2e9 - 1) beyond them; a job that runs
+    for months does not fit one int64 of half-nanojoules.
+
+    Attributes
+    ----------
+    static, dynamic : int64[m, 2]
+    method : int64[m]
+        Bits, as in :class:`kernels.splitting.Split`.
+    idle, unattributed : int64[g, 2]
+    """
+
+    static: NDArray[np.int64]
+    dynamic: NDArray[np.int64]
+    method: NDArray[np.int64]
+    idle: NDArray[np.int64]
+    unattributed: NDArray[np.int64]
+
+
+@jit
+def _cut(time_us, offsets, size, owner, first):
+    """Cut at every ``size`` rows and LONGEST_US; fills ``owner`` and, if long enough, ``first`` row of each chunk."""
+    k = 0
+    for gpu in range(len(offsets) - 1):
+        a = offsets[gpu]
+        hi = offsets[gpu + 1]
+        while a < hi:
+            if k < len(first):
+                first[k] = a
+            k += 1
+            b = min(a + size, hi)
+            if time_us[b - 1] - time_us[a] > LONGEST_US:
+                b = max(first_at(time_us, a, b, time_us[a] + LONGEST_US + 1, b), a + 1)
+            a = b
+        owner[gpu + 1] = k
+
+
+@jit
+def _sum_rows(time_us, power_mw, idle_pair_mw, max_gap_us):
+    """Sum all intervals between the rows: (static, whole, least and greatest reading); least is -1 if time falls."""
+    static = np.uint64(0)
+    energy = np.uint64(0)
+    shortest = np.int64(0)
+    longest = np.int64(0)
+    low = power_mw[0]
+    high = power_mw[0]
+    for i in range(1, len(time_us)):
+        dt = time_us[i] - time_us[i - 1]
+        power = power_mw[i]
+        shortest = min(shortest, dt)
+        longest = max(longest, dt)
+        low = min(low, power)
+        high = max(high, power)
+        span = np.uint64(np.uint32(dt))
+        pair = np.uint32(power + power_mw[i - 1])
+        energy += span * np.uint64(pair)
+        static += span * np.uint64(min(pair, idle_pair_mw))
+    if longest > min(max_gap_us, MASK):
+        static = np.uint64(0)
+        energy = np.uint64(0)
+        for i in range(1, len(time_us)):
+            dt = time_us[i] - time_us[i - 1]
+            if dt <= max_gap_us:
+                pair_mw = np.int64(power_mw[i]) + np.int64(power_mw[i - 1])
+                energy += np.uint64(pair_mw * dt)
+                static += np.uint64(min(pair_mw, np.int64(idle_pair_mw)) * dt)
+    if shortest < 0:
+        low = np.int32(-1)
+    return np.int64(static), np.int64(energy), np.int64(low), np.int64(high)
+
+
+@jit
+def _sum_segments(time_us, power_mw, a, stop, edges, segment, idle_pair_mw, max_gap_us, out):
+    """Sum rows ``a`` to ``stop`` into one row of ``out`` per segment, from number ``segment`` on.
+
+    ``edges`` are the GPU's, ascending; segment i lies before edge i. Returns the number of the last segment, counted
+    from ``segment``, and the least and greatest reading.
+    """
+    i = a
+    cursor = time_us[a]
+    low = np.int64(power_mw[a])
+    high = low
+    # Edges are looked for where they would be at a steady rate: searching cold memory costs more than summing it.
+    rate = (stop - a) / max(time_us[stop] - time_us[a], np.int64(1))
+    row = 0
+    while True:
+        end = edges[segment + row] if segment + row < len(edges) else _FOREVER
+        static = np.int64(0)
+        energy = np.int64(0)
+        if cursor > time_us[i]:  # inside an interval that an edge has cut
+            upto = min(time_us[i + 1], end)
+            if time_us[i + 1] - time_us[i] <= max_gap_us:
+                pair_mw = np.int64(power_mw[i]) + np.int64(power_mw[i + 1])
+                energy += pair_mw * (upto - cursor)
+                static += min(pair_mw, np.int64(idle_pair_mw)) * (upto - cursor)
+            cursor = upto
+            if cursor == time_us[i + 1]:
+                i += 1
+        if cursor == time_us[i]:
+            j = stop
+            if time_us[stop] > end:
+                j = first_at(time_us, i, stop + 1, end + 1, i + np.int64((end - cursor) * rate) + 1) - 1
+            still, all_of_it, least, greatest = _sum_rows(
+                time_us[i : j + 1], power_mw[i : j + 1], idle_pair_mw, max_gap_us
+            )
+            static += still
+            energy += all_of_it
+            low = min(low, least)
+            high = max(high, greatest)
+            i = j
+            cursor = time_us[i]
+            if j < stop and end > cursor:
+                if time_us[j + 1] - time_us[j] <= max_gap_us:
+                    pair_mw = np.int64(power_mw[j]) + np.int64(power_mw[j + 1])
+                    energy += pair_mw * (end - cursor)
+                    static += min(pair_mw, np.int64(idle_pair_mw)) * (end - cursor)
+                cursor = end
+        out[row, 0] = static
+        out[row, 1] = energy - static
+        if i == stop:
+            return row, low, high
+        row += 1
+
+
+@jit(parallel=True)
+def _sum_chunks(time_us, power_mw, offsets, gpu, first, edges, rows, idle_mw, max_gap_us, out, span, bounds):
+    """Sum every chunk; row (segment + chunk) of ``out`` is its alone, whatever other threads do.
+
+    ``span[k]`` becomes the first and last segment of chunk k, numbered over all GPUs; ``bounds[k]`` the range
+    of its readings.
+    """
+    for k in prange(len(gpu)):
+        g = gpu[k]
+        a = first[k]
+        stop = min(first[k + 1], offsets[g + 1] - 1)
+        own = edges[2 * rows[g] : 2 * rows[g + 1]]
+        segment = first_at(own, 0, len(own), time_us[a] + 1, 0)
+        at = 2 * rows[g] + g + segment
+        idle_pair = np.uint32(2 * min(max(idle_mw[g], 0), HIGHEST_MW))
+        last, low, high = _sum_segments(time_us, power_mw, a, stop, own, segment, idle_pair, max_gap_us, out[at + k :])
+        span[k, 0] = at
+        span[k, 1] = at + last
+        bounds[k, 0] = low
+        bounds[k, 1] = high
+
+
+@jit
+def _carry(energy):
+    """Move whole joules out of the half-nanojoules."""
+    energy[0] += energy[1] // HNJ_PER_JOULE
+    energy[1] %= HNJ_PER_JOULE
+
+
+@jit
+def _split_gpu(g, chunks, out, span, edges, rows, by_start, by_end, start, end, activity, busy, share, live, result):
+    """Walk one GPU's segments: who is there, what it took, who gets it."""
+    static, dynamic, method, idle, unattributed, still, moving = result
+    lo = rows[g]
+    hi = rows[g + 1]
+    here = np.empty(hi - lo, np.int64)
+    weight = np.empty(hi - lo + 1, np.int64)
+    part = np.empty(hi - lo + 1, np.int64)
+    present = 0
+    come = lo
+    go = lo
+    k = chunks[g]
+    for i in range(2 * (hi - lo) + 1):
+        at = 2 * lo + g + i
+        more = True
+        while more:
+            # The segment's energy, chunk by chunk; so much that it might overflow is split before the next chunk.
+            quiet = np.int64(0)
+            busy_part = np.int64(0)
+            more = False
+            while k < chunks[g + 1] and span[k, 0] <= at:
+                quiet += out[at + k, 0]
+                busy_part += out[at + k, 1]
+                if span[k, 1] > at:
+                    break
+                k += 1
+                if quiet + busy_part > _FULL:
+                    more = True
+                    break
+            idle[g, 1] += _split_static(quiet, share, here, present, weight, part, still)
+            unattributed[g, 1] += _split_dynamic(
+                busy_part, activity, busy, share, live, here, present, weight, part, moving, method
+            )
+            _carry(idle[g])
+            _carry(unattributed[g])
+            for j in range(present):
+                row = here[j]
+                static[row, 1] += still[row]
+                dynamic[row, 1] += moving[row]
+                still[row] = 0
+                moving[row] = 0
+                if static[row, 1] >= _FULL or dynamic[row, 1] >= _FULL:
+                    _carry(static[row])
+                    _carry(dynamic[row])
+        if i == 2 * (hi - lo):
+            break
+        edge = edges[2 * lo + i]
+        while go < hi and end[by_end[go]] <= edge:
+            j = 0
+            while j < present and here[j] != by_end[go]:
+                j += 1
+            if j < present:
+                present -= 1
+                for m in range(j, present):
+                    here[m] = here[m + 1]
+            go += 1
+        while come < hi and start[by_start[come]] <= edge:
+            row = by_start[come]
+            if end[row] > edge:
+                j = present
+                while j > 0 and here[j - 1] > row:
+                    here[j] = here[j - 1]
+                    j -= 1
+                here[j] = row
+                present += 1
+            come += 1
+    for row in range(lo, hi):
+        _carry(static[row])
+        _carry(dynamic[row])
+
+
+@jit(parallel=True)
+def _split_all(chunks, out, span, edges, rows, by_start, by_end, start, end, activity, busy, share, live, result):
+    """Split every GPU's segments among its usage rows."""
+    for g in prange(len(chunks) - 1):
+        _split_gpu(g, chunks, out, span, edges, rows, by_start, by_end, start, end, activity, busy, share, live, result)
+
+
+def job_energy(
+    time_us: NDArray[np.int64],
+    power_mw: NDArray[np.int32],
+    offsets: NDArray[np.int64],
+    max_gap_us: int,
+    idle_mw: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    start_us: NDArray[np.int64],
+    end_us: NDArray[np.int64],
+    activity_ppm: NDArray[np.int64],
+    busy_ppm: NDArray[np.int64],
+    share_ppm: NDArray[np.int64],
+    live: NDArray[np.int8],
+) -> JobEnergy:
+    """Split each GPU's trapezoid energy among the usage rows that held it.
+
+    Parameters
+    ----------
+    time_us, power_mw, offsets, max_gap_us
+        As for :func:`kernels.energy.integrate`; readings up to 20 kW, gaps up to 12 hours.
+    idle_mw, rows, start_us, end_us, activity_ppm, busy_ppm, share_ppm, live
+        As for :func:`kernels.splitting.split`: GPU i owns usage rows ``rows[i]:rows[i + 1]``.
+
+    Returns
+    -------
+    JobEnergy
+        Its parts sum to the GPUs' energies exactly.
+
+    Raises
+    ------
+    ValueError
+        As for ``integrate``; for readings or gaps beyond those bounds; for usage columns that do not fit each other.
+    """
+    check_columns(time_us, power_mw, offsets)
+    gpus, m = len(offsets) - 1, len(start_us)
+    if not 0 <= max_gap_us <= LONGEST_US:
+        raise ValueError(f"max_gap_us must lie between 0 and 12 hours, got {max_gap_us}")
+    if len(idle_mw) != gpus or len(rows) != gpus + 1 or rows[0] != 0 or rows[-1] != m or (np.diff(rows) < 0).any():
+        raise ValueError(f"idle_mw must have {gpus} entries, and rows must rise from 0 to {m} in {gpus + 1}")
+    if any(len(column) != m for column in (end_us, activity_ppm, busy_ppm, share_ppm, live)):
+        raise ValueError(f"every usage column must have {m} rows, as start_us has")
+    gpu_of = np.repeat(np.arange(gpus), np.diff(rows))
+    moments, owner_of = np.concatenate([start_us, end_us]), np.concatenate([gpu_of, gpu_of])
+    edges = moments[np.lexsort((moments, owner_of))]
+    by_start = np.lexsort((start_us, gpu_of)).astype(np.int64)
+    by_end = np.lexsort((end_us, gpu_of)).astype(np.int64)
+    chunks = np.zeros(gpus + 1, np.int64)
+    _cut(time_us, offsets, CHUNK, chunks, np.empty(0, np.int64))
+    count = int(chunks[-1])
+    first = np.full(count + 1, len(time_us), np.int64)
+    _cut(time_us, offsets, CHUNK, chunks, first[:-1])
+    out = np.zeros((2 * m + gpus + count, 2), np.int64)
+    span, bounds = np.empty((count, 2), np.int64), np.empty((count, 2), np.int64)
+    large = len(time_us) >= PARALLEL_FROM
+    with np.errstate(over="ignore"):  # checked by the range of the readings
+        (_sum_chunks if large else _sum_chunks.serial)(
+            time_us, power_mw, offsets, np.repeat(np.arange(gpus), np.diff(chunks)), first, edges, rows, idle_mw,
+            np.int64(max_gap_us), out, span, bounds,
+        )  # fmt: skip
+    if count and bounds[:, 0].min() <= 0:
+        if (power_mw <= 0).any():
+            usage = (rows, start_us, end_us, activity_ppm, busy_ppm, share_ppm, live)
+            return job_energy(*valid_rows(time_us, power_mw, offsets), max_gap_us, idle_mw, *usage)
+        raise_backwards(time_us, offsets)
+    if count and bounds[:, 1].max() > HIGHEST_MW:
+        raise ValueError(f"a reading of {bounds[:, 1].max()} mW: reject readings above 20 kW first")
+    result = JobEnergy(
+        np.zeros((m, 2), np.int64), np.zeros((m, 2), np.int64), np.zeros(m, np.int64),
+        np.zeros((gpus, 2), np.int64), np.zeros((gpus, 2), np.int64),
+    )  # fmt: skip
+    scratch = (*result, np.zeros(m, np.int64), np.zeros(m, np.int64))
+    (_split_all if large else _split_all.serial)(
+        chunks, out, span, edges, rows, by_start, by_end,
+        start_us, end_us, activity_ppm, busy_ppm, share_ppm, live, scratch,
+    )  # fmt: skip
+    return result
