@@ -1,0 +1,208 @@
+"""Dashboards and rules against a real Prometheus, promtool, and a PromQL parser."""
+
+import importlib.util
+import json
+import re
+import socket
+import subprocess
+import time
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+import promql_parser
+import pytest
+import yaml
+
+from exporters import prometheus
+from tests.exporters import snapshots
+from tests.exporters.wire import peer
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+RULES = sorted((DEPLOY / "prometheus").glob("*.rules.yml"))
+RULE_TESTS = sorted((Path(__file__).parent / "rules").glob("*.test.yml"))
+DASHBOARDS = sorted((DEPLOY / "grafana").glob("*.json"))
+VALUES = {"$__rate_interval": "6s", "$__range": "6s", "$instance": ".*", "$job": ".*", "$boundary": ".*"}
+
+
+def generator():
+    spec = importlib.util.spec_from_file_location("generate_dashboards", DEPLOY / "grafana" / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def panels():
+    for path in DASHBOARDS:
+        for panel in json.loads(path.read_text(encoding="utf-8"))["panels"]:
+            for target in panel.get("targets", ()):
+                expr = target["expr"]
+                for name, value in VALUES.items():
+                    expr = expr.replace(name, value)
+                yield f"{path.stem}: {panel['title']} {target['refId']}", expr
+
+
+def rules():
+    for path in RULES:
+        for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]:
+            yield from group["rules"]
+
+
+def test_dashboards_are_what_the_generator_makes():
+    made = generator().generate()
+    assert {path.name: path.read_text(encoding="utf-8") for path in DASHBOARDS} == made
+
+
+def test_dashboards_have_unique_ids_and_schema_41():
+    documents = [json.loads(path.read_text(encoding="utf-8")) for path in DASHBOARDS]
+    assert len({d["uid"] for d in documents}) == len(documents) == 3
+    assert {d["schemaVersion"] for d in documents} == {41}
+
+
+def test_every_expression_parses_and_names_only_metrics_that_exist():
+    known = {family.name for family in prometheus.TABLE} | {"wattshed_job_info", "up"}
+    known |= {rule["record"] for rule in rules() if "record" in rule} | {"wattshed_nvml_call_seconds_bucket"}
+    exprs = [*panels(), *((rule.get("alert") or rule["record"], rule["expr"]) for rule in rules())]
+    assert len(exprs) > 50
+    for where, expr in exprs:
+        promql_parser.parse(expr)
+        for name in re.findall(r"wattshed[_:][a-z_0-9:]+|\bup\b", expr):
+            assert name in known, (where, name)
+
+
+def test_every_rule_has_a_test():
+    said = "".join(path.read_text(encoding="utf-8") for path in RULE_TESTS)
+    for rule in rules():
+        if "record" in rule:
+            assert f"expr: {rule['record']}\n" in said, rule["record"]
+        else:
+            assert re.search(rf"alertname: {rule['alert']}\s+exp_alerts:\s+- exp_labels", said), rule["alert"]
+            assert rule["labels"]["severity"] in ("info", "warning", "critical")
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("arguments", [["check", "rules", *map(str, RULES)], ["test", "rules", *map(str, RULE_TESTS)]])
+def test_promtool_passes_the_rules(arguments):
+    done = subprocess.run([peer("promtool"), *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.real
+def test_promtool_passes_the_scrape_configuration():
+    config = DEPLOY / "prometheus" / "prometheus.yml"
+    done = subprocess.run([peer("promtool"), "check", "config", config], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+def ask(url, path, **query):
+    with urllib.request.urlopen(f"{url}/api/v1/{path}?{urllib.parse.urlencode(query)}", timeout=10) as answer:
+        return json.load(answer)["data"]
+
+
+@pytest.fixture
+def real_prometheus(tmp_path):
+    """Start a real Prometheus that scrapes some servers each second; gives a function that starts it."""
+    running = []
+
+    def start(targets):
+        program, port = peer("prometheus"), free_port()
+        jobs = [
+            {
+                "job_name": name,
+                "honor_labels": name != "dcgm",
+                "metrics_path": path,
+                "static_configs": [{"targets": [f"127.0.0.1:{target}"]}],
+            }
+            for name, target, path in targets
+        ]
+        config = {"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": jobs}
+        (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
+        log = (tmp_path / "log").open("w")
+        arguments = [f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data"]
+        running.append(
+            subprocess.Popen([program, *arguments, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log)
+        )
+        url = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            try:
+                urllib.request.urlopen(f"{url}/-/ready", timeout=2).close()
+            except OSError:
+                time.sleep(0.2)
+            else:
+                return url
+        pytest.fail(f"Prometheus did not start: {(tmp_path / 'log').read_text()[-2000:]}")
+
+    yield start
+    for process in running:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.mark.real
+def test_every_panel_returns_data_and_hostile_text_does_no_harm(serve, real_prometheus):
+    begin = time.monotonic()
+
+    def living():
+        seconds = 100 + int((time.monotonic() - begin) * 2)
+        return snapshots.rich(seq=seconds, seconds=seconds)
+
+    _, port = serve(living)
+    _, bad = serve(snapshots.hostile)
+    url = real_prometheus(
+        [
+            ("wattshed", port, "/metrics"),
+            ("dcgm", port, "/metrics/dcgm"),
+            ("hostile", bad, "/metrics"),
+            ("hostile-dcgm", bad, "/metrics/dcgm"),
+        ]
+    )
+    deadline, missing = time.monotonic() + 25, [("nothing was asked", "")]
+    while missing and time.monotonic() < deadline:
+        time.sleep(1)
+        missing = [(where, expr) for where, expr in panels() if not ask(url, "query", query=expr)["result"]]
+    assert not missing
+    assert len(ask(url, "query", query="up == 1")["result"]) == 4
+    for target in ask(url, "targets")["activeTargets"]:
+        assert target["lastError"] == ""
+    sums = [
+        f'sum({name}{{instance="127.0.0.1:{port}"}})'
+        for name in ("wattshed_job_energy_joules_total", "wattshed_gpu_energy_joules_total")
+    ]
+    (law,) = ask(url, "query", query=f"abs({sums[0]} / {sums[1]} - 1)")["result"]
+    assert float(law["value"][1]) < 1e-6
+    jobs = ask(url, "label/job/values")
+    assert "slurm:1234" in jobs
+    assert "_idle" in jobs
+
+
+@pytest.mark.real
+def test_dashboard_12239_lights_up(serve, real_prometheus):
+    """The queries of the community's dashboard for dcgm-exporter, as Grafana sends them with its variables filled."""
+    _, port = serve()
+    url = real_prometheus([("dcgm", port, "/metrics/dcgm")])
+    chosen = f'instance=~"127.0.0.1:{port}", gpu=~"(0|1|2|3)"'
+    queries = [
+        f"DCGM_FI_DEV_GPU_TEMP{{{chosen}}}",
+        f"avg(DCGM_FI_DEV_GPU_TEMP{{{chosen}}})",
+        f"DCGM_FI_DEV_POWER_USAGE{{{chosen}}}",
+        f"sum(DCGM_FI_DEV_POWER_USAGE{{{chosen}}})",
+        f"DCGM_FI_DEV_SM_CLOCK{{{chosen}}} * 1000000",
+        f"DCGM_FI_DEV_GPU_UTIL{{{chosen}}}",
+        f"DCGM_FI_PROF_PIPE_TENSOR_ACTIVE{{{chosen}}}",
+        f"DCGM_FI_DEV_FB_USED{{{chosen}}}",
+    ]
+    deadline, missing = time.monotonic() + 15, queries
+    while missing and time.monotonic() < deadline:
+        time.sleep(0.5)
+        missing = [query for query in queries if not ask(url, "query", query=query)["result"]]
+    assert not missing
+    assert ask(url, "label/gpu/values") == [str(i) for i in range(8)]
+    (watts,) = ask(url, "query", query=f"sum(DCGM_FI_DEV_POWER_USAGE{{{chosen}}})")["result"]
+    assert float(watts["value"][1]) == pytest.approx(sum(600.25 + i for i in range(4)))
