@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from pyarrow import csv
 
-from agent.traces.opening import CleanStream
+from agent.traces.clean_text import CleanStream
 from agent.window import InputError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from agent.traces.opening import head_of, open_lines
+from agent.traces.clean_text import head_of, open_lines
 from agent.traces.quantities import SHARE_PPM, decimal_of
 from agent.traces.sacct import is_sacct, read_sacct
 from agent.traces.timestamps import NO_TIME, Clock, parse_number, parse_text

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent.traces.opening import open_lines
+from agent.traces.clean_text import open_lines
 from agent.window import InputError
 
 if TYPE_CHECKING:

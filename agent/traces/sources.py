@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.traces import detect, foreign, native_reader
-from agent.traces.opening import head_of
+from agent.traces.clean_text import head_of
 from agent.traces.report import SourceReport
 from agent.traces.rows import Assembler, Gpus
 from agent.window import MISSING, InputError
