@@ -12,6 +12,7 @@ from exporters.snapshot import Histogram
 if TYPE_CHECKING:
     from agent.meters.clock import Clock
 
+HANGING_NS = 1_000_000_000
 BOUNDS_S = (50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 50e-3, 250e-3, 1.0, 5.0, math.inf)
 
 
@@ -23,7 +24,7 @@ class CallCosts:
     in_flight : tuple of (str, int) or None
         Name and start (ns of the clock's ``elapsed_ns``) of the call that has not returned yet.
     busy_ns : int, ns
-        Time spent inside calls since the start.
+        Time spent inside calls since the start, without calls that hung: these say nothing about what polling costs.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -43,7 +44,8 @@ class CallCosts:
         """Note that ``name`` returned."""
         self.in_flight = None
         took_ns = self._clock.elapsed_ns() - begun_ns
-        self.busy_ns += took_ns
+        if took_ns < HANGING_NS:
+            self.busy_ns += took_ns
         counts = self._counts.get(name)
         if counts is None:
             counts = self._counts[name] = [0] * len(BOUNDS_S)
@@ -78,8 +80,8 @@ class Percentile:
         self._last.clear()
 
     def p95_us(self) -> int:
-        """Return the percentile, or 0 with fewer than twenty durations."""
-        if len(self._last) < 20:
-            return 0
+        """Return the percentile, or -1 with fewer than eight durations."""
+        if len(self._last) < 8:
+            return -1
         ordered = sorted(self._last)
         return ordered[len(ordered) * 95 // 100]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.meters.errors import Fault, MeterError
 from agent.meters.lines import SECOND_US, Line, Meter, Rates
 from agent.meters.recovery import Recovery
 from agent.window import MISSING, ProcessSighting, Readings, Window
@@ -33,6 +34,7 @@ LOG = logging.getLogger(__name__)
 SLOW_CALL_US = 2_000
 MOST_DUTY = 0.01
 LARGEST_FACTOR = 16
+LARGEST_SLOW_FACTOR = 4  # reading less often makes no call faster
 
 
 class Poller:
@@ -137,6 +139,7 @@ class Poller:
         sample = board.read(line.gauges) if full else board.read_instant()
         ended_us = self._clock.now_us()
         line.calls.add(ended_us - begun_us)
+        self.recovery.worked(gpu)
         if full:
             period_us = self._rates.sample_us * line.factor
             line.full_due_us += period_us * max(1, 1 + (due_us - line.full_due_us) // period_us)
@@ -182,7 +185,14 @@ class Poller:
 
     def _list(self, gpu: int, line: Line, watch: ProcessWatch, now_us: int) -> None:
         before = dict(watch.listed)
-        for pid in [pid for pid in watch.relist() if not self._alive(pid)]:
+        try:
+            watch.relist()
+        except MeterError as error:
+            if error.fault in {Fault.LOST, Fault.DRIVER, Fault.RESTART}:
+                raise
+            self.recovery.fault(error.call, "GPU %d: %s", gpu, error)
+            return
+        for pid in [pid for pid in watch.listed if not self._alive(pid)]:
             del watch.listed[pid]
             self.recovery.fault("scrambled_pid", "GPU %d: the driver reports pid %d, which does not exist", gpu, pid)
         for pid, seen in before.items():
@@ -294,12 +304,12 @@ class Poller:
         self._judged_us, self._judged_busy_ns = now_us, busy_ns
         for gpu, line in enumerate(self._lines):
             p95_us = line.calls.p95_us()
-            if (p95_us > SLOW_CALL_US or self.duty > MOST_DUTY) and line.factor < LARGEST_FACTOR:
+            slow = p95_us > SLOW_CALL_US and line.factor < LARGEST_SLOW_FACTOR
+            if slow or (self.duty > MOST_DUTY and line.factor < LARGEST_FACTOR):
                 line.factor *= 2
                 LOG.warning("GPU %d: calls take %d us, duty %.1f %%: read %d times less often",
                             gpu, p95_us, self.duty * 100, line.factor)  # fmt: skip
-            elif line.factor > 1 and p95_us < SLOW_CALL_US // 2 and self.duty * 2 < MOST_DUTY:
+            elif line.factor > 1 and 0 <= p95_us < SLOW_CALL_US // 2 and self.duty * 2 < MOST_DUTY:
                 line.factor //= 2
-            else:
-                continue
-            line.calls.clear()
+            if p95_us >= 0:
+                line.calls.clear()  # every judgement on fresh evidence

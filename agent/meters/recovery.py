@@ -81,6 +81,13 @@ class Recovery:
                 self._lines[xid.gpu].failing_code = xid.number
                 self._lose(xid.gpu, "XID 79: fallen off the bus")
 
+    def worked(self, gpu: int) -> None:
+        """Note that a GPU was read."""
+        line = self._lines[gpu]
+        if line.failing_since_us != MISSING:
+            LOG.info("GPU %d answers again", gpu)
+            line.failing_since_us, line.backoff_us = MISSING, 0
+
     def all_stale(self, why: str) -> None:
         """Nothing can be read until a call returns."""
         for gpu, line in enumerate(self._lines):
@@ -95,10 +102,6 @@ class Recovery:
             work()
         except MeterError as error:
             self._failed(gpu, line, error)
-        else:
-            if line.failing_since_us != MISSING:
-                LOG.info("GPU %d answers again", gpu)
-            line.failing_since_us, line.backoff_us = MISSING, 0
         took_us = self._clock.now_us() - begun_us
         if took_us >= self._rates.restart_us:
             raise RestartNeeded(f"a driver call took {took_us / 1e6:.0f} s")

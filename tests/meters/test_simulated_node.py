@@ -1,5 +1,7 @@
 """The simulated node through the real binding: what is read is what really flowed."""
 
+import itertools
+
 import pynvml
 import pytest
 from hypothesis import given, settings
@@ -49,7 +51,7 @@ def test_windows_touch_and_hold_what_was_read(rig):
         assert window.seq == seq
         assert len(window.devices) == 8 == len(window.busy_us) == len(window.readings.offsets) - 1
         assert window.usage.gpu.size == 0
-    assert all(a.end_us == b.start_us for a, b in zip(windows, windows[1:], strict=False))
+    assert all(a.end_us == b.start_us for a, b in itertools.pairwise(windows))
     for gpu in range(8):
         times = node.column("time_us", gpu)
         assert times == sorted(set(times))
@@ -70,7 +72,7 @@ def test_gpus_are_read_one_after_the_other_over_the_tick(rig):
     node = rig(plain=False)
     node.run(3)
     firsts = [node.column("time_us", gpu)[0] for gpu in range(8)]
-    assert [b - a for a, b in zip(firsts, firsts[1:], strict=False)] == [500_000 // 8] * 7
+    assert [b - a for a, b in itertools.pairwise(firsts)] == [500_000 // 8] * 7
 
 
 def test_the_counter_is_true_to_a_millijoule_and_a_publication_period(rig):
