@@ -1,19 +1,58 @@
 """Replay on many processes or machines: the one file that knows Dask (extra ``scale``).
 
-A chain's pieces (host, day) follow each other as tasks that hand the books on; chains run side by side. A worker needs
-nothing but the wheel and the traces under the same paths.
+A chain's pieces (host, day) follow each other as tasks that hand the books on; chains run side by side. Everything
+travels as bytes and the task is shipped whole, so that a scheduler needs nothing of ours, and a worker nothing but the
+wheel and the traces under the same paths.
 """
 
 from __future__ import annotations
 
+import pickle
 from typing import TYPE_CHECKING, Any
 
-from agent.replay_books import book, finish, pieces_of
+from agent.replay_books import pieces_of
 from agent.window import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from agent.replay_books import Part, Settings
     from agent.traces.sources import Chain
+
+
+def _task() -> Callable[[bytes, bytes], bytes]:
+    """Make the function that workers run; one without a name to import is sent by value."""
+
+    def work(order: bytes, books: bytes) -> bytes:
+        import importlib.util  # noqa: PLC0415 - all of this runs on another machine
+        import pathlib  # noqa: PLC0415
+        import pickle  # noqa: PLC0415
+        import sys  # noqa: PLC0415
+
+        try:
+            import agent.replay_books  # noqa: F401, PLC0415
+        except ImportError:
+            spec = importlib.util.find_spec("wattshed")  # the wheel's one folder holds the packages
+            if spec is None or spec.origin is None:
+                raise
+            sys.path.insert(0, str(pathlib.Path(spec.origin).parent))
+        from agent.replay_books import book, finish  # noqa: PLC0415
+        from agent.window import InputError  # noqa: PLC0415
+
+        part = pickle.loads(books) if books else None  # noqa: S301 - our own bytes, on the user's own cluster
+        if isinstance(part, InputError):
+            return books
+        piece, settings = pickle.loads(order)  # noqa: S301
+        try:
+            if piece is not None:
+                part = book(piece, settings, part)
+            elif part is not None:
+                part = finish(part)
+            return pickle.dumps(part)
+        except InputError as error:
+            return pickle.dumps(error)
+
+    return work
 
 
 def book_on_cluster(chains: list[Chain], settings: Settings, *, workers: int = 0, address: str = "") -> list[Part]:
@@ -46,23 +85,32 @@ def book_on_cluster(chains: list[Chain], settings: Settings, *, workers: int = 0
     try:
         if workers:
             cluster = LocalCluster(
-                n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address="127.0.0.1:0",
+                silence_logs=50,
             )
         client = Client(cluster if cluster is not None else address, timeout="10s", set_as_default=False)
-    except (OSError, TimeoutError, ValueError) as error:
+    except (OSError, TimeoutError, ValueError, RuntimeError) as error:
         if cluster is not None:
             cluster.close()
-        raise InputError(f"no Dask scheduler answers at {address or 'this machine'} ({error})") from error
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"no Dask scheduler answers at {address or 'this machine'} ({text})") from error
+    work = _task()
     try:
         futures = []
         for chain in chains:
-            books: Any = None
+            books: Any = b""
             for piece in pieces_of(chain):
-                books = client.submit(book, piece, settings, books, pure=False)
-            futures.append(client.submit(finish, books, pure=False))
-        parts: list[Part] = client.gather(futures)
-        return parts
+                books = client.submit(work, pickle.dumps((piece, settings)), books, pure=False)
+            futures.append(client.submit(work, pickle.dumps((None, settings)), books, pure=False))
+        answers = [pickle.loads(answer) for answer in client.gather(futures)]  # noqa: S301
     finally:
         client.close()
         if cluster is not None:
             cluster.close()
+    for answer in answers:
+        if isinstance(answer, InputError):
+            raise answer
+    return answers
