@@ -15,7 +15,7 @@ import numpy as np
 
 from agent.accounts.ledger import GpuKey, Ledger
 from agent.accounts.statistics import Moving, PowerStatistics
-from agent.accounts.tenancy import NO_TENANCY, PPM, Tenancy
+from agent.accounts.tenancy import NO_TENANCY, PPM, Coverage, Tenancy
 from kernels import booking
 from kernels.booking import merge, new_state
 from kernels.splitting import BY_SHARE, EQUAL, split
@@ -86,6 +86,7 @@ class _Host:
     keys: list[GpuKey] = field(default_factory=list)
     state: NDArray[np.int64] = field(default_factory=lambda: new_state(0))
     waiting: Tenancy = NO_TENANCY
+    coverage: Coverage = field(default_factory=Coverage)
     alone: dict[int, JobKey] = field(default_factory=dict)  # GPU -> its only owner in the last window
 
 
@@ -119,7 +120,7 @@ class Accounts:
             readings.offsets, readings.time_us, readings.power_mw, readings.counter_mj, host.state,
             *self._limits(window.devices),
         )  # fmt: skip
-        rows = host.waiting.followed_by(Tenancy.of(window))
+        rows = host.waiting.followed_by(Tenancy.of(window, host.coverage.busy_us(window)))
         self._remember_owners(window, host)
         self._book(window.devices, host, pieces, rows)
         booked = host.state[:, booking.BOOKED_T]
@@ -303,6 +304,7 @@ class Accounts:
         The downtime's joules go to a job only if it alone held the GPU before and after; else to nobody.
         """
         state = host.state
+        host.coverage = Coverage()
         resumed = np.full(len(state), window.start_us, np.int64)
         if same_boot:
             resumed = np.minimum(state[:, booking.BOOKED_T], window.start_us - 1)
@@ -322,7 +324,7 @@ class Accounts:
         started = state[:, booking.COUNTER] >= 0
         state[started, booking.BASE_T] = np.minimum(state[started, booking.BASE_T], window.start_us - 1)
         state[started, booking.BOOKED_T] = resumed[started]
-        rows = Tenancy.of(window)
+        rows = Tenancy.of(window, window.busy_us)
         bridged = []
         for gpu, key in host.alone.items():
             mine = np.flatnonzero(rows.gpu == gpu)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,41 @@ if TYPE_CHECKING:
     from agent.window import Owner, Window
 
 PPM = 1_000_000
+COVERAGE_WINDOWS = 30
+
+
+class Coverage:
+    """How much of each GPU's busy time the known activities explain, over the last half minute or so.
+
+    The driver means utilisation over one stretch and the activity of processes over another, so that within one second
+    they may differ by half although nothing is missing; over many seconds they agree.
+    """
+
+    def __init__(self) -> None:
+        self._past: dict[int, deque[tuple[int, int]]] = {}
+
+    def busy_us(self, window: Window) -> NDArray[np.int64]:
+        """Return each GPU's busy time in this window as its activities and the coverage so far imply it.
+
+        Returns
+        -------
+        int64[g], us
+            -1 where the activities of those present, or the GPU's own, are not known.
+        """
+        usage = window.usage
+        busy = np.full(len(window.devices), -1, np.int64)
+        for gpu in range(len(window.devices)):
+            live = (usage.gpu == gpu) & (usage.live != 0)
+            activities = usage.activity_us[live]
+            if window.busy_us[gpu] < 0 or not len(activities) or (activities < 0).any():
+                self._past.pop(gpu, None)
+                continue
+            past = self._past.setdefault(gpu, deque(maxlen=COVERAGE_WINDOWS))
+            active = int(activities.sum())
+            past.append((active, int(window.busy_us[gpu])))
+            known, whole = (sum(column) for column in zip(*past, strict=True))
+            busy[gpu] = active * whole // known if known else 0
+        return busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +80,20 @@ class Tenancy:
     live: NDArray[np.int8]
 
     @classmethod
-    def of(cls, window: Window) -> Tenancy:
-        """Take a window's usage; activities become rates, so that a row may be cut anywhere."""
+    def of(cls, window: Window, busy_us: NDArray[np.int64]) -> Tenancy:
+        """Take a window's usage; activities become rates, so that a row may be cut anywhere.
+
+        Parameters
+        ----------
+        window : Window
+        busy_us : int64[g], us
+            From `Coverage.busy_us`.
+        """
         usage = window.usage
         span = np.maximum(usage.end_us - usage.start_us, 1)
         rate = np.where(usage.activity_us >= 0, usage.activity_us * PPM // span, -1)
         gpu = usage.gpu.astype(np.int64)
-        busy = window.busy_us[gpu] if len(gpu) else np.empty(0, np.int64)
+        busy = busy_us[gpu] if len(gpu) else np.empty(0, np.int64)
         length = max(window.end_us - window.start_us, 1)
         return cls(
             window.owners,

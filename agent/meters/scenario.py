@@ -92,8 +92,9 @@ def default_scenario() -> Scenario:
     inference = _load(
         (7.0, 210.0, 45), (3.0, 40.0, 8), (11.0, 320.0, 70), (2.0, 430.0, 88), (6.0, 150.0, 30), (4.0, 0.0, 0)
     )
-    left = _load((2.5, 240.0, 50), (1.0, 60.0, 12), (0.5, 0.0, 0))
-    right = _load((1.5, 150.0, 35), (0.7, 20.0, 4))
+    # The two that share a GPU draw 5 W per percent of its multiprocessors: then activity tells the truth about power.
+    left = _load((2.5, 250.0, 50), (1.0, 60.0, 12), (0.5, 0.0, 0))
+    right = _load((1.5, 150.0, 30), (0.7, 20.0, 4))
     short = _load((2.0, 300.0, 65), (0.3, 40.0, 5))
     cycle = _span(0, 600)
     jobs = (

@@ -1,0 +1,112 @@
+"""A whole agent on a simulated node in virtual time: the real loop, books, resolver and recorder, no waiting."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.accounts.attribution import Accounts
+from agent.accounts.calibration import Calibrator
+from agent.accounts.ledger import Ledger
+from agent.accounts.publishing import Publisher
+from agent.accounts.state import StateFile
+from agent.daemon import Board, Daemon, Faults, Limits
+from agent.jobs.processes import Processes
+from agent.jobs.resolve import JobResolver
+from agent.jobs.slurm import Slurm
+from agent.meters.clock import VirtualClock
+from agent.meters.lines import Rates
+from agent.meters.meter import NvmlMeter
+from agent.meters.nvml import Nvml
+from agent.meters.sampler import Sampler
+from agent.meters.simulated import SimulatedNode
+from agent.notify import Notifier
+
+
+@dataclass
+class VirtualAgent:
+    """The parts of one agent's life; ``run(seconds)`` lets it live on."""
+
+    daemon: Daemon
+    accounts: Accounts
+    board: Board
+    sampler: Sampler
+    resolver: JobResolver
+    faults: Faults
+    windows: list
+
+    def close(self):
+        self.sampler.close()
+        self.resolver.close()
+
+
+def simulated(tmp_path: Path, script="", clock=None):
+    """A simulated node and its clock, which outlive the agents that measure it."""
+    clock = clock or VirtualClock()
+    root = tmp_path / "node"
+    root.mkdir()
+    return SimulatedNode(clock, root, script), clock
+
+
+def agent(
+    node, clock, *, state=None, recorder=None, rates=None, seconds=0, boot="boot", cap=10_000, keep_us=300_000_000
+):
+    """Put an agent together as the assembly does, on a node that exists already."""
+    meter = NvmlMeter(Nvml(clock, node.library), clock, "sim", simulated=True)
+    meter.open()
+    sampler = Sampler(meter, clock, "sim", rates or Rates(), node.proc_root)
+    slurm = Slurm(clock.now_us, "sim", node.mapping_dir, squeue=())
+    resolver = JobResolver(Processes(node.proc_root, clock.now_us), slurm)
+    mapping, resolve = slurm._mapping, resolver.resolve
+
+    def in_step(*arguments):
+        mapping.scan()  # its thread looks once a real second, which may be minutes of virtual time
+        return resolve(*arguments)
+
+    resolver.resolve = in_step
+    accounts = Accounts(ledger=Ledger(cap), live=True)
+    publisher = Publisher("sim", "test", "simulated", "simulated", clock.now_us())
+    board = Board(publisher.empty(clock.now_us()))
+    faults, seen = Faults(), []
+
+    class Seen:
+        """Passes windows on and keeps them."""
+
+        def append(self, window):
+            seen.append(window)
+            if recorder is not None:
+                recorder.append(window)
+
+    daemon = Daemon(
+        windows=sampler,
+        resolver=resolver,
+        accounts=accounts,
+        calibrator=Calibrator(),
+        publisher=publisher,
+        board=board,
+        recorder=Seen(),
+        state=StateFile(state, "sim", boot) if state else None,
+        notifier=Notifier({}),
+        faults=faults,
+        limits=Limits(keep_us, round(seconds * 1e6)),
+        extra_faults=lambda: {**sampler.faults, **resolver.faults()},
+    )
+    return VirtualAgent(daemon, accounts, board, sampler, resolver, faults, seen)
+
+
+def sums(accounts):
+    """Whole and parts per GPU, in hnj."""
+    whole = {key.gpu: account.energy_hnj for key, account in accounts.gpus.items()}
+    parts = {key.gpu: a.idle_hnj + a.unattributed_hnj for key, a in accounts.gpus.items()}
+    for _, key, static, dynamic in accounts.ledger.shares():
+        parts[key.gpu] += static + dynamic
+    return whole, parts
+
+
+def bills(accounts):
+    """Everything that the books say, as plain integers."""
+    gpus = {k.gpu: (a.energy_hnj, a.idle_hnj, a.unattributed_hnj) for k, a in accounts.gpus.items()}
+    jobs = {
+        (job.key, k.gpu): (line.static_hnj, line.dynamic_hnj)
+        for job in accounts.ledger.jobs.values()
+        for k, line in job.lines.items()
+    }
+    return gpus, jobs
