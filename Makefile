@@ -28,6 +28,10 @@ docs: $(VENV)/.test            ## regenerate docs/metrics.md, the command refere
 bench: $(VENV)/.test            ## the kernels against memory bandwidth, numpy, polars and duckdb
 	$(BIN)/wattshed bench $(ARGS)
 
+packages: $(VENV)/.test            ## wheel, sdist, deb and rpm into dist/
+	$(BIN)/python -m build --no-isolation --outdir dist
+	$(BIN)/python deploy/packages/build.py --out dist
+
 lock:            ## resolve pyproject.toml into requirements/*.lock, with hashes
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group build -o requirements/run.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group dev \

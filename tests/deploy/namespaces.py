@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEMD = Path("/lib/systemd/systemd")
 
-INIT = """\
+GROUPS = """\
 set -e
 mount --make-rprivate /
 for name in $CGROUPS; do
@@ -27,6 +27,9 @@ for name in $CGROUPS; do
         *) umount $where; mount -t cgroup -o $name cgroup $where ;;
     esac
 done
+"""
+
+INIT = """\
 mount -t tmpfs -o mode=755 tmpfs /srv
 mkdir /srv/python /srv/tree /srv/site /srv/in
 mount --bind "$PREFIX" /srv/python
@@ -44,6 +47,22 @@ cp -r /srv/in/etc/. /etc/wattshed/
 hostname wattshed-test
 export container=namespaces
 exec /lib/systemd/systemd --system --unit=$UNIT --log-target=journal --show-status=0
+"""
+
+FOREIGN = """\
+mount -t tmpfs tmpfs /mnt
+mkdir /mnt/upper /mnt/work /mnt/root
+mount -t overlay -o lowerdir=$FOREIGN,upperdir=/mnt/upper,workdir=/mnt/work overlay /mnt/root
+cd /mnt/root
+mount -t proc proc proc
+mount --rbind /sys sys
+mount --rbind /dev dev
+mount -t tmpfs -o mode=755 tmpfs run
+mount -t tmpfs -o mode=1777 tmpfs tmp
+mkdir -p srv/in
+mount --bind "$IN" srv/in
+export container=namespaces
+exec chroot . /lib/systemd/systemd --system --unit=$UNIT --log-target=journal --show-status=0
 """
 
 LAUNCHER = """\
@@ -69,10 +88,14 @@ def missing():
 
 
 class Machine:
-    """A booted systemd with the given units in /run/systemd/system, and files in /etc/wattshed."""
+    """A booted systemd with the given units in /run/systemd/system, and files in /etc/wattshed.
 
-    def __init__(self, folder, units, etc=None, unit="basic.target"):
-        self.folder, self.unit = folder, unit
+    Or, with ``root``, that of another root file system, over which a scratch layer lies. ``folder`` is /srv/in inside.
+    """
+
+    def __init__(self, folder, units=None, etc=None, unit="basic.target", root=None):
+        self.folder, self.unit, self.root = folder, unit, root
+        units = units or {}
         for name, text in units.items():
             path = folder / "units" / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +116,7 @@ class Machine:
             else [n for n in ("systemd", "unified", "devices", "pids") if Path("/sys/fs/cgroup", n).is_dir()]
         )
         script = self.folder / "init.sh"
-        script.write_text(INIT)
+        script.write_text(GROUPS + (FOREIGN if self.root else INIT))
         for name in names:
             group = Path("/sys/fs/cgroup", name, f"wattshed-test-{os.getpid()}")
             group.mkdir(exist_ok=True)
@@ -110,6 +133,7 @@ class Machine:
             "SITE": sysconfig.get_path("purelib") if sys.prefix != sys.base_prefix else site.getsitepackages()[0],
             "IN": str(self.folder),
             "UNIT": self.unit,
+            "FOREIGN": str(self.root or ""),
         }
         self._outer = subprocess.Popen(
             [
@@ -163,10 +187,10 @@ class Machine:
     def try_(self, *command):
         """Run a command inside."""
         return subprocess.run(
-            ["nsenter", "-t", str(self._pid_one()), "-m", "-p", "-C", "-u", "-i", "--", *command],
+            ["nsenter", "-t", str(self._pid_one()), "-m", "-p", "-C", "-u", "-i", "-r", "-w", "--", *command],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
 
