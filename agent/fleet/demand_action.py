@@ -113,7 +113,8 @@ def examine(args: argparse.Namespace, recording: Recording, transformer: Transfo
         said.append(f"{holes:g} s of {figures.span_s:g} s are holes and left out")
     if recording.kind == "gpu" and args.meter_window is None:
         said.append(
-            "GPU power is a mean over 1 s on many boards: give --meter-window 1 if so, or swings above 0.5 Hz are understated"
+            "GPU power is a mean over 1 s on many boards: give --meter-window 1 if so, "
+            "or swings above 0.5 Hz are understated"
         )
     spectrum = analyse(load.stretch, load.step_s, meter_window_s=args.meter_window or 0.0)
     ageing = None
@@ -259,50 +260,58 @@ def as_text(found: Findings) -> str:
         *([] if d.coincidence is None else [f"coincidence factor {d.coincidence:.3f}"]),
         "",
         table(
-            ("peak, mean over", ""), [(p.window, p.reason if p.watts is None else shown(p.watts, "W")) for p in d.peaks]
+            ("peak, mean over", "", ""),
+            [(p.window, "unknown" if p.watts is None else shown(p.watts, "W"), p.reason) for p in d.peaks],
+            left=(0, 2),
         ),
         "",
         table(("of the time at or above", ""), [(f"{p:g} %", shown(w, "W")) for p, w in d.duration.items()]),
         "",
         table(
-            ("ramp within", "largest change", "MW/s", "MW/min"),
+            ("ramp within", "largest change", "MW/s", "MW/min", ""),
             [
-                (r.window, r.reason, "", "")
+                (r.window, "unknown", "", "", r.reason)
                 if r.watts is None
                 else (
                     r.window,
                     shown(r.watts, "W"),
                     f"{r.watts / r.window_s / 1e6:.4g}",
                     f"{r.watts / r.window_s * 60 / 1e6:.4g}",
+                    "",
                 )
                 for r in d.ramps
             ],
+            left=(0, 4),
         ),
         "",
         f"swings, observable up to {found.spectrum.observable_up_to_hz:g} Hz",
         table(
-            ("band", "root mean square"),
-            [
-                (b.name, f"refused: {b.reason}" if b.rms_w is None else shown(b.rms_w, "W"))
-                for b in found.spectrum.bands
-            ],
+            ("band", "root mean square", ""),
+            [(b.name, "refused" if b.rms_w is None else shown(b.rms_w, "W"), b.reason) for b in found.spectrum.bands],
+            left=(0, 2),
         ),
     ]
     transformer = _transformer_json(found)
     if transformer is not None:
         lines += [
             "",
-            f"transformer: hot spot up to {transformer['hot_spot_max_c']:.1f} C, ageing {transformer['equivalent_ageing']:.3g} "
-            f"times normal, {transformer['loss_of_life_h']:.3g} h of life used, loaded to {transformer['peak_loading']:.0%}, "
-            f"headroom {shown(transformer['headroom_w'], 'W')}, {transformer['units_needed']} units with one spare",
+            (
+                f"transformer: hot spot up to {transformer['hot_spot_max_c']:.1f} C, "
+                f"ageing {transformer['equivalent_ageing']:.3g} times normal, "
+                f"{transformer['loss_of_life_h']:.3g} h of life used, loaded to {transformer['peak_loading']:.0%}, "
+                f"headroom {shown(transformer['headroom_w'], 'W')}, {transformer['units_needed']} units with one spare"
+            ),
             SWINGS_DO_NOT_AGE,
         ]
     if (e := found.ensemble) is not None:
         low, high = (float(np.percentile(e.peaks_w, q)) for q in (2.5, 97.5))
         lines += [
             "",
-            f"{e.units} such {e.unit}s, {e.peaks_w.size} simulated fleets by blocks of {e.block_s:g} s: mean {shown(e.mean_w, 'W')}, "
-            f"peak {shown(float(np.median(e.peaks_w)), 'W')} ({between(low, high, 'W')}), coincidence factor {e.coincidence:.3f}",
+            (
+                f"{e.units} such {e.unit}s, {e.peaks_w.size} simulated fleets by blocks of {e.block_s:g} s: "
+                f"mean {shown(e.mean_w, 'W')}, peak {shown(float(np.median(e.peaks_w)), 'W')} "
+                f"({between(low, high, 'W')}), coincidence factor {e.coincidence:.3f}"
+            ),
         ]
         if e.exceedance is not None:
             x = e.exceedance

@@ -205,7 +205,8 @@ def simulate(
     wanted = max(*(optimal_block(t) for t in traces), math.ceil(checkpoint_s / load.step_s))
     if n < 8 or wanted > n:
         raise InputError(
-            f"{n} readings in a row are too few for blocks of {max(wanted, 8)}; record longer, or give a shorter --checkpoint"
+            f"{n} readings in a row are too few for blocks of {max(wanted, 8)}; "
+            "record longer, or give a shorter --checkpoint"
         )
     random = np.random.default_rng(seed)
     peaks = np.empty(replicates)

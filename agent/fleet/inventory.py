@@ -23,7 +23,7 @@ from agent.fleet.toml_text import line_of, read_toml
 from agent.window import InputError
 
 METER_GAIN_SIGMA = 0.04
-"""One sigma of the gain that a fleet's meters share, unless the file says better (NVML's boards are specified to some 5 %)."""
+"""One sigma of the gain that a fleet's meters share, unless the file says better (NVML specifies some 5 %)."""
 
 UNKNOWN_PUE = Range(1.4, 1.1, 2.0)
 UNKNOWN_LOSS = Range(0.02, 0.0, 0.05)
@@ -140,9 +140,8 @@ class _Reader:
         for key in ("other_it", "grid_loss"):
             if key not in table:
                 unknown = UNKNOWN_OTHER if key == "other_it" else UNKNOWN_LOSS
-                said.append(
-                    f"site {name!r} has no {key}: {unknown.value:g} within {unknown.low:g} to {unknown.high:g} is assumed"
-                )
+                span = f"{unknown.value:g} within {unknown.low:g} to {unknown.high:g}"
+                said.append(f"site {name!r} has no {key}: {span} is assumed")
         return Site(
             name,
             pue,
@@ -246,7 +245,7 @@ class _Reader:
             if key not in keys:
                 raise self._error(
                     f"{where or 'file'}: unknown key {key!r}; known are {', '.join(sorted(keys))}",
-                    where if where else key,
+                    where or key,
                     i,
                 )
 

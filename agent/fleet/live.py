@@ -109,8 +109,8 @@ def extrapolate(inventory: Inventory, measured: Measured, *, confidence: float =
     reporting = {name: len(hosts) for name, hosts in measured.powers.items()}
     contradicted = [s for s in inventory.strata if reporting.get(s.name, 0) > s.hosts]
     said += [
-        f"{reporting[s.name]} hosts report in stratum {s.name!r}, and the inventory knows {s.hosts}: no interval can be given; "
-        "correct the inventory"
+        f"{reporting[s.name]} hosts report in stratum {s.name!r}, and the inventory knows {s.hosts}: "
+        "no interval can be given; correct the inventory"
         for s in contradicted
     ]
     for s in contradicted:
@@ -128,7 +128,8 @@ def extrapolate(inventory: Inventory, measured: Measured, *, confidence: float =
             )
         elif 0 < n < s.hosts:
             said.append(
-                f"{n} of {s.hosts} hosts report in stratum {s.name!r}: the interval takes them for a random sample of it"
+                f"{n} of {s.hosts} hosts report in stratum {s.name!r}: "
+                "the interval takes them for a random sample of it"
             )
     if found.measured_total > 0.0 and sum(reporting.values()) == 1:
         said.append("one host reports: there is no sampling interval")

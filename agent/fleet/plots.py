@@ -38,7 +38,7 @@ def check_target(path: str) -> None:
 
 
 def thinned(power_w: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Position (0 to 1), least and largest of at most MOST_POINTS stretches, so that no peak is lost from the picture."""
+    """Position (0 to 1), least and largest of at most MOST_POINTS stretches, so that no peak is lost."""
     width = max(1, -(-power_w.size // MOST_POINTS))
     rows = np.full(-(-power_w.size // width) * width, np.nan)
     rows[: power_w.size] = power_w
@@ -69,10 +69,11 @@ def draw(found: Findings, path: str) -> None:
     _spectrum(axes[2], found, scale, unit)
     if found.ageing is not None:
         position, low, high = thinned(found.ageing.hot_spot_c)
-        hours = position * found.ageing.hot_spot_c.size * found.load.step_s / 3600.0
-        axes[3].fill_between(hours, low, high, color="#b5523b", linewidth=0.8, edgecolor="#b5523b")
+        span_s = found.ageing.hot_spot_c.size * found.load.step_s
+        per, name = _time_unit(span_s)
+        axes[3].fill_between(position * span_s / per, low, high, color="#b5523b", linewidth=0.8, edgecolor="#b5523b")
         axes[3].axhline(110.0, color="#444444", linestyle=":", label="110 C, normal ageing")
-        axes[3].set(xlabel="hours", ylabel="hot spot, C", title="Transformer")
+        axes[3].set(xlabel=name, ylabel="hot spot, C", title="Transformer")
         axes[3].legend(frameon=False)
     for axis in axes:
         axis.grid(alpha=0.3)
@@ -82,15 +83,26 @@ def draw(found: Findings, path: str) -> None:
         raise InputError(f"cannot be written ({error.strerror})", path) from None
 
 
+def _time_unit(span_s: float) -> tuple[float, str]:
+    return (3600.0, "hours") if span_s > 2 * 3600.0 else (60.0, "minutes") if span_s > 300.0 else (1.0, "seconds")
+
+
 def _scale(most_w: float) -> tuple[float, str]:
     return next(((s, u) for s, u in ((1e9, "GW"), (1e6, "MW"), (1e3, "kW")) if most_w >= s), (1.0, "W"))
 
 
 def _over_time(axis: Any, found: Findings, scale: float, unit: str) -> None:
     position, low, high = thinned(found.load.power_w)
-    hours = position * found.demand.span_s / 3600.0
-    axis.fill_between(hours, low / scale, high / scale, color="#1f6f8b", linewidth=0.8, edgecolor="#1f6f8b")
-    axis.set(xlabel="hours", ylabel=unit, title=f"Power, mean of {found.load.step_s:g} s steps", ylim=(0, None))
+    per, name = _time_unit(found.demand.span_s)
+    axis.fill_between(
+        position * found.demand.span_s / per,
+        low / scale,
+        high / scale,
+        color="#1f6f8b",
+        linewidth=0.8,
+        edgecolor="#1f6f8b",
+    )
+    axis.set(xlabel=name, ylabel=unit, title=f"Power, mean of {found.load.step_s:g} s steps", ylim=(0, None))
 
 
 def _spectrum(axis: Any, found: Findings, scale: float, unit: str) -> None:

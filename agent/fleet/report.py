@@ -18,13 +18,13 @@ FLEET_SCHEMA = "wattshed.fleet/1"
 SCENARIO_SCHEMA = "wattshed.scenario/1"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Columns of text, the first to the left and the others to the right."""
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, left: Sequence[int] = (0,)) -> str:
+    """Columns of text, those of ``left`` to the left and the others to the right."""
     lines = [tuple(head), *(tuple(r) for r in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     return "\n".join(
         "  ".join(
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
+            cell.ljust(w) if i in left else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines
     )
@@ -204,6 +204,7 @@ def scenario_text(found: Scenario, *, explain: bool = False) -> str:
                 )
                 for b in found.boundaries
             ],
+            left=(0, 3),
         )
     )
     year = found.energy_kwh_per_year

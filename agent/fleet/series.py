@@ -171,7 +171,7 @@ def _times(layout: _Layout, rows: list[list[str]], lines: list[int]) -> NDArray[
         bad = int(np.flatnonzero(~np.isfinite(number))[0])
         raise InputError(f"{cells[bad]!r} is no time", layout.path, lines[bad], layout.time + 1)
     unit = layout.time_unit or _guessed_unit(number)
-    # Whole seconds apart from their fraction: a float64 holds today's seconds to 0.2 us, but not times a million exactly.
+    # Whole seconds apart from their fraction, which alone is rounded.
     whole = np.floor(number)
     return (whole * unit).astype(np.int64) + np.rint((number - whole) * unit).astype(np.int64)
 

@@ -8,7 +8,7 @@ regions).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -72,15 +72,12 @@ def analyse(power_w: NDArray[np.float64], step_s: float, *, meter_window_s: floa
         return Spectrum(np.empty(0), np.empty(0), limit, math.inf, bands)
     length = segment_length(n)
     frequency, density = welch(power_w, step_s, length)
-    resolution = 1.0 / (length * step_s)
-    bands = tuple(
-        _band(name, low, high, frequency, density, limit, resolution) for name, (low, high) in BANDS_HZ.items()
-    )
-    return Spectrum(frequency, density, limit, resolution, bands)
+    found = Spectrum(frequency, density, limit, 1.0 / (length * step_s), ())
+    return replace(found, bands=tuple(_band(name, found, meter_window_s) for name in BANDS_HZ))
 
 
 def segment_length(n: int) -> int:
-    """Choose the readings of a stretch: about eight overlapping ones, so that the estimate is an average and bands stay sharp."""
+    """Choose the readings of a stretch: about eight overlapping ones make an average with sharp bands."""
     return n if n < 64 else max(64, 2 * (n // 9))
 
 
@@ -109,23 +106,18 @@ def band_power(frequency: NDArray[np.float64], density: NDArray[np.float64], low
     return float(weights @ density)
 
 
-def _band(
-    name: str,
-    low: float,
-    high: float,
-    frequency: NDArray[np.float64],
-    density: NDArray[np.float64],
-    limit: float,
-    resolution: float,
-) -> Band:
+def _band(name: str, spectrum: Spectrum, meter_window_s: float) -> Band:
+    (low, high), limit = BANDS_HZ[name], spectrum.observable_up_to_hz
     shown = min(high, limit)
-    partial = math.sqrt(band_power(frequency, density, low, shown)) if low < shown else None
+    partial = None
+    if low < shown:
+        partial = math.sqrt(band_power(spectrum.frequency_hz, spectrum.density, low, shown))
     if high > limit * (1.0 + 1e-9):
-        reason = f"these readings show swings up to {limit:g} Hz; the band needs one every {0.5 / high:g} s or less"
+        by_window = meter_window_s > 0.0 and 0.5 / meter_window_s <= limit
+        cure = "a meter that averages over" if by_window else "a reading every"
+        reason = f"this recording shows swings up to {limit:g} Hz; the band needs {cure} {0.5 / high:.3g} s or less"
         return Band(name, low, high, limit, None, partial, reason)
-    if low > 0.0 and resolution > low:
-        reason = (
-            f"the recording is too short to tell {low:g} Hz from a drift; it needs {4.5 / low:.0f} s without a hole"
-        )
+    if low > 0.0 and spectrum.resolution_hz > low:
+        reason = f"too short to tell {low:g} Hz from a drift; it takes {4.5 / low:.0f} s without a hole"
         return Band(name, low, high, limit, None, partial, reason)
     return Band(name, low, high, limit, partial)

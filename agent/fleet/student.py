@@ -6,6 +6,7 @@ with the modified Lentz method; the quantile is found by bisection, which cannot
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import exp, inf, lgamma, log
 from statistics import NormalDist
 
@@ -44,6 +45,7 @@ def incomplete_beta(a: float, b: float, x: float) -> float:
     return 1.0 - front * _beta_fraction(b, a, 1.0 - x) / b
 
 
+@lru_cache(maxsize=256)
 def quantile(confidence: float, df: float) -> float:
     """Half-width, in standard errors, of the central interval that covers ``confidence`` under Student's t.
 

@@ -1,0 +1,99 @@
+"""The command line of the fleet as the tests call it, and a fleet to call it with."""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from agent.fleet.commands import add_parser
+from agent.window import InputError
+
+FLEET = """\
+[fleet]
+name = "example"
+meter_gain_sigma = 0.02
+
+[[site]]
+name = "east"
+pue = { value = 1.2, low = 1.1, high = 1.3 }
+other_it = 0.05
+grid_loss = 0.02
+supply_limit_w = 20e6
+price_per_kwh = 0.1
+carbon_g_per_kwh = 400
+
+[[stratum]]
+name = "train"
+site = "east"
+model = "H100 SXM"
+hosts = 100
+gpus_per_host = 8
+node = { level_w = 900, slope = 1.2, fitted = true }
+
+[[stratum]]
+name = "serve"
+site = "east"
+model = "L4"
+hosts = 50
+gpus_per_host = 4
+node = { level_w = 200, slope = 1.1, fitted = true }
+"""
+
+
+@pytest.fixture
+def fleet(capsys):
+    """Run ``wattshed fleet ...``; gives the exit code, standard output and error, and the JSON where there is one."""
+
+    def run(*words, read_trace=None):
+        parser = argparse.ArgumentParser(prog="wattshed")
+        add_parser(parser.add_subparsers(required=True), read_trace)
+        capsys.readouterr()
+        try:
+            args = parser.parse_args(["fleet", *map(str, words)])
+            code = args.run(args)
+        except SystemExit as stop:
+            code = stop.code
+        except InputError as error:
+            print(f"wattshed: {error}", file=sys.stderr)
+            code = 2
+        out, err = capsys.readouterr()
+        return SimpleNamespace(
+            code=code, out=out, err=err, json=json.loads(out) if code == 0 and "--json" in words else None
+        )
+
+    return run
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Write files into a folder of the test's own and give their paths."""
+
+    def write(**content):
+        paths = []
+        for name, text in content.items():
+            path = tmp_path / name.replace("_", ".", 1)
+            path.write_bytes(text if isinstance(text, bytes) else text.encode())
+            paths.append(path)
+        return paths[0] if len(paths) == 1 else paths
+
+    return write
+
+
+@pytest.fixture
+def inventory_file(files):
+    return files(FLEET_toml=FLEET)
+
+
+@pytest.fixture
+def traces():
+    """Real recordings, where there are any."""
+    folder = Path(os.environ.get("WATTSHED_TRACES", Path(__file__).parents[3] / "shared" / "traces"))
+    if not folder.is_dir():
+        pytest.skip(f"no recordings at {folder}; set WATTSHED_TRACES")
+    return folder

@@ -1,0 +1,73 @@
+"""Textbook formulas of the fleet, written out sum by sum in plain Python: the oracles of the tests."""
+
+from math import cos, exp, pi, sqrt
+
+
+def variance(values):
+    mean = sum(values) / len(values)
+    return sum((v - mean) ** 2 for v in values) / (len(values) - 1)
+
+
+def stratified(strata):
+    """[(N, [y, ...]), ...] -> total, variance, degrees of freedom over the strata that are not taken whole."""
+    total = var = 0.0
+    df = 0
+    for size, values in strata:
+        n = len(values)
+        total += size * sum(values) / n
+        if n < size:
+            var += size**2 * (1 - n / size) * variance(values) / n
+            df += n - 1
+    return total, var, df
+
+
+def ratio(strata, known):
+    """[(N, [y, ...], [x, ...]), ...] and the known total of x -> total, variance (combined ratio estimator)."""
+    above = sum(size / len(y) * v for size, y, _ in strata for v in y)
+    below = sum(size / len(x) * v for size, _, x in strata for v in x)
+    r = above / below
+    var = 0.0
+    for size, y, x in strata:
+        d = [a - r * b for a, b in zip(y, x, strict=True)]
+        var += size**2 * (1 - len(d) / size) * variance(d) / len(d)
+    return r * known, var
+
+
+def two_stage(size, hosts):
+    """N and [(M, [y, ...]), ...] -> total, variance."""
+    n = len(hosts)
+    totals = [m * sum(y) / len(y) for m, y in hosts]
+    var = size**2 * (1 - n / size) * variance(totals) / n
+    for m, y in hosts:
+        if len(y) < m:
+            var += size / n * m**2 * (1 - len(y) / m) * variance(y) / len(y)
+    return size / n * sum(totals), var
+
+
+def peak(power, k):
+    return max(sum(power[i : i + k]) / k for i in range(len(power) - k + 1))
+
+
+def largest_change(power, k):
+    """Largest rise and fall between two values at most k apart."""
+    pairs = [(power[j] - power[i]) for i in range(len(power)) for j in range(i, min(i + k, len(power) - 1) + 1)]
+    return max(pairs), max(-p for p in pairs)
+
+
+def ar1_band(sigma, phi, step_s, low_hz, high_hz, points=20000):
+    """Mean square of an AR(1) process with innovations of ``sigma`` between two frequencies, by the midpoint rule."""
+    width = (high_hz - low_hz) / points
+    total = 0.0
+    for i in range(points):
+        f = low_hz + (i + 0.5) * width
+        w = 2 * pi * f * step_s
+        total += 2 * step_s * sigma**2 / (1 + phi**2 - 2 * phi * cos(w)) * width
+    return total
+
+
+def approach(end, start, seconds, tau):
+    return end + (start - end) * exp(-seconds / tau)
+
+
+def root_sum(*parts):
+    return sqrt(sum(p * p for p in parts))
