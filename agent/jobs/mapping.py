@@ -73,10 +73,13 @@ class MappingDirectory:
         """
         found: dict[str, tuple[int, list[str]]] = {}
         with self._lock:
-            folder_ns = _trusted(self._directory.stat(), self._directory, stat.S_ISDIR)
-            for path in self._directory.iterdir():
-                if _FILE.fullmatch(path.name):
-                    self._read(path, found)
+            folder_ns = time.time_ns()
+            # Before its first job since boot a node has no directory: nobody holds anything.
+            if self._directory.exists():
+                folder_ns = _trusted(self._directory.stat(), self._directory, stat.S_ISDIR)
+                for path in self._directory.iterdir():
+                    if _FILE.fullmatch(path.name):
+                        self._read(path, found)
             gone = self._stamps.keys() - found.keys()
             for name in gone:
                 del self._stamps[name]
@@ -116,7 +119,8 @@ class MappingDirectory:
         except FileNotFoundError:
             return
         self._stamps[name] = stamp
-        jobs = [job for job in dict.fromkeys(text.split()) if _JOB.fullmatch(job)]
+        lines = dict.fromkeys(line.strip() for line in text.splitlines())
+        jobs = [job for job in lines if _JOB.fullmatch(job)]
         found[name] = (seen.st_mtime_ns, jobs)
 
     def _update(self, name: str, jobs: list[str], changed_ns: int) -> None:

@@ -6,9 +6,14 @@ state as one word or a list) and the text of ``scontrol -o show node``.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
+import selectors
+import signal
 import subprocess
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +22,12 @@ from agent.jobs.text import printable
 from agent.window import MISSING
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Mapping, Sequence
 
 TIMEOUT_S = 10
 """A command that takes longer is killed."""
-LARGEST_ANSWER = 256 << 20
+LARGEST_ANSWER = 64 << 20
 _HOLDING = {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "CONFIGURING", "SIGNALING", "STAGE_OUT"}
 _GRES = re.compile(
     r"(?:gres[:/])?(?P<name>gpu|shard|mps)(?::(?P<type>[^:(,]+))?:(?P<count>[0-9]+)(?:\(IDX:(?P<idx>[^)]*)\))?"
@@ -48,7 +54,7 @@ class QueuedJob:
     gpus: Mapping[int, int] = field(default_factory=dict)
 
 
-def ask(squeue: Sequence[str], scontrol: Sequence[str], node: str) -> dict[str, QueuedJob]:
+def ask(squeue: Sequence[str], scontrol: Sequence[str], node: str, stopped: threading.Event) -> dict[str, QueuedJob]:
     """Ask Slurm; slow, and may fail: call it in a thread of its own.
 
     Parameters
@@ -57,6 +63,8 @@ def ask(squeue: Sequence[str], scontrol: Sequence[str], node: str) -> dict[str, 
         The commands, with the options of their own that they need; scontrol may be empty.
     node : str
         The node's name in Slurm.
+    stopped : threading.Event
+        Ends a command that still runs.
 
     Raises
     ------
@@ -64,9 +72,9 @@ def ask(squeue: Sequence[str], scontrol: Sequence[str], node: str) -> dict[str, 
         If a command is missing, fails, hangs or answers nonsense.
     """
     parts: dict[str, int] = {}
-    text = _run([*squeue, "--json"])
+    text = _run([*squeue, "--json"], stopped)
     if scontrol and ("shard:" in text or "mps:" in text):
-        parts = per_gpu(_run([*scontrol, "-o", "show", "node", node]))
+        parts = per_gpu(_run([*scontrol, "-o", "show", "node", node], stopped))
     return parse(text, node, parts)
 
 
@@ -187,10 +195,43 @@ def _number(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _run(argv: Sequence[str]) -> str:
-    done = subprocess.run(argv, capture_output=True, timeout=TIMEOUT_S, check=False, stdin=subprocess.DEVNULL)
-    if done.returncode:
-        words = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        message = f"{argv[0]} ended with {done.returncode}: {printable(words[-1]) if words else 'no reason given'}"
+def _run(argv: Sequence[str], stopped: threading.Event) -> str:
+    """Run a command within bounds of time and size; whatever it started ends with it."""
+    deadline_s = time.monotonic() + TIMEOUT_S
+    answer: dict[str, bytearray] = {"out": bytearray(), "err": bytearray()}
+    with (
+        subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            start_new_session=True,
+        ) as process,
+        selectors.DefaultSelector() as ready,
+    ):
+        ready.register(process.stdout, selectors.EVENT_READ, "out")  # type: ignore[arg-type] # it is a pipe
+        ready.register(process.stderr, selectors.EVENT_READ, "err")  # type: ignore[arg-type]
+        try:
+            while ready.get_map():
+                for key, _ in ready.select(timeout=0.1):
+                    chunk = os.read(key.fd, 1 << 20)
+                    if not chunk:
+                        ready.unregister(key.fileobj)
+                    answer[key.data] += chunk
+                why = "was stopped" if stopped.is_set() else ""
+                why = f"did not answer within {TIMEOUT_S} s" if time.monotonic() > deadline_s else why
+                why = "answered without end" if sum(map(len, answer.values())) > LARGEST_ANSWER else why
+                if why:
+                    message = f"{argv[0]} {why}"
+                    raise subprocess.SubprocessError(message)
+            process.wait(timeout=TIMEOUT_S)
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+    if process.returncode:
+        words = answer["err"].decode("utf-8", "replace").strip().splitlines()
+        message = f"{argv[0]} ended with {process.returncode}: {printable(words[-1]) if words else 'no reason given'}"
         raise subprocess.SubprocessError(message)
-    return done.stdout[:LARGEST_ANSWER].decode("utf-8", "replace")
+    return answer["out"].decode("utf-8", "replace")

@@ -8,29 +8,25 @@ Nothing here waits for anything but /proc: squeue, the kubelet and name services
 from __future__ import annotations
 
 import logging
-import socket
 from collections import Counter
 from dataclasses import dataclass
 from operator import attrgetter
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from agent.jobs.kubernetes import Pods
 from agent.jobs.naming import job_of
-from agent.jobs.podresources import Kubelet
-from agent.jobs.processes import Processes
 from agent.jobs.reservations import sole_holder
 from agent.jobs.rows import Claim, lay_out
-from agent.jobs.slurm import Slurm
 from agent.window import MISSING, JobKey, Owner, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from agent.jobs.processes import Process
+    from agent.jobs.kubernetes import Pods
+    from agent.jobs.processes import Process, Processes
     from agent.jobs.reservations import Reservation
+    from agent.jobs.slurm import Slurm
     from agent.window import Device, ProcessSighting
 
 LOG = logging.getLogger(__name__)
@@ -313,51 +309,3 @@ def _arrival_us(process: Process, sighting: ProcessSighting, start_us: int) -> i
     if born_us is None or born_us < start_us - LINGER_US:
         return max(start_us, sighting.from_us)
     return max(start_us, born_us)
-
-
-def assemble(
-    clock: Callable[[], int],
-    *,
-    proc_root: Path = Path("/proc"),
-    cgroup_root: Path = Path("/sys/fs/cgroup"),
-    boot_id: str = "",
-    node: str = "",
-    mapping_dir: Path | None = None,
-    squeue: Sequence[str] = (),
-    scontrol: Sequence[str] = (),
-    kubelet_socket: Path | None = None,
-    log_root: Path = Path("/var/log"),
-    names: bool = True,
-    environ: bool = False,
-) -> JobResolver:
-    """Make the resolver of a host from its parts.
-
-    Parameters
-    ----------
-    clock : callable
-        Now, in microseconds on the time line of the windows.
-    proc_root, cgroup_root, log_root : Path
-        Of the host; a simulated node has its own.
-    boot_id : str
-        Empty: from the proc root.
-    node : str
-        This host's name in Slurm; empty: the short host name.
-    mapping_dir : Path, optional
-        dcgm-exporter's ``--hpc-job-mapping-dir``.
-    squeue, scontrol : sequence of str
-        Commands, such as ``("squeue",)``; empty: Slurm is not asked.
-    kubelet_socket : Path, optional
-    names, environ : bool
-        See `JobResolver`.
-
-    Raises
-    ------
-    agent.jobs.podresources.ExtraMissing
-        A kubelet socket without grpcio.
-    """
-    slurm = pods = None
-    if mapping_dir is not None or squeue:
-        slurm = Slurm(clock, node or socket.gethostname().partition(".")[0], mapping_dir, squeue, scontrol)
-    if kubelet_socket is not None:
-        pods = Pods(Kubelet(kubelet_socket), cgroup_root, log_root)
-    return JobResolver(Processes(proc_root, clock, boot_id), slurm, pods, names=names, environ=environ)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 from agent.jobs.background import Background
@@ -53,13 +54,14 @@ class Slurm:
         self._mapping = MappingDirectory(mapping_dir, clock) if mapping_dir is not None else None
         self._queue: Background[dict[str, QueuedJob]] | None = None
         self._folder: Background[int] | None = None
+        self._stopped = threading.Event()
         self._kept: dict[str, QueuedJob] = {}
         self._lacked: dict[str, int] = {}
         if self._mapping is not None:
             self._folder = Background("mapping", self._mapping.scan, 0, POLL_S, POLL_S)
         if squeue:
             period_s = REFRESH_S if mapping_dir is not None else REFRESH_ALONE_S
-            self._queue = Background("squeue", lambda: ask(squeue, scontrol, node), {}, period_s)
+            self._queue = Background("squeue", lambda: ask(squeue, scontrol, node, self._stopped), {}, period_s)
 
     @property
     def events(self) -> int:
@@ -113,7 +115,8 @@ class Slurm:
         return {part.name: part.faults for part in (self._queue, self._folder) if part is not None and part.faults}
 
     def close(self) -> None:
-        """Stop the threads."""
+        """Stop the threads, and a command that still runs."""
+        self._stopped.set()
         for part in (self._queue, self._folder):
             if part is not None:
                 part.close()

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from agent.jobs.processes import Processes
 from agent.jobs.reservations import Reservation
-from agent.jobs.resolve import LATE_LABELS_US, LINGER_US, JobResolver, assemble
+from agent.jobs.resolve import LATE_LABELS_US, LINGER_US, JobResolver
 from agent.window import Device, JobKey, Owner, ProcessSighting
 from tests.jobs.fake_proc import BOOT, FakeProc
 
@@ -372,7 +372,7 @@ def now():
 
 
 def test_real_processes_end_at_the_microsecond_the_kernel_says():
-    resolver = assemble(now)
+    resolver = JobResolver(Processes(Path("/proc"), now))
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.5)"])
     start = now()
     time.sleep(0.2)
@@ -392,7 +392,7 @@ def test_real_processes_end_at_the_microsecond_the_kernel_says():
 
 
 def test_two_hundred_real_processes_keep_within_their_limits():
-    resolver = assemble(now)
+    resolver = JobResolver(Processes(Path("/proc"), now))
     children = [subprocess.Popen(["sleep", "30"]) for _ in range(200)]
     try:
         start = now() - SECOND

@@ -1,0 +1,131 @@
+"""The mapping directory: dcgm-exporter's format, exact edges, and nobody believed but root."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from agent.jobs.mapping import MappingDirectory
+
+
+def now():
+    return time.time_ns() // 1000
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = tmp_path / "map"
+    made.mkdir(mode=0o755)
+    return made
+
+
+def write(folder, name, text, at_s=None):
+    """As a prolog does: a new file, renamed into place."""
+    part = folder / f".{name}.new"
+    part.write_text(text)
+    part.chmod(0o644)
+    if at_s is not None:
+        os.utime(part, (at_s, at_s))
+    part.rename(folder / name)
+
+
+def open_holds(directory):
+    return sorted((h.index, h.instance, h.job) for h in directory.holds(0, 1 << 60) if h.end_us is None)
+
+
+def test_files_and_lines(folder):
+    directory = MappingDirectory(folder, now)
+    write(folder, "0", "12\n13\n\n12\n")
+    write(folder, "1.3", "14\n")
+    for name in ("notes", ".hidden", "1.3.4", "-1", "99999"):
+        write(folder, name, "77\n")
+    write(folder, "2", "bad name!? \x00\n" + "x" * 100 + "\n9_3\n")
+    directory.scan()
+    assert open_holds(directory) == [(0, "", "12"), (0, "", "13"), (1, "3", "14"), (2, "", "9_3")]
+    assert directory.changes == 4
+
+
+def test_edges_are_the_times_of_the_files(folder):
+    directory = MappingDirectory(folder, now)
+    started = time.time() - 5
+    write(folder, "0", "12\n", started)
+    directory.scan()
+    assert abs(directory.holds(0, 1 << 60)[0].start_us - started * 1e6) < 50_000
+    (folder / "0").unlink()
+    gone = time.time() - 2
+    os.utime(folder, (gone, gone))
+    directory.scan()
+    (hold,) = directory.holds(0, 1 << 60)
+    assert abs(hold.start_us - started * 1e6) < 50_000
+    assert abs(hold.end_us - gone * 1e6) < 50_000
+
+
+def test_one_of_two_jobs_leaves(folder):
+    directory = MappingDirectory(folder, now)
+    write(folder, "0", "12\n13\n")
+    directory.scan()
+    left = time.time() + 0.01
+    write(folder, "0", "13\n", left)
+    time.sleep(0.02)
+    directory.scan()
+    assert open_holds(directory) == [(0, "", "13")]
+    assert [h.job for h in directory.holds(0, 1 << 60) if h.end_us is not None] == ["12"]
+    assert directory.holds(now(), now() + 1)[0].job == "13"
+
+
+def test_labels_of_the_prolog_are_escaped_and_cut(folder):
+    (folder / "jobs").mkdir()
+    (folder / "jobs/12").write_text(
+        "user=alice\nuid=1000\nname=" + "\x1b[31m" + "y" * 300 + "\nBAD=1\n=2\nno line\naccount=\n"
+    )
+    directory = MappingDirectory(folder, now)
+    write(folder, "0", "12\n")
+    directory.scan()
+    labels = directory.labels("12")
+    assert labels.keys() == {"user", "uid", "name"}
+    assert labels["name"].startswith("\\x1b[31my")
+    assert len(labels["name"]) == 120
+    assert directory.labels("13") == {}
+
+
+def test_a_missing_directory_holds_nothing(tmp_path):
+    directory = MappingDirectory(tmp_path / "none", now)
+    assert directory.scan() == 0
+    (tmp_path / "none").mkdir(mode=0o755)
+    write(tmp_path / "none", "0", "5\n")
+    assert directory.scan() == 1
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o757])
+def test_a_directory_that_anybody_may_write_is_not_believed(folder, mode):
+    write(folder, "0", "12\n")
+    folder.chmod(mode)
+    directory = MappingDirectory(folder, now)
+    with pytest.raises(PermissionError, match="chmod go-w"):
+        directory.scan()
+    assert directory.holds(0, 1 << 60) == []
+
+
+def test_files_of_others_links_and_pipes_are_not_believed(folder, tmp_path):
+    write(folder, "0", "12\n")
+    (folder / "0").chmod(0o666)
+    with pytest.raises(PermissionError):
+        MappingDirectory(folder, now).scan()
+    (folder / "0").unlink()
+    (tmp_path / "mine").write_text("13\n")
+    (folder / "1").symlink_to(tmp_path / "mine")
+    with pytest.raises(PermissionError):
+        MappingDirectory(folder, now).scan()
+    (folder / "1").unlink()
+    os.mkfifo(folder / "2")
+    with pytest.raises(PermissionError):
+        MappingDirectory(folder, now).scan()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_a_directory_of_an_ordinary_user_is_not_believed(folder):
+    os.chown(folder, 12345, 12345)
+    with pytest.raises(PermissionError):
+        MappingDirectory(folder, now).scan()
