@@ -137,6 +137,10 @@ class Board:
         learned = {names[n]: us for n, us in periods_us.items() if n in names}
         self.device = replace(self.device, publication_us={**self.device.publication_us, **learned})
 
+    def tell_apart(self) -> None:
+        """Make the UUID unique: another GPU of this library has the same."""
+        self.device = replace(self.device, uuid=f"{self.device.uuid}/{self.device.index}")
+
     def inherit(self, older: Board) -> None:
         """Take over what was learned of this GPU before the driver was opened anew."""
         learned = {**older.device.publication_us, **self.device.publication_us}

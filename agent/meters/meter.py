@@ -112,6 +112,8 @@ class NvmlMeter:
                     raise
                 LOG.warning("GPU %d does not answer: %s", index, error)
             else:
+                if board.device.uuid in found:
+                    board.tell_apart()
                 found[board.device.uuid] = board
         self.unseen = count - len(found)
         places = {board.device.uuid: i for i, board in enumerate(self.boards)}

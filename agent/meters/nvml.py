@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pynvml
 
 from agent.meters.costs import CallCosts
-from agent.meters.errors import FUNCTION_NOT_FOUND, UNKNOWN, MeterError, NoMeter
+from agent.meters.errors import FUNCTION_NOT_FOUND, INSUFFICIENT_SIZE, UNKNOWN, MeterError, NoMeter
 from agent.window import MISSING
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ _OLDER = {
 
 _FIELD = struct.Struct("<IIqqIIQ")  # nvmlFieldValue_t: field, scope, timestamp, latency, value type, return, value
 _MASKS = {1: 0xFFFFFFFF, 2: 0xFFFFFFFFFFFFFFFF, 3: 0xFFFFFFFFFFFFFFFF, 6: 0xFFFF}  # unsigned members by nvmlValueType_t
+_FIRST_PROCESS = struct.Struct("<I4xQ")  # nvmlProcessInfo_v1_t: pid, bytes
+_NO_ID = 0xFFFFFFFF
 _NOT_AVAILABLE = 0xFFFFFFFFFFFFFFFF
 
 
@@ -163,7 +165,12 @@ class Nvml:
         list of (pid, bytes, GPU instance, compute instance)
             Bytes are -1 where the driver does not say; the instances are 0xFFFFFFFF without MIG.
         """
-        found = self.ask(f"nvmlDeviceGet{kind}RunningProcesses_v3", handle)
+        try:
+            found = self.ask(f"nvmlDeviceGet{kind}RunningProcesses_v3", handle)
+        except MeterError as error:
+            if error.code != FUNCTION_NOT_FOUND:
+                raise
+            return self._first_processes(handle, kind)
         return [
             (
                 p.pid,
@@ -173,6 +180,26 @@ class Nvml:
             )
             for p in found
         ]
+
+    def _first_processes(self, handle: Any, kind: str) -> list[tuple[int, int, int, int]]:
+        """List processes through the first version of the call, whose entries end after the memory."""
+        name = f"nvmlDeviceGet{kind}RunningProcesses"
+        function = getattr(self._library, name, None)
+        if function is None:
+            raise MeterError(name, FUNCTION_NOT_FOUND)
+        room = 64
+        while True:
+            count, entries = ctypes.c_uint(room), (ctypes.c_char * (_FIRST_PROCESS.size * room))()
+            begun_ns = self.costs.begin(name)
+            code = function(handle, ctypes.byref(count), entries)
+            self.costs.end(name, begun_ns)
+            if code == INSUFFICIENT_SIZE and count.value > room:
+                room = count.value * 2
+                continue
+            if code:
+                raise MeterError(name, code)
+            told = list(_FIRST_PROCESS.iter_unpack(entries.raw))[: count.value]
+            return [(pid, MISSING if used >= _NOT_AVAILABLE >> 1 else used, _NO_ID, _NO_ID) for pid, used in told]
 
     def wait_event(self, events: object, timeout_ms: int) -> DriverEvent | None:
         """Wait for an event; None if none came. Not timed: waiting is its work, and another thread's."""

@@ -208,8 +208,10 @@ class Sampler:
     def close(self) -> None:
         """Stop, and end the driver session unless a call hangs in it."""
         self._poller.stop.set()
+        hung = self._meter.costs.in_flight
+        waited_us = (self._clock.elapsed_ns() - hung[1]) // 1000 if hung else 0
         for thread in self._threads:
-            thread.join(timeout=2.0)
+            thread.join(timeout=2.0 if waited_us < self._rates.stale_us else 0.0)
         self._finished.put(None)
         if not any(thread.is_alive() for thread in self._threads):
             self._meter.close()

@@ -1,0 +1,106 @@
+"""`wattshed check`: the table, the JSON, and the exit code."""
+
+import argparse
+import json
+import re
+
+import pytest
+
+from agent import check
+from agent.window import InputError
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    monkeypatch.setattr(check, "LEARN_US", 800_000)
+
+
+def run(*arguments):
+    parser = argparse.ArgumentParser()
+    check.add_parser(parser.add_subparsers())
+    parsed = parser.parse_args(["check", *arguments])
+    return parsed.run(parsed)
+
+
+def test_json_has_a_reason_and_a_remedy_for_every_no(capsys):
+    assert run("--json", "--meter", "simulated") == 0
+    tree = json.loads(capsys.readouterr().out)
+    assert tree["schema"] == "wattshed.check/1"
+    assert tree["can_measure"]
+    assert tree["driver"] == "999.99.99"
+    assert tree["library"] == "simulated"
+    assert len(tree["gpus"]) == 8
+    for gpu in tree["gpus"]:
+        assert gpu["energy_source"] == "counter"
+        assert gpu["simulated"]
+        assert gpu["publication_ms"]["energy"] == pytest.approx(100, abs=40)
+        for found in gpu["capabilities"].values():
+            assert found["works"] == (not found["reason"])
+            assert bool(found["remedy"]) == (not found["works"])
+
+
+def test_the_table_groups_gpus_that_are_alike(capsys, tmp_path):
+    file = tmp_path / "s.toml"
+    file.write_text('gpus = 3\n[[gpu]]\nindex = 1\narchitecture = "pascal"\n')
+    assert run("--meter", f"simulated:{file}") == 0
+    out = re.sub(r"\s+", " ", capsys.readouterr().out)
+    assert "SIMULATED" in out
+    assert "GPU 0, 2: NVIDIA H100" in out
+    assert "GPU 1: Tesla P100" in out
+    assert "This host can be measured." in out
+    assert "cgroup" in out
+
+
+def test_a_host_without_a_driver_cannot_be_measured(capsys, monkeypatch):
+    monkeypatch.setattr("agent.meters.nvml.LIBRARY", "libnvidia-ml-that-is-nowhere.so.1")
+    assert run("--json") == 1
+    tree = json.loads(capsys.readouterr().out)
+    assert not tree["can_measure"]
+    assert "install the NVIDIA driver" in tree["reason"]
+    assert run() == 1
+    assert "This host cannot be measured: no NVML library" in re.sub(r"\s+", " ", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('[[fault]]\nkind = "version-mismatch"', "library and driver versions differ (18)"),
+        ('[[fault]]\nkind = "gpu-lost"', "knows no GPU that answers"),
+        ("[[gpu]]\ncounter = false\naverage = false\ninstant = false", "no GPU tells its energy or its power"),
+    ],
+)
+def test_a_driver_that_tells_nothing_cannot_be_measured(capsys, tmp_path, text, reason):
+    file = tmp_path / "s.toml"
+    file.write_text(f"gpus = 2\n{text}\n")
+    assert run("--json", "--meter", f"simulated:{file}") == 1
+    tree = json.loads(capsys.readouterr().out)
+    assert reason in tree["reason"]
+
+
+def test_a_gpu_that_does_not_answer_is_mentioned(capsys, tmp_path):
+    file = tmp_path / "s.toml"
+    file.write_text('gpus = 2\n[[fault]]\nkind = "gpu-lost"\ngpu = 1\n')
+    assert run("--json", "--meter", f"simulated:{file}") == 0
+    tree = json.loads(capsys.readouterr().out)
+    assert [g["gpu"] for g in tree["gpus"]] == [0]
+    assert "1 more GPU" in tree["reason"]
+
+
+def test_job_sources(tmp_path):
+    root, socket = tmp_path / "proc", tmp_path / "kubelet.sock"
+    (root / "self").mkdir(parents=True)
+    (root / "self/cgroup").write_text("0::/\n")
+    hidden = {f.name: f.reason for f in check._job_sources(root, socket, lambda _: None)}
+    assert hidden["cgroup"] == "other users' processes are hidden"
+    assert hidden["slurm"] == "no squeue here"
+    assert hidden["kubernetes"] == "no kubelet socket here"
+    (root / "1").mkdir()
+    (root / "1/cgroup").write_text("0::/init.scope\n")
+    socket.touch()
+    assert not any(f.reason for f in check._job_sources(root, socket, lambda name: f"/usr/bin/{name}"))
+    assert check._job_sources(tmp_path / "none", socket, lambda _: None)[0].reason.endswith("is no process tree")
+
+
+def test_an_unknown_meter_is_bad_usage():
+    with pytest.raises(InputError, match="check knows nvml"):
+        check.report("trace.csv")

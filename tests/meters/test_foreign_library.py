@@ -1,0 +1,89 @@
+"""The agent on an NVML library that somebody else wrote: a dozen old symbols in C, loaded by the real loader."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCE = Path(__file__).parent / "stub/first_abi.c"
+COMPILER = shutil.which("gcc") or shutil.which("cc")
+
+pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C compiler here to build the library with")
+
+
+@pytest.fixture(scope="module", params=["power only", "with energy"])
+def library(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lib")
+    define = ["-DWITH_ENERGY"] if request.param == "with energy" else []
+    target = folder / "libnvidia-ml.so.1"
+    subprocess.run([COMPILER, "-shared", "-fPIC", *define, "-o", target, SOURCE], check=True)
+    return target, bool(define)
+
+
+def run(library, code, *arguments):
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(library.parent), "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_check_says_what_it_can_do(library):
+    path, energy = library
+    code = "import sys; from agent.check import report; import json; print(json.dumps(report('nvml')))"
+    done = run(path, code)
+    assert done.returncode == 0, done.stderr
+    tree = json.loads(done.stdout)
+    assert tree["can_measure"]
+    assert tree["library"] == str(path)
+    assert [g["energy_source"] for g in tree["gpus"]] == ["counter" if energy else "power"] * 2
+    assert len({g["uuid"] for g in tree["gpus"]}) == 2
+    able = tree["gpus"][0]["capabilities"]
+    assert able["fields"]["reason"] == "function not found (13)"
+    assert able["processes"]["works"]
+    assert able["instant"]["works"]
+
+
+READ = """
+import json
+from agent.meters.clock import RealClock
+from agent.meters.lines import Rates
+from agent.meters.meter import NvmlMeter
+from agent.meters.nvml import Nvml
+from agent.meters.sampler import Sampler
+clock = RealClock()
+meter = NvmlMeter(Nvml(clock), clock, "h")
+meter.open()
+sampler = Sampler(meter, clock, "h", Rates(window_us=500_000, sample_us=100_000, instant_us=100_000, learn_us=0))
+powers, counters, pids = [], [], set()
+for _ in range(3):
+    window, seen = sampler.next()
+    low, high = window.readings.offsets[1:3]
+    powers += window.readings.power_mw[low:high].tolist()
+    counters += window.readings.counter_mj[low:high].tolist()
+    pids |= {one.pid for one in seen}
+sampler.close()
+print(json.dumps([powers, counters, sorted(pids), dict(sampler.faults), meter.library]))
+"""
+
+
+def test_it_is_read_like_any_other(library):
+    path, energy = library
+    done = run(path, READ)
+    assert done.returncode == 0, done.stderr
+    powers, counters, pids, faults, loaded = json.loads(done.stdout)
+    assert set(powers) == {150_000}
+    assert len(powers) >= 10
+    assert counters == (sorted(counters) if energy else [-1] * len(counters))
+    assert pids == [1]
+    assert faults == {}
+    assert loaded == str(path)
