@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -102,9 +102,14 @@ def check_columns(time_us: NDArray[np.int64], power_mw: NDArray[np.int32], offse
     offsets : int64[g + 1]
         From 0 to n, never falling.
     """
-    wanted = {"time_us": (time_us, np.int64), "power_mw": (power_mw, np.int32), "offsets": (offsets, np.int64)}
+    wanted: dict[str, tuple[Any, type[np.generic]]] = {
+        "time_us": (time_us, np.int64),
+        "power_mw": (power_mw, np.int32),
+        "offsets": (offsets, np.int64),
+    }
     for name, (array, dtype) in wanted.items():
-        if not isinstance(array, np.ndarray) or array.ndim != 1 or array.dtype != dtype:
+        known = isinstance(array, np.ndarray) or (hasattr(array, "__cuda_array_interface__") and name != "offsets")
+        if not known or array.ndim != 1 or array.dtype != dtype:
             raise ValueError(f"{name} must be a one-dimensional {np.dtype(dtype).name} array; convert it with astype")
     if len(time_us) != len(power_mw):
         raise ValueError(f"time_us has {len(time_us)} rows and power_mw {len(power_mw)}; they must have the same")
@@ -114,6 +119,8 @@ def check_columns(time_us: NDArray[np.int64], power_mw: NDArray[np.int32], offse
 
 def raise_backwards(time_us: NDArray[np.int64], offsets: NDArray[np.int64]) -> None:
     """Raise ValueError for the first row whose time is before the row above it."""
+    if not isinstance(time_us, np.ndarray):
+        raise ValueError("time_us must ascend within a GPU, and rows added later must come later; sort the rows")  # noqa: TRY004
     for gpu in range(len(offsets) - 1):
         own = time_us[offsets[gpu] : offsets[gpu + 1]]
         if (bad := np.flatnonzero(own[1:] < own[:-1])).size:

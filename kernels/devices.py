@@ -49,13 +49,14 @@ def on_device(array: Any) -> bool:
 @functools.cache
 def obstacle() -> str:
     """Say why no CUDA device can be used, or nothing if one can."""
-    if MODE == "off":
+    simulated = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"  # runs plain Python, so with or without compilation
+    if MODE == "off" and not simulated:
         return "WATTSHED_JIT=off"
     try:
         from numba import cuda
     except ImportError:
         return "numba-cuda is not installed (pip install 'wattshed[cuda]')"
-    if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1":
+    if simulated:
         return ""
     try:
         return "" if cuda.is_available() else "no CUDA driver or no device"

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kernels.columns import CHUNK, PARALLEL_FROM, check_columns, cut_into_chunks, raise_backwards
+from kernels.devices import choose
 from kernels.jit import jit, prange
 from kernels.words import MASK, WORD, add_product, to_microjoules
 
@@ -194,6 +195,8 @@ def extend(
     power_mw: NDArray[np.int32],
     offsets: NDArray[np.int64],
     max_gap_us: int,
+    *,
+    device: str = "cpu",
 ) -> None:
     """Add the next rows of a stream to ``state``, in place; wherever a stream is cut, the sum is the same.
 
@@ -201,7 +204,7 @@ def extend(
     ----------
     state : int64[g, PART]
         From :func:`new_state`.
-    time_us, power_mw, offsets, max_gap_us
+    time_us, power_mw, offsets, max_gap_us, device
         As for :func:`integrate`, from where the stream stopped.
 
     Raises
@@ -218,10 +221,16 @@ def extend(
     with np.errstate(over="ignore"):  # a sum that wrapped is found by its bound and done again
         owner, rows = cut_into_chunks(offsets, CHUNK)
         parts = np.empty((len(rows) - 1, PART), np.int64)
-        run = _sum_chunks if len(time_us) >= PARALLEL_FROM else _sum_chunks.serial
-        run(time_us, power_mw, rows, gap, parts)
+        crossed = False
+        if choose(device, time_us, power_mw).device == "cuda":
+            from kernels import cuda
+
+            cuda.sum_chunks(time_us, power_mw, owner, rows, int(gap), parts)
+        else:
+            run = _sum_chunks if len(time_us) >= PARALLEL_FROM else _sum_chunks.serial
+            run(time_us, power_mw, rows, gap, parts)
+            crossed = _falls_between_chunks(time_us, owner, rows)
         join_chunks(owner, parts, gap, state)
-        crossed = _falls_between_chunks(time_us, owner, rows)
     if crossed or state[:, BACKWARDS].any():
         raise_backwards(time_us, offsets)
 
@@ -256,7 +265,8 @@ def integrate(
     max_gap_us : int, us
         Longer intervals are holes: not bridged, not covered.
     device : {"cpu", "cuda", "auto"}
-        Where to run; the integers are the same everywhere.
+        Where to run; the integers are the same everywhere. With the last two, ``time_us`` and ``power_mw`` may
+        lie on a CUDA device.
 
     Returns
     -------
@@ -272,13 +282,6 @@ def integrate(
     OverflowError
         If a GPU used 2**62 uJ or more.
     """
-    if device != "cpu":
-        from kernels import devices
-
-        if devices.choose(device, time_us, power_mw).device == "cuda":
-            from kernels.cuda import integrate as on_cuda
-
-            return on_cuda(time_us, power_mw, offsets, max_gap_us)
     state = new_state(max(np.size(offsets) - 1, 0))
-    extend(state, time_us, power_mw, offsets, max_gap_us)
+    extend(state, time_us, power_mw, offsets, max_gap_us, device=device)
     return read(state)

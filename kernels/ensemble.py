@@ -10,7 +10,7 @@ thread can make any of them, so the ensemble is the same for any number of threa
 
 # Kernels are typed by numba when they are first called; what Python calls is annotated.
 # mypy: allow-untyped-defs, allow-untyped-calls
-# ruff: noqa: ANN202
+# ruff: noqa: ANN201, ANN202
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kernels.devices import choose
 from kernels.jit import jit, prange
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def mix(z):
 
 @jit
 def drawn_block(key, draw, blocks):
-    """Which of ``blocks`` (< 2**31) blocks the ``draw``-th draw of a replicate takes; uniform to 2**-33."""
+    """Say which of ``blocks`` (< 2**31) the ``draw``-th draw of a replicate takes; uniform to 2**-33."""
     bits = mix(key + np.uint64(draw + 1) * _GOLDEN)
     count = np.uint64(blocks)
     return np.int64(((bits >> _S32) * count + (((bits & _LOW) * count) >> _S32)) >> _S32)
@@ -53,7 +54,7 @@ def drawn_block(key, draw, blocks):
 
 @jit
 def key_of(seed, replicate):
-    """The key of one replicate's stream of random numbers: uint64."""
+    """Make the key of one replicate's stream of random numbers: uint64."""
     return mix(mix(np.uint64(seed)) + np.uint64(replicate) * _GOLDEN)
 
 
@@ -69,20 +70,25 @@ def _count(seed, first, counts):
 
 
 @jit
-def _add_rows(power_mw, acc):
-    """Add the rows of an int32 tile to ``acc``, four at a time."""
-    n, width = power_mw.shape
-    whole = n // 4 * 4
-    for i in range(0, whole, 4):
-        a = power_mw[i]
-        b = power_mw[i + 1]
-        c = power_mw[i + 2]
-        d = power_mw[i + 3]
-        for t in range(width):
-            acc[t] += np.int32(a[t] + b[t]) + np.int32(c[t] + d[t])
-    for i in range(whole, n):
-        a = power_mw[i]
-        for t in range(width):
+def _add_rows(power_mw, lo, hi, left, acc):
+    """Add rows ``lo:hi``, from column ``left`` on, to ``acc``, eight at a time."""
+    right = left + len(acc)
+    whole = lo + (hi - lo) // 8 * 8
+    for i in range(lo, whole, 8):
+        # Rows of a contiguous array are contiguous too, which slices of its columns are not to the compiler.
+        a = power_mw[i][left:right]
+        b = power_mw[i + 1][left:right]
+        c = power_mw[i + 2][left:right]
+        d = power_mw[i + 3][left:right]
+        e = power_mw[i + 4][left:right]
+        f = power_mw[i + 5][left:right]
+        g = power_mw[i + 6][left:right]
+        h = power_mw[i + 7][left:right]
+        for t in range(len(acc)):
+            acc[t] += np.int32((a[t] + b[t]) + (c[t] + d[t])) + np.int32((e[t] + f[t]) + (g[t] + h[t]))
+    for i in range(whole, hi):
+        a = power_mw[i][left:right]
+        for t in range(len(acc)):
             acc[t] += a[t]
 
 
@@ -104,7 +110,7 @@ def _add_blocks(power_mw, bounds, seed, most, tile, out):
             row = bounds[block]
             while row < bounds[block + 1]:
                 upto = min(bounds[block + 1], row + most - held)
-                _add_rows(power_mw[row:upto, a:b], acc)
+                _add_rows(power_mw, row, upto, a, acc)
                 held += upto - row
                 row = upto
                 if held == most:
@@ -126,7 +132,7 @@ def _multiply(counts, totals, out):
                     out[r, t] += times * totals[block, t]
 
 
-def draw_counts(seed: int, replicates: int, blocks: int, *, first: int = 0) -> NDArray[np.int32]:
+def draw_counts(seed: int, replicates: int, blocks: int, *, first: int = 0, device: str = "cpu") -> NDArray[np.int32]:
     """Draw ``blocks`` blocks with replacement per replicate: how often each one came up (multinomial).
 
     Parameters
@@ -136,6 +142,7 @@ def draw_counts(seed: int, replicates: int, blocks: int, *, first: int = 0) -> N
     replicates, blocks : int
     first : int
         Number of the first replicate; an ensemble may be made in pieces.
+    device : {"cpu", "cuda"}
 
     Returns
     -------
@@ -146,7 +153,12 @@ def draw_counts(seed: int, replicates: int, blocks: int, *, first: int = 0) -> N
         raise ValueError(f"cannot draw {replicates} replicates of {blocks} blocks with seed {seed}")
     counts = np.empty((replicates, blocks), np.int32)
     with np.errstate(over="ignore"):  # SplitMix64 wraps by design
-        _count(np.int64(seed), np.int64(first), counts)
+        if choose(device).device == "cuda":
+            from kernels import cuda
+
+            cuda.count_draws(seed, first, counts)
+        else:
+            _count(np.int64(seed), np.int64(first), counts)
     return counts
 
 
@@ -227,11 +239,11 @@ def bootstrap_direct(
     int64[replicates, t], mW
     """
     _check(power_mw, bounds)
+    power_mw = np.ascontiguousarray(power_mw)
     if not 0 <= seed < 1 << 63:
         raise ValueError(f"seed must lie between 0 and 2**63 - 1, got {seed}")
     out = np.zeros((replicates, power_mw.shape[1]), np.int64)
     most = max((2**31 - 1) // max(int(power_mw.max(initial=0)), 1), 1)
-    # Four rows are added before they meet the accumulator, which int32 must hold too.
     with np.errstate(over="ignore"):  # SplitMix64 wraps by design
         _add_blocks(power_mw, bounds, np.int64(seed), np.int64(most), _TILE, out)
     return out

@@ -207,8 +207,8 @@ def _split_gpu(g, chunks, out, span, edges, rows, by_start, by_end, start, end, 
         more = True
         while more:
             # The segment's energy, chunk by chunk; so much that it might overflow is split before the next chunk.
-            quiet = np.int64(0)
-            busy_part = np.int64(0)
+            quiet = 0
+            busy_part = 0
             more = False
             while k < chunks[g + 1] and span[k, 0] <= at:
                 quiet += out[at + k, 0]
@@ -329,8 +329,10 @@ def job_energy(
         )  # fmt: skip
     if count and bounds[:, 0].min() <= 0:
         if (power_mw <= 0).any():
-            usage = (rows, start_us, end_us, activity_ppm, busy_ppm, share_ppm, live)
-            return job_energy(*valid_rows(time_us, power_mw, offsets), max_gap_us, idle_mw, *usage)
+            return job_energy(
+                *valid_rows(time_us, power_mw, offsets), max_gap_us,
+                idle_mw, rows, start_us, end_us, activity_ppm, busy_ppm, share_ppm, live,
+            )  # fmt: skip
         raise_backwards(time_us, offsets)
     if count and bounds[:, 1].max() > HIGHEST_MW:
         raise ValueError(f"a reading of {bounds[:, 1].max()} mW: reject readings above 20 kW first")

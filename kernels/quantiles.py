@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kernels.columns import PARALLEL_FROM, check_columns, cut_into_chunks, raise_backwards, valid_rows
+from kernels.devices import choose
 from kernels.jit import jit, prange
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def _needed(total, ppm):
 def _choose_bins(owner, bins, ppm, slot_of, wanted, below):
     """Find the coarse bin of every quantile of every GPU and give each such bin a slot.
 
-    ``wanted[g, q]`` becomes the bin, -1 where the GPU has no weight; ``below[g, q]`` the weight still to be found in it.
+    ``wanted[g, q]`` becomes the bin, -1 where the GPU has no weight; ``below[g, q]`` the weight to find in it.
     """
     for g in range(len(owner) - 1):
         sums = np.zeros(_COARSE, np.int64)
@@ -176,6 +177,8 @@ def quantiles(
     offsets: NDArray[np.int64],
     max_gap_us: int,
     ppm: Sequence[int] = (500_000, 950_000, 990_000),
+    *,
+    device: str = "cpu",
 ) -> NDArray[np.int64]:
     """Time-weighted quantiles of each GPU's power.
 
@@ -185,6 +188,7 @@ def quantiles(
         As for :func:`kernels.energy.integrate`.
     ppm : sequence of int, millionths
         At most 30 quantiles from 0 to 1_000_000: 950_000 is p95.
+    device : {"cpu", "cuda", "auto"}
 
     Returns
     -------
@@ -206,6 +210,9 @@ def quantiles(
     out = np.empty((len(offsets) - 1, len(ppm)), np.int64)
     owner, rows = cut_into_chunks(offsets, CHUNK)
     gpu = np.repeat(np.arange(len(offsets) - 1), np.diff(owner))
+    on_cuda = choose(device, time_us, power_mw).device == "cuda"
+    if on_cuda:
+        from kernels import cuda
     shift = 10
     begin = 0
     with np.errstate(over="ignore"):
@@ -217,10 +224,14 @@ def quantiles(
             serial = len(time_us) < PARALLEL_FROM
             bins = np.empty((own.stop - own.start, _COARSE + 1), np.int64)
             usable = np.empty(len(bins), np.bool_)
-            (_coarse.serial if serial else _coarse)(*part, cut, gap, np.int64(shift), bins, usable)
+            if on_cuda:
+                bins[:] = 0
+                usable[:] = cuda.weigh_chunks(*part, cut, int(gap), shift, bins)
+            else:
+                (_coarse.serial if serial else _coarse)(*part, cut, gap, np.int64(shift), bins, usable)
             if not usable.all():
                 if (power_mw <= 0).any():
-                    return quantiles(*valid_rows(time_us, power_mw, offsets), max_gap_us, ppm)
+                    return quantiles(*valid_rows(time_us, power_mw, offsets), max_gap_us, ppm, device=device)
                 highest = int(power_mw.max()) - 1
                 if highest >> shift < _COARSE:
                     raise_backwards(time_us, offsets)
@@ -231,7 +242,10 @@ def quantiles(
             wanted, below = np.zeros((2, end - begin, len(ppm)), np.int64)
             _choose_bins(batch, bins, wanted_ppm, slot_of, wanted, below)
             fine = np.empty((len(bins), (1 + int(slot_of.max(initial=0))) << shift), np.int64)
-            (_fine.serial if serial else _fine)(*part, begin, cut, gap, np.int64(shift), slot_of, fine)
+            if on_cuda:
+                cuda.weigh_chunks(*part, cut, int(gap), shift, fine, slot_of, begin)
+            else:
+                (_fine.serial if serial else _fine)(*part, begin, cut, gap, np.int64(shift), slot_of, fine)
             _read_fine(batch, fine, np.int64(shift), slot_of, wanted, below, out[begin:end])
             begin = end
     return out

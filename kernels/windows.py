@@ -14,7 +14,6 @@ from kernels.columns import (
     CHUNK,
     PARALLEL_FROM,
     check_columns,
-    cut_into_chunks,
     first_at,
     raise_backwards,
     valid_rows,
@@ -40,12 +39,12 @@ class Windows(NamedTuple):
         GPU i owns windows ``offsets[i]:offsets[i + 1]``.
     start_us : int64[w], us
         Multiples of the window's length.
-    count : int64[w]
+    counts : int64[w]
         Valid readings in the window.
     min_mw, max_mw : int64[w], mW
-        0 where ``count`` is 0.
+        0 where ``counts`` is 0.
     sum_mw : int64[w], mW
-        Sum of the readings; their mean is ``sum_mw / count``.
+        Sum of the readings; their mean is ``sum_mw / counts``.
     energy_hnj : int64[w], half-nanojoules
         Exact: a trapezoid that crosses an edge is cut there, evenly in time, which leaves no remainder.
     covered_us : int64[w], us
@@ -53,7 +52,7 @@ class Windows(NamedTuple):
 
     offsets: NDArray[np.int64]
     start_us: NDArray[np.int64]
-    count: NDArray[np.int64]
+    counts: NDArray[np.int64]
     min_mw: NDArray[np.int64]
     max_mw: NDArray[np.int64]
     sum_mw: NDArray[np.int64]

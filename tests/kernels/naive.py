@@ -45,7 +45,7 @@ def windows(time_us, power_mw, offsets, window_us, max_gap_us):
 
 
 def quantiles(time_us, power_mw, offsets, max_gap_us, ppm):
-    """Smallest reading whose cumulative weight reaches q; each reading weighs half of each bridged interval beside it."""
+    """Smallest reading whose cumulative weight reaches q; a reading weighs half of each bridged interval beside it."""
     out = []
     for a, b in itertools.pairwise(offsets):
         rows = valid(time_us, power_mw, int(a), int(b))

@@ -1,5 +1,7 @@
 """Energy per job: the same integers as the live split, in any chunks; whole months; nothing lost."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -45,7 +47,7 @@ def usages(draw, recording, most=6):
 def split_pieces(recording, gap, usage):
     """The live split, given the oracle's pieces."""
     time_us, power_mw, offsets = recording
-    own = [naive.pieces(time_us, power_mw, int(a), int(b), gap) for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    own = [naive.pieces(time_us, power_mw, int(a), int(b), gap) for a, b in itertools.pairwise(offsets)]
     counts = np.array([len(pieces) for pieces in own], np.int64)
     starts = np.cumsum(counts) - counts
     flat = [(t0, t1, s * (t1 - t0)) for pieces in own for t0, t1, s in pieces]

@@ -38,7 +38,7 @@ def test_energies_sum_to_the_integral():
     for gpu, (a, b) in enumerate(zip(table.offsets[:-1], table.offsets[1:], strict=True)):
         assert round(int(table.energy_hnj[a:b].sum()) / 2000) == energy[gpu]
         assert table.covered_us[a:b].sum() == covered[gpu]
-    assert table.count.sum() == np.count_nonzero(recording[1] > 0)
+    assert table.counts.sum() == np.count_nonzero(recording[1] > 0)
 
 
 def test_what_cannot_be_is_refused():

@@ -1,0 +1,98 @@
+"""Compile every kernel ahead of need, so that the first answer comes from a warm cache."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kernels import bandwidth, booking, energy, ensemble, jobs, packed, quantiles, splitting, windows
+from kernels.columns import PARALLEL_FROM
+from kernels.jit import MODE, cache_folder, prune_cache
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_GAP_US = 5_000_000
+
+
+def _recording(rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Make one GPU's steady readings, once a second, with one broken."""
+    power = np.full(rows, 100_000, np.int32)
+    power[rows // 2] = 0
+    return np.arange(rows, dtype=np.int64) * 1_000_000, power, np.array([0, rows], np.int64)
+
+
+def _job_energy(rows: int) -> jobs.JobEnergy:
+    zero, unknown = np.zeros(1, np.int64), np.full(1, -1, np.int64)
+    return jobs.job_energy(
+        *_recording(rows), _GAP_US,
+        zero + 70_000, np.array([0, 1]), zero, zero + 3_000_000, unknown, unknown, unknown, np.ones(1, np.int8),
+    )  # fmt: skip
+
+
+def _live_path() -> None:
+    time_us, power_mw, offsets = _recording(8)
+    bounds = (np.full(1, 20_000_000, np.int64), np.full(1, -1, np.int64), np.full(1, _GAP_US, np.int64))
+    pieces = booking.merge(offsets, time_us, power_mw, time_us // 10_000, booking.new_state(1), *bounds)
+    zero, unknown = np.zeros(1, np.int64), np.full(1, -1, np.int64)
+    splitting.split(
+        *pieces[:5],
+        zero + 70_000,
+        np.array([0, 1]),
+        zero,
+        zero + 3_000_000,
+        unknown,
+        unknown,
+        unknown,
+        np.ones(1, np.int8),
+    )
+
+
+def _ensemble() -> None:
+    power = np.ones((8, 8), np.int32)
+    bounds = np.array([0, 4, 8], np.int64)
+    ensemble.bootstrap_direct(power, bounds, 2, 1)
+    ensemble.bootstrap(ensemble.block_totals(power, bounds), 2, 1)
+
+
+def steps() -> dict[str, Callable[[], object]]:
+    """Name each group of kernels and give a call that compiles it, for one thread and for all; the live path first."""
+    small, large = 8, PARALLEL_FROM
+    return {
+        "live path": _live_path,
+        "energy": lambda: [energy.integrate(*_recording(n), _GAP_US) for n in (small, large)],
+        "packed energy": lambda: [packed.integrate(packed.pack(*_recording(n)), _GAP_US) for n in (small, large)],
+        "jobs": lambda: [_job_energy(n) for n in (small, large)],
+        "windows": lambda: [windows.windows(*_recording(n), 60_000_000, _GAP_US) for n in (small, large)],
+        "quantiles": lambda: [quantiles.quantiles(*_recording(n), _GAP_US) for n in (small, large)],
+        "ensemble": _ensemble,
+        "bandwidth probe": lambda: [bandwidth.read_once(np.ones(64, np.int64), n) for n in (1, 2)],
+    }
+
+
+def warm_up(progress: Callable[[str, int, int, float], None] | None = None) -> Path | None:
+    """Compile all kernels, or load them from the cache, and drop the caches of other versions.
+
+    Parameters
+    ----------
+    progress : callable, optional
+        Told the name of each group when it is done, its number, how many there are, and its seconds.
+
+    Returns
+    -------
+    Path or None
+        The folder that now holds them; None if there is no safe place, or nothing to compile.
+    """
+    if MODE == "off":
+        return None
+    todo = steps()
+    for number, (name, compile_it) in enumerate(todo.items(), start=1):
+        start = time.perf_counter()
+        compile_it()
+        if progress:
+            progress(name, number, len(todo), time.perf_counter() - start)
+    prune_cache()
+    return cache_folder()
