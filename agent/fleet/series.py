@@ -341,7 +341,8 @@ def _resampled(trace: Trace, grid: NDArray[np.int64], step_s: float, kind: str) 
         slope = (power[k + 1] - power[k]) / (seconds[k + 1] - seconds[k])
         energy = joules[k] + (at - seconds[k]) * (power[k] + 0.5 * slope * (at - seconds[k]))
         width = np.diff(at)
-        values = np.where(width > 0.0, np.diff(energy) / np.where(width > 0.0, width, 1.0), values)
+        means = np.diff(energy) / np.where(width > 0.0, width, 1.0)
+        values = np.where((away > 0.01 * step) & (width > 0.0), means, values)
     values[away > 10.0 * step] = math.nan
     outside = (grid < time[0] - step / 2) | (grid > time[-1] + step / 2)
     values[outside] = 0.0 if kind == "job" else math.nan
