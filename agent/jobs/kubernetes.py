@@ -119,7 +119,6 @@ class Pods:
         self._kubelet = kubelet
         self._cgroup_root, self._log_root = os.fspath(cgroup_root), os.fspath(log_root)
         self._mig = mig or {}
-        self._devices: Sequence[Device] = ()
         self._first_seen: dict[Name, int] = {}
         self._keys: dict[tuple[str, str], JobKey] = {}  # pod UID, container (name or short id) -> key, never changed
         self._learnt: dict[tuple[str, str], str] = {}  # namespace, pod -> UID, from processes on granted devices
@@ -127,13 +126,14 @@ class Pods:
         self._labels: dict[JobKey, dict[str, str]] = {}
         self._known = Background("podresources", self._look, Known(), period_s)
 
-    def owner(self, identity: Identity, gpu: int, instance: str) -> Owner:
+    def owner(self, identity: Identity, devices: Sequence[Device], gpu: int, instance: str) -> Owner:
         """Name the container that a process of this cgroup, seen on this GPU, belongs to.
 
         Parameters
         ----------
         identity : agent.jobs.cgroup.Owner
             Of runtime kubernetes.
+        devices : sequence of Device
         gpu : int
         instance : str
             ``gi/ci`` under MIG, else empty.
@@ -142,15 +142,17 @@ class Pods:
         uid, container_id = identity.pod_uid or "", identity.container_id or ""
         name = known.containers.get(container_id)
         if name is None:
-            name = self._by_device(known, uid, gpu, instance.partition("/")[0])
+            name = self._by_device(known, uid, devices, Place(gpu, instance.partition("/")[0]))
         if name is None or not uid:
             self._known.hurry()
             return self._publish(job_of(identity, lambda: MISSING, str), uid, container_id[:SHORT_ID])
-        self._learnt[name[:2]] = uid
         self._seen.setdefault(name, set()).add(Place(gpu, instance.partition("/")[0]))
-        # Seen before its name was known: the key stays, or the job would be billed under two.
+        # Seen before its name was known, or held before its UID was: the key stays, or one job had two bills.
         key = self._keys.get((uid, container_id[:SHORT_ID])) or self._keys.get((uid, name[2]))
+        if key is None and name[:2] not in self._learnt:
+            key = self._keys.get((f"{name[0]}/{name[1]}", name[2]))
         key = key or JobKey(f"k8s:{uid}/{printable(name[2])}")
+        self._learnt[name[:2]] = uid
         self._keys[uid, name[2]] = self._keys[uid, container_id[:SHORT_ID]] = key
         labels = _labels(name, uid) | {"container_id": container_id[:SHORT_ID], "qos": identity.qos or ""}
         self._labels[key] = {label: value for label, value in labels.items() if value}
@@ -162,7 +164,6 @@ class Pods:
 
     def reservations(self, devices: Sequence[Device], start_us: int, end_us: int) -> list[Reservation]:
         """Return which containers held which GPU, as of the last look at the kubelet."""
-        self._devices = devices
         known = self._known.answer
         held: list[tuple[Place, Grant, int]] = []
         for grant in known.grants:
@@ -214,17 +215,17 @@ class Pods:
         self._labels.setdefault(key, dict(owner.labels))
         return Owner(key, self._labels[key])
 
-    def _by_device(self, known: Known, uid: str, gpu: int, gi: str) -> Name | None:
+    def _by_device(self, known: Known, uid: str, devices: Sequence[Device], seen: Place) -> Name | None:
         """Find the one container that was granted this device and whose pod may have this UID."""
         candidates = []
         for grant in known.grants:
             # What was learnt before does not count: a pod that comes again keeps its name, not its UID.
             pod_uid = known.uids.get(grant.name[:2], uid)
             ids = [device for _, device in grant.devices] + [claim.device for claim in grant.claimed]
-            places = [place_of(identifier, self._devices, self._mig) for identifier in ids]
-            here = any(p is not None and p.gpu == gpu and p.instance in {"", gi} for p in places)
+            places = [place_of(identifier, devices, self._mig) for identifier in ids]
+            here = any(p is not None and p.gpu == seen.gpu and p.instance in {"", seen.instance} for p in places)
             # A MIG device that no table describes may be any.
-            if pod_uid == uid and (here or (bool(gi) and bool(ids) and None in places)):
+            if pod_uid == uid and (here or (bool(seen.instance) and bool(ids) and None in places)):
                 candidates.append(grant.name)
         return candidates[0] if len(candidates) == 1 else None
 

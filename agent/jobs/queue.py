@@ -219,12 +219,7 @@ def _run(argv: Sequence[str], stopped: threading.Event) -> str:
                     if not chunk:
                         ready.unregister(key.fileobj)
                     answer[key.data] += chunk
-                why = "was stopped" if stopped.is_set() else ""
-                why = f"did not answer within {TIMEOUT_S} s" if time.monotonic() > deadline_s else why
-                why = "answered without end" if sum(map(len, answer.values())) > LARGEST_ANSWER else why
-                if why:
-                    message = f"{argv[0]} {why}"
-                    raise subprocess.SubprocessError(message)
+                _bounded(argv[0], deadline_s, sum(map(len, answer.values())), stopped)
             process.wait(timeout=TIMEOUT_S)
         except BaseException:
             with contextlib.suppress(ProcessLookupError):
@@ -235,3 +230,16 @@ def _run(argv: Sequence[str], stopped: threading.Event) -> str:
         message = f"{argv[0]} ended with {process.returncode}: {printable(words[-1]) if words else 'no reason given'}"
         raise subprocess.SubprocessError(message)
     return answer["out"].decode("utf-8", "replace")
+
+
+def _bounded(command: str, deadline_s: float, size: int, stopped: threading.Event) -> None:
+    if stopped.is_set():
+        why = "was stopped"
+    elif time.monotonic() > deadline_s:
+        why = f"did not answer within {TIMEOUT_S} s"
+    elif size > LARGEST_ANSWER:
+        why = "answered without end"
+    else:
+        return
+    message = f"{command} {why}"
+    raise subprocess.SubprocessError(message)

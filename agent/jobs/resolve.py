@@ -33,6 +33,9 @@ LOG = logging.getLogger(__name__)
 
 LINGER_US = 7_000_000
 """A living process counts as present this long after its last report: process lists are read every five seconds."""
+REACH_BACK_US = 5_000_000
+"""A process that is noticed late has used the GPU from its start: its first row reaches back as far as this. The accounts
+book what of that time is not booked yet."""
 LATE_LABELS_US = 120_000_000
 """A job's labels are still passed on this long after its last row, for metadata that arrives late."""
 
@@ -95,6 +98,7 @@ class JobResolver:
         self._seen: dict[int, int] = {}
         self._instances: dict[tuple[int, str], int] = {}
         self._published: dict[JobKey, tuple[int, Owner]] = {}
+        self._laid_out: dict[tuple[int, JobKey], int] = {}  # until when an owner has rows on a GPU
         self._faults: Counter[str] = Counter()
 
     def resolve(
@@ -124,7 +128,7 @@ class JobResolver:
             for held in scheduler.reservations(devices, start_us, end_us)
         ]
         ordered = sorted((s for s in sightings if 0 <= s.gpu < len(devices)), key=_ORDER)
-        presences = [self._see(sighting, reservations, start_us, end_us) for sighting in ordered]
+        presences = [self._see(sighting, devices, reservations, start_us, end_us) for sighting in ordered]
         self._settle(start_us, end_us)
         owners: dict[JobKey, Owner] = {}
         claims: dict[tuple[int, JobKey], Claim] = {}
@@ -174,7 +178,12 @@ class JobResolver:
                 scheduler.close()
 
     def _see(
-        self, sighting: ProcessSighting, reservations: Sequence[Reservation], start_us: int, end_us: int
+        self,
+        sighting: ProcessSighting,
+        devices: Sequence[Device],
+        reservations: Sequence[Reservation],
+        start_us: int,
+        end_us: int,
     ) -> _Presence | None:
         """Find or make the presence of a sighted process; None if nobody can say who that was."""
         before = self._processes.last(sighting.pid)
@@ -202,7 +211,7 @@ class JobResolver:
         if presence is None:
             presence = _Presence(
                 process,
-                self._owner(process, sighting, reservations),
+                self._owner(process, sighting, devices, reservations),
                 _arrival_us(process, sighting, start_us),
                 sighting.to_us,
                 sighting.instance_ppm,
@@ -233,10 +242,16 @@ class JobResolver:
             if presence.end_us is not None and presence.end_us < start_us:
                 del self._present[place]
 
-    def _owner(self, process: Process, sighting: ProcessSighting, reservations: Sequence[Reservation]) -> Owner:
+    def _owner(
+        self,
+        process: Process,
+        sighting: ProcessSighting,
+        devices: Sequence[Device],
+        reservations: Sequence[Reservation],
+    ) -> Owner:
         identity = process.identity
         if identity.runtime == "kubernetes" and self._pods is not None:
-            return self._pods.owner(identity, sighting.gpu, sighting.instance)
+            return self._pods.owner(identity, devices, sighting.gpu, sighting.instance)
         if reservations and (identity.runtime in {"none", "slurm-daemon"} or identity.unit == "slurmd.service"):
             uid = self._processes.uid(process)
             mine = [held for held in reservations if held.uid in {MISSING, uid}]
@@ -260,9 +275,14 @@ class JobResolver:
         start_us: int,
         end_us: int,
     ) -> tuple[tuple[Owner, ...], Usage]:
+        earliest_us = start_us - REACH_BACK_US
+        self._laid_out = {place: until for place, until in self._laid_out.items() if until > earliest_us}
         rows = [
-            (gpu, key, row) for (gpu, key), found in sorted(claims.items()) for row in lay_out(found, start_us, end_us)
+            (*place, row)
+            for place, found in sorted(claims.items())
+            for row in lay_out(found, max(self._laid_out.get(place, 0), earliest_us), end_us)
         ]
+        self._laid_out.update({(gpu, key): row.end_us for gpu, key, row in rows})
         for key in {key for _, key, _ in rows}:
             self._published[key] = (end_us, self._labelled(owners[key]))
         published = []
@@ -308,4 +328,4 @@ def _arrival_us(process: Process, sighting: ProcessSighting, start_us: int) -> i
     born_us = process.started_us
     if born_us is None or born_us < start_us - LINGER_US:
         return max(start_us, sighting.from_us)
-    return max(start_us, born_us)
+    return max(start_us - REACH_BACK_US, born_us)

@@ -1,0 +1,305 @@
+"""Pods: a real gRPC conversation with a fake kubelet, every form of device id, and the join of names with UIDs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("grpc", reason="needs the extra kubernetes")
+
+from agent.jobs import podresources
+from agent.jobs.cgroup import identify
+from agent.jobs.kubernetes import Place, Pods, place_of
+from agent.jobs.podresources import Claimed, ExtraMissing, Grant, Kubelet
+from agent.jobs.processes import Processes
+from agent.jobs.resolve import JobResolver
+from agent.window import Device, ProcessSighting
+from tests.jobs.fake_kubelet import FakeKubelet, claim, container, devices, field, pod
+from tests.jobs.fake_proc import BOOT, FakeProc
+
+DEVICES = tuple(Device("h", i, f"GPU-{i:08x}-0000-4000-8000-000000000000", minor=3 - i) for i in range(4))
+UUID = [device.uuid for device in DEVICES]
+UIDS = [f"2fc932ce-fdcc-454b-97bd-aadfdeb4c34{i}" for i in range(6)]
+IDS = [f"{i:x}" * 64 for i in range(1, 7)]
+T0 = (BOOT + 1_000) * 1_000_000
+SECOND = 1_000_000
+
+
+def cgroup(place, uid=None):
+    return f"/kubepods/burstable/pod{uid or UIDS[place]}/{IDS[place]}"
+
+
+@pytest.fixture
+def kubelet(tmp_path):
+    made = FakeKubelet(tmp_path / "kubelet.sock")
+    made.socket = tmp_path / "kubelet.sock"
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def pods_of(kubelet, tmp_path):
+    made = []
+
+    def start(period_s=0.05, **rest):
+        pods = Pods(Kubelet(kubelet.socket), tmp_path / "cgroup", tmp_path / "log", period_s=period_s, **rest)
+        made.append(pods)
+        wait_for(lambda: pods._known.answers > 0 or pods._known.faults)
+        return pods
+
+    yield start
+    for pods in made:
+        pods.close()
+
+
+def wait_for(condition, seconds=10):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def held(pods):
+    return sorted((r.gpu, r.owner.key, r.share_ppm, r.instance) for r in pods.reservations(DEVICES, 0, 10))
+
+
+def settle(pods):
+    answers = pods._known.answers
+    wait_for(lambda: pods._known.answers > answers + 1)
+
+
+def test_the_wire_format(kubelet):
+    kubelet.pods["ml", "train"] = pod(
+        "ml", "train",
+        container(
+            "main", devices("nvidia.com/gpu", UUID[0], UUID[1]), devices("cpu"),
+            claims=[claim("gpu.nvidia.com", "node", "gpu-2", "s1")],
+        ),
+        container("side"),
+    )  # fmt: skip
+    kubelet.allocatable = [devices("nvidia.com/gpu", *UUID)]
+    client = Kubelet(kubelet.socket)
+    main = Grant(
+        "ml", "train", "main", (("nvidia.com/gpu", UUID[0]), ("nvidia.com/gpu", UUID[1])),
+        (Claimed("gpu.nvidia.com", "node", "gpu-2", "s1"),),
+    )  # fmt: skip
+    assert client.grants() == [main, Grant("ml", "train", "side")]
+    assert client.get("ml", "train") == client.grants()
+    assert client.get("ml", "gone") is None
+    assert client.allocatable() == [("nvidia.com/gpu", uuid) for uuid in UUID]
+    kubelet.has_get = False
+    with pytest.raises(RuntimeError, match="disabled"):
+        client.get("ml", "train")
+    client.close()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=60))
+def test_any_bytes_are_read_or_refused(message):
+    try:
+        list(podresources._pod(message))
+    except RuntimeError:
+        return
+    assert isinstance(message, bytes)
+
+
+@pytest.mark.parametrize("message", [b"\x0a\x05ab", b"\x0b", b"\x0a\xff", b"\xff" * 12])
+def test_what_is_cut_short_is_refused(message):
+    with pytest.raises(RuntimeError):
+        list(podresources._fields(message))
+
+
+def test_other_wire_types_are_passed_over():
+    message = field(9, 5) + b"\x51" + b"x" * 8 + b"\x55" + b"y" * 4 + field(1, "a")
+    assert list(podresources._fields(message)) == [(1, b"a")]
+
+
+@pytest.mark.parametrize(
+    ("identifier", "place"),
+    [
+        (UUID[1], Place(1)),
+        (UUID[1] + "::3", Place(1, shared=True)),
+        ("nvidia0", Place(3)),
+        ("nvidia3/gi7", Place(0, "7")),
+        ("nvidia3/vgpu2", Place(0, shared=True)),
+        ("nvidia3/gi2/vgpu1", Place(0, "2", shared=True)),
+        (f"MIG-{UUID[2]}/5/0", Place(2, "5")),
+        ("MIG-aaaa", Place(1, "9")),
+        ("MIG-aaaa::1", Place(1, "9", shared=True)),
+        ("MIG-bbbb", None),
+        ("gpu-0", Place(3)),
+        ("gpu-0-mig-1g5gb-0-1", None),
+        ("GPU-unknown", None),
+        ("nvidia9", None),
+        ("0000:65:00.0", None),
+        ("", None),
+    ],
+)
+def test_device_ids(identifier, place):
+    assert place_of(identifier, DEVICES, {"MIG-aaaa": (UUID[1], "9")}) == place
+
+
+def test_a_grant_is_held_while_idle_and_keeps_its_key_when_the_uid_becomes_known(kubelet, pods_of):
+    kubelet.pods["ml", "train"] = pod("ml", "train", container("main", devices("nvidia.com/gpu", UUID[0])))
+    pods = pods_of()
+    assert held(pods) == [(0, "k8s:ml/train/main", 1_000_000, "")]
+    owner = pods.owner(identify(cgroup(0)), DEVICES, 0, "")
+    wanted = {"manager": "kubernetes", "namespace": "ml", "pod": "train", "container": "main", "pod_uid": UIDS[0]}
+    assert {**wanted, "container_id": IDS[0][:12], "qos": "burstable"} == owner.labels
+    assert owner.key == "k8s:ml/train/main"
+    assert [r.owner for r in pods.reservations(DEVICES, 0, 10)] == [owner]
+
+
+def test_log_folders_tell_the_uid(kubelet, pods_of, tmp_path):
+    (tmp_path / f"log/pods/ml_train_{UIDS[0]}").mkdir(parents=True)
+    (tmp_path / "log/containers").mkdir()
+    (tmp_path / f"log/containers/train_ml_main-{IDS[0]}.log").touch()
+    kubelet.pods["ml", "train"] = pod(
+        "ml", "train",
+        container("main", devices("nvidia.com/gpu", UUID[0])), container("side", devices("nvidia.com/gpu", "GPU-x")),
+    )  # fmt: skip
+    pods = pods_of()
+    assert held(pods) == [(0, f"k8s:{UIDS[0]}/main", 1_000_000, "")]
+    # even on a GPU that it was not granted (a privileged pod)
+    assert pods.owner(identify(cgroup(0)), DEVICES, 2, "").key == f"k8s:{UIDS[0]}/main"
+
+
+def test_a_process_on_a_device_of_one_container_is_that_containers(kubelet, pods_of):
+    for place, name in enumerate(("a", "b")):
+        kubelet.pods["ml", name] = pod("ml", name, container("main", devices("nvidia.com/gpu", UUID[place])))
+    pods = pods_of()
+    assert pods.owner(identify(cgroup(0)), DEVICES, 1, "").labels["pod"] == "b"
+    assert pods.owner(identify(cgroup(1)), DEVICES, 0, "").labels["pod"] == "a"
+    # a GPU that nobody was granted: the pod is known by its UID only
+    assert pods.owner(identify(cgroup(2)), DEVICES, 3, "").key == f"k8s:{UIDS[2]}/{IDS[2][:12]}"
+
+
+def test_replicas_share_a_gpu(kubelet, pods_of):
+    replicas = [f"{UUID[0]}::{i}" for i in range(4)]
+    kubelet.allocatable = [
+        devices("nvidia.com/gpu.shared", *replicas),
+        devices("nvidia.com/gpu", "nvidia0/vgpu0", "nvidia0/vgpu1"),
+    ]
+    kubelet.pods["ml", "a"] = pod("ml", "a", container("main", devices("nvidia.com/gpu.shared", *replicas[:2])))
+    kubelet.pods["ml", "b"] = pod("ml", "b", container("main", devices("nvidia.com/gpu.shared", replicas[3])))
+    kubelet.pods["ml", "c"] = pod("ml", "c", container("main", devices("nvidia.com/gpu", "nvidia0/vgpu1")))
+    pods = pods_of()
+    assert held(pods) == [
+        (0, "k8s:ml/a/main", 500_000, ""),
+        (0, "k8s:ml/b/main", 250_000, ""),
+        (3, "k8s:ml/c/main", 500_000, ""),
+    ]
+    # two containers on one device: no process can be joined by it
+    assert pods.owner(identify(cgroup(0)), DEVICES, 0, "").key == f"k8s:{UIDS[0]}/{IDS[0][:12]}"
+
+
+def test_dynamic_resource_allocation(kubelet, pods_of):
+    shared = claim("gpu.nvidia.com", "node", "gpu-0")
+    kubelet.pods["ml", "a"] = pod("ml", "a", container("one", claims=[shared]), container("two", claims=[shared]))
+    kubelet.pods["ml", "b"] = pod("ml", "b", container("main", claims=[claim("gpu.nvidia.com", "node", "gpu-1")]))
+    assert held(pods_of()) == [
+        (2, "k8s:ml/b/main", 1_000_000, ""),
+        (3, "k8s:ml/a/one", 500_000, ""),
+        (3, "k8s:ml/a/two", 500_000, ""),
+    ]
+
+
+def test_mig_devices_are_known_by_table_or_by_who_was_seen_there(kubelet, pods_of):
+    kubelet.pods["ml", "a"] = pod("ml", "a", container("main", devices("nvidia.com/mig-1g.10gb", "MIG-aaaa")))
+    kubelet.pods["ml", "b"] = pod("ml", "b", container("main", devices("nvidia.com/mig-1g.10gb", "MIG-bbbb")))
+    pods = pods_of(mig={"MIG-aaaa": (UUID[1], "9")})
+    assert held(pods) == [(1, "k8s:ml/a/main", -1, "9")]
+    assert pods.owner(identify(cgroup(1)), DEVICES, 1, "4/0").labels["pod"] == "b"
+    assert [(gpu, instance) for gpu, _, _, instance in held(pods)] == [(1, "4"), (1, "9")]
+
+
+def test_a_finished_pod_that_is_still_listed_holds_nothing(kubelet, pods_of):
+    granted = devices("nvidia.com/gpu", UUID[0])
+    kubelet.pods["ml", "old"] = pod("ml", "old", container("main", granted))
+    pods = pods_of()
+    assert held(pods) == [(0, "k8s:ml/old/main", 1_000_000, "")]
+    kubelet.finished.add(("ml", "old"))
+    kubelet.pods["ml", "new"] = pod("ml", "new", container("main", granted))
+    settle(pods)
+    assert held(pods) == [(0, "k8s:ml/new/main", 1_000_000, "")]
+    assert "Get" in kubelet.calls
+
+
+def test_without_get_the_newer_pod_has_the_device(kubelet, pods_of):
+    kubelet.has_get = False
+    granted = devices("nvidia.com/gpu", UUID[0])
+    kubelet.pods["ml", "old"] = pod("ml", "old", container("main", granted))
+    pods = pods_of()
+    kubelet.pods["ml", "new"] = pod("ml", "new", container("main", granted))
+    settle(pods)
+    assert held(pods) == [(0, "k8s:ml/new/main", 1_000_000, "")]
+
+
+def test_a_pod_without_a_cgroup_is_finished(kubelet, pods_of, tmp_path):
+    for place in (0, 1):
+        (tmp_path / f"log/pods/ml_p{place}_{UIDS[place]}").mkdir(parents=True)
+        kubelet.pods["ml", f"p{place}"] = pod(
+            "ml", f"p{place}", container("main", devices("nvidia.com/gpu", UUID[place]))
+        )
+    name = f"kubepods-burstable-pod{UIDS[1].replace('-', '_')}.slice"
+    (tmp_path / "cgroup/kubepods.slice/kubepods-burstable.slice" / name).mkdir(parents=True)
+    assert held(pods_of()) == [(1, f"k8s:{UIDS[1]}/main", 1_000_000, "")]
+
+
+def test_a_pod_that_comes_again_under_its_name_is_another(kubelet, pods_of):
+    kubelet.pods["ml", "db-0"] = pod("ml", "db-0", container("main", devices("nvidia.com/gpu", UUID[0])))
+    pods = pods_of()
+    first = pods.owner(identify(cgroup(0)), DEVICES, 0, "").key
+    second = pods.owner(identify(cgroup(1)), DEVICES, 0, "").key
+    assert first != second
+    assert {r.owner.key for r in pods.reservations(DEVICES, 0, 10)} == {second}
+
+
+def test_the_resolver_bills_a_pod_idle_and_busy_under_one_key(kubelet, pods_of, tmp_path):
+    kubelet.pods["ml", "train"] = pod("ml", "train", container("main", devices("nvidia.com/gpu", UUID[0])))
+    proc = FakeProc(tmp_path / "proc")
+    proc.start(10, cgroup(0), ticks=100_050)
+    resolver = JobResolver(Processes(proc.root, lambda: T0), None, pods_of())
+    keys = Counter()
+    for turn in range(3):
+        start = T0 + turn * SECOND
+        seen = [ProcessSighting(0, 10, start, start + SECOND, 500_000)] if turn else []
+        owners, usage = resolver.resolve(seen, DEVICES, start, start + SECOND)
+        keys.update(owners[place].key for place in usage.owner)
+        assert sum((usage.end_us - usage.start_us).tolist()) == SECOND
+        assert set(usage.share_ppm.tolist()) == {1_000_000}
+    assert len(keys) == 1
+    assert owners[0].labels["namespace"] == "ml"
+
+
+def test_nobody_waits_for_a_kubelet_that_hangs(kubelet, tmp_path):
+    kubelet.hang.set()
+    pods = Pods(Kubelet(kubelet.socket), tmp_path, tmp_path)
+    worst = 0.0
+    until = time.monotonic() + 0.5
+    while time.monotonic() < until:
+        began = time.perf_counter()
+        assert pods.reservations(DEVICES, 0, 10) == []
+        assert pods.owner(identify(cgroup(0)), DEVICES, 0, "").key.startswith("k8s:")
+        worst = max(worst, time.perf_counter() - began)
+    assert worst < 0.1
+    kubelet.hang.clear()
+    pods.close()
+
+
+def test_no_kubelet_at_all_is_a_fault_that_is_counted(tmp_path):
+    pods = Pods(Kubelet(tmp_path / "nothing.sock"), tmp_path, tmp_path)
+    wait_for(lambda: pods.faults() == {"podresources": 1})
+    assert pods.reservations(DEVICES, 0, 10) == []
+    pods.close()
+
+
+def test_without_grpcio_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    with pytest.raises(ExtraMissing, match=r"wattshed\[kubernetes\]"):
+        Kubelet(tmp_path / "x.sock")
