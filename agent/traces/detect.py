@@ -89,7 +89,8 @@ def format_of_text(head: str, *, told: bool, path: str) -> str:
     guessed = column_names.guess(dialect.names)
     if "time" in guessed and ("power" in guessed or "energy" in guessed):
         return TABLE
-    if len(dialect.names) > 1 and len(lines) > 1:
+    alike = [len(split(line, dialect.delimiter)) == len(dialect.names) for line in lines[1:50]]
+    if len(dialect.names) > 1 and sum(alike) * 2 > len(alike):
         shown = ", ".join(dialect.names[:8])
         raise InputError(
             f"it is a table whose columns are not clear; say --columns time=...,power=... (it has: {shown})", path, 1

@@ -71,9 +71,11 @@ def _message_length(view: memoryview, start: int) -> int:
     if root + 4 > size:
         return 0
     vtable = root - struct.unpack_from("<i", metadata, root)[0]
-    if not 0 <= vtable <= size - 12 or struct.unpack_from("<H", metadata, vtable)[0] < 12:
+    if not 0 <= vtable <= size - 4:
         return 0
-    (slot,) = struct.unpack_from("<H", metadata, vtable + 10)  # Message.bodyLength is the fourth field
+    # Message.bodyLength is the fourth field; a field at the end that has its default (0) is left out of the table.
+    present = vtable + 12 <= size and struct.unpack_from("<H", metadata, vtable)[0] >= 12
+    slot = struct.unpack_from("<H", metadata, vtable + 10)[0] if present else 0
     if slot and root + slot + 8 > size:
         return 0
     body = struct.unpack_from("<q", metadata, root + slot)[0] if slot else 0

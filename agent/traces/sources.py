@@ -93,6 +93,9 @@ class Chain:
             for source, report in zip(self.sources, self.reports, strict=True)
             for rows in foreign.rows_of(source, report, gpus, options)
         )
+        for report in self.reports:
+            if not report.rows:
+                raise InputError("no reading of power or energy is in it", report.path)
 
 
 def find(arguments: Sequence[str], options: Options) -> list[Chain]:
