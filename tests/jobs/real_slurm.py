@@ -225,3 +225,8 @@ def _wait_quietly(condition) -> None:
     give_up = time.monotonic() + 10
     while not condition() and time.monotonic() < give_up:
         time.sleep(0.1)
+
+
+def remove(folder: Path) -> None:
+    """Delete everything that :func:`start` made."""
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,151 @@
+"""A real Slurm with our prolog and epilog: real jobs, real cgroups, and the joules of a simulated meter."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from agent.jobs.processes import Processes
+from agent.jobs.resolve import JobResolver
+from agent.jobs.slurm import Slurm
+from agent.window import Device, ProcessSighting
+from tests.jobs import real_slurm
+
+pytestmark = pytest.mark.real
+SCRIPT = Path(__file__).parents[2] / "deploy/slurm/wattshed-jobs"
+DEVICES = tuple(Device("h", i, f"GPU-{i}", minor=i) for i in range(real_slurm.GPUS))
+GPU, SHARD = "--gres=gpu:1", "--gres=shard:2"
+
+
+def now():
+    return time.time_ns() // 1000
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    why = real_slurm.missing()
+    if why and os.environ.get("CI_REAL") == "1":
+        pytest.fail(f"CI_REAL=1, but {why}")
+    if why:
+        pytest.skip(why)
+    # The jobs' user must be able to reach its own folders: pytest's are for root alone.
+    folder = Path(os.path.realpath(os.environ.get("TMPDIR", "/tmp"))) / f"wattshed-slurm-{os.getpid()}"
+    mapping = folder / "mapping"
+    lines = f"WATTSHED_MAPPING_DIR={mapping} WATTSHED_URL=http://127.0.0.1:1 {SCRIPT}"
+    folder.mkdir(mode=0o755)
+    try:
+        with real_slurm.start(folder, mapping, f"{lines} prolog", f"{lines} epilog") as running:
+            yield running
+    finally:
+        real_slurm.remove(folder)
+
+
+@pytest.fixture
+def slurm(cluster, monkeypatch):
+    monkeypatch.setenv("SLURM_CONF", cluster.env["SLURM_CONF"])
+    made = Slurm(now, cluster.node, cluster.mapping)
+    yield made
+    made.close()
+
+
+def wait_for(condition, seconds=20):
+    until = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    return found
+
+
+def gpu_of(cluster, job):
+    """Where the prolog said that a job is."""
+    files = [f for f in cluster.mapping.iterdir() if f.name.isdecimal() and str(job) in f.read_text().split()]
+    return int(files[0].name) if files else None
+
+
+def look(resolver, cluster, jobs, sm=1000):
+    """One window: every process of these jobs is seen on its job's GPU."""
+    end = now()
+    sightings = [
+        ProcessSighting(gpu_of(cluster, job), pid, end - 500_000, end, sm) for job in jobs for pid in cluster.pids(job)
+    ]
+    return resolver.resolve(sightings, DEVICES, end - 500_000, end)
+
+
+def test_batch_array_steps_and_shards(cluster, slurm):
+    resolver = JobResolver(Processes(Path("/proc"), now), slurm)
+    batch = cluster.submit("srun sleep 60", GPU, "-A", "physics", "-J", "tr\x1b[31main")
+    array = cluster.submit("sleep 60", GPU, "--array=3-4", "-A", "chemistry")
+    shards = [cluster.submit("sleep 60", SHARD, "-A", account) for account in ("one", "two")]
+    running = ("squeue", "-h", "-r", "-t", "R", "-j", str(array), "-o", "%A")
+    tasks = wait_for(lambda: len(ids := cluster.call(*running).split()) == 2 and [int(task) for task in ids])
+    jobs = [batch, *tasks, *shards]
+    for job in jobs:
+        cluster.wait(job)
+    wait_for(lambda: all(len(cluster.pids(job)) >= 2 for job in jobs))
+    wait_for(lambda: all(slurm.labels(str(job)).get("name") for job in jobs))
+    owners, usage = look(resolver, cluster, jobs)
+    found = {owner.key: owner.labels for owner in owners}
+    assert set(found) == {f"slurm:{job}" for job in jobs}
+    assert {labels["user"] for labels in found.values()} == {real_slurm.USER}
+    assert [found[f"slurm:{job}"]["account"] for job in jobs] == ["physics", "chemistry", "chemistry", "one", "two"]
+    assert found[f"slurm:{batch}"]["name"] == "tr\\x1b[31main"
+    assert sorted(found[f"slurm:{task}"]["array"] for task in tasks) == [f"{array}_3", f"{array}_4"]
+    live = {owners[usage.owner[i]].key: i for i in range(len(usage.gpu)) if usage.live[i]}
+    assert len(live) == 5
+    # both shard jobs are on one GPU, with the share that Slurm counted: 2 of 8
+    assert len({int(usage.gpu[live[f"slurm:{job}"]]) for job in shards}) == 1
+    assert {int(usage.share_ppm[live[f"slurm:{job}"]]) for job in shards} == {2 * 1_000_000 // real_slurm.SHARDS}
+    assert {int(usage.share_ppm[live[f"slurm:{job}"]]) for job in (batch, *tasks)} == {1_000_000}
+    # the srun step and the batch script are one job, their activity added
+    assert int(usage.activity_us[live[f"slurm:{batch}"]]) == 1000 * len(cluster.pids(batch))
+    for job in jobs:
+        cluster.call("scancel", str(job))
+    wait_for(lambda: not [f for f in cluster.mapping.iterdir() if f.name.isdecimal()])
+    wait_for(lambda: not slurm.reservations(DEVICES, now(), now() + 1))
+    resolver.close()
+
+
+def test_a_job_that_ends_between_two_samples_is_known_with_user_and_account(cluster, slurm):
+    resolver = JobResolver(Processes(Path("/proc"), now), slurm)
+    start = now()
+    job = cluster.submit("sleep 0.2", GPU, "-A", "physics")
+    wait_for(lambda: slurm.events >= 2)
+    owners, usage = resolver.resolve([], DEVICES, start, now())
+    assert [owner.key for owner in owners] == [f"slurm:{job}"]
+    assert owners[0].labels["user"] == real_slurm.USER
+    assert owners[0].labels["account"] == "physics"
+    assert usage.share_ppm.tolist() == [1_000_000]
+    assert 200_000 < int(usage.end_us[0] - usage.start_us[0]) < 10_000_000
+    resolver.close()
+
+
+def test_held_without_any_process_on_the_gpu(cluster, slurm):
+    job = cluster.submit("sleep 30", "--gres=gpu:2", "-A", "physics")
+    cluster.wait(job)
+    wait_for(lambda: len(slurm.reservations(DEVICES, now() - 1, now())) == 2)
+    end = now()
+    _, usage = JobResolver(Processes(Path("/proc"), now), slurm).resolve([], DEVICES, end - 1000, end)
+    assert usage.live.tolist() == [0, 0]
+    assert usage.share_ppm.tolist() == [1_000_000, 1_000_000]
+    cluster.call("scancel", str(job))
+    wait_for(lambda: not slurm.reservations(DEVICES, now(), now() + 1))
+
+
+def test_the_queue_alone_knows_the_same(cluster, monkeypatch):
+    monkeypatch.setenv("SLURM_CONF", cluster.env["SLURM_CONF"])
+    jobs = [cluster.submit("sleep 30", option, "-A", "physics") for option in (GPU, SHARD)]
+    for job in jobs:
+        cluster.wait(job)
+    alone = Slurm(now, cluster.node, None)
+    wait_for(lambda: len(alone.reservations(DEVICES, 0, 1)) == 2)
+    found = {r.owner.key: (r.gpu, r.share_ppm, r.uid > 0) for r in alone.reservations(DEVICES, 0, 1)}
+    assert found == {
+        f"slurm:{jobs[0]}": (gpu_of(cluster, jobs[0]), 1_000_000, True),
+        f"slurm:{jobs[1]}": (gpu_of(cluster, jobs[1]), 250_000, True),
+    }
+    alone.close()
+    for job in jobs:
+        cluster.call("scancel", str(job))
