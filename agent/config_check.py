@@ -211,6 +211,8 @@ def value(path: KeyPath, spec: dataclasses.Field[Any], kind: Any, item: Any, sou
         item = _strings(path, item, source)
     elif kind is float and type(item) is int:
         item = float(item) if abs(item) < 1 << 63 else math.inf
+    elif kind is int and type(item) is float and item.is_integer():
+        item = int(item)  # what writes TOML from JSON (Helm's toToml) makes a float of every number
     elif type(item) is not kind:
         source.fail(path, f"must be {_NOUN[kind]}, not {_shown(item)}")
     if kind in (int, float):

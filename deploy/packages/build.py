@@ -62,7 +62,7 @@ def stage(tree: Path, wheels: Path) -> None:
     (wheel,) = wheels.glob("*.whl")
     site = tree / HOME / "lib" / PYTHON / "site-packages"
     install = [*run, "install", "-q", "--no-compile", "--only-binary", ":all:", "--target", str(site)]
-    subprocess.run([*install, "--require-hashes", "-r", str(ROOT / "requirements/run.lock")], check=True)
+    subprocess.run([*install, "--require-hashes", "-r", str(ROOT / "requirements/packages.lock")], check=True)
     for pattern in (*NEEDLESS, "bin"):
         for needless in site.glob(pattern):
             shutil.rmtree(needless)

@@ -1,0 +1,136 @@
+"""The chart, rendered by Helm's own library and held against Kubernetes' schemas; no cluster and no network."""
+
+import json
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import yaml
+from helm_python import Chart, HelmError, lint
+
+from agent.config import load
+
+ROOT = Path(__file__).resolve().parents[2]
+CHART = ROOT / "deploy/kubernetes/wattshed"
+ALL = {"serviceMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}, "dashboards": {"enabled": True}}
+
+
+def rendered(values=None):
+    with Chart.load(CHART) as chart:
+        files = chart.render(values=values or {}, name="demo")
+    documents = [
+        one for name, text in files.items() if name.endswith(".yaml") for one in yaml.safe_load_all(text) if one
+    ]
+    return {(one["kind"], one["metadata"]["name"]): one for one in documents}
+
+
+@pytest.mark.parametrize("version", ["1.25", "1.30", kubernetes_validate.latest_version()])
+def test_every_object_is_one_that_kubernetes_takes(version):
+    objects = rendered(ALL | {"webConfigSecret": "web"})
+    assert len(objects) >= 8
+    for (kind, _), one in objects.items():
+        if kind not in {"ServiceMonitor", "PrometheusRule"}:
+            kubernetes_validate.validate(one, version, strict=True)
+
+
+def test_lint_finds_nothing_that_matters():
+    told = lint(str(CHART))
+    assert told["errors"] == []
+    assert [one["error"] for one in told["messages"]] == ["icon is recommended"]
+
+
+def test_the_pod_sees_the_host_and_may_do_nothing_to_it():
+    pod = rendered()["DaemonSet", "demo-wattshed"]["spec"]["template"]["spec"]
+    assert (pod["hostPID"], pod["automountServiceAccountToken"], pod["enableServiceLinks"]) == (True, False, False)
+    (container,) = pod["containers"]
+    assert container["securityContext"] == {
+        "runAsUser": 0,
+        "runAsGroup": 0,
+        "privileged": False,
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    mounts = {one["name"]: one for one in container["volumeMounts"]}
+    of_the_host = {one["name"]: one["hostPath"]["path"] for one in pod["volumes"] if "hostPath" in one}
+    assert {name for name in of_the_host if not mounts[name].get("readOnly")} == {"state"}
+    assert of_the_host["pod-resources"] == "/var/lib/kubelet/pod-resources"
+    assert set(mounts) == {one["name"] for one in pod["volumes"]}
+
+
+def test_the_configuration_is_one_that_the_agent_takes(tmp_path):
+    values = {"config": {"jobs": {"max_series": 5000, "names": False}, "idle_watts": {"NVIDIA H100": 70}}}
+    text = rendered(values)["ConfigMap", "demo-wattshed"]["data"]["config.toml"]
+    assert tomllib.loads(text)["listen"] == [":9961"]
+    (tmp_path / "config.toml").write_text(text)
+    config = load(tmp_path / "config.toml", {"HOME": "/"}).config
+    assert (config.jobs.max_series, config.jobs.names, config.idle_watts) == (5000, False, {"NVIDIA H100": 70.0})
+
+
+def test_a_changed_configuration_starts_new_pods():
+    def checksum(values):
+        annotations = rendered(values)["DaemonSet", "demo-wattshed"]["spec"]["template"]["metadata"]["annotations"]
+        return annotations["checksum/config"]
+
+    assert checksum({}) != checksum({"config": {"log": {"level": "debug"}}})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"port": 70_000},
+        {"prot": 1},
+        {"config": {"listen": []}},
+        {"serviceMonitor": {"interval": "often"}},
+        {"stateHostPath": "x"},
+    ],
+)
+def test_the_schema_refuses(values):
+    with pytest.raises(HelmError):
+        rendered(values)
+
+
+def test_rules_and_dashboards_are_the_repository_s_own():
+    objects = rendered(ALL)
+    groups = objects["PrometheusRule", "demo-wattshed"]["spec"]["groups"]
+    ours = [
+        yaml.safe_load(path.read_text())["groups"] for path in sorted((ROOT / "deploy/prometheus").glob("*.rules.yml"))
+    ]
+    assert sorted(one["name"] for one in groups) == sorted(one["name"] for file in ours for one in file)
+    assert sorted(json.dumps(one, sort_keys=True) for one in groups) == sorted(
+        json.dumps(one, sort_keys=True) for file in ours for one in file
+    )
+    for path in (ROOT / "deploy/grafana").glob("wattshed-*.json"):
+        shipped = objects["ConfigMap", f"demo-{path.stem}"]["data"][path.name]
+        assert json.loads(shipped) == json.loads(path.read_text())
+
+
+def test_with_tls_everything_asks_by_https():
+    objects = rendered(ALL | {"webConfigSecret": "web"})
+    (container,) = objects["DaemonSet", "demo-wattshed"]["spec"]["template"]["spec"]["containers"]
+    probes = [container[probe]["httpGet"]["scheme"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")]
+    assert probes == ["HTTPS"] * 3
+    assert container["args"][-2:] == ["--web.config.file", "/etc/wattshed-web/web.yml"]
+    assert objects["ServiceMonitor", "demo-wattshed"]["spec"]["endpoints"][0]["scheme"] == "https"
+
+
+def test_the_image_is_the_deb_and_runs_as_nobody_in_particular():
+    text = (ROOT / "deploy/kubernetes/Containerfile").read_text()
+    assert re.search(r"^COPY dist/wattshed_\*_\$\{TARGETARCH\}\.deb /tmp/$", text, re.MULTILINE)
+    assert re.search(r"^USER 65532:65532$", text, re.MULTILINE)
+    assert re.search(r'^ENTRYPOINT \["/usr/bin/wattshed"\]$', text, re.MULTILINE)
+
+
+def test_versions_are_the_project_s():
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert chart["version"] == chart["appVersion"] == project["version"]
+
+
+def test_the_scripts_of_the_packages_are_plain_shell():
+    for script in sorted((ROOT / "deploy/packages").glob("*.sh")):
+        subprocess.run(["sh", "-n", str(script)], check=True)

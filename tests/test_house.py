@@ -1,0 +1,71 @@
+"""The rules of the house that a machine can check."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def tracked():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in listed.stdout.split("\n") if name and (ROOT / name).is_file()]
+
+
+def test_who_may_know_whom():
+    command = shutil.which("lint-imports", path=str(Path(sys.executable).parent))
+    assert command, "import-linter is in the dev group"
+    done = subprocess.run([command, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_nothing_of_the_place_where_it_was_written():
+    """No path of one machine, no host of a package index: a clone works anywhere."""
+    local = re.compile(
+        rb"/work/|/root/\.|/home/(?!somebody|[$a-z]*/\.cache)[a-z]+/|--index-url|--find-links|--extra-index"
+    )
+    found = []
+    for path in tracked():
+        if path.suffix in {".png", ".gz", ".parquet", ".arrow", ".ico", ".woff2"} or path == Path(__file__):
+            continue
+        for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+            if local.search(line):
+                found.append(f"{path.relative_to(ROOT)}:{number}: {line[:80]!r}")
+    assert found == []
+
+
+def test_the_top_level_is_the_house():
+    folders = {path.relative_to(ROOT).parts[0] for path in tracked() if len(path.relative_to(ROOT).parts) > 1}
+    assert folders <= {"agent", "kernels", "exporters", "tests", "deploy", "docs", "requirements", ".ci"}
+
+
+def test_every_requirement_is_locked_with_a_hash():
+    for lock in sorted((ROOT / "requirements").glob("*.lock")):
+        entries = re.split(r"\n(?=\S)", lock.read_text().strip())
+        pinned = [entry for entry in entries if re.match(r"[\w.-]+(\[[\w,]+\])?==", entry)]
+        assert pinned
+        assert all("--hash=sha256:" in entry for entry in pinned), lock
+        assert all(entry.lstrip().startswith("#") for entry in entries if entry not in pinned), lock
+
+
+def test_no_promise_instead_of_code():
+    """No stub and no note to self is shipped."""
+    stub = re.compile(r"\b(TODO|FIXME|XXX|NotImplementedError)\b")
+    for path in tracked():
+        if path.suffix == ".py" and path != Path(__file__):
+            found = stub.search(path.read_text())
+            assert not found, f"{path.relative_to(ROOT)}: {found[0]}"
+
+
+def test_supported_pythons_are_said_once():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["project"]["requires-python"] == ">=3.11"
+    assert project["tool"]["mypy"]["python_version"] == "3.11"
+    assert project["tool"]["ruff"]["target-version"] == "py311"

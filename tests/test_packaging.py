@@ -1,0 +1,137 @@
+"""What is shipped is what is in the tree, in one folder, and gets in nobody's way."""
+
+import os
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = ("agent", "kernels", "exporters")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def build(source, out, *kinds):
+    """Build without a network: the build backend is the environment's own."""
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), *kinds, str(source)]
+    environ = os.environ | {"PIP_NO_INDEX": "1", "SOURCE_DATE_EPOCH": "1700000000"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ, timeout=240)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+
+
+@pytest.fixture(scope="module")
+def tracked(tmp_path_factory):
+    """A copy of the tree as a clone would have it, so that the build leaves nothing in this one."""
+    target = tmp_path_factory.mktemp("tree")
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if listed.returncode:
+        pytest.skip("not a git checkout: an unpacked sdist has nothing to compare with")
+    for name in listed.stdout.split("\n"):
+        source = ROOT / name
+        if name and source.is_file():
+            copy = target / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(source.read_bytes())
+            copy.chmod(source.stat().st_mode & 0o777)
+    return target
+
+
+@pytest.fixture(scope="module")
+def shipped(tracked, tmp_path_factory):
+    """The sdist and the wheel, made the way `python -m build` makes them: the wheel from the sdist."""
+    out = tmp_path_factory.mktemp("dist")
+    build(tracked, out)
+    (sdist,), (wheel,) = out.glob("*.tar.gz"), out.glob("*.whl")
+    return sdist, wheel
+
+
+def contents(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def folder_of(package):
+    """The folder that setuptools takes a package from: the longest mapped prefix, and what follows it."""
+    mapped = PROJECT["tool"]["setuptools"]["package-dir"]
+    parts = package.split(".")
+    for length in range(len(parts), 0, -1):
+        if (prefix := ".".join(parts[:length])) in mapped:
+            return Path(mapped[prefix], *parts[length:])
+    return Path(*parts)
+
+
+def test_the_packages_are_the_folders():
+    declared = {folder_of(package) for package in PROJECT["tool"]["setuptools"]["packages"]}
+    for folder in declared:
+        assert (ROOT / folder).is_dir(), folder
+    folders = {path.parent.relative_to(ROOT) for room in ROOMS for path in (ROOT / room).rglob("__init__.py")}
+    assert {folder for folder in declared if folder.parts[0] in ROOMS} == folders
+
+
+def test_every_folder_with_python_is_a_package():
+    for room in ROOMS:
+        for path in (ROOT / room).rglob("*.py"):
+            assert (path.parent / "__init__.py").exists(), path
+
+
+@pytest.mark.timeout(300)
+def test_the_wheel_holds_one_folder_and_every_file_of_the_rooms(shipped, tracked):
+    names = set(contents(shipped[1]))
+    top = {name.split("/")[0] for name in names}
+    assert {name for name in top if not name.endswith(".dist-info")} == {"wattshed"}
+    ours = {
+        f"wattshed/{path.relative_to(tracked)}"
+        for room in ROOMS
+        for path in (tracked / room).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert ours <= names, "package data: " + ", ".join(sorted(ours - names)[:10])
+
+
+def test_the_sdist_builds_the_same_wheel_as_the_tree(shipped, tracked, tmp_path):
+    build(tracked, tmp_path, "--wheel")
+    (wheel,) = tmp_path.glob("*.whl")
+    assert contents(wheel) == contents(shipped[1])
+    with tarfile.open(shipped[0]) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    for needed in ("deploy/systemd/wattshed.service", "tests/test_packaging.py", "Makefile", "requirements/run.lock"):
+        assert needed in names, f"{needed} is missing from the sdist"
+
+
+def test_beside_the_other_project_that_is_called_kernels(shipped, tmp_path):
+    """Hugging Face's `kernels` owns that name in site-packages: both work, and ours leaves nothing when it goes."""
+    venv = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--system-site-packages", "--without-pip", str(venv)], check=True)
+    (site,) = venv.glob("lib/python*/site-packages")
+    theirs = site / "kernels/__init__.py"
+    theirs.parent.mkdir()
+    theirs.write_text("def get_kernel(name):\n    return 'theirs: ' + name\n")
+    before = {str(path.relative_to(site)) for path in site.rglob("*")}
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(venv / "bin/python")]
+    subprocess.run(
+        [*pip, "install", "-q", "--no-deps", "--no-index", "--no-compile", "--ignore-installed", str(shipped[1])],
+        check=True,
+    )
+    code = "import kernels, wattshed; print(kernels.get_kernel('x')); print(wattshed.__file__)"
+    run = subprocess.run(
+        [str(venv / "bin/python"), "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.startswith("theirs: x\n")
+    assert str(site) in run.stdout
+    version = subprocess.run(
+        [str(venv / "bin/wattshed"), "--version"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (version.returncode, version.stdout) == (0, f"wattshed {PROJECT['project']['version']}\n"), version.stderr
+    subprocess.run([*pip, "uninstall", "-q", "-y", "wattshed"], check=True)
+    after = {str(path.relative_to(site)) for path in site.rglob("*") if "__pycache__" not in path.parts}
+    assert after == before
