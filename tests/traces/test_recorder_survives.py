@@ -13,13 +13,13 @@ from agent.traces import native
 from agent.traces.native import Recorder
 from agent.traces.native_reader import segment_windows
 from agent.traces.report import SourceReport
-from agent.traces.segment import END_OF_STREAM
+from agent.traces.segment import END_OF_STREAM, layout_of, spans
 from agent.traces.sources import Options, find
 from agent.window import InputError
 from tests.traces.windows_made_up import plain_window, same
 
-KILLS = int(os.environ.get("WATTSHED_TEST_KILLS", "30"))
-FLIPS = int(os.environ.get("WATTSHED_TEST_FLIPS", "200"))
+KILLS = int(os.environ.get("WATTSHED_TEST_KILLS", "200"))
+FLIPS = int(os.environ.get("WATTSHED_TEST_FLIPS", "2000"))
 
 
 def read_all(folder):
@@ -67,10 +67,11 @@ def test_a_cut_at_every_byte_of_the_last_batch(tmp_path):
     record(tmp_path / "whole", range(4))
     (path,) = segments(tmp_path / "whole", ".arrows")
     data = path.read_bytes()[: -len(END_OF_STREAM)]
-    from agent.traces.segment import layout_of, spans
-
     last = list(spans(memoryview(data), layout_of(memoryview(data))))[-1]
-    for cut in range(last.start, last.end, 7):
+    for cut in range(last.start, last.end):
+        view = memoryview(data[:cut])
+        assert [span.intact for span in spans(view, layout_of(view))] == [True] * 3 + [False] * (cut > last.start)
+    for cut in range(last.start, last.end, 37):  # and as the next start deals with it
         folder = tmp_path / f"cut{cut}"
         torn = folder / "host=node/date=2023-11-14" / path.with_suffix(".open").name
         torn.parent.mkdir(parents=True)
