@@ -1,5 +1,8 @@
 """Snapshots for the tests: a rich realistic one, an empty one, a hostile one, and one of any size."""
 
+import math
+from dataclasses import replace
+
 from exporters.snapshot import HNJ_PER_JOULE, EnergyShare, FleetFacts, GpuFacts, Histogram, JobFacts, Snapshot
 
 T0 = 1_760_000_000_000_000
@@ -78,8 +81,8 @@ def rich(seq=3600, seconds=3600):
             "slurm:1234",
             {"manager": "slurm", "user": "ada", "account": "physics", "partition": "gpu", "name": "train-7b"},
             4 * 3_590_000_000,
-            4 * 3_600_000_000,
-            31.5,
+            4 * 10_000_000,
+            61_234.5,
             T0 - 60_000_000,
             method="alone",
         ),
@@ -87,8 +90,8 @@ def rich(seq=3600, seconds=3600):
             "k8s:8f0c-11/trainer",
             {"manager": "kubernetes", "namespace": "nlp", "pod": "bert-0", "container": "trainer"},
             2 * 3_500_000_000,
-            2 * 3_600_000_000,
-            12.25,
+            2 * 100_000_000,
+            20_012.25,
             T0 + 5_000_000,
             method="utilisation",
         ),
@@ -97,7 +100,7 @@ def rich(seq=3600, seconds=3600):
             {"manager": "slurm", "user": "bob", "account": "chemistry", "partition": "gpu", "name": "notebook"},
             0,
             3_600_000_000,
-            3.0,
+            9_003.0,
             T0,
         ),
     )
@@ -180,3 +183,28 @@ def large(jobs=1667):
     return Snapshot(
         "node1", "0.1.0", "simulated", "sim", 5, T0 + 5, T0, tuple(gpu(i, 10**12) for i in range(8)), shares, facts
     )
+
+
+def moving(time_s):
+    """A day in the life: the rich snapshot with power that swings, as of Unix time ``time_s``."""
+    then = rich(seq=int(time_s), seconds=7200)
+    started = T0 / 1e6
+
+    def joules(mean, swing, period, phase):
+        t = time_s - started
+        return mean * t + swing * period / 6.2832 * math.sin(6.2832 * t / period + phase)
+
+    shares = []
+    for i, share in enumerate(then.energy):
+        dynamic = share.dynamic_hnj and joules(share.dynamic_hnj / 7200 / HNJ_PER_JOULE, 120 + 9 * i, 700 + 90 * i, i)
+        static = joules(share.static_hnj / 7200 / HNJ_PER_JOULE, 0, 1, 0)
+        if share.job == "_unattributed":
+            dynamic = joules(3, 0, 1, 0)
+        shares.append(
+            EnergyShare(share.job, share.gpu_uuid, int(static * HNJ_PER_JOULE), int(abs(dynamic) * HNJ_PER_JOULE))
+        )
+    total = dict.fromkeys(UUIDS, 0)
+    for share in shares:
+        total[share.gpu_uuid] += share.static_hnj + share.dynamic_hnj
+    gpus = [replace(g, energy_hnj=total[g.uuid], sigma_j=total[g.uuid] / HNJ_PER_JOULE * 0.03) for g in then.gpus]
+    return replace(then, time_us=int(time_s * 1e6), gpus=tuple(gpus), energy=tuple(shares))

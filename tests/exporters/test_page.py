@@ -1,0 +1,146 @@
+"""The page for people in a real browser: nothing from outside, moving power, light and dark, narrow and keyboard."""
+
+import time
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import sync_playwright
+
+from exporters.site import CSP
+from tests.exporters import snapshots
+from tests.exporters.wire import get, peer
+
+FLAGS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=peer("chromium"), args=FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def living(serve, monkeypatch):
+    """Give the port of a server whose power moves, with an hour of history."""
+    now = time.time()
+    monkeypatch.setattr(snapshots, "T0", int((now - 7300) * 1e6))
+    server, port = serve(lambda: snapshots.moving(time.time()))
+    for step in range(60):
+        server._site.history.observe(snapshots.moving(now - 3600 + step * 60))
+    return port
+
+
+@pytest.fixture
+def visit(browser):
+    """Open the page; every request to elsewhere, script error or console error fails the test."""
+    faults, pages = [], []
+
+    def go(port, width=1440, scheme="light"):
+        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        pages.append(page)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda message: faults.append(message.text) if message.type != "log" else None)
+        home = f"http://127.0.0.1:{port}/"
+        page.on("request", lambda request: request.url.startswith(home) or faults.append(request.url))
+        page.goto(home)
+        page.wait_for_selector("#tiles .tile")
+        return page
+
+    yield go
+    for page in pages:
+        page.close()
+    assert not faults
+
+
+def test_the_policy_allows_nothing_inline(serve):
+    _, port = serve()
+    _, headers, body = get(port, "/")
+    assert headers["content-security-policy"] == CSP
+    assert "unsafe" not in CSP
+    assert b"style=" not in body
+    assert b"onclick" not in body
+    assert b"http://" not in body
+    assert b"https://" not in body
+
+
+@pytest.mark.real
+def test_power_moves_jobs_have_joules_and_the_fleet_its_interval(living, visit):
+    page = visit(living)
+    assert "no GPU of this machine is being measured" in page.inner_text("#simulated")
+    page.wait_for_selector("#chart-gpus canvas")
+    first = page.inner_text("#jobs tbody")
+    assert "slurm:1234" in first
+    assert "MJ" in first
+    assert "ada · physics" in first
+    page.wait_for_function("text => document.querySelector('#jobs tbody').innerText !== text", arg=first, timeout=9000)
+    watts = page.inner_text("#tiles")
+    page.wait_for_function("text => document.querySelector('#tiles').innerText !== text", arg=watts, timeout=9000)
+    assert "117 MW to 125 MW" in page.inner_text("#fleet")
+    assert "supply 200 MW" in page.inner_text("#fleet")
+    assert "frozen sensor" in page.inner_text("#gpus")
+    assert page.inner_text("#state") == "live"
+    painted = page.evaluate(
+        """() => { const c = document.querySelector('#chart-jobs canvas');
+        return new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size }"""
+    )
+    assert painted > 20
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (1440, "dark"), (360, "light"), (360, "dark")])
+def test_light_and_dark_wide_and_narrow_are_accessible(living, visit, width, scheme):
+    page = visit(living, width, scheme)
+    page.wait_for_selector("#chart-gpus canvas")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(23, 21, 18)"
+    assert dark == (scheme == "dark")
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+
+
+@pytest.mark.real
+def test_keyboard_alone_reaches_everything(living, visit):
+    page = visit(living)
+    page.wait_for_selector("#chart-gpus canvas")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "theme"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.documentElement.dataset.theme") == "light"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "plot"
+    page.keyboard.press("End")
+    for _ in range(3):
+        page.keyboard.press("ArrowLeft")
+    page.wait_for_function("() => document.querySelector('#chart-gpus [aria-live]').textContent.includes('GPU 0')")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    assert page.get_attribute("#chart-gpus .legend button >> nth=0", "aria-pressed") == "false"
+    assert page.evaluate("document.activeElement.innerText") == "GPU 0"
+
+
+@pytest.mark.real
+def test_hostile_names_stay_text_and_a_lost_agent_is_said(serve, visit):
+    _, port = serve(snapshots.hostile)
+    page = visit(port)
+    assert page.locator("main img").count() == 0
+    assert "onerror=alert(1)" in page.inner_text("#jobs")
+
+
+@pytest.mark.real
+def test_an_agent_that_just_started_and_one_that_went_away(serve, browser):
+    server, port = serve(snapshots.empty)
+    page = browser.new_page()
+    page.goto(f"http://127.0.0.1:{port}/")
+    page.wait_for_function("() => document.querySelector('#state').textContent.includes('waiting')")
+    server.stop()
+    page.wait_for_function("() => document.querySelector('#state').textContent.includes('no answer')", timeout=9000)
+    page.close()
