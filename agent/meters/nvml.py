@@ -42,6 +42,7 @@ _OLDER = {
 _FIELD = struct.Struct("<IIqqIIQ")  # nvmlFieldValue_t: field, scope, timestamp, latency, value type, return, value
 _MASKS = {1: 0xFFFFFFFF, 2: 0xFFFFFFFFFFFFFFFF, 3: 0xFFFFFFFFFFFFFFFF, 6: 0xFFFF}  # unsigned members by nvmlValueType_t
 _FIRST_PROCESS = struct.Struct("<I4xQ")  # nvmlProcessInfo_v1_t: pid, bytes
+_LAST_KIND = 6  # nvmlValueType_t ends with the unsigned short
 _NO_ID = 0xFFFFFFFF
 _NOT_AVAILABLE = 0xFFFFFFFFFFFFFFFF
 
@@ -80,6 +81,7 @@ class Nvml:
         _refuse_unofficial(binding)
         self.costs = CallCosts(clock)
         self._binding = binding
+        self._batches: dict[tuple[tuple[int, int], ...], tuple[ctypes.Array[ctypes.c_char], bytes]] = {}
         if isinstance(library, str):
             try:
                 self._library: object = ctypes.CDLL(library)
@@ -151,11 +153,30 @@ class Nvml:
             The call succeeds though each field failed, so each has its own code; ``value`` is an int, or a float where
             the driver answers with a double.
         """
-        values = self.ask("nvmlDeviceGetFieldValues", handle, list(wanted))
+        key = tuple(wanted)
+        if key not in self._batches:
+            blank = b"".join(_FIELD.pack(number, scope, 0, 0, 0, UNKNOWN, 0) for number, scope in key)
+            self._batches[key] = (ctypes.create_string_buffer(blank, len(blank)), blank)
+        values, blank = self._batches[key]
+        # The same block again and again, blank each time: a driver that skips an entry has not answered it.
+        values.raw = blank
+        self._call("nvmlDeviceGetFieldValues", handle, ctypes.c_int(len(key)), values)
         return [
-            (status, _member(kind, raw)) if kind < 7 or status else (UNKNOWN, MISSING)
-            for _, _, _, _, kind, status, raw in _FIELD.iter_unpack(bytes(values))
+            (status, MISSING) if status else (0, _member(kind, raw)) if kind <= _LAST_KIND else (UNKNOWN, MISSING)
+            for _, _, _, _, kind, status, raw in _FIELD.iter_unpack(values.raw)
         ]
+
+    def _call(self, name: str, *args: object) -> None:
+        """Call a symbol of the library through the binding's pointer to it; for what is asked too often to be slow."""
+        begun_ns = self.costs.begin(name)
+        try:
+            code = self._binding._nvmlGetFunctionPointer(name)(*args)  # noqa: SLF001 - its own marshalling costs 40 us a batch
+        except self._binding.NVMLError as error:
+            raise MeterError(name, error.value) from None
+        finally:
+            self.costs.end(name, begun_ns)
+        if code:
+            raise MeterError(name, code)
 
     def processes(self, handle: object, kind: str) -> list[tuple[int, int, int, int]]:
         """List the processes of ``kind`` ("Compute", "Graphics", "MPSCompute") on a device.
@@ -183,21 +204,16 @@ class Nvml:
 
     def _first_processes(self, handle: Any, kind: str) -> list[tuple[int, int, int, int]]:
         """List processes through the first version of the call, whose entries end after the memory."""
-        name = f"nvmlDeviceGet{kind}RunningProcesses"
-        function = getattr(self._library, name, None)
-        if function is None:
-            raise MeterError(name, FUNCTION_NOT_FOUND)
         room = 64
         while True:
-            count, entries = ctypes.c_uint(room), (ctypes.c_char * (_FIRST_PROCESS.size * room))()
-            begun_ns = self.costs.begin(name)
-            code = function(handle, ctypes.byref(count), entries)
-            self.costs.end(name, begun_ns)
-            if code == INSUFFICIENT_SIZE and count.value > room:
+            count, entries = ctypes.c_uint(room), ctypes.create_string_buffer(_FIRST_PROCESS.size * room)
+            try:
+                self._call(f"nvmlDeviceGet{kind}RunningProcesses", handle, ctypes.byref(count), entries)
+            except MeterError as error:
+                if error.code != INSUFFICIENT_SIZE or count.value <= room:
+                    raise
                 room = count.value * 2
                 continue
-            if code:
-                raise MeterError(name, code)
             told = list(_FIRST_PROCESS.iter_unpack(entries.raw))[: count.value]
             return [(pid, MISSING if used >= _NOT_AVAILABLE >> 1 else used, _NO_ID, _NO_ID) for pid, used in told]
 

@@ -33,8 +33,7 @@ LOG = logging.getLogger(__name__)
 
 SLOW_CALL_US = 2_000
 MOST_DUTY = 0.01
-LARGEST_FACTOR = 16
-LARGEST_SLOW_FACTOR = 4  # reading less often makes no call faster
+LARGEST_FACTOR = 4  # no more than 4 s between readings of the counter: sampled power further apart is a gap
 
 
 class Poller:
@@ -304,8 +303,7 @@ class Poller:
         self._judged_us, self._judged_busy_ns = now_us, busy_ns
         for gpu, line in enumerate(self._lines):
             p95_us = line.calls.p95_us()
-            slow = p95_us > SLOW_CALL_US and line.factor < LARGEST_SLOW_FACTOR
-            if slow or (self.duty > MOST_DUTY and line.factor < LARGEST_FACTOR):
+            if (p95_us > SLOW_CALL_US or self.duty > MOST_DUTY) and line.factor < LARGEST_FACTOR:
                 line.factor *= 2
                 LOG.warning("GPU %d: calls take %d us, duty %.1f %%: read %d times less often",
                             gpu, p95_us, self.duty * 100, line.factor)  # fmt: skip

@@ -204,7 +204,6 @@ def test_slow_calls_are_made_less_often(rig):
     assert per_ten[0] == 20
     assert max(per_ten[6:12]) <= 6  # twice halved at least
     assert per_ten[-1] == 20  # and back again
-    assert len(node.column("time_us", 1)) > len(node.column("time_us", 0))
 
 
 def test_a_gpu_that_the_kernel_put_to_sleep_is_left_asleep(rig, tmp_path):

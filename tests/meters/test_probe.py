@@ -1,6 +1,6 @@
 """What each architecture offers, found by asking; publication periods, found by watching."""
 
-import sys
+import ctypes
 import types
 
 import pynvml
@@ -176,12 +176,6 @@ def test_return_codes_of_value_success_and_of_the_future():
     assert str(MeterError("nvmlX", 77)) == "nvmlX: error 77 (77)"
 
 
-class Odd:
-    """A library whose field values are of kinds that no GPU was seen to use."""
-
-    path = "odd"
-
-
 @pytest.mark.parametrize(
     ("kind", "raw", "value"),
     [
@@ -197,29 +191,27 @@ class Odd:
 def test_the_value_type_names_the_member(rig, monkeypatch, kind, raw, value):
     node = rig()
 
-    def answer(handle, wanted):
-        values = (pynvml.c_nvmlFieldValue_t * len(wanted))()
-        for one in values:
-            one.valueType, one.nvmlReturn, one.value.ullVal = kind, 0, raw
-        return values
-
-    monkeypatch.setattr(pynvml, "nvmlDeviceGetFieldValues", answer)
-    ((code, found),) = node.meter._nvml.fields(None, [(186, 0)])
+    monkeypatch.setattr(node.node.cards[0].__class__, "field", lambda *_: (0, kind, raw))
+    ((code, found),) = node.meter._nvml.fields(node.meter.boards[0].handle, [(186, 0)])
     assert (code, found) == (0, value)
 
 
 def test_an_unknown_value_type_is_a_failed_field(rig, monkeypatch):
     node = rig()
 
-    def answer(handle, wanted):
-        values = (pynvml.c_nvmlFieldValue_t * len(wanted))()
-        values[0].valueType = 9
-        return values
-
-    monkeypatch.setattr(pynvml, "nvmlDeviceGetFieldValues", answer)
-    assert node.meter._nvml.fields(None, [(186, 0)]) == [(999, MISSING)]
+    monkeypatch.setattr(node.node.cards[0].__class__, "field", lambda *_: (0, 9, 7))
+    assert node.meter._nvml.fields(node.meter.boards[0].handle, [(186, 0)]) == [(999, MISSING)]
     sample = node.meter.boards[0].read_instant()
     assert sample.instant_mw == MISSING
+
+
+def test_a_field_that_the_driver_skips_has_not_answered(rig, monkeypatch):
+    node = rig()
+    handle = node.meter.boards[0].handle
+    assert node.meter._nvml.fields(handle, [(83, 0)])[0][0] == 0
+    idle = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)(lambda *_: 0)
+    monkeypatch.setitem(pynvml._nvmlGetFunctionPointer_cache, "nvmlDeviceGetFieldValues", idle)
+    assert node.meter._nvml.fields(handle, [(83, 0)]) == [(999, MISSING)]
 
 
 def test_a_negative_or_absurd_field_never_becomes_a_plausible_one(rig, monkeypatch):
@@ -229,4 +221,3 @@ def test_a_negative_or_absurd_field_never_becomes_a_plausible_one(rig, monkeypat
         monkeypatch.setattr(node.meter._nvml, "fields", lambda h, wanted, raw=raw: [(0, raw)] * len(wanted))
         sample = board.read()
         assert (sample.power_mw, sample.instant_mw) == (expected, expected)
-    assert sys.modules["pynvml"] is pynvml
