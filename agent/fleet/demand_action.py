@@ -11,7 +11,7 @@ import numpy as np
 from agent.fleet.actions import answer
 from agent.fleet.bootstrap import check_unit
 from agent.fleet.demand import Demand, measure
-from agent.fleet.ensemble import Ensemble, simulate
+from agent.fleet.ensemble import Ensemble, resample, simulate
 from agent.fleet.report import table
 from agent.fleet.series import Recording, from_windows, on_grid, read_recording
 from agent.fleet.spectrum import Spectrum, analyse
@@ -142,8 +142,10 @@ def examine(args: argparse.Namespace, recording: Recording, transformer: Transfo
         said.append(
             "the simulated jobs are independent of one another; a schedule that starts them together peaks higher"
         )
+    elif args.limit is not None and recording.kind != "total":
+        ensemble = resample(load, replicates=args.replicates, unit=args.resample, limit_w=args.limit, seed=args.seed)
     elif args.limit is not None:
-        said.append("--limit needs --scale: one recording has one peak, and no probability")
+        said.append("--limit needs --scale, or a recording of several jobs: one load has one peak, and no probability")
     return Findings(
         args.source, recording, load, figures, spectrum, transformer, ageing, ensemble, tuple(dict.fromkeys(said))
     )

@@ -21,6 +21,7 @@ import numpy as np
 
 from agent.fleet.bootstrap import check_unit
 from agent.window import InputError
+from kernels.ensemble import bootstrap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 MOST_STARTS = 256
 """Blocks in the matrix; more of them add nothing to a bootstrap of traces this long."""
+MOST_CELLS = 20_000_000
+"""Replicates times steps that are held at once."""
 PHASE_GROUPS = 16
 """Units with one phase, in a fleet of very many; up to this number of units each has its own."""
 
@@ -158,7 +161,7 @@ def bootstrap_fleet(
     random : numpy.random.Generator
     """
     k, block = blocks.shape
-    groups = min(units, PHASE_GROUPS)
+    groups = min(units, PHASE_GROUPS, block)  # there are no more phases than steps in a block
     fleet = np.zeros(steps)
     for group in range(groups):
         mine = units // groups + (group < units % groups)
@@ -224,6 +227,46 @@ def simulate(
         math.sqrt(float(squares.mean() + means.var())),
         peaks,
         float(np.median(peaks)) / alone if alone > 0.0 else 1.0,
+        None if limit_w is None else exceedance(peaks, limit_w),
+    )
+
+
+def resample(load: Load, *, replicates: int = 200, unit: str = "job", limit_w: float | None = None, seed: int = 1) -> Ensemble:
+    """Draw the measured jobs (or hosts) again with replacement, as many as there are, each with its whole series.
+
+    This is the sampling error of a fleet that was recorded job by job: times stay as they were, only which jobs it has
+    changes. The sums are the kernels' exact ones, in whole milliwatts.
+
+    Raises
+    ------
+    InputError
+        For ``gpu`` as the unit, with the reason; if there are fewer than two units.
+    """
+    check_unit(unit)
+    traces = _units(load, unit)
+    units, n = traces.shape
+    if units < 2:
+        raise InputError(f"one {unit} cannot be resampled; record more of them, or give --scale")
+    totals = np.rint(traces * 1e3).astype(np.int64)
+    columns = max(1, MOST_CELLS // replicates)
+    peaks = np.zeros(replicates)
+    first, second = 0.0, 0.0
+    for start in range(0, n, columns):
+        # One seed draws the same jobs for every stretch of time.
+        fleets = bootstrap(totals[:, start : start + columns], replicates, seed) / 1e3
+        np.maximum(peaks, fleets.max(axis=1), out=peaks)
+        first += float(fleets.sum())
+        second += float(np.square(fleets).sum())
+    mean = first / (replicates * n)
+    return Ensemble(
+        units,
+        unit,
+        n * load.step_s,
+        n * load.step_s,
+        mean,
+        math.sqrt(max(second / (replicates * n) - mean**2, 0.0)),
+        peaks,
+        float(np.median(peaks)) / float(traces.max(axis=1).sum()) if traces.any() else 1.0,
         None if limit_w is None else exceedance(peaks, limit_w),
     )
 

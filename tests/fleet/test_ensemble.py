@@ -10,6 +10,7 @@ from agent.fleet.ensemble import (
     optimal_block,
     replay_by_blocks,
     replay_by_phase,
+    resample,
     simulate,
 )
 from agent.fleet.series import Load
@@ -85,8 +86,8 @@ def test_checkpoints_lengthen_the_blocks():
 
 
 def test_coincidence_falls_with_the_number_of_units():
-    trace = 500 + 100 * np.random.default_rng(5).standard_normal(4000)
-    few, many = (simulate(one(trace), n, replicates=20).coincidence for n in (4, 400))
+    trace = 500 + 100 * np.random.default_rng(5).standard_normal(2000)
+    few, many = (simulate(one(trace), n, replicates=10).coincidence for n in (4, 400))
     assert many < few < 1.0
     assert many == pytest.approx(trace.mean() / trace.max(), rel=0.05)
 
@@ -123,7 +124,10 @@ def test_exceedance_on_the_command_line(fleet, files):
     assert found["peak_w"]["p5"] <= found["peak_w"]["p50"] <= found["peak_w"]["p99"]
     assert "probability" in fleet(*words).out
     assert fleet(*words, "--json").json["ensemble"] == found  # the seed decides
-    assert "needs --scale" in fleet("demand", s, "--limit", 5).out
+    resampled = fleet("demand", s, "--limit", 5, "--json").json["ensemble"]
+    assert (resampled["units"], resampled["exceedance"]["probability"]) == (3, 1.0)
+    one_load = files(t_csv="time,power\n0,5\n1,6\n")
+    assert "no probability" in fleet("demand", one_load, "--limit", 5).out
 
 
 def test_holes_in_one_job_are_skipped_for_all():
@@ -133,3 +137,23 @@ def test_holes_in_one_job_are_skipped_for_all():
     assert found.span_s == 60.0
     with pytest.raises(InputError, match="without a hole"):
         simulate(one(a * np.nan, kind="job", a=a * np.nan, b=b), 5, replicates=2)
+
+
+def test_resampling_jobs_hosts_and_why_not_gpus():
+    # 40 jobs of 32 GPUs on 4 hosts; a job's GPUs share its level, a host's a little more. By job the spread of the fleet's
+    # mean is the truth's; by GPU it would be many times too small.
+    random = np.random.default_rng(7)
+    steps, parts, levels = 50, {}, []
+    for job in range(40):
+        levels.append(random.normal(500, 100))
+        parts[f"j{job}"] = 32 * (levels[-1] + random.normal(0, 1, steps))
+    load = one(np.sum(list(parts.values()), axis=0), kind="job", **parts)
+    found = resample(load, replicates=400)
+    assert found.units == 40
+    assert found.mean_w == pytest.approx(load.power_w.mean(), rel=0.01)
+    by_job = 32 * np.std(levels) * np.sqrt(40)
+    assert found.sd_w == pytest.approx(by_job, rel=0.12)
+    by_gpu = np.std(levels) * np.sqrt(40 * 32)
+    assert found.sd_w > 5 * by_gpu  # sqrt(32) times
+    with pytest.raises(InputError, match="one job cannot be resampled"):
+        resample(one(np.ones(10), kind="job", a=np.ones(10)))
