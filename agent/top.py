@@ -89,7 +89,18 @@ def view(document: dict[str, Any]) -> View:
     if not document["ready"]:
         title += "  waiting for the first window"
     jobs = sorted(document["jobs"], key=lambda job: (-(watts.get(job["job"]) or 0.0), -job["energy_j"], job["job"]))
-    return View(title, [_gpu(gpu) for gpu in document["gpus"]], [_job(job, watts.get(job["job"])) for job in jobs])
+    gpu_rows = [_gpu(gpu) for gpu in document["gpus"]]
+    job_rows = [_job(job, watts.get(job["job"])) for job in jobs]
+    return View(
+        _printable(title),
+        [tuple(map(_printable, row)) for row in gpu_rows],
+        [tuple(map(_printable, row)) for row in job_rows],
+    )
+
+
+def _printable(text: str) -> str:
+    # names are user text: no control sequence of theirs may reach a terminal
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _lines(document: dict[str, Any]) -> dict[str, list[float | None]]:
@@ -144,11 +155,9 @@ def text(shown: View) -> str:
     """Write a view as plain text."""
     parts = [shown.title, ""]
     for columns, rows in ((GPU_COLUMNS, shown.gpus), (JOB_COLUMNS, shown.jobs)):
-        printable = [tuple("".join(c if c.isprintable() else "?" for c in cell) for cell in row) for row in rows]
-        widths = [max(len(row[i]) for row in (columns, *printable)) for i in range(len(columns))]
+        widths = [max(len(row[i]) for row in (columns, *rows)) for i in range(len(columns))]
         parts += [
-            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
-            for row in (columns, *printable)
+            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in (columns, *rows)
         ]
         parts.append("")
     return "\n".join(parts)

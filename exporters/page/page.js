@@ -145,7 +145,7 @@ function drawFleet(fleet) {
     const text = make("span", {}, quantity(b.mean_w, "W"), make("small", {}, interval
       ? `${quantity(b.lower_w, "W")} to ${quantity(b.upper_w, "W")}` : "no interval"));
     if (b.supply_w) text.append(make("small", {}, `supply ${quantity(b.supply_w, "W")}`));
-    return make("div", {}, make("b", {}, name), svg, text);
+    return make("div", {}, make("b", {}, name === "it" || name === "gpu" ? name.toUpperCase() : name), svg, text);
   }));
   $("fleet-warnings").replaceChildren(...fleet.warnings.map(text => make("li", {}, text)));
 }

@@ -1,0 +1,91 @@
+"""The commands dashboards and top, and the generated reference."""
+
+import argparse
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from agent import dashboards, top
+from agent.window import InputError
+from exporters import reference
+from tests.exporters import snapshots
+
+ROOT = Path(__file__).parents[2]
+
+
+def arguments(module, *words):
+    parser = argparse.ArgumentParser()
+    module.add_parser(parser.add_subparsers())
+    return parser.parse_args(words)
+
+
+def test_the_metrics_reference_is_what_the_tables_say():
+    assert (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8") == reference.markdown()
+
+
+def test_dashboards_are_written_out(tmp_path, capsys):
+    args = arguments(dashboards, "dashboards", str(tmp_path / "new" / "folder"))
+    assert args.run(args) == 0
+    written = sorted((tmp_path / "new" / "folder").iterdir())
+    assert [path.name for path in written] == ["wattshed-fleet.json", "wattshed-host.json", "wattshed-job.json"]
+    assert capsys.readouterr().out.splitlines() == [str(path) for path in written]
+    assert json.loads(written[0].read_text(encoding="utf-8"))["uid"] == "wattshed-fleet"
+    args = arguments(dashboards, "dashboards", str(tmp_path / "rules"), "--rules")
+    assert args.run(args) == 0
+    assert (tmp_path / "rules" / "wattshed.rules.yml").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path):
+    (tmp_path / "file").write_text("")
+    args = arguments(dashboards, "dashboards", str(tmp_path / "file"))
+    with pytest.raises(InputError, match="cannot be written"):
+        args.run(args)
+
+
+def test_top_once_prints_gpus_and_jobs(serve, capsys):
+    server, _ = serve()
+    args = arguments(top, "top", "--once", "--url", server.addresses[0])
+    assert args.run(args) == 0
+    out = capsys.readouterr().out
+    assert "SIMULATED" in out
+    assert "train-7b" in out
+    assert "frozen_sensor" in out
+    server, _ = serve(snapshots.hostile)
+    args = arguments(top, "top", "--once", "--url", server.addresses[0])
+    assert args.run(args) == 0
+    assert "\x1b" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "file:///etc/passwd", "nonsense"])
+def test_top_without_an_agent_says_how_to_start_one(capsys, url):
+    args = arguments(top, "top", "--url", url)
+    assert args.run(args) == 1
+    assert "wattshed run" in capsys.readouterr().err
+
+
+def test_the_live_screen_fills_and_sorts(serve):
+    from agent.top_screen import Screen
+
+    server, _ = serve()
+    address = server.addresses[0]
+
+    async def look():
+        screen = Screen(lambda: top.view(top.fetch(address)), 0.2)
+        async with screen.run_test(size=(140, 40)) as pilot:
+            for _ in range(50):
+                await pilot.pause(0.05)
+                if screen.query_one("#jobs").row_count:
+                    break
+            assert screen.query_one("#gpus").row_count == 8
+            assert screen.query_one("#jobs").row_count == 5
+            await pilot.press("s")
+            await pilot.pause(0.3)
+            assert str(screen.query_one("#jobs").get_row_at(0)[0]) == "_idle"
+            server.stop()
+            await pilot.pause(0.6)
+            assert "does not answer" in str(screen.query_one("#title").render())
+            await pilot.press("q")
+
+    asyncio.run(look())
