@@ -124,6 +124,7 @@ def _settle(s, tally, energy, lo: int, hi: int, by: int) -> int:  # type: ignore
 def _merge_gpu(  # type: ignore[no-untyped-def]
     time_us,
     power_mw,
+    instant_mw,
     counter_mj,
     lo,
     hi,
@@ -155,6 +156,8 @@ def _merge_gpu(  # type: ignore[no-untyped-def]
         t = time_us[row]
         p = power_mw[row]
         c = counter_mj[row]
+        if s[COUNTER] >= 0 and instant_mw[row] > 0:
+            p = instant_mw[row]  # with a counter only the shape is wanted, and a moving mean blurs it
         if t < s[LAST_T]:
             tally[REJECTED_TIME] += 1
             continue
@@ -342,6 +345,7 @@ def _merge(  # type: ignore[no-untyped-def]
     offsets,
     time_us,
     power_mw,
+    instant_mw,
     counter_mj,
     state,
     tally,
@@ -358,7 +362,7 @@ def _merge(  # type: ignore[no-untyped-def]
     for gpu in range(len(counts)):
         starts[gpu] = 2 * offsets[gpu] + 4 * gpu
         counts[gpu] = _merge_gpu(
-            time_us, power_mw, counter_mj, offsets[gpu], offsets[gpu + 1], state[gpu], tally[gpu],
+            time_us, power_mw, instant_mw, counter_mj, offsets[gpu], offsets[gpu + 1], state[gpu], tally[gpu],
             ceiling_mw[gpu], limit_mw[gpu], max_gap_us[gpu], closing, t0, t1, energy, starts[gpu],
         )  # fmt: skip
 
@@ -373,6 +377,7 @@ def merge(
     limit_mw: NDArray[np.int64],
     max_gap_us: NDArray[np.int64],
     *,
+    instant_mw: NDArray[np.int32] | None = None,
     closing: bool = False,
 ) -> Pieces:
     """Book the rows of one window.
@@ -390,6 +395,8 @@ def merge(
         From `new_state` or the window before; changed in place.
     ceiling_mw, limit_mw, max_gap_us : int64[g]
         Per GPU; ``limit_mw`` -1 where unknown (then the ceiling bounds the counter's steps).
+    instant_mw : int32[n], mW, optional
+        Instant power beside ``power_mw``: with a counter it gives the sharper shape. -1 where there is none.
     closing : bool
         Nothing follows: book what is still open.
 
@@ -403,7 +410,7 @@ def merge(
     starts, counts = np.zeros(gpus, np.int64), np.zeros(gpus, np.int64)
     tally = np.zeros((gpus, TALLIES), np.int64)
     _merge(
-        offsets, time_us, power_mw, counter_mj, state, tally, ceiling_mw, limit_mw, max_gap_us, closing,
+        offsets, time_us, power_mw, power_mw if instant_mw is None else instant_mw, counter_mj, state, tally, ceiling_mw, limit_mw, max_gap_us, closing,
         t0, t1, energy, starts, counts,
     )  # fmt: skip
     return Pieces(starts, counts, t0, t1, energy, tally)

@@ -1,0 +1,70 @@
+"""Every kernel on the same recordings, as one JSON document: run as a program, it shows what another mode computes."""
+
+import json
+import sys
+
+import numpy as np
+
+from kernels import energy, ensemble, jobs, packed, quantiles, windows
+from tests.kernels.recordings import columns, node
+
+GAP = 5_000_000
+
+
+def hostile():
+    """Numbers at the edge of what 32, 63 and 64 bits hold."""
+    big = 2**31 - 1
+    return columns(
+        [
+            [(k * 3_000_000_000_000, 2_000_000 + k) for k in range(50)],
+            [(-(2**39), big), (-(2**39) + 1, 0), (2**33, big), (2**33, 1), (2**41, big), (2**41 + 7, -1)],
+            [],
+            [(5, 1)],
+        ]
+    )
+
+
+def usage(recording):
+    """Overlapping jobs of every kind on the first GPUs."""
+    start = int(recording[0][0])
+    rows = np.array([0, 3, 5, 5, *[5] * (len(recording[2]) - 4)], np.int64)
+    begin = start + np.array([-5, 40, 90, 0, 60]) * 1_000_003
+    end = begin + np.array([100, 100, 10**6, 50, 20]) * 1_000_007
+    activity, busy = np.array([500_000, 300_001, 7, -1, -1]), np.array([900_000] * 3 + [-1] * 2)
+    share = np.array([-1, -1, -1, 333_333, 500_000])
+    idle = np.full(len(recording[2]) - 1, 70_001)
+    return idle, rows, begin, end, activity, busy, share, np.array([1, 1, 1, 1, 1], np.int8)
+
+
+def battery(*, device="cpu", rows=150):
+    """Name of a kernel and recording -> its integers."""
+    out = {}
+    for name, recording, gap in (("node", node(1, rows), GAP), ("hostile", hostile(), 2**62)):
+        out[f"energy {name}"] = energy.integrate(*recording, gap, device=device)
+        out[f"quantiles {name}"] = [quantiles.quantiles(*recording, gap, (0, 500_000, 990_000), device=device)]
+        if device == "cpu":
+            out[f"packed {name}"] = packed.integrate(packed.pack(*recording), gap)
+    ordinary = node(1, rows)
+    out["counts"] = [ensemble.draw_counts(5, 3, 11, first=2, device=device)]
+    if device == "cpu":
+        out["windows"] = windows.windows(*ordinary, 7_000_000, GAP)
+        out["jobs"] = jobs.job_energy(*ordinary, GAP, *usage(ordinary))
+        power = np.random.default_rng(3).integers(0, 2**31 - 1, (12, 9)).astype(np.int32)
+        bounds = np.array([0, 9, 9, 10, 12])
+        out["bootstrap"] = [ensemble.bootstrap(ensemble.block_totals(power, bounds), 4, 6)]
+        out["bootstrap direct"] = [ensemble.bootstrap_direct(power, bounds, 4, 6)]
+    return {name: [np.asarray(part).tolist() for part in answer] for name, answer in out.items()}
+
+
+def shrink(setting):
+    """Make chunks small, so that little data crosses many of them."""
+    for module, size in ((energy, 16), (packed, 16), (windows, 16), (jobs, 16), (quantiles, 32)):
+        setting(module, "CHUNK", size)
+        setting(module, "PARALLEL_FROM", 0)
+
+
+if __name__ == "__main__":
+    shrink(setattr)
+    answer = battery(device=sys.argv[1], rows=int(sys.argv[2]))
+    answer["modules"] = sorted(name for name in ("numba", "llvmlite") if name in sys.modules)
+    json.dump(answer, sys.stdout)
