@@ -2,7 +2,6 @@
 
 import math
 
-import naive_fleet as naive
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -21,6 +20,7 @@ from agent.fleet.transformer import (
     units_needed,
 )
 from agent.window import Device, InputError, Readings, Window
+from tests.fleet import naive_fleet as naive
 
 
 def load(power, step_s=1.0, **parts):
@@ -36,7 +36,11 @@ def square(n, step_s, period_s, low, high):
 def test_square_wave_peaks_ramps_and_duration():
     found = measure(load(square(7210, 1.0, 120.0, 2e6, 10e6)))
     peaks = {p.window: p.watts for p in found.peaks}
-    assert peaks == {"1s": 10e6, "1m": pytest.approx(10e6, rel=1e-12), "15m": pytest.approx((8 * 10 + 7 * 2) / 15 * 1e6, rel=1e-9)}
+    assert peaks == {
+        "1s": 10e6,
+        "1m": pytest.approx(10e6, rel=1e-12),
+        "15m": pytest.approx((8 * 10 + 7 * 2) / 15 * 1e6, rel=1e-9),
+    }
     for ramp in found.ramps:
         assert (ramp.up_w, ramp.down_w) == (8e6, 8e6)
     by_window = {r.window: r for r in found.ramps}
@@ -52,7 +56,7 @@ def test_square_wave_peaks_ramps_and_duration():
 
 
 def test_square_wave_bands():
-    # A square wave of 1.5 Hz: its fundamental, (4/pi) A sin, has mean square 8 A^2 / pi^2; its third harmonic is at 4.5 Hz.
+    # 1.5 Hz: the fundamental, (4/pi) A sin, has mean square 8 A^2 / pi^2; the third harmonic is at 4.5 Hz.
     step = 1 / 96
     found = analyse(square(96 * 1200, step, 2 / 3, -1e6, 1e6) + 5e6, step)
     bands = {b.name: b.rms_w for b in found.bands}
@@ -150,7 +154,7 @@ def test_coincidence_of_independent_and_of_one_synchronous_job():
     assert excess[16] / excess[256] == pytest.approx(4.0, rel=0.02)
     # 300,000 GPUs with a deviation of 130 W: 0.07 MW if independent, 39 MW if one job.
     assert 130 * math.sqrt(300_000) / 1e6 == pytest.approx(0.07, abs=0.002)
-    assert 130 * 300_000 / 1e6 == pytest.approx(39.0)
+    assert pytest.approx(39.0) == 130 * 300_000 / 1e6
 
 
 @settings(max_examples=80, deadline=None)
@@ -192,7 +196,9 @@ def test_constant_load_reaches_the_closed_form():
     winding = 25 * 0.64**0.8
     assert found.top_oil_c == pytest.approx(30 + oil, rel=1e-12)
     assert found.hot_spot_c == pytest.approx(30 + oil + winding, rel=1e-12)
-    assert found.loss_of_life_h == pytest.approx(24 * math.exp(15000 / 383 - 15000 / (30 + oil + winding + 273)), rel=1e-9)
+    assert found.loss_of_life_h == pytest.approx(
+        24 * math.exp(15000 / 383 - 15000 / (30 + oil + winding + 273)), rel=1e-9
+    )
     assert found.loss_of_life_share == pytest.approx(found.loss_of_life_h / 180_000)
 
 
@@ -260,7 +266,12 @@ def test_transformer_files(files):
         ("time_s,power_MW", ["0,5", "1,7"], 1.0, [5e6, 7e6]),
         ("time (h),load [kW]", ["0,5", "1,7"], 3600.0, [5000, 7000]),
         ("ts,watts", ["1700000000000000,5 W", "1700000001000000,7.5 kW"], 1.0, [5, 7500]),
-        ("timestamp,power.draw [W]", ["2024/01/01 00:00:00.000,5.00 W", "2024/01/01 00:00:00.250,7.00 W"], 0.25, [5, 7]),
+        (
+            "timestamp,power.draw [W]",
+            ["2024/01/01 00:00:00.000,5.00 W", "2024/01/01 00:00:00.250,7.00 W"],
+            0.25,
+            [5, 7],
+        ),
     ],
 )
 def test_units_of_series(files, header, rows, seconds, watts):
@@ -346,7 +357,9 @@ def test_columns_can_be_named(fleet, files):
 def test_plots(fleet, files, tmp_path, suffix):
     pytest.importorskip("matplotlib")
     power = square(2000, 0.1, 12.0, 2e6, 10e6)
-    s, t = files(s_csv="time_s,power_w\n" + "".join(f"{i / 10},{p}\n" for i, p in enumerate(power)), t_toml="rated_va=12e6\n")
+    s, t = files(
+        s_csv="time_s,power_w\n" + "".join(f"{i / 10},{p}\n" for i, p in enumerate(power)), t_toml="rated_va=12e6\n"
+    )
     target = tmp_path / f"plot.{suffix}"
     assert fleet("demand", s, "--transformer", t, "--plot", target).code == 0
     head = target.read_bytes()[:100]
@@ -371,7 +384,10 @@ def window(start_s, power_w):
 def test_traces_come_through_their_own_readers(fleet, tmp_path):
     (tmp_path / "trace").mkdir()
     found = fleet(
-        "demand", tmp_path / "trace", "--json", read_trace=lambda path: iter([window(0, [5, 6, -1e-3]), window(3, [7, 8, 9])])
+        "demand",
+        tmp_path / "trace",
+        "--json",
+        read_trace=lambda path: iter([window(0, [5, 6, -1e-3]), window(3, [7, 8, 9])]),
     ).json
     assert found["series"] == 2
     assert found["max_w"] == 18.0

@@ -116,7 +116,10 @@ def test_exceedance_has_an_interval():
 
 
 def test_exceedance_on_the_command_line(fleet, files):
-    s = files(s_csv="time,job,power\n" + "".join(f"{i},{j},{100 * (1 + (i * (j + 3)) % 5)}\n" for i in range(300) for j in range(3)))
+    s = files(
+        s_csv="time,job,power\n"
+        + "".join(f"{i},{j},{100 * (1 + (i * (j + 3)) % 5)}\n" for i in range(300) for j in range(3))
+    )
     words = ("demand", s, "--scale", 100, "--replicates", 20, "--limit", 32_000)
     found = fleet(*words, "--json").json["ensemble"]
     assert found["units"] == 100
@@ -140,8 +143,8 @@ def test_holes_in_one_job_are_skipped_for_all():
 
 
 def test_resampling_jobs_hosts_and_why_not_gpus():
-    # 40 jobs of 32 GPUs on 4 hosts; a job's GPUs share its level, a host's a little more. By job the spread of the fleet's
-    # mean is the truth's; by GPU it would be many times too small.
+    # 40 jobs of 32 GPUs; a job's GPUs share its level. By job the spread of the fleet's mean is the truth's;
+    # by GPU it would be many times too small.
     random = np.random.default_rng(7)
     steps, parts, levels = 50, {}, []
     for job in range(40):

@@ -3,8 +3,9 @@
 import gzip
 import math
 
-import naive_fleet as naive
 import pytest
+
+from tests.fleet import naive_fleet as naive
 
 P = "stratum,hosts\ntrain,40\nserve,25\n"
 S = "stratum,host,value\ntrain,a,10\ntrain,b,12\ntrain,c,11\nserve,d,5\nserve,e,7\n"
@@ -36,7 +37,8 @@ def test_the_contract(estimate):
 
 
 def test_rows_of_a_host_are_its_gpus(estimate):
-    split = "stratum,host,unit,value\ntrain,a,0,4\ntrain,a,1,6\ntrain,b,0,12\ntrain,c,0,5\ntrain,c,1,6\nserve,d,0,5\nserve,e,0,7\n"
+    rows = ("train,a,0,4", "train,a,1,6", "train,b,0,12", "train,c,0,5", "train,c,1,6", "serve,d,0,5", "serve,e,0,7")
+    split = "\n".join(("stratum,host,unit,value", *rows))
     assert estimate(split).json["total"] == estimate(S).json["total"]
     assert estimate(split).json["se"] == pytest.approx(estimate(S).json["se"])
 

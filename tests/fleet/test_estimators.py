@@ -2,7 +2,6 @@
 
 import math
 
-import naive_fleet as naive
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,6 +14,7 @@ from agent.fleet.planner import allocate, sample_size
 from agent.fleet.sample import Population, Sample
 from agent.fleet.student import quantile
 from agent.window import InputError
+from tests.fleet import naive_fleet as naive
 
 
 def population(*hosts, sizes=None):
@@ -50,7 +50,7 @@ def test_published_example_of_simple_random_sampling():
 
 
 def test_published_example_of_stratified_sampling():
-    # Thompson, Sampling, ch. 11: N 20, 9, 12; n 5, 3, 4; means 1.6, 2.8, 0.6; s^2 3.3, 4.0, 2.2: total 64.4, variance 322.8.
+    # Thompson, ch. 11: N 20, 9, 12; n 5, 3, 4; means 1.6, 2.8, 0.6; s^2 3.3, 4.0, 2.2: 64.4, variance 322.8.
     def with_moments(n, mean, variance):
         base = np.arange(n) - (n - 1) / 2
         return (mean + base * math.sqrt(variance / base.var(ddof=1))).tolist()
@@ -115,7 +115,9 @@ def test_ratio_is_the_textbooks(groups, seed):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.lists(values, min_size=2, max_size=6), min_size=2, max_size=8), st.integers(0, 40), st.integers(0, 5))
+@given(
+    st.lists(st.lists(values, min_size=2, max_size=6), min_size=2, max_size=8), st.integers(0, 40), st.integers(0, 5)
+)
 def test_two_stage_is_the_textbooks(hosts, more_hosts, more_units):
     size = len(hosts) + more_hosts
     units = [len(h) + more_units for h in hosts]
@@ -216,7 +218,9 @@ def test_coverage_of_a_heavy_tail_with_the_largest_taken_whole():
     giants, rest = fleet[:20].tolist(), fleet[20:]
     hits = naive_hits = 0
     for _ in range(4000):
-        found = estimate(sample(population(20, 980), giants, random.choice(rest, 60, replace=False).tolist()), "stratified")
+        found = estimate(
+            sample(population(20, 980), giants, random.choice(rest, 60, replace=False).tolist()), "stratified"
+        )
         hits += found.lower <= truth <= found.upper
         plain = estimate(sample(population(1000), random.choice(fleet, 80, replace=False).tolist()), "stratified")
         naive_hits += plain.lower <= truth <= plain.upper
@@ -232,7 +236,9 @@ def test_degrees_of_freedom_of_a_few_sampled_hosts_beside_many_giants():
     truth = sum(giants) + rest.sum()
     hits = as_counted = 0
     for _ in range(2000):
-        found = estimate(sample(population(50, 500), giants, random.choice(rest, 3, replace=False).tolist()), "stratified")
+        found = estimate(
+            sample(population(50, 500), giants, random.choice(rest, 3, replace=False).tolist()), "stratified"
+        )
         hits += found.lower <= truth <= found.upper
         half = quantile(0.95, 51) * found.se
         as_counted += abs(found.total - truth) <= half
@@ -263,7 +269,12 @@ def test_sample_size():
     assert sample_size(0.4, 0.02, deff=2.0).infinite == pytest.approx(2 * 1536.64)
     assert sample_size(0.0, 0.02, 5000).hosts == 2
     assert sample_size(5.0, 0.001, 10).hosts == 10
-    for bad in (dict(cv=-1, error=0.1), dict(cv=1, error=0), dict(cv=1, error=0.1, deff=0), dict(cv=1, error=0.1, population=0)):
+    for bad in (
+        {"cv": -1, "error": 0.1},
+        {"cv": 1, "error": 0},
+        {"cv": 1, "error": 0.1, "deff": 0},
+        {"cv": 1, "error": 0.1, "population": 0},
+    ):
         with pytest.raises(InputError):
             sample_size(**bad)
 
@@ -274,7 +285,9 @@ def test_a_planned_sample_reaches_its_error():
     plan = sample_size(float(fleet.std() / fleet.mean()), 0.03, fleet.size)
     halves = []
     for _ in range(50):
-        found = estimate(sample(population(fleet.size), random.choice(fleet, plan.hosts, replace=False).tolist()), "stratified")
+        found = estimate(
+            sample(population(fleet.size), random.choice(fleet, plan.hosts, replace=False).tolist()), "stratified"
+        )
         halves.append((found.upper - found.total) / found.total)
     assert np.mean(halves) == pytest.approx(0.03, rel=0.05)
 

@@ -22,6 +22,7 @@ from agent.fleet.serve import Publisher, fleet_facts
 from agent.fleet.simulate import SimulatedFleet, exposition, remote_write
 from agent.window import InputError
 from exporters.prometheus import families
+from tests.fleet.example_fleet import FLEET
 
 
 def vector(*series):
@@ -70,11 +71,15 @@ def inventory(inventory_file):
 
 
 def measured(train, serve=(200.0, 210.0)):
-    return Measured({"train": {f"t{i}": p for i, p in enumerate(train)}, "serve": {f"s{i}": p for i, p in enumerate(serve)}})
+    return Measured(
+        {"train": {f"t{i}": p for i, p in enumerate(train)}, "serve": {f"s{i}": p for i, p in enumerate(serve)}}
+    )
 
 
 def test_from_a_server_to_the_grid(fleet, inventory_file):
-    powers = [(host("train", f"t{i}"), 5000 + 10 * i) for i in range(20)] + [(host("serve", f"s{i}"), 240 + i) for i in range(10)]
+    powers = [(host("train", f"t{i}"), 5000 + 10 * i) for i in range(20)] + [
+        (host("serve", f"s{i}"), 240 + i) for i in range(10)
+    ]
     with server({POWER_RULE: vector(*powers)}) as (url, seen):
         found = fleet("estimate", "--prometheus", url + "/prefix/", "--inventory", inventory_file, "--json").json
     assert seen[0][0] == "/prefix/api/v1/query"
@@ -100,10 +105,13 @@ def test_from_a_server_to_the_grid(fleet, inventory_file):
 
 
 def test_labels_matches_and_lost_gpus(fleet, files):
-    from conftest import FLEET
-
     path = files(FLEET_toml=FLEET.replace('model = "L4"', 'model = "L4"\nmatch = "web-.*"'))
-    powers = [(host("train", "t0"), 3500.0), (host("train", "t1"), 4000.0), (host("", "web-1"), 200.0), (host("", "web-2"), 210.0)]
+    powers = [
+        (host("train", "t0"), 3500.0),
+        (host("train", "t1"), 4000.0),
+        (host("", "web-1"), 200.0),
+        (host("", "web-2"), 210.0),
+    ]
     powers += [(host("", "stranger"), 1.0), (host("train", "x", host="t2"), 4100.0), (host("train", "nan"), "NaN")]
     gpus = [({"instance": "t0"}, 7), ({"instance": "t1"}, 8)]
     with server({POWER_RULE: vector(*powers), GPUS_RULE: vector(*gpus)}) as (url, _):
@@ -194,8 +202,6 @@ def test_an_unmeasured_stratum_rests_on_the_data_sheet_and_says_so(inventory):
 
 
 def test_an_unknown_model_is_wider_still(files):
-    from conftest import FLEET
-
     inventory = read_inventory(files(FLEET_toml=FLEET.replace('"L4"', '"Mystery 9000"')))
     found = extrapolate(inventory, measured([5000.0, 5000.0], ()))
     assert found.estimate.upper - found.estimate.lower > 50 * 4 * 1000
@@ -251,11 +257,11 @@ def test_pue_by_load_and_temperature():
 
 
 def test_pue_models_in_an_inventory(files):
-    from conftest import FLEET
-
     old = "pue = { value = 1.2, low = 1.1, high = 1.3 }"
     by_load = read_inventory(files(FLEET_toml=FLEET.replace(old, "pue = { capacity_w = 2e6, outdoor_c = 30 }")))
-    table = files(east_csv="hour,pue,price\n0,1.1,0.1\n1,1.3,0.2\n", FLEET_toml=FLEET.replace(old, 'hourly = "east.csv"'))
+    table = files(
+        east_csv="hour,pue,price\n0,1.1,0.1\n1,1.3,0.2\n", FLEET_toml=FLEET.replace(old, 'hourly = "east.csv"')
+    )
     by_hour = read_inventory(table[1])
     load = extrapolate(by_load, measured([5000.0, 5100.0]))
     hour = extrapolate(by_hour, measured([5000.0, 5100.0]))
@@ -318,8 +324,6 @@ def test_hour_tables(files):
     ],
 )
 def test_bad_inventories_are_one_line_with_their_place(fleet, files, old, new, line, what):
-    from conftest import FLEET
-
     assert old in FLEET
     path = files(FLEET_toml=FLEET.replace(old, new, 1))
     found = fleet("estimate", "--prometheus", "http://127.0.0.1:9", "--inventory", path)
@@ -338,7 +342,7 @@ def node_recording(seconds=600, fixed=900.0, slope=1.25, noise=20.0):
     load = 300 + 250 * (np.sin(np.arange(seconds * 10) / 300) > 0)
     gpus = [(t, load + random.normal(0, 5, t.size)) for _ in range(8)]
     bmc_t = np.arange(0, seconds, 2) * 1_000_000
-    total = fixed + slope * sum(p for _, p in gpus)[:: 20]
+    total = fixed + slope * sum(p for _, p in gpus)[::20]
     return gpus, (bmc_t, np.round((total + random.normal(0, noise, bmc_t.size)) / 75) * 75)
 
 
@@ -416,7 +420,9 @@ def test_peaks_over_a_quarter_of_an_hour(inventory):
 
 
 def test_serve_publishes_and_stops(fleet, inventory_file):
-    powers = [(host("train", f"t{i}"), 5000 + i) for i in range(4)] + [(host("serve", f"s{i}"), 240 + i) for i in range(3)]
+    powers = [(host("train", f"t{i}"), 5000 + i) for i in range(4)] + [
+        (host("serve", f"s{i}"), 240 + i) for i in range(3)
+    ]
     with server({POWER_RULE: vector(*powers)}) as (url, seen):
         words = ("--prometheus", url, "--inventory", inventory_file, "--listen", "127.0.0.1:0")
         found = fleet("serve", *words, "--interval", 0.1, "--for", 0.5)

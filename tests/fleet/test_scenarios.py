@@ -2,7 +2,6 @@
 
 import math
 
-import naive_fleet as naive
 import pytest
 
 from agent.fleet.formula import Formula, FormulaError, evaluator
@@ -10,6 +9,7 @@ from agent.fleet.ranges import Range, combine
 from agent.fleet.reference import find, gpus
 from agent.fleet.scenario import BOUNDARIES, load, shipped
 from agent.fleet.verdict import judge
+from tests.fleet import naive_fleet as naive
 
 
 def figure(name, which):
@@ -208,7 +208,13 @@ computed = "p"
 def test_the_users_own_file(fleet, files):
     found = fleet("scenario", files(mine_toml=OWN), "--json").json
     assert found["name"] == "mine"
-    assert found["boundaries"][0] == {"boundary": "gpu", "basis": "", "mean_w": 1006.0, "lower_w": 806.0, "upper_w": 1206.0}
+    assert found["boundaries"][0] == {
+        "boundary": "gpu",
+        "basis": "",
+        "mean_w": 1006.0,
+        "lower_w": 806.0,
+        "upper_w": 1206.0,
+    }
     assert found["energy_kwh_per_year"] == near(1.006 * 8760)
     assert found["claims"][0]["verdict"] == "undetermined"
 
@@ -254,7 +260,11 @@ def test_unknown_scenarios(fleet, tmp_path):
 
 def test_combining_is_one_at_a_time():
     found = combine(lambda x: x["a"] * x["b"], {"a": Range(2, 1, 4), "b": Range(10, 8, 12)})
-    assert (found.value, found.low, found.high) == (20, near(20 - naive.root_sum(10, 4)), near(20 + naive.root_sum(20, 4)))
+    assert (found.value, found.low, found.high) == (
+        20,
+        near(20 - naive.root_sum(10, 4)),
+        near(20 + naive.root_sum(20, 4)),
+    )
     falling = combine(lambda x: 1 / x["a"], {"a": Range(2, 1, 4)})
     assert (falling.low, falling.high) == (0.25, 1.0)
 
