@@ -33,6 +33,8 @@ KINDS = {
 
 COUNTER = {"counter-reset", "counter-dip", "counter-stuck", "counter-jump", "not-ready"}
 
+POWER = {"zero-power", "garbage", "frozen-power"}
+
 
 @dataclass(slots=True)
 class ScriptedFault:

@@ -132,7 +132,7 @@ class Sensor:
     def mean_mw(self, now_us: int, window_us: int) -> int:
         """Mean power over the window before the last publication, with a little noise that averages out."""
         at_us = self._published(now_us, self.architecture.period_us)
-        energy_nj = self.timeline.energy_nj(at_us) - self.timeline.energy_nj(at_us - window_us)
+        energy_nj = -self.timeline.energy_nj(at_us - window_us) + self.timeline.energy_nj(at_us)
         mean_mw = energy_nj * (1_000_000 + self.gain_ppm) // (1_000_000 * window_us)
         # Sensors are never still: a hash of the moment, +-0.4 W over 100 ms and less over longer windows.
         noise = (at_us // MS * 2_654_435_761 >> 7) % 801 - 400

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from agent.meters.faults import COUNTER, FaultPlan
+from agent.meters.faults import COUNTER, POWER, FaultPlan
 from agent.meters.simulated_proc import pid_of
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ OK, UNINITIALIZED, UNSUPPORTED, NOT_FOUND, NO_DRIVER, LOST, MISMATCH, NO_DATA, N
     0, 1, 3, 6, 9, 15, 18, 21, 27, 999,
 )  # fmt: skip
 UINT, ULONGLONG = 1, 3
+LIMITS = {187: "min", 188: "max", 189: "default", 190: "enforced", 192: "requested"}
 NO_INSTANCE = 0xFFFFFFFF
 GARBAGE_MW = 0xFFFFFFFF
 MIB = 1 << 20
@@ -143,9 +144,8 @@ class Card:
             return code, ULONGLONG, value
         if number in {185, 186}:
             return self._power(number, scope, now_us)
-        limits = {187: "min", 188: "max", 189: "default", 190: "enforced", 192: "requested"}
-        if number in limits and scope == 0:
-            code, value = self.limit(limits[number])
+        if number in LIMITS and scope == 0:
+            code, value = self.limit(LIMITS[number])
             return code, UINT, value
         if number == 82 and scope == 0 and about.number >= 7:
             return OK, UINT, self.celsius() + 6
@@ -179,11 +179,13 @@ class Card:
                 return UNSUPPORTED, UINT, 0
             own = self.sensor.instant_mw(now_us) if scope == 1 else 0
             return OK, UINT, own + extra + (about.memory_mw if scope == 1 else 0)
-        for kind, value in (("zero-power", 0), ("garbage", GARBAGE_MW)):
-            if plan.active(kind, now_us, self.index):
-                return OK, UINT, value
-        frozen = plan.active("frozen-power", now_us, self.index)
-        at_us = frozen.start_us if frozen else now_us
+        at_us = now_us
+        if plan.has(POWER):
+            for kind, value in (("zero-power", 0), ("garbage", GARBAGE_MW)):
+                if plan.active(kind, now_us, self.index):
+                    return OK, UINT, value
+            frozen = plan.active("frozen-power", now_us, self.index)
+            at_us = frozen.start_us if frozen else now_us
         return OK, UINT, self.sensor.average_mw(at_us) if number == 185 else self.sensor.instant_mw(at_us)
 
     def usage(self) -> Answer:

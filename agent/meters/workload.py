@@ -135,6 +135,7 @@ class Timeline:
         self._starts = [s.start_us for s in self.segments]
         ends = [*self._starts[1:], cycle_us]
         lengths = [b - a for a, b in zip(self._starts, ends, strict=True)]
+        self._last = (origin_us, 0)
         self._power = [s.power_mw for s in self.segments]
         self._before = [0, *accumulate(p * n for p, n in zip(self._power, lengths, strict=True))]
 
@@ -149,8 +150,11 @@ class Timeline:
 
     def energy_nj(self, time_us: int) -> int:
         """Energy since the origin: milliwatts times microseconds are nanojoules, exactly."""
-        cycle, offset_us, i = self.place(time_us)
-        return cycle * self._before[-1] + self._before[i] + self._power[i] * (offset_us - self._starts[i])
+        if time_us != self._last[0]:  # counter and powers are published at the same moment
+            cycle, offset_us, i = self.place(time_us)
+            energy_nj = cycle * self._before[-1] + self._before[i] + self._power[i] * (offset_us - self._starts[i])
+            self._last = (time_us, energy_nj)
+        return self._last[1]
 
     def between(self, start_us: int, end_us: int) -> list[tuple[int, int, Segment]]:
         """Return (cycle, length in us, segment) of every piece of a stretch."""
