@@ -34,8 +34,8 @@ LOG = logging.getLogger(__name__)
 LINGER_US = 7_000_000
 """A living process counts as present this long after its last report: process lists are read every five seconds."""
 REACH_BACK_US = 5_000_000
-"""A process that is noticed late has used the GPU from its start: its first row reaches back as far as this. The accounts
-book what of that time is not booked yet."""
+"""A process that is noticed late has used the GPU from its start: its first row reaches back as far as this. The
+accounts book what of that time is not booked yet."""
 LATE_LABELS_US = 120_000_000
 """A job's labels are still passed on this long after its last row, for metadata that arrives late."""
 
@@ -147,7 +147,9 @@ class JobResolver:
                 owner = sole_holder(reservations, sighting.gpu, sighting.instance, begin_us, stop_us)
                 if owner is not None:
                     claim(sighting.gpu, owner).live.append((begin_us, stop_us))
-            if owner is not None and sighting.sm_us >= 0:
+            # A report lags by its sampling period: of a process that came within it, it says nothing yet.
+            fresh = presence is not None and presence.begin_us > sighting.from_us and not sighting.exited
+            if owner is not None and sighting.sm_us >= 0 and not fresh:
                 claim(sighting.gpu, owner).add_work(begin_us, stop_us, sighting.sm_us)
         for (_, gpu, instance), presence in self._present.items():
             found = claim(gpu, presence.owner)
@@ -280,7 +282,7 @@ class JobResolver:
         rows = [
             (*place, row)
             for place, found in sorted(claims.items())
-            for row in lay_out(found, max(self._laid_out.get(place, 0), earliest_us), end_us)
+            for row in lay_out(found, start_us if place in self._laid_out else earliest_us, end_us)
         ]
         self._laid_out.update({(gpu, key): row.end_us for gpu, key, row in rows})
         for key in {key for _, key, _ in rows}:

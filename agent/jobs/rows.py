@@ -101,7 +101,10 @@ def _union(stretches: list[tuple[int, int]], start_us: int, end_us: int) -> list
 
 
 def _spread(work: dict[tuple[int, int], int], rows: list[tuple[int, int]]) -> dict[tuple[int, int], int]:
-    """Give each row its part of the work; what is rounded off is less than one SM-microsecond a stretch and row."""
+    """Give each row its part of the work; what is rounded off is less than one SM-microsecond a stretch and row.
+
+    Where reports cover only a part of a row, the rest is taken to have been alike: not reported is not idle.
+    """
     parts: dict[tuple[int, int], int] = {}
     for (from_us, to_us), sm_us in work.items():
         for a, b in rows:
@@ -111,4 +114,8 @@ def _spread(work: dict[tuple[int, int], int], rows: list[tuple[int, int]]) -> di
             elif a <= to_us <= b:
                 parts[a, b] = parts.get((a, b), 0) + sm_us
                 break
+    for (a, b), part in parts.items():
+        covered = sum(e - s for s, e in _union(list(work), a, b))
+        if 0 < covered < b - a:
+            parts[a, b] = part * (b - a) // covered
     return parts

@@ -16,5 +16,5 @@ def printable(text: str, longest: int = LONGEST_NAME) -> str:
     """
     kept = text[:longest]
     if not kept.isprintable():
-        kept = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in kept)
+        kept = "".join(c if c.isprintable() else repr(c)[1:-1] for c in kept)
     return kept[:longest]

@@ -22,7 +22,8 @@ MAJOR = 195  # NVIDIA's character devices
 
 SLURM_CONF = """\
 ClusterName=wattshed
-SlurmctldHost={node}(127.0.0.1)
+SlurmctldHost={host}(127.0.0.1)
+FirstJobId={first}
 SlurmctldPort={ctld_port}
 SlurmdPort={slurmd_port}
 AuthType=auth/munge
@@ -55,7 +56,7 @@ ReturnToService=2
 SchedulerType=sched/backfill
 SchedulerParameters=sched_interval=1,bf_interval=1
 GresTypes=gpu,shard
-NodeName={node} NodeAddr=127.0.0.1 NodeHostname={node} CPUs={cpus} RealMemory=1000 Gres=gpu:h100:{gpus},shard:{shards} \
+NodeName={node} NodeAddr=127.0.0.1 NodeHostname={host} CPUs={cpus} RealMemory=1000 Gres=gpu:h100:{gpus},shard:{shards} \
 State=UNKNOWN
 PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe=YES:8
 """
@@ -146,12 +147,22 @@ def start(folder: Path, mapping: Path, prolog: str = "", epilog: str = ""):
     for path in (conf, run, run / "state", run / "spool", mapping):
         path.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
-    node = socket.gethostname().split(".")[0]
+    # Names and numbers of its own, so that two of these may run side by side on one machine.
+    host, node = socket.gethostname().split(".")[0], f"w{os.getpid()}"
     with socket.socket() as one, socket.socket() as two:
         one.bind(("127.0.0.1", 0))
         two.bind(("127.0.0.1", 0))
         ports = one.getsockname()[1], two.getsockname()[1]
-    values = {"node": node, "run": run, "conf": conf, "cpus": 8, "gpus": GPUS, "shards": SHARDS * GPUS}
+    values = {
+        "node": node,
+        "run": run,
+        "conf": conf,
+        "cpus": 8,
+        "host": host,
+        "first": 1000 + os.getpid() % 60000 * 100,
+        "gpus": GPUS,
+        "shards": SHARDS * GPUS,
+    }
     (conf / "slurm.conf").write_text(SLURM_CONF.format(ctld_port=ports[0], slurmd_port=ports[1], **values))
     (conf / "cgroup.conf").write_text(CGROUP_CONF)
     gpus = [folder / f"fakegpu{minor}" for minor in range(GPUS)]
@@ -180,7 +191,7 @@ def start(folder: Path, mapping: Path, prolog: str = "", epilog: str = ""):
         daemons.append(_daemon(munged, cluster))
         _wait_for((run / "munge.socket").exists, "munged", cluster)
         daemons.append(_daemon(["slurmctld", "-D"], cluster))
-        daemons.append(_daemon(["slurmd", "-D"], cluster))
+        daemons.append(_daemon(["slurmd", "-D", "-N", node], cluster))
         _wait_for(lambda: "idle" in _sinfo(cluster), "slurmd", cluster)
         yield cluster
     finally:

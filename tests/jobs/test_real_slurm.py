@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
+import socket
+import subprocess
+import sys
 import time
+import urllib.request
+from collections import defaultdict
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -149,3 +157,76 @@ def test_the_queue_alone_knows_the_same(cluster, monkeypatch):
     alone.close()
     for job in jobs:
         cluster.call("scancel", str(job))
+
+
+@contextmanager
+def daemon(cluster, folder):
+    """The whole agent; it becomes ``nobody`` and reads the node without any capability."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    folder.mkdir()
+    argv = [sys.executable, str(Path(__file__).with_name("agent_on_slurm.py"))]
+    argv += [str(cluster.mapping), cluster.node, str(folder), address]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(argv, env=cluster.env, stderr=log)
+    try:
+        wait_for(lambda: process.poll() is not None or "ready" in (folder / "log").read_text(), 60)
+        assert process.poll() is None, (folder / "log").read_text()
+        yield f"http://{address}/metrics", folder / "log"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def scrape(url):
+    """Samples by name: (labels, value)."""
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        text = answer.read().decode()
+    samples = defaultdict(list)
+    for name, labels, value in re.findall(r"^(\w+)\{(.*)\} (\S+)$", text, re.MULTILINE):
+        samples[name].append((dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', labels)), float(value)))
+    return samples
+
+
+def test_the_daemon_bills_real_jobs_to_the_last_joule(cluster):
+    with daemon(cluster, cluster.run / "agent") as (url, log):
+        whole = cluster.submit("sleep 60", GPU, "-A", "physics")
+        shards = [cluster.submit("sleep 60", SHARD, "-A", account) for account in ("one", "two")]
+        for job in (whole, *shards):
+            cluster.wait(job)
+        short = cluster.submit("sleep 0.2", GPU, "-A", "brief")
+        jobs = {whole: "physics", shards[0]: "one", shards[1]: "two", short: "brief"}
+
+        def all_billed():
+            found = scrape(url)
+            billed = defaultdict(float)
+            for labels, joules in found["wattshed_job_energy_joules_total"]:
+                billed[labels["job"]] += joules
+            named = {labels["job"] for labels, _ in found["wattshed_job_info"] if labels.get("account")}
+            wanted = {f"slurm:{job}" for job in jobs}
+            return found if wanted <= named and all(billed[key] > 0 for key in wanted) else None
+
+        found = wait_for(all_billed, 40)
+        per_gpu = defaultdict(float)
+        for labels, joules in found["wattshed_job_energy_joules_total"]:
+            per_gpu[labels["gpu_uuid"]] += joules
+        for labels, joules in found["wattshed_gpu_energy_joules_total"]:
+            assert per_gpu[labels["gpu_uuid"]] == pytest.approx(joules, rel=1e-6)
+        info = {labels["job"]: labels for labels, _ in found["wattshed_job_info"]}
+        for job, account in jobs.items():
+            assert info[f"slurm:{job}"]["account"] == account
+            assert info[f"slurm:{job}"]["user"] == real_slurm.USER
+        energy = defaultdict(float)
+        for labels, joules in found["wattshed_job_energy_joules_total"]:
+            energy[labels["job"]] += joules
+        # two equal shard jobs on one GPU, started together, pay alike; the whole GPU costs more than half of one
+        one, two = (energy[f"slurm:{job}"] for job in shards)
+        assert abs(one - two) < 0.25 * max(one, two)
+        assert energy[f"slurm:{whole}"] > max(one, two)
+        for job in jobs:
+            subprocess.run(["scancel", str(job)], env=cluster.env, check=False)
+        assert "uid 65534, capabilities 0\n" in log.read_text()
+        assert " error " not in log.read_text()
