@@ -115,7 +115,11 @@ class Points:
 
 
 def book_with_backfill(
-    chains: list[Chain], settings: Settings, path: Path, tell: Callable[[Part, Window], None]
+    chains: list[Chain],
+    settings: Settings,
+    path: Path,
+    tell: Callable[[Part, Window], None],
+    stop: Callable[[], bool] = lambda: False,
 ) -> list[Part]:
     """Book all chains in this process and write the backfill beside.
 
@@ -127,7 +131,7 @@ def book_with_backfill(
     points = Points()
     try:
         with path.open("w", encoding="utf-8") as out:
-            done = [_one(chain, settings, points, tell) for chain in chains]
+            done = [_one(chain, settings, points, tell=tell, stop=stop) for chain in chains]
             points.write(out)
     except OSError as error:
         raise InputError(f"the backfill cannot be written ({error.strerror or error})", str(path)) from error
@@ -136,7 +140,14 @@ def book_with_backfill(
     return done
 
 
-def _one(chain: Chain, settings: Settings, points: Points, tell: Callable[[Part, Window], None]) -> Part:
+def _one(
+    chain: Chain,
+    settings: Settings,
+    points: Points,
+    *,
+    tell: Callable[[Part, Window], None],
+    stop: Callable[[], bool],
+) -> Part:
     part = new_part(settings)
     start: dict[str, int] = {}
     end: dict[str, int] = {}
@@ -148,7 +159,7 @@ def _one(chain: Chain, settings: Settings, points: Points, tell: Callable[[Part,
         tell(books, window)
 
     for piece in pieces_of(chain):
-        book(piece, settings, part, note, cut)
+        book(piece, settings, part, note, cut, stop)
     finish(part)
     for host, time_us in end.items():
         _take(points, part.accounts, host, time_us + 1000, start[host])  # what was booked at the very end

@@ -103,7 +103,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
 
 def run(args: argparse.Namespace) -> int:
     """Replay; prints the answer, or after Ctrl-C what is known so far, marked as partial (exit code 130)."""
-    from agent.replay_books import finish, merge  # noqa: PLC0415
+    from agent.replay_books import book, finish, merge, new_part, pieces_of  # noqa: PLC0415
     from agent.traces.sources import find  # noqa: PLC0415
 
     settings = settings_of(args)
@@ -113,40 +113,31 @@ def run(args: argparse.Namespace) -> int:
         _need_cuda()
     chains = find(args.trace, settings.options)
     done: list[Part] = []
-    interrupted = False
-    with _interruptible(), _progress(chains) as tell:
-        try:
-            if args.workers or args.scheduler:
-                from agent.scale import book_on_cluster  # noqa: PLC0415
+    if args.workers or args.scheduler:
+        from agent.scale import book_on_cluster  # noqa: PLC0415
 
-                if args.openmetrics:
-                    raise InputError("--openmetrics is written by one process; leave --workers and --scheduler out")
-                done = book_on_cluster(chains, settings, workers=args.workers or 0, address=args.scheduler or "")
-            elif args.openmetrics:
-                from agent.backfill import book_with_backfill  # noqa: PLC0415
+        if args.openmetrics:
+            raise InputError("--openmetrics is written by one process; leave --workers and --scheduler out")
+        done = book_on_cluster(chains, settings, workers=args.workers or 0, address=args.scheduler or "")
+        _print(args.format, merge(done), settings, interrupted=False)
+        return 0
+    with _interruptible() as stopped, _progress(chains) as tell:
+        if args.openmetrics:
+            from agent.backfill import book_with_backfill  # noqa: PLC0415
 
-                done = book_with_backfill(chains, settings, Path(args.openmetrics), tell)
-            else:
-                _book_here(chains, settings, done, tell)
-        except KeyboardInterrupt:
-            interrupted = True
-    _print(args.format, merge([finish(part) if not part.extremes else part for part in done]), settings, interrupted)
-    return _INTERRUPTED if interrupted else 0
-
-
-def _book_here(chains: list[Chain], settings: Settings, done: list[Part], tell: Callable[[Part, Window], None]) -> None:
-    """Book all chains in this process; ``done`` holds what is known at any time, also after an interruption."""
-    from agent.replay_books import book, finish, new_part, pieces_of  # noqa: PLC0415
-
-    for chain in chains:
-        part = new_part(settings)
-        done.append(part)
-        for piece in pieces_of(chain):
-            book(piece, settings, part, tell)
-        finish(part)
+            done = book_with_backfill(chains, settings, Path(args.openmetrics), tell, stopped)
+        else:
+            done = list[Part]()
+            for chain in chains:
+                part = new_part(settings)
+                for piece in pieces_of(chain):
+                    book(piece, settings, part, tell, stop=stopped)
+                done.append(finish(part))
+    _print(args.format, merge(done), settings, interrupted=stopped())
+    return _INTERRUPTED if stopped() else 0
 
 
-def _print(style: str, whole: Part, settings: Settings, interrupted: bool) -> None:
+def _print(style: str, whole: Part, settings: Settings, *, interrupted: bool) -> None:
     from agent.replay_report import as_json, document, print_tables, write_csv  # noqa: PLC0415
 
     notes = _warnings(whole, settings)
@@ -212,17 +203,24 @@ def _need_cuda() -> None:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let SIGTERM end a replay as Ctrl-C does."""
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Let Ctrl-C and SIGTERM end the reading, once; a second one ends the program. Yields whether it came."""
+    came: list[int] = []
 
-    def interrupt(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
+    def interrupt(number: int, _frame: object) -> None:
+        if came:
+            raise KeyboardInterrupt
+        came.append(number)
 
-    previous = signal.signal(signal.SIGTERM, interrupt)
     try:
-        yield
+        previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # signals belong to the main thread; elsewhere there is nothing to catch
+        previous = {}
+    try:
+        yield lambda: bool(came)
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -91,6 +91,7 @@ def book(
     part: Part | None = None,
     tell: Callable[[Part, Window], None] | None = None,
     cut: Callable[[Window], Iterable[Window]] | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Part:
     """Book one piece of a chain.
 
@@ -104,6 +105,8 @@ def book(
         Called after each window, for progress and backfill.
     cut : callable, optional
         Cuts windows into shorter ones before they are booked, so that ``tell`` is called more often.
+    stop : callable, optional
+        Asked between blocks; when it says so, what was read is booked and the rest left.
 
     Returns
     -------
@@ -119,7 +122,7 @@ def book(
         part = new_part(settings)
     assignment = Assignment(settings.jobs) if settings.jobs is not None else None
     before = {key: account.rejected for key, account in part.accounts.gpus.items()}
-    stream = chain.windows(settings.options)
+    stream = chain.windows(settings.options, stop)
     first = next(stream, None)
     part.reports += chain.reports
     for window in itertools.chain([] if first is None else [first], stream):

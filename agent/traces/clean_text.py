@@ -57,7 +57,8 @@ class CleanStream(io.RawIOBase):
 
     def __init__(self, path: Path, separator: bytes = b"") -> None:
         super().__init__()
-        self._path, self._separator = path, separator
+        self.path = path
+        self._separator = separator
         self._raw = path.open("rb")
         packed = self._raw.peek(2)[:2] == _GZIP
         self._file = gzip.GzipFile(fileobj=self._raw) if packed else self._raw
@@ -102,12 +103,12 @@ class CleanStream(io.RawIOBase):
             return self._file.read(size)
         except EOFError as error:
             raise InputError(
-                "the gzip data ends early; `gzip -dc FILE > part` recovers what is there", str(self._path)
+                "the gzip data ends early; `gzip -dc FILE > part` recovers what is there", str(self.path)
             ) from error
         except (gzip.BadGzipFile, zlib.error) as error:
-            raise InputError(f"damaged gzip data ({error})", str(self._path)) from error
+            raise InputError(f"damaged gzip data ({error})", str(self.path)) from error
         except IsADirectoryError as error:
-            raise InputError("it is a directory", str(self._path)) from error
+            raise InputError("it is a directory", str(self.path)) from error
 
     def _take(self, chunk: bytes) -> None:
         final = not chunk

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from agent.traces.report import SourceReport
 
 _BLOCK = 4 << 20
+_LONGEST_LINE = 64 << 20
 _PACKED = "\x1f"
 
 
@@ -117,47 +118,66 @@ def read_csv(path: Path, dialect: Dialect, wanted: Sequence[str], report: Source
     InputError
         If it cannot be read as a table at all.
     """
-
-    def ragged(row: Any) -> str:
-        cells = len(row.text.split(dialect.delimiter)) if row.text else 0
-        if cells > 1 or row.text.strip(" \0\t"):
-            report.rows += 1
-            report.reject("wrong_number_of_columns", line=(row.number or 0), text=row.text)
-        return "skip"
-
     columns = [f"c{i}" for i in range(len(dialect.names))]
     chosen = [columns[dialect.names.index(name)] for name in wanted]
-    stream = CleanStream(path, b", " if dialect.delimiter == _PACKED else b"")
-    try:
-        with stream:
-            table = csv.open_csv(
-                pa.PythonFile(stream, mode="r"),
-                csv.ReadOptions(
-                    use_threads=False, block_size=_BLOCK, skip_rows=dialect.header_lines, column_names=columns
-                ),
-                csv.ParseOptions(
-                    delimiter=dialect.delimiter,
-                    quote_char='"' if dialect.quoted else False,
-                    invalid_row_handler=ragged,
-                ),
-                csv.ConvertOptions(
-                    include_columns=list(dict.fromkeys(chosen)),
-                    column_types=dict.fromkeys(columns, pa.string()),
-                    strings_can_be_null=False,
-                    quoted_strings_can_be_null=False,
-                    check_utf8=False,
-                ),
-            )
-            line = dialect.header_lines + 1
-            for batch in table:
-                report.position = stream.position
+    line = dialect.header_lines + 1
+
+    def ragged(row: Any) -> str:
+        if row.text.strip(f" \0\t{dialect.delimiter}"):
+            report.rows += 1
+            at = line + row.number - 1 if row.number else line
+            report.reject("wrong_number_of_columns", line=at, text=row.text)
+        return "skip"
+
+    parse = csv.ParseOptions(
+        delimiter=dialect.delimiter, quote_char='"' if dialect.quoted else False, invalid_row_handler=ragged
+    )
+    convert = csv.ConvertOptions(
+        include_columns=list(dict.fromkeys(chosen)),
+        column_types=dict.fromkeys(columns, pa.string()),
+        strings_can_be_null=False,
+        quoted_strings_can_be_null=False,
+        check_utf8=False,
+    )
+    read = csv.ReadOptions(use_threads=False, block_size=2 * _LONGEST_LINE, column_names=columns)
+    with CleanStream(path, b", " if dialect.delimiter == _PACKED else b"") as stream:
+        for chunk in _whole_lines(stream, dialect):
+            report.position = stream.position
+            if not chunk.strip():
+                line += chunk.count(b"\n")
+                continue
+            try:
+                # A block at a time, in this thread: the streaming reader of pyarrow reads ahead in threads of its own,
+                # and was seen to hang for good when the file below failed in the middle.
+                table = csv.read_csv(pa.BufferReader(chunk), read, parse, convert)
+            except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+                text = str(error).splitlines()[0]
+                if "Empty CSV" not in text:
+                    raise InputError(f"it cannot be read as a table ({text})", str(path), line) from error
+                continue
+            for batch in table.combine_chunks().to_batches():
                 if batch.num_rows:
                     yield Block(line, {name: batch.column(c) for name, c in zip(wanted, chosen, strict=True)})
-                line += batch.num_rows
-    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-        text = str(error).splitlines()[0]
-        if "Empty CSV" in text:  # a header and nothing below
-            return
-        if "straddling object" in text:
-            text = "a line is longer than 4 MiB"
-        raise InputError(f"it cannot be read as a table ({text})", str(path)) from error
+            line += chunk.count(b"\n")
+
+
+def _whole_lines(stream: CleanStream, dialect: Dialect) -> Iterator[bytes]:
+    """Cut a stream into blocks of whole lines, after the header; a line break within quotes does not end a line."""
+    head, rest = dialect.header_lines, b""
+    ended = False
+    while not ended:
+        more = stream.read(_BLOCK)
+        ended = not more
+        rest += more or b""
+        if b"\n" not in rest and b"\r" in rest:
+            rest = rest.replace(b"\r", b"\n")  # as old spreadsheets end lines
+        while head and (at := rest.find(b"\n")) >= 0:
+            rest, head = rest[at + 1 :], head - 1
+        cut = len(rest) if ended else rest.rfind(b"\n") + 1
+        while dialect.quoted and 0 < cut < len(rest) and rest.count(b'"', 0, cut) % 2:
+            cut = rest.rfind(b"\n", 0, cut - 1) + 1
+        if not cut and len(rest) > _LONGEST_LINE:
+            raise InputError("a line is longer than 64 MiB", str(stream.path))
+        if cut and not head:
+            yield rest[:cut]
+            rest = rest[cut:]

@@ -11,6 +11,7 @@ hosts, and are called by what differs in their names.
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
@@ -24,7 +25,7 @@ from agent.traces.rows import Assembler, Gpus
 from agent.window import MISSING, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from agent.window import Window
 
@@ -75,8 +76,8 @@ class Chain:
         """Tell whether it is recorded windows, not rows."""
         return self.sources[0].format in {detect.NATIVE, detect.NATIVE_PARQUET}
 
-    def windows(self, options: Options) -> Iterator[Window]:
-        """Read all of it; ``reports`` gets one entry a source, complete when this has ended."""
+    def windows(self, options: Options, stop: Callable[[], bool] = lambda: False) -> Iterator[Window]:
+        """Read all of it, or until ``stop`` says so; ``reports`` gets one entry a source, complete at the end."""
         self.reports = [SourceReport(str(source.path), source.format) for source in self.sources]
         if self.native:
             for source, report in zip(self.sources, self.reports, strict=True):
@@ -84,17 +85,20 @@ class Chain:
                     native_reader.parquet_windows if source.format != detect.NATIVE else native_reader.segment_windows
                 )
                 for window in read(source.path, report):
+                    if stop():
+                        return
                     report.gpus = max(report.gpus, len(window.devices))
                     yield window
             return
         gpus = Gpus("", options.max_power_mw, options.max_gap_us)
-        yield from Assembler(gpus, self.reports[-1]).windows(
+        blocks = (
             rows
             for source, report in zip(self.sources, self.reports, strict=True)
             for rows in foreign.rows_of(source, report, gpus, options)
         )
+        yield from Assembler(gpus, self.reports[-1]).windows(itertools.takewhile(lambda _: not stop(), blocks))
         for report in self.reports:
-            if not report.rows:
+            if not report.rows and not stop():
                 raise InputError("no reading of power or energy is in it", report.path)
 
 
@@ -151,13 +155,13 @@ def _in_folder(folder: Path) -> list[Path]:
     ]
     others = [path for path in files if path.name.removesuffix(".gz").endswith(_FOREIGN_SUFFIXES)]
     if not native and not others:
-        raise InputError(
-            "there is no trace in this folder (no segments, no CSV, Parquet, JSON, XML or text)", str(folder)
-        )
+        raise InputError("no trace is in this folder (segments, CSV, Parquet, JSON, XML or text)", str(folder))
     return sorted({*native, *(path for path in others if not segments and path not in native)})
 
 
 def _source(path: Path, host: str, options: Options) -> Source:
+    if path.exists() and not path.is_file():
+        raise InputError("it is no regular file (a pipe?); save it first, traces are read more than once", str(path))
     found = detect.format_of_bytes(path)
     if found == detect.PARQUET:
         return Source(path, foreign.format_of_parquet(path), host)

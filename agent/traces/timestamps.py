@@ -57,7 +57,7 @@ def zone(name: str) -> tzinfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise InputError(
-            f"--timezone: there is no time zone {name!r}; use an IANA name such as Europe/Berlin"
+            f"--timezone: no time zone is named {name!r}; use an IANA name such as Europe/Berlin"
         ) from error
 
 
