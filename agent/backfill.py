@@ -159,7 +159,7 @@ def _one(
         tell(books, window)
 
     for piece in pieces_of(chain):
-        book(piece, settings, part, note, cut, stop)
+        book(piece, settings, part, tell=note, cut=cut, stop=stop)
     finish(part)
     for host, time_us in end.items():
         _take(points, part.accounts, host, time_us + 1000, start[host])  # what was booked at the very end

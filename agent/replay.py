@@ -127,11 +127,10 @@ def run(args: argparse.Namespace) -> int:
 
             done = book_with_backfill(chains, settings, Path(args.openmetrics), tell, stopped)
         else:
-            done = list[Part]()
             for chain in chains:
                 part = new_part(settings)
                 for piece in pieces_of(chain):
-                    book(piece, settings, part, tell, stop=stopped)
+                    book(piece, settings, part, tell=tell, stop=stopped)
                 done.append(finish(part))
     _print(args.format, merge(done), settings, interrupted=stopped())
     return _INTERRUPTED if stopped() else 0

@@ -89,6 +89,7 @@ def book(
     chain: Chain,
     settings: Settings,
     part: Part | None = None,
+    *,
     tell: Callable[[Part, Window], None] | None = None,
     cut: Callable[[Window], Iterable[Window]] | None = None,
     stop: Callable[[], bool] = lambda: False,
