@@ -81,7 +81,7 @@ def _fleet(read: Callable[[FleetFacts], Rows]) -> Callable[[Snapshot], Rows]:
 def job_info(snapshot: Snapshot) -> Family:
     """Make the family ``wattshed_job_info``; managers that know more add labels of their own after the usual ones."""
     more = sorted({key for job in snapshot.jobs for key in job.labels}.difference(JOB_LABELS))
-    taken = {"job", "method", *JOB_LABELS}
+    taken = {"job", *JOB_LABELS}
     names: dict[str, str] = {}
     for key in more:
         legal = label_name(key)
@@ -92,14 +92,13 @@ def job_info(snapshot: Snapshot) -> Family:
     blanks = ("",) * len(keys)
 
     def rows(snapshot: Snapshot) -> Rows:
-        return [((job.job, job.method, *map(job.labels.get, keys, blanks)), 1) for job in snapshot.jobs]
+        return [((job.job, *map(job.labels.get, keys, blanks)), 1) for job in snapshot.jobs]
 
     return Family(
         "wattshed_job_info",
         "info",
-        "Always 1; who a job is, to be joined on job. Empty labels do not apply. "
-        "method says how dynamic energy was split.",
-        ("job", "method", *JOB_LABELS, *names.values()),
+        "Always 1; who a job is, to be joined on job. Empty labels do not apply.",
+        ("job", *JOB_LABELS, *names.values()),
         rows,
     )
 

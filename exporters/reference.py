@@ -76,9 +76,8 @@ def markdown() -> str:
         _row(
             "wattshed_job_info",
             "info",
-            ("job", "method", *JOB_LABELS),
-            "Always 1; who a job is, to be joined on job. Empty labels do not apply; managers add labels of their own. "
-            "method says how dynamic energy was split.",
+            ("job", *JOB_LABELS),
+            "Always 1; who a job is, to be joined on job. Empty labels do not apply; managers add labels of their own.",
         )
     )
     lines += [QUIET, PROCESS.rstrip("\n") + "\n", JOINS, "| metric | type | meaning |\n|---|---|---|\n"]

@@ -307,11 +307,11 @@ def job() -> dashboard.Dashboard:
     real = f'wattshed_job_energy_joules_total{{{HOST}, job!~"_.*"}}'
 
     def by(label: str) -> str:
+        energy = f"sum by (instance, job) (increase({real}[$__range]))"
         info = f'max by (instance, job, {label}) (last_over_time(wattshed_job_info{{{HOST}, {label}!=""}}[$__range]))'
-        return (
-            f"sort_desc(sum by ({label}) (sum by (instance, job) (increase({real}[$__range])) "
-            f"* on (instance, job) group_left ({label}) {info}))"
-        )
+        named = f"sum by ({label}) ({energy} * on (instance, job) group_left ({label}) {info})"
+        rest = f"sum by ({label}) ({energy} unless on (instance, job) {info})"  # jobs without such a label: one row
+        return f"sort_desc({named} or {rest})"
 
     def owners(title: str, label: str) -> table.Panel:
         text = f"Energy within the time range by {label}, GPU boards only."
