@@ -38,6 +38,8 @@ def estimate_fleet(args: argparse.Namespace) -> int:
     """``fleet estimate``, from files or from a server."""
     live, filed = (args.prometheus, args.inventory), (args.sample, args.population)
     if all(live) and not any(filed):
+        if args.method != "stratified":
+            raise InputError(f"--method {args.method} needs --sample; hosts of a server are estimated by strata")
         inventory = read_inventory(args.inventory)
         measured = ask(Prometheus(args.prometheus, timeout_s=args.timeout), inventory)
         fleet = extrapolate(inventory, measured, confidence=args.confidence)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -138,6 +139,7 @@ def examine(args: argparse.Namespace, recording: Recording, transformer: Transfo
             checkpoint_s=args.checkpoint or 0.0,
             limit_w=args.limit,
             seed=args.seed,
+            progress=_progress(args.replicates),
         )
         said.append(
             "the simulated jobs are independent of one another; a schedule that starts them together peaks higher"
@@ -149,6 +151,18 @@ def examine(args: argparse.Namespace, recording: Recording, transformer: Transfo
     return Findings(
         args.source, recording, load, figures, spectrum, transformer, ageing, ensemble, tuple(dict.fromkeys(said))
     )
+
+
+def _progress(replicates: int) -> Callable[[int], None] | None:
+    """Count on standard error, where somebody watches."""
+    if not sys.stderr.isatty():
+        return None
+
+    def tell(done: int) -> None:
+        sys.stderr.write(f"\r{done} of {replicates} fleets drawn" if done < replicates else "\r\x1b[K")
+        sys.stderr.flush()
+
+    return tell
 
 
 def as_json(found: Findings) -> dict[str, Any]:

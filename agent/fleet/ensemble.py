@@ -21,7 +21,6 @@ import numpy as np
 
 from agent.fleet.bootstrap import check_unit
 from agent.window import InputError
-from kernels.ensemble import bootstrap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -181,6 +180,7 @@ def simulate(
     checkpoint_s: float = 0.0,
     limit_w: float | None = None,
     seed: int = 1,
+    progress: Callable[[int], None] | None = None,
 ) -> Ensemble:
     """Draw fleets of ``units`` jobs (or hosts) like the measured ones, and look at their peaks.
 
@@ -196,6 +196,8 @@ def simulate(
         Blocks are at least this long, so that a checkpoint's dip stays within one.
     limit_w : float, optional
     seed : int
+    progress : callable, optional
+        Told how many fleets are drawn.
 
     Raises
     ------
@@ -217,6 +219,8 @@ def simulate(
     for r in range(replicates):
         fleet = bootstrap_fleet(block_matrix(traces, wanted, random), units, n, random)
         peaks[r], means[r], squares[r] = fleet.max(), fleet.mean(), fleet.var()
+        if progress is not None:
+            progress(r + 1)
     alone = float(traces.max(axis=1).mean()) * units
     return Ensemble(
         units,
@@ -231,7 +235,9 @@ def simulate(
     )
 
 
-def resample(load: Load, *, replicates: int = 200, unit: str = "job", limit_w: float | None = None, seed: int = 1) -> Ensemble:
+def resample(
+    load: Load, *, replicates: int = 200, unit: str = "job", limit_w: float | None = None, seed: int = 1
+) -> Ensemble:
     """Draw the measured jobs (or hosts) again with replacement, as many as there are, each with its whole series.
 
     This is the sampling error of a fleet that was recorded job by job: times stay as they were, only which jobs it has
@@ -242,6 +248,8 @@ def resample(load: Load, *, replicates: int = 200, unit: str = "job", limit_w: f
     InputError
         For ``gpu`` as the unit, with the reason; if there are fewer than two units.
     """
+    from kernels.ensemble import bootstrap  # noqa: PLC0415  (numba takes a second to import)
+
     check_unit(unit)
     traces = _units(load, unit)
     units, n = traces.shape

@@ -45,6 +45,11 @@ class Bill:
 def read_hours(path: str | Path) -> Hours:
     """Read ``hour[,price][,carbon_g_per_kwh][,clean_w][,pue][,outdoor_c]``, with hours 0, 1, 2, ... in order.
 
+    Parameters
+    ----------
+    path : path or str
+        A file, or the http(s) URL of an interface that answers with such a table.
+
     Raises
     ------
     InputError
@@ -78,7 +83,7 @@ def bill(load_w: NDArray[np.float64] | float, hours: Hours, count: int = 24) -> 
         Hours, where no column says how many.
     """
     lengths = {c.size for c in (hours.price, hours.carbon_g_per_kwh, hours.clean_w) if c is not None}
-    size = lengths.pop() if lengths else count
+    size = lengths.pop() if lengths else np.size(load_w) if np.ndim(load_w) else count
     load = np.broadcast_to(np.asarray(load_w, np.float64), (size,))
     kwh = load / 1000.0
     total = float(kwh.sum())

@@ -15,7 +15,7 @@ import numpy as np
 
 from agent.fleet.hourly import Hours, read_hours
 from agent.fleet.node_model import NodeModel, assumed
-from agent.fleet.pue import ConstantPue, HourlyPue, LoadPue, Pue
+from agent.fleet.pue import ConstantPue, HourlyPue, LoadPue, Pue, WeatherPue
 from agent.fleet.ranges import Range
 from agent.fleet.sample import Population
 from agent.fleet.tables import read_text
@@ -132,7 +132,8 @@ class _Reader:
         said: list[str] = []
         hours = None
         if "hourly" in table:
-            hours = read_hours(self._path.parent / self._string(table, "hourly", "site", i))
+            source = self._string(table, "hourly", "site", i)
+            hours = read_hours(source if "://" in source else self._path.parent / source)
         pue = self._pue(table.get("pue"), hours, i)
         if pue is None:
             pue = ConstantPue(UNKNOWN_PUE)
@@ -166,7 +167,8 @@ class _Reader:
             numbers = {k: self._number(v, f"site.pue.{k}", "site", i) for k, v in value.items()}
             if not numbers["capacity_w"] > 0.0:
                 raise self._error("site.pue.capacity_w must be above 0", "site", i)
-            return LoadPue(**numbers)
+            model = LoadPue(**numbers)
+            return model if hours is None or hours.outdoor_c is None else WeatherPue(model, hours.outdoor_c)
         found = self._range(value, UNKNOWN_PUE, "site.pue", i)
         if found.low < 1.0:
             raise self._error("site.pue cannot be below 1: the facility draws at least what its IT draws", "site", i)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING
@@ -98,6 +97,17 @@ def _host(labels: Mapping[str, str]) -> str:
     return labels.get("host") or labels.get("instance", "")
 
 
+def measure_one(inventory: Inventory, host: str, gpu_w: float, stratum: str = "") -> Measured:
+    """Take one host for all that is measured: what a daemon with an inventory knows by itself.
+
+    ``gpu_w`` is the mean power of the host's GPUs, W; ``stratum`` its own, or empty to go by the host's name.
+    """
+    name = inventory.stratum_of(stratum, host)
+    if name is None:
+        return Measured({}, (f"host {host!r} is in no stratum of the inventory; give its stratum a match expression",))
+    return Measured({name: {host: gpu_w}})
+
+
 def extrapolate(inventory: Inventory, measured: Measured, *, confidence: float = 0.95) -> FleetEstimate:
     """Power of the whole fleet from the hosts that report.
 
@@ -151,7 +161,7 @@ def extrapolate(inventory: Inventory, measured: Measured, *, confidence: float =
         method="stratified" if not priors else "prior" if not sample.names else "stratified+prior",
     )
     sites = {site.name: _site_watts(inventory, site, gpu_w) for site in inventory.sites}
-    headroom = {s.name: s.supply_limit_w - sites[s.name] for s in inventory.sites if s.supply_limit_w is not None}
+    headroom = {s.name: s.supply_limit_w - sites[s.name][1] for s in inventory.sites if s.supply_limit_w is not None}
     for name, left in headroom.items():
         if left < 0.0:
             said.append(f"site {name!r} draws {-left / 1e6:.3g} MW more than its supply limit")
@@ -163,7 +173,7 @@ def extrapolate(inventory: Inventory, measured: Measured, *, confidence: float =
         sum(reporting.values()),
         tuple(priors),
         headroom,
-        {s.name: _site_bill(s, sites[s.name]) for s in inventory.sites},
+        {s.name: _site_bill(s, *sites[s.name]) for s in inventory.sites},
         warnings,
     )
 
@@ -197,22 +207,18 @@ def _with_priors(found: Estimate, priors: Mapping[str, Range]) -> tuple[dict[str
     return powers, bounded
 
 
-def _site_watts(inventory: Inventory, site: Site, gpu_w: Mapping[str, Range]) -> float:
-    """Central facility power of one site, W."""
-    here = replace(inventory, sites=(site,))
-    return climb(here, gpu_w, Range.exact(1.0), bounded=False)[3].mean_w
+def _site_watts(inventory: Inventory, site: Site, gpu_w: Mapping[str, Range]) -> tuple[float, float]:
+    """Central IT and facility power of one site, W."""
+    powers = climb(replace(inventory, sites=(site,)), gpu_w, Range.exact(1.0), bounded=False)
+    return powers[2].mean_w, powers[3].mean_w
 
 
-def _site_bill(site: Site, facility_w: float) -> Bill:
+def _site_bill(site: Site, it_w: float, facility_w: float) -> Bill:
     """Energy, cost and carbon of a day at the present power (of the table's hours, where there is one)."""
     if site.hours is not None:
-        return bill(facility_w, site.hours)
+        by_hour = site.pue.by_hour(it_w) if it_w > 0.0 else None
+        return bill(facility_w if by_hour is None else it_w * by_hour, site.hours)
     day = bill(facility_w, Hours())
     cost = None if site.price_per_kwh is None else day.energy_kwh * site.price_per_kwh
     carbon = None if site.carbon_g_per_kwh is None else day.energy_kwh * site.carbon_g_per_kwh / 1000.0
     return replace(day, cost=cost, carbon_kg=carbon)
-
-
-def finite(value: float | None) -> float | None:
-    """``value``, or None where it is no number: JSON knows neither NaN nor infinity."""
-    return value if value is not None and math.isfinite(value) else None

@@ -33,6 +33,9 @@ class ConstantPue:
         del it_w
         return self.pue.value
 
+    def by_hour(self, it_w: float) -> None:
+        """Tell that it does not change by the hour."""
+
 
 @dataclass(frozen=True, slots=True)
 class LoadPue:
@@ -72,8 +75,11 @@ class LoadPue:
         """Coefficient of performance at an outdoor temperature, never below 1."""
         return min(max(self.cop_at_20c - self.cop_per_c * (outdoor_c - 20.0), 1.0), self.cop_most)
 
+    def by_hour(self, it_w: float) -> None:
+        """Tell that it does not change by the hour, for want of hourly temperatures."""
+
     def at(self, it_w: float, outdoor_c: float | None = None) -> float:
-        """PUE at an IT power of ``it_w`` watts.
+        """PUE at an IT power of ``it_w`` watts, and a temperature of its own.
 
         Raises
         ------
@@ -99,8 +105,34 @@ class HourlyPue:
         del it_w
         return float(np.mean(self.hours))
 
+    def by_hour(self, it_w: float) -> NDArray[np.float64]:
+        """PUE of each hour: float64[h]."""
+        del it_w
+        return self.hours
 
-Pue = ConstantPue | LoadPue | HourlyPue
+
+@dataclass(frozen=True, slots=True)
+class WeatherPue:
+    """By load, and by the outdoor temperature of each hour: float64[h], C."""
+
+    model: LoadPue
+    outdoor_c: NDArray[np.float64]
+
+    @property
+    def spread(self) -> float:
+        """95 % half-width of the overhead, as a fraction of it."""
+        return self.model.spread
+
+    def at(self, it_w: float) -> float:
+        """Mean PUE over the hours, for IT power that is flat over them."""
+        return float(np.mean(self.by_hour(it_w)))
+
+    def by_hour(self, it_w: float) -> NDArray[np.float64]:
+        """PUE of each hour: float64[h]."""
+        return np.array([self.model.at(it_w, float(t)) for t in self.outdoor_c])
+
+
+Pue = ConstantPue | LoadPue | HourlyPue | WeatherPue
 
 
 def overhead(model: Pue) -> Range:

@@ -42,7 +42,12 @@ POWER_UNITS = {
 }
 TIME_UNITS = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3, "min": 6e7, "h": 3.6e9}
 _TIME_NAMES = ("time", "timestamp", "ts", "t", "date", "datetime", "seconds")
-_POWER_NAMES = ("power", "watts", "watt", "load", "sys_power", "value", "power.draw", "total_power", "p")
+_POWER_NAMES = ("power", "watts", "watt", "load", "power.draw", "power_draw", "value", "p")
+_GROUP_NAMES = {
+    "job": ("job", "job_id", "jobid"),
+    "host": ("host", "hostname", "node", "instance"),
+    "gpu": ("gpu", "gpu_uuid", "uuid", "gpu_index", "index", "gpu_id", "device"),
+}
 _NOT_A_NUMBER = frozenset(("", "[n/a]", "n/a", "na", "nan", "none", "null", "[unknown error]", "[not supported]"))
 _CELL = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([a-zA-Z]*)\s*$")
 
@@ -123,13 +128,14 @@ class _Layout:
         self.path, self.names = path, names
         self.time, self.time_unit = self._find("time", _TIME_NAMES, TIME_UNITS, wanted)
         self.power, self.power_unit = self._find("power", _POWER_NAMES, POWER_UNITS, wanted)
-        self.groups = {k: i for k in ("job", "host", "gpu") if (i := self._group(wanted.get(k, k), k in wanted)) >= 0}
-
-    def _group(self, name: str, asked: bool) -> int:
-        found = [i for i, n in enumerate(self.names) if n.casefold() == name.casefold()]
-        if asked and not found:
-            raise InputError(f"has no column {name!r}", self.path, 1)
-        return found[0] if found else -1
+        folded = [n.casefold() for n in names]
+        self.groups: dict[str, int] = {}
+        for kind, known in _GROUP_NAMES.items():
+            if kind in wanted and wanted[kind] not in names:
+                raise InputError(f"has no column {wanted[kind]!r}", path, 1)
+            found = (wanted[kind].casefold(),) if kind in wanted else known
+            if (column := next((folded.index(n) for n in found if n in folded), None)) is not None:
+                self.groups[kind] = column
 
     def _find(
         self, what: str, known: tuple[str, ...], units: Mapping[str, float], wanted: Mapping[str, str]
@@ -148,6 +154,12 @@ class _Layout:
                 bare, unit = _split_unit(column, units)
                 if bare.casefold() == name:
                     return i, units[unit] if unit else None
+        if what == "power":
+            # node_power_w, sys_power_w, total power [kW]: any one column that says power and has a unit.
+            split = [(i, *_split_unit(column, units)) for i, column in enumerate(self.names)]
+            some = [(i, unit) for i, bare, unit in split if unit and "power" in bare.casefold()]
+            if len(some) == 1:
+                return some[0][0], units[some[0][1]]
         raise InputError(
             f"has no {what} column (it has {', '.join(self.names) or 'nothing'}); name one with --columns {what}=NAME",
             self.path,

@@ -10,8 +10,10 @@ import gzip
 import io
 import math
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.request import urlopen
 
 from agent.window import InputError
 
@@ -19,10 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _GZIP = b"\x1f\x8b"
+FETCH_S, MOST_FETCHED = 10.0, 16 * 2**20
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """Whole content of a file, gunzipped where it is gzip.
+    """Whole content of a file or http(s) URL, gunzipped where it is gzip.
 
     Raises
     ------
@@ -30,13 +33,25 @@ def read_bytes(path: str | Path) -> bytes:
         If there is no such file, or it cannot be read.
     """
     try:
-        content = Path(path).read_bytes()
+        content = _fetched(path) if str(path).startswith(("http://", "https://")) else Path(path).read_bytes()
         return gzip.decompress(content) if content.startswith(_GZIP) else content
     except FileNotFoundError:
         raise InputError("no such file; check the path", str(path)) from None
     except (OSError, EOFError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"cannot be read ({reason})", str(path)) from None
+
+
+def _fetched(url: str | Path) -> bytes:
+    """Content of an http(s) URL, within FETCH_S and MOST_FETCHED."""
+    try:
+        with urlopen(str(url), timeout=FETCH_S) as answer:  # noqa: S310  (only http and https come here)
+            content: bytes = answer.read(MOST_FETCHED + 1)
+    except (HTTPException, ValueError) as error:
+        raise OSError(str(error)) from None
+    if len(content) > MOST_FETCHED:
+        raise OSError(f"more than {MOST_FETCHED >> 20} MiB")
+    return content
 
 
 def read_text(path: str | Path) -> str:

@@ -265,6 +265,7 @@ def test_transformer_files(files):
         ("time_ms,power_mw", ["1700000000000,5000", "1700000000500,7000"], 0.5, [5, 7]),
         ("time_s,power_MW", ["0,5", "1,7"], 1.0, [5e6, 7e6]),
         ("time (h),load [kW]", ["0,5", "1,7"], 3600.0, [5000, 7000]),
+        ("time,node_power_w,temp_c", ["0,5,1", "1,7,1"], 1.0, [5, 7]),
         ("ts,watts", ["1700000000000000,5 W", "1700000001000000,7.5 kW"], 1.0, [5, 7500]),
         (
             "timestamp,power.draw [W]",
@@ -291,6 +292,15 @@ def test_gpus_are_known_only_while_all_are(files):
     text = "time,gpu,power\n0,0,10\n1,0,10\n2,0,10\n1,1,5\n2,1,5\n3,1,5\n"
     found = on_grid(read_recording(files(s_csv=text)))
     assert found.power_w.tolist() == [15, 15]
+
+
+def test_gpus_of_nvidia_smi(files):
+    text = "timestamp, index, power.draw [W]\n2024/01/01 00:00:00.000, 0, 10 W\n2024/01/01 00:00:00.001, 1, 20 W\n"
+    text += "2024/01/01 00:00:01.000, 0, 10 W\n2024/01/01 00:00:01.001, 1, 20 W\n2024/01/01 00:00:02.000, 0, 11 W\n"
+    text += "2024/01/01 00:00:02.001, 1, 20 W\n"
+    found = on_grid(read_recording(files(s_csv=text)))
+    assert set(found.parts) == {"0", "1"}
+    assert found.power_w[0] == pytest.approx(30.0)
 
 
 def test_rows_without_a_number_are_rejected_with_a_reason(files):

@@ -4,6 +4,8 @@ import gzip
 import math
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.fleet import naive_fleet as naive
 
@@ -194,3 +196,18 @@ def test_plan(fleet):
     assert fleet("plan", "--cv", 0.4, "--error", 0.02, "--hosts", 5000, "--json").json["hosts"] == 1176
     assert "1537 hosts" in fleet("plan", "--cv", 0.4, "--error", 0.02).out
     assert fleet("plan", "--cv", -1, "--error", 0.02).code == 2
+
+
+cells = st.text(alphabet=st.sampled_from('ab,;\t"\r\n0123456789.-+eEnaif_ \0\ufeff'), max_size=60)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cells, cells, st.sampled_from(("stratified", "ratio", "cluster", "two-stage")))
+def test_no_file_makes_it_stumble(estimate, sample, population, method):
+    found = estimate(
+        "stratum,host,value,size,units\n" + sample, "stratum,hosts,size\na,9,9\n" + population, "--method", method
+    )
+    assert found.code in (0, 2)
+    if found.code == 2:
+        assert found.err.startswith("wattshed: ")
+        assert found.err.count("\n") == 1

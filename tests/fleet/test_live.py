@@ -13,7 +13,7 @@ import pytest
 from agent.fleet.hourly import Hours, bill, read_hours
 from agent.fleet.inventory import read_inventory
 from agent.fleet.ladder import climb
-from agent.fleet.live import GPUS_RULE, POWER_RULE, Measured, ask, extrapolate
+from agent.fleet.live import GPUS_RULE, POWER_RULE, Measured, ask, extrapolate, measure_one
 from agent.fleet.node_model import fit
 from agent.fleet.prometheus import Prometheus, ServerError
 from agent.fleet.pue import ConstantPue, HourlyPue, LoadPue
@@ -187,6 +187,9 @@ def test_one_host_says_there_is_no_sampling_interval(inventory):
     assert (found.estimate.lower, found.estimate.upper, found.estimate.se) == (None, None, None)
     assert all(p.lower_w is None and p.upper_w is None for p in found.boundaries)
     assert "one host reports: there is no sampling interval" in found.warnings
+    itself = measure_one(alone, "t0", 5000.0, "train")
+    assert extrapolate(alone, itself).boundaries == found.boundaries
+    assert "in no stratum" in measure_one(alone, "t0", 5000.0).warnings[0]
     facts = fleet_facts(found, alone)
     assert ("gpu", "mean") in facts.power_w
     assert ("gpu", "lower") not in facts.power_w
@@ -268,9 +271,46 @@ def test_pue_models_in_an_inventory(files):
     it = load.boundaries[2].mean_w
     assert load.boundaries[3].mean_w == pytest.approx(it * by_load.sites[0].pue.at(it))
     assert hour.boundaries[3].mean_w == pytest.approx(it * 1.2)
-    assert hour.bills["east"].cost == pytest.approx(it * 1.2 / 1000 * 0.3)
+    assert hour.bills["east"].cost == pytest.approx(it / 1000 * (1.1 * 0.1 + 1.3 * 0.2))
     none = read_inventory(files(FLEET_toml=FLEET.replace(old, "")))
     assert "has no PUE" in " ".join(extrapolate(none, measured([1.0, 2.0])).warnings)
+
+
+def test_weather_by_the_hour(files):
+    old = "pue = { value = 1.2, low = 1.1, high = 1.3 }"
+    new = 'pue = { capacity_w = 2e6 }\nhourly = "east.csv"'
+    table = files(east_csv="hour,outdoor_c,clean_w\n0,0,1e9\n1,30,0\n", FLEET_toml=FLEET.replace(old, new))
+    inventory = read_inventory(table[1])
+    found = extrapolate(inventory, measured([5000.0, 5100.0]))
+    it, model = found.boundaries[2].mean_w, LoadPue(capacity_w=2e6)
+    cold, warm = it * model.at(it, 0.0), it * model.at(it, 30.0)
+    assert found.boundaries[3].mean_w == pytest.approx((cold + warm) / 2)
+    assert found.bills["east"].energy_kwh == pytest.approx((cold + warm) / 1000)
+    assert found.bills["east"].carbon_free_share == pytest.approx(cold / (cold + warm))
+
+
+def test_hours_from_an_interface(files):
+    class Table(BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = b"hour,carbon_g_per_kwh\n0,300\n1,200\n"
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
+    httpd = HTTPServer(("127.0.0.1", 0), Table)
+    thread = threading.Thread(target=httpd.handle_request)
+    thread.start()
+    url = f"http://127.0.0.1:{httpd.server_port}/hours.csv"
+    path = files(FLEET_toml=FLEET.replace("grid_loss", f'hourly = "{url}"\ngrid_loss', 1))
+    assert read_inventory(path).sites[0].hours.carbon_g_per_kwh.tolist() == [300.0, 200.0]
+    thread.join()
+    httpd.server_close()
+    with pytest.raises(InputError, match="cannot be read"):
+        read_inventory(path)
 
 
 def test_carbon_free_share_is_hourly():
@@ -282,6 +322,7 @@ def test_carbon_free_share_is_hourly():
     assert found.carbon_kg == pytest.approx(0.051)
     assert bill(1000.0, Hours()).energy_kwh == 24.0
     assert bill(1000.0, Hours()).cost is None
+    assert bill(np.array([1000.0, 3000.0]), Hours()).energy_kwh == 4.0
 
 
 def test_hour_tables(files):
@@ -481,6 +522,11 @@ def test_simulate_tells_of_a_dead_server(fleet, inventory_file):
     assert found.code == 1
     assert "does not take samples" in found.err
     assert fleet("simulate", "--inventory", inventory_file, "--to", "file:///etc").code == 2
+
+
+def test_a_server_is_estimated_by_strata(fleet, inventory_file):
+    words = ("--prometheus", "http://127.0.0.1:9", "--inventory", inventory_file, "--method", "ratio")
+    assert "needs --sample" in fleet("estimate", *words).err
 
 
 def test_ask_counts_doubled_hosts(inventory):
