@@ -1,0 +1,107 @@
+"""Energy straight from a file: memory-mapped Arrow, and Parquet, where decoding is the limit."""
+
+# Imported where they are used: polars, duckdb and pyarrow are heavy, and two of them optional.
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kernels.energy import extend, new_state, read
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from agent.bench_rivals import Samples
+
+_ROWS = 1 << 20
+
+
+def _offsets(data: Samples, first: int, count: int) -> np.ndarray[Any, Any]:
+    """Offsets of the GPUs within rows ``first:first + count``."""
+    return np.clip(data.offsets - first, 0, count)
+
+
+def file_contests(data: Samples, folder: Path, max_gap_us: int, *, with_polars: bool) -> Iterator[tuple[Any, ...]]:
+    """Write the samples to files in ``folder``, and give each contest's fields.
+
+    Parameters
+    ----------
+    data : Samples
+    folder : Path
+        About 12 bytes a sample are written, twice.
+    max_gap_us : int
+    with_polars : bool
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    size = len(data.time_us)
+    arrow, parquet = folder / "samples.arrow", folder / "samples.parquet"
+    gpu = np.repeat(np.arange(len(data.offsets) - 1, dtype=np.int16), np.diff(data.offsets))
+    schema = pa.schema({"g": pa.int16(), "t": pa.int64(), "p": pa.int32()})
+    options = {"compression": "zstd", "column_encoding": {"t": "DELTA_BINARY_PACKED"}, "use_dictionary": ["g"]}
+    with pa.ipc.new_file(arrow, schema) as stream, pq.ParquetWriter(parquet, schema, **options) as writer:
+        for a in range(0, size, _ROWS):
+            own = slice(a, a + _ROWS)
+            batch = pa.record_batch([gpu[own], data.time_us[own], data.power_mw[own]], schema=schema)
+            stream.write(batch)
+            writer.write_batch(batch)
+
+    def from_arrow() -> Any:
+        state, first = new_state(len(data.offsets) - 1), 0
+        with pa.memory_map(str(arrow)) as source:
+            reader = pa.ipc.open_file(source)
+            for number in range(reader.num_record_batches):
+                batch = reader.get_batch(number)
+                columns = (batch.column(1).to_numpy(), batch.column(2).to_numpy())
+                extend(state, *columns, _offsets(data, first, batch.num_rows), max_gap_us)
+                first += batch.num_rows
+        return read(state)
+
+    def from_parquet() -> Any:
+        """Row groups are decoded on a thread of their own, one ahead of the kernel."""
+        state, first = new_state(len(data.offsets) - 1), 0
+        file = pq.ParquetFile(parquet)
+
+        def decode(group: int) -> Any:
+            return file.read_row_group(group, ["t", "p"], use_threads=True) if group < file.num_row_groups else None
+
+        with ThreadPoolExecutor(1) as ahead:
+            coming = ahead.submit(decode, 0)
+            for group in range(file.num_row_groups):
+                table, coming = coming.result(), ahead.submit(decode, group + 1)
+                columns = (table.column(0).to_numpy(), table.column(1).to_numpy())
+                extend(state, *columns, _offsets(data, first, table.num_rows), max_gap_us)
+                first += table.num_rows
+        return read(state)
+
+    def decode_only() -> Any:
+        pq.read_table(parquet, columns=["t", "p"], use_threads=True)
+        return from_parquet.__name__
+
+    def polars_parquet() -> Any:
+        import polars as pl
+
+        dt = pl.col("t").diff()
+        same = pl.col("g") == pl.col("g").shift(1)
+        e = (
+            pl.when(same & (dt <= max_gap_us))
+            .then(dt * (pl.col("p").cast(pl.Int64) + pl.col("p").shift(1)))
+            .otherwise(0)
+        )
+        table = pl.scan_parquet(parquet).select("g", e=e).group_by("g").agg(pl.col("e").sum()).sort("g").collect()
+        return [round(value / 2_000) for value in table["e"].to_list()]
+
+    def agrees(ours: Any, theirs: Any) -> bool:
+        return isinstance(theirs, str) or ours[0].tolist() == theirs
+
+    yield "f energy from mapped Arrow", from_arrow, {}, agrees, size * 12
+    rivals: dict[str, Any] = {"decode": decode_only}
+    if with_polars:
+        rivals["polars"] = polars_parquet
+    yield "f energy from Parquet", from_parquet, rivals, agrees, size * 12
