@@ -276,7 +276,10 @@ def _fixed_width(column: Any) -> tuple[NDArray[np.int64], bool] | None:
     places = digits.shape[1] - 14
     fraction = number(14, 14 + min(places, 6)) * 10 ** (6 - min(places, 6))
     months = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
-    days = months.astype("datetime64[D]").astype(np.int64) + day - 1
+    dates = months.astype("datetime64[D]") + (day - 1)
+    if (dates.astype("datetime64[M]") != months).any():  # 30 February
+        return None
+    days = dates.astype(np.int64)
     seconds = ((days * 24 + hour) * 60 + minute) * 60 + second
     return seconds * 1_000_000 + fraction, not first.endswith(b"Z")
 
