@@ -147,9 +147,7 @@ class JobResolver:
                 owner = sole_holder(reservations, sighting.gpu, sighting.instance, begin_us, stop_us)
                 if owner is not None:
                     claim(sighting.gpu, owner).live.append((begin_us, stop_us))
-            # A report lags by its sampling period: of a process that came within it, it says nothing yet.
-            fresh = presence is not None and presence.begin_us > sighting.from_us and not sighting.exited
-            if owner is not None and sighting.sm_us >= 0 and not fresh:
+            if owner is not None and sighting.sm_us >= 0:
                 claim(sighting.gpu, owner).add_work(begin_us, stop_us, sighting.sm_us)
         for (_, gpu, instance), presence in self._present.items():
             found = claim(gpu, presence.owner)
@@ -220,7 +218,7 @@ class JobResolver:
                 process.ended_us,
             )
             self._present[place] = presence
-            if sighting.instance:
+            if sighting.instance and sighting.instance_ppm > 0:
                 self._instances[sighting.gpu, sighting.instance.partition("/")[0]] = sighting.instance_ppm
         presence.last_us = max(presence.last_us, sighting.to_us)
         if sighting.exited:

@@ -65,7 +65,7 @@ def lay_out(claim: Claim, start_us: int, end_us: int) -> list[Row]:
     cuts = sorted(
         {edge for a, b in live for edge in (a, b)} | {edge for a, b, _, _ in held if a < b for edge in (a, b)}
     )
-    mig_ppm = min(WHOLE_PPM, sum(claim.instances.values())) if claim.instances else MISSING
+    mig_ppm = min(WHOLE_PPM, sum(claim.instances.values())) or MISSING
     pieces: list[tuple[int, int, int, bool]] = []
     for a, b in pairwise(cuts):
         here = any(s <= a and b <= e for s, e in live)
