@@ -8,10 +8,10 @@ strings. Sources: the text format 0.0.4 (prometheus.io/docs/instrumenting/exposi
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -178,18 +178,11 @@ class Writer:
         if self.openmetrics and family.kind == "counter" and family.name.endswith("_total"):
             series.created = family.since(snapshot) if family.since else {}
             series.default = (snapshot.counters_since_us or snapshot.started_us) / 1e6
+        if family.per > 1:
+            return _decimals(rows, series, family.per)
         lines = []
-        per = family.per
-        if per > 1:  # slicing digits is twice as fast as dividing, and exact
-            digits = next(n for n in range(1, 19) if 10**n % per == 0)
-            factor = 10**digits // per
-            for labels, value in rows:
-                before, after = series[labels]
-                number = str(int(value) * factor).zfill(digits + 1)
-                lines.append(f"{before}{number[:-digits]}.{number[-digits:]}{after}")
-            return lines
         for labels, value in rows:
-            if math.isfinite(value):
+            if isfinite(value):
                 before, after = series[labels]
                 lines.append(f"{before}{value}{after}")
         return lines
@@ -198,7 +191,7 @@ class Writer:
         lines = []
         for value, histogram in family.histograms(snapshot).items() if family.histograms else ():
             text = braces(family.labels, (value,))
-            bounds = [*(f"{b}" for b in histogram.bounds if math.isfinite(b)), "+Inf"]
+            bounds = [*(f"{b}" for b in histogram.bounds if isfinite(b)), "+Inf"]
             count = histogram.counts[-1] if histogram.counts else 0
             counts = [*histogram.counts[: len(bounds) - 1], count]
             lines += [
@@ -209,6 +202,20 @@ class Writer:
             if self.openmetrics:
                 lines.append(f"{family.name}_created{text} {snapshot.started_us / 1e6:.3f}\n")
         return lines
+
+
+def _decimals(rows: Rows, series: _Series, per: int) -> list[str]:
+    """Write whole numbers of 1/``per`` as exact decimals; slicing digits is twice as fast as dividing."""
+    digits = next(n for n in range(1, 19) if 10**n % per == 0)
+    factor = 10**digits // per
+    lines = []
+    for labels, value in rows:
+        before, after = series[labels]
+        number = str(int(value) * factor)
+        if len(number) <= digits:
+            number = number.zfill(digits + 1)
+        lines.append(f"{before}{number[:-digits]}.{number[-digits:]}{after}")
+    return lines
 
 
 _UNITS = ("watts_per_second", "joules", "watts", "seconds", "ratio", "bytes")

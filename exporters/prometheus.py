@@ -67,7 +67,7 @@ def _job_seconds(snapshot: Snapshot) -> Rows:
 def _job_since(snapshot: Snapshot) -> Mapping[str, float]:
     # A job may be older than the agent; its counters are not.
     first = snapshot.counters_since_us or snapshot.started_us
-    return {job.job: max(job.started_us, first) / MICRO for job in snapshot.jobs}
+    return {job.job: job.started_us / MICRO for job in snapshot.jobs if job.started_us > first}
 
 
 def _job_sigma(snapshot: Snapshot) -> Rows:

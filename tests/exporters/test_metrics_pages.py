@@ -173,7 +173,7 @@ def test_ten_thousand_series_take_ten_milliseconds(openmetrics):
     snapshot = snapshots.large()
     writer = Writer(openmetrics=openmetrics, on_fault=lambda *_: None)
     best = 1.0
-    for _ in range(15):  # processor time, the best of some: other work on this machine is not ours
+    for _ in range(25):  # processor time, the best of some: other work on this machine is not ours
         start = time.thread_time()
         text = page(snapshot, writer=writer)
         best = min(best, time.thread_time() - start)
