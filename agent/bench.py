@@ -129,7 +129,7 @@ def _table(document: dict[str, Any]) -> None:
         f"{about['threads']} threads; medians of {document['rounds']} interleaved rounds",
         caption="GB/s and share: against the bandwidth probe beside it. x: how many times quicker than the rival.",
     )
-    columns = ("kernel", "ms", "GB/s", "share", *(f"x {rival}" for rival in RIVALS), "answers")
+    columns = ("kernel", "ms", "GB/s", "share", *(f"x {rival}" for rival in RIVALS), "x other", "answers")
     for name in columns:
         table.add_column(name, justify="left" if name == "kernel" else "right", no_wrap=name == "kernel")
     for result in document["contests"]:
@@ -140,6 +140,7 @@ def _table(document: dict[str, Any]) -> None:
             _number(result.get("gigabytes_per_s"), ".1f") or f"{result['giga_adds_per_s']:.1f} Gadd/s",
             _number(result.get("share_of_bandwidth"), ".0%"),
             *(_number(rivals.get(rival, {}).get("times_quicker"), ".1f") for rival in RIVALS),
+            ", ".join(f"{value['times_quicker']:.1f} {name}" for name, value in rivals.items() if name not in RIVALS),
             "agree" if result["agree"] else "DIFFER",
         )
     console = Console(width=None if sys.stdout.isatty() else 140)

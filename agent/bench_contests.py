@@ -234,9 +234,9 @@ def _ensemble_contests() -> Iterator[Contest]:
         {"numpy": direct_numpy}, same, adds=replicates * cluster.size,
     )  # fmt: skip
 
-    fleet = rng.integers(60_000, 700_000, (300_000, 144)).astype(np.int32)
+    fleet = rng.integers(60_000, 700_000, (300_000, 48)).astype(np.int32)
     jobs = np.append(np.arange(0, 300_000, 64), 300_000)
-    few = 20
+    few = 100
 
     def counted() -> Any:
         return ensemble.bootstrap(ensemble.block_totals(fleet, jobs), few, 1)

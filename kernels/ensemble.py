@@ -121,6 +121,20 @@ def _add_blocks(power_mw, bounds, seed, most, tile, out):
 
 
 @jit(parallel=True)
+def _total(power_mw, bounds, most, totals):
+    """Sum the rows of every block; ``most`` rows fit an int32 accumulator."""
+    for block in prange(len(totals)):
+        acc = np.zeros(totals.shape[1], np.int32)
+        row = bounds[block]
+        while row < bounds[block + 1]:
+            upto = min(bounds[block + 1], row + most)
+            acc[:] = 0
+            _add_rows(power_mw, row, upto, 0, acc)
+            totals[block] += acc
+            row = upto
+
+
+@jit(parallel=True)
 def _multiply(counts, totals, out):
     """Multiply counts by totals in int64, for sums that a float cannot hold exactly."""
     for r in prange(len(counts)):
@@ -178,9 +192,8 @@ def block_totals(power_mw: NDArray[np.int32], bounds: NDArray[np.int64]) -> NDAr
     """
     _check(power_mw, bounds)
     totals = np.zeros((len(bounds) - 1, power_mw.shape[1]), np.int64)
-    held = np.flatnonzero(np.diff(bounds))
-    if len(held):
-        totals[held] = np.add.reduceat(power_mw, bounds[held], axis=0, dtype=np.int64)
+    most = max((2**31 - 1) // max(int(power_mw.max(initial=0)), 1), 1)
+    _total(np.ascontiguousarray(power_mw), bounds, np.int64(most), totals)
     return totals
 
 

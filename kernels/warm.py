@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernels import bandwidth, booking, energy, ensemble, jobs, packed, quantiles, splitting, windows
+from kernels import bandwidth, booking, energy, ensemble, histogram, jobs, packed, quantiles, splitting, windows
 from kernels.columns import PARALLEL_FROM
 from kernels.jit import MODE, cache_folder, prune_cache
 
@@ -51,6 +51,12 @@ def _live_path() -> None:
     )
 
 
+def _histogram() -> None:
+    filled = histogram.PowerHistogram(1)
+    filled.extend(*_recording(8), _GAP_US)
+    filled.quantiles()
+
+
 def _ensemble() -> None:
     power = np.ones((8, 8), np.int32)
     bounds = np.array([0, 4, 8], np.int64)
@@ -68,6 +74,7 @@ def steps() -> dict[str, Callable[[], object]]:
         "jobs": lambda: [_job_energy(n) for n in (small, large)],
         "windows": lambda: [windows.windows(*_recording(n), 60_000_000, _GAP_US) for n in (small, large)],
         "quantiles": lambda: [quantiles.quantiles(*_recording(n), _GAP_US) for n in (small, large)],
+        "histogram": _histogram,
         "ensemble": _ensemble,
         "bandwidth probe": lambda: [bandwidth.read_once(np.ones(64, np.int64), n) for n in (1, 2)],
     }
