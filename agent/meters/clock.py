@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import threading
 
 
+SHORT_US = 100_000
+
+
 class Clock(Protocol):
     """What sampler, meter and simulated driver know of time."""
 
@@ -49,8 +52,8 @@ class RealClock:
     def sleep_until(self, time_us: int, stop: threading.Event | None = None) -> None:
         """Sleep until ``time_us`` (absolute, so lateness never adds up), or until ``stop`` is set."""
         while (left_us := time_us - self.now_us()) > 0:
-            if stop is None:
-                time.sleep(left_us / 1e6)
+            if stop is None or left_us <= SHORT_US:
+                time.sleep(left_us / 1e6)  # half the price of waiting for an event, and soon over
             elif stop.wait(left_us / 1e6):
                 return
 

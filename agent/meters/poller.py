@@ -33,6 +33,8 @@ LOG = logging.getLogger(__name__)
 
 SLOW_CALL_US = 2_000
 MOST_DUTY = 0.01
+SLOTS = 4  # over which the GPUs are spread in a tick: waking up costs more than the second reading at once
+ON_TIME_US = 2_000
 LARGEST_FACTOR = 4  # no more than 4 s between readings of the counter: sampled power further apart is a gap
 
 
@@ -82,7 +84,8 @@ class Poller:
         """Put new GPUs on the schedule, spread over the tick."""
         count, now_us = len(self._meter.boards), self._clock.now_us()
         for gpu in range(len(self._lines), count):
-            phase_us = gpu * min(self._rates.instant_us, self._rates.sample_us) // max(1, count)
+            slots = min(count, SLOTS)
+            phase_us = gpu * slots // count * min(self._rates.instant_us, self._rates.sample_us) // slots
             self._lines.append(Line(full_due_us=now_us + phase_us, shares_us=now_us))
             heapq.heappush(self._heap, (now_us + phase_us, gpu))
 
@@ -118,7 +121,8 @@ class Poller:
 
     def _tick(self, gpu: int, due_us: int) -> None:
         line, begun_us = self._lines[gpu], self._clock.now_us()
-        self.late_us += begun_us - due_us
+        if begun_us - due_us > ON_TIME_US:
+            self.late_us += begun_us - due_us
         if self.recovery.may_read(gpu) and not self._asleep(self._meter.boards[gpu].device):
             self.recovery.guard(gpu, partial(self._read, gpu, line, self._meter.boards[gpu], due_us))
         period_us = self._period_us(gpu, line, begun_us)
@@ -230,7 +234,8 @@ class Poller:
         shares: dict[int, float] | None = None
         # One process alone is charged with everything, so only a crowd is worth a call.
         if len(watch.listed) > 1 and watch.able("process_utilisation") and not mig:
-            shares = watch.busy_shares(now_us, line.shares_us)
+            # Not asked while one was alone: the driver's older samples belong to windows that are closed.
+            shares = watch.busy_shares(now_us, max(line.shares_us, self.start_us))
             line.shares_us = now_us
             if shares is None and line.utils and max(line.utils) == 0:
                 shares = {}  # no samples and nothing ran: idle, which is known

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-EVENT_WAIT_MS = 500
+EVENT_WAIT_MS = 1000
 
 
 class Stopped(Exception):  # noqa: N818 - the end of a run, not an error
@@ -186,11 +186,12 @@ class Sampler:
     def _listen(self) -> None:
         """Queue XID errors for the poller."""
         while not self._poller.stop.is_set():
+            begun_us = self._clock.now_us()
             xid = self._meter.wait_event(EVENT_WAIT_MS)
             if xid is not None:
                 self._poller.xids.append(xid)
-            else:
-                self._poller.stop.wait(0.05)
+            elif self._clock.now_us() - begun_us < 10_000:
+                self._poller.stop.wait(1.0)  # it did not wait: there is no driver session at the moment
 
     def _alive(self, pid: int) -> bool:
         return (self._proc_root / str(pid)).exists()

@@ -22,6 +22,7 @@ LIMITS = {187: "min", 188: "max", 189: "default", 190: "enforced", 192: "request
 NO_INSTANCE = 0xFFFFFFFF
 GARBAGE_MW = 0xFFFFFFFF
 MIB = 1 << 20
+UTILISATION_US, UTILISATION_RING = 200_000, 50  # sampling period, and how many samples the driver keeps
 RING = 120  # samples that the driver keeps
 
 Answer = tuple[int, int]
@@ -238,15 +239,21 @@ class Card:
         return found
 
     def process_utilisation(self, since_us: int) -> tuple[int, list[tuple[int, int, int]]]:
-        """Mean utilisation of each process since a moment: (code, [(pid, time stamp, SM percent)])."""
+        """Samples of each process newer than a moment: (code, [(pid, time stamp, SM percent)]), 200 ms apart."""
         if self.instances:
             return UNSUPPORTED, []
         now_us = self.host.now_us()
         if self.host.plan.active("success-error", now_us, self.index):
             return OK, []
-        busy = self._busy(max(since_us, now_us - 10_000_000), now_us)
         factor = 100 if self.host.plan.active("garbage-utilisation", now_us, self.index) else 1
-        samples = [(pid, now_us, round(sm) * factor) for pid, sm in sorted(busy.items()) if sm > 0]
+        newest_us = now_us - now_us % UTILISATION_US
+        oldest_us = max(since_us - since_us % UTILISATION_US, newest_us - UTILISATION_RING * UTILISATION_US)
+        samples = [
+            (pid, stamp_us, round(sm) * factor)
+            for stamp_us in range(oldest_us + UTILISATION_US, newest_us + 1, UTILISATION_US)
+            for pid, sm in sorted(self._busy(stamp_us - UTILISATION_US, stamp_us).items())
+            if sm > 0
+        ]
         return (OK, samples) if samples else (NOT_FOUND, [])
 
     def power_samples(self, since_us: int) -> list[tuple[int, int]]:

@@ -48,7 +48,9 @@ class ProcessTree:
         self._timelines = timelines
         self._stretch: tuple[int, int] = (0, 0)
         self._running: tuple[Running, ...] = ()
-        self._boot_us = timelines[0].origin_us - BOOTED_BEFORE_US if timelines else 0
+        # btime is in whole seconds, so a reader takes the middle of that second: it shall be right.
+        began_us = timelines[0].origin_us if timelines else BOOTED_BEFORE_US
+        self._boot_us = (began_us - BOOTED_BEFORE_US) // 1_000_000 * 1_000_000 + 500_000
         self.mapping.mkdir(parents=True, exist_ok=True)
         (self.proc / "sys/kernel/random").mkdir(parents=True, exist_ok=True)
         (self.proc / "sys/kernel/random/boot_id").write_text(f"{BOOT_ID}\n")
