@@ -192,6 +192,8 @@ def _check_reload(machine):
 
 def _check_same_joules_without_the_compiler(machine):
     """The unit runs with jit-off.conf, and both ways replay its recording to the same joules, to the last digit."""
+    machine.run("cp", "-r", "/var/lib/wattshed/recording", "/run/recording")
+    machine.run("chmod", "-R", "a+rX", "/run/recording")
     compiled = _replayed(machine, ["-p", "MemoryDenyWriteExecute=no"])
     plain = _replayed(machine, ["-p", "MemoryDenyWriteExecute=yes", "-p", "Environment=WATTSHED_JIT=off"])
     assert compiled["total_j"] > 0
@@ -209,26 +211,12 @@ def _check_same_joules_without_the_compiler(machine):
 
 
 def _replayed(machine, properties):
-    machine.run("rm", "-rf", "/tmp/recording")
-    machine.run("cp", "-r", "/var/lib/wattshed/recording", "/tmp/recording") if not hasattr(machine, "kept") else None
-    if not hasattr(machine, "kept"):
-        machine.run("mv", "/tmp/recording", "/run/recording")
-        machine.run("chmod", "-R", "a+rX", "/run/recording")
-        machine.kept = True
+    """Replay the recording as the service's own user, so that its compiled kernels serve here too."""
+    machine.run("systemctl", "is-active", "wattshed.service")
     command = ["/srv/in/wattshed", "replay", "/run/recording", "--format", "json"]
-    told = machine.run(
-        "systemd-run",
-        "--wait",
-        "--pipe",
-        "--quiet",
-        "-p",
-        "DynamicUser=yes",
-        "-p",
-        "CacheDirectory=replay",
-        *properties,
-        *command,
-    )
-    return json.loads(told)
+    user = ["-p", "DynamicUser=yes", "-p", "User=wattshed", "-p", "CacheDirectory=wattshed"]
+    environ = ["-p", "Environment=NUMBA_CACHE_DIR=/var/cache/wattshed"]
+    return json.loads(machine.run("systemd-run", "--wait", "--pipe", "--quiet", *user, *environ, *properties, *command))
 
 
 def _check_written(machine):
