@@ -25,6 +25,7 @@ OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 Kind: TypeAlias = Literal["counter", "gauge", "info", "histogram", "unknown"]
 Labels: TypeAlias = tuple[str, ...]
 Rows: TypeAlias = Sequence[tuple[Labels, float]]
+Pairs: TypeAlias = Sequence[tuple[Labels, int, int]]
 
 _UNSAFE = re.compile('[\\\\"\n\x00\ud800-\udfff]')
 _NOT_A_NAME = re.compile(r"[^a-zA-Z0-9_]")
@@ -51,6 +52,9 @@ class Family:
     quiet : bool
         ``promtool check metrics`` dislikes the name whatever its type: the text format leaves out series that are 0
         and states no type; OpenMetrics, which Prometheus prefers, has them all.
+    pair, pairs : tuple of two str, callable, optional
+        The two values that the last label takes, and the rows with a number for each: quicker to write than ``rows``,
+        which says the same line by line.
     histograms : callable, optional
         Instead of rows: Snapshot -> {label value: Histogram}.
     """
@@ -59,11 +63,23 @@ class Family:
     kind: Kind
     text: str
     labels: tuple[str, ...]
-    rows: Callable[[Snapshot], Rows]
+    rows: Callable[[Snapshot], Rows] = lambda _: ()
     per: int = 1
     since: Callable[[Snapshot], Mapping[str, float]] | None = None
     quiet: bool = False
+    pair: tuple[str, str] | None = None
+    pairs: Callable[[Snapshot], Pairs] | None = None
     histograms: Callable[[Snapshot], Mapping[str, Histogram]] | None = None
+
+    def samples(self, snapshot: Snapshot) -> Rows:
+        """Read every series as one row, pairs taken apart."""
+        if self.pair is None or self.pairs is None:
+            return self.rows(snapshot)
+        return [
+            ((*labels, name), value)
+            for labels, *values in self.pairs(snapshot)
+            for name, value in zip(self.pair, values, strict=True)
+        ]
 
 
 def escape(value: str) -> str:
@@ -91,24 +107,38 @@ def braces(names: Sequence[str], values: Sequence[str]) -> str:
     return "{" + ",".join(f'{n}="{escape(str(v))}"' for n, v in zip(names, values, strict=True)) + "}"
 
 
-class _Series(dict[Labels, tuple[str, str]]):
-    """Label values -> what stands before and after the number of one series."""
+class _Series(dict[Labels, tuple[str, ...]]):
+    """Label values -> the constant text around the one or two numbers of a row."""
 
-    __slots__ = ("created", "default", "family", "sample")
+    __slots__ = ("created", "default", "family")
 
-    def __init__(self, family: Family, sample: str) -> None:
-        self.family, self.sample = family, sample
+    def __init__(self, family: Family) -> None:
+        self.family = family
         self.created: Mapping[str, float] | None = None
         self.default = 0.0
 
-    def __missing__(self, labels: Labels) -> tuple[str, str]:
-        text = braces(self.family.labels, labels)
-        after = "\n"
+    def __missing__(self, labels: Labels) -> tuple[str, ...]:
+        if self.family.pair is None:
+            made: tuple[str, ...] = self._around(labels)
+        else:
+            first, second = (self._around((*labels, value)) for value in self.family.pair)
+            made = (first[0], first[1] + second[0], second[1])
+        self[labels] = made
+        return made
+
+    def forget_ended(self, rows: Rows | Pairs) -> None:
+        """Drop the text of series that were not on this page: should they come back, they began anew."""
+        if len(self) > len(rows):
+            alive = {row[0] for row in rows}
+            for labels in [labels for labels in self if labels not in alive]:
+                del self[labels]
+
+    def _around(self, labels: Labels) -> tuple[str, str]:
+        name, text, after = self.family.name, braces(self.family.labels, labels), "\n"
         if self.created is not None:
             created = self.created.get(labels[0], self.default) if labels else self.default
-            after = f"\n{self.sample.removesuffix('_total')}_created{text} {created:.3f}\n"
-        made = self[labels] = (f"{self.sample}{text} ", after)
-        return made
+            after = f"\n{name.removesuffix('_total')}_created{text} {created:.3f}\n"
+        return f"{name}{text} ", after
 
 
 class Writer:
@@ -165,26 +195,22 @@ class Writer:
         return f"# HELP {name} {text}\n# TYPE {name} {kind}\n{unit}"
 
     def _plain(self, snapshot: Snapshot, family: Family) -> list[str]:
-        rows = family.rows(snapshot)
-        if family.quiet and not self.openmetrics:
-            rows = [row for row in rows if row[1]]
-        series = self._series.get(family.name)
-        if series is None:
-            series = self._series[family.name] = _Series(family, family.name)
-        elif len(series) > len(rows):  # some ended: forget them
-            present = {labels for labels, _ in rows}
-            for labels in [labels for labels in series if labels not in present]:
-                del series[labels]
+        series = self._series.setdefault(family.name, _Series(family))
+        if series.family.labels != family.labels:  # a manager brought new labels to job_info
+            series = self._series[family.name] = _Series(family)
         if self.openmetrics and family.kind == "counter" and family.name.endswith("_total"):
             series.created = family.since(snapshot) if family.since else {}
             series.default = (snapshot.counters_since_us or snapshot.started_us) / 1e6
-        if family.per > 1:
-            return _decimals(rows, series, family.per)
-        lines = []
-        for labels, value in rows:
-            if isfinite(value):
-                before, after = series[labels]
-                lines.append(f"{before}{value}{after}")
+        if family.pairs:
+            pairs = family.pairs(snapshot)
+            lines = _decimal_pairs(pairs, series, family.per)
+            series.forget_ended(pairs)
+            return lines
+        rows = family.rows(snapshot)
+        if family.quiet and not self.openmetrics:
+            rows = [row for row in rows if row[1]]
+        lines = _decimals(rows, series, family.per) if family.per > 1 else _numbers(rows, series)
+        series.forget_ended(rows)
         return lines
 
     def _histogram(self, snapshot: Snapshot, family: Family) -> list[str]:
@@ -204,18 +230,40 @@ class Writer:
         return lines
 
 
+def _numbers(rows: Rows, series: _Series) -> list[str]:
+    lines = []
+    for labels, value in rows:
+        if isfinite(value):
+            before, after = series[labels]
+            lines.append(f"{before}{value}{after}")
+    return lines
+
+
 def _decimals(rows: Rows, series: _Series, per: int) -> list[str]:
     """Write whole numbers of 1/``per`` as exact decimals; slicing digits is twice as fast as dividing."""
-    digits = next(n for n in range(1, 19) if 10**n % per == 0)
-    factor = 10**digits // per
+    n, factor = _digits(per)
     lines = []
     for labels, value in rows:
         before, after = series[labels]
-        number = str(int(value) * factor)
-        if len(number) <= digits:
-            number = number.zfill(digits + 1)
-        lines.append(f"{before}{number[:-digits]}.{number[-digits:]}{after}")
+        number = str(int(value) * factor).zfill(n + 1)
+        lines.append(f"{before}{number[:-n]}.{number[-n:]}{after}")
     return lines
+
+
+def _decimal_pairs(pairs: Pairs, series: _Series, per: int) -> list[str]:
+    n, factor = _digits(per)
+    lines = []
+    for labels, first, second in pairs:
+        before, between, after = series[labels]
+        one, two = str(int(first) * factor).zfill(n + 1), str(int(second) * factor).zfill(n + 1)
+        lines.append(f"{before}{one[:-n]}.{one[-n:]}{between}{two[:-n]}.{two[-n:]}{after}")
+    return lines
+
+
+def _digits(per: int) -> tuple[int, int]:
+    """Return how many decimals 1/``per`` has, and how many of the last one it is."""
+    digits = next(n for n in range(1, 19) if 10**n % per == 0)
+    return digits, 10**digits // per
 
 
 _UNITS = ("watts_per_second", "joules", "watts", "seconds", "ratio", "bytes")

@@ -48,7 +48,7 @@ class Limits:
     response_s: float = 30.0
     header_bytes: int = 16_384
     body_bytes: int = 65_536
-    kernel_bytes: int = 262_144  # what the kernel holds for a client that does not read
+    kernel_bytes: int = 131_072  # what the kernel holds for a client that does not read
     max_connections: int = 128
     grace_s: float = 0.05  # a connection that moved within this time is not evicted: it may have had no chance yet
 

@@ -78,7 +78,7 @@ class Push:
     def _observe(self, family: Family) -> Iterable[Any]:
         from opentelemetry.metrics import Observation  # noqa: PLC0415 - an extra
 
-        for labels, value in family.rows(self._publish()):
+        for labels, value in family.samples(self._publish()):
             if math.isfinite(value):
                 number = value / family.per if family.per > 1 else value
                 yield Observation(number, dict(zip(family.labels, labels, strict=True)))

@@ -16,7 +16,7 @@ from exporters.snapshot import HNJ_PER_JOULE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from exporters.exposition import Kind, Rows
+    from exporters.exposition import Kind, Pairs, Rows
     from exporters.snapshot import FleetFacts, Snapshot
 
 MICRO = 1_000_000
@@ -48,20 +48,12 @@ def _gpu_info(snapshot: Snapshot) -> Rows:
     ]
 
 
-def _job_energy(snapshot: Snapshot) -> Rows:
-    rows: list[tuple[tuple[str, ...], float]] = []
-    for share in snapshot.energy:
-        rows.append(((share.job, share.gpu_uuid, "static"), share.static_hnj))
-        rows.append(((share.job, share.gpu_uuid, "dynamic"), share.dynamic_hnj))
-    return rows
+def _job_energy(snapshot: Snapshot) -> Pairs:
+    return [((s.job, s.gpu_uuid), s.static_hnj, s.dynamic_hnj) for s in snapshot.energy]
 
 
-def _job_seconds(snapshot: Snapshot) -> Rows:
-    rows: list[tuple[tuple[str, ...], float]] = []
-    for job in snapshot.jobs:
-        rows.append(((job.job, "active"), job.active_us))
-        rows.append(((job.job, "held"), job.held_us))
-    return rows
+def _job_seconds(snapshot: Snapshot) -> Pairs:
+    return [((job.job,), job.active_us, job.held_us) for job in snapshot.jobs]
 
 
 def _job_since(snapshot: Snapshot) -> Mapping[str, float]:
@@ -254,9 +246,10 @@ TABLE: tuple[Family, ...] = (
         "unknown, _other folded by the series cap. Summed over job and component it equals "
         "wattshed_gpu_energy_joules_total.",
         ("job", "gpu_uuid", "component"),
-        _job_energy,
         per=HNJ_PER_JOULE,
         since=_job_since,
+        pair=("static", "dynamic"),
+        pairs=_job_energy,
     ),
     Family(
         "wattshed_job_energy_sigma_joules",
@@ -271,9 +264,10 @@ TABLE: tuple[Family, ...] = (
         "GPU-seconds of a job: active while one of its processes was on the GPU, held while the GPU was only kept "
         "for it.",
         ("job", "state"),
-        _job_seconds,
         per=MICRO,
         since=_job_since,
+        pair=("active", "held"),
+        pairs=_job_seconds,
     ),
     Family(
         "wattshed_jobs_folded_total",
@@ -322,7 +316,6 @@ TABLE: tuple[Family, ...] = (
         "histogram",
         "Duration in seconds of calls into the driver library, by call.",
         ("call",),
-        lambda _: (),
         histograms=lambda s: s.calls,
     ),
     Family(

@@ -184,3 +184,21 @@ def test_ten_thousand_series_take_ten_milliseconds(openmetrics):
 def test_a_share_of_a_job_without_facts_is_shown():
     snapshot = dataclasses.replace(snapshots.empty(), energy=(EnergyShare("_other", "GPU-1", 1, 2),))
     assert 'wattshed_job_energy_joules_total{job="_other",gpu_uuid="GPU-1",component="dynamic"}' in page(snapshot)
+
+
+def test_labels_that_arrive_later_are_on_the_page_at_once():
+    writer = Writer(openmetrics=False, on_fault=lambda name, error: pytest.fail(f"{name}: {error!r}"))
+    snapshot = snapshots.rich()
+    page(snapshot, writer=writer)
+    jobs = tuple(dataclasses.replace(j, labels={**j.labels, "qos": "high"}) for j in snapshot.jobs)
+    assert page(dataclasses.replace(snapshot, jobs=jobs), writer=writer).count('qos="high"') == 3
+    assert "qos" not in page(snapshot, writer=writer)
+
+
+def test_one_job_replaced_by_another_leaves_nothing_behind():
+    writer = Writer(openmetrics=True, on_fault=lambda name, error: pytest.fail(f"{name}: {error!r}"))
+    for n in range(50):
+        share = EnergyShare(f"slurm:{n}", "GPU-1", n, n)
+        text = page(dataclasses.replace(snapshots.empty(), energy=(share,)), writer=writer)
+        assert text.count("wattshed_job_energy_joules_total{") == 2
+    assert len(writer._series["wattshed_job_energy_joules_total"]) == 1
