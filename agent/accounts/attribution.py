@@ -118,7 +118,7 @@ class Accounts:
         readings = window.readings
         pieces = merge(
             readings.offsets, readings.time_us, readings.power_mw, readings.counter_mj, host.state,
-            *self._limits(window.devices),
+            *self._limits(window.devices), instant_mw=readings.instant_mw if len(readings.instant_mw) else None,
         )  # fmt: skip
         rows = host.waiting.followed_by(Tenancy.of(window, host.coverage.busy_us(window)))
         self._remember_owners(window, host)

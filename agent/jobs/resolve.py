@@ -18,6 +18,7 @@ import numpy as np
 from agent.jobs.naming import job_of
 from agent.jobs.reservations import sole_holder
 from agent.jobs.rows import Claim, lay_out
+from agent.jobs.text import printable
 from agent.window import MISSING, JobKey, Owner, Usage
 
 if TYPE_CHECKING:
@@ -314,6 +315,9 @@ class JobResolver:
             labels.update(self._slurm.labels(name))
         elif manager == "k8s" and self._pods is not None:
             labels.update(self._pods.labels(owner.key))
+        if "user" not in labels and labels.get("uid", "").isdecimal():
+            user = self._processes.user(int(labels["uid"]))
+            labels |= {"user": printable(user)} if user else {}
         if not self._names:
             labels = {label: value for label, value in labels.items() if label not in {"name", "command"}}
         return Owner(owner.key, labels)

@@ -307,12 +307,15 @@ class Poller:
         self.duty = (busy_ns - self._judged_busy_ns) / 1e3 / (now_us - self._judged_us)
         self._judged_us, self._judged_busy_ns = now_us, busy_ns
         for gpu, line in enumerate(self._lines):
-            p95_us = line.calls.p95_us()
-            if (p95_us > SLOW_CALL_US or self.duty > MOST_DUTY) and line.factor < LARGEST_FACTOR:
+            p95_us, known = line.calls.p95_us(), len(line.calls)
+            # A busy host delays a call now and then: twenty are a judgement, two slow ones among them are not an accident.
+            dear = self.duty > MOST_DUTY or (p95_us > SLOW_CALL_US and known >= 20)
+            if dear and line.factor < LARGEST_FACTOR:
                 line.factor *= 2
-                LOG.warning("GPU %d: calls take %d us, duty %.1f %%: read %d times less often",
-                            gpu, p95_us, self.duty * 100, line.factor)  # fmt: skip
-            elif line.factor > 1 and 0 <= p95_us < SLOW_CALL_US // 2 and self.duty * 2 < MOST_DUTY:
+                text = "GPU %d: calls take %d us (95 %%), duty %.1f %%: read %d times less often"
+                LOG.info(text, gpu, p95_us, self.duty * 100, line.factor)
+            elif line.factor > 1 and known >= 8 and p95_us < SLOW_CALL_US // 2 and self.duty * 2 < MOST_DUTY:
                 line.factor //= 2
-            if p95_us >= 0:
-                line.calls.clear()  # every judgement on fresh evidence
+            elif known < 60:
+                continue  # too few to judge, and nothing to change
+            line.calls.clear()
