@@ -71,6 +71,7 @@ class Background(Generic[T]):
                 if said != self._said:
                     LOG.warning("%s failed, the last answer stays in use: %s", self.name, said)
                     self._said = said
-            if not self._stopped.wait(self._hurry_s):
+            # What fails is not asked more than once a second, however often it would be otherwise.
+            if not self._stopped.wait(max(self._hurry_s, 1.0) if self._said else self._hurry_s):
                 self._hurried.wait(max(0.0, self._period_s - self._hurry_s))
                 self._hurried.clear()

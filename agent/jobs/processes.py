@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.jobs.cgroup import Owner, identify
+from agent.jobs.users import UserNames
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,6 +85,7 @@ class Processes:
         self._ticks = os.sysconf("SC_CLK_TCK")
         self._real = Path(proc_root) == Path("/proc")
         self._exits = Exits(clock) if self._real else None
+        self._users = UserNames()
 
     def look(self, pid: int) -> Process | None:
         """Find the process that has this pid now; None where /proc does not know it or it is already dead."""
@@ -150,6 +152,10 @@ class Processes:
             if entry.startswith(f"{name}="):
                 return entry[len(name) + 1 :]
         return ""
+
+    def user(self, uid: int) -> str:
+        """Return a user's name; empty if unknown, not known yet, or if this is not our own /proc."""
+        return self._users.name(uid) if self._real else ""
 
     def close(self) -> None:
         """Stop waiting for exits."""

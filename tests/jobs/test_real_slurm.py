@@ -204,13 +204,16 @@ def test_the_daemon_bills_real_jobs_to_the_last_joule(cluster):
         jobs = {whole: "physics", shards[0]: "one", shards[1]: "two", short: "brief"}
 
         # Not by /metrics: an ended job is shown there until it was scraped twice.
-        def all_billed():
+        def shown():
             with urllib.request.urlopen(f"{url}/api/v1/snapshot", timeout=5) as answer:
-                shown = {job["job"]: job for job in json.load(answer)["jobs"]}
-            mine = [shown.get(f"slurm:{job}", {}) for job in jobs]
-            return all(job.get("energy_j", 0) > 0 and job["labels"].get("account") for job in mine)
+                found = {job["job"]: job for job in json.load(answer)["jobs"]}
+            return {job: found.get(f"slurm:{job}", {}) for job in jobs}
 
-        wait_for(all_billed, 40)
+        def billed():
+            found = shown()
+            return all(j.get("energy_j", 0) > 0 and j["labels"].get("account") for j in found.values()) and found
+
+        before = wait_for(billed, 40)
         found = scrape(f"{url}/metrics")
         per_gpu = defaultdict(float)
         for labels, joules in found["wattshed_job_energy_joules_total"]:
@@ -221,13 +224,17 @@ def test_the_daemon_bills_real_jobs_to_the_last_joule(cluster):
         for job, account in jobs.items():
             assert info[f"slurm:{job}"]["account"] == account
             assert info[f"slurm:{job}"]["user"] == real_slurm.USER
-        energy = defaultdict(float)
-        for labels, joules in found["wattshed_job_energy_joules_total"]:
-            energy[labels["job"]] += joules
-        # two equal shard jobs on one GPU, started together, pay alike; the whole GPU costs more than half of one
-        one, two = (energy[f"slurm:{job}"] for job in shards)
-        assert abs(one - two) < 0.25 * max(one, two)
-        assert energy[f"slurm:{whole}"] > max(one, two)
+        # Two equal shard jobs on one busy GPU pay alike; a whole one as busy costs as much as both and the rest.
+        time.sleep(5)
+        after = shown()
+        used = {job: after[job]["energy_j"] - before[job]["energy_j"] for job in (whole, *shards)}
+        one, two = (used[job] for job in shards)
+        assert one == pytest.approx(two, rel=0.1)
+        assert 0.9 * (one + two) < used[whole] < 2 * (one + two)
+        # What the job itself is told at its end.
+        told = {"SLURM_JOB_ID": str(whole), "WATTSHED_URL": url, "WATTSHED_MAPPING_DIR": str(cluster.mapping)}
+        line = subprocess.run([SCRIPT, "report"], env=told, capture_output=True, text=True, check=True).stdout
+        assert after[whole]["energy_j"] - 0.1 <= float(re.search(r"used (\S+) J", line)[1])
         for job in jobs:
             subprocess.run(["scancel", str(job)], env=cluster.env, check=False)
         assert "uid 65534, capabilities 0\n" in log.read_text()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import pwd
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -427,3 +430,31 @@ def test_a_thousand_processes_cost_at_most_a_tenth_of_a_second(tmp_path):
             assert len(owners) == 1000
     assert min(first) < 0.1
     assert min(later) < 0.1
+
+
+def test_user_names_are_looked_up_without_waiting(monkeypatch):
+    hang = threading.Event()
+
+    def slow(uid):
+        hang.wait(5)
+        return SimpleNamespace(pw_name=f"user{uid}")
+
+    monkeypatch.setattr(pwd, "getpwuid", slow)
+    processes = Processes(Path("/proc"), now)
+    began = time.perf_counter()
+    assert [processes.user(uid) for uid in (1, 2, 1)] == ["", "", ""]
+    assert time.perf_counter() - began < 0.1
+    hang.set()
+    until = time.monotonic() + 5
+    while processes.user(2) != "user2":
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert processes.user(1) == "user1"
+    processes.close()
+
+
+def test_names_of_this_host_are_not_for_another_tree(node):
+    proc, _, processes = node
+    proc.start(10, "/", uid=0)
+    owners, _ = JobResolver(processes).resolve([seen(10)], DEVICES, T0, T0 + SECOND)
+    assert "user" not in owners[0].labels
