@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 CHUNK = 65_536
 """Samples in a chunk: the unit of parallel work and of a CUDA block."""
+CUDA_CHUNK = 512
+"""Samples for one CUDA thread, where a thread works alone: a device wants hundreds of thousands of them."""
 PARALLEL_FROM = 4 * CHUNK
 """Fewer samples than this are summed on the caller's thread: waking the pool would cost more."""
 

@@ -19,6 +19,8 @@ from numba import cuda
 
 from kernels.energy import BACKWARDS, COVERED, FIRST_MW, FIRST_US, HI, LAST_MW, LAST_US, LO, PART
 from kernels.ensemble import drawn_block, key_of
+from kernels.jobs import sum_chunk
+from kernels.windows import sweep
 from kernels.words import MASK, WORD, add_product
 
 if TYPE_CHECKING:
@@ -141,6 +143,25 @@ def _weigh(time_us, power_mw, lows, highs, rows, origin, max_gap_us, shift, slot
         else:
             cuda.atomic.add(bins, (k, level >> shift), weight)
         i += _THREADS
+
+
+@cuda.jit
+def _sweep(time_us, power_mw, offsets, gpu, first, last, place, window_us, max_gap_us, out, usable):
+    """One thread per task of windows, by the CPU's own code."""
+    j = cuda.grid(1)
+    if j < gpu.shape[0]:
+        lo = offsets[gpu[j]]
+        hi = offsets[gpu[j] + 1]
+        rows = out[place[j] : place[j] + last[j] - first[j]]
+        usable[j] = sweep(time_us, power_mw, lo, hi, first[j], last[j], window_us, max_gap_us, rows)
+
+
+@cuda.jit
+def _sum_segments(time_us, power_mw, offsets, gpu, first, edges, rows, idle_mw, max_gap_us, out, span, bounds):
+    """One thread per chunk of samples, by the CPU's own code."""
+    k = cuda.grid(1)
+    if k < gpu.shape[0]:
+        sum_chunk(k, time_us, power_mw, offsets, gpu, first, edges, rows, idle_mw, max_gap_us, out, span, bounds)
 
 
 @cuda.jit
@@ -268,6 +289,51 @@ def weigh_chunks(
     return usable
 
 
+def _blocks(tasks: int) -> int:
+    return (tasks + _THREADS - 1) // _THREADS
+
+
+def sweep_windows(time_us: Any, power_mw: Any, *rest: Any) -> None:
+    """Sweep every task of windows: the twin of the CPU's in :mod:`kernels.windows`, with its arguments.
+
+    Parameters
+    ----------
+    time_us, power_mw : on the host or on the device
+    *rest
+        ``offsets, gpu, first, last, place, window_us, max_gap_us`` and, to be filled, ``out`` and ``usable``.
+    """
+    *given, window_us, max_gap_us, out, usable = rest
+    size = len(time_us)
+    device = (cuda.device_array(out.shape, np.int64), cuda.device_array(len(usable), np.bool_))
+    if len(usable):
+        _sweep[_blocks(len(usable)), _THREADS](
+            _rows_on_device(time_us, 0, size), _rows_on_device(power_mw, 0, size), *map(cuda.to_device, given),
+            window_us, max_gap_us, *device,
+        )  # fmt: skip
+        out[:], usable[:] = device[0].copy_to_host(), device[1].copy_to_host()
+
+
+def sum_segments(time_us: Any, power_mw: Any, *rest: Any) -> None:
+    """Sum every chunk into its segments: the twin of the CPU's in :mod:`kernels.jobs`, with its arguments.
+
+    Parameters
+    ----------
+    time_us, power_mw : on the host or on the device
+    *rest
+        ``offsets, gpu, first, edges, rows, idle_mw, max_gap_us`` and, to be filled, ``out``, ``span`` and ``bounds``.
+    """
+    *given, max_gap_us, out, span, bounds = rest
+    size = len(time_us)
+    device = [cuda.to_device(array) for array in (out, span, bounds)]
+    if len(span):
+        _sum_segments[_blocks(len(span)), _THREADS](
+            _rows_on_device(time_us, 0, size), _rows_on_device(power_mw, 0, size), *map(cuda.to_device, given),
+            max_gap_us, *device,
+        )  # fmt: skip
+        for array, filled in zip((out, span, bounds), device, strict=True):
+            array[:] = filled.copy_to_host()
+
+
 def count_draws(seed: int, first: int, counts: NDArray[np.int32]) -> None:
     """Draw and count: the twin of the CPU's in :mod:`kernels.ensemble`.
 
@@ -279,8 +345,7 @@ def count_draws(seed: int, first: int, counts: NDArray[np.int32]) -> None:
 
     def run(low: int, high: int) -> None:
         out = cuda.to_device(np.zeros((high - low, counts.shape[1]), np.int32))
-        blocks = (out.size + _THREADS - 1) // _THREADS
-        _count[blocks, _THREADS](np.int64(seed), np.int64(first + low), out)
+        _count[_blocks(out.size), _THREADS](np.int64(seed), np.int64(first + low), out)
         counts[low:high] = out.copy_to_host()
 
     _in_pieces(0, len(counts), run)

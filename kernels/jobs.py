@@ -9,7 +9,7 @@ functions that the live path uses. N samples and P edges cost O(N + P log P + P 
 
 # Kernels are typed by numba when they are first called; what Python calls is annotated.
 # mypy: allow-untyped-defs, allow-untyped-calls
-# ruff: noqa: ANN202
+# ruff: noqa: ANN201, ANN202
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from kernels.columns import CHUNK, PARALLEL_FROM, check_columns, first_at, raise_backwards, valid_rows
+from kernels.columns import CHUNK, CUDA_CHUNK, PARALLEL_FROM, check_columns, first_at, raise_backwards, valid_rows
+from kernels.devices import choose
 from kernels.jit import jit, prange
 from kernels.splitting import _split_dynamic, _split_static
 from kernels.words import MASK
@@ -160,26 +161,32 @@ def _sum_segments(time_us, power_mw, a, stop, edges, segment, idle_pair_mw, max_
         row += 1
 
 
+@jit
+def sum_chunk(k, time_us, power_mw, offsets, gpu, first, edges, rows, idle_mw, max_gap_us, out, span, bounds):
+    """Sum chunk ``k``; row (segment + chunk) of ``out`` is its alone, whatever other threads do.
+
+    ``span[k]`` becomes the first and last segment of the chunk, numbered over all GPUs; ``bounds[k]`` the range of its
+    readings.
+    """
+    g = gpu[k]
+    a = first[k]
+    stop = min(first[k + 1], offsets[g + 1] - 1)
+    own = edges[2 * rows[g] : 2 * rows[g + 1]]
+    segment = first_at(own, 0, len(own), time_us[a] + 1, 0)
+    at = 2 * rows[g] + g + segment
+    idle_pair = np.uint32(2 * min(max(idle_mw[g], 0), HIGHEST_MW))
+    last, low, high = _sum_segments(time_us, power_mw, a, stop, own, segment, idle_pair, max_gap_us, out[at + k :])
+    span[k, 0] = at
+    span[k, 1] = at + last
+    bounds[k, 0] = low
+    bounds[k, 1] = high
+
+
 @jit(parallel=True)
 def _sum_chunks(time_us, power_mw, offsets, gpu, first, edges, rows, idle_mw, max_gap_us, out, span, bounds):
-    """Sum every chunk; row (segment + chunk) of ``out`` is its alone, whatever other threads do.
-
-    ``span[k]`` becomes the first and last segment of chunk k, numbered over all GPUs; ``bounds[k]`` the range
-    of its readings.
-    """
+    """Sum every chunk."""
     for k in prange(len(gpu)):
-        g = gpu[k]
-        a = first[k]
-        stop = min(first[k + 1], offsets[g + 1] - 1)
-        own = edges[2 * rows[g] : 2 * rows[g + 1]]
-        segment = first_at(own, 0, len(own), time_us[a] + 1, 0)
-        at = 2 * rows[g] + g + segment
-        idle_pair = np.uint32(2 * min(max(idle_mw[g], 0), HIGHEST_MW))
-        last, low, high = _sum_segments(time_us, power_mw, a, stop, own, segment, idle_pair, max_gap_us, out[at + k :])
-        span[k, 0] = at
-        span[k, 1] = at + last
-        bounds[k, 0] = low
-        bounds[k, 1] = high
+        sum_chunk(k, time_us, power_mw, offsets, gpu, first, edges, rows, idle_mw, max_gap_us, out, span, bounds)
 
 
 @jit
@@ -281,6 +288,8 @@ def job_energy(
     busy_ppm: NDArray[np.int64],
     share_ppm: NDArray[np.int64],
     live: NDArray[np.int8],
+    *,
+    device: str = "cpu",
 ) -> JobEnergy:
     """Split each GPU's trapezoid energy among the usage rows that held it.
 
@@ -290,6 +299,8 @@ def job_energy(
         As for :func:`kernels.energy.integrate`; readings up to 20 kW, gaps up to 12 hours.
     idle_mw, rows, start_us, end_us, activity_ppm, busy_ppm, share_ppm, live
         As for :func:`kernels.splitting.split`: GPU i owns usage rows ``rows[i]:rows[i + 1]``.
+    device : {"cpu", "cuda", "auto"}
+        Where the samples are summed.
 
     Returns
     -------
@@ -315,15 +326,21 @@ def job_energy(
     by_start = np.lexsort((start_us, gpu_of)).astype(np.int64)
     by_end = np.lexsort((end_us, gpu_of)).astype(np.int64)
     chunks = np.zeros(gpus + 1, np.int64)
-    _cut(time_us, offsets, CHUNK, chunks, np.empty(0, np.int64))
+    on_cuda = choose(device, time_us, power_mw).device == "cuda"
+    size = CUDA_CHUNK if on_cuda else CHUNK
+    _cut(time_us, offsets, size, chunks, np.empty(0, np.int64))
     count = int(chunks[-1])
     first = np.full(count + 1, len(time_us), np.int64)
-    _cut(time_us, offsets, CHUNK, chunks, first[:-1])
+    _cut(time_us, offsets, size, chunks, first[:-1])
     out = np.zeros((2 * m + gpus + count, 2), np.int64)
     span, bounds = np.empty((count, 2), np.int64), np.empty((count, 2), np.int64)
     large = len(time_us) >= PARALLEL_FROM
     with np.errstate(over="ignore"):  # checked by the range of the readings
-        (_sum_chunks if large else _sum_chunks.serial)(
+        if on_cuda:
+            from kernels.cuda import sum_segments as run
+        else:
+            run = _sum_chunks if large else _sum_chunks.serial
+        run(
             time_us, power_mw, offsets, np.repeat(np.arange(gpus), np.diff(chunks)), first, edges, rows, idle_mw,
             np.int64(max_gap_us), out, span, bounds,
         )  # fmt: skip
@@ -331,7 +348,7 @@ def job_energy(
         if (power_mw <= 0).any():
             return job_energy(
                 *valid_rows(time_us, power_mw, offsets), max_gap_us,
-                idle_mw, rows, start_us, end_us, activity_ppm, busy_ppm, share_ppm, live,
+                idle_mw, rows, start_us, end_us, activity_ppm, busy_ppm, share_ppm, live, device=device,
             )  # fmt: skip
         raise_backwards(time_us, offsets)
     if count and bounds[:, 1].max() > HIGHEST_MW:

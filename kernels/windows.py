@@ -2,7 +2,7 @@
 
 # Kernels are typed by numba when they are first called; what Python calls is annotated.
 # mypy: allow-untyped-defs, allow-untyped-calls
-# ruff: noqa: ANN202
+# ruff: noqa: ANN201, ANN202
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import numpy as np
 
 from kernels.columns import (
     CHUNK,
+    CUDA_CHUNK,
     PARALLEL_FROM,
     check_columns,
     first_at,
     raise_backwards,
     valid_rows,
 )
+from kernels.devices import choose
 from kernels.jit import jit, prange
 from kernels.words import MASK
 
@@ -98,8 +100,8 @@ def _inside(time_us, power_mw, max_gap_us, row):
 
 
 @jit
-def _sweep(time_us, power_mw, lo, hi, first, last, window_us, max_gap_us, out):
-    """Fill windows number ``first`` to ``last`` of the GPU that owns rows ``lo:hi``; False if a row is unusable."""
+def sweep(time_us, power_mw, lo, hi, first, last, window_us, max_gap_us, out):
+    """Fill ``out`` with windows ``first`` to ``last`` of the GPU that owns rows ``lo:hi``; False if a row is unusable."""
     usable = True
     a = first_at(time_us, lo, hi, first * window_us, lo)
     guess = 0
@@ -131,7 +133,7 @@ def _sweep_all(time_us, power_mw, offsets, gpu, first, last, place, window_us, m
         lo = offsets[gpu[j]]
         hi = offsets[gpu[j] + 1]
         rows = out[place[j] : place[j] + last[j] - first[j]]
-        usable[j] = _sweep(time_us, power_mw, lo, hi, first[j], last[j], window_us, max_gap_us, rows)
+        usable[j] = sweep(time_us, power_mw, lo, hi, first[j], last[j], window_us, max_gap_us, rows)
 
 
 def windows(
@@ -140,6 +142,8 @@ def windows(
     offsets: NDArray[np.int64],
     window_us: int,
     max_gap_us: int,
+    *,
+    device: str = "cpu",
 ) -> Windows:
     """Summarise each GPU's power window by window.
 
@@ -150,6 +154,7 @@ def windows(
     window_us : int, us
         Length; windows begin at its multiples.
     max_gap_us : int, us
+    device : {"cpu", "cuda", "auto"}
 
     Returns
     -------
@@ -174,7 +179,8 @@ def windows(
     bounds[gpus + 1] = count
     np.cumsum(bounds, out=bounds)
     # Tasks: each GPU's windows in as many equal stretches as it has chunks of rows.
-    tasks = np.minimum(-(-np.diff(offsets)[gpus] // CHUNK), count)
+    on_cuda = choose(device, time_us, power_mw).device == "cuda"
+    tasks = np.minimum(-(-np.diff(offsets)[gpus] // (CUDA_CHUNK if on_cuda else CHUNK)), count)
     of = np.repeat(np.arange(len(gpus)), tasks)
     turn = np.arange(len(of)) - np.repeat(np.cumsum(tasks) - tasks, tasks)
     first = begin[of] + count[of] * turn // tasks[of]
@@ -182,12 +188,15 @@ def windows(
     out = np.empty((bounds[-1], 6), np.int64)
     usable = np.empty(len(of), np.bool_)
     place = bounds[gpus[of]] + first - begin[of]
-    run = _sweep_all if len(time_us) >= PARALLEL_FROM else _sweep_all.serial
+    if on_cuda:
+        from kernels.cuda import sweep_windows as run
+    else:
+        run = _sweep_all if len(time_us) >= PARALLEL_FROM else _sweep_all.serial
     with np.errstate(over="ignore"):  # checked below
         run(time_us, power_mw, offsets, gpus[of], first, last, place, np.int64(window_us), gap, out, usable)
     if not usable.all() or out[:, _COUNT].sum() != len(time_us):
         if (power_mw <= 0).any():
-            return windows(*valid_rows(time_us, power_mw, offsets), window_us, max_gap_us)
+            return windows(*valid_rows(time_us, power_mw, offsets), window_us, max_gap_us, device=device)
         raise_backwards(time_us, offsets)
     if len(out) and 2 * int(out[:, _HIGH].max()) * window_us > _INT64_MAX:
         raise ValueError(f"a window of {window_us} us at {out[:, _HIGH].max()} mW overflows; take shorter windows")

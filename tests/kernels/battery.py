@@ -46,9 +46,9 @@ def battery(*, device="cpu", rows=150):
             out[f"packed {name}"] = packed.integrate(packed.pack(*recording), gap)
     ordinary = node(1, rows)
     out["counts"] = [ensemble.draw_counts(5, 3, 11, first=2, device=device)]
+    out["windows"] = windows.windows(*ordinary, 7_000_000, GAP, device=device)
+    out["jobs"] = jobs.job_energy(*ordinary, GAP, *usage(ordinary), device=device)
     if device == "cpu":
-        out["windows"] = windows.windows(*ordinary, 7_000_000, GAP)
-        out["jobs"] = jobs.job_energy(*ordinary, GAP, *usage(ordinary))
         power = np.random.default_rng(3).integers(0, 2**31 - 1, (12, 9)).astype(np.int32)
         bounds = np.array([0, 9, 9, 10, 12])
         out["bootstrap"] = [ensemble.bootstrap(ensemble.block_totals(power, bounds), 4, 6)]
@@ -61,6 +61,8 @@ def shrink(setting):
     for module, size in ((energy, 16), (packed, 16), (windows, 16), (jobs, 16), (quantiles, 32)):
         setting(module, "CHUNK", size)
         setting(module, "PARALLEL_FROM", 0)
+    for module in (windows, jobs):
+        setting(module, "CUDA_CHUNK", 5)
 
 
 if __name__ == "__main__":
