@@ -80,8 +80,9 @@ class Percentile:
         self._last.clear()
 
     def p95_us(self) -> int:
-        """Return the percentile, or -1 with fewer than eight durations."""
-        if len(self._last) < 8:
-            return -1
+        """Return the percentile, or -1 without any duration."""
         ordered = sorted(self._last)
-        return ordered[len(ordered) * 95 // 100]
+        return ordered[(len(ordered) - 1) * 95 // 100] if ordered else -1
+
+    def __len__(self) -> int:
+        return len(self._last)

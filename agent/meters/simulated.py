@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +16,6 @@ from agent.meters.workload import Timeline, Truth
 
 if TYPE_CHECKING:
     from agent.meters.clock import Clock
-
-_NAMESPACE = uuid.UUID("77a77bed-0000-4000-8000-000000000999")
 
 
 class SimulatedNode:
@@ -104,5 +101,5 @@ def _card(host: SimulatedHost, line: Timeline, gpu: Gpu) -> Card:
         counter_period_us=round(gpu.counter_period_s * 1e6),
         shift_mj=8_640_000_000 + 1_234_567 * line.gpu,  # a driver that has been loaded for months
     )
-    name = f"GPU-{uuid.uuid5(_NAMESPACE, f'{gpu.architecture}/{line.gpu}')}"
+    name = f"GPU-51a7ed00-{kind.number:04x}-4000-8000-{line.gpu:012x}"
     return Card(host, line.gpu, name, kind, sensor, line, line.gpu, gpu.accounting, list(gpu.mig))

@@ -239,7 +239,7 @@ class Card:
         return found
 
     def process_utilisation(self, since_us: int) -> tuple[int, list[tuple[int, int, int]]]:
-        """Samples of each process newer than a moment: (code, [(pid, time stamp, SM percent)]), 200 ms apart."""
+        """Return samples of each process newer than a moment: (code, [(pid, time stamp, SM percent)]), 200 ms apart."""
         if self.instances:
             return UNSUPPORTED, []
         now_us = self.host.now_us()
