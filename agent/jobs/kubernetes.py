@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from agent.window import Device
 
 REFRESH_S = 10.0
+_MOST_KEYS = 50_000
 Name = tuple[str, str, str]
 """Namespace, pod, container."""
 
@@ -165,6 +166,10 @@ class Pods:
     def reservations(self, devices: Sequence[Device], start_us: int, end_us: int) -> list[Reservation]:
         """Return which containers held which GPU, as of the last look at the kubelet."""
         known = self._known.answer
+        if len(self._keys) > _MOST_KEYS:
+            # Years of pods: those that live get new keys once, which is less than a leak.
+            for memory in (self._keys, self._labels, self._learnt, self._seen):
+                memory.clear()
         held: list[tuple[Place, Grant, int]] = []
         for grant in known.grants:
             for identifier in [device for _, device in grant.devices] + [c.device for c in grant.claimed]:

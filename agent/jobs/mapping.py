@@ -25,6 +25,7 @@ POLL_S = 0.05
 """How often the directory is looked at: a few stat calls on a file system in memory."""
 _KEEP_US = 600_000_000
 _LONGEST_FILE = 1 << 16
+_MOST_LABELS = 4096
 _FILE = re.compile(r"([0-9]{1,4})(?:\.([0-9]{1,3}))?")
 _JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+\[\]-]{0,63}")
 _LABEL = re.compile(r"[a-z][a-z0-9_]{0,31}")
@@ -60,7 +61,6 @@ class MappingDirectory:
         self._open: dict[tuple[str, str], Hold] = {}
         self._closed: list[Hold] = []
         self._labels: dict[str, dict[str, str]] = {}
-        self._scanned_ns = 0
         self.changes = 0
 
     def scan(self) -> int:
@@ -72,24 +72,24 @@ class MappingDirectory:
             If the directory cannot be read, or others may write it.
         """
         found: dict[str, tuple[int, list[str]]] = {}
+        gone_ns = time.time_ns()
+        # Files are read without the lock, which holds() waits for. Before its first job since boot a node has no
+        # directory: nobody holds anything.
+        if self._directory.exists():
+            gone_ns = _trusted(self._directory.stat(), self._directory, stat.S_ISDIR)
+            for path in self._directory.iterdir():
+                if _FILE.fullmatch(path.name):
+                    self._read(path, found)
+        self._stamps = {name: stamp for name, stamp in self._stamps.items() if name in found}
+        new = {job for name, (_, jobs) in found.items() for job in jobs if (name, job) not in self._open}
+        labels = {job: self._describe(job) for job in new}
         with self._lock:
-            folder_ns = time.time_ns()
-            # Before its first job since boot a node has no directory: nobody holds anything.
-            if self._directory.exists():
-                folder_ns = _trusted(self._directory.stat(), self._directory, stat.S_ISDIR)
-                for path in self._directory.iterdir():
-                    if _FILE.fullmatch(path.name):
-                        self._read(path, found)
-            gone = self._stamps.keys() - found.keys()
-            for name in gone:
-                del self._stamps[name]
+            self._labels.update(labels)
             for name, (changed_ns, jobs) in found.items():
                 self._update(name, jobs, changed_ns)
             for name in {name for name, _ in self._open} - found.keys():
-                self._update(name, [], folder_ns)
-            self._scanned_ns = time.time_ns()
-            oldest_us = self._clock() - _KEEP_US
-            self._closed = [hold for hold in self._closed if (hold.end_us or 0) >= oldest_us]
+                self._update(name, [], gone_ns)
+            self._prune()
         return self.changes
 
     def holds(self, start_us: int, end_us: int) -> list[Hold]:
@@ -124,32 +124,34 @@ class MappingDirectory:
         found[name] = (seen.st_mtime_ns, jobs)
 
     def _update(self, name: str, jobs: list[str], changed_ns: int) -> None:
-        # A change that is older than the last look was missed by it: a file system's clock ticks in milliseconds.
         at_us = self._clock() - max(0, time.time_ns() - changed_ns) // 1000
         index, _, instance = name.partition(".")
         for job in jobs:
             if (name, job) not in self._open:
                 self._open[name, job] = Hold(int(index), instance, job, at_us)
-                self._describe(job)
                 self.changes += 1
         for key in [key for key in self._open if key[0] == name and key[1] not in jobs]:
             hold = self._open.pop(key)
             hold.end_us = max(at_us, hold.start_us)
             self._closed.append(hold)
             self.changes += 1
-        if len(self._labels) > 4096:
+
+    def _prune(self) -> None:
+        oldest_us = self._clock() - _KEEP_US
+        self._closed = [hold for hold in self._closed if (hold.end_us or 0) >= oldest_us]
+        if len(self._labels) > _MOST_LABELS:
             held = {job for _, job in self._open} | {hold.job for hold in self._closed}
             self._labels = {job: labels for job, labels in self._labels.items() if job in held}
 
-    def _describe(self, job: str) -> None:
+    def _describe(self, job: str) -> dict[str, str]:
         path = self._directory / "jobs" / job
         try:
             _trusted(path.stat(follow_symlinks=False), path, stat.S_ISREG)
             lines = _text(path).splitlines()
         except OSError:
-            return
+            return {}
         pairs = (line.partition("=") for line in lines)
-        self._labels[job] = {label: printable(value) for label, _, value in pairs if _LABEL.fullmatch(label) and value}
+        return {label: printable(value) for label, _, value in pairs if _LABEL.fullmatch(label) and value}
 
 
 def _trusted(seen: os.stat_result, path: Path, kind: Callable[[int], bool]) -> int:
