@@ -39,11 +39,11 @@ def script(days, seed=5):
             f'[[job]]\nname = "{100 + number}"\ngpus = {gpus}\nstart_s = {start:.1f}\nend_s = {end:.1f}\n'
             f"load = [[3.0, {watts}, {percent}], [1.0, 60.0, 12]]"
         )
-    for _ in range(int(days * 48)):
-        lines.append(
-            f'[[fault]]\nkind = "{chance.choice(KINDS)}"\ngpu = {chance.randrange(8)}\n'
-            f"at_s = {chance.uniform(60, days * 86_400):.0f}\nfor_s = {chance.choice([1, 5, 30])}"
-        )
+    lines += [
+        f'[[fault]]\nkind = "{chance.choice(KINDS)}"\ngpu = {chance.randrange(8)}\n'
+        f"at_s = {chance.uniform(60, days * 86_400):.0f}\nfor_s = {chance.choice([1, 5, 30])}"
+        for _ in range(int(days * 48))
+    ]
     return "\n".join(lines)
 
 

@@ -65,7 +65,7 @@ def test_disk_full(tmp_path):
     wrap = namespaced(
         f"mount -t tmpfs -o size=256k tmpfs {small} && head -c 300k /dev/zero > {small}/filler 2>/dev/null; true"
     )
-    config = f"[recording]\nmax_bytes = 0\n"
+    config = "[recording]\nmax_bytes = 0\n"
     with Agent(
         tmp_path,
         "--record",
