@@ -29,11 +29,13 @@ if TYPE_CHECKING:
 
     from agent.fleet.series import Load
 
-MOST_STARTS = 256
+MOST_STARTS = 128
 """Blocks in the matrix; more of them add nothing to a bootstrap of traces this long."""
 MOST_CELLS = 20_000_000
 """Replicates times steps that are held at once."""
-PHASE_GROUPS = 16
+MOST_BLOCKS = 256
+"""Blocks in a row: a recording is never cut finer, for longer blocks than needed cost nothing but variety."""
+PHASE_GROUPS = 8
 """Units with one phase, in a fleet of very many; up to this number of units each has its own."""
 
 
@@ -207,7 +209,7 @@ def simulate(
     check_unit(unit)
     traces = _units(load, unit)
     n = traces.shape[1]
-    wanted = max(*(optimal_block(t) for t in traces), math.ceil(checkpoint_s / load.step_s))
+    wanted = max(*(optimal_block(t) for t in traces), math.ceil(checkpoint_s / load.step_s), -(-n // MOST_BLOCKS))
     if n < 8 or wanted > n:
         raise InputError(
             f"{n} readings in a row are too few for blocks of {max(wanted, 8)}; "

@@ -79,7 +79,7 @@ def test_a_job_moves_as_one():
 
 def test_checkpoints_lengthen_the_blocks():
     noise = np.random.default_rng(4).uniform(1, 2, 3000)
-    assert simulate(one(noise), 10, replicates=3).block_s <= 5
+    assert simulate(one(noise), 10, replicates=3).block_s <= 12
     assert simulate(one(noise), 10, replicates=3, checkpoint_s=300).block_s == 300
     with pytest.raises(InputError, match="record longer"):
         simulate(one(noise), 10, replicates=3, checkpoint_s=5000)
