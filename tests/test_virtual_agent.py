@@ -10,7 +10,6 @@ from agent.accounts.attribution import Accounts
 from agent.traces.native import Recorder
 from agent.traces.sources import Options, find
 
-
 SHORT = """
 gpus = 2
 cycle_s = 60

@@ -1,0 +1,174 @@
+"""The agent as its users start it: one process on the simulated node, scraped over HTTP, stopped and killed."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+class Running:
+    """A `wattshed run` in a process of its own."""
+
+    def __init__(self, tmp_path, *flags, meter="simulated", **environ):
+        self.port = free_port()
+        self.log = tmp_path / f"log-{self.port}"
+        self.started = time.monotonic()
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "agent", "run", "--meter", meter, "--listen", f"127.0.0.1:{self.port}", *flags],
+                cwd=ROOT,
+                stderr=log,
+                stdout=log,
+                env={**os.environ, "XDG_STATE_HOME": str(tmp_path / "state"), **environ},
+            )
+
+    def get(self, path="/metrics", timeout=5):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=timeout) as answer:
+            return answer.read().decode()
+
+    def wait(self, path, seconds=90):
+        """Wait until the path answers 200; returns the text and the time since the start."""
+        while True:
+            try:
+                return self.get(path), time.monotonic() - self.started
+            except OSError:
+                assert self.process.poll() is None, self.log.read_text()
+                assert time.monotonic() - self.started < seconds, self.log.read_text()
+                time.sleep(0.05)
+
+    def stop(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+        code = self.process.wait(timeout=30)
+        return code, self.log.read_text()
+
+
+def series(text):
+    """name -> list of (labels, value) of an exposition."""
+    found = defaultdict(list)
+    for name, labels, value in re.findall(r"^(\w+)\{(.*)\} (\S+)$", text, re.MULTILINE):
+        found[name].append((dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', labels)), float(value)))
+    return found
+
+
+def lawful(text):
+    """Check the law of conservation on one scrape; returns the joules by GPU."""
+    found = series(text)
+    whole = {labels["gpu_uuid"]: value for labels, value in found["wattshed_gpu_energy_joules_total"]}
+    parts = defaultdict(float)
+    for labels, value in found["wattshed_job_energy_joules_total"]:
+        parts[labels["gpu_uuid"]] += value
+    assert len(whole) == 8
+    for uuid, joules in whole.items():
+        assert parts[uuid] == pytest.approx(joules, rel=1e-6)
+    return whole
+
+
+def test_a_life_serves_at_once_obeys_the_law_records_and_ends_cleanly(tmp_path):
+    one = Running(tmp_path, "--record", str(tmp_path / "recording"))
+    text, after_s = one.wait("/metrics")
+    # Two seconds are promised; a busy machine that runs other tests gets some more.
+    assert after_s < 6
+    assert "wattshed_build_info" in text
+    one.wait("/-/ready")
+    assert one.get("/-/healthy")
+    time.sleep(3)
+    text = one.get()
+    lawful(text)
+    found = series(text)
+    assert all(labels["simulated"] == "1" for labels, _ in found["wattshed_gpu_info"])
+    assert {"slurm", "kubernetes"} <= {labels["manager"] for labels, _ in found["wattshed_job_info"]}
+    code, log = one.stop()
+    assert code == 0
+    assert "SIMULATED" in log
+    assert "Traceback" not in log
+    # The recording replays to the very joules that the books on disk hold, to the last integer.
+    replay = subprocess.run(
+        [sys.executable, "-m", "agent", "replay", str(tmp_path / "recording"), "--format", "json"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    report = json.loads(replay.stdout)
+    books = json.loads((tmp_path / "state/wattshed/state.json").read_text().partition("\n")[2])
+    for gpu in books["gpus"]:
+        (same,) = [g for g in report["gpus"] if g["uuid"] == gpu["device"]["uuid"]]
+        assert round(same["energy_j"] * 1e6) == round(gpu["energy_hnj"] / 2000)
+    replayed = {job["job"]: job["energy_j"] for job in report["jobs"]}
+    for job in books["jobs"]:
+        energy = sum(static + dynamic for _, static, dynamic, *_ in job["lines"]) / 2e9
+        assert replayed[job["key"]] == pytest.approx(energy, abs=1e-5)
+    shown = sum(g["energy_j"] for g in report["gpus"])
+    assert report["total_j"] == pytest.approx(shown, abs=1e-5)
+
+
+def test_auto_falls_back_to_the_simulated_node_and_says_so(tmp_path):
+    one = Running(tmp_path, "--for", "3", meter="auto", LD_LIBRARY_PATH=str(tmp_path))
+    assert one.process.wait(timeout=120) == 0
+    log = one.log.read_text()
+    assert "no NVIDIA driver" in log
+    assert "SIMULATED" in log
+
+
+def test_an_insisted_on_driver_that_is_not_there_is_one_line_and_exit_1(tmp_path):
+    one = Running(tmp_path, meter="nvml", LD_LIBRARY_PATH=str(tmp_path))
+    assert one.process.wait(timeout=60) == 1
+    log = one.log.read_text()
+    assert "wattshed check" in log
+    assert "Traceback" not in log
+
+
+def test_killed_at_any_moment_no_counter_goes_backwards(tmp_path):
+    shown = {}
+    for seconds in (0.4, 1.1, 2.3):
+        one = Running(tmp_path)
+        one.wait("/-/ready")
+        time.sleep(seconds)
+        for uuid, joules in lawful(one.get()).items():
+            assert joules >= shown.get(uuid, 0)
+            shown[uuid] = joules
+        one.stop(signal.SIGKILL)
+    assert all(shown.values())
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--listen", "nowhere"], "no address"),
+        (["--config", "/does/not/exist.toml"], "/does/not/exist.toml"),
+        (["--meter", "simulted"], "simulated"),
+    ],
+)
+def test_bad_usage_is_one_line_and_exit_2(tmp_path, flags, said):
+    done = subprocess.run(
+        [sys.executable, "-m", "agent", "run", *flags], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_played_back_recordings_are_served_like_live_ones(tmp_path):
+    first = Running(tmp_path, "--record", str(tmp_path / "recording"), "--for", "6")
+    assert first.process.wait(timeout=120) == 0
+    again = Running(tmp_path, meter=str(tmp_path / "recording"))
+    again.wait("/-/ready")
+    time.sleep(2)
+    lawful(again.get())
+    code, log = again.stop()
+    assert code == 0
+    assert "Traceback" not in log
