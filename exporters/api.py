@@ -80,6 +80,7 @@ def _gpu(gpu: GpuFacts) -> dict[str, Any]:
         "rejected": dict(gpu.rejected),
         "disagreement": gpu.disagreement,
         "flags": list(gpu.flags),
+        "last_xid": gpu.last_xid,
     }
 
 

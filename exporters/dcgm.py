@@ -67,8 +67,8 @@ FIELDS: tuple[tuple[str, Kind, str, Callable[[GpuFacts], float | None]], ...] = 
     (
         "DCGM_FI_DEV_XID_ERRORS",
         "gauge",
-        "Value of the last XID error encountered.",
-        lambda gpu: gpu.gauges.get("xid", 0),
+        "Value of the last XID error encountered, 0 if none was seen.",
+        lambda gpu: gpu.last_xid or 0,
     ),
     ("DCGM_FI_DEV_FB_FREE", "gauge", "Framebuffer memory free (in MiB).", _gauge("fb_free_mib")),
     ("DCGM_FI_DEV_FB_USED", "gauge", "Framebuffer memory used (in MiB).", _gauge("fb_used_mib")),

@@ -42,6 +42,7 @@ class GpuFacts:
     ramp_w_per_s: Mapping[tuple[str, str], float] = field(default_factory=dict)  # (window, "up" | "down") -> W/s
     gauges: Mapping[str, float] = field(default_factory=dict)  # temperature_c, sm_clock_mhz, fb_used_mib, gpu_util ...
     mig: bool = False
+    last_xid: int | None = None  # number of the last XID error; None: none was seen
 
 
 @dataclass(frozen=True, slots=True)

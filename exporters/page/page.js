@@ -156,6 +156,8 @@ function draw(snapshot) {
   $("host").textContent = snapshot.host;
   $("simulated").hidden = !snapshot.simulated;
   $("about").textContent = `wattshed ${snapshot.version} · ${snapshot.meter}${snapshot.library ? ` · ${snapshot.library}` : ""}`;
+  /* `wattshed fleet serve` meters no GPU itself */
+  for (const part of document.querySelectorAll(".host")) part.hidden = snapshot.gpus.length === 0 && snapshot.fleet !== null;
   drawTiles(snapshot, now); drawJobs(snapshot, now); drawGpus(snapshot, now); drawFleet(snapshot.fleet); drawCharts(snapshot);
 }
 

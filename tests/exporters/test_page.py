@@ -1,5 +1,6 @@
 """The page for people in a real browser: nothing from outside, moving power, light and dark, narrow and keyboard."""
 
+import dataclasses
 import time
 
 import pytest
@@ -133,6 +134,18 @@ def test_hostile_names_stay_text_and_a_lost_agent_is_said(serve, visit):
     page = visit(port)
     assert page.locator("main img").count() == 0
     assert "onerror=alert(1)" in page.inner_text("#jobs")
+
+
+@pytest.mark.real
+def test_a_fleet_server_shows_the_fleet_alone(serve, browser):
+    snapshot = dataclasses.replace(snapshots.empty(), meter="fleet", seq=1, fleet=snapshots.rich().fleet)
+    _, port = serve(lambda: snapshot)
+    page = browser.new_page()
+    page.goto(f"http://127.0.0.1:{port}/")
+    page.wait_for_selector("#fleet-rows svg")
+    assert "150 MW to 172 MW" in page.inner_text("#fleet")
+    assert [part.is_visible() for part in page.locator(".host").all()] == [False] * 4
+    page.close()
 
 
 @pytest.mark.real

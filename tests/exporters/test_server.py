@@ -35,7 +35,8 @@ PATHS = ["/", "/metrics", "/metrics/dcgm", "/-/healthy", "/-/ready", "/api/v1/sn
 
 
 def test_every_path_answers_and_head_says_the_same(serve):
-    _, port = serve()
+    snapshot = snapshots.rich()
+    _, port = serve(lambda: snapshot)
     for path in PATHS:
         status, headers, body = get(port, path)
         assert status == 200, path
