@@ -1,10 +1,14 @@
 """The agent on an NVML library that somebody else wrote: a dozen old symbols in C, loaded by the real loader."""
 
+import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -87,3 +91,46 @@ def test_it_is_read_like_any_other(library):
     assert pids == [1]
     assert faults == {}
     assert loaded == str(path)
+
+
+def test_the_daemon_meters_through_it(library, tmp_path):
+    path, energy = library
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    environment = {
+        **os.environ,
+        "LD_LIBRARY_PATH": str(path.parent),
+        "PYTHONPATH": str(ROOT),
+        "WATTSHED_JIT": "off",
+        "XDG_STATE_HOME": str(tmp_path),
+    }
+    daemon = subprocess.Popen(
+        [sys.executable, "-m", "agent", "run", "--meter", "auto", "--listen", address, "--for", "60"],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+    )
+    try:
+        page, deadline = "", time.monotonic() + 50
+        while page.count("wattshed_gpu_energy_joules_total{") < 2 or energies(page)[1] < 200:
+            assert time.monotonic() < deadline, page
+            assert daemon.poll() is None
+            time.sleep(0.3)
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer:
+                page = answer.read().decode()
+    finally:
+        daemon.terminate()
+        _, log = daemon.communicate(timeout=20)
+    first, second = energies(page)
+    assert second / first == pytest.approx(1.5, rel=0.2)
+    assert 'simulated="1"' not in page
+    assert f'energy_source="{"counter" if energy else "power"}"' in page
+    assert str(path) in log
+    assert "Traceback" not in log
+
+
+def energies(page):
+    lines = [line for line in page.splitlines() if line.startswith("wattshed_gpu_energy_joules_total{")]
+    return [float(line.rsplit(" ", 1)[1]) for line in sorted(lines)]
