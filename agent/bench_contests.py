@@ -29,6 +29,8 @@ GAP_US = 5_000_000
 WINDOW_US = 60_000_000
 PPM = (500_000, 950_000, 990_000)
 _RIVAL_ROUNDS = 3
+_FLEET = 300_000
+"""GPUs of the ensemble: a large fleet of today, many times what the caches hold."""
 
 
 class Contest(NamedTuple):
@@ -217,7 +219,7 @@ def _sample_contests(data: Samples, made: dict[str, Any]) -> Iterator[Contest]:
 
 
 def _ensemble_contests() -> Iterator[Contest]:
-    """Bootstrap of a cluster in cache, and of 300,000 GPUs in jobs of 64."""
+    """Bootstrap of a cluster in cache, and of a large fleet in jobs of 64."""
     rng = np.random.default_rng(2)
     cluster = rng.integers(60_000, 700_000, (512, 1_024)).astype(np.int32)
     hosts = np.arange(0, 513, 8)
@@ -234,8 +236,8 @@ def _ensemble_contests() -> Iterator[Contest]:
         {"numpy": direct_numpy}, same, adds=replicates * cluster.size,
     )  # fmt: skip
 
-    fleet = rng.integers(60_000, 700_000, (300_000, 48)).astype(np.int32)
-    jobs = np.append(np.arange(0, 300_000, 64), 300_000)
+    fleet = rng.integers(60_000, 700_000, (_FLEET, 48)).astype(np.int32)
+    jobs = np.append(np.arange(0, _FLEET, 64), _FLEET)
     few = 100
 
     def counted() -> Any:

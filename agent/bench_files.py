@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from agent.bench_rivals import Samples
 
-_ROWS = 1 << 20
+_BATCH = 1 << 22
+_ROW_GROUP = 1 << 20
 
 
 def _offsets(data: Samples, first: int, count: int) -> np.ndarray[Any, Any]:
@@ -46,11 +47,11 @@ def file_contests(data: Samples, folder: Path, max_gap_us: int, *, with_polars: 
     schema = pa.schema({"g": pa.int16(), "t": pa.int64(), "p": pa.int32()})
     options = {"compression": "zstd", "column_encoding": {"t": "DELTA_BINARY_PACKED"}, "use_dictionary": ["g"]}
     with pa.ipc.new_file(arrow, schema) as stream, pq.ParquetWriter(parquet, schema, **options) as writer:
-        for a in range(0, size, _ROWS):
-            own = slice(a, a + _ROWS)
+        for a in range(0, size, _BATCH):
+            own = slice(a, a + _BATCH)
             batch = pa.record_batch([gpu[own], data.time_us[own], data.power_mw[own]], schema=schema)
             stream.write(batch)
-            writer.write_batch(batch)
+            writer.write_batch(batch, row_group_size=_ROW_GROUP)
 
     def from_arrow(source: Any) -> Any:
         state, first = new_state(len(data.offsets) - 1), 0

@@ -101,7 +101,7 @@ def _inside(time_us, power_mw, max_gap_us, row):
 
 @jit
 def sweep(time_us, power_mw, lo, hi, first, last, window_us, max_gap_us, out):
-    """Fill ``out`` with windows ``first`` to ``last`` of the GPU that owns rows ``lo:hi``; False if a row is unusable."""
+    """Fill ``out`` with windows ``first`` to ``last`` of the GPU of rows ``lo:hi``; False if a row is unusable."""
     usable = True
     a = first_at(time_us, lo, hi, first * window_us, lo)
     guess = 0

@@ -1,0 +1,78 @@
+"""wattshed bench: every answer agrees with every rival's, and the result is a table, a document or a picture."""
+
+import argparse
+import contextlib
+import io
+import json
+
+import pytest
+
+from agent import bench
+from agent.bench_scaling import scaling
+from agent.window import InputError
+
+
+def arguments(*words):
+    top = argparse.ArgumentParser()
+    bench.add_parser(top.add_subparsers())
+    return top.parse_args(["bench", *words])
+
+
+@pytest.fixture(scope="module")
+def document(tmp_path_factory):
+    """One small run with everybody."""
+    pytest.importorskip("polars", reason="the extra 'bench' is not installed")
+    pytest.importorskip("duckdb", reason="the extra 'bench' is not installed")
+    given = arguments("--samples", "40_000", "--gpus", "3", "--rounds", "1", "--json", "--only", " ")
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
+        patch.setattr("agent.bench_contests._FLEET", 640)
+        assert given.run(given) == 0
+    return json.loads(printed.getvalue())
+
+
+def test_all_agree(document):
+    assert document["schema"] == "wattshed.bench/1"
+    kernels = {result["kernel"]: result for result in document["contests"]}
+    assert [name[0] for name in kernels] == ["a", "a", "b", "c", "d", "e", "e", "f", "f", "f"]
+    for name, result in kernels.items():
+        assert result["agree"], name
+        assert result["seconds"] > 0
+    assert set(kernels["a energy, 12 B"]["rivals"]) == {"numpy", "polars", "duckdb"}
+    assert set(kernels["b energy per job"]["rivals"]) == {"polars", "duckdb"}
+
+
+def test_the_machine_is_described_and_not_named(document):
+    assert set(document["machine"]) == {"processor", "cores", "memory_gib", "threads"}
+
+
+def test_a_picture_and_a_table(document, tmp_path, capsys):
+    pytest.importorskip("matplotlib", reason="the extra 'plot' is not installed")
+    from agent.bench_plot import plot
+
+    grown = scaling(say=lambda _: None, samples=(1_000, 2_000), edges=(10, 100))
+    plot({**document, "scaling": grown}, tmp_path / "a.svg")
+    assert (tmp_path / "a.svg").read_text().startswith("<?xml")
+    bench._table({**document, "scaling": grown})
+    shown = capsys.readouterr().out
+    assert "d exact p50, p95, p99" in shown
+    assert "1,000 samples" in shown
+    assert "DIFFER" not in shown
+
+
+def test_a_rival_that_differs_is_a_failure(monkeypatch):
+    from agent import bench_contests
+
+    monkeypatch.setattr(bench_contests.Numpy, "quantiles", lambda self, ppm: [[1, 2, 3]])
+    results = bench_contests.contests(20_000, 2, 1, rivals=("numpy",), only="d exact", say=lambda _: None)
+    assert [result["agree"] for result in results] == [False]
+
+
+def test_bad_usage(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        arguments("--samples", "0")
+    assert stop.value.code == 2
+    assert "'0' is not a positive whole number" in capsys.readouterr().err
+    assert arguments("--samples", "1e3").samples == 1_000
+    given = arguments("--plot", str(tmp_path / "no" / "a.svg"))
+    with pytest.raises(InputError, match="does not exist"):
+        given.run(given)
