@@ -13,8 +13,9 @@ from agent.fleet.actions import answer
 from agent.fleet.bootstrap import check_unit
 from agent.fleet.demand import Demand, measure
 from agent.fleet.ensemble import Ensemble, resample, simulate
+from agent.fleet.grid import on_grid
 from agent.fleet.report import table
-from agent.fleet.series import Recording, from_windows, on_grid, read_recording
+from agent.fleet.series import Recording, from_windows, read_recording
 from agent.fleet.spectrum import Spectrum, analyse
 from agent.fleet.transformer import Ageing, Transformer, age, read_transformer, units_needed
 from agent.fleet.units import between, shown
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator
 
-    from agent.fleet.series import Load
+    from agent.fleet.grid import Load
     from agent.window import Window
 
 SWINGS_DO_NOT_AGE = (

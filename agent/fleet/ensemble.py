@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agent.fleet.series import Load
+    from agent.fleet.grid import Load
 
 MOST_STARTS = 128
 """Blocks in the matrix; more of them add nothing to a bootstrap of traces this long."""

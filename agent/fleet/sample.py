@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+MEASURES = frozenset(("mw", "w", "kw", "gw", "j", "kj", "mj", "gj", "wh", "kwh", "mwh", "gwh"))
+"""Units of measurement, case folded, that a column ``unit`` may hold instead of the name of a GPU."""
+
+
 def sums(group: NDArray[np.int64], value: NDArray[np.float64], groups: int) -> NDArray[np.float64]:
     """Sum of the values of each group: float64[groups]."""
     return np.bincount(group, value, groups).astype(np.float64, copy=False)
@@ -135,6 +139,7 @@ def read_sample(path: str | Path, population: Population, *, cluster: bool = Fal
     index = {name: i for i, name in enumerate(population.strata)}
     hosts: dict[tuple[int, str], int] = {}
     seen: set[tuple[int, str, str]] = set()
+    measure = ""
     in_stratum: Counter[int] = Counter()
     in_host: Counter[int] = Counter()
     units: list[int] = []
@@ -145,7 +150,13 @@ def read_sample(path: str | Path, population: Population, *, cluster: bool = Fal
         stratum = index.get(name := row.name("stratum"), MISSING)
         if stratum == MISSING:
             raise row.error("stratum", f"{name!r} is not in the population; add it there, or correct the name")
-        if unit := row.text("unit"):
+        unit = row.text("unit")
+        if unit.casefold() in MEASURES:
+            # Some files say here what the value is measured in; that names no GPU, but must be one and the same.
+            if measure and unit != measure:
+                raise row.error("unit", f"{unit} here and {measure} above; give all values in one unit")
+            measure = unit
+        elif unit:
             if (stratum, row.text("host"), unit) in seen:
                 raise row.error("unit", f"unit {unit!r} of host {row.text('host')!r} appears twice; keep one row")
             seen.add((stratum, row.text("host"), unit))

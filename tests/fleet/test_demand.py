@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy import signal
 
 from agent.fleet.demand import coincidence, measure, moving_extremes, moving_mean
-from agent.fleet.series import Load, on_grid, read_recording
+from agent.fleet.grid import Load, on_grid
+from agent.fleet.series import read_recording
 from agent.fleet.spectrum import analyse, band_power, welch
 from agent.fleet.transformer import (
     Transformer,

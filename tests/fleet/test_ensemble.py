@@ -13,7 +13,7 @@ from agent.fleet.ensemble import (
     resample,
     simulate,
 )
-from agent.fleet.series import Load
+from agent.fleet.grid import Load
 from agent.window import InputError
 
 

@@ -63,6 +63,14 @@ def test_files_as_people_write_them(estimate, changed):
     assert estimate(changed).json == estimate(S).json
 
 
+def test_a_unit_of_measurement_names_no_gpu(estimate):
+    watts = "stratum,host,unit,value\na,h,W,1\na,h,W,2\na,g,W,4\n"
+    assert estimate(watts, "stratum,hosts\na,9\n").json["total"] == pytest.approx(9 * 3.5)
+    mixed = estimate(watts.replace("a,g,W", "a,g,kW"), "stratum,hosts\na,9\n")
+    assert mixed.code == 2
+    assert "S.csv:4:3: unit: kW here and W above" in mixed.err
+
+
 def test_ratio(estimate):
     sample = "stratum,host,value,size\na,h1,10,100\na,h2,12,130\nb,h3,5,60\nb,h4,7,65\n"
     population = "stratum,hosts,size\na,40,4500\nb,25,1600\n"
