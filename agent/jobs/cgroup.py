@@ -277,6 +277,8 @@ def _user(parts: list[str]) -> Owner:
         if scope and scope["kind"] in {"libpod", "libpod-payload"}:
             unit = _unit(parts[3 : parts.index(part)]) if scope["kind"] == "libpod-payload" else None
             return Owner("podman", container_id=scope["id"], unit=unit.unit if unit else None, uid=uid)
+    if "libpod_parent" in parts and parts[-1] == "conmon":
+        return Owner("podman-monitor", uid=uid)
     outer = _unit(parts[1:])
     inner = _unit(parts[3:]) if outer and outer.unit == f"user@{uid}.service" else None
     unit = inner or outer

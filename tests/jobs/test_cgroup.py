@@ -148,6 +148,7 @@ CASES = [
     (f"/machine.slice/libpod-conmon-{A}.scope", {"runtime": "podman-monitor", "container_id": A}),
     (f"/libpod_parent/{B}/conmon", {"runtime": "podman-monitor"}),
     (f"{USER}/user.slice/libpod-conmon-{A}.scope", {"runtime": "podman-monitor", "container_id": A, "uid": 1000}),
+    (f"{USER}/libpod_parent/conmon", {"runtime": "podman-monitor", "uid": 1000}),
     # containerd and cri-o without a pod
     (f"/containerd/{A}", {"runtime": "containerd", "container_id": A}),
     (f"/k8s.io/{A}", {"runtime": "containerd", "container_id": A, "containerd_namespace": "k8s.io"}),
