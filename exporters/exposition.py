@@ -217,7 +217,7 @@ class Writer:
         lines = []
         for value, histogram in family.histograms(snapshot).items() if family.histograms else ():
             text = braces(family.labels, (value,))
-            bounds = [*(f"{b}" for b in histogram.bounds if isfinite(b)), "+Inf"]
+            bounds = [*(f"{float(b)}" for b in histogram.bounds if isfinite(b)), "+Inf"]
             count = histogram.counts[-1] if histogram.counts else 0
             counts = [*histogram.counts[: len(bounds) - 1], count]
             lines += [

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from exporters.snapshot import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from exporters.snapshot import Snapshot
 
 MAX_JOBS = 24
-"""Jobs drawn by name; the rest of a step is summed as ``_other``."""
+"""Jobs drawn by name; the rest is summed as ``_other``."""
 
 
 class History:
@@ -49,21 +49,22 @@ class History:
         if elapsed_s < self.step_s * 0.9:
             return
         self._last = (snapshot.time_us, gpus, jobs)
-        per_job = _watts(jobs, jobs_then, elapsed_s, born=True)
-        if len(per_job) > MAX_JOBS:
-            ranked = sorted(per_job, key=lambda job: (-per_job[job], job))
-            rest = sum(per_job.pop(job) for job in ranked[MAX_JOBS:])
-            per_job["_other"] = per_job.get("_other", 0.0) + rest
+        per_job = _largest(_watts(jobs, jobs_then, elapsed_s, born=True))
         self._steps.append((snapshot.time_us / 1e6, _watts(gpus, gpus_then, elapsed_s, born=False), per_job))
 
     def columns(self) -> dict[str, Any]:
         """Give the hour as columns: ``time_s``, and watts by GPU and by job; None where nothing is known."""
         steps = list(self._steps)
+        sums: dict[str, float] = {}
+        for _, _, jobs in steps:
+            for job, watts in jobs.items():
+                sums[job] = sums.get(job, 0.0) + watts
+        named = _largest(sums)
         return {
             "step_s": self.step_s,
             "time_s": [time_s for time_s, _, _ in steps],
             "gpus": _columns([gpus for _, gpus, _ in steps]),
-            "jobs": _columns([jobs for _, _, jobs in steps]),
+            "jobs": _columns([_fold(jobs, named) for _, _, jobs in steps]),
         }
 
 
@@ -71,6 +72,20 @@ def _watts(now: Mapping[str, int], then: Mapping[str, int], elapsed_s: float, *,
     # what is new began at 0 if it is a job; a GPU that appears may bring restored joules along
     keys = now if born else now.keys() & then.keys()
     return {key: max(0, now[key] - then.get(key, 0)) / HNJ_PER_JOULE / elapsed_s for key in keys}
+
+
+def _largest(per_job: dict[str, float]) -> dict[str, float]:
+    """Keep what is no job and the ``MAX_JOBS`` largest jobs; sum the rest as ``_other``."""
+    ranked = sorted((job for job in per_job if not job.startswith("_")), key=lambda job: (-per_job[job], job))
+    return _fold(per_job, {*ranked[:MAX_JOBS], *(job for job in per_job if job.startswith("_"))})
+
+
+def _fold(per_job: Mapping[str, float], named: Collection[str]) -> dict[str, float]:
+    kept = {job: watts for job, watts in per_job.items() if job in named}
+    if len(kept) < len(per_job):
+        rest = sum(watts for job, watts in per_job.items() if job not in named)
+        kept["_other"] = kept.get("_other", 0.0) + rest
+    return kept
 
 
 def _columns(steps: list[Mapping[str, float]]) -> dict[str, list[float | None]]:

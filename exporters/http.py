@@ -13,57 +13,26 @@ import os
 import socket
 import threading
 import time
-from dataclasses import dataclass
-from email.utils import formatdate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import h11
-
 from exporters.access import Busy, Passwords, RateLimit, names_of
+from exporters.conversation import ANSWERING, CHUNK, Conversation, Limits, Peer
 from exporters.listen import activated, bind, describe
+from exporters.reload import Watched
 from exporters.site import Response, Site, plain
-from exporters.web_config import Watched, WebConfig, WebConfigError
+from exporters.web_config import WebConfig, WebConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    import h11
 
     from exporters.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 
-CHUNK = 65_536
-"""Bytes written at a time: what a client that does not read may hold of ours, beside the kernel's share."""
-
 __all__ = ["Limits", "Server", "WebConfigError"]
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How long and how much a client may take; seconds and bytes."""
-
-    handshake_s: float = 5.0
-    header_s: float = 5.0
-    idle_s: float = 120.0
-    response_s: float = 30.0
-    header_bytes: int = 16_384
-    body_bytes: int = 65_536
-    kernel_bytes: int = 131_072  # what the kernel holds for a client that does not read
-    max_connections: int = 128
-    grace_s: float = 0.05  # a connection that moved within this time is not evicted: it may have had no chance yet
-
-
-@dataclass(slots=True, eq=False)
-class _Peer:
-    """One connection: what it does, and when it last got on with it."""
-
-    since: float
-    state: int = 0  # one of the three below
-    task: asyncio.Task[None] | None = None
-
-
-_WAITING, _WRITING, _ANSWERING = range(3)
-"""For a request; on a client that reads; on our own work. In this order connections are sent away."""
 
 
 class Server:
@@ -111,7 +80,7 @@ class Server:
             lambda error: self._site.fault("web-config", f"{error}; the last good configuration stays in force"),
         )
         self._sockets: list[socket.socket] = []
-        self._peers: dict[_Peer, None] = {}
+        self._peers: dict[Peer, None] = {}
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
@@ -209,7 +178,7 @@ class Server:
             except asyncio.CancelledError:
                 sock.close()
                 raise
-            peer = _Peer(time.monotonic())
+            peer = Peer(time.monotonic())
             self._peers[peer] = None
             peer.task = asyncio.create_task(self._serve(sock, peer))
             await asyncio.sleep(0)  # a burst of connections must not keep those that are here from being served
@@ -218,7 +187,7 @@ class Server:
         """Wait until one more connection fits, sending away the one that has been idle longest."""
         while len(self._peers) >= self._limits.max_connections:
             now = time.monotonic()
-            idle = [p for p in self._peers if p.state != _ANSWERING and now - p.since >= self._limits.grace_s]
+            idle = [p for p in self._peers if p.state != ANSWERING and now - p.since >= self._limits.grace_s]
             if idle:
                 peer = min(idle, key=lambda p: (p.state, p.since))
                 del self._peers[peer]
@@ -226,7 +195,7 @@ class Server:
                     peer.task.cancel()
             await asyncio.sleep(0 if idle else 0.005)
 
-    async def _serve(self, sock: socket.socket, peer: _Peer) -> None:
+    async def _serve(self, sock: socket.socket, peer: Peer) -> None:
         loop, transport = asyncio.get_running_loop(), None
         try:
             config = self._watched.current()
@@ -247,7 +216,7 @@ class Server:
             writer = asyncio.StreamWriter(transport, protocol, reader, loop)
             sans = names_of(writer.get_extra_info("peercert"))
             if not config.allowed_sans or config.allowed_sans & sans:
-                await _Conversation(self, reader, writer, peer).run()
+                await Conversation(self._answer, reader, writer, peer, self._limits).run()
                 writer.close()
                 async with asyncio.timeout(2.0):
                     await writer.wait_closed()
@@ -284,82 +253,3 @@ class Server:
             kept = [(name, value) for name, value in response.headers if name.lower() not in own]
             return Response(response.status, response.content_type, response.body, (*kept, *config.headers.items()))
         return response
-
-
-class _Conversation:
-    """The requests of one connection, one after the other."""
-
-    def __init__(self, server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: _Peer) -> None:
-        self._server, self._reader, self._writer, self._peer = server, reader, writer, peer
-        self._limits = server._limits  # noqa: SLF001 - two halves of one thing
-        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=self._limits.header_bytes)
-
-    async def run(self) -> None:
-        """Answer until either side has had enough."""
-        patience = self._limits.header_s
-        while True:
-            try:
-                request = await self._request(patience)
-                if request is None:
-                    return
-                self._enter(_ANSWERING)
-                async with asyncio.timeout(self._limits.response_s):
-                    response = await self._server._answer(request)  # noqa: SLF001
-                    self._enter(_WRITING)
-                    await self._send(response, body=request.method != b"HEAD")
-                self._enter(_WAITING)
-            except h11.RemoteProtocolError as error:
-                if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-                    async with asyncio.timeout(1.0):
-                        await self._send(plain(error.error_status_hint or 400, "bad request"), body=True)
-                return
-            if self._http.our_state is h11.MUST_CLOSE or self._http.their_state is not h11.DONE:
-                return
-            self._http.start_next_cycle()
-            patience = self._limits.idle_s
-
-    async def _request(self, patience_s: float) -> h11.Request | None:
-        """Read one whole request; the first byte may take ``patience_s``, then the header's limit holds."""
-        request, body = None, 0
-        async with asyncio.timeout(patience_s) as limit:
-            while True:
-                event = self._http.next_event()
-                if event is h11.NEED_DATA:
-                    waiting = self._http.trailing_data[0] == b"" and request is None
-                    self._http.receive_data(await self._reader.read(4096))
-                    if waiting:
-                        limit.reschedule(asyncio.get_running_loop().time() + self._limits.header_s)
-                elif isinstance(event, h11.Request):
-                    request = event
-                elif isinstance(event, h11.Data):
-                    body += len(event.data)
-                    if body > self._limits.body_bytes:
-                        raise h11.RemoteProtocolError("body too large", error_status_hint=413)
-                elif isinstance(event, h11.EndOfMessage):
-                    return request
-                else:
-                    return None
-
-    def _enter(self, state: int) -> None:
-        self._peer.state, self._peer.since = state, time.monotonic()
-
-    async def _send(self, response: Response, *, body: bool) -> None:
-        headers = [
-            ("Date", formatdate(usegmt=True)),
-            ("Content-Type", response.content_type),
-            ("Content-Length", str(len(response.body))),
-            *response.headers,
-        ]
-        chunk = self._http.send(h11.Response(status_code=response.status, headers=headers)) or b""
-        view = memoryview(response.body if body else b"")
-        for start in range(0, len(view), CHUNK):
-            chunk += self._http.send(h11.Data(data=bytes(view[start : start + CHUNK]))) or b""
-            await self._write(chunk)
-            chunk = b""
-        await self._write(chunk + (self._http.send(h11.EndOfMessage()) or b""))
-
-    async def _write(self, chunk: bytes) -> None:
-        if chunk:
-            self._writer.write(chunk)
-            await self._writer.drain()
-            self._peer.since = time.monotonic()

@@ -192,8 +192,8 @@ def load(path: Path, *, may_be_empty: bool = True) -> WebConfig:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
         raise WebConfigError(f"not YAML: {error.problem}", str(path), line, column) from None
-    except yaml.YAMLError:
-        raise WebConfigError("not YAML", str(path)) from None
+    except (yaml.YAMLError, RecursionError):
+        raise WebConfigError("not YAML, or nested too deeply", str(path)) from None
     if root is None and not may_be_empty:
         raise WebConfigError("is empty; to do without any of it write {}", str(path))
     top = _Section(
@@ -329,51 +329,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
         return str(error.reason or "not PEM").replace("_", " ").lower()
     return str(getattr(error, "strerror", None) or (error if isinstance(error, ValueError) else "not text"))
-
-
-class Watched:
-    """A web configuration that is read again at each change of any of its files.
-
-    A change that cannot be used leaves the last good configuration in force: a half-written file must not open the
-    server to everybody, nor shut monitoring out.
-
-    Parameters
-    ----------
-    path : Path or None
-        None: no TLS, no users, no limit.
-    on_fault : callable
-        Called once per change that cannot be used.
-
-    Raises
-    ------
-    WebConfigError
-        If the file cannot be used to begin with.
-    """
-
-    def __init__(self, path: Path | None, on_fault: Callable[[WebConfigError], None]) -> None:
-        self._path, self._on_fault = path, on_fault
-        self._config = load(path) if path else WebConfig()
-        self._seen = self._stamp()
-
-    def current(self) -> WebConfig:
-        """Return the configuration in force, reading it again if a file changed."""
-        if self._path is not None and (stamp := self._stamp()) != self._seen:
-            self._seen = stamp
-            try:
-                self._config = load(self._path, may_be_empty=False)
-            except WebConfigError as error:
-                self._on_fault(error)
-            else:
-                self._seen = self._stamp()
-        return self._config
-
-    def _stamp(self) -> tuple[tuple[int, int, int] | None, ...]:
-        return tuple(_stamp(path) for path in self._config.files)
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return stat.st_mtime_ns, stat.st_ino, stat.st_size

@@ -285,3 +285,8 @@ def test_any_text_is_a_configuration_or_one_line(tmp_path_factory, text):
     except WebConfigError as error:
         message = str(error)
     assert "\n" not in message
+
+
+def test_a_file_nested_too_deeply_is_one_line(web):
+    with pytest.raises(WebConfigError, match="not YAML, or nested too deeply"):
+        load(web("[" * 20_000))

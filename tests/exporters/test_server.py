@@ -22,7 +22,7 @@ from exporters.history import History
 from exporters.http import Server
 from exporters.listen import activated, bind, parse_address
 from exporters.negotiation import qualities, wants_gzip, wants_openmetrics
-from exporters.snapshot import HNJ_PER_JOULE
+from exporters.snapshot import HNJ_PER_JOULE, EnergyShare
 from tests.exporters import snapshots
 from tests.exporters.wire import get, read_all, read_one
 
@@ -290,3 +290,16 @@ def test_stop_is_quick_with_open_connections(serve):
         start = time.monotonic()
         server.stop()
         assert time.monotonic() - start < 1
+
+
+def test_history_of_many_short_jobs_stays_small():
+    history = History(step_s=10)
+    for n in range(100):
+        share = EnergyShare(f"slurm:{n}", "GPU-1", 0, n * HNJ_PER_JOULE)
+        idle = EnergyShare("_idle", "GPU-1", n * HNJ_PER_JOULE, 0)
+        time_us = snapshots.T0 + n * 10_000_000
+        history.observe(dataclasses.replace(snapshots.empty(), seq=1, time_us=time_us, energy=(share, idle)))
+    jobs = history.columns()["jobs"]
+    assert len(jobs) == 26
+    assert {"_idle", "_other", "slurm:99"} <= jobs.keys()
+    assert sum(w or 0 for line in jobs.values() for w in line) == pytest.approx(sum(range(100)) / 10 + 99 / 10)
