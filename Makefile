@@ -22,8 +22,13 @@ lint: $(VENV)/.test            ## ruff, mypy --strict, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-docs: $(VENV)/.test            ## regenerate docs/metrics.md, the command reference, dashboards and plots
-	$(BIN)/python -m tests.generate
+docs: $(VENV)/.test            ## regenerate the references in docs, the dashboards and the golden pages
+	$(BIN)/wattshed config --markdown > docs/configuration.md
+	$(BIN)/python -m exporters.reference > docs/metrics.md
+	$(BIN)/python -m tests.fleet.write_docs
+	$(BIN)/python -m tests.exporters.write_golden
+	$(BIN)/python deploy/grafana/generate.py
+	$(BIN)/python -m tests.command_reference
 
 bench: $(VENV)/.test            ## the kernels against memory bandwidth, numpy, polars and duckdb
 	$(BIN)/wattshed bench $(ARGS)
