@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 INT32_MAX = 2**31 - 1
 INT64_MAX = 2**63 - 1
 MIB = 1 << 20
+SETTLE_US = 500_000  # of a counter that is published every 100 ms: long enough to tell a module from its GPU
 
 
 class Sample(NamedTuple):
@@ -145,6 +146,34 @@ class Board:
         """Take over what was learned of this GPU before the driver was opened anew."""
         learned = {**older.device.publication_us, **self.device.publication_us}
         self.device = replace(self.device, publication_us=learned, index=older.device.index)
+
+    @property
+    def metered_twice(self) -> bool:
+        """Whether there is a counter, and a module's power beside the GPU's."""
+        able = self.device.capabilities
+        return not (able["energy"] or able["module"] or able["instant"])
+
+    def snapshot(self) -> tuple[int, int, float, float] | None:
+        """Return time, counter (mJ), and instant power of GPU and module (mW); None if the GPU does not tell all."""
+        gauges: dict[str, float] = {}
+        try:
+            sample = self.read(gauges)
+        except MeterError:
+            return None
+        module_mw = gauges.get("power_module_w", 0.0) * 1e3
+        complete = sample.counter_mj >= 0 and sample.instant_mw > 0 and module_mw > 0
+        return (self._clock.now_us(), sample.counter_mj, float(sample.instant_mw), module_mw) if complete else None
+
+    def judge_scope(self, one: tuple[int, int, float, float] | None, two: tuple[int, int, float, float] | None) -> None:
+        """Tell whose energy the counter is, GPU's or module's: its rate is nearer to one of the two powers."""
+        if one is None or two is None or two[0] - one[0] < SETTLE_US:
+            return
+        rate_mw = (two[1] - one[1]) * 1e6 / (two[0] - one[0])
+        gpu_mw, module_mw = (one[2] + two[2]) / 2, (one[3] + two[3]) / 2
+        if abs(rate_mw - module_mw) < abs(rate_mw - gpu_mw):
+            reason = f"the counter runs at {rate_mw / 1e3:.0f} W, the module's {module_mw / 1e3:.0f} W"
+            able = {**self.device.capabilities, "gpu_scope": f"{reason} and not the GPU's {gpu_mw / 1e3:.0f} W"}
+            self.device = replace(self.device, capabilities=able)
 
     @property
     def learnable(self) -> list[int]:

@@ -136,11 +136,18 @@ class NvmlMeter:
         return Board(self._nvml, self._clock, index, self._host, known=self._known, simulated=self._simulated)
 
     def learn(self, budget_us: int) -> None:
-        """Learn the publication periods of all GPUs within ``budget_us``; what never changes stays unknown."""
+        """Learn within ``budget_us`` what only time tells.
+
+        The publication periods of all GPUs (what never changes stays unknown), and whether a superchip's energy counter
+        is the GPU's or the whole module's.
+        """
+        before = [(board, board.snapshot()) for board in self.boards if board.metered_twice]
         batched = {i: (b.handle, b.learnable) for i, b in enumerate(self.boards) if b.learnable and self.present[i]}
         if batched:
             for gpu, periods in probe.learn_publication(self._nvml, self._clock, batched, budget_us).items():
                 self.boards[gpu].publish(periods)
+        for board, earlier in before:
+            board.judge_scope(earlier, board.snapshot())
 
     def _listen(self) -> None:
         """Ask for XID errors of every GPU that reports them."""

@@ -48,6 +48,7 @@ REMEDIES = {
     "average": "needs Ampere (not GA100) or newer and driver 525 or newer; instant power is integrated instead",
     "instant": "update the driver (525 or newer); peaks and ramps are read from average power",
     "fields": "update the driver; each reading costs a call of its own",
+    "gpu_scope": "energy is the whole module's, CPU included; compare wattshed_meter_disagreement_ratio",
     "module": "exists on Grace superchips only",
     "memory": "exists on some boards with separately metered memory only",
     "limits": "update the driver; absurd power readings are then found by --max-power alone",
@@ -147,6 +148,7 @@ def capabilities(nvml: Nvml, clock: Clock, handle: object, architecture: str, mo
     found["instant"] = (fields or one(INSTANT)) and (usage if not usage_is_average else (fields or one(INSTANT)))
     found["module"] = fields or one(INSTANT, MODULE_SCOPE)
     found["memory"] = fields or one(INSTANT, MEMORY_SCOPE)
+    found["gpu_scope"] = ""  # until readings tell otherwise
     found["limits"] = (fields or one(LIMITS["max"])) and call("nvmlDeviceGetPowerManagementLimitConstraints")
     found["throttle"] = fields or one(THROTTLE["power_cap"])
     found["samples"] = call("nvmlDeviceGetSamples", 0, 0)

@@ -38,7 +38,7 @@ def node_of(rig, architecture, more="", instant_us=500_000):
 def test_capabilities_by_architecture(rig, architecture, missing):
     able = node_of(rig, architecture).meter.devices[0].capabilities
     scopes = {"gh200": {"memory"}, "gb200": set()}.get(architecture, {"module", "memory"})
-    assert {name for name, reason in able.items() if reason} == missing | scopes | {"accounting"}
+    assert {name for name, reason in able.items() if reason} - {"gpu_scope"} == missing | scopes | {"accounting"}
     assert able.keys() == REMEDIES.keys()
 
 
@@ -82,6 +82,8 @@ def test_the_counter_of_a_superchip_is_the_modules(rig):
     powers = [p for p in node.column("power_mw") if p != MISSING]
     mean_mw = sum(powers) / len(powers)
     assert (counters[-1] - counters[0]) / (len(counters) - 1) == pytest.approx(mean_mw + 140_000, rel=0.05)
+    assert "not the GPU's" in node.meter.devices[0].capabilities["gpu_scope"]
+    assert node_of(rig, "gb200").meter.devices[0].capabilities["gpu_scope"] == ""
 
 
 @pytest.mark.parametrize("symbol", ["nvmlDeviceGetFieldValues", "nvmlDeviceGetTotalEnergyConsumption"])
