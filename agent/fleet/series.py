@@ -13,6 +13,7 @@ import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -72,7 +73,8 @@ def read_recording(path: str | Path, columns: Mapping[str, str] | None = None) -
     ----------
     path : path
     columns : mapping, optional
-        ``{"time": "ts:s", "power": "site:MW", "job": "run"}`` names columns, and their units after a colon.
+        ``{"time": "ts:s", "power": "site:MW", "job": "run"}`` names columns, and their units after a colon; a power
+        such as ``GPU*`` takes every column that matches for a GPU.
 
     Raises
     ------
@@ -103,21 +105,23 @@ def read_recording(path: str | Path, columns: Mapping[str, str] | None = None) -
         raise InputError(f"is not CSV ({error})", where, reader.line_num) from None
     layout = _Layout(where, names, columns or {})
     times = _times(layout, rows, lines)
-    watts, rejected = _watts(layout, rows, lines)
-    keys, kind = _keys(layout, rows)
-    usable = ~np.isnan(watts)
-    if not usable.any():
-        raise InputError("holds no usable power; check the power column", where, 2, layout.power + 1)
+    rejected: dict[str, int] = {}
     series: dict[str, Trace] = {}
-    for key in dict.fromkeys(keys):
-        mine = (
-            np.flatnonzero(usable & np.array([k == key for k in keys])) if kind != "total" else np.flatnonzero(usable)
-        )
-        time, first = np.unique(times[mine], return_index=True)
-        if doubled := mine.size - time.size:
-            rejected["same time"] = rejected.get("same time", 0) + doubled
-        if time.size:
-            series[key] = time, watts[mine][first]
+    keys, kind = _keys(layout, rows)
+    for column in layout.powers:
+        watts = _watts(layout, column, rows, lines, rejected)
+        usable = np.flatnonzero(~np.isnan(watts))
+        # Rows of one key, in the order of the file, without a search for each key.
+        order = usable[np.argsort(keys[usable], kind="stable")]
+        cuts = np.flatnonzero(np.diff(keys[order])) + 1
+        for mine in np.split(order, cuts) if order.size else ():
+            time, first = np.unique(times[mine], return_index=True)
+            if doubled := mine.size - time.size:
+                rejected["same time"] = rejected.get("same time", 0) + doubled
+            name = names[column] if len(layout.powers) > 1 else _key(layout, rows[int(mine[0])])
+            series[name] = time, watts[mine][first]
+    if not series:
+        raise InputError("holds no usable power; check the power column", where, 2, layout.powers[0] + 1)
     return Recording(series, kind, len(rows), rejected)
 
 
@@ -127,7 +131,7 @@ class _Layout:
     def __init__(self, path: str, names: list[str], wanted: Mapping[str, str]) -> None:
         self.path, self.names = path, names
         self.time, self.time_unit = self._find("time", _TIME_NAMES, TIME_UNITS, wanted)
-        self.power, self.power_unit = self._find("power", _POWER_NAMES, POWER_UNITS, wanted)
+        self.powers, self.power_unit = self._powers(wanted)
         folded = [n.casefold() for n in names]
         self.groups: dict[str, int] = {}
         for kind, known in _GROUP_NAMES.items():
@@ -136,6 +140,19 @@ class _Layout:
             found = (wanted[kind].casefold(),) if kind in wanted else known
             if (column := next((folded.index(n) for n in found if n in folded), None)) is not None:
                 self.groups[kind] = column
+
+    def _powers(self, wanted: Mapping[str, str]) -> tuple[list[int], float | None]:
+        """Power columns: one, or in a wide table all that match a pattern such as ``GPU*``."""
+        pattern, _, unit = wanted.get("power", "").partition(":")
+        if not {"*", "?"} & set(pattern):
+            column, scale = self._find("power", _POWER_NAMES, POWER_UNITS, wanted)
+            return [column], scale
+        found = [i for i, name in enumerate(self.names) if fnmatchcase(name, pattern)]
+        if not found:
+            raise InputError(f"has no column like {pattern!r}", self.path, 1)
+        if unit and unit not in POWER_UNITS:
+            raise InputError(f"unknown unit {unit!r}; known are {', '.join(POWER_UNITS)}", self.path, 1)
+        return found, POWER_UNITS.get(unit)
 
     def _find(
         self, what: str, known: tuple[str, ...], units: Mapping[str, float], wanted: Mapping[str, str]
@@ -206,34 +223,48 @@ def _instant(cell: str, layout: _Layout, line: int) -> int:
     return (since.days * 86400 + since.seconds) * 1_000_000 + since.microseconds
 
 
-def _watts(layout: _Layout, rows: list[list[str]], lines: list[int]) -> tuple[NDArray[np.float64], dict[str, int]]:
-    """Power in watts, NaN where there is no usable number."""
-    rejected: dict[str, int] = {}
-    watts = np.empty(len(rows))
+def _watts(
+    layout: _Layout, column: int, rows: list[list[str]], lines: list[int], rejected: dict[str, int]
+) -> NDArray[np.float64]:
+    """Power of one column in watts, NaN where there is no usable number; counts those in ``rejected``."""
     scale = layout.power_unit or 1.0
-    for i, row in enumerate(rows):
-        cell = row[layout.power]
-        match = _CELL.match(cell)
-        if match is None or (match[2] and match[2] not in POWER_UNITS):
-            if cell.strip().casefold() not in _NOT_A_NUMBER:
-                raise InputError(f"{cell!r} is no power", layout.path, lines[i], layout.power + 1)
-            watts[i] = math.nan
-            rejected["no number"] = rejected.get("no number", 0) + 1
-            continue
-        watts[i] = float(match[1]) * (POWER_UNITS[match[2]] if match[2] else scale)
-        if watts[i] < 0.0:
-            watts[i] = math.nan
-            rejected["negative"] = rejected.get("negative", 0) + 1
-    return watts, rejected
+    cells = [row[column] for row in rows]
+    try:
+        watts = np.array(cells, np.float64) * scale
+        watts[np.isinf(watts)] = math.nan
+    except ValueError:
+        watts = np.array([_power(cell, layout, line, column, scale) for cell, line in zip(cells, lines, strict=True)])
+    for reason, bad in (("no number", np.isnan(watts)), ("negative", watts < 0.0)):
+        if count := int(bad.sum()):
+            rejected[reason] = rejected.get(reason, 0) + count
+    watts[watts < 0.0] = math.nan
+    return watts
 
 
-def _keys(layout: _Layout, rows: list[list[str]]) -> tuple[list[str], str]:
+def _power(cell: str, layout: _Layout, line: int, column: int, scale: float) -> float:
+    """Watts of a cell that may carry its unit; NaN for what tools write where they have no reading."""
+    match = _CELL.match(cell)
+    if match is not None and (not match[2] or match[2] in POWER_UNITS):
+        return float(match[1]) * (POWER_UNITS[match[2]] if match[2] else scale)
+    if cell.strip().casefold() not in _NOT_A_NUMBER:
+        raise InputError(f"{cell!r} is no power", layout.path, line, column + 1)
+    return math.nan
+
+
+def _keys(layout: _Layout, rows: list[list[str]]) -> tuple[NDArray[np.int64], str]:
+    """Number the rows by their series, in the order of the file, and say what one series is."""
+    kind = "gpu" if len(layout.powers) > 1 else "total"
     if not layout.groups:
-        return ["total"] * len(rows), "total"
-    if "job" in layout.groups:
-        return [r[layout.groups["job"]].strip() for r in rows], "job"
-    order = [layout.groups[k] for k in ("host", "gpu") if k in layout.groups]
-    return ["/".join(r[i].strip() for i in order) for r in rows], "gpu"
+        return np.zeros(len(rows), np.int64), kind
+    kind = "job" if "job" in layout.groups else "gpu"
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(_key(layout, row), len(numbers)) for row in rows], np.int64), kind
+
+
+def _key(layout: _Layout, row: list[str]) -> str:
+    """Name of a row's series: its job, or its host and GPU."""
+    names = ("job",) if "job" in layout.groups else ("host", "gpu")
+    return "/".join(row[layout.groups[k]].strip() for k in names if k in layout.groups) or "total"
 
 
 def from_windows(windows: Iterable[Window]) -> Recording:

@@ -295,6 +295,14 @@ def test_gpus_are_known_only_while_all_are(files):
     assert found.power_w.tolist() == [15, 15]
 
 
+def test_wide_tables(fleet, files):
+    s = files(s_csv="timestamp,GPU0,GPU1\n0,10,20\n1,11,21\n2,[N/A],22\n")
+    found = fleet("demand", s, "--columns", "time=timestamp,power=GPU*:kW", "--json").json
+    assert (found["series"], found["max_w"], found["kind"]) == (2, 32_000.0, "gpu")
+    assert found["rejected"] == {"no number": 1}
+    assert "no column like" in fleet("demand", s, "--columns", "time=timestamp,power=CPU*").err
+
+
 def test_gpus_of_nvidia_smi(files):
     text = "timestamp, index, power.draw [W]\n2024/01/01 00:00:00.000, 0, 10 W\n2024/01/01 00:00:00.001, 1, 20 W\n"
     text += "2024/01/01 00:00:01.000, 0, 10 W\n2024/01/01 00:00:01.001, 1, 20 W\n2024/01/01 00:00:02.000, 0, 11 W\n"
