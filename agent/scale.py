@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from agent.traces.sources import Chain
 
 
+ANSWER_S = 10.0
+"""How long a scheduler may take to answer, s."""
+
+
 def _task() -> Callable[[bytes, bytes], bytes]:
     """Make the function that workers run; one without a name to import is sent by value."""
 
@@ -91,7 +95,7 @@ def book_on_cluster(chains: list[Chain], settings: Settings, *, workers: int = 0
                 dashboard_address="127.0.0.1:0",
                 silence_logs=50,
             )
-        client = Client(cluster if cluster is not None else address, timeout="10s", set_as_default=False)
+        client = Client(cluster if cluster is not None else address, timeout=ANSWER_S, set_as_default=False)
     except (OSError, TimeoutError, ValueError, RuntimeError) as error:
         if cluster is not None:
             cluster.close()
