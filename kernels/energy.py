@@ -31,6 +31,8 @@ HI, LO, COVERED, FIRST_US, FIRST_MW, LAST_US, LAST_MW, BACKWARDS = range(8)
 PART = 8
 
 _SAFE = 1 << 62
+_SHORT_US = 1 << 31
+"""Shorter intervals times any two int32 powers fit an int64."""
 
 
 @jit
@@ -62,8 +64,9 @@ def _sum_careful(time_us, power_mw, max_gap_us, part):
     part[:] = 0
     last_us = np.int64(0)
     last_mw = np.int64(0)
+    covered = np.int64(0)
     hi = np.int64(0)
-    lo = np.int64(0)
+    lo = np.int64(0)  # may hold more than a word until the end: a chunk has fewer than 2**31 rows
     for i in range(len(time_us)):
         now = time_us[i]
         if i > 0 and now < time_us[i - 1]:
@@ -77,12 +80,18 @@ def _sum_careful(time_us, power_mw, max_gap_us, part):
         else:
             dt = now - last_us
             if 0 <= dt <= max_gap_us:
-                part[COVERED] += dt
-                hi, lo = add_product(hi, lo, power + last_mw, dt)
+                covered += dt
+                if dt < _SHORT_US:
+                    product = (power + last_mw) * dt
+                    hi += product >> WORD
+                    lo += product & MASK
+                else:
+                    hi, lo = add_product(hi, lo, power + last_mw, dt)
         last_us = now
         last_mw = power
-    part[HI] = hi
-    part[LO] = lo
+    part[HI] = hi + (lo >> WORD)
+    part[LO] = lo & MASK
+    part[COVERED] = covered
     part[LAST_US] = last_us
     part[LAST_MW] = last_mw
 
