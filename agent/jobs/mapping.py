@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 POLL_S = 0.05
-"""How often the directory is looked at: a few stat calls on a file system in memory."""
+"""How often the directory is looked at: one stat call, on a file system in memory."""
+IN_PLACE_S = 0.2
+"""How often its files are: renames, as by deploy/slurm, show in the directory; other prologs may write in place."""
+_HALF_WRITTEN_NS = 100_000_000
 _KEEP_US = 600_000_000
 _LONGEST_FILE = 1 << 16
 _MOST_LABELS = 4096
@@ -61,6 +64,7 @@ class MappingDirectory:
         self._open: dict[tuple[str, str], Hold] = {}
         self._closed: list[Hold] = []
         self._labels: dict[str, dict[str, str]] = {}
+        self._folder_ns, self._next_s = 0, 0.0
         self.changes = 0
 
     def scan(self) -> int:
@@ -77,6 +81,9 @@ class MappingDirectory:
         # directory: nobody holds anything.
         if self._directory.exists():
             gone_ns = _trusted(self._directory.stat(), self._directory, stat.S_ISDIR)
+            if gone_ns == self._folder_ns and time.monotonic() < self._next_s:
+                return self.changes
+            self._folder_ns, self._next_s = gone_ns, time.monotonic() + IN_PLACE_S
             for path in self._directory.iterdir():
                 if _FILE.fullmatch(path.name):
                     self._read(path, found)
@@ -116,6 +123,11 @@ class MappingDirectory:
                 return
             _trusted(seen, path, stat.S_ISREG)
             text = _text(path)
+            if not text and name in self._stamps and time.time_ns() - seen.st_mtime_ns < _HALF_WRITTEN_NS:
+                # Somebody who writes in place has emptied the file and may be about to fill it.
+                found[name] = (seen.st_mtime_ns, [job for file, job in self._open if file == name])
+                self._next_s = 0.0
+                return
         except FileNotFoundError:
             return
         self._stamps[name] = stamp

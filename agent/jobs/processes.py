@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import select
 import threading
 import time
@@ -198,6 +199,8 @@ class Exits:
 
     def __init__(self, clock: Callable[[], int]) -> None:
         self._clock = clock
+        # Half of what may be open at once is for others: scrapers, files, the driver.
+        self._most = min(MOST_WATCHED, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
         self._poll = select.epoll()
         self._watched: dict[int, Process] = {}
         self._lock = threading.Lock()
@@ -208,7 +211,7 @@ class Exits:
 
     def watch(self, process: Process) -> bool:
         """Start waiting for one process; False where the kernel or a limit does not allow it."""
-        if len(self._watched) >= MOST_WATCHED:
+        if len(self._watched) >= self._most:
             return False
         try:
             descriptor = os.pidfd_open(process.pid)

@@ -129,3 +129,25 @@ def test_a_directory_of_an_ordinary_user_is_not_believed(folder):
     os.chown(folder, 12345, 12345)
     with pytest.raises(PermissionError):
         MappingDirectory(folder, now).scan()
+
+
+def test_a_prolog_that_writes_in_place_is_not_seen_half_way(folder):
+    directory = MappingDirectory(folder, now)
+    write(folder, "0", "12\n")
+    directory.scan()
+    (folder / "0").write_text("")
+    directory.scan()
+    assert open_holds(directory) == [(0, "", "12")]
+    (folder / "0").write_text("12\n13\n")
+    wait_for_scan(directory, [(0, "", "12"), (0, "", "13")])
+    assert [h for h in directory.holds(0, 1 << 60) if h.end_us is not None] == []
+    (folder / "0").write_text("")
+    wait_for_scan(directory, [])
+
+
+def wait_for_scan(directory, wanted):
+    until = time.monotonic() + 5
+    while open_holds(directory) != wanted:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+        directory.scan()
