@@ -252,7 +252,7 @@ def _power(cell: str, layout: _Layout, line: int, column: int, scale: float) -> 
 
 
 def _keys(layout: _Layout, rows: list[list[str]]) -> tuple[NDArray[np.int64], str]:
-    """Number the rows by their series, in the order of the file, and say what one series is."""
+    """Give each row the number of its series, in the order of the file; and what one series is."""
     kind = "gpu" if len(layout.powers) > 1 else "total"
     if not layout.groups:
         return np.zeros(len(rows), np.int64), kind

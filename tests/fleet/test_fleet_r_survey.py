@@ -33,7 +33,7 @@ put("two-stage", with(apiclus2, data.frame(stratum = "a", host = dnum, unit = sn
 
 @pytest.fixture
 def survey(tmp_path):
-    """What R says, by method; the files that it used lie in the folder. R is an oracle: without it the others remain."""
+    """What R says, by method; its files lie in the folder. R is an oracle: without it the others remain."""
     rscript = shutil.which("Rscript")
     probe = [rscript or "false", "-e", "library(survey)"]
     ready = subprocess.run(probe, capture_output=True, check=False).returncode == 0
