@@ -53,6 +53,8 @@ class NvmlMeter:
         The same order.
     present : list of bool
         Whether the last :meth:`open` found it.
+    unseen : int
+        GPUs that are there but did not answer it.
     """
 
     def __init__(
@@ -103,7 +105,7 @@ class NvmlMeter:
         """
         self._nvml.open()
         count = self._nvml.ask("nvmlDeviceGetCount")
-        found = {}
+        found, self.unseen = {}, 0
         for index in range(count):
             try:
                 board = self._board(index)
@@ -111,11 +113,11 @@ class NvmlMeter:
                 if error.fault in {Fault.DRIVER, Fault.RESTART}:
                     raise
                 LOG.warning("GPU %d does not answer: %s", index, error)
+                self.unseen += error.fault is not Fault.OFF  # one that we may not touch will not come back
             else:
                 if board.device.uuid in found:
                     board.tell_apart()
                 found[board.device.uuid] = board
-        self.unseen = count - len(found)
         places = {board.device.uuid: i for i, board in enumerate(self.boards)}
         self.present = [uuid in found for uuid in places]
         for uuid, board in found.items():

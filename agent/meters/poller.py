@@ -275,7 +275,7 @@ class Poller:
             seq=self.seq - 1,
             start_us=start_us,
             end_us=end_us,
-            devices=self._meter.devices,
+            devices=self._meter.devices[:count],
             readings=Readings(
                 offsets=np.array(offsets, np.int64),
                 time_us=np.ascontiguousarray(columns[:, 0]),

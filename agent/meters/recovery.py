@@ -53,7 +53,7 @@ class Recovery:
         self.faults: Counter[str] = Counter()
         self._events: list[Event] = []
         self._driver_down = False
-        self._reinit_due_us = MISSING
+        self._reinit_due_us = clock.now_us() + REINIT_US if meter.unseen else MISSING
 
     def may_read(self, gpu: int) -> bool:
         """Whether a GPU is up, and not left alone for a while after a failure."""

@@ -158,6 +158,25 @@ def test_a_gpu_that_stays_lost_stays_in_its_place(rig):
     assert set(range(196, 200)) <= seconds_read(node, 2)
 
 
+def test_a_gpu_that_is_lost_at_the_start_comes_last(rig):
+    node = rig(fault("gpu-lost", gpu=1, at_s=0, for_s=30), gpus=3)
+    node.run(80)
+    assert [d.index for d in node.windows[0].devices] == [0, 2]
+    assert [d.index for d in node.windows[-1].devices] == [0, 2, 1]
+    for place in (0, 1):
+        assert seconds_read(node, place) == set(range(80))
+    late = [w for w in node.windows if len(w.devices) == 3]
+    assert all(len(w.readings.offsets) == 4 and len(w.busy_us) == 3 for w in late)
+    assert len([c for c in node.column("counter_mj", 2, late) if c != MISSING]) >= 15
+
+
+def test_a_gpu_that_this_process_may_not_touch_is_not_waited_for(rig):
+    node = rig(fault("error", gpu=1, value=4), gpus=2)
+    node.run(130)
+    assert len(node.meter.devices) == 1
+    assert node.sampler.calls()["nvmlInitWithFlags"].counts[-1] == 1
+
+
 def test_a_driver_reload_is_survived(rig):
     node = rig(fault("driver-reload", at_s=10, for_s=12), gpus=2)
     node.run(60)
