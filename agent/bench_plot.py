@@ -70,7 +70,7 @@ def _samples(axes: Any, points: list[dict[str, float]]) -> None:
     axes.set_ylabel("seconds")
     memory = axes.twinx()
     memory.plot(x, [point["rss_mib"] for point in points], "s--", color="#c44e52", label="MiB")
-    memory.set_ylim(bottom=0)
+    memory.set_ylim(0, 1.5 * max(point["rss_mib"] for point in points))
     memory.set_ylabel("resident memory, MiB")
     axes.set_title("Time grows with the samples, memory does not")
 
