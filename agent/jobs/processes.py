@@ -13,7 +13,7 @@ import resource
 import select
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +46,8 @@ class Process:
         Real start and exit on the time line of the windows; None unknown or still running.
     alive_us : int, us
         Time of the last proof that it lives.
+    uid, command : int, str or None
+        Filled in by `Processes` when first asked for.
     """
 
     key: tuple[str, int, int]
@@ -55,8 +57,8 @@ class Process:
     ended_us: int | None = None
     alive_us: int = 0
     watched: bool = False
-    _command: str | None = field(default=None, repr=False)
-    _uid: int | None = field(default=None, repr=False)
+    uid: int | None = None
+    command: str | None = None
 
     @property
     def pid(self) -> int:
@@ -108,7 +110,7 @@ class Processes:
             # Only now is it certain that no other process took the pid in between.
             again = self._stat(pid)
             if again is None or again[1] != ticks:
-                process.ended_us = self._clock()
+                self._exits.release(process)
                 return None
         self._known[pid] = process
         return process
@@ -132,20 +134,20 @@ class Processes:
 
     def uid(self, process: Process) -> int:
         """Return the real user id; -1 unknown."""
-        if process._uid is None:  # noqa: SLF001 - the cache is this class's, kept where it dies with the process
+        if process.uid is None:
             line = _read(f"{self._root}/{process.pid}/status").partition("\nUid:")[2].partition("\n")[0]
             real = line.split()[:1]
-            process._uid = int(real[0]) if real and real[0].isdecimal() else -1  # noqa: SLF001
-        return process._uid  # noqa: SLF001
+            process.uid = int(real[0]) if real and real[0].isdecimal() else -1
+        return process.uid
 
     def command(self, process: Process) -> str:
         """Return the program's name: the last part of argv[0], else the kernel's own 15 characters."""
-        if process._command is None:  # noqa: SLF001
+        if process.command is None:
             argv0 = _read(f"{self._root}/{process.pid}/cmdline").split("\0", 1)[0]
             # A process may rewrite its title ("nginx: master process ..."): the first word is the program.
             name = argv0.split(" ", 1)[0].rstrip(":").rsplit("/", 1)[-1]
-            process._command = name or process.comm or "unknown"  # noqa: SLF001
-        return process._command  # noqa: SLF001
+            process.command = name or process.comm or "unknown"
+        return process.command
 
     def environ(self, process: Process, name: str) -> str:
         """Return one variable of the environment the process started with; empty if unreadable or absent."""

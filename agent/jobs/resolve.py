@@ -233,11 +233,9 @@ class JobResolver:
                 if presence.process.ended_us is not None:
                     presence.end_us = presence.process.ended_us
                 elif not self._processes.alive(presence.process):
-                    # No pidfd told: halfway between the last proof of life and now.
-                    last_us = min(max(presence.process.alive_us, start_us), end_us)
-                    presence.end_us = (
-                        (last_us + min(presence.last_us, end_us)) // 2 if presence.last_us > last_us else last_us
-                    )
+                    # No pidfd told: halfway between the last proof of life and the last report.
+                    proof_us = min(max(presence.process.alive_us, start_us), end_us)
+                    presence.end_us = (proof_us + max(proof_us, min(presence.last_us, end_us))) // 2
                 elif end_us - presence.last_us > LINGER_US:
                     presence.end_us = presence.last_us
             if presence.end_us is not None and presence.end_us < start_us:
