@@ -41,6 +41,11 @@ class Slurm:
         Written by the prolog; without it GPUs that are held idle are known from the queue only, late and by minor.
     squeue, scontrol : sequence of str
         The commands; empty: the queue is never asked.
+
+    Attributes
+    ----------
+    on_change : callable or None
+        Called, from a thread, whenever a job took or left a GPU: the moment to read the process lists anew.
     """
 
     def __init__(
@@ -54,18 +59,19 @@ class Slurm:
         self._mapping = MappingDirectory(mapping_dir, clock) if mapping_dir is not None else None
         self._queue: Background[dict[str, QueuedJob]] | None = None
         self._folder: Background[int] | None = None
+        self.on_change: Callable[[], None] | None = None
         self._stopped = threading.Event()
         self._kept: dict[str, QueuedJob] = {}
         self._lacked: dict[str, int] = {}
         if self._mapping is not None:
-            self._folder = Background("mapping", self._mapping.scan, 0, POLL_S, POLL_S)
+            self._folder = Background("mapping", self._look, 0, POLL_S, POLL_S)
         if squeue:
             period_s = REFRESH_S if mapping_dir is not None else REFRESH_ALONE_S
             self._queue = Background("squeue", lambda: ask(squeue, scontrol, node, self._stopped), {}, period_s)
 
     @property
     def events(self) -> int:
-        """Grows when a job takes or leaves a GPU: a reason to read the process lists at once."""
+        """How often a job took or left a GPU so far."""
         return self._mapping.changes if self._mapping is not None else 0
 
     def labels(self, job: str) -> dict[str, str]:
@@ -120,6 +126,13 @@ class Slurm:
         for part in (self._queue, self._folder):
             if part is not None:
                 part.close()
+
+    def _look(self) -> int:
+        before = self.events
+        after = self._mapping.scan() if self._mapping is not None else before
+        if after != before and self.on_change is not None:
+            self.on_change()
+        return after
 
     def _job(self, job: str) -> QueuedJob | None:
         if self._queue is None:

@@ -176,8 +176,10 @@ def test_the_directory_gives_the_edges_and_the_queue_the_shares(tmp_path):
     assert found[0, "slurm:7"].uid == 1000
     # the queue knows better than a prolog, which may have no name or QOS
     assert slurm.labels("7") == {"user": "alice", "account": "physics", "partition": "gpu", "name": "train"}
+    changed = []
+    slurm.on_change = lambda: changed.append(now())
     (folder / "0").unlink()
-    wait_for(lambda: slurm.events == 6)
+    wait_for(lambda: slurm.events == 6 and changed)
     late = now() + 10_000_000
     assert {r.owner.key for r in slurm.reservations(DEVICES, late, late + 1)} == {"slurm:9", "slurm:10"}
     slurm.close()
