@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.fleet.tables import read_text
+from agent.fleet.tables import delimiter_of, read_text
 from agent.window import InputError
 
 if TYPE_CHECKING:
@@ -84,9 +84,7 @@ def read_recording(path: str | Path, columns: Mapping[str, str] | None = None) -
     where = str(path)
     text = read_text(path)
     header = text.lstrip("\r\n").split("\n", 1)[0]
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=max((",", ";", "\t"), key=header.count), skipinitialspace=True
-    )
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(header), skipinitialspace=True)
     names: list[str] = []
     rows: list[list[str]] = []
     lines: list[int] = []

@@ -63,6 +63,7 @@ class Publisher:
         self._recent: deque[tuple[float, dict[str, float]]] = deque()
         self._peak_w: dict[tuple[str, str], float] = {}
         self._told: tuple[str, ...] = ()
+        self._faults = 0
         self.snapshot = self._snapshot(0, None)
 
     def update(self) -> None:
@@ -77,6 +78,7 @@ class Publisher:
         else:
             self._last = None
             self._recent.clear()
+            self._faults += 1
         if fleet.warnings != self._told:
             for warning in fleet.warnings:
                 log.warning("%s", warning)
@@ -115,6 +117,7 @@ class Publisher:
             seq=seq,
             time_us=self._start_us + round((self._clock() - self._start) * 1e6),
             started_us=self._start_us,
+            faults={"prometheus": self._faults} if self._faults else {},
             fleet=facts,
         )
 

@@ -136,7 +136,8 @@ class Row:
         return int(value)
 
 
-def _delimiter(header: str) -> str:
+def delimiter_of(header: str) -> str:
+    """Comma, semicolon or tab: what the header line has most of."""
     return max((",", ";", "\t"), key=header.count)
 
 
@@ -160,7 +161,9 @@ def read_table(path: str | Path, required: Sequence[str], *, lower: bool = True)
     where = str(path)
     text = read_text(path)
     first = text.lstrip("\r\n").split("\n", 1)[0]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(first), skipinitialspace=True, strict=True)
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=delimiter_of(first), skipinitialspace=True, strict=True
+    )
     columns: dict[str, int] = {}
     try:
         for cells in reader:

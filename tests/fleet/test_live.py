@@ -430,7 +430,8 @@ def test_published_metrics(inventory):
     publisher.update()
     gpu = publisher.snapshot.fleet.power_w["gpu", "mean"]
     assert gpu == pytest.approx(500_000 + 50 * 205)
-    assert publisher.snapshot.fleet.energy_j["gpu"] if publisher.snapshot.fleet.energy_j else True
+    assert publisher.snapshot.fleet.energy_j == {}
+    assert publisher.snapshot.faults == {}
     now[0] += 10.0
     publisher.update()
     assert publisher.snapshot.fleet.energy_j["gpu"] == pytest.approx(10 * gpu)
@@ -443,6 +444,7 @@ def test_published_metrics(inventory):
     facts = publisher.snapshot.fleet
     assert facts.energy_j["gpu"] == pytest.approx(10 * gpu)
     assert (facts.hosts_known, facts.hosts_reporting) == (150, 0)
+    assert publisher.snapshot.faults == {"prometheus": 1}
     names = {f.name for f in families(publisher.snapshot)}
     assert any(n.startswith("wattshed_fleet_power_watts") for n in names)
 
