@@ -120,7 +120,13 @@ def rich(seq=3600, seconds=3600):
         ("79 hosts do not report",),
         {"facility": 2.0e8},
     )
-    calls = {"nvmlDeviceGetFieldValues": Histogram((0.0005, 0.001, 0.01, float("inf")), (100, 7000, 7200, 7201), 6.5)}
+    calls = {
+        "nvmlDeviceGetFieldValues": Histogram(
+            (0.0005, 0.001, 0.01, float("inf")),
+            (seconds // 36, seconds, 2 * seconds, 2 * seconds + 1),
+            seconds * 0.0018,
+        )
+    }
     return Snapshot(
         "node1",
         "0.1.0",

@@ -204,6 +204,32 @@ def test_every_panel_returns_data_from_the_agent_itself(daemon, serve, real_prom
 
 
 @pytest.mark.real
+def test_every_panel_returns_data_from_victoria_metrics(serve, tmp_path):
+    begin = time.monotonic()
+
+    def living():
+        seconds = 100 + int((time.monotonic() - begin) * 2)
+        return snapshots.rich(seq=seconds, seconds=seconds)
+
+    _, target = serve(living)
+    job = {"job_name": "wattshed", "honor_labels": True, "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}
+    config = {"global": {"scrape_interval": "1s"}, "scrape_configs": [job]}
+    (tmp_path / "scrape.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    port = free_port()
+    arguments = [f"-promscrape.config={tmp_path}/scrape.yml", f"-storageDataPath={tmp_path}/data"]
+    arguments += [f"-httpListenAddr=127.0.0.1:{port}", "-search.latencyOffset=0s"]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen([peer("victoria-metrics"), *arguments], stdout=log, stderr=log)
+    try:
+        time.sleep(2)
+        assert process.poll() is None, (tmp_path / "log").read_text()[-2000:]
+        assert until_complete(f"http://127.0.0.1:{port}", VALUES, 30) == []
+    finally:
+        process.terminate()
+        process.wait(15)
+
+
+@pytest.mark.real
 def test_promtool_has_nothing_to_say_about_the_agent(daemon):
     page = get(daemon)[2]
     done = subprocess.run([peer("promtool"), "check", "metrics"], input=page, capture_output=True, check=False)
