@@ -22,10 +22,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "convert",
         help="write a trace of any format as a native one",
-        description="Read traces of any known format and write them in the native one (docs/trace-format.md).",
+        description="Read traces of any known format and write them in the native one (docs/trace-format.md). "
+        "A recording whose OUT is itself, --to parquet, is compacted in place.",
     )
     parser.add_argument("trace", nargs="+", metavar="TRACE", help="files or folders; FILE@HOST says whose it is")
-    parser.add_argument("out", metavar="OUT", help="a folder (arrow), or a folder or one .parquet file (parquet)")
+    parser.add_argument("out", metavar="OUT", help="a folder, or one .parquet file")
     parser.add_argument("--to", choices=("arrow", "parquet"), help="default: parquet if OUT ends so, else arrow")
     add_reading_flags(parser)
     parser.set_defaults(run=run)
@@ -39,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
     out = Path(args.out)
     to = args.to or ("parquet" if out.suffix == ".parquet" else "arrow")
     settings = settings_of(args)
+    if to == "parquet" and [Path(trace).resolve() for trace in args.trace] == [out.resolve()] and out.is_dir():
+        return _in_place(out)
     chains = find(args.trace, settings.options)
     if any(source.path.resolve().is_relative_to(out.resolve()) for chain in chains for source in chain.sources):
         raise InputError("the trace lies in OUT itself; name another folder", args.out)
@@ -50,6 +53,16 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         raise InputError(f"it cannot be written ({error.strerror or error})", error.filename or args.out) from error
     print(f"wattshed: {windows} windows written to {out}", file=sys.stderr)  # noqa: T201 - the command line
+    return 0
+
+
+def _in_place(folder: Path) -> int:
+    """Compact a recording; segments that are being written are left alone."""
+    from agent.traces.compact import compact  # noqa: PLC0415
+
+    done = list(compact(folder))
+    total = sum(windows for _, windows in done)
+    print(f"wattshed: {len(done)} segments ({total} windows) compacted in {folder}", file=sys.stderr)  # noqa: T201
     return 0
 
 

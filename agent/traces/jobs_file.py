@@ -218,7 +218,7 @@ class _Table:
     def _count(self, text: str) -> int:
         if not text:
             return MISSING
-        if not text.isdigit():
+        if not text.isdecimal():
             raise self._bad("gpus", f"the number of GPUs is no whole number: {text!r}")
         return int(text)
 

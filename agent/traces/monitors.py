@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _ROUND_US = 1_000_000
 _DAY_US = 86_400_000_000
+_LONGEST_PID = 10
 _ENTITY = re.compile(r"(?:GPU|gpu)[\s:-]*(\d+)$")
 
 
@@ -86,7 +87,7 @@ class MonitorReader:
         row = dict(zip(self._columns, cells, strict=False))
         name = row.get("gpu", row.get("entity", ""))
         match = _ENTITY.match(name)
-        index = int(name) if name.isdigit() else int(match[1]) if match else -1
+        index = int(name) if name.isdecimal() else int(match[1]) if match else -1
         if index < 0:
             if name.lower() not in {"id", "idx"}:
                 self._report.reject("unknown_gpu", line=number, text=text)
@@ -98,7 +99,7 @@ class MonitorReader:
             return
         gpu = self._gpus.number(index=index)
         if "pid" in row:
-            if row["pid"].isdigit():
+            if row["pid"].isdecimal() and len(row["pid"]) <= _LONGEST_PID:
                 self._samples.add(gpu, stamp, line=number, util=row.get("sm"), pid=int(row["pid"]))
             return
         self._samples.add(
@@ -113,7 +114,7 @@ class MonitorReader:
     def _stamp(self, row: dict[str, str], index: int) -> tuple[int, bool] | None:
         if "time" in row:
             date = row.get("date", "")
-            day = f"{date[:4]}-{date[4:6]}-{date[6:8]}" if date.isdigit() and len(date) == 8 else date
+            day = f"{date[:4]}-{date[4:6]}-{date[6:8]}" if date.isdecimal() and len(date) == 8 else date
             found = parse_text(f"{day or '1970-01-01'} {row['time']}")
             if found is None or day:
                 return found

@@ -36,7 +36,7 @@ def series_of(file: TextIO, path: str) -> Iterator[dict[str, Any]]:
     """
     text = file.read(_CHUNK)
     if '"status":"error"' in text[:200].replace(" ", ""):
-        raise InputError(f"Prometheus answered with an error: {text[:200].strip()}", path)
+        raise InputError(f"Prometheus answered with an error: {' '.join(text[:200].split())}", path)
     at = text.find('"result"')
     if at < 0 or text.find("[", at) < 0:
         raise InputError("it is JSON, but no answer of Prometheus with a result", path)
@@ -74,7 +74,8 @@ def read_prometheus(file: TextIO, clock: Clock, gpus: Gpus, report: SourceReport
     samples = Samples(report, clock)
     found = False
     for member in series_of(file, report.path):
-        labels = {str(k): str(v) for k, v in (member.get("metric") or {}).items()}
+        metric = member.get("metric")
+        labels = {str(k): str(v) for k, v in metric.items()} if isinstance(metric, dict) else {}
         name = labels.get("__name__", "")
         meaning = meaning_of(name, labels)
         if meaning is None and not name:

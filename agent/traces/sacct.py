@@ -64,8 +64,8 @@ def nodes_of(text: str) -> list[str]:
             for span in piece[1:-1].split(","):
                 first, dash, last = span.partition("-")
                 if (
-                    not first.isdigit()
-                    or (dash and not last.isdigit())
+                    not first.isdecimal()
+                    or (dash and not last.isdecimal())
                     or int(last or first) - int(first) > _MOST_NODES
                 ):
                     raise ValueError(text)
@@ -146,7 +146,7 @@ def read_sacct(path: Path, time_of: Callable[[str], int | None]) -> list[SlurmJo
             end = _FOREVER if row.get("End", "").lower() in _OPEN else time_of(row["End"])
             if end is None or end < start:
                 raise InputError(
-                    f"the job {job} ends ({row.get('End')}) before it starts ({row['Start']})", str(path), number
+                    f"the job {job!r} ends ({row.get('End')!r}) before it starts ({row['Start']!r})", str(path), number
                 )
             if not gpus or not nodes:
                 continue

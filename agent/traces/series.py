@@ -77,7 +77,7 @@ def gpu_of(labels: Mapping[str, str], gpus: Gpus) -> int:
         uuid = f"GPU-{uuid}"  # nvidia_gpu_exporter leaves the prefix out
     return gpus.number(
         host,
-        index=int(index) if index.isdigit() else -1,
+        index=int(index) if index.isdecimal() else -1,
         uuid=uuid,
         pci=labels.get("pci_bus_id", ""),
         model=first(_MODEL),

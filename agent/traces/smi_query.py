@@ -48,7 +48,7 @@ class _Report:
 
         def first(sections: Iterable[str], keys: Iterable[str]) -> str | None:
             cells = [facts[s, k] for k in keys for s in sections if (s, k) in facts]
-            numeric = [cell for cell in cells if any(c.isdigit() for c in cell)]
+            numeric = [cell for cell in cells if any(c.isdecimal() for c in cell)]
             return numeric[0] if numeric else cells[0] if cells else None
 
         if self.stamp is None:
@@ -71,7 +71,7 @@ class _Report:
             number,
             self.stamp,
             line=line,
-            power=average if average and any(c.isdigit() for c in average) else instant or average or "",
+            power=average if average and any(c.isdecimal() for c in average) else instant or average or "",
             instant=instant,
             util=first(("utilization",), _UTIL),
         )

@@ -258,7 +258,7 @@ def _fixed_width(column: Any) -> tuple[NDArray[np.int64], bool] | None:
     if table.size != width * len(column):
         return None
     cells = table.reshape(len(column), width)
-    is_digit = np.frombuffer(bytes(int(chr(c).isdigit()) for c in first), np.uint8).astype(bool)
+    is_digit = np.frombuffer(bytes(int(chr(c).isdecimal()) for c in first), np.uint8).astype(bool)
     digits = cells[:, is_digit] - np.uint8(48)
     if (digits > 9).any() or (cells[:, ~is_digit] != np.frombuffer(first, np.uint8)[~is_digit]).any():
         return None

@@ -31,7 +31,8 @@ def fleet(tmp_path, wattshed):
     return [folder, "--jobs", jobs, "--format", "json"]
 
 
-def test_two_workers_give_the_same_integers(fleet, wattshed):
+def test_two_workers_give_the_same_integers(fleet, wattshed, monkeypatch):
+    monkeypatch.setenv("WATTSHED_JIT", "off")  # in the workers: nothing to compile there
     code, alone, _ = wattshed("replay", *fleet)
     assert code == 0
     code, together, _ = wattshed("replay", *fleet, "--workers", "2")

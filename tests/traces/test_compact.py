@@ -1,0 +1,41 @@
+"""Compaction in place keeps the answer, and what it cannot keep it leaves alone."""
+
+from agent.traces.native import Recorder
+from tests.traces.windows_made_up import plain_window
+
+
+def record(folder):
+    recorder = Recorder(folder, "node", segment_bytes=30_000)
+    for i in range(40):
+        recorder.append(plain_window(i))
+    recorder.close()
+    return sorted(folder.rglob("*.arrows"))
+
+
+def test_the_answer_stays(wattshed, tmp_path):
+    before = record(tmp_path)
+    _, first, _ = wattshed("replay", tmp_path, "--format", "csv")
+    code, _, err = wattshed("convert", tmp_path, tmp_path, "--to", "parquet")
+    assert code == 0
+    assert f"{len(before)} segments (40 windows) compacted" in err
+    assert not list(tmp_path.rglob("*.arrows"))
+    assert wattshed("replay", tmp_path, "--format", "csv")[1] == first
+
+
+def test_damaged_segments_stay(wattshed, tmp_path):
+    first, *others = record(tmp_path)
+    data = bytearray(first.read_bytes())
+    data[len(data) // 2] ^= 1
+    first.write_bytes(data)
+    wattshed("convert", tmp_path, tmp_path, "--to", "parquet")
+    assert list(tmp_path.rglob("*.arrows")) == [first]
+    assert len(list(tmp_path.rglob("*.parquet"))) == len(others)
+
+
+def test_both_forms_are_read_once(wattshed, tmp_path):
+    (first, *_) = record(tmp_path)
+    _, before, _ = wattshed("replay", tmp_path, "--format", "csv")
+    data = first.read_bytes()
+    wattshed("convert", tmp_path, tmp_path, "--to", "parquet")
+    first.write_bytes(data)  # as a crash between writing the one and removing the other leaves it
+    assert wattshed("replay", tmp_path, "--format", "csv")[1] == before
