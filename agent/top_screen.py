@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
 
 
-class Screen(App[None]):
+class Screen(App[None]):  # type: ignore[misc] # textual is an extra, mypy does not follow it
     """Two tables that follow a running agent.
 
     Parameters
@@ -26,7 +26,11 @@ class Screen(App[None]):
     interval_s : float, s
     """
 
-    CSS = "Label { padding: 0 1; width: 100%; } .simulated { background: $warning; color: $text; } #gpus { height: auto; max-height: 50%; }"
+    CSS = """
+    Label { padding: 0 1; width: 100%; }
+    .simulated { background: $warning; color: $text; }
+    #gpus { height: auto; max-height: 50%; }
+    """
     BINDINGS: ClassVar[list[Any]] = [("q", "quit", "Quit"), ("s", "sort", "Sort jobs")]
 
     def __init__(self, read: Callable[[], View], interval_s: float) -> None:
