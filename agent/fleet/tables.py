@@ -190,7 +190,9 @@ def read_table(path: str | Path, required: Sequence[str], *, lower: bool = True)
 
 def _header(path: str, line: int, names: list[str], required: Sequence[str]) -> dict[str, int]:
     columns: dict[str, int] = {}
-    for position, name in enumerate(names, 1):
+    for position, written in enumerate(names, 1):
+        # Spreadsheets leave empty columns at the end of every line.
+        name = written or f"column {position}"
         if name in columns:
             raise InputError(f"column {name!r} appears twice", path, line, position)
         columns[name] = position

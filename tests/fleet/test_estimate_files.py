@@ -56,8 +56,19 @@ def test_rows_of_a_host_are_its_gpus(estimate):
         S.replace("stratum,host,value", " Stratum , HOST ,Value"),
         "".join(line + ",note\n" for line in S.splitlines()).replace(",note", ",comment", 1),
         gzip.compress(S.encode()),
+        S.replace("\n", ",,\n"),
     ],
-    ids=["bom", "crlf", "semicolons", "quotes", "blank lines", "header case", "further column", "gzip"],
+    ids=[
+        "bom",
+        "crlf",
+        "semicolons",
+        "quotes",
+        "blank lines",
+        "header case",
+        "further column",
+        "gzip",
+        "empty columns",
+    ],
 )
 def test_files_as_people_write_them(estimate, changed):
     assert estimate(changed).json == estimate(S).json
