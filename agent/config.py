@@ -99,9 +99,6 @@ class Slurm:
 
     enabled: str = key("auto", "auto asks squeue where it is installed.", choices=("auto", "on", "off"))
     squeue: tuple[str, ...] = key(("squeue",), "The command, with arguments that go before wattshed's own.")
-    timeout_s: float = key(
-        10.0, "A squeue that takes longer is given up, and tried again later.", "s", low=0.1, high=300
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,13 +177,6 @@ class Config:
     )
     jit: str = key(
         "cpu", "off runs without compiled kernels: same integers, slower, no executable memory.", choices=("cpu", "off")
-    )
-    watchdog_s: float = key(
-        60.0,
-        "No window finished for so long: the supervisor is no longer told that all is well.",
-        "s",
-        low=5,
-        high=3600,
     )
     default_sigma: float = key(
         0.04, "One sigma of the gain of a meter that was not calibrated (NVIDIA boards: 4 %).", "1", low=0, high=1

@@ -88,7 +88,7 @@ def test_install_start_upgrade_remove_purge(debian, packages):
         assert "wattshed-web" in machine.run("cat", "/etc/group")
 
         machine.run(
-            "sh", "-c", f"printf 'watchdog_s = 61.0\\n' | cat - {CONFFILE} > /tmp/new && cp /tmp/new {CONFFILE}"
+            "sh", "-c", f"printf 'for_seconds = 0.0\\n' | cat - {CONFFILE} > /tmp/new && cp /tmp/new {CONFFILE}"
         )
         changed = machine.run("cat", CONFFILE)
         before, pid = scraped(machine), machine.show("MainPID")

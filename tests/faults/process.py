@@ -102,7 +102,7 @@ class Agent:
 
     def ready(self):
         """Wait until the first window is accounted."""
-        return self.wait(lambda: self.get("/-/ready")[0] == 200)
+        return self.wait(lambda: self.get("/-/ready")[0] == 200, 170)
 
     def metric(self, name):
         """Series of one metric, by their labels."""

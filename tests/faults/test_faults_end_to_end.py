@@ -13,7 +13,7 @@ import pytest
 
 from tests.faults.process import ROOT, Agent, not_less
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 
 def replayed(folder):
