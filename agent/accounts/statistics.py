@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from kernels.histogram import PowerHistogram
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -101,33 +102,15 @@ def _keep_largest(best: deque[tuple[int, float]], time_us: int, value: float) ->
         best.popleft()
 
 
-@dataclass(slots=True)
 class PowerStatistics:
-    """Everything that is said about a GPU's power beside its energy.
+    """Time-weighted quantiles of one GPU's power: an interval counts for the readings at both its ends."""
 
-    Attributes
-    ----------
-    values_mw : int64[k], mW
-        The distinct power values so far, ascending ...
-    weights_us : int64[k], us
-        ... and twice the time for which each stood: an interval counts for the readings at both its ends.
-    last_us, last_mw : int
-        The reading that the next interval starts from.
-    """
+    def __init__(self) -> None:
+        self._histogram = PowerHistogram(1)
+        self._last_mw: int | None = None
+        self._last_us = -1
 
-    values_mw: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    weights_us: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    last_us: int = -1
-    last_mw: int = -1
-    last_at_all_mw: int = -1
-
-    def add(
-        self,
-        time_us: NDArray[np.int64],
-        power_mw: NDArray[np.int32],
-        ceiling_mw: int,
-        max_gap_us: int,
-    ) -> None:
+    def add(self, time_us: NDArray[np.int64], power_mw: NDArray[np.int32], ceiling_mw: int, max_gap_us: int) -> None:
         """Add one window's readings of this GPU.
 
         Parameters
@@ -138,38 +121,24 @@ class PowerStatistics:
         ceiling_mw, max_gap_us : int
             What counts as a reading, and as a gap.
         """
-        valid = (power_mw > 0) & (power_mw <= ceiling_mw)
-        times, values = time_us[valid], power_mw[valid].astype(np.int64)
-        if not len(times):
+        if int(power_mw.max(initial=0)) > ceiling_mw:
+            power_mw = np.where(power_mw > ceiling_mw, -1, power_mw).astype(np.int32)
+        if len(time_us) and (int(time_us[0]) < self._last_us or (np.diff(time_us) < 0).any()):
+            onward = time_us >= np.maximum.accumulate(np.maximum(time_us, self._last_us))
+            time_us, power_mw = time_us[onward], power_mw[onward]
+        if not len(time_us):
             return
-        self.last_at_all_mw = int(values[-1])
-        if self.last_us >= 0:
-            times, values = np.concatenate([[self.last_us], times]), np.concatenate([[self.last_mw], values])
-        dt = np.diff(times)
-        dt[(dt > max_gap_us) | (dt < 0)] = 0
-        weight = np.zeros(len(values), np.int64)
-        weight[:-1] += dt
-        weight[1:] += dt
-        self._count(values, weight)
-        self.last_us, self.last_mw = int(times[-1]), int(values[-1])
+        self._last_us = int(time_us[-1])
+        if power_mw[-1] > 0:
+            self._last_mw = int(power_mw[-1])
+        self._histogram.extend(time_us, power_mw, np.array([0, len(time_us)], np.int64), max_gap_us)
 
     def merge(self, other: PowerStatistics) -> None:
-        """Add another part's quantile state."""
-        self._count(other.values_mw, other.weights_us)
+        """Add another part's weights."""
+        self._histogram.merge(other._histogram)
+        self._last_mw = other._last_mw if self._last_mw is None else self._last_mw
 
     def quantiles_mw(self, *shares: float) -> list[int | None]:
         """Return the least power (mW) at or below which the GPU was for each share of the time; None without time."""
-        total = int(self.weights_us.sum())
-        if total == 0:
-            only = self.last_at_all_mw if self.last_at_all_mw >= 0 else None
-            return [only for _ in shares]
-        upto = np.cumsum(self.weights_us)
-        return [int(self.values_mw[np.searchsorted(upto, share * total)]) for share in shares]
-
-    def _count(self, values: NDArray[np.int64], weight: NDArray[np.int64]) -> None:
-        kept = weight > 0
-        values = np.concatenate([self.values_mw, values[kept]])
-        weight = np.concatenate([self.weights_us, weight[kept]])
-        self.values_mw, place = np.unique(values, return_inverse=True)
-        self.weights_us = np.zeros(len(self.values_mw), np.int64)
-        np.add.at(self.weights_us, place, weight)
+        found = self._histogram.quantiles([round(share * 1e6) for share in shares])[0].tolist()
+        return [self._last_mw if value < 0 else int(value) for value in found]
