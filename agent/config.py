@@ -43,7 +43,7 @@ class Sampling:
     """How often the GPUs are read. Faster than a sensor publishes buys nothing, and every call holds the driver."""
 
     window_s: float = key(
-        1.0, "Length of the stretch that is accounted, recorded and published at once.", "s", low=0.1, high=60
+        1.0, "Length of the stretch that is accounted, recorded and published at once.", "s", low=0.1, high=10
     )
     counter_hz: float = key(
         1.0, "Readings of the energy counter, average power and throttling.", "Hz", low=0.01, high=10
