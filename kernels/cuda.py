@@ -139,7 +139,7 @@ def _weigh(time_us, power_mw, lows, highs, rows, origin, max_gap_us, shift, slot
         elif fine:
             slot = np.int64(slot_of[slot_row[k], level >> shift])
             if slot > 0:
-                cuda.atomic.add(bins, (k, (slot << shift) + (level & mask)), weight)
+                cuda.atomic.add(bins, (k, ((slot - 1) << shift) + (level & mask)), weight)
         else:
             cuda.atomic.add(bins, (k, level >> shift), weight)
         i += _THREADS

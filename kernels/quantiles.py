@@ -65,26 +65,21 @@ def _pour_coarse(time_us, power_mw, lo, hi, a, b, max_gap_us, shift, bins):
 
 @jit
 def _pour_fine(time_us, power_mw, lo, hi, a, b, max_gap_us, shift, slot_of, fine):
-    """Add the weights of rows ``a:b`` to the fine histogram of their coarse bin; slot 0 is for bins nobody wants."""
-    time = time_us[a:b]
-    power = power_mw[a:b]
-    n = len(time)
+    """Add the weights of rows ``a:b`` to the fine histogram of their coarse bin, if it has a slot.
+
+    Few bins hold a wanted quantile, so that the branch is foreseen, and only few rows need their times.
+    """
     mask = (np.int64(1) << shift) - 1
-    before = time[0] - time_us[max(a - 1, lo)]
-    if before > max_gap_us:
-        before = np.int64(0)
-    for i in range(n - 1):
-        after = time[i + 1] - time[i]
-        held = after if after <= max_gap_us else np.int64(0)
+    power = power_mw[a:b]
+    for i in range(len(power)):
         level = np.int64(power[i]) - 1
         slot = np.int64(slot_of[level >> shift])
-        fine[(slot << shift) + (level & mask)] += before + held
-        before = held
-    after = time_us[min(b, hi - 1)] - time[n - 1]
-    if after <= max_gap_us:
-        before += after
-    level = np.int64(power[n - 1]) - 1
-    fine[(np.int64(slot_of[level >> shift]) << shift) + (level & mask)] += before
+        if slot > 0:
+            row = a + i
+            before = time_us[row] - time_us[max(row - 1, lo)]
+            after = time_us[min(row + 1, hi - 1)] - time_us[row]
+            weight = (before if before <= max_gap_us else np.int64(0)) + (after if after <= max_gap_us else np.int64(0))
+            fine[((slot - 1) << shift) + (level & mask)] += weight
 
 
 @jit(parallel=True)
@@ -157,7 +152,7 @@ def _read_fine(owner, fine, shift, slot_of, wanted, below, out):
             if at < 0:
                 out[g, q] = -1
                 continue
-            first = slot_of[g, at] * width
+            first = (np.int64(slot_of[g, at]) - 1) * width
             need = below[g, q]
             level = 0
             while True:
@@ -241,7 +236,7 @@ def quantiles(
             slot_of = np.zeros((end - begin, _COARSE), np.uint8)
             wanted, below = np.zeros((2, end - begin, len(ppm)), np.int64)
             _choose_bins(batch, bins, wanted_ppm, slot_of, wanted, below)
-            fine = np.empty((len(bins), (1 + int(slot_of.max(initial=0))) << shift), np.int64)
+            fine = np.empty((len(bins), max(int(slot_of.max(initial=0)), 1) << shift), np.int64)
             if on_cuda:
                 cuda.weigh_chunks(*part, cut, int(gap), shift, fine, slot_of, begin)
             else:
