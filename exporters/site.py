@@ -128,7 +128,10 @@ class Site:
         headers : mapping
             Lower-case names.
         """
+        # a proxy may send the whole URL (RFC 9112, 3.2.2)
         path = target.partition("?")[0]
+        if path.startswith(("http://", "https://")):
+            path = "/" + path.partition("://")[2].partition("/")[2]
         known = path in self._files or path in _PATHS
         if not known:
             return plain(404, "not found")

@@ -54,6 +54,8 @@ def test_unknown_paths_and_methods(serve):
         status, headers, _ = get(port, "/metrics", method=method)
         assert (status, headers["allow"]) == (405, "GET, HEAD")
     assert get(port, "/metrics?name[]=up")[0] == 200
+    assert get(port, "http://elsewhere.example/-/healthy?x")[0] == 200
+    assert get(port, "http://[")[0] == 200  # the page itself, "/"
 
 
 @pytest.mark.parametrize(
