@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from exporters import prometheus
 
@@ -29,7 +30,8 @@ class Push:
     publish : callable
         Returns the current Snapshot.
     endpoint : str
-        OTLP over HTTP, such as ``http://collector:4318/v1/metrics``; empty: what OTEL_EXPORTER_OTLP_* say.
+        OTLP over HTTP, such as ``http://collector:4318``, to which the usual ``/v1/metrics`` is added unless it names a
+        path; empty: what OTEL_EXPORTER_OTLP_* say.
     interval_s : float, s
     reader : optional
         Another metric reader, for tests.
@@ -53,6 +55,8 @@ class Push:
         except ImportError as error:
             raise ImportError("OTLP needs the extra otlp: pip install 'wattshed[otlp]'") from error
         if reader is None:
+            if endpoint and not urlsplit(endpoint).path.strip("/"):
+                endpoint = f"{endpoint.rstrip('/')}/v1/metrics"
             exporter = OTLPMetricExporter(endpoint=endpoint or None)
             reader = PeriodicExportingMetricReader(exporter, export_interval_millis=interval_s * 1000)
         first = publish()

@@ -97,7 +97,6 @@ class Snapshot:
 
     ``seq`` grows with each accounted window; 0 means that nothing was accounted yet (not ready).
     ``faults`` counts run-time faults by part ("squeue", "recorder", "nvml", ...): a fault is a metric and a log line.
-    ``history`` is power per GPU over the last hour for the page: (time_s, {uuid: W}) in ascending time.
     ``counters_since_us`` is when the restored counters began; None: with this start of the agent.
     """
 
@@ -118,5 +117,4 @@ class Snapshot:
     faults: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     fleet: FleetFacts | None = None
-    history: tuple[tuple[float, Mapping[str, float]], ...] = ()
     counters_since_us: int | None = None

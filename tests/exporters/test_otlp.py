@@ -40,6 +40,7 @@ def test_a_collector_receives_it():
 
     class Collector(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
+            assert self.path == "/v1/metrics"
             body = self.rfile.read(int(self.headers["Content-Length"]))
             received.append(gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body)
             self.send_response(200)
@@ -50,7 +51,7 @@ def test_a_collector_receives_it():
 
     with http.server.HTTPServer(("127.0.0.1", 0), Collector) as collector:
         threading.Thread(target=collector.serve_forever, daemon=True).start()
-        push = Push(snapshots.rich, f"http://127.0.0.1:{collector.server_port}/v1/metrics", interval_s=60)
+        push = Push(snapshots.rich, f"http://127.0.0.1:{collector.server_port}", interval_s=60)
         push.stop()
         collector.shutdown()
     request = ExportMetricsServiceRequest.FromString(received[-1])
