@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from agent.jobs.slurm import Slurm
     from agent.meters.clock import Clock
     from agent.meters.nvml import Nvml
+    from exporters.snapshot import FleetFacts
 
 LOG = logging.getLogger("wattshed")
 SIMULATED_NOTE = "SIMULATED: there is no NVIDIA driver behind these numbers, they are made up"
@@ -128,6 +129,7 @@ def _run(  # noqa: PLR0917 - called once, just above
         limits=Limits(round(config.jobs.keep_ended_s * 1e6), round(config.for_seconds * 1e6)),
         extra_faults=source.faults,
         notes=source.notes,
+        fleet=_fleet(config, host),
     )
     closed = threading.Event()
 
@@ -196,6 +198,14 @@ def _recorder(config: Config, host: str) -> Any:
     return Recorder(
         Path(config.record), host, max_bytes=config.recording.max_bytes, max_age_s=config.recording.max_age_s
     )
+
+
+def _fleet(config: Config, host: str) -> Callable[[int, int], FleetFacts | None] | None:
+    if not config.fleet.inventory:
+        return None
+    from agent.fleet.one_host import OneHost  # noqa: PLC0415
+
+    return OneHost(config.fleet.inventory, host).facts
 
 
 def _corrections(config: Config) -> dict[str, MeterCorrection]:
@@ -322,6 +332,8 @@ def _metered(  # noqa: PLR0917 - called twice, just above
         wake=rates.wake_sleeping_gpus,
     )
     LOG.info("%d GPUs through %s", len(meter.devices), meter.library)
+    if slurm is not None:
+        slurm.on_change = sampler.refresh_processes
     resolver = JobResolver(
         Processes(proc_root, clock.now_us), slurm, pods, names=config.jobs.names, environ=config.jobs.environ_hint
     )
@@ -348,7 +360,9 @@ def _slurm(config: Config, host: str, clock: Clock) -> Slurm | None:
     ask = _wanted(config.slurm.enabled, shutil.which(config.slurm.squeue[0]) is not None)
     if mapping_dir is None and not ask:
         return None
-    return Slurm(clock.now_us, host.partition(".")[0], mapping_dir, config.slurm.squeue if ask else ())
+    squeue = config.slurm.squeue
+    scontrol = (str(Path(squeue[0]).with_name("scontrol")), *squeue[1:])  # they are installed beside each other
+    return Slurm(clock.now_us, host.partition(".")[0], mapping_dir, squeue if ask else (), scontrol if ask else ())
 
 
 def _wanted(setting: str, there: bool) -> bool:

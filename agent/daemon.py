@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from agent.accounts.state import Restored, StateFile
     from agent.notify import Notifier
     from agent.window import Device, ProcessSighting
-    from exporters.snapshot import Histogram, Snapshot
+    from exporters.snapshot import FleetFacts, Histogram, Snapshot
 
 LOG = logging.getLogger(__name__)
 LOG_AGAIN_S = 600.0  # a fault that lasts is said again this often
@@ -155,6 +155,8 @@ class Daemon:
         Fault counts of parts that count for themselves, by part.
     notes : tuple of str
         Shown with every snapshot: what a reader must know.
+    fleet : callable, optional
+        From time (us) and energy so far (hnj) to what this host says about its fleet.
     """
 
     def __init__(
@@ -173,12 +175,13 @@ class Daemon:
         limits: Limits,
         extra_faults: Callable[[], Mapping[str, int]] = dict,
         notes: tuple[str, ...] = (),
+        fleet: Callable[[int, int], FleetFacts | None] | None = None,
     ) -> None:
         self._windows, self._resolver = windows, resolver
         self._accounts, self._calibrator, self._publisher = accounts, calibrator, publisher
         self._board, self._recorder, self._state = board, recorder, state
         self._notifier, self._faults, self._limits = notifier, faults, limits
-        self._extra_faults, self._notes = extra_faults, notes
+        self._extra_faults, self._notes, self._fleet = extra_faults, notes, fleet
         self._stop = threading.Event()
         self._restored: Restored | None = None
         self._first_us: int | None = None
@@ -265,6 +268,7 @@ class Daemon:
                     duty=self._windows.duty,
                     faults=self._faults.counts + Counter(self._extra_faults()),
                     notes=self._notes,
+                    fleet=self._fleet,
                 )
             )
             if first:

@@ -12,12 +12,12 @@ from exporters.snapshot import EnergyShare, GpuFacts, JobFacts, Snapshot
 from kernels import booking, splitting
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from agent.accounts.attribution import Accounts, GpuAccount
     from agent.accounts.ledger import Job
     from agent.window import Window
-    from exporters.snapshot import Histogram
+    from exporters.snapshot import FleetFacts, Histogram
 
 METHODS = {
     splitting.ALONE: "alone",
@@ -82,6 +82,7 @@ class Publisher:
         duty: float,
         faults: Mapping[str, int],
         notes: tuple[str, ...] = (),
+        fleet: Callable[[int, int], FleetFacts | None] | None = None,
     ) -> Snapshot:
         """Freeze the books as they are after ``window``."""
         self._seq += 1
@@ -113,6 +114,7 @@ class Publisher:
             folded_jobs=accounts.ledger.folded,
             faults=dict(faults),
             notes=notes,
+            fleet=fleet(window.end_us, sum(gpu.energy_hnj for gpu in gpus)) if fleet else None,
         )
 
 
