@@ -116,7 +116,7 @@ class Board:
         able = self.device.capabilities
         batched = not able["fields"]
         offered = {probe.ENERGY: "energy", probe.AVERAGE: "average", probe.INSTANT: "instant"}
-        works = [n for n, name in offered.items() if batched and not able[name] and self._field_works(n)]
+        works = [n for n, name in offered.items() if batched and not able[name] and self._in_batch(n, name)]
         extras = [n for n in probe.THROTTLE.values() if batched and not able["throttle"]]
         self._full = [(n, probe.GPU_SCOPE) for n in [*works, *extras]]
         scopes = (("module", probe.MODULE_SCOPE), ("memory", probe.MEMORY_SCOPE))
@@ -125,12 +125,17 @@ class Board:
         self.has_average = not able["average"]
         self._quick = [(probe.INSTANT, probe.GPU_SCOPE)] if probe.INSTANT in works else []
 
-    def _field_works(self, number: int) -> bool:
+    def _in_batch(self, number: int, name: str) -> bool:
+        """Whether a reading is to be had as a field; one that does not answer now only if no other call does."""
+        usage = "average" if probe.power_usage_is_average(self.device.architecture, self.device.model) else "instant"
+        calls = {"energy": "nvmlDeviceGetTotalEnergyConsumption", usage: "nvmlDeviceGetPowerUsage"}
         try:
-            probe.field(self._nvml, self.handle, number)
+            if probe.field(self._nvml, self.handle, number) > 0:
+                return True
         except MeterError as error:
-            return error.fault is not Fault.OFF
-        return True
+            if error.fault is Fault.OFF:
+                return False
+        return name not in calls or self._nvml.ask_or(0, calls[name], self.handle) <= 0
 
     def publish(self, periods_us: Mapping[int, int]) -> None:
         """Note the learned publication periods (field -> us)."""
@@ -210,7 +215,8 @@ class Board:
         if gauges is not None:
             self._extras(values, gauges)
         average_mw, instant_mw = _milli(average), _milli(instant)
-        return Sample(_counter(counter), average_mw if self.has_average else instant_mw, instant_mw)
+        power_mw = average_mw if self.has_average and average_mw != MISSING else instant_mw
+        return Sample(_counter(counter), power_mw, instant_mw)
 
     def read_instant(self) -> Sample:
         """Read instant power alone; it stands for ``power_mw`` too where there is no average."""

@@ -11,7 +11,7 @@ from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from agent.meters.errors import FUNCTION_NOT_FOUND, SUCCESS, Fault, MeterError, fault_of, name_of
+from agent.meters.errors import FUNCTION_NOT_FOUND, NOT_SUPPORTED, SUCCESS, Fault, MeterError, fault_of, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -114,6 +114,8 @@ def field(nvml: Nvml, handle: object, number: int, scope: int = GPU_SCOPE) -> fl
         The call or the field itself failed.
     """
     ((code, value),) = nvml.fields(handle, [(number, scope)])
+    if code == SUCCESS and value == 0 and number in {AVERAGE, INSTANT}:
+        code = NOT_SUPPORTED  # a board that is powered draws something: the library only did not say no
     if code != SUCCESS:
         raise MeterError(f"field {number}", code)
     return value

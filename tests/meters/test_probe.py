@@ -11,6 +11,8 @@ from agent.meters.errors import Fault, MeterError, NoMeter, fault_of
 from agent.meters.lines import Rates
 from agent.meters.nvml import Nvml, loaded_path
 from agent.meters.probe import REMEDIES, attempt, is_ga100, power_usage_is_average
+from agent.meters.simulated_card import Card
+from agent.meters.simulated_driver import SimulatedLibrary
 from agent.window import MISSING
 
 
@@ -109,6 +111,18 @@ def test_every_symbol_but_the_handful_may_be_missing(rig):
         one = rig(f'missing = ["{name}"]\ngpus = 1\n', plain=False)
         one.run(1)
         assert one.meter.devices[0].capabilities["energy"] == ""
+
+
+@pytest.mark.parametrize("answer", [(999, 1, 0), (0, 1, 0)])
+def test_a_library_whose_fields_never_answer_is_read_by_other_calls(rig, monkeypatch, answer):
+    monkeypatch.setattr(Card, "_power", lambda self, *_: answer)
+    monkeypatch.setattr(Card, "_counter", lambda self, *_: (answer[0], 0))
+    monkeypatch.setattr(Card, "usage", lambda self: (0, 123_000))
+    monkeypatch.setattr(SimulatedLibrary, "_energy", lambda self, handle, at: self._uint(at, 5_000_000))
+    node = rig(gpus=1)
+    node.run(5)
+    assert {p for p in node.column("power_mw") if p != MISSING} == {123_000}
+    assert {c for c in node.column("counter_mj") if c != MISSING} == {5_000_000}
 
 
 def test_three_tries_before_a_no():

@@ -16,7 +16,7 @@ QUICK = Rates(
     instant_us=50_000,
     burst_us=0,
     learn_us=0,
-    stale_us=200_000,
+    stale_us=400_000,
     restart_us=5_000_000,
 )
 
@@ -25,7 +25,7 @@ def test_windows_come_in_time(rig):
     node = rig(gpus=2, rates=QUICK, clock=RealClock())
     begun = time.monotonic()
     node.run(0.5)
-    assert 0.4 < time.monotonic() - begun < 2.0
+    assert 0.4 < time.monotonic() - begun < 10.0
     assert all(w.end_us - w.start_us == 100_000 for w in node.windows)
     assert len(node.column("counter_mj", 0)) >= 5
     assert node.sampler.late_s >= 0
@@ -36,7 +36,7 @@ def test_windows_come_in_time(rig):
 
 
 def test_windows_go_on_while_a_call_hangs(rig):
-    text = '\n[[fault]]\nkind = "wedged"\ngpu = 0\nat_s = 0.35\nfor_s = 1.0\n'
+    text = '\n[[fault]]\nkind = "wedged"\ngpu = 0\nat_s = 0.35\nfor_s = 1.3\n'
     node = rig(text, gpus=2, rates=QUICK, clock=RealClock())
     node.run(2.5)
     assert [(w.start_us - node.windows[0].start_us) // 100_000 for w in node.windows] == list(range(25))
