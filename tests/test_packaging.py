@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tomllib
 import zipfile
@@ -111,8 +112,9 @@ def test_the_sdist_builds_the_same_wheel_as_the_tree(shipped, tracked, tmp_path)
 def test_beside_the_other_project_that_is_called_kernels(shipped, tmp_path):
     """Hugging Face's `kernels` owns that name in site-packages: both work, and ours leaves nothing when it goes."""
     venv = tmp_path / "venv"
-    subprocess.run([sys.executable, "-m", "venv", "--system-site-packages", "--without-pip", str(venv)], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
     (site,) = venv.glob("lib/python*/site-packages")
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")  # after the environment's own
     theirs = site / "kernels/__init__.py"
     theirs.parent.mkdir()
     theirs.write_text("def get_kernel(name):\n    return 'theirs: ' + name\n")
