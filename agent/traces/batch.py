@@ -176,6 +176,7 @@ class Decoder:
     def __init__(self) -> None:
         self._devices: dict[int, tuple[Device, ...]] = {}
         self._owners: dict[int, tuple[Owner, ...]] = {identity("[]"): ()}
+        self._nothing: dict[str, NDArray[Any]] = {}
 
     def learn(self, row: Mapping[str, Any]) -> None:
         """Keep the definitions of one row (``devices``, ``owners`` and their ids)."""
@@ -207,7 +208,12 @@ class Decoder:
 
         def filled(name: str, dtype: type[np.generic]) -> NDArray[Any]:
             values = lists[name]
-            return values if values.size == n else np.full(n, MISSING, dtype)
+            if values.size == n:
+                return values
+            nothing = self._nothing.get(name)
+            if nothing is None or nothing.size < n:  # filled once and shared: nobody writes into a window
+                nothing = self._nothing[name] = np.full(n, MISSING, dtype)
+            return nothing[:n]
 
         sizes = {"power_mw": n, "counter_mj": n, "instant_mw": n, "gauge_values": g * len(gauge_names)}
         bad = [name for name, size in sizes.items() if lists[name].size not in (0, size)]

@@ -165,6 +165,7 @@ def test_victoriametrics_imports_it(replayed, tmp_path):
                 break
             except OSError:
                 time.sleep(0.1)
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/internal/force_flush", timeout=5).close()
         said = query(port, answer["end_s"], "sum(increase(wattshed_gpu_energy_joules_total[11m]))")
         assert said == pytest.approx(answer["total_j"], rel=1e-3)
     finally:

@@ -82,7 +82,7 @@ def test_a_cluster_that_has_the_wheel_alone(fleet, wattshed, tmp_path):
         assert there == alone
     finally:
         for child in children:
-            child.terminate()
+            child.kill()
         for child in children:
             child.wait(20)
 
