@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernels import bandwidth, booking, energy, ensemble, histogram, jobs, packed, quantiles, splitting, windows
+from kernels import bandwidth, booking, energy, ensemble, histogram, jobs, packed, plain, quantiles, splitting, windows
 from kernels.columns import PARALLEL_FROM
 from kernels.jit import MODE, cache_folder, prune_cache
 
@@ -39,15 +39,17 @@ def _live_path() -> None:
     pieces = booking.merge(offsets, time_us, power_mw, time_us // 10_000, booking.new_state(1), *bounds)
     zero, unknown = np.zeros(1, np.int64), np.full(1, -1, np.int64)
     splitting.split(
-        *pieces[:5],
-        zero + 70_000,
-        np.array([0, 1]),
-        zero,
-        zero + 3_000_000,
-        unknown,
-        unknown,
-        unknown,
-        np.ones(1, np.int8),
+        pieces.starts, pieces.counts, pieces.t0_us, pieces.t1_us, pieces.energy_hnj,
+        zero + 70_000, np.array([0, 1]), zero, zero + 3_000_000, unknown, unknown, unknown, np.ones(1, np.int8),
+    )  # fmt: skip
+
+
+def _plain(rows: int) -> object:
+    time_us, power_mw, offsets = _recording(rows)
+    one = np.ones(1, np.int64)
+    steady = np.maximum(power_mw, 100_000)
+    return plain.book_plain(
+        offsets, time_us, steady, booking.new_state(1), one * 20_000_000, one * _GAP_US, one * 70_000
     )
 
 
@@ -69,6 +71,7 @@ def steps() -> dict[str, Callable[[], object]]:
     small, large = 8, PARALLEL_FROM
     return {
         "live path": _live_path,
+        "plain path": lambda: [_plain(n) for n in (small, large)],
         "energy": lambda: [energy.integrate(*_recording(n), _GAP_US) for n in (small, large)],
         "packed energy": lambda: [packed.integrate(packed.pack(*_recording(n)), _GAP_US) for n in (small, large)],
         "jobs": lambda: [_job_energy(n) for n in (small, large)],
