@@ -65,11 +65,23 @@ class Source:
 
 @dataclass(slots=True)
 class Chain:
-    """Files that are read one after the other, with one set of books."""
+    """Files that are read one after the other, with one set of books.
+
+    Attributes
+    ----------
+    name : str
+        The host, empty if the content says.
+    sources : list of Source
+    reports : list of SourceReport
+        One a source, after reading.
+    passed_over : list of str
+        What else lay in the folder, and why it is no trace.
+    """
 
     name: str
     sources: list[Source]
     reports: list[SourceReport] = field(default_factory=list)
+    passed_over: list[str] = field(default_factory=list)
 
     @property
     def native(self) -> bool:
@@ -79,6 +91,7 @@ class Chain:
     def windows(self, options: Options, stop: Callable[[], bool] = lambda: False) -> Iterator[Window]:
         """Read all of it, or until ``stop`` says so; ``reports`` gets one entry a source, complete at the end."""
         self.reports = [SourceReport(str(source.path), source.format) for source in self.sources]
+        self.reports[0].notes += self.passed_over
         if self.native:
             for source, report in zip(self.sources, self.reports, strict=True):
                 read = (
@@ -111,12 +124,19 @@ def find(arguments: Sequence[str], options: Options) -> list[Chain]:
         If there is no such file, or one that is no trace.
     """
     sources: list[Source] = []
+    refused: list[InputError] = []
     for argument in arguments:
         path, host = _split_host(argument)
-        found = _in_folder(path) if path.is_dir() else [path]
-        for file in found:
+        for file in _in_folder(path) if path.is_dir() else [path]:
             part = _HOST_PART.search(str(file))
-            sources.append(_source(file, host or (part[1] if part else ""), options))
+            try:
+                sources.append(_source(file, host or (part[1] if part else ""), options))
+            except InputError as error:
+                if not path.is_dir():  # named by the user; what merely lies in a folder may be something else
+                    raise
+                refused.append(error)
+    if refused and not sources:
+        raise refused[0]
     chains: dict[str, Chain] = {}
     foreign_sources = [source for source in sources if source.format not in {detect.NATIVE, detect.NATIVE_PARQUET}]
     for source in sources:
@@ -128,6 +148,8 @@ def find(arguments: Sequence[str], options: Options) -> list[Chain]:
         chain.sources.sort(key=lambda source: (source.path.parent.name, source.path.name))
     for source in foreign.name_hosts(foreign_sources, options):
         chains.setdefault(f"rows {source.host}", Chain(source.host, [])).sources.append(source)
+    for chain in list(chains.values())[:1]:
+        chain.passed_over = [f"passed over {error}" for error in refused]
     return list(chains.values())
 
 

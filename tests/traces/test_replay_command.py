@@ -181,6 +181,18 @@ def test_hosts_from_folders_and_from_the_name(wattshed, tmp_path):
     assert replay_json(wattshed, f"{file}@elsewhere")["gpus"][0]["host"] == "elsewhere"
 
 
+def test_what_is_no_trace_in_a_folder_is_passed_over(wattshed, tmp_path):
+    (tmp_path / "log.csv").write_text("time,gpu,power_w\n0,0,100\n1,0,100\n")
+    (tmp_path / "notes.txt").write_text("Fans were loud.\n")
+    code, out, err = wattshed("replay", tmp_path, "--format", "json")
+    assert (code, json.loads(out)["total_j"]) == (0, 100)
+    assert "passed over" in err
+    assert "notes.txt" in err
+    (tmp_path / "log.csv").unlink()
+    code, _, err = wattshed("replay", tmp_path)
+    assert (code, err.count("\n")) == (2, 1)
+
+
 def test_rotated_logs_of_one_host_are_one_gpu(wattshed, tmp_path):
     (tmp_path / "b.csv").write_text("time,gpu,power_w\n" + "".join(f"{t},0,100\n" for t in range(11)))
     (tmp_path / "a.csv").write_text("time,gpu,power_w\n" + "".join(f"{t},0,100\n" for t in range(11, 21)))
