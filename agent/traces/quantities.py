@@ -142,8 +142,30 @@ def scaled_column(column: Any, factor: Fraction, units: Mapping[str, Fraction]) 
     try:
         floats = pc.cast(trimmed, pa.float64())
     except pa.ArrowInvalid:
-        return _scaled_cells(trimmed, factor, units)
+        return _scaled_with_unit(trimmed, factor, units)
     return _scaled_floats(floats, factor)
+
+
+def _scaled_with_unit(column: Any, factor: Fraction, units: Mapping[str, Fraction]) -> Scaled:
+    """Scale cells that mostly end in one unit (``73.20 W``): those at once, the others one by one."""
+    first = next((found for text in column[:8].to_pylist() if text and (found := decimal_of(text))), None)
+    if first is None or first[1] not in units:
+        return _scaled_cells(column, factor, units)
+    unit = first[1]
+    same = pc.fill_null(pc.ends_with(column, f" {unit}"), fill_value=False)
+    try:
+        floats = pc.cast(pc.utf8_slice_codeunits(column.filter(same), 0, -len(unit) - 1), pa.float64())
+    except pa.ArrowInvalid:
+        return _scaled_cells(column, factor, units)
+    plain = _scaled_floats(floats, units[unit])
+    if len(floats) == len(column):
+        return plain
+    mask = same.to_numpy(zero_copy_only=False)
+    others = _scaled_cells(column.filter(pc.invert(same)), factor, units)
+    value, reason = np.empty(mask.size, np.int64), np.empty(mask.size, np.uint8)
+    value[mask], reason[mask] = plain.value, plain.reason
+    value[~mask], reason[~mask] = others.value, others.reason
+    return Scaled(value, reason)
 
 
 def _scaled_integers(column: Any, factor: Fraction) -> Scaled:
