@@ -60,6 +60,8 @@ class Pieces(NamedTuple):
         GPU ``i`` owns pieces ``starts[i]:starts[i] + counts[i]``.
     t0_us, t1_us, energy_hnj : int64[*]
         The pieces, ascending in time within a GPU.
+    begin_mw, end_mw : int64[*], mW
+        Power at the two ends of each piece, which is taken to be straight between them; -1 unknown.
     tally : int64[g, TALLIES]
         What happened in this window, to be added up by the caller.
     """
@@ -69,6 +71,8 @@ class Pieces(NamedTuple):
     t0_us: NDArray[np.int64]
     t1_us: NDArray[np.int64]
     energy_hnj: NDArray[np.int64]
+    begin_mw: NDArray[np.int64]
+    end_mw: NDArray[np.int64]
     tally: NDArray[np.int64]
 
 
@@ -137,6 +141,8 @@ def _merge_gpu(  # type: ignore[no-untyped-def]
     t0,
     t1,
     energy,
+    begin,
+    end,
     base,
 ) -> int:
     """Book one GPU's rows ``lo:hi``; returns the number of final pieces, which start at ``base``."""
@@ -197,7 +203,8 @@ def _merge_gpu(  # type: ignore[no-untyped-def]
         reach = t - s[POWER_T] <= max_gap
         if known and reach and t > s[SHAPE_T] and (fresh or c >= 0):
             t0[k], t1[k] = s[SHAPE_T], t
-            energy[k] = (s[POWER] + (p if fresh else s[POWER])) * (t - s[SHAPE_T])
+            begin[k], end[k] = s[POWER], p if fresh else s[POWER]
+            energy[k] = (begin[k] + end[k]) * (t - s[SHAPE_T])
             k += 1
             s[SHAPE_T] = t
             if s[COUNTER] < 0:
@@ -356,6 +363,8 @@ def _merge(  # type: ignore[no-untyped-def]
     t0,
     t1,
     energy,
+    begin,
+    end,
     starts,
     counts,
 ) -> None:
@@ -363,7 +372,7 @@ def _merge(  # type: ignore[no-untyped-def]
         starts[gpu] = 2 * offsets[gpu] + 4 * gpu
         counts[gpu] = _merge_gpu(
             time_us, power_mw, instant_mw, counter_mj, offsets[gpu], offsets[gpu + 1], state[gpu], tally[gpu],
-            ceiling_mw[gpu], limit_mw[gpu], max_gap_us[gpu], closing, t0, t1, energy, starts[gpu],
+            ceiling_mw[gpu], limit_mw[gpu], max_gap_us[gpu], closing, t0, t1, energy, begin, end, starts[gpu],
         )  # fmt: skip
 
 
@@ -408,9 +417,11 @@ def merge(
     room = 2 * len(time_us) + 4 * gpus
     t0, t1, energy = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
     starts, counts = np.zeros(gpus, np.int64), np.zeros(gpus, np.int64)
+    begin, end = np.full(room, -1, np.int64), np.full(room, -1, np.int64)
     tally = np.zeros((gpus, TALLIES), np.int64)
     _merge(
-        offsets, time_us, power_mw, power_mw if instant_mw is None else instant_mw, counter_mj, state, tally, ceiling_mw, limit_mw, max_gap_us, closing,
-        t0, t1, energy, starts, counts,
+        offsets, time_us, power_mw, power_mw if instant_mw is None else instant_mw, counter_mj, state, tally,
+        ceiling_mw, limit_mw, max_gap_us, closing,
+        t0, t1, energy, begin, end, starts, counts,
     )  # fmt: skip
-    return Pieces(starts, counts, t0, t1, energy, tally)
+    return Pieces(starts, counts, t0, t1, energy, begin, end, tally)

@@ -164,11 +164,27 @@ def _split_dynamic(total: int, activity, busy, share, live, rows, n: int, weight
     return int(part[n])
 
 
+@jit(inline="always")
+def _part(rest: int, begin_mw: int, end_mw: int, span: int, dt: int) -> tuple[int, int]:
+    """Cut ``span`` off a piece of ``rest`` energy and length ``dt``: its energy, and the power at the cut.
+
+    Along the straight line between the powers at its ends; evenly in time where these are not known (-1).
+    """
+    weights = (begin_mw + end_mw) * dt
+    if begin_mw < 0 or weights <= 0:
+        return _portion(rest, span, dt), begin_mw
+    cut_mw = begin_mw + (end_mw - begin_mw) * span // dt
+    weight = min((begin_mw + cut_mw) * span, weights)
+    return (weight if rest == weights else _portion(rest, weight, weights)), cut_mw
+
+
 @jit
 def _split_gpu(  # type: ignore[no-untyped-def]
     t0,
     t1,
     energy,
+    begin_mw,
+    end_mw,
     first,
     count,
     idle_mw,
@@ -199,6 +215,7 @@ def _split_gpu(  # type: ignore[no-untyped-def]
     stop = first + count
     cursor = t0[k] if count > 0 else 0
     rest = energy[k] if count > 0 else 0
+    power = begin_mw[k] if count > 0 else 0
     while k < stop:
         # The next moment at which somebody comes or goes.
         edge = t1[stop - 1] + 1
@@ -211,7 +228,9 @@ def _split_gpu(  # type: ignore[no-untyped-def]
             dt = t1[k] - cursor
             whole = t1[k] <= edge
             span = dt if whole else edge - cursor
-            amount = rest if whole else _portion(rest, span, dt)
+            amount = rest
+            if not whole:
+                amount, power = _part(rest, power, end_mw[k], span, dt)
             still = min(amount, 2 * idle_mw * min(span, 1_000_000_000_000)) if idle_mw > 0 else 0
             segment_static += still
             segment_dynamic += amount - still
@@ -219,7 +238,7 @@ def _split_gpu(  # type: ignore[no-untyped-def]
             if whole:
                 k += 1
                 if k < stop:
-                    cursor, rest = t0[k], energy[k]
+                    cursor, rest, power = t0[k], energy[k], begin_mw[k]
             else:
                 cursor, rest = edge, rest - amount
         before = np.empty(present, np.int64)
@@ -266,6 +285,8 @@ def _split(  # type: ignore[no-untyped-def]
     t0,
     t1,
     energy,
+    begin_mw,
+    end_mw,
     idle_mw,
     rows,
     by_end,
@@ -284,7 +305,7 @@ def _split(  # type: ignore[no-untyped-def]
 ) -> None:
     for gpu in range(len(counts)):
         idle[gpu], unattributed[gpu] = _split_gpu(
-            t0, t1, energy, starts[gpu], counts[gpu], idle_mw[gpu], rows[gpu], rows[gpu + 1], by_end,
+            t0, t1, energy, begin_mw, end_mw, starts[gpu], counts[gpu], idle_mw[gpu], rows[gpu], rows[gpu + 1], by_end,
             start, end, activity, busy, share, live, static, dynamic, method, peak,
         )  # fmt: skip
 
@@ -303,6 +324,9 @@ def split(
     busy_ppm: NDArray[np.int64],
     share_ppm: NDArray[np.int64],
     live: NDArray[np.int8],
+    *,
+    begin_mw: NDArray[np.int64] | None = None,
+    end_mw: NDArray[np.int64] | None = None,
 ) -> Split:
     """Split the pieces of `kernels.booking.merge` among usage rows.
 
@@ -323,6 +347,8 @@ def split(
         Reserved share; -1 none known.
     live : int8[m]
         1 if a process of the owner was there, 0 if the GPU was only held.
+    begin_mw, end_mw : int64[*], mW, optional
+        Power at the ends of each piece: a piece is cut along the straight line between them, else evenly in time.
 
     Returns
     -------
@@ -333,10 +359,12 @@ def split(
     static, dynamic = np.zeros(m, np.int64), np.zeros(m, np.int64)
     method, peak = np.zeros(m, np.int64), np.zeros(m, np.int64)
     idle, unattributed = np.zeros(gpus, np.int64), np.zeros(gpus, np.int64)
+    if begin_mw is None or end_mw is None:
+        begin_mw = end_mw = np.full(len(energy_hnj), -1, np.int64)
     gpu_of = np.repeat(np.arange(gpus), np.diff(rows))
     by_end = np.lexsort((end_us, gpu_of)).astype(np.int64)
     _split(
-        starts, counts, t0_us, t1_us, energy_hnj, idle_mw, rows, by_end,
+        starts, counts, t0_us, t1_us, energy_hnj, begin_mw, end_mw, idle_mw, rows, by_end,
         start_us, end_us, activity_ppm, busy_ppm, share_ppm, live, static, dynamic, method, peak, idle, unattributed,
     )  # fmt: skip
     return Split(static, dynamic, method, peak, idle, unattributed)

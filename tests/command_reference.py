@@ -7,8 +7,8 @@ from pathlib import Path
 PAGE = Path(__file__).parents[1] / "docs/cli.md"
 HEAD = """# Command reference
 
-Generated from the command line itself by `make docs`; a test compares. Exit codes: 0 done; 1 failed while running; 2 bad
-usage or bad input, with one line on standard error that names the file, the line and the column.
+Generated from the command line itself by `make docs`; a test compares. Exit codes: 0 done; 1 failed while running; 2
+bad usage or bad input, with one line on standard error that names the file, the line and the column.
 
 """
 

@@ -58,7 +58,9 @@ def agent(
     mapping, resolve = slurm._mapping, resolver.resolve
 
     def in_step(*arguments):
-        mapping.scan()  # its thread looks once a real second, which may be minutes of virtual time
+        # Its thread looks at the folder every real second or so, which may be minutes of virtual time.
+        mapping._next_s = 0.0
+        mapping.scan()
         return resolve(*arguments)
 
     resolver.resolve = in_step

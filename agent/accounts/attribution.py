@@ -237,6 +237,7 @@ class Accounts:
         parts = split(
             pieces.starts, pieces.counts, pieces.t0_us, pieces.t1_us, pieces.energy_hnj, idle, bounds,
             rows.start_us, rows.end_us, rows.activity_ppm, rows.busy_ppm, rows.share_ppm, rows.live,
+            begin_mw=pieces.begin_mw, end_mw=pieces.end_mw,
         )  # fmt: skip
         for i, key in enumerate(host.keys):
             first, count = int(pieces.starts[i]), int(pieces.counts[i])

@@ -14,6 +14,14 @@ if TYPE_CHECKING:
 
 BOOT_ID = "5117a7ed-0000-4000-8000-000000000999"
 TICK_US = 10_000
+USERS = {
+    1001: ("ada", "physics"),
+    1002: ("grace", "chemistry"),
+    1003: ("alan", "biology"),
+    1004: ("barbara", "physics"),
+    1005: ("edsger", "biology"),
+}
+"""Name and account of the default node's users, by uid."""
 BOOTED_BEFORE_US = 3600 * 1_000_000
 
 
@@ -50,7 +58,7 @@ class ProcessTree:
         # btime is in whole seconds, so a reader takes the middle of that second: it shall be right.
         began_us = timelines[0].origin_us if timelines else BOOTED_BEFORE_US
         self._boot_us = (began_us - BOOTED_BEFORE_US) // 1_000_000 * 1_000_000 + 500_000
-        self.mapping.mkdir(parents=True, exist_ok=True)
+        (self.mapping / "jobs").mkdir(parents=True, exist_ok=True)
         (self.proc / "sys/kernel/random").mkdir(parents=True, exist_ok=True)
         (self.proc / "sys/kernel/random/boot_id").write_text(f"{BOOT_ID}\n")
         (self.proc / "stat").write_text(f"cpu  0 0 0 0 0 0 0 0 0 0\nbtime {self._boot_us // 1_000_000}\n")
@@ -78,6 +86,7 @@ class ProcessTree:
                     pid = pid_of(line, nth, turn)
                     wanted[pid] = Running(pid, job, line.gpu, turn)
                 if job.manager == "slurm":
+                    self._describe(job, turn)
                     held.setdefault(line.gpu, []).append(str(job.number(turn)))
         for gone in {r.pid for r in self._running} - wanted.keys():
             shutil.rmtree(self.proc / str(gone), ignore_errors=True)
@@ -86,10 +95,20 @@ class ProcessTree:
         for line in self._timelines:
             file = self.mapping / str(line.gpu)
             text = "".join(f"{job}\n" for job in held.get(line.gpu, ()))
-            if not file.exists() or file.read_text() != text:
-                file.write_text(text)
+            if not text:
+                file.unlink(missing_ok=True)
+            elif not file.exists() or file.read_text() != text:
+                _replace(file, text)
         self._running = tuple(wanted.values())
         self._stretch = (from_us, until_us)
+
+    def _describe(self, job: Job, cycle: int) -> None:
+        """Write what the prolog writes about a job."""
+        file = self.mapping / "jobs" / str(job.number(cycle))
+        if not file.exists():
+            user, account = USERS.get(job.uid, (f"user{job.uid}", "default"))
+            labels = {"user": user, "account": account, "partition": "gpu", "name": job.command}
+            _replace(file, "".join(f"{label}={value}\n" for label, value in labels.items()))
 
     def _make(self, one: Running) -> None:
         folder = self.proc / str(one.pid)
@@ -105,6 +124,13 @@ class ProcessTree:
         (folder / "cmdline").write_bytes(f"/usr/bin/{command}\0train.py\0".encode())
         uid = one.job.uid
         (folder / "status").write_text(f"Name:\t{command[:15]}\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\n")
+
+
+def _replace(file: Path, text: str) -> None:
+    """Write by rename, as the prolog does: no reader sees a half-written file."""
+    fresh = file.with_name(f".{file.name}")
+    fresh.write_text(text)
+    fresh.rename(file)
 
 
 def container_id(job: Job) -> str:

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from build import S, device, window
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +11,7 @@ from agent.accounts.ledger import Ledger
 from agent.accounts.publishing import Publisher
 from agent.accounts.state import StateFile
 from agent.window import OTHER, Event
+from build import S, device, window
 
 T0 = 1_700_000_000 * S
 
@@ -54,6 +54,16 @@ def test_a_job_pays_from_its_real_start_to_its_real_end():
     (job,) = accounts.ledger.jobs.values()
     assert job.energy_hnj / 2e9 == pytest.approx(300 * 8.5, rel=1e-6)
     assert sum(line.active_us for line in job.lines.values()) == 8_500_000
+
+
+def test_a_cut_between_two_readings_follows_the_line_between_them():
+    rows = [(T0, 100_000, -1), (T0 + 2 * S, 500_000, -1)]
+    usage = [(0, "a", T0 + S, T0 + 2 * S, -1, -1, 1)]
+    accounts = book([window(T0, T0 + 2 * S, [rows], usage, devices=(device(idle_mw=-1),))])
+    # 100 to 500 W in two seconds: the second second's mean is 400 W, not the 300 W of the whole.
+    assert accounts.ledger.jobs["a"].energy_hnj == 400 * 2_000_000_000
+    (account,) = accounts.gpus.values()
+    assert account.unattributed_hnj == 200 * 2_000_000_000
 
 
 @settings(max_examples=40, deadline=None)
