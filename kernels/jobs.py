@@ -2,9 +2,9 @@
 
 The samples are read once, at the speed of memory: each GPU's time is cut at the starts and ends of its usage rows, and
 static (up to idle power) and dynamic energy are summed per segment, by chunks on all threads. A trapezoid that crosses
-an edge is cut evenly in time, (p0 + p1) * span, so no cut leaves a remainder. Edges are found by galloping from one to
-the next. Each segment is then split among those present by the rules of :mod:`kernels.splitting`, which are the same
-functions that the live path uses. N samples and P edges cost O(N + P log P + P times the owners present at once).
+an edge is cut there along its straight line. Edges are found by galloping from one to the next. Cuts and splits among
+those present are the rules of :mod:`kernels.splitting`: the same functions that the live path uses. N samples and P
+edges cost O(N + P log P + P times the owners present at once).
 """
 
 # Kernels are typed by numba when they are first called; what Python calls is annotated.
@@ -20,7 +20,7 @@ import numpy as np
 from kernels.columns import CHUNK, CUDA_CHUNK, PARALLEL_FROM, check_columns, first_at, raise_backwards, valid_rows
 from kernels.devices import choose
 from kernels.jit import jit, prange
-from kernels.splitting import _split_dynamic, _split_static
+from kernels.splitting import _part, _split_dynamic, _split_static
 from kernels.words import MASK
 
 if TYPE_CHECKING:
@@ -122,17 +122,21 @@ def _sum_segments(time_us, power_mw, a, stop, edges, segment, idle_pair_mw, max_
     # Edges are looked for where they would be at a steady rate: searching cold memory costs more than summing it.
     rate = (stop - a) / max(time_us[stop] - time_us[a], np.int64(1))
     row = 0
+    rest = np.int64(0)  # of the interval that an edge has cut, after the cursor; and the power at the cursor
+    power = np.int64(0)
     while True:
         end = edges[segment + row] if segment + row < len(edges) else _FOREVER
         static = np.int64(0)
         energy = np.int64(0)
         if cursor > time_us[i]:  # inside an interval that an edge has cut
-            upto = min(time_us[i + 1], end)
-            if time_us[i + 1] - time_us[i] <= max_gap_us:
-                pair_mw = np.int64(power_mw[i]) + np.int64(power_mw[i + 1])
-                energy += pair_mw * (upto - cursor)
-                static += min(pair_mw, np.int64(idle_pair_mw)) * (upto - cursor)
-            cursor = upto
+            span = min(time_us[i + 1], end) - cursor
+            amount = rest
+            if end < time_us[i + 1]:
+                amount, power = _part(rest, power, np.int64(power_mw[i + 1]), span, time_us[i + 1] - cursor)
+            rest -= amount
+            energy += amount
+            static += min(amount, np.int64(idle_pair_mw) * span)
+            cursor += span
             if cursor == time_us[i + 1]:
                 i += 1
         if cursor == time_us[i]:
@@ -149,10 +153,14 @@ def _sum_segments(time_us, power_mw, a, stop, edges, segment, idle_pair_mw, max_
             i = j
             cursor = time_us[i]
             if j < stop and end > cursor:
-                if time_us[j + 1] - time_us[j] <= max_gap_us:
-                    pair_mw = np.int64(power_mw[j]) + np.int64(power_mw[j + 1])
-                    energy += pair_mw * (end - cursor)
-                    static += min(pair_mw, np.int64(idle_pair_mw)) * (end - cursor)
+                dt = time_us[j + 1] - cursor
+                power = np.int64(power_mw[j])
+                after = np.int64(power_mw[j + 1])
+                rest = (power + after) * dt if dt <= max_gap_us else np.int64(0)
+                amount, power = _part(rest, power, after, end - cursor, dt)
+                rest -= amount
+                energy += amount
+                static += min(amount, np.int64(idle_pair_mw) * (end - cursor))
                 cursor = end
         out[row, 0] = static
         out[row, 1] = energy - static

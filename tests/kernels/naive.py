@@ -8,6 +8,12 @@ def valid(time_us, power_mw, a, b):
     return [(int(time_us[i]), int(power_mw[i])) for i in range(a, b) if power_mw[i] > 0]
 
 
+def lines(time_us, power_mw, a, b, max_gap_us):
+    """(t0, t1, p0, p1) of every bridged interval."""
+    rows = valid(time_us, power_mw, a, b)
+    return [(t0, t1, p0, p1) for (t0, p0), (t1, p1) in itertools.pairwise(rows) if t1 - t0 <= max_gap_us]
+
+
 def pieces(time_us, power_mw, a, b, max_gap_us):
     """(t0, t1, p0 + p1) of every bridged interval."""
     rows = valid(time_us, power_mw, a, b)

@@ -47,12 +47,12 @@ def usages(draw, recording, most=6):
 def split_pieces(recording, gap, usage):
     """The live split, given the oracle's pieces."""
     time_us, power_mw, offsets = recording
-    own = [naive.pieces(time_us, power_mw, int(a), int(b), gap) for a, b in itertools.pairwise(offsets)]
+    own = [naive.lines(time_us, power_mw, int(a), int(b), gap) for a, b in itertools.pairwise(offsets)]
     counts = np.array([len(pieces) for pieces in own], np.int64)
     starts = np.cumsum(counts) - counts
-    flat = [(t0, t1, s * (t1 - t0)) for pieces in own for t0, t1, s in pieces]
-    t0, t1, energy = (np.array([piece[i] for piece in flat], np.int64) for i in range(3))
-    return split(starts, counts, t0, t1, energy, *usage)
+    flat = [piece for pieces in own for piece in pieces]
+    t0, t1, begin, end = (np.array([piece[i] for piece in flat], np.int64) for i in range(4))
+    return split(starts, counts, t0, t1, (begin + end) * (t1 - t0), *usage, begin_mw=begin, end_mw=end)
 
 
 @settings(max_examples=150, deadline=None)
