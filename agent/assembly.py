@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from agent.jobs.slurm import Slurm
     from agent.meters.clock import Clock
     from agent.meters.nvml import Nvml
+    from exporters.otlp import Push
     from exporters.snapshot import FleetFacts
 
 LOG = logging.getLogger("wattshed")
@@ -147,6 +148,7 @@ def _run(  # noqa: PLR0917 - called once, just above
         signal.signal(number, stop)
     signal.signal(signal.SIGHUP, again)
     daemon.restore()
+    push = _push(config, board)
     try:
         daemon.run()
     except (Stopped, StopIteration):
@@ -156,6 +158,8 @@ def _run(  # noqa: PLR0917 - called once, just above
         return error.exit_code
     finally:
         _close_once(source, closed)
+        if push is not None:
+            push.stop()
         if recorder is not None:
             recorder.close()
     return 0
@@ -208,6 +212,17 @@ def _fleet(config: Config, host: str) -> Callable[[int, int], FleetFacts | None]
     return OneHost(config.fleet.inventory, host).facts
 
 
+def _push(config: Config, board: Board) -> Push | None:
+    if not config.export.otlp_endpoint:
+        return None
+    from exporters.otlp import Push  # noqa: PLC0415 - needs the extra `otlp`
+
+    try:
+        return Push(board.current, config.export.otlp_endpoint, config.export.otlp_interval_s)
+    except ImportError as error:
+        raise InputError(str(error)) from None
+
+
 def _corrections(config: Config) -> dict[str, MeterCorrection]:
     from agent.accounts.calibration import MeterCorrection  # noqa: PLC0415
 
@@ -247,16 +262,20 @@ def open_source(config: Config, host: str) -> Source:
     ------
     NoMeter
         The meter that was asked for cannot be had.
+    RestartNeeded
+        A driver is there, but only a new process can talk to it.
     InputError
         A script or trace cannot be read.
     """
-    from agent.meters.errors import MeterError, NoMeter  # noqa: PLC0415
+    from agent.meters.errors import Fault, MeterError, NoMeter, RestartNeeded  # noqa: PLC0415
 
     kind, _, script = config.meter.partition(":")
     if kind in {"auto", "nvml"}:
         try:
             return _driver(config, host)
         except (NoMeter, MeterError) as error:
+            if isinstance(error, MeterError) and error.fault is Fault.RESTART:
+                raise RestartNeeded(str(error)) from None
             if kind == "nvml":
                 raise NoMeter(f"{error}; `wattshed check` says more") from None
             LOG.warning("no NVIDIA driver: %s", error)

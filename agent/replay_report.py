@@ -133,6 +133,7 @@ def _gpu(account: GpuAccount, extremes: Extremes | None, energy_uj: int) -> dict
     span = extremes.last_us - extremes.first_us if extremes is not None and extremes.first_us >= 0 else 0
     counter, power = totals[booking.COUNTER_HNJ], totals[booking.POWER_HNJ]
     by_counter = account.method == "counter"
+    run_us = extremes.longest_run_us if extremes else 0
     if by_counter and not totals[booking.SAMPLES]:
         covered = span - gap
     mean_of, over = (power, covered) if power else (account.energy_hnj, covered)
@@ -152,7 +153,7 @@ def _gpu(account: GpuAccount, extremes: Extremes | None, energy_uj: int) -> dict
         "counter_j": _joules(counter) if by_counter else None,
         "power_j": _joules(power) if totals[booking.SAMPLES] else None,
         "counter_resets": totals[booking.RESETS],
-        "disagreement": account.disagreement,
+        "disagreement": (power - counter) / counter if counter and power else None,
         "power_w": {
             "mean": mean_of / 2e3 / over if over > 0 else None,  # hnj / us is half a milliwatt
             "min": _watts(extremes.min_mw) if extremes else None,
@@ -161,8 +162,8 @@ def _gpu(account: GpuAccount, extremes: Extremes | None, energy_uj: int) -> dict
             "p95": _watts(p95),
             "p99": _watts(p99),
         },
-        "sigma_j": round(gpu_sigma_j(account), 6),
-        "flags": list(gpu_flags(account, extremes.longest_run_us if extremes else 0)),
+        "sigma_j": round(gpu_sigma_j(account, run_us), 6),
+        "flags": list(gpu_flags(account, run_us)),
     }
 
 

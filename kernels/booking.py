@@ -46,7 +46,8 @@ STATES = 25
 SAMPLES, COVERED, GAP, GAPS, POWER_HNJ, COUNTER_HNJ, RESETS = range(7)
 REJECTED_ZERO, REJECTED_NEGATIVE, REJECTED_HIGH, REJECTED_TIME = range(7, 11)
 REJECTED_STEP, REJECTED_DIP, STUCK, BOOKED_BY_COUNTER, BOOKED_BY_POWER = range(11, 16)
-TALLIES = 16
+COMPARED_US, COMPARED_POWER, COMPARED_COUNTER = range(16, 19)  # stretches that both of them saw whole
+TALLIES = 19
 
 DIP, JUMP = 1, 2
 
@@ -312,6 +313,11 @@ def _merge_gpu(  # type: ignore[no-untyped-def]
                 _settle(s, tally, energy, first, k, BOOKED_BY_POWER)
                 s[BOOKED_SINCE] = 0
             else:
+                if k > first and t0[first] == s[BOOKED_T] and t1[k - 1] == t and s[BOOKED_SINCE] == 0:
+                    tally[COMPARED_US] += t - s[BOOKED_T]
+                    tally[COMPARED_COUNTER] += said
+                    for j in range(first, k):
+                        tally[COMPARED_POWER] += energy[j]
                 if k == first and t > s[BOOKED_T]:
                     t0[k], t1[k], energy[k] = s[BOOKED_T], t, 0
                     k += 1

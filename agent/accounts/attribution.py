@@ -52,6 +52,7 @@ class GpuAccount:
     moving: Moving = field(default_factory=Moving)
     up: bool = True
     lost_since_us: int = -1
+    last_xid: int | None = None
 
     @property
     def rejected(self) -> dict[str, int]:
@@ -67,8 +68,8 @@ class GpuAccount:
 
     @property
     def disagreement(self) -> float | None:
-        """(power integral - counter) / counter, or None without both."""
-        counter, power = self.totals[booking.COUNTER_HNJ], self.totals[booking.POWER_HNJ]
+        """(power integral - counter) / counter over the stretches that both saw whole, or None without any."""
+        counter, power = self.totals[booking.COMPARED_COUNTER], self.totals[booking.COMPARED_POWER]
         return (power - counter) / counter if counter > 0 and power > 0 else None
 
     def add(self, tally: NDArray[np.int64], energy_hnj: int, idle_hnj: int, unattributed_hnj: int) -> None:
@@ -109,11 +110,14 @@ class Accounts:
         self.ledger = ledger or Ledger()
         self.gpus: dict[GpuKey, GpuAccount] = {}
         self.live = live
+        self.since_us: int | None = None  # start of the first window of these books, before any restart
         self._hosts: dict[str, _Host] = {}
 
     def add(self, window: Window) -> None:
         """Book one window. Windows of one host come in order; hosts may be mixed."""
         host = self._enter(window)
+        if self.since_us is None:
+            self.since_us = window.start_us
         for event in window.events:
             self._note(window, host, event)
         rows = host.waiting.followed_by(Tenancy.of(window, host.coverage.busy_us(window)))
@@ -314,6 +318,8 @@ class Accounts:
             account = self.gpus[host.keys[event.gpu]]
             account.up = event.kind == "back"
             account.lost_since_us = event.time_us if event.kind == "lost" else -1
+        elif event.kind == "xid" and 0 <= event.gpu < len(host.keys) and event.detail.isdecimal():
+            self.gpus[host.keys[event.gpu]].last_xid = int(event.detail)
         elif event.kind == "restart":
             self._restart(window, host, same_boot=event.detail != "new-boot")
 

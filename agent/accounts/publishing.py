@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from agent.accounts.attribution import WAIT_US
-from agent.accounts.uncertainty import disagrees, gpu_sigma_j, job_sigma_j
+from agent.accounts.uncertainty import FROZEN_US, disagrees, gpu_sigma_j, job_sigma_j
 from agent.window import IDLE, UNATTRIBUTED
 from exporters.snapshot import EnergyShare, GpuFacts, JobFacts, Snapshot
 from kernels import booking, splitting
@@ -26,7 +26,6 @@ METHODS = {
     splitting.EQUAL: "equal",
     splitting.NOBODY_ACTIVE: "nobody-active",
 }
-FROZEN_US = 60_000_000
 
 
 def method_name(bits: int) -> str:
@@ -111,6 +110,7 @@ class Publisher:
             calls=calls,
             late_s=late_s,
             duty=duty,
+            counters_since_us=accounts.since_us,
             folded_jobs=accounts.ledger.folded,
             faults=dict(faults),
             notes=notes,
@@ -135,7 +135,7 @@ def _gpu_facts(account: GpuAccount, gauges: dict[str, float], state: object, now
         up=account.up,
         energy_source="counter" if has_counter else "power" if has_power else "none",
         energy_hnj=account.energy_hnj,
-        sigma_j=gpu_sigma_j(account),
+        sigma_j=gpu_sigma_j(account, int(state[booking.RUN_MAX])),  # type: ignore[index]
         power_w={
             reading: gauges.pop(f"power_{reading}_w")
             for reading in ("instant", "average")
@@ -155,6 +155,7 @@ def _gpu_facts(account: GpuAccount, gauges: dict[str, float], state: object, now
         peak_w=dict(account.moving.peaks_w()),
         ramp_w_per_s=dict(account.moving.ramps_w_per_s()),
         gauges=gauges,
+        last_xid=account.last_xid,
         mig=device.capabilities.get("mig") == "",
     )
 

@@ -85,6 +85,7 @@ class StateFile:
                 "host": self._host,
                 "boot_id": self._boot_id,
                 "saved_us": now_us,
+                "since_us": accounts.since_us,
                 "idle_mw": calibrator.learned_mw,
                 **_books(accounts, self._host),
             },
@@ -217,3 +218,4 @@ def _restore_books(accounts: Accounts, host: str, state: dict[str, Any]) -> None
     for gpu, *numbers in state["gone"]:
         accounts.ledger.gone[GpuKey(host, gpu)] = Line(*(int(n) for n in numbers))
     accounts.ledger.folded = int(state["folded"])
+    accounts.since_us = state["since_us"]

@@ -28,6 +28,8 @@ PART_TIME_MODELS = ("A100", "A800", "A30", "GH200", "H100", "H200")
 """GA100 and Hopper look at 25 ms of every 100 ms; other Ampere, Turing and Ada boards at all of it (same source)."""
 
 DEFAULT_PERIOD_US = 100_000
+FROZEN_US = 60_000_000
+"""A sensor that shows the same value, to the last digit, for longer than this is taken to be dead."""
 FLOOR_WATTS = 300.0  # span between idle and limit where a trace knows neither
 
 
@@ -69,24 +71,37 @@ def gain_j(account: GpuAccount, energy_j: float) -> float:
     return abs(energy_j) * account.device.sigma_gain_ppm * 1e-6
 
 
-def gpu_sigma_j(account: GpuAccount) -> float:
-    """Return one sigma (J) of a GPU's energy: gain, part-time sensing, gaps, and a counter that power contradicts."""
+def gpu_sigma_j(account: GpuAccount, longest_run_us: int = 0) -> float:
+    """Return one sigma (J) of a GPU's energy: gain, part-time sensing, gaps, and what contradicts or stands still.
+
+    Parameters
+    ----------
+    account : GpuAccount
+    longest_run_us : int, us
+        How long its power stood at the very same value.
+    """
     energy_j = account.energy_hnj / HNJ_PER_JOULE
     parts = [gain_j(account, energy_j)]
     if account.method == "power":
         if sees_part(account.device):
             parts.append(energy_j * part_time_floor(account.totals[booking.COVERED] / 1e6))
-        # An unseen stretch is booked as nothing; it may have held anything between idle and the limit.
-        parts.append(account.totals[booking.GAP] / 1e6 * span_w(account) / math.sqrt(12))
+        # An unseen stretch is booked as nothing, and may have held anything between idle and the limit: the root mean
+        # square of what is missing then, not only its spread.
+        idle_w, span = max(account.device.idle_mw, 0) / 1e3, span_w(account)
+        missing_w = math.hypot(idle_w + span / 2, span / math.sqrt(12))
+        parts.append(account.totals[booking.GAP] / 1e6 * missing_w)
+        if longest_run_us > FROZEN_US:
+            parts.append(longest_run_us / 1e6 * span / math.sqrt(12))
     elif disagrees(account):
-        parts.append((account.totals[booking.POWER_HNJ] - account.totals[booking.COUNTER_HNJ]) / HNJ_PER_JOULE)
+        off = account.totals[booking.COMPARED_POWER] - account.totals[booking.COMPARED_COUNTER]
+        parts.append(off / HNJ_PER_JOULE)
     return math.hypot(*parts)
 
 
 def disagrees(account: GpuAccount) -> bool:
     """Tell whether counter and sampled power differ by more than a fifth over at least half a minute."""
     off = account.disagreement
-    return off is not None and account.totals[booking.COVERED] >= 30_000_000 and not -0.25 <= off <= 0.2
+    return off is not None and account.totals[booking.COMPARED_US] >= 30_000_000 and not -0.25 <= off <= 0.2
 
 
 def job_sigma_j(job: Job, gpus: Mapping[GpuKey, GpuAccount]) -> float:

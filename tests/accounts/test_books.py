@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made import S, device, window
 
 from agent.accounts.attribution import Accounts
 from agent.accounts.calibration import Calibrator, MeterCorrection
@@ -11,7 +12,6 @@ from agent.accounts.ledger import Ledger
 from agent.accounts.publishing import Publisher
 from agent.accounts.state import StateFile
 from agent.window import OTHER, Event
-from build import S, device, window
 
 T0 = 1_700_000_000 * S
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from build import S, device, window
+from made import S, device, window
 
 from agent.accounts.attribution import Accounts
 from agent.accounts.uncertainty import gpu_sigma_j, job_sigma_j, part_time_floor, sees_part
@@ -101,7 +101,21 @@ def test_gain_is_all_there_is_with_a_counter():
 def test_a_gap_can_hide_anything_between_idle_and_the_limit():
     rows = [(t * S, 300_000, -1) for t in [*range(50), *range(100, 150)]]
     _, account = one_gpu(rows, architecture="Turing", sigma_gain_ppm=0)
-    assert gpu_sigma_j(account) == pytest.approx(51 * 630 / 12**0.5)
+    # 51 s are booked as nothing; uniform between 70 and 700 W, the root mean square of that is 426 W.
+    assert gpu_sigma_j(account) == pytest.approx(51 * (385**2 + 630**2 / 12) ** 0.5)
+
+
+def test_a_hole_that_only_the_counter_bridges_is_no_disagreement():
+    rows = [(t * S, 300_000, t * 300_000) for t in [*range(60), *range(200, 260)]]
+    _, account = one_gpu(rows, sigma_gain_ppm=0)
+    assert account.disagreement == pytest.approx(0, abs=1e-9)
+    assert gpu_sigma_j(account) == 0
+
+
+def test_a_frozen_sensor_widens_the_interval():
+    rows = [(t * S, 46_190, -1) for t in range(200)]
+    _, account = one_gpu(rows, architecture="Turing", sigma_gain_ppm=0)
+    assert gpu_sigma_j(account, 199 * S) == pytest.approx(199 * 630 / 12**0.5)
 
 
 def test_a_contradicted_counter_widens_to_cover_both():
