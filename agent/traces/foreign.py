@@ -155,7 +155,8 @@ def _span(source: Source, options: Options) -> tuple[int, int, set[str]] | None:
             first, last = min(first, int(rows.time_us.min())), max(last, int(rows.time_us.max()))
     if any(device.host for device in gpus.devices) or last < first:
         return None
-    return first, last, {device.uuid or device.pci_bus_id or str(device.index) for device in gpus.devices}
+    # A UUID is one GPU wherever it stands; indices and PCI addresses are the same on every host.
+    return first, last, {device.pci_bus_id or str(device.index) for device in gpus.devices if not device.uuid}
 
 
 def _what_differs(paths: Iterable[Path]) -> dict[Path, str]:

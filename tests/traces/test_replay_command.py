@@ -193,6 +193,20 @@ def test_what_is_no_trace_in_a_folder_is_passed_over(wattshed, tmp_path):
     assert (code, err.count("\n")) == (2, 1)
 
 
+def test_one_uuid_in_two_files_is_one_gpu(wattshed, tmp_path):
+    (tmp_path / "p.csv").write_text("time,uuid,power_w\n" + "".join(f"{t},GPU-a,100\n" for t in range(11)))
+    (tmp_path / "e.csv").write_text("time,uuid,energy_mj\n" + "".join(f"{t},GPU-a,{99_000 * t}\n" for t in range(11)))
+    (gpu,) = replay_json(wattshed, tmp_path / "p.csv", tmp_path / "e.csv")["gpus"]
+    assert (gpu["energy_j"], gpu["power_j"]) == (990, 1000)
+
+
+def test_one_index_in_two_files_at_the_same_time_is_two_hosts(wattshed, tmp_path):
+    for name in ("run_alpha.csv", "run_beta.csv"):
+        (tmp_path / name).write_text("time,gpu,power_w\n" + "".join(f"{t},0,100\n" for t in range(11)))
+    answer = replay_json(wattshed, tmp_path / "run_alpha.csv", tmp_path / "run_beta.csv")
+    assert [(gpu["host"], gpu["energy_j"]) for gpu in answer["gpus"]] == [("alpha", 1000), ("beta", 1000)]
+
+
 def test_rotated_logs_of_one_host_are_one_gpu(wattshed, tmp_path):
     (tmp_path / "b.csv").write_text("time,gpu,power_w\n" + "".join(f"{t},0,100\n" for t in range(11)))
     (tmp_path / "a.csv").write_text("time,gpu,power_w\n" + "".join(f"{t},0,100\n" for t in range(11, 21)))
