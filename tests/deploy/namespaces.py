@@ -87,6 +87,17 @@ def missing():
     return "" if SYSTEMD.exists() else "systemd is not installed"
 
 
+def _removed(group):
+    """Remove a control group and all below it, as far as nothing runs there; returns whether it is gone."""
+    if group.is_dir():
+        for below in sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True):
+            with contextlib.suppress(OSError):
+                below.rmdir()
+        with contextlib.suppress(OSError):
+            group.rmdir()
+    return not group.exists()
+
+
 class Machine:
     """A booted systemd with the given units in /run/systemd/system, and files in /etc/wattshed.
 
@@ -168,13 +179,9 @@ class Machine:
         self._outer.kill()
         self._outer.wait(10)
         self._log.close()
-        for group in self._groups:
-            for below in sorted(group.rglob("*"), reverse=True):
-                if below.is_dir():
-                    with contextlib.suppress(OSError):
-                        below.rmdir()
-            with contextlib.suppress(OSError):
-                group.rmdir()
+        end = time.monotonic() + 10  # the namespace's processes are being killed meanwhile
+        while not all(_removed(group) for group in self._groups) and time.monotonic() < end:
+            time.sleep(0.1)
 
     def _pid_one(self):
         pid = self._outer.pid
