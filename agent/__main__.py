@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent import bench, check, config_command, convert, dashboards, replay, top
+from agent import bench, check, config_command, convert, dashboards, replay, top, warm
 from agent.fleet import commands as fleet
 from agent.window import InputError
 
@@ -67,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     fleet.add_parser(commands, read_trace=_read_trace)
     check.add_parser(commands)
     bench.add_parser(commands)
+    warm.add_parser(commands)
     config_command.add_parser(commands)
     dashboards.add_parser(commands)
     top.add_parser(commands)

@@ -17,7 +17,7 @@ import threading
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.daemon import Board, Daemon, Faults, Limits, Resolver, Windows
 from agent.notify import Notifier, set_up_log
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from agent.jobs.slurm import Slurm
     from agent.meters.clock import Clock
     from agent.meters.nvml import Nvml
+    from agent.traces.native import Recorder
     from exporters.otlp import Push
     from exporters.snapshot import FleetFacts
 
@@ -79,7 +80,7 @@ def serve(config: Config, version: str, *, exporters: bool = True, reload: Calla
     board = Board(Snapshot(host, version, "starting", "", 0, started_us, started_us))
     server = _server(config, board) if exporters else None
     try:
-        return _run(config, version, host, started_us, faults, board, reload)
+        return _run(config, version, host, started_us, faults, board, reload, exporters=exporters)
     finally:
         if server is not None:
             server.stop()
@@ -93,6 +94,8 @@ def _run(  # noqa: PLR0917 - called once, just above
     faults: Faults,
     board: Board,
     reload: Callable[[], Config] | None,
+    *,
+    exporters: bool,
 ) -> int:
     # From here on heavy imports; the server answers meanwhile.
     from agent.accounts.attribution import Accounts  # noqa: PLC0415
@@ -112,6 +115,9 @@ def _run(  # noqa: PLR0917 - called once, just above
         LOG.error("%s", error)  # noqa: TRY400 - one line says it all
         return 1
     recorder = _recorder(config, host)
+    if recorder is not None and recorder.state.fault and not exporters:
+        source.close()
+        raise InputError(f"cannot record: {recorder.state.fault}", config.record)
     calibrator = Calibrator(config.idle_watts, _corrections(config), config.default_sigma)
     notifier = Notifier(os.environ)
     daemon = Daemon(
@@ -128,7 +134,7 @@ def _run(  # noqa: PLR0917 - called once, just above
         notifier=notifier,
         faults=faults,
         limits=Limits(round(config.jobs.keep_ended_s * 1e6), round(config.for_seconds * 1e6)),
-        extra_faults=source.faults,
+        extra_faults=lambda: {**source.faults(), **_recording_faults(recorder)},
         notes=source.notes,
         fleet=_fleet(config, host),
     )
@@ -194,7 +200,7 @@ def _server(config: Config, board: Board) -> Server:
     return server
 
 
-def _recorder(config: Config, host: str) -> Any:
+def _recorder(config: Config, host: str) -> Recorder | None:
     if not config.record:
         return None
     from agent.traces.native import Recorder  # noqa: PLC0415 - pyarrow is heavy, and only a recording needs it
@@ -202,6 +208,20 @@ def _recorder(config: Config, host: str) -> Any:
     return Recorder(
         Path(config.record), host, max_bytes=config.recording.max_bytes, max_age_s=config.recording.max_age_s
     )
+
+
+def _recording_faults(recorder: Recorder | None) -> dict[str, int]:
+    """Count what the recording lost, by what it was."""
+    if recorder is None:
+        return {}
+    state = recorder.state
+    counts = {
+        "recorder": state.lost_windows,
+        "recorder-corrupt": state.corrupt,
+        "recorder-dropped": state.dropped,
+        "recorder-recovered": state.recovered,
+    }
+    return {part: count for part, count in counts.items() if count}
 
 
 def _fleet(config: Config, host: str) -> Callable[[int, int], FleetFacts | None] | None:

@@ -61,8 +61,8 @@ class Resolver(Protocol):
 class Recorder(Protocol):
     """Keeps windows on disk."""
 
-    def append(self, window: Window) -> None:
-        """Write one window; never raises for a full or broken disk."""
+    def append(self, window: Window) -> object:
+        """Write one window; never raises for a full or broken disk, but counts and says what is lost."""
 
 
 class Board:
@@ -237,15 +237,18 @@ class Daemon:
                 self._recorder.append(window)
             except Exception as error:  # noqa: BLE001 - metering goes on without a recording
                 self._faults.note("recorder", error)
+        booked = False
         try:
             self._accounts.add(window)
+            booked = True
             for shown_us in self._board.scrapes():
                 self._accounts.ledger.scraped(shown_us)
             self._accounts.ledger.retire(window.end_us, self._limits.keep_ended_us)
         except Exception as error:  # noqa: BLE001 - one bad window must not end the metering
             self._faults.note("accounts", error)
         self._save(window.end_us)
-        self._publish(window)
+        if booked:
+            self._publish(window)
         self._notifier.watchdog()
 
     def _save(self, now_us: int, *, final: bool = False) -> None:

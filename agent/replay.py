@@ -121,6 +121,7 @@ def run(args: argparse.Namespace) -> int:
         done = book_on_cluster(chains, settings, workers=args.workers or 0, address=args.scheduler or "")
         _print(args.format, merge(done), settings, interrupted=False)
         return 0
+    _compile_in_sight()
     with _interruptible() as stopped, _progress(chains) as tell:
         if args.openmetrics:
             from agent.backfill import book_with_backfill  # noqa: PLC0415
@@ -220,6 +221,18 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _compile_in_sight() -> None:
+    """On a terminal, say so if the kernels have to be compiled first: ten seconds of silence look like a fault."""
+    if not sys.stderr.isatty():
+        return
+    from rich.console import Console  # noqa: PLC0415
+
+    from kernels.warm import BOOKING, warm_up  # noqa: PLC0415
+
+    with Console(stderr=True).status("loading the kernels (compiled once, which takes ten seconds)") as status:
+        warm_up(lambda name, number, of, _: status.update(f"kernels {number} of {of}: {name}"), BOOKING)
 
 
 @contextmanager

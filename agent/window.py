@@ -271,4 +271,6 @@ class InputError(Exception):
     def __str__(self) -> str:
         """``file:line:column: message``, leaving out what is unknown."""
         where = ":".join([self.path, *(str(n) for n in (self.line, self.column) if n)]) if self.path else ""
-        return f"{where}: {self.message}" if where else self.message
+        text = f"{where}: {self.message}" if where else self.message
+        # What the file holds may be quoted in it: control characters are shown, not obeyed, so that it stays one line.
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -12,7 +12,7 @@ from kernels.columns import PARALLEL_FROM
 from kernels.jit import MODE, cache_folder, prune_cache
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
 _GAP_US = 5_000_000
@@ -83,11 +83,19 @@ def steps() -> dict[str, Callable[[], object]]:
     }
 
 
-def warm_up(progress: Callable[[str, int, int, float], None] | None = None) -> Path | None:
+BOOKING = ("live path", "plain path", "histogram")
+"""What a replay needs."""
+
+
+def warm_up(
+    progress: Callable[[str, int, int, float], None] | None = None, only: Collection[str] | None = None
+) -> Path | None:
     """Compile all kernels, or load them from the cache, and drop the caches of other versions.
 
     Parameters
     ----------
+    only : collection of str, optional
+        Groups to compile, as `steps` names them; the default is all.
     progress : callable, optional
         Told the name of each group when it is done, its number, how many there are, and its seconds.
 
@@ -98,7 +106,7 @@ def warm_up(progress: Callable[[str, int, int, float], None] | None = None) -> P
     """
     if MODE == "off":
         return None
-    todo = steps()
+    todo = {name: compile_it for name, compile_it in steps().items() if only is None or name in only}
     for number, (name, compile_it) in enumerate(todo.items(), start=1):
         start = time.perf_counter()
         compile_it()

@@ -136,7 +136,13 @@ def _job(job: Mapping[str, Any], node: str, parts: Mapping[str, int]) -> tuple[s
     if het:
         labels["het_job"] = f"{het}+{offset or 0}"
     states = job.get("job_state")
-    states = {states} if isinstance(states, str) else set(states) if isinstance(states, list) else set()
+    states = (
+        {states}
+        if isinstance(states, str)
+        else {s for s in states if isinstance(s, str)}
+        if isinstance(states, list)
+        else set()
+    )
     gpus = _gpus(job, node, parts) if states & _HOLDING else {}
     uid = _number(job.get("user_id"))
     return str(number), QueuedJob(labels, MISSING if uid is None else uid, gpus)

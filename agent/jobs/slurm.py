@@ -102,7 +102,7 @@ class Slurm:
             if not hold.instance:
                 share = self._share(hold.job, devices[place])
                 # Several jobs on one GPU and nobody to say how it is divided: evenly.
-                share = share if share != MISSING else WHOLE_PPM // _beside(hold, holds)
+                share = share if share != MISSING else WHOLE_PPM // max(1, _beside(hold, holds))
             found.append(
                 Reservation(
                     place,
