@@ -52,6 +52,7 @@ def _pour(time_us, power_mw, offsets, max_gap_us, page_of, weight, last):
     for gpu in range(len(offsets) - 1):
         before_us = last[gpu, 0]
         before_mw = last[gpu, 1]
+        held = np.int64(0)  # of the reading before: one update a reading, for each is a miss of the cache
         for i in range(offsets[gpu], offsets[gpu + 1]):
             power = np.int64(power_mw[i])
             now = time_us[i]
@@ -63,11 +64,13 @@ def _pour(time_us, power_mw, offsets, max_gap_us, page_of, weight, last):
                 dt = now - before_us
                 if now < before_us:
                     return False
-                if 0 <= dt <= max_gap_us:
-                    weight[page_of[gpu, before_mw >> _BITS], before_mw & _MASK] += dt
-                    weight[page_of[gpu, power >> _BITS], power & _MASK] += dt
+                bridged = dt if 0 <= dt <= max_gap_us else np.int64(0)
+                weight[page_of[gpu, before_mw >> _BITS], before_mw & _MASK] += held + bridged
+                held = bridged
             before_us = now
             before_mw = power
+        if held:
+            weight[page_of[gpu, before_mw >> _BITS], before_mw & _MASK] += held
         last[gpu, 0] = before_us
         last[gpu, 1] = before_mw
     return True

@@ -33,9 +33,10 @@ def _survey(time_us, power_mw, lo, hi, max_gap_us, twice_idle, out):
     energy = static = covered = gap = gaps = equal = np.int64(0)
     low = high = np.int64(power_mw[lo])
     back = np.int64(0)
-    for i in range(lo, hi):
-        dt = time_us[i] - time_us[i - 1]
-        before, power = np.int64(power_mw[i - 1]), np.int64(power_mw[i])
+    times, powers = time_us[lo - 1 : hi], power_mw[lo - 1 : hi]  # sliced first, or the loop is not vectorised
+    for i in range(1, len(times)):
+        dt = times[i] - times[i - 1]
+        before, power = np.int64(powers[i - 1]), np.int64(powers[i])
         back = min(back, dt)
         low, high = min(low, power), max(high, power)
         within = np.int64(dt <= max_gap_us)

@@ -8,6 +8,8 @@ their time was booked.
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from agent.window import Device, Event, JobKey, Window
 
+MANY_ROWS = 200_000  # from here on threads pay
 WAIT_US = 120_000_000  # usage of a GPU whose energy cannot be read is not kept longer than this
 REJECTIONS = {
     "zero": booking.REJECTED_ZERO,
@@ -296,10 +299,17 @@ class Accounts:
     def _observe(self, window: Window, host: _Host) -> None:
         """Keep what the published power statistics need."""
         readings = window.readings
-        for i, key in enumerate(host.keys):
-            lo, hi = int(readings.offsets[i]), int(readings.offsets[i + 1])
-            if hi == lo:
-                continue
+        if len(readings.time_us) >= MANY_ROWS and not self.live:
+            with ThreadPoolExecutor(os.cpu_count()) as pool:  # the kernels let go of the interpreter's lock
+                list(pool.map(lambda i: self._observe_gpu(window, host, i), range(len(host.keys))))
+        else:
+            for i in range(len(host.keys)):
+                self._observe_gpu(window, host, i)
+
+    def _observe_gpu(self, window: Window, host: _Host, i: int) -> None:
+        readings, key = window.readings, host.keys[i]
+        lo, hi = int(readings.offsets[i]), int(readings.offsets[i + 1])
+        if hi > lo:
             account = self.gpus[key]
             limits = account.device.ceiling_mw, self._gap(account.device)
             times, power = readings.time_us[lo:hi], readings.power_mw[lo:hi]
