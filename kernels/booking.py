@@ -39,8 +39,8 @@ MAX_STEP_MJ = 4_000_000_000_000  # 4 GJ: beyond any board, and the last that fit
 LAST_T, POWER_T, POWER, SHAPE_T, RUN_T, RUN_MAX, POWER_MIN, POWER_MAX = range(8)
 COUNTER, BASE_T, BOOKED_T, BOOKED_SINCE, SEEN_T = range(8, 13)
 SUSPECT, SUSPECT_T, SUSPECT_KIND, HIGH_WATER, HIGH_WATER_T, HIGH_WATER_BOOKED = range(13, 19)
-OPEN_T, OPEN, AFTER_T, AFTER, FIRST_T, SUSPECT_BOOKED = range(19, 25)
-STATES = 25
+OPEN_T, OPEN, AFTER_T, AFTER, FIRST_T, SUSPECT_BOOKED, OPEN_FROM, AFTER_FROM = range(19, 27)
+STATES = 27
 
 # Columns of the tally: what happened in this window, to be added to totals of any size by the caller.
 SAMPLES, COVERED, GAP, GAPS, POWER_HNJ, COUNTER_HNJ, RESETS = range(7)
@@ -151,11 +151,11 @@ def _merge_gpu(  # type: ignore[no-untyped-def]
     first = base  # pieces first..k are open: shaped by power, not yet booked
     mark = base  # with a suspect, pieces first..mark lie before it and mark..k after it; else mark is k or not used
     if s[OPEN_T] >= 0:
-        t0[k], t1[k], energy[k] = s[BOOKED_T], s[OPEN_T], s[OPEN]
+        t0[k], t1[k], energy[k] = s[OPEN_FROM], s[OPEN_T], s[OPEN]
         k += 1
         mark = k
     if s[AFTER_T] >= 0:
-        t0[k], t1[k], energy[k] = max(s[OPEN_T], s[BOOKED_T]), s[AFTER_T], s[AFTER]
+        t0[k], t1[k], energy[k] = s[AFTER_FROM], s[AFTER_T], s[AFTER]
         k += 1
     bound = limit if limit > 0 else ceiling
 
@@ -344,9 +344,13 @@ def _merge_gpu(  # type: ignore[no-untyped-def]
     s[OPEN_T], s[OPEN], s[AFTER_T], s[AFTER] = -1, 0, -1, 0
     if s[SUSPECT_KIND] == 0:
         mark = k
+    if mark > first:
+        s[OPEN_FROM] = t0[first]
     for j in range(first, mark):
         s[OPEN_T] = t1[j]
         s[OPEN] += energy[j]
+    if k > mark:
+        s[AFTER_FROM] = t0[mark]
     for j in range(mark, k):
         s[AFTER_T] = t1[j]
         s[AFTER] += energy[j]
