@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from agent.accounts.calibration import Calibrator, MeterCorrection
+    from agent.accounts.state import StateFile
     from agent.config import Config
     from agent.jobs.kubernetes import Pods
     from agent.jobs.slurm import Slurm
@@ -102,7 +103,6 @@ def _run(  # noqa: PLR0917 - called once, just above
     from agent.accounts.calibration import Calibrator  # noqa: PLC0415
     from agent.accounts.ledger import Ledger  # noqa: PLC0415
     from agent.accounts.publishing import Publisher  # noqa: PLC0415
-    from agent.accounts.state import StateFile  # noqa: PLC0415
     from agent.meters.errors import NoMeter, RestartNeeded  # noqa: PLC0415
     from agent.meters.sampler import Stopped  # noqa: PLC0415
 
@@ -128,9 +128,7 @@ def _run(  # noqa: PLR0917 - called once, just above
         publisher=Publisher(host, version, source.kind, source.library, started_us),
         board=board,
         recorder=recorder,
-        state=None
-        if source.kind == "trace"
-        else StateFile(Path(config.state_dir), host, _boot_id(config, source.kind)),
+        state=_state(config, host, source.kind),
         notifier=notifier,
         faults=faults,
         limits=Limits(round(config.jobs.keep_ended_s * 1e6), round(config.for_seconds * 1e6)),
@@ -247,6 +245,16 @@ def _corrections(config: Config) -> dict[str, MeterCorrection]:
     from agent.accounts.calibration import MeterCorrection  # noqa: PLC0415
 
     return {uuid: MeterCorrection(one.gain, one.offset_w, one.sigma) for uuid, one in config.calibration.items()}
+
+
+def _state(config: Config, host: str, kind: str) -> StateFile | None:
+    """Keep totals over restarts: of measurements and of a simulation apart, of a playback not at all."""
+    from agent.accounts.state import StateFile  # noqa: PLC0415
+
+    if kind == "trace":
+        return None
+    name = "simulated" if kind == "simulated" else "state"
+    return StateFile(Path(config.state_dir), host, _boot_id(config, kind), name)
 
 
 def _boot_id(config: Config, kind: str) -> str:

@@ -195,6 +195,16 @@ class Daemon:
         """Go on from the books on disk, if there are any that can be believed."""
         if self._state is None:
             return
+        try:
+            mine = self._state.claim()
+        except OSError as error:
+            self._faults.note("state", error)  # saving will say so again; there may still be something to read
+        else:
+            if not mine:
+                LOG.error("another agent keeps its totals in this state folder; these start anew and are not kept")
+                self._faults.counts["state"] += 1
+                self._state = None
+                return
         self._restored = self._state.restore(self._accounts, self._calibrator)
         for problem in self._restored.problems:
             self._faults.counts["state"] += 1
@@ -298,3 +308,5 @@ class Daemon:
             )
         )
         self._save(last.end_us, final=True)
+        if self._state is not None:
+            self._state.release()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -71,9 +69,11 @@ def fetch(url: str) -> dict[str, Any]:
     OSError, ValueError
         If it does not answer, or not with a snapshot.
     """
+    from urllib.request import urlopen  # noqa: PLC0415 - heavy, and every other command is parsed here too
+
     if not url.startswith(("http://", "https://")):
         raise ValueError("the URL must start with http:// or https://")
-    with urllib.request.urlopen(f"{url.rstrip('/')}/api/v1/snapshot", timeout=TIMEOUT_S) as answer:  # noqa: S310 - checked above
+    with urlopen(f"{url.rstrip('/')}/api/v1/snapshot", timeout=TIMEOUT_S) as answer:  # noqa: S310 - checked above
         document = json.load(answer)
     if not isinstance(document, dict) or document.get("schema") != "wattshed.snapshot/1":
         raise ValueError("what answers there is no wattshed")

@@ -104,7 +104,7 @@ def test_a_life_serves_at_once_obeys_the_law_records_and_ends_cleanly(tmp_path):
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     report = json.loads(replay.stdout)
-    books = json.loads((tmp_path / "state/wattshed/state.json").read_text().partition("\n")[2])
+    books = json.loads((tmp_path / "state/wattshed/simulated.json").read_text().partition("\n")[2])
     for gpu in books["gpus"]:
         (same,) = [g for g in report["gpus"] if g["uuid"] == gpu["device"]["uuid"]]
         assert round(same["energy_j"] * 1e6) == round(gpu["energy_hnj"] / 2000)
@@ -114,6 +114,16 @@ def test_a_life_serves_at_once_obeys_the_law_records_and_ends_cleanly(tmp_path):
         assert replayed[job["key"]] == pytest.approx(energy, abs=1e-5)
     shown = sum(g["energy_j"] for g in report["gpus"])
     assert report["total_j"] == pytest.approx(shown, abs=1e-5)
+
+
+def test_two_agents_do_not_share_their_totals(tmp_path):
+    first = Running(tmp_path)
+    first.wait("/-/ready")
+    second = Running(tmp_path)
+    second.wait("/-/ready")
+    assert "another agent keeps its totals" in second.log.read_text()
+    assert second.stop()[0] == 0
+    assert first.stop()[0] == 0
 
 
 def test_auto_falls_back_to_the_simulated_node_and_says_so(tmp_path):

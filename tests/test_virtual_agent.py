@@ -129,6 +129,7 @@ def test_a_hundred_kills_lose_nothing_and_count_nothing_twice(tmp_path):
             (tmp_path / "state/state.fresh").write_bytes(b"wattshed-state 1 dead")
         one.sampler.close()  # no shutdown, no final save: the kill
         one.resolver.close()
+        one.daemon._state.release()
         clock.sleep_until(clock.now_us() + chance.randint(0, 5_000_000))
     for gpu in range(len(node.cards)):
         real = node.truth.gpu_nj(gpu, first_us, clock.now_us()) / 1e9

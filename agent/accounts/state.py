@@ -7,11 +7,12 @@ believed is put aside as ``*.corrupt``, and the agent starts from the one before
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import zlib
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -65,12 +66,39 @@ class StateFile:
         Made if it is missing.
     host, boot_id : str
         A state of another host is not taken over; one of another boot continues its totals but not its counters.
+    name : str
+        Of the file: made-up totals must never replace measured ones.
     """
 
-    def __init__(self, folder: Path, host: str, boot_id: str) -> None:
-        self._path = folder / "state.json"
+    def __init__(self, folder: Path, host: str, boot_id: str, name: str = "state") -> None:
+        self._path = folder / f"{name}.json"
+        self._lock: IO[bytes] | None = None
         self._host, self._boot_id = host, boot_id
         self._synced_us = 0
+
+    def claim(self) -> bool:
+        """Make these books ours for as long as this process lives; False if another agent has them.
+
+        Raises
+        ------
+        OSError
+            The folder cannot be written to.
+        """
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        lock = self._path.with_suffix(".lock").open("ab")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            return False
+        self._lock = lock
+        return True
+
+    def release(self) -> None:
+        """Leave the books to the next agent."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def save(self, accounts: Accounts, calibrator: Calibrator, now_us: int, *, sync: bool = False) -> None:
         """Write the books as of ``now_us``; ``sync`` makes sure that they reach the disk.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-POLL_S = 0.05
+POLL_S = 0.1
 """How often the directory is looked at: one stat call, on a file system in memory."""
 IN_PLACE_S = 0.2
 """How often its files are: renames, as by deploy/slurm, show in the directory; other prologs may write in place."""

@@ -52,6 +52,9 @@ class Poller:
         Whether the kernel knows a pid; drivers 535.43 to 535.86 report pids that do not exist.
     asleep : callable
         Whether the kernel has put a device to sleep, and it shall not be woken.
+    behind : callable
+        Whether windows pile up unread: this process is busy (compiling its kernels, say), and while it is, a call that
+        takes long says nothing about the driver.
     """
 
     def __init__(
@@ -63,9 +66,10 @@ class Poller:
         *,
         alive: Callable[[int], bool],
         asleep: Callable[[Device], bool],
+        behind: Callable[[], bool] = lambda: False,
     ) -> None:
         self._meter, self._clock, self._host, self._rates = meter, clock, host, rates
-        self._alive, self._asleep = alive, asleep
+        self._alive, self._asleep, self._behind = alive, asleep, behind
         self.stop = threading.Event()
         self.lock = threading.Lock()
         self.late_us = 0
@@ -300,10 +304,13 @@ class Poller:
 
     def _judge(self) -> None:
         """Every ten seconds: read less often where calls cost too much, and again more often where they do not."""
-        now_us = self._clock.now_us()
+        now_us, busy_ns = self._clock.now_us(), self._meter.costs.busy_ns
+        if self._behind():
+            self._judged_us, self._judged_busy_ns = now_us, busy_ns
+            for line in self._lines:
+                line.calls.clear()
         if now_us - self._judged_us < 10 * SECOND_US:
             return
-        busy_ns = self._meter.costs.busy_ns
         self.duty = (busy_ns - self._judged_busy_ns) / 1e3 / (now_us - self._judged_us)
         self._judged_us, self._judged_busy_ns = now_us, busy_ns
         for gpu, line in enumerate(self._lines):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from agent.meters.errors import FUNCTION_NOT_FOUND, NOT_SUPPORTED, SUCCESS, Fault, MeterError, fault_of, name_of
@@ -219,8 +218,8 @@ def learn_publication(
     periods: dict[int, dict[int, int]] = {gpu: {} for gpu in boards}
     for (gpu, number), at_us in edges.items():
         if len(at_us) >= 4:
-            steps = [b - a for a, b in pairwise(at_us)]
-            periods[gpu][number] = int(median(steps))
+            steps = sorted(b - a for a, b in pairwise(at_us))
+            periods[gpu][number] = steps[len(steps) // 2]
     return periods
 
 

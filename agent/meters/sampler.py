@@ -69,8 +69,10 @@ class Sampler:
         self._meter, self._clock = meter, clock
         self._rates = rates or Rates()
         self._proc_root, self._sys_root, self._wake = proc_root, sys_root, wake
-        self._poller = Poller(meter, clock, host, self._rates, alive=self._alive, asleep=self._asleep)
         self._finished: queue.Queue[tuple[Window, list[ProcessSighting]] | Exception | None] = queue.Queue()
+        self._poller = Poller(
+            meter, clock, host, self._rates, alive=self._alive, asleep=self._asleep, behind=self._behind
+        )
         self._edge_us = self._poller.start_us
         self._threads: list[threading.Thread] = []
 
@@ -192,6 +194,9 @@ class Sampler:
                 self._poller.xids.append(xid)
             elif self._clock.now_us() - begun_us < 10_000:
                 self._poller.stop.wait(1.0)  # it did not wait: there is no driver session at the moment
+
+    def _behind(self) -> bool:
+        return not self._finished.empty()
 
     def _alive(self, pid: int) -> bool:
         return (self._proc_root / str(pid)).exists()

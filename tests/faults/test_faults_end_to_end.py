@@ -82,7 +82,7 @@ def test_disk_full(tmp_path):
         before = agent.joules()
         inside = Path(f"/proc/{agent.process.pid}/root{small}")
         (inside / "filler").unlink()
-        agent.wait(lambda: any(path.stat().st_size for path in inside.glob("state.json")))
+        agent.wait(lambda: any(path.stat().st_size for path in inside.glob("simulated.json")))
         assert not_less(agent.joules(), before)
         assert agent.stop() == 0
 
