@@ -94,11 +94,7 @@ def file_contests(data: Samples, folder: Path, max_gap_us: int, *, with_polars: 
 
         dt = pl.col("t").diff()
         same = pl.col("g") == pl.col("g").shift(1)
-        e = (
-            pl.when(same & (dt <= max_gap_us))
-            .then(dt * (pl.col("p").cast(pl.Int64) + pl.col("p").shift(1)))
-            .otherwise(0)
-        )
+        e = pl.when(same & (dt <= max_gap_us)).then(dt) * (pl.col("p") + pl.col("p").shift(1))
         table = pl.scan_parquet(parquet).select("g", e=e).group_by("g").agg(pl.col("e").sum()).sort("g").collect()
         return [round(value / 2_000) for value in table["e"].to_list()]
 
