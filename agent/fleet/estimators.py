@@ -137,6 +137,8 @@ def estimate(sample: Sample, method: str, *, confidence: float = 0.95, meter_gai
     variance[population.hosts == 0] = 0.0
     unmeasured = [population.strata[h] for h in np.flatnonzero((sampled == 0) & (population.hosts > 0))]
     single = [population.strata[h] for h in np.flatnonzero(np.isnan(variance) & (sampled > 0))]
+    alike = (variance == 0.0) & (sampled > 1) & (sampled < population.hosts)
+    flat = [population.strata[h] for h in np.flatnonzero(alike)]
     # A stratum taken whole adds no variance, and so no degrees of freedom (docs/decisions/0301).
     df = int(np.sum(np.where(sampled < population.hosts, np.maximum(sampled - 1, 0), terms.within_df)))
     total = None if unmeasured else terms.total
@@ -171,7 +173,7 @@ def estimate(sample: Sample, method: str, *, confidence: float = 0.95, meter_gai
         strata=strata,
         deff=_design_effect(sampling, terms) if known else None,
         measured_total=terms.total,
-        warnings=(*_warnings(unmeasured, single, method), *_large_units(sample, terms), *sample.warnings),
+        warnings=(*_warnings(unmeasured, single, flat, method), *_large_units(sample, terms), *sample.warnings),
     )
 
 
@@ -286,7 +288,7 @@ def _design_effect(variance: float, terms: _Terms) -> float | None:
     return variance / simple if simple > 0.0 else None
 
 
-def _warnings(unmeasured: list[str], single: list[str], method: str) -> list[str]:
+def _warnings(unmeasured: list[str], single: list[str], flat: list[str], method: str) -> list[str]:
     said = []
     if unmeasured:
         said.append(
@@ -301,6 +303,11 @@ def _warnings(unmeasured: list[str], single: list[str], method: str) -> list[str
         )
         said.append(
             f"no variance in stratum {', '.join(single)} ({why}): no interval can be given; measure a second one"
+        )
+    if flat:
+        said.append(
+            f"the sample of stratum {', '.join(flat)} has no spread at all: its sampling error comes out as 0, which "
+            "no sample proves; check that the values are measured, or measure more"
         )
     return said
 

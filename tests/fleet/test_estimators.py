@@ -162,6 +162,13 @@ def test_one_host_gives_no_interval_and_says_so():
     assert "s0" in found.warnings[0]
 
 
+def test_hosts_that_do_not_differ_prove_nothing_and_it_says_so():
+    found = estimate(sample(population(10, 2), [3.0, 3.0], [5.0, 5.0]), "stratified")
+    assert (found.total, found.se) == (40.0, 0.0)
+    assert len(found.warnings) == 1  # the second stratum is taken whole: there nothing is left to prove
+    assert "stratum s0 has no spread" in found.warnings[0]
+
+
 def test_an_unmeasured_stratum_leaves_the_total_unknown():
     found = estimate(sample(population(10, 5), [1.0, 2.0], []), "stratified")
     assert (found.total, found.lower, found.upper, found.strata[1].total) == (None, None, None, None)
