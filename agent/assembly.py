@@ -8,52 +8,33 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import time
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.daemon import Board, Daemon, Faults, Limits, Resolver, Windows
+from agent.daemon import Board, Daemon, Faults, Limits
 from agent.notify import Notifier, set_up_log
+from agent.source import open_source
 from agent.window import InputError
 from exporters.http import Server, WebConfigError
 from exporters.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from agent.accounts.calibration import Calibrator, MeterCorrection
     from agent.accounts.state import StateFile
     from agent.config import Config
-    from agent.jobs.kubernetes import Pods
-    from agent.jobs.slurm import Slurm
-    from agent.meters.clock import Clock
-    from agent.meters.nvml import Nvml
+    from agent.source import Source
     from agent.traces.native import Recorder
     from exporters.otlp import Push
     from exporters.snapshot import FleetFacts
 
 LOG = logging.getLogger("wattshed")
-SIMULATED_NOTE = "SIMULATED: there is no NVIDIA driver behind these numbers, they are made up"
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where windows come from, and what goes with it."""
-
-    kind: str  # "nvml" | "simulated" | "trace"
-    library: str
-    windows: Windows
-    resolver: Resolver | None
-    faults: Callable[[], Mapping[str, int]]
-    close: Callable[[], None]
-    notes: tuple[str, ...] = ()
 
 
 def serve(config: Config, version: str, *, exporters: bool = True, reload: Callable[[], Config] | None = None) -> int:
@@ -281,166 +262,3 @@ def _reload(reload: Callable[[], Config], calibrator: Calibrator, notifier: Noti
         calibrator.default_sigma = fresh.default_sigma
         LOG.info("configuration read again: log, calibration and idle power; the rest takes a restart")
     notifier.ready()
-
-
-def open_source(config: Config, host: str) -> Source:
-    """Find what to measure with: ``auto`` is the driver if it answers, else the simulated node, and says so.
-
-    Raises
-    ------
-    NoMeter
-        The meter that was asked for cannot be had.
-    RestartNeeded
-        A driver is there, but only a new process can talk to it.
-    InputError
-        A script or trace cannot be read.
-    """
-    from agent.meters.errors import Fault, MeterError, NoMeter, RestartNeeded  # noqa: PLC0415
-
-    kind, _, script = config.meter.partition(":")
-    if kind in {"auto", "nvml"}:
-        try:
-            return _driver(config, host)
-        except (NoMeter, MeterError) as error:
-            if isinstance(error, MeterError) and error.fault is Fault.RESTART:
-                raise RestartNeeded(str(error)) from None
-            if kind == "nvml":
-                raise NoMeter(f"{error}; `wattshed check` says more") from None
-            LOG.warning("no NVIDIA driver: %s", error)
-            return _simulated(config, host, "")
-    return _simulated(config, host, script) if kind == "simulated" else _played_back(config)
-
-
-def _driver(config: Config, host: str) -> Source:
-    """Meter this machine's GPUs."""
-    from agent.meters.clock import RealClock  # noqa: PLC0415
-    from agent.meters.nvml import Nvml  # noqa: PLC0415
-
-    clock = RealClock()
-    proc_root = Path(config.proc_root)
-    return _metered(config, host, Nvml(clock), clock, proc_root, _slurm(config, host, clock), _pods(config))
-
-
-def _simulated(config: Config, host: str, script: str) -> Source:
-    """Meter a node that exists in this process only, and say so."""
-    from agent.jobs.slurm import Slurm  # noqa: PLC0415
-    from agent.meters.clock import RealClock  # noqa: PLC0415
-    from agent.meters.nvml import Nvml  # noqa: PLC0415
-    from agent.meters.simulated import SimulatedNode  # noqa: PLC0415
-
-    clock = RealClock()
-    folder = tempfile.TemporaryDirectory(prefix="wattshed-simulated-")
-    node = SimulatedNode(clock, Path(folder.name), script)
-    slurm = Slurm(clock.now_us, host, node.mapping_dir, squeue=())
-    source = _metered(config, host, Nvml(clock, node.library), clock, node.proc_root, slurm, simulated=True)
-    LOG.warning("%s", SIMULATED_NOTE)
-    end = source.close
-
-    def close() -> None:
-        end()
-        folder.cleanup()
-
-    return replace(source, close=close, notes=(SIMULATED_NOTE,))
-
-
-def _metered(  # noqa: PLR0917 - called twice, just above
-    config: Config,
-    host: str,
-    nvml: Nvml,
-    clock: Clock,
-    proc_root: Path,
-    slurm: Slurm | None,
-    pods: Pods | None = None,
-    *,
-    simulated: bool = False,
-) -> Source:
-    """Wire a driver session: meter, sampler and resolver."""
-    from agent.jobs.processes import Processes  # noqa: PLC0415
-    from agent.jobs.resolve import JobResolver  # noqa: PLC0415
-    from agent.meters.lines import Rates  # noqa: PLC0415
-    from agent.meters.meter import NvmlMeter  # noqa: PLC0415
-    from agent.meters.sampler import Sampler  # noqa: PLC0415
-
-    meter = NvmlMeter(nvml, clock, host, simulated=simulated)
-    meter.open()
-    rates = config.sampling
-    sampler = Sampler(
-        meter,
-        clock,
-        host,
-        Rates(
-            window_us=round(rates.window_s * 1e6),
-            sample_us=round(1e6 / rates.counter_hz),
-            instant_us=round(1e6 / rates.power_hz),
-            burst_us=round(1e6 / rates.burst_hz) if rates.burst_hz else 0,
-            processes_us=round(rates.process_s * 1e6),
-        ),
-        proc_root,
-        wake=rates.wake_sleeping_gpus,
-    )
-    LOG.info("%d GPUs through %s", len(meter.devices), meter.library)
-    if slurm is not None:
-        slurm.on_change = sampler.refresh_processes
-    resolver = JobResolver(
-        Processes(proc_root, clock.now_us), slurm, pods, names=config.jobs.names, environ=config.jobs.environ_hint
-    )
-
-    def close() -> None:
-        sampler.close()
-        resolver.close()
-
-    return Source(
-        meter.kind,
-        meter.library,
-        sampler,
-        resolver,
-        lambda: {**sampler.faults, **resolver.faults()},
-        close,
-    )
-
-
-def _slurm(config: Config, host: str, clock: Clock) -> Slurm | None:
-    """Follow Slurm's jobs, if there is a mapping folder or a queue to ask."""
-    from agent.jobs.slurm import Slurm  # noqa: PLC0415
-
-    mapping_dir = Path(config.jobs.mapping_dir) if config.jobs.mapping_dir else None
-    ask = _wanted(config.slurm.enabled, shutil.which(config.slurm.squeue[0]) is not None)
-    if mapping_dir is None and not ask:
-        return None
-    squeue = config.slurm.squeue
-    scontrol = (str(Path(squeue[0]).with_name("scontrol")), *squeue[1:])  # they are installed beside each other
-    return Slurm(clock.now_us, host.partition(".")[0], mapping_dir, squeue if ask else (), scontrol if ask else ())
-
-
-def _wanted(setting: str, there: bool) -> bool:
-    return setting == "on" or (setting == "auto" and there)
-
-
-def _pods(config: Config) -> Pods | None:
-    if not _wanted(config.kubernetes.enabled, Path(config.kubernetes.socket).exists()):
-        return None
-    from agent.jobs.kubernetes import Pods  # noqa: PLC0415
-    from agent.jobs.podresources import ExtraMissing, Kubelet  # noqa: PLC0415
-
-    try:
-        kubelet = Kubelet(Path(config.kubernetes.socket))
-    except ExtraMissing as error:
-        if config.kubernetes.enabled == "on":
-            raise InputError(str(error)) from None
-        LOG.warning("%s", error)
-        return None
-    return Pods(kubelet, Path("/sys/fs/cgroup"), Path("/var/log"))
-
-
-def _played_back(config: Config) -> Source:
-    """Play a recording back at the speed at which it was made."""
-    from agent.traces.playback import Playback  # noqa: PLC0415
-    from agent.traces.sources import Options, find  # noqa: PLC0415
-
-    options = Options()
-    first, *others = find([config.meter], options)
-    if others:
-        raise InputError("holds several hosts; name the files of one", config.meter)
-    playback = Playback(first.windows(options), round(config.sampling.window_s * 1e6))
-    note = f"this is a recording, {config.meter}, played back"
-    return Source("trace", config.meter, playback, None, dict, playback.close, (note,))

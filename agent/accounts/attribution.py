@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.accounts.ledger import GpuKey, Ledger
+from agent.accounts.restart import go_on
 from agent.accounts.statistics import Moving, PowerStatistics
 from agent.accounts.tenancy import NO_TENANCY, PPM, Coverage, Tenancy
 from kernels import booking
@@ -331,53 +332,8 @@ class Accounts:
         elif event.kind == "xid" and 0 <= event.gpu < len(host.keys) and event.detail.isdecimal():
             self.gpus[host.keys[event.gpu]].last_xid = int(event.detail)
         elif event.kind == "restart":
-            self._restart(window, host, same_boot=event.detail != "new-boot")
-
-    def _restart(self, window: Window, host: _Host, *, same_boot: bool) -> None:
-        """Go on after the agent was down: the counter bridges the hole, sampled power does not.
-
-        The downtime's joules go to a job only if it alone held the GPU before and after; else to nobody.
-        """
-        state = host.state
-        host.coverage = Coverage()
-        resumed = np.full(len(state), window.start_us, np.int64)
-        if same_boot:
-            resumed = np.minimum(state[:, booking.BOOKED_T], window.start_us - 1)
-        else:
-            state[:, booking.COUNTER] = -1
-        for column in (
-            booking.LAST_T,
-            booking.POWER_T,
-            booking.POWER,
-            booking.SHAPE_T,
-            booking.OPEN_T,
-            booking.AFTER_T,
-        ):
-            state[:, column] = -1
-        for column in (booking.OPEN, booking.AFTER, booking.SUSPECT_KIND):
-            state[:, column] = 0
-        started = state[:, booking.COUNTER] >= 0
-        state[started, booking.BASE_T] = np.minimum(state[started, booking.BASE_T], window.start_us - 1)
-        state[started, booking.BOOKED_T] = resumed[started]
-        rows = Tenancy.of(window, window.busy_us)
-        bridged = []
-        for gpu, key in host.alone.items():
-            mine = np.flatnonzero(rows.gpu == gpu)
-            owners = [rows.owners[rows.owner[row]] for row in mine]
-            if same_boot and {owner.key for owner in owners} == {key}:
-                row = mine[0]
-                bridged.append((gpu, owners[0], int(resumed[gpu]), int(rows.share_ppm[row]), int(rows.live[row])))
-        host.waiting = Tenancy(
-            tuple(owner for _, owner, _, _, _ in bridged),
-            np.array([gpu for gpu, *_ in bridged], np.int64),
-            np.arange(len(bridged)),
-            np.array([since for _, _, since, _, _ in bridged], np.int64),
-            np.full(len(bridged), window.start_us, np.int64),
-            np.full(len(bridged), -1, np.int64),
-            np.full(len(bridged), -1, np.int64),
-            np.array([share for _, _, _, share, _ in bridged], np.int64),
-            np.array([live for *_, live in bridged], np.int8),
-        )
+            host.coverage = Coverage()
+            host.waiting = go_on(host.state, window, host.alone, same_boot=event.detail != "new-boot")
 
 
 def _key(device: Device) -> GpuKey:

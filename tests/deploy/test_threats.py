@@ -78,7 +78,8 @@ def test_every_key_is_read_by_the_composition_root():
     """A key that nobody reads is a promise that nobody keeps."""
     from agent.config_check import keys
 
-    sources = "".join((ROOT / "agent" / name).read_text() for name in ("assembly.py", "__main__.py", "daemon.py"))
+    files = ("assembly.py", "source.py", "__main__.py", "daemon.py")
+    sources = "".join((ROOT / "agent" / name).read_text() for name in files)
     unread = [".".join(path) for path, _, _ in keys(Config) if not re.search(rf"\.{path[-1]}\b", sources)]
     assert unread == []
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["name"] == "wattshed"

@@ -30,6 +30,7 @@ from agent.meters.sampler import Sampler
 from agent.meters.scenario import Gpu, Scenario
 from agent.meters.simulated import SimulatedNode
 from agent.meters.workload import Job, Step
+from agent.source import Source
 from agent.window import ProcessSighting
 
 GPUS = 4
@@ -85,7 +86,7 @@ def main(mapping: str, node: str, state: str, listen: str) -> int:
     busy = Job("9", "systemd", tuple(range(GPUS)), 0, CYCLE_US, load, forever=True)
     scenario = Scenario((Gpu(),) * GPUS, (busy,), CYCLE_US)
 
-    def open_source(config: Config, host: str) -> assembly.Source:
+    def open_source(config: Config, host: str) -> Source:
         clock = RealClock()
         folder = tempfile.mkdtemp(dir=state)
         simulated = SimulatedNode(clock, Path(folder), scenario)
@@ -100,7 +101,7 @@ def main(mapping: str, node: str, state: str, listen: str) -> int:
             resolver.close()
 
         windows = SlurmsProcesses(sampler, Path(mapping), state)
-        return assembly.Source("simulated", "simulated", windows, resolver, resolver.faults, close)
+        return Source("simulated", "simulated", windows, resolver, resolver.faults, close)
 
     assembly.open_source = open_source
     config = Config(
