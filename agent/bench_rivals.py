@@ -17,7 +17,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_BLOCK = 65_536
+_BLOCK = 32_768
 """numpy works through blocks that stay in the cache: three times as fast as whole columns."""
 
 
@@ -96,9 +96,9 @@ class Numpy:
             time, power = self.samples.time_us[a:b], self.samples.power_mw[a:b]
             dt = time[1:] - time[:-1]
             pair = power[1:] + power[:-1]  # int32 is enough up to a megawatt
-            product = dt * pair
-            product[dt > self.gap] = 0
-            total += int(product.sum())
+            if dt.max(initial=0) > self.gap:
+                dt[dt > self.gap] = 0
+            total += int(np.dot(dt, pair))
         return total
 
     def windows(self, window_us: int) -> list[NDArray[np.int64]]:
