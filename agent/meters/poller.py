@@ -315,8 +315,8 @@ class Poller:
         self._judged_us, self._judged_busy_ns = now_us, busy_ns
         for gpu, line in enumerate(self._lines):
             p95_us, known = line.calls.p95_us(), len(line.calls)
-            # A busy host delays a call now and then, so it takes twenty to judge, and two slow ones among them.
-            dear = self.duty > MOST_DUTY or (p95_us > SLOW_CALL_US and known >= 20)
+            # A busy host delays a call now and then, so it takes forty to judge, and three slow ones among them.
+            dear = self.duty > MOST_DUTY or (p95_us > SLOW_CALL_US and known >= 40)
             if dear and line.factor < LARGEST_FACTOR:
                 line.factor *= 2
                 text = "GPU %d: calls take %d us (95 %%), duty %.1f %%: read %d times less often"
