@@ -22,6 +22,14 @@ USERS = {
     1005: ("edsger", "biology"),
 }
 """Name and account of the default node's users, by uid."""
+JOB_NAMES = {
+    "4001": "train-70b",
+    "4002": "fold-proteins",
+    "4003": "screen-ligands",
+    "4004": "notebook",
+    "4005": "ablation",
+}
+"""What they call their jobs."""
 BOOTED_BEFORE_US = 3600 * 1_000_000
 
 
@@ -107,7 +115,12 @@ class ProcessTree:
         file = self.mapping / "jobs" / str(job.number(cycle))
         if not file.exists():
             user, account = USERS.get(job.uid, (f"user{job.uid}", "default"))
-            labels = {"user": user, "account": account, "partition": "gpu", "name": job.command}
+            labels = {
+                "user": user,
+                "account": account,
+                "partition": "gpu",
+                "name": JOB_NAMES.get(job.name, job.command),
+            }
             _replace(file, "".join(f"{label}={value}\n" for label, value in labels.items()))
 
     def _make(self, one: Running) -> None:
