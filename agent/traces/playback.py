@@ -51,6 +51,9 @@ class Playback:
         window = next(self._windows, None)
         if window is None:
             raise PlaybackEnded
+        # A foreign log may know an index only; a series needs a name.
+        named = tuple(d if d.uuid else replace(d, uuid=f"gpu{d.index}") for d in window.devices)
+        window = replace(window, devices=named)
         if self._offset_s is None:
             self._offset_s = time.monotonic() - window.start_us / 1e6
         if self._stop.wait(max(window.end_us / 1e6 + self._offset_s - time.monotonic(), 0)):
