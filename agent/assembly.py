@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from agent.daemon import Board, Daemon, Faults, Limits
 from agent.notify import Notifier, set_up_log
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from exporters.snapshot import FleetFacts
 
 LOG = logging.getLogger("wattshed")
+SWITCH_S = 0.0005
+"""A thread that books windows hands the interpreter over this soon (5 ms otherwise): a driver call that returns waits for
+it, and such a wait is not the driver's."""
 
 
 def serve(config: Config, version: str, *, exporters: bool = True, reload: Callable[[], Config] | None = None) -> int:
@@ -54,7 +57,9 @@ def serve(config: Config, version: str, *, exporters: bool = True, reload: Calla
     InputError
         Something that was asked for cannot be used.
     """
+    _end_at_once_until_running()
     set_up_log(config.log.level, config.log.format, os.environ, sys.stderr)
+    sys.setswitchinterval(SWITCH_S)
     _prepare_kernels(config)
     host = config.host or socket.gethostname()
     started_us = time.time_ns() // 1000
@@ -119,7 +124,9 @@ def _run(  # noqa: PLR0917 - called once, just above
     )
     closed = threading.Event()
 
-    def stop(number: int, _frame: object) -> None:
+    def stop(number: int, frame: object) -> None:
+        if not board.current().seq:
+            _nothing_to_close(number, frame)  # the kernels may have tens of seconds left to compile
         LOG.info("%s: closing the books", signal.Signals(number).name)
         daemon.stop()
         # The sampler may be waiting, or a call may hang: close it from another thread, so that next() returns.
@@ -148,6 +155,18 @@ def _run(  # noqa: PLR0917 - called once, just above
         if recorder is not None:
             recorder.close()
     return 0
+
+
+def _end_at_once_until_running() -> None:
+    """Before the first window there are no books to close, and nothing that a reload could change."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _nothing_to_close)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def _nothing_to_close(number: int, _frame: object) -> NoReturn:
+    LOG.info("%s: ending before the first window", signal.Signals(number).name)
+    raise SystemExit(0)
 
 
 def _close_once(source: Source, closed: threading.Event) -> None:
