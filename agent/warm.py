@@ -14,8 +14,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "warm",
         help="compile the kernels ahead of need",
-        description="Compile the kernels into the cache ($NUMBA_CACHE_DIR, else ~/.cache/wattshed), as a package's "
-        "installation does. Without it the first run compiles them while it already serves.",
+        description="Compile the kernels into the cache ($NUMBA_CACHE_DIR, else ~/.cache/wattshed). "
+        "Without it the first run compiles them while it already serves.",
     )
     parser.set_defaults(run=run)
 

@@ -90,6 +90,8 @@ def stage(tree: Path, wheels: Path) -> None:
     _copy(systemd / "10-web.conf", tree / "usr/lib/systemd/system/wattshed.service.d/10-web.conf")
     _copy(systemd / "sysusers.conf", tree / "usr/lib/sysusers.d/wattshed.conf")
     _copy(systemd / "tmpfiles.conf", tree / "usr/lib/tmpfiles.d/wattshed.conf")
+    for script in sorted((ROOT / "deploy/slurm").iterdir()):
+        _write(tree / HOME / script.name, script.read_text(), 0o755)
     documents = tree / "usr/share/doc/wattshed"
     for drop_in in sorted((systemd / "drop-ins").glob("*.conf")):
         _copy(drop_in, documents / "drop-ins" / drop_in.name)

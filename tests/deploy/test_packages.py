@@ -86,6 +86,8 @@ def test_install_start_upgrade_remove_purge(debian, packages):
         assert machine.run("wattshed", "config", "--check", CONFFILE) == f"{CONFFILE}: good\n"
         assert machine.run("stat", "-c", "%U:%G %a", "/etc/wattshed") == "root:root 755\n"
         assert "wattshed-web" in machine.run("cat", "/etc/group")
+        for script in ("prolog.sh", "epilog.sh", "task-epilog.sh"):
+            assert machine.run("env", "-u", "SLURM_JOB_ID", f"/usr/lib/wattshed/{script}") == "", "no job, no word"
 
         machine.run(
             "sh", "-c", f"printf 'for_seconds = 0.0\\n' | cat - {CONFFILE} > /tmp/new && cp /tmp/new {CONFFILE}"
@@ -133,6 +135,8 @@ def test_the_rpm_holds_the_same(packages, builder):
         "/usr/bin/wattshed",
         "/usr/lib/systemd/system/wattshed.service",
         "/usr/lib/sysusers.d/wattshed.conf",
+        "/usr/lib/wattshed/wattshed-jobs",
+        "/usr/lib/wattshed/prolog.sh",
         CONFFILE,
     ):
         assert needed in files

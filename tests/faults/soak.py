@@ -36,7 +36,7 @@ def script(days, seed=5):
         gpus = sorted(chance.sample(range(8), chance.choice([1, 1, 1, 2])))
         watts, percent = chance.choice([(400.0, 80), (250.0, 50), (500.0, 95)])
         lines.append(
-            f'[[job]]\nname = "{1000 * (100 + number)}"\ngpus = {gpus}\nstart_s = {start:.1f}\nend_s = {end:.1f}\n'
+            f'[[job]]\nname = "{10_000 * (100 + number)}"\ngpus = {gpus}\nstart_s = {start:.1f}\nend_s = {end:.1f}\n'
             f"load = [[3.0, {watts}, {percent}], [1.0, 60.0, 12]]"
         )
     lines += [
