@@ -15,6 +15,7 @@ from agent.window import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import NoReturn
 
     from agent.config import Config
     from agent.window import Window
@@ -29,9 +30,17 @@ EXAMPLES = """examples:
 """
 
 
+class _OneLineParser(argparse.ArgumentParser):
+    """Says in one line what is wrong; the usage is for those who ask."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with exit code 2."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """Build the whole command line; heavy modules are imported only when their command runs."""
-    top_level = argparse.ArgumentParser(
+    top_level = _OneLineParser(
         prog="wattshed",
         description=DESCRIPTION,
         epilog=EXAMPLES,
@@ -138,7 +147,10 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code (0 done, 1 failed while running, 2 bad usage or input)."""
     arguments = parser().parse_args(argv)
     try:
-        return int(arguments.run(arguments))
+        code = int(arguments.run(arguments))
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
     except InputError as error:
         print(f"wattshed: {error}", file=sys.stderr)
         return 2
@@ -148,6 +160,11 @@ def main(argv: list[str] | None = None) -> int:
         # The reader of our answer (head, less) has seen enough; do not let the interpreter complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a full disk below standard output, a folder that may not be entered
+        print(f"wattshed: {error}", file=sys.stderr)
+        if sys.stdout is not None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 if __name__ == "__main__":

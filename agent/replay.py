@@ -166,6 +166,11 @@ def _warnings(whole: Part, settings: Settings) -> list[str]:
         if missing:
             shown = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
             lines.append(f"the jobs file names hosts that are not in the traces: {shown}")
+        booked = {job.key for job in whole.accounts.ledger.jobs.values()}
+        absent = list(dict.fromkeys(row.job for row in settings.jobs if row.job not in booked))
+        if absent:
+            shown = ", ".join(absent[:5]) + (" ..." if len(absent) > 5 else "")
+            lines.append(f"{len(absent)} jobs of the jobs file held no GPU of the traces in their time: {shown}")
     return lines
 
 

@@ -36,6 +36,8 @@ _PLAIN: Mapping[str, str] = {
     r"|watts?|milliwatts)",
     "energy": r"((gpu|total|cumulative)?[_ .]?energy([_ .]?(total|counter|consumption))?"
     r"[_ .]\[?(mj|j|joules|wh|kwh)\]?)",
+    "uuid": r"(gpu[_ .]?)?uuid",
+    "limit": r"(gpu[_ .]?)?(enforced[_ .]?)?power[_ .]?limit([_ .]\[?(w|mw|kw|watts?)\]?)?",
     "host": r"(host|hostname|host_?name|node|node_?name|nodename)",
     "util": r"((gpu|sm)?[_ .]?util(ization|isation)?([_ .]?(gpu|sm))?([_ .]\[?(pct|percent|%)\]?)?)",
     "model": r"(gpu_?(model|name|type)|model|model_?name)",
@@ -60,6 +62,8 @@ def parse_spec(text: str) -> dict[str, tuple[str, str]]:
             near = difflib.get_close_matches(key, KEYS, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise InputError(f"--columns: there is no key {key!r}, only {', '.join(KEYS)}{hint}")
+        if key in spec:
+            raise InputError(f"--columns: {key} is given twice")
         name, colon, unit = value.rpartition(":")
         if colon and name and unit in _UNITS.get(key, ()):
             spec[key] = (name, unit)
@@ -112,6 +116,7 @@ def layout_of_spec(spec: Mapping[str, tuple[str, str]], names: Sequence[str], pa
     time, unit = spec.get("time", (guessed.get("time", ""), ""))
     if not time:
         raise InputError("it is not clear which column is the time; say --columns time=...", path, 1)
+    named = {time, *(column for column, _ in spec.values())}
     wide: dict[str, tuple[Quantity | None, Quantity | None]] = {}
     single: dict[str, Quantity] = {}
     for key in ("power", "instant", "energy", "util", "limit"):
@@ -119,7 +124,7 @@ def layout_of_spec(spec: Mapping[str, tuple[str, str]], names: Sequence[str], pa
             continue
         pattern, given = spec[key]
         if key in {"power", "energy"} and any(sign in pattern for sign in "*?[") and pattern not in names:
-            _widen(wide, key, (pattern, given), names, path)
+            _widen(wide, key, (pattern, given), [name for name in names if name not in named], path)
         else:
             name = _find(key, pattern, names, path)
             single[key] = Quantity(name, given or unit_in_name(key, name))
@@ -129,16 +134,18 @@ def layout_of_spec(spec: Mapping[str, tuple[str, str]], names: Sequence[str], pa
                 single[key] = Quantity(guessed[key], unit_in_name(key, guessed[key]))
         if not single:
             raise InputError("it is not clear which column is power; say --columns power=...", path, 1)
+    if not wide and "limit" not in single and "limit" in guessed and guessed["limit"] not in named:
+        single["limit"] = Quantity(guessed["limit"], unit_in_name("limit", guessed["limit"]))
     if wide and single.keys() & {"power", "energy"}:
         raise InputError("--columns: power and energy must both be patterns (wide table) or both columns", path)
-    gpu = spec.get("gpu", (guessed.get("gpu", ""), ""))[0] if not wide else ""
+    gpus = [spec.get("gpu", (guessed.get("gpu", ""), ""))[0], guessed.get("uuid", "")] if not wide else []
     texts = {key: _find(key, spec[key][0], names, path) for key in ("host", "model", "pid") if key in spec}
     for key in ("host", "model"):
         if key not in texts and key in guessed:
             texts[key] = guessed[key]
     return Layout(
         time=_find("time", time, names, path),
-        gpu=(_find("gpu", gpu, names, path),) if gpu else (),
+        gpu=tuple(dict.fromkeys(_find("gpu", name, names, path) for name in gpus if name)),
         power=(single["power"],) if "power" in single else (),
         instant=single.get("instant"),
         energy=single.get("energy"),

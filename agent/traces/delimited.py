@@ -87,7 +87,9 @@ def sniff(head: str, *, header: bool = True) -> Dialect:
     if best == "," or columns < 2:
         packed = [len(split(line, _PACKED)) for line in lines[:20]]
         commas = [len(split(line, ",")) for line in lines[:20]]
-        if packed and packed[0] > 1 and packed.count(packed[0]) == len(packed) and set(commas) != {packed[0]}:
+        # Arrow knows a quoted cell only where the quote follows the delimiter at once.
+        blanks_first = set(commas) != {packed[0]} or ', "' in head if packed else False
+        if packed and packed[0] > 1 and packed.count(packed[0]) == len(packed) and blanks_first:
             best = _PACKED
     first = 0
     while first < len(head.splitlines()) and (

@@ -122,6 +122,8 @@ class TableReader:
                 column = self._names[bad.column - 1] if 0 < bad.column <= len(self._names) else "it"
                 what = "time" if bad.reason == "no_time" else "number"
                 raise InputError(f"{column} holds no {what}: {bad.text!r}", self._report.path, bad.line, bad.column)
+        if self._report.bad and self._report.rows == self._report.rejected["wrong_number_of_columns"]:
+            raise InputError("no row has as many columns as the header", self._report.path, self._report.bad[0].line)
         if not self._report.rows:
             raise InputError("it has a header and no rows", self._report.path)
 

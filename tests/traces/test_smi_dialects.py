@@ -191,3 +191,12 @@ def test_a_gap_is_not_bridged(wattshed, tmp_path):
     assert gpu["covered_s"] == pytest.approx(gpu["span_s"] - gpu["gap_s"])
     _, out, _ = wattshed("replay", path, "--format", "json", "--max-gap", "7")
     assert json.loads(out)["gpus"][0]["gaps"] == 0
+
+
+def test_quoted_decimal_commas_after_comma_and_blank(wattshed, tmp_path):
+    rows = "".join(f'2024/05/01 10:00:{s:02d}.000, 0, "100,50 W"\n' for s in range(11))
+    log = tmp_path / "log.csv"
+    log.write_text("timestamp, index, power.draw [W]\n" + rows)
+    code, out, _ = wattshed("replay", log, "--format", "csv")
+    assert code == 0
+    assert "total,,,,1005.000000" in out
