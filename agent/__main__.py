@@ -40,7 +40,7 @@ class _OneLineParser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """Build the whole command line; heavy modules are imported only when their command runs."""
-    top_level = _OneLineParser(
+    top_level: argparse.ArgumentParser = _OneLineParser(
         prog="wattshed",
         description=DESCRIPTION,
         epilog=EXAMPLES,
