@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("wattshed")
 SWITCH_S = 0.0005
-"""A thread that books windows hands the interpreter over this soon (5 ms otherwise): a driver call that returns waits for
-it, and such a wait is not the driver's."""
+"""Seconds after which a thread that books windows hands the interpreter over, 5 ms otherwise: a driver call that
+returns waits for it, and that wait is not the driver's."""
 
 
 def serve(config: Config, version: str, *, exporters: bool = True, reload: Callable[[], Config] | None = None) -> int:
