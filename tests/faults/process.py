@@ -61,7 +61,8 @@ class Agent:
                     "PATH": os.environ["PATH"],
                     "HOME": str(folder),
                     "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
-                    "NUMBA_CACHE_DIR": os.environ.get("NUMBA_CACHE_DIR", "/tmp/wattshed-tests-cache"),
+                    # The suite's own: kernels are compiled once for all processes, and nobody else can write there.
+                    "NUMBA_CACHE_DIR": os.environ.get("NUMBA_CACHE_DIR", str(Path.home() / ".cache/wattshed")),
                     "TMPDIR": str(folder),
                 }
                 | (environ or {}),
