@@ -198,7 +198,18 @@ class Assembler:
                 held, count = [rows], rows.time_us.size
         if held:
             yield from self._cut(Rows.join(held), final=True)
+        yield from self._silent()
         self._report.gpus = len(self._gpus)
+
+    def _silent(self) -> Iterator[Window]:
+        """Name the GPUs of hosts that never gave a number: they are in the answer, without one."""
+        now_us = max(self._emitted_us.values(), default=0)
+        for name in dict.fromkeys(device.host for device in self._gpus.devices):
+            if name not in self._hosts:
+                devices = tuple(device for device in self._gpus.devices if device.host == name)
+                busy_us = np.full(len(devices), MISSING, np.int64)
+                readings = Readings.empty(len(devices))
+                yield Window(name, 0, now_us, now_us + 1, devices, readings, busy_us, (), Usage.empty())
 
     def _cut(self, rows: Rows, *, final: bool) -> Generator[Window, None, Rows]:
         """Emit the windows that are complete; returns the rows that stay (a generator's return value)."""
