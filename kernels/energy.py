@@ -249,7 +249,7 @@ def read(state: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]
     energy_uj = np.empty(len(state), np.int64)
     _read(state, energy_uj)
     if (energy_uj < 0).any():
-        raise OverflowError(f"the energy of GPU {int(np.argmax(energy_uj < 0))} is beyond 2**62 uJ; check the units")
+        raise OverflowError(f"the energy of GPU {int(np.argmax(energy_uj < 0))} is 2**63 uJ or more; check the units")
     return energy_uj, state[:, COVERED].copy()
 
 
@@ -289,7 +289,7 @@ def integrate(
     ValueError
         If an array has another type or shape, offsets fall, or time runs backwards within a GPU.
     OverflowError
-        If a GPU used 2**62 uJ or more.
+        If a GPU used 2**63 uJ or more.
     """
     state = new_state(max(np.size(offsets) - 1, 0))
     extend(state, time_us, power_mw, offsets, max_gap_us, device=device)

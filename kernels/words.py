@@ -17,6 +17,7 @@ HNJ_PER_MICROJOULE = 2_000
 WORD = 32
 MASK = (1 << WORD) - 1
 _LIMB = 30
+_MOST = (1 << 63) - 1
 _LIMB_MASK = (1 << _LIMB) - 1
 
 
@@ -47,14 +48,16 @@ def add_product(hi, lo, factor, dt_us):
 
 @jit
 def to_microjoules(hi, lo):
-    """Round two words to microjoules, half to even: int64, or -1 from 2**62 uJ on (146 kW for a million years)."""
+    """Round two words to microjoules, half to even: int64, or -1 where they do not fit (292 kW for a year)."""
     quotient = hi // HNJ_PER_MICROJOULE
-    if quotient >= 1 << 30:
+    if quotient >= 1 << 31:
         return np.int64(-1)
     rest = ((hi - quotient * HNJ_PER_MICROJOULE) << WORD) + lo
     whole = (quotient << WORD) + rest // HNJ_PER_MICROJOULE
     remainder = rest % HNJ_PER_MICROJOULE
     half = HNJ_PER_MICROJOULE // 2
     if remainder > half or (remainder == half and whole & 1):
+        if whole == _MOST:
+            return np.int64(-1)
         whole += 1
     return whole

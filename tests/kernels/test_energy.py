@@ -1,6 +1,7 @@
 """The trapezoid sum against Python integers: any cut, any thread, any layout."""
 
 import itertools
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -97,6 +98,15 @@ def test_energy_beyond_the_result_type_is_an_error_not_a_number():
     recording = columns([[(0, big), (2**62, big)]])
     with pytest.raises(OverflowError, match="GPU 0"):
         energy.integrate(*recording, 2**63 - 1)
+
+
+def test_energy_up_to_the_end_of_the_result_type():
+    big = 2**31 - 1
+    most = (2**63 - 1) * 1000 // big  # us; 2 * big * most half-nanojoules
+    recording = columns([[(0, big), (most, big)], [(0, big), (most * 3 // 4, big)]])
+    expected = [round(Fraction(big * span, 1000)) for span in (most, most * 3 // 4)]
+    assert expected[0] > 2**63 - 2**32
+    assert energy.integrate(*recording, 2**63 - 1)[0].tolist() == expected
 
 
 @pytest.mark.parametrize(
