@@ -137,9 +137,10 @@ def test_a_hundred_kills_lose_nothing_and_count_nothing_twice(tmp_path):
         assert account.energy_hnj / 2e9 == pytest.approx(real, rel=0.02)
 
 
-def test_short_jobs_are_billed_from_their_real_start_to_their_real_end(tmp_path):
+@pytest.mark.parametrize("later_s", [0.0, 0.35, 0.8])
+def test_short_jobs_are_billed_from_their_real_start_to_their_real_end(tmp_path, later_s):
     script = tmp_path / "short.toml"
-    script.write_text(SHORT)
+    script.write_text(SHORT.replace("11.3", f"{11.3 + later_s}").replace("19.3", f"{19.3 + later_s}"))
     node, clock = simulated(tmp_path, str(script))
     one = agent(node, clock, seconds=150, keep_us=10**12)
     one.daemon.run()

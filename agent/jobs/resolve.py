@@ -99,7 +99,7 @@ class JobResolver:
         self._seen: dict[int, int] = {}
         self._instances: dict[tuple[int, str], int] = {}
         self._published: dict[JobKey, tuple[int, Owner]] = {}
-        self._laid_out: dict[tuple[int, JobKey], int] = {}  # until when an owner has rows on a GPU
+        self._laid_out: dict[tuple[int, JobKey], tuple[int, int]] = {}  # from when and until when an owner has rows
         self._faults: Counter[str] = Counter()
 
     def resolve(
@@ -275,13 +275,18 @@ class JobResolver:
         end_us: int,
     ) -> tuple[tuple[Owner, ...], Usage]:
         earliest_us = start_us - REACH_BACK_US
-        self._laid_out = {place: until for place, until in self._laid_out.items() if until > earliest_us}
-        rows = [
-            (*place, row)
-            for place, found in sorted(claims.items())
-            for row in lay_out(found, start_us if place in self._laid_out else earliest_us, end_us)
-        ]
-        self._laid_out.update({(gpu, key): row.end_us for gpu, key, row in rows})
+        self._laid_out = {place: laid for place, laid in self._laid_out.items() if laid[1] > earliest_us}
+        rows = []
+        for place, found in sorted(claims.items()):
+            known = self._laid_out.get(place)
+            before_us = known[0] if known else start_us
+            # What was missed before the owner's first row; never a stretch that it has a row of already.
+            missed = lay_out(found, earliest_us, before_us) if before_us > earliest_us else []
+            stretch = [*missed, *lay_out(found, start_us, end_us)]
+            rows += [(*place, row) for row in stretch]
+            if stretch:
+                first_us = min(before_us, stretch[0].start_us) if known else stretch[0].start_us
+                self._laid_out[place] = first_us, stretch[-1].end_us
         for key in {key for _, key, _ in rows}:
             self._published[key] = (end_us, self._labelled(owners[key]))
         published = []
