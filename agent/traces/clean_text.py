@@ -83,7 +83,7 @@ class CleanStream(io.RawIOBase):
 
     def close(self) -> None:
         """Close the file below as well."""
-        if not self.closed:
+        if not self.closed and hasattr(self, "_file"):  # Python closes what could not be opened, too
             self._file.close()
             self._raw.close()
         super().close()

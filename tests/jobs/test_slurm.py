@@ -200,7 +200,7 @@ def test_nobody_waits_for_a_queue_that_does_not_answer(tmp_path, command):
         assert slurm.reservations(DEVICES, 0, 10) == []
         assert slurm.uid("7") == -1
         worst = max(worst, time.perf_counter() - began)
-    assert worst < 0.1
+    assert worst < 0.5  # a queue that is waited for takes seconds; a busy machine a tenth of one
     if command in {"exit 1", "echo nonsense", "kill -9 $$"}:
         assert slurm.faults() == {"squeue": 1}
     began = time.perf_counter()
