@@ -184,7 +184,7 @@ def _merge_gpu(  # type: ignore[no-untyped-def]
         known = s[POWER_T] >= 0
         if fresh:
             tally[SAMPLES] += 1
-            if known and p == s[POWER]:
+            if known and p == s[POWER] and t - s[POWER_T] <= max_gap:
                 s[RUN_MAX] = max(s[RUN_MAX], t - s[RUN_T])
             else:
                 s[RUN_T] = t

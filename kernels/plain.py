@@ -70,10 +70,10 @@ def _survey_parallel(time_us, power_mw, first, last, gpu, max_gap_us, twice_idle
 
 
 @jit
-def _longest_run(time_us, power_mw, lo, hi, run_t, run_max):
-    """Go on with the run of equal readings: (its start, the longest so far)."""
+def _longest_run(time_us, power_mw, lo, hi, max_gap_us, run_t, run_max):
+    """Go on with the run of equal readings without a gap: (its start, the longest so far)."""
     for i in range(lo, hi):
-        if power_mw[i] == power_mw[i - 1]:
+        if power_mw[i] == power_mw[i - 1] and time_us[i] - time_us[i - 1] <= max_gap_us:
             run_max = max(run_max, time_us[i] - run_t)
         else:
             run_t = time_us[i]
@@ -165,7 +165,7 @@ def _enter(
     if s[booking.POWER_T] >= 0:
         before_t, before = int(s[booking.POWER_T]), int(s[booking.POWER])
         dt = t - before_t
-        if before == p:
+        if before == p and dt <= max_gap_us:
             run_t = int(s[booking.RUN_T])
             run_max = max(run_max, t - run_t)
         if dt > max_gap_us:
@@ -174,7 +174,7 @@ def _enter(
             amount = (before + p) * dt
             energy, static, covered = energy + amount, static + min(amount, twice_idle * dt), covered + dt
     if equal:
-        run_t, run_max = (int(n) for n in _longest_run(time_us, power_mw, lo + 1, hi, run_t, run_max))
+        run_t, run_max = (int(n) for n in _longest_run(time_us, power_mw, lo + 1, hi, max_gap_us, run_t, run_max))
     elif hi - lo > 1:
         run_t = int(time_us[hi - 1])
     s[booking.RUN_T], s[booking.RUN_MAX] = run_t, run_max

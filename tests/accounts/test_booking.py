@@ -188,6 +188,10 @@ def test_a_sensor_that_stands_still_is_noticed():
     arguments = (np.array([CEILING]), np.array([LIMIT]), np.array([GAP]))
     merge(np.array([0, 100]), t, np.full(100, 46_190, np.int32), np.full(100, -1), state, *arguments)
     assert state[0, booking.RUN_MAX] == 99 * S
+    after_a_gap = np.array([200 * S, 230 * S])
+    rows = (np.array([0, 2]), after_a_gap, np.full(2, 46_190, np.int32), np.full(2, -1))
+    merge(*rows, state, *arguments)
+    assert state[0, booking.RUN_MAX] == 99 * S  # nobody knows what it showed meanwhile
 
 
 @st.composite
