@@ -279,14 +279,16 @@ class JobResolver:
         rows = []
         for place, found in sorted(claims.items()):
             known = self._laid_out.get(place)
-            before_us = known[0] if known else start_us
-            # What was missed before the owner's first row; never a stretch that it has a row of already.
-            missed = lay_out(found, earliest_us, before_us) if before_us > earliest_us else []
-            stretch = [*missed, *lay_out(found, start_us, end_us)]
+            if known is None:
+                stretch = lay_out(found, earliest_us, end_us)
+            else:
+                # What was missed before the owner's first row; never a stretch that it has a row of already.
+                missed = lay_out(found, earliest_us, known[0]) if known[0] > earliest_us else []
+                stretch = [*missed, *lay_out(found, start_us, end_us)]
             rows += [(*place, row) for row in stretch]
             if stretch:
-                first_us = min(before_us, stretch[0].start_us) if known else stretch[0].start_us
-                self._laid_out[place] = first_us, stretch[-1].end_us
+                first_us = stretch[0].start_us
+                self._laid_out[place] = min(first_us, known[0]) if known else first_us, stretch[-1].end_us
         for key in {key for _, key, _ in rows}:
             self._published[key] = (end_us, self._labelled(owners[key]))
         published = []
