@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from agent.window import Device, Event, JobKey, Window
 
+LONGEST_GAP_US = 86_400_000_000  # a damaged stamp must not bridge centuries, which no int64 holds
 MANY_ROWS = 200_000  # from here on threads pay
 WAIT_US = 120_000_000  # usage of a GPU whose energy cannot be read is not kept longer than this
 REJECTIONS = {
@@ -321,7 +322,7 @@ class Accounts:
                 account.power.add(times, power, *limits)
 
     def _gap(self, device: Device) -> int:
-        return device.max_gap_us if device.max_gap_us > 0 else self.max_gap_us
+        return min(device.max_gap_us if device.max_gap_us > 0 else self.max_gap_us, LONGEST_GAP_US)
 
     def _note(self, window: Window, host: _Host, event: Event) -> None:
         """Take account of what happened: a GPU that went or came, or an agent that was down."""
