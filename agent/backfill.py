@@ -1,16 +1,20 @@
-"""A replay as OpenMetrics text for ``promtool tsdb create-blocks-from openmetrics`` and for VictoriaMetrics.
+"""A replay as points of counters, and these as OpenMetrics text for ``promtool`` and VictoriaMetrics.
 
 The counters are those that the daemon publishes, starting at 0 with the trace: ``wattshed_gpu_energy_joules_total``
 and ``wattshed_job_energy_joules_total``, one point every 15 s and at both ends, each series in the order of time.
+`OpenMetricsFile` is one way out for them, ``agent/remote_write.py`` the other.
 https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md
 """
 
 from __future__ import annotations
 
+import heapq
 import itertools
+import struct
 import tempfile
-from dataclasses import replace
-from typing import TYPE_CHECKING, TextIO
+from dataclasses import dataclass, replace
+from operator import attrgetter, itemgetter
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import numpy as np
 
@@ -22,12 +26,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from agent.accounts.attribution import Accounts
+    from agent.accounts.ledger import GpuKey
     from agent.replay_books import Part, Settings
     from agent.traces.sources import Chain
 
 STEP_US = 15_000_000
 _POINT = np.dtype([("series", "<i4"), ("time_us", "<i8"), ("joules", "<f8")])
+_PACKED = struct.Struct("<iqd")  # the same, point by point
+_RUN = 1 << 20  # points that are sorted by time at once
+_AHEAD = 512  # points of each run that are held while runs are merged
 _FAMILIES = {
     "wattshed_gpu_energy_joules": "Energy of the GPU since the start of the trace.",
     "wattshed_job_energy_joules": "Energy of the job on the GPU since the start of the trace.",
@@ -71,76 +81,133 @@ def cut(window: Window, step_us: int = STEP_US) -> Iterator[Window]:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Names a series: its family, without ``_total``, and its labels."""
+
+    family: str
+    labels: tuple[tuple[str, str], ...]
+
+
 class Points:
-    """Points of many series on disk, written in the order of time and read series by series."""
+    """Points of many series on disk; once all are added, they are read series by series or in the order of time."""
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile(prefix="wattshed-backfill-")  # noqa: SIM115 - closed by `close`
-        self._series: dict[tuple[str, str], int] = {}
-        self._last: dict[int, tuple[int, float]] = {}
-
-    def add(self, family: str, labels: str, time_us: int, joules: float, start_us: int) -> None:
-        """Add a point; a series begins at 0 when the trace does, so that its first joules count."""
-        key = (family, labels)
-        rows = []
-        if key not in self._series:
-            self._series[key] = len(self._series)
-            if start_us < time_us:
-                rows.append((self._series[key], start_us, 0.0))
-        series = self._series[key]
-        if self._last.get(series, (-1, 0.0))[0] < time_us:
-            rows.append((series, time_us, joules))
-            self._last[series] = (time_us, joules)
-        self._file.write(np.array(rows, _POINT).tobytes())
-
-    def write(self, out: TextIO) -> None:
-        """Write all series, family by family, and the end mark."""
-        self._file.flush()
-        size = self._file.tell()
-        points = np.memmap(self._file, _POINT, "r") if size else np.empty(0, _POINT)
-        order = np.argsort(points["series"], kind="stable")
-        bounds = np.searchsorted(points["series"][order], np.arange(len(self._series) + 1))
-        for family, text in _FAMILIES.items():
-            out.write(f"# TYPE {family} counter\n# UNIT {family} joules\n# HELP {family} {text}\n")
-            for (name, labels), number in self._series.items():
-                if name == family:
-                    for point in points[order[bounds[number] : bounds[number + 1]]]:
-                        seconds, micros = divmod(int(point["time_us"]), 1_000_000)
-                        out.write(f"{family}_total{{{labels}}} {point['joules']:.6f} {seconds}.{micros:06d}\n")
-        out.write("# EOF\n")
+        self._numbers: dict[Series, int] = {}
+        self._last: dict[int, tuple[int, float]] = {}  # not yet written: a point of the same time replaces it
 
     def close(self) -> None:
         """Remove the temporary file."""
         self._file.close()
 
+    def __len__(self) -> int:
+        """Count the points."""
+        self._write_last()
+        return self._file.tell() // _POINT.itemsize
 
-def book_with_backfill(
-    chains: list[Chain],
-    settings: Settings,
-    path: Path,
-    tell: Callable[[Part, Window], None],
-    stop: Callable[[], bool] = lambda: False,
-) -> list[Part]:
-    """Book all chains in this process and write the backfill beside.
+    @property
+    def series(self) -> list[Series]:
+        """All series, in the order in which they came; `by_time` names them by their place here."""
+        return list(self._numbers)
+
+    def add(self, series: Series, time_us: int, joules: float, start_us: int) -> None:
+        """Add a point, no earlier than the one before; the later of two at one time counts.
+
+        A series begins at 0 when the trace does, so that its first joules count.
+        """
+        number = self._numbers.setdefault(series, len(self._numbers))
+        last = self._last.get(number, (start_us, 0.0))
+        if last[0] < time_us:
+            self._file.write(_PACKED.pack(number, *last))
+        if last[0] <= time_us:
+            self._last[number] = time_us, joules
+
+    def _write_last(self) -> None:
+        self._file.writelines(_PACKED.pack(number, *point) for number, point in self._last.items())
+        self._last.clear()
+        self._file.flush()
+
+    def by_series(self) -> Iterator[tuple[Series, Iterator[tuple[int, int, float]]]]:
+        """Yield each series, family by family, with its points (place, us, J) in the order of time."""
+        points = self._mapped("r")
+        order = np.argsort(points["series"], kind="stable")
+        bounds = np.searchsorted(points["series"][order], np.arange(len(self._numbers) + 1))
+        for series in sorted(self._numbers, key=attrgetter("family")):
+            number = self._numbers[series]
+            yield series, _rows(points[order[bounds[number] : bounds[number + 1]]])
+
+    def by_time(self) -> Iterator[tuple[int, int, float]]:
+        """Yield (place of the series, us, J) of all series in the order of time.
+
+        Runs are sorted in the file and then merged: memory hardly grows with the number of points.
+        """
+        points = self._mapped("r+")
+        runs = [points[first : first + _RUN] for first in range(0, points.size, _RUN)]
+        for run in runs:
+            run[:] = run[np.argsort(run["time_us"], kind="stable")]
+        return heapq.merge(*map(_rows, runs), key=itemgetter(1))
+
+    def _mapped(self, mode: Literal["r", "r+"]) -> NDArray[Any]:
+        return np.memmap(self._file, _POINT, mode) if len(self) else np.empty(0, _POINT)
+
+
+def _rows(points: NDArray[Any]) -> Iterator[tuple[int, int, float]]:
+    """Yield points as tuples, some at a time: one by one, numpy takes ten times as long."""
+    for first in range(0, points.size, _AHEAD):
+        yield from points[first : first + _AHEAD].tolist()
+
+
+class OpenMetricsFile:
+    """A file for points, opened at once.
+
+    Parameters
+    ----------
+    path : Path
 
     Raises
     ------
     InputError
-        If the file cannot be written.
+        If it cannot be written.
     """
-    points = Points()
-    try:
-        with path.open("w", encoding="utf-8") as out:
-            done = [_one(chain, settings, points, tell=tell, stop=stop) for chain in chains]
-            points.write(out)
-    except OSError as error:
-        raise InputError(f"the backfill cannot be written ({error.strerror or error})", str(path)) from error
-    finally:
-        points.close()
-    return done
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._out = path.open("w", encoding="utf-8")
+        except OSError as error:
+            raise self._refused(error) from error
+
+    def write(self, points: Points, stop: Callable[[], bool] = lambda: False) -> None:
+        """Write all series, family by family, and the end mark; nothing more once ``stop`` says so."""
+        try:
+            with self._out as out:
+                for family, members in itertools.groupby(points.by_series(), key=lambda member: member[0].family):
+                    out.write(f"# TYPE {family} counter\n# UNIT {family} joules\n# HELP {family} {_FAMILIES[family]}\n")
+                    for series, own in members:
+                        if stop():
+                            return
+                        _write_series(series, own, out)
+                out.write("# EOF\n")
+        except OSError as error:
+            raise self._refused(error) from error
+
+    def _refused(self, error: OSError) -> InputError:
+        return InputError(f"the backfill cannot be written ({error.strerror or error})", str(self._path))
 
 
-def _one(
+def _write_series(series: Series, points: Iterator[tuple[int, int, float]], out: TextIO) -> None:
+    def pair(name: str, value: str) -> str:
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        return f'{name}="{escaped}"'
+
+    name = f"{series.family}_total{{{','.join(itertools.starmap(pair, series.labels))}}}"
+    for _, time_us, joules in points:
+        seconds, micros = divmod(time_us, 1_000_000)
+        out.write(f"{name} {joules:.6f} {seconds}.{micros:06d}\n")
+
+
+def book_with_points(
     chain: Chain,
     settings: Settings,
     points: Points,
@@ -148,49 +215,52 @@ def _one(
     tell: Callable[[Part, Window], None],
     stop: Callable[[], bool],
 ) -> Part:
+    """Book a chain in this process, and note its energies every 15 s and at the end."""
     part = new_part(settings)
     start: dict[str, int] = {}
     end: dict[str, int] = {}
+    taken: dict[str, int] = {}
 
     def note(books: Part, window: Window) -> None:
-        start.setdefault(window.host, window.start_us)
-        end[window.host] = window.end_us
-        _take(points, books.accounts, window.host, window.end_us, start[window.host])
+        host = window.host
+        end[host] = window.end_us
+        if taken.setdefault(host, start.setdefault(host, window.start_us)) // STEP_US < window.end_us // STEP_US:
+            taken[host] = window.end_us
+            _take(points, books.accounts, host, window.end_us, start[host])
         tell(books, window)
 
     for piece in pieces_of(chain):
         book(piece, settings, part, tell=note, cut=cut, stop=stop)
     finish(part)
     for host, time_us in end.items():
-        _take(points, part.accounts, host, time_us + 1000, start[host])  # what was booked at the very end
+        _take(points, part.accounts, host, time_us, start[host])  # with what was booked at the very end
     return part
 
 
 def _take(points: Points, accounts: Accounts, host: str, time_us: int, start_us: int) -> None:
-    """Write one host's energies as they stand."""
-
-    def label(text: str) -> str:
-        return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-
+    """Note one host's energies as they stand."""
     names = {}
     for key, account in accounts.gpus.items():
         if key.host == host:
             device = account.device
-            names[key] = (
-                f'host="{label(host)}",gpu="{device.index}",gpu_uuid="{label(device.uuid or str(device.index))}"'
-            )
-            points.add("wattshed_gpu_energy_joules", names[key], time_us, account.energy_hnj / HNJ_PER_JOULE, start_us)
-    family = "wattshed_job_energy_joules"
-    for key, name in names.items():
-        account = accounts.gpus[key]
-        for owner, component, energy in (
-            (IDLE, "static", account.idle_hnj),
-            (UNATTRIBUTED, "dynamic", account.unattributed_hnj),
-        ):
-            text = f'{name},job="{owner}",component="{component}"'
-            points.add(family, text, time_us, energy / HNJ_PER_JOULE, start_us)
-    for job, gpu, static, dynamic in accounts.ledger.shares():
+            name = (("host", host), ("gpu", str(device.index)), ("gpu_uuid", device.uuid or str(device.index)))
+            names[key] = tuple((label, _encodable(value)) for label, value in name)
+            whole = Series("wattshed_gpu_energy_joules", names[key])
+            points.add(whole, time_us, account.energy_hnj / HNJ_PER_JOULE, start_us)
+
+    def share(gpu: GpuKey, job: str, component: str, energy_hnj: int) -> None:
+        labels = (*names[gpu], ("job", _encodable(job)), ("component", component))
+        points.add(Series("wattshed_job_energy_joules", labels), time_us, energy_hnj / HNJ_PER_JOULE, start_us)
+
+    for key in names:
+        share(key, IDLE, "static", accounts.gpus[key].idle_hnj)
+        share(key, UNATTRIBUTED, "dynamic", accounts.gpus[key].unattributed_hnj)
+    for job, gpu, static_hnj, dynamic_hnj in accounts.ledger.shares():
         if gpu in names:
-            for component, energy in (("static", static), ("dynamic", dynamic)):
-                text = f'{names[gpu]},job="{label(job)}",component="{component}"'
-                points.add(family, text, time_us, energy / HNJ_PER_JOULE, start_us)
+            share(gpu, job, "static", static_hnj)
+            share(gpu, job, "dynamic", dynamic_hnj)
+
+
+def _encodable(text: str) -> str:
+    """Replace what is no UTF-8, as a file name may hold."""
+    return text.encode(errors="replace").decode()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator
 
+    from agent.backfill import Points
+    from agent.remote_write import RemoteWrite
     from agent.replay_books import Part, Settings
     from agent.traces.sources import Chain
     from agent.window import Window
@@ -36,6 +38,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--idle-watts", type=_watts, metavar="W", help="idle power of every GPU: its share is static")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where sums are made")
     parser.add_argument("--openmetrics", metavar="F", help="also write the energies as a backfill for Prometheus")
+    parser.add_argument(
+        "--remote-write", metavar="URL", help="also send them, such as to http://HOST:9090/api/v1/write"
+    )
     scale = parser.add_mutually_exclusive_group()
     scale.add_argument("--workers", type=_count, metavar="N", help="processes on this machine (needs the extra scale)")
     scale.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask scheduler (needs the extra scale)")
@@ -103,7 +108,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
 
 def run(args: argparse.Namespace) -> int:
     """Replay; prints the answer, or after Ctrl-C what is known so far, marked as partial (exit code 130)."""
-    from agent.replay_books import book, finish, merge, new_part, pieces_of  # noqa: PLC0415
+    from agent.replay_books import merge  # noqa: PLC0415
     from agent.traces.sources import find  # noqa: PLC0415
 
     settings = settings_of(args)
@@ -112,29 +117,82 @@ def run(args: argparse.Namespace) -> int:
     if args.device == "cuda":
         _need_cuda()
     chains = find(args.trace, settings.options)
-    done: list[Part] = []
     if args.workers or args.scheduler:
         from agent.scale import book_on_cluster  # noqa: PLC0415
 
-        if args.openmetrics:
-            raise InputError("--openmetrics is written by one process; leave --workers and --scheduler out")
+        for flag, value in (("--openmetrics", args.openmetrics), ("--remote-write", args.remote_write)):
+            if value:
+                raise InputError(f"{flag} is written by one process; leave --workers and --scheduler out")
         done = book_on_cluster(chains, settings, workers=args.workers or 0, address=args.scheduler or "")
         _print(args.format, merge(done), settings, interrupted=False)
         return 0
+    outlets = _outlets(args)
     _compile_in_sight()
-    with _interruptible() as stopped, _progress(chains) as tell:
-        if args.openmetrics:
-            from agent.backfill import book_with_backfill  # noqa: PLC0415
-
-            done = book_with_backfill(chains, settings, Path(args.openmetrics), tell, stopped)
-        else:
-            for chain in chains:
-                part = new_part(settings)
-                for piece in pieces_of(chain):
-                    book(piece, settings, part, tell=tell, stop=stopped)
-                done.append(finish(part))
-    _print(args.format, merge(done), settings, interrupted=stopped())
+    with _interruptible() as stopped, closing(_points()) if outlets else nullcontext() as points:
+        with _progress(chains) as tell:
+            done = [_booked(chain, settings, points, tell, stopped) for chain in chains]
+        interrupted = stopped()
+        try:
+            if points is not None:
+                # What was read before an interruption is still written out; an interruption from here on ends that.
+                stop = (lambda: False) if interrupted else stopped
+                for outlet in outlets:
+                    outlet(points, stop)
+        finally:  # the answer is known, whatever becomes of its copies
+            _print(args.format, merge(done), settings, interrupted=interrupted)
     return _INTERRUPTED if stopped() else 0
+
+
+def _booked(
+    chain: Chain,
+    settings: Settings,
+    points: Points | None,
+    tell: Callable[[Part, Window], None],
+    stop: Callable[[], bool],
+) -> Part:
+    """Book one chain in this process, with points for the outlets if there are any."""
+    from agent.replay_books import book, finish, new_part, pieces_of  # noqa: PLC0415
+
+    if points is not None:
+        from agent.backfill import book_with_points  # noqa: PLC0415
+
+        return book_with_points(chain, settings, points, tell=tell, stop=stop)
+    part = new_part(settings)
+    for piece in pieces_of(chain):
+        book(piece, settings, part, tell=tell, stop=stop)
+    return finish(part)
+
+
+def _points() -> Points:
+    from agent.backfill import Points  # noqa: PLC0415
+
+    return Points()
+
+
+def _outlets(args: argparse.Namespace) -> list[Callable[[Points, Callable[[], bool]], None]]:
+    """Open what the points go to, so that a wrong path or address is told before the reading.
+
+    Each is called with the points and with what says that it should end.
+    """
+    outlets: list[Callable[[Points, Callable[[], bool]], None]] = []
+    if args.openmetrics:
+        from agent.backfill import OpenMetricsFile  # noqa: PLC0415
+
+        outlets.append(OpenMetricsFile(Path(args.openmetrics)).write)
+    if args.remote_write:
+        from agent.remote_write import RemoteWrite  # noqa: PLC0415
+
+        remote = RemoteWrite(args.remote_write)
+        remote.greet()
+        outlets.append(lambda points, stop: _send(remote, points, stop))
+    return outlets
+
+
+def _send(remote: RemoteWrite, points: Points, stop: Callable[[], bool]) -> None:
+    """Send the points, in sight on a terminal, and say how many arrived."""
+    with closing(remote), _sending(len(points)) as progress:
+        sent = remote.send(points, progress=progress, stop=stop)
+    print(f"wattshed: {sent} of {len(points)} points sent to {remote.url}", file=sys.stderr)  # noqa: T201
 
 
 def _print(style: str, whole: Part, settings: Settings, *, interrupted: bool) -> None:
@@ -238,6 +296,18 @@ def _compile_in_sight() -> None:
 
     with Console(stderr=True).status("loading the kernels (compiled once, which takes ten seconds)") as status:
         warm_up(lambda name, number, of, _: status.update(f"kernels {number} of {of}: {name}"), BOOKING)
+
+
+@contextmanager
+def _sending(total: int) -> Iterator[Callable[[int], None]]:
+    """Show on a terminal how many points were sent; yields what is to be told."""
+    if not sys.stderr.isatty():
+        yield lambda _sent: None
+        return
+    from rich.console import Console  # noqa: PLC0415
+
+    with Console(stderr=True).status(f"sending {total} points") as status:
+        yield lambda sent: status.update(f"sending points: {sent} of {total}")
 
 
 @contextmanager

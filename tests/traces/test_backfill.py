@@ -10,21 +10,23 @@ import time
 import urllib.parse
 import urllib.request
 from collections import defaultdict
+from contextlib import closing, contextmanager
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent import backfill
 from agent.accounts.attribution import Accounts
 from agent.backfill import cut
 from agent.window import Device, JobKey, Owner, Readings, Usage, Window
 
 
 @pytest.fixture
-def replayed(wattshed, tmp_path):
-    """Replay ten minutes of two GPUs and two jobs into a backfill; returns (document, path of the backfill)."""
-    log, jobs, path = tmp_path / "log.csv", tmp_path / "jobs.csv", tmp_path / "out.om"
+def recorded(tmp_path):
+    """Ten minutes of two GPUs and two jobs; returns (trace, jobs file)."""
+    log, jobs = tmp_path / "log.csv", tmp_path / "jobs.csv"
     rows = ["time,gpu,power_w,energy_mj"]
     used = [0, 0]
     for t in range(601):
@@ -34,6 +36,13 @@ def replayed(wattshed, tmp_path):
             used[gpu] += watts * 1000
     log.write_text("\n".join(rows) + "\n")
     jobs.write_text("job,host,gpu,start,end\nfirst,,0,1700000000,1700000300\nsecond,,*,1700000200,1700000600\n")
+    return log, jobs
+
+
+@pytest.fixture
+def replayed(wattshed, recorded, tmp_path):
+    """Replay it into a backfill; returns (document, path of the backfill)."""
+    (log, jobs), path = recorded, tmp_path / "out.om"
     code, out, err = wattshed("replay", log, "--jobs", jobs, "--openmetrics", path, "--format", "json")
     assert code == 0, err
     return json.loads(out), path
@@ -64,6 +73,31 @@ def test_the_text_is_lawful_and_ends_at_the_answer(replayed):
         assert mine == pytest.approx(job["energy_j"], abs=1e-5)
     parts = sum(value for name, value in ends.items() if name.startswith("wattshed_job_energy_joules_total"))
     assert parts == pytest.approx(total, abs=1e-5)
+
+
+def test_a_point_every_15_seconds_and_at_both_ends(replayed):
+    answer, path = replayed
+    start, end = answer["start_s"], answer["end_s"]
+    wanted = [start, *(t for t in range(int(start // 15) * 15 + 15, int(end), 15)), end]
+    for name, points in series_of(path).items():
+        stamps = [stamp for stamp, _ in points]
+        later = [start, *(t for t in wanted if t >= stamps[1])]  # as a job's that began after the trace
+        assert stamps == pytest.approx(wanted if "job" not in name else later, abs=1e-5)
+
+
+def test_points_come_in_the_order_of_time_however_many(monkeypatch):
+    monkeypatch.setattr(backfill, "_RUN", 50)
+    monkeypatch.setattr(backfill, "_AHEAD", 7)
+    with closing(backfill.Points()) as points:
+        for host in range(3):
+            series = backfill.Series("wattshed_gpu_energy_joules", (("host", str(host)),))
+            for i in range(1, 100):
+                points.add(series, 1000 * i + host, i - 0.5, start_us=host)
+                points.add(series, 1000 * i + host, float(i), start_us=host)
+        assert len(points) == 300
+        wanted = sorted((host, 1000 * i + host, float(i)) for i in range(100) for host in range(3))
+        assert list(points.by_time()) == sorted(wanted, key=lambda point: point[1])
+        assert [point for _, own in points.by_series() for point in own] == wanted
 
 
 @given(st.lists(st.integers(1, 90_000), min_size=2, max_size=30), st.integers(1, 40), st.booleans())
@@ -125,49 +159,108 @@ def query(port, at, text, seconds=20):
     pytest.fail(f"no answer to {text}")
 
 
-@pytest.mark.real
-def test_prometheus_increases_by_the_joules(replayed, tmp_path):
-    answer, path = replayed
-    promtool, prometheus = peer("promtool"), peer("prometheus")
-    data = tmp_path / "data"
-    subprocess.run([promtool, "tsdb", "create-blocks-from", "openmetrics", path, data], check=True, capture_output=True)
-    port = free_port()
-    (tmp_path / "empty.yml").write_text("global: {}\n")
-    server = subprocess.Popen(
-        [prometheus, f"--config.file={tmp_path / 'empty.yml'}", f"--storage.tsdb.path={data}",
-         "--storage.tsdb.retention.time=100y", f"--web.listen-address=127.0.0.1:{port}"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+@contextmanager
+def serving(port, *command):
+    """Run a server until it answers on its port, and end it afterwards."""
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        said = query(port, answer["end_s"], "sum(increase(wattshed_gpu_energy_joules_total[11m]))")
-        assert said == pytest.approx(answer["total_j"], rel=1e-3)
-        job = query(port, answer["end_s"], 'sum(increase(wattshed_job_energy_joules_total{job="second"}[11m]))')
-        assert job == pytest.approx(next(j["energy_j"] for j in answer["jobs"] if j["job"] == "second"), rel=1e-3)
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/-/ready", timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield
     finally:
         server.terminate()
         server.wait(20)
+
+
+def prometheus(port, data, *flags):
+    (data.parent / "empty.yml").write_text("global: {}\n")
+    return serving(
+        port, peer("prometheus"), f"--config.file={data.parent / 'empty.yml'}", f"--storage.tsdb.path={data}",
+        "--storage.tsdb.retention.time=100y", f"--web.listen-address=127.0.0.1:{port}", *flags,
+    )  # fmt: skip
+
+
+def victoriametrics(port, data):
+    return serving(
+        port, peer("victoria-metrics"), f"-storageDataPath={data}", f"-httpListenAddr=127.0.0.1:{port}",
+        "-retentionPeriod=100y",
+    )  # fmt: skip
+
+
+def assert_increases_by_the_joules(port, answer):
+    said = query(port, answer["end_s"], "sum(increase(wattshed_gpu_energy_joules_total[11m]))")
+    assert said == pytest.approx(answer["total_j"], rel=1e-3)
+    job = query(port, answer["end_s"], 'sum(increase(wattshed_job_energy_joules_total{job="second"}[11m]))')
+    assert job == pytest.approx(next(j["energy_j"] for j in answer["jobs"] if j["job"] == "second"), rel=1e-3)
+    last = query(port, answer["end_s"], "sum(wattshed_gpu_energy_joules_total)")
+    assert last == pytest.approx(answer["total_j"], rel=1e-9)
+
+
+def flush(port):
+    urllib.request.urlopen(f"http://127.0.0.1:{port}/internal/force_flush", timeout=5).close()
+
+
+@pytest.mark.real
+def test_prometheus_increases_by_the_joules(replayed, tmp_path):
+    answer, path = replayed
+    data, port = tmp_path / "data", free_port()
+    command = [peer("promtool"), "tsdb", "create-blocks-from", "openmetrics", path, data]
+    subprocess.run(command, check=True, capture_output=True)
+    with prometheus(port, data):
+        assert_increases_by_the_joules(port, answer)
 
 
 @pytest.mark.real
 def test_victoriametrics_imports_it(replayed, tmp_path):
     answer, path = replayed
     port = free_port()
-    server = subprocess.Popen(
-        [peer("victoria-metrics"), f"-storageDataPath={tmp_path / 'vm'}", f"-httpListenAddr=127.0.0.1:{port}",
-         "-retentionPeriod=100y"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
+    with victoriametrics(port, tmp_path / "vm"):
         url = f"http://127.0.0.1:{port}/api/v1/import/prometheus"
-        for _ in range(100):
-            try:
-                urllib.request.urlopen(url, path.read_bytes(), timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/internal/force_flush", timeout=5).close()
-        said = query(port, answer["end_s"], "sum(increase(wattshed_gpu_energy_joules_total[11m]))")
-        assert said == pytest.approx(answer["total_j"], rel=1e-3)
-    finally:
-        server.terminate()
-        server.wait(20)
+        urllib.request.urlopen(url, path.read_bytes(), timeout=5).close()
+        flush(port)
+        assert_increases_by_the_joules(port, answer)
+
+
+def remote_write(wattshed, recorded, port):
+    log, jobs = recorded
+    url = f"http://127.0.0.1:{port}/api/v1/write"
+    code, out, err = wattshed("replay", log, "--jobs", jobs, "--remote-write", url, "--format", "json")
+    assert code == 0, err
+    return json.loads(out)
+
+
+@pytest.mark.real
+def test_prometheus_takes_remote_write(wattshed, recorded, tmp_path):
+    port = free_port()
+    with prometheus(port, tmp_path / "data", "--web.enable-remote-write-receiver"):
+        answer = remote_write(wattshed, recorded, port)
+        assert_increases_by_the_joules(port, answer)
+        url = f"http://127.0.0.1:{port}/api/v1/write"
+        code, _, err = wattshed("replay", recorded[0], "--remote-write", url)  # it has newer samples by now
+        assert code == 2
+        assert "answered 400 (out of order sample); its out_of_order_time_window must reach back" in err
+
+
+@pytest.mark.real
+def test_prometheus_says_that_it_takes_no_remote_write(wattshed, recorded, tmp_path):
+    port = free_port()
+    with prometheus(port, tmp_path / "data"):
+        url = f"http://127.0.0.1:{port}/api/v1/write"
+        code, out, err = wattshed("replay", recorded[0], "--remote-write", url)
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert f"{url} answered 404 (remote write receiver needs to be enabled" in err
+
+
+@pytest.mark.real
+def test_victoriametrics_takes_remote_write(wattshed, recorded, tmp_path):
+    port = free_port()
+    with victoriametrics(port, tmp_path / "vm"):
+        answer = remote_write(wattshed, recorded, port)
+        flush(port)
+        assert_increases_by_the_joules(port, answer)
