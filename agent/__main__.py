@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import os
+import signal
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import NoReturn
 
+    from _typeshed import ReadableBuffer
+
     from agent.config import Config
     from agent.window import Window
 
@@ -28,6 +33,7 @@ EXAMPLES = """examples:
   wattshed replay power.csv --jobs jobs.csv     joules per job from a recorded log
   wattshed fleet scenario xai-memphis           what a public claim amounts to, with an interval
 """
+_ENDED_BY = 128  # plus the signal's number: the exit code by which shells tell it
 
 
 class _OneLineParser(argparse.ArgumentParser):
@@ -143,27 +149,61 @@ def _read_trace(path: Path) -> Iterator[Window]:
     return windows(path)
 
 
+class _AnswerLostError(Exception):
+    """Standard output takes no more; no `OSError`, so that nobody takes it for trouble with a file of theirs."""
+
+
+class _Answer(io.FileIO):
+    """Standard output, unbuffered."""
+
+    def write(self, data: ReadableBuffer) -> int:
+        """Write, or say that it was standard output that failed."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            raise _AnswerLostError(error.errno) from error
+
+
+def _own_streams() -> None:
+    """Make standard output tell of its faults as its own, and keep what was closed (``>&-``) from other files."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY)  # takes the lowest free number, this one; who writes there still fails
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the process ends
+    if sys.stdout is sys.__stdout__:
+        encoding, errors = ("utf-8", "strict") if sys.stdout is None else (sys.stdout.encoding, sys.stdout.errors)
+        raw = _Answer(1, "w", closefd=False)
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), encoding, errors, line_buffering=raw.isatty())
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code (0 done, 1 failed while running, 2 bad usage or input)."""
-    arguments = parser().parse_args(argv)
+    _own_streams()
     try:
-        code = int(arguments.run(arguments))
-        if sys.stdout is not None:
-            sys.stdout.flush()
-        return code
+        try:
+            arguments = parser().parse_args(argv)
+            return int(arguments.run(arguments))
+        finally:
+            sys.stdout.flush()  # here its failure can still be told in one line
     except InputError as error:
         print(f"wattshed: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        # The reader of our answer (head, less) has seen enough; do not let the interpreter complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:  # a full disk below standard output, a folder that may not be entered
+        return _ENDED_BY + signal.SIGINT
+    except _AnswerLostError as lost:
+        # What is still in the buffer goes nowhere; do not let the interpreter complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        (number,) = lost.args
+        if number == errno.EPIPE:  # the reader (head, less) has seen enough
+            return _ENDED_BY + signal.SIGPIPE
+        why = "is closed" if number == errno.EBADF else f"cannot be written ({os.strerror(number)})"
+        print(f"wattshed: standard output {why}; the answer is lost", file=sys.stderr)
+        return 1
+    except OSError as error:  # a folder that may not be entered, a server that is gone
         print(f"wattshed: {error}", file=sys.stderr)
-        if sys.stdout is not None:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
 

@@ -8,7 +8,8 @@ PAGE = Path(__file__).parents[1] / "docs/cli.md"
 HEAD = """# Command reference
 
 Generated from the command line itself by `make docs`; a test compares. Exit codes: 0 done; 1 failed while running; 2
-bad usage or bad input, with one line on standard error that names the file, the line and the column.
+bad usage or bad input, with one line on standard error that names the file, the line and the column; 128 and the number
+of a signal: ended by it (Ctrl-C 130, a reader such as `head` that has seen enough 141).
 
 """
 
