@@ -128,18 +128,26 @@ def _loader(arguments: argparse.Namespace) -> Callable[[], Config]:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from agent.assembly import serve
-
-    read = _loader(arguments)
-    return serve(read(), own_version(), reload=read)
+    return _meter(arguments, exporters=True)
 
 
 def _record(arguments: argparse.Namespace) -> int:
     """Meter this host into a recording, without publishing anything."""
+    return _meter(arguments, exporters=False)
+
+
+def _meter(arguments: argparse.Namespace, *, exporters: bool) -> int:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _nothing_began)
     from agent.assembly import serve
 
     read = _loader(arguments)
-    return serve(read(), own_version(), exporters=False, reload=read)
+    return serve(read(), own_version(), exporters=exporters, reload=read)
+
+
+def _nothing_began(_number: int, _frame: object) -> NoReturn:
+    """Who is told to stop while still being loaded has stopped as told."""
+    sys.exit(0)
 
 
 def _read_trace(path: Path) -> Iterator[Window]:

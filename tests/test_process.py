@@ -182,3 +182,29 @@ def test_played_back_recordings_are_served_like_live_ones(tmp_path):
     code, log = again.stop()
     assert code == 0
     assert "Traceback" not in log
+
+
+STOPPED_WHILE_LOADING = """
+import os, signal, sys
+
+class Stop:
+    def find_spec(self, name, *_):
+        if name == "agent.assembly":
+            os.kill(os.getpid(), signal.{signal})
+
+sys.meta_path.insert(0, Stop())
+from agent.__main__ import main
+sys.exit(main({argv}))
+"""
+
+
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("argv", [["run", "--meter", "simulated"], ["record", "nowhere", "--meter", "simulated"]])
+def test_told_to_stop_while_it_is_being_loaded_it_ends_cleanly(argv, number, tmp_path):
+    code = STOPPED_WHILE_LOADING.format(signal=number, argv=argv)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert not list(tmp_path.iterdir())
