@@ -23,13 +23,18 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-REASONS = ("", "empty", "not_available", "unknown_error", "negative", "not_a_number")
+REASONS = ("", "empty", "not_available", "unknown_error", "negative", "not_a_number", "packed")
 """Why a cell gives no number; the index is its code."""
 
 _ABSENT = {"n/a", "na", "not supported", "not available", "not found", "-", "--", "none", "null", "nan", "<na>"}
 _ABSENT |= {"requested functionality has been deprecated", "insufficient permissions", "n.a.", "blank"}
 _ERROR = {"unknown error", "err!", "err", "error", "gpu is lost", "gpu requires reset", "reset required"}
-_NUMBER = re.compile(r"([+-]?(?:\d[\d.,' ]*|[.,]\d+)(?:[eE][+-]?\d+)?)\s*([^\d\s.,]*)")
+_NUMBER = re.compile(
+    r"(?:(?P<plain>[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][+-]?\d+)?)"
+    r"|(?P<grouped>[+-]?\d{1,3}(?P<mark>[.,' \u00a0\u202f])\d{3}(?:(?P=mark)\d{3})*(?:(?!(?P=mark))[.,]\d*)?))"
+    r"\s*(?P<unit>[^\d\s.,]*)"
+)
+_BETWEEN = re.compile(r"[,;|&\x1f]|/(?=\s*[+-]?\d)|\s(?=[+-]?[\d.\[])")
 
 POWER_MW: Mapping[str, Fraction] = {
     "uW": Fraction(1, 1000),
@@ -76,25 +81,28 @@ def reason_of(text: str) -> str:
 
 
 def decimal_of(text: str) -> tuple[Decimal, str] | None:
-    """Read a number and the unit behind it; None if it is none.
+    """Read one number and the unit behind it; None if it is none, or more than one.
 
-    ``73,20`` is a decimal comma, ``1,234.5`` and ``1.234,5`` have thousands separators.
+    ``73,20`` is a decimal comma; ``1,234.5``, ``1.234,5`` and ``12 345`` have thousands separators, which stand before
+    three digits each: ``100, 101`` and ``100.5,101`` are two numbers.
     """
     match = _NUMBER.fullmatch(text.strip())
     if match is None:
         return None
-    digits, unit = match.group(1).replace(" ", "").replace("'", ""), match.group(2)
-    if "," in digits and "." in digits:
-        thousands, point = (",", ".") if digits.rindex(".") > digits.rindex(",") else (".", ",")
-        digits = digits.replace(thousands, "").replace(point, ".")
-    elif digits.count(",") == 1:
-        digits = digits.replace(",", ".")
-    else:
-        digits = digits.replace(",", "")
+    digits = match["grouped"].replace(match["mark"], "") if match["grouped"] else match["plain"]
     try:
-        return Decimal(digits), unit
+        return Decimal(digits.replace(",", ".")), match["unit"]
     except InvalidOperation:
         return None
+
+
+def _reason_of_several(text: str) -> str:
+    """Name why a cell that is no number is no reading: several packed into one say which GPU has which by nothing."""
+    parts = [part for part in map(str.strip, _BETWEEN.split(text.strip(" \t[](){}"))) if part]
+    absent = [reason_of(part) for part in parts]
+    if len(parts) < 2 or not all(why or decimal_of(part) for part, why in zip(parts, absent, strict=True)):
+        return "not_a_number"
+    return absent[0] if all(absent) else "packed"
 
 
 def scaled_text(text: str, factor: Fraction, units: Mapping[str, Fraction]) -> tuple[int, int]:
@@ -106,7 +114,9 @@ def scaled_text(text: str, factor: Fraction, units: Mapping[str, Fraction]) -> t
     if named:
         return MISSING, REASONS.index(named)
     found = decimal_of(text)
-    if found is None or not found[0].is_finite() or abs(found[0]) > Decimal(10) ** 18:
+    if found is None:
+        return MISSING, REASONS.index(_reason_of_several(text))
+    if not found[0].is_finite() or abs(found[0]) > Decimal(10) ** 18:
         return MISSING, REASONS.index("not_a_number")
     number, unit = found
     factor = units.get(unit, factor)

@@ -57,10 +57,41 @@ def test_no_text_crashes_and_none_becomes_a_number_by_accident(text):
 @pytest.mark.parametrize(
     ("text", "number", "unit"),
     [("73,20 W", "73.20", "W"), ("1,234.5", "1234.5", ""), ("1.234,5", "1234.5", ""), ("1'234.5", "1234.5", ""),
-     (".5", "0.5", ""), ("1e3 mW", "1000", "mW"), ("-3 W", "-3", "W"), ("12 345,6", "12345.6", "")],
+     (".5", "0.5", ""), ("1e3 mW", "1000", "mW"), ("-3 W", "-3", "W"), ("12 345,6", "12345.6", ""),
+     ("1,234,567 mJ", "1234567", "mJ"), ("1\u202f234", "1234", ""), ("100.", "100", ""), ("73,204", "73.204", "")],
 )  # fmt: skip
 def test_written_numbers(text, number, unit):
     assert decimal_of(text) == (Decimal(number), unit)
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [("100 W, 101 W", "packed"), ("100, 101", "packed"), ("100.50,101.20", "packed"), ("100.50,101", "packed"),
+     ("[100, 101]", "packed"), ("100;101;102", "packed"), ("60W / 300W", "packed"), ("73,2 W, 73,5 W", "packed"),
+     ("10 0", "packed"), ("1,234,5", "packed"), ("100 W, [N/A]", "packed"), ("99.10 W\x1f98.20 W", "packed"),
+     ("[N/A], [N/A]", "not_available"), ("2024-05-01 10:00", "not_a_number"), ("GPU 0: 100 W", "not_a_number"),
+     ("1.2.3", "not_a_number"), (", ,", "not_a_number")],
+)  # fmt: skip
+def test_several_numbers_in_a_cell_are_no_reading(cell, reason):
+    assert decimal_of(cell) is None
+    assert scaled_text(cell, POWER_MW["W"], POWER_MW) == (-1, REASONS.index(reason))
+    for good in ("100", "100 W"):
+        column = scaled_column(pa.array([good, cell, good]), POWER_MW["W"], POWER_MW)
+        assert (column.value.tolist(), REASONS[column.reason[1]]) == ([100_000, -1, 100_000], reason)
+
+
+numbers = st.decimals(0, 99_999, places=2).map(str)
+
+
+@given(
+    st.lists(numbers, min_size=2, max_size=8),
+    st.sampled_from([", ", "; ", ";", "|", " | "]),
+    st.sampled_from(["", " W", "W"]),
+)
+@settings(max_examples=150, deadline=None)
+def test_no_separator_makes_one_number_of_several(values, between, unit):
+    value, reason = scaled_text(between.join(v + unit for v in values), POWER_MW["W"], POWER_MW)
+    assert (value, REASONS[reason]) == (-1, "packed")
 
 
 @pytest.mark.parametrize(

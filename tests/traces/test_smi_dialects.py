@@ -113,6 +113,7 @@ def test_same_joules_in_every_dialect(name, wattshed, tmp_path):
         ("99999.00 W", "above_ceiling"),
         ("1300.00 W", "above_ceiling"),  # three times the limit of 400 W is 1200 W
         ("garbage", "not_a_number"),
+        ('"100.00 W, 101.00 W"', "packed"),
     ],
 )
 def test_cells_that_are_no_reading_are_counted_and_never_zero(cell, reason, wattshed, tmp_path):
