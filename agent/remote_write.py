@@ -199,7 +199,7 @@ class RemoteWrite:
             if waited + wait > patience_s:
                 asked = f" and asks to wait {wish:.0f} s" if wish > pause else ""
                 raise ConnectionError(f"{self.url} {trouble}{asked}; given up after {waited:.0f} s")
-            self._tell(f"{self.url} {trouble}; trying again in {wait:g} s")
+            self._tell(f"{self.url} {trouble}; trying again in {wait:.3g} s")
             ends = waited + wait
             while waited < ends:
                 if stop():
@@ -237,7 +237,8 @@ class RemoteWrite:
         if 200 <= answer.status < 300:
             return 0.0, "", True
         first = next((line.strip() for line in said.decode(errors="replace").splitlines() if line.strip()), "")
-        reason = f"answered {answer.status} ({(first or answer.reason)[:300]})"
+        shown = "".join(c if c.isprintable() else " " for c in first or answer.reason)[:300]
+        reason = f"answered {answer.status} ({shown})"
         if before and "out of order" in first:
             return 0.0, "", True  # it took these samples the first time, and its answer was lost
         if any(words in first for words in _TOO_LATE):  # some releases of Prometheus call this their own fault (500)

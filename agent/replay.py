@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
         from agent.scale import book_on_cluster  # noqa: PLC0415
 
         for flag, value in (("--openmetrics", args.openmetrics), ("--remote-write", args.remote_write)):
-            if value:
+            if value is not None:
                 raise InputError(f"{flag} is written by one process; leave --workers and --scheduler out")
         done = book_on_cluster(chains, settings, workers=args.workers or 0, address=args.scheduler or "")
         _print(args.format, merge(done), settings, interrupted=False)
@@ -175,16 +175,16 @@ def _outlets(args: argparse.Namespace) -> list[Callable[[Points, Callable[[], bo
     Each is called with the points and with what says that it should end.
     """
     outlets: list[Callable[[Points, Callable[[], bool]], None]] = []
-    if args.openmetrics:
-        from agent.backfill import OpenMetricsFile  # noqa: PLC0415
-
-        outlets.append(OpenMetricsFile(Path(args.openmetrics)).write)
-    if args.remote_write:
+    if args.remote_write is not None:
         from agent.remote_write import RemoteWrite  # noqa: PLC0415
 
         remote = RemoteWrite(args.remote_write)
         remote.greet()
         outlets.append(lambda points, stop: _send(remote, points, stop))
+    if args.openmetrics is not None:
+        from agent.backfill import OpenMetricsFile  # noqa: PLC0415
+
+        outlets.append(OpenMetricsFile(Path(args.openmetrics)).write)
     return outlets
 
 

@@ -20,7 +20,9 @@ from hypothesis import strategies as st
 from agent import backfill
 from agent.accounts.attribution import Accounts
 from agent.backfill import cut
+from agent.traces.native import Recorder
 from agent.window import Device, JobKey, Owner, Readings, Usage, Window
+from tests.traces.windows_made_up import plain_window
 
 
 @pytest.fixture
@@ -83,6 +85,18 @@ def test_a_point_every_15_seconds_and_at_both_ends(replayed):
         stamps = [stamp for stamp, _ in points]
         later = [start, *(t for t in wanted if t >= stamps[1])]  # as a job's that began after the trace
         assert stamps == pytest.approx(wanted if "job" not in name else later, abs=1e-5)
+
+
+def test_short_windows_bring_no_more_points(wattshed, tmp_path):
+    recorder = Recorder(tmp_path / "recording", "node")
+    for i in range(150):  # a minute
+        recorder.append(plain_window(i))
+    recorder.close()
+    path = tmp_path / "out.om"
+    code, _, err = wattshed("replay", tmp_path / "recording", "--openmetrics", path)
+    assert code == 0, err
+    for points in series_of(path).values():
+        assert 2 <= len(points) <= 60 // 15 + 3
 
 
 def test_points_come_in_the_order_of_time_however_many(monkeypatch):

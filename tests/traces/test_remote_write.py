@@ -216,7 +216,7 @@ def test_patience_ends(server, remote, points, waits, script):
 @pytest.mark.parametrize(
     ("status", "said", "why"),
     [
-        (400, b"\n\nbad labels\nand more", "answered 400 (bad labels)"),
+        (400, b"\n\nbad\x1b labels\nand more", "answered 400 (bad  labels)"),
         (404, b"", "answered 404 (Not Found)"),
         (302, b"elsewhere", "answered 302 (elsewhere)"),
         (400, b"out of bounds\n", "its out_of_order_time_window must reach back to the trace"),
@@ -302,6 +302,12 @@ def test_a_wrong_address_is_told_before_the_reading(server, wattshed, tmp_path):
     (tmp_path / "log.csv").write_text("time,gpu,power_w\n1700000000,0,100\n1700000001,0,100\n")
     code, out, err = wattshed("replay", tmp_path / "log.csv", "--remote-write", server.url)
     assert (code, out, err) == (2, "", f"wattshed: {server.url} answered 404 (no such thing)\n")
+
+
+def test_an_empty_url_is_no_url(wattshed, trace):
+    code, out, err = wattshed("replay", trace, "--remote-write", "")
+    assert (code, out) == (2, "")
+    assert "--remote-write takes a URL" in err
 
 
 def test_ctrl_c_ends_the_sending_not_the_answer(server, wattshed, trace, monkeypatch):
