@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from agent.accounts.attribution import Accounts
     from agent.accounts.ledger import GpuKey
-    from agent.replay_books import Part, Settings
+    from agent.replay_books import Part, Settings, Tell
     from agent.traces.sources import Chain
 
 STEP_US = 15_000_000
@@ -212,7 +212,7 @@ def book_with_points(
     settings: Settings,
     points: Points,
     *,
-    tell: Callable[[Part, Window], None],
+    tell: Tell,
     stop: Callable[[], bool],
 ) -> Part:
     """Book a chain in this process, and note its energies every 15 s and at the end."""
@@ -221,13 +221,12 @@ def book_with_points(
     end: dict[str, int] = {}
     taken: dict[str, int] = {}
 
-    def note(books: Part, window: Window) -> None:
-        host = window.host
-        end[host] = window.end_us
-        if taken.setdefault(host, start.setdefault(host, window.start_us)) // STEP_US < window.end_us // STEP_US:
-            taken[host] = window.end_us
-            _take(points, books.accounts, host, window.end_us, start[host])
-        tell(books, window)
+    def note(books: Part, host: str, start_us: int, end_us: int) -> None:
+        end[host] = end_us
+        if taken.setdefault(host, start.setdefault(host, start_us)) // STEP_US < end_us // STEP_US:
+            taken[host] = end_us
+            _take(points, books.accounts, host, end_us, start[host])
+        tell(books, host, start_us, end_us)
 
     for piece in pieces_of(chain):
         book(piece, settings, part, tell=note, cut=cut, stop=stop)

@@ -67,7 +67,7 @@ def _in_place(folder: Path) -> int:
 
 
 def _to_parquet(chain: Chain, stream: Iterator[Window], out: Path) -> int:
-    from agent.traces.native_reader import write_parquet  # noqa: PLC0415
+    from agent.traces.native_parquet import write_parquet  # noqa: PLC0415
 
     if out.suffix == ".parquet":
         if out.exists():

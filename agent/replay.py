@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 
     from agent.backfill import Points
     from agent.remote_write import RemoteWrite
-    from agent.replay_books import Part, Settings
+    from agent.replay_books import Part, Settings, Tell
     from agent.traces.sources import Chain
-    from agent.window import Window
 
 _INTERRUPTED = 130
 
@@ -147,7 +146,7 @@ def _booked(
     chain: Chain,
     settings: Settings,
     points: Points | None,
-    tell: Callable[[Part, Window], None],
+    tell: Tell,
     stop: Callable[[], bool],
 ) -> Part:
     """Book one chain in this process, with points for the outlets if there are any."""
@@ -311,10 +310,10 @@ def _sending(total: int) -> Iterator[Callable[[int], None]]:
 
 
 @contextmanager
-def _progress(chains: list[Chain]) -> Iterator[Callable[[Part, Window], None]]:
+def _progress(chains: list[Chain]) -> Iterator[Tell]:
     """Show on a terminal how far the reading is; yields what is to be called after each window."""
     if not sys.stderr.isatty():
-        yield lambda _part, _window: None
+        yield lambda _part, _host, _start_us, _end_us: None
         return
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
@@ -330,8 +329,8 @@ def _progress(chains: list[Chain]) -> Iterator[Callable[[Part, Window], None]]:
         task = bar.add_task("reading", total=total)
         finished: dict[int, int] = {}
 
-        def tell(part: Part, window: Window) -> None:
+        def tell(part: Part, host: str, _start_us: int, _end_us: int) -> None:
             finished[id(part)] = sum(report.position for report in part.reports)
-            bar.update(task, completed=sum(finished.values()), description=f"reading {window.host}")
+            bar.update(task, completed=sum(finished.values()), description=f"reading {host}")
 
         yield tell

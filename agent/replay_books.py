@@ -16,7 +16,7 @@ from agent.accounts.attribution import Accounts
 from agent.accounts.ledger import GpuKey
 from agent.traces.assignment import Assignment
 from agent.traces.sources import Chain, Options
-from agent.window import MISSING
+from agent.window import MISSING, Run
 from kernels import booking
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from agent.traces.jobs_file import JobRow
     from agent.traces.report import SourceReport
     from agent.window import Device, Window
+
+    Tell = Callable[["Part", str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ def book(
     settings: Settings,
     part: Part | None = None,
     *,
-    tell: Callable[[Part, Window], None] | None = None,
+    tell: Tell | None = None,
     cut: Callable[[Window], Iterable[Window]] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Part:
@@ -103,7 +105,7 @@ def book(
     part : Part, optional
         The books after the chain's piece before.
     tell : callable, optional
-        Called after each window, for progress and backfill.
+        Called after each window, or run of windows, with the books, its host, start and end: for progress and backfill.
     cut : callable, optional
         Cuts windows into shorter ones before they are booked, so that ``tell`` is called more often.
     stop : callable, optional
@@ -123,17 +125,20 @@ def book(
         part = new_part(settings)
     assignment = Assignment(settings.jobs) if settings.jobs is not None else None
     before = {key: account.rejected for key, account in part.accounts.gpus.items()}
-    stream = chain.windows(settings.options, stop)
+    whole = cut is not None or assignment is not None
+    stream = chain.windows(settings.options, stop) if whole else chain.runs(settings.options, stop)
     first = next(stream, None)
     part.reports += chain.reports
-    for window in itertools.chain([] if first is None else [first], stream):
-        told = _prepared(window, settings, assignment)
-        for piece in [told] if cut is None else cut(told):
+    for item in itertools.chain([] if first is None else [first], stream):
+        told = _told_all(item, settings)
+        if isinstance(told, Run):
+            part.accounts.add_run(told)
+            _note(part, told, tell)
+            continue
+        window = told if assignment is None else assignment.apply(told)
+        for piece in [window] if cut is None else cut(window):
             part.accounts.add(piece)
-            part.devices[piece.host] = piece.devices
-            part.windows += 1
-            if tell is not None:
-                tell(part, piece)
+            _note(part, piece, tell)
     _count_rejected(part, chain, before)
     if assignment is not None:
         part.gpu_time.update(assignment.gpu_time)
@@ -141,11 +146,23 @@ def book(
     return part
 
 
-def _prepared(window: Window, settings: Settings, assignment: Assignment | None) -> Window:
-    """Apply to a window what the user said."""
-    if settings.idle_mw >= 0 or settings.max_gap_us > 0:
-        window = replace(window, devices=tuple(_told(device, settings) for device in window.devices))
-    return window if assignment is None else assignment.apply(window)
+def _note(part: Part, booked: Window | Run, tell: Tell | None) -> None:
+    part.devices[booked.host] = booked.devices
+    if isinstance(booked, Run):
+        part.windows += len(booked.seq)
+        start_us, end_us = int(booked.start_us[0]), int(booked.end_us[-1])
+    else:
+        part.windows += 1
+        start_us, end_us = booked.start_us, booked.end_us
+    if tell is not None:
+        tell(part, booked.host, start_us, end_us)
+
+
+def _told_all(item: Window | Run, settings: Settings) -> Window | Run:
+    """Apply to a window's devices what the user said."""
+    if settings.idle_mw < 0 and settings.max_gap_us <= 0:
+        return item
+    return replace(item, devices=tuple(_told(device, settings) for device in item.devices))
 
 
 def _told(device: Device, settings: Settings) -> Device:

@@ -137,7 +137,7 @@ def _gpu(account: GpuAccount, extremes: Extremes | None, energy_uj: int) -> dict
     if by_counter and not totals[booking.SAMPLES]:
         covered = span - gap
     mean_of, over = (power, covered) if power else (account.energy_hnj, covered)
-    p50, p95, p99 = account.power.quantiles_mw(0.5, 0.95, 0.99)
+    p50, p95, p99 = account.power.quantiles()
     return {
         "host": device.host,
         "gpu": device.index,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NewType
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -216,6 +216,56 @@ class Window:
     usage: Usage = field(default_factory=Usage.empty)
     events: tuple[Event, ...] = ()
     gauges: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Windows in a row that hold power readings and nothing else, left as they lie in a file.
+
+    Attributes
+    ----------
+    host : str
+    devices : tuple of Device
+        The same in all of them.
+    seq, start_us, end_us : int64[w]
+        As in `Window`.
+    offsets : int64[w, g + 1]
+        Rows of each GPU within its window.
+    times : uint32[*] or int64[*], us
+    time_at, base_us : int64[w]
+        Where in ``times`` a window begins, and what is added to its times.
+    power_mw : int32[*], mW
+    power_at : int64[w]
+        Where in ``power_mw`` a window begins.
+    """
+
+    host: str
+    devices: tuple[Device, ...]
+    seq: NDArray[np.int64]
+    start_us: NDArray[np.int64]
+    end_us: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    times: NDArray[np.uint32] | NDArray[np.int64]
+    time_at: NDArray[np.int64]
+    base_us: NDArray[np.int64]
+    power_mw: NDArray[np.int32]
+    power_at: NDArray[np.int64]
+
+    def windows(self) -> Iterator[Window]:
+        """Take it apart."""
+        nothing = np.full(int(self.offsets[:, -1].max(initial=0)), MISSING, np.int64)
+        for w in range(len(self.seq)):
+            rows = int(self.offsets[w, -1])
+            time_at, power_at = int(self.time_at[w]), int(self.power_at[w])
+            readings = Readings(
+                self.offsets[w],
+                np.add(self.times[time_at : time_at + rows], self.base_us[w], dtype=np.int64),
+                self.power_mw[power_at : power_at + rows],
+                nothing[:rows],
+            )
+            busy_us = np.full(len(self.devices), MISSING, np.int64)
+            seq, start_us, end_us = int(self.seq[w]), int(self.start_us[w]), int(self.end_us[w])
+            yield Window(self.host, seq, start_us, end_us, self.devices, readings, busy_us)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,8 @@ SLACK_US = 1_000_000  # a counter is published in steps: a reading may carry ene
 STUCK_US = 2_000_000
 SUSPECT_US = 30_000_000  # a suspicious counter that stays undecided this long starts a new epoch
 HIGH_WATER_US = 3_600_000_000
-MAX_STEP_MJ = 4_000_000_000_000  # 4 GJ: beyond any board, and the last that fits the integer arithmetic
+MAX_STEP_MJ = 2_000_000_000_000  # 2 GJ, a month at 800 W: with what a window may hold beside, int64 is not exceeded
+MOST_HNJ = 1 << 61  # what the caller gives at once may be no more, by the GPUs' limits: a quarter of what int64 holds
 
 # Columns of the state: where the merge stands. -1 is "none".
 LAST_T, POWER_T, POWER, SHAPE_T, RUN_T, RUN_MAX, POWER_MIN, POWER_MAX = range(8)

@@ -94,6 +94,13 @@ def first_at(time_us, lo, hi, edge_us, guess):
     return low
 
 
+def as_read(column: NDArray[Any]) -> NDArray[Any]:
+    """See a column as one that is only read: a kernel is then compiled once for mapped files and for arrays of ours."""
+    seen = column.view()
+    seen.flags.writeable = False
+    return seen
+
+
 def check_columns(time_us: NDArray[np.int64], power_mw: NDArray[np.int32], offsets: NDArray[np.int64]) -> None:
     """Raise ValueError, naming the array and what to do, unless the columns are GPU-major rows.
 

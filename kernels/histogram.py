@@ -1,8 +1,9 @@
-"""An exact histogram of power per GPU that a stream fills and workers merge: every quantile, to the milliwatt.
+"""An exact histogram of one GPU's power that a stream fills and workers merge: every quantile, to the milliwatt.
 
-Weights are held by single milliwatts, in pages of 4096, made when a reading first falls into them. Memory is bounded by
-the powers that occur, not by the length of the stream: a GPU that wanders over all of 0 to 700 W takes 5.6 MB, one that
-stays within 50 W takes 0.4 MB. Weights are those of :mod:`kernels.quantiles`, and so are the answers.
+While a stream runs there is one bin a milliwatt, in memory that the system gives page by page as bins are touched: a
+GPU that wanders over all of 0 to 700 W takes 5.6 MB, one that stays within 50 W 0.4 MB, however long the stream is. A
+settled histogram keeps only the bins that hold something. Weights are those of :mod:`kernels.quantiles`, and so are
+the answers.
 """
 
 # Kernels are typed by numba when they are first called; what Python calls is annotated.
@@ -11,11 +12,12 @@ stays within 50 W takes 0.4 MB. Weights are those of :mod:`kernels.quantiles`, a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import mmap
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernels.columns import check_columns, raise_backwards
+from kernels.columns import as_read
 from kernels.jit import jit
 from kernels.quantiles import PPM
 
@@ -24,130 +26,123 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_BITS = 12
-_WIDTH = 1 << _BITS
-_MASK = _WIDTH - 1
-_HIGHEST_MW = 100_000_000
-"""Above any board, and above any rack: a reading beyond this is refused, so that pages stay few."""
+HIGHEST_MW = 100_000_000
+"""Above any board, and above any rack: what is higher (a hall's meter) gets no bins, it is sorted."""
+_LEAST_BINS = 1 << 20
+_TOGETHER = 8_192
+"""Rows that may wait to be weighed."""
+SEEN_T, BEFORE_T, BEFORE, HELD = range(4)
+"""Columns of `PowerHistogram.last`: the last row (us), the last reading (us, mW), and its weight, in no bin yet."""
 
 
 @jit
-def _mark(power_mw, offsets, wanted):
-    """Set ``wanted[g, page]`` for every page that the valid readings need; returns the greatest reading."""
-    highest = np.int64(0)
-    for gpu in range(len(offsets) - 1):
-        for i in range(offsets[gpu], offsets[gpu + 1]):
-            power = np.int64(power_mw[i])
-            if power > 0:
-                highest = max(highest, power)
-                page = power >> _BITS
-                if page < wanted.shape[1]:
-                    wanted[gpu, page] = 1
-    return highest
+def _weigh(time_us, power_mw, ceiling_mw, max_gap_us, last, level, weight):
+    """Give every reading its weight but the last, whose weight is kept in ``last``; returns how many.
 
-
-@jit
-def _pour(time_us, power_mw, offsets, max_gap_us, page_of, weight, last):
-    """Add the weights of all rows; ``last[g]`` is the GPU's last valid (time, reading). False if time falls."""
-    for gpu in range(len(offsets) - 1):
-        before_us = last[gpu, 0]
-        before_mw = last[gpu, 1]
-        held = np.int64(0)  # of the reading before: one update a reading, for each is a miss of the cache
-        for i in range(offsets[gpu], offsets[gpu + 1]):
-            power = np.int64(power_mw[i])
-            now = time_us[i]
-            if i > offsets[gpu] and now < time_us[i - 1]:
-                return False
-            if power <= 0:
-                continue
-            if before_mw > 0:
-                dt = now - before_us
-                if now < before_us:
-                    return False
-                bridged = dt if 0 <= dt <= max_gap_us else np.int64(0)
-                weight[page_of[gpu, before_mw >> _BITS], before_mw & _MASK] += held + bridged
-                held = bridged
-            before_us = now
-            before_mw = power
-        if held:
-            weight[page_of[gpu, before_mw >> _BITS], before_mw & _MASK] += held
-        last[gpu, 0] = before_us
-        last[gpu, 1] = before_mw
-    return True
-
-
-@jit
-def _find(pages, weight, need):
-    """Find the milliwatts at which the weights of a GPU's ``pages``, in order, reach ``need``."""
-    for page in range(len(pages)):
-        if pages[page] < 0:
+    Rows that go back in time, and readings that are none or above the ceiling, are passed over.
+    """
+    n = 0
+    for i in range(len(power_mw)):
+        now = time_us[i]
+        power = np.int64(power_mw[i])
+        if now < last[SEEN_T]:
             continue
-        for level in range(_WIDTH):
-            need -= weight[pages[page], level]
-            if need <= 0:
-                return page * _WIDTH + level
-    return -1
+        last[SEEN_T] = now
+        if not 0 < power <= ceiling_mw:
+            continue
+        held = np.int64(0)
+        if last[BEFORE] > 0:
+            apart = now - last[BEFORE_T]
+            held = apart if apart <= max_gap_us else np.int64(0)
+            level[n] = last[BEFORE]
+            weight[n] = last[HELD] + held
+            n += 1
+        last[BEFORE_T], last[BEFORE], last[HELD] = now, power, held
+    return n
+
+
+_BEGINNING = np.array([np.iinfo(np.int64).min, 0, 0, 0], np.int64)
 
 
 class PowerHistogram:
-    """Time-weighted histogram of each GPU's power, exact to the milliwatt.
+    """Time-weighted histogram of a GPU's power, exact to the milliwatt.
 
-    Parameters
+    Attributes
     ----------
-    gpus : int
+    bins : int64[*], us
+        Weight of every milliwatt since it was last settled; see `make_room`.
+    last : int64[4]
+        Where the stream stands: `SEEN_T`, `BEFORE_T`, `BEFORE` (0 before the first reading) and `HELD`. Both are those
+        of the rows that were weighed; see `catch_up`.
     """
 
-    def __init__(self, gpus: int) -> None:
-        self._page_of = np.full((gpus, 1), -1, np.int32)
-        self._weight = np.zeros((0, _WIDTH), np.int64)
-        self._last = np.zeros((gpus, 2), np.int64)
+    def __init__(self) -> None:
+        self.bins: NDArray[np.int64] = np.empty(0, np.int64)
+        self.last: NDArray[np.int64] = _BEGINNING.copy()
+        self._levels: NDArray[np.int64] = np.empty(0, np.int64)
+        self._weights: NDArray[np.int64] = np.empty(0, np.int64)
+        self._waiting: list[tuple[NDArray[np.int64], NDArray[np.int32]]] = []
+        self._rows = 0
+        self._limits = (0, 0)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory held."""
-        return self._page_of.nbytes + self._weight.nbytes + self._last.nbytes
+        """Bytes held at most: the system gives a page of ``bins`` when it is first touched."""
+        return self.bins.nbytes + self._levels.nbytes + self._weights.nbytes
 
-    def _make_pages(self, wanted: NDArray[np.uint8]) -> None:
-        """Give a page to every (GPU, page number) that is wanted and has none."""
-        more = wanted.shape[1] - self._page_of.shape[1]
-        if more > 0:
-            self._page_of = np.pad(self._page_of, ((0, 0), (0, more)), constant_values=-1)
-        new = (wanted > 0) & (self._page_of[:, : wanted.shape[1]] < 0)
-        count = int(new.sum())
-        if count:
-            self._page_of[:, : wanted.shape[1]][new] = len(self._weight) + np.arange(count, dtype=np.int32)
-            self._weight = np.concatenate([self._weight, np.zeros((count, _WIDTH), np.int64)])
+    def make_room(self, highest_mw: int) -> None:
+        """Make sure that there is a bin for this reading and all below it.
 
-    def extend(
-        self, time_us: NDArray[np.int64], power_mw: NDArray[np.int32], offsets: NDArray[np.int64], max_gap_us: int
-    ) -> None:
+        Parameters
+        ----------
+        highest_mw : int, mW
+            At most `HIGHEST_MW`.
+        """
+        if highest_mw < len(self.bins):
+            return
+        self._empty_bins()
+        size = max(_LEAST_BINS, 1 << int(highest_mw).bit_length())
+        # Not numpy's own zeros: those of this size come in pages of 2 MB, and a GPU would touch a few of them.
+        self.bins = np.frombuffer(mmap.mmap(-1, size * 8), np.int64)
+
+    def extend(self, time_us: NDArray[np.int64], power_mw: NDArray[np.int32], ceiling_mw: int, max_gap_us: int) -> None:
         """Add the next rows of a stream; wherever it is cut, the histogram is the same.
 
         Parameters
         ----------
-        time_us, power_mw, offsets, max_gap_us
-            As for :func:`kernels.energy.extend`.
-
-        Raises
-        ------
-        ValueError
-            As for ``extend``, or for a reading above 100 kW.
+        time_us : int64[n], us
+            Rows that go back in time are passed over.
+        power_mw : int32[n], mW
+            What is not above 0, or above ``ceiling_mw``, is no reading.
+        ceiling_mw : int, mW
+        max_gap_us : int, us
+            Readings further apart do not weigh.
         """
-        check_columns(time_us, power_mw, offsets)
-        if len(offsets) - 1 != len(self._page_of):
-            raise ValueError(f"the histogram has {len(self._page_of)} GPUs and offsets {len(offsets) - 1}")
-        highest = int(power_mw.max(initial=0))
-        if highest > _HIGHEST_MW:
-            raise ValueError(f"a reading of {highest} mW: reject readings above 100 kW first")
-        wanted = np.zeros((len(self._page_of), (highest >> _BITS) + 1), np.uint8)
-        _mark(power_mw, offsets, wanted)
-        self._make_pages(wanted)
-        gap = np.int64(min(max_gap_us, np.iinfo(np.int64).max))
-        if not _pour(time_us, power_mw, offsets, gap, self._page_of, self._weight, self._last):
-            raise_backwards(time_us, offsets)
+        if (ceiling_mw, max_gap_us) != self._limits or self._rows > _TOGETHER:
+            self.catch_up()
+        self._limits = ceiling_mw, max_gap_us
+        self._waiting.append((time_us, power_mw))
+        self._rows += len(power_mw)
+
+    def catch_up(self) -> None:
+        """Weigh what waits: short stretches are weighed many at once."""
+        if not self._waiting:
+            return
+        time_us, power_mw = (np.concatenate(column) for column in zip(*self._waiting, strict=True))
+        self._waiting, self._rows = [], 0
+        ceiling, gap = (np.int64(min(limit, np.iinfo(np.int64).max)) for limit in self._limits)
+        level, weight = np.empty((2, len(power_mw)), np.int64)
+        n = _weigh(as_read(time_us), as_read(power_mw), ceiling, gap, self.last, level, weight)
+        level, weight = level[:n], weight[:n]
+        highest = int(level.max(initial=0))
+        if highest <= HIGHEST_MW:
+            self.make_room(highest)
+            np.add.at(self.bins, level, weight)
+        else:
+            self._levels, self._weights = _joined(self._levels, self._weights, level, weight)
 
     def merge(self, other: PowerHistogram) -> None:
-        """Add the weights of another histogram of the same GPUs, of another stretch of time.
+        """Add the weights of another stretch of time.
 
         The interval between the two stretches belongs to neither. What is added to this one later follows its own rows.
 
@@ -155,20 +150,48 @@ class PowerHistogram:
         ----------
         other : PowerHistogram
         """
-        if len(other._page_of) != len(self._page_of):
-            raise ValueError(f"cannot merge histograms of {len(self._page_of)} and {len(other._page_of)} GPUs")
-        self._make_pages((other._page_of >= 0).astype(np.uint8))
-        gpu, page = np.nonzero(other._page_of >= 0)
-        self._weight[self._page_of[gpu, page]] += other._weight[other._page_of[gpu, page]]
+        self.settle()
+        levels, weights = other._all()
+        self._levels, self._weights = _joined(self._levels, self._weights, levels, weights)
+        if not self.last[BEFORE]:
+            self.last = other.last.copy()
+            self.last[HELD] = 0
 
-    def total_us(self) -> NDArray[np.int64]:
-        """Covered time of each GPU: int64[g], us."""
-        gpu, page = np.nonzero(self._page_of >= 0)
-        total = np.zeros(len(self._page_of), np.int64)
-        np.add.at(total, gpu, self._weight[self._page_of[gpu, page]].sum(axis=1))
-        return total // 2
+    def restart(self) -> None:
+        """Begin a new time line, which may start before the last reading of the old one."""
+        self._levels, self._weights = self._all()
+        self.last = _BEGINNING.copy()
 
-    def quantiles(self, ppm: Sequence[int] = (500_000, 950_000, 990_000)) -> NDArray[np.int64]:
+    def settle(self) -> None:
+        """Keep what the bins hold in as little memory as it needs, and give them back."""
+        self.catch_up()
+        self._empty_bins()
+
+    def _empty_bins(self) -> None:
+        filled = np.flatnonzero(self.bins)
+        self._levels, self._weights = _joined(self._levels, self._weights, filled, self.bins[filled])
+        self.bins = np.empty(0, np.int64)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel settled."""
+        self.settle()
+        return {"last": self.last, "levels": self._levels, "weights": self._weights}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Arrive without bins."""
+        self.__init__()  # type: ignore[misc]
+        self.last, self._levels, self._weights = state["last"], state["levels"], state["weights"]
+
+    def _all(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Powers that have any weight, ascending, and their weights."""
+        self.settle()
+        return _joined(self._levels, self._weights, self.last[BEFORE : BEFORE + 1], self.last[HELD : HELD + 1])
+
+    def total_us(self) -> int:
+        """Covered time, us."""
+        return int(self._all()[1].sum()) // 2
+
+    def quantiles(self, ppm: Sequence[int] = (500_000, 950_000, 990_000)) -> list[int]:
         """Read quantiles, as :func:`kernels.quantiles.quantiles` gives them for the whole stream.
 
         Parameters
@@ -177,13 +200,25 @@ class PowerHistogram:
 
         Returns
         -------
-        int64[g, len(ppm)], mW
-            -1 for a GPU without a bridged interval.
+        list of int, mW
+            The last reading without a bridged interval, -1 without any.
         """
-        out = np.full((len(self._page_of), len(ppm)), -1, np.int64)
-        for gpu, total in enumerate((2 * self.total_us()).tolist()):
-            if total:
-                for column, q in enumerate(ppm):
-                    need = max(-(-total * int(q) // PPM), 1)
-                    out[gpu, column] = _find(self._page_of[gpu], self._weight, np.int64(need))
-        return out
+        levels, weights = self._all()
+        upto = np.cumsum(weights)
+        total = int(upto[-1]) if len(upto) else 0
+        if not total:
+            return [int(self.last[BEFORE]) or -1] * len(ppm)
+        need = [max(-(-total * int(q) // PPM), 1) for q in ppm]
+        return [int(level) for level in levels[np.searchsorted(upto, need)]]
+
+
+def _joined(
+    levels: NDArray[np.int64], weights: NDArray[np.int64], more: NDArray[np.int64], their: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Add two settled histograms; powers without weight are left out."""
+    if not their.any():
+        return levels, weights
+    both, place = np.unique(np.concatenate([levels, more]), return_inverse=True)
+    sums = np.zeros(len(both), np.int64)
+    np.add.at(sums, place, np.concatenate([weights, their]))
+    return both[sums > 0], sums[sums > 0]

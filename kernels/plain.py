@@ -1,8 +1,9 @@
-"""The plain case at the speed of memory: power only, every reading good, nobody on the GPUs.
+"""The plain case at the speed of memory: power only, no counter, nobody on the GPUs.
 
 Most of a long trace is like that, and then booking needs no pieces: the sums of `kernels.booking.merge` and
-`kernels.splitting.split` follow from one pass that the compiler turns into vector code. The pass also looks for
-anything out of the ordinary; if there is any, the window is left to those two. Both ways give the same integers.
+`kernels.splitting.split`, and the histogram of power, follow from one pass over the columns as they lie in the file.
+Rows are taken block by block. A block without a gap and with good readings alone is summed by vector code; any other
+is walked row by row. Both give the very integers, and the state, of `merge`.
 """
 
 # Kernels are typed by numba when they are first called; what Python calls is annotated.
@@ -11,183 +12,324 @@ anything out of the ordinary; if there is any, the window is left to those two. 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from kernels import booking
-from kernels.jit import jit, prange
+from kernels.booking import (
+    BOOKED_T,
+    COVERED,
+    FIRST_T,
+    GAP,
+    GAPS,
+    LAST_T,
+    MOST_HNJ,
+    POWER,
+    POWER_MAX,
+    POWER_MIN,
+    POWER_T,
+    REJECTED_HIGH,
+    REJECTED_NEGATIVE,
+    REJECTED_TIME,
+    REJECTED_ZERO,
+    RUN_MAX,
+    RUN_T,
+    SAMPLES,
+    SHAPE_T,
+)
+from kernels.columns import as_read
+from kernels.histogram import BEFORE, BEFORE_T, HELD, HIGHEST_MW, SEEN_T
+from kernels.jit import jit
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-CHUNK = 65_536
-PARALLEL_FROM = 4 * CHUNK
-_MOST = 1 << 62
-_ENERGY, _STATIC, _COVERED, _GAP, _GAPS, _EQUAL, _LOW, _HIGH, _BACK = range(9)
+    from kernels.histogram import PowerHistogram
+
+BLOCK = 4_096
+"""Rows that are looked at twice, once for their sums and once for the histogram: they stay in the nearest cache."""
+MANY_ROWS = 200_000
+"""From here on threads pay."""
+
+
+class Columns(NamedTuple):
+    """Columns of many windows, as they lie in a file. Times and powers of a window lie together, GPU by GPU.
+
+    Attributes
+    ----------
+    offsets : int64[w, g + 1]
+        Rows of each GPU within its window.
+    times : uint32[*] or int64[*], us
+        Ascending within a window and GPU.
+    time_at : int64[w]
+        Where in ``times`` a window begins.
+    base_us : int64[w], us
+        What is added to a window's times.
+    power_mw : int32[*], mW
+    power_at : int64[w]
+        Where in ``power_mw`` a window begins.
+    """
+
+    offsets: NDArray[np.int64]
+    times: NDArray[np.uint32] | NDArray[np.int64]
+    time_at: NDArray[np.int64]
+    base_us: NDArray[np.int64]
+    power_mw: NDArray[np.int32]
+    power_at: NDArray[np.int64]
 
 
 @jit
-def _survey(time_us, power_mw, lo, hi, max_gap_us, twice_idle, out):
-    """Sum the intervals that end in rows ``lo:hi`` (each with the row before it)."""
-    energy = static = covered = gap = gaps = equal = np.int64(0)
-    low = high = np.int64(power_mw[lo])
-    back = np.int64(0)
-    times, powers = time_us[lo - 1 : hi], power_mw[lo - 1 : hi]  # sliced first, or the loop is not vectorised
-    for i in range(1, len(times)):
-        dt = times[i] - times[i - 1]
-        before, power = np.int64(powers[i - 1]), np.int64(powers[i])
-        back = min(back, dt)
+def _sum_block(times, powers, twice_idle):
+    """Sum the intervals between all rows: (energy, static, equal neighbours, lowest, highest, longest interval).
+
+    A falling time shows as an interval beyond any gap.
+    """
+    energy = static = np.uint64(0)
+    equal = np.uint32(0)
+    low = high = np.uint32(powers[0])
+    longest = np.uint64(0)
+    times_next, powers_next = times[1:], powers[1:]  # sliced first, or the loop is not vectorised
+    for i in range(len(powers_next)):
+        apart = np.uint64(times_next[i]) - np.uint64(times[i])
+        longest = max(longest, apart)
+        span = np.uint64(np.uint32(apart))
+        before, power = np.uint32(powers[i]), np.uint32(powers_next[i])
         low, high = min(low, power), max(high, power)
-        within = np.int64(dt <= max_gap_us)
-        span = dt * within
-        amount = (before + power) * span
-        energy += amount
-        static += min(amount, twice_idle * span)
-        covered += span
-        gap += dt - span
-        gaps += 1 - within
-        equal += np.int64(before == power)
-    out[0], out[1], out[2], out[3], out[4], out[5], out[6], out[7], out[8] = (
-        energy, static, covered, gap, gaps, equal, low, high, back,
-    )  # fmt: skip
+        both = np.uint32(before + power)
+        energy += span * np.uint64(both)
+        static += span * np.uint64(min(both, twice_idle))
+        equal += np.uint32(before == power)
+    return energy, static, equal, low, high, longest
 
 
 @jit
-def _survey_all(time_us, power_mw, first, last, gpu, max_gap_us, twice_idle, out):
-    for chunk in range(len(first)):
-        _survey(
-            time_us, power_mw, first[chunk], last[chunk], max_gap_us[gpu[chunk]], twice_idle[gpu[chunk]], out[chunk]
-        )
+def _pour_block(times, powers, held, bins):
+    """Add the weights of a good block: every reading's two intervals, but for the last reading, whose weight is kept.
 
-
-@jit(parallel=True)
-def _survey_parallel(time_us, power_mw, first, last, gpu, max_gap_us, twice_idle, out):
-    for chunk in prange(len(first)):
-        _survey(
-            time_us, power_mw, first[chunk], last[chunk], max_gap_us[gpu[chunk]], twice_idle[gpu[chunk]], out[chunk]
-        )
+    ``held`` is the interval before the first reading. Returns that before the last.
+    """
+    times_next = times[1:]
+    for i in range(len(times_next)):
+        after = np.int64(times_next[i]) - np.int64(times[i])
+        bins[np.uint32(powers[i])] += held + after
+        held = after
+    return held
 
 
 @jit
-def _longest_run(time_us, power_mw, lo, hi, max_gap_us, run_t, run_max):
-    """Go on with the run of equal readings without a gap: (its start, the longest so far)."""
-    for i in range(lo, hi):
-        if power_mw[i] == power_mw[i - 1] and time_us[i] - time_us[i - 1] <= max_gap_us:
-            run_max = max(run_max, time_us[i] - run_t)
+def _walk(times, powers, base, s, tally, ceiling, max_gap, twice_idle, pour, last, bins, out):
+    """Book rows one by one, as `booking.merge` does; returns how many, fewer than all if the sums are full."""
+    for i in range(len(powers)):
+        t = base + np.int64(times[i])
+        p = np.int64(powers[i])
+        if t < s[LAST_T]:
+            tally[REJECTED_TIME] += 1
+            continue
+        s[LAST_T] = last[SEEN_T] = t
+        if s[FIRST_T] < 0 and p > 0:
+            s[FIRST_T] = t
+        if not 0 < p <= ceiling:
+            if p == 0:
+                tally[REJECTED_ZERO] += 1
+            elif p < -1:
+                tally[REJECTED_NEGATIVE] += 1
+            elif p > ceiling:
+                tally[REJECTED_HIGH] += 1
+            continue
+        tally[SAMPLES] += 1
+        apart = t - s[POWER_T]
+        known = s[POWER_T] >= 0
+        if known and p == s[POWER] and apart <= max_gap:
+            s[RUN_MAX] = max(s[RUN_MAX], t - s[RUN_T])
         else:
-            run_t = time_us[i]
-    return run_t, run_max
+            s[RUN_T] = t
+        s[POWER_MIN] = p if s[POWER_MIN] < 0 else min(s[POWER_MIN], p)
+        s[POWER_MAX] = max(s[POWER_MAX], p)
+        if known and apart > max_gap:
+            tally[GAP] += apart
+            tally[GAPS] += 1
+        elif known:
+            tally[COVERED] += apart
+            out[0] += (s[POWER] + p) * apart
+            out[1] += min(s[POWER] + p, twice_idle) * apart
+        s[POWER_T] = s[SHAPE_T] = s[BOOKED_T] = t
+        s[POWER] = p
+        if pour:
+            held = np.int64(0)
+            if last[BEFORE] > 0:
+                apart = t - last[BEFORE_T]
+                held = apart if 0 <= apart <= max_gap else np.int64(0)
+                bins[np.uint32(last[BEFORE])] += last[HELD] + held
+            last[BEFORE_T], last[BEFORE], last[HELD] = t, p, held
+        if out[0] >= MOST_HNJ:
+            return i + 1
+    return len(powers)
+
+
+@jit
+def _longest_run(times, powers, base, s):
+    """Go on with the run of equal readings through a good block's rows but the first."""
+    for i in range(1, len(powers)):
+        if powers[i] == powers[i - 1]:
+            s[RUN_MAX] = max(s[RUN_MAX], base + np.int64(times[i]) - s[RUN_T])
+        else:
+            s[RUN_T] = base + np.int64(times[i])
+
+
+@jit
+def _highest(powers, ceiling):
+    highest = np.int64(0)
+    for i in range(len(powers)):
+        highest = max(highest, np.int64(powers[i]))
+    return min(highest, ceiling)
+
+
+@jit
+def _book_block(times, powers, base, s, tally, ceiling, max_gap, twice_idle, pour, last, bins, out):
+    """Book one block; returns how many rows were booked: none if a reading has no bin, which is then in ``out``."""
+    n = len(powers)
+    energy, static, equal, low, high, longest = _sum_block(times, powers, np.uint32(twice_idle))
+    begin, end = base + np.int64(times[0]), base + np.int64(times[n - 1])
+    good = (
+        n > 2
+        and longest <= np.uint64(min(max_gap, np.int64(0xFFFFFFFF)))
+        and low > 0
+        and np.int64(high) <= ceiling
+        and np.float64(end - begin) * 2.0 * np.float64(ceiling) < np.float64(MOST_HNJ)
+    )
+    highest = np.int64(high) if good else _highest(powers, ceiling)
+    if pour and highest > 0 and highest >= len(bins):
+        out[2] = highest
+        return 0
+    if not good:
+        return _walk(times, powers, base, s, tally, ceiling, max_gap, twice_idle, pour, last, bins, out)
+    # What reaches back to the row before the block is walked.
+    _walk(times[:1], powers[:1], base, s, tally, ceiling, max_gap, twice_idle, pour, last, bins, out)
+    if begin != s[POWER_T] or (pour and begin != last[BEFORE_T]):  # the block begins before what was booked
+        return 1 + _walk(times[1:], powers[1:], base, s, tally, ceiling, max_gap, twice_idle, pour, last, bins, out)
+    out[0] += np.int64(energy)
+    out[1] += np.int64(static)
+    tally[SAMPLES] += n - 1
+    tally[COVERED] += end - begin
+    s[POWER_MIN] = min(s[POWER_MIN], np.int64(low))
+    s[POWER_MAX] = max(s[POWER_MAX], np.int64(high))
+    if equal:
+        _longest_run(times, powers, base, s)
+    else:
+        s[RUN_T] = end
+    s[LAST_T] = s[POWER_T] = s[SHAPE_T] = s[BOOKED_T] = end
+    s[POWER] = np.int64(powers[n - 1])
+    if pour:
+        last[HELD] = _pour_block(times, powers, last[HELD], bins)
+        last[SEEN_T], last[BEFORE_T], last[BEFORE] = end, end, np.int64(powers[n - 1])
+    return n
+
+
+@jit
+def _book_gpu(columns, gpu, place, s, tally, limits, pour, last, bins, out):
+    """Book one GPU from ``place`` (window, row) on, and move it; stops before a reading without a bin, or when full.
+
+    ``out`` gets energy, static energy, and the reading that it stopped at for want of a bin (else 0).
+    """
+    offsets, times, time_at, base_us, power_mw, power_at = columns
+    ceiling, max_gap, twice_idle = limits
+    out[:] = 0
+    for w in range(place[0], len(base_us)):
+        a, end = offsets[w, gpu], offsets[w, gpu + 1]
+        if w == place[0]:
+            a = max(a, place[1])
+        while a < end:
+            b = min(a + BLOCK, end)
+            a += _book_block(
+                times[time_at[w] + a : time_at[w] + b], power_mw[power_at[w] + a : power_at[w] + b], base_us[w],
+                s, tally, ceiling, max_gap, twice_idle, pour, last, bins, out,
+            )  # fmt: skip
+            if out[2] > 0 or out[0] >= MOST_HNJ:
+                place[0], place[1] = w, a
+                return
+    place[0] = len(base_us)
+
+
+class Booked(NamedTuple):
+    """What a run of windows adds to each GPU.
+
+    Attributes
+    ----------
+    tally : int64[g, booking.TALLIES]
+        As `booking.merge` tallies, without the energies: these may be more than int64 holds.
+    energy_hnj, static_hnj : list of int, hnj
+        All energy of each GPU, and the part of it below idle power.
+    """
+
+    tally: NDArray[np.int64]
+    energy_hnj: list[int]
+    static_hnj: list[int]
 
 
 def book_plain(
-    offsets: NDArray[np.int64],
-    time_us: NDArray[np.int64],
-    power_mw: NDArray[np.int32],
+    run: Columns,
     state: NDArray[np.int64],
     ceiling_mw: NDArray[np.int64],
     max_gap_us: NDArray[np.int64],
     idle_mw: NDArray[np.int64],
-) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
-    """Book a window that has no counter and no usage, if nothing in it is out of the ordinary.
+    histograms: Sequence[PowerHistogram] | None = None,
+) -> Booked | None:
+    """Book windows that have no counter and no usage.
 
     Parameters
     ----------
-    offsets, time_us, power_mw, state, ceiling_mw, max_gap_us
-        As for `kernels.booking.merge`; ``state`` is changed only if the window is booked.
+    run : Columns
+    state : int64[g, booking.STATES]
+        Changed in place, as `booking.merge` would.
+    ceiling_mw, max_gap_us : int64[g]
+        As for `booking.merge`.
     idle_mw : int64[g], mW
         -1 unknown.
+    histograms : sequence of PowerHistogram, optional
+        One a GPU; they get every reading's weight.
 
     Returns
     -------
-    (tally, static_hnj) or None
-        int64[g, booking.TALLIES] and int64[g]: what `merge` would tally, and what `split` would give to nobody as
-        static. None: there is something to look at more closely.
+    Booked or None
+        None: `booking.merge` must do it, for a GPU has had a counter, or may be a whole hall.
     """
-    gpus = len(offsets) - 1
-    if (state[:, booking.COUNTER] >= 0).any() or not len(time_us):
+    gpus = run.offsets.shape[1] - 1
+    if (state[:, booking.COUNTER] >= 0).any() or (histograms is not None and (ceiling_mw > HIGHEST_MW).any()):
         return None
-    counts = np.diff(offsets)
-    live = np.flatnonzero(counts)
-    begins, ends = offsets[live], offsets[live + 1] - 1
-    first_t = np.where(state[live, booking.POWER_T] >= 0, state[live, booking.POWER_T], time_us[begins])
-    span = np.maximum(time_us[ends] - first_t, 0).astype(np.float64)
-    if (span * 2.0 * ceiling_mw[live] >= _MOST).any():
-        return None
-    # Chunks of intervals; the one that reaches back into the window before is the state's own, below.
-    starts = [np.arange(lo + 1, hi + 1, CHUNK) for lo, hi in zip(begins.tolist(), ends.tolist(), strict=True)]
-    first = np.concatenate(starts) if starts else np.empty(0, np.int64)
-    gpu = np.repeat(live, [len(s) for s in starts])
-    last = np.minimum(first + CHUNK, offsets[gpu + 1])
-    out = np.zeros((len(first), 9), np.int64)
-    twice_idle = 2 * np.maximum(idle_mw, 0)
-    survey = _survey_parallel if len(time_us) >= PARALLEL_FROM else _survey_all
-    if len(first):
-        survey(time_us, power_mw, first, last, gpu, max_gap_us, twice_idle, out)
-    sums = np.zeros((gpus, 9), np.int64)
-    for column in (_ENERGY, _STATIC, _COVERED, _GAP, _GAPS, _EQUAL):
-        np.add.at(sums[:, column], gpu, out[:, column])
-    sums[:, _LOW], sums[:, _HIGH] = _MOST, 0
-    np.minimum.at(sums[:, _LOW], gpu, out[:, _LOW])
-    np.maximum.at(sums[:, _HIGH], gpu, out[:, _HIGH])
-    np.minimum.at(sums[:, _BACK], gpu, out[:, _BACK])
-    lead = power_mw[begins].astype(np.int64)
-    sums[live, _LOW], sums[live, _HIGH] = np.minimum(sums[live, _LOW], lead), np.maximum(sums[live, _HIGH], lead)
-    backwards = time_us[begins] < state[live, booking.LAST_T]
-    odd = (sums[live, _LOW] <= 0) | (sums[live, _HIGH] > ceiling_mw[live]) | (sums[live, _BACK] < 0) | backwards
-    if odd.any():
-        return None
-    tally = np.zeros((gpus, booking.TALLIES), np.int64)
-    static = np.zeros(gpus, np.int64)
-    for i in live.tolist():
-        static[i] = _enter(
-            time_us, power_mw, int(offsets[i]), int(offsets[i + 1]), state[i], tally[i], sums[i], int(max_gap_us[i]),
-            int(twice_idle[i]),
-        )  # fmt: skip
-    return tally, static
+    booked = Booked(np.zeros((gpus, booking.TALLIES), np.int64), [0] * gpus, [0] * gpus)
+    columns = Columns(*(as_read(column) for column in run))
+
+    def book_gpu(gpu: int) -> None:
+        place, out = np.zeros(2, np.int64), np.zeros(3, np.int64)
+        histogram = histograms[gpu] if histograms is not None else None
+        if histogram is not None:
+            histogram.catch_up()
+        limits = ceiling_mw[gpu], max_gap_us[gpu], np.int64(2 * max(int(idle_mw[gpu]), 0))
+        while place[0] < len(run.base_us):
+            bins, last = (histogram.bins, histogram.last) if histogram is not None else (_NO_BINS, _NO_LAST.copy())
+            with np.errstate(over="ignore"):  # as plain Python, unsigned words wrap loudly
+                _book_gpu(
+                    columns, gpu, place, state[gpu], booked.tally[gpu], limits, histogram is not None, last, bins, out
+                )
+            booked.energy_hnj[gpu] += int(out[0])
+            booked.static_hnj[gpu] += int(out[1])
+            if out[2] and histogram is not None:
+                histogram.make_room(int(out[2]))
+
+    rows = int((run.offsets[:, -1] - run.offsets[:, 0]).sum())
+    if rows >= MANY_ROWS and gpus > 1:
+        with ThreadPoolExecutor(min(os.cpu_count() or 1, gpus)) as pool:  # the kernels let go of the interpreter's lock
+            list(pool.map(book_gpu, range(gpus)))
+    else:
+        for gpu in range(gpus):
+            book_gpu(gpu)
+    return booked
 
 
-def _enter(
-    time_us: NDArray[np.int64],
-    power_mw: NDArray[np.int32],
-    lo: int,
-    hi: int,
-    s: NDArray[np.int64],
-    tally: NDArray[np.int64],
-    sums: NDArray[np.int64],
-    max_gap_us: int,
-    twice_idle: int,
-) -> int:
-    """Add one GPU's sums, and the interval from the window before, to state and tally; returns its static energy."""
-    t, p = int(time_us[lo]), int(power_mw[lo])
-    energy, static, covered, gap, gaps, equal = (int(n) for n in sums[: _EQUAL + 1])
-    run_t, run_max = t, int(s[booking.RUN_MAX])
-    if s[booking.POWER_T] >= 0:
-        before_t, before = int(s[booking.POWER_T]), int(s[booking.POWER])
-        dt = t - before_t
-        if before == p and dt <= max_gap_us:
-            run_t = int(s[booking.RUN_T])
-            run_max = max(run_max, t - run_t)
-        if dt > max_gap_us:
-            gap, gaps = gap + dt, gaps + 1
-        else:
-            amount = (before + p) * dt
-            energy, static, covered = energy + amount, static + min(amount, twice_idle * dt), covered + dt
-    if equal:
-        run_t, run_max = (int(n) for n in _longest_run(time_us, power_mw, lo + 1, hi, max_gap_us, run_t, run_max))
-    elif hi - lo > 1:
-        run_t = int(time_us[hi - 1])
-    s[booking.RUN_T], s[booking.RUN_MAX] = run_t, run_max
-    s[booking.POWER_MIN] = sums[_LOW] if s[booking.POWER_MIN] < 0 else min(int(s[booking.POWER_MIN]), int(sums[_LOW]))
-    s[booking.POWER_MAX] = max(int(s[booking.POWER_MAX]), int(sums[_HIGH]))
-    if s[booking.FIRST_T] < 0:
-        s[booking.FIRST_T] = t
-    for column in (booking.LAST_T, booking.POWER_T, booking.SHAPE_T, booking.BOOKED_T):
-        s[column] = time_us[hi - 1]
-    s[booking.POWER] = power_mw[hi - 1]
-    for column, value in (
-        (booking.SAMPLES, hi - lo), (booking.COVERED, covered), (booking.GAP, gap), (booking.GAPS, gaps),
-        (booking.POWER_HNJ, energy), (booking.BOOKED_BY_POWER, energy),
-    ):  # fmt: skip
-        tally[column] = value
-    return static
+_NO_BINS = np.empty(0, np.int64)
+_NO_LAST = np.zeros(4, np.int64)

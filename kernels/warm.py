@@ -7,7 +7,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernels import bandwidth, booking, energy, ensemble, histogram, jobs, packed, plain, quantiles, splitting, windows
+from kernels import (
+    bandwidth,
+    booking,
+    energy,
+    ensemble,
+    histogram,
+    jobs,
+    messages,
+    packed,
+    plain,
+    quantiles,
+    splitting,
+    windows,
+)
 from kernels.columns import PARALLEL_FROM
 from kernels.jit import MODE, cache_folder, prune_cache
 
@@ -44,19 +57,24 @@ def _live_path() -> None:
     )  # fmt: skip
 
 
-def _plain(rows: int) -> object:
+def _plain(rows: int) -> None:
     time_us, power_mw, offsets = _recording(rows)
-    one = np.ones(1, np.int64)
-    steady = np.maximum(power_mw, 100_000)
-    return plain.book_plain(
-        offsets, time_us, steady, booking.new_state(1), one * 20_000_000, one * _GAP_US, one * 70_000
-    )
+    one, none = np.ones(1, np.int64), np.zeros(1, np.int64)
+    for times in (time_us, time_us.astype(np.uint32)):
+        columns = plain.Columns(offsets.reshape(1, 2), times, none, none, power_mw, none)
+        powers = [histogram.PowerHistogram()]
+        plain.book_plain(columns, booking.new_state(1), one * 20_000_000, one * _GAP_US, one * 70_000, powers)
 
 
 def _histogram() -> None:
-    filled = histogram.PowerHistogram(1)
-    filled.extend(*_recording(8), _GAP_US)
+    filled = histogram.PowerHistogram()
+    filled.extend(*_recording(8)[:2], 20_000_000, _GAP_US)
     filled.quantiles()
+
+
+def _segments() -> None:
+    nothing = messages.spread([(0, 0, messages.TEXT, 1)])
+    messages.look_through(np.zeros(64, np.uint8), 0, 64, nothing, 4)
 
 
 def _ensemble() -> None:
@@ -71,19 +89,20 @@ def steps() -> dict[str, Callable[[], object]]:
     small, large = 8, PARALLEL_FROM
     return {
         "live path": _live_path,
-        "plain path": lambda: [_plain(n) for n in (small, large)],
+        "plain path": lambda: _plain(small),
         "energy": lambda: [energy.integrate(*_recording(n), _GAP_US) for n in (small, large)],
         "packed energy": lambda: [packed.integrate(packed.pack(*_recording(n)), _GAP_US) for n in (small, large)],
         "jobs": lambda: [_job_energy(n) for n in (small, large)],
         "windows": lambda: [windows.windows(*_recording(n), 60_000_000, _GAP_US) for n in (small, large)],
         "quantiles": lambda: [quantiles.quantiles(*_recording(n), _GAP_US) for n in (small, large)],
         "histogram": _histogram,
+        "segments": _segments,
         "ensemble": _ensemble,
         "bandwidth probe": lambda: [bandwidth.read_once(np.ones(64, np.int64), n) for n in (1, 2)],
     }
 
 
-BOOKING = ("live path", "plain path", "histogram")
+BOOKING = ("live path", "plain path", "histogram", "segments")
 """What a replay needs."""
 
 

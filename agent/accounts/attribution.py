@@ -8,20 +8,20 @@ their time was booked.
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from agent.accounts.ledger import GpuKey, Ledger
+from agent.accounts.limits import NO_LIMITS, Limits, in_parts
 from agent.accounts.restart import go_on
-from agent.accounts.statistics import Moving, PowerStatistics
+from agent.accounts.statistics import Moving
 from agent.accounts.tenancy import NO_TENANCY, PPM, Coverage, Tenancy
 from kernels import booking
 from kernels.booking import merge, new_state
-from kernels.plain import book_plain
+from kernels.histogram import PowerHistogram
+from kernels.plain import Columns, book_plain
 from kernels.splitting import BY_SHARE, EQUAL, split
 
 if TYPE_CHECKING:
@@ -29,10 +29,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agent.window import Device, Event, JobKey, Window
+    from agent.window import Device, Event, JobKey, Run, Window
 
-LONGEST_GAP_US = 86_400_000_000  # a damaged stamp must not bridge centuries, which no int64 holds
-MANY_ROWS = 200_000  # from here on threads pay
 WAIT_US = 120_000_000  # usage of a GPU whose energy cannot be read is not kept longer than this
 REJECTIONS = {
     "zero": booking.REJECTED_ZERO,
@@ -53,7 +51,7 @@ class GpuAccount:
     idle_hnj: int = 0
     unattributed_hnj: int = 0
     totals: list[int] = field(default_factory=lambda: [0] * booking.TALLIES)
-    power: PowerStatistics = field(default_factory=PowerStatistics)
+    power: PowerHistogram = field(default_factory=PowerHistogram)
     moving: Moving = field(default_factory=Moving)
     up: bool = True
     lost_since_us: int = -1
@@ -78,19 +76,20 @@ class GpuAccount:
         return (power - counter) / counter if counter > 0 and power > 0 else None
 
     def add(self, tally: NDArray[np.int64], energy_hnj: int, idle_hnj: int, unattributed_hnj: int) -> None:
-        """Add one window's result; ``tally`` is a row of `kernels.booking.Pieces.tally`."""
+        """Add a result; ``tally`` is a row of `kernels.booking.Pieces.tally`."""
         self.energy_hnj += energy_hnj
         self.idle_hnj += idle_hnj
         self.unattributed_hnj += unattributed_hnj
-        if tally.any():
-            self.totals = [have + int(more) for have, more in zip(self.totals, tally, strict=True)]
+        self.totals = [have + more for have, more in zip(self.totals, tally.tolist(), strict=True)]
 
 
 @dataclass(slots=True)
 class _Host:
     """One host's books between two windows."""
 
+    devices: tuple[Device, ...] = ()
     keys: list[GpuKey] = field(default_factory=list)
+    limits: Limits = NO_LIMITS
     state: NDArray[np.int64] = field(default_factory=lambda: new_state(0))
     waiting: Tenancy = NO_TENANCY
     coverage: Coverage = field(default_factory=Coverage)
@@ -120,40 +119,59 @@ class Accounts:
 
     def add(self, window: Window) -> None:
         """Book one window. Windows of one host come in order; hosts may be mixed."""
-        host = self._enter(window)
-        if self.since_us is None:
-            self.since_us = window.start_us
+        host = self._enter(window.host, window.devices, window.start_us)
         for event in window.events:
             self._note(window, host, event)
         rows = host.waiting.followed_by(Tenancy.of(window, host.coverage.busy_us(window)))
         self._remember_owners(window, host)
-        if len(rows.gpu) or not self._book_plain(window, host):
-            readings = window.readings
-            pieces = merge(
-                readings.offsets, readings.time_us, readings.power_mw, readings.counter_mj, host.state,
-                *self._limits(window.devices), instant_mw=readings.instant_mw if len(readings.instant_mw) else None,
-            )  # fmt: skip
-            self._book(window.devices, host, pieces, rows)
-        booked = host.state[:, booking.BOOKED_T]
-        oldest = np.maximum(booked, window.end_us - WAIT_US)
-        host.waiting = rows.keep(rows.end_us > oldest[rows.gpu]).only_named_owners() if len(rows.gpu) else NO_TENANCY
-        self._observe(window, host)
+        readings = window.readings
+        if len(rows.gpu) or int(readings.counter_mj.max(initial=-1)) >= 0 or not self._book_plain(
+            host,
+            Columns(
+                readings.offsets.reshape(1, -1), readings.time_us, _ZERO, _ZERO, readings.power_mw, _ZERO,
+            ),
+        ):  # fmt: skip
+            for part in in_parts(readings, host.limits):
+                pieces = merge(
+                    part.offsets, part.time_us, part.power_mw, part.counter_mj, host.state,
+                    host.limits.ceiling_mw, host.limits.limit_mw, host.limits.max_gap_us,
+                    instant_mw=part.instant_mw if len(part.instant_mw) else None,
+                )  # fmt: skip
+                self._book(host, pieces, rows)
+            self._observe(window, host)
+        if self.live:
+            self._follow(window, host)
+        if len(rows.gpu):
+            oldest = np.maximum(host.state[:, booking.BOOKED_T], window.end_us - WAIT_US)
+            rows = rows.keep(rows.end_us > oldest[rows.gpu]).only_named_owners()
+        host.waiting = rows
         if any(event.kind == "shutdown" for event in window.events):
             self.finish(window.host)
+
+    def add_run(self, run: Run) -> None:
+        """Book windows that hold power readings and nothing else, all at once if nothing stands against it."""
+        host = self._enter(run.host, run.devices, int(run.start_us[0]))
+        columns = Columns(run.offsets, run.times, run.time_at, run.base_us, run.power_mw, run.power_at)
+        if self.live or len(host.waiting.gpu) or not self._book_plain(host, columns):
+            for window in run.windows():
+                self.add(window)
+            return
+        host.coverage, host.alone = Coverage(), {}
 
     def finish(self, host: str | None = None) -> None:
         """Nothing follows (of one host, or of all): book what is still open."""
         for name, books in self._hosts.items():
             if host is not None and name != host:
                 continue
-            devices = tuple(self.gpus[key].device for key in books.keys)
             nothing = np.empty(0, np.int64)
             pieces = merge(
-                np.zeros(len(devices) + 1, np.int64), nothing, nothing.astype(np.int32), nothing, books.state,
-                *self._limits(devices), closing=True,
+                np.zeros(len(books.keys) + 1, np.int64), nothing, nothing.astype(np.int32), nothing, books.state,
+                books.limits.ceiling_mw, books.limits.limit_mw, books.limits.max_gap_us, closing=True,
             )  # fmt: skip
-            self._book(devices, books, pieces, books.waiting)
+            self._book(books, pieces, books.waiting)
             books.waiting = NO_TENANCY
+            for key in books.keys:
+                self.gpus[key].power.settle()
 
     def merge(self, other: Accounts) -> None:
         """Add the finished books of another part (other hosts, or another day of the same ones)."""
@@ -192,11 +210,17 @@ class Accounts:
             mine.state = np.vstack([mine.state, state.reshape(1, -1)])
             if alone is not None:
                 mine.alone[place] = alone
+        devices = tuple(self.gpus[key].device for key in mine.keys)
+        mine.devices, mine.limits = devices, Limits.of(devices, self.max_gap_us)
 
-    def _enter(self, window: Window) -> _Host:
+    def _enter(self, name: str, devices: tuple[Device, ...], start_us: int) -> _Host:
         """Find the host's books, with a place for each device in the window's order."""
-        host = self._hosts.setdefault(window.host, _Host())
-        keys = [_key(device) for device in window.devices]
+        if self.since_us is None:
+            self.since_us = start_us
+        host = self._hosts.setdefault(name, _Host())
+        if host.devices is devices:
+            return host
+        keys = [_key(device) for device in devices]
         if keys != host.keys:
             place = {key: i for i, key in enumerate(host.keys)}
             state = new_state(len(keys))
@@ -205,64 +229,59 @@ class Accounts:
                     state[i] = host.state[place[key]]
             host.waiting = host.waiting.moved({i: keys.index(key) for key, i in place.items() if key in keys})
             host.keys, host.state = keys, state
-        for key, device in zip(keys, window.devices, strict=True):
+        for key, device in zip(keys, devices, strict=True):
             account = self.gpus.get(key)
             if account is None:
                 self.gpus[key] = GpuAccount(device)
             else:
                 account.device = device
+        host.devices, host.limits = devices, Limits.of(devices, self.max_gap_us)
         return host
 
-    def _limits(self, devices: tuple[Device, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        ceiling = np.array([device.ceiling_mw for device in devices], np.int64)
-        limit = np.array([device.limit_mw for device in devices], np.int64)
-        gap = np.array(
-            [device.max_gap_us if device.max_gap_us > 0 else self.max_gap_us for device in devices], np.int64
-        )
-        return ceiling, limit, gap
-
-    def _book_plain(self, window: Window, host: _Host) -> bool:
-        """Book a window of good power readings and nothing else the fast way; False if it is not one."""
-        readings, devices = window.readings, window.devices
-        if int(readings.counter_mj.max(initial=-1)) >= 0 or any(d.gain_ppm or d.offset_mw for d in devices):
+    def _book_plain(self, host: _Host, columns: Columns) -> bool:
+        """Book windows of power readings and nothing else the fast way; False if that cannot be."""
+        if host.limits.calibrated:
             return False
-        ceiling, _, gap = self._limits(devices)
-        idle = np.array([device.idle_mw for device in devices], np.int64)
-        booked = book_plain(readings.offsets, readings.time_us, readings.power_mw, host.state, ceiling, gap, idle)
+        accounts = [self.gpus[key] for key in host.keys]
+        booked = book_plain(
+            columns, host.state, host.limits.ceiling_mw, host.limits.max_gap_us, host.limits.idle_mw,
+            None if self.live else [account.power for account in accounts],
+        )  # fmt: skip
         if booked is None:
             return False
-        tally, static = booked
-        for i, key in enumerate(host.keys):
-            energy = int(tally[i, booking.BOOKED_BY_POWER])
-            self.gpus[key].add(tally[i], energy, int(static[i]), energy - int(static[i]))
+        for account, tally, energy, static in zip(accounts, *booked, strict=True):
+            account.add(tally, energy, static, energy - static)
+            account.totals[booking.POWER_HNJ] += energy
+            account.totals[booking.BOOKED_BY_POWER] += energy
         return True
 
-    def _book(self, devices: tuple[Device, ...], host: _Host, pieces: booking.Pieces, rows: Tenancy) -> None:
+    def _book(self, host: _Host, pieces: booking.Pieces, rows: Tenancy) -> None:
         """Split the pieces among the rows and enter the result."""
-        gpus = len(devices)
-        self._calibrate(devices, pieces)
-        bounds = np.searchsorted(rows.gpu, np.arange(gpus + 1)).astype(np.int64)
-        idle = np.array([device.idle_mw for device in devices], np.int64)
+        if host.limits.calibrated:
+            self._calibrate(host.devices, pieces)
+        bounds = np.searchsorted(rows.gpu, np.arange(len(host.keys) + 1)).astype(np.int64)
         parts = split(
-            pieces.starts, pieces.counts, pieces.t0_us, pieces.t1_us, pieces.energy_hnj, idle, bounds,
+            pieces.starts, pieces.counts, pieces.t0_us, pieces.t1_us, pieces.energy_hnj, host.limits.idle_mw, bounds,
             rows.start_us, rows.end_us, rows.activity_ppm, rows.busy_ppm, rows.share_ppm, rows.live,
             begin_mw=pieces.begin_mw, end_mw=pieces.end_mw,
         )  # fmt: skip
+        spans = zip(pieces.starts.tolist(), pieces.counts.tolist(), strict=True)
+        energy = [int(pieces.energy_hnj[first : first + count].sum()) for first, count in spans]
+        idle, nobodys = parts.idle_hnj.tolist(), parts.unattributed_hnj.tolist()
         for i, key in enumerate(host.keys):
-            first, count = int(pieces.starts[i]), int(pieces.counts[i])
-            energy = int(pieces.energy_hnj[first : first + count].sum())
-            self.gpus[key].add(pieces.tally[i], energy, int(parts.idle_hnj[i]), int(parts.unattributed_hnj[i]))
-        got = (parts.static_hnj > 0) | (parts.dynamic_hnj > 0)
-        for row in np.flatnonzero(got):
-            owner = rows.owners[rows.owner[row]]
+            self.gpus[key].add(pieces.tally[i], energy[i], idle[i], nobodys[i])
+        columns = (rows.gpu, rows.owner, parts.static_hnj, parts.dynamic_hnj, parts.peak_mw, parts.method)
+        for gpu, place, static, dynamic, peak, method in zip(*(column.tolist() for column in columns), strict=True):
+            if static <= 0 and dynamic <= 0:
+                continue
+            owner = rows.owners[place]
             job = self.ledger.job(owner.key, owner.labels)
-            line = job.line(host.keys[rows.gpu[row]])
-            method = int(parts.method[row])
-            line.static_hnj += int(parts.static_hnj[row])
-            line.dynamic_hnj += int(parts.dynamic_hnj[row])
-            line.peak_mw = max(line.peak_mw, int(parts.peak_mw[row]))
+            line = job.line(host.keys[gpu])
+            line.static_hnj += static
+            line.dynamic_hnj += dynamic
+            line.peak_mw = max(line.peak_mw, peak)
             if method & (BY_SHARE | EQUAL):
-                line.guessed_hnj += int(parts.dynamic_hnj[row])
+                line.guessed_hnj += dynamic
             job.method |= method
 
     @staticmethod
@@ -281,14 +300,13 @@ class Accounts:
         """Enter the time that jobs held and used GPUs, and who was alone on one."""
         usage = window.usage
         on_gpu: dict[int, set[int]] = {}
-        for row in range(len(usage.gpu)):
-            gpu, place = int(usage.gpu[row]), int(usage.owner[row])
+        columns = (usage.gpu, usage.owner, usage.start_us, usage.end_us, usage.live)
+        for gpu, place, start, end, live in zip(*(column.tolist() for column in columns), strict=True):
             owner = window.owners[place]
-            start, end = int(usage.start_us[row]), int(usage.end_us[row])
             job = self.ledger.job(owner.key, owner.labels)
             known = host.keys[gpu] in job.lines
             line = job.line(host.keys[gpu])
-            if usage.live[row]:
+            if live:
                 line.active_us += end - start
             else:
                 line.held_us += end - start
@@ -299,30 +317,25 @@ class Accounts:
         host.alone = {gpu: window.owners[next(iter(p))].key for gpu, p in on_gpu.items() if len(p) == 1}
 
     def _observe(self, window: Window, host: _Host) -> None:
-        """Keep what the published power statistics need."""
-        readings = window.readings
-        if len(readings.time_us) >= MANY_ROWS and not self.live:
-            with ThreadPoolExecutor(os.cpu_count()) as pool:  # the kernels let go of the interpreter's lock
-                list(pool.map(lambda i: self._observe_gpu(window, host, i), range(len(host.keys))))
-        else:
-            for i in range(len(host.keys)):
-                self._observe_gpu(window, host, i)
+        """Keep what the quantiles of power need; a running agent publishes none."""
+        readings, limits = window.readings, host.limits
+        for i, key in enumerate([] if self.live else host.keys):
+            mine = slice(int(readings.offsets[i]), int(readings.offsets[i + 1]))
+            self.gpus[key].power.extend(
+                readings.time_us[mine], readings.power_mw[mine], int(limits.ceiling_mw[i]), int(limits.max_gap_us[i])
+            )
 
-    def _observe_gpu(self, window: Window, host: _Host, i: int) -> None:
-        readings, key = window.readings, host.keys[i]
-        lo, hi = int(readings.offsets[i]), int(readings.offsets[i + 1])
-        if hi > lo:
-            account = self.gpus[key]
-            limits = account.device.ceiling_mw, self._gap(account.device)
-            times, power = readings.time_us[lo:hi], readings.power_mw[lo:hi]
-            if self.live:
-                instant = readings.instant_mw[lo:hi] if len(readings.instant_mw) else power
-                account.moving.add_all(times, np.where(instant > 0, instant, power), *limits)
-            else:
-                account.power.add(times, power, *limits)
-
-    def _gap(self, device: Device) -> int:
-        return min(device.max_gap_us if device.max_gap_us > 0 else self.max_gap_us, LONGEST_GAP_US)
+    def _follow(self, window: Window, host: _Host) -> None:
+        """Keep the moving peaks and ramps that a running agent publishes."""
+        readings, limits = window.readings, host.limits
+        for i, key in enumerate(host.keys):
+            mine = slice(int(readings.offsets[i]), int(readings.offsets[i + 1]))
+            power = readings.power_mw[mine]
+            if len(readings.instant_mw):
+                power = np.where(readings.instant_mw[mine] > 0, readings.instant_mw[mine], power)
+            self.gpus[key].moving.add_all(
+                readings.time_us[mine], power, int(limits.ceiling_mw[i]), int(limits.max_gap_us[i])
+            )
 
     def _note(self, window: Window, host: _Host, event: Event) -> None:
         """Take account of what happened: a GPU that went or came, or an agent that was down."""
@@ -334,7 +347,12 @@ class Accounts:
             self.gpus[host.keys[event.gpu]].last_xid = int(event.detail)
         elif event.kind == "restart":
             host.coverage = Coverage()
+            for key in host.keys:
+                self.gpus[key].power.restart()
             host.waiting = go_on(host.state, window, host.alone, same_boot=event.detail != "new-boot")
+
+
+_ZERO = np.zeros(1, np.int64)
 
 
 def _key(device: Device) -> GpuKey:

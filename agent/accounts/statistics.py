@@ -1,17 +1,14 @@
-"""Power statistics of one GPU: time-weighted quantiles for a report, moving peaks and ramps for a running agent."""
+"""Moving peaks and ramps of one GPU's power, as a running agent publishes them."""
 
 from __future__ import annotations
 
 from collections import deque
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from kernels.histogram import PowerHistogram
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import numpy as np
     from numpy.typing import NDArray
 
 WINDOWS_US = {"1s": 1_000_000, "10s": 10_000_000, "1m": 60_000_000}
@@ -100,45 +97,3 @@ def _keep_largest(best: deque[tuple[int, float]], time_us: int, value: float) ->
     best.append((time_us, value))
     while best[0][0] < time_us - HORIZON_US:
         best.popleft()
-
-
-class PowerStatistics:
-    """Time-weighted quantiles of one GPU's power: an interval counts for the readings at both its ends."""
-
-    def __init__(self) -> None:
-        self._histogram = PowerHistogram(1)
-        self._last_mw: int | None = None
-        self._last_us = -1
-
-    def add(self, time_us: NDArray[np.int64], power_mw: NDArray[np.int32], ceiling_mw: int, max_gap_us: int) -> None:
-        """Add one window's readings of this GPU.
-
-        Parameters
-        ----------
-        time_us : int64[n], us
-        power_mw : int32[n], mW
-            -1 where there is no reading.
-        ceiling_mw, max_gap_us : int
-            What counts as a reading, and as a gap.
-        """
-        if int(power_mw.max(initial=0)) > ceiling_mw:
-            power_mw = np.where(power_mw > ceiling_mw, -1, power_mw).astype(np.int32)
-        if len(time_us) and (int(time_us[0]) < self._last_us or (np.diff(time_us) < 0).any()):
-            onward = time_us >= np.maximum.accumulate(np.maximum(time_us, self._last_us))
-            time_us, power_mw = time_us[onward], power_mw[onward]
-        if not len(time_us):
-            return
-        self._last_us = int(time_us[-1])
-        if power_mw[-1] > 0:
-            self._last_mw = int(power_mw[-1])
-        self._histogram.extend(time_us, power_mw, np.array([0, len(time_us)], np.int64), max_gap_us)
-
-    def merge(self, other: PowerStatistics) -> None:
-        """Add another part's weights."""
-        self._histogram.merge(other._histogram)
-        self._last_mw = other._last_mw if self._last_mw is None else self._last_mw
-
-    def quantiles_mw(self, *shares: float) -> list[int | None]:
-        """Return the least power (mW) at or below which the GPU was for each share of the time; None without time."""
-        found = self._histogram.quantiles([round(share * 1e6) for share in shares])[0].tolist()
-        return [self._last_mw if value < 0 else int(value) for value in found]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.window import MISSING
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -27,7 +29,7 @@ class Coverage:
     """
 
     def __init__(self) -> None:
-        self._past: dict[int, deque[tuple[int, int]]] = {}
+        self._past: dict[int, _Past] = {}
 
     def busy_us(self, window: Window) -> NDArray[np.int64]:
         """Return each GPU's busy time in this window as its activities and the coverage so far imply it.
@@ -39,18 +41,37 @@ class Coverage:
         """
         usage = window.usage
         busy = np.full(len(window.devices), -1, np.int64)
-        for gpu in range(len(window.devices)):
-            live = (usage.gpu == gpu) & (usage.live != 0)
-            activities = usage.activity_us[live]
-            if window.busy_us[gpu] < 0 or not len(activities) or (activities < 0).any():
+        active: dict[int, int] = {}
+        rows = zip(usage.gpu.tolist(), usage.live.tolist(), usage.activity_us.tolist(), strict=True)
+        for gpu, live, activity in rows:
+            if live:
+                so_far = active.get(gpu, 0)
+                active[gpu] = so_far + activity if so_far >= 0 <= activity else MISSING
+        for gpu, used in enumerate(window.busy_us.tolist()):
+            activity = active.get(gpu, MISSING)
+            if used < 0 or activity < 0:
                 self._past.pop(gpu, None)
                 continue
-            past = self._past.setdefault(gpu, deque(maxlen=COVERAGE_WINDOWS))
-            active = int(activities.sum())
-            past.append((active, int(window.busy_us[gpu])))
-            known, whole = (sum(column) for column in zip(*past, strict=True))
-            busy[gpu] = active * whole // known if known else 0
+            past = self._past.setdefault(gpu, _Past())
+            past.add(activity, used)
+            busy[gpu] = activity * past.whole // past.known if past.known else 0
         return busy
+
+
+class _Past:
+    """The last windows of one GPU: activities that were known, and how busy it was, with their sums."""
+
+    def __init__(self) -> None:
+        self._windows: deque[tuple[int, int]] = deque()
+        self.known = self.whole = 0
+
+    def add(self, known: int, whole: int) -> None:
+        """Add a window; the oldest is forgotten."""
+        self._windows.append((known, whole))
+        self.known, self.whole = self.known + known, self.whole + whole
+        if len(self._windows) > COVERAGE_WINDOWS:
+            known, whole = self._windows.popleft()
+            self.known, self.whole = self.known - known, self.whole - whole
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,11 @@ _LISTS: Mapping[str, Any] = {
 }
 """The list columns and their item types: one list a window (docs/trace-format.md)."""
 
+LISTS: Mapping[str, np.dtype[Any]] = {
+    name: np.dtype(item.to_pandas_dtype()) for name, item in _LISTS.items() if name != "gauge_names"
+}
+"""The same for numpy; names of gauges are no array."""
+
 SCHEMA = pa.schema(
     [
         pa.field("host", pa.utf8()),
@@ -187,6 +192,10 @@ class Decoder:
                 self._owners.clear()
             self._owners[row["owners_id"]] = owners_from_text(row["owners"])
 
+    def devices(self, name: int) -> tuple[Device, ...] | None:
+        """Return the devices of this id, if they have been learned."""
+        return self._devices.get(name)
+
     def knows(self, row: Mapping[str, Any]) -> bool:
         """Tell whether all definitions that the row refers to have been learned."""
         return row["devices_id"] in self._devices and row["owners_id"] in self._owners
@@ -201,6 +210,8 @@ class Decoder:
         """
         if not self.knows(row):
             raise Damaged("it refers to devices or owners that are nowhere in the segment")
+        if row["seq"] is None or row["start_us"] is None or row["end_us"] is None:
+            raise Damaged("it has no number or no time")
         devices, offsets = self._devices[row["devices_id"]], lists["offsets"]
         start_us = row["start_us"]
         time_us = lists["time_us"] if lists["time_us"].size else np.add(lists["dt_us"], start_us, dtype=np.int64)
@@ -250,8 +261,7 @@ def rows_of_batch(batch: Any) -> Iterator[tuple[dict[str, Any], dict[str, NDArra
         row = {name: columns[name][i].as_py() for name in _SCALARS}
         names = columns["gauge_names"][i].as_py() or []
         lists = {}
-        for name, item in _LISTS.items():
-            if name != "gauge_names":
-                values = columns[name][i].values if name in columns else None
-                lists[name] = np.empty(0, item.to_pandas_dtype()) if values is None else values.to_numpy()
+        for name, dtype in LISTS.items():
+            values = columns[name][i].values if name in columns else None
+            lists[name] = np.empty(0, dtype) if values is None else values.to_numpy()
         yield row, lists, names

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from agent.traces.native_reader import segment_windows, write_parquet
+from agent.traces.native_parquet import write_parquet
+from agent.traces.native_reader import segment_windows
 from agent.traces.report import SourceReport
 from agent.window import InputError
 

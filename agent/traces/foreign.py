@@ -16,7 +16,7 @@ from agent.traces.clean_text import head_of, open_lines
 from agent.traces.delimited import Block
 from agent.traces.exposition import read_exposition
 from agent.traces.monitors import MonitorReader
-from agent.traces.native_reader import is_native_parquet
+from agent.traces.native_parquet import is_native_parquet
 from agent.traces.prometheus_json import read_prometheus
 from agent.traces.report import SourceReport
 from agent.traces.rows import Gpus

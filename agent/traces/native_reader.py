@@ -1,37 +1,32 @@
-"""Reads native traces: Arrow segments, mapped and checked message by message, and their Parquet form."""
+"""Reads native traces: Arrow segments, mapped and checked message by message, as windows or as runs of plain ones."""
 
 from __future__ import annotations
 
+import itertools
 import mmap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from agent.traces.batch import (
-    SCHEMA,
-    VERSION,
-    Damaged,
-    Decoder,
-    batch_of_window,
-    identity,
-    rows_of_batch,
-    text_of_devices,
-    text_of_owners,
-)
-from agent.traces.segment import Span, layout_of, read_message, spans
-from agent.window import InputError
+from agent.traces.ahead import ahead
+from agent.traces.batch import LISTS, Damaged, Decoder, rows_of_batch
+from agent.traces.segment import COLUMNS, Layout, checksum_agrees, layout_of, read_message, spans
+from agent.window import InputError, Run, Window
+from kernels.messages import LENGTH, MARK, PLACES, READABLE, SAME_HOST, START, look_through
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from agent.traces.report import SourceReport
-    from agent.window import Window
+    from numpy.typing import NDArray
 
-_RELEASE = 32 << 20  # mapped bytes that may stay resident behind the reader
+    from agent.traces.report import SourceReport
+
+_STRETCH = 64 << 20  # bytes of a segment that are looked through, and booked, at once
+_MESSAGES = 1 << 16  # and messages
 _LOOK_AHEAD = 4  # messages searched for a definition whose first copy was damaged
+_PLACE = {name: PLACES + 2 * i for i, name in enumerate(COLUMNS)}
+_MUST_BE_EMPTY = ("time_us", "counter_mj", *(name for name in COLUMNS if name.startswith("usage_")))
 
 
 def segment_windows(path: Path, report: SourceReport) -> Iterator[Window]:
@@ -44,118 +39,204 @@ def segment_windows(path: Path, report: SourceReport) -> Iterator[Window]:
     InputError
         If the file is empty, or of a version that cannot be read.
     """
-    with path.open("rb") as file:
-        if not file.seek(0, 2):
-            raise InputError("it is empty", str(path))
-        # A segment that is being written may be cut back under us; touching a page beyond its end would be fatal.
-        growing = path.suffix == ".open"
-        file.seek(0)
-        mapped = None if growing else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        view = memoryview(file.read() if mapped is None else mapped)
-    try:
-        yield from _windows_of_view(view, mapped, path, report)
-    except Damaged as error:
-        raise InputError(str(error), str(path)) from error
+    for item in _Segment(path, report).read(runs=False):
+        if isinstance(item, Window):
+            yield item
 
 
-def _windows_of_view(view: memoryview, mapped: mmap.mmap | None, path: Path, report: SourceReport) -> Iterator[Window]:
-    layout = layout_of(view)
-    decoder = Decoder()
-    released = 0
-    last_seq: int | None = None
-    messages = spans(view, layout)
-    for span in messages:
-        if not span.intact:
-            report.reject("damaged", text=f"{span.end - span.start} bytes at {span.start}")
-            continue
-        for row, lists, names in rows_of_batch(read_message(view[span.start : span.end], layout.schema)):
-            decoder.learn(row)
-            if not decoder.knows(row):
-                _look_ahead(view, span, layout.schema, decoder)
+def segment_runs(path: Path, report: SourceReport) -> Iterator[Window | Run]:
+    """Read a segment like `segment_windows`; windows of power readings and nothing else come together, undecoded.
+
+    Their gauges and busy times are left out.
+    """
+    yield from _Segment(path, report).read(runs=True)
+
+
+class _Segment:
+    """One segment that is being read."""
+
+    def __init__(self, path: Path, report: SourceReport) -> None:
+        self._path, self._report = path, report
+        self._decoder = Decoder()
+        self._last_seq: int | None = None
+        self._read = [0]  # where stretches ended
+        with path.open("rb") as file:
+            if not file.seek(0, 2):
+                raise InputError("it is empty", str(path))
+            # A segment that is being written may be cut back under us; touching a page beyond its end would be fatal.
+            growing = path.suffix == ".open"
+            file.seek(0)
+            self._mapped = None if growing else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._view = memoryview(file.read() if self._mapped is None else self._mapped)
+        self._bytes = np.frombuffer(self._view, np.uint8)
+        try:
+            self._layout = layout_of(self._view)
+        except Damaged as error:
+            raise InputError(str(error), str(path)) from error
+
+    def read(self, *, runs: bool) -> Iterator[Window | Run]:
+        """Read all of it, stretch by stretch."""
+        for table in ahead(self._stretches()):
+            yield from self._stretch(table, runs=runs)
+
+    def _stretches(self) -> Iterator[NDArray[np.int64]]:
+        """Find intact messages, as many at once as are booked at once."""
+        places, at = self._layout.places(), self._layout.start
+        while at < len(self._view):
+            table, following = look_through(self._bytes, at, at + _STRETCH, places, _MESSAGES)
+            intact = self._intact(table)
+            if intact < len(table):
+                following = int(table[intact, START])
+            yield table[:intact]
+            if intact < len(table) or following == at:
+                following = self._over_damage(following)
+            at = following
+            self._give_back(at)
+
+    def _intact(self, table: NDArray[np.int64]) -> int:
+        """Count the messages before the first whose checksum does not agree."""
+        for k, (start, length, mark) in enumerate(table[:, [START, LENGTH, MARK]].tolist()):
+            message = self._view[start : start + length]
+            if mark < 0 or not checksum_agrees(message, mark - start, self._layout.seed):
+                return k
+        return len(table)
+
+    def _over_damage(self, at: int) -> int:
+        """Find the next intact message, and count what lies before it."""
+        for span in spans(self._view, Layout(self._layout.schema, self._layout.seed, at)):
+            if span.intact:
+                return span.start
+            self._report.reject("damaged", text=f"{span.end - span.start} bytes at {span.start}")
+        return len(self._view)
+
+    def _give_back(self, at: int) -> None:
+        """Release the pages of stretches that nobody looks at any more: all but the last three that were read."""
+        self._read.append(at // mmap.PAGESIZE * mmap.PAGESIZE)
+        if self._mapped is not None and len(self._read) > 4:
+            begin, end = self._read.pop(0), self._read[0]
+            if end > begin:
+                self._mapped.madvise(mmap.MADV_DONTNEED, begin, end - begin)
+
+    def _stretch(self, table: NDArray[np.int64], *, runs: bool) -> Iterator[Window | Run]:
+        """Hand out intact messages."""
+        plain = self._plain(table) if runs else np.zeros(len(table), bool)
+        k = 0
+        while k < len(table):
+            if plain[k]:
+                end = k + 1 + int(np.argmin(np.append(plain[k + 1 :] & (table[k + 1 :, SAME_HOST] > 0), False)))
+                run = self._run(table[k:end])
+                if run is not None:
+                    yield run
+                    k = end
+                    continue
+                plain[k] = False
+            yield from self._windows(table[k])
+            k += 1
+
+    def _plain(self, table: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tell which messages hold power readings in words and nothing else that is booked, and define nothing."""
+        count = {name: table[:, place + 1] for name, place in _PLACE.items()}
+        rows = count["dt_us"]
+        plain: NDArray[np.bool_] = (
+            (table[:, READABLE] > 0) & (count["power_mw"] == rows) & (table[:, _PLACE["devices"]] < 0)
+        )
+        plain &= (table[:, _PLACE["owners"]] < 0) & (table[:, _PLACE["events"]] < 0) & (rows > 0)
+        plain &= (count["instant_mw"] == rows) | (count["instant_mw"] == 0)
+        for name in _MUST_BE_EMPTY:
+            plain &= count[name] == 0
+        plain &= count["busy_us"] == count["offsets"] - 1
+        return plain
+
+    def _numbers(self, table: NDArray[np.int64], name: str, dtype: type[np.generic]) -> NDArray[Any]:
+        """Read a column of single numbers."""
+        size = np.dtype(dtype).itemsize
+        return self._words(dtype)[table[:, _PLACE[name]] // size]
+
+    def _words(self, dtype: type[np.generic]) -> NDArray[Any]:
+        size = np.dtype(dtype).itemsize
+        return self._bytes[: len(self._bytes) // size * size].view(dtype)
+
+    def _run(self, table: NDArray[np.int64]) -> Run | None:
+        """Put plain windows together as far as they tell of the same devices; None if they do not fit them."""
+        names = self._numbers(table, "devices_id", np.uint32)
+        devices = self._decoder.devices(int(names[0]))
+        rows = table[:, _PLACE["dt_us"] + 1]
+        if devices is None or (names != names[0]).any() or (table[:, _PLACE["offsets"] + 1] != len(devices) + 1).any():
+            return None
+        at = table[:, _PLACE["offsets"]] // 8
+        offsets = self._words(np.int64)[at[:, None] + np.arange(len(devices) + 1)]
+        if (offsets[:, 0] != 0).any() or (offsets[:, -1] != rows).any() or (np.diff(offsets, axis=1) < 0).any():
+            return None
+        seq, start_us, end_us = (self._numbers(table, name, np.int64) for name in ("seq", "start_us", "end_us"))
+        for k in np.flatnonzero(np.diff(seq) > 1).tolist():
+            self._follow(int(seq[k]), int(seq[k + 1]))
+        self._follow(self._last_seq, int(seq[0]))
+        self._last_seq = int(seq[-1])
+        self._report.rows += int(rows.sum())
+        self._report.position = int(table[-1, START] + table[-1, LENGTH])
+        host = bytes(self._list(table[0], "host", np.uint8)).decode(errors="replace")
+        return Run(
+            host, devices, seq, start_us, end_us, offsets,
+            self._words(np.uint32), table[:, _PLACE["dt_us"]] // 4, start_us,
+            self._words(np.int32), table[:, _PLACE["power_mw"]] // 4,
+        )  # fmt: skip
+
+    def _follow(self, before: int | None, seq: int) -> None:
+        if before is not None and seq > before + 1:
+            self._report.note(f"{self._path.name}: {seq - before - 1} windows missing before window {seq}")
+
+    def _list(self, row: NDArray[np.int64], name: str, dtype: Any) -> NDArray[Any]:
+        place = _PLACE[name]
+        if not row[place + 1] or row[place] < 0:
+            return np.empty(0, dtype)
+        return np.frombuffer(self._view, dtype, int(row[place + 1]), int(row[place]))
+
+    def _windows(self, row: NDArray[np.int64]) -> Iterator[Window]:
+        """Decode one message."""
+        end = int(row[START] + row[LENGTH])
+        for cells, lists, names in self._rows(row):
+            self._decoder.learn(cells)
+            if not self._decoder.knows(cells):
+                self._look_ahead(end)
             try:
-                window = decoder.window(row, lists, names)
+                window = self._decoder.window(cells, lists, names)
             except Damaged as error:
-                report.reject("damaged", text=f"window {row['seq']}: {error}")
+                self._report.reject("damaged", text=f"window {cells['seq']}: {error}")
                 continue
-            report.rows += window.readings.time_us.size
-            if last_seq is not None and window.seq > last_seq + 1:
-                report.note(f"{path.name}: {window.seq - last_seq - 1} windows missing before window {window.seq}")
-            last_seq, report.position = window.seq, span.end
+            self._report.rows += window.readings.time_us.size
+            self._follow(self._last_seq, window.seq)
+            self._last_seq, self._report.position = window.seq, end
             yield window
-        if mapped is not None and span.end - released > 2 * _RELEASE:
-            upto = (span.end - _RELEASE) // mmap.PAGESIZE * mmap.PAGESIZE
-            mapped.madvise(mmap.MADV_DONTNEED, released, upto - released)
-            released = upto
 
+    def _rows(self, row: NDArray[np.int64]) -> Iterator[tuple[dict[str, Any], dict[str, NDArray[Any]], list[str]]]:
+        """Split a message into scalars, lists and gauge names; one of another form through Arrow."""
+        if not row[READABLE]:
+            batch = read_message(self._view[int(row[START]) : int(row[START] + row[LENGTH])], self._layout.schema)
+            yield from rows_of_batch(batch)
+            return
 
-def _look_ahead(view: memoryview, span: Span, schema: Any, decoder: Decoder) -> None:
-    layout = layout_of(view)
-    rest = spans(view, type(layout)(layout.schema, layout.seed, span.end))
-    for _, following in zip(range(_LOOK_AHEAD), rest, strict=False):
-        if following.intact:
-            for row, _lists, _names in rows_of_batch(read_message(view[following.start : following.end], schema)):
-                decoder.learn(row)
+        def text(name: str) -> str | None:
+            return bytes(self._list(row, name, np.uint8)).decode(errors="replace") if row[_PLACE[name]] >= 0 else None
 
+        cells: dict[str, Any] = {name: text(name) for name in ("host", "devices", "owners", "events")}
+        for name in ("seq", "start_us", "end_us"):
+            cells[name] = int(self._list(row, name, np.int64)[0])
+        for name in ("devices_id", "owners_id"):
+            cells[name] = int(self._list(row, name, np.uint32)[0])
+        lists = {name: self._list(row, name, dtype) for name, dtype in LISTS.items()}
+        count = int(row[_PLACE["gauge_names"] + 1])
+        names: list[str] = []
+        if count:
+            spots = np.frombuffer(self._view, np.int32, count + 1, int(row[_PLACE["gauge_names"]]))
+            letters = bytes(self._list(row, "gauge_names text", np.uint8))
+            names = [letters[a:b].decode(errors="replace") for a, b in itertools.pairwise(spots.tolist())]
+        yield cells, lists, names
 
-def is_native_parquet(schema: Any) -> bool:
-    """Tell whether a Parquet file's Arrow schema is that of a compacted native trace."""
-    return (schema.metadata or {}).get(b"wattshed.format") == b"trace"
-
-
-def parquet_windows(path: Path, report: SourceReport) -> Iterator[Window]:
-    """Read a compacted native trace, row group by row group.
-
-    Raises
-    ------
-    InputError
-        If the file is damaged or of a later version.
-    """
-    try:
-        with pq.ParquetFile(path, memory_map=True) as file:
-            version = int(file.schema_arrow.metadata.get(b"wattshed.version", b"0"))
-            if version != VERSION:
-                raise InputError(f"it is of version {version}, and this wattshed reads version {VERSION}", str(path))
-            decoder = Decoder()
-            for batch in file.iter_batches(batch_size=64):
-                for row, lists, names in rows_of_batch(batch):
-                    decoder.learn(row)
-                    window = decoder.window(row, lists, names)
-                    report.rows += window.readings.time_us.size
-                    yield window
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-        raise InputError(f"damaged Parquet ({str(error).splitlines()[0]})", str(path)) from error
-    except Damaged as error:
-        raise InputError(str(error), str(path)) from error
-
-
-def write_parquet(windows: Iterable[Window], path: Path, rows_in_group: int = 64) -> int:
-    """Write windows as Parquet with the columns of the native trace; whole or not at all.
-
-    Beside the columns of a segment each row has ``gpu``, the index of every sample's GPU, so that SQL can unnest the
-    samples without knowing ``offsets``; ``time_us`` is always written out.
-
-    Returns
-    -------
-    int
-        Windows written.
-    """
-    partial = path.with_name(path.name + ".partial")
-    schema = SCHEMA.append(pa.field("gpu", pa.list_(pa.field("item", pa.int32()))))
-    count = 0
-    with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
-        group: list[Any] = []
-        for window in windows:
-            devices, owners = text_of_devices(window.devices), text_of_owners(window.owners)
-            ids = (identity(devices), identity(owners))
-            batch = batch_of_window(window, devices, owners, ids, packed=False)
-            gpu = np.repeat(np.arange(len(window.devices), dtype=np.int32), np.diff(window.readings.offsets))
-            lists = pa.ListArray.from_arrays(pa.array([0, gpu.size], pa.int32()), pa.array(gpu))
-            group.append(pa.record_batch([*batch.columns, lists], schema=schema))
-            count += 1
-            if len(group) == rows_in_group:
-                writer.write_table(pa.Table.from_batches(group))
-                group = []
-        if group:
-            writer.write_table(pa.Table.from_batches(group))
-    partial.replace(path)
-    return count
+    def _look_ahead(self, at: int) -> None:
+        """Learn a definition from its next copy."""
+        rest = spans(self._view, Layout(self._layout.schema, self._layout.seed, at))
+        for _, span in zip(range(_LOOK_AHEAD), rest, strict=False):
+            if span.intact:
+                batch = read_message(self._view[span.start : span.end], self._layout.schema)
+                for cells, _lists, _names in rows_of_batch(batch):
+                    self._decoder.learn(cells)

@@ -9,13 +9,19 @@ https://arrow.apache.org/docs/format/Columnar.html#encapsulated-message-format
 from __future__ import annotations
 
 import struct
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from agent.traces.batch import SCHEMA, VERSION, Damaged
+from kernels import messages
+from kernels.messages import BYTES, NUMBER, NUMBERS, TEXT, TEXTS
+
+try:
+    from isal.isal_zlib import crc32  # the same sum, at the speed of memory
+except ImportError:  # built for x86-64 and ARM alone
+    from zlib import crc32
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,8 +51,32 @@ def message_of_batch(batch: Any, seq: int) -> bytes:
         stream.write_batch(batch, custom_metadata={"seq": str(seq), "check": "crc32=00000000"})
     message = bytearray(memoryview(sink.getvalue())[len(SCHEMA_MESSAGE) : -len(END_OF_STREAM)])
     at = message.index(_MARK) + len(_MARK)
-    message[at : at + 8] = b"%08x" % zlib.crc32(message, zlib.crc32(SCHEMA_MESSAGE))
+    message[at : at + 8] = b"%08x" % crc32(message, crc32(SCHEMA_MESSAGE))
     return bytes(message)
+
+
+def _kind(field: Any) -> tuple[int, int]:
+    if pa.types.is_list(field.type):
+        item = field.type.value_type
+        return (TEXTS, 4) if pa.types.is_string(item) else (NUMBERS, item.bit_width // 8)
+    return (TEXT, 1) if pa.types.is_string(field.type) else (NUMBER, field.type.bit_width // 8)
+
+
+_KINDS = {field.name: _kind(field) for field in SCHEMA} | {"gauge_names text": (BYTES, 1)}
+COLUMNS = tuple(_KINDS)
+"""Columns of the directory that `kernels.messages` makes of a segment, the host's name first."""
+
+
+def _extent(kind: Any) -> tuple[int, int]:
+    """How many nodes and buffers a column of this type takes in a batch; NotImplementedError for the rare ones."""
+    if pa.types.is_string(kind) or pa.types.is_binary(kind):
+        return 1, 3
+    if pa.types.is_primitive(kind):
+        return 1, 2
+    if pa.types.is_list(kind):
+        nodes, buffers = _extent(kind.value_type)
+        return 1 + nodes, 2 + buffers
+    raise NotImplementedError(str(kind))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +115,13 @@ def _message_length(view: memoryview, start: int) -> int:
 def _checksum_agrees(message: memoryview, seed: int) -> bool:
     head = bytes(message[: 8 + struct.unpack_from("<I", message, 4)[0]])
     at = head.find(_MARK)
-    if at < 0:
-        return False
-    at += len(_MARK)
-    crc = zlib.crc32(b"00000000", zlib.crc32(message[:at], seed))
-    return head[at : at + 8] == b"%08x" % zlib.crc32(message[at + 8 :], crc)
+    return at >= 0 and checksum_agrees(message, at + len(_MARK), seed)
+
+
+def checksum_agrees(message: memoryview, mark: int, seed: int) -> bool:
+    """Tell whether a message is as it was written; the eight digits of its checksum are at ``mark``."""
+    crc = crc32(b"00000000", crc32(message[:mark], seed))
+    return bytes(message[mark : mark + 8]) == b"%08x" % crc32(message[mark + 8 :], crc)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +132,24 @@ class Layout:
     seed: int
     start: int
 
+    def places(self) -> messages.Layout:
+        """Where the columns of `COLUMNS` lie among the buffers of a message; empty where that cannot be told."""
+        found: dict[str, tuple[int, int, int, int]] = {}
+        node = buffer = 0
+        try:
+            for field in self.schema:
+                kind, size = _KINDS.get(field.name, (NUMBER, 0))
+                if field.name in _KINDS and field.type != SCHEMA.field(field.name).type:
+                    return messages.spread([])
+                found[field.name] = (node, buffer, kind, size)
+                if kind == TEXTS:
+                    found[f"{field.name} text"] = (node, buffer + 4, BYTES, 1)
+                nodes, buffers = _extent(field.type)
+                node, buffer = node + nodes, buffer + buffers
+        except NotImplementedError:
+            return messages.spread([])
+        return messages.spread([found.get(name, (-1, -1, *_KINDS[name])) for name in COLUMNS])
+
 
 def layout_of(view: memoryview) -> Layout:
     """Read the schema message of a segment; a damaged one is taken for this version's own.
@@ -109,11 +159,11 @@ def layout_of(view: memoryview) -> Layout:
     Damaged
         If the segment was written by a later, incompatible version.
     """
-    ours = Layout(SCHEMA, zlib.crc32(SCHEMA_MESSAGE), len(SCHEMA_MESSAGE))
+    ours = Layout(SCHEMA, crc32(SCHEMA_MESSAGE), len(SCHEMA_MESSAGE))
     length = _message_length(view, 0)
     if not length or view[:length] == SCHEMA_MESSAGE:
         return ours
-    seed, at = zlib.crc32(view[:length]), 8
+    seed, at = crc32(view[:length]), 8
     for _ in range(_CANDIDATES):
         at = _next_mark(view, at)
         following = _message_length(view, at)

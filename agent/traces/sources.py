@@ -16,9 +16,9 @@ import re
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from agent.traces import detect, foreign, native_reader
+from agent.traces import detect, foreign, native_parquet, native_reader
 from agent.traces.clean_text import head_of
 from agent.traces.report import SourceReport
 from agent.traces.rows import Assembler, Gpus
@@ -27,7 +27,9 @@ from agent.window import MISSING, InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from agent.window import Window
+    from agent.window import Run, Window
+
+T = TypeVar("T", "Window", "Window | Run")
 
 _NATIVE_SUFFIXES = (".arrows", ".open", ".parquet")
 _FOREIGN_SUFFIXES = (".csv", ".txt", ".log", ".prom", ".om", ".json", ".xml", ".parquet", ".tsv")
@@ -90,19 +92,40 @@ class Chain:
 
     def windows(self, options: Options, stop: Callable[[], bool] = lambda: False) -> Iterator[Window]:
         """Read all of it, or until ``stop`` says so; ``reports`` gets one entry a source, complete at the end."""
+        self._open()
+        if self.native:
+            readers = {
+                detect.NATIVE: native_reader.segment_windows,
+                detect.NATIVE_PARQUET: native_parquet.parquet_windows,
+            }
+            yield from self._native(readers, stop)
+        else:
+            yield from self._foreign(options, stop)
+
+    def runs(self, options: Options, stop: Callable[[], bool] = lambda: False) -> Iterator[Window | Run]:
+        """Read it for the books: like `windows`, but windows of mere power readings come together, as they lie."""
+        self._open()
+        if self.native:
+            readers = {detect.NATIVE: native_reader.segment_runs, detect.NATIVE_PARQUET: native_parquet.parquet_runs}
+            yield from self._native(readers, stop)
+        else:
+            yield from self._foreign(options, stop)
+
+    def _open(self) -> None:
         self.reports = [SourceReport(str(source.path), source.format) for source in self.sources]
         self.reports[0].notes += self.passed_over
-        if self.native:
-            for source, report in zip(self.sources, self.reports, strict=True):
-                read = (
-                    native_reader.parquet_windows if source.format != detect.NATIVE else native_reader.segment_windows
-                )
-                for window in read(source.path, report):
-                    if stop():
-                        return
-                    report.gpus = max(report.gpus, len(window.devices))
-                    yield window
-            return
+
+    def _native(
+        self, readers: Mapping[str, Callable[[Path, SourceReport], Iterator[T]]], stop: Callable[[], bool]
+    ) -> Iterator[T]:
+        for source, report in zip(self.sources, self.reports, strict=True):
+            for item in readers[source.format](source.path, report):
+                if stop():
+                    return
+                report.gpus = max(report.gpus, len(item.devices))
+                yield item
+
+    def _foreign(self, options: Options, stop: Callable[[], bool]) -> Iterator[Window]:
         gpus = Gpus("", options.max_power_mw, options.max_gap_us)
         blocks = (
             rows

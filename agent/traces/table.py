@@ -118,7 +118,7 @@ class TableReader:
         if self._usable:
             return
         for bad in self._report.bad:
-            if bad.reason in {"not_a_number", "no_time"}:
+            if bad.reason in {"not_a_number", "packed", "no_time"}:
                 column = self._names[bad.column - 1] if 0 < bad.column <= len(self._names) else "it"
                 what = "time" if bad.reason == "no_time" else "number"
                 raise InputError(f"{column} holds no {what}: {bad.text!r}", self._report.path, bad.line, bad.column)

@@ -1,6 +1,5 @@
 """The books as a whole: conservation through windows, restarts, retirement, and merging of parts."""
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +11,7 @@ from agent.accounts.ledger import Ledger
 from agent.accounts.publishing import Publisher
 from agent.accounts.state import StateFile
 from agent.window import OTHER, Event
+from kernels import booking
 
 T0 = 1_700_000_000 * S
 
@@ -248,10 +248,30 @@ def test_ramps_and_peaks_of_a_step():
     assert moving.ramps_w_per_s()["1s", "up"] == 0  # forgotten after a minute
 
 
-def test_quantiles_are_weighted_by_time():
-    from agent.accounts.statistics import PowerStatistics
+def test_a_window_of_three_years_is_more_than_int64_holds():
+    """An hour between rows, at 20 kW: 1.9e15 J in half-nanojoules, with a job on all of it and without."""
+    hours = 3 * 365 * 24
+    rows = [(T0 + n * 3_600 * S, 20_000_000, -1) for n in range(hours)]
+    one = device(ceiling_mw=20_000_000, limit_mw=-1, max_gap_us=7_200 * S)
+    end = rows[-1][0] + 1
+    for usage in ((), ((0, "a", T0, end, -1, -1, 1),)):
+        accounts = Accounts()
+        accounts.add(window(T0, end, [rows], usage, (one,)))
+        accounts.finish()
+        totals, parts = published(accounts)
+        assert list(totals.values()) == [40_000_000 * 3_600 * S * (hours - 1)]
+        assert parts == totals
+        assert len(accounts.ledger.jobs) == len(usage)
 
-    power = PowerStatistics()
-    t = np.array([0, S, 2 * S, 3 * S, 4 * S], np.int64)
-    power.add(t, np.array([100, 100, 200, 200, 300], np.int32), 1000, 5 * S)
-    assert power.quantiles_mw(0.1, 0.5, 0.99) == [100, 200, 300]
+
+def test_a_stamp_of_another_millennium_bridges_nothing():
+    """Ten median periods of a trace with a damaged stamp are centuries; no two readings are that far apart."""
+    millennium = 7_000 * 365 * 24 * 3_600 * S
+    late = T0 + millennium
+    rows = [(T0, 302_250, -1), (late, 301_250, -1), (late + S, 301_250, -1)]
+    accounts = Accounts()
+    accounts.add(window(T0, late + S, [rows], ((0, "a", late, late + S, -1, -1, 1),), (device(max_gap_us=10**18),)))
+    accounts.finish()
+    (account,) = accounts.gpus.values()
+    assert account.energy_hnj == 2 * 301_250 * S
+    assert account.totals[booking.GAP] == millennium

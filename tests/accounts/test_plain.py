@@ -1,12 +1,14 @@
 """The fast way of booking plain power gives the same integers as the careful one, to the last state."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels import booking
 from kernels.booking import merge, new_state
-from kernels.plain import book_plain
+from kernels.histogram import PowerHistogram
+from kernels.plain import BLOCK, Columns, book_plain
 from kernels.splitting import split
 
 S = 1_000_000
@@ -31,47 +33,131 @@ def windows(draw):
     return found
 
 
-@settings(max_examples=300, deadline=None)
-@given(windows(), st.sampled_from([-1, 70_000, 400_000]))
-def test_equals_merge_and_split(given_windows, idle):
-    gpus = len(given_windows[0])
-    fast, careful = new_state(gpus), new_state(gpus)
-    ceiling, limit, gap = np.full(gpus, 900_000), np.full(gpus, 700_000), np.full(gpus, 5 * S)
-    idle_mw = np.full(gpus, idle)
-    for rows in given_windows:
+def laid_out(many, packed):
+    """Columns of windows as a file may hold them: one after the other with something between, in words or in full."""
+    offsets = np.array([np.cumsum([0, *map(len, rows)]) for rows in many], np.int64)
+    flat = [[row for mine in rows for row in mine] for rows in many]
+    base = np.array([min([t for t, _ in rows], default=0) if packed else 0 for rows in flat], np.int64)
+    lead = 3  # words that are none of ours
+    at = lead + np.cumsum([0, *(len(rows) + lead for rows in flat)])[:-1].astype(np.int64)
+    size = lead + sum(len(rows) + lead for rows in flat)
+    times = np.full(size, 77, np.uint32 if packed else np.int64)
+    power = np.full(size + 5, -9, np.int32)
+    for w, rows in enumerate(flat):
+        times[at[w] : at[w] + len(rows)] = [t - base[w] for t, _ in rows]
+        power[at[w] + 5 : at[w] + 5 + len(rows)] = [p for _, p in rows]
+    return Columns(offsets, times, at, base, power, at + 5)
+
+
+def careful_books(many, state, limits, idle_mw, powers):
+    """The same by merge and split, window by window: (tally with energies, static energy)."""
+    ceiling, limit, gap = limits
+    gpus = len(ceiling)
+    tally, static = np.zeros((gpus, booking.TALLIES), np.int64), np.zeros(gpus, np.int64)
+    none = np.empty(0, np.int64)
+    for rows in many:
         offsets = np.cumsum([0] + [len(mine) for mine in rows])
         flat = [row for mine in rows for row in mine]
         times = np.array([t for t, _ in flat], np.int64)
         power = np.array([p for _, p in flat], np.int32)
-        before = fast.copy()
-        booked = book_plain(offsets, times, power, fast, ceiling, gap, idle_mw)
-        pieces = merge(offsets, times, power, np.full(len(times), -1), careful, ceiling, limit, gap)
-        if booked is None:
-            assert (fast == before).all()
-            fast[:] = careful
-            continue
-        none = np.empty(0, np.int64)
+        pieces = merge(offsets, times, power, np.full(len(times), -1), state, ceiling, limit, gap)
         parts = split(
             pieces.starts, pieces.counts, pieces.t0_us, pieces.t1_us, pieces.energy_hnj, idle_mw,
             np.zeros(gpus + 1, np.int64), none, none, none, none, none, none.astype(np.int8),
         )  # fmt: skip
-        tally, static = booked
-        assert tally.tolist() == pieces.tally.tolist()
-        assert static.tolist() == parts.idle_hnj.tolist()
-        assert fast.tolist() == careful.tolist()
+        tally += pieces.tally
+        static += parts.idle_hnj
+        for gpu in range(gpus):
+            mine = slice(offsets[gpu], offsets[gpu + 1])
+            powers[gpu].extend(times[mine], power[mine], int(ceiling[gpu]), int(gap[gpu]))
+    return tally, static
 
 
-def test_long_windows_in_parallel_chunks_too():
-    n, gpus = 300_000, 2
-    random = np.random.default_rng(3)
-    times = np.concatenate([np.cumsum(random.integers(1, 200_000, n)) for _ in range(gpus)])
-    power = random.integers(60_000, 700_000, n * gpus).astype(np.int32)
-    offsets = np.array([0, n, 2 * n])
-    ceiling, limit, gap = np.full(gpus, 900_000), np.full(gpus, 700_000), np.full(gpus, 150_000)
+def assert_equal_books(many, idle, limits, *, packed):
+    gpus = len(many[0])
     fast, careful = new_state(gpus), new_state(gpus)
-    booked = book_plain(offsets, times, power, fast, ceiling, gap, np.full(gpus, 70_000))
-    pieces = merge(offsets, times, power, np.full(len(times), -1), careful, ceiling, limit, gap)
+    idle_mw = np.full(gpus, idle)
+    mine, theirs = ([PowerHistogram() for _ in range(gpus)] for _ in range(2))
+    booked = book_plain(laid_out(many, packed), fast, limits[0], limits[2], idle_mw, mine)
+    tally, static = careful_books(many, careful, limits, idle_mw, theirs)
     assert booked is not None
-    assert booked[0].tolist() == pieces.tally.tolist()
-    assert booked[0][:, booking.GAPS].min() > 1000
+    for column in (booking.POWER_HNJ, booking.BOOKED_BY_POWER):
+        assert booked.energy_hnj == tally[:, column].tolist()
+        tally[:, column] = 0
+    assert booked.tally.tolist() == tally.tolist()
+    assert booked.static_hnj == static.tolist()
     assert fast.tolist() == careful.tolist()
+    shares = (0, 100_000, 500_000, 950_000, 1_000_000)
+    assert [h.quantiles(shares) for h in mine] == [h.quantiles(shares) for h in theirs]
+    assert [h.total_us() for h in mine] == [h.total_us() for h in theirs]
+    return tally
+
+
+@settings(max_examples=300, deadline=None)
+@given(windows(), st.sampled_from([-1, 70_000, 400_000]), st.booleans(), st.integers(1, 3))
+def test_equals_merge_and_split(given_windows, idle, packed, cut):
+    gpus = len(given_windows[0])
+    limits = np.full(gpus, 900_000), np.full(gpus, 700_000), np.full(gpus, 5 * S)
+    assert_equal_books(given_windows, idle, limits, packed=packed)
+    # Cut into runs, the books are the same again.
+    whole, parts = new_state(gpus), new_state(gpus)
+    once = book_plain(laid_out(given_windows, packed), whole, limits[0], limits[2], np.full(gpus, idle))
+    energy = np.zeros(gpus, np.int64)
+    for some in (given_windows[:cut], given_windows[cut:]):
+        if some:
+            energy += book_plain(laid_out(some, packed), parts, limits[0], limits[2], np.full(gpus, idle)).energy_hnj
+    assert energy.tolist() == once.energy_hnj
+    assert whole.tolist() == parts.tolist()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("bad", [0, -1, -7, 900_001])
+def test_long_windows_with_gaps_repeats_and_bad_readings(packed, bad):
+    random = np.random.default_rng(3)
+    many = []
+    start = 10**15
+    for _ in range(2):
+        rows = []
+        for _ in range(2):
+            n = 3 * BLOCK + 11
+            times = start + np.cumsum(random.choice([0, 1, 1_000, 90_000], n))
+            times[n // 2 :] += 10**7  # a gap, in one block
+            power = random.integers(60_000, 60_050 if rows else 700_000, n)
+            power[BLOCK + 7] = bad
+            rows.append(list(zip(times.tolist(), power.tolist(), strict=True)))
+        start = max(mine[-1][0] for mine in rows)
+        many.append(rows)
+    limits = np.full(2, 900_000), np.full(2, 700_000), np.full(2, 150_000)
+    tally = assert_equal_books(many, 70_000, limits, packed=packed)
+    assert (tally[:, booking.GAPS] >= 2).all()
+    reasons = [booking.REJECTED_ZERO, booking.REJECTED_NEGATIVE, booking.REJECTED_HIGH]
+    assert (tally[:, reasons].sum(axis=1) == (0 if bad == -1 else 2)).all()
+
+
+def test_time_that_falls_is_noticed_in_words_too():
+    """A time of 32 bits that goes back by more than half of their range looks like a short step on."""
+    rows = [(0, 100), (2**32 - 5, 100), (3, 100), (2**32 - 4, 100), *((2**32 - 4 + i, 100) for i in range(3))]
+    limits = np.full(1, 900_000), np.full(1, 700_000), np.full(1, 2**33)
+    tally = assert_equal_books([[rows]], -1, limits, packed=True)
+    assert tally[0, booking.REJECTED_TIME] == 1
+
+
+def test_more_energy_than_int64_holds():
+    """Three years at 20 kW, an hour at a time, in one window."""
+    n = 3 * 365 * 24
+    times = np.arange(n, dtype=np.int64) * 3_600 * S
+    power = np.full(n, 20_000_000, np.int32)
+    zero, one = np.zeros(1, np.int64), np.ones(1, np.int64)
+    columns = Columns(np.array([[0, n]], np.int64), times, zero, zero, power, zero)
+    booked = book_plain(columns, new_state(1), one * 20_000_000, one * 7_200 * S, one * 10_000_000)
+    assert booked.energy_hnj == [40_000_000 * 3_600 * S * (n - 1)]
+    assert booked.static_hnj == [20_000_000 * 3_600 * S * (n - 1)]
+    assert booked.energy_hnj[0] > 2**63
+
+
+def test_a_gpu_that_had_a_counter_is_left_to_the_merge():
+    state = new_state(1)
+    state[0, booking.COUNTER] = 5
+    zero, one = np.zeros(1, np.int64), np.ones(1, np.int64)
+    columns = Columns(np.array([[0, 1]], np.int64), one, zero, zero, one.astype(np.int32), zero)
+    assert book_plain(columns, state, one, one, one) is None

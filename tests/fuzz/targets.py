@@ -22,7 +22,7 @@ from agent.jobs.cgroup import identify
 from agent.meters.scenario import read_scenario
 from agent.traces.jobs_file import read_jobs
 from agent.traces.sources import Options, find
-from agent.window import InputError
+from agent.window import InputError, Run
 from exporters import access, negotiation, web_config
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -77,11 +77,20 @@ def pod_resources(data):
 def _account(path):
     options = Options(local=UTC)
     for chain in find([str(path)], options):
-        accounts = Accounts(ledger=Ledger(1000))
+        accounts, at_once = Accounts(ledger=Ledger(1000)), Accounts(ledger=Ledger(1000))
         for window in chain.windows(options):
             assert window.end_us >= window.start_us
             accounts.add(window)
+        said = chain.reports[0].rejected
+        for item in chain.runs(options):
+            at_once.add_run(item) if isinstance(item, Run) else at_once.add(item)
+        assert chain.reports[0].rejected == said
         accounts.finish()
+        at_once.finish()
+        assert [a.totals for a in accounts.gpus.values()] == [a.totals for a in at_once.gpus.values()]
+        assert [a.power.quantiles() for a in accounts.gpus.values()] == [
+            a.power.quantiles() for a in at_once.gpus.values()
+        ]
         parts = {key: a.idle_hnj + a.unattributed_hnj for key, a in accounts.gpus.items()}
         for _, key, static, dynamic in accounts.ledger.shares():
             parts[key] += static + dynamic

@@ -22,7 +22,7 @@ def test_the_corpus(name):
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_what_becomes_of_the_corpus(name):
-    @settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.sampled_from(seeds(name)), STEPS)
     def mutated(data, steps):
         TARGETS[name](grow(data, steps))
@@ -32,7 +32,7 @@ def test_what_becomes_of_the_corpus(name):
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_anything_at_all(name):
-    @settings(max_examples=50, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.binary(max_size=300))
     def anything(data):
         TARGETS[name](data)

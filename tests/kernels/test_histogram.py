@@ -1,72 +1,99 @@
 """A histogram filled by a stream gives the very quantiles of the whole recording."""
 
 import itertools
+import pickle
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels.energy import integrate
 from kernels.histogram import PowerHistogram
 from kernels.quantiles import quantiles
-from tests.kernels.recordings import columns, node, recordings
+from tests.kernels.recordings import node, recordings
 
 GAP = 5_000_000
+CEILING = 2**31 - 1
 PPM = (0, 250_000, 500_000, 950_000, 1_000_000)
 
 
-def stretch(recording, a, b):
-    """Rows a to b of each GPU."""
+def gpu_rows(recording, gpu, a=0, b=1_000_000):
+    """Rows a to b of one GPU."""
     time_us, power_mw, offsets = recording
-    blocks = [np.arange(min(lo + a, hi), min(lo + b, hi)) for lo, hi in itertools.pairwise(offsets)]
-    pick = np.concatenate([*blocks, np.empty(0, int)]).astype(int)
-    return time_us[pick], power_mw[pick], np.cumsum([0, *map(len, blocks)]).astype(np.int64)
+    mine = slice(min(offsets[gpu] + a, offsets[gpu + 1]), min(offsets[gpu] + b, offsets[gpu + 1]))
+    return time_us[mine], power_mw[mine]
+
+
+def expected(recording, gpu):
+    """Quantiles by the kernel that sees all of it; a GPU without any interval shows its last reading."""
+    found = quantiles(*recording, GAP, PPM)[gpu].tolist()
+    valid = gpu_rows(recording, gpu)[1]
+    valid = valid[valid > 0]
+    return [int(valid[-1]) if value < 0 and len(valid) else value for value in found]
 
 
 @settings(max_examples=80, deadline=None)
-@given(recordings(highest=3_000_000), st.lists(st.integers(0, 40), max_size=4))
-def test_a_stream_cut_anywhere_gives_the_quantiles_of_the_whole(recording, cuts):
-    histogram = PowerHistogram(len(recording[2]) - 1)
-    for a, b in itertools.pairwise([0, *sorted(cuts), 1_000]):
-        histogram.extend(*stretch(recording, a, b), GAP)
-    assert histogram.quantiles(PPM).tolist() == quantiles(*recording, GAP, PPM).tolist()
-    assert histogram.total_us().tolist() == integrate(*recording, GAP)[1].tolist()
+@given(recordings(highest=3_000_000), st.lists(st.integers(0, 40), max_size=4), st.booleans())
+def test_a_stream_cut_anywhere_gives_the_quantiles_of_the_whole(recording, cuts, travels):
+    for gpu in range(len(recording[2]) - 1):
+        histogram = PowerHistogram()
+        for a, b in itertools.pairwise([0, *sorted(cuts), 1_000]):
+            histogram.extend(*gpu_rows(recording, gpu, a, b), CEILING, GAP)
+            if travels:
+                histogram = pickle.loads(pickle.dumps(histogram))
+        assert histogram.quantiles(PPM) == expected(recording, gpu)
+        assert histogram.total_us() == integrate(*recording, GAP)[1][gpu]
+
+
+@settings(max_examples=40, deadline=None)
+@given(recordings(highest=2**31 - 1))
+def test_a_hall_of_megawatts_is_sorted_instead(recording):
+    for gpu in range(len(recording[2]) - 1):
+        histogram = PowerHistogram()
+        histogram.extend(*gpu_rows(recording, gpu), CEILING, GAP)
+        assert histogram.quantiles(PPM) == expected(recording, gpu)
+        assert histogram.nbytes < 2 << 30
 
 
 def test_stretches_from_two_workers_add_up():
     recording = node(8, 2_000)
-    first, second = PowerHistogram(3), PowerHistogram(3)
-    first.extend(*stretch(recording, 0, 900), GAP)
-    second.extend(*stretch(recording, 899, 2_000), GAP)  # the row between belongs to both, its intervals to one each
-    first.merge(second)
-    whole = PowerHistogram(3)
-    whole.extend(*recording, GAP)
+    first, second, whole = PowerHistogram(), PowerHistogram(), PowerHistogram()
+    first.extend(*gpu_rows(recording, 0, 0, 900), CEILING, GAP)
+    second.extend(*gpu_rows(recording, 0, 899), CEILING, GAP)  # the row between belongs to both, an interval to each
     assert recording[1][899] > 0
-    assert first.quantiles(PPM)[0].tolist() == whole.quantiles(PPM)[0].tolist()
+    first.merge(second)
+    whole.extend(*gpu_rows(recording, 0), CEILING, GAP)
+    assert first.quantiles(PPM) == whole.quantiles(PPM)
+    nothing = PowerHistogram()
+    nothing.merge(first)
+    assert nothing.quantiles(PPM) == whole.quantiles(PPM)
 
 
 def test_memory_does_not_grow_with_the_stream():
-    histogram = PowerHistogram(3)
-    recording = node(8, 2_000)
+    histogram = PowerHistogram()
+    time_us, power_mw = gpu_rows(node(8, 2_000), 0)
     sizes = []
     for turn in range(5):
-        histogram.extend(recording[0] + turn * 10**12, recording[1], recording[2], GAP)
+        histogram.extend(time_us + turn * 10**12, power_mw, CEILING, GAP)
         sizes.append(histogram.nbytes)
     assert len(set(sizes)) == 1
-    assert sizes[0] < 3 * 6_000_000
+    assert sizes[0] < 16_000_000
+    histogram.settle()
+    assert histogram.nbytes <= 16 * 2_000
 
 
-def test_what_cannot_be_is_refused():
-    histogram = PowerHistogram(1)
-    histogram.extend(*columns([[(5, 7), (6, 7)]]), GAP)
-    with pytest.raises(ValueError, match="behind rows already added"):
-        histogram.extend(*columns([[(4, 7)]]), GAP)
-    with pytest.raises(ValueError, match="row 1 of GPU 0"):
-        PowerHistogram(1).extend(*columns([[(5, 7), (4, 7)]]), GAP)
-    with pytest.raises(ValueError, match="above 100 kW"):
-        histogram.extend(*columns([[(9, 2**31 - 1)]]), GAP)
-    with pytest.raises(ValueError, match="1 GPUs"):
-        histogram.extend(*columns([[(9, 7)], []]), GAP)
-    with pytest.raises(ValueError, match="cannot merge"):
-        histogram.merge(PowerHistogram(2))
+def test_what_is_no_reading_or_goes_back_is_passed_over():
+    histogram = PowerHistogram()
+    times = np.array([10, 20, 15, 30, 40, 50], np.int64)
+    histogram.extend(times, np.array([5, 5, 9, 0, 99, 5], np.int32), 50, GAP)
+    assert histogram.quantiles((0, 1_000_000)) == [5, 5]
+    assert histogram.total_us() == 40
+
+
+def test_after_a_restart_time_may_begin_anew():
+    histogram = PowerHistogram()
+    histogram.extend(np.array([100, 110], np.int64), np.array([7, 7], np.int32), CEILING, GAP)
+    histogram.restart()
+    histogram.extend(np.array([50, 90], np.int64), np.array([8, 8], np.int32), CEILING, GAP)
+    assert histogram.total_us() == 50
+    assert histogram.quantiles((100_000, 500_000)) == [7, 8]

@@ -16,7 +16,8 @@ from agent.traces.batch import (
     text_of_owners,
 )
 from agent.traces.native import Recorder
-from agent.traces.native_reader import parquet_windows, segment_windows, write_parquet
+from agent.traces.native_parquet import parquet_windows, write_parquet
+from agent.traces.native_reader import segment_windows
 from agent.traces.report import SourceReport
 from agent.traces.segment import SCHEMA_MESSAGE, layout_of, message_of_batch, read_message, spans
 from agent.window import InputError
