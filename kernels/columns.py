@@ -2,7 +2,7 @@
 
 # Kernels are typed by numba when they are first called; what Python calls is annotated.
 # mypy: allow-untyped-defs, allow-untyped-calls
-# ruff: noqa: ANN201
+# ruff: noqa: ANN201, ANN202
 
 from __future__ import annotations
 
@@ -92,6 +92,40 @@ def first_at(time_us, lo, hi, edge_us, guess):
         else:
             high = middle
     return low
+
+
+@jit
+def _deal(owner, offsets, order):
+    """Fill ``offsets`` and ``order`` by counting."""
+    for i in range(len(owner)):
+        offsets[owner[i] + 1] += 1
+    for g in range(1, len(offsets)):
+        offsets[g] += offsets[g - 1]
+    place = offsets[:-1].copy()
+    for i in range(len(owner)):
+        order[place[owner[i]]] = i
+        place[owner[i]] += 1
+
+
+def dealt(owner: NDArray[np.int32], count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Sort rows by their owner, without changing the order of an owner's rows.
+
+    Parameters
+    ----------
+    owner : int32[n]
+        From 0 to ``count - 1``.
+    count : int
+
+    Returns
+    -------
+    order : int64[n]
+        Rows in the new order.
+    offsets : int64[count + 1]
+        Owner i has ``order[offsets[i]:offsets[i + 1]]``.
+    """
+    offsets, order = np.zeros(count + 1, np.int64), np.empty(len(owner), np.int64)
+    _deal(as_read(owner), offsets, order)
+    return order, offsets
 
 
 def as_read(column: NDArray[Any]) -> NDArray[Any]:

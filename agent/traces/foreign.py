@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from agent.traces import columns, delimited, detect, smi_csv
+from agent.traces.ahead import ahead
 from agent.traces.clean_text import head_of, open_lines
 from agent.traces.delimited import Block
 from agent.traces.exposition import read_exposition
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from agent.traces.rows import Rows
     from agent.traces.sources import Options, Source
 
-_PARQUET_ROWS = 1 << 16
+_PARQUET_ROWS = 1 << 18
 _TOLD_APART = re.compile(r"[^A-Za-z0-9-]+")
 
 
@@ -71,11 +72,11 @@ def _table(source: Source, report: SourceReport, gpus: Gpus, options: Options) -
     path = source.path
     if source.format == detect.PARQUET:
         try:
-            with pq.ParquetFile(path, memory_map=True) as file:
+            with pq.ParquetFile(path) as file:
                 names = list(file.schema_arrow.names)
                 layout, unit = columns.layout_of_spec(options.columns or {}, names, str(path))
                 reader = TableReader(layout, names, Clock(options.local, unit), gpus, report)
-                yield from reader.rows(_parquet_blocks(file, layout.names()))
+                yield from reader.rows(ahead(_parquet_blocks(file, layout.names())))
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"damaged Parquet ({str(error).splitlines()[0]})", str(path)) from error
         return
@@ -105,9 +106,12 @@ def _table(source: Source, report: SourceReport, gpus: Gpus, options: Options) -
 
 def _parquet_blocks(file: Any, names: Sequence[str]) -> Iterator[Block]:
     line = 1
-    for batch in file.iter_batches(batch_size=_PARQUET_ROWS, columns=list(names)):
-        yield Block(line, {name: batch.column(name) for name in names})
-        line += batch.num_rows
+    for group in range(file.num_row_groups):
+        # Row groups are decoded whole: bringing batches together across their bounds halves the speed.
+        table = file.read_row_group(group, list(names), use_threads=True).combine_chunks()
+        for batch in table.to_batches(max_chunksize=_PARQUET_ROWS):
+            yield Block(line, {name: batch.column(name) for name in names})
+            line += batch.num_rows
 
 
 def format_of_parquet(path: Path) -> str:

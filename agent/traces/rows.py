@@ -8,11 +8,12 @@ the rows of a host in the order of time: never by how the file was read.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from agent.window import MISSING, Device, JobKey, Owner, Readings, Usage, Window
+from kernels.columns import dealt
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
@@ -29,13 +30,14 @@ _LARGEST_MW = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Columns of n samples; -1 is "no reading".
+    """Columns of n samples; -1 is "no reading". A column that no row has a reading of is empty.
 
     Attributes
     ----------
     gpu : int32[n]
         Number in `Gpus`.
-    time_us, counter_mj, pid : int64[n]
+    time_us : int64[n]
+    counter_mj, pid : int64[n]
     power_mw, instant_mw, util_ppm : int32[n]
         Board power, instant power beside it, and utilisation in millionths (of the process, where ``pid`` is known).
     """
@@ -63,33 +65,54 @@ class Rows:
         """Build rows; columns left out are missing. A power above what int32 holds is kept as the largest."""
 
         def small(values: NDArray[np.integer] | None) -> NDArray[np.int32]:
-            return (
-                np.full(time_us.size, MISSING, np.int32)
-                if values is None
-                else np.minimum(values, _LARGEST_MW).astype(np.int32)
-            )
+            if values is None:
+                return np.empty(0, np.int32)
+            return np.minimum(values, _LARGEST_MW).astype(np.int32)
 
-        def large(values: NDArray[np.int64] | None) -> NDArray[np.int64]:
-            return np.full(time_us.size, MISSING, np.int64) if values is None else values
-
+        none = np.empty(0, np.int64)
         return cls(
-            gpu.astype(np.int32),
+            gpu.astype(np.int32, copy=False),
             time_us,
             small(power_mw),
-            large(counter_mj),
+            none if counter_mj is None else counter_mj,
             small(instant_mw),
             small(util_ppm),
-            large(pid),
+            none if pid is None else pid,
         )
+
+    def __len__(self) -> int:
+        return self.time_us.size
+
+    def filled(self, name: str) -> NDArray[Any]:
+        """Return a column with -1 in every row if no row has a reading of it."""
+        column: NDArray[Any] = getattr(self, name)
+        return column if column.size == len(self) else np.full(len(self), MISSING, column.dtype)
+
+    def has(self, name: str) -> NDArray[np.bool_]:
+        """Tell which rows have a reading of ``name``."""
+        column: NDArray[Any] = getattr(self, name)
+        found: NDArray[np.bool_] = column >= 0 if column.size == len(self) else np.zeros(len(self), bool)
+        return found
 
     def take(self, index: NDArray[np.integer] | NDArray[np.bool_] | slice) -> Rows:
         """Select rows."""
-        return Rows(*(getattr(self, name)[index] for name in Rows.__slots__))
+        columns = (getattr(self, name) for name in Rows.__slots__)
+        return Rows(*(column[index] if column.size else column for column in columns))
 
     @staticmethod
     def join(parts: list[Rows]) -> Rows:
         """Put blocks one after the other."""
-        return Rows(*(np.concatenate([getattr(part, name) for part in parts]) for name in Rows.__slots__))
+        parts = [part for part in parts if len(part)] or parts[:1]
+        if len(parts) == 1:
+            return parts[0]
+        return Rows(*(_joined(name, parts) for name in Rows.__slots__))
+
+
+def _joined(name: str, parts: list[Rows]) -> NDArray[Any]:
+    columns: list[NDArray[Any]] = [getattr(part, name) for part in parts]
+    if not any(column.size for column in columns):
+        return columns[0]
+    return np.concatenate([part.filled(name) for part in parts])
 
 
 class Gpus:
@@ -144,8 +167,14 @@ class Gpus:
         """Set what counts as a gap for GPUs that have none set, from the median period of the rows seen first."""
         for number, device in enumerate(self.devices):
             if device.max_gap_us <= 0:
-                stamps = np.unique(rows.time_us[(rows.gpu == number) & (rows.power_mw > 0)])
-                period = int(np.median(np.diff(stamps))) if stamps.size > 2 else 0
+                mine = (rows.gpu == number) & rows.has("power_mw")
+                if rows.power_mw.size:
+                    mine &= rows.power_mw > 0
+                stamps = rows.time_us[mine]
+                steps = np.diff(stamps)
+                if (steps <= 0).any():
+                    steps = np.diff(np.unique(stamps))
+                period = int(np.median(steps)) if steps.size > 1 else 0
                 self.devices[number] = replace(device, max_gap_us=max(SHORTEST_GAP_US, 10 * period))
 
 
@@ -223,11 +252,12 @@ class Assembler:
             mine = rows if len(hosts) == 1 else rows.take(host_of[rows.gpu] == number)
             if not mine.time_us.size:
                 continue
-            late = mine.time_us < self._emitted_us.get(name, np.iinfo(np.int64).min)
-            if late.any():
+            emitted_us = self._emitted_us.get(name)
+            if emitted_us is not None and int(mine.time_us.min()) < emitted_us:
+                late = mine.time_us < emitted_us
                 self._report.reject("out_of_order", int(late.sum()))
                 mine = mine.take(~late)
-            if (np.diff(mine.time_us) < 0).any():
+            if (mine.time_us[1:] < mine.time_us[:-1]).any():
                 mine = mine.take(np.argsort(mine.time_us, kind="stable"))
             limit = mine.time_us.size if final else mine.time_us.size // 2
             at = 0
@@ -262,39 +292,46 @@ class Assembler:
         start_us = int(rows.time_us[0]) if host.start_us is None else host.start_us
         place = np.full(len(self._gpus), -1, np.int32)
         place[list(host.order)] = list(host.order.values())
-        gpu = place[rows.gpu]
-        rows = replace(rows, gpu=gpu).take(np.argsort(gpu, kind="stable"))
+        order, offsets = dealt(place[rows.gpu], len(host.devices))
+        rows = replace(rows, gpu=place[rows.gpu]).take(order)
         owners, usage = _sightings(rows, start_us, end_us)
         busy_us = _busy(rows, len(host.devices), start_us)
-        readings = self._readings(rows, host.devices)
+        readings = _readings(rows, offsets)
         window = Window(name, host.seq, start_us, end_us, tuple(host.devices), readings, busy_us, owners, usage)
         host.seq += 1
         host.start_us = end_us
         return window
 
-    def _readings(self, rows: Rows, devices: list[Device]) -> Readings:
-        real = (rows.power_mw >= 0) | (rows.counter_mj >= 0) | (rows.instant_mw >= 0)
+
+def _readings(rows: Rows, offsets: NDArray[np.int64]) -> Readings:
+    """Take the rows that hold a reading; they are GPU-major already."""
+    if len(rows.power_mw) != len(rows) or int(rows.power_mw.min(initial=0)) < 0:
+        real = rows.has("power_mw") | rows.has("counter_mj") | rows.has("instant_mw")
         if not real.all():
+            offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(real)])[offsets]
             rows = rows.take(real)
-        offsets = np.searchsorted(rows.gpu, np.arange(len(devices) + 1)).astype(np.int64)
-        instant = rows.instant_mw if (rows.instant_mw >= 0).any() else rows.instant_mw[:0]
-        return Readings(offsets, rows.time_us, rows.power_mw, rows.counter_mj, instant)
+    instant = rows.instant_mw if (rows.instant_mw >= 0).any() else rows.instant_mw[:0]
+    return Readings(offsets, rows.time_us, rows.filled("power_mw"), rows.filled("counter_mj"), instant)
 
 
 def _instant_for_power(rows: Rows) -> Rows:
     """Integrate instant power where a GPU has no other."""
-    power = rows.power_mw
+    if not rows.instant_mw.size:
+        return rows
+    power = rows.filled("power_mw")
     for gpu in np.unique(rows.gpu[rows.instant_mw >= 0]):
         mine = rows.gpu == gpu
         if not (power[mine] >= 0).any():
             power = np.where(mine, rows.instant_mw, power)
-    return rows if power is rows.power_mw else replace(rows, power_mw=power)
+    return replace(rows, power_mw=power)
 
 
 def _busy(rows: Rows, gpus: int, start_us: int) -> NDArray[np.int64]:
     """Integrate utilisation per GPU: each reading stands for the time since the one before."""
     busy = np.full(gpus, MISSING, np.int64)
-    known = (rows.util_ppm >= 0) & (rows.pid < 0)
+    if not rows.util_ppm.size:
+        return busy
+    known = rows.has("util_ppm") & ~rows.has("pid")
     for gpu in np.unique(rows.gpu[known]):
         mine = known & (rows.gpu == gpu)
         since = np.diff(rows.time_us[mine], prepend=start_us)
@@ -315,8 +352,9 @@ def _sightings(rows: Rows, start_us: int, end_us: int) -> tuple[tuple[Owner, ...
             seen = mine.take(mine.pid == pid)
             at = np.searchsorted(stamps, seen.time_us)
             until = end_us if seen.time_us[-1] == stamps[-1] else int(seen.time_us[-1])
-            known = seen.util_ppm >= 0
-            activity = ((stamps - before)[at] * seen.util_ppm)[known].sum() // 1_000_000 if known.any() else MISSING
+            known = seen.has("util_ppm")
+            busy = ((stamps - before)[at] * seen.filled("util_ppm"))[known].sum() // 1_000_000
+            activity = busy if known.any() else MISSING
             found.append((int(gpu), int(pid), int(before[at[0]]), until, int(activity)))
     pids = sorted({row[1] for row in found})
     owner = {pid: i for i, pid in enumerate(pids)}

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _PCI = re.compile(r"(?:[0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]")
 _PLACE = "\0place"  # stands for the column of GPU numbers that a table lacks
+_MANY_NAMES = 1 << 16  # different names of GPUs that are counted in a table; more are sorted
 _INDEX = re.compile(r"(?:gpu|nvidia|cuda|device)?[\s_:-]*(\d{1,4})(?:\.0+)?", re.IGNORECASE)
 
 
@@ -150,32 +151,34 @@ class TableReader:
         layout = self._layout
         gpu = self._gpu_numbers(columns, time_us)
         powers = [scaled_column(columns[q.name], POWER_MW[q.unit], POWER_MW) for q in layout.power]
-        power, reason, blamed = _first_number(powers, time_us.size)
-        counter = self._optional(columns, layout.energy, ENERGY_MJ, time_us.size)
-        instant = self._optional(columns, layout.instant, POWER_MW, time_us.size)
-        util = self._optional(columns, layout.util, SHARE_PPM, time_us.size)
+        watts, reason, blamed = _first_number(powers, time_us.size)
+        counter = _optional(columns, layout.energy, ENERGY_MJ)
+        instant = _optional(columns, layout.instant, POWER_MW)
+        util = _optional(columns, layout.util, SHARE_PPM)
         pid = scaled_column(columns[layout.pid], Fraction(1), COUNT).value if layout.pid else None
         names = [q.name for q in layout.power]
         if not powers:
-            reason, names = counter.reason, [layout.energy.name] if layout.energy else [layout.time]
+            if counter is not None:
+                reason = counter.reason
+            names = [layout.energy.name] if layout.energy else [layout.time]
         self._count(reason, columns, names[blamed] if names else layout.time, line)
         if layout.limit is not None:
             limit = scaled_column(columns[layout.limit.name], POWER_MW[layout.limit.unit], POWER_MW).value
             for number in np.unique(gpu):
                 self._gpus.describe(int(number), limit_mw=int(limit[gpu == number].max()))
-        usable = (power >= 0) | (counter.value >= 0) | (instant.value >= 0)
-        if pid is not None:
-            usable |= pid >= 0
         rows = Rows.of(
             gpu,
             time_us,
-            power_mw=power,
-            counter_mj=counter.value,
-            instant_mw=instant.value,
-            util_ppm=util.value,
+            power_mw=watts if powers else None,
+            counter_mj=_value(counter),
+            instant_mw=_value(instant),
+            util_ppm=_value(util),
             pid=pid,
-        ).take(usable)
-        self._usable += rows.time_us.size
+        )
+        usable = rows.has("power_mw") | rows.has("counter_mj") | rows.has("instant_mw") | rows.has("pid")
+        if not usable.all():
+            rows = rows.take(usable)
+        self._usable += len(rows)
         yield rows
 
     def _wide(self, columns: dict[str, Any], time_us: NDArray[np.int64], line: NDArray[np.int64]) -> Iterator[Rows]:
@@ -184,24 +187,15 @@ class TableReader:
             number = self._numbers.get((label,))
             if number is None:
                 number = self._numbers[label,] = self._gpus.number(**gpu_name(label))
-            watts = self._optional(columns, power, POWER_MW, time_us.size)
-            counter = self._optional(columns, energy, ENERGY_MJ, time_us.size)
-            main = power or energy
-            if main is not None:
-                self._count((watts if power else counter).reason, columns, main.name, line)
-            usable = (watts.value >= 0) | (counter.value >= 0)
+            watts, counter = _optional(columns, power, POWER_MW), _optional(columns, energy, ENERGY_MJ)
+            main, scaled = power or energy, watts or counter
+            if main is not None and scaled is not None:
+                self._count(scaled.reason, columns, main.name, line)
             gpu = np.full(time_us.size, number, np.int32)
-            rows = Rows.of(gpu, time_us, power_mw=watts.value, counter_mj=counter.value).take(usable)
-            self._usable += rows.time_us.size
+            rows = Rows.of(gpu, time_us, power_mw=_value(watts), counter_mj=_value(counter))
+            rows = rows.take(rows.has("power_mw") | rows.has("counter_mj"))
+            self._usable += len(rows)
             yield rows
-
-    @staticmethod
-    def _optional(
-        columns: dict[str, Any], quantity: Quantity | None, units: Mapping[str, Fraction], size: int
-    ) -> Scaled:
-        if quantity is None:
-            return Scaled(np.full(size, MISSING, np.int64), np.zeros(size, np.uint8))
-        return scaled_column(columns[quantity.name], units[quantity.unit], units)
 
     def _count(self, reason: NDArray[np.uint8], columns: dict[str, Any], name: str, line: NDArray[np.int64]) -> None:
         for code in np.unique(reason[reason > 0]):
@@ -220,15 +214,20 @@ class TableReader:
             place = _place_among_equal_stamps(time_us)
             columns = {**columns, _PLACE: pa.array(place).cast(pa.string())}
             named = [*named, _PLACE]
-        texts, code = [], np.zeros(time_us.size, np.int64)
+        texts, code, many = [], np.zeros(time_us.size, np.int64), 1
         for name in named:
-            encoded = pc.dictionary_encode(pc.fill_null(pc.cast(columns[name], pa.string()), ""))
-            values = encoded.dictionary.to_pylist()
+            # Encoded as it is, for numbers are told apart much faster than texts.
+            encoded = pc.dictionary_encode(columns[name], null_encoding="encode")
+            values = pc.fill_null(pc.cast(encoded.dictionary, pa.string()), "").to_pylist()
             texts.append(values)
             code = code * max(len(values), 1) + encoded.indices.to_numpy(zero_copy_only=False)
-        unique, inverse = np.unique(code, return_inverse=True)
-        numbers = np.zeros(unique.size, np.int32)
-        for i, combined in enumerate(unique.tolist()):
+            many *= max(len(values), 1)
+        if many > _MANY_NAMES:
+            unique, code = np.unique(code, return_inverse=True)
+        else:
+            unique = np.arange(many)[np.bincount(code, minlength=many) > 0]
+        numbers = np.zeros(many if many <= _MANY_NAMES else len(unique), np.int32)
+        for row, combined in enumerate(unique.tolist()):
             cells, rest = [], combined
             for values in reversed(texts):
                 rest, at = divmod(rest, max(len(values), 1))
@@ -236,8 +235,8 @@ class TableReader:
             key = tuple(reversed(cells))
             if key not in self._numbers:
                 self._numbers[key] = self._new_gpu(dict(zip(named, key, strict=True)))
-            numbers[i] = self._numbers[key]
-        return numbers[inverse]
+            numbers[combined if many <= _MANY_NAMES else row] = self._numbers[key]
+        return numbers[code]
 
     def _new_gpu(self, cells: dict[str, str]) -> int:
         known: dict[str, Any] = {}
@@ -249,6 +248,14 @@ class TableReader:
             for text in (cells.get(self._layout.host, ""), cells.get(self._layout.model, ""))
         )
         return self._gpus.number(host, model=model, **known)
+
+
+def _optional(columns: dict[str, Any], quantity: Quantity | None, units: Mapping[str, Fraction]) -> Scaled | None:
+    return None if quantity is None else scaled_column(columns[quantity.name], units[quantity.unit], units)
+
+
+def _value(scaled: Scaled | None) -> NDArray[np.int64] | None:
+    return None if scaled is None else scaled.value
 
 
 def _first_number(columns: list[Scaled], size: int) -> tuple[NDArray[np.int64], NDArray[np.uint8], int]:
