@@ -67,7 +67,8 @@ class Rows:
         def small(values: NDArray[np.integer] | None) -> NDArray[np.int32]:
             if values is None:
                 return np.empty(0, np.int32)
-            return np.minimum(values, _LARGEST_MW).astype(np.int32)
+            bounded: NDArray[np.int32] = np.minimum(values, _LARGEST_MW).astype(np.int32)
+            return bounded
 
         none = np.empty(0, np.int64)
         return cls(
