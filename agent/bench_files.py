@@ -13,13 +13,15 @@ import numpy as np
 from kernels.energy import extend, new_state, read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from agent.bench_rivals import Samples
 
 _BATCH = 1 << 22
 _ROW_GROUP = 1 << 20
+_WINDOW_ROWS = 2_000
+"""Rows of a GPU in a recorded window: at a reading a second their times still fit 32 bits."""
 
 
 def _offsets(data: Samples, first: int, count: int) -> np.ndarray[Any, Any]:
@@ -101,6 +103,7 @@ def file_contests(data: Samples, folder: Path, max_gap_us: int, *, with_polars: 
     def agrees(ours: Any, theirs: Any) -> bool:
         return isinstance(theirs, str) or ours[0].tolist() == theirs
 
+    recording, read_bytes, replay = _recorded(data, folder, max_gap_us)
     mapped = pa.memory_map(str(arrow))
     yield "f energy from mapped Arrow", lambda: from_arrow(mapped), {}, agrees, size * 12
     yield "f energy, mapping anew", mapped_anew, {}, agrees, size * 12
@@ -108,3 +111,51 @@ def file_contests(data: Samples, folder: Path, max_gap_us: int, *, with_polars: 
     if with_polars:
         rivals["polars"] = polars_parquet
     yield "f energy from Parquet", from_parquet, rivals, agrees, size * 12
+    yield "g replay of a recording", replay, {"reading": read_bytes}, agrees, recording
+
+
+def _recorded(data: Samples, folder: Path, max_gap_us: int) -> tuple[int, Callable[[], Any], Callable[[], Any]]:
+    """Record the samples in the native format; returns its bytes, and what reads and what replays them.
+
+    The replay is all that `wattshed replay` does but for starting and printing: checksums, energies, gaps, quantiles.
+    """
+    from agent.accounts.attribution import Accounts
+    from agent.traces.native import Recorder
+    from agent.traces.sources import Options, find
+    from agent.window import Device, Readings, Run, Window
+
+    gpus, options = len(data.offsets) - 1, Options()
+    devices = tuple(Device("bench", i, f"GPU-{i}", max_gap_us=max_gap_us) for i in range(gpus))
+    recorder = Recorder(folder, "bench", segment_s=float("inf"), sync_s=float("inf"))
+    unknown, start_us = np.full(gpus, -1, np.int64), int(data.time_us[data.offsets[:-1]].min())
+    for seq, first in enumerate(range(0, int(np.diff(data.offsets).max()), _WINDOW_ROWS)):
+        lo = np.minimum(data.offsets[:-1] + first, data.offsets[1:])
+        hi = np.minimum(lo + _WINDOW_ROWS, data.offsets[1:])
+        rows = np.concatenate([np.arange(a, b) for a, b in zip(lo, hi, strict=True)])
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(hi - lo)])
+        times = data.time_us[rows]
+        readings = Readings(offsets, times, data.power_mw[rows], np.full(len(rows), -1, np.int64))
+        start_us, end_us = int(times.min()), int(times.max()) + 1
+        recorder.append(Window("bench", seq, start_us, end_us, devices, readings, unknown))
+    recorder.close()
+    segments = sorted(folder.rglob("*.arrows"))
+
+    def read_bytes() -> str:
+        buffer = bytearray(_BATCH)
+        for segment in segments:
+            with segment.open("rb", buffering=0) as file:
+                while file.readinto(buffer):
+                    pass
+        return read_bytes.__name__
+
+    def replay() -> Any:
+        accounts = Accounts()
+        for chain in find([str(folder / "host=bench")], options):
+            for item in chain.runs(options):
+                accounts.add_run(item) if isinstance(item, Run) else accounts.add(item)
+        accounts.finish()
+        for account in accounts.gpus.values():
+            account.power.quantiles()
+        return (np.array([account.energy_hnj // 2_000 for account in accounts.gpus.values()]),)
+
+    return sum(segment.stat().st_size for segment in segments), read_bytes, replay

@@ -169,7 +169,8 @@ class PowerHistogram:
 
     def _empty_bins(self) -> None:
         filled = np.flatnonzero(self.bins)
-        self._levels, self._weights = _joined(self._levels, self._weights, filled, self.bins[filled])
+        found = filled, self.bins[filled]
+        self._levels, self._weights = _joined(self._levels, self._weights, *found) if len(self._levels) else found
         self.bins = np.empty(0, np.int64)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -185,7 +186,15 @@ class PowerHistogram:
     def _all(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Powers that have any weight, ascending, and their weights."""
         self.settle()
-        return _joined(self._levels, self._weights, self.last[BEFORE : BEFORE + 1], self.last[HELD : HELD + 1])
+        level, held = int(self.last[BEFORE]), int(self.last[HELD])
+        if not held:
+            return self._levels, self._weights
+        place = int(np.searchsorted(self._levels, level))
+        if place == len(self._levels) or self._levels[place] != level:
+            return np.insert(self._levels, place, level), np.insert(self._weights, place, held)
+        weights = self._weights.copy()
+        weights[place] += held
+        return self._levels, weights
 
     def total_us(self) -> int:
         """Covered time, us."""
@@ -216,8 +225,15 @@ def _joined(
     levels: NDArray[np.int64], weights: NDArray[np.int64], more: NDArray[np.int64], their: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Add two settled histograms; powers without weight are left out."""
-    if not their.any():
+    if not len(more):
         return levels, weights
+    highest = max(int(more.max()), int(levels.max(initial=0)))
+    if highest <= HIGHEST_MW:
+        sums = np.zeros(highest + 1, np.int64)
+        sums[levels] = weights
+        np.add.at(sums, more, their)
+        filled = np.flatnonzero(sums)
+        return filled, sums[filled]
     both, place = np.unique(np.concatenate([levels, more]), return_inverse=True)
     sums = np.zeros(len(both), np.int64)
     np.add.at(sums, place, np.concatenate([weights, their]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from agent.traces.ahead import ahead
 from agent.traces.batch import (
     LISTS,
     SCHEMA,
@@ -24,14 +24,14 @@ from agent.traces.batch import (
     text_of_devices,
     text_of_owners,
 )
-from agent.window import InputError, Run
+from agent.window import InputError, Run, Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from agent.traces.report import SourceReport
-    from agent.window import Window
+    from agent.traces.stretch import Stretch
 
 _GROUP_SAMPLES = 1 << 20
 _GROUP_ROWS = 1 << 12
@@ -43,36 +43,44 @@ def is_native_parquet(schema: Any) -> bool:
     return (schema.metadata or {}).get(b"wattshed.format") == b"trace"
 
 
-def parquet_windows(path: Path, report: SourceReport) -> Iterator[Window]:
-    """Read a compacted native trace, row group by row group.
+def parquet_stretches(path: Path, report: SourceReport) -> Iterator[Stretch]:
+    """Read a compacted native trace, a stretch a row group.
+
+    Yields
+    ------
+    callable
+        As `agent.traces.native_reader.segment_stretches` does.
 
     Raises
     ------
     InputError
-        If the file is damaged or of a later version.
+        If the file is damaged or of a later version; also when a stretch is taken apart.
     """
+    decoder = Decoder()
     with _damage_named(path):
-        for batch, decoder in ahead(_batches(path)):
-            yield from _windows(batch, decoder, report)
+        for batch in _batches(path):
+            yield partial(_items, batch, decoder, path, report)
 
 
-def parquet_runs(path: Path, report: SourceReport) -> Iterator[Window | Run]:
-    """Read it like `parquet_windows`; windows of power readings and nothing else come together.
+def parquet_windows(path: Path, report: SourceReport) -> Iterator[Window]:
+    """Read all windows of a compacted native trace; see `parquet_stretches`."""
+    for stretch in parquet_stretches(path, report):
+        for item in stretch(runs=False):
+            yield from [item] if isinstance(item, Window) else item.windows()
 
-    Their gauges and busy times are left out.
-    """
+
+def _items(batch: Any, decoder: Decoder, path: Path, report: SourceReport, *, runs: bool) -> Iterator[Window | Run]:
     with _damage_named(path):
-        for batch, decoder in ahead(_batches(path)):
-            plain = _plain(batch)
-            edges = np.flatnonzero(np.diff(plain, prepend=~plain[:1], append=~plain[-1:]))
-            for begin, end in itertools.pairwise(edges.tolist()):
-                some = batch.slice(begin, end - begin)
-                run = _run(some, decoder) if plain[begin] else None
-                if run is None:
-                    yield from _windows(some, decoder, report)
-                else:
-                    report.rows += int(run.offsets[:, -1].sum())
-                    yield run
+        plain = _plain(batch) if runs else np.zeros(batch.num_rows, bool)
+        edges = np.flatnonzero(np.diff(plain, prepend=~plain[:1], append=~plain[-1:]))
+        for begin, end in itertools.pairwise(edges.tolist()):
+            some = batch.slice(begin, end - begin)
+            run = _run(some, decoder) if plain[begin] else None
+            if run is None:
+                yield from _windows(some, decoder, report)
+            else:
+                report.rows += int(run.offsets[:, -1].sum())
+                yield run
 
 
 @contextmanager
@@ -85,17 +93,15 @@ def _damage_named(path: Path) -> Iterator[None]:
         raise InputError(f"damaged Parquet ({str(error).splitlines()[0]})", str(path)) from error
 
 
-def _batches(path: Path) -> Iterator[tuple[Any, Decoder]]:
+def _batches(path: Path) -> Iterator[Any]:
     """Decode row group by row group."""
     with pq.ParquetFile(path) as file:
         version = int(file.schema_arrow.metadata.get(b"wattshed.version", b"0"))
         if version != VERSION:
             raise InputError(f"it is of version {version}, and this wattshed reads version {VERSION}", str(path))
-        decoder = Decoder()
         names = [name for name in file.schema_arrow.names if name != "gpu"]
         for group in range(file.num_row_groups):
-            for batch in file.read_row_group(group, names, use_threads=True).combine_chunks().to_batches():
-                yield batch, decoder
+            yield from file.read_row_group(group, names, use_threads=True).combine_chunks().to_batches()
 
 
 def _windows(batch: Any, decoder: Decoder, report: SourceReport) -> Iterator[Window]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import mmap
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agent.traces.ahead import ahead
 from agent.traces.batch import LISTS, Damaged, Decoder, rows_of_batch
 from agent.traces.segment import COLUMNS, Layout, checksum_agrees, layout_of, read_message, spans
 from agent.window import InputError, Run, Window
@@ -21,35 +21,41 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agent.traces.report import SourceReport
+    from agent.traces.stretch import Stretch
 
 _STRETCH = 64 << 20  # bytes of a segment that are looked through, and booked, at once
 _MESSAGES = 1 << 16  # and messages
 _LOOK_AHEAD = 4  # messages searched for a definition whose first copy was damaged
 _PLACE = {name: PLACES + 2 * i for i, name in enumerate(COLUMNS)}
-_MUST_BE_EMPTY = ("time_us", "counter_mj", *(name for name in COLUMNS if name.startswith("usage_")))
+_MUST_BE_EMPTY = ("counter_mj", *(name for name in COLUMNS if name.startswith("usage_")))
 
 
-def segment_windows(path: Path, report: SourceReport) -> Iterator[Window]:
-    """Read one ``.arrows`` or ``.open`` segment; damaged stretches are counted and passed over.
+def segment_stretches(path: Path, report: SourceReport) -> Iterator[Stretch]:
+    """Read one ``.arrows`` or ``.open`` segment in stretches; what is damaged is counted and passed over.
 
     Memory stays bounded: the file is mapped, and pages that were read are given back.
+
+    Yields
+    ------
+    callable
+        Called with ``runs=False``, it gives the windows of a stretch. With ``runs=True`` windows of power readings and
+        nothing else come together, undecoded, without their gauges and busy times. Stretches are called in order.
 
     Raises
     ------
     InputError
         If the file is empty, or of a version that cannot be read.
     """
-    for item in _Segment(path, report).read(runs=False):
-        if isinstance(item, Window):
-            yield item
+    segment = _Segment(path, report)
+    for table in segment.stretches():
+        yield partial(segment.items, table)
 
 
-def segment_runs(path: Path, report: SourceReport) -> Iterator[Window | Run]:
-    """Read a segment like `segment_windows`; windows of power readings and nothing else come together, undecoded.
-
-    Their gauges and busy times are left out.
-    """
-    yield from _Segment(path, report).read(runs=True)
+def segment_windows(path: Path, report: SourceReport) -> Iterator[Window]:
+    """Read all windows of a segment; see `segment_stretches`."""
+    for stretch in segment_stretches(path, report):
+        for item in stretch(runs=False):
+            yield from [item] if isinstance(item, Window) else item.windows()
 
 
 class _Segment:
@@ -74,12 +80,7 @@ class _Segment:
         except Damaged as error:
             raise InputError(str(error), str(path)) from error
 
-    def read(self, *, runs: bool) -> Iterator[Window | Run]:
-        """Read all of it, stretch by stretch."""
-        for table in ahead(self._stretches()):
-            yield from self._stretch(table, runs=runs)
-
-    def _stretches(self) -> Iterator[NDArray[np.int64]]:
+    def stretches(self) -> Iterator[NDArray[np.int64]]:
         """Find intact messages, as many at once as are booked at once."""
         places, at = self._layout.places(), self._layout.start
         while at < len(self._view):
@@ -117,13 +118,15 @@ class _Segment:
             if end > begin:
                 self._mapped.madvise(mmap.MADV_DONTNEED, begin, end - begin)
 
-    def _stretch(self, table: NDArray[np.int64], *, runs: bool) -> Iterator[Window | Run]:
+    def items(self, table: NDArray[np.int64], *, runs: bool) -> Iterator[Window | Run]:
         """Hand out intact messages."""
         plain = self._plain(table) if runs else np.zeros(len(table), bool)
+        in_words = table[:, _PLACE["dt_us"] + 1] > 0
         k = 0
         while k < len(table):
             if plain[k]:
-                end = k + 1 + int(np.argmin(np.append(plain[k + 1 :] & (table[k + 1 :, SAME_HOST] > 0), False)))
+                goes_on = plain[k + 1 :] & (table[k + 1 :, SAME_HOST] > 0) & (in_words[k + 1 :] == in_words[k])
+                end = k + 1 + int(np.argmin(np.append(goes_on, False)))
                 run = self._run(table[k:end])
                 if run is not None:
                     yield run
@@ -134,14 +137,15 @@ class _Segment:
             k += 1
 
     def _plain(self, table: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Tell which messages hold power readings in words and nothing else that is booked, and define nothing."""
+        """Tell which messages hold power readings and nothing else that is booked, and define nothing."""
         count = {name: table[:, place + 1] for name, place in _PLACE.items()}
-        rows = count["dt_us"]
+        rows = np.maximum(count["dt_us"], count["time_us"])
         plain: NDArray[np.bool_] = (
             (table[:, READABLE] > 0) & (count["power_mw"] == rows) & (table[:, _PLACE["devices"]] < 0)
         )
         plain &= (table[:, _PLACE["owners"]] < 0) & (table[:, _PLACE["events"]] < 0) & (rows > 0)
         plain &= (count["instant_mw"] == rows) | (count["instant_mw"] == 0)
+        plain &= (count["dt_us"] == 0) | (count["time_us"] == 0)
         for name in _MUST_BE_EMPTY:
             plain &= count[name] == 0
         plain &= count["busy_us"] == count["offsets"] - 1
@@ -160,7 +164,9 @@ class _Segment:
         """Put plain windows together as far as they tell of the same devices; None if they do not fit them."""
         names = self._numbers(table, "devices_id", np.uint32)
         devices = self._decoder.devices(int(names[0]))
-        rows = table[:, _PLACE["dt_us"] + 1]
+        in_words = bool(table[0, _PLACE["dt_us"] + 1])
+        times, size = ("dt_us", 4) if in_words else ("time_us", 8)
+        rows = table[:, _PLACE[times] + 1]
         if devices is None or (names != names[0]).any() or (table[:, _PLACE["offsets"] + 1] != len(devices) + 1).any():
             return None
         at = table[:, _PLACE["offsets"]] // 8
@@ -177,7 +183,8 @@ class _Segment:
         host = bytes(self._list(table[0], "host", np.uint8)).decode(errors="replace")
         return Run(
             host, devices, seq, start_us, end_us, offsets,
-            self._words(np.uint32), table[:, _PLACE["dt_us"]] // 4, start_us,
+            self._words(np.uint32 if in_words else np.int64), table[:, _PLACE[times]] // size,
+            start_us if in_words else np.zeros_like(start_us),
             self._words(np.int32), table[:, _PLACE["power_mw"]] // 4,
         )  # fmt: skip
 

@@ -16,20 +16,22 @@ import re
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from agent.traces import detect, foreign, native_parquet, native_reader
+from agent.traces import detect, foreign
+from agent.traces.ahead import ahead
 from agent.traces.clean_text import head_of
+from agent.traces.native_parquet import parquet_stretches
+from agent.traces.native_reader import segment_stretches
 from agent.traces.report import SourceReport
 from agent.traces.rows import Assembler, Gpus
-from agent.window import MISSING, InputError
+from agent.window import MISSING, InputError, Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from agent.window import Run, Window
-
-T = TypeVar("T", "Window", "Window | Run")
+    from agent.traces.stretch import Stretch
+    from agent.window import Run
 
 _NATIVE_SUFFIXES = (".arrows", ".open", ".parquet")
 _FOREIGN_SUFFIXES = (".csv", ".txt", ".log", ".prom", ".om", ".json", ".xml", ".parquet", ".tsv")
@@ -92,38 +94,32 @@ class Chain:
 
     def windows(self, options: Options, stop: Callable[[], bool] = lambda: False) -> Iterator[Window]:
         """Read all of it, or until ``stop`` says so; ``reports`` gets one entry a source, complete at the end."""
-        self._open()
-        if self.native:
-            readers = {
-                detect.NATIVE: native_reader.segment_windows,
-                detect.NATIVE_PARQUET: native_parquet.parquet_windows,
-            }
-            yield from self._native(readers, stop)
-        else:
-            yield from self._foreign(options, stop)
+        for item in self._items(options, stop, runs=False):
+            yield from [item] if isinstance(item, Window) else item.windows()
 
     def runs(self, options: Options, stop: Callable[[], bool] = lambda: False) -> Iterator[Window | Run]:
         """Read it for the books: like `windows`, but windows of mere power readings come together, as they lie."""
-        self._open()
-        if self.native:
-            readers = {detect.NATIVE: native_reader.segment_runs, detect.NATIVE_PARQUET: native_parquet.parquet_runs}
-            yield from self._native(readers, stop)
-        else:
-            yield from self._foreign(options, stop)
+        yield from self._items(options, stop, runs=True)
 
-    def _open(self) -> None:
+    def _items(self, options: Options, stop: Callable[[], bool], *, runs: bool) -> Iterator[Window | Run]:
         self.reports = [SourceReport(str(source.path), source.format) for source in self.sources]
         self.reports[0].notes += self.passed_over
-
-    def _native(
-        self, readers: Mapping[str, Callable[[Path, SourceReport], Iterator[T]]], stop: Callable[[], bool]
-    ) -> Iterator[T]:
-        for source, report in zip(self.sources, self.reports, strict=True):
-            for item in readers[source.format](source.path, report):
+        if not self.native:
+            yield from self._foreign(options, stop)
+            return
+        for report, stretch in ahead(self._stretches()):
+            for item in stretch(runs=runs):
                 if stop():
                     return
                 report.gpus = max(report.gpus, len(item.devices))
                 yield item
+
+    def _stretches(self) -> Iterator[tuple[SourceReport, Stretch]]:
+        """Read the stretches of all sources, one after the other."""
+        for source, report in zip(self.sources, self.reports, strict=True):
+            read = segment_stretches if source.format == detect.NATIVE else parquet_stretches
+            for stretch in read(source.path, report):
+                yield report, stretch
 
     def _foreign(self, options: Options, stop: Callable[[], bool]) -> Iterator[Window]:
         gpus = Gpus("", options.max_power_mw, options.max_gap_us)
