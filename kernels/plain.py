@@ -84,12 +84,12 @@ class Columns(NamedTuple):
 
 
 @jit
-def _sum_block(times, powers, twice_idle):
-    """Sum the intervals between all rows: (energy, static, equal neighbours, lowest, highest, longest interval).
+def _sum_block(times, powers):
+    """Sum the intervals between all rows: (energy, equal neighbours, lowest, highest reading, longest interval).
 
     A falling time shows as an interval beyond any gap.
     """
-    energy = static = np.uint64(0)
+    energy = np.uint64(0)
     equal = np.uint32(0)
     low = high = np.uint32(powers[0])
     longest = np.uint64(0)
@@ -100,11 +100,20 @@ def _sum_block(times, powers, twice_idle):
         span = np.uint64(np.uint32(apart))
         before, power = np.uint32(powers[i]), np.uint32(powers_next[i])
         low, high = min(low, power), max(high, power)
-        both = np.uint32(before + power)
-        energy += span * np.uint64(both)
-        static += span * np.uint64(min(both, twice_idle))
+        energy += span * np.uint64(np.uint32(before + power))
         equal += np.uint32(before == power)
-    return energy, static, equal, low, high, longest
+    return energy, equal, low, high, longest
+
+
+@jit
+def _static_block(times, powers, twice_idle):
+    """Sum what of a good block lies below idle power."""
+    static = np.uint64(0)
+    times_next, powers_next = times[1:], powers[1:]
+    for i in range(len(powers_next)):
+        span = np.uint64(np.uint32(times_next[i] - times[i]))
+        static += span * np.uint64(min(np.uint32(powers[i] + powers_next[i]), twice_idle))
+    return np.int64(static)
 
 
 @jit
@@ -193,7 +202,7 @@ def _highest(powers, ceiling):
 def _book_block(times, powers, base, s, tally, ceiling, max_gap, twice_idle, pour, last, bins, out):
     """Book one block; returns how many rows were booked: none if a reading has no bin, which is then in ``out``."""
     n = len(powers)
-    energy, static, equal, low, high, longest = _sum_block(times, powers, np.uint32(twice_idle))
+    energy, equal, low, high, longest = _sum_block(times, powers)
     begin, end = base + np.int64(times[0]), base + np.int64(times[n - 1])
     good = (
         n > 2
@@ -213,7 +222,9 @@ def _book_block(times, powers, base, s, tally, ceiling, max_gap, twice_idle, pou
     if begin != s[POWER_T] or (pour and begin != last[BEFORE_T]):  # the block begins before what was booked
         return 1 + _walk(times[1:], powers[1:], base, s, tally, ceiling, max_gap, twice_idle, pour, last, bins, out)
     out[0] += np.int64(energy)
-    out[1] += np.int64(static)
+    # Where no reading is below idle power, all of that is static, and nobody has to look.
+    always = 2 * np.int64(low) >= twice_idle
+    out[1] += twice_idle * (end - begin) if always else _static_block(times, powers, np.uint32(twice_idle))
     tally[SAMPLES] += n - 1
     tally[COVERED] += end - begin
     s[POWER_MIN] = min(s[POWER_MIN], np.int64(low))

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from agent.traces.report import SourceReport
     from agent.traces.stretch import Stretch
 
-_GROUP_SAMPLES = 1 << 20
+_GROUP_SAMPLES = 1 << 22
 _GROUP_ROWS = 1 << 12
 _MUST_BE_EMPTY = ("dt_us", "counter_mj", *(name for name in LISTS if name.startswith("usage_")))
 
