@@ -31,7 +31,9 @@ VALUES = {"$__rate_interval": "6s", "$__range": "6s", "$instance": ".*", "$job":
 def generator():
     spec = importlib.util.spec_from_file_location("generate_dashboards", DEPLOY / "grafana" / "generate.py")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(DEPLOY / "grafana")  # as for a script: its boards lie beside it
+        spec.loader.exec_module(module)
     return module
 
 

@@ -1,0 +1,112 @@
+"""The dashboard of a job."""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.builders import dashboard, table
+from panels import HOST, INSTANCE, JOB, RATE, choice, graph_of, new_board, number_of, table_of
+
+
+def build() -> dashboard.Dashboard:
+    """One job, or some: joules, who, and how the GPU time was used."""
+    shares = f"wattshed_job_energy_joules_total{{{JOB}}}"
+    real = f'wattshed_job_energy_joules_total{{{HOST}, job!~"_.*"}}'
+
+    def by(label: str) -> str:
+        energy = f"sum by (instance, job) (increase({real}[$__range]))"
+        info = f'max by (instance, job, {label}) (last_over_time(wattshed_job_info{{{HOST}, {label}!=""}}[$__range]))'
+        named = f"sum by ({label}) ({energy} * on (instance, job) group_left ({label}) {info})"
+        rest = f"sum by ({label}) ({energy} unless on (instance, job) {info})"  # jobs without such a label: one row
+        return f"sort_desc({named} or {rest})"
+
+    def owners(title: str, label: str) -> table.Panel:
+        text = f"Energy within the time range by {label}, GPU boards only."
+        return table_of(title, text, by(label), unit="joule", names={"Value": "energy"})
+
+    return (
+        new_board("wattshed-job", "wattshed: job", "Energy and GPU time of jobs, and of who runs them.")
+        .with_variable(INSTANCE)
+        .with_variable(
+            choice("job", "Job", 'label_values(wattshed_job_energy_joules_total{instance=~"$instance"}, job)')
+        )
+        .with_row(dashboard.Row("Chosen jobs"))
+        .with_panel(number_of("Power", "watt", "Mean, static and dynamic.", f"sum(rate({shares}{RATE}))", wide=6))
+        .with_panel(
+            number_of("Energy so far", "joule", "Since the agent saw them.", f"sum({shares})", decimals=2, wide=6)
+        )
+        .with_panel(
+            number_of(
+                "Of it dynamic",
+                "percentunit",
+                "The part above idle power: what the job's own work costs.",
+                f'sum(wattshed_job_energy_joules_total{{{JOB}, component="dynamic"}}) / sum({shares})',
+                decimals=1,
+                wide=6,
+            )
+        )
+        .with_panel(
+            number_of(
+                "GPUs in use",
+                "none",
+                "GPU-seconds per second, active and held.",
+                f"sum(rate(wattshed_job_gpu_seconds_total{{{JOB}}}{RATE}))",
+                decimals=1,
+                wide=6,
+            )
+        )
+        .with_panel(
+            graph_of(
+                "Power by job",
+                "watt",
+                "Mean, all GPUs.",
+                {"{{job}}": f"sum by (job) (rate({shares}{RATE}))"},
+                stacked=True,
+            )
+        )
+        .with_panel(
+            graph_of(
+                "Power by GPU and component",
+                "watt",
+                "static: idle power of GPU time that the job held. dynamic: all above it.",
+                {"{{gpu_uuid}} {{component}}": f"sum by (gpu_uuid, component) (rate({shares}{RATE}))"},
+                stacked=True,
+            )
+        )
+        .with_panel(
+            graph_of(
+                "GPUs held and active",
+                "none",
+                "held: kept for the job without a process of it. These are the GPUs that nobody sees.",
+                {"{{job}} {{state}}": f"sum by (job, state) (rate(wattshed_job_gpu_seconds_total{{{JOB}}}{RATE}))"},
+            )
+        )
+        .with_panel(
+            graph_of(
+                "Uncertainty of the energy",
+                "joule",
+                "One standard deviation.",
+                {"{{job}}": f"sum by (job) (wattshed_job_energy_sigma_joules{{{JOB}}})"},
+            )
+        )
+        .with_panel(
+            table_of(
+                "Who they are",
+                "Labels of the jobs.",
+                f"wattshed_job_info{{{JOB}}}",
+                unit="none",
+                hidden=("Value", "endpoint", "service", "prometheus"),
+            )
+        )
+        .with_panel(
+            table_of(
+                "Energy by job",
+                "Within the time range, GPU boards only; _idle and _unattributed are no jobs.",
+                f"sort_desc(sum by (job) (increase({shares}[$__range])))",
+                unit="joule",
+                names={"Value": "energy"},
+            )
+        )
+        .with_row(dashboard.Row("Who pays (every job of the hosts)"))
+        .with_panel(owners("By user", "user").span(8))
+        .with_panel(owners("By account", "account").span(8))
+        .with_panel(owners("By namespace", "namespace").span(8))
+    )
