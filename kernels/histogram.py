@@ -121,7 +121,7 @@ class PowerHistogram:
         if (ceiling_mw, max_gap_us) != self._limits or self._rows > _TOGETHER:
             self.catch_up()
         self._limits = ceiling_mw, max_gap_us
-        self._waiting.append((time_us, power_mw))
+        self._waiting.append((time_us.copy(), power_mw.copy()))  # a view would keep its whole file open
         self._rows += len(power_mw)
 
     def catch_up(self) -> None:
