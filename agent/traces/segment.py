@@ -68,7 +68,7 @@ COLUMNS = tuple(_KINDS)
 
 
 def _extent(kind: Any) -> tuple[int, int]:
-    """How many nodes and buffers a column of this type takes in a batch; NotImplementedError for the rare ones."""
+    """How many nodes and buffers a column of this type takes in a batch; LookupError for the rare ones."""
     if pa.types.is_string(kind) or pa.types.is_binary(kind):
         return 1, 3
     if pa.types.is_primitive(kind):
@@ -76,7 +76,7 @@ def _extent(kind: Any) -> tuple[int, int]:
     if pa.types.is_list(kind):
         nodes, buffers = _extent(kind.value_type)
         return 1 + nodes, 2 + buffers
-    raise NotImplementedError(str(kind))
+    raise LookupError(str(kind))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ class Layout:
                     found[f"{field.name} text"] = (node, buffer + 4, BYTES, 1)
                 nodes, buffers = _extent(field.type)
                 node, buffer = node + nodes, buffer + buffers
-        except NotImplementedError:
+        except LookupError:
             return messages.spread([])
         return messages.spread([found.get(name, (-1, -1, *_KINDS[name])) for name in COLUMNS])
 
