@@ -179,8 +179,10 @@ def _scaled_with_unit(column: Any, factor: Fraction, units: Mapping[str, Fractio
 
 
 def _scaled_integers(column: Any, factor: Fraction) -> Scaled:
-    missing = column.is_null().to_numpy(zero_copy_only=False)
     values = pc.fill_null(pc.cast(column, pa.int64(), safe=False), 0).to_numpy(zero_copy_only=False)
+    if not column.null_count and factor == 1 and values.size and values.min() >= 0 and values.max() < 2**62:
+        return Scaled(values, np.zeros(values.size, np.uint8))
+    missing = column.is_null().to_numpy(zero_copy_only=False)
     if factor.denominator == 1 and factor.numerator <= 10**9 and (not values.size or values.max() < 2**62 // 10**9):
         whole = values * factor.numerator
     elif factor.numerator == 1:

@@ -211,16 +211,17 @@ class TableReader:
         layout = self._layout
         named = [name for name in (layout.host, *layout.gpu, layout.model) if name]
         if not layout.gpu:
-            place = _place_among_equal_stamps(time_us)
-            columns = {**columns, _PLACE: pa.array(place).cast(pa.string())}
+            columns = {**columns, _PLACE: pa.array(_place_among_equal_stamps(time_us)).cast(pa.string())}
             named = [*named, _PLACE]
-        texts, code, many = [], np.zeros(time_us.size, np.int64), 1
+        texts: list[list[str]] = []
+        code, many = np.zeros(1, np.int64), 1
         for name in named:
             # Encoded as it is, for numbers are told apart much faster than texts.
             encoded = pc.dictionary_encode(columns[name], null_encoding="encode")
             values = pc.fill_null(pc.cast(encoded.dictionary, pa.string()), "").to_pylist()
             texts.append(values)
-            code = code * max(len(values), 1) + encoded.indices.to_numpy(zero_copy_only=False)
+            place = encoded.indices.to_numpy(zero_copy_only=False)
+            code = place if many == 1 else code.astype(np.int64) * max(len(values), 1) + place
             many *= max(len(values), 1)
         if many > _MANY_NAMES:
             unique, code = np.unique(code, return_inverse=True)
@@ -260,6 +261,8 @@ def _value(scaled: Scaled | None) -> NDArray[np.int64] | None:
 
 def _first_number(columns: list[Scaled], size: int) -> tuple[NDArray[np.int64], NDArray[np.uint8], int]:
     """Take each row's first column that has a number; reasons are the first column's, where none has one."""
+    if len(columns) == 1:
+        return columns[0].value, columns[0].reason, 0
     power, reason = np.full(size, MISSING, np.int64), np.zeros(size, np.uint8)
     if not columns:
         return power, reason, 0

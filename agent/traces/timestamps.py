@@ -172,22 +172,33 @@ class Clock:
         return self._texts(trimmed)
 
     def _numbers(self, column: Any) -> NDArray[np.int64]:
-        missing = column.is_null().to_numpy(zero_copy_only=False)
         if pa.types.is_integer(column.type):
-            filled = pc.fill_null(pc.cast(column, pa.int64(), safe=False), 0)
-            whole: NDArray[np.int64] = filled.to_numpy(zero_copy_only=False)
-            self._settle(whole.astype(np.float64)[~missing])
-            ns = UNITS[self._unit or "s"]
-            fits = np.abs(whole) < _LATEST_US * 1000 // ns
-            kept = np.where(fits, whole, 0)
-            stamps = kept * (ns // 1000) if ns >= 1000 else kept // (1000 // ns)
-            return np.where(missing | ~fits, NO_TIME, stamps)
+            return self._integers(column)
+        missing = column.is_null().to_numpy(zero_copy_only=False)
         values = pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         missing |= ~np.isfinite(values)
         self._settle(values[~missing])
         scaled = np.where(missing, 0.0, values) * (UNITS[self._unit or "s"] / 1000)
         fits = np.abs(scaled) < _LATEST_US
         return np.where(missing | ~fits, NO_TIME, np.rint(np.where(fits, scaled, 0.0)).astype(np.int64))
+
+    def _integers(self, column: Any) -> NDArray[np.int64]:
+        whole: NDArray[np.int64] = pc.fill_null(pc.cast(column, pa.int64(), safe=False), 0).to_numpy(
+            zero_copy_only=False
+        )
+        missing = column.is_null().to_numpy(zero_copy_only=False) if column.null_count else None
+        self._settle((whole if missing is None else whole[~missing])[:1].astype(np.float64))
+        ns = UNITS[self._unit or "s"]
+        latest = _LATEST_US * 1000 // ns
+        if missing is None and whole.size and -latest < int(whole.min()) and int(whole.max()) < latest:
+            wrong = None
+            kept = whole
+        else:
+            fits = (whole > -latest) & (whole < latest)
+            wrong = ~fits if missing is None else missing | ~fits
+            kept = np.where(fits, whole, 0)
+        stamps = kept * (ns // 1000) if ns > 1000 else kept if ns == 1000 else kept // (1000 // ns)
+        return stamps if wrong is None else np.where(wrong, NO_TIME, stamps)
 
     def _settle(self, values: NDArray[np.float64]) -> None:
         if not self._unit and values.size:
