@@ -14,8 +14,9 @@ from agent.window import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from agent.traces.gpus import Gpus
     from agent.traces.report import SourceReport
-    from agent.traces.rows import Gpus, Rows
+    from agent.traces.rows import Rows
     from agent.traces.timestamps import Clock
 
 _LINE = re.compile(r"([a-zA-Z_:][\w:]*)(\{(?:[^\"}]|\"(?:[^\"\\]|\\.)*\")*\})?\s+(\S+)(?:\s+(\S+))?(?:\s+#.*)?\s*$")

@@ -16,11 +16,11 @@ from agent.traces.ahead import ahead
 from agent.traces.clean_text import head_of, open_lines
 from agent.traces.delimited import Block
 from agent.traces.exposition import read_exposition
+from agent.traces.gpus import Gpus
 from agent.traces.monitors import MonitorReader
 from agent.traces.native_parquet import is_native_parquet
 from agent.traces.prometheus_json import read_prometheus
 from agent.traces.report import SourceReport
-from agent.traces.rows import Gpus
 from agent.traces.session import read_session
 from agent.traces.smi_query import read_text, read_xml
 from agent.traces.table import TableReader

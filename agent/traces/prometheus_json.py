@@ -18,8 +18,9 @@ from agent.window import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from agent.traces.gpus import Gpus
     from agent.traces.report import SourceReport
-    from agent.traces.rows import Gpus, Rows
+    from agent.traces.rows import Rows
     from agent.traces.timestamps import Clock
 
 _CHUNK = 1 << 20

@@ -55,7 +55,7 @@ class Samples:
         Parameters
         ----------
         gpu : int
-            Number in `agent.traces.rows.Gpus`.
+            Number in `agent.traces.gpus.Gpus`.
         stamp : (int, bool)
             Microseconds, and whether they are local time.
         line, column : int

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from fractions import Fraction
 
-    from agent.traces.rows import Gpus
+    from agent.traces.gpus import Gpus
 
 
 @dataclass(frozen=True, slots=True)

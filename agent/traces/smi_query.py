@@ -17,8 +17,9 @@ from agent.traces.timestamps import parse_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from agent.traces.gpus import Gpus
     from agent.traces.report import SourceReport
-    from agent.traces.rows import Gpus, Rows
+    from agent.traces.rows import Rows
     from agent.traces.timestamps import Clock
 
 _SECTIONS = {"gpu power readings", "power readings", "gpu_power_readings", "power_readings"}

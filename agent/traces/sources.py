@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING
 
 from agent.traces import detect, foreign
 from agent.traces.ahead import ahead
+from agent.traces.assembler import Assembler
 from agent.traces.clean_text import head_of
+from agent.traces.gpus import Gpus
 from agent.traces.native_parquet import parquet_stretches
 from agent.traces.native_reader import segment_stretches
 from agent.traces.report import SourceReport
-from agent.traces.rows import Assembler, Gpus
 from agent.window import MISSING, InputError, Window
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Options:
     local : tzinfo
         Zone of naive stamps.
     max_power_mw, max_gap_us : int
-        See `agent.traces.rows.Gpus`.
+        See `agent.traces.gpus.Gpus`.
     """
 
     columns: Mapping[str, tuple[str, str]] | None = None

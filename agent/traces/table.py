@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agent.traces.delimited import Block
+    from agent.traces.gpus import Gpus
     from agent.traces.report import SourceReport
-    from agent.traces.rows import Gpus
     from agent.traces.timestamps import Clock
 
 _PCI = re.compile(r"(?:[0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]")
