@@ -211,7 +211,8 @@ def _book_block(times, powers, base, s, tally, ceiling, max_gap, twice_idle, pou
         and np.int64(high) <= ceiling
         and np.float64(end - begin) * 2.0 * np.float64(ceiling) < np.float64(MOST_HNJ)
     )
-    highest = np.int64(high) if good else _highest(powers, ceiling)
+    # The reading before the block is poured too, and the bins that it once had may have been given back since.
+    highest = max(np.int64(high) if good else _highest(powers, ceiling), last[BEFORE])
     if pour and highest > 0 and highest >= len(bins):
         out[2] = highest
         return 0
@@ -310,17 +311,20 @@ def book_plain(
         None: `booking.merge` must do it, for a GPU has had a counter, or may be a whole hall.
     """
     gpus = run.offsets.shape[1] - 1
-    if (state[:, booking.COUNTER] >= 0).any() or (histograms is not None and (ceiling_mw > HIGHEST_MW).any()):
+    if (state[:, booking.COUNTER] >= 0).any() or (ceiling_mw > HIGHEST_MW).any():
         return None
+    for histogram in histograms or ():
+        histogram.catch_up()
+        if histogram.last[BEFORE] > HIGHEST_MW:
+            return None
     booked = Booked(np.zeros((gpus, booking.TALLIES), np.int64), [0] * gpus, [0] * gpus)
     columns = Columns(*(as_read(column) for column in run))
 
     def book_gpu(gpu: int) -> None:
         place, out = np.zeros(2, np.int64), np.zeros(3, np.int64)
         histogram = histograms[gpu] if histograms is not None else None
-        if histogram is not None:
-            histogram.catch_up()
-        limits = ceiling_mw[gpu], max_gap_us[gpu], np.int64(2 * max(int(idle_mw[gpu]), 0))
+        idle = min(max(int(idle_mw[gpu]), 0), HIGHEST_MW)  # what is above any reading makes no difference
+        limits = ceiling_mw[gpu], max_gap_us[gpu], np.int64(2 * idle)
         while place[0] < len(run.base_us):
             bins, last = (histogram.bins, histogram.last) if histogram is not None else (_NO_BINS, _NO_LAST.copy())
             with np.errstate(over="ignore"):  # as plain Python, unsigned words wrap loudly

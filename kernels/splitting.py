@@ -231,7 +231,9 @@ def _split_gpu(  # type: ignore[no-untyped-def]
             amount = rest
             if not whole:
                 amount, power = _part(rest, power, end_mw[k], span, dt)
-            still = min(amount, 2 * idle_mw * min(span, 1_000_000_000_000)) if idle_mw > 0 else 0
+            still = 0
+            if idle_mw > 0 and span > 0:  # min(amount, 2 * idle_mw * span), which may not fit in a word
+                still = amount if amount // span < 2 * idle_mw else 2 * idle_mw * span
             segment_static += still
             segment_dynamic += amount - still
             segment_peak = max(segment_peak, amount // (2 * max(span, 1)))

@@ -161,3 +161,30 @@ def test_a_gpu_that_had_a_counter_is_left_to_the_merge():
     zero, one = np.zeros(1, np.int64), np.ones(1, np.int64)
     columns = Columns(np.array([[0, 1]], np.int64), one, zero, zero, one.astype(np.int32), zero)
     assert book_plain(columns, state, one, one, one) is None
+
+
+def test_bins_that_were_given_back_are_there_for_the_reading_before():
+    """A board of 1.9 kW, its histogram settled (a worker hands it on), and then less than the least bins hold."""
+    from kernels.histogram import HIGHEST_MW
+
+    high, low = ([[(i * S + at, p) for i in range(9)]] for at, p in ((0, 1_900_000), (9 * S, 300_000)))
+    one = np.ones(1, np.int64)
+    limits = one * 2_000_000, one * 5 * S, -one
+    state, histogram = new_state(1), PowerHistogram()
+    for some in (high, low):
+        histogram.settle()
+        assert book_plain(laid_out([some], packed=True), state, *limits, [histogram]) is not None
+    assert histogram.total_us() == 17 * S
+    assert histogram.quantiles((0, 1_000_000)) == [300_000, 1_900_000]
+    # A reading above what has bins is left to the sorted part, whatever ceiling follows.
+    histogram.last[2] = HIGHEST_MW + 1
+    assert book_plain(laid_out([low], packed=True), state, *limits, [histogram]) is None
+
+
+@pytest.mark.parametrize("idle_mw", [3_000_000_000, 10**12, 2**60])
+def test_idle_power_beyond_any_reading(idle_mw):
+    """As words of 32 bits, and times a long interval, it would wrap."""
+    rows = [(i * S, 70_000 + i % 2) for i in range(9)]
+    limits = np.full(1, 900_000), np.full(1, 700_000), np.full(1, 5 * S)
+    tally = assert_equal_books([[rows]], idle_mw, limits, packed=True)
+    assert tally[0, booking.SAMPLES] == 9
