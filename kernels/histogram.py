@@ -53,7 +53,7 @@ def _weigh(time_us, power_mw, ceiling_mw, max_gap_us, last, level, weight):
         held = np.int64(0)
         if last[BEFORE] > 0:
             apart = now - last[BEFORE_T]
-            held = apart if apart <= max_gap_us else np.int64(0)
+            held = apart if 0 <= apart <= max_gap_us else np.int64(0)  # below 0: more than a word holds
             level[n] = last[BEFORE]
             weight[n] = last[HELD] + held
             n += 1

@@ -32,7 +32,8 @@ NUMBER, TEXT, NUMBERS, TEXTS, BYTES = range(5)
 START, LENGTH, MARK, READABLE, SAME_HOST, PLACES = range(6)
 """Columns of a directory; from `PLACES` on, a position and a count for each column of the batch, in bytes and items.
 
-A position of -1 is null. `READABLE` is 0 where a message is none of the expected form; then there are no places.
+A position of -1 is null. `READABLE` is 0 where a message is none of the expected form, or lacks a number; then
+there are no places.
 `MARK` is where the digits of the checksum begin, -1 if there are none.
 """
 _LARGEST_METADATA = 1 << 20
@@ -116,6 +117,8 @@ def _places(data, header, lo, hi, end, node, buffer, kind, size, row):
     for c in range(len(node)):
         row[PLACES + 2 * c], row[PLACES + 2 * c + 1] = -1, 0
         if node[c] < 0:
+            if kind[c] == NUMBER:
+                return False
             continue
         lists = kind[c] >= NUMBERS
         if kind[c] == BYTES and buffer[c] < buffer_count:
@@ -186,7 +189,7 @@ def _look_through(data, at, stop, node, buffer, kind, size, mark_text, table):
             break
         row = table[k]
         row[START], row[LENGTH], row[MARK] = at, hi + body - at, -1
-        for i in range(lo, hi - 14):
+        for i in range(lo, hi - 13):  # six letters and eight digits
             if data[i] == mark_text[0]:
                 same = 1
                 while same < 6 and data[i + same] == mark_text[same]:
@@ -197,8 +200,7 @@ def _look_through(data, at, stop, node, buffer, kind, size, mark_text, table):
         header_type = _field(data, root, 1, lo, hi)
         header = _follow(data, _field(data, root, 2, lo, hi), lo, hi)
         readable = (
-            len(node) > 0
-            and header_type >= 0
+            header_type >= 0
             and data[header_type] == _RECORD_BATCH
             and header >= 0
             and _places(data, header, lo, hi, hi + body, node, buffer, kind, size, row)

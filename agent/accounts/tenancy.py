@@ -112,7 +112,7 @@ class Tenancy:
         """
         usage = window.usage
         span = np.maximum(usage.end_us - usage.start_us, 1)
-        rate = np.where(usage.activity_us >= 0, usage.activity_us * PPM // span, -1)
+        rate = np.where(usage.activity_us >= 0, np.minimum(usage.activity_us, span) * PPM // span, -1)
         gpu = usage.gpu.astype(np.int64)
         busy = busy_us[gpu] if len(gpu) else np.empty(0, np.int64)
         length = max(window.end_us - window.start_us, 1)
@@ -122,9 +122,9 @@ class Tenancy:
             usage.owner.astype(np.int64),
             usage.start_us,
             usage.end_us,
-            np.minimum(rate, PPM).astype(np.int64),
+            rate.astype(np.int64),
             np.where(busy >= 0, busy * PPM // length, -1).astype(np.int64),
-            usage.share_ppm.astype(np.int64),
+            np.clip(usage.share_ppm, -1, PPM).astype(np.int64),
             usage.live,
         )
 

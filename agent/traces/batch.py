@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 VERSION = 1
+FAR_US = 1 << 62
+"""No window begins or ends there: differences of times before it fit in a word."""
 
 _LISTS: Mapping[str, Any] = {
     "offsets": pa.int64(),
@@ -81,7 +84,20 @@ def text_of_devices(devices: tuple[Device, ...]) -> str:
 
 def devices_from_text(text: str) -> tuple[Device, ...]:
     """Inverse of `text_of_devices`; keys of a later version are left out, missing ones take their default."""
-    return tuple(Device(**{key: row[key] for key in Device.__slots__ if key in row}) for row in json.loads(text))
+    devices = tuple(Device(**{key: row[key] for key in Device.__slots__ if key in row}) for row in json.loads(text))
+    for device in devices:
+        for name in Device.__slots__:
+            value, most = getattr(device, name), 2**62 if name.endswith("_us") else 2**31
+            # What is counted with later must be a number that can be counted with.
+            counts = type(value) is not int or -most <= value < most
+            if type(value) is not type(getattr(_A_DEVICE, name)) or not counts:
+                raise ValueError(f"{name} of a device is {value!r}")
+        if not all(type(period) is int for period in device.publication_us.values()):
+            raise ValueError("a publication period of a device is no number")
+    return devices
+
+
+_A_DEVICE = Device("", 0, "")
 
 
 def text_of_owners(owners: tuple[Owner, ...]) -> str:
@@ -91,7 +107,11 @@ def text_of_owners(owners: tuple[Owner, ...]) -> str:
 
 def owners_from_text(text: str) -> tuple[Owner, ...]:
     """Inverse of `text_of_owners`."""
-    return tuple(Owner(JobKey(row[0]), row[1]) for row in json.loads(text))
+    owners = tuple(Owner(JobKey(row[0]), row[1]) for row in json.loads(text))
+    for owner in owners:
+        if type(owner.key) is not str or not all(type(label) is str for label in owner.labels.values()):
+            raise ValueError("the key or a label of an owner is no text")
+    return owners
 
 
 def _text_of_events(events: tuple[Event, ...]) -> str | None:
@@ -99,7 +119,10 @@ def _text_of_events(events: tuple[Event, ...]) -> str | None:
 
 
 def _events_from_text(text: str | None) -> tuple[Event, ...]:
-    return tuple(Event(*row[:4]) for row in json.loads(text)) if text else ()
+    events = tuple(Event(*row[:4]) for row in json.loads(text)) if text else ()
+    if any((*map(type, (e.time_us, e.kind, e.gpu, e.detail)),) != (int, str, int, str) for e in events):
+        raise ValueError("an event is none")
+    return events
 
 
 def identity(text: str) -> int:
@@ -175,6 +198,15 @@ def batch_of_window(
     )
 
 
+@contextmanager
+def _read(what: str) -> Iterator[None]:
+    """Name what was being read when a text turns out to be another than it should be."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise Damaged(f"its {what} cannot be read ({error})") from error
+
+
 class Decoder:
     """Turns batches back into windows; keeps the definitions that batches refer to."""
 
@@ -184,13 +216,21 @@ class Decoder:
         self._nothing: dict[str, NDArray[Any]] = {}
 
     def learn(self, row: Mapping[str, Any]) -> None:
-        """Keep the definitions of one row (``devices``, ``owners`` and their ids)."""
+        """Keep the definitions of one row (``devices``, ``owners`` and their ids).
+
+        Raises
+        ------
+        Damaged
+            If they are none.
+        """
         if row["devices"] is not None and row["devices_id"] not in self._devices:
-            self._devices[row["devices_id"]] = devices_from_text(row["devices"])
+            with _read("devices"):
+                self._devices[row["devices_id"]] = devices_from_text(row["devices"])
         if row["owners"] is not None and row["owners_id"] not in self._owners:
             if len(self._owners) > 64:  # labels grow as metadata arrives; old tables are not asked for again
                 self._owners.clear()
-            self._owners[row["owners_id"]] = owners_from_text(row["owners"])
+            with _read("owners"):
+                self._owners[row["owners_id"]] = owners_from_text(row["owners"])
 
     def devices(self, name: int) -> tuple[Device, ...] | None:
         """Return the devices of this id, if they have been learned."""
@@ -212,7 +252,9 @@ class Decoder:
             raise Damaged("it refers to devices or owners that are nowhere in the segment")
         if row["seq"] is None or row["start_us"] is None or row["end_us"] is None:
             raise Damaged("it has no number or no time")
-        devices, offsets = self._devices[row["devices_id"]], lists["offsets"]
+        if not -FAR_US < row["start_us"] <= row["end_us"] < FAR_US:
+            raise Damaged("it ends before it begins, or is of no time at all")
+        devices, owners, offsets = self._devices[row["devices_id"]], self._owners[row["owners_id"]], lists["offsets"]
         start_us = row["start_us"]
         time_us = lists["time_us"] if lists["time_us"].size else np.add(lists["dt_us"], start_us, dtype=np.int64)
         n, g = time_us.size, len(devices)
@@ -230,38 +272,65 @@ class Decoder:
         bad = [name for name, size in sizes.items() if lists[name].size not in (0, size)]
         usage = Usage(*(lists[f"usage_{name}"] for name in Usage.__slots__))
         bad += [name for name in Usage.__slots__ if getattr(usage, name).size != usage.gpu.size]
-        if bad or offsets.size != g + 1 or lists["busy_us"].size != g or offsets[0] != 0 or offsets[-1] != n:
-            raise Damaged(f"its columns do not fit together ({', '.join(bad) or 'offsets'})")
+        bad += [name for name, places in (("gpu", g), ("owner", len(owners))) if _outside(getattr(usage, name), places)]
+        bad += ["busy_us"] if lists["busy_us"].size != g else []
+        if offsets.size != g + 1 or offsets[0] != 0 or offsets[-1] != n or (offsets[1:] < offsets[:-1]).any():
+            bad.append("offsets")
+        if bad:
+            raise Damaged(f"its columns do not fit together ({', '.join(bad)})")
         readings = Readings(
             offsets, time_us, filled("power_mw", np.int32), filled("counter_mj", np.int64), lists["instant_mw"]
         )
         gauges = {name: lists["gauge_values"][i * g : (i + 1) * g] for i, name in enumerate(gauge_names)}
+        with _read("events"):
+            events = _events_from_text(row["events"])
         return Window(
-            row["host"],
+            row["host"] or "",
             row["seq"],
             start_us,
             row["end_us"],
             devices,
             readings,
             lists["busy_us"],
-            self._owners[row["owners_id"]],
+            owners,
             usage,
-            _events_from_text(row["events"]),
+            events,
             gauges,
         )
+
+
+def _outside(places: NDArray[Any], count: int) -> bool:
+    """Tell whether any place is not in a table of so many."""
+    return bool(places.size) and not 0 <= int(places.min()) <= int(places.max()) < count
+
+
+def in_our_types(batch: Any) -> Any:
+    """Take the columns that we know, by name; other writers may have used wider types, or added columns."""
+    fields = [field for field in SCHEMA if field.name in batch.schema.names]
+    return pa.record_batch([batch.column(field.name).cast(field.type) for field in fields], schema=pa.schema(fields))
 
 
 _SCALARS = ("host", "seq", "start_us", "end_us", "devices_id", "devices", "owners_id", "owners", "events")
 
 
 def rows_of_batch(batch: Any) -> Iterator[tuple[dict[str, Any], dict[str, NDArray[Any]], list[str]]]:
-    """Split a batch (one row in a segment, many in Parquet) into scalars, list columns as numpy views, gauge names."""
+    """Split a batch (one row in a segment, many in Parquet) into scalars, list columns as numpy views, gauge names.
+
+    Columns that are not there are null.
+
+    Raises
+    ------
+    Damaged
+        If a list has a hole.
+    """
     columns = {name: batch.column(name) for name in batch.schema.names}
     for i in range(batch.num_rows):
-        row = {name: columns[name][i].as_py() for name in _SCALARS}
-        names = columns["gauge_names"][i].as_py() or []
+        row = {name: columns[name][i].as_py() if name in columns else None for name in _SCALARS}
+        names = (columns["gauge_names"][i].as_py() if "gauge_names" in columns else None) or []
         lists = {}
         for name, dtype in LISTS.items():
             values = columns[name][i].values if name in columns else None
+            if values is not None and values.null_count:
+                raise Damaged(f"{name} has a hole")
             lists[name] = np.empty(0, dtype) if values is None else values.to_numpy()
         yield row, lists, names

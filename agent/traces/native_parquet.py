@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from agent.traces.batch import (
+    FAR_US,
     LISTS,
     SCHEMA,
     VERSION,
@@ -20,6 +21,7 @@ from agent.traces.batch import (
     Decoder,
     batch_of_window,
     identity,
+    in_our_types,
     rows_of_batch,
     text_of_devices,
     text_of_owners,
@@ -101,7 +103,8 @@ def _batches(path: Path) -> Iterator[Any]:
             raise InputError(f"it is of version {version}, and this wattshed reads version {VERSION}", str(path))
         names = [name for name in file.schema_arrow.names if name != "gpu"]
         for group in range(file.num_row_groups):
-            yield from file.read_row_group(group, names, use_threads=True).combine_chunks().to_batches()
+            for batch in file.read_row_group(group, names, use_threads=True).combine_chunks().to_batches():
+                yield in_our_types(batch)
 
 
 def _windows(batch: Any, decoder: Decoder, report: SourceReport) -> Iterator[Window]:
@@ -147,6 +150,8 @@ def _run(batch: Any, decoder: Decoder) -> Run | None:
     if (table[:, 0] != 0).any() or (table[:, -1] != rows).any() or (np.diff(table, axis=1) < 0).any():
         return None
     seq, start_us, end_us = (number.to_numpy() for number in numbers)
+    if (start_us > end_us).any() or int(start_us.min()) <= -FAR_US or int(end_us.max()) >= FAR_US:
+        return None
     return Run(
         hosts[0].as_py(), devices, seq, start_us, end_us, table,
         times.values.to_numpy(), times.offsets.to_numpy()[:-1].astype(np.int64), np.zeros(len(seq), np.int64),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import mmap
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agent.traces.batch import LISTS, Damaged, Decoder, rows_of_batch
+from agent.traces.batch import FAR_US, LISTS, Damaged, Decoder, rows_of_batch
 from agent.traces.segment import COLUMNS, Layout, checksum_agrees, layout_of, read_message, spans
 from agent.window import InputError, Run, Window
 from kernels.messages import LENGTH, MARK, PLACES, READABLE, SAME_HOST, START, look_through
@@ -47,8 +48,8 @@ def segment_stretches(path: Path, report: SourceReport) -> Iterator[Stretch]:
         If the file is empty, or of a version that cannot be read.
     """
     segment = _Segment(path, report)
-    for table in segment.stretches():
-        yield partial(segment.items, table)
+    for table, damage in segment.stretches():
+        yield partial(segment.items, table, damage)
 
 
 def segment_windows(path: Path, report: SourceReport) -> Iterator[Window]:
@@ -59,7 +60,10 @@ def segment_windows(path: Path, report: SourceReport) -> Iterator[Window]:
 
 
 class _Segment:
-    """One segment that is being read."""
+    """One segment that is being read: its stretches maybe on a thread of their own, their items where they are booked.
+
+    So the report belongs to the items alone.
+    """
 
     def __init__(self, path: Path, report: SourceReport) -> None:
         self._path, self._report = path, report
@@ -80,17 +84,18 @@ class _Segment:
         except Damaged as error:
             raise InputError(str(error), str(path)) from error
 
-    def stretches(self) -> Iterator[NDArray[np.int64]]:
-        """Find intact messages, as many at once as are booked at once."""
+    def stretches(self) -> Iterator[tuple[NDArray[np.int64], str]]:
+        """Find intact messages, as many at once as are booked at once, and say what is damaged behind them."""
         places, at = self._layout.places(), self._layout.start
         while at < len(self._view):
             table, following = look_through(self._bytes, at, at + _STRETCH, places, _MESSAGES)
             intact = self._intact(table)
             if intact < len(table):
                 following = int(table[intact, START])
-            yield table[:intact]
+            damage = ""
             if intact < len(table) or following == at:
-                following = self._over_damage(following)
+                following, damage = self._over_damage(following)
+            yield table[:intact], damage
             at = following
             self._give_back(at)
 
@@ -102,13 +107,14 @@ class _Segment:
                 return k
         return len(table)
 
-    def _over_damage(self, at: int) -> int:
-        """Find the next intact message, and count what lies before it."""
+    def _over_damage(self, at: int) -> tuple[int, str]:
+        """Find the next intact message, and say what lies before it."""
+        damage = ""
         for span in spans(self._view, Layout(self._layout.schema, self._layout.seed, at)):
-            if span.intact:
-                return span.start
-            self._report.reject("damaged", text=f"{span.end - span.start} bytes at {span.start}")
-        return len(self._view)
+            if span.intact and span.start > at:  # whatever is at the beginning has been tried
+                return span.start, damage
+            damage = f"{span.end - span.start} bytes at {span.start}"
+        return len(self._view), damage
 
     def _give_back(self, at: int) -> None:
         """Release the pages of stretches that nobody looks at any more: all but the last three that were read."""
@@ -118,23 +124,22 @@ class _Segment:
             if end > begin:
                 self._mapped.madvise(mmap.MADV_DONTNEED, begin, end - begin)
 
-    def items(self, table: NDArray[np.int64], *, runs: bool) -> Iterator[Window | Run]:
-        """Hand out intact messages."""
+    def items(self, table: NDArray[np.int64], damage: str, *, runs: bool) -> Iterator[Window | Run]:
+        """Hand out intact messages, and count what is damaged behind them."""
         plain = self._plain(table) if runs else np.zeros(len(table), bool)
-        in_words = table[:, _PLACE["dt_us"] + 1] > 0
-        k = 0
-        while k < len(table):
-            if plain[k]:
-                goes_on = plain[k + 1 :] & (table[k + 1 :, SAME_HOST] > 0) & (in_words[k + 1 :] == in_words[k])
-                end = k + 1 + int(np.argmin(np.append(goes_on, False)))
-                run = self._run(table[k:end])
-                if run is not None:
-                    yield run
-                    k = end
-                    continue
-                plain[k] = False
-            yield from self._windows(table[k])
-            k += 1
+        kind = np.zeros((len(table), 2), np.int64)  # what a run has in common: the form of its times, and its devices
+        kind[plain, 0] = table[plain, _PLACE["dt_us"] + 1] > 0
+        kind[plain, 1] = self._numbers(table[plain], "devices_id", np.uint32)
+        apart = ~plain[1:] | ~plain[:-1] | (table[1:, SAME_HOST] == 0) | (kind[1:] != kind[:-1]).any(axis=1)
+        for begin, end in itertools.pairwise([0, *(np.flatnonzero(apart) + 1).tolist(), len(table)]):
+            run = self._run(table[begin:end]) if begin < end and plain[begin] else None
+            if run is not None:
+                yield run
+                continue
+            for row in table[begin:end]:
+                yield from self._windows(row)
+        if damage:
+            self._report.reject("damaged", text=damage)
 
     def _plain(self, table: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Tell which messages hold power readings and nothing else that is booked, and define nothing."""
@@ -162,21 +167,22 @@ class _Segment:
 
     def _run(self, table: NDArray[np.int64]) -> Run | None:
         """Put plain windows together as far as they tell of the same devices; None if they do not fit them."""
-        names = self._numbers(table, "devices_id", np.uint32)
-        devices = self._decoder.devices(int(names[0]))
+        devices = self._decoder.devices(int(self._numbers(table[:1], "devices_id", np.uint32)[0]))
         in_words = bool(table[0, _PLACE["dt_us"] + 1])
         times, size = ("dt_us", 4) if in_words else ("time_us", 8)
         rows = table[:, _PLACE[times] + 1]
-        if devices is None or (names != names[0]).any() or (table[:, _PLACE["offsets"] + 1] != len(devices) + 1).any():
+        if devices is None or (table[:, _PLACE["offsets"] + 1] != len(devices) + 1).any():
             return None
         at = table[:, _PLACE["offsets"]] // 8
         offsets = self._words(np.int64)[at[:, None] + np.arange(len(devices) + 1)]
         if (offsets[:, 0] != 0).any() or (offsets[:, -1] != rows).any() or (np.diff(offsets, axis=1) < 0).any():
             return None
         seq, start_us, end_us = (self._numbers(table, name, np.int64) for name in ("seq", "start_us", "end_us"))
+        if (start_us > end_us).any() or int(start_us.min()) <= -FAR_US or int(end_us.max()) >= FAR_US:
+            return None
+        self._follow(self._last_seq, int(seq[0]))
         for k in np.flatnonzero(np.diff(seq) > 1).tolist():
             self._follow(int(seq[k]), int(seq[k + 1]))
-        self._follow(self._last_seq, int(seq[0]))
         self._last_seq = int(seq[-1])
         self._report.rows += int(rows.sum())
         self._report.position = int(table[-1, START] + table[-1, LENGTH])
@@ -201,19 +207,18 @@ class _Segment:
     def _windows(self, row: NDArray[np.int64]) -> Iterator[Window]:
         """Decode one message."""
         end = int(row[START] + row[LENGTH])
-        for cells, lists, names in self._rows(row):
-            self._decoder.learn(cells)
-            if not self._decoder.knows(cells):
-                self._look_ahead(end)
-            try:
+        try:
+            for cells, lists, names in self._rows(row):
+                self._decoder.learn(cells)
+                if not self._decoder.knows(cells):
+                    self._look_ahead(end)
                 window = self._decoder.window(cells, lists, names)
-            except Damaged as error:
-                self._report.reject("damaged", text=f"window {cells['seq']}: {error}")
-                continue
-            self._report.rows += window.readings.time_us.size
-            self._follow(self._last_seq, window.seq)
-            self._last_seq, self._report.position = window.seq, end
-            yield window
+                self._report.rows += window.readings.time_us.size
+                self._follow(self._last_seq, window.seq)
+                self._last_seq, self._report.position = window.seq, end
+                yield window
+        except Damaged as error:
+            self._report.reject("damaged", text=f"message at {row[START]}: {error}")
 
     def _rows(self, row: NDArray[np.int64]) -> Iterator[tuple[dict[str, Any], dict[str, NDArray[Any]], list[str]]]:
         """Split a message into scalars, lists and gauge names; one of another form through Arrow."""
@@ -244,6 +249,8 @@ class _Segment:
         rest = spans(self._view, Layout(self._layout.schema, self._layout.seed, at))
         for _, span in zip(range(_LOOK_AHEAD), rest, strict=False):
             if span.intact:
-                batch = read_message(self._view[span.start : span.end], self._layout.schema)
-                for cells, _lists, _names in rows_of_batch(batch):
-                    self._decoder.learn(cells)
+                with suppress(Damaged):  # it is told of when its turn comes
+                    for cells, _, _ in rows_of_batch(
+                        read_message(self._view[span.start : span.end], self._layout.schema)
+                    ):
+                        self._decoder.learn(cells)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from agent.traces.batch import SCHEMA, VERSION, Damaged
+from agent.traces.batch import SCHEMA, VERSION, Damaged, in_our_types
 from kernels import messages
 from kernels.messages import BYTES, NUMBER, NUMBERS, TEXT, TEXTS
 
@@ -133,22 +133,23 @@ class Layout:
     start: int
 
     def places(self) -> messages.Layout:
-        """Where the columns of `COLUMNS` lie among the buffers of a message; empty where that cannot be told."""
+        """Where the columns of `COLUMNS` lie among the buffers of a message; nowhere, if that cannot be told."""
+        nowhere = {name: (-1, -1, kind, size) for name, (kind, size) in _KINDS.items()}
         found: dict[str, tuple[int, int, int, int]] = {}
         node = buffer = 0
         try:
             for field in self.schema:
                 kind, size = _KINDS.get(field.name, (NUMBER, 0))
                 if field.name in _KINDS and field.type != SCHEMA.field(field.name).type:
-                    return messages.spread([])
+                    return messages.spread(list(nowhere.values()))
                 found[field.name] = (node, buffer, kind, size)
                 if kind == TEXTS:
                     found[f"{field.name} text"] = (node, buffer + 4, BYTES, 1)
                 nodes, buffers = _extent(field.type)
                 node, buffer = node + nodes, buffer + buffers
         except LookupError:
-            return messages.spread([])
-        return messages.spread([found.get(name, (-1, -1, *_KINDS[name])) for name in COLUMNS])
+            return messages.spread(list(nowhere.values()))
+        return messages.spread([found.get(name, nowhere[name]) for name in COLUMNS])
 
 
 def layout_of(view: memoryview) -> Layout:
@@ -231,5 +232,16 @@ def _next_mark(view: memoryview, start: int) -> int:
 
 
 def read_message(message: memoryview, schema: Any = SCHEMA) -> Any:
-    """Decode one intact message of a segment into a record batch, without a copy."""
-    return pa.ipc.read_record_batch(pa.ipc.read_message(pa.py_buffer(message)), schema)
+    """Decode one intact message of a segment into a record batch of our columns.
+
+    Raises
+    ------
+    Damaged
+        If Arrow cannot read it: a checksum says that a message is as it was written, not that it was written well.
+    """
+    try:
+        batch = pa.ipc.read_record_batch(pa.ipc.read_message(pa.py_buffer(message)), schema)
+        batch.validate(full=True)
+        return in_our_types(batch)
+    except (pa.ArrowException, OSError, LookupError, ValueError) as error:
+        raise Damaged(f"Arrow cannot read it ({(str(error).splitlines() or ['?'])[0]})") from error

@@ -23,6 +23,7 @@ DEVICES = st.builds(
     capabilities=st.dictionaries(TEXT, TEXT, max_size=3),
     simulated=st.booleans(),
 )
+OWNERS = st.builds(Owner, key=TEXT, labels=st.dictionaries(TEXT, TEXT, max_size=2))
 
 
 def column(dtype, size, elements):
@@ -36,7 +37,8 @@ def windows(draw):
     g = len(devices)
     counts = draw(st.lists(st.integers(0, 5), min_size=g, max_size=g))
     n = sum(counts)
-    m = draw(st.integers(0, 4))
+    owners = tuple(draw(st.lists(OWNERS, max_size=3)))
+    m = draw(st.integers(0, 4)) if g and owners else 0
     start = draw(st.integers(-(2**50), 2**50))
     times = draw(st.one_of(column(np.int64, n, INT64), column(np.int64, n, st.integers(start, start + 2**33))))
     missing_or_any = st.one_of(st.just(-1), INT32)
@@ -48,8 +50,8 @@ def windows(draw):
         draw(st.one_of(column(np.int32, 0, INT32), column(np.int32, n, INT32))),
     )
     usage = Usage(
-        draw(column(np.int32, m, INT32)),
-        draw(column(np.int32, m, INT32)),
+        draw(column(np.int32, m, st.integers(0, max(g - 1, 0)))),
+        draw(column(np.int32, m, st.integers(0, max(len(owners) - 1, 0)))),
         draw(column(np.int64, m, INT64)),
         draw(column(np.int64, m, INT64)),
         draw(column(np.int64, m, INT64)),
@@ -64,7 +66,7 @@ def windows(draw):
         devices,
         readings,
         draw(column(np.int64, g, INT64)),
-        tuple(draw(st.lists(st.builds(Owner, key=TEXT, labels=st.dictionaries(TEXT, TEXT, max_size=2)), max_size=3))),
+        owners,
         usage,
         tuple(draw(st.lists(st.builds(Event, INT64, TEXT, INT32, TEXT), max_size=2))),
         draw(
