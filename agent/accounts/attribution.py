@@ -227,6 +227,8 @@ class Accounts:
             for i, key in enumerate(keys):
                 if key in place:
                     state[i] = host.state[place[key]]
+                elif key in self.gpus:  # it was away, and begins anew
+                    self.gpus[key].power.restart()
             host.waiting = host.waiting.moved({i: keys.index(key) for key, i in place.items() if key in keys})
             host.keys, host.state = keys, state
         for key, device in zip(keys, devices, strict=True):

@@ -218,6 +218,19 @@ def test_a_device_that_comes_late_keeps_the_others_books():
     assert second.energy_hnj / 2e9 == pytest.approx(400)
 
 
+@pytest.mark.parametrize("counter", [-1, 0])
+def test_a_device_that_goes_and_comes_back_begins_anew(counter):
+    """Its power before and after is not joined, neither in its energy nor in its quantiles."""
+    accounts = Accounts()
+    for n, devices in enumerate([(device(0), device(1)), (device(0),), (device(0), device(1))]):
+        rows = [[(T0 + n * S + k, 300_000, counter) for k in (0, S // 2)] for _ in devices]
+        accounts.add(window(T0 + n * S, T0 + (n + 1) * S, rows, devices=devices))
+    accounts.finish()
+    stayed, went = accounts.gpus.values()
+    assert (stayed.power.total_us(), went.power.total_us()) == (5 * S // 2, S)
+    assert went.totals[booking.COVERED] == S
+
+
 def test_the_snapshot_obeys_the_law_and_names_what_is_missing():
     accounts = book(live(8, jobs=[("a", 0, 4 * S)]))
     last = next(iter(live(1, start=8)))
