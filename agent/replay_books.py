@@ -79,7 +79,9 @@ def pieces_of(chain: Chain) -> list[Chain]:
     if not chain.native:
         return [chain]
     days = itertools.groupby(chain.sources, key=lambda source: source.path.parent)
-    return [Chain(chain.name, list(sources)) for _, sources in days]
+    pieces = [Chain(chain.name, list(sources)) for _, sources in days]
+    pieces[0].passed_over = chain.passed_over
+    return pieces
 
 
 def new_part(settings: Settings) -> Part:

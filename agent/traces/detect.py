@@ -26,20 +26,33 @@ DCGM_TEXT = "dcgm-exporter"
 
 _SAMPLE = re.compile(r"[a-zA-Z_:][\w:]*(\{.*\})?\s+[-+]?(\d|NaN|Inf)\S*(\s+[-+]?\d\S*)?\s*$")
 _COMMAND = re.compile(r"^(# )?\$ nvidia-smi\b", re.MULTILINE)
+_HEAD = 8192  # bytes
+_MESSAGE = b"\xff\xff\xff\xff"  # begins every message of an Arrow stream
 
 
 def format_of_bytes(path: Path) -> str:
-    """Recognise the binary formats; empty for anything else."""
+    """Recognise the binary formats; empty for anything else.
+
+    Raises
+    ------
+    InputError
+        If it is an Arrow file, or is called a segment and is none.
+    """
     try:
         with path.open("rb") as file:
-            head = file.read(8192)
+            head = file.read(_HEAD)
     except OSError:
         return ""
     if head[:4] == b"PAR1":
         return PARQUET
     if head[:6] == b"ARROW1":
         raise InputError("it is an Arrow file (Feather); write it as Parquet, and name its columns", str(path))
-    ours = b"wattshed.format" in head or path.suffix in {".arrows", ".open"}
+    named = path.suffix in {".arrows", ".open"}
+    ours = b"wattshed.format" in head or named
+    if named and not head:
+        raise InputError("it is empty", str(path))
+    if named and len(head) < _HEAD and _MESSAGE not in head:
+        raise InputError("it is called a segment of a recording, and no message of one is in it", str(path))
     return NATIVE if ours and not head.startswith(b"\x1f\x8b") else ""
 
 

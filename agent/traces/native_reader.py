@@ -87,6 +87,8 @@ class _Segment:
     def stretches(self) -> Iterator[tuple[NDArray[np.int64], str]]:
         """Find intact messages, as many at once as are booked at once, and say what is damaged behind them."""
         places, at = self._layout.places(), self._layout.start
+        if at > len(self._view):
+            yield np.empty((0, PLACES + 2 * len(COLUMNS)), np.int64), f"{len(self._view)} bytes at 0"
         while at < len(self._view):
             table, following = look_through(self._bytes, at, at + _STRETCH, places, _MESSAGES)
             intact = self._intact(table)

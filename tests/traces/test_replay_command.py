@@ -10,6 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from agent.replay_report import rounded_parts
+from agent.traces.native import Recorder
+from agent.traces.segment import SCHEMA_MESSAGE
+from tests.traces.windows_made_up import plain_window
 
 
 @pytest.fixture
@@ -179,6 +182,30 @@ def test_hosts_from_folders_and_from_the_name(wattshed, tmp_path):
     assert [gpu["host"] for gpu in answer["gpus"]] == ["h1", "h2"]
     file = tmp_path / "fleet/host=h1/date=2024-01-01/log.csv"
     assert replay_json(wattshed, f"{file}@elsewhere")["gpus"][0]["host"] == "elsewhere"
+
+
+@pytest.mark.parametrize("content", [b"", b"Fans were loud.\n"])
+def test_what_is_merely_called_a_segment(wattshed, tmp_path, content):
+    """One that was killed before its first byte does not stand in the way of the others of its folder."""
+    recorder = Recorder(tmp_path, "node")
+    for i in range(3):
+        recorder.append(plain_window(i))
+    recorder.close()
+    whole = replay_json(wattshed, tmp_path)["total_j"]
+    false = tmp_path / "host=node/date=2023-11-14/x.open"
+    false.write_bytes(content)
+    code, out, err = wattshed("replay", tmp_path, "--format", "json")
+    assert (code, json.loads(out)["total_j"]) == (0, whole)
+    assert "passed over" in err
+    code, _, err = wattshed("replay", false)
+    assert (code, err.count("\n")) == (2, 1)
+
+
+def test_a_segment_torn_within_its_schema_is_said_to_be_damaged(wattshed, tmp_path):
+    (tmp_path / "x.open").write_bytes(SCHEMA_MESSAGE[:700])
+    code, out, err = wattshed("replay", tmp_path, "--format", "json")
+    assert (code, json.loads(out)["total_j"]) == (0, 0)
+    assert "damaged 1" in err
 
 
 def test_what_is_no_trace_in_a_folder_is_passed_over(wattshed, tmp_path):
