@@ -248,13 +248,15 @@ class Decoder:
         Damaged
             If the columns do not fit together, or a definition is unknown.
         """
-        if not self.knows(row):
+        # Who nobody refers to need not be known: a window without usage is read whatever became of its owners.
+        if row["devices_id"] not in self._devices or (lists["usage_owner"].size and not self.knows(row)):
             raise Damaged("it refers to devices or owners that are nowhere in the segment")
         if row["seq"] is None or row["start_us"] is None or row["end_us"] is None:
             raise Damaged("it has no number or no time")
         if not -FAR_US < row["start_us"] <= row["end_us"] < FAR_US:
             raise Damaged("it ends before it begins, or is of no time at all")
-        devices, owners, offsets = self._devices[row["devices_id"]], self._owners[row["owners_id"]], lists["offsets"]
+        devices, offsets = self._devices[row["devices_id"]], lists["offsets"]
+        owners = self._owners.get(row["owners_id"], ())
         start_us = row["start_us"]
         time_us = lists["time_us"] if lists["time_us"].size else np.add(lists["dt_us"], start_us, dtype=np.int64)
         n, g = time_us.size, len(devices)

@@ -99,6 +99,9 @@ WELL_MADE = {
     "no column for what nobody asks": lambda columns, _: {
         name: column for name, column in columns.items() if not name.startswith(("usage", "gauge", "counter", "events"))
     },
+    "owners that are lost, and that no usage names": lambda columns, _: (
+        columns | {"owners": pa.nulls(1, pa.utf8()), "owners_id": pa.array([7], pa.uint32())}
+    ),
     "no host": lambda columns, _: columns | {"host": pa.nulls(1, pa.utf8())},
 }
 
