@@ -1,9 +1,9 @@
 """An exact histogram of one GPU's power that a stream fills and workers merge: every quantile, to the milliwatt.
 
-While a stream runs there is one bin a milliwatt, in memory that the system gives page by page as bins are touched: a
-GPU that wanders over all of 0 to 700 W takes 5.6 MB, one that stays within 50 W 0.4 MB, however long the stream is. A
-settled histogram keeps only the bins that hold something. Weights are those of :mod:`kernels.quantiles`, and so are
-the answers.
+While a long stream runs there is one bin a milliwatt, in memory that the system gives page by page as bins are touched:
+a GPU that wanders over all of 0 to 700 W takes 5.6 MB, one that stays within 50 W 0.4 MB, however long the stream is. A
+settled histogram, and one with few readings, keeps only the powers that occur. Weights are those of
+:mod:`kernels.quantiles`, and so are the answers.
 """
 
 # Kernels are typed by numba when they are first called; what Python calls is annotated.
@@ -31,6 +31,7 @@ HIGHEST_MW = 100_000_000
 _LEAST_BINS = 1 << 20
 _TOGETHER = 8_192
 """Rows that may wait to be weighed."""
+FEW = 32_768
 SEEN_T, BEFORE_T, BEFORE, HELD = range(4)
 """Columns of `PowerHistogram.last`: the last row (us), the last reading (us, mW), and its weight, in no bin yet."""
 
@@ -67,6 +68,12 @@ _BEGINNING = np.array([np.iinfo(np.int64).min, 0, 0, 0], np.int64)
 class PowerHistogram:
     """Time-weighted histogram of a GPU's power, exact to the milliwatt.
 
+    Parameters
+    ----------
+    few : int
+        So many powers are kept sorted, 16 bytes each, before bins are made: a bin that is touched takes a page with it,
+        and of a fleet of thousands most GPUs have few readings.
+
     Attributes
     ----------
     bins : int64[*], us
@@ -76,7 +83,8 @@ class PowerHistogram:
         of the rows that were weighed; see `catch_up`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, few: int = FEW) -> None:
+        self._few = few
         self.bins: NDArray[np.int64] = np.empty(0, np.int64)
         self.last: NDArray[np.int64] = _BEGINNING.copy()
         self._levels: NDArray[np.int64] = np.empty(0, np.int64)
@@ -104,6 +112,10 @@ class PowerHistogram:
         size = max(_LEAST_BINS, 1 << int(highest_mw).bit_length())
         # Not numpy's own zeros: those of this size come in pages of 2 MB, and a GPU would touch a few of them.
         self.bins = np.frombuffer(mmap.mmap(-1, size * 8), np.int64)
+
+    def worth_bins(self, rows: int) -> bool:
+        """Tell whether so many more rows are better poured into bins."""
+        return len(self.bins) > 0 or len(self._levels) + rows >= self._few
 
     def extend(self, time_us: NDArray[np.int64], power_mw: NDArray[np.int32], ceiling_mw: int, max_gap_us: int) -> None:
         """Add the next rows of a stream; wherever it is cut, the histogram is the same.
@@ -135,7 +147,7 @@ class PowerHistogram:
         n = _weigh(as_read(time_us), as_read(power_mw), ceiling, gap, self.last, level, weight)
         level, weight = level[:n], weight[:n]
         highest = int(level.max(initial=0))
-        if highest <= HIGHEST_MW:
+        if highest <= HIGHEST_MW and self.worth_bins(n):
             self.make_room(highest)
             np.add.at(self.bins, level, weight)
         else:
@@ -176,11 +188,11 @@ class PowerHistogram:
     def __getstate__(self) -> dict[str, Any]:
         """Travel settled."""
         self.settle()
-        return {"last": self.last, "levels": self._levels, "weights": self._weights}
+        return {"few": self._few, "last": self.last, "levels": self._levels, "weights": self._weights}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Arrive without bins."""
-        self.__init__()  # type: ignore[misc]
+        self.__init__(state["few"])  # type: ignore[misc]
         self.last, self._levels, self._weights = state["last"], state["levels"], state["weights"]
 
     def _all(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -228,7 +240,7 @@ def _joined(
     if not len(more):
         return levels, weights
     highest = max(int(more.max()), int(levels.max(initial=0)))
-    if highest <= HIGHEST_MW:
+    if highest <= HIGHEST_MW and len(levels) + len(more) > 2 * FEW:
         sums = np.zeros(highest + 1, np.int64)
         sums[levels] = weights
         np.add.at(sums, more, their)

@@ -12,6 +12,7 @@ is walked row by row. Both give the very integers, and the state, of `merge`.
 
 from __future__ import annotations
 
+import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
@@ -45,7 +46,7 @@ from kernels.histogram import BEFORE, BEFORE_T, HELD, HIGHEST_MW, SEEN_T
 from kernels.jit import jit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -313,7 +314,9 @@ def book_plain(
     gpus = run.offsets.shape[1] - 1
     if (state[:, booking.COUNTER] >= 0).any() or (ceiling_mw > HIGHEST_MW).any():
         return None
-    for histogram in histograms or ():
+    rows = (run.offsets[:, 1:] - run.offsets[:, :-1]).sum(axis=0)
+    poured = [histogram.worth_bins(int(rows[gpu])) for gpu, histogram in enumerate(histograms or ())]
+    for histogram in itertools.compress(histograms or (), poured):
         histogram.catch_up()
         if histogram.last[BEFORE] > HIGHEST_MW:
             return None
@@ -322,7 +325,7 @@ def book_plain(
 
     def book_gpu(gpu: int) -> None:
         place, out = np.zeros(2, np.int64), np.zeros(3, np.int64)
-        histogram = histograms[gpu] if histograms is not None else None
+        histogram = histograms[gpu] if histograms is not None and poured[gpu] else None
         idle = min(max(int(idle_mw[gpu]), 0), HIGHEST_MW)  # what is above any reading makes no difference
         limits = ceiling_mw[gpu], max_gap_us[gpu], np.int64(2 * idle)
         while place[0] < len(run.base_us):
@@ -335,15 +338,26 @@ def book_plain(
             booked.static_hnj[gpu] += int(out[1])
             if out[2] and histogram is not None:
                 histogram.make_room(int(out[2]))
+        if histograms is not None and histogram is None:
+            for times, powers in _rows_of(run, gpu):
+                histograms[gpu].extend(times, powers, int(ceiling_mw[gpu]), int(max_gap_us[gpu]))
 
-    rows = int((run.offsets[:, -1] - run.offsets[:, 0]).sum())
-    if rows >= MANY_ROWS and gpus > 1:
+    if int(rows.sum()) >= MANY_ROWS and gpus > 1:
         with ThreadPoolExecutor(min(os.cpu_count() or 1, gpus)) as pool:  # the kernels let go of the interpreter's lock
             list(pool.map(book_gpu, range(gpus)))
     else:
         for gpu in range(gpus):
             book_gpu(gpu)
     return booked
+
+
+def _rows_of(run: Columns, gpu: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int32]]]:
+    """Take one GPU's rows out, window by window."""
+    for w in np.flatnonzero(run.offsets[:, gpu + 1] > run.offsets[:, gpu]).tolist():
+        lo, hi = int(run.offsets[w, gpu]), int(run.offsets[w, gpu + 1])
+        time_at, power_at = int(run.time_at[w]), int(run.power_at[w])
+        times = np.add(run.times[time_at + lo : time_at + hi], run.base_us[w], dtype=np.int64)
+        yield times, run.power_mw[power_at + lo : power_at + hi]
 
 
 _NO_BINS = np.empty(0, np.int64)

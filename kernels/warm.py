@@ -62,7 +62,7 @@ def _plain(rows: int) -> None:
     one, none = np.ones(1, np.int64), np.zeros(1, np.int64)
     for times in (time_us, time_us.astype(np.uint32)):
         columns = plain.Columns(offsets.reshape(1, 2), times, none, none, power_mw, none)
-        powers = [histogram.PowerHistogram()]
+        powers = [histogram.PowerHistogram(few=0)]
         plain.book_plain(columns, booking.new_state(1), one * 20_000_000, one * _GAP_US, one * 70_000, powers)
 
 

@@ -73,11 +73,11 @@ def careful_books(many, state, limits, idle_mw, powers):
     return tally, static
 
 
-def assert_equal_books(many, idle, limits, *, packed):
+def assert_equal_books(many, idle, limits, *, packed, few=0):
     gpus = len(many[0])
     fast, careful = new_state(gpus), new_state(gpus)
     idle_mw = np.full(gpus, idle)
-    mine, theirs = ([PowerHistogram() for _ in range(gpus)] for _ in range(2))
+    mine, theirs = ([PowerHistogram(few) for _ in range(gpus)] for few in (few, 2**62))
     booked = book_plain(laid_out(many, packed), fast, limits[0], limits[2], idle_mw, mine)
     tally, static = careful_books(many, careful, limits, idle_mw, theirs)
     assert booked is not None
@@ -94,11 +94,11 @@ def assert_equal_books(many, idle, limits, *, packed):
 
 
 @settings(max_examples=300, deadline=None)
-@given(windows(), st.sampled_from([-1, 70_000, 400_000]), st.booleans(), st.integers(1, 3))
-def test_equals_merge_and_split(given_windows, idle, packed, cut):
+@given(windows(), st.sampled_from([-1, 70_000, 400_000]), st.booleans(), st.integers(1, 3), st.sampled_from([0, 9]))
+def test_equals_merge_and_split(given_windows, idle, packed, cut, few):
     gpus = len(given_windows[0])
     limits = np.full(gpus, 900_000), np.full(gpus, 700_000), np.full(gpus, 5 * S)
-    assert_equal_books(given_windows, idle, limits, packed=packed)
+    assert_equal_books(given_windows, idle, limits, packed=packed, few=few)
     # Cut into runs, the books are the same again.
     whole, parts = new_state(gpus), new_state(gpus)
     once = book_plain(laid_out(given_windows, packed), whole, limits[0], limits[2], np.full(gpus, idle))
@@ -170,7 +170,7 @@ def test_bins_that_were_given_back_are_there_for_the_reading_before():
     high, low = ([[(i * S + at, p) for i in range(9)]] for at, p in ((0, 1_900_000), (9 * S, 300_000)))
     one = np.ones(1, np.int64)
     limits = one * 2_000_000, one * 5 * S, -one
-    state, histogram = new_state(1), PowerHistogram()
+    state, histogram = new_state(1), PowerHistogram(few=0)
     for some in (high, low):
         histogram.settle()
         assert book_plain(laid_out([some], packed=True), state, *limits, [histogram]) is not None

@@ -33,10 +33,10 @@ def expected(recording, gpu):
 
 
 @settings(max_examples=80, deadline=None)
-@given(recordings(highest=3_000_000), st.lists(st.integers(0, 40), max_size=4), st.booleans())
-def test_a_stream_cut_anywhere_gives_the_quantiles_of_the_whole(recording, cuts, travels):
+@given(recordings(highest=3_000_000), st.lists(st.integers(0, 40), max_size=4), st.booleans(), st.sampled_from([0, 9]))
+def test_a_stream_cut_anywhere_gives_the_quantiles_of_the_whole(recording, cuts, travels, few):
     for gpu in range(len(recording[2]) - 1):
-        histogram = PowerHistogram()
+        histogram = PowerHistogram(few)
         for a, b in itertools.pairwise([0, *sorted(cuts), 1_000]):
             histogram.extend(*gpu_rows(recording, gpu, a, b), CEILING, GAP)
             if travels:
@@ -57,7 +57,7 @@ def test_a_hall_of_megawatts_is_sorted_instead(recording):
 
 def test_stretches_from_two_workers_add_up():
     recording = node(8, 2_000)
-    first, second, whole = PowerHistogram(), PowerHistogram(), PowerHistogram()
+    first, second, whole = PowerHistogram(), PowerHistogram(few=0), PowerHistogram(few=500)
     first.extend(*gpu_rows(recording, 0, 0, 900), CEILING, GAP)
     second.extend(*gpu_rows(recording, 0, 899), CEILING, GAP)  # the row between belongs to both, an interval to each
     assert recording[1][899] > 0
@@ -70,7 +70,7 @@ def test_stretches_from_two_workers_add_up():
 
 
 def test_memory_does_not_grow_with_the_stream():
-    histogram = PowerHistogram()
+    histogram = PowerHistogram(few=0)
     time_us, power_mw = gpu_rows(node(8, 2_000), 0)
     sizes = []
     for turn in range(5):
@@ -97,3 +97,12 @@ def test_after_a_restart_time_may_begin_anew():
     histogram.extend(np.array([50, 90], np.int64), np.array([8, 8], np.int32), CEILING, GAP)
     assert histogram.total_us() == 50
     assert histogram.quantiles((100_000, 500_000)) == [7, 8]
+
+
+def test_a_gpu_with_few_readings_takes_few_bytes():
+    histogram = PowerHistogram()
+    for hour in range(3):
+        times = np.arange(240, dtype=np.int64) * 15_000_000 + hour * 3_600_000_000
+        histogram.extend(times, np.arange(240, dtype=np.int32) + 400_000, CEILING, 15_000_000)
+    assert histogram.quantiles((500_000,)) == [400_119]
+    assert histogram.nbytes <= 16 * 240
