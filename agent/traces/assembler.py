@@ -87,14 +87,12 @@ class Assembler:
         """Emit the windows that are complete; returns the rows that stay (a generator's return value)."""
         rows = _instant_for_power(rows)
         self._gpus.learn_gaps(rows)
-        names = [device.host for device in self._gpus.devices]
-        hosts = list(dict.fromkeys(names))
-        host_of = np.array([hosts.index(name) for name in names], np.int64)
+        numbers: dict[str, list[int]] = {}
+        for number, device in enumerate(self._gpus.devices):
+            numbers.setdefault(device.host, []).append(number)
         stay: list[Rows] = [rows.take(slice(0, 0))]
-        for number, name in enumerate(hosts):
-            mine = rows if len(hosts) == 1 else rows.take(host_of[rows.gpu] == number)
-            if not mine.time_us.size:
-                continue
+        for name, arrived in _by_host(rows, numbers):
+            mine = arrived
             emitted_us = self._emitted_us.get(name)
             if emitted_us is not None and int(mine.time_us.min()) < emitted_us:
                 late = mine.time_us < emitted_us
@@ -113,7 +111,7 @@ class Assembler:
                     if stop < mine.time_us.size
                     else max(int(mine.time_us[-1]), int(mine.time_us[at]) + 1)
                 )
-                yield self._window(name, mine.take(slice(at, stop)), end_us)
+                yield self._window(name, numbers[name], mine.take(slice(at, stop)), end_us)
                 self._emitted_us[name] = end_us
                 at = stop
             stay.append(mine.take(slice(at, None)))
@@ -124,12 +122,9 @@ class Assembler:
         last = min(at + self._window_rows, time_us.size) - 1
         return int(np.searchsorted(time_us, time_us[last], side="right"))
 
-    def _window(self, name: str, rows: Rows, end_us: int) -> Window:
+    def _window(self, name: str, numbers: list[int], rows: Rows, end_us: int) -> Window:
         host = self._hosts.setdefault(name, _Host())
-        for number in sorted(
-            {n for n, device in enumerate(self._gpus.devices) if device.host == name} - host.order.keys(),
-            key=lambda n: (self._gpus.devices[n].index, n),
-        ):
+        for number in sorted(set(numbers) - host.order.keys(), key=lambda n: (self._gpus.devices[n].index, n)):
             host.order[number] = len(host.devices)
             host.devices.append(self._gpus.devices[number])
         start_us = int(rows.time_us[0]) if host.start_us is None else host.start_us
@@ -144,6 +139,20 @@ class Assembler:
         host.seq += 1
         host.start_us = end_us
         return window
+
+
+def _by_host(rows: Rows, numbers: dict[str, list[int]]) -> Iterator[tuple[str, Rows]]:
+    """Part the rows by host; a host without any is left out."""
+    if len(numbers) == 1:
+        yield next(iter(numbers)), rows
+        return
+    host_of = np.zeros(sum(map(len, numbers.values())), np.int32)
+    for place, mine in enumerate(numbers.values()):
+        host_of[mine] = place
+    order, bounds = dealt(host_of[rows.gpu], len(numbers))
+    for place, name in enumerate(numbers):
+        if bounds[place] < bounds[place + 1]:
+            yield name, rows.take(order[bounds[place] : bounds[place + 1]])
 
 
 def _readings(rows: Rows, offsets: NDArray[np.int64]) -> Readings:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.window import MISSING, Device
+from kernels.columns import dealt
 
 if TYPE_CHECKING:
     from agent.traces.rows import Rows
@@ -66,15 +67,16 @@ class Gpus:
 
     def learn_gaps(self, rows: Rows) -> None:
         """Set what counts as a gap for GPUs that have none set, from the median period of the rows seen first."""
+        if all(device.max_gap_us > 0 for device in self.devices):
+            return
+        real = rows.filled("power_mw") > 0
+        time_us, gpu = rows.time_us[real], rows.gpu[real]
+        order, offsets = dealt(gpu, len(self.devices))
         for number, device in enumerate(self.devices):
             if device.max_gap_us <= 0:
-                mine = (rows.gpu == number) & rows.has("power_mw")
-                if rows.power_mw.size:
-                    mine &= rows.power_mw > 0
-                stamps = rows.time_us[mine]
-                steps = np.diff(stamps)
+                steps = np.diff(time_us[order[offsets[number] : offsets[number + 1]]])
                 if (steps <= 0).any():
-                    steps = np.diff(np.unique(stamps))
+                    steps = np.diff(np.unique(time_us[order[offsets[number] : offsets[number + 1]]]))
                 period = int(np.median(steps)) if steps.size > 1 else 0
                 self.devices[number] = replace(device, max_gap_us=max(SHORTEST_GAP_US, 10 * period))
 

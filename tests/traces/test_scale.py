@@ -103,3 +103,31 @@ def test_a_bad_file_is_one_line_there_too(wattshed, tmp_path):
     code, _, err = wattshed("replay", path, "--workers", "1")
     assert code == 2
     assert err.endswith(f"wattshed: {path}:2:3: power_w holds no number: 'much'\n")
+
+
+def test_a_thousand_gpus_in_one_table_take_little_memory(tmp_path):
+    """A fleet's table: many GPUs with few readings each, whose powers are all different."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from agent.replay_books import Settings, book, finish
+    from agent.traces.columns import parse_spec
+    from agent.traces.sources import Options, find
+
+    hosts, steps = 128, 40
+    watts = np.random.default_rng(1).normal(400, 50, (steps, hosts * 8)).round(3)
+    table = {
+        "time": np.repeat(1_700_000_000 + 15 * np.arange(steps), hosts * 8),
+        "host": [f"n{i // 8}" for i in range(hosts * 8)] * steps,
+        "gpu": np.tile(np.arange(8), hosts * steps),
+        "power": watts.ravel(),
+    }
+    pq.write_table(pa.table(table), tmp_path / "fleet.parquet")
+    options = Options(parse_spec("time=time:s,host=host,gpu=gpu,power=power:W"))
+    (chain,) = find([str(tmp_path / "fleet.parquet")], options)
+    accounts = finish(book(chain, Settings(options))).accounts
+    expected = 15 * 1000 * (watts[1:] + watts[:-1]).sum(axis=0) / 2
+    found = {(key.host, account.device.index): account.energy_hnj / 2e6 for key, account in accounts.gpus.items()}
+    assert found == pytest.approx({(f"n{i // 8}", i % 8): expected[i] for i in range(hosts * 8)})
+    assert sum(account.power.nbytes for account in accounts.gpus.values()) < 16 * steps * hosts * 8 + 1
