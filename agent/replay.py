@@ -197,6 +197,10 @@ def _send(remote: RemoteWrite, points: Points, stop: Callable[[], bool]) -> None
 def _print(style: str, whole: Part, settings: Settings, *, interrupted: bool) -> None:
     from agent.replay_report import as_json, document, print_tables, write_csv  # noqa: PLC0415
 
+    if not whole.windows and not interrupted:
+        damaged = next((report for report in whole.reports if report.rejected), None)
+        what = "nothing in it is intact" if damaged else "there is no window in it"
+        raise InputError(what, (damaged or whole.reports[0]).path)
     notes = _warnings(whole, settings)
     for line in notes:
         print(f"wattshed: {line}", file=sys.stderr)  # noqa: T201 - this is the command line

@@ -201,11 +201,19 @@ def test_what_is_merely_called_a_segment(wattshed, tmp_path, content):
     assert (code, err.count("\n")) == (2, 1)
 
 
-def test_a_segment_torn_within_its_schema_is_said_to_be_damaged(wattshed, tmp_path):
-    (tmp_path / "x.open").write_bytes(SCHEMA_MESSAGE[:700])
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (SCHEMA_MESSAGE[:700], "nothing in it is intact"),
+        (SCHEMA_MESSAGE + bytes(20_000), "nothing in it is intact"),
+        (SCHEMA_MESSAGE, "there is no window in it"),
+    ],
+)
+def test_a_recording_of_nothing_is_no_answer(wattshed, tmp_path, content, why):
+    (tmp_path / "x.open").write_bytes(content)
     code, out, err = wattshed("replay", tmp_path, "--format", "json")
-    assert (code, json.loads(out)["total_j"]) == (0, 0)
-    assert "damaged 1" in err
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert why in err
 
 
 def test_what_is_no_trace_in_a_folder_is_passed_over(wattshed, tmp_path):
