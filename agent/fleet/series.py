@@ -188,6 +188,9 @@ def _split_unit(column: str, units: Mapping[str, float]) -> tuple[str, str]:
     return (match[1], match[2]) if match and match[2] in units else (column, "")
 
 
+_FAR_US = 253_402_300_800_000_000  # the year 10000
+
+
 def _times(layout: _Layout, rows: list[list[str]], lines: list[int]) -> NDArray[np.int64]:
     cells = [r[layout.time].strip() for r in rows]
     try:
@@ -198,6 +201,9 @@ def _times(layout: _Layout, rows: list[list[str]], lines: list[int]) -> NDArray[
         bad = int(np.flatnonzero(~np.isfinite(number))[0])
         raise InputError(f"{cells[bad]!r} is no time", layout.path, lines[bad], layout.time + 1)
     unit = layout.time_unit or _guessed_unit(number)
+    far = np.flatnonzero(np.abs(number) * unit >= _FAR_US)
+    if far.size:
+        raise InputError(f"{cells[far[0]]!r} is no time of our millennia", layout.path, lines[far[0]], layout.time + 1)
     # Whole seconds apart from their fraction, which alone is rounded.
     whole = np.floor(number)
     return (whole * unit).astype(np.int64) + np.rint((number - whole) * unit).astype(np.int64)

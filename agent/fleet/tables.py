@@ -70,6 +70,10 @@ def read_text(path: str | Path) -> str:
         raise InputError("is not UTF-8 text; save it as UTF-8 CSV", str(path), line) from None
 
 
+_MOST = 2**53
+"""The last whole number that a float holds exactly."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One line of a table: its cells by column name, and where it stands."""
@@ -133,6 +137,8 @@ class Row:
         value = self.number(column, least=least)
         if value != int(value):
             raise self.error(column, f"{self.text(column)} is not a whole number")
+        if value > _MOST:
+            raise self.error(column, f"{self.text(column)} is more than anybody has counted")
         return int(value)
 
 

@@ -116,7 +116,7 @@ def scaled_text(text: str, factor: Fraction, units: Mapping[str, Fraction]) -> t
     found = decimal_of(text)
     if found is None:
         return MISSING, REASONS.index(_reason_of_several(text))
-    if not found[0].is_finite() or abs(found[0]) > Decimal(10) ** 18:
+    if not found[0].is_finite() or found[0].adjusted() > 17:  # its power of ten: to compare may overflow
         return MISSING, REASONS.index("not_a_number")
     number, unit = found
     factor = units.get(unit, factor)

@@ -109,7 +109,7 @@ def parse_number(text: str, unit: str = "") -> int | None:
         value = Decimal(text.strip())
     except InvalidOperation:
         return None
-    if not value.is_finite() or abs(value) > Decimal(10) ** 19:
+    if not value.is_finite() or value.adjusted() > 18:  # its power of ten: to compare such numbers may overflow
         return None
     stamp = int((value * UNITS[unit or unit_of(float(value))] / 1000).to_integral_value())
     return stamp if abs(stamp) < _LATEST_US else None

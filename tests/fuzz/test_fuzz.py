@@ -1,4 +1,9 @@
-"""Every parser, on its corpus and on what becomes of it; a refusal is one line, and nothing else happens."""
+"""Every parser, on its corpus and on what becomes of it; a refusal is one line, and nothing else happens.
+
+The suite draws the same examples at every run. ``WATTSHED_FUZZ=5000 pytest tests/fuzz`` draws so many new ones.
+"""
+
+import os
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -6,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.targets import CORPUS, TARGETS, grow, seeds
 
+MANY = int(os.environ.get("WATTSHED_FUZZ", "0"))
 STEPS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 4000), st.integers(0, 255)), max_size=8)
 
 
@@ -22,7 +28,7 @@ def test_the_corpus(name):
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_what_becomes_of_the_corpus(name):
-    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=MANY or 100, derandomize=not MANY, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.sampled_from(seeds(name)), STEPS)
     def mutated(data, steps):
         TARGETS[name](grow(data, steps))
@@ -32,7 +38,7 @@ def test_what_becomes_of_the_corpus(name):
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_anything_at_all(name):
-    @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=MANY or 50, derandomize=not MANY, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.binary(max_size=300))
     def anything(data):
         TARGETS[name](data)
