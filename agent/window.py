@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from kernels.columns import Columns
+
 MISSING = -1
 """Stands for "no reading" in every column: an absent number is never 0."""
 
@@ -229,14 +231,7 @@ class Run:
         The same in all of them.
     seq, start_us, end_us : int64[w]
         As in `Window`.
-    offsets : int64[w, g + 1]
-        Rows of each GPU within its window.
-    times : uint32[*] or int64[*], us
-    time_at, base_us : int64[w]
-        Where in ``times`` a window begins, and what is added to its times.
-    power_mw : int32[*], mW
-    power_at : int64[w]
-        Where in ``power_mw`` a window begins.
+    columns : kernels.columns.Columns
     """
 
     host: str
@@ -244,26 +239,16 @@ class Run:
     seq: NDArray[np.int64]
     start_us: NDArray[np.int64]
     end_us: NDArray[np.int64]
-    offsets: NDArray[np.int64]
-    times: NDArray[np.uint32] | NDArray[np.int64]
-    time_at: NDArray[np.int64]
-    base_us: NDArray[np.int64]
-    power_mw: NDArray[np.int32]
-    power_at: NDArray[np.int64]
+    columns: Columns
 
     def windows(self) -> Iterator[Window]:
         """Take it apart."""
-        nothing = np.full(int(self.offsets[:, -1].max(initial=0)), MISSING, np.int64)
+        offsets = self.columns.offsets
+        nothing = np.full(int(offsets[:, -1].max(initial=0)), MISSING, np.int64)
+        busy_us = np.full(len(self.devices), MISSING, np.int64)
         for w in range(len(self.seq)):
-            rows = int(self.offsets[w, -1])
-            time_at, power_at = int(self.time_at[w]), int(self.power_at[w])
-            readings = Readings(
-                self.offsets[w],
-                np.add(self.times[time_at : time_at + rows], self.base_us[w], dtype=np.int64),
-                self.power_mw[power_at : power_at + rows],
-                nothing[:rows],
-            )
-            busy_us = np.full(len(self.devices), MISSING, np.int64)
+            rows = int(offsets[w, -1])
+            readings = Readings(offsets[w], *self.columns.rows(w, 0, rows), nothing[:rows])
             seq, start_us, end_us = int(self.seq[w]), int(self.start_us[w]), int(self.end_us[w])
             yield Window(self.host, seq, start_us, end_us, self.devices, readings, busy_us)
 

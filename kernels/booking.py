@@ -19,10 +19,11 @@ State is one row of int64 per GPU, so that windows may be cut anywhere; what a w
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from kernels.columns import as_read
 from kernels.jit import jit
 
 if TYPE_CHECKING:
@@ -89,6 +90,38 @@ def new_state(gpus: int) -> NDArray[np.int64]:
 def _sane(step_mj: int, dt_us: int, bound_mw: int) -> bool:
     """Tell whether a board of this limit can use ``step_mj`` in ``dt_us``: 1.5 x limit, a second of slack."""
     return 0 <= step_mj <= MAX_STEP_MJ and step_mj * 1_000_000 // (dt_us + SLACK_US) <= bound_mw + bound_mw // 2
+
+
+@jit
+def is_reading(p: Any, ceiling: Any, tally: NDArray[np.int64]) -> Any:
+    """Tell whether a power is one that can be believed; if not, count why."""
+    if p == 0:
+        tally[REJECTED_ZERO] += 1
+    elif p < -1:
+        tally[REJECTED_NEGATIVE] += 1
+    elif p > ceiling:
+        tally[REJECTED_HIGH] += 1
+    return 0 < p <= ceiling
+
+
+@jit
+def follow(s: NDArray[np.int64], tally: NDArray[np.int64], t: Any, p: Any, max_gap: Any) -> Any:
+    """Count a reading that can be believed; returns the interval that it bridges, -1 over a gap, 0 for the first."""
+    tally[SAMPLES] += 1
+    known = s[POWER_T] >= 0
+    apart = t - s[POWER_T] if known else 0
+    if known and p == s[POWER] and apart <= max_gap:
+        s[RUN_MAX] = max(s[RUN_MAX], t - s[RUN_T])
+    else:
+        s[RUN_T] = t
+    s[POWER_MIN] = p if s[POWER_MIN] < 0 else min(s[POWER_MIN], p)
+    s[POWER_MAX] = max(s[POWER_MAX], p)
+    if apart > max_gap:
+        tally[GAP] += apart
+        tally[GAPS] += 1
+        return -1
+    tally[COVERED] += apart
+    return apart
 
 
 @jit
@@ -173,33 +206,13 @@ def _merge_gpu(  # type: ignore[no-untyped-def]
         if s[FIRST_T] < 0 and (p > 0 or c >= 0):
             s[FIRST_T] = t
 
-        # --- the power reading: is it one? ---
-        if p == 0:
-            tally[REJECTED_ZERO] += 1
-        elif p < -1:
-            tally[REJECTED_NEGATIVE] += 1
-        elif p > ceiling:
-            tally[REJECTED_HIGH] += 1
-        fresh = 0 < p <= ceiling
+        fresh = is_reading(p, ceiling, tally)
         gapped = False
         known = s[POWER_T] >= 0
         if fresh:
-            tally[SAMPLES] += 1
-            if known and p == s[POWER] and t - s[POWER_T] <= max_gap:
-                s[RUN_MAX] = max(s[RUN_MAX], t - s[RUN_T])
-            else:
-                s[RUN_T] = t
-            s[POWER_MIN] = p if s[POWER_MIN] < 0 else min(s[POWER_MIN], p)
-            s[POWER_MAX] = max(s[POWER_MAX], p)
-            if known:
-                dt = t - s[POWER_T]
-                if dt > max_gap:
-                    gapped = True
-                    tally[GAP] += dt
-                    tally[GAPS] += 1
-                else:
-                    tally[COVERED] += dt
-                    tally[POWER_HNJ] += (s[POWER] + p) * dt
+            bridged = follow(s, tally, t, p, max_gap)
+            gapped = bridged < 0
+            tally[POWER_HNJ] += (s[POWER] + p) * max(bridged, 0)
 
         # --- the shape: a piece from the last reading to this one ---
         reach = t - s[POWER_T] <= max_gap
@@ -430,8 +443,9 @@ def merge(
     starts, counts = np.zeros(gpus, np.int64), np.zeros(gpus, np.int64)
     begin, end = np.full(room, -1, np.int64), np.full(room, -1, np.int64)
     tally = np.zeros((gpus, TALLIES), np.int64)
+    shape = power_mw if instant_mw is None else instant_mw
     _merge(
-        offsets, time_us, power_mw, power_mw if instant_mw is None else instant_mw, counter_mj, state, tally,
+        as_read(offsets), as_read(time_us), as_read(power_mw), as_read(shape), as_read(counter_mj), state, tally,
         ceiling_mw, limit_mw, max_gap_us, closing,
         t0, t1, energy, begin, end, starts, counts,
     )  # fmt: skip

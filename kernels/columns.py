@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,38 @@ CUDA_CHUNK = 512
 """Samples for one CUDA thread, where a thread works alone: a device wants hundreds of thousands of them."""
 PARALLEL_FROM = 4 * CHUNK
 """Fewer samples than this are summed on the caller's thread: waking the pool would cost more."""
+
+
+class Columns(NamedTuple):
+    """Columns of many windows, as they lie in a file. Times and powers of a window lie together, GPU by GPU.
+
+    Attributes
+    ----------
+    offsets : int64[w, g + 1]
+        Rows of each GPU within its window.
+    times : uint32[*] or int64[*], us
+        Ascending within a window and GPU.
+    time_at : int64[w]
+        Where in ``times`` a window begins.
+    base_us : int64[w], us
+        What is added to a window's times.
+    power_mw : int32[*], mW
+    power_at : int64[w]
+        Where in ``power_mw`` a window begins.
+    """
+
+    offsets: NDArray[np.int64]
+    times: NDArray[np.uint32] | NDArray[np.int64]
+    time_at: NDArray[np.int64]
+    base_us: NDArray[np.int64]
+    power_mw: NDArray[np.int32]
+    power_at: NDArray[np.int64]
+
+    def rows(self, window: int, lo: int, hi: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Take rows ``lo:hi`` of a window out: int64[hi - lo] times in us, and their powers as they lie."""
+        time_at, power_at = int(self.time_at[window]), int(self.power_at[window])
+        times = np.add(self.times[time_at + lo : time_at + hi], self.base_us[window], dtype=np.int64)
+        return times, self.power_mw[power_at + lo : power_at + hi]
 
 
 @jit

@@ -24,29 +24,26 @@ from kernels.booking import (
     BOOKED_T,
     COVERED,
     FIRST_T,
-    GAP,
-    GAPS,
     LAST_T,
     MOST_HNJ,
     POWER,
     POWER_MAX,
     POWER_MIN,
     POWER_T,
-    REJECTED_HIGH,
-    REJECTED_NEGATIVE,
     REJECTED_TIME,
-    REJECTED_ZERO,
     RUN_MAX,
     RUN_T,
     SAMPLES,
     SHAPE_T,
+    follow,
+    is_reading,
 )
-from kernels.columns import as_read
+from kernels.columns import Columns, as_read
 from kernels.histogram import BEFORE, BEFORE_T, HELD, HIGHEST_MW, SEEN_T
 from kernels.jit import jit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -56,32 +53,6 @@ BLOCK = 4_096
 """Rows that are looked at twice, once for their sums and once for the histogram: they stay in the nearest cache."""
 MANY_ROWS = 200_000
 """From here on threads pay."""
-
-
-class Columns(NamedTuple):
-    """Columns of many windows, as they lie in a file. Times and powers of a window lie together, GPU by GPU.
-
-    Attributes
-    ----------
-    offsets : int64[w, g + 1]
-        Rows of each GPU within its window.
-    times : uint32[*] or int64[*], us
-        Ascending within a window and GPU.
-    time_at : int64[w]
-        Where in ``times`` a window begins.
-    base_us : int64[w], us
-        What is added to a window's times.
-    power_mw : int32[*], mW
-    power_at : int64[w]
-        Where in ``power_mw`` a window begins.
-    """
-
-    offsets: NDArray[np.int64]
-    times: NDArray[np.uint32] | NDArray[np.int64]
-    time_at: NDArray[np.int64]
-    base_us: NDArray[np.int64]
-    power_mw: NDArray[np.int32]
-    power_at: NDArray[np.int64]
 
 
 @jit
@@ -143,30 +114,11 @@ def _walk(times, powers, base, s, tally, ceiling, max_gap, twice_idle, pour, las
         s[LAST_T] = last[SEEN_T] = t
         if s[FIRST_T] < 0 and p > 0:
             s[FIRST_T] = t
-        if not 0 < p <= ceiling:
-            if p == 0:
-                tally[REJECTED_ZERO] += 1
-            elif p < -1:
-                tally[REJECTED_NEGATIVE] += 1
-            elif p > ceiling:
-                tally[REJECTED_HIGH] += 1
+        if not is_reading(p, ceiling, tally):
             continue
-        tally[SAMPLES] += 1
-        apart = t - s[POWER_T]
-        known = s[POWER_T] >= 0
-        if known and p == s[POWER] and apart <= max_gap:
-            s[RUN_MAX] = max(s[RUN_MAX], t - s[RUN_T])
-        else:
-            s[RUN_T] = t
-        s[POWER_MIN] = p if s[POWER_MIN] < 0 else min(s[POWER_MIN], p)
-        s[POWER_MAX] = max(s[POWER_MAX], p)
-        if known and apart > max_gap:
-            tally[GAP] += apart
-            tally[GAPS] += 1
-        elif known:
-            tally[COVERED] += apart
-            out[0] += (s[POWER] + p) * apart
-            out[1] += min(s[POWER] + p, twice_idle) * apart
+        bridged = max(follow(s, tally, t, p, max_gap), 0)
+        out[0] += (s[POWER] + p) * bridged
+        out[1] += min(s[POWER] + p, twice_idle) * bridged
         s[POWER_T] = s[SHAPE_T] = s[BOOKED_T] = t
         s[POWER] = p
         if pour:
@@ -339,8 +291,9 @@ def book_plain(
             if out[2] and histogram is not None:
                 histogram.make_room(int(out[2]))
         if histograms is not None and histogram is None:
-            for times, powers in _rows_of(run, gpu):
-                histograms[gpu].extend(times, powers, int(ceiling_mw[gpu]), int(max_gap_us[gpu]))
+            for w in np.flatnonzero(run.offsets[:, gpu + 1] > run.offsets[:, gpu]).tolist():
+                rows_here = run.rows(w, int(run.offsets[w, gpu]), int(run.offsets[w, gpu + 1]))
+                histograms[gpu].extend(*rows_here, int(ceiling_mw[gpu]), int(max_gap_us[gpu]))
 
     if int(rows.sum()) >= MANY_ROWS and gpus > 1:
         with ThreadPoolExecutor(min(os.cpu_count() or 1, gpus)) as pool:  # the kernels let go of the interpreter's lock
@@ -349,15 +302,6 @@ def book_plain(
         for gpu in range(gpus):
             book_gpu(gpu)
     return booked
-
-
-def _rows_of(run: Columns, gpu: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int32]]]:
-    """Take one GPU's rows out, window by window."""
-    for w in np.flatnonzero(run.offsets[:, gpu + 1] > run.offsets[:, gpu]).tolist():
-        lo, hi = int(run.offsets[w, gpu]), int(run.offsets[w, gpu + 1])
-        time_at, power_at = int(run.time_at[w]), int(run.power_at[w])
-        times = np.add(run.times[time_at + lo : time_at + hi], run.base_us[w], dtype=np.int64)
-        yield times, run.power_mw[power_at + lo : power_at + hi]
 
 
 _NO_BINS = np.empty(0, np.int64)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from kernels.columns import as_read
 from kernels.jit import jit
 
 if TYPE_CHECKING:
@@ -365,6 +366,8 @@ def split(
         begin_mw = end_mw = np.full(len(energy_hnj), -1, np.int64)
     gpu_of = np.repeat(np.arange(gpus), np.diff(rows))
     by_end = np.lexsort((end_us, gpu_of)).astype(np.int64)
+    start_us, end_us, live = as_read(start_us), as_read(end_us), as_read(live)
+    activity_ppm, busy_ppm, share_ppm = as_read(activity_ppm), as_read(busy_ppm), as_read(share_ppm)
     _split(
         starts, counts, t0_us, t1_us, energy_hnj, begin_mw, end_mw, idle_mw, rows, by_end,
         start_us, end_us, activity_ppm, busy_ppm, share_ppm, live, static, dynamic, method, peak, idle, unattributed,

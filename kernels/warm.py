@@ -10,6 +10,7 @@ import numpy as np
 from kernels import (
     bandwidth,
     booking,
+    columns,
     energy,
     ensemble,
     histogram,
@@ -61,9 +62,9 @@ def _plain(rows: int) -> None:
     time_us, power_mw, offsets = _recording(rows)
     one, none = np.ones(1, np.int64), np.zeros(1, np.int64)
     for times in (time_us, time_us.astype(np.uint32)):
-        columns = plain.Columns(offsets.reshape(1, 2), times, none, none, power_mw, none)
+        laid_out = columns.Columns(offsets.reshape(1, 2), times, none, none, power_mw, none)
         powers = [histogram.PowerHistogram(few=0)]
-        plain.book_plain(columns, booking.new_state(1), one * 20_000_000, one * _GAP_US, one * 70_000, powers)
+        plain.book_plain(laid_out, booking.new_state(1), one * 20_000_000, one * _GAP_US, one * 70_000, powers)
 
 
 def _histogram() -> None:

@@ -20,8 +20,9 @@ from agent.accounts.statistics import Moving
 from agent.accounts.tenancy import NO_TENANCY, PPM, Coverage, Tenancy
 from kernels import booking
 from kernels.booking import merge, new_state
+from kernels.columns import Columns
 from kernels.histogram import PowerHistogram
-from kernels.plain import Columns, book_plain
+from kernels.plain import book_plain
 from kernels.splitting import BY_SHARE, EQUAL, split
 
 if TYPE_CHECKING:
@@ -151,8 +152,7 @@ class Accounts:
     def add_run(self, run: Run) -> None:
         """Book windows that hold power readings and nothing else, all at once if nothing stands against it."""
         host = self._enter(run.host, run.devices, int(run.start_us[0]))
-        columns = Columns(run.offsets, run.times, run.time_at, run.base_us, run.power_mw, run.power_at)
-        if self.live or len(host.waiting.gpu) or not self._book_plain(host, columns):
+        if self.live or len(host.waiting.gpu) or not self._book_plain(host, run.columns):
             for window in run.windows():
                 self.add(window)
             return

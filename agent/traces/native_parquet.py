@@ -26,7 +26,9 @@ from agent.traces.batch import (
     text_of_devices,
     text_of_owners,
 )
-from agent.window import InputError, Run, Window
+from agent.traces.stretch import windows_of
+from agent.window import InputError, Run
+from kernels.columns import Columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
     from agent.traces.report import SourceReport
     from agent.traces.stretch import Stretch
+    from agent.window import Window
 
 _GROUP_SAMPLES = 1 << 22
 _GROUP_ROWS = 1 << 12
@@ -66,9 +69,7 @@ def parquet_stretches(path: Path, report: SourceReport) -> Iterator[Stretch]:
 
 def parquet_windows(path: Path, report: SourceReport) -> Iterator[Window]:
     """Read all windows of a compacted native trace; see `parquet_stretches`."""
-    for stretch in parquet_stretches(path, report):
-        for item in stretch(runs=False):
-            yield from [item] if isinstance(item, Window) else item.windows()
+    return windows_of(parquet_stretches(path, report))
 
 
 def _items(batch: Any, decoder: Decoder, path: Path, report: SourceReport, *, runs: bool) -> Iterator[Window | Run]:
@@ -81,7 +82,7 @@ def _items(batch: Any, decoder: Decoder, path: Path, report: SourceReport, *, ru
             if run is None:
                 yield from _windows(some, decoder, report)
             else:
-                report.rows += int(run.offsets[:, -1].sum())
+                report.rows += int(run.columns.offsets[:, -1].sum())
                 yield run
 
 
@@ -152,11 +153,12 @@ def _run(batch: Any, decoder: Decoder) -> Run | None:
     seq, start_us, end_us = (number.to_numpy() for number in numbers)
     if (start_us > end_us).any() or int(start_us.min()) <= -FAR_US or int(end_us.max()) >= FAR_US:
         return None
-    return Run(
-        hosts[0].as_py(), devices, seq, start_us, end_us, table,
+    columns = Columns(
+        table,
         times.values.to_numpy(), times.offsets.to_numpy()[:-1].astype(np.int64), np.zeros(len(seq), np.int64),
         power.values.to_numpy(), power.offsets.to_numpy()[:-1].astype(np.int64),
     )  # fmt: skip
+    return Run(hosts[0].as_py(), devices, seq, start_us, end_us, columns)
 
 
 def write_parquet(windows: Iterable[Window], path: Path) -> int:
@@ -170,13 +172,15 @@ def write_parquet(windows: Iterable[Window], path: Path) -> int:
     int
         Windows written.
     """
-    partial = path.with_name(path.name + ".partial")
+    unfinished = path.with_name(path.name + ".partial")
     schema = SCHEMA.append(pa.field("gpu", pa.list_(pa.field("item", pa.int32()))))
     count = samples = 0
     # Readings hardly repeat, but times and counters grow by nearly the same: as differences they take a byte or two.
     texts = [field.name for field in schema if pa.types.is_string(field.type)]
     growing = {f"{name}.list.element": "DELTA_BINARY_PACKED" for name in ("time_us", "counter_mj", "gpu")}
-    with pq.ParquetWriter(partial, schema, compression="zstd", use_dictionary=texts, column_encoding=growing) as writer:
+    with pq.ParquetWriter(
+        unfinished, schema, compression="zstd", use_dictionary=texts, column_encoding=growing
+    ) as writer:
         group: list[Any] = []
         for window in windows:
             devices, owners = text_of_devices(window.devices), text_of_owners(window.owners)
@@ -192,5 +196,5 @@ def write_parquet(windows: Iterable[Window], path: Path) -> int:
                 group, samples = [], 0
         if group:
             writer.write_table(pa.Table.from_batches(group))
-    partial.replace(path)
+    unfinished.replace(path)
     return count

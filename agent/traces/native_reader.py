@@ -12,7 +12,9 @@ import numpy as np
 
 from agent.traces.batch import FAR_US, LISTS, Damaged, Decoder, rows_of_batch
 from agent.traces.segment import COLUMNS, Layout, checksum_agrees, layout_of, read_message, spans
-from agent.window import InputError, Run, Window
+from agent.traces.stretch import windows_of
+from agent.window import InputError, Run
+from kernels.columns import Columns
 from kernels.messages import LENGTH, MARK, PLACES, READABLE, SAME_HOST, START, look_through
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from agent.traces.report import SourceReport
     from agent.traces.stretch import Stretch
+    from agent.window import Window
 
 _STRETCH = 64 << 20  # bytes of a segment that are looked through, and booked, at once
 _MESSAGES = 1 << 16  # and messages
@@ -54,9 +57,7 @@ def segment_stretches(path: Path, report: SourceReport) -> Iterator[Stretch]:
 
 def segment_windows(path: Path, report: SourceReport) -> Iterator[Window]:
     """Read all windows of a segment; see `segment_stretches`."""
-    for stretch in segment_stretches(path, report):
-        for item in stretch(runs=False):
-            yield from [item] if isinstance(item, Window) else item.windows()
+    return windows_of(segment_stretches(path, report))
 
 
 class _Segment:
@@ -189,12 +190,13 @@ class _Segment:
         self._report.rows += int(rows.sum())
         self._report.position = int(table[-1, START] + table[-1, LENGTH])
         host = bytes(self._list(table[0], "host", np.uint8)).decode(errors="replace")
-        return Run(
-            host, devices, seq, start_us, end_us, offsets,
+        columns = Columns(
+            offsets,
             self._words(np.uint32 if in_words else np.int64), table[:, _PLACE[times]] // size,
             start_us if in_words else np.zeros_like(start_us),
             self._words(np.int32), table[:, _PLACE["power_mw"]] // 4,
         )  # fmt: skip
+        return Run(host, devices, seq, start_us, end_us, columns)
 
     def _follow(self, before: int | None, seq: int) -> None:
         if before is not None and seq > before + 1:

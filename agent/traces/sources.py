@@ -26,13 +26,14 @@ from agent.traces.gpus import Gpus
 from agent.traces.native_parquet import parquet_stretches
 from agent.traces.native_reader import segment_stretches
 from agent.traces.report import SourceReport
-from agent.window import MISSING, InputError, Window
+from agent.traces.stretch import each_window
+from agent.window import MISSING, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from agent.traces.stretch import Stretch
-    from agent.window import Run
+    from agent.window import Run, Window
 
 _NATIVE_SUFFIXES = (".arrows", ".open", ".parquet")
 _FOREIGN_SUFFIXES = (".csv", ".txt", ".log", ".prom", ".om", ".json", ".xml", ".parquet", ".tsv")
@@ -95,8 +96,7 @@ class Chain:
 
     def windows(self, options: Options, stop: Callable[[], bool] = lambda: False) -> Iterator[Window]:
         """Read all of it, or until ``stop`` says so; ``reports`` gets one entry a source, complete at the end."""
-        for item in self._items(options, stop, runs=False):
-            yield from [item] if isinstance(item, Window) else item.windows()
+        yield from each_window(self._items(options, stop, runs=False))
 
     def runs(self, options: Options, stop: Callable[[], bool] = lambda: False) -> Iterator[Window | Run]:
         """Read it for the books: like `windows`, but windows of mere power readings come together, as they lie."""

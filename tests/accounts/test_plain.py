@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from kernels import booking
 from kernels.booking import merge, new_state
+from kernels.columns import Columns
 from kernels.histogram import PowerHistogram
-from kernels.plain import BLOCK, Columns, book_plain
+from kernels.plain import BLOCK, book_plain
 from kernels.splitting import split
 
 S = 1_000_000
