@@ -46,6 +46,10 @@ class Owner:
     qos : str
         Kubernetes: guaranteed, burstable or besteffort.
     containerd_namespace : str
+    sluid : str
+        Slurm's name of a job since 26.05, where the path has it in place of the job's number.
+    slot : str
+        HTCondor's slot.
     """
 
     runtime: str = "none"
@@ -60,6 +64,8 @@ class Owner:
     uid: int | None = None
     qos: str | None = None
     containerd_namespace: str | None = None
+    sluid: str | None = None
+    slot: str | None = None
 
 
 NOBODY = Owner()
