@@ -1,74 +1,36 @@
 r"""Who a process belongs to, read from its cgroup path.
 
 The path is the one fact about a process that its user cannot choose freely: root (Slurm, the kubelet, dockerd, systemd)
-makes the upper part, and an unprivileged user can only add below a subtree that was handed over. So every scheduler is
-matched from the root of the path, and nothing below a handed-over subtree (``user.slice``, the payload of an LXC
-container, an nspawn or virtual machine) is believed, but for rootless podman, as that same user's own container.
-Below a docker, podman or containerd container another container or pod is believed, the deepest first: kind, minikube
-and docker-in-docker nest so, and writing there takes a privileged container.
+makes the upper part, and an unprivileged user can only add below a subtree that was handed over. So every manager is
+matched from the root of the path, and nothing below a handed-over subtree is believed: ``user.slice`` (but for the
+user's own rootless containers, as that user's), the payload of an LXC container, an nspawn or virtual machine, a batch
+job, and every systemd service or scope that is not known to hold pods or containers, since it may run as a user who was
+given its cgroup (``User=`` with ``Delegate=yes``). What the path alone cannot tell, `agent.jobs.delegation` asks the
+kernel: who owns the folders.
 
-Layouts: Slurm's ``src/plugins/cgroup``, the kubelet's ``pkg/kubelet/cm``, runc's ``docs/systemd.md``, ``libpod``,
-LXC 4's ``cgfsng``, libvirt's "Control Groups Resource Management", systemd's "Control Group APIs and Delegation".
+Below a docker, podman or containerd container another container or a pod is believed, the deepest first: kind, minikube
+and docker-in-docker nest so. A pod stays itself, whatever it runs, but for batch systems whose daemon runs in a pod.
+
+Layouts: the kubelet's ``pkg/kubelet/cm``, runc's ``docs/systemd.md``, ``libpod``, LXC 4's ``cgfsng``, libvirt's
+"Control Groups Resource Management", systemd's "Control Group APIs and Delegation"; batch systems: `agent.jobs.batch`.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
+
+from agent.jobs.batch import job_of_path
+from agent.jobs.identity import NOBODY, Owner
+
+__all__ = ["LONGEST_TEXT", "NOBODY", "Owner", "identify", "lines_of"]
 
 LONGEST_TEXT = 1 << 18
 """Characters of a cgroup file that are looked at: 64 hierarchies of PATH_MAX each."""
+_PATH_MAX = 4096  # the kernel writes no longer path: reading such a file fails
 
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """What a cgroup path says about its process; a field that does not apply is None.
-
-    Attributes
-    ----------
-    runtime : str
-        slurm, slurm-daemon, kubernetes, docker, podman, podman-monitor, containerd, crio, lxc, lxc-monitor, libvirt,
-        oar, systemd, systemd-user or none.
-    job_id, step, task : str
-        Slurm's (the raw id: an array task 9_3 has an id of its own), or OAR's job.
-    slurm_node : str
-        The node's name where the path has it (several slurmd on a host, and Debian's build).
-    pod_uid : str
-        With hyphens, as the API server writes it; 32 hex digits for a static pod.
-    container_id : str
-        64 hex digits, or a name (LXC, containerd); of a monitor, the container that it watches.
-    unit : str
-        The systemd unit, as systemd spells it.
-    machine : str
-        Virtual machine or nspawn machine, unescaped.
-    uid : int
-        Only where root wrote it into the path.
-    qos : str
-        Kubernetes: guaranteed, burstable or besteffort.
-    containerd_namespace : str
-    sluid : str
-        Slurm's name of a job since 26.05, where the path has it in place of the job's number.
-    slot : str
-        HTCondor's slot.
-    """
-
-    runtime: str = "none"
-    job_id: str | None = None
-    step: str | None = None
-    task: str | None = None
-    slurm_node: str | None = None
-    pod_uid: str | None = None
-    container_id: str | None = None
-    unit: str | None = None
-    machine: str | None = None
-    uid: int | None = None
-    qos: str | None = None
-    containerd_namespace: str | None = None
-    sluid: str | None = None
-    slot: str | None = None
-
-
-NOBODY = Owner()
+BATCH = frozenset({"slurm", "pbs", "htcondor", "gridengine", "nomad", "flux", "oar"})
+CONTAINERS = frozenset({"docker", "podman", "containerd", "crio"})
 
 _RANK = {
     runtime: rank
@@ -87,6 +49,11 @@ _RANK = {
             "docker",
             "podman",
             "kubernetes",
+            "htcondor",
+            "nomad",
+            "gridengine",
+            "flux",
+            "pbs",
             "oar",
             "slurm",
         )
@@ -94,20 +61,10 @@ _RANK = {
 }
 _FIELDS = tuple(f.name for f in fields(Owner))
 
-_LINE = re.compile(r"\d+:[^:/]*:(/.*)")
+_LINE = re.compile(r"(\d+:[^:/]*):(/.*)")
 _MOUNT = re.compile(
     r"/sys/fs/cgroup(?:/(?:unified|systemd|(?:blkio|cpu|cpuacct|cpuset|devices|freezer|memory|pids)[a-z,]*))?(?=/)"
 )
-_NODE = r"[A-Za-z0-9][A-Za-z0-9._-]*"
-_JOB = (
-    r"/job_(?P<job>[0-9]{1,20})"
-    r"(?:/step_(?P<step>[A-Za-z0-9+._-]+)(?:/(?:user/)?task_(?P<task>[A-Za-z0-9]+))?)?(?![^/])"
-)
-_SLURM_V1 = re.compile(rf"/slurm(?:_(?P<node>{_NODE}))?/uid_(?P<uid>[0-9]{{1,10}}){_JOB}")
-_SLURM_V2 = re.compile(rf"/system\.slice/(?:(?P<node>{_NODE})_)?slurmstepd\.scope{_JOB}")
-_SLURM_DAEMON = re.compile(rf"/(?:system\.slice/(?P<unit>(?:{_NODE}_)?slurmstepd\.scope)|slurm(?:_{_NODE})?)(?![^/])")
-_OAR3 = re.compile(r"/oar-u(?P<uid>[0-9]{1,10})-j(?P<job>[0-9]+)(?:-s[0-9]+)?(?:\.slice|\.scope)?(?![^/])")
-_OAR2 = re.compile(r"/oar/[^/]+[_,](?P<job>[0-9]+)(?![^/])")
 
 _ID = r"(?P<id>[0-9a-f]{64})"
 _POD = re.compile(
@@ -133,6 +90,12 @@ _FOLDERS = {
 _NAMESPACES = frozenset({"default", "k8s.io", "moby", "buildkit", "nerdctl"})
 _NAME = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
 
+# Services that run as root and make the cgroups of pods and containers below their own.
+_MAKES_CONTAINERS = re.compile(
+    r"(?:kubelet|k3s|rke2|k0s(?:controller|worker)|microshift|containerd|docker|dockerd|crio|cri-docker|cri-dockerd"
+    r"|snap\.(?:microk8s|docker|k8s)\.[a-z0-9-]+)(?:[-@][A-Za-z0-9_.-]+)?\.service|init\.scope"
+)
+
 _LXC = re.compile(r"/(?:system\.slice/)?lxc(?:(?P<kind>\.payload|\.monitor)[./]|/)(?P<name>[^/]+)")
 _LIBVIRT = re.compile(
     r"/machine(?:\.slice)?/(?:[^/]+(?:\.slice|\.partition)/)*"
@@ -143,9 +106,11 @@ _NSPAWN = re.compile(
 )
 _ESCAPE = re.compile(r"\\x([0-7][0-9a-f])")
 _USER_SLICE = re.compile(r"user-([0-9]{1,10})\.slice")
+# libpam-cgfs gives every user who logs in /user/NAME/N in every hierarchy of cgroup v1.
+_USERS = frozenset({"user.slice", "user"})
 
 
-def identify(text: str) -> Owner:
+def identify(text: str, flux_uid: int | None = None) -> Owner:
     """Tell who owns a process.
 
     Parameters
@@ -153,6 +118,9 @@ def identify(text: str) -> Owner:
     text : str
         The content of ``/proc/PID/cgroup`` (any number of hierarchies; where they disagree the most specific wins), or
         one path. Any text is accepted; what no rule understands is runtime ``none``.
+    flux_uid : int, optional
+        The user id of Flux, whose user manager runs everybody's jobs. Unknown: an account of the system may be it, a
+        person's (1000 and above) never is.
 
     Returns
     -------
@@ -163,55 +131,63 @@ def identify(text: str) -> Owner:
     >>> identify("0::/system.slice/slurmstepd.scope/job_4/step_0/user/task_0").job_id
     '4'
     """
-    lines = ((_LINE.fullmatch(line), line) for line in text[:LONGEST_TEXT].split("\n"))
-    paths = {hierarchy[1] if hierarchy else line for hierarchy, line in lines} - {"", "/"}
-    found = {_identify_path(path) for path in paths} | {NOBODY}
+    paths = {path for _, path in lines_of(text)}
+    found = {_identify_path(path, flux_uid) for path in paths} | {NOBODY}
     if len(found) == 1:
         return NOBODY
     # The text of the answer comes last, so that the order of the lines never matters.
     best = max(found, key=lambda owner: (_RANK[owner.runtime], _known(owner), repr(owner)))
     for other in sorted(found, key=repr):
         # cgroup v1: one hierarchy ends at the step, another at the task; together they know all.
-        if (best.runtime, best.job_id) == (other.runtime, other.job_id) and best.runtime == "slurm":
+        same = (best.runtime, best.job_id, best.sluid) == (other.runtime, other.job_id, other.sluid)
+        if same and best.runtime == "slurm":
             agree = best.step is None or other.step in {best.step, None}
             missing = {name: getattr(other, name) for name in _FIELDS if getattr(best, name) is None}
             best = replace(best, **missing) if agree else best
     return best
 
 
+def lines_of(text: str) -> list[tuple[str, str]]:
+    """Split the content of a cgroup file.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    list of (str, str)
+        ``N:CONTROLLERS`` of a hierarchy (empty where the line is a bare path), and the path in it.
+    """
+    split = ((_LINE.fullmatch(line), line) for line in text[:LONGEST_TEXT].split("\n"))
+    found = [(hierarchy[1], hierarchy[2]) if hierarchy else ("", line) for hierarchy, line in split]
+    return [(hierarchy, path) for hierarchy, path in found if path not in {"", "/"} and len(path) <= _PATH_MAX]
+
+
 def _known(owner: Owner) -> int:
     return sum(getattr(owner, name) is not None for name in _FIELDS)
 
 
-def _identify_path(path: str) -> Owner:
+def _identify_path(path: str, flux_uid: int | None) -> Owner:
     path = _MOUNT.sub("", path.strip().removesuffix(" (deleted)"), count=1)
     parts = [part for part in path.split("/") if part]
     # Seen from another cgroup namespace a path first climbs: /../../system.slice/...
     while parts and parts[0] == "..":
         del parts[0]
+    return _below_root(parts, flux_uid) or _namespace(parts) or NOBODY
+
+
+def _below_root(parts: list[str], flux_uid: int | None = None) -> Owner | None:
+    """Identify a path that begins at the root of a host, or of a container that runs managers of its own."""
     path = "/" + "/".join(parts)
-    if not parts:
-        return NOBODY
-    if parts[0] == "user.slice":
+    if job := job_of_path(path, flux_uid):
+        return job
+    if parts and parts[0] in _USERS:
         return _user(parts)
-    return _scheduler(path) or _delegated(path) or _contained(parts) or _unit(parts) or NOBODY
+    return _machine(path) or _walk(parts)
 
 
-def _scheduler(path: str) -> Owner | None:
-    if job := _SLURM_V2.match(path):
-        return Owner("slurm", job["job"], job["step"], job["task"], job["node"])
-    if job := _SLURM_V1.match(path):
-        return Owner("slurm", job["job"], job["step"], job["task"], job["node"], uid=int(job["uid"]))
-    if daemon := _SLURM_DAEMON.match(path):
-        return Owner("slurm-daemon", unit=daemon["unit"])
-    if path.startswith("/oar.slice/") and (jobs := list(_OAR3.finditer(path))):
-        return Owner("oar", jobs[-1]["job"], uid=int(jobs[-1]["uid"]))
-    if job := _OAR2.match(path):
-        return Owner("oar", job["job"])
-    return None
-
-
-def _delegated(path: str) -> Owner | None:
+def _machine(path: str) -> Owner | None:
     """Machines whose own root writes the rest of the path: it says nothing to us."""
     if lxc := _LXC.match(path):
         runtime = "lxc-monitor" if lxc["kind"] == ".monitor" else "lxc"
@@ -223,36 +199,60 @@ def _delegated(path: str) -> Owner | None:
     return None
 
 
-def _contained(parts: list[str]) -> Owner | None:
-    """Pods and containers; the deepest one that root or a privileged container made."""
-    if "user.slice" in parts:
-        del parts[parts.index("user.slice") :]
-    for depth in range(len(parts) - 1, -1, -1):
-        if pod := _POD.fullmatch(parts[depth]):
-            inner = _IN_POD.fullmatch(parts[depth + 1]) if depth + 1 < len(parts) else None
-            qos = _qos(parts, depth)
-            container = pod["id"] or (inner["id"] if inner else None)
-            return Owner("kubernetes", pod_uid=pod["uid"].replace("_", "-"), container_id=container, qos=qos)
-    for depth in range(len(parts) - 1, -1, -1):
+def _walk(parts: list[str]) -> Owner | None:
+    """Go down from the root to the first pod, container or unit."""
+    unit: Owner | None = None
+    for depth, part in enumerate(parts):
+        if part in _USERS:
+            break
+        if pod := _POD.fullmatch(part):
+            return _pod(parts, depth, pod)
         if owner := _container(parts, depth):
-            return owner
+            inner = _below_root(parts[depth + 1 :])
+            return _nested(inner, owner) or owner
+        if part.endswith((".service", ".scope")) and unit is None and len(part) > len(".scope"):
+            unit = Owner("systemd", unit=part) if all(p.endswith(".slice") for p in parts[:depth]) else None
+            payload = _SCOPE.fullmatch(parts[depth + 1]) if depth + 1 < len(parts) else None
+            if payload and payload["kind"] == "libpod-payload":
+                # A quadlet (podman --cgroups=split): one service, one container, named together.
+                return Owner("podman", container_id=payload["id"], unit=part)
+            if not _MAKES_CONTAINERS.fullmatch(part):
+                return unit
     if len(parts) >= 2 and parts[0] == "libpod_parent" and parts[-1] == "conmon":
         return Owner("podman-monitor")
-    if len(parts) >= 2 and (_HEX.fullmatch(parts[1]) or (parts[0] in _NAMESPACES and _NAME.fullmatch(parts[1]))):
-        if parts[0].endswith((".slice", ".service", ".scope")) or not _NAME.fullmatch(parts[0]):
-            return None
-        return Owner("containerd", container_id=parts[1], containerd_namespace=parts[0])
-    return None
+    return unit
+
+
+def _pod(parts: list[str], depth: int, pod: re.Match[str]) -> Owner:
+    """A pod, and its container: the next folder, or (docker's cgroupfs driver in a pod) one below ``docker``."""
+    below = depth + 1
+    if below + 1 < len(parts) and parts[below] in _FOLDERS and _HEX.fullmatch(parts[below + 1]):
+        below += 1
+    inner = _IN_POD.fullmatch(parts[below]) if below < len(parts) else None
+    container = pod["id"] or (inner["id"] if inner else None)
+    uid = pod["uid"].replace("_", "-")
+    owner = Owner("kubernetes", pod_uid=uid, container_id=container, qos=_qos(parts, depth))
+    job = _below_root(parts[below + 1 if inner else depth + 1 :])
+    # A pod that runs pods is one pod to the kubelet that granted the GPU; a batch system in it has jobs of its own.
+    return _nested(job, owner) or owner if job is not None and job.runtime in BATCH else owner
+
+
+def _nested(inner: Owner | None, outer: Owner) -> Owner | None:
+    """Tell who counts below a container: another container, a pod, or a batch job, with where it runs."""
+    if inner is None:
+        return None
+    if inner.runtime in BATCH:
+        pod_uid, container = inner.pod_uid or outer.pod_uid, inner.container_id or outer.container_id
+        return replace(inner, pod_uid=pod_uid, container_id=container)
+    return inner if inner.runtime == "kubernetes" or (inner.runtime in CONTAINERS and inner.uid is None) else None
 
 
 def _container(parts: list[str], depth: int) -> Owner | None:
     part = parts[depth]
     if monitor := _CONMON.fullmatch(part):
         return Owner("podman-monitor", container_id=monitor["id"])
-    if scope := _SCOPE.fullmatch(part):
-        runtime = _RUNTIMES.get(scope["kind"], scope["kind"])
-        unit = _unit(parts[:depth]) if scope["kind"] == "libpod-payload" else None
-        return Owner(runtime, container_id=scope["id"], unit=unit.unit if unit else None)
+    if (scope := _SCOPE.fullmatch(part)) and scope["kind"] != "libpod-payload":
+        return Owner(_RUNTIMES.get(scope["kind"], scope["kind"]), container_id=scope["id"])
     if _HEX.fullmatch(part) and depth:
         above = parts[depth - 1] if parts[depth - 1] in _FOLDERS else parts[0]
         if parts[0] in {"kubepods", "kubelet"}:
@@ -260,6 +260,15 @@ def _container(parts: list[str], depth: int) -> Owner | None:
         if above in _FOLDERS:
             return Owner(_FOLDERS[above], container_id=part)
     return None
+
+
+def _namespace(parts: list[str]) -> Owner | None:
+    """A container of containerd's cgroupfs driver, which knows no folder of its own."""
+    if len(parts) < 2 or parts[0] in _USERS or parts[0].endswith((".slice", ".service", ".scope")):
+        return None
+    if not (_HEX.fullmatch(parts[1]) or (parts[0] in _NAMESPACES and _NAME.fullmatch(parts[1]))):
+        return None
+    return Owner("containerd", container_id=parts[1], containerd_namespace=parts[0]) if _NAME.fullmatch(parts[0]) else None
 
 
 def _qos(parts: list[str], depth: int) -> str | None:
@@ -272,7 +281,7 @@ def _qos(parts: list[str], depth: int) -> str | None:
 
 def _user(parts: list[str]) -> Owner:
     """Below user.slice: the login sessions and services of one user, and that user's own containers."""
-    user = _USER_SLICE.fullmatch(parts[1]) if len(parts) > 1 else None
+    user = _USER_SLICE.fullmatch(parts[1]) if len(parts) > 1 and parts[0] == "user.slice" else None
     if user is None:
         return NOBODY
     uid = int(user[1])
@@ -286,6 +295,11 @@ def _user(parts: list[str]) -> Owner:
     if "libpod_parent" in parts and parts[-1] == "conmon":
         return Owner("podman-monitor", uid=uid)
     outer = _unit(parts[1:])
+    if parts[2:4] == [f"user@{uid}.service", "user.slice"] and len(parts) > 4:
+        # Rootless docker and nerdctl: where runc puts what names no slice.
+        scope = _SCOPE.fullmatch(parts[4])
+        if scope and scope["kind"] in {"docker", "nerdctl"}:
+            return Owner(_RUNTIMES.get(scope["kind"], scope["kind"]), container_id=scope["id"], uid=uid)
     inner = _unit(parts[3:]) if outer and outer.unit == f"user@{uid}.service" else None
     unit = inner or outer
     return Owner("systemd-user", unit=unit.unit, uid=uid) if unit else NOBODY

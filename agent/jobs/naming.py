@@ -20,6 +20,8 @@ SHORT_ID = 12
 """Hexadecimal digits of a container id that people know it by."""
 
 _HEX = re.compile(r"[0-9a-f]{64}")
+# Runtimes that users run without root, and what their containers' cgroups are called.
+_ROOTLESS = {"podman": "libpod", "docker": "docker", "containerd": "nerdctl"}
 
 
 def job_of(identity: Identity, uid: Callable[[], int], command: Callable[[], str]) -> Owner:
@@ -34,24 +36,36 @@ def job_of(identity: Identity, uid: Callable[[], int], command: Callable[[], str
     Returns
     -------
     agent.window.Owner
-        Key ``slurm:1234``, ``oar:1234``, ``k8s:<pod uid>/<container>``, ``container:<12 hex>`` (or
-        ``container:<manager>/<name>``), ``unit:<name>``, ``user:<uid>/<name>``; labels ``manager`` and what else is
-        known.
+        Key ``slurm:1234`` (``slurm:<sluid>`` while the path alone is known), ``pbs:1234.server``, ``oar:1234``,
+        ``gridengine:1234``, ``flux:<id>``, ``htcondor:<slot>``, ``nomad:<allocation>/<task>``,
+        ``k8s:<pod uid>/<container>``, ``container:<12 hex>`` (or ``container:<manager>/<name>``), ``unit:<name>``,
+        ``user:<uid>/<name>``; labels ``manager`` and what else is known.
     """
     labels = {"manager": identity.runtime}
-    if identity.runtime in {"slurm", "oar"}:
-        if identity.uid is not None:
-            labels["uid"] = str(identity.uid)
-        return Owner(JobKey(f"{identity.runtime}:{identity.job_id}"), labels)
     short = identity.container_id or ""
     short = short[:SHORT_ID] if _HEX.fullmatch(short) else printable(short)
+    name = _batch_name(identity)
+    if name:
+        batch = {"uid": identity.uid, "sluid": identity.sluid, "slot": identity.slot, "pod_uid": identity.pod_uid}
+        if identity.runtime in {"gridengine", "nomad"}:
+            batch["task"] = identity.task
+        if identity.uid is None and identity.runtime in {"flux", "htcondor", "pbs", "gridengine"}:
+            # The path names no user, and the manager starts the job as its user; its own helpers are root's.
+            batch["uid"] = number if (number := uid()) > 0 else None
+        labels |= {label: printable(str(value)) for label, value in batch.items() if value is not None}
+        labels |= {"container_id": short} if short else {}
+        return Owner(JobKey(f"{identity.runtime}:{name}"), labels)
     if identity.runtime == "kubernetes" and (identity.pod_uid or short):
         labels |= {"pod_uid": identity.pod_uid or "", "container_id": short, "qos": identity.qos or ""}
         return Owner(JobKey(f"k8s:{identity.pod_uid or '-'}/{short or '-'}"), {k: v for k, v in labels.items() if v})
-    if identity.runtime == "podman" and identity.uid is not None:
+    if identity.runtime in _ROOTLESS and identity.uid is not None and short:
         # A user can make a cgroup of any name below their own slice, another's container id too.
         labels |= {"container": short, "uid": str(identity.uid)}
-        return Owner(JobKey(f"user:{identity.uid}/libpod-{short}"), labels)
+        return Owner(JobKey(f"user:{identity.uid}/{_ROOTLESS[identity.runtime]}-{short}"), labels)
+    if identity.runtime == "podman" and identity.unit:
+        # Below a service the name of the container is as trustworthy as the service's user; the service itself is not.
+        labels |= {"container": short, "unit": printable(identity.unit)}
+        return Owner(JobKey(f"unit:{labels['unit']}"), labels)
     if identity.runtime in {"docker", "podman", "containerd", "crio", "lxc"} and short:
         hexadecimal = identity.container_id != short
         labels["container"] = short
@@ -74,3 +88,14 @@ def job_of(identity: Identity, uid: Callable[[], int], command: Callable[[], str
         if identity.unit.endswith(".service") and not identity.unit.startswith("user@"):
             name = labels["unit"]
     return Owner(JobKey(f"user:{labels['uid']}/{name}"), labels)
+
+
+def _batch_name(identity: Identity) -> str:
+    """Return what a batch system calls the job; empty for whatever is no batch job."""
+    if identity.runtime == "htcondor":
+        return printable(identity.slot or "")
+    if identity.runtime == "nomad":
+        return printable(f"{identity.job_id}/{identity.task}" if identity.task else f"{identity.job_id}")
+    if identity.runtime in {"slurm", "oar", "pbs", "gridengine", "flux"}:
+        return printable(identity.job_id or identity.sluid or "")
+    return ""
