@@ -268,7 +268,9 @@ def _namespace(parts: list[str]) -> Owner | None:
         return None
     if not (_HEX.fullmatch(parts[1]) or (parts[0] in _NAMESPACES and _NAME.fullmatch(parts[1]))):
         return None
-    return Owner("containerd", container_id=parts[1], containerd_namespace=parts[0]) if _NAME.fullmatch(parts[0]) else None
+    return (
+        Owner("containerd", container_id=parts[1], containerd_namespace=parts[0]) if _NAME.fullmatch(parts[0]) else None
+    )
 
 
 def _qos(parts: list[str], depth: int) -> str | None:

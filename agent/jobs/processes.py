@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.jobs.cgroup import Owner, identify
-from agent.jobs.users import UserNames
+from agent.jobs.delegation import Delegation
+from agent.jobs.users import UserNames, local_uid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +42,7 @@ class Process:
     key : tuple of str, int, int
         Boot id, pid, start time in clock ticks since boot.
     identity : Owner
-        What its cgroup says; read once.
+        What its cgroup says, as far as root alone wrote it; read once, and again by `Processes.identify_again`.
     started_us, ended_us : int or None, us
         Real start and exit on the time line of the windows; None unknown or still running.
     alive_us : int, us
@@ -77,9 +78,17 @@ class Processes:
         Returns the time of now in microseconds, on the time line of the windows.
     boot_id : str
         Empty: read from the proc root.
+    delegation : Delegation, optional
+        Who may write which cgroup; by default what is mounted here, if the proc root is a real one.
     """
 
-    def __init__(self, proc_root: Path, clock: Callable[[], int], boot_id: str = "") -> None:
+    def __init__(
+        self,
+        proc_root: Path,
+        clock: Callable[[], int],
+        boot_id: str = "",
+        delegation: Delegation | None = None,
+    ) -> None:
         self._root = os.fspath(proc_root)
         self._clock = clock
         self._boot_id = boot_id or _read(f"{self._root}/sys/kernel/random/boot_id").strip()
@@ -89,6 +98,9 @@ class Processes:
         self._real = Path(proc_root) == Path("/proc")
         self._exits = Exits(clock) if self._real else None
         self._users = UserNames()
+        real_proc = os.path.exists(f"{self._root}/self/stat")
+        self._delegation = delegation or (Delegation.of_this_host() if real_proc else Delegation(()))
+        self._flux_uid = local_uid("flux") if real_proc else None
 
     def look(self, pid: int) -> Process | None:
         """Find the process that has this pid now; None where /proc does not know it or it is already dead."""
@@ -131,6 +143,19 @@ class Processes:
             process = self._known.pop(pid)
             if self._exits is not None and process.watched and process.ended_us is None:
                 self._exits.release(process)
+
+    def identify_again(self, process: Process) -> Owner:
+        """Read the cgroup of a process once more, and return its identity.
+
+        A manager may move a process to its job's cgroup after it was first seen (Slurm does after the fork, and for
+        those that pam_slurm_adopt takes in). A user cannot but within what was handed over to that user.
+        """
+        identity = self._identity(process.pid)
+        stat = self._stat(process.pid)
+        # The pid is still the same process's after its cgroup was read, so it was when it was read.
+        if stat is not None and stat[1] == process.key[2]:
+            process.identity = identity
+        return process.identity
 
     def uid(self, process: Process) -> int:
         """Return the real user id; -1 unknown."""
@@ -175,12 +200,13 @@ class Processes:
         return head.partition("(")[2], int(columns[19])
 
     def _identity(self, pid: int) -> Owner:
-        text = _read(f"{self._root}/{pid}/cgroup")
+        # Who may write a folder is asked each time, what its name means only once.
+        text = self._delegation.believed(_read(f"{self._root}/{pid}/cgroup"))
         identity = self._identities.get(text)
         if identity is None:
             if len(self._identities) > MOST_WATCHED:
                 self._identities.clear()
-            identity = self._identities[text] = identify(text)
+            identity = self._identities[text] = identify(text, self._flux_uid)
         return identity
 
     def _started(self, ticks: int) -> int | None:

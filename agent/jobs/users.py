@@ -5,6 +5,7 @@ from __future__ import annotations
 import pwd
 import queue
 import threading
+from pathlib import Path
 
 _MOST = 4096
 
@@ -35,3 +36,19 @@ class UserNames:
             except (KeyError, OverflowError):
                 # A user of a container, or of nobody: the number has to do.
                 continue
+
+
+def local_uid(name: str, passwd: Path = Path("/etc/passwd")) -> int | None:
+    """Return the user id of a local account; None if there is none. No name service is asked, which could take long.
+
+    Parameters
+    ----------
+    name : str
+    passwd : Path, optional
+    """
+    try:
+        lines = passwd.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return None
+    fields = (line.split(":") for line in lines)
+    return next((int(f[2]) for f in fields if f[0] == name and len(f) > 2 and f[2].isdecimal()), None)
