@@ -224,7 +224,7 @@ def _walk(parts: list[str]) -> Owner | None:
 
 
 def _pod(parts: list[str], depth: int, pod: re.Match[str]) -> Owner:
-    """A pod, and its container: the next folder, or (docker's cgroupfs driver in a pod) one below ``docker``."""
+    """Name a pod, and its container: the next folder, or (docker's cgroupfs driver in a pod) one below ``docker``."""
     below = depth + 1
     if below + 1 < len(parts) and parts[below] in _FOLDERS and _HEX.fullmatch(parts[below + 1]):
         below += 1
@@ -263,14 +263,13 @@ def _container(parts: list[str], depth: int) -> Owner | None:
 
 
 def _namespace(parts: list[str]) -> Owner | None:
-    """A container of containerd's cgroupfs driver, which knows no folder of its own."""
+    """Find a container of containerd's cgroupfs driver, which knows no folder of its own."""
     if len(parts) < 2 or parts[0] in _USERS or parts[0].endswith((".slice", ".service", ".scope")):
         return None
-    if not (_HEX.fullmatch(parts[1]) or (parts[0] in _NAMESPACES and _NAME.fullmatch(parts[1]))):
-        return None
-    return (
-        Owner("containerd", container_id=parts[1], containerd_namespace=parts[0]) if _NAME.fullmatch(parts[0]) else None
-    )
+    namespace, name = parts[:2]
+    known = _HEX.fullmatch(name) or (namespace in _NAMESPACES and _NAME.fullmatch(name))
+    named = known and _NAME.fullmatch(namespace)
+    return Owner("containerd", container_id=name, containerd_namespace=namespace) if named else None
 
 
 def _qos(parts: list[str], depth: int) -> str | None:

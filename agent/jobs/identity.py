@@ -15,8 +15,8 @@ class Owner:
         slurm, slurm-daemon, kubernetes, docker, podman, podman-monitor, containerd, crio, lxc, lxc-monitor, libvirt,
         oar, pbs, htcondor, gridengine, nomad, flux, systemd, systemd-user or none.
     job_id, step, task : str
-        Slurm's (the raw id: an array task 9_3 has an id of its own), or another batch system's job; Nomad's allocation and
-        task; Grid Engine's array task.
+        Slurm's (the raw id: an array task 9_3 has an id of its own), or another batch system's job; Nomad's allocation
+        and task; Grid Engine's array task.
     slurm_node : str
         The node's name where the path has it (several slurmd on a host, and Debian's build).
     pod_uid : str

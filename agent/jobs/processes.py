@@ -98,7 +98,7 @@ class Processes:
         self._real = Path(proc_root) == Path("/proc")
         self._exits = Exits(clock) if self._real else None
         self._users = UserNames()
-        real_proc = os.path.exists(f"{self._root}/self/stat")
+        real_proc = Path(proc_root, "self/stat").exists()
         self._delegation = delegation or (Delegation.of_this_host() if real_proc else Delegation(()))
         self._flux_uid = local_uid("flux") if real_proc else None
 
