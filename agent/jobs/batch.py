@@ -30,7 +30,10 @@ _SLURM_V1 = re.compile(rf"/slurm(?:_(?P<node>{_NODE}))?/uid_(?P<uid>[0-9]{{1,10}
 _SLURM_V2 = re.compile(rf"(?:{_SLICES}/{_SCOPE})?{_SLICES}/(?:(?P<node>{_NODE})_)?slurmstepd\.scope{_JOB}")
 _SLURM_DAEMON = re.compile(rf"(?:{_SLICES}/(?P<unit>{_SCOPE})|/slurm(?:_{_NODE})?){_END}")
 
-_OAR3 = re.compile(rf"/oar-u(?P<uid>[0-9]{{1,10}})-j(?P<job>[0-9]+)(?:-s[0-9]+)?(?:\.slice|\.scope)?{_END}")
+_OAR3 = re.compile(
+    r"/oar\.slice(?:/oar-u[0-9]+\.slice)?"
+    rf"/oar-u(?P<uid>[0-9]{{1,10}})-j(?P<job>[0-9]+)(?:-s[0-9]+)?(?:\.slice|\.scope)?{_END}"
+)
 _OAR2 = re.compile(rf"/oar/[^/]+[_,](?P<job>[0-9]+){_END}")
 
 _PBS_JOB = r"(?P<job>[0-9]+(?:\[[0-9]*\])?(?:\.[A-Za-z0-9][A-Za-z0-9._-]*)?)"
@@ -66,17 +69,8 @@ _FIRST_PERSON = 1000
 """UID_MIN of login.defs(5): accounts below are the system's, and no person's."""
 
 
-def job_of_path(path: str, flux_uid: int | None = None) -> Owner | None:
-    """Find the job of a batch system in a path that begins at the root of a host.
-
-    Parameters
-    ----------
-    path : str
-    flux_uid : int, optional
-        The user that runs Flux and everybody's jobs; unknown: any account of the system.
-    """
-    if path.startswith("/user.slice/"):
-        return _flux(path, flux_uid)
+def job_of_path(path: str) -> Owner | None:
+    """Find the job of a batch system in a path that begins at the root of a host."""
     if job := _SLURM_V2.match(path):
         return Owner("slurm", job["job"], job["step"], job["task"], job["node"], sluid=job["sluid"])
     if job := _SLURM_V1.match(path):
@@ -84,8 +78,8 @@ def job_of_path(path: str, flux_uid: int | None = None) -> Owner | None:
         return Owner("slurm", job["job"], job["step"], job["task"], job["node"], uid=uid, sluid=job["sluid"])
     if daemon := _SLURM_DAEMON.match(path):
         return Owner("slurm-daemon", unit=daemon["unit"])
-    if path.startswith("/oar.slice/") and (jobs := list(_OAR3.finditer(path))):
-        return Owner("oar", jobs[-1]["job"], uid=int(jobs[-1]["uid"]))
+    if job := _OAR3.match(path):
+        return Owner("oar", job["job"], uid=int(job["uid"]))
     if job := _OAR2.match(path):
         return Owner("oar", job["job"])
     if job := _PBS.match(path):
@@ -101,8 +95,16 @@ def job_of_path(path: str, flux_uid: int | None = None) -> Owner | None:
     return None
 
 
-def _flux(path: str, flux_uid: int | None) -> Owner | None:
-    """Find a job that Flux runs in its own user manager; the process's own user is the job's."""
+def flux_job(path: str, flux_uid: int | None = None) -> Owner | None:
+    """Find a job that Flux runs in its own user manager; the process's own user is the job's.
+
+    Parameters
+    ----------
+    path : str
+        Below ``user.slice``.
+    flux_uid : int, optional
+        The user that runs Flux and everybody's jobs; unknown: any account of the system.
+    """
     job = _FLUX.match(path)
     if job is None:
         return None

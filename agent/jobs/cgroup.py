@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 from dataclasses import fields, replace
 
-from agent.jobs.batch import job_of_path
+from agent.jobs.batch import flux_job, job_of_path
 from agent.jobs.identity import NOBODY, Owner
 
 __all__ = ["LONGEST_TEXT", "NOBODY", "Owner", "identify", "lines_of"]
@@ -180,11 +180,9 @@ def _identify_path(path: str, flux_uid: int | None) -> Owner:
 def _below_root(parts: list[str], flux_uid: int | None = None) -> Owner | None:
     """Identify a path that begins at the root of a host, or of a container that runs managers of its own."""
     path = "/" + "/".join(parts)
-    if job := job_of_path(path, flux_uid):
-        return job
     if parts and parts[0] in _USERS:
-        return _user(parts)
-    return _machine(path) or _walk(parts)
+        return flux_job(path, flux_uid) or _user(parts)
+    return _machine(path) or job_of_path(path) or _walk(parts)
 
 
 def _machine(path: str) -> Owner | None:
