@@ -11,13 +11,14 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.jobs.background import Background
 from agent.jobs.cgroup import identify
 from agent.jobs.naming import SHORT_ID, job_of
+from agent.jobs.places import Place, base_of, is_dra, place_of
 from agent.jobs.reservations import WHOLE_PPM, Reservation
 from agent.jobs.text import printable
 from agent.window import MISSING, JobKey, Owner
@@ -34,55 +35,13 @@ _MOST_KEYS = 50_000
 Name = tuple[str, str, str]
 """Namespace, pod, container."""
 
-_GKE = re.compile(r"nvidia(?P<minor>[0-9]+)(?:/gi(?P<gi>[0-9]+))?(?P<part>/vgpu[0-9]+)?")
-_OLD_MIG = re.compile(r"MIG-(?P<gpu>GPU-[0-9a-f-]+)/(?P<gi>[0-9]+)/[0-9]+")
-_DRA = re.compile(r"gpu-(?P<minor>[0-9]+)(?P<mig>-mig-.+)?")
+NVIDIA_DRIVER = "gpu.nvidia.com"
+"""The DRA driver whose devices are NVIDIA's GPUs; every vendor's driver calls its first one ``gpu-0``."""
+RESERVING = frozenset({"kai-resource-reservation", "runai-reservation"})
+"""Namespaces of pods that hold a GPU for a scheduler (KAI, run:ai), which gives parts of it to pods without a grant."""
+
 _POD_FOLDER = re.compile(r"(?P<namespace>[^_]+)_(?P<pod>[^_]+)_(?P<uid>[0-9a-f-]{32,36})")
 _CONTAINER_LOG = re.compile(r"(?P<pod>[^_]+)_(?P<namespace>[^_]+)_(?P<container>.+)-(?P<id>[0-9a-f]{64})\.log")
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A device of a grant, found among ours: GPU, MIG instance, and how it is shared."""
-
-    gpu: int
-    instance: str = ""
-    shared: bool = False
-
-
-def place_of(identifier: str, devices: Sequence[Device], mig: Mapping[str, tuple[str, str]]) -> Place | None:
-    """Find the GPU that a device id means.
-
-    Parameters
-    ----------
-    identifier : str
-        ``GPU-<uuid>``, ``MIG-<uuid>``, ``MIG-GPU-<uuid>/gi/ci``, any of these with ``::<replica>``, GKE's ``nvidia0``,
-        ``nvidia0/gi0``, ``nvidia0/vgpu0``, or NVIDIA's DRA driver's ``gpu-0`` and ``gpu-0-mig-...`` (device minors).
-    devices : sequence of Device
-    mig : mapping of MIG UUID to (GPU UUID, GPU instance id)
-
-    Returns
-    -------
-    Place or None
-        None: no GPU of ours, or a MIG device that nobody described.
-    """
-    base, _, replica = identifier.partition("::")
-    gi, uuid, minor, shared = "", base, "", bool(replica)
-    if old := _OLD_MIG.fullmatch(base):
-        uuid, gi = old["gpu"], old["gi"]
-    elif base in mig:
-        uuid, gi = mig[base]
-    elif gke := _GKE.fullmatch(base):
-        minor, gi, shared = gke["minor"], gke["gi"] or "", shared or bool(gke["part"])
-    elif dra := _DRA.fullmatch(base):
-        if dra["mig"]:
-            return None
-        minor = dra["minor"]
-    for place, device in enumerate(devices):
-        number = device.minor if device.minor != MISSING else device.index
-        if (str(number) == minor) if minor else (device.uuid == uuid):
-            return Place(place, gi, shared)
-    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +49,10 @@ class Known:
     """One look at the kubelet and the node: grants of pods that live, and how their names and UIDs belong together."""
 
     grants: tuple[Grant, ...] = ()
+    everybody: tuple[Grant, ...] = ()  # all containers, those without a device too
     replicas: Mapping[str, int] = field(default_factory=dict)  # device id without its replica -> replicas in all
     uids: Mapping[tuple[str, str], str] = field(default_factory=dict)  # namespace, pod -> UID
+    pods: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # UID -> namespace, pod
     containers: Mapping[str, Name] = field(default_factory=dict)  # container id -> namespace, pod, container
 
 
@@ -146,7 +107,10 @@ class Pods:
             name = self._by_device(known, uid, devices, Place(gpu, instance.partition("/")[0]))
         if name is None or not uid:
             self._known.hurry()
-            return self._publish(job_of(identity, lambda: MISSING, str), uid, container_id[:SHORT_ID])
+            owner = job_of(identity, lambda: MISSING, str)
+            if pod := known.pods.get(uid):
+                owner = Owner(owner.key, {**_labels((*pod, ""), uid), **owner.labels})
+            return self._publish(owner, uid, container_id[:SHORT_ID])
         self._seen.setdefault(name, set()).add(Place(gpu, instance.partition("/")[0]))
         # Seen before its name was known, or held before its UID was: the key stays, or one job had two bills.
         key = self._keys.get((uid, container_id[:SHORT_ID])) or self._keys.get((uid, name[2]))
@@ -170,27 +134,32 @@ class Pods:
             # Years of pods: those that live get new keys once, which is less than a leak.
             for memory in (self._keys, self._labels, self._learnt, self._seen):
                 memory.clear()
-        held: list[tuple[Place, Grant, int]] = []
+        held: list[tuple[Place, Grant, str]] = []
         for grant in known.grants:
-            for identifier in [device for _, device in grant.devices] + [c.device for c in grant.claimed]:
+            for identifier in _ids(grant):
                 place = place_of(identifier, devices, self._mig)
-                if place is not None:
-                    held.append((place, grant, known.replicas.get(_base(identifier), 0)))
-        beside = Counter((place.gpu, place.instance) for place, grant, _ in held if grant.claimed and not place.shared)
+                if place is None:
+                    continue
+                seen = self._seen.get(grant.name) if place.guessed else None
+                held += [(replace(place, gpu=p.gpu, instance=p.instance), grant, identifier) for p in seen or (place,)]
+        # A DRA claim may be shared by several containers.
+        claimants = Counter(claim.device for grant in known.grants for claim in grant.claimed)
         found = []
-        for place, grant, replicas in held:
-            share = MISSING
-            if place.shared:
+        for place, grant, identifier in held:
+            share = place.share_ppm
+            if share == MISSING and place.shared and not place.guessed:
+                replicas = known.replicas.get(base_of(identifier), 0)
                 share = WHOLE_PPM // replicas if replicas else MISSING
-            elif not place.instance:
-                # A DRA claim may be shared by several containers.
-                share = WHOLE_PPM // max(1, beside[place.gpu, ""]) if grant.claimed else WHOLE_PPM
+            elif share == MISSING and not place.shared and not place.instance:
+                share = WHOLE_PPM
+            if share != MISSING and is_dra(identifier):
+                share //= claimants[identifier]
             owner = self._granted(known, grant)
             found.append(Reservation(place.gpu, owner, start_us, end_us, share, place.instance))
         # MIG devices that no table describes: where the container's own processes were seen.
         placed = {grant.name for _, grant, _ in held}
         for grant in known.grants:
-            if grant.name not in placed and (grant.devices or grant.claimed):
+            if grant.name not in placed and _ids(grant):
                 for place in self._seen.get(grant.name, ()):
                     owner = self._granted(known, grant)
                     found.append(Reservation(place.gpu, owner, start_us, end_us, MISSING, place.instance))
@@ -217,33 +186,42 @@ class Pods:
 
     def _publish(self, owner: Owner, uid: str, container: str) -> Owner:
         key = self._keys.setdefault((uid, container), owner.key)
-        self._labels.setdefault(key, dict(owner.labels))
+        self._labels[key] = {**owner.labels, **self._labels.get(key, {})}
         return Owner(key, self._labels[key])
 
     def _by_device(self, known: Known, uid: str, devices: Sequence[Device], seen: Place) -> Name | None:
-        """Find the one container that was granted this device and whose pod may have this UID."""
+        """Find the one container that may be on this device and whose pod may have this UID.
+
+        A container without a device may be on any: it needs no more than ``NVIDIA_VISIBLE_DEVICES=all``.
+        """
         candidates = []
-        for grant in known.grants:
+        for grant in known.everybody:
             # What was learnt before does not count: a pod that comes again keeps its name, not its UID.
-            pod_uid = known.uids.get(grant.name[:2], uid)
-            ids = [device for _, device in grant.devices] + [claim.device for claim in grant.claimed]
-            places = [place_of(identifier, devices, self._mig) for identifier in ids]
-            here = any(p is not None and p.gpu == seen.gpu and p.instance in {"", seen.instance} for p in places)
+            pod = grant.name[:2]
+            if known.uids.get(pod, uid) != uid or known.pods.get(uid, pod) != pod:
+                continue
+            places = [place_of(identifier, devices, self._mig) for identifier in _ids(grant)]
+            ours = [place for place in places if place is not None]
+            here = any(p.guessed or (p.gpu == seen.gpu and p.instance in {"", seen.instance}) for p in ours)
             # A MIG device that no table describes may be any.
-            if pod_uid == uid and (here or (bool(seen.instance) and bool(ids) and None in places)):
+            if here or not ours or (bool(seen.instance) and None in places):
                 candidates.append(grant.name)
         return candidates[0] if len(candidates) == 1 else None
 
     def _look(self) -> Known:
-        grants = [grant for grant in self._kubelet.grants() if grant.devices or grant.claimed]
-        replicas: Counter[str] = Counter(_base(identifier) for _, identifier in self._kubelet.allocatable())
+        everybody = self._kubelet.grants()
+        replicas: Counter[str] = Counter(base_of(identifier) for _, identifier in self._kubelet.allocatable())
         uids, containers = _names(self._log_root)
         alive = _alive(self._cgroup_root)
+        if alive:
+            everybody = [grant for grant in everybody if uids.get(grant.name[:2], "") in alive | {""}]
+        grants = [grant for grant in everybody if _ids(grant) and grant.namespace not in RESERVING]
         for turn in (grant.name for grant in grants):
             self._first_seen.setdefault(turn, len(self._first_seen))
-        if alive:
-            grants = [grant for grant in grants if uids.get(grant.name[:2], "") in alive | {""}]
-        return Known(tuple(self._unfinished(grants)), replicas, uids, containers)
+        running = self._unfinished(grants)
+        gone = {grant.name for grant in grants} - {grant.name for grant in running}
+        present = tuple(grant for grant in everybody if grant.name not in gone)
+        return Known(tuple(running), present, replicas, uids, {uid: pod for pod, uid in uids.items()}, containers)
 
     def _unfinished(self, grants: list[Grant]) -> list[Grant]:
         """Drop finished pods that a kubelet still lists: their devices were granted again."""
@@ -267,9 +245,10 @@ class Pods:
         return [grant for grant in grants if grant.name not in gone]
 
 
-def _base(identifier: str) -> str:
-    """Strip what tells replicas of one device apart."""
-    return identifier.partition("::")[0].partition("/vgpu")[0]
+def _ids(grant: Grant) -> list[str]:
+    """Return the ids of a container's devices that may be GPUs of ours."""
+    plugged = [identifier for _, identifier in grant.devices if not is_dra(identifier)]
+    return plugged + [claim.device for claim in grant.claimed if claim.driver == NVIDIA_DRIVER]
 
 
 def _labels(name: Name, uid: str) -> dict[str, str]:

@@ -14,7 +14,8 @@ pytest.importorskip("grpc", reason="needs the extra kubernetes")
 
 from agent.jobs import podresources
 from agent.jobs.cgroup import identify
-from agent.jobs.kubernetes import Place, Pods, place_of
+from agent.jobs.kubernetes import Pods
+from agent.jobs.places import Place, place_of
 from agent.jobs.podresources import Claimed, ExtraMissing, Grant, Kubelet
 from agent.jobs.processes import Processes
 from agent.jobs.resolve import JobResolver
@@ -133,7 +134,26 @@ def test_other_wire_types_are_passed_over():
         ("MIG-aaaa::1", Place(1, "9", shared=True)),
         ("MIG-bbbb", None),
         ("gpu-0", Place(3)),
-        ("gpu-0-mig-1g5gb-0-1", None),
+        # NVIDIA's DRA driver has named MIG devices in three ways; none tells the instance's id
+        ("gpu-0-mig-19-0-1", Place(3, shared=True, share_ppm=142_857)),
+        ("gpu-0-mig-4g95gb-0-3", Place(3, shared=True, share_ppm=571_428)),
+        ("gpu-0-mig-1g18gb-19-0", Place(3, shared=True, share_ppm=142_857)),
+        ("gpu-0-mig-1g18gb-me-20-0", Place(3, shared=True, share_ppm=142_857)),
+        ("gpu-0-mig-1c3g40gb-9-4", Place(3, shared=True, share_ppm=142_857)),
+        ("gpu-0-mig-99-0-1", Place(3, shared=True)),
+        ("gpu-9-mig-1g18gb-19-0", None),
+        ("gpu-vfio-0", None),
+        ("channel-0", None),
+        # many times the same GPU: HAMi and Volcano, Aliyun; their scheduler chooses, not the kubelet
+        (UUID[1] + "-3", Place(1, shared=True, guessed=True)),
+        (UUID[1] + "-_-12", Place(1, shared=True, guessed=True)),
+        (UUID[1].removeprefix("GPU-") + "-_-0", Place(1, shared=True, guessed=True)),
+        (UUID[1].upper(), Place(1)),
+        (UUID[1].removeprefix("GPU-"), Place(1)),
+        (UUID[1][:12], None),
+        (f"mig-{UUID[2].lower()}/5/0", Place(2, "5")),
+        ("GPU-REPLACED-0", None),
+        ("65", None),
         ("GPU-unknown", None),
         ("nvidia9", None),
         ("0000:65:00.0", None),
@@ -275,6 +295,120 @@ def test_the_resolver_bills_a_pod_idle_and_busy_under_one_key(kubelet, pods_of, 
         assert set(usage.share_ppm.tolist()) == {1_000_000}
     assert len(keys) == 1
     assert owners[0].labels["namespace"] == "ml"
+
+
+def named(tmp_path, **pods):
+    """Make the kubelet's log folders of pods: NAME=(NAMESPACE, number), of container ``main``."""
+    (tmp_path / "log/containers").mkdir(parents=True, exist_ok=True)
+    for name, (namespace, number) in pods.items():
+        (tmp_path / f"log/pods/{namespace}_{name}_{UIDS[number]}").mkdir(parents=True)
+        (tmp_path / f"log/containers/{name}_{namespace}_main-{IDS[number]}.log").touch()
+
+
+@pytest.mark.parametrize("namespace", ["kai-resource-reservation", "runai-reservation"])
+def test_a_reservation_pod_holds_nothing_and_names_nobody(kubelet, pods_of, tmp_path, namespace):
+    """A pod of KAI's or run:ai's holds the GPU; who has a part of it has no grant: the processes tell."""
+    granted = devices("nvidia.com/gpu", UUID[0])
+    kubelet.pods[namespace, "gpu-reservation-n1"] = pod(namespace, "gpu-reservation-n1", container("main", granted))
+    kubelet.pods["team", "train"] = pod("team", "train", container("main"))
+    unnamed = pods_of()
+    assert held(unnamed) == []
+    assert unnamed.owner(identify(cgroup(1)), DEVICES, 0, "").key == f"k8s:{UIDS[1]}/{IDS[1][:12]}"
+    named(tmp_path, train=("team", 1), serve=("team", 2))
+    (tmp_path / f"log/pods/{namespace}_gpu-reservation-n1_{UIDS[0]}").mkdir()
+    pods = pods_of()
+    assert held(pods) == []
+    assert pods.owner(identify(cgroup(1)), DEVICES, 0, "").labels["pod"] == "train"
+    assert pods.owner(identify(cgroup(2)), DEVICES, 0, "").key == f"k8s:{UIDS[2]}/main"
+
+
+def test_a_name_like_a_reservation_s_hides_nothing_elsewhere(kubelet, pods_of):
+    granted = devices("nvidia.com/gpu", UUID[0])
+    kubelet.pods["ml", "gpu-reservation-n1"] = pod("ml", "gpu-reservation-n1", container("main", granted))
+    assert held(pods_of()) == [(0, "k8s:ml/gpu-reservation-n1/main", 1_000_000, "")]
+
+
+def test_a_pod_without_a_grant_never_takes_the_name_of_one_that_has(kubelet, pods_of):
+    """NVIDIA_VISIBLE_DEVICES=all is enough to be on any GPU; without log folders nobody can tell who is who."""
+    train = container("main", devices("nvidia.com/gpu", UUID[0]))
+    kubelet.pods["ml", "train"] = pod("ml", "train", train)
+    assert pods_of().owner(identify(cgroup(0)), DEVICES, 0, "").labels["pod"] == "train"
+    kubelet.pods["mon", "exporter"] = pod("mon", "exporter", container("x"))
+    two_pods = pods_of()
+    assert two_pods.owner(identify(cgroup(1)), DEVICES, 0, "").key == f"k8s:{UIDS[1]}/{IDS[1][:12]}"
+    assert held(two_pods) == [(0, "k8s:ml/train/main", 1_000_000, "")]
+    del kubelet.pods["mon", "exporter"]
+    kubelet.pods["ml", "train"] = pod("ml", "train", train, container("side"))
+    sidecar = pods_of()
+    keys = {sidecar.owner(identify(f"/kubepods/pod{UIDS[0]}/{one}"), DEVICES, 0, "").key for one in IDS[:2]}
+    assert keys == {f"k8s:{UIDS[0]}/{one[:12]}" for one in IDS[:2]}
+
+
+def test_a_pod_that_is_known_by_its_folder_is_named_if_not_its_container(kubelet, pods_of, tmp_path):
+    kubelet.pods["ml", "train"] = pod("ml", "train", container("main"), container("side"))
+    (tmp_path / f"log/pods/ml_train_{UIDS[0]}").mkdir(parents=True)
+    owner = pods_of().owner(identify(cgroup(0)), DEVICES, 0, "")
+    assert owner.key == f"k8s:{UIDS[0]}/{IDS[0][:12]}"
+    assert (owner.labels["namespace"], owner.labels["pod"]) == ("ml", "train")
+    assert "container" not in owner.labels
+
+
+@pytest.mark.parametrize("offered", ["{}-{}", "{}-_-{}"], ids=["hami", "aliyun"])
+def test_a_gpu_offered_many_times_is_held_by_a_guess_until_it_is_used(kubelet, pods_of, tmp_path, offered):
+    kubelet.allocatable = [devices("nvidia.com/gpu", *(offered.format(UUID[0], i) for i in range(10)))]
+    for number, name in enumerate("ab"):
+        granted = devices("nvidia.com/gpu", offered.format(UUID[0], number))
+        kubelet.pods["ml", name] = pod("ml", name, container("main", granted))
+    named(tmp_path, a=("ml", 0), b=("ml", 1))
+    pods = pods_of()
+    assert held(pods) == [(0, f"k8s:{UIDS[0]}/main", -1, ""), (0, f"k8s:{UIDS[1]}/main", -1, "")]
+    pods.owner(identify(cgroup(1)), DEVICES, 2, "")
+    assert held(pods) == [(0, f"k8s:{UIDS[0]}/main", -1, ""), (2, f"k8s:{UIDS[1]}/main", -1, "")]
+
+
+def test_other_drivers_gpu_0_is_not_nvidias(kubelet, pods_of):
+    for driver in ("gpu.amd.com", "gpu.example.com", "compute-domain.nvidia.com", "gpu.intel.com"):
+        kubelet.pods["ml", driver] = pod("ml", driver, container("main", claims=[claim(driver, "node", "gpu-0")]))
+    kubelet.pods["ml", "plugged"] = pod("ml", "plugged", container("main", devices("example.com/gpu", "gpu-1")))
+    kubelet.pods["vm", "launcher"] = pod("vm", "launcher", container("c", devices("nvidia.com/GH100_H100", "65")))
+    assert held(pods_of()) == []
+
+
+def test_a_mig_device_of_dra_is_held_while_idle(kubelet, pods_of):
+    whole, part = claim("gpu.nvidia.com", "node", "gpu-1"), claim("gpu.nvidia.com", "node", "gpu-0-mig-3g71gb-9-0")
+    small = [claim("gpu.nvidia.com", "node", f"gpu-0-mig-1g18gb-19-{start}") for start in (4, 5)]
+    kubelet.pods["ml", "a"] = pod("ml", "a", container("main", claims=[part]))
+    kubelet.pods["ml", "b"] = pod("ml", "b", container("one", claims=small), container("two", claims=small[:1]))
+    kubelet.pods["ml", "c"] = pod("ml", "c", container("main", claims=[whole]))
+    assert held(pods_of()) == [
+        (2, "k8s:ml/c/main", 1_000_000, ""),
+        (3, "k8s:ml/a/main", 428_571, ""),
+        (3, "k8s:ml/b/one", 71_428 + 142_857, ""),
+        (3, "k8s:ml/b/two", 71_428, ""),
+    ]
+
+
+def test_mig_devices_that_nobody_describes_are_held_nowhere(kubelet, pods_of):
+    for name in "ab":
+        granted = devices("nvidia.com/gpu", f"MIG-11111111-0000-5000-8000-00000000000{name}")
+        kubelet.pods["ml", name] = pod("ml", name, container("main", granted))
+    assert held(pods_of()) == []
+
+
+def test_a_forged_cgroup_bills_no_pod(kubelet, pods_of, tmp_path):
+    """Below a slot that HTCondor handed over, a folder is named like the victim's pod and container."""
+    kubelet.pods["ml", "victim"] = pod("ml", "victim", container("main", devices("nvidia.com/gpu", UUID[0])))
+    named(tmp_path, victim=("ml", 0))
+    proc = FakeProc(tmp_path / "proc")
+    forged = f"kubepods.slice/kubepods-pod{UIDS[0].replace('-', '_')}.slice/cri-containerd-{IDS[0]}.scope"
+    proc.start(10, f"/system.slice/htcondor/condor_var_lib_condor_execute_slot1_1@gpu01/{forged}")
+    proc.start(11, f"/system.slice/alice-notebook.service/{forged}")
+    resolver = JobResolver(Processes(proc.root, lambda: T0), None, pods_of())
+    seen = [ProcessSighting(3, pid, T0, T0 + SECOND, 500_000) for pid in (10, 11)]
+    owners, usage = resolver.resolve(seen, DEVICES, T0, T0 + SECOND)
+    on = {(int(gpu), owners[place].key) for gpu, place in zip(usage.gpu, usage.owner, strict=True)}
+    victim = f"k8s:{UIDS[0]}/main"
+    assert on == {(0, victim), (3, "htcondor:slot1_1@gpu01"), (3, "unit:alice-notebook.service")}
 
 
 def test_nobody_waits_for_a_kubelet_that_hangs(kubelet, tmp_path):
