@@ -45,7 +45,7 @@ _PBS_OLD = re.compile(rf"/(?:pbs(?:pro|_jobs)?|torque)/(?:jobid/|jobs/)?{_PBS_JO
 _HTCONDOR = re.compile(
     r"(?:/system\.slice(?:/condor\.service)?)?(?:/(?![^/]*\.(?:service|scope|slice)/)[^/]+|(?<=/condor\.service))/condor"
     rf"(?:_[^/]*?)?"
-    rf"_(?P<slot>slot[0-9]+(?:_[0-9]+)?(?:@[^/]+)?){_END}"
+    rf"_(?P<slot>slot[0-9]+(?:_[0-9]+)?(?:@[^/]+)?|[^_/@]*[0-9](?:_[0-9]+)?@[^/]+){_END}"
 )
 
 _GRIDENGINE = re.compile(

@@ -92,8 +92,8 @@ _NAME = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
 
 # Services that run as root and make the cgroups of pods and containers below their own.
 _MAKES_CONTAINERS = re.compile(
-    r"(?:kubelet|k3s|rke2|k0s(?:controller|worker)|microshift|containerd|docker|dockerd|crio|cri-docker|cri-dockerd"
-    r"|snap\.(?:microk8s|docker|k8s)\.[a-z0-9-]+)(?:[-@][A-Za-z0-9_.-]+)?\.service|init\.scope"
+    r"(?:kubelet|(?:k3s|rke2)(?:-[a-z0-9-]+)?|k0s(?:controller|worker)|microshift|containerd|docker|dockerd|crio"
+    r"|cri-dockerd?|snap\.(?:microk8s|docker|k8s)\.[a-z0-9-]+)\.service|init\.scope"
 )
 
 _LXC = re.compile(r"/(?:system\.slice/)?lxc(?:(?P<kind>\.payload|\.monitor)[./]|/)(?P<name>[^/]+)")
@@ -201,7 +201,7 @@ def _walk(parts: list[str]) -> Owner | None:
     """Go down from the root to the first pod, container or unit."""
     unit: Owner | None = None
     for depth, part in enumerate(parts):
-        if part in _USERS:
+        if part in _USERS or part == "htcondor":
             break
         if pod := _POD.fullmatch(part):
             return _pod(parts, depth, pod)
@@ -216,6 +216,9 @@ def _walk(parts: list[str]) -> Owner | None:
                 return Owner("podman", container_id=payload["id"], unit=part)
             if not _MAKES_CONTAINERS.fullmatch(part):
                 return unit
+        elif depth and parts[depth - 1].endswith(".slice") and not part.endswith(".slice"):
+            # Neither slice nor unit: not systemd's, nor the kubelet's. HTCondor's slots are so, whatever their name.
+            return None
     if len(parts) >= 2 and parts[0] == "libpod_parent" and parts[-1] == "conmon":
         return Owner("podman-monitor")
     return unit
@@ -242,7 +245,10 @@ def _nested(inner: Owner | None, outer: Owner) -> Owner | None:
     if inner.runtime in BATCH:
         pod_uid, container = inner.pod_uid or outer.pod_uid, inner.container_id or outer.container_id
         return replace(inner, pod_uid=pod_uid, container_id=container)
-    return inner if inner.runtime == "kubernetes" or (inner.runtime in CONTAINERS and inner.uid is None) else None
+    if inner.runtime == "kubernetes" or (inner.runtime in CONTAINERS and inner.uid is None):
+        # A unit of the container's own systemd is none of the host's.
+        return replace(inner, unit=None)
+    return None
 
 
 def _container(parts: list[str], depth: int) -> Owner | None:

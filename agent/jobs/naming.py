@@ -73,7 +73,9 @@ def job_of(identity: Identity, uid: Callable[[], int], command: Callable[[], str
         return Owner(JobKey(f"container:{short}" if hexadecimal else f"container:{within}/{short}"), labels)
     if identity.runtime == "libvirt":
         machine = printable(identity.machine or "")
-        return Owner(JobKey(f"unit:{machine}"), labels | {"machine": machine})
+        # A guest may be called like a unit.
+        unit = f"machine/{machine}" if machine.endswith((".service", ".scope")) else machine
+        return Owner(JobKey(f"unit:{unit}"), labels | {"machine": machine})
     if identity.runtime in {"systemd", "slurm-daemon"} and identity.unit:
         labels["unit"] = printable(identity.unit)
         if identity.machine:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from agent.jobs.naming import job_of
 from agent.jobs.processes import Processes
 from agent.jobs.users import local_uid
 
+ROOT = Path(__file__).parents[2]
 ALICE = 54_321
 VICTIM = "2fc932ce-fdcc-454b-97bd-aadfdeb4c340"
 CONTAINER = "a1" * 32
@@ -277,6 +279,9 @@ def test_a_real_user_names_nobody_else(root, given_away):
                     )
                     assert job.key == HANDED[given_away], name
                     assert processes.identify_again(process) == process.identity
+                    if given_away.startswith("lab") and name == FORGED:
+                        # The path alone would name the victim: it is the folder's owner that tells.
+                        assert identify(text).pod_uid == VICTIM or given_away.endswith(".slice")
             # Nor can she go where she was not let in.
             aside = cgroup.parent / "victim"
             aside.mkdir()
@@ -287,6 +292,24 @@ def test_a_real_user_names_nobody_else(root, given_away):
                 aside.rmdir()
     finally:
         processes.close()
+
+
+@pytest.mark.real
+def test_a_real_agent_in_a_namespace_of_its_own(root):
+    """As in a pod on cgroup v2: every path climbs, and the host's hierarchy is mounted from above our own root."""
+    outer = f"kube-{os.getpid()}/pod-{os.getpid()}/agent"
+    look = (
+        "import sys; from pathlib import Path; from agent.jobs.delegation import Delegation;"
+        "print(Delegation.of_this_host().believed(Path(f'/proc/{sys.argv[1]}/cgroup').read_text()))"
+    )
+    start = 'echo $$ >"$1/cgroup.procs" && exec unshare --cgroup "$2" -c "$3" "$4"'
+    with handed_over(root, outer) as ours, handed_over(root, f"lab-{os.getpid()}/alice") as cgroup:
+        os.chown(ours, 0, 0)
+        with forging(cgroup, FORGED) as pid:
+            argv = ["sh", "-c", start, "sh", ours, sys.executable, look, str(pid)]
+            said = subprocess.run(argv, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    assert f":/lab-{os.getpid()}/alice" in said.split()[0]
+    assert identify(said) == NOBODY
 
 
 @pytest.mark.real
