@@ -11,6 +11,7 @@ as long as the process lives. Five ``stat`` of a cgroup file system take 20 us.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from agent.jobs.cgroup import lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+LOG = logging.getLogger(__name__)
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
 _MOST_FOLDERS = 4096
@@ -82,7 +85,13 @@ class Delegation:
             mountinfo = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
         except OSError:
             return cls(())
-        return cls(mounts_of(mountinfo) if mapped == ["0", "0", _WHOLE_RANGE] else ())
+        mounts = mounts_of(mountinfo) if mapped == ["0", "0", _WHOLE_RANGE] else []
+        if not mounts:
+            LOG.warning(
+                "who may write a cgroup cannot be seen here (a user namespace, or /sys/fs/cgroup is not mounted): "
+                "cgroup paths are believed by the names of their managers alone"
+            )
+        return cls(mounts)
 
     def believed(self, text: str) -> str:
         """Cut each path of a cgroup file below the first folder that others than root may write.

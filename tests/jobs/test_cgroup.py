@@ -198,7 +198,7 @@ CASES = [
     (f"{USER}/app.slice/jupyter.service", {"runtime": "systemd-user", "unit": "jupyter.service", "uid": 1000}),
     (f"{USER}/init.scope", {"runtime": "systemd-user", "unit": "init.scope", "uid": 1000}),
     (USER, {"runtime": "systemd-user", "unit": "user@1000.service", "uid": 1000}),
-    # LSF's folders tell cluster, job and time of the dispatch; its jobs are named by the mapping
+    # LSF's jobs are named by the mapping
     ("/lsf/cluster1/job.12.27179.1775318460", {"runtime": "none"}),
     # nobody
     ("", {"runtime": "none"}),
