@@ -24,7 +24,7 @@ _JOB = (
     rf"(?:/step_(?P<step>[A-Za-z0-9+._-]+)(?:/(?:user/)?task_(?P<task>[A-Za-z0-9]+))?)?{_END}"
 )
 # system.slice, or where CgroupSlice= says; a slurmd that is the first process of a container makes the pair twice.
-_SLICES = r"(?:/(?![^/]*kubepods)[^/]+\.slice)+"
+_SLICES = r"(?:/(?![^/]*kubepods)[^/]+\.slice)*"
 _SCOPE = rf"(?:{_NODE}_)?slurmstepd\.scope"
 _SLURM_V1 = re.compile(rf"/slurm(?:_(?P<node>{_NODE}))?/uid_(?P<uid>[0-9]{{1,10}}){_JOB}")
 _SLURM_V2 = re.compile(rf"(?:{_SLICES}/{_SCOPE})?{_SLICES}/(?:(?P<node>{_NODE})_)?slurmstepd\.scope{_JOB}")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -134,36 +134,31 @@ class Pods:
             # Years of pods: those that live get new keys once, which is less than a leak.
             for memory in (self._keys, self._labels, self._learnt, self._seen):
                 memory.clear()
-        held: list[tuple[Place, Grant, str]] = []
-        for grant in known.grants:
-            for identifier in _ids(grant):
-                place = place_of(identifier, devices, self._mig)
-                if place is None:
-                    continue
-                seen = self._seen.get(grant.name) if place.guessed else None
-                held += [(replace(place, gpu=p.gpu, instance=p.instance), grant, identifier) for p in seen or (place,)]
         # A DRA claim may be shared by several containers.
         claimants = Counter(claim.device for grant in known.grants for claim in grant.claimed)
-        found = []
-        for place, grant, identifier in held:
-            share = place.share_ppm
-            if share == MISSING and place.shared and not place.guessed:
-                replicas = known.replicas.get(base_of(identifier), 0)
-                share = WHOLE_PPM // replicas if replicas else MISSING
-            elif share == MISSING and not place.shared and not place.instance:
-                share = WHOLE_PPM
-            if share != MISSING and is_dra(identifier):
-                share //= claimants[identifier]
-            owner = self._granted(known, grant)
-            found.append(Reservation(place.gpu, owner, start_us, end_us, share, place.instance))
-        # MIG devices that no table describes: where the container's own processes were seen.
-        placed = {grant.name for _, grant, _ in held}
+        held: list[Reservation] = []
         for grant in known.grants:
-            if grant.name not in placed and _ids(grant):
-                for place in self._seen.get(grant.name, ()):
-                    owner = self._granted(known, grant)
-                    found.append(Reservation(place.gpu, owner, start_us, end_us, MISSING, place.instance))
-        return _joined(found)
+            seen = self._seen.get(grant.name, set())
+            places = [(one, place_of(one, devices, self._mig)) for one in _ids(grant)]
+            for identifier, place in places:
+                if place is None:
+                    continue
+                share = place.share_ppm
+                if share == MISSING and place.shared and not place.guessed:
+                    replicas = known.replicas.get(base_of(identifier), 0)
+                    share = WHOLE_PPM // replicas if replicas else MISSING
+                elif share == MISSING and not place.shared and not place.instance:
+                    share = WHOLE_PPM
+                if share != MISSING and is_dra(identifier):
+                    share //= claimants[identifier]
+                owner = self._granted(known, grant, guessed=place.guessed and not seen)
+                where = seen if seen and place.guessed else {place}
+                held += [Reservation(at.gpu, owner, start_us, end_us, share, at.instance) for at in where]
+            if seen and places and all(place is None for _, place in places):
+                # MIG devices that no table describes: where the container's own processes were seen.
+                owner = self._granted(known, grant)
+                held += [Reservation(at.gpu, owner, start_us, end_us, MISSING, at.instance) for at in seen]
+        return _joined(held)
 
     def faults(self) -> Mapping[str, int]:
         """Return failures of ``podresources``."""
@@ -174,15 +169,15 @@ class Pods:
         self._known.close()
         self._kubelet.close()
 
-    def _granted(self, known: Known, grant: Grant) -> Owner:
+    def _granted(self, known: Known, grant: Grant, *, guessed: bool = False) -> Owner:
         uid = known.uids.get(grant.name[:2]) or self._learnt.get(grant.name[:2], "")
         key = self._keys.get((uid or f"{grant.namespace}/{grant.pod}", grant.container))
         if key is None:
             name = f"{uid}/{grant.container}" if uid else "/".join(grant.name)
             key = JobKey(f"k8s:{printable(name)}")
             self._keys[uid or f"{grant.namespace}/{grant.pod}", grant.container] = key
-        self._labels.setdefault(key, _labels(grant.name, uid))
-        return Owner(key, self._labels[key])
+        labels = self._labels.setdefault(key, _labels(grant.name, uid))
+        return Owner(key, {**labels, "placement": "guess"} if guessed else labels)
 
     def _publish(self, owner: Owner, uid: str, container: str) -> Owner:
         key = self._keys.setdefault((uid, container), owner.key)

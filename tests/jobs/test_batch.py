@@ -73,6 +73,7 @@ CASES = [
             "5K1KKYAYG5D00s",
         )
     ),
+    ("/slurmstepd.scope/job_42", {"runtime": "slurm", "job_id": "42"}, "slurm:42"),
     # Slurm in a pod: below the container, below the pod, with the pair of folders made twice, on cgroup v1
     *(
         (path, {"runtime": "slurm", "job_id": "7", "pod_uid": UID, **more}, "slurm:7")

@@ -362,7 +362,9 @@ def test_a_gpu_offered_many_times_is_held_by_a_guess_until_it_is_used(kubelet, p
     named(tmp_path, a=("ml", 0), b=("ml", 1))
     pods = pods_of()
     assert held(pods) == [(0, f"k8s:{UIDS[0]}/main", -1, ""), (0, f"k8s:{UIDS[1]}/main", -1, "")]
+    assert {r.owner.labels["placement"] for r in pods.reservations(DEVICES, 0, 10)} == {"guess"}
     pods.owner(identify(cgroup(1)), DEVICES, 2, "")
+    assert {r.gpu: r.owner.labels.get("placement") for r in pods.reservations(DEVICES, 0, 10)} == {0: "guess", 2: None}
     assert held(pods) == [(0, f"k8s:{UIDS[0]}/main", -1, ""), (2, f"k8s:{UIDS[1]}/main", -1, "")]
 
 
