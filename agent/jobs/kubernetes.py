@@ -135,7 +135,7 @@ class Pods:
             for memory in (self._keys, self._labels, self._learnt, self._seen):
                 memory.clear()
         # A DRA claim may be shared by several containers.
-        claimants = Counter(claim.device for grant in known.grants for claim in grant.claimed)
+        claimants = Counter(one for grant in known.grants for one in _ids(grant) if is_dra(one))
         held: list[Reservation] = []
         for grant in known.grants:
             seen = self._seen.get(grant.name, set())

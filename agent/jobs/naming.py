@@ -37,7 +37,7 @@ def job_of(identity: Identity, uid: Callable[[], int], command: Callable[[], str
     -------
     agent.window.Owner
         Key ``slurm:1234`` (``slurm:<sluid>`` while the path alone is known), ``pbs:1234.server``, ``oar:1234``,
-        ``gridengine:1234``, ``flux:<id>``, ``htcondor:<slot>``, ``nomad:<allocation>/<task>``,
+        ``gridengine:1234``, ``flux:<id>``, ``htcondor:<slot>/<uid>``, ``nomad:<allocation>/<task>``,
         ``k8s:<pod uid>/<container>``, ``container:<12 hex>`` (or ``container:<manager>/<name>``), ``unit:<name>``,
         ``user:<uid>/<name>``; labels ``manager`` and what else is known.
     """
@@ -54,6 +54,8 @@ def job_of(identity: Identity, uid: Callable[[], int], command: Callable[[], str
             batch["uid"] = number if (number := uid()) > 0 else None
         labels |= {label: printable(str(value)) for label, value in batch.items() if value is not None}
         labels |= {"container_id": short} if short else {}
+        # The next job of a slot may be another user's.
+        name += f"/{batch['uid']}" if identity.runtime == "htcondor" and batch["uid"] is not None else ""
         return Owner(JobKey(f"{identity.runtime}:{name}"), labels)
     if identity.runtime == "kubernetes" and (identity.pod_uid or short):
         labels |= {"pod_uid": identity.pod_uid or "", "container_id": short, "qos": identity.qos or ""}

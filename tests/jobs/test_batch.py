@@ -127,13 +127,13 @@ CASES = [
     (
         "/htcondor/condor_var_lib_condor_execute_slot1_1@host",
         {"runtime": "htcondor", "slot": "slot1_1@host"},
-        "htcondor:slot1_1@host",
+        "htcondor:slot1_1@host/77",
     ),
-    ("/htcondor/condor_var_lib_condor_execute_slot1", {"runtime": "htcondor", "slot": "slot1"}, "htcondor:slot1"),
+    ("/htcondor/condor_var_lib_condor_execute_slot1", {"runtime": "htcondor", "slot": "slot1"}, "htcondor:slot1/77"),
     (
         "/system.slice/condor.service/htcondor/condor_d_slot2@h",
         {"runtime": "htcondor", "slot": "slot2@h"},
-        "htcondor:slot2@h",
+        "htcondor:slot2@h/77",
     ),
     (
         "/system.slice/htcondor/condor_scratch_slot_9_slot1_2@a_slot3@b",

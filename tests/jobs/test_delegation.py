@@ -241,7 +241,7 @@ def root(request):
 
 
 HANDED = {
-    f"system.slice/htcondor-{os.getpid()}/condor_var_lib_condor_execute_slot1_1@gpu01": "htcondor:slot1_1@gpu01",
+    f"system.slice/htcondor-{os.getpid()}/condor_var_lib_condor_execute_slot1_1@gpu01": f"htcondor:slot1_1@gpu01/{ALICE}",
     f"system.slice/alice-{os.getpid()}.service": f"unit:alice-{os.getpid()}.service",
     f"lab-{os.getpid()}/alice": f"user:{ALICE}/sh",
     f"lab-{os.getpid()}.slice": f"user:{ALICE}/sh",

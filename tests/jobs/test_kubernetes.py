@@ -410,7 +410,7 @@ def test_a_forged_cgroup_bills_no_pod(kubelet, pods_of, tmp_path):
     owners, usage = resolver.resolve(seen, DEVICES, T0, T0 + SECOND)
     on = {(int(gpu), owners[place].key) for gpu, place in zip(usage.gpu, usage.owner, strict=True)}
     victim = f"k8s:{UIDS[0]}/main"
-    assert on == {(0, victim), (3, "htcondor:slot1_1@gpu01"), (3, "unit:alice-notebook.service")}
+    assert on == {(0, victim), (3, "htcondor:slot1_1@gpu01/1000"), (3, "unit:alice-notebook.service")}
 
 
 def test_nobody_waits_for_a_kubelet_that_hangs(kubelet, tmp_path):
