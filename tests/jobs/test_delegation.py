@@ -240,8 +240,9 @@ def root(request):
     return found
 
 
+SLOT = "slot1_1@gpu01"
 HANDED = {
-    f"system.slice/htcondor-{os.getpid()}/condor_var_lib_condor_execute_slot1_1@gpu01": f"htcondor:slot1_1@gpu01/{ALICE}",
+    f"system.slice/htcondor-{os.getpid()}/condor_var_lib_condor_execute_{SLOT}": f"htcondor:{SLOT}/{ALICE}",
     f"system.slice/alice-{os.getpid()}.service": f"unit:alice-{os.getpid()}.service",
     f"lab-{os.getpid()}/alice": f"user:{ALICE}/sh",
     f"lab-{os.getpid()}.slice": f"user:{ALICE}/sh",
