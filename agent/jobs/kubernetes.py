@@ -106,7 +106,9 @@ class Pods:
         if name is None:
             name = self._by_device(known, uid, devices, Place(gpu, instance.partition("/")[0]))
         if name is None or not uid:
-            self._known.hurry()
+            if (uid, container_id[:SHORT_ID]) not in self._keys:
+                # New since the last look; one that stays unknown is no reason to ask every second.
+                self._known.hurry()
             owner = job_of(identity, lambda: MISSING, str)
             if pod := known.pods.get(uid):
                 owner = Owner(owner.key, {**_labels((*pod, ""), uid), **owner.labels})

@@ -344,6 +344,18 @@ def test_a_pod_without_a_grant_never_takes_the_name_of_one_that_has(kubelet, pod
     assert keys == {f"k8s:{UIDS[0]}/{one[:12]}" for one in IDS[:2]}
 
 
+def test_the_kubelet_is_hurried_once_for_what_stays_unknown(kubelet, pods_of):
+    kubelet.pods["ml", "train"] = pod("ml", "train", container("main"), container("side"))
+    pods = pods_of(period_s=3_600)
+    pods.owner(identify(cgroup(0)), DEVICES, 0, "")
+    settled = pods._known.answers + 1
+    wait_for(lambda: pods._known.answers >= settled)
+    for _ in range(22):
+        pods.owner(identify(cgroup(0)), DEVICES, 0, "")
+        time.sleep(0.1)
+    assert pods._known.answers == settled
+
+
 def test_a_pod_that_is_known_by_its_folder_is_named_if_not_its_container(kubelet, pods_of, tmp_path):
     kubelet.pods["ml", "train"] = pod("ml", "train", container("main"), container("side"))
     (tmp_path / f"log/pods/ml_train_{UIDS[0]}").mkdir(parents=True)
