@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_SPREAD = 0.2
+"""Pauses of a second and more differ by as much either way: a thousand nodes that started at once soon ask apart."""
 
 
 class Background(Generic[T]):
@@ -27,7 +31,8 @@ class Background(Generic[T]):
     first : T
         The answer until there is one.
     period_s : float
-        Pause between two questions; :meth:`hurry` shortens it to ``hurry_s``.
+        Pause between two questions; :meth:`hurry` shortens it to ``hurry_s``. What fails is asked again after a second,
+        then two, four ..., at least once a period.
     """
 
     def __init__(self, name: str, ask: Callable[[], T], first: T, period_s: float, hurry_s: float = 1.0) -> None:
@@ -40,6 +45,7 @@ class Background(Generic[T]):
         self._period_s, self._hurry_s = period_s, min(hurry_s, period_s)
         self._hurried = threading.Event()
         self._stopped = threading.Event()
+        self._tried = threading.Event()
         self._said = ""
         self._thread = threading.Thread(target=self._run, name=f"wattshed-{name}", daemon=True)
         self._thread.start()
@@ -52,6 +58,10 @@ class Background(Generic[T]):
         """Return the seconds since the last answer."""
         return time.monotonic() - self._answered_s
 
+    def tried(self, wait_s: float) -> bool:
+        """Wait until it has answered, or failed, for the first time; False if it has not."""
+        return self._tried.wait(wait_s)
+
     def close(self, wait_s: float = 1.0) -> None:
         """Stop asking; a question that hangs is left behind (the thread is a daemon)."""
         self._stopped.set()
@@ -59,19 +69,25 @@ class Background(Generic[T]):
         self._thread.join(timeout=wait_s)
 
     def _run(self) -> None:
+        failed = 0
         while not self._stopped.is_set():
             try:
                 self.answer = self._ask()
                 self.answers += 1
                 self._answered_s = time.monotonic()
-                self._said = ""
+                self._said, failed = "", 0
             except Exception as fault:  # noqa: BLE001 - whatever fails at run time is a metric and a log line
                 self.faults += 1
+                failed += 1
                 said = f"{type(fault).__name__}: {fault}"
                 if said != self._said:
                     LOG.warning("%s failed, the last answer stays in use: %s", self.name, said)
                     self._said = said
-            # What fails is not asked more than once a second, however often it would be otherwise.
-            if not self._stopped.wait(max(self._hurry_s, 1.0) if self._said else self._hurry_s):
-                self._hurried.wait(max(0.0, self._period_s - self._hurry_s))
-                self._hurried.clear()
+            self._tried.set()
+            # Whatever is down is not asked faster and faster by every node that waits for it.
+            spread = 1 + random.uniform(-_SPREAD, _SPREAD) if self._period_s >= 1 else 1.0  # noqa: S311 - no secret
+            if failed:
+                self._stopped.wait(min(2.0 ** min(failed - 1, 10), max(1.0, self._period_s * spread)))
+            elif not self._stopped.wait(self._hurry_s):
+                self._hurried.wait(max(0.0, self._period_s * spread - self._hurry_s))
+            self._hurried.clear()

@@ -1,38 +1,37 @@
 """What Slurm's own commands say about the jobs of this node: who, what for, and how much of which GPU.
 
-Understands ``squeue --json`` of Slurm 21.08 to 25.11 (numbers plain, or as ``{"set", "infinite", "number"}``; a job's
-state as one word or a list) and the text of ``scontrol -o show node``.
+Understands ``squeue --json`` of Slurm 21.08 to 26.05 (numbers plain, or as ``{"set", "infinite", "number"}``; a job's
+state as one word or a list; its nodes as a host list, or one by one in ``job_resources``) and the text of
+``scontrol -o show node``. From 24.05 on squeue is asked for this node's jobs only; before, it answers with all.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
-import selectors
-import signal
 import subprocess
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from agent.jobs.reservations import WHOLE_PPM
+from agent.jobs import gres, nodes
+from agent.jobs.commands import run
+from agent.jobs.gres import per_gpu
 from agent.jobs.text import printable
+from agent.jobs.this_node import ThisNode
 from agent.window import MISSING
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-TIMEOUT_S = 10
-"""A command that takes longer is killed."""
-LARGEST_ANSWER = 64 << 20
+__all__ = ["Answer", "Queue", "QueuedJob", "parse", "per_gpu"]
+
 _HOLDING = {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "CONFIGURING", "SIGNALING", "STAGE_OUT"}
-_GRES = re.compile(
-    r"(?:gres[:/])?(?P<name>gpu|shard|mps)(?::(?P<type>[^:(,]+))?:(?P<count>[0-9]+)(?:\(IDX:(?P<idx>[^)]*)\))?"
-)
-_TOTAL = re.compile(r"(?:gres[:/])?(?P<name>gpu|shard|mps)(?::[^:(,]+)?:(?P<count>[0-9]+)")
+"""A suspended job keeps its GPUs (select/cons_tres releases its cores only)."""
+_SLUID = re.compile(r"s[0-9A-Z]{13}", re.IGNORECASE)
+_FILTERS = (24, 5)
+"""From this version on ``squeue --json`` heeds its other options."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,46 +45,93 @@ class QueuedJob:
     uid : int
         -1 unknown.
     gpus : mapping of int to int, index -> ppm
-        Slurm's own GPU indices on this node (device minors, or the order in gres.conf), and the share of each.
+        Slurm's own GPU indices on this node (device minors, or the order in gres.conf), and the share of each; -1 where
+        that is not known.
+    sluid : str
+        The identifier that Slurm 26.05 names cgroups by; empty before.
+    here : bool
+        It has resources of this node now.
     """
 
     labels: Mapping[str, str]
     uid: int = MISSING
     gpus: Mapping[int, int] = field(default_factory=dict)
+    sluid: str = ""
+    here: bool = False
 
 
-def ask(squeue: Sequence[str], scontrol: Sequence[str], node: str, stopped: threading.Event) -> dict[str, QueuedJob]:
-    """Ask Slurm; slow, and may fail: call it in a thread of its own.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the queue said.
+
+    Attributes
+    ----------
+    jobs : mapping of job id to QueuedJob
+    asked_us : int, us
+        When the question began: what was true then is in the answer.
+    node : ThisNode
+        What was known of this node.
+    whole : bool
+        A job of this node that is missing does not exist; otherwise it may be hidden from whoever asked.
+    """
+
+    jobs: Mapping[str, QueuedJob] = field(default_factory=dict)
+    asked_us: int = 0
+    node: ThisNode = field(default_factory=ThisNode)
+    whole: bool = False
+
+
+class Queue:
+    """Asks Slurm; slow, and may fail: to be called in a thread of its own.
 
     Parameters
     ----------
-    squeue, scontrol : sequence of str
-        The commands, with the options of their own that they need; scontrol may be empty.
-    node : str
-        The node's name in Slurm.
+    squeue : sequence of str
+        The command, with the options of its own that it needs.
+    node : callable
+        What is known of this node by now.
+    clock : callable
+        Now, in microseconds on the time line of the windows.
     stopped : threading.Event
         Ends a command that still runs.
-
-    Raises
-    ------
-    OSError, subprocess.SubprocessError, ValueError
-        If a command is missing, fails, hangs or answers nonsense.
     """
-    parts: dict[str, int] = {}
-    text = _run([*squeue, "--json"], stopped)
-    if scontrol and ("shard:" in text or "mps:" in text):
-        parts = per_gpu(_run([*scontrol, "-o", "show", "node", node], stopped))
-    return parse(text, node, parts)
 
+    def __init__(
+        self,
+        squeue: Sequence[str],
+        node: Callable[[], ThisNode],
+        clock: Callable[[], int],
+        stopped: threading.Event,
+    ) -> None:
+        self._squeue, self._node, self._clock, self._stopped = squeue, node, clock, stopped
+        self._filters = False
 
-def per_gpu(text: str) -> dict[str, int]:
-    """Read ``scontrol -o show node``: how many shards and MPS shares one GPU of the node has."""
-    line = re.search(r"\bGres=(\S+)", text)
-    totals: dict[str, int] = {}
-    for gres in _TOTAL.finditer(line[1] if line else ""):
-        totals[gres["name"]] = totals.get(gres["name"], 0) + int(gres["count"])
-    gpus = totals.pop("gpu", 0)
-    return {name: total // gpus for name, total in totals.items()} if gpus else {}
+    def ask(self) -> Answer:
+        """Ask once.
+
+        Raises
+        ------
+        OSError, subprocess.SubprocessError, ValueError
+            If squeue is missing, fails, hangs or answers nonsense.
+        """
+        asked_us, node = self._clock(), self._node()
+        answer = _read(self._text(node))
+        self._filters = _version(answer) >= _FILTERS
+        jobs = _parsed(answer, node.name, node.parts)
+        others = any(job.here and job.uid not in {MISSING, os.geteuid()} for job in jobs.values())
+        whole = not answer.get("errors") and (others or (node.certain and node.open))
+        return Answer(jobs, asked_us, node, whole)
+
+    def _text(self, node: ThisNode) -> str:
+        # Partitions that are hidden from ordinary users too; of a federation, this cluster only.
+        command = [*self._squeue, "--json", "--all", "--local"]
+        if self._filters and node.certain:
+            try:
+                return run([*command, f"--nodelist={node.name}"], self._stopped)
+            except subprocess.SubprocessError:
+                # A name that Slurm does not know any more is an error too; if it is another one, it shows at once.
+                pass
+        return run(command, self._stopped)
 
 
 def parse(text: str, node: str, parts: Mapping[str, int]) -> dict[str, QueuedJob]:
@@ -95,8 +141,9 @@ def parse(text: str, node: str, parts: Mapping[str, int]) -> dict[str, QueuedJob
     ----------
     text : str
     node : str
+        This node's name in Slurm. A job whose nodes are others, or are not told, holds nothing.
     parts : mapping of str to int
-        From :func:`per_gpu`.
+        From :func:`agent.jobs.gres.per_gpu`.
 
     Returns
     -------
@@ -107,19 +154,43 @@ def parse(text: str, node: str, parts: Mapping[str, int]) -> dict[str, QueuedJob
     ValueError
         If it is not JSON, or not an answer of squeue.
     """
-    # A job's name may hold control characters, which strict JSON forbids and some versions pass through.
-    answer = json.loads(text, strict=False)
+    return _parsed(_read(text), node, parts)
+
+
+def _read(text: str) -> dict[str, Any]:
+    # A job's name may hold control characters, which strict JSON forbids and some versions pass through. Asked for
+    # another cluster (squeue -M) a line with its name comes first.
+    answer = json.loads(text[max(0, text.find("{")) :], strict=False)
     jobs = answer.get("jobs") if isinstance(answer, dict) else None
     if not isinstance(jobs, list):
         message = 'squeue --json answered without "jobs"'
         raise ValueError(message)  # noqa: TRY004 - a wrong answer, not a wrong call
-    found = (_job(job, node, parts) for job in jobs if isinstance(job, dict))
+    if answer.get("errors") and not jobs:
+        # Up to 23.11 it ends with 0 even where it did not reach the controller.
+        message = f"squeue --json answered with an error: {printable(json.dumps(answer['errors']))}"
+        raise ValueError(message)
+    return dict(answer)
+
+
+def _parsed(answer: Mapping[str, Any], node: str, parts: Mapping[str, int]) -> dict[str, QueuedJob]:
+    found = (_job(job, node, parts) for job in answer["jobs"] if isinstance(job, dict))
     return dict(pair for pair in found if pair is not None)
 
 
+def _version(answer: Mapping[str, Any]) -> tuple[int, int]:
+    meta = answer.get("meta")
+    told = (meta.get("slurm") or meta.get("Slurm")) if isinstance(meta, dict) else None
+    version = told.get("version") if isinstance(told, dict) else None
+    if not isinstance(version, dict):
+        return 0, 0
+    return _number(version.get("major")) or 0, _number(version.get("minor")) or 0
+
+
 def _job(job: Mapping[str, Any], node: str, parts: Mapping[str, int]) -> tuple[str, QueuedJob] | None:
-    number = _number(job.get("job_id"))
-    if number is None:
+    step = job.get("step_id")
+    step = step if isinstance(step, dict) else {}
+    number = _number(job.get("job_id")) or _number(step.get("job_id"))
+    if not number:
         return None
     given = {
         "user": job.get("user_name"),
@@ -135,117 +206,60 @@ def _job(job: Mapping[str, Any], node: str, parts: Mapping[str, int]) -> tuple[s
     het, offset = _number(job.get("het_job_id")), _number(job.get("het_job_offset"))
     if het:
         labels["het_job"] = f"{het}+{offset or 0}"
-    states = job.get("job_state")
-    states = (
-        {states}
-        if isinstance(states, str)
-        else {s for s in states if isinstance(s, str)}
-        if isinstance(states, list)
-        else set()
-    )
-    gpus = _gpus(job, node, parts) if states & _HOLDING else {}
+    place = _place(job, node) if _states(job) & _HOLDING else None
     uid = _number(job.get("user_id"))
-    return str(number), QueuedJob(labels, MISSING if uid is None else uid, gpus)
+    sluid = step.get("sluid")
+    sluid = sluid if isinstance(sluid, str) and _SLUID.fullmatch(sluid) else ""
+    gpus = {} if place is None else _gpus(job, place, parts)
+    return str(number), QueuedJob(labels, MISSING if uid is None else uid, gpus, sluid, place is not None)
 
 
-def _gpus(job: Mapping[str, Any], node: str, parts: Mapping[str, int]) -> dict[int, int]:
+def _states(job: Mapping[str, Any]) -> set[str]:
+    states = job.get("job_state")
+    return {s for s in (states if isinstance(states, list) else [states]) if isinstance(s, str)}
+
+
+def _place(job: Mapping[str, Any], node: str) -> tuple[int, int] | None:
+    """Return where this node stands among the job's nodes, and how many these are; None if it is none of them.
+
+    While a job is completing, ``nodes`` shrinks to those that are not done; ``gres_detail`` keeps the order of all.
+    """
+    told = [names for names in _nodes(job) if names]
+    places = [nodes.place(node, names) for names in told]
+    if not told or None in places:
+        return None
+    return places[0] or 0, len(told[0])
+
+
+def _gpus(job: Mapping[str, Any], place: tuple[int, int], parts: Mapping[str, int]) -> dict[int, int]:
     details = job.get("gres_detail")
-    if not isinstance(details, list):
-        return {}
-    nodes = _nodes(job)
     # One entry for each node of the job, in the order of its nodes.
-    place = nodes.index(node) if node in nodes else 0 if len(details) == 1 else None
-    if place is None or place >= len(details) or not isinstance(details[place], str):
+    if not isinstance(details, list) or len(details) != place[1] or not isinstance(details[place[0]], str):
         return {}
-    shares: dict[int, int] = {}
-    for gres in _GRES.finditer(details[place]):
-        indices = _ranges(gres["idx"] or "")
-        for index in indices:
-            if gres["name"] == "gpu":
-                shares[index] = WHOLE_PPM
-            elif per := parts.get(gres["name"]):
-                # Several GPUs at once share the count evenly: the queue does not say how it was laid out.
-                shares[index] = min(WHOLE_PPM, int(gres["count"]) * WHOLE_PPM // (per * len(indices)))
-            else:
-                shares[index] = MISSING
-    return shares
+    return gres.shares(details[place[0]], parts)
 
 
-def _nodes(job: Mapping[str, Any]) -> list[str]:
+def _nodes(job: Mapping[str, Any]) -> list[list[str]]:
+    """Return the job's nodes in every spelling that it is written in, the fullest first."""
     resources = job.get("job_resources")
-    if not isinstance(resources, dict):
-        return []
-    nodes = resources.get("allocated_nodes")
-    if nodes is None and isinstance(resources.get("nodes"), dict):
-        nodes = resources["nodes"].get("allocation")
-    if not isinstance(nodes, list):
-        return []
-    return [str(n.get("nodename") or n.get("name") or "") for n in nodes if isinstance(n, dict)]
-
-
-def _ranges(text: str) -> list[int]:
-    """Read ``0-2,5``."""
-    found: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.partition("-")
-        if first.isdecimal() and (not dash or last.isdecimal()):
-            found.extend(range(int(first), min(int(last) if dash else int(first), int(first) + 4096) + 1))
-    return found
+    resources = resources if isinstance(resources, dict) else {}
+    listed = resources.get("nodes")
+    one_by_one = resources.get("allocated_nodes")
+    if isinstance(listed, dict):
+        one_by_one, listed = listed.get("allocation") or one_by_one, listed.get("list")
+    names = [
+        str(name)
+        for entry in (one_by_one if isinstance(one_by_one, list) else [])
+        if isinstance(entry, dict) and (name := entry.get("nodename") or entry.get("name"))
+    ]
+    told = [names, *(nodes.expand(text) for text in (listed, job.get("nodes")) if isinstance(text, str))]
+    host = job.get("batch_host")
+    return told if any(told) else [[host]] if isinstance(host, str) and host else []
 
 
 def _number(value: object) -> int | None:
     if isinstance(value, dict):
         value = value.get("number") if value.get("set") and not value.get("infinite") else None
-    if isinstance(value, str) and value.isdecimal():
+    if isinstance(value, str) and value.isdecimal() and len(value) < 20:
         value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _run(argv: Sequence[str], stopped: threading.Event) -> str:
-    """Run a command within bounds of time and size; whatever it started ends with it."""
-    deadline_s = time.monotonic() + TIMEOUT_S
-    answer: dict[str, bytearray] = {"out": bytearray(), "err": bytearray()}
-    with (
-        subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            start_new_session=True,
-        ) as process,
-        selectors.DefaultSelector() as ready,
-    ):
-        ready.register(process.stdout, selectors.EVENT_READ, "out")  # type: ignore[arg-type] # it is a pipe
-        ready.register(process.stderr, selectors.EVENT_READ, "err")  # type: ignore[arg-type]
-        try:
-            while ready.get_map():
-                for key, _ in ready.select(timeout=0.1):
-                    chunk = os.read(key.fd, 1 << 20)
-                    if not chunk:
-                        ready.unregister(key.fileobj)
-                    answer[key.data] += chunk
-                _bounded(argv[0], deadline_s, sum(map(len, answer.values())), stopped)
-            process.wait(timeout=TIMEOUT_S)
-        except BaseException:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            raise
-    if process.returncode:
-        words = answer["err"].decode("utf-8", "replace").strip().splitlines()
-        message = f"{argv[0]} ended with {process.returncode}: {printable(words[-1]) if words else 'no reason given'}"
-        raise subprocess.SubprocessError(message)
-    return answer["out"].decode("utf-8", "replace")
-
-
-def _bounded(command: str, deadline_s: float, size: int, stopped: threading.Event) -> None:
-    if stopped.is_set():
-        why = "was stopped"
-    elif time.monotonic() > deadline_s:
-        why = f"did not answer within {TIMEOUT_S} s"
-    elif size > LARGEST_ANSWER:
-        why = "answered without end"
-    else:
-        return
-    message = f"{command} {why}"
-    raise subprocess.SubprocessError(message)

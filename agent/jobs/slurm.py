@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agent.jobs.background import Background
 from agent.jobs.mapping import POLL_S, Hold, MappingDirectory
-from agent.jobs.queue import QueuedJob, ask
+from agent.jobs.nodes import same
+from agent.jobs.queue import Answer, Queue, QueuedJob
 from agent.jobs.reservations import WHOLE_PPM, Reservation
 from agent.jobs.text import printable
+from agent.jobs.this_node import ThisNode, UnknownNodeError, look
 from agent.window import MISSING, JobKey, Owner
 
 if TYPE_CHECKING:
@@ -22,10 +26,16 @@ REFRESH_S = 30.0
 """How often the queue is read while no new job appears; a job that is not known yet makes it read within a second."""
 REFRESH_ALONE_S = 10.0
 """The same without a mapping directory, when the queue alone tells who holds a GPU."""
+NODE_S = 300.0
+"""How often Slurm is asked about the node itself: shares of a GPU and names change with slurm.conf."""
 STALE_S = 120.0
 """A queue that has not answered for so long no longer tells who holds a GPU; what it said of names stays true."""
+MARGIN_US = 2_000_000
+"""A question that began so long after a prolog wrote must know the job: Slurm grants GPUs before it starts prologs."""
+_DENIALS = 2
 _TRIES = 3
 _MOST_KEPT = 20_000
+_PRIVATE_LABELS = ("uid", "node")
 
 
 class Slurm:
@@ -36,11 +46,11 @@ class Slurm:
     clock : callable
         Now, in microseconds on the time line of the windows.
     node : str
-        This node's name in Slurm.
+        This node's name in Slurm, or the host's: then Slurm is asked for the name.
     mapping_dir : Path, optional
         Written by the prolog; without it GPUs that are held idle are known from the queue only, late and by minor.
     squeue, scontrol : sequence of str
-        The commands; empty: the queue is never asked.
+        The commands; empty: the queue, or the node, is never asked.
 
     Attributes
     ----------
@@ -56,53 +66,85 @@ class Slurm:
         squeue: Sequence[str] = ("squeue",),
         scontrol: Sequence[str] = ("scontrol",),
     ) -> None:
+        self._clock = clock
         self._mapping = MappingDirectory(mapping_dir, clock) if mapping_dir is not None else None
-        self._queue: Background[dict[str, QueuedJob]] | None = None
+        self._queue: Background[Answer] | None = None
         self._folder: Background[int] | None = None
+        self._described: Background[ThisNode] | None = None
         self.on_change: Callable[[], None] | None = None
         self._stopped = threading.Event()
+        self._lock = threading.Lock()
+        self._node = ThisNode(node)
         self._kept: dict[str, QueuedJob] = {}
+        self._sluids: dict[str, str] = {}
         self._lacked: dict[str, int] = {}
+        self._heard: deque[tuple[int, frozenset[str], bool]] = deque(maxlen=8)  # when asked, the jobs here, whole
+        self._gone: dict[tuple[int, str, str, int], int] = {}
         if self._mapping is not None:
             self._folder = Background("mapping", self._look, 0, POLL_S, POLL_S)
+        if squeue and scontrol:
+            self._described = Background("scontrol", lambda: self._describe(scontrol, node), self._node, NODE_S)
         if squeue:
             period_s = REFRESH_S if mapping_dir is not None else REFRESH_ALONE_S
-            self._queue = Background("squeue", lambda: ask(squeue, scontrol, node, self._stopped), {}, period_s)
+            queue = Queue(squeue, lambda: self._node, clock, self._stopped)
+            self._queue = Background("squeue", lambda: self._ask(queue), Answer(), period_s)
 
     @property
     def events(self) -> int:
         """How often a job took or left a GPU so far."""
         return self._mapping.changes if self._mapping is not None else 0
 
+    @property
+    def answered(self) -> bool:
+        """Whether the queue has answered at least once, or there is none to wait for."""
+        return self._queue is None or self._queue.answers > 0
+
     def labels(self, job: str) -> dict[str, str]:
         """Return what is known of a job so far; asks the queue in the background for one that is new."""
         known = self._job(job)
-        wrote = self._mapping.labels(job) if self._mapping is not None else {}
-        wrote.pop("uid", None)
+        wrote = {label: value for label, value in self._wrote(job).items() if label not in _PRIVATE_LABELS}
         return {**wrote, **(known.labels if known is not None else {})}
 
     def uid(self, job: str) -> int:
         """Return the user id that a job runs as; -1 unknown."""
-        wrote = self._mapping.labels(job).get("uid", "") if self._mapping is not None else ""
+        wrote = self._wrote(job).get("uid", "")
         if wrote.isdecimal():
             return int(wrote)
         known = self._job(job)
         return known.uid if known is not None else MISSING
+
+    def job_of(self, sluid: str) -> str:
+        """Return the id of the job that Slurm 26.05 names cgroups by; empty while unknown: then the queue hurries.
+
+        A job that has ended is still known.
+        """
+        known = self._sluids.get(sluid.upper())
+        if known is None and self._mapping is not None:
+            now_us = self._clock()
+            held = {hold.job for hold in self._mapping.holds(0, now_us + 1)}
+            known = next((job for job in held if self._wrote(job).get("sluid", "").upper() == sluid.upper()), None)
+            if known is not None:
+                self._remember({}, {sluid.upper(): known})
+        if known is None:
+            self._hurry(sluid)
+        return known or ""
 
     def reservations(self, devices: Sequence[Device], start_us: int, end_us: int) -> list[Reservation]:
         """Return who held which GPU during a stretch."""
         if self._mapping is None:
             return self._from_queue(devices, start_us, end_us)
         places = {device.index: place for place, device in enumerate(devices)}
-        holds = [hold for hold in self._mapping.holds(start_us, end_us) if hold.index in places]
+        written = [hold for hold in self._mapping.holds(start_us, end_us) if hold.index in places]
+        holds = [hold for hold in map(self._believed, written) if hold.end_us is None or hold.end_us > start_us]
         found = []
         for hold in holds:
             place = places[hold.index]
             share = MISSING
             if not hold.instance:
-                share = self._share(hold.job, devices[place])
-                # Several jobs on one GPU and nobody to say how it is divided: evenly.
-                share = share if share != MISSING else WHOLE_PPM // max(1, _beside(hold, holds))
+                share = self._share(hold.job, devices, place)
+                # Of several jobs on one GPU those whose share is not known divide what the others leave; the accounts
+                # do that. One alone has all.
+                share = WHOLE_PPM if share == MISSING and _beside(hold, holds) == 1 else share
             found.append(
                 Reservation(
                     place,
@@ -117,15 +159,17 @@ class Slurm:
         return found
 
     def faults(self) -> Mapping[str, int]:
-        """Return failures of ``squeue`` and ``mapping``."""
-        return {part.name: part.faults for part in (self._queue, self._folder) if part is not None and part.faults}
+        """Return failures of ``squeue``, ``scontrol`` and ``mapping``."""
+        return {part.name: part.faults for part in self._parts() if part.faults}
 
     def close(self) -> None:
         """Stop the threads, and a command that still runs."""
         self._stopped.set()
-        for part in (self._queue, self._folder):
-            if part is not None:
-                part.close()
+        for part in self._parts():
+            part.close()
+
+    def _parts(self) -> list[Background[Answer] | Background[ThisNode] | Background[int]]:
+        return [part for part in (self._queue, self._described, self._folder) if part is not None]
 
     def _look(self) -> int:
         before = self.events
@@ -134,37 +178,132 @@ class Slurm:
             self.on_change()
         return after
 
+    def _describe(self, scontrol: Sequence[str], host: str) -> ThisNode:
+        before = self._node
+        try:
+            self._node = look(scontrol, host, self._stopped)
+        except UnknownNodeError:
+            # Slurm knows no such node: then no job of Slurm's is ours.
+            self._node = ThisNode()
+            raise
+        finally:
+            if self._node != before and self._queue is not None:
+                self._queue.hurry()
+        return self._node
+
+    def _ask(self, queue: Queue) -> Answer:
+        if self._described is not None:
+            # At the start only: jobs are told by the node's name.
+            self._described.tried(2.0)
+        answer = queue.ask()
+        kept = {number: job for number, job in answer.jobs.items() if job.here or number in self._kept}
+        for number, job in kept.items():
+            if not job.here and (before := self._kept.get(number)) is not None:
+                # It is over, or between two runs; rows that come late are still about what it had.
+                kept[number] = replace(job, gpus=before.gpus)
+        self._remember(kept, {job.sluid.upper(): number for number, job in answer.jobs.items() if job.sluid})
+        here = frozenset(number for number, job in answer.jobs.items() if job.here)
+        self._heard.append((answer.asked_us, here, answer.whole))
+        return answer
+
+    def _remember(self, jobs: Mapping[str, QueuedJob], sluids: Mapping[str, str]) -> None:
+        with self._lock:
+            self._kept.update(jobs)
+            self._sluids.update(sluids)
+            for known in (self._kept, self._sluids, self._lacked):
+                while len(known) > _MOST_KEPT:
+                    del known[next(iter(known))]  # the oldest
+
+    def _hurry(self, wanted: str) -> None:
+        """Ask again soon for what the last answer lacks, a few times; then it is asked for with all the rest."""
+        if self._queue is None:
+            return
+        if self._lacked.setdefault(wanted, self._queue.answers) + _TRIES > self._queue.answers:
+            self._queue.hurry()
+
+    def _wrote(self, job: str) -> dict[str, str]:
+        return self._mapping.labels(job) if self._mapping is not None else {}
+
     def _job(self, job: str) -> QueuedJob | None:
         if self._queue is None:
             return None
-        answer = self._queue.answer
-        known = answer.get(job)
-        if known is not None:
-            if len(self._kept) + len(self._lacked) > _MOST_KEPT:
-                self._kept.clear()
-                self._lacked.clear()
-            self._kept[job] = known
-        elif job not in self._kept and self._lacked.setdefault(job, self._queue.answers) + _TRIES > self._queue.answers:
-            self._queue.hurry()
-        return self._kept.get(job)
+        known = self._kept.get(job)
+        if known is None:
+            known = self._queue.answer.jobs.get(job)
+            if known is None:
+                self._hurry(job)
+            else:
+                self._remember({job: known}, {})
+        return known
 
-    def _share(self, job: str, device: Device) -> int:
+    def _share(self, job: str, devices: Sequence[Device], place: int) -> int:
         known = self._job(job)
-        slot = device.minor if device.minor != MISSING else device.index
-        return known.gpus.get(slot, MISSING) if known is not None else MISSING
+        if known is None:
+            return MISSING
+        if not known.gpus:
+            # It was seen before it had begun here.
+            self._hurry(f"{job} here")
+        given = set(known.gpus.values())
+        if len(given) == 1:
+            # Alike on all its GPUs: in which order Slurm counts them does not matter.
+            return next(iter(given))
+        return known.gpus.get(_slots(devices, self._node)[place], MISSING)
+
+    def _believed(self, hold: Hold) -> Hold:
+        """End a hold where the queue denies it: its line outlived the job, for instance because the node crashed.
+
+        The queue is believed if it hides nothing and lacked the job twice in a row, asked well after the line was
+        written.
+        """
+        place = (hold.index, hold.instance, hold.job, hold.start_us)
+        if hold.end_us is None and hold.job.isdecimal() and self._queue is not None and self._ours(hold.job):
+            denials: list[int] = []
+            for asked_us, here, whole in reversed(self._heard):
+                if not whole or hold.job in here or asked_us < hold.start_us + MARGIN_US:
+                    break
+                denials.append(asked_us)
+            newest = self._heard[-1] if self._heard else None
+            if len(denials) >= _DENIALS:
+                confirmed = any(hold.job in here for asked_us, here, _ in self._heard if asked_us > hold.start_us)
+                if len(self._gone) > _MOST_KEPT:
+                    self._gone.clear()
+                self._gone.setdefault(place, denials[-1] if confirmed else hold.start_us)
+            elif newest is not None and hold.job in newest[1]:
+                self._gone.pop(place, None)
+            elif newest is not None and newest[2] and place not in self._gone:
+                self._queue.hurry()
+        gone_us = self._gone.get(place)
+        if gone_us is None or (hold.end_us is not None and hold.end_us <= gone_us):
+            return hold
+        return Hold(*place, gone_us)
+
+    def _ours(self, job: str) -> bool:
+        """Tell whether this node's queue can know a job of the mapping directory."""
+        wrote = self._wrote(job)
+        return wrote.get("manager", "slurm") == "slurm" and same(wrote.get("node", self._node.name), self._node.name)
 
     def _from_queue(self, devices: Sequence[Device], start_us: int, end_us: int) -> list[Reservation]:
         if self._queue is None or self._queue.age_s() > STALE_S:
             return []
-        slots = {
-            device.minor if device.minor != MISSING else device.index: place for place, device in enumerate(devices)
-        }
+        slots = {slot: place for place, slot in enumerate(_slots(devices, self._node)) if slot != MISSING}
         return [
             Reservation(slots[slot], _owner(number), start_us, end_us, share, "", job.uid)
-            for number, job in self._queue.answer.items()
+            for number, job in self._queue.answer.jobs.items()
             for slot, share in job.gpus.items()
             if slot in slots
         ]
+
+
+def _slots(devices: Sequence[Device], node: ThisNode) -> list[int]:
+    """Return the index by which Slurm counts each GPU; all -1 where that cannot be told.
+
+    Slurm counts what gres.conf lists, in its order. That is taken for the order of device minors, which holds for
+    ``File=/dev/nvidia[0-7]``; it cannot where the list has instances of a GPU, or more GPUs than there are.
+    """
+    mig = any(device.capabilities.get("mig") == "" for device in devices)
+    if mig or node.gpus > len(devices):
+        return [MISSING] * len(devices)
+    return [device.minor if device.minor != MISSING else device.index for device in devices]
 
 
 def _owner(job: str) -> Owner:

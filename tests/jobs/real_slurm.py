@@ -1,4 +1,4 @@
-"""A real Slurm on this machine: munged, slurmctld, one slurmd with fake GPUs, all in one folder, stopped at the end.
+"""A real Slurm on this machine: munged, slurmctld, slurmd (one a node) with fake GPUs, in one folder.
 
 What it takes: root, Debian's slurm-wlm and munge, cgroup v1 hierarchies, mknod. The daemon's end-to-end test may use
 :func:`start` by itself.
@@ -12,7 +12,7 @@ import socket
 import subprocess
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 GPUS = 4
@@ -25,18 +25,17 @@ ClusterName=wattshed
 SlurmctldHost={host}(127.0.0.1)
 FirstJobId={first}
 SlurmctldPort={ctld_port}
-SlurmdPort={slurmd_port}
 AuthType=auth/munge
 AuthInfo=socket={run}/munge.socket
 CredType=cred/munge
 SlurmUser=root
 SlurmdUser=root
 StateSaveLocation={run}/state
-SlurmdSpoolDir={run}/spool
+SlurmdSpoolDir={run}/spool-%n
 SlurmctldPidFile={run}/slurmctld.pid
-SlurmdPidFile={run}/slurmd.pid
+SlurmdPidFile={run}/slurmd-%n.pid
 SlurmctldLogFile={run}/slurmctld.log
-SlurmdLogFile={run}/slurmd.log
+SlurmdLogFile={run}/slurmd-%n.log
 SlurmdDebug=verbose
 SlurmdParameters=config_overrides
 ProctrackType=proctrack/cgroup
@@ -56,10 +55,12 @@ ReturnToService=2
 SchedulerType=sched/backfill
 SchedulerParameters=sched_interval=1,bf_interval=1
 GresTypes=gpu,shard
-NodeName={node} NodeAddr=127.0.0.1 NodeHostname={host} CPUs={cpus} RealMemory=1000 Gres=gpu:h100:{gpus},shard:{shards} \
-State=UNKNOWN
+{nodes}
 PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe=YES:8
 """
+NODE_CONF = """\
+NodeName={node} NodeAddr=127.0.0.1 NodeHostname={host} Port={port} CPUs=8 RealMemory=1000 \
+Gres=gpu:h100:{gpus},shard:{shards} State=UNKNOWN"""
 CGROUP_CONF = """\
 CgroupPlugin=cgroup/v1
 CgroupMountpoint=/sys/fs/cgroup
@@ -79,6 +80,8 @@ class Cluster:
     node: str
     mapping: Path
     user: str = USER
+    nodes: tuple[str, ...] = ()
+    daemons: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
     def env(self) -> dict[str, str]:
@@ -123,6 +126,26 @@ class Cluster:
                     found.append(int(entry.name))
         return sorted(found)
 
+    def daemon(self, name: str) -> None:
+        """Start ``munged``, ``slurmctld`` or ``slurmd-NODE``."""
+        munged = ["munged", "-F", "-f", f"--key-file={self.run}/munge.key", f"--socket={self.run}/munge.socket"]
+        munged += [f"--{what}-file={self.run}/munged.{what}" for what in ("pid", "log", "seed")]
+        program, _, node = name.partition("-")
+        argv = munged if program == "munged" else [program, "-D", *(["-N", node] if node else [])]
+        # The children keep this file open: their last words are in the logs that a failing test prints.
+        with (self.run / f"{name}.err.log").open("ab") as log:
+            self.daemons[name] = subprocess.Popen(argv, env=self.env, stdout=log, stderr=log, start_new_session=True)
+
+    def stop(self, name: str) -> None:
+        """End one of them."""
+        daemon = self.daemons.pop(name)
+        daemon.terminate()
+        try:
+            daemon.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            daemon.kill()
+            daemon.wait()
+
     def logs(self) -> str:
         """The ends of the daemons' logs, for a failing test."""
         return "\n".join(f"{p.name}: {p.read_text(errors='replace')[-3000:]}" for p in self.run.glob("*.log"))
@@ -141,83 +164,83 @@ def missing() -> str:
 
 
 @contextmanager
-def start(folder: Path, mapping: Path, prolog: str = "", epilog: str = ""):
-    """Start the cluster; ``prolog`` and ``epilog`` are shell lines that its Prolog and Epilog run as root."""
+def start(folder: Path, mapping: Path, prolog: str = "", epilog: str = "", suffixes: str = " "):
+    """Start the cluster, with a node for each suffix of a name.
+
+    ``prolog`` and ``epilog`` are shell lines that its Prolog and Epilog run as root.
+    """
+    # Names and numbers of its own, so that two of these may run side by side on one machine.
+    host = socket.gethostname().split(".")[0]
+    nodes = tuple(f"w{os.getpid()}{suffix}".strip() for suffix in suffixes)
     conf, run = folder / "conf", folder / "run"
-    for path in (conf, run, run / "state", run / "spool", mapping):
+    for path in (conf, run, run / "state", *(run / f"spool-{node}" for node in nodes), mapping):
         path.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
-    # Names and numbers of its own, so that two of these may run side by side on one machine.
-    host, node = socket.gethostname().split(".")[0], f"w{os.getpid()}"
-    with socket.socket() as one, socket.socket() as two:
-        one.bind(("127.0.0.1", 0))
-        two.bind(("127.0.0.1", 0))
-        ports = one.getsockname()[1], two.getsockname()[1]
-    values = {
-        "node": node,
-        "run": run,
-        "conf": conf,
-        "cpus": 8,
-        "host": host,
-        "first": 1000 + os.getpid() % 60000 * 100,
-        "gpus": GPUS,
-        "shards": SHARDS * GPUS,
-    }
-    (conf / "slurm.conf").write_text(SLURM_CONF.format(ctld_port=ports[0], slurmd_port=ports[1], **values))
-    (conf / "cgroup.conf").write_text(CGROUP_CONF)
-    gpus = [folder / f"fakegpu{minor}" for minor in range(GPUS)]
-    for minor, gpu in enumerate(gpus):
-        os.mknod(gpu, 0o666 | 0o020000, os.makedev(MAJOR, minor))
-        gpu.chmod(0o666)
-    (conf / "gres.conf").write_text(
-        f"AutoDetect=off\nNodeName={node} Name=gpu Type=h100 File={folder}/fakegpu[0-{GPUS - 1}]\n"
-        f"NodeName={node} Name=shard Count={SHARDS * GPUS}\n"
+    ports = _free_ports(1 + len(nodes))
+    values = {"gpus": GPUS, "shards": SHARDS * GPUS, "host": host}
+    lines = [NODE_CONF.format(node=node, port=port, **values) for node, port in zip(nodes, ports[1:], strict=True)]
+    (conf / "slurm.conf").write_text(
+        SLURM_CONF.format(
+            run=run,
+            conf=conf,
+            host=host,
+            first=1000 + os.getpid() % 60000 * 100,
+            ctld_port=ports[0],
+            nodes="\n".join(lines),
+        )
     )
+    (conf / "cgroup.conf").write_text(CGROUP_CONF)
+    gres = ["AutoDetect=off"]
+    for place, node in enumerate(nodes):
+        for gpu in range(GPUS):
+            path = folder / f"{node}-gpu{gpu}"
+            os.mknod(path, 0o666 | 0o020000, os.makedev(MAJOR, place * GPUS + gpu))
+            path.chmod(0o666)
+        gres.append(f"NodeName={node} Name=gpu Type=h100 File={folder}/{node}-gpu[0-{GPUS - 1}]")
+        gres.append(f"NodeName={node} Name=shard Count={SHARDS * GPUS}")
+    (conf / "gres.conf").write_text("\n".join(gres) + "\n")
     for name, lines in (("prolog.sh", prolog), ("epilog.sh", epilog)):
         (conf / name).write_text(f"#!/bin/sh\n{lines}\nexit 0\n")
         (conf / name).chmod(0o755)
     added = subprocess.run(["id", USER], capture_output=True, check=False).returncode != 0
     if added:
         subprocess.run(["useradd", "--no-create-home", "--shell", "/bin/sh", USER], check=True)
-    cluster = Cluster(conf, run, node, mapping)
-    daemons: list[subprocess.Popen[bytes]] = []
+    cluster = Cluster(conf, run, nodes[0], mapping, nodes=nodes)
     try:
         key = run / "munge.key"
         subprocess.run(["mungekey", "-c", "-k", str(key)], check=True)
         key.chmod(0o600)
         run.chmod(0o755)
-        munged = ["munged", "-F", "-f", f"--key-file={key}", f"--socket={run}/munge.socket"]
-        munged += [f"--pid-file={run}/munged.pid", f"--log-file={run}/munged.log", f"--seed-file={run}/munged.seed"]
-        daemons.append(_daemon(munged, cluster))
+        cluster.daemon("munged")
         _wait_for((run / "munge.socket").exists, "munged", cluster)
-        daemons.append(_daemon(["slurmctld", "-D"], cluster))
-        daemons.append(_daemon(["slurmd", "-D", "-N", node], cluster))
-        _wait_for(lambda: "idle" in _sinfo(cluster), "slurmd", cluster)
+        for name in ("slurmctld", *(f"slurmd-{node}" for node in nodes)):
+            cluster.daemon(name)
+        _wait_for(lambda: _sinfo(cluster).split() == ["idle"] * len(nodes), "slurmd", cluster)
         yield cluster
     finally:
-        if len(daemons) == 3:
+        if "slurmctld" in cluster.daemons:
             subprocess.run(["scancel", "--full", "-u", USER], env=cluster.env, capture_output=True, check=False)
             _wait_quietly(lambda: not _queue(cluster))
-        for daemon in reversed(daemons):
-            daemon.terminate()
-            try:
-                daemon.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                daemon.kill()
-                daemon.wait()
+        for name in reversed(list(cluster.daemons)):
+            cluster.stop(name)
         if added:
             subprocess.run(["userdel", USER], capture_output=True, check=False)
 
 
-def _daemon(argv: list[str], cluster: Cluster) -> subprocess.Popen[bytes]:
-    # The children keep this file open: their last words are in the logs that a failing test prints.
-    with (cluster.run / f"{argv[0]}.err.log").open("wb") as log:
-        return subprocess.Popen(argv, env=cluster.env, stdout=log, stderr=log, start_new_session=True)
+def _free_ports(count: int) -> list[int]:
+    held = [socket.socket() for _ in range(count)]
+    try:
+        for one in held:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in held]
+    finally:
+        for one in held:
+            one.close()
 
 
 def _sinfo(cluster: Cluster) -> str:
     return subprocess.run(
-        ["sinfo", "-h", "-o", "%T"], env=cluster.env, capture_output=True, text=True, check=False
+        ["sinfo", "-h", "-N", "-o", "%T"], env=cluster.env, capture_output=True, text=True, check=False
     ).stdout
 
 

@@ -1,4 +1,4 @@
-"""Slurm's queue: every shape of its JSON, shares of a GPU, and a resolver that never waits for it."""
+"""Slurm's jobs as the agent knows them without waiting: from the mapping directory and the queue, joined."""
 
 from __future__ import annotations
 
@@ -6,113 +6,17 @@ import json
 import time
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from agent.jobs.queue import QueuedJob, parse, per_gpu
+from agent.jobs import slurm as slurm_module
 from agent.jobs.slurm import Slurm
 from agent.window import Device
+from tests.jobs.test_queue import NODE, job
 
-NODE = "Gres=gpu:h100:4,shard:h100:32,mps:h100:400 NodeAddr=n1"
 DEVICES = tuple(Device("h", i, f"GPU-{i}", minor=3 - i) for i in range(4))
 
 
 def now():
     return time.time_ns() // 1000
-
-
-def job(**given):
-    return {
-        "job_id": 7, "user_name": "alice", "user_id": 1000, "account": "physics", "partition": "gpu", "name": "train",
-        "job_state": "RUNNING", "array_job_id": 0, "array_task_id": None, "het_job_id": 0, "gres_detail": [], **given,
-    }  # fmt: skip
-
-
-def one(node="n1", **given):
-    found = parse(json.dumps({"jobs": [job(**given)]}), node, per_gpu(NODE))
-    return found["7"]
-
-
-def wrapped(number):
-    return {"set": number is not None, "infinite": False, "number": number or 0}
-
-
-def test_labels_of_old_and_new_json_are_the_same():
-    old = one(array_job_id=9, array_task_id=3, het_job_id=0)
-    new = one(
-        job_id=wrapped(7), job_state=["RUNNING"], array_job_id=wrapped(9), array_task_id=wrapped(3),
-        het_job_id=wrapped(None), het_job_offset=wrapped(None),
-    )  # fmt: skip
-    wanted = {"user": "alice", "account": "physics", "partition": "gpu", "name": "train", "array": "9_3"}
-    assert old == new == QueuedJob(wanted, 1000, {})
-    assert one(het_job_id=5, het_job_offset=1).labels["het_job"] == "5+1"
-
-
-@pytest.mark.parametrize(
-    ("detail", "shares"),
-    [
-        ("gpu:h100:2(IDX:0-1)", {0: 1_000_000, 1: 1_000_000}),
-        ("gpu:1(IDX:3)", {3: 1_000_000}),
-        ("gpu:h100:3(IDX:0,2-3)", {0: 1_000_000, 2: 1_000_000, 3: 1_000_000}),
-        ("gres/gpu:1(IDX:2)", {2: 1_000_000}),
-        ("shard:2(IDX:1)", {1: 250_000}),
-        ("shard:h100:4(IDX:0,2)", {0: 250_000, 2: 250_000}),
-        ("mps:50(IDX:1)", {1: 500_000}),
-        ("gpu:0", {}),
-        ("nic:2(IDX:0-1)", {}),
-        ("", {}),
-        ("gpu:1(IDX:N/A)", {}),
-    ],
-)
-def test_gpus_of_a_job(detail, shares):
-    assert one(gres_detail=[detail]).gpus == shares
-
-
-def test_shards_of_an_unknown_total_have_an_unknown_share():
-    text = json.dumps({"jobs": [job(gres_detail=["shard:2(IDX:1)"])]})
-    assert parse(text, "n1", {})["7"].gpus == {1: -1}
-
-
-def test_the_place_of_this_node_among_a_jobs_nodes():
-    details = ["gpu:1(IDX:0)", "gpu:1(IDX:3)"]
-    old = {"allocated_nodes": [{"nodename": "n0"}, {"nodename": "n1"}]}
-    new = {"nodes": {"allocation": [{"name": "n0"}, {"name": "n1"}]}}
-    for resources in (old, new):
-        assert one(gres_detail=details, job_resources=resources).gpus == {3: 1_000_000}
-        assert one("n0", gres_detail=details, job_resources=resources).gpus == {0: 1_000_000}
-        assert one("n9", gres_detail=details, job_resources=resources).gpus == {}
-
-
-@pytest.mark.parametrize("state", ["PENDING", "COMPLETED", ["CANCELLED"], ["PENDING", "REQUEUED"], None])
-def test_a_job_that_does_not_run_holds_nothing(state):
-    assert one(gres_detail=["gpu:1(IDX:0)"], job_state=state).gpus == {}
-
-
-def test_names_with_control_characters_are_escaped():
-    text = '{"jobs": [{"job_id": 7, "name": "a\x1b[31m\tb\\n"}]}'
-    assert parse(text, "n1", {})["7"].labels == {"name": "a\\x1b[31m\\tb\\n"}
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"jobs": 3}', "slurm_load_jobs error: x", "null"])
-def test_nonsense_is_an_error(text):
-    with pytest.raises(ValueError):
-        parse(text, "n1", {})
-
-
-ANY = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda a: st.lists(a, max_size=3) | st.dictionaries(st.text(max_size=5), a, max_size=3),
-    max_leaves=8,
-)
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    st.lists(st.dictionaries(st.sampled_from([*job(), "job_resources", "het_job_offset", "nodes"]), ANY), max_size=3)
-)
-def test_any_json_is_read(jobs):
-    for found in parse(json.dumps({"jobs": jobs}), "n1", {}).values():
-        assert all(isinstance(value, str) for value in found.labels.values())
 
 
 def script(folder, name, text):
@@ -170,8 +74,9 @@ def test_the_directory_gives_the_edges_and_the_queue_the_shares(tmp_path):
     wait_for(lambda: slurm.events == 4 and slurm.labels("8"))
     end = now() + 1_000_000
     found = {(r.gpu, r.owner.key): r for r in slurm.reservations(DEVICES, end - 2_000_000, end)}
+    # Of those that the queue does not know the accounts divide what is left.
     assert {place: r.share_ppm for place, r in found.items()} == {
-        (0, "slurm:7"): 250_000, (0, "slurm:8"): 750_000, (2, "slurm:9"): 500_000, (2, "slurm:10"): 500_000,
+        (0, "slurm:7"): 250_000, (0, "slurm:8"): 750_000, (2, "slurm:9"): -1, (2, "slurm:10"): -1,
     }  # fmt: skip
     assert found[0, "slurm:7"].uid == 1000
     # the queue knows better than a prolog, which may have no name or QOS
@@ -217,3 +122,257 @@ def test_a_job_that_the_queue_does_not_know_is_not_asked_for_for_ever(tmp_path):
         time.sleep(0.05)
     assert 2 <= len(count.read_text().split()) <= 4
     slurm.close()
+
+
+class Folder:
+    """A mapping directory, a squeue and a scontrol that answer what a test says."""
+
+    def __init__(self, path):
+        self.path, self.mapping = path, path / "map"
+        (self.mapping / "jobs").mkdir(parents=True)
+        self.queue()
+        self.squeue = script(path, "squeue", f"echo x >> {path}/asked; cat {path}/answer.json")
+        self.scontrol = self.node("none")
+
+    def node(self, private):
+        shown = f'*config) echo "PrivateData = {private}";; *) echo "{NODE}";;'
+        return script(self.path, "scontrol", f'case "$*" in {shown} esac')
+
+    def queue(self, *jobs):
+        text = json.dumps({"jobs": jobs})
+        (self.path / "new").write_text(text)
+        (self.path / "new").rename(self.path / "answer.json")
+
+    def hold(self, name, *jobs):
+        (self.mapping / ".new").write_text("".join(f"{job}\n" for job in jobs))
+        (self.mapping / ".new").rename(self.mapping / name)
+
+    def describe(self, job, **labels):
+        (self.mapping / f"jobs/{job}").write_text("".join(f"{label}={value}\n" for label, value in labels.items()))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return Folder(tmp_path)
+
+
+@pytest.fixture
+def start(folder):
+    made = []
+
+    def begin(mapping=True, node="n1", squeue=None, scontrol=None):
+        where = folder.mapping if mapping else None
+        made.append(Slurm(now, node, where, squeue or folder.squeue, folder.scontrol if scontrol is None else scontrol))
+        return made[-1]
+
+    yield begin
+    for slurm in made:
+        slurm.close()
+
+
+def held(slurm):
+    """Who holds what at this moment."""
+    at = now() + 1
+    return {(r.gpu, r.owner.key): r.share_ppm for r in slurm.reservations(DEVICES, at, at + 1)}
+
+
+@pytest.mark.parametrize("mapping", [False, True], ids=["queue alone", "with the mapping"])
+def test_jobs_of_other_nodes_hold_nothing_here(folder, start, mapping):
+    folder.queue(
+        job(job_id=1, nodes="n2", gres_detail=["gpu:h100:2(IDX:0-1)"]),
+        job(job_id=2, nodes="n[2-3]", gres_detail=["gpu:h100:1(IDX:2)", "gpu:h100:1(IDX:3)"]),
+        job(job_id=3, nodes="n1,n2", gres_detail=["gpu:h100:1(IDX:3)", "gpu:h100:1(IDX:0)"]),
+    )
+    folder.hold("0", 3)
+    slurm = start(mapping)
+    wait_for(lambda: slurm.answered and held(slurm) == {(0, "slurm:3"): 1_000_000})
+
+
+def test_the_name_in_slurm_is_not_the_hosts(folder, start):
+    nodes = "NodeName=gpu-7 NodeHostName=box NodeAddr=10.0.0.7 Gres=gpu:h100:4"
+    answer = f'case "$*" in *" node") echo "{nodes}";; *) echo Node not found; exit 1;; esac'
+    folder.queue(
+        job(nodes="gpu-7", gres_detail=["gpu:1(IDX:3)"]), job(job_id=8, nodes="box", gres_detail=["gpu:1(IDX:2)"])
+    )
+    slurm = start(False, "box.hpc.example", scontrol=script(folder.path, "named", answer))
+    wait_for(lambda: held(slurm) == {(0, "slurm:7"): 1_000_000})
+
+
+@pytest.mark.parametrize("nodes", ["", "NodeName=na NodeHostName=n1\nNodeName=nb NodeHostName=n1"], ids=["none", "two"])
+def test_a_node_that_slurm_does_not_list_bills_nothing_and_says_so_once(folder, start, caplog, nodes):
+    (folder.path / "nodes").write_text(nodes)
+    answer = f'case "$*" in *" node") cat {folder.path}/nodes;; *) echo Node not found; exit 1;; esac'
+    folder.queue(job(gres_detail=["gpu:1(IDX:0)"]), job(job_id=8, nodes="na", gres_detail=["gpu:1(IDX:1)"]))
+    slurm = start(False, scontrol=script(folder.path, "unknown", answer))
+    wait_for(lambda: slurm.faults().get("scontrol", 0) >= 2 and slurm.answered)
+    assert held(slurm) == {}
+    assert slurm.labels("7")["user"] == "alice"
+    said = [record.message for record in caplog.records if "set slurm.node" in record.message]
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize("broken", ["exit 1", "echo down >&2; exit 1", "sleep 60", "kill -9 $$"])
+def test_a_failing_scontrol_does_not_throw_a_good_answer_away(folder, start, broken):
+    folder.queue(job(gres_detail=["shard:h100:6(0/8,6/8,0/8,0/8)"]), job(job_id=8, gres_detail=["shard:6(IDX:2)"]))
+    slurm = start(False, scontrol=script(folder.path, "broken", broken))
+    # The newer spelling needs no scontrol; of the older one the share is not known.
+    wait_for(lambda: held(slurm) == {(2, "slurm:7"): 750_000, (1, "slurm:8"): -1})
+
+
+def test_a_job_that_the_queue_saw_before_it_began_gets_its_share_soon(folder, start):
+    folder.queue(job(gres_detail=["shard:6(IDX:3)"]), job(job_id=8, job_state="PENDING", nodes=""))
+    folder.hold("0", 7)
+    slurm = start()
+    wait_for(lambda: held(slurm) == {(0, "slurm:7"): 750_000} and slurm.labels("8"))
+    folder.hold("0", 7, 8)
+    folder.queue(job(gres_detail=["shard:6(IDX:3)"]), job(job_id=8, gres_detail=["shard:2(IDX:3)"]))
+    # Until then it is unknown, never an even half beside a known part.
+    seen = set()
+    until = time.monotonic() + 4
+    while (now_held := held(slurm).get((0, "slurm:8"))) != 250_000:
+        seen.add(now_held)
+        assert time.monotonic() < until, "not within seconds: the period is 30 s"
+        time.sleep(0.05)
+    assert seen <= {None, -1}
+
+
+def test_a_queue_that_is_slow_at_the_start_is_used_as_soon_as_it_answers(folder, start):
+    folder.queue(job(gres_detail=["shard:6(IDX:3)"], step_id={"sluid": "sEKNKTV3WPV500"}))
+    folder.hold("0", 7, 8)
+    slurm = start(squeue=script(folder.path, "slow", f"sleep 2; cat {folder.path}/answer.json"))
+    wait_for(lambda: slurm.events == 2)
+    assert not slurm.answered
+    assert slurm.job_of("sEKNKTV3WPV500") == ""
+    assert held(slurm) == {(0, "slurm:7"): -1, (0, "slurm:8"): -1}
+    wait_for(lambda: slurm.answered, 5)
+    assert slurm.job_of("sEKNKTV3WPV500") == "7"
+    assert held(slurm)[0, "slurm:7"] == 750_000
+
+
+def test_what_is_known_stays_while_the_controller_is_away(folder, start):
+    folder.queue(job(gres_detail=["gpu:1(IDX:3)"]))
+    slurm = start(False)
+    wait_for(lambda: held(slurm) == {(0, "slurm:7"): 1_000_000})
+    gone = {"jobs": [], "errors": [{"description": "Failed while looking for jobs", "source": "slurm_load_jobs"}]}
+    (folder.path / "answer.json").write_text(json.dumps(gone))
+    slurm.labels("9")
+    wait_for(lambda: slurm.faults().get("squeue"))
+    assert held(slurm) == {(0, "slurm:7"): 1_000_000}
+
+
+def test_under_mig_the_queue_alone_tells_no_gpu(folder, start):
+    folder.queue(job(gres_detail=["gpu:1(IDX:1)"]))  # no profile in its type
+    slurm = start(False)
+    wait_for(lambda: held(slurm) == {(2, "slurm:7"): 1_000_000})
+    some = [Device("h", i, f"GPU-{i}", minor=3 - i, capabilities={"mig": "" if i == 0 else "off"}) for i in range(4)]
+    assert slurm.reservations(some, 0, 1) == []
+    # nor where Slurm counts more than there are
+    assert slurm.reservations(DEVICES[:2], 0, 1) == []
+
+
+def test_a_sluid_is_known_by_the_queue_or_the_prolog_and_stays_known(folder, start):
+    folder.queue(
+        job(step_id={"sluid": "sEKNKTV3WPV500"}), job(job_id=8, nodes="n2", step_id={"sluid": "s5K1KKYAYG5D00"})
+    )
+    folder.describe(9, user="carol", uid=2003, sluid="s8G5M22WGXB100", node="n1")
+    folder.hold("1", 9)
+    slurm = start()
+    wait_for(lambda: slurm.answered and slurm.events)
+    assert [slurm.job_of(s) for s in ("sEKNKTV3WPV500", "s5K1KKYAYG5D00", "s8G5M22WGXB100")] == ["7", "8", "9"]
+    assert slurm.labels("9") == {"user": "carol", "sluid": "s8G5M22WGXB100"}
+    assert slurm.job_of("S8G5M22WGXB100") == "9"
+    folder.queue(job(job_id=10, step_id={"sluid": "sEKNKTV3WPV511"}))
+    (folder.mapping / "1").unlink()
+    wait_for(lambda: slurm.job_of("sEKNKTV3WPV511") == "10", 4)  # an unknown one hurries: the period is 30 s
+    assert [slurm.job_of(s) for s in ("sEKNKTV3WPV500", "s8G5M22WGXB100", "sEKNKTV3WPV599")] == ["7", "9", ""]
+
+
+def test_without_a_queue_there_is_nothing_to_wait_for(folder):
+    slurm = Slurm(now, "n1", folder.mapping, (), ())
+    assert slurm.answered
+    assert slurm.job_of("sEKNKTV3WPV500") == ""
+    slurm.close()
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(slurm_module, "MARGIN_US", 100_000)
+
+
+def denied_after(slurm, place, seconds):
+    until = time.monotonic() + seconds
+    while place in held(slurm):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def test_a_stale_line_that_the_queue_denies_is_not_believed(folder, start, quick):
+    folder.queue(job(job_id=12, gres_detail=["gpu:1(IDX:3)"]))
+    folder.describe(999, user="ghost", uid=4242)
+    folder.hold("0", 999, 12)
+    slurm = start()
+    wait_for(lambda: slurm.events == 2)
+    assert denied_after(slurm, (0, "slurm:999"), 5)
+    assert held(slurm) == {(0, "slurm:12"): 1_000_000}
+    # It was none from the start, as it never was seen.
+    assert {r.owner.key for r in slurm.reservations(DEVICES, 0, now())} == {"slurm:12"}
+    # An empty queue that hides nothing denies too.
+    folder.hold("1", 998)
+    folder.queue()
+    assert denied_after(slurm, (1, "slurm:998"), 5)
+
+
+def test_a_line_that_outlives_its_job_ends_when_the_queue_says_so(folder, start, quick):
+    folder.queue(job(gres_detail=["gpu:1(IDX:3)"]))
+    folder.hold("0", 7)
+    slurm = start()
+    wait_for(lambda: slurm.answered and held(slurm) == {(0, "slurm:7"): 1_000_000})
+    over_us = now()
+    folder.queue()
+    slurm.job_of("sEKNKTV3WPV599")  # hurry
+    assert denied_after(slurm, (0, "slurm:7"), 5)
+    ends = [r.end_us for r in slurm.reservations(DEVICES, 0, now())]
+    assert len(ends) == 1
+    assert over_us <= ends[0] <= now()
+    # Requeued, it begins again on this node.
+    folder.queue(job(gres_detail=["gpu:1(IDX:3)"]))
+    slurm.job_of("sEKNKTV3WPV598")
+    wait_for(lambda: held(slurm) == {(0, "slurm:7"): 1_000_000}, 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "hidden"),
+    [
+        ("999.pbs", {}, False),  # not Slurm's
+        ("999", {"manager": "lsf"}, False),
+        ("999", {"node": "n2"}, False),  # another slurmd of this host
+        ("999", {}, True),  # PrivateData=jobs
+    ],
+)
+def test_what_the_queue_cannot_know_it_does_not_deny(folder, start, quick, name, labels, hidden):
+    if hidden:
+        folder.node("jobs")
+    folder.describe(name, **labels)
+    folder.hold("0", name)
+    slurm = start()
+    wait_for(lambda: slurm.answered and held(slurm))
+    place = next(iter(held(slurm)))
+    assert not denied_after(slurm, place, 3.5)
+    assert len((folder.path / "asked").read_text().split()) >= 2
+
+
+def test_a_new_line_is_believed_before_the_queue_can_know_it(folder, start):
+    folder.queue(job(job_id=12, gres_detail=["gpu:1(IDX:3)"]))
+    slurm = start()
+    wait_for(lambda: slurm.answered)
+    folder.hold("0", 13)
+    wait_for(lambda: slurm.events == 1)
+    until = time.monotonic() + 1.5
+    while time.monotonic() < until:
+        assert (0, "slurm:13") in held(slurm)
+        time.sleep(0.05)
+    # The prolog's line was first; the queue catches up.
+    folder.queue(job(job_id=13, gres_detail=["gpu:1(IDX:3)"]))
+    assert not denied_after(slurm, (0, "slurm:13"), 4)
