@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from agent.jobs.mapping import POLL_S, Hold, MappingDirectory
 from agent.jobs.nodes import same
 from agent.jobs.queue import Answer, Queue, QueuedJob
 from agent.jobs.reservations import WHOLE_PPM, Reservation
+from agent.jobs.stale import StaleHolds
 from agent.jobs.text import printable
 from agent.jobs.this_node import ThisNode, UnknownNodeError, look
 from agent.window import MISSING, JobKey, Owner
@@ -30,9 +30,6 @@ NODE_S = 300.0
 """How often Slurm is asked about the node itself: shares of a GPU and names change with slurm.conf."""
 STALE_S = 120.0
 """A queue that has not answered for so long no longer tells who holds a GPU; what it said of names stays true."""
-MARGIN_US = 2_000_000
-"""A question that began so long after a prolog wrote must know the job: Slurm grants GPUs before it starts prologs."""
-_DENIALS = 2
 _TRIES = 3
 _MOST_KEPT = 20_000
 _PRIVATE_LABELS = ("uid", "node")
@@ -78,8 +75,7 @@ class Slurm:
         self._kept: dict[str, QueuedJob] = {}
         self._sluids: dict[str, str] = {}
         self._lacked: dict[str, int] = {}
-        self._heard: deque[tuple[int, frozenset[str], bool]] = deque(maxlen=8)  # when asked, the jobs here, whole
-        self._gone: dict[tuple[int, str, str, int], int] = {}
+        self._stale = StaleHolds()
         if self._mapping is not None:
             self._folder = Background("mapping", self._look, 0, POLL_S, POLL_S)
         if squeue and scontrol:
@@ -134,8 +130,8 @@ class Slurm:
         if self._mapping is None:
             return self._from_queue(devices, start_us, end_us)
         places = {device.index: place for place, device in enumerate(devices)}
-        written = [hold for hold in self._mapping.holds(start_us, end_us) if hold.index in places]
-        holds = [hold for hold in map(self._believed, written) if hold.end_us is None or hold.end_us > start_us]
+        holds = [hold for hold in self._mapping.holds(start_us, end_us) if hold.index in places]
+        holds = self._believed(holds, start_us)
         found = []
         for hold in holds:
             place = places[hold.index]
@@ -202,8 +198,7 @@ class Slurm:
                 # It is over, or between two runs; rows that come late are still about what it had.
                 kept[number] = replace(job, gpus=before.gpus)
         self._remember(kept, {job.sluid.upper(): number for number, job in answer.jobs.items() if job.sluid})
-        here = frozenset(number for number, job in answer.jobs.items() if job.here)
-        self._heard.append((answer.asked_us, here, answer.whole))
+        self._stale.hear(answer)
         return answer
 
     def _remember(self, jobs: Mapping[str, QueuedJob], sluids: Mapping[str, str]) -> None:
@@ -249,36 +244,21 @@ class Slurm:
             return next(iter(given))
         return known.gpus.get(_slots(devices, self._node)[place], MISSING)
 
-    def _believed(self, hold: Hold) -> Hold:
-        """End a hold where the queue denies it: its line outlived the job, for instance because the node crashed.
-
-        The queue is believed if it hides nothing and lacked the job twice in a row, asked well after the line was
-        written.
-        """
-        place = (hold.index, hold.instance, hold.job, hold.start_us)
-        if hold.end_us is None and hold.job.isdecimal() and self._queue is not None and self._ours(hold.job):
-            denials: list[int] = []
-            for asked_us, here, whole in reversed(self._heard):
-                if not whole or hold.job in here or asked_us < hold.start_us + MARGIN_US:
-                    break
-                denials.append(asked_us)
-            newest = self._heard[-1] if self._heard else None
-            if len(denials) >= _DENIALS:
-                confirmed = any(hold.job in here for asked_us, here, _ in self._heard if asked_us > hold.start_us)
-                if len(self._gone) > _MOST_KEPT:
-                    self._gone.clear()
-                self._gone.setdefault(place, denials[-1] if confirmed else hold.start_us)
-            elif newest is not None and hold.job in newest[1]:
-                self._gone.pop(place, None)
-            elif newest is not None and newest[2] and place not in self._gone:
+    def _believed(self, holds: Sequence[Hold], start_us: int) -> list[Hold]:
+        """Return the holds that still are ones by what the queue says."""
+        found = []
+        for written in holds:
+            hold, undecided = self._stale.judge(written, ours=self._ours(written.job))
+            if undecided and self._queue is not None:
                 self._queue.hurry()
-        gone_us = self._gone.get(place)
-        if gone_us is None or (hold.end_us is not None and hold.end_us <= gone_us):
-            return hold
-        return Hold(*place, gone_us)
+            if hold.end_us is None or hold.end_us > start_us:
+                found.append(hold)
+        return found
 
     def _ours(self, job: str) -> bool:
         """Tell whether this node's queue can know a job of the mapping directory."""
+        if self._queue is None or not job.isdecimal():
+            return False
         wrote = self._wrote(job)
         return wrote.get("manager", "slurm") == "slurm" and same(wrote.get("node", self._node.name), self._node.name)
 

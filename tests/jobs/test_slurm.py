@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from agent.jobs import slurm as slurm_module
+from agent.jobs import stale
 from agent.jobs.slurm import Slurm
 from agent.window import Device
 from tests.jobs.test_queue import NODE, job
@@ -296,7 +296,7 @@ def test_without_a_queue_there_is_nothing_to_wait_for(folder):
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(slurm_module, "MARGIN_US", 100_000)
+    monkeypatch.setattr(stale, "MARGIN_US", 100_000)
 
 
 def denied_after(slurm, place, seconds):
