@@ -99,6 +99,7 @@ class Slurm:
 
     enabled: str = key("auto", "auto asks squeue where it is installed.", choices=("auto", "on", "off"))
     squeue: tuple[str, ...] = key(("squeue",), "The command, with arguments that go before wattshed's own.")
+    node: str = key("", "This node's NodeName; empty: Slurm is asked which of its nodes this host is.")
 
 
 @dataclass(frozen=True, slots=True)

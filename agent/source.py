@@ -164,7 +164,8 @@ def _slurm(config: Config, host: str, clock: Clock) -> Slurm | None:
         return None
     squeue = config.slurm.squeue
     scontrol = (str(Path(squeue[0]).with_name("scontrol")), *squeue[1:])  # they are installed beside each other
-    return Slurm(clock.now_us, host.partition(".")[0], mapping_dir, squeue if ask else (), scontrol if ask else ())
+    node = config.slurm.node or host
+    return Slurm(clock.now_us, node, mapping_dir, squeue if ask else (), scontrol if ask else ())
 
 
 def _wanted(setting: str, there: bool) -> bool:
