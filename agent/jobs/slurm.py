@@ -227,17 +227,17 @@ class Slurm:
             known = self._queue.answer.jobs.get(job)
             if known is None:
                 self._hurry(job)
-            else:
-                self._remember({job: known}, {})
+                return None
+            self._remember({job: known}, {})
+        if not known.here and not known.gpus:
+            # It was seen before it had begun here.
+            self._hurry(f"{job} here")
         return known
 
     def _share(self, job: str, devices: Sequence[Device], place: int) -> int:
         known = self._job(job)
         if known is None:
             return MISSING
-        if not known.gpus:
-            # It was seen before it had begun here.
-            self._hurry(f"{job} here")
         given = set(known.gpus.values())
         if len(given) == 1:
             # Alike on all its GPUs: in which order Slurm counts them does not matter.

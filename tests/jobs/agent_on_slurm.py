@@ -1,10 +1,10 @@
 """The whole daemon on a real Slurm, without any privilege: the driver is simulated, jobs and processes are real.
 
-    python tests/jobs/agent_on_slurm.py MAPPING_DIR NODE STATE_DIR ADDRESS:PORT
+    python tests/jobs/agent_on_slurm.py MAPPING_DIR|- NODE STATE_DIR ADDRESS:PORT [SQUEUE]
 
 Every GPU draws 300 W above idle all the time. Each real process of a Slurm job counts as seen on its job's GPU, except
-those that ended before anyone looked: what a driver would say. Started by root, it becomes ``nobody`` before the first
-window (not earlier: Python itself may be readable by root only).
+those that ended before anyone looked: what a driver would say. Without a mapping directory none is seen. Started by
+root, it becomes ``nobody`` before the first window (not earlier: Python itself may be readable by root only).
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def become_nobody(state: str) -> None:
     print(f"uid {os.geteuid()}, capabilities {int(''.join(left), 16)}", file=sys.stderr, flush=True)
 
 
-def main(mapping: str, node: str, state: str, listen: str) -> int:
+def main(mapping: str, node: str, state: str, listen: str, squeue: str = "squeue") -> int:
     load = (Step(60_000_000, 300_000, 50),)
     busy = Job("9", "systemd", tuple(range(GPUS)), 0, CYCLE_US, load, forever=True)
     scenario = Scenario((Gpu(),) * GPUS, (busy,), CYCLE_US)
@@ -93,7 +93,8 @@ def main(mapping: str, node: str, state: str, listen: str) -> int:
         meter = NvmlMeter(Nvml(clock, simulated.library), clock, host, simulated=True)
         meter.open()
         sampler = Sampler(meter, clock, host, Rates(window_us=500_000), simulated.proc_root)
-        slurm = Slurm(clock.now_us, node, Path(mapping))
+        scontrol = str(Path(squeue).with_name("scontrol"))
+        slurm = Slurm(clock.now_us, node, None if mapping == "-" else Path(mapping), (squeue,), (scontrol,))
         resolver = JobResolver(Processes(Path("/proc"), clock.now_us), slurm)
 
         def close() -> None:

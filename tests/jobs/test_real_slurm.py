@@ -163,14 +163,14 @@ def test_the_queue_alone_knows_the_same(cluster, monkeypatch):
 
 
 @contextmanager
-def daemon(cluster, folder):
+def daemon(cluster, folder, mapping=None, *squeue):
     """The whole agent; it becomes ``nobody`` and reads the node without any capability."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     folder.mkdir()
     argv = [sys.executable, str(Path(__file__).with_name("agent_on_slurm.py"))]
-    argv += [str(cluster.mapping), cluster.node, str(folder), address]
+    argv += [str(mapping or cluster.mapping), cluster.node, str(folder), address, *map(str, squeue)]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(argv, env=cluster.env, stderr=log)
     try:
@@ -194,6 +194,16 @@ def scrape(url):
     return samples
 
 
+def keeps_the_law(found):
+    """The jobs' joules and those of ended ones are the GPUs', to the last."""
+    per_gpu = defaultdict(float)
+    for name in ("wattshed_job_energy_joules_total", "wattshed_ended_jobs_energy_joules_total"):
+        for labels, joules in found[name]:
+            per_gpu[labels["gpu_uuid"]] += joules
+    for labels, joules in found["wattshed_gpu_energy_joules_total"]:
+        assert per_gpu[labels["gpu_uuid"]] == pytest.approx(joules, rel=1e-6)
+
+
 def test_the_daemon_bills_real_jobs_to_the_last_joule(cluster):
     with daemon(cluster, cluster.run / "agent") as (url, log):
         whole = cluster.submit("sleep 60", GPU, "-A", "physics")
@@ -215,11 +225,7 @@ def test_the_daemon_bills_real_jobs_to_the_last_joule(cluster):
 
         before = wait_for(billed, 40)
         found = scrape(f"{url}/metrics")
-        per_gpu = defaultdict(float)
-        for labels, joules in found["wattshed_job_energy_joules_total"]:
-            per_gpu[labels["gpu_uuid"]] += joules
-        for labels, joules in found["wattshed_gpu_energy_joules_total"]:
-            assert per_gpu[labels["gpu_uuid"]] == pytest.approx(joules, rel=1e-6)
+        keeps_the_law(found)
         info = {labels["job"]: labels for labels, _ in found["wattshed_job_info"]}
         for job, account in jobs.items():
             assert info[f"slurm:{job}"]["account"] == account
