@@ -188,7 +188,7 @@ def test_a_line_of_a_job_that_is_gone_is_not_believed(cluster, submit, slurm):
     (cluster.mapping / "jobs").mkdir(exist_ok=True)
     (cluster.mapping / "jobs/999").write_text("user=ghost\nuid=4242\n")
     job = submit(f"--gres=gpu:{real_slurm.GPUS}", 0)
-    assert stale.read_text().split() == ["999", str(job)]
+    wait_for(lambda: stale.read_text().split() == ["999", str(job)])
     wait_for(lambda: held(made) == {(f"slurm:{job}", gpu): 1_000_000 for gpu in range(real_slurm.GPUS)}, 12)
     stale.unlink()
     shutil.rmtree(cluster.mapping / "jobs")
