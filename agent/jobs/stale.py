@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from agent.jobs.mapping import Hold
-
 if TYPE_CHECKING:
+    from agent.jobs.mapping import Hold
     from agent.jobs.queue import Answer
 
 MARGIN_US = 2_000_000
@@ -69,4 +69,4 @@ class StaleHolds:
         gone_us = self._gone.get(place)
         if gone_us is None or (hold.end_us is not None and hold.end_us <= gone_us):
             return hold, undecided
-        return Hold(*place, gone_us), False
+        return replace(hold, end_us=gone_us), False
