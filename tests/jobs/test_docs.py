@@ -84,13 +84,15 @@ def test_two_jobs_take_and_leave(script):
     assert {f.name for f in script.map.iterdir()} == {".gpus", ".lock", "jobs"}
 
 
-SMI = """
-GPU 00000000:1B:00.0
+INSTANCE = """\
     MIG Devices
         MIG Device
             Index                         : 0
             GPU Instance ID               : 3
             MIG UUID                      : MIG-aaaa-1
+"""
+SMI = """
+GPU 00000000:1B:00.0
     GPU UUID                              : GPU-first
     Minor Number                          : 1
 GPU 00000000:9A:00.0
@@ -108,7 +110,6 @@ GPU 00000000:9A:00.0
         ({"SLURM_STEP_GPUS": "1"}, {"0"}),
         ({"SLURM_JOB_GPUS": "0", "CUDA_VISIBLE_DEVICES": "0"}, {"1"}),
         ({"SLURM_JOB_GPUS": "0", "CUDA_VISIBLE_DEVICES": "GPU-first,GPU-second"}, {"0", "1"}),
-        ({"SLURM_JOB_GPUS": "5", "CUDA_VISIBLE_DEVICES": "MIG-aaaa-1"}, {"0.3"}),
         ({}, set()),
         ({"SLURM_JOB_GPUS": "$(touch /tmp/x),../../etc"}, set()),
     ],
@@ -117,6 +118,34 @@ def test_gpus_are_named_by_nvmls_index(script, environ, files):
     script.smi.write_text(SMI)
     script("prolog", SLURM_JOB_ID="7", **environ)
     assert holds(script.map).keys() == files
+
+
+@pytest.mark.parametrize(
+    ("environ", "files"),
+    [
+        ({"SLURM_JOB_GPUS": "5", "CUDA_VISIBLE_DEVICES": "MIG-aaaa-1"}, {"0.3"}),
+        ({"SLURM_JOB_GPUS": "0,1", "CUDA_VISIBLE_DEVICES": "MIG-aaaa-1,GPU-second"}, {"0.3", "1"}),
+        # Number 0 of gres.conf is the instance, or a GPU: nobody can tell, so nobody is billed for it.
+        ({"SLURM_JOB_GPUS": "0"}, set()),
+        ({"SLURM_JOB_GPUS": "1", "CUDA_VISIBLE_DEVICES": "1"}, set()),
+    ],
+)
+def test_under_mig_a_number_names_no_gpu(script, environ, files):
+    script.smi.write_text(SMI.replace("    GPU UUID", f"{INSTANCE}    GPU UUID", 1))
+    script("prolog", SLURM_JOB_ID="7", **environ)
+    assert holds(script.map).keys() == files
+
+
+def test_what_the_prolog_writes_about_a_job(script):
+    known = {
+        "SLURM_JOB_USER": "alice",
+        "SLURM_JOB_UID": "1000",
+        "SLURM_JOB_ACCOUNT": "a\nuid=0",
+        "SLURMD_NODENAME": "na",
+    }
+    script("prolog", SLURM_JOB_ID="7", SLURM_JOB_SLUID="sEKNKTV3WPV500", SLURM_JOB_GPUS="0", **known)
+    lines = (script.map / "jobs/7").read_text().splitlines()
+    assert lines == ["user=alice", "uid=1000", "account=a uid=0", "sluid=sEKNKTV3WPV500", "node=na"]
 
 
 @pytest.mark.parametrize("job", ["", "7;rm -rf", "../7", "-1"])
