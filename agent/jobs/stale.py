@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from agent.jobs.mapping import Hold
     from agent.jobs.queue import Answer
 
-MARGIN_US = 2_000_000
+MARGIN_US = 500_000
 """A question that began so long after a prolog wrote must know the job: Slurm grants GPUs before it starts prologs."""
 _DENIALS = 2
 _REMEMBERED = 8
