@@ -152,6 +152,7 @@ def test_the_queue_alone_knows_the_same(cluster, monkeypatch):
         cluster.wait(job)
     alone = Slurm(now, cluster.node, None)
     wait_for(lambda: len(alone.reservations(DEVICES, 0, 1)) == 2)
+    wait_for(lambda: all(gpu_of(cluster, job) is not None for job in jobs))  # the queue may be before the prolog
     found = {r.owner.key: (r.gpu, r.share_ppm, r.uid > 0) for r in alone.reservations(DEVICES, 0, 1)}
     assert found == {
         f"slurm:{jobs[0]}": (gpu_of(cluster, jobs[0]), 1_000_000, True),
