@@ -146,6 +146,26 @@ def _scale(t0, t1, energy, lo: int, hi: int, total: int) -> None:  # type: ignor
 
 
 @jit
+def _begin_with_hole(  # type: ignore[no-untyped-def]
+    t0, t1, energy, begin, end, lo: int, hi: int, since: int, total: int, mark: int
+) -> int:
+    """Put a piece before pieces lo..hi if they begin later than ``since``; returns how many were put there, 0 or 1.
+
+    Power came back before the counter did: of the ``total`` that the counter tells of pieces lo..mark, the hole has
+    what power did not see.
+    """
+    if lo == hi or t0[lo] <= since:
+        return 0
+    seen = 0
+    for k in range(lo, mark):
+        seen += energy[k]
+    for k in range(hi, lo, -1):
+        t0[k], t1[k], energy[k], begin[k], end[k] = t0[k - 1], t1[k - 1], energy[k - 1], begin[k - 1], end[k - 1]
+    t0[lo], t1[lo], energy[lo], begin[lo], end[lo] = since, t0[lo + 1], max(total - seen, 0), -1, -1
+    return 1
+
+
+@jit
 def _settle(s, tally, energy, lo: int, hi: int, by: int) -> int:  # type: ignore[no-untyped-def]
     """Pieces lo..hi are final: move the books on to their end."""
     booked = 0
@@ -275,6 +295,9 @@ def _merge_gpu(  # type: ignore[no-untyped-def]
                     hole += energy[j]
                 if kind == DIP and mark > first and _sane(s[SUSPECT], s[SUSPECT_T] - s[BASE_T], bound):
                     hole = max(hole, s[SUSPECT] * HNJ_PER_MJ - s[BOOKED_SINCE])
+                    added = _begin_with_hole(t0, t1, energy, begin, end, first, k, s[BOOKED_T], hole, mark)
+                    mark += added
+                    k += added
                     _scale(t0, t1, energy, first, mark, hole)
                 tally[COUNTER_HNJ] += hole + s[BOOKED_SINCE]
                 _settle(s, tally, energy, first, mark, BOOKED_BY_POWER)
@@ -335,6 +358,7 @@ def _merge_gpu(  # type: ignore[no-untyped-def]
                 if k == first and t > s[BOOKED_T]:
                     t0[k], t1[k], energy[k] = s[BOOKED_T], t, 0
                     k += 1
+                k += _begin_with_hole(t0, t1, energy, begin, end, first, k, s[BOOKED_T], max(rest, 0), k)
                 _scale(t0, t1, energy, first, k, max(rest, 0))
                 _settle(s, tally, energy, first, k, BOOKED_BY_COUNTER)
                 # Booked by power a little more than the counter says: the next stretch makes up for it.
@@ -349,7 +373,11 @@ def _merge_gpu(  # type: ignore[no-untyped-def]
             for j in range(first, mark):
                 hole += energy[j]
             if mark > first and _sane(s[SUSPECT], s[SUSPECT_T] - s[BASE_T], bound):
-                _scale(t0, t1, energy, first, mark, max(hole, s[SUSPECT] * HNJ_PER_MJ - s[BOOKED_SINCE]))
+                hole = max(hole, s[SUSPECT] * HNJ_PER_MJ - s[BOOKED_SINCE])
+                added = _begin_with_hole(t0, t1, energy, begin, end, first, k, s[BOOKED_T], hole, mark)
+                mark += added
+                k += added
+                _scale(t0, t1, energy, first, mark, hole)
         _settle(s, tally, energy, first, k, BOOKED_BY_POWER)
         first = mark = k
         s[BOOKED_T] = t1[k - 1]

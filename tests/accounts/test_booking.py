@@ -79,6 +79,25 @@ def test_the_counter_bridges_a_hole():
     assert hole == (2 * S, 60 * S, 58 * 300 * 2_000_000_000)
 
 
+def test_what_the_counter_says_of_a_hole_belongs_to_the_hole_though_power_came_back_first():
+    before, after = steady(2), steady(2, start=60 * S, base=1_000_000 + 300_000 * 60)
+    after[0] = (*after[0][:2], -1)
+    pieces, _ = book([*before, *after])
+    assert joules(pieces) == 300 * 62
+    assert [p for p in pieces if p[1] - p[0] > S] == [(2 * S, 60 * S, 58 * 300 * 2_000_000_000)]
+    assert all(e == (b - a) * 600_000 for a, b, e in pieces)
+
+
+def test_a_hole_with_a_driver_reload_in_it_has_what_the_new_epoch_says():
+    after = [(60 * S + i * S // 2, 300_000, 6_000_000 + 150_000 * i if i else -1) for i in range(5)]
+    pieces, tally = book([*steady(2, base=9_000_000), *after])
+    assert tally[booking.RESETS] == 1
+    assert joules(pieces) == pytest.approx(600 + 6150 + 450)  # 6150 J since the reload, a lower bound of the hole
+    (hole,) = [p for p in pieces if p[1] - p[0] > S]
+    assert hole[:2] == (2 * S, 60 * S)
+    assert hole[2] / 2e9 == pytest.approx(6000)
+
+
 @pytest.mark.parametrize("bad", [0, -5, CEILING + 1])
 def test_readings_that_are_none_are_not_zero(bad):
     rows = [(0, 100_000, -1), (S, bad, -1), (2 * S, 100_000, -1)]
