@@ -188,7 +188,6 @@ def _server(config: Config, board: Board) -> Server:
             config.listen,
             config.web_config_file or None,
             hostname_label=config.export.dcgm_hostname_label,
-            on_scrape=board.scraped,
         )
         server.start()
     except WebConfigError as error:

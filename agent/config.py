@@ -85,12 +85,18 @@ class Jobs:
     names: bool = key(True, "Publish job names, which are their users' free text.")
     max_series: int = key(
         10_000,
-        "Most owners that are published one by one; the rest is folded into _other.",
+        "Most jobs that have series of their own at a time; those beyond are counted within _other.",
         "owners",
         low=1,
         high=1_000_000,
     )
-    keep_ended_s: float = key(300.0, "How long an ended job stays published.", "s", low=0, high=86_400)
+    keep_ended_s: float = key(
+        300.0,
+        "How long an ended job stays published; longer than Prometheus takes from one scrape to the next.",
+        "s",
+        low=0,
+        high=86_400,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ on: what a window could not be recorded, named or saved for is stated, and the j
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 import time
 from collections import Counter
@@ -76,7 +75,6 @@ class Board:
 
     def __init__(self, first: Snapshot) -> None:
         self._shown = first
-        self._scrapes: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def show(self, snapshot: Snapshot) -> None:
         """Replace what is shown."""
@@ -85,17 +83,6 @@ class Board:
     def current(self) -> Snapshot:
         """Return what is shown now."""
         return self._shown
-
-    def scraped(self, time_us: int) -> None:
-        """Note that a scraper has read the snapshot of this time; called from any thread."""
-        self._scrapes.put(time_us)
-
-    def scrapes(self) -> list[int]:
-        """Return the snapshot times that were read since the last call."""
-        read = []
-        while not self._scrapes.empty():
-            read.append(self._scrapes.get())
-        return read
 
 
 class Faults:
@@ -124,7 +111,7 @@ class Limits:
     Attributes
     ----------
     keep_ended_us : int, us
-        An ended job's series stays until it was scraped twice, or this long.
+        An ended job's series stays this long, whoever reads it.
     run_us : int, us
         Stop after this much measured time; 0 runs until stopped.
     """
@@ -251,9 +238,7 @@ class Daemon:
         try:
             self._accounts.add(window)
             booked = True
-            for shown_us in self._board.scrapes():
-                self._accounts.ledger.scraped(shown_us)
-            self._accounts.ledger.retire(window.end_us, self._limits.keep_ended_us)
+            self._accounts.retire(window.end_us, self._limits.keep_ended_us)
         except Exception as error:  # noqa: BLE001 - one bad window must not end the metering
             self._faults.note("accounts", error)
         self._save(window.end_us)

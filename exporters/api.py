@@ -65,6 +65,7 @@ def _gpu(gpu: GpuFacts) -> dict[str, Any]:
         "mig": gpu.mig,
         "energy_source": gpu.energy_source,
         "energy_j": gpu.energy_hnj / HNJ_PER_JOULE,
+        "ended_jobs_j": gpu.ended_hnj / HNJ_PER_JOULE,
         "sigma_j": gpu.sigma_j,
         "power_w": dict(gpu.power_w),
         "limits_w": dict(gpu.limits_w),

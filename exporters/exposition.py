@@ -126,6 +126,15 @@ class _Series(dict[Labels, tuple[str, ...]]):
         self[labels] = made
         return made
 
+    def begin(self, created: Mapping[str, float], default: float) -> None:
+        """Take note of when the counters began; the text of one that began anew since the last page is dropped."""
+        before = self.created or {}
+        if created != before:  # seldom
+            anew = {label for label, since in created.items() if since > before.get(label, self.default)}
+            for labels in [labels for labels in self if labels and labels[0] in anew]:
+                del self[labels]
+        self.created, self.default = created, default
+
     def forget_ended(self, rows: Rows | Pairs) -> None:
         """Drop the text of series that were not on this page: should they come back, they began anew."""
         if len(self) > len(rows):
@@ -199,8 +208,8 @@ class Writer:
         if series.family.labels != family.labels:  # a manager brought new labels to job_info
             series = self._series[family.name] = _Series(family)
         if self.openmetrics and family.kind == "counter" and family.name.endswith("_total"):
-            series.created = family.since(snapshot) if family.since else {}
-            series.default = (snapshot.counters_since_us or snapshot.started_us) / 1e6
+            default = (snapshot.counters_since_us or snapshot.started_us) / 1e6
+            series.begin(family.since(snapshot) if family.since else {}, default)
         if family.pairs:
             pairs = family.pairs(snapshot)
             lines = _decimal_pairs(pairs, series, family.per)

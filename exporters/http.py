@@ -49,8 +49,6 @@ class Server:
         exporter-toolkit's configuration file.
     hostname_label : str
         ``Hostname`` or ``hostname`` on /metrics/dcgm.
-    on_scrape : callable, optional
-        Told the ``time_us`` of the snapshot that each GET of /metrics is answered from; must be thread-safe.
     limits : Limits, optional
     environ : mapping
         Where systemd says which sockets it hands over.
@@ -68,11 +66,10 @@ class Server:
         web_config: str | os.PathLike[str] | None = None,
         *,
         hostname_label: str = "Hostname",
-        on_scrape: Callable[[int], None] | None = None,
         limits: Limits | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        self._site = Site(publish, hostname_label, on_scrape)
+        self._site = Site(publish, hostname_label)
         self._listen, self._environ = tuple(listen), environ
         self._limits = limits or Limits()
         self._watched = Watched(

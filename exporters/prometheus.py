@@ -233,7 +233,8 @@ TABLE: tuple[Family, ...] = (
     Family(
         "wattshed_gpu_covered_seconds_total",
         "counter",
-        "Seconds of a GPU that valid readings cover.",
+        "Seconds that the energy of a GPU covers: the rate of wattshed_gpu_energy_joules_total, or of a job's, by the "
+        "rate of this is the mean power, also where readings come late or are missing.",
         ("gpu_uuid",),
         lambda s: [((g.uuid,), g.covered_us) for g in s.gpus],
         per=MICRO,
@@ -243,13 +244,23 @@ TABLE: tuple[Family, ...] = (
         "counter",
         "Energy in joules at the boundary of the GPU board, by the job that it is billed to. static is the idle power "
         "of GPU time that the job held, dynamic all above it. _idle held by nobody, _unattributed used by somebody "
-        "unknown, _other folded by the series cap. Summed over job and component it equals "
-        "wattshed_gpu_energy_joules_total.",
+        "unknown, _other jobs beyond the series cap. Summed over job and component, plus "
+        "wattshed_ended_jobs_energy_joules_total, it equals wattshed_gpu_energy_joules_total.",
         ("job", "gpu_uuid", "component"),
         per=HNJ_PER_JOULE,
         since=_job_since,
         pair=("static", "dynamic"),
         pairs=_job_energy,
+    ),
+    Family(
+        "wattshed_ended_jobs_energy_joules_total",
+        "counter",
+        "Energy in joules of jobs whose own series are gone, some minutes after their end: what is missing from "
+        "wattshed_job_energy_joules_total to equal wattshed_gpu_energy_joules_total. Bookkeeping: it jumps by a job's "
+        "whole bill when its series go, so never take a rate or an increase of it.",
+        ("gpu_uuid",),
+        lambda s: [((g.uuid,), g.ended_hnj) for g in s.gpus],
+        per=HNJ_PER_JOULE,
     ),
     Family(
         "wattshed_job_energy_sigma_joules",
@@ -272,7 +283,7 @@ TABLE: tuple[Family, ...] = (
     Family(
         "wattshed_jobs_folded_total",
         "counter",
-        "Jobs whose energy was folded into the job _other by the series cap.",
+        "Jobs that never had series of their own, by the series cap: their energy is the job _other's.",
         (),
         lambda s: [((), s.folded_jobs)],
     ),

@@ -17,7 +17,10 @@ which names its boundary. What is unknown has no series: a missing reading is ne
 
 Served as text (0.0.4) or OpenMetrics 1.0, whichever the client prefers; the latter adds `_created` to counters.
 Energies are exact decimals. For every `gpu_uuid` the sum of `wattshed_job_energy_joules_total` over `job` and
-`component` equals `wattshed_gpu_energy_joules_total`.
+`component`, plus `wattshed_ended_jobs_energy_joules_total`, equals `wattshed_gpu_energy_joules_total`. No owner's
+series ever rises faster than its GPU, and together they rise as it does: `increase()` over jobs needs no exception. The
+series of a job go five minutes after its end, and its joules are with the ended jobs from then on: that counter jumps,
+so it is for sums at one moment, never for `rate()` or `increase()`.
 
 Scrape with `honor_labels: true`: the label `job` names the user's job, and Prometheus would rename it to
 `exported_job`.

@@ -69,8 +69,6 @@ class Site:
         Returns the current Snapshot; called from the server's thread.
     hostname_label : str
         See `exporters.dcgm.families`.
-    on_scrape : callable, optional
-        Told the ``time_us`` of the snapshot that a GET of /metrics is answered from, in the server's thread.
     clock : callable, s
         Monotonic.
     """
@@ -79,10 +77,9 @@ class Site:
         self,
         publish: Callable[[], Snapshot],
         hostname_label: str = "Hostname",
-        on_scrape: Callable[[int], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._publish, self._on_scrape, self._clock = publish, on_scrape, clock
+        self._publish, self._clock = publish, clock
         self.history = History()
         self.faults: Counter[str] = Counter()
         self._logged: dict[str, float] = {}
@@ -145,10 +142,7 @@ class Site:
         if path == "/-/ready":
             return plain(200, "ready") if self._publish().seq else plain(503, "not ready", ("Retry-After", "1"))
         openmetrics = path != "/api/v1/snapshot" and wants_openmetrics(headers.get("accept", ""))
-        response = self._cached(path, openmetrics=openmetrics, compressed=compressed)
-        if path == "/metrics" and method == "GET" and self._on_scrape:
-            self._on_scrape(self._cache[path, openmetrics, compressed][0].time_us)
-        return response
+        return self._cached(path, openmetrics=openmetrics, compressed=compressed)
 
     def _cached(self, path: str, *, openmetrics: bool, compressed: bool) -> Response:
         current, now = self._publish(), self._clock()

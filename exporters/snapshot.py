@@ -35,7 +35,8 @@ class GpuFacts:
     counter_resets: int = 0
     rejected: Mapping[str, int] = field(default_factory=dict)  # reason -> samples
     gap_us: int = 0
-    covered_us: int = 0
+    covered_us: int = 0  # the time that energy_hnj was used in: between two snapshots, energy by it is the mean power
+    ended_hnj: int = 0  # what jobs used whose own series are gone: with the shares it sums to energy_hnj
     disagreement: float | None = None  # (power integral - counter) / counter
     flags: tuple[str, ...] = ()
     peak_w: Mapping[str, float] = field(default_factory=dict)  # window ("1s", "10s", "1m") -> W
@@ -47,7 +48,7 @@ class GpuFacts:
 
 @dataclass(frozen=True, slots=True)
 class EnergyShare:
-    """What one owner used of one GPU. ``job`` may be ``_idle``, ``_unattributed`` or ``_other``."""
+    """What one owner used of one GPU. ``job`` may be ``_idle``, ``_unattributed`` or ``_other`` (see `JobFacts`)."""
 
     job: str
     gpu_uuid: str

@@ -72,9 +72,10 @@ def lawful(text):
     found = series(text)
     whole = {labels["gpu_uuid"]: value for labels, value in found["wattshed_gpu_energy_joules_total"]}
     parts = defaultdict(float)
-    for labels, value in found["wattshed_job_energy_joules_total"]:
+    ended = found["wattshed_ended_jobs_energy_joules_total"]
+    for labels, value in [*found["wattshed_job_energy_joules_total"], *ended]:
         parts[labels["gpu_uuid"]] += value
-    assert len(whole) == 8
+    assert len(whole) == len(ended) == 8
     for uuid, joules in whole.items():
         assert parts[uuid] == pytest.approx(joules, rel=1e-6)
     return whole

@@ -97,7 +97,8 @@ def agent(
 def sums(accounts):
     """Whole and parts per GPU, in hnj."""
     whole = {key.gpu: account.energy_hnj for key, account in accounts.gpus.items()}
-    parts = {key.gpu: a.idle_hnj + a.unattributed_hnj for key, a in accounts.gpus.items()}
+    ended = accounts.ledger.ended_hnj
+    parts = {key.gpu: a.idle_hnj + a.unattributed_hnj + ended.get(key, 0) for key, a in accounts.gpus.items()}
     for _, key, static, dynamic in accounts.ledger.shares():
         parts[key.gpu] += static + dynamic
     return whole, parts

@@ -52,6 +52,7 @@ class GpuAccount:
     idle_hnj: int = 0
     unattributed_hnj: int = 0
     totals: list[int] = field(default_factory=lambda: [0] * booking.TALLIES)
+    booked_us: int = 0  # the time that energy_hnj was used in: readings may cover some of it later, or never
     power: PowerHistogram = field(default_factory=PowerHistogram)
     moving: Moving = field(default_factory=Moving)
     up: bool = True
@@ -76,9 +77,12 @@ class GpuAccount:
         counter, power = self.totals[booking.COMPARED_COUNTER], self.totals[booking.COMPARED_POWER]
         return (power - counter) / counter if counter > 0 and power > 0 else None
 
-    def add(self, tally: NDArray[np.int64], energy_hnj: int, idle_hnj: int, unattributed_hnj: int) -> None:
+    def add(
+        self, tally: NDArray[np.int64], energy_hnj: int, booked_us: int, idle_hnj: int, unattributed_hnj: int
+    ) -> None:
         """Add a result; ``tally`` is a row of `kernels.booking.Pieces.tally`."""
         self.energy_hnj += energy_hnj
+        self.booked_us += booked_us
         self.idle_hnj += idle_hnj
         self.unattributed_hnj += unattributed_hnj
         self.totals = [have + more for have, more in zip(self.totals, tally.tolist(), strict=True)]
@@ -181,24 +185,39 @@ class Accounts:
                 self.gpus[key] = theirs
                 continue
             mine.energy_hnj += theirs.energy_hnj
+            mine.booked_us += theirs.booked_us
             mine.idle_hnj += theirs.idle_hnj
             mine.unattributed_hnj += theirs.unattributed_hnj
             mine.totals = [a + b for a, b in zip(mine.totals, theirs.totals, strict=True)]
             mine.power.merge(theirs.power)
         self.ledger.merge(other.ledger)
 
+    def retire(self, now_us: int, keep_us: int) -> None:
+        """Close the accounts of jobs that ended, see `Ledger.retire`; not before all their energy is booked."""
+        waiting = {owner.key for host in self._hosts.values() for owner in host.waiting.owners}
+        self.ledger.retire(now_us, keep_us, waiting)
+
     def account(self, device: Device) -> GpuAccount:
         """Return the account of one GPU that was in a window."""
         return self.gpus[_key(device)]
+
+    def ended_hnj(self, device: Device) -> int:
+        """Return what jobs used of one GPU whose own series are gone, hnj."""
+        return self.ledger.ended_hnj.get(_key(device), 0)
 
     def state_of(self, host: str) -> NDArray[np.int64]:
         """Return the merge state of one host's GPUs: int64[g, kernels.booking.STATES], in the devices' order."""
         return self._hosts[host].state
 
     def books_of(self, host: str) -> list[tuple[GpuAccount, NDArray[np.int64], JobKey | None]]:
-        """Return one host's books, GPU by GPU: account, merge state, and the only owner in the last window."""
+        """Return one host's books, GPU by GPU: account, merge state, and the only owner in the last window.
+
+        A GPU that is away keeps its account: its joules must still be there when it comes back.
+        """
         books = self._hosts.get(host, _Host())
-        return [(self.gpus[key], books.state[i], books.alone.get(i)) for i, key in enumerate(books.keys)]
+        here = [(self.gpus[key], books.state[i], books.alone.get(i)) for i, key in enumerate(books.keys)]
+        away = [account for key, account in self.gpus.items() if key.host == host and key not in books.keys]
+        return here + [(account, new_state(1)[0], None) for account in away]
 
     def restore(self, host: str, books: Iterable[tuple[GpuAccount, NDArray[np.int64], JobKey | None]]) -> None:
         """Take over one host's books from before a restart, as `books_of` returned them."""
@@ -229,7 +248,9 @@ class Accounts:
                     state[i] = host.state[place[key]]
                 elif key in self.gpus:  # it was away, and begins anew
                     self.gpus[key].power.restart()
-            host.waiting = host.waiting.moved({i: keys.index(key) for key, i in place.items() if key in keys})
+            moved = {i: keys.index(key) for key, i in place.items() if key in keys}
+            host.waiting = host.waiting.moved(moved)
+            host.alone = {moved[i]: owner for i, owner in host.alone.items() if i in moved}
             host.keys, host.state = keys, state
         for key, device in zip(keys, devices, strict=True):
             account = self.gpus.get(key)
@@ -252,7 +273,7 @@ class Accounts:
         if booked is None:
             return False
         for account, tally, energy, static in zip(accounts, *booked, strict=True):
-            account.add(tally, energy, static, energy - static)
+            account.add(tally, energy, int(tally[booking.COVERED]), static, energy - static)
             account.totals[booking.POWER_HNJ] += energy
             account.totals[booking.BOOKED_BY_POWER] += energy
         return True
@@ -267,11 +288,12 @@ class Accounts:
             rows.start_us, rows.end_us, rows.activity_ppm, rows.busy_ppm, rows.share_ppm, rows.live,
             begin_mw=pieces.begin_mw, end_mw=pieces.end_mw,
         )  # fmt: skip
-        spans = zip(pieces.starts.tolist(), pieces.counts.tolist(), strict=True)
-        energy = [int(pieces.energy_hnj[first : first + count].sum()) for first, count in spans]
+        spans = [slice(a, a + n) for a, n in zip(pieces.starts.tolist(), pieces.counts.tolist(), strict=True)]
+        energy = [int(pieces.energy_hnj[span].sum()) for span in spans]
+        booked = [int((pieces.t1_us[span] - pieces.t0_us[span]).sum()) for span in spans]
         idle, nobodys = parts.idle_hnj.tolist(), parts.unattributed_hnj.tolist()
         for i, key in enumerate(host.keys):
-            self.gpus[key].add(pieces.tally[i], energy[i], idle[i], nobodys[i])
+            self.gpus[key].add(pieces.tally[i], energy[i], booked[i], idle[i], nobodys[i])
         columns = (rows.gpu, rows.owner, parts.static_hnj, parts.dynamic_hnj, parts.peak_mw, parts.method)
         for gpu, place, static, dynamic, peak, method in zip(*(column.tolist() for column in columns), strict=True):
             if static <= 0 and dynamic <= 0:
@@ -349,6 +371,7 @@ class Accounts:
             self.gpus[host.keys[event.gpu]].last_xid = int(event.detail)
         elif event.kind == "restart":
             host.coverage = Coverage()
+            self.ledger.resume(window.start_us)
             for key in host.keys:
                 self.gpus[key].power.restart()
             host.waiting = go_on(host.state, window, host.alone, same_boot=event.detail != "new-boot")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from agent.window import OTHER, JobKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 
 class GpuKey(NamedTuple):
@@ -52,7 +52,8 @@ class Job:
     method: int = 0  # bits of kernels.splitting
     lines: dict[GpuKey, Line] = field(default_factory=dict)
     folded: bool = False  # shown within _other, for good: a series that was merged cannot be told apart again
-    scrapes_after_end: int = 0
+    shown_us: int = 0  # how long it was published since its end, with the bill at the end of it
+    shown_hnj: int = -1
 
     def line(self, gpu: GpuKey) -> Line:
         """Return the account on one GPU, opened at first use."""
@@ -64,7 +65,8 @@ class Job:
     def seen(self, start_us: int, end_us: int) -> None:
         """Note that the job existed in this stretch."""
         self.start_us = start_us if self.start_us < 0 else min(self.start_us, start_us)
-        self.end_us = max(self.end_us, end_us)
+        if end_us > self.end_us:
+            self.end_us, self.shown_us = end_us, 0
 
     @property
     def energy_hnj(self) -> int:
@@ -78,54 +80,77 @@ class Ledger:
     Parameters
     ----------
     series_cap : int
-        At most this many jobs have an account of their own at a time; further ones are shown within ``_other``.
+        At most this many jobs have a series of their own at a time; further ones are shown within ``_other``.
+
+    Attributes
+    ----------
+    ended_hnj : dict of GpuKey to int, hnj
+        What jobs used that had a series of their own and retired.
+    other : dict of GpuKey to Line
+        What retired jobs used that never had one: it stays in ``_other``, which must never fall.
+    folded : int
+        Jobs that never had a series of their own.
     """
 
     def __init__(self, series_cap: int = 1_000_000_000) -> None:
         self.jobs: dict[JobKey, Job] = {}
         self.series_cap = series_cap
-        self.folded = 0  # jobs that never had a series of their own
-        self.gone: dict[GpuKey, Line] = {}  # what retired jobs used, kept so that the parts still sum to the whole
+        self.folded = 0
+        self.ended_hnj: dict[GpuKey, int] = {}
+        self.other: dict[GpuKey, Line] = {}
+        self._looked_us = 0
 
     def job(self, key: JobKey, labels: Mapping[str, str]) -> Job:
         """Return the account of a job, opened at first sight; labels that arrive later are added."""
         job = self.jobs.get(key)
         if job is None:
             job = self.jobs[key] = Job(key)
-            if len(self.jobs) > self.series_cap:
+            if len(self.jobs) > self.series_cap and sum(not job.folded for job in self.jobs.values()) > self.series_cap:
                 job.folded = True
                 self.folded += 1
         if labels and labels != job.labels:
             job.labels.update(labels)
         return job
 
-    def retire(self, now_us: int, keep_us: int) -> None:
-        """Close the accounts of jobs that ended and were shown: scraped twice since, or ``keep_us`` ago.
+    def resume(self, now_us: int) -> None:
+        """Go on after a restart: while the agent was down, nothing was shown."""
+        self._looked_us = now_us
+
+    def retire(self, now_us: int, keep_us: int, waiting: Collection[JobKey] = ()) -> None:
+        """Close the accounts of jobs that ended and whose whole bill was shown for ``keep_us``.
+
+        Who reads the series, and how often, changes nothing (docs/decisions/0005).
 
         Parameters
         ----------
         now_us : int, us
         keep_us : int, us
+        waiting : collection of JobKey
+            Jobs for whose time energy may still be booked.
         """
-        done = [
-            job
-            for job in self.jobs.values()
-            if job.end_us < now_us and (job.scrapes_after_end >= 2 or now_us - job.end_us > keep_us)
-        ]
+        done = []
+        for job in self.jobs.values():
+            if job.end_us >= now_us:
+                continue
+            if job.key in waiting or job.energy_hnj != job.shown_hnj:
+                job.shown_hnj, job.shown_us = job.energy_hnj, 0
+                continue
+            job.shown_us += max(0, now_us - max(job.end_us, self._looked_us))
+            if job.shown_us > keep_us:
+                done.append(job)
+        self._looked_us = now_us
         for job in done:
             for gpu, line in job.lines.items():
-                self.gone.setdefault(gpu, Line()).add(line)
+                if job.folded:
+                    self.other.setdefault(gpu, Line()).add(line)
+                else:
+                    self.ended_hnj[gpu] = self.ended_hnj.get(gpu, 0) + line.static_hnj + line.dynamic_hnj
             del self.jobs[job.key]
 
-    def scraped(self, shown_us: int) -> None:
-        """Note that the series were read once, as they were at ``shown_us``; a job that goes on starts anew."""
-        for job in self.jobs.values():
-            job.scrapes_after_end = job.scrapes_after_end + 1 if 0 <= job.end_us < shown_us else 0
-
     def shares(self) -> Iterator[tuple[str, GpuKey, int, int]]:
-        """Yield (job, GPU, static, dynamic) in hnj as it is published; ``_other`` holds the folded and the gone."""
+        """Yield (job, GPU, static, dynamic) in hnj as it is published; with ``ended_hnj`` that is everything."""
         other: dict[GpuKey, Line] = {}
-        for gpu, line in self.gone.items():
+        for gpu, line in self.other.items():
             other.setdefault(gpu, Line()).add(line)
         for job in self.jobs.values():
             for gpu, line in job.lines.items():
@@ -144,5 +169,7 @@ class Ledger:
             mine.method |= theirs.method
             for gpu, line in theirs.lines.items():
                 mine.line(gpu).add(line)
-        for gpu, line in other.gone.items():
-            self.gone.setdefault(gpu, Line()).add(line)
+        for gpu, hnj in other.ended_hnj.items():
+            self.ended_hnj[gpu] = self.ended_hnj.get(gpu, 0) + hnj
+        for gpu, line in other.other.items():
+            self.other.setdefault(gpu, Line()).add(line)

@@ -90,7 +90,7 @@ class Publisher:
         for i, device in enumerate(window.devices):
             account = accounts.account(device)
             gauges = {name: float(column[i]) for name, column in window.gauges.items() if not math.isnan(column[i])}
-            gpus.append(_gpu_facts(account, gauges, state[i], window.end_us))
+            gpus.append(_gpu_facts(account, gauges, state[i], window.end_us, accounts.ended_hnj(device)))
             energy.append(EnergyShare(IDLE, device.uuid, account.idle_hnj, 0))
             energy.append(EnergyShare(UNATTRIBUTED, device.uuid, 0, account.unattributed_hnj))
         shown = {device.uuid for device in window.devices}
@@ -118,7 +118,7 @@ class Publisher:
         )
 
 
-def _gpu_facts(account: GpuAccount, gauges: dict[str, float], state: object, now_us: int) -> GpuFacts:
+def _gpu_facts(account: GpuAccount, gauges: dict[str, float], state: object, now_us: int, ended_hnj: int) -> GpuFacts:
     """Freeze one GPU's account; ``state`` is its row of the merge state."""
     device, totals = account.device, account.totals
     unread_us = now_us - account.lost_since_us if not account.up and account.lost_since_us >= 0 else 0
@@ -149,7 +149,8 @@ def _gpu_facts(account: GpuAccount, gauges: dict[str, float], state: object, now
         counter_resets=totals[booking.RESETS],
         rejected=account.rejected,
         gap_us=totals[booking.GAP] + unread_us,
-        covered_us=totals[booking.COVERED],
+        covered_us=account.booked_us,
+        ended_hnj=ended_hnj,
         disagreement=account.disagreement,
         flags=gpu_flags(account, int(state[booking.RUN_MAX])),  # type: ignore[index]
         peak_w=dict(account.moving.peaks_w()),

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from agent.accounts.attribution import Accounts
     from agent.accounts.calibration import Calibrator
 
-VERSION = 1
+VERSION = 2
+"""1 kept no ended jobs apart: all that retired was shown, and stays, within ``_other``."""
 SYNC_US = 30_000_000  # a kill needs no fsync; a power cut loses at most this much, and a reboot resets counters anyway
 
 
@@ -155,7 +156,8 @@ class StateFile:
             except (StateError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                 accounts.gpus.clear()
                 accounts.ledger.jobs.clear()
-                accounts.ledger.gone.clear()
+                accounts.ledger.ended_hnj.clear()
+                accounts.ledger.other.clear()
                 problems.append(f"{path}: cannot be believed ({error}); put aside")
                 _put_aside(path)
         return Restored(found=False, same_boot=False, saved_us=0, problems=tuple(problems))
@@ -173,14 +175,23 @@ def _read(path: Path) -> dict[str, Any]:
     words = head.split()
     if len(words) != 4 or words[0] != b"wattshed-state":
         raise StateError("no state file")
-    if words[1] != str(VERSION).encode():
+    if words[1] not in {b"1", str(VERSION).encode()}:
         raise StateError(f"version {words[1].decode(errors='replace')}, not {VERSION}")
     if len(body) != int(words[3]) or zlib.crc32(body) != int(words[2], 16):
         raise StateError("checksum does not match")
     state = json.loads(body)
     if not isinstance(state, dict):
         raise StateError("not an object")
-    return state
+    return _upgraded(state) if words[1] == b"1" else state
+
+
+def _upgraded(state: dict[str, Any]) -> dict[str, Any]:
+    """Turn version 1 into what `_restore_books` reads."""
+    for gpu in state["gpus"]:
+        gpu["booked_us"] = gpu["totals"][booking.COVERED]
+    for job in state["jobs"]:
+        job["shown_us"] = 0
+    return {**state, "ended": [], "other": state["gone"]}
 
 
 def _books(accounts: Accounts, host: str) -> dict[str, Any]:
@@ -193,6 +204,7 @@ def _books(accounts: Accounts, host: str) -> dict[str, Any]:
                 "idle_hnj": account.idle_hnj,
                 "unattributed_hnj": account.unattributed_hnj,
                 "totals": account.totals,
+                "booked_us": account.booked_us,
                 "merge": state.tolist(),
                 "alone": alone,
             }
@@ -206,12 +218,13 @@ def _books(accounts: Accounts, host: str) -> dict[str, Any]:
                 "end_us": job.end_us,
                 "method": job.method,
                 "folded": job.folded,
-                "scrapes": job.scrapes_after_end,
+                "shown_us": job.shown_us,
                 "lines": [[gpu.gpu, *_line(line)] for gpu, line in job.lines.items()],
             }
             for job in accounts.ledger.jobs.values()
         ],
-        "gone": [[gpu.gpu, *_line(line)] for gpu, line in accounts.ledger.gone.items()],
+        "ended": [[gpu.gpu, hnj] for gpu, hnj in accounts.ledger.ended_hnj.items()],
+        "other": [[gpu.gpu, *_line(line)] for gpu, line in accounts.ledger.other.items()],
         "folded": accounts.ledger.folded,
     }
 
@@ -232,18 +245,22 @@ def _restore_books(accounts: Accounts, host: str, state: dict[str, Any]) -> None
             int(gpu["idle_hnj"]),
             int(gpu["unattributed_hnj"]),
             [int(n) for n in gpu["totals"]],
+            booked_us=int(gpu["booked_us"]),
         )
         found.append((account, merge, JobKey(gpu["alone"]) if gpu["alone"] else None))
     accounts.restore(host, found)
     for entry in state["jobs"]:
         job = Job(
             JobKey(entry["key"]), dict(entry["labels"]), int(entry["start_us"]), int(entry["end_us"]),
-            int(entry["method"]), folded=bool(entry["folded"]), scrapes_after_end=int(entry["scrapes"]),
+            int(entry["method"]), folded=bool(entry["folded"]), shown_us=int(entry["shown_us"]),
         )  # fmt: skip
         for gpu, *numbers in entry["lines"]:
             job.lines[GpuKey(host, gpu)] = Line(*(int(n) for n in numbers))
+        job.shown_hnj = job.energy_hnj
         accounts.ledger.jobs[job.key] = job
-    for gpu, *numbers in state["gone"]:
-        accounts.ledger.gone[GpuKey(host, gpu)] = Line(*(int(n) for n in numbers))
+    for gpu, hnj in state["ended"]:
+        accounts.ledger.ended_hnj[GpuKey(host, gpu)] = int(hnj)
+    for gpu, *numbers in state["other"]:
+        accounts.ledger.other[GpuKey(host, gpu)] = Line(*(int(n) for n in numbers))
     accounts.ledger.folded = int(state["folded"])
     accounts.since_us = state["since_us"]

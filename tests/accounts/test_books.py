@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made import S, device, window
+from old_state import as_version_1
 
 from agent.accounts.attribution import Accounts
 from agent.accounts.calibration import Calibrator, MeterCorrection
-from agent.accounts.ledger import Ledger
+from agent.accounts.ledger import GpuKey, Ledger
 from agent.accounts.publishing import Publisher
 from agent.accounts.state import StateFile
 from agent.window import OTHER, Event
@@ -42,7 +43,7 @@ def published(accounts):
     totals, parts = {}, {}
     for key, account in accounts.gpus.items():
         totals[key] = account.energy_hnj
-        parts[key] = account.idle_hnj + account.unattributed_hnj
+        parts[key] = account.idle_hnj + account.unattributed_hnj + accounts.ledger.ended_hnj.get(key, 0)
     for _, key, static, dynamic in accounts.ledger.shares():
         parts[key] += static + dynamic
     return totals, parts
@@ -77,23 +78,168 @@ def test_parts_sum_to_the_whole_after_every_window(jobs, cap):
     accounts = Accounts(ledger=Ledger(series_cap=cap), live=True)
     for one in live(12, jobs=list(chosen.values())):
         accounts.add(one)
-        accounts.ledger.retire(one.end_us, 2 * S)
+        accounts.retire(one.end_us, 2 * S)
         totals, parts = published(accounts)
         assert totals == parts
 
 
-def test_a_finished_job_stays_until_it_was_scraped_twice():
+def shares(accounts):
+    return {job: static + dynamic for job, _, static, dynamic in accounts.ledger.shares()}
+
+
+def end(accounts, second):
+    """Let the accounts of jobs that ended before this second close."""
+    for later in range(3):
+        accounts.retire(T0 + (second + later) * S, S)
+
+
+def test_an_ended_job_stays_for_its_time_and_then_its_joules_are_ended_jobs():
     accounts = book(live(5, jobs=[("a", 0, 2 * S)]))
-    now = T0 + 5 * S
-    accounts.ledger.scraped(now)
-    accounts.ledger.retire(now, 300 * S)
-    assert "a" in accounts.ledger.jobs
-    accounts.ledger.scraped(now)
-    accounts.ledger.retire(now, 300 * S)
-    assert "a" not in accounts.ledger.jobs
-    assert [job for job, *_ in accounts.ledger.shares()] == [OTHER]
+    for second in (5, 305):
+        accounts.retire(T0 + second * S, 300 * S)
+        bill = shares(accounts)["a"]
+        assert bill > 0
+    accounts.retire(T0 + 306 * S, 300 * S)
+    assert shares(accounts) == {}  # not even _other, which is for those that never had a series
+    assert list(accounts.ledger.ended_hnj.values()) == [bill]
     totals, parts = published(accounts)
     assert totals == parts
+
+
+def test_the_time_that_the_agent_was_down_is_no_time_that_a_job_was_shown(tmp_path):
+    before = book(live(5, jobs=[("a", 0, 2 * S)]))
+    before.retire(T0 + 4 * S, 300 * S)
+    before.retire(T0 + 5 * S, 300 * S)
+    StateFile(tmp_path, "h", "boot").save(before, Calibrator(), T0 + 5 * S)
+    after = Accounts(live=True)
+    StateFile(tmp_path, "h", "boot").restore(after, Calibrator())
+    book(live(1, start=1000, restart="same-boot"), after)
+    for second, there in ((1001, True), (1299, True), (1301, False)):
+        after.retire(T0 + second * S, 300 * S)
+        assert ("a" in shares(after)) is there, second
+
+
+def test_a_job_whose_energy_is_still_to_be_booked_stays():
+    accounts = book(live(5, jobs=[("a", 0, 10 * S)]))
+    for n in (5, 6, 7):  # used, but not read
+        t = T0 + n * S
+        accounts.add(window(t, t + S, [[]], [(0, "a", t, t + S // 2, -1, -1, 1)], host="h"))
+    for second in (8, 9, 10):
+        accounts.retire(T0 + second * S, 0)
+        assert "a" in shares(accounts)
+    book(live(2, start=10), accounts)
+    bill = shares(accounts)["a"]
+    accounts.retire(T0 + 12 * S, 0)
+    assert shares(accounts) == {"a": bill}  # nobody has seen it yet
+    accounts.retire(T0 + 13 * S, 0)
+    assert shares(accounts) == {}
+    totals, parts = published(accounts)
+    assert totals == parts
+
+
+def test_a_job_that_comes_back_begins_anew_and_is_not_counted_twice():
+    accounts = book(live(5, jobs=[("a", 0, 2 * S)]))
+    end(accounts, 5)
+    first = sum(accounts.ledger.ended_hnj.values())
+    assert first > 0
+    book(live(5, start=5, jobs=[("a", 6 * S, 9 * S)]), accounts)
+    assert 0 < shares(accounts)["a"] <= 3 * 300 * 2_000_000_000
+    assert sum(accounts.ledger.ended_hnj.values()) == first
+    assert accounts.ledger.jobs["a"].start_us == T0 + 6 * S  # not the first time's
+    totals, parts = published(accounts)
+    assert totals == parts
+
+
+def test_a_job_beyond_the_cap_stays_in_other_when_it_ends_and_when_it_comes_back_with_a_series():
+    accounts = Accounts(ledger=Ledger(series_cap=1))
+    book(live(5, jobs=[("a", 0, 4 * S), ("b", 0, 2 * S)]), accounts)
+    other = shares(accounts)[OTHER]
+    end(accounts, 8)
+    assert shares(accounts) == {OTHER: other}
+    assert sum(accounts.ledger.ended_hnj.values()) > 0  # a's
+    book(live(5, start=10, jobs=[("b", 10 * S, 15 * S)]), accounts)
+    assert shares(accounts).keys() == {OTHER, "b"}
+    assert shares(accounts)[OTHER] == other
+    totals, parts = published(accounts)
+    assert totals == parts
+
+
+def test_jobs_beyond_the_cap_take_nobody_elses_place():
+    accounts = Accounts(ledger=Ledger(series_cap=2))
+    book(live(4, jobs=[(key, 0, (4 if key > "b" else 1) * S) for key in "abcdef"]), accounts)
+    end(accounts, 4)  # a and b, with series of their own, are gone; four without go on
+    book(live(3, start=4, jobs=[("g", 4 * S, 7 * S), *((key, 4 * S, 7 * S) for key in "cdef")]), accounts)
+    assert shares(accounts).keys() == {OTHER, "g"}
+
+
+def test_what_was_shown_within_other_before_an_upgrade_stays_there(tmp_path):
+    before = book(live(10, jobs=[("a", 0, 8 * S)]))
+    (account,) = before.gpus.values()
+    gone = account.unattributed_hnj
+    assert gone > 0
+    account.unattributed_hnj = 0
+    before.ledger.ended_hnj = {GpuKey("h", "GPU-0"): gone}  # as if it had been an ended job's
+    file = StateFile(tmp_path, "h", "boot")
+    file.save(before, Calibrator(), T0 + 10 * S)
+    as_version_1(tmp_path / "state.json")
+    after = Accounts(live=True)
+    assert file.restore(after, Calibrator()).found
+    assert shares(after) == {"a": before.ledger.jobs["a"].energy_hnj, OTHER: gone}
+    book(live(10, start=10, restart="same-boot"), after)
+    end(after, 400)
+    assert shares(after) == {OTHER: gone}
+    file.save(after, Calibrator(), T0 + 400 * S)
+    again = Accounts(live=True)
+    assert file.restore(again, Calibrator()).found
+    assert published(again) == published(after)
+    assert (again.ledger.ended_hnj, shares(again)) == (after.ledger.ended_hnj, shares(after))
+    totals, parts = published(again)
+    assert totals == parts
+
+
+def test_a_gpu_that_is_away_over_a_restart_keeps_its_joules(tmp_path):
+    two = (device(0), device(1))
+
+    def both(n, devices, events=()):
+        t = T0 + n * S
+        rows = [[(t + 1000, 300_000, 300_000 * (n + 1))] for _ in devices]
+        usage = [(i, f"job{d.index}", t, t + S, -1, -1, 1) for i, d in enumerate(devices)]
+        return window(t, t + S, rows, usage, host="h", devices=devices, events=events)
+
+    accounts = book(both(n, two) for n in range(5))
+    for start, devices in ((10, two[1:]), (20, two[1:]), (30, two)):
+        StateFile(tmp_path, "h", "boot").save(accounts, Calibrator(), T0 + start * S)
+        accounts = Accounts(live=True)
+        StateFile(tmp_path, "h", "boot").restore(accounts, Calibrator())
+        for n in range(start, start + 5):
+            accounts.add(both(n, devices, (Event(T0 + n * S, "restart", detail="same-boot"),) * (n == start)))
+            accounts.retire(T0 + n * S + S, 2 * S)
+            totals, parts = published(accounts)
+            assert totals == parts
+    whole = {key.gpu: account.energy_hnj / 2e9 for key, account in accounts.gpus.items()}
+    assert whole == pytest.approx({"GPU-0": 300 * 4 * 2, "GPU-1": 300 * 34})
+
+
+@pytest.mark.parametrize("job", [(), [("a", 0, 60 * S)]])
+def test_the_downtime_is_the_holders_though_power_is_read_before_the_counter(tmp_path, job):
+    """Else whoever is there in the first half second would pay for all of it."""
+    before = book(live(10, jobs=job))
+    StateFile(tmp_path, "h", "boot").save(before, Calibrator(), T0 + 10 * S)
+    after = Accounts(live=True)
+    StateFile(tmp_path, "h", "boot").restore(after, Calibrator())
+    for n in range(1000, 1005):
+        t = T0 + n * S
+        rows = [(t + 1000, 300_000, -1), (t + S // 2, 300_000, 300_000 * n + 150_000)]
+        usage = [(0, key, t, t + S, -1, -1, 1) for key in ("a" if job else "late",)]
+        events = (Event(t, "restart", detail="same-boot"),) * (n == 1000)
+        after.add(window(t, t + S, [rows], usage, host="h", events=events))
+    bill = shares(after)
+    (account,) = after.gpus.values()
+    if job:
+        assert bill["a"] == account.energy_hnj
+    else:
+        assert bill["late"] / 2e9 == pytest.approx(300 * 4.5, abs=1)
+    assert account.booked_us == pytest.approx(1004.5 * S, abs=S)
 
 
 def test_folded_jobs_stay_folded():

@@ -58,7 +58,7 @@ def gpu(index, energy_hnj, **more):
 
 
 def rich(seq=3600, seconds=3600):
-    """Eight GPUs, three jobs, idle and unattributed energy, a fleet; GPU energy = sum of shares, exactly."""
+    """Eight GPUs, three jobs, idle, unattributed and ended energy, a fleet; GPU energy = all of these, exactly."""
     shares = []
     for index, uuid in enumerate(UUIDS):
         unit = seconds * HNJ_PER_JOULE + index * 7 + 1
@@ -73,8 +73,11 @@ def rich(seq=3600, seconds=3600):
     total = dict.fromkeys(UUIDS, 0)
     for share in shares:
         total[share.gpu_uuid] += share.static_hnj + share.dynamic_hnj
-    gpus = [gpu(i, total[u]) for i, u in enumerate(UUIDS)]
-    gpus[7] = gpu(7, total[UUIDS[7]], flags=("frozen_sensor",), power_w={"instant": 74.0}, up=True)
+    known = {"covered_us": seconds * 1_000_000 - 1_500_000}
+    ended = 12_345 * HNJ_PER_JOULE + 1
+    gpus = [gpu(i, total[u], **known) for i, u in enumerate(UUIDS)]
+    gpus[1] = gpu(1, total[UUIDS[1]] + ended, ended_hnj=ended, **known)
+    gpus[7] = gpu(7, total[UUIDS[7]], flags=("frozen_sensor",), power_w={"instant": 74.0}, up=True, **known)
     now = T0 + seconds * 1_000_000
     jobs = (
         JobFacts(
@@ -212,5 +215,13 @@ def moving(time_s):
     total = dict.fromkeys(UUIDS, 0)
     for share in shares:
         total[share.gpu_uuid] += share.static_hnj + share.dynamic_hnj
-    gpus = [replace(g, energy_hnj=total[g.uuid], sigma_j=total[g.uuid] / HNJ_PER_JOULE * 0.03) for g in then.gpus]
+    gpus = [
+        replace(
+            g,
+            energy_hnj=total[g.uuid] + g.ended_hnj,
+            sigma_j=total[g.uuid] / HNJ_PER_JOULE * 0.03,
+            covered_us=int((time_s - started) * 1e6),
+        )
+        for g in then.gpus
+    ]
     return replace(then, time_us=int(time_s * 1e6), gpus=tuple(gpus), energy=tuple(shares))

@@ -60,7 +60,7 @@ def test_golden_dcgm_page():
 def test_parts_sum_to_the_whole_on_the_page():
     parts, whole = Counter(), {}
     for s in samples(page(snapshots.rich())):
-        if s.name == "wattshed_job_energy_joules_total":
+        if s.name in {"wattshed_job_energy_joules_total", "wattshed_ended_jobs_energy_joules_total"}:
             parts[s.labels["gpu_uuid"]] += s.value
         if s.name == "wattshed_gpu_energy_joules_total":
             whole[s.labels["gpu_uuid"]] = s.value
@@ -113,6 +113,17 @@ def test_series_of_a_job_vanish_with_it_and_a_reused_key_starts_anew():
     )
     created = [s.value for s in samples(page(again, writer=writer), True) if s.name.endswith("_created")]
     assert later / 1e6 in created
+
+
+def test_a_series_that_went_and_came_back_between_two_pages_says_when_it_began():
+    snapshot = snapshots.rich()
+    writer = Writer(openmetrics=True, on_fault=lambda *_: None)
+    for later_us in (5, 500, 900):
+        began = snapshot.started_us + later_us * 1_000_000
+        jobs = tuple(dataclasses.replace(j, started_us=began) for j in snapshot.jobs)
+        text = page(dataclasses.replace(snapshot, jobs=jobs), writer=writer)
+        said = {s.value for s in samples(text, True) if s.name == "wattshed_job_gpu_seconds_created"}
+        assert said == {began / 1e6}
 
 
 def test_created_is_when_the_counter_began_not_when_the_job_did():

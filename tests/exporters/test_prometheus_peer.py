@@ -197,7 +197,7 @@ def test_every_panel_returns_data_from_the_agent_itself(daemon, serve, real_prom
     parts, whole = (
         {s["metric"]["gpu_uuid"]: float(s["value"][1]) for s in ask(url, "query", query=query)["result"]}
         for query in (
-            "sum by (gpu_uuid) (wattshed_job_energy_joules_total)",
+            'sum by (gpu_uuid) ({__name__=~"wattshed_(job|ended_jobs)_energy_joules_total"})',
             "sum by (gpu_uuid) (wattshed_gpu_energy_joules_total)",
         )
     )

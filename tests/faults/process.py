@@ -128,7 +128,7 @@ class Agent:
         ):
             whole[uuid] = float(value)
         for uuid, value in re.findall(
-            r'^wattshed_job_energy_joules_total\{.*gpu_uuid="([^"]+)".*\} (\S+)$', page, re.MULTILINE
+            r'^wattshed_(?:job|ended_jobs)_energy_joules_total\{.*gpu_uuid="([^"]+)".*\} (\S+)$', page, re.MULTILINE
         ):
             assert float(value) >= 0
             parts[uuid] = parts.get(uuid, 0.0) + float(value)

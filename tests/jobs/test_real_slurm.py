@@ -214,7 +214,6 @@ def test_the_daemon_bills_real_jobs_to_the_last_joule(cluster):
         short = cluster.submit("sleep 0.2", GPU, "-A", "brief")
         jobs = {whole: "physics", shards[0]: "one", shards[1]: "two", short: "brief"}
 
-        # Not by /metrics: an ended job is shown there until it was scraped twice.
         def shown():
             with urllib.request.urlopen(f"{url}/api/v1/snapshot", timeout=5) as answer:
                 found = {job["job"]: job for job in json.load(answer)["jobs"]}

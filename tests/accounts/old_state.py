@@ -1,0 +1,23 @@
+"""State files as agents before this one wrote them."""
+
+import json
+import zlib
+
+
+def as_version_1(path) -> bool:
+    """Rewrite a state file, if it is not, as version 1 had it: what had retired was one with ``_other``."""
+    if path.read_bytes().startswith(b"wattshed-state 1 "):
+        return False
+    state = json.loads(path.read_bytes().partition(b"\n")[2])
+    for job in state["jobs"]:
+        job["scrapes"] = 1
+        del job["shown_us"]
+    for gpu in state["gpus"]:
+        del gpu["booked_us"]
+    gone = {gpu: [0, hnj, 0, 0, 0, 0, 0] for gpu, hnj in state.pop("ended")}
+    for gpu, *line in state.pop("other"):
+        gone[gpu] = [a + b for a, b in zip(gone.get(gpu, [0] * 7), line, strict=True)]
+    state["gone"] = [[gpu, *line] for gpu, line in gone.items()]
+    body = json.dumps(state, separators=(",", ":")).encode()
+    path.write_bytes(f"wattshed-state 1 {zlib.crc32(body):08x} {len(body)}\n".encode() + body)
+    return True
