@@ -24,7 +24,7 @@ from exporters.http import Server, WebConfigError
 from exporters.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from agent.accounts.calibration import Calibrator, MeterCorrection
     from agent.accounts.state import StateFile
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from agent.source import Source
     from agent.traces.native import Recorder
     from exporters.otlp import Push
-    from exporters.snapshot import FleetFacts
+    from exporters.snapshot import FleetFacts, GpuFacts
 
 LOG = logging.getLogger("wattshed")
 SWITCH_S = 0.0005
@@ -221,7 +221,7 @@ def _recording_faults(recorder: Recorder | None) -> dict[str, int]:
     return {part: count for part, count in counts.items() if count}
 
 
-def _fleet(config: Config, host: str) -> Callable[[int, int], FleetFacts | None] | None:
+def _fleet(config: Config, host: str) -> Callable[[int, Sequence[GpuFacts]], FleetFacts | None] | None:
     if not config.fleet.inventory:
         return None
     from agent.fleet.one_host import OneHost  # noqa: PLC0415

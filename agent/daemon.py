@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from agent.accounts.state import Restored, StateFile
     from agent.notify import Notifier
     from agent.window import Device, ProcessSighting
-    from exporters.snapshot import FleetFacts, Histogram, Snapshot
+    from exporters.snapshot import FleetFacts, GpuFacts, Histogram, Snapshot
 
 LOG = logging.getLogger(__name__)
 LOG_AGAIN_S = 600.0  # a fault that lasts is said again this often
@@ -143,7 +143,7 @@ class Daemon:
     notes : tuple of str
         Shown with every snapshot: what a reader must know.
     fleet : callable, optional
-        From time (us) and energy so far (hnj) to what this host says about its fleet.
+        From time (us) and the host's GPUs to what this host says about its fleet.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ class Daemon:
         limits: Limits,
         extra_faults: Callable[[], Mapping[str, int]] = dict,
         notes: tuple[str, ...] = (),
-        fleet: Callable[[int, int], FleetFacts | None] | None = None,
+        fleet: Callable[[int, Sequence[GpuFacts]], FleetFacts | None] | None = None,
     ) -> None:
         self._windows, self._resolver = windows, resolver
         self._accounts, self._calibrator, self._publisher = accounts, calibrator, publisher

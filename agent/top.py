@@ -82,7 +82,7 @@ def fetch(url: str) -> dict[str, Any]:
 
 def view(document: dict[str, Any]) -> View:
     """Lay a snapshot out in rows; jobs by power, the largest first."""
-    watts = {job: next((w for w in reversed(line) if w is not None), None) for job, line in _lines(document).items()}
+    watts = {job: line[-1] if line else None for job, line in _lines(document).items()}  # None: nothing was covered
     title = f"{document['host']}  {document['meter']}"
     if document["simulated"]:
         title += "  SIMULATED: these watts are invented"

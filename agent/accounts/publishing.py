@@ -12,7 +12,7 @@ from exporters.snapshot import EnergyShare, GpuFacts, JobFacts, Snapshot
 from kernels import booking, splitting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from agent.accounts.attribution import Accounts, GpuAccount
     from agent.accounts.ledger import Job
@@ -81,7 +81,7 @@ class Publisher:
         duty: float,
         faults: Mapping[str, int],
         notes: tuple[str, ...] = (),
-        fleet: Callable[[int, int], FleetFacts | None] | None = None,
+        fleet: Callable[[int, Sequence[GpuFacts]], FleetFacts | None] | None = None,
     ) -> Snapshot:
         """Freeze the books as they are after ``window``."""
         self._seq += 1
@@ -114,7 +114,7 @@ class Publisher:
             folded_jobs=accounts.ledger.folded,
             faults=dict(faults),
             notes=notes,
-            fleet=fleet(window.end_us, sum(gpu.energy_hnj for gpu in gpus)) if fleet else None,
+            fleet=fleet(window.end_us, gpus) if fleet else None,
         )
 
 

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 from agent.fleet.inventory import read_inventory
 from agent.fleet.live import extrapolate, measure_one
 from agent.fleet.serve import Publisher
+from exporters.history import PATIENCE, covered_s
 from exporters.snapshot import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from agent.fleet.live import FleetEstimate
-    from exporters.snapshot import FleetFacts
+    from exporters.snapshot import FleetFacts, GpuFacts
 
 EVERY_US = 10_000_000
 
@@ -35,24 +38,30 @@ class OneHost:
     def __init__(self, inventory: str, host: str) -> None:
         self._inventory, self._host = read_inventory(inventory), host
         self._power_w = 0.0
-        self._before: tuple[int, int] | None = None  # us, hnj
+        self._before: tuple[int, dict[str, tuple[int, int]]] | None = None  # us, and by GPU: hnj, us
         self._publisher = Publisher(self._inventory, self._estimate)
 
-    def facts(self, time_us: int, energy_hnj: int) -> FleetFacts | None:
-        """Return the extrapolation, renewed every ten seconds from the energy of all the host's GPUs since.
+    def facts(self, time_us: int, gpus: Sequence[GpuFacts]) -> FleetFacts | None:
+        """Return the extrapolation, renewed every ten seconds, or less often where readings are rare.
 
         Parameters
         ----------
         time_us : int, us
-        energy_hnj : int, hnj
-            Everything that the host's GPUs used so far.
+        gpus : sequence of GpuFacts
+            All the host's; each one's power is its joules over the time that they cover.
         """
+        now = {gpu.uuid: (gpu.energy_hnj, gpu.covered_us) for gpu in gpus}
         if self._before is None:
-            self._before = time_us, energy_hnj
+            self._before = time_us, now
         elif time_us - self._before[0] >= EVERY_US:
-            self._power_w = (energy_hnj - self._before[1]) / HNJ_PER_JOULE / ((time_us - self._before[0]) / 1e6)
-            self._before = time_us, energy_hnj
-            self._publisher.update()
+            then = self._before[1]
+            seconds = covered_s(now, then)
+            late = [g for g in gpus if g.up and g.energy_source != "none" and g.uuid in then and g.uuid not in seconds]
+            if seconds and (not late or time_us - self._before[0] >= PATIENCE * EVERY_US):
+                joules = {uuid: (now[uuid][0] - then[uuid][0]) / HNJ_PER_JOULE for uuid in seconds}
+                self._power_w = sum(joules[uuid] / seconds[uuid] for uuid in seconds)
+                self._before = time_us, now
+                self._publisher.update()
         return self._publisher.snapshot.fleet
 
     def _estimate(self) -> FleetEstimate:

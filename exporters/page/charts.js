@@ -58,10 +58,10 @@ class Chart {
     this.drawLegend();
   }
 
-  /* Sums from the bottom up, the highest first, so that lower ones are painted over it. */
+  /* Sums from the bottom up, the highest first, so that lower ones are painted over it; nothing where none is known. */
   stack(shown) {
-    const sum = new Array(this.time.length).fill(0);
-    return shown.map(s => s.values.map((v, i) => (sum[i] += v || 0))).reverse();
+    const sum = this.time.map((_, i) => shown.some(s => s.values[i] !== null) ? 0 : null);
+    return shown.map(s => s.values.map((v, i) => sum[i] === null ? null : (sum[i] += v || 0))).reverse();
   }
 
   options(shown) {

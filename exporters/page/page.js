@@ -1,14 +1,15 @@
 "use strict";
 /* Follows /api/v1/snapshot. Names are user text: they reach the page as text only, never as markup. */
 
-const EVERY_MS = 2000, HOUR_S = 3600;
-const NAMES = { _idle: "idle", _unattributed: "unattributed", _other: "other jobs" };
+const EVERY_MS = 2000, HOUR_S = 3600, PATIENCE_S = 30;
+/* _rest is no owner: the sum of the jobs that the chart does not draw by name. */
+const NAMES = { _idle: "idle", _unattributed: "unattributed", _other: "jobs beyond the cap", _rest: "smaller jobs", _ended: "ended jobs" };
 const $ = id => document.getElementById(id);
 const charts = {
   gpus: new Chart($("chart-gpus"), "Power by GPU", { stacked: false }),
   jobs: new Chart($("chart-jobs"), "Power by job", { stacked: true }),
 };
-let last = null, tail = [];
+let last = null, base = null, tail = [];
 
 const percent = (value, digits = 1) => value === null || !Number.isFinite(value) ? "–" : `${(value * 100).toFixed(digits)} %`;
 const hours = s => s === null ? "–" : s >= 3600 ? `${(s / 3600).toFixed(2)} h` : s >= 60 ? `${(s / 60).toFixed(1)} min` : `${s.toFixed(0)} s`;
@@ -16,21 +17,46 @@ const nameOf = job => NAMES[job.job] || job.labels.name || job.labels.pod || job
 const whoOf = job => [job.labels.user || job.labels.namespace, job.labels.account, job.labels.partition].filter(Boolean).join(" · ");
 const total = list => list.reduce((a, b) => a + b, 0);
 
-/* Mean power between two snapshots, exactly as the server makes its steps: joules over time. */
+/* Mean power between two snapshots, exactly as the server makes its steps: joules over the time that they cover, GPU by
+   GPU. Nothing as long as a GPU's readings are still to come. */
 function difference(now, then) {
-  const elapsed = now.time_s - then.time_s;
-  if (elapsed <= 0) return null;
-  const watts = (list, before, key, born) => Object.fromEntries(list.flatMap(item => {
-    const old = before.find(other => other[key] === item[key]);
-    return old || born ? [[item[key], Math.max(0, item.energy_j - (old ? old.energy_j : 0)) / elapsed]] : [];
-  }));
-  return { t: now.time_s, gpus: watts(now.gpus, then.gpus, "uuid", false), jobs: watts(now.jobs, then.jobs, "job", true) };
+  const before = new Map(then.gpus.map(gpu => [gpu.uuid, gpu])), covered = new Map();
+  for (const gpu of now.gpus) {
+    const old = before.get(gpu.uuid);
+    if (old && gpu.covered_s > old.covered_s) covered.set(gpu.uuid, gpu.covered_s - old.covered_s);
+  }
+  const late = now.gpus.some(gpu => gpu.up && gpu.energy_source !== "none" && before.has(gpu.uuid) && !covered.has(gpu.uuid));
+  if (late && now.time_s - then.time_s < PATIENCE_S) return null;
+  const rise = (value, old) => value >= old ? value - old : value; /* a counter that fell began anew at 0 */
+  const joules = part => part ? part.static_j + part.dynamic_j : 0;
+  const step = { t: now.time_s, gpus: {}, jobs: {} }, jobs = new Map(then.jobs.map(job => [job.job, job]));
+  for (const gpu of now.gpus) {
+    if (covered.has(gpu.uuid)) step.gpus[gpu.uuid] = rise(gpu.energy_j, before.get(gpu.uuid).energy_j) / covered.get(gpu.uuid);
+  }
+  for (const job of now.jobs) {
+    const old = jobs.get(job.job);
+    for (const [uuid, part] of Object.entries(job.gpus)) {
+      if (covered.has(uuid)) step.jobs[job.job] = (step.jobs[job.job] || 0) + rise(joules(part), joules(old && old.gpus[uuid])) / covered.get(uuid);
+    }
+  }
+  return step;
+}
+
+/* Where the server draws only the largest jobs by name, so does this page. */
+function folded(watts, steps) {
+  if (!("_rest" in steps)) return watts;
+  const kept = { _rest: 0 };
+  for (const [key, value] of Object.entries(watts)) {
+    if (key in steps) kept[key] = value;
+    else kept._rest += value;
+  }
+  return kept;
 }
 
 /* The server's steps, then what this page saw since. */
 function columns(snapshot, kind) {
   const steps = snapshot.history, from = steps.time_s.length ? steps.time_s[steps.time_s.length - 1] : -Infinity;
-  const live = tail.filter(point => point.t > from);
+  const live = tail.filter(point => point.t > from).map(point => ({ ...point, [kind]: folded(point[kind], steps[kind]) }));
   const keys = new Set([...Object.keys(steps[kind]), ...live.flatMap(point => Object.keys(point[kind]))]);
   const time = [...steps.time_s, ...live.map(point => point.t)];
   const old = key => steps[kind][key] || new Array(steps.time_s.length).fill(null);
@@ -42,7 +68,7 @@ function drawCharts(snapshot) {
   const gpus = columns(snapshot, "gpus"), jobs = columns(snapshot, "jobs");
   charts.gpus.show(gpus.time, snapshot.gpus.filter(g => gpus.values.has(g.uuid)).map((g, i) => (
     { key: g.uuid, label: `GPU ${g.gpu}`, color: css(`--c${i % 8}`), values: gpus.values.get(g.uuid) })));
-  const rank = key => key === "_idle" ? 0 : key === "_unattributed" ? 1 : key === "_other" ? 2 : 3;
+  const rank = key => key === "_idle" ? 0 : key === "_unattributed" ? 1 : key === "_other" ? 2 : key === "_rest" ? 3 : 4;
   const order = [...jobs.values.keys()].filter(key => jobs.values.get(key).some(v => v > 0.05))
     .sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
   const facts = new Map(snapshot.jobs.map(job => [job.job, job]));
@@ -61,11 +87,12 @@ function drawTiles(snapshot, now) {
   const energy = total(snapshot.gpus.map(g => g.energy_j));
   const part = key => total(snapshot.jobs.filter(j => j.job === key).map(j => j.energy_j)) / energy;
   const reading = g => g.power_w.average ?? g.power_w.instant ?? null;
-  const watts = now ? total(Object.values(now.gpus)) : total(snapshot.gpus.map(g => reading(g) || 0));
+  const known = Object.values(now ? now.gpus : {}), readings = snapshot.gpus.map(reading).filter(v => v !== null);
+  const watts = known.length ? total(known) : readings.length ? total(readings) : null;
   const limit = total(snapshot.gpus.map(g => g.limits_w.enforced || 0));
   const up = snapshot.gpus.filter(g => g.up).length;
   $("tiles").replaceChildren(
-    tile("Power now", quantity(watts, "W"), limit ? `${percent(watts / limit, 0)} of the limits` : "GPU boards"),
+    tile("Power now", quantity(watts, "W"), limit && watts !== null ? `${percent(watts / limit, 0)} of the limits` : "GPU boards"),
     tile("Energy", quantity(energy, "J"), `${(energy / 3.6e6).toFixed(3)} kWh at the GPU boards`),
     tile("GPUs", `${up} of ${snapshot.gpus.length}`, up === snapshot.gpus.length ? "all can be read" : "some are lost"),
     tile("Jobs", String(snapshot.jobs.filter(j => j.job[0] !== "_").length), "with a share of their own"),
@@ -107,6 +134,11 @@ function drawJobs(snapshot, now) {
       cell(meter([[job.static_j / largest, "--static"], [job.dynamic_j / largest, "--accent"]], percent(job.dynamic_j / job.energy_j, 0) + " dynamic")),
       cell(hours(job.active_s === null ? null : job.active_s + job.held_s), "n"),
       cell(hours(job.held_s), "n")));
+  const ended = total(snapshot.gpus.map(gpu => gpu.ended_jobs_j));
+  if (ended > 0) {
+    rows.push(make("tr", { class: "nobody" }, make("th", { scope: "row" }, NAMES._ended), cell("some minutes after their end", "who"),
+      cell("–", "n"), cell(quantity(ended, "J"), "n"), cell("–", "n"), cell("–"), cell("–", "n"), cell("–", "n")));
+  }
   $("jobs").tBodies[0].replaceChildren(...rows);
 }
 
@@ -172,9 +204,10 @@ async function follow() {
     const answer = await fetch("/api/v1/snapshot", { cache: "no-store", signal: AbortSignal.timeout(5000) });
     if (!answer.ok) throw new Error(`answers ${answer.status}`);
     const snapshot = await answer.json();
-    const step = last && snapshot.seq > last.seq ? difference(snapshot, last) : null;
-    if (last && snapshot.seq < last.seq) tail = []; /* the agent was started anew */
+    if (base && snapshot.started_s !== base.started_s) { tail = []; base = null; } /* the agent was started anew */
+    const step = base && snapshot.seq > base.seq ? difference(snapshot, base) : null;
     if (step) tail = [...tail.filter(point => point.t > snapshot.time_s - HOUR_S), step];
+    if (step || !base) base = snapshot;
     if (!last || snapshot.seq !== last.seq) last = snapshot;
     draw(snapshot);
     const age = Date.now() / 1000 - snapshot.time_s;

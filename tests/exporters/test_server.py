@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 
 import jsonschema
@@ -22,7 +21,6 @@ from exporters.history import History
 from exporters.http import Server
 from exporters.listen import activated, bind, parse_address
 from exporters.negotiation import qualities, wants_gzip, wants_openmetrics
-from exporters.snapshot import HNJ_PER_JOULE, EnergyShare
 from tests.exporters import snapshots
 from tests.exporters.wire import get, read_all, read_one
 
@@ -105,16 +103,6 @@ def test_not_ready_before_the_first_window_but_scrapable(serve):
     assert get(port, "/-/ready")[0] == 503
     assert get(port, "/-/healthy")[0] == 200
     assert b"wattshed_build_info{" in get(port)[2]
-
-
-def test_scrapes_are_told(serve):
-    told = []
-    _, port = serve(on_scrape=told.append)
-    get(port)
-    get(port, method="HEAD")
-    get(port, "/metrics/dcgm")
-    get(port)
-    assert told == [snapshots.rich().time_us] * 2
 
 
 def test_a_new_snapshot_shows_at_once_and_one_snapshot_is_rendered_once(serve):
@@ -255,34 +243,9 @@ def test_json_keeps_to_its_schema(build):
     jsonschema.validate(document, schema)
     total = sum(gpu["energy_j"] for gpu in document["gpus"])
     if build is snapshots.rich:
-        assert sum(job["energy_j"] for job in document["jobs"]) == pytest.approx(total)
-
-
-def test_history_is_mean_power_and_jobs_add_up_to_gpus():
-    history = History(span_s=60, step_s=10)
-    for step in range(9):
-        history.observe(snapshots.rich(seq=step + 1, seconds=100 + step * 10))
-        history.observe(snapshots.rich(seq=step + 1, seconds=100 + step * 10))
-    columns = history.columns()
-    assert len(columns["time_s"]) == 6
-    gpus, jobs = (Counter(), Counter())
-    for uuid, watts in columns["gpus"].items():
-        gpus.update(dict(enumerate(watts)))
-        assert watts[0] == pytest.approx(snapshots.rich(seconds=10).gpus[int(uuid[11])].energy_hnj / HNJ_PER_JOULE / 10)
-    for watts in columns["jobs"].values():
-        jobs.update(dict(enumerate(watts)))
-    assert jobs == pytest.approx(gpus)
-
-
-def test_history_names_the_largest_jobs_and_sums_the_rest():
-    history = History(step_s=1)
-    first, second = snapshots.large(100), snapshots.large(100)
-    history.observe(dataclasses.replace(first, energy=()))
-    history.observe(dataclasses.replace(second, time_us=first.time_us + 1_000_000))
-    jobs = history.columns()["jobs"]
-    assert len(jobs) == 25
-    whole = sum(s.static_hnj + s.dynamic_hnj for s in second.energy) / HNJ_PER_JOULE
-    assert sum(watts[0] for watts in jobs.values()) == pytest.approx(whole)
+        ended = sum(gpu["ended_jobs_j"] for gpu in document["gpus"])
+        assert ended > 0
+        assert sum(job["energy_j"] for job in document["jobs"]) + ended == pytest.approx(total)
 
 
 def test_stop_is_quick_with_open_connections(serve):
@@ -292,16 +255,3 @@ def test_stop_is_quick_with_open_connections(serve):
         start = time.monotonic()
         server.stop()
         assert time.monotonic() - start < 1
-
-
-def test_history_of_many_short_jobs_stays_small():
-    history = History(step_s=10)
-    for n in range(100):
-        share = EnergyShare(f"slurm:{n}", "GPU-1", 0, n * HNJ_PER_JOULE)
-        idle = EnergyShare("_idle", "GPU-1", n * HNJ_PER_JOULE, 0)
-        time_us = snapshots.T0 + n * 10_000_000
-        history.observe(dataclasses.replace(snapshots.empty(), seq=1, time_us=time_us, energy=(share, idle)))
-    jobs = history.columns()["jobs"]
-    assert len(jobs) == 26
-    assert {"_idle", "_other", "slurm:99"} <= jobs.keys()
-    assert sum(w or 0 for line in jobs.values() for w in line) == pytest.approx(sum(range(100)) / 10 + 99 / 10)

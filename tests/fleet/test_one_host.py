@@ -1,0 +1,54 @@
+"""What one daemon says about its fleet: the power of its GPUs over the time that their joules cover."""
+
+from itertools import pairwise
+
+import pytest
+
+from agent.fleet.one_host import OneHost
+from exporters.snapshot import HNJ_PER_JOULE
+from tests.exporters import snapshots
+
+FLEET = """
+[[site]]
+name = "east"
+[[stratum]]
+name = "all"
+site = "east"
+hosts = 10
+gpus_per_host = 2
+model = "NVIDIA H100 80GB HBM3"
+match = "node.*"
+"""
+
+
+def shown(watts, covered_s):
+    return [
+        snapshots.gpu(i, round(w * s * HNJ_PER_JOULE), covered_us=round(s * 1e6))
+        for i, (w, s) in enumerate(zip(watts, covered_s, strict=True))
+    ]
+
+
+@pytest.mark.parametrize("every_s", [1, 4, 16])
+def test_rare_readings_change_no_power(tmp_path, every_s):
+    (tmp_path / "fleet.toml").write_text(FLEET)
+    one, seen = OneHost(str(tmp_path / "fleet.toml"), "node1"), []
+    for t in range(0, 400, 2):
+        covered = t // every_s * every_s
+        facts = one.facts(t * 1_000_000, shown((584, 300), (covered, t)))
+        if facts is not None:
+            seen.append(facts.power_w["gpu", "mean"])
+    assert len(seen) > 100
+    assert seen[1:] == pytest.approx([8840] * (len(seen) - 1))
+
+
+def test_a_hole_that_is_told_late_is_no_peak(tmp_path):
+    (tmp_path / "fleet.toml").write_text(FLEET)
+    one, seen = OneHost(str(tmp_path / "fleet.toml"), "node1"), []
+    times = [*range(0, 100, 2), *range(1000, 1100, 2)]
+    for before, t in pairwise(times):
+        covered = before if t == 1000 else t  # the first window after it has no reading of GPU 0 yet
+        facts = one.facts(t * 1_000_000, shown((584, 300), (covered, t)))
+        if facts is not None:
+            seen.append(facts.power_w["gpu", "mean"])
+    assert seen
+    assert max(seen) == pytest.approx(8840)
