@@ -1,27 +1,46 @@
 """OTLP: the same numbers through the SDK, and over the wire to something that listens."""
 
+import dataclasses
 import gzip
 import http.server
 import sys
 import threading
+import time
 
 import pytest
 
 from exporters.otlp import Push
-from exporters.snapshot import HNJ_PER_JOULE
+from exporters.snapshot import HNJ_PER_JOULE, EnergyShare, JobFacts
 from tests.exporters import snapshots
 
 pytest.importorskip("opentelemetry.sdk", reason="needs the extra otlp")
 
 
-def test_numbers_units_and_kinds():
-    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+class Kept:
+    """An exporter that keeps what it is given."""
 
-    reader = InMemoryMetricReader()
-    push = Push(snapshots.rich, reader=reader)
-    (resource,) = reader.get_metrics_data().resource_metrics
-    assert resource.resource.attributes["host.name"] == "node1"
-    metrics = {m.name: m for scope in resource.scope_metrics for m in scope.metrics}
+    def __init__(self):
+        self.given = []
+
+    def export(self, data):
+        self.given.append(data)
+
+    def shutdown(self):
+        pass
+
+
+def metrics_of(data):
+    (resource,) = data.resource_metrics
+    return {m.name: m for scope in resource.scope_metrics for m in scope.metrics}
+
+
+def test_numbers_units_and_kinds():
+    kept = Kept()
+    push = Push(snapshots.rich, exporter=kept)
+    push.stop()
+    (data,) = kept.given
+    assert data.resource_metrics[0].resource.attributes["host.name"] == "node1"
+    metrics = metrics_of(data)
     energy = metrics["wattshed_gpu_energy_joules"]
     assert energy.unit == "J"
     assert energy.data.is_monotonic
@@ -30,7 +49,55 @@ def test_numbers_units_and_kinds():
     assert metrics["wattshed_gpu_power_watts"].unit == "W"
     users = {p.attributes["user"] for p in metrics["wattshed_job_info"].data.data_points}
     assert users == {"ada", "bob", ""}
+    (calls,) = metrics["wattshed_nvml_call_seconds"].data.data_points
+    assert (calls.count, sum(calls.bucket_counts), len(calls.bucket_counts)) == (7201, 7201, 4)
+    assert calls.explicit_bounds == [0.0005, 0.001, 0.01]
+
+
+def test_parts_add_up_whatever_came_and_went():
+    """Thousands of jobs, one after the other: each has its own series and start, and goes; nothing is merged."""
+    kept, now = Kept(), [snapshots.empty()]
+    push = Push(lambda: now[0], exporter=kept)
+    uuid, ended = snapshots.UUIDS[0], 0
+    for n in range(1, 2500):
+        share = EnergyShare(f"slurm:{n % 2000}", uuid, n, 7 * HNJ_PER_JOULE)
+        start_us = snapshots.T0 + n * 1_000_000
+        job = JobFacts(share.job, {}, 1, 1, 0.0, start_us)
+        gpu = snapshots.gpu(0, ended + n + 7 * HNJ_PER_JOULE, ended_hnj=ended)
+        now[0] = dataclasses.replace(
+            now[0], seq=n, time_us=start_us + 500_000, gpus=(gpu,), energy=(share,), jobs=(job,)
+        )
+        metrics = metrics_of(push.data(now[0]))
+        points = metrics["wattshed_job_energy_joules"].data.data_points
+        assert [(p.attributes["job"], p.start_time_unix_nano) for p in points] == [(share.job, start_us * 1000)] * 2
+        parts = sum(p.value for p in points) + metrics["wattshed_ended_jobs_energy_joules"].data.data_points[0].value
+        assert parts == pytest.approx(metrics["wattshed_gpu_energy_joules"].data.data_points[0].value, rel=1e-12)
+        ended += n + 7 * HNJ_PER_JOULE
     push.stop()
+
+
+@pytest.mark.parametrize("build", [snapshots.empty, snapshots.rich, snapshots.hostile, snapshots.large])
+def test_everything_can_be_sent(build):
+    from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
+
+    push = Push(build, exporter=Kept())
+    assert encode_metrics(push.data(build())).SerializeToString()
+    push.stop()
+
+
+def test_a_push_that_fails_is_not_the_last():
+    class Broken(Kept):
+        def export(self, data):
+            super().export(data)
+            raise OSError("gone")
+
+    broken = Broken()
+    push = Push(snapshots.rich, interval_s=0.01, exporter=broken)
+    deadline = time.monotonic() + 5
+    while len(broken.given) < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    push.stop()
+    assert len(broken.given) >= 3
 
 
 def test_a_collector_receives_it():
