@@ -1,7 +1,9 @@
 """A replay as points of counters, and these as OpenMetrics text for ``promtool`` and VictoriaMetrics.
 
-The counters are those that the daemon publishes, starting at 0 with the trace: ``wattshed_gpu_energy_joules_total``
-and ``wattshed_job_energy_joules_total``, one point every 15 s and at both ends, each series in the order of time.
+The counters are those that the daemon publishes, one point every 15 s and at both ends, each series in the order of
+time. Their laws hold as well: at every point the jobs sum to their GPU, and none rises faster than it. So a job begins
+at 0 one point before its first joules. Its series goes on to the end of the trace, where the totals are to be found: no
+job is ever ended in the daemon's sense, and ``wattshed_ended_jobs_energy_joules_total`` stays 0.
 `OpenMetricsFile` is one way out for them, ``agent/remote_write.py`` the other.
 https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md
 """
@@ -41,6 +43,7 @@ _AHEAD = 512  # points of each run that are held while runs are merged
 _FAMILIES = {
     "wattshed_gpu_energy_joules": "Energy of the GPU since the start of the trace.",
     "wattshed_job_energy_joules": "Energy of the job on the GPU since the start of the trace.",
+    "wattshed_ended_jobs_energy_joules": "Energy of jobs on the GPU that have no series of their own any more: none.",
 }
 
 
@@ -114,7 +117,7 @@ class Points:
     def add(self, series: Series, time_us: int, joules: float, start_us: int) -> None:
         """Add a point, no earlier than the one before; the later of two at one time counts.
 
-        A series begins at 0 when the trace does, so that its first joules count.
+        A series begins at 0 at ``start_us``, so that its first joules count.
         """
         number = self._numbers.setdefault(series, len(self._numbers))
         last = self._last.get(number, (start_us, 0.0))
@@ -217,27 +220,29 @@ def book_with_points(
 ) -> Part:
     """Book a chain in this process, and note its energies every 15 s and at the end."""
     part = new_part(settings)
-    start: dict[str, int] = {}
     end: dict[str, int] = {}
-    taken: dict[str, int] = {}
+    taken: dict[str, tuple[int, int]] = {}  # times of the last two points; at first, of the start
 
     def note(books: Part, host: str, start_us: int, end_us: int) -> None:
         end[host] = end_us
-        if taken.setdefault(host, start.setdefault(host, start_us)) // STEP_US < end_us // STEP_US:
-            taken[host] = end_us
-            _take(points, books.accounts, host, end_us, start[host])
+        _, last_us = taken.setdefault(host, (start_us, start_us))
+        if last_us // STEP_US < end_us // STEP_US:
+            taken[host] = last_us, end_us
+            _take(points, books.accounts, host, end_us, last_us)
         tell(books, host, start_us, end_us)
 
     for piece in pieces_of(chain):
         book(piece, settings, part, tell=note, cut=cut, stop=stop)
     finish(part)
     for host, time_us in end.items():
-        _take(points, part.accounts, host, time_us, start[host])  # with what was booked at the very end
+        before_us, last_us = taken[host]
+        since_us = last_us if last_us < time_us else before_us
+        _take(points, part.accounts, host, time_us, since_us)  # with what was booked at the very end
     return part
 
 
 def _take(points: Points, accounts: Accounts, host: str, time_us: int, start_us: int) -> None:
-    """Note one host's energies as they stand."""
+    """Note one host's energies as they stand; what is new began at 0 at ``start_us``, the point before."""
     names = {}
     for key, account in accounts.gpus.items():
         if key.host == host:
@@ -246,6 +251,9 @@ def _take(points: Points, accounts: Accounts, host: str, time_us: int, start_us:
             names[key] = tuple((label, _encodable(value)) for label, value in name)
             whole = Series("wattshed_gpu_energy_joules", names[key])
             points.add(whole, time_us, account.energy_hnj / HNJ_PER_JOULE, start_us)
+            ended_hnj = accounts.ledger.ended_hnj.get(key, 0)
+            ended = Series("wattshed_ended_jobs_energy_joules", names[key])
+            points.add(ended, time_us, ended_hnj / HNJ_PER_JOULE, start_us)
 
     def share(gpu: GpuKey, job: str, component: str, energy_hnj: int) -> None:
         labels = (*names[gpu], ("job", _encodable(job)), ("component", component))

@@ -3,14 +3,17 @@
 import itertools
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 import urllib.parse
 import urllib.request
 from collections import defaultdict
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent import backfill
+from agent.__main__ import main
 from agent.accounts.attribution import Accounts
 from agent.backfill import cut
 from agent.traces.native import Recorder
@@ -83,8 +87,63 @@ def test_a_point_every_15_seconds_and_at_both_ends(replayed):
     wanted = [start, *(t for t in range(int(start // 15) * 15 + 15, int(end), 15)), end]
     for name, points in series_of(path).items():
         stamps = [stamp for stamp, _ in points]
-        later = [start, *(t for t in wanted if t >= stamps[1])]  # as a job's that began after the trace
-        assert stamps == pytest.approx(wanted if "job" not in name else later, abs=1e-5)
+        assert stamps == pytest.approx([t for t in wanted if t >= stamps[0] - 1e-5], abs=1e-5)
+        if 'job="second"' in name:  # which began at 200 s
+            assert stamps[0] == pytest.approx(1_700_000_000 + 190, abs=5.1)
+        elif "wattshed_job_energy" not in name:
+            assert stamps[0] == pytest.approx(start, abs=1e-5)
+
+
+def assert_laws(series):
+    """Per point: jobs and ended jobs sum to the GPU. From one to the next: no job rises more than its GPU."""
+    gpus, parts, rises = defaultdict(dict), defaultdict(lambda: defaultdict(float)), []
+    for name, points in series.items():
+        gpu = re.search(r'gpu_uuid="([^"]*)"', name)[1], re.search(r'host="([^"]*)"', name)[1]
+        if name.startswith("wattshed_gpu_energy_joules_total"):
+            gpus[gpu] = dict(points)
+            continue
+        for stamp, value in points:
+            parts[gpu][stamp] += value
+        if name.startswith("wattshed_job_energy_joules_total"):
+            assert points[0][1] == 0
+            rises += [(gpu, a, b, y - x) for (a, x), (b, y) in itertools.pairwise(points)]
+    assert gpus.keys() == parts.keys()
+    for gpu, points in gpus.items():
+        for stamp, value in points.items():
+            assert parts[gpu][stamp] == pytest.approx(value, rel=1e-6, abs=1e-5)
+    assert rises
+    for gpu, a, b, rise in rises:
+        assert rise <= gpus[gpu][b] - gpus[gpu][a] + 1e-5
+
+
+def test_the_laws_of_the_counters_hold_in_a_backfill(replayed):
+    assert_laws(series_of(replayed[1]))
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 900), st.integers(1, 300), st.sampled_from("01*"), st.sampled_from("abcd")), max_size=8
+    ),
+    st.integers(0, 14),
+    st.sampled_from([1, 4, 40]),
+)
+@settings(max_examples=25, deadline=None)
+def test_the_laws_hold_whenever_jobs_come_and_go(jobs, offset, every_s):
+    """In the file, and in what remote write sends, which are the same points."""
+    begin = 1_700_000_000 + offset
+    with tempfile.TemporaryDirectory() as folder:
+        log, table, path = (Path(folder) / name for name in ("log.csv", "jobs.csv", "out.om"))
+        stamps = [*range(0, 400, every_s), *range(600, 1000, every_s)]  # with a hole
+        rows = [f"{begin + t},{gpu},{100 + 90 * gpu + t % 7}" for t in stamps for gpu in (0, 1)]
+        log.write_text("\n".join(["time,gpu,power_w", *rows]) + "\n")
+        own = [f"{key},,{gpu},{begin + a},{begin + a + d}" for a, d, gpu, key in jobs]
+        table.write_text("\n".join(["job,host,gpu,start,end", *own]) + "\n")
+        assert main(["replay", str(log), "--jobs", str(table), "--openmetrics", str(path)]) == 0
+        series = series_of(path)
+    gpus = {name for name in series if name.startswith("wattshed_gpu_energy")}
+    assert len(gpus) == len({name for name in series if name.startswith("wattshed_ended_jobs_energy")}) == 2
+    if any(name.startswith("wattshed_job_energy") for name in series):
+        assert_laws(series)
 
 
 def test_short_windows_bring_no_more_points(wattshed, tmp_path):
