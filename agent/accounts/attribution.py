@@ -8,7 +8,7 @@ their time was booked.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +18,7 @@ from agent.accounts.limits import NO_LIMITS, Limits, in_parts
 from agent.accounts.restart import go_on
 from agent.accounts.statistics import Moving
 from agent.accounts.tenancy import NO_TENANCY, PPM, Coverage, Tenancy
+from agent.window import former_key
 from kernels import booking
 from kernels.booking import merge, new_state
 from kernels.columns import Columns
@@ -117,10 +118,12 @@ class Accounts:
         self.live = live
         self.since_us: int | None = None  # start of the first window of these books, before any restart
         self._hosts: dict[str, _Host] = {}
+        self._called: dict[JobKey, JobKey] = {}  # what jobs were called before their number was known -> their key
 
     def add(self, window: Window) -> None:
         """Book one window. Windows of one host come in order; hosts may be mixed."""
         host = self._enter(window.host, window.devices, window.start_us)
+        window = self._called_by_number(window, host)
         for event in window.events:
             self._note(window, host, event)
         rows = host.waiting.followed_by(Tenancy.of(window, host.coverage.busy_us(window)))
@@ -298,10 +301,24 @@ class Accounts:
             energy += 2 * device.offset_mw * (pieces.t1_us[mine] - pieces.t0_us[mine])
             np.maximum(energy, 0, out=energy)
 
+    def _called_by_number(self, window: Window, host: _Host) -> Window:
+        """Bill what was, or still is, said of a job under its former name to its key; what is booked stays."""
+        if len(self._called) > _MOST_CALLED or any(event.kind == "restart" for event in window.events):
+            jobs = self.ledger.jobs.values()
+            self._called = {name: job.key for job in jobs if (name := former_key(job.key, job.labels)) is not None}
+        found = {name: owner.key for owner in window.owners if (name := owner.formerly) is not None}
+        self._called.update(found)
+        host.waiting = host.waiting.renamed(found)
+        host.alone = {gpu: self._called.get(key, key) for gpu, key in host.alone.items()}
+        if not any(owner.key in self._called for owner in window.owners):
+            return window
+        owners = tuple(replace(owner, key=self._called.get(owner.key, owner.key)) for owner in window.owners)
+        return replace(window, owners=owners)
+
     def _remember_owners(self, window: Window, host: _Host) -> None:
         """Enter the time that jobs held and used GPUs, and who was alone on one."""
         usage = window.usage
-        on_gpu: dict[int, set[int]] = {}
+        on_gpu: dict[int, set[JobKey]] = {}
         columns = (usage.gpu, usage.owner, usage.start_us, usage.end_us, usage.live)
         for gpu, place, start, end, live in zip(*(column.tolist() for column in columns), strict=True):
             owner = window.owners[place]
@@ -315,8 +332,8 @@ class Accounts:
             if not known or start > job.end_us:
                 line.edges += 2
             job.seen(start, end)
-            on_gpu.setdefault(gpu, set()).add(place)
-        host.alone = {gpu: window.owners[next(iter(p))].key for gpu, p in on_gpu.items() if len(p) == 1}
+            on_gpu.setdefault(gpu, set()).add(owner.key)
+        host.alone = {gpu: next(iter(keys)) for gpu, keys in on_gpu.items() if len(keys) == 1}
 
     def _observe(self, window: Window, host: _Host) -> None:
         """Keep what the quantiles of power need; a running agent publishes none."""
@@ -354,6 +371,7 @@ class Accounts:
             host.waiting = go_on(host.state, window, host.alone, same_boot=event.detail != "new-boot")
 
 
+_MOST_CALLED = 50_000
 _ZERO = np.zeros(1, np.int64)
 
 

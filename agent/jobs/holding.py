@@ -35,7 +35,7 @@ _BATCH_UNIT = re.compile(
 
 def is_of_roots_engine(identity: Identity) -> bool:
     """Tell whether a process is in a container of which only root's engine knows who started it."""
-    return identity.runtime in _CONTAINERS and identity.uid is None
+    return identity.runtime in _CONTAINERS and identity.uid is None and identity.unit is None
 
 
 def works_for(
@@ -64,6 +64,8 @@ def works_for(
     if is_of_roots_engine(identity):
         whole = exclusive(held)
         return (whole, True) if whole is not None and whole.since_us <= seen_us else None
+    if identity.runtime in _CONTAINERS and identity.uid is None:
+        return None  # of a service's own engine
     # Below user.slice anybody may name a unit as a batch system's.
     service = identity.runtime == "systemd" and _BATCH_UNIT.fullmatch(identity.unit or "") is not None
     batch = service or identity.runtime in _BATCH
