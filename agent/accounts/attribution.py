@@ -127,7 +127,11 @@ class Accounts:
         for event in window.events:
             self._note(window, host, event)
         rows = host.waiting.followed_by(Tenancy.of(window, host.coverage.busy_us(window)))
+        ends = any(event.kind == "shutdown" for event in window.events)
+        alone = host.alone
         self._remember_owners(window, host)
+        if ends and not len(window.usage.gpu):
+            host.alone = alone  # who was on a GPU when the agent was told to end may still be when it comes back
         readings = window.readings
         if len(rows.gpu) or int(readings.counter_mj.max(initial=-1)) >= 0 or not self._book_plain(
             host,
@@ -149,7 +153,7 @@ class Accounts:
             oldest = np.maximum(host.state[:, booking.BOOKED_T], window.end_us - WAIT_US)
             rows = rows.keep(rows.end_us > oldest[rows.gpu]).only_named_owners()
         host.waiting = rows
-        if any(event.kind == "shutdown" for event in window.events):
+        if ends:
             self.finish(window.host)
 
     def add_run(self, run: Run) -> None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from agent.jobs.cgroup import NOBODY
 from agent.jobs.holding import is_of_roots_engine, works_for
+from agent.jobs.identity import NOBODY
 from agent.jobs.naming import job_of
 from agent.jobs.reservations import holders
 from agent.window import MISSING, JobKey, Owner
@@ -19,7 +19,7 @@ from agent.window import MISSING, JobKey, Owner
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from agent.jobs.cgroup import Owner as Identity
+    from agent.jobs.identity import Owner as Identity
     from agent.jobs.kubernetes import Pods
     from agent.jobs.processes import Process, Processes
     from agent.jobs.reservations import Reservation
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 HOLD_NOTICED_US = 15_000_000
 """A hold of which no file tells the beginning may be this much older than the first that was heard of it."""
+_SETTLES_US = 10_000_000
+"""So long after its start a process may still be put into its job's cgroup."""
 _MOST_CONTAINERS = 10_000
 _POD_LABELS = ("namespace", "pod", "container", "pod_uid", "container_id")
 _NOBODY = Owner(JobKey(""))
@@ -139,13 +141,18 @@ class Deciding:
         on: dict[int, list[Reservation]] = {}
         for one in self._dated(held, start_us):
             on.setdefault(one.gpu, []).append(one)
-        self._jobs = {one.owner.key.partition(":")[2]: one for one in held}
+        ids = [(one.owner.key.partition(":")[2], one) for one in held]
+        # A path may leave out PBS's server.
+        servers = [(name.partition(".")[0], one) for name, one in ids if one.owner.key.startswith("pbs:")]
+        self._jobs = dict(servers + ids)
         for (_, gpu, instance), presence in present.items():
             presence.before = None
             if presence.basis == _NAMED:
                 continue
-            first, identity = presence.basis == _UNDECIDED, presence.process.identity
-            if not (first or gpu in on or identity.sluid or presence.hint or identity.runtime == "kubernetes"):
+            first, process = presence.basis == _UNDECIDED, presence.process
+            young = not first and process.started_us is not None and end_us - process.started_us < _SETTLES_US
+            identity = self._processes.identify_again(process) if young else process.identity
+            if not (first or young or gpu in on or identity.sluid or presence.hint or identity.runtime == "kubernetes"):
                 continue
             from_us, to_us = (presence.begin_us, presence.last_us) if first else (start_us, end_us)
             to_us = to_us if presence.end_us is None else presence.end_us

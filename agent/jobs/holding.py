@@ -18,7 +18,7 @@ from agent.window import MISSING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent.jobs.cgroup import Owner as Identity
+    from agent.jobs.identity import Owner as Identity
     from agent.jobs.reservations import Reservation
 
 _CONTAINERS = frozenset({"docker", "podman", "containerd", "crio"})
@@ -45,7 +45,7 @@ def works_for(
 
     Parameters
     ----------
-    identity : agent.jobs.cgroup.Owner
+    identity : agent.jobs.identity.Owner
         Names no job.
     uid : int
         The process's real user id; -1 unknown.
