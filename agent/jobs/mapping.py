@@ -39,7 +39,7 @@ _MOST_LABELS = 4096
 _MOST_SAID = 100
 _LAST_UID = 4_294_967_294
 _FILE = re.compile(r"([0-9]{1,4})(?:\.([0-9]{1,3}))?|(?:GPU|MIG)-[0-9A-Za-z-]{1,64}")
-_JOB = re.compile(r"(?P<job>[A-Za-z0-9ƒ][A-Za-z0-9._+\[\]-]{0,63})(?:\s+(?P<uid>[0-9]{1,10}))?")
+_JOB = re.compile(r"(?P<job>[A-Za-z0-9ƒ][A-Za-z0-9._+\[\]-]{0,63})(?:[ \t]+(?P<uid>[0-9]{1,10}))?")
 _LABEL = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 
@@ -208,7 +208,7 @@ class MappingDirectory:
         """Read one file: job id -> user id. What is not understood is left out and said, never taken for a job."""
         jobs: dict[str, int] = {}
         for number, line in enumerate(text.split("\n"), 1):
-            words = line.strip()
+            words = line.strip(" \t\r")
             if not words or words.startswith("#"):
                 continue
             found = _JOB.fullmatch(words)
