@@ -37,7 +37,10 @@ def billed(tmp_path):
             (folder / "jobs" / job).write_text(text)
         slurm = Slurm(now, "n1", folder, squeue=())
         opened.append(slurm)
-        slurm._mapping.scan()
+        until = time.monotonic() + 5
+        while not slurm._folder.answers:
+            assert time.monotonic() < until
+            time.sleep(0.005)
         proc, at = FakeProc(tmp_path / "proc"), now()
         for pid, (cgroup, uid, _) in enumerate(processes, 100):
             proc.start(pid, cgroup, uid=uid)
