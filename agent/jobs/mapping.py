@@ -100,6 +100,7 @@ def owner_of(job: str, labels: Mapping[str, str] | None = None, uid: int = MISSI
     """
     wrote = dict(labels or {})
     manager = wrote.pop("manager", "")
+    wrote.pop("node", None)  # which of a host's nodes the job is on
     if not _MANAGER.fullmatch(manager) or manager in _NOT_BATCH:
         manager = next((name for name, shape in _SHAPES.items() if shape.fullmatch(job)), "")
     if uid != MISSING:

@@ -40,6 +40,8 @@ LATE_LABELS_US = 120_000_000
 """A job's labels are still passed on this long after its last row, for metadata that arrives late."""
 FIRST_ANSWERS_US = 10_000_000
 """The first windows of an agent's life wait this long for the schedulers' first answers."""
+FIRST_NAMES_US = 3_000_000
+"""And this long after these for jobs that they do not know yet."""
 
 _ORDER = attrgetter("pid", "gpu", "instance", "from_us", "to_us", "exited", "sm_us")
 
@@ -92,6 +94,7 @@ class JobResolver:
         self._published: dict[JobKey, tuple[int, Owner]] = {}
         self._laid_out: dict[tuple[int, JobKey], tuple[int, int]] = {}  # from when and until when an owner has rows
         self._first_us: int | None = None
+        self._answered_us: int | None = None
         self._faults: Counter[str] = Counter()
 
     def ready(self, sightings: Sequence[ProcessSighting], end_us: int) -> bool:
@@ -116,8 +119,11 @@ class JobResolver:
             self._seen[pid] = end_us
             if process is not None and process.identity.job_id is None and process.identity.sluid is not None:
                 sluids.add(process.identity.sluid)
-        answered = all(scheduler.answered for scheduler in (self._slurm, self._pods) if scheduler is not None)
-        return answered and (self._slurm is None or all(self._slurm.job_of(sluid) for sluid in sluids))
+        if not all(scheduler.answered for scheduler in (self._slurm, self._pods) if scheduler is not None):
+            return False
+        self._answered_us = end_us if self._answered_us is None else self._answered_us
+        known = self._slurm is None or all(self._slurm.job_of(sluid) for sluid in sluids)
+        return known or end_us - self._answered_us >= FIRST_NAMES_US
 
     def resolve(
         self, sightings: Sequence[ProcessSighting], devices: Sequence[Device], start_us: int, end_us: int

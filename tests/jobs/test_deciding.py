@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agent.jobs.processes import Processes
 from agent.jobs.reservations import Reservation
-from agent.jobs.resolve import FIRST_ANSWERS_US, JobResolver
+from agent.jobs.resolve import FIRST_ANSWERS_US, FIRST_NAMES_US, JobResolver
 from agent.window import Device, JobKey, Owner, ProcessSighting
 from tests.jobs.fake_proc import BOOT, FakeProc
 
@@ -219,6 +219,13 @@ def test_the_first_windows_wait_for_the_first_answers_but_not_for_ever(node):
     node.batch.sluids.clear()
     assert not node.resolver.ready(seen, T0 + 4 * SECOND)
     assert node.resolver.ready(seen, T0 + SECOND + FIRST_ANSWERS_US)
+
+
+def test_a_job_that_the_queue_does_not_know_is_not_waited_for_long(node):
+    node.proc.start(10, SLUID)
+    seen = [ProcessSighting(0, 10, T0, T0 + SECOND, 1)]
+    assert not node.resolver.ready(seen, T0 + SECOND)
+    assert node.resolver.ready(seen, T0 + SECOND + FIRST_NAMES_US)
 
 
 def test_who_ends_while_a_window_waits_is_still_known(node):

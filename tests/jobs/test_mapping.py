@@ -58,7 +58,9 @@ def test_names_by_uuid_and_lines_with_a_user(folder):
     assert directory.refused == 1
 
 
-@pytest.mark.parametrize("line", ["12,13", "12 alice", "12 1001 x", "12 -1", "12\x0b13", "\ufeff12", "12;", "12 1001 1002"])
+@pytest.mark.parametrize(
+    "line", ["12,13", "12 alice", "12 1001 x", "12 -1", "12\x0b13", "\ufeff12", "12;", "12 1001 1002"]
+)
 def test_a_line_that_is_no_job_id_is_refused_and_said_once(folder, line, caplog):
     directory = MappingDirectory(folder, now)
     for turn in range(2):
