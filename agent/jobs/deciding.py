@@ -158,7 +158,7 @@ class Deciding:
             to_us = to_us if presence.end_us is None else presence.end_us
             here = holders(on.get(gpu, ()), gpu, instance, from_us, to_us)
             owner, basis, since_us = self._owner(presence, gpu, instance, here)
-            if basis <= presence.basis and not (basis == _HELD and _passed_on(presence.owner, owner, here)):
+            if basis < presence.basis or (basis == presence.basis and not _passed_on(presence, owner, here)):
                 continue
             if not first and owner.key != presence.owner.key:
                 presence.before = presence.owner, presence.begin_us
@@ -230,7 +230,13 @@ class Deciding:
         return {label: around.labels[label] for label in _POD_LABELS if label in around.labels}
 
 
-def _passed_on(before: Owner, now: Owner, here: Sequence[Reservation]) -> bool:
-    """Tell whether the job that a process worked for is over, and another of the same user has the GPU now."""
-    over = all(one.owner.key != before.key for one in here)
-    return over and before.key != now.key and all(one.uid != MISSING for one in here)
+def _passed_on(presence: Presence, now: Owner, here: Sequence[Reservation]) -> bool:
+    """Tell whether the job that a process was taken to work for is over, and another one can be shown to have it now.
+
+    That is another job of the same user, or for a container the one that holds the GPU since before it was seen: the
+    queue, asked every ten seconds, may have named the job before.
+    """
+    if presence.basis not in {_GUESSED, _HELD} or now.key == presence.owner.key:
+        return False
+    over = all(one.owner.key != presence.owner.key for one in here)
+    return over and (presence.basis == _GUESSED or all(one.uid != MISSING for one in here))

@@ -157,6 +157,20 @@ def test_a_container_that_a_job_starts_is_the_jobs_and_says_that_it_is_a_guess(n
     assert [row[0] for row in node.window(10) if row[-1]] == ["slurm:77"]
 
 
+def test_a_container_that_the_queue_gave_to_the_job_before_goes_to_its_own(node):
+    node.batch.held = [hold(0, "slurm:77", since=-1)]
+    node.window()
+    node.proc.start(10, DOCKER, uid=0, ticks=100_100)
+    assert {row[0] for row in node.window(10)} == {"slurm:77"}
+    node.batch.held = [hold(0, "slurm:78", uid=1002, since=-1)]
+    assert {row[0] for row in node.window(10)} == {"slurm:78"}
+    for _ in range(20):
+        node.window(10)
+    # one that came long before the next job is not that one's
+    node.batch.held = [hold(0, "slurm:79", uid=1001, since=-1)]
+    assert [row[0] for row in node.window(10) if row[-1]] == ["slurm:78"]
+
+
 def test_a_hold_of_the_queue_has_no_edge_and_still_is_older_than_what_its_job_starts(node):
     node.proc.start(10, DOCKER, uid=0, ticks=100_050)
     node.window()
@@ -204,6 +218,24 @@ def test_a_slurmd_in_a_pod_lends_what_it_was_granted(tmp_path):
     labels = next(owner.labels for owner in node.owners if owner.key == "slurm:7")
     assert labels["pod"] == "slurmd-0"
     assert labels["namespace"] == "slurm"
+
+
+def test_a_pods_name_that_comes_late_is_a_label_of_the_same_key(tmp_path):
+    uid = "2fc932ce-fdcc-454b-97bd-aadfdeb4c340"
+    asked = []
+
+    class Pods(Batch):
+        def owner(self, identity, devices, gpu, instance):
+            asked.append(gpu)
+            labels = {"pod_uid": identity.pod_uid} | ({"pod": "train-0"} if len(asked) > 2 else {})
+            return Owner(JobKey(f"k8s:{identity.pod_uid}/{HEX[:12]}"), labels)
+
+    node = Node(tmp_path, Batch(), Pods())
+    node.proc.start(10, f"/kubepods/pod{uid}/{HEX}")
+    found = [(node.window(10), node.owners[0].labels.get("pod")) for _ in range(5)]
+    assert [pod for _, pod in found] == [None, None, "train-0", "train-0", "train-0"]
+    assert {row[0] for rows, _ in found for row in rows} == {f"k8s:{uid}/{HEX[:12]}"}
+    assert len(asked) == 3  # what is known is not asked for again
 
 
 def test_the_first_windows_wait_for_the_first_answers_but_not_for_ever(node):
