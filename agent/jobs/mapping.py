@@ -177,6 +177,16 @@ class MappingDirectory:
                 if hold.start_us < end_us and (hold.end_us is None or hold.end_us > start_us)
             ]
 
+    def nowhere(self, hold: Hold) -> None:
+        """Say once that a file is named by the UUID of no GPU here; MIG devices are known as ``N.gi`` only."""
+        name = hold.uuid
+        if name and name not in self._said and len(self._said) < _MOST_SAID:
+            self._said.add(name)
+            self.refused += 1
+            LOG.warning(
+                "%s/%s: no GPU here has this UUID (name a MIG instance N.gi): it holds nothing", self._directory, name
+            )
+
     def labels(self, job: str) -> dict[str, str]:
         """Return what the prolog wrote about a job; empty if nothing."""
         with self._lock:

@@ -130,7 +130,10 @@ class Slurm:
         if self._mapping is None:
             return self._from_queue(devices, start_us, end_us)
         believed = self._believed(self._mapping.holds(start_us, end_us), start_us)
-        holds = [(hold, place) for hold in believed if (place := hold.place(devices)) is not None]
+        placed = [(hold, hold.place(devices)) for hold in believed]
+        holds = [(hold, place) for hold, place in placed if place is not None]
+        for hold in (hold for hold, place in placed if place is None):
+            self._mapping.nowhere(hold)
         found = []
         for hold, place in holds:
             share = MISSING

@@ -138,8 +138,10 @@ def test_files_named_by_uuid_and_by_index_are_one_gpu(billed):
     assert billed.owners["slurm:77"]["uid"] == "1001"
 
 
-def test_a_uuid_of_another_node_holds_nothing(billed):
+def test_a_uuid_of_another_node_holds_nothing_and_is_said(billed, caplog):
     assert billed({"GPU-9": "77 1001\n"}, ("/", 1001, 0)) == [(0, "user:1001/python3", 1)]
+    assert billed.faults == {"mapping": 1}
+    assert "GPU-9: no GPU here has this UUID" in caplog.text
 
 
 def test_what_is_no_job_id_names_nobody_and_is_counted(billed):
