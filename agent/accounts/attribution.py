@@ -8,17 +8,17 @@ their time was booked.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.accounts.former_names import FormerNames
 from agent.accounts.ledger import GpuKey, Ledger
 from agent.accounts.limits import NO_LIMITS, Limits, in_parts
 from agent.accounts.restart import go_on
 from agent.accounts.statistics import Moving
 from agent.accounts.tenancy import NO_TENANCY, PPM, Coverage, Tenancy
-from agent.window import former_key
 from kernels import booking
 from kernels.booking import merge, new_state
 from kernels.columns import Columns
@@ -118,12 +118,15 @@ class Accounts:
         self.live = live
         self.since_us: int | None = None  # start of the first window of these books, before any restart
         self._hosts: dict[str, _Host] = {}
-        self._called: dict[JobKey, JobKey] = {}  # what jobs were called before their number was known -> their key
+        self._names = FormerNames()
 
     def add(self, window: Window) -> None:
         """Book one window. Windows of one host come in order; hosts may be mixed."""
         host = self._enter(window.host, window.devices, window.start_us)
-        window = self._called_by_number(window, host)
+        # What was, or still is, said of a job under its former name; what is booked stays.
+        host.waiting = host.waiting.renamed(self._names.learn(window, self.ledger.jobs.values()))
+        host.alone = {gpu: self._names.now(key) for gpu, key in host.alone.items()}
+        window = self._names.applied(window)
         for event in window.events:
             self._note(window, host, event)
         rows = host.waiting.followed_by(Tenancy.of(window, host.coverage.busy_us(window)))
@@ -305,20 +308,6 @@ class Accounts:
             energy += 2 * device.offset_mw * (pieces.t1_us[mine] - pieces.t0_us[mine])
             np.maximum(energy, 0, out=energy)
 
-    def _called_by_number(self, window: Window, host: _Host) -> Window:
-        """Bill what was, or still is, said of a job under its former name to its key; what is booked stays."""
-        if len(self._called) > _MOST_CALLED or any(event.kind == "restart" for event in window.events):
-            jobs = self.ledger.jobs.values()
-            self._called = {name: job.key for job in jobs if (name := former_key(job.key, job.labels)) is not None}
-        found = {name: owner.key for owner in window.owners if (name := owner.formerly) is not None}
-        self._called.update(found)
-        host.waiting = host.waiting.renamed(found)
-        host.alone = {gpu: self._called.get(key, key) for gpu, key in host.alone.items()}
-        if not any(owner.key in self._called for owner in window.owners):
-            return window
-        owners = tuple(replace(owner, key=self._called.get(owner.key, owner.key)) for owner in window.owners)
-        return replace(window, owners=owners)
-
     def _remember_owners(self, window: Window, host: _Host) -> None:
         """Enter the time that jobs held and used GPUs, and who was alone on one."""
         usage = window.usage
@@ -375,7 +364,6 @@ class Accounts:
             host.waiting = go_on(host.state, window, host.alone, same_boot=event.detail != "new-boot")
 
 
-_MOST_CALLED = 50_000
 _ZERO = np.zeros(1, np.int64)
 
 
