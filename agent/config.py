@@ -75,7 +75,7 @@ class Jobs:
     """Whom the energy is billed to."""
 
     mapping_dir: str = key(
-        "", "Folder that a root-owned prolog writes (file N or N.gi, a job a line); empty: not used.", path=True
+        "", "Folder that a root-owned prolog writes (file N, N.gi or a UUID; a job a line); empty: not used.", path=True
     )
     environ_hint: bool = key(
         False,

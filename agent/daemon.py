@@ -51,6 +51,9 @@ class Windows(Protocol):
 class Resolver(Protocol):
     """Names the owners of what the sampler saw."""
 
+    def ready(self, sightings: Sequence[ProcessSighting], end_us: int) -> bool:
+        """Tell whether the owners of a window that ended then are known as well as they will be soon."""
+
     def resolve(
         self, sightings: Sequence[ProcessSighting], devices: Sequence[Device], start_us: int, end_us: int
     ) -> tuple[tuple[Owner, ...], Usage]:
@@ -173,6 +176,7 @@ class Daemon:
         self._restored: Restored | None = None
         self._first_us: int | None = None
         self._last: Window | None = None
+        self._held: list[tuple[Window, list[ProcessSighting]]] = []  # while their owners are asked for
 
     def stop(self) -> None:
         """End the run after the window at hand; may be called from a signal handler."""
@@ -201,15 +205,40 @@ class Daemon:
 
     def run(self) -> None:
         """Account windows until stopped; then close the books and the recording."""
+        since_us: int | None = None
         try:
             while not self._stop.is_set():
                 window, sightings = self._windows.next()
-                self._account(self._named(window, sightings))
-                if self._limits.run_us and window.end_us - (self._first_us or 0) >= self._limits.run_us:
+                since_us = window.start_us if since_us is None else since_us
+                self._held.append((window, sightings))
+                if self._awaits_owners(window, sightings):
+                    self._notifier.watchdog()
+                else:
+                    self._account_held()
+                if self._limits.run_us and window.end_us - since_us >= self._limits.run_us:
                     break
+        except SystemExit:
+            self._held.clear()  # told to end before anything was shown: the next start's counter goes on from the books
+            raise
         finally:
             self._notifier.stopping()
+            self._account_held()
             self._close()
+
+    def _awaits_owners(self, window: Window, sightings: Sequence[ProcessSighting]) -> bool:
+        """Tell whether the schedulers' first answers are still to come: until then nothing is shown, nor booked."""
+        if self._resolver is None:
+            return False
+        try:
+            return not self._resolver.ready(sightings, window.end_us)
+        except Exception as error:  # noqa: BLE001 - then it is named by what is known
+            self._faults.note("resolver", error)
+            return False
+
+    def _account_held(self) -> None:
+        held, self._held = self._held, []
+        for window, sightings in held:
+            self._account(self._named(window, sightings))
 
     def _named(self, window: Window, sightings: Sequence[ProcessSighting]) -> Window:
         """Return the window complete: with owners, usage, calibration, and the restart if there was one."""

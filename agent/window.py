@@ -161,11 +161,22 @@ class Owner:
     ``key`` is ``slurm:1234``, ``k8s:<pod uid>/<container>``, ``container:<12 hex>``, ``unit:<name>``,
     ``user:<uid>/<command>`` or, in a replay with a jobs file, that file's own job name. ``labels`` (manager, user,
     account, partition, name, namespace, pod, container, unit, ...) may grow from window to window as metadata arrives;
-    the key never changes.
+    the key never changes, but for a Slurm job that is known by its SLUID before it is known by its number.
     """
 
     key: JobKey
     labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def formerly(self) -> JobKey | None:
+        """What the job is called while only its SLUID is known; None if it has none, or no other name yet."""
+        return former_key(self.key, self.labels)
+
+
+def former_key(key: JobKey, labels: Mapping[str, str]) -> JobKey | None:
+    """Tell what a job of these labels was called before its number was known; see `Owner.formerly`."""
+    sluid = labels.get("sluid")
+    return JobKey(f"slurm:{sluid}") if sluid and key != f"slurm:{sluid}" else None
 
 
 @dataclass(frozen=True, slots=True)

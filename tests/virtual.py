@@ -47,20 +47,31 @@ def simulated(tmp_path: Path, script="", clock=None):
 
 
 def agent(
-    node, clock, *, state=None, recorder=None, rates=None, seconds=0, boot="boot", cap=10_000, keep_us=300_000_000
+    node,
+    clock,
+    *,
+    state=None,
+    recorder=None,
+    rates=None,
+    seconds=0,
+    boot="boot",
+    cap=10_000,
+    keep_us=300_000_000,
+    slurm=None,
 ):
-    """Put an agent together as the assembly does, on a node that exists already."""
+    """Put an agent together as the assembly does, on a node that exists already; ``slurm`` in place of its mapping."""
     meter = NvmlMeter(Nvml(clock, node.library), clock, "sim", simulated=True)
     meter.open()
     sampler = Sampler(meter, clock, "sim", rates or Rates(), node.proc_root)
-    slurm = Slurm(clock.now_us, "sim", node.mapping_dir, squeue=())
+    slurm = slurm or Slurm(clock.now_us, "sim", node.mapping_dir, squeue=())
     resolver = JobResolver(Processes(node.proc_root, clock.now_us), slurm)
     mapping, resolve = slurm._mapping, resolver.resolve
 
     def in_step(*arguments):
         # Its thread looks at the folder every real second or so, which may be minutes of virtual time.
-        mapping._next_s = 0.0
-        mapping.scan()
+        if mapping is not None:
+            mapping._next_s = 0.0
+            mapping.scan()
         return resolve(*arguments)
 
     resolver.resolve = in_step

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.accounts.former_names import FormerNames
 from agent.accounts.ledger import GpuKey, Ledger
 from agent.accounts.limits import NO_LIMITS, Limits, in_parts
 from agent.accounts.restart import go_on
@@ -121,14 +122,23 @@ class Accounts:
         self.live = live
         self.since_us: int | None = None  # start of the first window of these books, before any restart
         self._hosts: dict[str, _Host] = {}
+        self._names = FormerNames()
 
     def add(self, window: Window) -> None:
         """Book one window. Windows of one host come in order; hosts may be mixed."""
         host = self._enter(window.host, window.devices, window.start_us)
+        # What was, or still is, said of a job under its former name; what is booked stays.
+        host.waiting = host.waiting.renamed(self._names.learn(window, self.ledger.jobs.values()))
+        host.alone = {gpu: self._names.now(key) for gpu, key in host.alone.items()}
+        window = self._names.applied(window)
         for event in window.events:
             self._note(window, host, event)
         rows = host.waiting.followed_by(Tenancy.of(window, host.coverage.busy_us(window)))
+        ends = any(event.kind == "shutdown" for event in window.events)
+        alone = host.alone
         self._remember_owners(window, host)
+        if ends and not len(window.usage.gpu):
+            host.alone = alone  # who was on a GPU when the agent was told to end may still be when it comes back
         readings = window.readings
         if len(rows.gpu) or int(readings.counter_mj.max(initial=-1)) >= 0 or not self._book_plain(
             host,
@@ -150,7 +160,7 @@ class Accounts:
             oldest = np.maximum(host.state[:, booking.BOOKED_T], window.end_us - WAIT_US)
             rows = rows.keep(rows.end_us > oldest[rows.gpu]).only_named_owners()
         host.waiting = rows
-        if any(event.kind == "shutdown" for event in window.events):
+        if ends:
             self.finish(window.host)
 
     def add_run(self, run: Run) -> None:
@@ -323,7 +333,7 @@ class Accounts:
     def _remember_owners(self, window: Window, host: _Host) -> None:
         """Enter the time that jobs held and used GPUs, and who was alone on one."""
         usage = window.usage
-        on_gpu: dict[int, set[int]] = {}
+        on_gpu: dict[int, set[JobKey]] = {}
         columns = (usage.gpu, usage.owner, usage.start_us, usage.end_us, usage.live)
         for gpu, place, start, end, live in zip(*(column.tolist() for column in columns), strict=True):
             owner = window.owners[place]
@@ -337,8 +347,8 @@ class Accounts:
             if not known or start > job.end_us:
                 line.edges += 2
             job.seen(start, end)
-            on_gpu.setdefault(gpu, set()).add(place)
-        host.alone = {gpu: window.owners[next(iter(p))].key for gpu, p in on_gpu.items() if len(p) == 1}
+            on_gpu.setdefault(gpu, set()).add(owner.key)
+        host.alone = {gpu: next(iter(keys)) for gpu, keys in on_gpu.items() if len(keys) == 1}
 
     def _observe(self, window: Window, host: _Host) -> None:
         """Keep what the quantiles of power need; a running agent publishes none."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agent.window import Owner, Window
+    from agent.window import JobKey, Owner, Window
 
 PPM = 1_000_000
 COVERAGE_WINDOWS = 30
@@ -161,6 +161,12 @@ class Tenancy:
         """Drop owners that no row names any more, so that what waits does not grow."""
         used, owner = np.unique(self.owner, return_inverse=True)
         return replace(self, owners=tuple(self.owners[i] for i in used), owner=owner.astype(np.int64))
+
+    def renamed(self, keys: Mapping[JobKey, JobKey]) -> Tenancy:
+        """Give owners their new keys (old to new)."""
+        if not any(owner.key in keys for owner in self.owners):
+            return self
+        return replace(self, owners=tuple(replace(o, key=keys.get(o.key, o.key)) for o in self.owners))
 
     def moved(self, place: Mapping[int, int]) -> Tenancy:
         """Renumber the GPUs by ``place`` (old to new); rows on GPUs that are gone are dropped."""

@@ -88,6 +88,11 @@ class Pods:
         self._labels: dict[JobKey, dict[str, str]] = {}
         self._known = Background("podresources", self._look, Known(), period_s)
 
+    @property
+    def answered(self) -> bool:
+        """Whether the kubelet has answered at least once."""
+        return self._known.answers > 0
+
     def owner(self, identity: Identity, devices: Sequence[Device], gpu: int, instance: str) -> Owner:
         """Name the container that a process of this cgroup, seen on this GPU, belongs to.
 

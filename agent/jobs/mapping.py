@@ -1,25 +1,32 @@
 """Which job holds which GPU, from a directory that a scheduler's prolog and epilog write.
 
 The format is dcgm-exporter's ``--hpc-job-mapping-dir``: a file named ``N`` for GPU index N, or ``N.gi`` for a MIG
-instance, holds one job id a line. Beside it, a file ``jobs/ID`` may hold ``label=value`` lines about a job
-(deploy/slurm writes it; dcgm-exporter passes over folders). Edges are exact: they are the files' modification times.
+instance, holds one job id a line; a second word is the job's user id, and a file may be named by the GPU's UUID, as
+jobstats' prolog writes both. Beside it, a file ``jobs/ID`` may hold ``label=value`` lines about a job (deploy/slurm
+writes it; dcgm-exporter passes over folders). Edges are exact: they are the files' modification times.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import stat
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from agent.jobs.text import printable
+from agent.window import MISSING, JobKey, Owner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+    from agent.window import Device
+
+LOG = logging.getLogger(__name__)
 
 POLL_S = 0.1
 """How often the directory is looked at: one stat call, on a file system in memory."""
@@ -29,20 +36,76 @@ _HALF_WRITTEN_NS = 100_000_000
 _KEEP_US = 600_000_000
 _LONGEST_FILE = 1 << 16
 _MOST_LABELS = 4096
-_FILE = re.compile(r"([0-9]{1,4})(?:\.([0-9]{1,3}))?")
-_JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+\[\]-]{0,63}")
+_MOST_SAID = 100
+_LAST_UID = 4_294_967_294
+_FILE = re.compile(r"([0-9]{1,4})(?:\.([0-9]{1,3}))?|(?:GPU|MIG)-[0-9A-Za-z-]{1,64}")
+_JOB = re.compile(r"(?P<job>[A-Za-z0-9ƒ][A-Za-z0-9._+\[\]-]{0,63})(?:[ \t]+(?P<uid>[0-9]{1,10}))?")
 _LABEL = re.compile(r"[a-z][a-z0-9_]{0,31}")
+
+
+_SHAPES = {
+    "slurm": re.compile(r"[0-9]+"),
+    "htcondor": re.compile(r"[0-9]+\.[0-9]+"),
+    "pbs": re.compile(r"[0-9]+(?:\[[0-9]*\])?\.[A-Za-z][A-Za-z0-9.-]*"),
+    "flux": re.compile(r"[fƒ](?=[1-9A-HJ-NP-Za-km-z]*[1-9A-Z])[1-9A-HJ-NP-Za-km-z]{1,12}"),
+}
+"""How the job ids of batch systems look: Slurm's number, HTCondor's cluster.process, PBS's number.server (with [] for
+arrays), Flux's F58 (RFC 19). An id of another shape is nobody's in particular."""
+_MANAGER = re.compile(r"[a-z][a-z0-9]{0,15}")
+_NOT_BATCH = frozenset({"k8s", "container", "unit", "user"})
 
 
 @dataclass(slots=True)
 class Hold:
-    """A job on a GPU index (and MIG instance) from ``start_us`` to ``end_us``, None while it lasts."""
+    """A job on a GPU from ``start_us`` to ``end_us``, None while it lasts.
+
+    Attributes
+    ----------
+    index : int
+        NVML's; -1 where the file is named by a UUID.
+    instance : str
+        GPU instance id under MIG, else empty.
+    job : str
+    uid : int
+        As the line says; -1 if it does not.
+    uuid : str
+    """
 
     index: int
     instance: str
     job: str
     start_us: int
     end_us: int | None = None
+    uid: int = MISSING
+    uuid: str = ""
+
+    def place(self, devices: Sequence[Device]) -> int | None:
+        """Find the GPU among the devices; None if it is none of them."""
+        if self.uuid:
+            return next((i for i, device in enumerate(devices) if device.uuid == self.uuid), None)
+        return next((i for i, device in enumerate(devices) if device.index == self.index), None)
+
+
+def owner_of(job: str, labels: Mapping[str, str] | None = None, uid: int = MISSING) -> Owner:
+    """Name the owner that a job id means: the key is the same that the job's cgroup gives, if it has one.
+
+    Parameters
+    ----------
+    job : str
+        As the mapping has it.
+    labels : mapping of str to str, optional
+        What the prolog wrote: ``manager`` says what the id's shape leaves open.
+    uid : int
+        -1 unknown.
+    """
+    wrote = dict(labels or {})
+    manager = wrote.pop("manager", "")
+    wrote.pop("node", None)  # which of a host's nodes the job is on
+    if not _MANAGER.fullmatch(manager) or manager in _NOT_BATCH:
+        manager = next((name for name, shape in _SHAPES.items() if shape.fullmatch(job)), "")
+    if uid != MISSING:
+        wrote.setdefault("uid", str(uid))
+    return Owner(JobKey(f"{manager or 'job'}:{printable(job)}"), {**wrote, "manager": manager or "mapping"})
 
 
 class MappingDirectory:
@@ -61,11 +124,14 @@ class MappingDirectory:
         self._clock = clock
         self._lock = threading.Lock()
         self._stamps: dict[str, tuple[int, int, int]] = {}
+        self._said: set[str] = set()
         self._open: dict[tuple[str, str], Hold] = {}
         self._closed: list[Hold] = []
         self._labels: dict[str, dict[str, str]] = {}
         self._folder_ns, self._next_s = 0, 0.0
+        self._first = True
         self.changes = 0
+        self.refused = 0  # lines that are no job id
 
     def scan(self) -> int:
         """Look at the directory once; return how many changes were seen so far.
@@ -75,7 +141,7 @@ class MappingDirectory:
         OSError, PermissionError
             If the directory cannot be read, or others may write it.
         """
-        found: dict[str, tuple[int, list[str]]] = {}
+        found: dict[str, tuple[int, dict[str, int]]] = {}
         gone_ns = time.time_ns()
         # Files are read without the lock, which holds() waits for. Before its first job since boot a node has no
         # directory: nobody holds anything.
@@ -90,57 +156,94 @@ class MappingDirectory:
         self._stamps = {name: stamp for name, stamp in self._stamps.items() if name in found}
         new = {job for name, (_, jobs) in found.items() for job in jobs if (name, job) not in self._open}
         labels = {job: self._describe(job) for job in new}
+        # Before the agent began another job may have come or gone: then the GPU's file is younger than the hold.
+        written_us = {job: self._at_us(ns) for job in new if (ns := self._described_ns(job))} if self._first else {}
         with self._lock:
             self._labels.update(labels)
             for name, (changed_ns, jobs) in found.items():
-                self._update(name, jobs, changed_ns)
+                self._update(name, jobs, changed_ns, written_us)
             for name in {name for name, _ in self._open} - found.keys():
-                self._update(name, [], gone_ns)
+                self._update(name, {}, gone_ns, {})
             self._prune()
+        self._first = False
         return self.changes
 
     def holds(self, start_us: int, end_us: int) -> list[Hold]:
         """Return copies of what touches this stretch."""
         with self._lock:
             return [
-                Hold(hold.index, hold.instance, hold.job, hold.start_us, hold.end_us)
+                replace(hold)
                 for hold in (*self._closed, *self._open.values())
                 if hold.start_us < end_us and (hold.end_us is None or hold.end_us > start_us)
             ]
+
+    def nowhere(self, hold: Hold) -> None:
+        """Say once that a file is named by the UUID of no GPU here; MIG devices are known as ``N.gi`` only."""
+        name = hold.uuid
+        if name and name not in self._said and len(self._said) < _MOST_SAID:
+            self._said.add(name)
+            self.refused += 1
+            LOG.warning(
+                "%s/%s: no GPU here has this UUID (name a MIG instance N.gi): it holds nothing", self._directory, name
+            )
 
     def labels(self, job: str) -> dict[str, str]:
         """Return what the prolog wrote about a job; empty if nothing."""
         with self._lock:
             return dict(self._labels.get(job, {}))
 
-    def _read(self, path: Path, found: dict[str, tuple[int, list[str]]]) -> None:
+    def _read(self, path: Path, found: dict[str, tuple[int, dict[str, int]]]) -> None:
         name = path.name
         try:
             seen = path.stat(follow_symlinks=False)
             stamp = (seen.st_mtime_ns, seen.st_size, seen.st_ino)
             if self._stamps.get(name) == stamp:
-                found[name] = (seen.st_mtime_ns, [job for file, job in self._open if file == name])
+                found[name] = (seen.st_mtime_ns, self._held(name))
                 return
             _trusted(seen, path, stat.S_ISREG)
             text = _text(path)
             if not text and name in self._stamps and time.time_ns() - seen.st_mtime_ns < _HALF_WRITTEN_NS:
                 # Somebody who writes in place has emptied the file and may be about to fill it.
-                found[name] = (seen.st_mtime_ns, [job for file, job in self._open if file == name])
+                found[name] = (seen.st_mtime_ns, self._held(name))
                 self._next_s = 0.0
                 return
         except FileNotFoundError:
             return
         self._stamps[name] = stamp
-        lines = dict.fromkeys(line.strip() for line in text.splitlines())
-        jobs = [job for job in lines if _JOB.fullmatch(job)]
-        found[name] = (seen.st_mtime_ns, jobs)
+        found[name] = (seen.st_mtime_ns, self._jobs(path, text))
 
-    def _update(self, name: str, jobs: list[str], changed_ns: int) -> None:
-        at_us = self._clock() - max(0, time.time_ns() - changed_ns) // 1000
-        index, _, instance = name.partition(".")
-        for job in jobs:
+    def _held(self, name: str) -> dict[str, int]:
+        return {job: hold.uid for (file, job), hold in self._open.items() if file == name}
+
+    def _jobs(self, path: Path, text: str) -> dict[str, int]:
+        """Read one file: job id -> user id. What is not understood is left out and said, never taken for a job."""
+        jobs: dict[str, int] = {}
+        for number, line in enumerate(text.split("\n"), 1):
+            words = line.strip(" \t\r")
+            if not words or words.startswith("#"):
+                continue
+            found = _JOB.fullmatch(words)
+            if found and int(found["uid"] or 0) <= _LAST_UID:
+                jobs[found["job"]] = MISSING if found["uid"] is None else int(found["uid"])
+                continue
+            self.refused += 1
+            said = f"{path}:{number}: {printable(words)}"
+            if said not in self._said and len(self._said) < _MOST_SAID:
+                self._said.add(said)
+                LOG.warning("%s: is not a job id, with a user id after it or not; this line names nobody", said)
+        return jobs
+
+    def _at_us(self, changed_ns: int) -> int:
+        return self._clock() - max(0, time.time_ns() - changed_ns) // 1000
+
+    def _update(self, name: str, jobs: Mapping[str, int], changed_ns: int, written_us: Mapping[str, int]) -> None:
+        at_us = self._at_us(changed_ns)
+        number, _, instance = name.partition(".")
+        index, uuid = (int(number), "") if number.isdecimal() else (MISSING, name)
+        for job, uid in jobs.items():
             if (name, job) not in self._open:
-                self._open[name, job] = Hold(int(index), instance, job, at_us)
+                since_us = min(at_us, written_us.get(job, at_us))
+                self._open[name, job] = Hold(index, instance, job, since_us, uid=uid, uuid=uuid)
                 self.changes += 1
         for key in [key for key in self._open if key[0] == name and key[1] not in jobs]:
             hold = self._open.pop(key)
@@ -154,6 +257,13 @@ class MappingDirectory:
         if len(self._labels) > _MOST_LABELS:
             held = {job for _, job in self._open} | {hold.job for hold in self._closed}
             self._labels = {job: labels for job, labels in self._labels.items() if job in held}
+
+    def _described_ns(self, job: str) -> int:
+        path = self._directory / "jobs" / job
+        try:
+            return _trusted(path.stat(follow_symlinks=False), path, stat.S_ISREG)
+        except OSError:
+            return 0
 
     def _describe(self, job: str) -> dict[str, str]:
         path = self._directory / "jobs" / job

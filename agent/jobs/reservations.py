@@ -32,6 +32,8 @@ class Reservation:
         GPU instance id under MIG, else empty.
     uid : int
         The user the job runs as; -1 unknown.
+    since_us : int, us
+        When the job took the GPU, which may be long before the stretch; -1 unknown.
     """
 
     gpu: int
@@ -41,6 +43,7 @@ class Reservation:
     share_ppm: int = MISSING
     instance: str = ""
     uid: int = MISSING
+    since_us: int = MISSING
 
 
 class Scheduler(Protocol):
@@ -56,14 +59,23 @@ class Scheduler(Protocol):
         """Stop its threads."""
 
 
-def sole_holder(reservations: Sequence[Reservation], gpu: int, instance: str, from_us: int, to_us: int) -> Owner | None:
-    """Return the only job that held this GPU (or this MIG instance of it) at that time; None if several or none did."""
-    holders = {
-        held.owner.key: held.owner
+def holders(
+    reservations: Sequence[Reservation], gpu: int, instance: str, from_us: int, to_us: int
+) -> list[Reservation]:
+    """Return what was held of this GPU (or of this MIG instance of it) at that time."""
+    part = instance.partition("/")[0]
+    return [
+        held
         for held in reservations
         if held.gpu == gpu
         and held.start_us <= to_us
         and from_us <= held.end_us
-        and (not held.instance or not instance or held.instance == instance.partition("/")[0])
-    }
-    return next(iter(holders.values())) if len(holders) == 1 else None
+        and (not held.instance or not part or held.instance == part)
+    ]
+
+
+def exclusive(held: Sequence[Reservation]) -> Reservation | None:
+    """Return the hold of the one job that has all of the GPU, or all of the MIG instance; None if no job has it all."""
+    alone = len({one.owner.key for one in held}) == 1
+    whole = next((one for one in held if one.instance or one.share_ppm >= WHOLE_PPM), None)
+    return whole if alone else None

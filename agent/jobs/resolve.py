@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from agent.jobs.naming import job_of
-from agent.jobs.reservations import sole_holder
-from agent.jobs.rows import Claim, lay_out
+from agent.jobs.deciding import Deciding, Place, Presence
+from agent.jobs.reservations import exclusive, holders
+from agent.jobs.rows import Claims, lay_out
 from agent.jobs.text import printable
 from agent.window import MISSING, JobKey, Owner, Usage
 
@@ -39,7 +38,10 @@ REACH_BACK_US = 5_000_000
 accounts book what of that time is not booked yet."""
 LATE_LABELS_US = 120_000_000
 """A job's labels are still passed on this long after its last row, for metadata that arrives late."""
-
+FIRST_ANSWERS_US = 10_000_000
+"""The first windows of an agent's life wait this long for the schedulers' first answers."""
+FIRST_NAMES_US = 3_000_000
+"""And this long after these for jobs that they do not know yet."""
 
 _ORDER = attrgetter("pid", "gpu", "instance", "from_us", "to_us", "exited", "sm_us")
 
@@ -47,22 +49,13 @@ _ORDER = attrgetter("pid", "gpu", "instance", "from_us", "to_us", "exited", "sm_
 class Resolver(Protocol):
     """Turns what a meter saw into what the accounts book."""
 
+    def ready(self, sightings: Sequence[ProcessSighting], end_us: int) -> bool:
+        """Tell whether a window's owners are known as well as they will be soon."""
+
     def resolve(
         self, sightings: Sequence[ProcessSighting], devices: Sequence[Device], start_us: int, end_us: int
     ) -> tuple[tuple[Owner, ...], Usage]:
         """Name the owners of a window, and lay out their time on the GPUs."""
-
-
-@dataclass(slots=True)
-class _Presence:
-    """One process on one GPU (or MIG instance)."""
-
-    process: Process
-    owner: Owner
-    begin_us: int
-    last_us: int
-    ppm: int
-    end_us: int | None = None
 
 
 class JobResolver:
@@ -94,13 +87,43 @@ class JobResolver:
         self._slurm = slurm
         self._pods = pods
         self._names = names
-        self._environ = environ
-        self._present: dict[tuple[tuple[str, int, int], int, str], _Presence] = {}
+        self._deciding = Deciding(processes, slurm, pods, environ=environ)
+        self._present: dict[Place, Presence] = {}
         self._seen: dict[int, int] = {}
         self._instances: dict[tuple[int, str], int] = {}
         self._published: dict[JobKey, tuple[int, Owner]] = {}
         self._laid_out: dict[tuple[int, JobKey], tuple[int, int]] = {}  # from when and until when an owner has rows
+        self._first_us: int | None = None
+        self._answered_us: int | None = None
         self._faults: Counter[str] = Counter()
+
+    def ready(self, sightings: Sequence[ProcessSighting], end_us: int) -> bool:
+        """Look at the processes of a window, and tell whether their owners are known as well as they will be soon.
+
+        An agent that starts beside running jobs knows their processes before squeue or the kubelet has answered; within
+        the first ten seconds its windows may wait for that, so that no joule is booked to a name that is none.
+
+        Parameters
+        ----------
+        sightings : sequence of ProcessSighting
+        end_us : int, us
+            Of the window.
+        """
+        self._first_us = end_us if self._first_us is None else self._first_us
+        if end_us - self._first_us >= FIRST_ANSWERS_US:
+            return True
+        sluids = set()
+        for pid in {sighting.pid for sighting in sightings}:
+            # Whoever ends before the answer comes is known by then.
+            process = self._processes.look(pid)
+            self._seen[pid] = end_us
+            if process is not None and process.identity.job_id is None and process.identity.sluid is not None:
+                sluids.add(process.identity.sluid)
+        if not all(scheduler.answered for scheduler in (self._slurm, self._pods) if scheduler is not None):
+            return False
+        self._answered_us = end_us if self._answered_us is None else self._answered_us
+        known = self._slurm is None or all(self._slurm.job_of(sluid) for sluid in sluids)
+        return known or end_us - self._answered_us >= FIRST_NAMES_US
 
     def resolve(
         self, sightings: Sequence[ProcessSighting], devices: Sequence[Device], start_us: int, end_us: int
@@ -122,46 +145,37 @@ class JobResolver:
         usage : Usage
             A pid that /proc does not know has no row, unless one job alone held its GPU: its energy is nobody's.
         """
-        reservations = [
-            held
-            for scheduler in (self._slurm, self._pods)
-            if scheduler is not None
-            for held in scheduler.reservations(devices, start_us, end_us)
-        ]
+        held = self._slurm.reservations(devices, start_us, end_us) if self._slurm is not None else []
+        granted = self._pods.reservations(devices, start_us, end_us) if self._pods is not None else []
         ordered = sorted((s for s in sightings if 0 <= s.gpu < len(devices)), key=_ORDER)
-        presences = [self._see(sighting, devices, reservations, start_us, end_us) for sighting in ordered]
+        presences = [self._see(sighting, start_us, end_us) for sighting in ordered]
         self._settle(start_us, end_us)
-        owners: dict[JobKey, Owner] = {}
-        claims: dict[tuple[int, JobKey], Claim] = {}
-
-        def claim(gpu: int, owner: Owner) -> Claim:
-            owners.setdefault(owner.key, owner)
-            return claims.setdefault((gpu, owner.key), Claim())
-
+        self._deciding.decide(self._present, held, devices, start_us, end_us)
+        claims = Claims()
         for sighting, presence in zip(ordered, presences, strict=True):
-            begin_us, stop_us = sighting.from_us, sighting.to_us
-            if presence is not None:
-                stop_us = stop_us if presence.end_us is None else min(stop_us, presence.end_us)
-                begin_us = min(max(begin_us, presence.begin_us), stop_us)
-                owner: Owner | None = presence.owner
-            else:
-                owner = sole_holder(reservations, sighting.gpu, sighting.instance, begin_us, stop_us)
-                if owner is not None:
-                    claim(sighting.gpu, owner).live.append((begin_us, stop_us))
-            if owner is not None and sighting.sm_us >= 0:
-                claim(sighting.gpu, owner).add_work(begin_us, stop_us, sighting.sm_us)
+            if presence is not None and presence.owner.key and sighting.sm_us >= 0:
+                _share_out(sighting, presence, claims)
         for (_, gpu, instance), presence in self._present.items():
-            found = claim(gpu, presence.owner)
-            found.live.append((presence.begin_us, end_us if presence.end_us is None else presence.end_us))
-            if instance:
-                found.instances[instance.partition("/")[0]] = presence.ppm
-        for held in reservations:
-            share = held.share_ppm
-            if share == MISSING and held.instance:
-                share = self._instances.get((held.gpu, held.instance), MISSING)
-            claim(held.gpu, held.owner).held.append((held.start_us, held.end_us, share, held.instance))
+            last_us = end_us if presence.end_us is None else presence.end_us
+            for owner, a, b in presence.stretches(presence.here_us, last_us):
+                claim = claims.of(gpu, owner)
+                claim.live.append((a, b))
+                if instance:
+                    claim.instances[instance.partition("/")[0]] = presence.ppm
+        # What a pod was granted that runs a slurmd is its jobs', where these hold or use it.
+        lent = {one.gpu for one in held} | {gpu for gpu, key in claims.found if key.startswith("slurm:")}
+        slurmds = self._deciding.slurmd_pods
+        reservations = [*held, *(one for one in granted if one.owner.key not in slurmds or one.gpu not in lent)]
+        for sighting, presence in zip(ordered, presences, strict=True):
+            if presence is None:
+                self._to_the_only_holder(sighting, reservations, claims)
+        for one in reservations:
+            share = one.share_ppm
+            if share == MISSING and one.instance:
+                share = self._instances.get((one.gpu, one.instance), MISSING)
+            claims.of(one.gpu, one.owner).held.append((one.start_us, one.end_us, share, one.instance))
         self._forget(end_us)
-        return self._tables(claims, owners, start_us, end_us)
+        return self._tables(claims, start_us, end_us)
 
     def faults(self) -> Mapping[str, int]:
         """Return how often each part failed since the start: ``unknown_pid``, ``squeue``, ``podresources`` ..."""
@@ -178,14 +192,7 @@ class JobResolver:
             if scheduler is not None:
                 scheduler.close()
 
-    def _see(
-        self,
-        sighting: ProcessSighting,
-        devices: Sequence[Device],
-        reservations: Sequence[Reservation],
-        start_us: int,
-        end_us: int,
-    ) -> _Presence | None:
+    def _see(self, sighting: ProcessSighting, start_us: int, end_us: int) -> Presence | None:
         """Find or make the presence of a sighted process; None if nobody can say who that was."""
         before = self._processes.last(sighting.pid)
         process = self._processes.look(sighting.pid)
@@ -207,17 +214,12 @@ class JobResolver:
         presence = self._present.get(place)
         back = process.ended_us is None and not sighting.exited
         if presence is not None and presence.end_us is not None and presence.end_us < sighting.to_us and back:
-            # It had left this GPU and came back.
-            presence = None
+            presence = None  # it had left this GPU and came back
         if presence is None:
-            presence = _Presence(
-                process,
-                self._owner(process, sighting, devices, reservations),
-                _arrival_us(process, sighting, start_us),
-                sighting.to_us,
-                sighting.instance_ppm,
-                process.ended_us,
-            )
+            arrival_us, ppm = _arrival_us(process, sighting, start_us), sighting.instance_ppm
+            presence = Presence(process, arrival_us, arrival_us, sighting.to_us, ppm, process.ended_us)
+            if place in self._present:
+                presence.go_on_from(self._present[place])
             self._present[place] = presence
             if sighting.instance and sighting.instance_ppm > 0:
                 self._instances[sighting.gpu, sighting.instance.partition("/")[0]] = sighting.instance_ppm
@@ -241,43 +243,26 @@ class JobResolver:
             if presence.end_us is not None and presence.end_us < start_us:
                 del self._present[place]
 
-    def _owner(
-        self,
-        process: Process,
-        sighting: ProcessSighting,
-        devices: Sequence[Device],
-        reservations: Sequence[Reservation],
-    ) -> Owner:
-        identity = process.identity
-        if identity.runtime == "kubernetes" and self._pods is not None:
-            return self._pods.owner(identity, devices, sighting.gpu, sighting.instance)
-        if reservations and (identity.runtime in {"none", "slurm-daemon"} or identity.unit == "slurmd.service"):
-            uid = self._processes.uid(process)
-            mine = [held for held in reservations if held.uid in {MISSING, uid}]
-            holder = sole_holder(mine, sighting.gpu, sighting.instance, sighting.from_us, sighting.to_us)
-            if holder is not None:
-                return holder
-        if self._environ and self._slurm is not None and identity.runtime in {"none", "systemd", "systemd-user"}:
-            hint = self._processes.environ(process, "SLURM_JOB_ID")
-            if hint.isdecimal() and 0 <= self._slurm.uid(hint) == self._processes.uid(process):
-                return Owner(JobKey(f"slurm:{int(hint)}"), {"manager": "slurm"})
-        return job_of(identity, lambda: self._processes.uid(process), lambda: self._processes.command(process))
-
     def _forget(self, end_us: int) -> None:
         self._seen = {pid: seen for pid, seen in self._seen.items() if end_us - seen <= LATE_LABELS_US}
         self._processes.forget(set(self._seen) | {presence.process.pid for presence in self._present.values()})
 
-    def _tables(
-        self,
-        claims: Mapping[tuple[int, JobKey], Claim],
-        owners: Mapping[JobKey, Owner],
-        start_us: int,
-        end_us: int,
-    ) -> tuple[tuple[Owner, ...], Usage]:
+    @staticmethod
+    def _to_the_only_holder(sighting: ProcessSighting, reservations: Sequence[Reservation], claims: Claims) -> None:
+        """Bill a process that nobody knows to the job that has the GPU all to itself."""
+        begin_us, stop_us = sighting.from_us, sighting.to_us
+        alone = exclusive(holders(reservations, sighting.gpu, sighting.instance, begin_us, stop_us))
+        if alone is not None:
+            claim = claims.of(sighting.gpu, alone.owner)
+            claim.live.append((begin_us, stop_us))
+            if sighting.sm_us >= 0:
+                claim.add_work(begin_us, stop_us, sighting.sm_us)
+
+    def _tables(self, claims: Claims, start_us: int, end_us: int) -> tuple[tuple[Owner, ...], Usage]:
         earliest_us = start_us - REACH_BACK_US
         self._laid_out = {place: laid for place, laid in self._laid_out.items() if laid[1] > earliest_us}
         rows = []
-        for place, found in sorted(claims.items()):
+        for place, found in sorted(claims.found.items()):
             known = self._laid_out.get(place)
             if known is None:
                 stretch = lay_out(found, earliest_us, end_us)
@@ -290,7 +275,7 @@ class JobResolver:
                 first_us = stretch[0].start_us
                 self._laid_out[place] = min(first_us, known[0]) if known else first_us, stretch[-1].end_us
         for key in {key for _, key, _ in rows}:
-            self._published[key] = (end_us, self._labelled(owners[key]))
+            self._published[key] = (end_us, self._labelled(claims.owners[key]))
         published = []
         for key, (last_us, owner) in sorted(self._published.items()):
             if last_us == end_us:
@@ -326,6 +311,17 @@ class JobResolver:
         if not self._names:
             labels = {label: value for label, value in labels.items() if label not in {"name", "command"}}
         return Owner(owner.key, labels)
+
+
+def _share_out(sighting: ProcessSighting, presence: Presence, claims: Claims) -> None:
+    """Give a process's activity to its owner: to those it had one after the other, by time."""
+    stop_us = sighting.to_us if presence.end_us is None else min(sighting.to_us, presence.end_us)
+    begin_us = min(max(sighting.from_us, presence.here_us), stop_us)
+    left = sighting.sm_us
+    for owner, a, b in reversed(presence.stretches(begin_us, stop_us)):
+        part = left if a == begin_us else sighting.sm_us * (b - a) // (stop_us - begin_us)
+        claims.of(sighting.gpu, owner).add_work(a, b, part)
+        left -= part
 
 
 def _arrival_us(process: Process, sighting: ProcessSighting, start_us: int) -> int:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from agent.jobs.reservations import WHOLE_PPM
-from agent.window import MISSING
+from agent.window import MISSING, Owner
+
+if TYPE_CHECKING:
+    from agent.window import JobKey
 
 
 @dataclass(slots=True)
@@ -33,6 +37,28 @@ class Claim:
     def add_work(self, from_us: int, to_us: int, sm_us: int) -> None:
         """Add activity; one stretch is summed before anything is divided, so that splitting a pid changes nothing."""
         self.work[from_us, to_us] = self.work.get((from_us, to_us), 0) + sm_us
+
+
+class Claims:
+    """All claims of a window, by GPU and owner.
+
+    Attributes
+    ----------
+    found : dict of (int, JobKey) -> Claim
+    owners : dict of JobKey -> Owner
+        With all labels that any claim brought.
+    """
+
+    def __init__(self) -> None:
+        self.found: dict[tuple[int, JobKey], Claim] = {}
+        self.owners: dict[JobKey, Owner] = {}
+
+    def of(self, gpu: int, owner: Owner) -> Claim:
+        """Return an owner's claim on a GPU, made at first use."""
+        known = self.owners.setdefault(owner.key, owner)
+        if known is not owner and not owner.labels.keys() <= known.labels.keys():
+            self.owners[owner.key] = Owner(owner.key, {**owner.labels, **known.labels})
+        return self.found.setdefault((gpu, owner.key), Claim())
 
 
 @dataclass(frozen=True, slots=True)

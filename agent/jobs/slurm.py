@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agent.jobs.background import Background
-from agent.jobs.mapping import POLL_S, Hold, MappingDirectory
+from agent.jobs.mapping import POLL_S, Hold, MappingDirectory, owner_of
 from agent.jobs.nodes import same
 from agent.jobs.queue import Answer, Queue, QueuedJob
 from agent.jobs.reservations import WHOLE_PPM, Reservation
 from agent.jobs.stale import StaleHolds
-from agent.jobs.text import printable
 from agent.jobs.this_node import ThisNode, UnknownNodeError, look
-from agent.window import MISSING, JobKey, Owner
+from agent.window import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -129,34 +129,40 @@ class Slurm:
         """Return who held which GPU during a stretch."""
         if self._mapping is None:
             return self._from_queue(devices, start_us, end_us)
-        places = {device.index: place for place, device in enumerate(devices)}
-        holds = [hold for hold in self._mapping.holds(start_us, end_us) if hold.index in places]
-        holds = self._believed(holds, start_us)
+        believed = self._believed(self._mapping.holds(start_us, end_us), start_us)
+        placed = [(hold, hold.place(devices)) for hold in believed]
+        holds = [(hold, place) for hold, place in placed if place is not None]
+        for hold in (hold for hold, place in placed if place is None):
+            self._mapping.nowhere(hold)
         found = []
-        for hold in holds:
-            place = places[hold.index]
+        for hold, place in holds:
             share = MISSING
             if not hold.instance:
                 share = self._share(hold.job, devices, place)
                 # Of several jobs on one GPU those whose share is not known divide what the others leave; the accounts
                 # do that. One alone has all.
-                share = WHOLE_PPM if share == MISSING and _beside(hold, holds) == 1 else share
+                share = WHOLE_PPM if share == MISSING and _beside(hold, place, holds) == 1 else share
+            uid = self.uid(hold.job)
+            uid = hold.uid if uid == MISSING else uid
             found.append(
                 Reservation(
                     place,
-                    _owner(hold.job),
+                    owner_of(hold.job, self._mapping.labels(hold.job), uid),
                     max(hold.start_us, start_us),
                     end_us if hold.end_us is None else min(hold.end_us, end_us),
                     share,
                     hold.instance,
-                    self.uid(hold.job),
+                    uid,
+                    hold.start_us,
                 )
             )
         return found
 
     def faults(self) -> Mapping[str, int]:
         """Return failures of ``squeue``, ``scontrol`` and ``mapping``."""
-        return {part.name: part.faults for part in self._parts() if part.faults}
+        faults = Counter({part.name: part.faults for part in self._parts()})
+        faults["mapping"] += self._mapping.refused if self._mapping is not None else 0
+        return {name: count for name, count in faults.items() if count}
 
     def close(self) -> None:
         """Stop the threads, and a command that still runs."""
@@ -267,7 +273,7 @@ class Slurm:
             return []
         slots = {slot: place for place, slot in enumerate(_slots(devices, self._node)) if slot != MISSING}
         return [
-            Reservation(slots[slot], _owner(number), start_us, end_us, share, "", job.uid)
+            Reservation(slots[slot], owner_of(number), start_us, end_us, share, "", job.uid)
             for number, job in self._queue.answer.jobs.items()
             for slot, share in job.gpus.items()
             if slot in slots
@@ -286,19 +292,14 @@ def _slots(devices: Sequence[Device], node: ThisNode) -> list[int]:
     return [device.minor if device.minor != MISSING else device.index for device in devices]
 
 
-def _owner(job: str) -> Owner:
-    key = f"slurm:{job}" if job.isdecimal() else f"job:{printable(job)}"
-    return Owner(JobKey(key), {"manager": "slurm" if job.isdecimal() else "mapping"})
-
-
-def _beside(hold: Hold, holds: Sequence[Hold]) -> int:
+def _beside(hold: Hold, place: int, holds: Sequence[tuple[Hold, int]]) -> int:
     """Count the jobs that shared this GPU at any time of this hold, itself included."""
     end_us = hold.end_us
     return len(
         {
             other.job
-            for other in holds
-            if (other.index, other.instance) == (hold.index, hold.instance)
+            for other, where in holds
+            if (where, other.instance) == (place, hold.instance)
             and (end_us is None or other.start_us < end_us)
             and (other.end_us is None or hold.start_us < other.end_us)
         }

@@ -47,6 +47,43 @@ def test_files_and_lines(folder):
     assert directory.changes == 4
 
 
+def test_names_by_uuid_and_lines_with_a_user(folder):
+    directory = MappingDirectory(folder, now)
+    write(folder, "GPU-0b1c2d3e-0000-4000-8000-000000000001", "12 1001\n")
+    write(folder, "MIG-265a219d-a49f-578a-825d-222c72699c16", "13\t1002\r\n\r\n# by the prolog\r\n")
+    write(folder, "1", "14 4294967294\n15 4294967295\n")
+    directory.scan()
+    found = sorted((h.uuid[:5], h.index, h.job, h.uid) for h in directory.holds(0, 1 << 60))
+    assert found == [("", 1, "14", 4294967294), ("GPU-0", -1, "12", 1001), ("MIG-2", -1, "13", 1002)]
+    assert directory.refused == 1
+
+
+@pytest.mark.parametrize(
+    "line", ["12,13", "12 alice", "12 1001 x", "12 -1", "12\x0b13", "\ufeff12", "12;", "12 1001 1002"]
+)
+def test_a_line_that_is_no_job_id_is_refused_and_said_once(folder, line, caplog):
+    directory = MappingDirectory(folder, now)
+    for turn in range(2):
+        write(folder, "0", f"11\n{line}\n", time.time() - 10 + turn)
+        directory._next_s = 0.0
+        directory.scan()
+    assert open_holds(directory) == [(0, "", "11")]
+    assert directory.refused == 2
+    assert len([r for r in caplog.records if "/0:2:" in r.getMessage()]) == 1
+
+
+def test_a_hold_that_is_older_than_its_file(folder):
+    """After a start the prolog's own file tells since when: the GPU's was rewritten when another job came or went."""
+    (folder / "jobs").mkdir()
+    (folder / "jobs/12").write_text("uid=1000\n")
+    os.utime(folder / "jobs/12", (time.time() - 100, time.time() - 100))
+    directory = MappingDirectory(folder, now)
+    write(folder, "0", "12\n13\n", time.time() - 5)
+    directory.scan()
+    ages = {hold.job: round((now() - hold.start_us) / 1e6) for hold in directory.holds(0, 1 << 60)}
+    assert ages == {"12": 100, "13": 5}
+
+
 def test_edges_are_the_times_of_the_files(folder):
     directory = MappingDirectory(folder, now)
     started = time.time() - 5

@@ -1,0 +1,47 @@
+"""A Slurm job that is known by its SLUID before it is known by its number has one bill, not two."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from agent.window import former_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from agent.accounts.ledger import Job
+    from agent.window import JobKey, Window
+
+_MOST = 50_000
+
+
+class FormerNames:
+    """What jobs were called before their number was known, as the labels of owners say it."""
+
+    def __init__(self) -> None:
+        self._now: dict[JobKey, JobKey] = {}
+
+    def learn(self, window: Window, jobs: Iterable[Job]) -> dict[JobKey, JobKey]:
+        """Take note of a window's owners; after a restart, of the jobs in the books as well.
+
+        Returns
+        -------
+        dict of JobKey to JobKey
+            Former name -> key, of the jobs in this window.
+        """
+        if len(self._now) > _MOST or any(event.kind == "restart" for event in window.events):
+            self._now = {name: job.key for job in jobs if (name := former_key(job.key, job.labels)) is not None}
+        found = {name: owner.key for owner in window.owners if (name := owner.formerly) is not None}
+        self._now.update(found)
+        return found
+
+    def now(self, key: JobKey) -> JobKey:
+        """Return the key of whoever was called so, or the same key."""
+        return self._now.get(key, key)
+
+    def applied(self, window: Window) -> Window:
+        """Return the window with the keys of today."""
+        if not any(owner.key in self._now for owner in window.owners):
+            return window
+        return replace(window, owners=tuple(replace(owner, key=self.now(owner.key)) for owner in window.owners))
