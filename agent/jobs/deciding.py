@@ -82,11 +82,11 @@ class Presence:
         return self.begin_us if self.before is None else self.before[1]
 
     def stretches(self, from_us: int, to_us: int) -> list[tuple[Owner, int, int]]:
-        """Tell whose it was when, within a stretch."""
+        """Tell whose it was when, within a stretch; one that ended before the owner came is empty, at its end."""
         if self.before is None or from_us >= self.begin_us:
-            return [(self.owner, max(from_us, self.begin_us), to_us)]
+            return [(self.owner, min(max(from_us, self.begin_us), to_us), to_us)]
         owner, since_us = self.before
-        then = owner, max(from_us, since_us), min(to_us, self.begin_us)
+        then = owner, min(max(from_us, since_us), to_us), min(to_us, self.begin_us)
         return [then] if to_us <= self.begin_us else [then, (self.owner, self.begin_us, to_us)]
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.jobs.deciding import Presence
 from agent.jobs.processes import Processes
 from agent.jobs.reservations import Reservation
 from agent.jobs.resolve import FIRST_ANSWERS_US, FIRST_NAMES_US, JobResolver
@@ -322,3 +323,17 @@ def test_a_thousand_owners_that_may_still_change_cost_little(tmp_path):
         costs.append(time.thread_time() - began)
     print(costs)
     assert min(costs[1:]) < 0.1
+
+
+@given(
+    begin=st.integers(0, 50), since=st.one_of(st.none(), st.integers(0, 50)), a=st.integers(0, 50), b=st.integers(0, 50)
+)
+def test_stretches_of_a_presence_stay_inside_what_was_asked_and_follow_each_other(begin, since, a, b):
+    """A report may end before its process is known to have come: what it says is then at the report's end."""
+    before = None if since is None else (Owner(JobKey("unit:was")), min(since, begin))
+    presence = Presence(None, 0, begin, 50, 0, owner=Owner(JobKey("slurm:1")), before=before)
+    from_us, to_us = min(a, b), max(a, b)
+    found = presence.stretches(from_us, to_us)
+    assert found[-1][2] == to_us
+    assert all(from_us <= s <= e <= to_us for _, s, e in found)
+    assert all(one[2] == other[1] for one, other in pairwise(found))
