@@ -76,7 +76,8 @@ class Part:
     extremes: dict[GpuKey, Extremes] = field(default_factory=dict)
     devices: dict[str, tuple[Device, ...]] = field(default_factory=dict)
     times: JobTimes = field(default_factory=JobTimes)
-    less_time: Counter[str] = field(default_factory=Counter)  # see Assignment, by job
+    less_time: Counter[str] = field(default_factory=Counter)  # by job, see Assignment
+    doubt: Counter[str] = field(default_factory=Counter)
     matched_hosts: set[str] = field(default_factory=set)
     windows: int = 0
 
@@ -173,6 +174,7 @@ def book(
     _count_rejected(part, chain, before)
     if assignment is not None:
         part.less_time.update(assignment.less_time)
+        part.doubt.update(assignment.doubt)
         part.matched_hosts |= assignment.matched
     return part
 
@@ -241,6 +243,7 @@ def merge(parts: list[Part]) -> Part:
         whole.reports += part.reports
         whole.times.merge(part.times)
         whole.less_time.update(part.less_time)
+        whole.doubt.update(part.doubt)
         whole.matched_hosts |= part.matched_hosts
         whole.windows += part.windows
         for key, theirs in part.extremes.items():

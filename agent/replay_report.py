@@ -199,7 +199,7 @@ def _job(job: Job, part: Part, static: Joules, dynamic: Joules) -> dict[str, Any
         "gpu_s": round((counted_us - part.less_time.get(job.key, 0) / 1e6) / 1e6, 6),
         "mean_w": mean_w,
         "peak_w": peak_w,
-        "sigma_j": round(job_sigma_j(job, part.accounts.gpus), 6),
+        "sigma_j": round(math.hypot(job_sigma_j(job, part.accounts.gpus), part.doubt.get(job.key, 0) * 1e-15), 6),
         "method": method_name(job.method),
     }
     # The other columns of a jobs file, and what the trace knows; one called like a key above gets a line behind.

@@ -37,6 +37,7 @@ class _Held:
     end_us: NDArray[np.int64]
     share_ppm: NDArray[np.int64]
     live: NDArray[np.int64]
+    doubt_mw: NDArray[np.int64]
 
 
 class Assignment:
@@ -52,6 +53,8 @@ class Assignment:
     less_time : dict of job -> int
         GPU time, in millionths of GPU-microseconds, that the ledger counts and that was not the job's: of GPUs of
         which it had at most a part.
+    doubt : dict of job -> int
+        One sigma of what not knowing its GPUs does to its energy, in millionths of mW x us (1e-15 J).
     matched : set of str
         Hosts of the jobs file that were found in the trace.
     """
@@ -66,6 +69,7 @@ class Assignment:
         self._owners = [Owner(JobKey(name), self._labels[name]) for name in self._names]
         self.matched: set[str] = set()
         self.less_time: dict[str, int] = defaultdict(int)
+        self.doubt: dict[str, int] = defaultdict(int)
         self._held: dict[tuple[str, int, str], _Held] = {}
 
     def apply(self, window: Window) -> Window:
@@ -78,16 +82,18 @@ class Assignment:
                 start = np.maximum(held.start_us[mine], window.start_us)
                 end = np.minimum(held.end_us[mine], window.end_us)
                 numbers = np.full(mine.size, gpu, np.int64)
-                columns.append((numbers, held.job[mine], start, end, held.share_ppm[mine], held.live[mine]))
+                rest = (held.share_ppm[mine], held.live[mine], held.doubt_mw[mine])
+                columns.append((numbers, held.job[mine], start, end, *rest))
         told = [np.concatenate(parts) for parts in zip(*columns, strict=True)] if columns else []
         if len(window.usage.gpu):
             told, window = self._beside(told, window)
         if not told or not told[0].size:
             return window
-        gpus, jobs, starts, ends, shares, live = told
+        gpus, jobs, starts, ends, shares, live, doubts = told
         for row in np.flatnonzero(live == AT_MOST).tolist():
-            length = int(ends[row] - starts[row])
-            self.less_time[self._names[jobs[row]]] += length * (_PPM - int(shares[row]))
+            job, length, share = self._names[jobs[row]], int(ends[row] - starts[row]), int(shares[row])
+            self.less_time[job] += length * (_PPM - share)
+            self.doubt[job] += length * share * int(doubts[row])
         used, owner = np.unique(jobs, return_inverse=True)
         known, usage = len(window.owners), window.usage
         return replace(
@@ -115,11 +121,11 @@ class Assignment:
         known = _spans(usage.gpu[~nameless], usage.start_us[~nameless], usage.end_us[~nameless])
         if told and known:
             cut = [
-                (gpu, job, start, end, share, live)
-                for gpu, job, first, last, share, live in zip(*(column.tolist() for column in told), strict=True)
+                (gpu, job, start, end, *rest)
+                for gpu, job, first, last, *rest in zip(*(column.tolist() for column in told), strict=True)
                 for start, end in _without(first, last, known.get(gpu, []))
             ]
-            told = list(np.array(cut, np.int64).reshape(-1, 6).T)
+            told = list(np.array(cut, np.int64).reshape(-1, 7).T)
         taken = _spans(told[0], told[2], told[3]) if told else {}
         rows: list[tuple[int, ...]] = []
         columns = (getattr(usage, name).tolist() for name in Usage.__slots__)
@@ -144,13 +150,13 @@ class Assignment:
         return self._held[key]
 
     def _look_up(self, device: Device) -> _Held:
-        spans: dict[int, list[tuple[int, int, int, int]]] = defaultdict(list)
+        spans: dict[int, list[tuple[int, int, int, int, int]]] = defaultdict(list)
         names = {str(device.index), device.uuid.lower(), device.pci_bus_id.lower()} - {""}
         for row in self._by_host.of(device.host):
             self.matched.add(row.host)
             if row.gpus == ("*",) or any(gpu.lower() in names for gpu in row.gpus):
                 live = AT_MOST if row.at_most else LIVE
-                spans[self._place[row.job]].append((row.start_us, row.end_us, row.share_ppm, live))
+                spans[self._place[row.job]].append((row.start_us, row.end_us, row.share_ppm, live, row.doubt_mw))
         merged: list[tuple[int, ...]] = []
         for job, stretches in spans.items():
             stretches.sort()
@@ -162,13 +168,14 @@ class Assignment:
                         max(current[1], stretch[1]),
                         max(current[2], stretch[2]),
                         min(current[3], stretch[3]),
+                        max(current[4], stretch[4]),
                     )
                 else:
                     merged.append((job, *current))
                     current = stretch
             merged.append((job, *current))
         merged.sort(key=lambda entry: entry[1])
-        return _Held(*np.array(merged, np.int64).reshape(-1, 5).T)
+        return _Held(*np.array(merged, np.int64).reshape(-1, 6).T)
 
 
 def _spans(gpu: NDArray[np.integer], start: NDArray[np.int64], end: NDArray[np.int64]) -> dict[int, list[_Span]]:

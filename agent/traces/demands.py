@@ -16,7 +16,7 @@ import numpy as np
 from agent.traces.evidence import Evidence
 from agent.traces.jobs_by_host import JobsByHost
 from agent.traces.jobs_file import ALWAYS, FOREVER, JobRow
-from agent.traces.placement import COUNTED, EXCHANGEABLE, GUESSED, INFERRED, LEVELS, Placement
+from agent.traces.placement import COUNTED, EXCHANGEABLE, GUESSED, INFERRED, LEVELS, Placed, Placement
 from agent.window import MISSING
 
 if TYPE_CHECKING:
@@ -213,7 +213,8 @@ def _placed(name: str, host: Host, rows: list[JobRow], idle_mw: int, everywhere:
     if everywhere:
         for want in (want for want in wants if not want.host):
             size = want.count * _PPM + sum(want.parts) + want.shards * _PPM
-            yield _row(want, name, labels, tuple(names), min(size // everywhere, _PPM), at_most=True), COUNTED
+            share = Placed(0, min(size // everywhere, _PPM), at_most=True)
+            yield _row(want, name, labels, tuple(names), share), COUNTED
         wants = [want for want in wants if want.host]
     placed = [
         replace(
@@ -224,20 +225,18 @@ def _placed(name: str, host: Host, rows: list[JobRow], idle_mw: int, everywhere:
         for want in wants
     ]
     for want, (found, level) in zip(wants, Placement(placed, Evidence(seen, idle_mw)).place(), strict=True):
-        alike: dict[tuple[int, bool], list[str]] = defaultdict(list)
+        alike: dict[Placed, list[str]] = defaultdict(list)
         for one in found:
-            alike[one.share_ppm, one.at_most].append(names[one.gpu])
-        for (share, at_most), gpus in alike.items():
-            yield _row(want, name, labels, tuple(gpus), share, at_most=at_most), level
+            alike[replace(one, gpu=0)].append(names[one.gpu])
+        for one, gpus in alike.items():
+            yield _row(want, name, labels, tuple(gpus), one), level
 
 
-def _row(
-    want: Want, host: str, labels: dict[str, dict[str, str]], gpus: tuple[str, ...], share: int, *, at_most: bool
-) -> JobRow:
-    whole = share >= _PPM and not at_most
+def _row(want: Want, host: str, labels: dict[str, dict[str, str]], gpus: tuple[str, ...], one: Placed) -> JobRow:
+    whole = one.share_ppm >= _PPM and not one.at_most
     return JobRow(
-        want.job, host, gpus, want.start_us, want.end_us,
-        share_ppm=MISSING if whole else share, labels=labels[want.job], at_most=at_most,
+        want.job, host, gpus, want.start_us, want.end_us, share_ppm=MISSING if whole else one.share_ppm,
+        labels=labels[want.job], at_most=one.at_most, doubt_mw=one.doubt_mw,
     )  # fmt: skip
 
 

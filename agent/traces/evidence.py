@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from numpy.typing import NDArray
 
@@ -18,6 +18,8 @@ FOREIGN_US = 30_000_000
 """A GPU that is busy for so long while no job of the table runs is used by somebody the table does not know."""
 BUSY_PPM = 50_000
 _ALL_OF_A_RATIO = 10_000  # where no utilisation is above 1 %, 1 was all of the GPU
+WHOLLY = 0.95
+_STEP = 0.2
 _BUSY, _ABOVE_MW = 1.3, 15_000
 """Power so much above idle is use, ..."""
 _APART = 0.5
@@ -67,6 +69,35 @@ class Evidence:
         weight = np.where(self._enough[gpu, first:last], np.maximum(self._watched_us[gpu, first:last], 1), 0)
         total = int(weight.sum())
         return float(weight[self.busy[gpu, first:last]].sum() / total) if total else 0.0
+
+    def spread_mw(self, gpus: Collection[int], first: int, last: int) -> int:
+        """Return one sigma of the mean power that GPUs drew over the stretches ``first:last``, from one to another."""
+        powers = []
+        for gpu in sorted(gpus):
+            known = np.flatnonzero(self.power_mw[gpu, first:last] > 0) + first
+            weight = np.maximum(self._watched_us[gpu, known], 1)
+            if known.size:
+                powers.append(float((self.power_mw[gpu, known] * weight).sum() / weight.sum()))
+        return round(float(np.std(powers))) if powers else 0
+
+    def spans(self, gpu: int, first: int, last: int) -> bool:
+        """Tell whether a GPU is busy for all of the stretches ``first:last`` and does something else beside them.
+
+        Its power or utilisation must step where they begin and where they end, as far as the trace goes there.
+        """
+        steps = [
+            self._steps(gpu, t)
+            for t in (first, last)
+            if 0 < t < self.stretches and self._enough[gpu, t - 1 : t + 1].all()
+        ]
+        return bool(steps) and all(steps) and self.fit(gpu, first, last) >= WHOLLY
+
+    def _steps(self, gpu: int, t: int) -> bool:
+        """Tell whether a GPU changes what it does between the stretches ``t - 1`` and ``t``."""
+        if self.busy[gpu, t - 1] != self.busy[gpu, t]:
+            return True
+        before, after = int(self.power_mw[gpu, t - 1]), int(self.power_mw[gpu, t])
+        return min(before, after) > 0 and abs(before - after) > _STEP * min(before, after) + _ABOVE_MW
 
     def foreign(self, capacity: NDArray[np.int64]) -> tuple[NDArray[np.bool_], list[bool]]:
         """Find use that the table does not account for.

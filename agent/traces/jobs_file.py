@@ -53,6 +53,8 @@ class JobRow:
         Share of each GPU, millionths; -1 unknown.
     at_most : bool
         The share is the most of each of ``gpus`` that can be the job's: which of them it had is not known.
+    doubt_mw : int, mW
+        By how much the powers of those that it may have had differ, one sigma.
     labels : mapping
     line : int
     """
@@ -69,6 +71,7 @@ class JobRow:
     parts: tuple[int, ...] = ()
     shards: int = 0
     at_most: bool = False
+    doubt_mw: int = 0
 
     @property
     def counted(self) -> bool:

@@ -1,18 +1,19 @@
 """Which GPUs a job had, where its table says only how many: looked for in what the trace shows of them.
 
-A GPU that is busy is somebody's. Where the jobs of a node account for all its busy GPUs, each of these belongs to one
-of those running, none to two whole ones at once, and a job keeps its GPUs; what follows from that is taken for known
-(`INFERRED`). Where several jobs fit alike, they share the busy GPUs among them (`EXCHANGEABLE`); where there are more
-of such jobs than busy GPUs, the first to start is taken to be the busy one, which is a guess (`GUESSED`). Where nothing
-tells (`COUNTED`), a job that had k of n GPUs has k/n of each that can be its, and no more: the rest is nobody's.
-Everything is done in an order of the jobs' own: neither the order of rows nor the numbers of GPUs change anything.
+A GPU whose work begins and ends with one job and with no other is that job's. A GPU that is busy is somebody's: where
+the jobs of a node account for all its busy GPUs, each of these belongs to one of those running, none to two whole ones
+at once, and a job keeps its GPUs; what follows from that is taken for known (`INFERRED`). Jobs of the same time that
+fit alike share the busy GPUs among them (`EXCHANGEABLE`); where these are fewer than the jobs had, the first of them is
+taken to be the busy one, which is a guess (`GUESSED`). Where nothing tells (`COUNTED`), a job that had k of n GPUs has
+k/n of each that can be its, and no more: the rest is nobody's. Everything is done in an order of the jobs' own: neither
+the order of rows nor the numbers of GPUs change anything.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,11 +41,14 @@ class Placed:
     share_ppm : int
     at_most : bool
         The share is the most that can be its.
+    doubt_mw : int, mW
+        One sigma of the power of the GPUs that it may have been, for a whole one.
     """
 
     gpu: int
     share_ppm: int
     at_most: bool
+    doubt_mw: int = 0
 
 
 @dataclass(slots=True)
@@ -56,6 +60,7 @@ class _Open:
     found: list[int] = field(default_factory=list)
     shared: dict[int, int] = field(default_factory=dict)  # GPUs of a group, and how much of each it has at most, ppm
     level: str = INFERRED
+    instead: set[int] = field(default_factory=set)  # GPUs that it may as well have had, where that is a guess
 
     @property
     def whole(self) -> bool:
@@ -92,13 +97,36 @@ class Placement:
 
     def place(self) -> list[tuple[list[Placed], str]]:
         """Return what every want has of which GPU, and how well that is known; in the order of the wants."""
+        self._by_edges()
         pending = list(range(self._evidence.stretches))
         while True:
             self._force(pending)
-            pending = self._choose()
+            pending = self._choose() or self._by_exclusion()
             if not pending:
                 break
         return [self._outcome(one) for one in self._open]
+
+    def _by_edges(self) -> None:
+        """Place jobs that as many GPUs as they had began and ended with, if these went with no other job."""
+        like: dict[int, list[_Open]] = defaultdict(list)
+        mine: list[tuple[_Open, list[int]]] = []
+        for one in self._open:
+            want = one.want
+            if not one.whole or max(self.demand[want.first : want.last], default=0) > self._gpus:
+                continue
+            found = [
+                gpu
+                for gpu in range(self._gpus)
+                if self._evidence.spans(gpu, want.first, want.last) and self._is_free(one, gpu)
+            ]
+            for gpu in found:
+                like[gpu].append(one)
+            if len(found) == want.count:
+                mine.append((one, found))
+        for one, found in mine:
+            if all(other is one or not _overlap(one, other) for gpu in found for other in like[gpu]):
+                for gpu in found:
+                    self._take(one, gpu)
 
     def _possible(self, t: int, gpu: int) -> list[_Open]:
         return [one for one in self._running[t] if one.left > 0 and gpu not in one.gpus and self._is_free(one, gpu)]
@@ -108,11 +136,7 @@ class Placement:
         if self._evidence.owned[gpu, one.want.first : one.want.last].any():
             return False
         return not any(
-            other.want.first < one.want.last
-            and one.want.first < other.want.last
-            and (one.whole or other.whole)
-            and other is not one
-            for other in self._holders[gpu]
+            _overlap(one, other) and (one.whole or other.whole) and other is not one for other in self._holders[gpu]
         )
 
     def _is_held(self, t: int, gpu: int) -> bool:
@@ -182,15 +206,31 @@ class Placement:
         self._take(best[2], best[1])
         return [best[2]]
 
+    def _by_exclusion(self) -> list[int]:
+        """Place jobs that are left with as many GPUs as they had; returns the stretches that this concerns."""
+        touched: list[int] = []
+        for one in self._open:
+            free = self._free(one) if one.whole and one.left else []
+            if not free or len(free) != one.left:
+                continue
+            alone = len(free) == self._gpus >= max(self.demand[one.want.first : one.want.last], default=0)
+            if alone or self._is_accounted(one, free):
+                for gpu in free:
+                    self._take(one, gpu)
+                touched += range(one.want.first, one.want.last)
+        return touched
+
     def _by_group(self, t: int, possible: list[_Open], gpus: list[int]) -> list[_Open]:
         """Let jobs that nothing tells apart share their busy GPUs; returns those that got any."""
         wholes = [one for one in possible if one.whole]
-        if wholes and len(wholes) < len(possible):  # one alone or several together: nothing tells
+        spans = {(one.want.first, one.want.last) for one in possible}
+        # Jobs of other times would leave other traces; and one whole job, or several parts: nothing tells.
+        if len(spans) > 1 or (wholes and len(wholes) < len(possible)):
             self._stuck |= {(t, gpu) for gpu in gpus}
             return []
         if not wholes:
             taking = [(one, one.left) for one in possible]
-            level = EXCHANGEABLE if len(gpus) == 1 or len(possible) == 1 else GUESSED
+            level = EXCHANGEABLE if len(gpus) == 1 else COUNTED
         else:
             wanted = sum(one.left for one in possible)
             level = EXCHANGEABLE if wanted <= len(gpus) else GUESSED
@@ -219,6 +259,7 @@ class Placement:
         if level == GUESSED:
             for one in possible:
                 one.level = GUESSED
+                one.instead = {*gpus, *(gpu for gpu in range(self._gpus) if self._is_free(one, gpu))}
         return possible
 
     def _outcome(self, one: _Open) -> tuple[list[Placed], str]:
@@ -236,6 +277,8 @@ class Placement:
             placed = [Placed(gpu, share, at_most) for gpu, share in shares.items()]
         else:
             placed = self._left_over(one, self._size(one, []))
+        doubt_mw = self._evidence.spread_mw({p.gpu for p in placed if p.at_most} | one.instead, want.first, want.last)
+        placed = [replace(p, doubt_mw=doubt_mw) if p.at_most else p for p in placed]
         return sorted(placed, key=lambda one: one.gpu), one.level
 
     def _size(self, one: _Open, gpus: Collection[int]) -> int:
@@ -250,18 +293,28 @@ class Placement:
         ]
         return one.want.shards * _PPM // max(there, default=one.want.shards)
 
+    def _free(self, one: _Open) -> list[int]:
+        """List the GPUs that can be a want's, beside those that it has."""
+        return [gpu for gpu in range(self._gpus) if gpu not in one.gpus and self._is_free(one, gpu)]
+
+    def _is_accounted(self, one: _Open, free: list[int]) -> bool:
+        """Tell whether the jobs account for all that is done on the node in a want's time, and ``free`` GPUs idle."""
+        first, last = one.want.first, one.want.last
+        if self._foreign[:, first:last].any() or not all(self._explained[first:last]):
+            return False
+        if max(self.demand[first:last], default=0) > self._gpus:
+            return False
+        places, times = np.nonzero(self._evidence.busy[free, first:last])
+        return all(self._is_held(first + t, free[p]) for p, t in zip(places.tolist(), times.tolist(), strict=True))
+
     def _left_over(self, one: _Open, size_ppm: int) -> list[Placed]:
         """Spread what could not be placed over the GPUs that can be its: those that are idle, if all is accounted for.
 
         A job that is known to be on idle GPUs has its part of these. Else it has k/n of the node's, and no more.
         """
-        span = range(one.want.first, one.want.last)
-        free = [gpu for gpu in range(self._gpus) if gpu not in one.gpus and self._is_free(one, gpu)]
-        doubt = bool(self._foreign[:, span.start : span.stop].any()) or not all(self._explained[t] for t in span)
-        doubt = doubt or any(self._evidence.busy[gpu, t] and not self._is_held(t, gpu) for gpu in free for t in span)
-        most = max((self.demand[t] for t in span), default=0)
-        accounted = not doubt and most <= self._gpus and size_ppm <= len(free) * _PPM
-        of = len(free) if accounted else max(self._gpus, most)
+        free = self._free(one)
+        accounted = size_ppm <= len(free) * _PPM and self._is_accounted(one, free)
+        of = len(free) if accounted else max(self._gpus, *self.demand[one.want.first : one.want.last])
         if free and size_ppm >= of * _PPM:  # it had all of them, whatever they did
             return [Placed(gpu, _PPM, at_most=one.level != INFERRED) for gpu in free]
         alike = accounted and one.level == INFERRED and bool(one.gpus)
@@ -287,6 +340,10 @@ def _dealt(size_ppm: int, gpus: Sequence[int], of: int, turn: int) -> tuple[dict
         for i in range(left):
             shares[gpus[(turn + i) % of]] += 1
     return shares, turn + left
+
+
+def _overlap(one: _Open, other: _Open) -> bool:
+    return one.want.first < other.want.last and other.want.first < one.want.last
 
 
 def _rank(level: str) -> int:

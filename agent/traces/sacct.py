@@ -28,6 +28,7 @@ _PPM = 1_000_000
 _GRES = re.compile(r"\b(gpu|shard|mps)((?::[^:,()]+)?):(\d+)")
 _MIG = re.compile(r"(?<!\d)([1-7])g\.(\d+)gb", re.IGNORECASE)
 _FOUR_SLICES = {"1g.6gb", "2g.12gb", "4g.24gb"}  # of the A30, which is cut into four, not seven
+_NODES = re.compile(r"[^\[\]]*(\[[^\[\]]+\][^\[\]]*)*")
 _STRUCTURE = {"JobID", "JobIDRaw", "Start", "End", "NodeList", "AllocTRES", "ReqTRES", "AllocGRES", "ReqGRES"}
 _NAMES = {"JobName": "name"}
 _MOST_NODES = 1 << 20
@@ -103,6 +104,9 @@ def nodes_of(text: str) -> list[str]:
         If it is none.
     """
     found: list[str] = []
+    wrong = f"no list of nodes: {text[:80]!r}"
+    if not _NODES.fullmatch(text):
+        raise ValueError(wrong)
     for part in re.findall(r"(?:[^,\[\]]+|\[[^\]]*\])+", text):
         names = [""]
         for piece in re.findall(r"\[[^\]]*\]|[^\[\]]+", part):
@@ -117,11 +121,11 @@ def nodes_of(text: str) -> list[str]:
                     or (dash and not last.isdecimal())
                     or not 0 <= int(last or first) - int(first) <= _MOST_NODES
                 ):
-                    raise ValueError(text)
+                    raise ValueError(wrong)
                 numbers += [str(n).zfill(len(first)) for n in range(int(first), int(last or first) + 1)]
             names = [name + number for name in names for number in numbers]
             if len(names) > _MOST_NODES:
-                raise ValueError(text)
+                raise ValueError(wrong)
         found += names
     return found
 
@@ -303,10 +307,7 @@ def _line(row: Mapping[str, str], number: int, step: str, time_of: Callable[[str
         return None
     if not demand_of(row, 1):
         return None
-    nodes = nodes_of(nodes_text) if len(nodes_text) <= _MOST_NODES else []
-    if not nodes:
-        message = f"no list of nodes: {nodes_text[:80]!r}"
-        raise ValueError(message)
+    nodes = nodes_of(nodes_text)
     start = time_of(start_text)
     end = _FOREVER if end_text.lower() in _OPEN else time_of(end_text)
     if start is None or end is None:
