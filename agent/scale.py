@@ -24,10 +24,10 @@ ANSWER_S = 10.0
 """How long a scheduler may take to answer, s."""
 
 
-def _task() -> Callable[[bytes, bytes], bytes]:
+def _task() -> Callable[[bytes, bytes, bytes], bytes]:
     """Make the function that workers run; one without a name to import is sent by value."""
 
-    def work(order: bytes, books: bytes) -> bytes:
+    def work(order: bytes, told: bytes, books: bytes) -> bytes:
         import importlib.util  # noqa: PLC0415 - all of this runs on another machine
         import pathlib  # noqa: PLC0415
         import pickle  # noqa: PLC0415
@@ -46,7 +46,8 @@ def _task() -> Callable[[bytes, bytes], bytes]:
         part = pickle.loads(books) if books else None  # noqa: S301 - our own bytes, on the user's own cluster
         if isinstance(part, InputError):
             return books
-        piece, settings, booked = pickle.loads(order)  # noqa: S301
+        piece, booked = pickle.loads(order)  # noqa: S301
+        settings = pickle.loads(told)  # noqa: S301
         try:
             if not booked:
                 part = look(piece, settings)
@@ -108,18 +109,20 @@ def book_on_cluster(
     work = _task()
     try:
         if needs_survey(chains, settings):
+            told = client.scatter(pickle.dumps(settings), hash=False)
             looks = [
-                client.submit(work, pickle.dumps((piece, settings, False)), b"", pure=False)
+                client.submit(work, pickle.dumps((piece, False)), told, b"", pure=False)
                 for chain in chains
                 for piece in pieces_of(chain)
             ]
             settings = settled(settings, _answers(client.gather(looks)))
+        told = client.scatter(pickle.dumps(settings), hash=False)  # many jobs are sent once, not with every piece
         futures = []
         for chain in chains:
             books: Any = b""
             for piece in pieces_of(chain):
-                books = client.submit(work, pickle.dumps((piece, settings, True)), books, pure=False)
-            futures.append(client.submit(work, pickle.dumps((None, settings, True)), books, pure=False))
+                books = client.submit(work, pickle.dumps((piece, True)), told, books, pure=False)
+            futures.append(client.submit(work, pickle.dumps((None, True)), told, books, pure=False))
         return _answers(client.gather(futures)), settings
     finally:
         client.close()

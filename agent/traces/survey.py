@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.window import MISSING, Window
+from kernels.columns import dealt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -150,8 +151,9 @@ class Survey:
             power = np.where(power > 0, power, rows.filled("instant_mw")).astype(np.int64)
             util = np.where(rows.has("pid"), MISSING, rows.filled("util_ppm")).astype(np.int64)
             counter = rows.filled("counter_mj")
-            for gpu in np.unique(rows.gpu).tolist():
-                mine = rows.gpu == gpu
+            order, offsets = dealt(rows.gpu, len(devices))
+            for gpu in np.flatnonzero(np.diff(offsets)).tolist():
+                mine = order[offsets[gpu] : offsets[gpu + 1]]
                 self._add(devices[gpu], rows.time_us[mine], power[mine], counter[mine], util[mine])
         return self
 
