@@ -111,8 +111,8 @@ def _left_out(report: SourceReport) -> Iterator[str]:
     """Name the rows of a jobs file that cannot be used, in the form of an error: file, line, what is wrong."""
     for bad in report.bad:
         yield str(InputError(f"{bad.reason}; the row is left out", report.path, bad.line, bad.column))
-    if report.rows_rejected > len(report.bad):
-        yield f"{report.path}: {report.rows_rejected} of {report.rows} rows are left out, these among them"
+    if report.rows_rejected:
+        yield f"{report.path}: {report.rows_rejected} of {report.rows} rows are left out"
 
 
 def run(args: argparse.Namespace) -> int:
@@ -139,7 +139,8 @@ def run(args: argparse.Namespace) -> int:
     _compile_in_sight()
     with _interruptible() as stopped, closing(_points()) if outlets else nullcontext() as points:
         if needs_survey(chains, settings):
-            settings = settled(settings, (look(chain, settings, stopped) for chain in chains))
+            with _in_sight("looking for the GPUs of the jobs"):
+                settings = settled(settings, (look(chain, settings, stopped) for chain in chains))
         with _progress(chains) as tell:
             done = [_booked(chain, settings, points, tell, stopped) for chain in chains]
         interrupted = stopped()
@@ -311,6 +312,18 @@ def _compile_in_sight() -> None:
 
     with Console(stderr=True).status("loading the kernels (compiled once, which takes ten seconds)") as status:
         warm_up(lambda name, number, of, _: status.update(f"kernels {number} of {of}: {name}"), BOOKING)
+
+
+@contextmanager
+def _in_sight(what: str) -> Iterator[None]:
+    """Say on a terminal what is being done."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console  # noqa: PLC0415
+
+    with Console(stderr=True).status(what):
+        yield
 
 
 @contextmanager

@@ -184,19 +184,19 @@ def name_gpus(rows: Sequence[JobRow], survey: Survey, idle_mw: int = MISSING) ->
 
 
 def _known(rows: Iterable[JobRow], host: Host) -> dict[str, str]:
-    """Tell which jobs of the table the recording knows, and by what key: its own, its array's, or its cluster's."""
+    """Tell which jobs of the table the recording knows, and by what key: its own, or one that says the same."""
     jobs = {row.job: row.labels for row in rows}
     bare = Counter(job.partition("@")[0] for job in jobs)
     found = {}
     for job, labels in jobs.items():
         plain = job.partition("@")[0]
-        by_array = host.arrays.get(labels.get("array", ""), "")
+        named = labels.get("array", "") if job == f"slurm:{labels.get('array')}" else labels.get("sluid", "")
         if job in host.known:
             found[job] = job
         elif plain in host.known and bare[plain] == 1:
             found[job] = plain
-        elif by_array and job == f"slurm:{labels['array']}":
-            found[job] = by_array
+        elif named in host.other_names:
+            found[job] = host.other_names[named]
     return found
 
 

@@ -33,6 +33,7 @@ _STRUCTURE = {"JobID", "JobIDRaw", "Start", "End", "NodeList", "AllocTRES", "Req
 _NAMES = {"JobName": "name"}
 _MOST_NODES = 1 << 20
 _MOST_GPUS = 1 << 24
+_MOST_PARTS = 1 << 12
 _MOST_LINES = 1000  # a cell of more lines than this is a broken table
 
 
@@ -150,11 +151,17 @@ def demand_of(row: Mapping[str, str], nodes: int) -> Demand:
         profile = _MIG.search(name)
         if profile is not None:
             slices = 4 if profile[0].lower() in _FOUR_SLICES else 7
-            parts += [int(profile[1]) * _PPM // slices] * min(count, _MOST_NODES)
-    whole = max(named.get("gpu", 0), sum(typed.values())) - len(parts)
-    mps = sum(count for name, count in named.items() if name.partition(":")[0] == "mps")
+            parts += [int(profile[1]) * _PPM // slices] * min(count, _MOST_PARTS)
+    whole = max(_counted(named, "gpu") - len(parts), 0)
+    mps = min(_counted(named, "mps"), 100 * _MOST_PARTS)
     parts += [_PPM] * (mps // 100) + [mps % 100 * _PPM // 100] * (mps % 100 > 0)
-    return Demand(whole, tuple(parts), sum(n for name, n in named.items() if name.partition(":")[0] == "shard"))
+    return Demand(whole, tuple(parts), _counted(named, "shard"))
+
+
+def _counted(named: Mapping[str, int], kind: str) -> int:
+    """Count one kind of GRES: the plain entry counts again what those with a type name."""
+    typed = sum(count for name, count in named.items() if name.startswith(f"{kind}:"))
+    return max(named.get(kind, 0), typed)
 
 
 def spread(total: Demand, nodes: int) -> Demand:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 ANONYMOUS = "pid:"
 """Beginning of owners that a trace knows by nothing but a process id: a jobs table says more."""
+OTHER_NAMES = ("array", "sluid")
+"""Labels by which an owner may be known before its job's id is, or in a table that lacks raw ids."""
 _NEVER = np.iinfo(np.int64)
 _SUMS = ("samples", "powers", "power_mw", "utils", "util_ppm")
 _LEAST = ("first_us", "first_mj")
@@ -107,7 +109,7 @@ class Host:
     edges_us: NDArray[np.int64]
     gpus: dict[tuple[int, str], Seen] = field(default_factory=dict)
     known: set[str] = field(default_factory=set)
-    arrays: dict[str, str] = field(default_factory=dict)  # label array -> key
+    other_names: dict[str, str] = field(default_factory=dict)  # array task or SLUID -> key
 
     def gpu(self, device: Device) -> Seen:
         """Return what was seen of a GPU so far."""
@@ -164,7 +166,7 @@ class Survey:
             for seen in theirs.gpus.values():
                 mine.gpu(seen.device).add(seen)
             mine.known |= theirs.known
-            mine.arrays.update(theirs.arrays)
+            mine.other_names.update(theirs.other_names)
 
     def _host(self, name: str) -> Host:
         if name not in self.hosts:
@@ -192,8 +194,9 @@ class Survey:
                 continue
             host = self._host(item.devices[gpu].host)
             host.known.add(owner.key)
-            if "array" in owner.labels:
-                host.arrays[owner.labels["array"]] = owner.key
+            for label in OTHER_NAMES:
+                if label in owner.labels:
+                    host.other_names[owner.labels[label]] = owner.key
             first, last = np.searchsorted(host.edges_us, [start, end - 1], "right").tolist()
             host.gpu(item.devices[gpu]).owned[first : last + 1] = True
 

@@ -146,6 +146,29 @@ def test_instances_of_mig_are_parts_of_one_gpu(watts, bill, node):
     assert answer["unattributed_j"] == answer["total_j"] - sum(job["energy_j"] for job in jobs.values())
 
 
+DIALECTS = {
+    "windows": lambda text: text.replace("\n", "\r\n"),
+    "a bar at the end": lambda text: text.replace("\n", "|\n"),
+    "a delimiter of two": lambda text: text.replace("|", "|#"),
+    "a mark in front": lambda text: "\ufeff" + text,
+    "it still runs": lambda text: text.replace(clock(60), "Unknown"),
+    "a whole name": lambda text: text.replace("|n1|", "|N1.cluster.org|"),
+    "the older column": lambda text: text.replace("AllocTRES", "AllocGRES").replace(ONE, "gpu:h100:1"),
+    "no raw id": lambda text: text.replace("JobIDRaw", "Comment"),
+}
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_dialects(name, bill, node):
+    jobs, *_ = bill(node(*EIGHT), DIALECTS[name](sacct(("10", 0, 60, ONE))))
+    assert energies(jobs) == {"slurm:10": BUSY * HOUR}
+
+
+def test_times_are_the_clusters_own(bill, node):
+    jobs, *_ = bill(node(*EIGHT), sacct(("10", 120, 180, ONE)), "--timezone", "Etc/GMT-2")
+    assert energies(jobs) == {"slurm:10": BUSY * HOUR}
+
+
 def test_keys_are_those_of_a_running_agent(bill, node):
     dump = (
         "JobID|JobIDRaw|Start|End|NodeList|AllocTRES\n"
@@ -179,6 +202,7 @@ def test_one_bad_row_refuses_nothing_but_itself(name, bill, node, wattshed, tmp_
     jobs, answer, err = bill(trace, "\n".join([*good[:2], row, *good[2:]]) + "\n")
     assert set(jobs) == {"slurm:10", "slurm:12"}
     (note,) = [line for line in err.splitlines() if f"{tmp_path}/sacct.txt:3:" in line]
+    assert "sacct.txt: 1 of 3 rows are left out" in err
     assert note.endswith("the row is left out")
     assert said in note
     assert any(said in note for note in answer["notes"])
@@ -378,6 +402,7 @@ def test_labels_come_back_in_every_format(wattshed, node, tmp_path):
         ("gres/gpu:nvidia_a100_3g.20gb=1,gres/gpu:a100=1,gres/gpu=2", 1, Demand(1, (428_571,))),
         ("gres/gpu:1g.6gb=1", 1, Demand(0, (250_000,))),
         ("gres/shard=8", 1, Demand(0, (), 8)),
+        ("gres/shard:h100=8,gres/shard=8", 1, Demand(0, (), 8)),
         ("gres/mps=50", 1, Demand(0, (500_000,))),
         ("gres/mps=150", 1, Demand(0, (1_000_000, 500_000))),
         ("gres/gpumem=10G,gres/gpuutil=90,cpu=1", 1, Demand()),
@@ -430,7 +455,7 @@ def test_workers_give_the_same(wattshed, node, tmp_path, monkeypatch):
     argv = ["replay", *traces, "--jobs", jobs, "--format", "json"]
     code, alone, _ = wattshed(*argv)
     assert code == 0
-    assert wattshed(*argv, "--workers", "1")[1] == alone
+    assert wattshed(*argv, "--workers", "2")[1] == alone
     assert '"inferred"' in alone
 
 
