@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from agent.backfill import Points
     from agent.remote_write import RemoteWrite
     from agent.replay_books import Part, Settings, Tell
-    from agent.traces.report import SourceReport
     from agent.traces.sources import Chain
 
 _INTERRUPTED = 130
@@ -104,15 +103,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
         spec = parse_job_columns(args.job_columns) if args.job_columns else None
         jobs = tuple(read_jobs(Path(args.jobs), local, spec, report))
     idle = getattr(args, "idle_watts", None)
-    return Settings(options, jobs, round(idle * 1e3) if idle is not None else MISSING, gap_us, tuple(_left_out(report)))
-
-
-def _left_out(report: SourceReport) -> Iterator[str]:
-    """Name the rows of a jobs file that cannot be used, in the form of an error: file, line, what is wrong."""
-    for bad in report.bad:
-        yield str(InputError(f"{bad.reason}; the row is left out", report.path, bad.line, bad.column))
-    if report.rows_rejected:
-        yield f"{report.path}: {report.rows_rejected} of {report.rows} rows are left out"
+    return Settings(options, jobs, round(idle * 1e3) if idle is not None else MISSING, gap_us, report.left_out())
 
 
 def run(args: argparse.Namespace) -> int:

@@ -9,7 +9,8 @@ import pytest
 from agent.replay_books import Part
 from agent.traces.native import Recorder
 from agent.traces.report import SourceReport
-from agent.traces.sacct import Demand, Records, demand_of, nodes_of, spread
+from agent.traces.sacct import Records, nodes_of
+from agent.traces.tres import Demand, demand_of, spread
 from agent.window import Owner, Usage
 from tests.traces.windows_made_up import plain_window
 
