@@ -90,6 +90,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
     from agent.replay_books import Settings  # noqa: PLC0415 - a command imports its parts when it runs
     from agent.traces.columns import parse_spec  # noqa: PLC0415
     from agent.traces.jobs_file import parse_job_columns, read_jobs  # noqa: PLC0415
+    from agent.traces.report import SourceReport  # noqa: PLC0415
     from agent.traces.sources import Options  # noqa: PLC0415
     from agent.traces.timestamps import zone  # noqa: PLC0415
 
@@ -97,17 +98,17 @@ def settings_of(args: argparse.Namespace) -> Settings:
     gap_us = round(args.max_gap * 1e6) if args.max_gap is not None else MISSING
     ceiling_mw = min(round(args.max_power * 1e3), 2**31 - 2) if args.max_power is not None else 20_000_000
     options = Options(parse_spec(args.columns) if args.columns else None, local, ceiling_mw, gap_us)
-    jobs = None
+    jobs, report = None, SourceReport(str(getattr(args, "jobs", "")))
     if getattr(args, "jobs", None):
         spec = parse_job_columns(args.job_columns) if args.job_columns else None
-        jobs = tuple(read_jobs(Path(args.jobs), local, spec))
+        jobs = tuple(read_jobs(Path(args.jobs), local, spec, report))
     idle = getattr(args, "idle_watts", None)
-    return Settings(options, jobs, round(idle * 1e3) if idle is not None else MISSING, gap_us)
+    return Settings(options, jobs, round(idle * 1e3) if idle is not None else MISSING, gap_us, report.left_out())
 
 
 def run(args: argparse.Namespace) -> int:
     """Replay; prints the answer, or after Ctrl-C what is known so far, marked as partial (exit code 130)."""
-    from agent.replay_books import merge  # noqa: PLC0415
+    from agent.replay_books import look, merge, needs_survey, settled  # noqa: PLC0415
     from agent.traces.sources import find  # noqa: PLC0415
 
     settings = settings_of(args)
@@ -122,12 +123,15 @@ def run(args: argparse.Namespace) -> int:
         for flag, value in (("--openmetrics", args.openmetrics), ("--remote-write", args.remote_write)):
             if value is not None:
                 raise InputError(f"{flag} is written by one process; leave --workers and --scheduler out")
-        done = book_on_cluster(chains, settings, workers=args.workers or 0, address=args.scheduler or "")
+        done, settings = book_on_cluster(chains, settings, workers=args.workers or 0, address=args.scheduler or "")
         _print(args.format, merge(done), settings, interrupted=False)
         return 0
     outlets = _outlets(args)
     _compile_in_sight()
     with _interruptible() as stopped, closing(_points()) if outlets else nullcontext() as points:
+        if needs_survey(chains, settings):
+            with _in_sight("looking for the GPUs of the jobs"):
+                settings = settled(settings, (look(chain, settings, stopped) for chain in chains))
         with _progress(chains) as tell:
             done = [_booked(chain, settings, points, tell, stopped) for chain in chains]
         interrupted = stopped()
@@ -215,7 +219,7 @@ def _print(style: str, whole: Part, settings: Settings, *, interrupted: bool) ->
 
 def _warnings(whole: Part, settings: Settings) -> list[str]:
     """Say in one line each what the user should know about the traces."""
-    lines = []
+    lines = list(settings.notes)
     for report in whole.reports:
         lines += [f"{report.path}: {note}" for note in report.notes]
         if report.rows_rejected:
@@ -299,6 +303,18 @@ def _compile_in_sight() -> None:
 
     with Console(stderr=True).status("loading the kernels (compiled once, which takes ten seconds)") as status:
         warm_up(lambda name, number, of, _: status.update(f"kernels {number} of {of}: {name}"), BOOKING)
+
+
+@contextmanager
+def _in_sight(what: str) -> Iterator[None]:
+    """Say on a terminal what is being done."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console  # noqa: PLC0415
+
+    with Console(stderr=True).status(what):
+        yield
 
 
 @contextmanager

@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING
 
 from agent.accounts.attribution import Accounts
 from agent.accounts.ledger import GpuKey
+from agent.replay_times import JobTimes
 from agent.traces.assignment import Assignment
+from agent.traces.demands import Edges, counts, name_gpus
 from agent.traces.sources import Chain, Options
+from agent.traces.survey import Survey
 from agent.window import MISSING, Run
 from kernels import booking
 
@@ -37,17 +40,20 @@ class Settings:
     ----------
     options : Options
     jobs : tuple of JobRow or None
-        None: owners come from the trace.
+        None: owners come from the trace alone.
     idle_mw : int, mW
         Idle power of every GPU; -1: what the trace says.
     max_gap_us : int, us
         -1: each trace's own.
+    notes : tuple of str
+        What the user should know about the jobs.
     """
 
     options: Options
     jobs: tuple[JobRow, ...] | None = None
     idle_mw: int = MISSING
     max_gap_us: int = MISSING
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +75,9 @@ class Part:
     reports: list[SourceReport] = field(default_factory=list)
     extremes: dict[GpuKey, Extremes] = field(default_factory=dict)
     devices: dict[str, tuple[Device, ...]] = field(default_factory=dict)
-    gpu_time: Counter[str] = field(default_factory=Counter)  # job -> millionths of GPU-us
+    times: JobTimes = field(default_factory=JobTimes)
+    less_time: Counter[str] = field(default_factory=Counter)  # by job, see Assignment
+    doubt: Counter[str] = field(default_factory=Counter)
     matched_hosts: set[str] = field(default_factory=set)
     windows: int = 0
 
@@ -82,6 +90,28 @@ def pieces_of(chain: Chain) -> list[Chain]:
     pieces = [Chain(chain.name, list(sources)) for _, sources in days]
     pieces[0].passed_over = chain.passed_over
     return pieces
+
+
+def needs_survey(chains: list[Chain], settings: Settings) -> bool:
+    """Tell whether the trace has to be looked at before it is booked.
+
+    So it is for jobs of which only the number of GPUs is known, and where a recording may know the jobs by itself.
+    """
+    return settings.jobs is not None and (counts(settings.jobs) or any(chain.native for chain in chains))
+
+
+def look(chain: Chain, settings: Settings, stop: Callable[[], bool] = lambda: False) -> Survey:
+    """Look at one piece of a chain; what was seen of the others is added with `Survey.merge`."""
+    return Survey(Edges(settings.jobs or ())).read(chain, settings.options, stop)
+
+
+def settled(settings: Settings, surveys: Iterable[Survey]) -> Settings:
+    """Name the GPUs of the jobs, as well as the trace tells."""
+    whole = Survey(Edges(settings.jobs or ()))
+    for survey in surveys:
+        whole.merge(survey)
+    rows, notes = name_gpus(settings.jobs or (), whole, settings.idle_mw)
+    return replace(settings, jobs=tuple(rows), notes=(*settings.notes, *notes))
 
 
 def new_part(settings: Settings) -> Part:
@@ -143,7 +173,8 @@ def book(
             _note(part, piece, tell)
     _count_rejected(part, chain, before)
     if assignment is not None:
-        part.gpu_time.update(assignment.gpu_time)
+        part.less_time.update(assignment.less_time)
+        part.doubt.update(assignment.doubt)
         part.matched_hosts |= assignment.matched
     return part
 
@@ -155,6 +186,7 @@ def _note(part: Part, booked: Window | Run, tell: Tell | None) -> None:
         start_us, end_us = int(booked.start_us[0]), int(booked.end_us[-1])
     else:
         part.windows += 1
+        part.times.add(booked)
         start_us, end_us = booked.start_us, booked.end_us
     if tell is not None:
         tell(part, booked.host, start_us, end_us)
@@ -209,7 +241,9 @@ def merge(parts: list[Part]) -> Part:
     for part in parts:
         whole.accounts.merge(part.accounts)
         whole.reports += part.reports
-        whole.gpu_time.update(part.gpu_time)
+        whole.times.merge(part.times)
+        whole.less_time.update(part.less_time)
+        whole.doubt.update(part.doubt)
         whole.matched_hosts |= part.matched_hosts
         whole.windows += part.windows
         for key, theirs in part.extremes.items():

@@ -28,6 +28,11 @@ HNJ_PER_UJ = HNJ_PER_JOULE // 1_000_000
 _STATIC, _DYNAMIC = "static", "dynamic"
 _IDLE, _NOBODY = ("", "idle"), ("", "unattributed")
 _ROWS_SHOWN = 64
+_PAYERS = ("user", "account")
+_FIRST_LABELS = (*_PAYERS, "name", "partition")
+_JOB_KEYS = 13  # keys of a job before its labels
+_LABELS_SHOWN = 6
+_NOT_SHOWN = {"manager", "uid"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,13 @@ def document(part: Part, *, partial: bool = False, notes: list[str] | None = Non
         "unattributed_j": Joules(unattributed),
         "total_j": Joules(total),
     }
+    for name in _PAYERS:
+        totals: dict[str, Joules] = {}
+        for job in answer["jobs"]:
+            if name in job:
+                totals[job[name]] = totals.get(job[name], Joules(0)) + job["energy_j"]
+        if totals:
+            answer[f"per_{name}"] = dict(sorted(totals.items()))
     if notes:
         answer["notes"] = notes
     if partial:
@@ -169,9 +181,13 @@ def _gpu(account: GpuAccount, extremes: Extremes | None, energy_uj: int) -> dict
 
 def _job(job: Job, part: Part, static: Joules, dynamic: Joules) -> dict[str, Any]:
     energy = static + dynamic
-    gpu_us = part.gpu_time.get(job.key, 0) / 1e6 or sum(line.active_us + line.held_us for line in job.lines.values())
+    counted_us = sum(line.active_us + line.held_us for line in job.lines.values())
     names = sorted(job.lines)
-    return {
+    own_us = part.times.of(job.key)
+    mean_w = round(energy.uj / own_us, 3) if own_us > 0 else None
+    # A line's peak is a power between two readings, in whole milliwatts; what is steady may lie above it by less.
+    peak_w = max(sum(line.peak_mw for line in job.lines.values()) / 1e3, mean_w or 0.0)
+    answer = {
         "job": job.key,
         "hosts": sorted({key.host for key in names}),
         "gpus": [f"{key.host}/{key.gpu}" if key.host else key.gpu for key in names],
@@ -180,12 +196,22 @@ def _job(job: Job, part: Part, static: Joules, dynamic: Joules) -> dict[str, Any
         "energy_j": energy,
         "static_j": static,
         "dynamic_j": dynamic,
-        "gpu_s": round(gpu_us / 1e6, 6),
-        "mean_w": round(energy.uj * len(names) / gpu_us, 3) if gpu_us > 0 else None,
-        "peak_w": sum(line.peak_mw for line in job.lines.values()) / 1e3,
-        "sigma_j": round(job_sigma_j(job, part.accounts.gpus), 6),
+        "gpu_s": round((counted_us - part.less_time.get(job.key, 0) / 1e6) / 1e6, 6),
+        "mean_w": mean_w,
+        "peak_w": peak_w,
+        "sigma_j": round(math.hypot(job_sigma_j(job, part.accounts.gpus), part.doubt.get(job.key, 0) * 1e-15), 6),
         "method": method_name(job.method),
     }
+    # The other columns of a jobs file, and what the trace knows; one called like a key above gets a line behind.
+    return answer | {(f"{name}_" if name in answer else name): text for name, text in sorted(job.labels.items())}
+
+
+def _labels(answer: dict[str, Any]) -> list[str]:
+    """Name what is said about jobs beside the schema's own keys: who pays first."""
+    if not answer["jobs"]:
+        return []
+    found = {name for job in answer["jobs"] for name in list(job)[_JOB_KEYS:]}
+    return [name for name in _FIRST_LABELS if name in found] + sorted(found - set(_FIRST_LABELS))
 
 
 def as_json(answer: dict[str, Any]) -> str:
@@ -218,7 +244,8 @@ _CSV_COLUMNS = (
 
 def write_csv(answer: dict[str, Any], out: TextIO) -> None:
     """Write a row for each GPU, each job, what was idle, what nobody can be named for, and the total."""
-    writer = csv.DictWriter(out, _CSV_COLUMNS, lineterminator="\n")
+    labels = {name: f"job_{name}" if name in _CSV_COLUMNS else name for name in _labels(answer)}
+    writer = csv.DictWriter(out, (*_CSV_COLUMNS, *labels.values()), lineterminator="\n")
     writer.writeheader()
     for gpu in answer["gpus"]:
         writer.writerow(
@@ -235,7 +262,8 @@ def write_csv(answer: dict[str, Any], out: TextIO) -> None:
             }
         )
     for job in answer["jobs"]:
-        row = {name: job[name] for name in _CSV_COLUMNS if name in job}
+        row = {name: job[name] for name in list(job)[:_JOB_KEYS] if name in _CSV_COLUMNS}
+        row |= {column: job[name] for name, column in labels.items() if name in job}
         writer.writerow({**row, "kind": "job", "name": job["job"], "host": " ".join(job["hosts"])})
     for kind in ("idle", "unattributed", "total"):
         writer.writerow({"kind": kind, "energy_j": answer[f"{kind}_j"]})
@@ -249,6 +277,7 @@ def print_tables(answer: dict[str, Any], out: TextIO) -> None:
     """Print what a person wants to see first."""
     from rich.console import Console  # noqa: PLC0415 - JSON and CSV need no tables
     from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
     console = Console(file=out, width=None if out.isatty() else 120, highlight=False)
     partial = " (partial: interrupted)" if answer.get("partial") else ""
@@ -279,7 +308,7 @@ def print_tables(answer: dict[str, Any], out: TextIO) -> None:
             jobs.add_column(name, justify="right" if name[-1] in "JWs" and name != "hosts" else "left")
         for job in sorted(answer["jobs"], key=lambda job: -job["energy_j"].uj)[:_ROWS_SHOWN]:
             jobs.add_row(
-                job["job"],
+                Text(_printable(job["job"])),
                 " ".join(job["hosts"]),
                 str(len(job["gpus"])),
                 _thousands(job["energy_j"]),
@@ -293,10 +322,23 @@ def print_tables(answer: dict[str, Any], out: TextIO) -> None:
         console.print(jobs)
         if len(answer["jobs"]) > _ROWS_SHOWN:
             console.print(f"... and {len(answer['jobs']) - _ROWS_SHOWN} more jobs (--format csv lists all)")
+    labels = [name for name in _labels(answer) if name not in _NOT_SHOWN][:_LABELS_SHOWN]
+    if labels:
+        whose = Table(title=f"Whose{partial}", title_justify="left")
+        for name in ("job", *labels):
+            whose.add_column(Text(_printable(name)), overflow="fold")
+        for job in sorted(answer["jobs"], key=lambda job: -job["energy_j"].uj)[:_ROWS_SHOWN]:
+            whose.add_row(*(Text(_printable(job.get(name, ""))) for name in ("job", *labels)))
+        console.print(whose)
     console.print(
         f"idle {_thousands(answer['idle_j'])} J, unattributed {_thousands(answer['unattributed_j'])} J, "
         f"total {_thousands(answer['total_j'])} J{partial}"
     )
+
+
+def _printable(text: str) -> str:
+    """Show control characters, for users name their jobs and accounts what they like."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _thousands(energy: Joules) -> str:

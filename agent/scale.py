@@ -10,7 +10,7 @@ from __future__ import annotations
 import pickle
 from typing import TYPE_CHECKING, Any
 
-from agent.replay_books import pieces_of
+from agent.replay_books import needs_survey, pieces_of, settled
 from agent.window import InputError
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ ANSWER_S = 10.0
 """How long a scheduler may take to answer, s."""
 
 
-def _task() -> Callable[[bytes, bytes], bytes]:
+def _task() -> Callable[[bytes, bytes, bytes], bytes]:
     """Make the function that workers run; one without a name to import is sent by value."""
 
-    def work(order: bytes, books: bytes) -> bytes:
+    def work(order: bytes, told: bytes, books: bytes) -> bytes:
         import importlib.util  # noqa: PLC0415 - all of this runs on another machine
         import pathlib  # noqa: PLC0415
         import pickle  # noqa: PLC0415
@@ -40,15 +40,18 @@ def _task() -> Callable[[bytes, bytes], bytes]:
             if spec is None or spec.origin is None:
                 raise
             sys.path.insert(0, str(pathlib.Path(spec.origin).parent))
-        from agent.replay_books import book, finish  # noqa: PLC0415
+        from agent.replay_books import book, finish, look  # noqa: PLC0415
         from agent.window import InputError  # noqa: PLC0415
 
         part = pickle.loads(books) if books else None  # noqa: S301 - our own bytes, on the user's own cluster
         if isinstance(part, InputError):
             return books
-        piece, settings = pickle.loads(order)  # noqa: S301
+        piece, booked = pickle.loads(order)  # noqa: S301
+        settings = pickle.loads(told)  # noqa: S301
         try:
-            if piece is not None:
+            if not booked:
+                part = look(piece, settings)
+            elif piece is not None:
                 part = book(piece, settings, part)
             elif part is not None:
                 part = finish(part)
@@ -59,7 +62,9 @@ def _task() -> Callable[[bytes, bytes], bytes]:
     return work
 
 
-def book_on_cluster(chains: list[Chain], settings: Settings, *, workers: int = 0, address: str = "") -> list[Part]:
+def book_on_cluster(
+    chains: list[Chain], settings: Settings, *, workers: int = 0, address: str = ""
+) -> tuple[list[Part], Settings]:
     """Book all chains on a cluster.
 
     Parameters
@@ -73,8 +78,8 @@ def book_on_cluster(chains: list[Chain], settings: Settings, *, workers: int = 0
 
     Returns
     -------
-    list of Part
-        Finished books, a chain each, in the order of ``chains``.
+    list of Part, Settings
+        Finished books, a chain each, in the order of ``chains``; and what they were booked by.
 
     Raises
     ------
@@ -103,17 +108,31 @@ def book_on_cluster(chains: list[Chain], settings: Settings, *, workers: int = 0
         raise InputError(f"no Dask scheduler answers at {address or 'this machine'} ({text})") from error
     work = _task()
     try:
+        if needs_survey(chains, settings):
+            told = client.scatter(pickle.dumps(settings), hash=False)
+            looks = [
+                client.submit(work, pickle.dumps((piece, False)), told, b"", pure=False)
+                for chain in chains
+                for piece in pieces_of(chain)
+            ]
+            settings = settled(settings, _answers(client.gather(looks)))
+        told = client.scatter(pickle.dumps(settings), hash=False)  # many jobs are sent once, not with every piece
         futures = []
         for chain in chains:
             books: Any = b""
             for piece in pieces_of(chain):
-                books = client.submit(work, pickle.dumps((piece, settings)), books, pure=False)
-            futures.append(client.submit(work, pickle.dumps((None, settings)), books, pure=False))
-        answers = [pickle.loads(answer) for answer in client.gather(futures)]  # noqa: S301
+                books = client.submit(work, pickle.dumps((piece, True)), told, books, pure=False)
+            futures.append(client.submit(work, pickle.dumps((None, True)), told, books, pure=False))
+        return _answers(client.gather(futures)), settings
     finally:
         client.close()
         if cluster is not None:
             cluster.close()
+
+
+def _answers(gathered: list[bytes]) -> list[Any]:
+    """Unpack what workers answered; a refusal is raised here."""
+    answers = [pickle.loads(answer) for answer in gathered]  # noqa: S301
     for answer in answers:
         if isinstance(answer, InputError):
             raise answer

@@ -129,7 +129,8 @@ class Usage:
     share_ppm : int32[m], millionths of the GPU
         Reserved share (GRES, shards, MIG SMs / all SMs, Kubernetes allocation); -1 no reservation known.
     live : int8[m]
-        1 if a process of the owner was on the GPU, 0 if the GPU was only held for it.
+        1 if a process of the owner was on the GPU, 0 if the GPU was only held for it, 2 if ``share_ppm`` is the most
+        that can be the owner's (a jobs table says how many GPUs it had, and not which).
     """
 
     gpu: NDArray[np.int32]

@@ -7,7 +7,9 @@ its energy is split once:
   without any reservation equally among those present; nobody present: ``_idle``;
 * dynamic = the rest: one live owner alone takes all; otherwise by activity, and what the known activities do not cover
   of the device's busy time (if they cover less than 90 %) belongs to somebody unknown (``_unattributed``); without
-  activities by reserved share, else equally. Several present and none active: ``_unattributed``.
+  activities by reserved share, else equally. Several present and none active: ``_unattributed``. Where an owner had at
+  most its share (`AT_MOST`: it held some GPUs of a node, and nothing tells which), it takes that share and no more, and
+  what nobody reserved is ``_unattributed``.
 
 For a cost of the form *idle + k x activity* this is the Shapley value. Parts sum to the whole by largest remainder,
 ties in the order of the rows, which the caller makes the order of the owners' keys: no order of arrival matters.
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WHOLE_PPM = 1_000_000
+HELD, LIVE, AT_MOST = 0, 1, 2
+"""Values of ``live``: only held; a process was there; no more than the share can be the owner's."""
 ALONE, BY_ACTIVITY, BY_SHARE, EQUAL, NOBODY_ACTIVE = 1, 2, 4, 8, 16
 """Bits of ``method``: how a row's dynamic energy was split."""
 
@@ -113,7 +117,7 @@ def _split_dynamic(total: int, activity, busy, share, live, rows, n: int, weight
     """Give a segment's dynamic energy to the active ones; returns what is left for ``_unattributed``."""
     if total == 0 or n == 0:
         return total
-    count, last = 0, -1
+    count, last, bounded = 0, -1, False
     active, all_active_known, reserved, all_reserved = 0, True, 0, True
     for j in range(n):
         row = rows[j]
@@ -125,9 +129,15 @@ def _split_dynamic(total: int, activity, busy, share, live, rows, n: int, weight
         all_active_known = all_active_known and activity[row] >= 0
         reserved += max(share[row], 0)
         all_reserved = all_reserved and share[row] >= 0
+        bounded = bounded or live[row] == AT_MOST
     if count == 0 and n == 1 and share[rows[0]] >= WHOLE_PPM:
         # Nobody was seen, but the whole GPU is this one's: what it drew above idle is the holder's too.
         count, last = 1, rows[0]
+    if bounded:
+        left = _split_static(total, share, rows, n, weight, part, dynamic)
+        for j in range(n):
+            method[rows[j]] |= BY_SHARE
+        return left
     if count == 1:
         dynamic[last] += total
         method[last] |= ALONE
@@ -349,7 +359,7 @@ def split(
     share_ppm : int64[m], millionths of the GPU
         Reserved share; -1 none known.
     live : int8[m]
-        1 if a process of the owner was there, 0 if the GPU was only held.
+        1 if a process of the owner was there, 0 if the GPU was only held, 2 if its share is all that can be its.
     begin_mw, end_mw : int64[*], mW, optional
         Power at the ends of each piece: a piece is cut along the straight line between them, else evenly in time.
 

@@ -99,8 +99,19 @@ def _find(key: str, wanted: str, names: Sequence[str], path: str) -> str:
     raise InputError(f"there is no column {wanted!r} for {key}; {'near' if near else 'it has'}: {shown}", path, 1)
 
 
-def layout_of_spec(spec: Mapping[str, tuple[str, str]], names: Sequence[str], path: str) -> tuple[Layout, str]:
+def layout_of_spec(
+    spec: Mapping[str, tuple[str, str]], names: Sequence[str], path: str, *, utilisation: bool = False
+) -> tuple[Layout, str]:
     """Find the columns of a spec in a file; what the spec leaves out is taken from plain names.
+
+    Parameters
+    ----------
+    spec : mapping
+    names : sequence of str
+        The columns of the file.
+    path : str
+    utilisation : bool
+        Also take utilisation from a plain name: nothing is billed by it, unless it is told.
 
     Returns
     -------
@@ -136,6 +147,8 @@ def layout_of_spec(spec: Mapping[str, tuple[str, str]], names: Sequence[str], pa
             raise InputError("it is not clear which column is power; say --columns power=...", path, 1)
     if not wide and "limit" not in single and "limit" in guessed and guessed["limit"] not in named:
         single["limit"] = Quantity(guessed["limit"], unit_in_name("limit", guessed["limit"]))
+    if utilisation and not wide and "util" not in single and guessed.get("util", time) not in named:
+        single["util"] = Quantity(guessed["util"], unit_in_name("util", guessed["util"]))
     if wide and single.keys() & {"power", "energy"}:
         raise InputError("--columns: power and energy must both be patterns (wide table) or both columns", path)
     gpus = [spec.get("gpu", (guessed.get("gpu", ""), ""))[0], guessed.get("uuid", "")] if not wide else []

@@ -74,7 +74,9 @@ def _table(source: Source, report: SourceReport, gpus: Gpus, options: Options) -
         try:
             with pq.ParquetFile(path) as file:
                 names = list(file.schema_arrow.names)
-                layout, unit = columns.layout_of_spec(options.columns or {}, names, str(path))
+                layout, unit = columns.layout_of_spec(
+                    options.columns or {}, names, str(path), utilisation=options.utilisation
+                )
                 reader = TableReader(layout, names, Clock(options.local, unit), gpus, report)
                 yield from reader.rows(ahead(_parquet_blocks(file, layout.names())))
         except (pa.ArrowException, OSError) as error:
@@ -97,7 +99,9 @@ def _table(source: Source, report: SourceReport, gpus: Gpus, options: Options) -
         layout = found
     else:
         dialect = delimited.sniff(head)
-        layout, unit = columns.layout_of_spec(options.columns or {}, dialect.names, str(path))
+        layout, unit = columns.layout_of_spec(
+            options.columns or {}, dialect.names, str(path), utilisation=options.utilisation
+        )
     if not layout.gpu and not layout.wide:
         report.note("no column says which GPU a row is of")
     reader = TableReader(layout, dialect.names, Clock(options.local, unit), gpus, report)

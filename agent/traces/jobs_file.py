@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from datetime import tzinfo
     from pathlib import Path
 
+    from agent.traces.report import SourceReport
+
 ALWAYS = -(1 << 62)
 FOREVER = 1 << 62
 _LABELS = ("user", "account", "name", "partition")
@@ -40,11 +42,19 @@ class JobRow:
     gpus : tuple of str
         Indices or UUIDs; ``("*",)`` for all of the host, or for ``count`` of them that nobody names.
     count : int
-        How many GPUs; -1 where ``gpus`` tells.
+        How many GPUs that nobody names; -1 where ``gpus`` tells, or where it is all of the host's.
+    parts : tuple of int, millionths of a GPU
+        Beside these: parts of GPUs that nobody names (instances of MIG, shares of MPS).
+    shards : int
+        And shards of one GPU, of a size that nobody names.
     start_us, end_us : int, us
         `ALWAYS` and `FOREVER` where open.
     share_ppm : int
         Share of each GPU, millionths; -1 unknown.
+    at_most : bool
+        The share is the most of each of ``gpus`` that can be the job's: which of them it had is not known.
+    doubt_mw : int, mW
+        By how much the powers of those that it may have had differ, one sigma.
     labels : mapping
     line : int
     """
@@ -58,6 +68,15 @@ class JobRow:
     share_ppm: int = MISSING
     labels: Mapping[str, str] = field(default_factory=dict)
     line: int = 0
+    parts: tuple[int, ...] = ()
+    shards: int = 0
+    at_most: bool = False
+    doubt_mw: int = 0
+
+    @property
+    def counted(self) -> bool:
+        """Tell whether it says how many GPUs the job had, and not which."""
+        return self.gpus == ("*",) and (self.count >= 0 or bool(self.parts) or self.shards > 0)
 
 
 def gpu_share_seconds(rows: Sequence[JobRow]) -> float:
@@ -65,8 +84,9 @@ def gpu_share_seconds(rows: Sequence[JobRow]) -> float:
     total = 0
     for row in rows:
         gpus = row.count if row.count >= 0 else len(row.gpus) if row.gpus != ("*",) else 0
+        whole_ppm = gpus * _PPM + sum(row.parts)
         if row.start_us > ALWAYS and row.end_us < FOREVER:
-            total += gpus * (row.share_ppm if row.share_ppm >= 0 else _PPM) * (row.end_us - row.start_us)
+            total += whole_ppm * (row.share_ppm if row.share_ppm >= 0 else _PPM) * (row.end_us - row.start_us) // _PPM
     return total / 1e12
 
 
@@ -90,7 +110,12 @@ def parse_job_columns(text: str) -> dict[str, tuple[str, str]]:
     return spec
 
 
-def read_jobs(path: Path, local: tzinfo, spec: Mapping[str, tuple[str, str]] | None = None) -> list[JobRow]:
+def read_jobs(
+    path: Path,
+    local: tzinfo,
+    spec: Mapping[str, tuple[str, str]] | None = None,
+    report: SourceReport | None = None,
+) -> list[JobRow]:
     """Read a jobs file.
 
     Parameters
@@ -101,20 +126,25 @@ def read_jobs(path: Path, local: tzinfo, spec: Mapping[str, tuple[str, str]] | N
     spec : mapping, optional
         Names of the columns in the file, from `parse_job_columns`. In such a table a row without a start never ran,
         and is left out; in one of our own an empty start or end means the whole trace.
+    report : SourceReport, optional
+        Gets the rows of a dump of sacct that cannot be used: it is Slurm's, not the user's to mend.
 
     Raises
     ------
     InputError
-        With line and column, at the first cell that cannot be understood.
+        With line and column, at the first cell of a table that cannot be understood, or if no row of sacct's can.
     """
     head = head_of(path)
     clock = Clock(local)
     if spec is None and is_sacct(head):
         return [
-            JobRow(job.job, host, ("*",), job.start_us, job.end_us, count=count, labels=job.labels, line=job.line)
-            for job in read_sacct(path, lambda text: _utc(clock, text))
-            for host, count in job.hosts
-        ]
+            JobRow(
+                job.job, host, ("*",), job.start_us, job.end_us,
+                count=had.count, parts=had.parts, shards=had.shards, labels=job.labels, line=job.line,
+            )
+            for job in read_sacct(path, lambda text: _utc(clock, text), report)
+            for host, had in job.hosts
+        ]  # fmt: skip
     with open_lines(path) as file:
         sample = head.splitlines()[0] if head.strip() else ""
         delimiter = max(",;\t|", key=sample.count)
@@ -142,6 +172,7 @@ class _Table:
     def __init__(self, path: Path, clock: Clock, spec: Mapping[str, tuple[str, str]] | None) -> None:
         self._path, self._clock, self._spec = str(path), clock, spec
         self._place: dict[str, int] = {}
+        self._others: dict[str, int] = {}  # columns that only say something about the job
         self._line = 1
 
     def rows(self, lines: Iterator[list[str]]) -> Iterator[JobRow]:
@@ -174,6 +205,10 @@ class _Table:
             else:
                 near = difflib.get_close_matches(name, header, 3, 0.4) or header[:12]
                 raise InputError(f"there is no column {name!r} for {key}; near: {', '.join(near)}", self._path, 1)
+        taken = set(self._place.values())
+        for place, name in enumerate(header):
+            if name and place not in taken:
+                self._others.setdefault(name, place)
 
     def _row(self, cells: list[str], width: int) -> JobRow | None:
         if len(cells) < width - 4 or len(cells) > width:
@@ -200,7 +235,8 @@ class _Table:
             end,
             count,
             self._share(cell("share")),
-            {key: cell(key) for key in _LABELS if cell(key)},
+            {key: cell(key) for key in _LABELS if cell(key)}
+            | {name: cells[at] for name, at in self._others.items() if at < len(cells) and cells[at]},
             self._line,
         )
 

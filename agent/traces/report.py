@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from agent.window import InputError
+
 _FIRST_BAD = 5
 
 
@@ -64,3 +66,10 @@ class SourceReport:
     def rows_rejected(self) -> int:
         """Rows that gave no usable number."""
         return sum(self.rejected.values())
+
+    def left_out(self) -> tuple[str, ...]:
+        """Say which rows were left out, in the form of an error (file, line, what is wrong), and how many."""
+        if not self.rejected:
+            return ()
+        first = (InputError(f"{bad.reason}; the row is left out", self.path, bad.line, bad.column) for bad in self.bad)
+        return (*map(str, first), f"{self.path}: {self.rows_rejected} of {self.rows} rows are left out")

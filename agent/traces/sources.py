@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,8 +32,9 @@ from agent.window import MISSING, InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from agent.traces.rows import Rows
     from agent.traces.stretch import Stretch
-    from agent.window import Run, Window
+    from agent.window import Device, Run, Window
 
 _NATIVE_SUFFIXES = (".arrows", ".open", ".parquet")
 _FOREIGN_SUFFIXES = (".csv", ".txt", ".log", ".prom", ".om", ".json", ".xml", ".parquet", ".tsv")
@@ -52,12 +53,15 @@ class Options:
         Zone of naive stamps.
     max_power_mw, max_gap_us : int
         See `agent.traces.gpus.Gpus`.
+    utilisation : bool
+        See `agent.traces.columns.layout_of_spec`.
     """
 
     columns: Mapping[str, tuple[str, str]] | None = None
     local: tzinfo = UTC
     max_power_mw: int = 20_000_000
     max_gap_us: int = MISSING
+    utilisation: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,13 @@ class Chain:
             read = segment_stretches if source.format == detect.NATIVE else parquet_stretches
             for stretch in read(source.path, report):
                 yield report, stretch
+
+    def samples(self, options: Options) -> Iterator[tuple[Sequence[Device], Rows]]:
+        """Read a chain of rows as they lie in its files, in their order, with the GPUs they are numbered by."""
+        gpus, options = Gpus("", options.max_power_mw, options.max_gap_us), replace(options, utilisation=True)
+        for source in self.sources:
+            for rows in foreign.rows_of(source, SourceReport(str(source.path), source.format), gpus, options):
+                yield gpus.devices, rows
 
     def _foreign(self, options: Options, stop: Callable[[], bool]) -> Iterator[Window]:
         gpus = Gpus("", options.max_power_mw, options.max_gap_us)

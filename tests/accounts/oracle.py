@@ -46,6 +46,8 @@ def _dynamic(total, here, rows, out):
     live = [i for i in here if rows[i][5]]
     if not live and len(here) == 1 and rows[here[0]][4] >= 10**6:
         live = here
+    if any(rows[i][5] == 2 for i in live):  # no more than the shares
+        return _static(total, here, rows, out)
     if len(live) == 1:
         out[live[0]] += total
         return Fraction(0)

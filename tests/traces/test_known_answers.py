@@ -113,9 +113,10 @@ def test_slurm_tables(traces):
     utc = zone("UTC")
     assert read_jobs(traces / "slurm-sacct/sample-sacct-output.txt", utc) == []  # jobs without GPUs
     (running,) = read_jobs(traces / "slurm-sacct/sample-sacct-running-output.txt", utc)
-    assert (running.job, running.host, running.count) == ("6539191_195", "learnnode0423", 1)
+    assert (running.job, running.host, running.count) == ("slurm:6539485", "learnnode0423", 1)
+    assert running.labels["array"] == "6539191_195"
     many = read_jobs(traces / "slurm-sacct/sample-sacct-one-multiline.txt", utc)
-    assert {row.job: sum(r.count for r in many if r.job == row.job) for row in many}["200131"] == 2048
+    assert {row.job: sum(r.count for r in many if r.job == row.job) for row in many}["slurm:200131"] == 2048
 
 
 @pytest.mark.parametrize(("name", "percent"), [("A100_TR", -5.6), ("3090_TR", -4.9), ("5050_3090", -7.0)])

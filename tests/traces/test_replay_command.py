@@ -76,8 +76,10 @@ def test_jobs_share_and_sum_exactly(wattshed, log, tmp_path):
     assert set(by_name) == {"a", "b", "c"}
     assert set(by_name["a"]) == {
         "job", "hosts", "gpus", "start_s", "end_s", "energy_j", "static_j", "dynamic_j", "gpu_s", "mean_w", "peak_w",
-        "sigma_j", "method",
+        "sigma_j", "method", "user",
     }  # fmt: skip
+    assert by_name["a"]["user"] == "ann"
+    assert answer["per_user"] == {"ann": by_name["a"]["energy_j"]}
     assert by_name["a"]["gpu_s"] == 60
     assert by_name["a"]["end_s"] == 1_700_000_060
     assert by_name["a"]["energy_j"] + by_name["b"]["energy_j"] + by_name["c"]["energy_j"] > 0
@@ -111,10 +113,12 @@ def test_slurm_accounting(wattshed, log, tmp_path):
     )
     answer = replay_json(wattshed, log, "--columns", COLUMNS, "--jobs", jobs)
     by_name = {job["job"]: job for job in answer["jobs"]}
-    assert set(by_name) == {"77", "79"}
-    assert by_name["77"]["energy_j"] == 15_000  # both GPUs for 50 s
-    assert by_name["77"]["gpu_s"] == 100
-    assert by_name["79"]["gpu_s"] == 50  # one of two GPUs, nobody says which
+    assert set(by_name) == {"slurm:77", "slurm:79"}
+    assert by_name["slurm:77"]["energy_j"] == 15_000  # both GPUs for 50 s
+    assert by_name["slurm:77"]["gpu_s"] == 100
+    assert by_name["slurm:77"]["name"] == "tr\ufffdin\nsecond line"
+    assert by_name["slurm:79"]["gpu_s"] == 50  # one of two GPUs, nobody says which
+    assert by_name["slurm:79"]["energy_j"] == 7_500  # so half of both
 
 
 def test_jobs_alone_give_gpu_time(wattshed, tmp_path):

@@ -1,0 +1,258 @@
+"""From a jobs table that only counts GPUs to one that names them, as well as the trace tells.
+
+`edges_of` says between which times the trace is to be looked at, `name_gpus` uses what was seen.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.traces.evidence import Evidence
+from agent.traces.jobs_by_host import JobsByHost
+from agent.traces.jobs_file import ALWAYS, FOREVER, JobRow
+from agent.traces.placement import COUNTED, EXCHANGEABLE, GUESSED, INFERRED, LEVELS, Placed, Placement
+from agent.window import MISSING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from agent.traces.survey import Host, Survey
+
+_PPM = 1_000_000
+_SHOWN = 5
+_NOTES = {
+    INFERRED: "which GPUs they had is told by power and utilisation",
+    EXCHANGEABLE: "GPUs or jobs fit alike, and are shared among these",
+    COUNTED: "nothing tells which GPUs they had; k of a node's n are billed as k/n of it at most, the rest is nobody's",
+    GUESSED: "a guess: fewer GPUs were busy than these jobs had, and nothing tells whose; the first to start was busy",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """What a job had on one host for one stretch of time.
+
+    Attributes
+    ----------
+    job, host : str
+    start_us, end_us : int, us
+    count : int
+        Whole GPUs.
+    parts : tuple of int, millionths
+        Parts of GPUs; either these, or whole ones, or shards.
+    shards : int
+    order : tuple
+        Of jobs that nothing else tells apart: by start, then by id.
+    first, last : int
+        Its stretches, once the edges are known.
+    """
+
+    job: str
+    host: str
+    start_us: int
+    end_us: int
+    count: int = 0
+    parts: tuple[int, ...] = ()
+    shards: int = 0
+    order: tuple[int, tuple[tuple[int, int, str], ...]] = (0, ())
+    first: int = 0
+    last: int = 0
+
+
+def counts(rows: Iterable[JobRow] | None) -> bool:
+    """Tell whether a table only counts some of its GPUs."""
+    return rows is not None and any(row.counted for row in rows)
+
+
+class Edges:
+    """The times at which jobs that are only counted begin and end, host by host.
+
+    Parameters
+    ----------
+    rows : sequence of JobRow
+    """
+
+    def __init__(self, rows: Sequence[JobRow]) -> None:
+        self._by_host = JobsByHost(rows)
+
+    def __call__(self, host: str) -> NDArray[np.int64]:
+        """Return a host's, ascending."""
+        times = {time for want in wants_of(self._by_host.of(host)) for time in (want.start_us, want.end_us)}
+        return np.array(sorted(times - {ALWAYS, FOREVER}), np.int64)
+
+
+def wants_of(rows: Iterable[JobRow]) -> list[Want]:
+    """Unite rows that say the same thing, however it was cut into rows; in the order of the jobs."""
+    by_job: dict[tuple[str, str], list[JobRow]] = defaultdict(list)
+    for row in rows:
+        if row.counted and row.start_us < row.end_us:
+            by_job[row.job, row.host].append(row)
+    wants: list[Want] = []
+    for (job, host), mine in by_job.items():
+        for kind in range(3):
+            for start, end, had in _united([(row.start_us, row.end_us, _had(row)[kind]) for row in mine]):
+                one: list[tuple[int, ...]] = [(), (), ()]
+                one[kind] = had
+                order = (start, _natural(job))
+                wants.append(Want(job, host, start, end, sum(one[0]), one[1], sum(one[2]), order))
+    return sorted(wants, key=lambda want: (want.order, want.host, want.count, want.parts, want.shards))
+
+
+def _had(row: JobRow) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Tell whole GPUs, parts and shards of one row; a share of counted GPUs makes parts of them."""
+    count = max(row.count, 0)
+    if 0 <= row.share_ppm < _PPM:
+        return (), (*row.parts, *((row.share_ppm,) * count)), ()
+    return (count,) if count else (), row.parts, (row.shards,) if row.shards else ()
+
+
+def _united(spans: list[tuple[int, int, tuple[int, ...]]]) -> list[tuple[int, int, tuple[int, ...]]]:
+    """Take the most that any row says at each time; stretches that touch and say the same are one."""
+    spans = [span for span in spans if span[2]]
+    times = sorted({time for start, end, _ in spans for time in (start, end)})
+    starts = sorted(spans)
+    united: list[tuple[int, int, tuple[int, ...]]] = []
+    active: list[tuple[int, int, tuple[int, ...]]] = []
+    for start, end in itertools.pairwise(times):
+        while starts and starts[0][0] <= start:
+            active.append(starts.pop(0))
+        active = [span for span in active if span[1] > start]
+        if not active:
+            continue
+        had = max((tuple(sorted(span[2])) for span in active), key=lambda had: (sum(had), had))
+        if united and united[-1][1] == start and united[-1][2] == had:
+            united[-1] = (united[-1][0], end, had)
+        else:
+            united.append((start, end, had))
+    return united
+
+
+def _natural(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Order names as people do: 9 before 10."""
+    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part)
+
+
+def name_gpus(rows: Sequence[JobRow], survey: Survey, idle_mw: int = MISSING) -> tuple[list[JobRow], list[str]]:
+    """Name the GPUs of rows that only count them; what a recording knows by itself is left to it.
+
+    Parameters
+    ----------
+    rows : sequence of JobRow
+    survey : Survey
+        Of all hosts of the trace, made with `Edges` of the same rows.
+    idle_mw : int, mW
+        Idle power of every GPU; -1 unknown.
+
+    Returns
+    -------
+    (list of JobRow, list of str)
+        And what the user should know about it.
+    """
+    by_host = JobsByHost(rows)
+    somewhere = sum(len(host.gpus) for host in survey.hosts.values())
+    aliases = {name: _known(by_host.of(name), host) for name, host in sorted(survey.hosts.items())}
+    known = {job: key for alias in aliases.values() for job, key in alias.items()}
+    named = [row for row in rows if not row.counted and not row.host and row.job not in known]
+    levels: dict[str, set[str]] = defaultdict(set)
+    seen_rows = {id(row) for row in named}
+    for name, alias in aliases.items():
+        host = survey.hosts[name]
+        mine = by_host.of(name)
+        seen_rows |= {id(row) for row in mine}
+        named += [
+            replace(row, job=alias[row.job], gpus=(), count=MISSING, parts=(), shards=0)
+            for row in mine
+            if row.job in alias
+        ]
+        mine = [row for row in mine if row.job not in alias]
+        named += [row for row in mine if not row.counted and row.host]
+        for row, level in _placed(name, host, mine, idle_mw, somewhere if len(survey.hosts) > 1 else 0):
+            levels[row.job].add(level)
+            named.append(row)
+    named += [row for row in rows if id(row) not in seen_rows]
+    how = {job: max(found, key=LEVELS.index) for job, found in levels.items()}
+    named = [replace(row, labels={**row.labels, "placement": how[row.job]}) if row.job in how else row for row in named]
+    return named, _notes(how, set(known.values()))
+
+
+def _known(rows: Iterable[JobRow], host: Host) -> dict[str, str]:
+    """Tell which jobs of the table the recording knows, and by what key: its own, or one that says the same."""
+    jobs = {row.job: row.labels for row in rows}
+    bare = Counter(job.partition("@")[0] for job in jobs)
+    found = {}
+    for job, labels in jobs.items():
+        plain = job.partition("@")[0]
+        named = labels.get("array", "") if job == f"slurm:{labels.get('array')}" else labels.get("sluid", "")
+        if job in host.known:
+            found[job] = job
+        elif plain in host.known and bare[plain] == 1:
+            found[job] = plain
+        elif named in host.other_names:
+            found[job] = host.other_names[named]
+    return found
+
+
+def _placed(name: str, host: Host, rows: list[JobRow], idle_mw: int, everywhere: int) -> Iterable[tuple[JobRow, str]]:
+    """Place a host's counted rows; those of no host in particular have k of all GPUs of the trace."""
+    labels: dict[str, dict[str, str]] = defaultdict(dict)
+    for row in sorted(rows, key=lambda row: (row.start_us, row.end_us, sorted(row.labels.items()))):
+        labels[row.job].update(row.labels)
+    wants = wants_of(rows)
+    seen = list(host.gpus.values())
+    if not wants or not seen:
+        return
+    names = [one.device.uuid or str(one.device.index) for one in seen]
+    if everywhere:
+        for want in (want for want in wants if not want.host):
+            size = want.count * _PPM + sum(want.parts) + want.shards * _PPM
+            share = Placed(0, min(size // everywhere, _PPM), at_most=True)
+            yield _row(want, name, labels, tuple(names), share), COUNTED
+        wants = [want for want in wants if want.host]
+    placed = [
+        replace(
+            want,
+            first=int(np.searchsorted(host.edges_us, want.start_us, "right")) if want.start_us > ALWAYS else 0,
+            last=int(np.searchsorted(host.edges_us, want.end_us, "left")) + 1,
+        )
+        for want in wants
+    ]
+    for want, (found, level) in zip(wants, Placement(placed, Evidence(seen, idle_mw)).place(), strict=True):
+        alike: dict[Placed, list[str]] = defaultdict(list)
+        for one in found:
+            alike[replace(one, gpu=0)].append(names[one.gpu])
+        for one, gpus in alike.items():
+            yield _row(want, name, labels, tuple(gpus), one), level
+
+
+def _row(want: Want, host: str, labels: dict[str, dict[str, str]], gpus: tuple[str, ...], one: Placed) -> JobRow:
+    whole = one.share_ppm >= _PPM and not one.at_most
+    return JobRow(
+        want.job, host, gpus, want.start_us, want.end_us, share_ppm=MISSING if whole else one.share_ppm,
+        labels=labels[want.job], at_most=one.at_most, doubt_mw=one.doubt_mw,
+    )  # fmt: skip
+
+
+def _notes(how: dict[str, str], known: set[str]) -> list[str]:
+    """Say in a line for each kind of knowledge how many jobs are known so, and the first of them."""
+    lines = []
+    if known:
+        lines.append(f"known to the recording, which alone says what they had: {_some(known)}")
+    for level, text in _NOTES.items():
+        jobs = {job for job, found in how.items() if found == level}
+        if jobs:
+            lines.append(f"the jobs file only counts the GPUs of {_some(jobs)}: {text}")
+    return lines
+
+
+def _some(jobs: Iterable[str]) -> str:
+    ordered = sorted(jobs, key=_natural)
+    more = len(ordered) - _SHOWN
+    return ", ".join(ordered[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
