@@ -248,7 +248,8 @@ def _take(points: Points, accounts: Accounts, host: str, time_us: int, start_us:
         if key.host == host:
             device = account.device
             name = (("host", host), ("gpu", str(device.index)), ("gpu_uuid", device.uuid or str(device.index)))
-            names[key] = tuple((label, _encodable(value)) for label, value in name)
+            mark = (("simulated", "1"),) if device.simulated else ()
+            names[key] = tuple((label, _encodable(value)) for label, value in (*name, *mark))
             whole = Series("wattshed_gpu_energy_joules", names[key])
             points.add(whole, time_us, account.energy_hnj / HNJ_PER_JOULE, start_us)
             ended_hnj = accounts.ledger.ended_hnj.get(key, 0)

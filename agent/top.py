@@ -87,8 +87,12 @@ def view(document: dict[str, Any]) -> View:
     if document["simulated"]:
         title += "  SIMULATED: these watts are invented"
     if not document["ready"]:
-        title += "  waiting for the first window"
-    jobs = sorted(document["jobs"], key=lambda job: (-(watts.get(job["job"]) or 0.0), -job["energy_j"], job["job"]))
+        title += (
+            f"  NOT METERING: {document['unmetered']}" if document["unmetered"] else "  waiting for the first window"
+        )
+    jobs = sorted(
+        document["jobs"], key=lambda job: (-(watts.get(job["job"]) or 0.0), -(job["energy_j"] or 0.0), job["job"])
+    )
     gpu_rows = [_gpu(gpu) for gpu in document["gpus"]]
     job_rows = [_job(job, watts.get(job["job"])) for job in jobs]
     return View(
@@ -112,7 +116,8 @@ def _gpu(gpu: dict[str, Any]) -> tuple[str, ...]:
     power = gpu["power_w"].get("average", gpu["power_w"].get("instant"))
     limit = gpu["limits_w"].get("enforced")
     filled = round(BAR * min(power / limit, 1)) if power is not None and limit else 0
-    state = "lost" if not gpu["up"] else ", ".join(gpu["flags"]) or "good"
+    unknown = "cannot be metered" if gpu["energy_source"] == "none" else ""
+    state = "lost" if not gpu["up"] else unknown or ", ".join(gpu["flags"]) or "good"
     return (
         str(gpu["gpu"]),
         gpu["model"],

@@ -32,8 +32,9 @@ def document(snapshot: Snapshot, history: Mapping[str, Any]) -> bytes:
                 "version": snapshot.version,
                 "meter": snapshot.meter,
                 "library": snapshot.library,
-                "simulated": snapshot.meter == "simulated" or any(gpu.simulated for gpu in snapshot.gpus),
-                "ready": snapshot.seq > 0,
+                "simulated": snapshot.simulated,
+                "ready": snapshot.up,
+                "unmetered": snapshot.unmetered,
                 "seq": snapshot.seq,
                 "time_s": snapshot.time_us / 1e6,
                 "started_s": snapshot.started_us / 1e6,
@@ -53,6 +54,7 @@ def document(snapshot: Snapshot, history: Mapping[str, Any]) -> bytes:
 
 
 def _gpu(gpu: GpuFacts) -> dict[str, Any]:
+    known = gpu.energy_source != "none"
     return {
         "uuid": gpu.uuid,
         "gpu": gpu.index,
@@ -64,9 +66,9 @@ def _gpu(gpu: GpuFacts) -> dict[str, Any]:
         "up": gpu.up,
         "mig": gpu.mig,
         "energy_source": gpu.energy_source,
-        "energy_j": gpu.energy_hnj / HNJ_PER_JOULE,
-        "ended_jobs_j": gpu.ended_hnj / HNJ_PER_JOULE,
-        "sigma_j": gpu.sigma_j,
+        "energy_j": gpu.energy_hnj / HNJ_PER_JOULE if known else None,
+        "ended_jobs_j": gpu.ended_hnj / HNJ_PER_JOULE if known else None,
+        "sigma_j": gpu.sigma_j if known else None,
         "power_w": dict(gpu.power_w),
         "limits_w": dict(gpu.limits_w),
         "peak_w": dict(gpu.peak_w),
@@ -86,13 +88,14 @@ def _gpu(gpu: GpuFacts) -> dict[str, Any]:
 
 
 def _job(key: str, job: JobFacts | None, energy: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
-    static = sum(part["static_j"] for part in energy.values())
-    dynamic = sum(part["dynamic_j"] for part in energy.values())
+    # Without a share of any GPU nothing is known of its energy: none of its GPUs tells theirs.
+    static = sum(part["static_j"] for part in energy.values()) if energy else None
+    dynamic = sum(part["dynamic_j"] for part in energy.values()) if energy else None
     return {
         "job": key,
         "labels": dict(job.labels) if job else {},
         "method": job.method if job else "",
-        "energy_j": static + dynamic,
+        "energy_j": None if static is None or dynamic is None else static + dynamic,
         "static_j": static,
         "dynamic_j": dynamic,
         "sigma_j": job.sigma_j if job else None,

@@ -114,7 +114,7 @@ def families(*, hostname_label: str = "Hostname") -> tuple[Family, ...]:
         hostname_label,
         "DCGM_FI_DRIVER_VERSION",
     )
-    return tuple(Family(name, kind, text, names, _reader(read)) for name, kind, text, read in FIELDS)
+    return tuple(Family(name, kind, text, names, _reader(read), marked=True) for name, kind, text, read in FIELDS)
 
 
 def _reader(read: Callable[[GpuFacts], float | None]) -> Callable[[Snapshot], Rows]:
@@ -126,5 +126,7 @@ def _reader(read: Callable[[GpuFacts], float | None]) -> Callable[[Snapshot], Ro
 
 
 def _labels(gpu: GpuFacts, host: str) -> Labels:
-    model = gpu.model if gpu.model.startswith("NVIDIA") else f"NVIDIA {gpu.model}".rstrip()
+    # dcgm-exporter's dashboards take every model that starts with NVIDIA; a simulated one says so to their readers.
+    model = " ".join(("NVIDIA", *(("simulated",) if gpu.simulated else ()), gpu.model.removeprefix("NVIDIA").strip()))
+    model = model.rstrip()
     return (str(gpu.index), gpu.uuid, gpu.pci_bus_id, f"nvidia{gpu.index}", model, "", "", host, gpu.driver)

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ Kind: TypeAlias = Literal["counter", "gauge", "info", "histogram", "unknown"]
 Labels: TypeAlias = tuple[str, ...]
 Rows: TypeAlias = Sequence[tuple[Labels, float]]
 Pairs: TypeAlias = Sequence[tuple[Labels, int, int]]
+
+SIMULATED: Mapping[str, str] = MappingProxyType({"simulated": "1"})
+"""What tells invented joules and watts from real ones, which have no such label (docs/decisions/0921)."""
 
 _UNSAFE = re.compile('[\\\\"\n\x00\ud800-\udfff]')
 _NOT_A_NAME = re.compile(r"[^a-zA-Z0-9_]")
@@ -57,6 +61,8 @@ class Family:
         which says the same line by line.
     histograms : callable, optional
         Instead of rows: Snapshot -> {label value: Histogram}.
+    marked : bool
+        Carries :data:`SIMULATED` on a simulated node although no unit in its name tells of energy or power.
     """
 
     name: str
@@ -70,6 +76,12 @@ class Family:
     pair: tuple[str, str] | None = None
     pairs: Callable[[Snapshot], Pairs] | None = None
     histograms: Callable[[Snapshot], Mapping[str, Histogram]] | None = None
+    marked: bool = False
+
+    def mark(self, snapshot: Snapshot) -> Mapping[str, str]:
+        """Return the label that each series has beside its own: energy and power that are invented say so."""
+        invented = snapshot.simulated and (self.marked or "_joules" in self.name or "_watts" in self.name)
+        return SIMULATED if invented else {}
 
     def samples(self, snapshot: Snapshot) -> Rows:
         """Read every series as one row, pairs taken apart."""
@@ -110,10 +122,10 @@ def braces(names: Sequence[str], values: Sequence[str]) -> str:
 class _Series(dict[Labels, tuple[str, ...]]):
     """Label values -> the constant text around the one or two numbers of a row."""
 
-    __slots__ = ("created", "default", "family")
+    __slots__ = ("created", "default", "family", "mark")
 
-    def __init__(self, family: Family) -> None:
-        self.family = family
+    def __init__(self, family: Family, mark: Mapping[str, str]) -> None:
+        self.family, self.mark = family, mark
         self.created: Mapping[str, float] | None = None
         self.default = 0.0
 
@@ -143,7 +155,8 @@ class _Series(dict[Labels, tuple[str, ...]]):
                 del self[labels]
 
     def _around(self, labels: Labels) -> tuple[str, str]:
-        name, text, after = self.family.name, braces(self.family.labels, labels), "\n"
+        text = braces((*self.family.labels, *self.mark), (*labels, *self.mark.values()))
+        name, after = self.family.name, "\n"
         if self.created is not None:
             created = self.created.get(labels[0], self.default) if labels else self.default
             after = f"\n{name.removesuffix('_total')}_created{text} {created:.3f}\n"
@@ -204,9 +217,10 @@ class Writer:
         return f"# HELP {name} {text}\n# TYPE {name} {kind}\n{unit}"
 
     def _plain(self, snapshot: Snapshot, family: Family) -> list[str]:
-        series = self._series.setdefault(family.name, _Series(family))
-        if series.family.labels != family.labels:  # a manager brought new labels to job_info
-            series = self._series[family.name] = _Series(family)
+        series, mark = self._series.get(family.name), family.mark(snapshot)
+        # A manager may bring new labels to job_info, and a node that starts tells what it is with its first GPU.
+        if series is None or (series.family.labels, series.mark) != (family.labels, mark):
+            series = self._series[family.name] = _Series(family, mark)
         if self.openmetrics and family.kind == "counter" and family.name.endswith("_total"):
             default = (snapshot.counters_since_us or snapshot.started_us) / 1e6
             series.begin(family.since(snapshot) if family.since else {}, default)

@@ -118,9 +118,10 @@ class Push:
     def _numbers(self, family: Family, snapshot: Snapshot) -> list[Any]:
         default = (snapshot.counters_since_us or snapshot.started_us) / 1e6
         since = family.since(snapshot) if family.since else {}
+        mark = family.mark(snapshot)
         return [
             self._types.NumberDataPoint(
-                _attributes(family.labels, labels),
+                {**_attributes(family.labels, labels), **mark},
                 round(since.get(labels[0] if labels else "", default) * 1e6) * 1000,
                 snapshot.time_us * 1000,
                 value / family.per if family.per > 1 else value,

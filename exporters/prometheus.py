@@ -26,7 +26,7 @@ JOB_LABELS = ("manager", "user", "account", "partition", "name", "namespace", "p
 
 
 def _gpu_energy(snapshot: Snapshot) -> Rows:
-    return [((g.uuid,), g.energy_hnj) for g in snapshot.gpus]
+    return [((g.uuid,), g.energy_hnj) for g in snapshot.gpus if g.energy_source != "none"]
 
 
 def _gpu_info(snapshot: Snapshot) -> Rows:
@@ -63,7 +63,7 @@ def _job_since(snapshot: Snapshot) -> Mapping[str, float]:
 
 
 def _job_sigma(snapshot: Snapshot) -> Rows:
-    return [((job.job,), job.sigma_j) for job in snapshot.jobs]
+    return [((job.job,), job.sigma_j) for job in snapshot.jobs if job.sigma_j is not None]
 
 
 def _fleet(read: Callable[[FleetFacts], Rows]) -> Callable[[Snapshot], Rows]:
@@ -130,10 +130,18 @@ TABLE: tuple[Family, ...] = (
         lambda s: [((s.version, s.host, s.meter, s.library), 1)],
     ),
     Family(
+        "wattshed_up",
+        "gauge",
+        "1 while at least one GPU is being metered: its energy is known up to ten seconds ago. 0 without a driver, "
+        "without a GPU that answers, and where no GPU tells its energy or power.",
+        (),
+        lambda s: [] if s.meter == "fleet" else [((), int(s.up and bool(s.gpus)))],
+    ),
+    Family(
         "wattshed_gpu_info",
         "info",
         "Always 1; what does not change about a GPU. simulated is 1 if the watts are invented; energy_source is "
-        "counter, power or none.",
+        "counter, power or none (then its energy is unknown and has no series).",
         ("gpu_uuid", "gpu", "model", "pci_bus_id", "driver", "architecture", "simulated", "energy_source"),
         _gpu_info,
     ),
@@ -159,7 +167,7 @@ TABLE: tuple[Family, ...] = (
         "One standard deviation in joules of wattshed_gpu_energy_joules_total; the meter's gain dominates and does not "
         "shrink with time.",
         ("gpu_uuid",),
-        lambda s: [((g.uuid,), g.sigma_j) for g in s.gpus],
+        lambda s: [((g.uuid,), g.sigma_j) for g in s.gpus if g.energy_source != "none"],
     ),
     Family(
         "wattshed_gpu_power_watts",
@@ -199,6 +207,7 @@ TABLE: tuple[Family, ...] = (
         "of the two is wrong.",
         ("gpu_uuid",),
         lambda s: [((g.uuid,), g.disagreement) for g in s.gpus if g.disagreement is not None],
+        marked=True,
     ),
     Family(
         "wattshed_gpu_flag",
@@ -259,7 +268,7 @@ TABLE: tuple[Family, ...] = (
         "wattshed_job_energy_joules_total to equal wattshed_gpu_energy_joules_total. Bookkeeping: it jumps by a job's "
         "whole bill when its series go, so never take a rate or an increase of it.",
         ("gpu_uuid",),
-        lambda s: [((g.uuid,), g.ended_hnj) for g in s.gpus],
+        lambda s: [((g.uuid,), g.ended_hnj) for g in s.gpus if g.energy_source != "none"],
         per=HNJ_PER_JOULE,
     ),
     Family(

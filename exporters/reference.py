@@ -22,6 +22,10 @@ series ever rises faster than its GPU, and together they rise as it does: `incre
 series of a job go five minutes after its end, and its joules are with the ended jobs from then on: that counter jumps,
 so it is for sums at one moment, never for `rate()` or `increase()`.
 
+On a simulated node (`--meter simulated`, or a recording of one) every series of energy or power, here, at
+`/metrics/dcgm`, by OTLP and in a backfill, has the label `simulated="1"` beside those listed; a real one has no such
+label, so that `{simulated=""}` selects what was measured.
+
 Scrape with `honor_labels: true`: the label `job` names the user's job, and Prometheus would rename it to
 `exported_job`.
 
@@ -66,7 +70,7 @@ PATHS = """
 | `/api/v1/snapshot` | the same facts as JSON, with the last hour of power |
 | `/api/v1/snapshot.schema.json` | its JSON schema |
 | `/-/healthy` | 200 while the server runs |
-| `/-/ready` | 200 once a window was accounted, 503 before |
+| `/-/ready` | 200 while energy is accounted; else 503 and why not: no driver, no GPU that can be metered |
 """
 
 

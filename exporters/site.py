@@ -140,7 +140,7 @@ class Site:
         if path == "/-/healthy":
             return plain(200, "healthy")
         if path == "/-/ready":
-            return plain(200, "ready") if self._publish().seq else plain(503, "not ready", ("Retry-After", "1"))
+            return _ready(self._publish())
         openmetrics = path != "/api/v1/snapshot" and wants_openmetrics(headers.get("accept", ""))
         return self._cached(path, openmetrics=openmetrics, compressed=compressed)
 
@@ -169,6 +169,14 @@ class Site:
         except Exception as error:  # noqa: BLE001 - /proc may be hidden; the page goes on
             self._family_fault("process_*", error)
             return []
+
+
+def _ready(snapshot: Snapshot) -> Response:
+    """Ready means that energy is being accounted; a driver that is still to come is no reason to be restarted."""
+    if snapshot.up:
+        return plain(200, "ready")
+    why = f": {snapshot.unmetered}" if snapshot.unmetered else ""
+    return plain(503, f"not ready{why}", ("Retry-After", "1"))
 
 
 _PATHS = frozenset({"/metrics", "/metrics/dcgm", "/api/v1/snapshot", "/-/healthy", "/-/ready"})

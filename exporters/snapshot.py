@@ -27,7 +27,7 @@ class GpuFacts:
     architecture: str
     simulated: bool
     up: bool
-    energy_source: str  # "counter" | "power" | "none"
+    energy_source: str  # "counter" | "power" | "none": it never had a reading, and its energy is unknown, not 0
     energy_hnj: int
     sigma_j: float
     power_w: Mapping[str, float] = field(default_factory=dict)  # reading ("instant", "average") -> W
@@ -64,7 +64,7 @@ class JobFacts:
     labels: Mapping[str, str]
     active_us: int
     held_us: int
-    sigma_j: float
+    sigma_j: float | None  # None: none of its GPUs tells its energy
     started_us: int
     ended_us: int | None = None
     method: str = ""  # how its dynamic energy was split: "alone", "utilisation", "share", "equal", ...
@@ -99,6 +99,7 @@ class Snapshot:
     ``seq`` grows with each accounted window; 0 means that nothing was accounted yet (not ready).
     ``faults`` counts run-time faults by part ("squeue", "recorder", "nvml", ...): a fault is a metric and a log line.
     ``counters_since_us`` is when the restored counters began; None: with this start of the agent.
+    ``unmetered`` says why no GPU is being metered now; empty: at least one is.
     """
 
     host: str
@@ -119,3 +120,14 @@ class Snapshot:
     notes: tuple[str, ...] = ()
     fleet: FleetFacts | None = None
     counters_since_us: int | None = None
+    unmetered: str = ""
+
+    @property
+    def up(self) -> bool:
+        """Whether energy is being accounted now: ready to be scraped, and relied upon."""
+        return self.seq > 0 and not self.unmetered
+
+    @property
+    def simulated(self) -> bool:
+        """Whether these joules are invented, here or where they were recorded."""
+        return self.meter == "simulated" or any(gpu.simulated for gpu in self.gpus)

@@ -66,6 +66,11 @@ class GpuAccount:
         return {reason: self.totals[column] for reason, column in REJECTIONS.items() if self.totals[column]}
 
     @property
+    def was_read(self) -> bool:
+        """Whether any energy or power of it was ever known; without, its energy is unknown and not 0."""
+        return self.totals[booking.SAMPLES] > 0 or self.energy_hnj > 0
+
+    @property
     def method(self) -> str:
         """``"counter"`` if the driver's energy counter was believed for any stretch, else ``"power"``."""
         return (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent.accounts.attribution import WAIT_US
 from agent.accounts.uncertainty import FROZEN_US, disagrees, gpu_sigma_j, job_sigma_j
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from agent.window import Window
     from exporters.snapshot import FleetFacts, Histogram
 
+FRESH_US = 10_000_000  # a GPU whose energy is known up to this long ago is being metered
 METHODS = {
     splitting.ALONE: "alone",
     splitting.BY_ACTIVITY: "utilisation",
@@ -61,10 +62,16 @@ class Publisher:
     host, version, meter, library : str
         Who measures, with what; see `exporters.snapshot.Snapshot`.
     started_us : int, us
+    fresh_us : int, us
+        A GPU whose energy is known up to this long ago is being metered: ten seconds, or more where it is read less
+        often than that.
     """
 
-    def __init__(self, host: str, version: str, meter: str, library: str, started_us: int) -> None:
+    def __init__(
+        self, host: str, version: str, meter: str, library: str, started_us: int, *, fresh_us: int = FRESH_US
+    ) -> None:
         self._facts = {"host": host, "version": version, "meter": meter, "library": library, "started_us": started_us}
+        self._fresh_us = fresh_us
         self._seq = 0
 
     def empty(self, time_us: int) -> Snapshot:
@@ -86,14 +93,19 @@ class Publisher:
         """Freeze the books as they are after ``window``."""
         self._seq += 1
         state = accounts.state_of(window.host)
-        gpus, energy = [], []
+        gpus, energy, unknown, metered = [], [], set(), False
         for i, device in enumerate(window.devices):
             account = accounts.account(device)
             gauges = {name: float(column[i]) for name, column in window.gauges.items() if not math.isnan(column[i])}
             gpus.append(_gpu_facts(account, gauges, state[i], window.end_us, accounts.ended_hnj(device)))
+            if gpus[-1].energy_source == "none":
+                unknown.add(device.uuid)  # no reading is not 0: it has no bill, and neither has anybody on it
+                continue
+            fresh_us = max(self._fresh_us, device.max_gap_us)
+            metered |= account.up and window.end_us - _known_until_us(state[i]) <= fresh_us
             energy.append(EnergyShare(IDLE, device.uuid, account.idle_hnj, 0))
             energy.append(EnergyShare(UNATTRIBUTED, device.uuid, 0, account.unattributed_hnj))
-        shown = {device.uuid for device in window.devices}
+        shown = {device.uuid for device in window.devices} - unknown
         for job, gpu, static, dynamic in accounts.ledger.shares():
             if gpu.gpu not in shown:
                 continue  # a board that is gone from this host: neither its total nor its parts are shown
@@ -105,7 +117,9 @@ class Publisher:
             gpus=tuple(gpus),
             energy=tuple(energy),
             jobs=tuple(
-                _job_facts(job, accounts, window.end_us) for job in accounts.ledger.jobs.values() if not job.folded
+                _job_facts(job, accounts, window.end_us, unknown)
+                for job in accounts.ledger.jobs.values()
+                if not job.folded
             ),
             calls=calls,
             late_s=late_s,
@@ -114,16 +128,38 @@ class Publisher:
             folded_jobs=accounts.ledger.folded,
             faults=dict(faults),
             notes=notes,
-            fleet=fleet(window.end_us, gpus) if fleet else None,
+            fleet=fleet(window.end_us, gpus) if fleet and metered else None,
+            unmetered="" if metered else why_unmetered(gpus),
         )
 
 
-def _gpu_facts(account: GpuAccount, gauges: dict[str, float], state: object, now_us: int, ended_hnj: int) -> GpuFacts:
+def why_unmetered(gpus: Sequence[GpuFacts]) -> str:
+    """Say in one line why none of these GPUs is being metered, and what to do."""
+    if not any(gpu.up for gpu in gpus):
+        return "no GPU answers the driver; see the log and `nvidia-smi`"
+    if all(gpu.energy_source == "none" for gpu in gpus):
+        return "no GPU tells its energy or its power; `wattshed check` says why not and what to do"
+    return f"no usable reading of any GPU for {FRESH_US // 1_000_000} s; see the log and `nvidia-smi`"
+
+
+def _known_until_us(state: Any) -> int:
+    """Until when a GPU's energy is known (us): booked by the counter, or its power read."""
+    return max(int(state[booking.BOOKED_T]), int(state[booking.POWER_T]))
+
+
+def _energy_source(account: GpuAccount, state: Any) -> str:
+    """Tell what its energy comes from; a source that is lost for the moment is still the one that it came from."""
+    if int(state[booking.COUNTER]) >= 0:
+        return "counter"
+    if int(state[booking.POWER_T]) >= 0:
+        return "power"
+    return account.method if account.was_read else "none"
+
+
+def _gpu_facts(account: GpuAccount, gauges: dict[str, float], state: Any, now_us: int, ended_hnj: int) -> GpuFacts:
     """Freeze one GPU's account; ``state`` is its row of the merge state."""
     device, totals = account.device, account.totals
     unread_us = now_us - account.lost_since_us if not account.up and account.lost_since_us >= 0 else 0
-    has_counter = int(state[booking.COUNTER]) >= 0  # type: ignore[index]
-    has_power = int(state[booking.POWER_T]) >= 0  # type: ignore[index]
     return GpuFacts(
         uuid=device.uuid,
         index=device.index,
@@ -133,9 +169,9 @@ def _gpu_facts(account: GpuAccount, gauges: dict[str, float], state: object, now
         architecture=device.architecture,
         simulated=device.simulated,
         up=account.up,
-        energy_source="counter" if has_counter else "power" if has_power else "none",
+        energy_source=_energy_source(account, state),
         energy_hnj=account.energy_hnj,
-        sigma_j=gpu_sigma_j(account, int(state[booking.RUN_MAX])),  # type: ignore[index]
+        sigma_j=gpu_sigma_j(account, int(state[booking.RUN_MAX])),
         power_w={
             reading: gauges.pop(f"power_{reading}_w")
             for reading in ("instant", "average")
@@ -152,7 +188,7 @@ def _gpu_facts(account: GpuAccount, gauges: dict[str, float], state: object, now
         covered_us=account.booked_us,
         ended_hnj=ended_hnj,
         disagreement=account.disagreement,
-        flags=gpu_flags(account, int(state[booking.RUN_MAX])),  # type: ignore[index]
+        flags=gpu_flags(account, int(state[booking.RUN_MAX])),
         peak_w=dict(account.moving.peaks_w()),
         ramp_w_per_s=dict(account.moving.ramps_w_per_s()),
         gauges=gauges,
@@ -161,13 +197,14 @@ def _gpu_facts(account: GpuAccount, gauges: dict[str, float], state: object, now
     )
 
 
-def _job_facts(job: Job, accounts: Accounts, now_us: int) -> JobFacts:
+def _job_facts(job: Job, accounts: Accounts, now_us: int, unknown: set[str]) -> JobFacts:
+    told = any(key.gpu not in unknown for key in job.lines)
     return JobFacts(
         job=job.key,
         labels=dict(job.labels),
         active_us=sum(line.active_us for line in job.lines.values()),
         held_us=sum(line.held_us for line in job.lines.values()),
-        sigma_j=job_sigma_j(job, accounts.gpus),
+        sigma_j=job_sigma_j(job, accounts.gpus) if told else None,
         started_us=job.start_us,
         ended_us=job.end_us if job.end_us < now_us - WAIT_US // 60 else None,
         method=method_name(job.method),

@@ -84,17 +84,18 @@ function tile(title, value, small) {
 }
 
 function drawTiles(snapshot, now) {
-  const energy = total(snapshot.gpus.map(g => g.energy_j));
+  const known = snapshot.gpus.filter(g => g.energy_j !== null), readable = g => g.up && g.energy_source !== "none";
+  const energy = known.length ? total(known.map(g => g.energy_j)) : null;
   const part = key => total(snapshot.jobs.filter(j => j.job === key).map(j => j.energy_j)) / energy;
   const reading = g => g.power_w.average ?? g.power_w.instant ?? null;
-  const known = Object.values(now ? now.gpus : {}), readings = snapshot.gpus.map(reading).filter(v => v !== null);
-  const watts = known.length ? total(known) : readings.length ? total(readings) : null;
+  const drawn = Object.values(now ? now.gpus : {}), readings = snapshot.gpus.map(reading).filter(v => v !== null);
+  const watts = drawn.length ? total(drawn) : readings.length ? total(readings) : null;
   const limit = total(snapshot.gpus.map(g => g.limits_w.enforced || 0));
-  const up = snapshot.gpus.filter(g => g.up).length;
+  const up = snapshot.gpus.filter(readable).length;
   $("tiles").replaceChildren(
     tile("Power now", quantity(watts, "W"), limit && watts !== null ? `${percent(watts / limit, 0)} of the limits` : "GPU boards"),
-    tile("Energy", quantity(energy, "J"), `${(energy / 3.6e6).toFixed(3)} kWh at the GPU boards`),
-    tile("GPUs", `${up} of ${snapshot.gpus.length}`, up === snapshot.gpus.length ? "all can be read" : "some are lost"),
+    tile("Energy", quantity(energy, "J"), energy === null ? "unknown" : `${(energy / 3.6e6).toFixed(3)} kWh at the GPU boards`),
+    tile("GPUs", `${up} of ${snapshot.gpus.length}`, up === snapshot.gpus.length && up ? "all can be read" : up ? "some cannot be metered" : "none is being metered"),
     tile("Jobs", String(snapshot.jobs.filter(j => j.job[0] !== "_").length), "with a share of their own"),
     tile("Idle", percent(part("_idle")), "of the energy, held by no job"),
     tile("Unattributed", percent(part("_unattributed")), "used by somebody unknown"),
@@ -147,11 +148,11 @@ function drawGpus(snapshot, now) {
     const watts = now && gpu.uuid in now.gpus ? now.gpus[gpu.uuid] : gpu.power_w.average ?? gpu.power_w.instant ?? null;
     const limit = gpu.limits_w.enforced || null, seen = gpu.covered_s + gpu.gap_s;
     const differs = gpu.disagreement !== null && (gpu.disagreement > 0.25 || gpu.disagreement < -0.2);
-    const state = !gpu.up ? "lost" : gpu.flags.length ? gpu.flags.join(", ").replaceAll("_", " ") : "good";
+    const state = !gpu.up ? "lost" : gpu.energy_source === "none" ? "cannot be metered" : gpu.flags.length ? gpu.flags.join(", ").replaceAll("_", " ") : "good";
     return make("tr", {},
       make("th", { scope: "row", title: gpu.uuid }, `GPU ${gpu.gpu}`), cell(gpu.model), cell(quantity(watts, "W"), "n"),
       cell(limit && watts !== null ? meter([[watts / limit, "--accent"]], percent(watts / limit, 0)) : "–"),
-      cell(quantity(gpu.energy_j, "J"), "n"), cell(quantity(gpu.sigma_j, "J"), "n"), cell(gpu.energy_source),
+      cell(quantity(gpu.energy_j, "J"), "n"), cell(gpu.sigma_j === null ? "–" : quantity(gpu.sigma_j, "J"), "n"), cell(gpu.energy_source),
       cell(seen > 0 ? percent(gpu.covered_s / seen, 2) : "–", "n"), cell(String(total(Object.values(gpu.rejected))), "n"),
       cell(gpu.disagreement === null ? "–" : percent(gpu.disagreement), differs ? "n bad" : "n"),
       cell(state, state === "good" ? "good" : "bad"));
@@ -211,7 +212,8 @@ async function follow() {
     if (!last || snapshot.seq !== last.seq) last = snapshot;
     draw(snapshot);
     const age = Date.now() / 1000 - snapshot.time_s;
-    if (!snapshot.ready) say("waiting for the first window", false);
+    if (snapshot.unmetered) say(`not metering: ${snapshot.unmetered}`, true);
+    else if (!snapshot.ready) say("waiting for the first window", false);
     else if (age > 30) say(`last window ${hours(age)} ago`, true);
     else say("live", false);
   } catch (error) {

@@ -57,6 +57,20 @@ def gpu(index, energy_hnj, **more):
     return GpuFacts(**(facts | more))
 
 
+def measured():
+    """The rich one on a host with a driver: nothing of it is invented."""
+    made = rich()
+    return replace(made, meter="nvml", gpus=tuple(replace(one, simulated=False) for one in made.gpus))
+
+
+def unmeterable():
+    """A host whose only GPU tells neither its energy nor its power, and a job that runs on it."""
+    one = gpu(0, 0, simulated=False, energy_source="none", sigma_j=0.0, power_w={}, peak_w={}, ramp_w_per_s={})
+    job = JobFacts("slurm:7", {"manager": "slurm", "user": "ada"}, 60_000_000, 0, None, T0)
+    why = "no GPU tells its energy or its power"
+    return Snapshot("node1", "0.1.0", "nvml", "lib", 60, T0 + 60_000_000, T0, (one,), (), (job,), unmetered=why)
+
+
 def rich(seq=3600, seconds=3600):
     """Eight GPUs, three jobs, idle, unattributed and ended energy, a fleet; GPU energy = all of these, exactly."""
     shares = []

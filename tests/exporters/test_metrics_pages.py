@@ -138,9 +138,11 @@ def test_created_is_when_the_counter_began_not_when_the_job_did():
 
 def test_a_family_that_fails_is_a_fault_and_the_rest_stands():
     faults = []
-    broken = dataclasses.replace(prometheus.TABLE[3], rows=lambda s: 1 / 0)
+    table = {family.name: family for family in prometheus.TABLE}
+    broken = dataclasses.replace(table["wattshed_gpu_energy_joules_total"], rows=lambda s: 1 / 0)
     writer = Writer(openmetrics=False, on_fault=lambda name, error: faults.append((name, type(error))))
-    text = writer.write(snapshots.rich(), [prometheus.TABLE[2], broken, prometheus.TABLE[5]]).decode()
+    families = [table["wattshed_gpu_up"], broken, table["wattshed_gpu_power_watts"]]
+    text = writer.write(snapshots.rich(), families).decode()
     assert faults == [("wattshed_gpu_energy_joules_total", ZeroDivisionError)]
     assert "wattshed_gpu_up{" in text
     assert "wattshed_gpu_power_watts{" in text
@@ -152,7 +154,7 @@ def test_job_info_takes_labels_of_managers_yet_to_come():
 
 
 def test_dcgm_has_every_metric_of_dashboard_12239_and_the_usual_labels():
-    read = samples(page(snapshots.rich(), families=dcgm.families()))
+    read = samples(page(snapshots.measured(), families=dcgm.families()))
     names = Counter(s.name for s in read)
     for suffix in ("GPU_TEMP", "POWER_USAGE", "SM_CLOCK", "GPU_UTIL", "FB_USED", "MEM_COPY_UTIL"):
         assert names[f"DCGM_FI_DEV_{suffix}"] == 8, suffix
@@ -193,7 +195,7 @@ def test_ten_thousand_series_take_ten_milliseconds(openmetrics):
 
 
 def test_a_share_of_a_job_without_facts_is_shown():
-    snapshot = dataclasses.replace(snapshots.empty(), energy=(EnergyShare("_other", "GPU-1", 1, 2),))
+    snapshot = dataclasses.replace(snapshots.empty(), meter="nvml", energy=(EnergyShare("_other", "GPU-1", 1, 2),))
     assert 'wattshed_job_energy_joules_total{job="_other",gpu_uuid="GPU-1",component="dynamic"}' in page(snapshot)
 
 
