@@ -10,8 +10,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 help:            ## this list
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST)
 
-run: $(VENV)/.run            ## set up, then run the daemon (flags: make run ARGS="--for 20")
-	$(BIN)/wattshed run $(ARGS)
+run: $(VENV)/.run            ## set up, then run the daemon, simulated without a driver (flags: make run ARGS="--for 20")
+	$(BIN)/wattshed run --meter auto $(ARGS)
 
 test: $(VENV)/.test lint            ## set up, then the whole test suite
 	$(BIN)/python -m pytest $(ARGS)

@@ -102,7 +102,8 @@ def _add_metering_flags(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--meter",
         metavar="M",
-        help="auto (default), nvml, simulated, simulated:FILE, or a recorded trace to play back",
+        help="nvml (default: waits for the driver), auto (nvml, else simulated), simulated, simulated:FILE, or a "
+        "recorded trace to play back",
     )
     command.add_argument(
         "--for", dest="for_seconds", metavar="SECONDS", type=float, help="stop by itself after this time"

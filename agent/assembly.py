@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 from agent.daemon import Board, Daemon, Faults, Limits
 from agent.notify import Notifier, set_up_log
 from agent.source import open_source
+from agent.waiting import Wait
 from agent.window import InputError
 from exporters.http import Server, WebConfigError
 from exporters.snapshot import Snapshot
@@ -28,11 +29,13 @@ if TYPE_CHECKING:
 
     from agent.accounts.calibration import Calibrator, MeterCorrection
     from agent.accounts.state import StateFile
-    from agent.config import Config
+    from agent.config import Config, Sampling
     from agent.source import Source
     from agent.traces.native import Recorder
     from exporters.otlp import Push
     from exporters.snapshot import FleetFacts, GpuFacts
+
+    OnHangup = Callable[[Callable[[], None]], Callable[[int, object], None]]
 
 LOG = logging.getLogger("wattshed")
 SWITCH_S = 0.0005
@@ -92,26 +95,28 @@ def _run(  # noqa: PLR0917 - called once, just above
     from agent.meters.errors import NoMeter, RestartNeeded  # noqa: PLC0415
     from agent.meters.sampler import Stopped  # noqa: PLC0415
 
+    calibrator = Calibrator(config.idle_watts, _corrections(config), config.default_sigma)
+    notifier = Notifier(os.environ)
     try:
-        source = open_source(config, host)
+        source = _found(config, host, board, notifier, _on_hangup(reload, calibrator, notifier), wait=exporters)
     except RestartNeeded as error:
         LOG.error("%s; exiting for a new process to take over", error)  # noqa: TRY400
         return error.exit_code
     except NoMeter as error:
-        LOG.error("%s", error)  # noqa: TRY400 - one line says it all
+        LOG.error("nothing was metered: %s; `wattshed check` says more", error)  # noqa: TRY400 - one line says it all
         return 1
     recorder = _recorder(config, host)
     if recorder is not None and recorder.state.fault and not exporters:
         source.close()
         raise InputError(f"cannot record: {recorder.state.fault}", config.record)
-    calibrator = Calibrator(config.idle_watts, _corrections(config), config.default_sigma)
-    notifier = Notifier(os.environ)
     daemon = Daemon(
         windows=source.windows,
         resolver=source.resolver,
         accounts=Accounts(ledger=Ledger(config.jobs.max_series), live=True),
         calibrator=calibrator,
-        publisher=Publisher(host, version, source.kind, source.library, started_us),
+        publisher=Publisher(
+            host, version, source.kind, source.library, started_us, fresh_us=_fresh_us(config.sampling)
+        ),
         board=board,
         recorder=recorder,
         state=_state(config, host, source.kind),
@@ -132,13 +137,9 @@ def _run(  # noqa: PLR0917 - called once, just above
         # The sampler may be waiting, or a call may hang: close it from another thread, so that next() returns.
         threading.Thread(target=_close_once, args=(source, closed), daemon=True).start()
 
-    def again(_number: int, _frame: object) -> None:
-        if reload is not None:
-            _reload(reload, calibrator, notifier)
-
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    signal.signal(signal.SIGHUP, again)
+    signal.signal(signal.SIGHUP, _on_hangup(reload, calibrator, notifier)(source.look))
     daemon.restore()
     push = _push(config, board)
     try:
@@ -154,7 +155,49 @@ def _run(  # noqa: PLR0917 - called once, just above
             push.stop()
         if recorder is not None:
             recorder.close()
+    if config.for_seconds and not daemon.stopped and not daemon.metered:
+        LOG.error("nothing was metered: %s", board.current().unmetered)
+        return 1
     return 0
+
+
+def _found(
+    config: Config,
+    host: str,
+    board: Board,
+    notifier: Notifier,
+    on_hangup: OnHangup,
+    *,
+    wait: bool,
+) -> Source:
+    """Open what is metered; a driver that is not there yet is waited for, unless nobody would be told of it."""
+    if not wait or config.meter != "nvml":
+        return open_source(config, host)
+    waiting = Wait(lambda: open_source(config, host), board, notifier, Path(config.proc_root), for_s=config.for_seconds)
+    signal.signal(signal.SIGHUP, on_hangup(waiting.look))
+    return waiting.until_found()
+
+
+def _on_hangup(reload: Callable[[], Config] | None, calibrator: Calibrator, notifier: Notifier) -> OnHangup:
+    """Make what makes handlers of SIGHUP: read the configuration again, and look for GPUs."""
+
+    def handler(look: Callable[[], None]) -> Callable[[int, object], None]:
+        def again(_number: int, _frame: object) -> None:
+            if reload is not None:
+                _reload(reload, calibrator, notifier)
+            look()
+
+        return again
+
+    return handler
+
+
+def _fresh_us(sampling: Sampling) -> int:
+    """How long a GPU's last reading counts as one of now: three times the longest that a busy driver is left alone."""
+    from agent.accounts.publishing import FRESH_US  # noqa: PLC0415
+    from agent.meters.poller import LARGEST_FACTOR  # noqa: PLC0415
+
+    return max(FRESH_US, round(3 * LARGEST_FACTOR * 1e6 / max(sampling.counter_hz, sampling.power_hz)))
 
 
 def _end_at_once_until_running() -> None:

@@ -20,7 +20,7 @@ from agent.window import InputError
 
 DEFAULT_PATH = Path("/etc/wattshed/config.toml")
 PREFIX = "WATTSHED_"
-METERS = ("auto", "nvml", "simulated")
+METERS = ("nvml", "auto", "simulated")
 
 
 def _wrong_meter(meter: str) -> str:
@@ -162,8 +162,9 @@ class Config:
     """All of it. The first keys are the flags of `wattshed run`, by the same names."""
 
     meter: str = key(
-        "auto",
-        "auto, nvml, simulated, simulated:FILE, or a recorded trace; auto is nvml, else simulated and says so.",
+        "nvml",
+        "nvml, auto, simulated, simulated:FILE, or a recorded trace. nvml waits for the driver, and meters nothing "
+        "before; auto is for trying out: nvml, else simulated, and says so.",
         check=_wrong_meter,
     )
     listen: tuple[str, ...] = key(

@@ -147,6 +147,11 @@ class Daemon:
         Shown with every snapshot: what a reader must know.
     fleet : callable, optional
         From time (us) and the host's GPUs to what this host says about its fleet.
+
+    Attributes
+    ----------
+    metered : bool
+        Whether any energy was accounted so far.
     """
 
     def __init__(
@@ -177,6 +182,13 @@ class Daemon:
         self._first_us: int | None = None
         self._last: Window | None = None
         self._held: list[tuple[Window, list[ProcessSighting]]] = []  # while their owners are asked for
+        self._unmetered = ""
+        self.metered = False
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the run was told to end."""
+        return self._stop.is_set()
 
     def stop(self) -> None:
         """End the run after the window at hand; may be called from a signal handler."""
@@ -286,23 +298,36 @@ class Daemon:
     def _publish(self, window: Window) -> None:
         try:
             first = self._board.current().seq == 0
-            self._board.show(
-                self._publisher.publish(
-                    self._accounts,
-                    window,
-                    calls=self._windows.calls(),
-                    late_s=self._windows.late_s,
-                    duty=self._windows.duty,
-                    faults=self._faults.counts + Counter(self._extra_faults()),
-                    notes=self._notes,
-                    fleet=self._fleet,
-                )
+            snapshot = self._publisher.publish(
+                self._accounts,
+                window,
+                calls=self._windows.calls(),
+                late_s=self._windows.late_s,
+                duty=self._windows.duty,
+                faults=self._faults.counts + Counter(self._extra_faults()),
+                notes=self._notes,
+                fleet=self._fleet,
             )
-            if first:
-                LOG.info("ready: the first window is accounted")
-                self._notifier.ready(f"metering {len(window.devices)} GPUs")
+            self._board.show(snapshot)
+            self._tell(snapshot.unmetered, len(window.devices), first=first)
         except Exception as error:  # noqa: BLE001 - the last good snapshot stays up
             self._faults.note("publisher", error)
+
+    def _tell(self, unmetered: str, gpus: int, *, first: bool) -> None:
+        """Say once whether GPUs are being metered, and whenever that changes."""
+        self.metered |= not unmetered
+        if not first and unmetered == self._unmetered:
+            return
+        self._unmetered = unmetered
+        if unmetered:
+            LOG.error("nothing is metered: %s", unmetered)
+        else:
+            LOG.info("ready: the first window is accounted" if first else "metering again")
+        status = f"not metering: {unmetered}" if unmetered else f"metering {gpus} GPUs"
+        if first:
+            self._notifier.ready(status)
+        else:
+            self._notifier.status(status)
 
     def _close(self) -> None:
         """Book what is still open, in the recording too, so that it replays to the same joules."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from agent.jobs.kubernetes import Pods
     from agent.jobs.slurm import Slurm
     from agent.meters.clock import Clock
-    from agent.meters.nvml import Nvml
+    from agent.meters.meter import NvmlMeter
 
 LOG = logging.getLogger("wattshed")
 SIMULATED_NOTE = "SIMULATED: there is no NVIDIA driver behind these numbers, they are made up"
@@ -36,32 +36,31 @@ class Source:
     faults: Callable[[], Mapping[str, int]]
     close: Callable[[], None]
     notes: tuple[str, ...] = ()
+    look: Callable[[], None] = lambda: None  # for GPUs that came; may be called from a signal handler
 
 
 def open_source(config: Config, host: str) -> Source:
-    """Find what to measure with: ``auto`` is the driver if it answers, else the simulated node, and says so.
+    """Find what to measure with: ``auto`` is the driver if it answers, else the simulated node, for good.
 
     Raises
     ------
     NoMeter
-        The meter that was asked for cannot be had.
+        The meter that was asked for cannot be had now; of a driver, a later look may find it.
     RestartNeeded
         A driver is there, but only a new process can talk to it.
     InputError
         A script or trace cannot be read.
     """
-    from agent.meters.errors import Fault, MeterError, NoMeter, RestartNeeded  # noqa: PLC0415
+    from agent.meters.errors import NoMeter  # noqa: PLC0415
 
     kind, _, script = config.meter.partition(":")
-    if kind in {"auto", "nvml"}:
+    if kind == "nvml":
+        return _driver(config, host)
+    if kind == "auto":
         try:
             return _driver(config, host)
-        except (NoMeter, MeterError) as error:
-            if isinstance(error, MeterError) and error.fault is Fault.RESTART:
-                raise RestartNeeded(str(error)) from None
-            if kind == "nvml":
-                raise NoMeter(f"{error}; `wattshed check` says more") from None
-            LOG.warning("no NVIDIA driver: %s", error)
+        except NoMeter as error:
+            LOG.warning("no NVIDIA driver: %s; the node is simulated, also if a driver comes: then start anew", error)
             return _simulated(config, host, "")
     return _simulated(config, host, script) if kind == "simulated" else _played_back(config)
 
@@ -69,25 +68,31 @@ def open_source(config: Config, host: str) -> Source:
 def _driver(config: Config, host: str) -> Source:
     """Meter this machine's GPUs."""
     from agent.meters.clock import RealClock  # noqa: PLC0415
+    from agent.meters.meter import NvmlMeter  # noqa: PLC0415
     from agent.meters.nvml import Nvml  # noqa: PLC0415
 
-    clock = RealClock()
-    proc_root = Path(config.proc_root)
-    return _metered(config, host, Nvml(clock), clock, proc_root, _slurm(config, host, clock), _pods(config))
+    clock, proc_root = RealClock(), Path(config.proc_root)
+    meter = NvmlMeter(Nvml(clock), clock, host, proc_root=proc_root)
+    _open(meter)
+    # Slurm and the kubelet are asked in threads of their own: only once there is something to own.
+    return _metered(config, host, meter, clock, proc_root, _slurm(config, host, clock), _pods(config))
 
 
 def _simulated(config: Config, host: str, script: str) -> Source:
     """Meter a node that exists in this process only, and say so."""
     from agent.jobs.slurm import Slurm  # noqa: PLC0415
     from agent.meters.clock import RealClock  # noqa: PLC0415
+    from agent.meters.meter import NvmlMeter  # noqa: PLC0415
     from agent.meters.nvml import Nvml  # noqa: PLC0415
     from agent.meters.simulated import SimulatedNode  # noqa: PLC0415
 
     clock = RealClock()
     folder = tempfile.TemporaryDirectory(prefix="wattshed-simulated-")
     node = SimulatedNode(clock, Path(folder.name), script)
+    meter = NvmlMeter(Nvml(clock, node.library), clock, host, simulated=True, proc_root=node.proc_root)
+    _open(meter)
     slurm = Slurm(clock.now_us, host, node.mapping_dir, squeue=())
-    source = _metered(config, host, Nvml(clock, node.library), clock, node.proc_root, slurm, simulated=True)
+    source = _metered(config, host, meter, clock, node.proc_root, slurm)
     LOG.warning("%s", SIMULATED_NOTE)
     end = source.close
 
@@ -98,26 +103,43 @@ def _simulated(config: Config, host: str, script: str) -> Source:
     return replace(source, close=close, notes=(SIMULATED_NOTE,))
 
 
+def _open(meter: NvmlMeter) -> None:
+    """Open a driver session.
+
+    Raises
+    ------
+    NoMeter
+        There is none to be had now.
+    RestartNeeded
+        There is, but only a new process can talk to it.
+    """
+    from agent.meters.errors import Fault, MeterError, NoMeter, RestartNeeded  # noqa: PLC0415
+
+    try:
+        meter.open()
+    except MeterError as error:
+        if error.fault is Fault.RESTART:
+            raise RestartNeeded(str(error)) from None
+        raise NoMeter(
+            f"the driver does not answer ({error}); see `nvidia-smi` and the permissions of /dev/nvidia*"
+        ) from None
+
+
 def _metered(  # noqa: PLR0917 - called twice, just above
     config: Config,
     host: str,
-    nvml: Nvml,
+    meter: NvmlMeter,
     clock: Clock,
     proc_root: Path,
     slurm: Slurm | None,
     pods: Pods | None = None,
-    *,
-    simulated: bool = False,
 ) -> Source:
-    """Wire a driver session: meter, sampler and resolver."""
+    """Wire an open driver session: meter, sampler and resolver."""
     from agent.jobs.processes import Processes  # noqa: PLC0415
     from agent.jobs.resolve import JobResolver  # noqa: PLC0415
     from agent.meters.lines import Rates  # noqa: PLC0415
-    from agent.meters.meter import NvmlMeter  # noqa: PLC0415
     from agent.meters.sampler import Sampler  # noqa: PLC0415
 
-    meter = NvmlMeter(nvml, clock, host, simulated=simulated)
-    meter.open()
     rates = config.sampling
     sampler = Sampler(
         meter,
@@ -151,6 +173,7 @@ def _metered(  # noqa: PLR0917 - called twice, just above
         resolver,
         lambda: {**sampler.faults, **resolver.faults()},
         close,
+        look=sampler.look,
     )
 
 

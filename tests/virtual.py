@@ -60,7 +60,7 @@ def agent(
     slurm=None,
 ):
     """Put an agent together as the assembly does, on a node that exists already; ``slurm`` in place of its mapping."""
-    meter = NvmlMeter(Nvml(clock, node.library), clock, "sim", simulated=True)
+    meter = NvmlMeter(Nvml(clock, node.library), clock, "sim", simulated=True, proc_root=node.proc_root)
     meter.open()
     sampler = Sampler(meter, clock, "sim", rates or Rates(), node.proc_root)
     slurm = slurm or Slurm(clock.now_us, "sim", node.mapping_dir, squeue=())

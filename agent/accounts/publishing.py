@@ -139,7 +139,7 @@ def why_unmetered(gpus: Sequence[GpuFacts]) -> str:
         return "no GPU answers the driver; see the log and `nvidia-smi`"
     if all(gpu.energy_source == "none" for gpu in gpus):
         return "no GPU tells its energy or its power; `wattshed check` says why not and what to do"
-    return f"no usable reading of any GPU for {FRESH_US // 1_000_000} s; see the log and `nvidia-smi`"
+    return "no GPU gives a reading that can be used at the moment; see the log and `nvidia-smi`"
 
 
 def _known_until_us(state: Any) -> int:

@@ -147,10 +147,11 @@ class Board:
         """Make the UUID unique: another GPU of this library has the same."""
         self.device = replace(self.device, uuid=f"{self.device.uuid}/{self.device.index}")
 
-    def inherit(self, older: Board) -> None:
-        """Take over what was learned of this GPU before the driver was opened anew."""
+    def inherit(self, older: Board, *, keep_index: bool = True) -> None:
+        """Take over what was learned of this GPU before the driver was opened anew, and its number if that stands."""
         learned = {**older.device.publication_us, **self.device.publication_us}
-        self.device = replace(self.device, publication_us=learned, index=older.device.index)
+        index = older.device.index if keep_index else self.device.index
+        self.device = replace(self.device, publication_us=learned, index=index)
 
     @property
     def metered_twice(self) -> bool:
@@ -313,4 +314,5 @@ def _milli(value: float) -> int:
 
 
 def _counter(value: float) -> int:
-    return MISSING if not math.isfinite(value) or not 0 <= value <= INT64_MAX else int(value)
+    """Return the counter; exactly 0 is a driver that did not say no, for a board draws power while it is counted."""
+    return MISSING if not math.isfinite(value) or not 0 < value <= INT64_MAX else int(value)

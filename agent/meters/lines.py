@@ -9,6 +9,8 @@ from agent.meters.costs import Percentile
 from agent.window import MISSING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from agent.meters.board import Board
     from agent.meters.costs import CallCosts
     from agent.meters.meter import Xid
@@ -76,6 +78,12 @@ class Meter(Protocol):
 
     def open(self) -> None:
         """Start a driver session and find the GPUs."""
+
+    def reopen(self, alive: Iterable[int]) -> None:
+        """End the session and start a new one, without a moment in which nobody has the GPUs that are alive."""
+
+    def arrived(self) -> bool:
+        """Whether a GPU came since the last open."""
 
     def learn(self, budget_us: int) -> None:
         """Learn publication periods."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
+from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from agent.meters import probe
@@ -12,7 +15,7 @@ from agent.meters.errors import Fault, MeterError, NoMeter
 from agent.meters.processes import ProcessWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from agent.meters.clock import Clock
     from agent.meters.costs import CallCosts
@@ -42,6 +45,10 @@ class NvmlMeter:
     known : callable
         Fills in what is known of a device beforehand: gain, offset, sigma, idle power.
     simulated : bool
+    proc_root : Path
+        Where the kernel's driver lists its GPUs.
+    dev_root : Path
+        Where the device nodes are that keep a GPU's driver state alive; a simulated driver has none.
 
     Attributes
     ----------
@@ -65,7 +72,12 @@ class NvmlMeter:
         *,
         known: Callable[[Device], Device] = lambda device: device,
         simulated: bool = False,
+        proc_root: Path = Path("/proc"),
+        dev_root: Path = Path("/dev"),
     ) -> None:
+        self._listing, self._dev_root = proc_root / "driver/nvidia/gpus", dev_root
+        self._there: set[str] = set()
+        self._told: set[str] = set()
         self._nvml, self._clock, self._host, self._known = nvml, clock, host, known
         self._simulated = simulated
         self.kind = "simulated" if simulated else "nvml"
@@ -103,36 +115,93 @@ class NvmlMeter:
         NoMeter
             It does, but knows no GPU that answers, and never did.
         """
+        there = self._listed()
         self._nvml.open()
-        count = self._nvml.ask("nvmlDeviceGetCount")
-        found, self.unseen = {}, 0
+        try:
+            found = self._find(self._nvml.ask("nvmlDeviceGetCount"))
+        except (MeterError, NoMeter):
+            self._nvml.close()  # a session is counted: one that is left open keeps its list of GPUs for good
+            raise
+        self._there = there & self._listed()  # what came or went meanwhile is found by the next look
+        self._settle(found)
+        self._listen()
+
+    def _find(self, count: int) -> dict[str, Board]:
+        """Ask every GPU of the session who it is; returns the boards that answer, by UUID."""
+        found: dict[str, Board] = {}
+        silent, self.unseen = [], 0
         for index in range(count):
             try:
                 board = self._board(index)
             except MeterError as error:
                 if error.fault in {Fault.DRIVER, Fault.RESTART}:
                     raise
-                LOG.warning("GPU %d does not answer: %s", index, error)
+                silent.append(f"GPU {index} does not answer: {error}")
                 self.unseen += error.fault is not Fault.OFF  # one that we may not touch will not come back
             else:
                 if board.device.uuid in found:
                     board.tell_apart()
                 found[board.device.uuid] = board
+        if not found and not self.boards:
+            why = f" ({'; '.join(silent)})" if silent else ""
+            raise NoMeter(f"the NVIDIA driver knows no GPU that answers{why}; check `nvidia-smi -L`")
+        for text in silent:
+            if text not in self._told:
+                self._told.add(text)
+                LOG.warning("%s", text)
+        return found
+
+    def _settle(self, found: dict[str, Board]) -> None:
+        """Put every GPU in its place: a known one where it was, a new one last."""
         places = {board.device.uuid: i for i, board in enumerate(self.boards)}
         self.present = [uuid in found for uuid in places]
+        # The driver counts anew when a GPU comes; as long as none does, a number stays what it was when one is lost.
+        counted_anew = bool(places) and not found.keys() <= places.keys()
         for uuid, board in found.items():
             if uuid in places:
-                board.inherit(self.boards[places[uuid]])
+                board.inherit(self.boards[places[uuid]], keep_index=not counted_anew)
                 self.boards[places[uuid]] = board
                 self.watches[places[uuid]] = ProcessWatch(self._nvml, board)
             else:
                 self.boards.append(board)
                 self.watches.append(ProcessWatch(self._nvml, board))
                 self.present.append(True)
-        if not self.boards:
-            self._nvml.close()
-            raise NoMeter("the NVIDIA driver knows no GPU that answers; check `nvidia-smi -L`")
-        self._listen()
+                if places:
+                    LOG.info("GPU %d came: %s %s", board.device.index, board.device.model, board.device.uuid)
+
+    def reopen(self, alive: Iterable[int]) -> None:
+        """End the session and start a new one, which knows the GPUs that came meanwhile; raises as :meth:`open`.
+
+        A session keeps the list of GPUs that it began with. The last client that leaves a GPU without persistence mode
+        makes its driver state, and with it the energy counter, go: so the device nodes of those that are ``alive`` stay
+        open until the new session has them (nvidia.ko counts the open files of each).
+        """
+        with ExitStack() as held:
+            for gpu in alive if self.kind == "nvml" else ():
+                try:
+                    node = os.open(self._dev_root / f"nvidia{self.boards[gpu].device.minor}", os.O_RDWR | os.O_CLOEXEC)
+                except OSError as error:
+                    LOG.debug("GPU %d is not held over the new session: %s", gpu, error)
+                else:
+                    held.callback(os.close, node)
+            self.close()
+            self.open()
+
+    def arrived(self) -> bool:
+        """Whether the kernel's driver has a GPU that it did not have at the last open; costs one listing of a folder.
+
+        Where there is no such folder (some containers) nothing can be told: SIGHUP asks for a new session there.
+        """
+        there = self._listed()
+        came = not there <= self._there
+        self._there &= there  # one that goes and comes back came
+        return came
+
+    def _listed(self) -> set[str]:
+        try:
+            return {folder.name for folder in self._listing.iterdir()}
+        except OSError:
+            return set()
 
     def _board(self, index: int) -> Board:
         return Board(self._nvml, self._clock, index, self._host, known=self._known, simulated=self._simulated)

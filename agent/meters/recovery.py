@@ -6,6 +6,7 @@ A failure concerns one GPU alone, as far as it can; only a driver that went away
 from __future__ import annotations
 
 import logging
+import queue
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 REINIT_US = 60 * SECOND_US
-RETRY_DRIVER_US = 5 * SECOND_US
+RETRY_DRIVER_US = 10 * SECOND_US
+LOOK_US = 30 * SECOND_US  # for GPUs that came: hot-plugged, bound to the driver again, returned from a virtual machine
 LONGEST_BACKOFF_US = 60 * SECOND_US
 CUT_OFF_US = 10 * SECOND_US
 XID_FALLEN_OFF_THE_BUS = 79
@@ -54,6 +56,12 @@ class Recovery:
         self._events: list[Event] = []
         self._driver_down = False
         self._reinit_due_us = clock.now_us() + REINIT_US if meter.unseen else MISSING
+        self._look_due_us = clock.now_us() + LOOK_US
+        self._asked: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def look(self) -> None:
+        """Start a new driver session at the end of this window; may be called from a signal handler."""
+        self._asked.put(None)
 
     def may_read(self, gpu: int) -> bool:
         """Whether a GPU is up, and not left alone for a while after a failure."""
@@ -67,7 +75,15 @@ class Recovery:
 
     def turn(self) -> None:
         """Once a window: whatever is due."""
-        if self._reinit_due_us != MISSING and self._clock.now_us() >= self._reinit_due_us:
+        now_us = self._clock.now_us()
+        asked = not self._asked.empty()
+        while not self._asked.empty():
+            self._asked.get()
+        came = False
+        if now_us >= self._look_due_us:
+            self._look_due_us = now_us + LOOK_US
+            came = not self._driver_down and self._meter.arrived()
+        if asked or came or (self._reinit_due_us != MISSING and now_us >= self._reinit_due_us):
             self._reinit()
         self._cut_off()
 
@@ -174,10 +190,11 @@ class Recovery:
     def _reinit(self) -> None:
         """Start a new driver session, and take every GPU that answers back to work."""
         reloaded = self._driver_down
-        if not reloaded:
-            self._meter.close()
         try:
-            self._meter.open()
+            if reloaded:
+                self._meter.open()
+            else:
+                self._meter.reopen([gpu for gpu, line in enumerate(self._lines) if line.up])
         except MeterError as error:
             if error.fault is Fault.RESTART or error.code in CUT_OFF_CODES:
                 raise RestartNeeded(f"{error}: the driver or its devices were taken from this process") from None

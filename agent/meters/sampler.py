@@ -109,6 +109,10 @@ class Sampler:
         """Read instant power at up to 10 Hz for a while, for a close look at peaks and ramps."""
         self._poller.burst(self._clock.now_us() + duration_us, gpu)
 
+    def look(self) -> None:
+        """Look for GPUs that came, and ask all anew what they can; may be called from a signal handler."""
+        self._poller.recovery.look()
+
     def refresh_processes(self) -> None:
         """Look at the process lists soon: a job came or went."""
         self._poller.refresh()

@@ -59,6 +59,7 @@ class SimulatedNode:
         host = SimulatedHost(clock, FaultPlan(shifted), tree)
         host.cards += [_card(host, line, gpu) for line, gpu in zip(lines, script.gpus, strict=True)]
         tree.running(self.begun_us)
+        host.show()
         self.cards = host.cards
         self.truth = Truth(lines)
         self.proc_root, self.mapping_dir = tree.proc, tree.mapping

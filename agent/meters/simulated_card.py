@@ -40,7 +40,9 @@ class SimulatedHost:
 
     def __init__(self, clock: Clock, plan: FaultPlan, tree: ProcessTree) -> None:
         self._clock, self.plan, self.tree = clock, plan, tree
-        self.cards: list[Card] = []
+        self.cards: list[Card] = []  # on the host now
+        self.session: tuple[Card, ...] = ()  # those that the open session knows: it does not see a GPU that comes later
+        self._opened = 0
         self._session_us: int | None = None
         self._whole = plan.has(
             {"driver-reload", "version-mismatch", "cut-off", "latency", "wedged", "error", "gpu-lost"}
@@ -49,17 +51,32 @@ class SimulatedHost:
         self.now_us = clock.now_us
 
     def init(self) -> int:
-        """Open a session."""
-        self._session_us = self.now_us()
+        """Open a session, or count one more client of the open one, as NVML does."""
+        if not self._opened:
+            self._session_us, self.session = self.now_us(), tuple(self.cards)
+        self._opened += 1
         return OK
 
     def shutdown(self) -> int:
-        """Close it."""
-        self._session_us = None
+        """Count one client less; the last one closes the session."""
+        if not self._opened:
+            return UNINITIALIZED
+        self._opened -= 1
+        if not self._opened:
+            self._session_us = None
         return OK
+
+    def show(self) -> None:
+        """List the boards where the kernel's driver does."""
+        self.tree.list_gpus([card.pci_bus_id for card in self.cards])
 
     def enter(self, name: str, gpu: int) -> int:
         """Say what stands against a call: the code that it answers instead, or 0."""
+        self.show()
+        if name == "nvmlShutdown":
+            return OK  # gives back what the library holds, whatever became of the driver
+        if 0 <= gpu < len(self.session) and self.session[gpu] not in self.cards:
+            return LOST  # it was taken from the host
         if self._whole and (code := self._bent(name, gpu)):
             return code
         opening = name.startswith("nvmlInit")
@@ -108,7 +125,7 @@ class SimulatedHost:
         return None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Card:
     """One simulated board."""
 

@@ -93,7 +93,7 @@ class SimulatedLibrary:
     def _card(self, handle: int | None) -> Card:
         """Return the card behind a handle; a MIG device's is its parent's."""
         number = handle or 0
-        return self._host.cards[(number - MIG_HANDLE) >> 4 if number >= MIG_HANDLE else number - HANDLE]
+        return self._host.session[(number - MIG_HANDLE) >> 4 if number >= MIG_HANDLE else number - HANDLE]
 
     def _symbols(self) -> Symbols:
         p, u, q = c_void_p, c_uint, c_ulonglong
@@ -164,7 +164,7 @@ class SimulatedLibrary:
         return code
 
     def _count(self, at: int) -> int:
-        _set_uint(at, len(self._host.cards))
+        _set_uint(at, len(self._host.session))
         return OK
 
     def _give_handle(self, gpu: int, at: int) -> int:
@@ -174,10 +174,10 @@ class SimulatedLibrary:
         return code
 
     def _by_index(self, index: int, at: int) -> int:
-        return self._give_handle(index, at) if index < len(self._host.cards) else INVALID
+        return self._give_handle(index, at) if index < len(self._host.session) else INVALID
 
     def _by_uuid(self, uuid: bytes, at: int) -> int:
-        gpu = next((i for i, card in enumerate(self._host.cards) if card.uuid == uuid.decode()), None)
+        gpu = next((i for i, card in enumerate(self._host.session) if card.uuid == uuid.decode()), None)
         return NOT_FOUND if gpu is None else self._give_handle(gpu, at)
 
     def _pci(self, handle: int, at: int) -> int:
@@ -325,7 +325,7 @@ class SimulatedLibrary:
             return NO_DATA
         for i in range(count):
             metric = at + 24 + 40 * i
-            value = self._host.cards[gpu].profile(c_uint.from_address(metric).value, instance, from_us, to_us)
+            value = self._host.session[gpu].profile(c_uint.from_address(metric).value, instance, from_us, to_us)
             _set_uint(metric + 4, UNSUPPORTED if value is None else OK)
             c_double.from_address(metric + 8).value = value or 0.0
         return OK

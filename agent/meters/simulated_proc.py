@@ -63,6 +63,7 @@ class ProcessTree:
         self._timelines = timelines
         self._stretch: tuple[int, int] = (0, 0)
         self._running: tuple[Running, ...] = ()
+        self._listed: list[str] = []
         # btime is in whole seconds, so a reader takes the middle of that second: it shall be right.
         began_us = timelines[0].origin_us if timelines else BOOTED_BEFORE_US
         self._boot_us = (began_us - BOOTED_BEFORE_US) // 1_000_000 * 1_000_000 + 500_000
@@ -70,6 +71,18 @@ class ProcessTree:
         (self.proc / "sys/kernel/random").mkdir(parents=True, exist_ok=True)
         (self.proc / "sys/kernel/random/boot_id").write_text(f"{BOOT_ID}\n")
         (self.proc / "stat").write_text(f"cpu  0 0 0 0 0 0 0 0 0 0\nbtime {self._boot_us // 1_000_000}\n")
+
+    def list_gpus(self, bus_ids: list[str]) -> None:
+        """Show these boards as the kernel's driver lists its GPUs."""
+        if bus_ids == self._listed:
+            return
+        folder = self.proc / "driver/nvidia/gpus"
+        names = {bus_id.removeprefix("0000").lower() for bus_id in bus_ids}
+        for name in names:
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        for gone in set(folder.iterdir() if folder.exists() else ()) - {folder / name for name in names}:
+            gone.rmdir()
+        self._listed = bus_ids
 
     def running(self, now_us: int) -> tuple[Running, ...]:
         """Return all processes on GPUs at a moment; the folders show the same."""

@@ -69,7 +69,7 @@ def rig(tmp_path):
         root.mkdir()
         clock = clock or VirtualClock()
         node = SimulatedNode(clock, root, script)
-        meter = NvmlMeter(Nvml(clock, node.library), clock, "host", simulated=True)
+        meter = NvmlMeter(Nvml(clock, node.library), clock, "host", simulated=True, proc_root=node.proc_root)
         meter.open()
         sampler = Sampler(
             meter, clock, "host", rates or Rates(learn_us=0), node.proc_root, sys_root=sys_root, wake=wake
