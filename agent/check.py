@@ -18,11 +18,15 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
+    from agent.meters.clock import Clock
     from agent.meters.meter import NvmlMeter
     from agent.window import Device
+    from exporters.snapshot import Snapshot
 
 LEARN_US = 3_000_000
+WINDOWS = 3
 READINGS = ("energy", "average", "instant")
+REMEDY = "update the driver; where the board has no meter at all, only a meter of the host or of its feed can tell"
 KUBELET = Path("/var/lib/kubelet/pod-resources/kubelet.sock")
 
 
@@ -54,12 +58,24 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Ask, and print the answer; returns 1 if nothing can be measured."""
+    _leave_kernels_uncompiled()
     tree = report(arguments.meter)
     if arguments.json:
         sys.stdout.write(json.dumps(tree, indent=2) + "\n")
     else:
         _print(tree)
     return 0 if tree["can_measure"] else 1
+
+
+def _leave_kernels_uncompiled() -> None:
+    """Load the kernels as the plain functions that they are: a few windows are accounted sooner than they compile."""
+    given = os.environ.get("WATTSHED_JIT")
+    os.environ["WATTSHED_JIT"] = "off"
+    import kernels.jit  # noqa: F401, PLC0415 - decides it when it is loaded
+
+    del os.environ["WATTSHED_JIT"]
+    if given is not None:
+        os.environ["WATTSHED_JIT"] = given
 
 
 def report(
@@ -98,7 +114,7 @@ def report(
     }
     with tempfile.TemporaryDirectory(prefix="wattshed-simulated-") as folder:
         try:
-            opened = _open(meter, tree["host"], Path(folder))
+            opened, clock, proc_root = _open(meter, tree["host"], Path(folder), proc_root)
         except MeterError as error:
             tree["reason"] = (
                 f"the driver does not answer ({error}); see `nvidia-smi` and the permissions of /dev/nvidia*"
@@ -106,14 +122,16 @@ def report(
         except NoMeter as error:
             tree["reason"] = str(error)
         else:
-            opened.learn(LEARN_US)
-            _describe(opened, tree)
-            opened.close()
+            tried = _try_out(opened, clock, tree["host"], proc_root)
+            if tried is None:
+                tree["reason"] = "the driver went away, or only a new process can use it; see the log and `nvidia-smi`"
+            else:
+                _describe(opened, tried, tree)
     return tree
 
 
-def _open(meter: str, host: str, folder: Path) -> NvmlMeter:
-    """Open the driver, or a simulated one."""
+def _open(meter: str, host: str, folder: Path, proc_root: Path) -> tuple[NvmlMeter, Clock, Path]:
+    """Open the driver, or a simulated one with a process tree of its own."""
     from agent.meters.clock import RealClock  # noqa: PLC0415
     from agent.meters.meter import NvmlMeter  # noqa: PLC0415
     from agent.meters.nvml import LIBRARY, Nvml  # noqa: PLC0415
@@ -123,29 +141,68 @@ def _open(meter: str, host: str, folder: Path) -> NvmlMeter:
     if kind not in {"nvml", "simulated"}:
         raise InputError(f"--meter {meter!r}: check knows nvml, simulated and simulated:FILE")
     clock = RealClock()
-    library: object = SimulatedNode(clock, folder, script).library if kind == "simulated" else LIBRARY
-    opened = NvmlMeter(Nvml(clock, library), clock, host, simulated=kind == "simulated")
+    library: object = LIBRARY
+    if kind == "simulated":
+        node = SimulatedNode(clock, folder, script)
+        library, proc_root = node.library, node.proc_root
+    opened = NvmlMeter(Nvml(clock, library), clock, host, simulated=kind == "simulated", proc_root=proc_root)
     opened.open()
-    return opened
+    return opened, clock, proc_root
 
 
-def _describe(meter: NvmlMeter, tree: dict[str, Any]) -> None:
+def _try_out(meter: NvmlMeter, clock: Clock, host: str, proc_root: Path) -> Snapshot | None:
+    """Meter for some windows, and return what `wattshed run` would publish after them; None if the run would end.
+
+    What a driver says that it can do, and what it then does, are two things: a check that goes the way of a run cannot
+    differ from it (docs/decisions/0923).
+    """
+    from agent.accounts.attribution import Accounts  # noqa: PLC0415
+    from agent.accounts.publishing import Publisher  # noqa: PLC0415
+    from agent.meters.errors import RestartNeeded  # noqa: PLC0415
+    from agent.meters.lines import Rates  # noqa: PLC0415
+    from agent.meters.sampler import Sampler  # noqa: PLC0415
+
+    sampler = Sampler(meter, clock, host, Rates(learn_us=LEARN_US), proc_root)
+    accounts, published = Accounts(live=True), None
+    publisher = Publisher(host, "", meter.kind, meter.library, clock.now_us())
+    try:
+        for _ in range(WINDOWS):
+            window, _ = sampler.next()
+            accounts.add(window)
+            published = publisher.publish(accounts, window, calls={}, late_s=0.0, duty=0.0, faults={})
+    except RestartNeeded:
+        return None
+    finally:
+        sampler.close()
+    return published
+
+
+def _describe(meter: NvmlMeter, tried: Snapshot, tree: dict[str, Any]) -> None:
+    sources = {gpu.uuid: gpu.energy_source for gpu in tried.gpus}
     devices = meter.devices
     tree["library"] = meter.library
     tree["driver"] = devices[0].driver
-    tree["gpus"] = [_gpu(device) for device in devices]
-    tree["can_measure"] = any(gpu["energy_source"] != "none" for gpu in tree["gpus"])
-    if not tree["can_measure"]:
-        tree["reason"] = "no GPU tells its energy or its power"
+    tree["gpus"] = [_gpu(device, sources[device.uuid]) for device in devices]
+    tree["can_measure"] = tried.up
+    if not tried.up:
+        tree["reason"] = _why_not(tried, tree["gpus"])
     elif meter.unseen:
         tree["reason"] = f"{meter.unseen} more GPU(s) do not answer; see the log and `nvidia-smi`"
 
 
-def _gpu(device: Device) -> dict[str, Any]:
+def _why_not(tried: Snapshot, gpus: list[dict[str, Any]]) -> str:
+    """Say why nothing can be measured, and what to do about it."""
+    if any(gpu["energy_source"] != "none" for gpu in gpus) or not any(gpu.up for gpu in tried.gpus):
+        return tried.unmetered
+    able = gpus[0]["capabilities"]
+    told = "; ".join(f"{name}: {able[name]['reason'] or 'answers, with no usable number'}" for name in READINGS)
+    return f"no GPU tells its energy or its power ({told}); {REMEDY}"
+
+
+def _gpu(device: Device, source: str) -> dict[str, Any]:
     from agent.meters.probe import REMEDIES  # noqa: PLC0415
 
     able = device.capabilities
-    source = "counter" if not able["energy"] else "none" if able["average"] and able["instant"] else "power"
     return {
         "gpu": device.index,
         "uuid": device.uuid,

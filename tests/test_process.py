@@ -32,7 +32,10 @@ class Running:
         self.started = time.monotonic()
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "agent", "run", "--meter", meter, "--listen", f"127.0.0.1:{self.port}", *flags],
+                [
+                    *(sys.executable, "-m", "agent", "run", *(("--meter", meter) if meter else ())),
+                    *("--listen", f"127.0.0.1:{self.port}", *flags),
+                ],
                 cwd=ROOT,
                 stderr=log,
                 stdout=log,
@@ -132,15 +135,17 @@ def test_auto_falls_back_to_the_simulated_node_and_says_so(tmp_path):
     assert one.process.wait(timeout=120) == 0
     log = one.log.read_text()
     assert "no NVIDIA driver" in log
+    assert "the node is simulated, also if a driver comes: then start anew" in log
     assert "SIMULATED" in log
 
 
-def test_an_insisted_on_driver_that_is_not_there_is_one_line_and_exit_1(tmp_path):
-    one = Running(tmp_path, meter="nvml", LD_LIBRARY_PATH=str(tmp_path))
-    assert one.process.wait(timeout=60) == 1
-    log = one.log.read_text()
-    assert "wattshed check" in log
-    assert "Traceback" not in log
+def test_make_run_tries_out_and_its_flags_go_first():
+    def commands(arguments):
+        asked = ["make", "-n", "-o", ".venv/.run", "run", f"ARGS={arguments}"]
+        return subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+
+    assert commands("")[-3:] == ["run", "--meter", "auto"]
+    assert commands("--meter nvml --for 20")[-6:] == ["--meter", "auto", "--meter", "nvml", "--for", "20"]
 
 
 def test_killed_at_any_moment_no_counter_goes_backwards(tmp_path):

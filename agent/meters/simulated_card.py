@@ -70,13 +70,15 @@ class SimulatedHost:
         """List the boards where the kernel's driver does."""
         self.tree.list_gpus([card.pci_bus_id for card in self.cards])
 
-    def enter(self, name: str, gpu: int) -> int:
-        """Say what stands against a call: the code that it answers instead, or 0."""
+    def enter(self, name: str, place: int) -> int:
+        """Say what stands against a call on the GPU at a place in the session: what it answers instead, or 0."""
         self.show()
         if name == "nvmlShutdown":
             return OK  # gives back what the library holds, whatever became of the driver
-        if 0 <= gpu < len(self.session) and self.session[gpu] not in self.cards:
+        card = self.session[place] if 0 <= place < len(self.session) else None
+        if card is not None and card not in self.cards:
             return LOST  # it was taken from the host
+        gpu = card.index if card is not None else -1
         if self._whole and (code := self._bent(name, gpu)):
             return code
         opening = name.startswith("nvmlInit")

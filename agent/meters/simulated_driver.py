@@ -90,10 +90,14 @@ class SimulatedLibrary:
         text = self._texts.setdefault(code, ctypes.create_string_buffer(NAMES.get(code, "Unknown Error").encode()))
         return ctypes.addressof(text)
 
-    def _card(self, handle: int | None) -> Card:
-        """Return the card behind a handle; a MIG device's is its parent's."""
+    @staticmethod
+    def _place(handle: int | None) -> int:
+        """Return the place in the session of the card behind a handle; a MIG device's is its parent's."""
         number = handle or 0
-        return self._host.session[(number - MIG_HANDLE) >> 4 if number >= MIG_HANDLE else number - HANDLE]
+        return (number - MIG_HANDLE) >> 4 if number >= MIG_HANDLE else number - HANDLE
+
+    def _card(self, handle: int | None) -> Card:
+        return self._host.session[self._place(handle)]
 
     def _symbols(self) -> Symbols:
         p, u, q = c_void_p, c_uint, c_ulonglong
@@ -285,7 +289,7 @@ class SimulatedLibrary:
         card = self._card(handle)
         if index >= len(card.instances):
             return NOT_FOUND
-        c_void_p.from_address(at).value = MIG_HANDLE + (card.index << 4) + index
+        c_void_p.from_address(at).value = MIG_HANDLE + (self._place(handle) << 4) + index
         return OK
 
     def _instance(self, handle: int) -> tuple[int, int]:
@@ -313,7 +317,7 @@ class SimulatedLibrary:
         card = self._card(handle)
         if not card.architecture.gpm:
             return UNSUPPORTED
-        self._gpm[sample] = (card.index, instance, self._host.now_us())
+        self._gpm[sample] = (self._place(handle), instance, self._host.now_us())
         return OK
 
     def _gpm_metrics(self, at: int) -> int:
@@ -342,6 +346,6 @@ class SimulatedLibrary:
         found = self._host.next_xid(timeout_ms)
         if found is None:
             return TIMEOUT
-        gpu, number = found
+        gpu, number = next((i for i, c in enumerate(self._host.session) if c.index == found[0]), 0), found[1]
         struct.pack_into("<QQQII", _buffer(at, 32), 0, HANDLE + gpu, 8, number, 0xFFFFFFFF, 0xFFFFFFFF)
         return OK

@@ -5,6 +5,7 @@ import json
 import re
 
 import pytest
+from virtual import agent, simulated
 
 from agent import check
 from agent.window import InputError
@@ -75,6 +76,45 @@ def test_a_driver_that_tells_nothing_cannot_be_measured(capsys, tmp_path, text, 
     assert run("--json", "--meter", f"simulated:{file}") == 1
     tree = json.loads(capsys.readouterr().out)
     assert reason in tree["reason"]
+
+
+KINDS = {
+    "no reading at all": ("counter = false\naverage = false\ninstant = false", "", "none"),
+    "a counter that is never ready": ("average = false\ninstant = false", "not-ready", "none"),
+    "a counter that is never ready beside power": ("", "not-ready", "power"),
+    "power that reads 0": ("counter = false", "zero-power", "none"),
+    "power that reads garbage": ("counter = false", "garbage", "none"),
+    "power alone": ("counter = false", "", "power"),
+    "a counter alone": ("average = false\ninstant = false", "", "counter"),
+    "a counter beside power that reads garbage": ("", "garbage", "counter"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_check_and_run_agree_about_what_can_be_metered(kind, tmp_path):
+    keys, fault, expected = KINDS[kind]
+    script = tmp_path / "s.toml"
+    fault = f'[[fault]]\nkind = "{fault}"\n' if fault else ""
+    job = '[[job]]\nname = "7"\ngpus = [0]\nload = [[1.0, 200.0, 80], [1.0, 300.0, 90]]\n'
+    script.write_text(f"gpus = 1\ncycle_s = 600\n[[gpu]]\nindex = 0\n{keys}\n{job}{fault}")
+    tree = check.report(f"simulated:{script}")
+    node, clock = simulated(tmp_path, str(script))
+    one = agent(node, clock, seconds=30)
+    one.daemon.run()
+    one.close()
+    (gpu,) = one.board.current().gpus
+    assert ([g["energy_source"] for g in tree["gpus"]], gpu.energy_source) == ([expected], expected)
+    measured = expected != "none"
+    assert (tree["can_measure"], one.board.current().up, one.daemon.metered) == (measured, measured, measured)
+    energies = one.board.current().energy
+    assert bool(energies) == measured
+    if measured:
+        assert gpu.energy_hnj == sum(e.static_hnj + e.dynamic_hnj for e in energies) > 0
+        assert tree["reason"] == ""
+    else:
+        assert "no GPU tells its energy or its power" in tree["reason"]
+        assert "update the driver" in tree["reason"]
+        assert "no GPU tells its energy or its power" in one.board.current().unmetered
 
 
 def test_a_gpu_that_does_not_answer_is_mentioned(capsys, tmp_path):
