@@ -172,7 +172,9 @@ class Config:
     )
     web_config_file: str = key("", "TLS and users, in Prometheus' exporter-toolkit format; empty: neither.", path=True)
     record: str = key("", "Folder to record every window to; empty: no recording.", path=True)
-    for_seconds: float = key(0.0, "Stop by itself after this time; 0 runs until stopped.", "s", low=0)
+    for_seconds: float = key(
+        0.0, "Stop by itself after this much measured time, or so long without a driver; 0: never.", "s", low=0
+    )
     host: str = key("", "Name of this host in all output; empty: what the system says.")
     state_dir: str = key(
         "", "Totals and checkpoints; empty: $STATE_DIRECTORY (systemd), else $XDG_STATE_HOME/wattshed.", path=True

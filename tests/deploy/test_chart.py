@@ -66,9 +66,18 @@ def test_the_configuration_is_one_that_the_agent_takes(tmp_path):
     values = {"config": {"jobs": {"max_series": 5000, "names": False}, "idle_watts": {"NVIDIA H100": 70}}}
     text = rendered(values)["ConfigMap", "demo-wattshed"]["data"]["config.toml"]
     assert tomllib.loads(text)["listen"] == [":9961"]
+    assert tomllib.loads(text)["meter"] == "nvml"
     (tmp_path / "config.toml").write_text(text)
     config = load(tmp_path / "config.toml", {"HOME": "/"}).config
     assert (config.jobs.max_series, config.jobs.names, config.idle_watts) == (5000, False, {"NVIDIA H100": 70.0})
+
+
+def test_a_node_without_a_driver_is_not_restarted_for_it_and_its_reason_is_scraped():
+    objects = rendered()
+    (container,) = objects["DaemonSet", "demo-wattshed"]["spec"]["template"]["spec"]["containers"]
+    paths = {name: container[name]["httpGet"]["path"] for name in ("startupProbe", "readinessProbe", "livenessProbe")}
+    assert paths == {"startupProbe": "/-/healthy", "readinessProbe": "/-/ready", "livenessProbe": "/-/healthy"}
+    assert objects["Service", "demo-wattshed"]["spec"]["publishNotReadyAddresses"] is True
 
 
 def test_a_changed_configuration_starts_new_pods():
@@ -85,6 +94,8 @@ def test_a_changed_configuration_starts_new_pods():
         {"port": 70_000},
         {"prot": 1},
         {"config": {"listen": []}},
+        {"config": {"meter": "auto"}},  # a node without a driver would publish eight GPUs that do not exist
+        {"config": {"meter": ""}},
         {"serviceMonitor": {"interval": "often"}},
         {"stateHostPath": "x"},
     ],

@@ -35,7 +35,7 @@ def refused(tmp_path, text, environ=HOME, flags=None):
 def test_nothing_said_is_the_defaults(tmp_path):
     loaded = load(written(tmp_path, ""), HOME)
     assert loaded.config.listen == ("127.0.0.1:9961",)
-    assert loaded.config.meter == "auto"
+    assert loaded.config.meter == "nvml", "nobody gets joules of GPUs that do not exist without asking for them"
     assert loaded.config.state_dir == "/home/somebody/.local/state/wattshed"
     assert loaded.config.cache_dir == "/home/somebody/.cache/wattshed"
 
@@ -89,7 +89,7 @@ def test_every_key_can_be_set_in_the_environment(tmp_path):
         (
             "meter = 'nvlm'",
             (
-                "config.toml:1:1: meter: 'nvlm' is neither auto, nvml, simulated, simulated:FILE "
+                "config.toml:1:1: meter: 'nvlm' is neither nvml, auto, simulated, simulated:FILE "
                 "nor a trace that exists; did you mean nvml?"
             ),
         ),

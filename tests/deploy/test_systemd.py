@@ -79,7 +79,9 @@ def get(machine, path):
 def joules(machine):
     status, page = get(machine, "/metrics")
     assert status == 200, machine.logs()
-    found = re.findall(r'^wattshed_gpu_energy_joules_total\{gpu_uuid="([^"]+)"\} (\S+)$', page, re.MULTILINE)
+    found = re.findall(
+        r'^wattshed_gpu_energy_joules_total\{gpu_uuid="([^"]+)",simulated="1"\} (\S+)$', page, re.MULTILINE
+    )
     assert found, page
     return {uuid: float(value) for uuid, value in found}
 
@@ -246,6 +248,29 @@ def _check_written(machine):
     made = machine.run("find", "/var/lib/private/wattshed", "-type", "f")
     assert "recording" in made
     assert len(made.split()) >= 2, "a recording and the totals"
+
+
+@pytest.mark.timeout(180)
+def test_without_a_driver_the_unit_starts_waits_and_says_so(machine):
+    """What the packages ship: no driver is no failed start, the watchdog is content, and nothing is made up."""
+    machine.try_("systemctl", "stop", "wattshed.service")
+    machine.run("sh", "-c", "cp /etc/wattshed/config.toml /run/kept; : > /etc/wattshed/config.toml")
+    machine.try_("systemctl", "reset-failed", "wattshed.service")
+    machine.run("systemctl", "start", "wattshed.service")
+    shown = machine.show("ActiveState", "StatusText", "NRestarts", "DeviceAllow")
+    assert (shown["ActiveState"], shown["NRestarts"]) == ("active", "0")
+    assert shown["StatusText"].startswith("waiting for the NVIDIA driver: no NVML library")
+    assert "char-195 rw" in shown["DeviceAllow"], "a driver that is loaded later is let in"
+    time.sleep(6)  # the watchdog of this unit bites after 4 s
+    assert machine.show("ActiveState", "NRestarts") == {"ActiveState": "active", "NRestarts": "0"}
+    assert [get(machine, path)[0] for path in ("/-/ready", "/-/healthy")] == [503, 200]
+    page = get(machine, "/metrics")[1]
+    assert "\nwattshed_up 0\n" in page
+    assert not [line for line in page.splitlines() if "_joules" in line or "_watts" in line or "simulated=" in line]
+    machine.run("systemctl", "reload", "wattshed.service")
+    machine.run("systemctl", "stop", "wattshed.service")
+    assert machine.show("Result", "ExecMainStatus") == {"Result": "success", "ExecMainStatus": "0"}
+    machine.run("cp", "/run/kept", "/etc/wattshed/config.toml")
 
 
 @pytest.mark.timeout(120)
