@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from agent.meters.meter import NvmlMeter
 
 LOG = logging.getLogger("wattshed")
+STAYS_SIMULATED = "the node is simulated, and stays so if a driver comes: then start anew"
 SIMULATED_NOTE = "SIMULATED: there is no NVIDIA driver behind these numbers, they are made up"
 
 
@@ -60,8 +61,8 @@ def open_source(config: Config, host: str) -> Source:
         try:
             return _driver(config, host)
         except NoMeter as error:
-            LOG.warning("no NVIDIA driver: %s; the node is simulated, also if a driver comes: then start anew", error)
-            return _simulated(config, host, "")
+            LOG.warning("no NVIDIA driver: %s; %s", error, STAYS_SIMULATED)
+            return replace(_simulated(config, host, ""), look=lambda: LOG.warning("%s", STAYS_SIMULATED))
     return _simulated(config, host, script) if kind == "simulated" else _played_back(config)
 
 
