@@ -56,13 +56,24 @@ class Gpus:
             self.devices[number] = replace(self.devices[number], model=model)
         return number
 
-    def describe(self, number: int, *, limit_mw: int = MISSING, driver: str = "", architecture: str = "") -> None:
+    def describe(
+        self,
+        number: int,
+        *,
+        limit_mw: int = MISSING,
+        driver: str = "",
+        architecture: str = "",
+        simulated: bool = False,
+    ) -> None:
         """Add facts of a GPU that the trace knows; of several limits the largest counts."""
         device = self.devices[number]
         if limit_mw > device.limit_mw and limit_mw > 0:
             device = replace(device, limit_mw=limit_mw, ceiling_mw=min(3 * limit_mw, _LARGEST_MW - 1))
         self.devices[number] = replace(
-            device, driver=driver or device.driver, architecture=architecture or device.architecture
+            device,
+            driver=driver or device.driver,
+            architecture=architecture or device.architecture,
+            simulated=simulated or device.simulated,
         )
 
     def learn_gaps(self, rows: Rows) -> None:

@@ -75,10 +75,13 @@ def gpu_of(labels: Mapping[str, str], gpus: Gpus) -> int:
     uuid = first(_UUID)
     if uuid and not uuid.startswith(("GPU-", "MIG-")):
         uuid = f"GPU-{uuid}"  # nvidia_gpu_exporter leaves the prefix out
-    return gpus.number(
+    number = gpus.number(
         host,
         index=int(index) if index.isdecimal() else -1,
         uuid=uuid,
         pci=labels.get("pci_bus_id", ""),
         model=first(_MODEL),
     )
+    if labels.get("simulated") == "1":
+        gpus.describe(number, simulated=True)
+    return number

@@ -124,7 +124,7 @@ class Agent:
         _, page = self.get("/metrics")
         whole, parts = {}, {}
         for uuid, value in re.findall(
-            r'^wattshed_gpu_energy_joules_total\{gpu_uuid="([^"]+)"\} (\S+)$', page, re.MULTILINE
+            r'^wattshed_gpu_energy_joules_total\{gpu_uuid="([^"]+)",simulated="1"\} (\S+)$', page, re.MULTILINE
         ):
             whole[uuid] = float(value)
         for uuid, value in re.findall(

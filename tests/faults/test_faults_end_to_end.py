@@ -35,7 +35,7 @@ def test_killed_at_any_moment(tmp_path):
             agent.ready().metering(min(before.values(), default=0.0))
             time.sleep(0.13 * life)
             now = agent.law()
-            assert not_less({f'{{gpu_uuid="{u}"}}': v for u, v in now.items()}, before)
+            assert not_less({f'{{gpu_uuid="{u}",simulated="1"}}': v for u, v in now.items()}, before)
             before = agent.joules()
             os.kill(agent.process.pid, signal.SIGKILL)
             agent.process.wait(10)
