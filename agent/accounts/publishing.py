@@ -143,8 +143,8 @@ def why_unmetered(gpus: Sequence[GpuFacts]) -> str:
 
 
 def _known_until_us(state: Any) -> int:
-    """Until when a GPU's energy is known (us): booked by the counter, or its power read."""
-    return max(int(state[booking.BOOKED_T]), int(state[booking.POWER_T]))
+    """Until when a GPU's energy is known (us): its power read, its counter booked, or a first time read."""
+    return max(int(state[column]) for column in (booking.POWER_T, booking.BOOKED_T, booking.BASE_T))
 
 
 def _energy_source(account: GpuAccount, state: Any) -> str:

@@ -100,6 +100,26 @@ def test_a_recording_needs_a_driver_at_once(tmp_path):
     assert not (tmp_path / "recording").exists()
 
 
+def test_a_host_where_nothing_can_be_metered_says_so_and_ends_with_1(tmp_path):
+    script = tmp_path / "gb10.toml"
+    keys = 'architecture = "gb10"\ncounter = false\naverage = false\ninstant = false\n'
+    job = '[[job]]\nname = "7"\ngpus = [0]\nload = [[1.0, 40.0, 80]]\n'
+    script.write_text(f"gpus = 1\n[[gpu]]\nindex = 0\n{keys}{job}")
+    one = start(tmp_path, "--for", "6", meter=f"simulated:{script}")
+    one.wait("/metrics")
+    until(lambda: "no GPU tells its energy or its power" in status(one, "/-/ready")[1], one)
+    assert status(one, "/-/ready")[0] == 503
+    page = status(one, "/metrics")[1]
+    assert not [line for line in page.splitlines() if "_joules" in line and not line.startswith("# ")]
+    assert not up(one)
+    (info,) = series(page)["wattshed_gpu_info"]
+    assert info[0]["energy_source"] == "none"
+    assert one.process.wait(timeout=60) == 1
+    log = one.log.read_text()
+    assert log.count("nothing is metered: no GPU tells") == 1
+    assert log.strip().splitlines()[-1].endswith("`wattshed check` says why not and what to do")
+
+
 @needs_compiler
 @pytest.mark.timeout(240)
 def test_a_driver_that_comes_goes_and_comes_again_is_metered_in_the_same_process(tmp_path):
