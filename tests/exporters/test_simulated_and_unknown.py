@@ -59,19 +59,23 @@ def test_dcgm_names_the_model_of_a_simulated_gpu_so_that_dashboards_still_take_i
 
 def test_otlp_carries_the_mark():
     pytest.importorskip("opentelemetry.sdk", reason="needs the extra otlp")
-    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-
     from exporters.otlp import Push
 
+    class Nowhere:
+        def export(self, _):
+            return None
+
+        def shutdown(self):
+            return None
+
     for build, expected in ((snapshots.rich, "1"), (snapshots.measured, None)):
-        reader = InMemoryMetricReader()
-        push = Push(build, reader=reader)
-        (resource,) = reader.get_metrics_data().resource_metrics
+        push = Push(build, exporter=Nowhere())
+        (resource,) = push.data(build()).resource_metrics
+        push.stop()
         metrics = {m.name: m for scope in resource.scope_metrics for m in scope.metrics}
         for name in ("wattshed_gpu_energy_joules", "wattshed_job_energy_joules", "wattshed_gpu_power_watts"):
             assert {p.attributes.get("simulated") for p in metrics[name].data.data_points} == {expected}, name
         assert "simulated" not in metrics["wattshed_up"].data.data_points[0].attributes
-        push.stop()
 
 
 def value(snapshot, name):
