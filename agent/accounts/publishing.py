@@ -72,6 +72,7 @@ class Publisher:
     ) -> None:
         self._facts = {"host": host, "version": version, "meter": meter, "library": library, "started_us": started_us}
         self._fresh_us = fresh_us
+        self._began_us: int | None = None  # right after a restart the last reading is an old one
         self._seq = 0
 
     def empty(self, time_us: int) -> Snapshot:
@@ -94,6 +95,7 @@ class Publisher:
         self._seq += 1
         state = accounts.state_of(window.host)
         gpus, energy, unknown, metered = [], [], set(), False
+        began_us = self._began_us = window.start_us if self._began_us is None else self._began_us
         for i, device in enumerate(window.devices):
             account = accounts.account(device)
             gauges = {name: float(column[i]) for name, column in window.gauges.items() if not math.isnan(column[i])}
@@ -102,7 +104,8 @@ class Publisher:
                 unknown.add(device.uuid)  # no reading is not 0: it has no bill, and neither has anybody on it
                 continue
             fresh_us = max(self._fresh_us, device.max_gap_us)
-            metered |= account.up and window.end_us - _known_until_us(state[i]) <= fresh_us
+            known_us = max(_known_until_us(state[i]), began_us)
+            metered |= account.up and window.end_us - known_us <= fresh_us
             energy.append(EnergyShare(IDLE, device.uuid, account.idle_hnj, 0))
             energy.append(EnergyShare(UNATTRIBUTED, device.uuid, 0, account.unattributed_hnj))
         shown = {device.uuid for device in window.devices} - unknown
