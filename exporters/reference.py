@@ -47,12 +47,16 @@ JOINS = """
 
 Names, users and pods are on `wattshed_job_info` only, so that the energy series stay few. To sum by user:
 
-    sum by (user) (
-      sum by (instance, job) (rate(wattshed_job_energy_joules_total[5m]))
-      * on (instance, job) group_left (user) max by (instance, job, user) (wattshed_job_info{user!=""})
-    )
+```promql
+sum by (user) (
+  sum by (instance, job) (rate(wattshed_job_energy_joules_total{simulated=""}[5m]))
+  * on (instance, job) group_left (user)
+  topk by (instance, job) (1, count_over_time(wattshed_job_info{user!=""}[5m])) ^ 0
+)
+```
 
-`deploy/prometheus/` has this as recording rules, for users, accounts and namespaces.
+[promql.md](promql.md) says why, and has what else people ask; `deploy/prometheus/` has recording rules for users,
+accounts and namespaces.
 
 ## `/metrics/dcgm`
 

@@ -58,12 +58,17 @@ def agent(
     cap=10_000,
     keep_us=300_000_000,
     slurm=None,
+    host="sim",
+    marked=True,
 ):
-    """Put an agent together as the assembly does, on a node that exists already; ``slurm`` in place of its mapping."""
-    meter = NvmlMeter(Nvml(clock, node.library), clock, "sim", simulated=True, proc_root=node.proc_root)
+    """Put an agent together as the assembly does, on a node that exists already.
+
+    ``slurm`` stands in place of the node's mapping; a node that is not ``marked`` passes for real.
+    """
+    meter = NvmlMeter(Nvml(clock, node.library), clock, host, simulated=marked, proc_root=node.proc_root)
     meter.open()
-    sampler = Sampler(meter, clock, "sim", rates or Rates(), node.proc_root)
-    slurm = slurm or Slurm(clock.now_us, "sim", node.mapping_dir, squeue=())
+    sampler = Sampler(meter, clock, host, rates or Rates(), node.proc_root)
+    slurm = slurm or Slurm(clock.now_us, host, node.mapping_dir, squeue=())
     resolver = JobResolver(Processes(node.proc_root, clock.now_us), slurm)
     mapping, resolve = slurm._mapping, resolver.resolve
 
@@ -76,7 +81,7 @@ def agent(
 
     resolver.resolve = in_step
     accounts = Accounts(ledger=Ledger(cap), live=True)
-    publisher = Publisher("sim", "test", "simulated", "simulated", clock.now_us())
+    publisher = Publisher(host, "test", "simulated" if marked else "nvml", "simulated", clock.now_us())
     board = Board(publisher.empty(clock.now_us()))
     faults, seen = Faults(), []
 
@@ -96,7 +101,7 @@ def agent(
         publisher=publisher,
         board=board,
         recorder=Seen(),
-        state=StateFile(state, "sim", boot) if state else None,
+        state=StateFile(state, host, boot) if state else None,
         notifier=Notifier({}),
         faults=faults,
         limits=Limits(keep_us, round(seconds * 1e6)),

@@ -61,9 +61,13 @@ def ask(server: Prometheus, inventory: Inventory) -> Measured:
     powers: dict[str, dict[str, float]] = {}
     strangers: list[str] = []
     partial: list[str] = []
+    invented: list[str] = []
     double = 0
     for point in points:
         host = _host(point.labels)
+        if point.labels.get("simulated"):
+            invented.append(host)
+            continue
         name = inventory.stratum_of(point.labels.get("stratum", ""), host)
         if name is None or not host or point.value < 0.0:
             strangers.append(host)
@@ -80,6 +84,8 @@ def ask(server: Prometheus, inventory: Inventory) -> Measured:
         said.append(
             f"{server.url} has no series {POWER_RULE}; load the recording rules, and check that hosts are scraped"
         )
+    if invented:
+        said.append(f"{len(invented)} hosts are simulated and left out (such as {invented[0]!r})")
     if strangers:
         said.append(
             f"{len(strangers)} hosts are in no stratum of the inventory and left out (such as {strangers[0]!r})"

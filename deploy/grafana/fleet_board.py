@@ -4,16 +4,17 @@
 from __future__ import annotations
 
 from grafana_foundation_sdk.builders import dashboard
-from panels import choice, graph_of, new_board, number_of
+from panels import NODES, choice, graph_of, new_board, nodes, number_of
 
 
 def build() -> dashboard.Dashboard:
     """Show the fleet: an estimate with its interval, at named boundaries."""
     power = "wattshed_fleet_power_watts"
-    boundary = 'boundary=~"$boundary"'
+    boundary = f'boundary=~"$boundary", {NODES}'
     return (
         new_board("wattshed-fleet", "wattshed: fleet", "Power of a whole fleet with its 95 % interval, by boundary.")
-        .with_variable(choice("boundary", "Boundary", f"label_values({power}, boundary)"))
+        .with_variable(nodes())
+        .with_variable(choice("boundary", "Boundary", f"label_values({power}{{{NODES}}}, boundary)"))
         .with_row(dashboard.Row("Now"))
         .with_panel(
             number_of("Largest boundary", "watt", "Mean.", f'max({power}{{{boundary}, bound="mean"}})', decimals=2)
@@ -45,7 +46,7 @@ def build() -> dashboard.Dashboard:
                 "percentunit",
                 "Upper bound of power by what the feed can carry.",
                 f'max({power}{{{boundary}, bound="upper"}} / on (boundary) group_left () '
-                "max by (boundary) (wattshed_fleet_supply_watts))",
+                f"max by (boundary) (wattshed_fleet_supply_watts{{{NODES}}}))",
                 decimals=1,
             )
         )

@@ -3,32 +3,42 @@
 from __future__ import annotations
 
 from grafana_foundation_sdk.builders import dashboard
-from panels import HOST, INSTANCE, RATE, graph_of, new_board, number_of
+from panels import HOST, INSTANCE, NODES, RATE, graph_of, new_board, nodes, number_of
 
 
 def build() -> dashboard.Dashboard:
     """One host, or some: where its power goes, and how good the data is."""
     by_gpu = "{{instance}} {{gpu}}"
-    named = f"* on (instance, gpu_uuid) group_left (gpu) wattshed_gpu_info{{{HOST}}}"
-    energy = f"wattshed_gpu_energy_joules_total{{{HOST}}}"
-    shares = f"wattshed_job_energy_joules_total{{{HOST}}}"
+    named = f"* on (instance, gpu_uuid) group_left (gpu) wattshed_gpu_info{{{HOST}, {NODES}}}"
+    energy = f"wattshed_gpu_energy_joules_total{{{HOST}, {NODES}}}"
+    shares = f"wattshed_job_energy_joules_total{{{HOST}, {NODES}}}"
+    # Joules by the seconds that they cover, not by the clock's: right too where a GPU is read seldom, or not at all.
+    covered = f"/ on (instance, gpu_uuid) group_left () (rate(wattshed_gpu_covered_seconds_total{{{HOST}}}{RATE}) > 0)"
+
+    def share_of(owner: str) -> str:
+        part = f'wattshed_job_energy_joules_total{{{HOST}, job="{owner}", {NODES}}}'
+        return f"sum(rate({part}{RATE})) / sum(rate({energy}{RATE}))"
+
     return (
         new_board("wattshed-host", "wattshed: host", "Power and energy of the GPUs of a host, by GPU and by job.")
+        .with_variable(nodes())
         .with_variable(INSTANCE)
         .with_row(dashboard.Row("Now"))
-        .with_panel(number_of("Power", "watt", "Mean, from the energy counters.", f"sum(rate({energy}{RATE}))"))
+        .with_panel(
+            number_of("Power", "watt", "Mean, from the energy counters.", f"sum(rate({energy}{RATE}) {covered})")
+        )
         .with_panel(
             number_of(
                 "Energy in this range", "joule", "GPU boards only.", f"sum(increase({energy}[$__range]))", decimals=2
             )
         )
-        .with_panel(number_of("GPUs up", "none", "GPUs that can be read.", f"sum(wattshed_gpu_up{{{HOST}}})"))
+        .with_panel(number_of("GPUs up", "none", "GPUs that can be read.", f"sum(wattshed_gpu_up{{{HOST}}} {named})"))
         .with_panel(
             number_of(
                 "Jobs",
                 "none",
                 "Jobs with a share now.",
-                f"count(count by (instance, job) (wattshed_job_info{{{HOST}}}))",
+                f'count(count by (instance, job) (wattshed_job_energy_joules_total{{{HOST}, job!~"_.*", {NODES}}}))',
             )
         )
         .with_panel(
@@ -36,7 +46,7 @@ def build() -> dashboard.Dashboard:
                 "Idle share",
                 "percentunit",
                 "Idle power of GPU time that no job held.",
-                f'sum(rate(wattshed_job_energy_joules_total{{{HOST}, job="_idle"}}{RATE})) / sum(rate({energy}{RATE}))',
+                share_of("_idle"),
                 decimals=1,
             )
         )
@@ -45,8 +55,7 @@ def build() -> dashboard.Dashboard:
                 "Unattributed share",
                 "percentunit",
                 "Used by somebody who cannot be named.",
-                f'sum(rate(wattshed_job_energy_joules_total{{{HOST}, job="_unattributed"}}{RATE}))'
-                f" / sum(rate({energy}{RATE}))",
+                share_of("_unattributed"),
                 decimals=1,
             )
         )
@@ -56,7 +65,7 @@ def build() -> dashboard.Dashboard:
                 "Power by GPU",
                 "watt",
                 "Mean over the interval, from the energy counters: nothing between two scrapes is missed.",
-                {by_gpu: f"rate({energy}{RATE}) {named}"},
+                {by_gpu: f"rate({energy}{RATE}) {covered} {named}"},
                 stacked=True,
             )
         )
@@ -65,7 +74,7 @@ def build() -> dashboard.Dashboard:
                 "Power by job",
                 "watt",
                 "Static and dynamic share together. _idle and _unattributed are no jobs.",
-                {"{{job}}": f"sum by (job) (rate({shares}{RATE}))"},
+                {"{{job}}": f"sum by (job) (rate({shares}{RATE}) {covered})"},
                 stacked=True,
             )
         )
@@ -75,9 +84,9 @@ def build() -> dashboard.Dashboard:
                 "watt",
                 "What the driver reads now, the highest second of the last minute, and the limit in force.",
                 {
-                    f"{by_gpu} now": f'wattshed_gpu_power_watts{{{HOST}, reading="instant"}} {named}',
-                    f"{by_gpu} peak 1 s": f'wattshed_gpu_peak_watts{{{HOST}, window="1s"}} {named}',
-                    f"{by_gpu} limit": f'wattshed_gpu_power_limit_watts{{{HOST}, limit="enforced"}} {named}',
+                    f"{by_gpu} now": f'wattshed_gpu_power_watts{{{HOST}, reading="instant", {NODES}}} {named}',
+                    f"{by_gpu} peak 1 s": f'wattshed_gpu_peak_watts{{{HOST}, window="1s", {NODES}}} {named}',
+                    f"{by_gpu} limit": f'wattshed_gpu_power_limit_watts{{{HOST}, limit="enforced", {NODES}}} {named}',
                 },
             )
         )
@@ -88,7 +97,7 @@ def build() -> dashboard.Dashboard:
                 "Per second, sum over the GPUs of a host: what supplies and feeds have to follow.",
                 {
                     "{{instance}} {{direction}}": "sum by (instance, direction) "
-                    f'(wattshed_gpu_ramp_watts_per_second{{{HOST}, window="1s"}})'
+                    f'(wattshed_gpu_ramp_watts_per_second{{{HOST}, window="1s", {NODES}}})'
                 },
             )
         )
@@ -98,7 +107,7 @@ def build() -> dashboard.Dashboard:
                 "Meter disagreement",
                 "percentunit",
                 "(integrated power - counter) / counter. Beyond 25 % one of the two is wrong.",
-                {by_gpu: f"wattshed_meter_disagreement_ratio{{{HOST}}} {named}"},
+                {by_gpu: f"wattshed_meter_disagreement_ratio{{{HOST}, {NODES}}} {named}"},
                 wide=8,
             ).min(-0.3)
         )

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 HOST = 'instance=~"$instance"'
 JOB = 'instance=~"$instance", job=~"$job"'
+NODES = 'simulated=~"$nodes"'
+"""Energies and powers of simulated nodes carry simulated="1", real ones no such label: a board shows the real ones
+unless asked."""
 
 
 def query_of(expr: str, legend: str, ref: str, *, instant: bool = False) -> prometheus.Dataquery:
@@ -140,5 +143,15 @@ def choice(name: str, label: str, query: str) -> dashboard.QueryVariable:
     )
 
 
-INSTANCE = choice("instance", "Host", "label_values(wattshed_gpu_up, instance)")
+def nodes() -> dashboard.CustomVariable:
+    """Make the choice of nodes: real ones (0 on wattshed_gpu_info, no label on the rest), simulated ones, or both."""
+    return (
+        dashboard.CustomVariable("nodes")
+        .label("Nodes")
+        .values("real : 0?,simulated : 1,both : .*")
+        .current(VariableOption(text="real", value="0?"))
+    )
+
+
+INSTANCE = choice("instance", "Host", f"label_values(wattshed_gpu_info{{{NODES}}}, instance)")
 RATE = "[$__rate_interval]"

@@ -125,6 +125,15 @@ def test_labels_matches_and_lost_gpus(fleet, files):
     assert "fewer GPUs" in said
 
 
+def test_a_simulated_node_is_no_part_of_the_fleet(inventory):
+    """The rules leave it out; so does the estimate, should somebody's own rules keep the label."""
+    powers = [(host("train", "t0"), 4000.0), (host("train", "s0", simulated="1"), 9000.0)]
+    with server({POWER_RULE: vector(*powers)}) as (url, _):
+        found = ask(Prometheus(url), inventory)
+    assert found.powers == {"train": {"t0": 4000.0}}
+    assert found.warnings == ("1 hosts are simulated and left out (such as 's0')",)
+
+
 @pytest.mark.parametrize(
     ("answer", "what"),
     [

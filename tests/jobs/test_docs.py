@@ -1,4 +1,4 @@
-"""docs/jobs.md cannot rot: its queries parse, its files exist, and the scripts do what it says."""
+"""docs/jobs.md cannot rot: its files exist, and the scripts do what it says."""
 
 from __future__ import annotations
 
@@ -8,24 +8,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import promql_parser
 import pytest
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/jobs.md").read_text()
-
-
-def queries():
-    blocks = re.findall(r"(?:^    .*\n?)+", TEXT, re.MULTILINE)
-    found = [block for block in blocks if "sum by" in block]
-    # Two queries may stand one under the other: each begins at the left edge of its block.
-    return [query for block in found for query in re.split(r"\n(?=    \w)", block.rstrip())]
-
-
-def test_every_query_is_promql():
-    assert len(queries()) == 5
-    for query in queries():
-        promql_parser.parse(query)
 
 
 def test_every_file_that_is_named_exists():
