@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 import zlib
 from dataclasses import asdict, dataclass, fields
 from typing import IO, TYPE_CHECKING, Any
@@ -29,11 +30,17 @@ if TYPE_CHECKING:
 
 VERSION = 2
 """1 kept no ended jobs apart: all that retired was shown, and stays, within ``_other``."""
-SYNC_US = 30_000_000  # a kill needs no fsync; a power cut loses at most this much, and a reboot resets counters anyway
+SLOW_S = 1.0
+"""A disk that takes longer to have the books for certain is waited for only every `SLOW_SYNC_US`."""
+SLOW_SYNC_US = 30_000_000
 
 
 class StateError(Exception):
     """The file is not a state that can be believed."""
+
+
+class SlowDiskError(OSError):
+    """The books were saved, but so slowly that for a while they will not be certain to outlive a power cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +82,7 @@ class StateFile:
         self._path = folder / f"{name}.json"
         self._lock: IO[bytes] | None = None
         self._host, self._boot_id = host, boot_id
-        self._synced_us = 0
+        self._sync_again_us = 0
 
     def claim(self) -> bool:
         """Make these books ours for as long as this process lives; False if another agent has them.
@@ -102,10 +109,20 @@ class StateFile:
             self._lock = None
 
     def save(self, accounts: Accounts, calibrator: Calibrator, now_us: int, *, sync: bool = False) -> None:
-        """Write the books as of ``now_us``; ``sync`` makes sure that they reach the disk.
+        """Write the books as of ``now_us``, so that they outlive a kill and a power cut.
+
+        Parameters
+        ----------
+        accounts : Accounts
+        calibrator : Calibrator
+        now_us : int, us
+        sync : bool
+            Wait for the disk, however slow it was before.
 
         Raises
         ------
+        SlowDiskError
+            The books are saved; the disk took so long that it will be spared for `SLOW_SYNC_US`.
         OSError
             The folder cannot be written to; the file that was there is untouched.
         """
@@ -122,19 +139,27 @@ class StateFile:
         ).encode()
         head = f"wattshed-state {VERSION} {zlib.crc32(body):08x} {len(body)}\n".encode()
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        sync = sync or now_us >= self._sync_again_us
+        begun_s = time.monotonic()
         fresh = self._path.with_suffix(".fresh")
         with fresh.open("wb") as file:
             file.write(head + body)
             file.flush()
-            if sync or now_us - self._synced_us >= SYNC_US:
+            if sync:
                 os.fsync(file.fileno())
-                self._synced_us = now_us
         before = self._path.with_suffix(".before")
         if self._path.exists():
             # A link, then a rename over the name: at every moment there is a whole file under it.
             before.unlink(missing_ok=True)
             os.link(self._path, before)
         fresh.replace(self._path)
+        if sync:
+            _sync_folder(self._path.parent)
+            took_s = time.monotonic() - begun_s
+            if took_s > SLOW_S:
+                self._sync_again_us = now_us + SLOW_SYNC_US
+                message = f"the disk took {took_s:.1f} s to save the books; a power cut may now take back half a minute"
+                raise SlowDiskError(message)
 
     def restore(self, accounts: Accounts, calibrator: Calibrator) -> Restored:
         """Read the newest believable books into empty accounts; what cannot be believed is put aside."""
@@ -161,6 +186,15 @@ class StateFile:
                 problems.append(f"{path}: cannot be believed ({error}); put aside")
                 _put_aside(path)
         return Restored(found=False, same_boot=False, saved_us=0, problems=tuple(problems))
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make sure that a rename in it is on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _put_aside(path: Path) -> None:

@@ -1,11 +1,15 @@
 """The books as a whole: conservation through windows, restarts, retirement, and merging of parts."""
 
+import os
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made import S, device, window
 from old_state import as_version_1
 
+from agent.accounts import state
 from agent.accounts.attribution import Accounts
 from agent.accounts.calibration import Calibrator, MeterCorrection
 from agent.accounts.ledger import GpuKey, Ledger
@@ -296,6 +300,36 @@ def test_corrupt_books_are_put_aside_and_the_ones_before_serve(tmp_path):
     found = file.restore(Accounts(), Calibrator())
     assert (found.found, found.saved_us, len(found.problems)) == (True, 1, 1)
     assert (tmp_path / "state.json.corrupt").exists()
+
+
+def test_books_and_their_name_are_on_the_disk_before_anything_is_shown(tmp_path, monkeypatch):
+    """Else a power cut takes counters back, which Prometheus takes for a reset: the whole total as new energy."""
+    done = []
+    fsync, replace_ = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (done.append(str(Path(f"/proc/self/fd/{fd}").readlink())), fsync(fd)))
+    monkeypatch.setattr(Path, "replace", lambda a, b: (done.append("rename"), replace_(a, b))[1])
+    file = StateFile(tmp_path, "h", "boot")
+    for second in range(3):
+        file.save(book(live(5)), Calibrator(), second * S)
+    assert done == [str(tmp_path / "state.fresh"), "rename", str(tmp_path)] * 3
+
+
+def test_a_slow_disk_is_not_waited_for_each_second(tmp_path, monkeypatch):
+    waited = []
+    monkeypatch.setattr(os, "fsync", waited.append)
+    monkeypatch.setattr(state, "SLOW_S", -1.0)
+    file = StateFile(tmp_path, "h", "boot")
+    with pytest.raises(state.SlowDiskError, match="power cut"):
+        file.save(book(live(5)), Calibrator(), 0)
+    for second in range(1, 30):
+        file.save(book(live(5)), Calibrator(), second * S)
+    assert len(waited) == 2
+    with pytest.raises(state.SlowDiskError):
+        file.save(book(live(5)), Calibrator(), 30 * S)
+    monkeypatch.setattr(state, "SLOW_S", 1.0)
+    file.save(book(live(5)), Calibrator(), 31 * S, sync=True)
+    assert len(waited) == 6
+    assert file.restore(Accounts(), Calibrator()).saved_us == 31 * S
 
 
 @settings(max_examples=60, deadline=None)
