@@ -76,7 +76,7 @@ def _driver(config: Config, host: str) -> Source:
     meter = NvmlMeter(Nvml(clock), clock, host, proc_root=proc_root)
     _open(meter)
     # Slurm and the kubelet are asked in threads of their own: only once there is something to own.
-    return _metered(config, host, meter, clock, proc_root, _slurm(config, host, clock), _pods(config))
+    return _metered(config, host, meter, clock, proc_root, _slurm(config, host, clock, meter), _pods(config, meter))
 
 
 def _simulated(config: Config, host: str, script: str) -> Source:
@@ -160,7 +160,12 @@ def _metered(  # noqa: PLR0917 - called twice, just above
     if slurm is not None:
         slurm.on_change = sampler.refresh_processes
     resolver = JobResolver(
-        Processes(proc_root, clock.now_us), slurm, pods, names=config.jobs.names, environ=config.jobs.environ_hint
+        Processes(proc_root, clock.now_us),
+        slurm,
+        pods,
+        mig=meter.mig,
+        names=config.jobs.names,
+        environ=config.jobs.environ_hint,
     )
 
     def close() -> None:
@@ -178,7 +183,7 @@ def _metered(  # noqa: PLR0917 - called twice, just above
     )
 
 
-def _slurm(config: Config, host: str, clock: Clock) -> Slurm | None:
+def _slurm(config: Config, host: str, clock: Clock, meter: NvmlMeter) -> Slurm | None:
     """Follow Slurm's jobs, if there is a mapping folder or a queue to ask."""
     from agent.jobs.slurm import Slurm  # noqa: PLC0415
 
@@ -189,14 +194,14 @@ def _slurm(config: Config, host: str, clock: Clock) -> Slurm | None:
     squeue = config.slurm.squeue
     scontrol = (str(Path(squeue[0]).with_name("scontrol")), *squeue[1:])  # they are installed beside each other
     node = config.slurm.node or host
-    return Slurm(clock.now_us, node, mapping_dir, squeue if ask else (), scontrol if ask else ())
+    return Slurm(clock.now_us, node, mapping_dir, squeue if ask else (), scontrol if ask else (), mig=meter.mig)
 
 
 def _wanted(setting: str, there: bool) -> bool:
     return setting == "on" or (setting == "auto" and there)
 
 
-def _pods(config: Config) -> Pods | None:
+def _pods(config: Config, meter: NvmlMeter) -> Pods | None:
     if not _wanted(config.kubernetes.enabled, Path(config.kubernetes.socket).exists()):
         return None
     from agent.jobs.kubernetes import Pods  # noqa: PLC0415
@@ -209,7 +214,7 @@ def _pods(config: Config) -> Pods | None:
             raise InputError(str(error)) from None
         LOG.warning("%s", error)
         return None
-    return Pods(kubelet, Path("/sys/fs/cgroup"), Path("/var/log"))
+    return Pods(kubelet, Path("/sys/fs/cgroup"), Path("/var/log"), meter.mig)
 
 
 def _played_back(config: Config) -> Source:

@@ -11,7 +11,7 @@ monotonic clock), milliwatts, millijoules. A missing number is -1, never 0.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NewType
+from typing import TYPE_CHECKING, NamedTuple, NewType
 
 import numpy as np
 
@@ -81,6 +81,14 @@ class Device:
     capabilities: Mapping[str, str] = field(default_factory=dict)
     simulated: bool = False
     max_gap_us: int = MISSING
+
+
+class MigDevice(NamedTuple):
+    """What a MIG UUID means: the GPU's UUID, the GPU instance id, and its SMs in millionths of the GPU's."""
+
+    gpu: str
+    instance: str
+    share_ppm: int
 
 
 @dataclass(frozen=True, slots=True)

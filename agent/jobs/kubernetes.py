@@ -24,11 +24,11 @@ from agent.jobs.text import printable
 from agent.window import MISSING, JobKey, Owner
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from agent.jobs.cgroup import Owner as Identity
     from agent.jobs.podresources import Grant, Kubelet
-    from agent.window import Device
+    from agent.window import Device, MigDevice
 
 REFRESH_S = 10.0
 _MOST_KEYS = 50_000
@@ -66,7 +66,8 @@ class Pods:
         Where a pod that still runs has a cgroup.
     log_root : Path
         ``/var/log`` of the node.
-    mig : mapping of MIG UUID to (GPU UUID, GPU instance id), optional
+    mig : callable, optional
+        Returns the MIG devices of this node by UUID.
     period_s : float
     """
 
@@ -75,12 +76,12 @@ class Pods:
         kubelet: Kubelet,
         cgroup_root: Path,
         log_root: Path,
-        mig: Mapping[str, tuple[str, str]] | None = None,
+        mig: Callable[[], Mapping[str, MigDevice]] | None = None,
         period_s: float = REFRESH_S,
     ) -> None:
         self._kubelet = kubelet
         self._cgroup_root, self._log_root = os.fspath(cgroup_root), os.fspath(log_root)
-        self._mig = mig or {}
+        self._mig = mig or dict
         self._first_seen: dict[Name, int] = {}
         self._keys: dict[tuple[str, str], JobKey] = {}  # pod UID, container (name or short id) -> key, never changed
         self._learnt: dict[tuple[str, str], str] = {}  # namespace, pod -> UID, from processes on granted devices
@@ -144,18 +145,14 @@ class Pods:
         # A DRA claim may be shared by several containers.
         claimants = Counter(one for grant in known.grants for one in _ids(grant) if is_dra(one))
         held: list[Reservation] = []
+        mig = self._mig()
         for grant in known.grants:
             seen = self._seen.get(grant.name, set())
-            places = [(one, place_of(one, devices, self._mig)) for one in _ids(grant)]
+            places = [(one, place_of(one, devices, mig)) for one in _ids(grant)]
             for identifier, place in places:
                 if place is None:
                     continue
-                share = place.share_ppm
-                if share == MISSING and place.shared and not place.guessed:
-                    replicas = known.replicas.get(base_of(identifier), 0)
-                    share = WHOLE_PPM // replicas if replicas else MISSING
-                elif share == MISSING and not place.shared and not place.instance:
-                    share = WHOLE_PPM
+                share = _share(place, identifier, known.replicas)
                 if share != MISSING and is_dra(identifier):
                     share //= claimants[identifier]
                 owner = self._granted(known, grant, guessed=place.guessed and not seen)
@@ -197,12 +194,13 @@ class Pods:
         A container without a device may be on any: it needs no more than ``NVIDIA_VISIBLE_DEVICES=all``.
         """
         candidates = []
+        mig = self._mig()
         for grant in known.everybody:
             # What was learnt before does not count: a pod that comes again keeps its name, not its UID.
             pod = grant.name[:2]
             if known.uids.get(pod, uid) != uid or known.pods.get(uid, pod) != pod:
                 continue
-            places = [place_of(identifier, devices, self._mig) for identifier in _ids(grant)]
+            places = [place_of(identifier, devices, mig) for identifier in _ids(grant)]
             ours = [place for place in places if place is not None]
             here = any(p.guessed or (p.gpu == seen.gpu and p.instance in {"", seen.instance}) for p in ours)
             # A MIG device that no table describes may be any.
@@ -251,6 +249,19 @@ def _ids(grant: Grant) -> list[str]:
     """Return the ids of a container's devices that may be GPUs of ours."""
     plugged = [identifier for _, identifier in grant.devices if not is_dra(identifier)]
     return plugged + [claim.device for claim in grant.claimed if claim.driver == NVIDIA_DRIVER]
+
+
+def _share(place: Place, identifier: str, replicas: Mapping[str, int]) -> int:
+    """Return what part of the GPU a device id stands for, in millionths; -1 unknown."""
+    whole = place.share_ppm
+    base = base_of(identifier)
+    if place.guessed:
+        return MISSING
+    if whole == MISSING and not place.instance and (base != identifier or not place.shared):
+        whole = WHOLE_PPM
+    if base == identifier or whole == MISSING:
+        return whole
+    return whole // replicas[base] if replicas.get(base) else MISSING
 
 
 def _labels(name: Name, uid: str) -> dict[str, str]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from agent.window import Device
+    from agent.window import Device, MigDevice
 
 LOG = logging.getLogger(__name__)
 
@@ -78,6 +78,11 @@ class Hold:
     end_us: int | None = None
     uid: int = MISSING
     uuid: str = ""
+
+    def located(self, mig: Mapping[str, MigDevice]) -> Hold:
+        """Return it with the GPU and the instance that its MIG UUID means."""
+        found = mig.get(self.uuid)
+        return self if found is None else replace(self, uuid=found.gpu, instance=found.instance)
 
     def place(self, devices: Sequence[Device]) -> int | None:
         """Find the GPU among the devices; None if it is none of them."""
@@ -178,13 +183,15 @@ class MappingDirectory:
             ]
 
     def nowhere(self, hold: Hold) -> None:
-        """Say once that a file is named by the UUID of no GPU here; MIG devices are known as ``N.gi`` only."""
+        """Say once that a file is named by the UUID of no GPU and of no MIG device here."""
         name = hold.uuid
         if name and name not in self._said and len(self._said) < _MOST_SAID:
             self._said.add(name)
             self.refused += 1
             LOG.warning(
-                "%s/%s: no GPU here has this UUID (name a MIG instance N.gi): it holds nothing", self._directory, name
+                "%s/%s: no GPU or MIG device here has this UUID (`nvidia-smi -L` lists them): it holds nothing",
+                self._directory,
+                name,
             )
 
     def labels(self, job: str) -> dict[str, str]:

@@ -17,7 +17,7 @@ from agent.window import MISSING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from agent.window import Device
+    from agent.window import Device, MigDevice
 
 _WHOLE_PPM = 1_000_000
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -45,7 +45,7 @@ class Place:
     shared : bool
         Only a part of the GPU, or of the instance.
     share_ppm : int, millionths of the GPU
-        Where the id itself tells it; -1 unknown.
+        Of what the id names, before replicas; -1 unknown.
     guessed : bool
         The kubelet chose the id, and somebody else the GPU.
     """
@@ -57,7 +57,7 @@ class Place:
     guessed: bool = False
 
 
-def place_of(identifier: str, devices: Sequence[Device], mig: Mapping[str, tuple[str, str]]) -> Place | None:
+def place_of(identifier: str, devices: Sequence[Device], mig: Mapping[str, MigDevice]) -> Place | None:
     """Find the GPU that a device id means.
 
     Parameters
@@ -67,7 +67,7 @@ def place_of(identifier: str, devices: Sequence[Device], mig: Mapping[str, tuple
         GKE's ``nvidia0``, ``nvidia0/gi0``, ``nvidia0/vgpu0``, or NVIDIA's DRA driver's ``gpu-0`` and ``gpu-0-mig-...``
         (device minors). Upper or lower case, and a UUID without its prefix, are the same.
     devices : sequence of Device
-    mig : mapping of MIG UUID to (GPU UUID, GPU instance id)
+    mig : mapping of MIG UUID to MigDevice
 
     Returns
     -------
@@ -82,7 +82,7 @@ def place_of(identifier: str, devices: Sequence[Device], mig: Mapping[str, tuple
     if old := _OLD_MIG.fullmatch(base):
         uuid, gi = old["gpu"], old["gi"]
     elif base in mig:
-        uuid, gi = mig[base]
+        uuid, gi, share = mig[base]
     elif gke := _GKE.fullmatch(base):
         minor, gi, shared = gke["minor"], gke["gi"] or "", shared or bool(gke["part"])
     elif dra := _DRA.fullmatch(base):

@@ -21,13 +21,13 @@ from agent.jobs.text import printable
 from agent.window import MISSING, JobKey, Owner, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from agent.jobs.kubernetes import Pods
     from agent.jobs.processes import Process, Processes
     from agent.jobs.reservations import Reservation
     from agent.jobs.slurm import Slurm
-    from agent.window import Device, ProcessSighting
+    from agent.window import Device, MigDevice, ProcessSighting
 
 LOG = logging.getLogger(__name__)
 
@@ -68,6 +68,8 @@ class JobResolver:
         The prolog's mapping directory and the queue.
     pods : Pods, optional
         What the kubelet granted.
+    mig : callable
+        Returns the MIG devices of this node by UUID.
     names : bool
         False leaves out the labels that users write freely: job names and commands.
     environ : bool
@@ -80,12 +82,14 @@ class JobResolver:
         slurm: Slurm | None = None,
         pods: Pods | None = None,
         *,
+        mig: Callable[[], Mapping[str, MigDevice]] = dict,
         names: bool = True,
         environ: bool = False,
     ) -> None:
         self._processes = processes
         self._slurm = slurm
         self._pods = pods
+        self._mig = mig
         self._names = names
         self._deciding = Deciding(processes, slurm, pods, environ=environ)
         self._present: dict[Place, Presence] = {}
@@ -172,10 +176,17 @@ class JobResolver:
         for one in reservations:
             share = one.share_ppm
             if share == MISSING and one.instance:
-                share = self._instances.get((one.gpu, one.instance), MISSING)
+                share = self._instance_ppm(devices[one.gpu], one)
             claims.of(one.gpu, one.owner).held.append((one.start_us, one.end_us, share, one.instance))
         self._forget(end_us)
         return self._tables(claims, start_us, end_us)
+
+    def _instance_ppm(self, device: Device, held: Reservation) -> int:
+        """Return how much of its GPU a MIG instance is, as the driver lists it or its processes showed; -1 unknown."""
+        parts = (
+            one.share_ppm for one in self._mig().values() if (one.gpu, one.instance) == (device.uuid, held.instance)
+        )
+        return sum(parts) or self._instances.get((held.gpu, held.instance), MISSING)
 
     def faults(self) -> Mapping[str, int]:
         """Return how often each part failed since the start: ``unknown_pid``, ``squeue``, ``podresources`` ..."""

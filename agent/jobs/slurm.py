@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from agent.window import Device
+    from agent.window import Device, MigDevice
 
 REFRESH_S = 30.0
 """How often the queue is read while no new job appears; a job that is not known yet makes it read within a second."""
@@ -48,6 +48,8 @@ class Slurm:
         Written by the prolog; without it GPUs that are held idle are known from the queue only, late and by minor.
     squeue, scontrol : sequence of str
         The commands; empty: the queue, or the node, is never asked.
+    mig : callable
+        Returns the MIG devices of this node by UUID: the mapping may name its files so.
 
     Attributes
     ----------
@@ -62,8 +64,10 @@ class Slurm:
         mapping_dir: Path | None = None,
         squeue: Sequence[str] = ("squeue",),
         scontrol: Sequence[str] = ("scontrol",),
+        *,
+        mig: Callable[[], Mapping[str, MigDevice]] = dict,
     ) -> None:
-        self._clock = clock
+        self._clock, self._mig = clock, mig
         self._mapping = MappingDirectory(mapping_dir, clock) if mapping_dir is not None else None
         self._queue: Background[Answer] | None = None
         self._folder: Background[int] | None = None
@@ -129,7 +133,8 @@ class Slurm:
         """Return who held which GPU during a stretch."""
         if self._mapping is None:
             return self._from_queue(devices, start_us, end_us)
-        believed = self._believed(self._mapping.holds(start_us, end_us), start_us)
+        mig = self._mig()
+        believed = [hold.located(mig) for hold in self._believed(self._mapping.holds(start_us, end_us), start_us)]
         placed = [(hold, hold.place(devices)) for hold in believed]
         holds = [(hold, place) for hold, place in placed if place is not None]
         for hold in (hold for hold, place in placed if place is None):

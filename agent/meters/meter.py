@@ -13,6 +13,7 @@ from agent.meters import probe
 from agent.meters.board import Board
 from agent.meters.errors import Fault, MeterError, NoMeter
 from agent.meters.processes import ProcessWatch
+from agent.window import MigDevice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -102,6 +103,15 @@ class NvmlMeter:
     def devices(self) -> tuple[Device, ...]:
         """All GPUs ever found, in their places."""
         return tuple(board.device for board in self.boards)
+
+    def mig(self) -> dict[str, MigDevice]:
+        """Return the MIG devices of all GPUs by their UUIDs, as they were listed last; any thread may ask."""
+        return {
+            one.uuid: MigDevice(watch.board.device.uuid, str(one.gi), one.ppm)
+            for watch in tuple(self.watches)
+            for one in watch.instances
+            if one.uuid
+        }
 
     def open(self) -> None:
         """Start a driver session and find the GPUs; fresh handles go to those that are known by UUID.

@@ -33,12 +33,13 @@ SM_UTIL = 2
 
 
 class Instance(NamedTuple):
-    """A MIG device: handle, ids of its GPU and compute instance, its SMs in millionths of the GPU's."""
+    """A MIG device: handle, ids of its GPU and compute instance, its SMs in millionths of the GPU's, its UUID."""
 
     handle: Any
     gi: int
     ci: int
     ppm: int
+    uuid: str
 
     @property
     def name(self) -> str:
@@ -121,7 +122,8 @@ class ProcessWatch:
             gi, ci = ask(NO_INSTANCE, "nvmlDeviceGetGpuInstanceId", mig), ask(0, "nvmlDeviceGetComputeInstanceId", mig)
             attributes = ask(None, "nvmlDeviceGetAttributes_v2", mig)
             sms = attributes.multiprocessorCount if attributes is not None else 0
-            found.append(Instance(mig, gi, ci, min(PPM, sms * PPM // all_sms) if all_sms else 0))
+            ppm = min(PPM, sms * PPM // all_sms) if all_sms else 0
+            found.append(Instance(mig, gi, ci, ppm, ask("", "nvmlDeviceGetUUID", mig)))
         return found
 
     def busy_shares(self, now_us: int, since_us: int) -> dict[int, float] | None:

@@ -9,6 +9,7 @@ import ctypes
 import struct
 from ctypes import c_char_p, c_double, c_int, c_uint, c_ulonglong, c_void_p
 from typing import TYPE_CHECKING
+from uuid import NAMESPACE_OID, uuid5
 
 from agent.meters.errors import NAMES
 from agent.meters.simulated_card import NO_DATA, OK, Answer
@@ -110,7 +111,7 @@ class SimulatedLibrary:
             "nvmlDeviceGetHandleByIndex_v2": ((u, p), self._by_index),
             "nvmlDeviceGetHandleByUUID": ((c_char_p, p), self._by_uuid),
             "nvmlDeviceGetName": ((p, p, u), lambda h, at, n: _set_text(at, n, self._card(h).architecture.model)),
-            "nvmlDeviceGetUUID": ((p, p, u), lambda h, at, n: _set_text(at, n, self._card(h).uuid)),
+            "nvmlDeviceGetUUID": ((p, p, u), lambda h, at, n: _set_text(at, n, self._uuid(h))),
             "nvmlDeviceGetPciInfo_v3": ((p, p), self._pci),
             "nvmlDeviceGetMinorNumber": ((p, p), lambda h, at: self._uint(at, self._card(h).minor)),
             "nvmlDeviceGetArchitecture": ((p, p), lambda h, at: self._uint(at, self._card(h).architecture.number)),
@@ -291,6 +292,13 @@ class SimulatedLibrary:
             return NOT_FOUND
         c_void_p.from_address(at).value = MIG_HANDLE + (self._place(handle) << 4) + index
         return OK
+
+    def _uuid(self, handle: int) -> str:
+        """Name a GPU, or a MIG device: the same instances have the same name again."""
+        uuid = self._card(handle).uuid
+        if handle < MIG_HANDLE:
+            return uuid
+        return f"MIG-{uuid5(NAMESPACE_OID, uuid + '/'.join(map(str, self._instance(handle))))}"
 
     def _instance(self, handle: int) -> tuple[int, int]:
         gi, ci, _ = self._card(handle).instances[(handle - MIG_HANDLE) & 0xF]

@@ -19,7 +19,7 @@ from agent.jobs.places import Place, place_of
 from agent.jobs.podresources import Claimed, ExtraMissing, Grant, Kubelet
 from agent.jobs.processes import Processes
 from agent.jobs.resolve import JobResolver
-from agent.window import Device, ProcessSighting
+from agent.window import Device, MigDevice, ProcessSighting
 from tests.jobs.fake_kubelet import FakeKubelet, claim, container, devices, field, pod
 from tests.jobs.fake_proc import BOOT, FakeProc
 
@@ -130,8 +130,8 @@ def test_other_wire_types_are_passed_over():
         ("nvidia3/vgpu2", Place(0, shared=True)),
         ("nvidia3/gi2/vgpu1", Place(0, "2", shared=True)),
         (f"MIG-{UUID[2]}/5/0", Place(2, "5")),
-        ("MIG-aaaa", Place(1, "9")),
-        ("MIG-aaaa::1", Place(1, "9", shared=True)),
+        ("MIG-aaaa", Place(1, "9", share_ppm=250_000)),
+        ("MIG-aaaa::1", Place(1, "9", shared=True, share_ppm=250_000)),
         ("MIG-bbbb", None),
         ("gpu-0", Place(3)),
         # NVIDIA's DRA driver has named MIG devices in three ways; none tells the instance's id
@@ -161,7 +161,7 @@ def test_other_wire_types_are_passed_over():
     ],
 )
 def test_device_ids(identifier, place):
-    assert place_of(identifier, DEVICES, {"MIG-aaaa": (UUID[1], "9")}) == place
+    assert place_of(identifier, DEVICES, {"MIG-aaaa": MigDevice(UUID[1], "9", 250_000)}) == place
 
 
 def test_a_grant_is_held_while_idle_and_keeps_its_key_when_the_uid_becomes_known(kubelet, pods_of):
@@ -232,10 +232,17 @@ def test_dynamic_resource_allocation(kubelet, pods_of):
 def test_mig_devices_are_known_by_table_or_by_who_was_seen_there(kubelet, pods_of):
     kubelet.pods["ml", "a"] = pod("ml", "a", container("main", devices("nvidia.com/mig-1g.10gb", "MIG-aaaa")))
     kubelet.pods["ml", "b"] = pod("ml", "b", container("main", devices("nvidia.com/mig-1g.10gb", "MIG-bbbb")))
-    pods = pods_of(mig={"MIG-aaaa": (UUID[1], "9")})
-    assert held(pods) == [(1, "k8s:ml/a/main", -1, "9")]
+    pods = pods_of(mig=lambda: {"MIG-aaaa": MigDevice(UUID[1], "9", 250_000)})
+    assert held(pods) == [(1, "k8s:ml/a/main", 250_000, "9")]
     assert pods.owner(identify(cgroup(1)), DEVICES, 1, "4/0").labels["pod"] == "b"
     assert [(gpu, instance) for gpu, _, _, instance in held(pods)] == [(1, "4"), (1, "9")]
+
+
+def test_replicas_of_a_mig_device_are_parts_of_that_device(kubelet, pods_of):
+    kubelet.allocatable = [devices("nvidia.com/mig-1g.10gb.shared", "MIG-aaaa::0", "MIG-aaaa::1")]
+    kubelet.pods["ml", "a"] = pod("ml", "a", container("main", devices("nvidia.com/mig-1g.10gb.shared", "MIG-aaaa::0")))
+    pods = pods_of(mig=lambda: {"MIG-aaaa": MigDevice(UUID[1], "9", 250_000)})
+    assert held(pods) == [(1, "k8s:ml/a/main", 125_000, "9")]
 
 
 def test_a_finished_pod_that_is_still_listed_holds_nothing(kubelet, pods_of):

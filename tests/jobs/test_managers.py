@@ -10,7 +10,7 @@ from agent.jobs.mapping import owner_of
 from agent.jobs.processes import Processes
 from agent.jobs.resolve import JobResolver
 from agent.jobs.slurm import Slurm
-from agent.window import Device, ProcessSighting
+from agent.window import Device, MigDevice, ProcessSighting
 from tests.jobs.fake_proc import FakeProc
 
 DEVICES = tuple(Device("h", i, f"GPU-{i}", minor=i) for i in range(4))
@@ -28,14 +28,14 @@ def billed(tmp_path):
     """Write a mapping, start processes as (cgroup, uid, gpu), and return who is billed for each GPU: (key, live)."""
     opened = []
 
-    def bill(mapping, *processes, labels=None):
+    def bill(mapping, *processes, labels=None, mig=dict):
         folder = tmp_path / "map"
         (folder / "jobs").mkdir(parents=True)
         for name, text in mapping.items():
             (folder / name).write_text(text)
         for job, text in (labels or {}).items():
             (folder / "jobs" / job).write_text(text)
-        slurm = Slurm(now, "n1", folder, squeue=())
+        slurm = Slurm(now, "n1", folder, squeue=(), mig=mig)
         opened.append(slurm)
         until = time.monotonic() + 5
         while not slurm._folder.answers:
@@ -44,10 +44,11 @@ def billed(tmp_path):
         proc, at = FakeProc(tmp_path / "proc"), now()
         for pid, (cgroup, uid, _) in enumerate(processes, 100):
             proc.start(pid, cgroup, uid=uid)
-        resolver = JobResolver(Processes(proc.root, now), slurm)
+        resolver = JobResolver(Processes(proc.root, now), slurm, mig=mig)
         seen = [ProcessSighting(gpu, 100 + i, at - 1000, at, 1000) for i, (_, _, gpu) in enumerate(processes)]
         owners, usage = resolver.resolve(seen, DEVICES, at - 1000, at)
         bill.owners, bill.faults = {owner.key: owner.labels for owner in owners}, resolver.faults()
+        bill.shares = {owners[owner].key: share for owner, share in zip(usage.owner, usage.share_ppm, strict=True)}
         rows = zip(usage.gpu.tolist(), usage.owner.tolist(), usage.live.tolist(), strict=True)
         return sorted((gpu, owners[owner].key, live) for gpu, owner, live in rows)
 
@@ -141,7 +142,21 @@ def test_files_named_by_uuid_and_by_index_are_one_gpu(billed):
 def test_a_uuid_of_another_node_holds_nothing_and_is_said(billed, caplog):
     assert billed({"GPU-9": "77 1001\n"}, ("/", 1001, 0)) == [(0, "user:1001/python3", 1)]
     assert billed.faults == {"mapping": 1}
-    assert "GPU-9: no GPU here has this UUID" in caplog.text
+    assert "GPU-9: no GPU or MIG device here has this UUID" in caplog.text
+
+
+def test_mig_instances_held_idle_are_the_part_of_the_gpu_that_the_driver_lists(billed):
+    """By UUID or as N.gi, before any process was seen there; the compute instances of one GPU instance add up."""
+    mig = {
+        "MIG-aa": MigDevice("GPU-0", "1", 428_571),
+        "MIG-bb": MigDevice("GPU-0", "2", 142_857),
+        "MIG-cc": MigDevice("GPU-0", "2", 142_857),
+        "MIG-dd": MigDevice("GPU-1", "2", 1),
+    }
+    found = billed({"MIG-aa": "77 1001\n", "0.2": "78\n"}, mig=lambda: mig)
+    assert found == [(0, "slurm:77", 0), (0, "slurm:78", 0)]
+    assert billed.shares == {"slurm:77": 428_571, "slurm:78": 285_714}
+    assert billed.faults == {}
 
 
 def test_what_is_no_job_id_names_nobody_and_is_counted(billed):

@@ -7,7 +7,7 @@ import pytest
 
 from agent.meters.errors import RestartNeeded
 from agent.meters.lines import Rates
-from agent.window import MISSING
+from agent.window import MISSING, MigDevice
 
 
 def fault(kind, **keys):
@@ -307,6 +307,10 @@ def test_mig_energy_is_the_parents_and_activity_weighted_by_sms(rig):
     assert node.windows[-1].busy_us[0] == pytest.approx(0.5e6, abs=4)
     first, *_, last = [c for c in node.column("counter_mj") if c != MISSING]
     assert (last - first) / 9 == pytest.approx(370_000, rel=0.01)
+    uuid = node.windows[-1].devices[0].uuid
+    mig = node.meter.mig()
+    assert sorted(mig.values()) == [MigDevice(uuid, "1", 500_000), MigDevice(uuid, "2", 250_000)]
+    assert all(name.startswith("MIG-") for name in mig)
 
 
 def test_a_log_survives_a_broken_gpu(rig, caplog):
