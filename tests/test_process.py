@@ -145,7 +145,7 @@ def test_auto_falls_back_to_the_simulated_node_and_says_so(tmp_path):
 
 def test_make_run_tries_out_and_its_flags_go_first():
     def commands(arguments):
-        asked = ["make", "-n", "-o", ".venv/.run", "run", f"ARGS={arguments}"]
+        asked = ["make", "--no-print-directory", "-n", "-o", ".venv/.run", "run", f"ARGS={arguments}"]
         return subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
 
     assert commands("")[-3:] == ["run", "--meter", "auto"]
