@@ -27,7 +27,7 @@ __all__ = ["LONGEST_TEXT", "NOBODY", "Owner", "identify", "lines_of"]
 
 LONGEST_TEXT = 1 << 18
 """Characters of a cgroup file that are looked at: 64 hierarchies of PATH_MAX each."""
-_PATH_MAX = 4096  # the kernel writes no longer path: reading such a file fails
+_PATH_MAX = 4096  # the kernel writes no longer path: it cuts it, or reading such a file fails
 
 BATCH = frozenset({"slurm", "pbs", "htcondor", "gridengine", "nomad", "flux", "oar"})
 CONTAINERS = frozenset({"docker", "podman", "containerd", "crio"})
@@ -161,7 +161,9 @@ def lines_of(text: str) -> list[tuple[str, str]]:
     """
     split = ((_LINE.fullmatch(line), line) for line in text[:LONGEST_TEXT].split("\n"))
     found = [(hierarchy[1], hierarchy[2]) if hierarchy else ("", line) for hierarchy, line in split]
-    return [(hierarchy, path) for hierarchy, path in found if path not in {"", "/"} and len(path) <= _PATH_MAX]
+    # Who owns a process stands at the top of its path: one that a user made too deep is cut, and not passed over.
+    cut = [(h, path if len(path) <= _PATH_MAX else path[:_PATH_MAX].rpartition("/")[0]) for h, path in found]
+    return [(hierarchy, path) for hierarchy, path in cut if path not in {"", "/"}]
 
 
 def _known(owner: Owner) -> int:

@@ -158,7 +158,8 @@ class Deciding:
             to_us = to_us if presence.end_us is None else presence.end_us
             here = holders(on.get(gpu, ()), gpu, instance, from_us, to_us)
             owner, basis, since_us = self._owner(presence, gpu, instance, here)
-            if basis < presence.basis or (basis == presence.basis and not _passed_on(presence, owner, here)):
+            better = basis > presence.basis or (basis == presence.basis and _passed_on(presence, owner, here))
+            if not better and not self._refuted(presence, here):
                 continue
             if not first and owner.key != presence.owner.key:
                 presence.before = presence.owner, presence.begin_us
@@ -212,6 +213,14 @@ class Deciding:
             if hint.isdecimal() and 0 <= self._slurm.uid(hint) == self._processes.uid(process):
                 return Owner(JobKey(f"slurm:{int(hint)}"), {"manager": "slurm"}), _HELD, 0
         return owner, _OWN, 0
+
+    def _refuted(self, presence: Presence, here: Sequence[Reservation]) -> bool:
+        """Tell whether a process was taken to be a job's while nobody knew whose job that is, and it is another user's."""
+        if presence.basis != _HELD:
+            return False
+        identity = presence.process.identity
+        who = self._processes.uid(presence.process) if identity.uid is None else identity.uid
+        return any(one.owner.key == presence.owner.key and one.uid not in {MISSING, who} for one in here)
 
     def _as_mapped(self, owner: Owner, identity: Identity, process: Process) -> Owner:
         """Give a job that the cgroup names the key that the mapping gives it, where that knows its bare id only."""

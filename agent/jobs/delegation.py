@@ -53,7 +53,7 @@ class Mount:
 def mounts_of(mountinfo: str) -> list[Mount]:
     """Read the mounted hierarchies from ``/proc/self/mountinfo`` (proc_pid_mountinfo(5)), the last mounted first."""
     found = []
-    for line in mountinfo.splitlines():
+    for line in mountinfo.split("\n"):
         mount, _, filesystem = line.partition(" - ")
         fields, about = mount.split(" "), filesystem.split(" ")
         if len(fields) < 6 or len(about) < 3 or about[0] not in {"cgroup", "cgroup2"}:

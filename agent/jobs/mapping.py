@@ -276,7 +276,8 @@ class MappingDirectory:
         path = self._directory / "jobs" / job
         try:
             _trusted(path.stat(follow_symlinks=False), path, stat.S_ISREG)
-            lines = _text(path).splitlines()
+            # Nothing else ends a line: names of jobs may hold what Python takes for line ends (U+2028, \v, \f).
+            lines = _text(path).split("\n")
         except OSError:
             return {}
         pairs = (line.partition("=") for line in lines)

@@ -61,7 +61,7 @@ def on_host(text: str, host: str) -> set[str]:
 
 
 def _fields(text: str) -> Iterator[dict[str, str]]:
-    for line in text.splitlines():
+    for line in text.split("\n"):
         fields = dict(re.findall(r"(?:^|\s)(NodeName|NodeHostName|NodeAddr)=(\S+)", line))
         if "NodeName" in fields:
             yield fields

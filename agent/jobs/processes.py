@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.jobs.cgroup import Owner, identify
+from agent.jobs.cgroup import Owner, identify, lines_of
+from agent.jobs.identity import HIDDEN
 from agent.jobs.delegation import Delegation
 from agent.jobs.users import UserNames, local_uid
 
@@ -31,6 +32,7 @@ MOST_WATCHED = 2048
 
 _LONGEST_READ = 1 << 16
 _NEARLY_A_PAGE = 1 << 11
+_MOST_THREADS = 8
 
 
 @dataclass(slots=True, eq=False)
@@ -119,11 +121,11 @@ class Processes:
         process.alive_us = self._clock()
         if self._exits is not None:
             self._exits.watch(process)
-            # Only now is it certain that no other process took the pid in between.
-            again = self._stat(pid)
-            if again is None or again[1] != ticks:
+        # Only now is it certain that no other process took the pid in between.
+        if not self._still(process):
+            if self._exits is not None:
                 self._exits.release(process)
-                return None
+            return None
         self._known[pid] = process
         return process
 
@@ -151,16 +153,14 @@ class Processes:
         those that pam_slurm_adopt takes in). A user cannot but within what was handed over to that user.
         """
         identity = self._identity(process.pid)
-        stat = self._stat(process.pid)
-        # The pid is still the same process's after its cgroup was read, so it was when it was read.
-        if stat is not None and stat[1] == process.key[2]:
+        if self._still(process):
             process.identity = identity
         return process.identity
 
     def uid(self, process: Process) -> int:
         """Return the real user id; -1 unknown."""
         if process.uid is None:
-            line = _read(f"{self._root}/{process.pid}/status").partition("\nUid:")[2].partition("\n")[0]
+            line = self._of(process, "status").partition("\nUid:")[2].partition("\n")[0]
             real = line.split()[:1]
             process.uid = int(real[0]) if real and real[0].isdecimal() else -1
         return process.uid
@@ -168,7 +168,7 @@ class Processes:
     def command(self, process: Process) -> str:
         """Return the program's name: the last part of argv[0], else the kernel's own 15 characters."""
         if process.command is None:
-            argv0 = _read(f"{self._root}/{process.pid}/cmdline").split("\0", 1)[0]
+            argv0 = self._of(process, "cmdline").split("\0", 1)[0]
             # A process may rewrite its title ("nginx: master process ..."): the first word is the program.
             name = argv0.split(" ", 1)[0].rstrip(":").rsplit("/", 1)[-1]
             process.command = name or process.comm or "unknown"
@@ -176,7 +176,7 @@ class Processes:
 
     def environ(self, process: Process, name: str) -> str:
         """Return one variable of the environment the process started with; empty if unreadable or absent."""
-        for entry in _read(f"{self._root}/{process.pid}/environ").split("\0"):
+        for entry in self._of(process, "environ").split("\0"):
             if entry.startswith(f"{name}="):
                 return entry[len(name) + 1 :]
         return ""
@@ -190,18 +190,43 @@ class Processes:
         if self._exits is not None:
             self._exits.close()
 
-    def _stat(self, pid: int) -> tuple[str, int] | None:
+    def _stat(self, pid: int, *, alive: bool = True) -> tuple[str, int] | None:
         text = _read(f"{self._root}/{pid}/stat")
         # The name may hold spaces and parentheses: the last ")" ends it (proc_pid_stat(5)); field 22 is the start.
         head, closed, tail = text.rpartition(")")
         columns = tail.split()
-        if not closed or len(columns) < 20 or columns[0] in {"Z", "X", "x"} or not columns[19].isdecimal():
+        if not closed or len(columns) < 20 or not columns[19].isdecimal():
+            return None
+        # A zombie with threads lives: its first thread has ended, and the others go on.
+        if alive and (columns[0] in {"X", "x"} or (columns[0] == "Z" and columns[17] == "1")):
             return None
         return head.partition("(")[2], int(columns[19])
 
+    def _still(self, process: Process, *, alive: bool = True) -> bool:
+        """Tell whether the pid is the same process's yet; then it was when anything was read of it before."""
+        stat = self._stat(process.pid, alive=alive)
+        return stat is not None and stat[1] == process.key[2]
+
+    def _of(self, process: Process, name: str) -> str:
+        """Read a file of a process, or nothing: never that of another one that has the pid by now."""
+        text = _read(f"{self._root}/{process.pid}/{name}")
+        return text if self._still(process, alive=False) else ""
+
+    def _cgroup(self, pid: int) -> str:
+        folder = f"{self._root}/{pid}"
+        text = _read(f"{folder}/cgroup")
+        if not lines_of(text):
+            # cgroup v1 puts a first thread that has ended nowhere; the others know where the process is.
+            threads = (_read(f"{folder}/task/{name}/cgroup") for name in _listed(f"{folder}/task")[:_MOST_THREADS])
+            text = next((found for found in threads if lines_of(found)), text)
+        return text
+
     def _identity(self, pid: int) -> Owner:
         # Who may write a folder is asked each time, what its name means only once.
-        text = self._delegation.believed(_read(f"{self._root}/{pid}/cgroup"))
+        raw = self._cgroup(pid)
+        if not raw and Path(f"{self._root}/{pid}/cgroup").exists():
+            return HIDDEN
+        text = self._delegation.believed(raw)
         identity = self._identities.get(text)
         if identity is None:
             if len(self._identities) > MOST_WATCHED:
@@ -285,6 +310,13 @@ class Exits:
                     if descriptor in self._watched:
                         self._watched[descriptor].ended_us = now_us
                         self._drop(descriptor)
+
+
+def _listed(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
 
 
 def _read(path: str) -> str:

@@ -88,7 +88,7 @@ def _description(show: Sequence[str], host: str, stopped: threading.Event) -> tu
     text = run(show, stopped)
     here = sorted(nodes.on_host(text, host))
     if len(here) == 1:
-        return here[0], next(line for line in text.splitlines() if nodes.named(line, here[0]))
+        return here[0], next(line for line in text.split("\n") if nodes.named(line, here[0]))
     told = f"several nodes on this host ({', '.join(here[:8])})" if here else "no node of this name"
     message = f"Slurm lists {told}: {host}; set slurm.node, until then the queue bills nobody for this node's GPUs"
     raise UnknownNodeError(message)

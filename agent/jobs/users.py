@@ -47,7 +47,7 @@ def local_uid(name: str, passwd: Path = Path("/etc/passwd")) -> int | None:
     passwd : Path, optional
     """
     try:
-        lines = passwd.read_text("utf-8", "replace").splitlines()
+        lines = passwd.read_text("utf-8", "replace").split("\n")
     except OSError:
         return None
     fields = (line.split(":") for line in lines)
