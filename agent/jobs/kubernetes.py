@@ -54,6 +54,7 @@ class Known:
     uids: Mapping[tuple[str, str], str] = field(default_factory=dict)  # namespace, pod -> UID
     pods: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # UID -> namespace, pod
     containers: Mapping[str, Name] = field(default_factory=dict)  # container id -> namespace, pod, container
+    running: frozenset[str] = frozenset()  # UIDs that had a cgroup before the kubelet was asked; empty: not to be seen
 
 
 class Pods:
@@ -193,7 +194,9 @@ class Pods:
 
         A container without a device may be on any: it needs no more than ``NVIDIA_VISIBLE_DEVICES=all``.
         """
-        candidates = []
+        candidates: list[Name] = []
+        if known.running and uid not in known.running:
+            return None  # younger than the answer, which may lack its pod
         mig = self._mig()
         for grant in known.everybody:
             # What was learnt before does not count: a pod that comes again keeps its name, not its UID.
@@ -209,6 +212,7 @@ class Pods:
         return candidates[0] if len(candidates) == 1 else None
 
     def _look(self) -> Known:
+        running = _alive(self._cgroup_root)
         everybody = self._kubelet.grants()
         replicas: Counter[str] = Counter(base_of(identifier) for _, identifier in self._kubelet.allocatable())
         uids, containers = _names(self._log_root)
@@ -218,10 +222,11 @@ class Pods:
         grants = [grant for grant in everybody if _ids(grant) and grant.namespace not in RESERVING]
         for turn in (grant.name for grant in grants):
             self._first_seen.setdefault(turn, len(self._first_seen))
-        running = self._unfinished(grants)
-        gone = {grant.name for grant in grants} - {grant.name for grant in running}
+        unfinished = self._unfinished(grants)
+        gone = {grant.name for grant in grants} - {grant.name for grant in unfinished}
         present = tuple(grant for grant in everybody if grant.name not in gone)
-        return Known(tuple(running), present, replicas, uids, {uid: pod for pod, uid in uids.items()}, containers)
+        pods = {uid: pod for pod, uid in uids.items()}
+        return Known(tuple(unfinished), present, replicas, uids, pods, containers, frozenset(running))
 
     def _unfinished(self, grants: list[Grant]) -> list[Grant]:
         """Drop finished pods that a kubelet still lists: their devices were granted again."""

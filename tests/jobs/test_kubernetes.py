@@ -351,6 +351,22 @@ def test_a_pod_without_a_grant_never_takes_the_name_of_one_that_has(kubelet, pod
     assert keys == {f"k8s:{UIDS[0]}/{one[:12]}" for one in IDS[:2]}
 
 
+def test_a_pod_younger_than_the_kubelets_answer_takes_nobodys_name(kubelet, pods_of, tmp_path):
+    """Ten seconds lie between two answers: a pod that starts and uses the GPU meanwhile is in none yet."""
+    running = tmp_path / "cgroup/kubepods/burstable"
+    (running / f"pod{UIDS[0]}").mkdir(parents=True)
+    kubelet.pods["ml", "victim"] = pod("ml", "victim", container("main", devices("nvidia.com/gpu", UUID[0])))
+    pods = pods_of(period_s=60)
+    assert held(pods) == [(0, "k8s:ml/victim/main", 1_000_000, "")]
+    (running / f"pod{UIDS[1]}").mkdir()
+    young = pods.owner(identify(cgroup(1)), DEVICES, 0, "")
+    assert (young.key, young.labels.get("pod")) == (f"k8s:{UIDS[1]}/{IDS[1][:12]}", None)
+    assert pods.owner(identify(cgroup(0)), DEVICES, 0, "").key == "k8s:ml/victim/main"
+    kubelet.pods["ml", "young"] = pod("ml", "young", container("main"))
+    wait_for(lambda: UIDS[1] in pods._known.answer.running)
+    assert pods.owner(identify(cgroup(1)), DEVICES, 0, "").labels.get("pod") != "victim"
+
+
 def test_the_kubelet_is_hurried_once_for_what_stays_unknown(kubelet, pods_of):
     kubelet.pods["ml", "train"] = pod("ml", "train", container("main"), container("side"))
     pods = pods_of(period_s=3_600)
