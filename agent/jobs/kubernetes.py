@@ -20,7 +20,7 @@ from agent.jobs.cgroup import identify
 from agent.jobs.naming import SHORT_ID, job_of
 from agent.jobs.places import Place, base_of, is_dra, place_of
 from agent.jobs.reservations import WHOLE_PPM, Reservation
-from agent.jobs.text import printable
+from agent.jobs.text import for_key, printable
 from agent.window import MISSING, JobKey, Owner
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class Pods:
         key = self._keys.get((uid, container_id[:SHORT_ID])) or self._keys.get((uid, name[2]))
         if key is None and name[:2] not in self._learnt:
             key = self._keys.get((f"{name[0]}/{name[1]}", name[2]))
-        key = key or JobKey(f"k8s:{uid}/{printable(name[2])}")
+        key = key or JobKey(f"k8s:{uid}/{for_key(name[2])}")
         self._learnt[name[:2]] = uid
         self._keys[uid, name[2]] = self._keys[uid, container_id[:SHORT_ID]] = key
         labels = _labels(name, uid) | {"container_id": container_id[:SHORT_ID], "qos": identity.qos or ""}
@@ -179,7 +179,7 @@ class Pods:
         key = self._keys.get((uid or f"{grant.namespace}/{grant.pod}", grant.container))
         if key is None:
             name = f"{uid}/{grant.container}" if uid else "/".join(grant.name)
-            key = JobKey(f"k8s:{printable(name)}")
+            key = JobKey(f"k8s:{for_key(name)}")
             self._keys[uid or f"{grant.namespace}/{grant.pod}", grant.container] = key
         labels = self._labels.setdefault(key, _labels(grant.name, uid))
         return Owner(key, {**labels, "placement": "guess"} if guessed else labels)

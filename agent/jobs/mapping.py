@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from agent.jobs.text import printable
+from agent.jobs.text import for_key, printable
 from agent.window import MISSING, JobKey, Owner
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def owner_of(job: str, labels: Mapping[str, str] | None = None, uid: int = MISSI
         manager = next((name for name, shape in _SHAPES.items() if shape.fullmatch(job)), "")
     if uid != MISSING:
         wrote.setdefault("uid", str(uid))
-    return Owner(JobKey(f"{manager or 'job'}:{printable(job)}"), {**wrote, "manager": manager or "mapping"})
+    return Owner(JobKey(f"{manager or 'job'}:{for_key(job)}"), {**wrote, "manager": manager or "mapping"})
 
 
 class MappingDirectory:
@@ -275,6 +275,7 @@ class MappingDirectory:
     def _describe(self, job: str) -> dict[str, str]:
         path = self._directory / "jobs" / job
         try:
+            _trusted(path.parent.stat(follow_symlinks=False), path.parent, stat.S_ISDIR)
             _trusted(path.stat(follow_symlinks=False), path, stat.S_ISREG)
             # Nothing else ends a line: names of jobs may hold what Python takes for line ends (U+2028, \v, \f).
             lines = _text(path).split("\n")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from agent.jobs.text import printable
+from agent.jobs.text import for_key, printable
 from agent.window import JobKey, Owner
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def job_of(identity: Identity, uid: Callable[[], int], command: Callable[[], str
     """
     labels = {"manager": identity.runtime}
     short = identity.container_id or ""
-    short = short[:SHORT_ID] if _HEX.fullmatch(short) else printable(short)
+    short = short[:SHORT_ID] if _HEX.fullmatch(short) else for_key(short)
     name = _batch_name(identity)
     if name:
         batch = {"uid": identity.uid, "sluid": identity.sluid, "slot": identity.slot, "pod_uid": identity.pod_uid}
@@ -67,22 +67,22 @@ def job_of(identity: Identity, uid: Callable[[], int], command: Callable[[], str
     if identity.runtime == "podman" and identity.unit:
         # Below a service the name of the container is as trustworthy as the service's user; the service itself is not.
         labels |= {"container": short, "unit": printable(identity.unit)}
-        return Owner(JobKey(f"unit:{labels['unit']}"), labels)
+        return Owner(JobKey(f"unit:{for_key(identity.unit)}"), labels)
     if identity.runtime in {"docker", "podman", "containerd", "crio", "lxc"} and short:
         hexadecimal = identity.container_id != short
-        labels["container"] = short
+        labels["container"] = printable(short)
         within = identity.containerd_namespace or identity.runtime
         return Owner(JobKey(f"container:{short}" if hexadecimal else f"container:{within}/{short}"), labels)
     if identity.runtime == "libvirt":
-        machine = printable(identity.machine or "")
+        machine = for_key(identity.machine or "")
         # A guest may be called like a unit.
         unit = f"machine/{machine}" if machine.endswith((".service", ".scope")) else machine
-        return Owner(JobKey(f"unit:{unit}"), labels | {"machine": machine})
+        return Owner(JobKey(f"unit:{unit}"), labels | {"machine": printable(identity.machine or "")})
     if identity.runtime in {"systemd", "slurm-daemon"} and identity.unit:
         labels["unit"] = printable(identity.unit)
         if identity.machine:
             labels["machine"] = printable(identity.machine)
-        return Owner(JobKey(f"unit:{labels['unit']}"), labels)
+        return Owner(JobKey(f"unit:{for_key(identity.unit)}"), labels)
     number = identity.uid if identity.uid is not None else uid()
     labels["uid"] = "unknown" if number < 0 else str(number)
     labels["command"] = printable(command())
@@ -97,9 +97,9 @@ def job_of(identity: Identity, uid: Callable[[], int], command: Callable[[], str
 def _batch_name(identity: Identity) -> str:
     """Return what a batch system calls the job; empty for whatever is no batch job."""
     if identity.runtime == "htcondor":
-        return printable(identity.slot or "")
+        return for_key(identity.slot or "")
     if identity.runtime == "nomad":
-        return printable(f"{identity.job_id}/{identity.task}" if identity.task else f"{identity.job_id}")
+        return for_key(f"{identity.job_id}/{identity.task}" if identity.task else f"{identity.job_id}")
     if identity.runtime in {"slurm", "oar", "pbs", "gridengine", "flux"}:
-        return printable(identity.job_id or identity.sluid or "")
+        return for_key(identity.job_id or identity.sluid or "")
     return ""

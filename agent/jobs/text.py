@@ -18,3 +18,8 @@ def printable(text: str, longest: int = LONGEST_NAME) -> str:
     if not kept.isprintable():
         kept = "".join(c if c.isprintable() else repr(c)[1:-1] for c in kept)
     return kept[:longest]
+
+
+def for_key(text: str) -> str:
+    """Escape a name that root or a manager gave, and cut nothing: names that begin alike are different owners'."""
+    return printable(text, 4 * len(text) + LONGEST_NAME)

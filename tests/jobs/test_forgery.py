@@ -18,8 +18,10 @@ import pytest
 
 from agent.jobs.cgroup import identify
 from agent.jobs.mapping import MappingDirectory
+from agent.jobs.naming import job_of
 from agent.jobs.processes import Processes
 from agent.jobs.slurm import Slurm
+from agent.jobs.text import LONGEST_NAME
 from tests.jobs.fake_proc import BOOT, FakeProc
 from tests.jobs.test_deciding import DEVICES, HEX, SECOND, T0, Batch, Node, hold
 
@@ -181,3 +183,104 @@ def test_who_was_taken_for_a_jobs_before_its_user_was_known_is_let_go(node):
     node.batch.held = [hold(0, "slurm:77", uid=BOB)]
     rows = node.window(10, 11)
     assert rows == [("slurm:77", 1000, 2000, 100, 1), ("unit:slurmd.service", 1000, 2000, 100, 1)]
+
+
+# What a bill is called
+
+LONG = "a" * 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/system.slice/{LONG}%d.service",
+        f"/default/{LONG}%d",
+        f"/nomad.slice/share.slice/2fc932ce-fdcc-454b-97bd-aadfdeb4c340.{LONG}%d.scope",
+        f"/lxc.payload.{LONG}%d",
+        f"/machine.slice/machine-qemu\\x2d1\\x2d{LONG}%d.scope",
+        f"/machine.slice/systemd-nspawn@{LONG}%d.service",
+        f"/system.slice/htcondor/condor_execute_slot1@{LONG}%d",
+        f"/pbs.service/jobid/107.{LONG}%d",
+    ],
+)
+def test_names_that_begin_alike_have_bills_of_their_own(path):
+    owners = [job_of(identify(path % number), lambda: ALICE, lambda: "python") for number in (1, 2)]
+    assert owners[0].key != owners[1].key
+    assert all(len(value) <= LONGEST_NAME for owner in owners for label, value in owner.labels.items() if label == "unit")
+
+
+def test_what_a_user_names_stands_behind_the_users_id():
+    """Whatever is to be seen of another's key in a name of Alice's, the bill is hers."""
+    own = "/user.slice/user-1001.slice/user@1001.service"
+    names = ["slurm:501", "k8s:x", "user:1002", "_idle", "_unattributed", "unit:a.service", "sEKNKTV3WPV500", "\n", '"}']
+    paths = [f"{own}/app.slice/{name}{end}" for name in names for end in (".service", ".scope", "")]
+    paths += [f"{own}/{name}" for name in ("slurmstepd.scope/job_501", "kubepods/pod" + "1" * 32, f"docker-{HEX}.scope")]
+    paths += [f"{own}/user.slice/libpod-{HEX}.scope", f"{own}/user.slice/nerdctl-{HEX}.scope", SSH]
+    for path in paths:
+        for name in names:
+            found = job_of(identify(path), lambda: ALICE, lambda name=name: name)
+            assert found.key.startswith("user:1001/"), path
+            assert found.key.isprintable()
+            assert "sluid" not in found.labels
+
+
+# What a job's name may do
+
+NAME = "a\u2028uid=1002\u2028sluid=sEKNKTV3WPV500\x0bmanager=lsf\x0cuser=bob\x85account=bobs\x1cjob=slurm:1\nuid=0\rqos=x"
+
+
+def prolog(folder, what, job, **env):
+    """Run the prolog or the epilog, as slurmd would: with an environment of its own."""
+    wanted = {"SLURM_JOB_ID": str(job), "WATTSHED_MAPPING_DIR": str(folder), "WATTSHED_URL": "http://127.0.0.1:1"}
+    path = {"PATH": os.environ["PATH"]}
+    subprocess.run([str(SCRIPT), what], env={**path, **wanted, **env}, check=True, timeout=30)
+
+
+def test_a_jobs_name_is_one_label_whatever_is_in_it(tmp_path):
+    """Python takes ten characters for the end of a line; a label that a name made would move the bill."""
+    folder = tmp_path / "mapping"
+    prolog(folder, "prolog", 501, SLURM_JOB_UID="1001", SLURM_JOB_USER="alice", SLURM_JOB_NAME=NAME, SLURM_JOB_GPUS="0")
+    slurm = Slurm(lambda: real_now(), "n1", folder, squeue=())
+    try:
+        until = time.monotonic() + 10
+        while not (found := slurm.reservations(DEVICES, real_now() - SECOND, real_now())):
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        assert [(one.owner.key, one.uid) for one in found] == [("slurm:501", ALICE)]
+        labels = dict(found[0].owner.labels)
+        assert labels.pop("name").startswith("a\\u2028uid=1002\\u2028sluid=")
+        assert labels == {"manager": "slurm", "user": "alice", "uid": "1001"}
+        assert slurm.uid("501") == ALICE
+        assert slurm.job_of("sEKNKTV3WPV500") == ""
+    finally:
+        slurm.close()
+
+
+def test_what_is_known_of_a_long_job_outlives_the_epilogs_of_others(tmp_path):
+    """Without its user a job would pay for whoever runs in a batch system's unit."""
+    folder = tmp_path / "mapping"
+    for job, gpus in ((501, "0"), (502, "1"), (503, "")):
+        prolog(folder, "prolog", job, SLURM_JOB_UID="1002", SLURM_JOB_GPUS=gpus)
+    (folder / "2").write_text("504 1002\n")
+    (folder / "jobs/504").write_text("uid=1002\n")
+    long_ago = time.time() - 7_200
+    for job in (501, 502, 503, 504):
+        os.utime(folder / f"jobs/{job}", (long_ago, long_ago))
+    prolog(folder, "epilog", 502)
+    assert sorted(path.name for path in (folder / "jobs").iterdir()) == ["501", "504"]
+    assert [path.name for path in folder.glob("[0-9]*")] and (folder / "0").read_text() == "501\n"
+
+
+@as_root
+@pytest.mark.parametrize("loose", ["", "jobs"])
+def test_a_folder_that_others_may_write_describes_nobody(tmp_path, loose):
+    """In one, files of root can be given each other's names."""
+    folder = tmp_path / "mapping"
+    prolog(folder, "prolog", 501, SLURM_JOB_UID="1002", SLURM_JOB_GPUS="0")
+    (folder / loose).chmod(0o777)
+    mapping = MappingDirectory(folder, real_now)
+    try:
+        mapping.scan()
+    except PermissionError:
+        assert not loose
+    assert mapping.labels("501") == {}
