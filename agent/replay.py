@@ -103,7 +103,8 @@ def settings_of(args: argparse.Namespace) -> Settings:
         spec = parse_job_columns(args.job_columns) if args.job_columns else None
         jobs = tuple(read_jobs(Path(args.jobs), local, spec, report))
     idle = getattr(args, "idle_watts", None)
-    return Settings(options, jobs, round(idle * 1e3) if idle is not None else MISSING, gap_us, report.left_out())
+    notes = (*(f"{args.jobs}: {note}" for note in report.notes), *report.left_out())
+    return Settings(options, jobs, round(idle * 1e3) if idle is not None else MISSING, gap_us, notes)
 
 
 def run(args: argparse.Namespace) -> int:

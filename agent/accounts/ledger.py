@@ -80,7 +80,8 @@ class Ledger:
     Parameters
     ----------
     series_cap : int
-        At most this many jobs have a series of their own at a time; further ones are shown within ``_other``.
+        At most this many jobs have a series of their own at a time; further ones are shown within ``_other``. One
+        user's programs outside of all jobs have at most half of these.
 
     Attributes
     ----------
@@ -105,12 +106,26 @@ class Ledger:
         job = self.jobs.get(key)
         if job is None:
             job = self.jobs[key] = Job(key)
-            if len(self.jobs) > self.series_cap and sum(not job.folded for job in self.jobs.values()) > self.series_cap:
+            if self._full(key):
                 job.folded = True
                 self.folded += 1
         if labels and labels != job.labels:
             job.labels.update(labels)
         return job
+
+    def _full(self, key: JobKey) -> bool:
+        """Tell whether there is no place for the series of a job that was just opened.
+
+        What one user runs outside of all jobs has half of the places: its names are the user's to choose, and with
+        thousands of them nobody else's job would have a bill of its own.
+        """
+        whose, slash, _ = key.partition("/")
+        own = bool(slash) and whose.startswith("user:")
+        if len(self.jobs) <= (self.series_cap // 2 if own else self.series_cap):
+            return False
+        shown = [job.key for job in self.jobs.values() if not job.folded]
+        mine = sum(other.startswith(f"{whose}/") for other in shown) if own else 0
+        return len(shown) > self.series_cap or mine > max(1, self.series_cap // 2)
 
     def resume(self, now_us: int) -> None:
         """Go on after a restart: while the agent was down, nothing was shown."""

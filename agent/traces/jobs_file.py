@@ -13,7 +13,7 @@ from agent.traces.clean_text import head_of, open_lines
 from agent.traces.quantities import SHARE_PPM, decimal_of
 from agent.traces.sacct import is_sacct, read_sacct
 from agent.traces.timestamps import NO_TIME, Clock, parse_number, parse_text
-from agent.window import MISSING, InputError
+from agent.window import IDLE, MISSING, OTHER, UNATTRIBUTED, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -221,6 +221,8 @@ class _Table:
 
         if not cell("job"):
             raise self._bad("job", "the job has no name")
+        if cell("job") in {IDLE, UNATTRIBUTED, OTHER}:
+            raise self._bad("job", f"{cell('job')} is what nobody's energy is called, and no job")
         start, end = self._time("start", cell("start"), ALWAYS), self._time("end", cell("end"), FOREVER)
         count = self._count(cell("gpus"))
         if self._spec is not None and (count == 0 or ("start" in self._place and start == ALWAYS)):

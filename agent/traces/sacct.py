@@ -28,6 +28,8 @@ _FOREVER = 1 << 62
 _NODES = re.compile(r"[^\[\]]*(\[[^\[\]]+\][^\[\]]*)*")
 _STRUCTURE = {"JobID", "JobIDRaw", "Start", "End", "NodeList", "AllocTRES", "ReqTRES", "AllocGRES", "ReqGRES"}
 _NAMES = {"JobName": "name"}
+_FREE = frozenset({"JobName", "Comment", "SubmitLine", "WorkDir", "Extra", "Container"})
+"""What users write."""
 _MOST_NODES = 1 << 20
 _MOST_LINES = 1000  # a cell of more lines than this is a broken table
 
@@ -202,7 +204,13 @@ def read_sacct(path: Path, time_of: Callable[[str], int | None], report: SourceR
     report = SourceReport(str(path), "sacct") if report is None else report
     jobs: dict[tuple[str, str], _Found] = defaultdict(_Found)
     with open_lines(path) as file:
-        for number, row in Records(file.readline(), report).of(file):
+        header = file.readline()
+        if free := [name for name in re.split(r"\W+", header) if name in _FREE]:
+            report.note(
+                f"users write {', '.join(free)} themselves: a line break in one can pass for a row of somebody else's "
+                "job; leave it out where bills matter"
+            )
+        for number, row in Records(header, report).of(file):
             report.rows += 1
             raw, _, step = (row.get("JobIDRaw") or row["JobID"]).strip().partition(".")
             try:

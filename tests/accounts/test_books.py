@@ -176,6 +176,21 @@ def test_jobs_beyond_the_cap_take_nobody_elses_place():
     assert shares(accounts).keys() == {OTHER, "g"}
 
 
+def test_one_users_own_names_leave_room_for_everybody_else():
+    """A user may name programs freely, and with thousands of them take every place that there is."""
+    accounts = Accounts(ledger=Ledger(series_cap=8))
+    mine = [f"user:1001/{n}" for n in range(50)]
+    book(live(4, jobs=[(key, 0, 4 * S) for key in mine]), accounts)
+    later = ["slurm:501", "k8s:x/main", "user:1002/python"]
+    book(live(4, start=4, jobs=[(key, 4 * S, 8 * S) for key in (*mine, *later)]), accounts)
+    shown = shares(accounts)
+    assert set(later) < shown.keys()
+    assert sum(key.startswith("user:1001/") for key in shown) == 4
+    assert accounts.ledger.folded == 46
+    totals, parts = published(accounts)
+    assert totals == parts
+
+
 def test_what_was_shown_within_other_before_an_upgrade_stays_there(tmp_path):
     before = book(live(10, jobs=[("a", 0, 8 * S)]))
     (account,) = before.gpus.values()

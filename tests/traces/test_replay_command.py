@@ -344,6 +344,8 @@ def test_unknown_columns_name_the_near_ones(wattshed, log):
         ("name,host,gpu\nx,,0\n", ":1:1: the header needs a column job"),
         ("job,host,gpu,start,end,share\nx,,0,1,2,1.5\n", ":2:6: the share is not between 0 and 1"),
         ("job,host,gpu,start,end\n,,0,1,2\n", ":2:1: the job has no name"),
+        ("host,job,gpu,start,end\n,_idle,0,1,2\n", ":2:2: _idle is what nobody's energy is called, and no job"),
+        ("host,job,gpu,start,end\n,_other,0,1,2\n", ":2:2: _other is what nobody's energy is called, and no job"),
         ("", "it is empty"),
     ],
 )

@@ -447,6 +447,16 @@ def test_records_over_several_lines():
     assert (report.rows_rejected, report.bad[0].line) == (1, 2)
 
 
+def test_a_table_with_what_users_write_says_so(bill, node):
+    """A name may hold whole rows, told from Slurm's own by nobody: job 99 is none, and Bob never ran."""
+    trace = node(BUSY)
+    assert "users write" not in bill(trace, sacct((10, 0, 30, "gres/gpu=1")))[2]
+    row = f"{clock(0)}|{clock(30)}|n1|gres/gpu=1"
+    name = f"x|bob|{row}\n99|99|y|bob|{row}\n10|10|z"
+    dump = f"JobID|JobIDRaw|JobName|User|Start|End|NodeList|AllocTRES\n10|10|{name}|eve|{row}\n"
+    assert "users write JobName themselves" in bill(trace, dump)[2]
+
+
 def test_workers_give_the_same(wattshed, node, tmp_path, monkeypatch):
     pytest.importorskip("distributed", reason="the extra scale is not installed")
     monkeypatch.setenv("WATTSHED_JIT", "off")
