@@ -31,6 +31,7 @@ HOLD_NOTICED_US = 15_000_000
 _SETTLES_US = 10_000_000
 """So long after its start a process may still be put into its job's cgroup."""
 _MOST_CONTAINERS = 10_000
+_MOST_WORKERS = 10_000
 _POD_LABELS = ("namespace", "pod", "container", "pod_uid", "container_id")
 _NOBODY = Owner(JobKey(""))
 _UNDECIDED, _OWN, _GUESSED, _HELD, _NAMED = range(5)
@@ -114,6 +115,7 @@ class Deciding:
         self._environ = environ
         self._held_since: dict[tuple[int, str, JobKey], int] = {}
         self._containers: dict[tuple[int, JobKey], int] = {}
+        self._worked: dict[Place, tuple[Owner, int]] = {}  # whom a process was taken to work for, and on what grounds
         self._devices: Sequence[Device] = ()
         self._jobs: Mapping[str, Reservation] = {}
         self.slurmd_pods: set[JobKey] = set()
@@ -145,8 +147,12 @@ class Deciding:
         # A path may leave out PBS's server.
         servers = [(name.partition(".")[0], one) for name, one in ids if one.owner.key.startswith("pbs:")]
         self._jobs = dict(servers + ids)
-        for (_, gpu, instance), presence in present.items():
+        for place, presence in present.items():
+            gpu, instance = place[1:]
             presence.before = None
+            if presence.basis == _UNDECIDED and place in self._worked:
+                # It left the GPU for so long that it was forgotten: who holds it now is not who started the process.
+                presence.owner, presence.basis = self._worked[place]
             if presence.basis == _NAMED:
                 continue
             first, process = presence.basis == _UNDECIDED, presence.process
@@ -165,6 +171,10 @@ class Deciding:
                 presence.before = presence.owner, presence.begin_us
                 presence.begin_us = min(max(presence.begin_us, start_us, since_us), end_us)
             presence.owner, presence.basis = owner, basis
+            if basis in {_GUESSED, _HELD}:
+                self._worked[place] = owner, basis
+                if len(self._worked) > _MOST_WORKERS:
+                    del self._worked[next(iter(self._worked))]  # the oldest
 
     def _dated(self, held: Sequence[Reservation], start_us: int) -> list[Reservation]:
         """Fill in since when each job holds its GPU, as far as that is known."""
@@ -215,7 +225,7 @@ class Deciding:
         return owner, _OWN, 0
 
     def _refuted(self, presence: Presence, here: Sequence[Reservation]) -> bool:
-        """Tell whether a process was taken to be a job's while nobody knew whose job that is, and it is another user's."""
+        """Tell whether a process was taken for a job's while nobody knew whose job that is, and it is another user's."""
         if presence.basis != _HELD:
             return False
         identity = presence.process.identity

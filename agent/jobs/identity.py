@@ -57,5 +57,5 @@ class Owner:
 
 NOBODY = Owner()
 HIDDEN = Owner("systemd-user")
-"""Who has a path that the kernel cannot tell (ENAMETOOLONG): only who was handed a cgroup makes one so deep, so it is no
-batch system's, nor the machine's, but its user's own."""
+"""Who has a path that the kernel cannot tell (ENAMETOOLONG): only who was handed a cgroup makes one so deep, so it is
+no batch system's, nor the machine's, but its user's own."""

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.jobs.cgroup import Owner, identify, lines_of
-from agent.jobs.identity import HIDDEN
 from agent.jobs.delegation import Delegation
+from agent.jobs.identity import HIDDEN
 from agent.jobs.users import UserNames, local_uid
 
 if TYPE_CHECKING:
@@ -314,7 +314,7 @@ class Exits:
 
 def _listed(folder: str) -> list[str]:
     try:
-        return os.listdir(folder)
+        return [entry.name for entry in Path(folder).iterdir()]
     except OSError:
         return []
 

@@ -260,10 +260,16 @@ class JobResolver:
 
     @staticmethod
     def _to_the_only_holder(sighting: ProcessSighting, reservations: Sequence[Reservation], claims: Claims) -> None:
-        """Bill a process that nobody knows to the job that has the GPU all to itself."""
+        """Bill a process that nobody knows to the job that has the GPU all to itself, if nobody else is seen on it."""
         begin_us, stop_us = sighting.from_us, sighting.to_us
         alone = exclusive(holders(reservations, sighting.gpu, sighting.instance, begin_us, stop_us))
-        if alone is not None:
+        part = sighting.instance.partition("/")[0]
+        seen = {
+            key
+            for (gpu, key), claim in claims.found.items()
+            if gpu == sighting.gpu and claim.live and (not part or not claim.instances or part in claim.instances)
+        }
+        if alone is not None and seen <= {alone.owner.key}:
             claim = claims.of(sighting.gpu, alone.owner)
             claim.live.append((begin_us, stop_us))
             if sighting.sm_us >= 0:

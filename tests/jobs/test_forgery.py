@@ -6,9 +6,8 @@ More of these stand beside what they concern: forged cgroups in `test_delegation
 
 from __future__ import annotations
 
-import ctypes
 import os
-import shutil
+import pwd
 import subprocess
 import sys
 import time
@@ -22,7 +21,8 @@ from agent.jobs.naming import job_of
 from agent.jobs.processes import Processes
 from agent.jobs.slurm import Slurm
 from agent.jobs.text import LONGEST_NAME
-from tests.jobs.fake_proc import BOOT, FakeProc
+from tests.jobs import real_slurm
+from tests.jobs.fake_proc import FakeProc
 from tests.jobs.test_deciding import DEVICES, HEX, SECOND, T0, Batch, Node, hold
 
 ALICE, BOB = 1001, 1002
@@ -185,6 +185,28 @@ def test_who_was_taken_for_a_jobs_before_its_user_was_known_is_let_go(node):
     assert rows == [("slurm:77", 1000, 2000, 100, 1), ("unit:slurmd.service", 1000, 2000, 100, 1)]
 
 
+def test_who_pauses_between_two_jobs_is_not_the_next_ones(node):
+    """The mapping says no users; a process that Alice's job left behind waits until Bob's has the GPU."""
+    node.batch.held = [hold(0, "pbs:1.s", uid=-1, end=T0 + SECOND)]
+    node.proc.start(10, "/system.slice/pbs.service", uid=ALICE)
+    assert keys(node.window(10)) == {"pbs:1.s"}
+    node.batch.held = [hold(0, "pbs:2.s", uid=-1, start=T0 + SECOND)]
+    for _ in range(12):
+        assert keys(node.window()) <= {"pbs:1.s", "pbs:2.s"}
+    rows = node.window(10)
+    assert [row for row in rows if row[4]] == [("pbs:1.s", 13_000, 14_000, 100, 1)]
+
+
+def test_processes_too_short_to_be_seen_are_not_the_holders_where_somebody_else_is_seen(node):
+    node.batch.held = [hold(0, "slurm:77", uid=BOB)]
+    node.proc.start(10, SSH, uid=ALICE)
+    assert ("slurm:77", 0, 1000, 0, 0) in node.window(10, 99)
+    assert [row for row in node.window(99) if row[0] == "slurm:77" and row[4]] == []  # she is there yet
+    for _ in range(8):
+        node.window()
+    assert ("slurm:77", 10_000, 11_000, 100, 1) in node.window(99)
+
+
 # What a bill is called
 
 LONG = "a" * 200
@@ -206,15 +228,29 @@ LONG = "a" * 200
 def test_names_that_begin_alike_have_bills_of_their_own(path):
     owners = [job_of(identify(path % number), lambda: ALICE, lambda: "python") for number in (1, 2)]
     assert owners[0].key != owners[1].key
-    assert all(len(value) <= LONGEST_NAME for owner in owners for label, value in owner.labels.items() if label == "unit")
+    assert all(
+        len(value) <= LONGEST_NAME for owner in owners for label, value in owner.labels.items() if label == "unit"
+    )
 
 
 def test_what_a_user_names_stands_behind_the_users_id():
     """Whatever is to be seen of another's key in a name of Alice's, the bill is hers."""
     own = "/user.slice/user-1001.slice/user@1001.service"
-    names = ["slurm:501", "k8s:x", "user:1002", "_idle", "_unattributed", "unit:a.service", "sEKNKTV3WPV500", "\n", '"}']
+    names = [
+        "slurm:501",
+        "k8s:x",
+        "user:1002",
+        "_idle",
+        "_unattributed",
+        "unit:a.service",
+        "sEKNKTV3WPV500",
+        "\n",
+        '"}',
+    ]
     paths = [f"{own}/app.slice/{name}{end}" for name in names for end in (".service", ".scope", "")]
-    paths += [f"{own}/{name}" for name in ("slurmstepd.scope/job_501", "kubepods/pod" + "1" * 32, f"docker-{HEX}.scope")]
+    paths += [
+        f"{own}/{name}" for name in ("slurmstepd.scope/job_501", "kubepods/pod" + "1" * 32, f"docker-{HEX}.scope")
+    ]
     paths += [f"{own}/user.slice/libpod-{HEX}.scope", f"{own}/user.slice/nerdctl-{HEX}.scope", SSH]
     for path in paths:
         for name in names:
@@ -226,7 +262,9 @@ def test_what_a_user_names_stands_behind_the_users_id():
 
 # What a job's name may do
 
-NAME = "a\u2028uid=1002\u2028sluid=sEKNKTV3WPV500\x0bmanager=lsf\x0cuser=bob\x85account=bobs\x1cjob=slurm:1\nuid=0\rqos=x"
+NAME = (
+    "a\u2028uid=1002\u2028sluid=sEKNKTV3WPV500\x0bmanager=lsf\x0cuser=bob\x85account=bobs\x1cjob=slurm:1\nuid=0\rqos=x"
+)
 
 
 def prolog(folder, what, job, **env):
@@ -284,3 +322,52 @@ def test_a_folder_that_others_may_write_describes_nobody(tmp_path, loose):
     except PermissionError:
         assert not loose
     assert mapping.labels("501") == {}
+
+
+# What a real Slurm lets its users write
+
+
+@pytest.mark.real
+def test_a_real_job_cannot_tell_the_prolog_what_it_is(tmp_path):
+    """A job's own environment, name and comment, as wrong as can be: the prolog's files and the bill are as they are."""
+    why = real_slurm.missing()
+    if why and os.environ.get("CI_REAL") == "1":
+        pytest.fail(f"CI_REAL=1, but {why}")
+    if why:
+        pytest.skip(why)
+    folder = Path(os.path.realpath(os.environ.get("TMPDIR", "/tmp"))) / f"wattshed-forgery-{os.getpid()}"
+    mapping = folder / "mapping"
+    folder.mkdir(mode=0o755)
+    forged = {
+        "SLURM_JOB_GPUS": "1,2,3", "SLURM_STEP_GPUS": "3", "GPU_DEVICE_ORDINAL": "2", "CUDA_VISIBLE_DEVICES": "GPU-2",
+        "SLURM_JOB_UID": "1002", "SLURM_JOB_USER": "bob", "SLURM_JOB_ACCOUNT": "bobs", "SLURM_JOB_ID": "1",
+        "SLURM_JOB_SLUID": "sEKNKTV3WPV500", "SLURM_HET_JOB_ID": "5", "SLURM_ARRAY_JOB_ID": "6", "BASH_ENV": "/tmp/x",
+        "WATTSHED_MAPPING_DIR": str(folder / "evil"), "SPANK_SLURM_JOB_UID": "1002",
+    }  # fmt: skip
+    line = f"WATTSHED_MAPPING_DIR={mapping} WATTSHED_URL=http://127.0.0.1:1 {SCRIPT}"
+    try:
+        with real_slurm.start(folder, mapping, f"{line} prolog", f"{line} epilog") as cluster:
+            export = "--export=ALL," + ",".join(f"{name}={value}" for name, value in forged.items() if "," not in value)
+            job = cluster.submit("sleep 60", "--gres=gpu:1", "-J", NAME, "--comment", "uid=0\nuid=1002", export)
+            cluster.wait(job)
+            os.environ["SLURM_CONF"] = cluster.env["SLURM_CONF"]
+            slurm = Slurm(real_now, cluster.node, mapping)
+            until = time.monotonic() + 20
+            while not slurm.labels(str(job)).get("name"):
+                assert time.monotonic() < until
+                slurm.reservations(DEVICES, real_now() - SECOND, real_now())
+                time.sleep(0.1)
+            found = slurm.reservations(DEVICES, real_now() - SECOND, real_now())
+            user = pwd.getpwnam(cluster.user)
+            assert [(one.gpu, one.owner.key, one.uid) for one in found] == [(0, f"slurm:{job}", user.pw_uid)]
+            labels = slurm.labels(str(job))
+            assert labels["user"] == cluster.user
+            assert labels["name"].startswith("a\\u2028uid=1002")
+            assert labels.keys() <= {"user", "name", "partition", "account", "qos"}
+            assert slurm.job_of("sEKNKTV3WPV500") == ""
+            assert sorted(path.name for path in mapping.glob("[0-9]*")) == ["0"]
+            assert not (folder / "evil").exists()
+            slurm.close()
+    finally:
+        os.environ.pop("SLURM_CONF", None)
+        real_slurm.remove(folder)
