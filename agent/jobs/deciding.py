@@ -225,7 +225,7 @@ class Deciding:
         return owner, _OWN, 0
 
     def _refuted(self, presence: Presence, here: Sequence[Reservation]) -> bool:
-        """Tell whether a process was taken for a job's while nobody knew whose job that is, and it is another user's."""
+        """Tell whether a process was taken for a job's while nobody knew whose job that is, and it is another's."""
         if presence.basis != _HELD:
             return False
         identity = presence.process.identity

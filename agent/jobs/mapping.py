@@ -289,7 +289,9 @@ def _trusted(seen: os.stat_result, path: Path, kind: Callable[[int], bool]) -> i
     if not kind(seen.st_mode):
         message = f"{path} is not what a mapping directory holds"
         raise PermissionError(message)
-    others = stat.S_IWOTH | (stat.S_IWGRP if seen.st_uid == 0 and seen.st_gid != 0 else 0)
+    # The group of root, and that of the agent's own user for what is the agent's, are nobody else's.
+    private = seen.st_gid == 0 or (seen.st_uid, seen.st_gid) == (os.geteuid(), os.getegid())
+    others = stat.S_IWOTH | (0 if private else stat.S_IWGRP)
     if seen.st_uid not in {0, os.geteuid()} or seen.st_mode & others:
         message = f"{path} may be written by others than root: chown root and chmod go-w, or it is not believed"
         raise PermissionError(message)
