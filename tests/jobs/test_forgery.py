@@ -6,11 +6,15 @@ More of these stand beside what they concern: forged cgroups in `test_delegation
 
 from __future__ import annotations
 
+import http.server
+import json
 import os
 import pwd
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -258,6 +262,53 @@ def test_what_a_user_names_stands_behind_the_users_id():
             assert "sluid" not in found.labels
 
 
+FORGED = (
+    "slurmstepd.scope/job_501/step_0", "a\u2028b", "\r", "x (deleted)", " ", "sys/fs/cgroup/slurmstepd.scope/job_501",
+    f"kubepods/pod{'1' * 32}/{HEX}", f"docker-{HEX}.scope", "machine.slice/machine-qemu\\x2d1\\x2dvm.scope",
+)  # fmt: skip
+ENTER = """
+import os, sys
+for folder in sys.argv[2:]:
+    os.makedirs(folder, exist_ok=True)
+    open(folder + "/cgroup.procs", "w").write(str(os.getpid()))
+    print(folder, flush=True)
+    sys.stdin.readline()
+"""
+
+
+@as_root
+@pytest.mark.parametrize("hierarchy", ["unified", "systemd", ""])
+def test_a_real_user_forges_below_user_slice_and_pays(hierarchy):
+    base = Path("/sys/fs/cgroup", hierarchy)
+    if not (base / "cgroup.procs").exists() or (base / "user.slice").exists():
+        pytest.skip(f"no {base}, or a systemd of its own there")
+    top = base / "user.slice/user-54321.slice/user@54321.service"
+    top.mkdir(parents=True)
+    for path in (top, *top.iterdir()):
+        os.chown(path, 54321, 54321)
+    with pytest.raises(OSError, match="Invalid argument"):
+        (top / "two\nlines").mkdir()  # else a path could be several
+    user = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", sys.executable, "-c", ENTER, "-"]
+    enter = ["sh", "-c", f'echo $$ >{top}/cgroup.procs; exec "$@"', "sh", *user, *(f"{top}/{name}" for name in FORGED)]
+    try:
+        with subprocess.Popen(enter, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+            for name in FORGED:
+                child.stdout.readline()
+                processes = Processes(Path("/proc"), real_now)
+                found = processes.look(child.pid)
+                key = job_of(found.identity, lambda p=processes, f=found: p.uid(f), lambda: "python").key
+                processes.close()
+                assert key == "user:54321/python", name
+                child.stdin.write("\n")
+                child.stdin.flush()
+    finally:
+        until = time.monotonic() + 10
+        while (base / "user.slice").exists() and time.monotonic() < until:
+            for folder, _, _ in os.walk(base / "user.slice", topdown=False):
+                with suppress(OSError):
+                    Path(folder).rmdir()
+
+
 # What a job's name may do
 
 NAME = (
@@ -290,6 +341,33 @@ def test_a_jobs_name_is_one_label_whatever_is_in_it(tmp_path):
         assert slurm.job_of("sEKNKTV3WPV500") == ""
     finally:
         slurm.close()
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize(
+    "name",
+    ['{"job":"slurm:501","energy_j":9}', '\\"job":"slurm:501","energy_j":9', '\n{"job":"slurm:501","energy_j":9', "}{"],
+)
+def test_no_name_passes_for_a_bill_in_what_the_epilog_reads(name, first):
+    class Agent(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(snapshot)
+
+        def log_message(self, *_):
+            pass
+
+    alices = {"job": "slurm:77", "labels": {"name": name}, "energy_j": 1000.0}
+    bobs = {"job": "slurm:501", "labels": {"name": "train"}, "energy_j": 42.0}
+    jobs = [alices, bobs] if first else [bobs, alices]
+    snapshot = json.dumps({"jobs": jobs}, separators=(",", ":")).encode()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Agent) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        env = {"SLURM_JOB_ID": "501", "WATTSHED_URL": f"http://127.0.0.1:{server.server_port}"}
+        said = subprocess.run([str(SCRIPT), "report"], env=env, capture_output=True, text=True, timeout=30, check=True)
+        server.shutdown()
+    assert said.stdout.startswith("wattshed: job 501 used 42.0 J ")
 
 
 def test_what_is_known_of_a_long_job_outlives_the_epilogs_of_others(tmp_path):
