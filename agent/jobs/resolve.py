@@ -264,11 +264,7 @@ class JobResolver:
         begin_us, stop_us = sighting.from_us, sighting.to_us
         alone = exclusive(holders(reservations, sighting.gpu, sighting.instance, begin_us, stop_us))
         part = sighting.instance.partition("/")[0]
-        seen = {
-            key
-            for (gpu, key), claim in claims.found.items()
-            if gpu == sighting.gpu and claim.live and (not part or not claim.instances or part in claim.instances)
-        }
+        seen = {key for (gpu, key), claim in claims.found.items() if gpu == sighting.gpu and claim.is_on(part)}
         if alone is not None and seen <= {alone.owner.key}:
             claim = claims.of(sighting.gpu, alone.owner)
             claim.live.append((begin_us, stop_us))

@@ -38,6 +38,10 @@ class Claim:
         """Add activity; one stretch is summed before anything is divided, so that splitting a pid changes nothing."""
         self.work[from_us, to_us] = self.work.get((from_us, to_us), 0) + sm_us
 
+    def is_on(self, instance: str) -> bool:
+        """Tell whether a process of the owner was there; of the GPU instance, if one is named."""
+        return bool(self.live) and (not instance or not self.instances or instance in self.instances)
+
 
 class Claims:
     """All claims of a window, by GPU and owner.
