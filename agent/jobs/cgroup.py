@@ -20,8 +20,9 @@ from __future__ import annotations
 import re
 from dataclasses import fields, replace
 
-from agent.jobs.batch import flux_job, job_of_path
-from agent.jobs.identity import NOBODY, Owner
+# By its place, not its name: it is a public entry of the installed package, under whatever name that is imported.
+from .batch import flux_job, job_of_path
+from .identity import NOBODY, Owner
 
 __all__ = ["LONGEST_TEXT", "NOBODY", "Owner", "identify", "lines_of"]
 
