@@ -20,8 +20,9 @@ from __future__ import annotations
 import re
 from dataclasses import fields, replace
 
-from agent.jobs.batch import flux_job, job_of_path
-from agent.jobs.identity import NOBODY, Owner
+# By its place, not its name: it is a public entry of the installed package, under whatever name that is imported.
+from .batch import flux_job, job_of_path
+from .identity import NOBODY, Owner
 
 __all__ = ["LONGEST_TEXT", "NOBODY", "Owner", "identify", "lines_of"]
 
@@ -208,7 +209,7 @@ def _walk(parts: list[str]) -> Owner | None:
         if pod := _POD.fullmatch(part):
             return _pod(parts, depth, pod)
         if owner := _container(parts, depth):
-            inner = _below_root(parts[depth + 1 :])
+            inner = _below_root(_inside(parts[depth + 1 :]))
             return _nested(inner, owner) or owner
         if part.endswith((".service", ".scope")) and unit is None and len(part) > len(".scope"):
             unit = Owner("systemd", unit=part) if all(p.endswith(".slice") for p in parts[:depth]) else None
@@ -235,9 +236,14 @@ def _pod(parts: list[str], depth: int, pod: re.Match[str]) -> Owner:
     container = pod["id"] or (inner["id"] if inner else None)
     uid = pod["uid"].replace("_", "-")
     owner = Owner("kubernetes", pod_uid=uid, container_id=container, qos=_qos(parts, depth))
-    job = _below_root(parts[below + 1 if inner else depth + 1 :])
+    job = _below_root(_inside(parts[below + 1 if inner else depth + 1 :]))
     # A pod that runs pods is one pod to the kubelet that granted the GPU; a batch system in it has jobs of its own.
     return _nested(job, owner) or owner if job is not None and job.runtime in BATCH else owner
+
+
+def _inside(parts: list[str]) -> list[str]:
+    """Step into the folder that crun makes within a container's scope, as its own root."""
+    return parts[1:] if parts[:1] == ["container"] else parts
 
 
 def _nested(inner: Owner | None, outer: Owner) -> Owner | None:

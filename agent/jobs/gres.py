@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _ITEM = re.compile(
-    r"(?:gres[:/])?(?P<name>gpu|shard|mps)(?::(?P<type>[^:()]+))?:(?P<count>[0-9]{1,18})(?P<unit>[KMGTP]?)(?:\((?P<where>[^()]*)\))?"
+    r"(?:gres[:/])?(?P<name>gpu|shard|mps)(?::(?:\(null\)|(?P<type>[^:()]+)))?:(?P<count>[0-9]{1,18})(?P<unit>[KMGTP]?)(?:\((?P<where>[^()]*)\))?"
 )
 _COMMA = re.compile(r",(?![^(]*\))")
 # 1g.10gb, nvidia_a100_3g.20gb, 1c.2g.20gb, 1g.10gb+me: profiles of instances, as AutoDetect or an administrator writes.

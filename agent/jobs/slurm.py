@@ -96,8 +96,15 @@ class Slurm:
 
     @property
     def answered(self) -> bool:
-        """Whether the queue has answered at least once, or there is none to wait for."""
-        return self._queue is None or self._queue.answers > 0
+        """Whether the queue has answered, and said of every line of the mapping directory whether it is stale."""
+        if self._queue is None:
+            return True
+        now_us = self._clock()
+        holds = self._mapping.holds(now_us, now_us + 1) if self._mapping is not None else []
+        undecided = [hold for hold in holds if self._stale.judge(hold, ours=self._ours(hold.job))[1]]
+        if undecided:
+            self._queue.hurry()
+        return self._queue.answers > 0 and not undecided
 
     def labels(self, job: str) -> dict[str, str]:
         """Return what is known of a job so far; asks the queue in the background for one that is new."""

@@ -156,6 +156,7 @@ def name_gpus(rows: Sequence[JobRow], survey: Survey, idle_mw: int = MISSING) ->
     (list of JobRow, list of str)
         And what the user should know about it.
     """
+    rows = _fitted(rows, survey)
     by_host = JobsByHost(rows)
     somewhere = sum(len(host.gpus) for host in survey.hosts.values())
     aliases = {name: _known(by_host.of(name), host) for name, host in sorted(survey.hosts.items())}
@@ -181,6 +182,23 @@ def name_gpus(rows: Sequence[JobRow], survey: Survey, idle_mw: int = MISSING) ->
     how = {job: max(found, key=LEVELS.index) for job, found in levels.items()}
     named = [replace(row, labels={**row.labels, "placement": how[row.job]}) if row.job in how else row for row in named]
     return named, _notes(how, set(known.values()))
+
+
+def _fitted(rows: Sequence[JobRow], survey: Survey) -> Sequence[JobRow]:
+    """Give a job that had as many GPUs as its nodes have together all of each, however many these are."""
+    by_host = JobsByHost(rows)
+    sizes = {id(row): len(host.gpus) for name, host in survey.hosts.items() for row in by_host.of(name) if row.host}
+    dealt: dict[tuple[str, int], list[JobRow]] = defaultdict(list)
+    for row in rows:
+        if row.dealt:
+            dealt[row.job, row.line].append(row)
+    full = {
+        id(row)
+        for mine in dealt.values()
+        if sum(sizes.get(id(row), 0) for row in mine) == mine[0].dealt and all(id(row) in sizes for row in mine)
+        for row in mine
+    }
+    return [replace(row, count=sizes[id(row)], parts=()) if id(row) in full else row for row in rows]
 
 
 def _known(rows: Iterable[JobRow], host: Host) -> dict[str, str]:

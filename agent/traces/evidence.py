@@ -44,6 +44,8 @@ class Evidence:
         The recording knows the owner: nothing to look for there.
     power_mw : int64[g, s]
         Mean power; -1 unknown.
+    order : list of int
+        Each GPU's place among all by what they did, the hardest worker first: numbers tell nothing.
     """
 
     def __init__(self, seen: Sequence[Seen], idle_mw: int) -> None:
@@ -63,6 +65,9 @@ class Evidence:
             told = max(idle_mw, *(one.device.idle_mw for one, is_it in zip(seen, mine, strict=True) if is_it))
             by_power[mine] = _by_power(self.power_mw[mine], told)
         self.busy: NDArray[np.bool_] = (by_power | (util >= BUSY_PPM)) & ~self.owned
+        done = np.hstack([self.power_mw, util, self.busy]).tolist()
+        ranked = sorted(range(self.gpus), key=done.__getitem__, reverse=True)
+        self.order: list[int] = [ranked.index(gpu) for gpu in range(self.gpus)]
 
     def fit(self, gpu: int, first: int, last: int) -> float:
         """Tell for how much of the stretches ``first:last`` that were watched a GPU was busy, 0 to 1."""

@@ -47,6 +47,9 @@ class JobRow:
         Beside these: parts of GPUs that nobody names (instances of MIG, shares of MPS).
     shards : int
         And shards of one GPU, of a size that nobody names.
+    dealt : int
+        GPUs on all hosts of the job, of which ``count`` and ``parts`` are an even part for want of better; 0: they are
+        told.
     start_us, end_us : int, us
         `ALWAYS` and `FOREVER` where open.
     share_ppm : int
@@ -70,6 +73,7 @@ class JobRow:
     line: int = 0
     parts: tuple[int, ...] = ()
     shards: int = 0
+    dealt: int = 0
     at_most: bool = False
     doubt_mw: int = 0
 
@@ -140,7 +144,7 @@ def read_jobs(
         return [
             JobRow(
                 job.job, host, ("*",), job.start_us, job.end_us,
-                count=had.count, parts=had.parts, shards=had.shards, labels=job.labels, line=job.line,
+                count=had.count, parts=had.parts, shards=had.shards, dealt=had.dealt, labels=job.labels, line=job.line,
             )
             for job in read_sacct(path, lambda text: _utc(clock, text), report)
             for host, had in job.hosts

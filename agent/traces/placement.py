@@ -131,11 +131,11 @@ class Placement:
     def _possible(self, t: int, gpu: int) -> list[_Open]:
         return [one for one in self._running[t] if one.left > 0 and gpu not in one.gpus and self._is_free(one, gpu)]
 
-    def _is_free(self, one: _Open, gpu: int) -> bool:
+    def _is_free(self, one: _Open, gpu: int, *, held: bool = False) -> bool:
         """Tell whether a GPU can be a want's: no whole GPU is two wants' at once, nor an owner's that is known."""
         if self._evidence.owned[gpu, one.want.first : one.want.last].any():
             return False
-        return not any(
+        return held or not any(
             _overlap(one, other) and (one.whole or other.whole) and other is not one for other in self._holders[gpu]
         )
 
@@ -148,7 +148,7 @@ class Placement:
             return []
         busy = np.flatnonzero(self._evidence.busy[:, t] & ~self._foreign[:, t]).tolist()
         open_ = [gpu for gpu in busy if (t, gpu) not in self._stuck and not self._is_held(t, gpu)]
-        return sorted(open_, key=lambda gpu: (-int(self._evidence.power_mw[gpu, t]), gpu))
+        return sorted(open_, key=lambda gpu: (-int(self._evidence.power_mw[gpu, t]), self._evidence.order[gpu]))
 
     def _force(self, pending: list[int]) -> None:
         """Place what can be in one way only, as long as that leaves others only one way."""
@@ -207,11 +207,11 @@ class Placement:
         return [best[2]]
 
     def _by_exclusion(self) -> list[int]:
-        """Place jobs that are left with as many GPUs as they had; returns the stretches that this concerns."""
+        """Place jobs that are left with as many GPUs as they had (parts: with one); returns the stretches concerned."""
         touched: list[int] = []
         for one in self._open:
-            free = self._free(one) if one.whole and one.left else []
-            if not free or len(free) != one.left:
+            free = self._free(one) if one.left and (one.whole or not one.gpus) else []
+            if not free or len(free) != (one.left if one.whole else 1):
                 continue
             alone = len(free) == self._gpus >= max(self.demand[one.want.first : one.want.last], default=0)
             if alone or self._is_accounted(one, free):
@@ -293,9 +293,9 @@ class Placement:
         ]
         return one.want.shards * _PPM // max(there, default=one.want.shards)
 
-    def _free(self, one: _Open) -> list[int]:
-        """List the GPUs that can be a want's, beside those that it has."""
-        return [gpu for gpu in range(self._gpus) if gpu not in one.gpus and self._is_free(one, gpu)]
+    def _free(self, one: _Open, *, held: bool = False) -> list[int]:
+        """List the GPUs that can be a want's, beside those that it has; or that could, if not for others."""
+        return [gpu for gpu in range(self._gpus) if gpu not in one.gpus and self._is_free(one, gpu, held=held)]
 
     def _is_accounted(self, one: _Open, free: list[int]) -> bool:
         """Tell whether the jobs account for all that is done on the node in a want's time, and ``free`` GPUs idle."""
@@ -310,9 +310,9 @@ class Placement:
     def _left_over(self, one: _Open, size_ppm: int) -> list[Placed]:
         """Spread what could not be placed over the GPUs that can be its: those that are idle, if all is accounted for.
 
-        A job that is known to be on idle GPUs has its part of these. Else it has k/n of the node's, and no more.
+        A job that is known to be on idle GPUs has its part of these; else it has k/n of the node's, and no more.
         """
-        free = self._free(one)
+        free = self._free(one) or self._free(one, held=not one.whole)
         accounted = size_ppm <= len(free) * _PPM and self._is_accounted(one, free)
         of = len(free) if accounted else max(self._gpus, *self.demand[one.want.first : one.want.last])
         if free and size_ppm >= of * _PPM:  # it had all of them, whatever they did

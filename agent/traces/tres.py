@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
 _PPM = 1_000_000
 _GRES = re.compile(r"\b(gpu|shard|mps)((?::[^:,()]+)?):(\d+)")
-_MIG = re.compile(r"(?<!\d)([1-7])g\.(\d+)gb", re.IGNORECASE)
-_FOUR_SLICES = {"1g.6gb", "2g.12gb", "4g.24gb"}  # of the A30, which is cut into four, not seven
+# 1g.10gb, nvidia_a100_3g.20gb, a100-1g_5gb, 1g10gb+me, and 1c.2g.20gb: one compute slice of an instance that has two.
+_MIG = re.compile(r"(?:(?<![0-9a-z])(?P<compute>[1-7])c[._-]?)?(?<![0-9])(?P<slices>[1-7])g[._-]?(?P<memory>[0-9]+)gb")
+# Of the A30 and RTX PRO 6000, which are cut into four, not seven; 1g.24gb is both the latter's and H100's.
+_FOUR_SLICES = {(1, 6), (2, 12), (4, 24), (2, 48), (4, 96)}
+_FOUR = re.compile(r"(?<![0-9a-z])(?:a30|rtx[._-]?pro)(?![0-9])")
 _MOST_GPUS = 1 << 24
 _MOST_PARTS = 1 << 12
 
@@ -32,11 +35,14 @@ class Demand:
         Beside these: instances of MIG and shares of MPS, each of one GPU.
     shards : int
         Shards, all of one GPU; what part of it one is, the accounting does not say.
+    dealt : int
+        Whole ones on all nodes of the job, of which these are an even part for want of better; 0 where they are told.
     """
 
     count: int = 0
     parts: tuple[int, ...] = ()
     shards: int = 0
+    dealt: int = 0
 
     def __bool__(self) -> bool:
         return bool(self.count or self.parts or self.shards)
@@ -50,7 +56,9 @@ def demand_of(row: Mapping[str, str], nodes: int) -> Demand:
     named: dict[str, int] = {}
     text = row.get("AllocTRES", "") or row.get("ReqTRES", "")
     for entry in text.split(","):
-        name, _, value = entry.strip().partition("=")
+        name, sign, value = entry.strip().partition("=")
+        if not sign:
+            name, _, value = name.rpartition(":")
         if name.startswith("gres/") and value.isdecimal():
             named[name[5:].lower()] = min(int(value), _MOST_GPUS)
     if not text:
@@ -61,8 +69,9 @@ def demand_of(row: Mapping[str, str], nodes: int) -> Demand:
     for name, count in typed.items():
         profile = _MIG.search(name)
         if profile is not None:
-            slices = 4 if profile[0].lower() in _FOUR_SLICES else 7
-            parts += [int(profile[1]) * _PPM // slices] * min(count, _MOST_PARTS)
+            four = (int(profile["slices"]), int(profile["memory"])) in _FOUR_SLICES or _FOUR.search(name)
+            mine = int(profile["compute"] or profile["slices"])
+            parts += [min(mine * _PPM // (4 if four else 7), _PPM)] * min(count, _MOST_PARTS)
     whole = max(_counted(named, "gpu") - len(parts), 0)
     mps = min(_counted(named, "mps"), 100 * _MOST_PARTS)
     parts += [_PPM] * (mps // 100) + [mps % 100 * _PPM // 100] * (mps % 100 > 0)
@@ -88,4 +97,5 @@ def spread(total: Demand, nodes: int) -> Demand:
     mine += [part // nodes for part in parts[each * nodes :] if left]
     if total.count % nodes:
         mine.append(total.count % nodes * _PPM // nodes)
-    return Demand(total.count // nodes, tuple(mine), -(-total.shards // nodes))
+    dealt = 0 if total.parts or total.shards else total.count
+    return Demand(total.count // nodes, tuple(mine), -(-total.shards // nodes), dealt)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
 
@@ -347,3 +349,28 @@ def test_the_recorded_cases():
     for case in (case for file in files for case in json.loads(file.read_text())):
         owner = identify(case.get("path") or case["file"])
         assert {name: getattr(owner, name) for name in names & case.keys()} == {n: case[n] for n in names & case.keys()}
+
+
+@pytest.mark.parametrize(
+    ("outer", "wanted"),
+    [
+        (f"{POD}/crio-{A}.scope/container", {"pod_uid": UID, "container_id": A}),
+        (f"/machine.slice/libpod-{A}.scope/container", {"container_id": A}),
+    ],
+)
+def test_slurm_in_a_container_that_crun_made(outer, wanted):
+    """crun (CRI-O on OpenShift, podman) starts a container in a folder of its scope."""
+    found = identify(f"{outer}/system.slice/slurmstepd.scope/job_8/step_0/user/task_0")
+    assert {"runtime": "slurm", "job_id": "8", "step": "0", "task": "0", **wanted}.items() <= {
+        f.name: getattr(found, f.name) for f in fields(found)
+    }.items()
+    assert identify(outer).runtime in {"kubernetes", "podman"}
+
+
+def test_it_is_found_in_the_installed_package_from_anywhere(tmp_path):
+    code = "from wattshed.agent.jobs.cgroup import identify as i; print(i('/slurm/uid_7/job_5').job_id)"
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    told = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+    assert (told.stdout, told.stderr) == ("5\n", "")

@@ -27,6 +27,7 @@ WHOLE = 1_000_000
         ("gpu:nvidia_h100_80gb_hbm3:1(IDX:2)", {2: WHOLE}),
         ("gpu:quadro_rtx_6000:1(IDX:2)", {2: WHOLE}),
         ("gpu:v1.5:1(IDX:2)", {2: WHOLE}),
+        ("gpu:(null):2(IDX:0,2)", {0: WHOLE, 2: WHOLE}),  # a type that was never told
         # several side by side: an index counts over all types of the node
         ("gpu:a100:1(IDX:0),gpu:h100:2(IDX:2-3)", {0: WHOLE, 2: WHOLE, 3: WHOLE}),
         ("gpu:a100:2(IDX:0,3),nic:2(IDX:0-1),tmpdisk(CNT:5)", {0: WHOLE, 3: WHOLE}),
@@ -85,6 +86,7 @@ def test_an_index_among_mig_instances_is_no_gpu(profile):
         (NODE, {"shard": 8, "shard:h100": 8, "mps": 100, "mps:h100": 100}),
         ("Gres=gpu:h100:4(S:0-1),shard:h100:32(S:0-1)", {"shard": 8, "shard:h100": 8}),
         ("Gres=gpu:4,shard:32", {"shard": 8}),
+        ("Gres=gpu:(null):4,shard:(null):32", {"shard": 8}),
         ("Gres=gpu:a100:2,gpu:v100:2,shard:a100:16,shard:v100:8", {"shard": 6, "shard:a100": 8, "shard:v100": 4}),
         ("Gres=gpu:4,shard:6", {}),
         ("Gres=gpu:h100:8,mps:h100:1K", {"mps": 128, "mps:h100": 128}),

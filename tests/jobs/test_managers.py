@@ -41,6 +41,7 @@ def billed(tmp_path):
         while not slurm._folder.answers:
             assert time.monotonic() < until
             time.sleep(0.005)
+        time.sleep(0.02)  # the window begins after the lines were written
         proc, at = FakeProc(tmp_path / "proc"), now()
         for pid, (cgroup, uid, _) in enumerate(processes, 100):
             proc.start(pid, cgroup, uid=uid)

@@ -237,7 +237,10 @@ def test_a_job_that_the_queue_saw_before_it_began_gets_its_share_soon(folder, st
 
 
 def test_a_queue_that_is_slow_at_the_start_is_used_as_soon_as_it_answers(folder, start):
-    folder.queue(job(gres_detail=["shard:6(IDX:3)"], step_id={"sluid": "sEKNKTV3WPV500"}))
+    folder.queue(
+        job(gres_detail=["shard:6(IDX:3)"], step_id={"sluid": "sEKNKTV3WPV500"}),
+        job(job_id=8, gres_detail=["shard:2(IDX:3)"]),
+    )
     folder.hold("0", 7, 8)
     slurm = start(squeue=script(folder.path, "slow", f"sleep 2; cat {folder.path}/answer.json"))
     wait_for(lambda: slurm.events == 2)
@@ -322,6 +325,26 @@ def test_a_stale_line_that_the_queue_denies_is_not_believed(folder, start, quick
     folder.hold("1", 998)
     folder.queue()
     assert denied_after(slurm, (1, "slurm:998"), 5)
+
+
+def test_a_line_that_was_stale_before_the_agent_started_is_decided_before_anything_is_booked(folder, start, quick):
+    folder.queue(job(job_id=12, gres_detail=["gpu:1(IDX:3)"]))
+    folder.hold("0", 999, 12)
+    time.sleep(0.2)
+    slurm = start()
+    wait_for(lambda: slurm.events == 2)
+    seen = set()
+    wait_for(lambda: seen.add(tuple(sorted(held(slurm)))) or slurm.answered, 5)
+    assert held(slurm) == {(0, "slurm:12"): 1_000_000}
+    assert ((0, "slurm:12"), (0, "slurm:999")) in seen  # nobody had booked that
+    # What an answer that is not whole cannot deny is not waited for.
+    slurm.close()
+    answer = {"jobs": [job(job_id=12, gres_detail=["gpu:1(IDX:3)"])], "errors": [{"description": "one is left out"}]}
+    (folder.path / "answer.json").write_text(json.dumps(answer))
+    slurm = start()
+    wait_for(lambda: slurm.events == 2 and slurm._queue.answers == 1)
+    assert slurm.answered
+    assert (0, "slurm:999") in held(slurm)
 
 
 def test_a_line_that_outlives_its_job_ends_when_the_queue_says_so(folder, start, quick):

@@ -119,6 +119,16 @@ def test_neither_the_order_of_rows_nor_the_numbers_of_gpus_matter(node, rng):
     assert bills(power[order], placed(power[order], rows)) == pytest.approx(before, rel=2e-5)
 
 
+def test_a_gpu_that_fits_no_better_than_another_is_not_chosen_by_its_number():
+    """Two GPUs begin with a job; one stops before it, which in sums over its stretches cannot be told from idling."""
+    power = np.full((3, LENGTH * 4), IDLE, np.int64)
+    power[1, 16:112] = power[2, 16:48] = 300_000
+    rows = rows_of([("slurm:10", 0, 0, 5, True), ("slurm:13", 1, 4, 28, True)])
+    for order in itertools.permutations(range(3)):
+        bill = bills(power[list(order)], placed(power[list(order)], rows))
+        assert bill["slurm:13"] == 24 * 300_000
+
+
 @settings(max_examples=150, deadline=None)
 @given(nodes(), st.data())
 def test_a_row_in_two_is_the_same_job(node, data):

@@ -133,6 +133,24 @@ def test_shards_are_of_one_gpu(bill, node):
     assert energies(jobs) == pytest.approx({"slurm:10": BUSY * HOUR * 2 / 3, "slurm:11": BUSY * HOUR / 3}, rel=1e-5)
 
 
+@pytest.mark.parametrize("watts", [BUSY, IDLE])
+def test_shards_of_a_nodes_only_gpu(watts, bill, node):
+    """Where they are needs no evidence; what part one is, the others there at the time tell."""
+    both = sacct(("10", 0, 60, "gres/shard=6"), ("11", 0, 60, "gres/shard:gb10=2,gres/shard=2"))
+    jobs, *_ = bill(node(watts), both)
+    assert energies(jobs) == {"slurm:10": watts * HOUR * 3 / 4, "slurm:11": watts * HOUR / 4}
+    # The first ends a second late by its row: that does not make the other's vanish.
+    jobs, *_ = bill(node(watts), sacct(("10", 0, 31, "gres/gpu=1"), ("11", 30, 60, "gres/shard=2")))
+    assert sum(energies(jobs).values()) == pytest.approx(watts * HOUR)
+    assert energies(jobs)["slurm:11"] >= watts * HOUR * 29 / 60
+
+
+def test_instances_of_a_nodes_only_gpu(bill, node):
+    jobs, *_ = bill(node(700), sacct(("10", 0, 60, "gres/gpu:3g.40gb=1"), ("11", 0, 60, "gres/gpu:1g.10gb=2")))
+    assert energies(jobs) == pytest.approx({"slurm:10": 300 * HOUR, "slurm:11": 200 * HOUR}, rel=1e-5)
+    assert {job["placement"] for job in jobs.values()} == {"inferred"}
+
+
 MIG = sacct(
     ("10", 0, 60, "cpu=8,gres/gpu:3g.40gb=1,gres/gpu=1,node=1"),
     ("11", 0, 60, "cpu=8,gres/gpu:1g.10gb=1,gres/gpu=1,node=1"),
@@ -308,6 +326,16 @@ def test_two_nodes_with_different_numbers(bill, node):
     assert energies(jobs)["slurm:77"] <= 5 * BUSY * HOUR
 
 
+def test_all_gpus_of_nodes_that_have_not_equally_many(bill, node):
+    """Six GPUs, and the two nodes have four and two: whichever had how many, it had all of them."""
+    traces = [node(*[BUSY] * 4, name="a.csv", host="n1"), node(IDLE, IDLE, name="b.csv", host="n2")]
+    jobs, *_ = bill(traces, sacct(("77", 0, 60, "gres/gpu=6", "n[1-2]")))
+    assert energies(jobs) == {"slurm:77": (4 * BUSY + 2 * IDLE) * HOUR}
+    # One of seven is on neither: then it is not told how many each gave.
+    jobs, *_ = bill(traces, sacct(("77", 0, 60, "gres/gpu=7", "n[1-2]")))
+    assert energies(jobs)["slurm:77"] <= (4 * BUSY + 2 * IDLE) * HOUR
+
+
 def test_more_is_asked_for_than_the_trace_has(bill, node):
     """Two jobs of four GPUs each, and a trace of two of the node's: each had at most half of these."""
     jobs, *_ = bill(node(300, 300), sacct(("1", 0, 60, "gres/gpu=4"), ("2", 0, 60, "gres/gpu=4")))
@@ -414,11 +442,33 @@ def test_labels_come_back_in_every_format(wattshed, node, tmp_path):
     ],
 )
 def test_what_a_job_had(tres, nodes, right):
-    assert spread(demand_of({"AllocTRES": tres}, nodes), nodes) == right
+    mine = spread(demand_of({"AllocTRES": tres}, nodes), nodes)
+    assert (mine.count, mine.parts, mine.shards) == (right.count, right.parts, right.shards)
+
+
+@pytest.mark.parametrize(
+    ("profile", "sevenths", "quarters"),
+    [
+        *[(name, 1, 0) for name in ("1g.5gb", "1g.10gb+me", "1g.18gb", "1g.20gb", "1g.23gb", "1g.24gb", "a100_1g.5gb")],
+        *[(name, 1, 0) for name in ("mig-1g.5gb", "1g_10gb", "1g10gb", "a100-1g-5gb", "1c.2g.20gb", "1c.7g.80gb")],
+        ("nvidia_h100_80gb_hbm3_2g.20gb", 2, 0), ("3g.71gb", 3, 0), ("4g.40gb", 4, 0), ("7g.180gb", 7, 0),
+        ("1g.6gb", 0, 1), ("1g.6gb+me", 0, 1), ("2g.12gb", 0, 2), ("4g.24gb", 0, 4), ("nvidia_a30_1g.6gb", 0, 1),
+        ("nvidia_rtx_pro_6000_blackwell_server_edition_1g.24gb", 0, 1), ("2g.48gb", 0, 2), ("4g.96gb", 0, 4),
+    ],
+)  # fmt: skip
+def test_an_instance_is_a_part(profile, sevenths, quarters):
+    part = sevenths * 1_000_000 // 7 + quarters * 250_000
+    for count in (f"gres/gpu:{profile}=2,gres/gpu=2", f"cpu=8,gres/gpu:{profile}:2"):
+        assert demand_of({"AllocTRES": count}, 1) == Demand(0, (part, part))
+
+
+@pytest.mark.parametrize("name", ["nvidia_h100_80gb_hbm3", "rtx3050_4g", "gtx1650-4gb", "a100_40gb", "g4", "t4g"])
+def test_a_board_is_no_instance(name):
+    assert demand_of({"AllocTRES": f"gres/gpu:{name}=1,gres/gpu=1"}, 1) == Demand(1)
 
 
 def test_the_older_column_counts_one_node():
-    assert spread(demand_of({"AllocGRES": "gpu:tesla:2,mps:0"}, 3), 3) == Demand(2)
+    assert spread(demand_of({"AllocGRES": "gpu:tesla:2,mps:0"}, 3), 3) == Demand(2, dealt=6)
     assert demand_of({"AllocGRES": "gpu:1"}, 1) == Demand(1)
 
 
