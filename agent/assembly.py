@@ -235,8 +235,11 @@ def _server(config: Config, board: Board) -> Server:
         server.start()
     except WebConfigError as error:
         raise InputError(str(error)) from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot listen on {', '.join(config.listen)}: {error}; choose another --listen") from None
+    except (
+        OSError,
+        ValueError,
+    ) as error:  # both name the address; strerror: without the number that str() puts before it
+        raise InputError(f"{getattr(error, 'strerror', None) or error}; choose another --listen") from None
     return server
 
 

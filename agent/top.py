@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 DEFAULT_URL = "http://127.0.0.1:9961"
 TIMEOUT_S = 2.0
-BAR = 20
+BAR = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,9 @@ class View:
     jobs: list[tuple[str, ...]]
 
 
-GPU_COLUMNS = ("gpu", "model", "power", "", "limit", "peak 1 s", "energy", "data")
-JOB_COLUMNS = ("job", "who", "name", "power", "energy", "± 1 sigma", "dynamic", "GPU time")
+# What matters most comes first: a terminal of 80 columns shows no more than its left part.
+GPU_COLUMNS = ("gpu", "model", "power", "", "energy", "data", "limit", "peak 1 s")
+JOB_COLUMNS = ("job", "power", "energy", "who", "name", "± 1 sigma", "dynamic", "GPU time")
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -95,6 +96,9 @@ def view(document: dict[str, Any]) -> View:
     )
     gpu_rows = [_gpu(gpu) for gpu in document["gpus"]]
     job_rows = [_job(job, watts.get(job["job"])) for job in jobs]
+    ended = sum(gpu.get("ended_jobs_j") or 0.0 for gpu in document["gpus"])
+    if ended > 0:
+        job_rows.append(("ended jobs", "", quantity(ended, "J"), "no longer listed one by one", "", "", "", ""))
     return View(
         _printable(title),
         [tuple(map(_printable, row)) for row in gpu_rows],
@@ -123,10 +127,10 @@ def _gpu(gpu: dict[str, Any]) -> tuple[str, ...]:
         gpu["model"],
         quantity(power, "W"),
         "█" * filled + "░" * (BAR - filled),
-        quantity(limit, "W"),
-        quantity(gpu["peak_w"].get("1s"), "W"),
         quantity(gpu["energy_j"], "J"),
         state,
+        quantity(limit, "W"),
+        quantity(gpu["peak_w"].get("1s"), "W"),
     )
 
 
@@ -136,10 +140,10 @@ def _job(job: dict[str, Any], watts: float | None) -> tuple[str, ...]:
     seconds = None if job["active_s"] is None else job["active_s"] + job["held_s"]
     return (
         job["job"],
-        who,
-        labels.get("name") or labels.get("pod") or "",
         quantity(watts, "W"),
         quantity(energy, "J"),
+        who,
+        labels.get("name") or labels.get("pod") or "",
         quantity(job["sigma_j"], "J"),
         f"{job['dynamic_j'] / energy:.0%}" if energy else "",
         "" if seconds is None else f"{seconds / 3600:.2f} h",

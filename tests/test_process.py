@@ -182,6 +182,25 @@ def test_bad_usage_is_one_line_and_exit_2(tmp_path, flags, said):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+def test_a_taken_port_is_one_line_that_says_it_once(tmp_path):
+    first = Running(tmp_path, meter="nvml")
+    try:
+        first.wait("/-/healthy")
+        done = subprocess.run(
+            [sys.executable, "-m", "agent", "run", "--listen", f"127.0.0.1:{first.port}"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2
+        assert done.stderr == (
+            f"wattshed: cannot listen on 127.0.0.1:{first.port}: Address already in use; choose another --listen\n"
+        )
+    finally:
+        first.stop()
+
+
 def test_played_back_recordings_are_served_like_live_ones(tmp_path):
     first = Running(tmp_path, "--record", str(tmp_path / "recording"), "--for", "6")
     assert first.process.wait(timeout=120) == 0

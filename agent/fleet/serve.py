@@ -168,7 +168,7 @@ def run(args: argparse.Namespace) -> int:
     except WebConfigError as error:
         raise InputError(str(error)) from None
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot listen on {', '.join(args.listen or ('127.0.0.1:9961',))} ({error})") from None
+        raise InputError(f"{getattr(error, 'strerror', None) or error}; choose another --listen") from None
     done = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: done.set())

@@ -30,7 +30,7 @@ class Chart {
     this.frame = make("div", { class: "plot", tabindex: "0", role: "img", "aria-label": title });
     this.live = make("p", { class: "readout", "aria-live": "polite" });
     this.legend = make("ul", { class: "legend", "aria-label": `Lines of: ${title}` });
-    this.empty = make("p", { class: "empty" }, "The first points come within a few seconds.");
+    this.empty = make("p", { class: "empty" });
     root.append(this.frame, this.empty, this.live, this.legend);
     this.frame.addEventListener("keydown", event => this.walk(event));
     this.frame.addEventListener("blur", () => { this.live.textContent = ""; });
@@ -38,6 +38,9 @@ class Chart {
   }
 
   size() { return { width: Math.max(200, this.root.clientWidth), height: window.innerWidth < 640 ? 200 : 250 }; }
+
+  /* What stands there as long as there is nothing to draw. */
+  wait(text) { if (this.empty.textContent !== text) this.empty.textContent = text; }
 
   /* series: [{key, label, color, values}] from the bottom of the stack up */
   show(time, series) {

@@ -95,8 +95,8 @@ function drawTiles(snapshot, now) {
   $("tiles").replaceChildren(
     tile("Power now", quantity(watts, "W"), limit && watts !== null ? `${percent(watts / limit, 0)} of the limits` : "GPU boards"),
     tile("Energy", quantity(energy, "J"), energy === null ? "unknown" : `${(energy / 3.6e6).toFixed(3)} kWh at the GPU boards`),
-    tile("GPUs", `${up} of ${snapshot.gpus.length}`, up === snapshot.gpus.length && up ? "all can be read" : up ? "some cannot be metered" : "none is being metered"),
-    tile("Jobs", String(snapshot.jobs.filter(j => j.job[0] !== "_").length), "with a share of their own"),
+    tile("GPUs", snapshot.gpus.length ? `${up} of ${snapshot.gpus.length}` : "–", up === snapshot.gpus.length && up ? "all can be read" : up ? "some cannot be metered" : "none is being metered"),
+    tile("Jobs", snapshot.gpus.length ? String(snapshot.jobs.filter(j => j.job[0] !== "_").length) : "–", "with a share of their own"),
     tile("Idle", percent(part("_idle")), "of the energy, held by no job"),
     tile("Unattributed", percent(part("_unattributed")), "used by somebody unknown"),
   );
@@ -137,7 +137,7 @@ function drawJobs(snapshot, now) {
       cell(hours(job.held_s), "n")));
   const ended = total(snapshot.gpus.map(gpu => gpu.ended_jobs_j));
   if (ended > 0) {
-    rows.push(make("tr", { class: "nobody" }, make("th", { scope: "row" }, NAMES._ended), cell("some minutes after their end", "who"),
+    rows.push(make("tr", { class: "nobody" }, make("th", { scope: "row" }, NAMES._ended), cell("no longer listed one by one", "who"),
       cell("–", "n"), cell(quantity(ended, "J"), "n"), cell("–", "n"), cell("–"), cell("–", "n"), cell("–", "n")));
   }
   $("jobs").tBodies[0].replaceChildren(...rows);
@@ -188,7 +188,10 @@ function draw(snapshot) {
   document.title = `${snapshot.simulated ? "simulated · " : ""}wattshed · ${snapshot.host}`;
   $("host").textContent = snapshot.host;
   $("simulated").hidden = !snapshot.simulated;
-  $("about").textContent = `wattshed ${snapshot.version} · ${snapshot.meter}${snapshot.library ? ` · ${snapshot.library}` : ""}`;
+  $("unmetered").hidden = !snapshot.unmetered;
+  $("why").textContent = snapshot.unmetered;
+  for (const chart of Object.values(charts)) chart.wait(snapshot.unmetered ? "Nothing is metered." : "The first points come within a few seconds.");
+  $("about").textContent = ["wattshed " + snapshot.version, ...new Set([snapshot.meter, snapshot.library])].filter(Boolean).join(" · ");
   /* `wattshed fleet serve` meters no GPU itself */
   for (const part of document.querySelectorAll(".host")) part.hidden = snapshot.gpus.length === 0 && snapshot.fleet !== null;
   drawTiles(snapshot, now); drawJobs(snapshot, now); drawGpus(snapshot, now); drawFleet(snapshot.fleet); drawCharts(snapshot);
@@ -212,7 +215,7 @@ async function follow() {
     if (!last || snapshot.seq !== last.seq) last = snapshot;
     draw(snapshot);
     const age = Date.now() / 1000 - snapshot.time_s;
-    if (snapshot.unmetered) say(`not metering: ${snapshot.unmetered}`, true);
+    if (snapshot.unmetered) say("not metering", true);
     else if (!snapshot.ready) say("waiting for the first window", false);
     else if (age > 30) say(`last window ${hours(age)} ago`, true);
     else say("live", false);

@@ -58,6 +58,21 @@ def test_top_once_prints_gpus_and_jobs(serve, capsys):
     assert "\x1b" not in capsys.readouterr().out
 
 
+def test_top_shows_power_energy_and_state_within_80_columns_and_what_ended(serve):
+    server, _ = serve()
+    document = top.fetch(server.addresses[0])
+    shown = top.view(document)
+    lines = [line[:80] for line in top.text(shown).splitlines()]
+    for columns, rows in ((top.GPU_COLUMNS, shown.gpus), (top.JOB_COLUMNS, shown.jobs)):
+        for row in rows:
+            cells = dict(zip(columns, row, strict=True))
+            (line,) = [line for line in lines if line.split("  ")[0] == row[0]]
+            assert all(cells[name] in line for name in ("power", "energy", "data") if name in cells)
+    ended = sum(gpu["ended_jobs_j"] for gpu in document["gpus"])
+    assert ended > 0
+    assert shown.jobs[-1][:3] == ("ended jobs", "", top.quantity(ended, "J"))
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "file:///etc/passwd", "nonsense"])
 def test_top_without_an_agent_says_how_to_start_one(capsys, url):
     args = arguments(top, "top", "--url", url)
@@ -79,7 +94,7 @@ def test_the_live_screen_fills_and_sorts(serve):
                 if screen.query_one("#jobs").row_count:
                     break
             assert screen.query_one("#gpus").row_count == 8
-            assert screen.query_one("#jobs").row_count == 5
+            assert screen.query_one("#jobs").row_count == 6
             await pilot.press("s")
             await pilot.pause(0.3)
             assert str(screen.query_one("#jobs").get_row_at(0)[0]) == "_idle"

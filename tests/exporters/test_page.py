@@ -149,6 +149,21 @@ def test_a_fleet_server_shows_the_fleet_alone(serve, browser):
 
 
 @pytest.mark.real
+def test_a_host_where_nothing_is_metered_says_so_and_shows_no_zero(serve, visit):
+    why = "no NVML library; install the NVIDIA driver"
+    _, port = serve(lambda: dataclasses.replace(snapshots.empty(), meter="nvml", library="", unmetered=why))
+    page = visit(port, width=420)
+    page.wait_for_function("() => document.querySelector('#state').textContent === 'not metering'")
+    assert page.inner_text("#unmetered") == f"Nothing is metered. What this host draws is unknown, not 0: {why}."
+    assert page.is_hidden("#simulated")
+    assert page.inner_text("#chart-gpus .empty") == page.inner_text("#chart-jobs .empty") == "Nothing is metered."
+    values = [text.split("\n")[0] for text in page.locator("#tiles .tile p").all_inner_texts()]
+    assert values == ["–"] * 6
+    assert page.evaluate("document.documentElement.scrollWidth") <= 420
+    assert page.inner_text("#about") == "wattshed 0.1.0 · nvml"
+
+
+@pytest.mark.real
 def test_an_agent_that_just_started_and_one_that_went_away(serve, browser):
     server, port = serve(snapshots.empty)
     page = browser.new_page()
