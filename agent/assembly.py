@@ -235,10 +235,7 @@ def _server(config: Config, board: Board) -> Server:
         server.start()
     except WebConfigError as error:
         raise InputError(str(error)) from None
-    except (
-        OSError,
-        ValueError,
-    ) as error:  # both name the address; strerror: without the number that str() puts before it
+    except (OSError, ValueError) as error:  # both name the address; strerror has no number before it
         raise InputError(f"{getattr(error, 'strerror', None) or error}; choose another --listen") from None
     return server
 

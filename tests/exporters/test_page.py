@@ -158,7 +158,7 @@ def test_a_host_where_nothing_is_metered_says_so_and_shows_no_zero(serve, visit)
     assert page.is_hidden("#simulated")
     assert page.inner_text("#chart-gpus .empty") == page.inner_text("#chart-jobs .empty") == "Nothing is metered."
     values = [text.split("\n")[0] for text in page.locator("#tiles .tile p").all_inner_texts()]
-    assert values == ["–"] * 6
+    assert values == ["\N{EN DASH}"] * 6
     assert page.evaluate("document.documentElement.scrollWidth") <= 420
     assert page.inner_text("#about") == "wattshed 0.1.0 · nvml"
 
