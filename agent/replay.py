@@ -200,7 +200,8 @@ def _send(remote: RemoteWrite, points: Points, stop: Callable[[], bool]) -> None
 
 
 def _print(style: str, whole: Part, settings: Settings, *, interrupted: bool) -> None:
-    from agent.replay_report import as_json, document, print_tables, write_csv  # noqa: PLC0415
+    from agent.replay_report import as_json, document, label_names, write_csv  # noqa: PLC0415
+    from agent.replay_tables import print_tables  # noqa: PLC0415
 
     if not whole.windows and not interrupted:
         damaged = next((report for report in whole.reports if report.rejected), None)
@@ -215,7 +216,7 @@ def _print(style: str, whole: Part, settings: Settings, *, interrupted: bool) ->
     elif style == "csv":
         write_csv(answer, sys.stdout)
     else:
-        print_tables(answer, sys.stdout)
+        print_tables(answer, label_names(answer), sys.stdout)
 
 
 def _warnings(whole: Part, settings: Settings) -> list[str]:
@@ -231,12 +232,15 @@ def _warnings(whole: Part, settings: Settings) -> list[str]:
         missing = sorted({row.host for row in settings.jobs if row.host} - whole.matched_hosts)
         if missing:
             shown = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
-            lines.append(f"the jobs file names hosts that are not in the traces: {shown}")
+            nameless = any(not key.host for key in whole.accounts.gpus)
+            hint = "; name the host of a trace that does not: FILE@HOST" if nameless else ""
+            lines.append(f"the jobs file names hosts that are not in the traces: {shown}{hint}")
         booked = {job.key for job in whole.accounts.ledger.jobs.values()}
         absent = list(dict.fromkeys(row.job for row in settings.jobs if row.job not in booked))
         if absent:
             shown = ", ".join(absent[:5]) + (" ..." if len(absent) > 5 else "")
-            lines.append(f"{len(absent)} jobs of the jobs file held no GPU of the traces in their time: {shown}")
+            jobs = "1 job" if len(absent) == 1 else f"{len(absent)} jobs"
+            lines.append(f"{jobs} of the jobs file held no GPU of the traces in their time: {shown}")
     return lines
 
 

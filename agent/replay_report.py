@@ -27,12 +27,9 @@ if TYPE_CHECKING:
 HNJ_PER_UJ = HNJ_PER_JOULE // 1_000_000
 _STATIC, _DYNAMIC = "static", "dynamic"
 _IDLE, _NOBODY = ("", "idle"), ("", "unattributed")
-_ROWS_SHOWN = 64
 _PAYERS = ("user", "account")
 _FIRST_LABELS = (*_PAYERS, "name", "partition")
 _JOB_KEYS = 13  # keys of a job before its labels
-_LABELS_SHOWN = 6
-_NOT_SHOWN = {"manager", "uid"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,11 +199,11 @@ def _job(job: Job, part: Part, static: Joules, dynamic: Joules) -> dict[str, Any
         "sigma_j": round(math.hypot(job_sigma_j(job, part.accounts.gpus), part.doubt.get(job.key, 0) * 1e-15), 6),
         "method": method_name(job.method),
     }
-    # The other columns of a jobs file, and what the trace knows; one called like a key above gets a line behind.
+    # The other columns of a jobs file, and what the trace knows; one called like a key above gets an underscore behind.
     return answer | {(f"{name}_" if name in answer else name): text for name, text in sorted(job.labels.items())}
 
 
-def _labels(answer: dict[str, Any]) -> list[str]:
+def label_names(answer: dict[str, Any]) -> list[str]:
     """Name what is said about jobs beside the schema's own keys: who pays first."""
     if not answer["jobs"]:
         return []
@@ -244,7 +241,7 @@ _CSV_COLUMNS = (
 
 def write_csv(answer: dict[str, Any], out: TextIO) -> None:
     """Write a row for each GPU, each job, what was idle, what nobody can be named for, and the total."""
-    labels = {name: f"job_{name}" if name in _CSV_COLUMNS else name for name in _labels(answer)}
+    labels = {name: f"job_{name}" if name in _CSV_COLUMNS else name for name in label_names(answer)}
     writer = csv.DictWriter(out, (*_CSV_COLUMNS, *labels.values()), lineterminator="\n")
     writer.writeheader()
     for gpu in answer["gpus"]:
@@ -271,79 +268,3 @@ def write_csv(answer: dict[str, Any], out: TextIO) -> None:
 
 def _short(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
-
-
-def print_tables(answer: dict[str, Any], out: TextIO) -> None:
-    """Print what a person wants to see first."""
-    from rich.console import Console  # noqa: PLC0415 - JSON and CSV need no tables
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    console = Console(file=out, width=None if out.isatty() else 120, highlight=False)
-    partial = " (partial: interrupted)" if answer.get("partial") else ""
-    gpus = Table(title=f"GPUs{partial}", title_justify="left")
-    for name in ("host", "gpu", "model", "energy J", "± J", "by", "mean W", "max W", "covered s", "gaps s", "flags"):
-        gpus.add_column(name, justify="right" if name[-1] in "JWs" and name != "flags" else "left")
-    for gpu in answer["gpus"][:_ROWS_SHOWN]:
-        watts = gpu["power_w"]
-        gpus.add_row(
-            gpu["host"],
-            str(gpu["gpu"]),
-            gpu["model"],
-            _thousands(gpu["energy_j"]),
-            f"{gpu['sigma_j']:,.0f}",
-            gpu["method"],
-            _one(watts["mean"]),
-            _one(watts["max"]),
-            f"{gpu['covered_s']:,.1f}",
-            f"{gpu['gap_s']:,.1f}",
-            " ".join(gpu["flags"]),
-        )
-    console.print(gpus)
-    if len(answer["gpus"]) > _ROWS_SHOWN:
-        console.print(f"... and {len(answer['gpus']) - _ROWS_SHOWN} more GPUs (--format csv lists all)")
-    if answer["jobs"]:
-        jobs = Table(title=f"Jobs{partial}", title_justify="left")
-        for name in ("job", "hosts", "GPUs", "energy J", "± J", "static J", "dynamic J", "GPU s", "mean W", "split"):
-            jobs.add_column(name, justify="right" if name[-1] in "JWs" and name != "hosts" else "left")
-        for job in sorted(answer["jobs"], key=lambda job: -job["energy_j"].uj)[:_ROWS_SHOWN]:
-            jobs.add_row(
-                Text(_printable(job["job"])),
-                " ".join(job["hosts"]),
-                str(len(job["gpus"])),
-                _thousands(job["energy_j"]),
-                f"{job['sigma_j']:,.0f}",
-                _thousands(job["static_j"]),
-                _thousands(job["dynamic_j"]),
-                f"{job['gpu_s']:,.1f}",
-                _one(job["mean_w"]),
-                job["method"],
-            )
-        console.print(jobs)
-        if len(answer["jobs"]) > _ROWS_SHOWN:
-            console.print(f"... and {len(answer['jobs']) - _ROWS_SHOWN} more jobs (--format csv lists all)")
-    labels = [name for name in _labels(answer) if name not in _NOT_SHOWN][:_LABELS_SHOWN]
-    if labels:
-        whose = Table(title=f"Whose{partial}", title_justify="left")
-        for name in ("job", *labels):
-            whose.add_column(Text(_printable(name)), overflow="fold")
-        for job in sorted(answer["jobs"], key=lambda job: -job["energy_j"].uj)[:_ROWS_SHOWN]:
-            whose.add_row(*(Text(_printable(job.get(name, ""))) for name in ("job", *labels)))
-        console.print(whose)
-    console.print(
-        f"idle {_thousands(answer['idle_j'])} J, unattributed {_thousands(answer['unattributed_j'])} J, "
-        f"total {_thousands(answer['total_j'])} J{partial}"
-    )
-
-
-def _printable(text: str) -> str:
-    """Show control characters, for users name their jobs and accounts what they like."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def _thousands(energy: Joules) -> str:
-    return f"{energy.uj / 1e6:,.1f}"
-
-
-def _one(value: float | None) -> str:
-    return "-" if value is None or math.isnan(value) else f"{value:,.1f}"

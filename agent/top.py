@@ -140,7 +140,7 @@ def _job(job: dict[str, Any], watts: float | None) -> tuple[str, ...]:
     seconds = None if job["active_s"] is None else job["active_s"] + job["held_s"]
     return (
         job["job"],
-        quantity(watts, "W"),
+        quantity(watts, "W") if job["ended_s"] is None else "ended",
         quantity(energy, "J"),
         who,
         labels.get("name") or labels.get("pod") or "",

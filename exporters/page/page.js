@@ -71,10 +71,12 @@ function drawCharts(snapshot) {
   const rank = key => key === "_idle" ? 0 : key === "_unattributed" ? 1 : key === "_other" ? 2 : key === "_rest" ? 3 : 4;
   const order = [...jobs.values.keys()].filter(key => jobs.values.get(key).some(v => v > 0.05))
     .sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
-  const facts = new Map(snapshot.jobs.map(job => [job.job, job]));
+  const facts = new Map(snapshot.jobs.map(job => [job.job, job])), names = snapshot.jobs.map(nameOf);
+  /* Two runs of one script bear one name: then the key tells them apart. */
+  const label = job => names.filter(name => name === nameOf(job)).length > 1 ? `${nameOf(job)} · ${job.job}` : nameOf(job);
   let colour = 0;
   charts.jobs.show(jobs.time, order.map(key => ({
-    key, label: facts.has(key) ? nameOf(facts.get(key)) : NAMES[key] || key, values: jobs.values.get(key),
+    key, label: facts.has(key) ? label(facts.get(key)) : NAMES[key] || key, values: jobs.values.get(key),
     color: css(key === "_idle" ? "--idle" : key[0] === "_" ? "--unattributed" : `--c${colour++ % 8}`),
   })));
 }
@@ -92,11 +94,12 @@ function drawTiles(snapshot, now) {
   const watts = drawn.length ? total(drawn) : readings.length ? total(readings) : null;
   const limit = total(snapshot.gpus.map(g => g.limits_w.enforced || 0));
   const up = snapshot.gpus.filter(readable).length;
+  const jobs = snapshot.jobs.filter(j => j.job[0] !== "_"), ended = jobs.filter(j => j.ended_s !== null).length;
   $("tiles").replaceChildren(
     tile("Power now", quantity(watts, "W"), limit && watts !== null ? `${percent(watts / limit, 0)} of the limits` : "GPU boards"),
     tile("Energy", quantity(energy, "J"), energy === null ? "unknown" : `${(energy / 3.6e6).toFixed(3)} kWh at the GPU boards`),
     tile("GPUs", snapshot.gpus.length ? `${up} of ${snapshot.gpus.length}` : "–", up === snapshot.gpus.length && up ? "all can be read" : up ? "some cannot be metered" : "none is being metered"),
-    tile("Jobs", snapshot.gpus.length ? String(snapshot.jobs.filter(j => j.job[0] !== "_").length) : "–", "with a share of their own"),
+    tile("Jobs", snapshot.gpus.length ? String(jobs.length - ended) : "–", ended ? `running; ${ended} more ended lately` : "running"),
     tile("Idle", percent(part("_idle")), "of the energy, held by no job"),
     tile("Unattributed", percent(part("_unattributed")), "used by somebody unknown"),
   );
@@ -129,7 +132,7 @@ function drawJobs(snapshot, now) {
     .map(job => make("tr", job.job[0] === "_" ? { class: "nobody" } : {},
       make("th", { scope: "row", title: job.job }, NAMES[job.job] || job.job),
       cell([whoOf(job), job.labels.name || job.labels.pod].filter(Boolean).join(" · "), "who"),
-      cell(quantity(now ? now.jobs[job.job] ?? null : null, "W"), "n"),
+      cell(job.ended_s !== null ? "ended" : quantity(now ? now.jobs[job.job] ?? null : null, "W"), "n"),
       cell(quantity(job.energy_j, "J"), "n"),
       cell(job.sigma_j === null ? "–" : quantity(job.sigma_j, "J"), "n"),
       cell(meter([[job.static_j / largest, "--static"], [job.dynamic_j / largest, "--accent"]], percent(job.dynamic_j / job.energy_j, 0) + " dynamic")),

@@ -149,6 +149,29 @@ def test_a_fleet_server_shows_the_fleet_alone(serve, browser):
 
 
 @pytest.mark.real
+def test_a_job_that_ended_says_so_and_two_of_one_name_are_told_apart(serve, visit):
+    rich = snapshots.rich()
+    first, *others = rich.jobs
+    again = dataclasses.replace(others[1], labels=others[1].labels | {"name": "train-7b"})
+    jobs = (dataclasses.replace(first, ended_us=rich.time_us), others[0], again)
+    server, port = serve(lambda: dataclasses.replace(snapshots.moving(time.time()), jobs=jobs))
+    now = time.time()
+    for step in range(4):
+        server._site.history.observe(dataclasses.replace(snapshots.moving(now - 40 + step * 10), jobs=jobs))
+    page = visit(port)
+    page.wait_for_selector("#chart-jobs .legend button")
+    assert page.inner_text("#tiles .tile >> nth=3 >> p") == "2\nrunning; 1 more ended lately"
+    rows = page.locator("#jobs tbody tr").all()
+    powers = {row.locator("th").inner_text(): row.locator("td >> nth=1").inner_text() for row in rows}
+    assert powers["slurm:1234"] == "ended"
+    assert powers["slurm:1240"] != "ended"
+    legend = page.inner_text("#chart-jobs .legend")
+    assert "train-7b · slurm:1234" in legend
+    assert "train-7b · slurm:1240" in legend
+    assert "bert-0 ·" not in legend
+
+
+@pytest.mark.real
 def test_a_host_where_nothing_is_metered_says_so_and_shows_no_zero(serve, visit):
     why = "no NVML library; install the NVIDIA driver"
     _, port = serve(lambda: dataclasses.replace(snapshots.empty(), meter="nvml", library="", unmetered=why))

@@ -51,6 +51,17 @@ def test_jobs_that_held_nothing_are_named(wattshed, tmp_path):
     jobs.write_text("job,host,gpu,start,end\nhere,,0,,\nelsewhere,,7,,\nlater,,0,1800000000,\n")
     _, err = replay_json(wattshed, log, "--jobs", jobs)
     assert err == "wattshed: 2 jobs of the jobs file held no GPU of the traces in their time: elsewhere, later\n"
+    jobs.write_text("job,host,gpu,start,end\nhere,n1,0,,\nthere,n2,0,,\n")
+    _, err = replay_json(wattshed, log, "--jobs", jobs)
+    assert err.splitlines()[0] == (
+        "wattshed: the jobs file names hosts that are not in the traces: n1, n2; "
+        "name the host of a trace that does not: FILE@HOST"
+    )
+    _, err = replay_json(wattshed, f"{log}@n1", "--jobs", jobs)
+    assert err == (
+        "wattshed: the jobs file names hosts that are not in the traces: n2\n"
+        "wattshed: 1 job of the jobs file held no GPU of the traces in their time: there\n"
+    )
 
 
 @pytest.mark.parametrize("cell", ["[N/A]", "", "0", "[Unknown Error]"])

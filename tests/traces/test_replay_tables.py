@@ -1,0 +1,67 @@
+"""The tables of a replay fit the terminal: numbers and keys are whole, or their column is left out and named."""
+
+import io
+import math
+
+import pytest
+from rich.cells import cell_len
+
+from agent.replay_report import Joules
+from agent.replay_tables import print_tables
+
+KEY = "k8s:8a6f1c52-53a1-4a0c-9d0e-5f3b7f4f2b10/386136663163"
+
+
+class Terminal(io.StringIO):
+    """A text stream that says that it is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+def answer(key, flags=()):
+    gpu = {
+        "host": "node0", "gpu": 0, "model": "", "energy_j": Joules(262_067_000_000), "sigma_j": 10_805.0,
+        "method": "power", "power_w": {"mean": 218.8, "max": 405.0}, "covered_s": 1198.0, "gap_s": 0.0, "flags": flags,
+    }  # fmt: skip
+    job = {
+        "job": key, "hosts": ["node0"], "gpus": ["node0/0"], "energy_j": Joules(629_928_000_000), "sigma_j": 25_588.0,
+        "static_j": Joules(0), "dynamic_j": Joules(629_928_000_000), "gpu_s": 1800.0, "mean_w": math.nan,
+        "method": "alone", "user": "ada", "account": "physics",
+    }  # fmt: skip
+    return {"gpus": [gpu], "jobs": [job], "idle_j": Joules(0), "unattributed_j": Joules(1), "total_j": Joules(2)}
+
+
+def printed(monkeypatch, width, tree, stream=Terminal):
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "dumb")
+    out = stream()
+    print_tables(tree, ["user", "account"], out)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("key", ["slurm:104", KEY])
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
+def test_keys_and_energies_are_whole_at_any_width(monkeypatch, width, key):
+    text = printed(monkeypatch, width, answer(key))
+    assert all(cell_len(line) <= width for line in text.splitlines() if line[:1] in "┏┃┡│└")
+    assert "\u2026" not in text  # the ellipsis of what was cut
+    (row,) = [line for line in text.splitlines() if key in line and "629,928.0" in line]
+    assert row
+    assert "262,067.0" in text
+    assert "physics" in text
+
+
+def test_what_is_left_out_is_named_and_what_is_empty_goes_first(monkeypatch):
+    text = printed(monkeypatch, 80, answer("slurm:104", flags=("frozen_sensor",)))
+    assert "frozen_sensor" in text, "what is wrong with a GPU stays"
+    assert "model" not in text.split("Jobs")[0], "empty"
+    (said,) = [line for line in text.splitlines() if "--format csv" in line]
+    assert said.startswith("not shown in 80 columns: gaps s, by")
+    assert "model" not in said
+
+
+def test_a_pipe_gets_every_column(monkeypatch):
+    text = printed(monkeypatch, 80, answer(KEY), io.StringIO)
+    assert "not shown" not in text
+    assert all(name in text for name in ("gaps s", "split", "GPU s", "covered s", "flags"))
