@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 LEARN_US = 3_000_000
 WINDOWS = 3
+SQUEUE_S = 10
 READINGS = ("energy", "average", "instant")
 REMEDY = "update the driver; where the board has no meter at all, only a meter of the host or of its feed can tell"
 KUBELET = Path("/var/lib/kubelet/pod-resources/kubelet.sock")
@@ -228,7 +230,7 @@ def _job_sources(proc_root: Path, kubelet: Path, which: Callable[[str], str | No
     )
     return [
         Finding("cgroup", cgroup, "mount /proc without hidepid, or give the agent the group that may see it"),
-        Finding("slurm", "" if which("squeue") else "no squeue here", "on Slurm nodes: install the client commands"),
+        _slurm(which("squeue")),
         Finding(
             "kubernetes",
             "" if kubelet.exists() else "no kubelet socket here",
@@ -237,15 +239,32 @@ def _job_sources(proc_root: Path, kubelet: Path, which: Callable[[str], str | No
     ]
 
 
+def _slurm(squeue: str | None) -> Finding:
+    """Whether the queue answers: a squeue without a controller behind it names nobody."""
+    if not squeue:
+        return Finding("slurm", "no squeue here", "on Slurm nodes: install the client commands")
+    try:
+        words = [squeue, "--noheader", "--user=root", "--format=%i"]  # a short answer, from the controller
+        done = subprocess.run(words, capture_output=True, errors="replace", timeout=SQUEUE_S, check=False)
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        reason = lines[-1].removeprefix("squeue: ") if done.returncode else ""
+    except subprocess.TimeoutExpired:
+        reason = f"no answer in {SQUEUE_S} s"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    remedy = "on Slurm nodes: `squeue` must work for the agent's user; elsewhere nothing"
+    return Finding("slurm", reason and f"squeue fails: {reason}", remedy)
+
+
 def _print(tree: dict[str, Any]) -> None:
     """Print tables; GPUs that are alike share one."""
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)  # reasons are other programs' words
     if tree["gpus"]:
         simulated = " (SIMULATED: nothing here is measured)" if tree["gpus"][0]["simulated"] else ""
-        console.print(f"driver {tree['driver']}, library {tree['library']}{simulated}", markup=False)
+        console.print(f"driver {tree['driver']}, library {tree['library']}{simulated}")
     alike: dict[str, list[dict[str, Any]]] = {}
     for gpu in tree["gpus"]:
         kind = json.dumps([gpu["model"], gpu["energy_source"], gpu["limit_w"], gpu["capabilities"]])
@@ -256,7 +275,7 @@ def _print(tree: dict[str, Any]) -> None:
         title = f"GPU {', '.join(str(g['gpu']) for g in gpus)}: {first['model']}, energy from {first['energy_source']}"
         table = Table(title=title + limit, title_justify="left", title_style="bold")
         for column in ("reading", "works", "every", "why not", "what to do"):
-            table.add_column(column)
+            table.add_column(column, overflow="fold")  # a command or a path is of no use in part
         for name, found in first["capabilities"].items():
             every = [p for g in gpus if (p := g["publication_ms"].get(name)) is not None]
             period = f"{sum(every) / len(every):.0f} ms" if every else ""
@@ -264,12 +283,10 @@ def _print(tree: dict[str, Any]) -> None:
         console.print(table)
     table = Table(title="Jobs are known from", title_justify="left", title_style="bold")
     for column in ("source", "works", "why not", "what to do"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for name, found in tree["jobs"].items():
         table.add_row(name, "yes" if found["works"] else "no", found["reason"], found["remedy"])
     console.print(table)
     verdict = "This host can be measured." if tree["can_measure"] else "This host cannot be measured"
     reason = f": {tree['reason']}" if tree["reason"] else ""
-    console.print(
-        f"{verdict}{reason}" if not tree["can_measure"] else verdict + (reason and f" {tree['reason']}"), markup=False
-    )
+    console.print(f"{verdict}{reason}" if not tree["can_measure"] else verdict + (reason and f" {tree['reason']}"))

@@ -137,8 +137,44 @@ def test_job_sources(tmp_path):
     (root / "1").mkdir()
     (root / "1/cgroup").write_text("0::/init.scope\n")
     socket.touch()
-    assert not any(f.reason for f in check._job_sources(root, socket, lambda name: f"/usr/bin/{name}"))
+    (tmp_path / "squeue").write_text("#!/bin/sh\nexit 0\n")
+    (tmp_path / "squeue").chmod(0o755)
+    assert not any(f.reason for f in check._job_sources(root, socket, lambda name: str(tmp_path / name)))
     assert check._job_sources(tmp_path / "none", socket, lambda _: None)[0].reason.endswith("is no process tree")
+
+
+@pytest.mark.parametrize(
+    ("does", "reason"),
+    [
+        ("exit 0", ""),
+        (
+            "echo 'squeue: error [1]: Unable to contact slurm controller' >&2; exit 1",
+            "squeue fails: error [1]: Unable to contact slurm controller",
+        ),
+        ("exit 3", "squeue fails: exit code 3"),
+        ("exec sleep 60", "squeue fails: no answer in 1 s"),
+    ],
+)
+def test_slurm_works_only_if_its_queue_answers(tmp_path, monkeypatch, does, reason):
+    monkeypatch.setattr(check, "SQUEUE_S", 1)
+    squeue = tmp_path / "squeue"
+    squeue.write_text(f"#!/bin/sh\n{does}\n")
+    squeue.chmod(0o755)
+    assert check._slurm(str(squeue)).reason == reason
+    squeue.chmod(0o644)
+    assert check._slurm(str(squeue)).reason == "squeue fails: Permission denied"
+
+
+def test_nothing_that_is_told_is_cut_in_80_columns(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    run("--meter", "simulated")
+    out = capsys.readouterr().out
+    assert "\u2026" not in out
+    # A long word is folded; joined again it is whole.
+    words = "".join(
+        line.split("\u2502")[4].strip() for line in out.split("known from")[1].splitlines() if "\u2502" in line
+    )
+    assert "/var/lib/kubelet/pod-resources/kubelet.sock" in words
 
 
 def test_an_unknown_meter_is_bad_usage():
