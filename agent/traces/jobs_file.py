@@ -198,6 +198,8 @@ class _Table:
         lowered = [name.lower() for name in header]
         wanted = self._spec if self._spec is not None else {key: (key, "") for key in _COLUMNS if key in lowered}
         if "job" not in wanted:
+            if lowered and lowered[0].startswith("jobid"):
+                raise InputError("this looks like sacct's table for the eye: write it with sacct -P", self._path, 1, 1)
             near = difflib.get_close_matches("job", lowered, 1)
             hint = f" (near: {near[0]})" if near else ""
             raise InputError(f"the header needs a column job{hint}: job,host,gpu,start,end", self._path, 1, 1)

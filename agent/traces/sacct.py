@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from agent.traces.report import SourceReport
 
 _NEEDED = {"JobID", "Start"}
+_GPUS = {"AllocTRES", "ReqTRES", "AllocGRES", "ReqGRES"}  # any of them
 _OPEN = {"", "unknown", "none", "n/a", "invalid"}
 _FOREVER = 1 << 62
 _NODES = re.compile(r"[^\[\]]*(\[[^\[\]]+\][^\[\]]*)*")
-_STRUCTURE = {"JobID", "JobIDRaw", "Start", "End", "NodeList", "AllocTRES", "ReqTRES", "AllocGRES", "ReqGRES"}
+_STRUCTURE = {"JobID", "JobIDRaw", "Start", "End", "NodeList"} | _GPUS
 _NAMES = {"JobName": "name"}
 _FREE = frozenset({"JobName", "Comment", "SubmitLine", "WorkDir", "Extra", "Container"})
 """What users write."""
@@ -126,6 +127,12 @@ class Records:
         self._report = report
         self._waiting: list[tuple[int, str]] = []  # a record that began, and the lines after it
 
+    @property
+    def lacking(self) -> list[str]:
+        """The columns without which no bill is right: a job without an end would be billed for ever."""
+        lacks = [name for name in ("End", "NodeList") if name not in self._names]
+        return lacks if _GPUS & set(self._names) else [*lacks, "AllocTRES"]
+
     def of(self, lines: Iterable[str]) -> Iterator[tuple[int, dict[str, str]]]:
         """Yield (line, cells by name)."""
         for number, text in enumerate(lines, 2):
@@ -197,7 +204,7 @@ def read_sacct(path: Path, time_of: Callable[[str], int | None], report: SourceR
     Raises
     ------
     InputError
-        If no row can be used, and some are broken.
+        If a needed column is missing, or no row can be used and some are broken.
     """
     from agent.traces.report import SourceReport  # noqa: PLC0415 - only where none is handed in
 
@@ -205,12 +212,16 @@ def read_sacct(path: Path, time_of: Callable[[str], int | None], report: SourceR
     jobs: dict[tuple[str, str], _Found] = defaultdict(_Found)
     with open_lines(path) as file:
         header = file.readline()
+        records = Records(header, report)
+        if records.lacking:
+            columns = "JobID,Start,End,NodeList,AllocTRES"
+            raise InputError(f"there is no column {', '.join(records.lacking)}: sacct -P -o {columns}", str(path), 1)
         if free := [name for name in re.split(r"\W+", header) if name in _FREE]:
             report.note(
                 f"users write {', '.join(free)} themselves: a line break in one can pass for a row of somebody else's "
                 "job; leave it out where bills matter"
             )
-        for number, row in Records(header, report).of(file):
+        for number, row in records.of(file):
             report.rows += 1
             raw, _, step = (row.get("JobIDRaw") or row["JobID"]).strip().partition(".")
             try:

@@ -522,3 +522,21 @@ def test_workers_give_the_same(wattshed, node, tmp_path, monkeypatch):
 
 def test_books_of_no_job_take_no_time():
     assert Part().times.of("nobody") == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("JobID|Start|NodeList|AllocTRES\n1|2026-03-01T12:00:00|n|gres/gpu=1\n", "1: there is no column End"),
+        ("JobID|Start|End\n1|2026-03-01T12:00:00|Unknown\n", "1: there is no column NodeList, AllocTRES"),
+        ("JobID        Start  End\n------------ ------ ------\n1 2026-03-01 Unknown\n", "1:1: this looks like sacct's"),
+    ],
+)
+def test_a_table_that_lacks_what_a_bill_needs_is_refused(text, said, node, wattshed, tmp_path):
+    jobs = tmp_path / "sacct.txt"
+    jobs.write_text(text)
+    code, out, err = wattshed("replay", node(100), "--jobs", jobs)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"wattshed: {jobs}:{said}")
+    assert "sacct -P" in err
+    assert len(err.splitlines()) == 1
