@@ -41,6 +41,8 @@ LOG = logging.getLogger("wattshed")
 SWITCH_S = 0.0005
 """Seconds after which a thread that books windows hands the interpreter over, 5 ms otherwise: a driver call that
 returns waits for it, and that wait is not the driver's."""
+UNWIND_S = 3.0
+"""Seconds that a process has to unwind which was told to end before its first window."""
 
 
 def serve(config: Config, version: str, *, exporters: bool = True, reload: Callable[[], Config] | None = None) -> int:
@@ -209,6 +211,10 @@ def _end_at_once_until_running() -> None:
 
 def _nothing_to_close(number: int, _frame: object) -> NoReturn:
     LOG.info("%s: ending before the first window", signal.Signals(number).name)
+    # What it interrupts may swallow it: the compiler runs callbacks that nothing can be raised through.
+    end = threading.Timer(UNWIND_S, os._exit, (0,))
+    end.daemon = True
+    end.start()
     raise SystemExit(0)
 
 

@@ -230,7 +230,10 @@ class Daemon:
                 if self._limits.run_us and window.end_us - since_us >= self._limits.run_us:
                     break
         except SystemExit:
-            self._held.clear()  # told to end before anything was shown: the next start's counter goes on from the books
+            # Told to end before anything was shown: the next start's counter goes on from the books. Nothing is accounted
+            # any more, the open end of the first window included: its kernels may have tens of seconds left to compile.
+            self._held.clear()
+            self._last = None
             raise
         finally:
             self._notifier.stopping()

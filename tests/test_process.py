@@ -239,3 +239,27 @@ def test_told_to_stop_while_it_is_being_loaded_it_ends_cleanly(argv, number, tmp
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
+def test_a_stop_that_is_swallowed_ends_the_process_all_the_same(number):
+    """Python cannot raise through a callback of the compiler: it prints what was raised and goes on."""
+    code = f"""
+import os, signal, time
+from agent import assembly
+
+class Callback:
+    def __del__(self):
+        os.kill(os.getpid(), signal.{number})
+        time.sleep(0.01)
+
+assembly.UNWIND_S = 0.5
+assembly._end_at_once_until_running()
+Callback()
+time.sleep(60)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False, timeout=30
+    )
+    assert done.returncode == 0
+    assert "Exception ignored" in done.stderr, "it was swallowed"

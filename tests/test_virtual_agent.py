@@ -151,3 +151,21 @@ def test_short_jobs_are_billed_from_their_real_start_to_their_real_end(tmp_path,
     assert len(eights) >= 3
     for job in eights:
         assert job.energy_hnj / 2e9 == pytest.approx(truth[job.key], rel=0.05), job.key
+
+
+def test_told_to_end_while_the_first_window_is_accounted_it_accounts_no_other(tmp_path):
+    """SIGTERM raises SystemExit where it finds the loop, which is the compiler for tens of seconds."""
+    node, clock = simulated(tmp_path)
+    one = agent(node, clock, state=tmp_path / "state", seconds=5)
+    windows = []
+
+    def add(window):
+        windows.append(window)
+        raise SystemExit(0)
+
+    one.accounts.add = add
+    with pytest.raises(SystemExit):
+        one.daemon.run()
+    one.close()
+    assert len(windows) == 1
+    assert one.board.current().seq == 0
