@@ -230,8 +230,8 @@ class Daemon:
                 if self._limits.run_us and window.end_us - since_us >= self._limits.run_us:
                     break
         except SystemExit:
-            # Told to end before anything was shown: the next start's counter goes on from the books. Nothing is accounted
-            # any more, the open end of the first window included: its kernels may have tens of seconds left to compile.
+            # Told to end before anything was shown: the next start's counter goes on from the books. Nothing is
+            # accounted any more, not even the first window's open end: its kernels may be compiling for long.
             self._held.clear()
             self._last = None
             raise
