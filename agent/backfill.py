@@ -14,14 +14,15 @@ import heapq
 import itertools
 import struct
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import numpy as np
 
+from agent.cutting import cut
 from agent.replay_books import book, finish, new_part, pieces_of
-from agent.window import IDLE, UNATTRIBUTED, InputError, Readings, Usage, Window
+from agent.window import IDLE, UNATTRIBUTED, InputError
 from exporters.snapshot import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from agent.accounts.ledger import GpuKey
     from agent.replay_books import Part, Settings, Tell
     from agent.traces.sources import Chain
+    from agent.window import Window
 
 STEP_US = 15_000_000
 _POINT = np.dtype([("series", "<i4"), ("time_us", "<i8"), ("joules", "<f8")])
@@ -47,41 +49,10 @@ _FAMILIES = {
 }
 
 
-def cut(window: Window, step_us: int = STEP_US) -> Iterator[Window]:
+def at_steps(window: Window, step_us: int = STEP_US) -> Iterator[Window]:
     """Cut a window at multiples of ``step_us``, so that the books can be looked at in between."""
-    first = window.start_us // step_us + 1
-    edges = [window.start_us, *range(first * step_us, window.end_us, step_us), window.end_us]
-    if len(edges) <= 2:
-        yield window
-        return
-    readings, usage, gpus = window.readings, window.usage, len(window.devices)
-    owner_of = np.repeat(np.arange(gpus), np.diff(readings.offsets))
-    for i, (start, end) in enumerate(itertools.pairwise(edges)):
-        last = i == len(edges) - 2
-        here = (readings.time_us >= start if i else True) & ((readings.time_us < end) | last)
-        held = (usage.start_us < end) & (usage.end_us > start)
-        starts, ends = np.maximum(usage.start_us[held], start), np.minimum(usage.end_us[held], end)
-        whole = np.maximum(usage.end_us[held] - usage.start_us[held], 1)
-        activity = usage.activity_us[held]
-        share = np.where(activity >= 0, activity * (ends - starts) // whole, activity)
-        busy = window.busy_us
-        yield replace(
-            window,
-            start_us=start,
-            end_us=end,
-            readings=Readings(
-                np.searchsorted(owner_of[here], np.arange(gpus + 1)).astype(np.int64),
-                readings.time_us[here],
-                readings.power_mw[here],
-                readings.counter_mj[here],
-                readings.instant_mw[here] if readings.instant_mw.size else readings.instant_mw,
-            ),
-            usage=Usage(
-                usage.gpu[held], usage.owner[held], starts, ends, share, usage.share_ppm[held], usage.live[held]
-            ),
-            busy_us=np.where(busy >= 0, busy * (end - start) // max(window.end_us - window.start_us, 1), busy),
-            events=window.events if not i else (),
-        )
+    first_us = (window.start_us // step_us + 1) * step_us
+    return cut(window, range(first_us, window.end_us, step_us))
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +203,7 @@ def book_with_points(
         tell(books, host, start_us, end_us)
 
     for piece in pieces_of(chain):
-        book(piece, settings, part, tell=note, cut=cut, stop=stop)
+        book(piece, settings, part, tell=note, cut=at_steps, stop=stop)
     finish(part)
     for host, time_us in end.items():
         before_us, last_us = taken[host]

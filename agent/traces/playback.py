@@ -7,9 +7,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from agent.window import MISSING, Readings, Usage
+from agent.cutting import cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -37,7 +35,7 @@ class Playback:
     duty = 0.0
 
     def __init__(self, windows: Iterator[Window], length_us: int) -> None:
-        self._windows = (short for window in windows for short in cut(window, length_us))
+        self._windows = (short for window in windows for short in _short(window, length_us))
         self._stop = threading.Event()
         self._offset_s: float | None = None
 
@@ -69,51 +67,8 @@ class Playback:
         self._stop.set()
 
 
-def cut(window: Window, length_us: int) -> Iterator[Window]:
-    """Cut a window into touching ones of at most ``length_us``; usage rows are cut with it, activity in proportion."""
+def _short(window: Window, length_us: int) -> Iterator[Window]:
+    """Cut a window into ones of at most ``length_us``; one that is hardly longer, as live ones are, stays whole."""
     if window.end_us - window.start_us <= 2 * length_us:
-        yield window
-        return
-    for start in range(window.start_us, window.end_us, length_us):
-        end = min(start + length_us, window.end_us)
-        last = end == window.end_us
-        yield replace(
-            window,
-            start_us=start,
-            end_us=end,
-            readings=_rows_between(window.readings, start, end, last=last),
-            busy_us=np.where(
-                window.busy_us >= 0, window.busy_us * (end - start) // (window.end_us - window.start_us), MISSING
-            ),
-            usage=_usage_between(window.usage, start, end),
-            events=tuple(e for e in window.events if start <= e.time_us < end or (last and e.time_us >= end)),
-        )
-
-
-def _rows_between(readings: Readings, start_us: int, end_us: int, *, last: bool) -> Readings:
-    rows = (readings.time_us >= start_us) & ((readings.time_us < end_us) | last)
-    kept = np.concatenate([[0], np.cumsum(rows)])
-    return Readings(
-        kept[readings.offsets],
-        readings.time_us[rows],
-        readings.power_mw[rows],
-        readings.counter_mj[rows],
-        readings.instant_mw[rows] if len(readings.instant_mw) else readings.instant_mw,
-    )
-
-
-def _usage_between(usage: Usage, start_us: int, end_us: int) -> Usage:
-    rows = (usage.start_us < end_us) & (usage.end_us > start_us)
-    begin, finish = usage.start_us[rows], usage.end_us[rows]
-    cut_begin, cut_finish = np.maximum(begin, start_us), np.minimum(finish, end_us)
-    activity = usage.activity_us[rows]
-    part = activity * (cut_finish - cut_begin) // np.maximum(finish - begin, 1)
-    return Usage(
-        usage.gpu[rows],
-        usage.owner[rows],
-        cut_begin,
-        cut_finish,
-        np.where(activity >= 0, part, MISSING),
-        usage.share_ppm[rows],
-        usage.live[rows],
-    )
+        return iter((window,))
+    return cut(window, range(window.start_us + length_us, window.end_us, length_us))

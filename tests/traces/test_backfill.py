@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 from agent import backfill
 from agent.__main__ import main
 from agent.accounts.attribution import Accounts
-from agent.backfill import cut
+from agent.cutting import cut
 from agent.traces.native import Recorder
-from agent.window import Device, JobKey, Owner, Readings, Usage, Window
+from agent.window import Device, Event, JobKey, Owner, Readings, Usage, Window
 from tests.traces.windows_made_up import plain_window
 
 
@@ -188,8 +188,8 @@ def test_cutting_a_window_changes_no_joule(steps, slices, counter):
         "h", 0, start, end, (Device("h", 0, "G"),),
         Readings(np.array([0, len(steps)]), times, power, counted), np.array([-1]), (Owner(JobKey("j")),), usage,
     )  # fmt: skip
-    books = []
-    for pieces in ([window], list(cut(window, (end - start) // slices + 1))):
+    books, step = [], (end - start) // slices + 1
+    for pieces in ([window], list(cut(window, range(start + step, end, step)))):
         accounts = Accounts()
         for piece in pieces:
             accounts.add(piece)
@@ -198,6 +198,34 @@ def test_cutting_a_window_changes_no_joule(steps, slices, counter):
         job = accounts.ledger.jobs.get(JobKey("j"))
         books.append((account.energy_hnj, job.energy_hnj if job else 0, account.totals))
     assert books[0] == books[1]
+
+
+@given(st.integers(1, 5_000_000), st.integers(1, 5_000_000), st.lists(st.integers(1, 1_999_999), unique=True))
+def test_who_was_noticed_late_is_not_cut_off(before, after, edges):
+    """A row may begin before its window, or lie before it: for energy that is not booked yet."""
+    start, end = 10_000_000, 12_000_000
+    usage = Usage(
+        np.zeros(2, np.int32), np.array([0, 1], np.int32), np.array([start - before - after, start - after]),
+        np.array([start - after, end]), np.array([-1, after + end - start]), np.full(2, -1, np.int32),
+        np.ones(2, np.int8),
+    )  # fmt: skip
+    window = Window(
+        "h", 0, start, end, (Device("h", 0, "G"),), Readings.empty(1), np.array([-1]),
+        (Owner(JobKey("j")), Owner(JobKey("k"))), usage, (Event(start - 1, "lost", 0), Event(end, "back", 0)),
+    )  # fmt: skip
+    pieces = list(cut(window, sorted(start + edge for edge in edges)))
+    assert [piece.start_us for piece in pieces[1:]] == [piece.end_us for piece in pieces[:-1]]
+    for owner in (0, 1):
+        rows = [
+            (int(piece.usage.start_us[i]), int(piece.usage.end_us[i]), int(piece.usage.activity_us[i]))
+            for piece in pieces
+            for i in np.flatnonzero(piece.usage.owner == owner)
+        ]
+        assert rows[0][0] == usage.start_us[owner]
+        assert rows[-1][1] == usage.end_us[owner]
+        assert all(a[1] == b[0] for a, b in itertools.pairwise(rows))
+        assert all(activity in {b - a, -1} and (activity == -1) == (owner == 0) for a, b, activity in rows)
+    assert [event for piece in pieces for event in piece.events] == list(window.events)
 
 
 def peer(name):
