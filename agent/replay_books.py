@@ -16,9 +16,10 @@ from agent.accounts.attribution import Accounts
 from agent.accounts.ledger import GpuKey
 from agent.replay_times import JobTimes
 from agent.traces.assignment import Assignment
-from agent.traces.demands import Edges, counts, name_gpus
+from agent.traces.demands import name_gpus
 from agent.traces.sources import Chain, Options
 from agent.traces.survey import Survey
+from agent.traces.wants import Edges, counts
 from agent.window import MISSING, Run
 from kernels import booking
 

@@ -1,30 +1,28 @@
 """From a jobs table that only counts GPUs to one that names them, as well as the trace tells.
 
-`edges_of` says between which times the trace is to be looked at, `name_gpus` uses what was seen.
+`agent.traces.wants.Edges` says between which times the trace is to be looked at, `name_gpus` uses what was seen.
 """
 
 from __future__ import annotations
 
-import itertools
-import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from agent.traces.evidence import Evidence
 from agent.traces.jobs_by_host import JobsByHost
-from agent.traces.jobs_file import ALWAYS, FOREVER, JobRow
+from agent.traces.jobs_file import ALWAYS, JobRow
 from agent.traces.placement import COUNTED, EXCHANGEABLE, GUESSED, INFERRED, LEVELS, Placed, Placement
+from agent.traces.wants import natural, wants_of
 from agent.window import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from numpy.typing import NDArray
-
     from agent.traces.survey import Host, Survey
+    from agent.traces.wants import Want
 
 _PPM = 1_000_000
 _SHOWN = 5
@@ -34,110 +32,6 @@ _NOTES = {
     COUNTED: "nothing tells which GPUs they had; k of a node's n are billed as k/n of it at most, the rest is nobody's",
     GUESSED: "a guess: fewer GPUs were busy than these jobs had, and nothing tells whose; the first to start was busy",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Want:
-    """What a job had on one host for one stretch of time.
-
-    Attributes
-    ----------
-    job, host : str
-    start_us, end_us : int, us
-    count : int
-        Whole GPUs.
-    parts : tuple of int, millionths
-        Parts of GPUs; either these, or whole ones, or shards.
-    shards : int
-    order : tuple
-        Of jobs that nothing else tells apart: by start, then by id.
-    first, last : int
-        Its stretches, once the edges are known.
-    """
-
-    job: str
-    host: str
-    start_us: int
-    end_us: int
-    count: int = 0
-    parts: tuple[int, ...] = ()
-    shards: int = 0
-    order: tuple[int, tuple[tuple[int, int, str], ...]] = (0, ())
-    first: int = 0
-    last: int = 0
-
-
-def counts(rows: Iterable[JobRow] | None) -> bool:
-    """Tell whether a table only counts some of its GPUs."""
-    return rows is not None and any(row.counted for row in rows)
-
-
-class Edges:
-    """The times at which jobs that are only counted begin and end, host by host.
-
-    Parameters
-    ----------
-    rows : sequence of JobRow
-    """
-
-    def __init__(self, rows: Sequence[JobRow]) -> None:
-        self._by_host = JobsByHost(rows)
-
-    def __call__(self, host: str) -> NDArray[np.int64]:
-        """Return a host's, ascending."""
-        times = {time for want in wants_of(self._by_host.of(host)) for time in (want.start_us, want.end_us)}
-        return np.array(sorted(times - {ALWAYS, FOREVER}), np.int64)
-
-
-def wants_of(rows: Iterable[JobRow]) -> list[Want]:
-    """Unite rows that say the same thing, however it was cut into rows; in the order of the jobs."""
-    by_job: dict[tuple[str, str], list[JobRow]] = defaultdict(list)
-    for row in rows:
-        if row.counted and row.start_us < row.end_us:
-            by_job[row.job, row.host].append(row)
-    wants: list[Want] = []
-    for (job, host), mine in by_job.items():
-        for kind in range(3):
-            for start, end, had in _united([(row.start_us, row.end_us, _had(row)[kind]) for row in mine]):
-                one: list[tuple[int, ...]] = [(), (), ()]
-                one[kind] = had
-                order = (start, _natural(job))
-                wants.append(Want(job, host, start, end, sum(one[0]), one[1], sum(one[2]), order))
-    return sorted(wants, key=lambda want: (want.order, want.host, want.count, want.parts, want.shards))
-
-
-def _had(row: JobRow) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """Tell whole GPUs, parts and shards of one row; a share of counted GPUs makes parts of them."""
-    count = max(row.count, 0)
-    if 0 <= row.share_ppm < _PPM:
-        return (), (*row.parts, *((row.share_ppm,) * count)), ()
-    return (count,) if count else (), row.parts, (row.shards,) if row.shards else ()
-
-
-def _united(spans: list[tuple[int, int, tuple[int, ...]]]) -> list[tuple[int, int, tuple[int, ...]]]:
-    """Take the most that any row says at each time; stretches that touch and say the same are one."""
-    spans = [span for span in spans if span[2]]
-    times = sorted({time for start, end, _ in spans for time in (start, end)})
-    starts = sorted(spans)
-    united: list[tuple[int, int, tuple[int, ...]]] = []
-    active: list[tuple[int, int, tuple[int, ...]]] = []
-    for start, end in itertools.pairwise(times):
-        while starts and starts[0][0] <= start:
-            active.append(starts.pop(0))
-        active = [span for span in active if span[1] > start]
-        if not active:
-            continue
-        had = max((tuple(sorted(span[2])) for span in active), key=lambda had: (sum(had), had))
-        if united and united[-1][1] == start and united[-1][2] == had:
-            united[-1] = (united[-1][0], end, had)
-        else:
-            united.append((start, end, had))
-    return united
-
-
-def _natural(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Order names as people do: 9 before 10."""
-    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part)
 
 
 def name_gpus(rows: Sequence[JobRow], survey: Survey, idle_mw: int = MISSING) -> tuple[list[JobRow], list[str]]:
@@ -271,6 +165,6 @@ def _notes(how: dict[str, str], known: set[str]) -> list[str]:
 
 
 def _some(jobs: Iterable[str]) -> str:
-    ordered = sorted(jobs, key=_natural)
+    ordered = sorted(jobs, key=natural)
     more = len(ordered) - _SHOWN
     return ", ".join(ordered[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

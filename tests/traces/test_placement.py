@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.traces.assignment import Assignment
-from agent.traces.demands import Edges, name_gpus, wants_of
+from agent.traces.demands import name_gpus
 from agent.traces.jobs_file import FOREVER, JobRow
 from agent.traces.survey import Survey
+from agent.traces.wants import Edges, wants_of
 from agent.window import Device, Readings, Window
 
 MINUTE = 60_000_000
