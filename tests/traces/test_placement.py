@@ -108,6 +108,23 @@ def test_no_gpu_is_given_to_more_than_one(node):
                 assert len(there) == 1
 
 
+def two_that_fit_alike():
+    """A job that begins with one of two GPUs; the other is used from a minute later on by somebody else."""
+    power = np.full((3, LENGTH * 4), IDLE, np.int64)
+    power[1, 4 * 4 : 26 * 4] = power[2, 5 * 4 : 26 * 4] = 300_000
+    truth = [("slurm:11", 0, 18, 32, True), ("slurm:12", 1, 4, 26, True), ("slurm:13", 1, 26, 30, True)]
+    return power, [*truth, ("slurm:14", 2, 0, 4, True), ("slurm:15", 2, 5, 26, False)]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_of_gpus_that_fit_alike_their_numbers_do_not_decide(order):
+    power, truth = two_that_fit_alike()
+    rows = rows_of(truth)
+    found = bills(power[list(order)], placed(power[list(order)], rows))
+    assert found == pytest.approx(bills(power, placed(power, rows)), rel=2e-5)
+    assert found["slurm:12"] == 22 * 300_000
+
+
 @settings(max_examples=150, deadline=None)
 @given(nodes(), st.randoms(use_true_random=False))
 def test_neither_the_order_of_rows_nor_the_numbers_of_gpus_matter(node, rng):
