@@ -103,7 +103,8 @@ def needs_survey(chains: list[Chain], settings: Settings) -> bool:
 
 def look(chain: Chain, settings: Settings, stop: Callable[[], bool] = lambda: False) -> Survey:
     """Look at one piece of a chain; what was seen of the others is added with `Survey.merge`."""
-    return Survey(Edges(settings.jobs or ())).read(chain, settings.options, stop)
+    rows = settings.jobs or ()
+    return Survey(Edges(rows), readings=counts(rows)).read(chain, settings.options, stop)
 
 
 def settled(settings: Settings, surveys: Iterable[Survey]) -> Settings:

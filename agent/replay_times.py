@@ -37,6 +37,9 @@ class JobTimes:
         if not spans or spans[-1][1] < start:
             spans.append([start, end])
             return
+        if spans[-1][0] <= start:  # mostly: it goes on where it was
+            spans[-1][1] = max(spans[-1][1], end)
+            return
         first = bisect_left(spans, start, key=lambda span: span[1])  # the first that does not end before it
         last = first
         while last < len(spans) and spans[last][0] <= end:

@@ -201,7 +201,7 @@ def _gpu_facts(account: GpuAccount, gauges: dict[str, float], state: Any, now_us
 
 
 def _job_facts(job: Job, accounts: Accounts, now_us: int, unknown: set[str]) -> JobFacts:
-    told = any(key.gpu not in unknown for key in job.lines)
+    told = not unknown or any(key.gpu not in unknown for key in job.lines)
     return JobFacts(
         job=job.key,
         labels=dict(job.labels),

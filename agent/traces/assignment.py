@@ -126,6 +126,9 @@ class Assignment:
                 for start, end in _without(first, last, known.get(gpu, []))
             ]
             told = list(np.array(cut, np.int64).reshape(-1, 7).T)
+        window = replace(window, owners=owners)
+        if not nameless.any():
+            return told, window
         taken = _spans(told[0], told[2], told[3]) if told else {}
         rows: list[tuple[int, ...]] = []
         columns = (getattr(usage, name).tolist() for name in Usage.__slots__)
@@ -141,7 +144,7 @@ class Assignment:
         kept = Usage(
             *(np.array(column, getattr(usage, n).dtype) for n, column in zip(Usage.__slots__, table, strict=True))
         )
-        return told, replace(window, owners=owners, usage=kept)
+        return told, replace(window, usage=kept)
 
     def _of(self, device: Device) -> _Held:
         key = (device.host, device.index, device.uuid)

@@ -126,10 +126,12 @@ class Survey:
     ----------
     edges_of : callable
         The ascending times between which a host's readings are summed up.
+    readings : bool
+        False looks at owners alone: the readings of a table that names its GPUs are not asked for.
     """
 
-    def __init__(self, edges_of: Callable[[str], NDArray[np.int64]]) -> None:
-        self._edges_of = edges_of
+    def __init__(self, edges_of: Callable[[str], NDArray[np.int64]], *, readings: bool = True) -> None:
+        self._edges_of, self._readings = edges_of, readings
         self.hosts: dict[str, Host] = {}
 
     def __getstate__(self) -> dict[str, Host]:
@@ -175,30 +177,40 @@ class Survey:
 
     def _window(self, item: Window | Run) -> None:
         if not isinstance(item, Window):
-            for window in item.windows():
+            for window in item.windows() if self._readings else ():
                 self._window(window)
             return
-        readings, length = item.readings, max(item.end_us - item.start_us, 1)
-        for gpu, device in enumerate(item.devices):
+        if self._readings:
+            self._sum_up(item)
+        self._know(item)
+
+    def _sum_up(self, window: Window) -> None:
+        """Add a window's readings."""
+        readings, length = window.readings, max(window.end_us - window.start_us, 1)
+        for gpu, device in enumerate(window.devices):
             mine = slice(int(readings.offsets[gpu]), int(readings.offsets[gpu + 1]))
             time_us = readings.time_us[mine]
-            busy = int(item.busy_us[gpu])
+            busy = int(window.busy_us[gpu])
             util = np.full(time_us.size, min(busy * 1_000_000 // length, 1_000_000) if busy >= 0 else MISSING, np.int64)
             self._add(device, time_us, readings.power_mw[mine].astype(np.int64), readings.counter_mj[mine], util)
-        usage = item.usage
-        for gpu, place, start, end in zip(
-            *(c.tolist() for c in (usage.gpu, usage.owner, usage.start_us, usage.end_us)), strict=True
-        ):
-            owner = item.owners[place]
-            if owner.key.startswith(ANONYMOUS):
-                continue
-            host = self._host(item.devices[gpu].host)
-            host.known.add(owner.key)
-            for label in OTHER_NAMES:
-                if label in owner.labels:
-                    host.other_names[owner.labels[label]] = owner.key
-            first, last = np.searchsorted(host.edges_us, [start, end - 1], "right").tolist()
-            host.gpu(item.devices[gpu]).owned[first : last + 1] = True
+
+    def _know(self, window: Window) -> None:
+        """Note whom a window knows, and when their GPUs were theirs."""
+        usage = window.usage
+        named = np.array([not owner.key.startswith(ANONYMOUS) for owner in window.owners], bool)[usage.owner]
+        for gpu in np.unique(usage.gpu[named]).tolist():
+            device, mine = window.devices[gpu], named & (usage.gpu == gpu)
+            host = self._host(device.host)
+            for place in np.unique(usage.owner[mine]).tolist():
+                owner = window.owners[place]
+                host.known.add(owner.key)
+                host.other_names.update({owner.labels[name]: owner.key for name in OTHER_NAMES if name in owner.labels})
+            if self._readings:
+                first = np.searchsorted(host.edges_us, usage.start_us[mine], "right").tolist()
+                last = np.searchsorted(host.edges_us, usage.end_us[mine] - 1, "right").tolist()
+                owned = host.gpu(device).owned
+                for begin, end in set(zip(first, last, strict=True)):
+                    owned[begin : end + 1] = True
 
     def _add(
         self,

@@ -13,7 +13,7 @@ from agent.traces.demands import name_gpus
 from agent.traces.jobs_file import FOREVER, JobRow
 from agent.traces.survey import Survey
 from agent.traces.wants import Edges, wants_of
-from agent.window import Device, Readings, Window
+from agent.window import Device, JobKey, Owner, Readings, Usage, Window
 
 MINUTE = 60_000_000
 LENGTH = 40  # minutes of a trace
@@ -244,3 +244,36 @@ def test_every_part_of_a_trace_is_assigned_the_same():
     assert whole[1] == {"b": 15 * 750_000}
     for cut in range(1, 40):
         assert usage([0, cut, 40]) == whole
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(0, 90), st.integers(1, 30)), max_size=12),
+    st.lists(st.tuples(st.integers(0, 90), st.integers(1, 60)), max_size=3),
+)
+def test_a_look_at_owners_alone_knows_the_same_jobs(used, counted):
+    """A recording that knows some of its jobs, one of them by the array's name and one by its SLUID too."""
+    rows = [JobRow(f"slurm:{n}", "n1", ("*",), at, at + length, count=1) for n, (at, length) in enumerate(counted)]
+    devices = tuple(Device("n1", gpu, f"GPU-{gpu}") for gpu in range(3))
+    owners = (
+        Owner(JobKey("slurm:7"), {"array": "5_1"}), Owner(JobKey("pid:11")), Owner(JobKey("slurm:8"), {"sluid": "s1"})
+    )  # fmt: skip
+    numbers = np.array(used, np.int64).reshape(-1, 4)
+    usage = Usage(
+        numbers[:, 0].astype(np.int32), numbers[:, 1].astype(np.int32), numbers[:, 2], numbers[:, 2] + numbers[:, 3],
+        np.full(len(used), -1), np.full(len(used), -1, np.int32), np.ones(len(used), np.int8),
+    )  # fmt: skip
+    window = Window("n1", 0, 0, 120, devices, Readings.empty(3), np.full(3, -1), owners, usage)
+    looks = [Survey(Edges(rows), readings=readings) for readings in (True, False)]
+    for look in looks:
+        look._window(window)
+    named = {owners[row[1]].key for row in used} - {"pid:11"}
+    other = {name: key for name, key in {"5_1": "slurm:7", "s1": "slurm:8"}.items() if key in named}
+    for look in looks:
+        host = look.hosts.get("n1")
+        assert (set(), {}) if host is None else (host.known, host.other_names) == (named, other)
+    whole = looks[0].hosts.get("n1")
+    for (gpu, _), seen in (whole.gpus if whole else {}).items():
+        bounds = [-(10**9), *whole.edges_us.tolist(), 10**9]
+        for i, (begin, end) in enumerate(itertools.pairwise(bounds)):
+            mine = [row for row in used if row[0] == gpu and row[1] != 1]
+            assert seen.owned[i] == any(at < end and at + length > begin for _, _, at, length in mine)
