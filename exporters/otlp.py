@@ -78,12 +78,11 @@ class Push:
         self._thread = threading.Thread(target=self._run, name="wattshed-otlp", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """Push once more and end the thread."""
+    def stop(self, wait_s: float = 5.0) -> None:
+        """Push once more and end the thread; a collector that does not answer is not waited for longer than this."""
         self._stopped.set()
-        self._thread.join()
-        self._push()
-        self._exporter.shutdown()
+        self._thread.join(wait_s)
+        self._exporter.shutdown()  # whoever is still waiting to try again gives up
 
     def data(self, snapshot: Snapshot) -> Any:
         """Return a snapshot as the SDK's ``MetricsData``."""
@@ -94,6 +93,7 @@ class Push:
     def _run(self) -> None:
         while not self._stopped.wait(self._interval_s):
             self._push()
+        self._push()
 
     def _push(self) -> None:
         try:

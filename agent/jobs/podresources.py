@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SOCKET = "/var/lib/kubelet/pod-resources/kubelet.sock"
 TIMEOUT_S = 5.0
 LARGEST_MESSAGE = 16 << 20
 """The kubelet's own limit (``podresources.DefaultPodResourcesMaxSize``)."""

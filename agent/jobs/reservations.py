@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from agent.window import MISSING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from agent.window import Device, Owner
+    from agent.window import Owner
 
 WHOLE_PPM = 1_000_000
 
@@ -44,19 +44,6 @@ class Reservation:
     instance: str = ""
     uid: int = MISSING
     since_us: int = MISSING
-
-
-class Scheduler(Protocol):
-    """Something that grants GPUs. It answers from what it already knows: a caller never waits for it."""
-
-    def reservations(self, devices: Sequence[Device], start_us: int, end_us: int) -> Sequence[Reservation]:
-        """Return what was granted during this stretch."""
-
-    def faults(self) -> Mapping[str, int]:
-        """Return how often each of its parts failed."""
-
-    def close(self) -> None:
-        """Stop its threads."""
 
 
 def holders(

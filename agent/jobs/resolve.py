@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from operator import attrgetter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -44,18 +44,6 @@ FIRST_NAMES_US = 3_000_000
 """And this long after these for jobs that they do not know yet."""
 
 _ORDER = attrgetter("pid", "gpu", "instance", "from_us", "to_us", "exited", "sm_us")
-
-
-class Resolver(Protocol):
-    """Turns what a meter saw into what the accounts book."""
-
-    def ready(self, sightings: Sequence[ProcessSighting], end_us: int) -> bool:
-        """Tell whether a window's owners are known as well as they will be soon."""
-
-    def resolve(
-        self, sightings: Sequence[ProcessSighting], devices: Sequence[Device], start_us: int, end_us: int
-    ) -> tuple[tuple[Owner, ...], Usage]:
-        """Name the owners of a window, and lay out their time on the GPUs."""
 
 
 class JobResolver:

@@ -34,6 +34,27 @@ def metrics_of(data):
     return {m.name: m for scope in resource.scope_metrics for m in scope.metrics}
 
 
+@pytest.mark.parametrize("interval_s", [0.01, 3600])
+def test_a_collector_that_hangs_does_not_keep_the_agent_from_ending(interval_s):
+    """The unit and the chart give it 20 s; the recording is closed after this."""
+    answers, asked = threading.Event(), threading.Event()
+
+    class Hangs(Kept):
+        def export(self, data):
+            asked.set()
+            answers.wait()
+
+        def shutdown(self):
+            answers.set()
+
+    push = Push(snapshots.rich, interval_s=interval_s, exporter=Hangs())
+    assert interval_s > 1 or asked.wait(10)
+    began = time.monotonic()
+    push.stop(wait_s=0.2)
+    assert time.monotonic() - began < 5
+    assert answers.is_set()
+
+
 def test_numbers_units_and_kinds():
     kept = Kept()
     push = Push(snapshots.rich, exporter=kept)
