@@ -171,18 +171,12 @@ class StateFile:
                     problems.append(f"{path}: is of host {state['host']!r}, not {self._host!r}; starting anew")
                     continue
                 same_boot = state["boot_id"] == self._boot_id
-                _restore_books(accounts, self._host, state)
-                calibrator.learned_mw.update({uuid: float(mw) for uuid, mw in state["idle_mw"].items()})
-                return Restored(
-                    found=True, same_boot=same_boot, saved_us=int(state["saved_us"]), problems=tuple(problems)
-                )
+                saved_us = int(state["saved_us"])
+                _restore_books(accounts, calibrator, self._host, state)
+                return Restored(found=True, same_boot=same_boot, saved_us=saved_us, problems=tuple(problems))
             except FileNotFoundError:
                 continue
             except (StateError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-                accounts.gpus.clear()
-                accounts.ledger.jobs.clear()
-                accounts.ledger.ended_hnj.clear()
-                accounts.ledger.other.clear()
                 problems.append(f"{path}: cannot be believed ({error}); put aside")
                 _put_aside(path)
         return Restored(found=False, same_boot=False, saved_us=0, problems=tuple(problems))
@@ -267,7 +261,8 @@ def _line(line: Line) -> list[int]:
     return [getattr(line, column.name) for column in fields(Line)]
 
 
-def _restore_books(accounts: Accounts, host: str, state: dict[str, Any]) -> None:
+def _restore_books(accounts: Accounts, calibrator: Calibrator, host: str, state: dict[str, Any]) -> None:
+    """Take over all of a state, or nothing."""
     found = []
     for gpu in state["gpus"]:
         merge = np.array(gpu["merge"], np.int64)
@@ -282,7 +277,7 @@ def _restore_books(accounts: Accounts, host: str, state: dict[str, Any]) -> None
             booked_us=int(gpu["booked_us"]),
         )
         found.append((account, merge, JobKey(gpu["alone"]) if gpu["alone"] else None))
-    accounts.restore(host, found)
+    jobs = {}
     for entry in state["jobs"]:
         job = Job(
             JobKey(entry["key"]), dict(entry["labels"]), int(entry["start_us"]), int(entry["end_us"]),
@@ -291,10 +286,14 @@ def _restore_books(accounts: Accounts, host: str, state: dict[str, Any]) -> None
         for gpu, *numbers in entry["lines"]:
             job.lines[GpuKey(host, gpu)] = Line(*(int(n) for n in numbers))
         job.shown_hnj = job.energy_hnj
-        accounts.ledger.jobs[job.key] = job
-    for gpu, hnj in state["ended"]:
-        accounts.ledger.ended_hnj[GpuKey(host, gpu)] = int(hnj)
-    for gpu, *numbers in state["other"]:
-        accounts.ledger.other[GpuKey(host, gpu)] = Line(*(int(n) for n in numbers))
-    accounts.ledger.folded = int(state["folded"])
-    accounts.since_us = state["since_us"]
+        jobs[job.key] = job
+    ended = {GpuKey(host, gpu): int(hnj) for gpu, hnj in state["ended"]}
+    other = {GpuKey(host, gpu): Line(*(int(n) for n in numbers)) for gpu, *numbers in state["other"]}
+    folded, since_us = int(state["folded"]), state["since_us"]
+    learned_mw = {uuid: float(mw) for uuid, mw in state["idle_mw"].items()}
+    # All of it can be believed: from here on nothing fails.
+    accounts.restore(host, found)
+    accounts.since_us = since_us
+    ledger = accounts.ledger
+    ledger.jobs, ledger.ended_hnj, ledger.other, ledger.folded = jobs, ended, other, folded
+    calibrator.learned_mw.update(learned_mw)

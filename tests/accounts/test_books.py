@@ -1,6 +1,7 @@
 """The books as a whole: conservation through windows, restarts, retirement, and merging of parts."""
 
 import os
+import zlib
 from pathlib import Path
 
 import pytest
@@ -315,6 +316,21 @@ def test_corrupt_books_are_put_aside_and_the_ones_before_serve(tmp_path):
     found = file.restore(Accounts(), Calibrator())
     assert (found.found, found.saved_us, len(found.problems)) == (True, 1, 1)
     assert (tmp_path / "state.json.corrupt").exists()
+
+
+@pytest.mark.parametrize("damaged", ["lines", "ended", "idle_mw"])
+def test_of_books_that_cannot_be_believed_nothing_is_taken_over(tmp_path, damaged):
+    """The checksum is right, so it was another agent that wrote what this one cannot read."""
+    file, path = StateFile(tmp_path, "h", "boot"), tmp_path / "state.json"
+    file.save(book(live(10, jobs=[("a", 0, 60 * S)])), Calibrator(), 1)
+    body = path.read_bytes().partition(b"\n")[2].replace(f'"{damaged}":'.encode(), b'"renamed":')
+    path.write_bytes(f"wattshed-state 2 {zlib.crc32(body):08x} {len(body)}\n".encode() + body)
+    after, fresh = Accounts(), Accounts()
+    assert not file.restore(after, Calibrator()).found
+    assert (after.books_of("h"), after.ledger.jobs) == ([], {})
+    for accounts in (after, fresh):
+        book(live(10, start=30), accounts)
+    assert published(after) == published(fresh)
 
 
 def test_books_and_their_name_are_on_the_disk_before_anything_is_shown(tmp_path, monkeypatch):
