@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from agent.accounts.ledger import Job
     from agent.window import JobKey, Window
 
-_MOST = 50_000
+MOST = 50_000
+"""Names that are kept: the ones of jobs that were seen last."""
 
 
 class FormerNames:
@@ -30,10 +31,15 @@ class FormerNames:
         dict of JobKey to JobKey
             Former name -> key, of the jobs in this window.
         """
-        if len(self._now) > _MOST or any(event.kind == "restart" for event in window.events):
+        if any(event.kind == "restart" for event in window.events):
             self._now = {name: job.key for job in jobs if (name := former_key(job.key, job.labels)) is not None}
         found = {name: owner.key for owner in window.owners if (name := owner.formerly) is not None}
+        # By the windows alone, for a replay must forget the same ones: it still has jobs that the daemon has not.
+        for name in found:
+            self._now.pop(name, None)
         self._now.update(found)
+        while len(self._now) > MOST:
+            del self._now[next(iter(self._now))]
         return found
 
     def now(self, key: JobKey) -> JobKey:

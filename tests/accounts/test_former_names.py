@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.accounts import former_names
 from agent.accounts.attribution import Accounts
 from agent.accounts.calibration import Calibrator
 from agent.accounts.state import StateFile
@@ -43,6 +44,29 @@ def whole_is_parts(accounts):
     (account,) = accounts.gpus.values()
     parts = account.idle_hnj + account.unattributed_hnj
     return account.energy_hnj == parts + sum(static + dynamic for _, _, static, dynamic in accounts.ledger.shares())
+
+
+def test_a_daemon_and_its_replay_forget_the_same_names(monkeypatch):
+    """The daemon has closed the accounts of jobs that ended; that must not decide who is billed later."""
+    monkeypatch.setattr(former_names, "MOST", 2)
+    daemon, replay = Accounts(), Accounts()
+    ids = [(f"s{n:013}", str(n)) for n in range(1, 6)]
+    for second, (sluid, number) in enumerate(ids):
+        one = window(second, Owner(JobKey(f"slurm:{number}"), {"sluid": sluid}))
+        for books in (daemon, replay):
+            books.add(one)
+        daemon.retire(one.end_us, 0)
+    late = window(9, *(Owner(JobKey(f"slurm:{sluid}"), {"sluid": sluid}) for sluid, _ in ids))
+    before = joules(daemon)
+    for books in (daemon, replay):
+        books.add(late)
+        books.finish()
+    assert len(before) < len(ids)
+    billed = {key for key, energy in joules(daemon).items() if energy > before.get(key, 0)}
+    assert {"slurm:s0000000000001", "slurm:s0000000000003", "slurm:4", "slurm:5"} <= billed
+    assert {key for key in joules(replay) if key.startswith("slurm:s")} == {
+        key for key in joules(daemon) if key.startswith("slurm:s")
+    }
 
 
 def test_what_is_booked_stays_and_what_is_open_goes_to_the_number():
