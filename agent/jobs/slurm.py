@@ -79,6 +79,7 @@ class Slurm:
         self._kept: dict[str, QueuedJob] = {}
         self._sluids: dict[str, str] = {}
         self._lacked: dict[str, int] = {}
+        self._looked_for: dict[str, int] = {}  # SLUIDs that no prolog had written by so many changes
         self._stale = StaleHolds()
         if self._mapping is not None:
             self._folder = Background("mapping", self._look, 0, POLL_S, POLL_S)
@@ -125,16 +126,27 @@ class Slurm:
 
         A job that has ended is still known.
         """
-        known = self._sluids.get(sluid.upper())
-        if known is None and self._mapping is not None:
-            now_us = self._clock()
-            held = {hold.job for hold in self._mapping.holds(0, now_us + 1)}
-            known = next((job for job in held if self._wrote(job).get("sluid", "").upper() == sluid.upper()), None)
-            if known is not None:
-                self._remember({}, {sluid.upper(): known})
+        known = self._sluids.get(sluid.upper()) or self._mapped(sluid.upper())
         if known is None:
             self._hurry(sluid)
         return known or ""
+
+    def _mapped(self, sluid: str) -> str | None:
+        """Look for a SLUID in what prologs wrote; once for each change there, for a job may have many processes."""
+        if self._mapping is None:
+            return None
+        changes = self._mapping.changes
+        if self._looked_for.get(sluid) == changes:
+            return None
+        held = {hold.job for hold in self._mapping.holds(0, self._clock() + 1)}
+        known = next((job for job in held if self._wrote(job).get("sluid", "").upper() == sluid), None)
+        if known is not None:
+            self._remember({}, {sluid: known})
+        else:
+            self._looked_for[sluid] = changes
+            while len(self._looked_for) > _MOST_KEPT:
+                del self._looked_for[next(iter(self._looked_for))]
+        return known
 
     def reservations(self, devices: Sequence[Device], start_us: int, end_us: int) -> list[Reservation]:
         """Return who held which GPU during a stretch."""

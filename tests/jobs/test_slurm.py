@@ -290,6 +290,23 @@ def test_a_sluid_is_known_by_the_queue_or_the_prolog_and_stays_known(folder, sta
     assert [slurm.job_of(s) for s in ("sEKNKTV3WPV500", "s8G5M22WGXB100", "sEKNKTV3WPV599")] == ["7", "9", ""]
 
 
+def test_a_thousand_processes_of_a_job_that_nobody_knows_are_looked_for_once(folder, monkeypatch):
+    """Each would copy all that was held in the last ten minutes: a fifth of a second, every second."""
+    slurm = Slurm(now, "n1", folder.mapping, (), ())
+    folder.hold("0", 7)
+    wait_for(lambda: slurm.events == 1)
+    looks, holds = [], slurm._mapping.holds
+    monkeypatch.setattr(slurm._mapping, "holds", lambda *stretch: looks.append(1) or holds(*stretch))
+    assert {slurm.job_of("s8G5M22WGXB100") for _ in range(1000)} == {""}
+    assert len(looks) == 1
+    folder.describe(9, sluid="s8G5M22WGXB100")
+    folder.hold("1", 9)
+    wait_for(lambda: slurm.events == 2)
+    assert {slurm.job_of("s8G5M22WGXB100") for _ in range(1000)} == {"9"}
+    assert len(looks) == 2
+    slurm.close()
+
+
 def test_without_a_queue_there_is_nothing_to_wait_for(folder):
     slurm = Slurm(now, "n1", folder.mapping, (), ())
     assert slurm.answered
