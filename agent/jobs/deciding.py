@@ -40,6 +40,7 @@ holds it as the process's user or batch system; the cgroup or the kubelet."""
 
 Place: TypeAlias = tuple[tuple[str, int, int], int, str]
 """Key of a process, GPU, MIG instance."""
+_Holds: TypeAlias = tuple[tuple[JobKey, int, int, str, int], ...]
 
 
 @dataclass(slots=True)
@@ -60,6 +61,8 @@ class Presence:
     owner : Owner
     before : (Owner, int) or None
         Whose it was in this window until ``begin_us``, and since when.
+    told : tuple or None
+        The holds of its GPU by which it was decided: as long as they are the same, so is the owner.
     """
 
     process: Process
@@ -72,6 +75,7 @@ class Presence:
     basis: int = _UNDECIDED
     hint: str | None = None
     before: tuple[Owner, int] | None = None
+    told: _Holds | None = None
 
     def go_on_from(self, earlier: Presence) -> None:
         """Take over what was decided of the same process before it left this GPU for a while."""
@@ -143,6 +147,7 @@ class Deciding:
         on: dict[int, list[Reservation]] = {}
         for one in self._dated(held, start_us):
             on.setdefault(one.gpu, []).append(one)
+        lasting = {gpu: _lasting(holds, start_us, end_us) for gpu, holds in on.items()}
         ids = [(one.owner.key.partition(":")[2], one) for one in held]
         # A path may leave out PBS's server.
         servers = [(name.partition(".")[0], one) for name, one in ids if one.owner.key.startswith("pbs:")]
@@ -158,8 +163,11 @@ class Deciding:
             first, process = presence.basis == _UNDECIDED, presence.process
             young = not first and process.started_us is not None and end_us - process.started_us < _SETTLES_US
             identity = self._processes.identify_again(process) if young else process.identity
-            if not (first or young or gpu in on or identity.sluid or presence.hint or identity.runtime == "kubernetes"):
+            open_ = first or young or identity.sluid or presence.hint or identity.runtime == "kubernetes"
+            told = lasting.get(gpu)
+            if not open_ and (gpu not in on or (told is not None and told == presence.told)):
                 continue
+            presence.told = None if first else told
             from_us, to_us = (presence.begin_us, presence.last_us) if first else (start_us, end_us)
             to_us = to_us if presence.end_us is None else presence.end_us
             here = holders(on.get(gpu, ()), gpu, instance, from_us, to_us)
@@ -247,6 +255,13 @@ class Deciding:
         around = self._pods.owner(pod, self._devices, gpu, instance)
         self.slurmd_pods.add(around.key)
         return {label: around.labels[label] for label in _POD_LABELS if label in around.labels}
+
+
+def _lasting(holds: Sequence[Reservation], start_us: int, end_us: int) -> _Holds | None:
+    """Describe the holds of a GPU that last all of a window; None if any begins or ends in it."""
+    if any(one.start_us > start_us or one.end_us < end_us for one in holds):
+        return None
+    return tuple((one.owner.key, one.uid, one.share_ppm, one.instance, one.since_us) for one in holds)
 
 
 def _passed_on(presence: Presence, now: Owner, here: Sequence[Reservation]) -> bool:

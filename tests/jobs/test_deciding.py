@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.jobs import deciding
 from agent.jobs.deciding import Presence
 from agent.jobs.processes import Processes
 from agent.jobs.reservations import Reservation
@@ -104,6 +105,24 @@ def test_a_sluid_that_becomes_known_is_the_jobs_from_then_on(node):
     assert node.owners[0].formerly == "slurm:sEKNKTV3WPV500"
     node.batch.sluids.clear()
     assert node.window(10) == [("slurm:501", 2000, 3000, 100, 1)]
+
+
+def test_who_works_for_whom_is_asked_again_only_when_the_holds_are_other_ones(node, monkeypatch):
+    """A thousand processes in as many services, on GPUs that jobs hold: each would be asked about every second."""
+    asked, works_for = [], deciding.works_for
+    monkeypatch.setattr(deciding, "works_for", lambda *arguments: asked.append(1) or works_for(*arguments))
+    node.proc.start(10, SSH, uid=1001)
+    node.batch.held = [hold(0, "slurm:7", uid=1002)]
+    for _ in range(20):
+        assert {row[0] for row in node.window(10) if row[-1]} == {"user:1001/python3"}
+    first = len(asked)
+    assert first == 2  # when it was seen, and when the holds lasted all of a window
+    for _ in range(20):
+        node.window(10)
+    assert len(asked) == first
+    node.batch.held = [hold(0, "slurm:7", uid=1002, end=T0 + 40 * SECOND), hold(0, "slurm:8", start=T0 + 40 * SECOND)]
+    assert {row[0] for row in node.window(10)} == {"slurm:8"}
+    assert len(asked) > first
 
 
 def test_a_hold_that_becomes_known_counts_from_its_own_beginning(node):
