@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
@@ -182,16 +183,35 @@ def test_promtool_has_nothing_to_say(build):
 
 
 @pytest.mark.parametrize("openmetrics", [False, True])
-def test_ten_thousand_series_take_ten_milliseconds(openmetrics):
+def test_ten_thousand_series_take_a_sixth_of_the_client_librarys_time(openmetrics):
+    """10 ms where the library's own writer takes 60; both in one run, for the machine may be busy."""
     snapshot = snapshots.large()
     writer = Writer(openmetrics=openmetrics, on_fault=lambda *_: None)
-    best = 1.0
-    for _ in range(25):  # processor time, the best of some: other work on this machine is not ours
-        start = time.thread_time()
-        text = page(snapshot, writer=writer)
-        best = min(best, time.thread_time() - start)
+    text = page(snapshot, writer=writer)
     assert sum(not line.startswith("#") and "_created" not in line for line in text.splitlines()) >= 10_000
-    assert best <= 0.010, best
+    registry = CollectorRegistry()
+    registry.register(Parsed(list(parse_text(page(snapshot)))))
+    ours, theirs = [], []
+    for _ in range(5):  # processor time, the best of some
+        theirs.append(_took(lambda: generate_latest(registry)))
+        ours += [_took(lambda: page(snapshot, writer=writer)) for _ in range(5)]
+    assert 6 * min(ours) <= min(theirs), (ours, theirs)
+
+
+@dataclasses.dataclass(eq=False)
+class Parsed:
+    """A page's families as the client library holds them."""
+
+    families: list
+
+    def collect(self):
+        return self.families
+
+
+def _took(write):
+    start = time.thread_time()
+    write()
+    return time.thread_time() - start
 
 
 def test_a_share_of_a_job_without_facts_is_shown():
