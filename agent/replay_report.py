@@ -182,7 +182,7 @@ def _job(job: Job, part: Part, static: Joules, dynamic: Joules) -> dict[str, Any
     names = sorted(job.lines)
     own_us = part.times.of(job.key)
     mean_w = round(energy.uj / own_us, 3) if own_us > 0 else None
-    # A line's peak is a power between two readings, in whole milliwatts; what is steady may lie above it by less.
+    # What was sampled bounds the peak from below, and so does the mean, which a counter may put above every sample.
     peak_w = max(sum(line.peak_mw for line in job.lines.values()) / 1e3, mean_w or 0.0)
     answer = {
         "job": job.key,

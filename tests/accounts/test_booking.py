@@ -238,6 +238,20 @@ def test_pieces_are_in_order_never_negative_and_never_overlap(rows, data):
 
 @settings(max_examples=300, deadline=None)
 @given(readings(), st.data())
+def test_pieces_never_outgrow_the_room_that_was_made_for_them(rows, data):
+    """Compiled, nothing would stop a piece that is written past the end."""
+    state, arguments = new_state(1), (np.array([CEILING]), np.array([LIMIT]), np.array([GAP]))
+    edges = sorted({0, len(rows), *data.draw(st.sets(st.integers(0, len(rows)), max_size=5))})
+    for first, last in itertools.pairwise(edges):
+        t, p, c = (np.array(column) for column in zip(*rows[first:last], strict=True))
+        pieces = merge(
+            np.array([0, last - first]), t, p.astype(np.int32), c, state, *arguments, closing=data.draw(st.booleans())
+        )
+        assert pieces.counts[0] <= len(pieces.t0_us)
+
+
+@settings(max_examples=300, deadline=None)
+@given(readings(), st.data())
 def test_where_windows_are_cut_does_not_change_the_energy(rows, data):
     cuts = data.draw(st.sets(st.integers(0, len(rows)), max_size=5))
     whole, tally = book(rows)

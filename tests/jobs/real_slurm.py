@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 GPUS = 4
 SHARDS = 8
 USER = "wattshed-ci"
@@ -161,6 +163,15 @@ def missing() -> str:
     if not Path("/sys/fs/cgroup/devices").is_dir():
         return "needs cgroup v1 hierarchies: the Slurm of Debian 12 needs systemd for cgroup v2"
     return ""
+
+
+def need() -> None:
+    """Skip where a real Slurm cannot run; fail where it must (``CI_REAL=1``)."""
+    why = missing()
+    if why and os.environ.get("CI_REAL") == "1":
+        pytest.fail(f"CI_REAL=1, but {why}")
+    if why:
+        pytest.skip(why)
 
 
 @contextmanager

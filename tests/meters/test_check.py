@@ -8,6 +8,7 @@ import pytest
 from virtual import agent, simulated
 
 from agent import check
+from agent.jobs import commands
 from agent.window import InputError
 
 
@@ -149,20 +150,20 @@ def test_job_sources(tmp_path):
         ("exit 0", ""),
         (
             "echo 'squeue: error [1]: Unable to contact slurm controller' >&2; exit 1",
-            "squeue fails: error [1]: Unable to contact slurm controller",
+            "squeue ended with 1: squeue: error [1]: Unable to contact slurm controller",
         ),
-        ("exit 3", "squeue fails: exit code 3"),
-        ("exec sleep 60", "squeue fails: no answer in 1 s"),
+        ("exit 3", "squeue ended with 3: no reason given"),
+        ("exec sleep 60", "squeue did not answer within 1 s"),
     ],
 )
 def test_slurm_works_only_if_its_queue_answers(tmp_path, monkeypatch, does, reason):
-    monkeypatch.setattr(check, "SQUEUE_S", 1)
+    monkeypatch.setattr(commands, "TIMEOUT_S", 1)
     squeue = tmp_path / "squeue"
     squeue.write_text(f"#!/bin/sh\n{does}\n")
     squeue.chmod(0o755)
-    assert check._slurm(str(squeue)).reason == reason
+    assert check._slurm(str(squeue)).reason == (reason and f"{tmp_path}/{reason}")
     squeue.chmod(0o644)
-    assert check._slurm(str(squeue)).reason == "squeue fails: Permission denied"
+    assert check._slurm(str(squeue)).reason == f"{squeue} cannot be run: Permission denied"
 
 
 def test_nothing_that_is_told_is_cut_in_80_columns(capsys, monkeypatch):
