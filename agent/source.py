@@ -95,10 +95,12 @@ def _simulated(config: Config, host: str, script: str) -> Source:
     slurm = Slurm(clock.now_us, host, node.mapping_dir, squeue=())
     source = _metered(config, host, meter, clock, node.proc_root, slurm)
     LOG.warning("%s", SIMULATED_NOTE)
+    node.keep_time()
     end = source.close
 
     def close() -> None:
         end()
+        node.close()
         folder.cleanup()
 
     return replace(source, close=close, notes=(SIMULATED_NOTE,))

@@ -46,6 +46,18 @@ def simulated(tmp_path: Path, script="", clock=None):
     return SimulatedNode(clock, root, script), clock
 
 
+def follow(node, mapping):
+    """Let the agent see every change of the mapping folder, and when it was made; in real time a thread looks."""
+    mapping._at_us = lambda stamp_ns: stamp_ns // 1000  # the node's files bear the node's times
+
+    def look():
+        mapping._next_s = 0.0
+        mapping.scan()
+
+    look()
+    node.tree.followed = look
+
+
 def agent(
     node,
     clock,
@@ -70,16 +82,8 @@ def agent(
     sampler = Sampler(meter, clock, host, rates or Rates(), node.proc_root)
     slurm = slurm or Slurm(clock.now_us, host, node.mapping_dir, squeue=())
     resolver = JobResolver(Processes(node.proc_root, clock.now_us), slurm)
-    mapping, resolve = slurm._mapping, resolver.resolve
-
-    def in_step(*arguments):
-        # Its thread looks at the folder every real second or so, which may be minutes of virtual time.
-        if mapping is not None:
-            mapping._next_s = 0.0
-            mapping.scan()
-        return resolve(*arguments)
-
-    resolver.resolve = in_step
+    if slurm._mapping is not None:
+        follow(node, slurm._mapping)
     accounts = Accounts(ledger=Ledger(cap), live=True)
     publisher = Publisher(host, "test", "simulated" if marked else "nvml", "simulated", clock.now_us())
     board = Board(publisher.empty(clock.now_us()))

@@ -6,11 +6,14 @@ no joule. A virtual clock never sleeps: waiting until a moment makes it that mom
 
 from __future__ import annotations
 
+import heapq
 import time
+from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Callable
 
 
 SHORT_US = 100_000
@@ -71,6 +74,12 @@ class VirtualClock:
 
     def __init__(self, start_us: int = 1_767_225_600_000_000) -> None:
         self._now_us = start_us
+        self._alarms: list[tuple[int, int, Callable[[], None]]] = []
+        self._order = count()
+
+    def call_at(self, time_us: int, what: Callable[[], None]) -> None:
+        """Have ``what`` called when the clock gets there, whoever waits for what at the time: the world goes on."""
+        heapq.heappush(self._alarms, (time_us, next(self._order), what))
 
     def now_us(self) -> int:
         """Return the moment at which the clock stands."""
@@ -81,5 +90,9 @@ class VirtualClock:
         return self._now_us * 1000
 
     def sleep_until(self, time_us: int, stop: threading.Event | None = None) -> None:  # noqa: ARG002 - never blocks, so there is nothing to stop
-        """Move to ``time_us`` at once; never back."""
+        """Move to ``time_us`` at once, past every alarm on the way; never back."""
+        while self._alarms and self._alarms[0][0] <= time_us:
+            at_us, _, what = heapq.heappop(self._alarms)
+            self._now_us = max(self._now_us, at_us)
+            what()
         self._now_us = max(self._now_us, time_us)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,8 +20,11 @@ KINDS = {
     "scrambled-pids": "process lists hold pids that do not exist",
     "success-error": "process utilisation answers success without a sample, which the binding raises as an error",
     "garbage-utilisation": "utilisation reads far above 100 %",
+    "latched-utilisation": "the GPU's utilisation reads 100 %, whatever runs",
     "error": "the call named `call` (or every call) answers the code `value`",
-    "latency": "every call takes `value` microseconds",
+    "latency": "every call takes `value` microseconds; with `gpu`, every call about that GPU",
+    "slow-gpu": "every call about the GPU takes `value` microseconds and then answers `code`, if given; what the "
+    "library keeps (name, UUID, PCI address, handle) comes at once",
     "wedged": "one call does not return before the fault is over",
     "gpu-lost": "the GPU is lost (15); afterwards it needs a new session",
     "xid": "an XID error of number `value` is reported",
@@ -31,7 +34,10 @@ KINDS = {
 }
 """Every kind of fault, and what it does."""
 
-COUNTER = {"counter-reset", "counter-dip", "counter-stuck", "counter-jump", "not-ready"}
+WHOLE = {"driver-reload", "version-mismatch", "cut-off"}
+"""Those that strike the driver, and so all GPUs, whichever is named."""
+
+COUNTER = {"counter-reset", "counter-dip", "counter-stuck", "counter-jump", "not-ready", "driver-reload"}
 
 POWER = {"zero-power", "garbage", "frozen-power"}
 
@@ -52,6 +58,8 @@ class ScriptedFault:
         See :data:`KINDS`.
     call : str
         Symbol that fails; empty: all.
+    code : int
+        What a slow GPU answers in the end; 0: success.
     done : bool
         Something that happens once has happened.
     """
@@ -62,28 +70,37 @@ class ScriptedFault:
     gpu: int = -1
     value: float = 0.0
     call: str = ""
+    code: int = 0
     done: bool = False
 
 
 class FaultPlan:
-    """The faults of a run, asked by kind."""
+    """The faults of a run, asked by kind; all that are on at a moment count."""
 
     def __init__(self, faults: Iterable[ScriptedFault] = ()) -> None:
         self._by_kind: dict[str, list[ScriptedFault]] = {}
         for fault in sorted(faults, key=lambda f: f.start_us):
-            self._by_kind.setdefault(fault.kind, []).append(fault)
+            mine = replace(fault, gpu=-1) if fault.kind in WHOLE else fault
+            self._by_kind.setdefault(fault.kind, []).append(mine)
 
     def has(self, kinds: set[str]) -> bool:
         """Whether any fault of these kinds is planned."""
         return not kinds.isdisjoint(self._by_kind)
 
-    def active(self, kind: str, now_us: int, gpu: int = -1) -> ScriptedFault | None:
-        """Return the fault of a kind that is on now for that GPU."""
-        for fault in self._by_kind.get(kind, ()):
-            if fault.start_us <= now_us < fault.end_us and (fault.gpu in {-1, gpu} or gpu == -1):
-                return fault
-        return None
+    def of(self, kind: str) -> list[ScriptedFault]:
+        """Return the faults of a kind in the order of their beginnings."""
+        return self._by_kind.get(kind, [])
+
+    def active(self, kind: str, now_us: int, gpu: int = -1) -> list[ScriptedFault]:
+        """Return the faults of a kind that are on now for that GPU; -1: a call about none."""
+        return [f for f in self.began(kind, now_us, gpu) if now_us < f.end_us]
 
     def began(self, kind: str, now_us: int, gpu: int = -1) -> list[ScriptedFault]:
         """Return the faults of a kind that have begun by now, over or not."""
-        return [f for f in self._by_kind.get(kind, ()) if f.start_us <= now_us and (f.gpu in {-1, gpu} or gpu == -1)]
+        return [f for f in self._by_kind.get(kind, ()) if f.start_us <= now_us and f.gpu in {-1, gpu}]
+
+    def reset_us(self, now_us: int, gpu: int) -> int:
+        """Return the last moment at which a GPU's counter began at zero; 0: it never did."""
+        resets = [f.start_us for f in self.began("counter-reset", now_us, gpu)]
+        reloads = [f.end_us for f in self.of("driver-reload") if f.end_us <= now_us]
+        return max([0, *resets, *reloads])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from dataclasses import dataclass, fields
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 SECOND_US = 1_000_000
 FOREVER_S = 1e9
+ROWS = ("interval", "active", "latest")
+LAST_CODE = 999  # of nvmlReturn_t
+MOST_INSTANCES = 7  # of a GPU
+MOMENTS = ("late_s", "mig_at_s", "mig_off_at_s", "accounting_at_s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +40,15 @@ class Gpu:
     idle_w : float
         0: the architecture's.
     counter_period_s : float
-    accounting : bool
-        Whether accounting mode is on.
+    accounting, persistence : bool
+        Whether these modes are on; persistence mode is only told.
     mig : tuple of (GPU instance, compute instance, SMs)
+    rows : str
+        What a row of process utilisation means: the mean of its ``interval``, the mean of the ``active`` part of it, or
+        the ``latest`` sample.
+    late_us, mig_at_us, mig_off_at_us, accounting_at_us : int, us
+        When, since the simulation began, the GPU comes to the host, MIG is switched on and off, accounting on; 0: from
+        the beginning, or never off.
     """
 
     architecture: str = "hopper"
@@ -48,7 +59,13 @@ class Gpu:
     idle_w: float = 0.0
     counter_period_s: float = 0.1
     accounting: bool = False
+    persistence: bool = True
     mig: tuple[tuple[int, int, int], ...] = ()
+    rows: str = "interval"
+    late_us: int = 0
+    mig_at_us: int = 0
+    mig_off_at_us: int = 0
+    accounting_at_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +168,15 @@ class _Reader:
         value = table.get(key, default)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise self._fail(f"{where}: {key} must be a number, not {value!r}")
+        if not math.isfinite(value):
+            raise self._fail(f"{where}: {key} must be a finite number, not {value!r}")
         return float(value)
+
+    def _not_negative(self, where: str, table: Mapping[str, Any], key: str, default: float) -> float:
+        value = self._number(where, table, key, default)
+        if value < 0:
+            raise self._fail(f"{where}: {key} must not be negative, it is {value:g}")
+        return value
 
     def _tables(self, tree: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
         found = tree.get(key, [])
@@ -190,26 +215,47 @@ class _Reader:
         )
 
     def _gpu(self, table: Mapping[str, Any], count: int) -> list[tuple[int, Gpu]]:
-        names = {f.name for f in fields(Gpu)}
-        self._only("[[gpu]]", table, names | {"index"})
+        names = {f.name for f in fields(Gpu) if not f.name.endswith("_us")}
+        self._only("[[gpu]]", table, names | {"index", *MOMENTS})
         values = {k: v for k, v in table.items() if k in names}
-        if values.get("architecture", "hopper") not in ARCHITECTURES:
-            raise self._fail(f"unknown architecture {values['architecture']!r}; there are {', '.join(ARCHITECTURES)}")
-        for key in ("gain", "idle_w", "counter_period_s"):
-            self._number("[[gpu]]", values, key, 0.1)
-        for key in ("counter", "average", "instant", "accounting"):
+        kind = values.get("architecture", "hopper")
+        if not isinstance(kind, str) or kind not in ARCHITECTURES:
+            raise self._fail(f"unknown architecture {kind!r}; there are {', '.join(ARCHITECTURES)}")
+        if self._number("[[gpu]]", values, "gain", 0.0) <= -1:
+            raise self._fail("[[gpu]]: gain must be above -1")
+        self._not_negative("[[gpu]]", values, "idle_w", 0.0)
+        if self._number("[[gpu]]", values, "counter_period_s", 0.1) < 0.001:
+            raise self._fail("[[gpu]]: counter_period_s must be 0.001 or more")
+        for key in ("counter", "average", "instant", "accounting", "persistence"):
             if not isinstance(values.get(key, True), bool):
                 raise self._fail(f"[[gpu]]: {key} must be true or false")
+        if values.get("rows", "interval") not in ROWS:
+            raise self._fail(f"[[gpu]]: rows must be one of {', '.join(ROWS)}, not {values['rows']!r}")
         if "mig" in values:
-            try:
-                values["mig"] = tuple((int(gi), int(ci), int(sms)) for gi, ci, sms in values["mig"])
-            except (TypeError, ValueError):
-                raise self._fail("[[gpu]]: mig must be a list of [GPU instance, compute instance, SMs]") from None
+            values["mig"] = self._instances(values["mig"], kind)
+        for key in MOMENTS:
+            values[f"{key.removesuffix('_s')}_us"] = round(self._not_negative("[[gpu]]", table, key, 0.0) * SECOND_US)
+        for key in ("mig_at_s", "mig_off_at_s"):
+            if key in table and not values.get("mig"):
+                raise self._fail(f"[[gpu]]: {key} needs mig, the instances")
+        if "mig_off_at_s" in table and values["mig_off_at_us"] <= values["mig_at_us"]:
+            raise self._fail("[[gpu]]: mig_off_at_s must come after mig_at_s, and after the beginning")
         index = table.get("index", list(range(count)))
         chosen = index if isinstance(index, list) else [index]
         if not all(isinstance(i, int) and 0 <= i < count for i in chosen):
             raise self._fail(f"[[gpu]]: index {index!r} is not below gpus = {count}")
         return [(i, Gpu(**values)) for i in chosen]
+
+    def _instances(self, told: object, kind: str) -> tuple[tuple[int, int, int], ...]:
+        try:
+            found = tuple((int(gi), int(ci), int(sms)) for gi, ci, sms in told)  # type: ignore[attr-defined]
+        except (TypeError, ValueError, OverflowError):
+            raise self._fail("[[gpu]]: mig must be a list of [GPU instance, compute instance, SMs]") from None
+        if found and not ARCHITECTURES[kind].mig:
+            raise self._fail(f"[[gpu]]: {kind} has no MIG")
+        if len(found) > MOST_INSTANCES or any(min(gi, ci) < 0 or sms < 1 for gi, ci, sms in found):
+            raise self._fail(f"[[gpu]]: mig is up to {MOST_INSTANCES} instances of one SM or more, ids from 0")
+        return found
 
     def _job(self, table: Mapping[str, Any], count: int, cycle_s: float) -> Job:
         where = f"[[job]] {table.get('name', '')}".rstrip()
@@ -223,6 +269,8 @@ class _Reader:
             raise self._fail(f"{where}: unknown manager {manager!r}")
         if manager == "slurm" and not given["name"].isdecimal():
             raise self._fail(f"{where}: a Slurm job's name is its number")
+        if given.get("instance") and not re.fullmatch(r"[0-9]+/[0-9]+", given["instance"]):
+            raise self._fail(f"{where}: instance is 'GPU instance/compute instance', as '1/0'")
         gpus = table.get("gpus", [0])
         if not isinstance(gpus, list) or not gpus or not all(isinstance(g, int) and 0 <= g < count for g in gpus):
             raise self._fail(f"{where}: gpus must be a list of indices below {count}")
@@ -232,7 +280,7 @@ class _Reader:
             raise self._fail(f"{where}: it must be 0 <= start_s < end_s <= cycle_s = {cycle_s:g}")
         try:
             load = _load(*((float(s), float(w), int(sm)) for s, w, sm in table.get("load", [])))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise self._fail(f"{where}: load must be a list of [seconds, watts, SM percent]") from None
         if any(step.duration_us < 1000 or step.dynamic_mw < 0 or not 0 <= step.sm_percent <= 100 for step in load):
             raise self._fail(f"{where}: a step lasts at least 1 ms, draws no negative power, and keeps 0-100 % busy")
@@ -241,24 +289,30 @@ class _Reader:
             start_us=round(start_s * SECOND_US),
             end_us=round(end_s * SECOND_US),
             load=load,
-            memory_mib=int(self._number(where, table, "memory_mib", 20_480)),
-            uid=int(self._number(where, table, "uid", 1000)),
+            memory_mib=int(self._not_negative(where, table, "memory_mib", 20_480)),
+            uid=int(self._not_negative(where, table, "uid", 1000)),
             forever="start_s" not in table and "end_s" not in table,
             **given,
         )
 
     def _fault(self, table: Mapping[str, Any], count: int) -> ScriptedFault:
         kind = table.get("kind")
-        self._only("[[fault]]", table, {"kind", "gpu", "at_s", "for_s", "value", "call"})
-        if kind not in KINDS:
+        self._only("[[fault]]", table, {"kind", "gpu", "at_s", "for_s", "value", "call", "code"})
+        if not isinstance(kind, str) or kind not in KINDS:
             raise self._fail(f"[[fault]]: unknown kind {kind!r}; there are {', '.join(KINDS)}")
+        where = f"[[fault]] {kind}"
         gpu = table.get("gpu", -1)
         if not isinstance(gpu, int) or not -1 <= gpu < count:
-            raise self._fail(f"[[fault]] {kind}: gpu {gpu!r} is not below {count}")
-        start_s = self._number("[[fault]]", table, "at_s", 0.0)
-        end_s = start_s + self._number("[[fault]]", table, "for_s", FOREVER_S)
+            raise self._fail(f"{where}: gpu {gpu!r} is not below {count}")
+        start_s = self._not_negative(where, table, "at_s", 0.0)
+        end_s = start_s + self._not_negative(where, table, "for_s", FOREVER_S)
         call = table.get("call", "")
         if not isinstance(call, str):
-            raise self._fail(f"[[fault]] {kind}: call is the name of a symbol")
-        value = self._number("[[fault]]", table, "value", 0.0)
-        return ScriptedFault(kind, round(start_s * SECOND_US), round(end_s * SECOND_US), gpu, value, call)
+            raise self._fail(f"{where}: call is the name of a symbol")
+        value = self._not_negative(where, table, "value", 0.0)
+        code = table.get("code", 0)
+        if not isinstance(code, int) or not 0 <= code <= LAST_CODE:
+            raise self._fail(f"{where}: code must be 0 to {LAST_CODE}, not {code!r}")
+        if code and kind != "slow-gpu":
+            raise self._fail(f"{where}: code is of slow-gpu alone; an error's code is its value")
+        return ScriptedFault(kind, round(start_s * SECOND_US), round(end_s * SECOND_US), gpu, value, call, code)

@@ -120,7 +120,8 @@ class Sensor:
         energy_nj = self.timeline.energy_nj(at_us) - self.epoch_nj
         if self.architecture.counts_module:
             energy_nj += self.architecture.module_mw * (at_us - self.timeline.origin_us)
-        return self.shift_mj + energy_nj * (1_000_000 + self.gain_ppm) // 1_000_000_000_000
+        # Below zero is a reset that is younger than the last publication.
+        return max(0, self.shift_mj + energy_nj * (1_000_000 + self.gain_ppm) // 1_000_000_000_000)
 
     def reset(self, at_us: int) -> None:
         """Start counting from zero, as after a driver reload."""

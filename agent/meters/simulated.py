@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.meters.clock import VirtualClock
 from agent.meters.faults import FaultPlan
 from agent.meters.scenario import Gpu, Scenario, default_scenario, read_scenario
 from agent.meters.sensors import ARCHITECTURES, Sensor
@@ -18,8 +21,14 @@ if TYPE_CHECKING:
     from agent.meters.clock import Clock
 
 
+LONGEST_S = 0.1
+
+
 class SimulatedNode:
     """A node that exists in this process only; its time is ``clock``'s.
+
+    Jobs come and go, prolog and epilog write, and GPUs appear in time, whatever the agent waits for: under a
+    :class:`VirtualClock` whenever it moves, in real time once :meth:`keep_time` was called, else when a call is made.
 
     Parameters
     ----------
@@ -38,6 +47,8 @@ class SimulatedNode:
     proc_root, mapping_dir : Path
         What stands for /proc, and for the folder that a prolog writes.
     cards : list of Card
+        On the host now.
+    tree : ProcessTree
     begun_us : int, us
         When the simulation began: the origin of the faults' times.
 
@@ -51,22 +62,48 @@ class SimulatedNode:
         if isinstance(script, str):
             script = read_scenario(Path(script)) if script else default_scenario()
         self.begun_us = clock.now_us()
-        lines = _timelines(script, self.begun_us - script.begin_us)
-        tree = ProcessTree(root, lines)
+        lines = _timelines(script, self.begun_us - script.begin_us, self.begun_us)
+        self.tree = ProcessTree(root, lines)
         shifted = [
             replace(f, start_us=self.begun_us + f.start_us, end_us=self.begun_us + f.end_us) for f in script.faults
         ]
-        host = SimulatedHost(clock, FaultPlan(shifted), tree)
-        host.cards += [_card(host, line, gpu) for line, gpu in zip(lines, script.gpus, strict=True)]
-        tree.running(self.begun_us)
+        self._clock, self._stop, self._thread = clock, threading.Event(), threading.Thread(target=self._live)
+        self._host = host = SimulatedHost(clock, FaultPlan(shifted), self.tree)
+        for line, gpu in zip(lines, script.gpus, strict=True):
+            _place(host, _card(host, line, gpu), gpu, self.begun_us)
+        self.tree.running(self.begun_us)
         host.show()
         self.cards = host.cards
         self.truth = Truth(lines)
-        self.proc_root, self.mapping_dir = tree.proc, tree.mapping
+        self.proc_root, self.mapping_dir = self.tree.proc, self.tree.mapping
         self.library = SimulatedLibrary(host, script.missing)
+        if isinstance(clock, VirtualClock):
+            for time_us in host.changes_us:
+                clock.call_at(time_us, host.show)
+            clock.call_at(self.tree.next_us, partial(self._turn, clock))
+
+    def _turn(self, clock: VirtualClock) -> None:
+        self.tree.running(clock.now_us())
+        clock.call_at(self.tree.next_us, partial(self._turn, clock))
+
+    def keep_time(self) -> None:
+        """Let the node move on in real time, in a thread of its own, until :meth:`close`."""
+        self._thread.name, self._thread.daemon = "simulated-node", True
+        self._thread.start()
+
+    def _live(self) -> None:
+        while not self._stop.wait(min(LONGEST_S, max(0.0, (self.tree.next_us - self._clock.now_us()) / 1e6))):
+            self.tree.running(self._clock.now_us())
+            self._host.show()
+
+    def close(self) -> None:
+        """Stop that thread: the folders may go."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
 
 
-def _timelines(about: Scenario, origin_us: int) -> tuple[Timeline, ...]:
+def _timelines(about: Scenario, origin_us: int, begun_us: int = 0) -> tuple[Timeline, ...]:
     lines = []
     for index, gpu in enumerate(about.gpus):
         kind = ARCHITECTURES[gpu.architecture]
@@ -81,6 +118,7 @@ def _timelines(about: Scenario, origin_us: int) -> tuple[Timeline, ...]:
                 idle_mw,
                 scale_permille=scale_permille,
                 limit_mw=kind.limit_mw,
+                since_us=begun_us + gpu.late_us if gpu.late_us else 0,
             )
         )
     return tuple(lines)
@@ -103,4 +141,36 @@ def _card(host: SimulatedHost, line: Timeline, gpu: Gpu) -> Card:
         shift_mj=8_640_000_000 + 1_234_567 * line.gpu,  # a driver that has been loaded for months
     )
     name = f"GPU-51a7ed00-{kind.number:04x}-4000-8000-{line.gpu:012x}"
-    return Card(host, line.gpu, name, kind, sensor, line, line.gpu, gpu.accounting, list(gpu.mig))
+    return Card(
+        host=host,
+        index=line.gpu,
+        uuid=name,
+        architecture=kind,
+        sensor=sensor,
+        timeline=line,
+        minor=line.gpu,
+        accounting=gpu.accounting,
+        persistence=gpu.persistence,
+        rows=gpu.rows,
+    )
+
+
+def _place(host: SimulatedHost, card: Card, gpu: Gpu, begun_us: int) -> None:
+    """Put a board on the host, and plan what changes about it."""
+
+    def account() -> None:
+        card.accounting = True
+
+    instances = list(gpu.mig)
+    if gpu.mig and not gpu.mig_at_us:
+        card.instances = instances
+    if gpu.mig_at_us:
+        host.plan_change(begun_us + gpu.mig_at_us, partial(host.partition, card, instances))
+    if gpu.mig_off_at_us:
+        host.plan_change(begun_us + gpu.mig_off_at_us, partial(host.partition, card, []))
+    if gpu.accounting_at_us:
+        host.plan_change(begun_us + gpu.accounting_at_us, account)
+    if gpu.late_us:
+        host.plan_change(begun_us + gpu.late_us, partial(host.add, card))
+    else:
+        host.add(card)

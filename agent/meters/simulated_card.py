@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from agent.meters.faults import COUNTER, POWER, FaultPlan
-from agent.meters.simulated_proc import pid_of
+from agent.meters.simulated_usage import Usage
 
 if TYPE_CHECKING:
-    from agent.meters.clock import Clock
-    from agent.meters.sensors import Architecture, Sensor
-    from agent.meters.simulated_proc import ProcessTree, Running
-    from agent.meters.workload import Timeline
+    from collections.abc import Callable
 
-OK, UNINITIALIZED, UNSUPPORTED, NOT_FOUND, NO_DRIVER, LOST, MISMATCH, NO_DATA, NOT_READY, UNKNOWN = (
-    0, 1, 3, 6, 9, 15, 18, 21, 27, 999,
-)  # fmt: skip
+    from agent.meters.clock import Clock
+    from agent.meters.sensors import Sensor
+    from agent.meters.simulated_proc import ProcessTree
+
+OK, UNINITIALIZED, INVALID, UNSUPPORTED, NO_DRIVER, LOST, MISMATCH, NOT_READY, UNKNOWN = 0, 1, 2, 3, 9, 15, 18, 27, 999
 UINT, ULONGLONG = 1, 3
 LIMITS = {187: "min", 188: "max", 189: "default", 190: "enforced", 192: "requested"}
-NO_INSTANCE = 0xFFFFFFFF
 GARBAGE_MW = 0xFFFFFFFF
-MIB = 1 << 20
-UTILISATION_US, UTILISATION_RING = 200_000, 50  # sampling period, and how many samples the driver keeps
 RING = 120  # samples that the driver keeps
+XID, MIG_CHANGED = 0x8, 0x100  # nvmlEventType of nvml.h
+KEPT = frozenset({
+    "nvmlDeviceGetName", "nvmlDeviceGetUUID", "nvmlDeviceGetPciInfo_v3", "nvmlDeviceGetMinorNumber",
+    "nvmlDeviceGetArchitecture", "nvmlDeviceGetNumGpuCores", "nvmlDeviceGetHandleByIndex_v2",
+    "nvmlDeviceGetHandleByUUID", "",
+})  # fmt: skip
+"""Calls that the library answers from what it keeps, without a word to the GPU; "" is the giving of a handle."""
 
 Answer = tuple[int, int]
+
+
+class DriverEvent(NamedTuple):
+    """Something that the driver tells those who asked: when, the index of the GPU, nvmlEventType, and its datum."""
+
+    time_us: int
+    gpu: int
+    kind: int
+    data: int
 
 
 class SimulatedHost:
@@ -42,13 +55,36 @@ class SimulatedHost:
         self._clock, self.plan, self.tree = clock, plan, tree
         self.cards: list[Card] = []  # on the host now
         self.session: tuple[Card, ...] = ()  # those that the open session knows: it does not see a GPU that comes later
+        self.heard: dict[int, int] = {}  # event types that somebody registered for, by the GPU's index
         self._opened = 0
         self._session_us: int | None = None
         self._whole = plan.has(
-            {"driver-reload", "version-mismatch", "cut-off", "latency", "wedged", "error", "gpu-lost"}
+            {"driver-reload", "version-mismatch", "cut-off", "latency", "slow-gpu", "wedged", "error", "gpu-lost"}
         )
-        self._xids = plan.began("xid", 1 << 62)
+        self._events = [DriverEvent(f.start_us, max(0, f.gpu), XID, int(f.value)) for f in plan.of("xid")]
+        self._changes: list[tuple[int, Callable[[], None]]] = []
+        self._lock = threading.RLock()
         self.now_us = clock.now_us
+
+    def plan_change(self, time_us: int, change: Callable[[], None]) -> None:
+        """Have something about the boards changed at a moment."""
+        self._changes.append((time_us, change))
+        self._changes.sort(key=lambda one: one[0])
+
+    @property
+    def changes_us(self) -> tuple[int, ...]:
+        """When the boards will change."""
+        return tuple(time_us for time_us, _ in self._changes)
+
+    def add(self, card: Card) -> None:
+        """Put a board into its slot."""
+        self.cards.append(card)
+        self.cards.sort(key=lambda one: one.index)
+
+    def partition(self, card: Card, instances: list[tuple[int, int, int]]) -> None:
+        """Switch MIG on with these instances, or off without any; those who registered for it are told."""
+        card.instances = instances
+        self._events.append(DriverEvent(self.now_us(), card.index, MIG_CHANGED, 0))
 
     def init(self) -> int:
         """Open a session, or count one more client of the open one, as NVML does."""
@@ -67,7 +103,10 @@ class SimulatedHost:
         return OK
 
     def show(self) -> None:
-        """List the boards where the kernel's driver does."""
+        """Let happen what is due on the host, and list the boards where the kernel's driver does."""
+        with self._lock:
+            while self._changes and self._changes[0][0] <= self.now_us():
+                self._changes.pop(0)[1]()
         self.tree.list_gpus([card.pci_bus_id for card in self.cards])
 
     def enter(self, name: str, place: int) -> int:
@@ -81,19 +120,16 @@ class SimulatedHost:
         gpu = card.index if card is not None else -1
         if self._whole and (code := self._bent(name, gpu)):
             return code
-        opening = name.startswith("nvmlInit")
-        return OK if opening or self._session_us is not None else UNINITIALIZED
+        if self._session_us is None:
+            return OK if name.startswith("nvmlInit") else UNINITIALIZED
+        return OK if place < len(self.session) else INVALID  # a handle of an earlier session
 
     def _bent(self, name: str, gpu: int) -> int:
         if name == "nvmlEventSetWait_v2":
             return OK
+        if code := self._delayed(name, gpu):
+            return code
         plan, now_us = self.plan, self.now_us()
-        if late := plan.active("latency", now_us, gpu):
-            self._clock.sleep_until(now_us + int(late.value))
-        hung = plan.active("wedged", now_us, gpu)
-        if hung and not hung.done and gpu in {-1, hung.gpu} | ({gpu} if hung.gpu == -1 else set()):
-            hung.done = True
-            self._clock.sleep_until(hung.end_us)
         if plan.active("version-mismatch", now_us):
             return MISMATCH
         if plan.active("cut-off", now_us):
@@ -105,41 +141,52 @@ class SimulatedHost:
             if not fault.done:
                 fault.done = True
                 self._session_us = None
-                for card in self.cards:
-                    card.sensor.reset(fault.end_us)
-        scripted = plan.active("error", now_us, gpu)
-        if scripted and scripted.call in {"", name} and scripted.gpu in {-1, gpu}:
-            return int(scripted.value)
+        for fault in plan.active("error", now_us, gpu):
+            if fault.call in {"", name}:
+                return int(fault.value)
         for fault in plan.began("gpu-lost", now_us, gpu) if gpu >= 0 else ():
             # Until the fault is over, and then until somebody opens a new session.
             if now_us < fault.end_us or (self._session_us or 0) < fault.end_us:
                 return LOST
         return OK
 
-    def next_xid(self, timeout_ms: int) -> tuple[int, int] | None:
-        """Wait for an XID error; without one, for as long as asked."""
-        for fault in self._xids:
-            if not fault.done and fault.start_us <= self.now_us():
+    def _delayed(self, name: str, gpu: int) -> int:
+        """Let a call take its time; all that slows it down adds up. Returns what a slow GPU answers then."""
+        plan, now_us = self.plan, self.now_us()
+        slow = plan.active("slow-gpu", now_us, gpu) if gpu >= 0 and name not in KEPT else []
+        late_us = sum(int(f.value) for f in (*plan.active("latency", now_us, gpu), *slow))
+        if late_us:
+            self._sleep_until(now_us + late_us)
+        for fault in plan.active("wedged", now_us, gpu):
+            if not fault.done:
                 fault.done = True
-                return max(0, fault.gpu), int(fault.value)
+                self._sleep_until(fault.end_us)
+        return next((f.code for f in slow if f.code), OK)
+
+    def _sleep_until(self, time_us: int) -> None:
+        self._clock.sleep_until(time_us)
+        self.show()
+
+    def next_event(self, timeout_ms: int) -> DriverEvent | None:
+        """Wait for an event that somebody registered for; without one, for as long as asked."""
+        for event in [e for e in self._events if e.time_us <= self.now_us()]:
+            self._events.remove(event)
+            if self.heard.get(event.gpu, 0) & event.kind:
+                return event
         if timeout_ms and not self._clock.virtual:
             self._clock.sleep_until(self.now_us() + timeout_ms * 1000)
         return None
 
 
-@dataclass(slots=True, eq=False)
-class Card:
-    """One simulated board."""
+@dataclass(slots=True, eq=False, kw_only=True)
+class Card(Usage):
+    """One simulated board: who it is, and what its meters show."""
 
-    host: SimulatedHost
-    index: int
     uuid: str
-    architecture: Architecture
     sensor: Sensor
-    timeline: Timeline
     minor: int
-    accounting: bool = False
-    instances: list[tuple[int, int, int]] = field(default_factory=list)  # GPU instance, compute instance, SMs
+    persistence: bool = True
+    reset_us: int = 0  # the last reset that the sensor knows of
 
     @property
     def pci_bus_id(self) -> str:
@@ -179,15 +226,17 @@ class Card:
             return OK, sensor.energy_mj(now_us)
         if plan.active("not-ready", now_us, self.index):
             return NOT_READY, 0
-        for fault in plan.began("counter-reset", now_us, self.index):
-            if not fault.done:
-                fault.done = True
-                sensor.reset(fault.start_us)
+        reset_us = plan.reset_us(now_us, self.index)
+        if reset_us > self.reset_us:
+            self.reset_us = reset_us
+            sensor.reset(reset_us)
         stuck = plan.active("counter-stuck", now_us, self.index)
-        value = sensor.energy_mj(stuck.start_us if stuck else now_us)
-        value += sum(int(f.value * 1000) for f in plan.began("counter-jump", now_us, self.index))
-        dip = plan.active("counter-dip", now_us, self.index)
-        return OK, max(0, value - int(dip.value * 1000)) if dip else value
+        value = sensor.energy_mj(max(stuck[0].start_us, reset_us) if stuck else now_us)
+        # What it jumped by before it began at zero is gone.
+        jumps = [f for f in plan.began("counter-jump", now_us, self.index) if f.start_us >= reset_us]
+        dips = plan.active("counter-dip", now_us, self.index)
+        value += sum(int(f.value * 1000) for f in jumps) - sum(int(f.value * 1000) for f in dips)
+        return OK, max(0, value)
 
     def _power(self, number: int, scope: int, now_us: int) -> tuple[int, int, int]:
         about, plan = self.architecture, self.host.plan
@@ -205,7 +254,7 @@ class Card:
                 if plan.active(kind, now_us, self.index):
                     return OK, UINT, value
             frozen = plan.active("frozen-power", now_us, self.index)
-            at_us = frozen.start_us if frozen else now_us
+            at_us = frozen[0].start_us if frozen else now_us
         return OK, UINT, self.sensor.average_mw(at_us) if number == 185 else self.sensor.instant_mw(at_us)
 
     def usage(self) -> Answer:
@@ -219,98 +268,12 @@ class Card:
             return UNSUPPORTED, 0
         return OK, self.architecture.limit_mw * 2 // 7 if which == "min" else self.architecture.limit_mw
 
-    def _busy(self, from_us: int, to_us: int) -> dict[int, float]:
-        """Mean SM percent of the whole board, by pid."""
-        sizes = {f"{gi}/{ci}": sms / self.architecture.sms for gi, ci, sms in self.instances}
-        busy = {}
-        for (nth, cycle), hundredths in self.timeline.busy(from_us, to_us).items():
-            job = self.timeline.jobs[nth]
-            pid = pid_of(self.timeline, nth, cycle)
-            busy[pid] = hundredths / max(1, to_us - from_us) * sizes.get(job.instance, 1.0)
-        return busy
-
-    def utilisation(self) -> tuple[int, int] | None:
-        """SM and memory utilisation over the last second, in percent; not under MIG."""
-        if self.instances:
-            return None
-        now_us = self.host.now_us()
-        if self.host.plan.active("garbage-utilisation", now_us, self.index):
-            return 3_405_691, 582_047
-        busy = min(100.0, sum(self._busy(now_us - 1_000_000, now_us).values()))
-        return round(busy), round(busy / 2)
-
-    def memory(self) -> tuple[int, int]:
-        """Bytes in use, and in all."""
-        used = 600 + sum(r.job.memory_mib for r in self._running())
-        return min(used, self.architecture.memory_mib) * MIB, self.architecture.memory_mib * MIB
-
-    def _running(self) -> list[Running]:
-        return [r for r in self.host.tree.running(self.host.now_us()) if r.gpu == self.index]
-
-    def processes(self, instance: tuple[int, int] | None) -> list[tuple[int, int, int, int]]:
-        """List processes on the board, or in one MIG instance: (pid, bytes, GPU instance, compute instance)."""
-        scrambled = 1_000_003 if self.host.plan.active("scrambled-pids", self.host.now_us(), self.index) else 0
-        found = []
-        for one in self._running():
-            gi, ci = (int(n) for n in one.job.instance.split("/")) if one.job.instance else (NO_INSTANCE, NO_INSTANCE)
-            if instance in {None, (gi, ci)}:
-                found.append((one.pid + scrambled, one.job.memory_mib * MIB, gi, ci))
-        return found
-
-    def process_utilisation(self, since_us: int) -> tuple[int, list[tuple[int, int, int]]]:
-        """Return samples of each process newer than a moment: (code, [(pid, time stamp, SM percent)]), 200 ms apart."""
-        if self.instances:
-            return UNSUPPORTED, []
-        now_us = self.host.now_us()
-        if self.host.plan.active("success-error", now_us, self.index):
-            return OK, []
-        factor = 100 if self.host.plan.active("garbage-utilisation", now_us, self.index) else 1
-        newest_us = now_us - now_us % UTILISATION_US
-        oldest_us = max(since_us - since_us % UTILISATION_US, newest_us - UTILISATION_RING * UTILISATION_US)
-        samples = [
-            (pid, stamp_us, round(sm) * factor)
-            for stamp_us in range(oldest_us + UTILISATION_US, newest_us + 1, UTILISATION_US)
-            for pid, sm in sorted(self._busy(stamp_us - UTILISATION_US, stamp_us).items())
-            if sm > 0
-        ]
-        return (OK, samples) if samples else (NOT_FOUND, [])
-
     def power_samples(self, since_us: int) -> list[tuple[int, int]]:
         """Return the driver's ring of published instant power: (time stamp, mW), oldest first."""
         period_us, now_us = self.architecture.period_us, self.host.now_us()
         newest_us = now_us - (now_us - self.sensor.phase_us) % period_us
         stamps = range(newest_us - (RING - 1) * period_us, newest_us + 1, period_us)
         return [(t, self.sensor.instant_mw(t)) for t in stamps if t > since_us]
-
-    def accounted(self) -> dict[int, tuple[int, ...]]:
-        """Accounting of the processes of the last two cycles, by pid: the fields of nvmlAccountingStats_t."""
-        if not self.accounting:
-            return {}
-        line, now_us = self.timeline, self.host.now_us()
-        found: dict[int, tuple[int, ...]] = {}
-        this = line.place(now_us)[0]
-        for cycle in range(max(0, this - 1), this + 1):
-            for nth, job in enumerate(line.jobs):
-                start_us, end_us = (line.origin_us + cycle * line.cycle_us + t for t in (job.start_us, job.end_us))
-                if self.index not in job.gpus or not job.load or job.forever or start_us > now_us:
-                    continue
-                pid, over = pid_of(line, nth, cycle), end_us <= now_us
-                busy = self._busy(start_us, min(end_us, now_us)).get(pid, 0.0)
-                lasted_ms = (end_us - start_us) // 1000 if over else 0
-                found[pid] = (round(busy), 0, job.memory_mib * MIB, lasted_ms, start_us, int(not over))
-        return found
-
-    def profile(self, metric: int, instance: int, from_us: int, to_us: int) -> float | None:
-        """GPM metric of the board or of one GPU instance (its own SMs), in percent; None where it does not exist."""
-        busy = self._busy(from_us, to_us)
-        if instance >= 0:
-            mine = {r.pid for r in self._running() if r.job.instance.startswith(f"{instance}/")}
-            sms = sum(n for gi, _, n in self.instances if gi == instance)
-            percent = sum(v for pid, v in busy.items() if pid in mine) * self.architecture.sms / max(1, sms)
-        else:
-            percent = sum(busy.values())
-        scale = {1: 1.0, 2: 0.95 if instance < 0 else 1.0, 3: 0.5, 5: 0.4, 10: 0.3}.get(metric)
-        return None if scale is None else min(100.0, percent) * scale
 
     def celsius(self) -> int:
         """Temperature: 30 degrees, and one for every ten watts."""

@@ -1,18 +1,41 @@
 """A simulated NVML below the real binding: symbols made of ctypes callbacks, so that real marshalling happens.
 
-Layouts and return codes are nvml.h's. What the driver says comes from :class:`Card`; this file only speaks the ABI.
+What the driver says comes from :class:`Card`; this file only speaks the ABI.
 """
 
 from __future__ import annotations
 
 import ctypes
 import struct
-from ctypes import c_char_p, c_double, c_int, c_uint, c_ulonglong, c_void_p
+from ctypes import c_char_p, c_int, c_uint, c_ulonglong, c_void_p
 from typing import TYPE_CHECKING
 from uuid import NAMESPACE_OID, uuid5
 
 from agent.meters.errors import NAMES
-from agent.meters.simulated_card import NO_DATA, OK, Answer
+from agent.meters.simulated_abi import (
+    EVENT_SET,
+    FIELD_ASKED,
+    FIELD_TOLD,
+    HANDLE,
+    INVALID,
+    MIG_HANDLE,
+    NOT_FOUND,
+    OK,
+    PROCESS,
+    SAMPLE,
+    TIMEOUT,
+    TOO_SMALL,
+    UNSUPPORTED,
+    UTILISATION,
+    Symbols,
+    address_of,
+    buffer,
+    place_of,
+    set_text,
+    set_uint,
+)
+from agent.meters.simulated_card import MIG_CHANGED, XID, Answer
+from agent.meters.simulated_gpm import Gpm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -20,34 +43,6 @@ if TYPE_CHECKING:
     from agent.meters.simulated_card import Card, SimulatedHost
 
 DRIVER_VERSION = "999.99.99"
-UNINITIALIZED, INVALID, UNSUPPORTED, NOT_FOUND, TOO_SMALL, TIMEOUT = 1, 2, 3, 6, 7, 10
-HANDLE, MIG_HANDLE, EVENT_SET = 0x10000, 0x20000, 0x30000  # never dereferenced; low bits say which one
-
-_FIELD_ASKED = struct.Struct("<II")
-_FIELD_TOLD = struct.Struct("<qqIIQ")
-_PROCESS = struct.Struct("<I4xQII")
-_UTILISATION = struct.Struct("<I4xQIIII")
-_SAMPLE = struct.Struct("<QQ")
-
-Symbols = dict[str, tuple[tuple[type, ...], "Callable[..., int]"]]
-
-
-def _buffer(address: int, size: int) -> ctypes.Array[ctypes.c_char]:
-    return (ctypes.c_char * size).from_address(address)
-
-
-def _set_uint(address: int, value: int) -> None:
-    c_uint.from_address(address).value = value
-
-
-def _set_text(address: int, size: int, text: str) -> int:
-    data = text.encode()[: size - 1] + b"\0"
-    ctypes.memmove(address, data, len(data))
-    return OK
-
-
-def _address(callback: object) -> int:
-    return ctypes.cast(callback, c_void_p).value or 0  # type: ignore[arg-type]
 
 
 class SimulatedLibrary:
@@ -66,24 +61,21 @@ class SimulatedLibrary:
         self._host = host
         self._alive: list[object] = []  # ctypes does not keep callbacks alive
         self._texts: dict[int, ctypes.Array[ctypes.c_char]] = {}
-        self._gpm: dict[int, tuple[int, int, int]] = {}  # sample -> GPU, instance, time
-        for name, (types, function) in self._symbols().items():
+        for name, (types, function) in {**self._symbols(), **Gpm(host).symbols()}.items():
             if name not in missing:
                 callback = ctypes.CFUNCTYPE(c_int, *types)(self._timed(name, function))
                 self._alive.append(callback)
                 # Through the bare address, as a loaded library's symbol: without argument types.
-                setattr(self, name, ctypes.CFUNCTYPE(c_int)(_address(callback)))
+                setattr(self, name, ctypes.CFUNCTYPE(c_int)(address_of(callback)))
         text = ctypes.CFUNCTYPE(c_void_p, c_int)(self._error_string)
         self._alive.append(text)
-        self.nvmlErrorString = ctypes.CFUNCTYPE(c_char_p)(_address(text))
+        self.nvmlErrorString = ctypes.CFUNCTYPE(c_char_p)(address_of(text))
 
     def _timed(self, name: str, function: Callable[..., int]) -> Callable[..., int]:
         enter = self._host.enter
 
         def call(*args: int) -> int:
-            first = args[0] if args and isinstance(args[0], int) else 0
-            gpu = first - HANDLE if HANDLE <= first < MIG_HANDLE else -1
-            return enter(name, gpu) or function(*args)
+            return enter(name, place_of(args[0]) if args else -1) or function(*args)
 
         return call
 
@@ -91,14 +83,8 @@ class SimulatedLibrary:
         text = self._texts.setdefault(code, ctypes.create_string_buffer(NAMES.get(code, "Unknown Error").encode()))
         return ctypes.addressof(text)
 
-    @staticmethod
-    def _place(handle: int | None) -> int:
-        """Return the place in the session of the card behind a handle; a MIG device's is its parent's."""
-        number = handle or 0
-        return (number - MIG_HANDLE) >> 4 if number >= MIG_HANDLE else number - HANDLE
-
     def _card(self, handle: int | None) -> Card:
-        return self._host.session[self._place(handle)]
+        return self._host.session[place_of(handle)]
 
     def _symbols(self) -> Symbols:
         p, u, q = c_void_p, c_uint, c_ulonglong
@@ -106,16 +92,16 @@ class SimulatedLibrary:
             "nvmlInitWithFlags": ((u,), lambda _: self._host.init()),
             "nvmlInit_v2": ((), self._host.init),
             "nvmlShutdown": ((), self._host.shutdown),
-            "nvmlSystemGetDriverVersion": ((p, u), lambda at, size: _set_text(at, size, DRIVER_VERSION)),
+            "nvmlSystemGetDriverVersion": ((p, u), lambda at, size: set_text(at, size, DRIVER_VERSION)),
             "nvmlDeviceGetCount_v2": ((p,), self._count),
             "nvmlDeviceGetHandleByIndex_v2": ((u, p), self._by_index),
             "nvmlDeviceGetHandleByUUID": ((c_char_p, p), self._by_uuid),
-            "nvmlDeviceGetName": ((p, p, u), lambda h, at, n: _set_text(at, n, self._card(h).architecture.model)),
-            "nvmlDeviceGetUUID": ((p, p, u), lambda h, at, n: _set_text(at, n, self._uuid(h))),
+            "nvmlDeviceGetName": ((p, p, u), lambda h, at, n: set_text(at, n, self._card(h).architecture.model)),
+            "nvmlDeviceGetUUID": ((p, p, u), lambda h, at, n: set_text(at, n, self._uuid(h))),
             "nvmlDeviceGetPciInfo_v3": ((p, p), self._pci),
-            "nvmlDeviceGetMinorNumber": ((p, p), lambda h, at: self._uint(at, self._card(h).minor)),
-            "nvmlDeviceGetArchitecture": ((p, p), lambda h, at: self._uint(at, self._card(h).architecture.number)),
-            "nvmlDeviceGetNumGpuCores": ((p, p), lambda h, at: self._uint(at, self._card(h).cores)),
+            "nvmlDeviceGetMinorNumber": ((p, p), lambda h, at: set_uint(at, self._card(h).minor)),
+            "nvmlDeviceGetArchitecture": ((p, p), lambda h, at: set_uint(at, self._card(h).architecture.number)),
+            "nvmlDeviceGetNumGpuCores": ((p, p), lambda h, at: set_uint(at, self._card(h).cores)),
             "nvmlDeviceGetFieldValues": ((p, c_int, p), self._fields),
             "nvmlDeviceGetTotalEnergyConsumption": ((p, p), self._energy),
             "nvmlDeviceGetPowerUsage": ((p, p), lambda h, at: self._answer(at, self._card(h).usage())),
@@ -123,53 +109,43 @@ class SimulatedLibrary:
             "nvmlDeviceGetPowerManagementLimitConstraints": ((p, p, p), self._constraints),
             "nvmlDeviceGetUtilizationRates": ((p, p), self._utilisation),
             "nvmlDeviceGetMemoryInfo": ((p, p), self._memory),
-            "nvmlDeviceGetTemperature": ((p, c_int, p), lambda h, _, at: self._uint(at, self._card(h).celsius())),
+            "nvmlDeviceGetTemperature": ((p, c_int, p), lambda h, _, at: set_uint(at, self._card(h).celsius())),
             "nvmlDeviceGetClockInfo": (
                 (p, c_int, p),
-                lambda h, which, at: self._uint(at, self._card(h).clock_mhz(which)),
+                lambda h, which, at: set_uint(at, self._card(h).clock_mhz(which)),
             ),
             "nvmlDeviceGetSamples": ((p, c_int, q, p, p, p), self._samples),
             "nvmlDeviceGetComputeRunningProcesses_v3": ((p, p, p), self._processes),
-            "nvmlDeviceGetGraphicsRunningProcesses_v3": ((p, p, p), lambda _, count, __: self._uint(count, 0)),
-            "nvmlDeviceGetMPSComputeRunningProcesses_v3": ((p, p, p), lambda _, count, __: self._uint(count, 0)),
+            "nvmlDeviceGetGraphicsRunningProcesses_v3": ((p, p, p), lambda _, count, __: set_uint(count, 0)),
+            "nvmlDeviceGetMPSComputeRunningProcesses_v3": ((p, p, p), lambda _, count, __: set_uint(count, 0)),
             "nvmlDeviceGetProcessUtilization": ((p, p, p, q), self._process_utilisation),
-            "nvmlDeviceGetAccountingMode": ((p, p), lambda h, at: self._uint(at, int(self._card(h).accounting))),
-            "nvmlDeviceGetAccountingBufferSize": ((p, p), lambda _, at: self._uint(at, 4000)),
+            "nvmlDeviceGetPersistenceMode": ((p, p), lambda h, at: set_uint(at, int(self._card(h).persistence))),
+            "nvmlDeviceGetAccountingMode": ((p, p), lambda h, at: set_uint(at, int(self._card(h).accounting))),
+            "nvmlDeviceGetAccountingBufferSize": ((p, p), lambda _, at: set_uint(at, 4000)),
             "nvmlDeviceGetAccountingPids": ((p, p, p), self._accounting_pids),
             "nvmlDeviceGetAccountingStats": ((p, u, p), self._accounting_stats),
             "nvmlDeviceGetMigMode": ((p, p, p), self._mig_mode),
-            "nvmlDeviceGetMaxMigDeviceCount": ((p, p), lambda h, at: self._uint(at, 7 if self._card(h).can_mig else 0)),
+            "nvmlDeviceGetMaxMigDeviceCount": ((p, p), lambda h, at: set_uint(at, 7 if self._card(h).can_mig else 0)),
             "nvmlDeviceGetMigDeviceHandleByIndex": ((p, u, p), self._mig_handle),
-            "nvmlDeviceGetGpuInstanceId": ((p, p), lambda h, at: self._uint(at, self._instance(h)[0])),
-            "nvmlDeviceGetComputeInstanceId": ((p, p), lambda h, at: self._uint(at, self._instance(h)[1])),
+            "nvmlDeviceGetGpuInstanceId": ((p, p), lambda h, at: set_uint(at, self._instance(h)[0])),
+            "nvmlDeviceGetComputeInstanceId": ((p, p), lambda h, at: set_uint(at, self._instance(h)[1])),
             "nvmlDeviceGetAttributes_v2": ((p, p), self._attributes),
-            "nvmlGpmQueryDeviceSupport": ((p, p), self._gpm_support),
-            "nvmlGpmSampleAlloc": ((p,), self._gpm_alloc),
-            "nvmlGpmSampleFree": ((p,), lambda _: OK),
-            "nvmlGpmSampleGet": ((p, p), lambda h, sample: self._gpm_get(h, -1, sample)),
-            "nvmlGpmMigSampleGet": ((p, u, p), self._gpm_get),
-            "nvmlGpmMetricsGet": ((p,), self._gpm_metrics),
             "nvmlDeviceGetSupportedEventTypes": ((p, p), self._event_types),
             "nvmlEventSetCreate": ((p,), self._event_set),
-            "nvmlEventSetFree": ((p,), lambda _: OK),
-            "nvmlDeviceRegisterEvents": ((p, q, p), lambda *_: OK),
+            "nvmlEventSetFree": ((p,), self._event_free),
+            "nvmlDeviceRegisterEvents": ((p, q, p), self._register),
             "nvmlEventSetWait_v2": ((p, p, u), self._event_wait),
         }
-
-    @staticmethod
-    def _uint(at: int, value: int) -> int:
-        _set_uint(at, value)
-        return OK
 
     @staticmethod
     def _answer(at: int, answer: Answer) -> int:
         code, value = answer
         if code == OK:
-            _set_uint(at, value)
+            set_uint(at, value)
         return code
 
     def _count(self, at: int) -> int:
-        _set_uint(at, len(self._host.session))
+        set_uint(at, len(self._host.session))
         return OK
 
     def _give_handle(self, gpu: int, at: int) -> int:
@@ -189,17 +165,17 @@ class SimulatedLibrary:
         card = self._card(handle)
         bus = card.pci_bus_id.encode()
         struct.pack_into(
-            "<16sIIIII32s", _buffer(at, 68), 0, bus[4:], 0, 0x17 + card.index, 0, 0x233010DE, 0x16C110DE, bus
+            "<16sIIIII32s", buffer(at, 68), 0, bus[4:], 0, 0x17 + card.index, 0, 0x233010DE, 0x16C110DE, bus
         )
         return OK
 
     def _fields(self, handle: int, count: int, at: int) -> int:
-        card, values = self._card(handle), _buffer(at, 40 * count)
+        card, values = self._card(handle), buffer(at, 40 * count)
         now_us = self._host.now_us()
         for offset in range(0, 40 * count, 40):
-            number, scope = _FIELD_ASKED.unpack_from(values, offset)
+            number, scope = FIELD_ASKED.unpack_from(values, offset)
             code, kind, value = card.field(number, scope, now_us)
-            _FIELD_TOLD.pack_into(values, offset + 8, now_us, 0, kind, code, value)
+            FIELD_TOLD.pack_into(values, offset + 8, now_us, 0, kind, code, value)
         return OK
 
     def _energy(self, handle: int, at: int) -> int:
@@ -215,12 +191,12 @@ class SimulatedLibrary:
         answer = self._card(handle).utilisation()
         if answer is None:
             return UNSUPPORTED
-        struct.pack_into("<II", _buffer(at, 8), 0, *answer)
+        struct.pack_into("<II", buffer(at, 8), 0, *answer)
         return OK
 
     def _memory(self, handle: int, at: int) -> int:
         used, total = self._card(handle).memory()
-        struct.pack_into("<QQQ", _buffer(at, 24), 0, total, total - used, used)
+        struct.pack_into("<QQQ", buffer(at, 24), 0, total, total - used, used)
         return OK
 
     def _samples(self, *args: int) -> int:
@@ -230,26 +206,26 @@ class SimulatedLibrary:
         samples = self._card(handle).power_samples(since_us)
         if not samples:
             return NOT_FOUND
-        _set_uint(value_type, 1)
+        set_uint(value_type, 1)
         if at:
-            buffer = _buffer(at, 16 * len(samples))
+            rows = buffer(at, 16 * len(samples))
             for i, (stamp_us, power_mw) in enumerate(samples):
-                _SAMPLE.pack_into(buffer, 16 * i, stamp_us, power_mw)
-        _set_uint(count, len(samples))
+                SAMPLE.pack_into(rows, 16 * i, stamp_us, power_mw)
+        set_uint(count, len(samples))
         return OK
 
     def _processes(self, handle: int, count: int, at: int | None) -> int:
         instance = self._instance(handle) if handle >= MIG_HANDLE else None
         found = self._card(handle).processes(instance)
         room = c_uint.from_address(count).value
-        _set_uint(count, len(found))
+        set_uint(count, len(found))
         if not found:
             return OK
         if at is None or room < len(found):
             return TOO_SMALL
-        buffer = _buffer(at, 24 * len(found))
+        rows = buffer(at, 24 * len(found))
         for i, one in enumerate(found):
-            _PROCESS.pack_into(buffer, 24 * i, *one)
+            PROCESS.pack_into(rows, 24 * i, *one)
         return OK
 
     def _process_utilisation(self, handle: int, at: int | None, count: int, since_us: int) -> int:
@@ -257,40 +233,40 @@ class SimulatedLibrary:
         if code != OK or not samples:
             return code
         room = c_uint.from_address(count).value
-        _set_uint(count, len(samples))
+        set_uint(count, len(samples))
         if at is None or room < len(samples):
             return TOO_SMALL
-        buffer = _buffer(at, 32 * len(samples))
+        rows = buffer(at, 32 * len(samples))
         for i, (pid, stamp_us, sm) in enumerate(samples):
-            _UTILISATION.pack_into(buffer, 32 * i, pid, stamp_us, sm, sm // 2, 0, 0)
+            UTILISATION.pack_into(rows, 32 * i, pid, stamp_us, sm, sm // 2, 0, 0)
         return OK
 
     def _accounting_pids(self, handle: int, count: int, at: int) -> int:
         pids = self._card(handle).accounted()
-        _set_uint(count, len(pids))
-        struct.pack_into(f"<{len(pids)}I", _buffer(at, 4 * max(1, len(pids))), 0, *pids)
+        set_uint(count, len(pids))
+        struct.pack_into(f"<{len(pids)}I", buffer(at, 4 * max(1, len(pids))), 0, *pids)
         return OK
 
     def _accounting_stats(self, handle: int, pid: int, at: int) -> int:
         stats = self._card(handle).accounted().get(pid)
         if stats is None:
             return NOT_FOUND
-        struct.pack_into("<IIQQQI", _buffer(at, 64), 0, *stats)
+        struct.pack_into("<IIQQQI", buffer(at, 64), 0, *stats)
         return OK
 
     def _mig_mode(self, handle: int, current: int, pending: int) -> int:
         card = self._card(handle)
         if not card.can_mig:
             return UNSUPPORTED
-        _set_uint(current, int(bool(card.instances)))
-        _set_uint(pending, int(bool(card.instances)))
+        set_uint(current, int(bool(card.instances)))
+        set_uint(pending, int(bool(card.instances)))
         return OK
 
     def _mig_handle(self, handle: int, index: int, at: int) -> int:
         card = self._card(handle)
         if index >= len(card.instances):
             return NOT_FOUND
-        c_void_p.from_address(at).value = MIG_HANDLE + (self._place(handle) << 4) + index
+        c_void_p.from_address(at).value = MIG_HANDLE + (place_of(handle) << 4) + index
         return OK
 
     def _uuid(self, handle: int) -> str:
@@ -308,52 +284,33 @@ class SimulatedLibrary:
         if handle < MIG_HANDLE:
             return UNSUPPORTED
         _, _, sms = self._card(handle).instances[(handle - MIG_HANDLE) & 0xF]
-        struct.pack_into("<8IQ", _buffer(at, 40), 0, sms, 1, 0, 0, 0, 0, 1, 1, 10_240)
+        struct.pack_into("<8IQ", buffer(at, 40), 0, sms, 1, 0, 0, 0, 0, 1, 1, 10_240)
         return OK
 
-    def _gpm_support(self, handle: int, at: int) -> int:
-        _set_uint(at + 4, int(self._card(handle).architecture.gpm))
-        return OK
-
-    def _gpm_alloc(self, at: int) -> int:
-        sample = 0x40000 + len(self._gpm) * 16
-        self._gpm[sample] = (-1, -1, 0)
-        c_void_p.from_address(at).value = sample
-        return OK
-
-    def _gpm_get(self, handle: int, instance: int, sample: int) -> int:
-        card = self._card(handle)
-        if not card.architecture.gpm:
-            return UNSUPPORTED
-        self._gpm[sample] = (self._place(handle), instance, self._host.now_us())
-        return OK
-
-    def _gpm_metrics(self, at: int) -> int:
-        _, count = struct.unpack_from("<II", _buffer(at, 8))
-        first, second = struct.unpack_from("<QQ", _buffer(at + 8, 16))
-        gpu, instance, from_us = self._gpm[first]
-        _, _, to_us = self._gpm[second]
-        if to_us - from_us < 100_000:
-            return NO_DATA
-        for i in range(count):
-            metric = at + 24 + 40 * i
-            value = self._host.session[gpu].profile(c_uint.from_address(metric).value, instance, from_us, to_us)
-            _set_uint(metric + 4, UNSUPPORTED if value is None else OK)
-            c_double.from_address(metric + 8).value = value or 0.0
-        return OK
-
-    def _event_types(self, _: int, at: int) -> int:
-        c_ulonglong.from_address(at).value = 8
+    def _event_types(self, handle: int, at: int) -> int:
+        c_ulonglong.from_address(at).value = XID | (MIG_CHANGED if self._card(handle).can_mig else 0)
         return OK
 
     def _event_set(self, at: int) -> int:
         c_void_p.from_address(at).value = EVENT_SET
         return OK
 
+    def _event_free(self, _: int) -> int:
+        self._host.heard.clear()
+        return OK
+
+    def _register(self, handle: int, kinds: int, _: int) -> int:
+        card = self._card(handle)
+        if kinds & MIG_CHANGED and not card.can_mig:
+            return UNSUPPORTED
+        self._host.heard[card.index] = self._host.heard.get(card.index, 0) | kinds
+        return OK
+
     def _event_wait(self, _: int, at: int, timeout_ms: int) -> int:
-        found = self._host.next_xid(timeout_ms)
-        if found is None:
+        event = self._host.next_event(timeout_ms)
+        if event is None:
             return TIMEOUT
-        gpu, number = next((i for i, c in enumerate(self._host.session) if c.index == found[0]), 0), found[1]
-        struct.pack_into("<QQQII", _buffer(at, 32), 0, HANDLE + gpu, 8, number, 0xFFFFFFFF, 0xFFFFFFFF)
+        place = next((i for i, card in enumerate(self._host.session) if card.index == event.gpu), 0)
+        handle, nowhere = HANDLE + place, 0xFFFFFFFF
+        struct.pack_into("<QQQII", buffer(at, 32), 0, handle, event.kind, event.data, nowhere, nowhere)
         return OK

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from agent.meters.workload import FIRST_PID
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from agent.meters.workload import Job, Timeline
@@ -56,9 +59,17 @@ class ProcessTree:
     root : Path
         An empty folder; ``proc`` and ``mapping`` are made in it.
     timelines : tuple of Timeline
+
+    Attributes
+    ----------
+    followed : callable
+        Called after every change of the folders: stands for the agent's own look at the mapping folder, ten times a
+        second, where time is virtual.
     """
 
     def __init__(self, root: Path, timelines: tuple[Timeline, ...]) -> None:
+        self.followed: Callable[[], object] = lambda: None
+        self._lock = threading.Lock()
         self.proc, self.mapping = root / "proc", root / "mapping"
         self._timelines = timelines
         self._stretch: tuple[int, int] = (0, 0)
@@ -87,14 +98,26 @@ class ProcessTree:
     def running(self, now_us: int) -> tuple[Running, ...]:
         """Return all processes on GPUs at a moment; the folders show the same."""
         if not self._stretch[0] <= now_us < self._stretch[1]:
-            self._sync(now_us)
+            with self._lock:
+                self._sync(now_us)
+            self.followed()
         return self._running
+
+    @property
+    def next_us(self) -> int:
+        """When the folders change next."""
+        return self._stretch[1]
 
     def _sync(self, now_us: int) -> None:
         wanted: dict[int, Running] = {}
         held: dict[int, list[str]] = {}
         from_us, until_us = 0, 1 << 62
+        here = [line for line in self._timelines if line.since_us <= now_us]
         for line in self._timelines:
+            if line not in here:
+                until_us = min(until_us, line.since_us)
+                continue
+            from_us = max(from_us, line.since_us)
             cycle, offset_us, i = line.place(now_us)
             base_us = now_us - offset_us
             from_us = max(from_us, base_us + line.segments[i].start_us)
@@ -107,23 +130,31 @@ class ProcessTree:
                     pid = pid_of(line, nth, turn)
                     wanted[pid] = Running(pid, job, line.gpu, turn)
                 if job.manager == "slurm":
-                    self._describe(job, turn)
+                    self._describe(job, turn, line.origin_us + turn * line.cycle_us + job.start_us)
                     held.setdefault(line.gpu, []).append(str(job.number(turn)))
         for gone in {r.pid for r in self._running} - wanted.keys():
             shutil.rmtree(self.proc / str(gone), ignore_errors=True)
         for pid in wanted.keys() - {r.pid for r in self._running}:
             self._make(wanted[pid])
-        for line in self._timelines:
-            file = self.mapping / str(line.gpu)
-            text = "".join(f"{job}\n" for job in held.get(line.gpu, ()))
-            if not text:
-                file.unlink(missing_ok=True)
-            elif not file.exists() or file.read_text() != text:
-                _replace(file, text)
+        # A prolog names a GPU by NVML's number, which counts those that are there.
+        texts = {nth: "".join(f"{job}\n" for job in held.get(line.gpu, ())) for nth, line in enumerate(here)}
+        for nth in range(len(self._timelines)):
+            self._hold(self.mapping / str(nth), texts.get(nth, ""), from_us)
         self._running = tuple(wanted.values())
         self._stretch = (from_us, until_us)
 
-    def _describe(self, job: Job, cycle: int) -> None:
+    def _hold(self, file: Path, text: str, at_us: int) -> None:
+        """Write who holds a GPU, as prolog and epilog did at that moment: the reader takes it from the file's times."""
+        if text == (file.read_text() if file.exists() else ""):
+            return
+        if text:
+            _replace(file, text)
+            os.utime(file, ns=(at_us * 1000, at_us * 1000))
+        else:
+            file.unlink()
+        os.utime(self.mapping, ns=(at_us * 1000, at_us * 1000))
+
+    def _describe(self, job: Job, cycle: int, at_us: int) -> None:
         """Write what the prolog writes about a job."""
         file = self.mapping / "jobs" / str(job.number(cycle))
         if not file.exists():
@@ -135,6 +166,7 @@ class ProcessTree:
                 "name": JOB_NAMES.get(job.name, job.command),
             }
             _replace(file, "".join(f"{label}={value}\n" for label, value in labels.items()))
+            os.utime(file, ns=(at_us * 1000, at_us * 1000))
 
     def _make(self, one: Running) -> None:
         folder = self.proc / str(one.pid)

@@ -100,6 +100,8 @@ class Timeline:
         This card's dynamic power against the schedule's, in thousandths: no two cards draw alike.
     limit_mw : int, mW
         Never exceeded.
+    since_us : int, us
+        When the GPU came to the host: before, it draws nothing that counts.
     """
 
     def __init__(
@@ -112,7 +114,9 @@ class Timeline:
         *,
         scale_permille: int = 1000,
         limit_mw: int = 700_000,
+        since_us: int = 0,
     ) -> None:
+        self.since_us = since_us
         self.gpu, self.jobs, self.cycle_us, self.origin_us, self.idle_mw = gpu, jobs, cycle_us, origin_us, idle_mw
         mine = [(i, job) for i, job in enumerate(jobs) if gpu in job.gpus]
         steps = {i: _steps(job) for i, job in mine}
@@ -189,14 +193,18 @@ def _steps(job: Job) -> list[tuple[int, int, int]]:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """The joules that really flowed, to compare any meter's with. Energies in nanojoules, exactly."""
+    """The joules that really flowed, to compare any meter's with. Energies in nanojoules, exactly.
+
+    What a GPU drew before it came to the host (elsewhere, if anywhere) is not counted.
+    """
 
     timelines: tuple[Timeline, ...]
 
     def gpu_nj(self, gpu: int, start_us: int, end_us: int) -> int:
         """Energy of one GPU over a stretch."""
         line = self.timelines[gpu]
-        return line.energy_nj(end_us) - line.energy_nj(start_us)
+        since_us = min(max(start_us, line.since_us), end_us)
+        return line.energy_nj(end_us) - line.energy_nj(since_us)
 
     def jobs_nj(self, start_us: int, end_us: int) -> dict[tuple[str, int], tuple[int, int]]:
         """Energy by (owner, GPU) over a stretch: (static, dynamic).
@@ -211,7 +219,7 @@ class Truth:
             found[key, gpu] = (before[0] + static, before[1] + dynamic)
 
         for line in self.timelines:
-            for cycle, length_us, segment in line.between(start_us, end_us):
+            for cycle, length_us, segment in line.between(max(start_us, line.since_us), end_us):
                 idle_nj = line.idle_mw * length_us
                 for i, dynamic_mw, _ in segment.parts:
                     add(line.jobs[i].key(cycle), line.gpu, 0, dynamic_mw * length_us)

@@ -11,6 +11,7 @@ from agent.meters.errors import Fault, MeterError, NoMeter, fault_of
 from agent.meters.lines import Rates
 from agent.meters.nvml import Nvml, loaded_path
 from agent.meters.probe import REMEDIES, attempt, is_ga100, power_usage_is_average
+from agent.meters.simulated_abi import set_uint
 from agent.meters.simulated_card import Card
 from agent.meters.simulated_driver import SimulatedLibrary
 from agent.window import MISSING
@@ -118,7 +119,7 @@ def test_a_library_whose_fields_never_answer_is_read_by_other_calls(rig, monkeyp
     monkeypatch.setattr(Card, "_power", lambda self, *_: answer)
     monkeypatch.setattr(Card, "_counter", lambda self, *_: (answer[0], 0))
     monkeypatch.setattr(Card, "usage", lambda self: (0, 123_000))
-    monkeypatch.setattr(SimulatedLibrary, "_energy", lambda self, handle, at: self._uint(at, 5_000_000))
+    monkeypatch.setattr(SimulatedLibrary, "_energy", lambda self, handle, at: set_uint(at, 5_000_000))
     node = rig(gpus=1)
     node.run(5)
     assert {p for p in node.column("power_mw") if p != MISSING} == {123_000}
