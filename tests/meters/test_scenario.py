@@ -36,6 +36,28 @@ def test_the_documented_example_is_read_and_every_fault_documented(tmp_path):
     assert found.jobs
     assert found.faults
     assert set(KINDS) <= set(re.findall(r"`([a-z-]+)`", text))
+    for kind, what in KINDS.items():
+        assert f"| `{kind}` | {what} |" in text
+    for table in ("gpu", "job", "fault"):
+        with pytest.raises(InputError) as caught:
+            read(tmp_path, f"[[{table}]]\nname = 'x'\nunheard_of = 1")
+        for key in str(caught.value).partition("it knows ")[2].split(", "):
+            assert f"`{key}`" in text, f"[[{table}]] {key} is not documented"
+
+
+def test_what_changes_about_a_gpu_is_read(tmp_path):
+    found = read(
+        tmp_path,
+        "gpus = 2\n[[gpu]]\nindex = 1\nlate_s = 3\nmig = [[1, 0, 60]]\nmig_at_s = 5\nmig_off_at_s = 7\n"
+        'accounting_at_s = 9\nrows = "latest"\npersistence = false\n'
+        '[[fault]]\nkind = "slow-gpu"\ngpu = 1\nvalue = 7e6\ncode = 10',
+    )
+    gpu = found.gpus[1]
+    assert (gpu.late_us, gpu.mig_at_us, gpu.mig_off_at_us, gpu.accounting_at_us) == (3e6, 5e6, 7e6, 9e6)
+    assert (gpu.mig, gpu.rows, gpu.persistence) == (((1, 0, 60),), "latest", False)
+    assert found.gpus[0].rows == "interval"
+    (fault,) = found.faults
+    assert (fault.kind, fault.gpu, fault.value, fault.code) == ("slow-gpu", 1, 7e6, 10)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +78,24 @@ def test_the_documented_example_is_read_and_every_fault_documented(tmp_path):
         ("[[fault]]\nkind = 'fire'", "unknown kind 'fire'"),
         ("[[fault]]\nkind = 'xid'\ngpu = 8", "gpu 8 is not below 8"),
         ("fault = 3", "array of tables"),
+        ("[[fault]]\nkind = ['xid']", "unknown kind"),
+        ("[[fault]]\nkind = 'latency'\nat_s = nan", "at_s must be a finite number"),
+        ("[[fault]]\nkind = 'latency'\nfor_s = -1", "for_s must not be negative"),
+        ("[[fault]]\nkind = 'slow-gpu'\ncode = -1", "code must be 0 to 999"),
+        ("[[fault]]\nkind = 'error'\nvalue = 3\ncode = 3", "code is of slow-gpu alone"),
+        ("[[gpu]]\narchitecture = ['hopper']", "unknown architecture"),
+        ("[[gpu]]\nrows = 'newest'", "rows must be one of interval, active, latest"),
+        ("[[gpu]]\ncounter_period_s = 0", "counter_period_s must be 0.001 or more"),
+        ("[[gpu]]\ngain = -1.5", "gain must be above -1"),
+        ("[[gpu]]\nlate_s = -3", "late_s must not be negative"),
+        ("[[gpu]]\nlate_s = inf", "late_s must be a finite number"),
+        ("[[gpu]]\nmig_at_s = 3", "mig_at_s needs mig"),
+        ("[[gpu]]\nmig = [[1, 0, 60]]\nmig_at_s = 9\nmig_off_at_s = 9", "mig_off_at_s must come after mig_at_s"),
+        ("[[gpu]]\nmig = [[1, 0, 0]]", "instances of one SM or more"),
+        ("[[gpu]]\narchitecture = 'ada'\nmig = [[1, 0, 60]]", "ada has no MIG"),
+        ("[[gpu]]\nlate_us = 3", "no key 'late_us'"),
+        ("[[job]]\nname = '1'\ninstance = 'one'", "instance is"),
+        ("[[job]]\nname = '1'\nload = [[inf, 2, 3]]", "load must be a list"),
         ("missing = [3]", "missing must be a list"),
     ],
 )
