@@ -20,7 +20,7 @@ from exporters.snapshot import HNJ_PER_JOULE
 from kernels import booking
 
 if TYPE_CHECKING:
-    from agent.accounts.attribution import GpuAccount
+    from agent.accounts.account import GpuAccount
     from agent.accounts.ledger import GpuKey, Job
     from agent.replay_books import Extremes, Part
 

@@ -10,7 +10,7 @@ monotonic clock), milliwatts, millijoules. A missing number is -1, never 0.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, NewType
 
 import numpy as np
@@ -118,6 +118,11 @@ class Readings:
     def empty(cls, gpus: int) -> Readings:
         """No reading for any of ``gpus`` GPUs."""
         return cls(np.zeros(gpus + 1, np.int64), np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.int64))
+
+    def with_room(self, gpus: int) -> Readings:
+        """Return them as readings of ``gpus`` GPUs, of which the last have none."""
+        more = gpus + 1 - len(self.offsets)
+        return replace(self, offsets=np.append(self.offsets, np.repeat(self.offsets[-1:], more))) if more > 0 else self
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 `Accounts` keeps, per host, where the merge of counter and power stands (int64 state, see `kernels.booking`), books each
 window's energy, and splits it among the owners in the window's usage (`kernels.splitting`). Energy may be booked later
-than it was used (a counter that is read once a second closes a stretch at its next reading), so usage rows wait until
-their time was booked.
+than it was used (a counter that is read once a second closes a stretch at its next reading; one that could not be read
+for an hour, that hour), so usage rows wait until their time was booked.
 """
 
 from __future__ import annotations
@@ -13,98 +13,40 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.accounts.account import GpuAccount
 from agent.accounts.former_names import FormerNames
+from agent.accounts.holding import Holding
+from agent.accounts.joining import joined
 from agent.accounts.ledger import GpuKey, Ledger
 from agent.accounts.limits import NO_LIMITS, Limits, in_parts
 from agent.accounts.restart import go_on
-from agent.accounts.statistics import Moving
 from agent.accounts.tenancy import NO_TENANCY, PPM, Coverage, Tenancy
 from kernels import booking
 from kernels.booking import merge, new_state
 from kernels.columns import Columns
-from kernels.histogram import PowerHistogram
 from kernels.plain import book_plain
 from kernels.splitting import BY_SHARE, EQUAL, split
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
-    from agent.window import Device, Event, JobKey, Run, Window
-
-WAIT_US = 120_000_000  # usage of a GPU whose energy cannot be read is not kept longer than this
-REJECTIONS = {
-    "zero": booking.REJECTED_ZERO,
-    "negative": booking.REJECTED_NEGATIVE,
-    "above_ceiling": booking.REJECTED_HIGH,
-    "time_backwards": booking.REJECTED_TIME,
-    "counter_step": booking.REJECTED_STEP,
-    "counter_dip": booking.REJECTED_DIP,
-}
-
-
-@dataclass(slots=True)
-class GpuAccount:
-    """What one GPU used, and how well that is known. Energies in hnj, times in us."""
-
-    device: Device
-    energy_hnj: int = 0
-    idle_hnj: int = 0
-    unattributed_hnj: int = 0
-    totals: list[int] = field(default_factory=lambda: [0] * booking.TALLIES)
-    booked_us: int = 0  # the time that energy_hnj was used in: readings may cover some of it later, or never
-    power: PowerHistogram = field(default_factory=PowerHistogram)
-    moving: Moving = field(default_factory=Moving)
-    up: bool = True
-    lost_since_us: int = -1
-    last_xid: int | None = None
-
-    @property
-    def rejected(self) -> dict[str, int]:
-        """Readings that were not believed, by reason; reasons that never occurred are left out."""
-        return {reason: self.totals[column] for reason, column in REJECTIONS.items() if self.totals[column]}
-
-    @property
-    def was_read(self) -> bool:
-        """Whether any energy or power of it was ever known; without, its energy is unknown and not 0."""
-        return self.totals[booking.SAMPLES] > 0 or self.energy_hnj > 0
-
-    @property
-    def method(self) -> str:
-        """``"counter"`` if the driver's energy counter was believed for any stretch, else ``"power"``."""
-        return (
-            "counter" if self.totals[booking.BOOKED_BY_COUNTER] > 0 or self.totals[booking.COUNTER_HNJ] > 0 else "power"
-        )
-
-    @property
-    def disagreement(self) -> float | None:
-        """(power integral - counter) / counter over the stretches that both saw whole, or None without any."""
-        counter, power = self.totals[booking.COMPARED_COUNTER], self.totals[booking.COMPARED_POWER]
-        return (power - counter) / counter if counter > 0 and power > 0 else None
-
-    def add(
-        self, tally: NDArray[np.int64], energy_hnj: int, booked_us: int, idle_hnj: int, unattributed_hnj: int
-    ) -> None:
-        """Add a result; ``tally`` is a row of `kernels.booking.Pieces.tally`."""
-        self.energy_hnj += energy_hnj
-        self.booked_us += booked_us
-        self.idle_hnj += idle_hnj
-        self.unattributed_hnj += unattributed_hnj
-        self.totals = [have + more for have, more in zip(self.totals, tally.tolist(), strict=True)]
+    from agent.accounts.holding import Hole
+    from agent.window import Device, Event, Run, Window
 
 
 @dataclass(slots=True)
 class _Host:
-    """One host's books between two windows."""
+    """One host's books between two windows: of the GPUs that are here, and after them of those that are away."""
 
-    devices: tuple[Device, ...] = ()
+    devices: tuple[Device, ...] = ()  # that are here
     keys: list[GpuKey] = field(default_factory=list)
     limits: Limits = NO_LIMITS
     state: NDArray[np.int64] = field(default_factory=lambda: new_state(0))
     waiting: Tenancy = NO_TENANCY
     coverage: Coverage = field(default_factory=Coverage)
-    alone: dict[int, JobKey] = field(default_factory=dict)  # GPU -> its only owner in the last window
+    holding: Holding = field(default_factory=Holding)
 
 
 class Accounts:
@@ -133,18 +75,18 @@ class Accounts:
         """Book one window. Windows of one host come in order; hosts may be mixed."""
         host = self._enter(window.host, window.devices, window.start_us)
         # What was, or still is, said of a job under its former name; what is booked stays.
-        host.waiting = host.waiting.renamed(self._names.learn(window, self.ledger.jobs.values()))
-        host.alone = {gpu: self._names.now(key) for gpu, key in host.alone.items()}
+        found = self._names.learn(window, self.ledger.jobs.values())
+        host.waiting = host.waiting.renamed(found)
+        host.holding.renamed(found, self._names.now)
         window = self._names.applied(window)
         for event in window.events:
             self._note(window, host, event)
-        rows = host.waiting.followed_by(Tenancy.of(window, host.coverage.busy_us(window)))
-        ends = any(event.kind == "shutdown" for event in window.events)
-        alone = host.alone
-        self._remember_owners(window, host)
-        if ends and not len(window.usage.gpu):
-            host.alone = alone  # who was on a GPU when the agent was told to end may still be when it comes back
-        readings = window.readings
+        new = Tenancy.of(window, host.coverage.busy_us(window))
+        waiting, added = host.holding.follow(window, new, host.waiting, host.limits.max_gap_us)
+        new = added.followed_by(new)
+        self._remember_owners(new, host)
+        rows = waiting.followed_by(new)
+        readings = window.readings.with_room(len(host.keys))
         if len(rows.gpu) or int(readings.counter_mj.max(initial=-1)) >= 0 or not self._book_plain(
             host,
             Columns(
@@ -161,12 +103,20 @@ class Accounts:
             self._observe(window, host)
         if self.live:
             self._follow(window, host)
-        if len(rows.gpu):
-            oldest = np.maximum(host.state[:, booking.BOOKED_T], window.end_us - WAIT_US)
-            rows = rows.keep(rows.end_us > oldest[rows.gpu]).only_named_owners()
         host.waiting = rows
-        if ends:
+        self._wait(host, window.end_us)
+        if any(event.kind == "shutdown" for event in window.events):
             self.finish(window.host)
+
+    @staticmethod
+    def _wait(host: _Host, now_us: int) -> None:
+        """Keep the usage whose energy is not booked yet; of a GPU that was never read none will be."""
+        rows = host.waiting
+        if len(rows.gpu):
+            booked_us = host.state[:, booking.BOOKED_T]
+            booked_us = np.where(booked_us < 0, now_us, booked_us)
+            rows = rows.keep(rows.end_us > booked_us[rows.gpu]).only_named_owners()
+            host.waiting = joined(rows, now_us, host.holding.since_us(len(host.keys), now_us))
 
     def add_run(self, run: Run) -> None:
         """Book windows that hold power readings and nothing else, all at once if nothing stands against it."""
@@ -175,7 +125,7 @@ class Accounts:
             for window in run.windows():
                 self.add(window)
             return
-        host.coverage, host.alone = Coverage(), {}
+        host.coverage, host.holding = Coverage(), Holding()
 
     def finish(self, host: str | None = None) -> None:
         """Nothing follows (of one host, or of all): book what is still open."""
@@ -188,7 +138,7 @@ class Accounts:
                 books.limits.ceiling_mw, books.limits.limit_mw, books.limits.max_gap_us, closing=True,
             )  # fmt: skip
             self._book(books, pieces, books.waiting)
-            books.waiting = NO_TENANCY
+            self._wait(books, int(books.waiting.end_us.max(initial=0)))
             for key in books.keys:
                 self.gpus[key].power.settle()
 
@@ -210,6 +160,7 @@ class Accounts:
     def retire(self, now_us: int, keep_us: int) -> None:
         """Close the accounts of jobs that ended, see `Ledger.retire`; not before all their energy is booked."""
         waiting = {owner.key for host in self._hosts.values() for owner in host.waiting.owners}
+        waiting.update(*(host.holding.keys() for host in self._hosts.values()))
         self.ledger.retire(now_us, keep_us, waiting)
 
     def account(self, device: Device) -> GpuAccount:
@@ -222,30 +173,30 @@ class Accounts:
 
     def state_of(self, host: str) -> NDArray[np.int64]:
         """Return the merge state of one host's GPUs: int64[g, kernels.booking.STATES], in the devices' order."""
-        return self._hosts[host].state
+        books = self._hosts[host]
+        return books.state[: len(books.devices)]
 
-    def books_of(self, host: str) -> list[tuple[GpuAccount, NDArray[np.int64], JobKey | None]]:
-        """Return one host's books, GPU by GPU: account, merge state, and the only owner in the last window.
+    def books_of(self, host: str) -> list[tuple[GpuAccount, NDArray[np.int64], Hole, Tenancy]]:
+        """Return one host's books, GPU by GPU: account, merge state, who holds it, and the usage that waits.
 
-        A GPU that is away keeps its account: its joules must still be there when it comes back.
+        A GPU that is away keeps them: its joules, and its counter's, must still be there when it comes back.
         """
         books = self._hosts.get(host, _Host())
-        here = [(self.gpus[key], books.state[i], books.alone.get(i)) for i, key in enumerate(books.keys)]
-        away = [account for key, account in self.gpus.items() if key.host == host and key not in books.keys]
-        return here + [(account, new_state(1)[0], None) for account in away]
+        return [
+            (self.gpus[key], books.state[i], books.holding.of(i), books.waiting.keep(books.waiting.gpu == i))
+            for i, key in enumerate(books.keys)
+        ]
 
-    def restore(self, host: str, books: Iterable[tuple[GpuAccount, NDArray[np.int64], JobKey | None]]) -> None:
+    def restore(self, host: str, books: Iterable[tuple[GpuAccount, NDArray[np.int64], Hole, Tenancy]]) -> None:
         """Take over one host's books from before a restart, as `books_of` returned them."""
         mine = self._hosts[host] = _Host()
-        for place, (account, state, alone) in enumerate(books):
+        for place, (account, state, hole, waiting) in enumerate(books):
             key = _key(account.device)
             self.gpus[key] = account
             mine.keys.append(key)
             mine.state = np.vstack([mine.state, state.reshape(1, -1)])
-            if alone is not None:
-                mine.alone[place] = alone
-        devices = tuple(self.gpus[key].device for key in mine.keys)
-        mine.devices, mine.limits = devices, Limits.of(devices, self.max_gap_us)
+            mine.holding.restore(place, hole)
+            mine.waiting = mine.waiting.followed_by(waiting)
 
     def _enter(self, name: str, devices: tuple[Device, ...], start_us: int) -> _Host:
         """Find the host's books, with a place for each device in the window's order."""
@@ -254,31 +205,29 @@ class Accounts:
         host = self._hosts.setdefault(name, _Host())
         if host.devices is devices:
             return host
-        keys = [_key(device) for device in devices]
+        here = [_key(device) for device in devices]
+        keys = here + [key for key in host.keys if key not in set(here)]
         if keys != host.keys:
-            place = {key: i for i, key in enumerate(host.keys)}
+            place = {key: i for i, key in enumerate(keys)}
+            moved = {i: place[key] for i, key in enumerate(host.keys)}
             state = new_state(len(keys))
-            for i, key in enumerate(keys):
-                if key in place:
-                    state[i] = host.state[place[key]]
-                elif key in self.gpus:  # it was away, and begins anew
-                    self.gpus[key].power.restart()
-            moved = {i: keys.index(key) for key, i in place.items() if key in keys}
+            state[list(moved.values())] = host.state
             host.waiting = host.waiting.moved(moved)
-            host.alone = {moved[i]: owner for i, owner in host.alone.items() if i in moved}
+            host.holding.moved(moved)
             host.keys, host.state = keys, state
-        for key, device in zip(keys, devices, strict=True):
+        for key, device in zip(here, devices, strict=True):
             account = self.gpus.get(key)
             if account is None:
                 self.gpus[key] = GpuAccount(device)
             else:
                 account.device = device
-        host.devices, host.limits = devices, Limits.of(devices, self.max_gap_us)
+        host.devices = devices
+        host.limits = Limits.of(tuple(self.gpus[key].device for key in keys), self.max_gap_us)
         return host
 
     def _book_plain(self, host: _Host, columns: Columns) -> bool:
         """Book windows of power readings and nothing else the fast way; False if that cannot be."""
-        if host.limits.calibrated:
+        if host.limits.calibrated or len(host.keys) > len(host.devices):
             return False
         accounts = [self.gpus[key] for key in host.keys]
         booked = book_plain(
@@ -296,7 +245,7 @@ class Accounts:
     def _book(self, host: _Host, pieces: booking.Pieces, rows: Tenancy) -> None:
         """Split the pieces among the rows and enter the result."""
         if host.limits.calibrated:
-            self._calibrate(host.devices, pieces)
+            self._calibrate([self.gpus[key].device for key in host.keys], pieces)
         bounds = np.searchsorted(rows.gpu, np.arange(len(host.keys) + 1)).astype(np.int64)
         parts = split(
             pieces.starts, pieces.counts, pieces.t0_us, pieces.t1_us, pieces.energy_hnj, host.limits.idle_mw, bounds,
@@ -324,7 +273,7 @@ class Accounts:
             job.method |= method
 
     @staticmethod
-    def _calibrate(devices: tuple[Device, ...], pieces: booking.Pieces) -> None:
+    def _calibrate(devices: Sequence[Device], pieces: booking.Pieces) -> None:
         """Correct the pieces for what is known of each card's meter: E (1 + gain) + offset x time, in whole hnj."""
         for i, device in enumerate(devices):
             if device.gain_ppm == 0 and device.offset_mw == 0:
@@ -335,13 +284,11 @@ class Accounts:
             energy += 2 * device.offset_mw * (pieces.t1_us[mine] - pieces.t0_us[mine])
             np.maximum(energy, 0, out=energy)
 
-    def _remember_owners(self, window: Window, host: _Host) -> None:
-        """Enter the time that jobs held and used GPUs, and who was alone on one."""
-        usage = window.usage
-        on_gpu: dict[int, set[JobKey]] = {}
-        columns = (usage.gpu, usage.owner, usage.start_us, usage.end_us, usage.live)
+    def _remember_owners(self, rows: Tenancy, host: _Host) -> None:
+        """Enter the time that jobs held and used GPUs."""
+        columns = (rows.gpu, rows.owner, rows.start_us, rows.end_us, rows.live)
         for gpu, place, start, end, live in zip(*(column.tolist() for column in columns), strict=True):
-            owner = window.owners[place]
+            owner = rows.owners[place]
             job = self.ledger.job(owner.key, owner.labels)
             known = host.keys[gpu] in job.lines
             line = job.line(host.keys[gpu])
@@ -352,13 +299,11 @@ class Accounts:
             if not known or start > job.end_us:
                 line.edges += 2
             job.seen(start, end)
-            on_gpu.setdefault(gpu, set()).add(owner.key)
-        host.alone = {gpu: next(iter(keys)) for gpu, keys in on_gpu.items() if len(keys) == 1}
 
     def _observe(self, window: Window, host: _Host) -> None:
         """Keep what the quantiles of power need; a running agent publishes none."""
         readings, limits = window.readings, host.limits
-        for i, key in enumerate([] if self.live else host.keys):
+        for i, key in enumerate([] if self.live else host.keys[: len(host.devices)]):
             mine = slice(int(readings.offsets[i]), int(readings.offsets[i + 1]))
             self.gpus[key].power.extend(
                 readings.time_us[mine], readings.power_mw[mine], int(limits.ceiling_mw[i]), int(limits.max_gap_us[i])
@@ -367,7 +312,7 @@ class Accounts:
     def _follow(self, window: Window, host: _Host) -> None:
         """Keep the moving peaks and ramps that a running agent publishes."""
         readings, limits = window.readings, host.limits
-        for i, key in enumerate(host.keys):
+        for i, key in enumerate(host.keys[: len(host.devices)]):
             mine = slice(int(readings.offsets[i]), int(readings.offsets[i + 1]))
             power = readings.power_mw[mine]
             if len(readings.instant_mw):
@@ -389,7 +334,10 @@ class Accounts:
             self.ledger.resume(window.start_us)
             for key in host.keys:
                 self.gpus[key].power.restart()
-            host.waiting = go_on(host.state, window, host.alone, same_boot=event.detail != "new-boot")
+            same_boot = event.detail != "new-boot"
+            go_on(host.state, window.start_us, same_boot=same_boot)
+            host.holding.restart(len(host.keys), window.start_us, same_boot=same_boot)
+            host.waiting = host.waiting.until(window.start_us - 1) if same_boot else NO_TENANCY
 
 
 _ZERO = np.zeros(1, np.int64)

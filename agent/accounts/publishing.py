@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from agent.accounts.attribution import WAIT_US
 from agent.accounts.uncertainty import FROZEN_US, disagrees, gpu_sigma_j, job_sigma_j
 from agent.window import IDLE, UNATTRIBUTED
 from exporters.snapshot import EnergyShare, GpuFacts, JobFacts, Snapshot
@@ -14,12 +13,14 @@ from kernels import booking, splitting
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from agent.accounts.attribution import Accounts, GpuAccount
+    from agent.accounts.account import GpuAccount
+    from agent.accounts.attribution import Accounts
     from agent.accounts.ledger import Job
     from agent.window import Window
     from exporters.snapshot import FleetFacts, Histogram
 
 FRESH_US = 10_000_000  # a GPU whose energy is known up to this long ago is being metered
+ENDED_US = 2_000_000  # a job that was not seen for so long has ended: windows of a second may be late by one
 METHODS = {
     splitting.ALONE: "alone",
     splitting.BY_ACTIVITY: "utilisation",
@@ -209,6 +210,6 @@ def _job_facts(job: Job, accounts: Accounts, now_us: int, unknown: set[str]) -> 
         held_us=sum(line.held_us for line in job.lines.values()),
         sigma_j=job_sigma_j(job, accounts.gpus) if told else None,
         started_us=job.start_us,
-        ended_us=job.end_us if job.end_us < now_us - WAIT_US // 60 else None,
+        ended_us=job.end_us if job.end_us < now_us - ENDED_US else None,
         method=method_name(job.method),
     )

@@ -17,9 +17,11 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from agent.accounts.attribution import GpuAccount
+from agent.accounts.account import GpuAccount
+from agent.accounts.holding import Hole, Seen
 from agent.accounts.ledger import GpuKey, Job, Line
-from agent.window import Device, JobKey
+from agent.accounts.tenancy import Tenancy
+from agent.window import Device, JobKey, Owner
 from kernels import booking
 
 if TYPE_CHECKING:
@@ -28,8 +30,9 @@ if TYPE_CHECKING:
     from agent.accounts.attribution import Accounts
     from agent.accounts.calibration import Calibrator
 
-VERSION = 2
-"""1 kept no ended jobs apart: all that retired was shown, and stays, within ``_other``."""
+VERSION = 3
+"""1 kept no ended jobs apart: all that retired was shown, and stays, within ``_other``. 1 and 2 kept of what was on a
+GPU its only owner."""
 SLOW_S = 1.0
 """A disk that takes longer to have the books for certain is waited for only every `SLOW_SYNC_US`."""
 SLOW_SYNC_US = 30_000_000
@@ -203,18 +206,24 @@ def _read(path: Path) -> dict[str, Any]:
     words = head.split()
     if len(words) != 4 or words[0] != b"wattshed-state":
         raise StateError("no state file")
-    if words[1] not in {b"1", str(VERSION).encode()}:
+    if words[1] not in {b"1", b"2", str(VERSION).encode()}:
         raise StateError(f"version {words[1].decode(errors='replace')}, not {VERSION}")
     if len(body) != int(words[3]) or zlib.crc32(body) != int(words[2], 16):
         raise StateError("checksum does not match")
     state = json.loads(body)
     if not isinstance(state, dict):
         raise StateError("not an object")
-    return _upgraded(state) if words[1] == b"1" else state
+    return _upgraded(state, int(words[1]))
 
 
-def _upgraded(state: dict[str, Any]) -> dict[str, Any]:
-    """Turn version 1 into what `_restore_books` reads."""
+def _upgraded(state: dict[str, Any], version: int) -> dict[str, Any]:
+    """Turn an earlier version into what `_restore_books` reads."""
+    for gpu in state["gpus"] if version < 3 else ():
+        before = {gpu["alone"]: Seen(Owner(gpu["alone"]), -1, -1, 1)} if gpu["alone"] else {}
+        gpu["hole"] = Hole(int(gpu["merge"][booking.BOOKED_T]), before).plain()
+        gpu["waiting"] = []
+    if version > 1:
+        return state
     for gpu in state["gpus"]:
         gpu["booked_us"] = gpu["totals"][booking.COVERED]
     for job in state["jobs"]:
@@ -234,9 +243,10 @@ def _books(accounts: Accounts, host: str) -> dict[str, Any]:
                 "totals": account.totals,
                 "booked_us": account.booked_us,
                 "merge": state.tolist(),
-                "alone": alone,
+                "hole": hole.plain(),
+                "waiting": waiting.plain(),
             }
-            for account, state, alone in accounts.books_of(host)
+            for account, state, hole, waiting in accounts.books_of(host)
         ],
         "jobs": [
             {
@@ -264,7 +274,7 @@ def _line(line: Line) -> list[int]:
 def _restore_books(accounts: Accounts, calibrator: Calibrator, host: str, state: dict[str, Any]) -> None:
     """Take over all of a state, or nothing."""
     found = []
-    for gpu in state["gpus"]:
+    for place, gpu in enumerate(state["gpus"]):
         merge = np.array(gpu["merge"], np.int64)
         if len(merge) != booking.STATES or len(gpu["totals"]) != booking.TALLIES:
             raise StateError("written by another version")
@@ -276,7 +286,7 @@ def _restore_books(accounts: Accounts, calibrator: Calibrator, host: str, state:
             [int(n) for n in gpu["totals"]],
             booked_us=int(gpu["booked_us"]),
         )
-        found.append((account, merge, JobKey(gpu["alone"]) if gpu["alone"] else None))
+        found.append((account, merge, Hole.of_plain(gpu["hole"]), Tenancy.of_plain(place, gpu["waiting"])))
     jobs = {}
     for entry in state["jobs"]:
         job = Job(

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agent.window import MISSING
+from agent.window import MISSING, JobKey, Owner
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from agent.window import JobKey, Owner, Window
+    from agent.window import Window
 
 PPM = 1_000_000
 COVERAGE_WINDOWS = 30
@@ -128,6 +128,44 @@ class Tenancy:
             usage.live,
         )
 
+    @classmethod
+    def made(cls, rows: Sequence[tuple[int, Owner, int, int, int, int, int]]) -> Tenancy:
+        """Make it of tuples (gpu, owner, start_us, end_us, activity_ppm, share_ppm, live)."""
+        if not rows:
+            return NO_TENANCY
+        gpu, owners, start, end, activity, share, live = zip(*rows, strict=True)
+        column = [np.array(values, np.int64) for values in (gpu, start, end, activity, share)]
+        return cls(
+            tuple(owners), column[0], np.arange(len(rows)), column[1], column[2], column[3],
+            np.full(len(rows), -1, np.int64), column[4], np.array(live, np.int8),
+        )  # fmt: skip
+
+    def plain(self) -> list[list[Any]]:
+        """Lay the rows out as plain values: key, start, end, activity, busy, share, live; labels are the ledger's."""
+        columns = (self.start_us, self.end_us, self.activity_ppm, self.busy_ppm, self.share_ppm, self.live)
+        rows = zip(self.owner.tolist(), *(column.tolist() for column in columns), strict=True)
+        return [[self.owners[place].key, *values] for place, *values in rows]
+
+    @classmethod
+    def of_plain(cls, gpu: int, rows: Sequence[Sequence[Any]]) -> Tenancy:
+        """Make it of one GPU's rows, as `plain` laid them out."""
+        if not rows:
+            return NO_TENANCY
+        keys, *columns = zip(*rows, strict=True)
+        start, end, activity, busy, share, live = (np.array(values, np.int64) for values in columns)
+        owners = tuple(Owner(JobKey(str(key))) for key in keys)
+        places = np.arange(len(rows))
+        return cls(owners, np.full(len(rows), gpu), places, start, end, activity, busy, share, live.astype(np.int8))
+
+    def key(self, row: int) -> JobKey:
+        """Return the key of a row's owner."""
+        return self.owners[int(self.owner[row])].key
+
+    def until(self, end_us: int) -> Tenancy:
+        """Cut off what lies after a moment."""
+        cut = replace(self, end_us=np.minimum(self.end_us, end_us))
+        return cut.keep(cut.start_us < cut.end_us)
+
     def keep(self, which: NDArray[np.bool_] | NDArray[np.int64]) -> Tenancy:
         """Return the rows at a mask or at places, in that order."""
         return Tenancy(
@@ -137,8 +175,8 @@ class Tenancy:
 
     def followed_by(self, later: Tenancy) -> Tenancy:
         """Join with later rows, in the split's order."""
-        if not len(self.gpu):
-            both = later
+        if not len(self.gpu) or not len(later.gpu):
+            both = later if not len(self.gpu) else self
         else:
             both = Tenancy(
                 self.owners + later.owners,

@@ -19,7 +19,7 @@ from kernels import booking
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agent.accounts.attribution import GpuAccount
+    from agent.accounts.account import GpuAccount
     from agent.accounts.ledger import GpuKey, Job
     from agent.window import Device
 

@@ -1,0 +1,75 @@
+"""One GPU's account: what it used, how that is known, and what was not believed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from agent.accounts.statistics import Moving
+from kernels import booking
+from kernels.histogram import PowerHistogram
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from agent.window import Device
+
+REJECTIONS = {
+    "zero": booking.REJECTED_ZERO,
+    "negative": booking.REJECTED_NEGATIVE,
+    "above_ceiling": booking.REJECTED_HIGH,
+    "time_backwards": booking.REJECTED_TIME,
+    "counter_step": booking.REJECTED_STEP,
+    "counter_dip": booking.REJECTED_DIP,
+}
+
+
+@dataclass(slots=True)
+class GpuAccount:
+    """What one GPU used, and how well that is known. Energies in hnj, times in us."""
+
+    device: Device
+    energy_hnj: int = 0
+    idle_hnj: int = 0
+    unattributed_hnj: int = 0
+    totals: list[int] = field(default_factory=lambda: [0] * booking.TALLIES)
+    booked_us: int = 0  # the time that energy_hnj was used in: readings may cover some of it later, or never
+    power: PowerHistogram = field(default_factory=PowerHistogram)
+    moving: Moving = field(default_factory=Moving)
+    up: bool = True
+    lost_since_us: int = -1
+    last_xid: int | None = None
+
+    @property
+    def rejected(self) -> dict[str, int]:
+        """Readings that were not believed, by reason; reasons that never occurred are left out."""
+        return {reason: self.totals[column] for reason, column in REJECTIONS.items() if self.totals[column]}
+
+    @property
+    def was_read(self) -> bool:
+        """Whether any energy or power of it was ever known; without, its energy is unknown and not 0."""
+        return self.totals[booking.SAMPLES] > 0 or self.energy_hnj > 0
+
+    @property
+    def method(self) -> str:
+        """``"counter"`` if the driver's energy counter was believed for any stretch, else ``"power"``."""
+        return (
+            "counter" if self.totals[booking.BOOKED_BY_COUNTER] > 0 or self.totals[booking.COUNTER_HNJ] > 0 else "power"
+        )
+
+    @property
+    def disagreement(self) -> float | None:
+        """(power integral - counter) / counter over the stretches that both saw whole, or None without any."""
+        counter, power = self.totals[booking.COMPARED_COUNTER], self.totals[booking.COMPARED_POWER]
+        return (power - counter) / counter if counter > 0 and power > 0 else None
+
+    def add(
+        self, tally: NDArray[np.int64], energy_hnj: int, booked_us: int, idle_hnj: int, unattributed_hnj: int
+    ) -> None:
+        """Add a result; ``tally`` is a row of `kernels.booking.Pieces.tally`."""
+        self.energy_hnj += energy_hnj
+        self.booked_us += booked_us
+        self.idle_hnj += idle_hnj
+        self.unattributed_hnj += unattributed_hnj
+        self.totals = [have + more for have, more in zip(self.totals, tally.tolist(), strict=True)]

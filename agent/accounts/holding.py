@@ -1,0 +1,281 @@
+"""Who held a GPU while nobody could tell: over a hole in its readings, and over the time that the agent was down.
+
+What is on a GPU is known while the driver answers for it. In a *hole* (windows without any reading of it, time between
+two windows, the time that the agent was down) process lists cannot be read, and only what others tell is known: who was
+granted the GPU, and when that began and ended. The counter may tell the energy of a hole all the same, once it is over.
+By one rule, whatever the hole came from, it is billed so:
+
+* the owners who were there when it began and are there when it is over, the very same set of them, held the GPU
+  throughout;
+* whose beginning or end is known to lie in the hole is held to that, and is left out when the two sets are compared;
+* who only held the GPU as far as could be told in the hole is taken to have used it if a process of theirs was there
+  before or after, or if nobody ever saw them but in the hole. How active they were is the mean of what was known last
+  and first; where neither is known, so is this;
+* time for which nobody can be named is nobody's.
+
+All of that is decided from windows alone, so that a replay decides it alike; what is open is saved with the books.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from agent.accounts.tenancy import Tenancy
+from agent.window import JobKey, Owner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    from agent.window import Window
+
+
+class Seen(NamedTuple):
+    """One owner on one GPU at the edge of a hole; the numbers are those of `Tenancy`."""
+
+    owner: Owner
+    activity_ppm: int
+    share_ppm: int
+    live: int
+
+
+@dataclass(slots=True)
+class Hole:
+    """What is known of one GPU since it could be told last who is on it.
+
+    Attributes
+    ----------
+    since_us : int, us
+    before : dict of JobKey to Seen
+        Who was there then.
+    gone : set of JobKey
+        Those of them whose end in the hole is known.
+    came : set of JobKey
+        Whose beginning in the hole is known.
+    """
+
+    since_us: int
+    before: dict[JobKey, Seen] = field(default_factory=dict)
+    gone: set[JobKey] = field(default_factory=set)
+    came: set[JobKey] = field(default_factory=set)
+
+    def see(self, until: Mapping[JobKey, int], end_us: int) -> None:
+        """Take note of a window in the hole: until when (us) it has owners there, and when it ends."""
+        for key, stop_us in until.items():
+            if key not in self.before or key in self.gone:
+                self.came.add(key)
+            elif stop_us < end_us:
+                self.gone.add(key)
+
+    def plain(self) -> dict[str, Any]:
+        """Lay it out as plain values; labels are the ledger's."""
+        before = [[key, one.activity_ppm, one.share_ppm, one.live] for key, one in self.before.items()]
+        return {"since_us": self.since_us, "before": before, "gone": sorted(self.gone), "came": sorted(self.came)}
+
+    @classmethod
+    def of_plain(cls, values: Mapping[str, Any]) -> Hole:
+        """Make it of what `plain` returned."""
+        before = {}
+        for key, activity, share, live in values["before"]:
+            before[JobKey(str(key))] = Seen(Owner(JobKey(str(key))), int(activity), int(share), int(live))
+        gone, came = ({JobKey(str(key)) for key in values[name]} for name in ("gone", "came"))
+        return cls(int(values["since_us"]), before, gone, came)
+
+    def throughout(self, here: Mapping[JobKey, tuple[int, Seen]], end_us: int) -> set[JobKey]:
+        """Name those who held the GPU all the time, now that the hole is over.
+
+        Parameters
+        ----------
+        here : mapping of JobKey to (int, Seen)
+            Who is there at its end, and since when (us) as far as the window says.
+        end_us : int, us
+        """
+        before = self.before.keys() - self.gone
+        after = {
+            key
+            for key, (start_us, _) in here.items()
+            if key not in self.came and (start_us == end_us or key in self.before)
+        }
+        return set(before) if before == after else set()
+
+
+class Holding:
+    """Follows the holes of one host's GPUs, which are numbered as in the books."""
+
+    def __init__(self) -> None:
+        self._holes: dict[int, Hole] = {}
+        self._last: tuple[Tenancy, int] | None = None  # rows of the window before, and its end
+        self._earlier: tuple[Tenancy, int] | None = None
+
+    def follow(
+        self, window: Window, new: Tenancy, waiting: Tenancy, max_gap_us: NDArray[np.int64]
+    ) -> tuple[Tenancy, Tenancy]:
+        """Take in a window, and say what it tells about holes that are over with it.
+
+        Parameters
+        ----------
+        window : Window
+        new : Tenancy
+            Its usage.
+        waiting : Tenancy
+            Earlier usage whose energy is not booked yet.
+        max_gap_us : int64[g], us
+            What readings may bridge: over no more than that, who is said to hold only did so.
+
+        Returns
+        -------
+        waiting, added : Tenancy
+            What waits, corrected; and the usage that is now known beside ``new``.
+        """
+        told = np.zeros(len(max_gap_us), bool)
+        told[: len(window.devices)] = np.diff(window.readings.offsets) > 0
+        added = []
+        touches = self._last is not None and self._last[1] == window.start_us
+        if self._holes or not touches or not told.all():
+            for gpu, is_told in enumerate(told.tolist()):
+                if gpu not in self._holes and touches and is_told:
+                    continue
+                hole = self._hole(gpu, window.start_us)
+                rows = _rows(new, gpu)
+                if not is_told:
+                    hole.see({new.key(row): int(new.end_us[row]) for row in rows}, window.end_us)
+                    continue
+                del self._holes[gpu]
+                here = {
+                    new.key(row): (int(new.start_us[row]), _seen(new, row))
+                    for row in reversed(rows)
+                    if new.start_us[row] <= window.start_us
+                }
+                long = window.start_us - hole.since_us > int(max_gap_us[gpu])
+                waiting = _corrected(waiting, gpu, hole, here, long=long)
+                added += list(_filled(gpu, hole, here, window.start_us, [waiting, new]))
+        self._earlier, self._last = self._last, (new, window.end_us)
+        return waiting, Tenancy.made(added)
+
+    def restart(self, gpus: int, start_us: int, *, same_boot: bool) -> None:
+        """Take the time that the agent was down for a hole of all GPUs; after a boot nobody is there any more."""
+        for gpu in range(gpus):
+            hole = self._hole(gpu, start_us)
+            hole.since_us = min(hole.since_us, start_us - 1)  # the new time line may begin before the old one ended
+        if not same_boot:
+            self._holes = {gpu: Hole(start_us - 1) for gpu in range(gpus)}
+        self._last = self._earlier = None
+
+    def since_us(self, gpus: int, now_us: int) -> NDArray[np.int64]:
+        """Tell since when nothing is known of who is on each GPU; ``now_us`` where it is known (int64[g], us)."""
+        return np.array([self._holes[gpu].since_us if gpu in self._holes else now_us for gpu in range(gpus)], np.int64)
+
+    def keys(self) -> set[JobKey]:
+        """Name those who may have held a GPU in a hole that is not over: energy may still be theirs."""
+        return {key for hole in self._holes.values() for key in hole.before.keys() - hole.gone}
+
+    def renamed(self, found: Mapping[JobKey, JobKey], now: Callable[[JobKey], JobKey]) -> None:
+        """Give owners the keys of today; ``found`` are the new names of this window, ``now`` tells all of them."""
+        for hole in self._holes.values():
+            hole.before = {now(k): s._replace(owner=replace(s.owner, key=now(k))) for k, s in hole.before.items()}
+            hole.gone, hole.came = set(map(now, hole.gone)), set(map(now, hole.came))
+        if found:
+            self._earlier, self._last = (
+                (one[0].renamed(found), one[1]) if one is not None else None for one in (self._earlier, self._last)
+            )
+
+    def moved(self, place: Mapping[int, int]) -> None:
+        """Renumber the GPUs by ``place`` (old to new)."""
+        self._holes = {place[gpu]: hole for gpu, hole in self._holes.items()}
+        self._earlier, self._last = (
+            (one[0].moved(place), one[1]) if one is not None else None for one in (self._earlier, self._last)
+        )
+
+    def of(self, gpu: int) -> Hole:
+        """Return what is known of one GPU as if a hole began now, for after a restart one did."""
+        return self._holes.get(gpu) or self._began(gpu, 0)
+
+    def restore(self, gpu: int, hole: Hole) -> None:
+        """Take over what `of` returned before a restart, which must be the next event."""
+        self._holes[gpu] = hole
+
+    def _hole(self, gpu: int, start_us: int) -> Hole:
+        if gpu not in self._holes:
+            self._holes[gpu] = self._began(gpu, start_us)
+        return self._holes[gpu]
+
+    def _began(self, gpu: int, start_us: int) -> Hole:
+        """Make the hole that begins at the end of the last window."""
+        if self._last is None:
+            return Hole(start_us)
+        last, end_us = self._last
+        before = {}
+        for row in _rows(last, gpu):
+            if last.end_us[row] >= end_us:
+                before[last.key(row)] = _seen(last, row)
+        if self._earlier is not None:
+            # In the second in which a GPU fails its processes are not asked for: what the one before it told holds.
+            earlier, earlier_end_us = self._earlier
+            for row in _rows(earlier, gpu):
+                key = earlier.key(row)
+                if key in before and before[key].activity_ppm < 0 and earlier.end_us[row] >= earlier_end_us:
+                    before[key] = before[key]._replace(activity_ppm=int(earlier.activity_ppm[row]))
+        return Hole(end_us, before)
+
+
+def _rows(tenancy: Tenancy, gpu: int) -> list[int]:
+    return [int(row) for row in np.flatnonzero(tenancy.gpu == gpu)]
+
+
+def _seen(tenancy: Tenancy, row: int) -> Seen:
+    return Seen(
+        tenancy.owners[tenancy.owner[row]],
+        int(tenancy.activity_ppm[row]),
+        int(tenancy.share_ppm[row]),
+        int(tenancy.live[row]),
+    )
+
+
+def _rate(*edges: Seen | None) -> int:
+    """Return the mean of the activities that are known, ppm; -1 if none is."""
+    known = [one.activity_ppm for one in edges if one is not None and one.activity_ppm >= 0 and one.live]
+    return sum(known) // len(known) if known else -1
+
+
+def _corrected(
+    waiting: Tenancy, gpu: int, hole: Hole, here: Mapping[JobKey, tuple[int, Seen]], *, long: bool
+) -> Tenancy:
+    """Say of the rows in a hole what could not be told in it: whether their owners used the GPU, and how much."""
+    activity, live = waiting.activity_ppm.copy(), waiting.live.copy()
+    for row in _rows(waiting, gpu):
+        if waiting.end_us[row] < hole.since_us:
+            continue
+        key = waiting.key(row)
+        edges = [hole.before.get(key), here[key][1] if key in here else None]
+        used = [one.live == 1 for one in edges if one is not None]
+        if long and live[row] == 0 and waiting.end_us[row] > hole.since_us and (any(used) or not used):
+            live[row], activity[row] = 1, -1
+        if live[row] and activity[row] < 0:
+            activity[row] = _rate(*edges)
+    return replace(waiting, activity_ppm=activity, live=live)
+
+
+def _filled(
+    gpu: int, hole: Hole, here: Mapping[JobKey, tuple[int, Seen]], end_us: int, known: list[Tenancy]
+) -> Iterator[tuple[int, Owner, int, int, int, int, int]]:
+    """Yield rows for those who held the GPU throughout, where they have none: fields as `Tenancy.made` takes them."""
+    for key in sorted(hole.throughout(here, end_us)):
+        before, after = hole.before[key], here[key][1]
+        own = sorted(
+            (int(rows.start_us[row]), int(rows.end_us[row]))
+            for rows in known
+            for row in _rows(rows, gpu)
+            if rows.key(row) == key
+        )
+        at_us = hole.since_us
+        for start_us, stop_us in [*own, (end_us, end_us)]:
+            if min(start_us, end_us) > at_us:
+                yield (
+                    gpu, after.owner, at_us, min(start_us, end_us), _rate(before, after), after.share_ppm,
+                    max(before.live, after.live),
+                )  # fmt: skip
+            at_us = max(at_us, stop_us)
