@@ -215,6 +215,10 @@ class Accounts:
             host.waiting = host.waiting.moved(moved)
             host.holding.moved(moved)
             host.keys, host.state = keys, state
+        for i, key in enumerate(keys[len(here) :], len(here)):
+            # It is away: its counter may go on meanwhile, but power is not joined over that.
+            go_on(host.state[i : i + 1], start_us, same_boot=True)
+            self.gpus[key].power.restart()
         for key, device in zip(here, devices, strict=True):
             account = self.gpus.get(key)
             if account is None:

@@ -224,21 +224,23 @@ class JobResolver:
                 self._instances[sighting.gpu, sighting.instance.partition("/")[0]] = sighting.instance_ppm
         presence.last_us = max(presence.last_us, sighting.to_us)
         if sighting.exited:
-            presence.end_us = sighting.to_us if presence.end_us is None else min(presence.end_us, sighting.to_us)
+            known_us = [at_us for at_us in (presence.end_us, process.ended_us) if at_us is not None]
+            presence.end_us = min([sighting.to_us, *known_us])
         return presence
 
     def _settle(self, start_us: int, end_us: int) -> None:
         """Find out which processes are gone, and when they went."""
         for place, presence in list(self._present.items()):
             if presence.end_us is None:
-                if presence.process.ended_us is not None:
-                    presence.end_us = presence.process.ended_us
+                ended_us = presence.process.ended_us
+                if end_us - presence.last_us > LINGER_US and (ended_us is None or ended_us > end_us):
+                    presence.end_us = presence.last_us
+                elif ended_us is not None:
+                    presence.end_us = ended_us
                 elif not self._processes.alive(presence.process):
                     # No pidfd told: halfway between the last proof of life and the last report.
                     proof_us = min(max(presence.process.alive_us, start_us), end_us)
                     presence.end_us = (proof_us + max(proof_us, min(presence.last_us, end_us))) // 2
-                elif end_us - presence.last_us > LINGER_US:
-                    presence.end_us = presence.last_us
             if presence.end_us is not None and presence.end_us < start_us:
                 del self._present[place]
 

@@ -110,6 +110,7 @@ class Line:
     failing_code: int = 0
     backoff_us: int = 0
     quiet_until_us: int = 0
+    looked_us: int = 0
     full_due_us: int = 0
     usage_due_us: int = 0
     list_due_us: int = 0

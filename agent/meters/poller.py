@@ -35,6 +35,9 @@ SLOW_CALL_US = 2_000
 MOST_DUTY = 0.01
 SLOTS = 4  # over which the GPUs are spread in a tick: waking up costs more than the second reading at once
 ON_TIME_US = 2_000
+BLIND_US = 5 * SECOND_US
+"""Nothing was read for longer than this: what is listed now does not tell who was there then. Process lists are read
+every five seconds, so up to that it does."""
 LARGEST_FACTOR = 4  # no more than 4 s between readings of the counter: sampled power further apart is a gap
 
 
@@ -113,15 +116,28 @@ class Poller:
                 self._clock.sleep_until(end_us, self.stop)
                 if self.stop.is_set():
                     break
-                self._finish(end_us)
+                blind = self._clock.now_us() - end_us > BLIND_US
+                if blind:
+                    end_us = self._through(end_us)
+                self._finish(end_us, blind=blind)
                 with self.lock:
-                    if self.start_us + self._rates.window_us == end_us:
-                        return self._cut(end_us)
+                    if self.start_us + self._rates.window_us <= end_us:
+                        return self._cut(end_us, blind=blind)
                 continue  # the watchdog closed it meanwhile
             self._clock.sleep_until(due_us, self.stop)
             if not self.stop.is_set():
                 self._tick(gpu, due_us)
         return None
+
+    def _through(self, end_us: int) -> int:
+        """Return where a window ends that should have ended at ``end_us``, long ago, had this thread run.
+
+        A call that did not return, a stopped process, a paused machine: of the time in which nothing was read one
+        window is made, and not as many as would have been, each with the owners that were seen after it.
+        """
+        now_us = self._clock.now_us()
+        read_us = min((line.rows[0][0] for line in self._lines if line.rows), default=now_us)
+        return max(end_us, read_us - (read_us - end_us) % self._rates.window_us)
 
     def _tick(self, gpu: int, due_us: int) -> None:
         line, begun_us = self._lines[gpu], self._clock.now_us()
@@ -152,7 +168,8 @@ class Poller:
             line.full_due_us += period_us * max(1, 1 + (due_us - line.full_due_us) // period_us)
         if board.has_average and sample.power_mw > 0:
             line.gauges["power_average_w"] = sample.power_mw / 1e3
-        self._append(line, (begun_us + ended_us) // 2, sample)
+        if ended_us - begun_us <= BLIND_US:  # else nobody knows when what it says was so
+            self._append(line, (begun_us + ended_us) // 2, sample)
         if ended_us >= line.usage_due_us:
             line.usage_due_us = ended_us - ended_us % self._rates.usage_us + self._rates.usage_us
             self._look(gpu, line, board, ended_us)
@@ -174,13 +191,18 @@ class Poller:
     def _look(self, gpu: int, line: Line, board: Board, now_us: int) -> None:
         """Utilisation, memory, and whatever these or the time call for."""
         used = board.utilisation()
+        watch = self._meter.watches[gpu]
+        if now_us - line.looked_us > max(BLIND_US, 2 * self._period_us(gpu, line, now_us)):
+            # Who was there before this hole may have left at any time in it.
+            line.utils, watch.listed = [], {}
+            line.list_due_us = now_us
+        line.looked_us = now_us
         if "gpu_util" in used:
             line.utils.append(used["gpu_util"])
         memory, before = board.memory(), line.gauges.get("fb_used_mib")
         line.gauges.update(used)
         line.gauges.update(memory)
         came_or_went = memory.get("fb_used_mib") != before
-        watch = self._meter.watches[gpu]
         unexplained = used.get("gpu_util", 0) > 0 and not watch.listed
         vanished = any(not self._alive(pid) for pid in watch.listed)
         if now_us >= line.list_due_us or came_or_went or unexplained or vanished:
@@ -216,14 +238,15 @@ class Poller:
         for line in self._lines:
             line.list_due_us = line.usage_due_us = 0
 
-    def _finish(self, end_us: int) -> None:
+    def _finish(self, end_us: int, *, blind: bool) -> None:
         """Read what belongs to the window as a whole, before it is cut."""
         if self._meter.hears and self._clock.virtual and (xid := self._meter.wait_event(0)):
             self.xids.append(xid)
         while self.xids:
             self.recovery.xid(self.xids.popleft())
         for gpu, (line, watch) in enumerate(zip(self._lines, self._meter.watches, strict=True)):
-            if self.recovery.may_read(gpu):
+            # Who is on a GPU that does not answer, or was on it before what was read last, is not known.
+            if not blind and line.failing_since_us == MISSING and self.recovery.may_read(gpu):
                 self.recovery.guard(gpu, partial(self._activity, gpu, line, watch, end_us))
         self.recovery.turn()
         self._judge()
@@ -254,7 +277,7 @@ class Poller:
             self.recovery.all_stale(f"{what} does not return")
             return self._cut(self.start_us + self._rates.window_us)
 
-    def _cut(self, end_us: int) -> tuple[Window, list[ProcessSighting]]:
+    def _cut(self, end_us: int, *, blind: bool = False) -> tuple[Window, list[ProcessSighting]]:
         start_us, self.start_us = self.start_us, end_us
         count = len(self._lines)
         rows, offsets = [], [0]
@@ -267,11 +290,14 @@ class Poller:
             line.rows = line.rows[len(ready) :]
             rows += ready
             offsets.append(len(rows))
-            busy_us[gpu] = self._busy_us(gpu, line, end_us - start_us)
+            if not blind:
+                busy_us[gpu] = self._busy_us(gpu, line, end_us - start_us)
             for name, value in line.gauges.items():
                 gauges[name][gpu] = value
             sightings += line.sightings
-            line.sightings, line.utils = [], line.utils[-1:]
+            line.sightings = []
+            if not blind:
+                line.utils = line.utils[-1:]
         columns = np.array(rows, np.int64).reshape(-1, 4)
         self.seq += 1
         window = Window(

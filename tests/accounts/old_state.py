@@ -13,7 +13,9 @@ def as_version_1(path) -> bool:
         job["scrapes"] = 1
         del job["shown_us"]
     for gpu in state["gpus"]:
-        del gpu["booked_us"]
+        del gpu["booked_us"], gpu["waiting"]
+        there = gpu.pop("hole")["before"]
+        gpu["alone"] = there[0][0] if len(there) == 1 else None
     gone = {gpu: [0, hnj, 0, 0, 0, 0, 0] for gpu, hnj in state.pop("ended")}
     for gpu, *line in state.pop("other"):
         gone[gpu] = [a + b for a, b in zip(gone.get(gpu, [0] * 7), line, strict=True)]

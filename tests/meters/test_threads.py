@@ -85,7 +85,7 @@ def test_closing_ends_a_wait(rig):
 def test_a_failure_of_the_poller_itself_reaches_the_consumer(rig, monkeypatch):
     node = rig(rates=QUICK, clock=RealClock())
 
-    def broken(*_):
+    def broken(*_, **__):
         raise ZeroDivisionError
 
     monkeypatch.setattr(node.sampler._poller, "_cut", broken)
