@@ -102,6 +102,21 @@ class Hole:
         }
         return set(before) if before == after else set()
 
+    def known_throughout(
+        self, here: Mapping[JobKey, tuple[int, Seen]], start_us: int, *, came_only: bool
+    ) -> set[JobKey]:
+        """Name those who are there before and after a time without any window, as far as who holds a GPU is known.
+
+        Parameters
+        ----------
+        here, start_us
+            As for `throughout`, after that time.
+        came_only : bool
+            The hole is over: of those who were there when it began, `throughout` tells.
+        """
+        known = self.came if came_only else self.came | (self.before.keys() - self.gone)
+        return {key for key, (since_us, _) in here.items() if since_us == start_us and key in known}
+
 
 class Holding:
     """Follows the holes of one host's GPUs, which are numbered as in the books."""
@@ -141,18 +156,25 @@ class Holding:
                     continue
                 hole = self._hole(gpu, window.start_us)
                 rows = _rows(new, gpu)
-                if not is_told:
-                    hole.see({new.key(row): int(new.end_us[row]) for row in rows}, window.end_us)
-                    continue
-                del self._holes[gpu]
                 here = {
                     new.key(row): (int(new.start_us[row]), _seen(new, row))
                     for row in reversed(rows)
                     if new.start_us[row] <= window.start_us
                 }
-                long = window.start_us - hole.since_us > int(max_gap_us[gpu])
-                waiting = _corrected(waiting, gpu, hole, here, long=long)
-                added += list(_filled(gpu, hole, here, window.start_us, [waiting, new]))
+                # After a time without a window: who is known to hold the GPU before and after it did not go in it.
+                held = set() if touches else hole.known_throughout(here, window.start_us, came_only=is_told)
+                if is_told:
+                    del self._holes[gpu]
+                    held |= hole.throughout(here, window.start_us)
+                    long = window.start_us - hole.since_us > int(max_gap_us[gpu])
+                    waiting = _corrected(waiting, gpu, hole, here, long=long)
+                for key in sorted(held):
+                    seen = hole.before.get(key), here[key][1]
+                    own = [one for rows in (waiting, new) for one in rows.stretches(gpu, key)]
+                    since_us = hole.since_us if seen[0] is not None else min(own)[0]
+                    added += [(gpu, *_joined(*seen), *gap) for gap in _gaps(own, since_us, window.start_us)]
+                if not is_told:
+                    hole.see({new.key(row): int(new.end_us[row]) for row in rows}, window.end_us)
         self._earlier, self._last = self._last, (new, window.end_us)
         return waiting, Tenancy.made(added)
 
@@ -259,23 +281,15 @@ def _corrected(
     return replace(waiting, activity_ppm=activity, live=live)
 
 
-def _filled(
-    gpu: int, hole: Hole, here: Mapping[JobKey, tuple[int, Seen]], end_us: int, known: list[Tenancy]
-) -> Iterator[tuple[int, Owner, int, int, int, int, int]]:
-    """Yield rows for those who held the GPU throughout, where they have none: fields as `Tenancy.made` takes them."""
-    for key in sorted(hole.throughout(here, end_us)):
-        before, after = hole.before[key], here[key][1]
-        own = sorted(
-            (int(rows.start_us[row]), int(rows.end_us[row]))
-            for rows in known
-            for row in _rows(rows, gpu)
-            if rows.key(row) == key
-        )
-        at_us = hole.since_us
-        for start_us, stop_us in [*own, (end_us, end_us)]:
-            if min(start_us, end_us) > at_us:
-                yield (
-                    gpu, after.owner, at_us, min(start_us, end_us), _rate(before, after), after.share_ppm,
-                    max(before.live, after.live),
-                )  # fmt: skip
-            at_us = max(at_us, stop_us)
+def _joined(before: Seen | None, after: Seen) -> tuple[Owner, int, int, int]:
+    """Return owner, activity, share and ``live`` of who is there at both edges of a time."""
+    live = after.live if before is None else max(before.live, after.live)
+    return after.owner, _rate(before, after), after.share_ppm, live
+
+
+def _gaps(own: list[tuple[int, int]], since_us: int, until_us: int) -> Iterator[tuple[int, int]]:
+    """Yield what is left of a stretch beside these ones."""
+    for start_us, stop_us in [*sorted(own), (until_us, until_us)]:
+        if min(start_us, until_us) > since_us:
+            yield since_us, min(start_us, until_us)
+        since_us = max(since_us, stop_us)

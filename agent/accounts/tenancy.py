@@ -130,10 +130,10 @@ class Tenancy:
 
     @classmethod
     def made(cls, rows: Sequence[tuple[int, Owner, int, int, int, int, int]]) -> Tenancy:
-        """Make it of tuples (gpu, owner, start_us, end_us, activity_ppm, share_ppm, live)."""
+        """Make it of tuples (gpu, owner, activity_ppm, share_ppm, live, start_us, end_us)."""
         if not rows:
             return NO_TENANCY
-        gpu, owners, start, end, activity, share, live = zip(*rows, strict=True)
+        gpu, owners, activity, share, live, start, end = zip(*rows, strict=True)
         column = [np.array(values, np.int64) for values in (gpu, start, end, activity, share)]
         return cls(
             tuple(owners), column[0], np.arange(len(rows)), column[1], column[2], column[3],
@@ -160,6 +160,11 @@ class Tenancy:
     def key(self, row: int) -> JobKey:
         """Return the key of a row's owner."""
         return self.owners[int(self.owner[row])].key
+
+    def stretches(self, gpu: int, key: JobKey) -> list[tuple[int, int]]:
+        """Return one owner's time on one GPU."""
+        mine = [row for row in np.flatnonzero(self.gpu == gpu).tolist() if self.key(row) == key]
+        return [(int(self.start_us[row]), int(self.end_us[row])) for row in mine]
 
     def until(self, end_us: int) -> Tenancy:
         """Cut off what lies after a moment."""

@@ -1,0 +1,250 @@
+"""A GPU that cannot be read for a while costs its holder nothing: whole agents in virtual time against the truth."""
+
+import itertools
+import os
+import time
+from collections import defaultdict
+
+import pytest
+from virtual import agent, bills, simulated, sums
+
+from agent.accounts.attribution import Accounts
+from agent.meters.errors import NoMeter
+from agent.traces.native import Recorder
+from agent.traces.sources import Options, find
+
+ALONE = {
+    "slurm": ("slurm:7", 'name = "7"'),
+    "docker": ("container:" + "ab" * 6, f'name = "{"ab" * 6}"\nmanager = "docker"'),
+    "kubernetes": (
+        "k8s:8a6f1c52-53a1-4a0c-9d0e-5f3b7f4f2b10",
+        'name = "8a6f1c52-53a1-4a0c-9d0e-5f3b7f4f2b10"\nmanager = "kubernetes"',
+    ),
+    "user": ("user:1007/train", 'name = "shell"\nmanager = "user"\nuid = 1007\ncommand = "train"'),
+}
+HEAVY, LIGHT = "load = [[1.0, 400.0, 80], [0.5, 100.0, 20]]", "load = [[1.0, 50.0, 10]]"
+
+
+def job(text, *, load=HEAVY, start_s=None, end_s=None, gpu=0):
+    """One ``[[job]]``; without a start and an end it was there before and never ends."""
+    lines = ["[[job]]", text, f"gpus = [{gpu}]", load]
+    return (
+        "\n".join(lines + [f"{k} = {v}" for k, v in (("start_s", start_s), ("end_s", end_s)) if v is not None]) + "\n"
+    )
+
+
+def fault(kind, at_s, for_s, gpu=0, **keys):
+    """One ``[[fault]]``."""
+    lines = [f'kind = "{kind}"', f"gpu = {gpu}", f"at_s = {at_s}", f"for_s = {for_s}"]
+    return "[[fault]]\n" + "\n".join([*lines, *(f"{k} = {v}" for k, v in keys.items())]) + "\n"
+
+
+class Lives:
+    """Agents that follow each other on one node, all of them recorded.
+
+    Parameters
+    ----------
+    tmp_path : Path
+    text : str
+        The scenario, but for its first lines.
+    """
+
+    def __init__(self, tmp_path, text, gpus=2):
+        self._path = tmp_path
+        script = tmp_path / "scenario.toml"
+        script.write_text(f"gpus = {gpus}\ncycle_s = 3600\n" + text)
+        self.node, self.clock = simulated(tmp_path, str(script))
+        self.begun_us = self.clock.now_us()
+        self._folders = []
+        self.last = None
+        self.first_us = None
+
+    def live(self, until_s, *, killed=False):
+        """Meter until then (seconds since the node began); a kill comes without a word."""
+        while True:
+            try:
+                folder = self._path / f"recording{len(self._folders)}"
+                recorder = Recorder(folder, "sim", max_bytes=0, max_age_s=0)
+                one = agent(self.node, self.clock, state=self._path / "state", recorder=recorder, keep_us=10**12)
+                break
+            except NoMeter:
+                self.clock.sleep_until(self.clock.now_us() + 10_000_000)
+        self._folders.append(folder)
+        one.daemon.restore()
+        one.daemon._limits = one.daemon._limits.__class__(
+            10**12, self.begun_us + round(until_s * 1e6) - self.clock.now_us()
+        )
+        if killed:
+            one.daemon._close = lambda: None
+        one.daemon.run()
+        if killed:
+            one.daemon._state.release()
+        one.close()
+        recorder.close()
+        assert not one.faults.counts
+        self.first_us = self.first_us or one.windows[0].start_us
+        self.last = one
+        whole, parts = sums(one.accounts)
+        assert whole == parts
+        return self
+
+    def sleep(self, seconds):
+        """No agent runs."""
+        for file in self.node.mapping_dir.iterdir():
+            if file.is_file():
+                os.utime(file, (time.time() - 3600,) * 2)  # who holds a GPU did so before this
+        self.clock.sleep_until(self.clock.now_us() + round(seconds * 1e6))
+        return self
+
+    def truth(self, gpu=0):
+        """What each owner drew of a GPU, in J, while the first agent to the last one lived."""
+        found = defaultdict(float)
+        for (key, where), (static, dynamic) in self.node.truth.jobs_nj(
+            self.first_us, self.last.windows[-1].end_us
+        ).items():
+            if where == gpu:
+                found[key.partition("/")[0] if key.startswith("k8s:") else key] += (static + dynamic) / 1e9
+        return found
+
+    def billed(self, gpu=0):
+        """What the books say of the same; nobody's is under ``None``."""
+        books = self.last.accounts
+        uuid = self.node.cards[gpu].uuid
+        (nobodys,) = [a.unattributed_hnj / 2e9 for key, a in books.gpus.items() if key.gpu == uuid]
+        found = {None: nobodys}
+        for one in books.ledger.jobs.values():
+            for key, line in one.lines.items():
+                if key.gpu == uuid:
+                    name = one.key.partition("/")[0] if one.key.startswith("k8s:") else one.key
+                    found[name] = found.get(name, 0) + (line.static_hnj + line.dynamic_hnj) / 2e9
+        return found
+
+    def replays(self):
+        """Assert that the recording says the same, to the last integer."""
+        again = Accounts()
+        for folder in self._folders:
+            options = Options()
+            for chain in find([str(folder)], options):
+                for window in chain.windows(options):
+                    again.add(window)
+        again.finish()
+        assert bills(again) == bills(self.last.accounts)
+
+
+@pytest.mark.parametrize(
+    ("owner", "for_s"), [*(("docker", for_s) for for_s in (10, 45, 130, 900)), *((owner, 200) for owner in ALONE)]
+)
+def test_who_held_a_gpu_throughout_an_outage_is_billed_for_it(tmp_path, owner, for_s):
+    key, text = ALONE[owner]
+    lives = Lives(tmp_path, job(text) + fault("error", 100.3, for_s, value=10)).live(140 + for_s + 60)
+    assert lives.billed()[key] == pytest.approx(lives.truth()[key], rel=0.005)
+    lives.replays()
+
+
+@pytest.mark.parametrize("owner", ["slurm", "docker"])
+@pytest.mark.parametrize(
+    "broken", [fault("gpu-lost", 100.3, 45), fault("driver-reload", 100.3, 4), fault("driver-reload", 100.3, 60)]
+)
+def test_what_is_booked_of_a_hole_is_its_holders(tmp_path, owner, broken):
+    key, text = ALONE[owner]
+    lives = Lives(tmp_path, job(text) + broken).live(300)
+    whole = next(a.energy_hnj for k, a in lives.last.accounts.gpus.items() if k.gpu == lives.node.cards[0].uuid) / 2e9
+    assert lives.billed()[key] == pytest.approx(whole, rel=0.002)
+    lives.replays()
+
+
+@pytest.mark.parametrize("owner", ["slurm", "docker"])
+@pytest.mark.parametrize(("dies_s", "down_s"), [(95, 20), (150, 5), (150, 200), (299, 5), (330, 3)])
+@pytest.mark.parametrize("killed", [True, False], ids=["killed", "told to end"])
+def test_a_restart_in_or_beside_an_outage_changes_nothing(tmp_path, owner, dies_s, down_s, killed):
+    key, text = ALONE[owner]
+    lives = Lives(tmp_path, job(text) + fault("error", 100.3, 200, value=10))
+    lives.live(dies_s, killed=killed).sleep(down_s).live(500)
+    assert lives.billed()[key] == pytest.approx(lives.truth()[key], rel=0.01)
+    lives.replays()
+
+
+@pytest.mark.parametrize("killed_s", [None, 95])
+def test_jobs_that_end_and_begin_in_an_outage_are_billed_to_their_real_edges(tmp_path, killed_s):
+    two = job('name = "7"', load=LIGHT, start_s=10, end_s=150) + job('name = "8"', load=LIGHT, start_s=170, end_s=400)
+    lives = Lives(tmp_path, two + fault("error", 100.3, 130, value=10))
+    if killed_s:
+        lives.live(killed_s, killed=True).sleep(5)
+    lives.live(450)
+    truth, billed = lives.truth(), lives.billed()
+    for key in ("slurm:7", "slurm:8"):
+        assert billed[key] == pytest.approx(truth[key], rel=0.05), key
+    lives.replays()
+
+
+@pytest.mark.parametrize("killed_s", [None, 120])
+def test_of_a_hole_with_one_owner_before_and_another_after_nobody_is_guessed(tmp_path, killed_s):
+    two = job(ALONE["docker"][1], start_s=10, end_s=150) + job(
+        f'name = "{"cd" * 6}"\nmanager = "docker"', start_s=170, end_s=400
+    )
+    lives = Lives(tmp_path, two + fault("error", 100.3, 130, value=10))
+    if killed_s:
+        lives.live(killed_s, killed=True).sleep(5)
+    lives.live(450)
+    truth, billed = lives.truth(), lives.billed()
+    assert all(billed[key] < truth[key] for key in truth if key.startswith("container:"))
+    assert billed[None] > 10_000
+    lives.replays()
+
+
+@pytest.mark.parametrize("owners", [("slurm", "slurm"), ("docker", "kubernetes"), ("user", "docker")])
+@pytest.mark.parametrize("killed_s", [None, 150])
+def test_those_who_shared_a_gpu_share_its_outage(tmp_path, owners, killed_s):
+    first, second = (ALONE[owner] for owner in owners)
+    if owners == ("slurm", "slurm"):
+        second = ("slurm:8", 'name = "8"')
+    text = job(first[1], load="load = [[1.0, 300.0, 60]]") + job(second[1], load="load = [[1.0, 100.0, 20]]")
+    lives = Lives(tmp_path, text + fault("error", 100.3, 200, value=10))
+    if killed_s:
+        lives.live(killed_s, killed=True).sleep(5)
+    lives.live(450)
+    truth, billed = lives.truth(), lives.billed()
+    for key, _ in (first, second):
+        assert billed[key] == pytest.approx(truth[key], rel=0.02), key
+    lives.replays()
+
+
+@pytest.fixture
+def paused(tmp_path):
+    """Run a scenario with an agent that does not run from second 140.3 to 180.3: SIGSTOP, or a paused machine."""
+
+    def go(text):
+        lives = Lives(tmp_path, text)
+        sleep_until, at_us = lives.clock.sleep_until, lives.begun_us + 140_300_000
+
+        def asleep(time_us, stop=None):
+            if lives.clock.now_us() < at_us < time_us:
+                sleep_until(at_us + 40_000_000)
+            sleep_until(time_us, stop)
+
+        lives.clock.sleep_until = asleep
+        return lives.live(300)
+
+    return go
+
+
+def test_of_a_pause_one_window_is_made_that_claims_nobody(paused):
+    """What is listed when it is over does not tell who was there in it."""
+    two = job(ALONE["docker"][1], start_s=10, end_s=150) + job(f'name = "{"cd" * 6}"\nmanager = "docker"', start_s=170)
+    lives = paused(two)
+    windows = lives.last.windows
+    assert all(a.end_us == b.start_us for a, b in itertools.pairwise(windows))
+    (long,) = [w for w in windows if w.end_us - w.start_us > 1_000_000]
+    assert long.end_us - long.start_us >= 38_000_000
+    assert (len(long.usage.gpu), len(long.readings.time_us), set(long.busy_us.tolist())) == (0, 0, {-1})
+    truth, billed = lives.truth(), lives.billed()
+    assert all(billed[key] < truth[key] for key in truth if key.startswith("container:"))
+    lives.replays()
+
+
+@pytest.mark.parametrize("owner", ALONE)
+def test_who_held_a_gpu_throughout_a_pause_is_billed_for_it(paused, owner):
+    key, text = ALONE[owner]
+    lives = paused(job(text))
+    assert lives.billed()[key] == pytest.approx(lives.truth()[key], rel=0.005)
+    lives.replays()
