@@ -1,5 +1,6 @@
 """Each fault is done to a real agent process: it meters on, says what is wrong, and no counter goes backwards."""
 
+import itertools
 import os
 import resource
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.traces.sources import Options, find
 from tests.faults.process import ROOT, Agent, not_less
 
 pytestmark = pytest.mark.timeout(300)
@@ -319,3 +321,25 @@ def test_stopped_or_reloaded_before_the_first_window(tmp_path):
         assert agent.stop() == 0
         assert time.monotonic() - began < 10
     assert "ending before the first window" in agent.log
+
+
+def test_a_stopped_process_claims_nothing_of_the_time_that_it_did_not_see(tmp_path):
+    """SIGSTOP for nine seconds: one window tells of them, and the counters the joules."""
+    recording = tmp_path / "recording"
+    with Agent(tmp_path, "--record", str(recording)) as agent:
+        agent.ready().metering()
+        before = agent.joules()
+        agent.process.send_signal(signal.SIGSTOP)
+        time.sleep(9)
+        agent.process.send_signal(signal.SIGCONT)
+        agent.wait(lambda: all(agent.joules()[gpu] > joules + 9 * 60 for gpu, joules in before.items()))
+        agent.law()
+        assert agent.stop() == 0
+    options = Options()
+    (chain,) = find([str(recording)], options)
+    windows = list(chain.windows(options))
+    assert all(a.end_us == b.start_us for a, b in itertools.pairwise(windows))
+    long = max(windows, key=lambda one: one.end_us - one.start_us)
+    assert 7_500_000 < long.end_us - long.start_us < 30_000_000
+    assert (len(long.readings.time_us), set(long.busy_us.tolist())) == (0, {-1})
+    assert not long.usage.live.any()

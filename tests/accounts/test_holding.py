@@ -1,0 +1,151 @@
+"""Who holds a GPU over a hole: laws for any outages and owners, and what waits stays small."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made import S, device, window
+
+from agent.accounts import joining
+from agent.accounts.attribution import Accounts
+from agent.accounts.calibration import Calibrator
+from agent.accounts.joining import joined
+from agent.accounts.state import StateFile
+from agent.accounts.tenancy import Tenancy
+from agent.window import Event, JobKey, Owner
+
+T0 = 1_700_000_000 * S
+WATTS, IDLE = 300, 70
+SECONDS = 120
+
+outages = st.lists(st.tuples(st.integers(1, SECONDS - 10), st.integers(1, 60)), max_size=3)
+lives = st.lists(
+    st.tuples(st.sampled_from("abc"), st.integers(0, SECONDS - 1), st.integers(1, SECONDS), st.booleans()), max_size=4
+)
+
+
+def node(lost, jobs, restarts=()):
+    """Windows of a second: 300 W by the counter; ``lost`` are seconds in which nothing can be read.
+
+    ``jobs`` are (key, from, until, whether a scheduler tells of them while their processes cannot be listed).
+    """
+    for n in range(SECONDS):
+        t = T0 + n * S
+        rows = [] if n in lost else [(t + S // 4, WATTS * 1000, WATTS * 1000 * (n + 1))]
+        usage = []
+        for key, since, until, told in jobs:
+            if not since <= n < until or (n in lost and not told):
+                continue
+            usage.append((0, key, t, t + S, -1, 1_000_000 if told else -1, int(n not in lost)))
+        events = (Event(t, "restart", detail="same-boot"),) if n in restarts else ()
+        yield window(t, t + S, [rows], usage, devices=(device(),), host="h", seq=n, events=events)
+
+
+def distinct(jobs):
+    """One life of each owner: rows of one owner never overlap."""
+    return list({key: (key, since, since + long, told) for key, since, long, told in jobs}.values())
+
+
+def book(windows, accounts=None, folder=None):
+    accounts = accounts or Accounts()
+    for one in windows:
+        if folder is not None and any(event.kind == "restart" for event in one.events):
+            accounts = Accounts()
+            StateFile(folder, "h", "boot").restore(accounts, Calibrator())
+        accounts.add(one)
+        if folder is not None:
+            StateFile(folder, "h", "boot").save(accounts, Calibrator(), one.end_us)
+    return accounts
+
+
+def bill(accounts):
+    return {key: (job.energy_hnj, job.method) for key, job in accounts.ledger.jobs.items()}
+
+
+@settings(max_examples=120, deadline=None)
+@given(outages, lives)
+def test_laws_of_any_outages_and_owners(broken, jobs):
+    jobs = distinct(jobs)
+    lost = {n for since, long in broken for n in range(since, min(since + long, SECONDS - 2))}
+    accounts = book(node(lost, jobs))
+    accounts.finish()
+    (account,) = accounts.gpus.values()
+    parts = account.idle_hnj + account.unattributed_hnj + sum(job.energy_hnj for job in accounts.ledger.jobs.values())
+    assert account.energy_hnj == parts
+    for key, since, until, _ in jobs:
+        job = accounts.ledger.jobs.get(JobKey(key))
+        used_j = job.energy_hnj / 2e9 if job else 0
+        beside = {n for n in range(since, min(until, SECONDS)) if any(a <= n < b for k, a, b, _ in jobs if k != key)}
+        # Its life, and of the holes that it touches what lies beyond it: nothing of anybody else's.
+        assert used_j <= WATTS * (min(until, SECONDS) - since + sum(n in lost for n in range(SECONDS)) + 2)
+        if since == 0 and until >= SECONDS and not beside:
+            assert used_j == pytest.approx(account.energy_hnj / 2e9, abs=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(outages, lives, st.lists(st.integers(1, SECONDS - 1), max_size=3))
+def test_a_restart_from_the_disk_is_as_the_replay_has_it(tmp_path_factory, broken, jobs, restarts):
+    """Whenever it comes, in a hole too: what is open is in the file."""
+    jobs = distinct(jobs)
+    lost = {n for since, long in broken for n in range(since, min(since + long, SECONDS - 2))}
+    windows = list(node(lost, jobs, restarts))
+    live = book(windows, folder=tmp_path_factory.mktemp("state"))
+    assert bill(live) == bill(book(windows))
+
+
+def test_a_job_that_ended_stays_while_its_energy_may_come():
+    jobs = [("a", 0, 30, True), ("b", 0, 120, False)]
+    accounts = Accounts()
+    for one in node(set(range(20, 100)), jobs):
+        accounts.add(one)
+        accounts.retire(one.end_us, 10 * S)
+        if one.seq == 99:
+            assert set(accounts.ledger.jobs) == {"a", "b"}
+    assert set(accounts.ledger.jobs) == {"b"}
+    assert sum(accounts.ledger.ended_hnj.values()) > 0
+
+
+def waiting(*rows):
+    """``rows``: (gpu, key, start, end, activity, share, live), in seconds."""
+    made = [
+        (gpu, Owner(JobKey(key)), activity, share, live, T0 + start * S, T0 + end * S)
+        for gpu, key, start, end, activity, share, live in rows
+    ]
+    return Tenancy.made(made)
+
+
+def test_what_waits_is_joined_where_it_touches_and_agrees():
+    rows = waiting(
+        (0, "a", 0, 1, 200_000, -1, 1), (0, "a", 1, 4, 600_000, -1, 1), (0, "a", 4, 5, -1, -1, 1),
+        (0, "a", 6, 7, -1, -1, 1), (0, "b", 0, 1, -1, 500_000, 0), (0, "b", 1, 2, -1, 500_000, 1),
+        (1, "b", 2, 3, -1, 500_000, 1), (1, "b", 200, 201, -1, 500_000, 1), (1, "b", 201, 202, -1, 500_000, 1),
+    )  # fmt: skip
+    found = joined(rows, T0 + 210 * S, np.array([T0 + 300 * S] * 2)).plain()
+    assert [[key, (start - T0) // S, (end - T0) // S, activity] for key, start, end, activity, *_ in found] == [
+        ["a", 0, 4, 500_000], ["a", 4, 5, -1], ["a", 6, 7, -1], ["b", 0, 1, -1], ["b", 1, 2, -1],
+        ["b", 2, 3, -1], ["b", 200, 201, -1], ["b", 201, 202, -1],
+    ]  # fmt: skip
+    across = joined(waiting((0, "a", 0, 1, -1, -1, 1), (0, "a", 1, 2, -1, -1, 1)), T0 + 100 * S, np.array([T0 + S]))
+    assert len(across.gpu) == 2  # before the hole, and in it
+
+
+def test_more_than_may_wait_is_joined_coarsely_and_the_youngest_stay(monkeypatch):
+    monkeypatch.setattr(joining, "MOST_WAITING", 8)
+    apart = [(0, "abc"[n % 3], 2 * n, 2 * n + 1, -1, -1, 1) for n in range(10)]
+    ordered = sorted(apart, key=lambda row: (row[1], row[2]))
+    found = joined(waiting(*ordered), T0 + 1000 * S, np.array([T0]))
+    assert len(found.gpu) <= 8
+    assert {found.key(row) for row in range(len(found.gpu))} == set("abc")
+    assert (int(found.start_us.min()), int(found.end_us.max())) == (T0, T0 + 19 * S)
+
+
+def test_an_hour_without_readings_keeps_a_handful_of_rows():
+    accounts = Accounts()
+    for n in range(3600):
+        t = T0 + n * S
+        rows = [(t + 1000, 300_000, 300_000)] if not n else []
+        usage = [(0, key, t, t + S, -1, 500_000, 0) for key in ("a", "b")]
+        accounts.add(window(t, t + S, [rows], usage, devices=(device(),), host="h", seq=n))
+    ((*_, left),) = accounts.books_of("h")
+    assert len(left.gpu) < 2 * 70
+    assert (int(left.start_us.min()), int(left.end_us.max())) == (T0, T0 + 3600 * S)
