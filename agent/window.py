@@ -217,8 +217,9 @@ class Window:
     seq : int
         Counts up by one; a recording stores it, so that a hole is noticed.
     start_us, end_us : int, us
-        Windows of one host touch: ``end_us`` is the next window's ``start_us``. Usage rows end inside it; the row of an
-        owner that was noticed late may begin before it, and counts for energy that is not booked yet.
+        Windows of one host touch: ``end_us`` is the next window's ``start_us``. One in which nothing could be read is
+        as long as that took, and names no owners but those that a scheduler tells. Usage rows end inside it; the row
+        of an owner that was noticed late may begin before it, and counts for energy that is not booked yet.
     devices : tuple of Device
         The same order in every window of a run; a GPU that is lost stays in its place. It may only grow.
     readings : Readings

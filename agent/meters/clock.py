@@ -1,7 +1,9 @@
 """Time as the meters see it: one ascending line of microseconds, real or simulated.
 
 The line starts at the wall clock's reading and is advanced by the monotonic clock alone, so a stepped wall clock moves
-no joule. A virtual clock never sleeps: waiting until a moment makes it that moment.
+no joule. That clock goes on while a process is stopped, and stands still while the machine is suspended: no job runs
+then, and no energy is made up for it (docs/decisions/0631). A virtual clock never sleeps: waiting until a moment makes
+it that moment.
 """
 
 from __future__ import annotations
