@@ -164,7 +164,7 @@ def test_a_restart_in_or_beside_an_outage_changes_nothing(tmp_path, owner, dies_
     lives.replays()
 
 
-@pytest.mark.parametrize("killed_s", [None, 95])
+@pytest.mark.parametrize("killed_s", [None, 95, 125, 160, 210])
 def test_jobs_that_end_and_begin_in_an_outage_are_billed_to_their_real_edges(tmp_path, killed_s):
     two = job('name = "7"', load=LIGHT, start_s=10, end_s=150) + job('name = "8"', load=LIGHT, start_s=170, end_s=400)
     lives = Lives(tmp_path, two + fault("error", 100.3, 130, value=10))

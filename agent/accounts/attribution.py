@@ -82,8 +82,7 @@ class Accounts:
         for event in window.events:
             self._note(window, host, event)
         new = Tenancy.of(window, host.coverage.busy_us(window))
-        waiting, added = host.holding.follow(window, new, host.waiting, host.limits.max_gap_us)
-        new = added.followed_by(new)
+        waiting, new = host.holding.follow(window, new, host.waiting, host.limits.max_gap_us)
         self._remember_owners(new, host)
         rows = waiting.followed_by(new)
         readings = window.readings.with_room(len(host.keys))

@@ -102,20 +102,12 @@ class Hole:
         }
         return set(before) if before == after else set()
 
-    def known_throughout(
-        self, here: Mapping[JobKey, tuple[int, Seen]], start_us: int, *, came_only: bool
-    ) -> set[JobKey]:
-        """Name those who are there before and after a time without any window, as far as who holds a GPU is known.
+    def may_hold(self, key: JobKey, *, at_once: bool) -> bool:
+        """Tell whether somebody was there when the agent went down, and is not known to have gone.
 
-        Parameters
-        ----------
-        here, start_us
-            As for `throughout`, after that time.
-        came_only : bool
-            The hole is over: of those who were there when it began, `throughout` tells.
+        Where the hole is over ``at_once`` when it lives again, `throughout` tells of those who were there before it.
         """
-        known = self.came if came_only else self.came | (self.before.keys() - self.gone)
-        return {key for key, (since_us, _) in here.items() if since_us == start_us and key in known}
+        return key in self.came or (key in self.before and key not in self.gone and not at_once)
 
 
 class Holding:
@@ -125,6 +117,7 @@ class Holding:
         self._holes: dict[int, Hole] = {}
         self._last: tuple[Tenancy, int] | None = None  # rows of the window before, and its end
         self._earlier: tuple[Tenancy, int] | None = None
+        self._resumed_us = -1  # when the agent began to live again
 
     def follow(
         self, window: Window, new: Tenancy, waiting: Tenancy, max_gap_us: NDArray[np.int64]
@@ -143,8 +136,8 @@ class Holding:
 
         Returns
         -------
-        waiting, added : Tenancy
-            What waits, corrected; and the usage that is now known beside ``new``.
+        waiting, new : Tenancy
+            Corrected; and with ``new`` the usage that is now known beside it.
         """
         told = np.zeros(len(max_gap_us), bool)
         told[: len(window.devices)] = np.diff(window.readings.offsets) > 0
@@ -156,27 +149,36 @@ class Holding:
                     continue
                 hole = self._hole(gpu, window.start_us)
                 rows = _rows(new, gpu)
+                # Who is known to hold the GPU before and after a time without a window did not go in it. Of a GPU that
+                # is found only now a scheduler may tell since the agent lives again.
+                lived = {new.key(row): _seen(new, row) for row in rows if new.start_us[row] == self._resumed_us}
+                at_once = is_told and window.start_us == self._resumed_us
+                held = {
+                    key: (one, self._resumed_us) for key, one in lived.items() if hole.may_hold(key, at_once=at_once)
+                }
+                past = [row for row in rows if new.start_us[row] < window.start_us]
+                hole.see({new.key(row): min(int(new.end_us[row]), window.start_us) for row in past}, window.start_us)
                 here = {
                     new.key(row): (int(new.start_us[row]), _seen(new, row))
                     for row in reversed(rows)
-                    if new.start_us[row] <= window.start_us
+                    if new.start_us[row] <= window.start_us <= new.end_us[row]
                 }
-                # After a time without a window: who is known to hold the GPU before and after it did not go in it.
-                held = set() if touches else hole.known_throughout(here, window.start_us, came_only=is_told)
                 if is_told:
                     del self._holes[gpu]
-                    held |= hole.throughout(here, window.start_us)
+                    held |= {key: (here[key][1], window.start_us) for key in hole.throughout(here, window.start_us)}
                     long = window.start_us - hole.since_us > int(max_gap_us[gpu])
-                    waiting = _corrected(waiting, gpu, hole, here, long=long)
-                for key in sorted(held):
-                    seen = hole.before.get(key), here[key][1]
-                    own = [one for rows in (waiting, new) for one in rows.stretches(gpu, key)]
-                    since_us = hole.since_us if seen[0] is not None else min(own)[0]
-                    added += [(gpu, *_joined(*seen), *gap) for gap in _gaps(own, since_us, window.start_us)]
+                    waiting, new = (
+                        _corrected(rows_, gpu, hole, here, window.start_us, long=long) for rows_ in (waiting, new)
+                    )
+                for key, (after, until_us) in sorted(held.items()):
+                    before, own = hole.before.get(key), waiting.stretches(gpu, key) + new.stretches(gpu, key)
+                    since_us = hole.since_us if before is not None else min(own)[0]
+                    added += [(gpu, *_joined(before, after), *gap) for gap in _gaps(own, since_us, until_us)]
                 if not is_told:
-                    hole.see({new.key(row): int(new.end_us[row]) for row in rows}, window.end_us)
+                    now = [row for row in rows if new.end_us[row] > window.start_us]
+                    hole.see({new.key(row): int(new.end_us[row]) for row in now}, window.end_us)
         self._earlier, self._last = self._last, (new, window.end_us)
-        return waiting, Tenancy.made(added)
+        return waiting, Tenancy.made(added).followed_by(new)
 
     def restart(self, gpus: int, start_us: int, *, same_boot: bool) -> None:
         """Take the time that the agent was down for a hole of all GPUs; after a boot nobody is there any more."""
@@ -186,6 +188,7 @@ class Holding:
         if not same_boot:
             self._holes = {gpu: Hole(start_us - 1) for gpu in range(gpus)}
         self._last = self._earlier = None
+        self._resumed_us = start_us
 
     def since_us(self, gpus: int, now_us: int) -> NDArray[np.int64]:
         """Tell since when nothing is known of who is on each GPU; ``now_us`` where it is known (int64[g], us)."""
@@ -264,21 +267,21 @@ def _rate(*edges: Seen | None) -> int:
 
 
 def _corrected(
-    waiting: Tenancy, gpu: int, hole: Hole, here: Mapping[JobKey, tuple[int, Seen]], *, long: bool
+    rows: Tenancy, gpu: int, hole: Hole, here: Mapping[JobKey, tuple[int, Seen]], end_us: int, *, long: bool
 ) -> Tenancy:
     """Say of the rows in a hole what could not be told in it: whether their owners used the GPU, and how much."""
-    activity, live = waiting.activity_ppm.copy(), waiting.live.copy()
-    for row in _rows(waiting, gpu):
-        if waiting.end_us[row] < hole.since_us:
+    activity, live = rows.activity_ppm.copy(), rows.live.copy()
+    for row in _rows(rows, gpu):
+        if not hole.since_us <= rows.end_us[row] <= end_us:
             continue
-        key = waiting.key(row)
+        key = rows.key(row)
         edges = [hole.before.get(key), here[key][1] if key in here else None]
         used = [one.live == 1 for one in edges if one is not None]
-        if long and live[row] == 0 and waiting.end_us[row] > hole.since_us and (any(used) or not used):
+        if long and live[row] == 0 and rows.end_us[row] > hole.since_us and (any(used) or not used):
             live[row], activity[row] = 1, -1
         if live[row] and activity[row] < 0:
             activity[row] = _rate(*edges)
-    return replace(waiting, activity_ppm=activity, live=live)
+    return replace(rows, activity_ppm=activity, live=live)
 
 
 def _joined(before: Seen | None, after: Seen) -> tuple[Owner, int, int, int]:

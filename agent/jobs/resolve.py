@@ -21,7 +21,7 @@ from agent.jobs.text import printable
 from agent.window import MISSING, JobKey, Owner, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from agent.jobs.kubernetes import Pods
     from agent.jobs.processes import Process, Processes
@@ -86,6 +86,8 @@ class JobResolver:
         self._published: dict[JobKey, tuple[int, Owner]] = {}
         self._laid_out: dict[tuple[int, JobKey], tuple[int, int]] = {}  # from when and until when an owner has rows
         self._first_us: int | None = None
+        self._since_us: int | None = None  # start of the first window
+        self._gpus = 0
         self._answered_us: int | None = None
         self._faults: Counter[str] = Counter()
 
@@ -138,6 +140,12 @@ class JobResolver:
             A pid that /proc does not know has no row, unless one job alone held its GPU: its energy is nobody's.
         """
         held = self._slurm.reservations(devices, start_us, end_us) if self._slurm is not None else []
+        # Of a GPU that is found only now it is known who held it since the first window.
+        self._since_us = start_us if self._since_us is None else self._since_us
+        new = range(self._gpus, len(devices)) if start_us > self._since_us else ()
+        self._gpus = max(self._gpus, len(devices))
+        if new and self._slurm is not None:
+            held += [one for one in self._slurm.reservations(devices, self._since_us, start_us) if one.gpu in new]
         granted = self._pods.reservations(devices, start_us, end_us) if self._pods is not None else []
         ordered = sorted((s for s in sightings if 0 <= s.gpu < len(devices)), key=_ORDER)
         presences = [self._see(sighting, start_us, end_us) for sighting in ordered]
@@ -167,7 +175,7 @@ class JobResolver:
                 share = self._instance_ppm(devices[one.gpu], one)
             claims.of(one.gpu, one.owner).held.append((one.start_us, one.end_us, share, one.instance))
         self._forget(end_us)
-        return self._tables(claims, start_us, end_us)
+        return self._tables(claims, start_us, end_us, new)
 
     def _instance_ppm(self, device: Device, held: Reservation) -> int:
         """Return how much of its GPU a MIG instance is, as the driver lists it or its processes showed; -1 unknown."""
@@ -261,14 +269,17 @@ class JobResolver:
             if sighting.sm_us >= 0:
                 claim.add_work(begin_us, stop_us, sighting.sm_us)
 
-    def _tables(self, claims: Claims, start_us: int, end_us: int) -> tuple[tuple[Owner, ...], Usage]:
+    def _tables(
+        self, claims: Claims, start_us: int, end_us: int, new: Collection[int]
+    ) -> tuple[tuple[Owner, ...], Usage]:
         earliest_us = start_us - REACH_BACK_US
         self._laid_out = {place: laid for place, laid in self._laid_out.items() if laid[1] > earliest_us}
         rows = []
         for place, found in sorted(claims.found.items()):
             known = self._laid_out.get(place)
             if known is None:
-                stretch = lay_out(found, earliest_us, end_us)
+                since_us = self._since_us if place[0] in new and self._since_us is not None else earliest_us
+                stretch = lay_out(found, min(since_us, earliest_us), end_us)
             else:
                 # What was missed before the owner's first row; never a stretch that it has a row of already.
                 missed = lay_out(found, earliest_us, known[0]) if known[0] > earliest_us else []
