@@ -141,44 +141,48 @@ class Holding:
         """
         told = np.zeros(len(max_gap_us), bool)
         told[: len(window.devices)] = np.diff(window.readings.offsets) > 0
-        added = []
+        added: list[Any] = []
         touches = self._last is not None and self._last[1] == window.start_us
         if self._holes or not touches or not told.all():
             for gpu, is_told in enumerate(told.tolist()):
                 if gpu not in self._holes and touches and is_told:
                     continue
                 hole = self._hole(gpu, window.start_us)
-                rows = _rows(new, gpu)
-                # Who is known to hold the GPU before and after a time without a window did not go in it. Of a GPU that
-                # is found only now a scheduler may tell since the agent lives again.
-                lived = {new.key(row): _seen(new, row) for row in rows if new.start_us[row] == self._resumed_us}
-                at_once = is_told and window.start_us == self._resumed_us
-                held = {
-                    key: (one, self._resumed_us) for key, one in lived.items() if hole.may_hold(key, at_once=at_once)
-                }
-                past = [row for row in rows if new.start_us[row] < window.start_us]
-                hole.see({new.key(row): min(int(new.end_us[row]), window.start_us) for row in past}, window.start_us)
-                here = {
-                    new.key(row): (int(new.start_us[row]), _seen(new, row))
-                    for row in reversed(rows)
-                    if new.start_us[row] <= window.start_us <= new.end_us[row]
-                }
+                held = self._since_life(gpu, hole, window.start_us, new, told=is_told)
+                here = _there(new, gpu, window.start_us)
                 if is_told:
                     del self._holes[gpu]
                     held |= {key: (here[key][1], window.start_us) for key in hole.throughout(here, window.start_us)}
-                    long = window.start_us - hole.since_us > int(max_gap_us[gpu])
-                    waiting, new = (
-                        _corrected(rows_, gpu, hole, here, window.start_us, long=long) for rows_ in (waiting, new)
-                    )
+                    edge = _Edge(gpu, hole, here, window.start_us, int(max_gap_us[gpu]))
+                    waiting, new = edge.corrected(waiting), edge.corrected(new)
                 for key, (after, until_us) in sorted(held.items()):
                     before, own = hole.before.get(key), waiting.stretches(gpu, key) + new.stretches(gpu, key)
                     since_us = hole.since_us if before is not None else min(own)[0]
                     added += [(gpu, *_joined(before, after), *gap) for gap in _gaps(own, since_us, until_us)]
                 if not is_told:
-                    now = [row for row in rows if new.end_us[row] > window.start_us]
+                    now = [row for row in _rows(new, gpu) if new.end_us[row] > window.start_us]
                     hole.see({new.key(row): int(new.end_us[row]) for row in now}, window.end_us)
         self._earlier, self._last = self._last, (new, window.end_us)
         return waiting, Tenancy.made(added).followed_by(new)
+
+    def _since_life(
+        self, gpu: int, hole: Hole, start_us: int, new: Tenancy, *, told: bool
+    ) -> dict[JobKey, tuple[Seen, int]]:
+        """Take note of rows that begin before their window: late owners, and holds of a GPU that is found only now.
+
+        Returns
+        -------
+        dict of JobKey to (Seen, int)
+            Who is known to hold the GPU since the agent lives again (us), and did when it went down: who did not go
+            in between.
+        """
+        rows = _rows(new, gpu)
+        lived = {new.key(row): _seen(new, row) for row in rows if new.start_us[row] == self._resumed_us}
+        at_once = told and start_us == self._resumed_us
+        held = {key: (one, self._resumed_us) for key, one in lived.items() if hole.may_hold(key, at_once=at_once)}
+        past = [row for row in rows if new.start_us[row] < start_us]
+        hole.see({new.key(row): min(int(new.end_us[row]), start_us) for row in past}, start_us)
+        return held
 
     def restart(self, gpus: int, start_us: int, *, same_boot: bool) -> None:
         """Take the time that the agent was down for a hole of all GPUs; after a boot nobody is there any more."""
@@ -266,22 +270,37 @@ def _rate(*edges: Seen | None) -> int:
     return sum(known) // len(known) if known else -1
 
 
-def _corrected(
-    rows: Tenancy, gpu: int, hole: Hole, here: Mapping[JobKey, tuple[int, Seen]], end_us: int, *, long: bool
-) -> Tenancy:
-    """Say of the rows in a hole what could not be told in it: whether their owners used the GPU, and how much."""
-    activity, live = rows.activity_ppm.copy(), rows.live.copy()
-    for row in _rows(rows, gpu):
-        if not hole.since_us <= rows.end_us[row] <= end_us:
-            continue
-        key = rows.key(row)
-        edges = [hole.before.get(key), here[key][1] if key in here else None]
-        used = [one.live == 1 for one in edges if one is not None]
-        if long and live[row] == 0 and rows.end_us[row] > hole.since_us and (any(used) or not used):
-            live[row], activity[row] = 1, -1
-        if live[row] and activity[row] < 0:
-            activity[row] = _rate(*edges)
-    return replace(rows, activity_ppm=activity, live=live)
+def _there(new: Tenancy, gpu: int, at_us: int) -> dict[JobKey, tuple[int, Seen]]:
+    """Tell who is on a GPU at a moment, and since when (us) the rows say so."""
+    rows = [row for row in reversed(_rows(new, gpu)) if new.start_us[row] <= at_us <= new.end_us[row]]
+    return {new.key(row): (int(new.start_us[row]), _seen(new, row)) for row in rows}
+
+
+class _Edge(NamedTuple):
+    """The end of a hole: the GPU, what is known of it, who is there now, when that is, and what readings may bridge."""
+
+    gpu: int
+    hole: Hole
+    here: Mapping[JobKey, tuple[int, Seen]]
+    end_us: int
+    max_gap_us: int
+
+    def corrected(self, rows: Tenancy) -> Tenancy:
+        """Say of the rows in it what could not be told: whether their owners used the GPU, and how much."""
+        activity, live = rows.activity_ppm.copy(), rows.live.copy()
+        since_us = self.hole.since_us
+        long = self.end_us - since_us > self.max_gap_us
+        for row in _rows(rows, self.gpu):
+            if not since_us <= rows.end_us[row] <= self.end_us:
+                continue
+            key = rows.key(row)
+            edges = [self.hole.before.get(key), self.here[key][1] if key in self.here else None]
+            used = [one.live == 1 for one in edges if one is not None]
+            if long and live[row] == 0 and rows.end_us[row] > since_us and (any(used) or not used):
+                live[row], activity[row] = 1, -1
+            if live[row] and activity[row] < 0:
+                activity[row] = _rate(*edges)
+        return replace(rows, activity_ppm=activity, live=live)
 
 
 def _joined(before: Seen | None, after: Seen) -> tuple[Owner, int, int, int]:

@@ -1,5 +1,7 @@
 """Who holds a GPU over a hole: laws for any outages and owners, and what waits stays small."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -149,3 +151,51 @@ def test_an_hour_without_readings_keeps_a_handful_of_rows():
     ((*_, left),) = accounts.books_of("h")
     assert len(left.gpu) < 2 * 70
     assert (int(left.start_us.min()), int(left.end_us.max())) == (T0, T0 + 3600 * S)
+
+
+def one(n, key="a", *, lost=False, devices=None, labels=None):
+    """A second in which ``key`` is on GPU-0, the only one that may be lost."""
+    t, devices = T0 + n * S, devices or (device(0),)
+    rows = [[] if lost and d.index == 0 else [(t + S // 4, 300_000, 300_000 * (n + 1))] for d in devices]
+    gpu = [d.index for d in devices].index(0)
+    usage = [] if lost else [(gpu, key, t, t + S, -1, -1, 1)]
+    made = window(t, t + S, rows, usage, devices=devices, host="h", seq=n)
+    return replace(made, owners=tuple(Owner(owner.key, labels or {}) for owner in made.owners))
+
+
+def test_a_job_that_gets_its_number_in_a_hole_held_the_gpu_throughout():
+    known = {"manager": "slurm", "sluid": "sABC"}
+    accounts = Accounts()
+    for n in range(60):
+        key = "slurm:sABC" if n < 30 else "slurm:7"
+        accounts.add(one(n, key, lost=20 <= n < 50, labels=known))
+    assert accounts.ledger.jobs[JobKey("slurm:7")].energy_hnj / 2e9 == pytest.approx(300 * (59.25 - 19.25))
+    (account,) = accounts.gpus.values()
+    assert account.idle_hnj + account.unattributed_hnj == 0
+
+
+def test_gpus_may_be_numbered_anew_in_a_hole():
+    accounts = Accounts()
+    for n in range(60):
+        devices = (device(0), device(1)) if n < 30 else (device(1), device(0))
+        accounts.add(one(n, lost=20 <= n < 50, devices=devices))
+    for key, account in accounts.gpus.items():
+        assert account.energy_hnj / 2e9 == pytest.approx(300 * 59)
+        assert account.unattributed_hnj == 0 or key.gpu == "GPU-1"
+    assert accounts.ledger.jobs[JobKey("a")].energy_hnj / 2e9 == pytest.approx(300 * 59)
+
+
+@pytest.mark.parametrize(("before", "after", "used_j"), [(1, 1, 300), (1, 0, 300), (0, 0, IDLE)])
+def test_who_shared_a_gpu_and_only_held_it_in_a_hole_used_it_if_it_did_beside_the_hole(before, after, used_j):
+    """Two jobs with half of a GPU each; a scheduler tells of both in the hole, where nobody's process can be seen."""
+    accounts = Accounts()
+    for n in range(60):
+        t, lost = T0 + n * S, 20 <= n < 50
+        rows = [] if lost else [(t + S // 4, 300_000, 300_000 * (n + 1))]
+        live = 0 if lost else before if n < 20 else after
+        usage = [(0, key, t, t + S, -1, 500_000, live) for key in ("a", "b")]
+        accounts.add(window(t, t + S, [rows], usage, devices=(device(),), host="h", seq=n))
+    hole = 30
+    told = 29 * (300 if before and after else (300 * 19 + IDLE * 10) / 29 if before else IDLE)
+    for job in accounts.ledger.jobs.values():
+        assert job.energy_hnj / 2e9 == pytest.approx((used_j * hole + told) / 2, rel=0.02)
