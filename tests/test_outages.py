@@ -9,7 +9,7 @@ import pytest
 from virtual import agent, bills, simulated, sums
 
 from agent.accounts.attribution import Accounts
-from agent.meters.errors import NoMeter
+from agent.meters.errors import MeterError, NoMeter
 from agent.traces.native import Recorder
 from agent.traces.sources import Options, find
 
@@ -61,14 +61,14 @@ class Lives:
 
     def live(self, until_s, *, killed=False):
         """Meter until then (seconds since the node began); a kill comes without a word."""
+        folder = self._path / f"recording{len(self._folders)}"
+        recorder = Recorder(folder, "sim", max_bytes=0, max_age_s=0)
         while True:
             try:
-                folder = self._path / f"recording{len(self._folders)}"
-                recorder = Recorder(folder, "sim", max_bytes=0, max_age_s=0)
                 one = agent(self.node, self.clock, state=self._path / "state", recorder=recorder, keep_us=10**12)
                 break
-            except NoMeter:
-                self.clock.sleep_until(self.clock.now_us() + 10_000_000)
+            except (NoMeter, MeterError):
+                self.clock.sleep_until(self.clock.now_us() + 10_000_000)  # as an agent without a driver does
         self._folders.append(folder)
         one.daemon.restore()
         one.daemon._limits = one.daemon._limits.__class__(
@@ -141,6 +141,26 @@ def test_who_held_a_gpu_throughout_an_outage_is_billed_for_it(tmp_path, owner, f
     lives.replays()
 
 
+@pytest.mark.parametrize("owner", ALONE)
+def test_a_call_that_hangs_for_another_gpu_costs_a_holder_nothing(tmp_path, owner):
+    key, text = ALONE[owner]
+    lives = Lives(tmp_path, job(text) + fault("wedged", 100.3, 40, gpu=1)).live(200)
+    assert lives.billed()[key] == pytest.approx(lives.truth()[key], rel=0.005)
+    long = max(lives.last.windows, key=lambda one: one.end_us - one.start_us)
+    assert not set(long.usage.live.tolist()) & {1}
+    lives.replays()
+
+
+@pytest.mark.parametrize(
+    "call", ["nvmlDeviceGetUtilizationRates", "nvmlDeviceGetComputeRunningProcesses_v3", "nvmlDeviceGetMemoryInfo"]
+)
+def test_a_call_that_tells_no_energy_may_fail_for_long(tmp_path, call):
+    key, text = ALONE["docker"]
+    lives = Lives(tmp_path, job(text) + fault("error", 100.3, 200, value=10, call=f'"{call}"')).live(450)
+    assert lives.billed()[key] == pytest.approx(lives.truth()[key], rel=0.005)
+    lives.replays()
+
+
 @pytest.mark.parametrize("owner", ["slurm", "docker"])
 @pytest.mark.parametrize(
     "broken", [fault("gpu-lost", 100.3, 45), fault("driver-reload", 100.3, 4), fault("driver-reload", 100.3, 60)]
@@ -148,6 +168,14 @@ def test_who_held_a_gpu_throughout_an_outage_is_billed_for_it(tmp_path, owner, f
 def test_what_is_booked_of_a_hole_is_its_holders(tmp_path, owner, broken):
     key, text = ALONE[owner]
     lives = Lives(tmp_path, job(text) + broken).live(300)
+    whole = next(a.energy_hnj for k, a in lives.last.accounts.gpus.items() if k.gpu == lives.node.cards[0].uuid) / 2e9
+    assert lives.billed()[key] == pytest.approx(whole, rel=0.002)
+    lives.replays()
+
+
+def test_a_restart_while_the_driver_is_away_leaves_the_hole_to_its_holder(tmp_path):
+    key, text = ALONE["docker"]
+    lives = Lives(tmp_path, job(text) + fault("driver-reload", 100.3, 60)).live(120, killed=True).sleep(3).live(300)
     whole = next(a.energy_hnj for k, a in lives.last.accounts.gpus.items() if k.gpu == lives.node.cards[0].uuid) / 2e9
     assert lives.billed()[key] == pytest.approx(whole, rel=0.002)
     lives.replays()

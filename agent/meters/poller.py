@@ -117,8 +117,7 @@ class Poller:
                 if self.stop.is_set():
                     break
                 blind = self._clock.now_us() - end_us > BLIND_US
-                if blind:
-                    end_us = self._through(end_us)
+                end_us = self._through(end_us) if blind else end_us
                 self._finish(end_us, blind=blind)
                 with self.lock:
                     if self.start_us + self._rates.window_us <= end_us:
@@ -295,9 +294,7 @@ class Poller:
             for name, value in line.gauges.items():
                 gauges[name][gpu] = value
             sightings += line.sightings
-            line.sightings = []
-            if not blind:
-                line.utils = line.utils[-1:]
+            line.sightings, line.utils = [], line.utils if blind else line.utils[-1:]
         columns = np.array(rows, np.int64).reshape(-1, 4)
         self.seq += 1
         window = Window(
