@@ -232,8 +232,7 @@ class JobResolver:
                 self._instances[sighting.gpu, sighting.instance.partition("/")[0]] = sighting.instance_ppm
         presence.last_us = max(presence.last_us, sighting.to_us)
         if sighting.exited:
-            known_us = [at_us for at_us in (presence.end_us, process.ended_us) if at_us is not None]
-            presence.end_us = min([sighting.to_us, *known_us])
+            presence.end_us = min(filter(None, (presence.end_us, process.ended_us, sighting.to_us)))
         return presence
 
     def _settle(self, start_us: int, end_us: int) -> None:
@@ -278,8 +277,8 @@ class JobResolver:
         for place, found in sorted(claims.found.items()):
             known = self._laid_out.get(place)
             if known is None:
-                since_us = self._since_us if place[0] in new and self._since_us is not None else earliest_us
-                stretch = lay_out(found, min(since_us, earliest_us), end_us)
+                since_us = (self._since_us or 0) if place[0] in new else min(found.live)[0] if found.live else start_us
+                stretch = lay_out(found, min(earliest_us, since_us), end_us)
             else:
                 # What was missed before the owner's first row; never a stretch that it has a row of already.
                 missed = lay_out(found, earliest_us, known[0]) if known[0] > earliest_us else []
@@ -345,6 +344,7 @@ def _arrival_us(process: Process, sighting: ProcessSighting, start_us: int) -> i
     GPU at some time since the last list, so only what was reported is certain.
     """
     born_us = process.started_us
-    if born_us is None or born_us < start_us - LINGER_US:
+    if born_us is None or born_us < min(start_us - LINGER_US, sighting.from_us):
         return max(start_us, sighting.from_us)
-    return max(start_us - REACH_BACK_US, born_us)
+    # It began in a time in which nobody could look, however long that was, or just now.
+    return max(min(start_us - REACH_BACK_US, sighting.from_us), born_us)

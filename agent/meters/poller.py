@@ -191,11 +191,12 @@ class Poller:
         """Utilisation, memory, and whatever these or the time call for."""
         used = board.utilisation()
         watch = self._meter.watches[gpu]
-        if now_us - line.looked_us > max(BLIND_US, 2 * self._period_us(gpu, line, now_us)):
-            # Who was there before this hole may have left at any time in it.
+        before_us, line.looked_us = line.looked_us, now_us
+        hole = now_us - before_us > max(BLIND_US, 2 * self._period_us(gpu, line, now_us))
+        if hole:
+            # Who was there before it may have left at any time in it.
             line.utils, watch.listed = [], {}
             line.list_due_us = now_us
-        line.looked_us = now_us
         if "gpu_util" in used:
             line.utils.append(used["gpu_util"])
         memory, before = board.memory(), line.gauges.get("fb_used_mib")
@@ -207,6 +208,8 @@ class Poller:
         if now_us >= line.list_due_us or came_or_went or unexplained or vanished:
             line.list_due_us = now_us + self._rates.processes_us
             self._list(gpu, line, watch, now_us)
+            if hole and before_us:
+                line.sightings += watch.sightings(gpu, before_us, max(now_us, before_us), None, {})
         if now_us >= line.gauges_due_us:
             line.gauges_due_us = now_us + self._rates.gauges_us
             line.gauges.update(board.gauges())
@@ -293,8 +296,10 @@ class Poller:
                 busy_us[gpu] = self._busy_us(gpu, line, end_us - start_us)
             for name, value in line.gauges.items():
                 gauges[name][gpu] = value
-            sightings += line.sightings
-            line.sightings, line.utils = [], line.utils if blind else line.utils[-1:]
+            # What was seen after a time without readings is told by the window that it was seen in.
+            later = [one for one in line.sightings if blind and one.to_us > end_us]
+            sightings += [one for one in line.sightings if one not in later]
+            line.sightings, line.utils = later, line.utils if blind else line.utils[-1:]
         columns = np.array(rows, np.int64).reshape(-1, 4)
         self.seq += 1
         window = Window(
