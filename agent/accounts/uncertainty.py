@@ -30,9 +30,13 @@ PART_TIME_MODELS = ("A100", "A800", "A30", "GH200", "H100", "H200")
 DEFAULT_PERIOD_US = 100_000
 FROZEN_US = 60_000_000
 """A sensor that shows the same value, to the last digit, for longer than this is taken to be dead."""
-SPREAD = 0.6
+SPREAD = 0.7
 """Relative standard deviation of watts per activity between jobs of whom nothing is known: a kernel that waits for
-memory and one that keeps the tensor cores busy draw two to four times apart at the same utilisation."""
+memory and one that keeps the tensor cores busy draw two to four times apart at the same utilisation. That is 0.6; the
+rest is what the first order of `kernels.doubt` leaves out where the lighter job is the more active one."""
+SAMPLING = 0.4
+"""Standard deviation of one instantaneous reading of a load that moves fast, relative to its mean."""
+AVERAGE_US = 1_000_000  # what the driver's average power is the mean of
 FLOOR_WATTS = 300.0  # span between idle and limit where a trace knows neither
 
 
@@ -74,11 +78,38 @@ def split_spread(device: Device) -> float:  # noqa: ARG001
     return SPREAD
 
 
+def interval_us(account: GpuAccount) -> float:
+    """Return the mean time between two readings of a GPU's power; a counter bridges what is a gap to power."""
+    samples, seen = account.totals[booking.SAMPLES], account.totals[booking.COVERED]
+    if account.method == "counter":
+        seen += account.totals[booking.GAP]
+    return seen / samples if samples else 0.0
+
+
 def blur_us(account: GpuAccount) -> float:
     """Return how long after a step in power the readings may still not show it: the sensor's period and theirs."""
-    period_us = account.device.publication_us.get("instant", DEFAULT_PERIOD_US)
-    samples = account.totals[booking.SAMPLES]
-    return math.hypot(period_us, account.totals[booking.COVERED] / samples if samples else 0.0)
+    return math.hypot(account.device.publication_us.get("instant", DEFAULT_PERIOD_US), interval_us(account))
+
+
+def sampling_floor(account: GpuAccount, seconds: float) -> float:
+    """Return the relative sigma of an energy of sampled power that was read for so long, for want of what was not seen.
+
+    A sensor that looks all the time, and is read as often as it publishes, leaves nothing out. One that looks part of
+    the time has the floor of `part_time_floor`, and one that is read more seldom than it publishes misses what lies
+    between: by `SAMPLING` over the root of the number of readings.
+
+    Parameters
+    ----------
+    account : GpuAccount
+    seconds : float, s
+    """
+    device, apart_us = account.device, interval_us(account)
+    average = "average" in device.publication_us
+    period_us = AVERAGE_US if average else device.publication_us.get("instant", DEFAULT_PERIOD_US)
+    part = sees_part(device)
+    seldom = apart_us > 1.5 * period_us or (part and not average)
+    readings = max(seconds * 1e6 / apart_us, 1.0) if apart_us > 0 else 1.0
+    return math.hypot(part_time_floor(seconds) if part else 0.0, SAMPLING / math.sqrt(readings) if seldom else 0.0)
 
 
 def missing_w(account: GpuAccount) -> float:
@@ -104,8 +135,7 @@ def gpu_sigma_j(account: GpuAccount, longest_run_us: int = 0) -> float:
     energy_j = account.energy_hnj / HNJ_PER_JOULE
     parts = [gain_j(account, energy_j)]
     if account.method == "power":
-        if sees_part(account.device):
-            parts.append(energy_j * part_time_floor(account.totals[booking.COVERED] / 1e6))
+        parts.append(energy_j * sampling_floor(account, account.totals[booking.COVERED] / 1e6))
         parts.append(account.totals[booking.GAP] / 1e6 * missing_w(account))
         if longest_run_us > FROZEN_US:
             # What it shows may be as low as idle or as high as the limit: the root mean square from there.
@@ -142,8 +172,8 @@ def job_sigma_j(job: Job, gpus: Mapping[GpuKey, GpuAccount]) -> float:
         if account.method == "power":
             unread_us = min(line.unread_us, account.totals[booking.GAP])
             squares += (unread_us / 1e6 * missing_w(account)) ** 2
-            if sees_part(account.device) and seconds > 0:
-                squares += (energy_j * part_time_floor(seconds)) ** 2
+            if seconds > 0:
+                squares += (energy_j * sampling_floor(account, seconds)) ** 2
         elif disagrees(account):
             squares += (energy_j * (account.disagreement or 0.0)) ** 2
     return math.hypot(gain, split, math.sqrt(squares))
