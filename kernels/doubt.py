@@ -30,10 +30,11 @@ def of_share(total: float, part: float) -> float:
 
 
 @jit
-def of_activity(total: int, part, rows, n: int, unlike) -> None:  # type: ignore[no-untyped-def]
-    """Add one sigma of a split by activity, for c = 1, to ``unlike`` (float64[m], hnj) of the ``n`` rows present.
+def of_activity(total: int, part, rows, n: int, known) -> None:  # type: ignore[no-untyped-def]
+    """Add one sigma of a split by activity, for c = 1, to ``known[:, 0]`` (int64[m, 3], hnj).
 
-    ``part`` (int64[n + 1], hnj) is what each of them got of ``total`` (hnj, > 0), and last what nobody known got.
+    ``part`` (int64[n + 1], hnj) is what each of the ``n`` rows present got of ``total`` (hnj, > 0), and, last, nobody
+    known.
     """
     whole = float(total)
     squares = 0.0
@@ -41,25 +42,25 @@ def of_activity(total: int, part, rows, n: int, unlike) -> None:  # type: ignore
         squares += (part[j] / whole) ** 2
     for j in range(n):
         share = part[j] / whole
-        unlike[rows[j]] += part[j] * math.sqrt(max((1.0 - share) ** 2 + squares - share * share, 0.0))
+        known[rows[j], 0] += int(part[j] * math.sqrt(max((1.0 - share) ** 2 + squares - share * share, 0.0)))
 
 
 @jit
-def of_guess(total: int, part, rows, n: int, guessed) -> None:  # type: ignore[no-untyped-def]
-    """Add one sigma of a split by share or equally to ``guessed`` (float64[m], hnj)."""
+def of_guess(total: int, part, rows, n: int, known) -> None:  # type: ignore[no-untyped-def]
+    """Add one sigma of a split by share or equally to ``known[:, 1]`` (int64[m, 3], hnj)."""
     for j in range(n):
-        guessed[rows[j]] += of_share(float(total), float(part[j]))
+        known[rows[j], 1] += int(of_share(float(total), float(part[j])))
 
 
 @jit
-def of_bound(part, rows, n: int, guessed) -> None:  # type: ignore[no-untyped-def]
+def of_bound(part, rows, n: int, known) -> None:  # type: ignore[no-untyped-def]
     """Add one sigma of a split by no more than a share."""
     for j in range(n):
-        guessed[rows[j]] += part[j] / math.sqrt(12.0)
+        known[rows[j], 1] += int(part[j] / math.sqrt(12.0))
 
 
 @jit
-def of_nobody(total: int, live, rows, n: int, guessed) -> None:  # type: ignore[no-untyped-def]
+def of_nobody(total: int, live, rows, n: int, known) -> None:  # type: ignore[no-untyped-def]
     """Add one sigma for each of several live rows of which none was active, and none got anything."""
     sharers = 1.0
     for j in range(n):
@@ -68,4 +69,4 @@ def of_nobody(total: int, live, rows, n: int, guessed) -> None:  # type: ignore[
     share = 1.0 / sharers
     for j in range(n):
         if live[rows[j]] != 0:
-            guessed[rows[j]] += total * math.sqrt(share * share + share * (1.0 - share) / 3.0)
+            known[rows[j], 1] += int(total * math.sqrt(share * share + share * (1.0 - share) / 3.0))

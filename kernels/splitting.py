@@ -102,9 +102,7 @@ def _split_gpu(  # type: ignore[no-untyped-def]
     dynamic,
     method,
     peak,
-    unlike,
-    guessed,
-    covered,
+    known,
 ) -> tuple[int, int]:
     """Sweep one GPU's pieces and the starts and ends of its rows ``lo:hi`` together."""
     rows = np.empty(hi - lo, np.int64)  # the owners present, in the order of the rows
@@ -135,7 +133,8 @@ def _split_gpu(  # type: ignore[no-untyped-def]
             whole = t1[k] <= edge
             span = dt if whole else edge - cursor
             amount = rest
-            if hole[k] and cursor == t0[k]:
+            unseen = len(hole) > 0 and hole[k] != 0
+            if unseen and cursor == t0[k]:
                 first_edge, last_edge = crossing.owners_edges(
                     cursor, t1[k], next_start, next_end, lo, hi, by_start, by_end, start, end, owner
                 )
@@ -144,7 +143,7 @@ def _split_gpu(  # type: ignore[no-untyped-def]
                     next_start, next_end, lo, hi, by_start, by_end, start, end,
                 )  # fmt: skip
                 above = max(rest - 2.0 * max(idle_mw, 0) * dt, 0.0)
-            cut = hole[k] and last_edge >= 0 and weights > 0
+            cut = unseen and last_edge >= 0 and weights > 0
             if not whole and cut:
                 weight_mw = crossing.power_in(cursor, first_edge, last_edge, present, begin_mw[k], end_mw[k], idle_mw)
                 amount = portion(rest, min(weight_mw * span, weights), weights)
@@ -174,23 +173,23 @@ def _split_gpu(  # type: ignore[no-untyped-def]
         )
         unattributed += left
         if kind == BY_ACTIVITY:
-            doubt.of_activity(segment_dynamic, part, rows, present, unlike)
+            doubt.of_activity(segment_dynamic, part, rows, present, known)
         elif kind == NOBODY_ACTIVE:
-            doubt.of_nobody(segment_dynamic, live, rows, present, guessed)
+            doubt.of_nobody(segment_dynamic, live, rows, present, known)
         elif kind in {BY_SHARE, EQUAL}:
-            doubt.of_guess(segment_dynamic, part, rows, present, guessed)
+            doubt.of_guess(segment_dynamic, part, rows, present, known)
         elif kind < 0:
-            doubt.of_bound(part, rows, present, guessed)
+            doubt.of_bound(part, rows, present, known)
         total = segment_static + segment_dynamic
         for j in range(present):
             row = rows[j]
-            covered[row] += segment_us
+            known[row, 2] += segment_us
             moved = dynamic[row] - before[j, 1]
             own = static[row] - before[j, 0] + moved
             if total > 0:
                 peak[row] = max(peak[row], portion(segment_peak, own, total))
             if segment_doubt > 0.0 and segment_dynamic > 0:
-                guessed[row] += segment_doubt * (moved / segment_dynamic)
+                known[row, 1] += int(segment_doubt * (moved / segment_dynamic))
         segment_static, segment_dynamic, segment_peak, segment_us, segment_doubt = 0, 0, 0, 0, 0.0
         # Those who go leave before those who come enter.
         while next_end < hi and end[by_end[next_end]] <= edge:
@@ -240,17 +239,14 @@ def _split(  # type: ignore[no-untyped-def]
     dynamic,
     method,
     peak,
-    unlike,
-    guessed,
-    covered,
+    known,
     idle,
     unattributed,
 ) -> None:
     for gpu in range(len(counts)):
         idle[gpu], unattributed[gpu] = _split_gpu(
             t0, t1, energy, begin_mw, end_mw, hole, starts[gpu], counts[gpu], idle_mw[gpu], rows[gpu], rows[gpu + 1],
-            by_end, start, end, activity, busy, share, live, owner, static, dynamic, method, peak, unlike, guessed,
-            covered,
+            by_end, start, end, activity, busy, share, live, owner, static, dynamic, method, peak, known,
         )  # fmt: skip
 
 
@@ -307,22 +303,26 @@ def split(
     """
     gpus, m = len(counts), len(start_us)
     static, dynamic = np.zeros(m, np.int64), np.zeros(m, np.int64)
-    method, peak, covered = np.zeros(m, np.int64), np.zeros(m, np.int64), np.zeros(m, np.int64)
-    unlike, guessed = np.zeros(m, np.float64), np.zeros(m, np.float64)
+    method, peak = np.zeros(m, np.int64), np.zeros(m, np.int64)
+    known = np.zeros((m, 3), np.int64)  # sigma by activity, sigma of all others (hnj), and time that is covered (us)
     idle, unattributed = np.zeros(gpus, np.int64), np.zeros(gpus, np.int64)
     if begin_mw is None or end_mw is None:
         begin_mw = end_mw = np.full(len(energy_hnj), -1, np.int64)
-    hole = np.zeros(len(energy_hnj), np.int8) if hole is None else hole
-    owner = np.arange(m) if owner is None else owner
+    if hole is None:
+        hole, owner = _NO_HOLES, _NO_OWNERS
+    elif owner is None:
+        owner = np.arange(m)
     gpu_of = np.repeat(np.arange(gpus), np.diff(rows))
     by_end = np.lexsort((end_us, gpu_of)).astype(np.int64)
-    start_us, end_us, live, owner = as_read(start_us), as_read(end_us), as_read(live), as_read(owner)
+    start_us, end_us, live = as_read(start_us), as_read(end_us), as_read(live)
     activity_ppm, busy_ppm, share_ppm = as_read(activity_ppm), as_read(busy_ppm), as_read(share_ppm)
     _split(
         starts, counts, t0_us, t1_us, energy_hnj, begin_mw, end_mw, hole, idle_mw, rows, by_end,
         start_us, end_us, activity_ppm, busy_ppm, share_ppm, live, owner,
-        static, dynamic, method, peak, unlike, guessed, covered, idle, unattributed,
+        static, dynamic, method, peak, known, idle, unattributed,
     )  # fmt: skip
-    return Split(
-        static, dynamic, method, peak, unlike.astype(np.int64), guessed.astype(np.int64), covered, idle, unattributed
-    )
+    return Split(static, dynamic, method, peak, known[:, 0], known[:, 1], known[:, 2], idle, unattributed)
+
+
+_NO_HOLES = np.empty(0, np.int8)
+_NO_OWNERS = np.empty(0, np.int64)

@@ -299,10 +299,13 @@ class Accounts:
         if host.limits.calibrated:
             self._calibrate(host.devices, pieces)
         bounds = np.searchsorted(rows.gpu, np.arange(len(host.keys) + 1)).astype(np.int64)
+        hole = getattr(pieces, "hole", None)
+        hole = None if hole is None or not hole.any() else hole
         parts = split(
             pieces.starts, pieces.counts, pieces.t0_us, pieces.t1_us, pieces.energy_hnj, host.limits.idle_mw, bounds,
             rows.start_us, rows.end_us, rows.activity_ppm, rows.busy_ppm, rows.share_ppm, rows.live,
-            begin_mw=pieces.begin_mw, end_mw=pieces.end_mw, hole=getattr(pieces, "hole", None), owner=rows.whose(),
+            begin_mw=pieces.begin_mw, end_mw=pieces.end_mw, hole=hole,
+            owner=None if hole is None else rows.whose(),
         )  # fmt: skip
         spans = [slice(a, a + n) for a, n in zip(pieces.starts.tolist(), pieces.counts.tolist(), strict=True)]
         energy = [int(pieces.energy_hnj[span].sum()) for span in spans]
