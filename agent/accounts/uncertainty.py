@@ -34,6 +34,9 @@ SPREAD = 0.7
 """Relative standard deviation of watts per activity between jobs of whom nothing is known: a kernel that waits for
 memory and one that keeps the tensor cores busy draw two to four times apart at the same utilisation. That is 0.6; the
 rest is what the first order of `kernels.doubt` leaves out where the lighter job is the more active one."""
+SPREAD_OF_ROWS = 0.9
+"""The same of activities that may be the mean of the whole time, or only of those samples in which the job was active:
+a job that works a fifth of the time is taken for five times as active as it is."""
 SAMPLING = 0.4
 """Standard deviation of one instantaneous reading of a load that moves fast, relative to its mean."""
 AVERAGE_US = 1_000_000  # what the driver's average power is the mean of
@@ -73,9 +76,14 @@ def span_w(account: GpuAccount) -> float:
     return (device.limit_mw - max(device.idle_mw, 0)) / 1e3
 
 
-def split_spread(device: Device) -> float:  # noqa: ARG001
-    """Return the relative standard deviation of watts per activity between jobs on a card; see `kernels.doubt`."""
-    return SPREAD
+def split_spread(device: Device) -> float:
+    """Return the relative standard deviation of watts per activity between jobs on a card; see `kernels.doubt`.
+
+    It is wider where it is not known what the driver's rows of process utilisation are the mean of: activities
+    themselves may then be off by as much.
+    """
+    rows = device.capabilities.get("process_rows", "") if not device.capabilities.get("process_utilisation") else ""
+    return math.hypot(SPREAD, SPREAD_OF_ROWS) if rows else SPREAD
 
 
 def interval_us(account: GpuAccount) -> float:

@@ -185,11 +185,12 @@ def spread_watts(rng, n):
     return np.maximum(np.exp(rng.normal(-(sigma**2) / 2, sigma, n)), 0.1) * 350
 
 
-def shared(rng, watts, pattern, *, jobs=(2, 2), share=None, told=True, gpus=1):
+def shared(rng, watts, pattern, *, jobs=(2, 2), share=None, told=True, gpus=1, active_rows=False):
     """Jobs that share each GPU for five minutes, seen in slots of 5 s.
 
     ``watts(rng, n)`` at full activity; ``pattern`` "steady", "bursty" or "phases"; ``share(rng, n)`` is reserved,
-    and a job's activity is within it. Jobs run on ``gpus`` GPUs, the same ones together and alike on each.
+    and a job's activity is within it. Jobs run on ``gpus`` GPUs, the same ones together and alike on each. With
+    ``active_rows`` they rest for a part of each second, which the driver's rows leave out.
     """
     slots, slot_us = 60, 5 * S
     time_us = np.arange(slots + 1, dtype=np.int64) * slot_us
@@ -206,7 +207,8 @@ def shared(rng, watts, pattern, *, jobs=(2, 2), share=None, told=True, gpus=1):
             elif pattern == "phases":
                 active *= (np.arange(slots) // rng.integers(3, 15, (n, 1)) + rng.integers(0, 2, (n, 1))) % 2 * 0.8 + 0.2
             active *= most[:, None]
-            draws = watts(rng, n)[:, None] * active
+            works = rng.uniform(0.2, 1, (n, 1)) if active_rows else 1.0
+            draws = watts(rng, n)[:, None] * active * works
         true_w[gpu] = idle_w[gpu] + draws.sum(axis=0)
         seen = np.clip(active * (1 + 0.02 * rng.standard_normal(active.shape)), 0, 1)
         for j in range(n):
@@ -217,7 +219,8 @@ def shared(rng, watts, pattern, *, jobs=(2, 2), share=None, told=True, gpus=1):
             rows += [(gpu, name, i * slot_us, (i + 1) * slot_us, activity[i], int(reserved[j])) for i in range(slots)]
     shown_w = true_w * gains(rng)
     counter_j = np.concatenate([np.zeros((GPUS, 1)), np.cumsum(shown_w * 5, axis=1)], axis=1)
-    return Case(time_us, np.concatenate([shown_w[:, :1], shown_w], axis=1), counter_j, rows, true_j, {})
+    facts = {"capabilities": {"process_rows": "not known"}} if active_rows else {}
+    return Case(time_us, np.concatenate([shown_w[:, :1], shown_w], axis=1), counter_j, rows, true_j, facts)
 
 
 def ratio(times):
@@ -253,6 +256,9 @@ CASES = {
         )
         for pattern in ("steady", "bursty", "phases")
     },
+    "2 to 7 jobs by activity, the driver's rows not understood": (
+        lambda rng: shared(rng, spread_watts, "phases", jobs=(2, 7), active_rows=True)
+    ),
     "2 to 4 jobs on the same 4 GPUs by activity, watts with sd 60 %": (
         lambda rng: shared(rng, spread_watts, "phases", jobs=(2, 4), gpus=4)
     ),
