@@ -26,6 +26,7 @@ docs: $(VENV)/.test            ## regenerate the references in docs, the dashboa
 	$(BIN)/wattshed config --markdown > docs/configuration.md
 	$(BIN)/python -m exporters.reference > docs/metrics.md
 	$(BIN)/python -m tests.fleet.write_docs
+	$(BIN)/python -m tests.accounts.coverage
 	$(BIN)/python -m tests.exporters.write_golden
 	$(BIN)/python deploy/grafana/generate.py
 	$(BIN)/python -m tests.command_reference

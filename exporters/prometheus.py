@@ -274,7 +274,8 @@ TABLE: tuple[Family, ...] = (
     Family(
         "wattshed_job_energy_sigma_joules",
         "gauge",
-        "One standard deviation in joules of a job's energy, summed over its GPUs of this host.",
+        "One standard deviation in joules of a job's energy, summed over its GPUs of this host. Between jobs that "
+        "share a GPU it is wide: the split by activity is exact only if they draw the same watts per activity.",
         ("job",),
         _job_sigma,
     ),

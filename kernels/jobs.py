@@ -20,7 +20,8 @@ import numpy as np
 from kernels.columns import CHUNK, CUDA_CHUNK, PARALLEL_FROM, check_columns, first_at, raise_backwards, valid_rows
 from kernels.devices import choose
 from kernels.jit import jit, prange
-from kernels.splitting import _part, _split_dynamic, _split_static
+from kernels.shares import split_dynamic, split_static
+from kernels.splitting import _part
 from kernels.words import MASK
 
 if TYPE_CHECKING:
@@ -234,10 +235,9 @@ def _split_gpu(g, chunks, out, span, edges, rows, by_start, by_end, start, end, 
                 if quiet + busy_part > _FULL:
                     more = True
                     break
-            idle[g, 1] += _split_static(quiet, share, here, present, weight, part, still)
-            unattributed[g, 1] += _split_dynamic(
-                busy_part, activity, busy, share, live, here, present, weight, part, moving, method
-            )
+            idle[g, 1] += split_static(quiet, share, here, present, weight, part, still)
+            left, _ = split_dynamic(busy_part, activity, busy, share, live, here, present, weight, part, moving, method)
+            unattributed[g, 1] += left
             _carry(idle[g])
             _carry(unattributed[g])
             for j in range(present):

@@ -21,11 +21,12 @@ from agent.accounts.ledger import GpuKey, Ledger
 from agent.accounts.limits import NO_LIMITS, Limits, in_parts
 from agent.accounts.restart import go_on
 from agent.accounts.tenancy import NO_TENANCY, PPM, Coverage, Tenancy
+from agent.accounts.uncertainty import split_spread
 from kernels import booking
 from kernels.booking import merge, new_state
 from kernels.columns import Columns
 from kernels.plain import book_plain
-from kernels.splitting import BY_SHARE, EQUAL, split
+from kernels.splitting import split
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -250,10 +251,13 @@ class Accounts:
         if host.limits.calibrated:
             self._calibrate([self.gpus[key].device for key in host.keys], pieces)
         bounds = np.searchsorted(rows.gpu, np.arange(len(host.keys) + 1)).astype(np.int64)
+        hole = getattr(pieces, "hole", None)
+        hole = None if hole is None or not hole.any() else hole
         parts = split(
             pieces.starts, pieces.counts, pieces.t0_us, pieces.t1_us, pieces.energy_hnj, host.limits.idle_mw, bounds,
             rows.start_us, rows.end_us, rows.activity_ppm, rows.busy_ppm, rows.share_ppm, rows.live,
-            begin_mw=pieces.begin_mw, end_mw=pieces.end_mw,
+            begin_mw=pieces.begin_mw, end_mw=pieces.end_mw, hole=hole,
+            owner=None if hole is None else rows.whose(),
         )  # fmt: skip
         spans = [slice(a, a + n) for a, n in zip(pieces.starts.tolist(), pieces.counts.tolist(), strict=True)]
         energy = [int(pieces.energy_hnj[span].sum()) for span in spans]
@@ -261,9 +265,15 @@ class Accounts:
         idle, nobodys = parts.idle_hnj.tolist(), parts.unattributed_hnj.tolist()
         for i, key in enumerate(host.keys):
             self.gpus[key].add(pieces.tally[i], energy[i], booked[i], idle[i], nobodys[i])
-        columns = (rows.gpu, rows.owner, parts.static_hnj, parts.dynamic_hnj, parts.peak_mw, parts.method)
-        for gpu, place, static, dynamic, peak, method in zip(*(column.tolist() for column in columns), strict=True):
-            if static <= 0 and dynamic <= 0:
+        spread = [split_spread(self.gpus[key].device) for key in host.keys]
+        columns = (
+            rows.gpu, rows.owner, parts.static_hnj, parts.dynamic_hnj, parts.peak_mw, parts.method,
+            parts.unlike_hnj, parts.guessed_hnj, parts.booked_us,
+        )  # fmt: skip
+        for gpu, place, static, dynamic, peak, method, unlike, guessed, booked_us in zip(
+            *(column.tolist() for column in columns), strict=True
+        ):
+            if booked_us <= 0:
                 continue
             owner = rows.owners[place]
             job = self.ledger.job(owner.key, owner.labels)
@@ -271,8 +281,8 @@ class Accounts:
             line.static_hnj += static
             line.dynamic_hnj += dynamic
             line.peak_mw = max(line.peak_mw, peak)
-            if method & (BY_SHARE | EQUAL):
-                line.guessed_hnj += dynamic
+            line.split_hnj += int(unlike * spread[gpu]) + guessed
+            line.unread_us = max(line.unread_us - booked_us, 0)
             job.method |= method
 
     @staticmethod
@@ -299,6 +309,7 @@ class Accounts:
                 line.active_us += end - start
             else:
                 line.held_us += end - start
+            line.unread_us += end - start
             if not known or start > job.end_us:
                 line.edges += 2
             job.seen(start, end)

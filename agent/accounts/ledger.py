@@ -28,7 +28,8 @@ class Line:
     held_us: int = 0
     peak_mw: int = 0
     edges: int = 0  # starts and ends of use, each blurred by a publication period
-    guessed_hnj: int = 0  # dynamic energy split by share or equally, for want of activities
+    split_hnj: int = 0  # one sigma of how its dynamic energy was split; it lasts, so that times add up
+    unread_us: int = 0  # time that it was there and whose energy is not booked: yet, or ever
 
     def add(self, other: Line) -> None:
         """Add another part of the same account, from later or elsewhere."""
@@ -38,7 +39,8 @@ class Line:
         self.held_us += other.held_us
         self.peak_mw = max(self.peak_mw, other.peak_mw)
         self.edges += other.edges
-        self.guessed_hnj += other.guessed_hnj
+        self.split_hnj += other.split_hnj
+        self.unread_us += other.unread_us
 
 
 @dataclass(slots=True)
@@ -49,7 +51,7 @@ class Job:
     labels: dict[str, str] = field(default_factory=dict)
     start_us: int = -1
     end_us: int = -1
-    method: int = 0  # bits of kernels.splitting
+    method: int = 0  # bits of kernels.shares
     lines: dict[GpuKey, Line] = field(default_factory=dict)
     folded: bool = False  # shown within _other, for good: a series that was merged cannot be told apart again
     shown_us: int = 0  # how long it was published since its end, with the bill at the end of it

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from agent.accounts.uncertainty import FROZEN_US, disagrees, gpu_sigma_j, job_sigma_j
 from agent.window import IDLE, UNATTRIBUTED
 from exporters.snapshot import EnergyShare, GpuFacts, JobFacts, Snapshot
-from kernels import booking, splitting
+from kernels import booking, shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 FRESH_US = 10_000_000  # a GPU whose energy is known up to this long ago is being metered
 ENDED_US = 2_000_000  # a job that was not seen for so long has ended: windows of a second may be late by one
 METHODS = {
-    splitting.ALONE: "alone",
-    splitting.BY_ACTIVITY: "utilisation",
-    splitting.BY_SHARE: "share",
-    splitting.EQUAL: "equal",
-    splitting.NOBODY_ACTIVE: "nobody-active",
+    shares.ALONE: "alone",
+    shares.BY_ACTIVITY: "utilisation",
+    shares.BY_SHARE: "share",
+    shares.EQUAL: "equal",
+    shares.NOBODY_ACTIVE: "nobody-active",
 }
 
 

@@ -200,6 +200,12 @@ class Tenancy:
         ranks = np.array([rank[owner.key] for owner in both.owners], np.int64)[both.owner]
         return both.keep(np.lexsort((both.start_us, ranks, both.gpu)))
 
+    def whose(self) -> NDArray[np.int64]:
+        """Return a number for each row's owner: rows of one key have the same (int64[m])."""
+        number: dict[JobKey, int] = {}
+        of_place = [number.setdefault(owner.key, len(number)) for owner in self.owners]
+        return np.array(of_place, np.int64)[self.owner]
+
     def only_named_owners(self) -> Tenancy:
         """Drop owners that no row names any more, so that what waits does not grow."""
         used, owner = np.unique(self.owner, return_inverse=True)

@@ -30,6 +30,16 @@ PART_TIME_MODELS = ("A100", "A800", "A30", "GH200", "H100", "H200")
 DEFAULT_PERIOD_US = 100_000
 FROZEN_US = 60_000_000
 """A sensor that shows the same value, to the last digit, for longer than this is taken to be dead."""
+SPREAD = 0.7
+"""Relative standard deviation of watts per activity between jobs of whom nothing is known: a kernel that waits for
+memory and one that keeps the tensor cores busy draw two to four times apart at the same utilisation. That is 0.6; the
+rest is what the first order of `kernels.doubt` leaves out where the lighter job is the more active one."""
+SPREAD_OF_ROWS = 0.9
+"""The same of activities that may be the mean of the whole time, or only of those samples in which the job was active:
+a job that works a fifth of the time is taken for five times as active as it is."""
+SAMPLING = 0.4
+"""Standard deviation of one instantaneous reading of a load that moves fast, relative to its mean."""
+AVERAGE_US = 1_000_000  # what the driver's average power is the mean of
 FLOOR_WATTS = 300.0  # span between idle and limit where a trace knows neither
 
 
@@ -66,6 +76,56 @@ def span_w(account: GpuAccount) -> float:
     return (device.limit_mw - max(device.idle_mw, 0)) / 1e3
 
 
+def split_spread(device: Device) -> float:
+    """Return the relative standard deviation of watts per activity between jobs on a card; see `kernels.doubt`.
+
+    It is wider where it is not known what the driver's rows of process utilisation are the mean of: activities
+    themselves may then be off by as much.
+    """
+    rows = device.capabilities.get("process_rows", "") if not device.capabilities.get("process_utilisation") else ""
+    return math.hypot(SPREAD, SPREAD_OF_ROWS) if rows else SPREAD
+
+
+def interval_us(account: GpuAccount) -> float:
+    """Return the mean time between two readings of a GPU's power; a counter bridges what is a gap to power."""
+    samples, seen = account.totals[booking.SAMPLES], account.totals[booking.COVERED]
+    if account.method == "counter":
+        seen += account.totals[booking.GAP]
+    return seen / samples if samples else 0.0
+
+
+def blur_us(account: GpuAccount) -> float:
+    """Return how long after a step in power the readings may still not show it: the sensor's period and theirs."""
+    return math.hypot(account.device.publication_us.get("instant", DEFAULT_PERIOD_US), interval_us(account))
+
+
+def sampling_floor(account: GpuAccount, seconds: float) -> float:
+    """Return the relative sigma of an energy of sampled power that was read for so long, for want of what was not seen.
+
+    A sensor that looks all the time, and is read as often as it publishes, leaves nothing out. One that looks part of
+    the time has the floor of `part_time_floor`, and one that is read more seldom than it publishes misses what lies
+    between: by `SAMPLING` over the root of the number of readings.
+
+    Parameters
+    ----------
+    account : GpuAccount
+    seconds : float, s
+    """
+    device, apart_us = account.device, interval_us(account)
+    average = "average" in device.publication_us
+    period_us = AVERAGE_US if average else device.publication_us.get("instant", DEFAULT_PERIOD_US)
+    part = sees_part(device)
+    seldom = apart_us > 1.5 * period_us or (part and not average)
+    readings = max(seconds * 1e6 / apart_us, 1.0) if apart_us > 0 else 1.0
+    return math.hypot(part_time_floor(seconds) if part else 0.0, SAMPLING / math.sqrt(readings) if seldom else 0.0)
+
+
+def missing_w(account: GpuAccount) -> float:
+    """Return what an unseen stretch that is booked as nothing lacks (W): the root mean square from idle to limit."""
+    idle_w, span = max(account.device.idle_mw, 0) / 1e3, span_w(account)
+    return math.hypot(idle_w + span / 2, span / math.sqrt(12))
+
+
 def gain_j(account: GpuAccount, energy_j: float) -> float:
     """Return one sigma (J) of what the card's gain error can do to this much energy."""
     return abs(energy_j) * account.device.sigma_gain_ppm * 1e-6
@@ -83,15 +143,11 @@ def gpu_sigma_j(account: GpuAccount, longest_run_us: int = 0) -> float:
     energy_j = account.energy_hnj / HNJ_PER_JOULE
     parts = [gain_j(account, energy_j)]
     if account.method == "power":
-        if sees_part(account.device):
-            parts.append(energy_j * part_time_floor(account.totals[booking.COVERED] / 1e6))
-        # An unseen stretch is booked as nothing, and may have held anything between idle and the limit: the root mean
-        # square of what is missing then, not only its spread.
-        idle_w, span = max(account.device.idle_mw, 0) / 1e3, span_w(account)
-        missing_w = math.hypot(idle_w + span / 2, span / math.sqrt(12))
-        parts.append(account.totals[booking.GAP] / 1e6 * missing_w)
+        parts.append(energy_j * sampling_floor(account, account.totals[booking.COVERED] / 1e6))
+        parts.append(account.totals[booking.GAP] / 1e6 * missing_w(account))
         if longest_run_us > FROZEN_US:
-            parts.append(longest_run_us / 1e6 * span / math.sqrt(12))
+            # What it shows may be as low as idle or as high as the limit: the root mean square from there.
+            parts.append(longest_run_us / 1e6 * span_w(account) / math.sqrt(3))
     elif disagrees(account):
         off = account.totals[booking.COMPARED_POWER] - account.totals[booking.COMPARED_COUNTER]
         parts.append(off / HNJ_PER_JOULE)
@@ -107,20 +163,25 @@ def disagrees(account: GpuAccount) -> bool:
 def job_sigma_j(job: Job, gpus: Mapping[GpuKey, GpuAccount]) -> float:
     """Return one sigma (J) of a job's energy.
 
-    Gains add up linearly over its GPUs. Each start and end is blurred by one publication period of the sensor times
-    the step in power there, uniformly. Energy that was split by share or equally, for want of activities, could have
-    been anything between none and all of it: uniformly again.
+    Gains add up linearly over its GPUs. So does what the split among jobs on one GPU may be off by (`kernels.doubt`):
+    it is the same job beside, as a rule, the same ones, with the same kernels everywhere. Each start and end is blurred
+    by one publication period of the sensor and one interval between readings, times the step in power there,
+    uniformly. Where there is no counter, time of the job that nobody read is booked as nothing.
     """
-    gain, squares = 0.0, 0.0
+    gain, split, squares = 0.0, 0.0, 0.0
     for key, line in job.lines.items():
         account = gpus[key]
         energy_j = (line.static_hnj + line.dynamic_hnj) / HNJ_PER_JOULE
         gain += gain_j(account, energy_j)
+        split += line.split_hnj / HNJ_PER_JOULE
         seconds = line.active_us / 1e6
         step_w = line.dynamic_hnj / HNJ_PER_JOULE / seconds if seconds > 0 else 0.0
-        period_s = account.device.publication_us.get("instant", DEFAULT_PERIOD_US) / 1e6
-        squares += line.edges * (period_s * step_w) ** 2 / 12
-        squares += (line.guessed_hnj / HNJ_PER_JOULE) ** 2 / 12
-        if account.method == "power" and sees_part(account.device) and seconds > 0:
-            squares += (energy_j * part_time_floor(seconds)) ** 2
-    return math.hypot(gain, math.sqrt(squares))
+        squares += line.edges * (blur_us(account) / 1e6 * step_w) ** 2 / 12
+        if account.method == "power":
+            unread_us = min(line.unread_us, account.totals[booking.GAP])
+            squares += (unread_us / 1e6 * missing_w(account)) ** 2
+            if seconds > 0:
+                squares += (energy_j * sampling_floor(account, seconds)) ** 2
+        elif disagrees(account):
+            squares += (energy_j * (account.disagreement or 0.0)) ** 2
+    return math.hypot(gain, split, math.sqrt(squares))

@@ -15,7 +15,7 @@ import numpy as np
 from agent.traces.jobs_by_host import JobsByHost
 from agent.traces.survey import ANONYMOUS
 from agent.window import MISSING, Device, JobKey, Owner, Usage, Window
-from kernels.splitting import AT_MOST, LIVE
+from kernels.shares import AT_MOST, LIVE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

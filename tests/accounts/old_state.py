@@ -12,13 +12,14 @@ def as_version_1(path) -> bool:
     for job in state["jobs"]:
         job["scrapes"] = 1
         del job["shown_us"]
+        job["lines"] = [line[:8] for line in job["lines"]]
     for gpu in state["gpus"]:
         del gpu["booked_us"], gpu["waiting"]
         there = gpu.pop("hole")["before"]
         gpu["alone"] = there[0][0] if len(there) == 1 else None
     gone = {gpu: [0, hnj, 0, 0, 0, 0, 0] for gpu, hnj in state.pop("ended")}
     for gpu, *line in state.pop("other"):
-        gone[gpu] = [a + b for a, b in zip(gone.get(gpu, [0] * 7), line, strict=True)]
+        gone[gpu] = [a + b for a, b in zip(gone.get(gpu, [0] * 7), line[:7], strict=True)]
     state["gone"] = [[gpu, *line] for gpu, line in gone.items()]
     body = json.dumps(state, separators=(",", ":")).encode()
     path.write_bytes(f"wattshed-state 1 {zlib.crc32(body):08x} {len(body)}\n".encode() + body)

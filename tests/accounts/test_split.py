@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import oracle
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,13 +34,13 @@ def row(draw):
     return (start, end, activity, busy, share, draw(st.sampled_from([0, 1, 1, 2])))
 
 
-def run(pieces, rows, idle=IDLE):
+def run(pieces, rows, idle=IDLE, **more):
     columns = [np.array(c, np.int64) for c in zip(*rows, strict=True)] or [np.empty(0, np.int64)] * 6
     t0, t1, energy = (np.array(c, np.int64) for c in (zip(*pieces, strict=True) if pieces else ([], [], [])))
     start, end, activity, busy, share, live = columns
     return split(
         np.array([0]), np.array([len(pieces)]), t0, t1, energy, np.array([idle]), np.array([0, len(rows)]),
-        start, end, activity, busy, share, live.astype(np.int8),
+        start, end, activity, busy, share, live.astype(np.int8), **more,
     )  # fmt: skip
 
 
@@ -52,7 +53,7 @@ def total(parts):
 def test_parts_sum_to_the_whole_and_none_is_negative(pieces, rows, idle):
     parts = run(pieces, rows, idle)
     assert total(parts) == sum(energy for _, _, energy in pieces)
-    for column in (parts.static_hnj, parts.dynamic_hnj, parts.idle_hnj, parts.unattributed_hnj):
+    for column in parts:
         assert (column >= 0).all()
 
 
@@ -177,3 +178,89 @@ def test_nobody_active_of_several_leaves_it_unattributed():
     parts = run([(0, SPAN, (IDLE + 1_000) * 2 * SPAN)], rows)
     assert parts.unattributed_hnj[0] == 1_000 * 2 * SPAN
     assert parts.dynamic_hnj.sum() == 0
+
+
+@settings(max_examples=300, deadline=None)
+@given(pieces_of(), st.lists(row(), max_size=6), st.data())
+def test_holes_conserve_and_a_hole_in_which_nobody_comes_or_goes_is_a_piece(pieces, rows, data):
+    n = len(pieces)
+    hole = np.array(data.draw(st.lists(st.integers(0, 1), min_size=n, max_size=n)), np.int8)
+    power = st.lists(st.sampled_from([-1, 1, IDLE, 500_000]), min_size=n, max_size=n)
+    ends = {"begin_mw": np.array(data.draw(power), np.int64), "end_mw": np.array(data.draw(power), np.int64)}
+    parts = run(pieces, rows, hole=hole, **ends)
+    assert total(parts) == sum(energy for _, _, energy in pieces)
+    for column in parts:
+        assert (column >= 0).all()
+    # Each row covers of the pieces what lies within it.
+    for (start, end, *_), covered in zip(rows, parts.booked_us.tolist(), strict=True):
+        assert covered == sum(max(0, min(end, t1) - max(start, t0)) for t0, t1, _ in pieces)
+    still = [(-50, 2 * SPAN, *r[2:]) for r in rows]
+    known, plain = run(pieces, still, hole=hole, **ends), run(pieces, still, **ends)
+    assert [column.tolist() for column in known] == [column.tolist() for column in plain]
+
+
+def hole_of(energy_j, rows, begin_w, end_w, owner=None):
+    """One hole of 40 s between other pieces; rows of (start_s, end_s); per row joules above idle, and the sigma."""
+    s = 1_000_000
+    pieces = [(0, 10 * s, begin_w * 20_000_000_000), (10 * s, 50 * s, energy_j * 2_000_000_000)]
+    rows = [(a * s, b * s, 1_000_000, 1_000_000, 1_000_000, 1) for a, b in rows]
+    parts = run(
+        pieces, rows, hole=np.array([0, 1], np.int8), owner=owner and np.array(owner),
+        begin_mw=np.array([begin_w, begin_w]) * 1000, end_mw=np.array([begin_w, end_w]) * 1000,
+    )  # fmt: skip
+    return parts.dynamic_hnj / 2e9, parts.guessed_hnj / 2e9, parts
+
+
+def test_a_hole_is_cut_where_one_job_follows_another_by_the_powers_beside_it():
+    # 470 W for 20 s, idle for 5 s, 120 W for 15 s.
+    energy_j = 470 * 20 + 70 * 5 + 120 * 15
+    dynamic_j, sigma_j, _ = hole_of(energy_j, [(0, 30), (35, 60)], 470, 120)
+    assert dynamic_j == pytest.approx([400 * 30, 50 * 15])
+    above_j = energy_j - 70 * 40
+    wanted_j = [math.sqrt(part_j * (above_j - part_j) / 3) for part_j in (400 * 20, 50 * 15)]
+    assert sigma_j == pytest.approx(wanted_j)
+
+
+def test_a_hole_is_scaled_to_what_the_counter_says():
+    dynamic_j, _, parts = hole_of(2 * (400 * 20 + 100 * 20), [(0, 30), (30, 60)], 400, 100)
+    assert dynamic_j == pytest.approx([330 * 10 + 2 * 400 * 20 - 70 * 20, 2 * 100 * 20 - 70 * 20])
+    assert parts.unattributed_hnj[0] == 0
+
+
+def test_a_job_that_begins_in_a_hole_pays_nothing_of_before():
+    """Idle before: all that the hole has above idle is of the job that began in it."""
+    dynamic_j, _, parts = hole_of(70 * 30 + 370 * 10, [(40, 60)], 70, 370)
+    assert dynamic_j == pytest.approx([3_000])
+    assert parts.unattributed_hnj[0] == 0
+
+
+def test_rows_of_one_owner_that_follow_each_other_are_no_edge():
+    """Windows end in a hole; the job that is there throughout has all of it, and no doubt."""
+    dynamic_j, sigma_j, _ = hole_of(400 * 40, [(0, 20), (20, 35), (35, 60)], 400, 100, owner=[0, 0, 0])
+    assert dynamic_j.sum() == 330 * 50
+    assert sigma_j.tolist() == [0, 0, 0]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(0, 1_000_000), min_size=1, max_size=7), st.integers(0, 1_000_000), st.integers(1, 10**12))
+def test_sigma_of_a_split_by_activity_is_the_closed_form(activity, more, energy):
+    rows = [(0, SPAN, a, sum(activity) + more, -1, 1) for a in activity]
+    parts = run([(0, SPAN, energy)], rows, idle=0)
+    shares = parts.dynamic_hnj / energy
+    everybody = [*shares, parts.unattributed_hnj[0] / energy]
+    shared = len(rows) > 1 and sum(activity) > 0
+    for j, (share, got) in enumerate(zip(shares, parts.unlike_hnj.tolist(), strict=True)):
+        others = sum(other**2 for i, other in enumerate(everybody) if i != j)
+        wanted = energy * share * math.sqrt((1 - share) ** 2 + others) if shared else 0
+        assert abs(got - wanted) <= 1 + 1e-6 * wanted + 1e-7 * energy
+        assert got <= energy / math.sqrt(8) + 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(pieces_of(), st.integers(1, SPAN - 1))
+def test_cutting_a_window_elsewhere_changes_sigma_by_rounding_only(pieces, cut):
+    rows = [(0, SPAN, 600_000, 1_000_000, -1, 1), (0, SPAN, 300_000, 1_000_000, -1, 1)]
+    halves = [(0, cut, *r[2:]) for r in rows] + [(cut, SPAN, *r[2:]) for r in rows]
+    whole, parts = run(pieces, rows), run(pieces, [halves[0], halves[2], halves[1], halves[3]])
+    for job in (0, 1):
+        assert abs(int(parts.unlike_hnj[2 * job : 2 * job + 2].sum()) - int(whole.unlike_hnj[job])) <= 6

@@ -11,7 +11,8 @@ import pytest
 from made import S, device, window
 
 from agent.accounts.attribution import Accounts
-from agent.accounts.uncertainty import gpu_sigma_j, job_sigma_j, part_time_floor, sees_part
+from agent.accounts.uncertainty import SPREAD, gpu_sigma_j, job_sigma_j, part_time_floor, sees_part
+from agent.window import JobKey
 
 RECORDINGS = Path(os.environ.get("WATTSHED_TRACES", Path(__file__).parents[3] / "shared/traces")) / "yang-pmd"
 
@@ -100,7 +101,7 @@ def test_gain_is_all_there_is_with_a_counter():
 
 def test_a_gap_can_hide_anything_between_idle_and_the_limit():
     rows = [(t * S, 300_000, -1) for t in [*range(50), *range(100, 150)]]
-    _, account = one_gpu(rows, architecture="Turing", sigma_gain_ppm=0)
+    _, account = one_gpu(rows, architecture="Turing", sigma_gain_ppm=0, publication_us={"instant": S})
     # 51 s are booked as nothing; uniform between 70 and 700 W, the root mean square of that is 426 W.
     assert gpu_sigma_j(account) == pytest.approx(51 * (385**2 + 630**2 / 12) ** 0.5)
 
@@ -114,8 +115,8 @@ def test_a_hole_that_only_the_counter_bridges_is_no_disagreement():
 
 def test_a_frozen_sensor_widens_the_interval():
     rows = [(t * S, 46_190, -1) for t in range(200)]
-    _, account = one_gpu(rows, architecture="Turing", sigma_gain_ppm=0)
-    assert gpu_sigma_j(account, 199 * S) == pytest.approx(199 * 630 / 12**0.5)
+    _, account = one_gpu(rows, architecture="Turing", sigma_gain_ppm=0, publication_us={"instant": S})
+    assert gpu_sigma_j(account, 199 * S) == pytest.approx(199 * 630 / 3**0.5)
 
 
 def test_a_contradicted_counter_widens_to_cover_both():
@@ -132,12 +133,91 @@ def test_gains_of_a_jobs_gpus_add_up_linearly():
         window(0, 100 * S, [rows] * 4, usage, devices=tuple(device(i, publication_us={"instant": 1}) for i in range(4)))
     )
     (job,) = accounts.ledger.jobs.values()
-    assert job_sigma_j(job, accounts.gpus) == pytest.approx(0.04 * 120_000, rel=1e-6)
+    assert job_sigma_j(job, accounts.gpus) == pytest.approx(0.04 * 120_000, rel=1e-3)
 
 
-def test_a_guessed_split_could_have_been_all_or_nothing():
+def shared(activities, shares=(-1, -1), gpus=1):
+    """Two jobs on the same GPUs for 100 s at 300 W: their sigma (J) without gain and edges, and the dynamic energy."""
     rows = [(t * S, 300_000, t * 300_000) for t in range(101)]
-    usage = [(0, name, 0, 100 * S, -1, -1, 1) for name in ("a", "b")]
-    accounts, _ = one_gpu(rows, usage, sigma_gain_ppm=0, publication_us={"instant": 1})
+    usage = [
+        (gpu, name, 0, 100 * S, round(activity * 100 * S) if activity >= 0 else -1, share, 1)
+        for gpu in range(gpus)
+        for name, activity, share in zip("ab", activities, shares, strict=True)
+    ]
+    devices = tuple(device(i, sigma_gain_ppm=0) for i in range(gpus))
+    accounts = Accounts()
+    accounts.add(window(0, 100 * S, [rows] * gpus, usage, devices=devices))
+    accounts.finish()
+    sigmas = []
     for job in accounts.ledger.jobs.values():
-        assert job_sigma_j(job, accounts.gpus) == pytest.approx(11_500 / 12**0.5, rel=1e-3)
+        for line in job.lines.values():
+            line.edges = 0
+        sigmas.append(job_sigma_j(job, accounts.gpus))
+    return sigmas, 23_000.0
+
+
+def test_a_split_by_activity_is_off_by_what_watts_differ():
+    sigmas, dynamic_j = shared((0.5, 0.5))
+    assert sigmas == pytest.approx([SPREAD * dynamic_j * 0.5 * 0.5**0.5] * 2, rel=1e-6)
+    sigmas, dynamic_j = shared((0.6, 0.2))
+    assert sigmas == pytest.approx([SPREAD * dynamic_j * 0.75 * 0.25 * 2**0.5] * 2, rel=1e-6)
+
+
+def test_over_the_gpus_of_one_job_the_split_errs_alike():
+    one, four = shared((0.6, 0.2))[0], shared((0.6, 0.2), gpus=4)[0]
+    assert four == pytest.approx([4 * sigma for sigma in one], rel=1e-6)
+
+
+def test_a_job_that_alone_is_active_is_as_well_known_as_one_alone():
+    assert shared((0.9, 0.0))[0] == pytest.approx([0.0, 0.0], abs=1e-6)
+
+
+def test_a_split_without_activities_could_have_been_anything():
+    sigmas, dynamic_j = shared((-1, -1))
+    assert sigmas == pytest.approx([dynamic_j / 12**0.5] * 2, rel=1e-6)
+    sigmas, dynamic_j = shared((-1, -1), shares=(750_000, 250_000))
+    assert sigmas == pytest.approx([dynamic_j * (0.75 * 0.25 / 3) ** 0.5] * 2, rel=1e-6)
+
+
+def test_what_nobody_active_used_may_have_been_any_jobs():
+    sigmas, dynamic_j = shared((0.0, 0.0))
+    assert sigmas == pytest.approx([dynamic_j * (1 / 9 + 2 / 27) ** 0.5] * 2, rel=1e-6)
+
+
+def test_two_jobs_of_120_and_480_w_lie_within_two_sigma():
+    """At half the GPU each, both are billed what the mean of them draws."""
+    rows = [(t * S, 370_000, t * 370_000) for t in range(601)]
+    usage = [(0, name, 0, 600 * S, 300 * S, -1, 1) for name in ("light", "heavy")]
+    accounts, _ = one_gpu(rows, usage)
+    for name, watts in (("light", 120), ("heavy", 480)):
+        job = accounts.ledger.jobs[JobKey(name)]
+        off_j = job.energy_hnj / 2e9 - (watts / 2 + 35) * 600
+        assert abs(off_j) == pytest.approx(54_000)
+        assert 1 < abs(off_j) / job_sigma_j(job, accounts.gpus) < 2
+
+
+def test_a_jobs_own_gap_is_in_its_sigma_and_in_no_other_jobs():
+    rows = [(t * S, 300_000, -1) for t in [*range(50), *range(100, 200)]]
+    usage = [(0, "before", 0, 120 * S, -1, -1, 1), (0, "after", 120 * S, 199 * S, -1, -1, 1)]
+    accounts, account = one_gpu(rows, usage, architecture="Turing", sigma_gain_ppm=0, publication_us={"instant": S})
+    before, after = (accounts.ledger.jobs[JobKey(name)] for name in ("before", "after"))
+    assert job_sigma_j(before, accounts.gpus) == pytest.approx(gpu_sigma_j(account), rel=1e-2)
+    assert job_sigma_j(after, accounts.gpus) < 500
+
+
+def test_a_contradicted_counter_is_in_the_sigma_of_its_jobs():
+    rows = [(t * S, 300_000, t * 150_000) for t in range(101)]
+    accounts, account = one_gpu(rows, [(0, "job", 0, 100 * S, -1, -1, 1)], sigma_gain_ppm=0)
+    (job,) = accounts.ledger.jobs.values()
+    assert job_sigma_j(job, accounts.gpus) == pytest.approx(gpu_sigma_j(account), rel=1e-3)
+
+
+def test_readings_far_apart_blur_the_edges_of_a_job():
+    def sigma(apart):
+        rows = [(t * S, 300_000, t * 300_000) for t in range(0, 601, apart)]
+        accounts, _ = one_gpu(rows, [(0, "job", 100 * S, 500 * S, -1, -1, 1)], sigma_gain_ppm=0)
+        (job,) = accounts.ledger.jobs.values()
+        return job_sigma_j(job, accounts.gpus)
+
+    assert sigma(20) == pytest.approx(20 * 230 / 6**0.5, rel=0.05)
+    assert sigma(20) > 10 * sigma(1)
