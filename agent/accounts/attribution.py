@@ -16,6 +16,7 @@ import numpy as np
 from agent.accounts.former_names import FormerNames
 from agent.accounts.ledger import GpuKey, Ledger
 from agent.accounts.limits import NO_LIMITS, Limits, in_parts
+from agent.accounts.modules import Module, counts_module, leave_counter, tells_power, without
 from agent.accounts.restart import go_on
 from agent.accounts.statistics import Moving
 from agent.accounts.tenancy import NO_TENANCY, PPM, Coverage, Tenancy
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agent.window import Device, Event, JobKey, Run, Window
+    from agent.window import Device, Event, JobKey, Readings, Run, Window
 
 WAIT_US = 120_000_000  # usage of a GPU whose energy cannot be read is not kept longer than this
 REJECTIONS = {
@@ -59,6 +60,17 @@ class GpuAccount:
     up: bool = True
     lost_since_us: int = -1
     last_xid: int | None = None
+    module: Module | None = None  # of a superchip whose counter is the module's: known once is known for good
+
+    @property
+    def by_power_alone(self) -> bool:
+        """Whether its counter is another meter's, and its own power is told."""
+        return (self.module is not None or counts_module(self.device)) and tells_power(self.device)
+
+    @property
+    def boundary(self) -> str:
+        """What its energy is the energy of: the ``"board"``, or a whole ``"module"``, CPU included."""
+        return "module" if counts_module(self.device) and not tells_power(self.device) else "board"
 
     @property
     def rejected(self) -> dict[str, int]:
@@ -73,15 +85,14 @@ class GpuAccount:
     @property
     def method(self) -> str:
         """``"counter"`` if the driver's energy counter was believed for any stretch, else ``"power"``."""
-        return (
-            "counter" if self.totals[booking.BOOKED_BY_COUNTER] > 0 or self.totals[booking.COUNTER_HNJ] > 0 else "power"
-        )
+        counted = self.totals[booking.BOOKED_BY_COUNTER] > 0 or self.totals[booking.COUNTER_HNJ] > 0
+        return "counter" if counted and self.module is None else "power"
 
     @property
     def disagreement(self) -> float | None:
         """(power integral - counter) / counter over the stretches that both saw whole, or None without any."""
         counter, power = self.totals[booking.COMPARED_COUNTER], self.totals[booking.COMPARED_POWER]
-        return (power - counter) / counter if counter > 0 and power > 0 else None
+        return (power - counter) / counter if counter > 0 and power > 0 and self.module is None else None
 
     def add(
         self, tally: NDArray[np.int64], energy_hnj: int, booked_us: int, idle_hnj: int, unattributed_hnj: int
@@ -144,7 +155,7 @@ class Accounts:
         self._remember_owners(window, host)
         if ends and not len(window.usage.gpu):
             host.alone = alone  # who was on a GPU when the agent was told to end may still be when it comes back
-        readings = window.readings
+        readings = self._without_modules(window, host, rows)
         if len(rows.gpu) or int(readings.counter_mj.max(initial=-1)) >= 0 or not self._book_plain(
             host,
             Columns(
@@ -167,6 +178,21 @@ class Accounts:
         host.waiting = rows
         if ends:
             self.finish(window.host)
+
+    def _without_modules(self, window: Window, host: _Host, rows: Tenancy) -> Readings:
+        """Return a window's readings without the counters that are a module's, which are booked beside."""
+        others = [gpu for gpu, key in enumerate(host.keys) if self.gpus[key].by_power_alone]
+        if not others:
+            return window.readings
+
+        def book(gpu: int, mine: slice) -> None:
+            account = self.gpus[host.keys[gpu]]
+            if account.module is None:
+                account.module = Module.from_gpu(account.totals[booking.COUNTER_HNJ], host.state[gpu])
+                self._book(host, leave_counter(host.state, gpu, host.limits), rows)
+            account.module.book(window.readings.time_us[mine], window.readings.counter_mj[mine])
+
+        return without(window.readings, others, book)
 
     def add_run(self, run: Run) -> None:
         """Book windows that hold power readings and nothing else, all at once if nothing stands against it."""
@@ -205,6 +231,9 @@ class Accounts:
             mine.unattributed_hnj += theirs.unattributed_hnj
             mine.totals = [a + b for a, b in zip(mine.totals, theirs.totals, strict=True)]
             mine.power.merge(theirs.power)
+            if theirs.module is not None:
+                mine.module = mine.module or Module()
+                mine.module.energy_hnj += theirs.module.energy_hnj
         self.ledger.merge(other.ledger)
 
     def retire(self, now_us: int, keep_us: int) -> None:
@@ -387,9 +416,12 @@ class Accounts:
         elif event.kind == "restart":
             host.coverage = Coverage()
             self.ledger.resume(window.start_us)
+            same_boot = event.detail != "new-boot"
             for key in host.keys:
                 self.gpus[key].power.restart()
-            host.waiting = go_on(host.state, window, host.alone, same_boot=event.detail != "new-boot")
+                if (module := self.gpus[key].module) is not None:
+                    module.restart(window.start_us, same_boot=same_boot)
+            host.waiting = go_on(host.state, window, host.alone, same_boot=same_boot)
 
 
 _ZERO = np.zeros(1, np.int64)

@@ -81,7 +81,7 @@ def gpu_sigma_j(account: GpuAccount, longest_run_us: int = 0) -> float:
         How long its power stood at the very same value.
     """
     energy_j = account.energy_hnj / HNJ_PER_JOULE
-    parts = [gain_j(account, energy_j)]
+    parts = [gain_j(account, energy_j), module_j(account)]
     if account.method == "power":
         if sees_part(account.device):
             parts.append(energy_j * part_time_floor(account.totals[booking.COVERED] / 1e6))
@@ -96,6 +96,13 @@ def gpu_sigma_j(account: GpuAccount, longest_run_us: int = 0) -> float:
         off = account.totals[booking.COMPARED_POWER] - account.totals[booking.COMPARED_COUNTER]
         parts.append(off / HNJ_PER_JOULE)
     return math.hypot(*parts)
+
+
+def module_j(account: GpuAccount) -> float:
+    """Return what was booked too much (J) while a module's counter was still taken for the GPU's own."""
+    if account.module is None:
+        return 0.0
+    return abs(account.totals[booking.COMPARED_COUNTER] - account.totals[booking.COMPARED_POWER]) / HNJ_PER_JOULE
 
 
 def disagrees(account: GpuAccount) -> bool:
@@ -121,6 +128,8 @@ def job_sigma_j(job: Job, gpus: Mapping[GpuKey, GpuAccount]) -> float:
         period_s = account.device.publication_us.get("instant", DEFAULT_PERIOD_US) / 1e6
         squares += line.edges * (period_s * step_w) ** 2 / 12
         squares += (line.guessed_hnj / HNJ_PER_JOULE) ** 2 / 12
+        if account.module is not None and account.energy_hnj > 0:
+            squares += (module_j(account) * energy_j * HNJ_PER_JOULE / account.energy_hnj) ** 2
         if account.method == "power" and sees_part(account.device) and seconds > 0:
             squares += (energy_j * part_time_floor(seconds)) ** 2
     return math.hypot(gain, math.sqrt(squares))

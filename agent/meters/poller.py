@@ -159,6 +159,7 @@ class Poller:
             if board.has_average:
                 beside["power_average_w"] = sample.power_mw / 1e3
             line.gauges.renew("power", beside, ended_us, period_us)
+            board.watch_scope((begun_us + ended_us) // 2, sample, beside)
         instant = {"power_instant_w": sample.instant_mw / 1e3}
         line.gauges.renew("instant", instant, ended_us, self._rates.instant_us * line.factor)
         self._append(line, (begun_us + ended_us) // 2, sample)

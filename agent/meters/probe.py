@@ -48,7 +48,8 @@ REMEDIES = {
     "average": "needs Ampere (not GA100) or newer and driver 525 or newer; instant power is integrated instead",
     "instant": "update the driver (525 or newer); peaks and ramps are read from average power",
     "fields": "update the driver; each reading costs a call of its own",
-    "gpu_scope": "energy is the whole module's, CPU included; compare wattshed_meter_disagreement_ratio",
+    "gpu_scope": "none: the GPU is billed by its own power where that is told, and the module's energy is published "
+    "beside it as wattshed_host_energy_joules_total",
     "module": "exists on Grace superchips only",
     "memory": "exists on some boards with separately metered memory only",
     "limits": "update the driver; absurd power readings are then found by --max-power alone",
