@@ -101,8 +101,8 @@ class Calibrator:
         if 0 <= busy_us < length_us:
             rest.full_since_us, rest.latched = MISSING, False
             rest.unseen_us += length_us if nobody and busy_us else 0
-        if busy_us == 0 and not held and math.isnan(listed):
-            return False  # a list that failed: nothing worked meanwhile, so there is nothing to settle from
+        if (busy_us == 0 and not held and math.isnan(listed)) or (nobody and busy_us < 0):
+            return False  # one of the two failed, and the other says that there is nothing to settle from
         if not nobody or busy_us < 0 or 0 < busy_us < length_us or rest.unseen_us > UNSEEN_US:
             rest.since_us, rest.full_since_us, rest.fresh = MISSING, MISSING, False
             return False

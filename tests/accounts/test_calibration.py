@@ -68,8 +68,10 @@ def test_unknown_is_not_idle(unknown):
     assert learned(second(n, 150, **unknown) for n in range(100)) == [PRIOR_MW] * 100
 
 
-def test_a_list_that_fails_now_and_then_is_no_use():
+def test_one_of_the_two_that_fails_now_and_then_is_no_use():
     mw = learned(second(n, 95, processes=None if n % 20 == 0 else 0) for n in range(60))
+    assert mw == [PRIOR_MW] + [95_000] * 59
+    mw = learned(second(n, 95, busy=None if n % 20 == 0 else 0.0) for n in range(60))
     assert mw == [PRIOR_MW] + [95_000] * 59
 
 
