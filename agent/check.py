@@ -136,18 +136,20 @@ def _open(meter: str, host: str, folder: Path, proc_root: Path) -> tuple[NvmlMet
     """Open the driver, or a simulated one with a process tree of its own."""
     from agent.meters.clock import RealClock  # noqa: PLC0415
     from agent.meters.meter import NvmlMeter  # noqa: PLC0415
-    from agent.meters.nvml import LIBRARY, Nvml  # noqa: PLC0415
+    from agent.meters.nvml import Nvml  # noqa: PLC0415
+    from agent.meters.sight import own_namespace, seen_from  # noqa: PLC0415
     from agent.meters.simulated import SimulatedNode  # noqa: PLC0415
 
     kind, _, script = meter.partition(":")
     if kind not in {"nvml", "simulated"}:
         raise InputError(f"--meter {meter!r}: check knows nvml, simulated and simulated:FILE")
     clock = RealClock()
-    library: object = LIBRARY
     if kind == "simulated":
         node = SimulatedNode(clock, folder, script)
-        library, proc_root = node.library, node.proc_root
-    opened = NvmlMeter(Nvml(clock, library), clock, host, simulated=kind == "simulated", proc_root=proc_root)
+        proc_root = node.proc_root
+        opened = NvmlMeter(Nvml(clock, node.library), clock, host, simulated=True, proc_root=proc_root)
+    else:
+        opened = NvmlMeter(Nvml(clock), clock, host, known=seen_from(own_namespace()), proc_root=proc_root)
     opened.open()
     return opened, clock, proc_root
 

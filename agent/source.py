@@ -71,9 +71,10 @@ def _driver(config: Config, host: str) -> Source:
     from agent.meters.clock import RealClock  # noqa: PLC0415
     from agent.meters.meter import NvmlMeter  # noqa: PLC0415
     from agent.meters.nvml import Nvml  # noqa: PLC0415
+    from agent.meters.sight import own_namespace, seen_from  # noqa: PLC0415
 
     clock, proc_root = RealClock(), Path(config.proc_root)
-    meter = NvmlMeter(Nvml(clock), clock, host, proc_root=proc_root)
+    meter = NvmlMeter(Nvml(clock), clock, host, known=seen_from(own_namespace()), proc_root=proc_root)
     _open(meter)
     # Slurm and the kubelet are asked in threads of their own: only once there is something to own.
     return _metered(config, host, meter, clock, proc_root, _slurm(config, host, clock, meter), _pods(config, meter))

@@ -40,6 +40,10 @@ def document(snapshot: Snapshot, history: Mapping[str, Any]) -> bytes:
                 "started_s": snapshot.started_us / 1e6,
                 "gpus": [_gpu(gpu) for gpu in snapshot.gpus],
                 "jobs": [_job(key, facts.get(key), energy.get(key, {})) for key in dict.fromkeys([*facts, *energy])],
+                "host_energy": [
+                    {"source": one.source, "domain": one.domain, "energy_j": one.energy_hnj / HNJ_PER_JOULE}
+                    for one in snapshot.host_energy
+                ],
                 "folded_jobs": snapshot.folded_jobs,
                 "sampler": {"late_s": snapshot.late_s, "duty": snapshot.duty},
                 "faults": dict(snapshot.faults),
@@ -66,6 +70,7 @@ def _gpu(gpu: GpuFacts) -> dict[str, Any]:
         "up": gpu.up,
         "mig": gpu.mig,
         "energy_source": gpu.energy_source,
+        "boundary": gpu.boundary,
         "energy_j": gpu.energy_hnj / HNJ_PER_JOULE if known else None,
         "ended_jobs_j": gpu.ended_hnj / HNJ_PER_JOULE if known else None,
         "sigma_j": gpu.sigma_j if known else None,

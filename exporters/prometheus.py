@@ -41,6 +41,7 @@ def _gpu_info(snapshot: Snapshot) -> Rows:
                 g.architecture,
                 "1" if g.simulated else "0",
                 g.energy_source,
+                g.boundary,
             ),
             1,
         )
@@ -141,8 +142,9 @@ TABLE: tuple[Family, ...] = (
         "wattshed_gpu_info",
         "info",
         "Always 1; what does not change about a GPU. simulated is 1 if the watts are invented; energy_source is "
-        "counter, power or none (then its energy is unknown and has no series).",
-        ("gpu_uuid", "gpu", "model", "pci_bus_id", "driver", "architecture", "simulated", "energy_source"),
+        "counter, power or none (then its energy is unknown and has no series); boundary is board, or module where a "
+        "superchip tells nothing but the energy of all of it, CPU included.",
+        ("gpu_uuid", "gpu", "model", "pci_bus_id", "driver", "architecture", "simulated", "energy_source", "boundary"),
         _gpu_info,
     ),
     Family(
@@ -156,7 +158,7 @@ TABLE: tuple[Family, ...] = (
         "wattshed_gpu_energy_joules_total",
         "counter",
         "Energy in joules at the boundary of the GPU board since the agent first started, from the hardware counter "
-        "where there is one, else from integrated power.",
+        "where there is one, else from integrated power; of the whole module where wattshed_gpu_info says so.",
         ("gpu_uuid",),
         _gpu_energy,
         per=HNJ_PER_JOULE,
@@ -289,6 +291,16 @@ TABLE: tuple[Family, ...] = (
         since=_job_since,
         pair=("active", "held"),
         pairs=_job_seconds,
+    ),
+    Family(
+        "wattshed_host_energy_joules_total",
+        "counter",
+        "Energy in joules that one meter of the host beside the GPUs' own tells, since the agent first started: "
+        "source nvml, domain module-N is the superchip of GPU N, CPU included, as its counter says. A module holds its "
+        "GPU, so never add the two up; nor domains, where several GPUs sit on one module and each tells all of it.",
+        ("source", "domain"),
+        lambda s: [((one.source, one.domain), one.energy_hnj) for one in s.host_energy],
+        per=HNJ_PER_JOULE,
     ),
     Family(
         "wattshed_jobs_folded_total",

@@ -43,6 +43,7 @@ class GpuFacts:
     ramp_w_per_s: Mapping[tuple[str, str], float] = field(default_factory=dict)  # (window, "up" | "down") -> W/s
     gauges: Mapping[str, float] = field(default_factory=dict)  # temperature_c, sm_clock_mhz, fb_used_mib, gpu_util ...
     mig: bool = False
+    boundary: str = "board"  # or "module": a superchip whose GPU does not tell its own energy, CPU included
     last_xid: int | None = None  # number of the last XID error; None: none was seen
 
 
@@ -68,6 +69,15 @@ class JobFacts:
     started_us: int
     ended_us: int | None = None
     method: str = ""  # how its dynamic energy was split: "alone", "utilisation", "share", "equal", ...
+
+
+@dataclass(frozen=True, slots=True)
+class HostEnergy:
+    """What one meter of the host beside the GPUs' own said; meters may hold each other, so they are never added up."""
+
+    source: str  # "nvml"
+    domain: str  # "module-0": the superchip that GPU 0 sits on
+    energy_hnj: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +129,7 @@ class Snapshot:
     faults: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     fleet: FleetFacts | None = None
+    host_energy: tuple[HostEnergy, ...] = ()
     counters_since_us: int | None = None
     unmetered: str = ""
 

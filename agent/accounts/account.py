@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from agent.accounts.modules import Module, counts_module, tells_power
 from agent.accounts.statistics import Moving
 from kernels import booking
 from kernels.histogram import PowerHistogram
@@ -40,6 +41,17 @@ class GpuAccount:
     up: bool = True
     lost_since_us: int = -1
     last_xid: int | None = None
+    module: Module | None = None  # of a superchip whose counter is the module's: known once is known for good
+
+    @property
+    def by_power_alone(self) -> bool:
+        """Whether its counter is another meter's, and its own power is told."""
+        return (self.module is not None or counts_module(self.device)) and tells_power(self.device)
+
+    @property
+    def boundary(self) -> str:
+        """What its energy is the energy of: the ``"board"``, or a whole ``"module"``, CPU included."""
+        return "module" if counts_module(self.device) and not tells_power(self.device) else "board"
 
     @property
     def rejected(self) -> dict[str, int]:
@@ -54,15 +66,14 @@ class GpuAccount:
     @property
     def method(self) -> str:
         """``"counter"`` if the driver's energy counter was believed for any stretch, else ``"power"``."""
-        return (
-            "counter" if self.totals[booking.BOOKED_BY_COUNTER] > 0 or self.totals[booking.COUNTER_HNJ] > 0 else "power"
-        )
+        counted = self.totals[booking.BOOKED_BY_COUNTER] > 0 or self.totals[booking.COUNTER_HNJ] > 0
+        return "counter" if counted and self.module is None else "power"
 
     @property
     def disagreement(self) -> float | None:
         """(power integral - counter) / counter over the stretches that both saw whole, or None without any."""
         counter, power = self.totals[booking.COMPARED_COUNTER], self.totals[booking.COMPARED_POWER]
-        return (power - counter) / counter if counter > 0 and power > 0 else None
+        return (power - counter) / counter if counter > 0 and power > 0 and self.module is None else None
 
     def add(
         self, tally: NDArray[np.int64], energy_hnj: int, booked_us: int, idle_hnj: int, unattributed_hnj: int

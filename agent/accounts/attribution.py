@@ -19,6 +19,7 @@ from agent.accounts.holding import Holding
 from agent.accounts.joining import joined
 from agent.accounts.ledger import GpuKey, Ledger
 from agent.accounts.limits import NO_LIMITS, Limits, in_parts
+from agent.accounts.modules import Module, leave_counter, without
 from agent.accounts.restart import go_on
 from agent.accounts.tenancy import NO_TENANCY, PPM, Coverage, Tenancy
 from agent.accounts.uncertainty import split_spread
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agent.accounts.holding import Hole
-    from agent.window import Device, Event, Run, Window
+    from agent.window import Device, Event, Readings, Run, Window
 
 
 @dataclass(slots=True)
@@ -86,7 +87,7 @@ class Accounts:
         waiting, new = host.holding.follow(window, new, host.waiting, host.limits.max_gap_us)
         self._remember_owners(new, host)
         rows = waiting.followed_by(new)
-        readings = window.readings.with_room(len(host.keys))
+        readings = self._without_modules(window.readings.with_room(len(host.keys)), host, rows)
         if len(rows.gpu) or int(readings.counter_mj.max(initial=-1)) >= 0 or not self._book_plain(
             host,
             Columns(
@@ -117,6 +118,21 @@ class Accounts:
             booked_us = np.where(booked_us < 0, now_us, booked_us)
             rows = rows.keep(rows.end_us > booked_us[rows.gpu]).only_named_owners()
             host.waiting = joined(rows, now_us, host.holding.since_us(len(host.keys), now_us))
+
+    def _without_modules(self, readings: Readings, host: _Host, rows: Tenancy) -> Readings:
+        """Return readings without the counters that are a module's, which are booked beside."""
+        others = [gpu for gpu, key in enumerate(host.keys) if self.gpus[key].by_power_alone]
+        if not others:
+            return readings
+
+        def book(gpu: int, mine: slice) -> None:
+            account = self.gpus[host.keys[gpu]]
+            if account.module is None:
+                account.module = Module.from_gpu(account.totals[booking.COUNTER_HNJ], host.state[gpu])
+                self._book(host, leave_counter(host.state, gpu, host.limits), rows)
+            account.module.book(readings.time_us[mine], readings.counter_mj[mine])
+
+        return without(readings, others, book)
 
     def add_run(self, run: Run) -> None:
         """Book windows that hold power readings and nothing else, all at once if nothing stands against it."""
@@ -155,6 +171,9 @@ class Accounts:
             mine.unattributed_hnj += theirs.unattributed_hnj
             mine.totals = [a + b for a, b in zip(mine.totals, theirs.totals, strict=True)]
             mine.power.merge(theirs.power)
+            if theirs.module is not None:
+                mine.module = mine.module or Module()
+                mine.module.energy_hnj += theirs.module.energy_hnj
         self.ledger.merge(other.ledger)
 
     def retire(self, now_us: int, keep_us: int) -> None:
@@ -346,9 +365,12 @@ class Accounts:
         elif event.kind == "restart":
             host.coverage = Coverage()
             self.ledger.resume(window.start_us)
+            same_boot = event.detail != "new-boot"
             for key in host.keys:
                 self.gpus[key].power.restart()
-            same_boot = event.detail != "new-boot"
+            for key in host.keys:
+                if (module := self.gpus[key].module) is not None:
+                    module.restart(window.start_us, same_boot=same_boot)
             go_on(host.state, window.start_us, same_boot=same_boot)
             host.holding.restart(len(host.keys), window.start_us, same_boot=same_boot)
             host.waiting = host.waiting.until(window.start_us - 1) if same_boot else NO_TENANCY

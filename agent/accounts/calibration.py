@@ -6,15 +6,23 @@ very numbers that it was accounted with.
 
 from __future__ import annotations
 
+import logging
+import math
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import TYPE_CHECKING
+
+from agent.window import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent.window import Device, Window
 
+LOG = logging.getLogger(__name__)
+
 SETTLE_US = 30_000_000  # clocks and temperatures take a while to come down after a job
+UNSEEN_US = 10_000_000  # work that lasts so long is in one of the process lists, or they do not show everybody
 PRIOR_SHARE_OF_LIMIT = 0.10  # measured idle of A100, H100 and H200: 62 to 80 W of 400 to 700 W
 SMOOTHING = 0.02
 BOUND_SHARE_OF_LIMIT = 0.4  # what draws more than this with no process in sight is not idle
@@ -29,8 +37,22 @@ class MeterCorrection:
     sigma: float = 0.02
 
 
+@dataclass(slots=True)
+class _Rest:
+    """Since when nobody uses a GPU, us; -1: it is used, or who uses it is not known."""
+
+    since_us: int
+    full_since_us: int = MISSING  # since when its utilisation has been 100 %, though nobody is there
+    fresh: bool = True  # nobody was seen on it before: no job to settle from
+    latched: bool = False
+    unseen_us: int = 0  # how long it worked, though nobody was listed, since somebody last was
+
+
 class Calibrator:
     """Fills in what the operator knows about the cards, and learns idle power while nobody uses them.
+
+    Unknown is not idle: it is learned only from windows in which utilisation is told and 0, the process lists are
+    told and empty, and nobody holds the GPU (docs/decisions/0670).
 
     Parameters
     ----------
@@ -52,25 +74,68 @@ class Calibrator:
         self.corrections = dict(corrections or {})
         self.default_sigma = default_sigma
         self.learned_mw: dict[str, float] = {}
-        self._free_since: dict[str, int] = {}
+        self._rests: dict[str, _Rest] = {}
 
     def apply(self, window: Window) -> Window:
-        """Return the window with its devices filled in, learning from it where a GPU is free."""
-        used = {int(gpu) for gpu in window.usage.gpu}
+        """Return the window with its devices filled in, learning from it where a GPU is idle.
+
+        Utilisation that hangs is no reading of how busy a GPU is: it becomes unknown.
+        """
+        held = {int(gpu) for gpu in window.usage.gpu}
+        busy_us = window.busy_us.copy()
         for gpu, device in enumerate(window.devices):
-            if gpu in used or window.busy_us[gpu] > 0:
-                self._free_since.pop(device.uuid, None)
-            elif window.start_us - self._free_since.setdefault(device.uuid, window.start_us) >= SETTLE_US:
+            rest = self._rests.setdefault(device.uuid, _Rest(window.start_us))
+            if self._is_idle(window, gpu, device, rest, held=gpu in held):
                 self._learn(window, gpu, device)
-        return replace(window, devices=tuple(self._filled_in(device) for device in window.devices))
+            if rest.latched:
+                busy_us[gpu] = MISSING
+        return replace(window, busy_us=busy_us, devices=tuple(self._filled_in(device) for device in window.devices))
+
+    def _is_idle(self, window: Window, gpu: int, device: Device, rest: _Rest, *, held: bool) -> bool:
+        """Tell whether a GPU is known to be idle in this window, and has settled."""
+        busy_us, length_us = int(window.busy_us[gpu]), window.end_us - window.start_us
+        listed = _listed(window, gpu)
+        nobody = listed == 0 and not held and not device.capabilities.get("all_processes")
+        if listed > 0:
+            rest.unseen_us = 0
+        if 0 <= busy_us < length_us:
+            rest.full_since_us, rest.latched = MISSING, False
+            rest.unseen_us += length_us if nobody and busy_us else 0
+        if (busy_us == 0 and not held and math.isnan(listed)) or (nobody and busy_us < 0):
+            return False  # one of the two failed, and the other says that there is nothing to settle from
+        if not nobody or busy_us < 0 or 0 < busy_us < length_us or rest.unseen_us > UNSEEN_US:
+            rest.since_us, rest.full_since_us, rest.fresh = MISSING, MISSING, False
+            return False
+        if rest.since_us < 0:
+            rest.since_us = window.start_us
+        if busy_us and not self._is_latched(window, device, rest):
+            return False
+        new = rest.fresh and device.uuid not in self.learned_mw
+        return new or window.start_us - rest.since_us >= SETTLE_US
+
+    @staticmethod
+    def _is_latched(window: Window, device: Device, rest: _Rest) -> bool:
+        """Tell whether 100 % without anybody hangs there, as Blackwell's was seen to do.
+
+        Use by somebody who is not seen moves: within seconds it begins, ends, or waits for something.
+        """
+        if rest.full_since_us < 0:
+            rest.full_since_us = window.start_us
+        if not rest.latched and window.end_us - rest.full_since_us > UNSEEN_US:
+            rest.latched = True
+            text = "GPU %d has been 100 %% busy for %d s without a process: it is idle, and its utilisation hangs"
+            LOG.warning(text, device.index, UNSEEN_US // 1_000_000)
+        return rest.latched
 
     def _learn(self, window: Window, gpu: int, device: Device) -> None:
         lo, hi = int(window.readings.offsets[gpu]), int(window.readings.offsets[gpu + 1])
         bound = device.limit_mw * BOUND_SHARE_OF_LIMIT if device.limit_mw > 0 else device.ceiling_mw
-        for power in window.readings.power_mw[lo:hi].tolist():
-            if 0 < power <= bound:
-                known = self.learned_mw.get(device.uuid, float(power))
-                self.learned_mw[device.uuid] = known + SMOOTHING * (power - known)
+        powers = [power for power in window.readings.power_mw[lo:hi].tolist() if 0 < power <= bound]
+        if powers and device.uuid not in self.learned_mw:
+            self.learned_mw[device.uuid] = float(median(powers))  # of the first window, at once
+            return
+        for power in powers:
+            self.learned_mw[device.uuid] += SMOOTHING * (power - self.learned_mw[device.uuid])
 
     def _filled_in(self, device: Device) -> Device:
         correction = self.corrections.get(device.uuid, MeterCorrection(sigma=self.default_sigma))
@@ -90,3 +155,9 @@ class Calibrator:
         if device.model in self.idle_w:
             return round(self.idle_w[device.model] * 1e3)
         return round(device.limit_mw * PRIOR_SHARE_OF_LIMIT) if device.limit_mw > 0 else device.idle_mw
+
+
+def _listed(window: Window, gpu: int) -> float:
+    """Return how many processes the driver lists on a GPU; NaN, where it does not say, is not 0."""
+    listed = window.gauges.get("processes")
+    return math.nan if listed is None else float(listed[gpu])

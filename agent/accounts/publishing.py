@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from agent.accounts.uncertainty import FROZEN_US, disagrees, gpu_sigma_j, job_sigma_j
 from agent.window import IDLE, UNATTRIBUTED
-from exporters.snapshot import EnergyShare, GpuFacts, JobFacts, Snapshot
+from exporters.snapshot import EnergyShare, GpuFacts, HostEnergy, JobFacts, Snapshot
 from kernels import booking, shares
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from agent.accounts.account import GpuAccount
     from agent.accounts.attribution import Accounts
@@ -132,6 +132,7 @@ class Publisher:
             folded_jobs=accounts.ledger.folded,
             faults=dict(faults),
             notes=notes,
+            host_energy=tuple(_modules(accounts, window)),
             fleet=fleet(window.end_us, gpus) if fleet and metered else None,
             unmetered="" if metered else why_unmetered(gpus),
         )
@@ -198,7 +199,16 @@ def _gpu_facts(account: GpuAccount, gauges: dict[str, float], state: Any, now_us
         gauges=gauges,
         last_xid=account.last_xid,
         mig=device.capabilities.get("mig") == "",
+        boundary=account.boundary,
     )
+
+
+def _modules(accounts: Accounts, window: Window) -> Iterator[HostEnergy]:
+    """Yield what the counters say that are their module's, and bill no GPU."""
+    for device in window.devices:
+        module = accounts.account(device).module
+        if module is not None:
+            yield HostEnergy("nvml", f"module-{device.index}", module.energy_hnj)
 
 
 def _job_facts(job: Job, accounts: Accounts, now_us: int, unknown: set[str]) -> JobFacts:

@@ -20,6 +20,7 @@ import numpy as np
 from agent.accounts.account import GpuAccount
 from agent.accounts.holding import Hole, Seen
 from agent.accounts.ledger import GpuKey, Job, Line
+from agent.accounts.modules import Module
 from agent.accounts.tenancy import Tenancy
 from agent.window import Device, JobKey, Owner
 from kernels import booking
@@ -245,6 +246,7 @@ def _books(accounts: Accounts, host: str) -> dict[str, Any]:
                 "merge": state.tolist(),
                 "hole": hole.plain(),
                 "waiting": waiting.plain(),
+                "module": [account.module.energy_hnj, *account.module.state[0].tolist()] if account.module else None,
             }
             for account, state, hole, waiting in accounts.books_of(host)
         ],
@@ -271,6 +273,15 @@ def _line(line: Line) -> list[int]:
     return [getattr(line, column.name) for column in fields(Line)]
 
 
+def _module(numbers: list[int] | None) -> Module | None:
+    """Read a module's energy and merge state; books from before there were any have none."""
+    if numbers is None:
+        return None
+    if len(numbers) != 1 + booking.STATES:
+        raise StateError("written by another version")
+    return Module(int(numbers[0]), np.array([numbers[1:]], np.int64))
+
+
 def _restore_books(accounts: Accounts, calibrator: Calibrator, host: str, state: dict[str, Any]) -> None:
     """Take over all of a state, or nothing."""
     found = []
@@ -285,6 +296,7 @@ def _restore_books(accounts: Accounts, calibrator: Calibrator, host: str, state:
             int(gpu["unattributed_hnj"]),
             [int(n) for n in gpu["totals"]],
             booked_us=int(gpu["booked_us"]),
+            module=_module(gpu.get("module")),
         )
         found.append((account, merge, Hole.of_plain(gpu["hole"]), Tenancy.of_plain(place, gpu["waiting"])))
     jobs = {}

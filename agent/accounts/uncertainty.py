@@ -141,7 +141,7 @@ def gpu_sigma_j(account: GpuAccount, longest_run_us: int = 0) -> float:
         How long its power stood at the very same value.
     """
     energy_j = account.energy_hnj / HNJ_PER_JOULE
-    parts = [gain_j(account, energy_j)]
+    parts = [gain_j(account, energy_j), module_j(account)]
     if account.method == "power":
         parts.append(energy_j * sampling_floor(account, account.totals[booking.COVERED] / 1e6))
         parts.append(account.totals[booking.GAP] / 1e6 * missing_w(account))
@@ -152,6 +152,13 @@ def gpu_sigma_j(account: GpuAccount, longest_run_us: int = 0) -> float:
         off = account.totals[booking.COMPARED_POWER] - account.totals[booking.COMPARED_COUNTER]
         parts.append(off / HNJ_PER_JOULE)
     return math.hypot(*parts)
+
+
+def module_j(account: GpuAccount) -> float:
+    """Return what was booked too much (J) while a module's counter was still taken for the GPU's own."""
+    if account.module is None:
+        return 0.0
+    return abs(account.totals[booking.COMPARED_COUNTER] - account.totals[booking.COMPARED_POWER]) / HNJ_PER_JOULE
 
 
 def disagrees(account: GpuAccount) -> bool:
@@ -184,4 +191,6 @@ def job_sigma_j(job: Job, gpus: Mapping[GpuKey, GpuAccount]) -> float:
                 squares += (energy_j * sampling_floor(account, seconds)) ** 2
         elif disagrees(account):
             squares += (energy_j * (account.disagreement or 0.0)) ** 2
+        if account.module is not None and account.energy_hnj > 0:
+            squares += (module_j(account) * energy_j * HNJ_PER_JOULE / account.energy_hnj) ** 2
     return math.hypot(gain, split, math.sqrt(squares))

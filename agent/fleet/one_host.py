@@ -48,8 +48,10 @@ class OneHost:
         ----------
         time_us : int, us
         gpus : sequence of GpuFacts
-            All the host's; each one's power is its joules over the time that they cover.
+            All the host's; each one's power is its joules over the time that they cover. What is a module's energy,
+            CPU included, is no GPU's: left out.
         """
+        gpus = [gpu for gpu in gpus if gpu.boundary == "board"]
         now = {gpu.uuid: (gpu.energy_hnj, gpu.covered_us) for gpu in gpus}
         if self._before is None:
             self._before = time_us, now

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agent.meters import probe
 from agent.meters.errors import SUCCESS, Fault, MeterError, fault_of
+from agent.meters.gauges import MODULE_W
+from agent.meters.scope import Moment, ScopeWatch, at_once
 from agent.window import MISSING, Device
 
 if TYPE_CHECKING:
@@ -16,10 +19,11 @@ if TYPE_CHECKING:
     from agent.meters.clock import Clock
     from agent.meters.nvml import Nvml
 
+LOG = logging.getLogger(__name__)
+
 INT32_MAX = 2**31 - 1
 INT64_MAX = 2**63 - 1
 MIB = 1 << 20
-SETTLE_US = 500_000  # of a counter that is published every 100 ms: long enough to tell a module from its GPU
 
 
 class Sample(NamedTuple):
@@ -75,6 +79,8 @@ class Board:
         model = nvml.ask_or("", "nvmlDeviceGetName", self.handle)
         architecture = probe.ARCHITECTURES.get(nvml.ask_or(MISSING, "nvmlDeviceGetArchitecture", self.handle), "")
         able = probe.capabilities(nvml, clock, self.handle, architecture, model)
+        if "GH200" in model and not able["energy"] and able["instant"] and able["average"] and able["module"]:
+            able["gpu_scope"] = "a GH200's counter is its module's, and no power is told that could show otherwise"
         limit_mw = self._limit_mw(able)
         pci = self._pci_bus_id()
         uuid = nvml.ask_or("", "nvmlDeviceGetUUID", self.handle) or f"GPU-{pci or index}"
@@ -94,6 +100,7 @@ class Board:
         if limit_mw > 0:
             device = replace(device, ceiling_mw=limit_mw * 3 // 2)
         self.device = known(device)
+        self._scope = ScopeWatch()
         self._plan()
 
     def _pci_bus_id(self) -> str:
@@ -151,35 +158,57 @@ class Board:
         """Take over what was learned of this GPU before the driver was opened anew, and its number if that stands."""
         learned = {**older.device.publication_us, **self.device.publication_us}
         index = older.device.index if keep_index else self.device.index
-        self.device = replace(self.device, publication_us=learned, index=index)
+        able = {**self.device.capabilities, "gpu_scope": older.device.capabilities["gpu_scope"]}
+        self.device = replace(self.device, publication_us=learned, index=index, capabilities=able)
+        self._scope = older._scope
 
     @property
     def metered_twice(self) -> bool:
-        """Whether there is a counter, and a module's power beside the GPU's."""
+        """Whether there is a counter, and a module's power that it may belong to."""
         able = self.device.capabilities
-        return not (able["energy"] or able["module"] or able["instant"])
+        return not (able["energy"] or able["module"])
 
-    def snapshot(self) -> tuple[int, int, float, float] | None:
-        """Return time, counter (mJ), and instant power of GPU and module (mW); None if the GPU does not tell all."""
-        gauges: dict[str, float] = {}
+    def snapshot(self) -> Moment | None:
+        """Return what tells the counter's scope, now; None if the GPU does not tell all of it."""
+        beside: dict[str, float] = {}
         try:
-            sample = self.read(gauges)
+            sample = self.read(beside)
         except MeterError:
             return None
-        module_mw = gauges.get("power_module_w", 0.0) * 1e3
-        complete = sample.counter_mj >= 0 and sample.instant_mw > 0 and module_mw > 0
-        return (self._clock.now_us(), sample.counter_mj, float(sample.instant_mw), module_mw) if complete else None
+        return self._moment(self._clock.now_us(), sample, beside)
 
-    def judge_scope(self, one: tuple[int, int, float, float] | None, two: tuple[int, int, float, float] | None) -> None:
-        """Tell whose energy the counter is, GPU's or module's: its rate is nearer to one of the two powers."""
-        if one is None or two is None or two[0] - one[0] < SETTLE_US:
+    def _moment(self, at_us: int, sample: Sample, beside: Mapping[str, float]) -> Moment | None:
+        able, module_mw = self.device.capabilities, beside.get("power_module_w", 0.0) * 1e3
+        instant_mw = sample.instant_mw if not able["instant"] else sample.power_mw
+        own = not (able["instant"] and able["average"])
+        powers = [module_mw, sample.power_mw, instant_mw] if own else [module_mw]
+        if sample.counter_mj < 0 or not all(0 < mw <= MODULE_W * 1e3 for mw in powers):
+            return None
+        return Moment(at_us, sample.counter_mj, *((sample.power_mw, instant_mw) if own else (0, 0)), module_mw)
+
+    def judge_scope(self, one: Moment | None, two: Moment | None) -> None:
+        """Tell whose energy the counter is, GPU's or module's, if two moments a second apart are enough for it."""
+        if one is not None and two is not None:
+            self._note_scope(*at_once(one, two))
+
+    def watch_scope(self, at_us: int, sample: Sample, beside: Mapping[str, float]) -> None:
+        """Judge that again from the readings, over half a minute, every few minutes."""
+        moment = self._moment(at_us, sample, beside) if self.metered_twice else None
+        if moment is not None:
+            self._note_scope(*self._scope.add(moment))
+
+    def _note_scope(self, found: str, rate_mw: float, gpu_mw: float, module_mw: float) -> None:
+        if not found or (found == "module") == bool(self.device.capabilities["gpu_scope"]):
             return
-        rate_mw = (two[1] - one[1]) * 1e6 / (two[0] - one[0])
-        gpu_mw, module_mw = (one[2] + two[2]) / 2, (one[3] + two[3]) / 2
-        if abs(rate_mw - module_mw) < abs(rate_mw - gpu_mw):
-            reason = f"the counter runs at {rate_mw / 1e3:.0f} W, the module's {module_mw / 1e3:.0f} W"
-            able = {**self.device.capabilities, "gpu_scope": f"{reason} and not the GPU's {gpu_mw / 1e3:.0f} W"}
-            self.device = replace(self.device, capabilities=able)
+        reason = f"the counter runs at {rate_mw / 1e3:.0f} W, the module's {module_mw / 1e3:.0f} W"
+        reason += f" and not the GPU's {gpu_mw / 1e3:.0f} W" if gpu_mw > 0 else ", and the GPU's own is not told"
+        able = {**self.device.capabilities, "gpu_scope": reason if found == "module" else ""}
+        self.device = replace(self.device, capabilities=able)
+        LOG.info(
+            "GPU %d: its energy counter is %s",
+            self.device.index,
+            f"the module's: {reason}" if found == "module" else "its own",
+        )
 
     @property
     def learnable(self) -> list[int]:

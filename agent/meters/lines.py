@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from agent.meters.board import Board
     from agent.meters.costs import CallCosts
+    from agent.meters.gauges import Gauges
     from agent.meters.meter import Xid
     from agent.meters.processes import ProcessWatch
     from agent.window import Device, ProcessSighting
@@ -99,10 +100,10 @@ class Meter(Protocol):
 class Line:
     """What the poller keeps of one GPU from tick to tick."""
 
+    gauges: Gauges
     up: bool = True
     stale: bool = False  # down only because a call did not return
     rows: list[tuple[int, int, int, int]] = field(default_factory=list)  # time, power, counter, instant
-    gauges: dict[str, float] = field(default_factory=dict)
     sightings: list[ProcessSighting] = field(default_factory=list)  # of processes that went away
     factor: int = 1
     calls: Percentile = field(default_factory=Percentile)
@@ -117,6 +118,7 @@ class Line:
     gauges_due_us: int = 0
     profile_due_us: int = 0
     shares_us: int = 0
+    in_vain: int = 0  # process lists read in a row for a utilisation that nobody in them explains
     burst_until_us: int = 0
     burst_again_us: int = 0
     last_mw: int = MISSING

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.meters.errors import Fault, MeterError
+from agent.meters.gauges import Gauges
 from agent.meters.lines import SECOND_US, Line, Meter, Rates
 from agent.meters.recovery import Recovery
 from agent.window import MISSING, ProcessSighting, Readings, Window
@@ -38,6 +39,7 @@ ON_TIME_US = 2_000
 BLIND_US = 5 * SECOND_US
 """Nothing was read for longer than this: what is listed now does not tell who was there then. Process lists are read
 every five seconds, so up to that it does."""
+MOST_IN_VAIN = 10  # process lists read every second for a utilisation that nobody explains: it may be latched
 LARGEST_FACTOR = 4  # no more than 4 s between readings of the counter: sampled power further apart is a gap
 
 
@@ -79,6 +81,7 @@ class Poller:
         self.duty = 0.0
         self.xids: deque[Xid] = deque()
         self._lines: list[Line] = []
+        self._names: set[str] = set()  # of gauges: a column stays when nobody tells it any more
         self._heap: list[tuple[int, int]] = []
         self.recovery = Recovery(meter, clock, rates, self._lines, self._grow)
         self.seq = 0
@@ -93,7 +96,8 @@ class Poller:
         for gpu in range(len(self._lines), count):
             slots = min(count, SLOTS)
             phase_us = gpu * slots // count * min(self._rates.instant_us, self._rates.sample_us) // slots
-            self._lines.append(Line(full_due_us=now_us + phase_us, shares_us=now_us))
+            gauges = Gauges(lambda gpu=gpu: self._meter.boards[gpu].device.ceiling_mw)  # type: ignore[misc]
+            self._lines.append(Line(gauges, full_due_us=now_us + phase_us, shares_us=now_us))
             heapq.heappush(self._heap, (now_us + phase_us, gpu))
 
     def burst(self, until_us: int, gpu: int | None = None) -> None:
@@ -158,15 +162,21 @@ class Poller:
     def _read(self, gpu: int, line: Line, board: Board, due_us: int) -> None:
         full = due_us >= line.full_due_us
         begun_us = self._clock.now_us()
-        sample = board.read(line.gauges) if full else board.read_instant()
+        beside: dict[str, float] = {}
+        with line.gauges.asking(*(("power", "instant") if full else ("instant",))):
+            sample = board.read(beside) if full else board.read_instant()
         ended_us = self._clock.now_us()
         line.calls.add(ended_us - begun_us)
         self.recovery.worked(gpu)
         if full:
             period_us = self._rates.sample_us * line.factor
             line.full_due_us += period_us * max(1, 1 + (due_us - line.full_due_us) // period_us)
-        if board.has_average and sample.power_mw > 0:
-            line.gauges["power_average_w"] = sample.power_mw / 1e3
+            if board.has_average:
+                beside["power_average_w"] = sample.power_mw / 1e3
+            line.gauges.renew("power", beside, ended_us, period_us)
+            board.watch_scope((begun_us + ended_us) // 2, sample, beside)
+        instant = {"power_instant_w": sample.instant_mw / 1e3}
+        line.gauges.renew("instant", instant, ended_us, self._rates.instant_us * line.factor)
         if ended_us - begun_us <= BLIND_US:  # else nobody knows when what it says was so
             self._append(line, (begun_us + ended_us) // 2, sample)
         if ended_us >= line.usage_due_us:
@@ -174,10 +184,8 @@ class Poller:
             self._look(gpu, line, board, ended_us)
 
     def _append(self, line: Line, at_us: int, sample: Sample) -> None:
-        if sample.instant_mw > 0:
-            line.gauges["power_instant_w"] = sample.instant_mw / 1e3
         if self._rates.burst_us and sample.instant_mw > 0 and line.last_mw > 0:
-            limit_mw = line.gauges.get("limit_enforced_w", 0) * 1e3
+            limit_mw = line.gauges.at(at_us).get("limit_enforced_w", 0) * 1e3
             # A step of a quarter of the limit: look closer for three seconds, at most every half minute.
             if limit_mw and abs(sample.instant_mw - line.last_mw) > limit_mw / 4 and at_us >= line.burst_again_us:
                 line.burst_until_us = max(line.burst_until_us, at_us + 3 * SECOND_US)
@@ -189,7 +197,6 @@ class Poller:
 
     def _look(self, gpu: int, line: Line, board: Board, now_us: int) -> None:
         """Utilisation, memory, and whatever these or the time call for."""
-        used = board.utilisation()
         watch = self._meter.watches[gpu]
         before_us, line.looked_us = line.looked_us, now_us
         hole = now_us - before_us > max(BLIND_US, 2 * self._period_us(gpu, line, now_us))
@@ -197,13 +204,19 @@ class Poller:
             # Who was there before it may have left at any time in it.
             line.utils, watch.listed = [], {}
             line.list_due_us = now_us
+        before = line.gauges.at(now_us).get("fb_used_mib")
+        with line.gauges.asking("utilisation", "memory"):
+            used = board.utilisation()
+            line.gauges.renew("utilisation", used, now_us, self._rates.usage_us)
+            memory = board.memory()
+            line.gauges.renew("memory", memory, now_us, self._rates.usage_us)
         if "gpu_util" in used:
             line.utils.append(used["gpu_util"])
-        memory, before = board.memory(), line.gauges.get("fb_used_mib")
-        line.gauges.update(used)
-        line.gauges.update(memory)
         came_or_went = memory.get("fb_used_mib") != before
-        unexplained = used.get("gpu_util", 0) > 0 and not watch.listed
+        if watch.listed or not used.get("gpu_util"):
+            line.in_vain = 0
+        unexplained = used.get("gpu_util", 0) > 0 and not watch.listed and line.in_vain < MOST_IN_VAIN
+        line.in_vain += unexplained
         vanished = any(not self._alive(pid) for pid in watch.listed)
         if now_us >= line.list_due_us or came_or_went or unexplained or vanished:
             line.list_due_us = now_us + self._rates.processes_us
@@ -212,17 +225,23 @@ class Poller:
                 line.sightings += watch.sightings(gpu, before_us, max(now_us, before_us), None, {})
         if now_us >= line.gauges_due_us:
             line.gauges_due_us = now_us + self._rates.gauges_us
-            line.gauges.update(board.gauges())
+            with line.gauges.asking("others"):
+                line.gauges.renew("others", board.gauges(), now_us, self._rates.gauges_us)
 
     def _list(self, gpu: int, line: Line, watch: ProcessWatch, now_us: int) -> None:
         before = dict(watch.listed)
         try:
-            watch.relist()
+            with line.gauges.asking("processes"):
+                listed = len(watch.relist())
         except MeterError as error:
             if error.fault in {Fault.LOST, Fault.DRIVER, Fault.RESTART}:
                 raise
             self.recovery.fault(error.call, "GPU %d: %s", gpu, error)
             return
+        if watch.able("processes") and (watch.instances or not watch.able("mig")):
+            # What the driver counts, whether or not we may know who they are: 0 is what tells that nobody is there.
+            # Under MIG they are seen instance by instance, and who may see no instance sees nobody.
+            line.gauges.renew("processes", {"processes": listed}, now_us, self._rates.processes_us)
         for pid in [pid for pid in watch.listed if not self._alive(pid)]:
             del watch.listed[pid]
             self.recovery.fault("scrambled_pid", "GPU %d: the driver reports pid %d, which does not exist", gpu, pid)
@@ -259,7 +278,7 @@ class Poller:
         if watch.able("gpm") and (mig or now_us >= line.profile_due_us):
             line.profile_due_us = now_us + self._rates.profile_us
             gauges, line.busy = watch.profile(now_us)
-            line.gauges.update(gauges)
+            line.gauges.renew("profile", gauges, now_us, self._rates.profile_us)
         shares: dict[int, float] | None = None
         # One process alone is charged with everything, so only a crowd is worth a call.
         if len(watch.listed) > 1 and watch.able("process_utilisation") and not mig:
@@ -284,17 +303,20 @@ class Poller:
         count = len(self._lines)
         rows, offsets = [], [0]
         busy_us = np.full(count, MISSING, np.int64)
-        names = sorted({name for line in self._lines for name in line.gauges})
-        gauges = {name: np.full(count, np.nan) for name in names}
+        shown = [line.gauges.at(end_us) for line in self._lines]
+        self._names.update(*shown)
+        gauges = {name: np.full(count, np.nan) for name in sorted(self._names)}
         sightings: list[ProcessSighting] = []
         for gpu, line in enumerate(self._lines):
             ready = [row for row in line.rows if row[0] < end_us]
             line.rows = line.rows[len(ready) :]
             rows += ready
             offsets.append(len(rows))
+            if "gpu_util" not in shown[gpu]:
+                line.utils = []  # nobody knows what it is by now
             if not blind:
                 busy_us[gpu] = self._busy_us(gpu, line, end_us - start_us)
-            for name, value in line.gauges.items():
+            for name, value in shown[gpu].items():
                 gauges[name][gpu] = value
             # What was seen after a time without readings is told by the window that it was seen in.
             later = [one for one in line.sightings if blind and one.to_us > end_us]

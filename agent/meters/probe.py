@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from agent.meters.errors import FUNCTION_NOT_FOUND, NOT_SUPPORTED, SUCCESS, Fault, MeterError, fault_of, name_of
+from agent.meters.sight import guests
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -47,7 +48,8 @@ REMEDIES = {
     "average": "needs Ampere (not GA100) or newer and driver 525 or newer; instant power is integrated instead",
     "instant": "update the driver (525 or newer); peaks and ramps are read from average power",
     "fields": "update the driver; each reading costs a call of its own",
-    "gpu_scope": "energy is the whole module's, CPU included; compare wattshed_meter_disagreement_ratio",
+    "gpu_scope": "none: the GPU is billed by its own power where that is told, and the module's energy is published "
+    "beside it as wattshed_host_energy_joules_total",
     "module": "exists on Grace superchips only",
     "memory": "exists on some boards with separately metered memory only",
     "limits": "update the driver; absurd power readings are then found by --max-power alone",
@@ -55,6 +57,8 @@ REMEDIES = {
     "samples": "needs no remedy: readings come from fields",
     "utilisation": "does not exist under MIG; GPM serves there on Hopper and newer",
     "processes": "update the driver; jobs are known from the mapping directory and the kubelet only",
+    "all_processes": "run it in the host's PID namespace (hostPID: true, docker --pid=host), and on the host of vGPUs "
+    "state idle_watts; without it an empty list is no proof of an idle GPU, and idle power is not learned",
     "process_utilisation": "does not exist under MIG or on vGPUs; jobs that share a GPU are split by reserved share",
     "accounting": "as root: nvidia-smi --accounting-mode=1; without it jobs shorter than a second may be missed",
     "gpm": "needs Hopper or newer",
@@ -155,6 +159,7 @@ def capabilities(nvml: Nvml, clock: Clock, handle: object, architecture: str, mo
     found["samples"] = call("nvmlDeviceGetSamples", 0, 0)
     found["utilisation"] = call("nvmlDeviceGetUtilizationRates")
     found["processes"] = attempt(clock, lambda: nvml.processes(handle, "Compute"))
+    found["all_processes"] = found["processes"] or guests(nvml, handle)
     found["process_utilisation"] = call("nvmlDeviceGetProcessUtilization", 0)
     found["accounting"] = _switch(nvml, clock, handle, "nvmlDeviceGetAccountingMode")
     found["gpm"] = _gpm(nvml, clock, handle)

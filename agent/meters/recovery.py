@@ -6,6 +6,7 @@ A failure concerns one GPU alone, as far as it can; only a driver that went away
 from __future__ import annotations
 
 import logging
+import math
 import queue
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -92,7 +93,8 @@ class Recovery:
         self._events.append(Event(self._clock.now_us(), "xid", xid.gpu, str(xid.number)))
         LOG.warning("GPU %d: XID %d", xid.gpu, xid.number)
         if 0 <= xid.gpu < len(self._lines):
-            self._lines[xid.gpu].gauges["xid"] = float(xid.number)
+            now_us, event = self._clock.now_us(), {"xid": float(xid.number)}
+            self._lines[xid.gpu].gauges.renew("xid", event, now_us, math.inf)  # an event: it stays the last one
             if xid.number == XID_FALLEN_OFF_THE_BUS:
                 self._lines[xid.gpu].failing_code = xid.number
                 self._lose(xid.gpu, "XID 79: fallen off the bus")
@@ -159,7 +161,8 @@ class Recovery:
 
     def _down(self, gpu: int, line: Line, why: str) -> None:
         line.up = False
-        line.gauges, line.utils, line.last_mw = {}, [], MISSING
+        line.gauges.clear()
+        line.utils, line.last_mw = [], MISSING
         self._meter.watches[gpu].listed = {}
         self._events.append(Event(self._clock.now_us(), "lost", gpu, why))
         LOG.error("GPU %d is down: %s", gpu, why)

@@ -409,16 +409,6 @@ def test_a_card_is_corrected_by_its_calibration():
     assert b.device.sigma_gain_ppm == 10_000
 
 
-def test_idle_power_is_learned_while_nobody_is_there():
-    calibrator = Calibrator()
-    for one in live(120, watts=74):
-        calibrator.apply(one)
-    assert calibrator.apply(next(live(1, start=120))).devices[0].idle_mw == 74_000
-    assert calibrator.apply(next(live(1, start=121, jobs=[("a", 0, 200 * S)]))).devices[0].idle_mw == 74_000
-    fixed = Calibrator({"GPU-0": 61.5})
-    assert fixed.apply(next(live(1))).devices[0].idle_mw == 61_500
-
-
 def test_a_device_that_comes_late_keeps_the_others_books():
     accounts = book(live(5))
     two = (device(0), device(1))

@@ -1,5 +1,6 @@
 """What one daemon says about its fleet: the power of its GPUs over the time that their joules cover."""
 
+import dataclasses
 from itertools import pairwise
 
 import pytest
@@ -52,3 +53,15 @@ def test_a_hole_that_is_told_late_is_no_peak(tmp_path):
             seen.append(facts.power_w["gpu", "mean"])
     assert seen
     assert max(seen) == pytest.approx(8840)
+
+
+def test_a_module_is_no_board(tmp_path):
+    """A superchip whose energy is known with its CPU's only is left out, and does not raise the boards' power."""
+    (tmp_path / "fleet.toml").write_text(FLEET)
+    one, alone = (OneHost(str(tmp_path / "fleet.toml"), "node1") for _ in range(2))
+    for t in range(0, 100, 2):
+        board, module = shown((300, 900), (t, t))
+        module = dataclasses.replace(module, boundary="module")
+        facts = one.facts(t * 1_000_000, [board, module])
+        assert alone.facts(t * 1_000_000, [module]) is None
+    assert facts.power_w["gpu", "mean"] == pytest.approx(3000)

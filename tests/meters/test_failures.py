@@ -3,6 +3,7 @@
 import itertools
 import logging
 
+import numpy as np
 import pytest
 
 from agent.meters.errors import RestartNeeded
@@ -62,7 +63,10 @@ def test_garbage_stays_absurd_and_zero_stays_zero(rig):
     node.run(10)
     assert max(node.column("power_mw", 0)) == 2**31 - 1  # above any ceiling: the accounts reject it with a reason
     assert 0 in node.column("power_mw", 1)
-    assert all(w.gauges["power_instant_w"][1] > 0 for w in node.windows)
+    for gpu in (0, 1):
+        shown = [w.gauges["power_instant_w"][gpu] for w in node.windows]
+        assert all(np.isnan(shown[5:8]))
+        assert all(0 < watts <= 1050 for watts in shown[:5] + shown[8:])
 
 
 def test_scrambled_pids_are_not_believed(rig, caplog):
@@ -96,7 +100,9 @@ def test_no_samples_and_absurd_samples_are_unknown_activity(rig, kind):
     assert known[25] == {600_000, 300_000}
     assert node.events() == []
     if kind == "garbage-utilisation":
-        assert all(w.gauges["gpu_util"][0] <= 100 for w in node.windows)
+        shown = [w.gauges["gpu_util"][0] for w in node.windows]
+        assert np.isnan(shown[11:19]).all()
+        assert set(shown[5:9] + shown[22:]) == {90.0}
 
 
 def test_not_found_on_an_idle_gpu_is_known_idleness(rig):

@@ -1,0 +1,102 @@
+"""What a GPU shows now beside its energy: kept for as long as it can be called now, and only if it can be true.
+
+A gauge is absent when it cannot be read. Those that one driver call tells belong together: they are renewed by it,
+die at once when it fails, and of themselves when it is not made for a while. What no board can show (a power above the
+ceiling, 200 % of utilisation) is no reading, by the same bounds that the accounts go by.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+SHORTEST_LIFE_US = 5_000_000
+PERIODS = 2.5  # one reading may be missed, and the next come late
+MODULE_W = 20_000.0  # a module holds more than its GPU: bounded by what no board draws, as one of unknown limit is
+MOST_MHZ = 20_000.0
+MOST_MIB = float(1 << 30)  # a pebibyte
+BOUNDS = {
+    "temperature_c": (-40.0, 150.0),
+    "memory_temperature_c": (-40.0, 150.0),
+    "gpu_util": (0.0, 100.0),
+    "mem_copy_util": (0.0, 100.0),
+    "sm_clock_mhz": (0.0, MOST_MHZ),
+    "mem_clock_mhz": (0.0, MOST_MHZ),
+    "fb_used_mib": (0.0, MOST_MIB),
+    "fb_free_mib": (0.0, MOST_MIB),
+    "fb_total_mib": (0.0, MOST_MIB),
+    "gr_engine_active": (0.0, 1.0),
+    "sm_active": (0.0, 1.0),
+    "sm_occupancy": (0.0, 1.0),
+    "pipe_tensor_active": (0.0, 1.0),
+    "dram_active": (0.0, 1.0),
+}
+"""Least and greatest believable value; powers and limits are bounded by the board's ceiling, all others by 0."""
+
+
+class Gauges:
+    """The gauges of one GPU, by the driver call that tells them.
+
+    Parameters
+    ----------
+    ceiling_mw : callable
+        Returns what bounds the board's powers now, mW.
+    """
+
+    def __init__(self, ceiling_mw: Callable[[], int]) -> None:
+        self._ceiling_mw = ceiling_mw
+        self._calls: dict[str, tuple[float, dict[str, float]]] = {}  # call -> until (us), values
+
+    def renew(self, call: str, values: Mapping[str, float], now_us: int, period_us: float) -> None:
+        """Replace what ``call`` told; what it does not tell any more is gone.
+
+        Parameters
+        ----------
+        call : str
+        values : mapping of str to float
+        now_us : int, us
+        period_us : float, us
+            How often it is asked; infinity for what stands until something else is told.
+        """
+        sane = {name: float(value) for name, value in values.items() if self.sane(name, value)}
+        self._calls[call] = now_us + max(SHORTEST_LIFE_US, PERIODS * period_us), sane
+
+    @contextmanager
+    def asking(self, *calls: str) -> Iterator[None]:
+        """Forget at once what these calls told if they fail."""
+        try:
+            yield
+        except Exception:
+            self.forget(*calls)
+            raise
+
+    def forget(self, *calls: str) -> None:
+        """Let what these calls told be unknown."""
+        for call in calls:
+            self._calls.pop(call, None)
+
+    def clear(self) -> None:
+        """Forget all: the GPU cannot be read."""
+        self._calls = {}
+
+    def at(self, now_us: int) -> dict[str, float]:
+        """Return what can be called now."""
+        return {
+            name: value
+            for until_us, values in tuple(self._calls.values())
+            if now_us <= until_us
+            for name, value in values.items()
+        }
+
+    def sane(self, name: str, value: float) -> bool:
+        """Tell whether a value can be true."""
+        if not math.isfinite(value):
+            return False
+        if name.endswith("_w"):
+            return 0 < value <= (MODULE_W if name == "power_module_w" else self._ceiling_mw() / 1e3)
+        least, most = BOUNDS.get(name, (0.0, math.inf))
+        return least <= value <= most
