@@ -116,7 +116,9 @@ class Line:
     list_due_us: int = 0
     gauges_due_us: int = 0
     profile_due_us: int = 0
-    shares_us: int = 0
+    rows_due: bool = False  # a reading of the utilisation of its processes is on the schedule
+    rows_cost_us: float = 0.0
+    rows_count: int = 0
     burst_until_us: int = 0
     burst_again_us: int = 0
     last_mw: int = MISSING
