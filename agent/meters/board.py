@@ -162,6 +162,11 @@ class Board:
         self.device = replace(self.device, publication_us=learned, index=index, capabilities=able)
         self._scope = older._scope
 
+    def note(self, capability: str, reason: str) -> None:
+        """Note what was found out about a capability: "" that it works, else why not."""
+        if self.device.capabilities.get(capability) != reason:
+            self.device = replace(self.device, capabilities={**self.device.capabilities, capability: reason})
+
     @property
     def metered_twice(self) -> bool:
         """Whether there is a counter, and a module's power that it may belong to."""

@@ -117,8 +117,10 @@ class Line:
     list_due_us: int = 0
     gauges_due_us: int = 0
     profile_due_us: int = 0
-    shares_us: int = 0
     in_vain: int = 0  # process lists read in a row for a utilisation that nobody in them explains
+    rows_due: bool = False  # a reading of the utilisation of its processes is on the schedule
+    rows_cost_us: float = 0.0
+    rows_count: int = 0
     burst_until_us: int = 0
     burst_again_us: int = 0
     last_mw: int = MISSING

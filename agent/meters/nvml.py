@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pynvml
 
 from agent.meters.costs import CallCosts
-from agent.meters.errors import FUNCTION_NOT_FOUND, INSUFFICIENT_SIZE, UNKNOWN, MeterError, NoMeter
+from agent.meters.errors import FUNCTION_NOT_FOUND, UNKNOWN, Fault, MeterError, NoMeter
+from agent.meters.filling import Rooms
 from agent.window import MISSING
 
 if TYPE_CHECKING:
@@ -42,6 +43,10 @@ _OLDER = {
 _FIELD = struct.Struct("<IIqqIIQ")  # nvmlFieldValue_t: field, scope, timestamp, latency, value type, return, value
 _MASKS = {1: 0xFFFFFFFF, 2: 0xFFFFFFFFFFFFFFFF, 3: 0xFFFFFFFFFFFFFFFF, 6: 0xFFFF}  # unsigned members by nvmlValueType_t
 _FIRST_PROCESS = struct.Struct("<I4xQ")  # nvmlProcessInfo_v1_t: pid, bytes
+_PROCESS = struct.Struct("<I4xQII")  # nvmlProcessInfo_v2_t: pid, bytes, GPU instance, compute instance
+_UTILISATION = struct.Struct("<I4xQIIII")  # nvmlProcessUtilizationSample_t: pid, stamp, SM, memory, encoder, decoder
+_SAMPLE = struct.Struct("<QQ")  # nvmlSample_t: stamp, value
+_PID = struct.Struct("<I")
 _LAST_KIND = 6  # nvmlValueType_t ends with the unsigned short
 _NO_ID = 0xFFFFFFFF
 _NOT_AVAILABLE = 0xFFFFFFFFFFFFFFFF
@@ -70,6 +75,8 @@ class Nvml:
     ----------
     costs : CallCosts
         Seconds by call, and the call that is under way.
+    row_readings : dict of (driver version, architecture) -> str
+        What rows of process utilisation mean, as far as it was found out; see `agent.meters.shares`.
 
     Raises
     ------
@@ -81,6 +88,8 @@ class Nvml:
         _refuse_unofficial(binding)
         self.costs = CallCosts(clock)
         self._binding = binding
+        self.row_readings: dict[tuple[str, str], str] = {}
+        self._rooms = Rooms()
         self._batches: dict[tuple[tuple[int, int], ...], tuple[ctypes.Array[ctypes.c_char], bytes]] = {}
         if isinstance(library, str):
             try:
@@ -186,36 +195,55 @@ class Nvml:
         list of (pid, bytes, GPU instance, compute instance)
             Bytes are -1 where the driver does not say; the instances are 0xFFFFFFFF without MIG.
         """
+        name = f"nvmlDeviceGet{kind}RunningProcesses"
         try:
-            found = self.ask(f"nvmlDeviceGet{kind}RunningProcesses_v3", handle)
+            found = self._filled(f"{name}_v3", _PROCESS, handle)
         except MeterError as error:
             if error.code != FUNCTION_NOT_FOUND:
                 raise
-            return self._first_processes(handle, kind)
-        return [
-            (
-                p.pid,
-                MISSING if p.usedGpuMemory is None or p.usedGpuMemory >= _NOT_AVAILABLE >> 1 else p.usedGpuMemory,
-                p.gpuInstanceId,
-                p.computeInstanceId,
-            )
-            for p in found
-        ]
+            # The first version of the call, whose entries end after the memory.
+            found = [(*entry, _NO_ID, _NO_ID) for entry in self._filled(name, _FIRST_PROCESS, handle)]
+        return [(pid, MISSING if used >= _NOT_AVAILABLE >> 1 else used, gi, ci) for pid, used, gi, ci in found]
 
-    def _first_processes(self, handle: Any, kind: str) -> list[tuple[int, int, int, int]]:
-        """List processes through the first version of the call, whose entries end after the memory."""
-        room = 64
-        while True:
-            count, entries = ctypes.c_uint(room), ctypes.create_string_buffer(_FIRST_PROCESS.size * room)
-            try:
-                self._call(f"nvmlDeviceGet{kind}RunningProcesses", handle, ctypes.byref(count), entries)
-            except MeterError as error:
-                if error.code != INSUFFICIENT_SIZE or count.value <= room:
-                    raise
-                room = count.value * 2
-                continue
-            told = list(_FIRST_PROCESS.iter_unpack(entries.raw))[: count.value]
-            return [(pid, MISSING if used >= _NOT_AVAILABLE >> 1 else used, _NO_ID, _NO_ID) for pid, used in told]
+    def process_utilisation(self, handle: object, since_us: int) -> list[tuple[int, int, int]]:
+        """Read the utilisation of processes after a time stamp of the driver's; 0 for all that it keeps.
+
+        Returns
+        -------
+        list of (pid, time stamp us, SM percent)
+            As the driver says it, which may be nonsense; empty if it has nothing new.
+        """
+        since = ctypes.c_ulonglong(since_us)
+        name = "nvmlDeviceGetProcessUtilization"
+        try:
+            found = self._rooms.fill(
+                name, _UTILISATION, lambda count, at: self._call(name, handle, at, ctypes.byref(count), since)
+            )
+        except MeterError as error:
+            if error.fault is not Fault.NOTHING:
+                raise
+            return []
+        return [(pid, stamp_us, sm) for pid, stamp_us, sm, _, _, _ in found]
+
+    def power_samples(self, handle: object, since_us: int) -> list[tuple[int, int]]:
+        """Read the driver's own ring of power samples after a time stamp of its own: (time stamp us, mW)."""
+        since, kind = ctypes.c_ulonglong(since_us), ctypes.c_uint()
+        name = "nvmlDeviceGetSamples"
+        return self._rooms.fill(
+            name,
+            _SAMPLE,
+            lambda count, at: self._call(
+                name, handle, ctypes.c_uint(0), since, ctypes.byref(kind), ctypes.byref(count), at
+            ),
+        )
+
+    def accounting_pids(self, handle: object) -> list[int]:
+        """List the processes that accounting knows, ended ones too."""
+        return [pid for (pid,) in self._filled("nvmlDeviceGetAccountingPids", _PID, handle)]
+
+    def _filled(self, name: str, entry: struct.Struct, handle: object) -> list[tuple[Any, ...]]:
+        """Ask for a list by (device, count, entries)."""
+        return self._rooms.fill(name, entry, lambda count, at: self._call(name, handle, ctypes.byref(count), at))
 
     def wait_event(self, events: object, timeout_ms: int) -> DriverEvent | None:
         """Wait for an event; None if none came. Not timed: waiting is its work, and another thread's."""

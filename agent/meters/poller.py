@@ -19,6 +19,7 @@ from agent.meters.errors import Fault, MeterError
 from agent.meters.gauges import Gauges
 from agent.meters.lines import SECOND_US, Line, Meter, Rates
 from agent.meters.recovery import Recovery
+from agent.meters.sharing import Sharing
 from agent.window import MISSING, ProcessSighting, Readings, Window
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ class Poller:
         self.xids: deque[Xid] = deque()
         self._lines: list[Line] = []
         self._names: set[str] = set()  # of gauges: a column stays when nobody tells it any more
-        self._heap: list[tuple[int, int]] = []
+        self._heap: list[tuple[int, int, bool]] = []  # when, which GPU, and whether only its processes' utilisation
+        self._sharing = Sharing(clock, rates, self._lines)
         self.recovery = Recovery(meter, clock, rates, self._lines, self._grow)
         self.seq = 0
         meter.learn(rates.learn_us)
@@ -97,8 +99,8 @@ class Poller:
             slots = min(count, SLOTS)
             phase_us = gpu * slots // count * min(self._rates.instant_us, self._rates.sample_us) // slots
             gauges = Gauges(lambda gpu=gpu: self._meter.boards[gpu].device.ceiling_mw)  # type: ignore[misc]
-            self._lines.append(Line(gauges, full_due_us=now_us + phase_us, shares_us=now_us))
-            heapq.heappush(self._heap, (now_us + phase_us, gpu))
+            self._lines.append(Line(gauges, full_due_us=now_us + phase_us))
+            heapq.heappush(self._heap, (now_us + phase_us, gpu, False))
 
     def burst(self, until_us: int, gpu: int | None = None) -> None:
         """Read instant power as fast as allowed until then, of one GPU or of all."""
@@ -115,7 +117,7 @@ class Poller:
         """
         while not self.stop.is_set():
             end_us = self.start_us + self._rates.window_us
-            due_us, gpu = self._heap[0] if self._heap else (end_us, MISSING)
+            due_us, gpu, rows = self._heap[0] if self._heap else (end_us, MISSING, False)
             if due_us >= end_us:
                 self._clock.sleep_until(end_us, self.stop)
                 if self.stop.is_set():
@@ -129,7 +131,7 @@ class Poller:
                 continue  # the watchdog closed it meanwhile
             self._clock.sleep_until(due_us, self.stop)
             if not self.stop.is_set():
-                self._tick(gpu, due_us)
+                (self._tick_rows if rows else self._tick)(gpu, due_us)
         return None
 
     def _through(self, end_us: int) -> int:
@@ -150,7 +152,7 @@ class Poller:
             self.recovery.guard(gpu, partial(self._read, gpu, line, self._meter.boards[gpu], due_us))
         period_us = self._period_us(gpu, line, begun_us)
         late_us = self._clock.now_us() - due_us
-        heapq.heapreplace(self._heap, (due_us + period_us * max(1, -(-late_us // period_us)), gpu))
+        heapq.heapreplace(self._heap, (due_us + period_us * max(1, -(-late_us // period_us)), gpu, False))
 
     def _period_us(self, gpu: int, line: Line, now_us: int) -> int:
         rates = self._rates
@@ -158,6 +160,30 @@ class Poller:
             published_us = self._meter.boards[gpu].device.publication_us.get("instant", 0)
             return max(rates.burst_us, published_us // 2)
         return min(rates.instant_us, rates.sample_us) * line.factor
+
+    def _tick_rows(self, gpu: int, due_us: int) -> None:
+        """Read the utilisation of processes, and again as soon as the driver has a new sample, if each is needed."""
+        line, watch = self._lines[gpu], self._meter.watches[gpu]
+        heapq.heappop(self._heap)
+        line.rows_due = False
+        if not watch.shared:
+            return
+        if self.recovery.may_read(gpu):
+            self.recovery.guard(gpu, partial(self._sharing.poll, line, watch))
+        if (next_us := self._sharing.next_us(gpu, watch, due_us)) is not None:
+            self._put_rows(gpu, line, next_us)
+
+    def _share(self, gpu: int, line: Line, watch: ProcessWatch, now_us: int) -> None:
+        """Begin to read the utilisation of processes where there are several now, and end where there are not."""
+        unread = now_us - watch.shares.asked_us > 2 * self._rates.window_us
+        if unread or not watch.shared:
+            watch.shares.rest()  # the driver's older samples belong to windows that are closed
+        if unread and watch.shared and not line.rows_due:
+            self._put_rows(gpu, line, now_us)
+
+    def _put_rows(self, gpu: int, line: Line, due_us: int) -> None:
+        heapq.heappush(self._heap, (due_us, gpu, True))
+        line.rows_due = True
 
     def _read(self, gpu: int, line: Line, board: Board, due_us: int) -> None:
         full = due_us >= line.full_due_us
@@ -223,6 +249,7 @@ class Poller:
             self._list(gpu, line, watch, now_us)
             if hole and before_us:
                 line.sightings += watch.sightings(gpu, before_us, max(now_us, before_us), None, {})
+            self._share(gpu, line, watch, now_us)
         if now_us >= line.gauges_due_us:
             line.gauges_due_us = now_us + self._rates.gauges_us
             with line.gauges.asking("others"):
@@ -280,13 +307,8 @@ class Poller:
             gauges, line.busy = watch.profile(now_us)
             line.gauges.renew("profile", gauges, now_us, self._rates.profile_us)
         shares: dict[int, float] | None = None
-        # One process alone is charged with everything, so only a crowd is worth a call.
-        if len(watch.listed) > 1 and watch.able("process_utilisation") and not mig:
-            # Not asked while one was alone: the driver's older samples belong to windows that are closed.
-            shares = watch.busy_shares(now_us, max(line.shares_us, self.start_us))
-            line.shares_us = now_us
-            if shares is None and line.utils and max(line.utils) == 0:
-                shares = {}  # no samples and nothing ran: idle, which is known
+        if watch.shared:
+            shares = self._sharing.activity(line, watch)
         line.sightings += watch.sightings(gpu, self.start_us, end_us, shares, line.busy)
         for pid, start_us, stop_us, ratio in watch.ended():
             sm_us = int(ratio * (stop_us - start_us)) if ratio >= 0 else MISSING

@@ -156,11 +156,11 @@ def capabilities(nvml: Nvml, clock: Clock, handle: object, architecture: str, mo
     found["gpu_scope"] = ""  # until readings tell otherwise
     found["limits"] = (fields or one(LIMITS["max"])) and call("nvmlDeviceGetPowerManagementLimitConstraints")
     found["throttle"] = fields or one(THROTTLE["power_cap"])
-    found["samples"] = call("nvmlDeviceGetSamples", 0, 0)
+    found["samples"] = attempt(clock, lambda: nvml.power_samples(handle, 0))
     found["utilisation"] = call("nvmlDeviceGetUtilizationRates")
     found["processes"] = attempt(clock, lambda: nvml.processes(handle, "Compute"))
     found["all_processes"] = found["processes"] or guests(nvml, handle)
-    found["process_utilisation"] = call("nvmlDeviceGetProcessUtilization", 0)
+    found["process_utilisation"] = attempt(clock, lambda: nvml.process_utilisation(handle, 0))
     found["accounting"] = _switch(nvml, clock, handle, "nvmlDeviceGetAccountingMode")
     found["gpm"] = _gpm(nvml, clock, handle)
     found["mig"] = _switch(nvml, clock, handle, "nvmlDeviceGetMigMode")

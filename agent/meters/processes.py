@@ -1,7 +1,7 @@
 """Who is on a GPU and how busy: process lists, utilisation samples, accounting, and GPM under MIG.
 
-Process utilisation is what nvmlDeviceGetProcessUtilization documents: samples per process since a time stamp that the
-caller hands back, or else old samples return. Under MIG it does not exist; there GPM tells how busy an instance is.
+What the rows of nvmlDeviceGetProcessUtilization are worth is :mod:`agent.meters.shares`' concern. Under MIG they do not
+exist; there GPM tells how busy an instance is.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agent.meters.errors import Fault, MeterError
 from agent.meters.probe import is_ga100
+from agent.meters.shares import Row, Shares
 from agent.window import MISSING, ProcessSighting
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class ProcessWatch:
     board: Board
     listed: dict[int, Seen] = field(default_factory=dict)
     instances: list[Instance] = field(default_factory=list)
-    _last_stamp: int = 0
+    shares: Shares = field(default_factory=Shares)
     _accounted: set[int] | None = None
     _gpm: dict[int, tuple[Any, Any, int]] = field(default_factory=dict)  # gi -> older, newer sample, time of newer
 
@@ -126,6 +127,41 @@ class ProcessWatch:
             found.append(Instance(mig, gi, ci, ppm, ask("", "nvmlDeviceGetUUID", mig)))
         return found
 
+    @property
+    def shared(self) -> bool:
+        """Whether utilisation by process is worth a call: one process alone is charged with everything."""
+        return len(self.listed) > 1 and not self.instances and self.able("process_utilisation")
+
+    def poll(self, now_us: int, since_us: int, *, running: bool = True) -> None:
+        """Read the utilisation of processes since the last call, or since ``since_us`` if that was long ago."""
+        if not self.shares.begun:
+            # The driver's time base (boot or epoch) is known from its stamps only.
+            rows = self._rows(0)
+            if rows is None or not self.shares.begin(rows, now_us, max(0, now_us - since_us)):
+                return
+        if (rows := self._rows(self.shares.since_us)) is not None:
+            self.shares.add(rows, now_us, running=running)
+
+    def _rows(self, since_us: int) -> list[Row] | None:
+        """Return the driver's rows since a stamp of its own; None if it would not say now."""
+        try:
+            return [Row(*row) for row in self.nvml.process_utilisation(self.board.handle, since_us)]
+        except MeterError as error:
+            if error.fault in {Fault.LOST, Fault.DRIVER, Fault.RESTART}:
+                raise
+            return None
+
+    def inquire(self) -> None:
+        """Ask the driver what its rows mean, if an answer can tell, and note in the device what is known."""
+        device, learned = self.board.device, self.nvml.row_readings
+        kind = device.driver, device.architecture
+        self.shares.reading = self.shares.reading or learned.get(kind, "")
+        if (since_us := self.shares.question_us()) and (rows := self._rows(since_us)) is not None:
+            self.shares.answer(rows)
+        if self.shares.reading:
+            learned[kind] = self.shares.reading
+        self.board.note("process_rows", self.shares.reason)
+
     def busy_shares(self, now_us: int, since_us: int) -> dict[int, float] | None:
         """Mean SM utilisation (0-1) by pid between the last reading and now.
 
@@ -133,25 +169,14 @@ class ProcessWatch:
         -------
         dict of pid -> ratio, or None
             None: the driver had no samples, which may mean idle or unknown. A process without a sample is left out.
+
+        Raises
+        ------
+        MeterError
+            The GPU or the driver is gone.
         """
-        try:
-            samples = self.nvml.ask("nvmlDeviceGetProcessUtilization", self.board.handle, self._last_stamp)
-        except MeterError as error:
-            if error.fault in {Fault.LOST, Fault.DRIVER, Fault.RESTART}:
-                raise
-            return None
-        span = max(1, now_us - since_us)
-        newest = max((s.timeStamp for s in samples), default=0)
-        # The time base differs by driver (boot or epoch), so ages are counted from the newest stamp.
-        start = max(self._last_stamp, newest - span)
-        sums: dict[int, list[float]] = {}
-        for sample in sorted(samples, key=lambda s: s.timeStamp):
-            if sample.pid and sample.timeStamp > self._last_stamp and 0 <= sample.smUtil <= 100:
-                busy, until = sums.get(sample.pid, (0.0, start))
-                lasted = max(0, sample.timeStamp - until)
-                sums[sample.pid] = [busy + sample.smUtil / 100 * lasted, max(until, sample.timeStamp)]
-        self._last_stamp = max(self._last_stamp, newest)
-        return {pid: busy / (until - start) for pid, (busy, until) in sums.items() if until > start} or None
+        self.poll(now_us, since_us)
+        return self.shares.take() or None
 
     def ended(self) -> list[tuple[int, int, int, float]]:
         """Find the processes that ended since the last call, as accounting knows them.
@@ -163,7 +188,10 @@ class ProcessWatch:
         """
         if not self.able("accounting"):
             return []
-        pids = set(self.nvml.ask_or((), "nvmlDeviceGetAccountingPids", self.board.handle))
+        try:
+            pids = set(self.nvml.accounting_pids(self.board.handle))
+        except MeterError:
+            return []  # what ended meanwhile is found by the next call
         known, self._accounted = self._accounted, set()
         gone = []
         for pid in sorted(pids):

@@ -207,11 +207,14 @@ class SimulatedLibrary:
         if not samples:
             return NOT_FOUND
         set_uint(value_type, 1)
+        room = c_uint.from_address(count).value
+        set_uint(count, len(samples))
         if at:
+            if room < len(samples):
+                return TOO_SMALL
             rows = buffer(at, 16 * len(samples))
             for i, (stamp_us, power_mw) in enumerate(samples):
                 SAMPLE.pack_into(rows, 16 * i, stamp_us, power_mw)
-        set_uint(count, len(samples))
         return OK
 
     def _processes(self, handle: int, count: int, at: int | None) -> int:
@@ -243,7 +246,10 @@ class SimulatedLibrary:
 
     def _accounting_pids(self, handle: int, count: int, at: int) -> int:
         pids = self._card(handle).accounted()
+        room = c_uint.from_address(count).value
         set_uint(count, len(pids))
+        if room < len(pids):
+            return TOO_SMALL
         struct.pack_into(f"<{len(pids)}I", buffer(at, 4 * max(1, len(pids))), 0, *pids)
         return OK
 

@@ -88,7 +88,14 @@ class Usage:
         return found
 
     def process_utilisation(self, since_us: int) -> tuple[int, list[tuple[int, int, int]]]:
-        """Return samples of each process newer than a moment: (code, [(pid, time stamp, SM percent)]), 200 ms apart."""
+        """Return a row for each process that was active in a sample newer than a moment.
+
+        Returns
+        -------
+        code : int
+        rows : list of (pid, time stamp of the last sample in which it was active, SM percent)
+            What the percentage is the mean of is what ``rows`` says.
+        """
         if self.instances:
             return UNSUPPORTED, []
         now_us = self.host.now_us()
@@ -97,13 +104,19 @@ class Usage:
         factor = 100 if self.host.plan.active("garbage-utilisation", now_us, self.index) else 1
         newest_us = now_us - now_us % UTILISATION_US
         oldest_us = max(since_us - since_us % UTILISATION_US, newest_us - UTILISATION_RING * UTILISATION_US)
-        samples = [
-            (pid, stamp_us, round(sm) * factor)
-            for stamp_us in range(oldest_us + UTILISATION_US, newest_us + 1, UTILISATION_US)
-            for pid, sm in sorted(self._busy(stamp_us - UTILISATION_US, stamp_us).items())
-            if sm > 0
-        ]
-        return (OK, samples) if samples else (NOT_FOUND, [])
+        if self.rows == "latest":
+            oldest_us = max(oldest_us, newest_us - UTILISATION_US)
+        stamps = range(oldest_us + UTILISATION_US, newest_us + 1, UTILISATION_US)
+        active: dict[int, list[tuple[int, float]]] = {}
+        for stamp_us in stamps:
+            for pid, sm in self._busy(stamp_us - UTILISATION_US, stamp_us).items():
+                if sm > 0:
+                    active.setdefault(pid, []).append((stamp_us, sm))
+        rows = []
+        for pid, samples in sorted(active.items()):
+            count = len(stamps) if self.rows == "interval" else len(samples)
+            rows.append((pid, samples[-1][0], round(sum(sm for _, sm in samples) / count) * factor))
+        return (OK, rows) if rows else (NOT_FOUND, [])
 
     def accounted(self) -> dict[int, tuple[int, ...]]:
         """Accounting of the processes of the last two cycles, by pid: the fields of nvmlAccountingStats_t."""

@@ -1,0 +1,83 @@
+"""How often the utilisation of processes is read where several share a GPU, and what a window is told of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.meters.lines import SECOND_US, Line, Rates
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent.meters.clock import Clock
+    from agent.meters.processes import ProcessWatch
+
+MOST_DUTY = 0.01  # of the time, for these calls on all GPUs together
+TURN_US = 60 * SECOND_US
+PART = 0.9  # of the time between two samples: then there is never more than one new sample
+OFTEN_US = SECOND_US // 4  # samples that seem further apart may be those in which somebody was active
+
+
+class Sharing:
+    """Reads the utilisation of processes, for each of the driver's samples if that is needed.
+
+    Parameters
+    ----------
+    clock : Clock
+    rates : Rates
+    lines : sequence of Line
+        Shared with the poller.
+    """
+
+    def __init__(self, clock: Clock, rates: Rates, lines: Sequence[Line]) -> None:
+        self._clock, self._rates, self._lines = clock, rates, lines
+
+    def poll(self, line: Line, watch: ProcessWatch) -> None:
+        """Read what is new.
+
+        Raises
+        ------
+        MeterError
+            The driver would not say.
+        """
+        begun_us = self._clock.now_us()
+        watch.poll(begun_us, begun_us, running=bool(line.utils and line.utils[-1]))
+        line.rows_cost_us += (self._clock.now_us() - begun_us - line.rows_cost_us) / 8
+
+    def next_us(self, gpu: int, watch: ProcessWatch, due_us: int) -> int | None:
+        """Return when to read again after a reading that was due at ``due_us``; None: at the end of the window only.
+
+        That is for each sample, or as often as the calls of all GPUs may cost, but once a window at least. Where they
+        cost too much, one GPU after the other has a minute in which its calls alone count: that is enough to find out
+        what rows mean, which then holds for the others too.
+        """
+        if not watch.shares.each_sample:
+            return None
+        line = self._lines[gpu]
+        asked = [i for i, one in enumerate(self._lines) if one.rows_due or i == gpu]
+        crowd = 1 if asked[due_us // TURN_US % len(asked)] == gpu else len(asked)
+        dear_us = min(self._rates.window_us, line.rows_cost_us * crowd / MOST_DUTY)
+        line.rows_count += 1
+        # Not in step with what repeats on the GPU.
+        dear_us *= 0.75 + 0.5 * (line.rows_count * 0.618034 % 1)
+        return due_us + int(max(min(watch.shares.sample_us, OFTEN_US) * PART, dear_us, self._clock.now_us() - due_us))
+
+    def activity(self, line: Line, watch: ProcessWatch) -> dict[int, float] | None:
+        """Return the mean activity (0-1) of each process since the last window; None unknown.
+
+        Raises
+        ------
+        MeterError
+            The driver would not say.
+        """
+        if not watch.shares.sparse:
+            self.poll(line, watch)
+        watch.inquire()
+        shares = watch.shares.take() or None
+        if shares is None and line.utils and max(line.utils) == 0:
+            return {}  # no samples and nothing ran: idle, which is known
+        if shares and watch.shares.sparse and line.utils:
+            # Of rough activities only the proportions are worth something: what they leave over is nobody else's.
+            rough = sum(line.utils) / len(line.utils) / 100 / max(sum(shares.values()), 1e-9)
+            return {pid: min(1.0, ratio * rough) for pid, ratio in shares.items()}
+        return shares

@@ -1,0 +1,257 @@
+"""What rows of process utilisation mean: the same activities whatever it is, and the driver tells which one it is."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from virtual import agent, simulated
+
+from agent.meters.meter import NvmlMeter
+from agent.meters.nvml import Nvml
+from agent.meters.shares import ACTIVE, INTERVAL, LATEST, NOT_KNOWN, QUESTION, SAMPLE_US, SAMPLES, Row, Shares
+from agent.window import MISSING
+
+BASE_US = 1_623_157_629_331_552  # a driver's stamps have their own time base
+READINGS = (INTERVAL, ACTIVE, LATEST)
+
+
+class Driver:
+    """Samples of each process, and the rows that a driver of one kind would make of them."""
+
+    def __init__(self, reading, activities, period_us=SAMPLE_US):
+        self.reading, self.activities, self.period_us = reading, activities, period_us
+
+    def percent(self, pid, nth):
+        pattern = self.activities[pid]
+        return pattern[nth % len(pattern)]
+
+    def rows(self, since_us, now_us):
+        newest = (now_us - BASE_US) // self.period_us
+        oldest = max((since_us - BASE_US) // self.period_us, newest - 60) + 1
+        if self.reading == LATEST:
+            oldest = max(oldest, newest)
+        samples = range(max(1, oldest), newest + 1)
+        rows = []
+        for pid in self.activities:
+            active = [(n, self.percent(pid, n)) for n in samples if self.percent(pid, n)]
+            if not active:
+                continue
+            if self.reading == SAMPLES:
+                rows += [Row(pid, BASE_US + n * self.period_us, value) for n, value in active]
+                continue
+            count = len(samples) if self.reading == INTERVAL else len(active)
+            mean = round(sum(value for _, value in active) / count)
+            rows.append(Row(pid, BASE_US + active[-1][0] * self.period_us, mean))
+        return rows
+
+
+def asked(driver, shares, seconds, *, every_us=None, at_us=BASE_US + 60_000_000, order=lambda rows: rows):
+    """Ask as the poller does: for each sample as long as that is needed, a question and a total once a second."""
+    shares.begin(order(driver.rows(0, at_us)), at_us, 0)
+    totals = []
+    for second in range(seconds):
+        end_us = at_us + (second + 1) * 1_000_000
+        now_us = end_us - 1_000_000
+        while shares.each_sample and (now_us := now_us + (every_us or int(shares.sample_us * 0.9))) < end_us:
+            shares.add(order(driver.rows(shares.since_us, now_us)), now_us)
+        shares.add(order(driver.rows(shares.since_us, end_us)), end_us)
+        if since_us := shares.question_us():
+            shares.answer(order(driver.rows(since_us, end_us)))
+        totals.append(shares.take())
+    return totals
+
+
+def mean(totals, pid):
+    return sum((total or {}).get(pid, 0.0) for total in totals) / len(totals)
+
+
+BURSTY = {7: (80, 0, 0, 0, 0, 10), 8: (15,)}
+
+
+@pytest.mark.parametrize("reading", READINGS)
+@pytest.mark.parametrize("period_us", [SAMPLE_US, 200_000, 167_130])
+def test_a_burst_beside_a_steady_load_is_what_it_was_whatever_rows_mean(reading, period_us):
+    shares = Shares()
+    totals = asked(Driver(reading, BURSTY, period_us), shares, 60)
+    assert shares.reading == reading
+    assert not shares.reason
+    assert mean(totals, 7) == pytest.approx(0.15, rel=0.02)
+    assert mean(totals, 8) == pytest.approx(0.15, rel=0.02)
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_steady_loads_tell_nothing_and_need_nothing(reading):
+    shares = Shares()
+    totals = asked(Driver(reading, {7: (20,), 8: (75,)}), shares, 30)
+    assert shares.reason == NOT_KNOWN
+    assert mean(totals, 7) == pytest.approx(0.20, rel=0.01)
+    assert mean(totals, 8) == pytest.approx(0.75, rel=0.01)
+
+
+def test_a_row_for_every_sample_needs_no_question():
+    shares = Shares()
+    totals = asked(Driver(SAMPLES, BURSTY), shares, 60)
+    assert shares.reading == SAMPLES
+    assert mean(totals[5:], 7) == pytest.approx(0.15, rel=0.05)
+    assert mean(totals[5:], 8) == pytest.approx(0.15, rel=0.02)
+
+
+@pytest.mark.parametrize("reading", [ACTIVE, LATEST])
+def test_a_driver_that_is_asked_too_rarely_is_known_to_be(reading):
+    shares = Shares()
+    shares.reading = reading
+    asked(Driver(reading, BURSTY), shares, 60, every_us=500_000)
+    assert shares.sparse
+    assert "too slow" in shares.reason
+
+
+patterns = st.lists(st.integers(0, 50), min_size=1, max_size=9).map(tuple)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.dictionaries(st.integers(1, 5), patterns, min_size=1, max_size=2),
+    st.sampled_from(READINGS),
+    st.sampled_from([SAMPLE_US, 200_000, 500_000]),
+)
+def test_activities_add_up_to_what_the_gpu_did(activities, reading, period_us):
+    driver, shares = Driver(reading, activities, period_us), Shares()
+    totals = asked(driver, shares, 30)
+    for total in totals:
+        assert all(0.0 <= ratio <= 1.0 for ratio in (total or {}).values())
+        assert not (total or {}).keys() - {pid for pid, pattern in activities.items() if any(pattern)}
+    used = sum(sum(pattern) / len(pattern) / 100 for pattern in activities.values())
+    assert sum(mean(totals, pid) for pid in activities) <= used * 1.03 + 0.03
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.sampled_from(READINGS), st.randoms(use_true_random=False))
+def test_the_order_of_rows_does_not_matter(reading, random):
+    def shuffled(rows):
+        return random.sample(rows, len(rows))
+
+    one, other = Shares(), Shares()
+    assert asked(Driver(reading, BURSTY), one, 12) == asked(Driver(reading, BURSTY), other, 12, order=shuffled)
+    assert one.reading == other.reading
+
+
+def test_garbage_is_dropped():
+    """A GPU with dead processes answers a hundred entries, most of them empty, others in the thousands."""
+    empty = [Row(0, 0, 0)] * 97
+    garbage = [
+        Row(50_554, 217_144_956_601_725, 37_100),
+        Row(50_021, 158_819_300_671_603, 38_305),
+        Row(50_017, 49_936, 0),
+    ]
+    clean, dirty = Shares(), Shares()
+    driver = Driver(INTERVAL, BURSTY)
+    assert asked(driver, clean, 12) == asked(driver, dirty, 12, order=lambda rows: [*garbage, *rows, *empty])
+
+
+def test_what_was_sampled_while_one_was_alone_does_not_count():
+    driver, shares = Driver(INTERVAL, {7: (80,), 8: (10,)}), Shares()
+    asked(driver, shares, 5)
+    shares.rest()
+    assert shares.take() is None
+    driver.activities = {7: (0,), 8: (0,)}
+    driver.reading = ACTIVE
+    later_us = BASE_US + 75_000_000
+    assert asked(driver, shares, 3, at_us=later_us)[0] in (None, {})
+
+
+def test_a_driver_whose_clock_is_set_back_is_heard_again():
+    driver, shares = Driver(INTERVAL, BURSTY), Shares()
+    shares.reading = INTERVAL
+    now_us = BASE_US + 60_000_000
+    asked(driver, shares, 5)
+    found = []
+    for second in range(10):
+        at_us = now_us + (6 + second) * 1_000_000
+        back_us = at_us - 3_000_000 * 10  # half a minute
+        if not shares.begun:
+            shares.begin(driver.rows(0, back_us), at_us, 0)
+        else:
+            shares.add([row for row in driver.rows(shares.since_us, back_us) if row.stamp_us > shares.since_us], at_us)
+        found.append(shares.take())
+    assert found[-1][7] == pytest.approx(0.15, rel=0.1)
+
+
+def test_a_question_is_asked_only_when_the_answer_tells():
+    shares = Shares()
+    asked(Driver(INTERVAL, {7: (30,), 8: (33,)}), shares, 3)
+    assert len(shares._samples) == QUESTION
+    assert shares.question_us() == 0
+
+
+def job(name, *load):
+    steps = ", ".join(f"[{seconds}, {5.0 * percent}, {percent}]" for seconds, percent in load)
+    return f'[[job]]\nname = "{name}"\nstart_s = 10\nend_s = 290\nload = [{steps}]\n'
+
+
+PATTERNS = {
+    "bursty beside steady": [[(0.15, 80), (0.85, 0)], [(1.0, 15)]],
+    "two bursty": [[(0.15, 80), (0.85, 0)], [(0.33, 60), (0.5, 0)]],
+    "20/80": [[(1.0, 20)], [(1.0, 75)]],
+    "three": [[(0.15, 40), (0.85, 0)], [(1.0, 15)], [(2.1, 30), (1.7, 5)]],
+}
+
+
+@pytest.mark.parametrize("rows", READINGS)
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_jobs_that_share_pay_what_they_drew_whatever_rows_mean(tmp_path, rows, pattern):
+    """They draw 5 W per percent, so that activity tells the truth about power."""
+    jobs = "".join(job(i + 1, *load) for i, load in enumerate(PATTERNS[pattern]))
+    (tmp_path / "node.toml").write_text(f'gpus = 1\ncycle_s = 300\n[[gpu]]\nrows = "{rows}"\n{jobs}')
+    node, clock = simulated(tmp_path, str(tmp_path / "node.toml"))
+    one = agent(node, clock, seconds=300, keep_us=10**12)
+    one.daemon.run()
+    truth = node.truth.jobs_nj(one.windows[0].start_us, one.windows[-1].end_us)
+    for key, billed in one.accounts.ledger.jobs.items():
+        drawn_j = sum(truth[key, 0]) / 1e9
+        billed_j = sum(line.static_hnj + line.dynamic_hnj for line in billed.lines.values()) / 2e9
+        assert billed_j == pytest.approx(drawn_j, rel=0.025), key
+    (account,) = one.accounts.gpus.values()
+    assert account.unattributed_hnj <= account.energy_hnj * 0.002
+    told = [w.devices[0].capabilities.get("process_rows") for w in one.windows]
+    assert told[30] == NOT_KNOWN or pattern != "20/80"
+    assert told[-1] == (NOT_KNOWN if pattern == "20/80" else "")
+    one.close()
+
+
+def test_a_row_that_comes_just_before_it_is_asked_for_loses_nothing(tmp_path):
+    """Every call takes 150 us, and the driver takes its next sample 300 us after a window ends."""
+    (tmp_path / "node.toml").write_text(f"gpus = 1\ncycle_s = 300\n{job(1, (1.0, 80))}{job(2, (1.0, 10))}")
+    node, clock = simulated(tmp_path, str(tmp_path / "node.toml"))
+    meter = NvmlMeter(Nvml(clock, node.library), clock, "sim", simulated=True, proc_root=node.proc_root)
+    meter.open()
+    (watch,) = meter.watches
+    begun_us = clock.now_us() - clock.now_us() % 1_000_000
+    for second in range(12, 18):
+        clock.sleep_until(begun_us + second * 1_000_000 - 300)
+        found = watch.busy_shares(clock.now_us(), clock.now_us() - 1_000_000)
+        assert sorted(found.values()) == pytest.approx([0.1, 0.8], rel=0.001)
+
+
+def test_what_rows_mean_holds_for_every_gpu_of_the_driver_and_after_a_new_session(tmp_path):
+    first = "".join(job(i + 1, *load) for i, load in enumerate(PATTERNS["bursty beside steady"]))
+    other = "".join(
+        job(i + 11, *load).replace("start_s = 10", "gpus = [1]\nstart_s = 10")
+        for i, load in enumerate(PATTERNS["20/80"])
+    )
+    (tmp_path / "node.toml").write_text(f"gpus = 2\ncycle_s = 300\n{first}{other}")
+    node, clock = simulated(tmp_path, str(tmp_path / "node.toml"))
+    one = agent(node, clock, seconds=60, keep_us=10**12)
+    one.daemon.run()
+    assert [d.capabilities["process_rows"] for d in one.windows[-1].devices] == ["", ""]
+    one.sampler.look()
+    one.daemon.run()
+    one.close()
+
+
+def test_a_process_list_of_one_is_not_asked_for(tmp_path):
+    (tmp_path / "node.toml").write_text(f"gpus = 1\ncycle_s = 300\n{job(1, (1.0, 50))}")
+    node, clock = simulated(tmp_path, str(tmp_path / "node.toml"))
+    one = agent(node, clock, seconds=60)
+    one.daemon.run()
+    assert "process_rows" not in one.windows[-1].devices[0].capabilities
+    assert MISSING in one.windows[30].usage.activity_us.tolist()
+    one.close()
