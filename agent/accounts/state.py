@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import time
 import zlib
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
     from agent.accounts.attribution import Accounts
     from agent.accounts.calibration import Calibrator
 
-VERSION = 2
-"""1 kept no ended jobs apart: all that retired was shown, and stays, within ``_other``."""
+VERSION = 3
+"""1 kept no ended jobs apart: all that retired was shown, and stays, within ``_other``. 1 and 2 knew less of how a counter
+stands still and of holes, and kept of a line the energy that was split by a guess, not one sigma of it."""
 SLOW_S = 1.0
 """A disk that takes longer to have the books for certain is waited for only every `SLOW_SYNC_US`."""
 SLOW_SYNC_US = 30_000_000
@@ -203,18 +205,33 @@ def _read(path: Path) -> dict[str, Any]:
     words = head.split()
     if len(words) != 4 or words[0] != b"wattshed-state":
         raise StateError("no state file")
-    if words[1] not in {b"1", str(VERSION).encode()}:
+    if words[1] not in {b"1", b"2", str(VERSION).encode()}:
         raise StateError(f"version {words[1].decode(errors='replace')}, not {VERSION}")
     if len(body) != int(words[3]) or zlib.crc32(body) != int(words[2], 16):
         raise StateError("checksum does not match")
     state = json.loads(body)
     if not isinstance(state, dict):
         raise StateError("not an object")
-    return _upgraded(state) if words[1] == b"1" else state
+    return _upgraded(state, int(words[1]))
 
 
-def _upgraded(state: dict[str, Any]) -> dict[str, Any]:
-    """Turn version 1 into what `_restore_books` reads."""
+_GUESSED = 7
+"""Where a line's guessed energy stands in a file, after the GPU's name and six other numbers."""
+
+
+def _upgraded(state: dict[str, Any], version: int) -> dict[str, Any]:
+    """Turn an earlier version into what `_restore_books` reads."""
+    if version < 3:
+        fresh = booking.new_state(1)[0].tolist()
+        for gpu in state["gpus"]:
+            gpu["merge"] += fresh[len(gpu["merge"]) :]
+            gpu["totals"] += [0] * (booking.TALLIES - len(gpu["totals"]))
+        lines = [line for job in state["jobs"] for line in job["lines"]]
+        for line in [*lines, *state["other" if version == 2 else "gone"]]:
+            # What was guessed may have been all or nothing: uniform.
+            line[_GUESSED] = round(line[_GUESSED] / math.sqrt(12))
+    if version > 1:
+        return state
     for gpu in state["gpus"]:
         gpu["booked_us"] = gpu["totals"][booking.COVERED]
     for job in state["jobs"]:

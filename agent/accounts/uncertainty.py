@@ -66,6 +66,12 @@ def span_w(account: GpuAccount) -> float:
     return (device.limit_mw - max(device.idle_mw, 0)) / 1e3
 
 
+def missing_w(account: GpuAccount) -> float:
+    """Return what an unseen stretch that is booked as nothing lacks (W): the root mean square from idle to limit."""
+    idle_w, span = max(account.device.idle_mw, 0) / 1e3, span_w(account)
+    return math.hypot(idle_w + span / 2, span / math.sqrt(12))
+
+
 def gain_j(account: GpuAccount, energy_j: float) -> float:
     """Return one sigma (J) of what the card's gain error can do to this much energy."""
     return abs(energy_j) * account.device.sigma_gain_ppm * 1e-6
@@ -85,14 +91,14 @@ def gpu_sigma_j(account: GpuAccount, longest_run_us: int = 0) -> float:
     if account.method == "power":
         if sees_part(account.device):
             parts.append(energy_j * part_time_floor(account.totals[booking.COVERED] / 1e6))
-        # An unseen stretch is booked as nothing, and may have held anything between idle and the limit: the root mean
-        # square of what is missing then, not only its spread.
-        idle_w, span = max(account.device.idle_mw, 0) / 1e3, span_w(account)
-        missing_w = math.hypot(idle_w + span / 2, span / math.sqrt(12))
-        parts.append(account.totals[booking.GAP] / 1e6 * missing_w)
+        parts.append(account.totals[booking.GAP] / 1e6 * missing_w(account))
         if longest_run_us > FROZEN_US:
-            parts.append(longest_run_us / 1e6 * span / math.sqrt(12))
-    elif disagrees(account):
+            parts.append(longest_run_us / 1e6 * span_w(account) / math.sqrt(12))
+    # Over a reset of the counter, or a hole of which it does not tell, energy is an estimate between idle and limit, or
+    # is booked as nothing.
+    parts.append(account.totals[booking.ESTIMATED_US] / 1e6 * span_w(account) / math.sqrt(12))
+    parts.append(account.totals[booking.UNKNOWN_US] / 1e6 * missing_w(account))
+    if account.method != "power" and disagrees(account):
         off = account.totals[booking.COMPARED_POWER] - account.totals[booking.COMPARED_COUNTER]
         parts.append(off / HNJ_PER_JOULE)
     return math.hypot(*parts)
