@@ -3,7 +3,6 @@
 import json
 import zlib
 
-
 MERGE, TOTALS = 27, 19
 """How many columns state and tally had in versions 1 and 2."""
 
