@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from kernels.columns import as_read
-from kernels.holes import RESET_US, UNTOLD_US, Room, estimate, fill, put_before, total_of
+from kernels.holes import BEGIN, END, ENERGY, HOLE, RESET_US, T0, T1, UNTOLD_US, estimate, fill, put_before, total_of
 from kernels.jit import jit
 
 if TYPE_CHECKING:
@@ -160,8 +160,8 @@ def _by_counter(s, tally, room, lo: int, hi: int, rest: int, least: int, bound: 
     can use (but at ``least`` so much is this stretch's own): then the next stretch makes up for it.
     """
     now = max(rest, 0)
-    if room.hole[lo] == 0 and now > least:
-        most = 2.0 * float(bound + bound // 2) * float(room.t1[hi - 1] - room.t0[lo])
+    if room[HOLE, lo] == 0 and now > least:
+        most = 2.0 * float(bound + bound // 2) * float(room[T1, hi - 1] - room[T0, lo])
         if float(now) > most:
             now = min(now, max(int(most), least, total_of(room, lo, hi)))
     fill(room, lo, hi, now, bound + bound // 2)
@@ -177,11 +177,11 @@ def _uncover(s, room, first: int, mark: int, k: int, t: int, max_gap: int) -> tu
     """
     suspect = s[SUSPECT_KIND] != 0
     middle = s[SUSPECT_T] if suspect else t
-    until = room.t0[first] if first < mark else middle
+    until = room[T0, first] if first < mark else middle
     added = put_before(room, first, k, s[BOOKED_T], until, s[BEFORE_MW], s[BACK_MW], max_gap)
     mark, k = mark + added, k + added
     if suspect:
-        until = room.t0[mark] if mark < k else t
+        until = room[T0, mark] if mark < k else t
         since = max(middle, s[BOOKED_T])
         k += put_before(room, mark, k, since, until, s[BEFORE_MW], s[BACK_MW], max_gap)
     return mark, k
@@ -196,7 +196,7 @@ def _begun_anew(s, tally, room, first: int, mark: int, bound: int) -> None:  # t
         if _sane(s[SUSPECT], s[SUSPECT_T] - s[BASE_T], bound):
             told = s[SUSPECT] * HNJ_PER_MJ
             # The books were closed before a hole, so that all of it is the hole's; else power may have booked of it.
-            if first == mark or room.hole[first] == 0 or not _sane(s[SUSPECT], s[SUSPECT_T] - s[BOOKED_T], bound):
+            if first == mark or room[HOLE, first] == 0 or not _sane(s[SUSPECT], s[SUSPECT_T] - s[BOOKED_T], bound):
                 told = max(told - s[BOOKED_SINCE] + s[SUSPECT_BOOKED], 0)
     else:
         tally[REJECTED_STEP] += 1
@@ -209,11 +209,11 @@ def _close(s, tally, room, first: int, mark: int, k: int, max_gap: int) -> int: 
     """Book all that is open by power, for the counter does not tell; returns where the pieces end now."""
     if s[SUSPECT_KIND] == 0:
         mark = k
-    mark, k = _uncover(s, room, first, mark, k, s[BOOKED_T] if k == first else room.t1[k - 1], max_gap)
+    mark, k = _uncover(s, room, first, mark, k, s[BOOKED_T] if k == first else room[T1, k - 1], max_gap)
     _by_power(s, tally, room, first, mark, 0, UNTOLD_US)
     s[SUSPECT_BOOKED] += _by_power(s, tally, room, mark, k, 0, UNTOLD_US)
     if k > first:
-        s[BOOKED_T] = room.t1[k - 1]
+        s[BOOKED_T] = room[T1, k - 1]
     return k
 
 
@@ -222,16 +222,16 @@ def _merge_gpu(  # type: ignore[no-untyped-def]
     time_us, power_mw, instant_mw, counter_mj, lo, hi, s, tally, ceiling, limit, max_gap, closing, room, base
 ) -> int:
     """Book one GPU's rows ``lo:hi``; returns the number of final pieces, which start at ``base``."""
-    t0, t1, energy, begin, end, _ = room
+    t0, t1, energy, begin, end = room[T0], room[T1], room[ENERGY], room[BEGIN], room[END]
     k = base
     first = base  # pieces first..k are open: shaped by power, not yet booked
     mark = base  # with a suspect, pieces first..mark lie before it and mark..k after it; else mark is k or not used
     if s[OPEN_T] >= 0:
-        t0[k], t1[k], energy[k] = s[OPEN_FROM], s[OPEN_T], s[OPEN]
+        t0[k], t1[k], energy[k], begin[k], end[k] = s[OPEN_FROM], s[OPEN_T], s[OPEN], -1, -1
         k += 1
         mark = k
     if s[AFTER_T] >= 0:
-        t0[k], t1[k], energy[k] = s[AFTER_FROM], s[AFTER_T], s[AFTER]
+        t0[k], t1[k], energy[k], begin[k], end[k] = s[AFTER_FROM], s[AFTER_T], s[AFTER], -1, -1
         k += 1
     bound = limit if limit > 0 else ceiling
 
@@ -361,7 +361,8 @@ def _merge_gpu(  # type: ignore[no-untyped-def]
             rest = said - s[BOOKED_SINCE]
             whole = k > first and t0[first] == s[BOOKED_T] and t1[k - 1] == t and s[BOOKED_SINCE] == 0
             tally[COUNTER_HNJ] += said
-            _, k = _uncover(s, room, first, k, k, t, max_gap)
+            if k == first or t0[first] > s[BOOKED_T]:
+                _, k = _uncover(s, room, first, k, k, t, max_gap)
             if lost and rest < 0 and rest * -4 > s[BOOKED_SINCE]:
                 # It stood still for part of the time and lost it: what power said meanwhile stays.
                 _by_power(s, tally, room, first, k, min(said, total_of(room, first, k)), UNTOLD_US)
@@ -409,7 +410,7 @@ def _merge(  # type: ignore[no-untyped-def]
     starts, counts,
 ) -> None:  # fmt: skip
     for gpu in range(len(counts)):
-        starts[gpu] = 3 * offsets[gpu] + 6 * gpu
+        starts[gpu] = 2 * offsets[gpu] + 6 * gpu
         counts[gpu] = _merge_gpu(
             time_us, power_mw, instant_mw, counter_mj, offsets[gpu], offsets[gpu + 1], state[gpu], tally[gpu],
             ceiling_mw[gpu], limit_mw[gpu], max_gap_us[gpu], closing, room, starts[gpu],
@@ -454,14 +455,14 @@ def merge(
     Pieces
     """
     gpus = len(offsets) - 1
-    size = 3 * len(time_us) + 6 * gpus
-    t0, t1, energy = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int64)
-    begin, end, hole = np.full(size, -1, np.int64), np.full(size, -1, np.int64), np.zeros(size, np.int8)
+    size = 2 * len(time_us) + 6 * gpus  # a row makes one piece, and another where a hole ended before it
+    room = np.empty((6, size), np.int64)
+    room[HOLE] = 0
     starts, counts = np.zeros(gpus, np.int64), np.zeros(gpus, np.int64)
     tally = np.zeros((gpus, TALLIES), np.int64)
     shape = power_mw if instant_mw is None else instant_mw
     _merge(
         as_read(offsets), as_read(time_us), as_read(power_mw), as_read(shape), as_read(counter_mj), state, tally,
-        ceiling_mw, limit_mw, max_gap_us, closing, Room(t0, t1, energy, begin, end, hole), starts, counts,
+        ceiling_mw, limit_mw, max_gap_us, closing, room, starts, counts,
     )  # fmt: skip
-    return Pieces(starts, counts, t0, t1, energy, begin, end, hole, tally)
+    return Pieces(starts, counts, *room[:HOLE], room[HOLE].astype(np.int8), tally)

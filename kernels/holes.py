@@ -15,13 +15,8 @@ Numbers in, numbers out: nothing here knows of the state of the merge.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
 
 from kernels.jit import jit
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 RESET_US = 60_000_000
 """So much of a hole is estimated, at most, over which the counter was reset: a driver is reloaded in seconds, and of a
@@ -30,15 +25,8 @@ UNTOLD_US = 900_000_000
 """So long a hole is estimated of which the counter may tell later: its difference then corrects the estimate."""
 
 
-class Room(NamedTuple):
-    """Where pieces are put, one column an array; see `kernels.booking.Pieces`."""
-
-    t0: NDArray[np.int64]
-    t1: NDArray[np.int64]
-    energy: NDArray[np.int64]
-    begin: NDArray[np.int64]
-    end: NDArray[np.int64]
-    hole: NDArray[np.int8]
+T0, T1, ENERGY, BEGIN, END, HOLE = range(6)
+"""Rows of the room where pieces are put, int64[6, *]; see `kernels.booking.Pieces`."""
 
 
 @jit
@@ -46,7 +34,7 @@ def total_of(room, lo: int, hi: int) -> int:  # type: ignore[no-untyped-def]
     """Sum the energy of pieces lo..hi."""
     total = 0
     for k in range(lo, hi):
-        total += room.energy[k]
+        total += room[ENERGY, k]
     return total
 
 
@@ -60,15 +48,15 @@ def put_before(  # type: ignore[no-untyped-def]
     """
     if until <= since:
         return 0
-    t0, t1, energy, begin, end, hole = room
     for j in range(k, at, -1):
-        t0[j], t1[j], energy[j] = t0[j - 1], t1[j - 1], energy[j - 1]
-        begin[j], end[j], hole[j] = begin[j - 1], end[j - 1], hole[j - 1]
-    t0[at], t1[at], energy[at], begin[at], end[at], hole[at] = since, until, 0, before_mw, after_mw, 1
+        for row in range(len(room)):
+            room[row, j] = room[row, j - 1]
+    room[T0, at], room[T1, at], room[ENERGY, at] = since, until, 0
+    room[BEGIN, at], room[END, at], room[HOLE, at] = before_mw, after_mw, 1
     if until - since <= max_gap:
-        hole[at] = 0
+        room[HOLE, at] = 0
         if before_mw > 0 and after_mw > 0:
-            energy[at] = (before_mw + after_mw) * (until - since)
+            room[ENERGY, at] = (before_mw + after_mw) * (until - since)
     return 1
 
 
@@ -78,51 +66,57 @@ def scale(room, lo: int, hi: int, total: int, most_mw: int) -> None:  # type: ig
 
     Where that would lift a piece above ``most_mw``, each gets of what is more than power saw by how far it lies below.
     """
-    t0, t1, energy = room.t0, room.t1, room.energy
-    seen = total_of(room, lo, hi)
-    high = False
-    if total > seen > 0:
-        times = float(total) / float(seen)
+    weight = total_of(room, lo, hi)
+    by_time = weight <= 0
+    if by_time:
+        weight = 0
         for k in range(lo, hi):
-            high = high or float(energy[k]) * times > 2.0 * float(most_mw) * float(t1[k] - t0[k])
-    weights = 0.0
+            weight += room[T1, k] - room[T0, k]
+    elif total == weight:
+        return
+    elif total > weight:
+        most = 2.0 * float(most_mw) * (float(weight) / float(total))
+        for k in range(lo, hi):
+            if float(room[ENERGY, k]) > most * float(room[T1, k] - room[T0, k]) and _spread(
+                room, lo, hi, total, most_mw
+            ):
+                return
+    done = 0
+    before = 0
     for k in range(lo, hi):
-        weights += _weight(room, k, seen, high, most_mw)
-    high = high and weights > 0.0
-    if not high:
-        weights = float(seen)
-        if seen <= 0:
-            for k in range(lo, hi):
-                weights += float(t1[k] - t0[k])
-    more = total - seen if high else total
-    done, before = 0.0, 0
-    for k in range(lo, hi):
-        done += _weight(room, k, seen, high, most_mw)
-        upto = more if k == hi - 1 or weights <= 0.0 else math.floor(float(more) * (done / weights))
-        upto = min(max(upto, before), more)
-        energy[k] = (energy[k] if high else 0) + upto - before
+        done += (room[T1, k] - room[T0, k]) if by_time else room[ENERGY, k]
+        upto = total if k == hi - 1 or weight <= 0 else math.floor(float(total) * (float(done) / float(weight)))
+        upto = min(max(upto, before), total)
+        room[ENERGY, k] = upto - before
         before = upto
 
 
 @jit
-def _weight(room, k: int, seen: int, high: bool, most_mw: int) -> float:  # type: ignore[no-untyped-def]
-    """By what a piece gets its part: the room below ``most_mw``, else its energy, else its time."""
-    dt = float(room.t1[k] - room.t0[k])
-    if high:
-        return max(2.0 * float(most_mw) * dt - float(room.energy[k]), 0.0)
-    return float(room.energy[k]) if seen > 0 else dt
+def _spread(room, lo: int, hi: int, total: int, most_mw: int) -> bool:  # type: ignore[no-untyped-def]
+    """Add what lacks to ``total`` by how far each piece lies below ``most_mw``; False if none does."""
+    below = 0.0
+    for k in range(lo, hi):
+        below += max(2.0 * float(most_mw) * float(room[T1, k] - room[T0, k]) - float(room[ENERGY, k]), 0.0)
+    if below <= 0.0:
+        return False
+    more = total - total_of(room, lo, hi)
+    done, before = 0.0, 0
+    for k in range(lo, hi):
+        done += max(2.0 * float(most_mw) * float(room[T1, k] - room[T0, k]) - float(room[ENERGY, k]), 0.0)
+        upto = more if k == hi - 1 else min(max(math.floor(float(more) * (done / below)), before), more)
+        room[ENERGY, k] += upto - before
+        before = upto
+    return True
 
 
 @jit
 def fill(room, lo: int, hi: int, total: int, most_mw: int) -> None:  # type: ignore[no-untyped-def]
     """Let pieces lo..hi hold ``total``, which the counter says: a hole gets what power did not see of the others."""
-    if hi > lo and room.hole[lo] != 0:
-        seen = total_of(room, lo + 1, hi)
-        room.energy[lo] = max(total - seen, 0)
-        if seen > total:
-            scale(room, lo + 1, hi, total, most_mw)
-    else:
-        scale(room, lo, hi, total, most_mw)
+    first = lo
+    if room[HOLE, lo] != 0:
+        first += 1
+        room[ENERGY, lo] = max(total - total_of(room, first, hi), 0)
+    scale(room, first, hi, total - (room[ENERGY, lo] if first > lo else 0), most_mw)
 
 
 @jit
@@ -143,22 +137,21 @@ def estimate(room, lo: int, hi: int, told: int, longest: int) -> tuple[int, int]
     """
     if hi <= lo:
         return 0, 0
-    t0, t1, energy, begin, end, hole = room
-    if hole[lo] == 0:
+    if room[HOLE, lo] == 0:
         seen = total_of(room, lo, hi)
         if told > seen:
             scale(room, lo, hi, told, told)
-        return 0, (t1[hi - 1] - t0[lo] if seen <= 0 else 0)
-    energy[lo] = max(told - total_of(room, lo + 1, hi), 0)
-    before, after = begin[lo], end[lo]
+        return 0, (room[T1, hi - 1] - room[T0, lo] if seen <= 0 else 0)
+    room[ENERGY, lo] = max(told - total_of(room, lo + 1, hi), 0)
+    before, after = room[BEGIN, lo], room[END, lo]
     if after <= 0:
         after = before
     if before <= 0:
         before = after
-    left = t1[lo] - t0[lo]
+    left = room[T1, lo] - room[T0, lo]
     if after > 0:
-        left = max(left - energy[lo] // (2 * after), 0)
+        left = max(left - room[ENERGY, lo] // (2 * after), 0)
     if left > longest or after <= 0:
         return 0, left
-    energy[lo] += (before + after) * left
+    room[ENERGY, lo] += (before + after) * left
     return left, 0
