@@ -18,12 +18,12 @@ State is one row of int64 per GPU, so that windows may be cut anywhere; what a w
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from kernels.columns import as_read
+from kernels.holes import BEGIN, END, ENERGY, HOLE, RESET_US, T0, T1, UNTOLD_US, estimate, fill, put_before, total_of
 from kernels.jit import jit
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 HNJ_PER_MJ = 2_000_000
 SLACK_US = 1_000_000  # a counter is published in steps: a reading may carry energy from before the last one
 STUCK_US = 2_000_000
-SUSPECT_US = 30_000_000  # a suspicious counter that stays undecided this long starts a new epoch
+UNDECIDED_US = 30_000_000
+"""A suspicious counter that stays undecided this long starts a new epoch; a hole is estimated after it."""
 HIGH_WATER_US = 3_600_000_000
 MAX_STEP_MJ = 2_000_000_000_000  # 2 GJ, a month at 800 W: with what a window may hold beside, int64 is not exceeded
 MOST_HNJ = 1 << 61  # what the caller gives at once may be no more, by the GPUs' limits: a quarter of what int64 holds
@@ -42,14 +43,16 @@ LAST_T, POWER_T, POWER, SHAPE_T, RUN_T, RUN_MAX, POWER_MIN, POWER_MAX = range(8)
 COUNTER, BASE_T, BOOKED_T, BOOKED_SINCE, SEEN_T = range(8, 13)
 SUSPECT, SUSPECT_T, SUSPECT_KIND, HIGH_WATER, HIGH_WATER_T, HIGH_WATER_BOOKED = range(13, 19)
 OPEN_T, OPEN, AFTER_T, AFTER, FIRST_T, SUSPECT_BOOKED, OPEN_FROM, AFTER_FROM = range(19, 27)
-STATES = 27
+STILL_T, STUCK_T, BEFORE_MW, BACK_MW = range(27, 31)  # since when it repeats itself, when it was stuck; about a hole
+STATES = 31
 
 # Columns of the tally: what happened in this window, to be added to totals of any size by the caller.
 SAMPLES, COVERED, GAP, GAPS, POWER_HNJ, COUNTER_HNJ, RESETS = range(7)
 REJECTED_ZERO, REJECTED_NEGATIVE, REJECTED_HIGH, REJECTED_TIME = range(7, 11)
 REJECTED_STEP, REJECTED_DIP, STUCK, BOOKED_BY_COUNTER, BOOKED_BY_POWER = range(11, 16)
 COMPARED_US, COMPARED_POWER, COMPARED_COUNTER = range(16, 19)  # stretches that both of them saw whole
-TALLIES = 19
+ESTIMATED_US, UNKNOWN_US = range(19, 21)  # holes that nothing tells of: estimated by power; booked as nothing
+TALLIES = 21
 
 DIP, JUMP = 1, 2
 
@@ -65,6 +68,9 @@ class Pieces(NamedTuple):
         The pieces, ascending in time within a GPU.
     begin_mw, end_mw : int64[*], mW
         Power at the two ends of each piece, which is taken to be straight between them; -1 unknown.
+    hole : int8[*]
+        1 where no reading covers the piece, which is longer than readings may bridge: the counter tells its energy, or
+        it is an estimate. Its two powers are those before and after it.
     tally : int64[g, TALLIES]
         What happened in this window, to be added up by the caller.
     """
@@ -76,6 +82,7 @@ class Pieces(NamedTuple):
     energy_hnj: NDArray[np.int64]
     begin_mw: NDArray[np.int64]
     end_mw: NDArray[np.int64]
+    hole: NDArray[np.int8]
     tally: NDArray[np.int64]
 
 
@@ -125,52 +132,9 @@ def follow(s: NDArray[np.int64], tally: NDArray[np.int64], t: Any, p: Any, max_g
 
 
 @jit
-def _scale(t0, t1, energy, lo: int, hi: int, total: int) -> None:  # type: ignore[no-untyped-def]
-    """Scale pieces lo..hi in place so that they sum to ``total`` exactly, by their energy, else by their time."""
-    weight = 0
-    for k in range(lo, hi):
-        weight += energy[k]
-    by_time = weight <= 0
-    if by_time:
-        weight = 0
-        for k in range(lo, hi):
-            weight += t1[k] - t0[k]
-    done = 0
-    before = 0
-    for k in range(lo, hi):
-        done += (t1[k] - t0[k]) if by_time else energy[k]
-        upto = total if k == hi - 1 or weight <= 0 else math.floor(float(total) * (float(done) / float(weight)))
-        upto = min(max(upto, before), total)
-        energy[k] = upto - before
-        before = upto
-
-
-@jit
-def _begin_with_hole(  # type: ignore[no-untyped-def]
-    t0, t1, energy, begin, end, lo: int, hi: int, since: int, total: int, mark: int
-) -> int:
-    """Put a piece before pieces lo..hi if they begin later than ``since``; returns how many were put there, 0 or 1.
-
-    Power came back before the counter did: of the ``total`` that the counter tells of pieces lo..mark, the hole has
-    what power did not see.
-    """
-    if lo == hi or t0[lo] <= since:
-        return 0
-    seen = 0
-    for k in range(lo, mark):
-        seen += energy[k]
-    for k in range(hi, lo, -1):
-        t0[k], t1[k], energy[k], begin[k], end[k] = t0[k - 1], t1[k - 1], energy[k - 1], begin[k - 1], end[k - 1]
-    t0[lo], t1[lo], energy[lo], begin[lo], end[lo] = since, t0[lo + 1], max(total - seen, 0), -1, -1
-    return 1
-
-
-@jit
-def _settle(s, tally, energy, lo: int, hi: int, by: int) -> int:  # type: ignore[no-untyped-def]
+def _settle(s, tally, room, lo: int, hi: int, by: int) -> int:  # type: ignore[no-untyped-def]
     """Pieces lo..hi are final: move the books on to their end."""
-    booked = 0
-    for k in range(lo, hi):
-        booked += energy[k]
+    booked = total_of(room, lo, hi)
     tally[by] += booked
     if by == BOOKED_BY_POWER and s[COUNTER] >= 0:
         s[BOOKED_SINCE] += booked
@@ -180,36 +144,94 @@ def _settle(s, tally, energy, lo: int, hi: int, by: int) -> int:  # type: ignore
 
 
 @jit
+def _by_power(s, tally, room, lo: int, hi: int, told: int, longest: int) -> int:  # type: ignore[no-untyped-def]
+    """Settle pieces lo..hi by power, and a hole before them by an estimate: the counter does not say what they used."""
+    estimated, unknown = estimate(room, lo, hi, told, longest)
+    tally[ESTIMATED_US] += estimated
+    tally[UNKNOWN_US] += unknown
+    return _settle(s, tally, room, lo, hi, BOOKED_BY_POWER)
+
+
+@jit
+def _by_counter(s, tally, room, lo: int, hi: int, rest: int, least: int, bound: int) -> None:  # type: ignore[no-untyped-def]
+    """Settle pieces lo..hi by what the counter says of them, ``rest``.
+
+    Was part of the counter's time booked by power before, that may be a little less than nothing, or more than a board
+    can use (but at ``least`` so much is this stretch's own): then the next stretch makes up for it.
+    """
+    now = max(rest, 0)
+    if room[HOLE, lo] == 0 and now > least:
+        most = 2.0 * float(bound + bound // 2) * float(room[T1, hi - 1] - room[T0, lo])
+        if float(now) > most:
+            now = min(now, max(int(most), least, total_of(room, lo, hi)))
+    fill(room, lo, hi, now, bound + bound // 2)
+    _settle(s, tally, room, lo, hi, BOOKED_BY_COUNTER)
+    s[BOOKED_SINCE] = now - rest
+
+
+@jit
+def _uncover(s, room, first: int, mark: int, k: int, t: int, max_gap: int) -> tuple[int, int]:  # type: ignore[no-untyped-def]
+    """Put pieces where the open stretch, up to ``t``, has none: what nobody read is a piece of its own.
+
+    Returns where pieces after a suspect begin now, and where all end.
+    """
+    suspect = s[SUSPECT_KIND] != 0
+    middle = s[SUSPECT_T] if suspect else t
+    until = room[T0, first] if first < mark else middle
+    added = put_before(room, first, k, s[BOOKED_T], until, s[BEFORE_MW], s[BACK_MW], max_gap)
+    mark, k = mark + added, k + added
+    if suspect:
+        until = room[T0, mark] if mark < k else t
+        since = max(middle, s[BOOKED_T])
+        k += put_before(room, mark, k, since, until, s[BEFORE_MW], s[BACK_MW], max_gap)
+    return mark, k
+
+
+@jit
+def _begun_anew(s, tally, room, first: int, mark: int, bound: int) -> None:  # type: ignore[no-untyped-def]
+    """Settle pieces first..mark, before a suspect that is a new epoch: its first value is their lower bound."""
+    told = 0
+    if s[SUSPECT_KIND] == DIP:
+        tally[RESETS] += 1
+        if _sane(s[SUSPECT], s[SUSPECT_T] - s[BASE_T], bound):
+            told = s[SUSPECT] * HNJ_PER_MJ
+            # The books were closed before a hole, so that all of it is the hole's; else power may have booked of it.
+            if first == mark or room[HOLE, first] == 0 or not _sane(s[SUSPECT], s[SUSPECT_T] - s[BOOKED_T], bound):
+                told = max(told - s[BOOKED_SINCE] + s[SUSPECT_BOOKED], 0)
+    else:
+        tally[REJECTED_STEP] += 1
+    before = s[BOOKED_SINCE]
+    tally[COUNTER_HNJ] += before + _by_power(s, tally, room, first, mark, told, RESET_US)
+
+
+@jit
+def _close(s, tally, room, first: int, mark: int, k: int, max_gap: int) -> int:  # type: ignore[no-untyped-def]
+    """Book all that is open by power, for the counter does not tell; returns where the pieces end now."""
+    if s[SUSPECT_KIND] == 0:
+        mark = k
+    mark, k = _uncover(s, room, first, mark, k, s[BOOKED_T] if k == first else room[T1, k - 1], max_gap)
+    _by_power(s, tally, room, first, mark, 0, UNTOLD_US)
+    s[SUSPECT_BOOKED] += _by_power(s, tally, room, mark, k, 0, UNTOLD_US)
+    if k > first:
+        s[BOOKED_T] = room[T1, k - 1]
+    return k
+
+
+@jit
 def _merge_gpu(  # type: ignore[no-untyped-def]
-    time_us,
-    power_mw,
-    instant_mw,
-    counter_mj,
-    lo,
-    hi,
-    s,
-    tally,
-    ceiling,
-    limit,
-    max_gap,
-    closing,
-    t0,
-    t1,
-    energy,
-    begin,
-    end,
-    base,
+    time_us, power_mw, instant_mw, counter_mj, lo, hi, s, tally, ceiling, limit, max_gap, closing, room, base
 ) -> int:
     """Book one GPU's rows ``lo:hi``; returns the number of final pieces, which start at ``base``."""
+    t0, t1, energy, begin, end = room[T0], room[T1], room[ENERGY], room[BEGIN], room[END]
     k = base
     first = base  # pieces first..k are open: shaped by power, not yet booked
     mark = base  # with a suspect, pieces first..mark lie before it and mark..k after it; else mark is k or not used
     if s[OPEN_T] >= 0:
-        t0[k], t1[k], energy[k] = s[OPEN_FROM], s[OPEN_T], s[OPEN]
+        t0[k], t1[k], energy[k], begin[k], end[k] = s[OPEN_FROM], s[OPEN_T], s[OPEN], -1, -1
         k += 1
         mark = k
     if s[AFTER_T] >= 0:
-        t0[k], t1[k], energy[k] = s[AFTER_FROM], s[AFTER_T], s[AFTER]
+        t0[k], t1[k], energy[k], begin[k], end[k] = s[AFTER_FROM], s[AFTER_T], s[AFTER], -1, -1
         k += 1
     bound = limit if limit > 0 else ceiling
 
@@ -227,103 +249,98 @@ def _merge_gpu(  # type: ignore[no-untyped-def]
             s[FIRST_T] = t
 
         fresh = is_reading(p, ceiling, tally)
-        gapped = False
-        known = s[POWER_T] >= 0
+        near = s[POWER_T] >= 0 and t - s[POWER_T] <= max_gap
+        counted = s[COUNTER] >= 0
         if fresh:
             bridged = follow(s, tally, t, p, max_gap)
-            gapped = bridged < 0
             tally[POWER_HNJ] += (s[POWER] + p) * max(bridged, 0)
 
         # --- the shape: a piece from the last reading to this one ---
-        reach = t - s[POWER_T] <= max_gap
-        if known and reach and t > s[SHAPE_T] and (fresh or c >= 0):
-            t0[k], t1[k] = s[SHAPE_T], t
-            begin[k], end[k] = s[POWER], p if fresh else s[POWER]
-            energy[k] = (begin[k] + end[k]) * (t - s[SHAPE_T])
-            k += 1
-            s[SHAPE_T] = t
-            if s[COUNTER] < 0:
-                _settle(s, tally, energy, first, k, BOOKED_BY_POWER)
-                first = mark = k
-                s[BOOKED_T] = t
-        if gapped and s[COUNTER] >= 0 and k > first:
-            # Close the books before the hole, so that what the counter says next belongs to the hole alone.
-            _settle(s, tally, energy, first, mark, BOOKED_BY_POWER)
-            s[SUSPECT_BOOKED] += _settle(s, tally, energy, mark, k, BOOKED_BY_POWER)
-            first = mark = k
-            s[BOOKED_T] = t1[k - 1]
+        if fresh or c >= 0:
+            apart = t - s[SHAPE_T]
+            if s[SHAPE_T] >= 0 and apart <= max_gap:
+                if apart > 0 and (near or (counted and (fresh or k > first))):
+                    t0[k], t1[k] = s[SHAPE_T], t
+                    begin[k], end[k] = (s[POWER] if near or not fresh else p), (p if fresh else s[POWER])
+                    energy[k] = (begin[k] + end[k]) * apart
+                    k += 1
+                    s[SHAPE_T] = t
+                    if not counted:
+                        _settle(s, tally, room, first, k, BOOKED_BY_POWER)
+                        first = mark = k
+                        s[BOOKED_T] = t
+            elif counted:
+                # A hole. The books before it are closed, so that what the counter says next belongs to the hole alone.
+                if k > first:
+                    first = mark = k = _close(s, tally, room, first, mark, k, max_gap)
+                s[BEFORE_MW], s[BACK_MW] = s[POWER], (p if fresh else -1)
         if fresh:
             s[POWER_T], s[POWER] = t, p
             s[SHAPE_T] = t
-            if s[COUNTER] < 0:
+            if not counted:
                 s[BOOKED_T] = t
 
         if c < 0:
-            if s[COUNTER] >= 0 and t - s[SEEN_T] > max_gap and k > first:
-                _settle(s, tally, energy, first, mark, BOOKED_BY_POWER)
-                s[SUSPECT_BOOKED] += _settle(s, tally, energy, mark, k, BOOKED_BY_POWER)
-                first = mark = k
-                s[BOOKED_T] = t1[k - 1]
+            # Too long without the counter; only a hole, of which it alone can tell, waits longer for it.
+            if (
+                counted
+                and k > first
+                and t - s[SEEN_T] > max_gap
+                and (t0[first] - s[BOOKED_T] <= max_gap or t - t0[first] > UNDECIDED_US)
+            ):
+                first = mark = k = _close(s, tally, room, first, mark, k, max_gap)
             continue
 
         # --- the counter ---
+        unseen = t - s[SEEN_T]
         s[SEEN_T] = t
-        if s[COUNTER] < 0:
+        if not counted:
             s[COUNTER], s[BASE_T], s[BOOKED_T], s[SHAPE_T], s[BOOKED_SINCE] = c, t, t, t, 0
+            s[STILL_T], s[STUCK_T] = -1, -1
             continue
         if s[HIGH_WATER] >= 0 and t - s[HIGH_WATER_T] > HIGH_WATER_US:
             s[HIGH_WATER], s[HIGH_WATER_BOOKED] = -1, 0
         step = c - s[COUNTER]
         from_base = step >= 0 and _sane(step, t - s[BASE_T], bound)
+        onward = c > s[SUSPECT] and _sane(c - s[SUSPECT], t - s[SUSPECT_T], bound)
+        if s[SUSPECT_KIND] != 0 and from_base and not (s[SUSPECT_KIND] == JUMP and onward):
+            tally[REJECTED_DIP if s[SUSPECT_KIND] == DIP else REJECTED_STEP] += 1
+            s[SUSPECT_KIND] = 0
+            mark = k
         accept = False
+        lost = s[STUCK_T] >= 0
         if s[SUSPECT_KIND] != 0:
-            kind = s[SUSPECT_KIND]
-            onward = c > s[SUSPECT] and _sane(c - s[SUSPECT], t - s[SUSPECT_T], bound)
-            if from_base and not (kind == JUMP and onward):
-                tally[REJECTED_DIP if kind == DIP else REJECTED_STEP] += 1
-                s[SUSPECT_KIND] = 0
-                accept = True
-            elif onward or t - s[SUSPECT_T] > SUSPECT_US:
-                if kind == DIP:
-                    tally[RESETS] += 1
+            if onward or t - s[SUSPECT_T] > UNDECIDED_US:
+                if s[SUSPECT_KIND] == DIP:
                     s[HIGH_WATER], s[HIGH_WATER_T] = s[COUNTER], s[BASE_T]
                     s[HIGH_WATER_BOOKED] = s[BOOKED_SINCE]
+                mark, k = _uncover(s, room, first, mark, k, t, max_gap)
+                _begun_anew(s, tally, room, first, mark, bound)
+                s[BOOKED_SINCE] = 0
+                if onward and k > mark:
+                    rest = (c - s[SUSPECT]) * HNJ_PER_MJ - s[SUSPECT_BOOKED]
+                    tally[COUNTER_HNJ] += max(rest, 0)
+                    _by_counter(s, tally, room, mark, k, rest, rest if s[BOOKED_T] <= s[SUSPECT_T] else 0, bound)
                 else:
-                    tally[REJECTED_STEP] += 1
-                hole = 0
-                for j in range(first, mark):
-                    hole += energy[j]
-                if kind == DIP and mark > first and _sane(s[SUSPECT], s[SUSPECT_T] - s[BASE_T], bound):
-                    hole = max(hole, s[SUSPECT] * HNJ_PER_MJ - s[BOOKED_SINCE])
-                    added = _begin_with_hole(t0, t1, energy, begin, end, first, k, s[BOOKED_T], hole, mark)
-                    mark += added
-                    k += added
-                    _scale(t0, t1, energy, first, mark, hole)
-                tally[COUNTER_HNJ] += hole + s[BOOKED_SINCE]
-                _settle(s, tally, energy, first, mark, BOOKED_BY_POWER)
-                if onward:
-                    rest = max((c - s[SUSPECT]) * HNJ_PER_MJ - s[SUSPECT_BOOKED], 0)
-                    if mark == k:
-                        t0[k], t1[k], energy[k] = max(s[SUSPECT_T], s[BOOKED_T]), t, 0
-                        k += 1
-                    _scale(t0, t1, energy, mark, k, rest)
-                    tally[COUNTER_HNJ] += rest
-                    _settle(s, tally, energy, mark, k, BOOKED_BY_COUNTER)
-                else:
-                    _settle(s, tally, energy, mark, k, BOOKED_BY_POWER)
+                    _by_power(s, tally, room, mark, k, 0, RESET_US)
+                    s[BOOKED_SINCE] = 0
                 first = mark = k
-                s[SUSPECT_KIND], s[BOOKED_SINCE] = 0, 0
+                s[SUSPECT_KIND] = 0
                 s[COUNTER], s[BASE_T], s[BOOKED_T], s[SHAPE_T] = c, t, t, t
+                s[STILL_T], s[STUCK_T] = -1, -1
             elif c != s[SUSPECT]:
                 s[SUSPECT], s[SUSPECT_T], s[SUSPECT_KIND] = c, t, DIP if step < 0 else JUMP
                 s[SUSPECT_BOOKED] = 0
+                s[SHAPE_T] = t
                 mark = k
         elif from_base and step == 0:
-            if s[POWER] > 0 and t - s[BASE_T] > STUCK_US and k > first:
+            # Only readings prove that it stands, and none right after a hole: the driver may not have counted yet.
+            if s[STILL_T] < 0 or unseen > max_gap:
+                s[STILL_T] = t
+            if k > first and s[POWER] > 0 and t - s[POWER_T] <= max_gap and t - s[STILL_T] > STUCK_US:
                 tally[STUCK] += 1
-                _settle(s, tally, energy, first, k, BOOKED_BY_POWER)
-                first = mark = k
-                s[BOOKED_T] = t1[k - 1]
+                s[STUCK_T] = t
+                first = mark = k = _close(s, tally, room, first, k, k, max_gap)
         elif from_base:
             accept = True
         elif s[HIGH_WATER] >= 0 and c >= s[HIGH_WATER] and _sane(c - s[HIGH_WATER], t - s[HIGH_WATER_T], bound):
@@ -332,99 +349,71 @@ def _merge_gpu(  # type: ignore[no-untyped-def]
             s[COUNTER], s[BASE_T], s[BOOKED_SINCE] = s[HIGH_WATER], s[HIGH_WATER_T], s[HIGH_WATER_BOOKED]
             s[HIGH_WATER], s[HIGH_WATER_BOOKED] = -1, 0
             step = c - s[COUNTER]
-            accept = True
+            accept = lost = True
         else:
-            if k == first and t > s[BOOKED_T]:
-                t0[k], t1[k], energy[k] = s[BOOKED_T], t, 0  # the hole, if power has no shape for it
-                k += 1
             s[SUSPECT], s[SUSPECT_T], s[SUSPECT_KIND] = c, t, DIP if step < 0 else JUMP
             s[SUSPECT_BOOKED] = 0
+            s[SHAPE_T] = t
             mark = k
 
         if accept:
             said = step * HNJ_PER_MJ
             rest = said - s[BOOKED_SINCE]
+            whole = k > first and t0[first] == s[BOOKED_T] and t1[k - 1] == t and s[BOOKED_SINCE] == 0
             tally[COUNTER_HNJ] += said
-            if rest < 0 and rest * -4 > s[BOOKED_SINCE]:
-                # The counter stood still for part of the time and lost it: what power said meanwhile stays.
-                _settle(s, tally, energy, first, k, BOOKED_BY_POWER)
+            if k == first or t0[first] > s[BOOKED_T]:
+                _, k = _uncover(s, room, first, k, k, t, max_gap)
+            if lost and rest < 0 and rest * -4 > s[BOOKED_SINCE]:
+                # It stood still for part of the time and lost it: what power said meanwhile stays.
+                _by_power(s, tally, room, first, k, min(said, total_of(room, first, k)), UNTOLD_US)
                 s[BOOKED_SINCE] = 0
-            else:
-                if k > first and t0[first] == s[BOOKED_T] and t1[k - 1] == t and s[BOOKED_SINCE] == 0:
+            elif k > first:
+                if whole:
                     tally[COMPARED_US] += t - s[BOOKED_T]
                     tally[COMPARED_COUNTER] += said
-                    for j in range(first, k):
-                        tally[COMPARED_POWER] += energy[j]
-                if k == first and t > s[BOOKED_T]:
-                    t0[k], t1[k], energy[k] = s[BOOKED_T], t, 0
-                    k += 1
-                k += _begin_with_hole(t0, t1, energy, begin, end, first, k, s[BOOKED_T], max(rest, 0), k)
-                _scale(t0, t1, energy, first, k, max(rest, 0))
-                _settle(s, tally, energy, first, k, BOOKED_BY_COUNTER)
-                # Booked by power a little more than the counter says: the next stretch makes up for it.
-                s[BOOKED_SINCE] = max(-rest, 0)
+                    tally[COMPARED_POWER] += total_of(room, first, k)
+                _by_counter(s, tally, room, first, k, rest, said if s[BOOKED_T] == s[BASE_T] else 0, bound)
+            else:
+                s[BOOKED_SINCE] = -rest
             first = mark = k
             s[COUNTER], s[BASE_T], s[BOOKED_T], s[SHAPE_T] = c, t, t, t
+            s[STILL_T], s[STUCK_T] = -1, -1
 
-    if closing and k > first and (s[SUSPECT_KIND] != 0 or s[SEEN_T] != s[LAST_T]):
+    suspect = s[SUSPECT_KIND] != 0
+    if closing and (
+        (k > first and s[SEEN_T] != s[LAST_T]) or (suspect and max(k - first, s[SUSPECT_T] - s[BOOKED_T]) > 0)
+    ):
+        mark, k = _uncover(s, room, first, mark if suspect else k, k, s[SHAPE_T], max_gap)
         if s[SUSPECT_KIND] == DIP:
-            tally[RESETS] += 1
-            hole = 0
-            for j in range(first, mark):
-                hole += energy[j]
-            if mark > first and _sane(s[SUSPECT], s[SUSPECT_T] - s[BASE_T], bound):
-                hole = max(hole, s[SUSPECT] * HNJ_PER_MJ - s[BOOKED_SINCE])
-                added = _begin_with_hole(t0, t1, energy, begin, end, first, k, s[BOOKED_T], hole, mark)
-                mark += added
-                k += added
-                _scale(t0, t1, energy, first, mark, hole)
-        _settle(s, tally, energy, first, k, BOOKED_BY_POWER)
+            _begun_anew(s, tally, room, first, mark, bound)
+        else:
+            _by_power(s, tally, room, first, mark, 0, UNTOLD_US)
+        _by_power(s, tally, room, mark, k, 0, UNTOLD_US)
+        if k > first:
+            s[BOOKED_T] = t1[k - 1]
         first = mark = k
-        s[BOOKED_T] = t1[k - 1]
 
     # --- what is open goes into the state, as one piece before and one after the suspect ---
     s[OPEN_T], s[OPEN], s[AFTER_T], s[AFTER] = -1, 0, -1, 0
     if s[SUSPECT_KIND] == 0:
         mark = k
     if mark > first:
-        s[OPEN_FROM] = t0[first]
-    for j in range(first, mark):
-        s[OPEN_T] = t1[j]
-        s[OPEN] += energy[j]
+        s[OPEN_FROM], s[OPEN_T], s[OPEN] = t0[first], t1[mark - 1], total_of(room, first, mark)
     if k > mark:
-        s[AFTER_FROM] = t0[mark]
-    for j in range(mark, k):
-        s[AFTER_T] = t1[j]
-        s[AFTER] += energy[j]
+        s[AFTER_FROM], s[AFTER_T], s[AFTER] = t0[mark], t1[k - 1], total_of(room, mark, k)
     return int(first - base)
 
 
 @jit
 def _merge(  # type: ignore[no-untyped-def]
-    offsets,
-    time_us,
-    power_mw,
-    instant_mw,
-    counter_mj,
-    state,
-    tally,
-    ceiling_mw,
-    limit_mw,
-    max_gap_us,
-    closing,
-    t0,
-    t1,
-    energy,
-    begin,
-    end,
-    starts,
-    counts,
-) -> None:
+    offsets, time_us, power_mw, instant_mw, counter_mj, state, tally, ceiling_mw, limit_mw, max_gap_us, closing, room,
+    starts, counts,
+) -> None:  # fmt: skip
     for gpu in range(len(counts)):
-        starts[gpu] = 2 * offsets[gpu] + 4 * gpu
+        starts[gpu] = 2 * offsets[gpu] + 6 * gpu
         counts[gpu] = _merge_gpu(
             time_us, power_mw, instant_mw, counter_mj, offsets[gpu], offsets[gpu + 1], state[gpu], tally[gpu],
-            ceiling_mw[gpu], limit_mw[gpu], max_gap_us[gpu], closing, t0, t1, energy, begin, end, starts[gpu],
+            ceiling_mw[gpu], limit_mw[gpu], max_gap_us[gpu], closing, room, starts[gpu],
         )  # fmt: skip
 
 
@@ -466,15 +455,15 @@ def merge(
     Pieces
     """
     gpus = len(offsets) - 1
-    room = 2 * len(time_us) + 4 * gpus
-    t0, t1, energy = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
+    size = 2 * len(time_us) + 6 * gpus  # a row makes one piece, and another where a hole ended before it
+    room = np.empty((6, size), np.int64)
+    room[HOLE] = 0
     starts, counts = np.zeros(gpus, np.int64), np.zeros(gpus, np.int64)
-    begin, end = np.full(room, -1, np.int64), np.full(room, -1, np.int64)
     tally = np.zeros((gpus, TALLIES), np.int64)
     shape = power_mw if instant_mw is None else instant_mw
     _merge(
         as_read(offsets), as_read(time_us), as_read(power_mw), as_read(shape), as_read(counter_mj), state, tally,
-        ceiling_mw, limit_mw, max_gap_us, closing,
-        t0, t1, energy, begin, end, starts, counts,
+        ceiling_mw, limit_mw, max_gap_us, closing, room, starts, counts,
     )  # fmt: skip
-    return Pieces(starts, counts, t0, t1, energy, begin, end, tally)
+    t0, t1, energy, begin, end = room[:HOLE]
+    return Pieces(starts, counts, t0, t1, energy, begin, end, room[HOLE].astype(np.int8), tally)

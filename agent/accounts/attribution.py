@@ -270,8 +270,7 @@ class Accounts:
         if host.limits.calibrated:
             self._calibrate([self.gpus[key].device for key in host.keys], pieces)
         bounds = np.searchsorted(rows.gpu, np.arange(len(host.keys) + 1)).astype(np.int64)
-        hole = getattr(pieces, "hole", None)
-        hole = None if hole is None or not hole.any() else hole
+        hole = pieces.hole if pieces.hole.any() else None
         parts = split(
             pieces.starts, pieces.counts, pieces.t0_us, pieces.t1_us, pieces.energy_hnj, host.limits.idle_mw, bounds,
             rows.start_us, rows.end_us, rows.activity_ppm, rows.busy_ppm, rows.share_ppm, rows.live,

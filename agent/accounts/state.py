@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import time
 import zlib
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
     from agent.accounts.calibration import Calibrator
 
 VERSION = 3
-"""1 kept no ended jobs apart: all that retired was shown, and stays, within ``_other``. 1 and 2 kept of what was on a
-GPU its only owner."""
+"""1 kept no ended jobs apart: all that retired was shown, and stays, within ``_other``. 1 and 2 knew less of how a
+counter stands still and of holes, kept of what was on a GPU its only owner, and of a line the energy that was split by
+a guess, not one sigma of it."""
 SLOW_S = 1.0
 """A disk that takes longer to have the books for certain is waited for only every `SLOW_SYNC_US`."""
 SLOW_SYNC_US = 30_000_000
@@ -217,12 +219,24 @@ def _read(path: Path) -> dict[str, Any]:
     return _upgraded(state, int(words[1]))
 
 
+_GUESSED = 7
+"""Where a line's guessed energy stands in a file, after the GPU's name and six other numbers."""
+
+
 def _upgraded(state: dict[str, Any], version: int) -> dict[str, Any]:
     """Turn an earlier version into what `_restore_books` reads."""
-    for gpu in state["gpus"] if version < 3 else ():
-        before = {gpu["alone"]: Seen(Owner(gpu["alone"]), -1, -1, 1)} if gpu["alone"] else {}
-        gpu["hole"] = Hole(int(gpu["merge"][booking.BOOKED_T]), before).plain()
-        gpu["waiting"] = []
+    if version < 3:
+        fresh = booking.new_state(1)[0].tolist()
+        for gpu in state["gpus"]:
+            gpu["merge"] += fresh[len(gpu["merge"]) :]
+            gpu["totals"] += [0] * (booking.TALLIES - len(gpu["totals"]))
+            before = {gpu["alone"]: Seen(Owner(gpu["alone"]), -1, -1, 1)} if gpu["alone"] else {}
+            gpu["hole"] = Hole(int(gpu["merge"][booking.BOOKED_T]), before).plain()
+            gpu["waiting"] = []
+        lines = [line for job in state["jobs"] for line in job["lines"]]
+        for line in [*lines, *state["other" if version == 2 else "gone"]]:
+            # What was guessed may have been all or nothing: uniform.
+            line[_GUESSED] = round(line[_GUESSED] / math.sqrt(12))
     if version > 1:
         return state
     for gpu in state["gpus"]:

@@ -148,7 +148,11 @@ def gpu_sigma_j(account: GpuAccount, longest_run_us: int = 0) -> float:
         if longest_run_us > FROZEN_US:
             # What it shows may be as low as idle or as high as the limit: the root mean square from there.
             parts.append(longest_run_us / 1e6 * span_w(account) / math.sqrt(3))
-    elif disagrees(account):
+    # Over a reset of the counter, or a hole of which it does not tell, energy is an estimate between idle and limit, or
+    # is booked as nothing.
+    parts.append(account.totals[booking.ESTIMATED_US] / 1e6 * span_w(account) / math.sqrt(12))
+    parts.append(account.totals[booking.UNKNOWN_US] / 1e6 * missing_w(account))
+    if account.method != "power" and disagrees(account):
         off = account.totals[booking.COMPARED_POWER] - account.totals[booking.COMPARED_COUNTER]
         parts.append(off / HNJ_PER_JOULE)
     return math.hypot(*parts)

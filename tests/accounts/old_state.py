@@ -3,12 +3,26 @@
 import json
 import zlib
 
+MERGE, TOTALS = 27, 19
+"""How many columns state and tally had in versions 1 and 2."""
+
+
+def as_version_2(path) -> dict:
+    """Rewrite a state file as version 2 had it, and return what it holds now."""
+    state = json.loads(path.read_bytes().partition(b"\n")[2])
+    for gpu in state["gpus"]:
+        gpu["merge"], gpu["totals"] = gpu["merge"][:MERGE], gpu["totals"][:TOTALS]
+    _write(path, 2, state)
+    return state
+
 
 def as_version_1(path) -> bool:
     """Rewrite a state file, if it is not, as version 1 had it: what had retired was one with ``_other``."""
     if path.read_bytes().startswith(b"wattshed-state 1 "):
         return False
     state = json.loads(path.read_bytes().partition(b"\n")[2])
+    for gpu in state["gpus"]:
+        gpu["merge"], gpu["totals"] = gpu["merge"][:MERGE], gpu["totals"][:TOTALS]
     for job in state["jobs"]:
         job["scrapes"] = 1
         del job["shown_us"]
@@ -21,6 +35,10 @@ def as_version_1(path) -> bool:
     for gpu, *line in state.pop("other"):
         gone[gpu] = [a + b for a, b in zip(gone.get(gpu, [0] * 7), line[:7], strict=True)]
     state["gone"] = [[gpu, *line] for gpu, line in gone.items()]
-    body = json.dumps(state, separators=(",", ":")).encode()
-    path.write_bytes(f"wattshed-state 1 {zlib.crc32(body):08x} {len(body)}\n".encode() + body)
+    _write(path, 1, state)
     return True
+
+
+def _write(path, version, state):
+    body = json.dumps(state, separators=(",", ":")).encode()
+    path.write_bytes(f"wattshed-state {version} {zlib.crc32(body):08x} {len(body)}\n".encode() + body)

@@ -88,14 +88,26 @@ def test_what_the_counter_says_of_a_hole_belongs_to_the_hole_though_power_came_b
     assert all(e == (b - a) * 600_000 for a, b, e in pieces)
 
 
-def test_a_hole_with_a_driver_reload_in_it_has_what_the_new_epoch_says():
-    after = [(60 * S + i * S // 2, 300_000, 6_000_000 + 150_000 * i if i else -1) for i in range(5)]
+@pytest.mark.parametrize("quick_first", [False, True])
+@pytest.mark.parametrize(
+    ("away_s", "counted_j", "hole_j", "estimated_s", "unknown_s"),
+    [
+        (58, 6000, 58 * 300, 38, 0),  # 20 s of the hole are explained, 38 s are not
+        (12, 0, 12 * 300, 12, 0),
+        (12, 12 * 300, 12 * 300, 0, 0),
+        (300, 6000, 6000, 0, 280),  # too long to be estimated: the lower bound
+    ],
+)
+def test_a_hole_with_a_driver_reload_in_it_is_estimated(quick_first, away_s, counted_j, hole_j, estimated_s, unknown_s):
+    after = [(2 * S + away_s * S + i * S // 2, 300_000, counted_j * 1000 + 150_000 * i) for i in range(5)]
+    if quick_first:
+        after[0] = (*after[0][:2], -1)
     pieces, tally = book([*steady(2, base=9_000_000), *after])
     assert tally[booking.RESETS] == 1
-    assert joules(pieces) == pytest.approx(600 + 6150 + 450)  # 6150 J since the reload, a lower bound of the hole
     (hole,) = [p for p in pieces if p[1] - p[0] > S]
-    assert hole[:2] == (2 * S, 60 * S)
-    assert hole[2] / 2e9 == pytest.approx(6000)
+    assert hole == (2 * S, (2 + away_s) * S, hole_j * 2_000_000_000)
+    assert joules(pieces) == 600 + hole_j + 600
+    assert (tally[booking.ESTIMATED_US], tally[booking.UNKNOWN_US]) == (estimated_s * S, unknown_s * S)
 
 
 @pytest.mark.parametrize("bad", [0, -5, CEILING + 1])
