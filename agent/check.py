@@ -29,6 +29,11 @@ LEARN_US = 3_000_000
 WINDOWS = 3
 READINGS = ("energy", "average", "instant")
 REMEDY = "update the driver; where the board has no meter at all, only a meter of the host or of its feed can tell"
+HEAL = "it tells when the GPU answers again; see the end of this report"
+SICK_REMEDY = (
+    "see `dmesg` for XID 119 or 120 (the GPU's own processor does not answer); reset it (`nvidia-smi --gpu-reset`) or "
+    "restart the host; if it comes again, have the board replaced (RMA)"
+)
 KUBELET = Path("/var/lib/kubelet/pod-resources/kubelet.sock")
 
 
@@ -188,7 +193,9 @@ def _describe(meter: NvmlMeter, tried: Snapshot, tree: dict[str, Any]) -> None:
     tree["driver"] = devices[0].driver
     tree["gpus"] = [_gpu(device, sources[device.uuid]) for device in devices]
     tree["can_measure"] = tried.up
-    if not tried.up:
+    if sick := [f"GPU {board.device.index} is {board.sick}" for board in meter.boards if board.sick]:
+        tree["reason"] = f"{'; '.join(sick)}; {SICK_REMEDY}"
+    elif not tried.up:
         tree["reason"] = _why_not(tried, tree["gpus"])
     elif meter.unseen:
         tree["reason"] = f"{meter.unseen} more GPU(s) do not answer; see the log and `nvidia-smi`"
@@ -219,7 +226,10 @@ def _gpu(device: Device, source: str) -> dict[str, Any]:
         "publication_ms": {
             name: device.publication_us[name] / 1e3 if name in device.publication_us else None for name in READINGS
         },
-        "capabilities": {name: Finding(name, reason, REMEDIES.get(name, "")).tree() for name, reason in able.items()},
+        "capabilities": {
+            name: Finding(name, reason, HEAL if reason.startswith("sick") else REMEDIES.get(name, "")).tree()
+            for name, reason in able.items()
+        },
     }
 
 

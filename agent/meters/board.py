@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from agent.meters import probe
 from agent.meters.errors import SUCCESS, Fault, MeterError, fault_of
 from agent.meters.gauges import MODULE_W
+from agent.meters.identity import handle_of
+from agent.meters.plan import NO_PLAN, Plan, limit_of, milli, plan_of
 from agent.meters.scope import Moment, ScopeWatch, at_once
 from agent.window import MISSING, Device
 
@@ -21,9 +23,11 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-INT32_MAX = 2**31 - 1
 INT64_MAX = 2**63 - 1
 MIB = 1 << 20
+SLOW_US = 1_000_000  # a call that takes longer holds up the other GPUs
+PROBE_US = 1_000_000  # for all calls of a probe together: a healthy GPU needs a few hundredths of it
+MODES = ("nvmlDeviceGetMigMode", "nvmlDeviceGetAccountingMode", "nvmlDeviceGetPersistenceMode")
 
 
 class Sample(NamedTuple):
@@ -45,11 +49,11 @@ class Board:
     ----------
     nvml : Nvml
     clock : Clock
-    index : int
-    host : str
+    handle : object
+    identity : Device
+        Who it is, from :func:`agent.meters.identity.identify`.
     known : callable
         Fills in what is known of a device beforehand (gain, offset, sigma, idle power), from the configuration.
-    simulated : bool
 
     Attributes
     ----------
@@ -57,92 +61,115 @@ class Board:
     handle : object
     has_average : bool
         Whether ``power_mw`` of its samples is average power.
-
-    Raises
-    ------
-    MeterError
-        The GPU does not answer.
+    sick : str
+        Why it is not metered although it is there; empty once it was probed.
+    probed : bool
+        Whether it ever told what it can.
     """
 
     def __init__(
         self,
         nvml: Nvml,
         clock: Clock,
-        index: int,
-        host: str,
+        handle: object,
+        identity: Device,
         *,
         known: Callable[[Device], Device] = lambda device: device,
-        simulated: bool = False,
     ) -> None:
-        self._nvml, self._clock = nvml, clock
-        self.handle = nvml.ask("nvmlDeviceGetHandleByIndex", index)
-        model = nvml.ask_or("", "nvmlDeviceGetName", self.handle)
-        architecture = probe.ARCHITECTURES.get(nvml.ask_or(MISSING, "nvmlDeviceGetArchitecture", self.handle), "")
-        able = probe.capabilities(nvml, clock, self.handle, architecture, model)
-        if "GH200" in model and not able["energy"] and able["instant"] and able["average"] and able["module"]:
-            able["gpu_scope"] = "a GH200's counter is its module's, and no power is told that could show otherwise"
-        limit_mw = self._limit_mw(able)
-        pci = self._pci_bus_id()
-        uuid = nvml.ask_or("", "nvmlDeviceGetUUID", self.handle) or f"GPU-{pci or index}"
-        device = Device(
-            host=host,
-            index=index,
-            uuid=uuid,
-            model=model,
-            pci_bus_id=pci,
-            driver=nvml.ask_or("", "nvmlSystemGetDriverVersion"),
-            architecture=architecture,
-            minor=nvml.ask_or(MISSING, "nvmlDeviceGetMinorNumber", self.handle),
-            limit_mw=limit_mw,
-            capabilities=able,
-            simulated=simulated,
-        )
-        if limit_mw > 0:
-            device = replace(device, ceiling_mw=limit_mw * 3 // 2)
-        self.device = known(device)
+        self._nvml, self._clock, self._known = nvml, clock, known
+        self.handle, self._identity = handle, identity
+        self._modes: dict[str, int] = {}
         self._scope = ScopeWatch()
-        self._plan()
+        self.probed = False
+        self.give_up("not asked yet")
 
-    def _pci_bus_id(self) -> str:
-        info = self._nvml.ask_or(None, "nvmlDeviceGetPciInfo", self.handle)
-        return str(info.busId or info.busIdLegacy) if info is not None else ""
+    def give_up(self, reason: str) -> None:
+        """Let it be unmetered for now, and say why."""
+        self.sick = reason
+        self.device = self._known(replace(self._identity, capabilities=dict.fromkeys(probe.REMEDIES, reason)))
+        self._take(NO_PLAN)
 
-    def _limit_mw(self, able: Mapping[str, str]) -> int:
-        if able["limits"]:
-            return MISSING
-        if not able["fields"]:
-            try:
-                return _milli(probe.field(self._nvml, self.handle, probe.LIMITS["max"]))
-            except MeterError:
-                pass
-        constraints = self._nvml.ask_or(None, "nvmlDeviceGetPowerManagementLimitConstraints", self.handle)
-        return MISSING if constraints is None else _milli(constraints[1])
+    def _take(self, plan: Plan) -> None:
+        self._full, self._quick, self._own, self.has_average = plan
 
-    def _plan(self) -> None:
-        """Settle which fields are read together, and which readings need a call of their own."""
-        able = self.device.capabilities
-        batched = not able["fields"]
-        offered = {probe.ENERGY: "energy", probe.AVERAGE: "average", probe.INSTANT: "instant"}
-        works = [n for n, name in offered.items() if batched and not able[name] and self._in_batch(n, name)]
-        extras = [n for n in probe.THROTTLE.values() if batched and not able["throttle"]]
-        self._full = [(n, probe.GPU_SCOPE) for n in [*works, *extras]]
-        scopes = (("module", probe.MODULE_SCOPE), ("memory", probe.MEMORY_SCOPE))
-        self._full += [(probe.INSTANT, scope) for name, scope in scopes if not able[name]]
-        self._own = {name for n, name in offered.items() if n not in works and not able[name]}
-        self.has_average = not able["average"]
-        self._quick = [(probe.INSTANT, probe.GPU_SCOPE)] if probe.INSTANT in works else []
+    def probe(self, before: Mapping[str, str] | None = None, *, refused_only: bool = False) -> None:
+        """Find out what it can, and how to read it.
 
-    def _in_batch(self, number: int, name: str) -> bool:
-        """Whether a reading is to be had as a field; one that does not answer now only if no other call does."""
-        usage = "average" if probe.power_usage_is_average(self.device.architecture, self.device.model) else "instant"
-        calls = {"energy": "nvmlDeviceGetTotalEnergyConsumption", usage: "nvmlDeviceGetPowerUsage"}
-        try:
-            if probe.field(self._nvml, self.handle, number) > 0:
-                return True
-        except MeterError as error:
-            if error.fault is Fault.OFF:
-                return False
-        return name not in calls or self._nvml.ask_or(0, calls[name], self.handle) <= 0
+        Parameters
+        ----------
+        before : mapping of str -> str, optional
+            What it could when it was asked last; what was refused then and still is, is asked once.
+        refused_only : bool
+            Ask only for what was refused.
+
+        Raises
+        ------
+        MeterError
+            The GPU or the driver is gone.
+        TooSlow
+            It answers so slowly that the others cannot wait; it can what it could before.
+        """
+        with self._nvml.costs.patience(PROBE_US, SLOW_US):
+            model, architecture = self._identity.model, self._identity.architecture
+            able = probe.capabilities(
+                self._nvml, self._clock, self.handle, architecture, model, before or {}, refused_only=refused_only
+            )
+            if "GH200" in model and not able["energy"] and able["instant"] and able["average"] and able["module"]:
+                able["gpu_scope"] = "a GH200's counter is its module's, and no power is told that could show otherwise"
+            told = self._known(replace(self._identity, capabilities=able)).capabilities
+            if not self.sick and told == before:
+                return
+            limit_mw = limit_of(self._nvml, self.handle, able)
+            device = replace(self._identity, limit_mw=limit_mw, capabilities=able)
+            if limit_mw > 0:
+                device = replace(device, ceiling_mw=limit_mw * 3 // 2)
+            plan = plan_of(self._nvml, self.handle, device)
+            self.modes_changed()
+        publication_us, index, uuid = self.device.publication_us, self.device.index, self.device.uuid
+        self.device = self._known(replace(device, publication_us=publication_us, index=index, uuid=uuid))
+        self.sick, self.probed = "", True
+        self._take(plan)
+
+    def ask_again(self, *, refused_only: bool) -> bool:
+        """Ask once more what it can, through a fresh handle unless only for what was refused; True if that changed.
+
+        Raises
+        ------
+        MeterError
+            The GPU or the driver is gone.
+        TooSlow
+        """
+        before = self.device
+        if not refused_only:
+            # A change of MIG mode may reset the GPU, and with it what an old handle means.
+            self.handle = handle_of(self._nvml, before.uuid, self._identity.index)
+        self.probe(before.capabilities, refused_only=refused_only)
+        return self.device is not before
+
+    def modes_changed(self) -> bool:
+        """Whether MIG, accounting or persistence was switched since the last call; three cheap calls.
+
+        Raises
+        ------
+        MeterError
+            The GPU or the driver is gone.
+        """
+        modes = dict(self._modes)
+        for name in MODES:
+            if (answer := self._or_none(name)) is not None:  # no answer is no change
+                modes[name] = answer[0] if isinstance(answer, list) else answer
+        changed = any(self._modes.get(name, mode) != mode for name, mode in modes.items())
+        self._modes = modes
+        return changed
+
+    @property
+    def session_index(self) -> int:
+        """The driver's number of it in this session."""
+        return self._identity.index
+
+    def settle(self, nvml: Nvml) -> None:
+        """Read it through ``nvml`` from now on: the thread that asked it is over."""
+        self._nvml = nvml
 
     def publish(self, periods_us: Mapping[int, int]) -> None:
         """Note the learned publication periods (field -> us)."""
@@ -158,9 +185,14 @@ class Board:
         """Take over what was learned of this GPU before the driver was opened anew, and its number if that stands."""
         learned = {**older.device.publication_us, **self.device.publication_us}
         index = older.device.index if keep_index else self.device.index
-        able = {**self.device.capabilities, "gpu_scope": older.device.capabilities["gpu_scope"]}
-        self.device = replace(self.device, publication_us=learned, index=index, capabilities=able)
-        self._scope = older._scope
+        able, self._scope = self.device.capabilities, older._scope
+        if older.probed:
+            before, self.probed = older.device.capabilities, True
+            # One that fell sick can still what it could. What readings told stays, too.
+            able = before if self.sick else {**able, **{n: before[n] for n in probe.LEARNED if n in before}}
+        self.device = replace(
+            self.device, publication_us=learned, index=index, uuid=older.device.uuid, capabilities=able
+        )
 
     def note(self, capability: str, reason: str) -> None:
         """Note what was found out about a capability: "" that it works, else why not."""
@@ -249,7 +281,7 @@ class Board:
             instant = power if "instant" in self._own else instant
         if gauges is not None:
             self._extras(values, gauges)
-        average_mw, instant_mw = _milli(average), _milli(instant)
+        average_mw, instant_mw = milli(average), milli(instant)
         power_mw = average_mw if self.has_average and average_mw != MISSING else instant_mw
         return Sample(_counter(counter), power_mw, instant_mw)
 
@@ -259,9 +291,9 @@ class Board:
             answers = self._nvml.fields(self.handle, self._quick)
             _raise_if_down(answers)
             code, value = answers[0]
-            instant_mw = _milli(value) if code == SUCCESS else MISSING
+            instant_mw = milli(value) if code == SUCCESS else MISSING
         elif "instant" in self._own:
-            instant_mw = _milli(self._one("nvmlDeviceGetPowerUsage"))
+            instant_mw = milli(self._one("nvmlDeviceGetPowerUsage"))
         else:
             return self.read()
         return Sample(MISSING, MISSING if self.has_average else instant_mw, instant_mw)
@@ -340,11 +372,6 @@ def _raise_if_down(answers: list[tuple[int, float]]) -> None:
     for code, _ in answers:
         if code and fault_of(code) in {Fault.LOST, Fault.DRIVER, Fault.RESTART}:
             raise MeterError("nvmlDeviceGetFieldValues", code)
-
-
-def _milli(value: float) -> int:
-    """Milliwatts that fit their column: an absurd value stays absurd, so that the accounts reject it with a reason."""
-    return MISSING if not math.isfinite(value) or value < 0 else min(int(value), INT32_MAX)
 
 
 def _counter(value: float) -> int:

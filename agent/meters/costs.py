@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import deque
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from agent.meters.errors import Fault, MeterError, TooSlow
 from exporters.snapshot import Histogram
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from agent.meters.clock import Clock
 
 HANGING_NS = 1_000_000_000
@@ -33,9 +37,44 @@ class CallCosts:
         self._totals_ns: dict[str, int] = {}
         self.in_flight: tuple[str, int] | None = None
         self.busy_ns = 0
+        self._left_ns: float = math.inf
+        self._hanging_ns: float = math.inf
+        self._why = ""
+
+    @contextmanager
+    def patience(self, budget_us: float = math.inf, hanging_us: int = HANGING_NS // 1000) -> Iterator[None]:
+        """Let no further call begin once one took over ``hanging_us``, or all together over ``budget_us``.
+
+        Raises
+        ------
+        TooSlow
+            In place of the next call, or at the end.
+        """
+        before = self._left_ns, self._hanging_ns
+        self._left_ns, self._hanging_ns, self._why = budget_us * 1e3, hanging_us * 1000, ""
+        try:
+            yield
+            self._give_up()
+        except MeterError as error:
+            if error.fault not in {Fault.LOST, Fault.DRIVER, Fault.RESTART}:
+                self._give_up()  # a refusal that took so long is no answer
+            raise
+        finally:
+            (self._left_ns, self._hanging_ns), self._why = before, ""
+
+    def _give_up(self) -> None:
+        if self._why:
+            raise TooSlow(self._why)
 
     def begin(self, name: str) -> int:
-        """Note that ``name`` starts; returns the moment to hand to :meth:`end`."""
+        """Note that ``name`` starts; returns the moment to hand to :meth:`end`.
+
+        Raises
+        ------
+        TooSlow
+            The patience with this GPU has come to its end.
+        """
+        self._give_up()
         now_ns = self._clock.elapsed_ns()
         self.in_flight = (name, now_ns)
         return now_ns
@@ -46,12 +85,25 @@ class CallCosts:
         took_ns = self._clock.elapsed_ns() - begun_ns
         if took_ns < HANGING_NS:
             self.busy_ns += took_ns
+        self._left_ns -= took_ns
+        if took_ns >= self._hanging_ns:
+            self._why = f"a call took {took_ns / 1e9:.0f} s ({name})"
+        elif self._left_ns < 0 and not self._why:
+            self._why = "its calls take over a second together"
         counts = self._counts.get(name)
         if counts is None:
             counts = self._counts[name] = [0] * len(BOUNDS_S)
             self._totals_ns[name] = 0
         counts[bisect_left(BOUNDS_S, took_ns / 1e9)] += 1
         self._totals_ns[name] += took_ns
+
+    def add(self, other: CallCosts) -> None:
+        """Add what calls from another thread cost, once that is over."""
+        for name, counts in other._counts.items():
+            mine = self._counts.setdefault(name, [0] * len(BOUNDS_S))
+            self._counts[name] = [a + b for a, b in zip(mine, counts, strict=True)]
+            self._totals_ns[name] = self._totals_ns.get(name, 0) + other._totals_ns[name]
+        self.busy_ns += other.busy_ns
 
     def histograms(self) -> dict[str, Histogram]:
         """Seconds by call name, as they are published."""

@@ -103,6 +103,10 @@ class MeterError(Exception):
         self.call, self.code, self.fault = call, code, fault_of(code)
 
 
+class TooSlow(Exception):  # noqa: N818 - no refusal: it may have answered rightly, but the others cannot wait for it
+    """A GPU takes longer to answer than the others can wait."""
+
+
 class NoMeter(Exception):  # noqa: N818 - the absence of a meter is a finding, not a bug
     """There is nothing to measure with; the message says why and what to do."""
 

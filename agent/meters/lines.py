@@ -11,10 +11,11 @@ from agent.window import MISSING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from agent.meters.asking import Asking
     from agent.meters.board import Board
     from agent.meters.costs import CallCosts
+    from agent.meters.events import Changed, Xid
     from agent.meters.gauges import Gauges
-    from agent.meters.meter import Xid
     from agent.meters.processes import ProcessWatch
     from agent.window import Device, ProcessSighting
 
@@ -60,6 +61,11 @@ class Meter(Protocol):
     watches: list[ProcessWatch]
     present: list[bool]
     unseen: int
+    asked: list[Asking]
+
+    @property
+    def busy(self) -> bool:
+        """Whether a question to a single GPU is under way."""
 
     @property
     def library(self) -> str:
@@ -86,11 +92,20 @@ class Meter(Protocol):
     def arrived(self) -> bool:
         """Whether a GPU came since the last open."""
 
+    def ask_again(self, index: int) -> None:
+        """Ask the GPU of an index in this session alone who it is and what it can."""
+
+    def answered(self) -> list[Asking]:
+        """Return the questions that came to an end; a GPU that answered is in its place."""
+
+    def place(self, index: int) -> int:
+        """Return where the GPU of an index in this session is, or -1."""
+
     def learn(self, budget_us: int) -> None:
         """Learn publication periods."""
 
-    def wait_event(self, timeout_ms: int) -> Xid | None:
-        """Wait for an XID error."""
+    def wait_event(self, timeout_ms: int) -> Xid | Changed | None:
+        """Wait for an event."""
 
     def close(self) -> None:
         """End the session."""
@@ -102,6 +117,7 @@ class Line:
 
     gauges: Gauges
     up: bool = True
+    sick: bool = False  # down because its calls take too long
     stale: bool = False  # down only because a call did not return
     rows: list[tuple[int, int, int, int]] = field(default_factory=list)  # time, power, counter, instant
     sightings: list[ProcessSighting] = field(default_factory=list)  # of processes that went away

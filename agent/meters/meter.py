@@ -4,35 +4,30 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from agent.meters import probe
+from agent.meters.asking import Asking, Whom
 from agent.meters.board import Board
-from agent.meters.errors import Fault, MeterError, NoMeter
+from agent.meters.errors import Fault, MeterError, NoMeter, TooSlow
+from agent.meters.events import DriverEvents
+from agent.meters.identity import WAKING_US
 from agent.meters.processes import ProcessWatch
-from agent.window import MigDevice
+from agent.window import MISSING, MigDevice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from agent.meters.clock import Clock
     from agent.meters.costs import CallCosts
+    from agent.meters.events import Changed, Xid
     from agent.meters.nvml import Nvml
     from agent.window import Device
 
 LOG = logging.getLogger(__name__)
-
-XID = 8  # nvmlEventTypeXidCriticalError
-
-
-class Xid(NamedTuple):
-    """A critical error that the driver reported; ``gpu`` is -1 if it names none that we know."""
-
-    gpu: int
-    number: int
 
 
 class NvmlMeter:
@@ -63,6 +58,8 @@ class NvmlMeter:
         Whether the last :meth:`open` found it.
     unseen : int
         GPUs that are there but did not answer it.
+    asked : list of Asking
+        Questions to single GPUs that are under way, or whose end was not told yet.
     """
 
     def __init__(
@@ -86,8 +83,9 @@ class NvmlMeter:
         self.watches: list[ProcessWatch] = []
         self.present: list[bool] = []
         self.unseen = 0
-        self._events: object = None
-        self._events_lock = threading.Lock()
+        self.asked: list[Asking] = []
+        self._opened = False
+        self._events = DriverEvents(nvml)
 
     @property
     def library(self) -> str:
@@ -113,10 +111,11 @@ class NvmlMeter:
             if one.uuid
         }
 
-    def open(self) -> None:
+    def open(self, spared: Mapping[str, str] = MappingProxyType({})) -> None:
         """Start a driver session and find the GPUs; fresh handles go to those that are known by UUID.
 
-        An index is no identity: it moves when another GPU is lost.
+        An index is no identity: it moves when another GPU is lost. Those that are ``spared``, sick of what it says, are
+        asked who they are and no more.
 
         Raises
         ------
@@ -126,52 +125,118 @@ class NvmlMeter:
             It does, but knows no GPU that answers, and never did.
         """
         there = self._listed()
+        if self._opened:  # it could not be closed under a question that was under way
+            self.close()
         self._nvml.open()
+        self._opened = True
         try:
-            found = self._find(self._nvml.ask("nvmlDeviceGetCount"))
+            found = self._find(self._nvml.ask("nvmlDeviceGetCount"), spared)
         except (MeterError, NoMeter):
-            self._nvml.close()  # a session is counted: one that is left open keeps its list of GPUs for good
+            self.close()  # a session is counted: one that is left open keeps its list of GPUs for good
             raise
         self._there = there & self._listed()  # what came or went meanwhile is found by the next look
         self._settle(found)
-        self._listen()
+        self._events.open(self.boards)
 
-    def _find(self, count: int) -> dict[str, Board]:
-        """Ask every GPU of the session who it is; returns the boards that answer, by UUID."""
+    def _find(self, count: int, spared: Mapping[str, str]) -> dict[str, Board]:
+        """Ask every GPU of the session who it is and what it can; returns the boards that say who they are, by UUID.
+
+        One is asked after the other, and none is waited for longer than a second: where it is not over by then, the
+        GPU is there and sick, and :attr:`asked` tells when there is more.
+        """
         found: dict[str, Board] = {}
-        silent, self.unseen = [], 0
+        silent, self.unseen, self.asked = [], 0, []
         for index in range(count):
-            try:
-                board = self._board(index)
-            except MeterError as error:
-                if error.fault in {Fault.DRIVER, Fault.RESTART}:
-                    raise
-                silent.append(f"GPU {index} does not answer: {error}")
-                self.unseen += error.fault is not Fault.OFF  # one that we may not touch will not come back
-            else:
+            asking = self._ask(index, spared=spared)
+            asking.wait()
+            self.asked.append(asking)
+        for asking in self.asked:
+            # Who it is takes long if the first call has to wake it; without any, the first one is waited for.
+            while asking.identity is None and not asking.over and (not found or asking.age_us < WAKING_US):
+                asking.wait()
+            board = asking.board or self._unasked(asking)
+            if board is not None:
                 if board.device.uuid in found:
                     board.tell_apart()
                 found[board.device.uuid] = board
+                continue
+            silent.append(f"GPU {asking.index} does not answer: {asking.error or 'it does not say who it is'}")
+            if isinstance(asking.error, MeterError):
+                if asking.error.fault in {Fault.DRIVER, Fault.RESTART}:
+                    raise asking.error
+                self.unseen += asking.error.fault is not Fault.OFF  # one that we may not touch will not come back
         if not found and not self.boards:
             why = f" ({'; '.join(silent)})" if silent else ""
             raise NoMeter(f"the NVIDIA driver knows no GPU that answers{why}; check `nvidia-smi -L`")
+        for asking in self.asked:
+            if asking.board is not None:
+                self._take(asking)
+        self.asked = [a for a in self.asked if not a.over or isinstance(a.error, TooSlow)]
         for text in silent:
             if text not in self._told:
                 self._told.add(text)
                 LOG.warning("%s", text)
         return found
 
+    def _unasked(self, asking: Asking) -> Board | None:
+        """Return a board for a GPU that said who it is, and not yet what it can."""
+        if asking.identity is None or asking.error is not None:
+            return None
+        board = Board(self._nvml, self._clock, *asking.identity, known=self._known)
+        board.give_up("sick: a call takes over a second")
+        return board
+
+    def _ask(self, index: int, uuid: str = "", spared: Mapping[str, str] = MappingProxyType({})) -> Asking:
+        about = Whom(index, self._host, uuid, simulated=self._simulated, spared=spared)
+        return Asking(self._nvml.beside(), self._clock, about, self._known)
+
+    def _take(self, asking: Asking) -> None:
+        """Take over what one that is over cost and found."""
+        self._nvml.costs.add(asking.costs)
+        if asking.board is not None:
+            asking.board.settle(self._nvml)
+
+    def ask_again(self, index: int) -> None:
+        """Ask the GPU of an index in this session alone; :meth:`answered` tells what became of it."""
+        place = self.place(index)
+        self.asked.append(self._ask(index, self.boards[place].device.uuid if place != MISSING else ""))
+
+    def answered(self) -> list[Asking]:
+        """Return the questions that came to an end since the last call; those with a board have it in its place."""
+        over = [asking for asking in self.asked if asking.over]
+        self.asked = [asking for asking in self.asked if asking not in over]
+        for asking in over:
+            self._take(asking)
+            if asking.board is not None:
+                place = self.place(asking.index)
+                uuid = self.boards[place].device.uuid if place != MISSING else asking.board.device.uuid
+                self._put({uuid: asking.board}, counted_anew=False)
+                self._events.add(asking.board)
+        return over
+
+    def place(self, index: int) -> int:
+        """Return where the GPU of an index in this session is; -1 if it never said who it is."""
+        return next((i for i, b in enumerate(self.boards) if b.session_index == index and self.present[i]), MISSING)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a question is under way: a session must not end under it."""
+        return any(not asking.over for asking in self.asked)
+
     def _settle(self, found: dict[str, Board]) -> None:
         """Put every GPU in its place: a known one where it was, a new one last."""
-        places = {board.device.uuid: i for i, board in enumerate(self.boards)}
-        self.present = [uuid in found for uuid in places]
+        known = {board.device.uuid for board in self.boards}
+        self.present = [board.device.uuid in found for board in self.boards]
         # The driver counts anew when a GPU comes; as long as none does, a number stays what it was when one is lost.
-        counted_anew = bool(places) and not found.keys() <= places.keys()
+        self._put(found, counted_anew=bool(known) and not found.keys() <= known)
+
+    def _put(self, found: dict[str, Board], *, counted_anew: bool) -> None:
+        places = {board.device.uuid: i for i, board in enumerate(self.boards)}
         for uuid, board in found.items():
             if uuid in places:
                 board.inherit(self.boards[places[uuid]], keep_index=not counted_anew)
                 self.boards[places[uuid]] = board
-                self.watches[places[uuid]] = ProcessWatch(self._nvml, board)
+                self.watches[places[uuid]].follow(board)
             else:
                 self.boards.append(board)
                 self.watches.append(ProcessWatch(self._nvml, board))
@@ -195,7 +260,7 @@ class NvmlMeter:
                 else:
                     held.callback(os.close, node)
             self.close()
-            self.open()
+            self.open({board.device.uuid: board.sick for board in self.boards if board.sick})
 
     def arrived(self) -> bool:
         """Whether the kernel's driver has a GPU that it did not have at the last open; costs one listing of a folder.
@@ -213,9 +278,6 @@ class NvmlMeter:
         except OSError:
             return set()
 
-    def _board(self, index: int) -> Board:
-        return Board(self._nvml, self._clock, index, self._host, known=self._known, simulated=self._simulated)
-
     def learn(self, budget_us: int) -> None:
         """Learn within ``budget_us`` what only time tells.
 
@@ -230,43 +292,17 @@ class NvmlMeter:
         for board, earlier in before:
             board.judge_scope(earlier, board.snapshot())
 
-    def _listen(self) -> None:
-        """Ask for XID errors of every GPU that reports them."""
-        with self._events_lock:
-            self._events = self._nvml.ask_or(None, "nvmlEventSetCreate")
-            if self._events is None:
-                return
-            heard = 0
-            for board in self.boards:
-                if not board.device.capabilities["events"]:
-                    try:
-                        self._nvml.ask("nvmlDeviceRegisterEvents", board.handle, XID, self._events)
-                        heard += 1
-                    except MeterError as error:
-                        LOG.info("no XID events from %s: %s", board.device.uuid, error)
-            if not heard:
-                self._events = None
-
     @property
     def hears(self) -> bool:
-        """Whether any GPU reports XID errors."""
-        return self._events is not None
+        """Whether any GPU reports events."""
+        return self._events.heard
 
-    def wait_event(self, timeout_ms: int) -> Xid | None:
-        """Wait for an XID error; None if there was none. May be called from a thread of its own."""
-        with self._events_lock:
-            if self._events is None:
-                return None
-            found = self._nvml.wait_event(self._events, timeout_ms)
-        if found is None or not found.event_type & XID:
-            return None
-        gpu = next((i for i, b in enumerate(self.boards) if self._nvml.address(b.handle) == found.device), -1)
-        return Xid(gpu, found.data)
+    def wait_event(self, timeout_ms: int) -> Xid | Changed | None:
+        """Wait for an event; None if there was none. May be called from a thread of its own."""
+        return self._events.wait(self.boards, timeout_ms)
 
     def close(self) -> None:
         """End the session."""
-        with self._events_lock:
-            if self._events is not None:
-                self._nvml.ask_or(None, "nvmlEventSetFree", self._events)
-                self._events = None
+        self._events.close()
         self._nvml.close()
+        self._opened = False

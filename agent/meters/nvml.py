@@ -6,6 +6,7 @@ every failure becomes a :class:`MeterError` that says what to do about it.
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import math
 import struct
@@ -86,7 +87,7 @@ class Nvml:
 
     def __init__(self, clock: Clock, library: object = LIBRARY, binding: ModuleType = pynvml) -> None:
         _refuse_unofficial(binding)
-        self.costs = CallCosts(clock)
+        self.costs, self._clock = CallCosts(clock), clock
         self._binding = binding
         self.row_readings: dict[tuple[str, str], str] = {}
         self._rooms = Rooms()
@@ -102,6 +103,13 @@ class Nvml:
             self._library = library
         self.path = getattr(library, "path", "") or loaded_path(str(library))
         self._install()
+
+    def beside(self) -> Nvml:
+        """Return the same library for one other thread: with buffers and costs of its own."""
+        twin = copy.copy(self)
+        twin.costs = CallCosts(self._clock)
+        twin._batches = {}  # noqa: SLF001 - of the same class
+        return twin
 
     def _install(self) -> None:
         """Make the binding call our library, and know older names of what it asks for."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from agent.meters.board import Board, Sample
     from agent.meters.clock import Clock
-    from agent.meters.meter import Xid
+    from agent.meters.events import Changed, Xid
     from agent.meters.processes import ProcessWatch
     from agent.window import Device
 
@@ -80,17 +80,18 @@ class Poller:
         self.lock = threading.Lock()
         self.late_us = 0
         self.duty = 0.0
-        self.xids: deque[Xid] = deque()
+        self.heard: deque[Xid | Changed] = deque()
         self._lines: list[Line] = []
         self._names: set[str] = set()  # of gauges: a column stays when nobody tells it any more
         self._heap: list[tuple[int, int, bool]] = []  # when, which GPU, and whether only its processes' utilisation
         self._sharing = Sharing(clock, rates, self._lines)
-        self.recovery = Recovery(meter, clock, rates, self._lines, self._grow)
+        self.recovery = Recovery(meter, clock, rates, self._lines, self._grow, behind)
         self.seq = 0
         meter.learn(rates.learn_us)
         self.start_us = clock.now_us()
         self._judged_us, self._judged_busy_ns = self.start_us, meter.costs.busy_ns
         self._grow()
+        self.recovery.begin()
 
     def _grow(self) -> None:
         """Put new GPUs on the schedule, spread over the tick."""
@@ -238,6 +239,8 @@ class Poller:
             line.gauges.renew("memory", memory, now_us, self._rates.usage_us)
         if "gpu_util" in used:
             line.utils.append(used["gpu_util"])
+        elif watch.able("utilisation"):
+            self.recovery.hint(gpu)  # MIG was switched on, perhaps
         came_or_went = memory.get("fb_used_mib") != before
         if watch.listed or not used.get("gpu_util"):
             line.in_vain = 0
@@ -288,10 +291,10 @@ class Poller:
 
     def _finish(self, end_us: int, *, blind: bool) -> None:
         """Read what belongs to the window as a whole, before it is cut."""
-        if self._meter.hears and self._clock.virtual and (xid := self._meter.wait_event(0)):
-            self.xids.append(xid)
-        while self.xids:
-            self.recovery.xid(self.xids.popleft())
+        if self._meter.hears and self._clock.virtual and (news := self._meter.wait_event(0)):
+            self.heard.append(news)
+        while self.heard:
+            self.recovery.hear(self.heard.popleft())
         for gpu, (line, watch) in enumerate(zip(self._lines, self._meter.watches, strict=True)):
             # Who is on a GPU that does not answer, or was on it before what was read last, is not known.
             if not blind and line.failing_since_us == MISSING and self.recovery.may_read(gpu):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from agent.meters.errors import FUNCTION_NOT_FOUND, NOT_SUPPORTED, SUCCESS, Fault, MeterError, fault_of, name_of
@@ -25,6 +26,9 @@ MEMORY_TEMPERATURE = 82
 LIMITS = {"min": 187, "max": 188, "default": 189, "enforced": 190, "requested": 192}
 THROTTLE = {"power_cap": 74, "sw_thermal": 269, "hw_thermal": 270, "power_brake": 271}
 GPU_SCOPE, MODULE_SCOPE, MEMORY_SCOPE = 0, 1, 2
+
+LEARNED = ("gpu_scope", "process_rows")
+"""Capabilities that readings tell, not questions."""
 
 TRIES = 3
 RETRY_US = {Fault.OFF: 5_000, Fault.TRANSIENT: 50_000}
@@ -81,7 +85,7 @@ def power_usage_is_average(architecture: str, model: str) -> bool:
     return architecture in {"ampere", "ada", "hopper", "blackwell", "rubin"} and not is_ga100(model)
 
 
-def attempt(clock: Clock, ask: Callable[[], Any]) -> str:
+def attempt(clock: Clock, ask: Callable[[], Any], tries: int = TRIES) -> str:
     """Ask up to three times; "" if it works or is only busy now, else the reason for the "no".
 
     Raises
@@ -90,7 +94,7 @@ def attempt(clock: Clock, ask: Callable[[], Any]) -> str:
         The GPU or the driver is gone: that is no answer about a capability.
     """
     reason, pause_us = "", 0
-    for _ in range(TRIES):
+    for _ in range(tries):
         clock.sleep_until(clock.now_us() + pause_us)
         try:
             ask()
@@ -124,8 +128,29 @@ def field(nvml: Nvml, handle: object, number: int, scope: int = GPU_SCOPE) -> fl
     return value
 
 
-def capabilities(nvml: Nvml, clock: Clock, handle: object, architecture: str, model: str) -> dict[str, str]:
+def capabilities(  # noqa: PLR0917 - who is asked, and what is known of it
+    nvml: Nvml,
+    clock: Clock,
+    handle: object,
+    architecture: str,
+    model: str,
+    before: Mapping[str, str] = MappingProxyType({}),
+    *,
+    refused_only: bool = False,
+) -> dict[str, str]:
     """Find out what one GPU offers.
+
+    Parameters
+    ----------
+    nvml : Nvml
+    clock : Clock
+    handle : object
+    architecture, model : str
+    before : mapping of str -> str
+        What it offered when it was asked last: a "no" that stands needs one refusal, and what is not found out by
+        asking (whose energy the counter is, what rows mean) stays.
+    refused_only : bool
+        Ask only for what was refused.
 
     Returns
     -------
@@ -136,55 +161,74 @@ def capabilities(nvml: Nvml, clock: Clock, handle: object, architecture: str, mo
     ------
     MeterError
         The GPU or the driver is gone.
+    TooSlow
+        It has no time for so many questions.
     """
+    usage_is = "average" if power_usage_is_average(architecture, model) else "instant"
+    found = {"gpu_scope": "", **before}  # the counter is the GPU's until readings tell otherwise
 
-    def call(name: str, *args: object) -> str:
-        return attempt(clock, lambda: nvml.ask(name, handle, *args))
+    def tries(name: str) -> int:
+        return 1 if before.get(name) else TRIES
 
-    def one(number: int, scope: int = GPU_SCOPE) -> str:
-        return attempt(clock, lambda: field(nvml, handle, number, scope))
+    def call(name: str, function: str, *args: object) -> str:
+        return attempt(clock, lambda: nvml.ask(function, handle, *args), tries(name))
 
-    usage = call("nvmlDeviceGetPowerUsage")
-    usage_is_average = power_usage_is_average(architecture, model)
-    fields = attempt(clock, lambda: nvml.fields(handle, [(ENERGY, GPU_SCOPE)]))
-    found = {"fields": fields}
-    found["energy"] = (fields or one(ENERGY)) and call("nvmlDeviceGetTotalEnergyConsumption")
-    found["average"] = (fields or one(AVERAGE)) and (usage if usage_is_average else (fields or one(AVERAGE)))
-    found["instant"] = (fields or one(INSTANT)) and (usage if not usage_is_average else (fields or one(INSTANT)))
-    found["module"] = fields or one(INSTANT, MODULE_SCOPE)
-    found["memory"] = fields or one(INSTANT, MEMORY_SCOPE)
-    found["gpu_scope"] = ""  # until readings tell otherwise
-    found["limits"] = (fields or one(LIMITS["max"])) and call("nvmlDeviceGetPowerManagementLimitConstraints")
-    found["throttle"] = fields or one(THROTTLE["power_cap"])
-    found["samples"] = attempt(clock, lambda: nvml.power_samples(handle, 0))
-    found["utilisation"] = call("nvmlDeviceGetUtilizationRates")
-    found["processes"] = attempt(clock, lambda: nvml.processes(handle, "Compute"))
-    found["all_processes"] = found["processes"] or guests(nvml, handle)
-    found["process_utilisation"] = attempt(clock, lambda: nvml.process_utilisation(handle, 0))
-    found["accounting"] = _switch(nvml, clock, handle, "nvmlDeviceGetAccountingMode")
-    found["gpm"] = _gpm(nvml, clock, handle)
-    found["mig"] = _switch(nvml, clock, handle, "nvmlDeviceGetMigMode")
-    found["events"] = call("nvmlDeviceGetSupportedEventTypes")
+    def one(name: str, number: int, scope: int = GPU_SCOPE) -> str:
+        return found["fields"] or attempt(clock, lambda: field(nvml, handle, number, scope), tries(name))
+
+    def either(name: str, number: int, function: str) -> str:
+        return one(name, number) and call(name, function)
+
+    def power(name: str, number: int) -> str:
+        return either(name, number, "nvmlDeviceGetPowerUsage") if name == usage_is else one(name, number)
+
+    def several(_name: str) -> str:
+        return attempt(clock, lambda: nvml.fields(handle, [(ENERGY, GPU_SCOPE)]), tries("fields"))
+
+    questions: dict[str, Callable[[str], str]] = {
+        "fields": several,
+        "energy": lambda name: either(name, ENERGY, "nvmlDeviceGetTotalEnergyConsumption"),
+        "average": lambda name: power(name, AVERAGE),
+        "instant": lambda name: power(name, INSTANT),
+        "module": lambda name: one(name, INSTANT, MODULE_SCOPE),
+        "memory": lambda name: one(name, INSTANT, MEMORY_SCOPE),
+        "limits": lambda name: either(name, LIMITS["max"], "nvmlDeviceGetPowerManagementLimitConstraints"),
+        "throttle": lambda name: one(name, THROTTLE["power_cap"]),
+        "samples": lambda name: attempt(clock, lambda: nvml.power_samples(handle, 0), tries(name)),
+        "utilisation": lambda name: call(name, "nvmlDeviceGetUtilizationRates"),
+        "processes": lambda name: attempt(clock, lambda: nvml.processes(handle, "Compute"), tries(name)),
+        "all_processes": lambda _name: found["processes"] or guests(nvml, handle),
+        "process_utilisation": lambda name: attempt(clock, lambda: nvml.process_utilisation(handle, 0), tries(name)),
+        "accounting": lambda name: _switch(nvml, clock, handle, "nvmlDeviceGetAccountingMode", tries(name)),
+        "gpm": lambda name: _gpm(nvml, clock, handle, tries(name)),
+        "mig": lambda name: _switch(nvml, clock, handle, "nvmlDeviceGetMigMode", tries(name)),
+        "events": lambda name: call(name, "nvmlDeviceGetSupportedEventTypes"),
+    }
+    for name, question in questions.items():
+        if not refused_only or before.get(name):
+            found[name] = question(name)
     return found
 
 
-def _switch(nvml: Nvml, clock: Clock, handle: object, name: str) -> str:
+def _switch(nvml: Nvml, clock: Clock, handle: object, name: str, tries: int) -> str:
     """Answer for a capability with a mode: it works only when it is switched on."""
     mode: list[Any] = []
 
     def read() -> None:
         mode[:] = [nvml.ask(name, handle)]
 
-    reason = attempt(clock, read)
+    reason = attempt(clock, read, tries)
     if reason or not mode:
         return reason or "no answer"
     current = mode[0][0] if isinstance(mode[0], list) else mode[0]
     return "" if current else "switched off"
 
 
-def _gpm(nvml: Nvml, clock: Clock, handle: object) -> str:
+def _gpm(nvml: Nvml, clock: Clock, handle: object, tries: int) -> str:
     supported: list[int] = []
-    reason = attempt(clock, lambda: supported.append(nvml.ask("nvmlGpmQueryDeviceSupport", handle).isSupportedDevice))
+    reason = attempt(
+        clock, lambda: supported.append(nvml.ask("nvmlGpmQueryDeviceSupport", handle).isSupportedDevice), tries
+    )
     if reason or not supported:
         return reason or "no answer"
     return "" if supported[-1] else "not supported by this GPU"

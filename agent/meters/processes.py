@@ -71,8 +71,22 @@ class ProcessWatch:
     listed: dict[int, Seen] = field(default_factory=dict)
     instances: list[Instance] = field(default_factory=list)
     shares: Shares = field(default_factory=Shares)
+    _modes: tuple[bool, bool] = (False, False)
     _accounted: set[int] | None = None
     _gpm: dict[int, tuple[Any, Any, int]] = field(default_factory=dict)  # gi -> older, newer sample, time of newer
+
+    def follow(self, board: Board) -> None:
+        """Go on with the same GPU after it was asked anew; what is remembered stays as far as it is still true."""
+        before, self.board = self._modes, board
+        self._modes = (self.able("mig"), self.able("accounting"))
+        self._gpm = {}  # samples are of a session, and of the instances that there were
+        if before[0] != self._modes[0]:
+            self.instances = []
+        if before[1] != self._modes[1]:
+            self._accounted = None  # switching it clears what it knows
+
+    def __post_init__(self) -> None:
+        self._modes = (self.able("mig"), self.able("accounting"))
 
     def able(self, capability: str) -> bool:
         """Whether this GPU has the capability."""

@@ -11,24 +11,28 @@ import queue
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from agent.meters.errors import Fault, MeterError, RestartNeeded
+from agent.meters.board import SLOW_US
+from agent.meters.errors import Fault, MeterError, RestartNeeded, TooSlow
+from agent.meters.events import Changed, Xid
 from agent.meters.lines import SECOND_US, Line, Meter, Rates
+from agent.meters.reprobing import HOPELESS_US, Reprobing
 from agent.window import MISSING, Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.meters.clock import Clock
-    from agent.meters.meter import Xid
 
 LOG = logging.getLogger(__name__)
 
 REINIT_US = 60 * SECOND_US
-RETRY_DRIVER_US = 10 * SECOND_US
+RETRY_DRIVER_US = 10 * SECOND_US  # once it is away for longer than that
+SOONER_US = tuple(s * SECOND_US for s in (1, 2, 4, 8))  # after it went: most reloads take seconds
 LOOK_US = 30 * SECOND_US  # for GPUs that came: hot-plugged, bound to the driver again, returned from a virtual machine
 LONGEST_BACKOFF_US = 60 * SECOND_US
 CUT_OFF_US = 10 * SECOND_US
 XID_FALLEN_OFF_THE_BUS = 79
+XID_RECOVERY_ACTION = 154  # what is to be done about the GPU changed
 CUT_OFF_CODES = {4, 17, 999}  # what a container gets whose device cgroup was rewritten under it
 
 
@@ -44,6 +48,8 @@ class Recovery:
         Shared with the poller.
     grow : callable
         Puts GPUs that a new session found on the schedule.
+    behind : callable
+        Whether this process is busy, and a call that takes long says nothing about the driver.
 
     Attributes
     ----------
@@ -51,8 +57,19 @@ class Recovery:
         Failures by driver call or kind.
     """
 
-    def __init__(self, meter: Meter, clock: Clock, rates: Rates, lines: list[Line], grow: Callable[[], None]) -> None:
+    def __init__(  # noqa: PLR0917 - wired in one place
+        self,
+        meter: Meter,
+        clock: Clock,
+        rates: Rates,
+        lines: list[Line],
+        grow: Callable[[], None],
+        behind: Callable[[], bool],
+    ) -> None:
         self._meter, self._clock, self._rates, self._lines, self._grow = meter, clock, rates, lines, grow
+        self._behind = behind
+        self._reprobing = Reprobing(meter, clock, lines, self.guard, self._answered_not, self._cured)
+        self._driver_went_us = MISSING
         self.faults: Counter[str] = Counter()
         self._events: list[Event] = []
         self._driver_down = False
@@ -77,6 +94,8 @@ class Recovery:
     def turn(self) -> None:
         """Once a window: whatever is due."""
         now_us = self._clock.now_us()
+        if not self._driver_down:
+            self._reprobing.turn(self.may_read)
         asked = not self._asked.empty()
         while not self._asked.empty():
             self._asked.get()
@@ -86,9 +105,29 @@ class Recovery:
             came = not self._driver_down and self._meter.arrived()
         if asked or came or (self._reinit_due_us != MISSING and now_us >= self._reinit_due_us):
             self._reinit()
+            if asked:
+                self._reprobing.hurry()
         self._cut_off()
 
-    def xid(self, xid: Xid) -> None:
+    def begin(self) -> None:
+        """Take stock of the GPUs that a new session found: some may be sick already."""
+        self._reprobing.anew()
+        for gpu, line in enumerate(self._lines):
+            if line.sick and line.up:
+                self._fall(gpu, line, self._meter.boards[gpu].sick, self._clock.now_us())
+
+    def hint(self, gpu: int) -> None:
+        """Look soon whether a mode of a GPU was switched: something that worked is refused."""
+        self._reprobing.hint(gpu)
+
+    def hear(self, news: Xid | Changed) -> None:
+        """Take in what the driver reports."""
+        if isinstance(news, Xid):
+            self._xid(news)
+        else:
+            self._reprobing.doubt(news.gpu)
+
+    def _xid(self, xid: Xid) -> None:
         """Tell of an XID error; some mean that the GPU is gone."""
         self._events.append(Event(self._clock.now_us(), "xid", xid.gpu, str(xid.number)))
         LOG.warning("GPU %d: XID %d", xid.gpu, xid.number)
@@ -98,6 +137,8 @@ class Recovery:
             if xid.number == XID_FALLEN_OFF_THE_BUS:
                 self._lines[xid.gpu].failing_code = xid.number
                 self._lose(xid.gpu, "XID 79: fallen off the bus")
+            elif xid.number == XID_RECOVERY_ACTION:
+                self._reprobing.doubt(xid.gpu)
 
     def worked(self, gpu: int) -> None:
         """Note that a GPU was read."""
@@ -116,16 +157,26 @@ class Recovery:
     def guard(self, gpu: int, work: Callable[[], None]) -> None:
         """Do one GPU's work; a failure concerns that GPU alone, as far as it can."""
         line, begun_us = self._lines[gpu], self._clock.now_us()
+        others = self._meter.busy
         try:
-            work()
+            with self._meter.costs.patience(hanging_us=SLOW_US):
+                work()
         except MeterError as error:
             self._failed(gpu, line, error)
+        except TooSlow as slow:
+            if others:
+                self.fault("held_up", "GPU %d: %s while another one was asked", gpu, slow)
+                self._reprobing.held_up()
+            elif not self._behind():
+                self._meter.boards[gpu].sick = f"sick: {slow}"
+                self._fall(gpu, line, f"sick: {slow}", begun_us)
+                self._reprobing.fell(gpu)
         took_us = self._clock.now_us() - begun_us
         if took_us >= self._rates.restart_us:
             raise RestartNeeded(f"a driver call took {took_us / 1e6:.0f} s")
         if took_us >= self._rates.stale_us:
             self.fault("stale_call", "GPU %d: a driver call took %.1f s", gpu, took_us / 1e6)
-            if self._clock.virtual:
+            if self._clock.virtual and line.up:
                 self._events.append(Event(begun_us + self._rates.stale_us, "lost", gpu, "a call does not return"))
                 self._events.append(Event(self._clock.now_us(), "back", gpu))
         for other, waiting in enumerate(self._lines):
@@ -159,12 +210,12 @@ class Recovery:
         if count in {1, 10, 100, 1000} or count % 10_000 == 0:
             LOG.warning("%s (%d so far)", text % args, count)
 
-    def _down(self, gpu: int, line: Line, why: str) -> None:
+    def _down(self, gpu: int, line: Line, why: str, since_us: int = MISSING) -> None:
         line.up = False
         line.gauges.clear()
         line.utils, line.last_mw = [], MISSING
         self._meter.watches[gpu].listed = {}
-        self._events.append(Event(self._clock.now_us(), "lost", gpu, why))
+        self._events.append(Event(self._clock.now_us() if since_us == MISSING else since_us, "lost", gpu, why))
         LOG.error("GPU %d is down: %s", gpu, why)
 
     def _up(self, gpu: int, line: Line) -> None:
@@ -173,6 +224,30 @@ class Recovery:
         line.full_due_us = line.list_due_us = line.gauges_due_us = 0
         self._events.append(Event(self._clock.now_us(), "back", gpu))
         LOG.info("GPU %d is back", gpu)
+
+    def _fall(self, gpu: int, line: Line, why: str, since_us: int) -> None:
+        """Leave a GPU alone whose calls hold up the others."""
+        line.sick = True
+        self.faults["slow_call"] += 1
+        if line.stale:
+            line.stale = False  # known to be down already, and it stays so
+            LOG.error("GPU %d stays down: %s", gpu, why)
+        else:
+            self._down(gpu, line, why, min(self._clock.now_us(), since_us + self._rates.stale_us))
+
+    def _cured(self, gpu: int) -> None:
+        """Take a GPU back to work that was asked alone and answers as it should."""
+        self._grow()
+        line = self._lines[gpu]
+        line.sick = False
+        if not line.up:
+            self._up(gpu, line)
+
+    def _answered_not(self, gpu: int, error: MeterError) -> None:
+        """Deal with what a GPU that was asked alone says of itself, or of the driver."""
+        if gpu != MISSING:
+            self._lines[gpu].sick = False
+            self._failed(gpu, self._lines[gpu], error)
 
     def _lose(self, gpu: int, why: str) -> None:
         if self._lines[gpu].up:
@@ -187,12 +262,26 @@ class Recovery:
         for gpu, line in enumerate(self._lines):
             if line.up:
                 self._down(gpu, line, why)
-        self._meter.close()
-        self._reinit_due_us = self._clock.now_us() + RETRY_DRIVER_US
+        if not self._meter.busy:
+            self._meter.close()
+        self._driver_away()
+
+    def _driver_away(self) -> None:
+        """Look again after 1, 2, 4 and 8 s, and then every 10 s."""
+        now_us = self._clock.now_us()
+        if self._driver_went_us == MISSING:
+            self._driver_went_us = now_us
+        away_us = now_us - self._driver_went_us
+        self._reinit_due_us = next(
+            (self._driver_went_us + us for us in SOONER_US if us > away_us), now_us + RETRY_DRIVER_US
+        )
 
     def _reinit(self) -> None:
         """Start a new driver session, and take every GPU that answers back to work."""
         reloaded = self._driver_down
+        if any(asking.age_us < HOPELESS_US for asking in self._meter.asked if not asking.over):
+            self._reinit_due_us = self._clock.now_us() + SECOND_US  # no session ends under a call
+            return
         try:
             if reloaded:
                 self._meter.open()
@@ -206,18 +295,19 @@ class Recovery:
             for gpu, line in enumerate(self._lines):
                 if line.up:
                     self._down(gpu, line, str(error))
-            self._reinit_due_us = self._clock.now_us() + RETRY_DRIVER_US
+            self._driver_away()
             return
-        self._driver_down = False
+        self._driver_down, self._driver_went_us = False, MISSING
         self._grow()
+        self.begin()
         for gpu, line in enumerate(self._lines):
             if reloaded:
                 self._events.append(Event(self._clock.now_us(), "driver-reload", gpu))
-            if self._meter.present[gpu] and not line.up:
+            if self._meter.present[gpu] and not line.up and not line.sick:
                 self._up(gpu, line)
             elif not self._meter.present[gpu] and line.up:
                 self._down(gpu, line, "not found after a re-init")
-        lost = self._meter.unseen or not all(line.up for line in self._lines)
+        lost = self._meter.unseen or not all(line.up or line.sick for line in self._lines)
         self._reinit_due_us = self._clock.now_us() + REINIT_US if lost else MISSING
 
     def _cut_off(self) -> None:

@@ -193,9 +193,9 @@ class Sampler:
         """Queue XID errors for the poller."""
         while not self._poller.stop.is_set():
             begun_us = self._clock.now_us()
-            xid = self._meter.wait_event(EVENT_WAIT_MS)
-            if xid is not None:
-                self._poller.xids.append(xid)
+            news = self._meter.wait_event(EVENT_WAIT_MS)
+            if news is not None:
+                self._poller.heard.append(news)
             elif self._clock.now_us() - begun_us < 10_000:
                 self._poller.stop.wait(1.0)  # it did not wait: there is no driver session at the moment
 
@@ -223,5 +223,5 @@ class Sampler:
         for thread in self._threads:
             thread.join(timeout=2.0 if waited_us < self._rates.stale_us else 0.0)
         self._finished.put(None)
-        if not any(thread.is_alive() for thread in self._threads):
+        if not any(thread.is_alive() for thread in self._threads) and not self._meter.busy:
             self._meter.close()

@@ -207,15 +207,16 @@ def test_what_only_a_new_process_can_cure(rig, kind):
 
 def test_a_slow_call_is_told_and_survived(rig):
     node = rig(fault("wedged", gpu=0, at_s=10, for_s=20), gpus=2)
-    node.run(60)
+    node.run(120)
     lengths = [w.end_us - w.start_us for w in node.windows]
     assert sorted(lengths) == [1_000_000] * (len(lengths) - 1) + [19_000_000]  # nothing was read: one window says so
     assert [w.end_us for w in node.windows[:-1]] == [w.start_us for w in node.windows[1:]]
     lost, back = node.events("lost"), node.events("back")
     assert [e.gpu for e in lost] == [e.gpu for e in back] == [0]
     assert (lost[0].time_us - node.node.begun_us) // 1_000_000 == 15
-    assert (back[0].time_us - node.node.begun_us) // 1_000_000 == 30
-    assert set(range(31, 60)) <= seconds_read(node, 0) & seconds_read(node, 1)
+    assert 90 <= (back[0].time_us - node.node.begun_us) // 1_000_000 <= 91  # asked again a minute after it returned
+    assert set(range(31, 120)) <= seconds_read(node, 1)
+    assert set(range(92, 120)) <= seconds_read(node, 0)
 
 
 def test_a_call_of_a_minute_ends_the_process(rig):

@@ -38,9 +38,9 @@ def test_windows_come_in_time(rig):
 def test_windows_go_on_while_a_call_hangs(rig):
     text = '\n[[fault]]\nkind = "wedged"\ngpu = 0\nat_s = 0.35\nfor_s = 1.3\n'
     node = rig(text, gpus=2, rates=QUICK, clock=RealClock())
-    node.run(2.5)
-    assert [(w.start_us - node.windows[0].start_us) // 100_000 for w in node.windows] == list(range(25))
-    assert [w.seq for w in node.windows] == list(range(25))
+    node.run(4.5)
+    assert [(w.start_us - node.windows[0].start_us) // 100_000 for w in node.windows] == list(range(45))
+    assert [w.seq for w in node.windows] == list(range(45))
     assert sorted(e.gpu for e in node.events("lost")) == [0, 1]
     assert sorted(e.gpu for e in node.events("back")) == [0, 1]
     silent = [w.seq for w in node.windows if not len(w.readings.time_us)]

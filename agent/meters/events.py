@@ -1,0 +1,92 @@
+"""What the driver reports by itself: XID errors, and that what a GPU can may have changed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, NamedTuple
+
+from agent.meters.board import SLOW_US
+from agent.meters.errors import MeterError, TooSlow
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent.meters.board import Board
+    from agent.meters.nvml import Nvml
+
+LOG = logging.getLogger(__name__)
+
+# nvmlEventType... of nvml.h. What else than XID errors a driver tells of is asked of it first: registering a type that
+# it does not know fails as a whole.
+XID, MIG_CONFIG, RECOVERY_ACTION = 0x8, 0x100, 0x8000
+
+
+class Xid(NamedTuple):
+    """A critical error that the driver reported; ``gpu`` is -1 if it names none that we know."""
+
+    gpu: int
+    number: int
+
+
+class Changed(NamedTuple):
+    """The driver reported that what a GPU can may have changed; ``gpu`` is -1 if it names none that we know."""
+
+    gpu: int
+
+
+class DriverEvents:
+    """The events of a driver session. One thread may wait while another one opens and closes.
+
+    Parameters
+    ----------
+    nvml : Nvml
+    """
+
+    def __init__(self, nvml: Nvml) -> None:
+        self._nvml = nvml
+        self._set: object = None
+        self._lock = threading.Lock()
+
+    def open(self, boards: Sequence[Board]) -> None:
+        """Ask for the events of every GPU that reports them."""
+        with self._lock:
+            self._set = self._nvml.ask_or(None, "nvmlEventSetCreate")
+            if not any([self.add(board) for board in boards]):  # noqa: C419 - all of them, not the first
+                self._set = None
+
+    def add(self, board: Board) -> bool:
+        """Ask for those of one GPU; False if it reports none."""
+        if self._set is None or board.sick or board.device.capabilities["events"]:
+            return False
+        try:
+            with self._nvml.costs.patience(hanging_us=SLOW_US):
+                told = self._nvml.ask("nvmlDeviceGetSupportedEventTypes", board.handle) & (MIG_CONFIG | RECOVERY_ACTION)
+                self._nvml.ask("nvmlDeviceRegisterEvents", board.handle, XID | told, self._set)
+        except (MeterError, TooSlow) as error:
+            LOG.info("no XID events from %s: %s", board.device.uuid, error)
+            return False
+        return True
+
+    @property
+    def heard(self) -> bool:
+        """Whether any GPU reports events."""
+        return self._set is not None
+
+    def wait(self, boards: Sequence[Board], timeout_ms: int) -> Xid | Changed | None:
+        """Wait for an event; None if there was none."""
+        with self._lock:
+            if self._set is None:
+                return None
+            found = self._nvml.wait_event(self._set, timeout_ms)
+        if found is None:
+            return None
+        gpu = next((i for i, b in enumerate(boards) if self._nvml.address(b.handle) == found.device), -1)
+        return Xid(gpu, found.data) if found.event_type & XID else Changed(gpu)
+
+    def close(self) -> None:
+        """Ask for none any more."""
+        with self._lock:
+            if self._set is not None:
+                self._nvml.ask_or(None, "nvmlEventSetFree", self._set)
+                self._set = None
