@@ -6,12 +6,16 @@ time with an exact integer energy in half-nanojoules (``hnj``; 1 mJ = 2,000,000 
 
 A counter lies in known ways, and each has its rule here:
 
-* it does not move while power flows (stuck), or is not readable for longer than a gap: power is booked, and what the
-  counter says later is booked on top only as far as it exceeds that;
+* it was *seen* not to move while power flows (stuck: readings that repeat it, more than 2 s apart without their longest
+  pause), or is not readable for longer than a gap: power is booked, and what the counter says later is booked on top as
+  far as it exceeds that. Its difference is the truth; only one that was stuck and then lacks a fifth has lost it;
 * it falls (a driver reload, or a bad reading): nothing is booked from it until a second reading says which. If it comes
   back to the old level it was a dip and the old base holds; if it counts on from the low value it is a new epoch, whose
-  first value is a lower bound for the hole;
+  first value is a lower bound for the stretch before it, and what it leaves open is estimated by power;
 * it jumps further than 1.5 times the power limit allows: likewise held back until a second reading.
+
+Where neither meter was read for longer than a gap there is a hole, a piece of its own (`kernels.holes`): the books are
+closed before it, and what the counter says next, less what power saw since, is the hole's.
 
 State is one row of int64 per GPU, so that windows may be cut anywhere; what a window cannot book yet is carried over.
 """
@@ -43,8 +47,9 @@ LAST_T, POWER_T, POWER, SHAPE_T, RUN_T, RUN_MAX, POWER_MIN, POWER_MAX = range(8)
 COUNTER, BASE_T, BOOKED_T, BOOKED_SINCE, SEEN_T = range(8, 13)
 SUSPECT, SUSPECT_T, SUSPECT_KIND, HIGH_WATER, HIGH_WATER_T, HIGH_WATER_BOOKED = range(13, 19)
 OPEN_T, OPEN, AFTER_T, AFTER, FIRST_T, SUSPECT_BOOKED, OPEN_FROM, AFTER_FROM = range(19, 27)
-STILL_T, STUCK_T, BEFORE_MW, BACK_MW = range(27, 31)  # since when it repeats itself, when it was stuck; about a hole
-STATES = 31
+STILL_T, STILL_APART, STUCK_T = range(27, 30)  # it repeats itself since, with this pause at most; it was stuck
+BEFORE_MW, BACK_MW = range(30, 32)  # power at the two ends of the last hole
+STATES = 32
 
 # Columns of the tally: what happened in this window, to be added to totals of any size by the caller.
 SAMPLES, COVERED, GAP, GAPS, POWER_HNJ, COUNTER_HNJ, RESETS = range(7)
@@ -334,10 +339,12 @@ def _merge_gpu(  # type: ignore[no-untyped-def]
                 s[SHAPE_T] = t
                 mark = k
         elif from_base and step == 0:
-            # Only readings prove that it stands, and none right after a hole: the driver may not have counted yet.
+            # Only readings prove that it stands, not a pause, nor a reading right after one: it may be stale.
             if s[STILL_T] < 0 or unseen > max_gap:
-                s[STILL_T] = t
-            if k > first and s[POWER] > 0 and t - s[POWER_T] <= max_gap and t - s[STILL_T] > STUCK_US:
+                s[STILL_T], s[STILL_APART] = t, 0
+            elif unseen > STUCK_US:
+                s[STILL_APART] = max(s[STILL_APART], unseen)
+            if k > first and s[POWER] > 0 and t - s[POWER_T] <= max_gap and t - s[STILL_T] - s[STILL_APART] > STUCK_US:
                 tally[STUCK] += 1
                 s[STUCK_T] = t
                 first = mark = k = _close(s, tally, room, first, k, k, max_gap)

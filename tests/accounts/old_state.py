@@ -7,13 +7,12 @@ MERGE, TOTALS = 27, 19
 """How many columns state and tally had in versions 1 and 2."""
 
 
-def as_version_2(path) -> dict:
-    """Rewrite a state file as version 2 had it, and return what it holds now."""
+def as_version_2(path) -> None:
+    """Rewrite a state file as version 2 had it."""
     state = json.loads(path.read_bytes().partition(b"\n")[2])
     for gpu in state["gpus"]:
         gpu["merge"], gpu["totals"] = gpu["merge"][:MERGE], gpu["totals"][:TOTALS]
     _write(path, 2, state)
-    return state
 
 
 def as_version_1(path) -> bool:

@@ -2,18 +2,19 @@
 
 import os
 import zlib
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made import S, device, window
-from old_state import as_version_1
+from old_state import as_version_1, as_version_2
 
 from agent.accounts import state
 from agent.accounts.attribution import Accounts
 from agent.accounts.calibration import Calibrator, MeterCorrection
-from agent.accounts.ledger import GpuKey, Ledger
+from agent.accounts.ledger import GpuKey, Ledger, Line
 from agent.accounts.publishing import Publisher
 from agent.accounts.state import VERSION, StateFile
 from agent.window import OTHER, Event
@@ -215,6 +216,32 @@ def test_what_was_shown_within_other_before_an_upgrade_stays_there(tmp_path):
     assert (again.ledger.ended_hnj, shares(again)) == (after.ledger.ended_hnj, shares(after))
     totals, parts = published(again)
     assert totals == parts
+
+
+def test_a_file_of_version_2_goes_on_and_its_guesses_become_a_sigma(tmp_path):
+    jobs = [("a", 0, 60 * S), ("b", 0, 60 * S)]  # without activities: split by a guess
+    before = book(live(10, jobs=jobs))
+    guessed = fields(Line)[6].name
+    for job in before.ledger.jobs.values():
+        for line in job.lines.values():
+            setattr(line, guessed, 1_000_000)
+    file = StateFile(tmp_path, "h", "boot")
+    file.save(before, Calibrator(), T0 + 10 * S)
+    as_version_2(tmp_path / "state.json")
+    after = Accounts(live=True)
+    assert file.restore(after, Calibrator()).found
+    assert published(after) == published(before)
+    lines = [line for job in after.ledger.jobs.values() for line in job.lines.values()]
+    assert [getattr(line, guessed) for line in lines] == [288_675, 288_675]  # uniform: over the root of 12
+    book(live(5, start=20, restart="same-boot", jobs=jobs), after)
+    totals, parts = published(after)
+    assert totals == parts
+    (account,) = after.gpus.values()
+    assert account.energy_hnj / 2e9 == pytest.approx(300 * 24)
+    file.save(after, Calibrator(), T0 + 25 * S)
+    again = Accounts(live=True)
+    assert file.restore(again, Calibrator()).found
+    assert published(again) == published(after)
 
 
 def test_a_gpu_that_is_away_over_a_restart_keeps_its_joules(tmp_path):

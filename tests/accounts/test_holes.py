@@ -136,6 +136,23 @@ def test_one_stale_reading_after_a_hole_is_no_stuck_counter():
     assert sum(piece[2] for piece in pieces) == counted[-1] * 2 * S
 
 
+@pytest.mark.parametrize("standing", [1, 2, 3])
+def test_a_counter_that_repeats_itself_before_and_after_a_pause_is_not_stuck(standing):
+    """The last reading before 4.9 s repeats the one before it, and the first ones after them are stale."""
+    counted = [30_000 * i for i in range(30)] + [29 * 30_000] * (50 + standing) + [30_000 * i for i in range(81, 120)]
+    rows = [row for i, row in enumerate(stream(counted)) if not 30 < i < 79]
+    pieces, tally, _ = book(rows)
+    assert (tally[booking.STUCK], tally[booking.BOOKED_BY_POWER]) == (0, 0)
+    assert sum(piece[2] for piece in pieces) == counted[-1] * 2 * S
+
+
+def test_a_counter_that_is_read_seldom_can_be_stuck_too():
+    rows = [(t, 300_000, min(t, 12) * 300_000) for t in range(0, 41, 4)]
+    pieces, tally, _ = book(rows)
+    assert tally[booking.STUCK] > 0
+    assert sum(piece[2] for piece in pieces) == 40 * 300_000 * 2 * S
+
+
 @pytest.mark.parametrize(("repeats", "stuck"), [(20, False), (21, False), (22, True), (60, True)])
 def test_a_counter_is_stuck_once_readings_saw_it_stand_for_two_seconds(repeats, stuck):
     values = [30_000 * i for i in range(50)]

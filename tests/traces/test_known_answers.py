@@ -1,5 +1,7 @@
 """Real recordings: energies that were computed independently, and every file cut anywhere."""
 
+import csv
+import gzip
 import json
 import random
 
@@ -45,6 +47,44 @@ def test_eight_processes(traces):
     answer = replayed([traces / "h100-2node/i4_telemetry.csv.gz"])
     assert total(answer) == pytest.approx(515_577.7, rel=1e-6)
     assert total(answer, "power_j") == pytest.approx(515_838.9, rel=1e-6)
+
+
+def test_a_hole_in_a_recording_is_the_counters(traces, tmp_path):
+    """4.9 s are cut out of it, and two GPUs' first reading after that is stale: no counter is stuck by that."""
+    with gzip.open(traces / "h100-2node/t2_telemetry.csv.gz", "rt") as file:
+        rows = list(csv.DictReader(file))
+    stamps = sorted({row["timestamp"] for row in rows}, key=float)
+    begin = float(stamps[len(stamps) // 2])
+    back = next(stamp for stamp in stamps if float(stamp) >= begin + 4.9)
+    before = {row["gpu"]: row for row in rows if float(row["timestamp"]) <= begin}
+    kept = [row for row in rows if not begin < float(row["timestamp"]) < float(back)]
+    for row in kept:
+        if row["timestamp"] == back and row["gpu"] in {"2", "5"}:
+            row["energy_mj"] = before[row["gpu"]]["energy_mj"]
+    with (tmp_path / "t2.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(kept)
+    counted = {}
+    for row in rows:
+        counted.setdefault(row["gpu"], []).append(int(row["energy_mj"]))
+    answer = replayed([tmp_path / "t2.csv"])
+    assert {str(gpu["gpu"]): gpu["energy_j"] for gpu in answer["gpus"]} == {
+        gpu: (values[-1] - values[0]) / 1e3 for gpu, values in counted.items()
+    }
+    assert [gpu["flags"] for gpu in answer["gpus"]] == [[]] * 8
+
+
+@pytest.mark.parametrize("name", ["t2", "i4", "t13_node0", "t13_node1"])
+def test_no_counter_of_a_recording_is_stuck_and_each_is_its_whole_difference(traces, name):
+    path = traces / f"h100-2node/{name}_telemetry.csv.gz"
+    with gzip.open(path, "rt") as file:
+        counted = {}
+        for row in csv.DictReader(file):
+            counted.setdefault(row["gpu"], []).append(int(row["energy_mj"]))
+    for gpu in replayed([path])["gpus"]:
+        values = counted[str(gpu["gpu"])]
+        assert (gpu["energy_j"], gpu["flags"]) == ((values[-1] - values[0]) / 1e3, [])
 
 
 def test_two_nodes_in_one_call_keep_their_gpus_apart(traces):
