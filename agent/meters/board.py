@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from agent.meters import probe
-from agent.meters.errors import SUCCESS, Fault, MeterError, fault_of
+from agent.meters import facts, probe
+from agent.meters.errors import SUCCESS, Fault, MeterError
+from agent.meters.facts import or_none, raise_if_down
 from agent.meters.gauges import MODULE_W
 from agent.meters.identity import handle_of
-from agent.meters.plan import NO_PLAN, Plan, limit_of, milli, plan_of
+from agent.meters.plan import NO_PLAN, Plan, counter_of, limit_of, milli, plan_of
 from agent.meters.scope import Moment, ScopeWatch, at_once
 from agent.window import MISSING, Device
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-INT64_MAX = 2**63 - 1
-MIB = 1 << 20
 SLOW_US = 1_000_000  # a call that takes longer holds up the other GPUs
 PROBE_US = 1_000_000  # for all calls of a probe together: a healthy GPU needs a few hundredths of it
 MODES = ("nvmlDeviceGetMigMode", "nvmlDeviceGetAccountingMode", "nvmlDeviceGetPersistenceMode")
@@ -156,7 +154,7 @@ class Board:
         """
         modes = dict(self._modes)
         for name in MODES:
-            if (answer := self._or_none(name)) is not None:  # no answer is no change
+            if (answer := or_none(self._nvml, name, self.handle)) is not None:  # no answer is no change
                 modes[name] = answer[0] if isinstance(answer, list) else answer
         changed = any(self._modes.get(name, mode) != mode for name, mode in modes.items())
         self._modes = modes
@@ -268,7 +266,7 @@ class Board:
         values: dict[tuple[int, int], float] = {}
         if self._full:
             answers = self._nvml.fields(self.handle, self._full)
-            _raise_if_down(answers)
+            raise_if_down(answers)
             values = {key: value for key, (code, value) in zip(self._full, answers, strict=True) if code == SUCCESS}
         counter = values.get((probe.ENERGY, 0), MISSING)
         average = values.get((probe.AVERAGE, 0), MISSING)
@@ -283,13 +281,13 @@ class Board:
             self._extras(values, gauges)
         average_mw, instant_mw = milli(average), milli(instant)
         power_mw = average_mw if self.has_average and average_mw != MISSING else instant_mw
-        return Sample(_counter(counter), power_mw, instant_mw)
+        return Sample(counter_of(counter), power_mw, instant_mw)
 
     def read_instant(self) -> Sample:
         """Read instant power alone; it stands for ``power_mw`` too where there is no average."""
         if self._quick:
             answers = self._nvml.fields(self.handle, self._quick)
-            _raise_if_down(answers)
+            raise_if_down(answers)
             code, value = answers[0]
             instant_mw = milli(value) if code == SUCCESS else MISSING
         elif "instant" in self._own:
@@ -315,65 +313,13 @@ class Board:
                 gauges[f"power_{name}_w"] = values[probe.INSTANT, scope] / 1e3
 
     def gauges(self) -> dict[str, float]:
-        """Facts that carry no energy; what the driver refuses is left out.
-
-        Raises
-        ------
-        MeterError
-            The GPU or the driver is gone.
-        """
-        found: dict[str, float] = {}
-        able, ask = self.device.capabilities, self._or_none
-        slow = [*probe.LIMITS.values(), probe.MEMORY_TEMPERATURE] if not able["fields"] else []
-        if slow:
-            answers = self._nvml.fields(self.handle, [(n, probe.GPU_SCOPE) for n in slow])
-            _raise_if_down(answers)
-            got = {n: v for n, (code, v) in zip(slow, answers, strict=True) if code == SUCCESS and v > 0}
-            found |= {f"limit_{name}_w": got[n] / 1e3 for name, n in probe.LIMITS.items() if n in got}
-            if probe.MEMORY_TEMPERATURE in got:
-                found["memory_temperature_c"] = got[probe.MEMORY_TEMPERATURE]
-        if "limit_enforced_w" not in found and (limit := ask("nvmlDeviceGetEnforcedPowerLimit")):
-            found["limit_enforced_w"] = limit / 1e3
-        if (celsius := ask("nvmlDeviceGetTemperature", 0)) is not None:
-            found["temperature_c"] = celsius
-        for name, domain in (("sm_clock_mhz", 1), ("mem_clock_mhz", 2)):
-            if (megahertz := ask("nvmlDeviceGetClockInfo", domain)) is not None:
-                found[name] = megahertz
-        return found
+        """Limits, temperatures and clocks; raises `MeterError` if the GPU or the driver is gone, as the next two do."""
+        return facts.gauges(self._nvml, self.handle, self.device.capabilities)
 
     def memory(self) -> dict[str, float]:
         """Framebuffer in MiB; a change of it tells that a process came or went."""
-        info = self._or_none("nvmlDeviceGetMemoryInfo")
-        if info is None:
-            return {}
-        return {"fb_used_mib": info.used / MIB, "fb_free_mib": info.free / MIB, "fb_total_mib": info.total / MIB}
+        return facts.memory(self._nvml, self.handle)
 
     def utilisation(self) -> dict[str, float]:
-        """Utilisation of SMs and memory in percent; values above 100 are garbage and left out."""
-        if self.device.capabilities["utilisation"]:
-            return {}
-        rates = self._or_none("nvmlDeviceGetUtilizationRates")
-        if rates is None:
-            return {}
-        return {k: v for k, v in (("gpu_util", rates.gpu), ("mem_copy_util", rates.memory)) if 0 <= v <= 100}
-
-    def _or_none(self, name: str, *args: object) -> Any:
-        """Return an optional answer, unless the GPU is gone."""
-        try:
-            return self._nvml.ask(name, self.handle, *args)
-        except MeterError as error:
-            if error.fault in {Fault.LOST, Fault.DRIVER, Fault.RESTART}:
-                raise
-            return None
-
-
-def _raise_if_down(answers: list[tuple[int, float]]) -> None:
-    """Raise what a field says of the whole GPU: the call succeeds though it is lost."""
-    for code, _ in answers:
-        if code and fault_of(code) in {Fault.LOST, Fault.DRIVER, Fault.RESTART}:
-            raise MeterError("nvmlDeviceGetFieldValues", code)
-
-
-def _counter(value: float) -> int:
-    """Return the counter; exactly 0 is a driver that did not say no, for a board draws power while it is counted."""
-    return MISSING if not math.isfinite(value) or not 0 < value <= INT64_MAX else int(value)
+        """Utilisation of SMs and memory in percent."""
+        return facts.utilisation(self._nvml, self.handle, self.device.capabilities)

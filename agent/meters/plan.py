@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from agent.window import Device
 
 INT32_MAX = 2**31 - 1
+INT64_MAX = 2**63 - 1
 OFFERED = {probe.ENERGY: "energy", probe.AVERAGE: "average", probe.INSTANT: "instant"}
 
 
@@ -95,3 +96,8 @@ def limit_of(nvml: Nvml, handle: object, able: Mapping[str, str]) -> int:
 def milli(value: float) -> int:
     """Milliwatts that fit their column: an absurd value stays absurd, so that the accounts reject it with a reason."""
     return MISSING if not math.isfinite(value) or value < 0 else min(int(value), INT32_MAX)
+
+
+def counter_of(value: float) -> int:
+    """Return the counter; exactly 0 is a driver that did not say no, for a board draws power while it is counted."""
+    return MISSING if not math.isfinite(value) or not 0 < value <= INT64_MAX else int(value)
