@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run test lint docs bench packages lock clean
+.PHONY: help run test lint docs bench peers packages lock clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST)
@@ -13,7 +13,7 @@ help:            ## this list
 run: $(VENV)/.run            ## set up, then run the daemon, simulated without a driver (flags: make run ARGS="--for 20")
 	$(BIN)/wattshed run --meter auto $(ARGS)
 
-test: $(VENV)/.test lint            ## set up, then the whole test suite
+test: $(VENV)/.test $(VENV)/.peers lint            ## set up, then the whole test suite
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/.test            ## ruff, mypy --strict, import contracts
@@ -34,6 +34,9 @@ docs: $(VENV)/.test            ## regenerate the references in docs, the dashboa
 bench: $(VENV)/.test            ## the kernels against memory bandwidth, numpy, polars and duckdb
 	$(BIN)/wattshed bench $(ARGS)
 
+peers: $(VENV)/.test $(VENV)/.peers            ## measure with Zeus, CodeCarbon, nvitop and wattshed; renew docs/accuracy.md
+	$(BIN)/python -m tests.peers.table
+
 packages: $(VENV)/.test            ## wheel, sdist, deb and rpm into dist/
 	$(BIN)/python -m build --no-isolation --outdir dist
 	$(BIN)/python deploy/packages/build.py --out dist
@@ -44,6 +47,9 @@ lock:            ## resolve pyproject.toml into requirements/*.lock, with hashes
 		--extra kubernetes --extra otlp -c requirements/run.lock -o requirements/packages.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group dev \
 		--extra bench --extra kubernetes --extra otlp --extra plot --extra scale --extra top -c requirements/run.lock -o requirements/test.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --group peers \
+		-c requirements/test.lock --no-emit-package amdsmi \
+		$$(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package \1/p' requirements/test.lock) -o requirements/peers.lock
 
 clean:            ## remove what the other commands made
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -61,3 +67,9 @@ $(VENV)/.test: requirements/test.lock pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --require-hashes -r requirements/test.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@ $(VENV)/.run
+
+# Beside the environment, not in it: what the daemon is tested with must not depend on them.
+$(VENV)/.peers: requirements/peers.lock | $(VENV)/bin/python
+	rm -rf $(VENV)/peers
+	$(BIN)/pip install --quiet --require-hashes --no-deps --target $(VENV)/peers -r requirements/peers.lock
+	touch $@
