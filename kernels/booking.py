@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 HNJ_PER_MJ = 2_000_000
 SLACK_US = 1_000_000  # a counter is published in steps: a reading may carry energy from before the last one
 STUCK_US = 2_000_000
+MEAN_US = 3_000_000  # time constant of the power before a hole
 UNDECIDED_US = 30_000_000
 """A suspicious counter that stays undecided this long starts a new epoch; a hole is estimated after it."""
 HIGH_WATER_US = 3_600_000_000
@@ -48,8 +49,8 @@ COUNTER, BASE_T, BOOKED_T, BOOKED_SINCE, SEEN_T = range(8, 13)
 SUSPECT, SUSPECT_T, SUSPECT_KIND, HIGH_WATER, HIGH_WATER_T, HIGH_WATER_BOOKED = range(13, 19)
 OPEN_T, OPEN, AFTER_T, AFTER, FIRST_T, SUSPECT_BOOKED, OPEN_FROM, AFTER_FROM = range(19, 27)
 STILL_T, STILL_APART, STUCK_T = range(27, 30)  # it repeats itself since, with this pause at most; it was stuck
-BEFORE_MW, BACK_MW = range(30, 32)  # power at the two ends of the last hole
-STATES = 32
+MEAN_MW, BEFORE_MW, BACK_MW = range(30, 33)  # mean power of the last seconds; power at the two ends of the last hole
+STATES = 33
 
 # Columns of the tally: what happened in this window, to be added to totals of any size by the caller.
 SAMPLES, COVERED, GAP, GAPS, POWER_HNJ, COUNTER_HNJ, RESETS = range(7)
@@ -278,7 +279,11 @@ def _merge_gpu(  # type: ignore[no-untyped-def]
                 # A hole. The books before it are closed, so that what the counter says next belongs to the hole alone.
                 if k > first:
                     first = mark = k = _close(s, tally, room, first, mark, k, max_gap)
-                s[BEFORE_MW], s[BACK_MW] = s[POWER], (p if fresh else -1)
+                # An instant tells little of a load that moves: better the mean of seconds before, and of the one after.
+                s[BEFORE_MW] = s[MEAN_MW] if s[MEAN_MW] > 0 else s[POWER]
+                average = np.int64(power_mw[row])
+                s[BACK_MW] = average if 0 < average <= ceiling else p if fresh else -1
+                s[MEAN_MW] = -1
         if fresh:
             s[POWER_T], s[POWER] = t, p
             s[SHAPE_T] = t
@@ -379,6 +384,10 @@ def _merge_gpu(  # type: ignore[no-untyped-def]
                     tally[COMPARED_US] += t - s[BOOKED_T]
                     tally[COMPARED_COUNTER] += said
                     tally[COMPARED_POWER] += total_of(room, first, k)
+                    span = t - s[BOOKED_T]
+                    mean = said // (2 * span)
+                    known = s[MEAN_MW] > 0 and span < MEAN_US
+                    s[MEAN_MW] = s[MEAN_MW] + (mean - s[MEAN_MW]) * span // MEAN_US if known else mean
                 _by_counter(s, tally, room, first, k, rest, said if s[BOOKED_T] == s[BASE_T] else 0, bound)
             else:
                 s[BOOKED_SINCE] = -rest
