@@ -50,7 +50,8 @@ SUSPECT, SUSPECT_T, SUSPECT_KIND, HIGH_WATER, HIGH_WATER_T, HIGH_WATER_BOOKED = 
 OPEN_T, OPEN, AFTER_T, AFTER, FIRST_T, SUSPECT_BOOKED, OPEN_FROM, AFTER_FROM = range(19, 27)
 STILL_T, STILL_APART, STUCK_T = range(27, 30)  # it repeats itself since, with this pause at most; it was stuck
 MEAN_MW, BEFORE_MW, BACK_MW = range(30, 33)  # mean power of the last seconds; power at the two ends of the last hole
-STATES = 33
+OPEN_BEGIN, OPEN_END = 33, 34  # power at the two ends of what is open
+STATES = 35
 
 # Columns of the tally: what happened in this window, to be added to totals of any size by the caller.
 SAMPLES, COVERED, GAP, GAPS, POWER_HNJ, COUNTER_HNJ, RESETS = range(7)
@@ -233,7 +234,7 @@ def _merge_gpu(  # type: ignore[no-untyped-def]
     first = base  # pieces first..k are open: shaped by power, not yet booked
     mark = base  # with a suspect, pieces first..mark lie before it and mark..k after it; else mark is k or not used
     if s[OPEN_T] >= 0:
-        t0[k], t1[k], energy[k], begin[k], end[k] = s[OPEN_FROM], s[OPEN_T], s[OPEN], -1, -1
+        t0[k], t1[k], energy[k], begin[k], end[k] = s[OPEN_FROM], s[OPEN_T], s[OPEN], s[OPEN_BEGIN], s[OPEN_END]
         k += 1
         mark = k
     if s[AFTER_T] >= 0:
@@ -415,6 +416,7 @@ def _merge_gpu(  # type: ignore[no-untyped-def]
         mark = k
     if mark > first:
         s[OPEN_FROM], s[OPEN_T], s[OPEN] = t0[first], t1[mark - 1], total_of(room, first, mark)
+        s[OPEN_BEGIN], s[OPEN_END] = begin[first], end[mark - 1]
     if k > mark:
         s[AFTER_FROM], s[AFTER_T], s[AFTER] = t0[mark], t1[k - 1], total_of(room, mark, k)
     return int(first - base)

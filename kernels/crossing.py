@@ -1,4 +1,9 @@
-"""Cutting a hole at the edges of owners: a piece that no reading covers, and whose energy only the counter tells.
+"""Cutting pieces at the edges of owners, where more is known than the straight line between the powers at their ends.
+
+Next to a time in which nobody is there, power is idle until an owner comes and after the last one went, if the readings
+on that side say so: the rest of such a piece is the owner's, however steeply power rose and fell in it.
+
+A *hole* is a piece that no reading covers, and whose energy only the counter tells.
 
 The straight line between the powers at its ends is no shape of what happened inside. What is known is who was there:
 until the first owner came or went the power was that before the hole, from the last such edge on that after it;
@@ -26,6 +31,26 @@ def power_in(since: int, first: int, last: int, present: int, begin_mw: int, end
     if present == 0 and idle_mw >= 0:
         return idle_mw
     return (before + after) // 2
+
+
+@jit(inline="always")
+def at_rest(power_mw: int, idle_mw: int) -> bool:
+    """Tell whether a reading is one of a GPU that rests."""
+    return 0 <= power_mw <= idle_mw + idle_mw // 4
+
+
+@jit
+def nobody_after(  # type: ignore[no-untyped-def]
+    edge: int, t1: int, present: int, next_start: int, next_end: int, lo: int, hi: int, by_start, by_end, start, end
+) -> bool:
+    """Tell whether all who are present leave at an edge, and nobody comes before the piece ends."""
+    if next_start < hi - lo and start[lo + by_start[next_start]] < t1:
+        return False
+    i = next_end
+    while i < hi and end[by_end[i]] <= edge:
+        present -= start[by_end[i]] < end[by_end[i]]
+        i += 1
+    return present == 0
 
 
 @jit

@@ -150,6 +150,16 @@ def _split_gpu(  # type: ignore[no-untyped-def]
                 weights -= weight_mw * span
             elif not whole:
                 amount, power = _part(rest, power, end_mw[k], span, dt)
+                if present == 0 and cursor == t0[k] and crossing.at_rest(begin_mw[k], idle_mw):
+                    amount = min(amount, 2 * idle_mw * span)
+                elif (
+                    present > 0
+                    and crossing.at_rest(end_mw[k], idle_mw)
+                    and crossing.nobody_after(
+                        edge, t1[k], present, next_start, next_end, lo, hi, by_start, by_end, start, end
+                    )
+                ):
+                    amount = max(amount, rest - 2 * idle_mw * (dt - span))
             still = 0
             if idle_mw > 0 and span > 0:  # min(amount, 2 * idle_mw * span), which may not fit in a word
                 still = amount if amount // span < 2 * idle_mw else 2 * idle_mw * span

@@ -367,9 +367,12 @@ class Accounts:
             same_boot = event.detail != "new-boot"
             for key in host.keys:
                 self.gpus[key].power.restart()
-            for key in host.keys:
+            for key, state in zip(host.keys, host.state, strict=True):
                 if (module := self.gpus[key].module) is not None:
                     module.restart(window.start_us, same_boot=same_boot)
+                if state[booking.COUNTER] < 0 <= state[booking.POWER_T] < window.start_us:
+                    # Nothing tells what it drew meanwhile.
+                    self.gpus[key].totals[booking.GAP] += window.start_us - int(state[booking.POWER_T])
             go_on(host.state, window.start_us, same_boot=same_boot)
             host.holding.restart(len(host.keys), window.start_us, same_boot=same_boot)
             host.waiting = host.waiting.until(window.start_us - 1) if same_boot else NO_TENANCY

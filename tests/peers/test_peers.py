@@ -14,7 +14,6 @@ from tests.peers.virtual_time import VirtualTime, modules
 
 COMMITTED = json.loads(table.NUMBERS.read_text(encoding="utf-8"))
 EXACT_J = 0.25  # numbers are rounded to 0.1 J
-WRONG_YET = {"six-tenths", "outage", "bursty", "gh200"}  # a row that is mended fails here until it is taken out
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +23,7 @@ def found():
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_every_job_is_billed_within_the_bound_or_sigma_says_so(case, found, request):
-    if case.name in WRONG_YET:
-        request.applymarker(pytest.mark.xfail(strict=True, reason="booked wrongly"))
+def test_every_job_is_billed_within_the_bound_or_sigma_says_so(case, found):
     row = found[case.name]
     for job, true in row["true_j"].items():
         assert row["wattshed_j"][job] is not None, "the job was not seen"
