@@ -103,6 +103,7 @@ def _split_gpu(  # type: ignore[no-untyped-def]
     method,
     peak,
     known,
+    rests,
 ) -> tuple[int, int]:
     """Sweep one GPU's pieces and the starts and ends of its rows ``lo:hi`` together."""
     rows = np.empty(hi - lo, np.int64)  # the owners present, in the order of the rows
@@ -150,10 +151,11 @@ def _split_gpu(  # type: ignore[no-untyped-def]
                 weights -= weight_mw * span
             elif not whole:
                 amount, power = _part(rest, power, end_mw[k], span, dt)
-                if present == 0 and cursor == t0[k] and crossing.at_rest(begin_mw[k], idle_mw):
+                if rests and present == 0 and cursor == t0[k] and crossing.at_rest(begin_mw[k], idle_mw):
                     amount = min(amount, 2 * idle_mw * span)
                 elif (
-                    present > 0
+                    rests
+                    and present > 0
                     and crossing.at_rest(end_mw[k], idle_mw)
                     and crossing.nobody_after(
                         edge, t1[k], present, next_start, next_end, lo, hi, by_start, by_end, start, end
@@ -252,11 +254,12 @@ def _split(  # type: ignore[no-untyped-def]
     known,
     idle,
     unattributed,
+    rests,
 ) -> None:
     for gpu in range(len(counts)):
         idle[gpu], unattributed[gpu] = _split_gpu(
             t0, t1, energy, begin_mw, end_mw, hole, starts[gpu], counts[gpu], idle_mw[gpu], rows[gpu], rows[gpu + 1],
-            by_end, start, end, activity, busy, share, live, owner, static, dynamic, method, peak, known,
+            by_end, start, end, activity, busy, share, live, owner, static, dynamic, method, peak, known, rests,
         )  # fmt: skip
 
 
@@ -279,6 +282,7 @@ def split(
     end_mw: NDArray[np.int64] | None = None,
     hole: NDArray[np.int8] | None = None,
     owner: NDArray[np.int64] | None = None,
+    rests: bool = False,
 ) -> Split:
     """Split the pieces of `kernels.booking.merge` among usage rows.
 
@@ -305,6 +309,8 @@ def split(
         1 for a piece that no reading covers: it is cut where owners came and went, as `kernels.crossing` says.
     owner : int64[m], optional
         Whose the rows are, to tell where an owner only goes on; by default each row is somebody else's.
+    rests : bool
+        Take a GPU that reads as idle beside a time of nobody to be idle until an owner comes, see `kernels.crossing`.
 
     Returns
     -------
@@ -329,7 +335,7 @@ def split(
     _split(
         starts, counts, t0_us, t1_us, energy_hnj, begin_mw, end_mw, hole, idle_mw, rows, by_end,
         start_us, end_us, activity_ppm, busy_ppm, share_ppm, live, owner,
-        static, dynamic, method, peak, known, idle, unattributed,
+        static, dynamic, method, peak, known, idle, unattributed, rests,
     )  # fmt: skip
     return Split(static, dynamic, method, peak, known[:, 0], known[:, 1], known[:, 2], idle, unattributed)
 

@@ -275,7 +275,7 @@ class Accounts:
             pieces.starts, pieces.counts, pieces.t0_us, pieces.t1_us, pieces.energy_hnj, host.limits.idle_mw, bounds,
             rows.start_us, rows.end_us, rows.activity_ppm, rows.busy_ppm, rows.share_ppm, rows.live,
             begin_mw=pieces.begin_mw, end_mw=pieces.end_mw, hole=hole,
-            owner=None if hole is None else rows.whose(),
+            owner=None if hole is None else rows.whose(), rests=True,
         )  # fmt: skip
         spans = [slice(a, a + n) for a, n in zip(pieces.starts.tolist(), pieces.counts.tolist(), strict=True)]
         energy = [int(pieces.energy_hnj[span].sum()) for span in spans]
