@@ -206,7 +206,7 @@ def test_jobs_that_end_and_begin_in_an_outage_are_billed_to_their_real_edges(tmp
 
 
 @pytest.mark.parametrize("killed_s", [None, 120])
-def test_of_a_hole_with_one_owner_before_and_another_after_nobody_is_guessed(tmp_path, killed_s):
+def test_of_a_hole_with_one_owner_before_and_another_after_sigma_holds_the_guess(tmp_path, killed_s):
     two = job(ALONE["docker"][1], start_s=10, end_s=150) + job(
         f'name = "{"cd" * 6}"\nmanager = "docker"', start_s=170, end_s=400
     )

@@ -2,9 +2,10 @@
 
 import os
 import zlib
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from agent.accounts.calibration import Calibrator, MeterCorrection
 from agent.accounts.ledger import GpuKey, Ledger, Line
 from agent.accounts.publishing import Publisher
 from agent.accounts.state import VERSION, StateFile
+from agent.accounts.uncertainty import gpu_sigma_j
 from agent.window import OTHER, Event
 from kernels import booking
 
@@ -518,3 +520,26 @@ def test_a_stamp_of_another_millennium_bridges_nothing():
     (account,) = accounts.gpus.values()
     assert account.energy_hnj == 2 * 301_250 * S
     assert account.totals[booking.GAP] == millennium
+
+
+@pytest.mark.parametrize("counts", [True, False])
+def test_time_without_an_agent_is_a_gap_where_no_counter_tells_of_it(tmp_path, counts):
+    def windows(seconds, start=0, restart=""):
+        for one in live(seconds, start=start, restart=restart):
+            counter = one.readings.counter_mj if counts else np.full_like(one.readings.counter_mj, -1)
+            yield replace(one, readings=replace(one.readings, counter_mj=counter))
+
+    before = book(windows(10))
+    file = StateFile(tmp_path, "h", "boot")
+    file.save(before, Calibrator(), T0 + 10 * S)
+    after = Accounts(live=True)
+    assert file.restore(after, Calibrator()).found
+    book(windows(10, start=70, restart="same-boot"), after)
+    after.finish()
+    (account,) = after.gpus.values()
+    if counts:
+        assert account.energy_hnj == pytest.approx(300 * 79.5 * 2e9, rel=0.01)
+        assert gpu_sigma_j(account) == pytest.approx(0.04 * 300 * 79.5, rel=0.05)
+    else:
+        assert account.totals[booking.GAP] == pytest.approx(60.5 * S, abs=S)
+        assert gpu_sigma_j(account) > 300 * 60  # it may have drawn as much as before

@@ -264,3 +264,43 @@ def test_cutting_a_window_elsewhere_changes_sigma_by_rounding_only(pieces, cut):
     whole, parts = run(pieces, rows), run(pieces, [halves[0], halves[2], halves[1], halves[3]])
     for job in (0, 1):
         assert abs(int(parts.unlike_hnj[2 * job : 2 * job + 2].sum()) - int(whole.unlike_hnj[job])) <= 6
+
+
+def at_rest(rows, begin_mw=IDLE, end_mw=IDLE, energy_j=360):
+    """One second of 360 J between two readings, split by the rule of a GPU that rests beside a time of nobody."""
+    hnj = energy_j * 2_000_000_000
+    parts = run(
+        [(0, 1_000_000, hnj)], rows, rests=True, begin_mw=np.array([begin_mw]), end_mw=np.array([end_mw])
+    )  # fmt: skip
+    billed = (parts.static_hnj + parts.dynamic_hnj) / 2e9
+    return billed, (parts.idle_hnj[0] + parts.unattributed_hnj[0]) / 2e9
+
+
+def test_a_job_between_two_readings_of_a_gpu_at_rest_used_all_that_is_above_idle():
+    billed, nobodys = at_rest([(100_000, 700_000, -1, -1, -1, 1)])
+    assert nobodys == pytest.approx(0.4 * 70)
+    assert billed[0] == pytest.approx(360 - 0.4 * 70)
+
+
+def test_a_reading_above_idle_beside_nobody_is_somebody_unknown_and_bills_nobody_else():
+    rows = [(400_000, 1_000_000, -1, -1, -1, 1)]
+    billed, nobodys = at_rest(rows, begin_mw=300_000, end_mw=420_000)
+    assert nobodys == pytest.approx(360 * (300 + 348) / 2 * 0.4 / 360)  # along the line: nothing is moved to the job
+    assert billed[0] == pytest.approx(360 - nobodys)
+
+
+def test_who_leaves_is_not_billed_for_who_comes_later_between_the_same_readings():
+    first, second = (0, 300_000, -1, -1, -1, 1), (600_000, 1_000_000, -1, -1, -1, 1)
+    billed, nobodys = at_rest([first, second])
+    assert billed == pytest.approx([108, 144])
+    assert nobodys == pytest.approx(108)  # whose it was is not known
+
+
+@settings(max_examples=300, deadline=None)
+@given(pieces_of(), st.lists(row(), max_size=6), st.sampled_from([-1, 0, IDLE]), st.data())
+def test_the_rule_of_rest_conserves(pieces, rows, idle, data):
+    powers = [np.array([data.draw(st.integers(-1, 3 * IDLE)) for _ in pieces], np.int64) for _ in range(2)]
+    parts = run(pieces, rows, idle, rests=True, begin_mw=powers[0], end_mw=powers[1])
+    assert total(parts) == sum(energy for _, _, energy in pieces)
+    for column in parts:
+        assert (column >= 0).all()
