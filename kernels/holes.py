@@ -23,7 +23,8 @@ RESET_US = 60_000_000
 machine that was away for longer nobody knows what its GPUs did."""
 UNTOLD_US = 900_000_000
 """So long a hole is estimated of which the counter may tell later: its difference then corrects the estimate."""
-
+BOUNDLESS_MW = 1 << 62
+"""Where the counter alone says how much it was."""
 
 T0, T1, ENERGY, BEGIN, END, HOLE = range(6)
 """Rows of the room where pieces are put, int64[6, *]; see `kernels.booking.Pieces`."""
@@ -140,7 +141,7 @@ def estimate(room, lo: int, hi: int, told: int, longest: int) -> tuple[int, int]
     if room[HOLE, lo] == 0:
         seen = total_of(room, lo, hi)
         if told > seen:
-            scale(room, lo, hi, told, told)
+            scale(room, lo, hi, told, BOUNDLESS_MW)
         return 0, (room[T1, hi - 1] - room[T0, lo] if seen <= 0 else 0)
     room[ENERGY, lo] = max(told - total_of(room, lo + 1, hi), 0)
     before, after = room[BEGIN, lo], room[END, lo]
