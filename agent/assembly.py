@@ -197,7 +197,7 @@ def _on_hangup(reload: Callable[[], Config] | None, calibrator: Calibrator, noti
 def _fresh_us(sampling: Sampling) -> int:
     """How long a GPU's last reading counts as one of now: three times the longest that a busy driver is left alone."""
     from agent.accounts.publishing import FRESH_US  # noqa: PLC0415
-    from agent.meters.poller import LARGEST_FACTOR  # noqa: PLC0415
+    from agent.meters.pace import LARGEST_FACTOR  # noqa: PLC0415
 
     return max(FRESH_US, round(3 * LARGEST_FACTOR * 1e6 / max(sampling.counter_hz, sampling.power_hz)))
 

@@ -7,7 +7,6 @@ thread, since the driver serialises its callers anyway; only closing a stale win
 from __future__ import annotations
 
 import heapq
-import logging
 import threading
 from collections import deque
 from functools import partial
@@ -18,6 +17,7 @@ import numpy as np
 from agent.meters.errors import Fault, MeterError
 from agent.meters.gauges import Gauges
 from agent.meters.lines import SECOND_US, Line, Meter, Rates
+from agent.meters.pace import Pace
 from agent.meters.recovery import Recovery
 from agent.meters.sharing import Sharing
 from agent.window import MISSING, ProcessSighting, Readings, Window
@@ -31,17 +31,12 @@ if TYPE_CHECKING:
     from agent.meters.processes import ProcessWatch
     from agent.window import Device
 
-LOG = logging.getLogger(__name__)
-
-SLOW_CALL_US = 2_000
-MOST_DUTY = 0.01
 SLOTS = 4  # over which the GPUs are spread in a tick: waking up costs more than the second reading at once
 ON_TIME_US = 2_000
 BLIND_US = 5 * SECOND_US
 """Nothing was read for longer than this: what is listed now does not tell who was there then. Process lists are read
 every five seconds, so up to that it does."""
 MOST_IN_VAIN = 10  # process lists read every second for a utilisation that nobody explains: it may be latched
-LARGEST_FACTOR = 4  # no more than 4 s between readings of the counter: sampled power further apart is a gap
 
 
 class Poller:
@@ -75,21 +70,20 @@ class Poller:
         behind: Callable[[], bool] = lambda: False,
     ) -> None:
         self._meter, self._clock, self._host, self._rates = meter, clock, host, rates
-        self._alive, self._asleep, self._behind = alive, asleep, behind
+        self._alive, self._asleep = alive, asleep
         self.stop = threading.Event()
         self.lock = threading.Lock()
         self.late_us = 0
-        self.duty = 0.0
         self.heard: deque[Xid | Changed] = deque()
         self._lines: list[Line] = []
         self._names: set[str] = set()  # of gauges: a column stays when nobody tells it any more
         self._heap: list[tuple[int, int, bool]] = []  # when, which GPU, and whether only its processes' utilisation
-        self._sharing = Sharing(clock, rates, self._lines)
         self.recovery = Recovery(meter, clock, rates, self._lines, self._grow, behind)
+        self._sharing = Sharing(meter, clock, rates, self._lines, self.recovery, self._put_rows)
         self.seq = 0
         meter.learn(rates.learn_us)
         self.start_us = clock.now_us()
-        self._judged_us, self._judged_busy_ns = self.start_us, meter.costs.busy_ns
+        self.pace = Pace(meter, clock, rates, self._lines, behind)
         self._grow()
         self.recovery.begin()
 
@@ -103,10 +97,8 @@ class Poller:
             self._lines.append(Line(gauges, full_due_us=now_us + phase_us))
             heapq.heappush(self._heap, (now_us + phase_us, gpu, False))
 
-    def burst(self, until_us: int, gpu: int | None = None) -> None:
-        """Read instant power as fast as allowed until then, of one GPU or of all."""
-        for line in self._lines if gpu is None else [self._lines[gpu]]:
-            line.burst_until_us = max(line.burst_until_us, until_us)
+    def _put_rows(self, gpu: int, due_us: int) -> None:
+        heapq.heappush(self._heap, (due_us, gpu, True))
 
     def collect(self) -> tuple[Window, list[ProcessSighting]] | None:
         """Read until the window that is open ends; None once stopped.
@@ -132,7 +124,11 @@ class Poller:
                 continue  # the watchdog closed it meanwhile
             self._clock.sleep_until(due_us, self.stop)
             if not self.stop.is_set():
-                (self._tick_rows if rows else self._tick)(gpu, due_us)
+                if rows:
+                    heapq.heappop(self._heap)
+                    self._sharing.tick(gpu, due_us)
+                else:
+                    self._tick(gpu, due_us)
         return None
 
     def _through(self, end_us: int) -> int:
@@ -151,40 +147,9 @@ class Poller:
             self.late_us += begun_us - due_us
         if self.recovery.may_read(gpu) and not self._asleep(self._meter.boards[gpu].device):
             self.recovery.guard(gpu, partial(self._read, gpu, line, self._meter.boards[gpu], due_us))
-        period_us = self._period_us(gpu, line, begun_us)
+        period_us = self.pace.period_us(gpu, line, begun_us)
         late_us = self._clock.now_us() - due_us
         heapq.heapreplace(self._heap, (due_us + period_us * max(1, -(-late_us // period_us)), gpu, False))
-
-    def _period_us(self, gpu: int, line: Line, now_us: int) -> int:
-        rates = self._rates
-        if now_us < line.burst_until_us and line.factor == 1 and rates.burst_us:
-            published_us = self._meter.boards[gpu].device.publication_us.get("instant", 0)
-            return max(rates.burst_us, published_us // 2)
-        return min(rates.instant_us, rates.sample_us) * line.factor
-
-    def _tick_rows(self, gpu: int, due_us: int) -> None:
-        """Read the utilisation of processes, and again as soon as the driver has a new sample, if each is needed."""
-        line, watch = self._lines[gpu], self._meter.watches[gpu]
-        heapq.heappop(self._heap)
-        line.rows_due = False
-        if not watch.shared:
-            return
-        if self.recovery.may_read(gpu):
-            self.recovery.guard(gpu, partial(self._sharing.poll, line, watch))
-        if (next_us := self._sharing.next_us(gpu, watch, due_us)) is not None:
-            self._put_rows(gpu, line, next_us)
-
-    def _share(self, gpu: int, line: Line, watch: ProcessWatch, now_us: int) -> None:
-        """Begin to read the utilisation of processes where there are several now, and end where there are not."""
-        unread = now_us - watch.shares.asked_us > 2 * self._rates.window_us
-        if unread or not watch.shared:
-            watch.shares.rest()  # the driver's older samples belong to windows that are closed
-        if unread and watch.shared and not line.rows_due:
-            self._put_rows(gpu, line, now_us)
-
-    def _put_rows(self, gpu: int, line: Line, due_us: int) -> None:
-        heapq.heappush(self._heap, (due_us, gpu, True))
-        line.rows_due = True
 
     def _read(self, gpu: int, line: Line, board: Board, due_us: int) -> None:
         full = due_us >= line.full_due_us
@@ -211,13 +176,7 @@ class Poller:
             self._look(gpu, line, board, ended_us)
 
     def _append(self, line: Line, at_us: int, sample: Sample) -> None:
-        if self._rates.burst_us and sample.instant_mw > 0 and line.last_mw > 0:
-            limit_mw = line.gauges.at(at_us).get("limit_enforced_w", 0) * 1e3
-            # A step of a quarter of the limit: look closer for three seconds, at most every half minute.
-            if limit_mw and abs(sample.instant_mw - line.last_mw) > limit_mw / 4 and at_us >= line.burst_again_us:
-                line.burst_until_us = max(line.burst_until_us, at_us + 3 * SECOND_US)
-                line.burst_again_us = at_us + 30 * SECOND_US
-        line.last_mw = sample.instant_mw
+        self.pace.follow(line, at_us, sample.instant_mw)
         with self.lock:
             if at_us >= self.start_us and (not line.rows or at_us > line.rows[-1][0]):
                 line.rows.append((at_us, sample.power_mw, sample.counter_mj, sample.instant_mw))
@@ -226,7 +185,7 @@ class Poller:
         """Utilisation, memory, and whatever these or the time call for."""
         watch = self._meter.watches[gpu]
         before_us, line.looked_us = line.looked_us, now_us
-        hole = now_us - before_us > max(BLIND_US, 2 * self._period_us(gpu, line, now_us))
+        hole = now_us - before_us > max(BLIND_US, 2 * self.pace.period_us(gpu, line, now_us))
         if hole:
             # Who was there before it may have left at any time in it.
             line.utils, watch.listed = [], {}
@@ -252,7 +211,7 @@ class Poller:
             self._list(gpu, line, watch, now_us)
             if hole and before_us:
                 line.sightings += watch.sightings(gpu, before_us, max(now_us, before_us), None, {})
-            self._share(gpu, line, watch, now_us)
+            self._sharing.follow(gpu, line, watch, now_us)
         if now_us >= line.gauges_due_us:
             line.gauges_due_us = now_us + self._rates.gauges_us
             with line.gauges.asking("others"):
@@ -300,7 +259,7 @@ class Poller:
             if not blind and line.failing_since_us == MISSING and self.recovery.may_read(gpu):
                 self.recovery.guard(gpu, partial(self._activity, gpu, line, watch, end_us))
         self.recovery.turn()
-        self._judge()
+        self.pace.judge()
 
     def _activity(self, gpu: int, line: Line, watch: ProcessWatch, end_us: int) -> None:
         now_us = self._clock.now_us()
@@ -376,28 +335,3 @@ class Poller:
             known = [ratio * instances[gi] / 1e6 for gi, ratio in line.busy.items() if gi in instances]
             return int(min(1.0, sum(known)) * length_us) if known else MISSING
         return int(sum(line.utils) / len(line.utils) / 100 * length_us) if line.utils else MISSING
-
-    def _judge(self) -> None:
-        """Every ten seconds: read less often where calls cost too much, and again more often where they do not."""
-        now_us, busy_ns = self._clock.now_us(), self._meter.costs.busy_ns
-        if self._behind():
-            self._judged_us, self._judged_busy_ns = now_us, busy_ns
-            for line in self._lines:
-                line.calls.clear()
-        if now_us - self._judged_us < 10 * SECOND_US:
-            return
-        self.duty = (busy_ns - self._judged_busy_ns) / 1e3 / (now_us - self._judged_us)
-        self._judged_us, self._judged_busy_ns = now_us, busy_ns
-        for gpu, line in enumerate(self._lines):
-            p95_us, known = line.calls.p95_us(), len(line.calls)
-            # A busy host delays a call now and then, so it takes forty to judge, and three slow ones among them.
-            dear = self.duty > MOST_DUTY or (p95_us > SLOW_CALL_US and known >= 40)
-            if dear and line.factor < LARGEST_FACTOR:
-                line.factor *= 2
-                text = "GPU %d: calls take %d us (95 %%), duty %.1f %%: read %d times less often"
-                LOG.info(text, gpu, p95_us, self.duty * 100, line.factor)
-            elif line.factor > 1 and known >= 8 and p95_us < SLOW_CALL_US // 2 and self.duty * 2 < MOST_DUTY:
-                line.factor //= 2
-            elif known < 60:
-                continue  # too few to judge, and nothing to change
-            line.calls.clear()

@@ -99,7 +99,7 @@ class Sampler:
     @property
     def duty(self) -> float:
         """Share of the last ten seconds spent inside the driver."""
-        return self._poller.duty
+        return self._poller.pace.duty
 
     def calls(self) -> Mapping[str, Histogram]:
         """Seconds per driver call, by name."""
@@ -107,7 +107,7 @@ class Sampler:
 
     def burst(self, duration_us: int, gpu: int | None = None) -> None:
         """Read instant power at up to 10 Hz for a while, for a close look at peaks and ramps."""
-        self._poller.burst(self._clock.now_us() + duration_us, gpu)
+        self._poller.pace.burst(self._clock.now_us() + duration_us, gpu)
 
     def look(self) -> None:
         """Look for GPUs that came, and ask all anew what they can; may be called from a signal handler."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from agent.meters.lines import SECOND_US, Line, Rates
+from agent.meters.lines import SECOND_US, Line, Meter, Rates
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from agent.meters.clock import Clock
     from agent.meters.processes import ProcessWatch
+    from agent.meters.recovery import Recovery
 
 MOST_DUTY = 0.01  # of the time, for these calls on all GPUs together
 TURN_US = 60 * SECOND_US
@@ -23,14 +25,50 @@ class Sharing:
 
     Parameters
     ----------
+    meter : Meter
     clock : Clock
     rates : Rates
     lines : sequence of Line
         Shared with the poller.
+    recovery : Recovery
+    put : callable
+        Puts the next reading of a GPU's rows on the schedule: its number, and when (us).
     """
 
-    def __init__(self, clock: Clock, rates: Rates, lines: Sequence[Line]) -> None:
-        self._clock, self._rates, self._lines = clock, rates, lines
+    def __init__(  # noqa: PLR0917 - wired in one place
+        self,
+        meter: Meter,
+        clock: Clock,
+        rates: Rates,
+        lines: Sequence[Line],
+        recovery: Recovery,
+        put: Callable[[int, int], None],
+    ) -> None:
+        self._meter, self._clock, self._rates, self._lines = meter, clock, rates, lines
+        self._recovery, self._put = recovery, put
+
+    def follow(self, gpu: int, line: Line, watch: ProcessWatch, now_us: int) -> None:
+        """Begin to read where there are several processes now, and end where there are not."""
+        unread = now_us - watch.shares.asked_us > 2 * self._rates.window_us
+        if unread or not watch.shared:
+            watch.shares.rest()  # the driver's older samples belong to windows that are closed
+        if unread and watch.shared and not line.rows_due:
+            self._put_rows(gpu, line, now_us)
+
+    def tick(self, gpu: int, due_us: int) -> None:
+        """Read, and again as soon as the driver has a new sample, if each is needed."""
+        line, watch = self._lines[gpu], self._meter.watches[gpu]
+        line.rows_due = False
+        if not watch.shared:
+            return
+        if self._recovery.may_read(gpu):
+            self._recovery.guard(gpu, partial(self.poll, line, watch))
+        if (next_us := self.next_us(gpu, watch, due_us)) is not None:
+            self._put_rows(gpu, line, next_us)
+
+    def _put_rows(self, gpu: int, line: Line, due_us: int) -> None:
+        self._put(gpu, due_us)
+        line.rows_due = True
 
     def poll(self, line: Line, watch: ProcessWatch) -> None:
         """Read what is new.

@@ -1,0 +1,93 @@
+"""How often each GPU is read: closer while its power moves, less often where the driver's calls cost too much."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from agent.meters.lines import SECOND_US, Line, Meter, Rates
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from agent.meters.clock import Clock
+
+LOG = logging.getLogger(__name__)
+
+SLOW_CALL_US = 2_000
+MOST_DUTY = 0.01
+LARGEST_FACTOR = 4  # no more than 4 s between readings of the counter: sampled power further apart is a gap
+
+
+class Pace:
+    """The time from one reading of a GPU to the next.
+
+    Parameters
+    ----------
+    meter : Meter
+    clock : Clock
+    rates : Rates
+    lines : sequence of Line
+        Shared with the poller.
+    behind : callable
+        Whether this process is busy, and a call that takes long says nothing about the driver.
+
+    Attributes
+    ----------
+    duty : float
+        Share of the last ten seconds that was spent inside the driver.
+    """
+
+    def __init__(
+        self, meter: Meter, clock: Clock, rates: Rates, lines: Sequence[Line], behind: Callable[[], bool]
+    ) -> None:
+        self._meter, self._clock, self._rates, self._lines, self._behind = meter, clock, rates, lines, behind
+        self.duty = 0.0
+        self._judged_us, self._judged_busy_ns = clock.now_us(), meter.costs.busy_ns
+
+    def period_us(self, gpu: int, line: Line, now_us: int) -> int:
+        """Return the time to the GPU's next reading."""
+        rates = self._rates
+        if now_us < line.burst_until_us and line.factor == 1 and rates.burst_us:
+            published_us = self._meter.boards[gpu].device.publication_us.get("instant", 0)
+            return max(rates.burst_us, published_us // 2)
+        return min(rates.instant_us, rates.sample_us) * line.factor
+
+    def burst(self, until_us: int, gpu: int | None = None) -> None:
+        """Read instant power as fast as allowed until then, of one GPU or of all."""
+        for line in self._lines if gpu is None else [self._lines[gpu]]:
+            line.burst_until_us = max(line.burst_until_us, until_us)
+
+    def follow(self, line: Line, at_us: int, instant_mw: int) -> None:
+        """Look closer for three seconds after a step of a quarter of the limit, at most every half minute."""
+        if self._rates.burst_us and instant_mw > 0 and line.last_mw > 0:
+            limit_mw = line.gauges.at(at_us).get("limit_enforced_w", 0) * 1e3
+            if limit_mw and abs(instant_mw - line.last_mw) > limit_mw / 4 and at_us >= line.burst_again_us:
+                line.burst_until_us = max(line.burst_until_us, at_us + 3 * SECOND_US)
+                line.burst_again_us = at_us + 30 * SECOND_US
+        line.last_mw = instant_mw
+
+    def judge(self) -> None:
+        """Every ten seconds: read less often where calls cost too much, and again more often where they do not."""
+        now_us, busy_ns = self._clock.now_us(), self._meter.costs.busy_ns
+        if self._behind():
+            self._judged_us, self._judged_busy_ns = now_us, busy_ns
+            for line in self._lines:
+                line.calls.clear()
+        if now_us - self._judged_us < 10 * SECOND_US:
+            return
+        self.duty = (busy_ns - self._judged_busy_ns) / 1e3 / (now_us - self._judged_us)
+        self._judged_us, self._judged_busy_ns = now_us, busy_ns
+        for gpu, line in enumerate(self._lines):
+            p95_us, known = line.calls.p95_us(), len(line.calls)
+            # A busy host delays a call now and then, so it takes forty to judge, and three slow ones among them.
+            dear = self.duty > MOST_DUTY or (p95_us > SLOW_CALL_US and known >= 40)
+            if dear and line.factor < LARGEST_FACTOR:
+                line.factor *= 2
+                text = "GPU %d: calls take %d us (95 %%), duty %.1f %%: read %d times less often"
+                LOG.info(text, gpu, p95_us, self.duty * 100, line.factor)
+            elif line.factor > 1 and known >= 8 and p95_us < SLOW_CALL_US // 2 and self.duty * 2 < MOST_DUTY:
+                line.factor //= 2
+            elif known < 60:
+                continue  # too few to judge, and nothing to change
+            line.calls.clear()
