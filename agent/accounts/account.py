@@ -84,3 +84,15 @@ class GpuAccount:
         self.idle_hnj += idle_hnj
         self.unattributed_hnj += unattributed_hnj
         self.totals = [have + more for have, more in zip(self.totals, tally.tolist(), strict=True)]
+
+    def merge(self, other: GpuAccount) -> None:
+        """Add the finished account of the same GPU in another part."""
+        self.energy_hnj += other.energy_hnj
+        self.booked_us += other.booked_us
+        self.idle_hnj += other.idle_hnj
+        self.unattributed_hnj += other.unattributed_hnj
+        self.totals = [a + b for a, b in zip(self.totals, other.totals, strict=True)]
+        self.power.merge(other.power)
+        if other.module is not None:
+            self.module = self.module or Module()
+            self.module.energy_hnj += other.module.energy_hnj

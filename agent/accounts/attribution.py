@@ -8,47 +8,34 @@ for an hour, that hour), so usage rows wait until their time was booked.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from agent.accounts.account import GpuAccount
+from agent.accounts.calibration import correct
 from agent.accounts.former_names import FormerNames
 from agent.accounts.holding import Holding
-from agent.accounts.joining import joined
+from agent.accounts.host import Host
 from agent.accounts.ledger import GpuKey, Ledger
-from agent.accounts.limits import NO_LIMITS, Limits, in_parts
+from agent.accounts.limits import Limits, in_parts
 from agent.accounts.modules import Module, leave_counter, without
 from agent.accounts.restart import go_on
-from agent.accounts.tenancy import NO_TENANCY, PPM, Coverage, Tenancy
+from agent.accounts.tenancy import Coverage, Tenancy
 from agent.accounts.uncertainty import split_spread
 from kernels import booking
-from kernels.booking import merge, new_state
+from kernels.booking import merge
 from kernels.columns import Columns
 from kernels.plain import book_plain
 from kernels.splitting import split
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
     from agent.accounts.holding import Hole
     from agent.window import Device, Event, Readings, Run, Window
-
-
-@dataclass(slots=True)
-class _Host:
-    """One host's books between two windows: of the GPUs that are here, and after them of those that are away."""
-
-    devices: tuple[Device, ...] = ()  # that are here
-    keys: list[GpuKey] = field(default_factory=list)
-    limits: Limits = NO_LIMITS
-    state: NDArray[np.int64] = field(default_factory=lambda: new_state(0))
-    waiting: Tenancy = NO_TENANCY
-    coverage: Coverage = field(default_factory=Coverage)
-    holding: Holding = field(default_factory=Holding)
 
 
 class Accounts:
@@ -70,7 +57,7 @@ class Accounts:
         self.gpus: dict[GpuKey, GpuAccount] = {}
         self.live = live
         self.since_us: int | None = None  # start of the first window of these books, before any restart
-        self._hosts: dict[str, _Host] = {}
+        self._hosts: dict[str, Host] = {}
         self._names = FormerNames()
 
     def add(self, window: Window) -> None:
@@ -104,22 +91,11 @@ class Accounts:
             self._observe(window, host)
         if self.live:
             self._follow(window, host)
-        host.waiting = rows
-        self._wait(host, window.end_us)
+        host.wait(rows, window.end_us)
         if any(event.kind == "shutdown" for event in window.events):
             self.finish(window.host)
 
-    @staticmethod
-    def _wait(host: _Host, now_us: int) -> None:
-        """Keep the usage whose energy is not booked yet; of a GPU that was never read none will be."""
-        rows = host.waiting
-        if len(rows.gpu):
-            booked_us = host.state[:, booking.BOOKED_T]
-            booked_us = np.where(booked_us < 0, now_us, booked_us)
-            rows = rows.keep(rows.end_us > booked_us[rows.gpu]).only_named_owners()
-            host.waiting = joined(rows, now_us, host.holding.since_us(len(host.keys), now_us))
-
-    def _without_modules(self, readings: Readings, host: _Host, rows: Tenancy) -> Readings:
+    def _without_modules(self, readings: Readings, host: Host, rows: Tenancy) -> Readings:
         """Return readings without the counters that are a module's, which are booked beside."""
         others = [gpu for gpu, key in enumerate(host.keys) if self.gpus[key].by_power_alone]
         if not others:
@@ -154,7 +130,7 @@ class Accounts:
                 books.limits.ceiling_mw, books.limits.limit_mw, books.limits.max_gap_us, closing=True,
             )  # fmt: skip
             self._book(books, pieces, books.waiting)
-            self._wait(books, int(books.waiting.end_us.max(initial=0)))
+            books.wait(books.waiting, int(books.waiting.end_us.max(initial=0)))
             for key in books.keys:
                 self.gpus[key].power.settle()
 
@@ -164,16 +140,8 @@ class Accounts:
             mine = self.gpus.get(key)
             if mine is None:
                 self.gpus[key] = theirs
-                continue
-            mine.energy_hnj += theirs.energy_hnj
-            mine.booked_us += theirs.booked_us
-            mine.idle_hnj += theirs.idle_hnj
-            mine.unattributed_hnj += theirs.unattributed_hnj
-            mine.totals = [a + b for a, b in zip(mine.totals, theirs.totals, strict=True)]
-            mine.power.merge(theirs.power)
-            if theirs.module is not None:
-                mine.module = mine.module or Module()
-                mine.module.energy_hnj += theirs.module.energy_hnj
+            else:
+                mine.merge(theirs)
         self.ledger.merge(other.ledger)
 
     def retire(self, now_us: int, keep_us: int) -> None:
@@ -200,7 +168,7 @@ class Accounts:
 
         A GPU that is away keeps them: its joules, and its counter's, must still be there when it comes back.
         """
-        books = self._hosts.get(host, _Host())
+        books = self._hosts.get(host, Host())
         return [
             (self.gpus[key], books.state[i], books.holding.of(i), books.waiting.keep(books.waiting.gpu == i))
             for i, key in enumerate(books.keys)
@@ -208,7 +176,7 @@ class Accounts:
 
     def restore(self, host: str, books: Iterable[tuple[GpuAccount, NDArray[np.int64], Hole, Tenancy]]) -> None:
         """Take over one host's books from before a restart, as `books_of` returned them."""
-        mine = self._hosts[host] = _Host()
+        mine = self._hosts[host] = Host()
         for place, (account, state, hole, waiting) in enumerate(books):
             key = _key(account.device)
             self.gpus[key] = account
@@ -217,24 +185,16 @@ class Accounts:
             mine.holding.restore(place, hole)
             mine.waiting = mine.waiting.followed_by(waiting)
 
-    def _enter(self, name: str, devices: tuple[Device, ...], start_us: int) -> _Host:
+    def _enter(self, name: str, devices: tuple[Device, ...], start_us: int) -> Host:
         """Find the host's books, with a place for each device in the window's order."""
         if self.since_us is None:
             self.since_us = start_us
-        host = self._hosts.setdefault(name, _Host())
+        host = self._hosts.setdefault(name, Host())
         if host.devices is devices:
             return host
         here = [_key(device) for device in devices]
-        keys = here + [key for key in host.keys if key not in set(here)]
-        if keys != host.keys:
-            place = {key: i for i, key in enumerate(keys)}
-            moved = {i: place[key] for i, key in enumerate(host.keys)}
-            state = new_state(len(keys))
-            state[list(moved.values())] = host.state
-            host.waiting = host.waiting.moved(moved)
-            host.holding.moved(moved)
-            host.keys, host.state = keys, state
-        for i, key in enumerate(keys[len(here) :], len(here)):
+        host.arrange(here)
+        for i, key in enumerate(host.keys[len(here) :], len(here)):
             # It is away: its counter may go on meanwhile, but power is not joined over that.
             go_on(host.state[i : i + 1], start_us, same_boot=True)
             self.gpus[key].power.restart()
@@ -245,10 +205,10 @@ class Accounts:
             else:
                 account.device = device
         host.devices = devices
-        host.limits = Limits.of(tuple(self.gpus[key].device for key in keys), self.max_gap_us)
+        host.limits = Limits.of(tuple(self.gpus[key].device for key in host.keys), self.max_gap_us)
         return host
 
-    def _book_plain(self, host: _Host, columns: Columns) -> bool:
+    def _book_plain(self, host: Host, columns: Columns) -> bool:
         """Book windows of power readings and nothing else the fast way; False if that cannot be."""
         if host.limits.calibrated or len(host.keys) > len(host.devices):
             return False
@@ -265,10 +225,10 @@ class Accounts:
             account.totals[booking.BOOKED_BY_POWER] += energy
         return True
 
-    def _book(self, host: _Host, pieces: booking.Pieces, rows: Tenancy) -> None:
+    def _book(self, host: Host, pieces: booking.Pieces, rows: Tenancy) -> None:
         """Split the pieces among the rows and enter the result."""
         if host.limits.calibrated:
-            self._calibrate([self.gpus[key].device for key in host.keys], pieces)
+            correct(pieces, [self.gpus[key].device for key in host.keys])
         bounds = np.searchsorted(rows.gpu, np.arange(len(host.keys) + 1)).astype(np.int64)
         hole = pieces.hole if pieces.hole.any() else None
         parts = split(
@@ -303,19 +263,7 @@ class Accounts:
             line.unread_us = max(line.unread_us - booked_us, 0)
             job.method |= method
 
-    @staticmethod
-    def _calibrate(devices: Sequence[Device], pieces: booking.Pieces) -> None:
-        """Correct the pieces for what is known of each card's meter: E (1 + gain) + offset x time, in whole hnj."""
-        for i, device in enumerate(devices):
-            if device.gain_ppm == 0 and device.offset_mw == 0:
-                continue
-            mine = slice(int(pieces.starts[i]), int(pieces.starts[i] + pieces.counts[i]))
-            energy = pieces.energy_hnj[mine]
-            energy += energy // PPM * device.gain_ppm + energy % PPM * device.gain_ppm // PPM
-            energy += 2 * device.offset_mw * (pieces.t1_us[mine] - pieces.t0_us[mine])
-            np.maximum(energy, 0, out=energy)
-
-    def _remember_owners(self, rows: Tenancy, host: _Host) -> None:
+    def _remember_owners(self, rows: Tenancy, host: Host) -> None:
         """Enter the time that jobs held and used GPUs."""
         columns = (rows.gpu, rows.owner, rows.start_us, rows.end_us, rows.live)
         for gpu, place, start, end, live in zip(*(column.tolist() for column in columns), strict=True):
@@ -332,7 +280,7 @@ class Accounts:
                 line.edges += 2
             job.seen(start, end)
 
-    def _observe(self, window: Window, host: _Host) -> None:
+    def _observe(self, window: Window, host: Host) -> None:
         """Keep what the quantiles of power need; a running agent publishes none."""
         readings, limits = window.readings, host.limits
         for i, key in enumerate([] if self.live else host.keys[: len(host.devices)]):
@@ -341,7 +289,7 @@ class Accounts:
                 readings.time_us[mine], readings.power_mw[mine], int(limits.ceiling_mw[i]), int(limits.max_gap_us[i])
             )
 
-    def _follow(self, window: Window, host: _Host) -> None:
+    def _follow(self, window: Window, host: Host) -> None:
         """Keep the moving peaks and ramps that a running agent publishes."""
         readings, limits = window.readings, host.limits
         for i, key in enumerate(host.keys[: len(host.devices)]):
@@ -353,7 +301,7 @@ class Accounts:
                 readings.time_us[mine], power, int(limits.ceiling_mw[i]), int(limits.max_gap_us[i])
             )
 
-    def _note(self, window: Window, host: _Host, event: Event) -> None:
+    def _note(self, window: Window, host: Host, event: Event) -> None:
         """Take account of what happened: a GPU that went or came, or an agent that was down."""
         if event.kind in {"lost", "back"} and 0 <= event.gpu < len(host.keys):
             account = self.gpus[host.keys[event.gpu]]
@@ -362,20 +310,17 @@ class Accounts:
         elif event.kind == "xid" and 0 <= event.gpu < len(host.keys) and event.detail.isdecimal():
             self.gpus[host.keys[event.gpu]].last_xid = int(event.detail)
         elif event.kind == "restart":
-            host.coverage = Coverage()
             self.ledger.resume(window.start_us)
             same_boot = event.detail != "new-boot"
-            for key in host.keys:
-                self.gpus[key].power.restart()
             for key, state in zip(host.keys, host.state, strict=True):
-                if (module := self.gpus[key].module) is not None:
-                    module.restart(window.start_us, same_boot=same_boot)
+                account = self.gpus[key]
+                account.power.restart()
+                if account.module is not None:
+                    account.module.restart(window.start_us, same_boot=same_boot)
                 if state[booking.COUNTER] < 0 <= state[booking.POWER_T] < window.start_us:
                     # Nothing tells what it drew meanwhile.
-                    self.gpus[key].totals[booking.GAP] += window.start_us - int(state[booking.POWER_T])
-            go_on(host.state, window.start_us, same_boot=same_boot)
-            host.holding.restart(len(host.keys), window.start_us, same_boot=same_boot)
-            host.waiting = host.waiting.until(window.start_us - 1) if same_boot else NO_TENANCY
+                    account.totals[booking.GAP] += window.start_us - int(state[booking.POWER_T])
+            host.restart(window.start_us, same_boot=same_boot)
 
 
 _ZERO = np.zeros(1, np.int64)

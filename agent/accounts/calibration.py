@@ -12,12 +12,16 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from agent.accounts.tenancy import PPM
 from agent.window import MISSING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from agent.window import Device, Window
+    from kernels.booking import Pieces
 
 LOG = logging.getLogger(__name__)
 
@@ -155,6 +159,18 @@ class Calibrator:
         if device.model in self.idle_w:
             return round(self.idle_w[device.model] * 1e3)
         return round(device.limit_mw * PRIOR_SHARE_OF_LIMIT) if device.limit_mw > 0 else device.idle_mw
+
+
+def correct(pieces: Pieces, devices: Sequence[Device]) -> None:
+    """Correct pieces in place by what is known of each card's meter: E (1 + gain) + offset x time, in whole hnj."""
+    for i, device in enumerate(devices):
+        if device.gain_ppm == 0 and device.offset_mw == 0:
+            continue
+        mine = slice(int(pieces.starts[i]), int(pieces.starts[i] + pieces.counts[i]))
+        energy = pieces.energy_hnj[mine]
+        energy += energy // PPM * device.gain_ppm + energy % PPM * device.gain_ppm // PPM
+        energy += 2 * device.offset_mw * (pieces.t1_us[mine] - pieces.t0_us[mine])
+        np.maximum(energy, 0, out=energy)
 
 
 def _listed(window: Window, gpu: int) -> float:

@@ -1,0 +1,81 @@
+"""What the books keep of one host between two windows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.accounts.holding import Holding
+from agent.accounts.joining import joined
+from agent.accounts.limits import NO_LIMITS, Limits
+from agent.accounts.restart import go_on
+from agent.accounts.tenancy import NO_TENANCY, Coverage, Tenancy
+from kernels import booking
+from kernels.booking import new_state
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from agent.accounts.ledger import GpuKey
+    from agent.window import Device
+
+
+@dataclass(slots=True)
+class Host:
+    """One host's books: of the GPUs that are here, and after them of those that are away.
+
+    Attributes
+    ----------
+    devices : tuple of Device
+        That are here.
+    keys : list of GpuKey
+        Of all.
+    limits : Limits
+    state : int64[g, kernels.booking.STATES]
+        Where the merge of counter and power stands.
+    waiting : Tenancy
+        Usage whose energy is not booked yet.
+    coverage : Coverage
+    holding : Holding
+    """
+
+    devices: tuple[Device, ...] = ()
+    keys: list[GpuKey] = field(default_factory=list)
+    limits: Limits = NO_LIMITS
+    state: NDArray[np.int64] = field(default_factory=lambda: new_state(0))
+    waiting: Tenancy = NO_TENANCY
+    coverage: Coverage = field(default_factory=Coverage)
+    holding: Holding = field(default_factory=Holding)
+
+    def arrange(self, here: Sequence[GpuKey]) -> None:
+        """Put those first that are here, in this order; the books of those that are away stay, behind them."""
+        keys = [*here, *(key for key in self.keys if key not in set(here))]
+        if keys == self.keys:
+            return
+        place = {key: i for i, key in enumerate(keys)}
+        moved = {i: place[key] for i, key in enumerate(self.keys)}
+        state = new_state(len(keys))
+        state[list(moved.values())] = self.state
+        self.waiting = self.waiting.moved(moved)
+        self.holding.moved(moved)
+        self.keys, self.state = keys, state
+
+    def wait(self, rows: Tenancy, now_us: int) -> None:
+        """Keep the usage whose energy is not booked yet; of a GPU that was never read none will be."""
+        if len(rows.gpu):
+            booked_us = self.state[:, booking.BOOKED_T]
+            booked_us = np.where(booked_us < 0, now_us, booked_us)
+            rows = rows.keep(rows.end_us > booked_us[rows.gpu]).only_named_owners()
+            rows = joined(rows, now_us, self.holding.since_us(len(self.keys), now_us))
+        self.waiting = rows
+
+    def restart(self, start_us: int, *, same_boot: bool) -> None:
+        """Go on after the agent was down, with the window that begins at ``start_us``."""
+        self.coverage = Coverage()
+        go_on(self.state, start_us, same_boot=same_boot)
+        self.holding.restart(len(self.keys), start_us, same_boot=same_boot)
+        self.waiting = self.waiting.until(start_us - 1) if same_boot else NO_TENANCY
