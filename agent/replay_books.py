@@ -21,7 +21,7 @@ from agent.traces.sources import Chain, Options
 from agent.traces.survey import Survey
 from agent.traces.wants import Edges, counts
 from agent.window import MISSING, Run
-from kernels import booking
+from kernels import layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -230,7 +230,7 @@ def finish(part: Part) -> Part:
                 *(
                     int(row[column])
                     for column in (
-                        booking.POWER_MIN, booking.POWER_MAX, booking.RUN_MAX, booking.FIRST_T, booking.LAST_T,
+                        layout.POWER_MIN, layout.POWER_MAX, layout.RUN_MAX, layout.FIRST_T, layout.LAST_T,
                     )
                 )
             )  # fmt: skip

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 
 from kernels.jit import jit
+from kernels.layout import BEGIN, END, ENERGY, HOLE, T0, T1
 
 RESET_US = 60_000_000
 """So much of a hole is estimated, at most, over which the counter was reset: a driver is reloaded in seconds, and of a
@@ -26,11 +27,8 @@ UNTOLD_US = 900_000_000
 BOUNDLESS_MW = 1 << 62
 """Where the counter alone says how much it was."""
 
-T0, T1, ENERGY, BEGIN, END, HOLE = range(6)
-"""Rows of the room where pieces are put, int64[6, *]; see `kernels.booking.Pieces`."""
 
-
-@jit
+@jit(allocates=False)
 def total_of(room, lo: int, hi: int) -> int:  # type: ignore[no-untyped-def]
     """Sum the energy of pieces lo..hi."""
     total = 0
@@ -39,7 +37,7 @@ def total_of(room, lo: int, hi: int) -> int:  # type: ignore[no-untyped-def]
     return total
 
 
-@jit
+@jit(allocates=False)
 def put_before(  # type: ignore[no-untyped-def]
     room, at: int, k: int, since: int, until: int, before_mw: int, after_mw: int, max_gap: int
 ) -> int:
@@ -61,7 +59,7 @@ def put_before(  # type: ignore[no-untyped-def]
     return 1
 
 
-@jit
+@jit(allocates=False)
 def scale(room, lo: int, hi: int, total: int, most_mw: int) -> None:  # type: ignore[no-untyped-def]
     """Scale pieces lo..hi in place so that they sum to ``total`` exactly: by their energy, else by their time.
 
@@ -92,7 +90,7 @@ def scale(room, lo: int, hi: int, total: int, most_mw: int) -> None:  # type: ig
         before = upto
 
 
-@jit
+@jit(allocates=False)
 def _spread(room, lo: int, hi: int, total: int, most_mw: int) -> bool:  # type: ignore[no-untyped-def]
     """Add what lacks to ``total`` by how far each piece lies below ``most_mw``; False if none does."""
     below = 0.0
@@ -110,7 +108,7 @@ def _spread(room, lo: int, hi: int, total: int, most_mw: int) -> bool:  # type: 
     return True
 
 
-@jit
+@jit(allocates=False)
 def fill(room, lo: int, hi: int, total: int, most_mw: int) -> None:  # type: ignore[no-untyped-def]
     """Let pieces lo..hi hold ``total``, which the counter says: a hole gets what power did not see of the others."""
     first = lo
@@ -120,7 +118,7 @@ def fill(room, lo: int, hi: int, total: int, most_mw: int) -> None:  # type: ign
     scale(room, first, hi, total - (room[ENERGY, lo] if first > lo else 0), most_mw)
 
 
-@jit
+@jit(allocates=False)
 def estimate(room, lo: int, hi: int, told: int, longest: int) -> tuple[int, int]:  # type: ignore[no-untyped-def]
     """Give pieces lo..hi what power says, and a hole before them what ``told`` and the powers at its ends say.
 

@@ -163,9 +163,18 @@ class PlainKernel:
 @overload
 def jit(function: F, /) -> F: ...
 @overload
-def jit(*, parallel: bool = False, inline: str = "never") -> Callable[[F], Any]: ...
-def jit(function: Callable[..., Any] | None = None, /, *, parallel: bool = False, inline: str = "never") -> Any:
-    """Compile a kernel: ``@jit``, ``@jit(parallel=True)`` or ``@jit(inline="always")``.
+def jit(*, allocates: bool) -> Callable[[F], F]: ...
+@overload
+def jit(*, parallel: bool = False, inline: str = "never", allocates: bool = True) -> Callable[[F], Any]: ...
+def jit(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    parallel: bool = False,
+    inline: str = "never",
+    allocates: bool = True,
+) -> Any:
+    """Compile a kernel: ``@jit``, ``@jit(parallel=True)``, ``@jit(inline="always")`` or ``@jit(allocates=False)``.
 
     Parameters
     ----------
@@ -175,6 +184,9 @@ def jit(function: Callable[..., Any] | None = None, /, *, parallel: bool = False
         Run ``prange`` loops on all threads (a :class:`ParallelKernel`, callable from Python only).
     inline : {"never", "always"}
         numba's inlining, before type inference.
+    allocates : bool
+        Whether it makes arrays. One that does not is compiled without reference counts, which cost each call of a
+        small kernel that is handed arrays ten times what the call costs (numba issues 2345 and 2350).
 
     Returns
     -------
@@ -185,7 +197,7 @@ def jit(function: Callable[..., Any] | None = None, /, *, parallel: bool = False
     def decorate(kernel: Callable[..., Any]) -> Any:
         if parallel:
             return PlainKernel(kernel) if MODE == "off" else ParallelKernel(kernel)
-        return kernel if MODE == "off" else _compile(kernel, {"inline": inline})
+        return kernel if MODE == "off" else _compile(kernel, {"inline": inline, "_nrt": allocates})
 
     return decorate if function is None else decorate(function)
 

@@ -19,13 +19,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from kernels import booking
-from kernels.booking import (
+from kernels import layout
+from kernels.booking import MOST_HNJ, follow, is_reading
+from kernels.columns import Columns, as_read
+from kernels.histogram import BEFORE, BEFORE_T, HELD, HIGHEST_MW, SEEN_T
+from kernels.jit import jit
+from kernels.layout import (
     BOOKED_T,
     COVERED,
     FIRST_T,
     LAST_T,
-    MOST_HNJ,
     POWER,
     POWER_MAX,
     POWER_MIN,
@@ -35,12 +38,7 @@ from kernels.booking import (
     RUN_T,
     SAMPLES,
     SHAPE_T,
-    follow,
-    is_reading,
 )
-from kernels.columns import Columns, as_read
-from kernels.histogram import BEFORE, BEFORE_T, HELD, HIGHEST_MW, SEEN_T
-from kernels.jit import jit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -225,7 +223,7 @@ class Booked(NamedTuple):
 
     Attributes
     ----------
-    tally : int64[g, booking.TALLIES]
+    tally : int64[g, layout.TALLIES]
         As `booking.merge` tallies, without the energies: these may be more than int64 holds.
     energy_hnj, static_hnj : list of int, hnj
         All energy of each GPU, and the part of it below idle power.
@@ -249,7 +247,7 @@ def book_plain(
     Parameters
     ----------
     run : Columns
-    state : int64[g, booking.STATES]
+    state : int64[g, layout.STATES]
         Changed in place, as `booking.merge` would.
     ceiling_mw, max_gap_us : int64[g]
         As for `booking.merge`.
@@ -264,7 +262,7 @@ def book_plain(
         None: `booking.merge` must do it, for a GPU has had a counter, or may be a whole hall.
     """
     gpus = run.offsets.shape[1] - 1
-    if (state[:, booking.COUNTER] >= 0).any() or (ceiling_mw > HIGHEST_MW).any():
+    if (state[:, layout.COUNTER] >= 0).any() or (ceiling_mw > HIGHEST_MW).any():
         return None
     rows = (run.offsets[:, 1:] - run.offsets[:, :-1]).sum(axis=0)
     poured = [histogram.worth_bins(int(rows[gpu])) for gpu, histogram in enumerate(histograms or ())]
@@ -272,7 +270,7 @@ def book_plain(
         histogram.catch_up()
         if histogram.last[BEFORE] > HIGHEST_MW:
             return None
-    booked = Booked(np.zeros((gpus, booking.TALLIES), np.int64), [0] * gpus, [0] * gpus)
+    booked = Booked(np.zeros((gpus, layout.TALLIES), np.int64), [0] * gpus, [0] * gpus)
     columns = Columns(*(as_read(column) for column in run))
 
     def book_gpu(gpu: int) -> None:

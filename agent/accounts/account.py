@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from agent.accounts.modules import Module, counts_module, tells_power
 from agent.accounts.statistics import Moving
-from kernels import booking
+from kernels import layout
 from kernels.histogram import PowerHistogram
 
 if TYPE_CHECKING:
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from agent.window import Device
 
 REJECTIONS = {
-    "zero": booking.REJECTED_ZERO,
-    "negative": booking.REJECTED_NEGATIVE,
-    "above_ceiling": booking.REJECTED_HIGH,
-    "time_backwards": booking.REJECTED_TIME,
-    "counter_step": booking.REJECTED_STEP,
-    "counter_dip": booking.REJECTED_DIP,
+    "zero": layout.REJECTED_ZERO,
+    "negative": layout.REJECTED_NEGATIVE,
+    "above_ceiling": layout.REJECTED_HIGH,
+    "time_backwards": layout.REJECTED_TIME,
+    "counter_step": layout.REJECTED_STEP,
+    "counter_dip": layout.REJECTED_DIP,
 }
 
 
@@ -34,7 +34,7 @@ class GpuAccount:
     energy_hnj: int = 0
     idle_hnj: int = 0
     unattributed_hnj: int = 0
-    totals: list[int] = field(default_factory=lambda: [0] * booking.TALLIES)
+    totals: list[int] = field(default_factory=lambda: [0] * layout.TALLIES)
     booked_us: int = 0  # the time that energy_hnj was used in: readings may cover some of it later, or never
     power: PowerHistogram = field(default_factory=PowerHistogram)
     moving: Moving = field(default_factory=Moving)
@@ -61,24 +61,24 @@ class GpuAccount:
     @property
     def was_read(self) -> bool:
         """Whether any energy or power of it was ever known; without, its energy is unknown and not 0."""
-        return self.totals[booking.SAMPLES] > 0 or self.energy_hnj > 0
+        return self.totals[layout.SAMPLES] > 0 or self.energy_hnj > 0
 
     @property
     def method(self) -> str:
         """``"counter"`` if the driver's energy counter was believed for any stretch, else ``"power"``."""
-        counted = self.totals[booking.BOOKED_BY_COUNTER] > 0 or self.totals[booking.COUNTER_HNJ] > 0
+        counted = self.totals[layout.BOOKED_BY_COUNTER] > 0 or self.totals[layout.COUNTER_HNJ] > 0
         return "counter" if counted and self.module is None else "power"
 
     @property
     def disagreement(self) -> float | None:
         """(power integral - counter) / counter over the stretches that both saw whole, or None without any."""
-        counter, power = self.totals[booking.COMPARED_COUNTER], self.totals[booking.COMPARED_POWER]
+        counter, power = self.totals[layout.COMPARED_COUNTER], self.totals[layout.COMPARED_POWER]
         return (power - counter) / counter if counter > 0 and power > 0 and self.module is None else None
 
     def add(
         self, tally: NDArray[np.int64], energy_hnj: int, booked_us: int, idle_hnj: int, unattributed_hnj: int
     ) -> None:
-        """Add a result; ``tally`` is a row of `kernels.booking.Pieces.tally`."""
+        """Add a result; ``tally`` is a row of `kernels.layout.Pieces.tally`."""
         self.energy_hnj += energy_hnj
         self.booked_us += booked_us
         self.idle_hnj += idle_hnj

@@ -23,7 +23,7 @@ from agent.accounts.modules import Module, leave_counter, without
 from agent.accounts.restart import go_on
 from agent.accounts.tenancy import Coverage, Tenancy
 from agent.accounts.uncertainty import split_spread
-from kernels import booking
+from kernels import layout
 from kernels.booking import merge
 from kernels.columns import Columns
 from kernels.plain import book_plain
@@ -104,7 +104,7 @@ class Accounts:
         def book(gpu: int, mine: slice) -> None:
             account = self.gpus[host.keys[gpu]]
             if account.module is None:
-                account.module = Module.from_gpu(account.totals[booking.COUNTER_HNJ], host.state[gpu])
+                account.module = Module.from_gpu(account.totals[layout.COUNTER_HNJ], host.state[gpu])
                 self._book(host, leave_counter(host.state, gpu, host.limits), rows)
             account.module.book(readings.time_us[mine], readings.counter_mj[mine])
 
@@ -159,7 +159,7 @@ class Accounts:
         return self.ledger.ended_hnj.get(_key(device), 0)
 
     def state_of(self, host: str) -> NDArray[np.int64]:
-        """Return the merge state of one host's GPUs: int64[g, kernels.booking.STATES], in the devices' order."""
+        """Return the merge state of one host's GPUs: int64[g, kernels.layout.STATES], in the devices' order."""
         books = self._hosts[host]
         return books.state[: len(books.devices)]
 
@@ -220,12 +220,12 @@ class Accounts:
         if booked is None:
             return False
         for account, tally, energy, static in zip(accounts, *booked, strict=True):
-            account.add(tally, energy, int(tally[booking.COVERED]), static, energy - static)
-            account.totals[booking.POWER_HNJ] += energy
-            account.totals[booking.BOOKED_BY_POWER] += energy
+            account.add(tally, energy, int(tally[layout.COVERED]), static, energy - static)
+            account.totals[layout.POWER_HNJ] += energy
+            account.totals[layout.BOOKED_BY_POWER] += energy
         return True
 
-    def _book(self, host: Host, pieces: booking.Pieces, rows: Tenancy) -> None:
+    def _book(self, host: Host, pieces: layout.Pieces, rows: Tenancy) -> None:
         """Split the pieces among the rows and enter the result."""
         if host.limits.calibrated:
             correct(pieces, [self.gpus[key].device for key in host.keys])
@@ -317,9 +317,9 @@ class Accounts:
                 account.power.restart()
                 if account.module is not None:
                     account.module.restart(window.start_us, same_boot=same_boot)
-                if state[booking.COUNTER] < 0 <= state[booking.POWER_T] < window.start_us:
+                if state[layout.COUNTER] < 0 <= state[layout.POWER_T] < window.start_us:
                     # Nothing tells what it drew meanwhile.
-                    account.totals[booking.GAP] += window.start_us - int(state[booking.POWER_T])
+                    account.totals[layout.GAP] += window.start_us - int(state[layout.POWER_T])
             host.restart(window.start_us, same_boot=same_boot)
 
 

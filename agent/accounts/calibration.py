@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from agent.window import Device, Window
-    from kernels.booking import Pieces
+    from kernels.layout import Pieces
 
 LOG = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from agent.accounts.joining import joined
 from agent.accounts.limits import NO_LIMITS, Limits
 from agent.accounts.restart import go_on
 from agent.accounts.tenancy import NO_TENANCY, Coverage, Tenancy
-from kernels import booking
+from kernels import layout
 from kernels.booking import new_state
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Host:
     keys : list of GpuKey
         Of all.
     limits : Limits
-    state : int64[g, kernels.booking.STATES]
+    state : int64[g, kernels.layout.STATES]
         Where the merge of counter and power stands.
     waiting : Tenancy
         Usage whose energy is not booked yet.
@@ -67,7 +67,7 @@ class Host:
     def wait(self, rows: Tenancy, now_us: int) -> None:
         """Keep the usage whose energy is not booked yet; of a GPU that was never read none will be."""
         if len(rows.gpu):
-            booked_us = self.state[:, booking.BOOKED_T]
+            booked_us = self.state[:, layout.BOOKED_T]
             booked_us = np.where(booked_us < 0, now_us, booked_us)
             rows = rows.keep(rows.end_us > booked_us[rows.gpu]).only_named_owners()
             rows = joined(rows, now_us, self.holding.since_us(len(self.keys), now_us))

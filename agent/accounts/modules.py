@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernels import booking
-from kernels.booking import Pieces, merge, new_state
+from kernels import layout
+from kernels.booking import merge, new_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
     from agent.accounts.limits import Limits
     from agent.window import Device, Readings
+    from kernels.layout import Pieces
 
 CEILING_MW = 20_000_000  # as for a board of unknown limit
-KEPT = (booking.COUNTER, booking.BASE_T, booking.BOOKED_T)
+KEPT = (layout.COUNTER, layout.BASE_T, layout.BOOKED_T)
 """What of a counter's books outlives the agent, within one life of the driver."""
-FORGOTTEN = (booking.COUNTER, booking.BASE_T, booking.SEEN_T, booking.SUSPECT, booking.SUSPECT_T, booking.HIGH_WATER)
-EMPTIED = (booking.SUSPECT_KIND, booking.SUSPECT_BOOKED, booking.BOOKED_SINCE, booking.HIGH_WATER_BOOKED)
+FORGOTTEN = (layout.COUNTER, layout.BASE_T, layout.SEEN_T, layout.SUSPECT, layout.SUSPECT_T, layout.HIGH_WATER)
+EMPTIED = (layout.SUSPECT_KIND, layout.SUSPECT_BOOKED, layout.BOOKED_SINCE, layout.HIGH_WATER_BOOKED)
 
 
 @dataclass(slots=True)
@@ -37,7 +38,7 @@ class Module:
     ----------
     energy_hnj : int, hnj
         Since the books of its GPU began.
-    state : int64[1, kernels.booking.STATES]
+    state : int64[1, kernels.layout.STATES]
     """
 
     energy_hnj: int = 0
@@ -64,9 +65,9 @@ class Module:
     def restart(self, start_us: int, *, same_boot: bool) -> None:
         """Go on after the agent was down, at ``start_us``; another life of the driver counts anew."""
         before, self.state = self.state, new_state(1)
-        if same_boot and before[0, booking.COUNTER] >= 0:
-            self.state[0, booking.COUNTER] = before[0, booking.COUNTER]
-            self.state[0, [booking.BASE_T, booking.BOOKED_T]] = np.minimum(before[0, list(KEPT[1:])], start_us - 1)
+        if same_boot and before[0, layout.COUNTER] >= 0:
+            self.state[0, layout.COUNTER] = before[0, layout.COUNTER]
+            self.state[0, [layout.BASE_T, layout.BOOKED_T]] = np.minimum(before[0, list(KEPT[1:])], start_us - 1)
 
 
 def tells_power(device: Device) -> bool:
@@ -95,13 +96,13 @@ def leave_counter(state: NDArray[np.int64], gpu: int, limits: Limits) -> Pieces:
 
     Parameters
     ----------
-    state : int64[g, kernels.booking.STATES]
+    state : int64[g, kernels.layout.STATES]
         Row ``gpu`` is changed in place.
     gpu : int
     limits : Limits
     """
     mine, one = state[gpu : gpu + 1], slice(gpu, gpu + 1)
-    mine[0, booking.SEEN_T] = -1  # what is open lies behind the last reading of the counter: power books it
+    mine[0, layout.SEEN_T] = -1  # what is open lies behind the last reading of the counter: power books it
     nothing = np.empty(0, np.int64)
     pieces = merge(
         np.zeros(2, np.int64), nothing, nothing.astype(np.int32), nothing, mine,
@@ -110,6 +111,6 @@ def leave_counter(state: NDArray[np.int64], gpu: int, limits: Limits) -> Pieces:
     mine[0, list(FORGOTTEN)] = -1
     mine[0, list(EMPTIED)] = 0
     starts, counts = np.zeros(len(state), np.int64), np.zeros(len(state), np.int64)
-    tally = np.zeros((len(state), booking.TALLIES), np.int64)
+    tally = np.zeros((len(state), layout.TALLIES), np.int64)
     starts[gpu], counts[gpu], tally[gpu] = pieces.starts[0], pieces.counts[0], pieces.tally[0]
     return pieces._replace(starts=starts, counts=counts, tally=tally)

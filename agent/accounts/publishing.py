@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from agent.accounts.uncertainty import FROZEN_US, disagrees, gpu_sigma_j, job_sigma_j
 from agent.window import IDLE, UNATTRIBUTED
 from exporters.snapshot import EnergyShare, GpuFacts, HostEnergy, JobFacts, Snapshot
-from kernels import booking, shares
+from kernels import layout, shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -47,9 +47,9 @@ def gpu_flags(account: GpuAccount, longest_run_us: int) -> tuple[str, ...]:
     totals = account.totals
     checks = {
         "frozen_sensor": longest_run_us > FROZEN_US,
-        "counter_reset": totals[booking.RESETS] > 0,
-        "counter_stuck": totals[booking.STUCK] > 0,
-        "counter_rejected": totals[booking.REJECTED_STEP] + totals[booking.REJECTED_DIP] > 0,
+        "counter_reset": totals[layout.RESETS] > 0,
+        "counter_stuck": totals[layout.STUCK] > 0,
+        "counter_rejected": totals[layout.REJECTED_STEP] + totals[layout.REJECTED_DIP] > 0,
         "disagreement": disagrees(account),
     }
     return tuple(name for name, so in checks.items() if so)
@@ -149,14 +149,14 @@ def why_unmetered(gpus: Sequence[GpuFacts]) -> str:
 
 def _known_until_us(state: Any) -> int:
     """Until when a GPU's energy is known (us): its power read, its counter booked, or a first time read."""
-    return max(int(state[column]) for column in (booking.POWER_T, booking.BOOKED_T, booking.BASE_T))
+    return max(int(state[column]) for column in (layout.POWER_T, layout.BOOKED_T, layout.BASE_T))
 
 
 def _energy_source(account: GpuAccount, state: Any) -> str:
     """Tell what its energy comes from; a source that is lost for the moment is still the one that it came from."""
-    if int(state[booking.COUNTER]) >= 0:
+    if int(state[layout.COUNTER]) >= 0:
         return "counter"
-    if int(state[booking.POWER_T]) >= 0:
+    if int(state[layout.POWER_T]) >= 0:
         return "power"
     return account.method if account.was_read else "none"
 
@@ -176,7 +176,7 @@ def _gpu_facts(account: GpuAccount, gauges: dict[str, float], state: Any, now_us
         up=account.up,
         energy_source=_energy_source(account, state),
         energy_hnj=account.energy_hnj,
-        sigma_j=gpu_sigma_j(account, int(state[booking.RUN_MAX])),
+        sigma_j=gpu_sigma_j(account, int(state[layout.RUN_MAX])),
         power_w={
             reading: gauges.pop(f"power_{reading}_w")
             for reading in ("instant", "average")
@@ -187,13 +187,13 @@ def _gpu_facts(account: GpuAccount, gauges: dict[str, float], state: Any, now_us
             for name in sorted(gauges)
             if name.startswith("limit_") and name.endswith("_w")
         },
-        counter_resets=totals[booking.RESETS],
+        counter_resets=totals[layout.RESETS],
         rejected=account.rejected,
-        gap_us=totals[booking.GAP] + unread_us,
+        gap_us=totals[layout.GAP] + unread_us,
         covered_us=account.booked_us,
         ended_hnj=ended_hnj,
         disagreement=account.disagreement,
-        flags=gpu_flags(account, int(state[booking.RUN_MAX])),
+        flags=gpu_flags(account, int(state[layout.RUN_MAX])),
         peak_w=dict(account.moving.peaks_w()),
         ramp_w_per_s=dict(account.moving.ramps_w_per_s()),
         gauges=gauges,

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernels import booking
+from kernels import layout
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FORGOTTEN = (
-    booking.LAST_T,
-    booking.POWER_T,
-    booking.POWER,
-    booking.SHAPE_T,
-    booking.OPEN_T,
-    booking.AFTER_T,
+    layout.LAST_T,
+    layout.POWER_T,
+    layout.POWER,
+    layout.SHAPE_T,
+    layout.OPEN_T,
+    layout.AFTER_T,
 )
 """What belongs to the time line of the agent that was: the new one may begin before it, if the wall clock stepped."""
 
@@ -27,18 +27,18 @@ def go_on(state: NDArray[np.int64], start_us: int, *, same_boot: bool) -> None:
 
     Parameters
     ----------
-    state : int64[g, kernels.booking.STATES]
+    state : int64[g, kernels.layout.STATES]
         Changed in place. The counter's base stays if the driver's counters go on, else it is dropped.
     start_us : int, us
         Of the first window after the restart; nothing is booked from before it, should the wall clock have stepped.
     same_boot : bool
     """
     if not same_boot:
-        state[:, booking.COUNTER] = -1
+        state[:, layout.COUNTER] = -1
     for column in FORGOTTEN:
         state[:, column] = -1
-    for column in (booking.OPEN, booking.AFTER, booking.SUSPECT_KIND):
+    for column in (layout.OPEN, layout.AFTER, layout.SUSPECT_KIND):
         state[:, column] = 0
-    started = state[:, booking.COUNTER] >= 0
-    for column in (booking.BASE_T, booking.BOOKED_T):
+    started = state[:, layout.COUNTER] >= 0
+    for column in (layout.BASE_T, layout.BOOKED_T):
         state[started, column] = np.minimum(state[started, column], start_us - 1)

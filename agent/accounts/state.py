@@ -24,7 +24,7 @@ from agent.accounts.ledger import GpuKey, Job, Line
 from agent.accounts.modules import Module
 from agent.accounts.tenancy import Tenancy
 from agent.window import Device, JobKey, Owner
-from kernels import booking
+from kernels import booking, layout
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -229,9 +229,9 @@ def _upgraded(state: dict[str, Any], version: int) -> dict[str, Any]:
         fresh = booking.new_state(1)[0].tolist()
         for gpu in state["gpus"]:
             gpu["merge"] += fresh[len(gpu["merge"]) :]
-            gpu["totals"] += [0] * (booking.TALLIES - len(gpu["totals"]))
+            gpu["totals"] += [0] * (layout.TALLIES - len(gpu["totals"]))
             before = {gpu["alone"]: Seen(Owner(gpu["alone"]), -1, -1, 1)} if gpu["alone"] else {}
-            gpu["hole"] = Hole(int(gpu["merge"][booking.BOOKED_T]), before).plain()
+            gpu["hole"] = Hole(int(gpu["merge"][layout.BOOKED_T]), before).plain()
             gpu["waiting"] = []
         lines = [line for job in state["jobs"] for line in job["lines"]]
         for line in [*lines, *state["other" if version == 2 else "gone"]]:
@@ -240,7 +240,7 @@ def _upgraded(state: dict[str, Any], version: int) -> dict[str, Any]:
     if version > 1:
         return state
     for gpu in state["gpus"]:
-        gpu["booked_us"] = gpu["totals"][booking.COVERED]
+        gpu["booked_us"] = gpu["totals"][layout.COVERED]
     for job in state["jobs"]:
         job["shown_us"] = 0
     return {**state, "ended": [], "other": state["gone"]}
@@ -291,7 +291,7 @@ def _module(numbers: list[int] | None) -> Module | None:
     """Read a module's energy and merge state; books from before there were any have none."""
     if numbers is None:
         return None
-    if len(numbers) != 1 + booking.STATES:
+    if len(numbers) != 1 + layout.STATES:
         raise StateError("written by another version")
     return Module(int(numbers[0]), np.array([numbers[1:]], np.int64))
 
@@ -301,7 +301,7 @@ def _restore_books(accounts: Accounts, calibrator: Calibrator, host: str, state:
     found = []
     for place, gpu in enumerate(state["gpus"]):
         merge = np.array(gpu["merge"], np.int64)
-        if len(merge) != booking.STATES or len(gpu["totals"]) != booking.TALLIES:
+        if len(merge) != layout.STATES or len(gpu["totals"]) != layout.TALLIES:
             raise StateError("written by another version")
         account = GpuAccount(
             Device(**gpu["device"]),

@@ -14,7 +14,7 @@ import math
 from typing import TYPE_CHECKING
 
 from exporters.snapshot import HNJ_PER_JOULE
-from kernels import booking
+from kernels import layout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,9 +88,9 @@ def split_spread(device: Device) -> float:
 
 def interval_us(account: GpuAccount) -> float:
     """Return the mean time between two readings of a GPU's power; a counter bridges what is a gap to power."""
-    samples, seen = account.totals[booking.SAMPLES], account.totals[booking.COVERED]
+    samples, seen = account.totals[layout.SAMPLES], account.totals[layout.COVERED]
     if account.method == "counter":
-        seen += account.totals[booking.GAP]
+        seen += account.totals[layout.GAP]
     return seen / samples if samples else 0.0
 
 
@@ -143,17 +143,17 @@ def gpu_sigma_j(account: GpuAccount, longest_run_us: int = 0) -> float:
     energy_j = account.energy_hnj / HNJ_PER_JOULE
     parts = [gain_j(account, energy_j), module_j(account)]
     if account.method == "power":
-        parts.append(energy_j * sampling_floor(account, account.totals[booking.COVERED] / 1e6))
-        parts.append(account.totals[booking.GAP] / 1e6 * missing_w(account))
+        parts.append(energy_j * sampling_floor(account, account.totals[layout.COVERED] / 1e6))
+        parts.append(account.totals[layout.GAP] / 1e6 * missing_w(account))
         if longest_run_us > FROZEN_US:
             # What it shows may be as low as idle or as high as the limit: the root mean square from there.
             parts.append(longest_run_us / 1e6 * span_w(account) / math.sqrt(3))
     # Over a reset of the counter, or a hole of which it does not tell, energy is an estimate between idle and limit, or
     # is booked as nothing.
-    parts.append(account.totals[booking.ESTIMATED_US] / 1e6 * span_w(account) / math.sqrt(12))
-    parts.append(account.totals[booking.UNKNOWN_US] / 1e6 * missing_w(account))
+    parts.append(account.totals[layout.ESTIMATED_US] / 1e6 * span_w(account) / math.sqrt(12))
+    parts.append(account.totals[layout.UNKNOWN_US] / 1e6 * missing_w(account))
     if account.method != "power" and disagrees(account):
-        off = account.totals[booking.COMPARED_POWER] - account.totals[booking.COMPARED_COUNTER]
+        off = account.totals[layout.COMPARED_POWER] - account.totals[layout.COMPARED_COUNTER]
         parts.append(off / HNJ_PER_JOULE)
     return math.hypot(*parts)
 
@@ -162,13 +162,13 @@ def module_j(account: GpuAccount) -> float:
     """Return what was booked too much (J) while a module's counter was still taken for the GPU's own."""
     if account.module is None:
         return 0.0
-    return abs(account.totals[booking.COMPARED_COUNTER] - account.totals[booking.COMPARED_POWER]) / HNJ_PER_JOULE
+    return abs(account.totals[layout.COMPARED_COUNTER] - account.totals[layout.COMPARED_POWER]) / HNJ_PER_JOULE
 
 
 def disagrees(account: GpuAccount) -> bool:
     """Tell whether counter and sampled power differ by more than a fifth over at least half a minute."""
     off = account.disagreement
-    return off is not None and account.totals[booking.COMPARED_US] >= 30_000_000 and not -0.25 <= off <= 0.2
+    return off is not None and account.totals[layout.COMPARED_US] >= 30_000_000 and not -0.25 <= off <= 0.2
 
 
 def job_sigma_j(job: Job, gpus: Mapping[GpuKey, GpuAccount]) -> float:
@@ -189,7 +189,7 @@ def job_sigma_j(job: Job, gpus: Mapping[GpuKey, GpuAccount]) -> float:
         step_w = line.dynamic_hnj / HNJ_PER_JOULE / seconds if seconds > 0 else 0.0
         squares += line.edges * (blur_us(account) / 1e6 * step_w) ** 2 / 12
         if account.method == "power":
-            unread_us = min(line.unread_us, account.totals[booking.GAP])
+            unread_us = min(line.unread_us, account.totals[layout.GAP])
             squares += (unread_us / 1e6 * missing_w(account)) ** 2
             if seconds > 0:
                 squares += (energy_j * sampling_floor(account, seconds)) ** 2

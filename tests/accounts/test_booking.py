@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels import booking
+from kernels import layout
 from kernels.booking import merge, new_state
 
 S = 1_000_000
@@ -16,7 +16,7 @@ LIMIT, CEILING, GAP = 700_000, 1_050_000, 5 * S
 
 def book(rows, cuts=(), limit=LIMIT, ceiling=CEILING, gap=GAP, closing=True):
     """Rows (time, power, counter) of one GPU through windows cut before the given rows: pieces and summed tally."""
-    state, tally, pieces = new_state(1), np.zeros(booking.TALLIES, np.int64), []
+    state, tally, pieces = new_state(1), np.zeros(layout.TALLIES, np.int64), []
     bounds = [0, *sorted(cuts), len(rows)]
     for lo, hi in itertools.pairwise(bounds):
         part = rows[lo:hi]
@@ -45,8 +45,8 @@ def steady(seconds, watts=300, start=0, base=1_000_000, counter=True, hz=2):
 def test_the_counter_is_the_energy():
     pieces, tally = book(steady(10))
     assert joules(pieces) == 3000
-    assert tally[booking.BOOKED_BY_COUNTER] == 3000 * 2_000_000_000
-    assert tally[booking.COUNTER_HNJ] == tally[booking.POWER_HNJ]
+    assert tally[layout.BOOKED_BY_COUNTER] == 3000 * 2_000_000_000
+    assert tally[layout.COUNTER_HNJ] == tally[layout.POWER_HNJ]
 
 
 def test_power_gives_the_shape_inside_a_counter_interval():
@@ -60,21 +60,21 @@ def test_power_gives_the_shape_inside_a_counter_interval():
 def test_without_a_counter_power_is_integrated_exactly():
     pieces, tally = book([(0, 100_000, -1), (S, 200_001, -1), (3 * S, 100_000, -1)])
     assert [e for *_, e in pieces] == [300_001 * S, 300_001 * 2 * S]
-    assert tally[booking.COVERED] == 3 * S
+    assert tally[layout.COVERED] == 3 * S
 
 
 def test_a_long_hole_is_a_gap_and_is_not_bridged():
     rows = [(0, 100_000, -1), (S, 100_000, -1), (11 * S, 100_000, -1), (12 * S, 100_000, -1)]
     pieces, tally = book(rows)
     assert joules(pieces) == 200
-    assert (tally[booking.GAP], tally[booking.GAPS], tally[booking.COVERED]) == (10 * S, 1, 2 * S)
+    assert (tally[layout.GAP], tally[layout.GAPS], tally[layout.COVERED]) == (10 * S, 1, 2 * S)
 
 
 def test_the_counter_bridges_a_hole():
     rows = [*steady(2), *steady(2, start=60 * S, base=1_000_000 + 300_000 * 60)]
     pieces, tally = book(rows)
     assert joules(pieces) == 300 * 62
-    assert tally[booking.GAPS] == 1
+    assert tally[layout.GAPS] == 1
     (hole,) = [p for p in pieces if p[1] - p[0] > S]
     assert hole == (2 * S, 60 * S, 58 * 300 * 2_000_000_000)
 
@@ -103,11 +103,11 @@ def test_a_hole_with_a_driver_reload_in_it_is_estimated(quick_first, away_s, cou
     if quick_first:
         after[0] = (*after[0][:2], -1)
     pieces, tally = book([*steady(2, base=9_000_000), *after])
-    assert tally[booking.RESETS] == 1
+    assert tally[layout.RESETS] == 1
     (hole,) = [p for p in pieces if p[1] - p[0] > S]
     assert hole == (2 * S, (2 + away_s) * S, hole_j * 2_000_000_000)
     assert joules(pieces) == 600 + hole_j + 600
-    assert (tally[booking.ESTIMATED_US], tally[booking.UNKNOWN_US]) == (estimated_s * S, unknown_s * S)
+    assert (tally[layout.ESTIMATED_US], tally[layout.UNKNOWN_US]) == (estimated_s * S, unknown_s * S)
 
 
 @pytest.mark.parametrize("bad", [0, -5, CEILING + 1])
@@ -115,20 +115,20 @@ def test_readings_that_are_none_are_not_zero(bad):
     rows = [(0, 100_000, -1), (S, bad, -1), (2 * S, 100_000, -1)]
     pieces, tally = book(rows)
     assert joules(pieces) == 200
-    assert tally[booking.REJECTED_ZERO] + tally[booking.REJECTED_NEGATIVE] + tally[booking.REJECTED_HIGH] == 1
+    assert tally[layout.REJECTED_ZERO] + tally[layout.REJECTED_NEGATIVE] + tally[layout.REJECTED_HIGH] == 1
 
 
 def test_a_reset_is_a_new_epoch_with_its_hole_estimated():
     rows = [*steady(5), *steady(5, start=6 * S, base=100_000)]  # the driver reloaded between 5 s and 6 s
     pieces, tally = book(rows)
-    assert tally[booking.RESETS] == 1
+    assert tally[layout.RESETS] == 1
     assert joules(pieces) == pytest.approx(300 * 11, rel=1e-9)  # the second of the hole by power
 
 
 def test_the_first_value_of_a_new_epoch_is_a_lower_bound_of_the_hole():
     rows = [(0, -1, 5_000_000), (S, -1, 5_300_000), (2 * S, -1, 200_000), (3 * S, -1, 500_000)]
     pieces, tally = book(rows)
-    assert tally[booking.RESETS] == 1
+    assert tally[layout.RESETS] == 1
     assert joules(pieces) == 300 + 200 + 300
 
 
@@ -137,7 +137,7 @@ def test_a_dip_that_recovers_is_not_booked():
     rows[9] = (*rows[9][:2], 5)
     pieces, tally = book(rows)
     assert joules(pieces) == 3000
-    assert (tally[booking.RESETS], tally[booking.REJECTED_DIP]) == (0, 1)
+    assert (tally[layout.RESETS], tally[layout.REJECTED_DIP]) == (0, 1)
 
 
 def test_a_dip_that_stays_low_for_a_while_and_recovers_is_booked_once():
@@ -153,7 +153,7 @@ def test_a_stuck_counter_is_replaced_by_power_and_caught_up_with():
     for i in range(10, 25):  # stands for 7 s, then shows what it had counted all the time
         rows[i] = (*rows[i][:2], rows[10][2])
     pieces, tally = book(rows)
-    assert tally[booking.STUCK] > 0
+    assert tally[layout.STUCK] > 0
     assert joules(pieces) == pytest.approx(6000, rel=1e-9)
 
 
@@ -169,7 +169,7 @@ def test_an_impossible_step_is_rejected():
     rows = steady(20)
     rows = [r if i <= 10 else (*r[:2], r[2] + 10**9) for i, r in enumerate(rows)]
     pieces, tally = book(rows)
-    assert tally[booking.REJECTED_STEP] == 1
+    assert tally[layout.REJECTED_STEP] == 1
     assert joules(pieces) == pytest.approx(6000, rel=1e-9)
 
 
@@ -177,7 +177,7 @@ def test_one_garbage_value_is_passed_over():
     rows = steady(20)
     rows[10] = (*rows[10][:2], 2**62)
     pieces, tally = book(rows)
-    assert tally[booking.REJECTED_STEP] == 1
+    assert tally[layout.REJECTED_STEP] == 1
     assert joules(pieces) == 6000
 
 
@@ -201,7 +201,7 @@ def test_zeros_with_success_are_no_new_epoch():
     for i in range(10, 16):
         rows[i] = (*rows[i][:2], 0)
     pieces, tally = book(rows)
-    assert tally[booking.RESETS] == 0
+    assert tally[layout.RESETS] == 0
     assert joules(pieces) == 6000
 
 
@@ -209,7 +209,7 @@ def test_time_that_goes_back_is_rejected():
     rows = steady(4)
     rows.insert(5, (S, 300_000, rows[2][2]))
     pieces, tally = book(rows)
-    assert tally[booking.REJECTED_TIME] == 1
+    assert tally[layout.REJECTED_TIME] == 1
     assert joules(pieces) == 1200
 
 
@@ -218,11 +218,11 @@ def test_a_sensor_that_stands_still_is_noticed():
     t = np.arange(0, 100 * S, S)
     arguments = (np.array([CEILING]), np.array([LIMIT]), np.array([GAP]))
     merge(np.array([0, 100]), t, np.full(100, 46_190, np.int32), np.full(100, -1), state, *arguments)
-    assert state[0, booking.RUN_MAX] == 99 * S
+    assert state[0, layout.RUN_MAX] == 99 * S
     after_a_gap = np.array([200 * S, 230 * S])
     rows = (np.array([0, 2]), after_a_gap, np.full(2, 46_190, np.int32), np.full(2, -1))
     merge(*rows, state, *arguments)
-    assert state[0, booking.RUN_MAX] == 99 * S  # nobody knows what it showed meanwhile
+    assert state[0, layout.RUN_MAX] == 99 * S  # nobody knows what it showed meanwhile
 
 
 @st.composite
@@ -245,7 +245,7 @@ def test_pieces_are_in_order_never_negative_and_never_overlap(rows, data):
     pieces, tally = book(rows, cuts)
     assert all(energy >= 0 and t1 >= t0 for t0, t1, energy in pieces)
     assert all(a[1] <= b[0] for a, b in itertools.pairwise(pieces))
-    assert tally[booking.BOOKED_BY_COUNTER] + tally[booking.BOOKED_BY_POWER] == sum(e for *_, e in pieces)
+    assert tally[layout.BOOKED_BY_COUNTER] + tally[layout.BOOKED_BY_POWER] == sum(e for *_, e in pieces)
 
 
 @settings(max_examples=300, deadline=None)

@@ -20,7 +20,7 @@ from agent.accounts.publishing import Publisher
 from agent.accounts.state import VERSION, StateFile
 from agent.accounts.uncertainty import gpu_sigma_j
 from agent.window import OTHER, Event
-from kernels import booking
+from kernels import layout
 
 T0 = 1_700_000_000 * S
 
@@ -460,7 +460,7 @@ def test_a_device_that_goes_and_comes_back_begins_anew(counter):
     accounts.finish()
     stayed, went = accounts.gpus.values()
     assert (stayed.power.total_us(), went.power.total_us()) == (5 * S // 2, S)
-    assert went.totals[booking.COVERED] == S
+    assert went.totals[layout.COVERED] == S
 
 
 def test_the_snapshot_obeys_the_law_and_names_what_is_missing():
@@ -519,7 +519,7 @@ def test_a_stamp_of_another_millennium_bridges_nothing():
     accounts.finish()
     (account,) = accounts.gpus.values()
     assert account.energy_hnj == 2 * 301_250 * S
-    assert account.totals[booking.GAP] == millennium
+    assert account.totals[layout.GAP] == millennium
 
 
 @pytest.mark.parametrize("counts", [True, False])
@@ -541,5 +541,5 @@ def test_time_without_an_agent_is_a_gap_where_no_counter_tells_of_it(tmp_path, c
         assert account.energy_hnj == pytest.approx(300 * 79.5 * 2e9, rel=0.01)
         assert gpu_sigma_j(account) == pytest.approx(0.04 * 300 * 79.5, rel=0.05)
     else:
-        assert account.totals[booking.GAP] == pytest.approx(60.5 * S, abs=S)
+        assert account.totals[layout.GAP] == pytest.approx(60.5 * S, abs=S)
         assert gpu_sigma_j(account) > 300 * 60  # it may have drawn as much as before

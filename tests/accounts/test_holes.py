@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels import booking
+from kernels import layout
 from kernels.booking import merge, new_state
 
 S = 1_000_000
@@ -17,7 +17,7 @@ W = 400_000
 
 def book(rows, cuts=()):
     """Rows (seconds, power, counter) of one GPU through windows cut before the given rows: pieces, tally, state."""
-    state, tally, pieces = new_state(1), np.zeros(booking.TALLIES, np.int64), []
+    state, tally, pieces = new_state(1), np.zeros(layout.TALLIES, np.int64), []
     bounds = sorted({0, *cuts, len(rows)})
     for lo, hi in itertools.pairwise(bounds):
         t, p, c = ([row[i] for row in rows[lo:hi]] for i in range(3))
@@ -66,7 +66,7 @@ def test_a_hole_has_what_the_counter_says_of_it(back, cut):
     pieces, tally, _ = book(rows, range(len(rows)) if cut else ())
     assert sum(piece[2] for piece in pieces) == 50 * W * 2 * S
     assert all(mean_mw(piece) == pytest.approx(W, rel=1e-5) for piece in pieces)
-    assert tally[booking.STUCK] == 0
+    assert tally[layout.STUCK] == 0
     assert all(piece[1] - piece[0] > GAP for piece in pieces if piece[5])
     hole = max(pieces, key=lambda piece: piece[1] - piece[0])
     assert (hole[3], hole[5]) == (W, 1)
@@ -91,7 +91,7 @@ def test_a_counter_that_does_not_come_back_after_a_hole_is_waited_for_and_then_e
     rows = [*steady(0, 1), *steady(21, 90, every=1000)[0:]]
     rows = [(t, p, c if t <= 1 else -1) for t, p, c in rows]
     pieces, tally, _ = book(rows)
-    assert tally[booking.ESTIMATED_US] == 20 * S
+    assert tally[layout.ESTIMATED_US] == 20 * S
     assert sum(piece[2] for piece in pieces) == 90 * W * 2 * S
     first_after = next(n for n in range(4, len(rows)) if book(rows[:n], range(n))[0][-1][1] > S)
     assert rows[first_after - 1][0] >= 21  # it is not given up in the very window of the hole's end
@@ -102,8 +102,8 @@ def test_a_counter_that_does_not_come_back_after_a_hole_is_waited_for_and_then_e
 def test_a_hole_in_which_the_driver_was_reloaded_after_power_came_back_first():
     after = [(t, p, c if c < 0 else c - 44 * W) for t, p, c in steady(45.5, 50)]
     pieces, tally, _ = book([*steady(0, 1, counter=lambda t: 10**9 + round(t * W)), *after[:1], *after[1:]])
-    assert tally[booking.RESETS] == 1
-    assert tally[booking.ESTIMATED_US] == pytest.approx(43 * S, abs=2)
+    assert tally[layout.RESETS] == 1
+    assert tally[layout.ESTIMATED_US] == pytest.approx(43 * S, abs=2)
     assert sum(piece[2] for piece in pieces) == pytest.approx(50 * W * 2 * S, rel=1e-6)
 
 
@@ -114,7 +114,7 @@ def test_two_holes_with_a_reset_between_them():
         *steady(41, 45, counter=lambda t: round((t - 11) * W)),
     ]
     pieces, tally, _ = book(rows)
-    assert tally[booking.RESETS] == 1
+    assert tally[layout.RESETS] == 1
     assert sum(piece[2] for piece in pieces) == 45 * W * 2 * S
     assert [(p[0] / S, p[1] / S) for p in pieces if p[5]] == [(1, 21), (21, 41)]
     assert all(mean_mw(piece) == W for piece in pieces)
@@ -124,7 +124,7 @@ def test_a_dip_that_recovers_after_a_hole():
     rows = [(t, p, c + 10**9 if c >= 0 else c) for t, p, c in [*steady(0, 1), *steady(30, 40)]]
     low = [(t, p, c // 10) for t, p, c in steady(1.5, 5)]
     pieces, tally, _ = book([*rows[:3], *low, *rows[3:]])
-    assert tally[booking.REJECTED_DIP] == 1
+    assert tally[layout.REJECTED_DIP] == 1
     assert sum(piece[2] for piece in pieces) == 40 * W * 2 * S
     assert all(mean_mw(piece) < 1.5 * LIMIT + 1 for piece in pieces)
 
@@ -141,7 +141,7 @@ def test_one_stale_reading_after_a_hole_is_no_stuck_counter():
     counted = [round(30_000 * i * 0.99) for i in range(120)]  # power shows 1 % more than the counter
     rows = [(t, p, counted[30] if i == 79 else c) for i, (t, p, c) in enumerate(stream(counted)) if not 30 < i < 79]
     pieces, tally, _ = book(rows)
-    assert (tally[booking.STUCK], tally[booking.BOOKED_BY_POWER]) == (0, 0)
+    assert (tally[layout.STUCK], tally[layout.BOOKED_BY_POWER]) == (0, 0)
     assert sum(piece[2] for piece in pieces) == counted[-1] * 2 * S
 
 
@@ -151,14 +151,14 @@ def test_a_counter_that_repeats_itself_before_and_after_a_pause_is_not_stuck(sta
     counted = [30_000 * i for i in range(30)] + [29 * 30_000] * (50 + standing) + [30_000 * i for i in range(81, 120)]
     rows = [row for i, row in enumerate(stream(counted)) if not 30 < i < 79]
     pieces, tally, _ = book(rows)
-    assert (tally[booking.STUCK], tally[booking.BOOKED_BY_POWER]) == (0, 0)
+    assert (tally[layout.STUCK], tally[layout.BOOKED_BY_POWER]) == (0, 0)
     assert sum(piece[2] for piece in pieces) == counted[-1] * 2 * S
 
 
 def test_a_counter_that_is_read_seldom_can_be_stuck_too():
     rows = [(t, 300_000, min(t, 12) * 300_000) for t in range(0, 41, 4)]
     pieces, tally, _ = book(rows)
-    assert tally[booking.STUCK] > 0
+    assert tally[layout.STUCK] > 0
     assert sum(piece[2] for piece in pieces) == 40 * 300_000 * 2 * S
 
 
@@ -168,13 +168,13 @@ def test_a_counter_is_stuck_once_readings_saw_it_stand_for_two_seconds(repeats, 
     values += [values[-1]] * repeats
     values += [values[-1] + 30_000 * (repeats + i + 1) for i in range(20)]
     pieces, tally, _ = book(stream(values))
-    assert bool(tally[booking.STUCK]) == stuck
+    assert bool(tally[layout.STUCK]) == stuck
     assert sum(piece[2] for piece in pieces) == values[-1] * 2 * S
 
 
 def test_a_counter_without_power_is_not_stuck():
     rows = [(t, -1, min(t, 10) * 300_000) for t in range(40)]
-    assert book(rows)[1][booking.STUCK] == 0
+    assert book(rows)[1][layout.STUCK] == 0
 
 
 @pytest.mark.parametrize("lost_s", [0, 1, 3, 4, 9])
@@ -226,9 +226,9 @@ def streams(draw):
 def test_pieces_are_the_counter_and_none_that_was_read_holds_more_than_a_board_can_use(rows, data):
     pieces, tally, state = book(rows)
     # What was estimated, while the counter was away after a hole, may still have to be made up for.
-    assert state[booking.BOOKED_SINCE] == 0 or tally[booking.ESTIMATED_US] > 0
-    assert sum(p[2] for p in pieces) == (rows[-1][2] - rows[0][2]) * 2 * S + state[booking.BOOKED_SINCE]
-    assert tally[booking.STUCK] == 0
+    assert state[layout.BOOKED_SINCE] == 0 or tally[layout.ESTIMATED_US] > 0
+    assert sum(p[2] for p in pieces) == (rows[-1][2] - rows[0][2]) * 2 * S + state[layout.BOOKED_SINCE]
+    assert tally[layout.STUCK] == 0
     for piece in pieces:
         assert piece[5] == (piece[1] - piece[0] > GAP)
         if not piece[5]:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels import booking
+from kernels import layout
 from kernels.booking import merge, new_state
 from kernels.columns import Columns
 from kernels.histogram import PowerHistogram
@@ -54,7 +54,7 @@ def careful_books(many, state, limits, idle_mw, powers):
     """The same by merge and split, window by window: (tally with energies, static energy)."""
     ceiling, limit, gap = limits
     gpus = len(ceiling)
-    tally, static = np.zeros((gpus, booking.TALLIES), np.int64), np.zeros(gpus, np.int64)
+    tally, static = np.zeros((gpus, layout.TALLIES), np.int64), np.zeros(gpus, np.int64)
     none = np.empty(0, np.int64)
     for rows in many:
         offsets = np.cumsum([0] + [len(mine) for mine in rows])
@@ -82,7 +82,7 @@ def assert_equal_books(many, idle, limits, *, packed, few=0):
     booked = book_plain(laid_out(many, packed), fast, limits[0], limits[2], idle_mw, mine)
     tally, static = careful_books(many, careful, limits, idle_mw, theirs)
     assert booked is not None
-    for column in (booking.POWER_HNJ, booking.BOOKED_BY_POWER):
+    for column in (layout.POWER_HNJ, layout.BOOKED_BY_POWER):
         assert booked.energy_hnj == tally[:, column].tolist()
         tally[:, column] = 0
     assert booked.tally.tolist() == tally.tolist()
@@ -130,8 +130,8 @@ def test_long_windows_with_gaps_repeats_and_bad_readings(packed, bad):
         many.append(rows)
     limits = np.full(2, 900_000), np.full(2, 700_000), np.full(2, 150_000)
     tally = assert_equal_books(many, 70_000, limits, packed=packed)
-    assert (tally[:, booking.GAPS] >= 2).all()
-    reasons = [booking.REJECTED_ZERO, booking.REJECTED_NEGATIVE, booking.REJECTED_HIGH]
+    assert (tally[:, layout.GAPS] >= 2).all()
+    reasons = [layout.REJECTED_ZERO, layout.REJECTED_NEGATIVE, layout.REJECTED_HIGH]
     assert (tally[:, reasons].sum(axis=1) == (0 if bad == -1 else 2)).all()
 
 
@@ -140,7 +140,7 @@ def test_time_that_falls_is_noticed_in_words_too():
     rows = [(0, 100), (2**32 - 5, 100), (3, 100), (2**32 - 4, 100), *((2**32 - 4 + i, 100) for i in range(3))]
     limits = np.full(1, 900_000), np.full(1, 700_000), np.full(1, 2**33)
     tally = assert_equal_books([[rows]], -1, limits, packed=True)
-    assert tally[0, booking.REJECTED_TIME] == 1
+    assert tally[0, layout.REJECTED_TIME] == 1
 
 
 def test_more_energy_than_int64_holds():
@@ -158,7 +158,7 @@ def test_more_energy_than_int64_holds():
 
 def test_a_gpu_that_had_a_counter_is_left_to_the_merge():
     state = new_state(1)
-    state[0, booking.COUNTER] = 5
+    state[0, layout.COUNTER] = 5
     zero, one = np.zeros(1, np.int64), np.ones(1, np.int64)
     columns = Columns(np.array([[0, 1]], np.int64), one, zero, zero, one.astype(np.int32), zero)
     assert book_plain(columns, state, one, one, one) is None
@@ -188,4 +188,4 @@ def test_idle_power_beyond_any_reading(idle_mw):
     rows = [(i * S, 70_000 + i % 2) for i in range(9)]
     limits = np.full(1, 900_000), np.full(1, 700_000), np.full(1, 5 * S)
     tally = assert_equal_books([[rows]], idle_mw, limits, packed=True)
-    assert tally[0, booking.SAMPLES] == 9
+    assert tally[0, layout.SAMPLES] == 9

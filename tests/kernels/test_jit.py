@@ -122,6 +122,16 @@ def test_many_threads_may_run_parallel_kernels_at_once(monkeypatch):
     assert found == [expected] * 40
 
 
+@pytest.mark.skipif(jit.MODE == "off", reason="nothing is compiled")
+def test_a_kernel_that_promises_to_allocate_nothing_cannot():
+    @jit.jit(allocates=False)
+    def breaks_it(n):
+        return np.empty(n, np.int64).size
+
+    with pytest.raises(Exception, match="empty"):
+        breaks_it(3)
+
+
 def test_every_kernel_module_is_compiled_ahead():
     with_kernels = {file.stem for file in (ROOT / "kernels").glob("*.py") if "@jit" in file.read_text()}
     within = {
@@ -132,6 +142,8 @@ def test_every_kernel_module_is_compiled_ahead():
         "doubt",
         "crossing",
         "holes",
+        "settling",
+        "verdicts",
     }  # compiled with the kernels that call them
     source = (ROOT / "kernels" / "warm.py").read_text()
     missing = {name for name in with_kernels - within if name not in source}
