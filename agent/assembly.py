@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from agent.daemon import Board, Daemon, Faults, Limits
+from agent.daemon import Board, Daemon, Limits
+from agent.faults import Faults
 from agent.notify import Notifier, set_up_log
 from agent.source import open_source
 from agent.waiting import Wait

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from agent.accounts.calibration import Calibrator
     from agent.accounts.publishing import Publisher
     from agent.accounts.state import Restored, StateFile
+    from agent.faults import Faults
     from agent.notify import Notifier
     from agent.window import Device, ProcessSighting
     from exporters.snapshot import FleetFacts, GpuFacts, Histogram, Snapshot
 
 LOG = logging.getLogger(__name__)
-LOG_AGAIN_S = 600.0  # a fault that lasts is said again this often
 
 
 class Windows(Protocol):
@@ -86,25 +86,6 @@ class Board:
     def current(self) -> Snapshot:
         """Return what is shown now."""
         return self._shown
-
-
-class Faults:
-    """Counts what goes wrong, part by part, and says it once per part and cause."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.counts: Counter[str] = Counter()
-        self._said: dict[tuple[str, str], float] = {}
-        self._clock = clock
-
-    def note(self, part: str, error: BaseException) -> None:
-        """Count one fault; the first of its kind, and then one in ten minutes, goes to the log."""
-        self.counts[part] += 1
-        said = part, type(error).__name__
-        now = self._clock()
-        if now - self._said.get(said, -LOG_AGAIN_S) >= LOG_AGAIN_S:
-            self._said[said] = now
-            LOG.error("%s: %s: %s; going on", part, type(error).__name__, error)
-            LOG.debug("%s", part, exc_info=error)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.replay_progress import compile_in_sight, in_sight, reading, sending
 from agent.window import MISSING, InputError
 
 if TYPE_CHECKING:
@@ -128,12 +129,12 @@ def run(args: argparse.Namespace) -> int:
         _print(args.format, merge(done), settings, interrupted=False)
         return 0
     outlets = _outlets(args)
-    _compile_in_sight()
+    compile_in_sight()
     with _interruptible() as stopped, closing(_points()) if outlets else nullcontext() as points:
         if needs_survey(chains, settings):
-            with _in_sight("looking for the GPUs of the jobs"):
+            with in_sight("looking for the GPUs of the jobs"):
                 settings = settled(settings, (look(chain, settings, stopped) for chain in chains))
-        with _progress(chains) as tell:
+        with reading(chains) as tell:
             done = [_booked(chain, settings, points, tell, stopped) for chain in chains]
         interrupted = stopped()
         try:
@@ -194,7 +195,7 @@ def _outlets(args: argparse.Namespace) -> list[Callable[[Points, Callable[[], bo
 
 def _send(remote: RemoteWrite, points: Points, stop: Callable[[], bool]) -> None:
     """Send the points, in sight on a terminal, and say how many arrived."""
-    with closing(remote), _sending(len(points)) as progress:
+    with closing(remote), sending(len(points)) as progress:
         sent = remote.send(points, progress=progress, stop=stop)
     print(f"wattshed: {sent} of {len(points)} points sent to {remote.url}", file=sys.stderr)  # noqa: T201
 
@@ -296,66 +297,3 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def _compile_in_sight() -> None:
-    """On a terminal, say so if the kernels have to be compiled first: ten seconds of silence look like a fault."""
-    if not sys.stderr.isatty():
-        return
-    from rich.console import Console  # noqa: PLC0415
-
-    from kernels.warm import BOOKING, warm_up  # noqa: PLC0415
-
-    with Console(stderr=True).status("loading the kernels (compiled once, which takes ten seconds)") as status:
-        warm_up(lambda name, number, of, _: status.update(f"kernels {number} of {of}: {name}"), BOOKING)
-
-
-@contextmanager
-def _in_sight(what: str) -> Iterator[None]:
-    """Say on a terminal what is being done."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    from rich.console import Console  # noqa: PLC0415
-
-    with Console(stderr=True).status(what):
-        yield
-
-
-@contextmanager
-def _sending(total: int) -> Iterator[Callable[[int], None]]:
-    """Show on a terminal how many points were sent; yields what is to be told."""
-    if not sys.stderr.isatty():
-        yield lambda _sent: None
-        return
-    from rich.console import Console  # noqa: PLC0415
-
-    with Console(stderr=True).status(f"sending {total} points") as status:
-        yield lambda sent: status.update(f"sending points: {sent} of {total}")
-
-
-@contextmanager
-def _progress(chains: list[Chain]) -> Iterator[Tell]:
-    """Show on a terminal how far the reading is; yields what is to be called after each window."""
-    if not sys.stderr.isatty():
-        yield lambda _part, _host, _start_us, _end_us: None
-        return
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
-
-    total = sum(source.path.stat().st_size for chain in chains for source in chain.sources)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("reading", total=total)
-        finished: dict[int, int] = {}
-
-        def tell(part: Part, host: str, _start_us: int, _end_us: int) -> None:
-            finished[id(part)] = sum(report.position for report in part.reports)
-            bar.update(task, completed=sum(finished.values()), description=f"reading {host}")
-
-        yield tell

@@ -6,20 +6,17 @@ No reading is not 0: what is unknown has no series. ``docs/metrics.md`` is gener
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
-
-from prometheus_client import ProcessCollector
+from typing import TYPE_CHECKING
 
 from exporters.exposition import Family, label_name
-from exporters.snapshot import HNJ_PER_JOULE
+from exporters.self_metrics import SELF
+from exporters.snapshot import HNJ_PER_JOULE, MICRO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from exporters.exposition import Kind, Pairs, Rows
+    from exporters.exposition import Pairs, Rows
     from exporters.snapshot import FleetFacts, Snapshot
-
-MICRO = 1_000_000
 
 JOB_LABELS = ("manager", "user", "account", "partition", "name", "namespace", "pod", "container", "unit")
 """Labels that ``wattshed_job_info`` always has, empty where they do not apply (to Prometheus empty is absent)."""
@@ -100,25 +97,6 @@ def families(snapshot: Snapshot) -> Iterator[Family]:
     """Yield the native families in page order; only ``wattshed_job_info`` depends on the snapshot."""
     yield from TABLE
     yield job_info(snapshot)
-
-
-def process_families() -> list[Family]:
-    """Read process_* of the agent itself (CPU, memory, descriptors, start) from /proc, now."""
-    return [
-        Family(
-            sample.name,
-            cast("Kind", metric.type),
-            f"{metric.documentation.rstrip('.')} of the agent.",
-            (),
-            _constant(sample.value),
-        )
-        for metric in ProcessCollector(registry=None).collect()
-        for sample in metric.samples
-    ]
-
-
-def _constant(value: float) -> Callable[[Snapshot], Rows]:
-    return lambda _: [((), value)]
 
 
 TABLE: tuple[Family, ...] = (
@@ -309,48 +287,7 @@ TABLE: tuple[Family, ...] = (
         (),
         lambda s: [((), s.folded_jobs)],
     ),
-    Family(
-        "wattshed_windows_total",
-        "counter",
-        "Windows accounted since the agent started; standing still means that no data comes.",
-        (),
-        lambda s: [((), s.seq)],
-    ),
-    Family(
-        "wattshed_last_window_timestamp_seconds",
-        "gauge",
-        "Unix time in seconds at the end of the last accounted window.",
-        (),
-        lambda s: [((), s.time_us / MICRO)] if s.seq else [],
-    ),
-    Family(
-        "wattshed_sampler_late_seconds_total",
-        "counter",
-        "Seconds that samples were taken later than planned, summed.",
-        (),
-        lambda s: [((), s.late_s)],
-    ),
-    Family(
-        "wattshed_sampler_duty_ratio",
-        "gauge",
-        "Share of time that the sampler spends inside driver calls, 0 to 1.",
-        (),
-        lambda s: [((), s.duty)],
-    ),
-    Family(
-        "wattshed_faults_total",
-        "counter",
-        "Faults at run time by the part that met them; each is also a log line, and the agent went on.",
-        ("part",),
-        lambda s: [((part,), n) for part, n in s.faults.items()],
-    ),
-    Family(
-        "wattshed_nvml_call_seconds",
-        "histogram",
-        "Duration in seconds of calls into the driver library, by call.",
-        ("call",),
-        histograms=lambda s: s.calls,
-    ),
+    *SELF,
     Family(
         "wattshed_fleet_power_watts",
         "gauge",

@@ -15,6 +15,7 @@ from exporters import api, dcgm, prometheus
 from exporters.exposition import Writer
 from exporters.history import History
 from exporters.negotiation import wants_gzip, wants_openmetrics
+from exporters.self_metrics import process_families
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -165,7 +166,7 @@ class Site:
 
     def _process(self) -> list[Family]:
         try:
-            return prometheus.process_families()
+            return process_families()
         except Exception as error:  # noqa: BLE001 - /proc may be hidden; the page goes on
             self._family_fault("process_*", error)
             return []

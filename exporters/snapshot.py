@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+MICRO = 1_000_000  # us in a second
 HNJ_PER_JOULE = 2_000_000_000
 
 

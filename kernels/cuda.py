@@ -2,7 +2,7 @@
 
 Each function here fills the very arrays that its CPU twin fills, so everything before and after (checks, cutting,
 joining, rounding) is one piece of code. Sums over a block are made in shared memory; energies stay in two words, so
-their order cannot matter. What does not fit the device's memory is done in pieces, halved until they fit.
+their order cannot matter.
 """
 
 # Kernels are typed by numba when they are first called; what Python calls is annotated.
@@ -17,15 +17,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import cuda
 
+from kernels.device_memory import in_pieces, rows_on_device
 from kernels.energy import BACKWARDS, COVERED, FIRST_MW, FIRST_US, HI, LAST_MW, LAST_US, LO, PART
 from kernels.ensemble import drawn_block, key_of
-from kernels.jobs import sum_chunk
+from kernels.segments import sum_chunk
 from kernels.windows import sweep
 from kernels.words import MASK, WORD, add_product
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
 # The simulator starts a Python thread for every thread of a block.
@@ -175,33 +174,6 @@ def _count(seed, first, counts):
         cuda.atomic.add(counts, (replicate, drawn_block(key, at % blocks, blocks)), np.int32(1))
 
 
-def _out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or "OUT_OF_MEMORY" in str(error).upper()
-
-
-def _in_pieces(first: int, last: int, run: Callable[[int, int], None]) -> None:
-    """Run over chunks ``first:last``, halving what the device's memory does not hold."""
-    if first >= last:
-        return
-    try:
-        run(first, last)
-        return
-    except Exception as error:
-        if not _out_of_memory(error) or last - first == 1:
-            raise
-    # Outside the handler: the exception would keep the arrays of the failed attempt alive.
-    middle = (first + last) // 2
-    _in_pieces(first, middle, run)
-    _in_pieces(middle, last, run)
-
-
-def _rows_on_device(column: Any, a: int, b: int) -> Any:
-    """Rows ``a:b`` of a column, copied over unless it lies on the device already."""
-    return (
-        cuda.as_cuda_array(column)[a:b] if hasattr(column, "__cuda_array_interface__") else cuda.to_device(column[a:b])
-    )
-
-
 def sum_chunks(
     time_us: Any,
     power_mw: Any,
@@ -229,13 +201,13 @@ def sum_chunks(
         stop = int(rows[last])
         out = cuda.device_array((last - first, PART), np.int64)
         _sum_chunk[last - first, _THREADS](
-            _rows_on_device(time_us, origin, stop), _rows_on_device(power_mw, origin, stop),
+            rows_on_device(time_us, origin, stop), rows_on_device(power_mw, origin, stop),
             cuda.to_device(rows[first : last + 1]), cuda.to_device(lead[first:last]),
             np.int64(origin), np.int64(max_gap_us), out,
         )  # fmt: skip
         parts[first:last] = out.copy_to_host()
 
-    _in_pieces(0, len(parts), run)
+    in_pieces(0, len(parts), run)
 
 
 def weigh_chunks(
@@ -277,7 +249,7 @@ def weigh_chunks(
         out = cuda.to_device(np.zeros((last - first, bins.shape[1]), np.int64))
         falls = cuda.to_device(np.zeros(last - first, np.int32))
         _weigh[last - first, _THREADS](
-            _rows_on_device(time_us, origin, stop), _rows_on_device(power_mw, origin, stop),
+            rows_on_device(time_us, origin, stop), rows_on_device(power_mw, origin, stop),
             cuda.to_device(lows[first:last]), cuda.to_device(highs[first:last]),
             cuda.to_device(rows[first : last + 1]), np.int64(origin), np.int64(max_gap_us), np.int64(shift),
             cuda.to_device(slots), cuda.to_device(gpu[first:last] - base), out, falls,
@@ -285,7 +257,7 @@ def weigh_chunks(
         bins[first:last] = out.copy_to_host()
         usable[first:last] = falls.copy_to_host() == 0
 
-    _in_pieces(0, len(gpu), run)
+    in_pieces(0, len(gpu), run)
     return usable
 
 
@@ -307,14 +279,14 @@ def sweep_windows(time_us: Any, power_mw: Any, *rest: Any) -> None:
     device = (cuda.device_array(out.shape, np.int64), cuda.device_array(len(usable), np.bool_))
     if len(usable):
         _sweep[_blocks(len(usable)), _THREADS](
-            _rows_on_device(time_us, 0, size), _rows_on_device(power_mw, 0, size), *map(cuda.to_device, given),
+            rows_on_device(time_us, 0, size), rows_on_device(power_mw, 0, size), *map(cuda.to_device, given),
             window_us, max_gap_us, *device,
         )  # fmt: skip
         out[:], usable[:] = device[0].copy_to_host(), device[1].copy_to_host()
 
 
 def sum_segments(time_us: Any, power_mw: Any, *rest: Any) -> None:
-    """Sum every chunk into its segments: the twin of the CPU's in :mod:`kernels.jobs`, with its arguments.
+    """Sum every chunk into its segments: the twin of the CPU's in :mod:`kernels.segments`, with its arguments.
 
     Parameters
     ----------
@@ -327,7 +299,7 @@ def sum_segments(time_us: Any, power_mw: Any, *rest: Any) -> None:
     device = [cuda.to_device(array) for array in (out, span, bounds)]
     if len(span):
         _sum_segments[_blocks(len(span)), _THREADS](
-            _rows_on_device(time_us, 0, size), _rows_on_device(power_mw, 0, size), *map(cuda.to_device, given),
+            rows_on_device(time_us, 0, size), rows_on_device(power_mw, 0, size), *map(cuda.to_device, given),
             max_gap_us, *device,
         )  # fmt: skip
         for array, filled in zip((out, span, bounds), device, strict=True):
@@ -348,4 +320,4 @@ def count_draws(seed: int, first: int, counts: NDArray[np.int32]) -> None:
         _count[_blocks(out.size), _THREADS](np.int64(seed), np.int64(first + low), out)
         counts[low:high] = out.copy_to_host()
 
-    _in_pieces(0, len(counts), run)
+    in_pieces(0, len(counts), run)

@@ -8,7 +8,8 @@ from agent.accounts.calibration import Calibrator
 from agent.accounts.ledger import Ledger
 from agent.accounts.publishing import Publisher
 from agent.accounts.state import StateFile
-from agent.daemon import Board, Daemon, Faults, Limits
+from agent.daemon import Board, Daemon, Limits
+from agent.faults import Faults
 from agent.jobs.processes import Processes
 from agent.jobs.resolve import JobResolver
 from agent.jobs.slurm import Slurm
