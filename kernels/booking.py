@@ -295,5 +295,5 @@ def merge(
         as_read(offsets), as_read(time_us), as_read(power_mw), as_read(shape), as_read(counter_mj), state, tally,
         ceiling_mw, limit_mw, max_gap_us, closing, room, starts, counts,
     )  # fmt: skip
-    t0, t1, energy, begin, end = room[:HOLE]
-    return Pieces(starts, counts, t0, t1, energy, begin, end, room[HOLE].astype(np.int8), tally)
+    t0, t1, energy, begin, end, hole = room
+    return Pieces(starts, counts, t0, t1, energy, begin, end, hole, tally)

@@ -132,7 +132,8 @@ def estimate(room, lo: int, hi: int, told: int, longest: int) -> tuple[int, int]
     Returns
     -------
     estimated, unknown : int, us
-        How much of the hole was estimated, or is booked as nothing since it is too long or no power is known.
+        How much of the hole was estimated, or is booked as nothing since it is too long or no power is known. The
+        pieces are marked with it, as `kernels.booking.Pieces` says.
     """
     if hi <= lo:
         return 0, 0
@@ -140,7 +141,11 @@ def estimate(room, lo: int, hi: int, told: int, longest: int) -> tuple[int, int]
         seen = total_of(room, lo, hi)
         if told > seen:
             scale(room, lo, hi, told, BOUNDLESS_MW)
-        return 0, (room[T1, hi - 1] - room[T0, lo] if seen <= 0 else 0)
+        if seen > 0:
+            return 0, 0
+        for k in range(lo, hi):
+            room[HOLE, k] = room[T0, k] - room[T1, k]
+        return 0, room[T1, hi - 1] - room[T0, lo]
     room[ENERGY, lo] = max(told - total_of(room, lo + 1, hi), 0)
     before, after = room[BEGIN, lo], room[END, lo]
     if after <= 0:
@@ -151,6 +156,9 @@ def estimate(room, lo: int, hi: int, told: int, longest: int) -> tuple[int, int]
     if after > 0:
         left = max(left - room[ENERGY, lo] // (2 * after), 0)
     if left > longest or after <= 0:
+        if left > 0:
+            room[HOLE, lo] = -left
         return 0, left
     room[ENERGY, lo] += (before + after) * left
+    room[HOLE, lo] = 1 + left
     return left, 0

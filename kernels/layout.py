@@ -47,9 +47,10 @@ class Pieces(NamedTuple):
         The pieces, ascending in time within a GPU.
     begin_mw, end_mw : int64[*], mW
         Power at the two ends of each piece, which is taken to be straight between them; -1 unknown.
-    hole : int8[*]
-        1 where no reading covers the piece, which is longer than readings may bridge: the counter tells its energy, or
-        it is an estimate. Its two powers are those before and after it.
+    hole : int64[*]
+        Not 0 where no reading covers the piece, which is longer than readings may bridge; its two powers are those
+        before and after it. 1: the counter tells its energy; more: for so many us of it that is an estimate. Below 0:
+        so many us of it are booked as nothing.
     tally : int64[g, TALLIES]
         What happened in this window, to be added up by the caller.
     """
@@ -61,5 +62,5 @@ class Pieces(NamedTuple):
     energy_hnj: NDArray[np.int64]
     begin_mw: NDArray[np.int64]
     end_mw: NDArray[np.int64]
-    hole: NDArray[np.int8]
+    hole: NDArray[np.int64]
     tally: NDArray[np.int64]

@@ -280,7 +280,7 @@ def split(
     *,
     begin_mw: NDArray[np.int64] | None = None,
     end_mw: NDArray[np.int64] | None = None,
-    hole: NDArray[np.int8] | None = None,
+    hole: NDArray[np.int64] | None = None,
     owner: NDArray[np.int64] | None = None,
     rests: bool = False,
 ) -> Split:
@@ -305,8 +305,8 @@ def split(
         1 if a process of the owner was there, 0 if the GPU was only held, 2 if its share is all that can be its.
     begin_mw, end_mw : int64[*], mW, optional
         Power at the ends of each piece: a piece is cut along the straight line between them, else evenly in time.
-    hole : int8[*], optional
-        1 for a piece that no reading covers: it is cut where owners came and went, as `kernels.crossing` says.
+    hole : int64[*], optional
+        Not 0 for a piece that no reading covers: it is cut where owners came and went, as `kernels.crossing` says.
     owner : int64[m], optional
         Whose the rows are, to tell where an owner only goes on; by default each row is somebody else's.
     rests : bool
@@ -340,5 +340,5 @@ def split(
     return Split(static, dynamic, method, peak, known[:, 0], known[:, 1], known[:, 2], idle, unattributed)
 
 
-_NO_HOLES = np.empty(0, np.int8)
+_NO_HOLES = np.empty(0, np.int64)
 _NO_OWNERS = np.empty(0, np.int64)

@@ -23,6 +23,7 @@ from agent.accounts.modules import Module, leave_counter, without
 from agent.accounts.restart import go_on
 from agent.accounts.tenancy import Coverage, Tenancy
 from agent.accounts.uncertainty import split_spread
+from agent.accounts.untold import untold_hnj
 from kernels import layout
 from kernels.booking import merge
 from kernels.columns import Columns
@@ -243,12 +244,13 @@ class Accounts:
         idle, nobodys = parts.idle_hnj.tolist(), parts.unattributed_hnj.tolist()
         for i, key in enumerate(host.keys):
             self.gpus[key].add(pieces.tally[i], energy[i], booked[i], idle[i], nobodys[i])
+        untold = untold_hnj(pieces, host.state, [self.gpus[key] for key in host.keys], bounds, rows)
         spread = [split_spread(self.gpus[key].device) for key in host.keys]
         columns = (
             rows.gpu, rows.owner, parts.static_hnj, parts.dynamic_hnj, parts.peak_mw, parts.method,
-            parts.unlike_hnj, parts.guessed_hnj, parts.booked_us,
+            parts.unlike_hnj, parts.guessed_hnj, parts.booked_us, parts.booked_us * 0 if untold is None else untold,
         )  # fmt: skip
-        for gpu, place, static, dynamic, peak, method, unlike, guessed, booked_us in zip(
+        for gpu, place, static, dynamic, peak, method, unlike, guessed, booked_us, unsure in zip(
             *(column.tolist() for column in columns), strict=True
         ):
             if booked_us <= 0:
@@ -261,6 +263,7 @@ class Accounts:
             line.peak_mw = max(line.peak_mw, peak)
             line.split_hnj += int(unlike * spread[gpu]) + guessed
             line.unread_us = max(line.unread_us - booked_us, 0)
+            line.untold_hnj += unsure
             job.method |= method
 
     def _remember_owners(self, rows: Tenancy, host: Host) -> None:

@@ -30,6 +30,7 @@ class Line:
     edges: int = 0  # starts and ends of use, each blurred by a publication period
     split_hnj: int = 0  # one sigma of how its dynamic energy was split; it lasts, so that times add up
     unread_us: int = 0  # time that it was there and whose energy is not booked: yet, or ever
+    untold_hnj: int = 0  # one sigma of its energy in times of which nothing tells, see `agent.accounts.untold`
 
     def add(self, other: Line) -> None:
         """Add another part of the same account, from later or elsewhere."""
@@ -41,6 +42,7 @@ class Line:
         self.edges += other.edges
         self.split_hnj += other.split_hnj
         self.unread_us += other.unread_us
+        self.untold_hnj += other.untold_hnj
 
 
 @dataclass(slots=True)

@@ -126,6 +126,19 @@ def missing_w(account: GpuAccount) -> float:
     return math.hypot(idle_w + span / 2, span / math.sqrt(12))
 
 
+def estimated_w(account: GpuAccount) -> float:
+    """Return what a stretch that is estimated may be off by (W): uniform between idle and limit."""
+    return span_w(account) / math.sqrt(12)
+
+
+def frozen_w(account: GpuAccount) -> float:
+    """Return what a sensor that stands still may be off by (W).
+
+    What it shows may be as low as idle or as high as the limit: the root mean square from there.
+    """
+    return span_w(account) / math.sqrt(3)
+
+
 def gain_j(account: GpuAccount, energy_j: float) -> float:
     """Return one sigma (J) of what the card's gain error can do to this much energy."""
     return abs(energy_j) * account.device.sigma_gain_ppm * 1e-6
@@ -146,11 +159,10 @@ def gpu_sigma_j(account: GpuAccount, longest_run_us: int = 0) -> float:
         parts.append(energy_j * sampling_floor(account, account.totals[layout.COVERED] / 1e6))
         parts.append(account.totals[layout.GAP] / 1e6 * missing_w(account))
         if longest_run_us > FROZEN_US:
-            # What it shows may be as low as idle or as high as the limit: the root mean square from there.
-            parts.append(longest_run_us / 1e6 * span_w(account) / math.sqrt(3))
+            parts.append(longest_run_us / 1e6 * frozen_w(account))
     # Over a reset of the counter, or a hole of which it does not tell, energy is an estimate between idle and limit, or
     # is booked as nothing.
-    parts.append(account.totals[layout.ESTIMATED_US] / 1e6 * span_w(account) / math.sqrt(12))
+    parts.append(account.totals[layout.ESTIMATED_US] / 1e6 * estimated_w(account))
     parts.append(account.totals[layout.UNKNOWN_US] / 1e6 * missing_w(account))
     if account.method != "power" and disagrees(account):
         off = account.totals[layout.COMPARED_POWER] - account.totals[layout.COMPARED_COUNTER]
@@ -177,7 +189,8 @@ def job_sigma_j(job: Job, gpus: Mapping[GpuKey, GpuAccount]) -> float:
     Gains add up linearly over its GPUs. So does what the split among jobs on one GPU may be off by (`kernels.doubt`):
     it is the same job beside, as a rule, the same ones, with the same kernels everywhere. Each start and end is blurred
     by one publication period of the sensor and one interval between readings, times the step in power there,
-    uniformly. Where there is no counter, time of the job that nobody read is booked as nothing.
+    uniformly. Where there is no counter, time of the job that nobody read is booked as nothing. Its part of a time
+    in which nothing tells its energy was found when that was booked (`agent.accounts.untold`).
     """
     gain, split, squares = 0.0, 0.0, 0.0
     for key, line in job.lines.items():
@@ -187,6 +200,7 @@ def job_sigma_j(job: Job, gpus: Mapping[GpuKey, GpuAccount]) -> float:
         split += line.split_hnj / HNJ_PER_JOULE
         seconds = line.active_us / 1e6
         step_w = line.dynamic_hnj / HNJ_PER_JOULE / seconds if seconds > 0 else 0.0
+        squares += (line.untold_hnj / HNJ_PER_JOULE) ** 2
         squares += line.edges * (blur_us(account) / 1e6 * step_w) ** 2 / 12
         if account.method == "power":
             unread_us = min(line.unread_us, account.totals[layout.GAP])

@@ -209,7 +209,7 @@ def test_two_jobs_of_120_and_480_w_lie_within_two_sigma():
 
 
 def test_a_jobs_own_gap_is_in_its_sigma_and_in_no_other_jobs():
-    rows = [(t * S, 300_000, -1) for t in [*range(50), *range(100, 200)]]
+    rows = [(t * S, 300_000 + t % 2, -1) for t in [*range(50), *range(100, 200)]]
     usage = [(0, "before", 0, 120 * S, -1, -1, 1), (0, "after", 120 * S, 199 * S, -1, -1, 1)]
     accounts, account = one_gpu(rows, usage, architecture="Turing", sigma_gain_ppm=0, publication_us={"instant": S})
     before, after = (accounts.ledger.jobs[JobKey(name)] for name in ("before", "after"))

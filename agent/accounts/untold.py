@@ -1,0 +1,111 @@
+"""What nothing tells of a GPU's energy, owner by owner: their part of the sigma that `gpu_sigma_j` has for it.
+
+Three times are so: a hole whose energy is an estimate, a hole that is booked as nothing, and the time in which a power
+sensor stands still where there is no counter. One sigma of each is split among those who were there by the very rules
+that split energy; so the parts of a GPU's jobs sum to no more than the GPU's own, and who came later has none of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from agent.accounts.uncertainty import FROZEN_US, estimated_w, frozen_w, missing_w, split_spread
+from exporters.snapshot import HNJ_PER_JOULE
+from kernels.layout import RUN_T
+from kernels.splitting import split
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from agent.accounts.account import GpuAccount
+    from agent.accounts.tenancy import Tenancy
+    from kernels.layout import Pieces
+
+HNJ_PER_WUS = HNJ_PER_JOULE / 1e6
+
+
+class _Time(NamedTuple):
+    """A time of which energy is not told, us, and one sigma of what was used in it, hnj."""
+
+    start_us: int
+    end_us: int
+    sigma_hnj: int
+
+
+def untold_hnj(
+    pieces: Pieces, state: NDArray[np.int64], accounts: Sequence[GpuAccount], bounds: NDArray[np.int64], rows: Tenancy
+) -> NDArray[np.int64] | None:
+    """Split one sigma of what nothing tells among the usage rows that are there.
+
+    Parameters
+    ----------
+    pieces : Pieces
+        As booked now.
+    state : int64[g, kernels.layout.STATES]
+        The merge state after them.
+    accounts : sequence of GpuAccount
+        With these pieces in.
+    bounds : int64[g + 1]
+        GPU ``i`` owns rows ``bounds[i]:bounds[i + 1]``.
+    rows : Tenancy
+
+    Returns
+    -------
+    int64[m], hnj, or None
+        None: everything is told.
+    """
+    found: list[list[_Time]] = []
+    for i, account in enumerate(accounts):
+        mine = slice(int(pieces.starts[i]), int(pieces.starts[i] + pieces.counts[i]))
+        times = list(_of_holes(pieces, mine, account))
+        if account.method == "power" and bounds[i] < bounds[i + 1]:
+            times += _of_a_still_sensor(pieces, mine, int(state[i, RUN_T]), account)
+        found.append(sorted(times))
+    if not any(found):
+        return None
+    flat = np.array([time for times in found for time in times], np.int64)
+    counts = np.array([len(times) for times in found], np.int64)
+    start_us, end_us, sigma = np.ascontiguousarray(flat.T)
+    parts = split(
+        np.cumsum(counts) - counts, counts, start_us, end_us, sigma, np.full(len(found), -1, np.int64), bounds,
+        rows.start_us, rows.end_us, rows.activity_ppm, rows.busy_ppm, rows.share_ppm, rows.live,
+    )  # fmt: skip
+    spread = np.array([split_spread(account.device) for account in accounts])[rows.gpu]
+    # Its part, and that nobody knows its part; both are of what is not known anyway.
+    doubt = np.hypot(parts.unlike_hnj * spread, parts.guessed_hnj)
+    sigma_hnj: NDArray[np.int64] = np.rint(np.hypot(parts.dynamic_hnj, doubt)).astype(np.int64)
+    return sigma_hnj
+
+
+def _of_holes(pieces: Pieces, mine: slice, account: GpuAccount) -> Iterator[_Time]:
+    """Yield the holes that are estimated or booked as nothing, see `kernels.layout.Pieces`."""
+    marks = pieces.hole[mine]
+    for k in (mine.start + np.flatnonzero((marks < 0) | (marks > 1))).tolist():
+        mark = int(pieces.hole[k])
+        watts = missing_w(account) * -mark if mark < 0 else estimated_w(account) * (mark - 1)
+        yield _Time(int(pieces.t0_us[k]), int(pieces.t1_us[k]), round(watts * HNJ_PER_WUS))
+
+
+def _of_a_still_sensor(pieces: Pieces, mine: slice, run_us: int, account: GpuAccount) -> Iterator[_Time]:
+    """Yield the times in which power stood at the very same value for longer than a sensor that lives ever does.
+
+    That it did is found out `FROZEN_US` after it began: who is there then answers for that time too.
+    """
+    t0, t1, begin = pieces.t0_us[mine], pieces.t1_us[mine], pieces.begin_mw[mine]
+    still = (begin == pieces.end_mw[mine]) & (begin > 0)
+    if not still.any():
+        return
+    goes_on = still[1:] & still[:-1] & (t0[1:] == t1[:-1])
+    first = np.flatnonzero(still & ~np.concatenate([[False], goes_on]))
+    last = np.flatnonzero(still & ~np.concatenate([goes_on, [False]]))
+    for a, b in zip(first.tolist(), last.tolist(), strict=True):
+        start_us, end_us = int(t0[a]), int(t1[b])
+        # What still stands at the end of these pieces may have begun before them.
+        since_us = min(start_us, run_us) if a == 0 and b == len(t1) - 1 and run_us >= 0 else start_us
+        if end_us - since_us > FROZEN_US:
+            untold_us = end_us - (start_us if start_us - since_us > FROZEN_US else since_us)
+            yield _Time(start_us, end_us, round(frozen_w(account) * untold_us * HNJ_PER_WUS))
