@@ -153,7 +153,7 @@ class ProcessWatch:
             rows = self._rows(0)
             if rows is None or not self.shares.begin(rows, now_us, max(0, now_us - since_us)):
                 return
-        if (rows := self._rows(self.shares.since_us)) is not None:
+        if (rows := self._rows(self.shares.ask(now_us))) is not None:
             self.shares.add(rows, now_us, running=running)
 
     def _rows(self, since_us: int) -> list[Row] | None:

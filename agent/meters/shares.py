@@ -17,7 +17,8 @@ and the values of two processes added up to the same whoever was seen more often
 So nothing is assumed. If only one sample is new, all three readings say the same: until the reading is known, and for
 good if it is ``active`` or ``latest``, the driver is asked once for every sample. Which reading it is, the driver tells
 itself: asked for a longer stretch whose samples are known one by one, it answers the mean of all, of the active ones,
-or the last.
+or the last. A driver that is too slow for that is asked for its newest sample alone, as soon as it is known that its
+rows are no means of the whole time, and `agent.meters.lately` makes the best of it.
 """
 
 from __future__ import annotations
@@ -26,13 +27,18 @@ from collections import deque
 from itertools import pairwise
 from typing import NamedTuple
 
+from agent.meters.lately import Lately
+
 SAMPLE_US = 1_000_000 // 6
 """Between two samples until it is learned; nvml.h: between 1 s and 1/6 s, depending on the product."""
 SHORTEST_US, LONGEST_US = 20_000, 1_000_000
 QUESTION = 6  # samples that the driver is asked to sum up
 ENOUGH, CLEAR = 12, 8  # answers that tell readings apart, and how many must contradict a reading that is ruled out
 NEAR, FAR = 3.0, 5.0  # percent: an answer agrees with a reading, or contradicts it
-SILENT_US = 3_000_000  # without a row though the GPU works: the driver's clock may have been set back
+SILENT, SILENT_US = (
+    20,
+    3_000_000,
+)  # answers, and time, without a row though the GPU works: the driver's clock may have been set back
 RING_US = 12_000_000  # what the driver keeps at most: nothing is older, unless its clock was set
 INTERVAL, ACTIVE, LATEST, SAMPLES = "interval", "active", "latest", "samples"
 NOT_KNOWN = "not known yet what the driver's rows are the mean of"
@@ -78,7 +84,9 @@ class Shares:
         self._covered_to_us = 0
         self.asked_us = 0
         self._rows_us = 0  # when there were rows, by our clock
-        self._single = 1.0  # part of the answers that held one sample
+        self._single = 1.0  # part of the answers since which there was one sample
+        self._read_us = 0  # the last sample of which the driver told, by its clock
+        self._lately = Lately()
         self._busy_us: dict[int, float] = {}
         self._covered_us = 0
         self._samples: deque[_Sample] = deque(maxlen=QUESTION)
@@ -99,14 +107,19 @@ class Shares:
     @property
     def reason(self) -> str:
         """Why the activities may be wrong; empty if they are not."""
-        if not self.reading:
-            return NOT_KNOWN
-        return SPARSE.get(self.reading, "") if self.sparse else ""
+        if not self.each_sample or not self._lately.matters:
+            return ""
+        return NOT_KNOWN if not self.reading else SPARSE[self.reading] if self.sparse else ""
 
     @property
     def sparse(self) -> bool:
         """Whether the driver is asked for less than each sample though that is needed: activities are rough then."""
         return self.each_sample and self._single < 0.8
+
+    @property
+    def spotty(self) -> bool:
+        """Whether what an answer says may be of one sample only, however long it was since the last one."""
+        return self.each_sample and (bool(self.reading) or self._lately.spotty)
 
     @property
     def begun(self) -> bool:
@@ -119,11 +132,25 @@ class Shares:
         # What was reckoned may be off by the jitter of the samples.
         return self._newest_us + (0 if self._stamped else self.sample_us // 4)
 
+    def ask(self, now_us: int) -> int:
+        """Return the time stamp to ask the driver with now.
+
+        Where it is asked too rarely, and what a row of several samples says cannot be trusted, all but the newest
+        sample are left out: of one sample every reading is the same.
+        """
+        if self.sparse and self._period_us and (self.reading or self._lately.too_much):
+            before_us = self._last_sample_us(now_us, self._newest_us, 0) - self.sample_us
+            if before_us > self._newest_us:
+                self._newest_us, self._stamped = before_us, False
+                self._samples.clear()
+        return self.since_us
+
     def rest(self) -> None:
         """Nobody asks for a while: what the driver samples meanwhile is not to be counted later."""
-        self._newest_us = self.asked_us = self._covered_us = 0
+        self._newest_us = self.asked_us = self._covered_us = self._read_us = 0
         self._busy_us = {}
         self._samples.clear()
+        self._lately.rest()
 
     def begin(self, rows: list[Row], now_us: int, span_us: int) -> bool:
         """Begin anew from all rows that the driver keeps: what counts is what it sampled in the last ``span_us``.
@@ -177,7 +204,7 @@ class Shares:
             self._learn_period({self._newest_us, newest_us})  # not so if there was time for another sample between them
         period_us, span_us = self.sample_us, newest_us - self._newest_us
         count = max(1, round(span_us / period_us))
-        self._single += 0.05 * ((count == 1) - self._single)
+        whole = self._is_whole(newest_us)
         each = self._are_samples(rows)
         # What the driver took the mean of ends with its newest sample, in which perhaps nobody was active.
         until_us = newest_us
@@ -194,6 +221,15 @@ class Shares:
                 often = sum(seen) / len(seen) if seen else 1.0
                 weight_us = min(period_us, span_us) + max(0, row.stamp_us - self._newest_us - period_us) * often
             self._busy_us[row.pid] = self._busy_us.get(row.pid, 0.0) + row.percent / 100 * weight_us
+        older = min(row.stamp_us for row in rows) < newest_us - period_us // 2
+        past = {row.pid for row in rows if row.stamp_us < until_us - period_us // 2}
+        self._lately.add(
+            {row.pid: row.percent / 100 for row in rows},
+            until_us - self._newest_us,
+            whole=whole,
+            past=past,
+            older=older,
+        )
         end_us = until_us if self.reading in {INTERVAL, ""} else newest_us
         self._cover(end_us, every_us)
         if count == 1 and every_us <= period_us:
@@ -204,8 +240,9 @@ class Shares:
 
     def _add_nothing(self, now_us: int, every_us: int, *, running: bool) -> None:
         """Count samples in which no process was active."""
-        if running and now_us - self._rows_us > SILENT_US:
-            self._newest_us, self._offset_us = 0, None
+        # One sample now and then has nobody active in it more often.
+        if running and now_us - self._rows_us > (max(SILENT_US, SILENT * every_us) if self.sparse else SILENT_US):
+            self._newest_us, self._offset_us, self._period_us = 0, None, 0
             self._samples.clear()
             return
         if not self._newest_us:
@@ -218,8 +255,16 @@ class Shares:
             self._samples.append(_Sample(self._newest_us, until_us, {}))
         elif self.reading != ACTIVE:
             self._samples.clear()
+        self._lately.add({}, until_us - self._newest_us, whole=self._is_whole(until_us), past=set(), older=False)
         self._cover(until_us, every_us)
         self._newest_us, self._stamped = until_us, False
+
+    def _is_whole(self, newest_us: int) -> bool:
+        """Whether there was no other sample since the last answer; count how often that is so."""
+        whole = not self._read_us or newest_us - self._read_us < 1.5 * self.sample_us
+        self._single += 0.05 * (whole - self._single)
+        self._read_us = newest_us
+        return whole
 
     def _cover(self, until_us: int, every_us: int) -> None:
         """Note the time that was asked for; stamps that are older than they seemed do not make it longer."""
@@ -246,15 +291,25 @@ class Shares:
                 step_us = stamp_us - before_us
                 self._period_us = min(self._period_us or LONGEST_US, step_us)
 
-    def take(self) -> dict[int, float] | None:
-        """Return the mean activity (0-1) by pid since the last call; None unknown.
+    def take(self, did: float | None = None) -> dict[int, float] | None:
+        """Return the mean activity (0-1) by pid since the last call, or lately if it is sparse; None unknown.
 
         A process that is not in it did nothing.
+
+        Parameters
+        ----------
+        did : float, optional
+            What the GPU did in all meanwhile (0-1).
         """
         busy_us, covered_us = self._busy_us, self._covered_us
+        if self.sparse and did is not None:
+            self._lately.compare(did)
+        if self.sparse and self.spotty and (lately := self._lately.mean()):
+            self._busy_us, self._covered_us = {}, 0
+            return lately
         self._busy_us, self._covered_us = {}, 0
         if not covered_us:
-            return None
+            return self._lately.newest() if self.sparse else None
         return {pid: min(1.0, max(0.0, busy / covered_us)) for pid, busy in busy_us.items()}
 
     def question_us(self) -> int:

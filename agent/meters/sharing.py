@@ -95,10 +95,14 @@ class Sharing:
         asked = [i for i, one in enumerate(self._lines) if one.rows_due or i == gpu]
         crowd = 1 if asked[due_us // TURN_US % len(asked)] == gpu else len(asked)
         dear_us = min(self._rates.window_us, line.rows_cost_us * crowd / MOST_DUTY)
+        each_us = min(watch.shares.sample_us, OFTEN_US) * PART
         line.rows_count += 1
-        # Not in step with what repeats on the GPU.
-        dear_us *= 0.75 + 0.5 * (line.rows_count * 0.618034 % 1)
-        return due_us + int(max(min(watch.shares.sample_us, OFTEN_US) * PART, dear_us, self._clock.now_us() - due_us))
+        if dear_us > each_us:
+            # Not in step with what repeats on the GPU: once in each such time, anywhere in it if a moment is all that
+            # is told, and else in its middle half.
+            moved = _place(line.rows_count) - _place(line.rows_count - 1)
+            dear_us *= 1 + (moved if watch.shares.spotty else moved / 4)
+        return due_us + int(max(each_us, dear_us, self._clock.now_us() - due_us))
 
     def activity(self, line: Line, watch: ProcessWatch) -> dict[int, float] | None:
         """Return the mean activity (0-1) of each process since the last window; None unknown.
@@ -111,11 +115,18 @@ class Sharing:
         if not watch.shares.sparse:
             self.poll(line, watch)
         watch.inquire()
-        shares = watch.shares.take() or None
+        did = sum(line.utils) / len(line.utils) / 100 if line.utils else None
+        shares = watch.shares.take(did) or None
         if shares is None and line.utils and max(line.utils) == 0:
             return {}  # no samples and nothing ran: idle, which is known
-        if shares and watch.shares.sparse and line.utils:
+        if shares and watch.shares.sparse and did is not None:
             # Of rough activities only the proportions are worth something: what they leave over is nobody else's.
-            rough = sum(line.utils) / len(line.utils) / 100 / max(sum(shares.values()), 1e-9)
+            shares = {pid: ratio for pid, ratio in shares.items() if pid in watch.listed}
+            rough = did / max(sum(shares.values()), 1e-9)
             return {pid: min(1.0, ratio * rough) for pid, ratio in shares.items()}
         return shares
+
+
+def _place(nth: int) -> float:
+    """Return the fractional part of the golden ratio x nth^2: it, and steps of it, are spread evenly over 0-1."""
+    return nth * nth * 0.6180339887 % 1

@@ -13,9 +13,10 @@ import numpy as np
 
 from agent.accounts.attribution import Accounts
 from agent.accounts.uncertainty import gpu_sigma_j, job_sigma_j
+from agent.meters.shares import ACTIVE, INTERVAL, LATEST, Shares
 from agent.window import JobKey, Owner, Readings, Usage, Window
-from kernels.splitting import split
 from tests.accounts.made import S, device
+from tests.meters.driver_rows import BASE_US, Driver
 
 PAGE = Path(__file__).parents[2] / "docs" / "accuracy.md"
 GPUS = 1000
@@ -29,6 +30,7 @@ class Case:
 
     ``shown_w`` (float[g, n]) at ``time_us`` (int64[n]), below 0 none; ``counter_j`` the same or None. ``jobs`` are rows
     of (gpu, name, start_us, end_us, activity, share), and ``true_j`` is by name, or by GPU where no job is asked for.
+    ``facts`` of the devices may be one dict for all of them.
     """
 
     time_us: np.ndarray
@@ -36,7 +38,7 @@ class Case:
     counter_j: np.ndarray | None
     jobs: list
     true_j: dict
-    facts: dict
+    facts: dict | list
     run_us: int = 0
 
 
@@ -54,9 +56,10 @@ def booked(case):
     """Book a case: energies as shown, as they are, and one sigma (J)."""
     gpus = len(case.shown_w)
     end_us = int(case.time_us[-1])
-    devices = tuple(device(i, **case.facts) for i in range(gpus))
+    facts = case.facts if isinstance(case.facts, list) else [case.facts] * gpus
+    devices = tuple(device(i, **facts[i]) for i in range(gpus))
     power, counter = np.round(case.shown_w * 1e3), case.counter_j
-    seen = (power > 0) if counter is None else np.ones_like(power, bool)
+    seen = power > 0
     readings = Readings(
         np.concatenate([[0], np.cumsum(seen.sum(axis=1))]).astype(np.int64),
         np.broadcast_to(case.time_us, power.shape)[seen].astype(np.int64),
@@ -233,33 +236,122 @@ def shared(rng, watts, pattern, *, jobs=(2, 2), share=None, told=True, gpus=1, a
     return Case(time_us, np.concatenate([shown_w[:, :1], shown_w], axis=1), counter_j, rows, true_j, facts)
 
 
-def crossed(rng):
-    """A hole of 10 to 100 s in which one job ends and another begins; what each drew in it lay around what was read.
+def hidden_for(rng, watts, lasts, *, reset=False, owners=()):
+    """Half a minute is read, then nothing for ``lasts`` (float[g], s), then half a minute again, beside a counter.
 
-    It is split by the kernel itself: (energies as shown, as they are, one sigma), J.
+    ``watts`` (float[g, 2]) are read before and after; ``owners`` are (name, first second, last second, true watts) with
+    arrays of numbers, of whom one after the other has the GPU. The counter tells what all of them drew, unless it is
+    ``reset`` while nobody looks.
     """
-    length = rng.uniform(10, 100, GPUS)
-    ends = length * rng.uniform(0, 1, GPUS)
-    begins = ends + (length - ends) * rng.uniform(0, 1, GPUS) * (rng.random(GPUS) < 0.5)
-    read_w = rng.uniform(150, 650, (2, GPUS))
-    lasted = np.stack([ends, length - begins])
-    above_j = np.maximum(read_w * (1 + 0.4 * rng.standard_normal((2, GPUS))) - IDLE_W, 5.0) * lasted
-    true_j = above_j + IDLE_W * lasted
-    hole_j = (true_j.sum(axis=0) + IDLE_W * (begins - ends)) * gains(rng)[:, 0]
+    end = int(60 + lasts.max()) + 1
+    time_us = np.arange(end + 1, dtype=np.int64) * S
+    seconds = np.arange(end)[None, :]
+    true_w, back = np.full((GPUS, end), IDLE_W), 30 + lasts[:, None]
+    jobs, true_j = [], {}
+    for name, first, last, draws in owners:
+        there = np.clip(np.minimum(last[:, None], seconds + 1) - np.maximum(first[:, None], seconds), 0, 1)
+        true_w = true_w + there * (draws(seconds) - IDLE_W)
+        for g in range(GPUS):
+            key = f"{g}-{name}"
+            jobs.append((g, key, round(first[g] * S), round(last[g] * S), 1.0, UNKNOWN))
+            true_j[key] = float((there[g] * draws(seconds)[g]).sum())
+    unseen = (time_us[None, :] > 30 * S) & (time_us[None, :] < back * S)
+    gain = gains(rng)
+    shown = np.where(time_us[None, :] <= 30 * S, watts[:, :1], watts[:, 1:]) * gain
+    energy = np.concatenate([np.zeros((GPUS, 1)), np.cumsum(true_w * gain, axis=1)], axis=1)
+    if reset:
+        at = np.ceil(back[:, 0]).astype(int)
+        energy = np.where(time_us[None, :] >= back * S, energy - energy[np.arange(GPUS), at][:, None], energy)
+    true_j = true_j or dict(enumerate(true_w.sum(axis=1)))
+    return Case(time_us, np.where(unseen, -1e-3, shown), energy, jobs, true_j, {})
 
-    def whole(values):
-        return np.round(values).astype(np.int64)
 
-    zero, one, end_us = np.zeros(GPUS, np.int64), np.ones(GPUS, np.int64), whole(length * S)
-    parts = split(
-        np.arange(GPUS), one, zero, end_us, whole(hole_j * 2e9), one * round(IDLE_W * 1e3), np.arange(GPUS + 1) * 2,
-        np.stack([zero - 1, whole(begins * S)], axis=1).ravel(),
-        np.stack([whole(ends * S), end_us + 1], axis=1).ravel(),
-        *(np.full(2 * GPUS, value) for value in (-1, -1, -1)), np.ones(2 * GPUS, np.int8),
-        begin_mw=whole(read_w[0] * 1e3), end_mw=whole(read_w[1] * 1e3), hole=np.ones(GPUS, np.int8),
-    )  # fmt: skip
-    shown_j = (parts.static_hnj + parts.dynamic_hnj) / 2e9
-    return shown_j, true_j.T.ravel(), np.hypot(GAIN * shown_j, parts.guessed_hnj / 2e9)
+def reload(rng, *, owned):
+    """The driver is reloaded: nothing tells what was used in 5 to 50 s, in which power was anything."""
+    lasts = rng.integers(5, 51, GPUS).astype(float)
+    watts, inside = rng.uniform(150, 650, (GPUS, 2)), rng.uniform(IDLE_W, LIMIT_W, (GPUS, 1))
+
+    def draws(seconds):
+        hidden = (seconds >= 30) & (seconds < 30 + lasts[:, None])
+        return np.where(hidden, inside, np.where(seconds < 30, watts[:, :1], watts[:, 1:]))
+
+    zero, end = np.zeros(GPUS), 60 + lasts
+    case = hidden_for(rng, watts, lasts, reset=True, owners=[("job", zero, np.full(GPUS, end.max() + 1), draws)])
+    if not owned:
+        case.true_j = {g: case.true_j[f"{g}-job"] for g in range(GPUS)}
+        case.jobs = []
+    return case
+
+
+def crossed(rng, *, changed):
+    """A hole of 10 to 100 s in which one job ended and another began, or one went on; the counter tells of it.
+
+    What each drew in it lay around what was read of it outside.
+    """
+    lasts = rng.integers(10, 101, GPUS).astype(float)
+    watts = rng.uniform(150, 650, (GPUS, 2))
+    if not changed:
+        watts[:, 1] = watts[:, 0]
+    ends = 30 + lasts * rng.uniform(0, 1, GPUS)
+    begins = ends + (30 + lasts - ends) * rng.uniform(0, 1, GPUS) * (rng.random(GPUS) < 0.5)
+    hidden_w = np.maximum(watts * (1 + 0.4 * rng.standard_normal((GPUS, 2))), IDLE_W + 5)
+
+    def draws(which):
+        return lambda seconds: np.where(
+            (seconds >= 30) & (seconds < 30 + lasts[:, None]), hidden_w[:, which, None], watts[:, which, None]
+        )
+
+    until = np.full(GPUS, int(60 + lasts.max()) + 1.0)
+    if not changed:
+        return hidden_for(rng, watts, lasts, owners=[("job", np.zeros(GPUS), until, draws(0))])
+    owners = [("before", np.zeros(GPUS), ends, draws(0)), ("after", begins, until, draws(1))]
+    return hidden_for(rng, watts, lasts, owners=owners)
+
+
+def half_frozen(rng):
+    """A sensor that lives for 5 min and then stands still, one job all the time."""
+    time_us = np.arange(0, 601, dtype=np.int64) * S
+    level = rng.uniform(100, 650, (GPUS, 120)).repeat(5, axis=1)
+    level = np.concatenate([level, level[:, -1:]], axis=1)
+    shown = np.where(time_us < 300 * S, level, level[:, 299:300])
+    after = rng.uniform(IDLE_W, LIMIT_W, GPUS) * 300
+    jobs = [(g, str(g), 0, 600 * S, 1.0, UNKNOWN) for g in range(GPUS)]
+    true_j = {str(g): float(level[g, :300].sum() + after[g]) for g in range(GPUS)}
+    return Case(time_us, shown * gains(rng), None, jobs, true_j, FULL)
+
+
+def by_rows(rng, reading, *, known):
+    """Jobs in bursts and steady ones, split by the rows of a driver with this reading.
+
+    It is asked for each of its samples, or once in a second if its reading is not known. For two minutes; ``GPUS`` / 10.
+    """
+    seconds, count = 120, GPUS // 10
+    true_w, rows, true_j, facts = np.zeros((count, seconds)), [], {}, []
+    for gpu in range(count):
+        n = int(rng.integers(2, 5))
+        most = rng.dirichlet(np.full(n, 3.0)) * rng.uniform(60, 100)
+        bursts = [rng.random(seconds * 6 + 60) < rng.choice([0.15, 0.5, 1.0]) for _ in range(n)]
+        driver = Driver(reading, {j + 1: tuple(np.round(most[j] * bursts[j]).astype(int).tolist()) for j in range(n)})
+        each = np.stack([driver.activities[j + 1] for j in range(n)])[:, 60:] / 100
+        active = each.reshape(n, seconds, 6).mean(axis=2)
+        draws = spread_watts(rng, n)[:, None] * active
+        true_w[gpu] = IDLE_W + draws.sum(axis=0)
+        shares, start_us = Shares(), BASE_US + 60 * driver.period_us
+        shares.reading = reading if known else ""
+        shares.begin(driver.rows(0, start_us), start_us, 0)
+        for second in range(seconds):
+            begin_us, end_us = start_us + second * S, start_us + (second + 1) * S
+            asked = np.arange(begin_us, end_us, 150_000) + 150_000 if known else [begin_us + int(rng.uniform(0, S))]
+            for now_us in [int(t) for t in asked] if shares.each_sample else [end_us]:
+                shares.add(driver.rows(shares.ask(now_us), now_us), now_us)
+            told = shares.take(float(active[:, second].sum())) or {}
+            rows += [(gpu, f"{gpu}-{j}", second * S, (second + 1) * S, told.get(j + 1, 0.0), UNKNOWN) for j in range(n)]
+        facts.append({"capabilities": {"process_rows": shares.reason}})
+        true_j |= {f"{gpu}-{j}": float(draws[j].sum()) + IDLE_W * seconds / n for j in range(n)}
+    shown_w = true_w * gains(rng, count)
+    counter_j = np.concatenate([np.zeros((count, 1)), np.cumsum(shown_w, axis=1)], axis=1)
+    shown_w = np.concatenate([shown_w[:, :1], shown_w], axis=1)
+    return Case(np.arange(seconds + 1, dtype=np.int64) * S, shown_w, counter_j, rows, true_j, facts)
 
 
 def ratio(times):
@@ -286,7 +378,11 @@ CASES = {
     "job alone, 8 s": lambda rng: alone(rng, 8, by_counter=True),
     "job alone, 8 s, no counter": lambda rng: alone(rng, 8, by_counter=False),
     "job alone, 2 min, no counter, a gap of 60 s": lambda rng: alone(rng, 120, by_counter=False, hidden_s=60),
-    "2 jobs, of a hole in which one ended and the other began": crossed,
+    "GPU, a driver reload of 5 to 50 s in a minute, estimated": lambda rng: reload(rng, owned=False),
+    "job alone, a driver reload of 5 to 50 s in a minute, estimated": lambda rng: reload(rng, owned=True),
+    "job alone, no counter, sensor frozen for 5 of 10 min": half_frozen,
+    "job alone, a hole of 10 to 100 s of which the counter tells": lambda rng: crossed(rng, changed=False),
+    "2 jobs, of a hole in which one ended and the other began": lambda rng: crossed(rng, changed=True),
     "2 jobs by activity, same watts": lambda rng: shared(rng, ratio(1), "steady"),
     "2 jobs by activity, watts 1:2": lambda rng: shared(rng, ratio(2), "steady"),
     "2 jobs by activity, watts 1:4": lambda rng: shared(rng, ratio(4), "steady"),
@@ -299,6 +395,17 @@ CASES = {
     "2 to 7 jobs by activity, the driver's rows not understood": (
         lambda rng: shared(rng, spread_watts, "phases", jobs=(2, 7), active_rows=True)
     ),
+    **{
+        f"2 to 4 jobs, steady and in bursts, rows {text}, {'known' if known else 'not known and asked once a second'}": (
+            lambda rng, reading=reading, known=known: by_rows(rng, reading, known=known)
+        )
+        for known in (True, False)
+        for reading, text in (
+            (INTERVAL, "of all samples"),
+            (ACTIVE, "of active samples"),
+            (LATEST, "of the newest sample"),
+        )
+    },
     "2 to 4 jobs on the same 4 GPUs by activity, watts with sd 60 %": (
         lambda rng: shared(rng, spread_watts, "phases", jobs=(2, 4), gpus=4)
     ),
@@ -316,8 +423,7 @@ def results():
     """Name of each case -> (how often the interval held, median sigma over energy)."""
     found = {}
     for i, (name, make) in enumerate(CASES.items()):
-        made = make(np.random.default_rng(20_260_000 + i))
-        found[name] = held(made) if isinstance(made, Case) else within(*made)
+        found[name] = held(make(np.random.default_rng(20_260_000 + i)))
     return found
 
 

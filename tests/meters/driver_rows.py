@@ -1,0 +1,35 @@
+"""A made-up driver that answers rows of process utilisation, of whatever they are the mean of."""
+
+from agent.meters.shares import INTERVAL, LATEST, SAMPLE_US, SAMPLES, Row
+
+BASE_US = 1_623_157_629_331_552  # a driver's stamps have their own time base
+
+
+class Driver:
+    """Samples of each process, and the rows that a driver of one kind would make of them."""
+
+    def __init__(self, reading, activities, period_us=SAMPLE_US):
+        self.reading, self.activities, self.period_us = reading, activities, period_us
+
+    def percent(self, pid, nth):
+        pattern = self.activities[pid]
+        return pattern[nth % len(pattern)]
+
+    def rows(self, since_us, now_us):
+        newest = (now_us - BASE_US) // self.period_us
+        oldest = max((since_us - BASE_US) // self.period_us, newest - 60) + 1
+        if self.reading == LATEST:
+            oldest = max(oldest, newest)
+        samples = range(max(1, oldest), newest + 1)
+        rows = []
+        for pid in self.activities:
+            active = [(n, self.percent(pid, n)) for n in samples if self.percent(pid, n)]
+            if not active:
+                continue
+            if self.reading == SAMPLES:
+                rows += [Row(pid, BASE_US + n * self.period_us, value) for n, value in active]
+                continue
+            count = len(samples) if self.reading == INTERVAL else len(active)
+            mean = round(sum(value for _, value in active) / count)
+            rows.append(Row(pid, BASE_US + active[-1][0] * self.period_us, mean))
+        return rows
