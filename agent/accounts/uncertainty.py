@@ -127,8 +127,11 @@ def missing_w(account: GpuAccount) -> float:
 
 
 def estimated_w(account: GpuAccount) -> float:
-    """Return what a stretch that is estimated may be off by (W): uniform between idle and limit."""
-    return span_w(account) / math.sqrt(12)
+    """Return what a stretch that is estimated by the power beside it may be off by (W).
+
+    Both lie anywhere between idle and limit, and one tells little of the other.
+    """
+    return span_w(account) / math.sqrt(6)
 
 
 def frozen_w(account: GpuAccount) -> float:

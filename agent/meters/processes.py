@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agent.meters.errors import Fault, MeterError
 from agent.meters.probe import is_ga100
-from agent.meters.shares import Row, Shares
+from agent.meters.process_rows import Row
+from agent.meters.shares import Shares
 from agent.window import MISSING, ProcessSighting
 
 if TYPE_CHECKING:

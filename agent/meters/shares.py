@@ -28,6 +28,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from agent.meters.lately import Lately
+from agent.meters.process_rows import Row, credible
 
 SAMPLE_US = 1_000_000 // 6
 """Between two samples until it is learned; nvml.h: between 1 s and 1/6 s, depending on the product."""
@@ -46,14 +47,6 @@ SPARSE = {
     ACTIVE: "rows are means of active samples, and the driver is too slow to be asked for each sample",
     LATEST: "rows are the latest sample, and the driver is too slow to be asked for each sample",
 }
-
-
-class Row(NamedTuple):
-    """What the driver says of one process."""
-
-    pid: int
-    stamp_us: int
-    percent: int
 
 
 class _Sample(NamedTuple):
@@ -160,7 +153,7 @@ class Shares:
         bool
             Whether there is a stretch to ask for.
         """
-        rows = _credible(rows, 0)
+        rows = credible(rows, 0)
         self._samples.clear()
         self.asked_us, self._rows_us = now_us - span_us, now_us
         if rows:
@@ -186,7 +179,7 @@ class Shares:
         running : bool
             Whether the GPU is known to work: then no row for a while is no answer.
         """
-        rows = _credible(rows, self.since_us)
+        rows = credible(rows, self.since_us)
         every_us, self.asked_us = now_us - self.asked_us, now_us
         if not rows:
             self._add_nothing(now_us, every_us, running=running)
@@ -328,7 +321,7 @@ class Shares:
 
     def answer(self, rows: list[Row]) -> None:
         """Learn from the answer to ``question_us``."""
-        rows = _credible(rows, self._samples[0].start_us)
+        rows = credible(rows, self._samples[0].start_us)
         if self._are_samples(rows):
             return
         told = {row.pid: row.percent for row in rows}
@@ -343,17 +336,3 @@ class Shares:
         others = [count for reading, count in self._against.items() if reading not in left]
         if self._told >= ENOUGH and len(left) == 1 and min(others) >= CLEAR:
             self.reading = left[0]
-
-
-def _credible(rows: list[Row], since_us: int) -> list[Row]:
-    """Drop what cannot be: entries of no process, garbage, and what is older than what was asked for.
-
-    A GPU with a process that died without giving it back answers a hundred entries, most of them empty and the others
-    with percentages in the thousands (nvtop #110).
-    """
-    best: dict[tuple[int, int], Row] = {}
-    for row in rows:
-        if row.pid > 0 and row.stamp_us > since_us and 0 <= row.percent <= 100:
-            key = row.pid, row.stamp_us
-            best[key] = max(row, best.get(key, row))
-    return sorted(best.values())

@@ -323,7 +323,7 @@ def half_frozen(rng):
 def by_rows(rng, reading, *, known):
     """Jobs in bursts and steady ones, split by the rows of a driver with this reading.
 
-    It is asked for each of its samples, or once in a second if its reading is not known. For two minutes; ``GPUS`` / 10.
+    It is asked for each of its samples, or once in a second if its reading is not known. Two minutes, ``GPUS`` / 10.
     """
     seconds, count = 120, GPUS // 10
     true_w, rows, true_j, facts = np.zeros((count, seconds)), [], {}, []
@@ -396,15 +396,11 @@ CASES = {
         lambda rng: shared(rng, spread_watts, "phases", jobs=(2, 7), active_rows=True)
     ),
     **{
-        f"2 to 4 jobs, steady and in bursts, rows {text}, {'known' if known else 'not known and asked once a second'}": (
+        f"2 to 4 jobs, in bursts too, rows are means of {text}, {how}": (
             lambda rng, reading=reading, known=known: by_rows(rng, reading, known=known)
         )
-        for known in (True, False)
-        for reading, text in (
-            (INTERVAL, "of all samples"),
-            (ACTIVE, "of active samples"),
-            (LATEST, "of the newest sample"),
-        )
+        for known, how in ((True, "known"), (False, "not known, asked once a second"))
+        for reading, text in ((INTERVAL, "all samples"), (ACTIVE, "active ones"), (LATEST, "the newest"))
     },
     "2 to 4 jobs on the same 4 GPUs by activity, watts with sd 60 %": (
         lambda rng: shared(rng, spread_watts, "phases", jobs=(2, 4), gpus=4)

@@ -117,7 +117,7 @@ def test_what_is_estimated_over_a_reset_may_have_been_anything():
     rows = [(t * S, 300_000, (t if t < 60 else t - 80) * 300_000) for t in [*range(60), *range(100, 160)]]
     _, account = one_gpu(rows, sigma_gain_ppm=0)  # it counts anew from 80 s on: 21 s of the hole are estimated
     assert account.energy_hnj == 159 * 300_000 * 2 * S
-    assert gpu_sigma_j(account) == pytest.approx(21 * 630 / 12**0.5)
+    assert gpu_sigma_j(account) == pytest.approx(21 * 630 / 6**0.5)
     late = [(t, p, c if t < 60 * S else c - 20 * 300_000) for t, p, c in rows if not 60 * S <= t < 101 * S]
     late = [(t + 100 * S * (t > 60 * S), p, c) for t, p, c in late]
     _, account = one_gpu(late, sigma_gain_ppm=0)  # a whole two minutes: only what the counter says

@@ -9,7 +9,8 @@ from virtual import agent, simulated
 from agent.accounts.uncertainty import job_sigma_j
 from agent.meters.meter import NvmlMeter
 from agent.meters.nvml import Nvml
-from agent.meters.shares import ACTIVE, INTERVAL, LATEST, NOT_KNOWN, QUESTION, SAMPLE_US, SAMPLES, Row, Shares
+from agent.meters.process_rows import Row
+from agent.meters.shares import ACTIVE, INTERVAL, LATEST, NOT_KNOWN, QUESTION, SAMPLE_US, SAMPLES, Shares
 from agent.window import MISSING
 
 READINGS = (INTERVAL, ACTIVE, LATEST)

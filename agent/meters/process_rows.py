@@ -1,0 +1,27 @@
+"""Rows of process utilisation as a driver answers them, and which of them can be."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Row(NamedTuple):
+    """What the driver says of one process."""
+
+    pid: int
+    stamp_us: int
+    percent: int
+
+
+def credible(rows: list[Row], since_us: int) -> list[Row]:
+    """Drop what cannot be: entries of no process, garbage, and what is older than what was asked for.
+
+    A GPU with a process that died without giving it back answers a hundred entries, most of them empty and the others
+    with percentages in the thousands (nvtop #110).
+    """
+    best: dict[tuple[int, int], Row] = {}
+    for row in rows:
+        if row.pid > 0 and row.stamp_us > since_us and 0 <= row.percent <= 100:
+            key = row.pid, row.stamp_us
+            best[key] = max(row, best.get(key, row))
+    return sorted(best.values())
