@@ -1,7 +1,6 @@
 """What rows of process utilisation mean: the same activities whatever it is, and the driver tells which one it is."""
 
 import pytest
-from driver_rows import BASE_US, Driver
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from virtual import agent, simulated
@@ -12,6 +11,7 @@ from agent.meters.nvml import Nvml
 from agent.meters.process_rows import Row
 from agent.meters.shares import ACTIVE, INTERVAL, LATEST, NOT_KNOWN, QUESTION, SAMPLE_US, SAMPLES, Shares
 from agent.window import MISSING
+from tests.meters.driver_rows import BASE_US, Driver
 
 READINGS = (INTERVAL, ACTIVE, LATEST)
 
