@@ -133,7 +133,7 @@ def estimate(room, lo: int, hi: int, told: int, longest: int) -> tuple[int, int]
     -------
     estimated, unknown : int, us
         How much of the hole was estimated, or is booked as nothing since it is too long or no power is known. The
-        pieces are marked with it, as `kernels.booking.Pieces` says.
+        pieces are marked with it, as `kernels.layout.Pieces` says.
     """
     if hi <= lo:
         return 0, 0
