@@ -51,7 +51,7 @@ def simulated(tmp_path: Path, script="", clock=None):
 def follow(node, slurm):
     """Let the agent see every change of the mapping folder, and when it was made.
 
-    In real time a thread looks. Beside virtual time it would see a file before that has got the node's time, now and then.
+    In real time a thread looks; beside virtual time it would see, now and then, a file that has not got its time yet.
     """
     slurm._folder.close()
     mapping = slurm._mapping = MappingDirectory(slurm._mapping._directory, slurm._clock)
