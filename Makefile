@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
+WORKERS ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: help run test lint docs bench peers packages lock clean
@@ -14,7 +15,7 @@ run: $(VENV)/.run            ## set up, then run the daemon, simulated without a
 	$(BIN)/wattshed run --meter auto $(ARGS)
 
 test: $(VENV)/.test $(VENV)/.peers lint            ## set up, then the whole test suite
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.test            ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .

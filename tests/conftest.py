@@ -1,6 +1,22 @@
-"""Shared doubles (tests/virtual.py) are imported by their plain names."""
+"""Shared doubles (tests/virtual.py) are imported by their plain names; which tests one worker takes together."""
 
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parent))
+
+TOGETHER = ("tests/promql/",)  # one life of two hosts, and one Prometheus, for all tests of the folder
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A worker takes whole files, or one of these folders: what their tests share is made once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Together(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            return next((folder for folder in TOGETHER if nodeid.startswith(folder)), super()._split_scope(nodeid))
+
+    return Together(config, log)

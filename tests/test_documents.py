@@ -1,5 +1,6 @@
 """Documents that cannot rot: the command reference is the command line's, links lead somewhere, examples run."""
 
+import os
 import re
 import subprocess
 import sys
@@ -42,7 +43,13 @@ def test_the_readmes_replay_example_gives_the_answer_that_it_shows(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "agent", *command.split()],
         cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "COLUMNS": "120"},
+        env={
+            "PYTHONPATH": str(ROOT),
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(tmp_path),
+            "COLUMNS": "120",
+            "NUMBA_CACHE_DIR": os.environ.get("NUMBA_CACHE_DIR", str(Path.home() / ".cache/wattshed")),
+        },
         capture_output=True,
         text=True,
         check=True,

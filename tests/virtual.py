@@ -10,6 +10,7 @@ from agent.accounts.publishing import Publisher
 from agent.accounts.state import StateFile
 from agent.daemon import Board, Daemon, Limits
 from agent.faults import Faults
+from agent.jobs.mapping import MappingDirectory
 from agent.jobs.processes import Processes
 from agent.jobs.resolve import JobResolver
 from agent.jobs.slurm import Slurm
@@ -47,8 +48,13 @@ def simulated(tmp_path: Path, script="", clock=None):
     return SimulatedNode(clock, root, script), clock
 
 
-def follow(node, mapping):
-    """Let the agent see every change of the mapping folder, and when it was made; in real time a thread looks."""
+def follow(node, slurm):
+    """Let the agent see every change of the mapping folder, and when it was made.
+
+    In real time a thread looks; beside virtual time it would see, now and then, a file that has not got its time yet.
+    """
+    slurm._folder.close()
+    mapping = slurm._mapping = MappingDirectory(slurm._mapping._directory, slurm._clock)
     mapping._at_us = lambda stamp_ns: stamp_ns // 1000  # the node's files bear the node's times
 
     def look():
@@ -84,7 +90,7 @@ def agent(
     slurm = slurm or Slurm(clock.now_us, host, node.mapping_dir, squeue=())
     resolver = JobResolver(Processes(node.proc_root, clock.now_us), slurm)
     if slurm._mapping is not None:
-        follow(node, slurm._mapping)
+        follow(node, slurm)
     accounts = Accounts(ledger=Ledger(cap), live=True)
     publisher = Publisher(host, "test", "simulated" if marked else "nvml", "simulated", clock.now_us())
     board = Board(publisher.empty(clock.now_us()))

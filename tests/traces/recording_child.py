@@ -1,12 +1,13 @@
 """Run as a script: record into a folder and be killed, over and over.
 
 Arguments: folder, rounds, seed. Each round forks a child that records as fast as it can (far above ten times the
-normal rate) and acknowledges every window on a pipe; it is killed with SIGKILL at a random moment. Prints the number
-of windows acknowledged in all.
+normal rate) and acknowledges every window on a pipe; it is killed with SIGKILL at a random moment: of its start in even
+rounds, of its recording, which a busy machine lets begin late, in odd ones. Prints the windows acknowledged in all.
 """
 
 import os
 import random
+import select
 import signal
 import sys
 import time
@@ -29,7 +30,7 @@ def main():
     folder, rounds, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     rng = random.Random(seed)
     first, acknowledged = 0, []
-    for _ in range(rounds):
+    for nth in range(rounds):
         reading, writing = os.pipe()
         child = os.fork()
         if not child:
@@ -39,6 +40,8 @@ def main():
             finally:
                 os._exit(1)
         os.close(writing)
+        if nth % 2:
+            select.select([reading], [], [], 30)
         time.sleep(rng.uniform(0.002, 0.06))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
