@@ -53,6 +53,12 @@ def nobody_after(  # type: ignore[no-untyped-def]
     return present == 0
 
 
+@jit(inline="always")
+def goes_on(row: int, following: int, hi: int, start, end, owner) -> bool:  # type: ignore[no-untyped-def]
+    """Tell whether the row that follows another one is its owner's, without a break: a window ended there."""
+    return following < hi and owner[row] == owner[following] and end[row] == start[following]
+
+
 @jit
 def owners_edges(  # type: ignore[no-untyped-def]
     t0: int, t1: int, next_start: int, next_end: int, lo: int, hi: int, by_start, by_end, start, end, owner
@@ -68,8 +74,8 @@ def owners_edges(  # type: ignore[no-untyped-def]
         edge = start[row]
         if edge >= t1:
             break
-        goes_on = row > lo and owner[row - 1] == owner[row] and end[row - 1] == edge
-        if edge > t0 and end[row] > edge and not goes_on:
+        came = row == lo or not goes_on(row - 1, row, hi, start, end, owner)
+        if edge > t0 and end[row] > edge and came:
             first, last = min(first, edge), max(last, edge)
         i += 1
     i = next_end
@@ -78,8 +84,7 @@ def owners_edges(  # type: ignore[no-untyped-def]
         edge = end[row]
         if edge >= t1:
             break
-        goes_on = row + 1 < hi and owner[row + 1] == owner[row] and start[row + 1] == edge
-        if edge > t0 and start[row] < edge and not goes_on:
+        if edge > t0 and start[row] < edge and not goes_on(row, row + 1, hi, start, end, owner):
             first, last = min(first, edge), max(last, edge)
         i += 1
     return first, last

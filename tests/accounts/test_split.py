@@ -241,6 +241,28 @@ def test_rows_of_one_owner_that_follow_each_other_are_no_edge():
     assert sigma_j.tolist() == [0, 0, 0]
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.integers(0, 59), min_size=3, max_size=3, unique=True).map(sorted),
+    st.lists(st.integers(1, 58), max_size=30, unique=True).map(sorted),
+    st.integers(200, 600),
+)
+def test_windows_that_end_in_a_hole_make_nothing_less_certain(edges, ends, watts):
+    """One job holds the GPU all the time, another one for a part of it: their rows may be cut anywhere."""
+    begin, end, _ = edges
+
+    def cut(low, high):
+        return itertools.pairwise([low, *(at for at in ends if low < at < high), high])
+
+    rows, owner = [*cut(0, 60), *cut(begin, end)], [0] * len([*cut(0, 60)]) + [1] * len([*cut(begin, end)])
+    whole, sure, _ = hole_of(watts * 40, [(0, 60), (begin, end)], 300, 150, owner=[0, 1])
+    parts, unsure, _ = hole_of(watts * 40, rows, 300, 150, owner=owner)
+    for one in (0, 1):
+        mine = np.array(owner) == one
+        assert parts[mine].sum() == pytest.approx(whole[one], abs=1e-3)
+        assert unsure[mine].sum() == pytest.approx(sure[one], abs=1e-3)
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(0, 1_000_000), min_size=1, max_size=7), st.integers(0, 1_000_000), st.integers(1, 10**12))
 def test_sigma_of_a_split_by_activity_is_the_closed_form(activity, more, energy):
