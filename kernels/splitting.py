@@ -115,7 +115,13 @@ def _split_gpu(  # type: ignore[no-untyped-def]
     next_start, next_end = 0, lo
     idle, unattributed = 0, 0
     segment_static, segment_dynamic, segment_peak, segment_us, segment_doubt = 0, 0, 0, 0, 0.0
-    first_edge, last_edge, weights, above = crossing.FOREVER, -1, 0, 0.0  # of the hole that the cursor is in
+    first_edge, last_edge, weights, between_mw, above = (
+        crossing.FOREVER,
+        -1,
+        0,
+        0,
+        0.0,
+    )  # of the hole that the cursor is in
     since_edge = 0.0  # what of it was used above idle since an owner came or went last
     k = first
     stop = first + count
@@ -140,14 +146,16 @@ def _split_gpu(  # type: ignore[no-untyped-def]
                 first_edge, last_edge = crossing.owners_edges(
                     cursor, t1[k], next_start, next_end, lo, hi, by_start, by_end, start, end, owner
                 )
-                weights = crossing.weigh(
-                    cursor, t1[k], first_edge, last_edge, present, begin_mw[k], end_mw[k], idle_mw,
+                weights, between_mw = crossing.weigh(
+                    cursor, t1[k], rest, first_edge, last_edge, present, begin_mw[k], end_mw[k], idle_mw,
                     next_start, next_end, lo, hi, by_start, by_end, start, end,
                 )  # fmt: skip
                 above, since_edge = max(rest - 2.0 * max(idle_mw, 0) * dt, 0.0), 0.0
             cut = unseen and last_edge >= 0 and weights > 0
             if not whole and cut:
-                weight_mw = crossing.power_in(cursor, first_edge, last_edge, present, begin_mw[k], end_mw[k], idle_mw)
+                weight_mw = crossing.power_in(
+                    cursor, first_edge, last_edge, present, begin_mw[k], end_mw[k], idle_mw, between_mw
+                )
                 amount = portion(rest, min(weight_mw * span, weights), weights)
                 weights -= weight_mw * span
             elif not whole:
