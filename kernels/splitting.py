@@ -115,7 +115,14 @@ def _split_gpu(  # type: ignore[no-untyped-def]
     next_start, next_end = 0, lo
     idle, unattributed = 0, 0
     segment_static, segment_dynamic, segment_peak, segment_us, segment_doubt = 0, 0, 0, 0, 0.0
-    first_edge, last_edge, weights, above = crossing.FOREVER, -1, 0, 0.0  # of the hole that the cursor is in
+    first_edge, last_edge, weights, between_mw, above = (
+        crossing.FOREVER,
+        -1,
+        0,
+        0,
+        0.0,
+    )  # of the hole that the cursor is in
+    since_edge = 0.0  # what of it was used above idle since an owner came or went last
     k = first
     stop = first + count
     cursor = t0[k] if count > 0 else 0
@@ -139,14 +146,16 @@ def _split_gpu(  # type: ignore[no-untyped-def]
                 first_edge, last_edge = crossing.owners_edges(
                     cursor, t1[k], next_start, next_end, lo, hi, by_start, by_end, start, end, owner
                 )
-                weights = crossing.weigh(
-                    cursor, t1[k], first_edge, last_edge, present, begin_mw[k], end_mw[k], idle_mw,
+                weights, between_mw = crossing.weigh(
+                    cursor, t1[k], rest, first_edge, last_edge, present, begin_mw[k], end_mw[k], idle_mw,
                     next_start, next_end, lo, hi, by_start, by_end, start, end,
                 )  # fmt: skip
-                above = max(rest - 2.0 * max(idle_mw, 0) * dt, 0.0)
+                above, since_edge = max(rest - 2.0 * max(idle_mw, 0) * dt, 0.0), 0.0
             cut = unseen and last_edge >= 0 and weights > 0
             if not whole and cut:
-                weight_mw = crossing.power_in(cursor, first_edge, last_edge, present, begin_mw[k], end_mw[k], idle_mw)
+                weight_mw = crossing.power_in(
+                    cursor, first_edge, last_edge, present, begin_mw[k], end_mw[k], idle_mw, between_mw
+                )
                 amount = portion(rest, min(weight_mw * span, weights), weights)
                 weights -= weight_mw * span
             elif not whole:
@@ -169,7 +178,10 @@ def _split_gpu(  # type: ignore[no-untyped-def]
             segment_dynamic += amount - still
             segment_us += span
             if cut:
-                segment_doubt += doubt.of_share(above, float(amount - still))
+                # Windows end in a hole, and with them rows, but that makes nothing less certain.
+                segment_doubt -= doubt.of_share(above, since_edge)
+                since_edge += float(amount - still)
+                segment_doubt += doubt.of_share(above, since_edge)
             segment_peak = max(segment_peak, amount // (2 * max(span, 1)))
             if whole:
                 k += 1
@@ -200,12 +212,14 @@ def _split_gpu(  # type: ignore[no-untyped-def]
             own = static[row] - before[j, 0] + moved
             if total > 0:
                 peak[row] = max(peak[row], portion(segment_peak, own, total))
-            if segment_doubt > 0.0 and segment_dynamic > 0:
+            if segment_doubt != 0.0 and segment_dynamic > 0:
                 known[row, 1] += int(segment_doubt * (moved / segment_dynamic))
         segment_static, segment_dynamic, segment_peak, segment_us, segment_doubt = 0, 0, 0, 0, 0.0
         # Those who go leave before those who come enter.
         while next_end < hi and end[by_end[next_end]] <= edge:
             gone = by_end[next_end]
+            if len(hole) > 0 and not crossing.goes_on(gone, gone + 1, hi, start, end, owner):
+                since_edge = 0.0
             j = 0
             while j < present and rows[j] != gone:
                 j += 1
@@ -216,6 +230,8 @@ def _split_gpu(  # type: ignore[no-untyped-def]
             next_end += 1
         while next_start < hi - lo and start[lo + by_start[next_start]] <= edge:
             row = lo + by_start[next_start]
+            if len(hole) > 0 and (row == lo or not crossing.goes_on(row - 1, row, hi, start, end, owner)):
+                since_edge = 0.0
             if end[row] > edge:
                 j = present
                 while j > 0 and rows[j - 1] > row:

@@ -74,6 +74,27 @@ class _Past:
             self.known, self.whole = self.known - known, self.whole - whole
 
 
+def _unseen(window: Window) -> NDArray[np.bool_]:
+    """Tell which rows are of several who hold a GPU whole between them, and whose driver tells no processes.
+
+    That nobody was seen on it says nothing then: one of them drew what was drawn, and sigma has to hold how much.
+
+    Returns
+    -------
+    bool[m]
+    """
+    usage = window.usage
+    unseen = np.zeros(len(usage.gpu), bool)
+    for gpu, device in enumerate(window.devices):
+        if not device.capabilities.get("processes"):
+            continue
+        mine = np.flatnonzero(usage.gpu == gpu)
+        shares = dict(zip(usage.owner[mine].tolist(), usage.share_ppm[mine].tolist(), strict=True))
+        whole = sum(share if share >= 0 else PPM for share in shares.values()) >= PPM
+        unseen[mine] = whole and len(shares) > 1 and not usage.live[mine].any()
+    return unseen
+
+
 @dataclass(frozen=True, slots=True)
 class Tenancy:
     """Usage rows of one host in the order the split wants: by GPU, then by the owner's key.
@@ -110,9 +131,9 @@ class Tenancy:
         busy_us : int64[g], us
             From `Coverage.busy_us`.
         """
-        usage = window.usage
+        usage, unseen = window.usage, _unseen(window)
         span = np.maximum(usage.end_us - usage.start_us, 1)
-        rate = np.where(usage.activity_us >= 0, np.minimum(usage.activity_us, span) * PPM // span, -1)
+        rate = np.where((usage.activity_us >= 0) & ~unseen, np.minimum(usage.activity_us, span) * PPM // span, -1)
         gpu = usage.gpu.astype(np.int64)
         busy = busy_us[gpu] if len(gpu) else np.empty(0, np.int64)
         length = max(window.end_us - window.start_us, 1)
@@ -125,7 +146,7 @@ class Tenancy:
             rate.astype(np.int64),
             np.where(busy >= 0, busy * PPM // length, -1).astype(np.int64),
             np.clip(usage.share_ppm, -1, PPM).astype(np.int64),
-            usage.live,
+            np.where(unseen, np.int8(1), usage.live),
         )
 
     @classmethod

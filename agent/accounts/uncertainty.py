@@ -39,6 +39,8 @@ SPREAD_OF_ROWS = 0.9
 a job that works a fifth of the time is taken for five times as active as it is."""
 SAMPLING = 0.4
 """Standard deviation of one instantaneous reading of a load that moves fast, relative to its mean."""
+OPEN_US = 5_000_000
+"""Time of a job that always waits for the next reading of a counter, at most; its energy is never far away."""
 AVERAGE_US = 1_000_000  # what the driver's average power is the mean of
 FLOOR_WATTS = 300.0  # span between idle and limit where a trace knows neither
 
@@ -192,10 +194,11 @@ def job_sigma_j(job: Job, gpus: Mapping[GpuKey, GpuAccount]) -> float:
     Gains add up linearly over its GPUs. So does what the split among jobs on one GPU may be off by (`kernels.doubt`):
     it is the same job beside, as a rule, the same ones, with the same kernels everywhere. Each start and end is blurred
     by one publication period of the sensor and one interval between readings, times the step in power there,
-    uniformly. Where there is no counter, time of the job that nobody read is booked as nothing. Its part of a time
-    in which nothing tells its energy was found when that was booked (`agent.accounts.untold`).
+    uniformly. Time of the job that nobody read is booked as nothing: for good where there is no counter or the GPU was
+    not read before, else until its counter can be read again.
+    Its part of a time in which nothing tells its energy was found when that was booked (`agent.accounts.untold`).
     """
-    gain, split, squares = 0.0, 0.0, 0.0
+    gain, split, unread, squares = 0.0, 0.0, 0.0, 0.0
     for key, line in job.lines.items():
         account = gpus[key]
         energy_j = (line.static_hnj + line.dynamic_hnj) / HNJ_PER_JOULE
@@ -205,13 +208,13 @@ def job_sigma_j(job: Job, gpus: Mapping[GpuKey, GpuAccount]) -> float:
         step_w = line.dynamic_hnj / HNJ_PER_JOULE / seconds if seconds > 0 else 0.0
         squares += (line.untold_hnj / HNJ_PER_JOULE) ** 2
         squares += line.edges * (blur_us(account) / 1e6 * step_w) ** 2 / 12
-        if account.method == "power":
-            unread_us = min(line.unread_us, account.totals[layout.GAP])
-            squares += (unread_us / 1e6 * missing_w(account)) ** 2
-            if seconds > 0:
-                squares += (energy_j * sampling_floor(account, seconds)) ** 2
+        gap_us = account.totals[layout.GAP] if account.method == "power" else 0  # a counter bridges them
+        unread_us = max(min(line.unread_us, gap_us), line.unread_us - OPEN_US)
+        unread += unread_us / 1e6 * missing_w(account)  # whatever it was, it was more than nothing, on every GPU
+        if account.method == "power" and seconds > 0:
+            squares += (energy_j * sampling_floor(account, seconds)) ** 2
         elif disagrees(account):
             squares += (energy_j * (account.disagreement or 0.0)) ** 2
         if account.module is not None and account.energy_hnj > 0:
             squares += (module_j(account) * energy_j * HNJ_PER_JOULE / account.energy_hnj) ** 2
-    return math.hypot(gain, split, math.sqrt(squares))
+    return math.hypot(gain, split, unread, math.sqrt(squares))

@@ -18,7 +18,7 @@ from agent.accounts.calibration import Calibrator, MeterCorrection
 from agent.accounts.ledger import GpuKey, Ledger, Line
 from agent.accounts.publishing import Publisher
 from agent.accounts.state import VERSION, StateFile
-from agent.accounts.uncertainty import gpu_sigma_j
+from agent.accounts.uncertainty import gpu_sigma_j, job_sigma_j
 from agent.window import OTHER, Event
 from kernels import layout
 
@@ -543,3 +543,29 @@ def test_time_without_an_agent_is_a_gap_where_no_counter_tells_of_it(tmp_path, c
     else:
         assert account.totals[layout.GAP] == pytest.approx(60.5 * S, abs=S)
         assert gpu_sigma_j(account) > 300 * 60  # it may have drawn as much as before
+
+
+@pytest.mark.parametrize(
+    ("reason", "shares", "taken"),
+    [
+        ("function not found (13)", (-1, -1), True),
+        ("function not found (13)", (500_000, 500_000), True),
+        ("function not found (13)", (300_000, 300_000), False),  # somebody unknown may hold the rest
+        ("", (-1, -1), False),  # the lists are told, and empty
+    ],
+)
+def test_holders_of_a_gpu_whose_processes_are_not_told_draw_what_it_draws(reason, shares, taken):
+    about, accounts = device(capabilities={"processes": reason}), Accounts()
+    for n in range(60):
+        t = n * S
+        usage = [(0, key, t, t + S, 0, share, 0) for key, share in zip(("slurm:1", "slurm:2"), shares, strict=True)]
+        accounts.add(window(t, t + S, [[(t + S // 2, 370_000, 370_000 * n)]], usage, (about,), busy=[800_000]))
+    accounts.finish()
+    (gpu,) = accounts.gpus.values()
+    for job in accounts.ledger.jobs.values():
+        (line,) = job.lines.values()
+        drawn_j, sigma_j = line.dynamic_hnj / 2e9, job_sigma_j(job, accounts.gpus)
+        assert drawn_j == pytest.approx(150 * 59 if taken else 0, rel=0.01)
+        if taken:  # whichever of them drew all of it
+            assert 1.5 * sigma_j < drawn_j < 2 * sigma_j
+    assert (gpu.unattributed_hnj == 0) == taken

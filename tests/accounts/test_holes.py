@@ -216,9 +216,9 @@ def streams(draw):
         published = int(t * 10) / 10
         c = 10**6 + energy(min(published, end)) + max(round((published - end) * levels[-1][1] * 1000), 0)
         rows.append((t, -1 if kind == "counter" else power, -1 if kind == "quick" else c))
-    # What is over from a correction is booked within the next seconds.
+    # What power booked too much of a falling load, over 4.9 s, a load of 60 W makes up for within half a minute.
     last, watts = rows[-1][0], levels[-1][1]
-    return [*rows, *((last + i, round(watts * 1000 * gain), c + i * watts * 1000) for i in range(1, 16))]
+    return [*rows, *((last + i, round(watts * 1000 * gain), c + i * watts * 1000) for i in range(1, 61))]
 
 
 @settings(max_examples=300, deadline=None)

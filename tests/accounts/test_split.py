@@ -234,11 +234,51 @@ def test_a_job_that_begins_in_a_hole_pays_nothing_of_before():
     assert parts.unattributed_hnj[0] == 0
 
 
+@pytest.mark.parametrize("beside_w", [70, 300])
+def test_a_job_that_lived_in_a_hole_has_what_the_counter_says_beside_the_rest(beside_w):
+    """For 20 of 40 s a second job drew 300 W; the readings on both sides know nothing of it."""
+    rows = [(20, 40)] if beside_w == 70 else [(0, 60), (20, 40)]
+    dynamic_j, sigma_j, parts = hole_of(beside_w * 40 + 300 * 20, rows, beside_w, beside_w)
+    if beside_w == 70:
+        assert dynamic_j == pytest.approx([6_000], rel=0.02)
+        assert parts.unattributed_hnj[0] / 2e9 == pytest.approx(6_000 - dynamic_j[0], abs=1)
+    else:  # both say that they were fully active
+        assert dynamic_j == pytest.approx([230 * 30 + 530 * 20 / 2, 530 * 20 / 2], rel=0.06)
+        assert abs(dynamic_j[1] - 6_000) < 2 * sigma_j[1]
+
+
+def test_who_lived_for_a_second_of_a_hole_does_not_pay_for_a_load_beside_that_moved():
+    dynamic_j, _, _ = hole_of(420 * 40, [(0, 30), (31, 60), (30, 31)], 400, 400)
+    assert dynamic_j == pytest.approx([330 * 10 + 350 * 20, 350 * 19, 350], rel=0.03)
+
+
 def test_rows_of_one_owner_that_follow_each_other_are_no_edge():
     """Windows end in a hole; the job that is there throughout has all of it, and no doubt."""
     dynamic_j, sigma_j, _ = hole_of(400 * 40, [(0, 20), (20, 35), (35, 60)], 400, 100, owner=[0, 0, 0])
     assert dynamic_j.sum() == 330 * 50
     assert sigma_j.tolist() == [0, 0, 0]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.integers(0, 59), min_size=3, max_size=3, unique=True).map(sorted),
+    st.lists(st.integers(1, 58), max_size=30, unique=True).map(sorted),
+    st.integers(200, 600),
+)
+def test_windows_that_end_in_a_hole_make_nothing_less_certain(edges, ends, watts):
+    """One job holds the GPU all the time, another one for a part of it: their rows may be cut anywhere."""
+    begin, end, _ = edges
+
+    def cut(low, high):
+        return itertools.pairwise([low, *(at for at in ends if low < at < high), high])
+
+    rows, owner = [*cut(0, 60), *cut(begin, end)], [0] * len([*cut(0, 60)]) + [1] * len([*cut(begin, end)])
+    whole, sure, _ = hole_of(watts * 40, [(0, 60), (begin, end)], 300, 150, owner=[0, 1])
+    parts, unsure, _ = hole_of(watts * 40, rows, 300, 150, owner=owner)
+    for one in (0, 1):
+        mine = np.array(owner) == one
+        assert parts[mine].sum() == pytest.approx(whole[one], abs=1e-3)
+        assert unsure[mine].sum() == pytest.approx(sure[one], abs=1e-3)
 
 
 @settings(max_examples=100, deadline=None)

@@ -3,6 +3,7 @@
 import csv
 import datetime as dt
 import gzip
+import math
 import os
 from pathlib import Path
 
@@ -215,6 +216,35 @@ def test_a_jobs_own_gap_is_in_its_sigma_and_in_no_other_jobs():
     before, after = (accounts.ledger.jobs[JobKey(name)] for name in ("before", "after"))
     assert job_sigma_j(before, accounts.gpus) == pytest.approx(gpu_sigma_j(account), rel=1e-2)
     assert job_sigma_j(after, accounts.gpus) < 500
+
+
+def test_time_that_is_not_read_yet_is_in_the_sigma_of_the_job_until_the_counter_tells_of_it():
+    """A GPU cannot be read from second 50 on: what its job used since is billed to nobody yet."""
+    accounts, sigmas = Accounts(), []
+    for n in range(200):
+        t = n * S
+        told = [(t + S // 2, 300_000, 300_000 * n)] if not 50 <= n < 150 else []
+        usage = [(0, "slurm:1", t, t + S, -1, 1_000_000, int(bool(told)))]
+        accounts.add(window(t, t + S, [told], usage, (device(sigma_gain_ppm=0),)))
+        (job,) = accounts.ledger.jobs.values()
+        sigmas.append(job_sigma_j(job, accounts.gpus))
+        off_j = 300 * (n + 0.5) - job.energy_hnj / 2e9
+        assert off_j < 2 * sigmas[-1] + 5 * 300
+    assert sigmas[49] < 500
+    assert sigmas[149] == pytest.approx(95 * math.hypot(385, 630 / 12**0.5), rel=0.02)
+    assert sigmas[199] < 500
+
+
+def test_gpus_that_were_never_read_lack_what_their_job_used_all_in_one_direction():
+    def sigma(gpus):
+        devices = tuple(device(i) for i in range(gpus))
+        usage = [(gpu, "slurm:1", 0, 100 * S, -1, 1_000_000, 0) for gpu in range(gpus)]
+        accounts = Accounts()
+        accounts.add(window(0, 100 * S, [[]] * gpus, usage, devices))
+        return job_sigma_j(accounts.ledger.jobs[JobKey("slurm:1")], accounts.gpus)
+
+    assert sigma(1) == pytest.approx(95 * math.hypot(385, 630 / 12**0.5))
+    assert sigma(4) == pytest.approx(4 * sigma(1))
 
 
 def test_a_contradicted_counter_is_in_the_sigma_of_its_jobs():
