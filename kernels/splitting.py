@@ -162,15 +162,16 @@ def _split_gpu(  # type: ignore[no-untyped-def]
                     )
                 ):
                     amount = max(amount, rest - 2 * idle_mw * (dt - span))
+            twice_mw = amount // max(span, 1)  # divided once: it is what most of the time for a piece goes into
             still = 0
             if idle_mw > 0 and span > 0:  # min(amount, 2 * idle_mw * span), which may not fit in a word
-                still = amount if amount // span < 2 * idle_mw else 2 * idle_mw * span
+                still = amount if twice_mw < 2 * idle_mw else 2 * idle_mw * span
             segment_static += still
             segment_dynamic += amount - still
             segment_us += span
             if cut:
                 segment_doubt += doubt.of_share(above, float(amount - still))
-            segment_peak = max(segment_peak, amount // (2 * max(span, 1)))
+            segment_peak = max(segment_peak, twice_mw // 2)
             if whole:
                 k += 1
                 if k < stop:
