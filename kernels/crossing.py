@@ -74,7 +74,7 @@ def at_rest(power_mw: int, idle_mw: int) -> bool:
     return 0 <= power_mw <= idle_mw + idle_mw // 4
 
 
-@jit
+@jit(allocates=False)
 def nobody_after(  # type: ignore[no-untyped-def]
     edge: int, t1: int, present: int, next_start: int, next_end: int, lo: int, hi: int, by_start, by_end, start, end
 ) -> bool:
@@ -94,7 +94,7 @@ def goes_on(row: int, following: int, hi: int, start, end, owner) -> bool:  # ty
     return following < hi and owner[row] == owner[following] and end[row] == start[following]
 
 
-@jit
+@jit(allocates=False)
 def owners_edges(  # type: ignore[no-untyped-def]
     t0: int, t1: int, next_start: int, next_end: int, lo: int, hi: int, by_start, by_end, start, end, owner
 ) -> tuple[int, int]:
@@ -125,7 +125,7 @@ def owners_edges(  # type: ignore[no-untyped-def]
     return first, last
 
 
-@jit
+@jit(allocates=False)
 def weigh(  # type: ignore[no-untyped-def]
     t0,
     t1,

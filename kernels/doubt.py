@@ -29,7 +29,7 @@ def of_share(total: float, part: float) -> float:
     return total * math.sqrt(share * (1.0 - share) / 3.0)
 
 
-@jit
+@jit(allocates=False)
 def of_activity(total: int, part, rows, n: int, known) -> None:  # type: ignore[no-untyped-def]
     """Add one sigma of a split by activity, for c = 1, to ``known[:, 0]`` (int64[m, 3], hnj).
 
@@ -45,21 +45,21 @@ def of_activity(total: int, part, rows, n: int, known) -> None:  # type: ignore[
         known[rows[j], 0] += int(part[j] * math.sqrt(max((1.0 - share) ** 2 + squares - share * share, 0.0)))
 
 
-@jit
+@jit(allocates=False)
 def of_guess(total: int, part, rows, n: int, known) -> None:  # type: ignore[no-untyped-def]
     """Add one sigma of a split by share or equally to ``known[:, 1]`` (int64[m, 3], hnj)."""
     for j in range(n):
         known[rows[j], 1] += int(of_share(float(total), float(part[j])))
 
 
-@jit
+@jit(allocates=False)
 def of_bound(part, rows, n: int, known) -> None:  # type: ignore[no-untyped-def]
     """Add one sigma of a split by no more than a share."""
     for j in range(n):
         known[rows[j], 1] += int(part[j] / math.sqrt(12.0))
 
 
-@jit
+@jit(allocates=False)
 def of_nobody(total: int, live, rows, n: int, known) -> None:  # type: ignore[no-untyped-def]
     """Add one sigma for each of several live rows of which none was active, and none got anything."""
     sharers = 1.0

@@ -185,8 +185,8 @@ def jit(
     inline : {"never", "always"}
         numba's inlining, before type inference.
     allocates : bool
-        Whether it makes arrays. One that does not is compiled without reference counts, which cost each call of a
-        small kernel that is handed arrays ten times what the call costs (numba issues 2345 and 2350).
+        Whether it makes arrays. One that does not is compiled without reference counts, which can cost a small kernel
+        that is handed arrays more than its work does (numba issues 2345 and 2350).
 
     Returns
     -------

@@ -23,7 +23,7 @@ def portion(total: int, part: int, whole: int) -> int:
     return total // whole * part + total % whole * part // whole
 
 
-@jit
+@jit(allocates=False)
 def apportion(total: int, weight, weights: int, n: int, out) -> None:  # type: ignore[no-untyped-def]
     """Split ``total`` by ``weight[:n]`` (sum ``weights`` > 0) into ``out[:n]``, by largest remainder."""
     left = total
@@ -42,7 +42,7 @@ def apportion(total: int, weight, weights: int, n: int, out) -> None:  # type: i
         chosen, bar = best, best_remainder
 
 
-@jit
+@jit(allocates=False)
 def split_static(total: int, share, rows, n: int, weight, part, static) -> int:  # type: ignore[no-untyped-def]
     """Give a segment's static energy to the ``n`` owners present; returns what is left for ``_idle``."""
     if n == 0 or total == 0:
@@ -71,7 +71,7 @@ def split_static(total: int, share, rows, n: int, weight, part, static) -> int: 
     return int(part[n])
 
 
-@jit
+@jit(allocates=False)
 def split_dynamic(  # type: ignore[no-untyped-def]
     total: int, activity, busy, share, live, rows, n: int, weight, part, dynamic, method
 ) -> tuple[int, int]:

@@ -115,14 +115,8 @@ def _split_gpu(  # type: ignore[no-untyped-def]
     next_start, next_end = 0, lo
     idle, unattributed = 0, 0
     segment_static, segment_dynamic, segment_peak, segment_us, segment_doubt = 0, 0, 0, 0, 0.0
-    first_edge, last_edge, weights, between_mw, above = (
-        crossing.FOREVER,
-        -1,
-        0,
-        0,
-        0.0,
-    )  # of the hole that the cursor is in
-    since_edge = 0.0  # what of it was used above idle since an owner came or went last
+    first_edge, last_edge, weights, between_mw = crossing.FOREVER, -1, 0, 0  # of the hole that the cursor is in
+    above, since_edge = 0.0, 0.0  # what of it was used above idle, and that since an owner came or went last
     k = first
     stop = first + count
     cursor = t0[k] if count > 0 else 0
@@ -171,9 +165,10 @@ def _split_gpu(  # type: ignore[no-untyped-def]
                     )
                 ):
                     amount = max(amount, rest - 2 * idle_mw * (dt - span))
+            twice_mw = amount // max(span, 1)  # divided once: it is what most of the time for a piece goes into
             still = 0
             if idle_mw > 0 and span > 0:  # min(amount, 2 * idle_mw * span), which may not fit in a word
-                still = amount if amount // span < 2 * idle_mw else 2 * idle_mw * span
+                still = amount if twice_mw < 2 * idle_mw else 2 * idle_mw * span
             segment_static += still
             segment_dynamic += amount - still
             segment_us += span
@@ -182,7 +177,7 @@ def _split_gpu(  # type: ignore[no-untyped-def]
                 segment_doubt -= doubt.of_share(above, since_edge)
                 since_edge += float(amount - still)
                 segment_doubt += doubt.of_share(above, since_edge)
-            segment_peak = max(segment_peak, amount // (2 * max(span, 1)))
+            segment_peak = max(segment_peak, twice_mw // 2)
             if whole:
                 k += 1
                 if k < stop:
