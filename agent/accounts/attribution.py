@@ -23,6 +23,7 @@ from agent.accounts.modules import Module, leave_counter, without
 from agent.accounts.restart import go_on
 from agent.accounts.tenancy import Coverage, Tenancy
 from agent.accounts.uncertainty import split_spread
+from agent.accounts.unseen import set_aside
 from agent.accounts.untold import untold_hnj
 from kernels import layout
 from kernels.booking import merge
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agent.accounts.holding import Hole
+    from agent.accounts.host import GpuBooks
     from agent.window import Device, Event, Readings, Run, Window
 
 
@@ -131,6 +132,7 @@ class Accounts:
                 books.limits.ceiling_mw, books.limits.limit_mw, books.limits.max_gap_us, closing=True,
             )  # fmt: skip
             self._book(books, pieces, books.waiting)
+            self._give_up_late(books)
             books.wait(books.waiting, int(books.waiting.end_us.max(initial=0)))
             for key in books.keys:
                 self.gpus[key].power.settle()
@@ -164,27 +166,20 @@ class Accounts:
         books = self._hosts[host]
         return books.state[: len(books.devices)]
 
-    def books_of(self, host: str) -> list[tuple[GpuAccount, NDArray[np.int64], Hole, Tenancy]]:
-        """Return one host's books, GPU by GPU: account, merge state, who holds it, and the usage that waits.
+    def books_of(self, host: str) -> list[GpuBooks]:
+        """Return one host's books, GPU by GPU.
 
         A GPU that is away keeps them: its joules, and its counter's, must still be there when it comes back.
         """
-        books = self._hosts.get(host, Host())
-        return [
-            (self.gpus[key], books.state[i], books.holding.of(i), books.waiting.keep(books.waiting.gpu == i))
-            for i, key in enumerate(books.keys)
-        ]
+        return self._hosts.get(host, Host()).books(self.gpus)
 
-    def restore(self, host: str, books: Iterable[tuple[GpuAccount, NDArray[np.int64], Hole, Tenancy]]) -> None:
+    def restore(self, host: str, books: Iterable[GpuBooks]) -> None:
         """Take over one host's books from before a restart, as `books_of` returned them."""
         mine = self._hosts[host] = Host()
-        for place, (account, state, hole, waiting) in enumerate(books):
-            key = _key(account.device)
-            self.gpus[key] = account
-            mine.keys.append(key)
-            mine.state = np.vstack([mine.state, state.reshape(1, -1)])
-            mine.holding.restore(place, hole)
-            mine.waiting = mine.waiting.followed_by(waiting)
+        for one in books:
+            key = _key(one.account.device)
+            self.gpus[key] = one.account
+            mine.restore(key, one)
 
     def _enter(self, name: str, devices: tuple[Device, ...], start_us: int) -> Host:
         """Find the host's books, with a place for each device in the window's order."""
@@ -227,9 +222,23 @@ class Accounts:
         return True
 
     def _book(self, host: Host, pieces: layout.Pieces, rows: Tenancy) -> None:
+        """Split the pieces among the rows and enter the result; holes wait for what comes after them."""
+        for part in (host.late.hold_back(pieces, host.keys, rows), pieces):
+            if part is not None:
+                self._split(host, part, rows)
+
+    def _give_up_late(self, host: Host) -> None:
+        """Split the holes that wait, by what is known of them."""
+        if (late := host.late.give_up(host.keys)) is not None:
+            self._split(host, late, host.waiting)
+
+    def _split(self, host: Host, pieces: layout.Pieces, rows: Tenancy) -> None:
         """Split the pieces among the rows and enter the result."""
         if host.limits.calibrated:
             correct(pieces, [self.gpus[key].device for key in host.keys])
+        aside = set_aside(pieces, rows, host.limits.idle_mw)
+        sure, everybody = rows.live >= 0, rows
+        rows = rows if sure.all() else rows.keep(sure)
         bounds = np.searchsorted(rows.gpu, np.arange(len(host.keys) + 1)).astype(np.int64)
         hole = pieces.hole if pieces.hole.any() else None
         parts = split(
@@ -243,12 +252,15 @@ class Accounts:
         booked = [int((pieces.t1_us[span] - pieces.t0_us[span]).sum()) for span in spans]
         idle, nobodys = parts.idle_hnj.tolist(), parts.unattributed_hnj.tolist()
         for i, key in enumerate(host.keys):
-            self.gpus[key].add(pieces.tally[i], energy[i], booked[i], idle[i], nobodys[i])
-        untold = untold_hnj(pieces, host.state, [self.gpus[key] for key in host.keys], bounds, rows)
+            aside_hnj = aside.nobodys_hnj.get(i, 0)
+            self.gpus[key].add(pieces.tally[i], energy[i] + aside_hnj, booked[i], idle[i], nobodys[i] + aside_hnj)
+        untold = untold_hnj(pieces, host.state, [self.gpus[key] for key in host.keys], everybody)
+        aside.enter(self.ledger, everybody, host.keys, untold)
+        untold = parts.booked_us * 0 if untold is None else untold[sure]
         spread = [split_spread(self.gpus[key].device) for key in host.keys]
         columns = (
             rows.gpu, rows.owner, parts.static_hnj, parts.dynamic_hnj, parts.peak_mw, parts.method,
-            parts.unlike_hnj, parts.guessed_hnj, parts.booked_us, parts.booked_us * 0 if untold is None else untold,
+            parts.unlike_hnj, parts.guessed_hnj, parts.booked_us, untold,
         )  # fmt: skip
         for gpu, place, static, dynamic, peak, method, unlike, guessed, booked_us, unsure in zip(
             *(column.tolist() for column in columns), strict=True
@@ -271,9 +283,14 @@ class Accounts:
         columns = (rows.gpu, rows.owner, rows.start_us, rows.end_us, rows.live)
         for gpu, place, start, end, live in zip(*(column.tolist() for column in columns), strict=True):
             owner = rows.owners[place]
+            if live < 0 and owner.key not in self.ledger.jobs:
+                continue  # it may have been there, but its account is closed
             job = self.ledger.job(owner.key, owner.labels)
             known = host.keys[gpu] in job.lines
             line = job.line(host.keys[gpu])
+            if live < 0:
+                line.unread_us += end - start
+                continue
             if live:
                 line.active_us += end - start
             else:
@@ -313,6 +330,7 @@ class Accounts:
         elif event.kind == "xid" and 0 <= event.gpu < len(host.keys) and event.detail.isdecimal():
             self.gpus[host.keys[event.gpu]].last_xid = int(event.detail)
         elif event.kind == "restart":
+            self._give_up_late(host)
             self.ledger.resume(window.start_us)
             same_boot = event.detail != "new-boot"
             for key, state in zip(host.keys, host.state, strict=True):

@@ -5,9 +5,11 @@ two windows, the time that the agent was down) process lists cannot be read, and
 granted the GPU, and when that began and ended. The counter may tell the energy of a hole all the same, once it is over.
 By one rule, whatever the hole came from, it is billed so:
 
-* the owners who were there when it began and are there when it is over, the very same set of them, held the GPU
-  throughout;
-* whose beginning or end is known to lie in the hole is held to that, and is left out when the two sets are compared;
+* who was there when it began and is there when it is over held the GPU throughout;
+* whose beginning or end is known to lie in the hole is held to that;
+* who was there only before it, or only after it, and nobody knows when it went or came, may have held the GPU for any
+  part of it: it is billed for none, and its sigma holds the rest (`agent.accounts.unseen`). What was still claimed for
+  it after the GPU could be read last is taken back;
 * who only held the GPU as far as could be told in the hole is taken to have used it if a process of theirs was there
   before or after, or if nobody ever saw them but in the hole. How active they were is the mean of what was known last
   and first; where neither is known, so is this;
@@ -24,10 +26,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from agent.accounts.tenancy import Tenancy
+from agent.accounts.unseen import AFTER, BEFORE, share_beside
 from agent.window import JobKey, Owner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Set as AbstractSet
 
     from numpy.typing import NDArray
 
@@ -85,8 +89,8 @@ class Hole:
         gone, came = ({JobKey(str(key)) for key in values[name]} for name in ("gone", "came"))
         return cls(int(values["since_us"]), before, gone, came)
 
-    def throughout(self, here: Mapping[JobKey, tuple[int, Seen]], end_us: int) -> set[JobKey]:
-        """Name those who held the GPU all the time, now that the hole is over.
+    def beside(self, here: Mapping[JobKey, tuple[int, Seen]], end_us: int) -> tuple[set[JobKey], set[JobKey]]:
+        """Name those who were there before it and are not known to have gone, and those of after it, likewise.
 
         Parameters
         ----------
@@ -100,12 +104,12 @@ class Hole:
             for key, (start_us, _) in here.items()
             if key not in self.came and (start_us == end_us or key in self.before)
         }
-        return set(before) if before == after else set()
+        return before, after
 
     def may_hold(self, key: JobKey, *, at_once: bool) -> bool:
         """Tell whether somebody was there when the agent went down, and is not known to have gone.
 
-        Where the hole is over ``at_once`` when it lives again, `throughout` tells of those who were there before it.
+        Where the hole is over ``at_once`` when it lives again, `beside` tells of those who were there before it.
         """
         return key in self.came or (key in self.before and key not in self.gone and not at_once)
 
@@ -152,13 +156,15 @@ class Holding:
                 here = _there(new, gpu, window.start_us)
                 if is_told:
                     del self._holes[gpu]
-                    held |= {key: (here[key][1], window.start_us) for key in hole.throughout(here, window.start_us)}
+                    before, after = hole.beside(here, window.start_us)
+                    held |= {key: (here[key][1], window.start_us) for key in before & after}
                     edge = _Edge(gpu, hole, here, window.start_us, int(max_gap_us[gpu]))
-                    waiting, new = edge.corrected(waiting), edge.corrected(new)
-                for key, (after, until_us) in sorted(held.items()):
-                    before, own = hole.before.get(key), waiting.stretches(gpu, key) + new.stretches(gpu, key)
-                    since_us = hole.since_us if before is not None else min(own)[0]
-                    added += [(gpu, *_joined(before, after), *gap) for gap in _gaps(own, since_us, until_us)]
+                    waiting, new = edge.corrected(waiting, before - after), edge.corrected(new)
+                    added += edge.unseen(before - after, after - before, waiting.followed_by(new))
+                for key, (there, until_us) in sorted(held.items()):
+                    was, own = hole.before.get(key), waiting.stretches(gpu, key) + new.stretches(gpu, key)
+                    since_us = hole.since_us if was is not None else min(own)[0]
+                    added += [(gpu, *_joined(was, there), *gap) for gap in _gaps(own, since_us, until_us)]
                 if not is_told:
                     now = [row for row in _rows(new, gpu) if new.end_us[row] > window.start_us]
                     hole.see({new.key(row): int(new.end_us[row]) for row in now}, window.end_us)
@@ -237,17 +243,20 @@ class Holding:
         if self._last is None:
             return Hole(start_us)
         last, end_us = self._last
-        before = {}
-        for row in _rows(last, gpu):
-            if last.end_us[row] >= end_us:
-                before[last.key(row)] = _seen(last, row)
+        before = {last.key(row): _seen(last, row) for row in _rows(last, gpu) if last.end_us[row] >= end_us}
         if self._earlier is not None:
-            # In the second in which a GPU fails its processes are not asked for: what the one before it told holds.
+            # In the second in which a GPU fails its processes are not asked for: what the one before it told holds. A
+            # window that was cut late, for the agent was stopped, claims nobody: neither does it tell that they went.
             earlier, earlier_end_us = self._earlier
+            claims_nobody = not any(last.live[row] for row in _rows(last, gpu))
             for row in _rows(earlier, gpu):
                 key = earlier.key(row)
-                if key in before and before[key].activity_ppm < 0 and earlier.end_us[row] >= earlier_end_us:
+                if earlier.end_us[row] < earlier_end_us:
+                    continue
+                if key in before and before[key].activity_ppm < 0:
                     before[key] = before[key]._replace(activity_ppm=int(earlier.activity_ppm[row]))
+                elif key not in before and claims_nobody:
+                    before[key], end_us = _seen(earlier, row), earlier_end_us
         return Hole(end_us, before)
 
 
@@ -285,10 +294,20 @@ class _Edge(NamedTuple):
     end_us: int
     max_gap_us: int
 
-    def corrected(self, rows: Tenancy) -> Tenancy:
-        """Say of the rows in it what could not be told: whether their owners used the GPU, and how much."""
-        activity, live = rows.activity_ppm.copy(), rows.live.copy()
+    def corrected(self, rows: Tenancy, unseen: AbstractSet[JobKey] = frozenset()) -> Tenancy:
+        """Say of the rows in it what could not be told: whether their owners used the GPU, and how much.
+
+        Of those whose end is ``unseen``, the processes that were claimed to be there still are taken back.
+        """
         since_us = self.hole.since_us
+        mine = (rows.gpu == self.gpu) & (rows.live > 0) & (rows.end_us > since_us) & (rows.start_us < self.end_us)
+        claimed = [row for row in np.flatnonzero(mine).tolist() if rows.key(row) in unseen]
+        if claimed:
+            end_us = rows.end_us.copy()
+            end_us[claimed] = since_us
+            rows = replace(rows, end_us=end_us)
+            rows = rows.keep(rows.start_us < rows.end_us)
+        activity, live = rows.activity_ppm.copy(), rows.live.copy()
         long = self.end_us - since_us > self.max_gap_us
         for row in _rows(rows, self.gpu):
             if not since_us <= rows.end_us[row] <= self.end_us:
@@ -301,6 +320,19 @@ class _Edge(NamedTuple):
             if live[row] and activity[row] < 0:
                 activity[row] = _rate(*edges)
         return replace(rows, activity_ppm=activity, live=live)
+
+    def unseen(self, went: Iterable[JobKey], came: Iterable[JobKey], rows: Tenancy) -> list[Any]:
+        """Make rows of the time in which these may have been there: who went unseen, and who came unseen."""
+        if self.end_us - self.hole.since_us <= self.max_gap_us:
+            return []
+        made = []
+        here = {key: one for key, (_, one) in self.here.items()}
+        for live, keys, side in ((BEFORE, went, self.hole.before), (AFTER, came, here)):
+            for key in sorted(keys):
+                gaps = _gaps(rows.stretches(self.gpu, key), self.hole.since_us, self.end_us)
+                one = side[key]
+                made += [(self.gpu, one.owner, -1, share_beside(key, side), live, *gap) for gap in gaps]
+        return made
 
 
 def _joined(before: Seen | None, after: Seen) -> tuple[Owner, int, int, int]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from agent.accounts.holding import Holding
 from agent.accounts.joining import joined
+from agent.accounts.late_holes import LateHoles
 from agent.accounts.limits import NO_LIMITS, Limits
 from agent.accounts.restart import go_on
 from agent.accounts.tenancy import NO_TENANCY, Coverage, Tenancy
@@ -16,12 +17,25 @@ from kernels import layout
 from kernels.booking import new_state
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from agent.accounts.account import GpuAccount
+    from agent.accounts.holding import Hole
+    from agent.accounts.late_holes import LateHole
     from agent.accounts.ledger import GpuKey
     from agent.window import Device
+
+
+class GpuBooks(NamedTuple):
+    """What outlives a restart of one GPU's books: ``merge`` is its row of the merge state, ``waiting`` its usage."""
+
+    account: GpuAccount
+    merge: NDArray[np.int64]
+    hole: Hole
+    late: LateHole | None
+    waiting: Tenancy
 
 
 @dataclass(slots=True)
@@ -41,6 +55,8 @@ class Host:
         Usage whose energy is not booked yet.
     coverage : Coverage
     holding : Holding
+    late : LateHoles
+        Booked, and not split yet.
     """
 
     devices: tuple[Device, ...] = ()
@@ -50,6 +66,29 @@ class Host:
     waiting: Tenancy = NO_TENANCY
     coverage: Coverage = field(default_factory=Coverage)
     holding: Holding = field(default_factory=Holding)
+    late: LateHoles = field(default_factory=LateHoles)
+
+    def books(self, accounts: Mapping[GpuKey, GpuAccount]) -> list[GpuBooks]:
+        """Return all of them, GPU by GPU."""
+        return [
+            GpuBooks(
+                accounts[key],
+                self.state[i],
+                self.holding.of(i),
+                self.late.of(key),
+                self.waiting.keep(self.waiting.gpu == i),
+            )
+            for i, key in enumerate(self.keys)
+        ]
+
+    def restore(self, key: GpuKey, books: GpuBooks) -> None:
+        """Take over the books of one GPU more."""
+        self.holding.restore(len(self.keys), books.hole)
+        if books.late is not None:
+            self.late.restore(key, books.late)
+        self.keys.append(key)
+        self.state = np.vstack([self.state, books.merge.reshape(1, -1)])
+        self.waiting = self.waiting.followed_by(books.waiting)
 
     def arrange(self, here: Sequence[GpuKey]) -> None:
         """Put those first that are here, in this order; the books of those that are away stay, behind them."""
@@ -68,7 +107,7 @@ class Host:
         """Keep the usage whose energy is not booked yet; of a GPU that was never read none will be."""
         if len(rows.gpu):
             booked_us = self.state[:, layout.BOOKED_T]
-            booked_us = np.where(booked_us < 0, now_us, booked_us)
+            booked_us = self.late.split_until(self.keys, np.where(booked_us < 0, now_us, booked_us))
             rows = rows.keep(rows.end_us > booked_us[rows.gpu]).only_named_owners()
             rows = joined(rows, now_us, self.holding.since_us(len(self.keys), now_us))
         self.waiting = rows

@@ -20,6 +20,8 @@ import numpy as np
 
 from agent.accounts.account import GpuAccount
 from agent.accounts.holding import Hole, Seen
+from agent.accounts.host import GpuBooks
+from agent.accounts.late_holes import LateHole
 from agent.accounts.ledger import GpuKey, Job, Line
 from agent.accounts.modules import Module
 from agent.accounts.tenancy import Tenancy
@@ -251,18 +253,21 @@ def _books(accounts: Accounts, host: str) -> dict[str, Any]:
     return {
         "gpus": [
             {
-                "device": asdict(account.device) | {"capabilities": {}, "publication_us": {}},
-                "energy_hnj": account.energy_hnj,
-                "idle_hnj": account.idle_hnj,
-                "unattributed_hnj": account.unattributed_hnj,
-                "totals": account.totals,
-                "booked_us": account.booked_us,
-                "merge": state.tolist(),
-                "hole": hole.plain(),
-                "waiting": waiting.plain(),
-                "module": [account.module.energy_hnj, *account.module.state[0].tolist()] if account.module else None,
+                "device": asdict(one.account.device) | {"capabilities": {}, "publication_us": {}},
+                "energy_hnj": one.account.energy_hnj,
+                "idle_hnj": one.account.idle_hnj,
+                "unattributed_hnj": one.account.unattributed_hnj,
+                "totals": one.account.totals,
+                "booked_us": one.account.booked_us,
+                "merge": one.merge.tolist(),
+                "hole": one.hole.plain(),
+                "late_hole": one.late.plain() if one.late is not None else None,
+                "waiting": one.waiting.plain(),
+                "module": [one.account.module.energy_hnj, *one.account.module.state[0].tolist()]
+                if one.account.module
+                else None,
             }
-            for account, state, hole, waiting in accounts.books_of(host)
+            for one in accounts.books_of(host)
         ],
         "jobs": [
             {
@@ -312,7 +317,10 @@ def _restore_books(accounts: Accounts, calibrator: Calibrator, host: str, state:
             booked_us=int(gpu["booked_us"]),
             module=_module(gpu.get("module")),
         )
-        found.append((account, merge, Hole.of_plain(gpu["hole"]), Tenancy.of_plain(place, gpu["waiting"])))
+        late = gpu.get("late_hole")
+        late_hole = LateHole(*(int(n) for n in late)) if late is not None else None
+        waiting = Tenancy.of_plain(place, gpu["waiting"])
+        found.append(GpuBooks(account, merge, Hole.of_plain(gpu["hole"]), late_hole, waiting))
     jobs = {}
     for entry in state["jobs"]:
         job = Job(

@@ -37,7 +37,7 @@ class _Time(NamedTuple):
 
 
 def untold_hnj(
-    pieces: Pieces, state: NDArray[np.int64], accounts: Sequence[GpuAccount], bounds: NDArray[np.int64], rows: Tenancy
+    pieces: Pieces, state: NDArray[np.int64], accounts: Sequence[GpuAccount], rows: Tenancy
 ) -> NDArray[np.int64] | None:
     """Split one sigma of what nothing tells among the usage rows that are there.
 
@@ -49,15 +49,15 @@ def untold_hnj(
         The merge state after them.
     accounts : sequence of GpuAccount
         With these pieces in.
-    bounds : int64[g + 1]
-        GPU ``i`` owns rows ``bounds[i]:bounds[i + 1]``.
     rows : Tenancy
+        Who may have been there (`agent.accounts.unseen`) is one of them: nothing of such a time is known of anybody.
 
     Returns
     -------
     int64[m], hnj, or None
         None: everything is told.
     """
+    bounds = np.searchsorted(rows.gpu, np.arange(len(accounts) + 1)).astype(np.int64)
     found: list[list[_Time]] = []
     for i, account in enumerate(accounts):
         mine = slice(int(pieces.starts[i]), int(pieces.starts[i] + pieces.counts[i]))
@@ -70,9 +70,11 @@ def untold_hnj(
     flat = np.array([time for times in found for time in times], np.int64)
     counts = np.array([len(times) for times in found], np.int64)
     start_us, end_us, sigma = np.ascontiguousarray(flat.T)
+    maybe = rows.live < 0
     parts = split(
         np.cumsum(counts) - counts, counts, start_us, end_us, sigma, np.full(len(found), -1, np.int64), bounds,
-        rows.start_us, rows.end_us, rows.activity_ppm, rows.busy_ppm, rows.share_ppm, rows.live,
+        rows.start_us, rows.end_us, rows.activity_ppm, rows.busy_ppm,
+        np.where(maybe, -1, rows.share_ppm), np.where(maybe, 1, rows.live).astype(np.int8),
     )  # fmt: skip
     spread = np.array([split_spread(account.device) for account in accounts])[rows.gpu]
     # Its part, and that nobody knows its part; both are of what is not known anyway.

@@ -135,11 +135,11 @@ def test_a_job_whose_energy_is_still_to_be_booked_stays():
     for second in (8, 9, 10):
         accounts.retire(T0 + second * S, 0)
         assert "a" in shares(accounts)
-    book(live(2, start=10), accounts)
+    book(live(7, start=10), accounts)  # what was not read is split when some seconds after it are known
     bill = shares(accounts)["a"]
-    accounts.retire(T0 + 12 * S, 0)
+    accounts.retire(T0 + 17 * S, 0)
     assert shares(accounts) == {"a": bill}  # nobody has seen it yet
-    accounts.retire(T0 + 13 * S, 0)
+    accounts.retire(T0 + 18 * S, 0)
     assert shares(accounts) == {}
     totals, parts = published(accounts)
     assert totals == parts
