@@ -90,7 +90,7 @@ def set_aside(pieces: Pieces, rows: Tenancy, idle_mw: NDArray[np.int64]) -> Asid
     Parameters
     ----------
     pieces : Pieces
-        The energy of holes is changed in place.
+        The energy of holes, and the powers beside them, are changed in place.
     rows : Tenancy
     idle_mw : int64[g], mW
 
@@ -112,6 +112,11 @@ def set_aside(pieces: Pieces, rows: Tenancy, idle_mw: NDArray[np.int64]) -> Asid
                 known, unheld = _known_hnj(hole, there, max(int(idle_mw[gpu]), 0))
                 known = min(known, hole.energy_hnj)
                 pieces.energy_hnj[k] = known
+                # What is known is cut by these powers: nobody who is not there for sure had any of them.
+                if not any(row.live >= 0 and row.at(hole.t0_us) for row in there):
+                    pieces.begin_mw[k] = idle_mw[gpu]
+                if not any(row.live >= 0 and row.at(hole.t1_us - 1) for row in there):
+                    pieces.end_mw[k] = idle_mw[gpu]
                 aside.nobodys_hnj[gpu] = aside.nobodys_hnj.get(gpu, 0) + hole.energy_hnj - known
                 for place, sigma in _sigma_hnj(hole, there, known, min(unheld, known)):
                     aside.sigma_hnj[place] = aside.sigma_hnj.get(place, 0) + sigma

@@ -16,7 +16,7 @@ from agent.accounts.state import StateFile
 from agent.accounts.tenancy import Tenancy
 from agent.accounts.uncertainty import job_sigma_j
 from agent.accounts.unseen import AFTER, BEFORE, set_aside
-from agent.window import Event, JobKey, Owner
+from agent.window import Event, JobKey, Owner, Usage
 from kernels.layout import TALLIES, Pieces
 
 T0 = 1_700_000_000 * S
@@ -127,6 +127,20 @@ def test_who_stays_keeps_a_hole_whoever_else_goes_or_comes(hole_s, one, two, par
     truth = node(hole_s, jobs)[1]
     assert bill["a"] == pytest.approx(truth["a"], abs=2 * sigma["a"])
     assert bill["b"] == pytest.approx(truth["b"], abs=2 * sigma["b"])
+
+
+@pytest.mark.parametrize("claimed_s", [0, 1, 7])
+def test_how_long_the_one_before_was_claimed_changes_nothing_for_the_one_after(claimed_s):
+    """An agent that was stopped claims nobody in the window that it cut late."""
+    jobs = {"a": (0, 40, steady(300), False), "b": (70, 95, steady(300), True)}
+    windows, truth = node(60, jobs)
+    cut = [
+        one if not BEFORE_S - 1 + claimed_s <= n < BEFORE_S + 60 else replace(one, usage=Usage.empty())
+        for n, one in enumerate(windows)
+    ]
+    bill, _, _ = book(cut)
+    assert bill["b"] == pytest.approx(truth["b"], abs=400)
+    assert bill["a"] == pytest.approx(BEFORE_S * 370, abs=750)
 
 
 def pieces_of(*pieces):
