@@ -23,7 +23,7 @@ from agent.accounts.modules import Module, leave_counter, without
 from agent.accounts.restart import go_on
 from agent.accounts.tenancy import Coverage, Tenancy
 from agent.accounts.uncertainty import split_spread
-from agent.accounts.unseen import set_aside
+from agent.accounts.unseen import BEFORE, set_aside
 from agent.accounts.untold import untold_hnj
 from kernels import layout
 from kernels.booking import merge
@@ -283,7 +283,7 @@ class Accounts:
         columns = (rows.gpu, rows.owner, rows.start_us, rows.end_us, rows.live)
         for gpu, place, start, end, live in zip(*(column.tolist() for column in columns), strict=True):
             owner = rows.owners[place]
-            if live < 0 and owner.key not in self.ledger.jobs:
+            if live == BEFORE and owner.key not in self.ledger.jobs:
                 continue  # it may have been there, but its account is closed
             job = self.ledger.job(owner.key, owner.labels)
             known = host.keys[gpu] in job.lines

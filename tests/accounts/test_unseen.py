@@ -129,6 +129,18 @@ def test_who_stays_keeps_a_hole_whoever_else_goes_or_comes(hole_s, one, two, par
     assert bill["b"] == pytest.approx(truth["b"], abs=2 * sigma["b"])
 
 
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("key", ["a", "b"])
+def test_without_a_counter_sigma_holds_the_time_in_which_nobody_saw_a_job(key, restart):
+    job = {"a": (0, 110, steady(300), False), "b": (30, 135, steady(300), False)}[key]
+    windows, truth = node(100, {key: job}, restart=restart)
+    alone = [
+        replace(w, readings=replace(w.readings, counter_mj=np.full(len(w.readings.counter_mj), -1))) for w in windows
+    ]
+    bill, sigma, _ = book(alone)
+    assert 20_000 < truth[key] - bill[key] < 2 * sigma[key]
+
+
 @pytest.mark.parametrize("claimed_s", [0, 1, 7])
 def test_how_long_the_one_before_was_claimed_changes_nothing_for_the_one_after(claimed_s):
     """An agent that was stopped claims nobody in the window that it cut late."""
