@@ -30,7 +30,7 @@ from agent.accounts.unseen import AFTER, BEFORE, share_beside
 from agent.window import JobKey, Owner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from numpy.typing import NDArray
@@ -160,7 +160,7 @@ class Holding:
                     held |= {key: (here[key][1], window.start_us) for key in before & after}
                     edge = _Edge(gpu, hole, here, window.start_us, int(max_gap_us[gpu]))
                     waiting, new = edge.corrected(waiting, before - after), edge.corrected(new)
-                    added += edge.unseen(before - after, after - before, waiting.followed_by(new))
+                    added += edge.unseen(before - after, after - before, (waiting, new))
                 for key, (there, until_us) in sorted(held.items()):
                     was, own = hole.before.get(key), waiting.stretches(gpu, key) + new.stretches(gpu, key)
                     since_us = hole.since_us if was is not None else min(own)[0]
@@ -321,7 +321,7 @@ class _Edge(NamedTuple):
                 activity[row] = _rate(*edges)
         return replace(rows, activity_ppm=activity, live=live)
 
-    def unseen(self, went: Iterable[JobKey], came: Iterable[JobKey], rows: Tenancy) -> list[Any]:
+    def unseen(self, went: Iterable[JobKey], came: Iterable[JobKey], rows: Sequence[Tenancy]) -> list[Any]:
         """Make rows of the time in which these may have been there: who went unseen, and who came unseen."""
         if self.end_us - self.hole.since_us <= self.max_gap_us:
             return []
@@ -329,7 +329,8 @@ class _Edge(NamedTuple):
         here = {key: one for key, (_, one) in self.here.items()}
         for live, keys, side in ((BEFORE, went, self.hole.before), (AFTER, came, here)):
             for key in sorted(keys):
-                gaps = _gaps(rows.stretches(self.gpu, key), self.hole.since_us, self.end_us)
+                own = [stretch for some in rows for stretch in some.stretches(self.gpu, key)]
+                gaps = _gaps(own, self.hole.since_us, self.end_us)
                 one = side[key]
                 made += [(self.gpu, one.owner, -1, share_beside(key, side), live, *gap) for gap in gaps]
         return made

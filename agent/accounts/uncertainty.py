@@ -40,7 +40,7 @@ a job that works a fifth of the time is taken for five times as active as it is.
 SAMPLING = 0.4
 """Standard deviation of one instantaneous reading of a load that moves fast, relative to its mean."""
 OPEN_US = 5_000_000
-"""Time of a job that always waits for the next reading of a counter, at most; its energy is never far away."""
+"""Time of a job that always waits for its energy, beside an interval between readings, at most: it comes soon."""
 AVERAGE_US = 1_000_000  # what the driver's average power is the mean of
 FLOOR_WATTS = 300.0  # span between idle and limit where a trace knows neither
 
@@ -209,7 +209,7 @@ def job_sigma_j(job: Job, gpus: Mapping[GpuKey, GpuAccount]) -> float:
         squares += (line.untold_hnj / HNJ_PER_JOULE) ** 2
         squares += line.edges * (blur_us(account) / 1e6 * step_w) ** 2 / 12
         gap_us = account.totals[layout.GAP] if account.method == "power" else 0  # a counter bridges them
-        unread_us = max(min(line.unread_us, gap_us), line.unread_us - OPEN_US)
+        unread_us = max(min(line.unread_us, gap_us), line.unread_us - OPEN_US - interval_us(account))
         unread += unread_us / 1e6 * missing_w(account)  # whatever it was, it was more than nothing, on every GPU
         if account.method == "power" and seconds > 0:
             squares += (energy_j * sampling_floor(account, seconds)) ** 2
