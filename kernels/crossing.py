@@ -1,4 +1,4 @@
-"""Cutting pieces at the edges of owners, where more is known than the straight line between the powers at their ends.
+"""Cutting pieces at the edges of owners: along the straight line between the powers at their ends, or by what is known.
 
 Next to a time in which nobody is there, power is idle until an owner comes and after the last one went, if the readings
 on that side say so: the rest of such a piece is the owner's, however steeply power rose and fell in it.
@@ -14,10 +14,25 @@ theirs is what the counter says beside the rest, as far as that can be relied on
 from __future__ import annotations
 
 from kernels.jit import jit
+from kernels.shares import portion
 
 FOREVER = 1 << 62
 STEADY = 0.2
 """One sigma, relative, of taking a load to have drawn in a hole what it drew in the seconds beside it."""
+
+
+@jit(inline="always")
+def along_the_line(rest: int, begin_mw: int, end_mw: int, span: int, dt: int) -> tuple[int, int]:
+    """Cut ``span`` off a piece of ``rest`` energy and length ``dt``: its energy, and the power at the cut.
+
+    Along the straight line between the powers at its ends; evenly in time where these are not known (-1).
+    """
+    weights = (begin_mw + end_mw) * dt
+    if begin_mw < 0 or weights <= 0:
+        return portion(rest, span, dt), begin_mw
+    cut_mw = begin_mw + (end_mw - begin_mw) * span // dt
+    weight = min((begin_mw + cut_mw) * span, weights)
+    return (weight if rest == weights else portion(rest, weight, weights)), cut_mw
 
 
 @jit(inline="always")

@@ -1,7 +1,7 @@
 """Energy between the edges of usage rows, by chunks of samples on all threads; exact integers.
 
 A GPU's edges cut its time into segments. A trapezoid that crosses an edge is cut there along its straight line, as
-:mod:`kernels.splitting` cuts; edges are found by galloping from one to the next.
+:mod:`kernels.crossing` does; edges are found by galloping from one to the next.
 """
 
 # Kernels are typed by numba when they are first called.
@@ -13,8 +13,8 @@ from __future__ import annotations
 import numpy as np
 
 from kernels.columns import first_at
+from kernels.crossing import along_the_line
 from kernels.jit import jit, prange
-from kernels.splitting import _part
 from kernels.words import MASK
 
 HIGHEST_MW = 20_000_000
@@ -100,7 +100,7 @@ def _sum_segments(time_us, power_mw, a, stop, edges, segment, idle_pair_mw, max_
             span = min(time_us[i + 1], end) - cursor
             amount = rest
             if end < time_us[i + 1]:
-                amount, power = _part(rest, power, np.int64(power_mw[i + 1]), span, time_us[i + 1] - cursor)
+                amount, power = along_the_line(rest, power, np.int64(power_mw[i + 1]), span, time_us[i + 1] - cursor)
             rest -= amount
             energy += amount
             static += min(amount, np.int64(idle_pair_mw) * span)
@@ -125,7 +125,7 @@ def _sum_segments(time_us, power_mw, a, stop, edges, segment, idle_pair_mw, max_
                 power = np.int64(power_mw[j])
                 after = np.int64(power_mw[j + 1])
                 rest = (power + after) * dt if dt <= max_gap_us else np.int64(0)
-                amount, power = _part(rest, power, after, end - cursor, dt)
+                amount, power = along_the_line(rest, power, after, end - cursor, dt)
                 rest -= amount
                 energy += amount
                 static += min(amount, np.int64(idle_pair_mw) * (end - cursor))

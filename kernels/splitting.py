@@ -63,20 +63,6 @@ class Split(NamedTuple):
     unattributed_hnj: NDArray[np.int64]
 
 
-@jit(inline="always")
-def _part(rest: int, begin_mw: int, end_mw: int, span: int, dt: int) -> tuple[int, int]:
-    """Cut ``span`` off a piece of ``rest`` energy and length ``dt``: its energy, and the power at the cut.
-
-    Along the straight line between the powers at its ends; evenly in time where these are not known (-1).
-    """
-    weights = (begin_mw + end_mw) * dt
-    if begin_mw < 0 or weights <= 0:
-        return portion(rest, span, dt), begin_mw
-    cut_mw = begin_mw + (end_mw - begin_mw) * span // dt
-    weight = min((begin_mw + cut_mw) * span, weights)
-    return (weight if rest == weights else portion(rest, weight, weights)), cut_mw
-
-
 @jit
 def _split_gpu(  # type: ignore[no-untyped-def]
     t0,
@@ -153,7 +139,7 @@ def _split_gpu(  # type: ignore[no-untyped-def]
                 amount = portion(rest, min(weight_mw * span, weights), weights)
                 weights -= weight_mw * span
             elif not whole:
-                amount, power = _part(rest, power, end_mw[k], span, dt)
+                amount, power = crossing.along_the_line(rest, power, end_mw[k], span, dt)
                 if rests and present == 0 and cursor == t0[k] and crossing.at_rest(begin_mw[k], idle_mw):
                     amount = min(amount, 2 * idle_mw * span)
                 elif (

@@ -256,7 +256,7 @@ class Accounts:
             self.gpus[key].add(pieces.tally[i], energy[i] + aside_hnj, booked[i], idle[i], nobodys[i] + aside_hnj)
         untold = untold_hnj(pieces, host.state, [self.gpus[key] for key in host.keys], everybody)
         aside.enter(self.ledger, everybody, host.keys, untold)
-        untold = parts.booked_us * 0 if untold is None else untold[sure]
+        untold = np.zeros_like(parts.booked_us) if untold is None else untold[sure]
         spread = [split_spread(self.gpus[key].device) for key in host.keys]
         columns = (
             rows.gpu, rows.owner, parts.static_hnj, parts.dynamic_hnj, parts.peak_mw, parts.method,
@@ -288,14 +288,13 @@ class Accounts:
             job = self.ledger.job(owner.key, owner.labels)
             known = host.keys[gpu] in job.lines
             line = job.line(host.keys[gpu])
+            line.unread_us += end - start
             if live < 0:
-                line.unread_us += end - start
                 continue
             if live:
                 line.active_us += end - start
             else:
                 line.held_us += end - start
-            line.unread_us += end - start
             if not known or start > job.end_us:
                 line.edges += 2
             job.seen(start, end)

@@ -52,6 +52,11 @@ class LateHole:
     after_hnj: int = 0
     after_us: int = 0
 
+    @classmethod
+    def of(cls, pieces: Pieces, k: int) -> LateHole:
+        """Return piece ``k``."""
+        return cls(*(int(column[k]) for column in pieces[_COLUMNS]))
+
     def follow(self, energy_hnj: int, length_us: int) -> bool:
         """Take note of a piece after it; tells whether that is enough."""
         self.after_hnj += energy_hnj
@@ -126,7 +131,7 @@ class LateHoles:
         hole, place = self._waiting.pop(key, None), -1  # where it is among these pieces
         due = None
         for k in range(first, stop):
-            one = LateHole(*(int(column[k]) for column in pieces[2:8]))
+            one = LateHole.of(pieces, k)
             is_hole = bool(pieces.hole[k])
             if hole is not None and (is_hole or hole.follow(one.energy_hnj, one.t1_us - one.t0_us)):
                 if place >= 0:
@@ -139,7 +144,7 @@ class LateHoles:
         if hole is not None:
             self._waiting[key] = hole
             if place >= 0:
-                for column in pieces[2:8]:
+                for column in pieces[_COLUMNS]:
                     column[place : stop - 1] = column[place + 1 : stop].copy()
                 pieces.counts[gpu] -= 1
         return due
@@ -156,3 +161,4 @@ def _as_pieces(holes: Sequence[LateHole | None]) -> Pieces | None:
 
 
 _NEVER = 1 << 62
+_COLUMNS = slice(2, 8)  # of `Pieces`, those that are of one piece each

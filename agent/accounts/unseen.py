@@ -103,7 +103,7 @@ def set_aside(pieces: Pieces, rows: Tenancy, idle_mw: NDArray[np.int64]) -> Asid
     for gpu in sorted(set(rows.gpu[rows.live < 0].tolist())):
         mine = [_Row(rows, row) for row in np.flatnonzero(rows.gpu == gpu).tolist()]
         for k in range(int(pieces.starts[gpu]), int(pieces.starts[gpu] + pieces.counts[gpu])):
-            hole = LateHole(*(int(column[k]) for column in pieces[2:8]))
+            hole = LateHole.of(pieces, k)
             there = [row for row in mine if row.within(hole) > 0]
             unsure = [row for row in there if row.live < 0]
             for row in unsure:
