@@ -12,9 +12,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent import bench, check, config_command, convert, dashboards, replay, top, warm
-from agent.fleet import commands as fleet
-from agent.window import InputError
+from wattshed.agent import bench, check, config_command, convert, dashboards, replay, top, warm
+from wattshed.agent.fleet import commands as fleet
+from wattshed.agent.window import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
-    from agent.config import Config
-    from agent.window import Window
+    from wattshed.agent.config import Config
+    from wattshed.agent.window import Window
 
 DESCRIPTION = "Measures GPU power and bills every joule to the job that used it."
 EXAMPLES = """examples:
@@ -112,7 +112,7 @@ def _add_metering_flags(command: argparse.ArgumentParser) -> None:
 
 def _loader(arguments: argparse.Namespace) -> Callable[[], Config]:
     """Return what reads the configuration, now and on SIGHUP: file, environment, these flags."""
-    from agent.config import load
+    from wattshed.agent.config import load
 
     names = ("meter", "for_seconds", "listen", "web_config_file", "record")
     flags = {name: getattr(arguments, name, None) for name in names}
@@ -140,7 +140,7 @@ def _record(arguments: argparse.Namespace) -> int:
 def _meter(arguments: argparse.Namespace, *, exporters: bool) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _nothing_began)
-    from agent.assembly import serve
+    from wattshed.agent.assembly import serve
 
     read = _loader(arguments)
     return serve(read(), own_version(), exporters=exporters, reload=read)
@@ -153,7 +153,7 @@ def _nothing_began(_number: int, _frame: object) -> NoReturn:
 
 def _read_trace(path: Path) -> Iterator[Window]:
     """Read any trace that is recognised, for commands of rooms that do not know the readers."""
-    from agent.traces.opening import windows
+    from wattshed.agent.traces.opening import windows
 
     return windows(path)
 

@@ -16,25 +16,25 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from agent.daemon import Board, Daemon, Limits
-from agent.faults import Faults
-from agent.notify import Notifier, set_up_log
-from agent.source import open_source
-from agent.waiting import Wait
-from agent.window import InputError
-from exporters.http import Server, WebConfigError
-from exporters.snapshot import Snapshot
+from wattshed.agent.daemon import Board, Daemon, Limits
+from wattshed.agent.faults import Faults
+from wattshed.agent.notify import Notifier, set_up_log
+from wattshed.agent.source import open_source
+from wattshed.agent.waiting import Wait
+from wattshed.agent.window import InputError
+from wattshed.exporters.http import Server, WebConfigError
+from wattshed.exporters.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from agent.accounts.calibration import Calibrator, MeterCorrection
-    from agent.accounts.state import StateFile
-    from agent.config import Config, Sampling
-    from agent.source import Source
-    from agent.traces.native import Recorder
-    from exporters.otlp import Push
-    from exporters.snapshot import FleetFacts, GpuFacts
+    from wattshed.agent.accounts.calibration import Calibrator, MeterCorrection
+    from wattshed.agent.accounts.state import StateFile
+    from wattshed.agent.config import Config, Sampling
+    from wattshed.agent.source import Source
+    from wattshed.agent.traces.native import Recorder
+    from wattshed.exporters.otlp import Push
+    from wattshed.exporters.snapshot import FleetFacts, GpuFacts
 
     OnHangup = Callable[[Callable[[], None]], Callable[[int, object], None]]
 
@@ -91,12 +91,12 @@ def _run(  # noqa: PLR0917 - called once, just above
     exporters: bool,
 ) -> int:
     # From here on heavy imports; the server answers meanwhile.
-    from agent.accounts.attribution import Accounts  # noqa: PLC0415
-    from agent.accounts.calibration import Calibrator  # noqa: PLC0415
-    from agent.accounts.ledger import Ledger  # noqa: PLC0415
-    from agent.accounts.publishing import Publisher  # noqa: PLC0415
-    from agent.meters.errors import NoMeter, RestartNeeded  # noqa: PLC0415
-    from agent.meters.sampler import Stopped  # noqa: PLC0415
+    from wattshed.agent.accounts.attribution import Accounts  # noqa: PLC0415
+    from wattshed.agent.accounts.calibration import Calibrator  # noqa: PLC0415
+    from wattshed.agent.accounts.ledger import Ledger  # noqa: PLC0415
+    from wattshed.agent.accounts.publishing import Publisher  # noqa: PLC0415
+    from wattshed.agent.meters.errors import NoMeter, RestartNeeded  # noqa: PLC0415
+    from wattshed.agent.meters.sampler import Stopped  # noqa: PLC0415
 
     calibrator = Calibrator(config.idle_watts, _corrections(config), config.default_sigma)
     notifier = Notifier(os.environ)
@@ -197,8 +197,8 @@ def _on_hangup(reload: Callable[[], Config] | None, calibrator: Calibrator, noti
 
 def _fresh_us(sampling: Sampling) -> int:
     """How long a GPU's last reading counts as one of now: three times the longest that a busy driver is left alone."""
-    from agent.accounts.publishing import FRESH_US  # noqa: PLC0415
-    from agent.meters.pace import LARGEST_FACTOR  # noqa: PLC0415
+    from wattshed.agent.accounts.publishing import FRESH_US  # noqa: PLC0415
+    from wattshed.agent.meters.pace import LARGEST_FACTOR  # noqa: PLC0415
 
     return max(FRESH_US, round(3 * LARGEST_FACTOR * 1e6 / max(sampling.counter_hz, sampling.power_hz)))
 
@@ -250,7 +250,7 @@ def _server(config: Config, board: Board) -> Server:
 def _recorder(config: Config, host: str) -> Recorder | None:
     if not config.record:
         return None
-    from agent.traces.native import Recorder  # noqa: PLC0415 - pyarrow is heavy, and only a recording needs it
+    from wattshed.agent.traces.native import Recorder  # noqa: PLC0415 - pyarrow is heavy, and only a recording needs it
 
     return Recorder(
         Path(config.record), host, max_bytes=config.recording.max_bytes, max_age_s=config.recording.max_age_s
@@ -274,7 +274,7 @@ def _recording_faults(recorder: Recorder | None) -> dict[str, int]:
 def _fleet(config: Config, host: str) -> Callable[[int, Sequence[GpuFacts]], FleetFacts | None] | None:
     if not config.fleet.inventory:
         return None
-    from agent.fleet.one_host import OneHost  # noqa: PLC0415
+    from wattshed.agent.fleet.one_host import OneHost  # noqa: PLC0415
 
     return OneHost(config.fleet.inventory, host).facts
 
@@ -282,7 +282,7 @@ def _fleet(config: Config, host: str) -> Callable[[int, Sequence[GpuFacts]], Fle
 def _push(config: Config, board: Board) -> Push | None:
     if not config.export.otlp_endpoint:
         return None
-    from exporters.otlp import Push  # noqa: PLC0415 - needs the extra `otlp`
+    from wattshed.exporters.otlp import Push  # noqa: PLC0415 - needs the extra `otlp`
 
     try:
         return Push(board.current, config.export.otlp_endpoint, config.export.otlp_interval_s)
@@ -291,14 +291,14 @@ def _push(config: Config, board: Board) -> Push | None:
 
 
 def _corrections(config: Config) -> dict[str, MeterCorrection]:
-    from agent.accounts.calibration import MeterCorrection  # noqa: PLC0415
+    from wattshed.agent.accounts.calibration import MeterCorrection  # noqa: PLC0415
 
     return {uuid: MeterCorrection(one.gain, one.offset_w, one.sigma) for uuid, one in config.calibration.items()}
 
 
 def _state(config: Config, host: str, kind: str) -> StateFile | None:
     """Keep totals over restarts: of measurements and of a simulation apart, of a playback not at all."""
-    from agent.accounts.state import StateFile  # noqa: PLC0415
+    from wattshed.agent.accounts.state import StateFile  # noqa: PLC0415
 
     if kind == "trace":
         return None

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import numpy as np
 
-from agent.cutting import cut
-from agent.replay_books import book, finish, new_part, pieces_of
-from agent.window import IDLE, UNATTRIBUTED, InputError
-from exporters.snapshot import HNJ_PER_JOULE
+from wattshed.agent.cutting import cut
+from wattshed.agent.replay_books import book, finish, new_part, pieces_of
+from wattshed.agent.window import IDLE, UNATTRIBUTED, InputError
+from wattshed.exporters.snapshot import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agent.accounts.attribution import Accounts
-    from agent.accounts.ledger import GpuKey
-    from agent.replay_books import Part, Settings, Tell
-    from agent.traces.sources import Chain
-    from agent.window import Window
+    from wattshed.agent.accounts.attribution import Accounts
+    from wattshed.agent.accounts.ledger import GpuKey
+    from wattshed.agent.replay_books import Part, Settings, Tell
+    from wattshed.agent.traces.sources import Chain
+    from wattshed.agent.window import Window
 
 STEP_US = 15_000_000
 _POINT = np.dtype([("series", "<i4"), ("time_us", "<i8"), ("joules", "<f8")])

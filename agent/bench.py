@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from agent.window import InputError
+from wattshed.agent.window import InputError
 
 SCHEMA = "wattshed.bench/1"
 RIVALS = ("numpy", "polars", "duckdb")
@@ -67,7 +67,7 @@ def machine() -> dict[str, Any]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the benchmark; 0 if all answers agree, 1 if any does not."""
-    from kernels.jit import MODE, threads
+    from wattshed.kernels.jit import MODE, threads
 
     if MODE == "off":
         raise InputError("bench measures compiled kernels, and WATTSHED_JIT=off; unset it")
@@ -75,8 +75,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError("the folder of --plot does not exist", arguments.plot)
     if arguments.plot:
         _require_plot()
-    from agent.bench_contests import contests
-    from kernels.warm import warm_up
+    from wattshed.agent.bench_contests import contests
+    from wattshed.kernels.warm import warm_up
 
     warm_up(lambda name, number, of, seconds: _say(f"compiling {number}/{of}: {name} ({seconds:.1f} s)"))
     rivals = () if arguments.no_rivals else RIVALS
@@ -92,12 +92,12 @@ def run(arguments: argparse.Namespace) -> int:
         "contests": results,
     }
     if arguments.scaling:
-        from agent.bench_scaling import scaling
+        from wattshed.agent.bench_scaling import scaling
 
         document["scaling"] = scaling(say=_say)
     _say("")
     if arguments.plot:
-        from agent.bench_plot import plot
+        from wattshed.agent.bench_plot import plot
 
         plot(document, Path(arguments.plot))
     if arguments.json:

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from agent.bench_rivals import Duckdb, Numpy, Polars, Samples
-from kernels import ensemble, packed
-from kernels.bandwidth import read_once
-from kernels.energy import integrate
-from kernels.jobs import job_energy
-from kernels.quantiles import quantiles
-from kernels.windows import windows
+from wattshed.agent.bench_rivals import Duckdb, Numpy, Polars, Samples
+from wattshed.kernels import ensemble, packed
+from wattshed.kernels.bandwidth import read_once
+from wattshed.kernels.energy import integrate
+from wattshed.kernels.jobs import job_energy
+from wattshed.kernels.quantiles import quantiles
+from wattshed.kernels.windows import windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -257,6 +257,6 @@ def _ensemble_contests() -> Iterator[Contest]:
 
 
 def _file_contests(data: Samples, made: dict[str, Any], folder: Path) -> Iterator[Contest]:
-    from agent.bench_files import file_contests
+    from wattshed.agent.bench_files import file_contests
 
     yield from (Contest(*each) for each in file_contests(data, folder, GAP_US, with_polars="polars" in made))

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernels.energy import extend, new_state, read
+from wattshed.kernels.energy import extend, new_state, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from agent.bench_rivals import Samples
+    from wattshed.agent.bench_rivals import Samples
 
 _BATCH = 1 << 22
 _ROW_GROUP = 1 << 20
@@ -119,10 +119,10 @@ def _recorded(data: Samples, folder: Path, max_gap_us: int) -> tuple[int, Callab
 
     The replay is all that `wattshed replay` does but for starting and printing: checksums, energies, gaps, quantiles.
     """
-    from agent.accounts.attribution import Accounts
-    from agent.traces.native import Recorder
-    from agent.traces.sources import Options, find
-    from agent.window import Device, Readings, Run, Window
+    from wattshed.agent.accounts.attribution import Accounts
+    from wattshed.agent.traces.native import Recorder
+    from wattshed.agent.traces.sources import Options, find
+    from wattshed.agent.window import Device, Readings, Run, Window
 
     gpus, options = len(data.offsets) - 1, Options()
     devices = tuple(Device("bench", i, f"GPU-{i}", max_gap_us=max_gap_us) for i in range(gpus))

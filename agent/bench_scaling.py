@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.bench_rivals import Samples
-from kernels.energy import extend, new_state, read
-from kernels.jobs import job_energy
+from wattshed.agent.bench_rivals import Samples
+from wattshed.kernels.energy import extend, new_state, read
+from wattshed.kernels.jobs import job_energy
 
 if TYPE_CHECKING:
     from collections.abc import Callable

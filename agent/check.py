@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.window import InputError
+from wattshed.agent.window import InputError
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from agent.meters.clock import Clock
-    from agent.meters.meter import NvmlMeter
-    from agent.window import Device
-    from exporters.snapshot import Snapshot
+    from wattshed.agent.meters.clock import Clock
+    from wattshed.agent.meters.meter import NvmlMeter
+    from wattshed.agent.window import Device
+    from wattshed.exporters.snapshot import Snapshot
 
 LEARN_US = 3_000_000
 WINDOWS = 3
@@ -78,7 +78,7 @@ def _leave_kernels_uncompiled() -> None:
     """Load the kernels as the plain functions that they are: a few windows are accounted sooner than they compile."""
     given = os.environ.get("WATTSHED_JIT")
     os.environ["WATTSHED_JIT"] = "off"
-    import kernels.jit  # noqa: F401, PLC0415 - decides it when it is loaded
+    import wattshed.kernels.jit  # noqa: F401, PLC0415 - decides it when it is loaded
 
     del os.environ["WATTSHED_JIT"]
     if given is not None:
@@ -106,7 +106,7 @@ def report(
     dict
         Schema ``wattshed.check/1``.
     """
-    from agent.meters.errors import MeterError, NoMeter  # noqa: PLC0415 - the command line is parsed without it
+    from wattshed.agent.meters.errors import MeterError, NoMeter  # noqa: PLC0415 - the command line is parsed without it
 
     tree: dict[str, Any] = {
         "schema": "wattshed.check/1",
@@ -139,11 +139,11 @@ def report(
 
 def _open(meter: str, host: str, folder: Path, proc_root: Path) -> tuple[NvmlMeter, Clock, Path]:
     """Open the driver, or a simulated one with a process tree of its own."""
-    from agent.meters.clock import RealClock  # noqa: PLC0415
-    from agent.meters.meter import NvmlMeter  # noqa: PLC0415
-    from agent.meters.nvml import Nvml  # noqa: PLC0415
-    from agent.meters.sight import own_namespace, seen_from  # noqa: PLC0415
-    from agent.meters.simulated import SimulatedNode  # noqa: PLC0415
+    from wattshed.agent.meters.clock import RealClock  # noqa: PLC0415
+    from wattshed.agent.meters.meter import NvmlMeter  # noqa: PLC0415
+    from wattshed.agent.meters.nvml import Nvml  # noqa: PLC0415
+    from wattshed.agent.meters.sight import own_namespace, seen_from  # noqa: PLC0415
+    from wattshed.agent.meters.simulated import SimulatedNode  # noqa: PLC0415
 
     kind, _, script = meter.partition(":")
     if kind not in {"nvml", "simulated"}:
@@ -165,11 +165,11 @@ def _try_out(meter: NvmlMeter, clock: Clock, host: str, proc_root: Path) -> Snap
     What a driver says that it can do, and what it then does, are two things: a check that goes the way of a run cannot
     differ from it (docs/decisions/0923).
     """
-    from agent.accounts.attribution import Accounts  # noqa: PLC0415
-    from agent.accounts.publishing import Publisher  # noqa: PLC0415
-    from agent.meters.errors import RestartNeeded  # noqa: PLC0415
-    from agent.meters.lines import Rates  # noqa: PLC0415
-    from agent.meters.sampler import Sampler  # noqa: PLC0415
+    from wattshed.agent.accounts.attribution import Accounts  # noqa: PLC0415
+    from wattshed.agent.accounts.publishing import Publisher  # noqa: PLC0415
+    from wattshed.agent.meters.errors import RestartNeeded  # noqa: PLC0415
+    from wattshed.agent.meters.lines import Rates  # noqa: PLC0415
+    from wattshed.agent.meters.sampler import Sampler  # noqa: PLC0415
 
     sampler = Sampler(meter, clock, host, Rates(learn_us=LEARN_US), proc_root)
     accounts, published = Accounts(live=True), None
@@ -211,7 +211,7 @@ def _why_not(tried: Snapshot, gpus: list[dict[str, Any]]) -> str:
 
 
 def _gpu(device: Device, source: str) -> dict[str, Any]:
-    from agent.meters.probe import REMEDIES  # noqa: PLC0415
+    from wattshed.agent.meters.probe import REMEDIES  # noqa: PLC0415
 
     able = device.capabilities
     return {
@@ -255,7 +255,7 @@ def _slurm(squeue: str | None) -> Finding:
     """Whether the queue answers: a squeue without a controller behind it names nobody."""
     if not squeue:
         return Finding("slurm", "no squeue here", "on Slurm nodes: install the client commands")
-    from agent.jobs.commands import run  # noqa: PLC0415 - as every part that a check looks at
+    from wattshed.agent.jobs.commands import run  # noqa: PLC0415 - as every part that a check looks at
 
     reason = ""
     try:

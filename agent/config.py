@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent.config_check import File, Flag, KeyPath, build, from_text, key, keys, meant, value
-from agent.window import InputError
+from wattshed.agent.config_check import File, Flag, KeyPath, build, from_text, key, keys, meant, value
+from wattshed.agent.window import InputError
 
 DEFAULT_PATH = Path("/etc/wattshed/config.toml")
 PREFIX = "WATTSHED_"

@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin, get_type_hints
 
-from agent.window import InputError
+from wattshed.agent.window import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path

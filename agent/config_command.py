@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     InputError
         The checked file cannot be used.
     """
-    from agent.config import load  # noqa: PLC0415  (cheap to parse the command line)
+    from wattshed.agent.config import load  # noqa: PLC0415  (cheap to parse the command line)
 
     if arguments.check is not None:
         # The file alone: what the environment of this shell says does not make a file right or wrong.
@@ -85,8 +85,8 @@ def example() -> str:
 
     Uncommenting all of it changes nothing (a test holds it to that).
     """
-    from agent.config import Calibration, Config  # noqa: PLC0415
-    from agent.config_check import keys  # noqa: PLC0415
+    from wattshed.agent.config import Calibration, Config  # noqa: PLC0415
+    from wattshed.agent.config_check import keys  # noqa: PLC0415
 
     lines = [
         "# wattshed: /etc/wattshed/config.toml",
@@ -110,8 +110,8 @@ def example() -> str:
 
 def markdown() -> str:
     """Return docs/configuration.md."""
-    from agent.config import Calibration, Config  # noqa: PLC0415
-    from agent.config_check import keys  # noqa: PLC0415
+    from wattshed.agent.config import Calibration, Config  # noqa: PLC0415
+    from wattshed.agent.config_check import keys  # noqa: PLC0415
 
     rows = [(path, spec) for path, spec, _ in keys(Config)]
     tables = [spec for spec in dataclasses.fields(Config) if spec.name in _TABLES_LAST]

@@ -6,15 +6,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.replay import add_reading_flags
-from agent.window import InputError
+from wattshed.agent.replay import add_reading_flags
+from wattshed.agent.window import InputError
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from agent.traces.sources import Chain
-    from agent.window import Window
+    from wattshed.agent.traces.sources import Chain
+    from wattshed.agent.window import Window
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -34,8 +34,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Convert; the words printed go to standard error, the trace to OUT."""
-    from agent.replay import settings_of  # noqa: PLC0415 - a command imports its parts when it runs
-    from agent.traces.sources import find  # noqa: PLC0415
+    from wattshed.agent.replay import settings_of  # noqa: PLC0415 - a command imports its parts when it runs
+    from wattshed.agent.traces.sources import find  # noqa: PLC0415
 
     out = Path(args.out)
     to = args.to or ("parquet" if out.suffix == ".parquet" else "arrow")
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _in_place(folder: Path) -> int:
     """Compact a recording; segments that are being written are left alone."""
-    from agent.traces.compact import compact  # noqa: PLC0415
+    from wattshed.agent.traces.compact import compact  # noqa: PLC0415
 
     done = list(compact(folder))
     total = sum(windows for _, windows in done)
@@ -67,7 +67,7 @@ def _in_place(folder: Path) -> int:
 
 
 def _to_parquet(chain: Chain, stream: Iterator[Window], out: Path) -> int:
-    from agent.traces.native_parquet import write_parquet  # noqa: PLC0415
+    from wattshed.agent.traces.native_parquet import write_parquet  # noqa: PLC0415
 
     if out.suffix == ".parquet":
         if out.exists():
@@ -80,7 +80,7 @@ def _to_parquet(chain: Chain, stream: Iterator[Window], out: Path) -> int:
 
 
 def _to_segments(stream: Iterator[Window], out: Path) -> int:
-    from agent.traces.native import Recorder  # noqa: PLC0415
+    from wattshed.agent.traces.native import Recorder  # noqa: PLC0415
 
     recorders: dict[str, Recorder] = {}
     windows = 0

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.window import MISSING, Readings, Usage
+from wattshed.agent.window import MISSING, Readings, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
-    from agent.window import Window
+    from wattshed.agent.window import Window
 
 _FAR_US = 1 << 62
 """No reading, row or event is so far away."""

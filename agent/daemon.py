@@ -13,19 +13,19 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from agent.window import Event, Owner, Readings, Usage, Window
+from wattshed.agent.window import Event, Owner, Readings, Usage, Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from agent.accounts.attribution import Accounts
-    from agent.accounts.calibration import Calibrator
-    from agent.accounts.publishing import Publisher
-    from agent.accounts.state import Restored, StateFile
-    from agent.faults import Faults
-    from agent.notify import Notifier
-    from agent.window import Device, ProcessSighting
-    from exporters.snapshot import FleetFacts, GpuFacts, Histogram, Snapshot
+    from wattshed.agent.accounts.attribution import Accounts
+    from wattshed.agent.accounts.calibration import Calibrator
+    from wattshed.agent.accounts.publishing import Publisher
+    from wattshed.agent.accounts.state import Restored, StateFile
+    from wattshed.agent.faults import Faults
+    from wattshed.agent.notify import Notifier
+    from wattshed.agent.window import Device, ProcessSighting
+    from wattshed.exporters.snapshot import FleetFacts, GpuFacts, Histogram, Snapshot
 
 LOG = logging.getLogger(__name__)
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.window import InputError
+from wattshed.agent.window import InputError
 
 if TYPE_CHECKING:
     import argparse
-
-DEPLOY = Path(__file__).resolve().parents[1] / "deploy"
-"""The same place beside ``agent/`` in a checkout and in an installed wheel."""
+    from importlib.resources.abc import Traversable
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -36,16 +34,19 @@ def run(args: argparse.Namespace) -> int:
     InputError
         If the folder cannot be written.
     """
-    sources = sorted((DEPLOY / "grafana").glob("*.json"))
-    if args.rules:
-        sources += sorted((DEPLOY / "prometheus").glob("*.yml"))
-    if not sources:
-        sys.stderr.write(f"wattshed: {DEPLOY} holds no dashboards; this installation is not whole\n")
-        return 1
+    sources = _shipped("grafana", ".json") + (_shipped("prometheus", ".yml") if args.rules else [])
     try:
         args.folder.mkdir(parents=True, exist_ok=True)
         for source in sources:
-            sys.stdout.write(f"{shutil.copyfile(source, args.folder / source.name)}\n")
+            target = args.folder / source.name
+            target.write_bytes(source.read_bytes())
+            sys.stdout.write(f"{target}\n")
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror}", str(error.filename or args.folder)) from error
     return 0
+
+
+def _shipped(folder: str, ending: str) -> list[Traversable]:
+    """List the files that the package brings, by name."""
+    found = [file for file in files(f"wattshed.deploy.{folder}").iterdir() if file.name.endswith(ending)]
+    return sorted(found, key=lambda file: file.name)

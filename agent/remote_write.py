@@ -24,12 +24,12 @@ from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 
-from agent.window import InputError
+from wattshed.agent.window import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from agent.backfill import Points, Series
+    from wattshed.agent.backfill import Points, Series
 
     Sample = tuple[int, float]
 

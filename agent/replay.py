@@ -8,17 +8,17 @@ from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.replay_progress import compile_in_sight, in_sight, reading, sending
-from agent.window import MISSING, InputError
+from wattshed.agent.replay_progress import compile_in_sight, in_sight, reading, sending
+from wattshed.agent.window import MISSING, InputError
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator
 
-    from agent.backfill import Points
-    from agent.remote_write import RemoteWrite
-    from agent.replay_books import Part, Settings, Tell
-    from agent.traces.sources import Chain
+    from wattshed.agent.backfill import Points
+    from wattshed.agent.remote_write import RemoteWrite
+    from wattshed.agent.replay_books import Part, Settings, Tell
+    from wattshed.agent.traces.sources import Chain
 
 _INTERRUPTED = 130
 
@@ -88,12 +88,12 @@ def settings_of(args: argparse.Namespace) -> Settings:
     InputError
         If one of them cannot be understood, or the jobs file cannot.
     """
-    from agent.replay_books import Settings  # noqa: PLC0415 - a command imports its parts when it runs
-    from agent.traces.columns import parse_spec  # noqa: PLC0415
-    from agent.traces.jobs_file import parse_job_columns, read_jobs  # noqa: PLC0415
-    from agent.traces.report import SourceReport  # noqa: PLC0415
-    from agent.traces.sources import Options  # noqa: PLC0415
-    from agent.traces.timestamps import zone  # noqa: PLC0415
+    from wattshed.agent.replay_books import Settings  # noqa: PLC0415 - a command imports its parts when it runs
+    from wattshed.agent.traces.columns import parse_spec  # noqa: PLC0415
+    from wattshed.agent.traces.jobs_file import parse_job_columns, read_jobs  # noqa: PLC0415
+    from wattshed.agent.traces.report import SourceReport  # noqa: PLC0415
+    from wattshed.agent.traces.sources import Options  # noqa: PLC0415
+    from wattshed.agent.traces.timestamps import zone  # noqa: PLC0415
 
     local = zone(args.timezone)
     gap_us = round(args.max_gap * 1e6) if args.max_gap is not None else MISSING
@@ -110,8 +110,8 @@ def settings_of(args: argparse.Namespace) -> Settings:
 
 def run(args: argparse.Namespace) -> int:
     """Replay; prints the answer, or after Ctrl-C what is known so far, marked as partial (exit code 130)."""
-    from agent.replay_books import look, merge, needs_survey, settled  # noqa: PLC0415
-    from agent.traces.sources import find  # noqa: PLC0415
+    from wattshed.agent.replay_books import look, merge, needs_survey, settled  # noqa: PLC0415
+    from wattshed.agent.traces.sources import find  # noqa: PLC0415
 
     settings = settings_of(args)
     if not args.trace:
@@ -120,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
         _need_cuda()
     chains = find(args.trace, settings.options)
     if args.workers or args.scheduler:
-        from agent.scale import book_on_cluster  # noqa: PLC0415
+        from wattshed.agent.scale import book_on_cluster  # noqa: PLC0415
 
         for flag, value in (("--openmetrics", args.openmetrics), ("--remote-write", args.remote_write)):
             if value is not None:
@@ -156,10 +156,10 @@ def _booked(
     stop: Callable[[], bool],
 ) -> Part:
     """Book one chain in this process, with points for the outlets if there are any."""
-    from agent.replay_books import book, finish, new_part, pieces_of  # noqa: PLC0415
+    from wattshed.agent.replay_books import book, finish, new_part, pieces_of  # noqa: PLC0415
 
     if points is not None:
-        from agent.backfill import book_with_points  # noqa: PLC0415
+        from wattshed.agent.backfill import book_with_points  # noqa: PLC0415
 
         return book_with_points(chain, settings, points, tell=tell, stop=stop)
     part = new_part(settings)
@@ -169,7 +169,7 @@ def _booked(
 
 
 def _points() -> Points:
-    from agent.backfill import Points  # noqa: PLC0415
+    from wattshed.agent.backfill import Points  # noqa: PLC0415
 
     return Points()
 
@@ -181,13 +181,13 @@ def _outlets(args: argparse.Namespace) -> list[Callable[[Points, Callable[[], bo
     """
     outlets: list[Callable[[Points, Callable[[], bool]], None]] = []
     if args.remote_write is not None:
-        from agent.remote_write import RemoteWrite  # noqa: PLC0415
+        from wattshed.agent.remote_write import RemoteWrite  # noqa: PLC0415
 
         remote = RemoteWrite(args.remote_write)
         remote.greet()
         outlets.append(lambda points, stop: _send(remote, points, stop))
     if args.openmetrics is not None:
-        from agent.backfill import OpenMetricsFile  # noqa: PLC0415
+        from wattshed.agent.backfill import OpenMetricsFile  # noqa: PLC0415
 
         outlets.append(OpenMetricsFile(Path(args.openmetrics)).write)
     return outlets
@@ -201,8 +201,8 @@ def _send(remote: RemoteWrite, points: Points, stop: Callable[[], bool]) -> None
 
 
 def _print(style: str, whole: Part, settings: Settings, *, interrupted: bool) -> None:
-    from agent.replay_report import as_json, document, label_names, write_csv  # noqa: PLC0415
-    from agent.replay_tables import print_tables  # noqa: PLC0415
+    from wattshed.agent.replay_report import as_json, document, label_names, write_csv  # noqa: PLC0415
+    from wattshed.agent.replay_tables import print_tables  # noqa: PLC0415
 
     if not whole.windows and not interrupted:
         damaged = next((report for report in whole.reports if report.rejected), None)
@@ -247,7 +247,7 @@ def _warnings(whole: Part, settings: Settings) -> list[str]:
 
 def _jobs_alone(args: argparse.Namespace, settings: Settings) -> int:
     """Sum up a jobs file without any trace: GPU time, no joules."""
-    from agent.traces.jobs_file import gpu_share_seconds  # noqa: PLC0415
+    from wattshed.agent.traces.jobs_file import gpu_share_seconds  # noqa: PLC0415
 
     if settings.jobs is None:
         raise InputError("replay needs a trace (or --jobs F alone, for GPU time without energy)")

@@ -12,23 +12,23 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from agent.accounts.attribution import Accounts
-from agent.accounts.ledger import GpuKey
-from agent.replay_times import JobTimes
-from agent.traces.assignment import Assignment
-from agent.traces.demands import name_gpus
-from agent.traces.sources import Chain, Options
-from agent.traces.survey import Survey
-from agent.traces.wants import Edges, counts
-from agent.window import MISSING, Run
-from kernels import layout
+from wattshed.agent.accounts.attribution import Accounts
+from wattshed.agent.accounts.ledger import GpuKey
+from wattshed.agent.replay_times import JobTimes
+from wattshed.agent.traces.assignment import Assignment
+from wattshed.agent.traces.demands import name_gpus
+from wattshed.agent.traces.sources import Chain, Options
+from wattshed.agent.traces.survey import Survey
+from wattshed.agent.traces.wants import Edges, counts
+from wattshed.agent.window import MISSING, Run
+from wattshed.kernels import layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from agent.traces.jobs_file import JobRow
-    from agent.traces.report import SourceReport
-    from agent.window import Device, Window
+    from wattshed.agent.traces.jobs_file import JobRow
+    from wattshed.agent.traces.report import SourceReport
+    from wattshed.agent.window import Device, Window
 
     Tell = Callable[["Part", str, int, int], None]
 

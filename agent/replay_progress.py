@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from agent.replay_books import Part, Tell
-    from agent.traces.sources import Chain
+    from wattshed.agent.replay_books import Part, Tell
+    from wattshed.agent.traces.sources import Chain
 
 
 def compile_in_sight() -> None:
@@ -19,7 +19,7 @@ def compile_in_sight() -> None:
         return
     from rich.console import Console  # noqa: PLC0415
 
-    from kernels.warm import BOOKING, warm_up  # noqa: PLC0415
+    from wattshed.kernels.warm import BOOKING, warm_up  # noqa: PLC0415
 
     with Console(stderr=True).status("loading the kernels (compiled once, which takes ten seconds)") as status:
         warm_up(lambda name, number, of, _: status.update(f"kernels {number} of {of}: {name}"), BOOKING)

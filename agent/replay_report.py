@@ -14,15 +14,15 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
-from agent.accounts.publishing import gpu_flags, method_name
-from agent.accounts.uncertainty import gpu_sigma_j, job_sigma_j
-from exporters.snapshot import HNJ_PER_JOULE
-from kernels import layout
+from wattshed.agent.accounts.publishing import gpu_flags, method_name
+from wattshed.agent.accounts.uncertainty import gpu_sigma_j, job_sigma_j
+from wattshed.exporters.snapshot import HNJ_PER_JOULE
+from wattshed.kernels import layout
 
 if TYPE_CHECKING:
-    from agent.accounts.account import GpuAccount
-    from agent.accounts.ledger import GpuKey, Job
-    from agent.replay_books import Extremes, Part
+    from wattshed.agent.accounts.account import GpuAccount
+    from wattshed.agent.accounts.ledger import GpuKey, Job
+    from wattshed.agent.replay_books import Extremes, Part
 
 HNJ_PER_UJ = HNJ_PER_JOULE // 1_000_000
 _STATIC, _DYNAMIC = "static", "dynamic"

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from agent.replay_report import Joules
+    from wattshed.agent.replay_report import Joules
 
 ROWS_SHOWN = 64
 _LABELS_SHOWN = 6

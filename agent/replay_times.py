@@ -6,7 +6,7 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from agent.window import Window
+    from wattshed.agent.window import Window
 
 
 class JobTimes:

@@ -10,14 +10,14 @@ from __future__ import annotations
 import pickle
 from typing import TYPE_CHECKING, Any
 
-from agent.replay_books import needs_survey, pieces_of, settled
-from agent.window import InputError
+from wattshed.agent.replay_books import needs_survey, pieces_of, settled
+from wattshed.agent.window import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.replay_books import Part, Settings
-    from agent.traces.sources import Chain
+    from wattshed.agent.replay_books import Part, Settings
+    from wattshed.agent.traces.sources import Chain
 
 
 ANSWER_S = 10.0
@@ -28,20 +28,10 @@ def _task() -> Callable[[bytes, bytes, bytes], bytes]:
     """Make the function that workers run; one without a name to import is sent by value."""
 
     def work(order: bytes, told: bytes, books: bytes) -> bytes:
-        import importlib.util  # noqa: PLC0415 - all of this runs on another machine
-        import pathlib  # noqa: PLC0415
-        import pickle  # noqa: PLC0415
-        import sys  # noqa: PLC0415
+        import pickle  # noqa: PLC0415 - all of this runs on another machine
 
-        try:
-            import agent.replay_books  # noqa: F401, PLC0415
-        except ImportError:
-            spec = importlib.util.find_spec("wattshed")  # the wheel's one folder holds the packages
-            if spec is None or spec.origin is None:
-                raise
-            sys.path.insert(0, str(pathlib.Path(spec.origin).parent))
-        from agent.replay_books import book, finish, look  # noqa: PLC0415
-        from agent.window import InputError  # noqa: PLC0415
+        from wattshed.agent.replay_books import book, finish, look  # noqa: PLC0415
+        from wattshed.agent.window import InputError  # noqa: PLC0415
 
         part = pickle.loads(books) if books else None  # noqa: S301 - our own bytes, on the user's own cluster
         if isinstance(part, InputError):

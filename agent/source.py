@@ -9,17 +9,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.window import InputError
+from wattshed.agent.window import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from agent.config import Config
-    from agent.daemon import Resolver, Windows
-    from agent.jobs.kubernetes import Pods
-    from agent.jobs.slurm import Slurm
-    from agent.meters.clock import Clock
-    from agent.meters.meter import NvmlMeter
+    from wattshed.agent.config import Config
+    from wattshed.agent.daemon import Resolver, Windows
+    from wattshed.agent.jobs.kubernetes import Pods
+    from wattshed.agent.jobs.slurm import Slurm
+    from wattshed.agent.meters.clock import Clock
+    from wattshed.agent.meters.meter import NvmlMeter
 
 LOG = logging.getLogger("wattshed")
 STAYS_SIMULATED = "the node is simulated, and stays so if a driver comes: then start anew"
@@ -52,7 +52,7 @@ def open_source(config: Config, host: str) -> Source:
     InputError
         A script or trace cannot be read.
     """
-    from agent.meters.errors import NoMeter  # noqa: PLC0415
+    from wattshed.agent.meters.errors import NoMeter  # noqa: PLC0415
 
     kind, _, script = config.meter.partition(":")
     if kind == "nvml":
@@ -68,10 +68,10 @@ def open_source(config: Config, host: str) -> Source:
 
 def _driver(config: Config, host: str) -> Source:
     """Meter this machine's GPUs."""
-    from agent.meters.clock import RealClock  # noqa: PLC0415
-    from agent.meters.meter import NvmlMeter  # noqa: PLC0415
-    from agent.meters.nvml import Nvml  # noqa: PLC0415
-    from agent.meters.sight import own_namespace, seen_from  # noqa: PLC0415
+    from wattshed.agent.meters.clock import RealClock  # noqa: PLC0415
+    from wattshed.agent.meters.meter import NvmlMeter  # noqa: PLC0415
+    from wattshed.agent.meters.nvml import Nvml  # noqa: PLC0415
+    from wattshed.agent.meters.sight import own_namespace, seen_from  # noqa: PLC0415
 
     clock, proc_root = RealClock(), Path(config.proc_root)
     meter = NvmlMeter(Nvml(clock), clock, host, known=seen_from(own_namespace()), proc_root=proc_root)
@@ -82,11 +82,11 @@ def _driver(config: Config, host: str) -> Source:
 
 def _simulated(config: Config, host: str, script: str) -> Source:
     """Meter a node that exists in this process only, and say so."""
-    from agent.jobs.slurm import Slurm  # noqa: PLC0415
-    from agent.meters.clock import RealClock  # noqa: PLC0415
-    from agent.meters.meter import NvmlMeter  # noqa: PLC0415
-    from agent.meters.nvml import Nvml  # noqa: PLC0415
-    from agent.meters.simulated import SimulatedNode  # noqa: PLC0415
+    from wattshed.agent.jobs.slurm import Slurm  # noqa: PLC0415
+    from wattshed.agent.meters.clock import RealClock  # noqa: PLC0415
+    from wattshed.agent.meters.meter import NvmlMeter  # noqa: PLC0415
+    from wattshed.agent.meters.nvml import Nvml  # noqa: PLC0415
+    from wattshed.agent.meters.simulated import SimulatedNode  # noqa: PLC0415
 
     clock = RealClock()
     folder = tempfile.TemporaryDirectory(prefix="wattshed-simulated-")
@@ -117,7 +117,7 @@ def _open(meter: NvmlMeter) -> None:
     RestartNeeded
         There is, but only a new process can talk to it.
     """
-    from agent.meters.errors import Fault, MeterError, NoMeter, RestartNeeded  # noqa: PLC0415
+    from wattshed.agent.meters.errors import Fault, MeterError, NoMeter, RestartNeeded  # noqa: PLC0415
 
     try:
         meter.open()
@@ -139,10 +139,10 @@ def _metered(  # noqa: PLR0917 - called twice, just above
     pods: Pods | None = None,
 ) -> Source:
     """Wire an open driver session: meter, sampler and resolver."""
-    from agent.jobs.processes import Processes  # noqa: PLC0415
-    from agent.jobs.resolve import JobResolver  # noqa: PLC0415
-    from agent.meters.lines import Rates  # noqa: PLC0415
-    from agent.meters.sampler import Sampler  # noqa: PLC0415
+    from wattshed.agent.jobs.processes import Processes  # noqa: PLC0415
+    from wattshed.agent.jobs.resolve import JobResolver  # noqa: PLC0415
+    from wattshed.agent.meters.lines import Rates  # noqa: PLC0415
+    from wattshed.agent.meters.sampler import Sampler  # noqa: PLC0415
 
     rates = config.sampling
     sampler = Sampler(
@@ -188,7 +188,7 @@ def _metered(  # noqa: PLR0917 - called twice, just above
 
 def _slurm(config: Config, host: str, clock: Clock, meter: NvmlMeter) -> Slurm | None:
     """Follow Slurm's jobs, if there is a mapping folder or a queue to ask."""
-    from agent.jobs.slurm import Slurm  # noqa: PLC0415
+    from wattshed.agent.jobs.slurm import Slurm  # noqa: PLC0415
 
     mapping_dir = Path(config.jobs.mapping_dir) if config.jobs.mapping_dir else None
     ask = _wanted(config.slurm.enabled, shutil.which(config.slurm.squeue[0]) is not None)
@@ -207,8 +207,8 @@ def _wanted(setting: str, there: bool) -> bool:
 def _pods(config: Config, meter: NvmlMeter) -> Pods | None:
     if not _wanted(config.kubernetes.enabled, Path(config.kubernetes.socket).exists()):
         return None
-    from agent.jobs.kubernetes import Pods  # noqa: PLC0415
-    from agent.jobs.podresources import ExtraMissing, Kubelet  # noqa: PLC0415
+    from wattshed.agent.jobs.kubernetes import Pods  # noqa: PLC0415
+    from wattshed.agent.jobs.podresources import ExtraMissing, Kubelet  # noqa: PLC0415
 
     try:
         kubelet = Kubelet(Path(config.kubernetes.socket))
@@ -222,8 +222,8 @@ def _pods(config: Config, meter: NvmlMeter) -> Pods | None:
 
 def _played_back(config: Config) -> Source:
     """Play a recording back at the speed at which it was made."""
-    from agent.traces.playback import Playback  # noqa: PLC0415
-    from agent.traces.sources import Options, find  # noqa: PLC0415
+    from wattshed.agent.traces.playback import Playback  # noqa: PLC0415
+    from wattshed.agent.traces.sources import Options, find  # noqa: PLC0415
 
     options = Options()
     first, *others = find([config.meter], options)

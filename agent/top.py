@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.write(text(first))
         return 0
     try:
-        from agent.top_screen import show  # noqa: PLC0415 - textual is an extra
+        from wattshed.agent.top_screen import show  # noqa: PLC0415 - textual is an extra
     except ImportError:
         sys.stderr.write("wattshed: the live view needs the extra top: pip install 'wattshed[top]'; or use --once\n")
         return 1

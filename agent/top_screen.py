@@ -8,7 +8,7 @@ from rich.text import Text
 from textual.app import App
 from textual.widgets import DataTable, Footer, Label
 
-from agent.top import GPU_COLUMNS, JOB_COLUMNS, View
+from wattshed.agent.top import GPU_COLUMNS, JOB_COLUMNS, View
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,15 +12,15 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from agent.meters.errors import NoMeter, RestartNeeded
+from wattshed.agent.meters.errors import NoMeter, RestartNeeded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from agent.daemon import Board
-    from agent.notify import Notifier
-    from agent.source import Source
+    from wattshed.agent.daemon import Board
+    from wattshed.agent.notify import Notifier
+    from wattshed.agent.source import Source
 
 LOG = logging.getLogger("wattshed")
 LOOK_S = 10.0

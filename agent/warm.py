@@ -22,7 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(_arguments: argparse.Namespace) -> int:
     """Compile everything; returns 1 if there is nowhere to keep it."""
-    from kernels.warm import warm_up  # noqa: PLC0415 - numba is heavy
+    from wattshed.kernels.warm import warm_up  # noqa: PLC0415 - numba is heavy
 
     folder = warm_up(say_progress)
     if folder is None:

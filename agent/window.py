@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from kernels.columns import Columns
+    from wattshed.kernels.columns import Columns
 
 MISSING = -1
 """Stands for "no reading" in every column: an absent number is never 0."""

@@ -6,12 +6,12 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from exporters.snapshot import HNJ_PER_JOULE
+from wattshed.exporters.snapshot import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from exporters.snapshot import FleetFacts, GpuFacts, JobFacts, Snapshot
+    from wattshed.exporters.snapshot import FleetFacts, GpuFacts, JobFacts, Snapshot
 
 SCHEMA = "wattshed.snapshot/1"
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import h11
 
-from exporters.site import Response, plain
+from wattshed.exporters.site import Response, plain
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exporters.exposition import Family, Kind
-from exporters.snapshot import HNJ_PER_JOULE
+from wattshed.exporters.exposition import Family, Kind
+from wattshed.exporters.snapshot import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from exporters.exposition import Labels, Rows
-    from exporters.snapshot import GpuFacts, Snapshot
+    from wattshed.exporters.exposition import Labels, Rows
+    from wattshed.exporters.snapshot import GpuFacts, Snapshot
 
 HNJ_PER_MILLIJOULE = HNJ_PER_JOULE // 1000
 

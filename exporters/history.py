@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from exporters.snapshot import HNJ_PER_JOULE
+from wattshed.exporters.snapshot import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from exporters.snapshot import Snapshot
+    from wattshed.exporters.snapshot import Snapshot
 
 MAX_JOBS = 24
 """Jobs drawn by name; the rest is drawn as one."""

@@ -16,19 +16,19 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exporters.access import Busy, Passwords, RateLimit, names_of
-from exporters.conversation import ANSWERING, CHUNK, Conversation, Limits, Peer
-from exporters.listen import activated, bind, describe
-from exporters.reload import Watched
-from exporters.site import Response, Site, plain
-from exporters.web_config import WebConfig, WebConfigError
+from wattshed.exporters.access import Busy, Passwords, RateLimit, names_of
+from wattshed.exporters.conversation import ANSWERING, CHUNK, Conversation, Limits, Peer
+from wattshed.exporters.listen import activated, bind, describe
+from wattshed.exporters.reload import Watched
+from wattshed.exporters.site import Response, Site, plain
+from wattshed.exporters.web_config import WebConfig, WebConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     import h11
 
-    from exporters.snapshot import Snapshot
+    from wattshed.exporters.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 

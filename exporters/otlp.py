@@ -18,13 +18,13 @@ import threading
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from exporters import prometheus
+from wattshed.exporters import prometheus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from exporters.exposition import Family
-    from exporters.snapshot import Histogram, Snapshot
+    from wattshed.exporters.exposition import Family
+    from wattshed.exporters.snapshot import Histogram, Snapshot
 
 log = logging.getLogger(__name__)
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exporters.exposition import Family, label_name
-from exporters.self_metrics import SELF
-from exporters.snapshot import HNJ_PER_JOULE, MICRO
+from wattshed.exporters.exposition import Family, label_name
+from wattshed.exporters.self_metrics import SELF
+from wattshed.exporters.snapshot import HNJ_PER_JOULE, MICRO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from exporters.exposition import Pairs, Rows
-    from exporters.snapshot import FleetFacts, Snapshot
+    from wattshed.exporters.exposition import Pairs, Rows
+    from wattshed.exporters.snapshot import FleetFacts, Snapshot
 
 JOB_LABELS = ("manager", "user", "account", "partition", "name", "namespace", "pod", "container", "unit")
 """Labels that ``wattshed_job_info`` always has, empty where they do not apply (to Prometheus empty is absent)."""

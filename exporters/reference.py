@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from exporters import dcgm, prometheus
-from exporters.prometheus import JOB_LABELS
+from wattshed.exporters import dcgm, prometheus
+from wattshed.exporters.prometheus import JOB_LABELS
 
 HEAD = """# Metrics
 
-Generated from the tables in `exporters/`; do not edit. `python -m exporters.reference > docs/metrics.md` writes it
-anew.
+Generated from the tables in `exporters/`; do not edit: `python -m wattshed.exporters.reference > docs/metrics.md`
+writes it anew.
 
 Every energy and power here holds at the boundary of the **GPU board**, as NVML reports it, except `wattshed_fleet_*`,
 which names its boundary. What is unknown has no series: a missing reading is never 0.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exporters.web_config import WebConfig, WebConfigError, load
+from wattshed.exporters.web_config import WebConfig, WebConfigError, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable

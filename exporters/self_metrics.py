@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, cast
 
 from prometheus_client import ProcessCollector
 
-from exporters.exposition import Family
-from exporters.snapshot import MICRO
+from wattshed.exporters.exposition import Family
+from wattshed.exporters.snapshot import MICRO
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from exporters.exposition import Kind, Rows
-    from exporters.snapshot import Snapshot
+    from wattshed.exporters.exposition import Kind, Rows
+    from wattshed.exporters.snapshot import Snapshot
 
 SELF: tuple[Family, ...] = (
     Family(

@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporters import api, dcgm, prometheus
-from exporters.exposition import Writer
-from exporters.history import History
-from exporters.negotiation import wants_gzip, wants_openmetrics
-from exporters.self_metrics import process_families
+from wattshed.exporters import api, dcgm, prometheus
+from wattshed.exporters.exposition import Writer
+from wattshed.exporters.history import History
+from wattshed.exporters.negotiation import wants_gzip, wants_openmetrics
+from wattshed.exporters.self_metrics import process_families
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from exporters.exposition import Family
-    from exporters.snapshot import Snapshot
+    from wattshed.exporters.exposition import Family
+    from wattshed.exporters.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 

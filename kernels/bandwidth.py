@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernels.jit import jit, prange
+from wattshed.kernels.jit import jit, prange
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -27,10 +27,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernels.columns import as_read
-from kernels.holes import UNTOLD_US, total_of
-from kernels.jit import jit
-from kernels.layout import (
+from wattshed.kernels.columns import as_read
+from wattshed.kernels.holes import UNTOLD_US, total_of
+from wattshed.kernels.jit import jit
+from wattshed.kernels.layout import (
     AFTER,
     AFTER_FROM,
     AFTER_T,
@@ -80,8 +80,8 @@ from kernels.layout import (
     TALLIES,
     Pieces,
 )
-from kernels.settling import begun_anew, by_power, close, settle, uncover
-from kernels.verdicts import UNDECIDED_US, take_counter
+from wattshed.kernels.settling import begun_anew, by_power, close, settle, uncover
+from wattshed.kernels.verdicts import UNDECIDED_US, take_counter
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from kernels.jit import jit
+from wattshed.kernels.jit import jit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,8 +13,8 @@ theirs is what the counter says beside the rest, as far as that can be relied on
 
 from __future__ import annotations
 
-from kernels.jit import jit
-from kernels.shares import portion
+from wattshed.kernels.jit import jit
+from wattshed.kernels.shares import portion
 
 FOREVER = 1 << 62
 STEADY = 0.2

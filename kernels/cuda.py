@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import cuda
 
-from kernels.device_memory import in_pieces, rows_on_device
-from kernels.energy import BACKWARDS, COVERED, FIRST_MW, FIRST_US, HI, LAST_MW, LAST_US, LO, PART
-from kernels.ensemble import drawn_block, key_of
-from kernels.segments import sum_chunk
-from kernels.windows import sweep
-from kernels.words import MASK, WORD, add_product
+from wattshed.kernels.device_memory import in_pieces, rows_on_device
+from wattshed.kernels.energy import BACKWARDS, COVERED, FIRST_MW, FIRST_US, HI, LAST_MW, LAST_US, LO, PART
+from wattshed.kernels.ensemble import drawn_block, key_of
+from wattshed.kernels.segments import sum_chunk
+from wattshed.kernels.windows import sweep
+from wattshed.kernels.words import MASK, WORD, add_product
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from kernels.bandwidth import read_once
-from kernels.jit import MODE
+from wattshed.kernels.bandwidth import read_once
+from wattshed.kernels.jit import MODE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

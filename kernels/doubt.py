@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 
-from kernels.jit import jit
+from wattshed.kernels.jit import jit
 
 
 @jit(inline="always")

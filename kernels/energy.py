@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernels.columns import CHUNK, PARALLEL_FROM, check_columns, cut_into_chunks, raise_backwards
-from kernels.devices import choose
-from kernels.jit import jit, prange
-from kernels.words import MASK, WORD, add_product, to_microjoules
+from wattshed.kernels.columns import CHUNK, PARALLEL_FROM, check_columns, cut_into_chunks, raise_backwards
+from wattshed.kernels.devices import choose
+from wattshed.kernels.jit import jit, prange
+from wattshed.kernels.words import MASK, WORD, add_product, to_microjoules
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -232,7 +232,7 @@ def extend(
         parts = np.empty((len(rows) - 1, PART), np.int64)
         crossed = False
         if choose(device, time_us, power_mw).device == "cuda":
-            from kernels import cuda
+            from wattshed.kernels import cuda
 
             cuda.sum_chunks(time_us, power_mw, owner, rows, int(gap), parts)
         else:

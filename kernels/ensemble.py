@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernels.devices import choose
-from kernels.jit import jit, prange
+from wattshed.kernels.devices import choose
+from wattshed.kernels.jit import jit, prange
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -168,7 +168,7 @@ def draw_counts(seed: int, replicates: int, blocks: int, *, first: int = 0, devi
     counts = np.empty((replicates, blocks), np.int32)
     with np.errstate(over="ignore"):  # SplitMix64 wraps by design
         if choose(device).device == "cuda":
-            from kernels import cuda
+            from wattshed.kernels import cuda
 
             cuda.count_draws(seed, first, counts)
         else:

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernels.columns import as_read
-from kernels.jit import jit
-from kernels.quantiles import PPM
+from wattshed.kernels.columns import as_read
+from wattshed.kernels.jit import jit
+from wattshed.kernels.quantiles import PPM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

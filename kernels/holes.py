@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import math
 
-from kernels.jit import jit
-from kernels.layout import BEGIN, END, ENERGY, HOLE, T0, T1
+from wattshed.kernels.jit import jit
+from wattshed.kernels.layout import BEGIN, END, ENERGY, HOLE, T0, T1
 
 RESET_US = 60_000_000
 """So much of a hole is estimated, at most, over which the counter was reset: a driver is reloaded in seconds, and of a

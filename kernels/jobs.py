@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from kernels.columns import CHUNK, CUDA_CHUNK, PARALLEL_FROM, check_columns, raise_backwards, valid_rows
-from kernels.devices import choose
-from kernels.jit import jit, prange
-from kernels.segments import HIGHEST_MW, LONGEST_US, cut, sum_chunks
-from kernels.shares import split_dynamic, split_static
+from wattshed.kernels.columns import CHUNK, CUDA_CHUNK, PARALLEL_FROM, check_columns, raise_backwards, valid_rows
+from wattshed.kernels.devices import choose
+from wattshed.kernels.jit import jit, prange
+from wattshed.kernels.segments import HIGHEST_MW, LONGEST_US, cut, sum_chunks
+from wattshed.kernels.shares import split_dynamic, split_static
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -197,7 +197,7 @@ def job_energy(
     large = len(time_us) >= PARALLEL_FROM
     with np.errstate(over="ignore"):  # checked by the range of the readings
         if on_cuda:
-            from kernels.cuda import sum_segments as run
+            from wattshed.kernels.cuda import sum_segments as run
         else:
             run = sum_chunks if large else sum_chunks.serial
         run(

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from kernels.columns import as_read
-from kernels.jit import jit
+from wattshed.kernels.columns import as_read
+from wattshed.kernels.jit import jit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

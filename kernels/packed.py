@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from kernels.columns import CHUNK, PARALLEL_FROM, check_columns, raise_backwards
-from kernels.energy import (
+from wattshed.kernels.columns import CHUNK, PARALLEL_FROM, check_columns, raise_backwards
+from wattshed.kernels.energy import (
     BACKWARDS,
     COVERED,
     FIRST_MW,
@@ -30,8 +30,8 @@ from kernels.energy import (
     new_state,
     read,
 )
-from kernels.jit import jit, prange
-from kernels.words import MASK, WORD, add_product
+from wattshed.kernels.jit import jit, prange
+from wattshed.kernels.words import MASK, WORD, add_product
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from kernels import layout
-from kernels.booking import MOST_HNJ, follow, is_reading
-from kernels.columns import Columns, as_read
-from kernels.histogram import BEFORE, BEFORE_T, HELD, HIGHEST_MW, SEEN_T
-from kernels.jit import jit
-from kernels.layout import (
+from wattshed.kernels import layout
+from wattshed.kernels.booking import MOST_HNJ, follow, is_reading
+from wattshed.kernels.columns import Columns, as_read
+from wattshed.kernels.histogram import BEFORE, BEFORE_T, HELD, HIGHEST_MW, SEEN_T
+from wattshed.kernels.jit import jit
+from wattshed.kernels.layout import (
     BOOKED_T,
     COVERED,
     FIRST_T,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from kernels.histogram import PowerHistogram
+    from wattshed.kernels.histogram import PowerHistogram
 
 BLOCK = 4_096
 """Rows that are looked at twice, once for their sums and once for the histogram: they stay in the nearest cache."""

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernels.columns import PARALLEL_FROM, check_columns, cut_into_chunks, raise_backwards, valid_rows
-from kernels.devices import choose
-from kernels.jit import jit, prange
+from wattshed.kernels.columns import PARALLEL_FROM, check_columns, cut_into_chunks, raise_backwards, valid_rows
+from wattshed.kernels.devices import choose
+from wattshed.kernels.jit import jit, prange
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -207,7 +207,7 @@ def quantiles(
     gpu = np.repeat(np.arange(len(offsets) - 1), np.diff(owner))
     on_cuda = choose(device, time_us, power_mw).device == "cuda"
     if on_cuda:
-        from kernels import cuda
+        from wattshed.kernels import cuda
     shift = 10
     begin = 0
     with np.errstate(over="ignore"):

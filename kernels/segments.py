@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from kernels.columns import first_at
-from kernels.crossing import along_the_line
-from kernels.jit import jit, prange
-from kernels.words import MASK
+from wattshed.kernels.columns import first_at
+from wattshed.kernels.crossing import along_the_line
+from wattshed.kernels.jit import jit, prange
+from wattshed.kernels.words import MASK
 
 HIGHEST_MW = 20_000_000
 LONGEST_US = 12 * 3_600_000_000

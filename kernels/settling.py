@@ -6,9 +6,9 @@ Which it is, `kernels.verdicts` and `kernels.booking` decide. Pieces ``first:k``
 
 from __future__ import annotations
 
-from kernels.holes import RESET_US, UNTOLD_US, estimate, fill, put_before, total_of
-from kernels.jit import jit
-from kernels.layout import (
+from wattshed.kernels.holes import RESET_US, UNTOLD_US, estimate, fill, put_before, total_of
+from wattshed.kernels.jit import jit
+from wattshed.kernels.layout import (
     BACK_MW,
     BASE_T,
     BEFORE_MW,

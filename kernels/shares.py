@@ -5,7 +5,7 @@ Parts sum to the whole by largest remainder, ties in the order of the rows.
 
 from __future__ import annotations
 
-from kernels.jit import jit
+from wattshed.kernels.jit import jit
 
 WHOLE_PPM = 1_000_000
 HELD, LIVE, AT_MOST = 0, 1, 2

@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from kernels import crossing, doubt
-from kernels.columns import as_read
-from kernels.jit import jit
-from kernels.shares import BY_ACTIVITY, BY_SHARE, EQUAL, NOBODY_ACTIVE, portion, split_dynamic, split_static
+from wattshed.kernels import crossing, doubt
+from wattshed.kernels.columns import as_read
+from wattshed.kernels.jit import jit
+from wattshed.kernels.shares import BY_ACTIVITY, BY_SHARE, EQUAL, NOBODY_ACTIVE, portion, split_dynamic, split_static
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

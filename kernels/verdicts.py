@@ -5,9 +5,9 @@ Pieces ``first:k`` of the room are open; with a suspect, ``first:mark`` lie befo
 
 from __future__ import annotations
 
-from kernels.holes import RESET_US, UNTOLD_US, total_of
-from kernels.jit import jit
-from kernels.layout import (
+from wattshed.kernels.holes import RESET_US, UNTOLD_US, total_of
+from wattshed.kernels.jit import jit
+from wattshed.kernels.layout import (
     BASE_T,
     BOOKED_SINCE,
     BOOKED_T,
@@ -39,7 +39,7 @@ from kernels.layout import (
     T0,
     T1,
 )
-from kernels.settling import HNJ_PER_MJ, begun_anew, by_counter, by_power, close, sane, uncover
+from wattshed.kernels.settling import HNJ_PER_MJ, begun_anew, by_counter, by_power, close, sane, uncover
 
 STUCK_US = 2_000_000
 MEAN_US = 3_000_000  # time constant of the power before a hole

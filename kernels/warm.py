@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernels import (
+from wattshed.kernels import (
     bandwidth,
     booking,
     columns,
@@ -22,8 +22,8 @@ from kernels import (
     splitting,
     windows,
 )
-from kernels.columns import PARALLEL_FROM
-from kernels.jit import MODE, cache_folder, prune_cache
+from wattshed.kernels.columns import PARALLEL_FROM
+from wattshed.kernels.jit import MODE, cache_folder, prune_cache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from kernels.columns import (
+from wattshed.kernels.columns import (
     CHUNK,
     CUDA_CHUNK,
     PARALLEL_FROM,
@@ -19,9 +19,9 @@ from kernels.columns import (
     raise_backwards,
     valid_rows,
 )
-from kernels.devices import choose
-from kernels.jit import jit, prange
-from kernels.words import MASK
+from wattshed.kernels.devices import choose
+from wattshed.kernels.jit import jit, prange
+from wattshed.kernels.words import MASK
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -189,7 +189,7 @@ def windows(
     usable = np.empty(len(of), np.bool_)
     place = bounds[gpus[of]] + first - begin[of]
     if on_cuda:
-        from kernels.cuda import sweep_windows as run
+        from wattshed.kernels.cuda import sweep_windows as run
     else:
         run = _sweep_all if len(time_us) >= PARALLEL_FROM else _sweep_all.serial
     with np.errstate(over="ignore"):  # checked below

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kernels.jit import jit
+from wattshed.kernels.jit import jit
 
 HNJ_PER_MICROJOULE = 2_000
 WORD = 32

@@ -43,6 +43,6 @@ def _wide(base):
 
 
 if __name__ == "__main__":
-    from agent.__main__ import parser
+    from wattshed.agent.__main__ import parser
 
     PAGE.write_text(page(parser()), encoding="utf-8")

@@ -1,11 +1,6 @@
-"""Shared doubles (tests/virtual.py) are imported by their plain names; which tests one worker takes together."""
-
-import sys
-from pathlib import Path
+"""Which tests one worker takes together."""
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 TOGETHER = ("tests/promql/",)  # one life of two hosts, and one Prometheus, for all tests of the folder
 

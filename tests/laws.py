@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from decimal import Decimal
 
-from agent.window import OTHER
+from wattshed.agent.window import OTHER
 
 
 class Laws:

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_reference import PAGE, page
 
-from agent.__main__ import parser
+from tests.command_reference import PAGE, page
+from wattshed.agent.__main__ import parser
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -41,10 +41,10 @@ def test_the_readmes_replay_example_gives_the_answer_that_it_shows(tmp_path):
     (tmp_path / "power.csv").write_text(power)
     (tmp_path / "jobs.csv").write_text(jobs)
     done = subprocess.run(
-        [sys.executable, "-m", "agent", *command.split()],
+        [sys.executable, "-m", "wattshed", *command.split()],
         cwd=tmp_path,
         env={
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": str(ROOT / "deploy/python"),
             "PATH": "/usr/bin:/bin",
             "HOME": str(tmp_path),
             "COLUMNS": "120",

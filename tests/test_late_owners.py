@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 import pytest
-from virtual import agent, bills, simulated, sums
 
-from agent.accounts.attribution import Accounts
-from agent.jobs.slurm import Slurm
-from agent.meters import simulated_proc
-from agent.traces.native import Recorder
-from agent.traces.sources import Options, find
+from tests.virtual import agent, bills, simulated, sums
+from wattshed.agent.accounts.attribution import Accounts
+from wattshed.agent.jobs.slurm import Slurm
+from wattshed.agent.meters import simulated_proc
+from wattshed.agent.traces.native import Recorder
+from wattshed.agent.traces.sources import Options, find
 
 JOBS = """
 gpus = 2

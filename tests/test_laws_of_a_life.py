@@ -3,12 +3,12 @@
 import itertools
 
 import pytest
-from laws import Laws, see_page
-from virtual import agent, simulated
 
-from exporters import prometheus
-from exporters.exposition import Writer
 from tests.accounts.old_state import as_version_1
+from tests.laws import Laws, see_page
+from tests.virtual import agent, simulated
+from wattshed.exporters import prometheus
+from wattshed.exporters.exposition import Writer
 
 CHURN = """
 gpus = 3

@@ -4,13 +4,13 @@ import itertools
 from collections import defaultdict
 
 import pytest
-from virtual import agent, bills, simulated, sums
 
-from agent.accounts.attribution import Accounts
-from agent.accounts.uncertainty import job_sigma_j
-from agent.meters.errors import MeterError, NoMeter
-from agent.traces.native import Recorder
-from agent.traces.sources import Options, find
+from tests.virtual import agent, bills, simulated, sums
+from wattshed.agent.accounts.attribution import Accounts
+from wattshed.agent.accounts.uncertainty import job_sigma_j
+from wattshed.agent.meters.errors import MeterError, NoMeter
+from wattshed.agent.traces.native import Recorder
+from wattshed.agent.traces.sources import Options, find
 
 ALONE = {
     "slurm": ("slurm:7", 'name = "7"'),

@@ -39,8 +39,11 @@ def tracked(tmp_path_factory):
         pytest.skip("not a git checkout: an unpacked sdist has nothing to compare with")
     for name in listed.stdout.split("\n"):
         source = ROOT / name
-        if name and source.is_file():
-            copy = target / name
+        copy = target / name
+        if source.is_symlink():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.symlink_to(source.readlink())
+        elif name and source.is_file():
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(source.read_bytes())
             copy.chmod(source.stat().st_mode & 0o777)
@@ -61,22 +64,15 @@ def contents(wheel):
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def folder_of(package):
-    """The folder that setuptools takes a package from: the longest mapped prefix, and what follows it."""
-    mapped = PROJECT["tool"]["setuptools"]["package-dir"]
-    parts = package.split(".")
-    for length in range(len(parts), 0, -1):
-        if (prefix := ".".join(parts[:length])) in mapped:
-            return Path(mapped[prefix], *parts[length:])
-    return Path(*parts)
-
-
-def test_the_packages_are_the_folders():
-    declared = {folder_of(package) for package in PROJECT["tool"]["setuptools"]["packages"]}
-    for folder in declared:
-        assert (ROOT / folder).is_dir(), folder
-    folders = {path.parent.relative_to(ROOT) for room in ROOMS for path in (ROOT / room).rglob("__init__.py")}
-    assert {folder for folder in declared if folder.parts[0] in ROOMS} == folders
+def test_every_link_of_the_package_leads_to_a_file_and_none_is_forgotten():
+    """setuptools leaves a dangling link out without a word."""
+    face = ROOT / "deploy/python/wattshed"
+    for room in ROOMS:
+        assert (face / room).resolve() == ROOT / room
+    for folder in ("grafana", "prometheus"):
+        ours = {path.name for path in (ROOT / "deploy" / folder).iterdir() if path.suffix in {".json", ".yml"}}
+        links = {path.name: path.resolve() for path in (face / "deploy" / folder).iterdir() if path.is_symlink()}
+        assert links == {name: ROOT / "deploy" / folder / name for name in ours}
 
 
 def test_every_folder_with_python_is_a_package():

@@ -1,9 +1,9 @@
 """The page's watts of a whole agent in virtual time, while reading costs so much that it is done ever more rarely."""
 
 import pytest
-from virtual import agent, simulated
 
-from exporters.history import History
+from tests.virtual import agent, simulated
+from wattshed.exporters.history import History
 
 STEADY = """
 gpus = 2

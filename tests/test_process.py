@@ -33,7 +33,7 @@ class Running:
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "agent", "run", *(("--meter", meter) if meter else ())),
+                    *(sys.executable, "-m", "wattshed", "run", *(("--meter", meter) if meter else ())),
                     *("--listen", f"127.0.0.1:{self.port}", *flags),
                 ],
                 cwd=ROOT,
@@ -105,7 +105,7 @@ def test_a_life_serves_at_once_obeys_the_law_records_and_ends_cleanly(tmp_path):
     assert "Traceback" not in log
     # The recording replays to the very joules that the books on disk hold, to the last integer.
     replay = subprocess.run(
-        [sys.executable, "-m", "agent", "replay", str(tmp_path / "recording"), "--format", "json"],
+        [sys.executable, "-m", "wattshed", "replay", str(tmp_path / "recording"), "--format", "json"],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     report = json.loads(replay.stdout)
@@ -175,7 +175,7 @@ def test_killed_at_any_moment_no_counter_goes_backwards(tmp_path):
 )
 def test_bad_usage_is_one_line_and_exit_2(tmp_path, flags, said):
     done = subprocess.run(
-        [sys.executable, "-m", "agent", "run", *flags], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "wattshed", "run", *flags], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
     assert said in done.stderr
@@ -187,7 +187,7 @@ def test_a_taken_port_is_one_line_that_says_it_once(tmp_path):
     try:
         first.wait("/-/healthy")
         done = subprocess.run(
-            [sys.executable, "-m", "agent", "run", "--listen", f"127.0.0.1:{first.port}"],
+            [sys.executable, "-m", "wattshed", "run", "--listen", f"127.0.0.1:{first.port}"],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -220,11 +220,11 @@ import os, signal, sys
 
 class Stop:
     def find_spec(self, name, *_):
-        if name == "agent.assembly":
+        if name == "wattshed.agent.assembly":
             os.kill(os.getpid(), signal.{signal})
 
 sys.meta_path.insert(0, Stop())
-from agent.__main__ import main
+from wattshed.agent.__main__ import main
 sys.exit(main({argv}))
 """
 
@@ -234,7 +234,8 @@ sys.exit(main({argv}))
 def test_told_to_stop_while_it_is_being_loaded_it_ends_cleanly(argv, number, tmp_path):
     code = STOPPED_WHILE_LOADING.format(signal=number, argv=argv)
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True,
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "deploy/python")},
         text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -246,7 +247,7 @@ def test_a_stop_that_is_swallowed_ends_the_process_all_the_same(number):
     """Python cannot raise through a callback of the compiler: it prints what was raised and goes on."""
     code = f"""
 import os, signal, time
-from agent import assembly
+from wattshed.agent import assembly
 
 class Callback:
     def __del__(self):

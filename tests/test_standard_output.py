@@ -26,7 +26,7 @@ def log(tmp_path):
 
 
 def run(argv, log, redirection="", **more):
-    words = [sys.executable, "-m", "agent", *(str(log) if word == "LOG" else word for word in argv)]
+    words = [sys.executable, "-m", "wattshed", *(str(log) if word == "LOG" else word for word in argv)]
     command = ["bash", "-c", f'"$@" {redirection}', "bash", *words]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, **more)
 
@@ -49,7 +49,7 @@ def test_a_full_disk_below_it_is_one_line(argv, log):
 def test_a_reader_who_has_seen_enough_ends_it_silently(argv, log):
     reader, writer = os.pipe()
     os.close(reader)
-    words = [sys.executable, "-m", "agent", *(str(log) if word == "LOG" else word for word in argv)]
+    words = [sys.executable, "-m", "wattshed", *(str(log) if word == "LOG" else word for word in argv)]
     with os.fdopen(writer) as pipe:
         done = subprocess.run(words, cwd=ROOT, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (128 + 13, "")

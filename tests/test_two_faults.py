@@ -7,8 +7,9 @@ import tempfile
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, settings
-from two_faults import BLIND, SECOND, drawn, live
-from virtual import bills, sums
+
+from tests.two_faults import BLIND, SECOND, drawn, live
+from tests.virtual import bills, sums
 
 EXAMPLES = int(os.environ.get("WATTSHED_TWO_FAULTS", "0"))
 """How many examples, new ones each time; 0: the same few every time."""

@@ -4,11 +4,11 @@ import random
 from collections import defaultdict
 
 import pytest
-from virtual import agent, bills, simulated, sums
 
-from agent.accounts.attribution import Accounts
-from agent.traces.native import Recorder
-from agent.traces.sources import Options, find
+from tests.virtual import agent, bills, simulated, sums
+from wattshed.agent.accounts.attribution import Accounts
+from wattshed.agent.traces.native import Recorder
+from wattshed.agent.traces.sources import Options, find
 
 SHORT = """
 gpus = 2

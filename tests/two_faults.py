@@ -4,18 +4,18 @@ from collections import defaultdict
 from dataclasses import dataclass, field, replace
 
 from hypothesis import strategies as st
-from laws import Laws
-from virtual import agent, simulated
 
-from agent.accounts.attribution import Accounts
-from agent.daemon import Limits
-from agent.meters.errors import MeterError, NoMeter, RestartNeeded
-from agent.meters.faults import KINDS, ScriptedFault
-from agent.meters.scenario import Gpu, Scenario
-from agent.meters.workload import Job, Step
-from agent.traces.native import Recorder
-from agent.traces.sources import Options, find
-from agent.window import MISSING
+from tests.laws import Laws
+from tests.virtual import agent, simulated
+from wattshed.agent.accounts.attribution import Accounts
+from wattshed.agent.daemon import Limits
+from wattshed.agent.meters.errors import MeterError, NoMeter, RestartNeeded
+from wattshed.agent.meters.faults import KINDS, ScriptedFault
+from wattshed.agent.meters.scenario import Gpu, Scenario
+from wattshed.agent.meters.workload import Job, Step
+from wattshed.agent.traces.native import Recorder
+from wattshed.agent.traces.sources import Options, find
+from wattshed.agent.window import MISSING
 
 SECOND = 1_000_000
 SUPERVISOR_US = 10 * SECOND  # how long a supervisor waits before it starts the next process

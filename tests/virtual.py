@@ -3,24 +3,24 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.accounts.attribution import Accounts
-from agent.accounts.calibration import Calibrator
-from agent.accounts.ledger import Ledger
-from agent.accounts.publishing import Publisher
-from agent.accounts.state import StateFile
-from agent.daemon import Board, Daemon, Limits
-from agent.faults import Faults
-from agent.jobs.mapping import MappingDirectory
-from agent.jobs.processes import Processes
-from agent.jobs.resolve import JobResolver
-from agent.jobs.slurm import Slurm
-from agent.meters.clock import VirtualClock
-from agent.meters.lines import Rates
-from agent.meters.meter import NvmlMeter
-from agent.meters.nvml import Nvml
-from agent.meters.sampler import Sampler
-from agent.meters.simulated import SimulatedNode
-from agent.notify import Notifier
+from wattshed.agent.accounts.attribution import Accounts
+from wattshed.agent.accounts.calibration import Calibrator
+from wattshed.agent.accounts.ledger import Ledger
+from wattshed.agent.accounts.publishing import Publisher
+from wattshed.agent.accounts.state import StateFile
+from wattshed.agent.daemon import Board, Daemon, Limits
+from wattshed.agent.faults import Faults
+from wattshed.agent.jobs.mapping import MappingDirectory
+from wattshed.agent.jobs.processes import Processes
+from wattshed.agent.jobs.resolve import JobResolver
+from wattshed.agent.jobs.slurm import Slurm
+from wattshed.agent.meters.clock import VirtualClock
+from wattshed.agent.meters.lines import Rates
+from wattshed.agent.meters.meter import NvmlMeter
+from wattshed.agent.meters.nvml import Nvml
+from wattshed.agent.meters.sampler import Sampler
+from wattshed.agent.meters.simulated import SimulatedNode
+from wattshed.agent.notify import Notifier
 
 
 @dataclass

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from agent.accounts.modules import Module, counts_module, tells_power
-from agent.accounts.statistics import Moving
-from kernels import layout
-from kernels.histogram import PowerHistogram
+from wattshed.agent.accounts.modules import Module, counts_module, tells_power
+from wattshed.agent.accounts.statistics import Moving
+from wattshed.kernels import layout
+from wattshed.kernels.histogram import PowerHistogram
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from agent.window import Device
+    from wattshed.agent.window import Device
 
 REJECTIONS = {
     "zero": layout.REJECTED_ZERO,

@@ -12,32 +12,32 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.accounts.account import GpuAccount
-from agent.accounts.calibration import correct
-from agent.accounts.former_names import FormerNames
-from agent.accounts.holding import Holding
-from agent.accounts.host import Host
-from agent.accounts.ledger import GpuKey, Ledger
-from agent.accounts.limits import Limits, in_parts
-from agent.accounts.modules import Module, leave_counter, without
-from agent.accounts.restart import go_on
-from agent.accounts.tenancy import Coverage, Tenancy
-from agent.accounts.uncertainty import split_spread
-from agent.accounts.unseen import BEFORE, set_aside
-from agent.accounts.untold import untold_hnj
-from kernels import layout
-from kernels.booking import merge
-from kernels.columns import Columns
-from kernels.plain import book_plain
-from kernels.splitting import split
+from wattshed.agent.accounts.account import GpuAccount
+from wattshed.agent.accounts.calibration import correct
+from wattshed.agent.accounts.former_names import FormerNames
+from wattshed.agent.accounts.holding import Holding
+from wattshed.agent.accounts.host import Host
+from wattshed.agent.accounts.ledger import GpuKey, Ledger
+from wattshed.agent.accounts.limits import Limits, in_parts
+from wattshed.agent.accounts.modules import Module, leave_counter, without
+from wattshed.agent.accounts.restart import go_on
+from wattshed.agent.accounts.tenancy import Coverage, Tenancy
+from wattshed.agent.accounts.uncertainty import split_spread
+from wattshed.agent.accounts.unseen import BEFORE, set_aside
+from wattshed.agent.accounts.untold import untold_hnj
+from wattshed.kernels import layout
+from wattshed.kernels.booking import merge
+from wattshed.kernels.columns import Columns
+from wattshed.kernels.plain import book_plain
+from wattshed.kernels.splitting import split
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
-    from agent.accounts.host import GpuBooks
-    from agent.window import Device, Event, Readings, Run, Window
+    from wattshed.agent.accounts.host import GpuBooks
+    from wattshed.agent.window import Device, Event, Readings, Run, Window
 
 
 class Accounts:

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.accounts.tenancy import PPM
-from agent.window import MISSING
+from wattshed.agent.accounts.tenancy import PPM
+from wattshed.agent.window import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from agent.window import Device, Window
-    from kernels.layout import Pieces
+    from wattshed.agent.window import Device, Window
+    from wattshed.kernels.layout import Pieces
 
 LOG = logging.getLogger(__name__)
 

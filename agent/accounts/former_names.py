@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from agent.window import former_key
+from wattshed.agent.window import former_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from agent.accounts.ledger import Job
-    from agent.window import JobKey, Window
+    from wattshed.agent.accounts.ledger import Job
+    from wattshed.agent.window import JobKey, Window
 
 MOST = 50_000
 """Names that are kept: the ones of jobs that were seen last."""

@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from agent.accounts.tenancy import Tenancy
-from agent.accounts.unseen import AFTER, BEFORE, share_beside
-from agent.window import JobKey, Owner
+from wattshed.agent.accounts.tenancy import Tenancy
+from wattshed.agent.accounts.unseen import AFTER, BEFORE, share_beside
+from wattshed.agent.window import JobKey, Owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agent.window import Window
+    from wattshed.agent.window import Window
 
 
 class Seen(NamedTuple):

@@ -7,25 +7,25 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from agent.accounts.holding import Holding
-from agent.accounts.joining import joined
-from agent.accounts.late_holes import LateHoles
-from agent.accounts.limits import NO_LIMITS, Limits
-from agent.accounts.restart import go_on
-from agent.accounts.tenancy import NO_TENANCY, Coverage, Tenancy
-from kernels import layout
-from kernels.booking import new_state
+from wattshed.agent.accounts.holding import Holding
+from wattshed.agent.accounts.joining import joined
+from wattshed.agent.accounts.late_holes import LateHoles
+from wattshed.agent.accounts.limits import NO_LIMITS, Limits
+from wattshed.agent.accounts.restart import go_on
+from wattshed.agent.accounts.tenancy import NO_TENANCY, Coverage, Tenancy
+from wattshed.kernels import layout
+from wattshed.kernels.booking import new_state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from agent.accounts.account import GpuAccount
-    from agent.accounts.holding import Hole
-    from agent.accounts.late_holes import LateHole
-    from agent.accounts.ledger import GpuKey
-    from agent.window import Device
+    from wattshed.agent.accounts.account import GpuAccount
+    from wattshed.agent.accounts.holding import Hole
+    from wattshed.agent.accounts.late_holes import LateHole
+    from wattshed.agent.accounts.ledger import GpuKey
+    from wattshed.agent.window import Device
 
 
 class GpuBooks(NamedTuple):

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from agent.accounts.tenancy import Tenancy
+    from wattshed.agent.accounts.tenancy import Tenancy
 
 APART_US = 60_000_000
 """Rows that waited for less stay apart: a counter that is doubted is decided within 30 s, and till then power shows the

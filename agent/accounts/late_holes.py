@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernels.layout import TALLIES, Pieces
+from wattshed.kernels.layout import TALLIES, Pieces
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from agent.accounts.ledger import GpuKey
-    from agent.accounts.tenancy import Tenancy
+    from wattshed.agent.accounts.ledger import GpuKey
+    from wattshed.agent.accounts.tenancy import Tenancy
 
 ENOUGH_US = 5_000_000
 EDGE_US = 1_000_000  # so far windows, and with them the rows at a hole's edges, may reach into it

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from agent.window import OTHER, JobKey
+from wattshed.agent.window import OTHER, JobKey
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping

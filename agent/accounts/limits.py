@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.window import Readings
-from kernels.booking import MOST_HNJ
+from wattshed.agent.window import Readings
+from wattshed.kernels.booking import MOST_HNJ
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from agent.window import Device
+    from wattshed.agent.window import Device
 
 
 @dataclass(frozen=True, slots=True)

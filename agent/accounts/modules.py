@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernels import layout
-from kernels.booking import merge, new_state
+from wattshed.kernels import layout
+from wattshed.kernels.booking import merge, new_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from agent.accounts.limits import Limits
-    from agent.window import Device, Readings
-    from kernels.layout import Pieces
+    from wattshed.agent.accounts.limits import Limits
+    from wattshed.agent.window import Device, Readings
+    from wattshed.kernels.layout import Pieces
 
 CEILING_MW = 20_000_000  # as for a board of unknown limit
 KEPT = (layout.COUNTER, layout.BASE_T, layout.BOOKED_T)

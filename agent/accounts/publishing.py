@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from agent.accounts.uncertainty import FROZEN_US, disagrees, gpu_sigma_j, job_sigma_j
-from agent.window import IDLE, UNATTRIBUTED
-from exporters.snapshot import EnergyShare, GpuFacts, HostEnergy, JobFacts, Snapshot
-from kernels import layout, shares
+from wattshed.agent.accounts.uncertainty import FROZEN_US, disagrees, gpu_sigma_j, job_sigma_j
+from wattshed.agent.window import IDLE, UNATTRIBUTED
+from wattshed.exporters.snapshot import EnergyShare, GpuFacts, HostEnergy, JobFacts, Snapshot
+from wattshed.kernels import layout, shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from agent.accounts.account import GpuAccount
-    from agent.accounts.attribution import Accounts
-    from agent.accounts.ledger import Job
-    from agent.window import Window
-    from exporters.snapshot import FleetFacts, Histogram
+    from wattshed.agent.accounts.account import GpuAccount
+    from wattshed.agent.accounts.attribution import Accounts
+    from wattshed.agent.accounts.ledger import Job
+    from wattshed.agent.window import Window
+    from wattshed.exporters.snapshot import FleetFacts, Histogram
 
 FRESH_US = 10_000_000  # a GPU whose energy is known up to this long ago is being metered
 ENDED_US = 2_000_000  # a job that was not seen for so long has ended: windows of a second may be late by one

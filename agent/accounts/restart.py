@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernels import layout
+from wattshed.kernels import layout
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -18,21 +18,21 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from agent.accounts.account import GpuAccount
-from agent.accounts.holding import Hole, Seen
-from agent.accounts.host import GpuBooks
-from agent.accounts.late_holes import LateHole
-from agent.accounts.ledger import GpuKey, Job, Line
-from agent.accounts.modules import Module
-from agent.accounts.tenancy import Tenancy
-from agent.window import Device, JobKey, Owner
-from kernels import booking, layout
+from wattshed.agent.accounts.account import GpuAccount
+from wattshed.agent.accounts.holding import Hole, Seen
+from wattshed.agent.accounts.host import GpuBooks
+from wattshed.agent.accounts.late_holes import LateHole
+from wattshed.agent.accounts.ledger import GpuKey, Job, Line
+from wattshed.agent.accounts.modules import Module
+from wattshed.agent.accounts.tenancy import Tenancy
+from wattshed.agent.window import Device, JobKey, Owner
+from wattshed.kernels import booking, layout
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from agent.accounts.attribution import Accounts
-    from agent.accounts.calibration import Calibrator
+    from wattshed.agent.accounts.attribution import Accounts
+    from wattshed.agent.accounts.calibration import Calibrator
 
 VERSION = 3
 """1 kept no ended jobs apart: all that retired was shown, and stays, within ``_other``. 1 and 2 knew less of how a

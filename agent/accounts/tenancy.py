@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agent.window import MISSING, JobKey, Owner
+from wattshed.agent.window import MISSING, JobKey, Owner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from agent.window import Window
+    from wattshed.agent.window import Window
 
 PPM = 1_000_000
 COVERAGE_WINDOWS = 30

@@ -13,15 +13,15 @@ import itertools
 import math
 from typing import TYPE_CHECKING
 
-from exporters.snapshot import HNJ_PER_JOULE
-from kernels import layout
+from wattshed.exporters.snapshot import HNJ_PER_JOULE
+from wattshed.kernels import layout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agent.accounts.account import GpuAccount
-    from agent.accounts.ledger import GpuKey, Job
-    from agent.window import Device
+    from wattshed.agent.accounts.account import GpuAccount
+    from wattshed.agent.accounts.ledger import GpuKey, Job
+    from wattshed.agent.window import Device
 
 FULL_TIME = frozenset({"pascal", "volta", "turing", "ampere", "ada"})
 PART_TIME_MODELS = ("A100", "A800", "A30", "GH200", "H100", "H200")

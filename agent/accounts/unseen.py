@@ -18,20 +18,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.accounts.late_holes import LateHole
-from agent.accounts.tenancy import PPM
-from kernels.doubt import of_share
+from wattshed.agent.accounts.late_holes import LateHole
+from wattshed.agent.accounts.tenancy import PPM
+from wattshed.kernels.doubt import of_share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from agent.accounts.holding import Seen
-    from agent.accounts.ledger import GpuKey, Ledger
-    from agent.accounts.tenancy import Tenancy
-    from agent.window import JobKey
-    from kernels.layout import Pieces
+    from wattshed.agent.accounts.holding import Seen
+    from wattshed.agent.accounts.ledger import GpuKey, Ledger
+    from wattshed.agent.accounts.tenancy import Tenancy
+    from wattshed.agent.window import JobKey
+    from wattshed.kernels.layout import Pieces
 
 BEFORE, AFTER = -1, -2
 """In place of `Tenancy.live`: the owner may have been there, for it was before the hole, or is after it. ``share_ppm``

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from agent.accounts.uncertainty import FROZEN_US, estimated_w, frozen_w, missing_w, split_spread
-from exporters.snapshot import HNJ_PER_JOULE
-from kernels.layout import RUN_T
-from kernels.splitting import split
+from wattshed.agent.accounts.uncertainty import FROZEN_US, estimated_w, frozen_w, missing_w, split_spread
+from wattshed.exporters.snapshot import HNJ_PER_JOULE
+from wattshed.kernels.layout import RUN_T
+from wattshed.kernels.splitting import split
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from agent.accounts.account import GpuAccount
-    from agent.accounts.tenancy import Tenancy
-    from kernels.layout import Pieces
+    from wattshed.agent.accounts.account import GpuAccount
+    from wattshed.agent.accounts.tenancy import Tenancy
+    from wattshed.kernels.layout import Pieces
 
 HNJ_PER_WUS = HNJ_PER_JOULE / 1e6
 

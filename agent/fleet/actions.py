@@ -7,25 +7,33 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from agent.fleet.bootstrap import bootstrap_se, check_unit
-from agent.fleet.estimators import estimate
-from agent.fleet.inventory import read_inventory
-from agent.fleet.live import ask, extrapolate
-from agent.fleet.node_model import fit
-from agent.fleet.planner import Plan, allocate, sample_size
-from agent.fleet.prometheus import Prometheus
-from agent.fleet.report import estimate_json, estimate_text, fleet_json, fleet_text, scenario_json, scenario_text, table
-from agent.fleet.sample import read_population, read_sample
-from agent.fleet.scenario import load, read, shipped
-from agent.fleet.series import read_recording
-from agent.fleet.units import between, shown
-from agent.window import InputError
+from wattshed.agent.fleet.bootstrap import bootstrap_se, check_unit
+from wattshed.agent.fleet.estimators import estimate
+from wattshed.agent.fleet.inventory import read_inventory
+from wattshed.agent.fleet.live import ask, extrapolate
+from wattshed.agent.fleet.node_model import fit
+from wattshed.agent.fleet.planner import Plan, allocate, sample_size
+from wattshed.agent.fleet.prometheus import Prometheus
+from wattshed.agent.fleet.report import (
+    estimate_json,
+    estimate_text,
+    fleet_json,
+    fleet_text,
+    scenario_json,
+    scenario_text,
+    table,
+)
+from wattshed.agent.fleet.sample import read_population, read_sample
+from wattshed.agent.fleet.scenario import load, read, shipped
+from wattshed.agent.fleet.series import read_recording
+from wattshed.agent.fleet.units import between, shown
+from wattshed.agent.window import InputError
 
 if TYPE_CHECKING:
     import argparse
 
-    from agent.fleet.estimators import Estimate
-    from agent.fleet.sample import Sample
+    from wattshed.agent.fleet.estimators import Estimate
+    from wattshed.agent.fleet.sample import Sample
 
 
 def answer(document: Any, text: str, *, as_json: bool) -> int:

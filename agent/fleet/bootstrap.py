@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.window import InputError
+from wattshed.agent.window import InputError
 
 if TYPE_CHECKING:
-    from agent.fleet.sample import Sample
+    from wattshed.agent.fleet.sample import Sample
 
 UNITS = ("host", "job", "gpu")
 

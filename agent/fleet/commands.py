@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from agent.window import Window
+    from wattshed.agent.window import Window
 
     ReadTrace = Callable[[Path], Iterator[Window]]
 
@@ -188,42 +188,42 @@ def _simulate(commands: Any) -> None:
 
 
 def _run_estimate(args: argparse.Namespace) -> int:
-    from agent.fleet import actions  # noqa: PLC0415  (numpy only when a command runs)
+    from wattshed.agent.fleet import actions  # noqa: PLC0415  (numpy only when a command runs)
 
     return actions.estimate_fleet(args)
 
 
 def _run_plan(args: argparse.Namespace) -> int:
-    from agent.fleet import actions  # noqa: PLC0415  (numpy only when a command runs)
+    from wattshed.agent.fleet import actions  # noqa: PLC0415  (numpy only when a command runs)
 
     return actions.plan(args)
 
 
 def _run_node(args: argparse.Namespace) -> int:
-    from agent.fleet import actions  # noqa: PLC0415  (numpy only when a command runs)
+    from wattshed.agent.fleet import actions  # noqa: PLC0415  (numpy only when a command runs)
 
     return actions.node(args)
 
 
 def _run_scenario(args: argparse.Namespace) -> int:
-    from agent.fleet import actions  # noqa: PLC0415  (numpy only when a command runs)
+    from wattshed.agent.fleet import actions  # noqa: PLC0415  (numpy only when a command runs)
 
     return actions.scenario(args)
 
 
 def _run_demand(args: argparse.Namespace) -> int:
-    from agent.fleet import demand_action  # noqa: PLC0415  (numpy only when a command runs)
+    from wattshed.agent.fleet import demand_action  # noqa: PLC0415  (numpy only when a command runs)
 
     return demand_action.demand(args)
 
 
 def _run_serve(args: argparse.Namespace) -> int:
-    from agent.fleet import serve  # noqa: PLC0415  (numpy only when a command runs)
+    from wattshed.agent.fleet import serve  # noqa: PLC0415  (numpy only when a command runs)
 
     return serve.run(args)
 
 
 def _run_simulate(args: argparse.Namespace) -> int:
-    from agent.fleet import simulate  # noqa: PLC0415  (numpy only when a command runs)
+    from wattshed.agent.fleet import simulate  # noqa: PLC0415  (numpy only when a command runs)
 
     return simulate.run(args)

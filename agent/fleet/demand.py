@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agent.fleet.grid import Load
+    from wattshed.agent.fleet.grid import Load
 
 PEAK_WINDOWS_S = {"1s": 1.0, "1m": 60.0, "15m": 900.0}
 RAMP_WINDOWS_S = {"1s": 1.0, "10s": 10.0, "1m": 60.0, "15m": 900.0}

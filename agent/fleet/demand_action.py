@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agent.fleet.actions import answer
-from agent.fleet.bootstrap import check_unit
-from agent.fleet.demand import Demand, measure
-from agent.fleet.ensemble import Ensemble, resample, simulate
-from agent.fleet.grid import on_grid
-from agent.fleet.report import table
-from agent.fleet.series import Recording, from_windows, read_recording
-from agent.fleet.spectrum import Spectrum, analyse
-from agent.fleet.transformer import Ageing, Transformer, age, read_transformer, units_needed
-from agent.fleet.units import between, shown
-from agent.window import InputError
+from wattshed.agent.fleet.actions import answer
+from wattshed.agent.fleet.bootstrap import check_unit
+from wattshed.agent.fleet.demand import Demand, measure
+from wattshed.agent.fleet.ensemble import Ensemble, resample, simulate
+from wattshed.agent.fleet.grid import on_grid
+from wattshed.agent.fleet.report import table
+from wattshed.agent.fleet.series import Recording, from_windows, read_recording
+from wattshed.agent.fleet.spectrum import Spectrum, analyse
+from wattshed.agent.fleet.transformer import Ageing, Transformer, age, read_transformer, units_needed
+from wattshed.agent.fleet.units import between, shown
+from wattshed.agent.window import InputError
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator
 
-    from agent.fleet.grid import Load
-    from agent.window import Window
+    from wattshed.agent.fleet.grid import Load
+    from wattshed.agent.window import Window
 
 SWINGS_DO_NOT_AGE = (
     "swings of 0.2-3 Hz do not age a transformer (its winding takes minutes to warm): see ramps and bands"
@@ -53,7 +53,7 @@ def demand(args: argparse.Namespace) -> int:
     check_unit(args.resample)
     transformer = None if args.transformer is None else read_transformer(args.transformer)
     if args.plot is not None:
-        from agent.fleet.plots import check_target  # noqa: PLC0415  (matplotlib is an extra)
+        from wattshed.agent.fleet.plots import check_target  # noqa: PLC0415  (matplotlib is an extra)
 
         check_target(args.plot)
     recording = open_recording(args.source, _columns(args.columns), args.read_trace)
@@ -62,7 +62,7 @@ def demand(args: argparse.Namespace) -> int:
     except InputError as error:
         raise InputError(error.message, error.path or args.source, error.line, error.column) from None
     if args.plot is not None:
-        from agent.fleet.plots import draw  # noqa: PLC0415  (matplotlib is an extra)
+        from wattshed.agent.fleet.plots import draw  # noqa: PLC0415  (matplotlib is an extra)
 
         draw(found, args.plot)
     return answer(as_json(found), as_text(found), as_json=args.json)

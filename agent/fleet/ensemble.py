@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.fleet.bootstrap import check_unit
-from agent.window import InputError
+from wattshed.agent.fleet.bootstrap import check_unit
+from wattshed.agent.window import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
-    from agent.fleet.grid import Load
+    from wattshed.agent.fleet.grid import Load
 
 MOST_STARTS = 128
 """Blocks in the matrix; more of them add nothing to a bootstrap of traces this long."""
@@ -250,7 +250,7 @@ def resample(
     InputError
         For ``gpu`` as the unit, with the reason; if there are fewer than two units.
     """
-    from kernels.ensemble import bootstrap  # noqa: PLC0415  (numba takes a second to import)
+    from wattshed.kernels.ensemble import bootstrap  # noqa: PLC0415  (numba takes a second to import)
 
     check_unit(unit)
     traces = _units(load, unit)

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.fleet.sample import sums
-from agent.fleet.student import quantile
-from agent.window import InputError
+from wattshed.agent.fleet.sample import sums
+from wattshed.agent.fleet.student import quantile
+from wattshed.agent.window import InputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from agent.fleet.sample import Sample
+    from wattshed.agent.fleet.sample import Sample
 
 METHODS = ("stratified", "ratio", "cluster", "two-stage")
 

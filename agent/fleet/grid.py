@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.window import InputError
+from wattshed.agent.window import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from agent.fleet.series import Recording, Trace
+    from wattshed.agent.fleet.series import Recording, Trace
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.fleet.tables import read_table
-from agent.window import InputError
+from wattshed.agent.fleet.tables import read_table
+from wattshed.agent.window import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path

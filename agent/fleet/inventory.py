@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from agent.fleet.hourly import Hours, read_hours
-from agent.fleet.node_model import NodeModel, assumed
-from agent.fleet.pue import ConstantPue, HourlyPue, LoadPue, Pue, WeatherPue
-from agent.fleet.ranges import Range
-from agent.fleet.sample import Population
-from agent.fleet.tables import read_text
-from agent.fleet.toml_text import line_of, read_toml
-from agent.window import InputError
+from wattshed.agent.fleet.hourly import Hours, read_hours
+from wattshed.agent.fleet.node_model import NodeModel, assumed
+from wattshed.agent.fleet.pue import ConstantPue, HourlyPue, LoadPue, Pue, WeatherPue
+from wattshed.agent.fleet.ranges import Range
+from wattshed.agent.fleet.sample import Population
+from wattshed.agent.fleet.tables import read_text
+from wattshed.agent.fleet.toml_text import line_of, read_toml
+from wattshed.agent.window import InputError
 
 METER_GAIN_SIGMA = 0.04
 """One sigma of the gain that a fleet's meters share, unless the file says better (NVML specifies some 5 %)."""

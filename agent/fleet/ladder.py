@@ -14,13 +14,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent.fleet.pue import overhead
-from agent.fleet.ranges import Range, combine
+from wattshed.agent.fleet.pue import overhead
+from wattshed.agent.fleet.ranges import Range, combine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agent.fleet.inventory import Inventory, Site
+    from wattshed.agent.fleet.inventory import Inventory, Site
 
 BOUNDARIES = ("gpu", "node", "it", "facility", "grid")
 

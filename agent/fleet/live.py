@@ -6,19 +6,19 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
-from agent.fleet.estimators import Estimate, estimate
-from agent.fleet.hourly import Bill, Hours, bill
-from agent.fleet.ladder import Power, climb
-from agent.fleet.prometheus import Prometheus, ServerError
-from agent.fleet.ranges import Range
-from agent.fleet.reference import find
-from agent.fleet.sample import from_hosts
-from agent.fleet.student import quantile
+from wattshed.agent.fleet.estimators import Estimate, estimate
+from wattshed.agent.fleet.hourly import Bill, Hours, bill
+from wattshed.agent.fleet.ladder import Power, climb
+from wattshed.agent.fleet.prometheus import Prometheus, ServerError
+from wattshed.agent.fleet.ranges import Range
+from wattshed.agent.fleet.reference import find
+from wattshed.agent.fleet.sample import from_hosts
+from wattshed.agent.fleet.student import quantile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agent.fleet.inventory import Inventory, Site, Stratum
+    from wattshed.agent.fleet.inventory import Inventory, Site, Stratum
 
 POWER_RULE = "wattshed:host_gpu_power_watts"
 GPUS_RULE = "wattshed:host_gpus"

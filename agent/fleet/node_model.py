@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.fleet.ranges import Range
-from agent.fleet.student import quantile
-from agent.window import InputError
+from wattshed.agent.fleet.ranges import Range
+from wattshed.agent.fleet.student import quantile
+from wattshed.agent.window import InputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.fleet.inventory import read_inventory
-from agent.fleet.live import extrapolate, measure_one
-from agent.fleet.serve import Publisher
-from exporters.history import PATIENCE, covered_s
-from exporters.snapshot import HNJ_PER_JOULE
+from wattshed.agent.fleet.inventory import read_inventory
+from wattshed.agent.fleet.live import extrapolate, measure_one
+from wattshed.agent.fleet.serve import Publisher
+from wattshed.exporters.history import PATIENCE, covered_s
+from wattshed.exporters.snapshot import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent.fleet.live import FleetEstimate
-    from exporters.snapshot import FleetFacts, GpuFacts
+    from wattshed.agent.fleet.live import FleetEstimate
+    from wattshed.exporters.snapshot import FleetFacts, GpuFacts
 
 EVERY_US = 10_000_000
 

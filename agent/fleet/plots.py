@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agent.window import InputError
+from wattshed.agent.window import InputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from agent.fleet.demand_action import Findings
+    from wattshed.agent.fleet.demand_action import Findings
 
 FORMATS = (".png", ".svg")
 MOST_POINTS = 4000

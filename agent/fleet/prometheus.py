@@ -16,7 +16,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode, urlsplit, urlunsplit
 from urllib.request import Request, build_opener
 
-from agent.window import InputError
+from wattshed.agent.window import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

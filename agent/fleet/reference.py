@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from agent.fleet.ranges import Range
-from agent.fleet.tables import read_table
+from wattshed.agent.fleet.ranges import Range
+from wattshed.agent.fleet.tables import read_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Gpu:
 
 def gpus() -> tuple[Gpu, ...]:
     """Read the shipped table; the first pattern that matches a name wins."""
-    path = Path(str(files("agent.fleet"))) / "gpus.csv"
+    path = Path(str(files("wattshed.agent.fleet"))) / "gpus.csv"
     return tuple(
         Gpu(
             row.name("model"),

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from agent.fleet.units import between, shown
+from wattshed.agent.fleet.units import between, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from agent.fleet.estimators import Estimate
-    from agent.fleet.live import FleetEstimate
-    from agent.fleet.scenario import Scenario
+    from wattshed.agent.fleet.estimators import Estimate
+    from wattshed.agent.fleet.live import FleetEstimate
+    from wattshed.agent.fleet.scenario import Scenario
 
 FLEET_SCHEMA = "wattshed.fleet/1"
 SCENARIO_SCHEMA = "wattshed.scenario/1"

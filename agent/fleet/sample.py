@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.fleet.tables import read_table
-from agent.window import MISSING, InputError
+from wattshed.agent.fleet.tables import read_table
+from wattshed.agent.window import MISSING, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agent.fleet.formula import Formula, FormulaError, evaluator, scalar
-from agent.fleet.ranges import Range, combine
-from agent.fleet.tables import read_text
-from agent.fleet.toml_text import line_of, read_toml
-from agent.fleet.verdict import RELATIONS, Verdict, judge
-from agent.window import InputError
+from wattshed.agent.fleet.formula import Formula, FormulaError, evaluator, scalar
+from wattshed.agent.fleet.ranges import Range, combine
+from wattshed.agent.fleet.tables import read_text
+from wattshed.agent.fleet.toml_text import line_of, read_toml
+from wattshed.agent.fleet.verdict import RELATIONS, Verdict, judge
+from wattshed.agent.window import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,7 +93,7 @@ class Scenario:
 
 def shipped() -> dict[str, Path]:
     """Names of the scenarios that come with the package, and their files."""
-    folder = Path(str(files("agent.fleet"))) / "scenarios"
+    folder = Path(str(files("wattshed.agent.fleet"))) / "scenarios"
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.fleet.tables import delimiter_of, read_text
-from agent.window import InputError
+from wattshed.agent.fleet.tables import delimiter_of, read_text
+from wattshed.agent.window import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agent.window import Window
+    from wattshed.agent.window import Window
 
 POWER_UNITS = {
     "mw": 1e-3,

@@ -15,18 +15,18 @@ from collections import deque
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from agent.fleet.inventory import read_inventory
-from agent.fleet.live import FleetEstimate, ask, extrapolate
-from agent.fleet.prometheus import Prometheus
-from agent.window import InputError
-from exporters.http import Server, WebConfigError
-from exporters.snapshot import FleetFacts, Snapshot
+from wattshed.agent.fleet.inventory import read_inventory
+from wattshed.agent.fleet.live import FleetEstimate, ask, extrapolate
+from wattshed.agent.fleet.prometheus import Prometheus
+from wattshed.agent.window import InputError
+from wattshed.exporters.http import Server, WebConfigError
+from wattshed.exporters.snapshot import FleetFacts, Snapshot
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from agent.fleet.inventory import Inventory
+    from wattshed.agent.fleet.inventory import Inventory
 
 log = logging.getLogger(__name__)
 

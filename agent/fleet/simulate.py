@@ -18,10 +18,10 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 
-from agent.fleet.inventory import read_inventory
-from agent.fleet.live import GPUS_RULE, POWER_RULE
-from agent.fleet.reference import find
-from agent.window import InputError
+from wattshed.agent.fleet.inventory import read_inventory
+from wattshed.agent.fleet.live import GPUS_RULE, POWER_RULE
+from wattshed.agent.fleet.reference import find
+from wattshed.agent.window import InputError
 
 if TYPE_CHECKING:
     import argparse
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agent.fleet.inventory import Inventory
+    from wattshed.agent.fleet.inventory import Inventory
 
     Series = tuple[str, dict[str, str], float]  # name, labels, value
 

@@ -6,8 +6,8 @@ import re
 import tomllib
 from typing import TYPE_CHECKING, Any
 
-from agent.fleet.tables import read_text
-from agent.window import InputError
+from wattshed.agent.fleet.tables import read_text
+from wattshed.agent.window import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path

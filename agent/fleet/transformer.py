@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.fleet.tables import read_text
-from agent.fleet.toml_text import line_of, read_toml
-from agent.window import InputError
+from wattshed.agent.fleet.tables import read_text
+from wattshed.agent.fleet.toml_text import line_of, read_toml
+from wattshed.agent.window import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path

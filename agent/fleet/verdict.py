@@ -10,10 +10,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from agent.fleet.units import between, shown
+from wattshed.agent.fleet.units import between, shown
 
 if TYPE_CHECKING:
-    from agent.fleet.ranges import Range
+    from wattshed.agent.fleet.ranges import Range
 
 RELATIONS = ("about", "at least", "at most")
 

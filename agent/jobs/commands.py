@@ -10,7 +10,7 @@ import subprocess
 import time
 from typing import TYPE_CHECKING
 
-from agent.jobs.text import printable
+from wattshed.agent.jobs.text import printable
 
 if TYPE_CHECKING:
     import threading

@@ -10,21 +10,21 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from agent.jobs.holding import is_of_roots_engine, works_for
-from agent.jobs.identity import NOBODY
-from agent.jobs.naming import job_of
-from agent.jobs.reservations import holders
-from agent.window import MISSING, JobKey, Owner
+from wattshed.agent.jobs.holding import is_of_roots_engine, works_for
+from wattshed.agent.jobs.identity import NOBODY
+from wattshed.agent.jobs.naming import job_of
+from wattshed.agent.jobs.reservations import holders
+from wattshed.agent.window import MISSING, JobKey, Owner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from agent.jobs.identity import Owner as Identity
-    from agent.jobs.kubernetes import Pods
-    from agent.jobs.processes import Process, Processes
-    from agent.jobs.reservations import Reservation
-    from agent.jobs.slurm import Slurm
-    from agent.window import Device
+    from wattshed.agent.jobs.identity import Owner as Identity
+    from wattshed.agent.jobs.kubernetes import Pods
+    from wattshed.agent.jobs.processes import Process, Processes
+    from wattshed.agent.jobs.reservations import Reservation
+    from wattshed.agent.jobs.slurm import Slurm
+    from wattshed.agent.window import Device
 
 HOLD_NOTICED_US = 15_000_000
 """A hold of which no file tells the beginning may be this much older than the first that was heard of it."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from stat import S_IWGRP, S_IWOTH
 from typing import TYPE_CHECKING
 
-from agent.jobs.cgroup import lines_of
+from wattshed.agent.jobs.cgroup import lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

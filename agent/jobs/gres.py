@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from agent.jobs.reservations import WHOLE_PPM
-from agent.window import MISSING
+from wattshed.agent.jobs.reservations import WHOLE_PPM
+from wattshed.agent.window import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,14 +12,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from agent.jobs.reservations import exclusive
-from agent.window import MISSING
+from wattshed.agent.jobs.reservations import exclusive
+from wattshed.agent.window import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent.jobs.identity import Owner as Identity
-    from agent.jobs.reservations import Reservation
+    from wattshed.agent.jobs.identity import Owner as Identity
+    from wattshed.agent.jobs.reservations import Reservation
 
 _CONTAINERS = frozenset({"docker", "podman", "containerd", "crio"})
 """Of root's engine, unless the path says in which user's slice it runs: the user ids in there are not this host's."""

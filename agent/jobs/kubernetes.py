@@ -15,20 +15,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.jobs.background import Background
-from agent.jobs.cgroup import identify
-from agent.jobs.naming import SHORT_ID, job_of
-from agent.jobs.places import Place, base_of, is_dra, place_of
-from agent.jobs.reservations import WHOLE_PPM, Reservation
-from agent.jobs.text import for_key, printable
-from agent.window import MISSING, JobKey, Owner
+from wattshed.agent.jobs.background import Background
+from wattshed.agent.jobs.cgroup import identify
+from wattshed.agent.jobs.naming import SHORT_ID, job_of
+from wattshed.agent.jobs.places import Place, base_of, is_dra, place_of
+from wattshed.agent.jobs.reservations import WHOLE_PPM, Reservation
+from wattshed.agent.jobs.text import for_key, printable
+from wattshed.agent.window import MISSING, JobKey, Owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from agent.jobs.cgroup import Owner as Identity
-    from agent.jobs.podresources import Grant, Kubelet
-    from agent.window import Device, MigDevice
+    from wattshed.agent.jobs.cgroup import Owner as Identity
+    from wattshed.agent.jobs.podresources import Grant, Kubelet
+    from wattshed.agent.window import Device, MigDevice
 
 REFRESH_S = 10.0
 _MOST_KEYS = 50_000

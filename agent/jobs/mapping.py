@@ -17,14 +17,14 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from agent.jobs.text import for_key, printable
-from agent.window import MISSING, JobKey, Owner
+from wattshed.agent.jobs.text import for_key, printable
+from wattshed.agent.window import MISSING, JobKey, Owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from agent.window import Device, MigDevice
+    from wattshed.agent.window import Device, MigDevice
 
 LOG = logging.getLogger(__name__)
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from agent.jobs.text import for_key, printable
-from agent.window import JobKey, Owner
+from wattshed.agent.jobs.text import for_key, printable
+from wattshed.agent.window import JobKey, Owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.jobs.cgroup import Owner as Identity
+    from wattshed.agent.jobs.cgroup import Owner as Identity
 
 SHORT_ID = 12
 """Hexadecimal digits of a container id that people know it by."""

@@ -12,12 +12,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent.window import MISSING
+from wattshed.agent.window import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from agent.window import Device, MigDevice
+    from wattshed.agent.window import Device, MigDevice
 
 _WHOLE_PPM = 1_000_000
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.jobs.cgroup import Owner, identify, lines_of
-from agent.jobs.delegation import Delegation
-from agent.jobs.identity import HIDDEN
-from agent.jobs.users import UserNames, local_uid
+from wattshed.agent.jobs.cgroup import Owner, identify, lines_of
+from wattshed.agent.jobs.delegation import Delegation
+from wattshed.agent.jobs.identity import HIDDEN
+from wattshed.agent.jobs.users import UserNames, local_uid
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,12 +14,12 @@ import subprocess
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from agent.jobs import gres, nodes
-from agent.jobs.commands import run
-from agent.jobs.gres import per_gpu
-from agent.jobs.text import printable
-from agent.jobs.this_node import ThisNode
-from agent.window import MISSING
+from wattshed.agent.jobs import gres, nodes
+from wattshed.agent.jobs.commands import run
+from wattshed.agent.jobs.gres import per_gpu
+from wattshed.agent.jobs.text import printable
+from wattshed.agent.jobs.this_node import ThisNode
+from wattshed.agent.window import MISSING
 
 if TYPE_CHECKING:
     import threading

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent.window import MISSING
+from wattshed.agent.window import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent.window import Owner
+    from wattshed.agent.window import Owner
 
 WHOLE_PPM = 1_000_000
 

@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.jobs.deciding import Deciding, Place, Presence
-from agent.jobs.reservations import exclusive, holders
-from agent.jobs.rows import Claims, lay_out
-from agent.jobs.text import printable
-from agent.window import MISSING, JobKey, Owner, Usage
+from wattshed.agent.jobs.deciding import Deciding, Place, Presence
+from wattshed.agent.jobs.reservations import exclusive, holders
+from wattshed.agent.jobs.rows import Claims, lay_out
+from wattshed.agent.jobs.text import printable
+from wattshed.agent.window import MISSING, JobKey, Owner, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from agent.jobs.kubernetes import Pods
-    from agent.jobs.processes import Process, Processes
-    from agent.jobs.reservations import Reservation
-    from agent.jobs.slurm import Slurm
-    from agent.window import Device, MigDevice, ProcessSighting
+    from wattshed.agent.jobs.kubernetes import Pods
+    from wattshed.agent.jobs.processes import Process, Processes
+    from wattshed.agent.jobs.reservations import Reservation
+    from wattshed.agent.jobs.slurm import Slurm
+    from wattshed.agent.window import Device, MigDevice, ProcessSighting
 
 LOG = logging.getLogger(__name__)
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from agent.jobs.reservations import WHOLE_PPM
-from agent.window import MISSING, Owner
+from wattshed.agent.jobs.reservations import WHOLE_PPM
+from wattshed.agent.window import MISSING, Owner
 
 if TYPE_CHECKING:
-    from agent.window import JobKey
+    from wattshed.agent.window import JobKey
 
 
 @dataclass(slots=True)

@@ -7,20 +7,20 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from agent.jobs.background import Background
-from agent.jobs.mapping import POLL_S, Hold, MappingDirectory, owner_of
-from agent.jobs.nodes import same
-from agent.jobs.queue import Answer, Queue, QueuedJob
-from agent.jobs.reservations import WHOLE_PPM, Reservation
-from agent.jobs.stale import StaleHolds
-from agent.jobs.this_node import ThisNode, UnknownNodeError, look
-from agent.window import MISSING
+from wattshed.agent.jobs.background import Background
+from wattshed.agent.jobs.mapping import POLL_S, Hold, MappingDirectory, owner_of
+from wattshed.agent.jobs.nodes import same
+from wattshed.agent.jobs.queue import Answer, Queue, QueuedJob
+from wattshed.agent.jobs.reservations import WHOLE_PPM, Reservation
+from wattshed.agent.jobs.stale import StaleHolds
+from wattshed.agent.jobs.this_node import ThisNode, UnknownNodeError, look
+from wattshed.agent.window import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from agent.window import Device, MigDevice
+    from wattshed.agent.window import Device, MigDevice
 
 REFRESH_S = 30.0
 """How often the queue is read while no new job appears; a job that is not known yet makes it read within a second."""

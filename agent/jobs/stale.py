@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from agent.jobs.mapping import Hold
-    from agent.jobs.queue import Answer
+    from wattshed.agent.jobs.mapping import Hold
+    from wattshed.agent.jobs.queue import Answer
 
 MARGIN_US = 500_000
 """A question that began so long after a prolog wrote must know the job: Slurm grants GPUs before it starts prologs."""

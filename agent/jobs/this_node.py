@@ -7,8 +7,8 @@ import subprocess
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from agent.jobs import gres, nodes
-from agent.jobs.commands import run
+from wattshed.agent.jobs import gres, nodes
+from wattshed.agent.jobs.commands import run
 
 if TYPE_CHECKING:
     import threading

@@ -10,18 +10,18 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent.meters.board import SLOW_US, Board
-from agent.meters.errors import MeterError, TooSlow
-from agent.meters.identity import identify
-from agent.window import MISSING
+from wattshed.agent.meters.board import SLOW_US, Board
+from wattshed.agent.meters.errors import MeterError, TooSlow
+from wattshed.agent.meters.identity import identify
+from wattshed.agent.window import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from agent.meters.clock import Clock
-    from agent.meters.costs import CallCosts
-    from agent.meters.nvml import Nvml
-    from agent.window import Device
+    from wattshed.agent.meters.clock import Clock
+    from wattshed.agent.meters.costs import CallCosts
+    from wattshed.agent.meters.nvml import Nvml
+    from wattshed.agent.window import Device
 
 BEAT_S = 0.05
 

@@ -6,20 +6,20 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from agent.meters import facts, probe
-from agent.meters.errors import SUCCESS, Fault, MeterError
-from agent.meters.facts import or_none, raise_if_down
-from agent.meters.gauges import MODULE_W
-from agent.meters.identity import handle_of
-from agent.meters.plan import NO_PLAN, Plan, counter_of, limit_of, milli, plan_of
-from agent.meters.scope import Moment, ScopeWatch, at_once
-from agent.window import MISSING, Device
+from wattshed.agent.meters import facts, probe
+from wattshed.agent.meters.errors import SUCCESS, Fault, MeterError
+from wattshed.agent.meters.facts import or_none, raise_if_down
+from wattshed.agent.meters.gauges import MODULE_W
+from wattshed.agent.meters.identity import handle_of
+from wattshed.agent.meters.plan import NO_PLAN, Plan, counter_of, limit_of, milli, plan_of
+from wattshed.agent.meters.scope import Moment, ScopeWatch, at_once
+from wattshed.agent.window import MISSING, Device
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from agent.meters.clock import Clock
-    from agent.meters.nvml import Nvml
+    from wattshed.agent.meters.clock import Clock
+    from wattshed.agent.meters.nvml import Nvml
 
 LOG = logging.getLogger(__name__)
 

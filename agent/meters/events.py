@@ -6,14 +6,14 @@ import logging
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
-from agent.meters.board import SLOW_US
-from agent.meters.errors import MeterError, TooSlow
+from wattshed.agent.meters.board import SLOW_US
+from wattshed.agent.meters.errors import MeterError, TooSlow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent.meters.board import Board
-    from agent.meters.nvml import Nvml
+    from wattshed.agent.meters.board import Board
+    from wattshed.agent.meters.nvml import Nvml
 
 LOG = logging.getLogger(__name__)
 

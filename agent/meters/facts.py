@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from agent.meters import probe
-from agent.meters.errors import SUCCESS, Fault, MeterError, fault_of
+from wattshed.agent.meters import probe
+from wattshed.agent.meters.errors import SUCCESS, Fault, MeterError, fault_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agent.meters.nvml import Nvml
+    from wattshed.agent.meters.nvml import Nvml
 
 MIB = 1 << 20
 GONE = {Fault.LOST, Fault.DRIVER, Fault.RESTART}

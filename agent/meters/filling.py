@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING, Any
 
-from agent.meters.errors import INSUFFICIENT_SIZE, MeterError
+from wattshed.agent.meters.errors import INSUFFICIENT_SIZE, MeterError
 
 if TYPE_CHECKING:
     import struct

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.meters import probe
-from agent.meters.errors import MeterError
-from agent.window import MISSING, Device
+from wattshed.agent.meters import probe
+from wattshed.agent.meters.errors import MeterError
+from wattshed.agent.window import MISSING, Device
 
 if TYPE_CHECKING:
-    from agent.meters.nvml import Nvml
+    from wattshed.agent.meters.nvml import Nvml
 
 WAKING_US = 10_000_000
 """A GPU without persistence mode is initialised by the first call to it, which takes seconds and is no illness."""

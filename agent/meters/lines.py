@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from agent.meters.costs import Percentile
-from agent.window import MISSING
+from wattshed.agent.meters.costs import Percentile
+from wattshed.agent.window import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from agent.meters.asking import Asking
-    from agent.meters.board import Board
-    from agent.meters.costs import CallCosts
-    from agent.meters.events import Changed, Xid
-    from agent.meters.gauges import Gauges
-    from agent.meters.processes import ProcessWatch
-    from agent.window import Device, ProcessSighting
+    from wattshed.agent.meters.asking import Asking
+    from wattshed.agent.meters.board import Board
+    from wattshed.agent.meters.costs import CallCosts
+    from wattshed.agent.meters.events import Changed, Xid
+    from wattshed.agent.meters.gauges import Gauges
+    from wattshed.agent.meters.processes import ProcessWatch
+    from wattshed.agent.window import Device, ProcessSighting
 
 SECOND_US = 1_000_000
 

@@ -9,23 +9,23 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from agent.meters import probe
-from agent.meters.asking import Asking, Whom
-from agent.meters.board import Board
-from agent.meters.errors import Fault, MeterError, NoMeter, TooSlow
-from agent.meters.events import DriverEvents
-from agent.meters.identity import WAKING_US
-from agent.meters.processes import ProcessWatch
-from agent.window import MISSING, MigDevice
+from wattshed.agent.meters import probe
+from wattshed.agent.meters.asking import Asking, Whom
+from wattshed.agent.meters.board import Board
+from wattshed.agent.meters.errors import Fault, MeterError, NoMeter, TooSlow
+from wattshed.agent.meters.events import DriverEvents
+from wattshed.agent.meters.identity import WAKING_US
+from wattshed.agent.meters.processes import ProcessWatch
+from wattshed.agent.window import MISSING, MigDevice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from agent.meters.clock import Clock
-    from agent.meters.costs import CallCosts
-    from agent.meters.events import Changed, Xid
-    from agent.meters.nvml import Nvml
-    from agent.window import Device
+    from wattshed.agent.meters.clock import Clock
+    from wattshed.agent.meters.costs import CallCosts
+    from wattshed.agent.meters.events import Changed, Xid
+    from wattshed.agent.meters.nvml import Nvml
+    from wattshed.agent.window import Device
 
 LOG = logging.getLogger(__name__)
 

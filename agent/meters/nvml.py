@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pynvml
 
-from agent.meters.costs import CallCosts
-from agent.meters.errors import FUNCTION_NOT_FOUND, UNKNOWN, Fault, MeterError, NoMeter
-from agent.meters.filling import Rooms
-from agent.window import MISSING
+from wattshed.agent.meters.costs import CallCosts
+from wattshed.agent.meters.errors import FUNCTION_NOT_FOUND, UNKNOWN, Fault, MeterError, NoMeter
+from wattshed.agent.meters.filling import Rooms
+from wattshed.agent.window import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from types import ModuleType
 
-    from agent.meters.clock import Clock
+    from wattshed.agent.meters.clock import Clock
 
 LIBRARY = "libnvidia-ml.so.1"
 

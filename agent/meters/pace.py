@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from agent.meters.lines import SECOND_US, Line, Meter, Rates
+from wattshed.agent.meters.lines import SECOND_US, Line, Meter, Rates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from agent.meters.clock import Clock
+    from wattshed.agent.meters.clock import Clock
 
 LOG = logging.getLogger(__name__)
 

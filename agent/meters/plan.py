@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from agent.meters import probe
-from agent.meters.errors import Fault, MeterError
-from agent.window import MISSING
+from wattshed.agent.meters import probe
+from wattshed.agent.meters.errors import Fault, MeterError
+from wattshed.agent.window import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from agent.meters.nvml import Nvml
-    from agent.window import Device
+    from wattshed.agent.meters.nvml import Nvml
+    from wattshed.agent.window import Device
 
 INT32_MAX = 2**31 - 1
 INT64_MAX = 2**63 - 1

@@ -14,22 +14,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.meters.errors import Fault, MeterError
-from agent.meters.gauges import Gauges
-from agent.meters.lines import SECOND_US, Line, Meter, Rates
-from agent.meters.pace import Pace
-from agent.meters.recovery import Recovery
-from agent.meters.sharing import Sharing
-from agent.window import MISSING, ProcessSighting, Readings, Window
+from wattshed.agent.meters.errors import Fault, MeterError
+from wattshed.agent.meters.gauges import Gauges
+from wattshed.agent.meters.lines import SECOND_US, Line, Meter, Rates
+from wattshed.agent.meters.pace import Pace
+from wattshed.agent.meters.recovery import Recovery
+from wattshed.agent.meters.sharing import Sharing
+from wattshed.agent.window import MISSING, ProcessSighting, Readings, Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.meters.board import Board, Sample
-    from agent.meters.clock import Clock
-    from agent.meters.events import Changed, Xid
-    from agent.meters.processes import ProcessWatch
-    from agent.window import Device
+    from wattshed.agent.meters.board import Board, Sample
+    from wattshed.agent.meters.clock import Clock
+    from wattshed.agent.meters.events import Changed, Xid
+    from wattshed.agent.meters.processes import ProcessWatch
+    from wattshed.agent.window import Device
 
 SLOTS = 4  # over which the GPUs are spread in a tick: waking up costs more than the second reading at once
 ON_TIME_US = 2_000

@@ -11,14 +11,22 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from agent.meters.errors import FUNCTION_NOT_FOUND, NOT_SUPPORTED, SUCCESS, Fault, MeterError, fault_of, name_of
-from agent.meters.sight import guests
+from wattshed.agent.meters.errors import (
+    FUNCTION_NOT_FOUND,
+    NOT_SUPPORTED,
+    SUCCESS,
+    Fault,
+    MeterError,
+    fault_of,
+    name_of,
+)
+from wattshed.agent.meters.sight import guests
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from agent.meters.clock import Clock
-    from agent.meters.nvml import Nvml
+    from wattshed.agent.meters.clock import Clock
+    from wattshed.agent.meters.nvml import Nvml
 
 # Field ids of nvml.h.
 ENERGY, AVERAGE, INSTANT = 83, 185, 186

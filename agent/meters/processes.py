@@ -9,15 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from agent.meters.errors import Fault, MeterError
-from agent.meters.probe import is_ga100
-from agent.meters.process_rows import Row
-from agent.meters.shares import Shares
-from agent.window import MISSING, ProcessSighting
+from wattshed.agent.meters.errors import Fault, MeterError
+from wattshed.agent.meters.probe import is_ga100
+from wattshed.agent.meters.process_rows import Row
+from wattshed.agent.meters.shares import Shares
+from wattshed.agent.window import MISSING, ProcessSighting
 
 if TYPE_CHECKING:
-    from agent.meters.board import Board
-    from agent.meters.nvml import Nvml
+    from wattshed.agent.meters.board import Board
+    from wattshed.agent.meters.nvml import Nvml
 
 KINDS = ("Compute", "Graphics", "MPSCompute")
 PPM = 1_000_000

@@ -11,17 +11,17 @@ import queue
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from agent.meters.board import SLOW_US
-from agent.meters.errors import Fault, MeterError, RestartNeeded, TooSlow
-from agent.meters.events import Changed, Xid
-from agent.meters.lines import SECOND_US, Line, Meter, Rates
-from agent.meters.reprobing import HOPELESS_US, Reprobing
-from agent.window import MISSING, Event
+from wattshed.agent.meters.board import SLOW_US
+from wattshed.agent.meters.errors import Fault, MeterError, RestartNeeded, TooSlow
+from wattshed.agent.meters.events import Changed, Xid
+from wattshed.agent.meters.lines import SECOND_US, Line, Meter, Rates
+from wattshed.agent.meters.reprobing import HOPELESS_US, Reprobing
+from wattshed.agent.window import MISSING, Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.meters.clock import Clock
+    from wattshed.agent.meters.clock import Clock
 
 LOG = logging.getLogger(__name__)
 

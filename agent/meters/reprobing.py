@@ -10,16 +10,16 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent.meters.errors import Fault, MeterError
-from agent.meters.lines import SECOND_US
-from agent.window import MISSING
+from wattshed.agent.meters.errors import Fault, MeterError
+from wattshed.agent.meters.lines import SECOND_US
+from wattshed.agent.window import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from agent.meters.asking import Asking
-    from agent.meters.clock import Clock
-    from agent.meters.lines import Line, Meter
+    from wattshed.agent.meters.asking import Asking
+    from wattshed.agent.meters.clock import Clock
+    from wattshed.agent.meters.lines import Line, Meter
 
 LOG = logging.getLogger(__name__)
 

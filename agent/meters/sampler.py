@@ -12,16 +12,16 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.meters.errors import RestartNeeded
-from agent.meters.lines import Meter, Rates
-from agent.meters.poller import Poller
+from wattshed.agent.meters.errors import RestartNeeded
+from wattshed.agent.meters.lines import Meter, Rates
+from wattshed.agent.meters.poller import Poller
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agent.meters.clock import Clock
-    from agent.window import Device, ProcessSighting, Window
-    from exporters.snapshot import Histogram
+    from wattshed.agent.meters.clock import Clock
+    from wattshed.agent.window import Device, ProcessSighting, Window
+    from wattshed.exporters.snapshot import Histogram
 
 LOG = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ import tomllib
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from agent.meters.faults import KINDS, ScriptedFault
-from agent.meters.sensors import ARCHITECTURES
-from agent.meters.workload import Job, Step
-from agent.window import InputError
+from wattshed.agent.meters.faults import KINDS, ScriptedFault
+from wattshed.agent.meters.sensors import ARCHITECTURES
+from wattshed.agent.meters.workload import Job, Step
+from wattshed.agent.window import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

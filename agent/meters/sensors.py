@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from agent.meters.workload import Timeline
+    from wattshed.agent.meters.workload import Timeline
 
 MS = 1000
 SECOND_US = 1_000_000

@@ -27,8 +27,8 @@ from collections import deque
 from itertools import pairwise
 from typing import NamedTuple
 
-from agent.meters.lately import Lately
-from agent.meters.process_rows import Row, credible
+from wattshed.agent.meters.lately import Lately
+from wattshed.agent.meters.process_rows import Row, credible
 
 SAMPLE_US = 1_000_000 // 6
 """Between two samples until it is learned; nvml.h: between 1 s and 1/6 s, depending on the product."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from agent.meters.lines import SECOND_US, Line, Meter, Rates
+from wattshed.agent.meters.lines import SECOND_US, Line, Meter, Rates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from agent.meters.clock import Clock
-    from agent.meters.processes import ProcessWatch
-    from agent.meters.recovery import Recovery
+    from wattshed.agent.meters.clock import Clock
+    from wattshed.agent.meters.processes import ProcessWatch
+    from wattshed.agent.meters.recovery import Recovery
 
 MOST_DUTY = 0.01  # of the time, for these calls on all GPUs together
 TURN_US = 60 * SECOND_US

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.meters.nvml import Nvml
-    from agent.window import Device
+    from wattshed.agent.meters.nvml import Nvml
+    from wattshed.agent.window import Device
 
 HOST_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO in include/linux/proc_ns.h, the same on every host
 GUESTS = {

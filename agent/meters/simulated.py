@@ -8,17 +8,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.meters.clock import VirtualClock
-from agent.meters.faults import FaultPlan
-from agent.meters.scenario import Gpu, Scenario, default_scenario, read_scenario
-from agent.meters.sensors import ARCHITECTURES, Sensor
-from agent.meters.simulated_card import Card, SimulatedHost
-from agent.meters.simulated_driver import SimulatedLibrary
-from agent.meters.simulated_proc import ProcessTree
-from agent.meters.workload import Timeline, Truth
+from wattshed.agent.meters.clock import VirtualClock
+from wattshed.agent.meters.faults import FaultPlan
+from wattshed.agent.meters.scenario import Gpu, Scenario, default_scenario, read_scenario
+from wattshed.agent.meters.sensors import ARCHITECTURES, Sensor
+from wattshed.agent.meters.simulated_card import Card, SimulatedHost
+from wattshed.agent.meters.simulated_driver import SimulatedLibrary
+from wattshed.agent.meters.simulated_proc import ProcessTree
+from wattshed.agent.meters.workload import Timeline, Truth
 
 if TYPE_CHECKING:
-    from agent.meters.clock import Clock
+    from wattshed.agent.meters.clock import Clock
 
 
 LONGEST_S = 0.1

@@ -6,15 +6,15 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from agent.meters.faults import COUNTER, POWER, FaultPlan
-from agent.meters.simulated_usage import Usage
+from wattshed.agent.meters.faults import COUNTER, POWER, FaultPlan
+from wattshed.agent.meters.simulated_usage import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.meters.clock import Clock
-    from agent.meters.sensors import Sensor
-    from agent.meters.simulated_proc import ProcessTree
+    from wattshed.agent.meters.clock import Clock
+    from wattshed.agent.meters.sensors import Sensor
+    from wattshed.agent.meters.simulated_proc import ProcessTree
 
 OK, UNINITIALIZED, INVALID, UNSUPPORTED, NO_DRIVER, LOST, MISMATCH, NOT_READY, UNKNOWN = 0, 1, 2, 3, 9, 15, 18, 27, 999
 UINT, ULONGLONG = 1, 3

@@ -11,8 +11,8 @@ from ctypes import c_char_p, c_int, c_uint, c_ulonglong, c_void_p
 from typing import TYPE_CHECKING
 from uuid import NAMESPACE_OID, uuid5
 
-from agent.meters.errors import NAMES
-from agent.meters.simulated_abi import (
+from wattshed.agent.meters.errors import NAMES
+from wattshed.agent.meters.simulated_abi import (
     EVENT_SET,
     FIELD_ASKED,
     FIELD_TOLD,
@@ -34,13 +34,13 @@ from agent.meters.simulated_abi import (
     set_text,
     set_uint,
 )
-from agent.meters.simulated_card import MIG_CHANGED, XID, Answer
-from agent.meters.simulated_gpm import Gpm
+from wattshed.agent.meters.simulated_card import MIG_CHANGED, XID, Answer
+from wattshed.agent.meters.simulated_gpm import Gpm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from agent.meters.simulated_card import Card, SimulatedHost
+    from wattshed.agent.meters.simulated_card import Card, SimulatedHost
 
 DRIVER_VERSION = "999.99.99"
 

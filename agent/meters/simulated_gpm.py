@@ -6,10 +6,19 @@ import struct
 from ctypes import c_double, c_uint, c_void_p
 from typing import TYPE_CHECKING
 
-from agent.meters.simulated_abi import GPM_SAMPLE, NO_DATA, OK, UNSUPPORTED, Symbols, buffer, place_of, set_uint
+from wattshed.agent.meters.simulated_abi import (
+    GPM_SAMPLE,
+    NO_DATA,
+    OK,
+    UNSUPPORTED,
+    Symbols,
+    buffer,
+    place_of,
+    set_uint,
+)
 
 if TYPE_CHECKING:
-    from agent.meters.simulated_card import SimulatedHost
+    from wattshed.agent.meters.simulated_card import SimulatedHost
 
 SHORTEST_US = 100_000
 """NVML's API reference: two samples that are closer to each other give no metrics."""

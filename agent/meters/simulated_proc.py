@@ -7,13 +7,13 @@ import shutil
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
-from agent.meters.workload import FIRST_PID
+from wattshed.agent.meters.workload import FIRST_PID
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from agent.meters.workload import Job, Timeline
+    from wattshed.agent.meters.workload import Job, Timeline
 
 BOOT_ID = "5117a7ed-0000-4000-8000-000000000999"
 TICK_US = 10_000

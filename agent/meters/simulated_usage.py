@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from agent.meters.simulated_proc import pid_of
+from wattshed.agent.meters.simulated_proc import pid_of
 
 if TYPE_CHECKING:
-    from agent.meters.sensors import Architecture
-    from agent.meters.simulated_card import SimulatedHost
-    from agent.meters.simulated_proc import Running
-    from agent.meters.workload import Timeline
+    from wattshed.agent.meters.sensors import Architecture
+    from wattshed.agent.meters.simulated_card import SimulatedHost
+    from wattshed.agent.meters.simulated_proc import Running
+    from wattshed.agent.meters.workload import Timeline
 
 OK, UNSUPPORTED, NOT_FOUND = 0, 3, 6
 NO_INSTANCE = 0xFFFFFFFF

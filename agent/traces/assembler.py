@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.traces.rows import Rows
-from agent.window import MISSING, Device, JobKey, Owner, Readings, Usage, Window
-from kernels.columns import dealt
+from wattshed.agent.traces.rows import Rows
+from wattshed.agent.window import MISSING, Device, JobKey, Owner, Readings, Usage, Window
+from wattshed.kernels.columns import dealt
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
 
     from numpy.typing import NDArray
 
-    from agent.traces.gpus import Gpus
-    from agent.traces.report import SourceReport
+    from wattshed.agent.traces.gpus import Gpus
+    from wattshed.agent.traces.report import SourceReport
 
 WINDOW_ROWS = 1 << 16
 HELD_ROWS = 2_000_000

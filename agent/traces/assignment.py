@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.traces.jobs_by_host import JobsByHost
-from agent.traces.survey import ANONYMOUS
-from agent.window import MISSING, Device, JobKey, Owner, Usage, Window
-from kernels.shares import AT_MOST, LIVE
+from wattshed.agent.traces.jobs_by_host import JobsByHost
+from wattshed.agent.traces.survey import ANONYMOUS
+from wattshed.agent.window import MISSING, Device, JobKey, Owner, Usage, Window
+from wattshed.kernels.shares import AT_MOST, LIVE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from agent.traces.jobs_file import JobRow
+    from wattshed.agent.traces.jobs_file import JobRow
 
 _PPM = 1_000_000
 _Span = tuple[int, int]

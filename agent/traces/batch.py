@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from agent.window import MISSING, Device, Event, JobKey, Owner, Readings, Usage, Window
+from wattshed.agent.window import MISSING, Device, Event, JobKey, Owner, Readings, Usage, Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -8,7 +8,7 @@ import io
 import zlib
 from typing import TYPE_CHECKING
 
-from agent.window import InputError
+from wattshed.agent.window import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path

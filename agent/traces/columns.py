@@ -7,10 +7,10 @@ import fnmatch
 import re
 from typing import TYPE_CHECKING
 
-from agent.traces.quantities import ENERGY_MJ, POWER_MW, SHARE_PPM
-from agent.traces.table import Layout, Quantity
-from agent.traces.timestamps import UNITS
-from agent.window import InputError
+from wattshed.agent.traces.quantities import ENERGY_MJ, POWER_MW, SHARE_PPM
+from wattshed.agent.traces.table import Layout, Quantity
+from wattshed.agent.traces.timestamps import UNITS
+from wattshed.agent.window import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

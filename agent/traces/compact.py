@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from agent.traces.native_parquet import write_parquet
-from agent.traces.native_reader import segment_windows
-from agent.traces.report import SourceReport
-from agent.window import InputError
+from wattshed.agent.traces.native_parquet import write_parquet
+from wattshed.agent.traces.native_reader import segment_windows
+from wattshed.agent.traces.report import SourceReport
+from wattshed.agent.window import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

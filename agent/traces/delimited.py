@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from pyarrow import csv
 
-from agent.traces.clean_text import CleanStream
-from agent.window import InputError
+from wattshed.agent.traces.clean_text import CleanStream
+from wattshed.agent.window import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from agent.traces.report import SourceReport
+    from wattshed.agent.traces.report import SourceReport
 
 _BLOCK = 4 << 20
 _LONGEST_LINE = 64 << 20

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.traces.evidence import Evidence
-from agent.traces.jobs_by_host import JobsByHost
-from agent.traces.jobs_file import ALWAYS, JobRow
-from agent.traces.placement import COUNTED, EXCHANGEABLE, GUESSED, INFERRED, LEVELS, Placed, Placement
-from agent.traces.wants import natural, wants_of
-from agent.window import MISSING
+from wattshed.agent.traces.evidence import Evidence
+from wattshed.agent.traces.jobs_by_host import JobsByHost
+from wattshed.agent.traces.jobs_file import ALWAYS, JobRow
+from wattshed.agent.traces.placement import COUNTED, EXCHANGEABLE, GUESSED, INFERRED, LEVELS, Placed, Placement
+from wattshed.agent.traces.wants import natural, wants_of
+from wattshed.agent.window import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from agent.traces.survey import Host, Survey
-    from agent.traces.wants import Want
+    from wattshed.agent.traces.survey import Host, Survey
+    from wattshed.agent.traces.wants import Want
 
 _PPM = 1_000_000
 _SHOWN = 5

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from agent.traces import columns as column_names
-from agent.traces import smi_csv
-from agent.traces.delimited import sniff, split
-from agent.window import InputError
+from wattshed.agent.traces import columns as column_names
+from wattshed.agent.traces import smi_csv
+from wattshed.agent.traces.delimited import sniff, split
+from wattshed.agent.window import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path

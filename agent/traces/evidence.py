@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agent.traces.survey import Seen
+    from wattshed.agent.traces.survey import Seen
 
 LEAST_SAMPLES = 2
 FOREIGN_US = 30_000_000

@@ -5,19 +5,19 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from agent.traces.quantities import scaled_text
-from agent.traces.samples import Samples
-from agent.traces.series import Meaning, gpu_of, meaning_of
-from agent.traces.timestamps import parse_number
-from agent.window import InputError
+from wattshed.agent.traces.quantities import scaled_text
+from wattshed.agent.traces.samples import Samples
+from wattshed.agent.traces.series import Meaning, gpu_of, meaning_of
+from wattshed.agent.traces.timestamps import parse_number
+from wattshed.agent.window import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from agent.traces.gpus import Gpus
-    from agent.traces.report import SourceReport
-    from agent.traces.rows import Rows
-    from agent.traces.timestamps import Clock
+    from wattshed.agent.traces.gpus import Gpus
+    from wattshed.agent.traces.report import SourceReport
+    from wattshed.agent.traces.rows import Rows
+    from wattshed.agent.traces.timestamps import Clock
 
 _LINE = re.compile(r"([a-zA-Z_:][\w:]*)(\{(?:[^\"}]|\"(?:[^\"\\]|\\.)*\")*\})?\s+(\S+)(?:\s+(\S+))?(?:\s+#.*)?\s*$")
 _LABEL = re.compile(r"([a-zA-Z_]\w*)\s*=\s*\"((?:[^\"\\]|\\.)*)\"")

@@ -11,28 +11,28 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from agent.traces import columns, delimited, detect, smi_csv
-from agent.traces.ahead import ahead
-from agent.traces.clean_text import head_of, open_lines
-from agent.traces.delimited import Block
-from agent.traces.exposition import read_exposition
-from agent.traces.gpus import Gpus
-from agent.traces.monitors import MonitorReader
-from agent.traces.native_parquet import is_native_parquet
-from agent.traces.prometheus_json import read_prometheus
-from agent.traces.report import SourceReport
-from agent.traces.session import read_session
-from agent.traces.smi_query import read_text, read_xml
-from agent.traces.table import TableReader
-from agent.traces.timestamps import Clock
-from agent.window import InputError
+from wattshed.agent.traces import columns, delimited, detect, smi_csv
+from wattshed.agent.traces.ahead import ahead
+from wattshed.agent.traces.clean_text import head_of, open_lines
+from wattshed.agent.traces.delimited import Block
+from wattshed.agent.traces.exposition import read_exposition
+from wattshed.agent.traces.gpus import Gpus
+from wattshed.agent.traces.monitors import MonitorReader
+from wattshed.agent.traces.native_parquet import is_native_parquet
+from wattshed.agent.traces.prometheus_json import read_prometheus
+from wattshed.agent.traces.report import SourceReport
+from wattshed.agent.traces.session import read_session
+from wattshed.agent.traces.smi_query import read_text, read_xml
+from wattshed.agent.traces.table import TableReader
+from wattshed.agent.traces.timestamps import Clock
+from wattshed.agent.window import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from agent.traces.rows import Rows
-    from agent.traces.sources import Options, Source
+    from wattshed.agent.traces.rows import Rows
+    from wattshed.agent.traces.sources import Options, Source
 
 _PARQUET_ROWS = 1 << 18
 _TOLD_APART = re.compile(r"[^A-Za-z0-9-]+")

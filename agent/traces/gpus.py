@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.window import MISSING, Device
-from kernels.columns import dealt
+from wattshed.agent.window import MISSING, Device
+from wattshed.kernels.columns import dealt
 
 if TYPE_CHECKING:
-    from agent.traces.rows import Rows
+    from wattshed.agent.traces.rows import Rows
 
 SHORTEST_GAP_US = 5_000_000
 _LARGEST_MW = 2**31 - 1

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent.traces.jobs_file import JobRow
+    from wattshed.agent.traces.jobs_file import JobRow
 
 
 class JobsByHost:

@@ -9,18 +9,18 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from agent.traces.clean_text import head_of, open_lines
-from agent.traces.quantities import SHARE_PPM, decimal_of
-from agent.traces.sacct import is_sacct, read_sacct
-from agent.traces.timestamps import NO_TIME, Clock, parse_number, parse_text
-from agent.window import IDLE, MISSING, OTHER, UNATTRIBUTED, InputError
+from wattshed.agent.traces.clean_text import head_of, open_lines
+from wattshed.agent.traces.quantities import SHARE_PPM, decimal_of
+from wattshed.agent.traces.sacct import is_sacct, read_sacct
+from wattshed.agent.traces.timestamps import NO_TIME, Clock, parse_number, parse_text
+from wattshed.agent.window import IDLE, MISSING, OTHER, UNATTRIBUTED, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import tzinfo
     from pathlib import Path
 
-    from agent.traces.report import SourceReport
+    from wattshed.agent.traces.report import SourceReport
 
 ALWAYS = -(1 << 62)
 FOREVER = 1 << 62

@@ -9,17 +9,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from agent.traces.samples import Samples
-from agent.traces.timestamps import parse_text
-from agent.window import InputError
+from wattshed.agent.traces.samples import Samples
+from wattshed.agent.traces.timestamps import parse_text
+from wattshed.agent.window import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from agent.traces.gpus import Gpus
-    from agent.traces.report import SourceReport
-    from agent.traces.rows import Rows
-    from agent.traces.timestamps import Clock
+    from wattshed.agent.traces.gpus import Gpus
+    from wattshed.agent.traces.report import SourceReport
+    from wattshed.agent.traces.rows import Rows
+    from wattshed.agent.traces.timestamps import Clock
 
 _ROUND_US = 1_000_000
 _DAY_US = 86_400_000_000

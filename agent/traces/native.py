@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.traces.batch import Damaged, batch_of_window, identity, text_of_devices, text_of_owners
-from agent.traces.segment import END_OF_STREAM, SCHEMA_MESSAGE, layout_of, message_of_batch, spans
+from wattshed.agent.traces.batch import Damaged, batch_of_window, identity, text_of_devices, text_of_owners
+from wattshed.agent.traces.segment import END_OF_STREAM, SCHEMA_MESSAGE, layout_of, message_of_batch, spans
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from agent.window import Window
+    from wattshed.agent.window import Window
 
 log = logging.getLogger("wattshed.recorder")
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from agent.traces.batch import (
+from wattshed.agent.traces.batch import (
     FAR_US,
     LISTS,
     SCHEMA,
@@ -26,17 +26,17 @@ from agent.traces.batch import (
     text_of_devices,
     text_of_owners,
 )
-from agent.traces.stretch import windows_of
-from agent.window import InputError, Run
-from kernels.columns import Columns
+from wattshed.agent.traces.stretch import windows_of
+from wattshed.agent.window import InputError, Run
+from wattshed.kernels.columns import Columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from agent.traces.report import SourceReport
-    from agent.traces.stretch import Stretch
-    from agent.window import Window
+    from wattshed.agent.traces.report import SourceReport
+    from wattshed.agent.traces.stretch import Stretch
+    from wattshed.agent.window import Window
 
 _GROUP_SAMPLES = 1 << 22
 _GROUP_ROWS = 1 << 12

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agent.traces.batch import FAR_US, LISTS, Damaged, Decoder, rows_of_batch
-from agent.traces.segment import COLUMNS, Layout, checksum_agrees, layout_of, read_message, spans
-from agent.traces.stretch import windows_of
-from agent.window import InputError, Run
-from kernels.columns import Columns
-from kernels.messages import LENGTH, MARK, PLACES, READABLE, SAME_HOST, START, look_through
+from wattshed.agent.traces.batch import FAR_US, LISTS, Damaged, Decoder, rows_of_batch
+from wattshed.agent.traces.segment import COLUMNS, Layout, checksum_agrees, layout_of, read_message, spans
+from wattshed.agent.traces.stretch import windows_of
+from wattshed.agent.window import InputError, Run
+from wattshed.kernels.columns import Columns
+from wattshed.kernels.messages import LENGTH, MARK, PLACES, READABLE, SAME_HOST, START, look_through
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agent.traces.report import SourceReport
-    from agent.traces.stretch import Stretch
-    from agent.window import Window
+    from wattshed.agent.traces.report import SourceReport
+    from wattshed.agent.traces.stretch import Stretch
+    from wattshed.agent.window import Window
 
 _STRETCH = 64 << 20  # bytes of a segment that are looked through, and booked, at once
 _MESSAGES = 1 << 16  # and messages

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.traces.sources import Options, find
+from wattshed.agent.traces.sources import Options, find
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from agent.window import Window
+    from wattshed.agent.window import Window
 
 
 def windows(path: Path) -> Iterator[Window]:

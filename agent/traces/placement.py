@@ -21,8 +21,8 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from agent.traces.evidence import Evidence
-    from agent.traces.wants import Want
+    from wattshed.agent.traces.evidence import Evidence
+    from wattshed.agent.traces.wants import Want
 
 LEVELS = INFERRED, EXCHANGEABLE, COUNTED, GUESSED = "inferred", "exchangeable", "counted", "guessed"
 """How well it is known, best first; the label ``placement`` of a job says the worst that was needed."""

@@ -7,13 +7,13 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from agent.cutting import cut
+from wattshed.agent.cutting import cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from agent.window import ProcessSighting, Window
-    from exporters.snapshot import Histogram
+    from wattshed.agent.window import ProcessSighting, Window
+    from wattshed.exporters.snapshot import Histogram
 
 
 class PlaybackEnded(StopIteration):

@@ -8,20 +8,20 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, TextIO
 
-from agent.traces.exposition import add
-from agent.traces.quantities import POWER_MW
-from agent.traces.samples import Samples
-from agent.traces.series import Meaning, gpu_of, meaning_of
-from agent.traces.timestamps import parse_number
-from agent.window import InputError
+from wattshed.agent.traces.exposition import add
+from wattshed.agent.traces.quantities import POWER_MW
+from wattshed.agent.traces.samples import Samples
+from wattshed.agent.traces.series import Meaning, gpu_of, meaning_of
+from wattshed.agent.traces.timestamps import parse_number
+from wattshed.agent.window import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from agent.traces.gpus import Gpus
-    from agent.traces.report import SourceReport
-    from agent.traces.rows import Rows
-    from agent.traces.timestamps import Clock
+    from wattshed.agent.traces.gpus import Gpus
+    from wattshed.agent.traces.report import SourceReport
+    from wattshed.agent.traces.rows import Rows
+    from wattshed.agent.traces.timestamps import Clock
 
 _CHUNK = 1 << 20
 _LARGEST_SERIES = 256 << 20

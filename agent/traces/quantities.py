@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from agent.window import MISSING
+from wattshed.agent.window import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from agent.window import InputError
+from wattshed.agent.window import InputError
 
 _FIRST_BAD = 5
 

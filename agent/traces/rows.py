@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agent.window import MISSING
+from wattshed.agent.window import MISSING
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,15 +12,15 @@ from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from agent.traces.clean_text import open_lines
-from agent.traces.tres import Demand, demand_of, spread
-from agent.window import InputError
+from wattshed.agent.traces.clean_text import open_lines
+from wattshed.agent.traces.tres import Demand, demand_of, spread
+from wattshed.agent.window import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from agent.traces.report import SourceReport
+    from wattshed.agent.traces.report import SourceReport
 
 _NEEDED = {"JobID", "Start"}
 _GPUS = {"AllocTRES", "ReqTRES", "AllocGRES", "ReqGRES"}  # any of them
@@ -206,7 +206,7 @@ def read_sacct(path: Path, time_of: Callable[[str], int | None], report: SourceR
     InputError
         If a needed column is missing, or no row can be used and some are broken.
     """
-    from agent.traces.report import SourceReport  # noqa: PLC0415 - only where none is handed in
+    from wattshed.agent.traces.report import SourceReport  # noqa: PLC0415 - only where none is handed in
 
     report = SourceReport(str(path), "sacct") if report is None else report
     jobs: dict[tuple[str, str], _Found] = defaultdict(_Found)

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.traces.quantities import ENERGY_MJ, POWER_MW, REASONS, SHARE_PPM, scaled_text
-from agent.traces.rows import Rows
-from agent.window import MISSING
+from wattshed.agent.traces.quantities import ENERGY_MJ, POWER_MW, REASONS, SHARE_PPM, scaled_text
+from wattshed.agent.traces.rows import Rows
+from wattshed.agent.window import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from fractions import Fraction
 
-    from agent.traces.report import SourceReport
-    from agent.traces.timestamps import Clock
+    from wattshed.agent.traces.report import SourceReport
+    from wattshed.agent.traces.timestamps import Clock
 
 _BLOCK = 1 << 16
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from agent.traces.batch import SCHEMA, VERSION, Damaged, in_our_types
-from kernels import messages
-from kernels.messages import BYTES, NUMBER, NUMBERS, TEXT, TEXTS
+from wattshed.agent.traces.batch import SCHEMA, VERSION, Damaged, in_our_types
+from wattshed.kernels import messages
+from wattshed.kernels.messages import BYTES, NUMBER, NUMBERS, TEXT, TEXTS
 
 try:
     from isal.isal_zlib import crc32  # the same sum, at the speed of memory

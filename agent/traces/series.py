@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent.traces.quantities import ENERGY_MJ, POWER_MW
+from wattshed.agent.traces.quantities import ENERGY_MJ, POWER_MW
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from fractions import Fraction
 
-    from agent.traces.gpus import Gpus
+    from wattshed.agent.traces.gpus import Gpus
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,18 +9,18 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from agent.traces.delimited import Block, split
-from agent.traces.smi_csv import is_header, layout_of_header
-from agent.traces.table import TableReader
-from agent.window import InputError
+from wattshed.agent.traces.delimited import Block, split
+from wattshed.agent.traces.smi_csv import is_header, layout_of_header
+from wattshed.agent.traces.table import TableReader
+from wattshed.agent.window import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from agent.traces.gpus import Gpus
-    from agent.traces.report import SourceReport
-    from agent.traces.rows import Rows
-    from agent.traces.timestamps import Clock
+    from wattshed.agent.traces.gpus import Gpus
+    from wattshed.agent.traces.report import SourceReport
+    from wattshed.agent.traces.rows import Rows
+    from wattshed.agent.traces.timestamps import Clock
 
 _COMMAND = re.compile(r"^#? ?\$ nvidia-smi (.*)$")
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from agent.traces.delimited import split
-from agent.traces.table import Layout, Quantity
-from agent.traces.timestamps import parse_text
+from wattshed.agent.traces.delimited import split
+from wattshed.agent.traces.table import Layout, Quantity
+from wattshed.agent.traces.timestamps import parse_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

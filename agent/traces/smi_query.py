@@ -10,17 +10,17 @@ import re
 from typing import TYPE_CHECKING
 from xml.parsers import expat
 
-from agent.traces.quantities import POWER_MW, scaled_text
-from agent.traces.samples import Samples
-from agent.traces.timestamps import parse_text
+from wattshed.agent.traces.quantities import POWER_MW, scaled_text
+from wattshed.agent.traces.samples import Samples
+from wattshed.agent.traces.timestamps import parse_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from agent.traces.gpus import Gpus
-    from agent.traces.report import SourceReport
-    from agent.traces.rows import Rows
-    from agent.traces.timestamps import Clock
+    from wattshed.agent.traces.gpus import Gpus
+    from wattshed.agent.traces.report import SourceReport
+    from wattshed.agent.traces.rows import Rows
+    from wattshed.agent.traces.timestamps import Clock
 
 _SECTIONS = {"gpu power readings", "power readings", "gpu_power_readings", "power_readings"}
 _AVERAGE = ("average power draw", "average_power_draw", "power draw", "power_draw")

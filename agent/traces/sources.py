@@ -18,23 +18,23 @@ from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.traces import detect, foreign
-from agent.traces.ahead import ahead
-from agent.traces.assembler import Assembler
-from agent.traces.clean_text import head_of
-from agent.traces.gpus import Gpus
-from agent.traces.native_parquet import parquet_stretches
-from agent.traces.native_reader import segment_stretches
-from agent.traces.report import SourceReport
-from agent.traces.stretch import each_window
-from agent.window import MISSING, InputError
+from wattshed.agent.traces import detect, foreign
+from wattshed.agent.traces.ahead import ahead
+from wattshed.agent.traces.assembler import Assembler
+from wattshed.agent.traces.clean_text import head_of
+from wattshed.agent.traces.gpus import Gpus
+from wattshed.agent.traces.native_parquet import parquet_stretches
+from wattshed.agent.traces.native_reader import segment_stretches
+from wattshed.agent.traces.report import SourceReport
+from wattshed.agent.traces.stretch import each_window
+from wattshed.agent.window import MISSING, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from agent.traces.rows import Rows
-    from agent.traces.stretch import Stretch
-    from agent.window import Device, Run, Window
+    from wattshed.agent.traces.rows import Rows
+    from wattshed.agent.traces.stretch import Stretch
+    from wattshed.agent.window import Device, Run, Window
 
 _NATIVE_SUFFIXES = (".arrows", ".open", ".parquet")
 _FOREIGN_SUFFIXES = (".csv", ".txt", ".log", ".prom", ".om", ".json", ".xml", ".parquet", ".tsv")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from agent.window import Window
+from wattshed.agent.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from agent.window import Run
+    from wattshed.agent.window import Run
 
 
 class Stretch(Protocol):

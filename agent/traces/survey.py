@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.window import MISSING, Window
-from kernels.columns import dealt
+from wattshed.agent.window import MISSING, Window
+from wattshed.kernels.columns import dealt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
-    from agent.traces.sources import Chain, Options
-    from agent.window import Device, Run
+    from wattshed.agent.traces.sources import Chain, Options
+    from wattshed.agent.window import Device, Run
 
 ANONYMOUS = "pid:"
 """Beginning of owners that a trace knows by nothing but a process id: a jobs table says more."""

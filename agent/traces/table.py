@@ -11,20 +11,29 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from agent.traces.quantities import COUNT, ENERGY_MJ, POWER_MW, REASONS, SHARE_PPM, Scaled, reason_of, scaled_column
-from agent.traces.rows import Rows
-from agent.traces.timestamps import NO_TIME
-from agent.window import MISSING, InputError
+from wattshed.agent.traces.quantities import (
+    COUNT,
+    ENERGY_MJ,
+    POWER_MW,
+    REASONS,
+    SHARE_PPM,
+    Scaled,
+    reason_of,
+    scaled_column,
+)
+from wattshed.agent.traces.rows import Rows
+from wattshed.agent.traces.timestamps import NO_TIME
+from wattshed.agent.window import MISSING, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from agent.traces.delimited import Block
-    from agent.traces.gpus import Gpus
-    from agent.traces.report import SourceReport
-    from agent.traces.timestamps import Clock
+    from wattshed.agent.traces.delimited import Block
+    from wattshed.agent.traces.gpus import Gpus
+    from wattshed.agent.traces.report import SourceReport
+    from wattshed.agent.traces.timestamps import Clock
 
 _PCI = re.compile(r"(?:[0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]")
 _PLACE = "\0place"  # stands for the column of GPU numbers that a table lacks

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.traces.jobs_by_host import JobsByHost
-from agent.traces.jobs_file import ALWAYS, FOREVER, JobRow
+from wattshed.agent.traces.jobs_by_host import JobsByHost
+from wattshed.agent.traces.jobs_file import ALWAYS, FOREVER, JobRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

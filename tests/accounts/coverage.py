@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from agent.accounts.attribution import Accounts
-from agent.accounts.uncertainty import gpu_sigma_j, job_sigma_j
-from agent.meters.shares import ACTIVE, INTERVAL, LATEST, Shares
-from agent.window import JobKey, Owner, Readings, Usage, Window
 from tests.accounts.made import S, device
 from tests.meters.driver_rows import BASE_US, Driver
+from wattshed.agent.accounts.attribution import Accounts
+from wattshed.agent.accounts.uncertainty import gpu_sigma_j, job_sigma_j
+from wattshed.agent.meters.shares import ACTIVE, INTERVAL, LATEST, Shares
+from wattshed.agent.window import JobKey, Owner, Readings, Usage, Window
 
 PAGE = Path(__file__).parents[2] / "docs" / "accuracy.md"
 GPUS = 1000

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from agent.window import Device, JobKey, Owner, Readings, Usage, Window
+from wattshed.agent.window import Device, JobKey, Owner, Readings, Usage, Window
 
 S = 1_000_000
 

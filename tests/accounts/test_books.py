@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made import S, device, window
-from old_state import as_version_1, as_version_2
 
-from agent.accounts import state
-from agent.accounts.attribution import Accounts
-from agent.accounts.calibration import Calibrator, MeterCorrection
-from agent.accounts.ledger import GpuKey, Ledger, Line
-from agent.accounts.publishing import Publisher
-from agent.accounts.state import VERSION, StateFile
-from agent.accounts.uncertainty import gpu_sigma_j, job_sigma_j
-from agent.window import OTHER, Event
-from kernels import layout
+from tests.accounts.made import S, device, window
+from tests.accounts.old_state import as_version_1, as_version_2
+from wattshed.agent.accounts import state
+from wattshed.agent.accounts.attribution import Accounts
+from wattshed.agent.accounts.calibration import Calibrator, MeterCorrection
+from wattshed.agent.accounts.ledger import GpuKey, Ledger, Line
+from wattshed.agent.accounts.publishing import Publisher
+from wattshed.agent.accounts.state import VERSION, StateFile
+from wattshed.agent.accounts.uncertainty import gpu_sigma_j, job_sigma_j
+from wattshed.agent.window import OTHER, Event
+from wattshed.kernels import layout
 
 T0 = 1_700_000_000 * S
 
@@ -479,7 +479,7 @@ def test_the_snapshot_obeys_the_law_and_names_what_is_missing():
 
 
 def test_ramps_and_peaks_of_a_step():
-    from agent.accounts.statistics import Moving
+    from wattshed.agent.accounts.statistics import Moving
 
     moving = Moving()
     for i in range(300):

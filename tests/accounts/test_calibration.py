@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made import S, device, window
-from virtual import agent, simulated
 
-from agent.accounts.calibration import Calibrator
-from agent.meters import simulated_card
-from agent.meters.sight import HOST_NAMESPACE, own_namespace, seen_from
+from tests.accounts.made import S, device, window
+from tests.virtual import agent, simulated
+from wattshed.agent.accounts.calibration import Calibrator
+from wattshed.agent.meters import simulated_card
+from wattshed.agent.meters.sight import HOST_NAMESPACE, own_namespace, seen_from
 
 T0 = 1_700_000_000 * S
 PRIOR_MW = 70_000

@@ -24,5 +24,5 @@ def test_the_table_is_what_the_simulation_gives(found):
 
 
 def test_an_interval_that_is_too_narrow_is_noticed(monkeypatch):
-    monkeypatch.setattr("agent.accounts.uncertainty.SPREAD", 0.2)
+    monkeypatch.setattr("wattshed.agent.accounts.uncertainty.SPREAD", 0.2)
     assert coverage.held(coverage.shared(np.random.default_rng(1), coverage.ratio(2), "steady"))[0] < 0.8

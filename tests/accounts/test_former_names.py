@@ -6,11 +6,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.accounts import former_names
-from agent.accounts.attribution import Accounts
-from agent.accounts.calibration import Calibrator
-from agent.accounts.state import StateFile
-from agent.window import Device, Event, JobKey, Owner, Readings, Usage, Window
+from wattshed.agent.accounts import former_names
+from wattshed.agent.accounts.attribution import Accounts
+from wattshed.agent.accounts.calibration import Calibrator
+from wattshed.agent.accounts.state import StateFile
+from wattshed.agent.window import Device, Event, JobKey, Owner, Readings, Usage, Window
 
 S = 1_000_000
 T0 = 1_700_000_000 * S

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made import S, device, window
 
-from agent.accounts import joining
-from agent.accounts.attribution import Accounts
-from agent.accounts.calibration import Calibrator
-from agent.accounts.joining import joined
-from agent.accounts.state import StateFile
-from agent.accounts.tenancy import Tenancy
-from agent.window import Event, JobKey, Owner
+from tests.accounts.made import S, device, window
+from wattshed.agent.accounts import joining
+from wattshed.agent.accounts.attribution import Accounts
+from wattshed.agent.accounts.calibration import Calibrator
+from wattshed.agent.accounts.joining import joined
+from wattshed.agent.accounts.state import StateFile
+from wattshed.agent.accounts.tenancy import Tenancy
+from wattshed.agent.window import Event, JobKey, Owner
 
 T0 = 1_700_000_000 * S
 WATTS, IDLE = 300, 70

@@ -5,16 +5,16 @@ from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from laws import Laws
-from made import S, device, window
-from old_state import as_version_1
 
-from agent.accounts.attribution import Accounts
-from agent.accounts.calibration import Calibrator
-from agent.accounts.ledger import Ledger
-from agent.accounts.publishing import Publisher
-from agent.accounts.state import StateFile
-from agent.window import Event
+from tests.accounts.made import S, device, window
+from tests.accounts.old_state import as_version_1
+from tests.laws import Laws
+from wattshed.agent.accounts.attribution import Accounts
+from wattshed.agent.accounts.calibration import Calibrator
+from wattshed.agent.accounts.ledger import Ledger
+from wattshed.agent.accounts.publishing import Publisher
+from wattshed.agent.accounts.state import StateFile
+from wattshed.agent.window import Event
 
 T0 = 1_700_000_000 * S
 DEVICES = (device(0), device(1))

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made import S, device, window
-from virtual import agent, bills, simulated, sums
 
-from agent.accounts.attribution import Accounts
-from agent.accounts.calibration import Calibrator
-from agent.accounts.state import StateFile
-from agent.accounts.uncertainty import disagrees, gpu_sigma_j, job_sigma_j
-from agent.meters.lines import Rates
-from agent.traces.native import Recorder
-from agent.traces.sources import Options, find
-from agent.window import Event
-from exporters import api, prometheus
-from exporters.exposition import Writer
+from tests.accounts.made import S, device, window
+from tests.virtual import agent, bills, simulated, sums
+from wattshed.agent.accounts.attribution import Accounts
+from wattshed.agent.accounts.calibration import Calibrator
+from wattshed.agent.accounts.state import StateFile
+from wattshed.agent.accounts.uncertainty import disagrees, gpu_sigma_j, job_sigma_j
+from wattshed.agent.meters.lines import Rates
+from wattshed.agent.traces.native import Recorder
+from wattshed.agent.traces.sources import Options, find
+from wattshed.agent.window import Event
+from wattshed.exporters import api, prometheus
+from wattshed.exporters.exposition import Writer
 
 T0 = 1_700_000_000 * S
 JOB_J = 100_150

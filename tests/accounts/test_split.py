@@ -5,12 +5,12 @@ import math
 from fractions import Fraction
 
 import numpy as np
-import oracle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels.splitting import split
+from tests.accounts import oracle
+from wattshed.kernels.splitting import split
 
 SPAN = 1_000
 IDLE = 70_000

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made import S, device, window
 
-from agent.accounts.attribution import Accounts
-from agent.accounts.uncertainty import SPREAD, gpu_sigma_j, job_sigma_j, part_time_floor, sees_part
-from agent.window import JobKey
+from tests.accounts.made import S, device, window
+from wattshed.agent.accounts.attribution import Accounts
+from wattshed.agent.accounts.uncertainty import SPREAD, gpu_sigma_j, job_sigma_j, part_time_floor, sees_part
+from wattshed.agent.window import JobKey
 
 RECORDINGS = Path(os.environ.get("WATTSHED_TRACES", Path(__file__).parents[3] / "shared/traces")) / "yang-pmd"
 

@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made import S, device, window
 
-from agent.accounts.attribution import Accounts
-from agent.accounts.calibration import Calibrator
-from agent.accounts.late_holes import ENOUGH_US, LateHoles
-from agent.accounts.ledger import GpuKey
-from agent.accounts.state import StateFile
-from agent.accounts.tenancy import Tenancy
-from agent.accounts.uncertainty import job_sigma_j
-from agent.accounts.unseen import AFTER, BEFORE, set_aside
-from agent.window import Event, JobKey, Owner, Usage
-from kernels.layout import TALLIES, Pieces
+from tests.accounts.made import S, device, window
+from wattshed.agent.accounts.attribution import Accounts
+from wattshed.agent.accounts.calibration import Calibrator
+from wattshed.agent.accounts.late_holes import ENOUGH_US, LateHoles
+from wattshed.agent.accounts.ledger import GpuKey
+from wattshed.agent.accounts.state import StateFile
+from wattshed.agent.accounts.tenancy import Tenancy
+from wattshed.agent.accounts.uncertainty import job_sigma_j
+from wattshed.agent.accounts.unseen import AFTER, BEFORE, set_aside
+from wattshed.agent.window import Event, JobKey, Owner, Usage
+from wattshed.kernels.layout import TALLIES, Pieces
 
 T0 = 1_700_000_000 * S
 IDLE = 70

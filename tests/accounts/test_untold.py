@@ -6,14 +6,14 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made import S, device, window
 
-from agent.accounts.attribution import Accounts
-from agent.accounts.calibration import Calibrator
-from agent.accounts.state import StateFile
-from agent.accounts.uncertainty import estimated_w, frozen_w, gpu_sigma_j, job_sigma_j, missing_w
-from agent.window import JobKey
-from kernels import layout
+from tests.accounts.made import S, device, window
+from wattshed.agent.accounts.attribution import Accounts
+from wattshed.agent.accounts.calibration import Calibrator
+from wattshed.agent.accounts.state import StateFile
+from wattshed.agent.accounts.uncertainty import estimated_w, frozen_w, gpu_sigma_j, job_sigma_j, missing_w
+from wattshed.agent.window import JobKey
+from wattshed.kernels import layout
 
 FACTS = {"sigma_gain_ppm": 0, "publication_us": {"instant": 1}, "architecture": "Turing"}
 NO_EDGE_J = 100  # what an edge at 300 W may add

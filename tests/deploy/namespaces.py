@@ -71,8 +71,8 @@ LAUNCHER = """\
 export LD_LIBRARY_PATH=/srv/python/lib
 exec /srv/python/bin/{python} -c '
 import sys
-sys.path[:0] = ["/srv/tree", "/srv/site"]
-from agent.__main__ import main
+sys.path[:0] = ["/srv/tree/deploy/python", "/srv/site"]
+from wattshed.agent.__main__ import main
 sys.exit(main())' "$@"
 """
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from helm_python import Chart, HelmError, lint
 
-from agent.config import load
+from wattshed.agent.config import load
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "deploy/kubernetes/wattshed"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.notify import Notifier
 from tests.deploy.namespaces import Machine, missing
+from wattshed.agent.notify import Notifier
 
 SYSTEMD = Path(__file__).resolve().parents[2] / "deploy/systemd"
 UNIT = (SYSTEMD / "wattshed.service").read_text()

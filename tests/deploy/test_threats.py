@@ -6,8 +6,8 @@ import re
 import tomllib
 from pathlib import Path
 
-from agent.config import Config
-from agent.notify import Lines, set_up_log
+from wattshed.agent.config import Config
+from wattshed.agent.notify import Lines, set_up_log
 
 ROOT = Path(__file__).resolve().parents[2]
 UNIT = (ROOT / "deploy/systemd/wattshed.service").read_text()
@@ -76,7 +76,7 @@ def test_the_default_address_is_loopback():
 
 def test_every_key_is_read_by_the_composition_root():
     """A key that nobody reads is a promise that nobody keeps."""
-    from agent.config_check import keys
+    from wattshed.agent.config_check import keys
 
     files = ("assembly.py", "source.py", "__main__.py", "daemon.py")
     sources = "".join((ROOT / "agent" / name).read_text() for name in files)

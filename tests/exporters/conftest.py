@@ -2,8 +2,8 @@
 
 import pytest
 
-from exporters.http import Server
 from tests.exporters import snapshots
+from wattshed.exporters.http import Server
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 
-from exporters.snapshot import HNJ_PER_JOULE, EnergyShare, FleetFacts, GpuFacts, Histogram, JobFacts, Snapshot
+from wattshed.exporters.snapshot import HNJ_PER_JOULE, EnergyShare, FleetFacts, GpuFacts, Histogram, JobFacts, Snapshot
 
 T0 = 1_760_000_000_000_000
 UUIDS = [f"GPU-{i:08x}-1111-2222-3333-44445555666{i}" for i in range(8)]

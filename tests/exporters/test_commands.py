@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from agent import dashboards, top
-from agent.window import InputError
-from exporters import reference
 from tests.exporters import snapshots
+from wattshed.agent import dashboards, top
+from wattshed.agent.window import InputError
+from wattshed.exporters import reference
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,7 +81,7 @@ def test_top_without_an_agent_says_how_to_start_one(capsys, url):
 
 
 def test_the_live_screen_fills_and_sorts(serve):
-    from agent.top_screen import Screen
+    from wattshed.agent.top_screen import Screen
 
     server, _ = serve()
     address = server.addresses[0]

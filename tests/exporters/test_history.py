@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporters.history import History
-from exporters.snapshot import HNJ_PER_JOULE, EnergyShare
 from tests.exporters import snapshots
+from wattshed.exporters.history import History
+from wattshed.exporters.snapshot import HNJ_PER_JOULE, EnergyShare
 
 S = 1_000_000
 

@@ -14,11 +14,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporters import dcgm, prometheus
-from exporters.exposition import Family, Writer, escape
-from exporters.snapshot import HNJ_PER_JOULE, EnergyShare
 from tests.exporters import snapshots
 from tests.exporters.wire import peer
+from wattshed.exporters import dcgm, prometheus
+from wattshed.exporters.exposition import Family, Writer, escape
+from wattshed.exporters.snapshot import HNJ_PER_JOULE, EnergyShare
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 PARSERS = {False: parse_text, True: parse_openmetrics}

@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from exporters.otlp import Push
-from exporters.snapshot import HNJ_PER_JOULE, EnergyShare, JobFacts
 from tests.exporters import snapshots
+from wattshed.exporters.otlp import Push
+from wattshed.exporters.snapshot import HNJ_PER_JOULE, EnergyShare, JobFacts
 
 pytest.importorskip("opentelemetry.sdk", reason="needs the extra otlp")
 

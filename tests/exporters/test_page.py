@@ -7,9 +7,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 
-from exporters.site import CSP
 from tests.exporters import snapshots
 from tests.exporters.wire import get, peer
+from wattshed.exporters.site import CSP
 
 FLAGS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),

@@ -16,11 +16,11 @@ import promql_parser
 import pytest
 import yaml
 
-from exporters import prometheus
 from tests.exporters import snapshots
 from tests.exporters.wire import get, peer
 from tests.promql.expressions import DASHBOARDS, RULES, panels, rules
 from tests.promql.server import free_port
+from wattshed.exporters import prometheus
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RULE_TESTS = sorted((Path(__file__).parent / "rules").glob("*.test.yml"))
@@ -133,7 +133,7 @@ def daemon(tmp_path_factory):
     """Run the agent itself on the simulated node; gives its port."""
     home = tmp_path_factory.mktemp("daemon")
     environ = os.environ | {"WATTSHED_STATE_DIR": str(home), "STATE_DIRECTORY": str(home)}
-    command = [sys.executable, "-m", "agent", "run", "--meter", "simulated", "--listen", "127.0.0.1:0"]
+    command = [sys.executable, "-m", "wattshed", "run", "--meter", "simulated", "--listen", "127.0.0.1:0"]
     with (home / "log").open("w") as log:
         process = subprocess.Popen(command, cwd=DEPLOY.parent, env=environ, stdout=log, stderr=log)
     deadline = time.monotonic() + 60

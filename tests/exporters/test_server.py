@@ -15,14 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporters import api
-from exporters.exposition import OPENMETRICS_TYPE, TEXT_TYPE
-from exporters.history import History
-from exporters.http import Server
-from exporters.listen import activated, bind, parse_address
-from exporters.negotiation import qualities, wants_gzip, wants_openmetrics
 from tests.exporters import snapshots
 from tests.exporters.wire import get, read_all, read_one
+from wattshed.exporters import api
+from wattshed.exporters.exposition import OPENMETRICS_TYPE, TEXT_TYPE
+from wattshed.exporters.history import History
+from wattshed.exporters.http import Server
+from wattshed.exporters.listen import activated, bind, parse_address
+from wattshed.exporters.negotiation import qualities, wants_gzip, wants_openmetrics
 
 PROMETHEUS_3 = (
     "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,"
@@ -214,7 +214,7 @@ def test_sockets_handed_over_by_systemd():
     code = (
         "import os, sys, urllib.request\n"
         "os.environ['LISTEN_PID'] = str(os.getpid())\n"
-        "from exporters.http import Server\n"
+        "from wattshed.exporters.http import Server\n"
         "from tests.exporters import snapshots\n"
         "server = Server(snapshots.rich, ['256.0.0.1:1'])\n"
         "server.start()\n"
@@ -224,7 +224,7 @@ def test_sockets_handed_over_by_systemd():
     root = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env=os.environ | {"LISTEN_FDS": "1", "PYTHONPATH": str(root)},
+        env=os.environ | {"LISTEN_FDS": "1", "PYTHONPATH": str(root / "deploy/python")},
         preexec_fn=lambda: os.dup2(sock.fileno(), 3),
         cwd=root, pass_fds=[3], capture_output=True, text=True, check=False,
     )  # fmt: skip

@@ -5,12 +5,12 @@ import json
 
 import pytest
 
-from agent import top
-from exporters import api, dcgm, prometheus
-from exporters.exposition import SIMULATED, Writer
-from exporters.site import Site
 from tests.exporters import snapshots
 from tests.exporters.test_metrics_pages import page, samples
+from wattshed.agent import top
+from wattshed.exporters import api, dcgm, prometheus
+from wattshed.exporters.exposition import SIMULATED, Writer
+from wattshed.exporters.site import Site
 
 ENERGY_OR_POWER = ("_joules", "_watts", "disagreement", "DCGM_FI_")
 PAGES = {"/metrics": prometheus.families, "/metrics/dcgm": lambda _: dcgm.families()}
@@ -59,7 +59,7 @@ def test_dcgm_names_the_model_of_a_simulated_gpu_so_that_dashboards_still_take_i
 
 def test_otlp_carries_the_mark():
     pytest.importorskip("opentelemetry.sdk", reason="needs the extra otlp")
-    from exporters.otlp import Push
+    from wattshed.exporters.otlp import Push
 
     class Nowhere:
         def export(self, _):

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from exporters import dcgm, prometheus
-from exporters.exposition import Writer
 from tests.exporters import snapshots
+from wattshed.exporters import dcgm, prometheus
+from wattshed.exporters.exposition import Writer
 
 
 def main():

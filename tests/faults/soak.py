@@ -15,12 +15,10 @@ from pathlib import Path
 
 import psutil
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from virtual import agent, simulated, sums
-
-from agent.meters.lines import Rates
-from exporters.exposition import Writer
-from exporters.prometheus import families
+from tests.virtual import agent, simulated, sums
+from wattshed.agent.meters.lines import Rates
+from wattshed.exporters.exposition import Writer
+from wattshed.exporters.prometheus import families
 
 JOBS_AN_HOUR = 28  # 20,160 in thirty days
 KINDS = ("gpu-lost", "not-ready", "zero-power", "garbage", "scrambled-pids", "success-error", "garbage-utilisation")

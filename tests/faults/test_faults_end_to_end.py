@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.traces.sources import Options, find
 from tests.faults.process import ROOT, Agent, not_less
+from wattshed.agent.traces.sources import Options, find
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -23,7 +23,7 @@ def replayed(folder):
     import json
 
     done = subprocess.run(
-        [sys.executable, "-m", "agent", "replay", str(folder), "--format", "json"],
+        [sys.executable, "-m", "wattshed", "replay", str(folder), "--format", "json"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -285,10 +285,10 @@ def test_a_library_that_does_not_fit_ends_in_75(tmp_path):
 
 def test_hung_squeue_and_kubelet_delay_nothing(tmp_path):
     """Both are asked in the background, and never waited for: not at the start, not for an answer, not at the end."""
-    from agent.jobs.kubernetes import Pods
-    from agent.jobs.podresources import Kubelet
-    from agent.jobs.slurm import Slurm
-    from agent.window import Device
+    from wattshed.agent.jobs.kubernetes import Pods
+    from wattshed.agent.jobs.podresources import Kubelet
+    from wattshed.agent.jobs.slurm import Slurm
+    from wattshed.agent.window import Device
 
     hung = tmp_path / "squeue"
     hung.write_text("#!/bin/sh\nexec sleep 60\n")

@@ -1,8 +1,7 @@
 """A thousand short jobs a minute, and a day of the soak at a tenth of its length: bounded series, exact books."""
 
-from virtual import agent, simulated, sums
-
 from tests.faults.soak import Soak
+from tests.virtual import agent, simulated, sums
 
 
 def thousand_a_minute():

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from agent.fleet.commands import add_parser
-from agent.window import InputError
 from tests.fleet.example_fleet import FLEET
+from wattshed.agent.fleet.commands import add_parser
+from wattshed.agent.window import InputError
 
 
 @pytest.fixture

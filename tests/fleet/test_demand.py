@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal
 
-from agent.fleet.demand import coincidence, measure, moving_extremes, moving_mean
-from agent.fleet.grid import Load, on_grid
-from agent.fleet.series import read_recording
-from agent.fleet.spectrum import analyse, band_power, welch
-from agent.fleet.transformer import (
+from tests.fleet import naive_fleet as naive
+from wattshed.agent.fleet.demand import coincidence, measure, moving_extremes, moving_mean
+from wattshed.agent.fleet.grid import Load, on_grid
+from wattshed.agent.fleet.series import read_recording
+from wattshed.agent.fleet.spectrum import analyse, band_power, welch
+from wattshed.agent.fleet.transformer import (
     Transformer,
     age,
     ageing_factor,
@@ -20,8 +21,7 @@ from agent.fleet.transformer import (
     ultimate_rises,
     units_needed,
 )
-from agent.window import Device, InputError, Readings, Window
-from tests.fleet import naive_fleet as naive
+from wattshed.agent.window import Device, InputError, Readings, Window
 
 
 def load(power, step_s=1.0, **parts):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from agent.fleet.ensemble import (
+from wattshed.agent.fleet.ensemble import (
     block_matrix,
     bootstrap_fleet,
     exceedance,
@@ -13,8 +13,8 @@ from agent.fleet.ensemble import (
     resample,
     simulate,
 )
-from agent.fleet.grid import Load
-from agent.window import InputError
+from wattshed.agent.fleet.grid import Load
+from wattshed.agent.window import InputError
 
 
 def one(power, step_s=1.0, kind="total", **parts):

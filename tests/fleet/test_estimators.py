@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from agent.fleet.bootstrap import bootstrap_se
-from agent.fleet.estimators import estimate
-from agent.fleet.planner import allocate, sample_size
-from agent.fleet.sample import Population, Sample
-from agent.fleet.student import quantile
-from agent.window import InputError
 from tests.fleet import naive_fleet as naive
+from wattshed.agent.fleet.bootstrap import bootstrap_se
+from wattshed.agent.fleet.estimators import estimate
+from wattshed.agent.fleet.planner import allocate, sample_size
+from wattshed.agent.fleet.sample import Population, Sample
+from wattshed.agent.fleet.student import quantile
+from wattshed.agent.window import InputError
 
 
 def population(*hosts, sizes=None):

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from agent.fleet.inventory import read_inventory
-from agent.fleet.live import GPUS_RULE, POWER_RULE
 from tests.fleet.write_docs import PAGE, generated
+from wattshed.agent.fleet.inventory import read_inventory
+from wattshed.agent.fleet.live import GPUS_RULE, POWER_RULE
 
 TEXT = PAGE.read_text(encoding="utf-8")
 

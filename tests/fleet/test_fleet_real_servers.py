@@ -9,9 +9,9 @@ import urllib.request
 
 import pytest
 
-from agent.fleet.inventory import read_inventory
-from agent.fleet.simulate import SimulatedFleet, send
 from tests.fleet.example_fleet import FLEET
+from wattshed.agent.fleet.inventory import read_inventory
+from wattshed.agent.fleet.simulate import SimulatedFleet, send
 
 BIG = FLEET.replace("hosts = 100\n", "hosts = 8000\n").replace("hosts = 50\n", "hosts = 2000\n")
 

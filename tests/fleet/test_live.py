@@ -10,19 +10,19 @@ from urllib.parse import parse_qs
 import numpy as np
 import pytest
 
-from agent.fleet.hourly import Hours, bill, read_hours
-from agent.fleet.inventory import read_inventory
-from agent.fleet.ladder import climb
-from agent.fleet.live import GPUS_RULE, POWER_RULE, Measured, ask, extrapolate, measure_one
-from agent.fleet.node_model import fit
-from agent.fleet.prometheus import Prometheus, ServerError
-from agent.fleet.pue import ConstantPue, HourlyPue, LoadPue
-from agent.fleet.ranges import Range
-from agent.fleet.serve import Publisher, fleet_facts
-from agent.fleet.simulate import SimulatedFleet, exposition, remote_write
-from agent.window import InputError
-from exporters.prometheus import families
 from tests.fleet.example_fleet import FLEET
+from wattshed.agent.fleet.hourly import Hours, bill, read_hours
+from wattshed.agent.fleet.inventory import read_inventory
+from wattshed.agent.fleet.ladder import climb
+from wattshed.agent.fleet.live import GPUS_RULE, POWER_RULE, Measured, ask, extrapolate, measure_one
+from wattshed.agent.fleet.node_model import fit
+from wattshed.agent.fleet.prometheus import Prometheus, ServerError
+from wattshed.agent.fleet.pue import ConstantPue, HourlyPue, LoadPue
+from wattshed.agent.fleet.ranges import Range
+from wattshed.agent.fleet.serve import Publisher, fleet_facts
+from wattshed.agent.fleet.simulate import SimulatedFleet, exposition, remote_write
+from wattshed.agent.window import InputError
+from wattshed.exporters.prometheus import families
 
 
 def vector(*series):

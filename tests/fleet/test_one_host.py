@@ -5,9 +5,9 @@ from itertools import pairwise
 
 import pytest
 
-from agent.fleet.one_host import OneHost
-from exporters.snapshot import HNJ_PER_JOULE
 from tests.exporters import snapshots
+from wattshed.agent.fleet.one_host import OneHost
+from wattshed.exporters.snapshot import HNJ_PER_JOULE
 
 FLEET = """
 [[site]]

@@ -4,12 +4,12 @@ import math
 
 import pytest
 
-from agent.fleet.formula import Formula, FormulaError, evaluator
-from agent.fleet.ranges import Range, combine
-from agent.fleet.reference import find, gpus
-from agent.fleet.scenario import BOUNDARIES, load, shipped
-from agent.fleet.verdict import judge
 from tests.fleet import naive_fleet as naive
+from wattshed.agent.fleet.formula import Formula, FormulaError, evaluator
+from wattshed.agent.fleet.ranges import Range, combine
+from wattshed.agent.fleet.reference import find, gpus
+from wattshed.agent.fleet.scenario import BOUNDARIES, load, shipped
+from wattshed.agent.fleet.verdict import judge
 
 
 def figure(name, which):

@@ -10,20 +10,20 @@ import tempfile
 from datetime import UTC
 from pathlib import Path
 
-from agent.accounts.attribution import Accounts
-from agent.accounts.calibration import Calibrator
-from agent.accounts.ledger import Ledger
-from agent.accounts.state import StateFile
-from agent.config import load
-from agent.fleet import inventory, sample, scenario, transformer
-from agent.fleet.series import read_recording
-from agent.jobs import podresources, queue
-from agent.jobs.cgroup import identify
-from agent.meters.scenario import read_scenario
-from agent.traces.jobs_file import read_jobs
-from agent.traces.sources import Options, find
-from agent.window import InputError, Run
-from exporters import access, negotiation, web_config
+from wattshed.agent.accounts.attribution import Accounts
+from wattshed.agent.accounts.calibration import Calibrator
+from wattshed.agent.accounts.ledger import Ledger
+from wattshed.agent.accounts.state import StateFile
+from wattshed.agent.config import load
+from wattshed.agent.fleet import inventory, sample, scenario, transformer
+from wattshed.agent.fleet.series import read_recording
+from wattshed.agent.jobs import podresources, queue
+from wattshed.agent.jobs.cgroup import identify
+from wattshed.agent.meters.scenario import read_scenario
+from wattshed.agent.traces.jobs_file import read_jobs
+from wattshed.agent.traces.sources import Options, find
+from wattshed.agent.window import InputError, Run
+from wattshed.exporters import access, negotiation, web_config
 
 CORPUS = Path(__file__).parent / "corpus"
 
@@ -44,12 +44,12 @@ def _text(data):
 
 
 def configuration(data):
-    """agent.config."""
+    """wattshed.agent.config."""
     _file(data, "config.toml", lambda path: load(path, {"HOME": "/"}))
 
 
 def cgroup(data):
-    """agent.jobs.cgroup: whatever a path says, what lies below user.slice is never another manager's job."""
+    """wattshed.agent.jobs.cgroup: whatever a path says, what lies below user.slice is never another manager's job."""
     text = _text(data)
     owner = identify(text)
     lines = [line for line in text.split("\n") if line]
@@ -58,7 +58,7 @@ def cgroup(data):
 
 
 def squeue(data):
-    """agent.jobs.queue."""
+    """wattshed.agent.jobs.queue."""
     try:
         queue.parse(_text(data), "node1", {"gpu": 1})
     except ValueError as error:
@@ -66,7 +66,7 @@ def squeue(data):
 
 
 def pod_resources(data):
-    """agent.jobs.podresources: the kubelet's message, from the wire."""
+    """wattshed.agent.jobs.podresources: the kubelet's message, from the wire."""
     try:
         for _, pod in podresources._fields(data, 1):
             list(podresources._pod(pod))
@@ -100,44 +100,44 @@ def _account(path):
 
 
 def trace_csv(data):
-    """agent.traces: nvidia-smi and other delimited text, through to the joules."""
+    """wattshed.agent.traces: nvidia-smi and other delimited text, through to the joules."""
     _file(data, "trace.csv", _account)
 
 
 def trace_text(data):
-    """agent.traces: anything whose name says nothing (dmon, exposition)."""
+    """wattshed.agent.traces: anything whose name says nothing (dmon, exposition)."""
     _file(data, "trace.txt", _account)
 
 
 def trace_json(data):
-    """agent.traces: a Prometheus query's answer."""
+    """wattshed.agent.traces: a Prometheus query's answer."""
     _file(data, "trace.json", _account)
 
 
 def trace_native(data):
-    """agent.traces: a segment of our own, torn or flipped."""
+    """wattshed.agent.traces: a segment of our own, torn or flipped."""
     _file(data, "000000000001.arrows", _account)
 
 
 def jobs_file(data):
-    """agent.traces.jobs_file: CSV and sacct."""
+    """wattshed.agent.traces.jobs_file: CSV and sacct."""
     _file(data, "jobs.csv", lambda path: read_jobs(path, UTC))
 
 
 def meter_scenario(data):
-    """agent.meters.scenario."""
+    """wattshed.agent.meters.scenario."""
     _file(data, "node.toml", read_scenario)
 
 
 def fleet_toml(data):
-    """agent.fleet: scenarios, inventories and transformers."""
+    """wattshed.agent.fleet: scenarios, inventories and transformers."""
     _file(data, "fleet.toml", scenario.read)
     _file(data, "fleet.toml", inventory.read_inventory)
     _file(data, "fleet.toml", transformer.read_transformer)
 
 
 def fleet_csv(data):
-    """agent.fleet: populations, samples and series."""
+    """wattshed.agent.fleet: populations, samples and series."""
 
     def both(path):
         known = sample.read_population(path)
@@ -148,7 +148,7 @@ def fleet_csv(data):
 
 
 def web(data):
-    """exporters.web_config."""
+    """wattshed.exporters.web_config."""
     _file(data, "web.yml", web_config.load, web_config.WebConfigError)
 
 
@@ -161,7 +161,7 @@ def headers(data):
 
 
 def state(data):
-    """agent.accounts.state: never refuses to start, never believes half a file."""
+    """wattshed.agent.accounts.state: never refuses to start, never believes half a file."""
     with tempfile.TemporaryDirectory(prefix="wattshed-fuzz-") as folder:
         (Path(folder) / "state.json").write_bytes(data)
         accounts = Accounts(ledger=Ledger(1000), live=True)

@@ -15,23 +15,21 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from agent import assembly
-from agent.config import Config, Log
-from agent.jobs.processes import Processes
-from agent.jobs.resolve import JobResolver
-from agent.jobs.slurm import Slurm
-from agent.meters.clock import RealClock
-from agent.meters.lines import Rates
-from agent.meters.meter import NvmlMeter
-from agent.meters.nvml import Nvml
-from agent.meters.sampler import Sampler
-from agent.meters.scenario import Gpu, Scenario
-from agent.meters.simulated import SimulatedNode
-from agent.meters.workload import Job, Step
-from agent.source import Source
-from agent.window import ProcessSighting
+from wattshed.agent import assembly
+from wattshed.agent.config import Config, Log
+from wattshed.agent.jobs.processes import Processes
+from wattshed.agent.jobs.resolve import JobResolver
+from wattshed.agent.jobs.slurm import Slurm
+from wattshed.agent.meters.clock import RealClock
+from wattshed.agent.meters.lines import Rates
+from wattshed.agent.meters.meter import NvmlMeter
+from wattshed.agent.meters.nvml import Nvml
+from wattshed.agent.meters.sampler import Sampler
+from wattshed.agent.meters.scenario import Gpu, Scenario
+from wattshed.agent.meters.simulated import SimulatedNode
+from wattshed.agent.meters.workload import Job, Step
+from wattshed.agent.source import Source
+from wattshed.agent.window import ProcessSighting
 
 GPUS = 4
 NOBODY = 65534

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from itertools import pairwise
 
-from agent.jobs.background import Background
+from wattshed.agent.jobs.background import Background
 
 
 def test_what_is_down_is_asked_less_and_less_often_however_much_one_hurries():

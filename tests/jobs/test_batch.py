@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.jobs.cgroup import NOBODY, Owner, identify
-from agent.jobs.naming import job_of
+from wattshed.agent.jobs.cgroup import NOBODY, Owner, identify
+from wattshed.agent.jobs.naming import job_of
 
 A, B = "a1" * 32, "b2" * 32
 UID = "f67696d6-e246-4cd2-8b2b-dabb90429e3e"

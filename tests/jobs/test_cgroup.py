@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.jobs.cgroup import NOBODY, Owner, identify
+from wattshed.agent.jobs.cgroup import NOBODY, Owner, identify
 
 A, B, C = "a1" * 32, "b2" * 32, "c3" * 32
 UID = "2fc932ce-fdcc-454b-97bd-aadfdeb4c340"

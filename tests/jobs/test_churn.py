@@ -13,11 +13,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from agent.accounts.attribution import Accounts
-from agent.accounts.ledger import Ledger
-from agent.window import IDLE, UNATTRIBUTED, ProcessSighting, Readings, Window
 from tests.jobs.fake_proc import BOOT
 from tests.jobs.test_deciding import DEVICES, DOCKER, HEX, SECOND, SLUID, SSH, T0, Batch, Node, hold
+from wattshed.agent.accounts.attribution import Accounts
+from wattshed.agent.accounts.ledger import Ledger
+from wattshed.agent.window import IDLE, UNATTRIBUTED, ProcessSighting, Readings, Window
 
 POD = "2fc932ce-fdcc-454b-97bd-aadfdeb4c340"
 PATHS = [

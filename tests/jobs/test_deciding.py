@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.jobs import deciding
-from agent.jobs.deciding import Presence
-from agent.jobs.processes import Processes
-from agent.jobs.reservations import Reservation
-from agent.jobs.resolve import FIRST_ANSWERS_US, FIRST_NAMES_US, JobResolver
-from agent.window import Device, JobKey, Owner, ProcessSighting
 from tests.jobs.fake_proc import BOOT, FakeProc
+from wattshed.agent.jobs import deciding
+from wattshed.agent.jobs.deciding import Presence
+from wattshed.agent.jobs.processes import Processes
+from wattshed.agent.jobs.reservations import Reservation
+from wattshed.agent.jobs.resolve import FIRST_ANSWERS_US, FIRST_NAMES_US, JobResolver
+from wattshed.agent.window import Device, JobKey, Owner, ProcessSighting
 
 T0 = (BOOT + 1_000) * 1_000_000
 SECOND = 1_000_000

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.jobs.cgroup import NOBODY, Owner, identify
-from agent.jobs.delegation import Delegation, Mount, mounts_of
-from agent.jobs.naming import job_of
-from agent.jobs.processes import Processes
-from agent.jobs.users import local_uid
+from wattshed.agent.jobs.cgroup import NOBODY, Owner, identify
+from wattshed.agent.jobs.delegation import Delegation, Mount, mounts_of
+from wattshed.agent.jobs.naming import job_of
+from wattshed.agent.jobs.processes import Processes
+from wattshed.agent.jobs.users import local_uid
 
 ROOT = Path(__file__).parents[2]
 ALICE = 54_321
@@ -300,7 +300,7 @@ def test_a_real_agent_in_a_namespace_of_its_own(root):
     """As in a pod on cgroup v2: every path climbs, and the host's hierarchy is mounted from above our own root."""
     outer = f"kube-{os.getpid()}/pod-{os.getpid()}/agent"
     look = (
-        "import sys; from pathlib import Path; from agent.jobs.delegation import Delegation;"
+        "import sys; from pathlib import Path; from wattshed.agent.jobs.delegation import Delegation;"
         "print(Delegation.of_this_host().believed(Path(f'/proc/{sys.argv[1]}/cgroup').read_text()))"
     )
     start = 'echo $$ >"$1/cgroup.procs" && exec unshare --cgroup "$2" -c "$3" "$4"'

@@ -19,15 +19,15 @@ from pathlib import Path
 
 import pytest
 
-from agent.jobs.cgroup import identify
-from agent.jobs.mapping import MappingDirectory
-from agent.jobs.naming import job_of
-from agent.jobs.processes import Processes
-from agent.jobs.slurm import Slurm
-from agent.jobs.text import LONGEST_NAME
 from tests.jobs import real_slurm
 from tests.jobs.fake_proc import FakeProc
 from tests.jobs.test_deciding import DEVICES, HEX, SECOND, T0, Batch, Node, hold
+from wattshed.agent.jobs.cgroup import identify
+from wattshed.agent.jobs.mapping import MappingDirectory
+from wattshed.agent.jobs.naming import job_of
+from wattshed.agent.jobs.processes import Processes
+from wattshed.agent.jobs.slurm import Slurm
+from wattshed.agent.jobs.text import LONGEST_NAME
 
 ALICE, BOB = 1001, 1002
 SCRIPT = Path(__file__).parents[2] / "deploy/slurm/wattshed-jobs"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.jobs.gres import devices, per_gpu, ranges, shares
+from wattshed.agent.jobs.gres import devices, per_gpu, ranges, shares
 
 NODE = "NodeName=n1 Gres=gpu:h100:4,shard:h100:32,mps:h100:400 NodeAddr=n1"
 WHOLE = 1_000_000

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.jobs.cgroup import identify
-from agent.jobs.holding import is_of_roots_engine, works_for
-from agent.jobs.reservations import Reservation, exclusive, holders
-from agent.window import JobKey, Owner
+from wattshed.agent.jobs.cgroup import identify
+from wattshed.agent.jobs.holding import is_of_roots_engine, works_for
+from wattshed.agent.jobs.reservations import Reservation, exclusive, holders
+from wattshed.agent.window import JobKey, Owner
 
 HEX = "ab" * 32
 SLURMD = "/system.slice/slurmd.service"

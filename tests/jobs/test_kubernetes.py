@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 
 pytest.importorskip("grpc", reason="needs the extra kubernetes")
 
-from agent.jobs import podresources
-from agent.jobs.cgroup import identify
-from agent.jobs.kubernetes import Pods
-from agent.jobs.places import Place, place_of
-from agent.jobs.podresources import Claimed, ExtraMissing, Grant, Kubelet
-from agent.jobs.processes import Processes
-from agent.jobs.resolve import JobResolver
-from agent.window import Device, MigDevice, ProcessSighting
 from tests.jobs.fake_kubelet import FakeKubelet, claim, container, devices, field, pod
 from tests.jobs.fake_proc import BOOT, FakeProc
+from wattshed.agent.jobs import podresources
+from wattshed.agent.jobs.cgroup import identify
+from wattshed.agent.jobs.kubernetes import Pods
+from wattshed.agent.jobs.places import Place, place_of
+from wattshed.agent.jobs.podresources import Claimed, ExtraMissing, Grant, Kubelet
+from wattshed.agent.jobs.processes import Processes
+from wattshed.agent.jobs.resolve import JobResolver
+from wattshed.agent.window import Device, MigDevice, ProcessSighting
 
 DEVICES = tuple(Device("h", i, f"GPU-{i:08x}-0000-4000-8000-000000000000", minor=3 - i) for i in range(4))
 UUID = [device.uuid for device in DEVICES]

@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-from agent.jobs.mapping import owner_of
-from agent.jobs.processes import Processes
-from agent.jobs.resolve import JobResolver
-from agent.jobs.slurm import Slurm
-from agent.window import Device, MigDevice, ProcessSighting
 from tests.jobs.fake_proc import FakeProc
+from wattshed.agent.jobs.mapping import owner_of
+from wattshed.agent.jobs.processes import Processes
+from wattshed.agent.jobs.resolve import JobResolver
+from wattshed.agent.jobs.slurm import Slurm
+from wattshed.agent.window import Device, MigDevice, ProcessSighting
 
 DEVICES = tuple(Device("h", i, f"GPU-{i}", minor=i) for i in range(4))
 HEX = "ab" * 32

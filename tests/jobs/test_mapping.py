@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from agent.jobs.mapping import MappingDirectory
+from wattshed.agent.jobs.mapping import MappingDirectory
 
 
 def now():

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.jobs.nodes import expand, named, on_host, place, same
-from agent.jobs.this_node import ThisNode, UnknownNodeError, look
+from wattshed.agent.jobs.nodes import expand, named, on_host, place, same
+from wattshed.agent.jobs.this_node import ThisNode, UnknownNodeError, look
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.jobs.queue import Queue, QueuedJob, parse, per_gpu
-from agent.jobs.this_node import ThisNode
+from wattshed.agent.jobs.queue import Queue, QueuedJob, parse, per_gpu
+from wattshed.agent.jobs.this_node import ThisNode
 
 NODE = "NodeName=n1 Gres=gpu:h100:4,shard:h100:32,mps:h100:400 NodeAddr=n1"
 WHOLE = 1_000_000

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.jobs.cgroup import identify
-from agent.jobs.processes import Processes
-from agent.jobs.resolve import JobResolver
-from agent.window import Device, ProcessSighting
+from wattshed.agent.jobs.cgroup import identify
+from wattshed.agent.jobs.processes import Processes
+from wattshed.agent.jobs.resolve import JobResolver
+from wattshed.agent.window import Device, ProcessSighting
 
 pytestmark = pytest.mark.real
 DEVICES = (Device("h", 0, "GPU-0", minor=0),)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.jobs.delegation import mounts_of
-from agent.jobs.processes import Processes
-from agent.jobs.resolve import JobResolver
-from agent.jobs.slurm import Slurm
-from agent.window import Device, ProcessSighting
+from wattshed.agent.jobs.delegation import mounts_of
+from wattshed.agent.jobs.processes import Processes
+from wattshed.agent.jobs.resolve import JobResolver
+from wattshed.agent.jobs.slurm import Slurm
+from wattshed.agent.window import Device, ProcessSighting
 
 pytestmark = [
     pytest.mark.real,

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.jobs.processes import Processes
-from agent.jobs.resolve import JobResolver
-from agent.jobs.slurm import Slurm
-from agent.window import Device, ProcessSighting
 from tests.jobs import real_slurm
+from wattshed.agent.jobs.processes import Processes
+from wattshed.agent.jobs.resolve import JobResolver
+from wattshed.agent.jobs.slurm import Slurm
+from wattshed.agent.window import Device, ProcessSighting
 
 pytestmark = pytest.mark.real
 SCRIPT = Path(__file__).parents[2] / "deploy/slurm/wattshed-jobs"

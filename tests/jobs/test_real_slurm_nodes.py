@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.jobs.slurm import Slurm
 from tests.jobs import real_slurm
 from tests.jobs.test_real_slurm import DEVICES, GPU, SCRIPT, daemon, keeps_the_law, now, scrape, wait_for
+from wattshed.agent.jobs.slurm import Slurm
 
 pytestmark = pytest.mark.real
 

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from agent.jobs.cgroup import identify
 from tests.deploy.namespaces import Machine, missing
+from wattshed.agent.jobs.cgroup import identify
 
 pytestmark = pytest.mark.real
 POD, CONTAINER = "2fc932ce-fdcc-454b-97bd-aadfdeb4c340", "a1" * 32
@@ -30,9 +30,9 @@ exec sleep 600
 UNIT = "[Service]\nUser=nobody\nExecStart=/bin/sh /srv/in/forge.sh\n"
 LOOK = """\
 import dataclasses, json, sys
-sys.path[:0] = ["/srv/tree", "/srv/site"]
+sys.path[:0] = ["/srv/tree/deploy/python", "/srv/site"]
 from pathlib import Path
-from agent.jobs.processes import Processes
+from wattshed.agent.jobs.processes import Processes
 processes = Processes(Path("/proc"), lambda: 0)
 print(json.dumps({pid: dataclasses.asdict(processes.look(int(pid)).identity) for pid in sys.argv[1:]}))
 """

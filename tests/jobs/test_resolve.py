@@ -18,11 +18,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.jobs.processes import Processes
-from agent.jobs.reservations import Reservation
-from agent.jobs.resolve import LATE_LABELS_US, LINGER_US, REACH_BACK_US, JobResolver
-from agent.window import Device, JobKey, Owner, ProcessSighting
 from tests.jobs.fake_proc import BOOT, FakeProc
+from wattshed.agent.jobs.processes import Processes
+from wattshed.agent.jobs.reservations import Reservation
+from wattshed.agent.jobs.resolve import LATE_LABELS_US, LINGER_US, REACH_BACK_US, JobResolver
+from wattshed.agent.window import Device, JobKey, Owner, ProcessSighting
 
 T0 = (BOOT + 1_000) * 1_000_000
 SECOND = 1_000_000

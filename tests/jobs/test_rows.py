@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.jobs.rows import Claim, lay_out
+from wattshed.agent.jobs.rows import Claim, lay_out
 
 START, END = 1_000, 2_000
 TIME = st.integers(800, 2_200)

@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from agent.jobs import stale
-from agent.jobs.slurm import Slurm
-from agent.window import Device
 from tests.jobs.test_queue import NODE, job
+from wattshed.agent.jobs import stale
+from wattshed.agent.jobs.slurm import Slurm
+from wattshed.agent.window import Device
 
 DEVICES = tuple(Device("h", i, f"GPU-{i}", minor=3 - i) for i in range(4))
 

@@ -5,8 +5,8 @@ import sys
 
 import numpy as np
 
-from kernels import energy, ensemble, jobs, packed, quantiles, windows
 from tests.kernels.recordings import columns, node
+from wattshed.kernels import energy, ensemble, jobs, packed, quantiles, windows
 
 GAP = 5_000_000
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels.columns import dealt
+from wattshed.kernels.columns import dealt
 
 
 @settings(deadline=None)

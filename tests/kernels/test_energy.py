@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels import energy, packed
-from kernels.jit import use_threads
 from tests.kernels import naive
 from tests.kernels.recordings import columns, node, recordings
+from wattshed.kernels import energy, packed
+from wattshed.kernels.jit import use_threads
 
 GAP = 5_000_000
 MANY = settings(max_examples=150, deadline=None)

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels import ensemble
-from kernels.ensemble import block_totals, bootstrap, bootstrap_direct, draw_counts
-from kernels.jit import use_threads
+from wattshed.kernels import ensemble
+from wattshed.kernels.ensemble import block_totals, bootstrap, bootstrap_direct, draw_counts
+from wattshed.kernels.jit import use_threads
 
 MASK = 2**64 - 1
 

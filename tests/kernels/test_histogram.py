@@ -7,10 +7,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels.energy import integrate
-from kernels.histogram import PowerHistogram
-from kernels.quantiles import quantiles
 from tests.kernels.recordings import node, recordings
+from wattshed.kernels.energy import integrate
+from wattshed.kernels.histogram import PowerHistogram
+from wattshed.kernels.quantiles import quantiles
 
 GAP = 5_000_000
 CEILING = 2**31 - 1

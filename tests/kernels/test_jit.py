@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kernels import energy, jit
-from kernels.warm import steps
 from tests.kernels.recordings import node
+from wattshed.kernels import energy, jit
+from wattshed.kernels.warm import steps
 
 ROOT = Path(__file__).parents[2]
 USE = """
 import numpy as np
-from kernels.jit import cache_folder
-from kernels.bandwidth import read_once
+from wattshed.kernels.jit import cache_folder
+from wattshed.kernels.bandwidth import read_once
 assert read_once(np.arange(10)) == 45
 print(cache_folder())
 """
@@ -28,7 +28,7 @@ def child(program, **environment):
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("NUMBA", "XDG", "WATTSHED"))}
     run = subprocess.run(
         [sys.executable, "-c", program],
-        env={**kept, "PYTHONPATH": str(ROOT), **environment},
+        env={**kept, "PYTHONPATH": str(ROOT / "deploy/python"), **environment},
         cwd="/",
         capture_output=True,
         text=True,

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels import jobs
-from kernels.energy import integrate
-from kernels.jobs import job_energy
-from kernels.splitting import split
 from tests.kernels import naive
 from tests.kernels.recordings import columns, node, recordings
+from wattshed.kernels import jobs
+from wattshed.kernels.energy import integrate
+from wattshed.kernels.jobs import job_energy
+from wattshed.kernels.splitting import split
 
 GAP = 5_000_000
 

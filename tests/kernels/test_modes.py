@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from kernels import devices
-from kernels.jit import use_threads
 from tests.kernels.battery import battery, shrink
+from wattshed.kernels import devices
+from wattshed.kernels.jit import use_threads
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,7 +19,7 @@ def elsewhere(device, rows, **environment):
     """The battery's answer in a process of its own."""
     run = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "tests.kernels.battery", device, str(rows)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        env={**os.environ, "PYTHONPATH": str(ROOT / "deploy/python"), **environment},
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -50,7 +50,7 @@ def test_cuda_in_the_simulator_gives_the_same_integers():
 def test_a_device_that_is_full_gets_the_work_in_pieces():
     program = """
 import numpy as np
-from kernels import cuda, energy
+from wattshed.kernels import cuda, energy
 from tests.kernels.recordings import node
 energy.CHUNK = 16
 recording, real, sizes = node(1, 60), cuda.cuda.device_array, []
@@ -66,7 +66,12 @@ print([part.tolist() for part in found] == [part.tolist() for part in energy.int
 """
     run = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "WATTSHED_JIT": "off", "NUMBA_ENABLE_CUDASIM": "1"},
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT / "deploy/python"),
+            "WATTSHED_JIT": "off",
+            "NUMBA_ENABLE_CUDASIM": "1",
+        },
         cwd=ROOT,
         capture_output=True,
         text=True,

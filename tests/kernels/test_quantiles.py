@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels import quantiles as module
-from kernels.quantiles import quantiles
 from tests.kernels import naive
 from tests.kernels.recordings import columns, node, recordings
+from wattshed.kernels import quantiles as module
+from wattshed.kernels.quantiles import quantiles
 
 GAP = 5_000_000
 WANTED = st.lists(st.one_of(st.integers(0, 1_000_000), st.sampled_from([0, 500_000, 1_000_000])), max_size=5)

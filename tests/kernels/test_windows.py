@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels import windows as module
-from kernels.columns import first_at
-from kernels.energy import integrate
-from kernels.windows import windows
 from tests.kernels import naive
 from tests.kernels.recordings import columns, node, recordings
+from wattshed.kernels import windows as module
+from wattshed.kernels.columns import first_at
+from wattshed.kernels.energy import integrate
+from wattshed.kernels.windows import windows
 
 GAP = 5_000_000
 LENGTHS = st.one_of(st.integers(100_000, 5_000_000), st.just(60_000_000))

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from agent.meters.clock import VirtualClock
-from agent.meters.lines import Rates
-from agent.meters.meter import NvmlMeter
-from agent.meters.nvml import Nvml
-from agent.meters.sampler import Sampler
-from agent.meters.simulated import SimulatedNode
+from wattshed.agent.meters.clock import VirtualClock
+from wattshed.agent.meters.lines import Rates
+from wattshed.agent.meters.meter import NvmlMeter
+from wattshed.agent.meters.nvml import Nvml
+from wattshed.agent.meters.sampler import Sampler
+from wattshed.agent.meters.simulated import SimulatedNode
 
 ONE_GPU = """
 gpus = {gpus}

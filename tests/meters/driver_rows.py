@@ -1,7 +1,7 @@
 """A made-up driver that answers rows of process utilisation, of whatever they are the mean of."""
 
-from agent.meters.process_rows import Row
-from agent.meters.shares import INTERVAL, LATEST, SAMPLE_US, SAMPLES
+from wattshed.agent.meters.process_rows import Row
+from wattshed.agent.meters.shares import INTERVAL, LATEST, SAMPLE_US, SAMPLES
 
 BASE_US = 1_623_157_629_331_552  # a driver's stamps have their own time base
 

@@ -3,9 +3,9 @@
 import random
 
 import pytest
-from virtual import agent, simulated
 
-from agent.meters.lines import Rates
+from tests.virtual import agent, simulated
+from wattshed.agent.meters.lines import Rates
 
 COARSE = Rates(
     window_us=30_000_000,

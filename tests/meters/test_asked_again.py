@@ -3,14 +3,14 @@
 import itertools
 
 import pytest
-from virtual import agent, bills, simulated
 
-from agent.accounts.attribution import Accounts
-from agent.meters.events import RECOVERY_ACTION, Changed
-from agent.meters.lines import Rates
-from agent.meters.simulated_card import Card
-from agent.traces.native import Recorder
-from agent.traces.sources import Options, find
+from tests.virtual import agent, bills, simulated
+from wattshed.agent.accounts.attribution import Accounts
+from wattshed.agent.meters.events import RECOVERY_ACTION, Changed
+from wattshed.agent.meters.lines import Rates
+from wattshed.agent.meters.simulated_card import Card
+from wattshed.agent.traces.native import Recorder
+from wattshed.agent.traces.sources import Options, find
 
 DEAF = 'missing = ["nvmlEventSetCreate"]\n'
 MIG = """

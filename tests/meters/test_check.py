@@ -5,11 +5,11 @@ import json
 import re
 
 import pytest
-from virtual import agent, simulated
 
-from agent import check
-from agent.jobs import commands
-from agent.window import InputError
+from tests.virtual import agent, simulated
+from wattshed.agent import check
+from wattshed.agent.jobs import commands
+from wattshed.agent.window import InputError
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +54,7 @@ def test_the_table_groups_gpus_that_are_alike(capsys, tmp_path):
 
 
 def test_a_host_without_a_driver_cannot_be_measured(capsys, monkeypatch):
-    monkeypatch.setattr("agent.meters.nvml.LIBRARY", "libnvidia-ml-that-is-nowhere.so.1")
+    monkeypatch.setattr("wattshed.agent.meters.nvml.LIBRARY", "libnvidia-ml-that-is-nowhere.so.1")
     assert run("--json") == 1
     tree = json.loads(capsys.readouterr().out)
     assert not tree["can_measure"]

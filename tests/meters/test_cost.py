@@ -2,10 +2,9 @@
 
 import time
 
-from virtual import agent, simulated
-
-from agent.meters.lines import Rates
-from agent.meters.simulated_driver import SimulatedLibrary
+from tests.virtual import agent, simulated
+from wattshed.agent.meters.lines import Rates
+from wattshed.agent.meters.simulated_driver import SimulatedLibrary
 
 
 def test_eight_gpus_cost_at_most_half_a_percent_of_a_core(tmp_path, monkeypatch):

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 import pytest
-from virtual import agent, simulated, sums
+
+from tests.virtual import agent, simulated, sums
 
 BASE = """
 gpus = 2

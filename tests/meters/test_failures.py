@@ -6,9 +6,9 @@ import logging
 import numpy as np
 import pytest
 
-from agent.meters.errors import RestartNeeded
-from agent.meters.lines import Rates
-from agent.window import MISSING, MigDevice
+from wattshed.agent.meters.errors import RestartNeeded
+from wattshed.agent.meters.lines import Rates
+from wattshed.agent.window import MISSING, MigDevice
 
 
 def fault(kind, **keys):

@@ -5,8 +5,8 @@ import struct
 
 import pytest
 
-from agent.meters.errors import INSUFFICIENT_SIZE, MeterError
-from agent.meters.filling import MOST_ROOM, ROOM, Rooms
+from wattshed.agent.meters.errors import INSUFFICIENT_SIZE, MeterError
+from wattshed.agent.meters.filling import MOST_ROOM, ROOM, Rooms
 
 NUMBER = struct.Struct("<I")
 

@@ -30,7 +30,7 @@ def library(request, tmp_path_factory):
 
 
 def run(library, code, *arguments):
-    environment = {**os.environ, "LD_LIBRARY_PATH": str(library.parent), "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(library.parent), "PYTHONPATH": str(ROOT / "deploy/python")}
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
         env=environment,
@@ -43,7 +43,7 @@ def run(library, code, *arguments):
 
 def test_check_says_what_it_can_do(library):
     path, energy = library
-    code = "import sys; from agent.check import report; import json; print(json.dumps(report('nvml')))"
+    code = "import sys; from wattshed.agent.check import report; import json; print(json.dumps(report('nvml')))"
     done = run(path, code)
     assert done.returncode == 0, done.stderr
     tree = json.loads(done.stdout)
@@ -59,11 +59,11 @@ def test_check_says_what_it_can_do(library):
 
 READ = """
 import json
-from agent.meters.clock import RealClock
-from agent.meters.lines import Rates
-from agent.meters.meter import NvmlMeter
-from agent.meters.nvml import Nvml
-from agent.meters.sampler import Sampler
+from wattshed.agent.meters.clock import RealClock
+from wattshed.agent.meters.lines import Rates
+from wattshed.agent.meters.meter import NvmlMeter
+from wattshed.agent.meters.nvml import Nvml
+from wattshed.agent.meters.sampler import Sampler
 clock = RealClock()
 meter = NvmlMeter(Nvml(clock), clock, "h")
 meter.open()
@@ -101,12 +101,12 @@ def test_the_daemon_meters_through_it(library, tmp_path):
     environment = {
         **os.environ,
         "LD_LIBRARY_PATH": str(path.parent),
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": str(ROOT / "deploy/python"),
         "WATTSHED_JIT": "off",
         "XDG_STATE_HOME": str(tmp_path),
     }
     daemon = subprocess.Popen(
-        [sys.executable, "-m", "agent", "run", "--meter", "auto", "--listen", address, "--for", "60"],
+        [sys.executable, "-m", "wattshed", "run", "--meter", "auto", "--listen", address, "--for", "60"],
         env=environment,
         stderr=subprocess.PIPE,
         text=True,

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from virtual import agent, simulated
 
-from agent.meters.gauges import BOUNDS, MODULE_W, Gauges
-from exporters import api, dcgm, prometheus
-from exporters.exposition import Writer
+from tests.virtual import agent, simulated
+from wattshed.agent.meters.gauges import BOUNDS, MODULE_W, Gauges
+from wattshed.exporters import api, dcgm, prometheus
+from wattshed.exporters.exposition import Writer
 
 S = 1_000_000
 CEILING_MW = 1_050_000

@@ -3,16 +3,16 @@
 from pathlib import Path
 
 import pytest
-from virtual import agent, simulated
 
-from agent.accounts.attribution import Accounts
-from agent.meters.clock import VirtualClock
-from agent.meters.errors import NoMeter
-from agent.meters.meter import NvmlMeter
-from agent.meters.nvml import Nvml
-from agent.meters.simulated import SimulatedNode
-from agent.traces.native import Recorder
-from agent.traces.sources import Options, find
+from tests.virtual import agent, simulated
+from wattshed.agent.accounts.attribution import Accounts
+from wattshed.agent.meters.clock import VirtualClock
+from wattshed.agent.meters.errors import NoMeter
+from wattshed.agent.meters.meter import NvmlMeter
+from wattshed.agent.meters.nvml import Nvml
+from wattshed.agent.meters.simulated import SimulatedNode
+from wattshed.agent.traces.native import Recorder
+from wattshed.agent.traces.sources import Options, find
 
 TWO = """
 gpus = 2

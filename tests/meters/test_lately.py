@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.meters.lately import ANSWERS, OLDER, Lately
+from wattshed.agent.meters.lately import ANSWERS, OLDER, Lately
 
 S = 1_000_000
 

@@ -86,7 +86,7 @@ def test_with_an_end_it_ends_with_1_for_nothing_was_metered(tmp_path):
 def test_a_recording_needs_a_driver_at_once(tmp_path):
     (tmp_path / "lib").mkdir()
     done = subprocess.run(
-        [sys.executable, "-m", "agent", "record", str(tmp_path / "recording")],
+        [sys.executable, "-m", "wattshed", "record", str(tmp_path / "recording")],
         cwd=ROOT,
         env={**os.environ, "LD_LIBRARY_PATH": str(tmp_path / "lib"), "XDG_STATE_HOME": str(tmp_path / "state")},
         capture_output=True,

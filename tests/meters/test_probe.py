@@ -6,15 +6,15 @@ import types
 import pynvml
 import pytest
 
-from agent.meters.clock import VirtualClock
-from agent.meters.errors import Fault, MeterError, NoMeter, fault_of
-from agent.meters.lines import Rates
-from agent.meters.nvml import Nvml, loaded_path
-from agent.meters.probe import REMEDIES, attempt, is_ga100, power_usage_is_average
-from agent.meters.simulated_abi import set_uint
-from agent.meters.simulated_card import Card
-from agent.meters.simulated_driver import SimulatedLibrary
-from agent.window import MISSING
+from wattshed.agent.meters.clock import VirtualClock
+from wattshed.agent.meters.errors import Fault, MeterError, NoMeter, fault_of
+from wattshed.agent.meters.lines import Rates
+from wattshed.agent.meters.nvml import Nvml, loaded_path
+from wattshed.agent.meters.probe import REMEDIES, attempt, is_ga100, power_usage_is_average
+from wattshed.agent.meters.simulated_abi import set_uint
+from wattshed.agent.meters.simulated_card import Card
+from wattshed.agent.meters.simulated_driver import SimulatedLibrary
+from wattshed.agent.window import MISSING
 
 
 def node_of(rig, architecture, more="", instant_us=500_000):

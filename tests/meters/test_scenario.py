@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.meters.faults import KINDS
-from agent.meters.scenario import default_scenario, read_scenario
-from agent.window import InputError
+from wattshed.agent.meters.faults import KINDS
+from wattshed.agent.meters.scenario import default_scenario, read_scenario
+from wattshed.agent.window import InputError
 
 PAGE = Path(__file__).parents[2] / "docs/metering.md"
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.meters.scope import AGAIN_US, WATCH_US, Moment, ScopeWatch, at_once, verdict
+from wattshed.agent.meters.scope import AGAIN_US, WATCH_US, Moment, ScopeWatch, at_once, verdict
 
 S = 1_000_000
 

@@ -3,15 +3,15 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from virtual import agent, simulated
 
-from agent.accounts.uncertainty import job_sigma_j
-from agent.meters.meter import NvmlMeter
-from agent.meters.nvml import Nvml
-from agent.meters.process_rows import Row
-from agent.meters.shares import ACTIVE, INTERVAL, LATEST, NOT_KNOWN, QUESTION, SAMPLE_US, SAMPLES, Shares
-from agent.window import MISSING
 from tests.meters.driver_rows import BASE_US, Driver
+from tests.virtual import agent, simulated
+from wattshed.agent.accounts.uncertainty import job_sigma_j
+from wattshed.agent.meters.meter import NvmlMeter
+from wattshed.agent.meters.nvml import Nvml
+from wattshed.agent.meters.process_rows import Row
+from wattshed.agent.meters.shares import ACTIVE, INTERVAL, LATEST, NOT_KNOWN, QUESTION, SAMPLE_US, SAMPLES, Shares
+from wattshed.agent.window import MISSING
 
 READINGS = (INTERVAL, ACTIVE, LATEST)
 

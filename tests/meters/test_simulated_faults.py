@@ -2,12 +2,12 @@
 
 import pynvml
 import pytest
-from virtual import simulated
 
-from agent.meters.clock import RealClock
-from agent.meters.errors import MeterError
-from agent.meters.nvml import Nvml
-from agent.meters.simulated import SimulatedNode
+from tests.virtual import simulated
+from wattshed.agent.meters.clock import RealClock
+from wattshed.agent.meters.errors import MeterError
+from wattshed.agent.meters.nvml import Nvml
+from wattshed.agent.meters.simulated import SimulatedNode
 
 SECOND = 1_000_000
 STEADY = """

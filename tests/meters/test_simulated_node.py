@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.meters.lines import Rates
-from agent.meters.scenario import default_scenario
-from agent.meters.simulated import _timelines
-from agent.meters.workload import Job, Step, Timeline, Truth
-from agent.window import MISSING, Window
+from wattshed.agent.meters.lines import Rates
+from wattshed.agent.meters.scenario import default_scenario
+from wattshed.agent.meters.simulated import _timelines
+from wattshed.agent.meters.workload import Job, Step, Timeline, Truth
+from wattshed.agent.window import MISSING, Window
 
 
 def test_the_real_binding_marshals(rig):

@@ -6,19 +6,19 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from virtual import agent, simulated
 
-from agent.check import report
-from agent.meters import simulated_card
-from agent.meters.clock import RealClock, VirtualClock
-from agent.meters.costs import CallCosts
-from agent.meters.errors import MeterError, TooSlow
-from agent.meters.lines import Rates
-from agent.meters.meter import NvmlMeter
-from agent.meters.nvml import Nvml
-from agent.meters.reprobing import Reprobing
-from agent.meters.simulated import SimulatedNode
-from agent.window import MISSING
+from tests.virtual import agent, simulated
+from wattshed.agent.check import report
+from wattshed.agent.meters import simulated_card
+from wattshed.agent.meters.clock import RealClock, VirtualClock
+from wattshed.agent.meters.costs import CallCosts
+from wattshed.agent.meters.errors import MeterError, TooSlow
+from wattshed.agent.meters.lines import Rates
+from wattshed.agent.meters.meter import NvmlMeter
+from wattshed.agent.meters.nvml import Nvml
+from wattshed.agent.meters.reprobing import Reprobing
+from wattshed.agent.meters.simulated import SimulatedNode
+from wattshed.agent.window import MISSING
 
 EIGHT = """
 gpus = 8

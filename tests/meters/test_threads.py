@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from agent.meters.clock import RealClock
-from agent.meters.errors import RestartNeeded
-from agent.meters.lines import Rates
-from agent.meters.sampler import Stopped
+from wattshed.agent.meters.clock import RealClock
+from wattshed.agent.meters.errors import RestartNeeded
+from wattshed.agent.meters.lines import Rates
+from wattshed.agent.meters.sampler import Stopped
 
 QUICK = Rates(
     window_us=100_000,

@@ -20,8 +20,8 @@ from contextlib import contextmanager
 import yaml
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from agent.remote_write import RemoteWrite, _field, encode
 from tests.exporters.wire import peer
+from wattshed.agent.remote_write import RemoteWrite, _field, encode
 
 STALE = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
 """Prometheus' own NaN for a series that ended (model/value/value.go); Python keeps its bits."""

@@ -16,11 +16,10 @@ is tested elsewhere. On the hosts, and over and over again every ten minutes:
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 
-from virtual import agent, simulated
-
-from exporters.exposition import Writer
-from exporters.prometheus import families
-from exporters.snapshot import FleetFacts, Snapshot
+from tests.virtual import agent, simulated
+from wattshed.exporters.exposition import Writer
+from wattshed.exporters.prometheus import families
+from wattshed.exporters.snapshot import FleetFacts, Snapshot
 
 SCRAPE_S = 15
 START_S = 1_767_225_600

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agent import convert, replay
-from agent.window import InputError
+from wattshed.agent import convert, replay
+from wattshed.agent.window import InputError
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-from agent.traces.native import Recorder
 from tests.traces.windows_made_up import plain_window
+from wattshed.agent.traces.native import Recorder
 
 
 def record_until_killed(folder, first, pipe):

@@ -20,13 +20,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent import backfill
-from agent.__main__ import main
-from agent.accounts.attribution import Accounts
-from agent.cutting import cut
-from agent.traces.native import Recorder
-from agent.window import Device, Event, JobKey, Owner, Readings, Usage, Window
 from tests.traces.windows_made_up import plain_window
+from wattshed.agent import backfill
+from wattshed.agent.__main__ import main
+from wattshed.agent.accounts.attribution import Accounts
+from wattshed.agent.cutting import cut
+from wattshed.agent.traces.native import Recorder
+from wattshed.agent.window import Device, Event, JobKey, Owner, Readings, Usage, Window
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ def test_a_gpu_without_any_reading_is_in_the_answer(cell, wattshed, tmp_path):
 @pytest.mark.parametrize("flag", [["--format", "xml"], ["--max-gap", "soon"], ["--nonsense"]])
 def test_bad_usage_is_one_line(flag):
     done = subprocess.run(
-        [sys.executable, "-m", "agent", "replay", "x.csv", *flag], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "wattshed", "replay", "x.csv", *flag], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
     assert not done.stdout
@@ -88,7 +88,7 @@ def test_a_full_disk_below_the_answer_is_one_line(tmp_path):
     log.write_text("timestamp,gpu,power_w\n1700000000,0,100\n1700000001,0,100\n")
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "agent", "replay", log, "--format", "csv"], stdout=full, stderr=subprocess.PIPE,
+            [sys.executable, "-m", "wattshed", "replay", log, "--format", "csv"], stdout=full, stderr=subprocess.PIPE,
             text=True, check=False,
         )  # fmt: skip
     assert done.returncode == 1

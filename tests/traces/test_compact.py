@@ -1,7 +1,7 @@
 """Compaction in place keeps the answer, and what it cannot keep it leaves alone."""
 
-from agent.traces.native import Recorder
 from tests.traces.windows_made_up import plain_window
+from wattshed.agent.traces.native import Recorder
 
 
 def record(folder):

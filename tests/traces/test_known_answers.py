@@ -8,14 +8,14 @@ import random
 import numpy as np
 import pytest
 
-from agent.replay_books import Settings, book, finish, merge, new_part, pieces_of
-from agent.replay_report import as_json, document
-from agent.traces.columns import parse_spec
-from agent.traces.jobs_file import gpu_share_seconds, parse_job_columns, read_jobs
-from agent.traces.sources import Options, find
-from agent.traces.timestamps import zone
-from agent.window import InputError
 from tests.traces import pmd
+from wattshed.agent.replay_books import Settings, book, finish, merge, new_part, pieces_of
+from wattshed.agent.replay_report import as_json, document
+from wattshed.agent.traces.columns import parse_spec
+from wattshed.agent.traces.jobs_file import gpu_share_seconds, parse_job_columns, read_jobs
+from wattshed.agent.traces.sources import Options, find
+from wattshed.agent.traces.timestamps import zone
+from wattshed.agent.window import InputError
 
 LONG = "time=timestamp,gpu=gpu,power=power_w,energy=energy_mj:mJ"
 

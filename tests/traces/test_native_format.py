@@ -5,7 +5,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 
-from agent.traces.batch import (
+from tests.traces.windows_made_up import plain_window, same, windows
+from wattshed.agent.traces.batch import (
     SCHEMA,
     Damaged,
     Decoder,
@@ -15,13 +16,12 @@ from agent.traces.batch import (
     text_of_devices,
     text_of_owners,
 )
-from agent.traces.native import Recorder
-from agent.traces.native_parquet import parquet_windows, write_parquet
-from agent.traces.native_reader import segment_windows
-from agent.traces.report import SourceReport
-from agent.traces.segment import SCHEMA_MESSAGE, layout_of, message_of_batch, read_message, spans
-from agent.window import InputError
-from tests.traces.windows_made_up import plain_window, same, windows
+from wattshed.agent.traces.native import Recorder
+from wattshed.agent.traces.native_parquet import parquet_windows, write_parquet
+from wattshed.agent.traces.native_reader import segment_windows
+from wattshed.agent.traces.report import SourceReport
+from wattshed.agent.traces.segment import SCHEMA_MESSAGE, layout_of, message_of_batch, read_message, spans
+from wattshed.agent.window import InputError
 
 
 def encode(window):

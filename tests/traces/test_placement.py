@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.traces.assignment import Assignment
-from agent.traces.demands import name_gpus
-from agent.traces.jobs_file import FOREVER, JobRow
-from agent.traces.survey import Survey
-from agent.traces.wants import Edges, wants_of
-from agent.window import Device, JobKey, Owner, Readings, Usage, Window
+from wattshed.agent.traces.assignment import Assignment
+from wattshed.agent.traces.demands import name_gpus
+from wattshed.agent.traces.jobs_file import FOREVER, JobRow
+from wattshed.agent.traces.survey import Survey
+from wattshed.agent.traces.wants import Edges, wants_of
+from wattshed.agent.window import Device, JobKey, Owner, Readings, Usage, Window
 
 MINUTE = 60_000_000
 LENGTH = 40  # minutes of a trace

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from agent.accounts.attribution import Accounts
-from agent.cutting import cut
-from agent.traces.playback import Playback
-from agent.window import Device, JobKey, Owner, Readings, Usage, Window
+from wattshed.agent.accounts.attribution import Accounts
+from wattshed.agent.cutting import cut
+from wattshed.agent.traces.playback import Playback
+from wattshed.agent.window import Device, JobKey, Owner, Readings, Usage, Window
 
 S = 1_000_000
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from agent.traces import native
-from agent.traces.native import Recorder
-from agent.traces.native_reader import segment_windows
-from agent.traces.report import SourceReport
-from agent.traces.segment import END_OF_STREAM, layout_of, spans
-from agent.traces.sources import Options, find
-from agent.window import InputError
 from tests.traces.windows_made_up import plain_window, same
+from wattshed.agent.traces import native
+from wattshed.agent.traces.native import Recorder
+from wattshed.agent.traces.native_reader import segment_windows
+from wattshed.agent.traces.report import SourceReport
+from wattshed.agent.traces.segment import END_OF_STREAM, layout_of, spans
+from wattshed.agent.traces.sources import Options, find
+from wattshed.agent.window import InputError
 
 KILLS = int(os.environ.get("WATTSHED_TEST_KILLS", "200"))
 FLIPS = int(os.environ.get("WATTSHED_TEST_FLIPS", "2000"))
@@ -47,7 +47,7 @@ def test_every_acknowledged_window_outlives_sigkill(tmp_path):
     root = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, str(script), str(tmp_path / "rec"), str(KILLS), "5"],
-        env={**os.environ, "PYTHONPATH": str(root)},
+        env={**os.environ, "PYTHONPATH": str(root / "deploy/python")},
         capture_output=True, check=True, timeout=250,
     )  # fmt: skip
     acknowledged = [int(number) for number in done.stdout.split()]

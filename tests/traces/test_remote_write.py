@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent import remote_write
-from agent.backfill import Points, Series
-from agent.remote_write import RemoteWrite, encode, encode_labels
-from agent.window import InputError
+from wattshed.agent import remote_write
+from wattshed.agent.backfill import Points, Series
+from wattshed.agent.remote_write import RemoteWrite, encode, encode_labels
+from wattshed.agent.window import InputError
 
 
 def varint(data, at):

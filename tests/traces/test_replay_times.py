@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.replay_times import JobTimes
-from agent.window import JobKey, Owner, Readings, Usage, Window
+from wattshed.agent.replay_times import JobTimes
+from wattshed.agent.window import JobKey, Owner, Readings, Usage, Window
 
 OWNERS = (Owner(JobKey("a")), Owner(JobKey("b")))
 ROWS = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 60), st.integers(0, 20)), max_size=10)

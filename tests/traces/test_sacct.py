@@ -6,13 +6,13 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from agent.replay_books import Part
-from agent.traces.native import Recorder
-from agent.traces.report import SourceReport
-from agent.traces.sacct import Records, nodes_of
-from agent.traces.tres import Demand, demand_of, spread
-from agent.window import Owner, Usage
 from tests.traces.windows_made_up import plain_window
+from wattshed.agent.replay_books import Part
+from wattshed.agent.traces.native import Recorder
+from wattshed.agent.traces.report import SourceReport
+from wattshed.agent.traces.sacct import Records, nodes_of
+from wattshed.agent.traces.tres import Demand, demand_of, spread
+from wattshed.agent.window import Owner, Usage
 
 HOUR = 3600
 START = 1_772_323_200  # 2026-03-01, midnight

@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def fleet(tmp_path, wattshed):
     """Two hosts, recordings over midnight: segments of two days each, and a jobs file."""
-    from agent.traces.native import Recorder
     from tests.traces.windows_made_up import plain_window
+    from wattshed.agent.traces.native import Recorder
 
     folder = tmp_path / "fleet"
     midnight = 1_700_006_400_000_000 - 1_700_000_000_000_000
@@ -46,7 +46,7 @@ def test_a_cluster_that_has_the_wheel_alone(fleet, wattshed, tmp_path):
     _, alone, _ = wattshed("replay", *fleet)
     site = tmp_path / "site" / "wattshed"
     site.mkdir(parents=True)
-    (site / "__init__.py").write_text((ROOT / "deploy/wattshed/__init__.py").read_text())
+    (site / "__init__.py").write_text((ROOT / "deploy/python/wattshed/__init__.py").read_text())
     for room in ("agent", "kernels", "exporters"):
         (site / room).symlink_to(ROOT / room)
     # Kernels in plain Python: the integers are the same, and nothing has to be compiled anew under another path.
@@ -88,7 +88,7 @@ def test_a_cluster_that_has_the_wheel_alone(fleet, wattshed, tmp_path):
 
 
 def test_a_scheduler_that_does_not_answer_is_one_line(fleet, wattshed, monkeypatch):
-    from agent import scale
+    from wattshed.agent import scale
 
     monkeypatch.setattr(scale, "ANSWER_S", 0.5)
     code, _, err = wattshed("replay", *fleet, "--scheduler", "tcp://127.0.0.1:9")
@@ -111,9 +111,9 @@ def test_a_thousand_gpus_in_one_table_take_little_memory(tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from agent.replay_books import Settings, book, finish
-    from agent.traces.columns import parse_spec
-    from agent.traces.sources import Options, find
+    from wattshed.agent.replay_books import Settings, book, finish
+    from wattshed.agent.traces.columns import parse_spec
+    from wattshed.agent.traces.sources import Options, find
 
     hosts, steps = 128, 40
     watts = np.random.default_rng(1).normal(400, 50, (steps, hosts * 8)).round(3)

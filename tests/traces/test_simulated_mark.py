@@ -1,10 +1,10 @@
 """Invented joules stay marked through every reader and writer of recordings."""
 
 import pytest
-from virtual import agent, simulated
 
-from agent.traces.native import Recorder
-from agent.traces.sources import Options, find
+from tests.virtual import agent, simulated
+from wattshed.agent.traces.native import Recorder
+from wattshed.agent.traces.sources import Options, find
 
 DCGM = """\
 # TYPE DCGM_FI_DEV_POWER_USAGE gauge

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from agent.window import Device, Event, Owner, Readings, Usage, Window
+from wattshed.agent.window import Device, Event, Owner, Readings, Usage, Window
 
 TEXT = st.text(max_size=8)
 INT64 = st.integers(-(2**63), 2**63 - 1)

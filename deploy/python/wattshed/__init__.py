@@ -1,0 +1,37 @@
+"""Measures the power of NVIDIA GPUs, attributes every joule to the job that used it, and extrapolates to the fleet.
+
+The one import name of the project, in a checkout, an editable install, a wheel and on a worker of a cluster. Importing
+it loads nothing heavy: what is asked for is loaded then.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wattshed.agent.window import InputError
+
+__all__ = ["InputError", "main"]
+
+_HOMES = {"InputError": "wattshed.agent.window"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load what the package offers when it is first asked for (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    """Name what the package offers, loaded or not."""
+    return sorted({*globals(), *__all__})
+
+
+def main() -> int:
+    """Run the command line; returns its exit code."""
+    from wattshed.agent.__main__ import main as command  # noqa: PLC0415  (`import wattshed` stays light)
+
+    return command()

@@ -1,0 +1,1 @@
+"""What an installed package brings for other programs: dashboards and rules."""

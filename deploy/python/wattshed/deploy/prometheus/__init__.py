@@ -1,0 +1,1 @@
+"""Rules and a scrape example for Prometheus."""
