@@ -25,7 +25,7 @@ lint: $(VENV)/.test            ## ruff, mypy --strict, import contracts
 
 docs: $(VENV)/.test            ## regenerate the references in docs, the dashboards and the golden pages
 	$(BIN)/wattshed config --markdown > docs/configuration.md
-	$(BIN)/python -m wattshed.exporters.reference > docs/metrics.md
+	$(BIN)/python -m wattshed.exporters.formats.reference > docs/metrics.md
 	$(BIN)/python -m tests.fleet.write_docs
 	$(BIN)/python -m tests.accounts.coverage
 	$(BIN)/python -m tests.exporters.write_golden

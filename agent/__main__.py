@@ -12,9 +12,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wattshed.agent import bench, check, config_command, convert, dashboards, replay, top, warm
-from wattshed.agent.fleet import commands as fleet
-from wattshed.agent.window import InputError
+from wattshed.agent.commands import bench, check, convert, dashboards, fleet, replay, top, warm
+from wattshed.agent.commands import config as config_command
+from wattshed.agent.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -140,7 +140,7 @@ def _record(arguments: argparse.Namespace) -> int:
 def _meter(arguments: argparse.Namespace, *, exporters: bool) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _nothing_began)
-    from wattshed.agent.assembly import serve
+    from wattshed.agent.daemon.assembly import serve
 
     read = _loader(arguments)
     return serve(read(), own_version(), exporters=exporters, reload=read)

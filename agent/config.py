@@ -1,7 +1,7 @@
 """Configuration: TOML < environment < flags, one frozen tree, validated once.
 
 Every key is a dataclass field that carries its own text, unit and bounds; the example file, the reference page and the
-error messages are made from these, so that they cannot disagree (agent/config_command.py). Only the composition root
+error messages are made from these, so that they cannot disagree (agent/commands/config.py). Only the composition root
 imports this module: the parts get values, never the configuration.
 """
 
@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wattshed.agent.config_check import File, Flag, KeyPath, build, from_text, key, keys, meant, value
-from wattshed.agent.window import InputError
+from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.keys import File, Flag, KeyPath, build, from_text, key, keys, meant, value
 
 DEFAULT_PATH = Path("/etc/wattshed/config.toml")
 PREFIX = "WATTSHED_"

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import cuda
 
+from wattshed.kernels.arrays.draws import drawn_block, key_of
+from wattshed.kernels.arrays.segments import sum_chunk
+from wattshed.kernels.arrays.sweep import sweep
+from wattshed.kernels.arrays.trapezoid import BACKWARDS, COVERED, FIRST_MW, FIRST_US, HI, LAST_MW, LAST_US, LO, PART
 from wattshed.kernels.device_memory import in_pieces, rows_on_device
-from wattshed.kernels.energy import BACKWARDS, COVERED, FIRST_MW, FIRST_US, HI, LAST_MW, LAST_US, LO, PART
-from wattshed.kernels.ensemble import drawn_block, key_of
-from wattshed.kernels.segments import sum_chunk
-from wattshed.kernels.windows import sweep
-from wattshed.kernels.words import MASK, WORD, add_product
+from wattshed.kernels.int128 import MASK, WORD, add_product
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -182,7 +182,7 @@ def sum_chunks(
     max_gap_us: int,
     parts: NDArray[np.int64],
 ) -> None:
-    """Sum every chunk into its row of ``parts``: the twin of the CPU's in :mod:`kernels.energy`.
+    """Sum every chunk into its row of ``parts``: the twin of the CPU's in :mod:`kernels.arrays.trapezoid`.
 
     Parameters
     ----------
@@ -266,7 +266,7 @@ def _blocks(tasks: int) -> int:
 
 
 def sweep_windows(time_us: Any, power_mw: Any, *rest: Any) -> None:
-    """Sweep every task of windows: the twin of the CPU's in :mod:`kernels.windows`, with its arguments.
+    """Sweep every task of windows: the twin of the CPU's in :mod:`kernels.arrays.sweep`, with its arguments.
 
     Parameters
     ----------
@@ -286,7 +286,7 @@ def sweep_windows(time_us: Any, power_mw: Any, *rest: Any) -> None:
 
 
 def sum_segments(time_us: Any, power_mw: Any, *rest: Any) -> None:
-    """Sum every chunk into its segments: the twin of the CPU's in :mod:`kernels.segments`, with its arguments.
+    """Sum every chunk into its segments: the twin of the CPU's in :mod:`kernels.arrays.segments`, with its arguments.
 
     Parameters
     ----------
@@ -307,7 +307,7 @@ def sum_segments(time_us: Any, power_mw: Any, *rest: Any) -> None:
 
 
 def count_draws(seed: int, first: int, counts: NDArray[np.int32]) -> None:
-    """Draw and count: the twin of the CPU's in :mod:`kernels.ensemble`.
+    """Draw and count: the twin of the CPU's in :mod:`kernels.arrays.draws`.
 
     Parameters
     ----------

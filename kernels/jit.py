@@ -92,7 +92,7 @@ def cache_folder() -> Path | None:
         ``.../kernels-DIGEST``, mode 0700.
     """
     digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("*.py")):
+    for source in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(source.read_bytes())
     name = f"kernels-{digest.hexdigest()[:16]}"
     for parent in _cache_parents():

@@ -1,9 +1,9 @@
 """Energy of each job from a whole recording: overlapping jobs, idle power, shares and utilisation; exact integers.
 
 The samples are read once, at the speed of memory: each GPU's time is cut at the starts and ends of its usage rows, and
-static (up to idle power) and dynamic energy are summed per segment (:mod:`kernels.segments`), and split among those
-present by the rules of :mod:`kernels.shares`: the same functions that the live path uses. N samples and P edges cost
-O(N + P log P + P times the owners present at once).
+static (up to idle power) and dynamic energy are summed per segment (:mod:`kernels.arrays.segments`), and split among
+those present by the rules of :mod:`kernels.billing.shares`: the same functions that the live path uses. N samples and P
+edges cost O(N + P log P + P times the owners present at once).
 """
 
 # Kernels are typed by numba when they are first called; what Python calls is annotated.
@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from wattshed.kernels.arrays.segments import HIGHEST_MW, LONGEST_US, cut, sum_chunks
+from wattshed.kernels.billing.shares import split_dynamic, split_static
 from wattshed.kernels.columns import CHUNK, CUDA_CHUNK, PARALLEL_FROM, check_columns, raise_backwards, valid_rows
 from wattshed.kernels.devices import choose
 from wattshed.kernels.jit import jit, prange
-from wattshed.kernels.segments import HIGHEST_MW, LONGEST_US, cut, sum_chunks
-from wattshed.kernels.shares import split_dynamic, split_static
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,7 +39,7 @@ class JobEnergy(NamedTuple):
     ----------
     static, dynamic : int64[m, 2]
     method : int64[m]
-        Bits, as in :class:`kernels.splitting.Split`.
+        Bits, as in :class:`kernels.billing.split.Split`.
     idle, unattributed : int64[g, 2]
     """
 
@@ -158,7 +158,7 @@ def job_energy(
     time_us, power_mw, offsets, max_gap_us
         As for :func:`kernels.energy.integrate`; readings up to 20 kW, gaps up to 12 hours.
     idle_mw, rows, start_us, end_us, activity_ppm, busy_ppm, share_ppm, live
-        As for :func:`kernels.splitting.split`: GPU i owns usage rows ``rows[i]:rows[i + 1]``.
+        As for :func:`kernels.billing.split.split`: GPU i owns usage rows ``rows[i]:rows[i + 1]``.
     device : {"cpu", "cuda", "auto"}
         Where the samples are summed.
 

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from wattshed.kernels.columns import CHUNK, PARALLEL_FROM, check_columns, raise_backwards
-from wattshed.kernels.energy import (
+from wattshed.kernels.arrays.trapezoid import (
     BACKWARDS,
     COVERED,
     FIRST_MW,
@@ -27,11 +26,11 @@ from wattshed.kernels.energy import (
     LO,
     PART,
     join_chunks,
-    new_state,
-    read,
 )
+from wattshed.kernels.columns import CHUNK, PARALLEL_FROM, check_columns, raise_backwards
+from wattshed.kernels.energy import new_state, read
+from wattshed.kernels.int128 import MASK, WORD, add_product
 from wattshed.kernels.jit import jit, prange
-from wattshed.kernels.words import MASK, WORD, add_product
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

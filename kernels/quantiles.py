@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wattshed.kernels.billing.histogram import PPM
 from wattshed.kernels.columns import PARALLEL_FROM, check_columns, cut_into_chunks, raise_backwards, valid_rows
 from wattshed.kernels.devices import choose
 from wattshed.kernels.jit import jit, prange
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 20
 """Rows that share one histogram: large, because clearing and adding up a histogram costs as much as some rows."""
-PPM = 1_000_000
 _COARSE = 2048
 _BATCH = 2048
 """Chunks whose histograms are held at once: bounds the memory at any number of GPUs."""

@@ -7,21 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wattshed.kernels import (
-    bandwidth,
-    booking,
-    columns,
-    energy,
-    ensemble,
-    histogram,
-    jobs,
-    messages,
-    packed,
-    plain,
-    quantiles,
-    splitting,
-    windows,
-)
+from wattshed.kernels import arrow_messages, bandwidth, columns, energy, ensemble, jobs, packed, quantiles, windows
+from wattshed.kernels.billing import histogram, power_only, reconcile, split
 from wattshed.kernels.columns import PARALLEL_FROM
 from wattshed.kernels.jit import MODE, cache_folder, prune_cache
 
@@ -50,9 +37,9 @@ def _job_energy(rows: int) -> jobs.JobEnergy:
 def _live_path() -> None:
     time_us, power_mw, offsets = _recording(8)
     bounds = (np.full(1, 20_000_000, np.int64), np.full(1, -1, np.int64), np.full(1, _GAP_US, np.int64))
-    pieces = booking.merge(offsets, time_us, power_mw, time_us // 10_000, booking.new_state(1), *bounds)
+    pieces = reconcile.merge(offsets, time_us, power_mw, time_us // 10_000, reconcile.new_state(1), *bounds)
     zero, unknown = np.zeros(1, np.int64), np.full(1, -1, np.int64)
-    splitting.split(
+    split.split(
         pieces.starts, pieces.counts, pieces.t0_us, pieces.t1_us, pieces.energy_hnj,
         zero + 70_000, np.array([0, 1]), zero, zero + 3_000_000, unknown, unknown, unknown, np.ones(1, np.int8),
     )  # fmt: skip
@@ -64,7 +51,7 @@ def _plain(rows: int) -> None:
     for times in (time_us, time_us.astype(np.uint32)):
         laid_out = columns.Columns(offsets.reshape(1, 2), times, none, none, power_mw, none)
         powers = [histogram.PowerHistogram(few=0)]
-        plain.book_plain(laid_out, booking.new_state(1), one * 20_000_000, one * _GAP_US, one * 70_000, powers)
+        power_only.book_plain(laid_out, reconcile.new_state(1), one * 20_000_000, one * _GAP_US, one * 70_000, powers)
 
 
 def _histogram() -> None:
@@ -74,8 +61,8 @@ def _histogram() -> None:
 
 
 def _segments() -> None:
-    nothing = messages.spread([(0, 0, messages.TEXT, 1)])
-    messages.look_through(np.zeros(64, np.uint8), 0, 64, nothing, 4)
+    nothing = arrow_messages.spread([(0, 0, arrow_messages.TEXT, 1)])
+    arrow_messages.look_through(np.zeros(64, np.uint8), 0, 64, nothing, 4)
 
 
 def _ensemble() -> None:

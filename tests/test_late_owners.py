@@ -7,9 +7,10 @@ import pytest
 from tests.virtual import agent, bills, simulated, sums
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.jobs.slurm import Slurm
-from wattshed.agent.meters import simulated_proc
-from wattshed.agent.traces.native import Recorder
-from wattshed.agent.traces.sources import Options, find
+from wattshed.agent.simulation import proc as simulated_proc
+from wattshed.agent.traces.native.recorder import Recorder
+from wattshed.agent.traces.options import Options
+from wattshed.agent.traces.sources import find
 
 JOBS = """
 gpus = 2

@@ -7,8 +7,8 @@ import pytest
 from tests.accounts.old_state import as_version_1
 from tests.laws import Laws, see_page
 from tests.virtual import agent, simulated
-from wattshed.exporters import prometheus
-from wattshed.exporters.exposition import Writer
+from wattshed.exporters.formats import prometheus
+from wattshed.exporters.formats.exposition import Writer
 
 CHURN = """
 gpus = 3

@@ -9,8 +9,9 @@ from tests.virtual import agent, bills, simulated, sums
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.uncertainty import job_sigma_j
 from wattshed.agent.meters.errors import MeterError, NoMeter
-from wattshed.agent.traces.native import Recorder
-from wattshed.agent.traces.sources import Options, find
+from wattshed.agent.traces.native.recorder import Recorder
+from wattshed.agent.traces.options import Options
+from wattshed.agent.traces.sources import find
 
 ALONE = {
     "slurm": ("slurm:7", 'name = "7"'),

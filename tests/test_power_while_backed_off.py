@@ -3,7 +3,7 @@
 import pytest
 
 from tests.virtual import agent, simulated
-from wattshed.exporters.history import History
+from wattshed.exporters.web.history import History
 
 STEADY = """
 gpus = 2

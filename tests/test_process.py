@@ -220,7 +220,7 @@ import os, signal, sys
 
 class Stop:
     def find_spec(self, name, *_):
-        if name == "wattshed.agent.assembly":
+        if name == "wattshed.agent.daemon.assembly":
             os.kill(os.getpid(), signal.{signal})
 
 sys.meta_path.insert(0, Stop())

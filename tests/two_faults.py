@@ -8,13 +8,14 @@ from hypothesis import strategies as st
 from tests.laws import Laws
 from tests.virtual import agent, simulated
 from wattshed.agent.accounts.attribution import Accounts
-from wattshed.agent.daemon import Limits
+from wattshed.agent.daemon.loop import Limits
 from wattshed.agent.meters.errors import MeterError, NoMeter, RestartNeeded
-from wattshed.agent.meters.faults import KINDS, ScriptedFault
-from wattshed.agent.meters.scenario import Gpu, Scenario
-from wattshed.agent.meters.workload import Job, Step
-from wattshed.agent.traces.native import Recorder
-from wattshed.agent.traces.sources import Options, find
+from wattshed.agent.simulation.faults import KINDS, ScriptedFault
+from wattshed.agent.simulation.scenario import Gpu, Scenario
+from wattshed.agent.simulation.workload import Job, Step
+from wattshed.agent.traces.native.recorder import Recorder
+from wattshed.agent.traces.options import Options
+from wattshed.agent.traces.sources import find
 from wattshed.agent.window import MISSING
 
 SECOND = 1_000_000

@@ -8,19 +8,19 @@ from wattshed.agent.accounts.calibration import Calibrator
 from wattshed.agent.accounts.ledger import Ledger
 from wattshed.agent.accounts.publishing import Publisher
 from wattshed.agent.accounts.state import StateFile
-from wattshed.agent.daemon import Board, Daemon, Limits
-from wattshed.agent.faults import Faults
+from wattshed.agent.clock import VirtualClock
+from wattshed.agent.daemon.faults import Faults
+from wattshed.agent.daemon.loop import Board, Daemon, Limits
+from wattshed.agent.daemon.systemd import Notifier
 from wattshed.agent.jobs.mapping import MappingDirectory
 from wattshed.agent.jobs.processes import Processes
 from wattshed.agent.jobs.resolve import JobResolver
 from wattshed.agent.jobs.slurm import Slurm
-from wattshed.agent.meters.clock import VirtualClock
 from wattshed.agent.meters.lines import Rates
 from wattshed.agent.meters.meter import NvmlMeter
 from wattshed.agent.meters.nvml import Nvml
 from wattshed.agent.meters.sampler import Sampler
-from wattshed.agent.meters.simulated import SimulatedNode
-from wattshed.agent.notify import Notifier
+from wattshed.agent.simulation.node import SimulatedNode
 
 
 @dataclass

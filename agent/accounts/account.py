@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.accounts.modules import Module, counts_module, tells_power
 from wattshed.agent.accounts.statistics import Moving
-from wattshed.kernels import layout
-from wattshed.kernels.histogram import PowerHistogram
+from wattshed.kernels.billing import layout
+from wattshed.kernels.billing.histogram import PowerHistogram
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,7 +78,7 @@ class GpuAccount:
     def add(
         self, tally: NDArray[np.int64], energy_hnj: int, booked_us: int, idle_hnj: int, unattributed_hnj: int
     ) -> None:
-        """Add a result; ``tally`` is a row of `kernels.layout.Pieces.tally`."""
+        """Add a result; ``tally`` is a row of `kernels.billing.layout.Pieces.tally`."""
         self.energy_hnj += energy_hnj
         self.booked_us += booked_us
         self.idle_hnj += idle_hnj

@@ -1,9 +1,9 @@
 """A window's joules, job by job: the one path that live and replayed windows take.
 
-`Accounts` keeps, per host, where the merge of counter and power stands (int64 state, see `kernels.booking`), books each
-window's energy, and splits it among the owners in the window's usage (`kernels.splitting`). Energy may be booked later
-than it was used (a counter that is read once a second closes a stretch at its next reading; one that could not be read
-for an hour, that hour), so usage rows wait until their time was booked.
+`Accounts` keeps, per host, where the merge of counter and power stands (int64 state, see `kernels.billing.reconcile`),
+books each window's energy, and splits it among the owners in the window's usage (`kernels.billing.split`). Energy may
+be booked later than it was used (a counter that is read once a second closes a stretch at its next reading; one that
+could not be read for an hour, that hour), so usage rows wait until their time was booked.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from wattshed.agent.accounts.tenancy import Coverage, Tenancy
 from wattshed.agent.accounts.uncertainty import split_spread
 from wattshed.agent.accounts.unseen import BEFORE, set_aside
 from wattshed.agent.accounts.untold import untold_hnj
-from wattshed.kernels import layout
-from wattshed.kernels.booking import merge
+from wattshed.kernels.billing import layout
+from wattshed.kernels.billing.power_only import book_plain
+from wattshed.kernels.billing.reconcile import merge
+from wattshed.kernels.billing.split import split
 from wattshed.kernels.columns import Columns
-from wattshed.kernels.plain import book_plain
-from wattshed.kernels.splitting import split
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -162,7 +162,7 @@ class Accounts:
         return self.ledger.ended_hnj.get(_key(device), 0)
 
     def state_of(self, host: str) -> NDArray[np.int64]:
-        """Return the merge state of one host's GPUs: int64[g, kernels.layout.STATES], in the devices' order."""
+        """Return the merge state of one host's GPUs: int64[g, kernels.billing.layout.STATES], in the devices' order."""
         books = self._hosts[host]
         return books.state[: len(books.devices)]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from wattshed.agent.window import Device, Window
-    from wattshed.kernels.layout import Pieces
+    from wattshed.kernels.billing.layout import Pieces
 
 LOG = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from wattshed.agent.accounts.late_holes import LateHoles
 from wattshed.agent.accounts.limits import NO_LIMITS, Limits
 from wattshed.agent.accounts.restart import go_on
 from wattshed.agent.accounts.tenancy import NO_TENANCY, Coverage, Tenancy
-from wattshed.kernels import layout
-from wattshed.kernels.booking import new_state
+from wattshed.kernels.billing import layout
+from wattshed.kernels.billing.reconcile import new_state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,7 +49,7 @@ class Host:
     keys : list of GpuKey
         Of all.
     limits : Limits
-    state : int64[g, kernels.layout.STATES]
+    state : int64[g, kernels.billing.layout.STATES]
         Where the merge of counter and power stands.
     waiting : Tenancy
         Usage whose energy is not booked yet.

@@ -1,9 +1,9 @@
 """A hole is split some seconds after it is over: by then the power after it is a mean, and no moment of a moving load.
 
-What a hole (`kernels.holes`) used is known from the first reading of the counter after it. Whose that is, where owners
-changed in it, depends on the power after it, and one reading of a load that goes up and down twice a second says little
-of that. So such a hole is kept back until `ENOUGH_US` after it are booked, or no more will be: another hole comes, the
-agent was down, or the books are finished. Until then it is in nobody's account, nor in its GPU's.
+What a hole (`kernels.billing.holes`) used is known from the first reading of the counter after it. Whose that is, where
+owners changed in it, depends on the power after it, and one reading of a load that goes up and down twice a second says
+little of that. So such a hole is kept back until `ENOUGH_US` after it are booked, or no more will be: another hole
+comes, the agent was down, or the books are finished. Until then it is in nobody's account, nor in its GPU's.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wattshed.kernels.layout import TALLIES, Pieces
+from wattshed.kernels.billing.layout import TALLIES, Pieces
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,7 @@ class LateHole:
     begin_mw, end_mw : int, mW
         Power before it, and the reading after it; -1 unknown.
     mark : int
-        Of its energy, see `kernels.layout.Pieces`.
+        Of its energy, see `kernels.billing.layout.Pieces`.
     after_hnj, after_us : int
         What is booked after it so far.
     """

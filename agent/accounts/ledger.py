@@ -53,7 +53,7 @@ class Job:
     labels: dict[str, str] = field(default_factory=dict)
     start_us: int = -1
     end_us: int = -1
-    method: int = 0  # bits of kernels.shares
+    method: int = 0  # bits of kernels.billing.shares
     lines: dict[GpuKey, Line] = field(default_factory=dict)
     folded: bool = False  # shown within _other, for good: a series that was merged cannot be told apart again
     shown_us: int = 0  # how long it was published since its end, with the bill at the end of it

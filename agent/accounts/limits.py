@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wattshed.agent.window import Readings
-from wattshed.kernels.booking import MOST_HNJ
+from wattshed.kernels.billing.reconcile import MOST_HNJ
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wattshed.kernels import layout
-from wattshed.kernels.booking import merge, new_state
+from wattshed.kernels.billing import layout
+from wattshed.kernels.billing.reconcile import merge, new_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.accounts.limits import Limits
     from wattshed.agent.window import Device, Readings
-    from wattshed.kernels.layout import Pieces
+    from wattshed.kernels.billing.layout import Pieces
 
 CEILING_MW = 20_000_000  # as for a board of unknown limit
 KEPT = (layout.COUNTER, layout.BASE_T, layout.BOOKED_T)
@@ -38,7 +38,7 @@ class Module:
     ----------
     energy_hnj : int, hnj
         Since the books of its GPU began.
-    state : int64[1, kernels.layout.STATES]
+    state : int64[1, kernels.billing.layout.STATES]
     """
 
     energy_hnj: int = 0
@@ -96,7 +96,7 @@ def leave_counter(state: NDArray[np.int64], gpu: int, limits: Limits) -> Pieces:
 
     Parameters
     ----------
-    state : int64[g, kernels.layout.STATES]
+    state : int64[g, kernels.billing.layout.STATES]
         Row ``gpu`` is changed in place.
     gpu : int
     limits : Limits

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from wattshed.agent.accounts.uncertainty import FROZEN_US, disagrees, gpu_sigma_j, job_sigma_j
 from wattshed.agent.window import IDLE, UNATTRIBUTED
 from wattshed.exporters.snapshot import EnergyShare, GpuFacts, HostEnergy, JobFacts, Snapshot
-from wattshed.kernels import layout, shares
+from wattshed.kernels.billing import layout, shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

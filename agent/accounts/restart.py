@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wattshed.kernels import layout
+from wattshed.kernels.billing import layout
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,7 +27,7 @@ def go_on(state: NDArray[np.int64], start_us: int, *, same_boot: bool) -> None:
 
     Parameters
     ----------
-    state : int64[g, kernels.layout.STATES]
+    state : int64[g, kernels.billing.layout.STATES]
         Changed in place. The counter's base stays if the driver's counters go on, else it is dropped.
     start_us : int, us
         Of the first window after the restart; nothing is booked from before it, should the wall clock have stepped.

@@ -26,7 +26,8 @@ from wattshed.agent.accounts.ledger import GpuKey, Job, Line
 from wattshed.agent.accounts.modules import Module
 from wattshed.agent.accounts.tenancy import Tenancy
 from wattshed.agent.window import Device, JobKey, Owner
-from wattshed.kernels import booking, layout
+from wattshed.kernels.billing import layout
+from wattshed.kernels.billing import reconcile as booking
 
 if TYPE_CHECKING:
     from pathlib import Path

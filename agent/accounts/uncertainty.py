@@ -14,7 +14,7 @@ import math
 from typing import TYPE_CHECKING
 
 from wattshed.exporters.snapshot import HNJ_PER_JOULE
-from wattshed.kernels import layout
+from wattshed.kernels.billing import layout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +33,7 @@ FROZEN_US = 60_000_000
 SPREAD = 0.7
 """Relative standard deviation of watts per activity between jobs of whom nothing is known: a kernel that waits for
 memory and one that keeps the tensor cores busy draw two to four times apart at the same utilisation. That is 0.6; the
-rest is what the first order of `kernels.doubt` leaves out where the lighter job is the more active one."""
+rest is what the first order of `kernels.billing.doubt` leaves out where the lighter job is the more active one."""
 SPREAD_OF_ROWS = 0.9
 """The same of activities that may be the mean of the whole time, or only of those samples in which the job was active:
 a job that works a fifth of the time is taken for five times as active as it is."""
@@ -79,7 +79,7 @@ def span_w(account: GpuAccount) -> float:
 
 
 def split_spread(device: Device) -> float:
-    """Return the relative standard deviation of watts per activity between jobs on a card; see `kernels.doubt`.
+    """Return the relative standard deviation of watts per activity between jobs on a card; see `kernels.billing.doubt`.
 
     It is wider where it is not known what the driver's rows of process utilisation are the mean of: activities
     themselves may then be off by as much.
@@ -191,12 +191,12 @@ def disagrees(account: GpuAccount) -> bool:
 def job_sigma_j(job: Job, gpus: Mapping[GpuKey, GpuAccount]) -> float:
     """Return one sigma (J) of a job's energy.
 
-    Gains add up linearly over its GPUs. So does what the split among jobs on one GPU may be off by (`kernels.doubt`):
-    it is the same job beside, as a rule, the same ones, with the same kernels everywhere. Each start and end is blurred
-    by one publication period of the sensor and one interval between readings, times the step in power there,
-    uniformly. Time of the job that nobody read is booked as nothing: for good where there is no counter or the GPU was
-    not read before, else until its counter can be read again.
-    Its part of a time in which nothing tells its energy was found when that was booked (`agent.accounts.untold`).
+    Gains add up linearly over its GPUs. So does what the split among jobs on one GPU may be off by
+    (`kernels.billing.doubt`): it is the same job beside, as a rule, the same ones, with the same kernels everywhere.
+    Each start and end is blurred by one publication period of the sensor and one interval between readings, times the
+    step in power there, uniformly. Time of the job that nobody read is booked as nothing: for good where there is no
+    counter or the GPU was not read before, else until its counter can be read again. Its part of a time in which
+    nothing tells its energy was found when that was booked (`agent.accounts.untold`).
     """
     gain, split, unread, squares = 0.0, 0.0, 0.0, 0.0
     for key, line in job.lines.items():

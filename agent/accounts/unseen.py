@@ -20,7 +20,7 @@ import numpy as np
 
 from wattshed.agent.accounts.late_holes import LateHole
 from wattshed.agent.accounts.tenancy import PPM
-from wattshed.kernels.doubt import of_share
+from wattshed.kernels.billing.doubt import of_share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from wattshed.agent.accounts.ledger import GpuKey, Ledger
     from wattshed.agent.accounts.tenancy import Tenancy
     from wattshed.agent.window import JobKey
-    from wattshed.kernels.layout import Pieces
+    from wattshed.kernels.billing.layout import Pieces
 
 BEFORE, AFTER = -1, -2
 """In place of `Tenancy.live`: the owner may have been there, for it was before the hole, or is after it. ``share_ppm``
@@ -155,7 +155,7 @@ def _sigma_hnj(hole: LateHole, there: Sequence[_Row], known: int, unheld: int) -
 
 
 def _known_hnj(hole: LateHole, there: Sequence[_Row], idle_mw: int) -> tuple[int, int]:
-    """Sum what is known of each moment of a hole, hnj: as `kernels.crossing`, but of those who were there for sure.
+    """Sum what is known of each moment of a hole, hnj: as `kernels.billing.crossing`, but of those surely there.
 
     Returns
     -------

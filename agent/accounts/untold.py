@@ -13,8 +13,8 @@ import numpy as np
 
 from wattshed.agent.accounts.uncertainty import FROZEN_US, estimated_w, frozen_w, missing_w, split_spread
 from wattshed.exporters.snapshot import HNJ_PER_JOULE
-from wattshed.kernels.layout import RUN_T
-from wattshed.kernels.splitting import split
+from wattshed.kernels.billing.layout import RUN_T
+from wattshed.kernels.billing.split import split
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.accounts.account import GpuAccount
     from wattshed.agent.accounts.tenancy import Tenancy
-    from wattshed.kernels.layout import Pieces
+    from wattshed.kernels.billing.layout import Pieces
 
 HNJ_PER_WUS = HNJ_PER_JOULE / 1e6
 
@@ -45,7 +45,7 @@ def untold_hnj(
     ----------
     pieces : Pieces
         As booked now.
-    state : int64[g, kernels.layout.STATES]
+    state : int64[g, kernels.billing.layout.STATES]
         The merge state after them.
     accounts : sequence of GpuAccount
         With these pieces in.
@@ -84,7 +84,7 @@ def untold_hnj(
 
 
 def _of_holes(pieces: Pieces, mine: slice, account: GpuAccount) -> Iterator[_Time]:
-    """Yield the holes that are estimated or booked as nothing, see `kernels.layout.Pieces`."""
+    """Yield the holes that are estimated or booked as nothing, see `kernels.billing.layout.Pieces`."""
     marks = pieces.hole[mine]
     for k in (mine.start + np.flatnonzero((marks < 0) | (marks > 1))).tolist():
         mark = int(pieces.hole[k])

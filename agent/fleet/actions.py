@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from wattshed.agent.fleet.bootstrap import bootstrap_se, check_unit
-from wattshed.agent.fleet.estimators import estimate
-from wattshed.agent.fleet.inventory import read_inventory
-from wattshed.agent.fleet.live import ask, extrapolate
-from wattshed.agent.fleet.node_model import fit
-from wattshed.agent.fleet.planner import Plan, allocate, sample_size
-from wattshed.agent.fleet.prometheus import Prometheus
+from wattshed.agent.errors import InputError
+from wattshed.agent.fleet.boundary.units import between, shown
+from wattshed.agent.fleet.claims.scenario import load, read, shipped
+from wattshed.agent.fleet.demand.series import read_recording
+from wattshed.agent.fleet.estimate.bootstrap import bootstrap_se, check_unit
+from wattshed.agent.fleet.estimate.estimators import estimate
+from wattshed.agent.fleet.estimate.node_model import fit
+from wattshed.agent.fleet.estimate.planner import Plan, allocate, sample_size
+from wattshed.agent.fleet.estimate.sample import read_population, read_sample
+from wattshed.agent.fleet.live.inventory import read_inventory
+from wattshed.agent.fleet.live.site import ask, extrapolate
+from wattshed.agent.fleet.printing import answer, table
 from wattshed.agent.fleet.report import (
     estimate_json,
     estimate_text,
@@ -21,25 +24,14 @@ from wattshed.agent.fleet.report import (
     fleet_text,
     scenario_json,
     scenario_text,
-    table,
 )
-from wattshed.agent.fleet.sample import read_population, read_sample
-from wattshed.agent.fleet.scenario import load, read, shipped
-from wattshed.agent.fleet.series import read_recording
-from wattshed.agent.fleet.units import between, shown
-from wattshed.agent.window import InputError
+from wattshed.agent.wire.query import Prometheus
 
 if TYPE_CHECKING:
     import argparse
 
-    from wattshed.agent.fleet.estimators import Estimate
-    from wattshed.agent.fleet.sample import Sample
-
-
-def answer(document: Any, text: str, *, as_json: bool) -> int:
-    """Print the answer, and nothing else, on standard output; the exit code is 0."""
-    sys.stdout.write((json.dumps(document, indent=2, allow_nan=False) if as_json else text) + "\n")
-    return 0
+    from wattshed.agent.fleet.estimate.estimators import Estimate
+    from wattshed.agent.fleet.estimate.sample import Sample
 
 
 def estimate_fleet(args: argparse.Namespace) -> int:

@@ -5,29 +5,18 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from wattshed.agent.fleet.units import between, shown
+from wattshed.agent.fleet.boundary.units import between, shown
+from wattshed.agent.fleet.printing import table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
-    from wattshed.agent.fleet.estimators import Estimate
-    from wattshed.agent.fleet.live import FleetEstimate
-    from wattshed.agent.fleet.scenario import Scenario
+    from wattshed.agent.fleet.claims.scenario import Scenario
+    from wattshed.agent.fleet.estimate.estimators import Estimate
+    from wattshed.agent.fleet.live.site import FleetEstimate
 
 FLEET_SCHEMA = "wattshed.fleet/1"
 SCENARIO_SCHEMA = "wattshed.scenario/1"
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, left: Sequence[int] = (0,)) -> str:
-    """Columns of text, those of ``left`` to the left and the others to the right."""
-    lines = [tuple(head), *(tuple(r) for r in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(w) if i in left else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
 
 
 def estimate_json(found: Estimate, unit: str = "") -> dict[str, Any]:

@@ -18,7 +18,7 @@ from wattshed.agent.window import MISSING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from wattshed.agent.meters.clock import Clock
+    from wattshed.agent.clock import Clock
     from wattshed.agent.meters.costs import CallCosts
     from wattshed.agent.meters.nvml import Nvml
     from wattshed.agent.window import Device

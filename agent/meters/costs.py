@@ -14,7 +14,7 @@ from wattshed.exporters.snapshot import Histogram
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from wattshed.agent.meters.clock import Clock
+    from wattshed.agent.clock import Clock
 
 HANGING_NS = 1_000_000_000
 BOUNDS_S = (50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 50e-3, 250e-3, 1.0, 5.0, math.inf)

@@ -21,7 +21,7 @@ from wattshed.agent.window import MISSING, MigDevice
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from wattshed.agent.meters.clock import Clock
+    from wattshed.agent.clock import Clock
     from wattshed.agent.meters.costs import CallCosts
     from wattshed.agent.meters.events import Changed, Xid
     from wattshed.agent.meters.nvml import Nvml

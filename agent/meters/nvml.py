@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from types import ModuleType
 
-    from wattshed.agent.meters.clock import Clock
+    from wattshed.agent.clock import Clock
 
 LIBRARY = "libnvidia-ml.so.1"
 

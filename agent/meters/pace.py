@@ -10,7 +10,7 @@ from wattshed.agent.meters.lines import SECOND_US, Line, Meter, Rates
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from wattshed.agent.meters.clock import Clock
+    from wattshed.agent.clock import Clock
 
 LOG = logging.getLogger(__name__)
 

@@ -25,8 +25,8 @@ from wattshed.agent.window import MISSING, ProcessSighting, Readings, Window
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from wattshed.agent.clock import Clock
     from wattshed.agent.meters.board import Board, Sample
-    from wattshed.agent.meters.clock import Clock
     from wattshed.agent.meters.events import Changed, Xid
     from wattshed.agent.meters.processes import ProcessWatch
     from wattshed.agent.window import Device

@@ -25,7 +25,7 @@ from wattshed.agent.meters.sight import guests
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from wattshed.agent.meters.clock import Clock
+    from wattshed.agent.clock import Clock
     from wattshed.agent.meters.nvml import Nvml
 
 # Field ids of nvml.h.

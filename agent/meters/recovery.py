@@ -21,7 +21,7 @@ from wattshed.agent.window import MISSING, Event
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wattshed.agent.meters.clock import Clock
+    from wattshed.agent.clock import Clock
 
 LOG = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from wattshed.agent.window import MISSING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from wattshed.agent.clock import Clock
     from wattshed.agent.meters.asking import Asking
-    from wattshed.agent.meters.clock import Clock
     from wattshed.agent.meters.lines import Line, Meter
 
 LOG = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from wattshed.agent.meters.poller import Poller
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from wattshed.agent.meters.clock import Clock
+    from wattshed.agent.clock import Clock
     from wattshed.agent.window import Device, ProcessSighting, Window
     from wattshed.exporters.snapshot import Histogram
 

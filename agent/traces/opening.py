@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wattshed.agent.traces.sources import Options, find
+from wattshed.agent.traces.options import Options
+from wattshed.agent.traces.sources import find
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,63 +14,35 @@ from __future__ import annotations
 import itertools
 import re
 from dataclasses import dataclass, field, replace
-from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wattshed.agent.traces import detect, foreign
-from wattshed.agent.traces.ahead import ahead
-from wattshed.agent.traces.assembler import Assembler
-from wattshed.agent.traces.clean_text import head_of
-from wattshed.agent.traces.gpus import Gpus
-from wattshed.agent.traces.native_parquet import parquet_stretches
-from wattshed.agent.traces.native_reader import segment_stretches
-from wattshed.agent.traces.report import SourceReport
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.report import SourceReport
+from wattshed.agent.inputs.text import head_of
+from wattshed.agent.traces.foreign import detect
+from wattshed.agent.traces.foreign import formats as foreign
+from wattshed.agent.traces.foreign.assembler import Assembler
+from wattshed.agent.traces.foreign.gpus import Gpus
+from wattshed.agent.traces.native.parquet import is_native_parquet, parquet_stretches
+from wattshed.agent.traces.native.reader import segment_stretches
+from wattshed.agent.traces.options import Options, Source
+from wattshed.agent.traces.prefetch import ahead
 from wattshed.agent.traces.stretch import each_window
-from wattshed.agent.window import MISSING, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from wattshed.agent.traces.rows import Rows
+    from wattshed.agent.traces.foreign.rows import Rows
     from wattshed.agent.traces.stretch import Stretch
     from wattshed.agent.window import Device, Run, Window
 
 _NATIVE_SUFFIXES = (".arrows", ".open", ".parquet")
 _FOREIGN_SUFFIXES = (".csv", ".txt", ".log", ".prom", ".om", ".json", ".xml", ".parquet", ".tsv")
 _HOST_PART = re.compile(r"host=([^/]+)")
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How foreign traces are to be understood.
-
-    Attributes
-    ----------
-    columns : mapping or None
-        From `agent.traces.columns.parse_spec`.
-    local : tzinfo
-        Zone of naive stamps.
-    max_power_mw, max_gap_us : int
-        See `agent.traces.gpus.Gpus`.
-    utilisation : bool
-        See `agent.traces.columns.layout_of_spec`.
-    """
-
-    columns: Mapping[str, tuple[str, str]] | None = None
-    local: tzinfo = UTC
-    max_power_mw: int = 20_000_000
-    max_gap_us: int = MISSING
-    utilisation: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One file: its format, and its host if something beside its content says so."""
-
-    path: Path
-    format: str
-    host: str = ""
 
 
 @dataclass(slots=True)
@@ -217,8 +189,23 @@ def _source(path: Path, host: str, options: Options) -> Source:
         raise InputError("it is no regular file (a pipe?); save it first, traces are read more than once", str(path))
     found = detect.format_of_bytes(path)
     if found == detect.PARQUET:
-        return Source(path, foreign.format_of_parquet(path), host)
+        return Source(path, _format_of_parquet(path), host)
     if not found:
         head = head_of(path)
         found = detect.format_of_text(head, told=options.columns is not None, path=str(path))
     return Source(path, found, host)
+
+
+def _format_of_parquet(path: Path) -> str:
+    """Tell a compacted native trace from any other Parquet file.
+
+    Raises
+    ------
+    InputError
+        If it is damaged.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            return detect.NATIVE_PARQUET if is_native_parquet(file.schema_arrow) else detect.PARQUET
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"damaged Parquet ({str(error).splitlines()[0]})", str(path)) from error

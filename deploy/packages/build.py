@@ -78,7 +78,7 @@ def stage(tree: Path, wheels: Path) -> None:
     (tree / HOME / "pyvenv.cfg").write_text("home = /usr/bin\ninclude-system-site-packages = false\n")
     _write(tree / "usr/bin/wattshed", LAUNCHER, 0o755)
     example = subprocess.run(
-        [sys.executable, "-c", "from wattshed.agent.config_command import example; print(example(), end='')"],
+        [sys.executable, "-c", "from wattshed.agent.commands.config import example; print(example(), end='')"],
         cwd=ROOT,
         check=True,
         capture_output=True,

@@ -20,7 +20,7 @@ from wattshed.agent.accounts.publishing import Publisher
 from wattshed.agent.accounts.state import VERSION, StateFile
 from wattshed.agent.accounts.uncertainty import gpu_sigma_j, job_sigma_j
 from wattshed.agent.window import OTHER, Event
-from wattshed.kernels import layout
+from wattshed.kernels.billing import layout
 
 T0 = 1_700_000_000 * S
 

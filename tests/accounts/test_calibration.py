@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tests.accounts.made import S, device, window
 from tests.virtual import agent, simulated
 from wattshed.agent.accounts.calibration import Calibrator
-from wattshed.agent.meters import simulated_card
 from wattshed.agent.meters.sight import HOST_NAMESPACE, own_namespace, seen_from
+from wattshed.agent.simulation import card as simulated_card
 
 T0 = 1_700_000_000 * S
 PRIOR_MW = 70_000

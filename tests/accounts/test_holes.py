@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wattshed.kernels import layout
-from wattshed.kernels.booking import merge, new_state
+from wattshed.kernels.billing import layout
+from wattshed.kernels.billing.reconcile import merge, new_state
 
 S = 1_000_000
 LIMIT, CEILING, GAP = 700_000, 1_050_000, 5 * S

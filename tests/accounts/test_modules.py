@@ -17,11 +17,13 @@ from wattshed.agent.accounts.calibration import Calibrator
 from wattshed.agent.accounts.state import StateFile
 from wattshed.agent.accounts.uncertainty import disagrees, gpu_sigma_j, job_sigma_j
 from wattshed.agent.meters.lines import Rates
-from wattshed.agent.traces.native import Recorder
-from wattshed.agent.traces.sources import Options, find
+from wattshed.agent.traces.native.recorder import Recorder
+from wattshed.agent.traces.options import Options
+from wattshed.agent.traces.sources import find
 from wattshed.agent.window import Event
-from wattshed.exporters import api, prometheus
-from wattshed.exporters.exposition import Writer
+from wattshed.exporters.formats import prometheus
+from wattshed.exporters.formats.exposition import Writer
+from wattshed.exporters.web import api
 
 T0 = 1_700_000_000 * S
 JOB_J = 100_150

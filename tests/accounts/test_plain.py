@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wattshed.kernels import layout
-from wattshed.kernels.booking import merge, new_state
+from wattshed.kernels.billing import layout
+from wattshed.kernels.billing.histogram import PowerHistogram
+from wattshed.kernels.billing.power_only import BLOCK, book_plain
+from wattshed.kernels.billing.reconcile import merge, new_state
+from wattshed.kernels.billing.split import split
 from wattshed.kernels.columns import Columns
-from wattshed.kernels.histogram import PowerHistogram
-from wattshed.kernels.plain import BLOCK, book_plain
-from wattshed.kernels.splitting import split
 
 S = 1_000_000
 
@@ -166,7 +166,7 @@ def test_a_gpu_that_had_a_counter_is_left_to_the_merge():
 
 def test_bins_that_were_given_back_are_there_for_the_reading_before():
     """A board of 1.9 kW, its histogram settled (a worker hands it on), and then less than the least bins hold."""
-    from wattshed.kernels.histogram import HIGHEST_MW
+    from wattshed.kernels.billing.histogram import HIGHEST_MW
 
     high, low = ([[(i * S + at, p) for i in range(9)]] for at, p in ((0, 1_900_000), (9 * S, 300_000)))
     one = np.ones(1, np.int64)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.accounts import oracle
-from wattshed.kernels.splitting import split
+from wattshed.kernels.billing.split import split
 
 SPAN = 1_000
 IDLE = 70_000

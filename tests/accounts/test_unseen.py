@@ -17,7 +17,7 @@ from wattshed.agent.accounts.tenancy import Tenancy
 from wattshed.agent.accounts.uncertainty import job_sigma_j
 from wattshed.agent.accounts.unseen import AFTER, BEFORE, set_aside
 from wattshed.agent.window import Event, JobKey, Owner, Usage
-from wattshed.kernels.layout import TALLIES, Pieces
+from wattshed.kernels.billing.layout import TALLIES, Pieces
 
 T0 = 1_700_000_000 * S
 IDLE = 70

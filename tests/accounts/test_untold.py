@@ -13,7 +13,7 @@ from wattshed.agent.accounts.calibration import Calibrator
 from wattshed.agent.accounts.state import StateFile
 from wattshed.agent.accounts.uncertainty import estimated_w, frozen_w, gpu_sigma_j, job_sigma_j, missing_w
 from wattshed.agent.window import JobKey
-from wattshed.kernels import layout
+from wattshed.kernels.billing import layout
 
 FACTS = {"sigma_gain_ppm": 0, "publication_us": {"instant": 1}, "architecture": "Turing"}
 NO_EDGE_J = 100  # what an edge at 300 W may add

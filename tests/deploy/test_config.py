@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from wattshed.agent.commands.config import example, markdown
 from wattshed.agent.config import Config, load
-from wattshed.agent.config_check import keys
-from wattshed.agent.config_command import example, markdown
-from wattshed.agent.window import InputError
+from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.keys import keys
 
 ROOT = Path(__file__).resolve().parents[2]
 TOP = [spec.name for spec in dataclasses.fields(Config)]
@@ -173,7 +173,7 @@ def test_the_reference_page_is_the_generated_one():
 
 
 def test_only_the_command_line_imports_the_configuration():
-    told = 'import sys, wattshed.agent.config_command; sys.exit("wattshed.agent.config" in sys.modules)'
+    told = 'import sys, wattshed.agent.commands.config; sys.exit("wattshed.agent.config" in sys.modules)'
     assert subprocess.run([sys.executable, "-c", told], cwd=ROOT, check=False).returncode == 0
 
 
@@ -191,7 +191,7 @@ _trees = st.recursive(
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.dictionaries(_words, _trees, max_size=5))
 def test_no_tree_gets_past_the_check_other_than_whole(tree):
-    from wattshed.agent.config_check import Flag, build
+    from wattshed.agent.inputs.keys import Flag, build
 
     try:
         config = build(Config, tree, Flag("tree"))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.namespaces import Machine, missing
-from wattshed.agent.notify import Notifier
+from wattshed.agent.daemon.systemd import Notifier
 
 SYSTEMD = Path(__file__).resolve().parents[2] / "deploy/systemd"
 UNIT = (SYSTEMD / "wattshed.service").read_text()

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 from wattshed.agent.config import Config
-from wattshed.agent.notify import Lines, set_up_log
+from wattshed.agent.daemon.systemd import Lines, set_up_log
 
 ROOT = Path(__file__).resolve().parents[2]
 UNIT = (ROOT / "deploy/systemd/wattshed.service").read_text()
@@ -42,7 +42,7 @@ def test_priorities_go_before_the_line_where_it_is_the_journal():
     with tempfile.TemporaryFile("w+") as stream:
         found = os.fstat(stream.fileno())
         set_up_log("info", "auto", {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"}, stream)
-        logging.getLogger("agent.somewhere").error("a fault")
+        logging.getLogger("wattshed.agent.somewhere").error("a fault")
         logging.getLogger("wattshed").debug("not said")
         stream.seek(0)
         assert stream.read() == "<3>a fault\n"
@@ -50,9 +50,8 @@ def test_priorities_go_before_the_line_where_it_is_the_journal():
     set_up_log("info", "auto", {"JOURNAL_STREAM": "1:2"}, elsewhere)
     logging.getLogger("wattshed").warning("text")
     assert elsewhere.getvalue().endswith(" warning text\n")
-    for name in ("wattshed", "agent", "exporters", "kernels"):
-        logging.getLogger(name).handlers.clear()
-        logging.getLogger(name).propagate = True
+    logging.getLogger("wattshed").handlers.clear()
+    logging.getLogger("wattshed").propagate = True
 
 
 def test_the_environment_is_not_read_by_default():
@@ -76,10 +75,10 @@ def test_the_default_address_is_loopback():
 
 def test_every_key_is_read_by_the_composition_root():
     """A key that nobody reads is a promise that nobody keeps."""
-    from wattshed.agent.config_check import keys
+    from wattshed.agent.inputs.keys import keys
 
-    files = ("assembly.py", "source.py", "__main__.py", "daemon.py")
-    sources = "".join((ROOT / "agent" / name).read_text() for name in files)
+    files = [ROOT / "agent/__main__.py", *sorted((ROOT / "agent/daemon").glob("*.py"))]
+    sources = "".join(file.read_text() for file in files)
     unread = [".".join(path) for path, _, _ in keys(Config) if not re.search(rf"\.{path[-1]}\b", sources)]
     assert unread == []
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["name"] == "wattshed"

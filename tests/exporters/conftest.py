@@ -3,7 +3,7 @@
 import pytest
 
 from tests.exporters import snapshots
-from wattshed.exporters.http import Server
+from wattshed.exporters.web.http import Server
 
 
 @pytest.fixture

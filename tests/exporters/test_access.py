@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.exporters.wire import get, read_one
-from wattshed.exporters.access import Busy, Passwords, RateLimit, credentials
-from wattshed.exporters.web_config import WebConfigError, load
+from wattshed.exporters.web.access import Busy, Passwords, RateLimit, credentials
+from wattshed.exporters.web.web_config import WebConfigError, load
 
 HASH = bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode()
 CA = trustme.CA()

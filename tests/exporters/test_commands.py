@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.exporters import snapshots
-from wattshed.agent import dashboards, top
-from wattshed.agent.window import InputError
-from wattshed.exporters import reference
+from wattshed.agent.commands import dashboards
+from wattshed.agent.commands import top as command
+from wattshed.agent.errors import InputError
+from wattshed.agent.terminal import view as top
+from wattshed.exporters.formats import reference
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,14 +48,14 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path):
 
 def test_top_once_prints_gpus_and_jobs(serve, capsys):
     server, _ = serve()
-    args = arguments(top, "top", "--once", "--url", server.addresses[0])
+    args = arguments(command, "top", "--once", "--url", server.addresses[0])
     assert args.run(args) == 0
     out = capsys.readouterr().out
     assert "SIMULATED" in out
     assert "train-7b" in out
     assert "frozen_sensor" in out
     server, _ = serve(snapshots.hostile)
-    args = arguments(top, "top", "--once", "--url", server.addresses[0])
+    args = arguments(command, "top", "--once", "--url", server.addresses[0])
     assert args.run(args) == 0
     assert "\x1b" not in capsys.readouterr().out
 
@@ -75,13 +77,13 @@ def test_top_shows_power_energy_and_state_within_80_columns_and_what_ended(serve
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "file:///etc/passwd", "nonsense"])
 def test_top_without_an_agent_says_how_to_start_one(capsys, url):
-    args = arguments(top, "top", "--url", url)
+    args = arguments(command, "top", "--url", url)
     assert args.run(args) == 1
     assert "wattshed run" in capsys.readouterr().err
 
 
 def test_the_live_screen_fills_and_sorts(serve):
-    from wattshed.agent.top_screen import Screen
+    from wattshed.agent.terminal.screen import Screen
 
     server, _ = serve()
     address = server.addresses[0]

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.exporters import snapshots
-from wattshed.exporters.history import History
 from wattshed.exporters.snapshot import HNJ_PER_JOULE, EnergyShare
+from wattshed.exporters.web.history import History
 
 S = 1_000_000
 

@@ -16,8 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from tests.exporters import snapshots
 from tests.exporters.wire import peer
-from wattshed.exporters import dcgm, prometheus
-from wattshed.exporters.exposition import Family, Writer, escape
+from wattshed.exporters.formats import dcgm, prometheus
+from wattshed.exporters.formats.exposition import Family, Writer, escape
 from wattshed.exporters.snapshot import HNJ_PER_JOULE, EnergyShare
 
 GOLDEN = Path(__file__).parent.parent / "golden"

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from tests.exporters import snapshots
-from wattshed.exporters.otlp import Push
+from wattshed.exporters.formats.otlp import Push
 from wattshed.exporters.snapshot import HNJ_PER_JOULE, EnergyShare, JobFacts
 
 pytest.importorskip("opentelemetry.sdk", reason="needs the extra otlp")

@@ -9,7 +9,7 @@ from playwright.sync_api import sync_playwright
 
 from tests.exporters import snapshots
 from tests.exporters.wire import get, peer
-from wattshed.exporters.site import CSP
+from wattshed.exporters.web.site import CSP
 
 FLAGS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),

@@ -20,7 +20,7 @@ from tests.exporters import snapshots
 from tests.exporters.wire import get, peer
 from tests.promql.expressions import DASHBOARDS, RULES, panels, rules
 from tests.promql.server import free_port
-from wattshed.exporters import prometheus
+from wattshed.exporters.formats import prometheus
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RULE_TESTS = sorted((Path(__file__).parent / "rules").glob("*.test.yml"))

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 
 from tests.exporters import snapshots
 from tests.exporters.wire import get, read_all, read_one
-from wattshed.exporters import api
-from wattshed.exporters.exposition import OPENMETRICS_TYPE, TEXT_TYPE
-from wattshed.exporters.history import History
-from wattshed.exporters.http import Server
-from wattshed.exporters.listen import activated, bind, parse_address
-from wattshed.exporters.negotiation import qualities, wants_gzip, wants_openmetrics
+from wattshed.exporters.formats.exposition import OPENMETRICS_TYPE, TEXT_TYPE
+from wattshed.exporters.formats.negotiation import qualities, wants_gzip, wants_openmetrics
+from wattshed.exporters.web import api
+from wattshed.exporters.web.history import History
+from wattshed.exporters.web.http import Server
+from wattshed.exporters.web.listen import activated, bind, parse_address
 
 PROMETHEUS_3 = (
     "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,"
@@ -214,7 +214,7 @@ def test_sockets_handed_over_by_systemd():
     code = (
         "import os, sys, urllib.request\n"
         "os.environ['LISTEN_PID'] = str(os.getpid())\n"
-        "from wattshed.exporters.http import Server\n"
+        "from wattshed.exporters.web.http import Server\n"
         "from tests.exporters import snapshots\n"
         "server = Server(snapshots.rich, ['256.0.0.1:1'])\n"
         "server.start()\n"

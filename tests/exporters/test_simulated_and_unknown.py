@@ -7,10 +7,11 @@ import pytest
 
 from tests.exporters import snapshots
 from tests.exporters.test_metrics_pages import page, samples
-from wattshed.agent import top
-from wattshed.exporters import api, dcgm, prometheus
-from wattshed.exporters.exposition import SIMULATED, Writer
-from wattshed.exporters.site import Site
+from wattshed.agent.terminal import view as top
+from wattshed.exporters.formats import dcgm, prometheus
+from wattshed.exporters.formats.exposition import SIMULATED, Writer
+from wattshed.exporters.web import api
+from wattshed.exporters.web.site import Site
 
 ENERGY_OR_POWER = ("_joules", "_watts", "disagreement", "DCGM_FI_")
 PAGES = {"/metrics": prometheus.families, "/metrics/dcgm": lambda _: dcgm.families()}
@@ -59,7 +60,7 @@ def test_dcgm_names_the_model_of_a_simulated_gpu_so_that_dashboards_still_take_i
 
 def test_otlp_carries_the_mark():
     pytest.importorskip("opentelemetry.sdk", reason="needs the extra otlp")
-    from wattshed.exporters.otlp import Push
+    from wattshed.exporters.formats.otlp import Push
 
     class Nowhere:
         def export(self, _):

@@ -12,7 +12,7 @@ import trustme
 
 from tests.exporters import snapshots
 from tests.exporters.wire import get, read_one
-from wattshed.exporters.http import Limits
+from wattshed.exporters.web.http import Limits
 
 QUICK = Limits(handshake_s=1.0, header_s=1.0, idle_s=2.0, response_s=3.0)
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from tests.exporters import snapshots
-from wattshed.exporters import dcgm, prometheus
-from wattshed.exporters.exposition import Writer
+from wattshed.exporters.formats import dcgm, prometheus
+from wattshed.exporters.formats.exposition import Writer
 
 
 def main():

@@ -17,8 +17,8 @@ import psutil
 
 from tests.virtual import agent, simulated, sums
 from wattshed.agent.meters.lines import Rates
-from wattshed.exporters.exposition import Writer
-from wattshed.exporters.prometheus import families
+from wattshed.exporters.formats.exposition import Writer
+from wattshed.exporters.formats.prometheus import families
 
 JOBS_AN_HOUR = 28  # 20,160 in thirty days
 KINDS = ("gpu-lost", "not-ready", "zero-power", "garbage", "scrambled-pids", "success-error", "garbage-utilisation")

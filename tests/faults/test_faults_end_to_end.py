@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.process import ROOT, Agent, not_less
-from wattshed.agent.traces.sources import Options, find
+from wattshed.agent.traces.options import Options
+from wattshed.agent.traces.sources import find
 
 pytestmark = pytest.mark.timeout(300)
 

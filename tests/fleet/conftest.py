@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from tests.fleet.example_fleet import FLEET
-from wattshed.agent.fleet.commands import add_parser
-from wattshed.agent.window import InputError
+from wattshed.agent.commands.fleet import add_parser
+from wattshed.agent.errors import InputError
 
 
 @pytest.fixture

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from scipy import signal
 
 from tests.fleet import naive_fleet as naive
-from wattshed.agent.fleet.demand import coincidence, measure, moving_extremes, moving_mean
-from wattshed.agent.fleet.grid import Load, on_grid
-from wattshed.agent.fleet.series import read_recording
-from wattshed.agent.fleet.spectrum import analyse, band_power, welch
-from wattshed.agent.fleet.transformer import (
+from wattshed.agent.errors import InputError
+from wattshed.agent.fleet.demand.grid import Load, on_grid
+from wattshed.agent.fleet.demand.measure import coincidence, measure, moving_extremes, moving_mean
+from wattshed.agent.fleet.demand.series import read_recording
+from wattshed.agent.fleet.demand.spectrum import analyse, band_power, welch
+from wattshed.agent.fleet.demand.transformer import (
     Transformer,
     age,
     ageing_factor,
@@ -21,7 +22,7 @@ from wattshed.agent.fleet.transformer import (
     ultimate_rises,
     units_needed,
 )
-from wattshed.agent.window import Device, InputError, Readings, Window
+from wattshed.agent.window import Device, Readings, Window
 
 
 def load(power, step_s=1.0, **parts):

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from wattshed.agent.fleet.ensemble import (
+from wattshed.agent.errors import InputError
+from wattshed.agent.fleet.demand.ensemble import (
     block_matrix,
     bootstrap_fleet,
     exceedance,
@@ -13,8 +14,7 @@ from wattshed.agent.fleet.ensemble import (
     resample,
     simulate,
 )
-from wattshed.agent.fleet.grid import Load
-from wattshed.agent.window import InputError
+from wattshed.agent.fleet.demand.grid import Load
 
 
 def one(power, step_s=1.0, kind="total", **parts):

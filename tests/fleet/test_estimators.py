@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tests.fleet import naive_fleet as naive
-from wattshed.agent.fleet.bootstrap import bootstrap_se
-from wattshed.agent.fleet.estimators import estimate
-from wattshed.agent.fleet.planner import allocate, sample_size
-from wattshed.agent.fleet.sample import Population, Sample
-from wattshed.agent.fleet.student import quantile
-from wattshed.agent.window import InputError
+from wattshed.agent.errors import InputError
+from wattshed.agent.fleet.estimate.bootstrap import bootstrap_se
+from wattshed.agent.fleet.estimate.estimators import estimate
+from wattshed.agent.fleet.estimate.planner import allocate, sample_size
+from wattshed.agent.fleet.estimate.sample import Population, Sample
+from wattshed.agent.fleet.estimate.student import quantile
 
 
 def population(*hosts, sizes=None):

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from tests.fleet.write_docs import PAGE, generated
-from wattshed.agent.fleet.inventory import read_inventory
-from wattshed.agent.fleet.live import GPUS_RULE, POWER_RULE
+from wattshed.agent.fleet.live.inventory import read_inventory
+from wattshed.agent.fleet.live.site import GPUS_RULE, POWER_RULE
 
 TEXT = PAGE.read_text(encoding="utf-8")
 

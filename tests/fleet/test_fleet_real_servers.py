@@ -10,8 +10,8 @@ import urllib.request
 import pytest
 
 from tests.fleet.example_fleet import FLEET
-from wattshed.agent.fleet.inventory import read_inventory
-from wattshed.agent.fleet.simulate import SimulatedFleet, send
+from wattshed.agent.fleet.live.inventory import read_inventory
+from wattshed.agent.fleet.live.simulate import SimulatedFleet, send
 
 BIG = FLEET.replace("hosts = 100\n", "hosts = 8000\n").replace("hosts = 50\n", "hosts = 2000\n")
 

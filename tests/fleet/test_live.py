@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 
 from tests.fleet.example_fleet import FLEET
-from wattshed.agent.fleet.hourly import Hours, bill, read_hours
-from wattshed.agent.fleet.inventory import read_inventory
-from wattshed.agent.fleet.ladder import climb
-from wattshed.agent.fleet.live import GPUS_RULE, POWER_RULE, Measured, ask, extrapolate, measure_one
-from wattshed.agent.fleet.node_model import fit
-from wattshed.agent.fleet.prometheus import Prometheus, ServerError
-from wattshed.agent.fleet.pue import ConstantPue, HourlyPue, LoadPue
-from wattshed.agent.fleet.ranges import Range
-from wattshed.agent.fleet.serve import Publisher, fleet_facts
-from wattshed.agent.fleet.simulate import SimulatedFleet, exposition, remote_write
-from wattshed.agent.window import InputError
-from wattshed.exporters.prometheus import families
+from wattshed.agent.errors import InputError
+from wattshed.agent.fleet.boundary.pue import ConstantPue, HourlyPue, LoadPue
+from wattshed.agent.fleet.boundary.ranges import Range
+from wattshed.agent.fleet.estimate.node_model import fit
+from wattshed.agent.fleet.live.hourly import Hours, bill, read_hours
+from wattshed.agent.fleet.live.inventory import read_inventory
+from wattshed.agent.fleet.live.ladder import climb
+from wattshed.agent.fleet.live.serve import Publisher, fleet_facts
+from wattshed.agent.fleet.live.simulate import SimulatedFleet, exposition, remote_write
+from wattshed.agent.fleet.live.site import GPUS_RULE, POWER_RULE, Measured, ask, extrapolate, measure_one
+from wattshed.agent.wire.query import Prometheus, ServerError
+from wattshed.exporters.formats.prometheus import families
 
 
 def vector(*series):

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from tests.exporters import snapshots
-from wattshed.agent.fleet.one_host import OneHost
+from wattshed.agent.fleet.live.one_host import OneHost
 from wattshed.exporters.snapshot import HNJ_PER_JOULE
 
 FLEET = """

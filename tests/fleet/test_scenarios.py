@@ -5,11 +5,11 @@ import math
 import pytest
 
 from tests.fleet import naive_fleet as naive
-from wattshed.agent.fleet.formula import Formula, FormulaError, evaluator
-from wattshed.agent.fleet.ranges import Range, combine
-from wattshed.agent.fleet.reference import find, gpus
-from wattshed.agent.fleet.scenario import BOUNDARIES, load, shipped
-from wattshed.agent.fleet.verdict import judge
+from wattshed.agent.fleet.boundary.ranges import Range, combine
+from wattshed.agent.fleet.boundary.reference import find, gpus
+from wattshed.agent.fleet.claims.formula import Formula, FormulaError, evaluator
+from wattshed.agent.fleet.claims.scenario import BOUNDARIES, load, shipped
+from wattshed.agent.fleet.claims.verdict import judge
 
 
 def figure(name, which):

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
+from wattshed.agent.fleet.claims.scenario import load, shipped
 from wattshed.agent.fleet.report import claims_markdown, powers_markdown
-from wattshed.agent.fleet.scenario import load, shipped
 
 PAGE = Path(__file__).parents[2] / "docs" / "fleet.md"
 

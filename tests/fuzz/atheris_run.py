@@ -21,7 +21,7 @@ def main():
     parser.add_argument("--scratch", type=Path, default=None)
     arguments = parser.parse_args()
     os.environ.setdefault("WATTSHED_JIT", "off")  # the parsers are what is looked at, and compiling takes the time
-    with atheris.instrument_imports(include=["agent", "exporters"]):
+    with atheris.instrument_imports(include=["wattshed"]):
         from tests.fuzz.targets import CORPUS, TARGETS
     scratch = arguments.scratch or Path(tempfile.mkdtemp(prefix="wattshed-atheris-"))
     scratch.mkdir(parents=True, exist_ok=True)

@@ -15,15 +15,21 @@ from wattshed.agent.accounts.calibration import Calibrator
 from wattshed.agent.accounts.ledger import Ledger
 from wattshed.agent.accounts.state import StateFile
 from wattshed.agent.config import load
-from wattshed.agent.fleet import inventory, sample, scenario, transformer
-from wattshed.agent.fleet.series import read_recording
+from wattshed.agent.errors import InputError
+from wattshed.agent.fleet.claims import scenario
+from wattshed.agent.fleet.demand import transformer
+from wattshed.agent.fleet.demand.series import read_recording
+from wattshed.agent.fleet.estimate import sample
+from wattshed.agent.fleet.live import inventory
 from wattshed.agent.jobs import podresources, queue
 from wattshed.agent.jobs.cgroup import identify
-from wattshed.agent.meters.scenario import read_scenario
-from wattshed.agent.traces.jobs_file import read_jobs
-from wattshed.agent.traces.sources import Options, find
-from wattshed.agent.window import InputError, Run
-from wattshed.exporters import access, negotiation, web_config
+from wattshed.agent.simulation.scenario import read_scenario
+from wattshed.agent.traces.jobs.jobs_file import read_jobs
+from wattshed.agent.traces.options import Options
+from wattshed.agent.traces.sources import find
+from wattshed.agent.window import Run
+from wattshed.exporters.formats import negotiation
+from wattshed.exporters.web import access, web_config
 
 CORPUS = Path(__file__).parent / "corpus"
 
@@ -120,12 +126,12 @@ def trace_native(data):
 
 
 def jobs_file(data):
-    """wattshed.agent.traces.jobs_file: CSV and sacct."""
+    """wattshed.agent.traces.jobs.jobs_file: CSV and sacct."""
     _file(data, "jobs.csv", lambda path: read_jobs(path, UTC))
 
 
 def meter_scenario(data):
-    """wattshed.agent.meters.scenario."""
+    """wattshed.agent.simulation.scenario."""
     _file(data, "node.toml", read_scenario)
 
 
@@ -148,7 +154,7 @@ def fleet_csv(data):
 
 
 def web(data):
-    """wattshed.exporters.web_config."""
+    """wattshed.exporters.web.web_config."""
     _file(data, "web.yml", web_config.load, web_config.WebConfigError)
 
 

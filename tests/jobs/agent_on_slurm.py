@@ -15,20 +15,20 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from wattshed.agent import assembly
+from wattshed.agent.clock import RealClock
 from wattshed.agent.config import Config, Log
+from wattshed.agent.daemon import assembly
+from wattshed.agent.daemon.source import Source
 from wattshed.agent.jobs.processes import Processes
 from wattshed.agent.jobs.resolve import JobResolver
 from wattshed.agent.jobs.slurm import Slurm
-from wattshed.agent.meters.clock import RealClock
 from wattshed.agent.meters.lines import Rates
 from wattshed.agent.meters.meter import NvmlMeter
 from wattshed.agent.meters.nvml import Nvml
 from wattshed.agent.meters.sampler import Sampler
-from wattshed.agent.meters.scenario import Gpu, Scenario
-from wattshed.agent.meters.simulated import SimulatedNode
-from wattshed.agent.meters.workload import Job, Step
-from wattshed.agent.source import Source
+from wattshed.agent.simulation.node import SimulatedNode
+from wattshed.agent.simulation.scenario import Gpu, Scenario
+from wattshed.agent.simulation.workload import Job, Step
 from wattshed.agent.window import ProcessSighting
 
 GPUS = 4

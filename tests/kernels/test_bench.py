@@ -7,9 +7,9 @@ import json
 
 import pytest
 
-from wattshed.agent import bench
-from wattshed.agent.bench_scaling import scaling
-from wattshed.agent.window import InputError
+from wattshed.agent.bench.scaling import scaling
+from wattshed.agent.commands import bench
+from wattshed.agent.errors import InputError
 
 
 def arguments(*words):
@@ -25,7 +25,7 @@ def document(tmp_path_factory):
     pytest.importorskip("duckdb", reason="the extra 'bench' is not installed")
     given = arguments("--samples", "40_000", "--gpus", "3", "--rounds", "1", "--json", "--only", " ")
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
-        patch.setattr("wattshed.agent.bench_contests._FLEET", 640)
+        patch.setattr("wattshed.agent.bench.contests._FLEET", 640)
         assert given.run(given) == 0
     return json.loads(printed.getvalue())
 
@@ -47,7 +47,7 @@ def test_the_machine_is_described_and_not_named(document):
 
 def test_a_picture_and_a_table(document, tmp_path, capsys):
     pytest.importorskip("matplotlib", reason="the extra 'plot' is not installed")
-    from wattshed.agent.bench_plot import plot
+    from wattshed.agent.bench.plot import plot
 
     grown = scaling(say=lambda _: None, samples=(1_000, 2_000), edges=(10, 100))
     plot({**document, "scaling": grown}, tmp_path / "a.svg")
@@ -60,7 +60,7 @@ def test_a_picture_and_a_table(document, tmp_path, capsys):
 
 
 def test_a_rival_that_differs_is_a_failure(monkeypatch):
-    from wattshed.agent import bench_contests
+    from wattshed.agent.bench import contests as bench_contests
 
     monkeypatch.setattr(bench_contests.Numpy, "quantiles", lambda self, ppm: [[1, 2, 3]])
     results = bench_contests.contests(20_000, 2, 1, rivals=("numpy",), only="d exact", say=lambda _: None)

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.kernels.recordings import node, recordings
+from wattshed.kernels.billing.histogram import PowerHistogram
 from wattshed.kernels.energy import integrate
-from wattshed.kernels.histogram import PowerHistogram
 from wattshed.kernels.quantiles import quantiles
 
 GAP = 5_000_000

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from tests.kernels import naive
 from tests.kernels.recordings import columns, node, recordings
 from wattshed.kernels import jobs
+from wattshed.kernels.billing.split import split
 from wattshed.kernels.energy import integrate
 from wattshed.kernels.jobs import job_energy
-from wattshed.kernels.splitting import split
 
 GAP = 5_000_000
 

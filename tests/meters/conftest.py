@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from wattshed.agent.meters.clock import VirtualClock
+from wattshed.agent.clock import VirtualClock
 from wattshed.agent.meters.lines import Rates
 from wattshed.agent.meters.meter import NvmlMeter
 from wattshed.agent.meters.nvml import Nvml
 from wattshed.agent.meters.sampler import Sampler
-from wattshed.agent.meters.simulated import SimulatedNode
+from wattshed.agent.simulation.node import SimulatedNode
 
 ONE_GPU = """
 gpus = {gpus}

@@ -8,9 +8,10 @@ from tests.virtual import agent, bills, simulated
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.meters.events import RECOVERY_ACTION, Changed
 from wattshed.agent.meters.lines import Rates
-from wattshed.agent.meters.simulated_card import Card
-from wattshed.agent.traces.native import Recorder
-from wattshed.agent.traces.sources import Options, find
+from wattshed.agent.simulation.card import Card
+from wattshed.agent.traces.native.recorder import Recorder
+from wattshed.agent.traces.options import Options
+from wattshed.agent.traces.sources import find
 
 DEAF = 'missing = ["nvmlEventSetCreate"]\n'
 MIG = """

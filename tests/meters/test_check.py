@@ -7,9 +7,9 @@ import re
 import pytest
 
 from tests.virtual import agent, simulated
-from wattshed.agent import check
+from wattshed.agent.commands import check
+from wattshed.agent.errors import InputError
 from wattshed.agent.jobs import commands
-from wattshed.agent.window import InputError
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ import time
 
 from tests.virtual import agent, simulated
 from wattshed.agent.meters.lines import Rates
-from wattshed.agent.meters.simulated_driver import SimulatedLibrary
+from wattshed.agent.simulation.driver import SimulatedLibrary
 
 
 def test_eight_gpus_cost_at_most_half_a_percent_of_a_core(tmp_path, monkeypatch):

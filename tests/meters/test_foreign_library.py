@@ -43,7 +43,9 @@ def run(library, code, *arguments):
 
 def test_check_says_what_it_can_do(library):
     path, energy = library
-    code = "import sys; from wattshed.agent.check import report; import json; print(json.dumps(report('nvml')))"
+    code = (
+        "import sys; from wattshed.agent.commands.check import report; import json; print(json.dumps(report('nvml')))"
+    )
     done = run(path, code)
     assert done.returncode == 0, done.stderr
     tree = json.loads(done.stdout)
@@ -59,7 +61,7 @@ def test_check_says_what_it_can_do(library):
 
 READ = """
 import json
-from wattshed.agent.meters.clock import RealClock
+from wattshed.agent.clock import RealClock
 from wattshed.agent.meters.lines import Rates
 from wattshed.agent.meters.meter import NvmlMeter
 from wattshed.agent.meters.nvml import Nvml

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from tests.virtual import agent, simulated
 from wattshed.agent.meters.gauges import BOUNDS, MODULE_W, Gauges
-from wattshed.exporters import api, dcgm, prometheus
-from wattshed.exporters.exposition import Writer
+from wattshed.exporters.formats import dcgm, prometheus
+from wattshed.exporters.formats.exposition import Writer
+from wattshed.exporters.web import api
 
 S = 1_000_000
 CEILING_MW = 1_050_000

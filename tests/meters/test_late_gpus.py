@@ -6,13 +6,14 @@ import pytest
 
 from tests.virtual import agent, simulated
 from wattshed.agent.accounts.attribution import Accounts
-from wattshed.agent.meters.clock import VirtualClock
+from wattshed.agent.clock import VirtualClock
 from wattshed.agent.meters.errors import NoMeter
 from wattshed.agent.meters.meter import NvmlMeter
 from wattshed.agent.meters.nvml import Nvml
-from wattshed.agent.meters.simulated import SimulatedNode
-from wattshed.agent.traces.native import Recorder
-from wattshed.agent.traces.sources import Options, find
+from wattshed.agent.simulation.node import SimulatedNode
+from wattshed.agent.traces.native.recorder import Recorder
+from wattshed.agent.traces.options import Options
+from wattshed.agent.traces.sources import find
 
 TWO = """
 gpus = 2

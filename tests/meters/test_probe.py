@@ -6,14 +6,14 @@ import types
 import pynvml
 import pytest
 
-from wattshed.agent.meters.clock import VirtualClock
+from wattshed.agent.clock import VirtualClock
 from wattshed.agent.meters.errors import Fault, MeterError, NoMeter, fault_of
 from wattshed.agent.meters.lines import Rates
 from wattshed.agent.meters.nvml import Nvml, loaded_path
 from wattshed.agent.meters.probe import REMEDIES, attempt, is_ga100, power_usage_is_average
-from wattshed.agent.meters.simulated_abi import set_uint
-from wattshed.agent.meters.simulated_card import Card
-from wattshed.agent.meters.simulated_driver import SimulatedLibrary
+from wattshed.agent.simulation.abi import set_uint
+from wattshed.agent.simulation.card import Card
+from wattshed.agent.simulation.driver import SimulatedLibrary
 from wattshed.agent.window import MISSING
 
 

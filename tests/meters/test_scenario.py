@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from wattshed.agent.meters.faults import KINDS
-from wattshed.agent.meters.scenario import default_scenario, read_scenario
-from wattshed.agent.window import InputError
+from wattshed.agent.errors import InputError
+from wattshed.agent.simulation.faults import KINDS
+from wattshed.agent.simulation.scenario import default_scenario, read_scenario
 
 PAGE = Path(__file__).parents[2] / "docs/metering.md"
 

@@ -4,10 +4,10 @@ import pynvml
 import pytest
 
 from tests.virtual import simulated
-from wattshed.agent.meters.clock import RealClock
+from wattshed.agent.clock import RealClock
 from wattshed.agent.meters.errors import MeterError
 from wattshed.agent.meters.nvml import Nvml
-from wattshed.agent.meters.simulated import SimulatedNode
+from wattshed.agent.simulation.node import SimulatedNode
 
 SECOND = 1_000_000
 STEADY = """

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wattshed.agent.meters.lines import Rates
-from wattshed.agent.meters.scenario import default_scenario
-from wattshed.agent.meters.simulated import _timelines
-from wattshed.agent.meters.workload import Job, Step, Timeline, Truth
+from wattshed.agent.simulation.node import _timelines
+from wattshed.agent.simulation.scenario import default_scenario
+from wattshed.agent.simulation.workload import Job, Step, Timeline, Truth
 from wattshed.agent.window import MISSING, Window
 
 

@@ -8,16 +8,16 @@ from types import SimpleNamespace
 import pytest
 
 from tests.virtual import agent, simulated
-from wattshed.agent.check import report
-from wattshed.agent.meters import simulated_card
-from wattshed.agent.meters.clock import RealClock, VirtualClock
+from wattshed.agent.clock import RealClock, VirtualClock
+from wattshed.agent.commands.check import report
 from wattshed.agent.meters.costs import CallCosts
 from wattshed.agent.meters.errors import MeterError, TooSlow
 from wattshed.agent.meters.lines import Rates
 from wattshed.agent.meters.meter import NvmlMeter
 from wattshed.agent.meters.nvml import Nvml
 from wattshed.agent.meters.reprobing import Reprobing
-from wattshed.agent.meters.simulated import SimulatedNode
+from wattshed.agent.simulation import card as simulated_card
+from wattshed.agent.simulation.node import SimulatedNode
 from wattshed.agent.window import MISSING
 
 EIGHT = """

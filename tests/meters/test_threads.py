@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from wattshed.agent.meters.clock import RealClock
+from wattshed.agent.clock import RealClock
 from wattshed.agent.meters.errors import RestartNeeded
 from wattshed.agent.meters.lines import Rates
 from wattshed.agent.meters.sampler import Stopped

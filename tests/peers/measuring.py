@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.peers.virtual_time import DriverClock, VirtualTime
 from tests.virtual import agent
 from wattshed.agent.meters.nvml import Nvml
-from wattshed.agent.meters.simulated import SimulatedNode
+from wattshed.agent.simulation.node import SimulatedNode
 
 SECOND_US = 1_000_000
 BEFORE_S = 5  # a tool is made ready that long before its job

@@ -12,7 +12,7 @@ import time
 
 
 class VirtualTime:
-    """A clock as agent and simulated driver know it (``agent.meters.clock``), and the turns of those who wait on it."""
+    """A clock as agent and simulated driver know it (``agent.clock``), and the turns of those who wait on it."""
 
     virtual = True
 

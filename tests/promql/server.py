@@ -21,7 +21,8 @@ import yaml
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from tests.exporters.wire import peer
-from wattshed.agent.remote_write import RemoteWrite, _field, encode
+from wattshed.agent.wire.protobuf import encode, field
+from wattshed.agent.wire.remote_write import RemoteWrite
 
 STALE = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
 """Prometheus' own NaN for a series that ended (model/value/value.go); Python keeps its bits."""
@@ -74,7 +75,7 @@ class Server:
         """Send samples of one moment: (sorted labels, value)."""
         body = encode(
             (
-                b"".join(_field(1, _field(1, k.encode()) + _field(2, v.encode())) for k, v in key),
+                b"".join(field(1, field(1, k.encode()) + field(2, v.encode())) for k, v in key),
                 [(round(time_s * 1000), value)],
             )
             for key, value in rows

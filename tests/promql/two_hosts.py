@@ -17,8 +17,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field, replace
 
 from tests.virtual import agent, simulated
-from wattshed.exporters.exposition import Writer
-from wattshed.exporters.prometheus import families
+from wattshed.exporters.formats.exposition import Writer
+from wattshed.exporters.formats.prometheus import families
 from wattshed.exporters.snapshot import FleetFacts, Snapshot
 
 SCRAPE_S = 15

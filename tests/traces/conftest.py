@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from wattshed.agent import convert, replay
-from wattshed.agent.window import InputError
+from wattshed.agent.commands import convert, replay
+from wattshed.agent.errors import InputError
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from tests.traces.windows_made_up import plain_window
-from wattshed.agent.traces.native import Recorder
+from wattshed.agent.traces.native.recorder import Recorder
 
 
 def record_until_killed(folder, first, pipe):

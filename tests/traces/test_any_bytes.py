@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from tests.traces import test_other_formats as formats
 from tests.traces.test_smi_dialects import PLAIN
 from tests.traces.windows_made_up import plain_window
-from wattshed.agent.replay_books import Settings, book, finish, new_part
-from wattshed.agent.traces.jobs_file import read_jobs
-from wattshed.agent.traces.sources import Options, find
-from wattshed.agent.traces.timestamps import zone
-from wattshed.agent.window import InputError
+from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.timestamps import zone
+from wattshed.agent.replay.books import Settings, book, finish, new_part
+from wattshed.agent.traces.jobs.jobs_file import read_jobs
+from wattshed.agent.traces.options import Options
+from wattshed.agent.traces.sources import find
 
 SAMPLES = {
     "smi csv": PLAIN[:4000],
@@ -82,7 +83,7 @@ def test_damaged_text(name, tmp_path):
 
 
 def test_damaged_native(tmp_path):
-    from wattshed.agent.traces.native import Recorder
+    from wattshed.agent.traces.native.recorder import Recorder
 
     recorder = Recorder(tmp_path / "r", "node")
     for i in range(4):

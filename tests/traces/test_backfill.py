@@ -21,11 +21,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.traces.windows_made_up import plain_window
-from wattshed.agent import backfill
 from wattshed.agent.__main__ import main
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.cutting import cut
-from wattshed.agent.traces.native import Recorder
+from wattshed.agent.replay import points as backfill
+from wattshed.agent.traces.native.recorder import Recorder
 from wattshed.agent.window import Device, Event, JobKey, Owner, Readings, Usage, Window
 
 

@@ -1,7 +1,7 @@
 """Compaction in place keeps the answer, and what it cannot keep it leaves alone."""
 
 from tests.traces.windows_made_up import plain_window
-from wattshed.agent.traces.native import Recorder
+from wattshed.agent.traces.native.recorder import Recorder
 
 
 def record(folder):

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given, settings
 
 from tests.traces.windows_made_up import plain_window, same, windows
-from wattshed.agent.traces.batch import (
+from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.report import SourceReport
+from wattshed.agent.traces.native.batch import (
     SCHEMA,
     Damaged,
     Decoder,
@@ -16,12 +18,10 @@ from wattshed.agent.traces.batch import (
     text_of_devices,
     text_of_owners,
 )
-from wattshed.agent.traces.native import Recorder
-from wattshed.agent.traces.native_parquet import parquet_windows, write_parquet
-from wattshed.agent.traces.native_reader import segment_windows
-from wattshed.agent.traces.report import SourceReport
-from wattshed.agent.traces.segment import SCHEMA_MESSAGE, layout_of, message_of_batch, read_message, spans
-from wattshed.agent.window import InputError
+from wattshed.agent.traces.native.parquet import parquet_windows, write_parquet
+from wattshed.agent.traces.native.reader import segment_windows
+from wattshed.agent.traces.native.recorder import Recorder
+from wattshed.agent.traces.native.segment import SCHEMA_MESSAGE, layout_of, message_of_batch, read_message, spans
 
 
 def encode(window):

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wattshed.agent.traces.quantities import ENERGY_MJ, POWER_MW, REASONS, decimal_of, scaled_column, scaled_text
-from wattshed.agent.traces.timestamps import NO_TIME, Clock, parse_number, parse_text, unit_of
-from wattshed.agent.window import InputError
+from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.quantities import ENERGY_MJ, POWER_MW, REASONS, decimal_of, scaled_column, scaled_text
+from wattshed.agent.inputs.timestamps import NO_TIME, Clock, parse_number, parse_text, unit_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MOMENTS = st.datetimes(datetime(1971, 1, 1), datetime(2099, 12, 31))  # noqa: DTZ001 - naive on purpose
@@ -198,7 +198,7 @@ def test_the_repeated_hour_follows_the_order_of_the_file():
 
 
 def test_unknown_zone():
-    from wattshed.agent.traces.timestamps import zone
+    from wattshed.agent.inputs.timestamps import zone
 
     with pytest.raises(InputError):
         zone("Mars/Olympus")

@@ -12,10 +12,10 @@ import pytest
 
 from tests.traces.windows_made_up import plain_window
 from wattshed.agent.accounts.attribution import Accounts
-from wattshed.agent.traces.batch import SCHEMA, batch_of_window, identity, text_of_devices
-from wattshed.agent.traces.native_reader import segment_stretches
-from wattshed.agent.traces.report import SourceReport
-from wattshed.agent.traces.segment import SCHEMA_MESSAGE
+from wattshed.agent.inputs.report import SourceReport
+from wattshed.agent.traces.native.batch import SCHEMA, batch_of_window, identity, text_of_devices
+from wattshed.agent.traces.native.reader import segment_stretches
+from wattshed.agent.traces.native.segment import SCHEMA_MESSAGE
 from wattshed.agent.window import MISSING, Readings, Run, Window
 
 COUNT = 4

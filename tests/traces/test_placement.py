@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wattshed.agent.traces.assignment import Assignment
-from wattshed.agent.traces.demands import name_gpus
-from wattshed.agent.traces.jobs_file import FOREVER, JobRow
-from wattshed.agent.traces.survey import Survey
-from wattshed.agent.traces.wants import Edges, wants_of
+from wattshed.agent.traces.jobs.assignment import Assignment
+from wattshed.agent.traces.jobs.demands import name_gpus
+from wattshed.agent.traces.jobs.jobs_file import FOREVER, JobRow
+from wattshed.agent.traces.jobs.survey import Survey
+from wattshed.agent.traces.jobs.wants import Edges, wants_of
 from wattshed.agent.window import Device, JobKey, Owner, Readings, Usage, Window
 
 MINUTE = 60_000_000

@@ -4,7 +4,7 @@ import numpy as np
 
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.cutting import cut
-from wattshed.agent.traces.playback import Playback
+from wattshed.agent.daemon.playback import Playback
 from wattshed.agent.window import Device, JobKey, Owner, Readings, Usage, Window
 
 S = 1_000_000

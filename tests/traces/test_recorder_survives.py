@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests.traces.windows_made_up import plain_window, same
-from wattshed.agent.traces import native
-from wattshed.agent.traces.native import Recorder
-from wattshed.agent.traces.native_reader import segment_windows
-from wattshed.agent.traces.report import SourceReport
-from wattshed.agent.traces.segment import END_OF_STREAM, layout_of, spans
-from wattshed.agent.traces.sources import Options, find
-from wattshed.agent.window import InputError
+from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.report import SourceReport
+from wattshed.agent.traces.native import recorder as native
+from wattshed.agent.traces.native.reader import segment_windows
+from wattshed.agent.traces.native.recorder import Recorder
+from wattshed.agent.traces.native.segment import END_OF_STREAM, layout_of, spans
+from wattshed.agent.traces.options import Options
+from wattshed.agent.traces.sources import find
 
 KILLS = int(os.environ.get("WATTSHED_TEST_KILLS", "200"))
 FLIPS = int(os.environ.get("WATTSHED_TEST_FLIPS", "2000"))

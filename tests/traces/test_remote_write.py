@@ -16,10 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wattshed.agent import remote_write
-from wattshed.agent.backfill import Points, Series
-from wattshed.agent.remote_write import RemoteWrite, encode, encode_labels
-from wattshed.agent.window import InputError
+from wattshed.agent.errors import InputError
+from wattshed.agent.replay.points import Points
+from wattshed.agent.wire import remote_write
+from wattshed.agent.wire.protobuf import Series, encode, encode_labels
+from wattshed.agent.wire.remote_write import RemoteWrite
 
 
 def varint(data, at):

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.traces.windows_made_up import plain_window
-from wattshed.agent.replay_report import rounded_parts
-from wattshed.agent.traces.native import Recorder
-from wattshed.agent.traces.segment import SCHEMA_MESSAGE
+from wattshed.agent.replay.report import rounded_parts
+from wattshed.agent.traces.native.recorder import Recorder
+from wattshed.agent.traces.native.segment import SCHEMA_MESSAGE
 
 
 @pytest.fixture
@@ -377,7 +377,7 @@ def test_a_hundred_ways_to_round():
 
 
 def test_interrupt_prints_what_is_known_so_far(wattshed, tmp_path, monkeypatch):
-    from wattshed.agent.traces import foreign
+    from wattshed.agent.traces.foreign import formats as foreign
 
     path = tmp_path / "long.csv"
     path.write_text("time,gpu,power_w\n" + "".join(f"{t},0,100.5\n" for t in range(1_000_000)))

@@ -6,8 +6,8 @@ import math
 import pytest
 from rich.cells import cell_len
 
-from wattshed.agent.replay_report import Joules
-from wattshed.agent.replay_tables import print_tables
+from wattshed.agent.replay.report import Joules
+from wattshed.agent.replay.tables import print_tables
 
 KEY = "k8s:8a6f1c52-53a1-4a0c-9d0e-5f3b7f4f2b10/386136663163"
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wattshed.agent.replay_times import JobTimes
+from wattshed.agent.replay.times import JobTimes
 from wattshed.agent.window import JobKey, Owner, Readings, Usage, Window
 
 OWNERS = (Owner(JobKey("a")), Owner(JobKey("b")))

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from tests.traces.windows_made_up import plain_window
-from wattshed.agent.replay_books import Part
-from wattshed.agent.traces.native import Recorder
-from wattshed.agent.traces.report import SourceReport
-from wattshed.agent.traces.sacct import Records, nodes_of
-from wattshed.agent.traces.tres import Demand, demand_of, spread
+from wattshed.agent.inputs.report import SourceReport
+from wattshed.agent.replay.books import Part
+from wattshed.agent.traces.jobs.sacct import Records, nodes_of
+from wattshed.agent.traces.jobs.tres import Demand, demand_of, spread
+from wattshed.agent.traces.native.recorder import Recorder
 from wattshed.agent.window import Owner, Usage
 
 HOUR = 3600

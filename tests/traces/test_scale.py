@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 def fleet(tmp_path, wattshed):
     """Two hosts, recordings over midnight: segments of two days each, and a jobs file."""
     from tests.traces.windows_made_up import plain_window
-    from wattshed.agent.traces.native import Recorder
+    from wattshed.agent.traces.native.recorder import Recorder
 
     folder = tmp_path / "fleet"
     midnight = 1_700_006_400_000_000 - 1_700_000_000_000_000
@@ -88,7 +88,7 @@ def test_a_cluster_that_has_the_wheel_alone(fleet, wattshed, tmp_path):
 
 
 def test_a_scheduler_that_does_not_answer_is_one_line(fleet, wattshed, monkeypatch):
-    from wattshed.agent import scale
+    from wattshed.agent.replay import cluster as scale
 
     monkeypatch.setattr(scale, "ANSWER_S", 0.5)
     code, _, err = wattshed("replay", *fleet, "--scheduler", "tcp://127.0.0.1:9")
@@ -111,9 +111,10 @@ def test_a_thousand_gpus_in_one_table_take_little_memory(tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from wattshed.agent.replay_books import Settings, book, finish
-    from wattshed.agent.traces.columns import parse_spec
-    from wattshed.agent.traces.sources import Options, find
+    from wattshed.agent.replay.books import Settings, book, finish
+    from wattshed.agent.traces.foreign.columns import parse_spec
+    from wattshed.agent.traces.options import Options
+    from wattshed.agent.traces.sources import find
 
     hosts, steps = 128, 40
     watts = np.random.default_rng(1).normal(400, 50, (steps, hosts * 8)).round(3)

@@ -3,8 +3,9 @@
 import pytest
 
 from tests.virtual import agent, simulated
-from wattshed.agent.traces.native import Recorder
-from wattshed.agent.traces.sources import Options, find
+from wattshed.agent.traces.native.recorder import Recorder
+from wattshed.agent.traces.options import Options
+from wattshed.agent.traces.sources import find
 
 DCGM = """\
 # TYPE DCGM_FI_DEV_POWER_USAGE gauge

@@ -10,11 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wattshed.agent.window import InputError
+    from wattshed.agent.errors import InputError
 
 __all__ = ["InputError", "main"]
 
-_HOMES = {"InputError": "wattshed.agent.window"}
+_HOMES = {"InputError": "wattshed.agent.errors"}
 
 
 def __getattr__(name: str) -> Any:

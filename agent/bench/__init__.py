@@ -1,0 +1,1 @@
+"""The kernels against memory bandwidth and against other tools, in one run."""

@@ -1,0 +1,162 @@
+"""Energy straight from a file: memory-mapped Arrow, and Parquet, where decoding is the limit."""
+
+# Imported where they are used: polars, duckdb and pyarrow are heavy, and two of them optional.
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wattshed.kernels.energy import extend, new_state, read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from wattshed.agent.bench.rivals import Samples
+
+_BATCH = 1 << 22
+_ROW_GROUP = 1 << 20
+_WINDOW_ROWS = 2_000
+"""Rows of a GPU in a recorded window: at a reading a second their times still fit 32 bits."""
+
+
+def _offsets(data: Samples, first: int, count: int) -> np.ndarray[Any, Any]:
+    """Offsets of the GPUs within rows ``first:first + count``."""
+    return np.clip(data.offsets - first, 0, count)
+
+
+def file_contests(data: Samples, folder: Path, max_gap_us: int, *, with_polars: bool) -> Iterator[tuple[Any, ...]]:
+    """Write the samples to files in ``folder``, and give each contest's fields.
+
+    Parameters
+    ----------
+    data : Samples
+    folder : Path
+        About 12 bytes a sample are written, twice.
+    max_gap_us : int
+    with_polars : bool
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    size = len(data.time_us)
+    arrow, parquet = folder / "samples.arrow", folder / "samples.parquet"
+    gpu = np.repeat(np.arange(len(data.offsets) - 1, dtype=np.int16), np.diff(data.offsets))
+    schema = pa.schema({"g": pa.int16(), "t": pa.int64(), "p": pa.int32()})
+    options = {"compression": "zstd", "column_encoding": {"t": "DELTA_BINARY_PACKED"}, "use_dictionary": ["g"]}
+    with pa.ipc.new_file(arrow, schema) as stream, pq.ParquetWriter(parquet, schema, **options) as writer:
+        for a in range(0, size, _BATCH):
+            own = slice(a, a + _BATCH)
+            batch = pa.record_batch([gpu[own], data.time_us[own], data.power_mw[own]], schema=schema)
+            stream.write(batch)
+            writer.write_batch(batch, row_group_size=_ROW_GROUP)
+
+    def from_arrow(source: Any) -> Any:
+        state, first = new_state(len(data.offsets) - 1), 0
+        reader = pa.ipc.open_file(source)
+        for number in range(reader.num_record_batches):
+            batch = reader.get_batch(number)
+            columns = (batch.column(1).to_numpy(), batch.column(2).to_numpy())
+            extend(state, *columns, _offsets(data, first, batch.num_rows), max_gap_us)
+            first += batch.num_rows
+        return read(state)
+
+    def mapped_anew() -> Any:
+        """Every page of the file is mapped, by a page fault per few pages."""
+        with pa.memory_map(str(arrow)) as source:
+            return from_arrow(source)
+
+    def from_parquet() -> Any:
+        """Row groups are decoded on a thread of their own, one ahead of the kernel."""
+        state, first = new_state(len(data.offsets) - 1), 0
+        file = pq.ParquetFile(parquet)
+
+        def decode(group: int) -> Any:
+            return file.read_row_group(group, ["t", "p"], use_threads=True) if group < file.num_row_groups else None
+
+        with ThreadPoolExecutor(1) as ahead:
+            coming = ahead.submit(decode, 0)
+            for group in range(file.num_row_groups):
+                table, coming = coming.result(), ahead.submit(decode, group + 1)
+                columns = (table.column(0).to_numpy(), table.column(1).to_numpy())
+                extend(state, *columns, _offsets(data, first, table.num_rows), max_gap_us)
+                first += table.num_rows
+        return read(state)
+
+    def decode_only() -> Any:
+        pq.read_table(parquet, columns=["t", "p"], use_threads=True)
+        return from_parquet.__name__
+
+    def polars_parquet() -> Any:
+        import polars as pl
+
+        dt = pl.col("t").diff()
+        same = pl.col("g") == pl.col("g").shift(1)
+        e = pl.when(same & (dt <= max_gap_us)).then(dt) * (pl.col("p") + pl.col("p").shift(1))
+        table = pl.scan_parquet(parquet).select("g", e=e).group_by("g").agg(pl.col("e").sum()).sort("g").collect()
+        return [round(value / 2_000) for value in table["e"].to_list()]
+
+    def agrees(ours: Any, theirs: Any) -> bool:
+        return isinstance(theirs, str) or ours[0].tolist() == theirs
+
+    recording, read_bytes, replay = _recorded(data, folder, max_gap_us)
+    mapped = pa.memory_map(str(arrow))
+    yield "f energy from mapped Arrow", lambda: from_arrow(mapped), {}, agrees, size * 12
+    yield "f energy, mapping anew", mapped_anew, {}, agrees, size * 12
+    rivals: dict[str, Any] = {"decode": decode_only}
+    if with_polars:
+        rivals["polars"] = polars_parquet
+    yield "f energy from Parquet", from_parquet, rivals, agrees, size * 12
+    yield "g replay of a recording", replay, {"reading": read_bytes}, agrees, recording
+
+
+def _recorded(data: Samples, folder: Path, max_gap_us: int) -> tuple[int, Callable[[], Any], Callable[[], Any]]:
+    """Record the samples in the native format; returns its bytes, and what reads and what replays them.
+
+    The replay is all that `wattshed replay` does but for starting and printing: checksums, energies, gaps, quantiles.
+    """
+    from wattshed.agent.accounts.attribution import Accounts
+    from wattshed.agent.traces.native.recorder import Recorder
+    from wattshed.agent.traces.options import Options
+    from wattshed.agent.traces.sources import find
+    from wattshed.agent.window import Device, Readings, Run, Window
+
+    gpus, options = len(data.offsets) - 1, Options()
+    devices = tuple(Device("bench", i, f"GPU-{i}", max_gap_us=max_gap_us) for i in range(gpus))
+    recorder = Recorder(folder, "bench", segment_s=float("inf"), sync_s=float("inf"))
+    unknown, start_us = np.full(gpus, -1, np.int64), int(data.time_us[data.offsets[:-1]].min())
+    for seq, first in enumerate(range(0, int(np.diff(data.offsets).max()), _WINDOW_ROWS)):
+        lo = np.minimum(data.offsets[:-1] + first, data.offsets[1:])
+        hi = np.minimum(lo + _WINDOW_ROWS, data.offsets[1:])
+        rows = np.concatenate([np.arange(a, b) for a, b in zip(lo, hi, strict=True)])
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(hi - lo)])
+        times = data.time_us[rows]
+        readings = Readings(offsets, times, data.power_mw[rows], np.full(len(rows), -1, np.int64))
+        start_us, end_us = int(times.min()), int(times.max()) + 1
+        recorder.append(Window("bench", seq, start_us, end_us, devices, readings, unknown))
+    recorder.close()
+    segments = sorted(folder.rglob("*.arrows"))
+
+    def read_bytes() -> str:
+        buffer = bytearray(_BATCH)
+        for segment in segments:
+            with segment.open("rb", buffering=0) as file:
+                while file.readinto(buffer):
+                    pass
+        return read_bytes.__name__
+
+    def replay() -> Any:
+        accounts = Accounts()
+        for chain in find([str(folder / "host=bench")], options):
+            for item in chain.runs(options):
+                accounts.add_run(item) if isinstance(item, Run) else accounts.add(item)
+        accounts.finish()
+        for account in accounts.gpus.values():
+            account.power.quantiles()
+        return (np.array([account.energy_hnj // 2_000 for account in accounts.gpus.values()]),)
+
+    return sum(segment.stat().st_size for segment in segments), read_bytes, replay

@@ -1,0 +1,100 @@
+"""``wattshed convert``: any trace into the native format, as Arrow segments or as Parquet."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wattshed.agent.commands.replay import add_reading_flags
+from wattshed.agent.errors import InputError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from wattshed.agent.traces.sources import Chain
+    from wattshed.agent.window import Window
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command ``convert``."""
+    parser = subparsers.add_parser(
+        "convert",
+        help="write a trace of any format as a native one",
+        description="Read traces of any known format and write them in the native one (docs/trace-format.md). "
+        "A recording whose OUT is itself, --to parquet, is compacted in place.",
+    )
+    parser.add_argument("trace", nargs="+", metavar="TRACE", help="files or folders; FILE@HOST says whose it is")
+    parser.add_argument("out", metavar="OUT", help="a folder, or one .parquet file")
+    parser.add_argument("--to", choices=("arrow", "parquet"), help="default: parquet if OUT ends so, else arrow")
+    add_reading_flags(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Convert; the words printed go to standard error, the trace to OUT."""
+    from wattshed.agent.commands.replay import settings_of  # noqa: PLC0415 - a command imports its parts when it runs
+    from wattshed.agent.traces.sources import find  # noqa: PLC0415
+
+    out = Path(args.out)
+    to = args.to or ("parquet" if out.suffix == ".parquet" else "arrow")
+    settings = settings_of(args)
+    if to == "parquet" and [Path(trace).resolve() for trace in args.trace] == [out.resolve()] and out.is_dir():
+        return _in_place(out)
+    chains = find(args.trace, settings.options)
+    if any(source.path.resolve().is_relative_to(out.resolve()) for chain in chains for source in chain.sources):
+        raise InputError("the trace lies in OUT itself; name another folder", args.out)
+    try:
+        windows = 0
+        for chain in chains:
+            stream = chain.windows(settings.options)
+            windows += _to_parquet(chain, stream, out) if to == "parquet" else _to_segments(stream, out)
+    except OSError as error:
+        raise InputError(f"it cannot be written ({error.strerror or error})", error.filename or args.out) from error
+    print(f"wattshed: {windows} windows written to {out}", file=sys.stderr)  # noqa: T201 - the command line
+    return 0
+
+
+def _in_place(folder: Path) -> int:
+    """Compact a recording; segments that are being written are left alone."""
+    from wattshed.agent.traces.native.compact import compact  # noqa: PLC0415
+
+    done = list(compact(folder))
+    total = sum(windows for _, windows in done)
+    print(f"wattshed: {len(done)} segments ({total} windows) compacted in {folder}", file=sys.stderr)  # noqa: T201
+    return 0
+
+
+def _to_parquet(chain: Chain, stream: Iterator[Window], out: Path) -> int:
+    from wattshed.agent.traces.native.parquet import write_parquet  # noqa: PLC0415
+
+    if out.suffix == ".parquet":
+        if out.exists():
+            raise InputError("it is there already", str(out))
+        out.parent.mkdir(parents=True, exist_ok=True)
+        return write_parquet(stream, out)
+    folder = out / f"host={(chain.name or 'unknown').replace('/', '_')}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return write_parquet(stream, folder / f"{chain.sources[0].path.stem}.parquet")
+
+
+def _to_segments(stream: Iterator[Window], out: Path) -> int:
+    from wattshed.agent.traces.native.recorder import Recorder  # noqa: PLC0415
+
+    recorders: dict[str, Recorder] = {}
+    windows = 0
+    try:
+        for window in stream:
+            recorder = recorders.get(window.host)
+            if recorder is None:
+                recorder = recorders[window.host] = Recorder(
+                    out, window.host, segment_s=float("inf"), sync_s=float("inf")
+                )
+            if not recorder.append(window):
+                raise InputError(f"it cannot be written: {recorder.state.fault}", str(out))
+            windows += 1
+    finally:
+        for recorder in recorders.values():
+            recorder.close()
+    return windows

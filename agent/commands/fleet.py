@@ -1,0 +1,229 @@
+"""``wattshed fleet``: its parsers. numpy and the rest are imported only when a command runs."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from typing import Any
+
+    from wattshed.agent.window import Window
+
+    ReadTrace = Callable[[Path], Iterator[Window]]
+
+
+def add_parser(subparsers: Any, read_trace: ReadTrace | None = None) -> None:
+    """Add ``fleet`` and its commands.
+
+    Parameters
+    ----------
+    subparsers
+        What ``ArgumentParser.add_subparsers`` returned.
+    read_trace : callable, optional
+        Opens a trace of any known format and yields its windows, for ``fleet demand TRACE``; without it only CSV
+        files of power over time are read.
+    """
+    fleet = subparsers.add_parser("fleet", help="from measured GPUs to a fleet, with honest intervals")
+    commands = fleet.add_subparsers(dest="fleet_command", required=True, metavar="COMMAND")
+    _estimate(commands)
+    _plan(commands)
+    _node(commands)
+    _scenario(commands)
+    _demand(commands, read_trace)
+    _serve(commands)
+    _simulate(commands)
+
+
+def _json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def _server(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    parser.add_argument("--prometheus", metavar="URL", required=required, help="server that holds the recording rules")
+    parser.add_argument("--inventory", metavar="FLEET.toml", required=required, help="sites and strata of the fleet")
+    parser.add_argument(
+        "--timeout", type=_positive, default=10.0, metavar="S", help="give the server this long (%(default)s)"
+    )
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return value
+
+
+def _fraction(text: str) -> float:
+    value = float(text)
+    if not 0.0 < value < 1.0:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def _whole(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
+    return value
+
+
+def _estimate(commands: Any) -> None:
+    p = commands.add_parser(
+        "estimate", help="power of the whole fleet from a sample, or from a Prometheus-compatible server"
+    )
+    p.add_argument("--sample", metavar="S.csv", help="stratum,host[,unit],value[,size][,units][,job]")
+    p.add_argument("--population", metavar="P.csv", help="stratum,hosts[,size]")
+    p.add_argument(
+        "--method", choices=("stratified", "ratio", "cluster", "two-stage"), default="stratified", help="(%(default)s)"
+    )
+    p.add_argument("--confidence", type=_fraction, default=0.95, metavar="C", help="(%(default)s)")
+    p.add_argument(
+        "--meter-sigma",
+        type=float,
+        default=0.0,
+        metavar="F",
+        help="one sigma of the gain error all meters share, such as 0.02",
+    )
+    p.add_argument("--unit", default="", help="unit of the values, for the table")
+    p.add_argument("--bootstrap", type=_whole, metavar="N", help="check the standard error with N bootstrap replicates")
+    p.add_argument("--resample", default="host", metavar="host|job", help="what the bootstrap draws (%(default)s)")
+    p.add_argument("--plan", type=_fraction, metavar="E", help="also say how many hosts an interval of +-E takes")
+    _server(p, required=False)
+    _json(p)
+    p.set_defaults(run=_run_estimate)
+
+
+def _plan(commands: Any) -> None:
+    p = commands.add_parser("plan", help="how many hosts to measure for a wanted error")
+    p.add_argument("--cv", type=float, required=True, help="standard deviation over mean of a host's power")
+    p.add_argument("--error", type=_fraction, required=True, help="wanted half-width of the interval, as a fraction")
+    p.add_argument("--hosts", type=_whole, help="hosts in the fleet")
+    p.add_argument("--deff", type=_positive, default=1.0, help="design effect (%(default)s)")
+    p.add_argument("--confidence", type=_fraction, default=0.95, metavar="C", help="(%(default)s)")
+    _json(p)
+    p.set_defaults(run=_run_plan)
+
+
+def _node(commands: Any) -> None:
+    p = commands.add_parser("node", help="fit a node's power to its GPUs', from a recording of both")
+    p.add_argument("--gpu", required=True, metavar="GPU.csv", help="power of the node's GPUs over time")
+    p.add_argument("--node", required=True, metavar="BMC.csv", help="power of the node over time")
+    p.add_argument(
+        "--average", type=_positive, default=10.0, metavar="S", help="average over this many seconds (%(default)s)"
+    )
+    _json(p)
+    p.set_defaults(run=_run_node)
+
+
+def _scenario(commands: Any) -> None:
+    p = commands.add_parser("scenario", help="recompute and judge a public claim; without a name, list them")
+    p.add_argument("name", nargs="?", metavar="NAME|FILE.toml")
+    p.add_argument("--explain", action="store_true", help="every number with its source, every formula")
+    _json(p)
+    p.set_defaults(run=_run_scenario)
+
+
+def _demand(commands: Any, read_trace: ReadTrace | None) -> None:
+    p = commands.add_parser("demand", help="peaks, ramps, frequency bands and transformers of a load")
+    p.add_argument("source", metavar="TRACE|SERIES.csv")
+    p.add_argument(
+        "--columns", default="", metavar="K=V,...", help="time=NAME[:unit],power=NAME[:unit],job=...,gpu=...,host=..."
+    )
+    p.add_argument("--step", type=_positive, metavar="S", help="grid (default: the recording's own period)")
+    p.add_argument(
+        "--meter-window",
+        type=_positive,
+        default=None,
+        metavar="S",
+        help="each reading is a mean over this long (such as 1)",
+    )
+    p.add_argument("--transformer", metavar="F.toml", help="rated_va and thermal constants")
+    p.add_argument("--scale", type=_whole, metavar="N", help="make a fleet of N such jobs, by block bootstrap")
+    p.add_argument("--replicates", type=_whole, default=200, metavar="N", help="fleets to draw (%(default)s)")
+    p.add_argument(
+        "--resample", default="job", metavar="job|host", help="what moves together in the fleet (%(default)s)"
+    )
+    p.add_argument("--checkpoint", type=_positive, metavar="S", help="checkpoint period: blocks are at least this long")
+    p.add_argument("--limit", type=_positive, metavar="W", help="supply: how likely is a peak above it")
+    p.add_argument("--seed", type=int, default=1, help="(%(default)s)")
+    p.add_argument("--plot", metavar="FILE.png|FILE.svg", help="draw the load, its duration curve and its spectrum")
+    _json(p)
+    p.set_defaults(run=_run_demand, read_trace=read_trace)
+
+
+def _serve(commands: Any) -> None:
+    p = commands.add_parser("serve", help="publish wattshed_fleet_* metrics")
+    _server(p, required=True)
+    p.add_argument("--listen", action="append", metavar="ADDR:PORT", help="default 127.0.0.1:9961; may be given again")
+    p.add_argument(
+        "--web.config.file", dest="web_config", metavar="FILE", help="TLS and passwords, as exporter-toolkit has them"
+    )
+    p.add_argument(
+        "--interval", type=_positive, default=15.0, metavar="S", help="ask the server this often (%(default)s)"
+    )
+    p.add_argument("--for", dest="duration", type=_positive, metavar="S", help="stop after this long")
+    p.set_defaults(run=_run_serve)
+
+
+def _simulate(commands: Any) -> None:
+    p = commands.add_parser(
+        "simulate", help="feed a server with the recording rules of a simulated fleet, to try it at size"
+    )
+    p.add_argument("--inventory", metavar="FLEET.toml", required=True)
+    p.add_argument(
+        "--to",
+        metavar="URL",
+        required=True,
+        help="VictoriaMetrics, or Prometheus with --web.enable-remote-write-receiver",
+    )
+    p.add_argument("--via", choices=("import", "remote-write"), default="import", help="(%(default)s)")
+    p.add_argument("--share", type=float, default=1.0, metavar="F", help="share of the hosts that report (%(default)s)")
+    p.add_argument("--seed", type=int, default=1, help="(%(default)s)")
+    p.add_argument("--interval", type=_positive, default=15.0, metavar="S", help="(%(default)s)")
+    p.add_argument("--for", dest="duration", type=_positive, metavar="S", help="go on this long (default: once)")
+    p.set_defaults(run=_run_simulate)
+
+
+def _run_estimate(args: argparse.Namespace) -> int:
+    from wattshed.agent.fleet import actions  # noqa: PLC0415  (numpy only when a command runs)
+
+    return actions.estimate_fleet(args)
+
+
+def _run_plan(args: argparse.Namespace) -> int:
+    from wattshed.agent.fleet import actions  # noqa: PLC0415  (numpy only when a command runs)
+
+    return actions.plan(args)
+
+
+def _run_node(args: argparse.Namespace) -> int:
+    from wattshed.agent.fleet import actions  # noqa: PLC0415  (numpy only when a command runs)
+
+    return actions.node(args)
+
+
+def _run_scenario(args: argparse.Namespace) -> int:
+    from wattshed.agent.fleet import actions  # noqa: PLC0415  (numpy only when a command runs)
+
+    return actions.scenario(args)
+
+
+def _run_demand(args: argparse.Namespace) -> int:
+    from wattshed.agent.fleet.demand import action as demand_action  # noqa: PLC0415  (numpy only when a command runs)
+
+    return demand_action.demand(args)
+
+
+def _run_serve(args: argparse.Namespace) -> int:
+    from wattshed.agent.fleet.live import serve  # noqa: PLC0415  (numpy only when a command runs)
+
+    return serve.run(args)
+
+
+def _run_simulate(args: argparse.Namespace) -> int:
+    from wattshed.agent.fleet.live import simulate  # noqa: PLC0415  (numpy only when a command runs)
+
+    return simulate.run(args)

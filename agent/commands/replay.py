@@ -1,0 +1,300 @@
+"""``wattshed replay``: recorded traces through the same books that the daemon keeps."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from contextlib import closing, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wattshed.agent.errors import InputError
+from wattshed.agent.replay.progress import compile_in_sight, in_sight, reading, sending
+from wattshed.agent.window import MISSING
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterator
+
+    from wattshed.agent.replay.books import Part, Settings, Tell
+    from wattshed.agent.replay.points import Points
+    from wattshed.agent.traces.sources import Chain
+    from wattshed.agent.wire.remote_write import RemoteWrite
+
+_INTERRUPTED = 130
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command ``replay``."""
+    parser = subparsers.add_parser(
+        "replay",
+        help="joules of recorded traces, per GPU and per job",
+        description="Read traces of any known format (see docs/replay.md) and print energy per GPU and per job.",
+    )
+    parser.add_argument("trace", nargs="*", metavar="TRACE", help="files or folders; FILE@HOST says whose it is")
+    add_reading_flags(parser)
+    parser.add_argument("--jobs", metavar="F", help="who held which GPU: job,host,gpu,start,end, or sacct -P")
+    parser.add_argument("--job-columns", metavar="k=v,...", help="columns of a jobs table of another tool")
+    parser.add_argument("--format", choices=("table", "json", "csv"), default="table")
+    parser.add_argument("--idle-watts", type=_watts, metavar="W", help="idle power of every GPU: its share is static")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where sums are made")
+    parser.add_argument("--openmetrics", metavar="F", help="also write the energies as a backfill for Prometheus")
+    parser.add_argument(
+        "--remote-write", metavar="URL", help="also send them, such as to http://HOST:9090/api/v1/write"
+    )
+    scale = parser.add_mutually_exclusive_group()
+    scale.add_argument("--workers", type=_count, metavar="N", help="processes on this machine (needs the extra scale)")
+    scale.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask scheduler (needs the extra scale)")
+    parser.set_defaults(run=run)
+
+
+def add_reading_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say how foreign traces are to be understood."""
+    parser.add_argument("--columns", metavar="k=v,...", help="columns of a table: time=ts:ms,gpu=id,power=p:mW,...")
+    parser.add_argument("--timezone", default="UTC", metavar="TZ", help="zone of times without one (default UTC)")
+    parser.add_argument("--max-gap", type=_seconds, metavar="S", help="longest interval that is bridged, seconds")
+    parser.add_argument("--max-power", type=_watts, metavar="W", help="readings above are rejected (default 20000)")
+
+
+def _number(text: str, what: str, least: float) -> float:
+    import argparse  # noqa: PLC0415
+    import math  # noqa: PLC0415
+
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not least <= value <= 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no {what}")
+    return value
+
+
+def _watts(text: str) -> float:
+    return _number(text, "power in watts", 0.0)
+
+
+def _seconds(text: str) -> float:
+    return _number(text, "time in seconds", 1e-6)
+
+
+def _count(text: str) -> int:
+    return int(_number(text, "number of workers", 1.0))
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    """Turn the flags into settings.
+
+    Raises
+    ------
+    InputError
+        If one of them cannot be understood, or the jobs file cannot.
+    """
+    from wattshed.agent.inputs.report import SourceReport  # noqa: PLC0415
+    from wattshed.agent.inputs.timestamps import zone  # noqa: PLC0415
+    from wattshed.agent.replay.books import Settings  # noqa: PLC0415 - a command imports its parts when it runs
+    from wattshed.agent.traces.foreign.columns import parse_spec  # noqa: PLC0415
+    from wattshed.agent.traces.jobs.jobs_file import parse_job_columns, read_jobs  # noqa: PLC0415
+    from wattshed.agent.traces.options import Options  # noqa: PLC0415
+
+    local = zone(args.timezone)
+    gap_us = round(args.max_gap * 1e6) if args.max_gap is not None else MISSING
+    ceiling_mw = min(round(args.max_power * 1e3), 2**31 - 2) if args.max_power is not None else 20_000_000
+    options = Options(parse_spec(args.columns) if args.columns else None, local, ceiling_mw, gap_us)
+    jobs, report = None, SourceReport(str(getattr(args, "jobs", "")))
+    if getattr(args, "jobs", None):
+        spec = parse_job_columns(args.job_columns) if args.job_columns else None
+        jobs = tuple(read_jobs(Path(args.jobs), local, spec, report))
+    idle = getattr(args, "idle_watts", None)
+    notes = (*(f"{args.jobs}: {note}" for note in report.notes), *report.left_out())
+    return Settings(options, jobs, round(idle * 1e3) if idle is not None else MISSING, gap_us, notes)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Replay; prints the answer, or after Ctrl-C what is known so far, marked as partial (exit code 130)."""
+    from wattshed.agent.replay.books import look, merge, needs_survey, settled  # noqa: PLC0415
+    from wattshed.agent.traces.sources import find  # noqa: PLC0415
+
+    settings = settings_of(args)
+    if not args.trace:
+        return _jobs_alone(args, settings)
+    if args.device == "cuda":
+        _need_cuda()
+    chains = find(args.trace, settings.options)
+    if args.workers or args.scheduler:
+        from wattshed.agent.replay.cluster import book_on_cluster  # noqa: PLC0415
+
+        for flag, value in (("--openmetrics", args.openmetrics), ("--remote-write", args.remote_write)):
+            if value is not None:
+                raise InputError(f"{flag} is written by one process; leave --workers and --scheduler out")
+        done, settings = book_on_cluster(chains, settings, workers=args.workers or 0, address=args.scheduler or "")
+        _print(args.format, merge(done), settings, interrupted=False)
+        return 0
+    outlets = _outlets(args)
+    compile_in_sight()
+    with _interruptible() as stopped, closing(_points()) if outlets else nullcontext() as points:
+        if needs_survey(chains, settings):
+            with in_sight("looking for the GPUs of the jobs"):
+                settings = settled(settings, (look(chain, settings, stopped) for chain in chains))
+        with reading(chains) as tell:
+            done = [_booked(chain, settings, points, tell, stopped) for chain in chains]
+        interrupted = stopped()
+        try:
+            if points is not None:
+                # What was read before an interruption is still written out; an interruption from here on ends that.
+                stop = (lambda: False) if interrupted else stopped
+                for outlet in outlets:
+                    outlet(points, stop)
+        finally:  # the answer is known, whatever becomes of its copies
+            _print(args.format, merge(done), settings, interrupted=interrupted)
+    return _INTERRUPTED if stopped() else 0
+
+
+def _booked(
+    chain: Chain,
+    settings: Settings,
+    points: Points | None,
+    tell: Tell,
+    stop: Callable[[], bool],
+) -> Part:
+    """Book one chain in this process, with points for the outlets if there are any."""
+    from wattshed.agent.replay.books import book, finish, new_part, pieces_of  # noqa: PLC0415
+
+    if points is not None:
+        from wattshed.agent.replay.points import book_with_points  # noqa: PLC0415
+
+        return book_with_points(chain, settings, points, tell=tell, stop=stop)
+    part = new_part(settings)
+    for piece in pieces_of(chain):
+        book(piece, settings, part, tell=tell, stop=stop)
+    return finish(part)
+
+
+def _points() -> Points:
+    from wattshed.agent.replay.points import Points  # noqa: PLC0415
+
+    return Points()
+
+
+def _outlets(args: argparse.Namespace) -> list[Callable[[Points, Callable[[], bool]], None]]:
+    """Open what the points go to, so that a wrong path or address is told before the reading.
+
+    Each is called with the points and with what says that it should end.
+    """
+    outlets: list[Callable[[Points, Callable[[], bool]], None]] = []
+    if args.remote_write is not None:
+        from wattshed.agent.wire.remote_write import RemoteWrite  # noqa: PLC0415
+
+        remote = RemoteWrite(args.remote_write)
+        remote.greet()
+        outlets.append(lambda points, stop: _send(remote, points, stop))
+    if args.openmetrics is not None:
+        from wattshed.agent.replay.points import OpenMetricsFile  # noqa: PLC0415
+
+        outlets.append(OpenMetricsFile(Path(args.openmetrics)).write)
+    return outlets
+
+
+def _send(remote: RemoteWrite, points: Points, stop: Callable[[], bool]) -> None:
+    """Send the points, in sight on a terminal, and say how many arrived."""
+    with closing(remote), sending(len(points)) as progress:
+        sent = remote.send(points, progress=progress, stop=stop)
+    print(f"wattshed: {sent} of {len(points)} points sent to {remote.url}", file=sys.stderr)  # noqa: T201
+
+
+def _print(style: str, whole: Part, settings: Settings, *, interrupted: bool) -> None:
+    from wattshed.agent.replay.report import as_json, document, label_names, write_csv  # noqa: PLC0415
+    from wattshed.agent.replay.tables import print_tables  # noqa: PLC0415
+
+    if not whole.windows and not interrupted:
+        damaged = next((report for report in whole.reports if report.rejected), None)
+        what = "nothing in it is intact" if damaged else "there is no window in it"
+        raise InputError(what, (damaged or whole.reports[0]).path)
+    notes = _warnings(whole, settings)
+    for line in notes:
+        print(f"wattshed: {line}", file=sys.stderr)  # noqa: T201 - this is the command line
+    answer = document(whole, partial=interrupted, notes=notes)
+    if style == "json":
+        sys.stdout.write(as_json(answer) + "\n")
+    elif style == "csv":
+        write_csv(answer, sys.stdout)
+    else:
+        print_tables(answer, label_names(answer), sys.stdout)
+
+
+def _warnings(whole: Part, settings: Settings) -> list[str]:
+    """Say in one line each what the user should know about the traces."""
+    lines = list(settings.notes)
+    for report in whole.reports:
+        lines += [f"{report.path}: {note}" for note in report.notes]
+        if report.rows_rejected:
+            reasons = ", ".join(f"{reason} {count}" for reason, count in report.rejected.most_common())
+            at = next((f", first in line {bad.line}" for bad in report.bad if bad.line), "")
+            lines.append(f"{report.path}: {report.rows_rejected} of {report.rows} rows rejected ({reasons}{at})")
+    if settings.jobs is not None:
+        missing = sorted({row.host for row in settings.jobs if row.host} - whole.matched_hosts)
+        if missing:
+            shown = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
+            nameless = any(not key.host for key in whole.accounts.gpus)
+            hint = "; name the host of a trace that does not: FILE@HOST" if nameless else ""
+            lines.append(f"the jobs file names hosts that are not in the traces: {shown}{hint}")
+        booked = {job.key for job in whole.accounts.ledger.jobs.values()}
+        absent = list(dict.fromkeys(row.job for row in settings.jobs if row.job not in booked))
+        if absent:
+            shown = ", ".join(absent[:5]) + (" ..." if len(absent) > 5 else "")
+            jobs = "1 job" if len(absent) == 1 else f"{len(absent)} jobs"
+            lines.append(f"{jobs} of the jobs file held no GPU of the traces in their time: {shown}")
+    return lines
+
+
+def _jobs_alone(args: argparse.Namespace, settings: Settings) -> int:
+    """Sum up a jobs file without any trace: GPU time, no joules."""
+    from wattshed.agent.traces.jobs.jobs_file import gpu_share_seconds  # noqa: PLC0415
+
+    if settings.jobs is None:
+        raise InputError("replay needs a trace (or --jobs F alone, for GPU time without energy)")
+    jobs = {row.job for row in settings.jobs}
+    seconds = gpu_share_seconds(settings.jobs)
+    if args.format == "json":
+        import json  # noqa: PLC0415
+
+        answer = {"schema": "wattshed.jobs/1", "jobs": len(jobs), "rows": len(settings.jobs), "gpu_share_s": seconds}
+        sys.stdout.write(json.dumps(answer) + "\n")
+    else:
+        sys.stdout.write(f"{len(jobs)} jobs, {seconds:.0f} GPU-share-seconds\n")
+    return 0
+
+
+def _need_cuda() -> None:
+    """Refuse ``--device cuda`` where there is none.
+
+    Booking merges two meters step by step and is not made faster by a GPU; the sums are integers and the same anyway.
+    """
+    from numba import cuda  # noqa: PLC0415
+
+    try:
+        usable = cuda.is_available()
+    except Exception:  # noqa: BLE001 - a broken driver raises whatever it likes; it is not usable then
+        usable = False
+    if not usable:
+        raise InputError("--device cuda: no usable CUDA device here; use --device cpu")
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Let Ctrl-C and SIGTERM end the reading, once; a second one ends the program. Yields whether it came."""
+    came: list[int] = []
+
+    def interrupt(number: int, _frame: object) -> None:
+        if came:
+            raise KeyboardInterrupt
+        came.append(number)
+
+    try:
+        previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # signals belong to the main thread; elsewhere there is nothing to catch
+        previous = {}
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

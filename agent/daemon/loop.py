@@ -1,0 +1,335 @@
+"""The live path: windows from the sampler to the owners, the recording, the books, the disk and the scrapers.
+
+Only starting up fails fast. After that a part that fails is a counter, one line in the log, and the loop goes
+on: what a window could not be recorded, named or saved for is stated, and the joules are booked all the same.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+from wattshed.agent.window import Event, Owner, Readings, Usage, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from wattshed.agent.accounts.attribution import Accounts
+    from wattshed.agent.accounts.calibration import Calibrator
+    from wattshed.agent.accounts.publishing import Publisher
+    from wattshed.agent.accounts.state import Restored, StateFile
+    from wattshed.agent.daemon.faults import Faults
+    from wattshed.agent.daemon.systemd import Notifier
+    from wattshed.agent.window import Device, ProcessSighting
+    from wattshed.exporters.snapshot import FleetFacts, GpuFacts, Histogram, Snapshot
+
+LOG = logging.getLogger(__name__)
+
+
+class Windows(Protocol):
+    """Where windows come from: the sampler, or a trace that is played back."""
+
+    @property
+    def late_s(self) -> float:
+        """Seconds by which readings began after their deadline, in all."""
+
+    @property
+    def duty(self) -> float:
+        """Share of the time spent inside the driver."""
+
+    def next(self) -> tuple[Window, list[ProcessSighting]]:
+        """Wait for the next window; raises `StopIteration` subclasses or errors that end the run."""
+
+    def calls(self) -> Mapping[str, Histogram]:
+        """Seconds per driver call, by name."""
+
+
+class Resolver(Protocol):
+    """Names the owners of what the sampler saw."""
+
+    def ready(self, sightings: Sequence[ProcessSighting], end_us: int) -> bool:
+        """Tell whether the owners of a window that ended then are known as well as they will be soon."""
+
+    def resolve(
+        self, sightings: Sequence[ProcessSighting], devices: Sequence[Device], start_us: int, end_us: int
+    ) -> tuple[tuple[Owner, ...], Usage]:
+        """Return the owners of one window and their usage."""
+
+
+class Recorder(Protocol):
+    """Keeps windows on disk."""
+
+    def append(self, window: Window) -> object:
+        """Write one window; never raises for a full or broken disk, but counts and says what is lost."""
+
+
+class Board:
+    """Where the newest snapshot hangs: one writer, many readers that never wait.
+
+    Parameters
+    ----------
+    first : Snapshot
+        What is shown before the first window.
+    """
+
+    def __init__(self, first: Snapshot) -> None:
+        self._shown = first
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Replace what is shown."""
+        self._shown = snapshot
+
+    def current(self) -> Snapshot:
+        """Return what is shown now."""
+        return self._shown
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long the loop keeps what.
+
+    Attributes
+    ----------
+    keep_ended_us : int, us
+        An ended job's series stays this long, whoever reads it.
+    run_us : int, us
+        Stop after this much measured time; 0 runs until stopped.
+    """
+
+    keep_ended_us: int = 300_000_000
+    run_us: int = 0
+
+
+class Daemon:
+    """One running agent. All parts come from outside; nothing here knows where its numbers come from.
+
+    Parameters
+    ----------
+    windows : Windows
+    resolver : Resolver or None
+        None where windows bring their usage along (a trace).
+    accounts, calibrator, publisher
+        See their classes.
+    board : Board
+        Where scrapers read.
+    recorder : Recorder or None
+    state : StateFile or None
+        None keeps no totals over restarts.
+    notifier : Notifier
+    faults : Faults
+    limits : Limits
+    extra_faults : callable
+        Fault counts of parts that count for themselves, by part.
+    notes : tuple of str
+        Shown with every snapshot: what a reader must know.
+    fleet : callable, optional
+        From time (us) and the host's GPUs to what this host says about its fleet.
+
+    Attributes
+    ----------
+    metered : bool
+        Whether any energy was accounted so far.
+    """
+
+    def __init__(
+        self,
+        *,
+        windows: Windows,
+        resolver: Resolver | None,
+        accounts: Accounts,
+        calibrator: Calibrator,
+        publisher: Publisher,
+        board: Board,
+        recorder: Recorder | None,
+        state: StateFile | None,
+        notifier: Notifier,
+        faults: Faults,
+        limits: Limits,
+        extra_faults: Callable[[], Mapping[str, int]] = dict,
+        notes: tuple[str, ...] = (),
+        fleet: Callable[[int, Sequence[GpuFacts]], FleetFacts | None] | None = None,
+    ) -> None:
+        self._windows, self._resolver = windows, resolver
+        self._accounts, self._calibrator, self._publisher = accounts, calibrator, publisher
+        self._board, self._recorder, self._state = board, recorder, state
+        self._notifier, self._faults, self._limits = notifier, faults, limits
+        self._extra_faults, self._notes, self._fleet = extra_faults, notes, fleet
+        self._stop = threading.Event()
+        self._restored: Restored | None = None
+        self._first_us: int | None = None
+        self._last: Window | None = None
+        self._held: list[tuple[Window, list[ProcessSighting]]] = []  # while their owners are asked for
+        self._unmetered = ""
+        self.metered = False
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the run was told to end."""
+        return self._stop.is_set()
+
+    def stop(self) -> None:
+        """End the run after the window at hand; may be called from a signal handler."""
+        self._stop.set()
+
+    def restore(self) -> None:
+        """Go on from the books on disk, if there are any that can be believed."""
+        if self._state is None:
+            return
+        try:
+            mine = self._state.claim()
+        except OSError as error:
+            self._faults.note("state", error)  # saving will say so again; there may still be something to read
+        else:
+            if not mine:
+                LOG.error("another agent keeps its totals in this state folder; these start anew and are not kept")
+                self._faults.counts["state"] += 1
+                self._state = None
+                return
+        self._restored = self._state.restore(self._accounts, self._calibrator)
+        for problem in self._restored.problems:
+            self._faults.counts["state"] += 1
+            LOG.error("%s", problem)
+        if self._restored.found:
+            LOG.info("going on from the totals of %.0f s ago", time.time() - self._restored.saved_us / 1e6)
+
+    def run(self) -> None:
+        """Account windows until stopped; then close the books and the recording."""
+        since_us: int | None = None
+        try:
+            while not self._stop.is_set():
+                window, sightings = self._windows.next()
+                since_us = window.start_us if since_us is None else since_us
+                self._held.append((window, sightings))
+                if self._awaits_owners(window, sightings):
+                    self._notifier.watchdog()
+                else:
+                    self._account_held()
+                if self._limits.run_us and window.end_us - since_us >= self._limits.run_us:
+                    break
+        except SystemExit:
+            # Told to end before anything was shown: the next start's counter goes on from the books. Nothing is
+            # accounted any more, not even the first window's open end: its kernels may be compiling for long.
+            self._held.clear()
+            self._last = None
+            raise
+        finally:
+            self._notifier.stopping()
+            self._account_held()
+            self._close()
+
+    def _awaits_owners(self, window: Window, sightings: Sequence[ProcessSighting]) -> bool:
+        """Tell whether the schedulers' first answers are still to come: until then nothing is shown, nor booked."""
+        if self._resolver is None:
+            return False
+        try:
+            return not self._resolver.ready(sightings, window.end_us)
+        except Exception as error:  # noqa: BLE001 - then it is named by what is known
+            self._faults.note("resolver", error)
+            return False
+
+    def _account_held(self) -> None:
+        held, self._held = self._held, []
+        for window, sightings in held:
+            self._account(self._named(window, sightings))
+
+    def _named(self, window: Window, sightings: Sequence[ProcessSighting]) -> Window:
+        """Return the window complete: with owners, usage, calibration, and the restart if there was one."""
+        if self._resolver is not None:
+            try:
+                owners, usage = self._resolver.resolve(sightings, window.devices, window.start_us, window.end_us)
+                window = replace(window, owners=owners, usage=usage)
+            except Exception as error:  # noqa: BLE001 - its joules are booked to nobody, not lost
+                self._faults.note("resolver", error)
+        if self._first_us is None:
+            self._first_us = window.start_us
+            if self._restored is not None and self._restored.found:
+                boot = "same-boot" if self._restored.same_boot else "new-boot"
+                window = replace(window, events=(Event(window.start_us, "restart", detail=boot), *window.events))
+        return self._calibrator.apply(window) if self._resolver is not None else window
+
+    def _account(self, window: Window) -> None:
+        """Record, book, save, publish: in this order, so that nothing is shown that a crash could take back."""
+        self._last = window
+        if self._recorder is not None:
+            try:
+                self._recorder.append(window)
+            except Exception as error:  # noqa: BLE001 - metering goes on without a recording
+                self._faults.note("recorder", error)
+        booked = False
+        try:
+            self._accounts.add(window)
+            booked = True
+            self._accounts.retire(window.end_us, self._limits.keep_ended_us)
+        except Exception as error:  # noqa: BLE001 - one bad window must not end the metering
+            self._faults.note("accounts", error)
+        self._save(window.end_us)
+        if booked:
+            self._publish(window)
+        self._notifier.watchdog()
+
+    def _save(self, now_us: int, *, final: bool = False) -> None:
+        if self._state is None:
+            return
+        try:
+            self._state.save(self._accounts, self._calibrator, now_us, sync=final)
+        except OSError as error:
+            self._faults.note("state", error)
+
+    def _publish(self, window: Window) -> None:
+        try:
+            first = self._board.current().seq == 0
+            snapshot = self._publisher.publish(
+                self._accounts,
+                window,
+                calls=self._windows.calls(),
+                late_s=self._windows.late_s,
+                duty=self._windows.duty,
+                faults=self._faults.counts + Counter(self._extra_faults()),
+                notes=self._notes,
+                fleet=self._fleet,
+            )
+            self._board.show(snapshot)
+            self._tell(snapshot.unmetered, len(window.devices), first=first)
+        except Exception as error:  # noqa: BLE001 - the last good snapshot stays up
+            self._faults.note("publisher", error)
+
+    def _tell(self, unmetered: str, gpus: int, *, first: bool) -> None:
+        """Say once whether GPUs are being metered, and whenever that changes."""
+        self.metered |= not unmetered
+        if not first and unmetered == self._unmetered:
+            return
+        self._unmetered = unmetered
+        if unmetered:
+            LOG.error("nothing is metered: %s", unmetered)
+        else:
+            LOG.info("ready: the first window is accounted" if first else "metering again")
+        status = f"not metering: {unmetered}" if unmetered else f"metering {gpus} GPUs"
+        if first:
+            self._notifier.ready(status)
+        else:
+            self._notifier.status(status)
+
+    def _close(self) -> None:
+        """Book what is still open, in the recording too, so that it replays to the same joules."""
+        last = self._last
+        if last is None:
+            return
+        self._account(
+            replace(
+                last,
+                seq=last.seq + 1,
+                start_us=last.end_us,
+                readings=Readings.empty(len(last.devices)),
+                owners=(),
+                usage=Usage.empty(),
+                busy_us=last.busy_us * 0 - 1,
+                events=(Event(last.end_us, "shutdown"),),
+            )
+        )
+        self._save(last.end_us, final=True)
+        if self._state is not None:
+            self._state.release()

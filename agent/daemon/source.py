@@ -1,0 +1,235 @@
+"""Where windows come from: this machine's driver, a node that exists in this process only, or a recording."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wattshed.agent.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from wattshed.agent.clock import Clock
+    from wattshed.agent.config import Config
+    from wattshed.agent.daemon.loop import Resolver, Windows
+    from wattshed.agent.jobs.kubernetes import Pods
+    from wattshed.agent.jobs.slurm import Slurm
+    from wattshed.agent.meters.meter import NvmlMeter
+
+LOG = logging.getLogger("wattshed")
+STAYS_SIMULATED = "the node is simulated, and stays so if a driver comes: then start anew"
+SIMULATED_NOTE = "SIMULATED: there is no NVIDIA driver behind these numbers, they are made up"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where windows come from, and what goes with it."""
+
+    kind: str  # "nvml" | "simulated" | "trace"
+    library: str
+    windows: Windows
+    resolver: Resolver | None
+    faults: Callable[[], Mapping[str, int]]
+    close: Callable[[], None]
+    notes: tuple[str, ...] = ()
+    look: Callable[[], None] = lambda: None  # for GPUs that came; may be called from a signal handler
+
+
+def open_source(config: Config, host: str) -> Source:
+    """Find what to measure with: ``auto`` is the driver if it answers, else the simulated node, for good.
+
+    Raises
+    ------
+    NoMeter
+        The meter that was asked for cannot be had now; of a driver, a later look may find it.
+    RestartNeeded
+        A driver is there, but only a new process can talk to it.
+    InputError
+        A script or trace cannot be read.
+    """
+    from wattshed.agent.meters.errors import NoMeter  # noqa: PLC0415
+
+    kind, _, script = config.meter.partition(":")
+    if kind == "nvml":
+        return _driver(config, host)
+    if kind == "auto":
+        try:
+            return _driver(config, host)
+        except NoMeter as error:
+            LOG.warning("no NVIDIA driver: %s; %s", error, STAYS_SIMULATED)
+            return replace(_simulated(config, host, ""), look=lambda: LOG.warning("%s", STAYS_SIMULATED))
+    return _simulated(config, host, script) if kind == "simulated" else _played_back(config)
+
+
+def _driver(config: Config, host: str) -> Source:
+    """Meter this machine's GPUs."""
+    from wattshed.agent.clock import RealClock  # noqa: PLC0415
+    from wattshed.agent.meters.meter import NvmlMeter  # noqa: PLC0415
+    from wattshed.agent.meters.nvml import Nvml  # noqa: PLC0415
+    from wattshed.agent.meters.sight import own_namespace, seen_from  # noqa: PLC0415
+
+    clock, proc_root = RealClock(), Path(config.proc_root)
+    meter = NvmlMeter(Nvml(clock), clock, host, known=seen_from(own_namespace()), proc_root=proc_root)
+    _open(meter)
+    # Slurm and the kubelet are asked in threads of their own: only once there is something to own.
+    return _metered(config, host, meter, clock, proc_root, _slurm(config, host, clock, meter), _pods(config, meter))
+
+
+def _simulated(config: Config, host: str, script: str) -> Source:
+    """Meter a node that exists in this process only, and say so."""
+    from wattshed.agent.clock import RealClock  # noqa: PLC0415
+    from wattshed.agent.jobs.slurm import Slurm  # noqa: PLC0415
+    from wattshed.agent.meters.meter import NvmlMeter  # noqa: PLC0415
+    from wattshed.agent.meters.nvml import Nvml  # noqa: PLC0415
+    from wattshed.agent.simulation.node import SimulatedNode  # noqa: PLC0415
+
+    clock = RealClock()
+    folder = tempfile.TemporaryDirectory(prefix="wattshed-simulated-")
+    node = SimulatedNode(clock, Path(folder.name), script)
+    meter = NvmlMeter(Nvml(clock, node.library), clock, host, simulated=True, proc_root=node.proc_root)
+    _open(meter)
+    slurm = Slurm(clock.now_us, host, node.mapping_dir, squeue=())
+    source = _metered(config, host, meter, clock, node.proc_root, slurm)
+    LOG.warning("%s", SIMULATED_NOTE)
+    node.keep_time()
+    end = source.close
+
+    def close() -> None:
+        end()
+        node.close()
+        folder.cleanup()
+
+    return replace(source, close=close, notes=(SIMULATED_NOTE,))
+
+
+def _open(meter: NvmlMeter) -> None:
+    """Open a driver session.
+
+    Raises
+    ------
+    NoMeter
+        There is none to be had now.
+    RestartNeeded
+        There is, but only a new process can talk to it.
+    """
+    from wattshed.agent.meters.errors import Fault, MeterError, NoMeter, RestartNeeded  # noqa: PLC0415
+
+    try:
+        meter.open()
+    except MeterError as error:
+        if error.fault is Fault.RESTART:
+            raise RestartNeeded(str(error)) from None
+        raise NoMeter(
+            f"the driver does not answer ({error}); see `nvidia-smi` and the permissions of /dev/nvidia*"
+        ) from None
+
+
+def _metered(  # noqa: PLR0917 - called twice, just above
+    config: Config,
+    host: str,
+    meter: NvmlMeter,
+    clock: Clock,
+    proc_root: Path,
+    slurm: Slurm | None,
+    pods: Pods | None = None,
+) -> Source:
+    """Wire an open driver session: meter, sampler and resolver."""
+    from wattshed.agent.jobs.processes import Processes  # noqa: PLC0415
+    from wattshed.agent.jobs.resolve import JobResolver  # noqa: PLC0415
+    from wattshed.agent.meters.lines import Rates  # noqa: PLC0415
+    from wattshed.agent.meters.sampler import Sampler  # noqa: PLC0415
+
+    rates = config.sampling
+    sampler = Sampler(
+        meter,
+        clock,
+        host,
+        Rates(
+            window_us=round(rates.window_s * 1e6),
+            sample_us=round(1e6 / rates.counter_hz),
+            instant_us=round(1e6 / rates.power_hz),
+            burst_us=round(1e6 / rates.burst_hz) if rates.burst_hz else 0,
+            processes_us=round(rates.process_s * 1e6),
+        ),
+        proc_root,
+        wake=rates.wake_sleeping_gpus,
+    )
+    LOG.info("%d GPUs through %s", len(meter.devices), meter.library)
+    if slurm is not None:
+        slurm.on_change = sampler.refresh_processes
+    resolver = JobResolver(
+        Processes(proc_root, clock.now_us),
+        slurm,
+        pods,
+        mig=meter.mig,
+        names=config.jobs.names,
+        environ=config.jobs.environ_hint,
+    )
+
+    def close() -> None:
+        sampler.close()
+        resolver.close()
+
+    return Source(
+        meter.kind,
+        meter.library,
+        sampler,
+        resolver,
+        lambda: {**sampler.faults, **resolver.faults()},
+        close,
+        look=sampler.look,
+    )
+
+
+def _slurm(config: Config, host: str, clock: Clock, meter: NvmlMeter) -> Slurm | None:
+    """Follow Slurm's jobs, if there is a mapping folder or a queue to ask."""
+    from wattshed.agent.jobs.slurm import Slurm  # noqa: PLC0415
+
+    mapping_dir = Path(config.jobs.mapping_dir) if config.jobs.mapping_dir else None
+    ask = _wanted(config.slurm.enabled, shutil.which(config.slurm.squeue[0]) is not None)
+    if mapping_dir is None and not ask:
+        return None
+    squeue = config.slurm.squeue
+    scontrol = (str(Path(squeue[0]).with_name("scontrol")), *squeue[1:])  # they are installed beside each other
+    node = config.slurm.node or host
+    return Slurm(clock.now_us, node, mapping_dir, squeue if ask else (), scontrol if ask else (), mig=meter.mig)
+
+
+def _wanted(setting: str, there: bool) -> bool:
+    return setting == "on" or (setting == "auto" and there)
+
+
+def _pods(config: Config, meter: NvmlMeter) -> Pods | None:
+    if not _wanted(config.kubernetes.enabled, Path(config.kubernetes.socket).exists()):
+        return None
+    from wattshed.agent.jobs.kubernetes import Pods  # noqa: PLC0415
+    from wattshed.agent.jobs.podresources import ExtraMissing, Kubelet  # noqa: PLC0415
+
+    try:
+        kubelet = Kubelet(Path(config.kubernetes.socket))
+    except ExtraMissing as error:
+        if config.kubernetes.enabled == "on":
+            raise InputError(str(error)) from None
+        LOG.warning("%s", error)
+        return None
+    return Pods(kubelet, Path("/sys/fs/cgroup"), Path("/var/log"), meter.mig)
+
+
+def _played_back(config: Config) -> Source:
+    """Play a recording back at the speed at which it was made."""
+    from wattshed.agent.daemon.playback import Playback  # noqa: PLC0415
+    from wattshed.agent.traces.options import Options  # noqa: PLC0415
+    from wattshed.agent.traces.sources import find  # noqa: PLC0415
+
+    options = Options()
+    first, *others = find([config.meter], options)
+    if others:
+        raise InputError("holds several hosts; name the files of one", config.meter)
+    playback = Playback(first.windows(options), round(config.sampling.window_s * 1e6))
+    note = f"this is a recording, {config.meter}, played back"
+    return Source("trace", config.meter, playback, None, dict, playback.close, (note,))

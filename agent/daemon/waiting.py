@@ -1,0 +1,106 @@
+"""What a metering process does without a driver: it serves, says so once, and looks for the driver again and again.
+
+A host without a driver is no failed start (docs/decisions/0920): drivers are loaded late, reloaded and upgraded, and
+the agent of a node shall be there before and after. Nothing is metered meanwhile, and nothing is made up.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from wattshed.agent.meters.errors import NoMeter, RestartNeeded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from wattshed.agent.daemon.loop import Board
+    from wattshed.agent.daemon.source import Source
+    from wattshed.agent.daemon.systemd import Notifier
+
+LOG = logging.getLogger("wattshed")
+LOOK_S = 10.0
+SHUT_OUT_AFTER = 2  # looks: a driver that is being loaded makes its device nodes a moment later
+
+
+class Wait:
+    """Looks for a driver until it is there.
+
+    Parameters
+    ----------
+    find : callable
+        Opens what is metered.
+    board : Board
+        Where the reason is shown.
+    notifier : Notifier
+    proc_root : Path
+        Where the kernel tells of a loaded driver.
+    for_s : float, s
+        Give up after this long; 0: never.
+    """
+
+    def __init__(
+        self, find: Callable[[], Source], board: Board, notifier: Notifier, proc_root: Path, *, for_s: float = 0.0
+    ) -> None:
+        self._find, self._board, self._notifier, self._for_s = find, board, notifier, for_s
+        self._loaded = proc_root / "driver/nvidia/version"
+        # No event: a signal handler may put into this queue even while the same thread waits for it.
+        self._asked: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._said: set[str] = set()
+
+    def look(self) -> None:
+        """Look at once; may be called from a signal handler."""
+        self._asked.put(None)
+
+    def until_found(self) -> Source:
+        """Return what is metered, as soon as it can be opened.
+
+        Raises
+        ------
+        NoMeter
+            The time is over.
+        RestartNeeded
+            The driver came, but this process is shut out from it: the library or the devices were given to it when it
+            was made (a container, a unit whose devices are listed by the names that drivers have registered).
+        """
+        began_s, was_loaded, shut_out = time.monotonic(), self._loaded.exists(), 0
+        while True:
+            try:
+                return self._find()
+            except NoMeter as error:
+                self._tell(str(error))
+                if self._for_s and time.monotonic() - began_s >= self._for_s:
+                    raise
+                shut_out += self._loaded.exists() and not was_loaded
+                if shut_out > SHUT_OUT_AFTER:
+                    raise RestartNeeded(f"{error}, although the driver was loaded meanwhile") from None
+            self._pause(began_s)
+
+    def _tell(self, why: str) -> None:
+        self._board.show(replace(self._board.current(), meter="nvml", time_us=time.time_ns() // 1000, unmetered=why))
+        if why in self._said:
+            return
+        LOG.warning("nothing is metered: %s; looking for the driver every %.0f s", why, LOOK_S)
+        if self._said:
+            self._notifier.status(f"waiting for the NVIDIA driver: {why}")
+        else:
+            self._notifier.ready(f"waiting for the NVIDIA driver: {why}")
+        self._said.add(why)
+
+    def _pause(self, began_s: float) -> None:
+        """Wait for the next look, for the end, or for someone who asks; the watchdog hears that all is well."""
+        until_s = time.monotonic() + LOOK_S
+        if self._for_s:
+            until_s = min(until_s, began_s + self._for_s)
+        longest_s = self._notifier.watchdog_s / 3 or LOOK_S
+        while (left_s := until_s - time.monotonic()) > 0:
+            self._notifier.watchdog()
+            try:
+                self._asked.get(timeout=min(left_s, longest_s))
+            except queue.Empty:
+                continue
+            return

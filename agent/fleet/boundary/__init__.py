@@ -1,0 +1,1 @@
+"""What lies between the GPU's board and the grid."""

@@ -1,0 +1,49 @@
+"""Reference table of GPUs: design power, idle, and a wide prior for a GPU that nobody has measured.
+
+The prior is no measurement: its interval reaches from idle to the design power, and whatever rests on it says so.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from wattshed.agent.fleet.boundary.ranges import Range
+from wattshed.agent.inputs.tables import read_table
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One model: watts of one GPU (board), and where they come from."""
+
+    model: str
+    pattern: str
+    tdp_w: float
+    idle_w: float
+    typical: Range
+    source: str
+
+
+def gpus() -> tuple[Gpu, ...]:
+    """Read the shipped table; the first pattern that matches a name wins."""
+    path = Path(str(files("wattshed.agent.fleet.boundary"))) / "gpus.csv"
+    return tuple(
+        Gpu(
+            row.name("model"),
+            row.name("pattern"),
+            row.number("tdp_w"),
+            row.number("idle_w"),
+            Range(row.number("typical_w"), row.number("typical_low_w"), row.number("typical_high_w")),
+            row.name("source"),
+        )
+        for row in read_table(path, ("model", "pattern", "tdp_w", "idle_w", "typical_w", "source"))
+    )
+
+
+def find(name: str) -> Gpu | None:
+    """Entry for a model as NVML or a data sheet calls it (``NVIDIA H100 80GB HBM3``, ``H100 SXM``); None if unknown."""
+    table = gpus()
+    exact = next((g for g in table if g.model.casefold() == name.strip().casefold()), None)
+    return exact or next((g for g in table if re.search(rf"\b{g.pattern}", name, re.IGNORECASE)), None)

@@ -1,0 +1,1 @@
+"""Public claims about clusters, worked out with intervals and judged."""

@@ -1,0 +1,1 @@
+"""A site's demand over time: peaks, ramps, swings and transformers."""

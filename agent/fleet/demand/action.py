@@ -1,0 +1,321 @@
+"""What ``wattshed fleet demand`` does: a recording, to the figures that its supply must be built for."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wattshed.agent.errors import InputError
+from wattshed.agent.fleet.boundary.units import between, shown
+from wattshed.agent.fleet.demand.ensemble import Ensemble, resample, simulate
+from wattshed.agent.fleet.demand.findings import Findings
+from wattshed.agent.fleet.demand.grid import on_grid
+from wattshed.agent.fleet.demand.measure import measure
+from wattshed.agent.fleet.demand.series import Recording, from_windows, read_recording
+from wattshed.agent.fleet.demand.spectrum import analyse
+from wattshed.agent.fleet.demand.transformer import Transformer, age, read_transformer, units_needed
+from wattshed.agent.fleet.estimate.bootstrap import check_unit
+from wattshed.agent.fleet.printing import answer, table
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterator
+
+    from wattshed.agent.window import Window
+
+SWINGS_DO_NOT_AGE = (
+    "swings of 0.2-3 Hz do not age a transformer (its winding takes minutes to warm): see ramps and bands"
+)
+
+
+def demand(args: argparse.Namespace) -> int:
+    """``fleet demand``."""
+    check_unit(args.resample)
+    transformer = None if args.transformer is None else read_transformer(args.transformer)
+    if args.plot is not None:
+        from wattshed.agent.fleet.demand.plots import check_target  # noqa: PLC0415  (matplotlib is an extra)
+
+        check_target(args.plot)
+    recording = open_recording(args.source, _columns(args.columns), args.read_trace)
+    try:
+        found = examine(args, recording, transformer)
+    except InputError as error:
+        raise InputError(error.message, error.path or args.source, error.line, error.column) from None
+    if args.plot is not None:
+        from wattshed.agent.fleet.demand.plots import draw  # noqa: PLC0415  (matplotlib is an extra)
+
+        draw(found, args.plot)
+    return answer(as_json(found), as_text(found), as_json=args.json)
+
+
+def open_recording(
+    source: str, columns: dict[str, str], read_trace: Callable[[Path], Iterator[Window]] | None
+) -> Recording:
+    """Read a CSV of power over time; what is none goes to the trace readers, where there are some.
+
+    Raises
+    ------
+    InputError
+        If neither can read it.
+    """
+    path = Path(source)
+    if not path.exists():
+        raise InputError("no such file; check the path", source)
+    if path.is_dir() or not path.name.removesuffix(".gz").endswith((".csv", ".tsv", ".txt")):
+        if read_trace is not None:
+            return from_windows(read_trace(path))
+        return read_recording(path, columns)
+    try:
+        return read_recording(path, columns)
+    except InputError as error:
+        if read_trace is None or columns or error.line > 1:
+            raise
+        return from_windows(read_trace(path))
+
+
+def _columns(text: str) -> dict[str, str]:
+    columns = {}
+    for part in filter(None, text.split(",")):
+        key, equals, value = part.partition("=")
+        if not equals or key not in ("time", "power", "job", "host", "gpu"):
+            raise InputError(f"--columns {part!r}: give time=, power=, job=, host= or gpu= and a column's name")
+        columns[key] = value
+    return columns
+
+
+def examine(args: argparse.Namespace, recording: Recording, transformer: Transformer | None) -> Findings:
+    """All figures of a recording."""
+    load = on_grid(recording, args.step)
+    if np.isnan(load.power_w).all():
+        raise InputError("no moment is known for all series at once")
+    figures = measure(load)
+    said = [f"{n} of {recording.rows} rows rejected: {why}" for why, n in recording.rejected.items()]
+    holes = figures.span_s - figures.covered_s
+    if holes > 0.0:
+        said.append(f"{holes:g} s of {figures.span_s:g} s are holes and left out")
+    if recording.kind == "gpu" and args.meter_window is None:
+        said.append(
+            "GPU power is a mean over 1 s on many boards: give --meter-window 1 if so, "
+            "or swings above 0.5 Hz are understated"
+        )
+    spectrum = analyse(load.stretch, load.step_s, meter_window_s=args.meter_window or 0.0)
+    ageing = None
+    if transformer is not None:
+        ageing = age(load.stretch, load.step_s, transformer)
+        if ageing.headroom_w < 0.0:
+            said.append(
+                f"the transformer is loaded to {ageing.peak_loading:.0%}, above its planned {transformer.limit:.0%}"
+            )
+        if load.stretch.size * load.step_s < 3600.0 * transformer.oil_time_constant_h:
+            said.append(
+                "the recording is shorter than the oil's time constant: temperatures begin in balance with its mean"
+            )
+    ensemble = None
+    if args.scale is not None:
+        ensemble = simulate(
+            load,
+            args.scale,
+            replicates=args.replicates,
+            unit=args.resample,
+            checkpoint_s=args.checkpoint or 0.0,
+            limit_w=args.limit,
+            seed=args.seed,
+            progress=_progress(args.replicates),
+        )
+        said.append(
+            "the simulated jobs are independent of one another; a schedule that starts them together peaks higher"
+        )
+    elif args.limit is not None and recording.kind != "total":
+        ensemble = resample(load, replicates=args.replicates, unit=args.resample, limit_w=args.limit, seed=args.seed)
+    elif args.limit is not None:
+        said.append("--limit needs --scale, or a recording of several jobs: one load has one peak, and no probability")
+    return Findings(
+        args.source, recording, load, figures, spectrum, transformer, ageing, ensemble, tuple(dict.fromkeys(said))
+    )
+
+
+def _progress(replicates: int) -> Callable[[int], None] | None:
+    """Count on standard error, where somebody watches."""
+    if not sys.stderr.isatty():
+        return None
+
+    def tell(done: int) -> None:
+        sys.stderr.write(f"\r{done} of {replicates} fleets drawn" if done < replicates else "\r\x1b[K")
+        sys.stderr.flush()
+
+    return tell
+
+
+def as_json(found: Findings) -> dict[str, Any]:
+    """Lay the findings out as ``wattshed.demand/1``."""
+    d, s = found.demand, found.spectrum
+    return {
+        "schema": "wattshed.demand/1",
+        "source": found.source,
+        "series": len(found.recording.series),
+        "kind": found.recording.kind,
+        "rows": found.recording.rows,
+        "rejected": dict(found.recording.rejected),
+        "step_s": d.step_s,
+        "span_s": d.span_s,
+        "covered_s": d.covered_s,
+        "mean_w": d.mean_w,
+        "max_w": d.max_w,
+        "min_w": d.min_w,
+        "sd_w": d.sd_w,
+        "load_factor": d.load_factor,
+        "peaks": [{"window": p.window, "watts": p.watts, "reason": p.reason} for p in d.peaks],
+        "duration_curve": [{"percent": percent, "watts": watts} for percent, watts in d.duration.items()],
+        "coincidence": d.coincidence,
+        "ramps": [
+            {
+                "window": r.window,
+                "watts": r.watts,
+                "up_w": r.up_w,
+                "down_w": r.down_w,
+                "rms_w": r.rms_w,
+                "mw_per_s": None if r.watts is None else r.watts / r.window_s / 1e6,
+                "mw_per_min": None if r.watts is None else r.watts / r.window_s * 60.0 / 1e6,
+                "reason": r.reason,
+            }
+            for r in d.ramps
+        ],
+        "observable_up_to_hz": s.observable_up_to_hz,
+        "bands": [
+            {
+                "band": b.name,
+                "low_hz": b.low_hz,
+                "high_hz": b.high_hz,
+                "observable_up_to_hz": b.observable_up_to_hz,
+                "rms_w": b.rms_w,
+                "partial_rms_w": b.partial_w,
+                "reason": b.reason,
+            }
+            for b in s.bands
+        ],
+        "transformer": _transformer_json(found),
+        "ensemble": _ensemble_json(found.ensemble),
+        "warnings": list(found.warnings),
+    }
+
+
+def _transformer_json(found: Findings) -> dict[str, Any] | None:
+    t, a = found.transformer, found.ageing
+    if t is None or a is None:
+        return None
+    return {
+        "rated_va": t.rated_va,
+        "units": t.units,
+        "hot_spot_max_c": float(a.hot_spot_c.max()),
+        "hot_spot_final_c": float(a.hot_spot_c[-1]),
+        "top_oil_max_c": float(a.top_oil_c.max()),
+        "top_oil_final_c": float(a.top_oil_c[-1]),
+        "loss_of_life_h": a.loss_of_life_h,
+        "loss_of_life_share": a.loss_of_life_share,
+        "equivalent_ageing": a.equivalent_ageing,
+        "peak_loading": a.peak_loading,
+        "headroom_w": a.headroom_w,
+        "units_needed": units_needed(found.demand.max_w, t.rated_va, loading=t.limit, power_factor=t.power_factor),
+        "note": SWINGS_DO_NOT_AGE,
+    }
+
+
+def _ensemble_json(e: Ensemble | None) -> dict[str, Any] | None:
+    if e is None:
+        return None
+    return {
+        "units": e.units,
+        "unit": e.unit,
+        "replicates": int(e.peaks_w.size),
+        "block_s": e.block_s,
+        "span_s": e.span_s,
+        "mean_w": e.mean_w,
+        "sd_w": e.sd_w,
+        "peak_w": {
+            name: float(np.percentile(e.peaks_w, q)) for name, q in (("p5", 5), ("p50", 50), ("p95", 95), ("p99", 99))
+        },
+        "coincidence": e.coincidence,
+        "exceedance": None
+        if e.exceedance is None
+        else {
+            "limit_w": e.exceedance.limit_w,
+            "probability": e.exceedance.probability,
+            "lower": e.exceedance.lower,
+            "upper": e.exceedance.upper,
+        },
+    }
+
+
+def as_text(found: Findings) -> str:
+    """Lay the findings out for a terminal."""
+    d = found.demand
+    lines = [
+        (
+            f"{len(found.recording.series)} series, {d.span_s:g} s in steps of {d.step_s:g} s: "
+            f"mean {shown(d.mean_w, 'W')}, largest {shown(d.max_w, 'W')}, load factor {d.load_factor:.3f}"
+        ),
+        *([] if d.coincidence is None else [f"coincidence factor {d.coincidence:.3f}"]),
+        "",
+        table(
+            ("peak, mean over", "", ""),
+            [(p.window, "unknown" if p.watts is None else shown(p.watts, "W"), p.reason) for p in d.peaks],
+            left=(0, 2),
+        ),
+        "",
+        table(("of the time at or above", ""), [(f"{p:g} %", shown(w, "W")) for p, w in d.duration.items()]),
+        "",
+        table(
+            ("ramp within", "largest change", "MW/s", "MW/min", ""),
+            [
+                (r.window, "unknown", "", "", r.reason)
+                if r.watts is None
+                else (
+                    r.window,
+                    shown(r.watts, "W"),
+                    f"{r.watts / r.window_s / 1e6:.4g}",
+                    f"{r.watts / r.window_s * 60 / 1e6:.4g}",
+                    "",
+                )
+                for r in d.ramps
+            ],
+            left=(0, 4),
+        ),
+        "",
+        f"swings, observable up to {found.spectrum.observable_up_to_hz:g} Hz",
+        table(
+            ("band", "root mean square", ""),
+            [(b.name, "refused" if b.rms_w is None else shown(b.rms_w, "W"), b.reason) for b in found.spectrum.bands],
+            left=(0, 2),
+        ),
+    ]
+    transformer = _transformer_json(found)
+    if transformer is not None:
+        lines += [
+            "",
+            (
+                f"transformer: hot spot up to {transformer['hot_spot_max_c']:.1f} C, "
+                f"ageing {transformer['equivalent_ageing']:.3g} times normal, "
+                f"{transformer['loss_of_life_h']:.3g} h of life used, loaded to {transformer['peak_loading']:.0%}, "
+                f"headroom {shown(transformer['headroom_w'], 'W')}, {transformer['units_needed']} units with one spare"
+            ),
+            SWINGS_DO_NOT_AGE,
+        ]
+    if (e := found.ensemble) is not None:
+        low, high = (float(np.percentile(e.peaks_w, q)) for q in (2.5, 97.5))
+        lines += [
+            "",
+            (
+                f"{e.units} such {e.unit}s, {e.peaks_w.size} simulated fleets by blocks of {e.block_s:g} s: "
+                f"mean {shown(e.mean_w, 'W')}, peak {shown(float(np.median(e.peaks_w)), 'W')} "
+                f"({between(low, high, 'W')}), coincidence factor {e.coincidence:.3f}"
+            ),
+        ]
+        if e.exceedance is not None:
+            x = e.exceedance
+            lines.append(
+                f"peak above {shown(x.limit_w, 'W')}: probability {x.probability:.3g} ({x.lower:.3g} to {x.upper:.3g})"
+            )
+    return "\n".join([*lines, *(f"warning: {w}" for w in found.warnings)])

@@ -1,0 +1,1 @@
+"""From a sample of hosts to all of them, with an interval."""

@@ -1,0 +1,82 @@
+"""How many hosts to measure: the sample size for a wanted error, and how to spread it over strata.
+
+Formulas: Cochran, *Sampling Techniques*, 3rd ed., 4.4 (size with finite population) and 5.5 (Neyman allocation).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+from wattshed.agent.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Hosts to measure: without and with the finite-population correction, and by stratum where a pilot is known."""
+
+    infinite: float
+    hosts: int
+    allocation: tuple[tuple[str, int], ...] = ()
+
+
+def sample_size(
+    cv: float, error: float, population: int | None = None, *, deff: float = 1.0, confidence: float = 0.95
+) -> Plan:
+    """Hosts needed for an interval of plus or minus ``error``: n0 = deff (z cv / e)^2, n = n0 / (1 + n0 / N).
+
+    Parameters
+    ----------
+    cv : float
+        Coefficient of variation of the hosts' power: standard deviation over mean.
+    error : float
+        Wanted half-width as a fraction of the total, e.g. 0.02.
+    population : int or None
+        Hosts in the fleet; None is a very large one.
+    deff : float
+        Design effect: above 1 for clusters, below 1 for good strata.
+    confidence : float
+        z is rounded to two decimals, as survey tables do (1.96 for 95 %).
+
+    Raises
+    ------
+    InputError
+        If a number lies outside its range.
+    """
+    if not (math.isfinite(cv) and cv >= 0.0 and error > 0.0 and deff > 0.0 and 0.0 < confidence < 1.0):
+        raise InputError("a plan needs cv >= 0, error > 0, deff > 0 and 0 < confidence < 1")
+    if population is not None and population < 1:
+        raise InputError("a plan needs a population of at least one host")
+    z = round(NormalDist().inv_cdf(0.5 + confidence / 2.0), 2)
+    infinite = deff * (z * cv / error) ** 2
+    needed = infinite if population is None else infinite / (1.0 + infinite / population)
+    # Two hosts at least, for one gives no variance; a hair below a whole number is that number.
+    hosts = max(2, math.ceil(needed - 1e-9))
+    return Plan(infinite, hosts if population is None else min(hosts, population))
+
+
+def allocate(strata: Sequence[tuple[str, int, float]], hosts: int) -> tuple[tuple[str, int], ...]:
+    """Spread ``hosts`` over strata by N_h S_h (Neyman), two at least in each, none above its N_h.
+
+    Parameters
+    ----------
+    strata : sequence of (name, N_h, S_h)
+        S_h: standard deviation of a host's power in a pilot.
+    hosts : int
+        To be spread; raised where two hosts a stratum need more.
+    """
+    given = {name: min(2, size) for name, size, _ in strata}
+    open_strata = {name: (size, size * sd) for name, size, sd in strata}
+    left = hosts - sum(given.values())
+    while left > 0 and (live := {k: v for k, v in open_strata.items() if given[k] < v[0]}):
+        spread = sum(w for _, w in live.values())
+        # The stratum that is furthest below its Neyman share gets the next host: no rounding to repair afterwards.
+        name = max(live, key=lambda k: ((live[k][1] / spread if spread else 1.0) / (given[k] + 0.5), k))
+        given[name] += 1
+        left -= 1
+    return tuple((name, given[name]) for name, _, _ in strata)

@@ -1,0 +1,95 @@
+"""Energy, cost, carbon and the hourly carbon-free share of a load, from a table with a row an hour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.tables import read_table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+COLUMNS = ("price", "carbon_g_per_kwh", "clean_w", "pue", "outdoor_c")
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """One row an hour (a day, a week, a year): columns of float64[h]; what the file lacks is None.
+
+    ``price`` is per kWh, ``carbon_g_per_kwh`` in grams of CO2 equivalent, ``clean_w`` the carbon-free power at hand.
+    """
+
+    price: NDArray[np.float64] | None = None
+    carbon_g_per_kwh: NDArray[np.float64] | None = None
+    clean_w: NDArray[np.float64] | None = None
+    pue: NDArray[np.float64] | None = None
+    outdoor_c: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What a load costs over the hours of the table, and per year; None where the table does not say."""
+
+    energy_kwh: float
+    cost: float | None
+    carbon_kg: float | None
+    carbon_free_share: float | None
+
+
+def read_hours(path: str | Path) -> Hours:
+    """Read ``hour[,price][,carbon_g_per_kwh][,clean_w][,pue][,outdoor_c]``, with hours 0, 1, 2, ... in order.
+
+    Parameters
+    ----------
+    path : path or str
+        A file, or the http(s) URL of an interface that answers with such a table.
+
+    Raises
+    ------
+    InputError
+        If an hour is missing or out of order, or a cell is no number.
+    """
+    columns: dict[str, list[float]] = {name: [] for name in COLUMNS}
+    expected = 0
+    for row in read_table(path, ("hour",)):
+        if row.count("hour") != expected:
+            raise row.error("hour", f"expected hour {expected}; give one row for each hour, from 0")
+        expected += 1
+        for name, values in columns.items():
+            if name in row.columns:
+                values.append(row.number(name, least=1.0 if name == "pue" else -1e9 if name == "outdoor_c" else 0.0))
+    if not expected:
+        raise InputError("holds no hour; add a row for each hour", str(path), 2)
+    return Hours(**{name: np.array(values) for name, values in columns.items() if values})
+
+
+def bill(load_w: NDArray[np.float64] | float, hours: Hours, count: int = 24) -> Bill:
+    """Energy of a load over the hours, its cost and carbon, and the share that carbon-free power covers hour by hour.
+
+    The carbon-free share is sum min(load, clean) / sum load: an hour's surplus does not help another hour.
+
+    Parameters
+    ----------
+    load_w : float64[h] or float, W
+        Mean load of each hour, or a flat load.
+    hours : Hours
+    count : int
+        Hours, where no column says how many.
+    """
+    lengths = {c.size for c in (hours.price, hours.carbon_g_per_kwh, hours.clean_w) if c is not None}
+    size = lengths.pop() if lengths else np.size(load_w) if np.ndim(load_w) else count
+    load = np.broadcast_to(np.asarray(load_w, np.float64), (size,))
+    kwh = load / 1000.0
+    total = float(kwh.sum())
+    return Bill(
+        total,
+        None if hours.price is None else float(kwh @ hours.price),
+        None if hours.carbon_g_per_kwh is None else float(kwh @ hours.carbon_g_per_kwh) / 1000.0,
+        None if hours.clean_w is None or total == 0.0 else float(np.minimum(load, hours.clean_w).sum() / load.sum()),
+    )

@@ -1,0 +1,150 @@
+"""A simulated fleet that feeds a real server with the recording rules' series, to try estimates at any size.
+
+Hosts differ lastingly from one another, jobs make groups of hosts swing together, and hosts may be silent. What is
+sent is what the rules of thousands of scraped hosts would have recorded; the truth is known, and printed.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from http.client import HTTPException
+from typing import TYPE_CHECKING
+from urllib.error import URLError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+import numpy as np
+
+from wattshed.agent.errors import InputError
+from wattshed.agent.fleet.boundary.reference import find
+from wattshed.agent.fleet.live.inventory import read_inventory
+from wattshed.agent.fleet.live.site import GPUS_RULE, POWER_RULE
+from wattshed.agent.wire.protobuf import encode, in_snappy, labels_of
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+    from wattshed.agent.fleet.live.inventory import Inventory
+
+    Series = tuple[str, dict[str, str], float]  # name, labels, value
+
+HOSTS_PER_JOB = 16
+MOST_SERIES_A_REQUEST = 5000
+
+
+class SimulatedFleet:
+    """Hosts of an inventory, with a power each.
+
+    Parameters
+    ----------
+    inventory : Inventory
+    seed : int
+    share : float
+        Share of the hosts that report.
+    """
+
+    def __init__(self, inventory: Inventory, *, seed: int = 1, share: float = 1.0) -> None:
+        if not 0.0 <= share <= 1.0:
+            raise InputError("--share is a fraction between 0 and 1")
+        self._inventory = inventory
+        random = np.random.default_rng(seed)
+        self._lasting = {s.name: random.normal(1.0, 0.15, s.hosts).clip(0.2, 1.6) for s in inventory.strata}
+        self._phase = {s.name: random.uniform(0.0, 2.0 * np.pi, -(-s.hosts // HOSTS_PER_JOB)) for s in inventory.strata}
+        self._reporting = {
+            s.name: np.sort(random.permutation(s.hosts)[: round(share * s.hosts)]) for s in inventory.strata
+        }
+
+    def powers(self, time_s: float) -> dict[str, NDArray[np.float64]]:
+        """GPU power of every host, reporting or not: stratum -> float64[hosts], W."""
+        powers = {}
+        for s in self._inventory.strata:
+            gpu = find(s.model)
+            typical = (gpu.typical.value if gpu else 400.0) * s.gpus_per_host
+            swing = 1.0 + 0.2 * np.sin(2.0 * np.pi * time_s / 600.0 + self._phase[s.name])
+            powers[s.name] = typical * self._lasting[s.name] * np.repeat(swing, HOSTS_PER_JOB)[: s.hosts]
+        return powers
+
+    def truth_w(self, time_s: float) -> float:
+        """GPU power of the whole fleet, W."""
+        return float(sum(p.sum() for p in self.powers(time_s).values()))
+
+    def series(self, time_s: float) -> Iterator[Series]:
+        """Yield what the recording rules of the reporting hosts hold."""
+        powers = self.powers(time_s)
+        for s in self._inventory.strata:
+            for host in self._reporting[s.name].tolist():
+                labels = {"instance": f"{s.name}-{host:06d}:9961", "stratum": s.name}
+                yield POWER_RULE, labels, float(powers[s.name][host])
+                yield GPUS_RULE, labels, float(s.gpus_per_host)
+
+
+def exposition(series: Iterable[Series], time_ms: int) -> bytes:
+    """Body of VictoriaMetrics' ``/api/v1/import/prometheus``: one line a sample, with its time."""
+    return "".join(
+        f"{name}{{{','.join(f'{k}={json.dumps(v)}' for k, v in labels.items())}}} {value!r} {time_ms}\n"
+        for name, labels, value in series
+    ).encode()
+
+
+def remote_write(series: Iterable[Series], time_ms: int) -> bytes:
+    """Body of Prometheus' remote write 1.0."""
+    return in_snappy(
+        encode((labels_of({"__name__": name, **labels}), [(time_ms, value)]) for name, labels, value in series)
+    )
+
+
+def send(url: str, via: str, series: Iterable[Series], time_ms: int, *, timeout_s: float = 30.0) -> int:
+    """Send samples to a server in requests of bounded size; returns how many.
+
+    Raises
+    ------
+    OSError
+        If the server does not take them.
+    """
+    rows = list(series)
+    target, headers, body = {
+        "import": ("/api/v1/import/prometheus", {"Content-Type": "text/plain"}, exposition),
+        "remote-write": (
+            "/api/v1/write",
+            {
+                "Content-Type": "application/x-protobuf",
+                "Content-Encoding": "snappy",
+                "X-Prometheus-Remote-Write-Version": "0.1.0",
+            },
+            remote_write,
+        ),
+    }[via]
+    for start in range(0, len(rows), MOST_SERIES_A_REQUEST):
+        content = body(rows[start : start + MOST_SERIES_A_REQUEST], time_ms)
+        request = Request(url.rstrip("/") + target, data=content, headers=headers, method="POST")  # noqa: S310  (checked by run)
+        try:
+            with urlopen(request, timeout=timeout_s) as response:  # noqa: S310  (checked by run)
+                response.read()
+        except (URLError, HTTPException) as error:
+            raise OSError(f"{url} does not take samples ({error})") from None
+    return len(rows)
+
+
+def run(args: argparse.Namespace) -> int:
+    """``fleet simulate``: send once, or on and on; prints the truth."""
+    if urlsplit(args.to).scheme not in ("http", "https"):
+        raise InputError(f"{args.to!r} is no server; give a URL such as http://localhost:8428")
+    fleet = SimulatedFleet(read_inventory(args.inventory), seed=args.seed, share=args.share)
+    end = time.monotonic() + (args.duration or 0.0)
+    while True:
+        now = time.time()
+        try:
+            sent = send(args.to, args.via, fleet.series(now), int(now * 1000))
+        except OSError as error:
+            sys.stderr.write(f"wattshed: {error}\n")
+            return 1
+        sys.stdout.write(json.dumps({"time_s": round(now, 3), "samples": sent, "truth_w": fleet.truth_w(now)}) + "\n")
+        sys.stdout.flush()
+        if time.monotonic() + args.interval > end:
+            return 0
+        time.sleep(args.interval)

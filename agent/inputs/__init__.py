@@ -1,0 +1,1 @@
+"""Everything that people and other tools write, read so that each complaint names file, line and column."""

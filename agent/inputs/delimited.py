@@ -1,0 +1,185 @@
+"""Delimited text of any dialect, in blocks of columns: what nvidia-smi, spreadsheets and loggers write."""
+
+from __future__ import annotations
+
+import csv as plain_csv
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from pyarrow import csv
+
+from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.text import CleanStream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from wattshed.agent.inputs.report import SourceReport
+
+_BLOCK = 4 << 20
+_LONGEST_LINE = 64 << 20
+_PACKED = "\x1f"
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    r"""How a table is written.
+
+    Attributes
+    ----------
+    delimiter : str
+        One character; ``\x1f`` stands for nvidia-smi's comma and blank.
+    names : tuple of str
+        The header's cells, or made-up names ``1``, ``2``, ... without one.
+    header_lines : int
+        Lines before the first row, the header included.
+    quoted : bool
+        Cells may stand in double quotes.
+    """
+
+    delimiter: str
+    names: tuple[str, ...]
+    header_lines: int
+    quoted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some rows of a table.
+
+    Attributes
+    ----------
+    line : int
+        1-based line of the first row.
+    columns : dict of name -> pyarrow.Array
+        All of one length; text from CSV, any type from Parquet.
+    """
+
+    line: int
+    columns: dict[str, Any]
+
+
+def split(line: str, delimiter: str) -> list[str]:
+    """Split one line; cells come without blanks around them and without quotes."""
+    if delimiter == _PACKED:
+        line = line.replace(", ", _PACKED)
+    cells = next(plain_csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
+    return [cell.strip() for cell in cells]
+
+
+def sniff(head: str, *, header: bool = True) -> Dialect:
+    """Find the dialect from the first lines of a file.
+
+    The delimiter is the one that cuts the first lines into most columns, all alike. Where a comma does not (a decimal
+    comma stands in the cells) but comma and blank does, that is it.
+    """
+    lines = [line for line in head.splitlines()[:50] if line.strip() and not line.startswith("#")]
+    if len(head.splitlines()) > 50 or not head.endswith(("\n", "\r")):
+        lines = lines[:-1] or lines
+    best, columns = ",", 0
+    for delimiter in ("\t", ";", "|", ","):
+        counts = [len(split(line, delimiter)) for line in lines[:20]]
+        alike = sum(count == counts[0] for count in counts)
+        if counts and counts[0] > max(columns, 1) and alike * 2 >= len(counts):
+            best, columns = delimiter, counts[0]
+    if best == "," or columns < 2:
+        packed = [len(split(line, _PACKED)) for line in lines[:20]]
+        commas = [len(split(line, ",")) for line in lines[:20]]
+        # Arrow knows a quoted cell only where the quote follows the delimiter at once.
+        blanks_first = set(commas) != {packed[0]} or ', "' in head if packed else False
+        if packed and packed[0] > 1 and packed.count(packed[0]) == len(packed) and blanks_first:
+            best = _PACKED
+    first = 0
+    while first < len(head.splitlines()) and (
+        not head.splitlines()[first].strip() or head.splitlines()[first].startswith("#")
+    ):
+        first += 1
+    names = split(lines[0], best) if lines else []
+    if not header:
+        names = [str(i + 1) for i in range(len(names))]
+    return Dialect(best, tuple(_distinct(names)), first + header, '"' in head)
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Make names differ: a second ``power`` becomes ``power.2``."""
+    seen: dict[str, int] = {}
+    out = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        out.append(name if seen[name] == 1 else f"{name}.{seen[name]}")
+    return out
+
+
+def read_csv(path: Path, dialect: Dialect, wanted: Sequence[str], report: SourceReport) -> Iterator[Block]:
+    """Read the wanted columns of a table as text, block by block; rows of another length are counted and left out.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read as a table at all.
+    """
+    columns = [f"c{i}" for i in range(len(dialect.names))]
+    chosen = [columns[dialect.names.index(name)] for name in wanted]
+    line = dialect.header_lines + 1
+
+    def ragged(row: Any) -> str:
+        if row.text.strip(f" \0\t{dialect.delimiter}"):
+            report.rows += 1
+            at = line + row.number - 1 if row.number else line
+            report.reject("wrong_number_of_columns", line=at, text=row.text)
+        return "skip"
+
+    parse = csv.ParseOptions(
+        delimiter=dialect.delimiter, quote_char='"' if dialect.quoted else False, invalid_row_handler=ragged
+    )
+    convert = csv.ConvertOptions(
+        include_columns=list(dict.fromkeys(chosen)),
+        column_types=dict.fromkeys(columns, pa.string()),
+        strings_can_be_null=False,
+        quoted_strings_can_be_null=False,
+        check_utf8=False,
+    )
+    read = csv.ReadOptions(use_threads=False, block_size=2 * _LONGEST_LINE, column_names=columns)
+    with CleanStream(path, b", " if dialect.delimiter == _PACKED else b"") as stream:
+        for chunk in _whole_lines(stream, dialect):
+            report.position = stream.position
+            if not chunk.strip():
+                line += chunk.count(b"\n")
+                continue
+            try:
+                # A block at a time, in this thread: the streaming reader of pyarrow reads ahead in threads of its own,
+                # and was seen to hang for good when the file below failed in the middle.
+                table = csv.read_csv(pa.BufferReader(chunk), read, parse, convert)
+            except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+                text = str(error).splitlines()[0]
+                if "Empty CSV" not in text:
+                    raise InputError(f"it cannot be read as a table ({text})", str(path), line) from error
+                continue
+            for batch in table.combine_chunks().to_batches():
+                if batch.num_rows:
+                    yield Block(line, {name: batch.column(c) for name, c in zip(wanted, chosen, strict=True)})
+            line += chunk.count(b"\n")
+
+
+def _whole_lines(stream: CleanStream, dialect: Dialect) -> Iterator[bytes]:
+    """Cut a stream into blocks of whole lines, after the header; a line break within quotes does not end a line."""
+    head, rest = dialect.header_lines, b""
+    ended = False
+    while not ended:
+        more = stream.read(_BLOCK)
+        ended = not more
+        rest += more or b""
+        if b"\n" not in rest and b"\r" in rest:
+            rest = rest.replace(b"\r", b"\n")  # as old spreadsheets end lines
+        while head and (at := rest.find(b"\n")) >= 0:
+            rest, head = rest[at + 1 :], head - 1
+        cut = len(rest) if ended else rest.rfind(b"\n") + 1
+        while dialect.quoted and 0 < cut < len(rest) and rest.count(b'"', 0, cut) % 2:
+            cut = rest.rfind(b"\n", 0, cut - 1) + 1
+        if not cut and len(rest) > _LONGEST_LINE:
+            raise InputError("a line is longer than 64 MiB", str(stream.path))
+        if cut and not head:
+            yield rest[:cut]
+            rest = rest[cut:]

@@ -1,0 +1,75 @@
+"""What was read from one source, and what of it could not be used, by reason and with the first bad lines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from wattshed.agent.errors import InputError
+
+_FIRST_BAD = 5
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """One cell that could not be used: 1-based line and column (0 unknown), what stood there, and why not."""
+
+    line: int
+    column: int
+    text: str
+    reason: str
+
+
+@dataclass(slots=True)
+class SourceReport:
+    """Counts of one source, filled while it is read.
+
+    Attributes
+    ----------
+    path, format : str
+    rows : int
+        Rows (samples) seen.
+    rejected : Counter of reason -> rows
+        Rows that gave no usable number. What is a number but no plausible power is counted by the accounts.
+    bad : list of BadLine
+        The first few.
+    notes : list of str
+        What the reader had to assume or leave out; shown to the user once.
+    gpus : int
+        GPUs found.
+    position : int
+        Bytes of the file that have been read, for the progress bar.
+    """
+
+    path: str
+    format: str = ""
+    rows: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    bad: list[BadLine] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    gpus: int = 0
+    position: int = 0
+
+    def reject(self, reason: str, rows: int = 1, *, line: int = 0, column: int = 0, text: str = "") -> None:
+        """Count rows that cannot be used."""
+        if rows > 0:
+            self.rejected[reason] += rows
+            if len(self.bad) < _FIRST_BAD:
+                self.bad.append(BadLine(line, column, text[:80], reason))
+
+    def note(self, text: str) -> None:
+        """Remember a remark, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    @property
+    def rows_rejected(self) -> int:
+        """Rows that gave no usable number."""
+        return sum(self.rejected.values())
+
+    def left_out(self) -> tuple[str, ...]:
+        """Say which rows were left out, in the form of an error (file, line, what is wrong), and how many."""
+        if not self.rejected:
+            return ()
+        first = (InputError(f"{bad.reason}; the row is left out", self.path, bad.line, bad.column) for bad in self.bad)
+        return (*map(str, first), f"{self.path}: {self.rows_rejected} of {self.rows} rows are left out")

@@ -1,0 +1,208 @@
+"""CSV files as people and spreadsheets write them: byte-order marks, CRLF, quoted cells, semicolons, gzip.
+
+Every reader of the fleet goes through `read_table`, so that each complaint names the file, the line and the column.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import math
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.request import urlopen
+
+from wattshed.agent.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_GZIP = b"\x1f\x8b"
+FETCH_S, MOST_FETCHED = 10.0, 16 * 2**20
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """Whole content of a file or http(s) URL, gunzipped where it is gzip.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or it cannot be read.
+    """
+    try:
+        content = _fetched(path) if str(path).startswith(("http://", "https://")) else Path(path).read_bytes()
+        return gzip.decompress(content) if content.startswith(_GZIP) else content
+    except FileNotFoundError:
+        raise InputError("no such file; check the path", str(path)) from None
+    except (OSError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"cannot be read ({reason})", str(path)) from None
+
+
+def _fetched(url: str | Path) -> bytes:
+    """Content of an http(s) URL, within FETCH_S and MOST_FETCHED."""
+    try:
+        with urlopen(str(url), timeout=FETCH_S) as answer:  # noqa: S310  (only http and https come here)
+            content: bytes = answer.read(MOST_FETCHED + 1)
+    except (HTTPException, ValueError) as error:
+        raise OSError(str(error)) from None
+    if len(content) > MOST_FETCHED:
+        raise OSError(f"more than {MOST_FETCHED >> 20} MiB")
+    return content
+
+
+def read_text(path: str | Path) -> str:
+    """Whole content of a UTF-8 text file, without its byte-order mark.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read or is not UTF-8.
+    """
+    content = read_bytes(path)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError("is not UTF-8 text; save it as UTF-8 CSV", str(path), line) from None
+
+
+_MOST = 2**53
+"""The last whole number that a float holds exactly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a table: its cells by column name, and where it stands."""
+
+    path: str
+    line: int
+    cells: dict[str, str]
+    columns: dict[str, int]  # name -> 1-based position
+
+    def error(self, column: str, message: str) -> InputError:
+        """Make the complaint about one cell, to be raised by the caller."""
+        return InputError(f"{column}: {message}", self.path, self.line, self.columns.get(column, 0))
+
+    def text(self, column: str) -> str:
+        """Cell without surrounding blanks; empty where the table lacks the column."""
+        return self.cells.get(column, "")
+
+    def name(self, column: str) -> str:
+        """Cell that must not be empty.
+
+        Raises
+        ------
+        InputError
+            If it is.
+        """
+        if not (value := self.text(column)):
+            raise self.error(column, "is empty; give a name")
+        return value
+
+    def number(self, column: str, *, least: float = -math.inf) -> float:
+        """Cell as a finite number not below ``least``.
+
+        Raises
+        ------
+        InputError
+            If it is anything else.
+        """
+        text = self.text(column)
+        try:
+            value = float(text) if "_" not in text else math.nan
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise self.error(column, f"{text!r} is not a number; give a finite number, or leave the row out")
+        if value < least:
+            raise self.error(column, f"{text} is below {least:g}")
+        return value
+
+    def optional_number(self, column: str, *, least: float = -math.inf) -> float:
+        """Cell as a number, NaN where it is empty or the column is absent."""
+        return self.number(column, least=least) if self.text(column) else math.nan
+
+    def count(self, column: str, *, least: int = 0) -> int:
+        """Cell as a whole number (``120`` or ``120.0``) not below ``least``.
+
+        Raises
+        ------
+        InputError
+            If it is anything else.
+        """
+        value = self.number(column, least=least)
+        if value != int(value):
+            raise self.error(column, f"{self.text(column)} is not a whole number")
+        if value > _MOST:
+            raise self.error(column, f"{self.text(column)} is more than anybody has counted")
+        return int(value)
+
+
+def delimiter_of(header: str) -> str:
+    """Comma, semicolon or tab: what the header line has most of."""
+    return max((",", ";", "\t"), key=header.count)
+
+
+def read_table(path: str | Path, required: Sequence[str], *, lower: bool = True) -> Iterator[Row]:
+    """Rows of a CSV file with a header line.
+
+    Parameters
+    ----------
+    path : path
+        Comma, semicolon or tab separated; the header decides.
+    required : sequence of str
+        Columns that must be there.
+    lower : bool
+        Whether column names are folded to lower case.
+
+    Raises
+    ------
+    InputError
+        Naming the file, line and column, if a column is missing or doubled, or a row has another number of cells.
+    """
+    where = str(path)
+    text = read_text(path)
+    first = text.lstrip("\r\n").split("\n", 1)[0]
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=delimiter_of(first), skipinitialspace=True, strict=True
+    )
+    columns: dict[str, int] = {}
+    try:
+        for cells in reader:
+            if not any(cell.strip() for cell in cells):
+                continue
+            if not columns:
+                columns = _header(
+                    where, reader.line_num, [c.strip().lower() if lower else c.strip() for c in cells], required
+                )
+                continue
+            if len(cells) != len(columns):
+                raise InputError(
+                    f"has {len(cells)} cells where the header has {len(columns)}",
+                    where,
+                    reader.line_num,
+                    min(len(cells), len(columns)) + 1,
+                )
+            yield Row(where, reader.line_num, dict(zip(columns, (c.strip() for c in cells), strict=True)), columns)
+    except csv.Error as error:
+        raise InputError(f"is not CSV ({error})", where, reader.line_num) from None
+    if not columns:
+        raise InputError(f"is empty; expected a header with {', '.join(required)}", where, 1)
+
+
+def _header(path: str, line: int, names: list[str], required: Sequence[str]) -> dict[str, int]:
+    columns: dict[str, int] = {}
+    for position, written in enumerate(names, 1):
+        # Spreadsheets leave empty columns at the end of every line.
+        name = written or f"column {position}"
+        if name in columns:
+            raise InputError(f"column {name!r} appears twice", path, line, position)
+        columns[name] = position
+    for name in required:
+        if name not in columns:
+            raise InputError(f"has no column {name!r} (it has {', '.join(columns)})", path, line)
+    return columns

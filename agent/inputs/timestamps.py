@@ -1,0 +1,300 @@
+"""Time stamps of any tool to whole microseconds since 1970, UTC.
+
+Naive local times are turned by the zone that the user names; in the hour that the clock repeats in autumn the order of
+the file decides which of the two it is.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta, tzinfo
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from wattshed.agent.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+NO_TIME = np.iinfo(np.int64).min
+"""Stands for a stamp that cannot be read."""
+
+UNITS: Mapping[str, int] = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
+"""Nanoseconds in each unit of numeric stamps."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_STEP_US = 900_000_000  # zones change by whole quarters of an hour, at whole quarters
+_LATEST_US = 253_402_300_800_000_000  # year 10000
+_ISO = re.compile(
+    r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?:[T ,]+(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?)?"
+    r"\s*(Z|UTC|GMT|[+-]\d{2}:?\d{2}|[+-]\d{2})?",
+    re.IGNORECASE,
+)
+_DAY_FIRST = re.compile(
+    r"(\d{1,2})([./-])(\d{1,2})[./-](\d{4})[T ,]+(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?\s*([AaPp][Mm])?"
+)
+_CTIME = re.compile(r"[A-Za-z]{3} ([A-Za-z]{3})\s+(\d{1,2}) (\d{2}):(\d{2}):(\d{2})(?: [A-Z]{3,4})? (\d{4})")
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_FIXED = re.compile(rb"\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:\.\d{1,9})?Z?")
+
+
+def zone(name: str) -> tzinfo:
+    """Look a time zone up by its IANA name.
+
+    Raises
+    ------
+    InputError
+        If there is no such zone.
+    """
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise InputError(
+            f"--timezone: no time zone is named {name!r}; use an IANA name such as Europe/Berlin"
+        ) from error
+
+
+def _stamp(fields: tuple[int, int, int, int, int, int], fraction: str) -> int:
+    moment = datetime(*fields[:5], 0, tzinfo=UTC) + timedelta(seconds=fields[5])
+    return (moment - _EPOCH) // timedelta(microseconds=1) + int((fraction or "0").ljust(9, "0")) // 1000
+
+
+def parse_text(text: str, *, month_first: bool = False) -> tuple[int, bool] | None:
+    """Read one written date and time.
+
+    Returns
+    -------
+    (int, bool) or None
+        Microseconds, and whether they are local (naive); None if it is no date.
+    """
+    text = text.strip().strip('"')
+    try:
+        if match := _ISO.fullmatch(text):
+            year, month, day, hour, minute, second, fraction, offset = match.groups()
+            stamp = _stamp(
+                (int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0)), fraction
+            )
+            if offset is None:
+                return stamp, True
+            if offset[0] in "+-":
+                digits = offset[1:].replace(":", "").ljust(4, "0")
+                minutes = int(digits[:2]) * 60 + int(digits[2:])
+                stamp -= (minutes if offset[0] == "+" else -minutes) * 60_000_000
+            return stamp, False
+        if match := _DAY_FIRST.fullmatch(text):
+            first, mark, second_, year, hour, minute, second, fraction, half = match.groups()
+            american = month_first or half is not None or int(second_) > 12
+            day, month = (second_, first) if american and mark != "." and int(first) <= 12 else (first, second_)
+            hours = int(hour) % 12 + 12 * (half.lower() == "pm") if half else int(hour)
+            return _stamp((int(year), int(month), int(day), hours, int(minute), int(second or 0)), fraction), True
+        if match := _CTIME.fullmatch(text):
+            name, day, hour, minute, second, year = match.groups()
+            fields = (int(year), _MONTHS.index(name.lower()) + 1, int(day), int(hour), int(minute), int(second))
+            return _stamp(fields, ""), True
+    except (ValueError, OverflowError):
+        return None
+    return None
+
+
+def parse_number(text: str, unit: str = "") -> int | None:
+    """Read a numeric stamp in ``unit`` (``s|ms|us|ns``; empty: by its size) into microseconds."""
+    try:
+        value = Decimal(text.strip())
+    except InvalidOperation:
+        return None
+    if not value.is_finite() or value.adjusted() > 18:  # its power of ten: to compare such numbers may overflow
+        return None
+    stamp = int((value * UNITS[unit or unit_of(float(value))] / 1000).to_integral_value())
+    return stamp if abs(stamp) < _LATEST_US else None
+
+
+def unit_of(value: float) -> str:
+    """Guess the unit of an epoch stamp: present-day stamps have 10, 13, 16 or 19 digits."""
+    for unit, limit in (("s", 1e11), ("ms", 1e14), ("us", 1e17)):
+        if abs(value) < limit:
+            return unit
+    return "ns"
+
+
+class Clock:
+    """Turns columns of stamps into UTC microseconds; keeps its place in the repeated hour of autumn.
+
+    Parameters
+    ----------
+    local : tzinfo
+        The zone of naive stamps.
+    unit : str
+        ``s|ms|us|ns`` for numeric stamps, ``iso`` for written ones, empty to tell by the first.
+    """
+
+    def __init__(self, local: tzinfo = UTC, unit: str = "") -> None:
+        self._local, self._unit = local, unit
+        self._last_us = NO_TIME
+        self._second = False
+        self._month_first: bool | None = None
+
+    def read(self, column: Any) -> NDArray[np.int64]:
+        """Read a pyarrow column (text, numbers or timestamps), in the order of the file.
+
+        Returns
+        -------
+        int64[n], us
+            `NO_TIME` where a cell cannot be read.
+        """
+        if pa.types.is_dictionary(column.type):
+            column = column.dictionary_decode()
+        if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
+            naive = not getattr(column.type, "tz", None)
+            stamps = pc.cast(column, pa.timestamp("us"), safe=False).cast(pa.int64())
+            missing = column.is_null().to_numpy(zero_copy_only=False)
+            whole: NDArray[np.int64] = pc.fill_null(stamps, 0).to_numpy(zero_copy_only=False)
+            times: NDArray[np.int64] = np.where(missing, NO_TIME, self.utc(whole) if naive else whole)
+            return times
+        if pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_decimal(column.type):
+            return self._numbers(column)
+        trimmed = pc.utf8_trim_whitespace(pc.cast(column, pa.string()))
+        if self._unit != "iso":
+            try:
+                return self._numbers(pc.cast(trimmed, pa.int64() if self._unit == "ns" else pa.float64()))
+            except pa.ArrowInvalid:
+                pass
+        fixed = _fixed_width(trimmed)
+        if fixed is not None:
+            times, naive = fixed
+            return self.utc(times) if naive else times
+        return self._texts(trimmed)
+
+    def _numbers(self, column: Any) -> NDArray[np.int64]:
+        if pa.types.is_integer(column.type):
+            return self._integers(column)
+        missing = column.is_null().to_numpy(zero_copy_only=False)
+        values = pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        missing |= ~np.isfinite(values)
+        self._settle(values[~missing])
+        scaled = np.where(missing, 0.0, values) * (UNITS[self._unit or "s"] / 1000)
+        fits = np.abs(scaled) < _LATEST_US
+        return np.where(missing | ~fits, NO_TIME, np.rint(np.where(fits, scaled, 0.0)).astype(np.int64))
+
+    def _integers(self, column: Any) -> NDArray[np.int64]:
+        whole: NDArray[np.int64] = pc.fill_null(pc.cast(column, pa.int64(), safe=False), 0).to_numpy(
+            zero_copy_only=False
+        )
+        missing = column.is_null().to_numpy(zero_copy_only=False) if column.null_count else None
+        self._settle((whole if missing is None else whole[~missing])[:1].astype(np.float64))
+        ns = UNITS[self._unit or "s"]
+        latest = _LATEST_US * 1000 // ns
+        if missing is None and whole.size and -latest < int(whole.min()) and int(whole.max()) < latest:
+            wrong = None
+            kept = whole
+        else:
+            fits = (whole > -latest) & (whole < latest)
+            wrong = ~fits if missing is None else missing | ~fits
+            kept = np.where(fits, whole, 0)
+        stamps = kept * (ns // 1000) if ns > 1000 else kept if ns == 1000 else kept // (1000 // ns)
+        return stamps if wrong is None else np.where(wrong, NO_TIME, stamps)
+
+    def _settle(self, values: NDArray[np.float64]) -> None:
+        if not self._unit and values.size:
+            self._unit = unit_of(float(values[0]))
+
+    def _texts(self, column: Any) -> NDArray[np.int64]:
+        encoded = pc.dictionary_encode(pc.fill_null(column, ""))
+        texts = encoded.dictionary.to_pylist()
+        if self._month_first is None and any(_DAY_FIRST.fullmatch(text) for text in texts):
+            self._month_first = _is_month_first(texts)
+        stamps, naive = np.full(len(texts), NO_TIME), np.zeros(len(texts), bool)
+        for i, text in enumerate(texts):
+            found = parse_text(text, month_first=bool(self._month_first))
+            if found is not None:
+                stamps[i], naive[i] = found
+            elif self._unit != "iso" and (number := parse_number(text, self._unit)) is not None:
+                stamps[i] = number
+        index = encoded.indices.to_numpy(zero_copy_only=False)
+        times: NDArray[np.int64] = stamps[index]
+        local = naive[index]
+        if local.any():
+            times[local] = self.utc(times[local])
+        return times
+
+    def utc(self, local_us: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Turn naive local stamps (us), in the order of the file, into UTC."""
+        if self._local is UTC or not local_us.size:
+            return local_us
+        steps, index = np.unique(local_us // _STEP_US, return_inverse=True)
+        earlier, later = np.zeros(steps.size, np.int64), np.zeros(steps.size, np.int64)
+        for i, step in enumerate(steps):
+            moment = (_EPOCH + timedelta(microseconds=int(step) * _STEP_US)).replace(tzinfo=self._local)
+            for fold, offsets in enumerate((earlier, later)):
+                offset = moment.replace(fold=fold).utcoffset() or timedelta()
+                offsets[i] = offset // timedelta(microseconds=1)
+        doubtful = (earlier > later)[index]
+        offsets = earlier[index]
+        if doubtful.any():
+            before = np.concatenate(([self._last_us], local_us[:-1]))
+            back = doubtful & (before - local_us > 1_800_000_000) & (before != NO_TIME)
+            for i in map(int, np.flatnonzero(doubtful | np.concatenate(([False], doubtful[:-1])))):
+                self._second = bool(doubtful[i] and (self._second or back[i]))
+                offsets[i] = later[index[i]] if self._second and doubtful[i] else offsets[i]
+        else:
+            self._second = False
+        self._last_us = int(local_us[-1])
+        return local_us - offsets
+
+
+def _is_month_first(texts: list[str]) -> bool:
+    """Tell 12/31 from 31/12 by a day above 12; American writing also has AM and PM."""
+    found = [match for text in texts if (match := _DAY_FIRST.fullmatch(text))]
+    return any(int(match[3]) > 12 or match[9] for match in found) and not any(int(match[1]) > 12 for match in found)
+
+
+def _fixed_width(column: Any) -> tuple[NDArray[np.int64], bool] | None:
+    """Read ``2023/07/30 17:28:02.589`` where all cells have this very shape; None where they do not."""
+    if not len(column) or column.null_count:
+        return None
+    lengths = pc.binary_length(column)
+    width = lengths[0].as_py()
+    if pc.min_max(lengths).as_py() != {"min": width, "max": width}:
+        return None
+    first = column[0].as_py().encode()
+    if not _FIXED.fullmatch(first):
+        return None
+    table = np.frombuffer(pc.binary_join(_as_list(column), "").cast(pa.binary())[0].as_py(), np.uint8)
+    if table.size != width * len(column):
+        return None
+    cells = table.reshape(len(column), width)
+    is_digit = np.frombuffer(bytes(int(chr(c).isdecimal()) for c in first), np.uint8).astype(bool)
+    digits = cells[:, is_digit] - np.uint8(48)
+    if (digits > 9).any() or (cells[:, ~is_digit] != np.frombuffer(first, np.uint8)[~is_digit]).any():
+        return None
+
+    def number(start: int, stop: int) -> NDArray[np.int64]:
+        value = np.zeros(len(cells), np.int64)
+        for i in range(start, stop):
+            value = value * 10 + digits[:, i]
+        return value
+
+    year, month, day = number(0, 4), number(4, 6), number(6, 8)
+    hour, minute, second = number(8, 10), number(10, 12), number(12, 14)
+    if ((month < 1) | (month > 12) | (day < 1) | (day > 31) | (hour > 23) | (minute > 59) | (second > 60)).any():
+        return None
+    places = digits.shape[1] - 14
+    fraction = number(14, 14 + min(places, 6)) * 10 ** (6 - min(places, 6))
+    months = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
+    dates = months.astype("datetime64[D]") + (day - 1)
+    if (dates.astype("datetime64[M]") != months).any():  # 30 February
+        return None
+    days = dates.astype(np.int64)
+    seconds = ((days * 24 + hour) * 60 + minute) * 60 + second
+    return seconds * 1_000_000 + fraction, not first.endswith(b"Z")
+
+
+def _as_list(column: Any) -> Any:
+    column = column.cast(pa.string())
+    return pa.ListArray.from_arrays(pa.array([0, len(column)], pa.int32()), column)

@@ -1,0 +1,1 @@
+"""Recorded traces through the books that the daemon keeps."""

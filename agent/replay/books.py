@@ -1,0 +1,268 @@
+"""The books of a replay: chains of files into accounts, piece by piece, on one process or on many.
+
+A chain's files are booked one after the other, because books go on from day to day: an interval over midnight belongs
+to neither day alone. Chains are independent. So a piece is (host, day), a chain's pieces follow each other wherever
+they are worked on, and the integers are the same however they are spread.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from wattshed.agent.accounts.attribution import Accounts
+from wattshed.agent.accounts.ledger import GpuKey
+from wattshed.agent.replay.times import JobTimes
+from wattshed.agent.traces.jobs.assignment import Assignment
+from wattshed.agent.traces.jobs.demands import name_gpus
+from wattshed.agent.traces.jobs.survey import Survey
+from wattshed.agent.traces.jobs.wants import Edges, counts
+from wattshed.agent.traces.sources import Chain
+from wattshed.agent.window import MISSING, Run
+from wattshed.kernels.billing import layout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from wattshed.agent.inputs.report import SourceReport
+    from wattshed.agent.traces.jobs.jobs_file import JobRow
+    from wattshed.agent.traces.options import Options
+    from wattshed.agent.window import Device, Window
+
+    Tell = Callable[["Part", str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the user asked for, as far as it changes the books; travels to workers.
+
+    Attributes
+    ----------
+    options : Options
+    jobs : tuple of JobRow or None
+        None: owners come from the trace alone.
+    idle_mw : int, mW
+        Idle power of every GPU; -1: what the trace says.
+    max_gap_us : int, us
+        -1: each trace's own.
+    notes : tuple of str
+        What the user should know about the jobs.
+    """
+
+    options: Options
+    jobs: tuple[JobRow, ...] | None = None
+    idle_mw: int = MISSING
+    max_gap_us: int = MISSING
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Extremes:
+    """What is said about a GPU beside its account: mW, us; -1 unknown."""
+
+    min_mw: int
+    max_mw: int
+    longest_run_us: int
+    first_us: int
+    last_us: int
+
+
+@dataclass(slots=True)
+class Part:
+    """Books of some chains, and what was read for them."""
+
+    accounts: Accounts = field(default_factory=Accounts)
+    reports: list[SourceReport] = field(default_factory=list)
+    extremes: dict[GpuKey, Extremes] = field(default_factory=dict)
+    devices: dict[str, tuple[Device, ...]] = field(default_factory=dict)
+    times: JobTimes = field(default_factory=JobTimes)
+    less_time: Counter[str] = field(default_factory=Counter)  # by job, see Assignment
+    doubt: Counter[str] = field(default_factory=Counter)
+    matched_hosts: set[str] = field(default_factory=set)
+    windows: int = 0
+
+
+def pieces_of(chain: Chain) -> list[Chain]:
+    """Cut a chain into its days where its files are segments; rows are ordered as a whole and stay together."""
+    if not chain.native:
+        return [chain]
+    days = itertools.groupby(chain.sources, key=lambda source: source.path.parent)
+    pieces = [Chain(chain.name, list(sources)) for _, sources in days]
+    pieces[0].passed_over = chain.passed_over
+    return pieces
+
+
+def needs_survey(chains: list[Chain], settings: Settings) -> bool:
+    """Tell whether the trace has to be looked at before it is booked.
+
+    So it is for jobs of which only the number of GPUs is known, and where a recording may know the jobs by itself.
+    """
+    return settings.jobs is not None and (counts(settings.jobs) or any(chain.native for chain in chains))
+
+
+def look(chain: Chain, settings: Settings, stop: Callable[[], bool] = lambda: False) -> Survey:
+    """Look at one piece of a chain; what was seen of the others is added with `Survey.merge`."""
+    rows = settings.jobs or ()
+    return Survey(Edges(rows), readings=counts(rows)).read(chain, settings.options, stop)
+
+
+def settled(settings: Settings, surveys: Iterable[Survey]) -> Settings:
+    """Name the GPUs of the jobs, as well as the trace tells."""
+    whole = Survey(Edges(settings.jobs or ()))
+    for survey in surveys:
+        whole.merge(survey)
+    rows, notes = name_gpus(settings.jobs or (), whole, settings.idle_mw)
+    return replace(settings, jobs=tuple(rows), notes=(*settings.notes, *notes))
+
+
+def new_part(settings: Settings) -> Part:
+    """Open empty books."""
+    return Part(Accounts(max_gap_us=settings.max_gap_us)) if settings.max_gap_us > 0 else Part()
+
+
+def book(
+    chain: Chain,
+    settings: Settings,
+    part: Part | None = None,
+    *,
+    tell: Tell | None = None,
+    cut: Callable[[Window], Iterable[Window]] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Part:
+    """Book one piece of a chain.
+
+    Parameters
+    ----------
+    chain : Chain
+    settings : Settings
+    part : Part, optional
+        The books after the chain's piece before.
+    tell : callable, optional
+        Called after each window, or run of windows, with the books, its host, start and end: for progress and backfill.
+    cut : callable, optional
+        Cuts windows into shorter ones before they are booked, so that ``tell`` is called more often.
+    stop : callable, optional
+        Asked between blocks; when it says so, what was read is booked and the rest left.
+
+    Returns
+    -------
+    Part
+        The same, changed.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be used.
+    """
+    if part is None:
+        part = new_part(settings)
+    assignment = Assignment(settings.jobs) if settings.jobs is not None else None
+    before = {key: account.rejected for key, account in part.accounts.gpus.items()}
+    whole = cut is not None or assignment is not None
+    stream = chain.windows(settings.options, stop) if whole else chain.runs(settings.options, stop)
+    first = next(stream, None)
+    part.reports += chain.reports
+    for item in itertools.chain([] if first is None else [first], stream):
+        told = _told_all(item, settings)
+        if isinstance(told, Run):
+            part.accounts.add_run(told)
+            _note(part, told, tell)
+            continue
+        window = told if assignment is None else assignment.apply(told)
+        for piece in [window] if cut is None else cut(window):
+            part.accounts.add(piece)
+            _note(part, piece, tell)
+    _count_rejected(part, chain, before)
+    if assignment is not None:
+        part.less_time.update(assignment.less_time)
+        part.doubt.update(assignment.doubt)
+        part.matched_hosts |= assignment.matched
+    return part
+
+
+def _note(part: Part, booked: Window | Run, tell: Tell | None) -> None:
+    part.devices[booked.host] = booked.devices
+    if isinstance(booked, Run):
+        part.windows += len(booked.seq)
+        start_us, end_us = int(booked.start_us[0]), int(booked.end_us[-1])
+    else:
+        part.windows += 1
+        part.times.add(booked)
+        start_us, end_us = booked.start_us, booked.end_us
+    if tell is not None:
+        tell(part, booked.host, start_us, end_us)
+
+
+def _told_all(item: Window | Run, settings: Settings) -> Window | Run:
+    """Apply to a window's devices what the user said."""
+    if settings.idle_mw < 0 and settings.max_gap_us <= 0:
+        return item
+    return replace(item, devices=tuple(_told(device, settings) for device in item.devices))
+
+
+def _told(device: Device, settings: Settings) -> Device:
+    idle = settings.idle_mw if settings.idle_mw >= 0 else device.idle_mw
+    gap = settings.max_gap_us if settings.max_gap_us > 0 else device.max_gap_us
+    return replace(device, idle_mw=idle, max_gap_us=gap)
+
+
+def _count_rejected(part: Part, chain: Chain, before: dict[GpuKey, dict[str, int]]) -> None:
+    """Put readings that the accounts did not believe beside those that were no numbers, in the chain's last report."""
+    total: Counter[str] = Counter()
+    for key, account in part.accounts.gpus.items():
+        had = before.get(key, {})
+        total.update({reason: count - had.get(reason, 0) for reason, count in account.rejected.items()})
+    if not chain.reports:
+        return
+    for reason, count in total.items():
+        chain.reports[-1].reject(reason, count)
+
+
+def finish(part: Part) -> Part:
+    """Close the books: nothing follows."""
+    part.accounts.finish()
+    for host, devices in part.devices.items():
+        state = part.accounts.state_of(host)
+        for device, row in zip(devices, state, strict=True):
+            key = GpuKey(device.host, device.uuid or str(device.index))
+            part.extremes[key] = Extremes(
+                *(
+                    int(row[column])
+                    for column in (
+                        layout.POWER_MIN, layout.POWER_MAX, layout.RUN_MAX, layout.FIRST_T, layout.LAST_T,
+                    )
+                )
+            )  # fmt: skip
+    return part
+
+
+def merge(parts: list[Part]) -> Part:
+    """Bring finished books of different chains together."""
+    whole = Part()
+    for part in parts:
+        whole.accounts.merge(part.accounts)
+        whole.reports += part.reports
+        whole.times.merge(part.times)
+        whole.less_time.update(part.less_time)
+        whole.doubt.update(part.doubt)
+        whole.matched_hosts |= part.matched_hosts
+        whole.windows += part.windows
+        for key, theirs in part.extremes.items():
+            mine = whole.extremes.get(key)
+            whole.extremes[key] = theirs if mine is None else _joined(mine, theirs)
+    return whole
+
+
+def _joined(a: Extremes, b: Extremes) -> Extremes:
+    def least(x: int, y: int) -> int:
+        return max(x, y) if min(x, y) < 0 else min(x, y)
+
+    return Extremes(
+        least(a.min_mw, b.min_mw),
+        max(a.max_mw, b.max_mw),
+        max(a.longest_run_us, b.longest_run_us),
+        least(a.first_us, b.first_us),
+        max(a.last_us, b.last_us),
+    )

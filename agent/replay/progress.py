@@ -1,0 +1,76 @@
+"""What a replay shows on a terminal while it works; elsewhere nothing."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from wattshed.agent.replay.books import Part, Tell
+    from wattshed.agent.traces.sources import Chain
+
+
+def compile_in_sight() -> None:
+    """On a terminal, say so if the kernels have to be compiled first: ten seconds of silence look like a fault."""
+    if not sys.stderr.isatty():
+        return
+    from rich.console import Console  # noqa: PLC0415
+
+    from wattshed.kernels.warm import BOOKING, warm_up  # noqa: PLC0415
+
+    with Console(stderr=True).status("loading the kernels (compiled once, which takes ten seconds)") as status:
+        warm_up(lambda name, number, of, _: status.update(f"kernels {number} of {of}: {name}"), BOOKING)
+
+
+@contextmanager
+def in_sight(what: str) -> Iterator[None]:
+    """Say on a terminal what is being done."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console  # noqa: PLC0415
+
+    with Console(stderr=True).status(what):
+        yield
+
+
+@contextmanager
+def sending(total: int) -> Iterator[Callable[[int], None]]:
+    """Show on a terminal how many points were sent; yields what is to be told."""
+    if not sys.stderr.isatty():
+        yield lambda _sent: None
+        return
+    from rich.console import Console  # noqa: PLC0415
+
+    with Console(stderr=True).status(f"sending {total} points") as status:
+        yield lambda sent: status.update(f"sending points: {sent} of {total}")
+
+
+@contextmanager
+def reading(chains: list[Chain]) -> Iterator[Tell]:
+    """Show on a terminal how far the reading is; yields what is to be called after each window."""
+    if not sys.stderr.isatty():
+        yield lambda _part, _host, _start_us, _end_us: None
+        return
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+
+    total = sum(source.path.stat().st_size for chain in chains for source in chain.sources)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("reading", total=total)
+        finished: dict[int, int] = {}
+
+        def tell(part: Part, host: str, _start_us: int, _end_us: int) -> None:
+            finished[id(part)] = sum(report.position for report in part.reports)
+            bar.update(task, completed=sum(finished.values()), description=f"reading {host}")
+
+        yield tell

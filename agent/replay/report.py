@@ -1,0 +1,270 @@
+"""The answer of a replay: one document, shown as JSON, as CSV or as tables.
+
+Energies are whole half-nanojoules up to here. They are rounded once, to microjoules, GPU by GPU: a GPU's total to the
+nearest, its parts by the largest remainder, so that printed parts still sum to the printed whole exactly.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TextIO
+
+from wattshed.agent.accounts.publishing import gpu_flags, method_name
+from wattshed.agent.accounts.uncertainty import gpu_sigma_j, job_sigma_j
+from wattshed.exporters.snapshot import HNJ_PER_JOULE
+from wattshed.kernels.billing import layout
+
+if TYPE_CHECKING:
+    from wattshed.agent.accounts.account import GpuAccount
+    from wattshed.agent.accounts.ledger import GpuKey, Job
+    from wattshed.agent.replay.books import Extremes, Part
+
+HNJ_PER_UJ = HNJ_PER_JOULE // 1_000_000
+_STATIC, _DYNAMIC = "static", "dynamic"
+_IDLE, _NOBODY = ("", "idle"), ("", "unattributed")
+_PAYERS = ("user", "account")
+_FIRST_LABELS = (*_PAYERS, "name", "partition")
+_JOB_KEYS = 13  # keys of a job before its labels
+
+
+@dataclass(frozen=True, slots=True)
+class Joules:
+    """An energy in whole microjoules, printed in joules with six decimals."""
+
+    uj: int
+
+    def __str__(self) -> str:
+        sign = "-" if self.uj < 0 else ""
+        return f"{sign}{abs(self.uj) // 1_000_000}.{abs(self.uj) % 1_000_000:06d}"
+
+    def __add__(self, other: Joules) -> Joules:
+        return Joules(self.uj + other.uj)
+
+
+def rounded_parts(total_hnj: int, parts: dict[tuple[str, str], int]) -> tuple[int, dict[tuple[str, str], int]]:
+    """Round a whole and its parts to microjoules, so that they still agree.
+
+    Parameters
+    ----------
+    total_hnj : int, hnj
+    parts : dict of key -> hnj
+        They sum to the whole.
+
+    Returns
+    -------
+    (int, dict), uJ
+    """
+    total, rest = divmod(total_hnj, HNJ_PER_UJ)
+    total += 2 * rest > HNJ_PER_UJ or (2 * rest == HNJ_PER_UJ and total % 2 == 1)
+    floors = {key: value // HNJ_PER_UJ for key, value in parts.items()}
+    left = total - sum(floors.values())
+    for key in sorted(parts, key=lambda key: (-(parts[key] % HNJ_PER_UJ), key))[:left]:
+        floors[key] += 1
+    return total, floors
+
+
+def document(part: Part, *, partial: bool = False, notes: list[str] | None = None) -> dict[str, Any]:
+    """Make the document of schema ``wattshed.replay/1``; energies in it are `Joules`."""
+    accounts = part.accounts
+    shares: dict[GpuKey, dict[tuple[str, str], int]] = defaultdict(dict)
+    for job, gpu, static, dynamic in accounts.ledger.shares():
+        mine = shares[gpu]
+        mine[job, _STATIC] = mine.get((job, _STATIC), 0) + static
+        mine[job, _DYNAMIC] = mine.get((job, _DYNAMIC), 0) + dynamic
+    jobs: dict[str, dict[str, int]] = defaultdict(lambda: {_STATIC: 0, _DYNAMIC: 0})
+    idle = unattributed = total = 0
+    gpus = []
+    for key, account in sorted(
+        accounts.gpus.items(), key=lambda item: (item[0].host, item[1].device.index, item[0].gpu)
+    ):
+        parts = {**shares.get(key, {}), _IDLE: account.idle_hnj, _NOBODY: account.unattributed_hnj}
+        energy, rounded = rounded_parts(account.energy_hnj, parts)
+        idle += rounded.pop(_IDLE)
+        unattributed += rounded.pop(_NOBODY)
+        for (job, component), uj in rounded.items():
+            jobs[job][component] += uj
+        total += energy
+        gpus.append(_gpu(account, part.extremes.get(key), energy))
+    spans = [(e.first_us, e.last_us) for e in part.extremes.values() if e.first_us >= 0]
+    answer: dict[str, Any] = {
+        "schema": "wattshed.replay/1",
+        "sources": [
+            {
+                "path": report.path,
+                "format": report.format,
+                "rows": report.rows,
+                "rows_rejected": report.rows_rejected,
+                "rejected": dict(sorted(report.rejected.items())),
+            }
+            for report in part.reports
+        ],
+        "start_s": min(first for first, _ in spans) / 1e6 if spans else None,
+        "end_s": max(last for _, last in spans) / 1e6 if spans else None,
+        "gpus": gpus,
+        "jobs": [
+            _job(job, part, Joules(jobs[job.key][_STATIC]), Joules(jobs[job.key][_DYNAMIC]))
+            for job in sorted(accounts.ledger.jobs.values(), key=lambda job: (job.start_us, job.key))
+        ],
+        "idle_j": Joules(idle),
+        "unattributed_j": Joules(unattributed),
+        "total_j": Joules(total),
+    }
+    for name in _PAYERS:
+        totals: dict[str, Joules] = {}
+        for job in answer["jobs"]:
+            if name in job:
+                totals[job[name]] = totals.get(job[name], Joules(0)) + job["energy_j"]
+        if totals:
+            answer[f"per_{name}"] = dict(sorted(totals.items()))
+    if notes:
+        answer["notes"] = notes
+    if partial:
+        answer["partial"] = True
+    return answer
+
+
+def _joules(hnj: int) -> Joules:
+    return Joules(rounded_parts(hnj, {})[0])
+
+
+def _watts(milliwatts: int | None) -> float | None:
+    return None if milliwatts is None or milliwatts < 0 else milliwatts / 1e3
+
+
+def _gpu(account: GpuAccount, extremes: Extremes | None, energy_uj: int) -> dict[str, Any]:
+    device, totals = account.device, account.totals
+    covered, gap = totals[layout.COVERED], totals[layout.GAP]
+    span = extremes.last_us - extremes.first_us if extremes is not None and extremes.first_us >= 0 else 0
+    counter, power = totals[layout.COUNTER_HNJ], totals[layout.POWER_HNJ]
+    by_counter = account.method == "counter"
+    run_us = extremes.longest_run_us if extremes else 0
+    if by_counter and not totals[layout.SAMPLES]:
+        covered = span - gap
+    mean_of, over = (power, covered) if power else (account.energy_hnj, covered)
+    p50, p95, p99 = account.power.quantiles()
+    return {
+        "host": device.host,
+        "gpu": device.index,
+        "uuid": device.uuid,
+        "model": device.model,
+        "samples": totals[layout.SAMPLES],
+        "span_s": span / 1e6,
+        "covered_s": covered / 1e6,
+        "gap_s": gap / 1e6,
+        "gaps": totals[layout.GAPS],
+        "energy_j": Joules(energy_uj),
+        "method": account.method,
+        "counter_j": _joules(counter) if by_counter else None,
+        "power_j": _joules(power) if totals[layout.SAMPLES] else None,
+        "counter_resets": totals[layout.RESETS],
+        "disagreement": (power - counter) / counter if counter and power else None,
+        "power_w": {
+            "mean": mean_of / 2e3 / over if over > 0 else None,  # hnj / us is half a milliwatt
+            "min": _watts(extremes.min_mw) if extremes else None,
+            "max": _watts(extremes.max_mw) if extremes else None,
+            "p50": _watts(p50),
+            "p95": _watts(p95),
+            "p99": _watts(p99),
+        },
+        "sigma_j": round(gpu_sigma_j(account, run_us), 6),
+        "flags": list(gpu_flags(account, run_us)),
+    }
+
+
+def _job(job: Job, part: Part, static: Joules, dynamic: Joules) -> dict[str, Any]:
+    energy = static + dynamic
+    counted_us = sum(line.active_us + line.held_us for line in job.lines.values())
+    names = sorted(job.lines)
+    own_us = part.times.of(job.key)
+    mean_w = round(energy.uj / own_us, 3) if own_us > 0 else None
+    # What was sampled bounds the peak from below, and so does the mean, which a counter may put above every sample.
+    peak_w = max(sum(line.peak_mw for line in job.lines.values()) / 1e3, mean_w or 0.0)
+    answer = {
+        "job": job.key,
+        "hosts": sorted({key.host for key in names}),
+        "gpus": [f"{key.host}/{key.gpu}" if key.host else key.gpu for key in names],
+        "start_s": job.start_us / 1e6 if job.start_us >= 0 else None,
+        "end_s": job.end_us / 1e6 if job.end_us >= 0 else None,
+        "energy_j": energy,
+        "static_j": static,
+        "dynamic_j": dynamic,
+        "gpu_s": round((counted_us - part.less_time.get(job.key, 0) / 1e6) / 1e6, 6),
+        "mean_w": mean_w,
+        "peak_w": peak_w,
+        "sigma_j": round(math.hypot(job_sigma_j(job, part.accounts.gpus), part.doubt.get(job.key, 0) * 1e-15), 6),
+        "method": method_name(job.method),
+    }
+    # The other columns of a jobs file, and what the trace knows; one called like a key above gets an underscore behind.
+    return answer | {(f"{name}_" if name in answer else name): text for name, text in sorted(job.labels.items())}
+
+
+def label_names(answer: dict[str, Any]) -> list[str]:
+    """Name what is said about jobs beside the schema's own keys: who pays first."""
+    if not answer["jobs"]:
+        return []
+    found = {name for job in answer["jobs"] for name in list(job)[_JOB_KEYS:]}
+    return [name for name in _FIRST_LABELS if name in found] + sorted(found - set(_FIRST_LABELS))
+
+
+def as_json(answer: dict[str, Any]) -> str:
+    """Write the document; joules as numbers with six decimals, whatever their size."""
+
+    def plain(value: object) -> str:
+        if isinstance(value, Joules):
+            return f"\0{value}\0"
+        raise TypeError(type(value))
+
+    text = json.dumps(answer, indent=1, default=plain, ensure_ascii=False, allow_nan=False)
+    return re.sub(r'"\\u0000(-?[\d.]+)\\u0000"', r"\1", text)
+
+
+_CSV_COLUMNS = (
+    "kind",
+    "name",
+    "host",
+    "gpu",
+    "energy_j",
+    "static_j",
+    "dynamic_j",
+    "gpu_s",
+    "mean_w",
+    "sigma_j",
+    "method",
+    "flags",
+)
+
+
+def write_csv(answer: dict[str, Any], out: TextIO) -> None:
+    """Write a row for each GPU, each job, what was idle, what nobody can be named for, and the total."""
+    labels = {name: f"job_{name}" if name in _CSV_COLUMNS else name for name in label_names(answer)}
+    writer = csv.DictWriter(out, (*_CSV_COLUMNS, *labels.values()), lineterminator="\n")
+    writer.writeheader()
+    for gpu in answer["gpus"]:
+        writer.writerow(
+            {
+                "kind": "gpu",
+                "name": gpu["uuid"] or gpu["gpu"],
+                "host": gpu["host"],
+                "gpu": gpu["gpu"],
+                "energy_j": gpu["energy_j"],
+                "mean_w": _short(gpu["power_w"]["mean"]),
+                "sigma_j": gpu["sigma_j"],
+                "method": gpu["method"],
+                "flags": " ".join(gpu["flags"]),
+            }
+        )
+    for job in answer["jobs"]:
+        row = {name: job[name] for name in list(job)[:_JOB_KEYS] if name in _CSV_COLUMNS}
+        row |= {column: job[name] for name, column in labels.items() if name in job}
+        writer.writerow({**row, "kind": "job", "name": job["job"], "host": " ".join(job["hosts"])})
+    for kind in ("idle", "unattributed", "total"):
+        writer.writerow({"kind": kind, "energy_j": answer[f"{kind}_j"]})
+
+
+def _short(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"

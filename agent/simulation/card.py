@@ -1,0 +1,285 @@
+"""What a simulated host and its boards would say: sensors and schedule, bent by the scripted faults."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from wattshed.agent.simulation.faults import COUNTER, POWER, FaultPlan
+from wattshed.agent.simulation.usage import Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wattshed.agent.clock import Clock
+    from wattshed.agent.simulation.proc import ProcessTree
+    from wattshed.agent.simulation.sensors import Sensor
+
+OK, UNINITIALIZED, INVALID, UNSUPPORTED, NO_DRIVER, LOST, MISMATCH, NOT_READY, UNKNOWN = 0, 1, 2, 3, 9, 15, 18, 27, 999
+UINT, ULONGLONG = 1, 3
+LIMITS = {187: "min", 188: "max", 189: "default", 190: "enforced", 192: "requested"}
+GARBAGE_MW = 0xFFFFFFFF
+RING = 120  # samples that the driver keeps
+XID, MIG_CHANGED = 0x8, 0x100  # nvmlEventType of nvml.h
+KEPT = frozenset({
+    "nvmlDeviceGetName", "nvmlDeviceGetUUID", "nvmlDeviceGetPciInfo_v3", "nvmlDeviceGetMinorNumber",
+    "nvmlDeviceGetArchitecture", "nvmlDeviceGetNumGpuCores", "nvmlDeviceGetHandleByIndex_v2",
+    "nvmlDeviceGetHandleByUUID", "",
+})  # fmt: skip
+"""Calls that the library answers from what it keeps, without a word to the GPU; "" is the giving of a handle."""
+
+Answer = tuple[int, int]
+
+
+class DriverEvent(NamedTuple):
+    """Something that the driver tells those who asked: when, the index of the GPU, nvmlEventType, and its datum."""
+
+    time_us: int
+    gpu: int
+    kind: int
+    data: int
+
+
+class SimulatedHost:
+    """The driver's own state: its session, its boards, and what is wrong at the moment.
+
+    Parameters
+    ----------
+    clock : Clock
+    plan : FaultPlan
+    tree : ProcessTree
+    """
+
+    def __init__(self, clock: Clock, plan: FaultPlan, tree: ProcessTree) -> None:
+        self._clock, self.plan, self.tree = clock, plan, tree
+        self.cards: list[Card] = []  # on the host now
+        self.session: tuple[Card, ...] = ()  # those that the open session knows: it does not see a GPU that comes later
+        self.heard: dict[int, int] = {}  # event types that somebody registered for, by the GPU's index
+        self._opened = 0
+        self._session_us: int | None = None
+        self._whole = plan.has(
+            {"driver-reload", "version-mismatch", "cut-off", "latency", "slow-gpu", "wedged", "error", "gpu-lost"}
+        )
+        self._events = [DriverEvent(f.start_us, max(0, f.gpu), XID, int(f.value)) for f in plan.of("xid")]
+        self._changes: list[tuple[int, Callable[[], None]]] = []
+        self._lock = threading.RLock()
+        self.now_us = clock.now_us
+
+    def plan_change(self, time_us: int, change: Callable[[], None]) -> None:
+        """Have something about the boards changed at a moment."""
+        self._changes.append((time_us, change))
+        self._changes.sort(key=lambda one: one[0])
+
+    @property
+    def changes_us(self) -> tuple[int, ...]:
+        """When the boards will change."""
+        return tuple(time_us for time_us, _ in self._changes)
+
+    def add(self, card: Card) -> None:
+        """Put a board into its slot."""
+        self.cards.append(card)
+        self.cards.sort(key=lambda one: one.index)
+
+    def partition(self, card: Card, instances: list[tuple[int, int, int]]) -> None:
+        """Switch MIG on with these instances, or off without any; those who registered for it are told."""
+        card.instances = instances
+        self._events.append(DriverEvent(self.now_us(), card.index, MIG_CHANGED, 0))
+
+    def init(self) -> int:
+        """Open a session, or count one more client of the open one, as NVML does."""
+        if not self._opened:
+            self._session_us, self.session = self.now_us(), tuple(self.cards)
+        self._opened += 1
+        return OK
+
+    def shutdown(self) -> int:
+        """Count one client less; the last one closes the session."""
+        if not self._opened:
+            return UNINITIALIZED
+        self._opened -= 1
+        if not self._opened:
+            self._session_us = None
+        return OK
+
+    def show(self) -> None:
+        """Let happen what is due on the host, and list the boards where the kernel's driver does."""
+        with self._lock:
+            while self._changes and self._changes[0][0] <= self.now_us():
+                self._changes.pop(0)[1]()
+        self.tree.list_gpus([card.pci_bus_id for card in self.cards])
+
+    def enter(self, name: str, place: int) -> int:
+        """Say what stands against a call on the GPU at a place in the session: what it answers instead, or 0."""
+        self.show()
+        if name == "nvmlShutdown":
+            return OK  # gives back what the library holds, whatever became of the driver
+        card = self.session[place] if 0 <= place < len(self.session) else None
+        if card is not None and card not in self.cards:
+            return LOST  # it was taken from the host
+        gpu = card.index if card is not None else -1
+        if self._whole and (code := self._bent(name, gpu)):
+            return code
+        if self._session_us is None:
+            return OK if name.startswith("nvmlInit") else UNINITIALIZED
+        return OK if place < len(self.session) else INVALID  # a handle of an earlier session
+
+    def _bent(self, name: str, gpu: int) -> int:
+        if name == "nvmlEventSetWait_v2":
+            return OK
+        if code := self._delayed(name, gpu):
+            return code
+        plan, now_us = self.plan, self.now_us()
+        if plan.active("version-mismatch", now_us):
+            return MISMATCH
+        if plan.active("cut-off", now_us):
+            return UNKNOWN
+        if plan.active("driver-reload", now_us):
+            self._session_us = None
+            return NO_DRIVER
+        for fault in plan.began("driver-reload", now_us):
+            if not fault.done:
+                fault.done = True
+                self._session_us = None
+        for fault in plan.active("error", now_us, gpu):
+            if fault.call in {"", name}:
+                return int(fault.value)
+        for fault in plan.began("gpu-lost", now_us, gpu) if gpu >= 0 else ():
+            # Until the fault is over, and then until somebody opens a new session.
+            if now_us < fault.end_us or (self._session_us or 0) < fault.end_us:
+                return LOST
+        return OK
+
+    def _delayed(self, name: str, gpu: int) -> int:
+        """Let a call take its time; all that slows it down adds up. Returns what a slow GPU answers then."""
+        plan, now_us = self.plan, self.now_us()
+        slow = plan.active("slow-gpu", now_us, gpu) if gpu >= 0 and name not in KEPT else []
+        late_us = sum(int(f.value) for f in (*plan.active("latency", now_us, gpu), *slow))
+        if late_us:
+            self._sleep_until(now_us + late_us)
+        for fault in plan.active("wedged", now_us, gpu):
+            if not fault.done:
+                fault.done = True
+                self._sleep_until(fault.end_us)
+        return next((f.code for f in slow if f.code), OK)
+
+    def _sleep_until(self, time_us: int) -> None:
+        self._clock.sleep_until(time_us)
+        self.show()
+
+    def next_event(self, timeout_ms: int) -> DriverEvent | None:
+        """Wait for an event that somebody registered for; without one, for as long as asked."""
+        for event in [e for e in self._events if e.time_us <= self.now_us()]:
+            self._events.remove(event)
+            if self.heard.get(event.gpu, 0) & event.kind:
+                return event
+        if timeout_ms and not self._clock.virtual:
+            self._clock.sleep_until(self.now_us() + timeout_ms * 1000)
+        return None
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Card(Usage):
+    """One simulated board: who it is, and what its meters show."""
+
+    uuid: str
+    sensor: Sensor
+    minor: int
+    persistence: bool = True
+    reset_us: int = 0  # the last reset that the sensor knows of
+
+    @property
+    def pci_bus_id(self) -> str:
+        """Domain, bus, device and function."""
+        return f"00000000:{0x17 + self.index:02X}:00.0"
+
+    @property
+    def cores(self) -> int:
+        """FP32 lanes of all SMs."""
+        return self.architecture.sms * self.architecture.lanes
+
+    @property
+    def can_mig(self) -> bool:
+        """Whether the board can be partitioned."""
+        return self.architecture.mig
+
+    def field(self, number: int, scope: int, now_us: int) -> tuple[int, int, int]:
+        """Answer a field query: (code, value type, value)."""
+        about = self.architecture
+        if number == 83 and scope == 0 and about.energy:
+            code, value = self._counter(now_us)
+            return code, ULONGLONG, value
+        if number in {185, 186}:
+            return self._power(number, scope, now_us)
+        if number in LIMITS and scope == 0:
+            code, value = self.limit(LIMITS[number])
+            return code, UINT, value
+        if number == 82 and scope == 0 and about.number >= 7:
+            return OK, UINT, self.celsius() + 6
+        if number in {74, 269, 270, 271} and about.number >= 7:
+            return OK, ULONGLONG, 0
+        return UNSUPPORTED, UINT, 0
+
+    def _counter(self, now_us: int) -> Answer:
+        plan, sensor = self.host.plan, self.sensor
+        if not plan.has(COUNTER):
+            return OK, sensor.energy_mj(now_us)
+        if plan.active("not-ready", now_us, self.index):
+            return NOT_READY, 0
+        reset_us = plan.reset_us(now_us, self.index)
+        if reset_us > self.reset_us:
+            self.reset_us = reset_us
+            sensor.reset(reset_us)
+        stuck = plan.active("counter-stuck", now_us, self.index)
+        value = sensor.energy_mj(max(stuck[0].start_us, reset_us) if stuck else now_us)
+        # What it jumped by before it began at zero is gone.
+        jumps = [f for f in plan.began("counter-jump", now_us, self.index) if f.start_us >= reset_us]
+        dips = plan.active("counter-dip", now_us, self.index)
+        value += sum(int(f.value * 1000) for f in jumps) - sum(int(f.value * 1000) for f in dips)
+        return OK, max(0, value)
+
+    def _power(self, number: int, scope: int, now_us: int) -> tuple[int, int, int]:
+        about, plan = self.architecture, self.host.plan
+        if not (about.average if number == 185 else about.instant):
+            return UNSUPPORTED, UINT, 0
+        if scope:
+            extra = {1: about.module_mw, 2: about.memory_mw}.get(scope, 0)
+            if not extra:
+                return UNSUPPORTED, UINT, 0
+            own = self.sensor.instant_mw(now_us) if scope == 1 else 0
+            return OK, UINT, own + extra + (about.memory_mw if scope == 1 else 0)
+        at_us = now_us
+        if plan.has(POWER):
+            for kind, value in (("zero-power", 0), ("garbage", GARBAGE_MW)):
+                if plan.active(kind, now_us, self.index):
+                    return OK, UINT, value
+            frozen = plan.active("frozen-power", now_us, self.index)
+            at_us = frozen[0].start_us if frozen else now_us
+        return OK, UINT, self.sensor.average_mw(at_us) if number == 185 else self.sensor.instant_mw(at_us)
+
+    def usage(self) -> Answer:
+        """Power as nvmlDeviceGetPowerUsage tells it: average where that exists."""
+        code, _, value = self._power(185 if self.architecture.average else 186, 0, self.host.now_us())
+        return code, value
+
+    def limit(self, which: str) -> Answer:
+        """Power limits."""
+        if not self.architecture.limits:
+            return UNSUPPORTED, 0
+        return OK, self.architecture.limit_mw * 2 // 7 if which == "min" else self.architecture.limit_mw
+
+    def power_samples(self, since_us: int) -> list[tuple[int, int]]:
+        """Return the driver's ring of published instant power: (time stamp, mW), oldest first."""
+        period_us, now_us = self.architecture.period_us, self.host.now_us()
+        newest_us = now_us - (now_us - self.sensor.phase_us) % period_us
+        stamps = range(newest_us - (RING - 1) * period_us, newest_us + 1, period_us)
+        return [(t, self.sensor.instant_mw(t)) for t in stamps if t > since_us]
+
+    def celsius(self) -> int:
+        """Temperature: 30 degrees, and one for every ten watts."""
+        return 30 + self.timeline.segment(self.host.now_us()).power_mw // 10_000
+
+    def clock_mhz(self, which: int) -> int:
+        """SM or memory clock: idle boards run slowly."""
+        running = bool(self.timeline.segment(self.host.now_us()).parts)
+        return 2619 if which == 2 else 1980 if running else 345

@@ -1,0 +1,176 @@
+"""A simulated node: boards, jobs, processes and a driver library, ready to be put below the real binding."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wattshed.agent.clock import VirtualClock
+from wattshed.agent.simulation.card import Card, SimulatedHost
+from wattshed.agent.simulation.driver import SimulatedLibrary
+from wattshed.agent.simulation.faults import FaultPlan
+from wattshed.agent.simulation.proc import ProcessTree
+from wattshed.agent.simulation.scenario import Gpu, Scenario, default_scenario, read_scenario
+from wattshed.agent.simulation.sensors import ARCHITECTURES, Sensor
+from wattshed.agent.simulation.workload import Timeline, Truth
+
+if TYPE_CHECKING:
+    from wattshed.agent.clock import Clock
+
+
+LONGEST_S = 0.1
+
+
+class SimulatedNode:
+    """A node that exists in this process only; its time is ``clock``'s.
+
+    Jobs come and go, prolog and epilog write, and GPUs appear in time, whatever the agent waits for: under a
+    :class:`VirtualClock` whenever it moves, in real time once :meth:`keep_time` was called, else when a call is made.
+
+    Parameters
+    ----------
+    clock : Clock
+    root : Path
+        An empty folder for the process tree and the mapping folder.
+    script : str or Scenario
+        A TOML file (docs/metering.md), a scenario, or empty: the default node.
+
+    Attributes
+    ----------
+    library : SimulatedLibrary
+        To be handed to :class:`agent.meters.nvml.Nvml`.
+    truth : Truth
+        The joules that really flow.
+    proc_root, mapping_dir : Path
+        What stands for /proc, and for the folder that a prolog writes.
+    cards : list of Card
+        On the host now.
+    tree : ProcessTree
+    begun_us : int, us
+        When the simulation began: the origin of the faults' times.
+
+    Raises
+    ------
+    InputError
+        The script cannot be used.
+    """
+
+    def __init__(self, clock: Clock, root: Path, script: str | Scenario = "") -> None:
+        if isinstance(script, str):
+            script = read_scenario(Path(script)) if script else default_scenario()
+        self.begun_us = clock.now_us()
+        lines = _timelines(script, self.begun_us - script.begin_us, self.begun_us)
+        self.tree = ProcessTree(root, lines)
+        shifted = [
+            replace(f, start_us=self.begun_us + f.start_us, end_us=self.begun_us + f.end_us) for f in script.faults
+        ]
+        self._clock, self._stop, self._thread = clock, threading.Event(), threading.Thread(target=self._live)
+        self._host = host = SimulatedHost(clock, FaultPlan(shifted), self.tree)
+        for line, gpu in zip(lines, script.gpus, strict=True):
+            _place(host, _card(host, line, gpu), gpu, self.begun_us)
+        self.tree.running(self.begun_us)
+        host.show()
+        self.cards = host.cards
+        self.truth = Truth(lines)
+        self.proc_root, self.mapping_dir = self.tree.proc, self.tree.mapping
+        self.library = SimulatedLibrary(host, script.missing)
+        if isinstance(clock, VirtualClock):
+            for time_us in host.changes_us:
+                clock.call_at(time_us, host.show)
+            clock.call_at(self.tree.next_us, partial(self._turn, clock))
+
+    def _turn(self, clock: VirtualClock) -> None:
+        self.tree.running(clock.now_us())
+        clock.call_at(self.tree.next_us, partial(self._turn, clock))
+
+    def keep_time(self) -> None:
+        """Let the node move on in real time, in a thread of its own, until :meth:`close`."""
+        self._thread.name, self._thread.daemon = "simulated-node", True
+        self._thread.start()
+
+    def _live(self) -> None:
+        while not self._stop.wait(min(LONGEST_S, max(0.0, (self.tree.next_us - self._clock.now_us()) / 1e6))):
+            self.tree.running(self._clock.now_us())
+            self._host.show()
+
+    def close(self) -> None:
+        """Stop that thread: the folders may go."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+
+def _timelines(about: Scenario, origin_us: int, begun_us: int = 0) -> tuple[Timeline, ...]:
+    lines = []
+    for index, gpu in enumerate(about.gpus):
+        kind = ARCHITECTURES[gpu.architecture]
+        idle_mw = round(gpu.idle_w * 1000) or kind.idle_mw
+        scale_permille = 1000 - 7 * (index % 4)  # no two cards draw alike
+        lines.append(
+            Timeline(
+                index,
+                about.jobs,
+                about.cycle_us,
+                origin_us,
+                idle_mw,
+                scale_permille=scale_permille,
+                limit_mw=kind.limit_mw,
+                since_us=begun_us + gpu.late_us if gpu.late_us else 0,
+            )
+        )
+    return tuple(lines)
+
+
+def _card(host: SimulatedHost, line: Timeline, gpu: Gpu) -> Card:
+    kind = ARCHITECTURES[gpu.architecture]
+    kind = replace(
+        kind,
+        energy=kind.energy and gpu.counter,
+        average=kind.average and gpu.average,
+        instant=kind.instant and gpu.instant,
+    )
+    sensor = Sensor(
+        line,
+        kind,
+        gain_ppm=round(gpu.gain * 1e6),
+        phase_us=7_300 * (line.gpu + 1) % kind.period_us,
+        counter_period_us=round(gpu.counter_period_s * 1e6),
+        shift_mj=8_640_000_000 + 1_234_567 * line.gpu,  # a driver that has been loaded for months
+    )
+    name = f"GPU-51a7ed00-{kind.number:04x}-4000-8000-{line.gpu:012x}"
+    return Card(
+        host=host,
+        index=line.gpu,
+        uuid=name,
+        architecture=kind,
+        sensor=sensor,
+        timeline=line,
+        minor=line.gpu,
+        accounting=gpu.accounting,
+        persistence=gpu.persistence,
+        rows=gpu.rows,
+    )
+
+
+def _place(host: SimulatedHost, card: Card, gpu: Gpu, begun_us: int) -> None:
+    """Put a board on the host, and plan what changes about it."""
+
+    def account() -> None:
+        card.accounting = True
+
+    instances = list(gpu.mig)
+    if gpu.mig and not gpu.mig_at_us:
+        card.instances = instances
+    if gpu.mig_at_us:
+        host.plan_change(begun_us + gpu.mig_at_us, partial(host.partition, card, instances))
+    if gpu.mig_off_at_us:
+        host.plan_change(begun_us + gpu.mig_off_at_us, partial(host.partition, card, []))
+    if gpu.accounting_at_us:
+        host.plan_change(begun_us + gpu.accounting_at_us, account)
+    if gpu.late_us:
+        host.plan_change(begun_us + gpu.late_us, partial(host.add, card))
+    else:
+        host.add(card)

@@ -1,0 +1,148 @@
+"""The sensors of simulated boards: what each architecture can tell, how late, over which window, and how wrongly.
+
+Publication periods and windows are those that Yang, Adamek and Armour found by experiment ("Part-time power
+measurements", arXiv 2312.02741): GA100 and GH100 show the mean of 25 ms every 100 ms, so three quarters of the time
+are not seen. Which field exists where is NVML's API reference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wattshed.agent.simulation.workload import Timeline
+
+MS = 1000
+SECOND_US = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """What boards of one kind have.
+
+    Attributes
+    ----------
+    number : int
+        nvmlDeviceArchitecture_t.
+    model : str
+    limit_mw, idle_mw : int, mW
+    energy, average, instant : bool
+        Whether the fields exist.
+    period_us, window_us : int, us
+        Of instant power.
+    module_mw, memory_mw : int, mW
+        Drawn beside the GPU, seen in the scopes of that name; 0: no such scope.
+    counts_module : bool
+        The energy counter is the module's.
+    sms, lanes : int
+        Streaming multiprocessors, and FP32 lanes of each.
+    gpm, mig : bool
+    """
+
+    number: int
+    model: str
+    limit_mw: int
+    idle_mw: int
+    energy: bool = True
+    average: bool = True
+    instant: bool = True
+    period_us: int = 100 * MS
+    window_us: int = 100 * MS
+    module_mw: int = 0
+    memory_mw: int = 0
+    counts_module: bool = False
+    sms: int = 132
+    lanes: int = 128
+    gpm: bool = False
+    mig: bool = False
+    limits: bool = True
+    memory_mib: int = 81_559
+
+
+ARCHITECTURES = {
+    "pascal": Architecture(
+        4, "Tesla P100-PCIE-16GB", 250_000, 28_000, energy=False, average=False, period_us=20 * MS, window_us=10 * MS,
+        sms=56, lanes=64, memory_mib=16_276,
+    ),
+    "volta": Architecture(
+        5, "Tesla V100-SXM2-32GB", 300_000, 42_000, average=False, period_us=20 * MS, window_us=10 * MS, sms=80,
+        lanes=64, memory_mib=32_510,
+    ),
+    "turing": Architecture(6, "Tesla T4", 70_000, 10_000, average=False, sms=40, lanes=64, memory_mib=15_109),
+    "ga100": Architecture(
+        7, "NVIDIA A100-SXM4-80GB", 400_000, 58_000, average=False, window_us=25 * MS, sms=108, lanes=64, mig=True
+    ),
+    "ampere": Architecture(7, "NVIDIA RTX A6000", 300_000, 22_000, sms=84, memory_mib=49_140),
+    "ada": Architecture(8, "NVIDIA L40S", 350_000, 34_000, sms=142, memory_mib=46_068),
+    "hopper": Architecture(9, "NVIDIA H100 80GB HBM3", 700_000, 70_000, window_us=25 * MS, gpm=True, mig=True),
+    "gh200": Architecture(
+        9, "NVIDIA GH200 480GB", 900_000, 85_000, window_us=25 * MS, module_mw=140_000, counts_module=True, gpm=True,
+        mig=True, memory_mib=97_871,
+    ),
+    "gb200": Architecture(
+        10, "NVIDIA GB200", 1_200_000, 130_000, module_mw=270_000, memory_mw=30_000, sms=148, gpm=True, mig=True,
+        memory_mib=189_471,
+    ),
+    "gb10": Architecture(10, "NVIDIA GB10", 140_000, 8_000, sms=48, limits=False, memory_mib=122_502),
+}  # fmt: skip
+
+
+@dataclass(slots=True)
+class Sensor:
+    """The meter of one simulated board.
+
+    Parameters
+    ----------
+    timeline : Timeline
+    architecture : Architecture
+    gain_ppm : int
+        Relative error of everything it shows.
+    phase_us : int, us
+        When within the period it publishes.
+    counter_period_us : int, us
+    """
+
+    timeline: Timeline
+    architecture: Architecture
+    gain_ppm: int = 0
+    phase_us: int = 0
+    counter_period_us: int = 100 * MS
+    shift_mj: int = 0  # of the counter: what it showed before the simulation began, and jumps
+    epoch_nj: int = field(default=0)  # energy at the last reset
+
+    def _published(self, now_us: int, period_us: int) -> int:
+        return now_us - (now_us - self.phase_us) % period_us
+
+    def energy_mj(self, now_us: int) -> int:
+        """Return the cumulative counter in millijoules, as last published."""
+        at_us = self._published(now_us, self.counter_period_us)
+        energy_nj = self.timeline.energy_nj(at_us) - self.epoch_nj
+        if self.architecture.counts_module:
+            energy_nj += self.architecture.module_mw * (at_us - self.timeline.origin_us)
+        # Below zero is a reset that is younger than the last publication.
+        return max(0, self.shift_mj + energy_nj * (1_000_000 + self.gain_ppm) // 1_000_000_000_000)
+
+    def reset(self, at_us: int) -> None:
+        """Start counting from zero, as after a driver reload."""
+        self.epoch_nj = self.timeline.energy_nj(at_us)
+        if self.architecture.counts_module:
+            self.epoch_nj += self.architecture.module_mw * (at_us - self.timeline.origin_us)
+        self.shift_mj = 0
+
+    def mean_mw(self, now_us: int, window_us: int) -> int:
+        """Mean power over the window before the last publication, with a little noise that averages out."""
+        at_us = self._published(now_us, self.architecture.period_us)
+        energy_nj = -self.timeline.energy_nj(at_us - window_us) + self.timeline.energy_nj(at_us)
+        mean_mw = energy_nj * (1_000_000 + self.gain_ppm) // (1_000_000 * window_us)
+        # Sensors are never still: a hash of the moment, +-0.4 W over 100 ms and less over longer windows.
+        noise = (at_us // MS * 2_654_435_761 >> 7) % 801 - 400
+        return max(1, mean_mw + noise * 100 * MS // max(window_us, 100 * MS))
+
+    def average_mw(self, now_us: int) -> int:
+        """Average power over the last second."""
+        return self.mean_mw(now_us, SECOND_US)
+
+    def instant_mw(self, now_us: int) -> int:
+        """Instant power: a short window, seen now and then."""
+        return self.mean_mw(now_us, self.architecture.window_us)

@@ -1,0 +1,160 @@
+"""What a simulated board says of those who use it: utilisation, processes, accounting and profiling metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from wattshed.agent.simulation.proc import pid_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wattshed.agent.simulation.faults import FaultPlan
+    from wattshed.agent.simulation.proc import ProcessTree, Running
+    from wattshed.agent.simulation.sensors import Architecture
+    from wattshed.agent.simulation.workload import Timeline
+
+OK, UNSUPPORTED, NOT_FOUND = 0, 3, 6
+NO_INSTANCE = 0xFFFFFFFF
+MIB = 1 << 20
+UTILISATION_US, UTILISATION_RING = 200_000, 50  # sampling period, and how many samples the driver keeps
+
+
+class Host(Protocol):
+    """What of the simulated host a board's users depend on: the time, its faults and its processes."""
+
+    plan: FaultPlan
+    tree: ProcessTree
+    now_us: Callable[[], int]
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Usage:
+    """The users of one simulated board, as the driver sees them.
+
+    Parameters
+    ----------
+    host : Host
+    index : int
+    architecture : Architecture
+    timeline : Timeline
+    accounting : bool
+        Whether accounting mode is on.
+    rows : str
+        What a row of process utilisation means: the mean of its ``interval``, the mean of the ``active`` part of it, or
+        the ``latest`` sample.
+    instances : list of (GPU instance, compute instance, SMs)
+        Empty: MIG is off.
+    """
+
+    host: Host
+    index: int
+    architecture: Architecture
+    timeline: Timeline
+    accounting: bool = False
+    rows: str = "interval"
+    instances: list[tuple[int, int, int]] = field(default_factory=list)
+
+    def _busy(self, from_us: int, to_us: int) -> dict[int, float]:
+        """Mean SM percent of the whole board, by pid."""
+        sizes = {f"{gi}/{ci}": sms / self.architecture.sms for gi, ci, sms in self.instances}
+        busy = {}
+        for (nth, cycle), hundredths in self.timeline.busy(from_us, to_us).items():
+            job = self.timeline.jobs[nth]
+            pid = pid_of(self.timeline, nth, cycle)
+            busy[pid] = hundredths / max(1, to_us - from_us) * sizes.get(job.instance, 1.0)
+        return busy
+
+    def utilisation(self) -> tuple[int, int] | None:
+        """SM and memory utilisation over the last second, in percent; not under MIG."""
+        if self.instances:
+            return None
+        now_us = self.host.now_us()
+        plan = self.host.plan
+        if plan.active("garbage-utilisation", now_us, self.index):
+            return 3_405_691, 582_047
+        if plan.active("latched-utilisation", now_us, self.index):
+            return 100, 0
+        busy = min(100.0, sum(self._busy(now_us - 1_000_000, now_us).values()))
+        return round(busy), round(busy / 2)
+
+    def memory(self) -> tuple[int, int]:
+        """Bytes in use, and in all."""
+        used = 600 + sum(r.job.memory_mib for r in self._running())
+        return min(used, self.architecture.memory_mib) * MIB, self.architecture.memory_mib * MIB
+
+    def _running(self) -> list[Running]:
+        return [r for r in self.host.tree.running(self.host.now_us()) if r.gpu == self.index]
+
+    def processes(self, instance: tuple[int, int] | None) -> list[tuple[int, int, int, int]]:
+        """List processes on the board, or in one MIG instance: (pid, bytes, GPU instance, compute instance)."""
+        scrambled = 1_000_003 if self.host.plan.active("scrambled-pids", self.host.now_us(), self.index) else 0
+        found = []
+        for one in self._running():
+            gi, ci = (int(n) for n in one.job.instance.split("/")) if one.job.instance else (NO_INSTANCE, NO_INSTANCE)
+            if instance in {None, (gi, ci)}:
+                found.append((one.pid + scrambled, one.job.memory_mib * MIB, gi, ci))
+        return found
+
+    def process_utilisation(self, since_us: int) -> tuple[int, list[tuple[int, int, int]]]:
+        """Return a row for each process that was active in a sample newer than a moment.
+
+        Returns
+        -------
+        code : int
+        rows : list of (pid, time stamp of the last sample in which it was active, SM percent)
+            What the percentage is the mean of is what ``rows`` says.
+        """
+        if self.instances:
+            return UNSUPPORTED, []
+        now_us = self.host.now_us()
+        if self.host.plan.active("success-error", now_us, self.index):
+            return OK, []
+        factor = 100 if self.host.plan.active("garbage-utilisation", now_us, self.index) else 1
+        newest_us = now_us - now_us % UTILISATION_US
+        oldest_us = max(since_us - since_us % UTILISATION_US, newest_us - UTILISATION_RING * UTILISATION_US)
+        if self.rows == "latest":
+            oldest_us = max(oldest_us, newest_us - UTILISATION_US)
+        stamps = range(oldest_us + UTILISATION_US, newest_us + 1, UTILISATION_US)
+        active: dict[int, list[tuple[int, float]]] = {}
+        for stamp_us in stamps:
+            for pid, sm in self._busy(stamp_us - UTILISATION_US, stamp_us).items():
+                if sm > 0:
+                    active.setdefault(pid, []).append((stamp_us, sm))
+        rows = []
+        for pid, samples in sorted(active.items()):
+            count = len(stamps) if self.rows == "interval" else len(samples)
+            rows.append((pid, samples[-1][0], round(sum(sm for _, sm in samples) / count) * factor))
+        return (OK, rows) if rows else (NOT_FOUND, [])
+
+    def accounted(self) -> dict[int, tuple[int, ...]]:
+        """Accounting of the processes of the last two cycles, by pid: the fields of nvmlAccountingStats_t."""
+        if not self.accounting:
+            return {}
+        line, now_us = self.timeline, self.host.now_us()
+        found: dict[int, tuple[int, ...]] = {}
+        this = line.place(now_us)[0]
+        for cycle in range(max(0, this - 1), this + 1):
+            for nth, job in enumerate(line.jobs):
+                start_us, end_us = (line.origin_us + cycle * line.cycle_us + t for t in (job.start_us, job.end_us))
+                start_us = max(start_us, line.since_us)
+                if self.index not in job.gpus or not job.load or job.forever or start_us > min(now_us, end_us):
+                    continue
+                pid, over = pid_of(line, nth, cycle), end_us <= now_us
+                busy = self._busy(start_us, min(end_us, now_us)).get(pid, 0.0)
+                lasted_ms = (end_us - start_us) // 1000 if over else 0
+                found[pid] = (round(busy), 0, job.memory_mib * MIB, lasted_ms, start_us, int(not over))
+        return found
+
+    def profile(self, metric: int, instance: int, from_us: int, to_us: int) -> float | None:
+        """GPM metric of the board or of one GPU instance (its own SMs), in percent; None where it does not exist."""
+        busy = self._busy(from_us, to_us)
+        if instance >= 0:
+            mine = {r.pid for r in self._running() if r.job.instance.startswith(f"{instance}/")}
+            sms = sum(n for gi, _, n in self.instances if gi == instance)
+            percent = sum(v for pid, v in busy.items() if pid in mine) * self.architecture.sms / max(1, sms)
+        else:
+            percent = sum(busy.values())
+        scale = {1: 1.0, 2: 0.95 if instance < 0 else 1.0, 3: 0.5, 5: 0.4, 10: 0.3}.get(metric)
+        return None if scale is None else min(100.0, percent) * scale

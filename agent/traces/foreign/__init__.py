@@ -1,0 +1,1 @@
+"""Logs of power that other tools wrote."""

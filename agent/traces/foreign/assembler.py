@@ -1,0 +1,223 @@
+"""Rows of foreign traces into windows: any order of rows in, blocks of bounded and canonical size out.
+
+A file of up to two million rows is ordered as a whole, whatever its order was. Of a longer one that many rows are held
+back, so that rows may be late by them; what is later still is counted as ``out_of_order``. Windows are cut by counting
+the rows of a host in the order of time: never by how the file was read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from wattshed.agent.traces.foreign.rows import Rows
+from wattshed.agent.window import MISSING, Device, JobKey, Owner, Readings, Usage, Window
+from wattshed.kernels.columns import dealt
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+    from wattshed.agent.inputs.report import SourceReport
+    from wattshed.agent.traces.foreign.gpus import Gpus
+
+WINDOW_ROWS = 1 << 16
+HELD_ROWS = 2_000_000
+
+
+@dataclass(slots=True)
+class _Host:
+    """Rows of one host that wait for their window."""
+
+    order: dict[int, int] = field(default_factory=dict)  # number in Gpus -> place in the devices
+    devices: list[Device] = field(default_factory=list)
+    seq: int = 0
+    start_us: int | None = None
+
+
+class Assembler:
+    """Cuts the rows of one source into windows, host by host.
+
+    Parameters
+    ----------
+    gpus : Gpus
+    report : SourceReport
+        Gets ``out_of_order`` counted.
+    window_rows, held_rows : int
+        See the module's text.
+    """
+
+    def __init__(
+        self, gpus: Gpus, report: SourceReport, *, window_rows: int = WINDOW_ROWS, held_rows: int = HELD_ROWS
+    ) -> None:
+        self._gpus, self._report = gpus, report
+        self._window_rows, self._held_rows = window_rows, held_rows
+        self._hosts: dict[str, _Host] = {}
+        self._emitted_us: dict[str, int] = {}
+
+    def windows(self, blocks: Iterable[Rows]) -> Iterator[Window]:
+        """Cut blocks of rows, in any order, into windows that ascend within each host."""
+        held: list[Rows] = []
+        count = 0
+        for block in blocks:
+            held.append(block)
+            count += block.time_us.size
+            if count > self._held_rows:
+                rows = yield from self._cut(Rows.join(held), final=False)
+                held, count = [rows], rows.time_us.size
+        if held:
+            yield from self._cut(Rows.join(held), final=True)
+        yield from self._silent()
+        self._report.gpus = len(self._gpus)
+
+    def _silent(self) -> Iterator[Window]:
+        """Name the GPUs of hosts that never gave a number: they are in the answer, without one."""
+        now_us = max(self._emitted_us.values(), default=0)
+        for name in dict.fromkeys(device.host for device in self._gpus.devices):
+            if name not in self._hosts:
+                devices = tuple(device for device in self._gpus.devices if device.host == name)
+                busy_us = np.full(len(devices), MISSING, np.int64)
+                readings = Readings.empty(len(devices))
+                yield Window(name, 0, now_us, now_us + 1, devices, readings, busy_us, (), Usage.empty())
+
+    def _cut(self, rows: Rows, *, final: bool) -> Generator[Window, None, Rows]:
+        """Emit the windows that are complete; returns the rows that stay (a generator's return value)."""
+        rows = _instant_for_power(rows)
+        self._gpus.learn_gaps(rows)
+        numbers: dict[str, list[int]] = {}
+        for number, device in enumerate(self._gpus.devices):
+            numbers.setdefault(device.host, []).append(number)
+        stay: list[Rows] = [rows.take(slice(0, 0))]
+        for name, arrived in _by_host(rows, numbers):
+            mine = arrived
+            emitted_us = self._emitted_us.get(name)
+            if emitted_us is not None and int(mine.time_us.min()) < emitted_us:
+                late = mine.time_us < emitted_us
+                self._report.reject("out_of_order", int(late.sum()))
+                mine = mine.take(~late)
+            if (mine.time_us[1:] < mine.time_us[:-1]).any():
+                mine = mine.take(np.argsort(mine.time_us, kind="stable"))
+            limit = mine.time_us.size if final else mine.time_us.size // 2
+            at = 0
+            while at < limit:
+                stop = self._stop(mine.time_us, at)
+                if stop >= mine.time_us.size and not final:
+                    break
+                end_us = (
+                    int(mine.time_us[stop])
+                    if stop < mine.time_us.size
+                    else max(int(mine.time_us[-1]), int(mine.time_us[at]) + 1)
+                )
+                yield self._window(name, numbers[name], mine.take(slice(at, stop)), end_us)
+                self._emitted_us[name] = end_us
+                at = stop
+            stay.append(mine.take(slice(at, None)))
+        return Rows.join(stay)
+
+    def _stop(self, time_us: NDArray[np.int64], at: int) -> int:
+        """End of the window that begins at ``at``: so many rows, and all of the last one's stamp."""
+        last = min(at + self._window_rows, time_us.size) - 1
+        return int(np.searchsorted(time_us, time_us[last], side="right"))
+
+    def _window(self, name: str, numbers: list[int], rows: Rows, end_us: int) -> Window:
+        host = self._hosts.setdefault(name, _Host())
+        for number in sorted(set(numbers) - host.order.keys(), key=lambda n: (self._gpus.devices[n].index, n)):
+            host.order[number] = len(host.devices)
+            host.devices.append(self._gpus.devices[number])
+        start_us = int(rows.time_us[0]) if host.start_us is None else host.start_us
+        place = np.full(len(self._gpus), -1, np.int32)
+        place[list(host.order)] = list(host.order.values())
+        order, offsets = dealt(place[rows.gpu], len(host.devices))
+        rows = replace(rows, gpu=place[rows.gpu]).take(order)
+        owners, usage = _sightings(rows, start_us, end_us)
+        busy_us = _busy(rows, len(host.devices), start_us)
+        readings = _readings(rows, offsets)
+        window = Window(name, host.seq, start_us, end_us, tuple(host.devices), readings, busy_us, owners, usage)
+        host.seq += 1
+        host.start_us = end_us
+        return window
+
+
+def _by_host(rows: Rows, numbers: dict[str, list[int]]) -> Iterator[tuple[str, Rows]]:
+    """Part the rows by host; a host without any is left out."""
+    if len(numbers) == 1:
+        yield next(iter(numbers)), rows
+        return
+    host_of = np.zeros(sum(map(len, numbers.values())), np.int32)
+    for place, mine in enumerate(numbers.values()):
+        host_of[mine] = place
+    order, bounds = dealt(host_of[rows.gpu], len(numbers))
+    for place, name in enumerate(numbers):
+        if bounds[place] < bounds[place + 1]:
+            yield name, rows.take(order[bounds[place] : bounds[place + 1]])
+
+
+def _readings(rows: Rows, offsets: NDArray[np.int64]) -> Readings:
+    """Take the rows that hold a reading; they are GPU-major already."""
+    if len(rows.power_mw) != len(rows) or int(rows.power_mw.min(initial=0)) < 0:
+        real = rows.has("power_mw") | rows.has("counter_mj") | rows.has("instant_mw")
+        if not real.all():
+            offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(real)])[offsets]
+            rows = rows.take(real)
+    instant = rows.instant_mw if (rows.instant_mw >= 0).any() else rows.instant_mw[:0]
+    return Readings(offsets, rows.time_us, rows.filled("power_mw"), rows.filled("counter_mj"), instant)
+
+
+def _instant_for_power(rows: Rows) -> Rows:
+    """Integrate instant power where a GPU has no other."""
+    if not rows.instant_mw.size:
+        return rows
+    power = rows.filled("power_mw")
+    for gpu in np.unique(rows.gpu[rows.instant_mw >= 0]):
+        mine = rows.gpu == gpu
+        if not (power[mine] >= 0).any():
+            power = np.where(mine, rows.instant_mw, power)
+    return replace(rows, power_mw=power)
+
+
+def _busy(rows: Rows, gpus: int, start_us: int) -> NDArray[np.int64]:
+    """Integrate utilisation per GPU: each reading stands for the time since the one before."""
+    busy = np.full(gpus, MISSING, np.int64)
+    if not rows.util_ppm.size:
+        return busy
+    known = rows.has("util_ppm") & ~rows.has("pid")
+    for gpu in np.unique(rows.gpu[known]):
+        mine = known & (rows.gpu == gpu)
+        since = np.diff(rows.time_us[mine], prepend=start_us)
+        busy[gpu] = int((since * rows.util_ppm[mine]).sum() // 1_000_000)
+    return busy
+
+
+def _sightings(rows: Rows, start_us: int, end_us: int) -> tuple[tuple[Owner, ...], Usage]:
+    """Turn rows that name a process into usage: one row per GPU and process, with its activity where it is known."""
+    if not (rows.pid >= 0).any():
+        return (), Usage.empty()
+    found: list[tuple[int, int, int, int, int]] = []
+    for gpu in np.unique(rows.gpu):
+        mine = rows.take(rows.gpu == gpu)
+        stamps = np.unique(mine.time_us)
+        before = np.concatenate(([start_us], stamps[:-1]))
+        for pid in np.unique(mine.pid[mine.pid >= 0]):
+            seen = mine.take(mine.pid == pid)
+            at = np.searchsorted(stamps, seen.time_us)
+            until = end_us if seen.time_us[-1] == stamps[-1] else int(seen.time_us[-1])
+            known = seen.has("util_ppm")
+            busy = ((stamps - before)[at] * seen.filled("util_ppm"))[known].sum() // 1_000_000
+            activity = busy if known.any() else MISSING
+            found.append((int(gpu), int(pid), int(before[at[0]]), until, int(activity)))
+    pids = sorted({row[1] for row in found})
+    owner = {pid: i for i, pid in enumerate(pids)}
+    gpus, names, starts, ends, active = (np.array(column, np.int64) for column in zip(*found, strict=True))
+    usage = Usage(
+        gpus.astype(np.int32),
+        np.array([owner[int(pid)] for pid in names], np.int32),
+        starts,
+        ends,
+        np.minimum(active, ends - starts),
+        np.full(gpus.size, MISSING, np.int32),
+        np.ones(gpus.size, np.int8),
+    )
+    return tuple(Owner(JobKey(f"pid:{pid}"), {"manager": "none"}) for pid in pids), usage

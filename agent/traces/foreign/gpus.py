@@ -1,0 +1,99 @@
+"""The GPUs of a foreign trace: told apart by whatever they are called there, with what the trace knows of each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from wattshed.agent.window import MISSING, Device
+from wattshed.kernels.columns import dealt
+
+if TYPE_CHECKING:
+    from wattshed.agent.traces.foreign.rows import Rows
+
+SHORTEST_GAP_US = 5_000_000
+_LARGEST_MW = 2**31 - 1
+
+
+class Gpus:
+    """Numbers the GPUs of one source as they appear, whatever they are called by there.
+
+    Parameters
+    ----------
+    host : str
+        Host of rows that name none.
+    max_power_mw : int, mW
+        Ceiling where the trace knows no limit; else it is three times the limit.
+    max_gap_us : int, us
+        Readings further apart are a gap; -1: the larger of 5 s and ten median periods, GPU by GPU.
+    """
+
+    def __init__(self, host: str = "", max_power_mw: int = 20_000_000, max_gap_us: int = MISSING) -> None:
+        self.host, self._max_power_mw, self._max_gap_us = host, max_power_mw, max_gap_us
+        self.devices: list[Device] = []
+        self._known: dict[tuple[str, str], int] = {}
+
+    def __len__(self) -> int:
+        return len(self.devices)
+
+    def number(self, host: str = "", index: int = MISSING, uuid: str = "", pci: str = "", model: str = "") -> int:
+        """Give the number of a GPU, by UUID, else PCI address, else index on its host."""
+        host = host or self.host
+        pci = _bare_pci(pci)
+        name = uuid or pci or (f"#{index}" if index >= 0 else "")
+        number = self._known.get((host, name))
+        if number is None:
+            number = len(self.devices)
+            self._known[host, name] = number
+            position = index if index >= 0 else sum(device.host == host for device in self.devices)
+            device = Device(
+                host, position, uuid, model, pci, ceiling_mw=self._max_power_mw, max_gap_us=self._max_gap_us
+            )
+            self.devices.append(device)
+        elif model and not self.devices[number].model:
+            self.devices[number] = replace(self.devices[number], model=model)
+        return number
+
+    def describe(
+        self,
+        number: int,
+        *,
+        limit_mw: int = MISSING,
+        driver: str = "",
+        architecture: str = "",
+        simulated: bool = False,
+    ) -> None:
+        """Add facts of a GPU that the trace knows; of several limits the largest counts."""
+        device = self.devices[number]
+        if limit_mw > device.limit_mw and limit_mw > 0:
+            device = replace(device, limit_mw=limit_mw, ceiling_mw=min(3 * limit_mw, _LARGEST_MW - 1))
+        self.devices[number] = replace(
+            device,
+            driver=driver or device.driver,
+            architecture=architecture or device.architecture,
+            simulated=simulated or device.simulated,
+        )
+
+    def learn_gaps(self, rows: Rows) -> None:
+        """Set what counts as a gap for GPUs that have none set, from the median period of the rows seen first."""
+        if all(device.max_gap_us > 0 for device in self.devices):
+            return
+        real = rows.filled("power_mw") > 0
+        time_us, gpu = rows.time_us[real], rows.gpu[real]
+        order, offsets = dealt(gpu, len(self.devices))
+        for number, device in enumerate(self.devices):
+            if device.max_gap_us <= 0:
+                steps = np.diff(time_us[order[offsets[number] : offsets[number + 1]]])
+                if (steps <= 0).any():
+                    steps = np.diff(np.unique(time_us[order[offsets[number] : offsets[number + 1]]]))
+                period = int(np.median(steps)) if steps.size > 1 else 0
+                self.devices[number] = replace(device, max_gap_us=max(SHORTEST_GAP_US, 10 * period))
+
+
+def _bare_pci(text: str) -> str:
+    """Write a PCI address one way: nvidia-smi pads the domain to eight digits, sysfs to four."""
+    text = text.strip().lower()
+    domain, _, rest = text.partition(":")
+    return f"{domain[-4:].rjust(4, '0')}:{rest}" if rest.count(":") == 1 else text

@@ -1,0 +1,103 @@
+"""Samples of a foreign trace in columns, in the order of its file: what every reader of rows gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wattshed.agent.window import MISSING
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_LARGEST_MW = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Columns of n samples; -1 is "no reading". A column that no row has a reading of is empty.
+
+    Attributes
+    ----------
+    gpu : int32[n]
+        Number in `agent.traces.foreign.gpus.Gpus`.
+    time_us : int64[n]
+    counter_mj, pid : int64[n]
+    power_mw, instant_mw, util_ppm : int32[n]
+        Board power, instant power beside it, and utilisation in millionths (of the process, where ``pid`` is known).
+    """
+
+    gpu: NDArray[np.int32]
+    time_us: NDArray[np.int64]
+    power_mw: NDArray[np.int32]
+    counter_mj: NDArray[np.int64]
+    instant_mw: NDArray[np.int32]
+    util_ppm: NDArray[np.int32]
+    pid: NDArray[np.int64]
+
+    @classmethod
+    def of(
+        cls,
+        gpu: NDArray[np.integer],
+        time_us: NDArray[np.int64],
+        *,
+        power_mw: NDArray[np.integer] | None = None,
+        counter_mj: NDArray[np.int64] | None = None,
+        instant_mw: NDArray[np.integer] | None = None,
+        util_ppm: NDArray[np.integer] | None = None,
+        pid: NDArray[np.int64] | None = None,
+    ) -> Rows:
+        """Build rows; columns left out are missing. A power above what int32 holds is kept as the largest."""
+
+        def small(values: NDArray[np.integer] | None) -> NDArray[np.int32]:
+            if values is None:
+                return np.empty(0, np.int32)
+            bounded: NDArray[np.int32] = np.minimum(values, _LARGEST_MW).astype(np.int32)
+            return bounded
+
+        none = np.empty(0, np.int64)
+        return cls(
+            gpu.astype(np.int32, copy=False),
+            time_us,
+            small(power_mw),
+            none if counter_mj is None else counter_mj,
+            small(instant_mw),
+            small(util_ppm),
+            none if pid is None else pid,
+        )
+
+    def __len__(self) -> int:
+        return self.time_us.size
+
+    def filled(self, name: str) -> NDArray[Any]:
+        """Return a column with -1 in every row if no row has a reading of it."""
+        column: NDArray[Any] = getattr(self, name)
+        return column if column.size == len(self) else np.full(len(self), MISSING, column.dtype)
+
+    def has(self, name: str) -> NDArray[np.bool_]:
+        """Tell which rows have a reading of ``name``."""
+        column: NDArray[Any] = getattr(self, name)
+        found: NDArray[np.bool_] = column >= 0 if column.size == len(self) else np.zeros(len(self), bool)
+        return found
+
+    def take(self, index: NDArray[np.integer] | NDArray[np.bool_] | slice) -> Rows:
+        """Select rows."""
+        columns = (getattr(self, name) for name in Rows.__slots__)
+        return Rows(*(column[index] if column.size else column for column in columns))
+
+    @staticmethod
+    def join(parts: list[Rows]) -> Rows:
+        """Put blocks one after the other."""
+        parts = [part for part in parts if len(part)] or parts[:1]
+        if len(parts) == 1:
+            return parts[0]
+        return Rows(*(_joined(name, parts) for name in Rows.__slots__))
+
+
+def _joined(name: str, parts: list[Rows]) -> NDArray[Any]:
+    columns: list[NDArray[Any]] = [getattr(part, name) for part in parts]
+    if not any(column.size for column in columns):
+        return columns[0]
+    return np.concatenate([part.filled(name) for part in parts])

@@ -1,0 +1,180 @@
+"""``nvidia-smi -q`` as text and as XML (``-q -x``), one report or one after the other.
+
+A report shows the power of the board (``GPU Power Readings``), of its memory and, on Grace superchips, of the whole
+module side by side. Only the board's is read; these are parts and wholes of each other and are never added.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from xml.parsers import expat
+
+from wattshed.agent.inputs.quantities import POWER_MW, scaled_text
+from wattshed.agent.inputs.timestamps import parse_text
+from wattshed.agent.traces.foreign.samples import Samples
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from wattshed.agent.inputs.report import SourceReport
+    from wattshed.agent.inputs.timestamps import Clock
+    from wattshed.agent.traces.foreign.gpus import Gpus
+    from wattshed.agent.traces.foreign.rows import Rows
+
+_SECTIONS = {"gpu power readings", "power readings", "gpu_power_readings", "power_readings"}
+_AVERAGE = ("average power draw", "average_power_draw", "power draw", "power_draw")
+_INSTANT = ("instantaneous power draw", "instant_power_draw", "instantaneous_power_draw", "instant power draw")
+_LIMIT = tuple(
+    f"{which}power{mark}limit"
+    for mark in (" ", "_")
+    for which in (f"max{mark}", f"current{mark}", f"enforced{mark}", "")
+)
+_UTIL = ("gpu", "gpu_util", "gpu util")
+_DEEPEST = 8
+_CHUNK = 1 << 16
+
+
+class _Report:
+    """Turns the facts of one GPU in one report into a sample."""
+
+    def __init__(self, clock: Clock, gpus: Gpus, report: SourceReport) -> None:
+        self.samples = Samples(report, clock)
+        self._gpus, self._report = gpus, report
+        self.stamp: tuple[int, bool] | None = None
+        self.driver = ""
+
+    def gpu(self, pci: str, facts: Mapping[tuple[str, str], str], line: int) -> None:
+        """Add a GPU's sample; ``facts`` are (section, key) -> text, both in lower case."""
+
+        def first(sections: Iterable[str], keys: Iterable[str]) -> str | None:
+            cells = [facts[s, k] for k in keys for s in sections if (s, k) in facts]
+            numeric = [cell for cell in cells if any(c.isdecimal() for c in cell)]
+            return numeric[0] if numeric else cells[0] if cells else None
+
+        if self.stamp is None:
+            self._report.rows += 1
+            self._report.reject("no_time", line=line)
+            return
+        average, instant = first(_SECTIONS, _AVERAGE), first(_SECTIONS, _INSTANT)
+        uuid = first(("",), ("gpu uuid", "uuid")) or ""
+        model = first(("",), ("product name", "product_name")) or ""
+        # Masked captures show one UUID for all GPUs; the PCI address tells them apart then.
+        number = self._gpus.number(uuid="" if not uuid.strip("GPU-0") else uuid, pci=pci, model=model)
+        limit = first(_SECTIONS, _LIMIT)
+        self._gpus.describe(
+            number,
+            limit_mw=scaled_text(limit, POWER_MW["W"], POWER_MW)[0] if limit else -1,
+            driver=self.driver,
+            architecture=(first(("",), ("product architecture", "product_architecture")) or "").lower(),
+        )
+        self.samples.add(
+            number,
+            self.stamp,
+            line=line,
+            power=average if average and any(c.isdecimal() for c in average) else instant or average or "",
+            instant=instant,
+            util=first(("utilization",), _UTIL),
+        )
+
+
+def read_text(lines: Iterable[tuple[int, str]], clock: Clock, gpus: Gpus, report: SourceReport) -> Iterator[Rows]:
+    """Read ``nvidia-smi -q``, whose sections are told by how far they are set in."""
+    out = _Report(clock, gpus, report)
+    pci, at, facts, section = "", 0, dict[tuple[str, str], str](), ""
+    for number, line in lines:
+        key, colon, value = (part.strip() for part in line.partition(" : "))
+        depth = len(line) - len(line.lstrip())
+        name = key.lower()
+        if not name:
+            continue
+        if not depth:
+            if pci:
+                out.gpu(pci, facts, at)
+                yield from out.samples.full()
+                pci, facts, section = "", {}, ""
+            if match := re.match(r"GPU ([0-9A-Fa-f:.]+)$", line.strip()):
+                pci, at = match[1], number
+            elif name == "timestamp":
+                out.stamp = parse_text(value)
+            elif name == "driver version":
+                out.driver = value
+        elif not colon and depth <= 4:
+            section = name
+        elif depth <= 4:
+            section = ""
+            facts["", name] = value
+        elif depth <= _DEEPEST:
+            facts.setdefault((section, name), value)
+    if pci:
+        out.gpu(pci, facts, at)
+    yield from out.samples.rest()
+
+
+class _Handler:
+    """Follows the XML as it is read."""
+
+    def __init__(self, out: _Report) -> None:
+        self._out = out
+        self._path: list[str] = []
+        self._text: list[str] = []
+        self._facts: dict[tuple[str, str], str] = {}
+        self._pci = ""
+        self.line = 0
+
+    def start(self, name: str, attributes: Mapping[str, str]) -> None:
+        self._path.append(name)
+        self._text = []
+        if name == "gpu" and len(self._path) == 2:
+            self._pci, self._facts = attributes.get("id", ""), {}
+
+    def data(self, text: str) -> None:
+        self._text.append(text)
+
+    def end(self, name: str) -> None:
+        text = "".join(self._text).strip()
+        depth = len(self._path)
+        if depth == 2 and name == "timestamp":
+            self._out.stamp = parse_text(text)
+        elif depth == 2 and name == "driver_version":
+            self._out.driver = text
+        elif depth == 2 and name == "gpu":
+            self._out.gpu(self._pci, self._facts, self.line)
+        elif depth == 3:
+            self._facts.setdefault(("", name), text)
+        elif depth == 4:
+            self._facts.setdefault((self._path[2], name), text)
+        self._path.pop()
+        self._text = []
+
+
+def read_xml(lines: Iterable[tuple[int, str]], clock: Clock, gpus: Gpus, report: SourceReport) -> Iterator[Rows]:
+    """Read ``nvidia-smi -q -x``: any number of documents, one after the other; one that is cut off is read so far."""
+    out = _Report(clock, gpus, report)
+    parser, handler = None, _Handler(out)
+    for number, line in lines:
+        if "<nvidia_smi_log" in line:
+            parser, handler = expat.ParserCreate(), _Handler(out)
+            # Entities could be made to expand without end; these documents declare none.
+            parser.EntityDeclHandler = _refuse_entity
+            parser.StartElementHandler, parser.EndElementHandler = handler.start, handler.end
+            parser.CharacterDataHandler = handler.data
+        if parser is None:
+            continue
+        handler.line = number
+        try:
+            parser.Parse(line)
+        except (expat.ExpatError, ValueError) as error:
+            report.reject("damaged", line=number, text=str(error))
+            parser = None
+            continue
+        if "</nvidia_smi_log>" in line:
+            parser = None
+        yield from out.samples.full()
+    if parser is not None:
+        report.note("the last document is cut off")
+    yield from out.samples.rest()
+
+
+def _refuse_entity(*_declaration: object) -> None:
+    raise ValueError("it declares an entity")

@@ -1,0 +1,301 @@
+"""Tables with a column for each quantity, or one power column a GPU, into rows: CSV and Parquet of any tool."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.quantities import (
+    COUNT,
+    ENERGY_MJ,
+    POWER_MW,
+    REASONS,
+    SHARE_PPM,
+    Scaled,
+    reason_of,
+    scaled_column,
+)
+from wattshed.agent.inputs.timestamps import NO_TIME
+from wattshed.agent.traces.foreign.rows import Rows
+from wattshed.agent.window import MISSING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from wattshed.agent.inputs.delimited import Block
+    from wattshed.agent.inputs.report import SourceReport
+    from wattshed.agent.inputs.timestamps import Clock
+    from wattshed.agent.traces.foreign.gpus import Gpus
+
+_PCI = re.compile(r"(?:[0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]")
+_PLACE = "\0place"  # stands for the column of GPU numbers that a table lacks
+_MANY_NAMES = 1 << 16  # different names of GPUs that are counted in a table; more are sorted
+_INDEX = re.compile(r"(?:gpu|nvidia|cuda|device)?[\s_:-]*(\d{1,4})(?:\.0+)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A column and the unit of its numbers."""
+
+    name: str
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Which column holds what; empty or None where there is none.
+
+    Attributes
+    ----------
+    time : str
+    gpu : tuple of str
+        Columns that name the GPU, each by index, UUID or PCI address.
+    power : tuple of Quantity
+        The first that has a number in a row counts.
+    instant, energy, util, limit : Quantity or None
+    host, model, pid : str
+    wide : mapping of label -> (power, energy)
+        One column a GPU: its label, and its columns (each may be None).
+    """
+
+    time: str
+    gpu: tuple[str, ...] = ()
+    power: tuple[Quantity, ...] = ()
+    instant: Quantity | None = None
+    energy: Quantity | None = None
+    util: Quantity | None = None
+    limit: Quantity | None = None
+    host: str = ""
+    model: str = ""
+    pid: str = ""
+    wide: Mapping[str, tuple[Quantity | None, Quantity | None]] = field(default_factory=dict)
+
+    def names(self) -> list[str]:
+        """All columns that are needed."""
+        quantities = [*self.power, self.instant, self.energy, self.util, self.limit]
+        quantities += [q for pair in self.wide.values() for q in pair]
+        names = [self.time, *self.gpu, self.host, self.model, self.pid, *(q.name for q in quantities if q is not None)]
+        return list(dict.fromkeys(name for name in names if name))
+
+
+def gpu_name(text: str) -> dict[str, Any]:
+    """Tell what a cell calls a GPU by: arguments for `Gpus.number`."""
+    text = text.strip()
+    if text.startswith(("GPU-", "MIG-")):
+        return {"uuid": text}
+    if _PCI.fullmatch(text):
+        return {"pci": text}
+    match = _INDEX.fullmatch(text)
+    return {"index": int(match[1])} if match else {"uuid": text}
+
+
+class TableReader:
+    """Turns blocks of a table into rows.
+
+    Parameters
+    ----------
+    layout : Layout
+    names : sequence of str
+        All columns of the file, to tell the user which one is bad.
+    clock : Clock
+    gpus : Gpus
+    report : SourceReport
+    """
+
+    def __init__(self, layout: Layout, names: Sequence[str], clock: Clock, gpus: Gpus, report: SourceReport) -> None:
+        self._layout, self._names, self._clock, self._gpus, self._report = layout, names, clock, gpus, report
+        self._numbers: dict[tuple[str, ...], int] = {}
+        self._usable = 0
+
+    def rows(self, blocks: Iterable[Block]) -> Iterator[Rows]:
+        """Read block by block.
+
+        Raises
+        ------
+        InputError
+            At the end, if no row had a readable time, or power and energy are text throughout.
+        """
+        for block in blocks:
+            yield from self._block(block)
+        if self._usable:
+            return
+        for bad in self._report.bad:
+            if bad.reason in {"not_a_number", "packed", "no_time"}:
+                column = self._names[bad.column - 1] if 0 < bad.column <= len(self._names) else "it"
+                what = "time" if bad.reason == "no_time" else "number"
+                raise InputError(f"{column} holds no {what}: {bad.text!r}", self._report.path, bad.line, bad.column)
+        if self._report.bad and self._report.rows == self._report.rejected["wrong_number_of_columns"]:
+            raise InputError("no row has as many columns as the header", self._report.path, self._report.bad[0].line)
+        if not self._report.rows:
+            raise InputError("it has a header and no rows", self._report.path)
+
+    def _block(self, block: Block) -> Iterator[Rows]:
+        layout, columns = self._layout, block.columns
+        keep = _not_header(columns[layout.time], layout.time)
+        line = np.arange(len(keep)) + block.line
+        if not keep.all():
+            columns = {name: column.filter(pa.array(keep)) for name, column in columns.items()}
+            line = line[keep]
+        time_us = self._clock.read(columns[layout.time])
+        self._report.rows += time_us.size
+        timed = time_us != NO_TIME
+        if not timed.all():
+            first = int(np.flatnonzero(~timed)[0])
+            text = str(columns[layout.time][first].as_py())
+            self._reject("no_time", int((~timed).sum()), int(line[first]), layout.time, text)
+            columns = {name: column.filter(pa.array(timed)) for name, column in columns.items()}
+            time_us, line = time_us[timed], line[timed]
+        if time_us.size:
+            yield from self._wide(columns, time_us, line) if layout.wide else self._long(columns, time_us, line)
+
+    def _long(self, columns: dict[str, Any], time_us: NDArray[np.int64], line: NDArray[np.int64]) -> Iterator[Rows]:
+        layout = self._layout
+        gpu = self._gpu_numbers(columns, time_us)
+        powers = [scaled_column(columns[q.name], POWER_MW[q.unit], POWER_MW) for q in layout.power]
+        watts, reason, blamed = _first_number(powers, time_us.size)
+        counter = _optional(columns, layout.energy, ENERGY_MJ)
+        instant = _optional(columns, layout.instant, POWER_MW)
+        util = _optional(columns, layout.util, SHARE_PPM)
+        pid = scaled_column(columns[layout.pid], Fraction(1), COUNT).value if layout.pid else None
+        names = [q.name for q in layout.power]
+        if not powers:
+            if counter is not None:
+                reason = counter.reason
+            names = [layout.energy.name] if layout.energy else [layout.time]
+        self._count(reason, columns, names[blamed] if names else layout.time, line)
+        if layout.limit is not None:
+            limit = scaled_column(columns[layout.limit.name], POWER_MW[layout.limit.unit], POWER_MW).value
+            for number in np.unique(gpu):
+                self._gpus.describe(int(number), limit_mw=int(limit[gpu == number].max()))
+        rows = Rows.of(
+            gpu,
+            time_us,
+            power_mw=watts if powers else None,
+            counter_mj=_value(counter),
+            instant_mw=_value(instant),
+            util_ppm=_value(util),
+            pid=pid,
+        )
+        usable = rows.has("power_mw") | rows.has("counter_mj") | rows.has("instant_mw") | rows.has("pid")
+        if not usable.all():
+            rows = rows.take(usable)
+        self._usable += len(rows)
+        yield rows
+
+    def _wide(self, columns: dict[str, Any], time_us: NDArray[np.int64], line: NDArray[np.int64]) -> Iterator[Rows]:
+        self._report.rows += time_us.size * (len(self._layout.wide) - 1)  # a cell is a sample
+        for label, (power, energy) in self._layout.wide.items():
+            number = self._numbers.get((label,))
+            if number is None:
+                number = self._numbers[label,] = self._gpus.number(**gpu_name(label))
+            watts, counter = _optional(columns, power, POWER_MW), _optional(columns, energy, ENERGY_MJ)
+            main, scaled = power or energy, watts or counter
+            if main is not None and scaled is not None:
+                self._count(scaled.reason, columns, main.name, line)
+            gpu = np.full(time_us.size, number, np.int32)
+            rows = Rows.of(gpu, time_us, power_mw=_value(watts), counter_mj=_value(counter))
+            rows = rows.take(rows.has("power_mw") | rows.has("counter_mj"))
+            self._usable += len(rows)
+            yield rows
+
+    def _count(self, reason: NDArray[np.uint8], columns: dict[str, Any], name: str, line: NDArray[np.int64]) -> None:
+        for code in np.unique(reason[reason > 0]):
+            first = int(np.flatnonzero(reason == code)[0])
+            text = str(columns[name][first].as_py())
+            self._reject(REASONS[code], int((reason == code).sum()), int(line[first]), name, text)
+
+    def _reject(self, reason: str, rows: int, line: int, name: str, text: str) -> None:
+        self._report.reject(reason, rows, line=line, column=self._names.index(name) + 1, text=text)
+
+    def _gpu_numbers(self, columns: dict[str, Any], time_us: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Find each row's GPU; every different combination of naming cells is looked up once."""
+        layout = self._layout
+        named = [name for name in (layout.host, *layout.gpu, layout.model) if name]
+        if not layout.gpu:
+            columns = {**columns, _PLACE: pa.array(_place_among_equal_stamps(time_us)).cast(pa.string())}
+            named = [*named, _PLACE]
+        texts: list[list[str]] = []
+        code, many = np.zeros(1, np.int64), 1
+        for name in named:
+            # Encoded as it is, for numbers are told apart much faster than texts.
+            encoded = pc.dictionary_encode(columns[name], null_encoding="encode")
+            values = pc.fill_null(pc.cast(encoded.dictionary, pa.string()), "").to_pylist()
+            texts.append(values)
+            place = encoded.indices.to_numpy(zero_copy_only=False)
+            code = place if many == 1 else code.astype(np.int64) * max(len(values), 1) + place
+            many *= max(len(values), 1)
+        if many > _MANY_NAMES:
+            unique, code = np.unique(code, return_inverse=True)
+        else:
+            unique = np.arange(many)[np.bincount(code, minlength=many) > 0]
+        numbers = np.zeros(many if many <= _MANY_NAMES else len(unique), np.int32)
+        for row, combined in enumerate(unique.tolist()):
+            cells, rest = [], combined
+            for values in reversed(texts):
+                rest, at = divmod(rest, max(len(values), 1))
+                cells.append(values[at].strip())
+            key = tuple(reversed(cells))
+            if key not in self._numbers:
+                self._numbers[key] = self._new_gpu(dict(zip(named, key, strict=True)))
+            numbers[combined if many <= _MANY_NAMES else row] = self._numbers[key]
+        return numbers[code]
+
+    def _new_gpu(self, cells: dict[str, str]) -> int:
+        known: dict[str, Any] = {}
+        for name in self._layout.gpu or (_PLACE,):
+            if cells[name] and not reason_of(cells[name]):
+                known = {**gpu_name(cells[name]), **known}
+        host, model = (
+            "" if reason_of(text) else text
+            for text in (cells.get(self._layout.host, ""), cells.get(self._layout.model, ""))
+        )
+        return self._gpus.number(host, model=model, **known)
+
+
+def _optional(columns: dict[str, Any], quantity: Quantity | None, units: Mapping[str, Fraction]) -> Scaled | None:
+    return None if quantity is None else scaled_column(columns[quantity.name], units[quantity.unit], units)
+
+
+def _value(scaled: Scaled | None) -> NDArray[np.int64] | None:
+    return None if scaled is None else scaled.value
+
+
+def _first_number(columns: list[Scaled], size: int) -> tuple[NDArray[np.int64], NDArray[np.uint8], int]:
+    """Take each row's first column that has a number; reasons are the first column's, where none has one."""
+    if len(columns) == 1:
+        return columns[0].value, columns[0].reason, 0
+    power, reason = np.full(size, MISSING, np.int64), np.zeros(size, np.uint8)
+    if not columns:
+        return power, reason, 0
+    for column in columns:
+        power = np.where(power >= 0, power, column.value)
+    counts = [int((column.reason > 0).sum()) for column in columns]
+    blamed = counts.index(min(counts))
+    reason = np.where(power >= 0, 0, columns[blamed].reason).astype(np.uint8)
+    return power, reason, blamed
+
+
+def _not_header(column: Any, name: str) -> NDArray[np.bool_]:
+    """Leave out header lines that are repeated within the file (a logger that was started again)."""
+    if not pa.types.is_string(column.type):
+        return np.ones(len(column), bool)
+    same = pc.equal(pc.utf8_trim_whitespace(column), name)
+    return ~np.asarray(pc.fill_null(same, fill_value=False).to_numpy(zero_copy_only=False), bool)
+
+
+def _place_among_equal_stamps(time_us: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where no column names the GPU: the rows of one stamp are GPU 0, 1, ... in order, if all stamps have as many."""
+    starts = np.flatnonzero(np.concatenate(([True], np.diff(time_us) != 0)))
+    sizes = np.diff(np.append(starts, time_us.size))
+    if sizes.size < 2 or sizes[0] < 2 or (sizes[:-1] != sizes[0]).any() or sizes[-1] > sizes[0]:
+        return np.zeros(time_us.size, np.int64)
+    return np.arange(time_us.size) - np.repeat(starts, sizes)

@@ -1,0 +1,1 @@
+"""Who held which GPU, from what schedulers wrote down."""

@@ -1,0 +1,1 @@
+"""The format that the agent itself records in."""

@@ -1,0 +1,261 @@
+"""Reads native traces: Arrow segments, mapped and checked message by message, as windows or as runs of plain ones."""
+
+from __future__ import annotations
+
+import itertools
+import mmap
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wattshed.agent.errors import InputError
+from wattshed.agent.traces.native.batch import FAR_US, LISTS, Damaged, Decoder, rows_of_batch
+from wattshed.agent.traces.native.segment import COLUMNS, Layout, checksum_agrees, layout_of, read_message, spans
+from wattshed.agent.traces.stretch import windows_of
+from wattshed.agent.window import Run
+from wattshed.kernels.arrow_messages import LENGTH, MARK, PLACES, READABLE, SAME_HOST, START, look_through
+from wattshed.kernels.columns import Columns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from wattshed.agent.inputs.report import SourceReport
+    from wattshed.agent.traces.stretch import Stretch
+    from wattshed.agent.window import Window
+
+_STRETCH = 64 << 20  # bytes of a segment that are looked through, and booked, at once
+_MESSAGES = 1 << 16  # and messages
+_LOOK_AHEAD = 4  # messages searched for a definition whose first copy was damaged
+_PLACE = {name: PLACES + 2 * i for i, name in enumerate(COLUMNS)}
+_MUST_BE_EMPTY = ("counter_mj", *(name for name in COLUMNS if name.startswith("usage_")))
+
+
+def segment_stretches(path: Path, report: SourceReport) -> Iterator[Stretch]:
+    """Read one ``.arrows`` or ``.open`` segment in stretches; what is damaged is counted and passed over.
+
+    Memory stays bounded: the file is mapped, and pages that were read are given back.
+
+    Yields
+    ------
+    callable
+        Called with ``runs=False``, it gives the windows of a stretch. With ``runs=True`` windows of power readings and
+        nothing else come together, undecoded, without their gauges and busy times. Stretches are called in order.
+
+    Raises
+    ------
+    InputError
+        If the file is empty, or of a version that cannot be read.
+    """
+    segment = _Segment(path, report)
+    for table, damage in segment.stretches():
+        yield partial(segment.items, table, damage)
+
+
+def segment_windows(path: Path, report: SourceReport) -> Iterator[Window]:
+    """Read all windows of a segment; see `segment_stretches`."""
+    return windows_of(segment_stretches(path, report))
+
+
+class _Segment:
+    """One segment that is being read: its stretches maybe on a thread of their own, their items where they are booked.
+
+    So the report belongs to the items alone.
+    """
+
+    def __init__(self, path: Path, report: SourceReport) -> None:
+        self._path, self._report = path, report
+        self._decoder = Decoder()
+        self._last_seq: int | None = None
+        self._read = [0]  # where stretches ended
+        with path.open("rb") as file:
+            if not file.seek(0, 2):
+                raise InputError("it is empty", str(path))
+            # A segment that is being written may be cut back under us; touching a page beyond its end would be fatal.
+            growing = path.suffix == ".open"
+            file.seek(0)
+            self._mapped = None if growing else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._view = memoryview(file.read() if self._mapped is None else self._mapped)
+        self._bytes = np.frombuffer(self._view, np.uint8)
+        try:
+            self._layout = layout_of(self._view)
+        except Damaged as error:
+            raise InputError(str(error), str(path)) from error
+
+    def stretches(self) -> Iterator[tuple[NDArray[np.int64], str]]:
+        """Find intact messages, as many at once as are booked at once, and say what is damaged behind them."""
+        places, at = self._layout.places(), self._layout.start
+        if at > len(self._view):
+            yield np.empty((0, PLACES + 2 * len(COLUMNS)), np.int64), f"{len(self._view)} bytes at 0"
+        while at < len(self._view):
+            table, following = look_through(self._bytes, at, at + _STRETCH, places, _MESSAGES)
+            intact = self._intact(table)
+            if intact < len(table):
+                following = int(table[intact, START])
+            damage = ""
+            if intact < len(table) or following == at:
+                following, damage = self._over_damage(following)
+            yield table[:intact], damage
+            at = following
+            self._give_back(at)
+
+    def _intact(self, table: NDArray[np.int64]) -> int:
+        """Count the messages before the first whose checksum does not agree."""
+        for k, (start, length, mark) in enumerate(table[:, [START, LENGTH, MARK]].tolist()):
+            message = self._view[start : start + length]
+            if mark < 0 or not checksum_agrees(message, mark - start, self._layout.seed):
+                return k
+        return len(table)
+
+    def _over_damage(self, at: int) -> tuple[int, str]:
+        """Find the next intact message, and say what lies before it."""
+        damage = ""
+        for span in spans(self._view, Layout(self._layout.schema, self._layout.seed, at)):
+            if span.intact and span.start > at:  # whatever is at the beginning has been tried
+                return span.start, damage
+            damage = f"{span.end - span.start} bytes at {span.start}"
+        return len(self._view), damage
+
+    def _give_back(self, at: int) -> None:
+        """Release the pages of stretches that nobody looks at any more: all but the last three that were read."""
+        self._read.append(at // mmap.PAGESIZE * mmap.PAGESIZE)
+        if self._mapped is not None and len(self._read) > 4:
+            begin, end = self._read.pop(0), self._read[0]
+            if end > begin:
+                self._mapped.madvise(mmap.MADV_DONTNEED, begin, end - begin)
+
+    def items(self, table: NDArray[np.int64], damage: str, *, runs: bool) -> Iterator[Window | Run]:
+        """Hand out intact messages, and count what is damaged behind them."""
+        plain = self._plain(table) if runs else np.zeros(len(table), bool)
+        kind = np.zeros((len(table), 2), np.int64)  # what a run has in common: the form of its times, and its devices
+        kind[plain, 0] = table[plain, _PLACE["dt_us"] + 1] > 0
+        kind[plain, 1] = self._numbers(table[plain], "devices_id", np.uint32)
+        apart = ~plain[1:] | ~plain[:-1] | (table[1:, SAME_HOST] == 0) | (kind[1:] != kind[:-1]).any(axis=1)
+        for begin, end in itertools.pairwise([0, *(np.flatnonzero(apart) + 1).tolist(), len(table)]):
+            run = self._run(table[begin:end]) if begin < end and plain[begin] else None
+            if run is not None:
+                yield run
+                continue
+            for row in table[begin:end]:
+                yield from self._windows(row)
+        if damage:
+            self._report.reject("damaged", text=damage)
+
+    def _plain(self, table: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tell which messages hold power readings and nothing else that is booked, and define nothing."""
+        count = {name: table[:, place + 1] for name, place in _PLACE.items()}
+        rows = np.maximum(count["dt_us"], count["time_us"])
+        plain: NDArray[np.bool_] = (
+            (table[:, READABLE] > 0) & (count["power_mw"] == rows) & (table[:, _PLACE["devices"]] < 0)
+        )
+        plain &= (table[:, _PLACE["owners"]] < 0) & (table[:, _PLACE["events"]] < 0) & (rows > 0)
+        plain &= (count["instant_mw"] == rows) | (count["instant_mw"] == 0)
+        plain &= (count["dt_us"] == 0) | (count["time_us"] == 0)
+        for name in _MUST_BE_EMPTY:
+            plain &= count[name] == 0
+        plain &= count["busy_us"] == count["offsets"] - 1
+        return plain
+
+    def _numbers(self, table: NDArray[np.int64], name: str, dtype: type[np.generic]) -> NDArray[Any]:
+        """Read a column of single numbers."""
+        size = np.dtype(dtype).itemsize
+        return self._words(dtype)[table[:, _PLACE[name]] // size]
+
+    def _words(self, dtype: type[np.generic]) -> NDArray[Any]:
+        size = np.dtype(dtype).itemsize
+        return self._bytes[: len(self._bytes) // size * size].view(dtype)
+
+    def _run(self, table: NDArray[np.int64]) -> Run | None:
+        """Put plain windows together as far as they tell of the same devices; None if they do not fit them."""
+        devices = self._decoder.devices(int(self._numbers(table[:1], "devices_id", np.uint32)[0]))
+        in_words = bool(table[0, _PLACE["dt_us"] + 1])
+        times, size = ("dt_us", 4) if in_words else ("time_us", 8)
+        rows = table[:, _PLACE[times] + 1]
+        if devices is None or (table[:, _PLACE["offsets"] + 1] != len(devices) + 1).any():
+            return None
+        at = table[:, _PLACE["offsets"]] // 8
+        offsets = self._words(np.int64)[at[:, None] + np.arange(len(devices) + 1)]
+        if (offsets[:, 0] != 0).any() or (offsets[:, -1] != rows).any() or (np.diff(offsets, axis=1) < 0).any():
+            return None
+        seq, start_us, end_us = (self._numbers(table, name, np.int64) for name in ("seq", "start_us", "end_us"))
+        if (start_us > end_us).any() or int(start_us.min()) <= -FAR_US or int(end_us.max()) >= FAR_US:
+            return None
+        self._follow(self._last_seq, int(seq[0]))
+        for k in np.flatnonzero(np.diff(seq) > 1).tolist():
+            self._follow(int(seq[k]), int(seq[k + 1]))
+        self._last_seq = int(seq[-1])
+        self._report.rows += int(rows.sum())
+        self._report.position = int(table[-1, START] + table[-1, LENGTH])
+        host = bytes(self._list(table[0], "host", np.uint8)).decode(errors="replace")
+        columns = Columns(
+            offsets,
+            self._words(np.uint32 if in_words else np.int64), table[:, _PLACE[times]] // size,
+            start_us if in_words else np.zeros_like(start_us),
+            self._words(np.int32), table[:, _PLACE["power_mw"]] // 4,
+        )  # fmt: skip
+        return Run(host, devices, seq, start_us, end_us, columns)
+
+    def _follow(self, before: int | None, seq: int) -> None:
+        if before is not None and seq > before + 1:
+            self._report.note(f"{self._path.name}: {seq - before - 1} windows missing before window {seq}")
+
+    def _list(self, row: NDArray[np.int64], name: str, dtype: Any) -> NDArray[Any]:
+        place = _PLACE[name]
+        if not row[place + 1] or row[place] < 0:
+            return np.empty(0, dtype)
+        return np.frombuffer(self._view, dtype, int(row[place + 1]), int(row[place]))
+
+    def _windows(self, row: NDArray[np.int64]) -> Iterator[Window]:
+        """Decode one message."""
+        end = int(row[START] + row[LENGTH])
+        try:
+            for cells, lists, names in self._rows(row):
+                self._decoder.learn(cells)
+                if not self._decoder.knows(cells):
+                    self._look_ahead(end)
+                window = self._decoder.window(cells, lists, names)
+                self._report.rows += window.readings.time_us.size
+                self._follow(self._last_seq, window.seq)
+                self._last_seq, self._report.position = window.seq, end
+                yield window
+        except Damaged as error:
+            self._report.reject("damaged", text=f"message at {row[START]}: {error}")
+
+    def _rows(self, row: NDArray[np.int64]) -> Iterator[tuple[dict[str, Any], dict[str, NDArray[Any]], list[str]]]:
+        """Split a message into scalars, lists and gauge names; one of another form through Arrow."""
+        if not row[READABLE]:
+            batch = read_message(self._view[int(row[START]) : int(row[START] + row[LENGTH])], self._layout.schema)
+            yield from rows_of_batch(batch)
+            return
+
+        def text(name: str) -> str | None:
+            return bytes(self._list(row, name, np.uint8)).decode(errors="replace") if row[_PLACE[name]] >= 0 else None
+
+        cells: dict[str, Any] = {name: text(name) for name in ("host", "devices", "owners", "events")}
+        for name in ("seq", "start_us", "end_us"):
+            cells[name] = int(self._list(row, name, np.int64)[0])
+        for name in ("devices_id", "owners_id"):
+            cells[name] = int(self._list(row, name, np.uint32)[0])
+        lists = {name: self._list(row, name, dtype) for name, dtype in LISTS.items()}
+        count = int(row[_PLACE["gauge_names"] + 1])
+        names: list[str] = []
+        if count:
+            spots = np.frombuffer(self._view, np.int32, count + 1, int(row[_PLACE["gauge_names"]]))
+            letters = bytes(self._list(row, "gauge_names text", np.uint8))
+            names = [letters[a:b].decode(errors="replace") for a, b in itertools.pairwise(spots.tolist())]
+        yield cells, lists, names
+
+    def _look_ahead(self, at: int) -> None:
+        """Learn a definition from its next copy."""
+        rest = spans(self._view, Layout(self._layout.schema, self._layout.seed, at))
+        for _, span in zip(range(_LOOK_AHEAD), rest, strict=False):
+            if span.intact:
+                with suppress(Damaged):  # it is told of when its turn comes
+                    for cells, _, _ in rows_of_batch(
+                        read_message(self._view[span.start : span.end], self._layout.schema)
+                    ):
+                        self._decoder.learn(cells)

@@ -1,0 +1,45 @@
+"""What is told about traces beside their content: how foreign ones are understood, and whose a file is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, tzinfo
+from typing import TYPE_CHECKING
+
+from wattshed.agent.window import MISSING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How foreign traces are to be understood.
+
+    Attributes
+    ----------
+    columns : mapping or None
+        From `agent.traces.foreign.columns.parse_spec`.
+    local : tzinfo
+        Zone of naive stamps.
+    max_power_mw, max_gap_us : int
+        See `agent.traces.foreign.gpus.Gpus`.
+    utilisation : bool
+        See `agent.traces.foreign.columns.layout_of_spec`.
+    """
+
+    columns: Mapping[str, tuple[str, str]] | None = None
+    local: tzinfo = UTC
+    max_power_mw: int = 20_000_000
+    max_gap_us: int = MISSING
+    utilisation: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file: its format, and its host if something beside its content says so."""
+
+    path: Path
+    format: str
+    host: str = ""

@@ -1,0 +1,1 @@
+"""The snapshot as text that other programs read."""

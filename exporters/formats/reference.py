@@ -1,0 +1,108 @@
+"""The reference of all metrics, ``docs/metrics.md``, out of the same tables that make the pages."""
+
+from __future__ import annotations
+
+from wattshed.exporters.formats import dcgm, prometheus
+from wattshed.exporters.formats.prometheus import JOB_LABELS
+
+HEAD = """# Metrics
+
+Generated from the tables in `exporters/`; do not edit: `python -m wattshed.exporters.formats.reference >
+docs/metrics.md` writes it anew.
+
+Every energy and power here holds at the boundary of the **GPU board**, as NVML reports it, except `wattshed_fleet_*`,
+which names its boundary. What is unknown has no series: a missing reading is never 0.
+
+## `/metrics`
+
+Served as text (0.0.4) or OpenMetrics 1.0, whichever the client prefers; the latter adds `_created` to counters.
+Energies are exact decimals. For every `gpu_uuid` the sum of `wattshed_job_energy_joules_total` over `job` and
+`component`, plus `wattshed_ended_jobs_energy_joules_total`, equals `wattshed_gpu_energy_joules_total`. No owner's
+series ever rises faster than its GPU, and together they rise as it does: `increase()` over jobs needs no exception. The
+series of a job go five minutes after its end, and its joules are with the ended jobs from then on: that counter jumps,
+so it is for sums at one moment, never for `rate()` or `increase()`.
+
+On a simulated node (`--meter simulated`, or a recording of one) every series of energy or power, here, at
+`/metrics/dcgm`, by OTLP and in a backfill, has the label `simulated="1"` beside those listed; a real one has no such
+label, so that `{simulated=""}` selects what was measured.
+
+Scrape with `honor_labels: true`: the label `job` names the user's job, and Prometheus would rename it to
+`exported_job`.
+
+"""
+
+QUIET = """
+`wattshed_gpu_counter_resets_total` has a name that `promtool check metrics` objects to: the text format shows it only
+from the first reset on; OpenMetrics, which Prometheus asks for, always.
+"""
+
+PROCESS = """
+`process_cpu_seconds_total`, `process_resident_memory_bytes`, `process_virtual_memory_bytes`,
+`process_start_time_seconds`, `process_open_fds` and `process_max_fds` are those of the agent itself.
+
+"""
+
+JOINS = """
+### Who used it
+
+Names, users and pods are on `wattshed_job_info` only, so that the energy series stay few. To sum by user:
+
+```promql
+sum by (user) (
+  sum by (instance, job) (rate(wattshed_job_energy_joules_total{simulated=""}[5m]))
+  * on (instance, job) group_left (user)
+  topk by (instance, job) (1, count_over_time(wattshed_job_info{user!=""}[5m])) ^ 0
+)
+```
+
+[promql.md](promql.md) says why, and has what else people ask; `deploy/prometheus/` has recording rules for users,
+accounts and namespaces.
+
+## `/metrics/dcgm`
+
+The names and labels of dcgm-exporter, for dashboards and rules made for it. Every value is emitted once per GPU and
+holds at the board: it is not repeated for MIG instances or pods.
+
+"""
+
+PATHS = """
+## Other paths
+
+| path | answers |
+|---|---|
+| `/` | the page for people |
+| `/api/v1/snapshot` | the same facts as JSON, with the last hour of power |
+| `/api/v1/snapshot.schema.json` | its JSON schema |
+| `/-/healthy` | 200 while the server runs |
+| `/-/ready` | 200 while energy is accounted; else 503 and why not: no driver, no GPU that can be metered |
+"""
+
+
+def markdown() -> str:
+    """Write the whole page."""
+    lines = [HEAD, "| metric | type | labels | meaning |\n|---|---|---|---|\n"]
+    table = sorted(prometheus.TABLE, key=lambda family: family.name)
+    lines += [_row(family.name, family.kind, family.labels, family.text) for family in table]
+    lines.append(
+        _row(
+            "wattshed_job_info",
+            "info",
+            ("job", *JOB_LABELS),
+            "Always 1; who a job is, to be joined on job. Empty labels do not apply; managers add labels of their own.",
+        )
+    )
+    lines += [QUIET, PROCESS.rstrip("\n") + "\n", JOINS, "| metric | type | meaning |\n|---|---|---|\n"]
+    families = dcgm.families()
+    lines += [f"| `{family.name}` | {family.kind} | {family.text} |\n" for family in families]
+    lines.append(f"\nLabels: {', '.join(f'`{name}`' for name in families[0].labels)}.\n")
+    return "".join([*lines, PATHS])
+
+
+def _row(name: str, kind: str, labels: tuple[str, ...], text: str) -> str:
+    return f"| `{name}` | {kind} | {', '.join(f'`{label}`' for label in labels)} | {text} |\n"
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(markdown())

@@ -1,0 +1,252 @@
+"""The HTTP server: one thread, asyncio and h11, made so that nobody can keep a scrape waiting.
+
+Every wait has a limit: the TLS handshake, the header, the next request, a reader that does not read. Beyond
+``max_connections`` the one that has been idle longest goes. Passwords are checked in a thread of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wattshed.exporters.web.access import Busy, Passwords, RateLimit, names_of
+from wattshed.exporters.web.conversation import ANSWERING, CHUNK, Conversation, Limits, Peer
+from wattshed.exporters.web.listen import activated, bind, describe
+from wattshed.exporters.web.reload import Watched
+from wattshed.exporters.web.site import Response, Site, plain
+from wattshed.exporters.web.web_config import WebConfig, WebConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import h11
+
+    from wattshed.exporters.snapshot import Snapshot
+
+log = logging.getLogger(__name__)
+
+__all__ = ["Limits", "Server", "WebConfigError"]
+
+
+class Server:
+    """Serves `Site` on any number of addresses.
+
+    Parameters
+    ----------
+    publish : callable
+        Returns the current Snapshot; called in the server's thread, must not block.
+    listen : sequence of str
+        ``HOST:PORT``, ``[IPV6]:PORT``, ``:PORT``, ``unix:PATH``; port 0 picks one. Not used if systemd hands over
+        sockets (LISTEN_FDS).
+    web_config : path, optional
+        exporter-toolkit's configuration file.
+    hostname_label : str
+        ``Hostname`` or ``hostname`` on /metrics/dcgm.
+    limits : Limits, optional
+    environ : mapping
+        Where systemd says which sockets it hands over.
+
+    Raises
+    ------
+    WebConfigError
+        If the web configuration cannot be used.
+    """
+
+    def __init__(
+        self,
+        publish: Callable[[], Snapshot],
+        listen: Sequence[str] = ("127.0.0.1:9961",),
+        web_config: str | os.PathLike[str] | None = None,
+        *,
+        hostname_label: str = "Hostname",
+        limits: Limits | None = None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        self._site = Site(publish, hostname_label)
+        self._listen, self._environ = tuple(listen), environ
+        self._limits = limits or Limits()
+        self._watched = Watched(
+            Path(web_config) if web_config else None,
+            lambda error: self._site.fault("web-config", f"{error}; the last good configuration stays in force"),
+        )
+        self._sockets: list[socket.socket] = []
+        self._peers: dict[Peer, None] = {}
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping: asyncio.Event | None = None
+        self._rate: tuple[WebConfig, RateLimit] | None = None
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The bound addresses as URLs, with real ports; empty before `start`."""
+        scheme = "https" if self._watched.current().tls else "http"
+        return tuple(describe(sock, scheme) for sock in self._sockets)
+
+    def start(self) -> None:
+        """Bind every address and serve from a thread of its own.
+
+        Raises
+        ------
+        OSError, ValueError
+            If an address cannot be bound, or makes no sense; nothing is left open then.
+        """
+        self._sockets = activated(self._environ, os.getpid())
+        try:
+            if not self._sockets:
+                for address in self._listen:
+                    self._sockets += bind(address)
+        except BaseException:
+            self._close_sockets()
+            raise
+        started = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(started,), name="wattshed-http", daemon=True)
+        self._thread.start()
+        started.wait()
+        for address in self.addresses:
+            log.info("listening on %s", address)
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """Close every connection and end the thread; does nothing if it does not run."""
+        thread, loop, stopping = self._thread, self._loop, self._stopping
+        if thread and loop and stopping:
+            with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+                loop.call_soon_threadsafe(stopping.set)
+            thread.join(timeout_s)
+        self._thread = None
+        self._close_sockets()
+
+    def _close_sockets(self) -> None:
+        for sock in self._sockets:
+            name = sock.getsockname() if sock.fileno() >= 0 else None
+            sock.close()
+            if isinstance(name, str) and name and not self._environ.get("LISTEN_FDS"):
+                with contextlib.suppress(OSError):
+                    os.unlink(name)  # noqa: PTH108 - a unix socket's name is a plain string
+        self._sockets = []
+
+    def _run(self, started: threading.Event) -> None:
+        try:
+            asyncio.run(self._main(started))
+        except Exception:
+            log.exception("the HTTP server ended; restart wattshed to have it back")
+        finally:
+            started.set()
+
+    async def _main(self, started: threading.Event) -> None:
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        self._loop.set_exception_handler(lambda _, context: log.debug("connection: %s", context.get("message")))
+        self._passwords = Passwords()
+        jobs = [asyncio.create_task(self._accept(sock)) for sock in self._sockets]
+        jobs.append(asyncio.create_task(self._observe()))
+        started.set()
+        await self._stopping.wait()
+        jobs += [peer.task for peer in self._peers if peer.task]
+        for task in jobs:
+            task.cancel()
+        await asyncio.gather(*jobs, return_exceptions=True)
+        self._passwords.close()
+
+    async def _observe(self) -> None:
+        while True:
+            try:
+                self._site.observe()
+            except Exception as error:  # noqa: BLE001 - the page without its last hour is still a page
+                self._site.fault("history", repr(error))
+            await asyncio.sleep(self._site.history.step_s / 4)
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                sock, _ = await loop.sock_accept(listener)
+            except OSError as error:  # out of descriptors, or the client is gone already
+                self._site.fault("http", f"cannot accept a connection: {error.strerror}")
+                await asyncio.sleep(0.05)
+                continue
+            try:
+                await self._room()
+            except asyncio.CancelledError:
+                sock.close()
+                raise
+            peer = Peer(time.monotonic())
+            self._peers[peer] = None
+            peer.task = asyncio.create_task(self._serve(sock, peer))
+            await asyncio.sleep(0)  # a burst of connections must not keep those that are here from being served
+
+    async def _room(self) -> None:
+        """Wait until one more connection fits, sending away the one that has been idle longest."""
+        while len(self._peers) >= self._limits.max_connections:
+            now = time.monotonic()
+            idle = [p for p in self._peers if p.state != ANSWERING and now - p.since >= self._limits.grace_s]
+            if idle:
+                peer = min(idle, key=lambda p: (p.state, p.since))
+                del self._peers[peer]
+                if peer.task:
+                    peer.task.cancel()
+            await asyncio.sleep(0 if idle else 0.005)
+
+    async def _serve(self, sock: socket.socket, peer: Peer) -> None:
+        loop, transport = asyncio.get_running_loop(), None
+        try:
+            config = self._watched.current()
+            reader = asyncio.StreamReader(limit=self._limits.header_bytes)
+            protocol = asyncio.StreamReaderProtocol(reader)
+            tls: dict[str, Any] = {}
+            if config.tls:
+                tls = {
+                    "ssl": config.tls,
+                    "ssl_handshake_timeout": self._limits.handshake_s,
+                    "ssl_shutdown_timeout": 1.0,
+                }
+            if sock.family != socket.AF_UNIX:  # asyncio sees only that the socket's protocol number is 0
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._limits.kernel_bytes)
+            transport, _ = await loop.connect_accepted_socket(lambda: protocol, sock, **tls)
+            transport.set_write_buffer_limits(high=CHUNK)
+            writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+            sans = names_of(writer.get_extra_info("peercert"))
+            if not config.allowed_sans or config.allowed_sans & sans:
+                await Conversation(self._answer, reader, writer, peer, self._limits).run()
+                writer.close()
+                async with asyncio.timeout(2.0):
+                    await writer.wait_closed()
+        except (OSError, TimeoutError, asyncio.CancelledError, EOFError):
+            pass  # the client is slow, gone, or was sent away: its own affair
+        except Exception as error:  # noqa: BLE001 - one connection's fault stays its own
+            self._site.fault("http", repr(error))
+        finally:
+            self._peers.pop(peer, None)
+            if transport is None:
+                sock.close()
+            else:
+                transport.abort()
+
+    async def _answer(self, request: h11.Request) -> Response:
+        config = self._watched.current()
+        if self._rate is None or self._rate[0] is not config:
+            self._rate = (config, RateLimit(config.rate_interval_s, config.burst, time.monotonic))
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers}
+        try:
+            if not self._rate[1].allow():
+                response = plain(429, "too many requests", ("Retry-After", "1"))
+            elif config.users and not await self._passwords.allow(config.users, headers.get("authorization", "")):
+                response = plain(401, "unauthorized", ("WWW-Authenticate", 'Basic realm="wattshed", charset="UTF-8"'))
+            else:
+                response = self._site.answer(request.method.decode(), request.target.decode(), headers)
+        except Busy:
+            response = plain(503, "busy", ("Retry-After", "1"))
+        except Exception as error:  # noqa: BLE001 - the client learns nothing of the inside
+            self._site.fault("exporter", repr(error))
+            response = plain(500, "internal error")
+        if config.headers:
+            own = {name.lower() for name in config.headers}
+            kept = [(name, value) for name, value in response.headers if name.lower() not in own]
+            return Response(response.status, response.content_type, response.body, (*kept, *config.headers.items()))
+        return response

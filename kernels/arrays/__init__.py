@@ -1,0 +1,1 @@
+"""Loops over arrays, shared by the public kernels and their CUDA twins."""

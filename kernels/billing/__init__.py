@@ -1,0 +1,1 @@
+"""What bills: counter and power reconciled, energy split among owners, power-only books, histograms."""

@@ -1,0 +1,252 @@
+"""An exact histogram of one GPU's power that a stream fills and workers merge: every quantile, to the milliwatt.
+
+While a long stream runs there is one bin a milliwatt, in memory that the system gives page by page as bins are touched:
+a GPU that wanders over all of 0 to 700 W takes 5.6 MB, one that stays within 50 W 0.4 MB, however long the stream is. A
+settled histogram, and one with few readings, keeps only the powers that occur. Weights are those of
+:mod:`kernels.quantiles`, and so are the answers.
+"""
+
+# Kernels are typed by numba when they are first called; what Python calls is annotated.
+# mypy: allow-untyped-defs, allow-untyped-calls
+# ruff: noqa: ANN202
+
+from __future__ import annotations
+
+import mmap
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wattshed.kernels.columns import as_read
+from wattshed.kernels.jit import jit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+PPM = 1_000_000
+HIGHEST_MW = 100_000_000
+"""Above any board, and above any rack: what is higher (a hall's meter) gets no bins, it is sorted."""
+_LEAST_BINS = 1 << 20
+_TOGETHER = 8_192
+"""Rows that may wait to be weighed."""
+FEW = 32_768
+SEEN_T, BEFORE_T, BEFORE, HELD = range(4)
+"""Columns of `PowerHistogram.last`: the last row (us), the last reading (us, mW), and its weight, in no bin yet."""
+
+
+@jit
+def _weigh(time_us, power_mw, ceiling_mw, max_gap_us, last, level, weight):
+    """Give every reading its weight but the last, whose weight is kept in ``last``; returns how many.
+
+    Rows that go back in time, and readings that are none or above the ceiling, are passed over.
+    """
+    n = 0
+    for i in range(len(power_mw)):
+        now = time_us[i]
+        power = np.int64(power_mw[i])
+        if now < last[SEEN_T]:
+            continue
+        last[SEEN_T] = now
+        if not 0 < power <= ceiling_mw:
+            continue
+        held = np.int64(0)
+        if last[BEFORE] > 0:
+            apart = now - last[BEFORE_T]
+            held = apart if 0 <= apart <= max_gap_us else np.int64(0)  # below 0: more than a word holds
+            level[n] = last[BEFORE]
+            weight[n] = last[HELD] + held
+            n += 1
+        last[BEFORE_T], last[BEFORE], last[HELD] = now, power, held
+    return n
+
+
+_BEGINNING = np.array([np.iinfo(np.int64).min, 0, 0, 0], np.int64)
+
+
+class PowerHistogram:
+    """Time-weighted histogram of a GPU's power, exact to the milliwatt.
+
+    Parameters
+    ----------
+    few : int
+        So many powers are kept sorted, 16 bytes each, before bins are made: a bin that is touched takes a page with it,
+        and of a fleet of thousands most GPUs have few readings.
+
+    Attributes
+    ----------
+    bins : int64[*], us
+        Weight of every milliwatt since it was last settled; see `make_room`.
+    last : int64[4]
+        Where the stream stands: `SEEN_T`, `BEFORE_T`, `BEFORE` (0 before the first reading) and `HELD`. Both are those
+        of the rows that were weighed; see `catch_up`.
+    """
+
+    def __init__(self, few: int = FEW) -> None:
+        self._few = few
+        self.bins: NDArray[np.int64] = np.empty(0, np.int64)
+        self.last: NDArray[np.int64] = _BEGINNING.copy()
+        self._levels: NDArray[np.int64] = np.empty(0, np.int64)
+        self._weights: NDArray[np.int64] = np.empty(0, np.int64)
+        self._waiting: list[tuple[NDArray[np.int64], NDArray[np.int32]]] = []
+        self._rows = 0
+        self._limits = (0, 0)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held at most: the system gives a page of ``bins`` when it is first touched."""
+        return self.bins.nbytes + self._levels.nbytes + self._weights.nbytes
+
+    def make_room(self, highest_mw: int) -> None:
+        """Make sure that there is a bin for this reading and all below it.
+
+        Parameters
+        ----------
+        highest_mw : int, mW
+            At most `HIGHEST_MW`.
+        """
+        if highest_mw < len(self.bins):
+            return
+        self._empty_bins()
+        size = max(_LEAST_BINS, 1 << int(highest_mw).bit_length())
+        # Not numpy's own zeros: those of this size come in pages of 2 MB, and a GPU would touch a few of them.
+        self.bins = np.frombuffer(mmap.mmap(-1, size * 8), np.int64)
+
+    def worth_bins(self, rows: int) -> bool:
+        """Tell whether so many more rows are better poured into bins."""
+        return len(self.bins) > 0 or len(self._levels) + rows >= self._few
+
+    def extend(self, time_us: NDArray[np.int64], power_mw: NDArray[np.int32], ceiling_mw: int, max_gap_us: int) -> None:
+        """Add the next rows of a stream; wherever it is cut, the histogram is the same.
+
+        Parameters
+        ----------
+        time_us : int64[n], us
+            Rows that go back in time are passed over.
+        power_mw : int32[n], mW
+            What is not above 0, or above ``ceiling_mw``, is no reading.
+        ceiling_mw : int, mW
+        max_gap_us : int, us
+            Readings further apart do not weigh.
+        """
+        if (ceiling_mw, max_gap_us) != self._limits or self._rows > _TOGETHER:
+            self.catch_up()
+        self._limits = ceiling_mw, max_gap_us
+        self._waiting.append((time_us.copy(), power_mw.copy()))  # a view would keep its whole file open
+        self._rows += len(power_mw)
+
+    def catch_up(self) -> None:
+        """Weigh what waits: short stretches are weighed many at once."""
+        if not self._waiting:
+            return
+        time_us, power_mw = (np.concatenate(column) for column in zip(*self._waiting, strict=True))
+        self._waiting, self._rows = [], 0
+        ceiling, gap = (np.int64(min(limit, np.iinfo(np.int64).max)) for limit in self._limits)
+        level, weight = np.empty((2, len(power_mw)), np.int64)
+        n = _weigh(as_read(time_us), as_read(power_mw), ceiling, gap, self.last, level, weight)
+        level, weight = level[:n], weight[:n]
+        highest = int(level.max(initial=0))
+        if highest <= HIGHEST_MW and self.worth_bins(n):
+            self.make_room(highest)
+            np.add.at(self.bins, level, weight)
+        else:
+            self._levels, self._weights = _joined(self._levels, self._weights, level, weight)
+
+    def merge(self, other: PowerHistogram) -> None:
+        """Add the weights of another stretch of time.
+
+        The interval between the two stretches belongs to neither. What is added to this one later follows its own rows.
+
+        Parameters
+        ----------
+        other : PowerHistogram
+        """
+        self.settle()
+        levels, weights = other._all()
+        self._levels, self._weights = _joined(self._levels, self._weights, levels, weights)
+        if not self.last[BEFORE]:
+            self.last = other.last.copy()
+            self.last[HELD] = 0
+
+    def restart(self) -> None:
+        """Begin a new time line, which may start before the last reading of the old one."""
+        self._levels, self._weights = self._all()
+        self.last = _BEGINNING.copy()
+
+    def settle(self) -> None:
+        """Keep what the bins hold in as little memory as it needs, and give them back."""
+        self.catch_up()
+        self._empty_bins()
+
+    def _empty_bins(self) -> None:
+        filled = np.flatnonzero(self.bins)
+        found = filled, self.bins[filled]
+        self._levels, self._weights = _joined(self._levels, self._weights, *found) if len(self._levels) else found
+        self.bins = np.empty(0, np.int64)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel settled."""
+        self.settle()
+        return {"few": self._few, "last": self.last, "levels": self._levels, "weights": self._weights}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Arrive without bins."""
+        self.__init__(state["few"])  # type: ignore[misc]
+        self.last, self._levels, self._weights = state["last"], state["levels"], state["weights"]
+
+    def _all(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Powers that have any weight, ascending, and their weights."""
+        self.settle()
+        level, held = int(self.last[BEFORE]), int(self.last[HELD])
+        if not held:
+            return self._levels, self._weights
+        place = int(np.searchsorted(self._levels, level))
+        if place == len(self._levels) or self._levels[place] != level:
+            return np.insert(self._levels, place, level), np.insert(self._weights, place, held)
+        weights = self._weights.copy()
+        weights[place] += held
+        return self._levels, weights
+
+    def total_us(self) -> int:
+        """Covered time, us."""
+        return int(self._all()[1].sum()) // 2
+
+    def quantiles(self, ppm: Sequence[int] = (500_000, 950_000, 990_000)) -> list[int]:
+        """Read quantiles, as :func:`kernels.quantiles.quantiles` gives them for the whole stream.
+
+        Parameters
+        ----------
+        ppm : sequence of int, millionths
+
+        Returns
+        -------
+        list of int, mW
+            The last reading without a bridged interval, -1 without any.
+        """
+        levels, weights = self._all()
+        upto = np.cumsum(weights)
+        total = int(upto[-1]) if len(upto) else 0
+        if not total:
+            return [int(self.last[BEFORE]) or -1] * len(ppm)
+        need = [max(-(-total * int(q) // PPM), 1) for q in ppm]
+        return [int(level) for level in levels[np.searchsorted(upto, need)]]
+
+
+def _joined(
+    levels: NDArray[np.int64], weights: NDArray[np.int64], more: NDArray[np.int64], their: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Add two settled histograms; powers without weight are left out."""
+    if not len(more):
+        return levels, weights
+    highest = max(int(more.max()), int(levels.max(initial=0)))
+    if highest <= HIGHEST_MW and len(levels) + len(more) > 2 * FEW:
+        sums = np.zeros(highest + 1, np.int64)
+        sums[levels] = weights
+        np.add.at(sums, more, their)
+        filled = np.flatnonzero(sums)
+        return filled, sums[filled]
+    both, place = np.unique(np.concatenate([levels, more]), return_inverse=True)
+    sums = np.zeros(len(both), np.int64)
+    np.add.at(sums, place, np.concatenate([weights, their]))
+    return both[sums > 0], sums[sums > 0]

@@ -1,0 +1,306 @@
+"""The plain case at the speed of memory: power only, no counter, nobody on the GPUs.
+
+Most of a long trace is like that, and then booking needs no pieces: the sums of `kernels.billing.reconcile.merge` and
+`kernels.billing.split.split`, and the histogram of power, follow from one pass over the columns as they lie in the
+file. Rows are taken block by block. A block without a gap and with good readings alone is summed by vector code; any
+other is walked row by row. Both give the very integers, and the state, of `merge`.
+"""
+
+# Kernels are typed by numba when they are first called; what Python calls is annotated.
+# mypy: allow-untyped-defs, allow-untyped-calls
+# ruff: noqa: ANN202
+
+from __future__ import annotations
+
+import itertools
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from wattshed.kernels.billing import layout
+from wattshed.kernels.billing.histogram import BEFORE, BEFORE_T, HELD, HIGHEST_MW, SEEN_T
+from wattshed.kernels.billing.layout import (
+    BOOKED_T,
+    COVERED,
+    FIRST_T,
+    LAST_T,
+    POWER,
+    POWER_MAX,
+    POWER_MIN,
+    POWER_T,
+    REJECTED_TIME,
+    RUN_MAX,
+    RUN_T,
+    SAMPLES,
+    SHAPE_T,
+)
+from wattshed.kernels.billing.reconcile import MOST_HNJ, follow, is_reading
+from wattshed.kernels.columns import Columns, as_read
+from wattshed.kernels.jit import jit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from wattshed.kernels.billing.histogram import PowerHistogram
+
+BLOCK = 4_096
+"""Rows that are looked at twice, once for their sums and once for the histogram: they stay in the nearest cache."""
+MANY_ROWS = 200_000
+"""From here on threads pay."""
+
+
+@jit
+def _sum_block(times, powers):
+    """Sum the intervals between all rows: (energy, equal neighbours, lowest, highest reading, longest interval).
+
+    A falling time shows as an interval beyond any gap.
+    """
+    energy = np.uint64(0)
+    equal = np.uint32(0)
+    low = high = np.uint32(powers[0])
+    longest = np.uint64(0)
+    times_next, powers_next = times[1:], powers[1:]  # sliced first, or the loop is not vectorised
+    for i in range(len(powers_next)):
+        apart = np.uint64(times_next[i]) - np.uint64(times[i])
+        longest = max(longest, apart)
+        span = np.uint64(np.uint32(apart))
+        before, power = np.uint32(powers[i]), np.uint32(powers_next[i])
+        low, high = min(low, power), max(high, power)
+        energy += span * np.uint64(np.uint32(before + power))
+        equal += np.uint32(before == power)
+    return energy, equal, low, high, longest
+
+
+@jit
+def _static_block(times, powers, twice_idle):
+    """Sum what of a good block lies below idle power."""
+    static = np.uint64(0)
+    times_next, powers_next = times[1:], powers[1:]
+    for i in range(len(powers_next)):
+        span = np.uint64(np.uint32(times_next[i] - times[i]))
+        static += span * np.uint64(min(np.uint32(powers[i] + powers_next[i]), twice_idle))
+    return np.int64(static)
+
+
+@jit
+def _pour_block(times, powers, held, bins):
+    """Add the weights of a good block: every reading's two intervals, but for the last reading, whose weight is kept.
+
+    ``held`` is the interval before the first reading. Returns that before the last.
+    """
+    times_next = times[1:]
+    for i in range(len(times_next)):
+        after = np.int64(times_next[i]) - np.int64(times[i])
+        bins[np.uint32(powers[i])] += held + after
+        held = after
+    return held
+
+
+@jit
+def _walk(times, powers, base, s, tally, ceiling, max_gap, twice_idle, pour, last, bins, out):
+    """Book rows one by one, as `booking.merge` does; returns how many, fewer than all if the sums are full."""
+    for i in range(len(powers)):
+        t = base + np.int64(times[i])
+        p = np.int64(powers[i])
+        if t < s[LAST_T]:
+            tally[REJECTED_TIME] += 1
+            continue
+        s[LAST_T] = last[SEEN_T] = t
+        if s[FIRST_T] < 0 and p > 0:
+            s[FIRST_T] = t
+        if not is_reading(p, ceiling, tally):
+            continue
+        bridged = max(follow(s, tally, t, p, max_gap), 0)
+        out[0] += (s[POWER] + p) * bridged
+        out[1] += min(s[POWER] + p, twice_idle) * bridged
+        s[POWER_T] = s[SHAPE_T] = s[BOOKED_T] = t
+        s[POWER] = p
+        if pour:
+            held = np.int64(0)
+            if last[BEFORE] > 0:
+                apart = t - last[BEFORE_T]
+                held = apart if 0 <= apart <= max_gap else np.int64(0)
+                bins[np.uint32(last[BEFORE])] += last[HELD] + held
+            last[BEFORE_T], last[BEFORE], last[HELD] = t, p, held
+        if out[0] >= MOST_HNJ:
+            return i + 1
+    return len(powers)
+
+
+@jit
+def _longest_run(times, powers, base, s):
+    """Go on with the run of equal readings through a good block's rows but the first."""
+    for i in range(1, len(powers)):
+        if powers[i] == powers[i - 1]:
+            s[RUN_MAX] = max(s[RUN_MAX], base + np.int64(times[i]) - s[RUN_T])
+        else:
+            s[RUN_T] = base + np.int64(times[i])
+
+
+@jit
+def _highest(powers, ceiling):
+    highest = np.int64(0)
+    for i in range(len(powers)):
+        highest = max(highest, np.int64(powers[i]))
+    return min(highest, ceiling)
+
+
+@jit
+def _book_block(times, powers, base, s, tally, ceiling, max_gap, twice_idle, pour, last, bins, out):
+    """Book one block; returns how many rows were booked: none if a reading has no bin, which is then in ``out``."""
+    n = len(powers)
+    energy, equal, low, high, longest = _sum_block(times, powers)
+    begin, end = base + np.int64(times[0]), base + np.int64(times[n - 1])
+    good = (
+        n > 2
+        and longest <= np.uint64(min(max_gap, np.int64(0xFFFFFFFF)))
+        and low > 0
+        and np.int64(high) <= ceiling
+        and np.float64(end - begin) * 2.0 * np.float64(ceiling) < np.float64(MOST_HNJ)
+    )
+    # The reading before the block is poured too, and the bins that it once had may have been given back since.
+    highest = max(np.int64(high) if good else _highest(powers, ceiling), last[BEFORE])
+    if pour and highest > 0 and highest >= len(bins):
+        out[2] = highest
+        return 0
+    if not good:
+        return _walk(times, powers, base, s, tally, ceiling, max_gap, twice_idle, pour, last, bins, out)
+    # What reaches back to the row before the block is walked.
+    _walk(times[:1], powers[:1], base, s, tally, ceiling, max_gap, twice_idle, pour, last, bins, out)
+    if begin != s[POWER_T] or (pour and begin != last[BEFORE_T]):  # the block begins before what was booked
+        return 1 + _walk(times[1:], powers[1:], base, s, tally, ceiling, max_gap, twice_idle, pour, last, bins, out)
+    out[0] += np.int64(energy)
+    # Where no reading is below idle power, all of that is static, and nobody has to look.
+    always = 2 * np.int64(low) >= twice_idle
+    out[1] += twice_idle * (end - begin) if always else _static_block(times, powers, np.uint32(twice_idle))
+    tally[SAMPLES] += n - 1
+    tally[COVERED] += end - begin
+    s[POWER_MIN] = min(s[POWER_MIN], np.int64(low))
+    s[POWER_MAX] = max(s[POWER_MAX], np.int64(high))
+    if equal:
+        _longest_run(times, powers, base, s)
+    else:
+        s[RUN_T] = end
+    s[LAST_T] = s[POWER_T] = s[SHAPE_T] = s[BOOKED_T] = end
+    s[POWER] = np.int64(powers[n - 1])
+    if pour:
+        last[HELD] = _pour_block(times, powers, last[HELD], bins)
+        last[SEEN_T], last[BEFORE_T], last[BEFORE] = end, end, np.int64(powers[n - 1])
+    return n
+
+
+@jit
+def _book_gpu(columns, gpu, place, s, tally, limits, pour, last, bins, out):
+    """Book one GPU from ``place`` (window, row) on, and move it; stops before a reading without a bin, or when full.
+
+    ``out`` gets energy, static energy, and the reading that it stopped at for want of a bin (else 0).
+    """
+    offsets, times, time_at, base_us, power_mw, power_at = columns
+    ceiling, max_gap, twice_idle = limits
+    out[:] = 0
+    for w in range(place[0], len(base_us)):
+        a, end = offsets[w, gpu], offsets[w, gpu + 1]
+        if w == place[0]:
+            a = max(a, place[1])
+        while a < end:
+            b = min(a + BLOCK, end)
+            a += _book_block(
+                times[time_at[w] + a : time_at[w] + b], power_mw[power_at[w] + a : power_at[w] + b], base_us[w],
+                s, tally, ceiling, max_gap, twice_idle, pour, last, bins, out,
+            )  # fmt: skip
+            if out[2] > 0 or out[0] >= MOST_HNJ:
+                place[0], place[1] = w, a
+                return
+    place[0] = len(base_us)
+
+
+class Booked(NamedTuple):
+    """What a run of windows adds to each GPU.
+
+    Attributes
+    ----------
+    tally : int64[g, layout.TALLIES]
+        As `booking.merge` tallies, without the energies: these may be more than int64 holds.
+    energy_hnj, static_hnj : list of int, hnj
+        All energy of each GPU, and the part of it below idle power.
+    """
+
+    tally: NDArray[np.int64]
+    energy_hnj: list[int]
+    static_hnj: list[int]
+
+
+def book_plain(
+    run: Columns,
+    state: NDArray[np.int64],
+    ceiling_mw: NDArray[np.int64],
+    max_gap_us: NDArray[np.int64],
+    idle_mw: NDArray[np.int64],
+    histograms: Sequence[PowerHistogram] | None = None,
+) -> Booked | None:
+    """Book windows that have no counter and no usage.
+
+    Parameters
+    ----------
+    run : Columns
+    state : int64[g, layout.STATES]
+        Changed in place, as `booking.merge` would.
+    ceiling_mw, max_gap_us : int64[g]
+        As for `booking.merge`.
+    idle_mw : int64[g], mW
+        -1 unknown.
+    histograms : sequence of PowerHistogram, optional
+        One a GPU; they get every reading's weight.
+
+    Returns
+    -------
+    Booked or None
+        None: `booking.merge` must do it, for a GPU has had a counter, or may be a whole hall.
+    """
+    gpus = run.offsets.shape[1] - 1
+    if (state[:, layout.COUNTER] >= 0).any() or (ceiling_mw > HIGHEST_MW).any():
+        return None
+    rows = (run.offsets[:, 1:] - run.offsets[:, :-1]).sum(axis=0)
+    poured = [histogram.worth_bins(int(rows[gpu])) for gpu, histogram in enumerate(histograms or ())]
+    for histogram in itertools.compress(histograms or (), poured):
+        histogram.catch_up()
+        if histogram.last[BEFORE] > HIGHEST_MW:
+            return None
+    booked = Booked(np.zeros((gpus, layout.TALLIES), np.int64), [0] * gpus, [0] * gpus)
+    columns = Columns(*(as_read(column) for column in run))
+
+    def book_gpu(gpu: int) -> None:
+        place, out = np.zeros(2, np.int64), np.zeros(3, np.int64)
+        histogram = histograms[gpu] if histograms is not None and poured[gpu] else None
+        idle = min(max(int(idle_mw[gpu]), 0), HIGHEST_MW)  # what is above any reading makes no difference
+        limits = ceiling_mw[gpu], max_gap_us[gpu], np.int64(2 * idle)
+        while place[0] < len(run.base_us):
+            bins, last = (histogram.bins, histogram.last) if histogram is not None else (_NO_BINS, _NO_LAST.copy())
+            with np.errstate(over="ignore"):  # as plain Python, unsigned words wrap loudly
+                _book_gpu(
+                    columns, gpu, place, state[gpu], booked.tally[gpu], limits, histogram is not None, last, bins, out
+                )
+            booked.energy_hnj[gpu] += int(out[0])
+            booked.static_hnj[gpu] += int(out[1])
+            if out[2] and histogram is not None:
+                histogram.make_room(int(out[2]))
+        if histograms is not None and histogram is None:
+            for w in np.flatnonzero(run.offsets[:, gpu + 1] > run.offsets[:, gpu]).tolist():
+                rows_here = run.rows(w, int(run.offsets[w, gpu]), int(run.offsets[w, gpu + 1]))
+                histograms[gpu].extend(*rows_here, int(ceiling_mw[gpu]), int(max_gap_us[gpu]))
+
+    if int(rows.sum()) >= MANY_ROWS and gpus > 1:
+        with ThreadPoolExecutor(min(os.cpu_count() or 1, gpus)) as pool:  # the kernels let go of the interpreter's lock
+            list(pool.map(book_gpu, range(gpus)))
+    else:
+        for gpu in range(gpus):
+            book_gpu(gpu)
+    return booked
+
+
+_NO_BINS = np.empty(0, np.int64)
+_NO_LAST = np.zeros(4, np.int64)
