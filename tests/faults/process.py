@@ -37,7 +37,7 @@ class Agent:
     def __init__(self, folder, *flags, wrap=(), prepare="", config="", environ=None):
         self.folder, self.port = folder, free_port()
         (folder / "config.toml").write_text("[sampling]\nwindow_s = 0.25\n" + config)
-        code = f"import sys\n{prepare}\nfrom agent.__main__ import main\nsys.exit(main())"
+        code = f"import sys\n{prepare}\nfrom wattshed.agent.__main__ import main\nsys.exit(main())"
         command = [
             *wrap,
             sys.executable,

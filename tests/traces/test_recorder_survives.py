@@ -48,7 +48,7 @@ def test_every_acknowledged_window_outlives_sigkill(tmp_path):
     root = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, str(script), str(tmp_path / "rec"), str(KILLS), "5"],
-        env={**os.environ, "PYTHONPATH": str(root / "deploy/python")},
+        env={**os.environ, "PYTHONPATH": f"{root}:{root}/deploy/python"},
         capture_output=True, check=True, timeout=250,
     )  # fmt: skip
     acknowledged = [int(number) for number in done.stdout.split()]
