@@ -331,17 +331,23 @@ def test_whatever_becomes_known_when_no_stretch_is_anybodys_twice(tmp_path_facto
     assert not sluid or not known or "hold" in {e[0] for es in story for e in es} or sluid[-1][2] <= known[0][1]
 
 
-def test_a_thousand_owners_that_may_still_change_cost_little(tmp_path):
+def test_a_thousand_owners_that_may_still_change_cost_little_more_each_than_a_hundred(tmp_path):
+    """Owners are not compared with one another: their time is about proportional, in one run on any machine."""
+    few, many = _cost(tmp_path / "few", 100), _cost(tmp_path / "many", 1000)
+    print(few, many)
+    assert many < 25 * few
+
+
+def _cost(tmp_path, owners):
     node = Node(tmp_path, Batch(*(hold(gpu, f"slurm:{gpu}", uid=4242) for gpu in range(4))))
-    for pid in range(1000, 2000):
+    for pid in range(1000, 1000 + owners):
         node.proc.start(pid, SSH, uid=1001, argv=(f"p{pid}",))
     costs = []
-    for _ in range(4):
+    for _ in range(6):
         began = time.thread_time()
-        node.window(*range(1000, 2000))
+        node.window(*range(1000, 1000 + owners))
         costs.append(time.thread_time() - began)
-    print(costs)
-    assert min(costs[1:]) < 0.1
+    return min(costs[1:])
 
 
 @given(

@@ -415,23 +415,30 @@ def test_two_hundred_real_processes_keep_within_their_limits():
     resolver.close()
 
 
-def test_a_thousand_processes_cost_at_most_a_tenth_of_a_second(tmp_path):
+def test_a_thousand_processes_cost_a_few_times_what_reading_their_files_costs(tmp_path):
+    """Both in one run, the best of some: a busy machine slows both."""
     proc = FakeProc(tmp_path / "proc")
     for pid in range(1000):
         proc.start(1000 + pid, SLURM.format(pid))
     sightings = [seen(1000 + pid, gpu=pid % 4, sm=1) for pid in range(1000)]
-    first, later = [], []
-    for _ in range(12):  # the best of some: other work on the machine only adds
+    bare, first, later = [], [], []
+    for _ in range(12):
+        began = time.thread_time()
+        for pid in range(1000, 2000):
+            for name in ("stat", "cgroup", "status", "cmdline"):
+                (proc.root / str(pid) / name).read_bytes()
+        bare.append(time.thread_time() - began)
         resolver = JobResolver(Processes(proc.root, Clock()))
         for turn, costs in ((0, first), (1, later)):
             began = time.thread_time()
             owners, _ = resolver.resolve(sightings, DEVICES, T0 + turn * SECOND, T0 + (turn + 1) * SECOND)
             costs.append(time.thread_time() - began)
             assert len(owners) == 1000
-        if max(min(first), min(later)) < 0.1:
+        if min(first) < 2 * min(bare) and min(later) < min(bare):
             break
-    assert min(first) < 0.1
-    assert min(later) < 0.1
+    print(min(bare), min(first), min(later))
+    assert min(first) < 4 * min(bare)
+    assert min(later) < 2 * min(bare)
 
 
 def test_user_names_are_looked_up_without_waiting(monkeypatch):
