@@ -39,7 +39,10 @@ class GpuAccount:
     power: PowerHistogram = field(default_factory=PowerHistogram)
     moving: Moving = field(default_factory=Moving)
     up: bool = True
-    lost_since_us: int = -1
+    here_since_us: int = 0  # in this life of the agent
+    likely_limit_mw: int = 0  # what it is unlikely to exceed, see `agent.inputs.boards`
+    silent_us: int = 0  # how long it is not read by now, once that is a gap, see `agent.accounts.silence`
+    missing_us: int = 0  # for how long its energy is not known by now
     last_xid: int | None = None
     module: Module | None = None  # of a superchip whose counter is the module's: known once is known for good
 
@@ -93,6 +96,8 @@ class GpuAccount:
         self.unattributed_hnj += other.unattributed_hnj
         self.totals = [a + b for a, b in zip(self.totals, other.totals, strict=True)]
         self.power.merge(other.power)
+        self.silent_us += other.silent_us
+        self.missing_us += other.missing_us
         if other.module is not None:
             self.module = self.module or Module()
             self.module.energy_hnj += other.module.energy_hnj

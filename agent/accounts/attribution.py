@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wattshed.agent.accounts import silence
 from wattshed.agent.accounts.account import GpuAccount
 from wattshed.agent.accounts.calibration import correct
 from wattshed.agent.accounts.former_names import FormerNames
@@ -20,11 +21,13 @@ from wattshed.agent.accounts.host import Host
 from wattshed.agent.accounts.ledger import GpuKey, Ledger
 from wattshed.agent.accounts.limits import Limits, in_parts
 from wattshed.agent.accounts.modules import Module, leave_counter, without
+from wattshed.agent.accounts.observing import follow_moving, keep_powers
 from wattshed.agent.accounts.restart import go_on
 from wattshed.agent.accounts.tenancy import Coverage, Tenancy
 from wattshed.agent.accounts.uncertainty import split_spread
 from wattshed.agent.accounts.unseen import BEFORE, set_aside
 from wattshed.agent.accounts.untold import untold_hnj
+from wattshed.agent.inputs.boards import likely_limit_mw
 from wattshed.kernels.billing import layout
 from wattshed.kernels.billing.power_only import book_plain
 from wattshed.kernels.billing.reconcile import merge
@@ -76,6 +79,7 @@ class Accounts:
         waiting, new = host.holding.follow(window, new, host.waiting, host.limits.max_gap_us)
         self._remember_owners(new, host)
         rows = waiting.followed_by(new)
+        before = silence.untold(host.state)
         readings = self._without_modules(window.readings.with_room(len(host.keys)), host, rows)
         if len(rows.gpu) or int(readings.counter_mj.max(initial=-1)) >= 0 or not self._book_plain(
             host,
@@ -90,10 +94,12 @@ class Accounts:
                     instant_mw=part.instant_mw if len(part.instant_mw) else None,
                 )  # fmt: skip
                 self._book(host, pieces, rows)
-            self._observe(window, host)
+            if not self.live:  # a running agent publishes no quantiles
+                keep_powers(window.readings, self._here(host), host.limits)
         if self.live:
-            self._follow(window, host)
+            follow_moving(window.readings, self._here(host), host.limits)
         host.wait(rows, window.end_us)
+        self._follow_silence(host, before, window.end_us)
         if any(event.kind == "shutdown" for event in window.events):
             self.finish(window.host)
 
@@ -115,11 +121,13 @@ class Accounts:
     def add_run(self, run: Run) -> None:
         """Book windows that hold power readings and nothing else, all at once if nothing stands against it."""
         host = self._enter(run.host, run.devices, int(run.start_us[0]))
+        before = silence.untold(host.state)
         if self.live or len(host.waiting.gpu) or not self._book_plain(host, run.columns):
             for window in run.windows():
                 self.add(window)
             return
         host.coverage, host.holding = Coverage(), Holding()
+        self._follow_silence(host, before, int(run.end_us[-1]))
 
     def finish(self, host: str | None = None) -> None:
         """Nothing follows (of one host, or of all): book what is still open."""
@@ -132,6 +140,7 @@ class Accounts:
                 books.limits.ceiling_mw, books.limits.limit_mw, books.limits.max_gap_us, closing=True,
             )  # fmt: skip
             self._book(books, pieces, books.waiting)
+            self._follow_silence(books, silence.untold(books.state), books.end_us)
             self._give_up_late(books)
             books.wait(books.waiting, int(books.waiting.end_us.max(initial=0)))
             for key in books.keys:
@@ -188,10 +197,11 @@ class Accounts:
         host = self._hosts.setdefault(name, Host())
         if host.devices is devices:
             return host
-        here = [_key(device) for device in devices]
+        here, before = [_key(device) for device in devices], host.keys[: len(host.devices)]
         host.arrange(here)
         for i, key in enumerate(host.keys[len(here) :], len(here)):
             # It is away: its counter may go on meanwhile, but power is not joined over that.
+            silence.end(self.gpus[key], host.state[i], start_us, forgotten=False)
             go_on(host.state[i : i + 1], start_us, same_boot=True)
             self.gpus[key].power.restart()
         for key, device in zip(here, devices, strict=True):
@@ -200,6 +210,9 @@ class Accounts:
                 self.gpus[key] = GpuAccount(device)
             else:
                 account.device = device
+            self.gpus[key].likely_limit_mw = likely_limit_mw(device, devices)
+            if key not in before:
+                silence.begin(self.gpus[key], start_us)
         host.devices = devices
         host.limits = Limits.of(tuple(self.gpus[key].device for key in host.keys), self.max_gap_us)
         return host
@@ -278,6 +291,14 @@ class Accounts:
             line.untold_hnj += unsure
             job.method |= method
 
+    def _follow_silence(self, host: Host, before: NDArray[np.bool_], end_us: int) -> None:
+        """Take note of who is not read at the end of a window."""
+        silence.follow(self._here(host), host.state, before, host.limits.max_gap_us, end_us)
+        host.end_us = end_us
+
+    def _here(self, host: Host) -> list[GpuAccount]:
+        return [self.gpus[key] for key in host.keys[: len(host.devices)]]
+
     def _remember_owners(self, rows: Tenancy, host: Host) -> None:
         """Enter the time that jobs held and used GPUs."""
         columns = (rows.gpu, rows.owner, rows.start_us, rows.end_us, rows.live)
@@ -299,33 +320,11 @@ class Accounts:
                 line.edges += 2
             job.seen(start, end)
 
-    def _observe(self, window: Window, host: Host) -> None:
-        """Keep what the quantiles of power need; a running agent publishes none."""
-        readings, limits = window.readings, host.limits
-        for i, key in enumerate([] if self.live else host.keys[: len(host.devices)]):
-            mine = slice(int(readings.offsets[i]), int(readings.offsets[i + 1]))
-            self.gpus[key].power.extend(
-                readings.time_us[mine], readings.power_mw[mine], int(limits.ceiling_mw[i]), int(limits.max_gap_us[i])
-            )
-
-    def _follow(self, window: Window, host: Host) -> None:
-        """Keep the moving peaks and ramps that a running agent publishes."""
-        readings, limits = window.readings, host.limits
-        for i, key in enumerate(host.keys[: len(host.devices)]):
-            mine = slice(int(readings.offsets[i]), int(readings.offsets[i + 1]))
-            power = readings.power_mw[mine]
-            if len(readings.instant_mw):
-                power = np.where(readings.instant_mw[mine] > 0, readings.instant_mw[mine], power)
-            self.gpus[key].moving.add_all(
-                readings.time_us[mine], power, int(limits.ceiling_mw[i]), int(limits.max_gap_us[i])
-            )
-
     def _note(self, window: Window, host: Host, event: Event) -> None:
         """Take account of what happened: a GPU that went or came, or an agent that was down."""
         if event.kind in {"lost", "back"} and 0 <= event.gpu < len(host.keys):
             account = self.gpus[host.keys[event.gpu]]
             account.up = event.kind == "back"
-            account.lost_since_us = event.time_us if event.kind == "lost" else -1
         elif event.kind == "xid" and 0 <= event.gpu < len(host.keys) and event.detail.isdecimal():
             self.gpus[host.keys[event.gpu]].last_xid = int(event.detail)
         elif event.kind == "restart":
@@ -337,9 +336,8 @@ class Accounts:
                 account.power.restart()
                 if account.module is not None:
                     account.module.restart(window.start_us, same_boot=same_boot)
-                if state[layout.COUNTER] < 0 <= state[layout.POWER_T] < window.start_us:
-                    # Nothing tells what it drew meanwhile.
-                    account.totals[layout.GAP] += window.start_us - int(state[layout.POWER_T])
+                silence.end(account, state, window.start_us, forgotten=not same_boot)
+                silence.begin(account, window.start_us)
             host.restart(window.start_us, same_boot=same_boot)
 
 

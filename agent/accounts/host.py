@@ -57,6 +57,8 @@ class Host:
     holding : Holding
     late : LateHoles
         Booked, and not split yet.
+    end_us : int, us
+        Of the last window.
     """
 
     devices: tuple[Device, ...] = ()
@@ -67,6 +69,7 @@ class Host:
     coverage: Coverage = field(default_factory=Coverage)
     holding: Holding = field(default_factory=Holding)
     late: LateHoles = field(default_factory=LateHoles)
+    end_us: int = 0
 
     def books(self, accounts: Mapping[GpuKey, GpuAccount]) -> list[GpuBooks]:
         """Return all of them, GPU by GPU."""

@@ -100,7 +100,7 @@ class Publisher:
         for i, device in enumerate(window.devices):
             account = accounts.account(device)
             gauges = {name: float(column[i]) for name, column in window.gauges.items() if not math.isnan(column[i])}
-            gpus.append(_gpu_facts(account, gauges, state[i], window.end_us, accounts.ended_hnj(device)))
+            gpus.append(_gpu_facts(account, gauges, state[i], accounts.ended_hnj(device)))
             if gpus[-1].energy_source == "none":
                 unknown.add(device.uuid)  # no reading is not 0: it has no bill, and neither has anybody on it
                 continue
@@ -161,10 +161,9 @@ def _energy_source(account: GpuAccount, state: Any) -> str:
     return account.method if account.was_read else "none"
 
 
-def _gpu_facts(account: GpuAccount, gauges: dict[str, float], state: Any, now_us: int, ended_hnj: int) -> GpuFacts:
+def _gpu_facts(account: GpuAccount, gauges: dict[str, float], state: Any, ended_hnj: int) -> GpuFacts:
     """Freeze one GPU's account; ``state`` is its row of the merge state."""
     device, totals = account.device, account.totals
-    unread_us = now_us - account.lost_since_us if not account.up and account.lost_since_us >= 0 else 0
     return GpuFacts(
         uuid=device.uuid,
         index=device.index,
@@ -189,7 +188,7 @@ def _gpu_facts(account: GpuAccount, gauges: dict[str, float], state: Any, now_us
         },
         counter_resets=totals[layout.RESETS],
         rejected=account.rejected,
-        gap_us=totals[layout.GAP] + unread_us,
+        gap_us=totals[layout.GAP] + account.silent_us,
         covered_us=account.booked_us,
         ended_hnj=ended_hnj,
         disagreement=account.disagreement,

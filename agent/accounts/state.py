@@ -260,6 +260,8 @@ def _books(accounts: Accounts, host: str) -> dict[str, Any]:
                 "unattributed_hnj": one.account.unattributed_hnj,
                 "totals": one.account.totals,
                 "booked_us": one.account.booked_us,
+                "silent_us": one.account.silent_us,
+                "missing_us": one.account.missing_us,
                 "merge": one.merge.tolist(),
                 "hole": one.hole.plain(),
                 "late_hole": one.late.plain() if one.late is not None else None,
@@ -316,6 +318,8 @@ def _restore_books(accounts: Accounts, calibrator: Calibrator, host: str, state:
             int(gpu["unattributed_hnj"]),
             [int(n) for n in gpu["totals"]],
             booked_us=int(gpu["booked_us"]),
+            silent_us=int(gpu.get("silent_us", 0)),
+            missing_us=int(gpu.get("missing_us", 0)),
             module=_module(gpu.get("module")),
         )
         late = gpu.get("late_hole")

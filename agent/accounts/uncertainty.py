@@ -13,6 +13,7 @@ import itertools
 import math
 from typing import TYPE_CHECKING
 
+from wattshed.agent.inputs.boards import likely_limit_mw
 from wattshed.exporters.snapshot import HNJ_PER_JOULE
 from wattshed.kernels.billing import layout
 
@@ -42,7 +43,6 @@ SAMPLING = 0.4
 OPEN_US = 5_000_000
 """Time of a job that always waits for its energy, beside an interval between readings, at most: it comes soon."""
 AVERAGE_US = 1_000_000  # what the driver's average power is the mean of
-FLOOR_WATTS = 300.0  # span between idle and limit where a trace knows neither
 
 
 def part_time_floor(seconds: float) -> float:
@@ -73,9 +73,8 @@ def sees_part(device: Device) -> bool:
 def span_w(account: GpuAccount) -> float:
     """Return how far apart idle and limit are (W): what an unseen stretch can hide."""
     device = account.device
-    if device.limit_mw <= 0:
-        return FLOOR_WATTS
-    return (device.limit_mw - max(device.idle_mw, 0)) / 1e3
+    limit_mw = device.limit_mw if device.limit_mw > 0 else account.likely_limit_mw or likely_limit_mw(device, ())
+    return max(limit_mw - max(device.idle_mw, 0), 0) / 1e3
 
 
 def split_spread(device: Device) -> float:
@@ -162,13 +161,14 @@ def gpu_sigma_j(account: GpuAccount, longest_run_us: int = 0) -> float:
     parts = [gain_j(account, energy_j), module_j(account)]
     if account.method == "power":
         parts.append(energy_j * sampling_floor(account, account.totals[layout.COVERED] / 1e6))
-        parts.append(account.totals[layout.GAP] / 1e6 * missing_w(account))
+        parts.append((account.totals[layout.GAP] + account.missing_us) / 1e6 * missing_w(account))
         if longest_run_us > FROZEN_US:
             parts.append(longest_run_us / 1e6 * frozen_w(account))
     # Over a reset of the counter, or a hole of which it does not tell, energy is an estimate between idle and limit, or
     # is booked as nothing.
     parts.append(account.totals[layout.ESTIMATED_US] / 1e6 * estimated_w(account))
-    parts.append(account.totals[layout.UNKNOWN_US] / 1e6 * missing_w(account))
+    unknown_us = account.totals[layout.UNKNOWN_US] + (account.missing_us if account.method != "power" else 0)
+    parts.append(unknown_us / 1e6 * missing_w(account))
     if account.method != "power" and disagrees(account):
         off = account.totals[layout.COMPARED_POWER] - account.totals[layout.COMPARED_COUNTER]
         parts.append(off / HNJ_PER_JOULE)
@@ -208,7 +208,8 @@ def job_sigma_j(job: Job, gpus: Mapping[GpuKey, GpuAccount]) -> float:
         step_w = line.dynamic_hnj / HNJ_PER_JOULE / seconds if seconds > 0 else 0.0
         squares += (line.untold_hnj / HNJ_PER_JOULE) ** 2
         squares += line.edges * (blur_us(account) / 1e6 * step_w) ** 2 / 12
-        gap_us = account.totals[layout.GAP] if account.method == "power" else 0  # a counter bridges them
+        # A counter bridges gaps, but for one that is open.
+        gap_us = account.missing_us + (account.totals[layout.GAP] if account.method == "power" else 0)
         unread_us = max(min(line.unread_us, gap_us), line.unread_us - OPEN_US - interval_us(account))
         unread += unread_us / 1e6 * missing_w(account)  # whatever it was, it was more than nothing, on every GPU
         if account.method == "power" and seconds > 0:

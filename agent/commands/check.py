@@ -289,7 +289,12 @@ def _print(tree: dict[str, Any]) -> None:
         table = Table(title=title + limit, title_justify="left", title_style="bold")
         for column in ("reading", "works", "every", "why not", "what to do"):
             table.add_column(column, overflow="fold")  # a command or a path is of no use in part
-        for name, found in first["capabilities"].items():
+        told = first["capabilities"]
+        if len({found["reason"] for found in told.values()}) == 1 and not any(
+            found["works"] for found in told.values()
+        ):
+            told = {"all of them": next(iter(told.values()))}  # it is sick: one text for all of it
+        for name, found in told.items():
             every = [p for g in gpus if (p := g["publication_ms"].get(name)) is not None]
             period = f"{sum(every) / len(every):.0f} ms" if every else ""
             table.add_row(name, "yes" if found["works"] else "no", period, found["reason"], found["remedy"])

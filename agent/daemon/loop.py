@@ -304,7 +304,8 @@ class Daemon:
             return
         self._unmetered = unmetered
         if unmetered:
-            LOG.error("nothing is metered: %s", unmetered)
+            # A pause is told by whatever failed; one that was so from the beginning is for somebody to look at.
+            LOG.log(logging.WARNING if self.metered else logging.ERROR, "nothing is metered: %s", unmetered)
         else:
             LOG.info("ready: the first window is accounted" if first else "metering again")
         status = f"not metering: {unmetered}" if unmetered else f"metering {gpus} GPUs"

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 SLOW_CALL_US = 2_000
-MOST_DUTY = 0.01
+MOST_DUTY = 0.02  # of the time, for all calls on all GPUs together
+ROWS_DUTY = MOST_DUTY / 2
+"""What rows of process utilisation may have of that. What they cost is no reason to read a counter less often, and what
+readings cost none to ask for fewer rows: energy comes before its split, and a bad split before none."""
 LARGEST_FACTOR = 4  # no more than 4 s between readings of the counter: sampled power further apart is a gap
 
 
@@ -29,6 +32,8 @@ class Pace:
     rates : Rates
     lines : sequence of Line
         Shared with the poller.
+    rows_busy_ns : callable
+        Time spent inside the driver for rows of process utilisation so far, which have a part of their own.
     behind : callable
         Whether this process is busy, and a call that takes long says nothing about the driver.
 
@@ -38,12 +43,20 @@ class Pace:
         Share of the last ten seconds that was spent inside the driver.
     """
 
-    def __init__(
-        self, meter: Meter, clock: Clock, rates: Rates, lines: Sequence[Line], behind: Callable[[], bool]
+    def __init__(  # noqa: PLR0917 - wired in one place
+        self,
+        meter: Meter,
+        clock: Clock,
+        rates: Rates,
+        lines: Sequence[Line],
+        rows_busy_ns: Callable[[], int],
+        behind: Callable[[], bool],
     ) -> None:
+        self._rows_busy_ns = rows_busy_ns
         self._meter, self._clock, self._rates, self._lines, self._behind = meter, clock, rates, lines, behind
         self.duty = 0.0
         self._judged_us, self._judged_busy_ns = clock.now_us(), meter.costs.busy_ns
+        self._judged_rows_ns = 0
 
     def period_us(self, gpu: int, line: Line, now_us: int) -> int:
         """Return the time to the GPU's next reading."""
@@ -69,24 +82,26 @@ class Pace:
 
     def judge(self) -> None:
         """Every ten seconds: read less often where calls cost too much, and again more often where they do not."""
-        now_us, busy_ns = self._clock.now_us(), self._meter.costs.busy_ns
+        now_us, busy_ns, rows_ns = self._clock.now_us(), self._meter.costs.busy_ns, self._rows_busy_ns()
         if self._behind():
-            self._judged_us, self._judged_busy_ns = now_us, busy_ns
+            self._judged_us, self._judged_busy_ns, self._judged_rows_ns = now_us, busy_ns, rows_ns
             for line in self._lines:
                 line.calls.clear()
         if now_us - self._judged_us < 10 * SECOND_US:
             return
-        self.duty = (busy_ns - self._judged_busy_ns) / 1e3 / (now_us - self._judged_us)
-        self._judged_us, self._judged_busy_ns = now_us, busy_ns
+        judged_us, rows_us = now_us - self._judged_us, (rows_ns - self._judged_rows_ns) / 1e3
+        self.duty = (busy_ns - self._judged_busy_ns) / 1e3 / judged_us
+        duty, most = self.duty - rows_us / judged_us, MOST_DUTY - ROWS_DUTY
+        self._judged_us, self._judged_busy_ns, self._judged_rows_ns = now_us, busy_ns, rows_ns
         for gpu, line in enumerate(self._lines):
             p95_us, known = line.calls.p95_us(), len(line.calls)
             # A busy host delays a call now and then, so it takes forty to judge, and three slow ones among them.
-            dear = self.duty > MOST_DUTY or (p95_us > SLOW_CALL_US and known >= 40)
+            dear = duty > most or (p95_us > SLOW_CALL_US and known >= 40)
             if dear and line.factor < LARGEST_FACTOR:
                 line.factor *= 2
                 text = "GPU %d: calls take %d us (95 %%), duty %.1f %%: read %d times less often"
-                LOG.info(text, gpu, p95_us, self.duty * 100, line.factor)
-            elif line.factor > 1 and known >= 8 and p95_us < SLOW_CALL_US // 2 and self.duty * 2 < MOST_DUTY:
+                LOG.info(text, gpu, p95_us, duty * 100, line.factor)
+            elif line.factor > 1 and known >= 8 and p95_us < SLOW_CALL_US // 2 and duty * 2 < most:
                 line.factor //= 2
             elif known < 60:
                 continue  # too few to judge, and nothing to change

@@ -83,7 +83,7 @@ class Poller:
         self.seq = 0
         meter.learn(rates.learn_us)
         self.start_us = clock.now_us()
-        self.pace = Pace(meter, clock, rates, self._lines, behind)
+        self.pace = Pace(meter, clock, rates, self._lines, lambda: self._sharing.busy_ns, behind)
         self._grow()
         self.recovery.begin()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import queue
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from wattshed.agent.meters.board import SLOW_US
@@ -72,6 +72,7 @@ class Recovery:
         self._driver_went_us = MISSING
         self.faults: Counter[str] = Counter()
         self._events: list[Event] = []
+        self._xids: defaultdict[int, list[int]] = defaultdict(list)  # heard in this window, by number
         self._driver_down = False
         self._reinit_due_us = clock.now_us() + REINIT_US if meter.unseen else MISSING
         self._look_due_us = clock.now_us() + LOOK_US
@@ -94,6 +95,9 @@ class Recovery:
     def turn(self) -> None:
         """Once a window: whatever is due."""
         now_us = self._clock.now_us()
+        for number, gpus in self._xids.items():
+            LOG.warning("XID %d: GPU %s", number, ", ".join(str(gpu) for gpu in sorted(set(gpus))))
+        self._xids.clear()
         if not self._driver_down:
             self._reprobing.turn(self.may_read)
         asked = not self._asked.empty()
@@ -130,7 +134,7 @@ class Recovery:
     def _xid(self, xid: Xid) -> None:
         """Tell of an XID error; some mean that the GPU is gone."""
         self._events.append(Event(self._clock.now_us(), "xid", xid.gpu, str(xid.number)))
-        LOG.warning("GPU %d: XID %d", xid.gpu, xid.number)
+        self._xids[xid.number].append(xid.gpu)
         if 0 <= xid.gpu < len(self._lines):
             now_us, event = self._clock.now_us(), {"xid": float(xid.number)}
             self._lines[xid.gpu].gauges.renew("xid", event, now_us, math.inf)  # an event: it stays the last one

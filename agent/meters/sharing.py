@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
 from wattshed.agent.meters.lines import SECOND_US, Line, Meter, Rates
+from wattshed.agent.meters.pace import ROWS_DUTY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from wattshed.agent.clock import Clock
     from wattshed.agent.meters.processes import ProcessWatch
     from wattshed.agent.meters.recovery import Recovery
 
-MOST_DUTY = 0.01  # of the time, for these calls on all GPUs together
 TURN_US = 60 * SECOND_US
 PART = 0.9  # of the time between two samples: then there is never more than one new sample
 OFTEN_US = SECOND_US // 4  # samples that seem further apart may be those in which somebody was active
@@ -33,6 +34,11 @@ class Sharing:
     recovery : Recovery
     put : callable
         Puts the next reading of a GPU's rows on the schedule: its number, and when (us).
+
+    Attributes
+    ----------
+    busy_ns : int, ns
+        Time spent inside the driver for rows: no part of what the pace of other readings is judged by.
     """
 
     def __init__(  # noqa: PLR0917 - wired in one place
@@ -46,6 +52,7 @@ class Sharing:
     ) -> None:
         self._meter, self._clock, self._rates, self._lines = meter, clock, rates, lines
         self._recovery, self._put = recovery, put
+        self.busy_ns = 0
 
     def follow(self, gpu: int, line: Line, watch: ProcessWatch, now_us: int) -> None:
         """Begin to read where there are several processes now, and end where there are not."""
@@ -79,8 +86,18 @@ class Sharing:
             The driver would not say.
         """
         begun_us = self._clock.now_us()
-        watch.poll(begun_us, begun_us, running=bool(line.utils and line.utils[-1]))
+        with self._counted():
+            watch.poll(begun_us, begun_us, running=bool(line.utils and line.utils[-1]))
         line.rows_cost_us += (self._clock.now_us() - begun_us - line.rows_cost_us) / 8
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Count what is spent inside the driver meanwhile."""
+        before_ns = self._meter.costs.busy_ns
+        try:
+            yield
+        finally:
+            self.busy_ns += self._meter.costs.busy_ns - before_ns
 
     def next_us(self, gpu: int, watch: ProcessWatch, due_us: int) -> int | None:
         """Return when to read again after a reading that was due at ``due_us``; None: at the end of the window only.
@@ -94,7 +111,7 @@ class Sharing:
         line = self._lines[gpu]
         asked = [i for i, one in enumerate(self._lines) if one.rows_due or i == gpu]
         crowd = 1 if asked[due_us // TURN_US % len(asked)] == gpu else len(asked)
-        dear_us = min(self._rates.window_us, line.rows_cost_us * crowd / MOST_DUTY)
+        dear_us = min(self._rates.window_us, line.rows_cost_us * crowd / ROWS_DUTY)
         each_us = min(watch.shares.sample_us, OFTEN_US) * PART
         line.rows_count += 1
         if dear_us > each_us:
@@ -114,7 +131,8 @@ class Sharing:
         """
         if not watch.shares.sparse:
             self.poll(line, watch)
-        watch.inquire()
+        with self._counted():
+            watch.inquire()
         did = sum(line.utils) / len(line.utils) / 100 if line.utils else None
         shares = watch.shares.take(did) or None
         if shares is None and line.utils and max(line.utils) == 0:

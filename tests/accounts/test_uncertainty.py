@@ -231,7 +231,7 @@ def test_time_that_is_not_read_yet_is_in_the_sigma_of_the_job_until_the_counter_
         off_j = 300 * (n + 0.5) - job.energy_hnj / 2e9
         assert off_j < 2 * sigmas[-1] + 5 * 300
     assert sigmas[49] < 500
-    assert sigmas[149] == pytest.approx(95 * math.hypot(385, 630 / 12**0.5), rel=0.02)
+    assert sigmas[149] == pytest.approx(100 * math.hypot(385, 630 / 12**0.5), rel=0.02)
     assert sigmas[199] < 500
 
 
@@ -243,7 +243,7 @@ def test_gpus_that_were_never_read_lack_what_their_job_used_all_in_one_direction
         accounts.add(window(0, 100 * S, [[]] * gpus, usage, devices))
         return job_sigma_j(accounts.ledger.jobs[JobKey("slurm:1")], accounts.gpus)
 
-    assert sigma(1) == pytest.approx(95 * math.hypot(385, 630 / 12**0.5))
+    assert sigma(1) == pytest.approx(100 * math.hypot(385, 630 / 12**0.5))
     assert sigma(4) == pytest.approx(4 * sigma(1))
 
 
@@ -263,3 +263,27 @@ def test_readings_far_apart_blur_the_edges_of_a_job():
 
     assert sigma(20) == pytest.approx(20 * 230 / 6**0.5, rel=0.05)
     assert sigma(20) > 10 * sigma(1)
+
+
+@pytest.mark.parametrize(
+    ("own", "beside", "span_w"),
+    [
+        ({"limit_mw": 500_000}, {}, 500),
+        ({"model": "NVIDIA H100 80GB HBM3"}, {"limit_mw": 400_000}, 700),  # its data sheet
+        ({"model": "NVIDIA H100 80GB HBM3"}, {"model": "NVIDIA H100 80GB HBM3", "limit_mw": 450_000}, 450),
+        ({"model": "NVIDIA X1"}, {"limit_mw": 400_000}, 400),  # what else is on its host
+        ({"model": "NVIDIA X1"}, {}, 1400),  # as much as the largest board that there is
+        ({}, {}, 1400),
+    ],
+)
+def test_an_unseen_stretch_of_a_gpu_with_an_unknown_limit_can_hide_what_such_boards_draw(own, beside, span_w):
+    devices = (device(0, **{"idle_mw": -1, "limit_mw": -1, **own}), device(1, **{"limit_mw": -1, **beside}))
+    accounts = Accounts()
+    usage = [(gpu, "job", 0, 100 * S, -1, 1_000_000, 0) for gpu in range(2)]
+    rows = [[], [(t * S, 300_000, 300_000 * t) for t in range(101)]]
+    accounts.add(window(0, 100 * S, rows, usage, devices))
+    never = accounts.account(devices[0])
+    assert gpu_sigma_j(never) == pytest.approx(100 * math.hypot(span_w / 2, span_w / 12**0.5))
+    (job,) = accounts.ledger.jobs.values()
+    drawn_j = span_w * 0.9 * 100 + 30_000
+    assert drawn_j - job.energy_hnj / 2e9 < 1.96 * job_sigma_j(job, accounts.gpus)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from wattshed.agent.meters.errors import RestartNeeded
+from wattshed.agent.meters.events import Xid
 from wattshed.agent.meters.lines import Rates
 from wattshed.agent.window import MISSING, MigDevice
 
@@ -152,6 +153,18 @@ def test_a_lost_gpu_comes_back_by_uuid_after_a_new_session(rig, how, caplog):
         (xid,) = node.events("xid")
         assert (xid.gpu, xid.detail) == (0, "79")
         assert node.windows[11].gauges.keys() >= {"fb_used_mib"}
+
+
+def test_xid_errors_of_one_number_are_one_line_of_a_window_in_the_log(rig, caplog):
+    node = rig("", gpus=3)
+    recovery = node.sampler._poller.recovery
+    for gpu in (2, 0, 0, 2, 0):
+        recovery.hear(Xid(gpu, 45))
+    recovery.hear(Xid(1, 31))
+    node.run(2)
+    assert sorted(event.gpu for event in node.events("xid")) == [0, 0, 0, 1, 2, 2]
+    said = [record.getMessage() for record in caplog.records if "XID" in record.getMessage()]
+    assert said == ["XID 45: GPU 0, 2", "XID 31: GPU 1"]
 
 
 def test_a_gpu_that_stays_lost_stays_in_its_place(rig):

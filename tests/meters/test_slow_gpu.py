@@ -9,6 +9,7 @@ import pytest
 
 from tests.virtual import agent, simulated
 from wattshed.agent.clock import RealClock, VirtualClock
+from wattshed.agent.commands import check
 from wattshed.agent.commands.check import report
 from wattshed.agent.meters.costs import CallCosts
 from wattshed.agent.meters.errors import MeterError, TooSlow
@@ -188,7 +189,7 @@ def test_who_does_not_even_say_who_it_is_comes_later(tmp_path, monkeypatch):
     meter.close()
 
 
-def test_a_check_tells_what_it_is_sick_of(tmp_path):
+def test_a_check_tells_what_it_is_sick_of(tmp_path, capsys):
     script = tmp_path / "s.toml"
     script.write_text("gpus = 2\n" + slow(1.2))
     tree = report(f"simulated:{script}")
@@ -198,6 +199,10 @@ def test_a_check_tells_what_it_is_sick_of(tmp_path):
     assert "RMA" in tree["reason"]
     assert tree["gpus"][1]["energy_source"] == "none"
     assert all(one["reason"].startswith("sick: a call") for one in tree["gpus"][1]["capabilities"].values())
+    check._print(tree)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert printed.count("sick: a call") == 2, "in its table and at the end, and not for each of what it could tell"
+    assert printed.count("│ instant ") == 1, "the healthy one's table is whole"
 
 
 def test_the_end_of_a_patience():

@@ -5,12 +5,12 @@ The prior is no measurement: its interval reaches from idle to the design power,
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 from wattshed.agent.fleet.boundary.ranges import Range
+from wattshed.agent.inputs.boards import called
 from wattshed.agent.inputs.tables import read_table
 
 
@@ -28,7 +28,7 @@ class Gpu:
 
 def gpus() -> tuple[Gpu, ...]:
     """Read the shipped table; the first pattern that matches a name wins."""
-    path = Path(str(files("wattshed.agent.fleet.boundary"))) / "gpus.csv"
+    path = Path(str(files("wattshed.agent.inputs"))) / "gpus.csv"
     return tuple(
         Gpu(
             row.name("model"),
@@ -46,4 +46,4 @@ def find(name: str) -> Gpu | None:
     """Entry for a model as NVML or a data sheet calls it (``NVIDIA H100 80GB HBM3``, ``H100 SXM``); None if unknown."""
     table = gpus()
     exact = next((g for g in table if g.model.casefold() == name.strip().casefold()), None)
-    return exact or next((g for g in table if re.search(rf"\b{g.pattern}", name, re.IGNORECASE)), None)
+    return exact or next((g for g in table if called(g.pattern, name)), None)

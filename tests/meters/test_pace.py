@@ -1,0 +1,39 @@
+"""One budget of driver time: rows of process utilisation have a part of it, and cannot starve the counter."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from wattshed.agent.clock import VirtualClock
+from wattshed.agent.meters.gauges import Gauges
+from wattshed.agent.meters.lines import Line, Rates
+from wattshed.agent.meters.pace import MOST_DUTY, ROWS_DUTY, Pace
+
+
+def judged(readings, rows, seconds=60, call_us=300):
+    """How many times less often a GPU is read whose driver spends these parts of the time on readings and on rows."""
+    clock, spent = VirtualClock(), SimpleNamespace(busy_ns=0)
+    rows_ns = [0]
+    line = Line(Gauges(lambda: 1_000_000))
+    pace = Pace(SimpleNamespace(costs=spent), clock, Rates(), [line], lambda: rows_ns[0], lambda: False)
+    for _ in range(seconds):
+        clock.sleep_until(clock.now_us() + 1_000_000)
+        spent.busy_ns += round((readings / line.factor + rows) * 1e9)
+        rows_ns[0] += round(rows * 1e9)
+        for _ in range(2):
+            line.calls.add(call_us)
+        pace.judge()
+    assert pace.duty == pytest.approx(readings / line.factor + rows, rel=0.6), "all of it is what is published"
+    return line.factor
+
+
+def test_rows_do_not_make_the_counter_be_read_less_often():
+    assert judged(0.008, 0.0) == 1
+    assert judged(0.008, ROWS_DUTY) == 1
+    assert judged(0.008, 5 * ROWS_DUTY) == 1
+
+
+def test_readings_that_cost_more_than_their_part_are_made_less_often():
+    assert judged(1.5 * (MOST_DUTY - ROWS_DUTY), 0.0) > 1
+    assert judged(5 * MOST_DUTY, 0.0) == 4
+    assert judged(0.001, 0.0, call_us=5_000) == 4
