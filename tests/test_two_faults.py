@@ -6,7 +6,9 @@ import os
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
+from two_faults_found import FOUND
 
 from tests.two_faults import BLIND, SECOND, drawn, live
 from tests.virtual import bills, sums
@@ -156,3 +158,8 @@ def every_law_holds(about):
 @given(drawn())
 def test_every_law_holds_whatever_two_things_go_wrong(about):
     every_law_holds(about)
+
+
+@pytest.mark.parametrize("found", FOUND)
+def test_what_random_faults_once_found_is_right(found):
+    every_law_holds(FOUND[found])

@@ -161,6 +161,9 @@ class Reprobing:
             if asking.index in self._ailments:
                 self._ailments[asking.index].cured_us = self._clock.now_us()
             self._cured(place)
+            # It may be here for the first time: when its session began, it did not answer.
+            self._modes_us.setdefault(place, self._clock.now_us() + MODES_US)
+            self._refused_us.setdefault(place, self._clock.now_us() + REFUSED_US)
 
     def _look_at(self, gpu: int, now_us: int, *, refused_too: bool) -> None:
         board = self._meter.boards[gpu]

@@ -30,8 +30,8 @@ COMPARED_US, COMPARED_POWER, COMPARED_COUNTER = range(16, 19)  # stretches that 
 ESTIMATED_US, UNKNOWN_US = range(19, 21)  # holes that nothing tells of: estimated by power; booked as nothing
 TALLIES = 21
 
-# Kinds of suspect: the counter fell, or rose by more than a board can use.
-DIP, JUMP = 1, 2
+# Kinds of suspect: the counter fell, or rose by more than a board can use; or it is the first value after a hole.
+DIP, JUMP, STALE = 1, 2, 3
 
 T0, T1, ENERGY, BEGIN, END, HOLE = range(6)
 """Rows of the room where pieces are put, int64[6, *]; see `Pieces`."""

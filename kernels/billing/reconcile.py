@@ -12,7 +12,9 @@ A counter lies in known ways, and each has its rule (`kernels.billing.verdicts`)
 * it falls (a driver reload, or a bad reading): nothing is booked from it until a second reading says which. If it comes
   back to the old level it was a dip and the old base holds; if it counts on from the low value it is a new epoch, whose
   first value is a lower bound for the stretch before it, and what it leaves open is estimated by power;
-* it jumps further than 1.5 times the power limit allows: likewise held back until a second reading.
+* it jumps further than 1.5 times the power limit allows: likewise held back until a second reading;
+* after a hole its first value may be as old as the hole: it is held back until it moves on. One that is then seen to
+  stand is a lower bound for the hole, and what it says next is measured from before the hole.
 
 Where neither meter was read for longer than a gap there is a hole, a piece of its own (`kernels.billing.holes`): the
 books are closed before it, and what the counter says next, less what power saw since, is the hole's.
@@ -69,6 +71,7 @@ from wattshed.kernels.billing.layout import (
     SAMPLES,
     SEEN_T,
     SHAPE_T,
+    STALE,
     STATES,
     SUSPECT_BOOKED,
     SUSPECT_KIND,
@@ -79,7 +82,7 @@ from wattshed.kernels.billing.layout import (
     Pieces,
 )
 from wattshed.kernels.billing.settling import begun_anew, by_power, close, settle, uncover
-from wattshed.kernels.billing.verdicts import UNDECIDED_US, take_counter
+from wattshed.kernels.billing.verdicts import UNDECIDED_US, book_held, take_counter
 from wattshed.kernels.columns import as_read
 from wattshed.kernels.jit import jit
 
@@ -182,6 +185,8 @@ def _merge_gpu(  # type: ignore[no-untyped-def]
                         s[BOOKED_T] = t
             elif counted:
                 # A hole. The books before it are closed, so that what the counter says next belongs to the hole alone.
+                if s[SUSPECT_KIND] == STALE:
+                    first, mark, k = book_held(s, tally, room, first, mark, k, False, bound, max_gap)
                 if k > first:
                     first = mark = k = close(s, tally, room, first, mark, k, max_gap)
                 # An instant tells little of a load that moves: better the mean of seconds before, and of the one after.
@@ -203,11 +208,15 @@ def _merge_gpu(  # type: ignore[no-untyped-def]
                 and t - s[SEEN_T] > max_gap
                 and (t0[first] - s[BOOKED_T] <= max_gap or t - t0[first] > UNDECIDED_US)
             ):
+                if s[SUSPECT_KIND] == STALE:
+                    first, mark, k = book_held(s, tally, room, first, mark, k, False, bound, max_gap)
                 first = mark = k = close(s, tally, room, first, mark, k, max_gap)
             continue
 
         first, mark, k = take_counter(s, tally, room, t, c, first, mark, k, bound, max_gap)
 
+    if closing and s[SUSPECT_KIND] == STALE:
+        first, mark, k = book_held(s, tally, room, first, mark, k, False, bound, max_gap)
     suspect = s[SUSPECT_KIND] != 0
     if closing and (
         (k > first and s[SEEN_T] != s[LAST_T]) or (suspect and max(k - first, s[SUSPECT_T] - s[BOOKED_T]) > 0)

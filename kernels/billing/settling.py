@@ -102,20 +102,38 @@ def uncover(s, room, first: int, mark: int, k: int, t: int, max_gap: int) -> tup
 
 
 @jit(allocates=False)
+def _told_anew(s, room, first: int, mark: int, bound: int) -> int:  # type: ignore[no-untyped-def]
+    """Return what the low value that is suspect tells of pieces first..mark before it, should it count anew."""
+    if s[SUSPECT_KIND] != DIP or not sane(s[SUSPECT], s[SUSPECT_T] - s[BASE_T], bound):
+        return 0
+    told = s[SUSPECT] * HNJ_PER_MJ
+    # The books were closed before a hole, so that all of it is the hole's; else power may have booked of it.
+    if first == mark or room[HOLE, first] == 0 or not sane(s[SUSPECT], s[SUSPECT_T] - s[BOOKED_T], bound):
+        told = max(told - s[BOOKED_SINCE] + s[SUSPECT_BOOKED], 0)
+    if first < mark and room[HOLE, first] == 0:
+        # More than a board can use is of a hole that was booked as nothing.
+        told = min(told, 2 * (bound + bound // 2) * (room[T1, mark - 1] - room[T0, first]))
+    return int(told)
+
+
+@jit(allocates=False)
 def begun_anew(s, tally, room, first: int, mark: int, bound: int) -> None:  # type: ignore[no-untyped-def]
     """Settle pieces first..mark, before a suspect that is a new epoch: its first value is their lower bound."""
-    told = 0
-    if s[SUSPECT_KIND] == DIP:
-        tally[RESETS] += 1
-        if sane(s[SUSPECT], s[SUSPECT_T] - s[BASE_T], bound):
-            told = s[SUSPECT] * HNJ_PER_MJ
-            # The books were closed before a hole, so that all of it is the hole's; else power may have booked of it.
-            if first == mark or room[HOLE, first] == 0 or not sane(s[SUSPECT], s[SUSPECT_T] - s[BOOKED_T], bound):
-                told = max(told - s[BOOKED_SINCE] + s[SUSPECT_BOOKED], 0)
-    else:
-        tally[REJECTED_STEP] += 1
+    tally[RESETS if s[SUSPECT_KIND] == DIP else REJECTED_STEP] += 1
+    told = _told_anew(s, room, first, mark, bound)
     before = s[BOOKED_SINCE]
     tally[COUNTER_HNJ] += before + by_power(s, tally, room, first, mark, told, RESET_US)
+
+
+@jit(allocates=False)
+def close_standing(s, tally, room, first: int, mark: int, k: int, bound: int, max_gap: int) -> int:  # type: ignore[no-untyped-def]
+    """Book all that is open by power, for the suspect stands still; returns where the pieces end now."""
+    mark, k = uncover(s, room, first, mark, k, room[T1, k - 1], max_gap)
+    told = _told_anew(s, room, first, mark, bound)
+    by_power(s, tally, room, first, mark, told, RESET_US if s[SUSPECT_KIND] == DIP else UNTOLD_US)
+    s[SUSPECT_BOOKED] += by_power(s, tally, room, mark, k, 0, UNTOLD_US)
+    s[BOOKED_T] = room[T1, k - 1]
+    return k
 
 
 @jit(allocates=False)

@@ -207,3 +207,38 @@ def test_a_source_that_is_lost_for_a_while_takes_no_counter_away(tmp_path, fault
     if fault in {"lost", "driver away", "nothing answers"} or (fault == "power reads 0" and not counter):
         assert not up[45]
         assert any(s.unmetered for s in shown)
+
+
+def test_a_gpu_that_comes_and_does_not_answer_at_first_is_metered_once_it_does(tmp_path):
+    script = tmp_path / "scenario.toml"
+    script.write_text(
+        """
+gpus = 3
+cycle_s = 1200
+[[gpu]]
+index = 1
+late_s = 37
+[[job]]
+name = "7"
+gpus = [0, 1, 2]
+load = [[1.0, 400.0, 80]]
+[[fault]]
+kind = "wedged"
+gpu = 1
+at_s = 41
+for_s = 47
+"""
+    )
+    node, clock = simulated(tmp_path, str(script))
+    one = agent(node, clock, seconds=240, keep_us=10**12)
+    one.daemon.run()
+    one.close()
+    assert not one.faults.counts
+    assert [facts.up for facts in one.board.current().gpus] == [True] * 3
+    begun, end = one.windows[0].start_us, one.windows[-1].end_us
+    came = next(w for w in one.windows if len(w.devices) == 3).start_us
+    for facts in one.board.current().gpus:
+        card = int(facts.uuid[-12:])
+        real = node.truth.gpu_nj(card, came if card == 1 else begun, end) / 1e9
+        assert facts.energy_hnj / 2e9 == pytest.approx(real, abs=3 * facts.sigma_j)
+        assert facts.energy_hnj > 0
