@@ -140,6 +140,7 @@ def _record(arguments: argparse.Namespace) -> int:
 def _meter(arguments: argparse.Namespace, *, exporters: bool) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _nothing_began)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nothing was read yet that could be read again
     from wattshed.agent.daemon.assembly import serve
 
     read = _loader(arguments)

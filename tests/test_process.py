@@ -221,7 +221,8 @@ import os, signal, sys
 class Stop:
     def find_spec(self, name, *_):
         if name == "wattshed.agent.daemon.assembly":
-            os.kill(os.getpid(), signal.{signal})
+            for number in {numbers}:
+                os.kill(os.getpid(), number)
 
 sys.meta_path.insert(0, Stop())
 from wattshed.agent.__main__ import main
@@ -229,10 +230,10 @@ sys.exit(main({argv}))
 """
 
 
-@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("numbers", [[signal.SIGTERM], [signal.SIGINT], [signal.SIGHUP, signal.SIGTERM]])
 @pytest.mark.parametrize("argv", [["run", "--meter", "simulated"], ["record", "nowhere", "--meter", "simulated"]])
-def test_told_to_stop_while_it_is_being_loaded_it_ends_cleanly(argv, number, tmp_path):
-    code = STOPPED_WHILE_LOADING.format(signal=number, argv=argv)
+def test_told_to_stop_while_it_is_being_loaded_it_ends_cleanly(argv, numbers, tmp_path):
+    code = STOPPED_WHILE_LOADING.format(numbers=[int(number) for number in numbers], argv=argv)
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True,
         env={**os.environ, "PYTHONPATH": str(ROOT / "deploy/python")},

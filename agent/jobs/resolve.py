@@ -87,7 +87,7 @@ class JobResolver:
         self._laid_out: dict[tuple[int, JobKey], tuple[int, int]] = {}  # from when and until when an owner has rows
         self._first_us: int | None = None
         self._since_us: int | None = None  # start of the first window
-        self._gpus = 0
+        self._numbers: list[int] = []  # of the GPUs of the last window
         self._answered_us: int | None = None
         self._faults: Counter[str] = Counter()
 
@@ -140,10 +140,10 @@ class JobResolver:
             A pid that /proc does not know has no row, unless one job alone held its GPU: its energy is nobody's.
         """
         held = self._slurm.reservations(devices, start_us, end_us) if self._slurm is not None else []
-        # Of a GPU that is found only now it is known who held it since the first window.
+        # Of a GPU that is found only now it is known who held it since the first window, if its number is no other's.
         self._since_us = start_us if self._since_us is None else self._since_us
-        new = range(self._gpus, len(devices)) if start_us > self._since_us else ()
-        self._gpus = max(self._gpus, len(devices))
+        old, self._numbers = self._numbers, [device.index for device in devices]
+        new = [i for i, n in enumerate(self._numbers) if start_us > self._since_us and i >= len(old) and n not in old]
         if new and self._slurm is not None:
             held += [one for one in self._slurm.reservations(devices, self._since_us, start_us) if one.gpu in new]
         granted = self._pods.reservations(devices, start_us, end_us) if self._pods is not None else []

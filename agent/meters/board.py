@@ -192,6 +192,10 @@ class Board:
             self.device, publication_us=learned, index=index, uuid=older.device.uuid, capabilities=able
         )
 
+    def unnumber(self) -> None:
+        """Let it have no number on the host: it is away, and another GPU has that number now."""
+        self.device = replace(self.device, index=MISSING, minor=MISSING)
+
     def note(self, capability: str, reason: str) -> None:
         """Note what was found out about a capability: "" that it works, else why not."""
         if self.device.capabilities.get(capability) != reason:

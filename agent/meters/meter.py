@@ -225,10 +225,14 @@ class NvmlMeter:
 
     def _settle(self, found: dict[str, Board]) -> None:
         """Put every GPU in its place: a known one where it was, a new one last."""
-        known = {board.device.uuid for board in self.boards}
+        before = sorted((board.device.index, board.device.uuid) for board in self.boards if board.device.index >= 0)
         self.present = [board.device.uuid in found for board in self.boards]
-        # The driver counts anew when a GPU comes; as long as none does, a number stays what it was when one is lost.
-        self._put(found, counted_anew=bool(known) and not found.keys() <= known)
+        # As long as the only change is that some are missing, those that are there keep their numbers.
+        self._put(found, counted_anew=[uuid for _, uuid in before if uuid in found] != list(found))
+        taken = {board.device.index for board in found.values()}
+        for board, here in zip(self.boards, self.present, strict=True):
+            if not here and board.device.index in taken:
+                board.unnumber()
 
     def _put(self, found: dict[str, Board], *, counted_anew: bool) -> None:
         places = {board.device.uuid: i for i, board in enumerate(self.boards)}

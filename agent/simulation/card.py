@@ -79,7 +79,7 @@ class SimulatedHost:
     def add(self, card: Card) -> None:
         """Put a board into its slot."""
         self.cards.append(card)
-        self.cards.sort(key=lambda one: one.index)
+        self.cards.sort(key=lambda one: one.slot)
 
     def partition(self, card: Card, instances: list[tuple[int, int, int]]) -> None:
         """Switch MIG on with these instances, or off without any; those who registered for it are told."""
@@ -107,7 +107,7 @@ class SimulatedHost:
         with self._lock:
             while self._changes and self._changes[0][0] <= self.now_us():
                 self._changes.pop(0)[1]()
-        self.tree.list_gpus([card.pci_bus_id for card in self.cards])
+        self.tree.list_gpus({card.index: card.pci_bus_id for card in self.cards}, self.now_us())
 
     def enter(self, name: str, place: int) -> int:
         """Say what stands against a call on the GPU at a place in the session: what it answers instead, or 0."""
@@ -185,13 +185,14 @@ class Card(Usage):
     uuid: str
     sensor: Sensor
     minor: int
+    slot: int  # where on the bus it is: NVML counts boards in this order
     persistence: bool = True
     reset_us: int = 0  # the last reset that the sensor knows of
 
     @property
     def pci_bus_id(self) -> str:
         """Domain, bus, device and function."""
-        return f"00000000:{0x17 + self.index:02X}:00.0"
+        return f"00000000:{0x17 + self.slot:02X}:00.0"
 
     @property
     def cores(self) -> int:

@@ -165,7 +165,7 @@ class SimulatedLibrary:
         card = self._card(handle)
         bus = card.pci_bus_id.encode()
         struct.pack_into(
-            "<16sIIIII32s", buffer(at, 68), 0, bus[4:], 0, 0x17 + card.index, 0, 0x233010DE, 0x16C110DE, bus
+            "<16sIIIII32s", buffer(at, 68), 0, bus[4:], 0, 0x17 + card.slot, 0, 0x233010DE, 0x16C110DE, bus
         )
         return OK
 

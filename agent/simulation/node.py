@@ -71,7 +71,6 @@ class SimulatedNode:
         self._host = host = SimulatedHost(clock, FaultPlan(shifted), self.tree)
         for line, gpu in zip(lines, script.gpus, strict=True):
             _place(host, _card(host, line, gpu), gpu, self.begun_us)
-        self.tree.running(self.begun_us)
         host.show()
         self.cards = host.cards
         self.truth = Truth(lines)
@@ -149,6 +148,7 @@ def _card(host: SimulatedHost, line: Timeline, gpu: Gpu) -> Card:
         sensor=sensor,
         timeline=line,
         minor=line.gpu,
+        slot=line.gpu,
         accounting=gpu.accounting,
         persistence=gpu.persistence,
         rows=gpu.rows,

@@ -74,7 +74,9 @@ class ProcessTree:
         self._timelines = timelines
         self._stretch: tuple[int, int] = (0, 0)
         self._running: tuple[Running, ...] = ()
-        self._listed: list[str] = []
+        self._listed: dict[int, str] = {}
+        self._numbered: tuple[int, ...] = ()
+        self._numbered_us = 0
         # btime is in whole seconds, so a reader takes the middle of that second: it shall be right.
         began_us = timelines[0].origin_us if timelines else BOOTED_BEFORE_US
         self._boot_us = (began_us - BOOTED_BEFORE_US) // 1_000_000 * 1_000_000 + 500_000
@@ -83,17 +85,22 @@ class ProcessTree:
         (self.proc / "sys/kernel/random/boot_id").write_text(f"{BOOT_ID}\n")
         (self.proc / "stat").write_text(f"cpu  0 0 0 0 0 0 0 0 0 0\nbtime {self._boot_us // 1_000_000}\n")
 
-    def list_gpus(self, bus_ids: list[str]) -> None:
-        """Show these boards as the kernel's driver lists its GPUs."""
-        if bus_ids == self._listed:
+    def list_gpus(self, bus_ids: dict[int, str], now_us: int) -> None:
+        """Show these boards, in the order in which NVML counts them, as the kernel's driver lists its GPUs."""
+        if list(bus_ids.items()) == list(self._listed.items()):
             return
         folder = self.proc / "driver/nvidia/gpus"
-        names = {bus_id.removeprefix("0000").lower() for bus_id in bus_ids}
+        names = {bus_id.removeprefix("0000").lower() for bus_id in bus_ids.values()}
         for name in names:
             (folder / name).mkdir(parents=True, exist_ok=True)
         for gone in set(folder.iterdir() if folder.exists() else ()) - {folder / name for name in names}:
             gone.rmdir()
         self._listed = bus_ids
+        # A prolog names a GPU by NVML's number, and by the same as before while another one is only missing.
+        if [gpu for gpu in self._numbered if gpu in bus_ids] != list(bus_ids):
+            self._numbered, self._numbered_us = tuple(bus_ids), now_us
+            self._stretch = (0, 0)
+            self.running(now_us)
 
     def running(self, now_us: int) -> tuple[Running, ...]:
         """Return all processes on GPUs at a moment; the folders show the same."""
@@ -112,9 +119,8 @@ class ProcessTree:
         wanted: dict[int, Running] = {}
         held: dict[int, list[str]] = {}
         from_us, until_us = 0, 1 << 62
-        here = [line for line in self._timelines if line.since_us <= now_us]
         for line in self._timelines:
-            if line not in here:
+            if line.since_us > now_us:
                 until_us = min(until_us, line.since_us)
                 continue
             from_us = max(from_us, line.since_us)
@@ -136,10 +142,9 @@ class ProcessTree:
             shutil.rmtree(self.proc / str(gone), ignore_errors=True)
         for pid in wanted.keys() - {r.pid for r in self._running}:
             self._make(wanted[pid])
-        # A prolog names a GPU by NVML's number, which counts those that are there.
-        texts = {nth: "".join(f"{job}\n" for job in held.get(line.gpu, ())) for nth, line in enumerate(here)}
+        texts = {nth: "".join(f"{job}\n" for job in held.get(gpu, ())) for nth, gpu in enumerate(self._numbered)}
         for nth in range(len(self._timelines)):
-            self._hold(self.mapping / str(nth), texts.get(nth, ""), from_us)
+            self._hold(self.mapping / str(nth), texts.get(nth, ""), max(from_us, self._numbered_us))
         self._running = tuple(wanted.values())
         self._stretch = (from_us, until_us)
 

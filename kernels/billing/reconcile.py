@@ -190,7 +190,8 @@ def _merge_gpu(  # type: ignore[no-untyped-def]
                 if k > first:
                     first = mark = k = close(s, tally, room, first, mark, k, max_gap)
                 # An instant tells little of a load that moves: better the mean of seconds before, and of the one after.
-                s[BEFORE_MW] = s[MEAN_MW] if s[MEAN_MW] > 0 else s[POWER]
+                if s[MEAN_MW] > 0 or s[POWER_T] >= 0:  # else the hole goes on: a counter alone repeated itself
+                    s[BEFORE_MW] = s[MEAN_MW] if s[MEAN_MW] > 0 else s[POWER]
                 average = np.int64(power_mw[row])
                 s[BACK_MW] = average if 0 < average <= ceiling else p if fresh else -1
                 s[MEAN_MW] = -1

@@ -255,6 +255,8 @@ def _believe(  # type: ignore[no-untyped-def]
     rest = said - s[BOOKED_SINCE]
     whole = mark > first and room[T0, first] == s[BOOKED_T] and room[T1, mark - 1] == t and s[BOOKED_SINCE] == 0
     tally[COUNTER_HNJ] += said
+    if mark == first and s[BOOKED_SINCE] == 0 and t - s[BOOKED_T] <= max_gap:
+        _follow_mean(s, t, said)  # without any power, it alone tells what was drawn before a hole
     if mark == first or room[T0, first] > s[BOOKED_T]:
         mark, k = uncover(s, room, first, mark, k, t, max_gap)
     if lost and rest < 0 and rest * -4 > s[BOOKED_SINCE]:
@@ -274,10 +276,16 @@ def _believe(  # type: ignore[no-untyped-def]
 @jit(inline="always", allocates=False)
 def _compare(s, tally, t: int, said: int, seen: int) -> None:  # type: ignore[no-untyped-def]
     """Note of a stretch that both meters saw whole what each says (hnj), and follow its mean power."""
-    span = t - s[BOOKED_T]
-    tally[COMPARED_US] += span
+    tally[COMPARED_US] += t - s[BOOKED_T]
     tally[COMPARED_COUNTER] += said
     tally[COMPARED_POWER] += seen
+    _follow_mean(s, t, said)
+
+
+@jit(inline="always", allocates=False)
+def _follow_mean(s, t: int, said: int) -> None:  # type: ignore[no-untyped-def]
+    """Follow the mean power of the seconds before, by a stretch since the books were closed (hnj)."""
+    span = max(t - s[BOOKED_T], 1)
     mean = said // (2 * span)
     known = s[MEAN_MW] > 0 and span < MEAN_US
     s[MEAN_MW] = s[MEAN_MW] + (mean - s[MEAN_MW]) * span // MEAN_US if known else mean
