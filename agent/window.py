@@ -291,6 +291,7 @@ class ProcessSighting:
     sm_us : int, SM-microseconds
         Activity since the last report, spread evenly over [``from_us``, ``to_us``]; -1 unknown.
     from_us, to_us : int, us
+        ``from_us`` is 0 where nobody looked before: it may have been there since it began.
     memory_bytes : int
         -1 unknown.
     instance : str

@@ -20,14 +20,14 @@ All of that is decided from windows alone, so that a replay decides it alike; wh
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from wattshed.agent.accounts.hole import Hole, Seen
 from wattshed.agent.accounts.tenancy import Tenancy
 from wattshed.agent.accounts.unseen import AFTER, BEFORE, share_beside
-from wattshed.agent.window import JobKey, Owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -35,83 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from wattshed.agent.window import Window
-
-
-class Seen(NamedTuple):
-    """One owner on one GPU at the edge of a hole; the numbers are those of `Tenancy`."""
-
-    owner: Owner
-    activity_ppm: int
-    share_ppm: int
-    live: int
-
-
-@dataclass(slots=True)
-class Hole:
-    """What is known of one GPU since it could be told last who is on it.
-
-    Attributes
-    ----------
-    since_us : int, us
-    before : dict of JobKey to Seen
-        Who was there then.
-    gone : set of JobKey
-        Those of them whose end in the hole is known.
-    came : set of JobKey
-        Whose beginning in the hole is known.
-    """
-
-    since_us: int
-    before: dict[JobKey, Seen] = field(default_factory=dict)
-    gone: set[JobKey] = field(default_factory=set)
-    came: set[JobKey] = field(default_factory=set)
-
-    def see(self, until: Mapping[JobKey, int], end_us: int) -> None:
-        """Take note of a window in the hole: until when (us) it has owners there, and when it ends."""
-        for key, stop_us in until.items():
-            if key not in self.before or key in self.gone:
-                self.came.add(key)
-            elif stop_us < end_us:
-                self.gone.add(key)
-
-    def plain(self) -> dict[str, Any]:
-        """Lay it out as plain values; labels are the ledger's."""
-        before = [[key, one.activity_ppm, one.share_ppm, one.live] for key, one in self.before.items()]
-        return {"since_us": self.since_us, "before": before, "gone": sorted(self.gone), "came": sorted(self.came)}
-
-    @classmethod
-    def of_plain(cls, values: Mapping[str, Any]) -> Hole:
-        """Make it of what `plain` returned."""
-        before = {}
-        for key, activity, share, live in values["before"]:
-            before[JobKey(str(key))] = Seen(Owner(JobKey(str(key))), int(activity), int(share), int(live))
-        gone, came = ({JobKey(str(key)) for key in values[name]} for name in ("gone", "came"))
-        return cls(int(values["since_us"]), before, gone, came)
-
-    def beside(self, here: Mapping[JobKey, tuple[int, Seen]], end_us: int) -> tuple[set[JobKey], set[JobKey]]:
-        """Name those who were there before it and are not known to have gone, and those of after it, likewise.
-
-        Parameters
-        ----------
-        here : mapping of JobKey to (int, Seen)
-            Who is there at its end, and since when (us) as far as the window says.
-        end_us : int, us
-        """
-        before = self.before.keys() - self.gone
-        after = {
-            key
-            for key, (start_us, _) in here.items()
-            if key not in self.came and (start_us == end_us or key in self.before)
-        }
-        return before, after
-
-    def may_hold(self, key: JobKey, *, at_once: bool) -> bool:
-        """Tell whether somebody was there when the agent went down, and is not known to have gone.
-
-        Where the hole is over ``at_once`` when it lives again, `beside` tells of those who were there before it.
-        """
-        return key in self.came or (key in self.before and key not in self.gone and not at_once)
+    from wattshed.agent.window import JobKey, Owner, Window
 
 
 class Holding:
@@ -152,6 +76,7 @@ class Holding:
                 if gpu not in self._holes and touches and is_told:
                     continue
                 hole = self._hole(gpu, window.start_us)
+                new = _reaching(new, gpu, hole, window.start_us)
                 held = self._since_life(gpu, hole, window.start_us, new, told=is_told)
                 here = _there(new, gpu, window.start_us)
                 if is_told:
@@ -258,6 +183,23 @@ class Holding:
                 elif key not in before and claims_nobody:
                     before[key], end_us = _seen(earlier, row), earlier_end_us
         return Hole(end_us, before)
+
+
+def _reaching(new: Tenancy, gpu: int, hole: Hole, start_us: int) -> Tenancy:
+    """Cut rows that reach back to the birth of a process at the beginning of the hole.
+
+    An owner who was not there before, and none of whose processes began in the hole, came to the GPU at any time in it.
+    """
+    early = (new.gpu == gpu) & (new.live > 0) & (new.start_us < min(hole.since_us, start_us))
+    if not early.any():
+        return new
+    since_us = new.start_us.copy()
+    for row in np.flatnonzero(early).tolist():
+        key = new.key(row)
+        was_there = key in hole.before and key not in hole.gone
+        since_us[row] = hole.since_us if was_there else start_us
+    new = replace(new, start_us=since_us)
+    return new.keep(new.start_us < new.end_us)
 
 
 def _rows(tenancy: Tenancy, gpu: int) -> list[int]:

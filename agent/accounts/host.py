@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from wattshed.agent.accounts.account import GpuAccount
-    from wattshed.agent.accounts.holding import Hole
+    from wattshed.agent.accounts.hole import Hole
     from wattshed.agent.accounts.late_holes import LateHole
     from wattshed.agent.accounts.ledger import GpuKey
     from wattshed.agent.window import Device

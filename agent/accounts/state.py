@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from wattshed.agent.accounts.account import GpuAccount
-from wattshed.agent.accounts.holding import Hole, Seen
+from wattshed.agent.accounts.hole import Hole, Seen
 from wattshed.agent.accounts.host import GpuBooks
 from wattshed.agent.accounts.late_holes import LateHole
 from wattshed.agent.accounts.ledger import GpuKey, Job, Line

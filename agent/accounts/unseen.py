@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from wattshed.agent.accounts.holding import Seen
+    from wattshed.agent.accounts.hole import Seen
     from wattshed.agent.accounts.ledger import GpuKey, Ledger
     from wattshed.agent.accounts.tenancy import Tenancy
     from wattshed.agent.window import JobKey

@@ -180,6 +180,8 @@ class Deciding:
                 presence.begin_us = min(max(presence.begin_us, start_us, since_us), end_us)
             presence.owner, presence.basis = owner, basis
             if basis in {_GUESSED, _HELD}:
+                if first:  # for whom it worked when nobody looked, nobody can say
+                    presence.begin_us = max(presence.begin_us, start_us - _SETTLES_US)
                 self._worked[place] = owner, basis
                 if len(self._worked) > _MOST_WORKERS:
                     del self._worked[next(iter(self._worked))]  # the oldest

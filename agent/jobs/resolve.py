@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wattshed.agent.jobs.arriving import LINGER_US, REACH_BACK_US, arrival_us
 from wattshed.agent.jobs.deciding import Deciding, Place, Presence
 from wattshed.agent.jobs.reservations import exclusive, holders
 from wattshed.agent.jobs.rows import Claims, lay_out
@@ -24,18 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from wattshed.agent.jobs.kubernetes import Pods
-    from wattshed.agent.jobs.processes import Process, Processes
+    from wattshed.agent.jobs.processes import Processes
     from wattshed.agent.jobs.reservations import Reservation
     from wattshed.agent.jobs.slurm import Slurm
     from wattshed.agent.window import Device, MigDevice, ProcessSighting
 
 LOG = logging.getLogger(__name__)
 
-LINGER_US = 7_000_000
-"""A living process counts as present this long after its last report: process lists are read every five seconds."""
-REACH_BACK_US = 5_000_000
-"""A process that is noticed late has used the GPU from its start: its first row reaches back as far as this. The
-accounts book what of that time is not booked yet."""
 LATE_LABELS_US = 120_000_000
 """A job's labels are still passed on this long after its last row, for metadata that arrives late."""
 FIRST_ANSWERS_US = 10_000_000
@@ -148,7 +144,7 @@ class JobResolver:
             held += [one for one in self._slurm.reservations(devices, self._since_us, start_us) if one.gpu in new]
         granted = self._pods.reservations(devices, start_us, end_us) if self._pods is not None else []
         ordered = sorted((s for s in sightings if 0 <= s.gpu < len(devices)), key=_ORDER)
-        presences = [self._see(sighting, start_us, end_us) for sighting in ordered]
+        presences = [self._see(one, start_us, end_us, self._since_us if one.gpu in new else 0) for one in ordered]
         self._settle(start_us, end_us)
         self._deciding.decide(self._present, held, devices, start_us, end_us)
         claims = Claims()
@@ -199,8 +195,8 @@ class JobResolver:
             if scheduler is not None:
                 scheduler.close()
 
-    def _see(self, sighting: ProcessSighting, start_us: int, end_us: int) -> Presence | None:
-        """Find or make the presence of a sighted process; None if nobody can say who that was."""
+    def _see(self, sighting: ProcessSighting, start_us: int, end_us: int, since_us: int) -> Presence | None:
+        """Find or make the presence of a sighted process; None if nobody can say who that was. See `arrival_us`."""
         before = self._processes.last(sighting.pid)
         process = self._processes.look(sighting.pid)
         if process is not None and process is not before and (process.started_us or 0) > sighting.to_us:
@@ -223,8 +219,9 @@ class JobResolver:
         if presence is not None and presence.end_us is not None and presence.end_us < sighting.to_us and back:
             presence = None  # it had left this GPU and came back
         if presence is None:
-            arrival_us, ppm = _arrival_us(process, sighting, start_us), sighting.instance_ppm
-            presence = Presence(process, arrival_us, arrival_us, sighting.to_us, ppm, process.ended_us)
+            begin_us = arrival_us(process, sighting, start_us, since_us)
+            seen_us = max(begin_us, min(start_us - REACH_BACK_US, sighting.from_us or start_us))
+            presence = Presence(process, seen_us, begin_us, sighting.to_us, sighting.instance_ppm, process.ended_us)
             if place in self._present:
                 presence.go_on_from(self._present[place])
             self._present[place] = presence
@@ -258,7 +255,7 @@ class JobResolver:
     @staticmethod
     def _to_the_only_holder(sighting: ProcessSighting, reservations: Sequence[Reservation], claims: Claims) -> None:
         """Bill a process that nobody knows to the job that has the GPU all to itself, if nobody else is seen on it."""
-        begin_us, stop_us = sighting.from_us, sighting.to_us
+        begin_us, stop_us = sighting.from_us or sighting.to_us, sighting.to_us
         alone = exclusive(holders(reservations, sighting.gpu, sighting.instance, begin_us, stop_us))
         part = sighting.instance.partition("/")[0]
         seen = {key for (gpu, key), claim in claims.found.items() if gpu == sighting.gpu and claim.is_on(part)}
@@ -335,16 +332,3 @@ def _share_out(sighting: ProcessSighting, presence: Presence, claims: Claims) ->
         part = left if a == begin_us else sighting.sm_us * (b - a) // (stop_us - begin_us)
         claims.of(sighting.gpu, owner).add_work(a, b, part)
         left -= part
-
-
-def _arrival_us(process: Process, sighting: ProcessSighting, start_us: int) -> int:
-    """Tell when a process came to a GPU, as far as this window can still book it.
-
-    A young process is taken to have used the GPU from its start on; one that is much older than the window came to the
-    GPU at some time since the last list, so only what was reported is certain.
-    """
-    born_us = process.started_us
-    if born_us is None or born_us < min(start_us - LINGER_US, sighting.from_us):
-        return max(start_us, sighting.from_us)
-    # It began in a time in which nobody could look, however long that was, or just now.
-    return max(min(start_us - REACH_BACK_US, sighting.from_us), born_us)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wattshed.agent.meters.errors import Fault, MeterError
 from wattshed.agent.meters.gauges import Gauges
 from wattshed.agent.meters.lines import SECOND_US, Line, Meter, Rates
 from wattshed.agent.meters.pace import Pace
@@ -209,7 +208,9 @@ class Poller:
         if now_us >= line.list_due_us or came_or_went or unexplained or vanished:
             line.list_due_us = now_us + self._rates.processes_us
             self._list(gpu, line, watch, now_us)
-            if hole and before_us:
+            if watch.ghosts.doubt:
+                line.list_due_us = now_us  # the driver's other lists tell who comes only while it is active
+            if hole:
                 line.sightings += watch.sightings(gpu, before_us, max(now_us, before_us), None, {})
             self._sharing.follow(gpu, line, watch, now_us)
         if now_us >= line.gauges_due_us:
@@ -219,20 +220,16 @@ class Poller:
 
     def _list(self, gpu: int, line: Line, watch: ProcessWatch, now_us: int) -> None:
         before = dict(watch.listed)
-        try:
-            with line.gauges.asking("processes"):
-                listed = len(watch.relist())
-        except MeterError as error:
-            if error.fault in {Fault.LOST, Fault.DRIVER, Fault.RESTART}:
-                raise
+        with line.gauges.asking("processes"):
+            listed, ghosts, error = watch.relist(self._alive)
+        if error is not None:
+            line.gauges.forget("processes")
             self.recovery.fault(error.call, "GPU %d: %s", gpu, error)
-            return
-        if watch.able("processes") and (watch.instances or not watch.able("mig")):
+        elif watch.able("processes") and (watch.instances or not watch.able("mig")):
             # What the driver counts, whether or not we may know who they are: 0 is what tells that nobody is there.
             # Under MIG they are seen instance by instance, and who may see no instance sees nobody.
             line.gauges.renew("processes", {"processes": listed}, now_us, self._rates.processes_us)
-        for pid in [pid for pid in watch.listed if not self._alive(pid)]:
-            del watch.listed[pid]
+        for pid in ghosts:
             self.recovery.fault("scrambled_pid", "GPU %d: the driver reports pid %d, which does not exist", gpu, pid)
         for pid, seen in before.items():
             if pid not in watch.listed:

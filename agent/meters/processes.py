@@ -10,28 +10,22 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wattshed.agent.meters.errors import Fault, MeterError
+from wattshed.agent.meters.ghosts import Ghosts
 from wattshed.agent.meters.probe import is_ga100
-from wattshed.agent.meters.process_rows import Row
+from wattshed.agent.meters.process_rows import Row, credible
+from wattshed.agent.meters.profiling import Profile
 from wattshed.agent.meters.shares import Shares
 from wattshed.agent.window import MISSING, ProcessSighting
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from wattshed.agent.meters.board import Board
     from wattshed.agent.meters.nvml import Nvml
 
 KINDS = ("Compute", "Graphics", "MPSCompute")
 PPM = 1_000_000
 NO_INSTANCE = 0xFFFFFFFF
-
-# Metric ids of nvml.h, under the names that dashboards know.
-GPM_GAUGES = {
-    1: "gr_engine_active",
-    2: "sm_active",
-    3: "sm_occupancy",
-    5: "pipe_tensor_active",
-    10: "dram_active",
-}
-SM_UTIL = 2
 
 
 class Instance(NamedTuple):
@@ -72,37 +66,68 @@ class ProcessWatch:
     listed: dict[int, Seen] = field(default_factory=dict)
     instances: list[Instance] = field(default_factory=list)
     shares: Shares = field(default_factory=Shares)
+    ghosts: Ghosts = field(default_factory=Ghosts)
     _modes: tuple[bool, bool] = (False, False)
     _accounted: set[int] | None = None
-    _gpm: dict[int, tuple[Any, Any, int]] = field(default_factory=dict)  # gi -> older, newer sample, time of newer
+    _kinds: dict[str, list[tuple[int, int, int, int]]] = field(default_factory=dict)  # what each list said last
+    _profile: Profile = field(init=False)
 
     def follow(self, board: Board) -> None:
         """Go on with the same GPU after it was asked anew; what is remembered stays as far as it is still true."""
         before, self.board = self._modes, board
         self._modes = (self.able("mig"), self.able("accounting"))
-        self._gpm = {}  # samples are of a session, and of the instances that there were
+        self._profile = Profile(self.nvml)  # samples are of a session, and of the instances that there were
         if before[0] != self._modes[0]:
             self.instances = []
         if before[1] != self._modes[1]:
             self._accounted = None  # switching it clears what it knows
 
     def __post_init__(self) -> None:
+        self._profile = Profile(self.nvml)
         self._modes = (self.able("mig"), self.able("accounting"))
 
     def able(self, capability: str) -> bool:
         """Whether this GPU has the capability."""
         return not self.board.device.capabilities.get(capability, "unknown")
 
-    def relist(self) -> dict[int, Seen]:
-        """Read the process lists anew.
+    def relist(self, alive: Callable[[int], bool]) -> tuple[int, list[int], MeterError | None]:
+        """Read the process lists anew; who is there is in ``listed``.
+
+        Parameters
+        ----------
+        alive : callable
+            Whether there is a process of a pid.
+
+        Returns
+        -------
+        count : int
+            Processes that the driver lists, whether or not anybody may know who they are.
+        ghosts : list of int
+            Pids among them that do not exist.
+        error : MeterError or None
+            Why the driver did not say; `agent.meters.ghosts` tells who is there then.
 
         Raises
         ------
         MeterError
-            The driver would not say; the last list stays.
+            The GPU or the driver is gone; the last list stays.
         """
         if not self.able("processes"):
-            return {}
+            self.listed = {}
+            return 0, [], None
+        told: dict[int, Seen] | None = None
+        failed: MeterError | None = None
+        try:
+            told = self._told()
+        except MeterError as error:
+            if error.fault in {Fault.LOST, Fault.DRIVER, Fault.RESTART}:
+                raise
+            failed = error
+        self.listed, ghosts = self.ghosts.believe(self.listed, told, alive, self.elsewhere)
+        return len(told or ()), ghosts, failed
+
+    def _told(self) -> dict[int, Seen]:
+        """Return the process lists as the driver gives them."""
         found: dict[int, Seen] = {}
         if self.able("mig"):
             self.instances = self._instances()
@@ -113,16 +138,37 @@ class ProcessWatch:
             for kind in KINDS:
                 for pid, used, _, _ in self._of(self.board.handle, kind):
                     found[pid] = Seen(max(used, found[pid].memory_bytes if pid in found else MISSING), "", PPM)
-        self.listed = found
         return found
+
+    def elsewhere(self) -> dict[int, Seen]:
+        """Name who is on the GPU by other lists of the driver's.
+
+        These are the processes that were active in the samples of utilisation that it still keeps, which are ten
+        seconds, and those that accounting says are running. Neither tells of which MIG instance, so under MIG there are
+        none.
+        """
+        if self.instances:
+            return {}
+        pids: set[int] = set()
+        if self.able("process_utilisation"):
+            pids.update(row.pid for row in credible(self._rows(0) or [], 0))
+        if self.able("accounting"):
+            pids.update(pid for pid in self._accounting() if (stats := self._stats(pid)) and stats.isRunning)
+        return {pid: Seen(MISSING, "", PPM) for pid in pids}
 
     def _of(self, handle: object, kind: str) -> list[tuple[int, int, int, int]]:
         try:
-            return self.nvml.processes(handle, kind)
+            found = self.nvml.processes(handle, kind)
         except MeterError as error:
-            if kind != "Compute" and error.fault in {Fault.OFF, Fault.NOTHING, Fault.TRANSIENT}:
+            if kind == "Compute" or error.fault not in {Fault.OFF, Fault.NOTHING, Fault.TRANSIENT}:
+                raise
+            if error.fault is not Fault.TRANSIENT:
                 return []
-            raise
+            # It would not say now: who was in this list and is believed to be there still has not left it.
+            return [one for one in self._kinds.get(kind, ()) if one[0] in self.listed]
+        if kind != "Compute":
+            self._kinds[kind] = found
+        return found
 
     def _instances(self) -> list[Instance]:
         """List MIG devices; they may change whenever no process is on them."""
@@ -193,6 +239,16 @@ class ProcessWatch:
         self.poll(now_us, since_us)
         return self.shares.take() or None
 
+    def _accounting(self) -> list[int]:
+        """List the processes that accounting knows and that had not ended when it was looked at last."""
+        try:
+            return sorted(set(self.nvml.accounting_pids(self.board.handle)) - (self._accounted or set()))
+        except MeterError:
+            return []
+
+    def _stats(self, pid: int) -> Any:
+        return self.nvml.ask_or(None, "nvmlDeviceGetAccountingStats", self.board.handle, pid)
+
     def ended(self) -> list[tuple[int, int, int, float]]:
         """Find the processes that ended since the last call, as accounting knows them.
 
@@ -213,7 +269,7 @@ class ProcessWatch:
             if known is not None and pid in known:
                 self._accounted.add(pid)
                 continue
-            stats = self.nvml.ask_or(None, "nvmlDeviceGetAccountingStats", self.board.handle, pid)
+            stats = self._stats(pid)
             if stats is None or stats.isRunning:
                 continue
             self._accounted.add(pid)
@@ -224,44 +280,10 @@ class ProcessWatch:
         return gone
 
     def profile(self, now_us: int) -> tuple[dict[str, float], dict[int, float]]:
-        """GPM between the last call and this one, at least 100 ms apart.
-
-        Returns
-        -------
-        gauges : dict of str -> ratio
-            Of the whole GPU.
-        busy : dict of GPU instance -> ratio
-            SM utilisation of each MIG instance (of the instance's own SMs).
-        """
+        """Return gauges and the activity of MIG instances as GPM tells them, see `agent.meters.profiling`."""
         if not self.able("gpm"):
             return {}, {}
-        gauges = self._between(MISSING, now_us, GPM_GAUGES)
-        busy = {}
-        for gi in {one.gi for one in self.instances}:
-            found = self._between(gi, now_us, (SM_UTIL,))
-            if SM_UTIL in found:
-                busy[gi] = min(1.0, max(0.0, found[SM_UTIL] / 100))
-        return {GPM_GAUGES[m]: v / 100 for m, v in gauges.items()}, busy
-
-    def _between(self, gi: int, now_us: int, metrics: Any) -> dict[int, float]:
-        try:
-            if gi not in self._gpm:
-                self._gpm[gi] = (
-                    self.nvml.gpm_sample(self.board.handle, gi),
-                    self.nvml.ask("nvmlGpmSampleAlloc"),
-                    now_us,
-                )
-                return {}
-            older, spare, at_us = self._gpm[gi]
-            if now_us - at_us < 100_000:
-                return {}
-            self.nvml.gpm_refill(self.board.handle, spare, gi)
-            self._gpm[gi] = (spare, older, now_us)
-            return self.nvml.gpm_metrics(older, spare, metrics)
-        except MeterError as error:
-            if error.fault in {Fault.LOST, Fault.DRIVER, Fault.RESTART}:
-                raise
-            return {}
+        return self._profile.read(self.board.handle, {one.gi for one in self.instances}, now_us)
 
     def sightings(
         self, gpu: int, start_us: int, end_us: int, shares: dict[int, float] | None, busy: dict[int, float]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wattshed.agent.meters.errors import RestartNeeded
+from wattshed.agent.meters.ghosts import exists
 from wattshed.agent.meters.lines import Meter, Rates
 from wattshed.agent.meters.poller import Poller
 
@@ -203,7 +204,7 @@ class Sampler:
         return not self._finished.empty()
 
     def _alive(self, pid: int) -> bool:
-        return (self._proc_root / str(pid)).exists()
+        return exists(self._proc_root, pid)
 
     def _asleep(self, device: Device) -> bool:
         if self._wake or not device.pci_bus_id:

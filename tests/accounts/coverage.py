@@ -30,7 +30,8 @@ class Case:
 
     ``shown_w`` (float[g, n]) at ``time_us`` (int64[n]), below 0 none; ``counter_j`` the same or None. ``jobs`` are rows
     of (gpu, name, start_us, end_us, activity, share), and ``true_j`` is by name, or by GPU where no job is asked for.
-    ``facts`` of the devices may be one dict for all of them.
+    ``facts`` of the devices may be one dict for all of them. All is one window, or windows of ``window_us``, in which
+    each row of usage lies.
     """
 
     time_us: np.ndarray
@@ -40,6 +41,7 @@ class Case:
     true_j: dict
     facts: dict | list
     run_us: int = 0
+    window_us: int = 0
 
 
 def held(case):
@@ -52,34 +54,41 @@ def within(shown, true, sigma):
     return float(np.mean(np.abs(shown - true) <= 1.96 * sigma)), float(np.median(sigma / shown))
 
 
+def window_of(case, devices, seq, start_us, end_us):
+    """What of a case lies in a window, whose end is of it in the last one alone."""
+    now = (case.time_us >= start_us) & ((case.time_us < end_us) | (case.time_us[-1] == end_us))
+    gpus, power = len(case.shown_w), np.round(case.shown_w[:, now] * 1e3)
+    seen = power > 0
+    readings = Readings(
+        np.concatenate([[0], np.cumsum(seen.sum(axis=1))]).astype(np.int64),
+        np.broadcast_to(case.time_us[now], power.shape)[seen].astype(np.int64),
+        np.where(power > 0, power, -1)[seen].astype(np.int32),
+        np.full(int(seen.sum()), -1)
+        if case.counter_j is None
+        else np.floor(case.counter_j[:, now] * 1e3)[seen].astype(np.int64),
+    )
+    jobs = [row for row in case.jobs if not case.window_us or start_us <= row[2] < end_us]
+    names = list(dict.fromkeys(row[1] for row in jobs))
+    place = {name: i for i, name in enumerate(names)}
+    rows = [(gpu, place[name], a, b, round(u * (b - a)) if u >= 0 else -1, s, 1) for gpu, name, a, b, u, s in jobs]
+    types = (np.int32, np.int32, np.int64, np.int64, np.int64, np.int32, np.int8)
+    usage = Usage(*(np.array(c, t) for c, t in zip(list(zip(*rows, strict=True)) or [()] * 7, types, strict=True)))
+    busy = np.zeros(gpus)
+    for gpu, _, a, b, u, _ in jobs:
+        busy[gpu] = -1 if u < 0 or busy[gpu] < 0 else busy[gpu] + u * (b - a)
+    owners = tuple(Owner(JobKey(name)) for name in names)
+    return Window("h", seq, start_us, end_us, devices, readings, busy.astype(np.int64), owners, usage)
+
+
 def booked(case):
     """Book a case: energies as shown, as they are, and one sigma (J)."""
     gpus = len(case.shown_w)
     end_us = int(case.time_us[-1])
     facts = case.facts if isinstance(case.facts, list) else [case.facts] * gpus
     devices = tuple(device(i, **facts[i]) for i in range(gpus))
-    power, counter = np.round(case.shown_w * 1e3), case.counter_j
-    seen = power > 0
-    readings = Readings(
-        np.concatenate([[0], np.cumsum(seen.sum(axis=1))]).astype(np.int64),
-        np.broadcast_to(case.time_us, power.shape)[seen].astype(np.int64),
-        np.where(power > 0, power, -1)[seen].astype(np.int32),
-        np.full(int(seen.sum()), -1) if counter is None else np.floor(counter * 1e3)[seen].astype(np.int64),
-    )
-    names = list(dict.fromkeys(row[1] for row in case.jobs))
-    place = {name: i for i, name in enumerate(names)}
-    rows = [(gpu, place[name], a, b, round(u * (b - a)) if u >= 0 else -1, s, 1) for gpu, name, a, b, u, s in case.jobs]
-    types = (np.int32, np.int32, np.int64, np.int64, np.int64, np.int32, np.int8)
-    usage = Usage(*(np.array(c, t) for c, t in zip(list(zip(*rows, strict=True)) or [()] * 7, types, strict=True)))
-    busy = np.zeros(gpus)
-    for gpu, _, a, b, u, _ in case.jobs:
-        busy[gpu] = -1 if u < 0 or busy[gpu] < 0 else busy[gpu] + u * (b - a)
-    accounts = Accounts()
-    accounts.add(
-        Window(
-            "h", 0, 0, end_us, devices, readings, busy.astype(np.int64), tuple(Owner(JobKey(n)) for n in names), usage
-        )
-    )
+    accounts, length_us = Accounts(), case.window_us or end_us
+    for seq, start_us in enumerate(range(0, end_us, length_us)):
+        accounts.add(window_of(case, devices, seq, start_us, start_us + length_us))
     accounts.finish()
     found = []
     if case.jobs:
@@ -308,6 +317,48 @@ def crossed(rng, *, changed):
     return hidden_for(rng, watts, lasts, owners=owners)
 
 
+def unseen(rng, *, changed):
+    """A hole of 10 to 100 s in which a job ended at a time that nobody saw, and perhaps another one began.
+
+    What each drew in it lay around what was read of it outside. Power is read each second, in windows of 10 s.
+    """
+    lasts, every = rng.integers(1, 11, GPUS) * 10.0, 10
+    ends = 30 + lasts * rng.uniform(0, 1, GPUS)
+    begins = ends + (30 + lasts - ends) * rng.uniform(0, 1, GPUS) if changed else np.full(GPUS, 1e9)
+    watts = rng.uniform(150, 650, (GPUS, 2))
+    if not changed:
+        watts[:, 1] = IDLE_W
+    hidden_w = np.maximum(watts * (1 + 0.2 * rng.standard_normal((GPUS, 2))), IDLE_W + 5)
+
+    def draws(which):
+        return lambda seconds: np.where(
+            (seconds >= 30) & (seconds < 30 + lasts[:, None]), hidden_w[:, which, None], watts[:, which, None]
+        )
+
+    end = int(60 + lasts.max()) // every * every
+    owners = [("before", np.zeros(GPUS), ends, draws(0))]
+    if changed:
+        owners.append(("after", begins, np.full(GPUS, end + 1.0), draws(1)))
+    case = hidden_for(rng, watts, lasts, owners=owners)
+    case.time_us, case.shown_w, case.counter_j = (
+        part[..., : end + 1] for part in (case.time_us, case.shown_w, case.counter_j)
+    )
+    case.shown_w = np.where(case.time_us == 30 * S, -1e-3, case.shown_w)  # the last reading is within a window
+    # Nobody saw the edges: who was there is told by windows outside of the hole alone.
+    case.jobs, case.window_us = [], every * S
+    for start in range(0, end, every):
+        for g in range(GPUS):
+            outside = "before" if start < 30 else "after" if changed and start >= 30 + lasts[g] else None
+            if outside:
+                case.jobs.append((g, f"{g}-{outside}", start * S, (start + every) * S, 1.0, UNKNOWN))
+    if changed:
+        for g in range(GPUS):
+            case.true_j[f"{g}-after"] = float((end - max(begins[g], 30 + lasts[g])) * watts[g, 1]) + float(
+                max(30 + lasts[g] - begins[g], 0) * hidden_w[g, 1]
+            )
+    return case
+
+
 def half_frozen(rng):
     """A sensor that lives for 5 min and then stands still, one job all the time."""
     time_us = np.arange(0, 601, dtype=np.int64) * S
@@ -412,6 +463,10 @@ CASES = {
         lambda rng: shared(rng, spread_watts, "phases", jobs=(2, 5), share=instances, told=False)
     ),
     "2 to 7 jobs equally, activity unknown": lambda rng: shared(rng, spread_watts, "phases", jobs=(2, 7), told=False),
+    "job alone, which ended in a hole of 10 to 100 s, and nobody saw when": lambda rng: unseen(rng, changed=False),
+    "2 jobs, of which one ended and the other began in such a hole, and nobody saw when": (
+        lambda rng: unseen(rng, changed=True)
+    ),
 }
 
 

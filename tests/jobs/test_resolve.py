@@ -19,9 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.jobs.fake_proc import BOOT, FakeProc
+from wattshed.agent.jobs.arriving import LINGER_US, REACH_BACK_US
 from wattshed.agent.jobs.processes import Processes
 from wattshed.agent.jobs.reservations import Reservation
-from wattshed.agent.jobs.resolve import LATE_LABELS_US, LINGER_US, REACH_BACK_US, JobResolver
+from wattshed.agent.jobs.resolve import LATE_LABELS_US, JobResolver
 from wattshed.agent.window import Device, JobKey, Owner, ProcessSighting
 
 T0 = (BOOT + 1_000) * 1_000_000

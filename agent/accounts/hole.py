@@ -1,0 +1,87 @@
+"""What is known of a hole: who was on a GPU when it could be told last, and whose end or beginning in it is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from wattshed.agent.window import JobKey, Owner
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Seen(NamedTuple):
+    """One owner on one GPU at the edge of a hole; the numbers are those of `Tenancy`."""
+
+    owner: Owner
+    activity_ppm: int
+    share_ppm: int
+    live: int
+
+
+@dataclass(slots=True)
+class Hole:
+    """What is known of one GPU since it could be told last who is on it.
+
+    Attributes
+    ----------
+    since_us : int, us
+    before : dict of JobKey to Seen
+        Who was there then.
+    gone : set of JobKey
+        Those of them whose end in the hole is known.
+    came : set of JobKey
+        Whose beginning in the hole is known.
+    """
+
+    since_us: int
+    before: dict[JobKey, Seen] = field(default_factory=dict)
+    gone: set[JobKey] = field(default_factory=set)
+    came: set[JobKey] = field(default_factory=set)
+
+    def see(self, until: Mapping[JobKey, int], end_us: int) -> None:
+        """Take note of a window in the hole: until when (us) it has owners there, and when it ends."""
+        for key, stop_us in until.items():
+            if key not in self.before or key in self.gone:
+                self.came.add(key)
+            elif stop_us < end_us:
+                self.gone.add(key)
+
+    def plain(self) -> dict[str, Any]:
+        """Lay it out as plain values; labels are the ledger's."""
+        before = [[key, one.activity_ppm, one.share_ppm, one.live] for key, one in self.before.items()]
+        return {"since_us": self.since_us, "before": before, "gone": sorted(self.gone), "came": sorted(self.came)}
+
+    @classmethod
+    def of_plain(cls, values: Mapping[str, Any]) -> Hole:
+        """Make it of what `plain` returned."""
+        before = {}
+        for key, activity, share, live in values["before"]:
+            before[JobKey(str(key))] = Seen(Owner(JobKey(str(key))), int(activity), int(share), int(live))
+        gone, came = ({JobKey(str(key)) for key in values[name]} for name in ("gone", "came"))
+        return cls(int(values["since_us"]), before, gone, came)
+
+    def beside(self, here: Mapping[JobKey, tuple[int, Seen]], end_us: int) -> tuple[set[JobKey], set[JobKey]]:
+        """Name those who were there before it and are not known to have gone, and those of after it, likewise.
+
+        Parameters
+        ----------
+        here : mapping of JobKey to (int, Seen)
+            Who is there at its end, and since when (us) as far as the window says.
+        end_us : int, us
+        """
+        before = self.before.keys() - self.gone
+        after = {
+            key
+            for key, (start_us, _) in here.items()
+            if key not in self.came and (start_us == end_us or key in self.before)
+        }
+        return before, after
+
+    def may_hold(self, key: JobKey, *, at_once: bool) -> bool:
+        """Tell whether somebody was there when the agent went down, and is not known to have gone.
+
+        Where the hole is over ``at_once`` when it lives again, `beside` tells of those who were there before it.
+        """
+        return key in self.came or (key in self.before and key not in self.gone and not at_once)
