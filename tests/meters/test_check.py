@@ -8,13 +8,14 @@ import pytest
 
 from tests.virtual import agent, simulated
 from wattshed.agent.commands import check
+from wattshed.agent.daemon import capabilities
 from wattshed.agent.errors import InputError
 from wattshed.agent.jobs import commands
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr(check, "LEARN_US", 800_000)
+    monkeypatch.setattr(capabilities, "LEARN_US", 800_000)
 
 
 def run(*arguments):
@@ -98,7 +99,7 @@ def test_check_and_run_agree_about_what_can_be_metered(kind, tmp_path):
     fault = f'[[fault]]\nkind = "{fault}"\n' if fault else ""
     job = '[[job]]\nname = "7"\ngpus = [0]\nload = [[1.0, 200.0, 80], [1.0, 300.0, 90]]\n'
     script.write_text(f"gpus = 1\ncycle_s = 600\n[[gpu]]\nindex = 0\n{keys}\n{job}{fault}")
-    tree = check.report(f"simulated:{script}")
+    tree = capabilities.report(f"simulated:{script}")
     node, clock = simulated(tmp_path, str(script))
     one = agent(node, clock, seconds=30)
     one.daemon.run()
@@ -131,7 +132,7 @@ def test_job_sources(tmp_path):
     root, socket = tmp_path / "proc", tmp_path / "kubelet.sock"
     (root / "self").mkdir(parents=True)
     (root / "self/cgroup").write_text("0::/\n")
-    hidden = {f.name: f.reason for f in check._job_sources(root, socket, lambda _: None)}
+    hidden = {f.name: f.reason for f in capabilities.job_sources(root, socket, lambda _: None)}
     assert hidden["cgroup"] == "other users' processes are hidden"
     assert hidden["slurm"] == "no squeue here"
     assert hidden["kubernetes"] == "no kubelet socket here"
@@ -140,8 +141,8 @@ def test_job_sources(tmp_path):
     socket.touch()
     (tmp_path / "squeue").write_text("#!/bin/sh\nexit 0\n")
     (tmp_path / "squeue").chmod(0o755)
-    assert not any(f.reason for f in check._job_sources(root, socket, lambda name: str(tmp_path / name)))
-    assert check._job_sources(tmp_path / "none", socket, lambda _: None)[0].reason.endswith("is no process tree")
+    assert not any(f.reason for f in capabilities.job_sources(root, socket, lambda name: str(tmp_path / name)))
+    assert capabilities.job_sources(tmp_path / "none", socket, lambda _: None)[0].reason.endswith("is no process tree")
 
 
 @pytest.mark.parametrize(
@@ -161,9 +162,9 @@ def test_slurm_works_only_if_its_queue_answers(tmp_path, monkeypatch, does, reas
     squeue = tmp_path / "squeue"
     squeue.write_text(f"#!/bin/sh\n{does}\n")
     squeue.chmod(0o755)
-    assert check._slurm(str(squeue)).reason == (reason and f"{tmp_path}/{reason}")
+    assert capabilities.squeue_works(str(squeue)).reason == (reason and f"{tmp_path}/{reason}")
     squeue.chmod(0o644)
-    assert check._slurm(str(squeue)).reason == f"{squeue} cannot be run: Permission denied"
+    assert capabilities.squeue_works(str(squeue)).reason == f"{squeue} cannot be run: Permission denied"
 
 
 def test_nothing_that_is_told_is_cut_in_80_columns(capsys, monkeypatch):
@@ -180,4 +181,4 @@ def test_nothing_that_is_told_is_cut_in_80_columns(capsys, monkeypatch):
 
 def test_an_unknown_meter_is_bad_usage():
     with pytest.raises(InputError, match="check knows nvml"):
-        check.report("trace.csv")
+        capabilities.report("trace.csv")

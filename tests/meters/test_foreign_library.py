@@ -43,9 +43,7 @@ def run(library, code, *arguments):
 
 def test_check_says_what_it_can_do(library):
     path, energy = library
-    code = (
-        "import sys; from wattshed.agent.commands.check import report; import json; print(json.dumps(report('nvml')))"
-    )
+    code = "import json; from wattshed.agent.daemon.capabilities import report; print(json.dumps(report('nvml')))"
     done = run(path, code)
     assert done.returncode == 0, done.stderr
     tree = json.loads(done.stdout)

@@ -10,7 +10,7 @@ import pytest
 from tests.virtual import agent, simulated
 from wattshed.agent.clock import RealClock, VirtualClock
 from wattshed.agent.commands import check
-from wattshed.agent.commands.check import report
+from wattshed.agent.daemon.capabilities import report
 from wattshed.agent.meters.costs import CallCosts
 from wattshed.agent.meters.errors import MeterError, TooSlow
 from wattshed.agent.meters.lines import Rates
