@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, settings
 
-from tests.two_faults import BLIND, SECOND, drawn, live
+from tests.laws.two_faults import BLIND, SECOND, drawn, live
 from tests.virtual import bills, sums
 
 EXAMPLES = int(os.environ.get("WATTSHED_TWO_FAULTS", "0"))
