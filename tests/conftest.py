@@ -1,4 +1,10 @@
-"""Which tests one worker takes together."""
+"""Which tests one worker takes together, and the fixtures that tests of several rooms use.
+
+What a fixture needs of the product is imported by the fixture: a test of one room does not wait for the others.
+"""
+
+import os
+from pathlib import Path
 
 import pytest
 
@@ -15,3 +21,66 @@ def pytest_xdist_make_scheduler(config, log):
             return next((folder for folder in TOGETHER if nodeid.startswith(folder)), super()._split_scope(nodeid))
 
     return Together(config, log)
+
+
+@pytest.fixture(scope="session")
+def traces():
+    """The folder of real recordings; a test that needs it is skipped where it is absent."""
+    folder = Path(os.environ.get("WATTSHED_TRACES", Path(__file__).resolve().parents[2] / "shared" / "traces"))
+    if not folder.is_dir():
+        pytest.skip("no real recordings here: set WATTSHED_TRACES to their folder")
+    return folder
+
+
+@pytest.fixture
+def wattshed(capsys):
+    """Run ``wattshed replay`` or ``convert``; returns (exit code, standard output, standard error)."""
+    import argparse
+
+    from wattshed.agent.commands import convert, replay
+    from wattshed.agent.errors import InputError
+
+    def run(*argv):
+        parser = argparse.ArgumentParser(prog="wattshed")
+        commands = parser.add_subparsers(required=True)
+        replay.add_parser(commands)
+        convert.add_parser(commands)
+        args = parser.parse_args([str(arg) for arg in argv])
+        error = ""
+        try:
+            code = args.run(args)
+        except InputError as problem:
+            code, error = 2, f"wattshed: {problem}\n"
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err + error
+
+    return run
+
+
+@pytest.fixture
+def rig(tmp_path):
+    """Build a rig (`tests.rig`) from TOML text; all are closed after the test."""
+    from tests.rig import Rigs
+
+    rigs = Rigs(tmp_path)
+    yield rigs
+    rigs.close()
+
+
+@pytest.fixture
+def serve():
+    """Start servers of the pages; gives (server, port)."""
+    from tests.exporters import snapshots
+    from wattshed.exporters.web.http import Server
+
+    running = []
+
+    def start(publish=snapshots.rich, **options):
+        server = Server(publish, options.pop("listen", ["127.0.0.1:0"]), **options)
+        server.start()
+        running.append(server)
+        return server, int(server.addresses[0].rpartition(":")[2])
+
+    yield start
+    for server in running:
+        server.stop()

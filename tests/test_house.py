@@ -46,6 +46,18 @@ def test_the_top_level_is_the_house():
     assert folders <= {"agent", "kernels", "exporters", "tests", "deploy", "docs", "requirements", ".ci"}
 
 
+ACROSS = {"laws", "peers", "promql", "fuzz"}  # the whole agent; other meters; real queries; any bytes
+
+
+def test_tests_follow_the_rooms():
+    """What tests a room lies in a folder of its name; what crosses rooms lies in one of a few others."""
+    rooms = {"kernels", "exporters", "deploy"} | {p.name for p in (ROOT / "agent").iterdir() if p.is_dir()}
+    found = {path.relative_to(ROOT / "tests").parts[0] for path in tracked() if (ROOT / "tests") in path.parents}
+    folders = {name for name in found if (ROOT / "tests" / name).is_dir()}
+    assert folders <= rooms | ACROSS
+    assert folders >= ACROSS
+
+
 def test_every_requirement_is_locked_with_a_hash():
     for lock in sorted((ROOT / "requirements").glob("*.lock")):
         entries = re.split(r"\n(?=\S)", lock.read_text().strip())

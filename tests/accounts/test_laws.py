@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.accounts.made import S, device, window
 from tests.accounts.old_state import as_version_1
-from tests.laws import Laws
+from tests.laws.published import Laws
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.calibration import Calibrator
 from wattshed.agent.accounts.ledger import Ledger

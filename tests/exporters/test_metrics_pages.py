@@ -20,7 +20,7 @@ from wattshed.exporters.formats import dcgm, prometheus
 from wattshed.exporters.formats.exposition import Family, Writer, escape
 from wattshed.exporters.snapshot import HNJ_PER_JOULE, EnergyShare
 
-GOLDEN = Path(__file__).parent.parent / "golden"
+GOLDEN = Path(__file__).parent / "golden"
 PARSERS = {False: parse_text, True: parse_openmetrics}
 
 

@@ -9,7 +9,7 @@ from wattshed.exporters.formats.exposition import Writer
 
 def main():
     """Write every golden page of the exporters."""
-    golden = Path(__file__).parent.parent / "golden"
+    golden = Path(__file__).parent / "golden"
     snapshot = snapshots.rich()
     for name, openmetrics, families in (
         ("metrics.txt", False, tuple(prometheus.families(snapshot))),

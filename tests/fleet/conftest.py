@@ -2,9 +2,7 @@
 
 import argparse
 import json
-import os
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -56,12 +54,3 @@ def files(tmp_path):
 @pytest.fixture
 def inventory_file(files):
     return files(FLEET_toml=FLEET)
-
-
-@pytest.fixture
-def traces():
-    """Real recordings, where there are any."""
-    folder = Path(os.environ.get("WATTSHED_TRACES", Path(__file__).parents[3] / "shared" / "traces"))
-    if not folder.is_dir():
-        pytest.skip(f"no recordings at {folder}; set WATTSHED_TRACES")
-    return folder

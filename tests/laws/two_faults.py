@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from hypothesis import strategies as st
 
-from tests.laws import Laws
+from tests.laws.published import Laws
 from tests.virtual import agent, simulated
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.daemon.loop import Limits

@@ -1,4 +1,4 @@
-"""A virtual month of the whole agent, with restarts and faults: ``python -m tests.faults.soak --days 30``.
+"""A virtual month of the whole agent, with restarts and faults: ``python -m tests.laws.soak --days 30``.
 
 The real loop, books, resolver and checkpoints on a simulated node with eight GPUs; only the clock is not real, so that
 a day takes minutes. Prints a line a day, and says at the end what was lost.

@@ -2,7 +2,7 @@
 
 # The numbers are as they were drawn.
 
-from tests.two_faults import Drawn
+from tests.laws.two_faults import Drawn
 from wattshed.agent.simulation.faults import ScriptedFault
 from wattshed.agent.simulation.scenario import Gpu, Scenario
 from wattshed.agent.simulation.workload import Job, Step

@@ -8,7 +8,7 @@ import random
 import numpy as np
 import pytest
 
-from tests.traces import pmd
+from tests.replay import pmd
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.timestamps import zone
 from wattshed.agent.replay.books import Settings, book, finish, merge, new_part, pieces_of

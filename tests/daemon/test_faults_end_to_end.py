@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.process import ROOT, Agent, not_less
+from tests.daemon.process import ROOT, Agent, not_less
 from wattshed.agent.traces.options import Options
 from wattshed.agent.traces.sources import find
 

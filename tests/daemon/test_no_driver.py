@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_process import ROOT, Running, series
+from tests.daemon.test_process import ROOT, Running, series
 
-SOURCE = Path(__file__).parent / "stub/first_abi.c"
+SOURCE = Path(__file__).parents[1] / "meters/stub/first_abi.c"
 COMPILER = shutil.which("gcc") or shutil.which("cc")
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no C compiler here to build the library with")
 

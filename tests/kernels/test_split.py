@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.accounts import oracle
+from tests.kernels import oracle
 from wattshed.kernels.billing.split import split
 
 SPAN = 1_000

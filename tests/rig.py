@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
-
 from wattshed.agent.clock import VirtualClock
 from wattshed.agent.meters.lines import Rates
 from wattshed.agent.meters.meter import NvmlMeter
@@ -54,18 +52,20 @@ class Rig:
         return [e for w in self.windows for e in w.events if kind in {None, e.kind}]
 
 
-@pytest.fixture
-def rig(tmp_path):
-    """Build a rig from TOML text; without text, the default node. All are closed after the test."""
-    made = []
+class Rigs:
+    """Builds rigs below a folder, and closes them all."""
 
-    def build(text="", *, gpus=1, plain=True, rates=None, clock=None, wake=True, sys_root=Path("/sys")):
-        script = ""
+    def __init__(self, folder):
+        self._folder, self._made = folder, []
+
+    def __call__(self, text="", *, gpus=1, plain=True, rates=None, clock=None, wake=True, sys_root=Path("/sys")):
+        """Build a rig from TOML text; without text, the default node."""
+        number, script = len(self._made), ""
         if text or plain:
-            script = str(tmp_path / f"scenario{len(made)}.toml")
+            script = str(self._folder / f"scenario{number}.toml")
             head = ONE_GPU.format(gpus=gpus, all=list(range(gpus))) if plain else ""
             Path(script).write_text(head + text)
-        root = tmp_path / f"node{len(made)}"
+        root = self._folder / f"node{number}"
         root.mkdir()
         clock = clock or VirtualClock()
         node = SimulatedNode(clock, root, script)
@@ -74,9 +74,9 @@ def rig(tmp_path):
         sampler = Sampler(
             meter, clock, "host", rates or Rates(learn_us=0), node.proc_root, sys_root=sys_root, wake=wake
         )
-        made.append(Rig(clock, node, meter, sampler))
-        return made[-1]
+        self._made.append(Rig(clock, node, meter, sampler))
+        return self._made[-1]
 
-    yield build
-    for one in made:
-        one.sampler.close()
+    def close(self):
+        for one in self._made:
+            one.sampler.close()

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
-from two_faults_found import FOUND
 
-from tests.two_faults import BLIND, SECOND, drawn, live
+from tests.laws.two_faults import BLIND, SECOND, drawn, live
+from tests.laws.two_faults_found import FOUND
 from tests.virtual import bills, sums
 
 EXAMPLES = int(os.environ.get("WATTSHED_TWO_FAULTS", "0"))

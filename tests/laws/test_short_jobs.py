@@ -1,6 +1,6 @@
 """A thousand short jobs a minute, and a day of the soak at a tenth of its length: bounded series, exact books."""
 
-from tests.faults.soak import Soak
+from tests.laws.soak import Soak
 from tests.virtual import agent, simulated, sums
 
 

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from tests.accounts.old_state import as_version_1
-from tests.laws import Laws, see_page
+from tests.laws.published import Laws, see_page
 from tests.virtual import agent, simulated
 from wattshed.exporters.formats import prometheus
 from wattshed.exporters.formats.exposition import Writer
