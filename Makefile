@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 WORKERS ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
@@ -23,13 +24,14 @@ lint: $(VENV)/.test            ## ruff, mypy --strict, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-docs: $(VENV)/.test            ## regenerate the references in docs, the dashboards and the golden pages
+docs: $(VENV)/.test            ## regenerate references, dashboards, golden pages and the chart's version
 	$(BIN)/wattshed config --markdown > docs/configuration.md
 	$(BIN)/python -m wattshed.exporters.formats.reference > docs/metrics.md
 	$(BIN)/python -m tests.fleet.write_docs
 	$(BIN)/python -m tests.accounts.coverage
 	$(BIN)/python -m tests.exporters.write_golden
 	$(BIN)/python deploy/grafana/generate.py
+	sed -i 's/^\(version\|appVersion\): .*/\1: $(VERSION)/' deploy/kubernetes/wattshed/Chart.yaml
 	$(BIN)/python -m tests.command_reference
 
 bench: $(VENV)/.test            ## the kernels against memory bandwidth, numpy, polars and duckdb

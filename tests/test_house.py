@@ -1,5 +1,6 @@
 """The rules of the house that a machine can check."""
 
+import ast
 import re
 import shutil
 import subprocess
@@ -43,7 +44,18 @@ def test_nothing_of_the_place_where_it_was_written():
 
 def test_the_top_level_is_the_house():
     folders = {path.relative_to(ROOT).parts[0] for path in tracked() if len(path.relative_to(ROOT).parts) > 1}
-    assert folders <= {"agent", "kernels", "exporters", "tests", "deploy", "docs", "requirements", ".ci"}
+    assert folders <= {
+        "agent",
+        "kernels",
+        "exporters",
+        "tests",
+        "deploy",
+        "docs",
+        "examples",
+        "requirements",
+        ".ci",
+        ".github",
+    }
 
 
 ACROSS = {"laws", "peers", "promql", "fuzz"}  # the whole agent; other meters; real queries; any bytes
@@ -56,6 +68,48 @@ def test_tests_follow_the_rooms():
     folders = {name for name in found if (ROOT / "tests" / name).is_dir()}
     assert folders <= rooms | ACROSS
     assert folders >= ACROSS
+
+
+def private_names(tree, *, defined):
+    """Names with one leading underscore that a module defines, or uses of another object than ``self``."""
+    for node in ast.walk(tree):
+        name = ""
+        if isinstance(node, ast.Attribute):
+            own = isinstance(node.ctx, ast.Store) or (isinstance(node.value, ast.Name) and node.value.id == "self")
+            name = node.attr if own == defined else ""
+        elif defined and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            name = node.name
+        elif defined and isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            name = node.id
+        elif not defined and isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "setattr":
+            text = next((a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)), "")
+            name = text.rpartition(".")[2]  # a patch names what it replaces
+        if re.fullmatch(r"_[A-Za-z]\w*", name) and name != "_replace":  # which every NamedTuple has in public
+            yield name
+
+
+def test_no_test_calls_a_private_method_of_another_room():
+    """What a test needs of a room that it does not test is public there."""
+    rooms = {}  # private name -> rooms that define it
+    used = {}  # (test file, private name) -> folder
+    for path in tracked():
+        first, *rest = path.relative_to(ROOT).parts
+        if path.suffix != ".py" or path.is_symlink() or first not in {"agent", "kernels", "exporters", "tests"}:
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        if first == "tests":
+            own = set(private_names(tree, defined=True))
+            used |= {(path, name): rest[0] for name in set(private_names(tree, defined=False)) - own}
+            continue
+        for name in private_names(tree, defined=True):
+            rooms.setdefault(name, set()).add(rest[0] if first == "agent" else first)
+    assert len(rooms) > 500
+    strange = [
+        f"{path.relative_to(ROOT)}: {name} of {sorted(rooms[name])}"
+        for (path, name), folder in used.items()
+        if name in rooms and folder not in rooms[name]
+    ]
+    assert strange == []
 
 
 def test_every_requirement_is_locked_with_a_hash():

@@ -25,7 +25,7 @@ from wattshed.agent.simulation.node import SimulatedNode
 
 @dataclass
 class VirtualAgent:
-    """The parts of one agent's life; ``run(seconds)`` lets it live on."""
+    """The parts of one agent's life; ``daemon.run()`` lets it live."""
 
     daemon: Daemon
     accounts: Accounts
@@ -34,6 +34,25 @@ class VirtualAgent:
     resolver: JobResolver
     faults: Faults
     windows: list
+    state: StateFile | None
+
+    def live(self, length_us, *, killed=False):
+        """Meter for so long, and end in order; or be killed then: nothing is closed, and nothing saved at the end."""
+        try:
+            window = self.daemon.step()
+            end_us = window.start_us + length_us
+            while window.end_us < end_us:
+                window = self.daemon.step()
+        finally:
+            if killed:
+                self.kill()
+            else:
+                self.daemon.close()
+
+    def kill(self):
+        """End without a word; the kernel lets go of the state folder's lock."""
+        self.state.release()
+        self.close()
 
     def close(self):
         self.sampler.close()
@@ -48,21 +67,16 @@ def simulated(tmp_path: Path, script="", clock=None):
     return SimulatedNode(clock, root, script), clock
 
 
-def follow(node, slurm):
-    """Let the agent see every change of the mapping folder, and when it was made.
+def followed(node, clock):
+    """The node's mapping folder, of which every change is seen, with the time at which it was made.
 
     In real time a thread looks; beside virtual time it would see, now and then, a file that has not got its time yet.
     """
-    slurm._folder.close()
-    mapping = slurm._mapping = MappingDirectory(slurm._mapping._directory, slurm._clock)
-    mapping._at_us = lambda stamp_ns: stamp_ns // 1000  # the node's files bear the node's times
-
-    def look():
-        mapping._next_s = 0.0
-        mapping.scan()
-
-    look()
-    node.tree.followed = look
+    # The node's files bear the node's times.
+    mapping = MappingDirectory(node.mapping_dir, clock.now_us, at_us=lambda stamp_ns: stamp_ns // 1000, in_place_s=0)
+    mapping.scan()
+    node.tree.followed = mapping.scan
+    return mapping
 
 
 def agent(
@@ -87,14 +101,13 @@ def agent(
     meter = NvmlMeter(Nvml(clock, node.library), clock, host, simulated=marked, proc_root=node.proc_root)
     meter.open()
     sampler = Sampler(meter, clock, host, rates or Rates(), node.proc_root)
-    slurm = slurm or Slurm(clock.now_us, host, node.mapping_dir, squeue=())
+    slurm = slurm or Slurm(clock.now_us, host, followed(node, clock), squeue=())
     resolver = JobResolver(Processes(node.proc_root, clock.now_us), slurm)
-    if slurm._mapping is not None:
-        follow(node, slurm)
     accounts = Accounts(ledger=Ledger(cap), live=True)
     publisher = Publisher(host, "test", "simulated" if marked else "nvml", "simulated", clock.now_us())
     board = Board(publisher.empty(clock.now_us()))
     faults, seen = Faults(), []
+    kept = StateFile(state, host, boot) if state else None
 
     class Seen:
         """Passes windows on and keeps them."""
@@ -112,13 +125,13 @@ def agent(
         publisher=publisher,
         board=board,
         recorder=Seen(),
-        state=StateFile(state, host, boot) if state else None,
+        state=kept,
         notifier=Notifier({}),
         faults=faults,
         limits=Limits(keep_us, round(seconds * 1e6)),
         extra_faults=lambda: {**sampler.faults, **resolver.faults()},
     )
-    return VirtualAgent(daemon, accounts, board, sampler, resolver, faults, seen)
+    return VirtualAgent(daemon, accounts, board, sampler, resolver, faults, seen, kept)
 
 
 def sums(accounts):

@@ -103,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(document, indent=2))  # noqa: T201 - the answer
     else:
-        _table(document)
+        print_table(document)
     return 0 if all(result["agree"] for result in results) else 1
 
 
@@ -119,7 +119,8 @@ def _say(text: str) -> None:
         sys.stderr.flush()
 
 
-def _table(document: dict[str, Any]) -> None:
+def print_table(document: dict[str, Any]) -> None:
+    """Print the contests and, where it was measured, the scaling of a document of `wattshed bench`."""
     from rich.console import Console
     from rich.table import Table
 

@@ -201,13 +201,8 @@ class Daemon:
         since_us: int | None = None
         try:
             while not self._stop.is_set():
-                window, sightings = self._windows.next()
+                window = self.step()
                 since_us = window.start_us if since_us is None else since_us
-                self._held.append((window, sightings))
-                if self._awaits_owners(window, sightings):
-                    self._notifier.watchdog()
-                else:
-                    self._account_held()
                 if self._limits.run_us and window.end_us - since_us >= self._limits.run_us:
                     break
         except SystemExit:
@@ -217,9 +212,23 @@ class Daemon:
             self._last = None
             raise
         finally:
-            self._notifier.stopping()
+            self.close()
+
+    def step(self) -> Window:
+        """Wait for one window and account it, unless its owners are still asked for; return it as it was measured."""
+        window, sightings = self._windows.next()
+        self._held.append((window, sightings))
+        if self._awaits_owners(window, sightings):
+            self._notifier.watchdog()
+        else:
             self._account_held()
-            self._close()
+        return window
+
+    def close(self) -> None:
+        """Account what waits for its owners, and close the books and the recording in order."""
+        self._notifier.stopping()
+        self._account_held()
+        self._book_what_is_open()
 
     def _awaits_owners(self, window: Window, sightings: Sequence[ProcessSighting]) -> bool:
         """Tell whether the schedulers' first answers are still to come: until then nothing is shown, nor booked."""
@@ -314,7 +323,7 @@ class Daemon:
         else:
             self._notifier.status(status)
 
-    def _close(self) -> None:
+    def _book_what_is_open(self) -> None:
         """Book what is still open, in the recording too, so that it replays to the same joules."""
         last = self._last
         if last is None:

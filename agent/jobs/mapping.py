@@ -122,10 +122,22 @@ class MappingDirectory:
         Believed only if root (or the agent's own user) owns it and nobody else may write it; so for each file in it.
     clock : callable
         Now, in microseconds on the time line of the windows.
+    at_us : callable, optional
+        From a file's modification time (ns) to the time line of the windows (us); by default both run alike.
+    in_place_s : float
+        How often files are looked at while the directory itself does not change.
     """
 
-    def __init__(self, directory: Path, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        clock: Callable[[], int],
+        *,
+        at_us: Callable[[int], int] | None = None,
+        in_place_s: float = IN_PLACE_S,
+    ) -> None:
         self._directory = directory
+        self._at_us, self._in_place_s = at_us or self._ago_us, in_place_s
         self._clock = clock
         self._lock = threading.Lock()
         self._stamps: dict[str, tuple[int, int, int]] = {}
@@ -154,7 +166,7 @@ class MappingDirectory:
             gone_ns = _trusted(self._directory.stat(), self._directory, stat.S_ISDIR)
             if gone_ns == self._folder_ns and time.monotonic() < self._next_s:
                 return self.changes
-            self._folder_ns, self._next_s = gone_ns, time.monotonic() + IN_PLACE_S
+            self._folder_ns, self._next_s = gone_ns, time.monotonic() + self._in_place_s
             for path in self._directory.iterdir():
                 if _FILE.fullmatch(path.name):
                     self._read(path, found)
@@ -240,7 +252,7 @@ class MappingDirectory:
                 LOG.warning("%s: is not a job id, with a user id after it or not; this line names nobody", said)
         return jobs
 
-    def _at_us(self, changed_ns: int) -> int:
+    def _ago_us(self, changed_ns: int) -> int:
         return self._clock() - max(0, time.time_ns() - changed_ns) // 1000
 
     def _update(self, name: str, jobs: Mapping[str, int], changed_ns: int, written_us: Mapping[str, int]) -> None:

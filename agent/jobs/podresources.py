@@ -84,7 +84,7 @@ class Kubelet:
         RuntimeError
             The kubelet did not answer in time, or answered nonsense.
         """
-        return [grant for _, pod in _fields(self._call("List", b""), 1) for grant in _pod(pod)]
+        return grants_of(self._call("List", b""))
 
     def allocatable(self) -> list[tuple[str, str]]:
         """Return resource name and id of every device that can be granted (replicas of a shared GPU one by one).
@@ -113,7 +113,7 @@ class Kubelet:
             if "not found" in str(error) or "NOT_FOUND" in str(error):
                 return None
             raise
-        return [grant for _, found in _fields(answer, 1) for grant in _pod(found)]
+        return grants_of(answer)
 
     def close(self) -> None:
         """Close the channel."""
@@ -128,6 +128,17 @@ class Kubelet:
             message = f"the kubelet's {method} failed: {code} {details}"
             raise RuntimeError(message) from error
         return answer
+
+
+def grants_of(answer: bytes) -> list[Grant]:
+    """Read what the kubelet answered to List or Get, from the wire.
+
+    Raises
+    ------
+    RuntimeError
+        It is nonsense.
+    """
+    return [grant for _, pod in _fields(answer, 1) for grant in _pod(pod)]
 
 
 def _why(error: Any) -> tuple[str, str]:

@@ -44,8 +44,9 @@ class Slurm:
         Now, in microseconds on the time line of the windows.
     node : str
         This node's name in Slurm, or the host's: then Slurm is asked for the name.
-    mapping_dir : Path, optional
+    mapping_dir : Path or MappingDirectory, optional
         Written by the prolog; without it GPUs that are held idle are known from the queue only, late and by minor.
+        Whoever hands over a `MappingDirectory` lets it look for changes; a path is looked at in a thread.
     squeue, scontrol : sequence of str
         The commands; empty: the queue, or the node, is never asked.
     mig : callable
@@ -61,14 +62,18 @@ class Slurm:
         self,
         clock: Callable[[], int],
         node: str,
-        mapping_dir: Path | None = None,
+        mapping_dir: Path | MappingDirectory | None = None,
         squeue: Sequence[str] = ("squeue",),
         scontrol: Sequence[str] = ("scontrol",),
         *,
         mig: Callable[[], Mapping[str, MigDevice]] = dict,
     ) -> None:
         self._clock, self._mig = clock, mig
-        self._mapping = MappingDirectory(mapping_dir, clock) if mapping_dir is not None else None
+        self._mapping: MappingDirectory | None
+        if mapping_dir is None or isinstance(mapping_dir, MappingDirectory):
+            self._mapping = mapping_dir
+        else:
+            self._mapping = MappingDirectory(mapping_dir, clock)
         self._queue: Background[Answer] | None = None
         self._folder: Background[int] | None = None
         self._described: Background[ThisNode] | None = None
@@ -81,7 +86,7 @@ class Slurm:
         self._lacked: dict[str, int] = {}
         self._looked_for: dict[str, int] = {}  # SLUIDs that no prolog had written by so many changes
         self._stale = StaleHolds()
-        if self._mapping is not None:
+        if self._mapping is not None and self._mapping is not mapping_dir:
             self._folder = Background("mapping", self._look, 0, POLL_S, POLL_S)
         if squeue and scontrol:
             self._described = Background("scontrol", lambda: self._describe(scontrol, node), self._node, NODE_S)

@@ -207,8 +207,8 @@ class Card(Usage):
     def field(self, number: int, scope: int, now_us: int) -> tuple[int, int, int]:
         """Answer a field query: (code, value type, value)."""
         about = self.architecture
-        if number == 83 and scope == 0 and about.energy:
-            code, value = self._counter(now_us)
+        if number == 83 and scope == 0:
+            code, value = self.counter(now_us)
             return code, ULONGLONG, value
         if number in {185, 186}:
             return self._power(number, scope, now_us)
@@ -221,7 +221,10 @@ class Card(Usage):
             return OK, ULONGLONG, 0
         return UNSUPPORTED, UINT, 0
 
-    def _counter(self, now_us: int) -> Answer:
+    def counter(self, now_us: int) -> Answer:
+        """Energy since the counter began, in mJ."""
+        if not self.architecture.energy:
+            return UNSUPPORTED, 0
         plan, sensor = self.host.plan, self.sensor
         if not plan.has(COUNTER):
             return OK, sensor.energy_mj(now_us)

@@ -63,7 +63,7 @@ class SimulatedLibrary:
         self._texts: dict[int, ctypes.Array[ctypes.c_char]] = {}
         for name, (types, function) in {**self._symbols(), **Gpm(host).symbols()}.items():
             if name not in missing:
-                callback = ctypes.CFUNCTYPE(c_int, *types)(self._timed(name, function))
+                callback = ctypes.CFUNCTYPE(c_int, *types)(self.answering(name, function))
                 self._alive.append(callback)
                 # Through the bare address, as a loaded library's symbol: without argument types.
                 setattr(self, name, ctypes.CFUNCTYPE(c_int)(address_of(callback)))
@@ -71,7 +71,8 @@ class SimulatedLibrary:
         self._alive.append(text)
         self.nvmlErrorString = ctypes.CFUNCTYPE(c_char_p)(address_of(text))
 
-    def _timed(self, name: str, function: Callable[..., int]) -> Callable[..., int]:
+    def answering(self, name: str, function: Callable[..., int]) -> Callable[..., int]:
+        """Return a symbol's function as a call reaches it: after the driver's time, unless the driver refuses it."""
         enter = self._host.enter
 
         def call(*args: int) -> int:
@@ -179,7 +180,7 @@ class SimulatedLibrary:
         return OK
 
     def _energy(self, handle: int, at: int) -> int:
-        code, _, value = self._card(handle).field(83, 0, self._host.now_us())
+        code, value = self._card(handle).counter(self._host.now_us())
         if code == OK:
             c_ulonglong.from_address(at).value = value
         return code

@@ -52,7 +52,7 @@ def test_a_picture_and_a_table(document, tmp_path, capsys):
     grown = scaling(say=lambda _: None, samples=(1_000, 2_000), edges=(10, 100))
     plot({**document, "scaling": grown}, tmp_path / "a.svg")
     assert (tmp_path / "a.svg").read_text().startswith("<?xml")
-    bench._table({**document, "scaling": grown})
+    bench.print_table({**document, "scaling": grown})
     shown = capsys.readouterr().out
     assert "d exact p50, p95, p99" in shown
     assert "1,000 samples" in shown

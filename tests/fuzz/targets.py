@@ -74,8 +74,7 @@ def squeue(data):
 def pod_resources(data):
     """wattshed.agent.jobs.podresources: the kubelet's message, from the wire."""
     try:
-        for _, pod in podresources._fields(data, 1):
-            list(podresources._pod(pod))
+        podresources.grants_of(data)
     except RuntimeError as error:
         assert str(error)  # noqa: PT017
 

@@ -80,15 +80,14 @@ class Soak:
             one.daemon.restore()
             life_us = self.clock.now_us() + self.restart_us
             while self.clock.now_us() < life_us:
-                window, sightings = one.sampler.next()
-                one.daemon._account(one.daemon._named(window, sightings))
+                window = one.daemon.step()
                 one.windows.clear()
                 first_us, last_us = first_us or window.start_us, window.end_us
                 self._check(one)
                 if self.clock.now_us() >= begin_us + day * 86_400_000_000 * min(1.0, self.days):
                     report(self._measure(one, day, first_us, last_us))
                     day += 1
-            for part, count in (one.faults.counts + type(one.faults.counts)(one.daemon._extra_faults())).items():
+            for part, count in one.board.current().faults.items():
                 self.faults[part] = self.faults.get(part, 0) + count
             # Killed: nothing is closed in order. The threads end, or the next day would inherit them.
             one.sampler.close()

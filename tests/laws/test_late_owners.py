@@ -36,12 +36,12 @@ class SlowSlurm(Slurm):
 
     def __init__(self, clock, takes_s):
         super().__init__(clock.now_us, "sim", None, squeue=())
-        self._clock = clock.now_us
-        self._answers_us = clock.now_us() + round(takes_s * 1e6)
+        self._now_us = clock.now_us
+        self.answers_us = clock.now_us() + round(takes_s * 1e6)
 
     @property
     def answered(self):
-        return self._clock() >= self._answers_us
+        return self._now_us() >= self.answers_us
 
     def job_of(self, sluid):
         return str(int(sluid[1:])) if self.answered else ""
@@ -92,6 +92,7 @@ def live(tmp_path, node, takes_s, seconds, **more):
     recorder = Recorder(tmp_path / "recording", "sim", max_bytes=0, max_age_s=0)
     slurm = SlowSlurm(clock, takes_s)
     one = watched(agent(made, clock, seconds=seconds, recorder=recorder, keep_us=10**12, slurm=slurm, **more))
+    one.answered_us = slurm.answers_us
     one.daemon.restore()
     one.daemon.run()
     one.close()
@@ -120,7 +121,7 @@ def test_a_queue_that_answers_too_late_for_that_names_what_is_open_and_from_then
     found = joules(one.accounts)
     assert found.keys() == {"slurm:100", "slurm:200", "slurm:s0000000000100", "slurm:s0000000000200"}
     began_us, ended_us = one.windows[0].start_us, one.windows[-1].end_us
-    answered_us = one.resolver._slurm._answers_us
+    answered_us = one.answered_us
     for number in ("100", "200"):
         before, after = found[f"slurm:s0000000000{number}"], found[f"slurm:{number}"]
         # what was open at the answer, a window and what its counter had not closed, went to the number as well

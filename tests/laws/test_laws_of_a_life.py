@@ -114,9 +114,8 @@ def test_both_laws_hold_for_thirty_minutes_of_jobs_faults_and_restarts(tmp_path,
         else:  # no shutdown, no final save
             begun = clock.now_us()
             while clock.now_us() - begun < seconds * 1_000_000:
-                window, sightings = one.sampler.next()
-                one.daemon._account(one.daemon._named(window, sightings))
-            one.daemon._state.release()
+                one.daemon.step()
+            one.state.release()
         one.close()
         assert not set(one.faults.counts), one.faults.counts
         if end == "upgrade":

@@ -71,14 +71,7 @@ class Lives:
                 self.clock.sleep_until(self.clock.now_us() + 10_000_000)  # as an agent without a driver does
         self._folders.append(folder)
         one.daemon.restore()
-        one.daemon._limits = one.daemon._limits.__class__(
-            10**12, self.begun_us + round(until_s * 1e6) - self.clock.now_us()
-        )
-        if killed:
-            one.daemon._close = lambda: None
-        one.daemon.run()
-        if killed:
-            one.daemon._state.release()
+        one.live(self.begun_us + round(until_s * 1e6) - self.clock.now_us(), killed=killed)
         one.close()
         recorder.close()
         assert not one.faults.counts

@@ -118,8 +118,7 @@ def test_a_hundred_kills_lose_nothing_and_count_nothing_twice(tmp_path):
         one.daemon.restore()
         first_us = first_us or clock.now_us()
         for _ in range(chance.randint(1, 8)):
-            window, sightings = one.sampler.next()
-            one.daemon._account(one.daemon._named(window, sightings))
+            one.daemon.step()
             for gpu in one.board.current().gpus:
                 assert gpu.energy_hnj >= shown.get(gpu.uuid, 0)
                 shown[gpu.uuid] = gpu.energy_hnj
@@ -128,9 +127,7 @@ def test_a_hundred_kills_lose_nothing_and_count_nothing_twice(tmp_path):
         last = one
         if chance.random() < 0.3:  # killed while writing: the half-written file lies beside the whole one
             (tmp_path / "state/state.fresh").write_bytes(b"wattshed-state 1 dead")
-        one.sampler.close()  # no shutdown, no final save: the kill
-        one.resolver.close()
-        one.daemon._state.release()
+        one.kill()
         clock.sleep_until(clock.now_us() + chance.randint(0, 5_000_000))
     for gpu in range(len(node.cards)):
         real = node.truth.gpu_nj(gpu, first_us, clock.now_us()) / 1e9

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from tests.laws.published import Laws
 from tests.virtual import agent, simulated
 from wattshed.agent.accounts.attribution import Accounts
-from wattshed.agent.daemon.loop import Limits
 from wattshed.agent.meters.errors import MeterError, NoMeter, RestartNeeded
 from wattshed.agent.simulation.faults import KINDS, ScriptedFault
 from wattshed.agent.simulation.scenario import Gpu, Scenario
@@ -235,15 +234,10 @@ def _one_life(lived, one, length_us, *, killed):
 
     one.board.show = check
     one.daemon.restore()
-    one.daemon._limits = Limits(ALIVE, length_us)
-    if killed:  # nothing is closed, nothing saved at the end
-        one.daemon._close = lambda: None
     try:
-        one.daemon.run()
+        one.live(length_us, killed=killed)
     except RestartNeeded:
         return True
     finally:
-        if killed:
-            one.daemon._state.release()
         one.close()
     return False

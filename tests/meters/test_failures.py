@@ -73,7 +73,7 @@ def test_garbage_stays_absurd_and_zero_stays_zero(rig):
 def test_scrambled_pids_are_not_believed(rig, caplog):
     node = rig(fault("scrambled-pids", at_s=5, for_s=10))
     node.run(25)
-    running = {one.pid for one in node.node.cards[0]._running()}
+    running = {one.pid for one in node.node.tree.running(node.clock.now_us())}
     assert {one.pid for seen in node.sightings for one in seen} == running
     assert node.sampler.faults["scrambled_pid"] > 0
     assert "does not exist" in caplog.text

@@ -11,9 +11,7 @@ from wattshed.agent.meters.errors import Fault, MeterError, NoMeter, fault_of
 from wattshed.agent.meters.lines import Rates
 from wattshed.agent.meters.nvml import Nvml, loaded_path
 from wattshed.agent.meters.probe import REMEDIES, attempt, is_ga100, power_usage_is_average
-from wattshed.agent.simulation.abi import set_uint
 from wattshed.agent.simulation.card import Card
-from wattshed.agent.simulation.driver import SimulatedLibrary
 from wattshed.agent.window import MISSING
 
 
@@ -116,10 +114,13 @@ def test_every_symbol_but_the_handful_may_be_missing(rig):
 
 @pytest.mark.parametrize("answer", [(999, 1, 0), (0, 1, 0)])
 def test_a_library_whose_fields_never_answer_is_read_by_other_calls(rig, monkeypatch, answer):
-    monkeypatch.setattr(Card, "_power", lambda self, *_: answer)
-    monkeypatch.setattr(Card, "_counter", lambda self, *_: (answer[0], 0))
+    told = Card.field
+    energy_and_power = {83, 185, 186}
+    monkeypatch.setattr(
+        Card, "field", lambda self, number, *more: answer if number in energy_and_power else told(self, number, *more)
+    )
     monkeypatch.setattr(Card, "usage", lambda self: (0, 123_000))
-    monkeypatch.setattr(SimulatedLibrary, "_energy", lambda self, handle, at: set_uint(at, 5_000_000))
+    monkeypatch.setattr(Card, "counter", lambda self, _: (0, 5_000_000))
     node = rig(gpus=1)
     node.run(5)
     assert {p for p in node.column("power_mw") if p != MISSING} == {123_000}

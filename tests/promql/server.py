@@ -21,8 +21,7 @@ import yaml
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from tests.exporters.wire import peer
-from wattshed.agent.wire.protobuf import encode, field
-from wattshed.agent.wire.remote_write import RemoteWrite
+from wattshed.agent.wire.protobuf import encode, field, in_snappy
 
 STALE = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
 """Prometheus' own NaN for a series that ended (model/value/value.go); Python keeps its bits."""
@@ -52,7 +51,7 @@ class Server:
     """A store that speaks the query API and remote write; its time is that of what is written."""
 
     def __init__(self, url, write="/api/v1/write"):
-        self.url, self._remote = url, RemoteWrite(url + write)
+        self.url, self._write = url, url + write
         self._living = {}
 
     def scrape(self, time_s, page, **target):
@@ -80,7 +79,7 @@ class Server:
             )
             for key, value in rows
         )
-        self._remote._post(body, 10.0, lambda: False)
+        urllib.request.urlopen(urllib.request.Request(self._write, in_snappy(body)), timeout=30).close()
 
     def flush(self):
         """Make what was written visible at once, where a server keeps it back (VictoriaMetrics)."""

@@ -228,7 +228,7 @@ def live(home, instance, offset_s, script, *, cap, restart, marked=False, length
     while (at_s := START_S + offset_s + number * SCRAPE_S) <= START_S + length_s:
         number += 1
         if not away and at_s >= RESTART_S:
-            one.daemon._close()
+            one.daemon.close()
             one.close()
             clock.sleep_until((RESTART_S + AWAY_S) * 1_000_000)
             (one, writer), away = begin(), True
@@ -236,8 +236,7 @@ def live(home, instance, offset_s, script, *, cap, restart, marked=False, length
             host.pages[at_s] = None
             continue
         while clock.now_us() < at_s * 1e6 - 1e6:
-            window, sightings = one.sampler.next()
-            one.daemon._account(one.daemon._named(window, sightings))
+            one.daemon.step()
             total = books.take(one.accounts)
         snapshot = one.board.current()
         page = writer.write(snapshot, families(snapshot))
