@@ -65,6 +65,34 @@ holds at the board: it is not repeated for MIG instances or pods.
 
 """
 
+REGISTRY = """
+## In a registry of your own
+
+A program that has a registry of `prometheus_client` registers the same families there, beside its own metrics:
+
+```python
+from prometheus_client import CollectorRegistry, Counter, generate_latest
+
+from wattshed import Collector
+from wattshed.agent.fleet.live.inventory import read_inventory
+from wattshed.agent.fleet.live.serve import Publisher
+from wattshed.agent.fleet.live.site import extrapolate, measure_one
+
+inventory = read_inventory("FLEET.toml")
+fleet = Publisher(inventory, lambda: extrapolate(inventory, measure_one(inventory, "node-1", 5120.0, "train")))
+fleet.update()  # and again every few seconds
+
+registry = CollectorRegistry()
+tokens = Counter("tokens", "Tokens that this program made.", registry=registry)
+registry.register(Collector(lambda: fleet.snapshot))
+print(generate_latest(registry).decode())
+```
+
+`Collector` takes anything that returns a `wattshed.exporters.snapshot.Snapshot`, and calls it once a scrape. The series
+are those of `/metrics` in OpenMetrics; `process_*` is left to the registry's own collector, and `created=False` leaves
+`_created` out. Joules are floats there, not exact decimals.
+"""
+
 PATHS = """
 ## Other paths
 
@@ -95,7 +123,7 @@ def markdown() -> str:
     families = dcgm.families()
     lines += [f"| `{family.name}` | {family.kind} | {family.text} |\n" for family in families]
     lines.append(f"\nLabels: {', '.join(f'`{name}`' for name in families[0].labels)}.\n")
-    return "".join([*lines, PATHS])
+    return "".join([*lines, REGISTRY, PATHS])
 
 
 def _row(name: str, kind: str, labels: tuple[str, ...], text: str) -> str:
