@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wattshed.exporters.formats import dcgm, prometheus
+from wattshed.exporters.formats import dcgm, prometheus, self_metrics
 from wattshed.exporters.formats.prometheus import JOB_LABELS
 
 HEAD = """# Metrics
@@ -37,9 +37,10 @@ from the first reset on; OpenMetrics, which Prometheus asks for, always.
 """
 
 PROCESS = """
-`process_cpu_seconds_total`, `process_resident_memory_bytes`, `process_virtual_memory_bytes`,
-`process_start_time_seconds`, `process_open_fds` and `process_max_fds` are those of the agent itself.
+What the agent itself costs (left out where the kernel hides it from the agent):
 
+| metric | type | meaning |
+|---|---|---|
 """
 
 JOINS = """
@@ -119,7 +120,8 @@ def markdown() -> str:
             "Always 1; who a job is, to be joined on job. Empty labels do not apply; managers add labels of their own.",
         )
     )
-    lines += [QUIET, PROCESS.rstrip("\n") + "\n", JOINS, "| metric | type | meaning |\n|---|---|---|\n"]
+    lines += [QUIET, PROCESS, *(f"| `{name}` | {kind} | {text} |\n" for name, kind, text, _ in self_metrics.PROCESS)]
+    lines += [JOINS, "| metric | type | meaning |\n|---|---|---|\n"]
     families = dcgm.families()
     lines += [f"| `{family.name}` | {family.kind} | {family.text} |\n" for family in families]
     lines.append(f"\nLabels: {', '.join(f'`{name}`' for name in families[0].labels)}.\n")
