@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import statistics
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from wattshed.agent.bench.rivals import Samples
+from wattshed.exporters.own_process import own_process
 from wattshed.kernels.energy import extend, new_state, read
 from wattshed.kernels.jobs import job_energy
 
@@ -23,9 +23,8 @@ _EDGES = (100, 1_000, 10_000, 100_000, 1_000_000)
 
 
 def _resident_mib() -> float:
-    """Memory of this process now."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * 4096 / 2**20
+    """Memory of this process now; 0 where it cannot be read."""
+    return (own_process().resident_bytes or 0) / 2**20
 
 
 def scaling(

@@ -31,8 +31,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         first = view(fetch(args.url))
     except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
-        sys.stderr.write(f"wattshed: no agent answers at {args.url} ({reason}); start one with: wattshed run\n")
+        sys.stderr.write(f"wattshed: {error}; start an agent with: wattshed run\n")
         return 1
     if args.once:
         sys.stdout.write(text(first))

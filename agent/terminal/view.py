@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 TIMEOUT_S = 2.0
+MOST_BYTES = 256 * 2**20
 BAR = 12
 
 
@@ -29,17 +31,27 @@ def fetch(url: str) -> dict[str, Any]:
 
     Raises
     ------
+    InputError
+        If it is not an http(s) URL.
     OSError, ValueError
-        If it does not answer, or not with a snapshot.
+        If it does not answer, or not with a snapshot; the message names the address.
     """
-    from urllib.request import urlopen  # noqa: PLC0415 - heavy, and every other command is parsed here too
+    from wattshed.agent.wire.http import Address, Client, NoAnswerError  # noqa: PLC0415 - only this command asks
 
-    if not url.startswith(("http://", "https://")):
-        raise ValueError("the URL must start with http:// or https://")
-    with urlopen(f"{url.rstrip('/')}/api/v1/snapshot", timeout=TIMEOUT_S) as answer:  # noqa: S310 - checked above
-        document = json.load(answer)
+    address = Address.parse(url, "--url", "http://127.0.0.1:9961").below("/api/v1/snapshot")
+    with closing(Client(address, timeout_s=TIMEOUT_S)) as client:
+        try:
+            answer = client.get(most_bytes=MOST_BYTES)
+        except NoAnswerError as error:
+            raise OSError(f"{address.url} {error}") from None
+    if not answer.taken:
+        raise ValueError(f"{address.url} {answer}")
+    try:
+        document = json.loads(answer.content)
+    except ValueError:
+        document = None
     if not isinstance(document, dict) or document.get("schema") != "wattshed.snapshot/1":
-        raise ValueError("what answers there is no wattshed")
+        raise ValueError(f"{address.url} is not an agent's")
     return document
 
 

@@ -1,28 +1,24 @@
 """The query API that Prometheus, Thanos, Mimir and VictoriaMetrics share: one instant query, with a deadline.
 
-Nothing but the standard library; a server that is down, slow or wrong is a `ServerError` of one line, for the caller
-to tell.
+A server that is down, slow or wrong is a `ServerError` of one line, for the caller to tell.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from base64 import b64encode
+from contextlib import closing
 from dataclasses import dataclass
-from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
-from urllib.error import HTTPError, URLError
-from urllib.parse import urlencode, urlsplit, urlunsplit
-from urllib.request import Request, build_opener
+from urllib.parse import urlencode
 
-from wattshed.agent.errors import InputError
+from wattshed.agent.wire.http import Address, Client, NoAnswerError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MOST_BYTES = 256 * 2**20
-"""An answer beyond this is no answer to a recording rule."""
+"""An answer to a recording rule is never longer."""
 
 
 class ServerError(Exception):
@@ -43,28 +39,24 @@ class Prometheus:
     Parameters
     ----------
     url : str
-        Its base, with any path prefix (``https://mimir.example/prometheus``); ``user:password@`` is sent as basic
-        authentication.
+        Its base, with any path prefix (``https://mimir.example/prometheus``) and any query that each request needs;
+        ``user:password@`` (percent-encoded where need be) is sent as basic authentication and never shown.
     timeout_s : float, s
-        For connecting, and for each read.
+        For a whole query.
+    headers : mapping, optional
+        Sent with each query, such as the tenant of a Mimir.
 
     Raises
     ------
     InputError
-        If it is no http(s) URL.
+        If it is not an http(s) URL.
     """
 
     def __init__(self, url: str, *, timeout_s: float = 10.0, headers: Mapping[str, str] | None = None) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InputError(f"{url!r} is no server; give a URL such as http://localhost:9090")
-        self._headers = {"Accept": "application/json", **(headers or {})}
-        if parts.username is not None:
-            pair = f"{parts.username}:{parts.password or ''}".encode()
-            self._headers["Authorization"] = f"Basic {b64encode(pair).decode()}"
-        self._base = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
-        self._timeout_s = timeout_s
-        self._opener = build_opener()
+        base = Address.parse(url, "--prometheus", "http://localhost:9090")
+        self._base = base.url.rstrip("/")
+        form = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
+        self._client = Client(base.below("/api/v1/query"), timeout_s=timeout_s, headers=form | dict(headers or {}))
 
     @property
     def url(self) -> str:
@@ -72,7 +64,7 @@ class Prometheus:
         return self._base
 
     def query(self, expression: str, *, time_s: float | None = None) -> list[Point]:
-        """Instant vector of an expression; series whose value is no number are left out.
+        """Instant vector of an expression; series whose value is not a number are left out.
 
         Raises
         ------
@@ -80,22 +72,19 @@ class Prometheus:
             If there is no usable answer in time.
         """
         form = {"query": expression} | ({} if time_s is None else {"time": f"{time_s:.3f}"})
-        request = Request(  # noqa: S310  (the scheme was checked)
-            f"{self._base}/api/v1/query", data=urlencode(form).encode(), headers=self._headers, method="POST"
-        )
         try:
-            with self._opener.open(request, timeout=self._timeout_s) as answer:
-                content = answer.read(MOST_BYTES + 1)
-        except HTTPError as error:
-            raise ServerError(f"{self._base} answered {error.code} ({_reason(error)})") from None
-        except (URLError, OSError, HTTPException) as error:
-            raise ServerError(f"{self._base} does not answer ({getattr(error, 'reason', None) or error})") from None
-        if len(content) > MOST_BYTES:
+            with closing(self._client) as client:  # the next query may be long after
+                answer = client.post(urlencode(form).encode(), most_bytes=MOST_BYTES + 1)
+        except NoAnswerError as error:
+            raise ServerError(f"{self._base} {error}") from None
+        if not answer.taken:
+            raise ServerError(f"{self._base} {answer}")
+        if len(answer.content) > MOST_BYTES:
             raise ServerError(
                 f"{self._base} answered more than {MOST_BYTES >> 20} MiB; are the recording rules loaded?"
             )
         try:
-            body = json.loads(content)
+            body = json.loads(answer.content)
             if body["status"] != "success" or body["data"]["resultType"] != "vector":
                 raise ServerError(f"{self._base} answered {body.get('error') or 'no vector'!s}")
             return [p for item in body["data"]["result"] if (p := _point(item)) is not None]
@@ -108,10 +97,3 @@ class Prometheus:
 def _point(item: Any) -> Point | None:
     value = float(item["value"][1])
     return Point(dict(item["metric"]), value) if math.isfinite(value) else None
-
-
-def _reason(error: HTTPError) -> str:
-    try:
-        return str(json.loads(error.read(65_536))["error"]).splitlines()[0]
-    except (ValueError, KeyError, TypeError, OSError, HTTPException, IndexError):
-        return str(error.reason)

@@ -11,19 +11,25 @@ from __future__ import annotations
 import itertools
 import sys
 import time
-from base64 import b64encode
 from email.utils import parsedate_to_datetime
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import unquote, urlsplit
 
 from wattshed.agent.errors import InputError
+from wattshed.agent.wire.http import Address, Client, NoAnswerError
 from wattshed.agent.wire.protobuf import encode, encode_labels, in_snappy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from wattshed.agent.wire.http import Answer
     from wattshed.agent.wire.protobuf import Sample, Series
+
+HEADERS = {
+    "Content-Encoding": "snappy",
+    "Content-Type": "application/x-protobuf",
+    "X-Prometheus-Remote-Write-Version": "0.1.0",
+}
+"""What each request says, by the protocol."""
 
 BATCH = 5000
 """Samples in one request; Prometheus itself sends 2000 by default."""
@@ -34,7 +40,6 @@ FIRST_PATIENCE_S = 15.0
 _PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _TIMEOUT_S = 60.0
 _TICK_S = 0.2  # how soon a signal is heeded while waiting
-_READ = 65_536
 _TOO_LATE = ("out of bounds", "out of order", "too old sample")
 
 
@@ -65,34 +70,15 @@ class RemoteWrite:
     Raises
     ------
     InputError
-        If it is no http(s) URL.
+        If it is not an http(s) URL.
     """
 
     def __init__(
         self, url: str, *, tell: Callable[[str], None] | None = None, sleep: Callable[[float], None] = time.sleep
     ) -> None:
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError:
-            parts, port = urlsplit(""), None
-        self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        place = parts.netloc.rpartition("@")[2]
-        self.url = f"{parts.scheme}://{place}{self._path}"
-        plain = self.url.isascii() and self.url.isprintable() and " " not in self.url
-        if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
-            raise InputError("--remote-write takes a URL such as http://localhost:9090/api/v1/write")
-        connection = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-        self._connection: HTTPConnection = connection(parts.hostname, port, timeout=_TIMEOUT_S)
-        self._headers = {
-            "Content-Encoding": "snappy",
-            "Content-Type": "application/x-protobuf",
-            "X-Prometheus-Remote-Write-Version": "0.1.0",
-            "User-Agent": "wattshed",
-        }
-        if parts.username is not None:
-            pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
-            self._headers["Authorization"] = f"Basic {b64encode(pair).decode()}"
+        address = Address.parse(url, "--remote-write", "http://localhost:9090/api/v1/write")
+        self.url = address.url
+        self._client = Client(address, timeout_s=_TIMEOUT_S, headers=HEADERS)
         self._tell = tell or (lambda line: print(f"wattshed: {line}", file=sys.stderr))  # noqa: T201 - a command's
         self._sleep = sleep
 
@@ -156,7 +142,7 @@ class RemoteWrite:
 
     def close(self) -> None:
         """Hang up; the next request dials again."""
-        self._connection.close()
+        self._client.close()
 
     def _post(self, body: bytes, patience_s: float, stop: Callable[[], bool]) -> bool:
         """Send one request until it is taken (True) or ``stop`` says so; refusals and lost patience are raised."""
@@ -195,33 +181,26 @@ class RemoteWrite:
             How long the server asks to wait (s, or 0), what went wrong, if so, and the new ``arrived``.
         """
         try:
-            self._connection.request("POST", self._path, content, self._headers)
-            arrived, before = True, arrived
-            answer = self._connection.getresponse()
-            said = answer.read(_READ)
-            if answer.read(1):
-                self._connection.close()
-        except (OSError, HTTPException) as error:
-            self._connection.close()
-            reason = getattr(error, "strerror", None) or error or type(error).__name__
-            return 0.0, f"does not answer ({reason})", arrived
-        if 200 <= answer.status < 300:
+            answer = self._client.post(content)
+        except NoAnswerError as error:
+            if error.lasting:
+                raise InputError(f"{self.url} {error}") from None
+            return 0.0, str(error), arrived or error.sent
+        if answer.taken:
             return 0.0, "", True
-        first = next((line.strip() for line in said.decode(errors="replace").splitlines() if line.strip()), "")
-        shown = "".join(c if c.isprintable() else " " for c in first or answer.reason)[:300]
-        reason = f"answered {answer.status} ({shown})"
-        if before and "out of order" in first:
+        first = answer.reason
+        if arrived and "out of order" in first:
             return 0.0, "", True  # it took these samples the first time, and its answer was lost
         if any(words in first for words in _TOO_LATE):  # some releases of Prometheus call this their own fault (500)
-            raise InputError(f"{self.url} {reason}; its out_of_order_time_window must reach back to the trace")
+            raise InputError(f"{self.url} {answer}; its out_of_order_time_window must reach back to the trace")
         if answer.status == 429 or answer.status >= 500:
-            return _wish(answer), reason, before
-        raise InputError(f"{self.url} {reason}")
+            return _wish(answer), str(answer), arrived
+        raise InputError(f"{self.url} {answer}")
 
 
-def _wish(answer: HTTPResponse) -> float:
+def _wish(answer: Answer) -> float:
     """Read ``Retry-After``, in seconds or as a date (RFC 9110, 10.2.3); 0 without."""
-    text = (answer.getheader("Retry-After") or "").strip()
+    text = (answer.headers.get("Retry-After") or "").strip()
     if text.isdecimal():
         return float(min(int(text[:9]), 10**6))
     try:

@@ -32,6 +32,7 @@ SIMULATED: Mapping[str, str] = MappingProxyType({"simulated": "1"})
 """What tells invented joules and watts from real ones, which have no such label (docs/decisions/0921)."""
 
 _UNSAFE = re.compile('[\\\\"\n\x00\ud800-\udfff]')
+_UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
 _NOT_A_NAME = re.compile(r"[^a-zA-Z0-9_]")
 
 
@@ -94,8 +95,13 @@ class Family:
         ]
 
 
+def legible(value: str) -> str:
+    r"""Write what no UTF-8 page can hold (NUL, lone surrogates) as the text ``\xNN``."""
+    return _UNWRITABLE.sub(lambda match: f"\\x{ord(match[0]):02x}", value)
+
+
 def escape(value: str) -> str:
-    r"""Escape a label value; what no UTF-8 page can hold (NUL, lone surrogates) becomes ``\xNN`` as text."""
+    """Escape a label value; what cannot be written is made `legible`."""
     return _UNSAFE.sub(_replacement, value) if _UNSAFE.search(value) else value
 
 
@@ -103,7 +109,7 @@ def _replacement(match: re.Match[str]) -> str:
     char = match[0]
     if char == "\n":
         return "\\n"
-    return f"\\{char}" if char in '\\"' else f"\\\\x{ord(char):02x}"
+    return f"\\{char}" if char in '\\"' else f"\\{legible(char)}"
 
 
 def label_name(name: str) -> str:
@@ -117,6 +123,22 @@ def braces(names: Sequence[str], values: Sequence[str]) -> str:
     if not names:
         return ""
     return "{" + ",".join(f'{n}="{escape(str(v))}"' for n, v in zip(names, values, strict=True)) + "}"
+
+
+def openmetrics_head(family: Family) -> tuple[str, str, str]:
+    """Name, type and unit (or nothing) of a family in OpenMetrics, which names it without its samples' suffix."""
+    suffix = {"counter": "_total", "info": "_info"}.get(family.kind, "")
+    name = family.name.removesuffix(suffix)
+    # OpenMetrics knows no counter without _total.
+    kind = "unknown" if family.kind == "counter" and name == family.name else family.kind
+    return name, kind, next((unit for unit in _UNITS if name.endswith(f"_{unit}")), "")
+
+
+def buckets(histogram: Histogram) -> list[tuple[str, int]]:
+    """Upper bounds as text, the last is +Inf, and how many observations are not above each."""
+    bounds = [*(f"{float(b)}" for b in histogram.bounds if isfinite(b)), "+Inf"]
+    counts = histogram.counts or (0,)
+    return list(zip(bounds, (*counts[: len(bounds) - 1], counts[-1]), strict=True))
 
 
 class _Series(dict[Labels, tuple[str, ...]]):
@@ -197,20 +219,12 @@ class Writer:
         return "".join(parts).encode()
 
     def _head(self, family: Family) -> str:
-        name, unit = family.name, ""
-        kind: str = family.kind
+        name, kind, unit = openmetrics_head(family)
         if self.openmetrics:
-            name = name.removesuffix("_total") if kind == "counter" else name
-            name = name.removesuffix("_info") if kind == "info" else name
-            unit = next((f"# UNIT {name} {u}\n" for u in _UNITS if name.endswith(f"_{u}")), "")
-            if kind == "counter" and name == family.name:
-                kind = "unknown"  # OpenMetrics knows no counter without _total
-        elif family.quiet:
-            kind = "untyped"
-        elif kind == "info":
-            kind = "gauge"
-        elif kind == "unknown":
-            kind = "untyped"
+            unit = f"# UNIT {name} {unit}\n" if unit else ""
+        else:
+            name, unit = family.name, ""
+            kind = "untyped" if family.quiet else _KINDS_OF_TEXT.get(family.kind, family.kind)
         text = family.text.replace("\\", "\\\\").replace("\n", "\\n")
         if self.openmetrics:
             text = text.replace('"', '\\"')
@@ -240,13 +254,9 @@ class Writer:
         lines = []
         for value, histogram in family.histograms(snapshot).items() if family.histograms else ():
             text = braces(family.labels, (value,))
-            bounds = [*(f"{float(b)}" for b in histogram.bounds if isfinite(b)), "+Inf"]
-            count = histogram.counts[-1] if histogram.counts else 0
-            counts = [*histogram.counts[: len(bounds) - 1], count]
-            lines += [
-                f'{family.name}_bucket{text[:-1]},le="{bound}"}} {number}\n'
-                for bound, number in zip(bounds, counts, strict=True)
-            ]
+            steps = buckets(histogram)
+            lines += [f'{family.name}_bucket{text[:-1]},le="{bound}"}} {number}\n' for bound, number in steps]
+            count = steps[-1][1]
             lines.append(f"{family.name}_sum{text} {histogram.total}\n{family.name}_count{text} {count}\n")
             if self.openmetrics:
                 lines.append(f"{family.name}_created{text} {snapshot.started_us / 1e6:.3f}\n")
@@ -289,4 +299,5 @@ def _digits(per: int) -> tuple[int, int]:
     return digits, 10**digits // per
 
 
+_KINDS_OF_TEXT = {"info": "gauge", "unknown": "untyped"}
 _UNITS = ("watts_per_second", "joules", "watts", "seconds", "ratio", "bytes")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wattshed.exporters.formats import dcgm, prometheus
+from wattshed.exporters.formats import dcgm, prometheus, self_metrics
 from wattshed.exporters.formats.prometheus import JOB_LABELS
 
 HEAD = """# Metrics
@@ -37,9 +37,10 @@ from the first reset on; OpenMetrics, which Prometheus asks for, always.
 """
 
 PROCESS = """
-`process_cpu_seconds_total`, `process_resident_memory_bytes`, `process_virtual_memory_bytes`,
-`process_start_time_seconds`, `process_open_fds` and `process_max_fds` are those of the agent itself.
+What the agent itself costs (left out where the kernel hides it from the agent):
 
+| metric | type | meaning |
+|---|---|---|
 """
 
 JOINS = """
@@ -63,6 +64,34 @@ accounts and namespaces.
 The names and labels of dcgm-exporter, for dashboards and rules made for it. Every value is emitted once per GPU and
 holds at the board: it is not repeated for MIG instances or pods.
 
+"""
+
+REGISTRY = """
+## In a registry of your own
+
+A program that has a registry of `prometheus_client` registers the same families there, beside its own metrics:
+
+```python
+from prometheus_client import CollectorRegistry, Counter, generate_latest
+
+from wattshed import Collector
+from wattshed.agent.fleet.live.inventory import read_inventory
+from wattshed.agent.fleet.live.serve import Publisher
+from wattshed.agent.fleet.live.site import extrapolate, measure_one
+
+inventory = read_inventory("FLEET.toml")
+fleet = Publisher(inventory, lambda: extrapolate(inventory, measure_one(inventory, "node-1", 5120.0, "train")))
+fleet.update()  # and again every few seconds
+
+registry = CollectorRegistry()
+tokens = Counter("tokens", "Tokens that this program made.", registry=registry)
+registry.register(Collector(lambda: fleet.snapshot))
+print(generate_latest(registry).decode())
+```
+
+`Collector` takes anything that returns a `wattshed.exporters.snapshot.Snapshot`, and calls it once a scrape. The series
+are those of `/metrics` in OpenMetrics; `process_*` is left to the registry's own collector, and `created=False` leaves
+`_created` out. Joules are floats there, not exact decimals.
 """
 
 PATHS = """
@@ -91,11 +120,12 @@ def markdown() -> str:
             "Always 1; who a job is, to be joined on job. Empty labels do not apply; managers add labels of their own.",
         )
     )
-    lines += [QUIET, PROCESS.rstrip("\n") + "\n", JOINS, "| metric | type | meaning |\n|---|---|---|\n"]
+    lines += [QUIET, PROCESS, *(f"| `{name}` | {kind} | {text} |\n" for name, kind, text, _ in self_metrics.PROCESS)]
+    lines += [JOINS, "| metric | type | meaning |\n|---|---|---|\n"]
     families = dcgm.families()
     lines += [f"| `{family.name}` | {family.kind} | {family.text} |\n" for family in families]
     lines.append(f"\nLabels: {', '.join(f'`{name}`' for name in families[0].labels)}.\n")
-    return "".join([*lines, PATHS])
+    return "".join([*lines, REGISTRY, PATHS])
 
 
 def _row(name: str, kind: str, labels: tuple[str, ...], text: str) -> str:

@@ -5,17 +5,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
-
-from prometheus_client import ProcessCollector
+from typing import TYPE_CHECKING
 
 from wattshed.exporters.formats.exposition import Family
+from wattshed.exporters.own_process import own_process
 from wattshed.exporters.snapshot import MICRO
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wattshed.exporters.formats.exposition import Kind, Rows
+    from wattshed.exporters.own_process import OwnProcess
     from wattshed.exporters.snapshot import Snapshot
 
 SELF: tuple[Family, ...] = (
@@ -64,19 +64,49 @@ SELF: tuple[Family, ...] = (
 )
 
 
+PROCESS: tuple[tuple[str, Kind, str, Callable[[OwnProcess], float | None]], ...] = (
+    (
+        "process_cpu_seconds_total",
+        "counter",
+        "User and system processor time in seconds of the agent.",
+        lambda process: process.cpu_s,
+    ),
+    (
+        "process_children_cpu_seconds_total",
+        "counter",
+        "Processor time in seconds of the programs that the agent ran (squeue, scontrol) and that have ended.",
+        lambda process: process.children_cpu_s,
+    ),
+    (
+        "process_resident_memory_bytes",
+        "gauge",
+        "Resident memory in bytes of the agent.",
+        lambda process: process.resident_bytes,
+    ),
+    (
+        "process_virtual_memory_bytes",
+        "gauge",
+        "Virtual memory in bytes of the agent.",
+        lambda process: process.virtual_bytes,
+    ),
+    ("process_threads", "gauge", "Threads of the agent.", lambda process: process.threads),
+    ("process_open_fds", "gauge", "Open file descriptors of the agent.", lambda process: process.open_fds),
+    ("process_max_fds", "gauge", "How many file descriptors the agent may open.", lambda process: process.max_fds),
+    (
+        "process_start_time_seconds",
+        "gauge",
+        "Unix time in seconds at which the agent started.",
+        lambda process: process.started_s,
+    ),
+)
+"""Names as every client library has them, what they mean, and how each is read off `OwnProcess`."""
+
+
 def process_families() -> list[Family]:
-    """Read process_* of the agent itself (CPU, memory, descriptors, start) from /proc, now."""
-    return [
-        Family(
-            sample.name,
-            cast("Kind", metric.type),
-            f"{metric.documentation.rstrip('.')} of the agent.",
-            (),
-            _constant(sample.value),
-        )
-        for metric in ProcessCollector(registry=None).collect()
-        for sample in metric.samples
-    ]
+    """Read process_* of the agent itself, now; what the kernel hides has no series."""
+    process = own_process()
+    read = [(name, kind, text, value(process)) for name, kind, text, value in PROCESS]
+    return [Family(name, kind, text, (), _constant(value)) for name, kind, text, value in read if value is not None]
 
 
 def _constant(value: float) -> Callable[[Snapshot], Rows]:

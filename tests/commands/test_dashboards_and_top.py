@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.exporters import snapshots
+from tests.wire.servers import serving
 from wattshed.agent.commands import dashboards
 from wattshed.agent.commands import top as command
 from wattshed.agent.errors import InputError
@@ -75,11 +76,30 @@ def test_top_shows_power_energy_and_state_within_80_columns_and_what_ended(serve
     assert shown.jobs[-1][:3] == ("ended jobs", "", top.quantity(ended, "J"))
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "file:///etc/passwd", "nonsense"])
-def test_top_without_an_agent_says_how_to_start_one(capsys, url):
-    args = arguments(command, "top", "--url", url)
+def test_top_without_an_agent_says_how_to_start_one(capsys):
+    args = arguments(command, "top", "--url", "http://me:secret@127.0.0.1:1")
     assert args.run(args) == 1
-    assert "wattshed run" in capsys.readouterr().err
+    said = "wattshed: http://127.0.0.1:1/api/v1/snapshot does not answer (Connection refused); start an agent with"
+    assert capsys.readouterr().err == f"{said}: wattshed run\n"
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "nonsense"])
+def test_top_of_what_is_not_an_address(url):
+    args = arguments(command, "top", "--url", url)
+    with pytest.raises(InputError, match="--url takes a URL such as"):
+        args.run(args)
+
+
+def test_top_of_another_server_says_so(capsys):
+    with serving() as other:
+        args = arguments(command, "top", "--url", other.url)
+        for answer in ((200, {}, b"<html>"), (200, {}, b"[]"), (200, {}, b'{"schema": "other/1"}')):
+            other.script.append(answer)
+            assert args.run(args) == 1
+            assert f"{other.url}/api/v1/snapshot is not an agent's; start" in capsys.readouterr().err
+        other.script.append((500, {}, b"no"))
+        assert args.run(args) == 1
+        assert "answered 500 (no)" in capsys.readouterr().err
 
 
 def test_the_live_screen_fills_and_sorts(serve):

@@ -5,8 +5,10 @@ import shutil
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.request
 
+import bcrypt
 import pytest
 
 from tests.fleet.example_fleet import FLEET
@@ -39,6 +41,10 @@ def start():
                 with urllib.request.urlopen(f"http://127.0.0.1:{port}{health}", timeout=1) as answer:
                     if answer.status == 200:
                         return f"http://127.0.0.1:{port}"
+            except urllib.error.HTTPError as error:
+                if error.code == 401:
+                    return f"http://127.0.0.1:{port}"
+                time.sleep(0.1)
             except OSError:
                 time.sleep(0.1)
         pytest.fail(f"{command[0]} does not answer")
@@ -86,6 +92,34 @@ def test_prometheus_by_remote_write(fleet, files, start, tmp_path):
     of, now = SimulatedFleet(read_inventory(path), share=0.3), time.time()
     assert send(url, "remote-write", of.series(now), int(now * 1000)) == 6000
     estimated(fleet, url, path, of.truth_w(now))
+
+
+@pytest.mark.real
+def test_a_password_of_prometheus_itself(fleet, inventory_file, files, start, tmp_path):
+    """Its own login takes what is written in and asked for with the same URL, percent-encoded."""
+    program, port = peer("prometheus"), free_port()
+    hashed = bcrypt.hashpw(b"p@ss/w:d", bcrypt.gensalt(4)).decode()
+    files(web_yml=f"basic_auth_users: {{ada: {hashed}}}\n", prometheus_yml="global: {scrape_interval: 15s}\n")
+    url = start(
+        port,
+        "/-/ready",
+        program,
+        f"--config.file={tmp_path / 'prometheus.yml'}",
+        f"--web.config.file={tmp_path / 'web.yml'}",
+        f"--storage.tsdb.path={tmp_path / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--web.enable-remote-write-receiver",
+    )
+    own = url.replace("//", "//ada:p%40ss%2Fw%3Ad@")
+    words = ("--inventory", inventory_file, "--json")
+    sent = fleet("simulate", "--inventory", inventory_file, "--to", own, "--via", "remote-write")
+    assert sent.code == 0, sent.err
+    deadline = time.monotonic() + 30
+    while (found := fleet("estimate", "--prometheus", own, *words).json)["hosts"]["reporting"] < 150:
+        assert time.monotonic() < deadline, found["warnings"]
+        time.sleep(0.2)
+    refused = fleet("estimate", "--prometheus", url, *words).json
+    assert "answered 401 (Unauthorized)" in refused["warnings"][0]
 
 
 @pytest.mark.real

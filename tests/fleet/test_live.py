@@ -19,7 +19,7 @@ from wattshed.agent.fleet.live.hourly import Hours, bill, read_hours
 from wattshed.agent.fleet.live.inventory import read_inventory
 from wattshed.agent.fleet.live.ladder import climb
 from wattshed.agent.fleet.live.serve import Publisher, fleet_facts
-from wattshed.agent.fleet.live.simulate import SimulatedFleet, exposition, remote_write
+from wattshed.agent.fleet.live.simulate import SimulatedFleet, exposition
 from wattshed.agent.fleet.live.site import GPUS_RULE, POWER_RULE, Measured, ask, extrapolate, measure_one
 from wattshed.agent.wire.query import Prometheus, ServerError
 from wattshed.exporters.formats.prometheus import families
@@ -183,7 +183,7 @@ def test_passwords_are_sent_and_not_told():
     with pytest.raises(ServerError) as error:
         client.query("up")
     assert "secret" not in str(error.value)
-    with pytest.raises(InputError, match="give a URL"):
+    with pytest.raises(InputError, match="takes a URL"):
         Prometheus("localhost:9090")
 
 
@@ -515,23 +515,10 @@ def test_simulated_estimates_cover_the_truth(inventory):
     assert hits >= 180
 
 
-def test_remote_write_is_protobuf_in_snappy():
-    body = remote_write([("m", {"b": "x"}, 2.5)], 7)
-    length, literal = body[0], body[1:]
-    assert literal[0] == 0xFC
-    message = literal[5:]
-    assert len(message) == length == int.from_bytes(literal[1:5], "little") + 1
-    assert message[0] == 0x0A  # a time series
-    assert b"\x0a\x08__name__\x12\x01m" in message
-    assert b"\x0a\x01b\x12\x01x" in message
-    assert message.endswith(b"\x09" + np.float64(2.5).tobytes() + b"\x10\x07")
-    assert remote_write([], 7) == b"\x00"
-
-
 def test_simulate_tells_of_a_dead_server(fleet, inventory_file):
     found = fleet("simulate", "--inventory", inventory_file, "--to", "http://127.0.0.1:9")
     assert found.code == 1
-    assert "does not take samples" in found.err
+    assert "does not answer" in found.err
     assert fleet("simulate", "--inventory", inventory_file, "--to", "file:///etc").code == 2
 
 

@@ -1,88 +1,23 @@
-"""Remote write: the protocol, read back by a decoder of its own, and a server that refuses, stalls and recovers."""
+"""Remote write: batches, patience, and a server that refuses, stalls and recovers."""
 
 import base64
 import itertools
 import json
 import os
 import signal
-import struct
 import threading
 from collections import defaultdict
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import pyarrow as pa
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
+from tests.wire.decoding import decode, unpacked
 from wattshed.agent.errors import InputError
 from wattshed.agent.replay.points import Points
 from wattshed.agent.wire import remote_write
-from wattshed.agent.wire.protobuf import Series, encode, encode_labels
+from wattshed.agent.wire.protobuf import Series
 from wattshed.agent.wire.remote_write import RemoteWrite
-
-
-def varint(data, at):
-    shift = value = 0
-    while True:
-        value |= (data[at] & 0x7F) << shift
-        shift, at = shift + 7, at + 1
-        if data[at - 1] < 0x80:
-            return value, at
-
-
-def fields(data):
-    """Read a protobuf message: (number, content) of each field."""
-    at, found = 0, []
-    while at < len(data):
-        tag, at = varint(data, at)
-        if tag & 7 == 0:
-            value, at = varint(data, at)
-        elif tag & 7 == 1:
-            value, at = struct.unpack("<d", data[at : at + 8])[0], at + 8
-        else:
-            assert tag & 7 == 2
-            size, at = varint(data, at)
-            value, at = data[at : at + size], at + size
-        found.append((tag >> 3, value))
-    assert at == len(data)
-    return found
-
-
-def decode(data):
-    """Read a WriteRequest: a list of ({label: value} in the order of the bytes, [(ms, value)])."""
-    request = []
-    for number, content in fields(data):
-        assert number == 1
-        labels, samples = {}, []
-        for part, inner in fields(content):
-            pair = dict(fields(inner))
-            if part == 1:
-                labels[pair[1].decode()] = pair[2].decode()
-            else:
-                assert part == 2
-                samples.append((pair[2] - (pair[2] >> 63 << 64), pair[1]))
-        request.append((labels, samples))
-    return request
-
-
-text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=300)
-samples = st.lists(st.tuples(st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False)), max_size=20)
-
-
-@given(st.lists(st.tuples(st.dictionaries(text, text, max_size=5), samples), max_size=5))
-@settings(max_examples=100, deadline=None)
-def test_what_is_encoded_is_read_back(series):
-    named = [(Series("wattshed_x", tuple(labels.items())), own) for labels, own in series if "__name__" not in labels]
-    read = decode(encode((encode_labels(one), own) for one, own in named))
-    assert read == [({**dict(one.labels), "__name__": "wattshed_x_total"}, own) for one, own in named]
-    assert all(list(labels) == sorted(labels) for labels, _ in read)
-
-
-def test_an_empty_label_is_left_out():
-    labels = encode_labels(Series("f", (("host", ""), ("gpu", "0"))))
-    assert decode(encode([(labels, [])])) == [({"__name__": "f_total", "gpu": "0"}, [])]
 
 
 @pytest.fixture
@@ -100,9 +35,7 @@ def server():
                 self.close_connection = True
                 return
             if status == 204:
-                size, _ = varint(body, 0)
-                raw = pa.Codec("snappy").decompress(body, size, asbytes=True)
-                self.server.requests.append(decode(raw))
+                self.server.requests.append(decode(unpacked(body)))
             self.send_response(status)
             for name, value in extra.items():
                 self.send_header(name, value)

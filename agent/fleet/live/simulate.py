@@ -9,11 +9,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from http.client import HTTPException
+from contextlib import closing
 from typing import TYPE_CHECKING
-from urllib.error import URLError
-from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
 
 import numpy as np
 
@@ -21,7 +18,9 @@ from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.boundary.reference import find
 from wattshed.agent.fleet.live.inventory import read_inventory
 from wattshed.agent.fleet.live.site import GPUS_RULE, POWER_RULE
+from wattshed.agent.wire.http import Address, Client, NoAnswerError
 from wattshed.agent.wire.protobuf import encode, in_snappy, labels_of
+from wattshed.agent.wire.remote_write import HEADERS
 
 if TYPE_CHECKING:
     import argparse
@@ -103,37 +102,30 @@ def send(url: str, via: str, series: Iterable[Series], time_ms: int, *, timeout_
 
     Raises
     ------
+    InputError
+        If ``url`` is not an http(s) URL.
     OSError
         If the server does not take them.
     """
-    rows = list(series)
-    target, headers, body = {
+    base = Address.parse(url, "--to", "http://localhost:8428")
+    path, headers, body = {
         "import": ("/api/v1/import/prometheus", {"Content-Type": "text/plain"}, exposition),
-        "remote-write": (
-            "/api/v1/write",
-            {
-                "Content-Type": "application/x-protobuf",
-                "Content-Encoding": "snappy",
-                "X-Prometheus-Remote-Write-Version": "0.1.0",
-            },
-            remote_write,
-        ),
+        "remote-write": ("/api/v1/write", HEADERS, remote_write),
     }[via]
-    for start in range(0, len(rows), MOST_SERIES_A_REQUEST):
-        content = body(rows[start : start + MOST_SERIES_A_REQUEST], time_ms)
-        request = Request(url.rstrip("/") + target, data=content, headers=headers, method="POST")  # noqa: S310  (checked by run)
-        try:
-            with urlopen(request, timeout=timeout_s) as response:  # noqa: S310  (checked by run)
-                response.read()
-        except (URLError, HTTPException) as error:
-            raise OSError(f"{url} does not take samples ({error})") from None
+    rows = list(series)
+    with closing(Client(base.below(path), timeout_s=timeout_s, headers=headers)) as client:
+        for start in range(0, len(rows), MOST_SERIES_A_REQUEST):
+            try:
+                answer = client.post(body(rows[start : start + MOST_SERIES_A_REQUEST], time_ms))
+            except NoAnswerError as error:
+                raise OSError(f"{client.address.url} {error}") from None
+            if not answer.taken:
+                raise OSError(f"{client.address.url} {answer}")
     return len(rows)
 
 
 def run(args: argparse.Namespace) -> int:
     """``fleet simulate``: send once, or on and on; prints the truth."""
-    if urlsplit(args.to).scheme not in ("http", "https"):
-        raise InputError(f"{args.to!r} is no server; give a URL such as http://localhost:8428")
     fleet = SimulatedFleet(read_inventory(args.inventory), seed=args.seed, share=args.share)
     end = time.monotonic() + (args.duration or 0.0)
     while True:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wattshed.agent.errors import InputError
+    from wattshed.exporters.formats.collector import Collector
 
-__all__ = ["InputError", "main"]
+__all__ = ["Collector", "InputError", "main"]
 
-_HOMES = {"InputError": "wattshed.agent.errors"}
+_HOMES = {"Collector": "wattshed.exporters.formats.collector", "InputError": "wattshed.agent.errors"}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,288 @@
+"""The HTTP client of everything that speaks to a monitoring server: addresses, authentication, deadlines, errors.
+
+One policy for all of them (docs/decisions/0980-one-http-client.md): credentials of an address are percent-decoded, sent
+as basic authentication and never shown; redirects are not followed; certificates are verified; the environment's
+proxies are used; a deadline holds for the whole exchange; whatever goes wrong is one printable line.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import threading
+import time
+from base64 import b64encode
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from http.client import HTTPConnection, HTTPException, HTTPSConnection, IncompleteRead
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from wattshed.agent.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from http.client import HTTPMessage
+
+_PORTS = {"http": 80, "https": 443}
+_MOST_SHOWN = 300  # characters of an answer that an error quotes
+_READ = 65_536
+
+
+class NoAnswerError(Exception):
+    """There is no answer; the message is one line, to be read after the server's address.
+
+    Parameters
+    ----------
+    message : str
+        Such as ``does not answer (Connection refused)``.
+    sent : bool
+        Whether the whole request was sent, so that the server may have acted on it.
+    lasting : bool
+        Whether the same request will fail again later: a certificate that is not trusted.
+    """
+
+    def __init__(self, message: str, *, sent: bool = False, lasting: bool = False) -> None:
+        super().__init__(_printable(message))
+        self.sent, self.lasting = sent, lasting
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server is. ``authorization`` is the value of that header, or empty; nothing else holds credentials."""
+
+    scheme: str
+    host: str
+    port: int
+    authority: str  # host and port as written
+    path: str
+    query: str
+    authorization: str = field(default="", repr=False)
+
+    @classmethod
+    def parse(cls, text: str, what: str, example: str) -> Address:
+        """Read a URL.
+
+        Parameters
+        ----------
+        text : str
+            ``http(s)://[user:password@]host[:port][/path][?query]``; an IPv6 address stands in brackets. User and
+            password are percent-decoded.
+        what, example : str
+            The flag or key that the URL was given with, and what it should look like; for the error.
+
+        Raises
+        ------
+        InputError
+            If it is not such a URL. The text itself is not shown: a password may stand anywhere in it.
+        """
+        if trouble := _trouble(text):
+            hint = "; in a user or password write / ? # @ as %2F %3F %23 %40" if "@" in text else ""
+            raise InputError(f"{what} takes a URL such as {example}: {trouble}{hint}")
+        parts = urlsplit(text)
+        authorization = ""
+        if parts.username is not None:
+            pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+            authorization = f"Basic {b64encode(pair).decode()}"
+        authority = parts.netloc.rpartition("@")[2]
+        port = parts.port or _PORTS[parts.scheme]
+        return cls(parts.scheme, parts.hostname or "", port, authority, parts.path, parts.query, authorization)
+
+    @property
+    def url(self) -> str:
+        """The URL without credentials."""
+        return f"{self.scheme}://{self.authority}{self.target}"
+
+    @property
+    def target(self) -> str:
+        """Path and query."""
+        return self.path + (f"?{self.query}" if self.query else "")
+
+    def below(self, path: str) -> Address:
+        """Append a path such as ``/api/v1/query`` to that of a base address; its query stays."""
+        return replace(self, path=self.path.rstrip("/") + path)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server answered; ``content`` was cut where it is longer than was asked for."""
+
+    status: int
+    phrase: str
+    headers: HTTPMessage
+    content: bytes
+
+    @property
+    def taken(self) -> bool:
+        """Whether the request succeeded."""
+        return 200 <= self.status < 300
+
+    @property
+    def reason(self) -> str:
+        """Why not, in one line: ``error`` of a JSON answer, the first line of a text, or the status' own phrase."""
+        if 300 <= self.status < 400 and (location := self.headers.get("Location")):
+            return _printable(f"moved to {location}; give that address")
+        said = self.content[:_READ].decode(errors="replace")
+        with suppress(ValueError, KeyError, TypeError):
+            said = str(json.loads(said)["error"])
+        first = next((line.strip() for line in said.splitlines() if line.strip()), "")
+        return _printable(self.phrase if first.startswith("<") or not first else first)
+
+    def __str__(self) -> str:
+        """Say it as an error, to be read after the server's address."""
+        return f"answered {self.status} ({self.reason})"
+
+
+class Client:
+    """Asks one address, over a connection that is kept until `close`.
+
+    Parameters
+    ----------
+    address : Address
+    timeout_s : float, s
+        For a whole exchange: connecting, sending and reading.
+    headers : mapping, optional
+        Sent with each request.
+
+    Raises
+    ------
+    InputError
+        If the environment names a proxy that is not a URL.
+    """
+
+    def __init__(self, address: Address, *, timeout_s: float, headers: Mapping[str, str] | None = None) -> None:
+        self.address = address
+        self._timeout_s = timeout_s
+        self._headers = {"User-Agent": "wattshed", **(headers or {})}
+        if address.authorization:
+            self._headers["Authorization"] = address.authorization
+        self._target = address.target if address.path else f"/{address.target}"
+        self._connection = self._route()
+
+    def get(self, *, most_bytes: int = _READ) -> Answer:
+        """Ask for what is there; see `post`."""
+        return self._exchange("GET", None, most_bytes)
+
+    def post(self, content: bytes, *, most_bytes: int = _READ) -> Answer:
+        """Send one request and read its answer, of which ``most_bytes`` are kept.
+
+        Raises
+        ------
+        NoAnswerError
+            If there is none in time.
+        """
+        return self._exchange("POST", content, most_bytes)
+
+    def close(self) -> None:
+        """Hang up; the next request connects again."""
+        self._connection.close()
+
+    def _exchange(self, method: str, content: bytes | None, most_bytes: int) -> Answer:
+        sent = False
+        ends = time.monotonic() + self._timeout_s
+        try:
+            if self._connection.sock is None:
+                self._connection.connect()
+            with self._until(ends):
+                self._connection.request(method, self._target, content, self._headers)
+                sent = True
+                response = self._connection.getresponse()
+                kept = response.read(most_bytes)
+                whole = not response.read(1)
+                if whole and response.length:
+                    raise IncompleteRead(kept, response.length)
+        except TimeoutError:
+            self.close()
+            raise NoAnswerError(f"does not answer within {self._timeout_s:g} s", sent=sent) from None
+        except ssl.SSLCertVerificationError as error:
+            self.close()
+            why = f"has a certificate that is not trusted ({error.verify_message}); SSL_CERT_FILE may name your own CA"
+            raise NoAnswerError(why, lasting=True) from None
+        except (OSError, HTTPException) as error:
+            self.close()
+            raise NoAnswerError(f"does not answer ({_cause(error)})", sent=sent) from None
+        if not whole:
+            self.close()  # the rest of the answer is still to come on this connection
+        return Answer(response.status, response.reason, response.headers, kept)
+
+    @contextmanager
+    def _until(self, ends: float) -> Iterator[None]:
+        """Cut the connection at ``ends``: a socket's own timeout begins anew with every byte.
+
+        Raises
+        ------
+        TimeoutError
+            If it was cut.
+        """
+        connected, cut = self._connection.sock, threading.Event()
+
+        def end() -> None:
+            cut.set()
+            with suppress(OSError):
+                socket.socket.shutdown(connected, socket.SHUT_RDWR)
+
+        timer = threading.Timer(max(0.0, ends - time.monotonic()), end)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        except (OSError, HTTPException):
+            if not cut.is_set():
+                raise
+        finally:
+            timer.cancel()
+        if cut.is_set():  # headers that were cut off pass for whole ones
+            raise TimeoutError
+
+    def _route(self) -> HTTPConnection:
+        """Make the connection, through the proxy that the environment names for it, if any."""
+        to = self.address
+        proxy = "" if proxy_bypass(f"{to.host}:{to.port}") else getproxies().get(to.scheme, "")
+        if not proxy:
+            connection = HTTPSConnection if to.scheme == "https" else HTTPConnection
+            return connection(to.host, to.port, timeout=self._timeout_s)
+        name = f"the environment's {to.scheme}_proxy"
+        by = Address.parse(proxy if "://" in proxy else f"http://{proxy}", name, "http://proxy.example:3128")
+        if by.scheme != "http":
+            raise InputError(f"{name} takes a URL such as http://proxy.example:3128: TLS to a proxy is not supported")
+        headers = {"Proxy-Authorization": by.authorization} if by.authorization else {}
+        if to.scheme == "http":
+            self._headers |= headers
+            self._target = f"http://{to.authority}{self._target}"
+            return HTTPConnection(by.host, by.port, timeout=self._timeout_s)
+        tunnel = HTTPSConnection(by.host, by.port, timeout=self._timeout_s)
+        tunnel.set_tunnel(to.host, to.port, headers)
+        return tunnel
+
+
+def _trouble(text: str) -> str:
+    """Say why a text is not the URL of a server; empty if it is one."""
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        return "its host or port is not valid"
+    if not text.isascii() or not text.isprintable() or " " in text:
+        return "it has characters that must be percent-encoded"
+    if parts.scheme not in _PORTS:
+        return "it does not start with http:// or https://"
+    if not parts.hostname or port == 0:
+        return "its host or port is not valid"
+    if parts.fragment:
+        return "it has a fragment (#...)"
+    if ":" in unquote(parts.username or ""):
+        return "its user name contains a colon"
+    return ""
+
+
+def _cause(error: Exception) -> str:
+    """Say in a few words why a connection failed."""
+    if isinstance(error, IncompleteRead):
+        return "its answer was cut off"
+    return str(getattr(error, "strerror", None) or error) or type(error).__name__
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)[:_MOST_SHOWN]
