@@ -29,10 +29,11 @@ if TYPE_CHECKING:
 _PORTS = {"http": 80, "https": 443}
 _MOST_SHOWN = 300  # characters of an answer that an error quotes
 _READ = 65_536
+_LONGEST_S = 86_400.0  # clocks of the kernel end some billions of seconds on
 
 
 class NoAnswerError(Exception):
-    """There is no answer; the message is one line, to be read after the server's address.
+    """There is no answer. The message is one line, to be read after the server's address.
 
     Parameters
     ----------
@@ -45,7 +46,7 @@ class NoAnswerError(Exception):
     """
 
     def __init__(self, message: str, *, sent: bool = False, lasting: bool = False) -> None:
-        super().__init__(_printable(message))
+        super().__init__(_printable(message)[:_MOST_SHOWN])
         self.sent, self.lasting = sent, lasting
 
 
@@ -132,7 +133,7 @@ class Answer:
 
     def __str__(self) -> str:
         """Say it as an error, to be read after the server's address."""
-        return f"answered {self.status} ({self.reason})"
+        return f"answered {self.status} ({self.reason[:_MOST_SHOWN]})"
 
 
 class Client:
@@ -154,7 +155,7 @@ class Client:
 
     def __init__(self, address: Address, *, timeout_s: float, headers: Mapping[str, str] | None = None) -> None:
         self.address = address
-        self._timeout_s = timeout_s
+        self._timeout_s = min(timeout_s, _LONGEST_S)
         self._headers = {"User-Agent": "wattshed", **(headers or {})}
         if address.authorization:
             self._headers["Authorization"] = address.authorization
@@ -285,4 +286,4 @@ def _cause(error: Exception) -> str:
 
 
 def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text)[:_MOST_SHOWN]
+    return "".join(c if c.isprintable() else " " for c in text)

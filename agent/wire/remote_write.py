@@ -93,7 +93,7 @@ class RemoteWrite:
             If it gives no answer, or none but "later".
         """
         self._post(b"", FIRST_PATIENCE_S, lambda: False)
-        self.close()  # nobody keeps a line open through hours of reading
+        self.close()  # hours of reading may lie before the first batch
 
     def send(
         self,

@@ -273,6 +273,11 @@ def test_a_deadline_is_for_the_whole_exchange(server, answer):
     assert not late.value.lasting
 
 
+def test_any_deadline_can_be_given(server):
+    server.script.append((200, {}, VECTOR))
+    assert Prometheus(server.url, timeout_s=1e15).query("up") == []
+
+
 def test_an_answer_that_is_cut_off_is_none(server):
     server.script += [(200, {"Content-Length": "100", "Connection": "close"}, VECTOR)]
     with pytest.raises(ServerError, match=r"does not answer \(its answer was cut off\)"):

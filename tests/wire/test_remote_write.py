@@ -154,6 +154,7 @@ def test_patience_ends(server, remote, points, waits, script):
         (404, b"", "answered 404 (Not Found)"),
         (302, b"elsewhere", "answered 302 (elsewhere)"),
         (400, b"out of bounds\n", "its out_of_order_time_window must reach back to the trace"),
+        (400, b"x" * 500 + b" out of order\n", "its out_of_order_time_window must reach back to the trace"),
         (500, b"too old sample\n", "its out_of_order_time_window must reach back to the trace"),
         (403, b"\xff\xfe", "answered 403"),
     ],
