@@ -97,7 +97,7 @@ def test_nothing_may_be_written(tmp_path):
     environ = {
         "WATTSHED_STATE_DIR": f"{shut}/state",
         "WATTSHED_CACHE_DIR": f"{shut}/cache",
-        "NUMBA_CACHE_DIR": f"{shut}/cache",
+        "WATTSHED_JIT": "off",  # tests/kernels tests the cache; without one all is compiled anew
     }
     with Agent(tmp_path, "--record", str(shut / "recording"), wrap=wrap, environ=environ) as agent:
         agent.ready().metering()

@@ -54,12 +54,12 @@ def test_windows_go_on_while_a_call_hangs(rig):
 
 def test_a_call_that_never_returns_asks_for_a_new_process(rig):
     quick = Rates(window_us=100_000, learn_us=0, stale_us=150_000, restart_us=400_000)
-    node = rig('\n[[fault]]\nkind = "wedged"\ngpu = 0\nat_s = 0.1\nfor_s = 3.0\n', rates=quick, clock=RealClock())
+    node = rig('\n[[fault]]\nkind = "wedged"\ngpu = 0\nat_s = 0.1\nfor_s = 90.0\n', rates=quick, clock=RealClock())
     begun = time.monotonic()
     with pytest.raises(RestartNeeded, match=r"nvml\w+ did not return"):
-        node.run(10)
+        node.run(60)
     node.sampler.close()
-    assert time.monotonic() - begun < 2.5
+    assert time.monotonic() - begun < 60  # it did not wait for the call
 
 
 def test_xid_errors_arrive_from_a_thread_of_their_own(rig):
