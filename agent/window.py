@@ -51,6 +51,8 @@ class Device:
         A power reading above this is garbage and is rejected.
     idle_mw : int, mW
         Calibrated or configured idle power; -1 unknown (then no energy is static).
+    idle_sigma_mw : int, mW
+        One sigma of that; -1: it is known, as well as it ever is.
     gain_ppm, offset_mw, sigma_gain_ppm : int
         Known correction of this card's meter, energy x (1 + gain) + offset x time (0: none), and one sigma of the gain
         that is left.
@@ -74,6 +76,7 @@ class Device:
     limit_mw: int = MISSING
     ceiling_mw: int = 20_000_000
     idle_mw: int = MISSING
+    idle_sigma_mw: int = MISSING
     gain_ppm: int = 0
     offset_mw: int = 0
     sigma_gain_ppm: int = 40_000

@@ -24,7 +24,7 @@ from wattshed.agent.accounts.modules import Module, leave_counter, without
 from wattshed.agent.accounts.observing import follow_moving, keep_powers
 from wattshed.agent.accounts.restart import go_on
 from wattshed.agent.accounts.tenancy import Coverage, Tenancy
-from wattshed.agent.accounts.uncertainty import split_spread
+from wattshed.agent.accounts.uncertainty import idle_sigma_mw, split_spread
 from wattshed.agent.accounts.unseen import BEFORE, set_aside
 from wattshed.agent.accounts.untold import untold_hnj
 from wattshed.agent.inputs.boards import likely_limit_mw
@@ -271,11 +271,12 @@ class Accounts:
         aside.enter(self.ledger, everybody, host.keys, untold)
         untold = np.zeros_like(parts.booked_us) if untold is None else untold[sure]
         spread = [split_spread(self.gpus[key].device) for key in host.keys]
+        idle_mw = [idle_sigma_mw(self.gpus[key].device) for key in host.keys]
         columns = (
             rows.gpu, rows.owner, parts.static_hnj, parts.dynamic_hnj, parts.peak_mw, parts.method,
-            parts.unlike_hnj, parts.guessed_hnj, parts.booked_us, untold,
+            parts.unlike_hnj, parts.guessed_hnj, parts.booked_us, parts.idle_us, untold,
         )  # fmt: skip
-        for gpu, place, static, dynamic, peak, method, unlike, guessed, booked_us, unsure in zip(
+        for gpu, place, static, dynamic, peak, method, unlike, guessed, booked_us, idle_us, unsure in zip(
             *(column.tolist() for column in columns), strict=True
         ):
             if booked_us <= 0:
@@ -289,6 +290,7 @@ class Accounts:
             line.split_hnj += int(unlike * spread[gpu]) + guessed
             line.unread_us = max(line.unread_us - booked_us, 0)
             line.untold_hnj += unsure
+            line.idle_hnj += 2 * idle_us * idle_mw[gpu]
             job.method |= method
 
     def _follow_silence(self, host: Host, before: NDArray[np.bool_], end_us: int) -> None:

@@ -28,6 +28,9 @@ LOG = logging.getLogger(__name__)
 SETTLE_US = 30_000_000  # clocks and temperatures take a while to come down after a job
 UNSEEN_US = 10_000_000  # work that lasts so long is in one of the process lists, or they do not show everybody
 PRIOR_SHARE_OF_LIMIT = 0.10  # measured idle of A100, H100 and H200: 62 to 80 W of 400 to 700 W
+PRIOR_SIGMA_OF_LIMIT = (
+    0.06  # root mean square, from there, of the models of agent/inputs/gpus.csv: 4 to 24 % of the limit
+)
 SMOOTHING = 0.02
 BOUND_SHARE_OF_LIMIT = 0.4  # what draws more than this with no process in sight is not idle
 
@@ -146,10 +149,15 @@ class Calibrator:
         return replace(
             device,
             idle_mw=self._idle_mw(device),
+            idle_sigma_mw=MISSING if self._knows_idle(device) else round(device.limit_mw * PRIOR_SIGMA_OF_LIMIT),
             gain_ppm=round((correction.gain - 1) * 1e6),
             offset_mw=round(correction.offset_w * 1e3),
             sigma_gain_ppm=round(correction.sigma * 1e6),
         )
+
+    def _knows_idle(self, device: Device) -> bool:
+        known = device.uuid in self.idle_w or device.uuid in self.learned_mw or device.model in self.idle_w
+        return known or device.limit_mw <= 0
 
     def _idle_mw(self, device: Device) -> int:
         if device.uuid in self.idle_w:

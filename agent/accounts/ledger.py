@@ -31,6 +31,7 @@ class Line:
     split_hnj: int = 0  # one sigma of how its dynamic energy was split; it lasts, so that times add up
     unread_us: int = 0  # time that it was there and whose energy is not booked: yet, or ever
     untold_hnj: int = 0  # one sigma of its energy in times of which nothing tells, see `agent.accounts.untold`
+    idle_hnj: int = 0  # what it would have more, or less, if idle power were higher by one sigma
 
     def add(self, other: Line) -> None:
         """Add another part of the same account, from later or elsewhere."""
@@ -43,6 +44,7 @@ class Line:
         self.split_hnj += other.split_hnj
         self.unread_us += other.unread_us
         self.untold_hnj += other.untold_hnj
+        self.idle_hnj += other.idle_hnj
 
 
 @dataclass(slots=True)

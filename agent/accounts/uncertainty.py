@@ -38,6 +38,8 @@ rest is what the first order of `kernels.billing.doubt` leaves out where the lig
 SPREAD_OF_ROWS = 0.9
 """The same of activities that may be the mean of the whole time, or only of those samples in which the job was active:
 a job that works a fifth of the time is taken for five times as active as it is."""
+IDLE_SIGMA_MW = 2_000
+"""Standard deviation of what a card draws at rest from what was learned, or stated, of it: temperature and clocks."""
 SAMPLING = 0.4
 """Standard deviation of one instantaneous reading of a load that moves fast, relative to its mean."""
 OPEN_US = 5_000_000
@@ -75,6 +77,11 @@ def span_w(account: GpuAccount) -> float:
     device = account.device
     limit_mw = device.limit_mw if device.limit_mw > 0 else account.likely_limit_mw or likely_limit_mw(device, ())
     return max(limit_mw - max(device.idle_mw, 0), 0) / 1e3
+
+
+def idle_sigma_mw(device: Device) -> int:
+    """Return one sigma of a card's idle power, mW: what of a shared GPU is static rests on it."""
+    return device.idle_sigma_mw if device.idle_sigma_mw >= 0 else IDLE_SIGMA_MW
 
 
 def split_spread(device: Device) -> float:
@@ -193,17 +200,20 @@ def job_sigma_j(job: Job, gpus: Mapping[GpuKey, GpuAccount]) -> float:
 
     Gains add up linearly over its GPUs. So does what the split among jobs on one GPU may be off by
     (`kernels.billing.doubt`): it is the same job beside, as a rule, the same ones, with the same kernels everywhere.
+    And so does what idle power may be off by: cards of one model are alike. Who only holds a GPU has less of it if that
+    was taken to be too low, and who works has as much more; of one alone it moves nothing.
     Each start and end is blurred by one publication period of the sensor and one interval between readings, times the
     step in power there, uniformly. Time of the job that nobody read is booked as nothing: for good where there is no
     counter or the GPU was not read before, else until its counter can be read again. Its part of a time in which
     nothing tells its energy was found when that was booked (`agent.accounts.untold`).
     """
-    gain, split, unread, squares = 0.0, 0.0, 0.0, 0.0
+    gain, split, idle, unread, squares = 0.0, 0.0, 0.0, 0.0, 0.0
     for key, line in job.lines.items():
         account = gpus[key]
         energy_j = (line.static_hnj + line.dynamic_hnj) / HNJ_PER_JOULE
         gain += gain_j(account, energy_j)
         split += line.split_hnj / HNJ_PER_JOULE
+        idle += abs(line.idle_hnj) / HNJ_PER_JOULE
         seconds = line.active_us / 1e6
         step_w = line.dynamic_hnj / HNJ_PER_JOULE / seconds if seconds > 0 else 0.0
         squares += (line.untold_hnj / HNJ_PER_JOULE) ** 2
@@ -218,4 +228,4 @@ def job_sigma_j(job: Job, gpus: Mapping[GpuKey, GpuAccount]) -> float:
             squares += (energy_j * (account.disagreement or 0.0)) ** 2
         if account.module is not None and account.energy_hnj > 0:
             squares += (module_j(account) * energy_j * HNJ_PER_JOULE / account.energy_hnj) ** 2
-    return math.hypot(gain, split, unread, math.sqrt(squares))
+    return math.hypot(gain, split, idle, unread, math.sqrt(squares))

@@ -138,3 +138,23 @@ def split_dynamic(  # type: ignore[no-untyped-def]
             dynamic[row] += part[j]
             method[row] |= kind
     return int(part[n]), kind
+
+
+@jit(allocates=False)
+def parts_of_use(  # type: ignore[no-untyped-def]
+    total: int, before, activity, busy, share, live, rows, n: int, weight, part, dynamic, method, used
+) -> None:
+    """Tell which part each owner present has of what is split by `split_dynamic`, in ``used[:n]`` (float64).
+
+    ``before[:n]`` (int64[n, 3]) is static and dynamic energy and method before ``total`` was split. If that is 0, it is
+    found out by an energy that is taken back.
+    """
+    whole = total
+    if total == 0:
+        whole = WHOLE_PPM
+        split_dynamic(whole, activity, busy, share, live, rows, n, weight, part, dynamic, method)
+    for j in range(n):
+        row = rows[j]
+        used[j] = (dynamic[row] - before[j, 1]) / whole
+        if total == 0:
+            dynamic[row], method[row] = before[j, 1], before[j, 2]

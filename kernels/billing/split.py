@@ -30,6 +30,7 @@ from wattshed.kernels.billing.shares import (
     BY_SHARE,
     EQUAL,
     NOBODY_ACTIVE,
+    parts_of_use,
     portion,
     split_dynamic,
     split_static,
@@ -57,6 +58,8 @@ class Split(NamedTuple):
         One sigma of what was split in any other way, and of how holes were cut.
     booked_us : int64[m], us
         Time of the row that pieces cover.
+    idle_us : int64[m], us
+        By how much its energy would rise with idle power (below 0: fall); what is nobody's takes the rest.
     idle_hnj, unattributed_hnj : int64[g]
     """
 
@@ -67,6 +70,7 @@ class Split(NamedTuple):
     unlike_hnj: NDArray[np.int64]
     guessed_hnj: NDArray[np.int64]
     booked_us: NDArray[np.int64]
+    idle_us: NDArray[np.int64]
     idle_hnj: NDArray[np.int64]
     unattributed_hnj: NDArray[np.int64]
 
@@ -103,7 +107,8 @@ def _split_gpu(  # type: ignore[no-untyped-def]
     rows = np.empty(hi - lo, np.int64)  # the owners present, in the order of the rows
     weight = np.empty(hi - lo + 1, np.int64)
     part = np.empty(hi - lo + 1, np.int64)
-    before = np.empty((hi - lo, 2), np.int64)  # static and dynamic energy of those present, before a segment
+    before = np.empty((hi - lo, 3), np.int64)  # static and dynamic energy and method of those present, before a segment
+    used = np.empty(hi - lo, np.float64)  # the part of each of them in what is split by use
     by_start = np.argsort(start[lo:hi], kind="mergesort")
     present = 0
     next_start, next_end = 0, lo
@@ -179,7 +184,7 @@ def _split_gpu(  # type: ignore[no-untyped-def]
             else:
                 cursor, rest = edge, rest - amount
         for j in range(present):
-            before[j, 0], before[j, 1] = static[rows[j]], dynamic[rows[j]]
+            before[j, 0], before[j, 1], before[j, 2] = static[rows[j]], dynamic[rows[j]], method[rows[j]]
         idle += split_static(segment_static, share, rows, present, weight, part, static)
         left, kind = split_dynamic(
             segment_dynamic, activity, busy, share, live, rows, present, weight, part, dynamic, method
@@ -194,9 +199,16 @@ def _split_gpu(  # type: ignore[no-untyped-def]
         elif kind < 0:
             doubt.of_bound(part, rows, present, known)
         total = segment_static + segment_dynamic
+        if present > 0 and segment_static > 0:
+            parts_of_use(
+                segment_dynamic, before, activity, busy, share, live, rows, present, weight, part, dynamic, method, used
+            )
         for j in range(present):
             row = rows[j]
             known[row, 2] += segment_us
+            if segment_static > 0:
+                by_rest = (static[row] - before[j, 0]) / segment_static
+                known[row, 3] += round(segment_us * (by_rest - used[j]))
             moved = dynamic[row] - before[j, 1]
             own = static[row] - before[j, 0] + moved
             if total > 0:
@@ -327,7 +339,7 @@ def split(
     gpus, m = len(counts), len(start_us)
     static, dynamic = np.zeros(m, np.int64), np.zeros(m, np.int64)
     method, peak = np.zeros(m, np.int64), np.zeros(m, np.int64)
-    known = np.zeros((m, 3), np.int64)  # sigma by activity, sigma of all others (hnj), and time that is covered (us)
+    known = np.zeros((m, 4), np.int64)  # sigma by activity, of all others (hnj); time covered, and `idle_us` (us)
     idle, unattributed = np.zeros(gpus, np.int64), np.zeros(gpus, np.int64)
     if begin_mw is None or end_mw is None:
         begin_mw = end_mw = np.full(len(energy_hnj), -1, np.int64)
@@ -344,7 +356,7 @@ def split(
         start_us, end_us, activity_ppm, busy_ppm, share_ppm, live, owner,
         static, dynamic, method, peak, known, idle, unattributed, rests,
     )  # fmt: skip
-    return Split(static, dynamic, method, peak, known[:, 0], known[:, 1], known[:, 2], idle, unattributed)
+    return Split(static, dynamic, method, peak, *known.T, idle, unattributed)
 
 
 _NO_HOLES = np.empty(0, np.int64)

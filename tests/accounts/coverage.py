@@ -5,6 +5,7 @@ job, where an edge falls between two readings), books them in one window, and co
 energies the truth lies within 1.96 sigma.
 """
 
+import csv
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +15,17 @@ import numpy as np
 from tests.accounts.made import S, device
 from tests.meters.driver_rows import BASE_US, Driver
 from wattshed.agent.accounts.attribution import Accounts
+from wattshed.agent.accounts.calibration import PRIOR_SIGMA_OF_LIMIT
 from wattshed.agent.accounts.uncertainty import gpu_sigma_j, job_sigma_j
 from wattshed.agent.meters.shares import ACTIVE, INTERVAL, LATEST, Shares
 from wattshed.agent.window import JobKey, Owner, Readings, Usage, Window
 
 PAGE = Path(__file__).parents[2] / "docs" / "accuracy.md"
+with (Path(__file__).parents[2] / "agent" / "inputs" / "gpus.csv").open(encoding="utf-8") as file:
+    IDLE_SHARES = np.array([float(row["idle_w"]) / float(row["tdp_w"]) for row in csv.DictReader(file)])
 GPUS = 1000
 IDLE_W, LIMIT_W, GAIN = 70.0, 700.0, 0.04
-UNKNOWN = -1
+UNKNOWN, HELD = -1, -2  # in place of an activity
 
 
 @dataclass
@@ -70,12 +74,15 @@ def window_of(case, devices, seq, start_us, end_us):
     jobs = [row for row in case.jobs if not case.window_us or start_us <= row[2] < end_us]
     names = list(dict.fromkeys(row[1] for row in jobs))
     place = {name: i for i, name in enumerate(names)}
-    rows = [(gpu, place[name], a, b, round(u * (b - a)) if u >= 0 else -1, s, 1) for gpu, name, a, b, u, s in jobs]
+    rows = [
+        (gpu, place[name], a, b, round(u * (b - a)) if u >= 0 else u, s, int(u != HELD))
+        for gpu, name, a, b, u, s in jobs
+    ]
     types = (np.int32, np.int32, np.int64, np.int64, np.int64, np.int32, np.int8)
     usage = Usage(*(np.array(c, t) for c, t in zip(list(zip(*rows, strict=True)) or [()] * 7, types, strict=True)))
     busy = np.zeros(gpus)
     for gpu, _, a, b, u, _ in jobs:
-        busy[gpu] = -1 if u < 0 or busy[gpu] < 0 else busy[gpu] + u * (b - a)
+        busy[gpu] = -1 if u == UNKNOWN or busy[gpu] < 0 else busy[gpu] + max(u, 0) * (b - a)
     owners = tuple(Owner(JobKey(name)) for name in names)
     return Window("h", seq, start_us, end_us, devices, readings, busy.astype(np.int64), owners, usage)
 
@@ -243,6 +250,25 @@ def shared(rng, watts, pattern, *, jobs=(2, 2), share=None, told=True, gpus=1, a
     counter_j = np.concatenate([np.zeros((GPUS, 1)), np.cumsum(shown_w * 5, axis=1)], axis=1)
     facts = {"capabilities": {"process_rows": "not known"}} if active_rows else {}
     return Case(time_us, np.concatenate([shown_w[:, :1], shown_w], axis=1), counter_j, rows, true_j, facts)
+
+
+def held_beside(rng, *, learned):
+    """A job that only holds its half of a GPU for five minutes, beside one that works all the time.
+
+    Idle power is what such a card draws by what was learned, or that of any model: then the books have a prior.
+    """
+    time_us, busy_w = steady(rng, 300)
+    models = IDLE_SHARES[rng.integers(0, len(IDLE_SHARES), (GPUS, 1))] * LIMIT_W
+    idle_w = IDLE_W + rng.normal(0, 2, (GPUS, 1)) if learned else models
+    true_w = busy_w + idle_w
+    shown_w = true_w * gains(rng)
+    rows, true_j = [], {}
+    for gpu in range(GPUS):
+        rows += [(gpu, f"{gpu}-works", 0, 300 * S, 0.8, 500_000), (gpu, f"{gpu}-holds", 0, 300 * S, HELD, 500_000)]
+        true_j[f"{gpu}-holds"] = 150 * float(idle_w[gpu, 0])
+        true_j[f"{gpu}-works"] = float(trapezoid_j(time_us, true_w[gpu : gpu + 1])[0, -1]) - true_j[f"{gpu}-holds"]
+    facts = {} if learned else {"idle_sigma_mw": round(LIMIT_W * 1e3 * PRIOR_SIGMA_OF_LIMIT)}
+    return Case(time_us, shown_w, trapezoid_j(time_us, shown_w), rows, true_j, facts)
 
 
 def hidden_for(rng, watts, lasts, *, reset=False, owners=()):
@@ -463,6 +489,8 @@ CASES = {
         lambda rng: shared(rng, spread_watts, "phases", jobs=(2, 5), share=instances, told=False)
     ),
     "2 to 7 jobs equally, activity unknown": lambda rng: shared(rng, spread_watts, "phases", jobs=(2, 7), told=False),
+    "2 jobs, of which one only holds its half, idle power learned": lambda rng: held_beside(rng, learned=True),
+    "2 jobs, of which one only holds its half, idle power of any model": lambda rng: held_beside(rng, learned=False),
     "job alone, which ended in a hole of 10 to 100 s, and nobody saw when": lambda rng: unseen(rng, changed=False),
     "2 jobs, of which one ended and the other began in such a hole, and nobody saw when": (
         lambda rng: unseen(rng, changed=True)

@@ -53,7 +53,7 @@ def total(parts):
 def test_parts_sum_to_the_whole_and_none_is_negative(pieces, rows, idle):
     parts = run(pieces, rows, idle)
     assert total(parts) == sum(energy for _, _, energy in pieces)
-    for column in parts:
+    for column in parts._replace(idle_us=parts.booked_us):
         assert (column >= 0).all()
 
 
@@ -189,7 +189,7 @@ def test_holes_conserve_and_a_hole_in_which_nobody_comes_or_goes_is_a_piece(piec
     ends = {"begin_mw": np.array(data.draw(power), np.int64), "end_mw": np.array(data.draw(power), np.int64)}
     parts = run(pieces, rows, hole=hole, **ends)
     assert total(parts) == sum(energy for _, _, energy in pieces)
-    for column in parts:
+    for column in parts._replace(idle_us=parts.booked_us):
         assert (column >= 0).all()
     # Each row covers of the pieces what lies within it.
     for (start, end, *_), covered in zip(rows, parts.booked_us.tolist(), strict=True):
@@ -296,6 +296,34 @@ def test_sigma_of_a_split_by_activity_is_the_closed_form(activity, more, energy)
         assert got <= energy / math.sqrt(8) + 1
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.integers(2 * IDLE, 9 * IDLE), min_size=1, max_size=3),
+    st.lists(row(), max_size=5),
+    st.sampled_from([-7_000, 20_000, 69_000]),
+)
+def test_what_another_idle_power_would_change_is_told(powers, rows, more):
+    pieces = [(i * SPAN // len(powers), (i + 1) * SPAN // len(powers), mw) for i, mw in enumerate(powers)]
+    pieces = [(a, b, 2 * mw * (b - a)) for a, b, mw in pieces]
+    parts, other = run(pieces, rows), run(pieces, rows, IDLE + more)
+    told = 2 * more * parts.idle_us
+    changed = other.static_hnj + other.dynamic_hnj - parts.static_hnj - parts.dynamic_hnj
+    slack = 4 * abs(more) * (2 * len(rows) + 2)  # a microsecond a segment
+    assert (abs(told - changed) <= slack).all()
+    nobodys = int((other.idle_hnj + other.unattributed_hnj - parts.idle_hnj - parts.unattributed_hnj)[0])
+    assert abs(int(changed.sum()) + nobodys) == 0
+
+
+def test_of_one_who_has_the_gpu_idle_power_moves_nothing_and_of_one_who_holds_beside_it_half():
+    alone = run([(0, SPAN, 6 * IDLE * SPAN)], [(0, SPAN, -1, -1, 1_000_000, 1)])
+    assert alone.idle_us.tolist() == [0]
+    pair = [(0, SPAN, 900_000, 900_000, 500_000, 1), (0, SPAN, 0, 900_000, 500_000, 0)]
+    for energy in (6 * IDLE * SPAN, IDLE * SPAN):  # above idle, and below it
+        parts = run([(0, SPAN, energy)], pair)
+        assert parts.idle_us.tolist() == [-SPAN // 2, SPAN // 2]
+        assert parts.dynamic_hnj.tolist() == [max(energy - 2 * IDLE * SPAN, 0), 0]
+
+
 @settings(max_examples=50, deadline=None)
 @given(pieces_of(), st.integers(1, SPAN - 1))
 def test_cutting_a_window_elsewhere_changes_sigma_by_rounding_only(pieces, cut):
@@ -342,5 +370,5 @@ def test_the_rule_of_rest_conserves(pieces, rows, idle, data):
     powers = [np.array([data.draw(st.integers(-1, 3 * IDLE)) for _ in pieces], np.int64) for _ in range(2)]
     parts = run(pieces, rows, idle, rests=True, begin_mw=powers[0], end_mw=powers[1])
     assert total(parts) == sum(energy for _, _, energy in pieces)
-    for column in parts:
+    for column in parts._replace(idle_us=parts.booked_us):
         assert (column >= 0).all()

@@ -19,6 +19,7 @@ DEVICES = st.builds(
     limit_mw=INT32,
     ceiling_mw=INT32,
     idle_mw=INT32,
+    idle_sigma_mw=INT32,
     publication_us=st.dictionaries(TEXT, st.integers(0, 10**9), max_size=3),
     capabilities=st.dictionaries(TEXT, TEXT, max_size=3),
     simulated=st.booleans(),
