@@ -20,7 +20,7 @@ def windows(draw):
     """Touching windows of one to three GPUs of nearly always good power readings."""
     gpus = draw(st.integers(1, 3))
     clocks, found = [0] * gpus, []
-    bad = draw(st.sampled_from([0, 0, 0, -1, 900_001]))
+    bad = draw(st.sampled_from([None, None, 0, -1, 900_001]))
     for _ in range(draw(st.integers(1, 4))):
         rows = []
         for gpu in range(gpus):
@@ -28,7 +28,7 @@ def windows(draw):
             for _ in range(draw(st.integers(0, 12))):
                 clocks[gpu] += draw(st.sampled_from([0, 1, 100_000, S, S, 5 * S, 5 * S + 1, 60 * S]))
                 power = draw(st.sampled_from([70_000, 70_000, 300_001, 650_000]))
-                mine.append((clocks[gpu], bad if bad and draw(st.integers(0, 9)) == 0 else power))
+                mine.append((clocks[gpu], bad if bad is not None and draw(st.integers(0, 9)) == 0 else power))
             rows.append(mine)
         found.append(rows)
     return found
