@@ -1,7 +1,8 @@
 """Jobs that hold a part of a GPU beside others are billed within what sigma says: whole agents against truth."""
 
 import pytest
-from tests.test_outages import Lives, job
+
+from tests.laws.test_outages import Lives, job
 
 
 def held(name, **about):
