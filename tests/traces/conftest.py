@@ -6,13 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.traces import one_reader
 from wattshed.agent.commands import convert, replay
 from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.columns import parse_spec
 
 
 @pytest.fixture
 def wattshed(capsys):
-    """Run one command line; returns (exit code, standard output, standard error)."""
+    """Run one command line; returns (exit code, standard output, standard error).
+
+    Each file that is replayed is also read for a demand, by the law of tests/traces/one_reader.py.
+    """
 
     def run(*argv):
         parser = argparse.ArgumentParser(prog="wattshed")
@@ -26,9 +31,23 @@ def wattshed(capsys):
         except InputError as problem:
             code, error = 2, f"wattshed: {problem}\n"
         captured = capsys.readouterr()
+        if argv[0] == "replay" and _is_plain(args):
+            one_reader.holds(args.trace[0], args.columns)
         return code, captured.out, captured.err + error
 
     return run
+
+
+def _is_plain(args) -> bool:
+    """Whether one file is replayed that a demand takes too: nothing told that only replay asks for, and not large."""
+    if len(args.trace) != 1 or args.timezone != "UTC" or args.max_gap is not None or args.max_power is not None:
+        return False
+    path = Path(args.trace[0])
+    try:
+        parse_spec(args.columns or "time=t")
+    except InputError:
+        return False
+    return path.is_file() and path.stat().st_size < 1 << 20
 
 
 def _traces() -> Path | None:
