@@ -17,12 +17,13 @@ from wattshed.agent.commands import config as config_command
 from wattshed.agent.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from typing import NoReturn
 
     from _typeshed import ReadableBuffer
 
     from wattshed.agent.config import Config
+    from wattshed.agent.inputs.report import SourceReport
     from wattshed.agent.window import Window
 
 DESCRIPTION = "Measures GPU power and bills every joule to the job that used it."
@@ -152,11 +153,11 @@ def _nothing_began(_number: int, _frame: object) -> NoReturn:
     sys.exit(0)
 
 
-def _read_trace(path: Path) -> Iterator[Window]:
+def _read_trace(path: Path, columns: Mapping[str, tuple[str, str]], reports: list[SourceReport]) -> Iterator[Window]:
     """Read any trace that is recognised, for commands of rooms that do not know the readers."""
     from wattshed.agent.traces.opening import windows
 
-    return windows(path)
+    return windows(path, columns, reports)
 
 
 class _AnswerLostError(Exception):

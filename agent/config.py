@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from wattshed.agent.errors import InputError
-from wattshed.agent.inputs.keys import File, Flag, KeyPath, build, from_text, key, keys, meant, value
+from wattshed.agent.inputs.keys import Flag, build, from_text, key, keys, value
+from wattshed.agent.inputs.toml import Document, meant
 
 DEFAULT_PATH = Path("/etc/wattshed/config.toml")
 PREFIX = "WATTSHED_"
@@ -233,7 +234,7 @@ def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]
     """
     named = path or (Path(environ[PREFIX + "CONFIG"]) if environ.get(PREFIX + "CONFIG") else None)
     source = named or (DEFAULT_PATH if DEFAULT_PATH.exists() else None)
-    file = File(source) if source else None
+    file = Document(source, "name another with --config") if source else None
     config: Config = build(Config, file.tree, file) if file else Config()
     known = {known: (spec, kind) for known, spec, kind in keys(Config)}
     variables = {PREFIX + "_".join(known_key).upper(): known_key for known_key in known}
@@ -255,7 +256,7 @@ def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]
 _FLAGS = {"for_seconds": "--for", "web_config_file": "--web.config.file"}
 
 
-def _replaced(tree: Any, at: KeyPath, new: Any) -> Any:
+def _replaced(tree: Any, at: tuple[str, ...], new: Any) -> Any:
     """Return the tree with one value replaced."""
     if len(at) > 1:
         new = _replaced(getattr(tree, at[0]), at[1:], new)

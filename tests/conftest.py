@@ -34,9 +34,13 @@ def traces():
 
 @pytest.fixture
 def wattshed(capsys):
-    """Run ``wattshed replay`` or ``convert``; returns (exit code, standard output, standard error)."""
+    """Run ``wattshed replay`` or ``convert``; returns (exit code, standard output, standard error).
+
+    Each file that is replayed is also read for a demand, by the law of tests/traces/one_reader.py.
+    """
     import argparse
 
+    from tests.traces import one_reader
     from wattshed.agent.commands import convert, replay
     from wattshed.agent.errors import InputError
 
@@ -52,9 +56,26 @@ def wattshed(capsys):
         except InputError as problem:
             code, error = 2, f"wattshed: {problem}\n"
         captured = capsys.readouterr()
+        if argv[0] == "replay" and _is_plain(args):
+            one_reader.holds(args.trace[0], args.columns)
         return code, captured.out, captured.err + error
 
     return run
+
+
+def _is_plain(args):
+    """Whether one file is replayed that a demand takes too: nothing told that only replay asks for, and not large."""
+    from wattshed.agent.errors import InputError
+    from wattshed.agent.inputs.columns import parse_spec
+
+    if len(args.trace) != 1 or args.timezone != "UTC" or args.max_gap is not None or args.max_power is not None:
+        return False
+    path = Path(args.trace[0])
+    try:
+        parse_spec(args.columns or "time=t")
+    except InputError:
+        return False
+    return path.is_file() and path.stat().st_size < 1 << 20
 
 
 @pytest.fixture

@@ -6,31 +6,26 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
     from typing import Any
 
-    from wattshed.agent.window import Window
-
-    ReadTrace = Callable[[Path], Iterator[Window]]
+    from wattshed.agent.fleet.demand.series import ReadTrace
 
 
-def add_parser(subparsers: Any, read_trace: ReadTrace | None = None) -> None:
+def add_parser(subparsers: Any, read_trace: ReadTrace) -> None:
     """Add ``fleet`` and its commands.
 
     Parameters
     ----------
     subparsers
         What ``ArgumentParser.add_subparsers`` returned.
-    read_trace : callable, optional
-        Opens a trace of any known format and yields its windows, for ``fleet demand TRACE``; without it only CSV
-        files of power over time are read.
+    read_trace : callable
+        Opens a trace of any known format and yields its windows, for ``fleet demand`` and ``fleet node``.
     """
     fleet = subparsers.add_parser("fleet", help="from measured GPUs to a fleet, with honest intervals")
     commands = fleet.add_subparsers(dest="fleet_command", required=True, metavar="COMMAND")
     _estimate(commands)
     _plan(commands)
-    _node(commands)
+    _node(commands, read_trace)
     _scenario(commands)
     _demand(commands, read_trace)
     _serve(commands)
@@ -107,7 +102,7 @@ def _plan(commands: Any) -> None:
     p.set_defaults(run=_run_plan)
 
 
-def _node(commands: Any) -> None:
+def _node(commands: Any, read_trace: ReadTrace) -> None:
     p = commands.add_parser("node", help="fit a node's power to its GPUs', from a recording of both")
     p.add_argument("--gpu", required=True, metavar="GPU.csv", help="power of the node's GPUs over time")
     p.add_argument("--node", required=True, metavar="BMC.csv", help="power of the node over time")
@@ -115,7 +110,7 @@ def _node(commands: Any) -> None:
         "--average", type=_positive, default=10.0, metavar="S", help="average over this many seconds (%(default)s)"
     )
     _json(p)
-    p.set_defaults(run=_run_node)
+    p.set_defaults(run=_run_node, read_trace=read_trace)
 
 
 def _scenario(commands: Any) -> None:
@@ -126,7 +121,7 @@ def _scenario(commands: Any) -> None:
     p.set_defaults(run=_run_scenario)
 
 
-def _demand(commands: Any, read_trace: ReadTrace | None) -> None:
+def _demand(commands: Any, read_trace: ReadTrace) -> None:
     p = commands.add_parser("demand", help="peaks, ramps, frequency bands and transformers of a load")
     p.add_argument("source", metavar="TRACE|SERIES.csv")
     p.add_argument(

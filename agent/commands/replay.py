@@ -89,10 +89,10 @@ def settings_of(args: argparse.Namespace) -> Settings:
     InputError
         If one of them cannot be understood, or the jobs file cannot.
     """
+    from wattshed.agent.inputs.columns import parse_spec  # noqa: PLC0415
     from wattshed.agent.inputs.report import SourceReport  # noqa: PLC0415
     from wattshed.agent.inputs.timestamps import zone  # noqa: PLC0415
     from wattshed.agent.replay.books import Settings  # noqa: PLC0415 - a command imports its parts when it runs
-    from wattshed.agent.traces.foreign.columns import parse_spec  # noqa: PLC0415
     from wattshed.agent.traces.jobs.jobs_file import parse_job_columns, read_jobs  # noqa: PLC0415
     from wattshed.agent.traces.options import Options  # noqa: PLC0415
 

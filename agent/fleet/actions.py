@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.boundary.units import between, shown
 from wattshed.agent.fleet.claims.scenario import load, read, shipped
-from wattshed.agent.fleet.demand.series import read_recording
+from wattshed.agent.fleet.demand.series import open_recording
 from wattshed.agent.fleet.estimate.bootstrap import bootstrap_se, check_unit
 from wattshed.agent.fleet.estimate.estimators import estimate
 from wattshed.agent.fleet.estimate.node_model import fit
@@ -97,7 +98,7 @@ def plan(args: argparse.Namespace) -> int:
 
 def node(args: argparse.Namespace) -> int:
     """``fleet node``."""
-    gpus, whole = read_recording(args.gpu), read_recording(args.node)
+    gpus, whole = (open_recording(Path(path), {}, args.read_trace) for path in (args.gpu, args.node))
     if len(whole.series) != 1:
         raise InputError("holds more than one series; give the power of one node", args.node)
     try:

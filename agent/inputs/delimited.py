@@ -6,7 +6,9 @@ import csv as plain_csv
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import csv
 
 from wattshed.agent.errors import InputError
@@ -16,11 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from wattshed.agent.inputs.report import SourceReport
 
 _BLOCK = 4 << 20
 _LONGEST_LINE = 64 << 20
-_PACKED = "\x1f"
+PACKED = "\x1f"
+"""Stands for comma and blank, where a comma alone does not separate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +65,25 @@ class Block:
     line: int
     columns: dict[str, Any]
 
+    def rows(self, name: str) -> NDArray[np.bool_]:
+        """Tell rows from header lines that are repeated within the file (a logger that was started again): bool[n].
+
+        Parameters
+        ----------
+        name : str
+            The column to tell it by.
+        """
+        column = self.columns[name]
+        if not pa.types.is_string(column.type):
+            return np.ones(len(column), bool)
+        same = pc.equal(pc.utf8_trim_whitespace(column), name)
+        return ~np.asarray(pc.fill_null(same, fill_value=False).to_numpy(zero_copy_only=False), bool)
+
 
 def split(line: str, delimiter: str) -> list[str]:
     """Split one line; cells come without blanks around them and without quotes."""
-    if delimiter == _PACKED:
-        line = line.replace(", ", _PACKED)
+    if delimiter == PACKED:
+        line = line.replace(", ", PACKED)
     cells = next(plain_csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
     return [cell.strip() for cell in cells]
 
@@ -85,12 +104,12 @@ def sniff(head: str, *, header: bool = True) -> Dialect:
         if counts and counts[0] > max(columns, 1) and alike * 2 >= len(counts):
             best, columns = delimiter, counts[0]
     if best == "," or columns < 2:
-        packed = [len(split(line, _PACKED)) for line in lines[:20]]
+        packed = [len(split(line, PACKED)) for line in lines[:20]]
         commas = [len(split(line, ",")) for line in lines[:20]]
         # Arrow knows a quoted cell only where the quote follows the delimiter at once.
         blanks_first = set(commas) != {packed[0]} or ', "' in head if packed else False
         if packed and packed[0] > 1 and packed.count(packed[0]) == len(packed) and blanks_first:
-            best = _PACKED
+            best = PACKED
     first = 0
     while first < len(head.splitlines()) and (
         not head.splitlines()[first].strip() or head.splitlines()[first].startswith("#")
@@ -142,7 +161,7 @@ def read_csv(path: Path, dialect: Dialect, wanted: Sequence[str], report: Source
         check_utf8=False,
     )
     read = csv.ReadOptions(use_threads=False, block_size=2 * _LONGEST_LINE, column_names=columns)
-    with CleanStream(path, b", " if dialect.delimiter == _PACKED else b"") as stream:
+    with CleanStream(path, b", " if dialect.delimiter == PACKED else b"") as stream:
         for chunk in _whole_lines(stream, dialect):
             report.position = stream.position
             if not chunk.strip():

@@ -42,6 +42,7 @@ POWER_MW: Mapping[str, Fraction] = {
     "W": Fraction(1000),
     "kW": Fraction(10**6),
     "MW": Fraction(10**9),
+    "GW": Fraction(10**12),
 }
 ENERGY_MJ: Mapping[str, Fraction] = {
     "uJ": Fraction(1, 1000),

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _FIRST_BAD = 5
 
@@ -66,6 +70,23 @@ class SourceReport:
     def rows_rejected(self) -> int:
         """Rows that gave no usable number."""
         return sum(self.rejected.values())
+
+    def nothing_usable(self, names: Sequence[str]) -> InputError | None:
+        """Say why a table of which no row was usable cannot be read; None if it merely holds no reading.
+
+        Parameters
+        ----------
+        names : sequence of str
+            All columns of the table.
+        """
+        for bad in self.bad:
+            if bad.reason in {"not_a_number", "packed", "no_time"}:
+                column = names[bad.column - 1] if 0 < bad.column <= len(names) else "it"
+                what = "time" if bad.reason == "no_time" else "number"
+                return InputError(f"{column} holds no {what}: {bad.text!r}", self.path, bad.line, bad.column)
+        if self.bad and self.rows == self.rejected["wrong_number_of_columns"]:
+            return InputError("no row has as many columns as the header", self.path, self.bad[0].line)
+        return None if self.rows else InputError("it has a header and no rows", self.path)
 
     def left_out(self) -> tuple[str, ...]:
         """Say which rows were left out, in the form of an error (file, line, what is wrong), and how many."""

@@ -1,6 +1,7 @@
-"""CSV files as people and spreadsheets write them: byte-order marks, CRLF, quoted cells, semicolons, gzip.
+"""Tables that people write by hand or in spreadsheets, each cell of which counts: no row is left out.
 
-Every reader of the fleet goes through `read_table`, so that each complaint names the file, the line and the column.
+Delimiters and encodings are those of traces (`agent.inputs.delimited`, `agent.inputs.text`); each complaint names the
+file, the line and the column.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from typing import TYPE_CHECKING
 from urllib.request import urlopen
 
 from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.delimited import PACKED, sniff
+from wattshed.agent.inputs.quantities import decimal_of
+from wattshed.agent.inputs.text import HEAD_BYTES, decoded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -54,22 +58,6 @@ def _fetched(url: str | Path) -> bytes:
     return content
 
 
-def read_text(path: str | Path) -> str:
-    """Whole content of a UTF-8 text file, without its byte-order mark.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read or is not UTF-8.
-    """
-    content = read_bytes(path)
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise InputError("is not UTF-8 text; save it as UTF-8 CSV", str(path), line) from None
-
-
 _MOST = 2**53
 """The last whole number that a float holds exactly."""
 
@@ -82,6 +70,7 @@ class Row:
     line: int
     cells: dict[str, str]
     columns: dict[str, int]  # name -> 1-based position
+    decimal_comma: bool = False  # a comma within a number is a point, for it does not separate cells
 
     def error(self, column: str, message: str) -> InputError:
         """Make the complaint about one cell, to be raised by the caller."""
@@ -112,10 +101,8 @@ class Row:
             If it is anything else.
         """
         text = self.text(column)
-        try:
-            value = float(text) if "_" not in text else math.nan
-        except ValueError:
-            value = math.nan
+        found = decimal_of(text) if self.decimal_comma or "," not in text else None
+        value = float(found[0]) if found and not found[1] else math.nan
         if not math.isfinite(value):
             raise self.error(column, f"{text!r} is not a number; give a finite number, or leave the row out")
         if value < least:
@@ -142,18 +129,13 @@ class Row:
         return int(value)
 
 
-def delimiter_of(header: str) -> str:
-    """Comma, semicolon or tab: what the header line has most of."""
-    return max((",", ";", "\t"), key=header.count)
-
-
 def read_table(path: str | Path, required: Sequence[str], *, lower: bool = True) -> Iterator[Row]:
     """Rows of a CSV file with a header line.
 
     Parameters
     ----------
     path : path
-        Comma, semicolon or tab separated; the header decides.
+        A file, or an http(s) URL; cells are separated by comma, semicolon, tab or bar.
     required : sequence of str
         Columns that must be there.
     lower : bool
@@ -165,15 +147,15 @@ def read_table(path: str | Path, required: Sequence[str], *, lower: bool = True)
         Naming the file, line and column, if a column is missing or doubled, or a row has another number of cells.
     """
     where = str(path)
-    text = read_text(path)
-    first = text.lstrip("\r\n").split("\n", 1)[0]
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=delimiter_of(first), skipinitialspace=True, strict=True
-    )
+    text = decoded(read_bytes(path), where)
+    dialect = sniff(text[:HEAD_BYTES])
+    if dialect.delimiter == PACKED:
+        text = text.replace(", ", PACKED)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=dialect.delimiter, skipinitialspace=True, strict=True)
     columns: dict[str, int] = {}
     try:
         for cells in reader:
-            if not any(cell.strip() for cell in cells):
+            if not any(cell.strip() for cell in cells) or (not columns and cells[0].startswith("#")):
                 continue
             if not columns:
                 columns = _header(
@@ -187,7 +169,8 @@ def read_table(path: str | Path, required: Sequence[str], *, lower: bool = True)
                     reader.line_num,
                     min(len(cells), len(columns)) + 1,
                 )
-            yield Row(where, reader.line_num, dict(zip(columns, (c.strip() for c in cells), strict=True)), columns)
+            named = dict(zip(columns, (c.strip() for c in cells), strict=True))
+            yield Row(where, reader.line_num, named, columns, decimal_comma=dialect.delimiter != ",")
     except csv.Error as error:
         raise InputError(f"is not CSV ({error})", where, reader.line_num) from None
     if not columns:

@@ -39,6 +39,22 @@ def _encoding(head: bytes) -> tuple[str, int]:
     return "utf-8", 0
 
 
+def decoded(content: bytes, path: str) -> str:
+    """Whole text of a file that people wrote, in any of the encodings that are recognised, without its mark.
+
+    Raises
+    ------
+    InputError
+        If it is not text in that encoding; what people call things must not be read with holes.
+    """
+    encoding, skip = _encoding(content[:_CHUNK])
+    try:
+        return content[skip:].decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, skip + error.start) + 1
+        raise InputError(f"is not {encoding.upper()} text; save it as UTF-8", path, line) from None
+
+
 class CleanStream(io.RawIOBase):
     r"""Bytes of valid UTF-8, read from a plain or gzipped file of any of the encodings above.
 

@@ -26,7 +26,14 @@ if TYPE_CHECKING:
 NO_TIME = np.iinfo(np.int64).min
 """Stands for a stamp that cannot be read."""
 
-UNITS: Mapping[str, int] = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
+UNITS: Mapping[str, int] = {
+    "s": 1_000_000_000,
+    "ms": 1_000_000,
+    "us": 1_000,
+    "ns": 1,
+    "min": 60_000_000_000,
+    "h": 3_600_000_000_000,
+}
 """Nanoseconds in each unit of numeric stamps."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -104,7 +111,7 @@ def parse_text(text: str, *, month_first: bool = False) -> tuple[int, bool] | No
 
 
 def parse_number(text: str, unit: str = "") -> int | None:
-    """Read a numeric stamp in ``unit`` (``s|ms|us|ns``; empty: by its size) into microseconds."""
+    """Read a numeric stamp in ``unit`` (see `UNITS`; empty: by its size) into microseconds."""
     try:
         value = Decimal(text.strip())
     except InvalidOperation:
@@ -131,7 +138,7 @@ class Clock:
     local : tzinfo
         The zone of naive stamps.
     unit : str
-        ``s|ms|us|ns`` for numeric stamps, ``iso`` for written ones, empty to tell by the first.
+        A key of `UNITS` for numeric stamps, ``iso`` for written ones, empty to tell by the first.
     """
 
     def __init__(self, local: tzinfo = UTC, unit: str = "") -> None:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import math
 import re
-import tomllib
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.toml import Document
 from wattshed.agent.simulation.faults import KINDS, ScriptedFault
 from wattshed.agent.simulation.sensors import ARCHITECTURES
 from wattshed.agent.simulation.workload import Job, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
     from pathlib import Path
+
+    from wattshed.agent.inputs.toml import Table
 
 SECOND_US = 1_000_000
 FOREVER_S = 1e9
 ROWS = ("interval", "active", "latest")
+MANAGERS = ("slurm", "kubernetes", "docker", "systemd", "user")
 LAST_CODE = 999  # of nvmlReturn_t
 MOST_INSTANCES = 7  # of a GPU
 MOMENTS = ("late_s", "mig_at_s", "mig_off_at_s", "accounting_at_s")
@@ -129,190 +129,133 @@ def default_scenario() -> Scenario:
 
 
 def read_scenario(path: Path) -> Scenario:
-    """Read a scenario from TOML.
+    """Read a scenario from TOML; without jobs, the default node's.
 
     Raises
     ------
     InputError
-        The file cannot be read, is not TOML, or says something that no simulation can do; the message names the line
-        where the reader knows it, and the table and key otherwise.
+        The file cannot be read, is not TOML, or says something that no simulation can do; the message names line and
+        column.
     """
-    try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read the scenario: {error.strerror}", str(path)) from None
-    except UnicodeDecodeError:
-        raise InputError("the scenario is not UTF-8 text", str(path)) from None
-    except tomllib.TOMLDecodeError as error:
-        place = re.search(r"line (\d+), column (\d+)", str(error))
-        line, column = (int(place[1]), int(place[2])) if place else (0, 0)
-        raise InputError(str(error).split(" (at ", maxsplit=1)[0], str(path), line, column) from None
-    return _Reader(str(path)).scenario(tree)
+    root = Document(path).root.only(("gpus", "cycle_s", "begin_s", "missing", "gpu", "job", "fault"))
+    default = default_scenario()
+    own_jobs = "job" in root
+    count = root.count("gpus", 1 if own_jobs else 8, low=1, high=64)
+    gpus = [Gpu()] * count
+    for table in root.tables("gpu"):
+        gpu = _gpu(table)
+        for index in _indices(table, count):
+            gpus[index] = gpu
+    cycle_s = root.number("cycle_s", default.cycle_us / SECOND_US, low=1, high=86_400)
+    jobs = tuple(_job(table, count, cycle_s) for table in root.tables("job"))
+    if not own_jobs:
+        jobs = tuple(j for j in default.jobs if max(j.gpus) < count and j.end_us <= cycle_s * SECOND_US)
+    begin_s = root.number("begin_s", 0.0 if own_jobs else default.begin_us / SECOND_US)
+    return Scenario(
+        tuple(gpus),
+        jobs,
+        round(cycle_s * SECOND_US),
+        round(begin_s % cycle_s * SECOND_US),
+        tuple(_fault(table, count) for table in root.tables("fault")),
+        tuple(root.each("missing", str, [])),
+    )
 
 
-class _Reader:
-    """Checks a parsed scenario; every complaint names the file."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-
-    def _fail(self, message: str) -> InputError:
-        return InputError(message, self._path)
-
-    def _only(self, where: str, table: Mapping[str, Any], allowed: Collection[str]) -> None:
-        for key in table:
-            if key not in allowed:
-                raise self._fail(f"{where} has no key {key!r}; it knows {', '.join(sorted(allowed))}")
-
-    def _number(self, where: str, table: Mapping[str, Any], key: str, default: float) -> float:
-        value = table.get(key, default)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise self._fail(f"{where}: {key} must be a number, not {value!r}")
-        if not math.isfinite(value):
-            raise self._fail(f"{where}: {key} must be a finite number, not {value!r}")
-        return float(value)
-
-    def _not_negative(self, where: str, table: Mapping[str, Any], key: str, default: float) -> float:
-        value = self._number(where, table, key, default)
-        if value < 0:
-            raise self._fail(f"{where}: {key} must not be negative, it is {value:g}")
-        return value
-
-    def _tables(self, tree: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
-        found = tree.get(key, [])
-        if not isinstance(found, list) or not all(isinstance(t, dict) for t in found):
-            raise self._fail(f"{key} must be an array of tables: [[{key}]]")
+def _indices(table: Table, count: int) -> list[int]:
+    if "index" not in table:
+        return list(range(count))
+    if isinstance(table.items["index"], list):
+        found: list[int] = table.each("index", int, low=0, high=count - 1)
         return found
+    return [table.count("index", low=0, high=count - 1)]
 
-    def scenario(self, tree: Mapping[str, Any]) -> Scenario:
-        """Return the scenario that the tree describes; without jobs, the default node's."""
-        self._only("the file", tree, {"gpus", "cycle_s", "begin_s", "missing", "gpu", "job", "fault"})
-        default = default_scenario()
-        count = int(self._number("the file", tree, "gpus", 8 if "job" not in tree else 1))
-        if not 1 <= count <= 64:
-            raise self._fail(f"gpus must be 1 to 64, not {count}")
-        gpus = [Gpu()] * count
-        for table in self._tables(tree, "gpu"):
-            for index, gpu in self._gpu(table, count):
-                gpus[index] = gpu
-        cycle_s = self._number("the file", tree, "cycle_s", default.cycle_us / SECOND_US)
-        if not 1 <= cycle_s <= 86_400:
-            raise self._fail(f"cycle_s must be 1 to 86400, not {cycle_s:g}")
-        jobs = tuple(self._job(t, count, cycle_s) for t in self._tables(tree, "job"))
-        if "job" not in tree:
-            jobs = tuple(j for j in default.jobs if max(j.gpus) < count and j.end_us <= cycle_s * SECOND_US)
-        begin_s = self._number("the file", tree, "begin_s", 0.0 if "job" in tree else default.begin_us / SECOND_US)
-        missing = tree.get("missing", [])
-        if not isinstance(missing, list) or not all(isinstance(name, str) for name in missing):
-            raise self._fail("missing must be a list of symbol names")
-        return Scenario(
-            tuple(gpus),
-            jobs,
-            round(cycle_s * SECOND_US),
-            round(begin_s % cycle_s * SECOND_US),
-            tuple(self._fault(t, count) for t in self._tables(tree, "fault")),
-            tuple(missing),
-        )
 
-    def _gpu(self, table: Mapping[str, Any], count: int) -> list[tuple[int, Gpu]]:
-        names = {f.name for f in fields(Gpu) if not f.name.endswith("_us")}
-        self._only("[[gpu]]", table, names | {"index", *MOMENTS})
-        values = {k: v for k, v in table.items() if k in names}
-        kind = values.get("architecture", "hopper")
-        if not isinstance(kind, str) or kind not in ARCHITECTURES:
-            raise self._fail(f"unknown architecture {kind!r}; there are {', '.join(ARCHITECTURES)}")
-        if self._number("[[gpu]]", values, "gain", 0.0) <= -1:
-            raise self._fail("[[gpu]]: gain must be above -1")
-        self._not_negative("[[gpu]]", values, "idle_w", 0.0)
-        if self._number("[[gpu]]", values, "counter_period_s", 0.1) < 0.001:
-            raise self._fail("[[gpu]]: counter_period_s must be 0.001 or more")
-        for key in ("counter", "average", "instant", "accounting", "persistence"):
-            if not isinstance(values.get(key, True), bool):
-                raise self._fail(f"[[gpu]]: {key} must be true or false")
-        if values.get("rows", "interval") not in ROWS:
-            raise self._fail(f"[[gpu]]: rows must be one of {', '.join(ROWS)}, not {values['rows']!r}")
-        if "mig" in values:
-            values["mig"] = self._instances(values["mig"], kind)
-        for key in MOMENTS:
-            values[f"{key.removesuffix('_s')}_us"] = round(self._not_negative("[[gpu]]", table, key, 0.0) * SECOND_US)
-        for key in ("mig_at_s", "mig_off_at_s"):
-            if key in table and not values.get("mig"):
-                raise self._fail(f"[[gpu]]: {key} needs mig, the instances")
-        if "mig_off_at_s" in table and values["mig_off_at_us"] <= values["mig_at_us"]:
-            raise self._fail("[[gpu]]: mig_off_at_s must come after mig_at_s, and after the beginning")
-        index = table.get("index", list(range(count)))
-        chosen = index if isinstance(index, list) else [index]
-        if not all(isinstance(i, int) and 0 <= i < count for i in chosen):
-            raise self._fail(f"[[gpu]]: index {index!r} is not below gpus = {count}")
-        return [(i, Gpu(**values)) for i in chosen]
+def _gpu(table: Table) -> Gpu:
+    table.only(["index", *(f.name for f in fields(Gpu) if not f.name.endswith("_us")), *MOMENTS])
+    kind = table.text("architecture", "hopper", choices=ARCHITECTURES)
+    moments_us = {key: round(table.number(key, 0.0, low=0) * SECOND_US) for key in MOMENTS}
+    mig = _instances(table, kind)
+    for key in ("mig_at_s", "mig_off_at_s"):
+        if key in table and not mig:
+            table.fail("needs mig, the instances", key)
+    if "mig_off_at_s" in table and moments_us["mig_off_at_s"] <= moments_us["mig_at_s"]:
+        table.fail("must come after mig_at_s, and after the beginning", "mig_off_at_s")
+    return Gpu(
+        architecture=kind,
+        gain=table.number("gain", 0.0, above=-1),
+        counter=table.flag("counter", default=True),
+        average=table.flag("average", default=True),
+        instant=table.flag("instant", default=True),
+        idle_w=table.number("idle_w", 0.0, low=0),
+        counter_period_s=table.number("counter_period_s", 0.1, low=0.001),
+        accounting=table.flag("accounting", default=False),
+        persistence=table.flag("persistence", default=True),
+        mig=mig,
+        rows=table.text("rows", "interval", choices=ROWS),
+        **{f"{key.removesuffix('_s')}_us": moment for key, moment in moments_us.items()},
+    )
 
-    def _instances(self, told: object, kind: str) -> tuple[tuple[int, int, int], ...]:
-        try:
-            found = tuple((int(gi), int(ci), int(sms)) for gi, ci, sms in told)  # type: ignore[attr-defined]
-        except (TypeError, ValueError, OverflowError):
-            raise self._fail("[[gpu]]: mig must be a list of [GPU instance, compute instance, SMs]") from None
-        if found and not ARCHITECTURES[kind].mig:
-            raise self._fail(f"[[gpu]]: {kind} has no MIG")
-        if len(found) > MOST_INSTANCES or any(min(gi, ci) < 0 or sms < 1 for gi, ci, sms in found):
-            raise self._fail(f"[[gpu]]: mig is up to {MOST_INSTANCES} instances of one SM or more, ids from 0")
-        return found
 
-    def _job(self, table: Mapping[str, Any], count: int, cycle_s: float) -> Job:
-        where = f"[[job]] {table.get('name', '')}".rstrip()
-        texts = {"name", "manager", "instance", "command", "container"}
-        self._only(where, table, texts | {"gpus", "start_s", "end_s", "load", "memory_mib", "uid"})
-        given = {k: table[k] for k in texts if k in table}
-        if not given.get("name") or not all(isinstance(v, str) for v in given.values()):
-            raise self._fail(f"{where}: name, manager, instance, command and container are texts, and it needs a name")
-        manager = given.setdefault("manager", "slurm")
-        if manager not in {"slurm", "kubernetes", "docker", "systemd", "user"}:
-            raise self._fail(f"{where}: unknown manager {manager!r}")
-        if manager == "slurm" and not given["name"].isdecimal():
-            raise self._fail(f"{where}: a Slurm job's name is its number")
-        if given.get("instance") and not re.fullmatch(r"[0-9]+/[0-9]+", given["instance"]):
-            raise self._fail(f"{where}: instance is 'GPU instance/compute instance', as '1/0'")
-        gpus = table.get("gpus", [0])
-        if not isinstance(gpus, list) or not gpus or not all(isinstance(g, int) and 0 <= g < count for g in gpus):
-            raise self._fail(f"{where}: gpus must be a list of indices below {count}")
-        start_s = self._number(where, table, "start_s", 0.0)
-        end_s = self._number(where, table, "end_s", cycle_s)
-        if not 0 <= start_s < end_s <= cycle_s:
-            raise self._fail(f"{where}: it must be 0 <= start_s < end_s <= cycle_s = {cycle_s:g}")
-        try:
-            load = _load(*((float(s), float(w), int(sm)) for s, w, sm in table.get("load", [])))
-        except (TypeError, ValueError, OverflowError):
-            raise self._fail(f"{where}: load must be a list of [seconds, watts, SM percent]") from None
-        if any(step.duration_us < 1000 or step.dynamic_mw < 0 or not 0 <= step.sm_percent <= 100 for step in load):
-            raise self._fail(f"{where}: a step lasts at least 1 ms, draws no negative power, and keeps 0-100 % busy")
-        return Job(
-            gpus=tuple(gpus),
-            start_us=round(start_s * SECOND_US),
-            end_us=round(end_s * SECOND_US),
-            load=load,
-            memory_mib=int(self._not_negative(where, table, "memory_mib", 20_480)),
-            uid=int(self._not_negative(where, table, "uid", 1000)),
-            forever="start_s" not in table and "end_s" not in table,
-            **given,
-        )
+def _instances(table: Table, kind: str) -> tuple[tuple[int, int, int], ...]:
+    found = table.tuples("mig", {"GPU instance": int, "compute instance": int, "SMs": int})
+    if found and not ARCHITECTURES[kind].mig:
+        table.fail(f"{kind} has no MIG", "mig")
+    if len(found) > MOST_INSTANCES or any(min(gi, ci) < 0 or sms < 1 for gi, ci, sms in found):
+        table.fail(f"must be up to {MOST_INSTANCES} instances of one SM or more, ids from 0", "mig")
+    return tuple((gi, ci, sms) for gi, ci, sms in found)
 
-    def _fault(self, table: Mapping[str, Any], count: int) -> ScriptedFault:
-        kind = table.get("kind")
-        self._only("[[fault]]", table, {"kind", "gpu", "at_s", "for_s", "value", "call", "code"})
-        if not isinstance(kind, str) or kind not in KINDS:
-            raise self._fail(f"[[fault]]: unknown kind {kind!r}; there are {', '.join(KINDS)}")
-        where = f"[[fault]] {kind}"
-        gpu = table.get("gpu", -1)
-        if not isinstance(gpu, int) or not -1 <= gpu < count:
-            raise self._fail(f"{where}: gpu {gpu!r} is not below {count}")
-        start_s = self._not_negative(where, table, "at_s", 0.0)
-        end_s = start_s + self._not_negative(where, table, "for_s", FOREVER_S)
-        call = table.get("call", "")
-        if not isinstance(call, str):
-            raise self._fail(f"{where}: call is the name of a symbol")
-        value = self._not_negative(where, table, "value", 0.0)
-        code = table.get("code", 0)
-        if not isinstance(code, int) or not 0 <= code <= LAST_CODE:
-            raise self._fail(f"{where}: code must be 0 to {LAST_CODE}, not {code!r}")
-        if code and kind != "slow-gpu":
-            raise self._fail(f"{where}: code is of slow-gpu alone; an error's code is its value")
-        return ScriptedFault(kind, round(start_s * SECOND_US), round(end_s * SECOND_US), gpu, value, call, code)
+
+def _job(table: Table, count: int, cycle_s: float) -> Job:
+    table.only(
+        [f.name for f in fields(Job) if not f.name.endswith("_us") and f.name != "forever"] + ["start_s", "end_s"]
+    )
+    name = table.text("name")
+    manager = table.text("manager", "slurm", choices=MANAGERS)
+    if manager == "slurm" and not name.isdecimal():
+        table.fail(f"a Slurm job's name is its number, not {name!r}", "name")
+    instance = table.text("instance", "", empty=True)
+    if instance and not re.fullmatch(r"[0-9]+/[0-9]+", instance):
+        table.fail("must be 'GPU instance/compute instance', as '1/0'", "instance")
+    gpus = table.each("gpus", int, [0], low=0, high=count - 1)
+    if not gpus:
+        table.fail("must not be empty", "gpus")
+    start_s = table.number("start_s", 0.0, low=0)
+    end_s = table.number("end_s", cycle_s, high=cycle_s)
+    if not start_s < end_s:
+        table.fail(f"must be after start_s = {start_s:g}", "end_s" if "end_s" in table else "start_s")
+    load = _load(*table.tuples("load", {"seconds": float, "watts": float, "SM percent": int}))
+    for i, step in enumerate(load):
+        if step.duration_us < 1000 or step.dynamic_mw < 0 or not 0 <= step.sm_percent <= 100:
+            table.fail("a step lasts at least 1 ms, draws no negative power, and keeps 0-100 % busy", "load", i)
+    return Job(
+        name=name,
+        manager=manager,
+        gpus=tuple(gpus),
+        start_us=round(start_s * SECOND_US),
+        end_us=round(end_s * SECOND_US),
+        load=load,
+        instance=instance,
+        memory_mib=table.count("memory_mib", 20_480, low=0),
+        uid=table.count("uid", 1000, low=0),
+        forever="start_s" not in table and "end_s" not in table,
+        **{key: table.text(key, empty=True) for key in ("command", "container") if key in table},
+    )
+
+
+def _fault(table: Table, count: int) -> ScriptedFault:
+    table.only(("kind", "gpu", "at_s", "for_s", "value", "call", "code"))
+    kind = table.text("kind", choices=KINDS)
+    start_s = table.number("at_s", 0.0, low=0)
+    end_s = start_s + table.number("for_s", FOREVER_S, low=0)
+    code = table.count("code", 0, low=0, high=LAST_CODE)
+    if code and kind != "slow-gpu":
+        table.fail("is only for slow-gpu; an error's code is its value", "code")
+    return ScriptedFault(
+        kind,
+        round(start_s * SECOND_US),
+        round(end_s * SECOND_US),
+        table.count("gpu", -1, low=-1, high=count - 1),
+        table.number("value", 0.0, low=0),
+        table.text("call", "", empty=True),
+        code,
+    )

@@ -20,7 +20,7 @@ class Options:
     Attributes
     ----------
     columns : mapping or None
-        From `agent.traces.foreign.columns.parse_spec`.
+        From `agent.inputs.columns.parse_spec`.
     local : tzinfo
         Zone of naive stamps.
     max_power_mw, max_gap_us : int

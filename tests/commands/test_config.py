@@ -74,8 +74,8 @@ def test_every_key_can_be_set_in_the_environment(tmp_path):
         ("[log]\n\n levle = 'info'", "config.toml:3:2: log.levle: unknown key; did you mean log.level?"),
         ("# one\npower_hz = 3", "config.toml:2:1: power_hz: unknown key; did you mean sampling.power_hz?"),
         ("[sampling]\npower_hz = 'fast'", "config.toml:2:1: sampling.power_hz: must be a number, not 'fast'"),
-        ("[sampling]\npower_hz = true", "config.toml:2:1: sampling.power_hz: must be a number, not True"),
-        ("[sampling]\npower_hz = 11", "config.toml:2:1: sampling.power_hz: must be from 0.01 to 10 Hz, not 11.0"),
+        ("[sampling]\npower_hz = true", "config.toml:2:1: sampling.power_hz: must be a number, not true"),
+        ("[sampling]\npower_hz = 11", "config.toml:2:1: sampling.power_hz: must be from 0.01 to 10 Hz, not 11"),
         ("[sampling]\npower_hz = nan", "config.toml:2:1: sampling.power_hz: must be from 0.01 to 10 Hz, not nan"),
         ("jobs.max_series = 1.5", "config.toml:1:6: jobs.max_series: must be a whole number, not 1.5"),
         ("jobs = 3", "config.toml:1:1: jobs: must be a table, not 3"),
@@ -95,7 +95,7 @@ def test_every_key_can_be_set_in_the_environment(tmp_path):
         ),
         (
             "[idle_watts]\n'GPU-1' = 60\n'GPU-2' = -1",
-            "config.toml:3:2: idle_watts.GPU-2: must be from 0 to 2000 W, not -1.0",
+            "config.toml:3:1: idle_watts.GPU-2: must be from 0 to 2000 W, not -1",
         ),
         (
             "[calibration.GPU-1]\ngian = 1",
@@ -106,7 +106,7 @@ def test_every_key_can_be_set_in_the_environment(tmp_path):
         ("meter = 'nvml'\n[log", "config.toml:2:5: is not TOML: Expected ']' at the end of a table declaration"),
         ('"a\\nb" = 2', 'config.toml:1:1: "a\\nb": unknown key; known here: ' + ", ".join(TOP)),
         (b"a = 1\nbb\xff = 2", "config.toml:2:3: is not UTF-8; save it as UTF-8"),
-        ("a = " + "[" * 100_000, "config.toml: is nested too deeply"),
+        ("a = " + "[" * 100_000, "config.toml:1:1: is nested too deeply"),
     ],
 )
 def test_one_line_says_where_and_what(tmp_path, text, message):

@@ -10,13 +10,14 @@ import pytest
 from tests.fleet.example_fleet import FLEET
 from wattshed.agent.commands.fleet import add_parser
 from wattshed.agent.errors import InputError
+from wattshed.agent.traces.opening import windows
 
 
 @pytest.fixture
 def fleet(capsys):
     """Run ``wattshed fleet ...``; gives the exit code, standard output and error, and the JSON where there is one."""
 
-    def run(*words, read_trace=None):
+    def run(*words, read_trace=windows):
         parser = argparse.ArgumentParser(prog="wattshed")
         add_parser(parser.add_subparsers(required=True), read_trace)
         capsys.readouterr()

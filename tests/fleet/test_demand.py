@@ -300,8 +300,8 @@ def test_wide_tables(fleet, files):
     s = files(s_csv="timestamp,GPU0,GPU1\n0,10,20\n1,11,21\n2,[N/A],22\n")
     found = fleet("demand", s, "--columns", "time=timestamp,power=GPU*:kW", "--json").json
     assert (found["series"], found["max_w"], found["kind"]) == (2, 32_000.0, "gpu")
-    assert found["rejected"] == {"no number": 1}
-    assert "no column like" in fleet("demand", s, "--columns", "time=timestamp,power=CPU*").err
+    assert found["rejected"] == {"not_available": 1}
+    assert "no column fits" in fleet("demand", s, "--columns", "time=timestamp,power=CPU*").err
 
 
 def test_gpus_of_nvidia_smi(files):
@@ -315,7 +315,7 @@ def test_gpus_of_nvidia_smi(files):
 
 def test_rows_without_a_number_are_rejected_with_a_reason(files):
     found = read_recording(files(s_csv="time,power\n0,5\n1,[N/A]\n2,\n3,-4\n4,9\n4,9\n"))
-    assert dict(found.rejected) == {"no number": 2, "negative": 1, "same time": 1}
+    assert dict(found.rejected) == {"not_available": 1, "empty": 1, "negative": 1, "same_time": 1}
     assert found.series["total"][1].tolist() == [5, 9]
 
 
@@ -331,14 +331,14 @@ def test_uneven_readings_keep_their_energy(files):
 @pytest.mark.parametrize(
     ("text", "where", "what"),
     [
-        ("a,b\n1,2\n", "s.csv:1", "no time column"),
-        ("time,b\n1,2\n", "s.csv:1", "no power column"),
-        ("time,power\nx,2\n", "s.csv:2:1", "no time"),
-        ("time,power\n1,x\n", "s.csv:2:2", "no power"),
+        ("a,b\n1,2\n", "s.csv:1", "columns are not clear; say --columns time=...,power=... (it has: a, b)"),
+        ("time,b\n1,2\n", "s.csv:1", "columns are not clear"),
+        ("time,power\nx,2\n", "s.csv:2:1", "time holds no time: 'x'"),
+        ("time,power\n1,x\n", "s.csv:2:2", "power holds no number: 'x'"),
         ("time,power\n1,[N/A]\n", "s.csv:2:2", "no usable power"),
-        ("time,power\n1,2,3\n", "s.csv:2", "3 cells"),
+        ("time,power\n1,2,3\n", "s.csv:2", "no row has as many columns as the header"),
         ("time,power\n1,2\n", "s.csv", "at least two readings"),
-        ("", "s.csv:1", "no time column"),
+        ("", "s.csv", "it is empty"),
     ],
 )
 def test_bad_series_are_one_line(fleet, files, text, where, what):
@@ -407,11 +407,11 @@ def test_traces_come_through_their_own_readers(fleet, tmp_path):
         "demand",
         tmp_path / "trace",
         "--json",
-        read_trace=lambda path: iter([window(0, [5, 6, -1e-3]), window(3, [7, 8, 9])]),
+        read_trace=lambda *_: iter([window(0, [5, 6, -1e-3]), window(3, [7, 8, 9])]),
     ).json
     assert found["series"] == 2
     assert found["max_w"] == 18.0
-    assert found["rejected"] == {"no number": 2}
+    assert found["rejected"] == {"not_available": 2}
     assert fleet("demand", tmp_path / "trace").code == 2
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from tests.replay import pmd
 from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.columns import parse_spec
 from wattshed.agent.inputs.timestamps import zone
 from wattshed.agent.replay.books import Settings, book, finish, merge, new_part, pieces_of
 from wattshed.agent.replay.report import as_json, document
-from wattshed.agent.traces.foreign.columns import parse_spec
 from wattshed.agent.traces.jobs.jobs_file import gpu_share_seconds, parse_job_columns, read_jobs
 from wattshed.agent.traces.options import Options
 from wattshed.agent.traces.sources import find

@@ -111,8 +111,8 @@ def test_a_thousand_gpus_in_one_table_take_little_memory(tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from wattshed.agent.inputs.columns import parse_spec
     from wattshed.agent.replay.books import Settings, book, finish
-    from wattshed.agent.traces.foreign.columns import parse_spec
     from wattshed.agent.traces.options import Options
     from wattshed.agent.traces.sources import find
 

@@ -8,6 +8,7 @@ import pytest
 from wattshed.agent.errors import InputError
 from wattshed.agent.simulation.faults import KINDS
 from wattshed.agent.simulation.scenario import default_scenario, read_scenario
+from wattshed.agent.simulation.sensors import ARCHITECTURES
 
 PAGE = Path(__file__).parents[2] / "docs/metering.md"
 
@@ -41,7 +42,7 @@ def test_the_documented_example_is_read_and_every_fault_documented(tmp_path):
     for table in ("gpu", "job", "fault"):
         with pytest.raises(InputError) as caught:
             read(tmp_path, f"[[{table}]]\nname = 'x'\nunheard_of = 1")
-        for key in str(caught.value).partition("it knows ")[2].split(", "):
+        for key in str(caught.value).partition("known here: ")[2].split(", "):
             assert f"`{key}`" in text, f"[[{table}]] {key} is not documented"
 
 
@@ -61,50 +62,72 @@ def test_what_changes_about_a_gpu_is_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("text", "said"),
     [
-        ("gpus = 0", "gpus must be 1 to 64"),
-        ("gpus = 'two'", "gpus must be a number"),
-        ("colour = 1", "no key 'colour'"),
-        ("[[gpu]]\narchitecture = 'kepler'", "unknown architecture 'kepler'"),
-        ("[[gpu]]\nindex = 9", "index 9"),
-        ("[[gpu]]\ncounter = 3", "counter must be true or false"),
-        ("[[gpu]]\nmig = [[1, 2]]", "mig must be a list"),
-        ("[[job]]\nname = 'x'", "a Slurm job's name is its number"),
-        ("[[job]]\nname = '1'\ngpus = [3]", "gpus must be a list of indices below 1"),
-        ("[[job]]\nname = '1'\nstart_s = 9\nend_s = 3", "start_s < end_s"),
-        ("[[job]]\nname = '1'\nload = [[1, 2]]", "load must be a list"),
-        ("[[job]]\nname = '1'\nload = [[0, 2, 3]]", "a step lasts at least 1 ms"),
-        ("[[fault]]\nkind = 'fire'", "unknown kind 'fire'"),
-        ("[[fault]]\nkind = 'xid'\ngpu = 8", "gpu 8 is not below 8"),
-        ("fault = 3", "array of tables"),
-        ("[[fault]]\nkind = ['xid']", "unknown kind"),
-        ("[[fault]]\nkind = 'latency'\nat_s = nan", "at_s must be a finite number"),
-        ("[[fault]]\nkind = 'latency'\nfor_s = -1", "for_s must not be negative"),
-        ("[[fault]]\nkind = 'slow-gpu'\ncode = -1", "code must be 0 to 999"),
-        ("[[fault]]\nkind = 'error'\nvalue = 3\ncode = 3", "code is of slow-gpu alone"),
-        ("[[gpu]]\narchitecture = ['hopper']", "unknown architecture"),
-        ("[[gpu]]\nrows = 'newest'", "rows must be one of interval, active, latest"),
-        ("[[gpu]]\ncounter_period_s = 0", "counter_period_s must be 0.001 or more"),
-        ("[[gpu]]\ngain = -1.5", "gain must be above -1"),
-        ("[[gpu]]\nlate_s = -3", "late_s must not be negative"),
-        ("[[gpu]]\nlate_s = inf", "late_s must be a finite number"),
-        ("[[gpu]]\nmig_at_s = 3", "mig_at_s needs mig"),
-        ("[[gpu]]\nmig = [[1, 0, 60]]\nmig_at_s = 9\nmig_off_at_s = 9", "mig_off_at_s must come after mig_at_s"),
-        ("[[gpu]]\nmig = [[1, 0, 0]]", "instances of one SM or more"),
-        ("[[gpu]]\narchitecture = 'ada'\nmig = [[1, 0, 60]]", "ada has no MIG"),
-        ("[[gpu]]\nlate_us = 3", "no key 'late_us'"),
-        ("[[job]]\nname = '1'\ninstance = 'one'", "instance is"),
-        ("[[job]]\nname = '1'\nload = [[inf, 2, 3]]", "load must be a list"),
-        ("missing = [3]", "missing must be a list"),
+        ("gpus = 0", "1:1: gpus: must be from 1 to 64, not 0"),
+        ("gpus = 'two'", "1:1: gpus: must be a whole number, not 'two'"),
+        ("colour = 1", "1:1: colour: unknown key; known here: gpus, cycle_s, begin_s, missing, gpu, job, fault"),
+        (
+            "[[gpu]]\narchitecture = 'kepler'",
+            f"2:1: gpu.architecture: must be one of {', '.join(ARCHITECTURES)}, not 'kepler'",
+        ),
+        ("[[gpu]]\nindex = 9", "2:1: gpu.index: must be from 0 to 7, not 9"),
+        ("[[gpu]]\ncounter = 3", "2:1: gpu.counter: must be true or false, not 3"),
+        (
+            "[[gpu]]\nmig = [[1, 2]]",
+            "2:8: gpu.mig: must be a list of [GPU instance, compute instance, SMs], not of [1, 2]",
+        ),
+        ("[[job]]\nname = 'x'", "2:1: job.name: a Slurm job's name is its number, not 'x'"),
+        ("[[job]]\nname = '1'\ngpus = [3]", "3:9: job.gpus: must be 0, not 3"),
+        ("[[job]]\nname = '1'\nstart_s = 9\nend_s = 3", "4:1: job.end_s: must be after start_s = 9"),
+        (
+            "[[job]]\nname = '1'\nload = [[1, 2]]",
+            "3:9: job.load: must be a list of [seconds, watts, SM percent], not of [1, 2]",
+        ),
+        (
+            "[[job]]\nname = '1'\nload = [[0, 2, 3]]",
+            "3:9: job.load: a step lasts at least 1 ms, draws no negative power, and keeps 0-100 % busy",
+        ),
+        (
+            "[[fault]]\nkind = 'fire'",
+            f"2:1: fault.kind: must be one of {', '.join(KINDS)}, not 'fire'",
+        ),
+        ("[[fault]]\nkind = 'xid'\ngpu = 8", "3:1: fault.gpu: must be from -1 to 7, not 8"),
+        ("fault = 3", "1:1: fault: must be written as [[fault]]"),
+        ("[[fault]]\nkind = ['xid']", "2:1: fault.kind: must be a text, not ['xid']"),
+        ("[[fault]]\nkind = 'latency'\nat_s = nan", "3:1: fault.at_s: must be a finite number, not nan"),
+        ("[[fault]]\nkind = 'latency'\nfor_s = -1", "3:1: fault.for_s: must be at least 0, not -1"),
+        ("[[fault]]\nkind = 'slow-gpu'\ncode = -1", "3:1: fault.code: must be from 0 to 999, not -1"),
+        (
+            "[[fault]]\nkind = 'error'\nvalue = 3\ncode = 3",
+            "4:1: fault.code: is only for slow-gpu; an error's code is its value",
+        ),
+        ("[[gpu]]\narchitecture = ['hopper']", "2:1: gpu.architecture: must be a text, not ['hopper']"),
+        ("[[gpu]]\nrows = 'newest'", "2:1: gpu.rows: must be one of interval, active, latest, not 'newest'"),
+        ("[[gpu]]\ncounter_period_s = 0", "2:1: gpu.counter_period_s: must be at least 0.001, not 0"),
+        ("[[gpu]]\ngain = -1.5", "2:1: gpu.gain: must be above -1, not -1.5"),
+        ("[[gpu]]\nlate_s = -3", "2:1: gpu.late_s: must be at least 0, not -3"),
+        ("[[gpu]]\nlate_s = inf", "2:1: gpu.late_s: must be a finite number, not inf"),
+        ("[[gpu]]\nmig_at_s = 3", "2:1: gpu.mig_at_s: needs mig, the instances"),
+        (
+            "[[gpu]]\nmig = [[1, 0, 60]]\nmig_at_s = 9\nmig_off_at_s = 9",
+            "4:1: gpu.mig_off_at_s: must come after mig_at_s, and after the beginning",
+        ),
+        ("[[gpu]]\nmig = [[1, 0, 0]]", "2:1: gpu.mig: must be up to 7 instances of one SM or more, ids from 0"),
+        ("[[gpu]]\narchitecture = 'ada'\nmig = [[1, 0, 60]]", "3:1: gpu.mig: ada has no MIG"),
+        ("[[gpu]]\nlate_us = 3", "2:1: gpu.late_us: unknown key; did you mean gpu.late_s?"),
+        (
+            "[[job]]\nname = '1'\ninstance = 'one'",
+            "3:1: job.instance: must be 'GPU instance/compute instance', as '1/0'",
+        ),
+        ("[[job]]\nname = '1'\nload = [[inf, 2, 3]]", "3:9: job.load: seconds must be a finite number, not inf"),
+        ("missing = [3]", "1:12: missing: must be a text, not 3"),
     ],
 )
-def test_a_wrong_scenario_is_one_line_with_the_file(tmp_path, text, complaint):
+def test_a_wrong_scenario_is_one_line_with_its_place(tmp_path, text, said):
     with pytest.raises(InputError) as caught:
         read(tmp_path, text)
-    assert complaint in str(caught.value)
-    assert str(caught.value).startswith(f"{tmp_path}/s.toml: ")
-    assert "\n" not in str(caught.value)
+    assert str(caught.value) == f"{tmp_path}/s.toml:{said}"
 
 
 def test_broken_toml_names_line_and_column(tmp_path):

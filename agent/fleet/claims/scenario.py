@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,13 +18,14 @@ from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.boundary.ranges import Range, combine
 from wattshed.agent.fleet.claims.formula import Formula, FormulaError, evaluator, scalar
 from wattshed.agent.fleet.claims.verdict import RELATIONS, Verdict, judge
-from wattshed.agent.inputs.tables import read_text
-from wattshed.agent.inputs.toml import line_of, read_toml
+from wattshed.agent.inputs.toml import Document, meant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
+
+    from wattshed.agent.inputs.toml import Table
 
 BOUNDARIES = ("gpu", "node", "it", "facility", "grid")
 HOURS_A_YEAR = 8760.0
@@ -121,97 +122,77 @@ def read(path: Path) -> Scenario:
     InputError
         If it cannot be used; it names the line.
     """
-    text = read_text(path)
-    return _Reader(str(path), text, read_toml(path, text)).scenario(path.stem)
+    return _Reader(Document(path).root).scenario(path.stem)
 
 
 class _Reader:
-    """One file being read: every complaint finds its line in the text."""
+    """One file being read: numbers and formulas are known by name when figures are computed from them."""
 
-    def __init__(self, path: str, text: str, tables: dict[str, Any]) -> None:
-        self._path, self._text, self._tables = path, text, tables
+    def __init__(self, root: Table) -> None:
+        self._root = root.only(("name", "title", "source", "given", "formula", "boundary", "energy", "claim"))
         self._given: dict[str, Given] = {}
         self._formulas: dict[str, Formula] = {}
 
     def scenario(self, stem: str) -> Scenario:
-        for key in self._tables:
-            if key not in ("name", "title", "source", "given", "formula", "boundary", "energy", "claim"):
-                raise self._error(f"unknown key {key!r}", key)
-        for name, table in self._table(self._tables, "given").items():
-            self._given[name] = self._read_given(name, table)
-        for name, table in self._table(self._tables, "formula").items():
+        root = self._root
+        given = root.table("given")
+        for name in given:
+            self._given[name] = _read_given(name, given.table(name))
+        formula = root.table("formula")
+        tables = {name: formula.table(name).only(("is", "unit", "about", "list")) for name in formula}
+        for name, table in tables.items():
             if name in self._given:
-                raise self._error(f"{name!r} is both given and computed", f"formula.{name}")
+                formula.fail("is both given and computed", name)
             try:
-                self._formulas[name] = Formula(self._string(table, "is", f"formula.{name}"))
+                self._formulas[name] = Formula(table.text("is"))
             except FormulaError as error:
-                raise self._error(str(error), f"formula.{name}") from None
+                table.fail(str(error), "is")
         figures = tuple(
             Figure(
                 name,
-                self._figure(name, f"formula.{name}"),
-                self._string(self._tables["formula"][name], "unit", f"formula.{name}"),
-                str(self._tables["formula"][name].get("about", "")),
-                formula.text,
+                self._figure(name, table, "is"),
+                table.text("unit"),
+                table.text("about", "", empty=True),
+                self._formulas[name].text,
             )
-            for name, formula in self._formulas.items()
-            if not self._tables["formula"][name].get("list", False)
+            for name, table in tables.items()
+            if not table.flag("list", default=False)
         )
-        boundaries = tuple(self._boundary(table) for table in self._list("boundary"))
+        boundaries = tuple(self._boundary(table) for table in root.tables("boundary"))
         if not boundaries:
-            raise InputError("has no [[boundary]]; name the boundary at which the power holds", self._path)
-        of = self._string(self._table(self._tables, "energy"), "of", "energy")
-        watts = self._figure(of, "energy")
+            root.fail("needs a [[boundary]]; name the boundary at which the power holds")
+        energy = root.table("energy").only(("of",))
+        watts = self._figure(energy.text("of"), energy, "of")
         year = HOURS_A_YEAR / 1000.0
         return Scenario(
-            str(self._tables.get("name", stem)),
-            self._string(self._tables, "title", "title"),
-            self._string(self._tables, "source", "source"),
+            root.text("name", stem),
+            root.text("title"),
+            root.text("source"),
             tuple(self._given.values()),
             figures,
             boundaries,
             Range(watts.value * year, watts.low * year, watts.high * year),
-            of,
-            tuple(self._claim(table) for table in self._list("claim")),
+            energy.text("of"),
+            tuple(self._claim(table) for table in root.tables("claim")),
         )
 
-    def _read_given(self, name: str, table: Any) -> Given:
-        where = f"given.{name}"
-        if not isinstance(table, dict):
-            raise self._error(f"{where} must be a table with value, unit and source", where)
-        for key in table:
-            if key not in ("value", "low", "high", "spread", "unit", "source"):
-                raise self._error(f"{where}: unknown key {key!r}", where)
-        unit, source = self._string(table, "unit", where), self._string(table, "source", where)
-        value = table.get("value")
-        spread = self._number(table.get("spread", 0.0), f"{where}.spread", where)
-        if isinstance(value, list):
-            listed = tuple(self._number(v, f"{where}.value", where) for v in value)
-            return Given(name, listed, Range.relative(1.0, spread), unit, source)
-        number = self._number(value, f"{where}.value", where)
-        spanned = Range.relative(number, spread)
-        low = self._number(table.get("low", spanned.low), f"{where}.low", where)
-        high = self._number(table.get("high", spanned.high), f"{where}.high", where)
-        if not low <= number <= high:
-            raise self._error(f"{where}: value {number:g} is not between low {low:g} and high {high:g}", where)
-        return Given(name, number, Range(number, low, high), unit, source)
-
-    def _figure(self, name: str, where: str) -> Range:
-        needed = self._inputs(name, where)
+    def _figure(self, name: str, table: Table, key: str) -> Range:
+        """Compute what is called ``name``; complaints are about the key that asked for it."""
+        needed = self._inputs(name, table, key)
 
         def compute(inputs: Mapping[str, float]) -> float:
             values: dict[str, float | NDArray[np.float64]] = {}
-            for key, number in inputs.items():
-                listed = self._given[key].value
-                values[key] = np.array(listed) * number if isinstance(listed, tuple) else number
+            for each, number in inputs.items():
+                listed = self._given[each].value
+                values[each] = np.array(listed) * number if isinstance(listed, tuple) else number
             return scalar(evaluator(self._formulas, values)(name), name)
 
         try:
-            return combine(compute, {key: self._given[key].range for key in needed})
+            return combine(compute, {each: self._given[each].range for each in needed})
         except FormulaError as error:
-            raise self._error(str(error), where) from None
+            table.fail(str(error), key)
 
-    def _inputs(self, name: str, where: str) -> list[str]:
+    def _inputs(self, name: str, table: Table, key: str) -> list[str]:
         """Given numbers that a figure rests on, in the order of the file."""
         found: set[str] = set()
         pending = [name]
@@ -223,30 +204,30 @@ class _Reader:
             if current in self._formulas:
                 pending.extend(self._formulas[current].names)
             elif current not in self._given:
-                raise self._error(f"nothing is called {current!r}; add [given.{current}] or [formula.{current}]", where)
-        return [key for key in self._given if key in found]
+                near = meant(current, [*self._given, *self._formulas])
+                table.fail(
+                    f"nothing is called {current!r}{near or f'; add [given.{current}] or [formula.{current}]'}", key
+                )
+        return [each for each in self._given if each in found]
 
-    def _boundary(self, table: dict[str, Any]) -> BoundaryPower:
-        boundary = self._string(table, "boundary", "boundary")
-        if boundary not in BOUNDARIES:
-            raise self._error(f"boundary {boundary!r} is none of {', '.join(BOUNDARIES)}", "boundary")
-        power = self._string(table, "power", "boundary")
-        return BoundaryPower(boundary, str(table.get("basis", "")), self._figure(power, "boundary"))
+    def _boundary(self, table: Table) -> BoundaryPower:
+        table.only(("boundary", "basis", "power"))
+        boundary = table.text("boundary", choices=BOUNDARIES)
+        return BoundaryPower(
+            boundary, table.text("basis", "", empty=True), self._figure(table.text("power"), table, "power")
+        )
 
-    def _claim(self, table: dict[str, Any]) -> Claim:
-        text = self._string(table, "text", "claim")
-        relation = str(table.get("relation", "about"))
-        if relation not in RELATIONS:
-            raise self._error(f"relation {relation!r} is none of {', '.join(RELATIONS)}", "claim")
-        claimed = self._number(table.get("claimed"), "claimed", "claim")
-        tolerance = self._number(table.get("tolerance", 0.1), "tolerance", "claim")
-        unit = self._string(table, "unit", "claim")
-        computed = self._figure(self._string(table, "computed", "claim"), "claim")
+    def _claim(self, table: Table) -> Claim:
+        table.only(("text", "source", "relation", "claimed", "tolerance", "unit", "computed", "because"))
+        relation = table.text("relation", "about", choices=RELATIONS)
+        claimed, tolerance = table.number("claimed"), table.number("tolerance", 0.1, low=0)
+        unit = table.text("unit")
+        computed = self._figure(table.text("computed"), table, "computed")
         verdict, reason = judge(claimed, relation, tolerance, computed, unit)
-        because = str(table.get("because", "")).strip().rstrip(".")
+        because = table.text("because", "", empty=True).rstrip(".")
         return Claim(
-            text,
-            str(table.get("source", self._tables.get("source", ""))),
+            table.text("text"),
+            table.text("source", self._root.text("source", ""), empty=True),
             relation,
             claimed,
             tolerance,
@@ -256,27 +237,18 @@ class _Reader:
             f"{reason}{': ' + because if because else ''}.",
         )
 
-    def _table(self, tables: dict[str, Any], key: str) -> dict[str, Any]:
-        found = tables.get(key)
-        if not isinstance(found, dict):
-            raise self._error(f"has no table [{key}]" if found is None else f"{key} must be a table", key)
-        return found
 
-    def _list(self, key: str) -> list[dict[str, Any]]:
-        found = self._tables.get(key, [])
-        if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
-            raise self._error(f"{key} must be written as [[{key}]]", key)
-        return found
-
-    def _string(self, table: Any, key: str, where: str) -> str:
-        if not isinstance(table, dict) or not isinstance(table.get(key), str) or not table[key].strip():
-            raise self._error(f'{where} needs {key} = "..."' if where != key else f'needs {key} = "..."', where)
-        return str(table[key]).strip()
-
-    def _number(self, value: Any, what: str, where: str) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-            raise self._error(f"{what} must be a finite number, not {value!r}", where)
-        return float(value)
-
-    def _error(self, message: str, where: str) -> InputError:
-        return InputError(message, self._path, line_of(self._text, where))
+def _read_given(name: str, table: Table) -> Given:
+    table.only(("value", "low", "high", "spread", "unit", "source"))
+    unit, source = table.text("unit"), table.text("source")
+    spread = table.number("spread", 0.0, low=0)
+    if isinstance(table.items.get("value"), list):
+        listed = tuple(table.each("value", float))
+        if not listed:
+            table.fail("must not be empty", "value")
+        return Given(name, listed, Range.relative(1.0, spread), unit, source)
+    number = table.number("value")
+    spanned = Range.relative(number, spread)
+    low = table.number("low", spanned.low, high=number)
+    high = table.number("high", spanned.high, low=number)
+    return Given(name, number, Range(number, low, high), unit, source)

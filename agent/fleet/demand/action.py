@@ -14,17 +14,16 @@ from wattshed.agent.fleet.demand.ensemble import Ensemble, resample, simulate
 from wattshed.agent.fleet.demand.findings import Findings
 from wattshed.agent.fleet.demand.grid import on_grid
 from wattshed.agent.fleet.demand.measure import measure
-from wattshed.agent.fleet.demand.series import Recording, from_windows, read_recording
+from wattshed.agent.fleet.demand.series import KEYS, Recording, open_recording
 from wattshed.agent.fleet.demand.spectrum import analyse
 from wattshed.agent.fleet.demand.transformer import Transformer, age, read_transformer, units_needed
 from wattshed.agent.fleet.estimate.bootstrap import check_unit
 from wattshed.agent.fleet.printing import answer, table
+from wattshed.agent.inputs.columns import parse_spec
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator
-
-    from wattshed.agent.window import Window
+    from collections.abc import Callable
 
 SWINGS_DO_NOT_AGE = (
     "swings of 0.2-3 Hz do not age a transformer (its winding takes minutes to warm): see ramps and bands"
@@ -39,7 +38,8 @@ def demand(args: argparse.Namespace) -> int:
         from wattshed.agent.fleet.demand.plots import check_target  # noqa: PLC0415  (matplotlib is an extra)
 
         check_target(args.plot)
-    recording = open_recording(args.source, _columns(args.columns), args.read_trace)
+    spec = parse_spec(args.columns, KEYS) if args.columns else {}
+    recording = open_recording(Path(args.source), spec, args.read_trace)
     try:
         found = examine(args, recording, transformer)
     except InputError as error:
@@ -51,48 +51,13 @@ def demand(args: argparse.Namespace) -> int:
     return answer(as_json(found), as_text(found), as_json=args.json)
 
 
-def open_recording(
-    source: str, columns: dict[str, str], read_trace: Callable[[Path], Iterator[Window]] | None
-) -> Recording:
-    """Read a CSV of power over time; what is none goes to the trace readers, where there are some.
-
-    Raises
-    ------
-    InputError
-        If neither can read it.
-    """
-    path = Path(source)
-    if not path.exists():
-        raise InputError("no such file; check the path", source)
-    if path.is_dir() or not path.name.removesuffix(".gz").endswith((".csv", ".tsv", ".txt")):
-        if read_trace is not None:
-            return from_windows(read_trace(path))
-        return read_recording(path, columns)
-    try:
-        return read_recording(path, columns)
-    except InputError as error:
-        if read_trace is None or columns or error.line > 1:
-            raise
-        return from_windows(read_trace(path))
-
-
-def _columns(text: str) -> dict[str, str]:
-    columns = {}
-    for part in filter(None, text.split(",")):
-        key, equals, value = part.partition("=")
-        if not equals or key not in ("time", "power", "job", "host", "gpu"):
-            raise InputError(f"--columns {part!r}: give time=, power=, job=, host= or gpu= and a column's name")
-        columns[key] = value
-    return columns
-
-
 def examine(args: argparse.Namespace, recording: Recording, transformer: Transformer | None) -> Findings:
     """All figures of a recording."""
     load = on_grid(recording, args.step)
     if np.isnan(load.power_w).all():
         raise InputError("no moment is known for all series at once")
     figures = measure(load)
-    said = [f"{n} of {recording.rows} rows rejected: {why}" for why, n in recording.rejected.items()]
+    said = [f"{n} of {recording.rows} rows rejected: {why.replace('_', ' ')}" for why, n in recording.rejected.items()]
     holes = figures.span_s - figures.covered_s
     if holes > 0.0:
         said.append(f"{holes:g} s of {figures.span_s:g} s are holes and left out")

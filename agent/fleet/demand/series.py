@@ -1,56 +1,50 @@
-"""Power over time: from a CSV or from windows of a trace, onto an even grid.
+"""Power over time: a series for each GPU of a trace, or for each job, host or feeder of a table.
 
-A CSV has a time column and a power column, each with its unit in its name (``time_s``, ``timestamp_ms``, ``power_w``,
-``power_kw``, ``power_MW``) or given apart; optional ``job``, ``host`` and ``gpu`` columns make it several series. In
-column names ``mw`` is milliwatts, as NVML's tools write it, and ``MW`` is megawatts.
+What ``wattshed replay`` reads, it reads too, by the same readers. A table may also hold what is no GPU: the power of
+jobs, nodes and sites, of any size; its cells, times and units are read as those of a trace.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import math
 import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from wattshed.agent.errors import InputError
-from wattshed.agent.inputs.tables import delimiter_of, read_text
+from wattshed.agent.inputs import delimited
+from wattshed.agent.inputs.columns import KEYS as TABLE_KEYS
+from wattshed.agent.inputs.columns import find, guess, split_unit, unit_in_name, unit_of_time
+from wattshed.agent.inputs.quantities import POWER_MW, REASONS, scaled_column
+from wattshed.agent.inputs.report import SourceReport
+from wattshed.agent.inputs.text import head_of
+from wattshed.agent.inputs.timestamps import NO_TIME, Clock
+from wattshed.agent.window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
-    from wattshed.agent.window import Window
+    from wattshed.agent.inputs.delimited import Block
 
-POWER_UNITS = {
-    "mw": 1e-3,
-    "mW": 1e-3,
-    "w": 1.0,
-    "W": 1.0,
-    "kw": 1e3,
-    "kW": 1e3,
-    "KW": 1e3,
-    "MW": 1e6,
-    "GW": 1e9,
-    "gw": 1e9,
-}
-TIME_UNITS = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3, "min": 6e7, "h": 3.6e9}
-_TIME_NAMES = ("time", "timestamp", "ts", "t", "date", "datetime", "seconds")
-_POWER_NAMES = ("power", "watts", "watt", "load", "power.draw", "power_draw", "value", "p")
-_GROUP_NAMES = {
-    "job": ("job", "job_id", "jobid"),
-    "host": ("host", "hostname", "node", "instance"),
-    "gpu": ("gpu", "gpu_uuid", "uuid", "gpu_index", "index", "gpu_id", "device"),
-}
-_NOT_A_NUMBER = frozenset(("", "[n/a]", "n/a", "na", "nan", "none", "null", "[unknown error]", "[not supported]"))
-_CELL = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([a-zA-Z]*)\s*$")
+Spec = Mapping[str, tuple[str, str]]
+"""What the user said of columns: key -> (name or pattern, unit or ""), see `agent.inputs.columns.parse_spec`."""
+
+ReadTrace = Callable[[Path, Spec, list[SourceReport]], Iterator[Window]]
+"""Reads any trace; gives a report for each of its files."""
+
+KEYS = (*TABLE_KEYS, "job")
+_OWN_KEYS = {"time", "power", "job", "host", "gpu"}  # all that says something of a load
+_LOADS = ("load", "value", "p")
+_JOB = re.compile(r"job(_?id)?", re.IGNORECASE)
+_HOST = re.compile(r"instance", re.IGNORECASE)  # as Prometheus calls it; other names are those of traces
+_LARGE = ("kW", "MW", "GW")  # no GPU is metered in these
 
 Trace = tuple["NDArray[np.int64]", "NDArray[np.float64]"]
 """time_us int64[n] ascending, power_w float64[n]."""
@@ -66,230 +60,248 @@ class Recording:
     rejected: Mapping[str, int]
 
 
-def read_recording(path: str | Path, columns: Mapping[str, str] | None = None) -> Recording:
-    """Read a CSV of power over time.
+def open_recording(path: Path, spec: Spec, read_trace: ReadTrace) -> Recording:
+    """Read power over time from any file or folder.
 
-    Parameters
-    ----------
-    path : path
-    columns : mapping, optional
-        ``{"time": "ts:s", "power": "site:MW", "job": "run"}`` names columns, and their units after a colon; a power
-        such as ``GPU*`` takes every column that matches for a GPU.
+    A table of jobs or of a load as a whole is read here, and what tells of GPUs by the readers of traces.
 
     Raises
     ------
     InputError
-        If there is no time or power column, a time cannot be read, or no row has a usable power.
+        If it cannot be read.
     """
-    where = str(path)
-    text = read_text(path)
-    header = text.lstrip("\r\n").split("\n", 1)[0]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(header), skipinitialspace=True)
-    names: list[str] = []
-    rows: list[list[str]] = []
-    lines: list[int] = []
+    load = read_recording(path, spec) if _is_load(path, spec) else None
+    # Where stamps come twice or more all the time, GPUs stand one after the other without a name.
+    if load and (load.kind == "job" or 3 * load.rejected.get("same_time", 0) <= load.rows):
+        return load
+    reports: list[SourceReport] = []
     try:
-        for cells in reader:
-            if not any(c.strip() for c in cells):
-                continue
-            if not names:
-                names = [c.strip() for c in cells]
-            elif len(cells) != len(names):
-                raise InputError(f"has {len(cells)} cells where the header has {len(names)}", where, reader.line_num)
-            else:
-                rows.append(cells)
-                lines.append(reader.line_num)
-    except csv.Error as error:
-        raise InputError(f"is not CSV ({error})", where, reader.line_num) from None
-    layout = _Layout(where, names, columns or {})
-    times = _times(layout, rows, lines)
-    rejected: dict[str, int] = {}
-    series: dict[str, Trace] = {}
-    keys, kind = _keys(layout, rows)
-    for column in layout.powers:
-        watts = _watts(layout, column, rows, lines, rejected)
-        usable = np.flatnonzero(~np.isnan(watts))
-        # Rows of one key, in the order of the file, without a search for each key.
-        order = usable[np.argsort(keys[usable], kind="stable")]
-        cuts = np.flatnonzero(np.diff(keys[order])) + 1
-        for mine in np.split(order, cuts) if order.size else ():
-            time, first = np.unique(times[mine], return_index=True)
-            if doubled := mine.size - time.size:
-                rejected["same time"] = rejected.get("same time", 0) + doubled
-            name = names[column] if len(layout.powers) > 1 else _key(layout, rows[int(mine[0])])
-            series[name] = time, watts[mine][first]
-    if not series:
-        raise InputError("holds no usable power; check the power column", where, 2, layout.powers[0] + 1)
-    return Recording(series, kind, len(rows), rejected)
+        return from_windows(read_trace(path, spec, reports), reports, str(path))
+    except InputError:
+        if load is None:
+            raise
+        return load
 
 
+def read_recording(path: Path, spec: Spec | None = None) -> Recording:
+    """Read a table of power over time.
+
+    Parameters
+    ----------
+    path : Path
+    spec : mapping, optional
+        A pattern such as ``GPU*`` for power takes every column that matches for a series.
+
+    Raises
+    ------
+    InputError
+        If there is no time or power column, or no row has both.
+    """
+    layout, dialect = _layout(path, spec or {})
+    report = SourceReport(str(path))
+    rows = _Rows(layout, dialect.names, report)
+    for block in delimited.read_csv(path, dialect, layout.columns(), report):
+        rows.add(block)
+    return rows.recording()
+
+
+@dataclass(frozen=True, slots=True)
 class _Layout:
-    """Which column is what, and in which unit."""
+    """Which column is what.
 
-    def __init__(self, path: str, names: list[str], wanted: Mapping[str, str]) -> None:
-        self.path, self.names = path, names
-        self.time, self.time_unit = self._find("time", _TIME_NAMES, TIME_UNITS, wanted)
-        self.powers, self.power_unit = self._powers(wanted)
-        folded = [n.casefold() for n in names]
-        self.groups: dict[str, int] = {}
-        for kind, known in _GROUP_NAMES.items():
-            if kind in wanted and wanted[kind] not in names:
-                raise InputError(f"has no column {wanted[kind]!r}", path, 1)
-            found = (wanted[kind].casefold(),) if kind in wanted else known
-            if (column := next((folded.index(n) for n in found if n in folded), None)) is not None:
-                self.groups[kind] = column
+    Attributes
+    ----------
+    time, time_unit : str
+    powers : mapping of name -> unit
+    groups : mapping of job, host or gpu -> name
+        What tells the series apart.
+    """
 
-    def _powers(self, wanted: Mapping[str, str]) -> tuple[list[int], float | None]:
-        """Power columns: one, or in a wide table all that match a pattern such as ``GPU*``."""
-        pattern, _, unit = wanted.get("power", "").partition(":")
-        if not {"*", "?"} & set(pattern):
-            column, scale = self._find("power", _POWER_NAMES, POWER_UNITS, wanted)
-            return [column], scale
-        found = [i for i, name in enumerate(self.names) if fnmatchcase(name, pattern)]
+    time: str
+    time_unit: str
+    powers: Mapping[str, str]
+    groups: Mapping[str, str]
+
+    def columns(self) -> list[str]:
+        return list(dict.fromkeys((self.time, *self.powers, *self.groups.values())))
+
+    @property
+    def kind(self) -> str:
+        if "job" in self.groups:
+            return "job"
+        return "gpu" if self.groups or len(self.powers) > 1 else "total"
+
+
+def _is_load(path: Path, spec: Spec) -> bool:
+    """Tell whether a file is a table of what is no GPU: jobs, hosts, or a load without a name."""
+    if "job" in spec:
+        return True
+    if path.is_dir() or set(spec) - _OWN_KEYS:
+        return False
+    try:
+        layout, _ = _layout(path, spec)
+    except InputError:
+        return False
+    if "job" in layout.groups or any(unit in _LARGE for unit in layout.powers.values()):
+        return True
+    # nvidia-smi writes dots into the names of its columns.
+    return "gpu" not in layout.groups and len(layout.powers) == 1 and not any("power." in p for p in layout.powers)
+
+
+def _layout(path: Path, spec: Spec) -> tuple[_Layout, delimited.Dialect]:
+    dialect = delimited.sniff(head_of(path))
+    names, where = dialect.names, str(path)
+    known = guess(names)
+    for key, pattern in (("job", _JOB), ("host", _HOST)):
+        known.setdefault(key, next((name for name in names if pattern.fullmatch(name.strip())), ""))
+    name, unit = spec.get("time", (known.get("time", ""), ""))
+    if not name:
+        raise InputError("it is not clear which column is the time; say --columns time=...", where, 1)
+    time = find("time", name, names, where)
+    groups = {
+        key: find(key, spec[key][0], names, where) if key in spec else known.get(key, "")
+        for key in ("job", "host", "gpu")
+    }
+    groups = {key: column for key, column in groups.items() if column}
+    if "job" in groups:
+        groups = {"job": groups["job"]}
+    return _Layout(time, unit or unit_of_time(time), _powers(names, spec, known, where), groups), dialect
+
+
+def _powers(names: Sequence[str], spec: Spec, known: Mapping[str, str], where: str) -> dict[str, str]:
+    """Power columns: one, or in a wide table all that match a pattern."""
+    wanted, unit = spec.get("power", ("", ""))
+    if wanted and set("*?[") & set(wanted) and wanted not in names:
+        found = [name for name in names if fnmatchcase(name, wanted)]
         if not found:
-            raise InputError(f"has no column like {pattern!r}", self.path, 1)
-        if unit and unit not in POWER_UNITS:
-            raise InputError(f"unknown unit {unit!r}; known are {', '.join(POWER_UNITS)}", self.path, 1)
-        return found, POWER_UNITS.get(unit)
-
-    def _find(
-        self, what: str, known: tuple[str, ...], units: Mapping[str, float], wanted: Mapping[str, str]
-    ) -> tuple[int, float | None]:
-        if what in wanted:
-            name, _, unit = wanted[what].rpartition(":") if ":" in wanted[what] else (wanted[what], "", "")
-            if name not in self.names:
-                raise InputError(f"has no column {name!r}", self.path, 1)
-            if unit and unit not in units and unit != "iso":
-                raise InputError(
-                    f"unknown unit {unit!r} of column {name!r}; known are {', '.join(units)}", self.path, 1
-                )
-            return self.names.index(name), units.get(unit)
-        for name in known:
-            for i, column in enumerate(self.names):
-                bare, unit = _split_unit(column, units)
-                if bare.casefold() == name:
-                    return i, units[unit] if unit else None
-        if what == "power":
-            # node_power_w, sys_power_w, total power [kW]: any one column that says power and has a unit.
-            split = [(i, *_split_unit(column, units)) for i, column in enumerate(self.names)]
-            some = [(i, unit) for i, bare, unit in split if unit and "power" in bare.casefold()]
-            if len(some) == 1:
-                return some[0][0], units[some[0][1]]
-        raise InputError(
-            f"has no {what} column (it has {', '.join(self.names) or 'nothing'}); name one with --columns {what}=NAME",
-            self.path,
-            1,
-        )
+            raise InputError(f"no column fits {wanted!r} for power; it has: {', '.join(names[:12])}", where, 1)
+    elif wanted:
+        found = [find("power", wanted, names, where)]
+    elif "power" in known:
+        found = [known["power"]]
+    else:
+        split = {name: split_unit("power", name) for name in names}
+        found = [name for name, (bare, _) in split.items() if bare.lower() in _LOADS]
+        # node_power_w, sys_power_w, total power [kW]: the one column that says power and has a unit.
+        found = found or [name for name, (bare, its_unit) in split.items() if its_unit and "power" in bare.lower()]
+        if len(found) != 1:
+            raise InputError("it is not clear which column is power; say --columns power=...", where, 1)
+    return {name: unit or unit_in_name("power", name) for name in found}
 
 
-def _split_unit(column: str, units: Mapping[str, float]) -> tuple[str, str]:
-    """``power_kw``, ``power (kW)`` and ``power [kW]`` to name and unit."""
-    match = re.fullmatch(r"(.*?)\s*[\[(]([a-zA-Z]+)[\])]", column) or re.fullmatch(r"(.+)_([a-zA-Z]+)", column)
-    return (match[1], match[2]) if match and match[2] in units else (column, "")
+class _Rows:
+    """Collects the rows of a table, block by block."""
+
+    def __init__(self, layout: _Layout, names: Sequence[str], report: SourceReport) -> None:
+        self._layout, self._names, self._report = layout, names, report
+        self._clock = Clock(unit=layout.time_unit)
+        self._parts: dict[str, list[Trace]] = {}
+
+    def add(self, block: Block) -> None:
+        """Take the usable rows; the others are counted."""
+        layout, keep = self._layout, block.rows(self._layout.time)
+        line = block.line + np.flatnonzero(keep)
+        columns = {name: column.filter(pa.array(keep)) for name, column in block.columns.items()}
+        time_us = self._clock.read(columns[layout.time])
+        self._report.rows += time_us.size * len(layout.powers)
+        timed = time_us != NO_TIME
+        self._reject("no_time", ~timed, columns, layout.time, line)
+        keys, names = _keys(columns, layout)
+        for power, unit in layout.powers.items():
+            scaled = scaled_column(columns[power], POWER_MW[unit], POWER_MW)
+            for code in np.unique(scaled.reason[timed]):
+                if code:
+                    self._reject(REASONS[code], timed & (scaled.reason == code), columns, power, line)
+            usable = timed & (scaled.reason == 0)
+            if layout.kind != "job":
+                self._reject("zero", usable & (scaled.value == 0), columns, power, line)
+                usable &= scaled.value > 0
+            for key, mine in _split(keys, np.flatnonzero(usable)):
+                name = power if len(layout.powers) > 1 else names[key]
+                self._parts.setdefault(name, []).append((time_us[mine], scaled.value[mine] / 1e3))
+
+    def _reject(
+        self, reason: str, bad: NDArray[np.bool_], columns: dict[str, Any], name: str, line: NDArray[np.int64]
+    ) -> None:
+        if bad.any():
+            first, column = int(np.flatnonzero(bad)[0]), self._names.index(name) + 1
+            text = str(columns[name][first].as_py())
+            self._report.reject(reason, int(bad.sum()), line=int(line[first]), column=column, text=text)
+
+    def recording(self) -> Recording:
+        """Put the series together.
+
+        Raises
+        ------
+        InputError
+            If there is none.
+        """
+        report, layout = self._report, self._layout
+        if not self._parts:
+            raise report.nothing_usable(self._names) or InputError(
+                "holds no usable power; check the power column", report.path, *_first_place(report)
+            )
+        series, doubled = _joined(self._parts)
+        report.reject("same_time", doubled)
+        return Recording(series, layout.kind, report.rows, dict(report.rejected))
 
 
-_FAR_US = 253_402_300_800_000_000  # the year 10000
+def _first_place(report: SourceReport) -> tuple[int, int]:
+    return (report.bad[0].line, report.bad[0].column) if report.bad else (1, 0)
 
 
-def _times(layout: _Layout, rows: list[list[str]], lines: list[int]) -> NDArray[np.int64]:
-    cells = [r[layout.time].strip() for r in rows]
-    try:
-        number = np.array(cells, np.float64)
-    except ValueError:
-        return np.array([_instant(c, layout, line) for c, line in zip(cells, lines, strict=True)], np.int64)
-    if not np.isfinite(number).all():
-        bad = int(np.flatnonzero(~np.isfinite(number))[0])
-        raise InputError(f"{cells[bad]!r} is no time", layout.path, lines[bad], layout.time + 1)
-    unit = layout.time_unit or _guessed_unit(number)
-    far = np.flatnonzero(np.abs(number) * unit >= _FAR_US)
-    if far.size:
-        raise InputError(f"{cells[far[0]]!r} is no time of our millennia", layout.path, lines[far[0]], layout.time + 1)
-    # Whole seconds apart from their fraction, which alone is rounded.
-    whole = np.floor(number)
-    return (whole * unit).astype(np.int64) + np.rint((number - whole) * unit).astype(np.int64)
+def _keys(columns: Mapping[str, Any], layout: _Layout) -> tuple[NDArray[np.int64], list[str]]:
+    """Give each row the number of its series, int64[n]; and the names that the numbers stand for."""
+    cells = [pc.utf8_trim_whitespace(columns[name]) for name in layout.groups.values()]
+    if not cells:
+        return np.zeros(len(columns[layout.time]), np.int64), ["total"]
+    joined = pc.dictionary_encode(cells[0] if len(cells) == 1 else pc.binary_join_element_wise(*cells, "/"))
+    names = [name or "total" for name in joined.dictionary.to_pylist()]
+    return joined.indices.to_numpy(zero_copy_only=False).astype(np.int64), names
 
 
-def _guessed_unit(number: NDArray[np.float64]) -> float:
-    """Guess the unit of Unix times by their size: s until 1e11, ms until 1e14, us until 1e17, then ns."""
-    size = float(np.abs(number).max()) if number.size else 0.0
-    return next((unit for most, unit in ((1e11, 1e6), (1e14, 1e3), (1e17, 1.0)) if size < most), 1e-3)
+def _split(keys: NDArray[np.int64], rows: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Part rows by their key, in the order of the file, without a search for each key."""
+    if not rows.size:
+        return
+    order = rows[np.argsort(keys[rows], kind="stable")]
+    for mine in np.split(order, np.flatnonzero(np.diff(keys[order])) + 1):
+        yield int(keys[mine[0]]), mine
 
 
-def _instant(cell: str, layout: _Layout, line: int) -> int:
-    try:
-        moment = datetime.fromisoformat(cell.replace("/", "-"))
-    except ValueError:
-        raise InputError(
-            f"{cell!r} is no time; give Unix seconds or ISO 8601", layout.path, line, layout.time + 1
-        ) from None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return (since.days * 86400 + since.seconds) * 1_000_000 + since.microseconds
+def _joined(parts: Mapping[str, list[Trace]]) -> tuple[dict[str, Trace], int]:
+    """Order each series by time; of rows with one stamp the first counts, and the others are counted."""
+    series, doubled = {}, 0
+    for name, pieces in parts.items():
+        times = np.concatenate([t for t, _ in pieces])
+        time, first = np.unique(times, return_index=True)
+        doubled += times.size - time.size
+        series[name] = time, np.concatenate([p for _, p in pieces])[first]
+    return series, doubled
 
 
-def _watts(
-    layout: _Layout, column: int, rows: list[list[str]], lines: list[int], rejected: dict[str, int]
-) -> NDArray[np.float64]:
-    """Power of one column in watts, NaN where there is no usable number; counts those in ``rejected``."""
-    scale = layout.power_unit or 1.0
-    cells = [row[column] for row in rows]
-    try:
-        watts = np.array(cells, np.float64) * scale
-        watts[np.isinf(watts)] = math.nan
-    except ValueError:
-        watts = np.array([_power(cell, layout, line, column, scale) for cell, line in zip(cells, lines, strict=True)])
-    for reason, bad in (("no number", np.isnan(watts)), ("negative", watts < 0.0)):
-        if count := int(bad.sum()):
-            rejected[reason] = rejected.get(reason, 0) + count
-    watts[watts < 0.0] = math.nan
-    return watts
-
-
-def _power(cell: str, layout: _Layout, line: int, column: int, scale: float) -> float:
-    """Watts of a cell that may carry its unit; NaN for what tools write where they have no reading."""
-    match = _CELL.match(cell)
-    if match is not None and (not match[2] or match[2] in POWER_UNITS):
-        return float(match[1]) * (POWER_UNITS[match[2]] if match[2] else scale)
-    if cell.strip().casefold() not in _NOT_A_NUMBER:
-        raise InputError(f"{cell!r} is no power", layout.path, line, column + 1)
-    return math.nan
-
-
-def _keys(layout: _Layout, rows: list[list[str]]) -> tuple[NDArray[np.int64], str]:
-    """Give each row the number of its series, in the order of the file; and what one series is."""
-    kind = "gpu" if len(layout.powers) > 1 else "total"
-    if not layout.groups:
-        return np.zeros(len(rows), np.int64), kind
-    kind = "job" if "job" in layout.groups else "gpu"
-    numbers: dict[str, int] = {}
-    return np.array([numbers.setdefault(_key(layout, row), len(numbers)) for row in rows], np.int64), kind
-
-
-def _key(layout: _Layout, row: list[str]) -> str:
-    """Name of a row's series: its job, or its host and GPU."""
-    names = ("job",) if "job" in layout.groups else ("host", "gpu")
-    return "/".join(row[layout.groups[k]].strip() for k in names if k in layout.groups) or "total"
-
-
-def from_windows(windows: Iterable[Window]) -> Recording:
-    """Power of each GPU of a trace, from its windows; rows without a reading are left out."""
+def from_windows(windows: Iterator[Window], reports: list[SourceReport], path: str) -> Recording:
+    """Power of each GPU of a trace; what the accounts take for no reading is left out (0 W, above the ceiling)."""
     parts: dict[str, list[Trace]] = {}
-    rows = missing = 0
+    rows, rejected = 0, Counter[str]()
     for window in windows:
         readings = window.readings
         for i, device in enumerate(window.devices):
             mine = slice(int(readings.offsets[i]), int(readings.offsets[i + 1]))
             power = readings.power_mw[mine]
-            usable = power > 0
+            usable = (power > 0) & (power <= device.ceiling_mw)
             rows += power.size
-            missing += power.size - int(usable.sum())
+            rejected["not_available"] += int((power < 0).sum())
+            rejected["zero"] += int((power == 0).sum())
+            rejected["above_ceiling"] += int((power > device.ceiling_mw).sum())
             if usable.any():
                 name = f"{device.host or window.host}/{device.index}"
                 parts.setdefault(name, []).append((readings.time_us[mine][usable], power[usable] / 1e3))
-    series = {}
-    for name, pieces in parts.items():
-        time, first = np.unique(np.concatenate([t for t, _ in pieces]), return_index=True)
-        series[name] = time, np.concatenate([p for _, p in pieces])[first]
-    if not series:
-        raise InputError("the trace holds no power reading")
-    return Recording(series, "gpu", rows, {"no number": missing} if missing else {})
+    for report in reports:
+        rejected += report.rejected
+        rows += report.rows_rejected
+    if not parts:
+        raise InputError("no reading of power is in it", path)
+    series, doubled = _joined(parts)
+    rejected["same_time"] += doubled
+    return Recording(series, "gpu", rows, dict(+rejected))

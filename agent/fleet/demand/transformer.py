@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wattshed.agent.errors import InputError
-from wattshed.agent.inputs.tables import read_text
-from wattshed.agent.inputs.toml import line_of, read_toml
+from wattshed.agent.inputs.toml import Document
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +23,7 @@ if TYPE_CHECKING:
 
 NORMAL_LIFE_H = 180_000.0
 REFERENCE_HOT_SPOT_C = 110.0
+_ABOVE, _MOST = {"ambient_c": -273}, {"power_factor": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,25 +165,13 @@ def read_transformer(path: str | Path) -> Transformer:
     InputError
         For a key that is unknown, or a number out of range; it names the line.
     """
-    text = read_text(path)
-    tables = read_toml(path, text)
-    table = tables.get("transformer", tables)
-    known = {f.name for f in fields(Transformer)}
-
-    def error(key: str, message: str) -> InputError:
-        return InputError(message, str(path), line_of(text, key))
-
-    if not isinstance(table, dict) or "rated_va" not in table:
-        raise InputError("needs rated_va, the nameplate in VA", str(path), 1)
-    for key, value in table.items():
-        if key not in known:
-            raise error(key, f"unknown key {key!r}; known are {', '.join(sorted(known))}")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise error(key, f"{key} must be a number, not {value!r}")
-        if value <= 0 and key != "ambient_c":
-            raise error(key, f"{key} must be above 0")
-    if not isinstance(table.get("units", 1), int):
-        raise error("units", "units must be a whole number")
-    if float(table.get("power_factor", 1.0)) > 1.0:
-        raise error("power_factor", "power_factor cannot be above 1")
-    return Transformer(**table)
+    table = Document(path).root
+    if "transformer" in table:
+        table = table.only(("transformer",)).table("transformer")
+    table.only([f.name for f in fields(Transformer)], {"transformer": "transformer"})
+    numbers = {
+        name: table.number(name, above=_ABOVE.get(name, 0), high=_MOST.get(name)) for name in table if name != "units"
+    }
+    if "rated_va" not in table:
+        table.fail("needs rated_va, the nameplate in VA")
+    return Transformer(**numbers, units=table.count("units", 1, low=1))

@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
+from wattshed.agent.inputs import columns as column_names
 from wattshed.agent.inputs.delimited import sniff, split
-from wattshed.agent.traces.foreign import columns as column_names
 from wattshed.agent.traces.foreign import smi_csv
 
 if TYPE_CHECKING:

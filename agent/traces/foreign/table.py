@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.quantities import (
     COUNT,
     ENERGY_MJ,
@@ -128,19 +127,12 @@ class TableReader:
             yield from self._block(block)
         if self._usable:
             return
-        for bad in self._report.bad:
-            if bad.reason in {"not_a_number", "packed", "no_time"}:
-                column = self._names[bad.column - 1] if 0 < bad.column <= len(self._names) else "it"
-                what = "time" if bad.reason == "no_time" else "number"
-                raise InputError(f"{column} holds no {what}: {bad.text!r}", self._report.path, bad.line, bad.column)
-        if self._report.bad and self._report.rows == self._report.rejected["wrong_number_of_columns"]:
-            raise InputError("no row has as many columns as the header", self._report.path, self._report.bad[0].line)
-        if not self._report.rows:
-            raise InputError("it has a header and no rows", self._report.path)
+        if wrong := self._report.nothing_usable(self._names):
+            raise wrong
 
     def _block(self, block: Block) -> Iterator[Rows]:
         layout, columns = self._layout, block.columns
-        keep = _not_header(columns[layout.time], layout.time)
+        keep = block.rows(layout.time)
         line = np.arange(len(keep)) + block.line
         if not keep.all():
             columns = {name: column.filter(pa.array(keep)) for name, column in columns.items()}
@@ -282,14 +274,6 @@ def _first_number(columns: list[Scaled], size: int) -> tuple[NDArray[np.int64], 
     blamed = counts.index(min(counts))
     reason = np.where(power >= 0, 0, columns[blamed].reason).astype(np.uint8)
     return power, reason, blamed
-
-
-def _not_header(column: Any, name: str) -> NDArray[np.bool_]:
-    """Leave out header lines that are repeated within the file (a logger that was started again)."""
-    if not pa.types.is_string(column.type):
-        return np.ones(len(column), bool)
-    same = pc.equal(pc.utf8_trim_whitespace(column), name)
-    return ~np.asarray(pc.fill_null(same, fill_value=False).to_numpy(zero_copy_only=False), bool)
 
 
 def _place_among_equal_stamps(time_us: NDArray[np.int64]) -> NDArray[np.int64]:

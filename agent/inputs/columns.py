@@ -1,0 +1,124 @@
+"""Which column of a table holds what: told with ``--columns``, or plain from its name; and the unit of its numbers."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import TYPE_CHECKING
+
+from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.quantities import ENERGY_MJ, POWER_MW, SHARE_PPM
+from wattshed.agent.inputs.timestamps import UNITS
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+KEYS = ("time", "gpu", "power", "instant", "energy", "util", "limit", "host", "model", "pid")
+_UNITS: Mapping[str, Sequence[str]] = {
+    "time": [*UNITS, "iso"],
+    "power": list(POWER_MW),
+    "instant": list(POWER_MW),
+    "limit": list(POWER_MW),
+    "energy": list(ENERGY_MJ),
+    "util": list(SHARE_PPM),
+}
+_DEFAULT_UNIT = {"power": "W", "instant": "W", "limit": "W", "energy": "J", "util": "%"}
+_SUFFIX = re.compile(r"(?:[\s_./-]+|\s*[\[(])([A-Za-z%]{1,7})[\])]?$")
+_WORDS = {"watts": "W", "watt": "W", "milliwatts": "mW", "joules": "J", "joule": "J", "millijoules": "mJ"}
+_WORDS |= {"percent": "%", "pct": "%", "ratio": "ratio", "kilowatts": "kW"}
+
+_PLAIN: Mapping[str, str] = {
+    "time": r"(time_?stamp|time|ts|date_?time|date|epoch|unix_?time|seconds|t)"
+    r"([_ ]?[\[(]?(s|sec|ms|us|ns|min|h|utc|iso|unix)[\])]?)?",
+    "gpu": r"(gpu|gpu_?(id|idx|index|uuid|num|number)|device|device_?(id|index)|uuid|index|idx)",
+    "power": r"((gpu|total|board|device)?[_ .]?power([_ .]?(draw|usage|avg|average))?"
+    r"([_ .][\[(]?(w|mw|kw|gw|watts?)[\])]?)?|watts?|milliwatts)",
+    "energy": r"((gpu|total|cumulative)?[_ .]?energy([_ .]?(total|counter|consumption))?"
+    r"[_ .]\[?(mj|j|joules|wh|kwh)\]?)",
+    "uuid": r"(gpu[_ .]?)?uuid",
+    "limit": r"(gpu[_ .]?)?(enforced[_ .]?)?power[_ .]?limit([_ .]\[?(w|mw|kw|watts?)\]?)?",
+    "host": r"(host|hostname|host_?name|node|node_?name|nodename)",
+    "util": r"((gpu|sm)?[_ .]?util(ization|isation)?([_ .]?(gpu|sm))?([_ .]\[?(pct|percent|%)\]?)?)",
+    "model": r"(gpu_?(model|name|type)|model|model_?name)",
+}
+
+
+def parse_spec(text: str, known: Collection[str] = KEYS) -> dict[str, tuple[str, str]]:
+    """Parse ``time=ts:ms,gpu=id,power=p_*:mW``: key -> (column or pattern, unit or "").
+
+    Raises
+    ------
+    InputError
+        On an unknown key or a part that is not ``key=column``.
+    """
+    spec: dict[str, tuple[str, str]] = {}
+    for part in text.split(","):
+        key, equals, value = part.partition("=")
+        key, value = key.strip(), value.strip()
+        if not equals or not value:
+            raise InputError(f"--columns: {part!r} is not key=column (for example time=ts,gpu=gpu,power=power_w)")
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise InputError(f"--columns: there is no key {key!r}, only {', '.join(known)}{hint}")
+        if key in spec:
+            raise InputError(f"--columns: {key} is given twice")
+        name, colon, unit = value.rpartition(":")
+        if colon and name and unit in _UNITS.get(key, ()):
+            spec[key] = (name, unit)
+        elif colon and name and key in _UNITS and re.fullmatch(r"[A-Za-z%]{1,7}", unit):
+            raise InputError(f"--columns: {key} has no unit {unit!r}, only {', '.join(_UNITS[key])}")
+        else:
+            spec[key] = (value, "")
+    return spec
+
+
+def unit_in_name(key: str, name: str) -> str:
+    """Read the unit off a column's name (``power_w``, ``energy [mJ]``); the usual one where it has none."""
+    return split_unit(key, name)[1] or _DEFAULT_UNIT.get(key, "")
+
+
+def split_unit(key: str, name: str) -> tuple[str, str]:
+    """Split ``power_kw``, ``power (kW)`` and ``power [kW]`` into name and unit; the unit is empty where none is."""
+    match = _SUFFIX.search(name)
+    if match is None:
+        return name.strip(), ""
+    units = _UNITS.get(key, ())
+    lowered = {unit.lower(): unit for unit in reversed(units)}  # mw is milliwatts, never megawatts
+    word = _WORDS.get(match[1].lower(), "")
+    found = match[1] if match[1] in units else word if word in units else lowered.get(match[1].lower(), "")
+    return (name[: match.start()].strip(), found) if found else (name.strip(), "")
+
+
+def find(key: str, wanted: str, names: Sequence[str], path: str) -> str:
+    """Find the column that is called so, whatever its case.
+
+    Raises
+    ------
+    InputError
+        If there is none; the message names the near ones.
+    """
+    if wanted in names:
+        return wanted
+    folded = [name for name in names if name.strip().lower() == wanted.lower()]
+    if len(folded) == 1:
+        return folded[0]
+    near = difflib.get_close_matches(wanted, names, 3, 0.4)
+    shown = ", ".join(near or names[:12])
+    raise InputError(f"there is no column {wanted!r} for {key}; {'near' if near else 'it has'}: {shown}", path, 1)
+
+
+def unit_of_time(name: str) -> str:
+    """Read the unit of stamps off the column's name; empty where it has none."""
+    match = re.search(r"[_\s\[(](ms|us|ns|min|h)[\])]?$", name)
+    return match[1] if match else ""
+
+
+def guess(names: Sequence[str]) -> dict[str, str]:
+    """Name the columns that can only mean one thing; a key with two candidates is left out."""
+    found: dict[str, str] = {}
+    for key, pattern in _PLAIN.items():
+        fits = [name for name in names if re.fullmatch(pattern, name.strip(), re.IGNORECASE)]
+        if len(fits) == 1 or (fits and key in {"time", "gpu"}):
+            found[key] = fits[0]
+    return found
