@@ -3,8 +3,8 @@
 The merge of counter and power tells of a gap when it is over (`kernels.billing.reconcile.follow`). While it is open,
 what was booked stands still and the GPU draws on; so every window that ends in it says how long it is by then: that
 much of the GPU's energy is missing, and sigma has it. Once it is over the merge counts the same time, and nothing
-falls. What the merge does not count, for it knows of no power before it, is counted here: the time before a GPU's first
-reading, and gaps of GPUs that tell their counter alone.
+falls. What the merge does not count, for it knows of no reading before it, is counted here: the time before the first
+reading of a GPU, also after a restart.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wattshed.kernels.billing.layout import BOOKED_T, COUNTER, GAP, GAPS, POWER_T, SEEN_T, UNKNOWN_US
+from wattshed.kernels.billing.layout import BOOKED_T, COUNTER, GAP, GAPS, POWER_T, SEEN_T, SHAPE_T, UNKNOWN_US
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 def untold(state: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Tell of each GPU that the merge knows no power of it, and no counter: bool[g, 2], from before a window."""
-    return state[:, [POWER_T, COUNTER]] < 0
+    """Tell of each GPU that the merge knows no power of it, no counter, no reading since the start: bool[g, 3]."""
+    return state[:, [POWER_T, COUNTER, SHAPE_T]] < 0
 
 
 def follow(
@@ -42,7 +42,7 @@ def follow(
     accounts : sequence of GpuAccount
         Of the GPUs that are here: the first ones of the arrays.
     state : int64[g, kernels.billing.layout.STATES]
-    before : bool[g, 2]
+    before : bool[g, 3]
         What `untold` said before the window.
     max_gap_us : int64[g], us
         Less than that between two readings is no gap.
@@ -61,7 +61,8 @@ def follow(
     if not (silent_us.any() or missing_us.any() or any(one.silent_us or one.missing_us for one in accounts)):
         return
     for i, account in enumerate(accounts):
-        if silent_us[i] < account.silent_us and before[i, 0]:
+        merged = not before[i, 1:].any() and power_us[i] < 0  # its counter came back, and it tells nothing else
+        if silent_us[i] < account.silent_us and before[i, 0] and not merged:
             account.totals[GAP] += account.silent_us
             account.totals[GAPS] += 1
             if before[i, 1] and counted[i]:

@@ -29,13 +29,14 @@ NO_INSTANCE = 0xFFFFFFFF
 
 
 class Instance(NamedTuple):
-    """A MIG device: handle, ids of its GPU and compute instance, its SMs in millionths of the GPU's, its UUID."""
+    """A MIG device: handle, ids of its GPU and compute instance, SMs in ppm of the GPU's, UUID, place in the list."""
 
     handle: Any
     gi: int
     ci: int
     ppm: int
     uuid: str
+    place: int
 
     @property
     def name(self) -> str:
@@ -171,21 +172,37 @@ class ProcessWatch:
         return found
 
     def _instances(self) -> list[Instance]:
-        """List MIG devices; they may change whenever no process is on them."""
+        """List MIG devices; they may change whenever no process is on them.
+
+        What a call will not say for a while is taken from the list before: an instance that loses its name or its size
+        would have its energy counted as nobody's.
+        """
         ask, handle = self.nvml.ask_or, self.board.handle
+        most = ask(MISSING, "nvmlDeviceGetMaxMigDeviceCount", handle)
+        if most < 0:
+            return self.instances
         cores = ask(0, "nvmlDeviceGetNumGpuCores", handle)
-        model = self.board.device.model
-        all_sms = cores // (64 if is_ga100(model) else 128)  # FP32 lanes of an SM, as NVIDIA's white papers state them
+        lanes = 64 if is_ga100(self.board.device.model) else 128  # FP32 of an SM, as NVIDIA's white papers state them
+        known = {one.place: one for one in self.instances}
         found = []
-        for index in range(ask(0, "nvmlDeviceGetMaxMigDeviceCount", handle)):
-            mig = ask(None, "nvmlDeviceGetMigDeviceHandleByIndex", handle, index)
-            if mig is None:
+        for place in range(most):
+            try:
+                mig = self.nvml.ask("nvmlDeviceGetMigDeviceHandleByIndex", handle, place)
+            except MeterError as error:
+                if place in known and error.fault in {Fault.OFF, Fault.TRANSIENT}:
+                    found.append(known[place])
                 continue
-            gi, ci = ask(NO_INSTANCE, "nvmlDeviceGetGpuInstanceId", mig), ask(0, "nvmlDeviceGetComputeInstanceId", mig)
+            gi, ci = ask(NO_INSTANCE, "nvmlDeviceGetGpuInstanceId", mig), ask(-1, "nvmlDeviceGetComputeInstanceId", mig)
+            uuid = ask("", "nvmlDeviceGetUUID", mig)
+            before = _same(self.instances, gi, ci, uuid)
             attributes = ask(None, "nvmlDeviceGetAttributes_v2", mig)
-            sms = attributes.multiprocessorCount if attributes is not None else 0
-            ppm = min(PPM, sms * PPM // all_sms) if all_sms else 0
-            found.append(Instance(mig, gi, ci, ppm, ask("", "nvmlDeviceGetUUID", mig)))
+            if cores >= lanes and attributes is not None:
+                ppm = min(PPM, attributes.multiprocessorCount * PPM // (cores // lanes))
+            else:
+                ppm = before.ppm if before else 0
+            if before:
+                gi, ci, uuid = before.gi if gi == NO_INSTANCE else gi, before.ci if ci < 0 else ci, uuid or before.uuid
+            found.append(Instance(mig, gi, max(ci, 0), ppm, uuid, place))
         return found
 
     @property
@@ -316,3 +333,11 @@ class ProcessWatch:
                 ratio = min(1.0, shares.get(pid, 0.0))
             result.append(one if ratio < 0 else replace(one, sm_us=int(ratio * length)))
         return result
+
+
+def _same(known: list[Instance], gi: int, ci: int, uuid: str) -> Instance | None:
+    """Find the MIG device that was listed before: by UUID, or by its ids where that is not told."""
+    for one in known:
+        if one.uuid == uuid if uuid and one.uuid else (gi, ci) == (one.gi, one.ci):
+            return one
+    return None

@@ -145,7 +145,7 @@ def _gpu(account: GpuAccount, extremes: Extremes | None, energy_uj: int) -> dict
     run_us = extremes.longest_run_us if extremes else 0
     if by_counter and not totals[layout.SAMPLES]:
         covered = span - gap
-    mean_of, over = (power, covered) if power else (account.energy_hnj, covered)
+    mean_of, over = (power, covered) if power else (account.energy_hnj, covered + gap)
     p50, p95, p99 = account.power.quantiles()
     return {
         "host": device.host,

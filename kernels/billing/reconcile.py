@@ -201,6 +201,9 @@ def _merge_gpu(  # type: ignore[no-untyped-def]
             if not counted:
                 s[BOOKED_T] = t
 
+        if c >= 0 and s[POWER_T] < 0 and min(s[SEEN_T], s[SHAPE_T]) >= 0 and t - s[SEEN_T] > max_gap:
+            tally[GAP] += t - s[SEEN_T]  # of a GPU that tells its counter alone
+            tally[GAPS] += 1
         if c < 0:
             # Too long without the counter; only a hole, of which it alone can tell, waits longer for it.
             if (

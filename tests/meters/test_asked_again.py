@@ -94,6 +94,24 @@ def test_instances_that_are_arranged_anew(rig):
     assert sorted(one.share_ppm for one in node.meter.mig().values()) == [30 * 10**6 // 132, 90 * 10**6 // 132]
 
 
+MIG_CALLS = (
+    "nvmlDeviceGetAttributes_v2", "nvmlDeviceGetGpuInstanceId", "nvmlDeviceGetComputeInstanceId",
+    "nvmlDeviceGetMigDeviceHandleByIndex", "nvmlDeviceGetMaxMigDeviceCount", "nvmlDeviceGetNumGpuCores",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("code", [3, 10, 999])
+@pytest.mark.parametrize("call", MIG_CALLS)
+def test_instances_stay_while_a_call_that_lists_them_is_refused(rig, call, code):
+    broken = f'[[fault]]\nkind = "error"\nat_s = 70\nfor_s = 40\nvalue = {code}\ncall = "{call}"\n'
+    node = rig(MIG.format(when="") + broken, plain=False)
+    node.run(130)
+    told = [{(s.instance, s.instance_ppm) for s in seen} for seen in node.sightings[66:]]
+    assert told == [{("1/0", 60 * 10**6 // 132), ("2/0", 60 * 10**6 // 132)}] * len(told)
+    assert all(s.sm_us > 0 for seen in node.sightings[66:] for s in seen)
+    assert len(node.meter.mig()) == 2
+
+
 @pytest.mark.parametrize("head", ["", DEAF])
 def test_accounting_that_is_switched_on_later_finds_short_jobs(rig, head):
     node = rig(

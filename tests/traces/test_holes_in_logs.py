@@ -8,6 +8,7 @@ import pytest
 
 BEGIN = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOLE_S = 100  # it begins then
+EACH_S = 1
 LOAD = ((20, 70), (130, 570), (400, 170), (2_000, 70))  # until when (s), watts
 
 
@@ -27,7 +28,7 @@ def log(path, lasts_s, *, counter=True, power=True, stale=0):
     names = ["timestamp", "index", "power.limit [W]"]
     names += ["power.draw [W]"] * power + ["total_energy_consumption [mJ]"] * counter
     lines = [", ".join(names)]
-    for at_s in (*range(HOLE_S + 1), *range(HOLE_S + lasts_s, HOLE_S + lasts_s + 450)):
+    for at_s in (*range(0, HOLE_S + 1, EACH_S), *range(HOLE_S + lasts_s, HOLE_S + lasts_s + 450, EACH_S)):
         seen_s = HOLE_S if HOLE_S < at_s < HOLE_S + lasts_s + stale else at_s
         cells = [f"{BEGIN + timedelta(seconds=at_s):%Y/%m/%d %H:%M:%S}.000", "0", "700.00 W"]
         cells += [f"{watts_at(at_s):.2f} W"] * power + [f"{10**9 + 1000 * drawn_j(0, seen_s)} mJ"] * counter
@@ -71,8 +72,7 @@ def test_the_counter_is_the_truth_over_a_hole_and_owners_who_change_in_it_are_to
     for job, (energy_j, sigma_j) in jobs.items():
         assert energy_j == pytest.approx(TRUTH[job], rel=0.05) or lasts_s > 600  # then little of it is theirs
         assert abs(energy_j - TRUTH[job]) < 2 * sigma_j
-    if power:
-        assert gpu["gap_s"] == (lasts_s if lasts_s > 5 else 0)
+    assert gpu["gap_s"] == (lasts_s if lasts_s > 5 else 0)
 
 
 @pytest.mark.parametrize("lasts_s", [100, 600])
@@ -84,3 +84,10 @@ def test_without_a_counter_a_hole_is_a_gap_and_sigma_says_what_it_may_hide(repla
     assert abs(gpu["energy_j"] - real_j) < gpu["sigma_j"]
     for job, (energy_j, sigma_j) in jobs.items():
         assert abs(energy_j - TRUTH[job]) < 2 * sigma_j
+
+
+def test_a_counter_alone_that_is_read_seldom_has_no_gaps(replayed, monkeypatch):
+    monkeypatch.setattr("tests.traces.test_holes_in_logs.EACH_S", 20)
+    gpu, _ = replayed(100, power=False)
+    assert gpu["gap_s"] == 0
+    assert gpu["energy_j"] == pytest.approx(drawn_j(0, HOLE_S + 100 + 440), abs=1)

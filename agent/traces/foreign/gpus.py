@@ -77,10 +77,15 @@ class Gpus:
         )
 
     def learn_gaps(self, rows: Rows) -> None:
-        """Set what counts as a gap for GPUs that have none set, from the median period of the rows seen first."""
+        """Set what counts as a gap for GPUs that have none set, from the median period of the rows seen first.
+
+        Readings of power count; of a GPU that tells its counter alone, those.
+        """
         if all(device.max_gap_us > 0 for device in self.devices):
             return
         real = rows.filled("power_mw") > 0
+        alone = ~np.isin(rows.gpu, rows.gpu[real])
+        real |= alone & (rows.filled("counter_mj") >= 0)
         time_us, gpu = rows.time_us[real], rows.gpu[real]
         order, offsets = dealt(gpu, len(self.devices))
         for number, device in enumerate(self.devices):
