@@ -54,12 +54,12 @@ def test_windows_go_on_while_a_call_hangs(rig):
 
 def test_a_call_that_never_returns_asks_for_a_new_process(rig):
     quick = Rates(window_us=100_000, learn_us=0, stale_us=150_000, restart_us=400_000)
-    node = rig('\n[[fault]]\nkind = "wedged"\ngpu = 0\nat_s = 0.1\nfor_s = 3.0\n', rates=quick, clock=RealClock())
+    node = rig('\n[[fault]]\nkind = "wedged"\ngpu = 0\nat_s = 2.0\nfor_s = 12.0\n', rates=quick, clock=RealClock())
     begun = time.monotonic()
     with pytest.raises(RestartNeeded, match=r"nvml\w+ did not return"):
         node.run(10)
     node.sampler.close()
-    assert time.monotonic() - begun < 2.5
+    assert time.monotonic() - begun < 12  # before the call returned
 
 
 def test_xid_errors_arrive_from_a_thread_of_their_own(rig):
@@ -79,7 +79,7 @@ def test_closing_ends_a_wait(rig):
     begun = time.monotonic()
     with pytest.raises(Stopped):
         node.sampler.next()
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 20  # of a window of thirty
 
 
 def test_a_failure_of_the_poller_itself_reaches_the_consumer(rig, monkeypatch):
