@@ -97,12 +97,16 @@ def test_patience_ends_with_one_long_call_or_many_short_ones(calls, ends):
 def test_a_refusal_that_took_too_long_is_no_answer_unless_the_gpu_is_gone(code, raised):
     clock = VirtualClock()
     costs = CallCosts(clock)
-    with pytest.raises(raised), costs.patience(10 * S, S):
-        made(costs, clock, ("a", 2 * S))
-        raise MeterError("a", code)
-    with pytest.raises(MeterError), costs.patience(10 * S, S):
-        made(costs, clock, ("a", S // 2))
-        raise MeterError("a", code)
+
+    def refused(took_us):
+        with costs.patience(10 * S, S):
+            made(costs, clock, ("a", took_us))
+            raise MeterError("a", code)
+
+    with pytest.raises(raised):
+        refused(2 * S)
+    with pytest.raises(MeterError):
+        refused(S // 2)
 
 
 def test_patience_within_patience_has_its_own_end():
@@ -113,10 +117,19 @@ def test_patience_within_patience_has_its_own_end():
         with pytest.raises(TooSlow), costs.patience(S, S):
             made(costs, clock, ("b", 2 * S), ("b", 0))
         made(costs, clock, ("a", S))
-    with pytest.raises(TooSlow), costs.patience(2 * S, 5 * S):
-        with costs.patience():
-            made(costs, clock, ("c", 9 * S))
-        made(costs, clock, ("a", S + S // 2), ("a", S), ("a", 0))
+    after = []
+
+    def twice():
+        with costs.patience(2 * S, 5 * S):
+            with costs.patience():
+                made(costs, clock, ("c", 9 * S))
+            made(costs, clock, ("a", S + S // 2))
+            after.append("what was called within took nothing of it")
+            made(costs, clock, ("a", S), ("a", 0))
+
+    with pytest.raises(TooSlow):
+        twice()
+    assert after
 
 
 def test_the_95th_percentile_is_of_the_last_ones():
