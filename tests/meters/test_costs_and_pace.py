@@ -121,7 +121,7 @@ def test_patience_within_patience_has_its_own_end():
 
     def twice():
         with costs.patience(2 * S, 5 * S):
-            with costs.patience():
+            with costs.patience(math.inf, 100 * S):
                 made(costs, clock, ("c", 9 * S))
             made(costs, clock, ("a", S + S // 2))
             after.append("what was called within took nothing of it")
