@@ -8,7 +8,10 @@ from wattshed.agent.simulation.driver import SimulatedLibrary
 
 
 def test_eight_gpus_cost_at_most_half_a_percent_of_a_core(tmp_path, monkeypatch):
-    """Sampler, resolver, books and publisher together, window after window; the driver's own time is taken off."""
+    """Sampler, resolver, books and publisher together, window after window; the driver's own time is taken off.
+
+    The yardstick is a bare loop in the same run: a busy machine stretches both.
+    """
     inside, timed = [0], SimulatedLibrary._timed
 
     def weighed(self, name, function):
@@ -33,10 +36,20 @@ def test_eight_gpus_cost_at_most_half_a_percent_of_a_core(tmp_path, monkeypatch)
             one.daemon._account(one.daemon._named(window, sightings))
 
     live(30)  # compiles the kernels
-    costs = []
+    costs, turns = [], []
     for _ in range(5):  # the best of five: other work on the machine only adds
         begun, before = time.thread_time_ns(), inside[0]
         live(40)
-        costs.append((time.thread_time_ns() - begun - (inside[0] - before)) / 40e9)
+        costs.append((time.thread_time_ns() - begun - (inside[0] - before)) / 40)
+        turns.append(bare_loop_ns())
     one.close()
-    assert min(costs) <= 0.005, costs  # CPU seconds per second
+    assert min(costs) < 0.55 * min(turns), (costs, turns)
+
+
+def bare_loop_ns():
+    """What 200,000 turns of a bare loop take here and now: some 10 ms, 1 % of a second, on a quiet core of today."""
+    begun, left = time.thread_time_ns(), 0
+    for turn in range(200_000):
+        left += turn % 7
+    assert left
+    return time.thread_time_ns() - begun
