@@ -304,11 +304,11 @@ def test_hung_squeue_and_kubelet_delay_nothing(tmp_path):
         for _ in range(20):
             assert list(slurm.reservations(devices, 0, 1_000_000)) == []
             assert list(pods.reservations(devices, 0, 1_000_000)) == []
-        assert time.monotonic() - began < 2.0
+        assert time.monotonic() - began < 4.5  # the kubelet would be waited for five seconds, the queue ten
         began = time.monotonic()
         slurm.close()
         pods.close()
-        assert time.monotonic() - began < 6.0
+        assert time.monotonic() - began < 9.0
 
 
 def test_stopped_or_reloaded_before_the_first_window(tmp_path):
@@ -320,7 +320,7 @@ def test_stopped_or_reloaded_before_the_first_window(tmp_path):
         assert agent.get("/-/ready")[0] == 503
         began = time.monotonic()
         assert agent.stop() == 0
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 30  # compiling takes longer
     assert "ending before the first window" in agent.log
 
 

@@ -14,7 +14,9 @@ from tests.exporters import snapshots
 from tests.exporters.wire import get, read_one
 from wattshed.exporters.web.http import Limits
 
-QUICK = Limits(handshake_s=1.0, header_s=1.0, idle_s=2.0, response_s=3.0)
+QUICK = Limits(handshake_s=4.0, header_s=4.0, idle_s=8.0, response_s=12.0)
+HELD_UP_S = 3.0
+"""Who waits for somebody else waits for one of these limits; who does not is done before, however busy the machine."""
 
 
 @pytest.fixture
@@ -64,10 +66,10 @@ def test_300_stalled_connections(serve, tls_config, secure, start):
                 sock.sendall(start)
             slowest.append(max(scrape_times(port, 5, wrap)))
             assert open_fds() - before <= 300 + 128 + 8
-        if slowest[-1] < 0.5:
+        if slowest[-1] < HELD_UP_S:
             break
-    assert min(slowest) < 0.5
-    deadline = time.monotonic() + 5
+    assert min(slowest) < HELD_UP_S
+    deadline = time.monotonic() + 30
     while open_fds() > before and time.monotonic() < deadline:
         time.sleep(0.05)
     assert open_fds() <= before
@@ -88,25 +90,23 @@ def test_slow_readers_of_a_large_page(serve):
                 sock.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
             slowest.append(max(scrape_times(port, 5)))
             assert psutil.Process().memory_info().rss - memory < 100 * 2**20
-        if slowest[-1] < 0.5:
+        if slowest[-1] < HELD_UP_S:
             break
-    assert min(slowest) < 0.5
-    deadline = time.monotonic() + 5
+    assert min(slowest) < HELD_UP_S
+    deadline = time.monotonic() + 30
     while open_fds() > before and time.monotonic() < deadline:
         time.sleep(0.05)
     assert open_fds() <= before
 
 
 def test_ten_thousand_quick_requests_do_not_delay_a_ticking_thread(serve):
+    """No more than as many threads that only count: they share the lock of this process in the same way."""
     _, port = serve()
-    late, stop = [], threading.Event()
 
-    def tick():
-        due = time.monotonic()
-        while not stop.is_set():
-            due += 0.02
-            time.sleep(max(0.0, due - time.monotonic()))
-            late.append(time.monotonic() - due)
+    def count():
+        end = time.monotonic() + 1.0
+        while time.monotonic() < end:
+            sum(range(100))
 
     def storm():
         with socket.create_connection(("127.0.0.1", port)) as sock:
@@ -114,21 +114,33 @@ def test_ten_thousand_quick_requests_do_not_delay_a_ticking_thread(serve):
                 sock.sendall(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n")
                 read_one(sock)
 
-    threads = [threading.Thread(target=storm) for _ in range(4)]
-    ticker = threading.Thread(target=tick)
-    ticker.start()
-    for thread in threads:
-        thread.start()
+    def lateness(work, meanwhile):
+        """How late nine tenths of the ticks are at most, while four threads work."""
+        late, stop = [], threading.Event()
+
+        def tick():
+            due = time.monotonic()
+            while not stop.is_set():
+                due = max(due, time.monotonic()) + 0.02
+                time.sleep(max(0.0, due - time.monotonic()))
+                late.append(time.monotonic() - due)
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        ticker = threading.Thread(target=tick)
+        for thread in [*threads, ticker]:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            meanwhile()
+            time.sleep(0.05)
+        stop.set()
+        for thread in [*threads, ticker]:
+            thread.join()
+        return sorted(late)[int(len(late) * 0.9)]
+
     slowest = []
-    while any(thread.is_alive() for thread in threads):
-        slowest += scrape_times(port, 1)
-        time.sleep(0.05)
-    stop.set()
-    for thread in [*threads, ticker]:
-        thread.join()
-    assert max(slowest) < 0.5
-    # the clients share this process and its lock; what one rare tick loses to them is not the server's
-    assert sorted(late)[int(len(late) * 0.9)] < 0.010
+    stormy = lateness(storm, lambda: slowest.extend(scrape_times(port, 1)))
+    assert stormy < 3 * lateness(count, lambda: None) + 0.01
+    assert max(slowest) < HELD_UP_S
 
 
 def test_a_drip_fed_header_and_an_idle_connection_end(serve):

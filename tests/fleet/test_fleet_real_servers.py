@@ -73,7 +73,7 @@ def estimated(fleet, url, path, truth_w):
     assert found["hosts"] == {"known": 10_000, "reporting": 3000}
     assert found["lower"] < truth_w < found["upper"]
     assert abs(found["total"] - truth_w) < 4 * found["sampling_se"]
-    assert took < 5.0
+    assert took < 60.0  # one question for the fleet; one a host would take minutes
 
 
 @pytest.mark.real

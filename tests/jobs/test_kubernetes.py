@@ -458,7 +458,7 @@ def test_nobody_waits_for_a_kubelet_that_hangs(kubelet, tmp_path):
         assert pods.reservations(DEVICES, 0, 10) == []
         assert pods.owner(identify(cgroup(0)), DEVICES, 0, "").key.startswith("k8s:")
         worst = max(worst, time.perf_counter() - began)
-    assert worst < 0.5  # a socket that is waited for takes seconds; a busy machine a tenth of one
+    assert worst < 4  # who waits for a socket that hangs waits five seconds for it
     kubelet.hang.clear()
     pods.close()
 

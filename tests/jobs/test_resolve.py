@@ -453,7 +453,7 @@ def test_user_names_are_looked_up_without_waiting(monkeypatch):
     processes = Processes(Path("/proc"), now)
     began = time.perf_counter()
     assert [processes.user(uid) for uid in (1, 2, 1)] == ["", "", ""]
-    assert time.perf_counter() - began < 1  # not the five seconds of the name service
+    assert time.perf_counter() - began < 4  # not the five seconds of the name service
     hang.set()
     until = time.monotonic() + 5
     while processes.user(2) != "user2":

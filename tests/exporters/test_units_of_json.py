@@ -1,0 +1,113 @@
+"""Every field of the JSON, of a snapshot in which no two numbers are alike: right field, right unit, null for unknown."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+
+from wattshed.exporters.snapshot import EnergyShare, FleetFacts, GpuFacts, HostEnergy, JobFacts, Snapshot
+from wattshed.exporters.web.api import document
+
+GPU = GpuFacts(
+    "GPU-0", 3, "H100", "0000:01", "570.1", "hopper", simulated=False, up=True, energy_source="counter",
+    energy_hnj=5_000_000_000, sigma_j=0.125, power_w={"instant": 301.5}, limits_w={"max": 700.0}, counter_resets=4,
+    rejected={"zero": 5}, gap_us=6_500_000, covered_us=7_250_000, ended_hnj=1_000_000_000, disagreement=-0.25,
+    flags=("counter_reset",), peak_w={"1s": 333.0}, ramp_w_per_s={("10s", "up"): 12.5, ("1s", "down"): 9.5},
+    gauges={"temperature_c": 61.0, "gpu_util": math.nan}, mig=True, boundary="module", last_xid=31,
+)  # fmt: skip
+JOB = JobFacts("a", {"user": "ada"}, 8_500_000, 9_500_000, 0.5, 100_500_000, 102_250_000, "alone")
+FLEET = FleetFacts(
+    {("it", "mean"): 10.5, ("it", "lower"): 9.5, ("site", "mean"): 20.5}, {"it": 30.5}, {("it", "15m"): 40.5}, 50, 60,
+    ("w",), {"site": 70.5},
+)  # fmt: skip
+SNAPSHOT = Snapshot(
+    "h", "1.2", "nvml", "lib.so", 11, 12_500_000, 13_500_000, (GPU,),
+    (EnergyShare("a", "GPU-0", 2_000_000_000, 1_000_000_000), EnergyShare("a", "GPU-1", 500_000_000, 0),
+     EnergyShare("_idle", "GPU-0", 3_000_000_000, 0)),
+    (JOB,), late_s=0.75, duty=0.0625, folded_jobs=14, faults={"squeue": 15}, notes=("note",), fleet=FLEET,
+    host_energy=(HostEnergy("nvml", "module-3", 17_000_000_000),),
+)  # fmt: skip
+
+
+def told(snapshot=SNAPSHOT):
+    return json.loads(document(snapshot, {"step_s": 16}))
+
+
+def test_the_whole():
+    found = told()
+    plain = {key: value for key, value in found.items() if not isinstance(value, dict | list)}
+    assert plain == {
+        "schema": "wattshed.snapshot/1", "host": "h", "version": "1.2", "meter": "nvml", "library": "lib.so",
+        "simulated": False, "ready": True, "unmetered": "", "seq": 11, "time_s": 12.5, "started_s": 13.5,
+        "folded_jobs": 14,
+    }  # fmt: skip
+    assert found["sampler"] == {"late_s": 0.75, "duty": 0.0625}
+    assert (found["faults"], found["notes"], found["history"]) == ({"squeue": 15}, ["note"], {"step_s": 16})
+    assert found["host_energy"] == [{"source": "nvml", "domain": "module-3", "energy_j": 8.5}]
+
+
+def test_a_gpu():
+    (found,) = told()["gpus"]
+    assert found == {
+        "uuid": "GPU-0", "gpu": 3, "model": "H100", "pci_bus_id": "0000:01", "driver": "570.1",
+        "architecture": "hopper", "simulated": False, "up": True, "mig": True, "energy_source": "counter",
+        "boundary": "module", "energy_j": 2.5, "ended_jobs_j": 0.5, "sigma_j": 0.125, "power_w": {"instant": 301.5},
+        "limits_w": {"max": 700.0}, "peak_w": {"1s": 333.0},
+        "ramp_w_per_s": [
+            {"window": "10s", "direction": "up", "value": 12.5}, {"window": "1s", "direction": "down", "value": 9.5},
+        ],
+        "gauges": {"temperature_c": 61.0, "gpu_util": None}, "covered_s": 7.25, "gap_s": 6.5, "counter_resets": 4,
+        "rejected": {"zero": 5}, "disagreement": -0.25, "flags": ["counter_reset"], "last_xid": 31,
+    }  # fmt: skip
+
+
+def test_a_gpu_without_a_reading_has_no_energy():
+    (found,) = told(replace(SNAPSHOT, gpus=(replace(GPU, energy_source="none"),)))["gpus"]
+    assert (found["energy_j"], found["ended_jobs_j"], found["sigma_j"]) == (None, None, None)
+    (found,) = told(replace(SNAPSHOT, gpus=(replace(GPU, sigma_j=math.inf),)))["gpus"]
+    assert found["sigma_j"] is None
+
+
+def test_jobs():
+    job, idle = told()["jobs"]
+    assert job == {
+        "job": "a", "labels": {"user": "ada"}, "method": "alone", "energy_j": 1.75, "static_j": 1.25, "dynamic_j": 0.5,
+        "sigma_j": 0.5, "active_s": 8.5, "held_s": 9.5, "started_s": 100.5, "ended_s": 102.25,
+        "gpus": {"GPU-0": {"static_j": 1.0, "dynamic_j": 0.5}, "GPU-1": {"static_j": 0.25, "dynamic_j": 0.0}},
+    }  # fmt: skip
+    assert (idle["job"], idle["energy_j"], idle["labels"], idle["method"]) == ("_idle", 1.5, {}, "")
+    assert [idle[name] for name in ("sigma_j", "active_s", "held_s", "started_s", "ended_s")] == [None] * 5
+
+
+@pytest.mark.parametrize("ended_us", [None, 0])
+def test_a_job_that_goes_on_without_any_energy(ended_us):
+    (found,) = told(replace(SNAPSHOT, energy=(), jobs=(replace(JOB, ended_us=ended_us),)))["jobs"]
+    assert found["ended_s"] == ended_us
+    assert [found[name] for name in ("energy_j", "static_j", "dynamic_j")] == [None] * 3
+
+
+def test_the_fleet():
+    assert told()["fleet"] == {
+        "boundaries": {
+            "it": {"mean_w": 10.5, "lower_w": 9.5, "energy_j": 30.5, "peak_w": {"15m": 40.5}},
+            "site": {"mean_w": 20.5, "supply_w": 70.5},
+        },
+        "hosts_known": 50, "hosts_reporting": 60, "warnings": ["w"],
+    }  # fmt: skip
+    assert told(replace(SNAPSHOT, fleet=None))["fleet"] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "ready", "simulated"),
+    [
+        ({"seq": 0}, False, False),
+        ({"seq": 1}, True, False),
+        ({"unmetered": "no GPU"}, False, False),
+        ({"meter": "simulated"}, True, True),
+        ({"gpus": (replace(GPU, simulated=True),)}, True, True),
+    ],
+)
+def test_ready_and_simulated(change, ready, simulated):
+    found = told(replace(SNAPSHOT, **change))
+    assert (found["ready"], found["simulated"]) == (ready, simulated)
