@@ -142,7 +142,7 @@ def _end_hole(books: Books, p: int, fresh: bool, average_mw: int) -> None:
     s.mean_mw = -1
 
 
-@jit(allocates=False)
+@jit(inline="always", allocates=False)
 def _misses_counter(books: Books, t: int) -> bool:
     """Tell whether what is open waits too long for the counter; a hole, of which it alone can tell, waits longer."""
     s, stretch, intervals = books.state, books.open, books.intervals

@@ -31,7 +31,7 @@ def all_final(stretch: Open) -> None:
     stretch.first = stretch.mark = stretch.end
 
 
-@jit(allocates=False)
+@jit(inline="always", allocates=False)
 def settle(books: Books, lo: int, hi: int) -> int:
     """Note in the level that the counter may come back to what intervals lo..hi, now final, hold; returns that."""
     booked = total_of(books.intervals, lo, hi)
@@ -40,7 +40,7 @@ def settle(books: Books, lo: int, hi: int) -> int:
     return booked
 
 
-@jit(allocates=False)
+@jit(inline="always", allocates=False)
 def settle_by_power(books: Books, lo: int, hi: int) -> int:
     """Intervals lo..hi are final as power has them: the counter's next difference holds them too."""
     booked = settle(books, lo, hi)
@@ -62,7 +62,7 @@ def by_power(books: Books, lo: int, hi: int, told: int, longest: int) -> int:
     return settle_by_power(books, lo, hi)
 
 
-@jit(allocates=False)
+@jit(inline="always", allocates=False)
 def by_counter(books: Books, lo: int, hi: int, rest: int, least: int) -> None:
     """Settle intervals lo..hi by what the counter says of them, ``rest``.
 
