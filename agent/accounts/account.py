@@ -7,23 +7,21 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.accounts.modules import Module, counts_module, tells_power
 from wattshed.agent.accounts.statistics import Moving
-from wattshed.kernels.billing import layout
 from wattshed.kernels.billing.histogram import PowerHistogram
+from wattshed.kernels.billing.layout import Diagnostics
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from wattshed.agent.window import Device
 
 REJECTIONS = {
-    "zero": layout.REJECTED_ZERO,
-    "negative": layout.REJECTED_NEGATIVE,
-    "above_ceiling": layout.REJECTED_HIGH,
-    "time_backwards": layout.REJECTED_TIME,
-    "counter_step": layout.REJECTED_STEP,
-    "counter_dip": layout.REJECTED_DIP,
+    "zero": "rejected_zero",
+    "negative": "rejected_negative",
+    "above_ceiling": "rejected_high",
+    "time_backwards": "rejected_time",
+    "counter_step": "rejected_step",
+    "counter_dip": "rejected_dip",
 }
+"""Reasons not to believe a reading, as they are published, and the diagnostics that count them."""
 
 
 @dataclass(slots=True)
@@ -34,7 +32,7 @@ class GpuAccount:
     energy_hnj: int = 0
     idle_hnj: int = 0
     unattributed_hnj: int = 0
-    totals: list[int] = field(default_factory=lambda: [0] * layout.TALLIES)
+    totals: Diagnostics = field(default_factory=Diagnostics)
     booked_us: int = 0  # the time that energy_hnj was used in: readings may cover some of it later, or never
     power: PowerHistogram = field(default_factory=PowerHistogram)
     moving: Moving = field(default_factory=Moving)
@@ -59,34 +57,35 @@ class GpuAccount:
     @property
     def rejected(self) -> dict[str, int]:
         """Readings that were not believed, by reason; reasons that never occurred are left out."""
-        return {reason: self.totals[column] for reason, column in REJECTIONS.items() if self.totals[column]}
+        found = {reason: getattr(self.totals, name) for reason, name in REJECTIONS.items()}
+        return {reason: count for reason, count in found.items() if count}
 
     @property
     def was_read(self) -> bool:
         """Whether any energy or power of it was ever known; without, its energy is unknown and not 0."""
-        return self.totals[layout.SAMPLES] > 0 or self.energy_hnj > 0
+        return self.totals.samples > 0 or self.energy_hnj > 0
 
     @property
     def method(self) -> str:
         """``"counter"`` if the driver's energy counter was believed for any stretch, else ``"power"``."""
-        counted = self.totals[layout.BOOKED_BY_COUNTER] > 0 or self.totals[layout.COUNTER_HNJ] > 0
+        counted = self.totals.by_counter_hnj > 0 or self.totals.counter_hnj > 0
         return "counter" if counted and self.module is None else "power"
 
     @property
     def disagreement(self) -> float | None:
         """(power integral - counter) / counter over the stretches that both saw whole, or None without any."""
-        counter, power = self.totals[layout.COMPARED_COUNTER], self.totals[layout.COMPARED_POWER]
+        counter, power = self.totals.compared_counter_hnj, self.totals.compared_power_hnj
         return (power - counter) / counter if counter > 0 and power > 0 and self.module is None else None
 
     def add(
-        self, tally: NDArray[np.int64], energy_hnj: int, booked_us: int, idle_hnj: int, unattributed_hnj: int
+        self, diagnostics: Diagnostics, energy_hnj: int, booked_us: int, idle_hnj: int, unattributed_hnj: int
     ) -> None:
-        """Add a result; ``tally`` is a row of `kernels.billing.layout.Pieces.tally`."""
+        """Add a result: what happened in a window, and what was booked."""
         self.energy_hnj += energy_hnj
         self.booked_us += booked_us
         self.idle_hnj += idle_hnj
         self.unattributed_hnj += unattributed_hnj
-        self.totals = [have + more for have, more in zip(self.totals, tally.tolist(), strict=True)]
+        self.totals.add(diagnostics)
 
     def merge(self, other: GpuAccount) -> None:
         """Add the finished account of the same GPU in another part."""
@@ -94,7 +93,7 @@ class GpuAccount:
         self.booked_us += other.booked_us
         self.idle_hnj += other.idle_hnj
         self.unattributed_hnj += other.unattributed_hnj
-        self.totals = [a + b for a, b in zip(self.totals, other.totals, strict=True)]
+        self.totals.add(other.totals)
         self.power.merge(other.power)
         self.silent_us += other.silent_us
         self.missing_us += other.missing_us

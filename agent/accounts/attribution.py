@@ -1,6 +1,6 @@
 """A window's joules, job by job: the one path that live and replayed windows take.
 
-`Accounts` keeps, per host, where the merge of counter and power stands (int64 state, see `kernels.billing.reconcile`),
+`Accounts` keeps, per host, where reconciling counter and power stands (see `kernels.billing.reconcile`),
 books each window's energy, and splits it among the owners in the window's usage (`kernels.billing.split`). Energy may
 be booked later than it was used (a counter that is read once a second closes a stretch at its next reading; one that
 could not be read for an hour, that hour), so usage rows wait until their time was booked.
@@ -28,9 +28,10 @@ from wattshed.agent.accounts.uncertainty import idle_sigma_mw, split_spread
 from wattshed.agent.accounts.unseen import BEFORE, set_aside
 from wattshed.agent.accounts.untold import untold_hnj
 from wattshed.agent.inputs.boards import likely_limit_mw
-from wattshed.kernels.billing import layout
+from wattshed.kernels.billing.layout import Diagnostics, GpuState
 from wattshed.kernels.billing.power_only import book_plain
 from wattshed.kernels.billing.reconcile import merge
+from wattshed.kernels.billing.records import objects
 from wattshed.kernels.billing.split import split
 from wattshed.kernels.columns import Columns
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.accounts.host import GpuBooks
     from wattshed.agent.window import Device, Event, Readings, Run, Window
+    from wattshed.kernels.billing.layout import EnergyIntervals
 
 
 class Accounts:
@@ -88,12 +90,12 @@ class Accounts:
             ),
         ):  # fmt: skip
             for part in in_parts(readings, host.limits):
-                pieces = merge(
+                intervals = merge(
                     part.offsets, part.time_us, part.power_mw, part.counter_mj, host.state,
                     host.limits.ceiling_mw, host.limits.limit_mw, host.limits.max_gap_us,
                     instant_mw=part.instant_mw if len(part.instant_mw) else None,
                 )  # fmt: skip
-                self._book(host, pieces, rows)
+                self._book(host, intervals, rows)
             if not self.live:  # a running agent publishes no quantiles
                 keep_powers(window.readings, self._here(host), host.limits)
         if self.live:
@@ -112,7 +114,7 @@ class Accounts:
         def book(gpu: int, mine: slice) -> None:
             account = self.gpus[host.keys[gpu]]
             if account.module is None:
-                account.module = Module.from_gpu(account.totals[layout.COUNTER_HNJ], host.state[gpu])
+                account.module = Module.from_gpu(account.totals.counter_hnj, host.state[gpu])
                 self._book(host, leave_counter(host.state, gpu, host.limits), rows)
             account.module.book(readings.time_us[mine], readings.counter_mj[mine])
 
@@ -135,11 +137,11 @@ class Accounts:
             if host is not None and name != host:
                 continue
             nothing = np.empty(0, np.int64)
-            pieces = merge(
+            intervals = merge(
                 np.zeros(len(books.keys) + 1, np.int64), nothing, nothing.astype(np.int32), nothing, books.state,
                 books.limits.ceiling_mw, books.limits.limit_mw, books.limits.max_gap_us, closing=True,
             )  # fmt: skip
-            self._book(books, pieces, books.waiting)
+            self._book(books, intervals, books.waiting)
             self._follow_silence(books, silence.untold(books.state), books.end_us)
             self._give_up_late(books)
             books.wait(books.waiting, int(books.waiting.end_us.max(initial=0)))
@@ -170,10 +172,10 @@ class Accounts:
         """Return what jobs used of one GPU whose own series are gone, hnj."""
         return self.ledger.ended_hnj.get(_key(device), 0)
 
-    def state_of(self, host: str) -> NDArray[np.int64]:
-        """Return the merge state of one host's GPUs: int64[g, kernels.billing.layout.STATES], in the devices' order."""
+    def state_of(self, host: str) -> list[GpuState]:
+        """Return where reconciling the meters of one host's GPUs stands, in the devices' order."""
         books = self._hosts[host]
-        return books.state[: len(books.devices)]
+        return objects(books.state[: len(books.devices)], GpuState)
 
     def books_of(self, host: str) -> list[GpuBooks]:
         """Return one host's books, GPU by GPU.
@@ -201,8 +203,9 @@ class Accounts:
         host.arrange(here)
         for i, key in enumerate(host.keys[len(here) :], len(here)):
             # It is away: its counter may go on meanwhile, but power is not joined over that.
-            silence.end(self.gpus[key], host.state[i], start_us, forgotten=False)
-            go_on(host.state[i : i + 1], start_us, same_boot=True)
+            away = host.state[i : i + 1]
+            silence.end(self.gpus[key], objects(away, GpuState)[0], start_us, forgotten=False)
+            go_on(away, start_us, same_boot=True)
             self.gpus[key].power.restart()
         for key, device in zip(here, devices, strict=True):
             account = self.gpus.get(key)
@@ -228,15 +231,18 @@ class Accounts:
         )  # fmt: skip
         if booked is None:
             return False
-        for account, tally, energy, static in zip(accounts, *booked, strict=True):
-            account.add(tally, energy, int(tally[layout.COVERED]), static, energy - static)
-            account.totals[layout.POWER_HNJ] += energy
-            account.totals[layout.BOOKED_BY_POWER] += energy
+        happened = objects(booked.diagnostics, Diagnostics)
+        for account, diagnostics, energy, static in zip(
+            accounts, happened, booked.energy_hnj, booked.static_hnj, strict=True
+        ):
+            account.add(diagnostics, energy, diagnostics.covered_us, static, energy - static)
+            account.totals.power_hnj += energy
+            account.totals.by_power_hnj += energy
         return True
 
-    def _book(self, host: Host, pieces: layout.Pieces, rows: Tenancy) -> None:
-        """Split the pieces among the rows and enter the result; holes wait for what comes after them."""
-        for part in (host.late.hold_back(pieces, host.keys, rows), pieces):
+    def _book(self, host: Host, intervals: EnergyIntervals, rows: Tenancy) -> None:
+        """Split the intervals among the rows and enter the result; holes wait for what comes after them."""
+        for part in (host.late.hold_back(intervals, host.keys, rows), intervals):
             if part is not None:
                 self._split(host, part, rows)
 
@@ -245,29 +251,30 @@ class Accounts:
         if (late := host.late.give_up(host.keys)) is not None:
             self._split(host, late, host.waiting)
 
-    def _split(self, host: Host, pieces: layout.Pieces, rows: Tenancy) -> None:
-        """Split the pieces among the rows and enter the result."""
+    def _split(self, host: Host, intervals: EnergyIntervals, rows: Tenancy) -> None:
+        """Split the intervals among the rows and enter the result."""
         if host.limits.calibrated:
-            correct(pieces, [self.gpus[key].device for key in host.keys])
-        aside = set_aside(pieces, rows, host.limits.idle_mw)
+            correct(intervals, [self.gpus[key].device for key in host.keys])
+        aside = set_aside(intervals, rows, host.limits.idle_mw)
         sure, everybody = rows.live >= 0, rows
         rows = rows if sure.all() else rows.keep(sure)
         bounds = np.searchsorted(rows.gpu, np.arange(len(host.keys) + 1)).astype(np.int64)
-        hole = pieces.hole if pieces.hole.any() else None
+        hole = intervals.hole if intervals.hole.any() else None
         parts = split(
-            pieces.starts, pieces.counts, pieces.t0_us, pieces.t1_us, pieces.energy_hnj, host.limits.idle_mw, bounds,
-            rows.start_us, rows.end_us, rows.activity_ppm, rows.busy_ppm, rows.share_ppm, rows.live,
-            begin_mw=pieces.begin_mw, end_mw=pieces.end_mw, hole=hole,
+            intervals.starts, intervals.counts, intervals.t0_us, intervals.t1_us, intervals.energy_hnj,
+            host.limits.idle_mw, bounds, rows.start_us, rows.end_us, rows.activity_ppm, rows.busy_ppm,
+            rows.share_ppm, rows.live,
+            begin_mw=intervals.begin_mw, end_mw=intervals.end_mw, hole=hole,
             owner=None if hole is None else rows.whose(), rests=True,
         )  # fmt: skip
-        spans = [slice(a, a + n) for a, n in zip(pieces.starts.tolist(), pieces.counts.tolist(), strict=True)]
-        energy = [int(pieces.energy_hnj[span].sum()) for span in spans]
-        booked = [int((pieces.t1_us[span] - pieces.t0_us[span]).sum()) for span in spans]
+        spans = [slice(a, a + n) for a, n in zip(intervals.starts.tolist(), intervals.counts.tolist(), strict=True)]
+        energy = [int(intervals.energy_hnj[span].sum()) for span in spans]
+        booked = [int((intervals.t1_us[span] - intervals.t0_us[span]).sum()) for span in spans]
         idle, nobodys = parts.idle_hnj.tolist(), parts.unattributed_hnj.tolist()
-        for i, key in enumerate(host.keys):
+        for i, (key, happened) in enumerate(zip(host.keys, objects(intervals.diagnostics, Diagnostics), strict=True)):
             aside_hnj = aside.nobodys_hnj.get(i, 0)
-            self.gpus[key].add(pieces.tally[i], energy[i] + aside_hnj, booked[i], idle[i], nobodys[i] + aside_hnj)
-        untold = untold_hnj(pieces, host.state, [self.gpus[key] for key in host.keys], everybody)
+            self.gpus[key].add(happened, energy[i] + aside_hnj, booked[i], idle[i], nobodys[i] + aside_hnj)
+        untold = untold_hnj(intervals, host.state, [self.gpus[key] for key in host.keys], everybody)
         aside.enter(self.ledger, everybody, host.keys, untold)
         untold = np.zeros_like(parts.booked_us) if untold is None else untold[sure]
         spread = [split_spread(self.gpus[key].device) for key in host.keys]
@@ -333,7 +340,7 @@ class Accounts:
             self._give_up_late(host)
             self.ledger.resume(window.start_us)
             same_boot = event.detail != "new-boot"
-            for key, state in zip(host.keys, host.state, strict=True):
+            for key, state in zip(host.keys, objects(host.state, GpuState), strict=True):
                 account = self.gpus[key]
                 account.power.restart()
                 if account.module is not None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from wattshed.agent.window import Device, Window
-    from wattshed.kernels.billing.layout import Pieces
+    from wattshed.kernels.billing.layout import EnergyIntervals
 
 LOG = logging.getLogger(__name__)
 
@@ -169,15 +169,15 @@ class Calibrator:
         return round(device.limit_mw * PRIOR_SHARE_OF_LIMIT) if device.limit_mw > 0 else device.idle_mw
 
 
-def correct(pieces: Pieces, devices: Sequence[Device]) -> None:
-    """Correct pieces in place by what is known of each card's meter: E (1 + gain) + offset x time, in whole hnj."""
+def correct(intervals: EnergyIntervals, devices: Sequence[Device]) -> None:
+    """Correct intervals in place by what is known of each card's meter: E (1 + gain) + offset x time, in whole hnj."""
     for i, device in enumerate(devices):
         if device.gain_ppm == 0 and device.offset_mw == 0:
             continue
-        mine = slice(int(pieces.starts[i]), int(pieces.starts[i] + pieces.counts[i]))
-        energy = pieces.energy_hnj[mine]
+        mine = slice(int(intervals.starts[i]), int(intervals.starts[i] + intervals.counts[i]))
+        energy = intervals.energy_hnj[mine]
         energy += energy // PPM * device.gain_ppm + energy % PPM * device.gain_ppm // PPM
-        energy += 2 * device.offset_mw * (pieces.t1_us[mine] - pieces.t0_us[mine])
+        energy += 2 * device.offset_mw * (intervals.t1_us[mine] - intervals.t0_us[mine])
         np.maximum(energy, 0, out=energy)
 
 

@@ -50,15 +50,19 @@ class Hole:
 
     def plain(self) -> dict[str, Any]:
         """Lay it out as plain values; labels are the ledger's."""
-        before = [[key, one.activity_ppm, one.share_ppm, one.live] for key, one in self.before.items()]
+        before = [
+            {"key": key, "activity_ppm": one.activity_ppm, "share_ppm": one.share_ppm, "live": one.live}
+            for key, one in self.before.items()
+        ]
         return {"since_us": self.since_us, "before": before, "gone": sorted(self.gone), "came": sorted(self.came)}
 
     @classmethod
     def of_plain(cls, values: Mapping[str, Any]) -> Hole:
         """Make it of what `plain` returned."""
         before = {}
-        for key, activity, share, live in values["before"]:
-            before[JobKey(str(key))] = Seen(Owner(JobKey(str(key))), int(activity), int(share), int(live))
+        for one in values["before"]:
+            key = JobKey(str(one["key"]))
+            before[key] = Seen(Owner(key), int(one["activity_ppm"]), int(one["share_ppm"]), int(one["live"]))
         gone, came = ({JobKey(str(key)) for key in values[name]} for name in ("gone", "came"))
         return cls(int(values["since_us"]), before, gone, came)
 

@@ -13,8 +13,9 @@ from wattshed.agent.accounts.late_holes import LateHoles
 from wattshed.agent.accounts.limits import NO_LIMITS, Limits
 from wattshed.agent.accounts.restart import go_on
 from wattshed.agent.accounts.tenancy import NO_TENANCY, Coverage, Tenancy
-from wattshed.kernels.billing import layout
+from wattshed.kernels.billing.layout import GpuState
 from wattshed.kernels.billing.reconcile import new_state
+from wattshed.kernels.billing.records import objects, of_objects
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
 
 
 class GpuBooks(NamedTuple):
-    """What outlives a restart of one GPU's books: ``merge`` is its row of the merge state, ``waiting`` its usage."""
+    """What outlives a restart of one GPU's books: ``waiting`` is usage whose energy is not booked."""
 
     account: GpuAccount
-    merge: NDArray[np.int64]
+    state: GpuState
     hole: Hole
     late: LateHole | None
     waiting: Tenancy
@@ -49,8 +50,8 @@ class Host:
     keys : list of GpuKey
         Of all.
     limits : Limits
-    state : int64[g, kernels.billing.layout.STATES]
-        Where the merge of counter and power stands.
+    state : kernels.billing.layout.GPU_STATE[g]
+        Where reconciling counter and power stands.
     waiting : Tenancy
         Usage whose energy is not booked yet.
     coverage : Coverage
@@ -64,7 +65,7 @@ class Host:
     devices: tuple[Device, ...] = ()
     keys: list[GpuKey] = field(default_factory=list)
     limits: Limits = NO_LIMITS
-    state: NDArray[np.int64] = field(default_factory=lambda: new_state(0))
+    state: NDArray[np.void] = field(default_factory=lambda: new_state(0))
     waiting: Tenancy = NO_TENANCY
     coverage: Coverage = field(default_factory=Coverage)
     holding: Holding = field(default_factory=Holding)
@@ -76,12 +77,12 @@ class Host:
         return [
             GpuBooks(
                 accounts[key],
-                self.state[i],
+                state,
                 self.holding.of(i),
                 self.late.of(key),
                 self.waiting.keep(self.waiting.gpu == i),
             )
-            for i, key in enumerate(self.keys)
+            for i, (key, state) in enumerate(zip(self.keys, objects(self.state, GpuState), strict=True))
         ]
 
     def restore(self, key: GpuKey, books: GpuBooks) -> None:
@@ -90,7 +91,7 @@ class Host:
         if books.late is not None:
             self.late.restore(key, books.late)
         self.keys.append(key)
-        self.state = np.vstack([self.state, books.merge.reshape(1, -1)])
+        self.state = np.concatenate([self.state, of_objects([books.state], GpuState)])
         self.waiting = self.waiting.followed_by(books.waiting)
 
     def arrange(self, here: Sequence[GpuKey]) -> None:
@@ -109,7 +110,7 @@ class Host:
     def wait(self, rows: Tenancy, now_us: int) -> None:
         """Keep the usage whose energy is not booked yet; of a GPU that was never read none will be."""
         if len(rows.gpu):
-            booked_us = self.state[:, layout.BOOKED_T]
+            booked_us = self.state["booked_us"]
             booked_us = self.late.split_until(self.keys, np.where(booked_us < 0, now_us, booked_us))
             rows = rows.keep(rows.end_us > booked_us[rows.gpu]).only_named_owners()
             rows = joined(rows, now_us, self.holding.since_us(len(self.keys), now_us))

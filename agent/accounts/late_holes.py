@@ -8,12 +8,12 @@ comes, the agent was down, or the books are finished. Until then it is in nobody
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wattshed.kernels.billing.layout import TALLIES, Pieces
+from wattshed.kernels.billing.layout import DIAGNOSTICS, EnergyIntervals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,7 @@ class LateHole:
     begin_mw, end_mw : int, mW
         Power before it, and the reading after it; -1 unknown.
     mark : int
-        Of its energy, see `kernels.billing.layout.Pieces`.
+        Of its energy, see `kernels.billing.layout.EnergyIntervals`.
     after_hnj, after_us : int
         What is booked after it so far.
     """
@@ -53,12 +53,12 @@ class LateHole:
     after_us: int = 0
 
     @classmethod
-    def of(cls, pieces: Pieces, k: int) -> LateHole:
-        """Return piece ``k``."""
-        return cls(*(int(column[k]) for column in pieces[_COLUMNS]))
+    def of(cls, intervals: EnergyIntervals, k: int) -> LateHole:
+        """Return interval ``k``."""
+        return cls(*(int(column[k]) for column in intervals.columns))
 
     def follow(self, energy_hnj: int, length_us: int) -> bool:
-        """Take note of a piece after it; tells whether that is enough."""
+        """Take note of an interval after it; tells whether that is enough."""
         self.after_hnj += energy_hnj
         self.after_us += length_us
         return self.after_us >= ENOUGH_US
@@ -71,10 +71,6 @@ class LateHole:
         held_us = np.bincount(rows.whose()[sure], length)
         whole = held_us >= self.t1_us - self.t0_us - EDGE_US
         return bool(((held_us > EDGE_US) & ~whole).any() or (whole.any() and len(sure) < len(there)))
-
-    def plain(self) -> list[int]:
-        """Lay it out as plain values."""
-        return list(astuple(self))
 
     @property
     def after_mw(self) -> int:
@@ -101,41 +97,41 @@ class LateHoles:
         late = [self._waiting[key].t0_us if key in self._waiting else _NEVER for key in keys]
         return np.minimum(booked_us, np.array(late, np.int64))
 
-    def hold_back(self, pieces: Pieces, keys: Sequence[GpuKey], rows: Tenancy) -> Pieces | None:
+    def hold_back(self, intervals: EnergyIntervals, keys: Sequence[GpuKey], rows: Tenancy) -> EnergyIntervals | None:
         """Keep back what cannot be split yet, and return what can now.
 
         Parameters
         ----------
-        pieces : Pieces
+        intervals : EnergyIntervals
             Changed in place: a hole that has to wait is taken out, others get the power after them.
         keys : sequence of GpuKey
         rows : Tenancy
 
         Returns
         -------
-        Pieces or None
-            Holes from before these pieces.
+        EnergyIntervals or None
+            Holes from before these intervals.
         """
-        if not self._waiting and not pieces.hole.any():
+        if not self._waiting and not intervals.hole.any():
             return None
-        due = [self._follow(pieces, gpu, key, rows) for gpu, key in enumerate(keys)]
-        return _as_pieces(due)
+        due = [self._follow(intervals, gpu, key, rows) for gpu, key in enumerate(keys)]
+        return _as_intervals(due)
 
-    def give_up(self, keys: Sequence[GpuKey]) -> Pieces | None:
+    def give_up(self, keys: Sequence[GpuKey]) -> EnergyIntervals | None:
         """Return all holes that wait: nothing more will be known."""
-        return _as_pieces([self._waiting.pop(key, None) for key in keys]) if self._waiting else None
+        return _as_intervals([self._waiting.pop(key, None) for key in keys]) if self._waiting else None
 
-    def _follow(self, pieces: Pieces, gpu: int, key: GpuKey, rows: Tenancy) -> LateHole | None:
-        """Go through one GPU's pieces; returns a hole from before them that need not wait any more."""
-        first, stop = int(pieces.starts[gpu]), int(pieces.starts[gpu] + pieces.counts[gpu])
-        hole, place = self._waiting.pop(key, None), -1  # where it is among these pieces
+    def _follow(self, intervals: EnergyIntervals, gpu: int, key: GpuKey, rows: Tenancy) -> LateHole | None:
+        """Go through one GPU's intervals; returns a hole from before them that need not wait any more."""
+        first, stop = int(intervals.starts[gpu]), int(intervals.starts[gpu] + intervals.counts[gpu])
+        hole, place = self._waiting.pop(key, None), -1  # where it is among these intervals
         due = None
         for k in range(first, stop):
-            one = LateHole.of(pieces, k)
-            is_hole = bool(pieces.hole[k])
+            one = LateHole.of(intervals, k)
+            is_hole = bool(intervals.hole[k])
             if hole is not None and (is_hole or hole.follow(one.energy_hnj, one.t1_us - one.t0_us)):
                 if place >= 0:
-                    pieces.end_mw[place] = hole.after_mw
+                    intervals.end_mw[place] = hole.after_mw
                 else:
                     due = hole
                 hole = None
@@ -144,21 +140,20 @@ class LateHoles:
         if hole is not None:
             self._waiting[key] = hole
             if place >= 0:
-                for column in pieces[_COLUMNS]:
+                for column in intervals.columns:
                     column[place : stop - 1] = column[place + 1 : stop].copy()
-                pieces.counts[gpu] -= 1
+                intervals.counts[gpu] -= 1
         return due
 
 
-def _as_pieces(holes: Sequence[LateHole | None]) -> Pieces | None:
+def _as_intervals(holes: Sequence[LateHole | None]) -> EnergyIntervals | None:
     if not any(holes):
         return None
     found = [(h.t0_us, h.t1_us, h.energy_hnj, h.begin_mw, h.after_mw, h.mark) if h else (0,) * 6 for h in holes]
     t0, t1, energy, begin, end, mark = np.ascontiguousarray(np.array(found, np.int64).T)
     counts = np.array([hole is not None for hole in holes], np.int64)
-    tally = np.zeros((len(holes), TALLIES), np.int64)
-    return Pieces(np.arange(len(holes)), counts, t0, t1, energy, begin, end, mark, tally)
+    diagnostics = np.zeros(len(holes), DIAGNOSTICS)
+    return EnergyIntervals(np.arange(len(holes)), counts, t0, t1, energy, begin, end, mark, diagnostics)
 
 
 _NEVER = 1 << 62
-_COLUMNS = slice(2, 8)  # of `Pieces`, those that are of one piece each

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wattshed.kernels.billing import layout
+from wattshed.kernels.billing.layout import DIAGNOSTICS
 from wattshed.kernels.billing.reconcile import merge, new_state
 
 if TYPE_CHECKING:
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
     from wattshed.agent.accounts.limits import Limits
     from wattshed.agent.window import Device, Readings
-    from wattshed.kernels.billing.layout import Pieces
+    from wattshed.kernels.billing.layout import EnergyIntervals
 
 CEILING_MW = 20_000_000  # as for a board of unknown limit
-KEPT = (layout.COUNTER, layout.BASE_T, layout.BOOKED_T)
+KEPT = ("counter_mj", "base_us", "booked_us")
 """What of a counter's books outlives the agent, within one life of the driver."""
-FORGOTTEN = (layout.COUNTER, layout.BASE_T, layout.SEEN_T, layout.SUSPECT, layout.SUSPECT_T, layout.HIGH_WATER)
-EMPTIED = (layout.SUSPECT_KIND, layout.SUSPECT_BOOKED, layout.BOOKED_SINCE, layout.HIGH_WATER_BOOKED)
+FORGOTTEN = ("counter_mj", "base_us", "seen_us", "suspect_mj", "suspect_us", "high_water_mj")
+EMPTIED = ("suspect", "suspect_booked_hnj", "booked_since_hnj", "high_water_booked_hnj")
 
 
 @dataclass(slots=True)
@@ -38,36 +38,38 @@ class Module:
     ----------
     energy_hnj : int, hnj
         Since the books of its GPU began.
-    state : int64[1, kernels.billing.layout.STATES]
+    state : kernels.billing.layout.GPU_STATE[1]
     """
 
     energy_hnj: int = 0
-    state: NDArray[np.int64] = field(default_factory=lambda: new_state(1))
+    state: NDArray[np.void] = field(default_factory=lambda: new_state(1))
 
     @classmethod
-    def from_gpu(cls, counter_hnj: int, state: NDArray[np.int64]) -> Module:
-        """Go on from what was taken for the GPU's own: what its counter said so far, and its row of the merge state."""
+    def from_gpu(cls, counter_hnj: int, state: np.void) -> Module:
+        """Go on from what was taken for the GPU's own: what its counter said so far, and its record of the state."""
         module = cls(counter_hnj)
-        module.state[0, list(KEPT)] = state[list(KEPT)]
+        for name in KEPT:
+            module.state[name] = state[name]
         return module
 
     def book(self, time_us: NDArray[np.int64], counter_mj: NDArray[np.int64]) -> None:
         """Book readings of the counter (us, mJ; -1 none): resets, dips and jumps as for a GPU's."""
         told = counter_mj >= 0
         count = int(told.sum())
-        pieces = merge(
+        intervals = merge(
             np.array([0, count], np.int64), time_us[told], np.full(count, -1, np.int32), counter_mj[told], self.state,
             np.array([CEILING_MW]), np.array([-1]), np.array([1], np.int64),
         )  # fmt: skip
-        start = int(pieces.starts[0])
-        self.energy_hnj += int(pieces.energy_hnj[start : start + int(pieces.counts[0])].sum())
+        start = int(intervals.starts[0])
+        self.energy_hnj += int(intervals.energy_hnj[start : start + int(intervals.counts[0])].sum())
 
     def restart(self, start_us: int, *, same_boot: bool) -> None:
         """Go on after the agent was down, at ``start_us``; another life of the driver counts anew."""
         before, self.state = self.state, new_state(1)
-        if same_boot and before[0, layout.COUNTER] >= 0:
-            self.state[0, layout.COUNTER] = before[0, layout.COUNTER]
-            self.state[0, [layout.BASE_T, layout.BOOKED_T]] = np.minimum(before[0, list(KEPT[1:])], start_us - 1)
+        if same_boot and before["counter_mj"][0] >= 0:
+            self.state["counter_mj"] = before["counter_mj"]
+            for name in ("base_us", "booked_us"):
+                self.state[name] = np.minimum(before[name], start_us - 1)
 
 
 def tells_power(device: Device) -> bool:
@@ -91,26 +93,28 @@ def without(readings: Readings, gpus: Sequence[int], book: Callable[[int, slice]
     return replace(readings, counter_mj=counter_mj)
 
 
-def leave_counter(state: NDArray[np.int64], gpu: int, limits: Limits) -> Pieces:
-    """Let a GPU's books go on by power alone; returns what was still open, as pieces of all GPUs.
+def leave_counter(state: NDArray[np.void], gpu: int, limits: Limits) -> EnergyIntervals:
+    """Let a GPU's books go on by power alone; returns what was still open, as intervals of all GPUs.
 
     Parameters
     ----------
-    state : int64[g, kernels.billing.layout.STATES]
-        Row ``gpu`` is changed in place.
+    state : kernels.billing.layout.GPU_STATE[g]
+        Record ``gpu`` is changed in place.
     gpu : int
     limits : Limits
     """
     mine, one = state[gpu : gpu + 1], slice(gpu, gpu + 1)
-    mine[0, layout.SEEN_T] = -1  # what is open lies behind the last reading of the counter: power books it
+    mine["seen_us"] = -1  # what is open lies behind the last reading of the counter: power books it
     nothing = np.empty(0, np.int64)
-    pieces = merge(
+    intervals = merge(
         np.zeros(2, np.int64), nothing, nothing.astype(np.int32), nothing, mine,
         limits.ceiling_mw[one], limits.limit_mw[one], limits.max_gap_us[one], closing=True,
     )  # fmt: skip
-    mine[0, list(FORGOTTEN)] = -1
-    mine[0, list(EMPTIED)] = 0
+    for name in FORGOTTEN:
+        mine[name] = -1
+    for name in EMPTIED:
+        mine[name] = 0
     starts, counts = np.zeros(len(state), np.int64), np.zeros(len(state), np.int64)
-    tally = np.zeros((len(state), layout.TALLIES), np.int64)
-    starts[gpu], counts[gpu], tally[gpu] = pieces.starts[0], pieces.counts[0], pieces.tally[0]
-    return pieces._replace(starts=starts, counts=counts, tally=tally)
+    diagnostics = np.zeros(len(state), DIAGNOSTICS)
+    starts[gpu], counts[gpu], diagnostics[gpu] = intervals.starts[0], intervals.counts[0], intervals.diagnostics[0]
+    return intervals._replace(starts=starts, counts=counts, diagnostics=diagnostics)

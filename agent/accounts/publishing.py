@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wattshed.agent.accounts.uncertainty import FROZEN_US, disagrees, gpu_sigma_j, job_sigma_j
 from wattshed.agent.window import IDLE, UNATTRIBUTED
 from wattshed.exporters.snapshot import EnergyShare, GpuFacts, HostEnergy, JobFacts, Snapshot
-from wattshed.kernels.billing import layout, shares
+from wattshed.kernels.billing import shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from wattshed.agent.accounts.ledger import Job
     from wattshed.agent.window import Window
     from wattshed.exporters.snapshot import FleetFacts, Histogram
+    from wattshed.kernels.billing.layout import GpuState
 
 FRESH_US = 10_000_000  # a GPU whose energy is known up to this long ago is being metered
 ENDED_US = 2_000_000  # a job that was not seen for so long has ended: windows of a second may be late by one
@@ -47,9 +48,9 @@ def gpu_flags(account: GpuAccount, longest_run_us: int) -> tuple[str, ...]:
     totals = account.totals
     checks = {
         "frozen_sensor": longest_run_us > FROZEN_US,
-        "counter_reset": totals[layout.RESETS] > 0,
-        "counter_stuck": totals[layout.STUCK] > 0,
-        "counter_rejected": totals[layout.REJECTED_STEP] + totals[layout.REJECTED_DIP] > 0,
+        "counter_reset": totals.resets > 0,
+        "counter_stuck": totals.stuck > 0,
+        "counter_rejected": totals.rejected_step + totals.rejected_dip > 0,
         "disagreement": disagrees(account),
     }
     return tuple(name for name, so in checks.items() if so)
@@ -147,22 +148,22 @@ def why_unmetered(gpus: Sequence[GpuFacts]) -> str:
     return "no GPU gives a reading that can be used at the moment; see the log and `nvidia-smi`"
 
 
-def _known_until_us(state: Any) -> int:
+def _known_until_us(state: GpuState) -> int:
     """Until when a GPU's energy is known (us): its power read, its counter booked, or a first time read."""
-    return max(int(state[column]) for column in (layout.POWER_T, layout.BOOKED_T, layout.BASE_T))
+    return max(state.power_us, state.booked_us, state.base_us)
 
 
-def _energy_source(account: GpuAccount, state: Any) -> str:
+def _energy_source(account: GpuAccount, state: GpuState) -> str:
     """Tell what its energy comes from; a source that is lost for the moment is still the one that it came from."""
-    if int(state[layout.COUNTER]) >= 0:
+    if state.counter_mj >= 0:
         return "counter"
-    if int(state[layout.POWER_T]) >= 0:
+    if state.power_us >= 0:
         return "power"
     return account.method if account.was_read else "none"
 
 
-def _gpu_facts(account: GpuAccount, gauges: dict[str, float], state: Any, ended_hnj: int) -> GpuFacts:
-    """Freeze one GPU's account; ``state`` is its row of the merge state."""
+def _gpu_facts(account: GpuAccount, gauges: dict[str, float], state: GpuState, ended_hnj: int) -> GpuFacts:
+    """Freeze one GPU's account, with where reconciling its meters stands."""
     device, totals = account.device, account.totals
     return GpuFacts(
         uuid=device.uuid,
@@ -175,7 +176,7 @@ def _gpu_facts(account: GpuAccount, gauges: dict[str, float], state: Any, ended_
         up=account.up,
         energy_source=_energy_source(account, state),
         energy_hnj=account.energy_hnj,
-        sigma_j=gpu_sigma_j(account, int(state[layout.RUN_MAX])),
+        sigma_j=gpu_sigma_j(account, state.longest_run_us),
         power_w={
             reading: gauges.pop(f"power_{reading}_w")
             for reading in ("instant", "average")
@@ -186,13 +187,13 @@ def _gpu_facts(account: GpuAccount, gauges: dict[str, float], state: Any, ended_
             for name in sorted(gauges)
             if name.startswith("limit_") and name.endswith("_w")
         },
-        counter_resets=totals[layout.RESETS],
+        counter_resets=totals.resets,
         rejected=account.rejected,
-        gap_us=totals[layout.GAP] + account.silent_us,
+        gap_us=totals.gap_us + account.silent_us,
         covered_us=account.booked_us,
         ended_hnj=ended_hnj,
         disagreement=account.disagreement,
-        flags=gpu_flags(account, int(state[layout.RUN_MAX])),
+        flags=gpu_flags(account, state.longest_run_us),
         peak_w=dict(account.moving.peaks_w()),
         ramp_w_per_s=dict(account.moving.ramps_w_per_s()),
         gauges=gauges,

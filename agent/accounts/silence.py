@@ -13,24 +13,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wattshed.kernels.billing.layout import BOOKED_T, COUNTER, GAP, GAPS, POWER_T, SEEN_T, SHAPE_T, UNKNOWN_US
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from wattshed.agent.accounts.account import GpuAccount
+    from wattshed.kernels.billing.layout import GpuState
 
 
-def untold(state: NDArray[np.int64]) -> NDArray[np.bool_]:
+def untold(state: NDArray[np.void]) -> NDArray[np.bool_]:
     """Tell of each GPU that the merge knows no power of it, no counter, no reading since the start: bool[g, 3]."""
-    return state[:, [POWER_T, COUNTER, SHAPE_T]] < 0
+    return np.stack([state["power_us"] < 0, state["counter_mj"] < 0, state["shape_us"] < 0], axis=1)
 
 
 def follow(
     accounts: Sequence[GpuAccount],
-    state: NDArray[np.int64],
+    state: NDArray[np.void],
     before: NDArray[np.bool_],
     max_gap_us: NDArray[np.int64],
     end_us: int,
@@ -41,7 +40,7 @@ def follow(
     ----------
     accounts : sequence of GpuAccount
         Of the GPUs that are here: the first ones of the arrays.
-    state : int64[g, kernels.billing.layout.STATES]
+    state : kernels.billing.layout.GPU_STATE[g]
     before : bool[g, 3]
         What `untold` said before the window.
     max_gap_us : int64[g], us
@@ -52,21 +51,21 @@ def follow(
     state, max_gap_us = state[:here], max_gap_us[:here]
     since_us = np.array([account.here_since_us for account in accounts], np.int64)
     down = np.array([not account.up for account in accounts], bool)
-    power_us, counted = state[:, POWER_T], state[:, COUNTER] >= 0
-    silent_us = end_us - np.where(power_us >= 0, power_us, np.maximum(state[:, SEEN_T], since_us))
+    power_us, counted = state["power_us"], state["counter_mj"] >= 0
+    silent_us = end_us - np.where(power_us >= 0, power_us, np.maximum(state["seen_us"], since_us))
     silent_us[silent_us <= max_gap_us] = 0
     # A counter will tell what was drawn since it was booked last; nothing tells of the time before the first reading.
-    missing_us = end_us - np.where(counted, state[:, BOOKED_T], np.maximum(state[:, BOOKED_T], since_us))
+    missing_us = end_us - np.where(counted, state["booked_us"], np.maximum(state["booked_us"], since_us))
     missing_us[(missing_us <= max_gap_us) & ~down | (missing_us < 0)] = 0
     if not (silent_us.any() or missing_us.any() or any(one.silent_us or one.missing_us for one in accounts)):
         return
     for i, account in enumerate(accounts):
         merged = not before[i, 1:].any() and power_us[i] < 0  # its counter came back, and it tells nothing else
         if silent_us[i] < account.silent_us and before[i, 0] and not merged:
-            account.totals[GAP] += account.silent_us
-            account.totals[GAPS] += 1
+            account.totals.gap_us += account.silent_us
+            account.totals.gaps += 1
             if before[i, 1] and counted[i]:
-                account.totals[UNKNOWN_US] += account.silent_us
+                account.totals.unknown_us += account.silent_us
         account.silent_us, account.missing_us = int(silent_us[i]), int(missing_us[i])
 
 
@@ -75,25 +74,25 @@ def begin(account: GpuAccount, start_us: int) -> None:
     account.here_since_us = start_us
 
 
-def end(account: GpuAccount, state: NDArray[np.int64], until_us: int, *, forgotten: bool) -> None:
+def end(account: GpuAccount, state: GpuState, until_us: int, *, forgotten: bool) -> None:
     """Count what is open before the merge forgets the power before it: the GPU goes away, or the agent was down.
 
     Parameters
     ----------
     account : GpuAccount
-    state : int64[kernels.billing.layout.STATES]
+    state : GpuState
     until_us : int, us
         The time until then was not read.
     forgotten : bool
         Its counter began anew meanwhile.
     """
-    by_power = state[COUNTER] < 0 <= state[POWER_T]
+    by_power = state.counter_mj < 0 <= state.power_us
     open_us = account.silent_us
     if by_power:
-        open_us = max(open_us, until_us - int(state[POWER_T]))  # nothing tells what it drew meanwhile
+        open_us = max(open_us, until_us - state.power_us)  # nothing tells what it drew meanwhile
     if open_us > 0:
-        account.totals[GAP] += open_us
-        account.totals[GAPS] += account.silent_us > 0
-    if not by_power and (forgotten or state[COUNTER] < 0):
-        account.totals[UNKNOWN_US] += account.missing_us
+        account.totals.gap_us += open_us
+        account.totals.gaps += account.silent_us > 0
+    if not by_power and (forgotten or state.counter_mj < 0):
+        account.totals.unknown_us += account.missing_us
     account.silent_us = account.missing_us = 0

@@ -9,25 +9,24 @@ from __future__ import annotations
 
 import fcntl
 import json
-import math
 import os
 import time
 import zlib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import IO, TYPE_CHECKING, Any
 
-import numpy as np
-
 from wattshed.agent.accounts.account import GpuAccount
-from wattshed.agent.accounts.hole import Hole, Seen
+from wattshed.agent.accounts.by_name import named, of_names
+from wattshed.agent.accounts.former_versions import upgraded
+from wattshed.agent.accounts.hole import Hole
 from wattshed.agent.accounts.host import GpuBooks
 from wattshed.agent.accounts.late_holes import LateHole
 from wattshed.agent.accounts.ledger import GpuKey, Job, Line
 from wattshed.agent.accounts.modules import Module
 from wattshed.agent.accounts.tenancy import Tenancy
-from wattshed.agent.window import Device, JobKey, Owner
-from wattshed.kernels.billing import layout
-from wattshed.kernels.billing import reconcile as booking
+from wattshed.agent.window import Device, JobKey
+from wattshed.kernels.billing.layout import Diagnostics, GpuState
+from wattshed.kernels.billing.records import objects, of_objects
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,10 +34,8 @@ if TYPE_CHECKING:
     from wattshed.agent.accounts.attribution import Accounts
     from wattshed.agent.accounts.calibration import Calibrator
 
-VERSION = 3
-"""1 kept no ended jobs apart: all that retired was shown, and stays, within ``_other``. 1 and 2 knew less of how a
-counter stands still and of holes, kept of what was on a GPU its only owner, and of a line the energy that was split by
-a guess, not one sigma of it."""
+VERSION = 4
+"""Every number has its name; see `agent.accounts.former_versions` for those before."""
 SLOW_S = 1.0
 """A disk that takes longer to have the books for certain is waited for only every `SLOW_SYNC_US`."""
 SLOW_SYNC_US = 30_000_000
@@ -212,41 +209,15 @@ def _read(path: Path) -> dict[str, Any]:
     words = head.split()
     if len(words) != 4 or words[0] != b"wattshed-state":
         raise StateError("no state file")
-    if words[1] not in {b"1", b"2", str(VERSION).encode()}:
-        raise StateError(f"version {words[1].decode(errors='replace')}, not {VERSION}")
+    version = int(words[1])
+    if not 1 <= version <= VERSION:
+        raise StateError(f"version {version}, not {VERSION}")
     if len(body) != int(words[3]) or zlib.crc32(body) != int(words[2], 16):
         raise StateError("checksum does not match")
     state = json.loads(body)
     if not isinstance(state, dict):
         raise StateError("not an object")
-    return _upgraded(state, int(words[1]))
-
-
-_GUESSED = 7
-"""Where a line's guessed energy stands in a file, after the GPU's name and six other numbers."""
-
-
-def _upgraded(state: dict[str, Any], version: int) -> dict[str, Any]:
-    """Turn an earlier version into what `_restore_books` reads."""
-    if version < 3:
-        fresh = booking.new_state(1)[0].tolist()
-        for gpu in state["gpus"]:
-            gpu["merge"] += fresh[len(gpu["merge"]) :]
-            gpu["totals"] += [0] * (layout.TALLIES - len(gpu["totals"]))
-            before = {gpu["alone"]: Seen(Owner(gpu["alone"]), -1, -1, 1)} if gpu["alone"] else {}
-            gpu["hole"] = Hole(int(gpu["merge"][layout.BOOKED_T]), before).plain()
-            gpu["waiting"] = []
-        lines = [line for job in state["jobs"] for line in job["lines"]]
-        for line in [*lines, *state["other" if version == 2 else "gone"]]:
-            # What was guessed may have been all or nothing: uniform.
-            line[_GUESSED] = round(line[_GUESSED] / math.sqrt(12))
-    if version > 1:
-        return state
-    for gpu in state["gpus"]:
-        gpu["booked_us"] = gpu["totals"][layout.COVERED]
-    for job in state["jobs"]:
-        job["shown_us"] = 0
-    return {**state, "ended": [], "other": state["gone"]}
+    return state if version == VERSION else upgraded(state, version)
 
 
 def _books(accounts: Accounts, host: str) -> dict[str, Any]:
@@ -258,17 +229,15 @@ def _books(accounts: Accounts, host: str) -> dict[str, Any]:
                 "energy_hnj": one.account.energy_hnj,
                 "idle_hnj": one.account.idle_hnj,
                 "unattributed_hnj": one.account.unattributed_hnj,
-                "totals": one.account.totals,
+                "totals": named(one.account.totals),
                 "booked_us": one.account.booked_us,
                 "silent_us": one.account.silent_us,
                 "missing_us": one.account.missing_us,
-                "merge": one.merge.tolist(),
+                "state": named(one.state),
                 "hole": one.hole.plain(),
-                "late_hole": one.late.plain() if one.late is not None else None,
+                "late_hole": named(one.late) if one.late is not None else None,
                 "waiting": one.waiting.plain(),
-                "module": [one.account.module.energy_hnj, *one.account.module.state[0].tolist()]
-                if one.account.module
-                else None,
+                "module": _plain_module(one.account.module),
             }
             for one in accounts.books_of(host)
         ],
@@ -281,63 +250,66 @@ def _books(accounts: Accounts, host: str) -> dict[str, Any]:
                 "method": job.method,
                 "folded": job.folded,
                 "shown_us": job.shown_us,
-                "lines": [[gpu.gpu, *_line(line)] for gpu, line in job.lines.items()],
+                "lines": [{"gpu": gpu.gpu, **named(line)} for gpu, line in job.lines.items()],
             }
             for job in accounts.ledger.jobs.values()
         ],
-        "ended": [[gpu.gpu, hnj] for gpu, hnj in accounts.ledger.ended_hnj.items()],
-        "other": [[gpu.gpu, *_line(line)] for gpu, line in accounts.ledger.other.items()],
+        "ended": [{"gpu": gpu.gpu, "energy_hnj": hnj} for gpu, hnj in accounts.ledger.ended_hnj.items()],
+        "other": [{"gpu": gpu.gpu, **named(line)} for gpu, line in accounts.ledger.other.items()],
         "folded": accounts.ledger.folded,
     }
 
 
-def _line(line: Line) -> list[int]:
-    return [getattr(line, column.name) for column in fields(Line)]
-
-
-def _module(numbers: list[int] | None) -> Module | None:
-    """Read a module's energy and merge state; books from before there were any have none."""
-    if numbers is None:
+def _plain_module(module: Module | None) -> dict[str, Any] | None:
+    if module is None:
         return None
-    if len(numbers) != 1 + layout.STATES:
-        raise StateError("written by another version")
-    return Module(int(numbers[0]), np.array([numbers[1:]], np.int64))
+    (state,) = objects(module.state, GpuState)
+    return {"energy_hnj": module.energy_hnj, "state": named(state)}
+
+
+def _module(values: dict[str, Any] | None) -> Module | None:
+    if values is None:
+        return None
+    return Module(int(values["energy_hnj"]), of_objects([of_names(GpuState, values["state"])], GpuState))
+
+
+def _lines(host: str, lines: list[dict[str, Any]]) -> dict[GpuKey, Line]:
+    """Read lines, each with the name of its GPU."""
+    return {GpuKey(host, str(line.pop("gpu"))): of_names(Line, line) for line in lines}
 
 
 def _restore_books(accounts: Accounts, calibrator: Calibrator, host: str, state: dict[str, Any]) -> None:
     """Take over all of a state, or nothing."""
     found = []
     for place, gpu in enumerate(state["gpus"]):
-        merge = np.array(gpu["merge"], np.int64)
-        if len(merge) != layout.STATES or len(gpu["totals"]) != layout.TALLIES:
-            raise StateError("written by another version")
         account = GpuAccount(
             Device(**gpu["device"]),
             int(gpu["energy_hnj"]),
             int(gpu["idle_hnj"]),
             int(gpu["unattributed_hnj"]),
-            [int(n) for n in gpu["totals"]],
+            of_names(Diagnostics, gpu["totals"]),
             booked_us=int(gpu["booked_us"]),
             silent_us=int(gpu.get("silent_us", 0)),
             missing_us=int(gpu.get("missing_us", 0)),
             module=_module(gpu.get("module")),
         )
         late = gpu.get("late_hole")
-        late_hole = LateHole(*(int(n) for n in late)) if late is not None else None
+        late_hole = of_names(LateHole, late) if late is not None else None
         waiting = Tenancy.of_plain(place, gpu["waiting"])
-        found.append(GpuBooks(account, merge, Hole.of_plain(gpu["hole"]), late_hole, waiting))
+        found.append(
+            GpuBooks(account, of_names(GpuState, gpu["state"]), Hole.of_plain(gpu["hole"]), late_hole, waiting)
+        )
     jobs = {}
     for entry in state["jobs"]:
         job = Job(
             JobKey(entry["key"]), dict(entry["labels"]), int(entry["start_us"]), int(entry["end_us"]),
             int(entry["method"]), folded=bool(entry["folded"]), shown_us=int(entry["shown_us"]),
         )  # fmt: skip
-        for gpu, *numbers in entry["lines"]:
-            job.lines[GpuKey(host, gpu)] = Line(*(int(n) for n in numbers))
+        job.lines = _lines(host, entry["lines"])
         job.shown_hnj = job.energy_hnj
         jobs[job.key] = job
-    ended = {GpuKey(host, gpu): int(hnj) for gpu, hnj in state["ended"]}
-    other = {GpuKey(host, gpu): Line(*(int(n) for n in numbers)) for gpu, *numbers in state["other"]}
+    ended = {GpuKey(host, str(one["gpu"])): int(one["energy_hnj"]) for one in state["ended"]}
+    other = _lines(host, state["other"])
     folded, since_us = int(state["folded"]), state["since_us"]
     learned_mw = {uuid: float(mw) for uuid, mw in state["idle_mw"].items()}
     # All of it can be believed: from here on nothing fails.

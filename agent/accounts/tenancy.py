@@ -161,20 +161,18 @@ class Tenancy:
             np.full(len(rows), -1, np.int64), column[4], np.array(live, np.int8),
         )  # fmt: skip
 
-    def plain(self) -> list[list[Any]]:
-        """Lay the rows out as plain values: key, start, end, activity, busy, share, live; labels are the ledger's."""
-        columns = (self.start_us, self.end_us, self.activity_ppm, self.busy_ppm, self.share_ppm, self.live)
-        rows = zip(self.owner.tolist(), *(column.tolist() for column in columns), strict=True)
-        return [[self.owners[place].key, *values] for place, *values in rows]
+    def plain(self) -> list[dict[str, Any]]:
+        """Lay the rows out as plain values, by name; labels are the ledger's."""
+        rows = zip(self.owner.tolist(), *(getattr(self, name).tolist() for name in _SAVED), strict=True)
+        return [{"key": self.owners[place].key, **dict(zip(_SAVED, values, strict=True))} for place, *values in rows]
 
     @classmethod
-    def of_plain(cls, gpu: int, rows: Sequence[Sequence[Any]]) -> Tenancy:
+    def of_plain(cls, gpu: int, rows: Sequence[Mapping[str, Any]]) -> Tenancy:
         """Make it of one GPU's rows, as `plain` laid them out."""
         if not rows:
             return NO_TENANCY
-        keys, *columns = zip(*rows, strict=True)
-        start, end, activity, busy, share, live = (np.array(values, np.int64) for values in columns)
-        owners = tuple(Owner(JobKey(str(key))) for key in keys)
+        start, end, activity, busy, share, live = (np.array([row[name] for row in rows], np.int64) for name in _SAVED)
+        owners = tuple(Owner(JobKey(str(row["key"]))) for row in rows)
         places = np.arange(len(rows))
         return cls(owners, np.full(len(rows), gpu), places, start, end, activity, busy, share, live.astype(np.int8))
 
@@ -244,5 +242,6 @@ class Tenancy:
         return replace(kept, gpu=np.array([place[int(gpu)] for gpu in kept.gpu], np.int64))
 
 
+_SAVED = ("start_us", "end_us", "activity_ppm", "busy_ppm", "share_ppm", "live")
 _NONE = np.empty(0, np.int64)
 NO_TENANCY = Tenancy((), _NONE, _NONE, _NONE, _NONE, _NONE, _NONE, _NONE, np.empty(0, np.int8))

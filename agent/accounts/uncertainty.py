@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.inputs.boards import likely_limit_mw
 from wattshed.exporters.snapshot import HNJ_PER_JOULE
-from wattshed.kernels.billing import layout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,9 +95,9 @@ def split_spread(device: Device) -> float:
 
 def interval_us(account: GpuAccount) -> float:
     """Return the mean time between two readings of a GPU's power; a counter bridges what is a gap to power."""
-    samples, seen = account.totals[layout.SAMPLES], account.totals[layout.COVERED]
+    samples, seen = account.totals.samples, account.totals.covered_us
     if account.method == "counter":
-        seen += account.totals[layout.GAP]
+        seen += account.totals.gap_us
     return seen / samples if samples else 0.0
 
 
@@ -167,17 +166,17 @@ def gpu_sigma_j(account: GpuAccount, longest_run_us: int = 0) -> float:
     energy_j = account.energy_hnj / HNJ_PER_JOULE
     parts = [gain_j(account, energy_j), module_j(account)]
     if account.method == "power":
-        parts.append(energy_j * sampling_floor(account, account.totals[layout.COVERED] / 1e6))
-        parts.append((account.totals[layout.GAP] + account.missing_us) / 1e6 * missing_w(account))
+        parts.append(energy_j * sampling_floor(account, account.totals.covered_us / 1e6))
+        parts.append((account.totals.gap_us + account.missing_us) / 1e6 * missing_w(account))
         if longest_run_us > FROZEN_US:
             parts.append(longest_run_us / 1e6 * frozen_w(account))
     # Over a reset of the counter, or a hole of which it does not tell, energy is an estimate between idle and limit, or
     # is booked as nothing.
-    parts.append(account.totals[layout.ESTIMATED_US] / 1e6 * estimated_w(account))
-    unknown_us = account.totals[layout.UNKNOWN_US] + (account.missing_us if account.method != "power" else 0)
+    parts.append(account.totals.estimated_us / 1e6 * estimated_w(account))
+    unknown_us = account.totals.unknown_us + (account.missing_us if account.method != "power" else 0)
     parts.append(unknown_us / 1e6 * missing_w(account))
     if account.method != "power" and disagrees(account):
-        off = account.totals[layout.COMPARED_POWER] - account.totals[layout.COMPARED_COUNTER]
+        off = account.totals.compared_power_hnj - account.totals.compared_counter_hnj
         parts.append(off / HNJ_PER_JOULE)
     return math.hypot(*parts)
 
@@ -186,13 +185,13 @@ def module_j(account: GpuAccount) -> float:
     """Return what was booked too much (J) while a module's counter was still taken for the GPU's own."""
     if account.module is None:
         return 0.0
-    return abs(account.totals[layout.COMPARED_COUNTER] - account.totals[layout.COMPARED_POWER]) / HNJ_PER_JOULE
+    return abs(account.totals.compared_counter_hnj - account.totals.compared_power_hnj) / HNJ_PER_JOULE
 
 
 def disagrees(account: GpuAccount) -> bool:
     """Tell whether counter and sampled power differ by more than a fifth over at least half a minute."""
     off = account.disagreement
-    return off is not None and account.totals[layout.COMPARED_US] >= 30_000_000 and not -0.25 <= off <= 0.2
+    return off is not None and account.totals.compared_us >= 30_000_000 and not -0.25 <= off <= 0.2
 
 
 def job_sigma_j(job: Job, gpus: Mapping[GpuKey, GpuAccount]) -> float:
@@ -219,7 +218,7 @@ def job_sigma_j(job: Job, gpus: Mapping[GpuKey, GpuAccount]) -> float:
         squares += (line.untold_hnj / HNJ_PER_JOULE) ** 2
         squares += line.edges * (blur_us(account) / 1e6 * step_w) ** 2 / 12
         # A counter bridges gaps, but for one that is open.
-        gap_us = account.missing_us + (account.totals[layout.GAP] if account.method == "power" else 0)
+        gap_us = account.missing_us + (account.totals.gap_us if account.method == "power" else 0)
         unread_us = max(min(line.unread_us, gap_us), line.unread_us - OPEN_US - interval_us(account))
         unread += unread_us / 1e6 * missing_w(account)  # whatever it was, it was more than nothing, on every GPU
         if account.method == "power" and seconds > 0:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from wattshed.agent.accounts.ledger import GpuKey, Ledger
     from wattshed.agent.accounts.tenancy import Tenancy
     from wattshed.agent.window import JobKey
-    from wattshed.kernels.billing.layout import Pieces
+    from wattshed.kernels.billing.layout import EnergyIntervals
 
 BEFORE, AFTER = -1, -2
 """In place of `Tenancy.live`: the owner may have been there, for it was before the hole, or is after it. ``share_ppm``
@@ -42,7 +42,7 @@ LEVEL = 0.1
 
 @dataclass
 class Aside:
-    """What is not split of some pieces, and whose it may be.
+    """What is not split of some intervals, and whose it may be.
 
     Attributes
     ----------
@@ -84,12 +84,12 @@ def share_beside(key: JobKey, side: Mapping[JobKey, Seen]) -> int:
     return used[key].activity_ppm * PPM // active
 
 
-def set_aside(pieces: Pieces, rows: Tenancy, idle_mw: NDArray[np.int64]) -> Aside:
+def set_aside(intervals: EnergyIntervals, rows: Tenancy, idle_mw: NDArray[np.int64]) -> Aside:
     """Take out of holes what may be anybody's.
 
     Parameters
     ----------
-    pieces : Pieces
+    intervals : EnergyIntervals
         The energy of holes, and the powers beside them, are changed in place.
     rows : Tenancy
     idle_mw : int64[g], mW
@@ -97,26 +97,26 @@ def set_aside(pieces: Pieces, rows: Tenancy, idle_mw: NDArray[np.int64]) -> Asid
     Returns
     -------
     Aside
-        With the pieces it sums to what they held.
+        With the intervals it sums to what they held.
     """
     aside = Aside()
     for gpu in sorted(set(rows.gpu[rows.live < 0].tolist())):
         mine = [_Row(rows, row) for row in np.flatnonzero(rows.gpu == gpu).tolist()]
-        for k in range(int(pieces.starts[gpu]), int(pieces.starts[gpu] + pieces.counts[gpu])):
-            hole = LateHole.of(pieces, k)
+        for k in range(int(intervals.starts[gpu]), int(intervals.starts[gpu] + intervals.counts[gpu])):
+            hole = LateHole.of(intervals, k)
             there = [row for row in mine if row.within(hole) > 0]
             unsure = [row for row in there if row.live < 0]
             for row in unsure:
                 aside.booked_us[row.place] = aside.booked_us.get(row.place, 0) + row.within(hole)
-            if unsure and pieces.hole[k]:
+            if unsure and intervals.hole[k]:
                 known, unheld = _known_hnj(hole, there, max(int(idle_mw[gpu]), 0))
                 known = min(known, hole.energy_hnj)
-                pieces.energy_hnj[k] = known
+                intervals.energy_hnj[k] = known
                 # What is known is cut by these powers: nobody who is not there for sure had any of them.
                 if not any(row.live >= 0 and row.at(hole.t0_us) for row in there):
-                    pieces.begin_mw[k] = idle_mw[gpu]
+                    intervals.begin_mw[k] = idle_mw[gpu]
                 if not any(row.live >= 0 and row.at(hole.t1_us - 1) for row in there):
-                    pieces.end_mw[k] = idle_mw[gpu]
+                    intervals.end_mw[k] = idle_mw[gpu]
                 aside.nobodys_hnj[gpu] = aside.nobodys_hnj.get(gpu, 0) + hole.energy_hnj - known
                 for place, sigma in _sigma_hnj(hole, there, known, min(unheld, known)):
                     aside.sigma_hnj[place] = aside.sigma_hnj.get(place, 0) + sigma
@@ -132,7 +132,7 @@ class _Row:
         self.live, self.share_ppm = int(rows.live[place]), int(rows.share_ppm[place])
 
     def within(self, hole: LateHole) -> int:
-        """How much of a piece it covers, us."""
+        """How much of an interval it covers, us."""
         return max(min(self.end_us, hole.t1_us) - max(self.start_us, hole.t0_us), 0)
 
     def at(self, time_us: int) -> bool:

@@ -13,7 +13,6 @@ import numpy as np
 
 from wattshed.agent.accounts.uncertainty import FROZEN_US, estimated_w, frozen_w, missing_w, split_spread
 from wattshed.exporters.snapshot import HNJ_PER_JOULE
-from wattshed.kernels.billing.layout import RUN_T
 from wattshed.kernels.billing.split import split
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.accounts.account import GpuAccount
     from wattshed.agent.accounts.tenancy import Tenancy
-    from wattshed.kernels.billing.layout import Pieces
+    from wattshed.kernels.billing.layout import EnergyIntervals
 
 HNJ_PER_WUS = HNJ_PER_JOULE / 1e6
 
@@ -37,18 +36,18 @@ class _Time(NamedTuple):
 
 
 def untold_hnj(
-    pieces: Pieces, state: NDArray[np.int64], accounts: Sequence[GpuAccount], rows: Tenancy
+    intervals: EnergyIntervals, state: NDArray[np.void], accounts: Sequence[GpuAccount], rows: Tenancy
 ) -> NDArray[np.int64] | None:
     """Split one sigma of what nothing tells among the usage rows that are there.
 
     Parameters
     ----------
-    pieces : Pieces
+    intervals : EnergyIntervals
         As booked now.
-    state : int64[g, kernels.billing.layout.STATES]
-        The merge state after them.
+    state : kernels.billing.layout.GPU_STATE[g]
+        After them.
     accounts : sequence of GpuAccount
-        With these pieces in.
+        With these intervals in.
     rows : Tenancy
         Who may have been there (`agent.accounts.unseen`) is one of them: nothing of such a time is known of anybody.
 
@@ -60,10 +59,10 @@ def untold_hnj(
     bounds = np.searchsorted(rows.gpu, np.arange(len(accounts) + 1)).astype(np.int64)
     found: list[list[_Time]] = []
     for i, account in enumerate(accounts):
-        mine = slice(int(pieces.starts[i]), int(pieces.starts[i] + pieces.counts[i]))
-        times = list(_of_holes(pieces, mine, account))
+        mine = slice(int(intervals.starts[i]), int(intervals.starts[i] + intervals.counts[i]))
+        times = list(_of_holes(intervals, mine, account))
         if account.method == "power" and bounds[i] < bounds[i + 1]:
-            times += _of_a_still_sensor(pieces, mine, int(state[i, RUN_T]), account)
+            times += _of_a_still_sensor(intervals, mine, int(state["run_since_us"][i]), account)
         found.append(sorted(times))
     if not any(found):
         return None
@@ -83,22 +82,22 @@ def untold_hnj(
     return sigma_hnj
 
 
-def _of_holes(pieces: Pieces, mine: slice, account: GpuAccount) -> Iterator[_Time]:
-    """Yield the holes that are estimated or booked as nothing, see `kernels.billing.layout.Pieces`."""
-    marks = pieces.hole[mine]
+def _of_holes(intervals: EnergyIntervals, mine: slice, account: GpuAccount) -> Iterator[_Time]:
+    """Yield the holes that are estimated or booked as nothing, see `kernels.billing.layout.EnergyIntervals`."""
+    marks = intervals.hole[mine]
     for k in (mine.start + np.flatnonzero((marks < 0) | (marks > 1))).tolist():
-        mark = int(pieces.hole[k])
+        mark = int(intervals.hole[k])
         watts = missing_w(account) * -mark if mark < 0 else estimated_w(account) * (mark - 1)
-        yield _Time(int(pieces.t0_us[k]), int(pieces.t1_us[k]), round(watts * HNJ_PER_WUS))
+        yield _Time(int(intervals.t0_us[k]), int(intervals.t1_us[k]), round(watts * HNJ_PER_WUS))
 
 
-def _of_a_still_sensor(pieces: Pieces, mine: slice, run_us: int, account: GpuAccount) -> Iterator[_Time]:
+def _of_a_still_sensor(intervals: EnergyIntervals, mine: slice, run_us: int, account: GpuAccount) -> Iterator[_Time]:
     """Yield the times in which power stood at the very same value for longer than a sensor that lives ever does.
 
     That it did is found out `FROZEN_US` after it began: who is there then answers for that time too.
     """
-    t0, t1, begin = pieces.t0_us[mine], pieces.t1_us[mine], pieces.begin_mw[mine]
-    still = (begin == pieces.end_mw[mine]) & (begin > 0)
+    t0, t1, begin = intervals.t0_us[mine], intervals.t1_us[mine], intervals.begin_mw[mine]
+    still = (begin == intervals.end_mw[mine]) & (begin > 0)
     if not still.any():
         return
     goes_on = still[1:] & still[:-1] & (t0[1:] == t1[:-1])
@@ -106,7 +105,7 @@ def _of_a_still_sensor(pieces: Pieces, mine: slice, run_us: int, account: GpuAcc
     last = np.flatnonzero(still & ~np.concatenate([goes_on, [False]]))
     for a, b in zip(first.tolist(), last.tolist(), strict=True):
         start_us, end_us = int(t0[a]), int(t1[b])
-        # What still stands at the end of these pieces may have begun before them.
+        # What still stands at the end of these intervals may have begun before them.
         since_us = min(start_us, run_us) if a == 0 and b == len(t1) - 1 and run_us >= 0 else start_us
         if end_us - since_us > FROZEN_US:
             untold_us = end_us - (start_us if start_us - since_us > FROZEN_US else since_us)

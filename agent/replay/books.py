@@ -21,7 +21,6 @@ from wattshed.agent.traces.jobs.survey import Survey
 from wattshed.agent.traces.jobs.wants import Edges, counts
 from wattshed.agent.traces.sources import Chain
 from wattshed.agent.window import MISSING, Run
-from wattshed.kernels.billing import layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -227,14 +226,7 @@ def finish(part: Part) -> Part:
         state = part.accounts.state_of(host)
         for device, row in zip(devices, state, strict=True):
             key = GpuKey(device.host, device.uuid or str(device.index))
-            part.extremes[key] = Extremes(
-                *(
-                    int(row[column])
-                    for column in (
-                        layout.POWER_MIN, layout.POWER_MAX, layout.RUN_MAX, layout.FIRST_T, layout.LAST_T,
-                    )
-                )
-            )  # fmt: skip
+            part.extremes[key] = Extremes(row.lowest_mw, row.highest_mw, row.longest_run_us, row.first_us, row.last_us)
     return part
 
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, TextIO
 from wattshed.agent.accounts.publishing import gpu_flags, method_name
 from wattshed.agent.accounts.uncertainty import gpu_sigma_j, job_sigma_j
 from wattshed.exporters.snapshot import HNJ_PER_JOULE
-from wattshed.kernels.billing import layout
 
 if TYPE_CHECKING:
     from wattshed.agent.accounts.account import GpuAccount
@@ -138,12 +137,12 @@ def _watts(milliwatts: int | None) -> float | None:
 
 def _gpu(account: GpuAccount, extremes: Extremes | None, energy_uj: int) -> dict[str, Any]:
     device, totals = account.device, account.totals
-    covered, gap = totals[layout.COVERED], totals[layout.GAP]
+    covered, gap = totals.covered_us, totals.gap_us
     span = extremes.last_us - extremes.first_us if extremes is not None and extremes.first_us >= 0 else 0
-    counter, power = totals[layout.COUNTER_HNJ], totals[layout.POWER_HNJ]
+    counter, power = totals.counter_hnj, totals.power_hnj
     by_counter = account.method == "counter"
     run_us = extremes.longest_run_us if extremes else 0
-    if by_counter and not totals[layout.SAMPLES]:
+    if by_counter and not totals.samples:
         covered = span - gap
     mean_of, over = (power, covered) if power else (account.energy_hnj, covered + gap)
     p50, p95, p99 = account.power.quantiles()
@@ -152,16 +151,16 @@ def _gpu(account: GpuAccount, extremes: Extremes | None, energy_uj: int) -> dict
         "gpu": device.index,
         "uuid": device.uuid,
         "model": device.model,
-        "samples": totals[layout.SAMPLES],
+        "samples": totals.samples,
         "span_s": span / 1e6,
         "covered_s": covered / 1e6,
         "gap_s": gap / 1e6,
-        "gaps": totals[layout.GAPS],
+        "gaps": totals.gaps,
         "energy_j": Joules(energy_uj),
         "method": account.method,
         "counter_j": _joules(counter) if by_counter else None,
-        "power_j": _joules(power) if totals[layout.SAMPLES] else None,
-        "counter_resets": totals[layout.RESETS],
+        "power_j": _joules(power) if totals.samples else None,
+        "counter_resets": totals.resets,
         "disagreement": (power - counter) / counter if counter and power else None,
         "power_w": {
             "mean": mean_of / 2e3 / over if over > 0 else None,  # hnj / us is half a milliwatt

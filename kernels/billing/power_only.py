@@ -1,7 +1,7 @@
 """The plain case at the speed of memory: power only, no counter, nobody on the GPUs.
 
-Most of a long trace is like that, and then booking needs no pieces: the sums of `kernels.billing.reconcile.merge` and
-`kernels.billing.split.split`, and the histogram of power, follow from one pass over the columns as they lie in the
+Most of a long trace is like that, and then booking needs no intervals: the sums of `kernels.billing.reconcile.merge`
+and `kernels.billing.split.split`, and the histogram of power, follow from one pass over the columns as they lie in the
 file. Rows are taken block by block. A block without a gap and with good readings alone is summed by vector code; any
 other is walked row by row. Both give the very integers, and the state, of `merge`.
 """
@@ -15,28 +15,14 @@ from __future__ import annotations
 import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from wattshed.kernels.billing import layout
 from wattshed.kernels.billing.histogram import BEFORE, BEFORE_T, HELD, HIGHEST_MW, SEEN_T
-from wattshed.kernels.billing.layout import (
-    BOOKED_T,
-    COVERED,
-    FIRST_T,
-    LAST_T,
-    POWER,
-    POWER_MAX,
-    POWER_MIN,
-    POWER_T,
-    REJECTED_TIME,
-    RUN_MAX,
-    RUN_T,
-    SAMPLES,
-    SHAPE_T,
-)
+from wattshed.kernels.billing.layout import DIAGNOSTICS, Diagnostics, GpuState
 from wattshed.kernels.billing.reconcile import MOST_HNJ, follow, is_reading
+from wattshed.kernels.billing.records import opened, put_back
 from wattshed.kernels.columns import Columns, as_read
 from wattshed.kernels.jit import jit
 
@@ -101,24 +87,24 @@ def _pour_block(times, powers, held, bins):
 
 
 @jit
-def _walk(times, powers, base, s, tally, ceiling, max_gap, twice_idle, pour, last, bins, out):
-    """Book rows one by one, as `booking.merge` does; returns how many, fewer than all if the sums are full."""
+def _walk(times, powers, base, s, happened, ceiling, max_gap, twice_idle, pour, last, bins, out):
+    """Book rows one by one, as `reconcile.merge` does; returns how many, fewer than all if the sums are full."""
     for i in range(len(powers)):
-        t = base + np.int64(times[i])
-        p = np.int64(powers[i])
-        if t < s[LAST_T]:
-            tally[REJECTED_TIME] += 1
+        t: Any = base + np.int64(times[i])
+        p: Any = np.int64(powers[i])
+        if t < s.last_us:
+            happened.rejected_time += 1
             continue
-        s[LAST_T] = last[SEEN_T] = t
-        if s[FIRST_T] < 0 and p > 0:
-            s[FIRST_T] = t
-        if not is_reading(p, ceiling, tally):
+        s.last_us = last[SEEN_T] = t
+        if s.first_us < 0 and p > 0:
+            s.first_us = t
+        if not is_reading(p, ceiling, happened):
             continue
-        bridged = max(follow(s, tally, t, p, max_gap), 0)
-        out[0] += (s[POWER] + p) * bridged
-        out[1] += min(s[POWER] + p, twice_idle) * bridged
-        s[POWER_T] = s[SHAPE_T] = s[BOOKED_T] = t
-        s[POWER] = p
+        bridged = max(follow(s, happened, t, p, max_gap), 0)
+        out[0] += (s.power_mw + p) * bridged
+        out[1] += min(s.power_mw + p, twice_idle) * bridged
+        s.power_us = s.shape_us = s.booked_us = t
+        s.power_mw = p
         if pour:
             held = np.int64(0)
             if last[BEFORE] > 0:
@@ -136,9 +122,9 @@ def _longest_run(times, powers, base, s):
     """Go on with the run of equal readings through a good block's rows but the first."""
     for i in range(1, len(powers)):
         if powers[i] == powers[i - 1]:
-            s[RUN_MAX] = max(s[RUN_MAX], base + np.int64(times[i]) - s[RUN_T])
+            s.longest_run_us = max(s.longest_run_us, base + np.int64(times[i]) - s.run_since_us)
         else:
-            s[RUN_T] = base + np.int64(times[i])
+            s.run_since_us = base + np.int64(times[i])
 
 
 @jit
@@ -150,7 +136,7 @@ def _highest(powers, ceiling):
 
 
 @jit
-def _book_block(times, powers, base, s, tally, ceiling, max_gap, twice_idle, pour, last, bins, out):
+def _book_block(times, powers, base, s, happened, ceiling, max_gap, twice_idle, pour, last, bins, out):
     """Book one block; returns how many rows were booked: none if a reading has no bin, which is then in ``out``."""
     n = len(powers)
     energy, equal, low, high, longest = _sum_block(times, powers)
@@ -168,25 +154,25 @@ def _book_block(times, powers, base, s, tally, ceiling, max_gap, twice_idle, pou
         out[2] = highest
         return 0
     if not good:
-        return _walk(times, powers, base, s, tally, ceiling, max_gap, twice_idle, pour, last, bins, out)
+        return _walk(times, powers, base, s, happened, ceiling, max_gap, twice_idle, pour, last, bins, out)
     # What reaches back to the row before the block is walked.
-    _walk(times[:1], powers[:1], base, s, tally, ceiling, max_gap, twice_idle, pour, last, bins, out)
-    if begin != s[POWER_T] or (pour and begin != last[BEFORE_T]):  # the block begins before what was booked
-        return 1 + _walk(times[1:], powers[1:], base, s, tally, ceiling, max_gap, twice_idle, pour, last, bins, out)
+    _walk(times[:1], powers[:1], base, s, happened, ceiling, max_gap, twice_idle, pour, last, bins, out)
+    if begin != s.power_us or (pour and begin != last[BEFORE_T]):  # the block begins before what was booked
+        return 1 + _walk(times[1:], powers[1:], base, s, happened, ceiling, max_gap, twice_idle, pour, last, bins, out)
     out[0] += np.int64(energy)
     # Where no reading is below idle power, all of that is static, and nobody has to look.
     always = 2 * np.int64(low) >= twice_idle
     out[1] += twice_idle * (end - begin) if always else _static_block(times, powers, np.uint32(twice_idle))
-    tally[SAMPLES] += n - 1
-    tally[COVERED] += end - begin
-    s[POWER_MIN] = min(s[POWER_MIN], np.int64(low))
-    s[POWER_MAX] = max(s[POWER_MAX], np.int64(high))
+    happened.samples += n - 1
+    happened.covered_us += end - begin
+    s.lowest_mw = min(s.lowest_mw, np.int64(low))
+    s.highest_mw = max(s.highest_mw, np.int64(high))
     if equal:
         _longest_run(times, powers, base, s)
     else:
-        s[RUN_T] = end
-    s[LAST_T] = s[POWER_T] = s[SHAPE_T] = s[BOOKED_T] = end
-    s[POWER] = np.int64(powers[n - 1])
+        s.run_since_us = end
+    s.last_us = s.power_us = s.shape_us = s.booked_us = end
+    s.power_mw = np.int64(powers[n - 1])
     if pour:
         last[HELD] = _pour_block(times, powers, last[HELD], bins)
         last[SEEN_T], last[BEFORE_T], last[BEFORE] = end, end, np.int64(powers[n - 1])
@@ -194,13 +180,14 @@ def _book_block(times, powers, base, s, tally, ceiling, max_gap, twice_idle, pou
 
 
 @jit
-def _book_gpu(columns, gpu, place, s, tally, limits, pour, last, bins, out):
+def _book_gpu(columns, gpu, place, states, diagnostics, limits, pour, last, bins, out):
     """Book one GPU from ``place`` (window, row) on, and move it; stops before a reading without a bin, or when full.
 
     ``out`` gets energy, static energy, and the reading that it stopped at for want of a bin (else 0).
     """
     offsets, times, time_at, base_us, power_mw, power_at = columns
     ceiling, max_gap, twice_idle = limits
+    s, happened = states[gpu], diagnostics[gpu]
     out[:] = 0
     for w in range(place[0], len(base_us)):
         a, end = offsets[w, gpu], offsets[w, gpu + 1]
@@ -210,7 +197,7 @@ def _book_gpu(columns, gpu, place, s, tally, limits, pour, last, bins, out):
             b = min(a + BLOCK, end)
             a += _book_block(
                 times[time_at[w] + a : time_at[w] + b], power_mw[power_at[w] + a : power_at[w] + b], base_us[w],
-                s, tally, ceiling, max_gap, twice_idle, pour, last, bins, out,
+                s, happened, ceiling, max_gap, twice_idle, pour, last, bins, out,
             )  # fmt: skip
             if out[2] > 0 or out[0] >= MOST_HNJ:
                 place[0], place[1] = w, a
@@ -223,20 +210,20 @@ class Booked(NamedTuple):
 
     Attributes
     ----------
-    tally : int64[g, layout.TALLIES]
-        As `booking.merge` tallies, without the energies: these may be more than int64 holds.
+    diagnostics : DIAGNOSTICS[g]
+        As of `reconcile.merge`, without the energies: these may be more than int64 holds.
     energy_hnj, static_hnj : list of int, hnj
         All energy of each GPU, and the part of it below idle power.
     """
 
-    tally: NDArray[np.int64]
+    diagnostics: NDArray[np.void]
     energy_hnj: list[int]
     static_hnj: list[int]
 
 
 def book_plain(
     run: Columns,
-    state: NDArray[np.int64],
+    state: NDArray[np.void],
     ceiling_mw: NDArray[np.int64],
     max_gap_us: NDArray[np.int64],
     idle_mw: NDArray[np.int64],
@@ -247,10 +234,10 @@ def book_plain(
     Parameters
     ----------
     run : Columns
-    state : int64[g, layout.STATES]
-        Changed in place, as `booking.merge` would.
+    state : GPU_STATE[g]
+        Changed in place, as `reconcile.merge` would.
     ceiling_mw, max_gap_us : int64[g]
-        As for `booking.merge`.
+        As for `reconcile.merge`.
     idle_mw : int64[g], mW
         -1 unknown.
     histograms : sequence of PowerHistogram, optional
@@ -259,10 +246,10 @@ def book_plain(
     Returns
     -------
     Booked or None
-        None: `booking.merge` must do it, for a GPU has had a counter, or may be a whole hall.
+        None: `reconcile.merge` must do it, for a GPU has had a counter, or may be a whole hall.
     """
     gpus = run.offsets.shape[1] - 1
-    if (state[:, layout.COUNTER] >= 0).any() or (ceiling_mw > HIGHEST_MW).any():
+    if (state["counter_mj"] >= 0).any() or (ceiling_mw > HIGHEST_MW).any():
         return None
     rows = (run.offsets[:, 1:] - run.offsets[:, :-1]).sum(axis=0)
     poured = [histogram.worth_bins(int(rows[gpu])) for gpu, histogram in enumerate(histograms or ())]
@@ -270,8 +257,10 @@ def book_plain(
         histogram.catch_up()
         if histogram.last[BEFORE] > HIGHEST_MW:
             return None
-    booked = Booked(np.zeros((gpus, layout.TALLIES), np.int64), [0] * gpus, [0] * gpus)
+    booked = Booked(np.zeros(gpus, DIAGNOSTICS), [0] * gpus, [0] * gpus)
     columns = Columns(*(as_read(column) for column in run))
+
+    states, happened = opened(state, GpuState), opened(booked.diagnostics, Diagnostics)
 
     def book_gpu(gpu: int) -> None:
         place, out = np.zeros(2, np.int64), np.zeros(3, np.int64)
@@ -281,9 +270,7 @@ def book_plain(
         while place[0] < len(run.base_us):
             bins, last = (histogram.bins, histogram.last) if histogram is not None else (_NO_BINS, _NO_LAST.copy())
             with np.errstate(over="ignore"):  # as plain Python, unsigned words wrap loudly
-                _book_gpu(
-                    columns, gpu, place, state[gpu], booked.tally[gpu], limits, histogram is not None, last, bins, out
-                )
+                _book_gpu(columns, gpu, place, states, happened, limits, histogram is not None, last, bins, out)
             booked.energy_hnj[gpu] += int(out[0])
             booked.static_hnj[gpu] += int(out[1])
             if out[2] and histogram is not None:
@@ -299,6 +286,8 @@ def book_plain(
     else:
         for gpu in range(gpus):
             book_gpu(gpu)
+    put_back(state, states)
+    put_back(booked.diagnostics, happened)
     return booked
 
 

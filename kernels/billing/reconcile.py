@@ -1,10 +1,11 @@
-"""From raw readings to booked energy: merges the driver's energy counter with sampled power, GPU by GPU.
+"""From raw readings to booked energy: reconciles the driver's energy counter with sampled power, GPU by GPU.
 
 The counter's difference between two readings *is* the energy of that stretch; sampled power gives only the shape inside
-it, scaled to fit. Without a counter, power is integrated by trapezoid. The result is a list of *pieces*: stretches of
-time with an exact integer energy in half-nanojoules (``hnj``; 1 mJ = 2,000,000 hnj), which later kernels split.
+it, scaled to fit. Without a counter, power is integrated by trapezoid. The result is a list of *energy intervals*:
+stretches of time with an exact integer energy in half-nanojoules (``hnj``; 1 mJ = 2,000,000 hnj), which later kernels
+split.
 
-A counter lies in known ways, and each has its rule (`kernels.billing.verdicts`):
+A counter lies in known ways, and each has its rule (`kernels.billing.verdicts`, `kernels.billing.suspects`):
 
 * it was *seen* not to move while power flows (stuck: readings that repeat it, more than 2 s apart without their longest
   pause), or is not readable for longer than a gap: power is booked, and what the counter says later is booked on top as
@@ -16,73 +17,35 @@ A counter lies in known ways, and each has its rule (`kernels.billing.verdicts`)
 * after a hole its first value may be as old as the hole: it is held back until it moves on. One that is then seen to
   stand is a lower bound for the hole, and what it says next is measured from before the hole.
 
-Where neither meter was read for longer than a gap there is a hole, a piece of its own (`kernels.billing.holes`): the
-books are closed before it, and what the counter says next, less what power saw since, is the hole's.
+Where neither meter was read for longer than a gap there is a hole, an interval of its own (`kernels.billing.holes`):
+the books are closed before it, and what the counter says next, less what power saw since, is the hole's.
 
-State is one row of int64 per GPU (`kernels.billing.layout`), so that windows may be cut anywhere; what a window cannot
-book yet is carried over.
+State is one record per GPU (`kernels.billing.layout.GpuState`), so that windows may be cut anywhere; what a window
+cannot book yet is carried over.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from wattshed.kernels.billing.holes import UNTOLD_US, total_of
 from wattshed.kernels.billing.layout import (
-    AFTER,
-    AFTER_FROM,
-    AFTER_T,
-    BACK_MW,
-    BEFORE_MW,
-    BEGIN,
-    BOOKED_BY_POWER,
-    BOOKED_SINCE,
-    BOOKED_T,
-    COUNTER,
-    COVERED,
-    DIP,
-    END,
-    ENERGY,
-    FIRST_T,
-    GAP,
-    GAPS,
-    HIGH_WATER_BOOKED,
-    HOLE,
-    LAST_T,
-    MEAN_MW,
+    DIAGNOSTICS,
     OPEN,
-    OPEN_BEGIN,
-    OPEN_END,
-    OPEN_FROM,
-    OPEN_T,
-    POWER,
-    POWER_HNJ,
-    POWER_MAX,
-    POWER_MIN,
-    POWER_T,
-    REJECTED_HIGH,
-    REJECTED_NEGATIVE,
-    REJECTED_TIME,
-    REJECTED_ZERO,
-    RUN_MAX,
-    RUN_T,
-    SAMPLES,
-    SEEN_T,
-    SHAPE_T,
-    STALE,
-    STATES,
-    SUSPECT_BOOKED,
-    SUSPECT_KIND,
-    SUSPECT_T,
-    T0,
-    T1,
-    TALLIES,
-    Pieces,
+    Books,
+    Diagnostics,
+    EnergyIntervals,
+    GpuState,
+    IntervalColumns,
+    Open,
+    Suspect,
 )
-from wattshed.kernels.billing.settling import begun_anew, by_power, close, settle, uncover
-from wattshed.kernels.billing.verdicts import UNDECIDED_US, book_held, take_counter
+from wattshed.kernels.billing.records import blank, opened, put_back
+from wattshed.kernels.billing.settling import all_final, begun_anew, by_power, close, settle_by_power, uncover
+from wattshed.kernels.billing.suspects import UNDECIDED_US, book_stale
+from wattshed.kernels.billing.verdicts import take_counter
 from wattshed.kernels.columns import as_read
 from wattshed.kernels.jit import jit
 
@@ -92,172 +55,229 @@ if TYPE_CHECKING:
 MOST_HNJ = 1 << 61  # what the caller gives at once may be no more, by the GPUs' limits: a quarter of what int64 holds
 
 
-def new_state(gpus: int) -> NDArray[np.int64]:
-    """State of ``gpus`` GPUs before their first reading: int64[gpus, STATES]."""
-    state = np.full((gpus, STATES), -1, np.int64)
-    state[:, [RUN_MAX, BOOKED_SINCE, SUSPECT_KIND, HIGH_WATER_BOOKED, OPEN, AFTER, SUSPECT_BOOKED]] = 0
-    return state
+class _Readings(NamedTuple):
+    """The columns of `merge`."""
+
+    time_us: NDArray[np.int64]
+    power_mw: NDArray[np.int32]
+    instant_mw: NDArray[np.int32]
+    counter_mj: NDArray[np.int64]
+
+
+def new_state(gpus: int) -> NDArray[np.void]:
+    """State of ``gpus`` GPUs before their first reading: GPU_STATE[gpus]."""
+    return blank(GpuState, gpus)
 
 
 @jit(allocates=False)
-def is_reading(p: Any, ceiling: Any, tally: NDArray[np.int64]) -> Any:
+def is_reading(p: int, ceiling: int, diagnostics: Diagnostics) -> bool:
     """Tell whether a power is one that can be believed; if not, count why."""
     if p == 0:
-        tally[REJECTED_ZERO] += 1
+        diagnostics.rejected_zero += 1
     elif p < -1:
-        tally[REJECTED_NEGATIVE] += 1
+        diagnostics.rejected_negative += 1
     elif p > ceiling:
-        tally[REJECTED_HIGH] += 1
+        diagnostics.rejected_high += 1
     return 0 < p <= ceiling
 
 
 @jit(allocates=False)
-def follow(s: NDArray[np.int64], tally: NDArray[np.int64], t: Any, p: Any, max_gap: Any) -> Any:
-    """Count a reading that can be believed; returns the interval that it bridges, -1 over a gap, 0 for the first."""
-    tally[SAMPLES] += 1
-    known = s[POWER_T] >= 0
-    apart = t - s[POWER_T] if known else 0
-    if known and p == s[POWER] and apart <= max_gap:
-        s[RUN_MAX] = max(s[RUN_MAX], t - s[RUN_T])
+def follow(s: GpuState, diagnostics: Diagnostics, t: int, p: int, max_gap: int) -> int:
+    """Count a reading that can be believed; returns the time that it bridges, -1 over a gap, 0 for the first."""
+    diagnostics.samples += 1
+    known = s.power_us >= 0
+    apart = t - s.power_us if known else 0
+    if known and p == s.power_mw and apart <= max_gap:
+        s.longest_run_us = max(s.longest_run_us, t - s.run_since_us)
     else:
-        s[RUN_T] = t
-    s[POWER_MIN] = p if s[POWER_MIN] < 0 else min(s[POWER_MIN], p)
-    s[POWER_MAX] = max(s[POWER_MAX], p)
+        s.run_since_us = t
+    s.lowest_mw = p if s.lowest_mw < 0 else min(s.lowest_mw, p)
+    s.highest_mw = max(s.highest_mw, p)
     if apart > max_gap:
-        tally[GAP] += apart
-        tally[GAPS] += 1
+        diagnostics.gap_us += apart
+        diagnostics.gaps += 1
         return -1
-    tally[COVERED] += apart
+    diagnostics.covered_us += apart
     return apart
 
 
+@jit(inline="always", allocates=False)
+def _put_shape(books: Books, t: int, p: int, fresh: bool, near: bool) -> None:
+    """Add the interval from the last reading to this one, with the power at its ends; without a counter it is final."""
+    s, stretch, intervals = books.state, books.open, books.intervals
+    k = stretch.end
+    begin = s.power_mw if near or not fresh else p
+    end = p if fresh else s.power_mw
+    intervals.t0_us[k], intervals.t1_us[k] = s.shape_us, t
+    intervals.begin_mw[k], intervals.end_mw[k] = begin, end
+    intervals.energy_hnj[k] = (begin + end) * (t - s.shape_us)
+    stretch.end += 1
+    s.shape_us = t
+    if s.counter_mj < 0:
+        settle_by_power(books, stretch.first, stretch.end)
+        all_final(stretch)
+        s.booked_us = t
+
+
 @jit(allocates=False)
-def _merge_gpu(  # type: ignore[no-untyped-def]
-    time_us, power_mw, instant_mw, counter_mj, lo, hi, s, tally, ceiling, limit, max_gap, closing, room, base
-) -> int:
-    """Book one GPU's rows ``lo:hi``; returns the number of final pieces, which start at ``base``."""
-    t0, t1, energy, begin, end = room[T0], room[T1], room[ENERGY], room[BEGIN], room[END]
-    k = base
-    first = base  # pieces first..k are open: shaped by power, not yet booked
-    mark = base  # with a suspect, pieces first..mark lie before it and mark..k after it; else mark is k or not used
-    if s[OPEN_T] >= 0:
-        t0[k], t1[k], energy[k], begin[k], end[k] = s[OPEN_FROM], s[OPEN_T], s[OPEN], s[OPEN_BEGIN], s[OPEN_END]
+def _close_before_hole(books: Books) -> None:
+    """Close the books, so that what the counter says next belongs to what nobody reads now."""
+    if books.state.suspect == Suspect.STALE:
+        book_stale(books, False)
+    if books.open.end > books.open.first:
+        close(books)
+
+
+@jit(allocates=False)
+def _end_hole(books: Books, p: int, fresh: bool, average_mw: int) -> None:
+    """Close the books before a hole that a reading ends, and note the power on both sides of it.
+
+    An instant tells little of a load that moves: better the mean of seconds before, and of the one after.
+    """
+    s = books.state
+    _close_before_hole(books)
+    if s.mean_mw > 0 or s.power_us >= 0:  # else the hole goes on: a counter alone repeated itself
+        s.before_mw = s.mean_mw if s.mean_mw > 0 else s.power_mw
+    s.back_mw = average_mw if 0 < average_mw <= books.ceiling_mw else p if fresh else -1
+    s.mean_mw = -1
+
+
+@jit(inline="always", allocates=False)
+def _misses_counter(books: Books, t: int) -> bool:
+    """Tell whether what is open waits too long for the counter; a hole, of which it alone can tell, waits longer."""
+    s, stretch, intervals = books.state, books.open, books.intervals
+    if s.counter_mj < 0 or stretch.end == stretch.first or t - s.seen_us <= books.max_gap_us:
+        return False
+    since = intervals.t0_us[stretch.first]
+    return bool(since - s.booked_us <= books.max_gap_us or t - since > UNDECIDED_US)
+
+
+@jit(inline="always", allocates=False)
+def _take_row(books: Books, t: int, average_mw: int, instant_mw: int, c: int) -> None:
+    """Take in one row: its power gives the shape of what is open, its counter books it."""
+    s, diagnostics = books.state, books.diagnostics
+    if t < s.last_us:
+        diagnostics.rejected_time += 1
+        return
+    counted = s.counter_mj >= 0
+    # With a counter only the shape is wanted, and a moving mean blurs it.
+    p = instant_mw if counted and instant_mw > 0 else average_mw
+    s.last_us = t
+    if s.first_us < 0 and (p > 0 or c >= 0):
+        s.first_us = t
+    fresh = is_reading(p, books.ceiling_mw, diagnostics)
+    near = s.power_us >= 0 and t - s.power_us <= books.max_gap_us
+    if fresh:
+        bridged = follow(s, diagnostics, t, p, books.max_gap_us)
+        diagnostics.power_hnj += (s.power_mw + p) * max(bridged, 0)
+    if fresh or c >= 0:
+        apart = t - s.shape_us
+        if s.shape_us >= 0 and apart <= books.max_gap_us:
+            if apart > 0 and (near or (counted and (fresh or books.open.end > books.open.first))):
+                _put_shape(books, t, p, fresh, near)
+        elif counted:
+            _end_hole(books, p, fresh, average_mw)
+    if fresh:
+        s.power_us, s.power_mw = t, p
+        s.shape_us = t
+        if not counted:
+            s.booked_us = t
+    if c >= 0:
+        if s.power_us < 0 and min(s.seen_us, s.shape_us) >= 0 and t - s.seen_us > books.max_gap_us:
+            diagnostics.gap_us += t - s.seen_us  # of a GPU that tells its counter alone
+            diagnostics.gaps += 1
+        take_counter(books, t, c)
+    elif _misses_counter(books, t):
+        _close_before_hole(books)
+
+
+@jit(allocates=False)
+def _reopen(books: Books) -> None:
+    """Put what the window before left open among the intervals again."""
+    s, stretch, intervals = books.state, books.open, books.intervals
+    k = stretch.end
+    if s.open_until_us >= 0:
+        intervals.t0_us[k], intervals.t1_us[k], intervals.energy_hnj[k] = s.open_since_us, s.open_until_us, s.open_hnj
+        intervals.begin_mw[k], intervals.end_mw[k] = s.open_begin_mw, s.open_end_mw
         k += 1
-        mark = k
-    if s[AFTER_T] >= 0:
-        t0[k], t1[k], energy[k], begin[k], end[k] = s[AFTER_FROM], s[AFTER_T], s[AFTER], -1, -1
+        stretch.mark = k
+    if s.after_until_us >= 0:
+        intervals.t0_us[k], intervals.t1_us[k] = s.after_since_us, s.after_until_us
+        intervals.energy_hnj[k], intervals.begin_mw[k], intervals.end_mw[k] = s.after_hnj, -1, -1
         k += 1
-    bound = limit if limit > 0 else ceiling
+    stretch.end = k
 
-    for row in range(lo, hi):
-        t = time_us[row]
-        p = power_mw[row]
-        c = counter_mj[row]
-        if s[COUNTER] >= 0 and instant_mw[row] > 0:
-            p = instant_mw[row]  # with a counter only the shape is wanted, and a moving mean blurs it
-        if t < s[LAST_T]:
-            tally[REJECTED_TIME] += 1
-            continue
-        s[LAST_T] = t
-        if s[FIRST_T] < 0 and (p > 0 or c >= 0):
-            s[FIRST_T] = t
 
-        fresh = is_reading(p, ceiling, tally)
-        near = s[POWER_T] >= 0 and t - s[POWER_T] <= max_gap
-        counted = s[COUNTER] >= 0
-        if fresh:
-            bridged = follow(s, tally, t, p, max_gap)
-            tally[POWER_HNJ] += (s[POWER] + p) * max(bridged, 0)
+@jit(allocates=False)
+def _finish(books: Books) -> None:
+    """Nothing follows: book what is still open, and what a suspect says if it is a new epoch."""
+    s, stretch = books.state, books.open
+    if s.suspect == Suspect.STALE:
+        book_stale(books, False)
+    suspect = s.suspect != Suspect.NONE
+    is_open = stretch.end > stretch.first
+    uncovered = suspect and (is_open or s.suspect_us > s.booked_us)
+    if not uncovered and not (is_open and s.seen_us != s.last_us):
+        return
+    if not suspect:
+        stretch.mark = stretch.end
+    uncover(books, s.shape_us)
+    if s.suspect == Suspect.DIP:
+        begun_anew(books)
+    else:
+        by_power(books, stretch.first, stretch.mark, 0, UNTOLD_US)
+    by_power(books, stretch.mark, stretch.end, 0, UNTOLD_US)
+    if stretch.end > stretch.first:
+        s.booked_us = books.intervals.t1_us[stretch.end - 1]
+    all_final(stretch)
 
-        # --- the shape: a piece from the last reading to this one ---
-        if fresh or c >= 0:
-            apart = t - s[SHAPE_T]
-            if s[SHAPE_T] >= 0 and apart <= max_gap:
-                if apart > 0 and (near or (counted and (fresh or k > first))):
-                    t0[k], t1[k] = s[SHAPE_T], t
-                    begin[k], end[k] = (s[POWER] if near or not fresh else p), (p if fresh else s[POWER])
-                    energy[k] = (begin[k] + end[k]) * apart
-                    k += 1
-                    s[SHAPE_T] = t
-                    if not counted:
-                        settle(s, tally, room, first, k, BOOKED_BY_POWER)
-                        first = mark = k
-                        s[BOOKED_T] = t
-            elif counted:
-                # A hole. The books before it are closed, so that what the counter says next belongs to the hole alone.
-                if s[SUSPECT_KIND] == STALE:
-                    first, mark, k = book_held(s, tally, room, first, mark, k, False, bound, max_gap)
-                if k > first:
-                    first = mark = k = close(s, tally, room, first, mark, k, max_gap)
-                # An instant tells little of a load that moves: better the mean of seconds before, and of the one after.
-                if s[MEAN_MW] > 0 or s[POWER_T] >= 0:  # else the hole goes on: a counter alone repeated itself
-                    s[BEFORE_MW] = s[MEAN_MW] if s[MEAN_MW] > 0 else s[POWER]
-                average = np.int64(power_mw[row])
-                s[BACK_MW] = average if 0 < average <= ceiling else p if fresh else -1
-                s[MEAN_MW] = -1
-        if fresh:
-            s[POWER_T], s[POWER] = t, p
-            s[SHAPE_T] = t
-            if not counted:
-                s[BOOKED_T] = t
 
-        if c >= 0 and s[POWER_T] < 0 and min(s[SEEN_T], s[SHAPE_T]) >= 0 and t - s[SEEN_T] > max_gap:
-            tally[GAP] += t - s[SEEN_T]  # of a GPU that tells its counter alone
-            tally[GAPS] += 1
-        if c < 0:
-            # Too long without the counter; only a hole, of which it alone can tell, waits longer for it.
-            if (
-                counted
-                and k > first
-                and t - s[SEEN_T] > max_gap
-                and (t0[first] - s[BOOKED_T] <= max_gap or t - t0[first] > UNDECIDED_US)
-            ):
-                if s[SUSPECT_KIND] == STALE:
-                    first, mark, k = book_held(s, tally, room, first, mark, k, False, bound, max_gap)
-                first = mark = k = close(s, tally, room, first, mark, k, max_gap)
-            continue
-
-        first, mark, k = take_counter(s, tally, room, t, c, first, mark, k, bound, max_gap)
-
-    if closing and s[SUSPECT_KIND] == STALE:
-        first, mark, k = book_held(s, tally, room, first, mark, k, False, bound, max_gap)
-    suspect = s[SUSPECT_KIND] != 0
-    if closing and (
-        (k > first and s[SEEN_T] != s[LAST_T]) or (suspect and max(k - first, s[SUSPECT_T] - s[BOOKED_T]) > 0)
-    ):
-        mark, k = uncover(s, room, first, mark if suspect else k, k, s[SHAPE_T], max_gap)
-        if s[SUSPECT_KIND] == DIP:
-            begun_anew(s, tally, room, first, mark, bound)
-        else:
-            by_power(s, tally, room, first, mark, 0, UNTOLD_US)
-        by_power(s, tally, room, mark, k, 0, UNTOLD_US)
-        if k > first:
-            s[BOOKED_T] = t1[k - 1]
-        first = mark = k
-
-    # --- what is open goes into the state, as one piece before and one after the suspect ---
-    s[OPEN_T], s[OPEN], s[AFTER_T], s[AFTER] = -1, 0, -1, 0
-    if s[SUSPECT_KIND] == 0:
-        mark = k
+@jit(allocates=False)
+def _carry_over(books: Books) -> None:
+    """Put what is open into the state, as one interval before and one after the suspect."""
+    s, stretch, intervals = books.state, books.open, books.intervals
+    first, end = stretch.first, stretch.end
+    mark = end if s.suspect == Suspect.NONE else stretch.mark
+    s.open_until_us, s.open_hnj, s.after_until_us, s.after_hnj = -1, 0, -1, 0
     if mark > first:
-        s[OPEN_FROM], s[OPEN_T], s[OPEN] = t0[first], t1[mark - 1], total_of(room, first, mark)
-        s[OPEN_BEGIN], s[OPEN_END] = begin[first], end[mark - 1]
-    if k > mark:
-        s[AFTER_FROM], s[AFTER_T], s[AFTER] = t0[mark], t1[k - 1], total_of(room, mark, k)
-    return int(first - base)
+        s.open_since_us, s.open_until_us = intervals.t0_us[first], intervals.t1_us[mark - 1]
+        s.open_hnj = total_of(intervals, first, mark)
+        s.open_begin_mw, s.open_end_mw = intervals.begin_mw[first], intervals.end_mw[mark - 1]
+    if end > mark:
+        s.after_since_us, s.after_until_us = intervals.t0_us[mark], intervals.t1_us[end - 1]
+        s.after_hnj = total_of(intervals, mark, end)
+
+
+@jit(allocates=False)
+def _merge_gpu(readings: _Readings, lo: int, hi: int, books: Books, closing: bool) -> int:
+    """Book one GPU's rows ``lo:hi``; returns the number of intervals that are final now."""
+    start = books.open.first
+    _reopen(books)
+    for row in range(lo, hi):
+        _take_row(
+            books, readings.time_us[row], np.int64(readings.power_mw[row]), np.int64(readings.instant_mw[row]),
+            readings.counter_mj[row],
+        )  # fmt: skip
+    if closing:
+        _finish(books)
+    _carry_over(books)
+    return books.open.first - start
 
 
 @jit(allocates=False)
 def _merge(  # type: ignore[no-untyped-def]
-    offsets, time_us, power_mw, instant_mw, counter_mj, state, tally, ceiling_mw, limit_mw, max_gap_us, closing, room,
-    starts, counts,
+    offsets, time_us, power_mw, instant_mw, counter_mj, state, diagnostics, stretches, ceiling_mw, limit_mw,
+    max_gap_us, closing, room, starts, counts,
 ) -> None:  # fmt: skip
+    readings = _Readings(time_us, power_mw, instant_mw, counter_mj)
+    intervals = IntervalColumns(room[0], room[1], room[2], room[3], room[4], room[5])
     for gpu in range(len(counts)):
         starts[gpu] = 2 * offsets[gpu] + 6 * gpu
-        counts[gpu] = _merge_gpu(
-            time_us, power_mw, instant_mw, counter_mj, offsets[gpu], offsets[gpu + 1], state[gpu], tally[gpu],
-            ceiling_mw[gpu], limit_mw[gpu], max_gap_us[gpu], closing, room, starts[gpu],
-        )  # fmt: skip
+        stretch = stretches[gpu]
+        stretch.first = stretch.mark = stretch.end = starts[gpu]
+        bound_mw = limit_mw[gpu] if limit_mw[gpu] > 0 else ceiling_mw[gpu]
+        books = Books(state[gpu], diagnostics[gpu], stretch, intervals, ceiling_mw[gpu], bound_mw, max_gap_us[gpu])
+        counts[gpu] = _merge_gpu(readings, offsets[gpu], offsets[gpu + 1], books, closing)
 
 
 def merge(
@@ -265,14 +285,14 @@ def merge(
     time_us: NDArray[np.int64],
     power_mw: NDArray[np.int32],
     counter_mj: NDArray[np.int64],
-    state: NDArray[np.int64],
+    state: NDArray[np.void],
     ceiling_mw: NDArray[np.int64],
     limit_mw: NDArray[np.int64],
     max_gap_us: NDArray[np.int64],
     *,
     instant_mw: NDArray[np.int32] | None = None,
     closing: bool = False,
-) -> Pieces:
+) -> EnergyIntervals:
     """Book the rows of one window.
 
     Parameters
@@ -284,7 +304,7 @@ def merge(
         -1 where the row has no power reading; 0, negative and more than ``ceiling_mw`` are rejected and counted.
     counter_mj : int64[n], mJ
         -1 where the row has no counter reading.
-    state : int64[g, STATES]
+    state : GPU_STATE[g]
         From `new_state` or the window before; changed in place.
     ceiling_mw, limit_mw, max_gap_us : int64[g]
         Per GPU; ``limit_mw`` -1 where unknown (then the ceiling bounds the counter's steps).
@@ -295,18 +315,21 @@ def merge(
 
     Returns
     -------
-    Pieces
+    EnergyIntervals
     """
     gpus = len(offsets) - 1
-    size = 2 * len(time_us) + 6 * gpus  # a row makes one piece, and another where a hole ended before it
+    size = 2 * len(time_us) + 6 * gpus  # a row makes one interval, and another where a hole ended before it
     room = np.empty((6, size), np.int64)
-    room[HOLE] = 0
+    intervals = IntervalColumns(*room)
+    intervals.hole[:] = 0
     starts, counts = np.zeros(gpus, np.int64), np.zeros(gpus, np.int64)
-    tally = np.zeros((gpus, TALLIES), np.int64)
+    diagnostics, stretches = np.zeros(gpus, DIAGNOSTICS), np.zeros(gpus, OPEN)
+    states, happened = opened(state, GpuState), opened(diagnostics, Diagnostics)
     shape = power_mw if instant_mw is None else instant_mw
     _merge(
-        as_read(offsets), as_read(time_us), as_read(power_mw), as_read(shape), as_read(counter_mj), state, tally,
-        ceiling_mw, limit_mw, max_gap_us, closing, room, starts, counts,
+        as_read(offsets), as_read(time_us), as_read(power_mw), as_read(shape), as_read(counter_mj), states, happened,
+        opened(stretches, Open), ceiling_mw, limit_mw, max_gap_us, closing, room, starts, counts,
     )  # fmt: skip
-    t0, t1, energy, begin, end, hole = room
-    return Pieces(starts, counts, t0, t1, energy, begin, end, hole, tally)
+    put_back(state, states)
+    put_back(diagnostics, happened)
+    return EnergyIntervals(starts, counts, *intervals, diagnostics)

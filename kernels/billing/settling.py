@@ -1,38 +1,18 @@
-"""Closing the books of an open stretch: its pieces become final, by power, by the counter, or as a new epoch says.
+"""Closing the books of an open stretch: its intervals become final, by power, by the counter, or as a new epoch says.
 
-Which it is, `kernels.billing.verdicts` and `kernels.billing.reconcile` decide. Pieces ``first:k`` of the room are open;
-with a suspect, ``first:mark`` lie before it and ``mark:k`` after it.
+Which it is, `kernels.billing.verdicts`, `kernels.billing.suspects` and `kernels.billing.reconcile` decide.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from wattshed.kernels.billing.holes import RESET_US, UNTOLD_US, estimate, fill, put_before, total_of
-from wattshed.kernels.billing.layout import (
-    BACK_MW,
-    BASE_T,
-    BEFORE_MW,
-    BOOKED_BY_COUNTER,
-    BOOKED_BY_POWER,
-    BOOKED_SINCE,
-    BOOKED_T,
-    COUNTER,
-    COUNTER_HNJ,
-    DIP,
-    ESTIMATED_US,
-    HIGH_WATER,
-    HIGH_WATER_BOOKED,
-    HOLE,
-    REJECTED_STEP,
-    RESETS,
-    SUSPECT,
-    SUSPECT_BOOKED,
-    SUSPECT_KIND,
-    SUSPECT_T,
-    T0,
-    T1,
-    UNKNOWN_US,
-)
+from wattshed.kernels.billing.layout import Suspect
 from wattshed.kernels.jit import jit
+
+if TYPE_CHECKING:
+    from wattshed.kernels.billing.layout import Books, Open
 
 HNJ_PER_MJ = 2_000_000
 SLACK_US = 1_000_000  # a counter is published in steps: a reading may carry energy from before the last one
@@ -45,105 +25,133 @@ def sane(step_mj: int, dt_us: int, bound_mw: int) -> bool:
     return 0 <= step_mj <= MAX_STEP_MJ and step_mj * 1_000_000 // (dt_us + SLACK_US) <= bound_mw + bound_mw // 2
 
 
-@jit(allocates=False)
-def settle(s, tally, room, lo: int, hi: int, by: int) -> int:  # type: ignore[no-untyped-def]
-    """Pieces lo..hi are final: move the books on to their end."""
-    booked = total_of(room, lo, hi)
-    tally[by] += booked
-    if by == BOOKED_BY_POWER and s[COUNTER] >= 0:
-        s[BOOKED_SINCE] += booked
-    if s[HIGH_WATER] >= 0:
-        s[HIGH_WATER_BOOKED] += booked
+@jit(inline="always", allocates=False)
+def all_final(stretch: Open) -> None:
+    """Let nothing be open any more."""
+    stretch.first = stretch.mark = stretch.end
+
+
+@jit(inline="always", allocates=False)
+def settle(books: Books, lo: int, hi: int) -> int:
+    """Note in the level that the counter may come back to what intervals lo..hi, now final, hold; returns that."""
+    booked = total_of(books.intervals, lo, hi)
+    if books.state.high_water_mj >= 0:
+        books.state.high_water_booked_hnj += booked
+    return booked
+
+
+@jit(inline="always", allocates=False)
+def settle_by_power(books: Books, lo: int, hi: int) -> int:
+    """Intervals lo..hi are final as power has them: the counter's next difference holds them too."""
+    booked = settle(books, lo, hi)
+    books.diagnostics.by_power_hnj += booked
+    if books.state.counter_mj >= 0:
+        books.state.booked_since_hnj += booked
     return booked
 
 
 @jit(allocates=False)
-def by_power(s, tally, room, lo: int, hi: int, told: int, longest: int) -> int:  # type: ignore[no-untyped-def]
-    """Settle pieces lo..hi by power, and a hole before them by an estimate: the counter does not say what they used."""
-    estimated, unknown = estimate(room, lo, hi, told, longest)
-    tally[ESTIMATED_US] += estimated
-    tally[UNKNOWN_US] += unknown
-    return settle(s, tally, room, lo, hi, BOOKED_BY_POWER)
+def by_power(books: Books, lo: int, hi: int, told: int, longest: int) -> int:
+    """Settle intervals lo..hi by power, and a hole before them by an estimate: the counter does not say what they used.
+
+    ``told`` (hnj) and ``longest`` (us) are those of `kernels.billing.holes.estimate`.
+    """
+    estimated, unknown = estimate(books.intervals, lo, hi, told, longest)
+    books.diagnostics.estimated_us += estimated
+    books.diagnostics.unknown_us += unknown
+    return settle_by_power(books, lo, hi)
 
 
-@jit(allocates=False)
-def by_counter(s, tally, room, lo: int, hi: int, rest: int, least: int, bound: int) -> None:  # type: ignore[no-untyped-def]
-    """Settle pieces lo..hi by what the counter says of them, ``rest``.
+@jit(inline="always", allocates=False)
+def by_counter(books: Books, lo: int, hi: int, rest: int, least: int) -> None:
+    """Settle intervals lo..hi by what the counter says of them, ``rest``.
 
     Was part of the counter's time booked by power before, that may be a little less than nothing, or more than a board
     can use (but at ``least`` so much is this stretch's own): then the next stretch makes up for it.
     """
+    intervals, most_mw = books.intervals, books.bound_mw + books.bound_mw // 2
     now = max(rest, 0)
-    if room[HOLE, lo] == 0 and now > least:
-        most = 2.0 * float(bound + bound // 2) * float(room[T1, hi - 1] - room[T0, lo])
+    if intervals.hole[lo] == 0 and now > least:
+        most = 2.0 * float(most_mw) * float(intervals.t1_us[hi - 1] - intervals.t0_us[lo])
         if float(now) > most:
-            now = min(now, max(int(most), least, total_of(room, lo, hi)))
-    fill(room, lo, hi, now, bound + bound // 2)
-    settle(s, tally, room, lo, hi, BOOKED_BY_COUNTER)
-    s[BOOKED_SINCE] = now - rest
+            now = min(now, max(int(most), least, total_of(intervals, lo, hi)))
+    fill(intervals, lo, hi, now, most_mw)
+    books.diagnostics.by_counter_hnj += settle(books, lo, hi)
+    books.state.booked_since_hnj = now - rest
 
 
 @jit(allocates=False)
-def uncover(s, room, first: int, mark: int, k: int, t: int, max_gap: int) -> tuple[int, int]:  # type: ignore[no-untyped-def]
-    """Put pieces where the open stretch, up to ``t``, has none: what nobody read is a piece of its own.
-
-    Returns where pieces after a suspect begin now, and where all end.
-    """
-    suspect = s[SUSPECT_KIND] != 0
-    middle = s[SUSPECT_T] if suspect else t
-    until = room[T0, first] if first < mark else middle
-    added = put_before(room, first, k, s[BOOKED_T], until, s[BEFORE_MW], s[BACK_MW], max_gap)
-    mark, k = mark + added, k + added
+def uncover(books: Books, t: int) -> None:
+    """Put intervals where the open stretch, up to ``t``, has none: what nobody read is an interval of its own."""
+    s, stretch, intervals = books.state, books.open, books.intervals
+    suspect = s.suspect != Suspect.NONE
+    middle = s.suspect_us if suspect else t
+    until = intervals.t0_us[stretch.first] if stretch.first < stretch.mark else middle
+    added = put_before(
+        intervals, stretch.first, stretch.end, s.booked_us, until, s.before_mw, s.back_mw, books.max_gap_us
+    )
+    stretch.mark += added
+    stretch.end += added
     if suspect:
-        until = room[T0, mark] if mark < k else t
-        since = max(middle, s[BOOKED_T])
-        k += put_before(room, mark, k, since, until, s[BEFORE_MW], s[BACK_MW], max_gap)
-    return mark, k
+        until = intervals.t0_us[stretch.mark] if stretch.mark < stretch.end else t
+        since = max(middle, s.booked_us)
+        stretch.end += put_before(
+            intervals, stretch.mark, stretch.end, since, until, s.before_mw, s.back_mw, books.max_gap_us
+        )
 
 
 @jit(allocates=False)
-def _told_anew(s, room, first: int, mark: int, bound: int) -> int:  # type: ignore[no-untyped-def]
-    """Return what the low value that is suspect tells of pieces first..mark before it, should it count anew."""
-    if s[SUSPECT_KIND] != DIP or not sane(s[SUSPECT], s[SUSPECT_T] - s[BASE_T], bound):
+def _told_anew(books: Books) -> int:
+    """Return what the low value that is suspect tells of the intervals before it, should it count anew."""
+    s, stretch, intervals, bound = books.state, books.open, books.intervals, books.bound_mw
+    if s.suspect != Suspect.DIP or not sane(s.suspect_mj, s.suspect_us - s.base_us, bound):
         return 0
-    told = s[SUSPECT] * HNJ_PER_MJ
+    told = s.suspect_mj * HNJ_PER_MJ
+    read = stretch.first < stretch.mark and intervals.hole[stretch.first] == 0
     # The books were closed before a hole, so that all of it is the hole's; else power may have booked of it.
-    if first == mark or room[HOLE, first] == 0 or not sane(s[SUSPECT], s[SUSPECT_T] - s[BOOKED_T], bound):
-        told = max(told - s[BOOKED_SINCE] + s[SUSPECT_BOOKED], 0)
-    if first < mark and room[HOLE, first] == 0:
+    if read or stretch.first == stretch.mark or not sane(s.suspect_mj, s.suspect_us - s.booked_us, bound):
+        told = max(told - s.booked_since_hnj + s.suspect_booked_hnj, 0)
+    if read:
         # More than a board can use is of a hole that was booked as nothing.
-        told = min(told, 2 * (bound + bound // 2) * (room[T1, mark - 1] - room[T0, first]))
+        length = intervals.t1_us[stretch.mark - 1] - intervals.t0_us[stretch.first]
+        told = min(told, 2 * (bound + bound // 2) * length)
     return int(told)
 
 
 @jit(allocates=False)
-def begun_anew(s, tally, room, first: int, mark: int, bound: int) -> None:  # type: ignore[no-untyped-def]
-    """Settle pieces first..mark, before a suspect that is a new epoch: its first value is their lower bound."""
-    tally[RESETS if s[SUSPECT_KIND] == DIP else REJECTED_STEP] += 1
-    told = _told_anew(s, room, first, mark, bound)
-    before = s[BOOKED_SINCE]
-    tally[COUNTER_HNJ] += before + by_power(s, tally, room, first, mark, told, RESET_US)
+def begun_anew(books: Books) -> None:
+    """Settle what lies before a suspect that is a new epoch: its first value is a lower bound for that."""
+    s, stretch = books.state, books.open
+    if s.suspect == Suspect.DIP:
+        books.diagnostics.resets += 1
+    else:
+        books.diagnostics.rejected_step += 1
+    told = _told_anew(books)
+    before = s.booked_since_hnj
+    books.diagnostics.counter_hnj += before + by_power(books, stretch.first, stretch.mark, told, RESET_US)
 
 
 @jit(allocates=False)
-def close_standing(s, tally, room, first: int, mark: int, k: int, bound: int, max_gap: int) -> int:  # type: ignore[no-untyped-def]
-    """Book all that is open by power, for the suspect stands still; returns where the pieces end now."""
-    mark, k = uncover(s, room, first, mark, k, room[T1, k - 1], max_gap)
-    told = _told_anew(s, room, first, mark, bound)
-    by_power(s, tally, room, first, mark, told, RESET_US if s[SUSPECT_KIND] == DIP else UNTOLD_US)
-    s[SUSPECT_BOOKED] += by_power(s, tally, room, mark, k, 0, UNTOLD_US)
-    s[BOOKED_T] = room[T1, k - 1]
-    return k
+def close_standing(books: Books) -> None:
+    """Book all that is open by power, for the suspect stands still."""
+    s, stretch = books.state, books.open
+    uncover(books, books.intervals.t1_us[stretch.end - 1])
+    longest = RESET_US if s.suspect == Suspect.DIP else UNTOLD_US
+    by_power(books, stretch.first, stretch.mark, _told_anew(books), longest)
+    s.suspect_booked_hnj += by_power(books, stretch.mark, stretch.end, 0, UNTOLD_US)
+    s.booked_us = books.intervals.t1_us[stretch.end - 1]
+    all_final(stretch)
 
 
 @jit(allocates=False)
-def close(s, tally, room, first: int, mark: int, k: int, max_gap: int) -> int:  # type: ignore[no-untyped-def]
-    """Book all that is open by power, for the counter does not tell; returns where the pieces end now."""
-    if s[SUSPECT_KIND] == 0:
-        mark = k
-    mark, k = uncover(s, room, first, mark, k, s[BOOKED_T] if k == first else room[T1, k - 1], max_gap)
-    by_power(s, tally, room, first, mark, 0, UNTOLD_US)
-    s[SUSPECT_BOOKED] += by_power(s, tally, room, mark, k, 0, UNTOLD_US)
-    if k > first:
-        s[BOOKED_T] = room[T1, k - 1]
-    return k
+def close(books: Books) -> None:
+    """Book all that is open by power, for the counter does not tell."""
+    s, stretch = books.state, books.open
+    if s.suspect == Suspect.NONE:
+        stretch.mark = stretch.end
+    uncover(books, s.booked_us if stretch.end == stretch.first else books.intervals.t1_us[stretch.end - 1])
+    by_power(books, stretch.first, stretch.mark, 0, UNTOLD_US)
+    s.suspect_booked_hnj += by_power(books, stretch.mark, stretch.end, 0, UNTOLD_US)
+    if stretch.end > stretch.first:
+        s.booked_us = books.intervals.t1_us[stretch.end - 1]
+    all_final(stretch)

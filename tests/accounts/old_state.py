@@ -3,6 +3,9 @@
 import json
 import zlib
 
+from wattshed.agent.accounts.former_versions import LATE_HOLE, LINE, STATE
+from wattshed.agent.accounts.former_versions import TOTALS as NAMES_OF_TOTALS
+
 MERGE, TOTALS = 27, 19
 """How many columns state and tally had in versions 1 and 2."""
 
@@ -34,15 +37,25 @@ def as_version_1(path) -> bool:
 
 
 def _without_new_columns(state):
-    """Take away what version 3 brought."""
+    """Take away what versions 3 and 4 brought."""
     for gpu in state["gpus"]:
-        gpu["merge"], gpu["totals"] = gpu["merge"][:MERGE], gpu["totals"][:TOTALS]
-        del gpu["waiting"]
+        gpu["merge"] = [gpu["state"][name] for name in STATE[:MERGE]]
+        gpu["totals"] = [gpu["totals"][name] for name in NAMES_OF_TOTALS[:TOTALS]]
+        del gpu["waiting"], gpu["state"]
         there = gpu.pop("hole")["before"]
-        gpu["alone"] = there[0][0] if len(there) == 1 else None
+        gpu["alone"] = there[0]["key"] if len(there) == 1 else None
+        if gpu["late_hole"] is not None:
+            gpu["late_hole"] = [gpu["late_hole"][name] for name in LATE_HOLE]
+        if gpu["module"] is not None:
+            gpu["module"] = [gpu["module"]["energy_hnj"], *(gpu["module"]["state"][name] for name in STATE)]
     for job in state["jobs"]:
-        job["lines"] = [line[:8] for line in job["lines"]]
-    state["other"] = [line[:8] for line in state["other"]]
+        job["lines"] = [_line(line) for line in job["lines"]]
+    state["other"] = [_line(line) for line in state["other"]]
+    state["ended"] = [[one["gpu"], one["energy_hnj"]] for one in state["ended"]]
+
+
+def _line(line):
+    return [line["gpu"], *(line[name] for name in LINE[:7])]
 
 
 def _write(path, version, state):

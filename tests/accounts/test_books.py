@@ -20,7 +20,6 @@ from wattshed.agent.accounts.publishing import Publisher
 from wattshed.agent.accounts.state import VERSION, StateFile
 from wattshed.agent.accounts.uncertainty import gpu_sigma_j, job_sigma_j
 from wattshed.agent.window import OTHER, Event
-from wattshed.kernels.billing import layout
 
 T0 = 1_700_000_000 * S
 
@@ -332,7 +331,7 @@ def test_a_restart_after_a_reboot_continues_totals_but_not_counters(tmp_path):
     (account,) = after.gpus.values()
     (earlier,) = before.gpus.values()
     assert account.energy_hnj / 2e9 == pytest.approx(earlier.energy_hnj / 2e9 + 2700, abs=0.5)
-    assert account.totals[6] == 0  # no reset was counted: it was expected
+    assert account.totals.resets == 0  # no reset was counted: it was expected
 
 
 def test_corrupt_books_are_put_aside_and_the_ones_before_serve(tmp_path):
@@ -460,7 +459,7 @@ def test_a_device_that_goes_and_comes_back_begins_anew(counter):
     accounts.finish()
     stayed, went = accounts.gpus.values()
     assert (stayed.power.total_us(), went.power.total_us()) == (5 * S // 2, S)
-    assert went.totals[layout.COVERED] == S
+    assert went.totals.covered_us == S
 
 
 def test_the_snapshot_obeys_the_law_and_names_what_is_missing():
@@ -519,7 +518,7 @@ def test_a_stamp_of_another_millennium_bridges_nothing():
     accounts.finish()
     (account,) = accounts.gpus.values()
     assert account.energy_hnj == 2 * 301_250 * S
-    assert account.totals[layout.GAP] == millennium
+    assert account.totals.gap_us == millennium
 
 
 @pytest.mark.parametrize("counts", [True, False])
@@ -541,7 +540,7 @@ def test_time_without_an_agent_is_a_gap_where_no_counter_tells_of_it(tmp_path, c
         assert account.energy_hnj == pytest.approx(300 * 79.5 * 2e9, rel=0.01)
         assert gpu_sigma_j(account) == pytest.approx(0.04 * 300 * 79.5, rel=0.05)
     else:
-        assert account.totals[layout.GAP] == pytest.approx(60.5 * S, abs=S)
+        assert account.totals.gap_us == pytest.approx(60.5 * S, abs=S)
         assert gpu_sigma_j(account) > 300 * 60  # it may have drawn as much as before
 
 

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wattshed.agent.accounts.restart import go_on
-from wattshed.kernels.billing import layout
+from wattshed.kernels.billing.layout import Diagnostics, GpuState
 from wattshed.kernels.billing.reconcile import merge, new_state
+from wattshed.kernels.billing.records import objects
 
 S = 1_000_000
 LIMIT, CEILING, GAP = 700_000, 1_050_000, 5 * S
@@ -42,8 +43,8 @@ def readings(faults, watts, *, end=END, first=0):
 
 
 def book(rows, restarts=(), window_s=1):
-    """Book rows in windows of a second, or all in one; returns pieces, tally, and the state after them."""
-    state, tally, pieces = new_state(1), np.zeros(layout.TALLIES, np.int64), []
+    """Book rows in windows of a second, or all in one; returns intervals, diagnostics, and the state after them."""
+    state, diagnostics, intervals = new_state(1), Diagnostics(), []
     number = [int(t // window_s) if window_s else sum(t >= r for r in restarts) for t, *_ in rows]
     bounds = [0, *(i for i in range(1, len(rows)) if number[i] != number[i - 1]), len(rows)]
     for lo, hi in itertools.pairwise(bounds):
@@ -57,9 +58,9 @@ def book(rows, restarts=(), window_s=1):
         )  # fmt: skip
         n = int(out.counts[0])
         columns = (out.t0_us, out.t1_us, out.energy_hnj, out.hole)
-        pieces += list(zip(*(column[:n].tolist() for column in columns), strict=True))
-        tally += out.tally[0]
-    return pieces, tally, state[0]
+        intervals += list(zip(*(column[:n].tolist() for column in columns), strict=True))
+        diagnostics.add(*objects(out.diagnostics, Diagnostics))
+    return intervals, diagnostics, *objects(state, GpuState)
 
 
 def booked(faults, watts, **how):
@@ -67,10 +68,10 @@ def booked(faults, watts, **how):
     return book(list(readings(faults, watts)), back, **how)
 
 
-def misplaced_s(pieces, watts):
+def misplaced_s(intervals, watts):
     """How many seconds of the load are booked too early or too late, at most."""
     done, worst = 0, 0.0
-    for _, t1, energy, _ in pieces:
+    for _, t1, energy, _ in intervals:
         done += energy
         worst = max(worst, abs(done / 2 / S / watts - t1 / S))
     return worst
@@ -110,20 +111,20 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("watts", [80_000, 200_000, 400_000, 650_000])
 def test_a_counter_that_is_stuck_beside_a_hole(kind, watts):
-    pieces, tally, _ = booked(KINDS[kind], watts)
-    assert pieces[-1][1] == END * S
-    assert sum(piece[2] for piece in pieces) == pytest.approx(END * watts * 2 * S, rel=0.004)
-    assert misplaced_s(pieces, watts) < 2
-    whole, tally_of_whole, _ = booked(KINDS[kind], watts, window_s=0)
-    assert sum(piece[2] for piece in whole) == sum(piece[2] for piece in pieces)
-    assert tally_of_whole.tolist() == tally.tolist()
+    intervals, diagnostics, _ = booked(KINDS[kind], watts)
+    assert intervals[-1][1] == END * S
+    assert sum(interval[2] for interval in intervals) == pytest.approx(END * watts * 2 * S, rel=0.004)
+    assert misplaced_s(intervals, watts) < 2
+    whole, diagnostics_of_whole, _ = booked(KINDS[kind], watts, window_s=0)
+    assert sum(interval[2] for interval in whole) == sum(interval[2] for interval in intervals)
+    assert diagnostics_of_whole == diagnostics
 
 
 def test_what_is_booked_of_a_hole_before_the_counter_moves_on_is_an_estimate():
-    pieces, tally, _ = booked(KINDS["stuck since it was away"], 400_000)
-    (hole,) = [piece for piece in pieces if piece[3]]
-    assert tally[layout.ESTIMATED_US] == pytest.approx(28 * S, abs=S)  # the other 33 s the stale reading tells
-    assert hole[3] == 1 + tally[layout.ESTIMATED_US]
+    intervals, diagnostics, _ = booked(KINDS["stuck since it was away"], 400_000)
+    (hole,) = [interval for interval in intervals if interval[3]]
+    assert diagnostics.estimated_us == pytest.approx(28 * S, abs=S)  # the other 33 s the stale reading tells
+    assert hole[3] == 1 + diagnostics.estimated_us
 
 
 def test_a_hole_is_booked_once_the_counter_is_seen_to_move():
@@ -149,8 +150,8 @@ def test_a_hole_is_booked_once_the_counter_is_seen_to_move():
 def test_a_counter_that_falls_a_little_and_comes_back_is_booked_once(watts, joules, seconds):
     """The step back is one that the board could have used in a second; power says that it did not."""
     rows = [(t, p, c - joules * 1000 if c >= 0 and 100 <= t < 100 + seconds else c) for t, p, c in readings([], watts)]
-    pieces, *_ = book(rows)
-    assert sum(piece[2] for piece in pieces) == pytest.approx(END * watts * 2 * S, rel=1e-6)
+    intervals, *_ = book(rows)
+    assert sum(interval[2] for interval in intervals) == pytest.approx(END * watts * 2 * S, rel=1e-6)
 
 
 @st.composite
@@ -165,7 +166,7 @@ def two(draw):
 @settings(max_examples=300, deadline=None)
 @given(two(), st.integers(60_000, 690_000))
 def test_whenever_it_stands_still_the_load_is_booked_when_it_was_drawn(faults, watts):
-    pieces, *_ = booked(faults, watts)
-    assert all(a[1] == b[0] for a, b in itertools.pairwise(pieces))
-    assert sum(piece[2] for piece in pieces) == pytest.approx(END * watts * 2 * S, abs=3 * watts * 2 * S)
-    assert misplaced_s(pieces, watts) < 3
+    intervals, *_ = booked(faults, watts)
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(intervals))
+    assert sum(interval[2] for interval in intervals) == pytest.approx(END * watts * 2 * S, abs=3 * watts * 2 * S)
+    assert misplaced_s(intervals, watts) < 3

@@ -17,7 +17,7 @@ from wattshed.agent.accounts.tenancy import Tenancy
 from wattshed.agent.accounts.uncertainty import job_sigma_j
 from wattshed.agent.accounts.unseen import AFTER, BEFORE, set_aside
 from wattshed.agent.window import Event, JobKey, Owner, Usage
-from wattshed.kernels.billing.layout import TALLIES, Pieces
+from wattshed.kernels.billing.layout import DIAGNOSTICS, EnergyIntervals
 
 T0 = 1_700_000_000 * S
 IDLE = 70
@@ -155,13 +155,13 @@ def test_how_long_the_one_before_was_claimed_changes_nothing_for_the_one_after(c
     assert bill["a"] == pytest.approx(BEFORE_S * 370, abs=750)
 
 
-def pieces_of(*pieces):
-    """Pieces of one GPU: (from, until, J, mW before, mW after, hole)."""
-    t0, t1, energy, begin, end, hole = zip(*pieces, strict=True)
-    return Pieces(
-        np.zeros(1, np.int64), np.array([len(pieces)]), T0 + np.array(t0) * S, T0 + np.array(t1) * S,
+def intervals_of(*intervals):
+    """EnergyIntervals of one GPU: (from, until, J, mW before, mW after, hole)."""
+    t0, t1, energy, begin, end, hole = zip(*intervals, strict=True)
+    return EnergyIntervals(
+        np.zeros(1, np.int64), np.array([len(intervals)]), T0 + np.array(t0) * S, T0 + np.array(t1) * S,
         np.array(energy, np.int64) * 2_000_000_000, np.array(begin), np.array(end), np.array(hole, np.int64),
-        np.zeros((1, TALLIES), np.int64),
+        np.zeros(1, DIAGNOSTICS),
     )  # fmt: skip
 
 
@@ -178,11 +178,11 @@ def rows_of(*rows):
 )  # fmt: skip
 def test_what_is_set_aside_and_the_rest_are_the_whole(joules, before, after, idle, made):
     rows = rows_of(*((f"{n}", live, share, a, a + b) for n, (live, share, a, b) in enumerate(made)))
-    pieces = pieces_of((10, 80, joules, before, after, 1), (80, 85, joules, after, after, 0))
-    aside = set_aside(pieces, rows, np.array([idle]))
-    assert int(pieces.energy_hnj.sum()) + sum(aside.nobodys_hnj.values()) == 2 * joules * 2_000_000_000
-    assert min(pieces.energy_hnj) >= 0
-    assert pieces.energy_hnj[1] == joules * 2_000_000_000  # what was read is as it was
+    intervals = intervals_of((10, 80, joules, before, after, 1), (80, 85, joules, after, after, 0))
+    aside = set_aside(intervals, rows, np.array([idle]))
+    assert int(intervals.energy_hnj.sum()) + sum(aside.nobodys_hnj.values()) == 2 * joules * 2_000_000_000
+    assert min(intervals.energy_hnj) >= 0
+    assert intervals.energy_hnj[1] == joules * 2_000_000_000  # what was read is as it was
     assert min(aside.sigma_hnj.values(), default=0) >= 0
     assert all(rows.live[row] < 0 for row in aside.booked_us)
     if not (rows.live < 0).any():
@@ -192,9 +192,9 @@ def test_what_is_set_aside_and_the_rest_are_the_whole(joules, before, after, idl
 @pytest.mark.parametrize(("share", "sure_w"), [(1_000_000, 70), (250_000, 370), (0, 470)])
 def test_of_the_power_beside_a_hole_who_stays_had_what_the_others_had_not(share, sure_w):
     """470 W before the hole with both of them, as much after it."""
-    pieces = pieces_of((0, 100, 60_000, 470_000, 470_000, 1))
-    aside = set_aside(pieces, rows_of(("a", 1, -1, 0, 100), ("b", BEFORE, share, 0, 100)), np.array([70_000]))
-    assert int(pieces.energy_hnj[0]) == sure_w * 100 * 2_000_000_000
+    intervals = intervals_of((0, 100, 60_000, 470_000, 470_000, 1))
+    aside = set_aside(intervals, rows_of(("a", 1, -1, 0, 100), ("b", BEFORE, share, 0, 100)), np.array([70_000]))
+    assert int(intervals.energy_hnj[0]) == sure_w * 100 * 2_000_000_000
     assert aside.nobodys_hnj == {0: (60_000 - sure_w * 100) * 2_000_000_000}
 
 
@@ -204,11 +204,11 @@ PART = rows_of(("a", 1, -1, 0, 4), ("b", 1, -1, 50, 200))
 
 def test_a_hole_in_which_owners_changed_gets_the_power_of_the_seconds_after_it():
     late = LateHoles()
-    first = pieces_of((0, 100, 30_000, 300_000, 900_000, 1), (100, 101, 900, 1, 1, 0))
+    first = intervals_of((0, 100, 30_000, 300_000, 900_000, 1), (100, 101, 900, 1, 1, 0))
     assert late.hold_back(first, [KEY], PART) is None
     assert (first.counts[0], first.t0_us[0]) == (1, T0 + 100 * S)
     assert late.split_until([KEY], np.array([T0 + 101 * S])) == [T0]
-    second = pieces_of(*((n, n + 1, 100, 1, 1, 0) for n in range(101, 105)))
+    second = intervals_of(*((n, n + 1, 100, 1, 1, 0) for n in range(101, 105)))
     due = late.hold_back(second, [KEY], PART)
     assert (int(due.counts[0]), int(due.energy_hnj[0]), int(due.end_mw[0])) == (1, 30_000 * 2_000_000_000, 260_000)
     assert late.of(KEY) is None
@@ -216,15 +216,15 @@ def test_a_hole_in_which_owners_changed_gets_the_power_of_the_seconds_after_it()
 
 
 def test_a_hole_with_enough_after_it_stays_where_it_is():
-    pieces = pieces_of((0, 100, 30_000, 300_000, 900_000, 1), (100, 105, 1000, 1, 1, 0), (105, 200, 9, 1, 1, 0))
-    assert LateHoles().hold_back(pieces, [KEY], PART) is None
-    assert (int(pieces.counts[0]), int(pieces.end_mw[0])) == (3, 200_000)
+    intervals = intervals_of((0, 100, 30_000, 300_000, 900_000, 1), (100, 105, 1000, 1, 1, 0), (105, 200, 9, 1, 1, 0))
+    assert LateHoles().hold_back(intervals, [KEY], PART) is None
+    assert (int(intervals.counts[0]), int(intervals.end_mw[0])) == (3, 200_000)
 
 
 def test_another_hole_ends_the_waiting():
     late = LateHoles()
-    late.hold_back(pieces_of((0, 100, 30_000, 300_000, 900_000, 1)), [KEY], PART)
-    due = late.hold_back(pieces_of((101, 180, 20_000, 300_000, 800_000, 1)), [KEY], rows_of(("b", 1, -1, 50, 140)))
+    late.hold_back(intervals_of((0, 100, 30_000, 300_000, 900_000, 1)), [KEY], PART)
+    due = late.hold_back(intervals_of((101, 180, 20_000, 300_000, 800_000, 1)), [KEY], rows_of(("b", 1, -1, 50, 140)))
     assert int(due.end_mw[0]) == 900_000  # nothing else is known of what came after it
     assert late.of(KEY).t0_us == T0 + 101 * S
     assert int(late.give_up([KEY]).energy_hnj[0]) == 20_000 * 2_000_000_000
@@ -232,10 +232,10 @@ def test_another_hole_ends_the_waiting():
 
 
 def test_a_hole_that_was_held_throughout_does_not_wait():
-    pieces = pieces_of((0, 100, 30_000, 300_000, 900_000, 1))
+    intervals = intervals_of((0, 100, 30_000, 300_000, 900_000, 1))
     late = LateHoles()
-    assert late.hold_back(pieces, [KEY], rows_of(("a", 1, -1, 0, 200))) is None
-    assert (late.of(KEY), int(pieces.counts[0])) == (None, 1)
+    assert late.hold_back(intervals, [KEY], rows_of(("a", 1, -1, 0, 200))) is None
+    assert (late.of(KEY), int(intervals.counts[0])) == (None, 1)
 
 
 @pytest.mark.parametrize("seconds", [1, 3, 6])

@@ -13,7 +13,6 @@ from wattshed.agent.accounts.calibration import Calibrator
 from wattshed.agent.accounts.state import StateFile
 from wattshed.agent.accounts.uncertainty import estimated_w, frozen_w, gpu_sigma_j, job_sigma_j, missing_w
 from wattshed.agent.window import JobKey
-from wattshed.kernels.billing import layout
 
 FACTS = {"sigma_gain_ppm": 0, "publication_us": {"instant": 1}, "architecture": "Turing"}
 NO_EDGE_J = 100  # what an edge at 300 W may add
@@ -50,7 +49,7 @@ def untold_j(accounts, name):
 @pytest.mark.parametrize("cuts", [(), range(1, 161)])
 def test_who_held_the_gpu_over_a_reload_is_as_uncertain_as_the_gpu(cuts):
     accounts, account = booked(reloaded(), [("job", 0, 160, -1)], cuts)
-    assert account.totals[layout.ESTIMATED_US] == 40 * S
+    assert account.totals.estimated_us == 40 * S
     assert untold_j(accounts, "job") == pytest.approx(gpu_sigma_j(account), abs=1e-6)
     (job,) = accounts.ledger.jobs.values()
     assert job_sigma_j(job, accounts.gpus) == pytest.approx(gpu_sigma_j(account), abs=NO_EDGE_J)
@@ -58,7 +57,7 @@ def test_who_held_the_gpu_over_a_reload_is_as_uncertain_as_the_gpu(cuts):
 
 def test_over_a_reload_that_is_too_long_to_be_estimated_a_job_may_lack_as_much_as_the_gpu():
     accounts, account = booked(reloaded(away_s=120, counted_s=20), [("job", 0, 240, -1)])
-    assert account.totals[layout.UNKNOWN_US] == 100 * S
+    assert account.totals.unknown_us == 100 * S
     assert untold_j(accounts, "job") == pytest.approx(100 * missing_w(account))
     assert untold_j(accounts, "job") == pytest.approx(gpu_sigma_j(account), abs=1e-6)
 
@@ -91,7 +90,7 @@ def test_who_is_on_a_gpu_whose_sensor_stands_still_is_as_uncertain_as_it(cuts):
     assert untold_j(accounts, "late") == pytest.approx(300 * frozen_w(account), rel=1e-3)
     # Found out at 160 s; who was there then answers for what stood since 100 s.
     assert untold_j(accounts, "job") == pytest.approx(280 * frozen_w(account), rel=0.08)
-    held = [account.totals[layout.GAP], untold_j(accounts, "job") + untold_j(accounts, "late")]
+    held = [account.totals.gap_us, untold_j(accounts, "job") + untold_j(accounts, "late")]
     assert held[0] == 0
     assert held[1] <= gpu_sigma_j(account, 600 * S)
 
@@ -115,7 +114,7 @@ def test_a_sensor_that_stands_still_beside_a_counter_tells_nothing_wrong():
 def test_the_parts_of_all_jobs_are_no_more_than_the_gpus(jobs, cuts, counted_s):
     usage = [(f"job{i}", start, min(start + length, 160), u) for i, (start, length, u) in enumerate(jobs)]
     accounts, account = booked(reloaded(counted_s=counted_s), usage, sorted(cuts))
-    whole_j = account.totals[layout.ESTIMATED_US] / 1e6 * estimated_w(account)
+    whole_j = account.totals.estimated_us / 1e6 * estimated_w(account)
     parts = [untold_j(accounts, name) for name in {name for name, a, b, _ in usage if a < b}]
     assert all(part <= whole_j * 1.000001 for part in parts)
     # Beside its part each has the doubt of the split: for two of unknown activity, E / 2 and E / sqrt 12.

@@ -7,16 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wattshed.kernels.billing import layout
+from wattshed.kernels.billing.layout import Diagnostics
 from wattshed.kernels.billing.reconcile import merge, new_state
+from wattshed.kernels.billing.records import objects
 
 S = 1_000_000
 LIMIT, CEILING, GAP = 700_000, 1_050_000, 5 * S
 
 
 def book(rows, cuts=(), limit=LIMIT, ceiling=CEILING, gap=GAP, closing=True):
-    """Rows (time, power, counter) of one GPU through windows cut before the given rows: pieces and summed tally."""
-    state, tally, pieces = new_state(1), np.zeros(layout.TALLIES, np.int64), []
+    """Book one GPU's (time, power, counter) in windows cut before the given rows: intervals and summed diagnostics."""
+    state, diagnostics, intervals = new_state(1), Diagnostics(), []
     bounds = [0, *sorted(cuts), len(rows)]
     for lo, hi in itertools.pairwise(bounds):
         part = rows[lo:hi]
@@ -27,13 +28,13 @@ def book(rows, cuts=(), limit=LIMIT, ceiling=CEILING, gap=GAP, closing=True):
             np.array([ceiling]), np.array([limit]), np.array([gap]), closing=last,
         )  # fmt: skip
         n = int(out.counts[0])
-        pieces += list(zip(out.t0_us[:n].tolist(), out.t1_us[:n].tolist(), out.energy_hnj[:n].tolist(), strict=True))
-        tally += out.tally[0]
-    return pieces, tally
+        intervals += list(zip(out.t0_us[:n].tolist(), out.t1_us[:n].tolist(), out.energy_hnj[:n].tolist(), strict=True))
+        diagnostics.add(*objects(out.diagnostics, Diagnostics))
+    return intervals, diagnostics
 
 
-def joules(pieces):
-    return sum(energy for _, _, energy in pieces) / 2e9
+def joules(intervals):
+    return sum(energy for _, _, energy in intervals) / 2e9
 
 
 def steady(seconds, watts=300, start=0, base=1_000_000, counter=True, hz=2):
@@ -43,49 +44,49 @@ def steady(seconds, watts=300, start=0, base=1_000_000, counter=True, hz=2):
 
 
 def test_the_counter_is_the_energy():
-    pieces, tally = book(steady(10))
-    assert joules(pieces) == 3000
-    assert tally[layout.BOOKED_BY_COUNTER] == 3000 * 2_000_000_000
-    assert tally[layout.COUNTER_HNJ] == tally[layout.POWER_HNJ]
+    intervals, diagnostics = book(steady(10))
+    assert joules(intervals) == 3000
+    assert diagnostics.by_counter_hnj == 3000 * 2_000_000_000
+    assert diagnostics.counter_hnj == diagnostics.power_hnj
 
 
 def test_power_gives_the_shape_inside_a_counter_interval():
     rows = [(0, 100_000, 0), (S // 2, 300_000, -1), (S, 300_000, 300_000)]
-    pieces, _ = book(rows)
+    intervals, _ = book(rows)
     # Trapezoids of 100 J and 150 J, scaled to the 300 J of the counter.
-    assert [e / 2e9 for _, _, e in pieces] == pytest.approx([120, 180])
-    assert sum(e for *_, e in pieces) == 300 * 2_000_000_000
+    assert [e / 2e9 for _, _, e in intervals] == pytest.approx([120, 180])
+    assert sum(e for *_, e in intervals) == 300 * 2_000_000_000
 
 
 def test_without_a_counter_power_is_integrated_exactly():
-    pieces, tally = book([(0, 100_000, -1), (S, 200_001, -1), (3 * S, 100_000, -1)])
-    assert [e for *_, e in pieces] == [300_001 * S, 300_001 * 2 * S]
-    assert tally[layout.COVERED] == 3 * S
+    intervals, diagnostics = book([(0, 100_000, -1), (S, 200_001, -1), (3 * S, 100_000, -1)])
+    assert [e for *_, e in intervals] == [300_001 * S, 300_001 * 2 * S]
+    assert diagnostics.covered_us == 3 * S
 
 
 def test_a_long_hole_is_a_gap_and_is_not_bridged():
     rows = [(0, 100_000, -1), (S, 100_000, -1), (11 * S, 100_000, -1), (12 * S, 100_000, -1)]
-    pieces, tally = book(rows)
-    assert joules(pieces) == 200
-    assert (tally[layout.GAP], tally[layout.GAPS], tally[layout.COVERED]) == (10 * S, 1, 2 * S)
+    intervals, diagnostics = book(rows)
+    assert joules(intervals) == 200
+    assert (diagnostics.gap_us, diagnostics.gaps, diagnostics.covered_us) == (10 * S, 1, 2 * S)
 
 
 def test_the_counter_bridges_a_hole():
     rows = [*steady(2), *steady(2, start=60 * S, base=1_000_000 + 300_000 * 60)]
-    pieces, tally = book(rows)
-    assert joules(pieces) == 300 * 62
-    assert tally[layout.GAPS] == 1
-    (hole,) = [p for p in pieces if p[1] - p[0] > S]
+    intervals, diagnostics = book(rows)
+    assert joules(intervals) == 300 * 62
+    assert diagnostics.gaps == 1
+    (hole,) = [p for p in intervals if p[1] - p[0] > S]
     assert hole == (2 * S, 60 * S, 58 * 300 * 2_000_000_000)
 
 
 def test_what_the_counter_says_of_a_hole_belongs_to_the_hole_though_power_came_back_first():
     before, after = steady(2), steady(2, start=60 * S, base=1_000_000 + 300_000 * 60)
     after[0] = (*after[0][:2], -1)
-    pieces, _ = book([*before, *after])
-    assert joules(pieces) == 300 * 62
-    assert [p for p in pieces if p[1] - p[0] > S] == [(2 * S, 60 * S, 58 * 300 * 2_000_000_000)]
-    assert all(e == (b - a) * 600_000 for a, b, e in pieces)
+    intervals, _ = book([*before, *after])
+    assert joules(intervals) == 300 * 62
+    assert [p for p in intervals if p[1] - p[0] > S] == [(2 * S, 60 * S, 58 * 300 * 2_000_000_000)]
+    assert all(e == (b - a) * 600_000 for a, b, e in intervals)
 
 
 @pytest.mark.parametrize("quick_first", [False, True])
@@ -102,115 +103,115 @@ def test_a_hole_with_a_driver_reload_in_it_is_estimated(quick_first, away_s, cou
     after = [(2 * S + away_s * S + i * S // 2, 300_000, counted_j * 1000 + 150_000 * i) for i in range(5)]
     if quick_first:
         after[0] = (*after[0][:2], -1)
-    pieces, tally = book([*steady(2, base=9_000_000), *after])
-    assert tally[layout.RESETS] == 1
-    (hole,) = [p for p in pieces if p[1] - p[0] > S]
+    intervals, diagnostics = book([*steady(2, base=9_000_000), *after])
+    assert diagnostics.resets == 1
+    (hole,) = [p for p in intervals if p[1] - p[0] > S]
     assert hole == (2 * S, (2 + away_s) * S, hole_j * 2_000_000_000)
-    assert joules(pieces) == 600 + hole_j + 600
-    assert (tally[layout.ESTIMATED_US], tally[layout.UNKNOWN_US]) == (estimated_s * S, unknown_s * S)
+    assert joules(intervals) == 600 + hole_j + 600
+    assert (diagnostics.estimated_us, diagnostics.unknown_us) == (estimated_s * S, unknown_s * S)
 
 
 @pytest.mark.parametrize("bad", [0, -5, CEILING + 1])
 def test_readings_that_are_none_are_not_zero(bad):
     rows = [(0, 100_000, -1), (S, bad, -1), (2 * S, 100_000, -1)]
-    pieces, tally = book(rows)
-    assert joules(pieces) == 200
-    assert tally[layout.REJECTED_ZERO] + tally[layout.REJECTED_NEGATIVE] + tally[layout.REJECTED_HIGH] == 1
+    intervals, diagnostics = book(rows)
+    assert joules(intervals) == 200
+    assert diagnostics.rejected_zero + diagnostics.rejected_negative + diagnostics.rejected_high == 1
 
 
 def test_a_reset_is_a_new_epoch_with_its_hole_estimated():
     rows = [*steady(5), *steady(5, start=6 * S, base=100_000)]  # the driver reloaded between 5 s and 6 s
-    pieces, tally = book(rows)
-    assert tally[layout.RESETS] == 1
-    assert joules(pieces) == pytest.approx(300 * 11, rel=1e-9)  # the second of the hole by power
+    intervals, diagnostics = book(rows)
+    assert diagnostics.resets == 1
+    assert joules(intervals) == pytest.approx(300 * 11, rel=1e-9)  # the second of the hole by power
 
 
 def test_the_first_value_of_a_new_epoch_is_a_lower_bound_of_the_hole():
     rows = [(0, -1, 5_000_000), (S, -1, 5_300_000), (2 * S, -1, 200_000), (3 * S, -1, 500_000)]
-    pieces, tally = book(rows)
-    assert tally[layout.RESETS] == 1
-    assert joules(pieces) == 300 + 200 + 300
+    intervals, diagnostics = book(rows)
+    assert diagnostics.resets == 1
+    assert joules(intervals) == 300 + 200 + 300
 
 
 def test_a_dip_that_recovers_is_not_booked():
     rows = steady(10)
     rows[9] = (*rows[9][:2], 5)
-    pieces, tally = book(rows)
-    assert joules(pieces) == 3000
-    assert (tally[layout.RESETS], tally[layout.REJECTED_DIP]) == (0, 1)
+    intervals, diagnostics = book(rows)
+    assert joules(intervals) == 3000
+    assert (diagnostics.resets, diagnostics.rejected_dip) == (0, 1)
 
 
 def test_a_dip_that_stays_low_for_a_while_and_recovers_is_booked_once():
     rows = steady(20)
     for i in range(8, 14):
         rows[i] = (*rows[i][:2], 1_000 + (i - 8) * 150_000)
-    pieces, _ = book(rows)
-    assert joules(pieces) == pytest.approx(6000, rel=1e-9)
+    intervals, _ = book(rows)
+    assert joules(intervals) == pytest.approx(6000, rel=1e-9)
 
 
 def test_a_stuck_counter_is_replaced_by_power_and_caught_up_with():
     rows = steady(20)
     for i in range(10, 25):  # stands for 7 s, then shows what it had counted all the time
         rows[i] = (*rows[i][:2], rows[10][2])
-    pieces, tally = book(rows)
-    assert tally[layout.STUCK] > 0
-    assert joules(pieces) == pytest.approx(6000, rel=1e-9)
+    intervals, diagnostics = book(rows)
+    assert diagnostics.stuck > 0
+    assert joules(intervals) == pytest.approx(6000, rel=1e-9)
 
 
 def test_a_counter_that_lost_time_does_not_take_it_back():
     rows = steady(20)
     lost = 7 * 300_000
     rows = [r if i <= 10 else (*r[:2], max(rows[10][2], r[2] - lost)) for i, r in enumerate(rows)]
-    pieces, _ = book(rows)
-    assert joules(pieces) == pytest.approx(6000, rel=0.002)
+    intervals, _ = book(rows)
+    assert joules(intervals) == pytest.approx(6000, rel=0.002)
 
 
 def test_an_impossible_step_is_rejected():
     rows = steady(20)
     rows = [r if i <= 10 else (*r[:2], r[2] + 10**9) for i, r in enumerate(rows)]
-    pieces, tally = book(rows)
-    assert tally[layout.REJECTED_STEP] == 1
-    assert joules(pieces) == pytest.approx(6000, rel=1e-9)
+    intervals, diagnostics = book(rows)
+    assert diagnostics.rejected_step == 1
+    assert joules(intervals) == pytest.approx(6000, rel=1e-9)
 
 
 def test_one_garbage_value_is_passed_over():
     rows = steady(20)
     rows[10] = (*rows[10][:2], 2**62)
-    pieces, tally = book(rows)
-    assert tally[layout.REJECTED_STEP] == 1
-    assert joules(pieces) == 6000
+    intervals, diagnostics = book(rows)
+    assert diagnostics.rejected_step == 1
+    assert joules(intervals) == 6000
 
 
 def test_a_counter_that_goes_away_is_replaced_by_power():
     rows = steady(20)
     rows = [r if not 10 < i < 30 else (*r[:2], -1) for i, r in enumerate(rows)]
-    pieces, _ = book(rows)
-    assert joules(pieces) == pytest.approx(6000, rel=1e-9)
+    intervals, _ = book(rows)
+    assert joules(intervals) == pytest.approx(6000, rel=1e-9)
     gone, _ = book([r if i <= 10 else (*r[:2], -1) for i, r in enumerate(rows)])
     assert joules(gone) == pytest.approx(6000, rel=1e-9)
 
 
 def test_a_counter_that_never_moves_again_keeps_power():
     rows = [(*r[:2], 77) for r in steady(20)]
-    pieces, _ = book(rows)
-    assert joules(pieces) == pytest.approx(6000, abs=2 * 300)
+    intervals, _ = book(rows)
+    assert joules(intervals) == pytest.approx(6000, abs=2 * 300)
 
 
 def test_zeros_with_success_are_no_new_epoch():
     rows = steady(20)
     for i in range(10, 16):
         rows[i] = (*rows[i][:2], 0)
-    pieces, tally = book(rows)
-    assert tally[layout.RESETS] == 0
-    assert joules(pieces) == 6000
+    intervals, diagnostics = book(rows)
+    assert diagnostics.resets == 0
+    assert joules(intervals) == 6000
 
 
 def test_time_that_goes_back_is_rejected():
     rows = steady(4)
     rows.insert(5, (S, 300_000, rows[2][2]))
-    pieces, tally = book(rows)
-    assert tally[layout.REJECTED_TIME] == 1
-    assert joules(pieces) == 1200
+    intervals, diagnostics = book(rows)
+    assert diagnostics.rejected_time == 1
+    assert joules(intervals) == 1200
 
 
 def test_a_sensor_that_stands_still_is_noticed():
@@ -218,11 +219,11 @@ def test_a_sensor_that_stands_still_is_noticed():
     t = np.arange(0, 100 * S, S)
     arguments = (np.array([CEILING]), np.array([LIMIT]), np.array([GAP]))
     merge(np.array([0, 100]), t, np.full(100, 46_190, np.int32), np.full(100, -1), state, *arguments)
-    assert state[0, layout.RUN_MAX] == 99 * S
+    assert state["longest_run_us"][0] == 99 * S
     after_a_gap = np.array([200 * S, 230 * S])
     rows = (np.array([0, 2]), after_a_gap, np.full(2, 46_190, np.int32), np.full(2, -1))
     merge(*rows, state, *arguments)
-    assert state[0, layout.RUN_MAX] == 99 * S  # nobody knows what it showed meanwhile
+    assert state["longest_run_us"][0] == 99 * S  # nobody knows what it showed meanwhile
 
 
 @st.composite
@@ -242,31 +243,31 @@ def readings(draw):
 @given(readings(), st.data())
 def test_pieces_are_in_order_never_negative_and_never_overlap(rows, data):
     cuts = data.draw(st.sets(st.integers(0, len(rows)), max_size=5))
-    pieces, tally = book(rows, cuts)
-    assert all(energy >= 0 and t1 >= t0 for t0, t1, energy in pieces)
-    assert all(a[1] <= b[0] for a, b in itertools.pairwise(pieces))
-    assert tally[layout.BOOKED_BY_COUNTER] + tally[layout.BOOKED_BY_POWER] == sum(e for *_, e in pieces)
+    intervals, diagnostics = book(rows, cuts)
+    assert all(energy >= 0 and t1 >= t0 for t0, t1, energy in intervals)
+    assert all(a[1] <= b[0] for a, b in itertools.pairwise(intervals))
+    assert diagnostics.by_counter_hnj + diagnostics.by_power_hnj == sum(e for *_, e in intervals)
 
 
 @settings(max_examples=300, deadline=None)
 @given(readings(), st.data())
 def test_pieces_never_outgrow_the_room_that_was_made_for_them(rows, data):
-    """Compiled, nothing would stop a piece that is written past the end."""
+    """Compiled, nothing would stop an interval that is written past the end."""
     state, arguments = new_state(1), (np.array([CEILING]), np.array([LIMIT]), np.array([GAP]))
     edges = sorted({0, len(rows), *data.draw(st.sets(st.integers(0, len(rows)), max_size=5))})
     for first, last in itertools.pairwise(edges):
         t, p, c = (np.array(column) for column in zip(*rows[first:last], strict=True))
-        pieces = merge(
+        intervals = merge(
             np.array([0, last - first]), t, p.astype(np.int32), c, state, *arguments, closing=data.draw(st.booleans())
         )
-        assert pieces.counts[0] <= len(pieces.t0_us)
+        assert intervals.counts[0] <= len(intervals.t0_us)
 
 
 @settings(max_examples=300, deadline=None)
 @given(readings(), st.data())
 def test_where_windows_are_cut_does_not_change_the_energy(rows, data):
     cuts = data.draw(st.sets(st.integers(0, len(rows)), max_size=5))
-    whole, tally = book(rows)
-    parts, tally_of_parts = book(rows, cuts)
+    whole, diagnostics = book(rows)
+    parts, diagnostics_of_parts = book(rows, cuts)
     assert sum(e for *_, e in whole) == sum(e for *_, e in parts)
-    assert tally.tolist() == tally_of_parts.tolist()
+    assert diagnostics == diagnostics_of_parts

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wattshed.kernels.billing import layout
+from wattshed.kernels.billing.layout import Diagnostics, GpuState
 from wattshed.kernels.billing.reconcile import merge, new_state
+from wattshed.kernels.billing.records import objects
 
 S = 1_000_000
 LIMIT, CEILING, GAP = 700_000, 1_050_000, 5 * S
@@ -16,8 +17,8 @@ W = 400_000
 
 
 def book(rows, cuts=()):
-    """Rows (seconds, power, counter) of one GPU through windows cut before the given rows: pieces, tally, state."""
-    state, tally, pieces = new_state(1), np.zeros(layout.TALLIES, np.int64), []
+    """Book one GPU's (seconds, power, counter) in windows cut before the given rows: intervals, diagnostics, state."""
+    state, diagnostics, intervals = new_state(1), Diagnostics(), []
     bounds = sorted({0, *cuts, len(rows)})
     for lo, hi in itertools.pairwise(bounds):
         t, p, c = ([row[i] for row in rows[lo:hi]] for i in range(3))
@@ -28,9 +29,9 @@ def book(rows, cuts=()):
         )  # fmt: skip
         n = int(out.counts[0])
         columns = (out.t0_us, out.t1_us, out.energy_hnj, out.begin_mw, out.end_mw, out.hole)
-        pieces += list(zip(*(column[:n].tolist() for column in columns), strict=True))
-        tally += out.tally[0]
-    return pieces, tally, state[0]
+        intervals += list(zip(*(column[:n].tolist() for column in columns), strict=True))
+        diagnostics.add(*objects(out.diagnostics, Diagnostics))
+    return intervals, diagnostics, *objects(state, GpuState)
 
 
 def steady(begin, end, step=0.5, watts=W, counter=lambda t: round(t * W), every=2):
@@ -39,8 +40,8 @@ def steady(begin, end, step=0.5, watts=W, counter=lambda t: round(t * W), every=
     return [(t, watts, counter(t) if i % every == 0 else -1) for i, t in enumerate(times)]
 
 
-def mean_mw(piece):
-    return piece[2] / 2 / max(piece[1] - piece[0], 1)
+def mean_mw(interval):
+    return interval[2] / 2 / max(interval[1] - interval[0], 1)
 
 
 BACK = {
@@ -63,19 +64,19 @@ BACK = {
 def test_a_hole_has_what_the_counter_says_of_it(back, cut):
     before = steady(0, 1.5)
     rows = [*before, *BACK[back]]
-    pieces, tally, _ = book(rows, range(len(rows)) if cut else ())
-    assert sum(piece[2] for piece in pieces) == 50 * W * 2 * S
-    assert all(mean_mw(piece) == pytest.approx(W, rel=1e-5) for piece in pieces)
-    assert tally[layout.STUCK] == 0
-    assert all(piece[1] - piece[0] > GAP for piece in pieces if piece[5])
-    hole = max(pieces, key=lambda piece: piece[1] - piece[0])
+    intervals, diagnostics, _ = book(rows, range(len(rows)) if cut else ())
+    assert sum(interval[2] for interval in intervals) == 50 * W * 2 * S
+    assert all(mean_mw(interval) == pytest.approx(W, rel=1e-5) for interval in intervals)
+    assert diagnostics.stuck == 0
+    assert all(interval[1] - interval[0] > GAP for interval in intervals if interval[5])
+    hole = max(intervals, key=lambda interval: interval[1] - interval[0])
     assert (hole[3], hole[5]) == (W, 1)
 
 
 def test_a_hole_knows_the_power_before_and_after_it():
     rows = [(0, 100_000, 0), (0.5, 100_000, -1), (20.5, 300_000, -1), (21, 300_000, 4_000_000)]
-    pieces, _, _ = book(rows)
-    assert [piece[3:] for piece in pieces if piece[5]] == [(100_000, 300_000, 1)]
+    intervals, _, _ = book(rows)
+    assert [interval[3:] for interval in intervals if interval[5]] == [(100_000, 300_000, 1)]
 
 
 def test_the_power_before_a_hole_is_a_mean_where_the_load_moves():
@@ -83,28 +84,28 @@ def test_the_power_before_a_hole_is_a_mean_where_the_load_moves():
     watts = [250_000 + 400_000 * (t % 2 > 0) for t in range(12)]
     rows = [(t / 2, w, 225_000 * t if t % 2 == 0 else -1) for t, w in enumerate(watts)]
     rows.append((30, 450_000, 30 * 450_000))
-    (hole,) = [piece for piece in book(rows)[0] if piece[5]]
+    (hole,) = [interval for interval in book(rows)[0] if interval[5]]
     assert hole[3:5] == (450_000, 450_000)
 
 
 def test_a_counter_that_does_not_come_back_after_a_hole_is_waited_for_and_then_estimated():
     rows = [*steady(0, 1), *steady(21, 90, every=1000)[0:]]
     rows = [(t, p, c if t <= 1 else -1) for t, p, c in rows]
-    pieces, tally, _ = book(rows)
-    assert tally[layout.ESTIMATED_US] == 20 * S
-    assert sum(piece[2] for piece in pieces) == 90 * W * 2 * S
+    intervals, diagnostics, _ = book(rows)
+    assert diagnostics.estimated_us == 20 * S
+    assert sum(interval[2] for interval in intervals) == 90 * W * 2 * S
     first_after = next(n for n in range(4, len(rows)) if book(rows[:n], range(n))[0][-1][1] > S)
     assert rows[first_after - 1][0] >= 21  # it is not given up in the very window of the hole's end
     late = [*rows, (90.5, W, 90_500 * W // 1000), (91, W, 91 * W)]
-    assert sum(piece[2] for piece in book(late)[0]) == 91 * W * 2 * S  # what it says later corrects the estimate
+    assert sum(interval[2] for interval in book(late)[0]) == 91 * W * 2 * S  # what it says later corrects the estimate
 
 
 def test_a_hole_in_which_the_driver_was_reloaded_after_power_came_back_first():
     after = [(t, p, c if c < 0 else c - 44 * W) for t, p, c in steady(45.5, 50)]
-    pieces, tally, _ = book([*steady(0, 1, counter=lambda t: 10**9 + round(t * W)), *after[:1], *after[1:]])
-    assert tally[layout.RESETS] == 1
-    assert tally[layout.ESTIMATED_US] == pytest.approx(43 * S, abs=2)
-    assert sum(piece[2] for piece in pieces) == pytest.approx(50 * W * 2 * S, rel=1e-6)
+    intervals, diagnostics, _ = book([*steady(0, 1, counter=lambda t: 10**9 + round(t * W)), *after[:1], *after[1:]])
+    assert diagnostics.resets == 1
+    assert diagnostics.estimated_us == pytest.approx(43 * S, abs=2)
+    assert sum(interval[2] for interval in intervals) == pytest.approx(50 * W * 2 * S, rel=1e-6)
 
 
 def test_two_holes_with_a_reset_between_them():
@@ -113,20 +114,20 @@ def test_two_holes_with_a_reset_between_them():
         (21, W, 10 * W),  # began anew at 11 s
         *steady(41, 45, counter=lambda t: round((t - 11) * W)),
     ]
-    pieces, tally, _ = book(rows)
-    assert tally[layout.RESETS] == 1
-    assert sum(piece[2] for piece in pieces) == 45 * W * 2 * S
-    assert [(p[0] / S, p[1] / S) for p in pieces if p[5]] == [(1, 21), (21, 41)]
-    assert all(mean_mw(piece) == W for piece in pieces)
+    intervals, diagnostics, _ = book(rows)
+    assert diagnostics.resets == 1
+    assert sum(interval[2] for interval in intervals) == 45 * W * 2 * S
+    assert [(p[0] / S, p[1] / S) for p in intervals if p[5]] == [(1, 21), (21, 41)]
+    assert all(mean_mw(interval) == W for interval in intervals)
 
 
 def test_a_dip_that_recovers_after_a_hole():
     rows = [(t, p, c + 10**9 if c >= 0 else c) for t, p, c in [*steady(0, 1), *steady(30, 40)]]
     low = [(t, p, c // 10) for t, p, c in steady(1.5, 5)]
-    pieces, tally, _ = book([*rows[:3], *low, *rows[3:]])
-    assert tally[layout.REJECTED_DIP] == 1
-    assert sum(piece[2] for piece in pieces) == 40 * W * 2 * S
-    assert all(mean_mw(piece) < 1.5 * LIMIT + 1 for piece in pieces)
+    intervals, diagnostics, _ = book([*rows[:3], *low, *rows[3:]])
+    assert diagnostics.rejected_dip == 1
+    assert sum(interval[2] for interval in intervals) == 40 * W * 2 * S
+    assert all(mean_mw(interval) < 1.5 * LIMIT + 1 for interval in intervals)
 
 
 # --- stuck, or only not seen to move ---
@@ -140,9 +141,9 @@ def test_one_stale_reading_after_a_hole_is_no_stuck_counter():
     """As a recording of eight H100s at 10 Hz has it: 4.9 s without a row, and then a row with the counter of before."""
     counted = [round(30_000 * i * 0.99) for i in range(120)]  # power shows 1 % more than the counter
     rows = [(t, p, counted[30] if i == 79 else c) for i, (t, p, c) in enumerate(stream(counted)) if not 30 < i < 79]
-    pieces, tally, _ = book(rows)
-    assert (tally[layout.STUCK], tally[layout.BOOKED_BY_POWER]) == (0, 0)
-    assert sum(piece[2] for piece in pieces) == counted[-1] * 2 * S
+    intervals, diagnostics, _ = book(rows)
+    assert (diagnostics.stuck, diagnostics.by_power_hnj) == (0, 0)
+    assert sum(interval[2] for interval in intervals) == counted[-1] * 2 * S
 
 
 @pytest.mark.parametrize("standing", [1, 2, 3])
@@ -150,16 +151,16 @@ def test_a_counter_that_repeats_itself_before_and_after_a_pause_is_not_stuck(sta
     """The last reading before 4.9 s repeats the one before it, and the first ones after them are stale."""
     counted = [30_000 * i for i in range(30)] + [29 * 30_000] * (50 + standing) + [30_000 * i for i in range(81, 120)]
     rows = [row for i, row in enumerate(stream(counted)) if not 30 < i < 79]
-    pieces, tally, _ = book(rows)
-    assert (tally[layout.STUCK], tally[layout.BOOKED_BY_POWER]) == (0, 0)
-    assert sum(piece[2] for piece in pieces) == counted[-1] * 2 * S
+    intervals, diagnostics, _ = book(rows)
+    assert (diagnostics.stuck, diagnostics.by_power_hnj) == (0, 0)
+    assert sum(interval[2] for interval in intervals) == counted[-1] * 2 * S
 
 
 def test_a_counter_that_is_read_seldom_can_be_stuck_too():
     rows = [(t, 300_000, min(t, 12) * 300_000) for t in range(0, 41, 4)]
-    pieces, tally, _ = book(rows)
-    assert tally[layout.STUCK] > 0
-    assert sum(piece[2] for piece in pieces) == 40 * 300_000 * 2 * S
+    intervals, diagnostics, _ = book(rows)
+    assert diagnostics.stuck > 0
+    assert sum(interval[2] for interval in intervals) == 40 * 300_000 * 2 * S
 
 
 @pytest.mark.parametrize(("repeats", "stuck"), [(20, False), (21, False), (22, True), (60, True)])
@@ -167,30 +168,30 @@ def test_a_counter_is_stuck_once_readings_saw_it_stand_for_two_seconds(repeats, 
     values = [30_000 * i for i in range(50)]
     values += [values[-1]] * repeats
     values += [values[-1] + 30_000 * (repeats + i + 1) for i in range(20)]
-    pieces, tally, _ = book(stream(values))
-    assert bool(tally[layout.STUCK]) == stuck
-    assert sum(piece[2] for piece in pieces) == values[-1] * 2 * S
+    intervals, diagnostics, _ = book(stream(values))
+    assert bool(diagnostics.stuck) == stuck
+    assert sum(interval[2] for interval in intervals) == values[-1] * 2 * S
 
 
 def test_a_counter_without_power_is_not_stuck():
     rows = [(t, -1, min(t, 10) * 300_000) for t in range(40)]
-    assert book(rows)[1][layout.STUCK] == 0
+    assert book(rows)[1].stuck == 0
 
 
 @pytest.mark.parametrize("lost_s", [0, 1, 3, 4, 9])
 def test_a_stuck_counter_that_lost_time_does_not_take_it_back(lost_s):
     values = [300_000 * min(t, 10) if t < 20 else 300_000 * (t - lost_s) for t in range(41)]
-    pieces, _, _ = book(stream(values, hz=1))
+    intervals, _, _ = book(stream(values, hz=1))
     told, full = values[-1] * 2 * S, 40 * 300_000 * 2 * S
-    assert sum(piece[2] for piece in pieces) == pytest.approx(full if lost_s > 3 else told, rel=1e-9)
+    assert sum(interval[2] for interval in intervals) == pytest.approx(full if lost_s > 3 else told, rel=1e-9)
 
 
 def test_a_hole_after_a_stuck_counter():
     values = {t: min(t, 10) * 300_000 for t in [*range(21)]} | {t: (t - 10) * 300_000 for t in range(40, 61)}
-    pieces, _, _ = book([(t, 300_000, c) for t, c in values.items()])
-    (hole,) = [piece for piece in pieces if piece[5]]
+    intervals, _, _ = book([(t, 300_000, c) for t, c in values.items()])
+    (hole,) = [interval for interval in intervals if interval[5]]
     assert hole[:2] == (20 * S, 40 * S)
-    assert all(mean_mw(piece) < 1.5 * LIMIT for piece in pieces)
+    assert all(mean_mw(interval) < 1.5 * LIMIT for interval in intervals)
 
 
 # --- laws ---
@@ -224,19 +225,19 @@ def streams(draw):
 @settings(max_examples=300, deadline=None)
 @given(streams(), st.data())
 def test_pieces_are_the_counter_and_none_that_was_read_holds_more_than_a_board_can_use(rows, data):
-    pieces, tally, state = book(rows)
+    intervals, diagnostics, state = book(rows)
     # What was estimated, while the counter was away after a hole, may still have to be made up for.
-    assert state[layout.BOOKED_SINCE] == 0 or tally[layout.ESTIMATED_US] > 0
-    assert sum(p[2] for p in pieces) == (rows[-1][2] - rows[0][2]) * 2 * S + state[layout.BOOKED_SINCE]
-    assert tally[layout.STUCK] == 0
-    for piece in pieces:
-        assert (piece[5] != 0) == (piece[1] - piece[0] > GAP)
-        if not piece[5]:
+    assert state.booked_since_hnj == 0 or diagnostics.estimated_us > 0
+    assert sum(p[2] for p in intervals) == (rows[-1][2] - rows[0][2]) * 2 * S + state.booked_since_hnj
+    assert diagnostics.stuck == 0
+    for interval in intervals:
+        assert (interval[5] != 0) == (interval[1] - interval[0] > GAP)
+        if not interval[5]:
             # A counter that is published every 100 ms may carry so much more, or shows it at the next reading.
             lag = LIMIT * S // 10 * 2
-            assert piece[2] <= 3 * LIMIT * (piece[1] - piece[0]) + 2 * lag, (piece, mean_mw(piece))
+            assert interval[2] <= 3 * LIMIT * (interval[1] - interval[0]) + 2 * lag, (interval, mean_mw(interval))
     cuts = data.draw(st.sets(st.integers(0, len(rows)), max_size=6))
-    again, tally_of_parts, _ = book(rows, cuts)
-    assert sum(p[2] for p in again) == sum(p[2] for p in pieces)
-    assert tally_of_parts.tolist() == tally.tolist()
-    assert [p[:3] for p in again if p[5]] == [p[:3] for p in pieces if p[5]]
+    again, diagnostics_of_parts, _ = book(rows, cuts)
+    assert sum(p[2] for p in again) == sum(p[2] for p in intervals)
+    assert diagnostics_of_parts == diagnostics
+    assert [p[:3] for p in again if p[5]] == [p[:3] for p in intervals if p[5]]

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wattshed.kernels.billing import layout
 from wattshed.kernels.billing.histogram import PowerHistogram
+from wattshed.kernels.billing.layout import Diagnostics
 from wattshed.kernels.billing.power_only import BLOCK, book_plain
 from wattshed.kernels.billing.reconcile import merge, new_state
+from wattshed.kernels.billing.records import objects
 from wattshed.kernels.billing.split import split
 from wattshed.kernels.columns import Columns
 
@@ -51,27 +52,28 @@ def laid_out(many, packed):
 
 
 def careful_books(many, state, limits, idle_mw, powers):
-    """The same by merge and split, window by window: (tally with energies, static energy)."""
+    """The same by merge and split, window by window: (diagnostics with energies, static energy)."""
     ceiling, limit, gap = limits
     gpus = len(ceiling)
-    tally, static = np.zeros((gpus, layout.TALLIES), np.int64), np.zeros(gpus, np.int64)
+    diagnostics, static = [Diagnostics() for _ in range(gpus)], np.zeros(gpus, np.int64)
     none = np.empty(0, np.int64)
     for rows in many:
         offsets = np.cumsum([0] + [len(mine) for mine in rows])
         flat = [row for mine in rows for row in mine]
         times = np.array([t for t, _ in flat], np.int64)
         power = np.array([p for _, p in flat], np.int32)
-        pieces = merge(offsets, times, power, np.full(len(times), -1), state, ceiling, limit, gap)
+        intervals = merge(offsets, times, power, np.full(len(times), -1), state, ceiling, limit, gap)
         parts = split(
-            pieces.starts, pieces.counts, pieces.t0_us, pieces.t1_us, pieces.energy_hnj, idle_mw,
+            intervals.starts, intervals.counts, intervals.t0_us, intervals.t1_us, intervals.energy_hnj, idle_mw,
             np.zeros(gpus + 1, np.int64), none, none, none, none, none, none.astype(np.int8),
         )  # fmt: skip
-        tally += pieces.tally
+        for mine, more in zip(diagnostics, objects(intervals.diagnostics, Diagnostics), strict=True):
+            mine.add(more)
         static += parts.idle_hnj
         for gpu in range(gpus):
             mine = slice(offsets[gpu], offsets[gpu + 1])
             powers[gpu].extend(times[mine], power[mine], int(ceiling[gpu]), int(gap[gpu]))
-    return tally, static
+    return diagnostics, static
 
 
 def assert_equal_books(many, idle, limits, *, packed, few=0):
@@ -80,18 +82,18 @@ def assert_equal_books(many, idle, limits, *, packed, few=0):
     idle_mw = np.full(gpus, idle)
     mine, theirs = ([PowerHistogram(few) for _ in range(gpus)] for few in (few, 2**62))
     booked = book_plain(laid_out(many, packed), fast, limits[0], limits[2], idle_mw, mine)
-    tally, static = careful_books(many, careful, limits, idle_mw, theirs)
+    diagnostics, static = careful_books(many, careful, limits, idle_mw, theirs)
     assert booked is not None
-    for column in (layout.POWER_HNJ, layout.BOOKED_BY_POWER):
-        assert booked.energy_hnj == tally[:, column].tolist()
-        tally[:, column] = 0
-    assert booked.tally.tolist() == tally.tolist()
+    for mine_hnj, one in zip(booked.energy_hnj, diagnostics, strict=True):
+        assert mine_hnj == one.power_hnj == one.by_power_hnj
+        one.power_hnj = one.by_power_hnj = 0
+    assert objects(booked.diagnostics, Diagnostics) == diagnostics
     assert booked.static_hnj == static.tolist()
     assert fast.tolist() == careful.tolist()
     shares = (0, 100_000, 500_000, 950_000, 1_000_000)
     assert [h.quantiles(shares) for h in mine] == [h.quantiles(shares) for h in theirs]
     assert [h.total_us() for h in mine] == [h.total_us() for h in theirs]
-    return tally
+    return diagnostics
 
 
 @settings(max_examples=300, deadline=None)
@@ -129,18 +131,18 @@ def test_long_windows_with_gaps_repeats_and_bad_readings(packed, bad):
         start = max(mine[-1][0] for mine in rows)
         many.append(rows)
     limits = np.full(2, 900_000), np.full(2, 700_000), np.full(2, 150_000)
-    tally = assert_equal_books(many, 70_000, limits, packed=packed)
-    assert (tally[:, layout.GAPS] >= 2).all()
-    reasons = [layout.REJECTED_ZERO, layout.REJECTED_NEGATIVE, layout.REJECTED_HIGH]
-    assert (tally[:, reasons].sum(axis=1) == (0 if bad == -1 else 2)).all()
+    diagnostics = assert_equal_books(many, 70_000, limits, packed=packed)
+    for one in diagnostics:
+        assert one.gaps >= 2
+        assert one.rejected_zero + one.rejected_negative + one.rejected_high == (0 if bad == -1 else 2)
 
 
 def test_time_that_falls_is_noticed_in_words_too():
     """A time of 32 bits that goes back by more than half of their range looks like a short step on."""
     rows = [(0, 100), (2**32 - 5, 100), (3, 100), (2**32 - 4, 100), *((2**32 - 4 + i, 100) for i in range(3))]
     limits = np.full(1, 900_000), np.full(1, 700_000), np.full(1, 2**33)
-    tally = assert_equal_books([[rows]], -1, limits, packed=True)
-    assert tally[0, layout.REJECTED_TIME] == 1
+    diagnostics = assert_equal_books([[rows]], -1, limits, packed=True)
+    assert diagnostics[0].rejected_time == 1
 
 
 def test_more_energy_than_int64_holds():
@@ -158,7 +160,7 @@ def test_more_energy_than_int64_holds():
 
 def test_a_gpu_that_had_a_counter_is_left_to_the_merge():
     state = new_state(1)
-    state[0, layout.COUNTER] = 5
+    state["counter_mj"][0] = 5
     zero, one = np.zeros(1, np.int64), np.ones(1, np.int64)
     columns = Columns(np.array([[0, 1]], np.int64), one, zero, zero, one.astype(np.int32), zero)
     assert book_plain(columns, state, one, one, one) is None
@@ -187,5 +189,5 @@ def test_idle_power_beyond_any_reading(idle_mw):
     """As words of 32 bits, and times a long interval, it would wrap."""
     rows = [(i * S, 70_000 + i % 2) for i in range(9)]
     limits = np.full(1, 900_000), np.full(1, 700_000), np.full(1, 5 * S)
-    tally = assert_equal_books([[rows]], idle_mw, limits, packed=True)
-    assert tally[0, layout.SAMPLES] == 9
+    diagnostics = assert_equal_books([[rows]], idle_mw, limits, packed=True)
+    assert diagnostics[0].samples == 9

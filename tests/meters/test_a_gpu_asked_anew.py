@@ -6,7 +6,7 @@ import pytest
 
 from wattshed.agent.meters.processes import Instance, ProcessWatch
 
-INSTANCES = [Instance("handle", 1, 0, 142_857, "MIG-1")]
+INSTANCES = [Instance("handle", 1, 0, 142_857, "MIG-1", 0)]
 
 
 def board(**capabilities):

@@ -1,0 +1,97 @@
+"""State files of former versions: they are turned into what this one reads, so that no update loses a joule.
+
+Version 1 kept no ended jobs apart: all that retired was shown, and stays, within ``_other``. Versions 1 and 2 knew less
+of how a counter stands still and of holes, kept of what was on a GPU its only owner, and of a line the energy that was
+split by a guess, not one sigma of it. Up to version 3 numbers were known by their position alone: their names and their
+order are written down here for good, whatever becomes of the records.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+STATE = (
+    "last_us", "power_us", "power_mw", "shape_us", "run_since_us", "longest_run_us", "lowest_mw", "highest_mw",
+    "counter_mj", "base_us", "booked_us", "booked_since_hnj", "seen_us", "suspect_mj", "suspect_us", "suspect",
+    "high_water_mj", "high_water_us", "high_water_booked_hnj", "open_until_us", "open_hnj", "after_until_us",
+    "after_hnj", "first_us", "suspect_booked_hnj", "open_since_us", "after_since_us",
+    "still_since_us", "still_pause_us", "stuck_us", "mean_mw", "before_mw", "back_mw", "open_begin_mw", "open_end_mw",
+)  # fmt: skip
+"""Versions 1 and 2 had the first 27; of the others nothing is known then: -1."""
+TOTALS = (
+    "samples", "covered_us", "gap_us", "gaps", "power_hnj", "counter_hnj", "resets", "rejected_zero",
+    "rejected_negative", "rejected_high", "rejected_time", "rejected_step", "rejected_dip", "stuck", "by_counter_hnj",
+    "by_power_hnj", "compared_us", "compared_power_hnj", "compared_counter_hnj", "estimated_us", "unknown_us",
+)  # fmt: skip
+"""Versions 1 and 2 had the first 19."""
+LINE = (
+    "static_hnj", "dynamic_hnj", "active_us", "held_us", "peak_mw", "edges", "split_hnj", "unread_us", "untold_hnj",
+)  # fmt: skip
+"""Versions 1 and 2 had the first 7. In a file, the name of the GPU comes before them."""
+LATE_HOLE = ("t0_us", "t1_us", "energy_hnj", "begin_mw", "end_mw", "mark", "after_hnj", "after_us")
+WAITING = ("key", "start_us", "end_us", "activity_ppm", "busy_ppm", "share_ppm", "live")
+BEFORE = ("key", "activity_ppm", "share_ppm", "live")
+FEWER = {1: (27, 19, 7), 2: (27, 19, 7), 3: (35, 21, 9)}
+"""How many of `STATE`, `TOTALS` and `LINE` each version has."""
+
+
+def upgraded(state: dict[str, Any], version: int) -> dict[str, Any]:
+    """Turn the content of a file of version 1 to 3 into that of version 4.
+
+    Raises
+    ------
+    ValueError
+        It has more or fewer numbers than that version had.
+    """
+    columns, totals, line = FEWER[version]
+    if version == 1:
+        state = {**state, "ended": [], "other": state["gone"]}
+    for gpu in state["gpus"]:
+        gpu["state"] = _by_name(STATE, gpu.pop("merge"), columns, -1)
+        gpu["totals"] = _by_name(TOTALS, gpu["totals"], totals, 0)
+        if version == 1:
+            gpu["booked_us"] = gpu["totals"]["covered_us"]
+        if version < 3:
+            alone = gpu.pop("alone")
+            before = [[alone, -1, -1, 1]] if alone else []
+            gpu["hole"] = {"since_us": gpu["state"]["booked_us"], "before": before, "gone": [], "came": []}
+            gpu["waiting"] = []
+        gpu["hole"]["before"] = [_by_name(BEFORE, one, len(BEFORE)) for one in gpu["hole"]["before"]]
+        gpu["waiting"] = [_by_name(WAITING, row, len(WAITING)) for row in gpu["waiting"]]
+        if gpu.get("late_hole") is not None:
+            gpu["late_hole"] = _by_name(LATE_HOLE, gpu["late_hole"], len(LATE_HOLE))
+        gpu["module"] = _module(gpu.get("module"))
+    for job in state["jobs"]:
+        job.setdefault("shown_us", 0)
+        job["lines"] = [_line(numbers, line, version) for numbers in job["lines"]]
+    state["other"] = [_line(numbers, line, version) for numbers in state["other"]]
+    state["ended"] = [{"gpu": gpu, "energy_hnj": hnj} for gpu, hnj in state["ended"]]
+    return state
+
+
+def _by_name(names: Sequence[str], values: Sequence[Any], count: int, unknown: int = 0) -> dict[str, Any]:
+    """Name values by their position, of which there must be ``count``; those that came later are ``unknown``."""
+    if len(values) != count:
+        raise ValueError(f"{len(values)} numbers where there should be {count}")
+    return dict(zip(names, [*values, *[unknown] * (len(names) - count)], strict=True))
+
+
+def _module(numbers: list[int] | None) -> dict[str, Any] | None:
+    if numbers is None:
+        return None
+    energy_hnj, *rest = numbers
+    return {"energy_hnj": energy_hnj, "state": _by_name(STATE, rest, len(rest), -1)}
+
+
+def _line(values: Sequence[Any], count: int, version: int) -> dict[str, Any]:
+    """Name the numbers of one line, and its GPU."""
+    gpu, *numbers = values
+    line = _by_name(LINE, numbers, count)
+    if version < 3:
+        # What was guessed may have been all or nothing: uniform.
+        line["split_hnj"] = round(line["split_hnj"] / math.sqrt(12))
+    return {"gpu": gpu, **line}

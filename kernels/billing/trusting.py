@@ -1,0 +1,88 @@
+"""What a reading of the counter that is believed books, and when one that repeats itself is taken to be stuck."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wattshed.kernels.billing.holes import UNTOLD_US, total_of
+from wattshed.kernels.billing.settling import HNJ_PER_MJ, by_counter, by_power, uncover
+from wattshed.kernels.jit import jit
+
+if TYPE_CHECKING:
+    from wattshed.kernels.billing.layout import Books, GpuState
+
+STUCK_US = 2_000_000
+MEAN_US = 3_000_000  # time constant of the power before a hole
+
+
+@jit(inline="always", allocates=False)
+def start_from(s: GpuState, t: int, c: int) -> None:
+    """Let the counter's next difference be from this reading."""
+    s.counter_mj, s.base_us, s.booked_us, s.shape_us = c, t, t, t
+    s.still_since_us, s.stuck_us = -1, -1
+
+
+@jit(allocates=False)
+def stands_still(books: Books, t: int, unseen: int) -> bool:
+    """Tell whether a counter that repeats itself is stuck.
+
+    Only readings prove that it stands, not a pause, nor a reading right after one: it may be stale.
+    """
+    s = books.state
+    if s.still_since_us < 0 or unseen > books.max_gap_us:
+        s.still_since_us, s.still_pause_us = t, 0
+    elif unseen > STUCK_US:
+        s.still_pause_us = max(s.still_pause_us, unseen)
+    flows = s.power_mw > 0 and t - s.power_us <= books.max_gap_us
+    is_open = books.open.end > books.open.first
+    return is_open and flows and t - s.still_since_us - s.still_pause_us > STUCK_US
+
+
+@jit(inline="always", allocates=False)
+def believe(books: Books, t: int, c: int, lost: bool) -> None:
+    """Book what is open before the suspect, the stretch up to ``t``, by the counter's difference.
+
+    ``lost``: it was stuck, or began anew and came back, and may lack some of what was used.
+    """
+    s, stretch, intervals = books.state, books.open, books.intervals
+    first = stretch.first
+    said = (c - s.counter_mj) * HNJ_PER_MJ
+    rest = said - s.booked_since_hnj
+    none = stretch.mark == first
+    whole = not none and intervals.t0_us[first] == s.booked_us and intervals.t1_us[stretch.mark - 1] == t
+    books.diagnostics.counter_hnj += said
+    if none and s.booked_since_hnj == 0 and t - s.booked_us <= books.max_gap_us:
+        _follow_mean(s, t, said)  # without any power, it alone tells what was drawn before a hole
+    if none or intervals.t0_us[first] > s.booked_us:
+        uncover(books, t)
+    mark = stretch.mark
+    if lost and rest < 0 and rest * -4 > s.booked_since_hnj:
+        # It stood still for part of the time and lost it: what power said meanwhile stays.
+        by_power(books, first, mark, min(said, total_of(intervals, first, mark)), UNTOLD_US)
+        s.booked_since_hnj = 0
+    elif mark > first:
+        if whole and s.booked_since_hnj == 0:
+            _compare(books, t, said, total_of(intervals, first, mark))
+        by_counter(books, first, mark, rest, said if s.booked_us == s.base_us else 0)
+    else:
+        s.booked_since_hnj = -rest
+    start_from(s, t, c)
+    stretch.first, stretch.mark = mark, stretch.end
+
+
+@jit(inline="always", allocates=False)
+def _compare(books: Books, t: int, said: int, seen: int) -> None:
+    """Note of a stretch that both meters saw whole what each says (hnj), and follow its mean power."""
+    books.diagnostics.compared_us += t - books.state.booked_us
+    books.diagnostics.compared_counter_hnj += said
+    books.diagnostics.compared_power_hnj += seen
+    _follow_mean(books.state, t, said)
+
+
+@jit(inline="always", allocates=False)
+def _follow_mean(s: GpuState, t: int, said: int) -> None:
+    """Follow the mean power of the seconds before, by a stretch since the books were closed (hnj)."""
+    span = max(t - s.booked_us, 1)
+    mean = said // (2 * span)
+    known = s.mean_mw > 0 and span < MEAN_US
+    s.mean_mw = s.mean_mw + (mean - s.mean_mw) * span // MEAN_US if known else mean
