@@ -33,8 +33,10 @@ class Background(Generic[T]):
     first : T
         The answer until there is one.
     period_s : float
-        Pause between two questions; :meth:`hurry` shortens it to ``hurry_s`` (`HURRY_S`). What fails is asked again after a second,
-        then two, four ..., at least once a period.
+        Pause between two questions. What fails is asked again after a second, then two, four ..., at least once a
+        period.
+    hurry_s : float, optional
+        What :meth:`hurry` shortens the pause to; `HURRY_S` by default.
     """
 
     def __init__(
