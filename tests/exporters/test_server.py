@@ -235,7 +235,7 @@ def test_sockets_handed_over_by_systemd():
 
 @pytest.mark.parametrize("build", [snapshots.empty, snapshots.rich, snapshots.hostile, snapshots.large])
 def test_json_keeps_to_its_schema(build):
-    schema = json.loads((Path(api.__file__).parent / "snapshot.schema.json").read_text(encoding="utf-8"))
+    schema = json.loads((Path(api.__file__).parents[1] / "snapshot.schema.json").read_text(encoding="utf-8"))
     history = History()
     history.observe(build())
     document = json.loads(api.document(build(), history.columns()))
