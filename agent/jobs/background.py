@@ -15,6 +15,8 @@ LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+HURRY_S = 1.0
+"""Pause before a question that somebody hurries, unless a part says another."""
 _SPREAD = 0.2
 """Pauses of a second and more differ by as much either way: a thousand nodes that started at once soon ask apart."""
 
@@ -31,18 +33,22 @@ class Background(Generic[T]):
     first : T
         The answer until there is one.
     period_s : float
-        Pause between two questions; :meth:`hurry` shortens it to ``hurry_s``. What fails is asked again after a second,
-        then two, four ..., at least once a period.
+        Pause between two questions. What fails is asked again after a second, then two, four ..., at least once a
+        period.
+    hurry_s : float, optional
+        What :meth:`hurry` shortens the pause to; `HURRY_S` by default.
     """
 
-    def __init__(self, name: str, ask: Callable[[], T], first: T, period_s: float, hurry_s: float = 1.0) -> None:
+    def __init__(
+        self, name: str, ask: Callable[[], T], first: T, period_s: float, hurry_s: float | None = None
+    ) -> None:
         self.name = name
         self.answer = first
         self.answers = 0
         self.faults = 0
         self._answered_s = time.monotonic()
         self._ask = ask
-        self._period_s, self._hurry_s = period_s, min(hurry_s, period_s)
+        self._period_s, self._hurry_s = period_s, min(HURRY_S if hurry_s is None else hurry_s, period_s)
         self._hurried = threading.Event()
         self._stopped = threading.Event()
         self._tried = threading.Event()

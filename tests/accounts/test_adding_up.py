@@ -14,11 +14,14 @@ from wattshed.agent.accounts.limits import Limits, in_parts
 from wattshed.agent.accounts.modules import Module
 from wattshed.agent.accounts.statistics import HORIZON_US, Moving
 from wattshed.agent.window import OTHER, JobKey, Readings
-from wattshed.kernels.billing import layout
+from wattshed.kernels.billing.layout import Diagnostics
 from wattshed.kernels.billing.reconcile import MOST_HNJ
 
 T0 = 1_700_000_000 * S
 X, Y = GpuKey("h", "GPU-0"), GpuKey("h", "GPU-1")
+
+TALLIES = len(fields(Diagnostics))
+RISING = Diagnostics(*range(TALLIES))
 
 
 def numbered(first):
@@ -45,7 +48,9 @@ def test_two_parts_of_a_line_are_summed_but_for_the_peak(one, two):
 def test_two_parts_of_a_gpus_account_are_summed():
     parts = []
     for k in (1, 10):
-        one = GpuAccount(device(), k, 2 * k, 3 * k, [k * (n + 4) for n in range(layout.TALLIES)], booked_us=5 * k)
+        one = GpuAccount(
+            device(), k, 2 * k, 3 * k, Diagnostics(*(k * (n + 4) for n in range(TALLIES))), booked_us=5 * k
+        )
         one.silent_us, one.missing_us, one.module = 6 * k, 7 * k, Module(8 * k)
         one.power.extend(np.array([0, k * S]), np.array([300_000, 300_000], np.int32), 900_000, 100 * S)
         one.power.settle()
@@ -54,7 +59,7 @@ def test_two_parts_of_a_gpus_account_are_summed():
     whole.merge(other)
     assert (whole.energy_hnj, whole.idle_hnj, whole.unattributed_hnj) == (11, 22, 33)
     assert (whole.booked_us, whole.silent_us, whole.missing_us, whole.module.energy_hnj) == (55, 66, 77, 88)
-    assert whole.totals == [11 * (n + 4) for n in range(layout.TALLIES)]
+    assert whole.totals == Diagnostics(*(11 * (n + 4) for n in range(TALLIES)))
     assert whole.power.total_us() == 11 * S
     bare = GpuAccount(device())
     bare.merge(other)
@@ -64,25 +69,25 @@ def test_two_parts_of_a_gpus_account_are_summed():
 def test_what_is_said_of_an_account():
     account = GpuAccount(device())
     assert (account.method, account.was_read, account.disagreement, account.rejected) == ("power", False, None, {})
-    account.add(np.arange(layout.TALLIES), 1, 2, 3, 4)
-    account.add(np.arange(layout.TALLIES), 10, 20, 30, 40)
+    account.add(RISING, 1, 2, 3, 4)
+    account.add(RISING, 10, 20, 30, 40)
     assert (account.energy_hnj, account.booked_us, account.idle_hnj, account.unattributed_hnj) == (11, 22, 33, 44)
-    assert account.totals == [2 * n for n in range(layout.TALLIES)]
-    assert account.rejected["negative"] == 2 * layout.REJECTED_NEGATIVE
-    for column in (layout.BOOKED_BY_COUNTER, layout.COUNTER_HNJ):
+    assert account.totals == Diagnostics(*(2 * n for n in range(TALLIES)))
+    assert account.rejected["negative"] == 2 * RISING.rejected_negative
+    for what in ("by_counter_hnj", "counter_hnj"):
         one = GpuAccount(device())
-        one.totals[column] = 1
+        setattr(one.totals, what, 1)
         assert one.method == "counter"
         assert not one.was_read
         one.module = Module()
         assert one.method == "power"
     for read in ({"energy_hnj": 1}, {"samples": 1}):
         one = GpuAccount(device(), read.get("energy_hnj", 0))
-        one.totals[layout.SAMPLES] = read.get("samples", 0)
+        one.totals.samples = read.get("samples", 0)
         assert one.was_read
-    one.totals[layout.COMPARED_COUNTER], one.totals[layout.COMPARED_POWER] = 400, 500
+    one.totals.compared_counter_hnj, one.totals.compared_power_hnj = 400, 500
     assert one.disagreement == 0.25
-    one.totals[layout.COMPARED_POWER] = 0
+    one.totals.compared_power_hnj = 0
     assert one.disagreement is None
 
 

@@ -6,21 +6,16 @@ import pytest
 from tests.accounts import coverage
 
 
-@pytest.fixture(scope="module")
-def found():
-    return coverage.results()
-
-
 @pytest.mark.parametrize("name", list(coverage.CASES))
-def test_the_interval_holds(found, name):
-    held, sigma = found[name]
+def test_the_interval_holds(name):
+    held, sigma = coverage.result(name)
     assert held >= 0.93
     assert sigma < 1.2  # an interval that holds because it says nothing is none
 
 
-def test_the_table_is_what_the_simulation_gives(found):
+def test_the_table_is_what_the_simulation_gives():
     page = coverage.PAGE.read_text(encoding="utf-8")
-    assert coverage.generated(page, found) == page, "run: make docs"
+    assert coverage.generated(page, coverage.results()) == page, "run: make docs"
 
 
 def test_an_interval_that_is_too_narrow_is_noticed(monkeypatch):

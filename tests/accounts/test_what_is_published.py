@@ -9,7 +9,7 @@ from wattshed.agent.accounts.modules import Module
 from wattshed.agent.accounts.publishing import ENDED_US, FRESH_US, Publisher, gpu_flags, method_name, why_unmetered
 from wattshed.agent.accounts.uncertainty import FROZEN_US
 from wattshed.agent.window import Event
-from wattshed.kernels.billing import layout, shares
+from wattshed.kernels.billing import shares
 
 T0 = 1_700_000_000 * S
 
@@ -89,18 +89,18 @@ def test_ways_to_split_have_names(bits, name):
 
 
 @pytest.mark.parametrize(
-    ("column", "flag"),
+    ("what", "flag"),
     [
-        (layout.RESETS, "counter_reset"),
-        (layout.STUCK, "counter_stuck"),
-        (layout.REJECTED_STEP, "counter_rejected"),
-        (layout.REJECTED_DIP, "counter_rejected"),
+        ("resets", "counter_reset"),
+        ("stuck", "counter_stuck"),
+        ("rejected_step", "counter_rejected"),
+        ("rejected_dip", "counter_rejected"),
     ],
 )
-def test_each_doubt_has_its_own_flag(column, flag):
+def test_each_doubt_has_its_own_flag(what, flag):
     account = GpuAccount(device())
     assert gpu_flags(account, FROZEN_US) == ()
-    account.totals[column] = 1
+    setattr(account.totals, what, 1)
     assert gpu_flags(account, FROZEN_US) == (flag,)
     assert set(gpu_flags(account, FROZEN_US + 1)) == {flag, "frozen_sensor"}
 
@@ -111,8 +111,8 @@ def test_each_doubt_has_its_own_flag(column, flag):
 )
 def test_counter_and_power_that_differ_are_flagged_after_half_a_minute(power, seconds, flagged):
     account = GpuAccount(device())
-    account.totals[layout.COMPARED_COUNTER], account.totals[layout.COMPARED_POWER] = 100, power
-    account.totals[layout.COMPARED_US] = seconds * S
+    account.totals.compared_counter_hnj, account.totals.compared_power_hnj = 100, power
+    account.totals.compared_us = seconds * S
     assert gpu_flags(account, 0) == (("disagreement",) if flagged else ())
 
 

@@ -5,7 +5,6 @@ import re
 import zlib
 from dataclasses import fields
 
-import numpy as np
 import pytest
 
 from tests.accounts.made import S, window
@@ -15,7 +14,8 @@ from wattshed.agent.accounts.ledger import GpuKey, Job, Line
 from wattshed.agent.accounts.modules import Module
 from wattshed.agent.accounts.state import VERSION, StateFile
 from wattshed.agent.window import JobKey
-from wattshed.kernels.billing import layout
+from wattshed.kernels.billing.layout import Diagnostics, GpuState
+from wattshed.kernels.billing.records import of_objects
 
 T0 = 1_700_000_000 * S
 GPU = GpuKey("h", "GPU-0")
@@ -37,9 +37,9 @@ def filled():
         accounts.add(window(t, t + S, [[(t, 300_000, 300_000 * n + 7), (t + S // 2, 300_000, -1)]], usage, busy=[S]))
     (account,) = accounts.gpus.values()
     account.energy_hnj, account.idle_hnj, account.unattributed_hnj = 2**70 + 1, 2**69 + 2, 2**68 + 3
-    account.totals = [1_000 + place for place in range(layout.TALLIES)]
+    account.totals = distinct(Diagnostics(), 1_000)
     account.booked_us, account.silent_us, account.missing_us = 11, 12, 13
-    account.module = Module(14, np.arange(100, 100 + layout.STATES, dtype=np.int64).reshape(1, -1))
+    account.module = Module(14, of_objects([distinct(GpuState(), 100)], GpuState))
     ledger = accounts.ledger
     ledger.jobs = {
         JobKey(key): Job(

@@ -248,7 +248,7 @@ def test_a_stop_that_is_swallowed_ends_the_process_all_the_same(number):
     """Python cannot raise through a callback of the compiler: it prints what was raised and goes on."""
     code = f"""
 import os, signal, time
-from wattshed.agent import assembly
+from wattshed.agent.daemon import assembly
 
 class Callback:
     def __del__(self):
