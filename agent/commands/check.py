@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         sys.stdout.write(json.dumps(tree, indent=2) + "\n")
     else:
-        _print(tree)
+        print_tables(tree)
     return 0 if tree["can_measure"] else 1
 
 
@@ -48,7 +48,7 @@ def _leave_kernels_uncompiled() -> None:
         os.environ["WATTSHED_JIT"] = given
 
 
-def _print(tree: dict[str, Any]) -> None:
+def print_tables(tree: dict[str, Any]) -> None:
     """Print tables; GPUs that are alike share one."""
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415

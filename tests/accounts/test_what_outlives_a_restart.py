@@ -75,7 +75,7 @@ def test_every_number_comes_back(tmp_path):
     assert mine.module.energy_hnj == 14
     assert mine.module.state.tolist() == theirs.module.state.tolist()
     (books,), (had,) = after.books_of("h"), before.books_of("h")
-    assert books.merge.tolist() == had.merge.tolist()
+    assert books.state == had.state
     assert books.hole.plain() == had.hole.plain()
     assert books.waiting.plain() == had.waiting.plain()
     ledger = before.ledger
@@ -156,12 +156,12 @@ def test_other_files_are_no_state(tmp_path, extra):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda state: state["gpus"][0]["merge"].append(0),
-        lambda state: state["gpus"][0]["totals"].pop(),
-        lambda state: state["gpus"][0]["module"].append(0),
+        lambda state: state["gpus"][0]["state"].pop("counter_mj"),
+        lambda state: state["gpus"][0]["totals"].pop("gaps"),
+        lambda state: state["gpus"][0]["module"].pop("state"),
         lambda state: state.update(jobs=[{}]),
         lambda state: state["jobs"][1].update(end_us="soon"),
-        lambda state: state["jobs"][0]["lines"][0].append(1),
+        lambda state: state["jobs"][0]["lines"][0].update(unknown=1),
         lambda state: state.pop("folded"),
         lambda state: state.pop("since_us"),
         lambda state: state.update(idle_mw={"GPU-0": None}),

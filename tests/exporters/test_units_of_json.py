@@ -1,4 +1,4 @@
-"""Every field of the JSON, of a snapshot in which no two numbers are alike: right field and unit, null for unknown."""
+"""Every field of the JSON, of a snapshot in which no two numbers are alike: its field, its unit, null for unknown."""
 
 import json
 import math

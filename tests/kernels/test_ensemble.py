@@ -56,8 +56,8 @@ def test_both_ways_equal_python_integers(sizes, columns, seed, highest, random):
         for row in counts
     ]
     with pytest.MonkeyPatch.context() as patch, use_threads(1):
-        patch.setattr(ensemble, "_TILE", 4)
-        patch.setattr(ensemble, "_BATCH", 2)
+        patch.setattr(ensemble, "TILE", 4)
+        patch.setattr(ensemble, "BATCH", 2)
         assert bootstrap_direct(power, bounds, 5, seed).tolist() == expected
     assert bootstrap_direct(power, bounds, 5, seed).tolist() == expected
     assert bootstrap(block_totals(power, bounds), 5, seed).tolist() == expected

@@ -55,3 +55,26 @@ def test_samples_of_another_session_are_compared_with_nothing():
 def test_a_capability_without_a_reason_against_it_is_there(reason, able):
     watch = ProcessWatch(SimpleNamespace(), board(gpm=reason) if reason is not None else board())
     assert watch.able("gpm") == able
+
+
+def test_a_board_that_told_what_it_can_says_so_and_one_that_fell_sick_keeps_it(rig):
+    """Over a driver session: what readings told of it stays, and what it can is asked for anew."""
+    node = rig(gpus=2)
+    older, fresh = node.meter.boards
+    assert (older.sick, older.probed) == ("", True)
+    older.note("gpu_scope", "told by readings")
+    older.publish({83: 20_000, 186: 100_000, 4711: 1})
+    assert older.device.publication_us["energy"] == 20_000
+    able = fresh.device.capabilities
+    fresh.inherit(older)
+    assert (fresh.device.uuid, fresh.device.index) == (older.device.uuid, older.device.index)
+    assert fresh.device.capabilities == {**able, "gpu_scope": "told by readings"}
+    assert fresh.device.publication_us["energy"] == 20_000
+    assert 4711 not in fresh.device.publication_us
+    fresh.unnumber()
+    assert (fresh.device.index, fresh.device.minor) == (-1, -1)
+    fresh.give_up("sick: slow")
+    assert (fresh.sick, set(fresh.device.capabilities.values())) == ("sick: slow", {"sick: slow"})
+    fresh.inherit(older, keep_index=False)
+    assert fresh.device.capabilities == older.device.capabilities
+    assert fresh.device.index == 1

@@ -319,3 +319,13 @@ def test_whose_processes_are_listed(tmp_path):
         True,
     ]
     assert guests(Driver(), None) == ""
+
+
+def test_codes_are_those_of_the_binding():
+    import pynvml
+
+    codes = {getattr(pynvml, name) for name in dir(pynvml) if name.startswith("NVML_ERROR_")} | {pynvml.NVML_SUCCESS}
+    assert set(NAMES) <= codes
+    assert len(set(NAMES.values())) == len(NAMES)
+    named = {"NOT_SUPPORTED": "not supported", "GPU_IS_LOST": "GPU is lost", "UNINITIALIZED": "uninitialized"}
+    assert {name: NAMES[getattr(pynvml, f"NVML_ERROR_{name}")] for name in named} == named

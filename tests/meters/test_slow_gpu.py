@@ -199,7 +199,7 @@ def test_a_check_tells_what_it_is_sick_of(tmp_path, capsys):
     assert "RMA" in tree["reason"]
     assert tree["gpus"][1]["energy_source"] == "none"
     assert all(one["reason"].startswith("sick: a call") for one in tree["gpus"][1]["capabilities"].values())
-    check._print(tree)
+    check.print_tables(tree)
     printed = " ".join(capsys.readouterr().out.split())
     assert printed.count("sick: a call") == 2, "in its table and at the end, and not for each of what it could tell"
     assert printed.count("│ instant ") == 1, "the healthy one's table is whole"
