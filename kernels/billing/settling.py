@@ -34,7 +34,7 @@ def all_final(stretch: Open) -> None:
 @jit(inline="always", allocates=False)
 def settle(books: Books, lo: int, hi: int) -> int:
     """Note in the level that the counter may come back to what intervals lo..hi, now final, hold; returns that."""
-    booked = total_of(books.intervals, lo, hi)
+    booked: int = total_of(books.intervals, lo, hi)
     if books.state.high_water_mj >= 0:
         books.state.high_water_booked_hnj += booked
     return booked
@@ -43,7 +43,7 @@ def settle(books: Books, lo: int, hi: int) -> int:
 @jit(inline="always", allocates=False)
 def settle_by_power(books: Books, lo: int, hi: int) -> int:
     """Intervals lo..hi are final as power has them: the counter's next difference holds them too."""
-    booked = settle(books, lo, hi)
+    booked: int = settle(books, lo, hi)
     books.diagnostics.by_power_hnj += booked
     if books.state.counter_mj >= 0:
         books.state.booked_since_hnj += booked
@@ -59,7 +59,8 @@ def by_power(books: Books, lo: int, hi: int, told: int, longest: int) -> int:
     estimated, unknown = estimate(books.intervals, lo, hi, told, longest)
     books.diagnostics.estimated_us += estimated
     books.diagnostics.unknown_us += unknown
-    return settle_by_power(books, lo, hi)
+    booked: int = settle_by_power(books, lo, hi)
+    return booked
 
 
 @jit(inline="always", allocates=False)
