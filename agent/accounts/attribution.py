@@ -25,7 +25,7 @@ from wattshed.agent.accounts.observing import follow_moving, keep_powers
 from wattshed.agent.accounts.restart import go_on
 from wattshed.agent.accounts.tenancy import Coverage, Tenancy
 from wattshed.agent.accounts.uncertainty import idle_sigma_mw, split_spread
-from wattshed.agent.accounts.unseen import BEFORE, set_aside, set_doubt
+from wattshed.agent.accounts.unseen import BEFORE, set_aside
 from wattshed.agent.accounts.untold import untold_hnj
 from wattshed.agent.inputs.boards import likely_limit_mw
 from wattshed.kernels.billing import layout
@@ -250,7 +250,6 @@ class Accounts:
         if host.limits.calibrated:
             correct(pieces, [self.gpus[key].device for key in host.keys])
         aside = set_aside(pieces, rows, host.limits.idle_mw)
-        set_doubt(pieces, rows, aside)
         sure, everybody = rows.live >= 0, rows
         rows = rows if sure.all() else rows.keep(sure)
         bounds = np.searchsorted(rows.gpu, np.arange(len(host.keys) + 1)).astype(np.int64)

@@ -120,10 +120,11 @@ def set_aside(pieces: Pieces, rows: Tenancy, idle_mw: NDArray[np.int64]) -> Asid
                 aside.nobodys_hnj[gpu] = aside.nobodys_hnj.get(gpu, 0) + hole.energy_hnj - known
                 for place, sigma in _sigma_hnj(hole, there, known, min(unheld, known)):
                     aside.sigma_hnj[place] = aside.sigma_hnj.get(place, 0) + sigma
+    _set_doubt(pieces, rows, aside)
     return aside
 
 
-def set_doubt(pieces: Pieces, rows: Tenancy, aside: Aside) -> None:
+def _set_doubt(pieces: Pieces, rows: Tenancy, aside: Aside) -> None:
     """Let who held a GPU over a hole, as far as can be told, answer in sigma for what it drew there beyond both sides.
 
     Somebody else may have come and gone in it, and nothing would tell: anything from nothing to all of that may be
