@@ -41,6 +41,8 @@ IDLE_SIGMA_MW = 2_000
 """Standard deviation of what a card draws at rest from what was learned, or stated, of it: temperature and clocks."""
 SAMPLING = 0.4
 """Standard deviation of one instantaneous reading of a load that moves fast, relative to its mean."""
+UNLISTED_US = 5_000_000
+"""A job that is shorter may have come and gone between two process lists: that none was seen says nothing."""
 OPEN_US = 5_000_000
 """Time of a job that always waits for its energy, beside an interval between readings, at most: it comes soon."""
 AVERAGE_US = 1_000_000  # what the driver's average power is the mean of
@@ -212,6 +214,8 @@ def job_sigma_j(job: Job, gpus: Mapping[GpuKey, GpuAccount]) -> float:
         energy_j = (line.static_hnj + line.dynamic_hnj) / HNJ_PER_JOULE
         gain += gain_j(account, energy_j)
         split += line.split_hnj / HNJ_PER_JOULE
+        if line.active_us == 0 == line.dynamic_hnj and job.end_us - job.start_us <= UNLISTED_US:
+            split += line.held_us / 1e6 * frozen_w(account)  # as low as idle or as high as the limit
         idle += abs(line.idle_hnj) / HNJ_PER_JOULE
         seconds = line.active_us / 1e6
         step_w = line.dynamic_hnj / HNJ_PER_JOULE / seconds if seconds > 0 else 0.0

@@ -120,7 +120,40 @@ def set_aside(intervals: EnergyIntervals, rows: Tenancy, idle_mw: NDArray[np.int
                 aside.nobodys_hnj[gpu] = aside.nobodys_hnj.get(gpu, 0) + hole.energy_hnj - known
                 for place, sigma in _sigma_hnj(hole, there, known, min(unheld, known)):
                     aside.sigma_hnj[place] = aside.sigma_hnj.get(place, 0) + sigma
+    _set_doubt(pieces, rows, aside)
     return aside
+
+
+def _set_doubt(pieces: Pieces, rows: Tenancy, aside: Aside) -> None:
+    """Let who held a GPU over a hole, as far as can be told, answer in sigma for what it drew there beyond both sides.
+
+    Somebody else may have come and gone in it, and nothing would tell: anything from nothing to all of that may be
+    theirs. Not where a job has the GPU to itself by a scheduler's word, nor where one is known to have come or gone.
+
+    Parameters
+    ----------
+    pieces : Pieces
+    rows : Tenancy
+    aside : Aside
+        What was set aside of them; its sigma is added to.
+    """
+    for k in np.flatnonzero(pieces.hole == 1).tolist():
+        gpu = int(np.searchsorted(pieces.starts, k, "right")) - 1
+        if not pieces.starts[gpu] <= k < pieces.starts[gpu] + pieces.counts[gpu]:
+            continue
+        hole = LateHole.of(pieces, k)
+        length, beside = hole.t1_us - hole.t0_us, max(hole.begin_mw, hole.end_mw)
+        there = [row for row in (_Row(rows, i) for i in np.flatnonzero(rows.gpu == gpu).tolist()) if row.within(hole)]
+        spent = {
+            owner: sum(row.within(hole) for row in there if row.owner == owner) for owner in {r.owner for r in there}
+        }
+        shared = all(row.live >= 0 and row.share_ppm < PPM for row in there)
+        if beside < 0 or not shared or any(us < length for us in spent.values()):
+            continue
+        more = max(hole.energy_hnj - 2 * beside * length, 0) / math.sqrt(3)
+        for row in there:
+            sigma = int(more * row.within(hole) / sum(spent.values()))
+            aside.sigma_hnj[row.place] = aside.sigma_hnj.get(row.place, 0) + sigma
 
 
 class _Row:

@@ -356,8 +356,8 @@ def split(
         start_us, end_us, activity_ppm, busy_ppm, share_ppm, live, owner,
         static, dynamic, method, peak, known, idle, unattributed, rests,
     )  # fmt: skip
-    unlike, guessed, booked_us, of_idle_us = known.T
-    return Split(static, dynamic, method, peak, unlike, guessed, booked_us, of_idle_us, idle, unattributed)
+    unlike, guessed, booked_us, idle_us = known.T
+    return Split(static, dynamic, method, peak, unlike, guessed, booked_us, idle_us, idle, unattributed)
 
 
 _NO_HOLES = np.empty(0, np.int64)

@@ -354,3 +354,19 @@ def test_who_held_a_gpu_throughout_a_pause_is_billed_for_it(paused, owner):
     lives = paused(job(text))
     assert lives.billed()[key] == pytest.approx(lives.truth()[key], rel=0.005)
     lives.replays()
+
+
+@pytest.mark.parametrize("owner", ["docker", "user"])
+def test_the_holder_answers_in_sigma_for_a_guest_whom_nobody_could_see(tmp_path, owner):
+    """The guest came and went while no call was answered, and no scheduler tells of it."""
+    key, text = ALONE[owner]
+    guest = job(f'name = "{"cd" * 6}"\nmanager = "docker"', load="load = [[1.0, 300.0, 60]]", start_s=120, end_s=200)
+    steady = "load = [[1.0, 200.0, 40]]"
+    without = Lives(tmp_path, job(text, load=steady) + fault("error", 100.3, 130, value=10)).live(300)
+    (tmp_path / "with").mkdir()
+    lives = Lives(tmp_path / "with", job(text, load=steady) + guest + fault("error", 100.3, 130, value=10)).live(300)
+    off = lives.billed()[key] - lives.truth()[key]
+    assert off > 3 * without.sigma(key), "it is billed for what its guest drew"
+    assert off < 1.96 * lives.sigma(key)
+    assert without.sigma(key) < 0.045 * without.billed()[key]
+    lives.replays()
