@@ -60,12 +60,6 @@ def test_the_top_level_is_the_house():
 
 # The whole agent; other meters; real queries; any bytes; what judges the tests.
 ACROSS = {"laws", "peers", "promql", "fuzz", "mutants"}
-    "laws",
-    "peers",
-    "promql",
-    "fuzz",
-    "mutants",
-}  # the whole agent; other meters; real queries; any bytes; tests of tests
 
 
 def test_tests_follow_the_rooms():

@@ -30,8 +30,9 @@ TOTALS = (
 """Versions 1 and 2 had the first 19."""
 LINE = (
     "static_hnj", "dynamic_hnj", "active_us", "held_us", "peak_mw", "edges", "split_hnj", "unread_us", "untold_hnj",
+    "idle_hnj",
 )  # fmt: skip
-"""Versions 1 and 2 had the first 7. In a file, the name of the GPU comes before them."""
+"""Versions 1 and 2 had the first 7, version 3 the first 9. In a file, the name of the GPU comes before them."""
 LATE_HOLE = ("t0_us", "t1_us", "energy_hnj", "begin_mw", "end_mw", "mark", "after_hnj", "after_us")
 WAITING = ("key", "start_us", "end_us", "activity_ppm", "busy_ppm", "share_ppm", "live")
 BEFORE = ("key", "activity_ppm", "share_ppm", "live")

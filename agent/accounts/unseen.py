@@ -120,11 +120,11 @@ def set_aside(intervals: EnergyIntervals, rows: Tenancy, idle_mw: NDArray[np.int
                 aside.nobodys_hnj[gpu] = aside.nobodys_hnj.get(gpu, 0) + hole.energy_hnj - known
                 for place, sigma in _sigma_hnj(hole, there, known, min(unheld, known)):
                     aside.sigma_hnj[place] = aside.sigma_hnj.get(place, 0) + sigma
-    _set_doubt(pieces, rows, aside)
+    _set_doubt(intervals, rows, aside)
     return aside
 
 
-def _set_doubt(pieces: Pieces, rows: Tenancy, aside: Aside) -> None:
+def _set_doubt(intervals: EnergyIntervals, rows: Tenancy, aside: Aside) -> None:
     """Let who held a GPU over a hole, as far as can be told, answer in sigma for what it drew there beyond both sides.
 
     Somebody else may have come and gone in it, and nothing would tell: anything from nothing to all of that may be
@@ -132,16 +132,16 @@ def _set_doubt(pieces: Pieces, rows: Tenancy, aside: Aside) -> None:
 
     Parameters
     ----------
-    pieces : Pieces
+    intervals : EnergyIntervals
     rows : Tenancy
     aside : Aside
         What was set aside of them; its sigma is added to.
     """
-    for k in np.flatnonzero(pieces.hole == 1).tolist():
-        gpu = int(np.searchsorted(pieces.starts, k, "right")) - 1
-        if not pieces.starts[gpu] <= k < pieces.starts[gpu] + pieces.counts[gpu]:
+    for k in np.flatnonzero(intervals.hole == 1).tolist():
+        gpu = int(np.searchsorted(intervals.starts, k, "right")) - 1
+        if not intervals.starts[gpu] <= k < intervals.starts[gpu] + intervals.counts[gpu]:
             continue
-        hole = LateHole.of(pieces, k)
+        hole = LateHole.of(intervals, k)
         length, beside = hole.t1_us - hole.t0_us, max(hole.begin_mw, hole.end_mw)
         there = [row for row in (_Row(rows, i) for i in np.flatnonzero(rows.gpu == gpu).tolist()) if row.within(hole)]
         spent = {
