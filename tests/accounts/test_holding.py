@@ -123,7 +123,9 @@ def test_what_waits_is_joined_where_it_touches_and_agrees():
         (1, "b", 2, 3, -1, 500_000, 1), (1, "b", 200, 201, -1, 500_000, 1), (1, "b", 201, 202, -1, 500_000, 1),
     )  # fmt: skip
     found = joined(rows, T0 + 210 * S, np.array([T0 + 300 * S] * 2)).plain()
-    assert [[key, (start - T0) // S, (end - T0) // S, activity] for key, start, end, activity, *_ in found] == [
+    assert [
+            [row["key"], (row["start_us"] - T0) // S, (row["end_us"] - T0) // S, row["activity_ppm"]] for row in found
+    ] == [
         ["a", 0, 4, 500_000], ["a", 4, 5, -1], ["a", 6, 7, -1], ["b", 0, 1, -1], ["b", 1, 2, -1],
         ["b", 2, 3, -1], ["b", 200, 201, -1], ["b", 201, 202, -1],
     ]  # fmt: skip

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.accounts.test_unseen import pieces_of, rows_of
+from tests.accounts.test_unseen import intervals_of, rows_of
 from wattshed.agent.accounts.hole import Hole, Seen
 from wattshed.agent.accounts.unseen import AFTER, BEFORE, set_aside, share_beside
 from wattshed.agent.window import JobKey, Owner
@@ -24,20 +24,20 @@ HNJ = 2_000_000_000
 )
 def test_a_moment_is_somebodys_from_its_rows_start_to_before_its_end(sure, known_j, begin_w, end_w):
     """300 W before a hole of 20 s, 400 W after it, 50 W idle; "b" may have been there, and had nothing of either."""
-    pieces = pieces_of((0, 20, 60_000, 300_000, 400_000, 1))
+    intervals = intervals_of((0, 20, 60_000, 300_000, 400_000, 1))
     rows = rows_of(("b", BEFORE, 0, 0, 20), *((f"a{n}", 1, -1, a, b) for n, (a, b) in enumerate(sure)))
-    aside = set_aside(pieces, rows, np.array([50_000]))
-    assert int(pieces.energy_hnj[0]) == known_j * HNJ
+    aside = set_aside(intervals, rows, np.array([50_000]))
+    assert int(intervals.energy_hnj[0]) == known_j * HNJ
     assert aside.nobodys_hnj == {0: (60_000 - known_j) * HNJ}
-    assert (int(pieces.begin_mw[0]), int(pieces.end_mw[0])) == (begin_w * 1_000, end_w * 1_000)
+    assert (int(intervals.begin_mw[0]), int(intervals.end_mw[0])) == (begin_w * 1_000, end_w * 1_000)
     (place,) = [row for row in range(len(rows.gpu)) if rows.live[row] < 0]
     assert aside.booked_us == {place: 20_000_000}
 
 
 @pytest.mark.parametrize(("start", "end", "booked_s"), [(0, 20, 20), (5, 20, 15), (-9, 7, 7), (19, 40, 1), (20, 40, 0)])
 def test_of_whoever_may_have_been_there_only_the_time_in_the_hole_is_booked(start, end, booked_s):
-    pieces = pieces_of((0, 20, 600, 30_000, 30_000, 1))
-    aside = set_aside(pieces, rows_of(("b", AFTER, 0, start, end)), np.array([10_000]))
+    intervals = intervals_of((0, 20, 600, 30_000, 30_000, 1))
+    aside = set_aside(intervals, rows_of(("b", AFTER, 0, start, end)), np.array([10_000]))
     assert sum(aside.booked_us.values()) == booked_s * 1_000_000
     assert (aside.nobodys_hnj == {}) == (booked_s == 0)
 

@@ -150,14 +150,14 @@ def test_gains_of_a_jobs_gpus_add_up_linearly():
 
 
 def shared(activities, shares=(-1, -1), gpus=1):
-    """Two jobs on the same GPUs for 100 s at 300 W: their sigma (J) without gain and edges, and the dynamic energy."""
+    """Two jobs for 100 s at 300 W: sigma (J) of their split alone, without gain, edges and idle power; dynamic energy."""
     rows = [(t * S, 300_000, t * 300_000) for t in range(101)]
     usage = [
         (gpu, name, 0, 100 * S, round(activity * 100 * S) if activity >= 0 else -1, share, 1)
         for gpu in range(gpus)
         for name, activity, share in zip("ab", activities, shares, strict=True)
     ]
-    devices = tuple(device(i, sigma_gain_ppm=0) for i in range(gpus))
+    devices = tuple(device(i, sigma_gain_ppm=0, idle_sigma_mw=0) for i in range(gpus))
     accounts = Accounts()
     accounts.add(window(0, 100 * S, [rows] * gpus, usage, devices=devices))
     accounts.finish()
