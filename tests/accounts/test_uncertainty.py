@@ -150,7 +150,7 @@ def test_gains_of_a_jobs_gpus_add_up_linearly():
 
 
 def shared(activities, shares=(-1, -1), gpus=1):
-    """Two jobs for 100 s at 300 W: sigma (J) of their split alone, without gain, edges and idle power; dynamic energy."""
+    """Two jobs for 100 s at 300 W: sigma (J) of their split, without gain, edges and idle power; dynamic energy."""
     rows = [(t * S, 300_000, t * 300_000) for t in range(101)]
     usage = [
         (gpu, name, 0, 100 * S, round(activity * 100 * S) if activity >= 0 else -1, share, 1)
