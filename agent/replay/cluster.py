@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 ANSWER_S = 10.0
 """How long a scheduler may take to answer, s."""
+START_S = 60.0
+"""How long processes of one's own may take to start, s: a busy machine takes more than a scheduler that runs."""
 
 
 def _task() -> Callable[[bytes, bytes, bytes], bytes]:
@@ -77,20 +79,24 @@ def book_on_cluster(
         If Dask is not installed, the scheduler does not answer, or a trace cannot be used.
     """
     try:
-        from distributed import Client, LocalCluster  # noqa: PLC0415 - an extra
+        import dask  # noqa: PLC0415 - an extra
+        from distributed import Client, LocalCluster  # noqa: PLC0415
     except ImportError as error:
         raise InputError("--workers and --scheduler need the extra scale: pip install 'wattshed[scale]'") from error
     cluster: Any = None
     try:
         if workers:
-            cluster = LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address="127.0.0.1:0",
-                silence_logs=50,
-            )
-        client = Client(cluster if cluster is not None else address, timeout=ANSWER_S, set_as_default=False)
+            with dask.config.set({"distributed.comm.timeouts.connect": START_S}):
+                cluster = LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    dashboard_address="127.0.0.1:0",
+                    silence_logs=50,
+                )
+            client = Client(cluster, timeout=START_S, set_as_default=False)
+        else:
+            client = Client(address, timeout=ANSWER_S, set_as_default=False)
     except (OSError, TimeoutError, ValueError, RuntimeError) as error:
         if cluster is not None:
             cluster.close()

@@ -115,7 +115,7 @@ def test_a_life_serves_at_once_obeys_the_law_records_and_ends_cleanly(tmp_path):
         assert round(same["energy_j"] * 1e6) == round(gpu["energy_hnj"] / 2000)
     replayed = {job["job"]: job["energy_j"] for job in report["jobs"]}
     for job in books["jobs"]:
-        energy = sum(static + dynamic for _, static, dynamic, *_ in job["lines"]) / 2e9
+        energy = sum(line["static_hnj"] + line["dynamic_hnj"] for line in job["lines"]) / 2e9
         assert replayed[job["key"]] == pytest.approx(energy, abs=1e-5)
     shown = sum(g["energy_j"] for g in report["gpus"])
     assert report["total_j"] == pytest.approx(shown, abs=1e-5)
