@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pynvml
 import pytest
 
 pytest.importorskip("distributed", reason="the extra scale is not installed")
@@ -39,6 +40,23 @@ def test_two_workers_give_the_same_integers(fleet, wattshed, monkeypatch):
     assert code == 0
     assert together == alone
     assert '"y"' in alone
+
+
+def test_workers_ask_no_gpu_how_it_is(fleet, wattshed, monkeypatch):
+    """Dask watches GPUs where there are some; of a sick one the calls fail, and a replay needs none."""
+    from distributed.diagnostics import nvml
+
+    def sick(*_):
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_UNKNOWN)
+
+    monkeypatch.setenv("WATTSHED_JIT", "off")
+    monkeypatch.setattr(nvml, "NVML_STATE", nvml.NVMLState.UNINITIALIZED)
+    monkeypatch.setattr(nvml, "NVML_OWNER_PID", None)
+    for name, answer in (("Init", None), ("SystemGetDriverVersion", "550.1"), ("DeviceGetCount", 1)):
+        monkeypatch.setattr(pynvml, f"nvml{name}", lambda answer=answer: answer)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", sick)
+    code, _, error = wattshed("replay", *fleet, "--workers", "2")
+    assert (code, error) == (0, "")
 
 
 def test_a_cluster_that_has_the_wheel_alone(fleet, wattshed, tmp_path):
