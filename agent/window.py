@@ -250,7 +250,7 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class WindowBatch:
     """Windows in a row that hold power readings and nothing else, left as they lie in a file.
 
     Attributes
@@ -283,7 +283,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class ProcessSighting:
+class ProcessObservation:
     """A process seen on a GPU: what a meter reports and a resolver turns into usage.
 
     Attributes

@@ -51,7 +51,9 @@ def _plain(rows: int) -> None:
     for times in (time_us, time_us.astype(np.uint32)):
         laid_out = columns.Columns(offsets.reshape(1, 2), times, none, none, power_mw, none)
         powers = [histogram.PowerHistogram(few=0)]
-        power_only.book_plain(laid_out, reconcile.new_state(1), one * 20_000_000, one * _GAP_US, one * 70_000, powers)
+        power_only.book_power_only(
+            laid_out, reconcile.new_state(1), one * 20_000_000, one * _GAP_US, one * 70_000, powers
+        )
 
 
 def _histogram() -> None:

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wattshed.agent.clock import VirtualClock
-from wattshed.agent.meters.lines import Rates
 from wattshed.agent.meters.meter import NvmlMeter
 from wattshed.agent.meters.nvml import Nvml
 from wattshed.agent.meters.sampler import Sampler
+from wattshed.agent.meters.schedule import Rates
 from wattshed.agent.simulation.node import SimulatedNode
 
 ONE_GPU = """
@@ -29,7 +29,7 @@ class Rig:
     meter: NvmlMeter
     sampler: Sampler
     windows: list = field(default_factory=list)
-    sightings: list = field(default_factory=list)
+    observations: list = field(default_factory=list)
 
     def run(self, seconds):
         """Collect windows for so many seconds; returns the new ones."""
@@ -37,7 +37,7 @@ class Rig:
         while self.sampler.start_us < end_us:
             window, seen = self.sampler.next()
             self.windows.append(window)
-            self.sightings.append(seen)
+            self.observations.append(seen)
         return self.windows[before:]
 
     def column(self, name, gpu=0, windows=None):

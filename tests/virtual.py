@@ -16,10 +16,10 @@ from wattshed.agent.jobs.mapping import MappingDirectory
 from wattshed.agent.jobs.processes import Processes
 from wattshed.agent.jobs.resolve import JobResolver
 from wattshed.agent.jobs.slurm import Slurm
-from wattshed.agent.meters.lines import Rates
 from wattshed.agent.meters.meter import NvmlMeter
 from wattshed.agent.meters.nvml import Nvml
 from wattshed.agent.meters.sampler import Sampler
+from wattshed.agent.meters.schedule import Rates
 from wattshed.agent.simulation.node import SimulatedNode
 
 

@@ -22,14 +22,14 @@ from wattshed.agent.accounts.ledger import GpuKey, Ledger
 from wattshed.agent.accounts.limits import Limits, in_parts
 from wattshed.agent.accounts.modules import Module, leave_counter, without
 from wattshed.agent.accounts.observing import follow_moving, keep_powers
+from wattshed.agent.accounts.pending_usage import Coverage, PendingUsage
 from wattshed.agent.accounts.restart import go_on
-from wattshed.agent.accounts.tenancy import Coverage, Tenancy
 from wattshed.agent.accounts.uncertainty import idle_sigma_mw, split_spread
 from wattshed.agent.accounts.unseen import BEFORE, set_aside
 from wattshed.agent.accounts.untold import untold_hnj
 from wattshed.agent.inputs.boards import likely_limit_mw
 from wattshed.kernels.billing.layout import Diagnostics, GpuState
-from wattshed.kernels.billing.power_only import book_plain
+from wattshed.kernels.billing.power_only import book_power_only
 from wattshed.kernels.billing.reconcile import merge
 from wattshed.kernels.billing.records import objects
 from wattshed.kernels.billing.split import split
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from wattshed.agent.accounts.host import GpuBooks
-    from wattshed.agent.window import Device, Event, Readings, Run, Window
+    from wattshed.agent.window import Device, Event, Readings, Window, WindowBatch
     from wattshed.kernels.billing.layout import EnergyIntervals
 
 
@@ -77,13 +77,13 @@ class Accounts:
         window = self._names.applied(window)
         for event in window.events:
             self._note(window, host, event)
-        new = Tenancy.of(window, host.coverage.busy_us(window))
+        new = PendingUsage.of(window, host.coverage.busy_us(window))
         waiting, new = host.holding.follow(window, new, host.waiting, host.limits.max_gap_us)
         self._remember_owners(new, host)
         rows = waiting.followed_by(new)
         before = silence.untold(host.state)
         readings = self._without_modules(window.readings.with_room(len(host.keys)), host, rows)
-        if len(rows.gpu) or int(readings.counter_mj.max(initial=-1)) >= 0 or not self._book_plain(
+        if len(rows.gpu) or int(readings.counter_mj.max(initial=-1)) >= 0 or not self._book_power_only(
             host,
             Columns(
                 readings.offsets.reshape(1, -1), readings.time_us, _ZERO, _ZERO, readings.power_mw, _ZERO,
@@ -105,7 +105,7 @@ class Accounts:
         if any(event.kind == "shutdown" for event in window.events):
             self.finish(window.host)
 
-    def _without_modules(self, readings: Readings, host: Host, rows: Tenancy) -> Readings:
+    def _without_modules(self, readings: Readings, host: Host, rows: PendingUsage) -> Readings:
         """Return readings without the counters that are a module's, which are booked beside."""
         others = [gpu for gpu, key in enumerate(host.keys) if self.gpus[key].by_power_alone]
         if not others:
@@ -120,16 +120,16 @@ class Accounts:
 
         return without(readings, others, book)
 
-    def add_run(self, run: Run) -> None:
+    def add_batch(self, batch: WindowBatch) -> None:
         """Book windows that hold power readings and nothing else, all at once if nothing stands against it."""
-        host = self._enter(run.host, run.devices, int(run.start_us[0]))
+        host = self._enter(batch.host, batch.devices, int(batch.start_us[0]))
         before = silence.untold(host.state)
-        if self.live or len(host.waiting.gpu) or not self._book_plain(host, run.columns):
-            for window in run.windows():
+        if self.live or len(host.waiting.gpu) or not self._book_power_only(host, batch.columns):
+            for window in batch.windows():
                 self.add(window)
             return
         host.coverage, host.holding = Coverage(), Holding()
-        self._follow_silence(host, before, int(run.end_us[-1]))
+        self._follow_silence(host, before, int(batch.end_us[-1]))
 
     def finish(self, host: str | None = None) -> None:
         """Nothing follows (of one host, or of all): book what is still open."""
@@ -220,12 +220,12 @@ class Accounts:
         host.limits = Limits.of(tuple(self.gpus[key].device for key in host.keys), self.max_gap_us)
         return host
 
-    def _book_plain(self, host: Host, columns: Columns) -> bool:
+    def _book_power_only(self, host: Host, columns: Columns) -> bool:
         """Book windows of power readings and nothing else the fast way; False if that cannot be."""
         if host.limits.calibrated or len(host.keys) > len(host.devices):
             return False
         accounts = [self.gpus[key] for key in host.keys]
-        booked = book_plain(
+        booked = book_power_only(
             columns, host.state, host.limits.ceiling_mw, host.limits.max_gap_us, host.limits.idle_mw,
             None if self.live else [account.power for account in accounts],
         )  # fmt: skip
@@ -240,7 +240,7 @@ class Accounts:
             account.totals.by_power_hnj += energy
         return True
 
-    def _book(self, host: Host, intervals: EnergyIntervals, rows: Tenancy) -> None:
+    def _book(self, host: Host, intervals: EnergyIntervals, rows: PendingUsage) -> None:
         """Split the intervals among the rows and enter the result; holes wait for what comes after them."""
         for part in (host.late.hold_back(intervals, host.keys, rows), intervals):
             if part is not None:
@@ -251,7 +251,7 @@ class Accounts:
         if (late := host.late.give_up(host.keys)) is not None:
             self._split(host, late, host.waiting)
 
-    def _split(self, host: Host, intervals: EnergyIntervals, rows: Tenancy) -> None:
+    def _split(self, host: Host, intervals: EnergyIntervals, rows: PendingUsage) -> None:
         """Split the intervals among the rows and enter the result."""
         if host.limits.calibrated:
             correct(intervals, [self.gpus[key].device for key in host.keys])
@@ -308,7 +308,7 @@ class Accounts:
     def _here(self, host: Host) -> list[GpuAccount]:
         return [self.gpus[key] for key in host.keys[: len(host.devices)]]
 
-    def _remember_owners(self, rows: Tenancy, host: Host) -> None:
+    def _remember_owners(self, rows: PendingUsage, host: Host) -> None:
         """Enter the time that jobs held and used GPUs."""
         columns = (rows.gpu, rows.owner, rows.start_us, rows.end_us, rows.live)
         for gpu, place, start, end, live in zip(*(column.tolist() for column in columns), strict=True):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wattshed.agent.accounts.tenancy import PPM
+from wattshed.agent.accounts.pending_usage import PPM
 from wattshed.agent.window import MISSING
 
 if TYPE_CHECKING:

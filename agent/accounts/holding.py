@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from wattshed.agent.accounts.hole import Hole, Seen
-from wattshed.agent.accounts.tenancy import Tenancy
+from wattshed.agent.accounts.pending_usage import PendingUsage
 from wattshed.agent.accounts.unseen import AFTER, BEFORE, share_beside
 
 if TYPE_CHECKING:
@@ -43,28 +43,28 @@ class Holding:
 
     def __init__(self) -> None:
         self._holes: dict[int, Hole] = {}
-        self._last: tuple[Tenancy, int] | None = None  # rows of the window before, and its end
-        self._earlier: tuple[Tenancy, int] | None = None
+        self._last: tuple[PendingUsage, int] | None = None  # rows of the window before, and its end
+        self._earlier: tuple[PendingUsage, int] | None = None
         self._resumed_us = -1  # when the agent began to live again
 
     def follow(
-        self, window: Window, new: Tenancy, waiting: Tenancy, max_gap_us: NDArray[np.int64]
-    ) -> tuple[Tenancy, Tenancy]:
+        self, window: Window, new: PendingUsage, waiting: PendingUsage, max_gap_us: NDArray[np.int64]
+    ) -> tuple[PendingUsage, PendingUsage]:
         """Take in a window, and say what it tells about holes that are over with it.
 
         Parameters
         ----------
         window : Window
-        new : Tenancy
+        new : PendingUsage
             Its usage.
-        waiting : Tenancy
+        waiting : PendingUsage
             Earlier usage whose energy is not booked yet.
         max_gap_us : int64[g], us
             What readings may bridge: over no more than that, who is said to hold only did so.
 
         Returns
         -------
-        waiting, new : Tenancy
+        waiting, new : PendingUsage
             Corrected; and with ``new`` the usage that is now known beside it.
         """
         told = np.zeros(len(max_gap_us), bool)
@@ -94,10 +94,10 @@ class Holding:
                     now = [row for row in _rows(new, gpu) if new.end_us[row] > window.start_us]
                     hole.see({new.key(row): int(new.end_us[row]) for row in now}, window.end_us)
         self._earlier, self._last = self._last, (new, window.end_us)
-        return waiting, Tenancy.made(added).followed_by(new)
+        return waiting, PendingUsage.made(added).followed_by(new)
 
     def _since_life(
-        self, gpu: int, hole: Hole, start_us: int, new: Tenancy, *, told: bool
+        self, gpu: int, hole: Hole, start_us: int, new: PendingUsage, *, told: bool
     ) -> dict[JobKey, tuple[Seen, int]]:
         """Take note of rows that begin before their window: late owners, and holds of a GPU that is found only now.
 
@@ -185,7 +185,7 @@ class Holding:
         return Hole(end_us, before)
 
 
-def _reaching(new: Tenancy, gpu: int, hole: Hole, start_us: int) -> Tenancy:
+def _reaching(new: PendingUsage, gpu: int, hole: Hole, start_us: int) -> PendingUsage:
     """Cut rows that reach back to the birth of a process at the beginning of the hole.
 
     An owner who was not there before, and none of whose processes began in the hole, came to the GPU at any time in it.
@@ -202,16 +202,16 @@ def _reaching(new: Tenancy, gpu: int, hole: Hole, start_us: int) -> Tenancy:
     return new.keep(new.start_us < new.end_us)
 
 
-def _rows(tenancy: Tenancy, gpu: int) -> list[int]:
-    return [int(row) for row in np.flatnonzero(tenancy.gpu == gpu)]
+def _rows(pending_usage: PendingUsage, gpu: int) -> list[int]:
+    return [int(row) for row in np.flatnonzero(pending_usage.gpu == gpu)]
 
 
-def _seen(tenancy: Tenancy, row: int) -> Seen:
+def _seen(pending_usage: PendingUsage, row: int) -> Seen:
     return Seen(
-        tenancy.owners[tenancy.owner[row]],
-        int(tenancy.activity_ppm[row]),
-        int(tenancy.share_ppm[row]),
-        int(tenancy.live[row]),
+        pending_usage.owners[pending_usage.owner[row]],
+        int(pending_usage.activity_ppm[row]),
+        int(pending_usage.share_ppm[row]),
+        int(pending_usage.live[row]),
     )
 
 
@@ -221,7 +221,7 @@ def _rate(*edges: Seen | None) -> int:
     return sum(known) // len(known) if known else -1
 
 
-def _there(new: Tenancy, gpu: int, at_us: int) -> dict[JobKey, tuple[int, Seen]]:
+def _there(new: PendingUsage, gpu: int, at_us: int) -> dict[JobKey, tuple[int, Seen]]:
     """Tell who is on a GPU at a moment, and since when (us) the rows say so."""
     rows = [row for row in reversed(_rows(new, gpu)) if new.start_us[row] <= at_us <= new.end_us[row]]
     return {new.key(row): (int(new.start_us[row]), _seen(new, row)) for row in rows}
@@ -236,7 +236,7 @@ class _Edge(NamedTuple):
     end_us: int
     max_gap_us: int
 
-    def corrected(self, rows: Tenancy, unseen: AbstractSet[JobKey] = frozenset()) -> Tenancy:
+    def corrected(self, rows: PendingUsage, unseen: AbstractSet[JobKey] = frozenset()) -> PendingUsage:
         """Say of the rows in it what could not be told: whether their owners used the GPU, and how much.
 
         Of those whose end is ``unseen``, the processes that were claimed to be there still are taken back.
@@ -263,7 +263,7 @@ class _Edge(NamedTuple):
                 activity[row] = _rate(*edges)
         return replace(rows, activity_ppm=activity, live=live)
 
-    def unseen(self, went: Iterable[JobKey], came: Iterable[JobKey], rows: Sequence[Tenancy]) -> list[Any]:
+    def unseen(self, went: Iterable[JobKey], came: Iterable[JobKey], rows: Sequence[PendingUsage]) -> list[Any]:
         """Make rows of the time in which these may have been there: who went unseen, and who came unseen."""
         if self.end_us - self.hole.since_us <= self.max_gap_us:
             return []

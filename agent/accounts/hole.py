@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Seen(NamedTuple):
-    """One owner on one GPU at the edge of a hole; the numbers are those of `Tenancy`."""
+    """One owner on one GPU at the edge of a hole; the numbers are those of `PendingUsage`."""
 
     owner: Owner
     activity_ppm: int

@@ -11,8 +11,8 @@ from wattshed.agent.accounts.holding import Holding
 from wattshed.agent.accounts.joining import joined
 from wattshed.agent.accounts.late_holes import LateHoles
 from wattshed.agent.accounts.limits import NO_LIMITS, Limits
+from wattshed.agent.accounts.pending_usage import NO_PENDING_USAGE, Coverage, PendingUsage
 from wattshed.agent.accounts.restart import go_on
-from wattshed.agent.accounts.tenancy import NO_TENANCY, Coverage, Tenancy
 from wattshed.kernels.billing.layout import GpuState
 from wattshed.kernels.billing.reconcile import new_state
 from wattshed.kernels.billing.records import objects, of_objects
@@ -36,7 +36,7 @@ class GpuBooks(NamedTuple):
     state: GpuState
     hole: Hole
     late: LateHole | None
-    waiting: Tenancy
+    waiting: PendingUsage
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ class Host:
     limits : Limits
     state : kernels.billing.layout.GPU_STATE[g]
         Where reconciling counter and power stands.
-    waiting : Tenancy
+    waiting : PendingUsage
         Usage whose energy is not booked yet.
     coverage : Coverage
     holding : Holding
@@ -66,7 +66,7 @@ class Host:
     keys: list[GpuKey] = field(default_factory=list)
     limits: Limits = NO_LIMITS
     state: NDArray[np.void] = field(default_factory=lambda: new_state(0))
-    waiting: Tenancy = NO_TENANCY
+    waiting: PendingUsage = NO_PENDING_USAGE
     coverage: Coverage = field(default_factory=Coverage)
     holding: Holding = field(default_factory=Holding)
     late: LateHoles = field(default_factory=LateHoles)
@@ -107,7 +107,7 @@ class Host:
         self.holding.moved(moved)
         self.keys, self.state = keys, state
 
-    def wait(self, rows: Tenancy, now_us: int) -> None:
+    def wait(self, rows: PendingUsage, now_us: int) -> None:
         """Keep the usage whose energy is not booked yet; of a GPU that was never read none will be."""
         if len(rows.gpu):
             booked_us = self.state["booked_us"]
@@ -121,4 +121,4 @@ class Host:
         self.coverage = Coverage()
         go_on(self.state, start_us, same_boot=same_boot)
         self.holding.restart(len(self.keys), start_us, same_boot=same_boot)
-        self.waiting = self.waiting.until(start_us - 1) if same_boot else NO_TENANCY
+        self.waiting = self.waiting.until(start_us - 1) if same_boot else NO_PENDING_USAGE

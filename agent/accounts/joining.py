@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from wattshed.agent.accounts.tenancy import Tenancy
+    from wattshed.agent.accounts.pending_usage import PendingUsage
 
 APART_US = 60_000_000
 """Rows that waited for less stay apart: a counter that is doubted is decided within 30 s, and till then power shows the
@@ -19,7 +19,7 @@ MOST_WAITING = 4096
 """Rows that wait on one GPU; more are joined coarsely."""
 
 
-def joined(rows: Tenancy, now_us: int, since_us: NDArray[np.int64]) -> Tenancy:
+def joined(rows: PendingUsage, now_us: int, since_us: NDArray[np.int64]) -> PendingUsage:
     """Join rows of one owner on one GPU.
 
     Rows that touch and agree (share, live, whether the activity is known) become one, with the mean of their
@@ -28,7 +28,7 @@ def joined(rows: Tenancy, now_us: int, since_us: NDArray[np.int64]) -> Tenancy:
 
     Parameters
     ----------
-    rows : Tenancy
+    rows : PendingUsage
         In the split's order.
     now_us : int, us
     since_us : int64[g], us
@@ -36,7 +36,7 @@ def joined(rows: Tenancy, now_us: int, since_us: NDArray[np.int64]) -> Tenancy:
 
     Returns
     -------
-    Tenancy
+    PendingUsage
         In the split's order.
     """
     if not len(rows.gpu) or int(rows.start_us.min()) > now_us - APART_US:
@@ -54,7 +54,7 @@ def joined(rows: Tenancy, now_us: int, since_us: NDArray[np.int64]) -> Tenancy:
     return _coarse(rows, crowded) if len(crowded) else rows
 
 
-def _merged(rows: Tenancy, first: NDArray[np.int64]) -> Tenancy:
+def _merged(rows: PendingUsage, first: NDArray[np.int64]) -> PendingUsage:
     """Make one row of each run of rows; ``first`` are the places at which runs begin."""
     if len(first) == len(rows.gpu):
         return rows
@@ -74,7 +74,7 @@ def _merged(rows: Tenancy, first: NDArray[np.int64]) -> Tenancy:
     )
 
 
-def _coarse(rows: Tenancy, crowded: NDArray[np.int64]) -> Tenancy:
+def _coarse(rows: PendingUsage, crowded: NDArray[np.int64]) -> PendingUsage:
     """Make fewer rows of the older half on these GPUs."""
     old = np.zeros(len(rows.gpu), bool)
     for gpu in crowded:
@@ -88,6 +88,6 @@ def _coarse(rows: Tenancy, crowded: NDArray[np.int64]) -> Tenancy:
     return fewer.keep(left)
 
 
-def _oldest(rows: Tenancy, gpu: int, count: int) -> NDArray[np.int64]:
+def _oldest(rows: PendingUsage, gpu: int, count: int) -> NDArray[np.int64]:
     mine = np.flatnonzero(rows.gpu == gpu)
     return mine[np.argsort(rows.end_us[mine], kind="stable")[: max(count, 0)]]

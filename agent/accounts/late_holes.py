@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from wattshed.agent.accounts.ledger import GpuKey
-    from wattshed.agent.accounts.tenancy import Tenancy
+    from wattshed.agent.accounts.pending_usage import PendingUsage
 
 ENOUGH_US = 5_000_000
 EDGE_US = 1_000_000  # so far windows, and with them the rows at a hole's edges, may reach into it
@@ -63,7 +63,7 @@ class LateHole:
         self.after_us += length_us
         return self.after_us >= ENOUGH_US
 
-    def changes(self, rows: Tenancy, gpu: int) -> bool:
+    def changes(self, rows: PendingUsage, gpu: int) -> bool:
         """Tell whether somebody was there for part of it: else it is split alike, whatever came after it."""
         there = np.flatnonzero((rows.gpu == gpu) & (rows.start_us < self.t1_us) & (rows.end_us > self.t0_us))
         sure = there[rows.live[there] >= 0]
@@ -97,7 +97,9 @@ class LateHoles:
         late = [self._waiting[key].t0_us if key in self._waiting else _NEVER for key in keys]
         return np.minimum(booked_us, np.array(late, np.int64))
 
-    def hold_back(self, intervals: EnergyIntervals, keys: Sequence[GpuKey], rows: Tenancy) -> EnergyIntervals | None:
+    def hold_back(
+        self, intervals: EnergyIntervals, keys: Sequence[GpuKey], rows: PendingUsage
+    ) -> EnergyIntervals | None:
         """Keep back what cannot be split yet, and return what can now.
 
         Parameters
@@ -105,7 +107,7 @@ class LateHoles:
         intervals : EnergyIntervals
             Changed in place: a hole that has to wait is taken out, others get the power after them.
         keys : sequence of GpuKey
-        rows : Tenancy
+        rows : PendingUsage
 
         Returns
         -------
@@ -121,7 +123,7 @@ class LateHoles:
         """Return all holes that wait: nothing more will be known."""
         return _as_intervals([self._waiting.pop(key, None) for key in keys]) if self._waiting else None
 
-    def _follow(self, intervals: EnergyIntervals, gpu: int, key: GpuKey, rows: Tenancy) -> LateHole | None:
+    def _follow(self, intervals: EnergyIntervals, gpu: int, key: GpuKey, rows: PendingUsage) -> LateHole | None:
         """Go through one GPU's intervals; returns a hole from before them that need not wait any more."""
         first, stop = int(intervals.starts[gpu]), int(intervals.starts[gpu] + intervals.counts[gpu])
         hole, place = self._waiting.pop(key, None), -1  # where it is among these intervals

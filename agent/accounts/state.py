@@ -23,7 +23,7 @@ from wattshed.agent.accounts.host import GpuBooks
 from wattshed.agent.accounts.late_holes import LateHole
 from wattshed.agent.accounts.ledger import GpuKey, Job, Line
 from wattshed.agent.accounts.modules import Module
-from wattshed.agent.accounts.tenancy import Tenancy
+from wattshed.agent.accounts.pending_usage import PendingUsage
 from wattshed.agent.window import Device, JobKey
 from wattshed.kernels.billing.layout import Diagnostics, GpuState
 from wattshed.kernels.billing.records import objects, of_objects
@@ -295,7 +295,7 @@ def _restore_books(accounts: Accounts, calibrator: Calibrator, host: str, state:
         )
         late = gpu.get("late_hole")
         late_hole = of_names(LateHole, late) if late is not None else None
-        waiting = Tenancy.of_plain(place, gpu["waiting"])
+        waiting = PendingUsage.of_plain(place, gpu["waiting"])
         found.append(
             GpuBooks(account, of_names(GpuState, gpu["state"]), Hole.of_plain(gpu["hole"]), late_hole, waiting)
         )

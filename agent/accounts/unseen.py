@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wattshed.agent.accounts.late_holes import LateHole
-from wattshed.agent.accounts.tenancy import PPM
+from wattshed.agent.accounts.pending_usage import PPM
 from wattshed.kernels.billing.doubt import of_share
 
 if TYPE_CHECKING:
@@ -29,12 +29,13 @@ if TYPE_CHECKING:
 
     from wattshed.agent.accounts.hole import Seen
     from wattshed.agent.accounts.ledger import GpuKey, Ledger
-    from wattshed.agent.accounts.tenancy import Tenancy
+    from wattshed.agent.accounts.pending_usage import PendingUsage
     from wattshed.agent.window import JobKey
     from wattshed.kernels.billing.layout import EnergyIntervals
 
 BEFORE, AFTER = -1, -2
-"""In place of `Tenancy.live`: the owner may have been there, for it was before the hole, or is after it. ``share_ppm``
+"""In place of `PendingUsage.live`: the owner may have been there, for it was before the hole, or is after it.
+``share_ppm``
 is then its share of what was drawn on that side."""
 LEVEL = 0.1
 """One sigma of the mean of some seconds of a load that goes up and down within seconds, relative to its mean."""
@@ -59,7 +60,7 @@ class Aside:
     booked_us: dict[int, int] = field(default_factory=dict)
 
     def enter(
-        self, ledger: Ledger, rows: Tenancy, keys: Sequence[GpuKey], untold_hnj: NDArray[np.int64] | None
+        self, ledger: Ledger, rows: PendingUsage, keys: Sequence[GpuKey], untold_hnj: NDArray[np.int64] | None
     ) -> None:
         """Enter what is known of rows; ``keys`` are the GPUs', ``untold_hnj`` is of `agent.accounts.untold`."""
         for row in sorted(self.sigma_hnj.keys() | self.booked_us.keys()):
@@ -84,14 +85,14 @@ def share_beside(key: JobKey, side: Mapping[JobKey, Seen]) -> int:
     return used[key].activity_ppm * PPM // active
 
 
-def set_aside(intervals: EnergyIntervals, rows: Tenancy, idle_mw: NDArray[np.int64]) -> Aside:
+def set_aside(intervals: EnergyIntervals, rows: PendingUsage, idle_mw: NDArray[np.int64]) -> Aside:
     """Take out of holes what may be anybody's.
 
     Parameters
     ----------
     intervals : EnergyIntervals
         The energy of holes, and the powers beside them, are changed in place.
-    rows : Tenancy
+    rows : PendingUsage
     idle_mw : int64[g], mW
 
     Returns
@@ -124,7 +125,7 @@ def set_aside(intervals: EnergyIntervals, rows: Tenancy, idle_mw: NDArray[np.int
     return aside
 
 
-def _set_doubt(intervals: EnergyIntervals, rows: Tenancy, aside: Aside) -> None:
+def _set_doubt(intervals: EnergyIntervals, rows: PendingUsage, aside: Aside) -> None:
     """Let who held a GPU over a hole, as far as can be told, answer in sigma for what it drew there beyond both sides.
 
     Somebody else may have come and gone in it, and nothing would tell: anything from nothing to all of that may be
@@ -133,7 +134,7 @@ def _set_doubt(intervals: EnergyIntervals, rows: Tenancy, aside: Aside) -> None:
     Parameters
     ----------
     intervals : EnergyIntervals
-    rows : Tenancy
+    rows : PendingUsage
     aside : Aside
         What was set aside of them; its sigma is added to.
     """
@@ -159,7 +160,7 @@ def _set_doubt(intervals: EnergyIntervals, rows: Tenancy, aside: Aside) -> None:
 class _Row:
     """One row of what `set_aside` looks at."""
 
-    def __init__(self, rows: Tenancy, place: int) -> None:
+    def __init__(self, rows: PendingUsage, place: int) -> None:
         self.place, self.owner = place, rows.key(place)
         self.start_us, self.end_us = int(rows.start_us[place]), int(rows.end_us[place])
         self.live, self.share_ppm = int(rows.live[place]), int(rows.share_ppm[place])

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from wattshed.agent.accounts.account import GpuAccount
-    from wattshed.agent.accounts.tenancy import Tenancy
+    from wattshed.agent.accounts.pending_usage import PendingUsage
     from wattshed.kernels.billing.layout import EnergyIntervals
 
 HNJ_PER_WUS = HNJ_PER_JOULE / 1e6
@@ -36,7 +36,7 @@ class _Time(NamedTuple):
 
 
 def untold_hnj(
-    intervals: EnergyIntervals, state: NDArray[np.void], accounts: Sequence[GpuAccount], rows: Tenancy
+    intervals: EnergyIntervals, state: NDArray[np.void], accounts: Sequence[GpuAccount], rows: PendingUsage
 ) -> NDArray[np.int64] | None:
     """Split one sigma of what nothing tells among the usage rows that are there.
 
@@ -48,7 +48,7 @@ def untold_hnj(
         After them.
     accounts : sequence of GpuAccount
         With these intervals in.
-    rows : Tenancy
+    rows : PendingUsage
         Who may have been there (`agent.accounts.unseen`) is one of them: nothing of such a time is known of anybody.
 
     Returns

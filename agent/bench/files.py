@@ -123,7 +123,7 @@ def _recorded(data: Samples, folder: Path, max_gap_us: int) -> tuple[int, Callab
     from wattshed.agent.traces.native.recorder import Recorder
     from wattshed.agent.traces.options import Options
     from wattshed.agent.traces.sources import find
-    from wattshed.agent.window import Device, Readings, Run, Window
+    from wattshed.agent.window import Device, Readings, Window, WindowBatch
 
     gpus, options = len(data.offsets) - 1, Options()
     devices = tuple(Device("bench", i, f"GPU-{i}", max_gap_us=max_gap_us) for i in range(gpus))
@@ -152,8 +152,8 @@ def _recorded(data: Samples, folder: Path, max_gap_us: int) -> tuple[int, Callab
     def replay() -> Any:
         accounts = Accounts()
         for chain in find([str(folder / "host=bench")], options):
-            for item in chain.runs(options):
-                accounts.add_run(item) if isinstance(item, Run) else accounts.add(item)
+            for item in chain.batches(options):
+                accounts.add_batch(item) if isinstance(item, WindowBatch) else accounts.add(item)
         accounts.finish()
         for account in accounts.gpus.values():
             account.power.quantiles()

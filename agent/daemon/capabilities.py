@@ -130,8 +130,8 @@ def _try_out(meter: NvmlMeter, clock: Clock, host: str, proc_root: Path) -> Snap
     from wattshed.agent.accounts.attribution import Accounts  # noqa: PLC0415
     from wattshed.agent.accounts.publishing import Publisher  # noqa: PLC0415
     from wattshed.agent.meters.errors import RestartNeeded  # noqa: PLC0415
-    from wattshed.agent.meters.lines import Rates  # noqa: PLC0415
     from wattshed.agent.meters.sampler import Sampler  # noqa: PLC0415
+    from wattshed.agent.meters.schedule import Rates  # noqa: PLC0415
 
     sampler = Sampler(meter, clock, host, Rates(learn_us=LEARN_US), proc_root)
     accounts, published = Accounts(live=True), None
@@ -155,7 +155,9 @@ def _describe(meter: NvmlMeter, tried: Snapshot, tree: dict[str, Any]) -> None:
     tree["driver"] = devices[0].driver
     tree["gpus"] = [_gpu(device, sources[device.uuid]) for device in devices]
     tree["can_measure"] = tried.up
-    if sick := [f"GPU {board.device.index} is {board.sick}" for board in meter.boards if board.sick]:
+    if sick := [
+        f"GPU {gpu_handle.device.index} is {gpu_handle.sick}" for gpu_handle in meter.gpu_handles if gpu_handle.sick
+    ]:
         tree["reason"] = f"{'; '.join(sick)}; {SICK_REMEDY}"
     elif not tried.up:
         tree["reason"] = _why_not(tried, tree["gpus"])

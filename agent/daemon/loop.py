@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from wattshed.agent.accounts.state import Restored, StateFile
     from wattshed.agent.daemon.faults import Faults
     from wattshed.agent.daemon.systemd import Notifier
-    from wattshed.agent.window import Device, ProcessSighting
+    from wattshed.agent.window import Device, ProcessObservation
     from wattshed.exporters.snapshot import FleetFacts, GpuFacts, Histogram, Snapshot
 
 LOG = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class Windows(Protocol):
     def duty(self) -> float:
         """Share of the time spent inside the driver."""
 
-    def next(self) -> tuple[Window, list[ProcessSighting]]:
+    def next(self) -> tuple[Window, list[ProcessObservation]]:
         """Wait for the next window; raises `StopIteration` subclasses or errors that end the run."""
 
     def calls(self) -> Mapping[str, Histogram]:
@@ -51,11 +51,11 @@ class Windows(Protocol):
 class Resolver(Protocol):
     """Names the owners of what the sampler saw."""
 
-    def ready(self, sightings: Sequence[ProcessSighting], end_us: int) -> bool:
+    def ready(self, observations: Sequence[ProcessObservation], end_us: int) -> bool:
         """Tell whether the owners of a window that ended then are known as well as they will be soon."""
 
     def resolve(
-        self, sightings: Sequence[ProcessSighting], devices: Sequence[Device], start_us: int, end_us: int
+        self, observations: Sequence[ProcessObservation], devices: Sequence[Device], start_us: int, end_us: int
     ) -> tuple[tuple[Owner, ...], Usage]:
         """Return the owners of one window and their usage."""
 
@@ -162,7 +162,7 @@ class Daemon:
         self._restored: Restored | None = None
         self._first_us: int | None = None
         self._last: Window | None = None
-        self._held: list[tuple[Window, list[ProcessSighting]]] = []  # while their owners are asked for
+        self._held: list[tuple[Window, list[ProcessObservation]]] = []  # while their owners are asked for
         self._unmetered = ""
         self.metered = False
 
@@ -216,9 +216,9 @@ class Daemon:
 
     def step(self) -> Window:
         """Wait for one window and account it, unless its owners are still asked for; return it as it was measured."""
-        window, sightings = self._windows.next()
-        self._held.append((window, sightings))
-        if self._awaits_owners(window, sightings):
+        window, observations = self._windows.next()
+        self._held.append((window, observations))
+        if self._awaits_owners(window, observations):
             self._notifier.watchdog()
         else:
             self._account_held()
@@ -230,26 +230,26 @@ class Daemon:
         self._account_held()
         self._book_what_is_open()
 
-    def _awaits_owners(self, window: Window, sightings: Sequence[ProcessSighting]) -> bool:
+    def _awaits_owners(self, window: Window, observations: Sequence[ProcessObservation]) -> bool:
         """Tell whether the schedulers' first answers are still to come: until then nothing is shown, nor booked."""
         if self._resolver is None:
             return False
         try:
-            return not self._resolver.ready(sightings, window.end_us)
+            return not self._resolver.ready(observations, window.end_us)
         except Exception as error:  # noqa: BLE001 - then it is named by what is known
             self._faults.note("resolver", error)
             return False
 
     def _account_held(self) -> None:
         held, self._held = self._held, []
-        for window, sightings in held:
-            self._account(self._named(window, sightings))
+        for window, observations in held:
+            self._account(self._named(window, observations))
 
-    def _named(self, window: Window, sightings: Sequence[ProcessSighting]) -> Window:
+    def _named(self, window: Window, observations: Sequence[ProcessObservation]) -> Window:
         """Return the window complete: with owners, usage, calibration, and the restart if there was one."""
         if self._resolver is not None:
             try:
-                owners, usage = self._resolver.resolve(sightings, window.devices, window.start_us, window.end_us)
+                owners, usage = self._resolver.resolve(observations, window.devices, window.start_us, window.end_us)
                 window = replace(window, owners=owners, usage=usage)
             except Exception as error:  # noqa: BLE001 - its joules are booked to nobody, not lost
                 self._faults.note("resolver", error)

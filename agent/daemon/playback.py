@@ -12,7 +12,7 @@ from wattshed.agent.cutting import cut
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from wattshed.agent.window import ProcessSighting, Window
+    from wattshed.agent.window import ProcessObservation, Window
     from wattshed.exporters.snapshot import Histogram
 
 
@@ -39,8 +39,8 @@ class Playback:
         self._stop = threading.Event()
         self._offset_s: float | None = None
 
-    def next(self) -> tuple[Window, list[ProcessSighting]]:
-        """Wait for the next window's end; sightings are always empty, for the trace names the owners itself.
+    def next(self) -> tuple[Window, list[ProcessObservation]]:
+        """Wait for the next window's end; observations are always empty, for the trace names the owners itself.
 
         Raises
         ------

@@ -141,8 +141,8 @@ def _metered(  # noqa: PLR0917 - called twice, just above
     """Wire an open driver session: meter, sampler and resolver."""
     from wattshed.agent.jobs.processes import Processes  # noqa: PLC0415
     from wattshed.agent.jobs.resolve import JobResolver  # noqa: PLC0415
-    from wattshed.agent.meters.lines import Rates  # noqa: PLC0415
     from wattshed.agent.meters.sampler import Sampler  # noqa: PLC0415
+    from wattshed.agent.meters.schedule import Rates  # noqa: PLC0415
 
     rates = config.sampling
     sampler = Sampler(

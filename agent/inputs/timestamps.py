@@ -130,7 +130,7 @@ def unit_of(value: float) -> str:
     return "ns"
 
 
-class Clock:
+class TimestampParser:
     """Turns columns of stamps into UTC microseconds; keeps its place in the repeated hour of autumn.
 
     Parameters

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from wattshed.agent.jobs.processes import Process
-    from wattshed.agent.window import ProcessSighting
+    from wattshed.agent.window import ProcessObservation
 
 LINGER_US = 7_000_000
 """A living process counts as present this long after its last report: process lists are read every five seconds."""
@@ -15,7 +15,7 @@ REACH_BACK_US = 5_000_000
 accounts book what of that time is not booked yet."""
 
 
-def arrival_us(process: Process, sighting: ProcessSighting, start_us: int, since_us: int) -> int:
+def arrival_us(process: Process, observation: ProcessObservation, start_us: int, since_us: int) -> int:
     """Tell when a process came to a GPU, as far as this window can still book it.
 
     A young process is taken to have used the GPU from its start on; one that is much older than the window came to the
@@ -26,7 +26,7 @@ def arrival_us(process: Process, sighting: ProcessSighting, start_us: int, since
     Parameters
     ----------
     process : Process
-    sighting : ProcessSighting
+    observation : ProcessObservation
     start_us : int, us
         Of the window.
     since_us : int, us
@@ -37,7 +37,7 @@ def arrival_us(process: Process, sighting: ProcessSighting, start_us: int, since
     int, us
     """
     born_us = process.started_us
-    if born_us is None or born_us < min(start_us - LINGER_US, max(sighting.from_us, since_us)):
-        return max(start_us, sighting.from_us)
+    if born_us is None or born_us < min(start_us - LINGER_US, max(observation.from_us, since_us)):
+        return max(start_us, observation.from_us)
     # It began in a time in which nobody could look, however long that was, or just now.
-    return max(min(start_us - REACH_BACK_US, sighting.from_us), born_us)
+    return max(min(start_us - REACH_BACK_US, observation.from_us), born_us)

@@ -1,4 +1,4 @@
-"""From sightings of processes to who held and used each GPU.
+"""From observations of processes to who held and used each GPU.
 
 What names a job, best first: the kernel's cgroup path; a root-owned mapping directory written by a prolog; what the
 kubelet granted; Slurm's queue for names and shares; the environment, if allowed, as a hint; user and command.
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from wattshed.agent.jobs.processes import Processes
     from wattshed.agent.jobs.reservations import Reservation
     from wattshed.agent.jobs.slurm import Slurm
-    from wattshed.agent.window import Device, MigDevice, ProcessSighting
+    from wattshed.agent.window import Device, MigDevice, ProcessObservation
 
 LOG = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class JobResolver:
         self._answered_us: int | None = None
         self._faults: Counter[str] = Counter()
 
-    def ready(self, sightings: Sequence[ProcessSighting], end_us: int) -> bool:
+    def ready(self, observations: Sequence[ProcessObservation], end_us: int) -> bool:
         """Look at the processes of a window, and tell whether their owners are known as well as they will be soon.
 
         An agent that starts beside running jobs knows their processes before squeue or the kubelet has answered; within
@@ -95,7 +95,7 @@ class JobResolver:
 
         Parameters
         ----------
-        sightings : sequence of ProcessSighting
+        observations : sequence of ProcessObservation
         end_us : int, us
             Of the window.
         """
@@ -103,7 +103,7 @@ class JobResolver:
         if end_us - self._first_us >= FIRST_ANSWERS_US:
             return True
         sluids = set()
-        for pid in {sighting.pid for sighting in sightings}:
+        for pid in {observation.pid for observation in observations}:
             # Whoever ends before the answer comes is known by then.
             process = self._processes.look(pid)
             self._seen[pid] = end_us
@@ -116,13 +116,13 @@ class JobResolver:
         return known or end_us - self._answered_us >= FIRST_NAMES_US
 
     def resolve(
-        self, sightings: Sequence[ProcessSighting], devices: Sequence[Device], start_us: int, end_us: int
+        self, observations: Sequence[ProcessObservation], devices: Sequence[Device], start_us: int, end_us: int
     ) -> tuple[tuple[Owner, ...], Usage]:
         """Name the owners of a window, and lay out their time on the GPUs.
 
         Parameters
         ----------
-        sightings : sequence of ProcessSighting
+        observations : sequence of ProcessObservation
             In any order; several of one process add up.
         devices : sequence of Device
         start_us, end_us : int, us
@@ -143,14 +143,14 @@ class JobResolver:
         if new and self._slurm is not None:
             held += [one for one in self._slurm.reservations(devices, self._since_us, start_us) if one.gpu in new]
         granted = self._pods.reservations(devices, start_us, end_us) if self._pods is not None else []
-        ordered = sorted((s for s in sightings if 0 <= s.gpu < len(devices)), key=_ORDER)
+        ordered = sorted((s for s in observations if 0 <= s.gpu < len(devices)), key=_ORDER)
         presences = [self._see(one, start_us, end_us, self._since_us if one.gpu in new else 0) for one in ordered]
         self._settle(start_us, end_us)
         self._deciding.decide(self._present, held, devices, start_us, end_us)
         claims = Claims()
-        for sighting, presence in zip(ordered, presences, strict=True):
-            if presence is not None and presence.owner.key and sighting.sm_us >= 0:
-                _share_out(sighting, presence, claims)
+        for observation, presence in zip(ordered, presences, strict=True):
+            if presence is not None and presence.owner.key and observation.sm_us >= 0:
+                _share_out(observation, presence, claims)
         for (_, gpu, instance), presence in self._present.items():
             last_us = end_us if presence.end_us is None else presence.end_us
             for owner, a, b in presence.stretches(presence.here_us, last_us):
@@ -162,9 +162,9 @@ class JobResolver:
         lent = {one.gpu for one in held} | {gpu for gpu, key in claims.found if key.startswith("slurm:")}
         slurmds = self._deciding.slurmd_pods
         reservations = [*held, *(one for one in granted if one.owner.key not in slurmds or one.gpu not in lent)]
-        for sighting, presence in zip(ordered, presences, strict=True):
+        for observation, presence in zip(ordered, presences, strict=True):
             if presence is None:
-                self._to_the_only_holder(sighting, reservations, claims)
+                self._to_the_only_holder(observation, reservations, claims)
         for one in reservations:
             share = one.share_ppm
             if share == MISSING and one.instance:
@@ -195,11 +195,11 @@ class JobResolver:
             if scheduler is not None:
                 scheduler.close()
 
-    def _see(self, sighting: ProcessSighting, start_us: int, end_us: int, since_us: int) -> Presence | None:
+    def _see(self, observation: ProcessObservation, start_us: int, end_us: int, since_us: int) -> Presence | None:
         """Find or make the presence of a sighted process; None if nobody can say who that was. See `arrival_us`."""
-        before = self._processes.last(sighting.pid)
-        process = self._processes.look(sighting.pid)
-        if process is not None and process is not before and (process.started_us or 0) > sighting.to_us:
+        before = self._processes.last(observation.pid)
+        process = self._processes.look(observation.pid)
+        if process is not None and process is not before and (process.started_us or 0) > observation.to_us:
             # The pid has a new process already; this report is about the one before it.
             process = before
         process = process or before
@@ -208,28 +208,30 @@ class JobResolver:
                 LOG.warning(
                     "the driver names pid %d, which /proc does not know (another pid namespace, or a driver that "
                     "scrambles pids): such energy stays unattributed; this is said once",
-                    sighting.pid,
+                    observation.pid,
                 )
             self._faults["unknown_pid"] += 1
             return None
-        self._seen[sighting.pid] = end_us
-        place = (process.key, sighting.gpu, sighting.instance)
+        self._seen[observation.pid] = end_us
+        place = (process.key, observation.gpu, observation.instance)
         presence = self._present.get(place)
-        back = process.ended_us is None and not sighting.exited
-        if presence is not None and presence.end_us is not None and presence.end_us < sighting.to_us and back:
+        back = process.ended_us is None and not observation.exited
+        if presence is not None and presence.end_us is not None and presence.end_us < observation.to_us and back:
             presence = None  # it had left this GPU and came back
         if presence is None:
-            begin_us = arrival_us(process, sighting, start_us, since_us)
-            seen_us = max(begin_us, min(start_us - REACH_BACK_US, sighting.from_us or start_us))
-            presence = Presence(process, seen_us, begin_us, sighting.to_us, sighting.instance_ppm, process.ended_us)
+            begin_us = arrival_us(process, observation, start_us, since_us)
+            seen_us = max(begin_us, min(start_us - REACH_BACK_US, observation.from_us or start_us))
+            presence = Presence(
+                process, seen_us, begin_us, observation.to_us, observation.instance_ppm, process.ended_us
+            )
             if place in self._present:
                 presence.go_on_from(self._present[place])
             self._present[place] = presence
-            if sighting.instance and sighting.instance_ppm > 0:
-                self._instances[sighting.gpu, sighting.instance.partition("/")[0]] = sighting.instance_ppm
-        presence.last_us = max(presence.last_us, sighting.to_us)
-        if sighting.exited:
-            presence.end_us = min(filter(None, (presence.end_us, process.ended_us, sighting.to_us)))
+            if observation.instance and observation.instance_ppm > 0:
+                self._instances[observation.gpu, observation.instance.partition("/")[0]] = observation.instance_ppm
+        presence.last_us = max(presence.last_us, observation.to_us)
+        if observation.exited:
+            presence.end_us = min(filter(None, (presence.end_us, process.ended_us, observation.to_us)))
         return presence
 
     def _settle(self, start_us: int, end_us: int) -> None:
@@ -253,17 +255,19 @@ class JobResolver:
         self._processes.forget(set(self._seen) | {presence.process.pid for presence in self._present.values()})
 
     @staticmethod
-    def _to_the_only_holder(sighting: ProcessSighting, reservations: Sequence[Reservation], claims: Claims) -> None:
+    def _to_the_only_holder(
+        observation: ProcessObservation, reservations: Sequence[Reservation], claims: Claims
+    ) -> None:
         """Bill a process that nobody knows to the job that has the GPU all to itself, if nobody else is seen on it."""
-        begin_us, stop_us = sighting.from_us or sighting.to_us, sighting.to_us
-        alone = exclusive(holders(reservations, sighting.gpu, sighting.instance, begin_us, stop_us))
-        part = sighting.instance.partition("/")[0]
-        seen = {key for (gpu, key), claim in claims.found.items() if gpu == sighting.gpu and claim.is_on(part)}
+        begin_us, stop_us = observation.from_us or observation.to_us, observation.to_us
+        alone = exclusive(holders(reservations, observation.gpu, observation.instance, begin_us, stop_us))
+        part = observation.instance.partition("/")[0]
+        seen = {key for (gpu, key), claim in claims.found.items() if gpu == observation.gpu and claim.is_on(part)}
         if alone is not None and seen <= {alone.owner.key}:
-            claim = claims.of(sighting.gpu, alone.owner)
+            claim = claims.of(observation.gpu, alone.owner)
             claim.live.append((begin_us, stop_us))
-            if sighting.sm_us >= 0:
-                claim.add_work(begin_us, stop_us, sighting.sm_us)
+            if observation.sm_us >= 0:
+                claim.add_work(begin_us, stop_us, observation.sm_us)
 
     def _tables(
         self, claims: Claims, start_us: int, end_us: int, new: Collection[int]
@@ -323,12 +327,12 @@ class JobResolver:
         return Owner(owner.key, labels)
 
 
-def _share_out(sighting: ProcessSighting, presence: Presence, claims: Claims) -> None:
+def _share_out(observation: ProcessObservation, presence: Presence, claims: Claims) -> None:
     """Give a process's activity to its owner: to those it had one after the other, by time."""
-    stop_us = sighting.to_us if presence.end_us is None else min(sighting.to_us, presence.end_us)
-    begin_us = min(max(sighting.from_us, presence.here_us), stop_us)
-    left = sighting.sm_us
+    stop_us = observation.to_us if presence.end_us is None else min(observation.to_us, presence.end_us)
+    begin_us = min(max(observation.from_us, presence.here_us), stop_us)
+    left = observation.sm_us
     for owner, a, b in reversed(presence.stretches(begin_us, stop_us)):
-        part = left if a == begin_us else sighting.sm_us * (b - a) // (stop_us - begin_us)
-        claims.of(sighting.gpu, owner).add_work(a, b, part)
+        part = left if a == begin_us else observation.sm_us * (b - a) // (stop_us - begin_us)
+        claims.of(observation.gpu, owner).add_work(a, b, part)
         left -= part

@@ -10,8 +10,8 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from wattshed.agent.meters.board import SLOW_US, Board
 from wattshed.agent.meters.errors import MeterError, TooSlow
+from wattshed.agent.meters.handle import SLOW_US, GpuHandle
 from wattshed.agent.meters.identity import identify
 from wattshed.agent.window import MISSING
 
@@ -59,7 +59,7 @@ class Asking:
     clock : Clock
     whom : Whom
     known : callable
-        As of :class:`~agent.meters.board.Board`.
+        As of :class:`~agent.meters.handle.GpuHandle`.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ class Asking:
         ``ended_us`` is -1 while it is under way.
     identity : (handle, Device) or None
         As soon as it is told.
-    board : Board or None
+    gpu_handle : GpuHandle or None
         As soon as it is over: probed, or with what it is ``sick`` of.
     error : MeterError or TooSlow or None
         Why there is none.
@@ -77,7 +77,7 @@ class Asking:
         self._nvml, self._clock, self._whom, self._known = nvml, clock, whom, known
         self.begun_us, self.ended_us = clock.now_us(), MISSING
         self.identity: tuple[object, Device] | None = None
-        self.board: Board | None = None
+        self.gpu_handle: GpuHandle | None = None
         self.error: MeterError | TooSlow | None = None
         self._over = threading.Event()
         if clock.virtual:
@@ -116,16 +116,16 @@ class Asking:
         try:
             whom = self._whom
             self.identity = identify(self._nvml, whom.index, whom.host, uuid=whom.uuid, simulated=whom.simulated)
-            board = Board(self._nvml, self._clock, *self.identity, known=self._known)
+            gpu_handle = GpuHandle(self._nvml, self._clock, *self.identity, known=self._known)
             reason = whom.spared.get(self.identity[1].uuid, "")
             try:
                 if not reason:
-                    board.probe()
+                    gpu_handle.probe()
             except TooSlow as slow:
                 reason = f"sick: {slow}"
             if reason:
-                board.give_up(reason)
-            self.board = board
+                gpu_handle.give_up(reason)
+            self.gpu_handle = gpu_handle
         except (MeterError, TooSlow) as error:
             self.error = error
         finally:

@@ -6,13 +6,13 @@ import logging
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
-from wattshed.agent.meters.board import SLOW_US
 from wattshed.agent.meters.errors import MeterError, TooSlow
+from wattshed.agent.meters.handle import SLOW_US
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wattshed.agent.meters.board import Board
+    from wattshed.agent.meters.handle import GpuHandle
     from wattshed.agent.meters.nvml import Nvml
 
 LOG = logging.getLogger(__name__)
@@ -48,23 +48,25 @@ class DriverEvents:
         self._set: object = None
         self._lock = threading.Lock()
 
-    def open(self, boards: Sequence[Board]) -> None:
+    def open(self, gpu_handles: Sequence[GpuHandle]) -> None:
         """Ask for the events of every GPU that reports them."""
         with self._lock:
             self._set = self._nvml.ask_or(None, "nvmlEventSetCreate")
-            if not any([self.add(board) for board in boards]):  # noqa: C419 - all of them, not the first
+            if not any([self.add(gpu_handle) for gpu_handle in gpu_handles]):  # noqa: C419 - all of them, not the first
                 self._set = None
 
-    def add(self, board: Board) -> bool:
+    def add(self, gpu_handle: GpuHandle) -> bool:
         """Ask for those of one GPU; False if it reports none."""
-        if self._set is None or board.sick or board.device.capabilities["events"]:
+        if self._set is None or gpu_handle.sick or gpu_handle.device.capabilities["events"]:
             return False
         try:
             with self._nvml.costs.patience(hanging_us=SLOW_US):
-                told = self._nvml.ask("nvmlDeviceGetSupportedEventTypes", board.handle) & (MIG_CONFIG | RECOVERY_ACTION)
-                self._nvml.ask("nvmlDeviceRegisterEvents", board.handle, XID | told, self._set)
+                told = self._nvml.ask("nvmlDeviceGetSupportedEventTypes", gpu_handle.handle) & (
+                    MIG_CONFIG | RECOVERY_ACTION
+                )
+                self._nvml.ask("nvmlDeviceRegisterEvents", gpu_handle.handle, XID | told, self._set)
         except (MeterError, TooSlow) as error:
-            LOG.info("no XID events from %s: %s", board.device.uuid, error)
+            LOG.info("no XID events from %s: %s", gpu_handle.device.uuid, error)
             return False
         return True
 
@@ -73,7 +75,7 @@ class DriverEvents:
         """Whether any GPU reports events."""
         return self._set is not None
 
-    def wait(self, boards: Sequence[Board], timeout_ms: int) -> Xid | Changed | None:
+    def wait(self, gpu_handles: Sequence[GpuHandle], timeout_ms: int) -> Xid | Changed | None:
         """Wait for an event; None if there was none."""
         with self._lock:
             if self._set is None:
@@ -81,7 +83,7 @@ class DriverEvents:
             found = self._nvml.wait_event(self._set, timeout_ms)
         if found is None:
             return None
-        gpu = next((i for i, b in enumerate(boards) if self._nvml.address(b.handle) == found.device), -1)
+        gpu = next((i for i, b in enumerate(gpu_handles) if self._nvml.address(b.handle) == found.device), -1)
         return Xid(gpu, found.data) if found.event_type & XID else Changed(gpu)
 
     def close(self) -> None:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.meters import probe
 from wattshed.agent.meters.asking import Asking, Whom
-from wattshed.agent.meters.board import Board
 from wattshed.agent.meters.errors import Fault, MeterError, NoMeter, TooSlow
 from wattshed.agent.meters.events import DriverEvents
+from wattshed.agent.meters.handle import GpuHandle
 from wattshed.agent.meters.identity import WAKING_US
 from wattshed.agent.meters.processes import ProcessWatch
 from wattshed.agent.window import MISSING, MigDevice
@@ -50,7 +50,7 @@ class NvmlMeter:
     ----------
     kind : str
         ``nvml`` or ``simulated``.
-    boards : list of Board
+    gpu_handles : list of GpuHandle
         In the order of discovery; a GPU that is lost keeps its place, and a new one comes last.
     watches : list of ProcessWatch
         The same order.
@@ -79,7 +79,7 @@ class NvmlMeter:
         self._nvml, self._clock, self._host, self._known = nvml, clock, host, known
         self._simulated = simulated
         self.kind = "simulated" if simulated else "nvml"
-        self.boards: list[Board] = []
+        self.gpu_handles: list[GpuHandle] = []
         self.watches: list[ProcessWatch] = []
         self.present: list[bool] = []
         self.unseen = 0
@@ -100,12 +100,12 @@ class NvmlMeter:
     @property
     def devices(self) -> tuple[Device, ...]:
         """All GPUs ever found, in their places."""
-        return tuple(board.device for board in self.boards)
+        return tuple(gpu_handle.device for gpu_handle in self.gpu_handles)
 
     def mig(self) -> dict[str, MigDevice]:
         """Return the MIG devices of all GPUs by their UUIDs, as they were listed last; any thread may ask."""
         return {
-            one.uuid: MigDevice(watch.board.device.uuid, str(one.gi), one.ppm)
+            one.uuid: MigDevice(watch.gpu_handle.device.uuid, str(one.gi), one.ppm)
             for watch in tuple(self.watches)
             for one in watch.instances
             if one.uuid
@@ -136,15 +136,15 @@ class NvmlMeter:
             raise
         self._there = there & self._listed()  # what came or went meanwhile is found by the next look
         self._settle(found)
-        self._events.open(self.boards)
+        self._events.open(self.gpu_handles)
 
-    def _find(self, count: int, spared: Mapping[str, str]) -> dict[str, Board]:
+    def _find(self, count: int, spared: Mapping[str, str]) -> dict[str, GpuHandle]:
         """Ask every GPU of the session who it is and what it can; returns the boards that say who they are, by UUID.
 
         One is asked after the other, and none is waited for longer than a second: where it is not over by then, the
         GPU is there and sick, and :attr:`asked` tells when there is more.
         """
-        found: dict[str, Board] = {}
+        found: dict[str, GpuHandle] = {}
         silent, self.unseen, self.asked = [], 0, []
         for index in range(count):
             asking = self._ask(index, spared=spared)
@@ -154,22 +154,22 @@ class NvmlMeter:
             # Who it is takes long if the first call has to wake it; without any, the first one is waited for.
             while asking.identity is None and not asking.over and (not found or asking.age_us < WAKING_US):
                 asking.wait()
-            board = asking.board or self._unasked(asking)
-            if board is not None:
-                if board.device.uuid in found:
-                    board.tell_apart()
-                found[board.device.uuid] = board
+            gpu_handle = asking.gpu_handle or self._unasked(asking)
+            if gpu_handle is not None:
+                if gpu_handle.device.uuid in found:
+                    gpu_handle.tell_apart()
+                found[gpu_handle.device.uuid] = gpu_handle
                 continue
             silent.append(f"GPU {asking.index} does not answer: {asking.error or 'it does not say who it is'}")
             if isinstance(asking.error, MeterError):
                 if asking.error.fault in {Fault.DRIVER, Fault.RESTART}:
                     raise asking.error
                 self.unseen += asking.error.fault is not Fault.OFF  # one that we may not touch will not come back
-        if not found and not self.boards:
+        if not found and not self.gpu_handles:
             why = f" ({'; '.join(silent)})" if silent else ""
             raise NoMeter(f"the NVIDIA driver knows no GPU that answers{why}; check `nvidia-smi -L`")
         for asking in self.asked:
-            if asking.board is not None:
+            if asking.gpu_handle is not None:
                 self._take(asking)
         self.asked = [a for a in self.asked if not a.over or isinstance(a.error, TooSlow)]
         for text in silent:
@@ -178,13 +178,13 @@ class NvmlMeter:
                 LOG.warning("%s", text)
         return found
 
-    def _unasked(self, asking: Asking) -> Board | None:
+    def _unasked(self, asking: Asking) -> GpuHandle | None:
         """Return a board for a GPU that said who it is, and not yet what it can."""
         if asking.identity is None or asking.error is not None:
             return None
-        board = Board(self._nvml, self._clock, *asking.identity, known=self._known)
-        board.give_up("sick: a call takes over a second")
-        return board
+        gpu_handle = GpuHandle(self._nvml, self._clock, *asking.identity, known=self._known)
+        gpu_handle.give_up("sick: a call takes over a second")
+        return gpu_handle
 
     def _ask(self, index: int, uuid: str = "", spared: Mapping[str, str] = MappingProxyType({})) -> Asking:
         about = Whom(index, self._host, uuid, simulated=self._simulated, spared=spared)
@@ -193,13 +193,13 @@ class NvmlMeter:
     def _take(self, asking: Asking) -> None:
         """Take over what one that is over cost and found."""
         self._nvml.costs.add(asking.costs)
-        if asking.board is not None:
-            asking.board.settle(self._nvml)
+        if asking.gpu_handle is not None:
+            asking.gpu_handle.settle(self._nvml)
 
     def ask_again(self, index: int) -> None:
         """Ask the GPU of an index in this session alone; :meth:`answered` tells what became of it."""
         place = self.place(index)
-        self.asked.append(self._ask(index, self.boards[place].device.uuid if place != MISSING else ""))
+        self.asked.append(self._ask(index, self.gpu_handles[place].device.uuid if place != MISSING else ""))
 
     def answered(self) -> list[Asking]:
         """Return the questions that came to an end since the last call; those with a board have it in its place."""
@@ -207,46 +207,54 @@ class NvmlMeter:
         self.asked = [asking for asking in self.asked if asking not in over]
         for asking in over:
             self._take(asking)
-            if asking.board is not None:
+            if asking.gpu_handle is not None:
                 place = self.place(asking.index)
-                uuid = self.boards[place].device.uuid if place != MISSING else asking.board.device.uuid
-                self._put({uuid: asking.board}, counted_anew=False)
-                self._events.add(asking.board)
+                uuid = self.gpu_handles[place].device.uuid if place != MISSING else asking.gpu_handle.device.uuid
+                self._put({uuid: asking.gpu_handle}, counted_anew=False)
+                self._events.add(asking.gpu_handle)
         return over
 
     def place(self, index: int) -> int:
         """Return where the GPU of an index in this session is; -1 if it never said who it is."""
-        return next((i for i, b in enumerate(self.boards) if b.session_index == index and self.present[i]), MISSING)
+        return next(
+            (i for i, b in enumerate(self.gpu_handles) if b.session_index == index and self.present[i]), MISSING
+        )
 
     @property
     def busy(self) -> bool:
         """Whether a question is under way: a session must not end under it."""
         return any(not asking.over for asking in self.asked)
 
-    def _settle(self, found: dict[str, Board]) -> None:
+    def _settle(self, found: dict[str, GpuHandle]) -> None:
         """Put every GPU in its place: a known one where it was, a new one last."""
-        before = sorted((board.device.index, board.device.uuid) for board in self.boards if board.device.index >= 0)
-        self.present = [board.device.uuid in found for board in self.boards]
+        before = sorted(
+            (gpu_handle.device.index, gpu_handle.device.uuid)
+            for gpu_handle in self.gpu_handles
+            if gpu_handle.device.index >= 0
+        )
+        self.present = [gpu_handle.device.uuid in found for gpu_handle in self.gpu_handles]
         # As long as the only change is that some are missing, those that are there keep their numbers.
         self._put(found, counted_anew=[uuid for _, uuid in before if uuid in found] != list(found))
-        taken = {board.device.index for board in found.values()}
-        for board, here in zip(self.boards, self.present, strict=True):
-            if not here and board.device.index in taken:
-                board.unnumber()
+        taken = {gpu_handle.device.index for gpu_handle in found.values()}
+        for gpu_handle, here in zip(self.gpu_handles, self.present, strict=True):
+            if not here and gpu_handle.device.index in taken:
+                gpu_handle.unnumber()
 
-    def _put(self, found: dict[str, Board], *, counted_anew: bool) -> None:
-        places = {board.device.uuid: i for i, board in enumerate(self.boards)}
-        for uuid, board in found.items():
+    def _put(self, found: dict[str, GpuHandle], *, counted_anew: bool) -> None:
+        places = {gpu_handle.device.uuid: i for i, gpu_handle in enumerate(self.gpu_handles)}
+        for uuid, gpu_handle in found.items():
             if uuid in places:
-                board.inherit(self.boards[places[uuid]], keep_index=not counted_anew)
-                self.boards[places[uuid]] = board
-                self.watches[places[uuid]].follow(board)
+                gpu_handle.inherit(self.gpu_handles[places[uuid]], keep_index=not counted_anew)
+                self.gpu_handles[places[uuid]] = gpu_handle
+                self.watches[places[uuid]].follow(gpu_handle)
             else:
-                self.boards.append(board)
-                self.watches.append(ProcessWatch(self._nvml, board))
+                self.gpu_handles.append(gpu_handle)
+                self.watches.append(ProcessWatch(self._nvml, gpu_handle))
                 self.present.append(True)
                 if places:
-                    LOG.info("GPU %d came: %s %s", board.device.index, board.device.model, board.device.uuid)
+                    LOG.info(
+                        "GPU %d came: %s %s", gpu_handle.device.index, gpu_handle.device.model, gpu_handle.device.uuid
+                    )
 
     def reopen(self, alive: Iterable[int]) -> None:
         """End the session and start a new one, which knows the GPUs that came meanwhile; raises as :meth:`open`.
@@ -258,13 +266,15 @@ class NvmlMeter:
         with ExitStack() as held:
             for gpu in alive if self.kind == "nvml" else ():
                 try:
-                    node = os.open(self._dev_root / f"nvidia{self.boards[gpu].device.minor}", os.O_RDWR | os.O_CLOEXEC)
+                    node = os.open(
+                        self._dev_root / f"nvidia{self.gpu_handles[gpu].device.minor}", os.O_RDWR | os.O_CLOEXEC
+                    )
                 except OSError as error:
                     LOG.debug("GPU %d is not held over the new session: %s", gpu, error)
                 else:
                     held.callback(os.close, node)
             self.close()
-            self.open({board.device.uuid: board.sick for board in self.boards if board.sick})
+            self.open({gpu_handle.device.uuid: gpu_handle.sick for gpu_handle in self.gpu_handles if gpu_handle.sick})
 
     def arrived(self) -> bool:
         """Whether the kernel's driver has a GPU that it did not have at the last open; costs one listing of a folder.
@@ -288,13 +298,15 @@ class NvmlMeter:
         The publication periods of all GPUs (what never changes stays unknown), and whether a superchip's energy counter
         is the GPU's or the whole module's.
         """
-        before = [(board, board.snapshot()) for board in self.boards if board.metered_twice]
-        batched = {i: (b.handle, b.learnable) for i, b in enumerate(self.boards) if b.learnable and self.present[i]}
+        before = [(gpu_handle, gpu_handle.snapshot()) for gpu_handle in self.gpu_handles if gpu_handle.metered_twice]
+        batched = {
+            i: (b.handle, b.learnable) for i, b in enumerate(self.gpu_handles) if b.learnable and self.present[i]
+        }
         if batched:
             for gpu, periods in probe.learn_publication(self._nvml, self._clock, batched, budget_us).items():
-                self.boards[gpu].publish(periods)
-        for board, earlier in before:
-            board.judge_scope(earlier, board.snapshot())
+                self.gpu_handles[gpu].publish(periods)
+        for gpu_handle, earlier in before:
+            gpu_handle.judge_scope(earlier, gpu_handle.snapshot())
 
     @property
     def hears(self) -> bool:
@@ -303,7 +315,7 @@ class NvmlMeter:
 
     def wait_event(self, timeout_ms: int) -> Xid | Changed | None:
         """Wait for an event; None if there was none. May be called from a thread of its own."""
-        return self._events.wait(self.boards, timeout_ms)
+        return self._events.wait(self.gpu_handles, timeout_ms)
 
     def close(self) -> None:
         """End the session."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from wattshed.agent.meters.lines import SECOND_US, Line, Meter, Rates
+from wattshed.agent.meters.schedule import SECOND_US, GpuSchedule, Meter, Rates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ class Pace:
     meter : Meter
     clock : Clock
     rates : Rates
-    lines : sequence of Line
+    schedules : sequence of GpuSchedule
         Shared with the poller.
     rows_busy_ns : callable
         Time spent inside the driver for rows of process utilisation so far, which have a part of their own.
@@ -48,61 +48,61 @@ class Pace:
         meter: Meter,
         clock: Clock,
         rates: Rates,
-        lines: Sequence[Line],
+        schedules: Sequence[GpuSchedule],
         rows_busy_ns: Callable[[], int],
         behind: Callable[[], bool],
     ) -> None:
         self._rows_busy_ns = rows_busy_ns
-        self._meter, self._clock, self._rates, self._lines, self._behind = meter, clock, rates, lines, behind
+        self._meter, self._clock, self._rates, self._schedules, self._behind = meter, clock, rates, schedules, behind
         self.duty = 0.0
         self._judged_us, self._judged_busy_ns = clock.now_us(), meter.costs.busy_ns
         self._judged_rows_ns = 0
 
-    def period_us(self, gpu: int, line: Line, now_us: int) -> int:
+    def period_us(self, gpu: int, schedule: GpuSchedule, now_us: int) -> int:
         """Return the time to the GPU's next reading."""
         rates = self._rates
-        if now_us < line.burst_until_us and line.factor == 1 and rates.burst_us:
-            published_us = self._meter.boards[gpu].device.publication_us.get("instant", 0)
+        if now_us < schedule.burst_until_us and schedule.factor == 1 and rates.burst_us:
+            published_us = self._meter.gpu_handles[gpu].device.publication_us.get("instant", 0)
             return max(rates.burst_us, published_us // 2)
-        return min(rates.instant_us, rates.sample_us) * line.factor
+        return min(rates.instant_us, rates.sample_us) * schedule.factor
 
     def burst(self, until_us: int, gpu: int | None = None) -> None:
         """Read instant power as fast as allowed until then, of one GPU or of all."""
-        for line in self._lines if gpu is None else [self._lines[gpu]]:
-            line.burst_until_us = max(line.burst_until_us, until_us)
+        for schedule in self._schedules if gpu is None else [self._schedules[gpu]]:
+            schedule.burst_until_us = max(schedule.burst_until_us, until_us)
 
-    def follow(self, line: Line, at_us: int, instant_mw: int) -> None:
+    def follow(self, schedule: GpuSchedule, at_us: int, instant_mw: int) -> None:
         """Look closer for three seconds after a step of a quarter of the limit, at most every half minute."""
-        if self._rates.burst_us and instant_mw > 0 and line.last_mw > 0:
-            limit_mw = line.gauges.at(at_us).get("limit_enforced_w", 0) * 1e3
-            if limit_mw and abs(instant_mw - line.last_mw) > limit_mw / 4 and at_us >= line.burst_again_us:
-                line.burst_until_us = max(line.burst_until_us, at_us + 3 * SECOND_US)
-                line.burst_again_us = at_us + 30 * SECOND_US
-        line.last_mw = instant_mw
+        if self._rates.burst_us and instant_mw > 0 and schedule.last_mw > 0:
+            limit_mw = schedule.gauges.at(at_us).get("limit_enforced_w", 0) * 1e3
+            if limit_mw and abs(instant_mw - schedule.last_mw) > limit_mw / 4 and at_us >= schedule.burst_again_us:
+                schedule.burst_until_us = max(schedule.burst_until_us, at_us + 3 * SECOND_US)
+                schedule.burst_again_us = at_us + 30 * SECOND_US
+        schedule.last_mw = instant_mw
 
     def judge(self) -> None:
         """Every ten seconds: read less often where calls cost too much, and again more often where they do not."""
         now_us, busy_ns, rows_ns = self._clock.now_us(), self._meter.costs.busy_ns, self._rows_busy_ns()
         if self._behind():
             self._judged_us, self._judged_busy_ns, self._judged_rows_ns = now_us, busy_ns, rows_ns
-            for line in self._lines:
-                line.calls.clear()
+            for schedule in self._schedules:
+                schedule.calls.clear()
         if now_us - self._judged_us < 10 * SECOND_US:
             return
         judged_us, rows_us = now_us - self._judged_us, (rows_ns - self._judged_rows_ns) / 1e3
         self.duty = (busy_ns - self._judged_busy_ns) / 1e3 / judged_us
         duty, most = self.duty - rows_us / judged_us, MOST_DUTY - ROWS_DUTY
         self._judged_us, self._judged_busy_ns, self._judged_rows_ns = now_us, busy_ns, rows_ns
-        for gpu, line in enumerate(self._lines):
-            p95_us, known = line.calls.p95_us(), len(line.calls)
+        for gpu, schedule in enumerate(self._schedules):
+            p95_us, known = schedule.calls.p95_us(), len(schedule.calls)
             # A busy host delays a call now and then, so it takes forty to judge, and three slow ones among them.
             dear = duty > most or (p95_us > SLOW_CALL_US and known >= 40)
-            if dear and line.factor < LARGEST_FACTOR:
-                line.factor *= 2
+            if dear and schedule.factor < LARGEST_FACTOR:
+                schedule.factor *= 2
                 text = "GPU %d: calls take %d us (95 %%), duty %.1f %%: read %d times less often"
-                LOG.info(text, gpu, p95_us, duty * 100, line.factor)
-            elif line.factor > 1 and known >= 8 and p95_us < SLOW_CALL_US // 2 and duty * 2 < most:
-                line.factor //= 2
+                LOG.info(text, gpu, p95_us, duty * 100, schedule.factor)
+            elif schedule.factor > 1 and known >= 8 and p95_us < SLOW_CALL_US // 2 and duty * 2 < most:
+                schedule.factor //= 2
             elif known < 60:
                 continue  # too few to judge, and nothing to change
-            line.calls.clear()
+            schedule.calls.clear()

@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wattshed.agent.meters.gauges import Gauges
-from wattshed.agent.meters.lines import SECOND_US, Line, Meter, Rates
 from wattshed.agent.meters.pace import Pace
 from wattshed.agent.meters.recovery import Recovery
+from wattshed.agent.meters.schedule import SECOND_US, GpuSchedule, Meter, Rates
 from wattshed.agent.meters.sharing import Sharing
-from wattshed.agent.window import MISSING, ProcessSighting, Readings, Window
+from wattshed.agent.window import MISSING, ProcessObservation, Readings, Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wattshed.agent.clock import Clock
-    from wattshed.agent.meters.board import Board, Sample
     from wattshed.agent.meters.events import Changed, Xid
+    from wattshed.agent.meters.handle import GpuHandle, Sample
     from wattshed.agent.meters.processes import ProcessWatch
     from wattshed.agent.window import Device
 
@@ -74,32 +74,32 @@ class Poller:
         self.lock = threading.Lock()
         self.late_us = 0
         self.heard: deque[Xid | Changed] = deque()
-        self._lines: list[Line] = []
+        self._schedules: list[GpuSchedule] = []
         self._names: set[str] = set()  # of gauges: a column stays when nobody tells it any more
         self._heap: list[tuple[int, int, bool]] = []  # when, which GPU, and whether only its processes' utilisation
-        self.recovery = Recovery(meter, clock, rates, self._lines, self._grow, behind)
-        self._sharing = Sharing(meter, clock, rates, self._lines, self.recovery, self._put_rows)
+        self.recovery = Recovery(meter, clock, rates, self._schedules, self._grow, behind)
+        self._sharing = Sharing(meter, clock, rates, self._schedules, self.recovery, self._put_rows)
         self.seq = 0
         meter.learn(rates.learn_us)
         self.start_us = clock.now_us()
-        self.pace = Pace(meter, clock, rates, self._lines, lambda: self._sharing.busy_ns, behind)
+        self.pace = Pace(meter, clock, rates, self._schedules, lambda: self._sharing.busy_ns, behind)
         self._grow()
         self.recovery.begin()
 
     def _grow(self) -> None:
         """Put new GPUs on the schedule, spread over the tick."""
-        count, now_us = len(self._meter.boards), self._clock.now_us()
-        for gpu in range(len(self._lines), count):
+        count, now_us = len(self._meter.gpu_handles), self._clock.now_us()
+        for gpu in range(len(self._schedules), count):
             slots = min(count, SLOTS)
             phase_us = gpu * slots // count * min(self._rates.instant_us, self._rates.sample_us) // slots
-            gauges = Gauges(lambda gpu=gpu: self._meter.boards[gpu].device.ceiling_mw)  # type: ignore[misc]
-            self._lines.append(Line(gauges, full_due_us=now_us + phase_us))
+            gauges = Gauges(lambda gpu=gpu: self._meter.gpu_handles[gpu].device.ceiling_mw)  # type: ignore[misc]
+            self._schedules.append(GpuSchedule(gauges, full_due_us=now_us + phase_us))
             heapq.heappush(self._heap, (now_us + phase_us, gpu, False))
 
     def _put_rows(self, gpu: int, due_us: int) -> None:
         heapq.heappush(self._heap, (due_us, gpu, True))
 
-    def collect(self) -> tuple[Window, list[ProcessSighting]] | None:
+    def collect(self) -> tuple[Window, list[ProcessObservation]] | None:
         """Read until the window that is open ends; None once stopped.
 
         Raises
@@ -137,104 +137,104 @@ class Poller:
         window is made, and not as many as would have been, each with the owners that were seen after it.
         """
         now_us = self._clock.now_us()
-        read_us = min((line.rows[0][0] for line in self._lines if line.rows), default=now_us)
+        read_us = min((schedule.rows[0][0] for schedule in self._schedules if schedule.rows), default=now_us)
         return max(end_us, read_us - (read_us - end_us) % self._rates.window_us)
 
     def _tick(self, gpu: int, due_us: int) -> None:
-        line, begun_us = self._lines[gpu], self._clock.now_us()
+        schedule, begun_us = self._schedules[gpu], self._clock.now_us()
         if begun_us - due_us > ON_TIME_US:
             self.late_us += begun_us - due_us
-        if self.recovery.may_read(gpu) and not self._asleep(self._meter.boards[gpu].device):
-            self.recovery.guard(gpu, partial(self._read, gpu, line, self._meter.boards[gpu], due_us))
-        period_us = self.pace.period_us(gpu, line, begun_us)
+        if self.recovery.may_read(gpu) and not self._asleep(self._meter.gpu_handles[gpu].device):
+            self.recovery.guard(gpu, partial(self._read, gpu, schedule, self._meter.gpu_handles[gpu], due_us))
+        period_us = self.pace.period_us(gpu, schedule, begun_us)
         late_us = self._clock.now_us() - due_us
         heapq.heapreplace(self._heap, (due_us + period_us * max(1, -(-late_us // period_us)), gpu, False))
 
-    def _read(self, gpu: int, line: Line, board: Board, due_us: int) -> None:
-        full = due_us >= line.full_due_us
+    def _read(self, gpu: int, schedule: GpuSchedule, gpu_handle: GpuHandle, due_us: int) -> None:
+        full = due_us >= schedule.full_due_us
         begun_us = self._clock.now_us()
         beside: dict[str, float] = {}
-        with line.gauges.asking(*(("power", "instant") if full else ("instant",))):
-            sample = board.read(beside) if full else board.read_instant()
+        with schedule.gauges.asking(*(("power", "instant") if full else ("instant",))):
+            sample = gpu_handle.read(beside) if full else gpu_handle.read_instant()
         ended_us = self._clock.now_us()
-        line.calls.add(ended_us - begun_us)
+        schedule.calls.add(ended_us - begun_us)
         self.recovery.worked(gpu)
         if full:
-            period_us = self._rates.sample_us * line.factor
-            line.full_due_us += period_us * max(1, 1 + (due_us - line.full_due_us) // period_us)
-            if board.has_average:
+            period_us = self._rates.sample_us * schedule.factor
+            schedule.full_due_us += period_us * max(1, 1 + (due_us - schedule.full_due_us) // period_us)
+            if gpu_handle.has_average:
                 beside["power_average_w"] = sample.power_mw / 1e3
-            line.gauges.renew("power", beside, ended_us, period_us)
-            board.watch_scope((begun_us + ended_us) // 2, sample, beside)
+            schedule.gauges.renew("power", beside, ended_us, period_us)
+            gpu_handle.watch_scope((begun_us + ended_us) // 2, sample, beside)
         instant = {"power_instant_w": sample.instant_mw / 1e3}
-        line.gauges.renew("instant", instant, ended_us, self._rates.instant_us * line.factor)
+        schedule.gauges.renew("instant", instant, ended_us, self._rates.instant_us * schedule.factor)
         if ended_us - begun_us <= BLIND_US:  # else nobody knows when what it says was so
-            self._append(line, (begun_us + ended_us) // 2, sample)
-        if ended_us >= line.usage_due_us:
-            line.usage_due_us = ended_us - ended_us % self._rates.usage_us + self._rates.usage_us
-            self._look(gpu, line, board, ended_us)
+            self._append(schedule, (begun_us + ended_us) // 2, sample)
+        if ended_us >= schedule.usage_due_us:
+            schedule.usage_due_us = ended_us - ended_us % self._rates.usage_us + self._rates.usage_us
+            self._look(gpu, schedule, gpu_handle, ended_us)
 
-    def _append(self, line: Line, at_us: int, sample: Sample) -> None:
-        self.pace.follow(line, at_us, sample.instant_mw)
+    def _append(self, schedule: GpuSchedule, at_us: int, sample: Sample) -> None:
+        self.pace.follow(schedule, at_us, sample.instant_mw)
         with self.lock:
-            if at_us >= self.start_us and (not line.rows or at_us > line.rows[-1][0]):
-                line.rows.append((at_us, sample.power_mw, sample.counter_mj, sample.instant_mw))
+            if at_us >= self.start_us and (not schedule.rows or at_us > schedule.rows[-1][0]):
+                schedule.rows.append((at_us, sample.power_mw, sample.counter_mj, sample.instant_mw))
 
-    def _look(self, gpu: int, line: Line, board: Board, now_us: int) -> None:
+    def _look(self, gpu: int, schedule: GpuSchedule, gpu_handle: GpuHandle, now_us: int) -> None:
         """Utilisation, memory, and whatever these or the time call for."""
         watch = self._meter.watches[gpu]
-        before_us, line.looked_us = line.looked_us, now_us
-        hole = now_us - before_us > max(BLIND_US, 2 * self.pace.period_us(gpu, line, now_us))
+        before_us, schedule.looked_us = schedule.looked_us, now_us
+        hole = now_us - before_us > max(BLIND_US, 2 * self.pace.period_us(gpu, schedule, now_us))
         if hole:
             # Who was there before it may have left at any time in it.
-            line.utils, watch.listed = [], {}
-            line.list_due_us = now_us
-        before = line.gauges.at(now_us).get("fb_used_mib")
-        with line.gauges.asking("utilisation", "memory"):
-            used = board.utilisation()
-            line.gauges.renew("utilisation", used, now_us, self._rates.usage_us)
-            memory = board.memory()
-            line.gauges.renew("memory", memory, now_us, self._rates.usage_us)
+            schedule.utils, watch.listed = [], {}
+            schedule.list_due_us = now_us
+        before = schedule.gauges.at(now_us).get("fb_used_mib")
+        with schedule.gauges.asking("utilisation", "memory"):
+            used = gpu_handle.utilisation()
+            schedule.gauges.renew("utilisation", used, now_us, self._rates.usage_us)
+            memory = gpu_handle.memory()
+            schedule.gauges.renew("memory", memory, now_us, self._rates.usage_us)
         if "gpu_util" in used:
-            line.utils.append(used["gpu_util"])
+            schedule.utils.append(used["gpu_util"])
         elif watch.able("utilisation"):
             self.recovery.hint(gpu)  # MIG was switched on, perhaps
         came_or_went = memory.get("fb_used_mib") != before
         if watch.listed or not used.get("gpu_util"):
-            line.in_vain = 0
-        unexplained = used.get("gpu_util", 0) > 0 and not watch.listed and line.in_vain < MOST_IN_VAIN
-        line.in_vain += unexplained
+            schedule.in_vain = 0
+        unexplained = used.get("gpu_util", 0) > 0 and not watch.listed and schedule.in_vain < MOST_IN_VAIN
+        schedule.in_vain += unexplained
         vanished = any(not self._alive(pid) for pid in watch.listed)
-        if now_us >= line.list_due_us or came_or_went or unexplained or vanished:
-            line.list_due_us = now_us + self._rates.processes_us
-            self._list(gpu, line, watch, now_us)
+        if now_us >= schedule.list_due_us or came_or_went or unexplained or vanished:
+            schedule.list_due_us = now_us + self._rates.processes_us
+            self._list(gpu, schedule, watch, now_us)
             if watch.ghosts.doubt:
-                line.list_due_us = now_us  # the driver's other lists tell who comes only while it is active
+                schedule.list_due_us = now_us  # the driver's other lists tell who comes only while it is active
             if hole:
-                line.sightings += watch.sightings(gpu, before_us, max(now_us, before_us), None, {})
-            self._sharing.follow(gpu, line, watch, now_us)
-        if now_us >= line.gauges_due_us:
-            line.gauges_due_us = now_us + self._rates.gauges_us
-            with line.gauges.asking("others"):
-                line.gauges.renew("others", board.gauges(), now_us, self._rates.gauges_us)
+                schedule.observations += watch.observations(gpu, before_us, max(now_us, before_us), None, {})
+            self._sharing.follow(gpu, schedule, watch, now_us)
+        if now_us >= schedule.gauges_due_us:
+            schedule.gauges_due_us = now_us + self._rates.gauges_us
+            with schedule.gauges.asking("others"):
+                schedule.gauges.renew("others", gpu_handle.gauges(), now_us, self._rates.gauges_us)
 
-    def _list(self, gpu: int, line: Line, watch: ProcessWatch, now_us: int) -> None:
+    def _list(self, gpu: int, schedule: GpuSchedule, watch: ProcessWatch, now_us: int) -> None:
         before = dict(watch.listed)
-        with line.gauges.asking("processes"):
+        with schedule.gauges.asking("processes"):
             listed, ghosts, error = watch.relist(self._alive)
         if error is not None:
-            line.gauges.forget("processes")
+            schedule.gauges.forget("processes")
             self.recovery.fault(error.call, "GPU %d: %s", gpu, error)
         elif watch.able("processes") and (watch.instances or not watch.able("mig")):
             # What the driver counts, whether or not we may know who they are: 0 is what tells that nobody is there.
             # Under MIG they are seen instance by instance, and who may see no instance sees nobody.
-            line.gauges.renew("processes", {"processes": listed}, now_us, self._rates.processes_us)
+            schedule.gauges.renew("processes", {"processes": listed}, now_us, self._rates.processes_us)
         for pid in ghosts:
             self.recovery.fault("scrambled_pid", "GPU %d: the driver reports pid %d, which does not exist", gpu, pid)
         for pid, seen in before.items():
             if pid not in watch.listed:
-                line.sightings.append(
-                    ProcessSighting(
+                schedule.observations.append(
+                    ProcessObservation(
                         gpu, pid, self.start_us, max(now_us, self.start_us), MISSING, seen.memory_bytes, seen.instance,
                         seen.ppm, exited=True,
                     )
@@ -242,8 +242,8 @@ class Poller:
 
     def refresh(self) -> None:
         """Look at the process lists at the next tick: something happened to a job."""
-        for line in self._lines:
-            line.list_due_us = line.usage_due_us = 0
+        for schedule in self._schedules:
+            schedule.list_due_us = schedule.usage_due_us = 0
 
     def _finish(self, end_us: int, *, blind: bool) -> None:
         """Read what belongs to the window as a whole, before it is cut."""
@@ -251,58 +251,58 @@ class Poller:
             self.heard.append(news)
         while self.heard:
             self.recovery.hear(self.heard.popleft())
-        for gpu, (line, watch) in enumerate(zip(self._lines, self._meter.watches, strict=True)):
+        for gpu, (schedule, watch) in enumerate(zip(self._schedules, self._meter.watches, strict=True)):
             # Who is on a GPU that does not answer, or was on it before what was read last, is not known.
-            if not blind and line.failing_since_us == MISSING and self.recovery.may_read(gpu):
-                self.recovery.guard(gpu, partial(self._activity, gpu, line, watch, end_us))
+            if not blind and schedule.failing_since_us == MISSING and self.recovery.may_read(gpu):
+                self.recovery.guard(gpu, partial(self._activity, gpu, schedule, watch, end_us))
         self.recovery.turn()
         self.pace.judge()
 
-    def _activity(self, gpu: int, line: Line, watch: ProcessWatch, end_us: int) -> None:
+    def _activity(self, gpu: int, schedule: GpuSchedule, watch: ProcessWatch, end_us: int) -> None:
         now_us = self._clock.now_us()
         mig = bool(watch.instances)
-        if watch.able("gpm") and (mig or now_us >= line.profile_due_us):
-            line.profile_due_us = now_us + self._rates.profile_us
-            gauges, line.busy = watch.profile(now_us)
-            line.gauges.renew("profile", gauges, now_us, self._rates.profile_us)
+        if watch.able("gpm") and (mig or now_us >= schedule.profile_due_us):
+            schedule.profile_due_us = now_us + self._rates.profile_us
+            gauges, schedule.busy = watch.profile(now_us)
+            schedule.gauges.renew("profile", gauges, now_us, self._rates.profile_us)
         shares: dict[int, float] | None = None
         if watch.shared:
-            shares = self._sharing.activity(line, watch)
-        line.sightings += watch.sightings(gpu, self.start_us, end_us, shares, line.busy)
+            shares = self._sharing.activity(schedule, watch)
+        schedule.observations += watch.observations(gpu, self.start_us, end_us, shares, schedule.busy)
         for pid, start_us, stop_us, ratio in watch.ended():
             sm_us = int(ratio * (stop_us - start_us)) if ratio >= 0 else MISSING
-            line.sightings.append(ProcessSighting(gpu, pid, start_us, stop_us, sm_us, exited=True))
+            schedule.observations.append(ProcessObservation(gpu, pid, start_us, stop_us, sm_us, exited=True))
 
-    def close_stale(self, what: str) -> tuple[Window, list[ProcessSighting]]:
+    def close_stale(self, what: str) -> tuple[Window, list[ProcessObservation]]:
         """Cut the open window although a call has not returned; for the watchdog."""
         with self.lock:
             self.recovery.all_stale(f"{what} does not return")
             return self._cut(self.start_us + self._rates.window_us)
 
-    def _cut(self, end_us: int, *, blind: bool = False) -> tuple[Window, list[ProcessSighting]]:
+    def _cut(self, end_us: int, *, blind: bool = False) -> tuple[Window, list[ProcessObservation]]:
         start_us, self.start_us = self.start_us, end_us
-        count = len(self._lines)
+        count = len(self._schedules)
         rows, offsets = [], [0]
         busy_us = np.full(count, MISSING, np.int64)
-        shown = [line.gauges.at(end_us) for line in self._lines]
+        shown = [schedule.gauges.at(end_us) for schedule in self._schedules]
         self._names.update(*shown)
         gauges = {name: np.full(count, np.nan) for name in sorted(self._names)}
-        sightings: list[ProcessSighting] = []
-        for gpu, line in enumerate(self._lines):
-            ready = [row for row in line.rows if row[0] < end_us]
-            line.rows = line.rows[len(ready) :]
+        observations: list[ProcessObservation] = []
+        for gpu, schedule in enumerate(self._schedules):
+            ready = [row for row in schedule.rows if row[0] < end_us]
+            schedule.rows = schedule.rows[len(ready) :]
             rows += ready
             offsets.append(len(rows))
             if "gpu_util" not in shown[gpu]:
-                line.utils = []  # nobody knows what it is by now
+                schedule.utils = []  # nobody knows what it is by now
             if not blind:
-                busy_us[gpu] = self._busy_us(gpu, line, end_us - start_us)
+                busy_us[gpu] = self._busy_us(gpu, schedule, end_us - start_us)
             for name, value in shown[gpu].items():
                 gauges[name][gpu] = value
             # What was seen after a time without readings is told by the window that it was seen in.
-            later = [one for one in line.sightings if blind and one.to_us > end_us]
-            sightings += [one for one in line.sightings if one not in later]
-            line.sightings, line.utils = later, line.utils if blind else line.utils[-1:]
+            later = [one for one in schedule.observations if blind and one.to_us > end_us]
+            observations += [one for one in schedule.observations if one not in later]
+            schedule.observations, schedule.utils = later, schedule.utils if blind else schedule.utils[-1:]
         columns = np.array(rows, np.int64).reshape(-1, 4)
         self.seq += 1
         window = Window(
@@ -322,13 +322,13 @@ class Poller:
             events=self.recovery.take_events(),
             gauges=gauges,
         )
-        return window, sightings
+        return window, observations
 
-    def _busy_us(self, gpu: int, line: Line, length_us: int) -> int:
-        if not line.up:
+    def _busy_us(self, gpu: int, schedule: GpuSchedule, length_us: int) -> int:
+        if not schedule.up:
             return MISSING
         instances = {one.gi: one.ppm for one in self._meter.watches[gpu].instances}
         if instances:
-            known = [ratio * instances[gi] / 1e6 for gi, ratio in line.busy.items() if gi in instances]
+            known = [ratio * instances[gi] / 1e6 for gi, ratio in schedule.busy.items() if gi in instances]
             return int(min(1.0, sum(known)) * length_us) if known else MISSING
-        return int(sum(line.utils) / len(line.utils) / 100 * length_us) if line.utils else MISSING
+        return int(sum(schedule.utils) / len(schedule.utils) / 100 * length_us) if schedule.utils else MISSING

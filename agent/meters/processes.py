@@ -15,12 +15,12 @@ from wattshed.agent.meters.probe import is_ga100
 from wattshed.agent.meters.process_rows import Row, credible
 from wattshed.agent.meters.profiling import Profile
 from wattshed.agent.meters.shares import Shares
-from wattshed.agent.window import MISSING, ProcessSighting
+from wattshed.agent.window import MISSING, ProcessObservation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wattshed.agent.meters.board import Board
+    from wattshed.agent.meters.handle import GpuHandle
     from wattshed.agent.meters.nvml import Nvml
 
 KINDS = ("Compute", "Graphics", "MPSCompute")
@@ -59,11 +59,11 @@ class ProcessWatch:
     Parameters
     ----------
     nvml : Nvml
-    board : Board
+    gpu_handle : GpuHandle
     """
 
     nvml: Nvml
-    board: Board
+    gpu_handle: GpuHandle
     listed: dict[int, Seen] = field(default_factory=dict)
     instances: list[Instance] = field(default_factory=list)
     shares: Shares = field(default_factory=Shares)
@@ -73,9 +73,9 @@ class ProcessWatch:
     _kinds: dict[str, list[tuple[int, int, int, int]]] = field(default_factory=dict)  # what each list said last
     _profile: Profile = field(init=False)
 
-    def follow(self, board: Board) -> None:
+    def follow(self, gpu_handle: GpuHandle) -> None:
         """Go on with the same GPU after it was asked anew; what is remembered stays as far as it is still true."""
-        before, self.board = self._modes, board
+        before, self.gpu_handle = self._modes, gpu_handle
         self._modes = (self.able("mig"), self.able("accounting"))
         self._profile = Profile(self.nvml)  # samples are of a session, and of the instances that there were
         if before[0] != self._modes[0]:
@@ -89,7 +89,7 @@ class ProcessWatch:
 
     def able(self, capability: str) -> bool:
         """Whether this GPU has the capability."""
-        return not self.board.device.capabilities.get(capability, "unknown")
+        return not self.gpu_handle.device.capabilities.get(capability, "unknown")
 
     def relist(self, alive: Callable[[int], bool]) -> tuple[int, list[int], MeterError | None]:
         """Read the process lists anew; who is there is in ``listed``.
@@ -137,7 +137,7 @@ class ProcessWatch:
                     found[pid] = Seen(used, one.name, one.ppm)
         if not self.instances:
             for kind in KINDS:
-                for pid, used, _, _ in self._of(self.board.handle, kind):
+                for pid, used, _, _ in self._of(self.gpu_handle.handle, kind):
                     found[pid] = Seen(max(used, found[pid].memory_bytes if pid in found else MISSING), "", PPM)
         return found
 
@@ -177,12 +177,14 @@ class ProcessWatch:
         What a call will not say for a while is taken from the list before: an instance that loses its name or its size
         would have its energy counted as nobody's.
         """
-        ask, handle = self.nvml.ask_or, self.board.handle
+        ask, handle = self.nvml.ask_or, self.gpu_handle.handle
         most = ask(MISSING, "nvmlDeviceGetMaxMigDeviceCount", handle)
         if most < 0:
             return self.instances
         cores = ask(0, "nvmlDeviceGetNumGpuCores", handle)
-        lanes = 64 if is_ga100(self.board.device.model) else 128  # FP32 of an SM, as NVIDIA's white papers state them
+        lanes = (
+            64 if is_ga100(self.gpu_handle.device.model) else 128
+        )  # FP32 of an SM, as NVIDIA's white papers state them
         known = {one.place: one for one in self.instances}
         found = []
         for place in range(most):
@@ -223,7 +225,7 @@ class ProcessWatch:
     def _rows(self, since_us: int) -> list[Row] | None:
         """Return the driver's rows since a stamp of its own; None if it would not say now."""
         try:
-            return [Row(*row) for row in self.nvml.process_utilisation(self.board.handle, since_us)]
+            return [Row(*row) for row in self.nvml.process_utilisation(self.gpu_handle.handle, since_us)]
         except MeterError as error:
             if error.fault in {Fault.LOST, Fault.DRIVER, Fault.RESTART}:
                 raise
@@ -231,14 +233,14 @@ class ProcessWatch:
 
     def inquire(self) -> None:
         """Ask the driver what its rows mean, if an answer can tell, and note in the device what is known."""
-        device, learned = self.board.device, self.nvml.row_readings
+        device, learned = self.gpu_handle.device, self.nvml.row_readings
         kind = device.driver, device.architecture
         self.shares.reading = self.shares.reading or learned.get(kind, "")
         if (since_us := self.shares.question_us()) and (rows := self._rows(since_us)) is not None:
             self.shares.answer(rows)
         if self.shares.reading:
             learned[kind] = self.shares.reading
-        self.board.note("process_rows", self.shares.reason)
+        self.gpu_handle.note("process_rows", self.shares.reason)
 
     def busy_shares(self, now_us: int, since_us: int) -> dict[int, float] | None:
         """Mean SM utilisation (0-1) by pid between the last reading and now.
@@ -259,12 +261,12 @@ class ProcessWatch:
     def _accounting(self) -> list[int]:
         """List the processes that accounting knows and that had not ended when it was looked at last."""
         try:
-            return sorted(set(self.nvml.accounting_pids(self.board.handle)) - (self._accounted or set()))
+            return sorted(set(self.nvml.accounting_pids(self.gpu_handle.handle)) - (self._accounted or set()))
         except MeterError:
             return []
 
     def _stats(self, pid: int) -> Any:
-        return self.nvml.ask_or(None, "nvmlDeviceGetAccountingStats", self.board.handle, pid)
+        return self.nvml.ask_or(None, "nvmlDeviceGetAccountingStats", self.gpu_handle.handle, pid)
 
     def ended(self) -> list[tuple[int, int, int, float]]:
         """Find the processes that ended since the last call, as accounting knows them.
@@ -277,7 +279,7 @@ class ProcessWatch:
         if not self.able("accounting"):
             return []
         try:
-            pids = set(self.nvml.accounting_pids(self.board.handle))
+            pids = set(self.nvml.accounting_pids(self.gpu_handle.handle))
         except MeterError:
             return []  # what ended meanwhile is found by the next call
         known, self._accounted = self._accounted, set()
@@ -300,11 +302,11 @@ class ProcessWatch:
         """Return gauges and the activity of MIG instances as GPM tells them, see `agent.meters.profiling`."""
         if not self.able("gpm"):
             return {}, {}
-        return self._profile.read(self.board.handle, {one.gi for one in self.instances}, now_us)
+        return self._profile.read(self.gpu_handle.handle, {one.gi for one in self.instances}, now_us)
 
-    def sightings(
+    def observations(
         self, gpu: int, start_us: int, end_us: int, shares: dict[int, float] | None, busy: dict[int, float]
-    ) -> list[ProcessSighting]:
+    ) -> list[ProcessObservation]:
         """Return the listed processes as seen over a stretch.
 
         Parameters
@@ -322,7 +324,7 @@ class ProcessWatch:
             crowd[seen.instance] = crowd.get(seen.instance, 0) + 1
         result = []
         for pid, seen in self.listed.items():
-            one = ProcessSighting(gpu, pid, start_us, end_us, MISSING, seen.memory_bytes, seen.instance, seen.ppm)
+            one = ProcessObservation(gpu, pid, start_us, end_us, MISSING, seen.memory_bytes, seen.instance, seen.ppm)
             ratio = -1.0
             if seen.instance:
                 gi = int(seen.instance.split("/")[0])

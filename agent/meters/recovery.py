@@ -11,11 +11,11 @@ import queue
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from wattshed.agent.meters.board import SLOW_US
 from wattshed.agent.meters.errors import Fault, MeterError, RestartNeeded, TooSlow
 from wattshed.agent.meters.events import Changed, Xid
-from wattshed.agent.meters.lines import SECOND_US, Line, Meter, Rates
+from wattshed.agent.meters.handle import SLOW_US
 from wattshed.agent.meters.reprobing import HOPELESS_US, Reprobing
+from wattshed.agent.meters.schedule import SECOND_US, GpuSchedule, Meter, Rates
 from wattshed.agent.window import MISSING, Event
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Recovery:
     meter : Meter
     clock : Clock
     rates : Rates
-    lines : list of Line
+    schedules : list of GpuSchedule
         Shared with the poller.
     grow : callable
         Puts GPUs that a new session found on the schedule.
@@ -62,13 +62,13 @@ class Recovery:
         meter: Meter,
         clock: Clock,
         rates: Rates,
-        lines: list[Line],
+        schedules: list[GpuSchedule],
         grow: Callable[[], None],
         behind: Callable[[], bool],
     ) -> None:
-        self._meter, self._clock, self._rates, self._lines, self._grow = meter, clock, rates, lines, grow
+        self._meter, self._clock, self._rates, self._schedules, self._grow = meter, clock, rates, schedules, grow
         self._behind = behind
-        self._reprobing = Reprobing(meter, clock, lines, self.guard, self._answered_not, self._cured)
+        self._reprobing = Reprobing(meter, clock, schedules, self.guard, self._answered_not, self._cured)
         self._driver_went_us = MISSING
         self.faults: Counter[str] = Counter()
         self._events: list[Event] = []
@@ -84,8 +84,8 @@ class Recovery:
 
     def may_read(self, gpu: int) -> bool:
         """Whether a GPU is up, and not left alone for a while after a failure."""
-        line = self._lines[gpu]
-        return line.up and not self._driver_down and self._clock.now_us() >= line.quiet_until_us
+        schedule = self._schedules[gpu]
+        return schedule.up and not self._driver_down and self._clock.now_us() >= schedule.quiet_until_us
 
     def take_events(self) -> tuple[Event, ...]:
         """Return what happened since the last call, in order of time."""
@@ -116,9 +116,9 @@ class Recovery:
     def begin(self) -> None:
         """Take stock of the GPUs that a new session found: some may be sick already."""
         self._reprobing.anew()
-        for gpu, line in enumerate(self._lines):
-            if line.sick and line.up:
-                self._fall(gpu, line, self._meter.boards[gpu].sick, self._clock.now_us())
+        for gpu, schedule in enumerate(self._schedules):
+            if schedule.sick and schedule.up:
+                self._fall(gpu, schedule, self._meter.gpu_handles[gpu].sick, self._clock.now_us())
 
     def hint(self, gpu: int) -> None:
         """Look soon whether a mode of a GPU was switched: something that worked is refused."""
@@ -135,76 +135,76 @@ class Recovery:
         """Tell of an XID error; some mean that the GPU is gone."""
         self._events.append(Event(self._clock.now_us(), "xid", xid.gpu, str(xid.number)))
         self._xids[xid.number].append(xid.gpu)
-        if 0 <= xid.gpu < len(self._lines):
+        if 0 <= xid.gpu < len(self._schedules):
             now_us, event = self._clock.now_us(), {"xid": float(xid.number)}
-            self._lines[xid.gpu].gauges.renew("xid", event, now_us, math.inf)  # an event: it stays the last one
+            self._schedules[xid.gpu].gauges.renew("xid", event, now_us, math.inf)  # an event: it stays the last one
             if xid.number == XID_FALLEN_OFF_THE_BUS:
-                self._lines[xid.gpu].failing_code = xid.number
+                self._schedules[xid.gpu].failing_code = xid.number
                 self._lose(xid.gpu, "XID 79: fallen off the bus")
             elif xid.number == XID_RECOVERY_ACTION:
                 self._reprobing.doubt(xid.gpu)
 
     def worked(self, gpu: int) -> None:
         """Note that a GPU was read."""
-        line = self._lines[gpu]
-        if line.failing_since_us != MISSING:
+        schedule = self._schedules[gpu]
+        if schedule.failing_since_us != MISSING:
             LOG.info("GPU %d answers again", gpu)
-            line.failing_since_us, line.backoff_us = MISSING, 0
+            schedule.failing_since_us, schedule.backoff_us = MISSING, 0
 
     def all_stale(self, why: str) -> None:
         """Nothing can be read until a call returns."""
-        for gpu, line in enumerate(self._lines):
-            if line.up:
-                line.stale = True
-                self._down(gpu, line, why)
+        for gpu, schedule in enumerate(self._schedules):
+            if schedule.up:
+                schedule.stale = True
+                self._down(gpu, schedule, why)
 
     def guard(self, gpu: int, work: Callable[[], None]) -> None:
         """Do one GPU's work; a failure concerns that GPU alone, as far as it can."""
-        line, begun_us = self._lines[gpu], self._clock.now_us()
+        schedule, begun_us = self._schedules[gpu], self._clock.now_us()
         others = self._meter.busy
         try:
             with self._meter.costs.patience(hanging_us=SLOW_US):
                 work()
         except MeterError as error:
-            self._failed(gpu, line, error)
+            self._failed(gpu, schedule, error)
         except TooSlow as slow:
             if others:
                 self.fault("held_up", "GPU %d: %s while another one was asked", gpu, slow)
                 self._reprobing.held_up()
             elif not self._behind():
-                self._meter.boards[gpu].sick = f"sick: {slow}"
-                self._fall(gpu, line, f"sick: {slow}", begun_us)
+                self._meter.gpu_handles[gpu].sick = f"sick: {slow}"
+                self._fall(gpu, schedule, f"sick: {slow}", begun_us)
                 self._reprobing.fell(gpu)
         took_us = self._clock.now_us() - begun_us
         if took_us >= self._rates.restart_us:
             raise RestartNeeded(f"a driver call took {took_us / 1e6:.0f} s")
         if took_us >= self._rates.stale_us:
             self.fault("stale_call", "GPU %d: a driver call took %.1f s", gpu, took_us / 1e6)
-            if self._clock.virtual and line.up:
+            if self._clock.virtual and schedule.up:
                 self._events.append(Event(begun_us + self._rates.stale_us, "lost", gpu, "a call does not return"))
                 self._events.append(Event(self._clock.now_us(), "back", gpu))
-        for other, waiting in enumerate(self._lines):
+        for other, waiting in enumerate(self._schedules):
             if waiting.stale and not self._driver_down:
                 waiting.stale = False
                 self._up(other, waiting)
 
-    def _failed(self, gpu: int, line: Line, error: MeterError) -> None:
+    def _failed(self, gpu: int, schedule: GpuSchedule, error: MeterError) -> None:
         now_us = self._clock.now_us()
         if error.fault is Fault.RESTART:
             raise RestartNeeded(f"{error}: the driver was replaced under this process")
         if error.fault is Fault.NOTHING:
             return
         self.fault(error.call, "GPU %d: %s", gpu, error)
-        if line.failing_since_us == MISSING:
-            line.failing_since_us = now_us
-        line.failing_code = error.code
+        if schedule.failing_since_us == MISSING:
+            schedule.failing_since_us = now_us
+        schedule.failing_code = error.code
         if error.fault is Fault.DRIVER:
             self._lose_driver(str(error))
         elif error.fault is Fault.LOST:
             self._lose(gpu, str(error))
         else:
-            line.backoff_us = min(LONGEST_BACKOFF_US, max(SECOND_US, line.backoff_us * 2))
-            line.quiet_until_us = now_us + line.backoff_us
+            schedule.backoff_us = min(LONGEST_BACKOFF_US, max(SECOND_US, schedule.backoff_us * 2))
+            schedule.quiet_until_us = now_us + schedule.backoff_us
 
     def fault(self, part: str, text: str, *args: object) -> None:
         """Count a failure, and log some of its kind."""
@@ -214,48 +214,48 @@ class Recovery:
         if count in {1, 10, 100, 1000} or count % 10_000 == 0:
             LOG.warning("%s (%d so far)", text % args, count)
 
-    def _down(self, gpu: int, line: Line, why: str, since_us: int = MISSING) -> None:
-        line.up = False
-        line.gauges.clear()
-        line.utils, line.last_mw = [], MISSING
+    def _down(self, gpu: int, schedule: GpuSchedule, why: str, since_us: int = MISSING) -> None:
+        schedule.up = False
+        schedule.gauges.clear()
+        schedule.utils, schedule.last_mw = [], MISSING
         self._meter.watches[gpu].listed = {}
         self._events.append(Event(self._clock.now_us() if since_us == MISSING else since_us, "lost", gpu, why))
         LOG.error("GPU %d is down: %s", gpu, why)
 
-    def _up(self, gpu: int, line: Line) -> None:
-        line.up, line.failing_since_us, line.failing_code = True, MISSING, 0
-        line.backoff_us = line.quiet_until_us = 0
-        line.full_due_us = line.list_due_us = line.gauges_due_us = 0
+    def _up(self, gpu: int, schedule: GpuSchedule) -> None:
+        schedule.up, schedule.failing_since_us, schedule.failing_code = True, MISSING, 0
+        schedule.backoff_us = schedule.quiet_until_us = 0
+        schedule.full_due_us = schedule.list_due_us = schedule.gauges_due_us = 0
         self._events.append(Event(self._clock.now_us(), "back", gpu))
         LOG.info("GPU %d is back", gpu)
 
-    def _fall(self, gpu: int, line: Line, why: str, since_us: int) -> None:
+    def _fall(self, gpu: int, schedule: GpuSchedule, why: str, since_us: int) -> None:
         """Leave a GPU alone whose calls hold up the others."""
-        line.sick = True
+        schedule.sick = True
         self.faults["slow_call"] += 1
-        if line.stale:
-            line.stale = False  # known to be down already, and it stays so
+        if schedule.stale:
+            schedule.stale = False  # known to be down already, and it stays so
             LOG.error("GPU %d stays down: %s", gpu, why)
         else:
-            self._down(gpu, line, why, min(self._clock.now_us(), since_us + self._rates.stale_us))
+            self._down(gpu, schedule, why, min(self._clock.now_us(), since_us + self._rates.stale_us))
 
     def _cured(self, gpu: int) -> None:
         """Take a GPU back to work that was asked alone and answers as it should."""
         self._grow()
-        line = self._lines[gpu]
-        line.sick = False
-        if not line.up:
-            self._up(gpu, line)
+        schedule = self._schedules[gpu]
+        schedule.sick = False
+        if not schedule.up:
+            self._up(gpu, schedule)
 
     def _answered_not(self, gpu: int, error: MeterError) -> None:
         """Deal with what a GPU that was asked alone says of itself, or of the driver."""
         if gpu != MISSING:
-            self._lines[gpu].sick = False
-            self._failed(gpu, self._lines[gpu], error)
+            self._schedules[gpu].sick = False
+            self._failed(gpu, self._schedules[gpu], error)
 
     def _lose(self, gpu: int, why: str) -> None:
-        if self._lines[gpu].up:
-            self._down(gpu, self._lines[gpu], why)
+        if self._schedules[gpu].up:
+            self._down(gpu, self._schedules[gpu], why)
         if self._reinit_due_us == MISSING:
             self._reinit_due_us = self._clock.now_us() + REINIT_US
 
@@ -263,9 +263,9 @@ class Recovery:
         if self._driver_down:
             return
         self._driver_down = True
-        for gpu, line in enumerate(self._lines):
-            if line.up:
-                self._down(gpu, line, why)
+        for gpu, schedule in enumerate(self._schedules):
+            if schedule.up:
+                self._down(gpu, schedule, why)
         if not self._meter.busy:
             self._meter.close()
         self._driver_away()
@@ -290,38 +290,38 @@ class Recovery:
             if reloaded:
                 self._meter.open()
             else:
-                self._meter.reopen([gpu for gpu, line in enumerate(self._lines) if line.up])
+                self._meter.reopen([gpu for gpu, schedule in enumerate(self._schedules) if schedule.up])
         except MeterError as error:
             if error.fault is Fault.RESTART or error.code in CUT_OFF_CODES:
                 raise RestartNeeded(f"{error}: the driver or its devices were taken from this process") from None
             self.fault(error.call, "the driver does not answer: %s", error)
             self._driver_down = True
-            for gpu, line in enumerate(self._lines):
-                if line.up:
-                    self._down(gpu, line, str(error))
+            for gpu, schedule in enumerate(self._schedules):
+                if schedule.up:
+                    self._down(gpu, schedule, str(error))
             self._driver_away()
             return
         self._driver_down, self._driver_went_us = False, MISSING
         self._grow()
         self.begin()
-        for gpu, line in enumerate(self._lines):
+        for gpu, schedule in enumerate(self._schedules):
             if reloaded:
                 self._events.append(Event(self._clock.now_us(), "driver-reload", gpu))
-            if self._meter.present[gpu] and not line.up and not line.sick:
-                self._up(gpu, line)
-            elif not self._meter.present[gpu] and line.up:
-                self._down(gpu, line, "not found after a re-init")
-        lost = self._meter.unseen or not all(line.up or line.sick for line in self._lines)
+            if self._meter.present[gpu] and not schedule.up and not schedule.sick:
+                self._up(gpu, schedule)
+            elif not self._meter.present[gpu] and schedule.up:
+                self._down(gpu, schedule, "not found after a re-init")
+        lost = self._meter.unseen or not all(schedule.up or schedule.sick for schedule in self._schedules)
         self._reinit_due_us = self._clock.now_us() + REINIT_US if lost else MISSING
 
     def _cut_off(self) -> None:
         """All GPUs failing alike for ten seconds: ask for a new session, which tells whether we were cut off."""
         now_us = self._clock.now_us()
-        if self._lines and all(
-            line.up
-            and line.failing_code in CUT_OFF_CODES
-            and line.failing_since_us != MISSING
-            and now_us - line.failing_since_us >= CUT_OFF_US
-            for line in self._lines
+        if self._schedules and all(
+            schedule.up
+            and schedule.failing_code in CUT_OFF_CODES
+            and schedule.failing_since_us != MISSING
+            and now_us - schedule.failing_since_us >= CUT_OFF_US
+            for schedule in self._schedules
         ):
             self._reinit()

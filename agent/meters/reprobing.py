@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wattshed.agent.meters.errors import Fault, MeterError
-from wattshed.agent.meters.lines import SECOND_US
+from wattshed.agent.meters.schedule import SECOND_US
 from wattshed.agent.window import MISSING
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.clock import Clock
     from wattshed.agent.meters.asking import Asking
-    from wattshed.agent.meters.lines import Line, Meter
+    from wattshed.agent.meters.schedule import GpuSchedule, Meter
 
 LOG = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Reprobing:
     ----------
     meter : Meter
     clock : Clock
-    lines : list of Line
+    schedules : list of GpuSchedule
         Shared with the poller.
     guard : callable
         Does one GPU's work, and deals with its failures.
@@ -60,12 +60,12 @@ class Reprobing:
         self,
         meter: Meter,
         clock: Clock,
-        lines: list[Line],
+        schedules: list[GpuSchedule],
         guard: Callable[[int, Callable[[], None]], None],
         failed: Callable[[int, MeterError], None],
         cured: Callable[[int], None],
     ) -> None:
-        self._meter, self._clock, self._lines = meter, clock, lines
+        self._meter, self._clock, self._schedules = meter, clock, schedules
         self._guard, self._failed, self._cured = guard, failed, cured
         self._ailments: dict[int, Ailment] = {}  # by number in the session
         self._modes_us: dict[int, int] = {}
@@ -74,7 +74,7 @@ class Reprobing:
 
     def fell(self, gpu: int) -> None:
         """Note that a GPU is sick: it is asked again after a while, and later the sooner it fell sick again."""
-        self._again(self._meter.boards[gpu].session_index)
+        self._again(self._meter.gpu_handles[gpu].session_index)
 
     def _again(self, index: int) -> None:
         now_us = self._clock.now_us()
@@ -99,16 +99,16 @@ class Reprobing:
 
     def anew(self) -> None:
         """Begin anew with a new session, whose numbers are its own."""
-        now_us, count = self._clock.now_us(), len(self._meter.boards)
+        now_us, count = self._clock.now_us(), len(self._meter.gpu_handles)
         old, self._ailments = self._ailments, {}
         self._doubted.clear()
         asked = {asking.index for asking in self._meter.asked}
-        for gpu, (board, line) in enumerate(zip(self._meter.boards, self._lines, strict=True)):
+        for gpu, (gpu_handle, schedule) in enumerate(zip(self._meter.gpu_handles, self._schedules, strict=True)):
             self._modes_us[gpu] = now_us + MODES_US * (gpu + 1) // count  # spread: no tick shall wait for all of them
             self._refused_us[gpu] = now_us + REFUSED_US * (gpu + 1) // count
-            line.sick = bool(board.sick)
-            if board.sick and self._meter.present[gpu]:
-                index = board.session_index
+            schedule.sick = bool(gpu_handle.sick)
+            if gpu_handle.sick and self._meter.present[gpu]:
+                index = gpu_handle.session_index
                 if index in old:
                     self._ailments[index] = old[index]
                 elif index not in asked:  # how that ends tells more
@@ -116,7 +116,7 @@ class Reprobing:
 
     def doubt(self, gpu: int) -> None:
         """Ask a GPU everything soon: the driver says that something changed; -1: all of them."""
-        self._doubted |= set(range(len(self._lines))) if gpu == MISSING else {gpu}
+        self._doubted |= set(range(len(self._schedules))) if gpu == MISSING else {gpu}
 
     def hint(self, gpu: int) -> None:
         """Ask for its modes soon: something that worked is refused."""
@@ -131,7 +131,7 @@ class Reprobing:
         if not any(asking.age_us < HOPELESS_US for asking in self._meter.asked):
             self._ask_next(now_us)
         refused = next((g for g, due_us in self._refused_us.items() if now_us >= due_us and may_read(g)), MISSING)
-        for gpu in range(len(self._lines)):
+        for gpu in range(len(self._schedules)):
             if may_read(gpu):
                 self._look_at(gpu, now_us, refused_too=gpu == refused)
 
@@ -150,8 +150,10 @@ class Reprobing:
         if isinstance(asking.error, MeterError) and asking.error.fault in {Fault.LOST, Fault.DRIVER, Fault.RESTART}:
             self._ailments.pop(asking.index, None)
             self._failed(place, asking.error)
-        elif asking.board is None or asking.board.sick:
-            LOG.info("GPU %d is still sick: %s", asking.index, asking.board.sick if asking.board else asking.error)
+        elif asking.gpu_handle is None or asking.gpu_handle.sick:
+            LOG.info(
+                "GPU %d is still sick: %s", asking.index, asking.gpu_handle.sick if asking.gpu_handle else asking.error
+            )
             self._again(asking.index)
             # One that was asked while another one hung may have waited for that one only.
             if any(o.begun_us < asking.begun_us and not 0 <= o.ended_us <= asking.begun_us for o in others):
@@ -166,24 +168,24 @@ class Reprobing:
             self._refused_us.setdefault(place, self._clock.now_us() + REFUSED_US)
 
     def _look_at(self, gpu: int, now_us: int, *, refused_too: bool) -> None:
-        board = self._meter.boards[gpu]
+        gpu_handle = self._meter.gpu_handles[gpu]
 
         def modes() -> None:
-            if board.modes_changed():
+            if gpu_handle.modes_changed():
                 self._doubted.add(gpu)
 
         def ask() -> None:
             everything = gpu in self._doubted
-            changed = board.ask_again(refused_only=not everything)
+            changed = gpu_handle.ask_again(refused_only=not everything)
             self._doubted.discard(gpu)
             if changed:
-                LOG.info("GPU %d was asked anew: %s", gpu, _difference(before, board.device.capabilities))
-                self._meter.watches[gpu].follow(board)
-                line = self._lines[gpu]
-                line.utils, line.busy = [], {}
-                line.list_due_us = line.gauges_due_us = line.usage_due_us = 0
+                LOG.info("GPU %d was asked anew: %s", gpu, _difference(before, gpu_handle.device.capabilities))
+                self._meter.watches[gpu].follow(gpu_handle)
+                schedule = self._schedules[gpu]
+                schedule.utils, schedule.busy = [], {}
+                schedule.list_due_us = schedule.gauges_due_us = schedule.usage_due_us = 0
 
-        before = board.device.capabilities
+        before = gpu_handle.device.capabilities
         if now_us >= self._modes_us[gpu]:
             self._modes_us[gpu] = now_us + MODES_US
             self._guard(gpu, modes)

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.meters.errors import RestartNeeded
 from wattshed.agent.meters.ghosts import exists
-from wattshed.agent.meters.lines import Meter, Rates
 from wattshed.agent.meters.poller import Poller
+from wattshed.agent.meters.schedule import Meter, Rates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from wattshed.agent.clock import Clock
-    from wattshed.agent.window import Device, ProcessSighting, Window
+    from wattshed.agent.window import Device, ProcessObservation, Window
     from wattshed.exporters.snapshot import Histogram
 
 LOG = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class Sampler:
         self._meter, self._clock = meter, clock
         self._rates = rates or Rates()
         self._proc_root, self._sys_root, self._wake = proc_root, sys_root, wake
-        self._finished: queue.Queue[tuple[Window, list[ProcessSighting]] | Exception | None] = queue.Queue()
+        self._finished: queue.Queue[tuple[Window, list[ProcessObservation]] | Exception | None] = queue.Queue()
         self._poller = Poller(
             meter, clock, host, self._rates, alive=self._alive, asleep=self._asleep, behind=self._behind
         )
@@ -118,14 +118,14 @@ class Sampler:
         """Look at the process lists soon: a job came or went."""
         self._poller.refresh()
 
-    def next(self) -> tuple[Window, list[ProcessSighting]]:
+    def next(self) -> tuple[Window, list[ProcessObservation]]:
         """Wait for the open window to end.
 
         Returns
         -------
         window : Window
             Without owners and usage.
-        sightings : list of ProcessSighting
+        observations : list of ProcessObservation
 
         Raises
         ------
@@ -160,7 +160,7 @@ class Sampler:
         left_us = self._edge_us + self._rates.window_us - self._clock.now_us()
         return max(left_us, 0) / 1e6 + min(0.25, self._rates.stale_us / 1e6 / 4)
 
-    def _stale(self) -> tuple[Window, list[ProcessSighting]] | None:
+    def _stale(self) -> tuple[Window, list[ProcessObservation]] | None:
         """Close the open window over the head of a call that does not return."""
         in_flight = self._meter.costs.in_flight
         if in_flight is None or self._poller.start_us + self._rates.window_us > self._clock.now_us():

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from wattshed.agent.meters.lines import SECOND_US, Line, Meter, Rates
 from wattshed.agent.meters.pace import ROWS_DUTY
+from wattshed.agent.meters.schedule import SECOND_US, GpuSchedule, Meter, Rates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +29,7 @@ class Sharing:
     meter : Meter
     clock : Clock
     rates : Rates
-    lines : sequence of Line
+    schedules : sequence of GpuSchedule
         Shared with the poller.
     recovery : Recovery
     put : callable
@@ -46,38 +46,38 @@ class Sharing:
         meter: Meter,
         clock: Clock,
         rates: Rates,
-        lines: Sequence[Line],
+        schedules: Sequence[GpuSchedule],
         recovery: Recovery,
         put: Callable[[int, int], None],
     ) -> None:
-        self._meter, self._clock, self._rates, self._lines = meter, clock, rates, lines
+        self._meter, self._clock, self._rates, self._schedules = meter, clock, rates, schedules
         self._recovery, self._put = recovery, put
         self.busy_ns = 0
 
-    def follow(self, gpu: int, line: Line, watch: ProcessWatch, now_us: int) -> None:
+    def follow(self, gpu: int, schedule: GpuSchedule, watch: ProcessWatch, now_us: int) -> None:
         """Begin to read where there are several processes now, and end where there are not."""
         unread = now_us - watch.shares.asked_us > 2 * self._rates.window_us
         if unread or not watch.shared:
             watch.shares.rest()  # the driver's older samples belong to windows that are closed
-        if unread and watch.shared and not line.rows_due:
-            self._put_rows(gpu, line, now_us)
+        if unread and watch.shared and not schedule.rows_due:
+            self._put_rows(gpu, schedule, now_us)
 
     def tick(self, gpu: int, due_us: int) -> None:
         """Read, and again as soon as the driver has a new sample, if each is needed."""
-        line, watch = self._lines[gpu], self._meter.watches[gpu]
-        line.rows_due = False
+        schedule, watch = self._schedules[gpu], self._meter.watches[gpu]
+        schedule.rows_due = False
         if not watch.shared:
             return
         if self._recovery.may_read(gpu):
-            self._recovery.guard(gpu, partial(self.poll, line, watch))
+            self._recovery.guard(gpu, partial(self.poll, schedule, watch))
         if (next_us := self.next_us(gpu, watch, due_us)) is not None:
-            self._put_rows(gpu, line, next_us)
+            self._put_rows(gpu, schedule, next_us)
 
-    def _put_rows(self, gpu: int, line: Line, due_us: int) -> None:
+    def _put_rows(self, gpu: int, schedule: GpuSchedule, due_us: int) -> None:
         self._put(gpu, due_us)
-        line.rows_due = True
+        schedule.rows_due = True
 
-    def poll(self, line: Line, watch: ProcessWatch) -> None:
+    def poll(self, schedule: GpuSchedule, watch: ProcessWatch) -> None:
         """Read what is new.
 
         Raises
@@ -87,8 +87,8 @@ class Sharing:
         """
         begun_us = self._clock.now_us()
         with self._counted():
-            watch.poll(begun_us, begun_us, running=bool(line.utils and line.utils[-1]))
-        line.rows_cost_us += (self._clock.now_us() - begun_us - line.rows_cost_us) / 8
+            watch.poll(begun_us, begun_us, running=bool(schedule.utils and schedule.utils[-1]))
+        schedule.rows_cost_us += (self._clock.now_us() - begun_us - schedule.rows_cost_us) / 8
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
@@ -108,20 +108,20 @@ class Sharing:
         """
         if not watch.shares.each_sample:
             return None
-        line = self._lines[gpu]
-        asked = [i for i, one in enumerate(self._lines) if one.rows_due or i == gpu]
+        schedule = self._schedules[gpu]
+        asked = [i for i, one in enumerate(self._schedules) if one.rows_due or i == gpu]
         crowd = 1 if asked[due_us // TURN_US % len(asked)] == gpu else len(asked)
-        dear_us = min(self._rates.window_us, line.rows_cost_us * crowd / ROWS_DUTY)
+        dear_us = min(self._rates.window_us, schedule.rows_cost_us * crowd / ROWS_DUTY)
         each_us = min(watch.shares.sample_us, OFTEN_US) * PART
-        line.rows_count += 1
+        schedule.rows_count += 1
         if dear_us > each_us:
             # Not in step with what repeats on the GPU: once in each such time, anywhere in it if a moment is all that
             # is told, and else in its middle half.
-            moved = _place(line.rows_count) - _place(line.rows_count - 1)
+            moved = _place(schedule.rows_count) - _place(schedule.rows_count - 1)
             dear_us *= 1 + (moved if watch.shares.spotty else moved / 4)
         return due_us + int(max(each_us, dear_us, self._clock.now_us() - due_us))
 
-    def activity(self, line: Line, watch: ProcessWatch) -> dict[int, float] | None:
+    def activity(self, schedule: GpuSchedule, watch: ProcessWatch) -> dict[int, float] | None:
         """Return the mean activity (0-1) of each process since the last window; None unknown.
 
         Raises
@@ -130,12 +130,12 @@ class Sharing:
             The driver would not say.
         """
         if not watch.shares.sparse:
-            self.poll(line, watch)
+            self.poll(schedule, watch)
         with self._counted():
             watch.inquire()
-        did = sum(line.utils) / len(line.utils) / 100 if line.utils else None
+        did = sum(schedule.utils) / len(schedule.utils) / 100 if schedule.utils else None
         shares = watch.shares.take(did) or None
-        if shares is None and line.utils and max(line.utils) == 0:
+        if shares is None and schedule.utils and max(schedule.utils) == 0:
             return {}  # no samples and nothing ran: idle, which is known
         if shares and watch.shares.sparse and did is not None:
             # Of rough activities only the proportions are worth something: what they leave over is nobody else's.

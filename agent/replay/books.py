@@ -20,7 +20,7 @@ from wattshed.agent.traces.jobs.demands import name_gpus
 from wattshed.agent.traces.jobs.survey import Survey
 from wattshed.agent.traces.jobs.wants import Edges, counts
 from wattshed.agent.traces.sources import Chain
-from wattshed.agent.window import MISSING, Run
+from wattshed.agent.window import MISSING, WindowBatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -160,13 +160,13 @@ def book(
     assignment = Assignment(settings.jobs) if settings.jobs is not None else None
     before = {key: account.rejected for key, account in part.accounts.gpus.items()}
     whole = cut is not None or assignment is not None
-    stream = chain.windows(settings.options, stop) if whole else chain.runs(settings.options, stop)
+    stream = chain.windows(settings.options, stop) if whole else chain.batches(settings.options, stop)
     first = next(stream, None)
     part.reports += chain.reports
     for item in itertools.chain([] if first is None else [first], stream):
         told = _told_all(item, settings)
-        if isinstance(told, Run):
-            part.accounts.add_run(told)
+        if isinstance(told, WindowBatch):
+            part.accounts.add_batch(told)
             _note(part, told, tell)
             continue
         window = told if assignment is None else assignment.apply(told)
@@ -181,9 +181,9 @@ def book(
     return part
 
 
-def _note(part: Part, booked: Window | Run, tell: Tell | None) -> None:
+def _note(part: Part, booked: Window | WindowBatch, tell: Tell | None) -> None:
     part.devices[booked.host] = booked.devices
-    if isinstance(booked, Run):
+    if isinstance(booked, WindowBatch):
         part.windows += len(booked.seq)
         start_us, end_us = int(booked.start_us[0]), int(booked.end_us[-1])
     else:
@@ -194,7 +194,7 @@ def _note(part: Part, booked: Window | Run, tell: Tell | None) -> None:
         tell(part, booked.host, start_us, end_us)
 
 
-def _told_all(item: Window | Run, settings: Settings) -> Window | Run:
+def _told_all(item: Window | WindowBatch, settings: Settings) -> Window | WindowBatch:
     """Apply to a window's devices what the user said."""
     if settings.idle_mw < 0 and settings.max_gap_us <= 0:
         return item

@@ -23,22 +23,22 @@ import pyarrow.parquet as pq
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.report import SourceReport
 from wattshed.agent.inputs.text import head_of
+from wattshed.agent.traces.chunk import each_window
 from wattshed.agent.traces.foreign import detect
 from wattshed.agent.traces.foreign import formats as foreign
 from wattshed.agent.traces.foreign.assembler import Assembler
 from wattshed.agent.traces.foreign.gpus import Gpus
-from wattshed.agent.traces.native.parquet import is_native_parquet, parquet_stretches
-from wattshed.agent.traces.native.reader import segment_stretches
+from wattshed.agent.traces.native.parquet import is_native_parquet, parquet_chunks
+from wattshed.agent.traces.native.reader import segment_chunks
 from wattshed.agent.traces.options import Options, Source
 from wattshed.agent.traces.prefetch import ahead
-from wattshed.agent.traces.stretch import each_window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from wattshed.agent.traces.chunk import Chunk
     from wattshed.agent.traces.foreign.rows import Rows
-    from wattshed.agent.traces.stretch import Stretch
-    from wattshed.agent.window import Device, Run, Window
+    from wattshed.agent.window import Device, Window, WindowBatch
 
 _NATIVE_SUFFIXES = (".arrows", ".open", ".parquet")
 _FOREIGN_SUFFIXES = (".csv", ".txt", ".log", ".prom", ".om", ".json", ".xml", ".parquet", ".tsv")
@@ -72,31 +72,31 @@ class Chain:
 
     def windows(self, options: Options, stop: Callable[[], bool] = lambda: False) -> Iterator[Window]:
         """Read all of it, or until ``stop`` says so; ``reports`` gets one entry a source, complete at the end."""
-        yield from each_window(self._items(options, stop, runs=False))
+        yield from each_window(self._items(options, stop, batched=False))
 
-    def runs(self, options: Options, stop: Callable[[], bool] = lambda: False) -> Iterator[Window | Run]:
+    def batches(self, options: Options, stop: Callable[[], bool] = lambda: False) -> Iterator[Window | WindowBatch]:
         """Read it for the books: like `windows`, but windows of mere power readings come together, as they lie."""
-        yield from self._items(options, stop, runs=True)
+        yield from self._items(options, stop, batched=True)
 
-    def _items(self, options: Options, stop: Callable[[], bool], *, runs: bool) -> Iterator[Window | Run]:
+    def _items(self, options: Options, stop: Callable[[], bool], *, batched: bool) -> Iterator[Window | WindowBatch]:
         self.reports = [SourceReport(str(source.path), source.format) for source in self.sources]
         self.reports[0].notes += self.passed_over
         if not self.native:
             yield from self._foreign(options, stop)
             return
-        for report, stretch in ahead(self._stretches()):
-            for item in stretch(runs=runs):
+        for report, chunk in ahead(self._chunks()):
+            for item in chunk(batched=batched):
                 if stop():
                     return
                 report.gpus = max(report.gpus, len(item.devices))
                 yield item
 
-    def _stretches(self) -> Iterator[tuple[SourceReport, Stretch]]:
+    def _chunks(self) -> Iterator[tuple[SourceReport, Chunk]]:
         """Read the stretches of all sources, one after the other."""
         for source, report in zip(self.sources, self.reports, strict=True):
-            read = segment_stretches if source.format == detect.NATIVE else parquet_stretches
-            for stretch in read(source.path, report):
-                yield report, stretch
+            read = segment_chunks if source.format == detect.NATIVE else parquet_chunks
+            for chunk in read(source.path, report):
+                yield report, chunk
 
     def samples(self, options: Options) -> Iterator[tuple[Sequence[Device], Rows]]:
         """Read a chain of rows as they lie in its files, in their order, with the GPUs they are numbered by."""

@@ -221,7 +221,7 @@ class Booked(NamedTuple):
     static_hnj: list[int]
 
 
-def book_plain(
+def book_power_only(
     run: Columns,
     state: NDArray[np.void],
     ceiling_mw: NDArray[np.int64],

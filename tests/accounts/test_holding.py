@@ -12,8 +12,8 @@ from wattshed.agent.accounts import joining
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.calibration import Calibrator
 from wattshed.agent.accounts.joining import joined
+from wattshed.agent.accounts.pending_usage import PendingUsage
 from wattshed.agent.accounts.state import StateFile
-from wattshed.agent.accounts.tenancy import Tenancy
 from wattshed.agent.window import Event, JobKey, Owner
 
 T0 = 1_700_000_000 * S
@@ -113,7 +113,7 @@ def waiting(*rows):
         (gpu, Owner(JobKey(key)), activity, share, live, T0 + start * S, T0 + end * S)
         for gpu, key, start, end, activity, share, live in rows
     ]
-    return Tenancy.made(made)
+    return PendingUsage.made(made)
 
 
 def test_what_waits_is_joined_where_it_touches_and_agrees():

@@ -16,7 +16,7 @@ from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.calibration import Calibrator
 from wattshed.agent.accounts.state import StateFile
 from wattshed.agent.accounts.uncertainty import disagrees, gpu_sigma_j, job_sigma_j
-from wattshed.agent.meters.lines import Rates
+from wattshed.agent.meters.schedule import Rates
 from wattshed.agent.traces.native.recorder import Recorder
 from wattshed.agent.traces.options import Options
 from wattshed.agent.traces.sources import find

@@ -12,8 +12,8 @@ from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.calibration import Calibrator
 from wattshed.agent.accounts.late_holes import ENOUGH_US, LateHoles
 from wattshed.agent.accounts.ledger import GpuKey
+from wattshed.agent.accounts.pending_usage import PendingUsage
 from wattshed.agent.accounts.state import StateFile
-from wattshed.agent.accounts.tenancy import Tenancy
 from wattshed.agent.accounts.uncertainty import job_sigma_j
 from wattshed.agent.accounts.unseen import AFTER, BEFORE, set_aside
 from wattshed.agent.window import Event, JobKey, Owner, Usage
@@ -168,7 +168,7 @@ def intervals_of(*intervals):
 def rows_of(*rows):
     """Rows of one GPU: (key, live, share, from, until)."""
     made = [(0, Owner(JobKey(key)), -1, share, live, T0 + a * S, T0 + b * S) for key, live, share, a, b in rows]
-    return Tenancy.made(made).followed_by(Tenancy.made([]))
+    return PendingUsage.made(made).followed_by(PendingUsage.made([]))
 
 
 @given(

@@ -39,6 +39,6 @@ def test_short_windows_hold_what_the_long_one_held():
 
 def test_gpus_without_a_uuid_get_a_name():
     playback = Playback(iter([long_window(1)]), S)
-    window, sightings = playback.next()
+    window, observations = playback.next()
     assert [device.uuid for device in window.devices] == ["gpu0", "gpu1"]
-    assert sightings == []
+    assert observations == []

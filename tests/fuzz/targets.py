@@ -27,7 +27,7 @@ from wattshed.agent.simulation.scenario import read_scenario
 from wattshed.agent.traces.jobs.jobs_file import read_jobs
 from wattshed.agent.traces.options import Options
 from wattshed.agent.traces.sources import find
-from wattshed.agent.window import Run
+from wattshed.agent.window import WindowBatch
 from wattshed.exporters.formats import negotiation
 from wattshed.exporters.web import access, web_config
 
@@ -87,8 +87,8 @@ def _account(path):
             assert window.end_us >= window.start_us
             accounts.add(window)
         said = chain.reports[0].rejected
-        for item in chain.runs(options):
-            at_once.add_run(item) if isinstance(item, Run) else at_once.add(item)
+        for item in chain.batches(options):
+            at_once.add_batch(item) if isinstance(item, WindowBatch) else at_once.add(item)
         assert chain.reports[0].rejected == said
         accounts.finish()
         at_once.finish()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.quantities import ENERGY_MJ, POWER_MW, REASONS, decimal_of, scaled_column, scaled_text
-from wattshed.agent.inputs.timestamps import NO_TIME, Clock, parse_number, parse_text, unit_of
+from wattshed.agent.inputs.timestamps import NO_TIME, TimestampParser, parse_number, parse_text, unit_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MOMENTS = st.datetimes(datetime(1971, 1, 1), datetime(2099, 12, 31))  # noqa: DTZ001 - naive on purpose
@@ -124,8 +124,8 @@ def test_written_times_are_exact_by_both_paths(moments, mark, between, places):
         texts.append(moment.strftime(f"%Y{mark}%m{mark}%d{between}%H:%M:%S") + dot + fraction)
         want.append(micros(moment))
     texts = [text if len(text.split(mark)[0]) == 4 else text.rjust(19 + bool(places) + places, "0") for text in texts]
-    assert Clock().read(pa.array(texts)).tolist() == want
-    mixed = Clock().read(pa.array([*texts, "no time at all"]))
+    assert TimestampParser().read(pa.array(texts)).tolist() == want
+    mixed = TimestampParser().read(pa.array([*texts, "no time at all"]))
     assert mixed.tolist() == [*want, NO_TIME]
 
 
@@ -138,7 +138,7 @@ def test_local_times_are_those_of_the_zone(moment, name):
     back = local.astimezone(UTC).astimezone(zone)
     if back.replace(tzinfo=None) != moment:  # skipped by the clock in spring
         return
-    (got,) = Clock(zone).read(pa.array([moment.isoformat()])).tolist()
+    (got,) = TimestampParser(zone).read(pa.array([moment.isoformat()])).tolist()
     assert got == micros(local.astimezone(UTC))
 
 
@@ -146,7 +146,7 @@ def test_local_times_are_those_of_the_zone(moment, name):
 @settings(max_examples=100)
 def test_epoch_seconds_with_six_decimals_are_exact(value):
     text = f"{value // 10**6}.{value % 10**6:06d}"
-    assert Clock(unit="s").read(pa.array([text, text])).tolist() == [value, value]
+    assert TimestampParser(unit="s").read(pa.array([text, text])).tolist() == [value, value]
     assert parse_number(text, "s") == value
 
 
@@ -156,8 +156,8 @@ def test_epoch_seconds_with_six_decimals_are_exact(value):
 )
 def test_units_are_told_by_size(text, unit):
     assert unit_of(float(text)) == unit
-    assert Clock().read(pa.array([text])).tolist() == [1_700_000_000_000_000]
-    assert Clock().read(pa.array([int(text)])).tolist() == [1_700_000_000_000_000]
+    assert TimestampParser().read(pa.array([text])).tolist() == [1_700_000_000_000_000]
+    assert TimestampParser().read(pa.array([int(text)])).tolist() == [1_700_000_000_000_000]
 
 
 @pytest.mark.parametrize(
@@ -186,11 +186,11 @@ def test_other_writings(text, want):
 )
 def test_no_time(text):
     assert parse_text(text) is None
-    assert Clock().read(pa.array([text])).tolist() == [NO_TIME]
+    assert TimestampParser().read(pa.array([text])).tolist() == [NO_TIME]
 
 
 def test_the_repeated_hour_follows_the_order_of_the_file():
-    clock = Clock(ZoneInfo("Europe/Berlin"))
+    clock = TimestampParser(ZoneInfo("Europe/Berlin"))
     texts = [f"2024-10-27 02:{m:02d}:00" for m in range(60)] * 2
     first, second = clock.read(pa.array(texts[:70])), clock.read(pa.array(texts[70:]))  # over two blocks
     times = np.concatenate([first, second])

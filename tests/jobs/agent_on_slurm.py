@@ -22,14 +22,14 @@ from wattshed.agent.daemon.source import Source
 from wattshed.agent.jobs.processes import Processes
 from wattshed.agent.jobs.resolve import JobResolver
 from wattshed.agent.jobs.slurm import Slurm
-from wattshed.agent.meters.lines import Rates
 from wattshed.agent.meters.meter import NvmlMeter
 from wattshed.agent.meters.nvml import Nvml
 from wattshed.agent.meters.sampler import Sampler
+from wattshed.agent.meters.schedule import Rates
 from wattshed.agent.simulation.node import SimulatedNode
 from wattshed.agent.simulation.scenario import Gpu, Scenario
 from wattshed.agent.simulation.workload import Job, Step
-from wattshed.agent.window import ProcessSighting
+from wattshed.agent.window import ProcessObservation
 
 GPUS = 4
 NOBODY = 65534
@@ -62,7 +62,7 @@ class SlurmsProcesses:
                 for job, gpu in gpus.items():
                     if name == "sleep" and f"/job_{job}/" in text and "/step_extern" not in text:
                         sm_us = (window.end_us - window.start_us) // 4
-                        found.append(ProcessSighting(gpu, int(entry.name), window.start_us, window.end_us, sm_us))
+                        found.append(ProcessObservation(gpu, int(entry.name), window.start_us, window.end_us, sm_us))
         return replace(window), found
 
 

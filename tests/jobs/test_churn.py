@@ -17,7 +17,7 @@ from tests.jobs.fake_proc import BOOT
 from tests.jobs.test_deciding import DEVICES, DOCKER, HEX, SECOND, SLUID, SSH, T0, Batch, Node, hold
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.ledger import Ledger
-from wattshed.agent.window import IDLE, UNATTRIBUTED, ProcessSighting, Readings, Window
+from wattshed.agent.window import IDLE, UNATTRIBUTED, ProcessObservation, Readings, Window
 
 POD = "2fc932ce-fdcc-454b-97bd-aadfdeb4c340"
 PATHS = [
@@ -76,8 +76,8 @@ class Host:
             for pid, gpu in self.there.items()
         ]
         self.node.now = start + SECOND
-        sightings = [ProcessSighting(*one, self.random.randrange(200_000)) for one in seen]
-        owners, usage = self.node.resolver.resolve(sightings, DEVICES, start, start + SECOND)
+        observations = [ProcessObservation(*one, self.random.randrange(200_000)) for one in seen]
+        owners, usage = self.node.resolver.resolve(observations, DEVICES, start, start + SECOND)
         rows = []
         for gpu in range(len(DEVICES)):
             for quarter in (q for q in range(4) if self.random.random() < 0.9):

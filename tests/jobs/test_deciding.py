@@ -15,7 +15,7 @@ from wattshed.agent.jobs.deciding import Presence
 from wattshed.agent.jobs.processes import Processes
 from wattshed.agent.jobs.reservations import Reservation
 from wattshed.agent.jobs.resolve import FIRST_ANSWERS_US, FIRST_NAMES_US, JobResolver
-from wattshed.agent.window import Device, JobKey, Owner, ProcessSighting
+from wattshed.agent.window import Device, JobKey, Owner, ProcessObservation
 
 T0 = (BOOT + 1_000) * 1_000_000
 SECOND = 1_000_000
@@ -75,7 +75,7 @@ class Node:
         start = T0 + self.turn * SECOND
         self.turn += 1
         self.now = start + SECOND
-        seen = [ProcessSighting(gpu, pid, start, start + SECOND, sm) for pid in pids]
+        seen = [ProcessObservation(gpu, pid, start, start + SECOND, sm) for pid in pids]
         owners, usage = self.resolver.resolve(seen, DEVICES, start, start + SECOND)
         self.owners = owners
         return [
@@ -260,7 +260,7 @@ def test_a_pods_name_that_comes_late_is_a_label_of_the_same_key(tmp_path):
 
 def test_the_first_windows_wait_for_the_first_answers_but_not_for_ever(node):
     node.proc.start(10, SLUID)
-    seen = [ProcessSighting(0, 10, T0, T0 + SECOND, 1)]
+    seen = [ProcessObservation(0, 10, T0, T0 + SECOND, 1)]
     node.batch.answered = False
     assert not node.resolver.ready(seen, T0 + SECOND)
     node.batch.answered = True
@@ -275,7 +275,7 @@ def test_the_first_windows_wait_for_the_first_answers_but_not_for_ever(node):
 
 def test_a_job_that_the_queue_does_not_know_is_not_waited_for_long(node):
     node.proc.start(10, SLUID)
-    seen = [ProcessSighting(0, 10, T0, T0 + SECOND, 1)]
+    seen = [ProcessObservation(0, 10, T0, T0 + SECOND, 1)]
     assert not node.resolver.ready(seen, T0 + SECOND)
     assert node.resolver.ready(seen, T0 + SECOND + FIRST_NAMES_US)
 
@@ -283,7 +283,7 @@ def test_a_job_that_the_queue_does_not_know_is_not_waited_for_long(node):
 def test_who_ends_while_a_window_waits_is_still_known(node):
     node.proc.start(10, "/system.slice/slurmstepd.scope/job_5/step_0", uid=1001)
     node.batch.answered = False
-    assert not node.resolver.ready([ProcessSighting(0, 10, T0, T0 + SECOND, 1)], T0 + SECOND)
+    assert not node.resolver.ready([ProcessObservation(0, 10, T0, T0 + SECOND, 1)], T0 + SECOND)
     node.proc.end(10)
     assert {row[0] for row in node.window(10)} == {"slurm:5"}
 

@@ -21,7 +21,7 @@ from wattshed.agent.jobs.places import Place, place_of
 from wattshed.agent.jobs.podresources import Claimed, ExtraMissing, Grant, Kubelet
 from wattshed.agent.jobs.processes import Processes
 from wattshed.agent.jobs.resolve import JobResolver
-from wattshed.agent.window import Device, MigDevice, ProcessSighting
+from wattshed.agent.window import Device, MigDevice, ProcessObservation
 
 DEVICES = tuple(Device("h", i, f"GPU-{i:08x}-0000-4000-8000-000000000000", minor=3 - i) for i in range(4))
 UUID = [device.uuid for device in DEVICES]
@@ -295,7 +295,7 @@ def test_the_resolver_bills_a_pod_idle_and_busy_under_one_key(kubelet, pods_of, 
     keys = Counter()
     for turn in range(3):
         start = T0 + turn * SECOND
-        seen = [ProcessSighting(0, 10, start, start + SECOND, 500_000)] if turn else []
+        seen = [ProcessObservation(0, 10, start, start + SECOND, 500_000)] if turn else []
         owners, usage = resolver.resolve(seen, DEVICES, start, start + SECOND)
         keys.update(owners[place].key for place in usage.owner)
         assert sum((usage.end_us - usage.start_us).tolist()) == SECOND
@@ -441,7 +441,7 @@ def test_a_forged_cgroup_bills_no_pod(kubelet, pods_of, tmp_path):
     proc.start(10, f"/system.slice/htcondor/condor_var_lib_condor_execute_slot1_1@gpu01/{forged}")
     proc.start(11, f"/system.slice/alice-notebook.service/{forged}")
     resolver = JobResolver(Processes(proc.root, lambda: T0), None, pods_of())
-    seen = [ProcessSighting(3, pid, T0, T0 + SECOND, 500_000) for pid in (10, 11)]
+    seen = [ProcessObservation(3, pid, T0, T0 + SECOND, 500_000) for pid in (10, 11)]
     owners, usage = resolver.resolve(seen, DEVICES, T0, T0 + SECOND)
     on = {(int(gpu), owners[place].key) for gpu, place in zip(usage.gpu, usage.owner, strict=True)}
     victim = f"k8s:{UIDS[0]}/main"

@@ -11,7 +11,7 @@ from wattshed.agent.jobs.mapping import owner_of
 from wattshed.agent.jobs.processes import Processes
 from wattshed.agent.jobs.resolve import JobResolver
 from wattshed.agent.jobs.slurm import Slurm
-from wattshed.agent.window import Device, MigDevice, ProcessSighting
+from wattshed.agent.window import Device, MigDevice, ProcessObservation
 
 DEVICES = tuple(Device("h", i, f"GPU-{i}", minor=i) for i in range(4))
 HEX = "ab" * 32
@@ -46,7 +46,7 @@ def billed(tmp_path):
         for pid, (cgroup, uid, _) in enumerate(processes, 100):
             proc.start(pid, cgroup, uid=uid)
         resolver = JobResolver(Processes(proc.root, now), slurm, mig=mig)
-        seen = [ProcessSighting(gpu, 100 + i, at - 1000, at, 1000) for i, (_, _, gpu) in enumerate(processes)]
+        seen = [ProcessObservation(gpu, 100 + i, at - 1000, at, 1000) for i, (_, _, gpu) in enumerate(processes)]
         owners, usage = resolver.resolve(seen, DEVICES, at - 1000, at)
         bill.owners, bill.faults = {owner.key: owner.labels for owner in owners}, resolver.faults()
         bill.shares = {owners[owner].key: share for owner, share in zip(usage.owner, usage.share_ppm, strict=True)}

@@ -15,7 +15,7 @@ import pytest
 from wattshed.agent.jobs.cgroup import identify
 from wattshed.agent.jobs.processes import Processes
 from wattshed.agent.jobs.resolve import JobResolver
-from wattshed.agent.window import Device, ProcessSighting
+from wattshed.agent.window import Device, ProcessObservation
 
 pytestmark = pytest.mark.real
 DEVICES = (Device("h", 0, "GPU-0", minor=0),)
@@ -73,7 +73,7 @@ def test_a_container_is_billed_until_the_moment_it_ends(podman, tmp_path):
 
     resolver = JobResolver(Processes(Path("/proc"), now))
     start = now() - 100_000
-    owners, usage = resolver.resolve([ProcessSighting(0, pid, start, now(), 50)], DEVICES, start, now())
+    owners, usage = resolver.resolve([ProcessObservation(0, pid, start, now(), 50)], DEVICES, start, now())
     assert [owner.key for owner in owners] == [f"container:{container[:12]}"]
     assert usage.live.tolist() == [1]
     start = now()

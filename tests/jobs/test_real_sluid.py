@@ -14,7 +14,7 @@ from wattshed.agent.jobs.delegation import mounts_of
 from wattshed.agent.jobs.processes import Processes
 from wattshed.agent.jobs.resolve import JobResolver
 from wattshed.agent.jobs.slurm import Slurm
-from wattshed.agent.window import Device, ProcessSighting
+from wattshed.agent.window import Device, ProcessObservation
 
 pytestmark = [
     pytest.mark.real,
@@ -116,13 +116,13 @@ class Windows:
         time.sleep(0.2)
         start, end = self.last_us, now()
         self.last_us = end
-        seen = [ProcessSighting(JOBS[job][3], pid, start, end, (end - start) // 4) for job, pid in self.pids.items()]
+        seen = [ProcessObservation(JOBS[job][3], pid, start, end, (end - start) // 4) for job, pid in self.pids.items()]
         self.held.append((seen, start, end))
         if not self.resolver.ready(seen, end):
             return set()
         found = set()
-        for sightings, a, b in self.held:
-            owners, usage = self.resolver.resolve(sightings, DEVICES, a, b)
+        for observations, a, b in self.held:
+            owners, usage = self.resolver.resolve(observations, DEVICES, a, b)
             rows = zip(usage.gpu.tolist(), usage.owner.tolist(), usage.live.tolist(), strict=True)
             found |= {(owners[owner].key, gpu) for gpu, owner, live in rows if live}
         self.held = []

@@ -21,7 +21,7 @@ from tests.jobs import real_slurm
 from wattshed.agent.jobs.processes import Processes
 from wattshed.agent.jobs.resolve import JobResolver
 from wattshed.agent.jobs.slurm import Slurm
-from wattshed.agent.window import Device, ProcessSighting
+from wattshed.agent.window import Device, ProcessObservation
 
 pytestmark = pytest.mark.real
 SCRIPT = Path(__file__).parents[2] / "deploy/slurm/wattshed-jobs"
@@ -73,10 +73,12 @@ def gpu_of(cluster, job):
 def look(resolver, cluster, jobs, sm=1000):
     """One window: every process of these jobs is seen on its job's GPU."""
     end = now()
-    sightings = [
-        ProcessSighting(gpu_of(cluster, job), pid, end - 500_000, end, sm) for job in jobs for pid in cluster.pids(job)
+    observations = [
+        ProcessObservation(gpu_of(cluster, job), pid, end - 500_000, end, sm)
+        for job in jobs
+        for pid in cluster.pids(job)
     ]
-    return resolver.resolve(sightings, DEVICES, end - 500_000, end)
+    return resolver.resolve(observations, DEVICES, end - 500_000, end)
 
 
 def test_batch_array_steps_and_shards(cluster, slurm):

@@ -23,7 +23,7 @@ from wattshed.agent.jobs.arriving import LINGER_US, REACH_BACK_US
 from wattshed.agent.jobs.processes import Processes
 from wattshed.agent.jobs.reservations import Reservation
 from wattshed.agent.jobs.resolve import LATE_LABELS_US, JobResolver
-from wattshed.agent.window import Device, JobKey, Owner, ProcessSighting
+from wattshed.agent.window import Device, JobKey, Owner, ProcessObservation
 
 T0 = (BOOT + 1_000) * 1_000_000
 SECOND = 1_000_000
@@ -80,7 +80,7 @@ def node(tmp_path):
 
 
 def seen(pid, gpu=0, start=T0, end=T0 + SECOND, sm=-1, **rest):
-    return ProcessSighting(gpu, pid, start, end, sm, **rest)
+    return ProcessObservation(gpu, pid, start, end, sm, **rest)
 
 
 def table(owners, usage):
@@ -136,8 +136,8 @@ def test_pids_of_one_job_are_one_row_with_their_activity_added(node):
     proc, _, processes = node
     for pid in (10, 11, 12):
         proc.start(pid, SLURM.format(1))
-    sightings = [seen(10, sm=100), seen(11, sm=250), seen(12, sm=-1), seen(10, gpu=1, sm=7)]
-    owners, usage = JobResolver(processes).resolve(sightings, DEVICES, T0, T0 + SECOND)
+    observations = [seen(10, sm=100), seen(11, sm=250), seen(12, sm=-1), seen(10, gpu=1, sm=7)]
+    owners, usage = JobResolver(processes).resolve(observations, DEVICES, T0, T0 + SECOND)
     assert table(owners, usage) == [(0, "slurm:1", 0, 1000, 350, -1, 1), (1, "slurm:1", 0, 1000, 7, -1, 1)]
 
 
@@ -333,14 +333,14 @@ def test_rows_never_overlap_and_order_does_not_matter(tmp_path_factory, picks, s
     proc = FakeProc(tmp_path_factory.mktemp("node") / "proc")
     for pid in range(10, 16):
         proc.start(pid, SLURM.format(pid % 3))
-    sightings = [seen(pid, gpu, T0 + 100 * sm, T0 + SECOND, sm) for pid, gpu, sm in picks]
+    observations = [seen(pid, gpu, T0 + 100 * sm, T0 + SECOND, sm) for pid, gpu, sm in picks]
     granted = Granted(hold(0, "slurm:1", start=T0 + 300_000), hold(1, "slurm:7"))
 
     def once():
-        return JobResolver(Processes(proc.root, Clock()), granted).resolve(sightings, DEVICES, T0, T0 + SECOND)
+        return JobResolver(Processes(proc.root, Clock()), granted).resolve(observations, DEVICES, T0, T0 + SECOND)
 
     wanted = table(*once())
-    shuffler.shuffle(sightings)
+    shuffler.shuffle(observations)
     assert table(*once()) == wanted
     for gpu, key in {(row[0], row[1]) for row in wanted}:
         rows = [row for row in wanted if row[:2] == (gpu, key)]
@@ -365,9 +365,9 @@ def test_what_one_user_does_changes_nothing_for_another(node):
     for pid, path in enumerate(evil, 20):
         proc.start(pid, base + path, argv=("slurm:9", "job_9"), env=["SLURM_JOB_ID=9", "SLURM_JOB_UID=1"])
     resolver = JobResolver(Processes(proc.root, Clock()), Granted(uids={"9": 1}), environ=True)
-    sightings = [seen(10, sm=500)] + [seen(pid, sm=500) for pid in range(20, 20 + len(evil))]
-    random.Random(1).shuffle(sightings)
-    rows = table(*resolver.resolve(sightings, DEVICES, T0, T0 + SECOND))
+    observations = [seen(10, sm=500)] + [seen(pid, sm=500) for pid in range(20, 20 + len(evil))]
+    random.Random(1).shuffle(observations)
+    rows = table(*resolver.resolve(observations, DEVICES, T0, T0 + SECOND))
     assert [row for row in rows if row[1] == "slurm:9"] == wanted
     assert {row[1] for row in rows} == {"slurm:9", "user:1000/slurm:9"}
 
@@ -401,8 +401,8 @@ def test_two_hundred_real_processes_keep_within_their_limits():
     children = [subprocess.Popen(["sleep", "30"]) for _ in range(200)]
     try:
         start = now() - SECOND
-        sightings = [seen(child.pid, start=start, end=start + SECOND, sm=5) for child in children]
-        _, usage = resolver.resolve(sightings, DEVICES, start, start + SECOND)
+        observations = [seen(child.pid, start=start, end=start + SECOND, sm=5) for child in children]
+        _, usage = resolver.resolve(observations, DEVICES, start, start + SECOND)
         assert usage.activity_us.tolist() == [1000]
         before = len(list(Path("/proc/self/fd").iterdir()))
     finally:
@@ -421,7 +421,7 @@ def test_a_thousand_processes_cost_a_few_times_what_reading_their_files_costs(tm
     proc = FakeProc(tmp_path / "proc")
     for pid in range(1000):
         proc.start(1000 + pid, SLURM.format(pid))
-    sightings = [seen(1000 + pid, gpu=pid % 4, sm=1) for pid in range(1000)]
+    observations = [seen(1000 + pid, gpu=pid % 4, sm=1) for pid in range(1000)]
     bare, first, later = [], [], []
     for _ in range(12):
         began = time.thread_time()
@@ -432,7 +432,7 @@ def test_a_thousand_processes_cost_a_few_times_what_reading_their_files_costs(tm
         resolver = JobResolver(Processes(proc.root, Clock()))
         for turn, costs in ((0, first), (1, later)):
             began = time.thread_time()
-            owners, _ = resolver.resolve(sightings, DEVICES, T0 + turn * SECOND, T0 + (turn + 1) * SECOND)
+            owners, _ = resolver.resolve(observations, DEVICES, T0 + turn * SECOND, T0 + (turn + 1) * SECOND)
             costs.append(time.thread_time() - began)
             assert len(owners) == 1000
         if min(first) < 2 * min(bare) and min(later) < min(bare):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from wattshed.kernels.billing.histogram import PowerHistogram
 from wattshed.kernels.billing.layout import Diagnostics
-from wattshed.kernels.billing.power_only import BLOCK, book_plain
+from wattshed.kernels.billing.power_only import BLOCK, book_power_only
 from wattshed.kernels.billing.reconcile import merge, new_state
 from wattshed.kernels.billing.records import objects
 from wattshed.kernels.billing.split import split
@@ -81,7 +81,7 @@ def assert_equal_books(many, idle, limits, *, packed, few=0):
     fast, careful = new_state(gpus), new_state(gpus)
     idle_mw = np.full(gpus, idle)
     mine, theirs = ([PowerHistogram(few) for _ in range(gpus)] for few in (few, 2**62))
-    booked = book_plain(laid_out(many, packed), fast, limits[0], limits[2], idle_mw, mine)
+    booked = book_power_only(laid_out(many, packed), fast, limits[0], limits[2], idle_mw, mine)
     diagnostics, static = careful_books(many, careful, limits, idle_mw, theirs)
     assert booked is not None
     for mine_hnj, one in zip(booked.energy_hnj, diagnostics, strict=True):
@@ -104,11 +104,13 @@ def test_equals_merge_and_split(given_windows, idle, packed, cut, few):
     assert_equal_books(given_windows, idle, limits, packed=packed, few=few)
     # Cut into runs, the books are the same again.
     whole, parts = new_state(gpus), new_state(gpus)
-    once = book_plain(laid_out(given_windows, packed), whole, limits[0], limits[2], np.full(gpus, idle))
+    once = book_power_only(laid_out(given_windows, packed), whole, limits[0], limits[2], np.full(gpus, idle))
     energy = np.zeros(gpus, np.int64)
     for some in (given_windows[:cut], given_windows[cut:]):
         if some:
-            energy += book_plain(laid_out(some, packed), parts, limits[0], limits[2], np.full(gpus, idle)).energy_hnj
+            energy += book_power_only(
+                laid_out(some, packed), parts, limits[0], limits[2], np.full(gpus, idle)
+            ).energy_hnj
     assert energy.tolist() == once.energy_hnj
     assert whole.tolist() == parts.tolist()
 
@@ -152,7 +154,7 @@ def test_more_energy_than_int64_holds():
     power = np.full(n, 20_000_000, np.int32)
     zero, one = np.zeros(1, np.int64), np.ones(1, np.int64)
     columns = Columns(np.array([[0, n]], np.int64), times, zero, zero, power, zero)
-    booked = book_plain(columns, new_state(1), one * 20_000_000, one * 7_200 * S, one * 10_000_000)
+    booked = book_power_only(columns, new_state(1), one * 20_000_000, one * 7_200 * S, one * 10_000_000)
     assert booked.energy_hnj == [40_000_000 * 3_600 * S * (n - 1)]
     assert booked.static_hnj == [20_000_000 * 3_600 * S * (n - 1)]
     assert booked.energy_hnj[0] > 2**63
@@ -163,7 +165,7 @@ def test_a_gpu_that_had_a_counter_is_left_to_the_merge():
     state["counter_mj"][0] = 5
     zero, one = np.zeros(1, np.int64), np.ones(1, np.int64)
     columns = Columns(np.array([[0, 1]], np.int64), one, zero, zero, one.astype(np.int32), zero)
-    assert book_plain(columns, state, one, one, one) is None
+    assert book_power_only(columns, state, one, one, one) is None
 
 
 def test_bins_that_were_given_back_are_there_for_the_reading_before():
@@ -176,12 +178,12 @@ def test_bins_that_were_given_back_are_there_for_the_reading_before():
     state, histogram = new_state(1), PowerHistogram(few=0)
     for some in (high, low):
         histogram.settle()
-        assert book_plain(laid_out([some], packed=True), state, *limits, [histogram]) is not None
+        assert book_power_only(laid_out([some], packed=True), state, *limits, [histogram]) is not None
     assert histogram.total_us() == 17 * S
     assert histogram.quantiles((0, 1_000_000)) == [300_000, 1_900_000]
     # A reading above what has bins is left to the sorted part, whatever ceiling follows.
     histogram.last[2] = HIGHEST_MW + 1
-    assert book_plain(laid_out([low], packed=True), state, *limits, [histogram]) is None
+    assert book_power_only(laid_out([low], packed=True), state, *limits, [histogram]) is None
 
 
 @pytest.mark.parametrize("idle_mw", [3_000_000_000, 10**12, 2**60])

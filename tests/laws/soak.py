@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from tests.virtual import agent, simulated, sums
-from wattshed.agent.meters.lines import Rates
+from wattshed.agent.meters.schedule import Rates
 from wattshed.exporters.formats.exposition import Writer
 from wattshed.exporters.formats.prometheus import families
 

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from tests.virtual import agent, simulated
-from wattshed.agent.meters.lines import Rates
+from wattshed.agent.meters.schedule import Rates
 
 COARSE = Rates(
     window_us=30_000_000,

@@ -33,7 +33,7 @@ def test_what_a_switch_makes_untrue_is_forgotten(now, instances, accounted):
     watch = watch_of()
     other = board(**now)
     watch.follow(other)
-    assert watch.board is other
+    assert watch.gpu_handle is other
     assert (watch.instances, watch._accounted) == (instances, accounted)
     # Asked once more, with the same answer, nothing else goes; switched back, it goes again.
     watch.instances, watch._accounted = list(INSTANCES), {8}
@@ -60,7 +60,7 @@ def test_a_capability_without_a_reason_against_it_is_there(reason, able):
 def test_a_board_that_told_what_it_can_says_so_and_one_that_fell_sick_keeps_it(rig):
     """Over a driver session: what readings told of it stays, and what it can is asked for anew."""
     node = rig(gpus=2)
-    older, fresh = node.meter.boards
+    older, fresh = node.meter.gpu_handles
     assert (older.sick, older.probed) == ("", True)
     older.note("gpu_scope", "told by readings")
     older.publish({83: 20_000, 186: 100_000, 4711: 1})

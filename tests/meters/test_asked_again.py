@@ -7,7 +7,7 @@ import pytest
 from tests.virtual import agent, bills, simulated
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.meters.events import RECOVERY_ACTION, Changed
-from wattshed.agent.meters.lines import Rates
+from wattshed.agent.meters.schedule import Rates
 from wattshed.agent.simulation.card import Card
 from wattshed.agent.traces.native.recorder import Recorder
 from wattshed.agent.traces.options import Options
@@ -106,9 +106,9 @@ def test_instances_stay_while_a_call_that_lists_them_is_refused(rig, call, code)
     broken = f'[[fault]]\nkind = "error"\nat_s = 70\nfor_s = 40\nvalue = {code}\ncall = "{call}"\n'
     node = rig(MIG.format(when="") + broken, plain=False)
     node.run(130)
-    told = [{(s.instance, s.instance_ppm) for s in seen} for seen in node.sightings[66:]]
+    told = [{(s.instance, s.instance_ppm) for s in seen} for seen in node.observations[66:]]
     assert told == [{("1/0", 60 * 10**6 // 132), ("2/0", 60 * 10**6 // 132)}] * len(told)
-    assert all(s.sm_us > 0 for seen in node.sightings[66:] for s in seen)
+    assert all(s.sm_us > 0 for seen in node.observations[66:] for s in seen)
     assert len(node.meter.mig()) == 2
 
 
@@ -132,7 +132,7 @@ load = [[1.0, 300.0, 90]]
     node.run(90)
     (at_s,) = changes(node, "accounting")
     assert 18 <= at_s <= 51
-    found = [one for seen in node.sightings for one in seen if one.exited]
+    found = [one for seen in node.observations for one in seen if one.exited]
     assert [one.to_us - one.from_us for one in found] == [700_000]
 
 
@@ -215,7 +215,7 @@ def test_a_driver_that_is_reloaded_is_looked_for_soon(rig):
 def test_what_readings_told_outlives_a_new_session(rig):
     node = rig('gpus = 1\n[[gpu]]\narchitecture = "gh200"\n', plain=False)
     node.run(3)
-    board = node.meter.boards[0]
+    board = node.meter.gpu_handles[0]
     scope = "the counter runs at 500 W, the module's 500 W and not the GPU's 300 W"
     board.device = type(board.device)(**{
         **{n: getattr(board.device, n) for n in board.device.__slots__},

@@ -3,7 +3,7 @@
 import time
 
 from tests.virtual import agent, simulated
-from wattshed.agent.meters.lines import Rates
+from wattshed.agent.meters.schedule import Rates
 from wattshed.agent.simulation.driver import SimulatedLibrary
 
 

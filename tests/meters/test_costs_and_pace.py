@@ -9,8 +9,8 @@ from wattshed.agent.clock import VirtualClock
 from wattshed.agent.meters.costs import BOUNDS_S, CallCosts, Percentile
 from wattshed.agent.meters.errors import MeterError, TooSlow
 from wattshed.agent.meters.gauges import Gauges
-from wattshed.agent.meters.lines import Line, Rates
 from wattshed.agent.meters.pace import Pace
+from wattshed.agent.meters.schedule import GpuSchedule, Rates
 
 S = 1_000_000
 
@@ -148,12 +148,12 @@ def test_the_95th_percentile_is_of_the_last_ones():
 def pace_of(lines, clock, *, spent=None, rates=None, behind=lambda: False, published=None):
     board = SimpleNamespace(device=SimpleNamespace(publication_us=published or {}))
     spent = spent or SimpleNamespace(busy_ns=0)
-    meter = SimpleNamespace(costs=spent, boards=[board] * len(lines))
+    meter = SimpleNamespace(costs=spent, gpu_handles=[board] * len(lines))
     return Pace(meter, clock, rates or Rates(), lines, lambda: 0, behind)
 
 
 def line_of(limit_w=400.0):
-    line = Line(Gauges(lambda: 1_000_000))
+    line = GpuSchedule(Gauges(lambda: 1_000_000))
     line.gauges.renew("limits", {"limit_enforced_w": limit_w} if limit_w else {}, 0, math.inf)
     return line
 

@@ -8,7 +8,7 @@ import pytest
 
 from wattshed.agent.meters.errors import RestartNeeded
 from wattshed.agent.meters.events import Xid
-from wattshed.agent.meters.lines import Rates
+from wattshed.agent.meters.schedule import Rates
 from wattshed.agent.window import MISSING, MigDevice
 
 
@@ -74,7 +74,7 @@ def test_scrambled_pids_are_not_believed(rig, caplog):
     node = rig(fault("scrambled-pids", at_s=5, for_s=10))
     node.run(25)
     running = {one.pid for one in node.node.tree.running(node.clock.now_us())}
-    assert {one.pid for seen in node.sightings for one in seen} == running
+    assert {one.pid for seen in node.observations for one in seen} == running
     assert node.sampler.faults["scrambled_pid"] > 0
     assert "does not exist" in caplog.text
 
@@ -95,7 +95,7 @@ load = [[1.0, 100.0, 30]]
 def test_no_samples_and_absurd_samples_are_unknown_activity(rig, kind):
     node = rig(TWO_JOBS + fault(kind, at_s=10, for_s=10), plain=False)
     node.run(30)
-    known = [{one.sm_us for one in seen} for seen in node.sightings]
+    known = [{one.sm_us for one in seen} for seen in node.observations]
     assert known[5] == {600_000, 300_000}
     assert known[15] == {MISSING}
     assert known[25] == {600_000, 300_000}
@@ -109,7 +109,7 @@ def test_no_samples_and_absurd_samples_are_unknown_activity(rig, kind):
 def test_not_found_on_an_idle_gpu_is_known_idleness(rig):
     node = rig(TWO_JOBS.replace("60]", "0]").replace("30]", "0]"), plain=False)
     node.run(5)
-    assert {one.sm_us for one in node.sightings[-1]} == {0}
+    assert {one.sm_us for one in node.observations[-1]} == {0}
 
 
 @pytest.mark.parametrize("code", [10, 19, 21, 27, 999])
@@ -295,7 +295,7 @@ load = [[1.0, 300.0, 90]]
         plain=False,
     )
     node.run(20)
-    found = [one for seen in node.sightings for one in seen]
+    found = [one for seen in node.observations for one in seen]
     (one,) = [one for one in found if one.from_us == node.node.begun_us + 10_200_000]
     assert one.exited
     assert one.to_us - one.from_us == 700_000
@@ -322,7 +322,7 @@ def test_mig_energy_is_the_parents_and_activity_weighted_by_sms(rig):
     node = rig(MIG, plain=False)
     node.run(10)
     assert len(node.windows[-1].devices) == 1
-    seen = {one.instance: one for one in node.sightings[-1]}
+    seen = {one.instance: one for one in node.observations[-1]}
     assert {i: one.instance_ppm for i, one in seen.items()} == {"1/0": 500_000, "2/0": 250_000}
     assert seen["1/0"].sm_us == pytest.approx(0.8 * 0.5 * 1e6, abs=2)
     assert seen["2/0"].sm_us == pytest.approx(0.4 * 0.25 * 1e6, abs=2)

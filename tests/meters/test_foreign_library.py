@@ -60,7 +60,7 @@ def test_check_says_what_it_can_do(library):
 READ = """
 import json
 from wattshed.agent.clock import RealClock
-from wattshed.agent.meters.lines import Rates
+from wattshed.agent.meters.schedule import Rates
 from wattshed.agent.meters.meter import NvmlMeter
 from wattshed.agent.meters.nvml import Nvml
 from wattshed.agent.meters.sampler import Sampler

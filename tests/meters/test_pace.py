@@ -6,15 +6,15 @@ import pytest
 
 from wattshed.agent.clock import VirtualClock
 from wattshed.agent.meters.gauges import Gauges
-from wattshed.agent.meters.lines import Line, Rates
 from wattshed.agent.meters.pace import MOST_DUTY, ROWS_DUTY, Pace
+from wattshed.agent.meters.schedule import GpuSchedule, Rates
 
 
 def judged(readings, rows, seconds=60, call_us=300):
     """How many times less often a GPU is read whose driver spends these parts of the time on readings and on rows."""
     clock, spent = VirtualClock(), SimpleNamespace(busy_ns=0)
     rows_ns = [0]
-    line = Line(Gauges(lambda: 1_000_000))
+    line = GpuSchedule(Gauges(lambda: 1_000_000))
     pace = Pace(SimpleNamespace(costs=spent), clock, Rates(), [line], lambda: rows_ns[0], lambda: False)
     for _ in range(seconds):
         clock.sleep_until(clock.now_us() + 1_000_000)

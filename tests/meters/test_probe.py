@@ -8,9 +8,9 @@ import pytest
 
 from wattshed.agent.clock import VirtualClock
 from wattshed.agent.meters.errors import Fault, MeterError, NoMeter, fault_of
-from wattshed.agent.meters.lines import Rates
 from wattshed.agent.meters.nvml import Nvml, loaded_path
 from wattshed.agent.meters.probe import REMEDIES, attempt, is_ga100, power_usage_is_average
+from wattshed.agent.meters.schedule import Rates
 from wattshed.agent.simulation.card import Card
 from wattshed.agent.window import MISSING
 
@@ -210,7 +210,7 @@ def test_the_value_type_names_the_member(rig, monkeypatch, kind, raw, value):
     node = rig()
 
     monkeypatch.setattr(node.node.cards[0].__class__, "field", lambda *_: (0, kind, raw))
-    ((code, found),) = node.meter._nvml.fields(node.meter.boards[0].handle, [(186, 0)])
+    ((code, found),) = node.meter._nvml.fields(node.meter.gpu_handles[0].handle, [(186, 0)])
     assert (code, found) == (0, value)
 
 
@@ -218,14 +218,14 @@ def test_an_unknown_value_type_is_a_failed_field(rig, monkeypatch):
     node = rig()
 
     monkeypatch.setattr(node.node.cards[0].__class__, "field", lambda *_: (0, 9, 7))
-    assert node.meter._nvml.fields(node.meter.boards[0].handle, [(186, 0)]) == [(999, MISSING)]
-    sample = node.meter.boards[0].read_instant()
+    assert node.meter._nvml.fields(node.meter.gpu_handles[0].handle, [(186, 0)]) == [(999, MISSING)]
+    sample = node.meter.gpu_handles[0].read_instant()
     assert sample.instant_mw == MISSING
 
 
 def test_a_field_that_the_driver_skips_has_not_answered(rig, monkeypatch):
     node = rig()
-    handle = node.meter.boards[0].handle
+    handle = node.meter.gpu_handles[0].handle
     assert node.meter._nvml.fields(handle, [(83, 0)])[0][0] == 0
     idle = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)(lambda *_: 0)
     monkeypatch.setitem(pynvml._nvmlGetFunctionPointer_cache, "nvmlDeviceGetFieldValues", idle)
@@ -234,7 +234,7 @@ def test_a_field_that_the_driver_skips_has_not_answered(rig, monkeypatch):
 
 def test_a_negative_or_absurd_field_never_becomes_a_plausible_one(rig, monkeypatch):
     node = rig()
-    board = node.meter.boards[0]
+    board = node.meter.gpu_handles[0]
     for raw, expected in ((-5, MISSING), (2**40, 2**31 - 1), (float("nan"), MISSING), (float("inf"), MISSING)):
         monkeypatch.setattr(node.meter._nvml, "fields", lambda h, wanted, raw=raw: [(0, raw)] * len(wanted))
         sample = board.read()

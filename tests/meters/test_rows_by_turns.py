@@ -6,8 +6,8 @@ import pytest
 
 from wattshed.agent.clock import VirtualClock
 from wattshed.agent.meters.gauges import Gauges
-from wattshed.agent.meters.lines import Line, Rates
 from wattshed.agent.meters.pace import ROWS_DUTY
+from wattshed.agent.meters.schedule import GpuSchedule, Rates
 from wattshed.agent.meters.sharing import OFTEN_US, PART, TURN_US, Sharing
 
 S = 1_000_000
@@ -38,7 +38,7 @@ class Watch:
 
 def sharing_of(watches, costs_us=0.0, *, may_read=True):
     clock = VirtualClock(1_000 * TURN_US)
-    lines = [Line(Gauges(lambda: 1_000_000)) for _ in watches]
+    lines = [GpuSchedule(Gauges(lambda: 1_000_000)) for _ in watches]
     for line in lines:
         line.rows_cost_us = costs_us
     meter = SimpleNamespace(watches=list(watches), costs=SimpleNamespace(busy_ns=0))

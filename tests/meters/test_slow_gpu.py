@@ -13,10 +13,10 @@ from wattshed.agent.commands import check
 from wattshed.agent.daemon.capabilities import report
 from wattshed.agent.meters.costs import CallCosts
 from wattshed.agent.meters.errors import MeterError, TooSlow
-from wattshed.agent.meters.lines import Rates
 from wattshed.agent.meters.meter import NvmlMeter
 from wattshed.agent.meters.nvml import Nvml
 from wattshed.agent.meters.reprobing import Reprobing
+from wattshed.agent.meters.schedule import Rates
 from wattshed.agent.simulation import card as simulated_card
 from wattshed.agent.simulation.node import SimulatedNode
 from wattshed.agent.window import MISSING
@@ -142,7 +142,7 @@ def test_in_real_time_a_sick_gpu_is_asked_in_a_thread_of_its_own(rig):
     node = rig(EIGHT.replace("8", "3", 1).replace(", 3, 4, 5, 6, 7", "") + slow(2.5, for_s=2.0), plain=False,
                rates=QUICK, clock=RealClock())  # fmt: skip
     assert time.monotonic() - begun < 2.4, "the others do not wait for its call"
-    assert node.meter.boards[1].sick
+    assert node.meter.gpu_handles[1].sick
     node.run(1.0)
     assert {e.gpu for e in node.events("lost")} == {1}
     assert len(node.column("time_us", 0)) >= 5
@@ -150,7 +150,7 @@ def test_in_real_time_a_sick_gpu_is_asked_in_a_thread_of_its_own(rig):
     node.run(4.5)  # its call returns, and a second opinion costs the others nothing
     assert {e.gpu for e in node.events("back")} == {1}
     assert node.column("time_us", 1)
-    assert not node.meter.boards[1].sick
+    assert not node.meter.gpu_handles[1].sick
     assert node.meter.devices[1].capabilities == node.meter.devices[0].capabilities
     assert max(b - a for a, b in itertools.pairwise(node.column("time_us", 0))) < 2_000_000
 
@@ -242,7 +242,13 @@ def test_the_end_of_a_patience():
 def question(index, begun_us, ended_us=MISSING, error=None):
     """A question that is under way, or over."""
     return SimpleNamespace(
-        index=index, begun_us=begun_us, ended_us=ended_us, over=ended_us != MISSING, age_us=0, board=None, error=error
+        index=index,
+        begun_us=begun_us,
+        ended_us=ended_us,
+        over=ended_us != MISSING,
+        age_us=0,
+        gpu_handle=None,
+        error=error,
     )
 
 
@@ -252,7 +258,7 @@ def test_who_waits_for_the_driver_while_a_sick_gpu_is_asked_is_not_sick(rig):
     node.meter.asked.append(question(1, node.clock.now_us()))
     node.run(40)
     assert node.sampler.faults["held_up"] == 1
-    assert not node.meter.boards[0].sick
+    assert not node.meter.gpu_handles[0].sick
     assert set(range(32, 49)) <= read_seconds(node, 0)
 
 
@@ -260,7 +266,7 @@ class Ward:
     """A meter whose GPUs are all sick, and whose questions end when the test says so."""
 
     def __init__(self, count, clock):
-        self.boards = [SimpleNamespace(sick="sick", session_index=i) for i in range(count)]
+        self.gpu_handles = [SimpleNamespace(sick="sick", session_index=i) for i in range(count)]
         self.present, self.clock = [True] * count, clock
         self.asked, self.over = [], []
 
@@ -284,7 +290,7 @@ class Ward:
 def test_sick_gpus_are_asked_one_at_a_time_and_who_only_waited_soon_again():
     clock = VirtualClock()
     ward = Ward(2, clock)
-    again = Reprobing(ward, clock, [SimpleNamespace(sick=False) for _ in ward.boards], None, None, None)
+    again = Reprobing(ward, clock, [SimpleNamespace(sick=False) for _ in ward.gpu_handles], None, None, None)
     again.anew()
 
     def turn(seconds):

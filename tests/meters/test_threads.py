@@ -7,8 +7,8 @@ import pytest
 
 from wattshed.agent.clock import RealClock
 from wattshed.agent.meters.errors import RestartNeeded
-from wattshed.agent.meters.lines import Rates
 from wattshed.agent.meters.sampler import Stopped
+from wattshed.agent.meters.schedule import Rates
 
 QUICK = Rates(
     window_us=100_000,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wattshed.agent.meters.lines import Rates
+from wattshed.agent.meters.schedule import Rates
 from wattshed.agent.simulation.node import _timelines
 from wattshed.agent.simulation.scenario import default_scenario
 from wattshed.agent.simulation.workload import Job, Step, Timeline, Truth
@@ -121,15 +121,15 @@ def test_processes_come_and_go_within_a_second(rig):
     node = rig(plain=False)
     node.run(600)  # from 75 s into the cycle, so job 4001 ends at 470 - 75
     seen = {}
-    for window, sightings in zip(node.windows, node.sightings, strict=True):
-        for one in sightings:
+    for window, observations in zip(node.windows, node.observations, strict=True):
+        for one in observations:
             if one.gpu == 0 and not one.exited:
                 seen.setdefault(one.pid, []).append((window.start_us - node.node.begun_us) // 1_000_000)
     training, short, again = seen.values()
     assert max(training) in {393, 394, 395}
     assert min(short) in {414, 415, 416}
     assert min(again) in {544, 545, 546}
-    gone = [one for sightings in node.sightings for one in sightings if one.exited and one.gpu == 0]
+    gone = [one for observations in node.observations for one in observations if one.exited and one.gpu == 0]
     assert len(gone) == 2
 
 
@@ -137,15 +137,15 @@ def test_activity_of_those_who_share_a_gpu(rig):
     node = rig(plain=False)
     node.run(120)
     busy = {}
-    for sightings in node.sightings[30:110]:
-        for one in sightings:
+    for observations in node.observations[30:110]:
+        for one in observations:
             if one.gpu == 5 and one.sm_us != MISSING:
                 busy[one.pid] = busy.get(one.pid, 0) + one.sm_us / 80e6
     line = node.node.truth.timelines[5]
     from_us = node.node.begun_us + 30_000_000
     true = line.busy(from_us, from_us + 80_000_000)
     assert sorted(busy.values()) == pytest.approx(sorted(v / 100 / 80e6 for v in true.values()), abs=0.01)
-    alone = [one for sightings in node.sightings for one in sightings if one.gpu == 4]
+    alone = [one for observations in node.observations for one in observations if one.gpu == 4]
     assert {one.sm_us for one in alone} == {MISSING}  # nobody to share with: not worth a call
 
 
@@ -154,7 +154,7 @@ def test_mapping_folder_names_the_holder_of_an_idle_gpu(rig):
     node.run(2)
     assert (node.node.mapping_dir / "6").read_text() == "4004\n"
     assert not (node.node.mapping_dir / "7").exists()
-    assert not any(one.gpu == 6 for sightings in node.sightings for one in sightings)
+    assert not any(one.gpu == 6 for observations in node.observations for one in observations)
 
 
 def test_a_coarse_schedule_reads_less(rig):

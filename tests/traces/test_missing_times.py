@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from wattshed.agent.inputs.timestamps import NO_TIME, Clock
+from wattshed.agent.inputs.timestamps import NO_TIME, TimestampParser
 
 FIRST = 1_700_000_000
 
@@ -16,15 +16,18 @@ def test_a_missing_number_is_no_time_wherever_it_stands(scale, kind, place):
     values.insert(place, None)
     expected = [FIRST * 1_000_000, (FIRST + 1) * 1_000_000]
     expected.insert(place, NO_TIME)
-    assert Clock().read(pa.array([None if value is None else kind(value) for value in values])).tolist() == expected
+    assert (
+        TimestampParser().read(pa.array([None if value is None else kind(value) for value in values])).tolist()
+        == expected
+    )
 
 
 @pytest.mark.parametrize("wrong", [2**62, -(2**62)])
 def test_a_number_that_no_calendar_holds_is_no_time(wrong):
-    found = Clock().read(pa.array([FIRST, wrong, None, FIRST + 1], pa.int64())).tolist()
+    found = TimestampParser().read(pa.array([FIRST, wrong, None, FIRST + 1], pa.int64())).tolist()
     assert found == [FIRST * 1_000_000, NO_TIME, NO_TIME, (FIRST + 1) * 1_000_000]
 
 
 @pytest.mark.parametrize("kind", [pa.int64(), pa.float64()])
 def test_nothing_but_missing_numbers(kind):
-    assert Clock().read(pa.array([None, None], kind)).tolist() == [NO_TIME] * 2
+    assert TimestampParser().read(pa.array([None, None], kind)).tolist() == [NO_TIME] * 2

@@ -14,9 +14,9 @@ from tests.traces.windows_made_up import plain_window
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.inputs.report import SourceReport
 from wattshed.agent.traces.native.batch import SCHEMA, batch_of_window, identity, text_of_devices
-from wattshed.agent.traces.native.reader import segment_stretches
+from wattshed.agent.traces.native.reader import segment_chunks
 from wattshed.agent.traces.native.segment import SCHEMA_MESSAGE
-from wattshed.agent.window import MISSING, Readings, Run, Window
+from wattshed.agent.window import MISSING, Readings, Window, WindowBatch
 
 COUNT = 4
 
@@ -61,14 +61,14 @@ def segment(rows):
     return bytes(data)
 
 
-def books(path, *, runs):
+def books(path, *, batched):
     """Book a segment; (energy in hnj of each GPU, rows, what was rejected, runs)."""
     accounts, report, found = Accounts(), SourceReport(str(path)), 0
-    for stretch in segment_stretches(path, report):
-        for item in stretch(runs=runs):
-            if isinstance(item, Run):
+    for chunk in segment_chunks(path, report):
+        for item in chunk(batched=batched):
+            if isinstance(item, WindowBatch):
                 found += 1
-                accounts.add_run(item)
+                accounts.add_batch(item)
             else:
                 accounts.add(item)
     accounts.finish()
@@ -78,7 +78,7 @@ def books(path, *, runs):
 def both(tmp_path, data):
     path = tmp_path / "x.arrows"
     path.write_bytes(data)
-    by_run, by_window = books(path, runs=True), books(path, runs=False)
+    by_run, by_window = books(path, batched=True), books(path, batched=False)
     assert by_run[:3] == by_window[:3]
     return by_run
 

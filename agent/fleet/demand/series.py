@@ -25,7 +25,7 @@ from wattshed.agent.inputs.columns import find, guess, split_unit, unit_in_name,
 from wattshed.agent.inputs.quantities import POWER_MW, REASONS, scaled_column
 from wattshed.agent.inputs.report import SourceReport
 from wattshed.agent.inputs.text import head_of
-from wattshed.agent.inputs.timestamps import NO_TIME, Clock
+from wattshed.agent.inputs.timestamps import NO_TIME, TimestampParser
 from wattshed.agent.window import Window
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ class _Rows:
 
     def __init__(self, layout: _Layout, names: Sequence[str], report: SourceReport) -> None:
         self._layout, self._names, self._report = layout, names, report
-        self._clock = Clock(unit=layout.time_unit)
+        self._clock = TimestampParser(unit=layout.time_unit)
         self._parts: dict[str, list[Trace]] = {}
 
     def add(self, block: Block) -> None:

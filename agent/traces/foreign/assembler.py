@@ -132,7 +132,7 @@ class Assembler:
         place[list(host.order)] = list(host.order.values())
         order, offsets = dealt(place[rows.gpu], len(host.devices))
         rows = replace(rows, gpu=place[rows.gpu]).take(order)
-        owners, usage = _sightings(rows, start_us, end_us)
+        owners, usage = _observations(rows, start_us, end_us)
         busy_us = _busy(rows, len(host.devices), start_us)
         readings = _readings(rows, offsets)
         window = Window(name, host.seq, start_us, end_us, tuple(host.devices), readings, busy_us, owners, usage)
@@ -191,7 +191,7 @@ def _busy(rows: Rows, gpus: int, start_us: int) -> NDArray[np.int64]:
     return busy
 
 
-def _sightings(rows: Rows, start_us: int, end_us: int) -> tuple[tuple[Owner, ...], Usage]:
+def _observations(rows: Rows, start_us: int, end_us: int) -> tuple[tuple[Owner, ...], Usage]:
     """Turn rows that name a process into usage: one row per GPU and process, with its activity where it is known."""
     if not (rows.pid >= 0).any():
         return (), Usage.empty()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from wattshed.agent.inputs.report import SourceReport
-    from wattshed.agent.inputs.timestamps import Clock
+    from wattshed.agent.inputs.timestamps import TimestampParser
     from wattshed.agent.traces.foreign.gpus import Gpus
     from wattshed.agent.traces.foreign.rows import Rows
 
@@ -30,7 +30,9 @@ def labels_of(text: str) -> dict[str, str]:
     return {name: re.sub(r"\\.", lambda m: _ESCAPES.get(m[0], m[0]), value) for name, value in _LABEL.findall(text)}
 
 
-def read_exposition(lines: Iterable[tuple[int, str]], clock: Clock, gpus: Gpus, report: SourceReport) -> Iterator[Rows]:
+def read_exposition(
+    lines: Iterable[tuple[int, str]], clock: TimestampParser, gpus: Gpus, report: SourceReport
+) -> Iterator[Rows]:
     """Read numbered lines of either format; OpenMetrics counts time in seconds, Prometheus text in milliseconds.
 
     Raises

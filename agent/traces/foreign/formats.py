@@ -16,7 +16,7 @@ from wattshed.agent.inputs import delimited
 from wattshed.agent.inputs.delimited import Block
 from wattshed.agent.inputs.report import SourceReport
 from wattshed.agent.inputs.text import head_of, open_lines
-from wattshed.agent.inputs.timestamps import Clock
+from wattshed.agent.inputs.timestamps import TimestampParser
 from wattshed.agent.traces.foreign import columns, detect, smi_csv
 from wattshed.agent.traces.foreign.exposition import read_exposition
 from wattshed.agent.traces.foreign.gpus import Gpus
@@ -51,7 +51,7 @@ def rows_of(source: Source, report: SourceReport, gpus: Gpus, options: Options) 
     if source.format in {detect.TABLE, detect.SMI_CSV, detect.PARQUET}:
         yield from _table(source, report, gpus, options)
         return
-    clock = Clock(options.local, unit)
+    clock = TimestampParser(options.local, unit)
     with open_lines(path) as file:
         lines = enumerate(file, 1)
         if source.format in {detect.DMON, detect.PMON, detect.DCGMI}:
@@ -77,7 +77,7 @@ def _table(source: Source, report: SourceReport, gpus: Gpus, options: Options) -
                 layout, unit = columns.layout_of_spec(
                     options.columns or {}, names, str(path), utilisation=options.utilisation
                 )
-                reader = TableReader(layout, names, Clock(options.local, unit), gpus, report)
+                reader = TableReader(layout, names, TimestampParser(options.local, unit), gpus, report)
                 yield from reader.rows(ahead(_parquet_blocks(file, layout.names())))
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"damaged Parquet ({str(error).splitlines()[0]})", str(path)) from error
@@ -104,7 +104,7 @@ def _table(source: Source, report: SourceReport, gpus: Gpus, options: Options) -
         )
     if not layout.gpu and not layout.wide:
         report.note("no column says which GPU a row is of")
-    reader = TableReader(layout, dialect.names, Clock(options.local, unit), gpus, report)
+    reader = TableReader(layout, dialect.names, TimestampParser(options.local, unit), gpus, report)
     yield from reader.rows(delimited.read_csv(path, dialect, layout.names(), report))
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from wattshed.agent.inputs.report import SourceReport
-    from wattshed.agent.inputs.timestamps import Clock
+    from wattshed.agent.inputs.timestamps import TimestampParser
     from wattshed.agent.traces.foreign.gpus import Gpus
     from wattshed.agent.traces.foreign.rows import Rows
 
@@ -32,14 +32,14 @@ class MonitorReader:
 
     Parameters
     ----------
-    clock : Clock
+    clock : TimestampParser
     gpus : Gpus
     report : SourceReport
     start_us : int, us
         Time of the first round where the lines have no time of their own.
     """
 
-    def __init__(self, clock: Clock, gpus: Gpus, report: SourceReport, start_us: int = 0) -> None:
+    def __init__(self, clock: TimestampParser, gpus: Gpus, report: SourceReport, start_us: int = 0) -> None:
         self._gpus, self._report = gpus, report
         self._samples = Samples(report, clock)
         self._columns: list[str] = []

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from wattshed.agent.inputs.report import SourceReport
-    from wattshed.agent.inputs.timestamps import Clock
+    from wattshed.agent.inputs.timestamps import TimestampParser
     from wattshed.agent.traces.foreign.gpus import Gpus
     from wattshed.agent.traces.foreign.rows import Rows
 
@@ -64,7 +64,7 @@ def series_of(file: TextIO, path: str) -> Iterator[dict[str, Any]]:
         text, at = text[end:], 0
 
 
-def read_prometheus(file: TextIO, clock: Clock, gpus: Gpus, report: SourceReport) -> Iterator[Rows]:
+def read_prometheus(file: TextIO, clock: TimestampParser, gpus: Gpus, report: SourceReport) -> Iterator[Rows]:
     """Read a matrix or vector.
 
     Raises

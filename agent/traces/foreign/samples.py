@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fractions import Fraction
 
     from wattshed.agent.inputs.report import SourceReport
-    from wattshed.agent.inputs.timestamps import Clock
+    from wattshed.agent.inputs.timestamps import TimestampParser
 
 _BLOCK = 1 << 16
 
@@ -26,11 +26,11 @@ class Samples:
     Parameters
     ----------
     report : SourceReport
-    clock : Clock
+    clock : TimestampParser
         Turns naive stamps into UTC.
     """
 
-    def __init__(self, report: SourceReport, clock: Clock) -> None:
+    def __init__(self, report: SourceReport, clock: TimestampParser) -> None:
         self._report, self._clock = report, clock
         self._rows: list[tuple[int, int, int, int, int, int, int]] = []
         self._naive: list[bool] = []

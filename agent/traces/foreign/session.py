@@ -18,14 +18,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from wattshed.agent.inputs.report import SourceReport
-    from wattshed.agent.inputs.timestamps import Clock
+    from wattshed.agent.inputs.timestamps import TimestampParser
     from wattshed.agent.traces.foreign.gpus import Gpus
     from wattshed.agent.traces.foreign.rows import Rows
 
 _COMMAND = re.compile(r"^#? ?\$ nvidia-smi (.*)$")
 
 
-def read_session(lines: Iterable[tuple[int, str]], clock: Clock, gpus: Gpus, report: SourceReport) -> Iterator[Rows]:
+def read_session(
+    lines: Iterable[tuple[int, str]], clock: TimestampParser, gpus: Gpus, report: SourceReport
+) -> Iterator[Rows]:
     """Read the ``--query-gpu`` parts of a session.
 
     Raises

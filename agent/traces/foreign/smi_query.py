@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from wattshed.agent.inputs.report import SourceReport
-    from wattshed.agent.inputs.timestamps import Clock
+    from wattshed.agent.inputs.timestamps import TimestampParser
     from wattshed.agent.traces.foreign.gpus import Gpus
     from wattshed.agent.traces.foreign.rows import Rows
 
@@ -38,7 +38,7 @@ _CHUNK = 1 << 16
 class _Report:
     """Turns the facts of one GPU in one report into a sample."""
 
-    def __init__(self, clock: Clock, gpus: Gpus, report: SourceReport) -> None:
+    def __init__(self, clock: TimestampParser, gpus: Gpus, report: SourceReport) -> None:
         self.samples = Samples(report, clock)
         self._gpus, self._report = gpus, report
         self.stamp: tuple[int, bool] | None = None
@@ -78,7 +78,9 @@ class _Report:
         )
 
 
-def read_text(lines: Iterable[tuple[int, str]], clock: Clock, gpus: Gpus, report: SourceReport) -> Iterator[Rows]:
+def read_text(
+    lines: Iterable[tuple[int, str]], clock: TimestampParser, gpus: Gpus, report: SourceReport
+) -> Iterator[Rows]:
     """Read ``nvidia-smi -q``, whose sections are told by how far they are set in."""
     out = _Report(clock, gpus, report)
     pci, at, facts, section = "", 0, dict[tuple[str, str], str](), ""
@@ -148,7 +150,9 @@ class _Handler:
         self._text = []
 
 
-def read_xml(lines: Iterable[tuple[int, str]], clock: Clock, gpus: Gpus, report: SourceReport) -> Iterator[Rows]:
+def read_xml(
+    lines: Iterable[tuple[int, str]], clock: TimestampParser, gpus: Gpus, report: SourceReport
+) -> Iterator[Rows]:
     """Read ``nvidia-smi -q -x``: any number of documents, one after the other; one that is cut off is read so far."""
     out = _Report(clock, gpus, report)
     parser, handler = None, _Handler(out)

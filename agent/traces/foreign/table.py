@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.inputs.delimited import Block
     from wattshed.agent.inputs.report import SourceReport
-    from wattshed.agent.inputs.timestamps import Clock
+    from wattshed.agent.inputs.timestamps import TimestampParser
     from wattshed.agent.traces.foreign.gpus import Gpus
 
 _PCI = re.compile(r"(?:[0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]")
@@ -105,12 +105,14 @@ class TableReader:
     layout : Layout
     names : sequence of str
         All columns of the file, to tell the user which one is bad.
-    clock : Clock
+    clock : TimestampParser
     gpus : Gpus
     report : SourceReport
     """
 
-    def __init__(self, layout: Layout, names: Sequence[str], clock: Clock, gpus: Gpus, report: SourceReport) -> None:
+    def __init__(
+        self, layout: Layout, names: Sequence[str], clock: TimestampParser, gpus: Gpus, report: SourceReport
+    ) -> None:
         self._layout, self._names, self._clock, self._gpus, self._report = layout, names, clock, gpus, report
         self._numbers: dict[tuple[str, ...], int] = {}
         self._usable = 0

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.quantities import SHARE_PPM, decimal_of
 from wattshed.agent.inputs.text import head_of, open_lines
-from wattshed.agent.inputs.timestamps import NO_TIME, Clock, parse_number, parse_text
+from wattshed.agent.inputs.timestamps import NO_TIME, TimestampParser, parse_number, parse_text
 from wattshed.agent.traces.jobs.sacct import is_sacct, read_sacct
 from wattshed.agent.window import IDLE, MISSING, OTHER, UNATTRIBUTED
 
@@ -140,7 +140,7 @@ def read_jobs(
         With line and column, at the first cell of a table that cannot be understood, or if no row of sacct's can.
     """
     head = head_of(path)
-    clock = Clock(local)
+    clock = TimestampParser(local)
     if spec is None and is_sacct(head):
         return [
             JobRow(
@@ -157,7 +157,7 @@ def read_jobs(
         return list(_Table(path, clock, spec).rows(lines))
 
 
-def _utc(clock: Clock, text: str) -> int | None:
+def _utc(clock: TimestampParser, text: str) -> int | None:
     """Read one time: Unix seconds, or written; None if it is neither."""
     import numpy as np  # noqa: PLC0415 - one value through the array interface of the clock
 
@@ -174,7 +174,7 @@ def _utc(clock: Clock, text: str) -> int | None:
 class _Table:
     """Reads the rows of a table with a header."""
 
-    def __init__(self, path: Path, clock: Clock, spec: Mapping[str, tuple[str, str]] | None) -> None:
+    def __init__(self, path: Path, clock: TimestampParser, spec: Mapping[str, tuple[str, str]] | None) -> None:
         self._path, self._clock, self._spec = str(path), clock, spec
         self._place: dict[str, int] = {}
         self._others: dict[str, int] = {}  # columns that only say something about the job

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.traces.options import Options
     from wattshed.agent.traces.sources import Chain
-    from wattshed.agent.window import Device, Run
+    from wattshed.agent.window import Device, WindowBatch
 
 ANONYMOUS = "pid:"
 """Beginning of owners that a trace knows by nothing but a process id: a jobs table says more."""
@@ -146,7 +146,7 @@ class Survey:
     def read(self, chain: Chain, options: Options, stop: Callable[[], bool] = lambda: False) -> Survey:
         """Look at all readings of a chain."""
         if chain.native:
-            for item in chain.runs(options, stop):
+            for item in chain.batches(options, stop):
                 self._window(item)
             return self
         for devices, rows in chain.samples(options):
@@ -176,7 +176,7 @@ class Survey:
             self.hosts[name] = Host(self._edges_of(name))
         return self.hosts[name]
 
-    def _window(self, item: Window | Run) -> None:
+    def _window(self, item: Window | WindowBatch) -> None:
         if not isinstance(item, Window):
             for window in item.windows() if self._readings else ():
                 self._window(window)

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from wattshed.agent.errors import InputError
+from wattshed.agent.traces.chunk import windows_of
 from wattshed.agent.traces.native.batch import (
     FAR_US,
     LISTS,
@@ -27,8 +28,7 @@ from wattshed.agent.traces.native.batch import (
     text_of_devices,
     text_of_owners,
 )
-from wattshed.agent.traces.stretch import windows_of
-from wattshed.agent.window import Run
+from wattshed.agent.window import WindowBatch
 from wattshed.kernels.columns import Columns
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wattshed.agent.inputs.report import SourceReport
-    from wattshed.agent.traces.stretch import Stretch
+    from wattshed.agent.traces.chunk import Chunk
     from wattshed.agent.window import Window
 
 _GROUP_SAMPLES = 1 << 22
@@ -49,13 +49,13 @@ def is_native_parquet(schema: Any) -> bool:
     return (schema.metadata or {}).get(b"wattshed.format") == b"trace"
 
 
-def parquet_stretches(path: Path, report: SourceReport) -> Iterator[Stretch]:
+def parquet_chunks(path: Path, report: SourceReport) -> Iterator[Chunk]:
     """Read a compacted native trace, a stretch a row group.
 
     Yields
     ------
     callable
-        As `agent.traces.native.reader.segment_stretches` does.
+        As `agent.traces.native.reader.segment_chunks` does.
 
     Raises
     ------
@@ -69,22 +69,24 @@ def parquet_stretches(path: Path, report: SourceReport) -> Iterator[Stretch]:
 
 
 def parquet_windows(path: Path, report: SourceReport) -> Iterator[Window]:
-    """Read all windows of a compacted native trace; see `parquet_stretches`."""
-    return windows_of(parquet_stretches(path, report))
+    """Read all windows of a compacted native trace; see `parquet_chunks`."""
+    return windows_of(parquet_chunks(path, report))
 
 
-def _items(batch: Any, decoder: Decoder, path: Path, report: SourceReport, *, runs: bool) -> Iterator[Window | Run]:
+def _items(
+    batch: Any, decoder: Decoder, path: Path, report: SourceReport, *, batched: bool
+) -> Iterator[Window | WindowBatch]:
     with _damage_named(path):
-        plain = _plain(batch) if runs else np.zeros(batch.num_rows, bool)
-        edges = np.flatnonzero(np.diff(plain, prepend=~plain[:1], append=~plain[-1:]))
+        power_only = _power_only(batch) if batched else np.zeros(batch.num_rows, bool)
+        edges = np.flatnonzero(np.diff(power_only, prepend=~power_only[:1], append=~power_only[-1:]))
         for begin, end in itertools.pairwise(edges.tolist()):
             some = batch.slice(begin, end - begin)
-            run = _run(some, decoder) if plain[begin] else None
-            if run is None:
+            found = _batch(some, decoder) if power_only[begin] else None
+            if found is None:
                 yield from _windows(some, decoder, report)
             else:
-                report.rows += int(run.columns.offsets[:, -1].sum())
-                yield run
+                report.rows += int(found.columns.offsets[:, -1].sum())
+                yield found
 
 
 @contextmanager
@@ -117,7 +119,7 @@ def _windows(batch: Any, decoder: Decoder, report: SourceReport) -> Iterator[Win
         yield window
 
 
-def _plain(batch: Any) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _power_only(batch: Any) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Tell which rows hold power readings and nothing else that is booked."""
 
     def count(name: str) -> Any:
@@ -126,15 +128,15 @@ def _plain(batch: Any) -> np.ndarray[Any, np.dtype[np.bool_]]:
         return pc.fill_null(pc.list_value_length(batch.column(name)), 0).to_numpy()
 
     rows = count("time_us")
-    plain = (count("power_mw") == rows) & (rows > 0) & (count("busy_us") == count("offsets") - 1)
-    plain &= (count("instant_mw") == rows) | (count("instant_mw") == 0)
+    power_only = (count("power_mw") == rows) & (rows > 0) & (count("busy_us") == count("offsets") - 1)
+    power_only &= (count("instant_mw") == rows) | (count("instant_mw") == 0)
     for name in _MUST_BE_EMPTY:
-        plain &= count(name) == 0
-    return np.asarray(plain & batch.column("events").is_null().to_numpy(zero_copy_only=False), bool)
+        power_only &= count(name) == 0
+    return np.asarray(power_only & batch.column("events").is_null().to_numpy(zero_copy_only=False), bool)
 
 
-def _run(batch: Any, decoder: Decoder) -> Run | None:
-    """Put plain rows of one host and the same devices together; None if they are not that."""
+def _batch(batch: Any, decoder: Decoder) -> WindowBatch | None:
+    """Put power-only rows of one host and the same devices together; None if they are not that."""
     names = batch.column("devices_id").to_numpy()
     text = batch.column("devices")[0].as_py()
     hosts = batch.column("host")
@@ -159,7 +161,7 @@ def _run(batch: Any, decoder: Decoder) -> Run | None:
         times.values.to_numpy(), times.offsets.to_numpy()[:-1].astype(np.int64), np.zeros(len(seq), np.int64),
         power.values.to_numpy(), power.offsets.to_numpy()[:-1].astype(np.int64),
     )  # fmt: skip
-    return Run(hosts[0].as_py(), devices, seq, start_us, end_us, columns)
+    return WindowBatch(hosts[0].as_py(), devices, seq, start_us, end_us, columns)
 
 
 def write_parquet(windows: Iterable[Window], path: Path) -> int:

@@ -1,4 +1,4 @@
-"""Reads native traces: Arrow segments, mapped and checked message by message, as windows or as runs of plain ones."""
+"""Reads native traces: Arrow segments, mapped and checked message by message, as windows or batches of them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wattshed.agent.errors import InputError
+from wattshed.agent.traces.chunk import windows_of
 from wattshed.agent.traces.native.batch import FAR_US, LISTS, Damaged, Decoder, rows_of_batch
 from wattshed.agent.traces.native.segment import COLUMNS, Layout, checksum_agrees, layout_of, read_message, spans
-from wattshed.agent.traces.stretch import windows_of
-from wattshed.agent.window import Run
+from wattshed.agent.window import WindowBatch
 from wattshed.kernels.arrow_messages import LENGTH, MARK, PLACES, READABLE, SAME_HOST, START, look_through
 from wattshed.kernels.columns import Columns
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from wattshed.agent.inputs.report import SourceReport
-    from wattshed.agent.traces.stretch import Stretch
+    from wattshed.agent.traces.chunk import Chunk
     from wattshed.agent.window import Window
 
 _STRETCH = 64 << 20  # bytes of a segment that are looked through, and booked, at once
@@ -35,7 +35,7 @@ _PLACE = {name: PLACES + 2 * i for i, name in enumerate(COLUMNS)}
 _MUST_BE_EMPTY = ("counter_mj", *(name for name in COLUMNS if name.startswith("usage_")))
 
 
-def segment_stretches(path: Path, report: SourceReport) -> Iterator[Stretch]:
+def segment_chunks(path: Path, report: SourceReport) -> Iterator[Chunk]:
     """Read one ``.arrows`` or ``.open`` segment in stretches; what is damaged is counted and passed over.
 
     Memory stays bounded: the file is mapped, and pages that were read are given back.
@@ -43,8 +43,8 @@ def segment_stretches(path: Path, report: SourceReport) -> Iterator[Stretch]:
     Yields
     ------
     callable
-        Called with ``runs=False``, it gives the windows of a stretch. With ``runs=True`` windows of power readings and
-        nothing else come together, undecoded, without their gauges and busy times. Stretches are called in order.
+        Called with ``batched=False``, it gives the windows of a chunk. With ``batched=True`` windows of power readings
+        and nothing else come together, undecoded, without their gauges and busy times. Chunks are called in order.
 
     Raises
     ------
@@ -52,13 +52,13 @@ def segment_stretches(path: Path, report: SourceReport) -> Iterator[Stretch]:
         If the file is empty, or of a version that cannot be read.
     """
     segment = _Segment(path, report)
-    for table, damage in segment.stretches():
+    for table, damage in segment.chunks():
         yield partial(segment.items, table, damage)
 
 
 def segment_windows(path: Path, report: SourceReport) -> Iterator[Window]:
-    """Read all windows of a segment; see `segment_stretches`."""
-    return windows_of(segment_stretches(path, report))
+    """Read all windows of a segment; see `segment_chunks`."""
+    return windows_of(segment_chunks(path, report))
 
 
 class _Segment:
@@ -86,7 +86,7 @@ class _Segment:
         except Damaged as error:
             raise InputError(str(error), str(path)) from error
 
-    def stretches(self) -> Iterator[tuple[NDArray[np.int64], str]]:
+    def chunks(self) -> Iterator[tuple[NDArray[np.int64], str]]:
         """Find intact messages, as many at once as are booked at once, and say what is damaged behind them."""
         places, at = self._layout.places(), self._layout.start
         if at > len(self._view):
@@ -121,44 +121,44 @@ class _Segment:
         return len(self._view), damage
 
     def _give_back(self, at: int) -> None:
-        """Release the pages of stretches that nobody looks at any more: all but the last three that were read."""
+        """Release the pages of chunks that nobody looks at any more: all but the last three that were read."""
         self._read.append(at // mmap.PAGESIZE * mmap.PAGESIZE)
         if self._mapped is not None and len(self._read) > 4:
             begin, end = self._read.pop(0), self._read[0]
             if end > begin:
                 self._mapped.madvise(mmap.MADV_DONTNEED, begin, end - begin)
 
-    def items(self, table: NDArray[np.int64], damage: str, *, runs: bool) -> Iterator[Window | Run]:
+    def items(self, table: NDArray[np.int64], damage: str, *, batched: bool) -> Iterator[Window | WindowBatch]:
         """Hand out intact messages, and count what is damaged behind them."""
-        plain = self._plain(table) if runs else np.zeros(len(table), bool)
-        kind = np.zeros((len(table), 2), np.int64)  # what a run has in common: the form of its times, and its devices
-        kind[plain, 0] = table[plain, _PLACE["dt_us"] + 1] > 0
-        kind[plain, 1] = self._numbers(table[plain], "devices_id", np.uint32)
-        apart = ~plain[1:] | ~plain[:-1] | (table[1:, SAME_HOST] == 0) | (kind[1:] != kind[:-1]).any(axis=1)
+        power_only = self._power_only(table) if batched else np.zeros(len(table), bool)
+        kind = np.zeros((len(table), 2), np.int64)  # what a batch has in common: the form of its times, and its devices
+        kind[power_only, 0] = table[power_only, _PLACE["dt_us"] + 1] > 0
+        kind[power_only, 1] = self._numbers(table[power_only], "devices_id", np.uint32)
+        apart = ~power_only[1:] | ~power_only[:-1] | (table[1:, SAME_HOST] == 0) | (kind[1:] != kind[:-1]).any(axis=1)
         for begin, end in itertools.pairwise([0, *(np.flatnonzero(apart) + 1).tolist(), len(table)]):
-            run = self._run(table[begin:end]) if begin < end and plain[begin] else None
-            if run is not None:
-                yield run
+            batch = self._batch(table[begin:end]) if begin < end and power_only[begin] else None
+            if batch is not None:
+                yield batch
                 continue
             for row in table[begin:end]:
                 yield from self._windows(row)
         if damage:
             self._report.reject("damaged", text=damage)
 
-    def _plain(self, table: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def _power_only(self, table: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Tell which messages hold power readings and nothing else that is booked, and define nothing."""
         count = {name: table[:, place + 1] for name, place in _PLACE.items()}
         rows = np.maximum(count["dt_us"], count["time_us"])
-        plain: NDArray[np.bool_] = (
+        power_only: NDArray[np.bool_] = (
             (table[:, READABLE] > 0) & (count["power_mw"] == rows) & (table[:, _PLACE["devices"]] < 0)
         )
-        plain &= (table[:, _PLACE["owners"]] < 0) & (table[:, _PLACE["events"]] < 0) & (rows > 0)
-        plain &= (count["instant_mw"] == rows) | (count["instant_mw"] == 0)
-        plain &= (count["dt_us"] == 0) | (count["time_us"] == 0)
+        power_only &= (table[:, _PLACE["owners"]] < 0) & (table[:, _PLACE["events"]] < 0) & (rows > 0)
+        power_only &= (count["instant_mw"] == rows) | (count["instant_mw"] == 0)
+        power_only &= (count["dt_us"] == 0) | (count["time_us"] == 0)
         for name in _MUST_BE_EMPTY:
-            plain &= count[name] == 0
-        plain &= count["busy_us"] == count["offsets"] - 1
-        return plain
+            power_only &= count[name] == 0
+        power_only &= count["busy_us"] == count["offsets"] - 1
+        return power_only
 
     def _numbers(self, table: NDArray[np.int64], name: str, dtype: type[np.generic]) -> NDArray[Any]:
         """Read a column of single numbers."""
@@ -169,8 +169,8 @@ class _Segment:
         size = np.dtype(dtype).itemsize
         return self._bytes[: len(self._bytes) // size * size].view(dtype)
 
-    def _run(self, table: NDArray[np.int64]) -> Run | None:
-        """Put plain windows together as far as they tell of the same devices; None if they do not fit them."""
+    def _batch(self, table: NDArray[np.int64]) -> WindowBatch | None:
+        """Put power-only windows together as far as they tell of the same devices; None if they do not fit them."""
         devices = self._decoder.devices(int(self._numbers(table[:1], "devices_id", np.uint32)[0]))
         in_words = bool(table[0, _PLACE["dt_us"] + 1])
         times, size = ("dt_us", 4) if in_words else ("time_us", 8)
@@ -197,7 +197,7 @@ class _Segment:
             start_us if in_words else np.zeros_like(start_us),
             self._words(np.int32), table[:, _PLACE["power_mw"]] // 4,
         )  # fmt: skip
-        return Run(host, devices, seq, start_us, end_us, columns)
+        return WindowBatch(host, devices, seq, start_us, end_us, columns)
 
     def _follow(self, before: int | None, seq: int) -> None:
         if before is not None and seq > before + 1:

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from wattshed.agent.meters.asking import Asking
-    from wattshed.agent.meters.board import Board
     from wattshed.agent.meters.costs import CallCosts
     from wattshed.agent.meters.events import Changed, Xid
     from wattshed.agent.meters.gauges import Gauges
+    from wattshed.agent.meters.handle import GpuHandle
     from wattshed.agent.meters.processes import ProcessWatch
-    from wattshed.agent.window import Device, ProcessSighting
+    from wattshed.agent.window import Device, ProcessObservation
 
 SECOND_US = 1_000_000
 
@@ -57,7 +57,7 @@ class Meter(Protocol):
     """Where readings come from."""
 
     kind: str
-    boards: list[Board]
+    gpu_handles: list[GpuHandle]
     watches: list[ProcessWatch]
     present: list[bool]
     unseen: int
@@ -112,7 +112,7 @@ class Meter(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class Line:
+class GpuSchedule:
     """What the poller keeps of one GPU from tick to tick."""
 
     gauges: Gauges
@@ -120,7 +120,7 @@ class Line:
     sick: bool = False  # down because its calls take too long
     stale: bool = False  # down only because a call did not return
     rows: list[tuple[int, int, int, int]] = field(default_factory=list)  # time, power, counter, instant
-    sightings: list[ProcessSighting] = field(default_factory=list)  # of processes that went away
+    observations: list[ProcessObservation] = field(default_factory=list)  # of processes that went away
     factor: int = 1
     calls: Percentile = field(default_factory=Percentile)
     failing_since_us: int = MISSING

@@ -96,7 +96,7 @@ def _unseen(window: Window) -> NDArray[np.bool_]:
 
 
 @dataclass(frozen=True, slots=True)
-class Tenancy:
+class PendingUsage:
     """Usage rows of one host in the order the split wants: by GPU, then by the owner's key.
 
     Attributes
@@ -122,7 +122,7 @@ class Tenancy:
     live: NDArray[np.int8]
 
     @classmethod
-    def of(cls, window: Window, busy_us: NDArray[np.int64]) -> Tenancy:
+    def of(cls, window: Window, busy_us: NDArray[np.int64]) -> PendingUsage:
         """Take a window's usage; activities become rates, so that a row may be cut anywhere.
 
         Parameters
@@ -150,10 +150,10 @@ class Tenancy:
         )
 
     @classmethod
-    def made(cls, rows: Sequence[tuple[int, Owner, int, int, int, int, int]]) -> Tenancy:
+    def made(cls, rows: Sequence[tuple[int, Owner, int, int, int, int, int]]) -> PendingUsage:
         """Make it of tuples (gpu, owner, activity_ppm, share_ppm, live, start_us, end_us)."""
         if not rows:
-            return NO_TENANCY
+            return NO_PENDING_USAGE
         gpu, owners, activity, share, live, start, end = zip(*rows, strict=True)
         column = [np.array(values, np.int64) for values in (gpu, start, end, activity, share)]
         return cls(
@@ -167,10 +167,10 @@ class Tenancy:
         return [{"key": self.owners[place].key, **dict(zip(_SAVED, values, strict=True))} for place, *values in rows]
 
     @classmethod
-    def of_plain(cls, gpu: int, rows: Sequence[Mapping[str, Any]]) -> Tenancy:
+    def of_plain(cls, gpu: int, rows: Sequence[Mapping[str, Any]]) -> PendingUsage:
         """Make it of one GPU's rows, as `plain` laid them out."""
         if not rows:
-            return NO_TENANCY
+            return NO_PENDING_USAGE
         start, end, activity, busy, share, live = (np.array([row[name] for row in rows], np.int64) for name in _SAVED)
         owners = tuple(Owner(JobKey(str(row["key"]))) for row in rows)
         places = np.arange(len(rows))
@@ -185,24 +185,24 @@ class Tenancy:
         mine = [row for row in np.flatnonzero(self.gpu == gpu).tolist() if self.key(row) == key]
         return [(int(self.start_us[row]), int(self.end_us[row])) for row in mine]
 
-    def until(self, end_us: int) -> Tenancy:
+    def until(self, end_us: int) -> PendingUsage:
         """Cut off what lies after a moment."""
         cut = replace(self, end_us=np.minimum(self.end_us, end_us))
         return cut.keep(cut.start_us < cut.end_us)
 
-    def keep(self, which: NDArray[np.bool_] | NDArray[np.int64]) -> Tenancy:
+    def keep(self, which: NDArray[np.bool_] | NDArray[np.int64]) -> PendingUsage:
         """Return the rows at a mask or at places, in that order."""
-        return Tenancy(
+        return PendingUsage(
             self.owners, self.gpu[which], self.owner[which], self.start_us[which], self.end_us[which],
             self.activity_ppm[which], self.busy_ppm[which], self.share_ppm[which], self.live[which],
         )  # fmt: skip
 
-    def followed_by(self, later: Tenancy) -> Tenancy:
+    def followed_by(self, later: PendingUsage) -> PendingUsage:
         """Join with later rows, in the split's order."""
         if not len(self.gpu) or not len(later.gpu):
             both = later if not len(self.gpu) else self
         else:
-            both = Tenancy(
+            both = PendingUsage(
                 self.owners + later.owners,
                 np.concatenate([self.gpu, later.gpu]),
                 np.concatenate([self.owner, later.owner + len(self.owners)]),
@@ -225,18 +225,18 @@ class Tenancy:
         of_place = [number.setdefault(owner.key, len(number)) for owner in self.owners]
         return np.array(of_place, np.int64)[self.owner]
 
-    def only_named_owners(self) -> Tenancy:
+    def only_named_owners(self) -> PendingUsage:
         """Drop owners that no row names any more, so that what waits does not grow."""
         used, owner = np.unique(self.owner, return_inverse=True)
         return replace(self, owners=tuple(self.owners[i] for i in used), owner=owner.astype(np.int64))
 
-    def renamed(self, keys: Mapping[JobKey, JobKey]) -> Tenancy:
+    def renamed(self, keys: Mapping[JobKey, JobKey]) -> PendingUsage:
         """Give owners their new keys (old to new)."""
         if not any(owner.key in keys for owner in self.owners):
             return self
         return replace(self, owners=tuple(replace(o, key=keys.get(o.key, o.key)) for o in self.owners))
 
-    def moved(self, place: Mapping[int, int]) -> Tenancy:
+    def moved(self, place: Mapping[int, int]) -> PendingUsage:
         """Renumber the GPUs by ``place`` (old to new); rows on GPUs that are gone are dropped."""
         kept = self.keep(np.isin(self.gpu, list(place)))
         return replace(kept, gpu=np.array([place[int(gpu)] for gpu in kept.gpu], np.int64))
@@ -244,4 +244,4 @@ class Tenancy:
 
 _SAVED = ("start_us", "end_us", "activity_ppm", "busy_ppm", "share_ppm", "live")
 _NONE = np.empty(0, np.int64)
-NO_TENANCY = Tenancy((), _NONE, _NONE, _NONE, _NONE, _NONE, _NONE, _NONE, np.empty(0, np.int8))
+NO_PENDING_USAGE = PendingUsage((), _NONE, _NONE, _NONE, _NONE, _NONE, _NONE, _NONE, np.empty(0, np.int8))

@@ -40,7 +40,7 @@ class Sample(NamedTuple):
     instant_mw: int
 
 
-class Board:
+class GpuHandle:
     """One GPU behind a handle.
 
     Parameters
@@ -179,7 +179,7 @@ class Board:
         """Make the UUID unique: another GPU of this library has the same."""
         self.device = replace(self.device, uuid=f"{self.device.uuid}/{self.device.index}")
 
-    def inherit(self, older: Board, *, keep_index: bool = True) -> None:
+    def inherit(self, older: GpuHandle, *, keep_index: bool = True) -> None:
         """Take over what was learned of this GPU before the driver was opened anew, and its number if that stands."""
         learned = {**older.device.publication_us, **self.device.publication_us}
         index = older.device.index if keep_index else self.device.index
