@@ -144,7 +144,8 @@ def _gpu(account: GpuAccount, extremes: Extremes | None, energy_uj: int) -> dict
     run_us = extremes.longest_run_us if extremes else 0
     if by_counter and not totals.samples:
         covered = span - gap
-    mean_of, over = (power, covered) if power else (account.energy_hnj, covered + gap)
+    # A counter saw its gaps too; readings of power say nothing about theirs, and two that are far apart have no mean.
+    mean_of, over = (account.energy_hnj, covered + gap) if by_counter and not power else (power, covered)
     p50, p95, p99 = account.power.quantiles()
     return {
         "host": device.host,

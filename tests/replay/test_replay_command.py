@@ -139,6 +139,19 @@ def test_counter_resets_are_counted(wattshed, tmp_path):
     assert gpu["energy_j"] == 9_900
 
 
+@pytest.mark.parametrize("apart_s", [3, 60])
+def test_a_mean_is_of_time_that_was_covered(apart_s, wattshed, tmp_path):
+    """Two readings that are too far apart say nothing about the time between: their mean is unknown, not zero."""
+    path = tmp_path / "log.csv"
+    path.write_text(f"ts,gpu,power_w\n1700000000,0,70\n{1_700_000_000 + apart_s},0,632\n")
+    (gpu,) = replay_json(wattshed, path)["gpus"]
+    covered = apart_s < 10
+    assert (gpu["power_w"]["mean"], gpu["gap_s"]) == ((351, 0) if covered else (None, apart_s))
+    # A counter saw the time between too.
+    path.write_text(f"ts,gpu,energy_j\n1700000000,0,1000\n{1_700_000_000 + apart_s},0,{1000 + 100 * apart_s}\n")
+    assert replay_json(wattshed, path)["gpus"][0]["power_w"]["mean"] == 100
+
+
 def test_wide_tables_and_units(wattshed, tmp_path):
     path = tmp_path / "wide.csv"
     path.write_text("t;p0_mw;p1_mw\n" + "".join(f"{t};100000;250000\n" for t in range(0, 10_001, 1000)))
