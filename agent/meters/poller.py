@@ -224,13 +224,13 @@ class Poller:
             listed, ghosts, error = watch.relist(self._alive)
         if error is not None:
             schedule.gauges.forget("processes")
-            self.recovery.fault(error.call, "GPU %d: %s", gpu, error)
+            self.recovery.note(error.call, f"GPU {gpu}: {error.reason}")
         elif watch.able("processes") and (watch.instances or not watch.able("mig")):
             # What the driver counts, whether or not we may know who they are: 0 is what tells that nobody is there.
             # Under MIG they are seen instance by instance, and who may see no instance sees nobody.
             schedule.gauges.renew("processes", {"processes": listed}, now_us, self._rates.processes_us)
         for pid in ghosts:
-            self.recovery.fault("scrambled_pid", "GPU %d: the driver reports pid %d, which does not exist", gpu, pid)
+            self.recovery.note("scrambled_pid", f"GPU {gpu}: the driver reports pid {pid}, which does not exist")
         for pid, seen in before.items():
             if pid not in watch.listed:
                 schedule.observations.append(
