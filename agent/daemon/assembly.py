@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
 import sys
-import threading
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from wattshed.agent.daemon.loop import Board, Daemon, Limits
+from wattshed.agent.daemon.signals import end_at_once, end_in_order, look_again, once
 from wattshed.agent.daemon.source import open_source
 from wattshed.agent.daemon.systemd import Notifier, set_up_log
 from wattshed.agent.daemon.waiting import Wait
@@ -38,14 +38,10 @@ if TYPE_CHECKING:
     from wattshed.exporters.formats.otlp import Push
     from wattshed.exporters.snapshot import FleetFacts, GpuFacts
 
-    OnHangup = Callable[[Callable[[], None]], Callable[[int, object], None]]
-
 LOG = logging.getLogger("wattshed")
 SWITCH_S = 0.0005
 """Seconds after which a thread that books windows hands the interpreter over, 5 ms otherwise: a driver call that
 returns waits for it, and that wait is not the driver's."""
-UNWIND_S = 3.0
-"""Seconds that a process has to unwind which was told to end before its first window."""
 
 
 def serve(config: Config, version: str, *, exporters: bool = True, reload: Callable[[], Config] | None = None) -> int:
@@ -65,7 +61,7 @@ def serve(config: Config, version: str, *, exporters: bool = True, reload: Calla
     InputError
         Something that was asked for cannot be used.
     """
-    _end_at_once_until_running()
+    end_at_once()
     set_up_log(config.log.level, config.log.format, os.environ, sys.stderr)
     sys.setswitchinterval(SWITCH_S)
     _prepare_kernels(config)
@@ -112,15 +108,17 @@ def _assemble(about: _About, opened: ExitStack) -> Daemon:
 
     config, faults = about.config, Faults()
     calibrator = Calibrator(config.idle_watts, _corrections(config), config.default_sigma)
-    source = _found(about, calibrator)
-    close_source = _once(source.close)
+    reread = partial(_reread, about, calibrator)
+    source = _found(about, reread)
+    close_source = once(source.close)
     opened.callback(close_source)
     recorder = _recorder(about, opened)
     state = _state(config, about.host, source.kind)
     daemon = _daemon(about, source, calibrator, recorder, state, faults)
     if state is not None:
         opened.callback(state.release)
-    _take_signals(about, daemon, source, close_source, calibrator)
+    end_in_order(about.board, daemon, close_source)
+    look_again(reread, source.look)
     daemon.restore()
     if (push := _push(config, about.board, faults)) is not None:
         opened.callback(push.stop)
@@ -162,36 +160,7 @@ def _daemon(  # noqa: PLR0917 - called once, just above
     )
 
 
-def _take_signals(
-    about: _About, daemon: Daemon, source: Source, close_source: Callable[[], None], calibrator: Calibrator
-) -> None:
-    """End in order on SIGTERM and SIGINT; read the configuration again, and look for GPUs, on SIGHUP."""
-
-    def stop(number: int, frame: object) -> None:
-        if not about.board.current().seq:
-            _nothing_to_close(number, frame)  # the kernels may have tens of seconds left to compile
-        LOG.info("%s: closing the books", signal.Signals(number).name)
-        daemon.stop()
-        # The sampler may be waiting, or a call may hang: close it from another thread, so that next() returns.
-        threading.Thread(target=close_source, daemon=True).start()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    signal.signal(signal.SIGHUP, _on_hangup(about, calibrator)(source.look))
-
-
-def _once(close: Callable[[], None]) -> Callable[[], None]:
-    """Close in whichever thread asks first; the others find it done, or being done."""
-    first = threading.Lock()
-
-    def close_once() -> None:
-        if first.acquire(blocking=False):
-            close()
-
-    return close_once
-
-
-def _found(about: _About, calibrator: Calibrator) -> Source:
+def _found(about: _About, reread: Callable[[], None]) -> Source:
     """Open what is metered; a driver that is not there yet is waited for, unless nobody would be told of it."""
     config = about.config
     if not about.exporters or config.meter != "nvml":
@@ -203,22 +172,8 @@ def _found(about: _About, calibrator: Calibrator) -> Source:
         Path(config.proc_root),
         for_s=config.for_seconds,
     )
-    signal.signal(signal.SIGHUP, _on_hangup(about, calibrator)(waiting.look))
+    look_again(reread, waiting.look)
     return waiting.until_found()
-
-
-def _on_hangup(about: _About, calibrator: Calibrator) -> OnHangup:
-    """Make what makes handlers of SIGHUP: read the configuration again, and look for GPUs."""
-
-    def handler(look: Callable[[], None]) -> Callable[[int, object], None]:
-        def again(_number: int, _frame: object) -> None:
-            if about.reload is not None:
-                _reload(about.reload, calibrator, about.notifier)
-            look()
-
-        return again
-
-    return handler
 
 
 def _fresh_us(sampling: Sampling) -> int:
@@ -227,22 +182,6 @@ def _fresh_us(sampling: Sampling) -> int:
     from wattshed.agent.meters.pace import LARGEST_FACTOR  # noqa: PLC0415
 
     return max(FRESH_US, round(3 * LARGEST_FACTOR * 1e6 / max(sampling.counter_hz, sampling.power_hz)))
-
-
-def _end_at_once_until_running() -> None:
-    """Before the first window there are no books to close, and nothing that a reload could change."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _nothing_to_close)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-
-
-def _nothing_to_close(number: int, _frame: object) -> NoReturn:
-    LOG.info("%s: ending before the first window", signal.Signals(number).name)
-    # What it interrupts may swallow it: the compiler runs callbacks that nothing can be raised through.
-    end = threading.Timer(UNWIND_S, os._exit, (0,))
-    end.daemon = True
-    end.start()
-    raise SystemExit(0)
 
 
 def _prepare_kernels(config: Config) -> None:
@@ -341,11 +280,13 @@ def _boot_id(config: Config, kind: str) -> str:
         return ""
 
 
-def _reload(reload: Callable[[], Config], calibrator: Calibrator, notifier: Notifier) -> None:
+def _reread(about: _About, calibrator: Calibrator) -> None:
     """Take over what can change while running: the log, calibration and idle power; a bad file changes nothing."""
-    notifier.reloading()
+    if about.reload is None:
+        return
+    about.notifier.reloading()
     try:
-        fresh = reload()
+        fresh = about.reload()
     except InputError as error:
         LOG.error("%s; the configuration in use stays", error)  # noqa: TRY400
     else:
@@ -354,4 +295,4 @@ def _reload(reload: Callable[[], Config], calibrator: Calibrator, notifier: Noti
         calibrator.idle_w = dict(fresh.idle_watts)
         calibrator.default_sigma = fresh.default_sigma
         LOG.info("configuration read again: log, calibration and idle power; the rest takes a restart")
-    notifier.ready()
+    about.notifier.ready()
