@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 
-from wattshed.agent.jobs.identity import Owner
+from .identity import Owner
 
 _NODE = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _END = r"(?![^/])"

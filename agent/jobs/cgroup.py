@@ -21,8 +21,8 @@ import re
 from dataclasses import fields, replace
 
 # By its place, not its name: it is a public entry of the installed package, under whatever name that is imported.
-from wattshed.agent.jobs.batch import flux_job, job_of_path
-from wattshed.agent.jobs.identity import NOBODY, Owner
+from .batch import flux_job, job_of_path
+from .identity import NOBODY, Owner
 
 __all__ = ["LONGEST_TEXT", "NOBODY", "Owner", "identify", "lines_of"]
 
