@@ -11,8 +11,6 @@ from collections import Counter
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from wattshed.agent.errors import Faults
 from wattshed.agent.jobs.arriving import LINGER_US, REACH_BACK_US, arrival_us
 from wattshed.agent.jobs.deciding import Deciding, Place, Presence
@@ -300,15 +298,7 @@ class JobResolver:
             if end_us - last_us > LATE_LABELS_US:
                 del self._published[key]
         index = {owner.key: place for place, owner in enumerate(published)}
-        columns = [
-            (gpu, index[key], row.start_us, row.end_us, row.activity_us, row.share_ppm, row.live)
-            for gpu, key, row in rows
-        ]
-        if not columns:
-            return tuple(published), Usage.empty()
-        dtypes = (np.int32, np.int32, np.int64, np.int64, np.int64, np.int32, np.int8)
-        arrays = [np.array(column, dtype) for column, dtype in zip(zip(*columns, strict=True), dtypes, strict=True)]
-        return tuple(published), Usage(*arrays)
+        return tuple(published), Usage.of([(gpu, index[key], *row) for gpu, key, row in rows])
 
     def _labelled(self, owner: Owner) -> Owner:
         labels = dict(owner.labels)

@@ -137,7 +137,7 @@ class Poller:
         window is made, and not as many as would have been, each with the owners that were seen after it.
         """
         now_us = self._clock.now_us()
-        read_us = min((schedule.rows[0][0] for schedule in self._schedules if schedule.rows), default=now_us)
+        read_us = min((schedule.samples[0].time_us for schedule in self._schedules if schedule.samples), default=now_us)
         return max(end_us, read_us - (read_us - end_us) % self._rates.window_us)
 
     def _tick(self, gpu: int, due_us: int) -> None:
@@ -169,16 +169,17 @@ class Poller:
         instant = {"power_instant_w": sample.instant_mw / 1e3}
         schedule.gauges.renew("instant", instant, ended_us, self._rates.instant_us * schedule.factor)
         if ended_us - begun_us <= BLIND_US:  # else nobody knows when what it says was so
-            self._append(schedule, (begun_us + ended_us) // 2, sample)
+            self._append(schedule, sample._replace(time_us=(begun_us + ended_us) // 2))
         if ended_us >= schedule.usage_due_us:
             schedule.usage_due_us = ended_us - ended_us % self._rates.usage_us + self._rates.usage_us
             self._look(gpu, schedule, gpu_handle, ended_us)
 
-    def _append(self, schedule: GpuSchedule, at_us: int, sample: Sample) -> None:
-        self.pace.follow(schedule, at_us, sample.instant_mw)
+    def _append(self, schedule: GpuSchedule, sample: Sample) -> None:
+        self.pace.follow(schedule, sample.time_us, sample.instant_mw)
         with self.lock:
-            if at_us >= self.start_us and (not schedule.rows or at_us > schedule.rows[-1][0]):
-                schedule.rows.append((at_us, sample.power_mw, sample.counter_mj, sample.instant_mw))
+            newest_us = schedule.samples[-1].time_us if schedule.samples else MISSING
+            if sample.time_us >= self.start_us and sample.time_us > newest_us:
+                schedule.samples.append(sample)
 
     def _look(self, gpu: int, schedule: GpuSchedule, gpu_handle: GpuHandle, now_us: int) -> None:
         """Utilisation, memory, and whatever these or the time call for."""
@@ -289,8 +290,8 @@ class Poller:
         gauges = {name: np.full(count, np.nan) for name in sorted(self._names)}
         observations: list[ProcessObservation] = []
         for gpu, schedule in enumerate(self._schedules):
-            ready = [row for row in schedule.rows if row[0] < end_us]
-            schedule.rows = schedule.rows[len(ready) :]
+            ready = [sample for sample in schedule.samples if sample.time_us < end_us]
+            schedule.samples = schedule.samples[len(ready) :]
             rows += ready
             offsets.append(len(rows))
             if "gpu_util" not in shown[gpu]:
