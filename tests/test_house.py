@@ -203,6 +203,29 @@ def test_no_import_goes_in_a_circle():
     tuple(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError
 
 
+WINDOWS_ARE_MADE = {
+    "agent/meters/poller.py",  # of what a driver says
+    "agent/traces/foreign/assembler.py",  # of other tools' logs
+    "agent/traces/native/batch.py",  # of a recording
+    "agent/window.py",  # of windows that lie together in a file
+    "agent/bench/files.py",  # of samples made up for a contest
+}
+OTHER_EDGES = {"agent/cutting.py", "agent/daemon/loop.py"}  # cut to pieces; the open end that a shutdown closes
+
+
+def test_one_file_cuts_windows():
+    """Windows are made where they are read; two that cut them once disagreed about where a job's last second went."""
+    made, edges = set(), set()
+    for name, tree in sources("agent"):
+        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+            given = {keyword.arg for keyword in call.keywords}
+            if ast.unparse(call.func) == "Window":
+                made.add(str(name))
+            elif ast.unparse(call.func) == "replace" and {"start_us", "readings"} <= given:
+                edges.add(str(name))
+    assert (made, edges) == (WINDOWS_ARE_MADE, OTHER_EDGES)
+
+
 HANDED_ON = {
     "agent/errors.py": "this is Faults.noting, for which everybody else calls",
     "agent/meters/sampler.py": "raised again by next(), in the thread that can act on it",
