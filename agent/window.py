@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, NewType
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -158,17 +158,16 @@ class Usage:
     live: NDArray[np.int8]
 
     @classmethod
+    def of(cls, rows: Sequence[tuple[int, ...]]) -> Usage:
+        """Put rows, each with the columns in their order, into columns."""
+        dtypes = (np.int32, np.int32, np.int64, np.int64, np.int64, np.int32, np.int8)
+        columns = zip(*rows, strict=True) if rows else ((),) * len(dtypes)
+        return cls(*(np.array(column, dtype) for column, dtype in zip(columns, dtypes, strict=True)))
+
+    @classmethod
     def empty(cls) -> Usage:
         """Nobody held or used anything."""
-        return cls(
-            np.empty(0, np.int32),
-            np.empty(0, np.int32),
-            np.empty(0, np.int64),
-            np.empty(0, np.int64),
-            np.empty(0, np.int64),
-            np.empty(0, np.int32),
-            np.empty(0, np.int8),
-        )
+        return cls.of(())
 
 
 @dataclass(frozen=True, slots=True)

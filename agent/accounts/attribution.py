@@ -15,6 +15,7 @@ import numpy as np
 from wattshed.agent.accounts import silence
 from wattshed.agent.accounts.account import GpuAccount
 from wattshed.agent.accounts.calibration import correct
+from wattshed.agent.accounts.entering import enter_energy, enter_time
 from wattshed.agent.accounts.former_names import FormerNames
 from wattshed.agent.accounts.holding import Holding
 from wattshed.agent.accounts.host import Host
@@ -25,7 +26,7 @@ from wattshed.agent.accounts.observing import follow_moving, keep_powers
 from wattshed.agent.accounts.pending_usage import Coverage, PendingUsage
 from wattshed.agent.accounts.restart import go_on
 from wattshed.agent.accounts.uncertainty import idle_sigma_mw, split_spread
-from wattshed.agent.accounts.unseen import BEFORE, set_aside
+from wattshed.agent.accounts.unseen import set_aside
 from wattshed.agent.accounts.untold import untold_hnj
 from wattshed.agent.inputs.boards import likely_limit_mw
 from wattshed.kernels.billing.layout import Diagnostics, GpuState
@@ -79,7 +80,7 @@ class Accounts:
             self._note(window, host, event)
         new = PendingUsage.of(window, host.coverage.busy_us(window))
         waiting, new = host.holding.follow(window, new, host.waiting, host.limits.max_gap_us)
-        self._remember_owners(new, host)
+        enter_time(self.ledger, new, host.keys)
         rows = waiting.followed_by(new)
         before = silence.untold(host.state)
         readings = self._without_modules(window.readings.with_room(len(host.keys)), host, rows)
@@ -279,26 +280,7 @@ class Accounts:
         untold = np.zeros_like(parts.booked_us) if untold is None else untold[sure]
         spread = [split_spread(self.gpus[key].device) for key in host.keys]
         idle_mw = [idle_sigma_mw(self.gpus[key].device) for key in host.keys]
-        columns = (
-            rows.gpu, rows.owner, parts.static_hnj, parts.dynamic_hnj, parts.peak_mw, parts.method,
-            parts.unlike_hnj, parts.guessed_hnj, parts.booked_us, parts.idle_us, untold,
-        )  # fmt: skip
-        for gpu, place, static, dynamic, peak, method, unlike, guessed, booked_us, idle_us, unsure in zip(
-            *(column.tolist() for column in columns), strict=True
-        ):
-            if booked_us <= 0:
-                continue
-            owner = rows.owners[place]
-            job = self.ledger.job(owner.key, owner.labels)
-            line = job.line(host.keys[gpu])
-            line.static_hnj += static
-            line.dynamic_hnj += dynamic
-            line.peak_mw = max(line.peak_mw, peak)
-            line.split_hnj += int(unlike * spread[gpu]) + guessed
-            line.unread_us = max(line.unread_us - booked_us, 0)
-            line.untold_hnj += unsure
-            line.idle_hnj += 2 * idle_us * idle_mw[gpu]
-            job.method |= method
+        enter_energy(self.ledger, rows, host.keys, parts, untold, spread, idle_mw)
 
     def _follow_silence(self, host: Host, before: NDArray[np.bool_], end_us: int) -> None:
         """Take note of who is not read at the end of a window."""
@@ -307,27 +289,6 @@ class Accounts:
 
     def _here(self, host: Host) -> list[GpuAccount]:
         return [self.gpus[key] for key in host.keys[: len(host.devices)]]
-
-    def _remember_owners(self, rows: PendingUsage, host: Host) -> None:
-        """Enter the time that jobs held and used GPUs."""
-        columns = (rows.gpu, rows.owner, rows.start_us, rows.end_us, rows.live)
-        for gpu, place, start, end, live in zip(*(column.tolist() for column in columns), strict=True):
-            owner = rows.owners[place]
-            if live == BEFORE and owner.key not in self.ledger.jobs:
-                continue  # it may have been there, but its account is closed
-            job = self.ledger.job(owner.key, owner.labels)
-            known = host.keys[gpu] in job.lines
-            line = job.line(host.keys[gpu])
-            line.unread_us += end - start
-            if live < 0:
-                continue
-            if live:
-                line.active_us += end - start
-            else:
-                line.held_us += end - start
-            if not known or start > job.end_us:
-                line.edges += 2
-            job.seen(start, end)
 
     def _note(self, window: Window, host: Host, event: Event) -> None:
         """Take account of what happened: a GPU that went or came, or an agent that was down."""

@@ -62,7 +62,7 @@ NO_LIMITS = Limits(_NOTHING, _NOTHING, _NOTHING, _NOTHING, calibrated=False)
 
 
 def in_parts(readings: Readings, limits: Limits) -> Iterator[Readings]:
-    """Cut a window that is so long that its energies might leave int64: nearly always it is one part.
+    """Give readings in parts if they span so long that their energies might leave int64; nearly always they are one.
 
     Parameters
     ----------

@@ -269,14 +269,10 @@ def _need_cuda() -> None:
 
     Booking merges two meters step by step and is not made faster by a GPU; the sums are integers and the same anyway.
     """
-    from numba import cuda  # noqa: PLC0415
+    from wattshed.kernels.devices import obstacle  # noqa: PLC0415
 
-    try:
-        usable = cuda.is_available()
-    except Exception:  # noqa: BLE001 - a broken driver raises whatever it likes; it is not usable then
-        usable = False
-    if not usable:
-        raise InputError("--device cuda: no usable CUDA device here; use --device cpu")
+    if why := obstacle():
+        raise InputError(f"--device cuda: no usable CUDA device here ({why}); use --device cpu")
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import threading
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,11 +130,12 @@ def _try_out(meter: NvmlMeter, clock: Clock, host: str, proc_root: Path) -> Snap
     """
     from wattshed.agent.accounts.attribution import Accounts  # noqa: PLC0415
     from wattshed.agent.accounts.publishing import Publisher  # noqa: PLC0415
+    from wattshed.agent.jobs.procfs import exists  # noqa: PLC0415
     from wattshed.agent.meters.errors import RestartNeeded  # noqa: PLC0415
     from wattshed.agent.meters.sampler import Sampler  # noqa: PLC0415
     from wattshed.agent.meters.schedule import Rates  # noqa: PLC0415
 
-    sampler = Sampler(meter, clock, host, Rates(learn_us=LEARN_US), proc_root)
+    sampler = Sampler(meter, clock, host, Rates(learn_us=LEARN_US), alive=partial(exists, proc_root))
     accounts, published = Accounts(live=True), None
     publisher = Publisher(host, "", meter.kind, meter.library, clock.now_us())
     try:

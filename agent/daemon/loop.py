@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from wattshed.agent.accounts.calibration import Calibrator
     from wattshed.agent.accounts.publishing import Publisher
     from wattshed.agent.accounts.state import Restored, StateFile
-    from wattshed.agent.daemon.faults import Faults
     from wattshed.agent.daemon.systemd import Notifier
+    from wattshed.agent.errors import Faults
     from wattshed.agent.window import Device, ProcessObservation
     from wattshed.exporters.snapshot import FleetFacts, GpuFacts, Histogram, Snapshot
 
@@ -179,20 +179,16 @@ class Daemon:
         """Go on from the books on disk, if there are any that can be believed."""
         if self._state is None:
             return
-        try:
+        mine = True  # of a folder that cannot be written to, saving will tell; there may still be something to read
+        with self._faults.noting("state", OSError):
             mine = self._state.claim()
-        except OSError as error:
-            self._faults.note("state", error)  # saving will say so again; there may still be something to read
-        else:
-            if not mine:
-                LOG.error("another agent keeps its totals in this state folder; these start anew and are not kept")
-                self._faults.counts["state"] += 1
-                self._state = None
-                return
+        if not mine:
+            self._faults.note("state", "another agent keeps its totals in this folder", "starting anew, keeping none")
+            self._state = None
+            return
         self._restored = self._state.restore(self._accounts, self._calibrator)
         for problem in self._restored.problems:
-            self._faults.counts["state"] += 1
-            LOG.error("%s", problem)
+            self._faults.note("state", problem)
         if self._restored.found:
             LOG.info("going on from the totals of %.0f s ago", time.time() - self._restored.saved_us / 1e6)
 
@@ -234,11 +230,10 @@ class Daemon:
         """Tell whether the schedulers' first answers are still to come: until then nothing is shown, nor booked."""
         if self._resolver is None:
             return False
-        try:
-            return not self._resolver.ready(observations, window.end_us)
-        except Exception as error:  # noqa: BLE001 - then it is named by what is known
-            self._faults.note("resolver", error)
-            return False
+        ready = True
+        with self._faults.noting("resolver"):  # if it fails, the owners are named by what is known
+            ready = self._resolver.ready(observations, window.end_us)
+        return not ready
 
     def _account_held(self) -> None:
         held, self._held = self._held, []
@@ -248,11 +243,9 @@ class Daemon:
     def _named(self, window: Window, observations: Sequence[ProcessObservation]) -> Window:
         """Return the window complete: with owners, usage, calibration, and the restart if there was one."""
         if self._resolver is not None:
-            try:
+            with self._faults.noting("resolver"):  # its joules are booked to nobody, not lost
                 owners, usage = self._resolver.resolve(observations, window.devices, window.start_us, window.end_us)
                 window = replace(window, owners=owners, usage=usage)
-            except Exception as error:  # noqa: BLE001 - its joules are booked to nobody, not lost
-                self._faults.note("resolver", error)
         if self._first_us is None:
             self._first_us = window.start_us
             if self._restored is not None and self._restored.found:
@@ -264,17 +257,13 @@ class Daemon:
         """Record, book, save, publish: in this order, so that nothing is shown that a crash could take back."""
         self._last = window
         if self._recorder is not None:
-            try:
+            with self._faults.noting("recorder"):
                 self._recorder.append(window)
-            except Exception as error:  # noqa: BLE001 - metering goes on without a recording
-                self._faults.note("recorder", error)
         booked = False
-        try:
+        with self._faults.noting("accounts"):  # one bad window must not end the metering
             self._accounts.add(window)
             booked = True
             self._accounts.retire(window.end_us, self._limits.keep_ended_us)
-        except Exception as error:  # noqa: BLE001 - one bad window must not end the metering
-            self._faults.note("accounts", error)
         self._save(window.end_us)
         if booked:
             self._publish(window)
@@ -283,13 +272,11 @@ class Daemon:
     def _save(self, now_us: int, *, final: bool = False) -> None:
         if self._state is None:
             return
-        try:
+        with self._faults.noting("state", OSError):
             self._state.save(self._accounts, self._calibrator, now_us, sync=final)
-        except OSError as error:
-            self._faults.note("state", error)
 
     def _publish(self, window: Window) -> None:
-        try:
+        with self._faults.noting("publisher", then="the last good snapshot stays up"):
             first = self._board.current().seq == 0
             snapshot = self._publisher.publish(
                 self._accounts,
@@ -297,14 +284,12 @@ class Daemon:
                 calls=self._windows.calls(),
                 late_s=self._windows.late_s,
                 duty=self._windows.duty,
-                faults=self._faults.counts + Counter(self._extra_faults()),
+                faults=Counter(self._faults.counts) + Counter(self._extra_faults()),
                 notes=self._notes,
                 fleet=self._fleet,
             )
             self._board.show(snapshot)
             self._tell(snapshot.unmetered, len(window.devices), first=first)
-        except Exception as error:  # noqa: BLE001 - the last good snapshot stays up
-            self._faults.note("publisher", error)
 
     def _tell(self, unmetered: str, gpus: int, *, first: bool) -> None:
         """Say once whether GPUs are being metered, and whenever that changes."""

@@ -12,7 +12,8 @@ Below a docker, podman or containerd container another container or a pod is bel
 and docker-in-docker nest so. A pod stays itself, whatever it runs, but for batch systems whose daemon runs in a pod.
 
 Layouts: the kubelet's ``pkg/kubelet/cm``, runc's ``docs/systemd.md``, ``libpod``, LXC 4's ``cgfsng``, libvirt's
-"Control Groups Resource Management", systemd's "Control Group APIs and Delegation"; batch systems: `agent.jobs.batch`.
+"Control Groups Resource Management", systemd's "Control Group APIs and Delegation"; batch systems:
+`agent.jobs.schedulers`.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from __future__ import annotations
 import re
 from dataclasses import fields, replace
 
-# By its place, not its name: it is a public entry of the installed package, under whatever name that is imported.
-from .batch import flux_job, job_of_path
 from .identity import NOBODY, Owner
+
+# By its place, not its name: it is a public entry of the installed package, under whatever name that is imported.
+from .schedulers import flux_job, job_of_path
 
 __all__ = ["LONGEST_TEXT", "NOBODY", "Owner", "identify", "lines_of"]
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wattshed.agent.errors import Faults
 from wattshed.agent.jobs.background import Background
 from wattshed.agent.jobs.cgroup import identify
 from wattshed.agent.jobs.naming import SHORT_ID, job_of
@@ -88,7 +89,8 @@ class Pods:
         self._learnt: dict[tuple[str, str], str] = {}  # namespace, pod -> UID, from processes on granted devices
         self._seen: dict[Name, set[Place]] = {}  # where processes of a container were seen
         self._labels: dict[JobKey, dict[str, str]] = {}
-        self._known = Background("podresources", self._look, Known(), period_s)
+        self._faults = Faults()
+        self._known = Background("podresources", self._look, Known(), period_s, self._faults)
 
     @property
     def answered(self) -> bool:
@@ -167,7 +169,7 @@ class Pods:
 
     def faults(self) -> Mapping[str, int]:
         """Return failures of ``podresources``."""
-        return {self._known.name: self._known.faults} if self._known.faults else {}
+        return dict(self._faults.counts)
 
     def close(self) -> None:
         """Stop the thread."""

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from wattshed.agent.jobs.cgroup import Owner, identify, lines_of
 from wattshed.agent.jobs.delegation import Delegation
 from wattshed.agent.jobs.identity import HIDDEN
+from wattshed.agent.jobs.procfs import listed, read, stat
 from wattshed.agent.jobs.users import UserNames, local_uid
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ LOG = logging.getLogger(__name__)
 MOST_WATCHED = 2048
 """Processes whose exit is awaited by pidfd (a file descriptor each); the others are looked up once a window."""
 
-_LONGEST_READ = 1 << 16
-_NEARLY_A_PAGE = 1 << 11
 _MOST_THREADS = 8
 
 
@@ -93,7 +92,7 @@ class Processes:
     ) -> None:
         self._root = os.fspath(proc_root)
         self._clock = clock
-        self._boot_id = boot_id or _read(f"{self._root}/sys/kernel/random/boot_id").strip()
+        self._boot_id = boot_id or read(f"{self._root}/sys/kernel/random/boot_id").strip()
         self._known: dict[int, Process] = {}
         self._identities: dict[str, Owner] = {}
         self._ticks = os.sysconf("SC_CLK_TCK")
@@ -191,16 +190,13 @@ class Processes:
             self._exits.close()
 
     def _stat(self, pid: int, *, alive: bool = True) -> tuple[str, int] | None:
-        text = _read(f"{self._root}/{pid}/stat")
-        # The name may hold spaces and parentheses: the last ")" ends it (proc_pid_stat(5)); field 22 is the start.
-        head, closed, tail = text.rpartition(")")
-        columns = tail.split()
-        if not closed or len(columns) < 20 or not columns[19].isdecimal():
+        comm, columns = stat(self._root, pid)
+        if len(columns) < 20 or not columns[19].isdecimal():  # field 22 is the start
             return None
         # A zombie with threads lives: its first thread has ended, and the others go on.
         if alive and (columns[0] in {"X", "x"} or (columns[0] == "Z" and columns[17] == "1")):
             return None
-        return head.partition("(")[2], int(columns[19])
+        return comm, int(columns[19])
 
     def _still(self, process: Process, *, alive: bool = True) -> bool:
         """Tell whether the pid is the same process's yet; then it was when anything was read of it before."""
@@ -209,15 +205,15 @@ class Processes:
 
     def _of(self, process: Process, name: str) -> str:
         """Read a file of a process, or nothing: never that of another one that has the pid by now."""
-        text = _read(f"{self._root}/{process.pid}/{name}")
+        text = read(f"{self._root}/{process.pid}/{name}")
         return text if self._still(process, alive=False) else ""
 
     def _cgroup(self, pid: int) -> str:
         folder = f"{self._root}/{pid}"
-        text = _read(f"{folder}/cgroup")
+        text = read(f"{folder}/cgroup")
         if not lines_of(text):
             # cgroup v1 puts a first thread that has ended nowhere; the others know where the process is.
-            threads = (_read(f"{folder}/task/{name}/cgroup") for name in _listed(f"{folder}/task")[:_MOST_THREADS])
+            threads = (read(f"{folder}/task/{name}/cgroup") for name in listed(f"{folder}/task")[:_MOST_THREADS])
             text = next((found for found in threads if lines_of(found)), text)
         return text
 
@@ -238,7 +234,7 @@ class Processes:
         if self._real:
             uptime_us = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
         else:
-            booted = _read(f"{self._root}/stat").partition("\nbtime ")[2].partition("\n")[0]
+            booted = read(f"{self._root}/stat").partition("\nbtime ")[2].partition("\n")[0]
             if not booted.isdecimal():
                 return None
             # btime is cut to the second below: the middle of that second is the best guess.
@@ -310,30 +306,3 @@ class Exits:
                     if descriptor in self._watched:
                         self._watched[descriptor].ended_us = now_us
                         self._drop(descriptor)
-
-
-def _listed(folder: str) -> list[str]:
-    try:
-        return [entry.name for entry in Path(folder).iterdir()]
-    except OSError:
-        return []
-
-
-def _read(path: str) -> str:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return ""
-    try:
-        text = os.read(descriptor, _LONGEST_READ)
-        # The kernel fills a page at a time: only what comes near one may go on.
-        while len(text) >= _NEARLY_A_PAGE and (more := os.read(descriptor, _LONGEST_READ)):
-            text += more
-            if len(text) > _LONGEST_READ:
-                break
-        return text.decode("utf-8", "surrogateescape")
-    except OSError:
-        # A process may end between opening and reading (ESRCH).
-        return ""
-    finally:
-        os.close(descriptor)

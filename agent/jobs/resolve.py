@@ -7,13 +7,11 @@ Nothing here waits for anything but /proc: squeue, the kubelet and name services
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from wattshed.agent.errors import Faults
 from wattshed.agent.jobs.arriving import LINGER_US, REACH_BACK_US, arrival_us
 from wattshed.agent.jobs.deciding import Deciding, Place, Presence
 from wattshed.agent.jobs.reservations import exclusive, holders
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
     from wattshed.agent.jobs.slurm import Slurm
     from wattshed.agent.window import Device, MigDevice, ProcessObservation
 
-LOG = logging.getLogger(__name__)
 
 LATE_LABELS_US = 120_000_000
 """A job's labels are still passed on this long after its last row, for metadata that arrives late."""
@@ -85,7 +82,7 @@ class JobResolver:
         self._since_us: int | None = None  # start of the first window
         self._numbers: list[int] = []  # of the GPUs of the last window
         self._answered_us: int | None = None
-        self._faults: Counter[str] = Counter()
+        self._faults = Faults()
 
     def ready(self, observations: Sequence[ProcessObservation], end_us: int) -> bool:
         """Look at the processes of a window, and tell whether their owners are known as well as they will be soon.
@@ -182,7 +179,7 @@ class JobResolver:
 
     def faults(self) -> Mapping[str, int]:
         """Return how often each part failed since the start: ``unknown_pid``, ``squeue``, ``podresources`` ..."""
-        total = Counter(self._faults)
+        total = Counter(self._faults.counts)
         for scheduler in (self._slurm, self._pods):
             if scheduler is not None:
                 total.update(scheduler.faults())
@@ -204,13 +201,12 @@ class JobResolver:
             process = before
         process = process or before
         if process is None:
-            if not self._faults["unknown_pid"]:
-                LOG.warning(
-                    "the driver names pid %d, which /proc does not know (another pid namespace, or a driver that "
-                    "scrambles pids): such energy stays unattributed; this is said once",
-                    observation.pid,
-                )
-            self._faults["unknown_pid"] += 1
+            self._faults.note(
+                "unknown_pid",
+                f"the driver names pid {observation.pid}, which /proc does not know (another pid namespace, or a "
+                "driver that scrambles pids)",
+                "such energy stays unattributed",
+            )
             return None
         self._seen[observation.pid] = end_us
         place = (process.key, observation.gpu, observation.instance)
@@ -302,15 +298,7 @@ class JobResolver:
             if end_us - last_us > LATE_LABELS_US:
                 del self._published[key]
         index = {owner.key: place for place, owner in enumerate(published)}
-        columns = [
-            (gpu, index[key], row.start_us, row.end_us, row.activity_us, row.share_ppm, row.live)
-            for gpu, key, row in rows
-        ]
-        if not columns:
-            return tuple(published), Usage.empty()
-        dtypes = (np.int32, np.int32, np.int64, np.int64, np.int64, np.int32, np.int8)
-        arrays = [np.array(column, dtype) for column, dtype in zip(zip(*columns, strict=True), dtypes, strict=True)]
-        return tuple(published), Usage(*arrays)
+        return tuple(published), Usage.of([(gpu, index[key], *row) for gpu, key, row in rows])
 
     def _labelled(self, owner: Owner) -> Owner:
         labels = dict(owner.labels)

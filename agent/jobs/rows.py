@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from wattshed.agent.jobs.reservations import WHOLE_PPM
 from wattshed.agent.window import MISSING, Owner
@@ -65,9 +65,8 @@ class Claims:
         return self.found.setdefault((gpu, owner.key), Claim())
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One stretch; the fields are those of ``agent.window.Usage``."""
+class Row(NamedTuple):
+    """One stretch: the last columns of a row of ``agent.window.Usage``."""
 
     start_us: int
     end_us: int

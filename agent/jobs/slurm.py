@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from wattshed.agent.errors import Faults
 from wattshed.agent.jobs.background import Background
 from wattshed.agent.jobs.mapping import POLL_S, Hold, MappingDirectory, owner_of
 from wattshed.agent.jobs.nodes import same
@@ -78,6 +79,7 @@ class Slurm:
         self._folder: Background[int] | None = None
         self._described: Background[ThisNode] | None = None
         self.on_change: Callable[[], None] | None = None
+        self._faults = Faults()
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         self._node = ThisNode(node)
@@ -87,13 +89,15 @@ class Slurm:
         self._looked_for: dict[str, int] = {}  # SLUIDs that no prolog had written by so many changes
         self._stale = StaleHolds()
         if self._mapping is not None and self._mapping is not mapping_dir:
-            self._folder = Background("mapping", self._look, 0, POLL_S, POLL_S)
+            self._folder = Background("mapping", self._look, 0, POLL_S, self._faults, POLL_S)
         if squeue and scontrol:
-            self._described = Background("scontrol", lambda: self._describe(scontrol, node), self._node, NODE_S)
+            self._described = Background(
+                "scontrol", lambda: self._describe(scontrol, node), self._node, NODE_S, self._faults
+            )
         if squeue:
             period_s = REFRESH_S if mapping_dir is not None else REFRESH_ALONE_S
             queue = Queue(squeue, lambda: self._node, clock, self._stopped)
-            self._queue = Background("squeue", lambda: self._ask(queue), Answer(), period_s)
+            self._queue = Background("squeue", lambda: self._ask(queue), Answer(), period_s, self._faults)
 
     @property
     def events(self) -> int:
@@ -189,7 +193,7 @@ class Slurm:
 
     def faults(self) -> Mapping[str, int]:
         """Return failures of ``squeue``, ``scontrol`` and ``mapping``."""
-        faults = Counter({part.name: part.faults for part in self._parts()})
+        faults = Counter(self._faults.counts)
         faults["mapping"] += self._mapping.refused if self._mapping is not None else 0
         return {name: count for name, count in faults.items() if count}
 

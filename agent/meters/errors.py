@@ -99,8 +99,8 @@ class MeterError(Exception):
     """
 
     def __init__(self, call: str, code: int) -> None:
-        super().__init__(f"{call}: {name_of(code)} ({code})")
-        self.call, self.code, self.fault = call, code, fault_of(code)
+        self.call, self.code, self.fault, self.reason = call, code, fault_of(code), f"{name_of(code)} ({code})"
+        super().__init__(f"{call}: {self.reason}")
 
 
 class TooSlow(Exception):  # noqa: N818 - no refusal: it may have answered rightly, but the others cannot wait for it

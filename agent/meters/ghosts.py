@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
-PF_KTHREAD = 0x00200000  # include/linux/sched.h; ninth field of /proc/PID/stat
 T = TypeVar("T")
 
 
@@ -74,22 +72,3 @@ class Ghosts:
             here |= missing
             self.doubt = True
         return here, ghosts
-
-
-def exists(proc_root: Path, pid: int) -> bool:
-    """Tell whether there is such a process, and whether it can be on a GPU: a thread of the kernel's cannot.
-
-    Parameters
-    ----------
-    proc_root : Path
-        ``/proc``, or a tree like it.
-    pid : int
-        0 is no process, but what the driver says where it does not know.
-    """
-    folder = proc_root / str(pid)
-    try:
-        columns = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return pid > 0 and folder.exists()
-    flags = columns[6] if len(columns) > 6 else ""
-    return pid > 0 and not (flags.isdecimal() and int(flags) & PF_KTHREAD)

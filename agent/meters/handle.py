@@ -16,7 +16,7 @@ from wattshed.agent.meters.scope import Moment, ScopeWatch, at_once
 from wattshed.agent.window import MISSING, Device
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from wattshed.agent.clock import Clock
     from wattshed.agent.meters.nvml import Nvml
@@ -31,12 +31,14 @@ MODES = ("nvmlDeviceGetMigMode", "nvmlDeviceGetAccountingMode", "nvmlDeviceGetPe
 class Sample(NamedTuple):
     """One reading of one GPU; -1 where it has none.
 
+    ``time_us`` is the midpoint of the call, as far as whoever asked knows it.
     ``power_mw`` is what energy is integrated from without a counter: average power where the GPU offers it, else
     instant power.
     """
 
-    counter_mj: int
+    time_us: int
     power_mw: int
+    counter_mj: int
     instant_mw: int
 
 
@@ -89,6 +91,7 @@ class GpuHandle:
 
     def _take(self, plan: Plan) -> None:
         self._full, self._quick, self._own, self.has_average = plan
+        self._place = {field: place for place, field in enumerate(plan.full)}
 
     def probe(self, before: Mapping[str, str] | None = None, *, refused_only: bool = False) -> None:
         """Find out what it can, and how to read it.
@@ -267,14 +270,11 @@ class GpuHandle:
         MeterError
             The call failed as a whole; a field that fails is only missing.
         """
-        values: dict[tuple[int, int], float] = {}
-        if self._full:
-            answers = self._nvml.fields(self.handle, self._full)
-            raise_if_down(answers)
-            values = {key: value for key, (code, value) in zip(self._full, answers, strict=True) if code == SUCCESS}
-        counter = values.get((probe.ENERGY, 0), MISSING)
-        average = values.get((probe.AVERAGE, 0), MISSING)
-        instant = values.get((probe.INSTANT, 0), MISSING)
+        answers = self._nvml.fields(self.handle, self._full) if self._full else []
+        raise_if_down(answers)
+        counter = self._told(answers, probe.ENERGY)
+        average = self._told(answers, probe.AVERAGE)
+        instant = self._told(answers, probe.INSTANT)
         if "energy" in self._own:
             counter = self._one("nvmlDeviceGetTotalEnergyConsumption")
         if "average" in self._own or "instant" in self._own:
@@ -282,10 +282,18 @@ class GpuHandle:
             average = power if "average" in self._own else average
             instant = power if "instant" in self._own else instant
         if gauges is not None:
-            self._extras(values, gauges)
+            self._extras(answers, gauges)
         average_mw, instant_mw = milli(average), milli(instant)
         power_mw = average_mw if self.has_average and average_mw != MISSING else instant_mw
-        return Sample(counter_of(counter), power_mw, instant_mw)
+        return Sample(MISSING, power_mw, counter_of(counter), instant_mw)
+
+    def _told(self, answers: Sequence[tuple[int, float]], number: int, scope: int = 0) -> float:
+        """Return what a field of the full reading says; -1 if it is not read, or fails."""
+        place = self._place.get((number, scope))
+        if place is None:
+            return MISSING
+        code, value = answers[place]
+        return value if code == SUCCESS else MISSING
 
     def read_instant(self) -> Sample:
         """Read instant power alone; it stands for ``power_mw`` too where there is no average."""
@@ -298,7 +306,7 @@ class GpuHandle:
             instant_mw = milli(self._one("nvmlDeviceGetPowerUsage"))
         else:
             return self.read()
-        return Sample(MISSING, MISSING if self.has_average else instant_mw, instant_mw)
+        return Sample(MISSING, MISSING if self.has_average else instant_mw, MISSING, instant_mw)
 
     def _one(self, name: str) -> float:
         try:
@@ -308,13 +316,13 @@ class GpuHandle:
                 raise
             return MISSING
 
-    def _extras(self, values: Mapping[tuple[int, int], float], gauges: dict[str, float]) -> None:
+    def _extras(self, answers: Sequence[tuple[int, float]], gauges: dict[str, float]) -> None:
         for name, number in probe.THROTTLE.items():
-            if (number, 0) in values:
-                gauges[f"throttle_{name}_s"] = values[number, 0] / 1e9
+            if (throttled := self._told(answers, number)) != MISSING:
+                gauges[f"throttle_{name}_s"] = throttled / 1e9
         for name, scope in (("module", probe.MODULE_SCOPE), ("memory", probe.MEMORY_SCOPE)):
-            if (probe.INSTANT, scope) in values:
-                gauges[f"power_{name}_w"] = values[probe.INSTANT, scope] / 1e3
+            if (power := self._told(answers, probe.INSTANT, scope)) != MISSING:
+                gauges[f"power_{name}_w"] = power / 1e3
 
     def gauges(self) -> dict[str, float]:
         """Limits, temperatures and clocks; raises `MeterError` if the GPU or the driver is gone, as the next two do."""

@@ -137,7 +137,7 @@ class Poller:
         window is made, and not as many as would have been, each with the owners that were seen after it.
         """
         now_us = self._clock.now_us()
-        read_us = min((schedule.rows[0][0] for schedule in self._schedules if schedule.rows), default=now_us)
+        read_us = min((schedule.samples[0].time_us for schedule in self._schedules if schedule.samples), default=now_us)
         return max(end_us, read_us - (read_us - end_us) % self._rates.window_us)
 
     def _tick(self, gpu: int, due_us: int) -> None:
@@ -169,16 +169,17 @@ class Poller:
         instant = {"power_instant_w": sample.instant_mw / 1e3}
         schedule.gauges.renew("instant", instant, ended_us, self._rates.instant_us * schedule.factor)
         if ended_us - begun_us <= BLIND_US:  # else nobody knows when what it says was so
-            self._append(schedule, (begun_us + ended_us) // 2, sample)
+            self._append(schedule, sample._replace(time_us=(begun_us + ended_us) // 2))
         if ended_us >= schedule.usage_due_us:
             schedule.usage_due_us = ended_us - ended_us % self._rates.usage_us + self._rates.usage_us
             self._look(gpu, schedule, gpu_handle, ended_us)
 
-    def _append(self, schedule: GpuSchedule, at_us: int, sample: Sample) -> None:
-        self.pace.follow(schedule, at_us, sample.instant_mw)
+    def _append(self, schedule: GpuSchedule, sample: Sample) -> None:
+        self.pace.follow(schedule, sample.time_us, sample.instant_mw)
         with self.lock:
-            if at_us >= self.start_us and (not schedule.rows or at_us > schedule.rows[-1][0]):
-                schedule.rows.append((at_us, sample.power_mw, sample.counter_mj, sample.instant_mw))
+            newest_us = schedule.samples[-1].time_us if schedule.samples else MISSING
+            if sample.time_us >= self.start_us and sample.time_us > newest_us:
+                schedule.samples.append(sample)
 
     def _look(self, gpu: int, schedule: GpuSchedule, gpu_handle: GpuHandle, now_us: int) -> None:
         """Utilisation, memory, and whatever these or the time call for."""
@@ -224,13 +225,13 @@ class Poller:
             listed, ghosts, error = watch.relist(self._alive)
         if error is not None:
             schedule.gauges.forget("processes")
-            self.recovery.fault(error.call, "GPU %d: %s", gpu, error)
+            self.recovery.note(error.call, f"GPU {gpu}: {error.reason}")
         elif watch.able("processes") and (watch.instances or not watch.able("mig")):
             # What the driver counts, whether or not we may know who they are: 0 is what tells that nobody is there.
             # Under MIG they are seen instance by instance, and who may see no instance sees nobody.
             schedule.gauges.renew("processes", {"processes": listed}, now_us, self._rates.processes_us)
         for pid in ghosts:
-            self.recovery.fault("scrambled_pid", "GPU %d: the driver reports pid %d, which does not exist", gpu, pid)
+            self.recovery.note("scrambled_pid", f"GPU {gpu}: the driver reports pid {pid}, which does not exist")
         for pid, seen in before.items():
             if pid not in watch.listed:
                 schedule.observations.append(
@@ -289,8 +290,8 @@ class Poller:
         gauges = {name: np.full(count, np.nan) for name in sorted(self._names)}
         observations: list[ProcessObservation] = []
         for gpu, schedule in enumerate(self._schedules):
-            ready = [row for row in schedule.rows if row[0] < end_us]
-            schedule.rows = schedule.rows[len(ready) :]
+            ready = [sample for sample in schedule.samples if sample.time_us < end_us]
+            schedule.samples = schedule.samples[len(ready) :]
             rows += ready
             offsets.append(len(rows))
             if "gpu_util" not in shown[gpu]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import logging
 import math
 import queue
-from collections import Counter, defaultdict
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from wattshed.agent.errors import Faults
 from wattshed.agent.meters.errors import Fault, MeterError, RestartNeeded, TooSlow
 from wattshed.agent.meters.events import Changed, Xid
 from wattshed.agent.meters.handle import SLOW_US
@@ -53,8 +54,10 @@ class Recovery:
 
     Attributes
     ----------
+    note : callable
+        Notes a failure of a driver call, or of another kind.
     faults : Counter of str
-        Failures by driver call or kind.
+        How many there were of each.
     """
 
     def __init__(  # noqa: PLR0917 - wired in one place
@@ -70,7 +73,8 @@ class Recovery:
         self._behind = behind
         self._reprobing = Reprobing(meter, clock, schedules, self.guard, self._answered_not, self._cured)
         self._driver_went_us = MISSING
-        self.faults: Counter[str] = Counter()
+        self._faults = Faults(lambda: clock.now_us() / 1e6)
+        self.note, self.faults = self._faults.note, self._faults.counts
         self._events: list[Event] = []
         self._xids: defaultdict[int, list[int]] = defaultdict(list)  # heard in this window, by number
         self._driver_down = False
@@ -169,7 +173,7 @@ class Recovery:
             self._failed(gpu, schedule, error)
         except TooSlow as slow:
             if others:
-                self.fault("held_up", "GPU %d: %s while another one was asked", gpu, slow)
+                self.note("held_up", f"GPU {gpu}: {slow} while another one was asked")
                 self._reprobing.held_up()
             elif not self._behind():
                 self._meter.gpu_handles[gpu].sick = f"sick: {slow}"
@@ -179,7 +183,7 @@ class Recovery:
         if took_us >= self._rates.restart_us:
             raise RestartNeeded(f"a driver call took {took_us / 1e6:.0f} s")
         if took_us >= self._rates.stale_us:
-            self.fault("stale_call", "GPU %d: a driver call took %.1f s", gpu, took_us / 1e6)
+            self.note("stale_call", f"GPU {gpu}: a driver call took {took_us / 1e6:.1f} s")
             if self._clock.virtual and schedule.up:
                 self._events.append(Event(begun_us + self._rates.stale_us, "lost", gpu, "a call does not return"))
                 self._events.append(Event(self._clock.now_us(), "back", gpu))
@@ -194,7 +198,7 @@ class Recovery:
             raise RestartNeeded(f"{error}: the driver was replaced under this process")
         if error.fault is Fault.NOTHING:
             return
-        self.fault(error.call, "GPU %d: %s", gpu, error)
+        self.note(error.call, f"GPU {gpu}: {error.reason}")
         if schedule.failing_since_us == MISSING:
             schedule.failing_since_us = now_us
         schedule.failing_code = error.code
@@ -205,14 +209,6 @@ class Recovery:
         else:
             schedule.backoff_us = min(LONGEST_BACKOFF_US, max(SECOND_US, schedule.backoff_us * 2))
             schedule.quiet_until_us = now_us + schedule.backoff_us
-
-    def fault(self, part: str, text: str, *args: object) -> None:
-        """Count a failure, and log some of its kind."""
-        self.faults[part] += 1
-        count = self.faults[part]
-        # One line for the first, then at every power of ten: a log must survive a broken GPU.
-        if count in {1, 10, 100, 1000} or count % 10_000 == 0:
-            LOG.warning("%s (%d so far)", text % args, count)
 
     def _down(self, gpu: int, schedule: GpuSchedule, why: str, since_us: int = MISSING) -> None:
         schedule.up = False
@@ -294,7 +290,7 @@ class Recovery:
         except MeterError as error:
             if error.fault is Fault.RESTART or error.code in CUT_OFF_CODES:
                 raise RestartNeeded(f"{error}: the driver or its devices were taken from this process") from None
-            self.fault(error.call, "the driver does not answer: %s", error)
+            self.note(error.call, f"the driver does not answer: {error.reason}")
             self._driver_down = True
             for gpu, schedule in enumerate(self._schedules):
                 if schedule.up:

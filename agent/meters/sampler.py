@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wattshed.agent.meters.errors import RestartNeeded
-from wattshed.agent.meters.ghosts import exists
 from wattshed.agent.meters.poller import Poller
 from wattshed.agent.meters.schedule import Meter, Rates
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from wattshed.agent.clock import Clock
     from wattshed.agent.window import Device, ProcessObservation, Window
@@ -29,7 +28,7 @@ LOG = logging.getLogger(__name__)
 EVENT_WAIT_MS = 1000
 
 
-class Stopped(Exception):  # noqa: N818 - the end of a run, not an error
+class Stopped(StopIteration):
     """No window comes any more: the sampler was closed."""
 
 
@@ -43,8 +42,8 @@ class Sampler:
     clock : Clock
     host : str
     rates : Rates
-    proc_root : Path
-        Where pids are looked up.
+    alive : callable
+        Whether a pid that the driver names is a process that can be on a GPU.
     sys_root : Path
         Where the kernel tells which device sleeps.
     wake : bool
@@ -62,18 +61,16 @@ class Sampler:
         clock: Clock,
         host: str,
         rates: Rates | None = None,
-        proc_root: Path = Path("/proc"),
         *,
+        alive: Callable[[int], bool],
         sys_root: Path = Path("/sys"),
         wake: bool = True,
     ) -> None:
         self._meter, self._clock = meter, clock
         self._rates = rates or Rates()
-        self._proc_root, self._sys_root, self._wake = proc_root, sys_root, wake
+        self._sys_root, self._wake = sys_root, wake
         self._finished: queue.Queue[tuple[Window, list[ProcessObservation]] | Exception | None] = queue.Queue()
-        self._poller = Poller(
-            meter, clock, host, self._rates, alive=self._alive, asleep=self._asleep, behind=self._behind
-        )
+        self._poller = Poller(meter, clock, host, self._rates, alive=alive, asleep=self._asleep, behind=self._behind)
         self._edge_us = self._poller.start_us
         self._threads: list[threading.Thread] = []
 
@@ -202,9 +199,6 @@ class Sampler:
 
     def _behind(self) -> bool:
         return not self._finished.empty()
-
-    def _alive(self, pid: int) -> bool:
-        return exists(self._proc_root, pid)
 
     def _asleep(self, device: Device) -> bool:
         if self._wake or not device.pci_bus_id:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from wattshed.agent.meters.costs import CallCosts
     from wattshed.agent.meters.events import Changed, Xid
     from wattshed.agent.meters.gauges import Gauges
-    from wattshed.agent.meters.handle import GpuHandle
+    from wattshed.agent.meters.handle import GpuHandle, Sample
     from wattshed.agent.meters.processes import ProcessWatch
     from wattshed.agent.window import Device, ProcessObservation
 
@@ -119,7 +119,7 @@ class GpuSchedule:
     up: bool = True
     sick: bool = False  # down because its calls take too long
     stale: bool = False  # down only because a call did not return
-    rows: list[tuple[int, int, int, int]] = field(default_factory=list)  # time, power, counter, instant
+    samples: list[Sample] = field(default_factory=list)  # of the window that is open
     observations: list[ProcessObservation] = field(default_factory=list)  # of processes that went away
     factor: int = 1
     calls: Percentile = field(default_factory=Percentile)

@@ -5,7 +5,7 @@ it, scaled to fit. Without a counter, power is integrated by trapezoid. The resu
 stretches of time with an exact integer energy in half-nanojoules (``hnj``; 1 mJ = 2,000,000 hnj), which later kernels
 split.
 
-A counter lies in known ways, and each has its rule (`kernels.billing.verdicts`, `kernels.billing.suspects`):
+A counter lies in known ways, and each has its rule (`kernels.billing.verdicts`, `kernels.billing.counter_resets`):
 
 * it was *seen* not to move while power flows (stuck: readings that repeat it, more than 2 s apart without their longest
   pause), or is not readable for longer than a gap: power is booked, and what the counter says later is booked on top as
@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from wattshed.kernels.billing.counter_resets import UNDECIDED_US, book_stale
 from wattshed.kernels.billing.holes import UNTOLD_US, total_of
 from wattshed.kernels.billing.layout import (
     DIAGNOSTICS,
@@ -44,7 +45,6 @@ from wattshed.kernels.billing.layout import (
 )
 from wattshed.kernels.billing.records import blank, opened, put_back
 from wattshed.kernels.billing.settling import all_final, begun_anew, by_power, close, settle_by_power, uncover
-from wattshed.kernels.billing.suspects import UNDECIDED_US, book_stale
 from wattshed.kernels.billing.verdicts import take_counter
 from wattshed.kernels.columns import as_read
 from wattshed.kernels.jit import jit

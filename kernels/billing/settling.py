@@ -1,6 +1,6 @@
 """Closing the books of an open stretch: its intervals become final, by power, by the counter, or as a new epoch says.
 
-Which it is, `kernels.billing.verdicts`, `kernels.billing.suspects` and `kernels.billing.reconcile` decide.
+Which it is, `kernels.billing.verdicts`, `kernels.billing.counter_resets` and `kernels.billing.reconcile` decide.
 """
 
 from __future__ import annotations

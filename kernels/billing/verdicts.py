@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from wattshed.kernels.billing.counter_resets import drop_suspect, hold_back, hold_back_step, judge_stale, judge_suspect
 from wattshed.kernels.billing.holes import total_of
 from wattshed.kernels.billing.layout import Suspect
 from wattshed.kernels.billing.settling import HNJ_PER_MJ, close, sane
-from wattshed.kernels.billing.suspects import drop_suspect, hold_back, hold_back_step, judge_stale, judge_suspect
 from wattshed.kernels.billing.trusting import believe, stands_still, start_from
 from wattshed.kernels.jit import jit
 

@@ -7,6 +7,7 @@ import pytest
 
 from tests.exporters import snapshots
 from tests.exporters.test_metrics_pages import page, samples
+from wattshed.agent.errors import Faults
 from wattshed.agent.terminal import view as top
 from wattshed.exporters.formats import dcgm, prometheus
 from wattshed.exporters.formats.exposition import SIMULATED, Writer
@@ -70,7 +71,7 @@ def test_otlp_carries_the_mark():
             return None
 
     for build, expected in ((snapshots.rich, "1"), (snapshots.measured, None)):
-        push = Push(build, exporter=Nowhere())
+        push = Push(build, exporter=Nowhere(), noting=Faults().noting)
         (resource,) = push.data(build()).resource_metrics
         push.stop()
         metrics = {m.name: m for scope in resource.scope_metrics for m in scope.metrics}

@@ -13,6 +13,7 @@ import os
 import sys
 import tempfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from wattshed.agent.clock import RealClock
@@ -20,6 +21,7 @@ from wattshed.agent.config import Config, Log
 from wattshed.agent.daemon import assembly
 from wattshed.agent.daemon.source import Source
 from wattshed.agent.jobs.processes import Processes
+from wattshed.agent.jobs.procfs import exists
 from wattshed.agent.jobs.resolve import JobResolver
 from wattshed.agent.jobs.slurm import Slurm
 from wattshed.agent.meters.meter import NvmlMeter
@@ -90,7 +92,7 @@ def main(mapping: str, node: str, state: str, listen: str, squeue: str = "squeue
         simulated = SimulatedNode(clock, Path(folder), scenario)
         meter = NvmlMeter(Nvml(clock, simulated.library), clock, host, simulated=True)
         meter.open()
-        sampler = Sampler(meter, clock, host, Rates(window_us=500_000), simulated.proc_root)
+        sampler = Sampler(meter, clock, host, Rates(window_us=500_000), alive=partial(exists, simulated.proc_root))
         scontrol = str(Path(squeue).with_name("scontrol"))
         slurm = Slurm(clock.now_us, node, None if mapping == "-" else Path(mapping), (squeue,), (scontrol,))
         resolver = JobResolver(Processes(Path("/proc"), clock.now_us), slurm)

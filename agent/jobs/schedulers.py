@@ -1,4 +1,4 @@
-"""The cgroups of batch systems, as each of them lays them out.
+"""The cgroups of batch systems, as each of them lays them out: a new scheduler begins here.
 
 All patterns start at the root of a host (or of a container that runs a manager of its own), since root alone can make
 folders there. Nothing below a job's own folder is looked at: HTCondor hands it to the user (``chown``), and what a job

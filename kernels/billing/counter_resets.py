@@ -1,4 +1,4 @@
-"""A reading of the counter that is held back, and what the one after it makes of it: dip, jump, stale, or new epoch.
+"""A reading of the counter that is held back, and what the one after it makes of it: dip, jump, stale, or a reset.
 
 See `kernels.billing.layout.Suspect` for what it may be, and `kernels.billing.verdicts` for when one is held back.
 """
