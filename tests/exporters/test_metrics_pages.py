@@ -129,9 +129,9 @@ def test_a_series_that_went_and_came_back_between_two_pages_says_when_it_began()
 
 def test_created_is_when_the_counter_began_not_when_the_job_did():
     snapshot = snapshots.rich()
-    for s in samples(page(snapshot, True), True):
-        if s.name.endswith("_created"):
-            assert s.value >= snapshot.started_us / 1e6
+    began = [s.value for s in samples(page(snapshot, True), True) if s.name.endswith("_created")]
+    assert len(began) > 50
+    assert min(began) >= snapshot.started_us / 1e6
     restored = dataclasses.replace(snapshot, counters_since_us=snapshot.started_us - 10**9)
     created = {s.value for s in samples(page(restored, True), True) if s.name == "wattshed_gpu_energy_joules_created"}
     assert created == {(snapshot.started_us - 10**9) / 1e6}
