@@ -16,12 +16,17 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from tests.exporters import snapshots
 from tests.exporters.wire import peer
-from wattshed.exporters.formats import dcgm, prometheus
+from wattshed.exporters.formats import dcgm, prometheus, reference
 from wattshed.exporters.formats.exposition import Family, Writer, escape
 from wattshed.exporters.snapshot import HNJ_PER_JOULE, EnergyShare
 
 GOLDEN = Path(__file__).parent / "golden"
 PARSERS = {False: parse_text, True: parse_openmetrics}
+
+
+def test_the_metrics_reference_is_what_the_tables_say():
+    docs = Path(__file__).parents[2] / "docs"
+    assert (docs / "metrics.md").read_text(encoding="utf-8") == reference.markdown()
 
 
 def page(snapshot, openmetrics=False, writer=None, families=None):
