@@ -244,6 +244,9 @@ def main():
     for library in LIBRARIES:
         importlib.import_module(library)
     tree = copy_tree(args.scratch)
+    if "kernels" not in args.rooms:  # nor loaded anew, where they are not what is mutated
+        sys.path[:0] = [str(tree / "deploy/python"), str(tree)]
+        importlib.import_module("wattshed.kernels.warm").warm_up(only=("live path", "histogram"))
     for label in args.rooms:
         if label == "kernels":  # nothing is compiled anew for each mutant
             os.environ["WATTSHED_JIT"] = "off"
