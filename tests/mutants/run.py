@@ -30,13 +30,15 @@ import time
 import tomllib
 from pathlib import Path
 
+import hypothesis
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(HERE))
 
 from mutations import differs, mutations  # noqa: E402
 
-LIBRARIES = ("numpy", "numba", "pyarrow.parquet", "pytest", "hypothesis", "h11", "prometheus_client", "psutil", "yaml")
+LIBRARIES = ("numpy", "numba", "pyarrow.parquet", "pytest", "h11", "prometheus_client", "psutil", "yaml")
 
 
 BROKEN = {3, 4, 5, 70}  # internal error, wrong usage, no tests, our own
@@ -243,6 +245,9 @@ def main():
     os.environ.setdefault("NUMBA_CACHE_DIR", str(args.scratch / "numba"))
     for library in LIBRARIES:
         importlib.import_module(library)
+    # The first example that fails is a kill: a smaller one is nobody's concern.
+    hypothesis.settings.register_profile("mutants", phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate))
+    hypothesis.settings.load_profile("mutants")
     tree = copy_tree(args.scratch)
     if "kernels" not in args.rooms:  # nor loaded anew, where they are not what is mutated
         sys.path[:0] = [str(tree / "deploy/python"), str(tree)]
