@@ -249,7 +249,7 @@ def main():
     hypothesis.settings.register_profile("mutants", phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate))
     hypothesis.settings.load_profile("mutants")
     tree = copy_tree(args.scratch)
-    if "kernels" not in args.rooms:  # nor loaded anew, where they are not what is mutated
+    if not {"kernels", "exporters"} & set(args.rooms):  # nor loaded anew, where they are used and not mutated
         sys.path[:0] = [str(tree / "deploy/python"), str(tree)]
         importlib.import_module("wattshed.kernels.warm").warm_up(only=("live path", "histogram"))
     for label in args.rooms:
