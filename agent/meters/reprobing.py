@@ -69,6 +69,7 @@ class Reprobing:
         self._guard, self._failed, self._cured = guard, failed, cured
         self._ailments: dict[int, Ailment] = {}  # by number in the session
         self._modes_us: dict[int, int] = {}
+        self._hinted: set[int] = set()
         self._refused_us: dict[int, int] = {}
         self._doubted: set[int] = set()
 
@@ -102,6 +103,7 @@ class Reprobing:
         now_us, count = self._clock.now_us(), len(self._meter.gpu_handles)
         old, self._ailments = self._ailments, {}
         self._doubted.clear()
+        self._hinted.clear()
         asked = {asking.index for asking in self._meter.asked}
         for gpu, (gpu_handle, schedule) in enumerate(zip(self._meter.gpu_handles, self._schedules, strict=True)):
             self._modes_us[gpu] = now_us + MODES_US * (gpu + 1) // count  # spread: no tick shall wait for all of them
@@ -120,7 +122,7 @@ class Reprobing:
 
     def hint(self, gpu: int) -> None:
         """Ask for its modes soon: something that worked is refused."""
-        self._modes_us[gpu] = min(self._modes_us[gpu], self._modes_us[gpu] - MODES_US + SOON_US)
+        self._hinted.add(gpu)
 
     def turn(self, may_read: Callable[[int], bool]) -> None:
         """Once a window: whatever is due, of few GPUs at a time."""
@@ -186,8 +188,10 @@ class Reprobing:
                 schedule.list_due_us = schedule.gauges_due_us = schedule.usage_due_us = 0
 
         before = gpu_handle.device.capabilities
-        if now_us >= self._modes_us[gpu]:
+        # A hint may come with every reading: the questions are not more frequent for that.
+        if now_us >= self._modes_us[gpu] - (MODES_US - SOON_US if gpu in self._hinted else 0):
             self._modes_us[gpu] = now_us + MODES_US
+            self._hinted.discard(gpu)
             self._guard(gpu, modes)
         if gpu in self._doubted or refused_too:
             if refused_too:

@@ -12,6 +12,12 @@ import time
 import bcrypt
 import pytest
 import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -259,6 +265,15 @@ def test_a_bad_file_is_one_line_with_a_place_and_no_secret(web, text, line, colu
     assert str(caught.value).startswith(f"{path}:{line}:{column}: ")
     assert "\n" not in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+def test_an_encrypted_key_is_refused_with_the_reason_and_nobody_is_asked_for_its_password(web, tmp_path):
+    path = web(TLS)
+    key = load_pem_private_key((tmp_path / "key.pem").read_bytes(), None)
+    locked = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, BestAvailableEncryption(b"hunter2"))
+    (tmp_path / "key.pem").write_bytes(locked)
+    with pytest.raises(WebConfigError, match="the key is encrypted; give an unencrypted one"):
+        load(path)
 
 
 def test_the_whole_schema_is_accepted(web):

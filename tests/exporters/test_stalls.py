@@ -1,5 +1,6 @@
 """Nobody can keep a scrape waiting: stalled connections, half headers, slow readers, storms."""
 
+import asyncio
 import contextlib
 import socket
 import threading
@@ -11,7 +12,8 @@ import pytest
 import trustme
 
 from tests.exporters import snapshots
-from tests.exporters.wire import get, read_one
+from tests.exporters.wire import get, read_all, read_one
+from wattshed.exporters.web.conversation import CHUNK
 from wattshed.exporters.web.http import Limits
 
 QUICK = Limits(handshake_s=4.0, header_s=4.0, idle_s=8.0, response_s=12.0)
@@ -97,6 +99,31 @@ def test_slow_readers_of_a_large_page(serve):
     while open_fds() > before and time.monotonic() < deadline:
         time.sleep(0.05)
     assert open_fds() <= before
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_of_an_answer_that_nobody_reads_little_is_made(serve, tls_config, monkeypatch, secure):
+    """What the kernel holds for a client (it doubles what it is asked for), its own share on the other side, and a few
+    chunks of ours: the rest of the page waits until it reads."""
+    made, write = [0], asyncio.StreamWriter.write
+
+    def counted(self, data):
+        made[0] += len(data)
+        write(self, data)
+
+    monkeypatch.setattr(asyncio.StreamWriter, "write", counted)
+    snapshot, limits = snapshots.large(12_000), Limits(kernel_bytes=65_536)
+    _, port = serve(lambda: snapshot, limits=limits, web_config=tls_config[0] if secure else None)
+    with socket.socket() as plain:
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        plain.connect(("127.0.0.1", port))
+        sock = client(tls_config)(plain) if secure else plain
+        sock.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        while not made[0]:
+            time.sleep(0.01)
+        time.sleep(0.5)
+        assert made[0] <= 2 * limits.kernel_bytes + 3 * CHUNK
+        assert len(read_all(sock)) == made[0] > 4_000_000
 
 
 def test_ten_thousand_quick_requests_do_not_delay_a_ticking_thread(serve):
