@@ -54,6 +54,18 @@ def largest_change(power, k):
     return max(pairs), max(-p for p in pairs)
 
 
+def mean_between(times, powers, begin, end):
+    """Mean of the straight lines between readings over a stretch, of what they span of it."""
+    begin, end = max(begin, times[0]), min(end, times[-1])
+    energy = 0.0
+    for i in range(len(times) - 1):
+        a, b = max(times[i], begin), min(times[i + 1], end)
+        if a < b:
+            slope = (powers[i + 1] - powers[i]) / (times[i + 1] - times[i])
+            energy += (b - a) * (powers[i] + slope * ((a + b) / 2 - times[i]))
+    return energy / (end - begin)
+
+
 def ar1_band(sigma, phi, step_s, low_hz, high_hz, points=20000):
     """Mean square of an AR(1) process with innovations of ``sigma`` between two frequencies, by the midpoint rule."""
     width = (high_hz - low_hz) / points
