@@ -2,6 +2,8 @@
 
 from math import cos, exp, pi, sqrt
 
+from scipy import stats
+
 
 def variance(values):
     mean = sum(values) / len(values)
@@ -79,6 +81,11 @@ def ar1_band(sigma, phi, step_s, low_hz, high_hz, points=20000):
 
 def approach(end, start, seconds, tau):
     return end + (start - end) * exp(-seconds / tau)
+
+
+def student(confidence, df):
+    """Half-width of Student's central interval, by scipy."""
+    return stats.t.ppf(0.5 + confidence / 2, df)
 
 
 def root_sum(*parts):
