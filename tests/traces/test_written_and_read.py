@@ -210,7 +210,7 @@ def parquet(node):
 WIDE = {"time": ("time", "s"), "power": ("power_*", "W"), "energy": ("energy_*", "mJ")}
 FORMATS = {
     "nvidia-smi": (smi_csv, "power instant util uuid model limit", None),
-    "nvidia-smi without a header": (smi_headless, "power uuid", None),
+    "nvidia-smi without a header": (smi_headless, "power uuid model", None),
     "dmon": (smi_dmon, "power util index", None),
     "dcgmi": (dcgmi, "power energy util index rounds", None),
     "-q": (smi_q, "power instant util uuid model limit pci", None),
