@@ -139,12 +139,13 @@ class Layout:
         node = buffer = 0
         try:
             for field in self.schema:
-                kind, size = _KINDS.get(field.name, (NUMBER, 0))
-                if field.name in _KINDS and field.type != SCHEMA.field(field.name).type:
-                    return messages.spread(list(nowhere.values()))
-                found[field.name] = (node, buffer, kind, size)
-                if kind == TEXTS:
-                    found[f"{field.name} text"] = (node, buffer + 4, BYTES, 1)
+                if field.name in _KINDS:  # columns of another writer are passed over
+                    if field.type != SCHEMA.field(field.name).type:
+                        return messages.spread(list(nowhere.values()))
+                    kind, size = _KINDS[field.name]
+                    found[field.name] = (node, buffer, kind, size)
+                    if kind == TEXTS:
+                        found[f"{field.name} text"] = (node, buffer + 4, BYTES, 1)
                 nodes, buffers = _extent(field.type)
                 node, buffer = node + nodes, buffer + buffers
         except LookupError:
