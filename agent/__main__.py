@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from wattshed.agent.inputs.report import SourceReport
     from wattshed.agent.window import Window
 
-DESCRIPTION = "Measures GPU power and bills every joule to the job that used it."
+DESCRIPTION = "Measures GPU power and attributes every joule to the job that used it."
 EXAMPLES = """examples:
   wattshed run                                  meter this host; metrics at http://127.0.0.1:9961/metrics
   wattshed run --meter simulated --for 20       try it on a machine without a GPU
@@ -58,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     run = commands.add_parser(
         "run",
         help="meter this host and publish the result",
-        description="Meter this host, bill every joule to its job, and publish the result as Prometheus metrics.",
+        description="Meter this host, attribute every joule to its job, and publish the result as Prometheus metrics.",
     )
     _add_metering_flags(run)
     run.add_argument(
@@ -68,7 +68,10 @@ def parser() -> argparse.ArgumentParser:
         help="serve at this address (repeatable); default 127.0.0.1:9961",
     )
     run.add_argument(
-        "--web.config.file", dest="web_config_file", metavar="F", help="TLS and users, as other Prometheus exporters"
+        "--web.config.file",
+        dest="web_config_file",
+        metavar="F",
+        help="TLS and users, in the format of other Prometheus exporters",
     )
     run.add_argument("--record", metavar="DIR", help="also record every window to this folder")
     run.set_defaults(run=_run)
@@ -106,9 +109,7 @@ def _add_metering_flags(command: argparse.ArgumentParser) -> None:
         help="nvml (default: waits for the driver), auto (nvml, else simulated), simulated, simulated:FILE, or a "
         "recorded trace to play back",
     )
-    command.add_argument(
-        "--for", dest="for_seconds", metavar="SECONDS", type=float, help="stop by itself after this time"
-    )
+    command.add_argument("--for", dest="for_seconds", metavar="SECONDS", type=float, help="stop after this time")
 
 
 def _loader(arguments: argparse.Namespace) -> Callable[[], Config]:
@@ -211,7 +212,7 @@ def main(argv: list[str] | None = None) -> int:
         if number == errno.EPIPE:  # the reader (head, less) has seen enough
             return _ENDED_BY + signal.SIGPIPE
         why = "is closed" if number == errno.EBADF else f"cannot be written ({os.strerror(number)})"
-        print(f"wattshed: standard output {why}; the answer is lost", file=sys.stderr)
+        print(f"wattshed: standard output {why}; the output is lost", file=sys.stderr)
         return 1
     except OSError as error:  # a folder that may not be entered, a server that is gone
         print(f"wattshed: {error}", file=sys.stderr)

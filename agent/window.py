@@ -28,7 +28,7 @@ MISSING = -1
 IDLE = "_idle"
 UNATTRIBUTED = "_unattributed"
 OTHER = "_other"
-"""Owners that are no job: unused static energy; energy nobody can be named for; jobs beyond the series cap."""
+"""Owners that are not jobs: unused static energy; energy nobody can be named for; jobs beyond the series cap."""
 
 JobKey = NewType("JobKey", str)
 

@@ -104,7 +104,7 @@ def decide(size: int, *, resident: bool, obstacle: str, speeds: Callable[[], Spe
     if obstacle:
         return Choice("cpu", obstacle)
     if size < _LAUNCH_S * 1e9:
-        return Choice("cpu", f"{size} bytes are done before a device has started")
+        return Choice("cpu", f"{size} bytes are summed before a device has started")
     host, bus = speeds()
     cpu_s, cuda_s = size / host, _LAUNCH_S + size / bus
     reason = f"{size / 1e6:.0f} MB in host memory: {cpu_s * 1e3:.1f} ms here, {cuda_s * 1e3:.1f} ms over the bus"

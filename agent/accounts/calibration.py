@@ -86,7 +86,7 @@ class Calibrator:
     def apply(self, window: Window) -> Window:
         """Return the window with its devices filled in, learning from it where a GPU is idle.
 
-        Utilisation that hangs is no reading of how busy a GPU is: it becomes unknown.
+        Utilisation that hangs is not a reading of how busy a GPU is: it becomes unknown.
         """
         held = {int(gpu) for gpu in window.usage.gpu}
         busy_us = window.busy_us.copy()
@@ -130,7 +130,7 @@ class Calibrator:
             rest.full_since_us = window.start_us
         if not rest.latched and window.end_us - rest.full_since_us > UNSEEN_US:
             rest.latched = True
-            text = "GPU %d has been 100 %% busy for %d s without a process: it is idle, and its utilisation hangs"
+            text = "GPU %d has been 100 %% busy for %d s without a process: it is idle, and its utilisation is stuck"
             LOG.warning(text, device.index, UNSEEN_US // 1_000_000)
         return rest.latched
 

@@ -142,10 +142,10 @@ class Publisher:
 def why_unmetered(gpus: Sequence[GpuFacts]) -> str:
     """Say in one line why none of these GPUs is being metered, and what to do."""
     if not any(gpu.up for gpu in gpus):
-        return "no GPU answers the driver; see the log and `nvidia-smi`"
+        return "no GPU answers; see the log and `nvidia-smi`"
     if all(gpu.energy_source == "none" for gpu in gpus):
-        return "no GPU tells its energy or its power; `wattshed check` says why not and what to do"
-    return "no GPU gives a reading that can be used at the moment; see the log and `nvidia-smi`"
+        return "no GPU reports energy or power; `wattshed check` says why and what to do"
+    return "no GPU gives a usable reading at the moment; see the log and `nvidia-smi`"
 
 
 def _known_until_us(state: GpuState) -> int:

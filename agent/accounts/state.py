@@ -164,7 +164,7 @@ class StateFile:
             took_s = time.monotonic() - begun_s
             if took_s > SLOW_S:
                 self._sync_again_us = now_us + SLOW_SYNC_US
-                message = f"the disk took {took_s:.1f} s to save the books; a power cut may now take back half a minute"
+                message = f"the disk took {took_s:.1f} s to save the state; a power cut may now lose half a minute"
                 raise SlowDiskError(message)
 
     def restore(self, accounts: Accounts, calibrator: Calibrator) -> Restored:
@@ -174,7 +174,9 @@ class StateFile:
             try:
                 state = _read(path)
                 if state["host"] != self._host:
-                    problems.append(f"{path}: is of host {state['host']!r}, not {self._host!r}; starting anew")
+                    problems.append(
+                        f"{path}: belongs to host {state['host']!r}, not {self._host!r}; starting from zero"
+                    )
                     continue
                 same_boot = state["boot_id"] == self._boot_id
                 saved_us = int(state["saved_us"])
@@ -183,7 +185,7 @@ class StateFile:
             except FileNotFoundError:
                 continue
             except (StateError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-                problems.append(f"{path}: cannot be believed ({error}); put aside")
+                problems.append(f"{path}: cannot be trusted ({error}); set aside")
                 _put_aside(path)
         return Restored(found=False, same_boot=False, saved_us=0, problems=tuple(problems))
 
@@ -208,7 +210,7 @@ def _read(path: Path) -> dict[str, Any]:
     head, _, body = path.read_bytes().partition(b"\n")
     words = head.split()
     if len(words) != 4 or words[0] != b"wattshed-state":
-        raise StateError("no state file")
+        raise StateError("not a state file")
     version = int(words[1])
     if not 1 <= version <= VERSION:
         raise StateError(f"version {version}, not {VERSION}")

@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     from wattshed.kernels.jit import MODE, threads
 
     if MODE == "off":
-        raise InputError("bench measures compiled kernels, and WATTSHED_JIT=off; unset it")
+        raise InputError("bench measures compiled kernels, but WATTSHED_JIT=off; unset it")
     if arguments.plot and not Path(arguments.plot).resolve().parent.is_dir():
         raise InputError("the folder of --plot does not exist", arguments.plot)
     if arguments.plot:
@@ -128,7 +128,7 @@ def print_table(document: dict[str, Any]) -> None:
     table = Table(
         title=f"{document['samples']:,} samples of {document['gpus']} GPUs; {about['processor']}, "
         f"{about['threads']} threads; medians of {document['rounds']} interleaved rounds",
-        caption="GB/s and share: against the bandwidth probe beside it. x: how many times quicker than the rival.",
+        caption="GB/s and share: against the bandwidth probe beside it. x: how many times as fast as the rival.",
     )
     columns = ("kernel", "ms", "GB/s", "share", *(f"x {rival}" for rival in RIVALS), "x other", "answers")
     for name in columns:

@@ -90,7 +90,7 @@ def example() -> str:
 
     lines = [
         "# wattshed: /etc/wattshed/config.toml",
-        "# Every key, at its default. Environment (WATTSHED_LOG_LEVEL=debug) and flags go before this file.",
+        "# Every key, at its default. Environment (WATTSHED_LOG_LEVEL=debug) and flags override this file.",
         "# Check it with: wattshed config --check FILE. Apply it with: systemctl reload wattshed",
         "",
     ]

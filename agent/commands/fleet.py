@@ -40,7 +40,11 @@ def _server(parser: argparse.ArgumentParser, *, required: bool) -> None:
     parser.add_argument("--prometheus", metavar="URL", required=required, help="server that holds the recording rules")
     parser.add_argument("--inventory", metavar="FLEET.toml", required=required, help="sites and strata of the fleet")
     parser.add_argument(
-        "--timeout", type=_positive, default=10.0, metavar="S", help="give the server this long (%(default)s)"
+        "--timeout",
+        type=_positive,
+        default=10.0,
+        metavar="S",
+        help="wait at most this long for an answer (%(default)s)",
     )
 
 
@@ -152,12 +156,15 @@ def _demand(commands: Any, read_trace: ReadTrace) -> None:
 def _serve(commands: Any) -> None:
     p = commands.add_parser("serve", help="publish wattshed_fleet_* metrics")
     _server(p, required=True)
-    p.add_argument("--listen", action="append", metavar="ADDR:PORT", help="default 127.0.0.1:9961; may be given again")
+    p.add_argument("--listen", action="append", metavar="ADDR:PORT", help="default 127.0.0.1:9961(repeatable)")
     p.add_argument(
-        "--web.config.file", dest="web_config", metavar="FILE", help="TLS and passwords, as exporter-toolkit has them"
+        "--web.config.file",
+        dest="web_config",
+        metavar="FILE",
+        help="TLS and users, in the format of other Prometheus exporters",
     )
     p.add_argument(
-        "--interval", type=_positive, default=15.0, metavar="S", help="ask the server this often (%(default)s)"
+        "--interval", type=_positive, default=15.0, metavar="S", help="query the server this often (%(default)s)"
     )
     p.add_argument("--for", dest="duration", type=_positive, metavar="S", help="stop after this long")
     p.set_defaults(run=_run_serve)
@@ -178,7 +185,9 @@ def _simulate(commands: Any) -> None:
     p.add_argument("--share", type=float, default=1.0, metavar="F", help="share of the hosts that report (%(default)s)")
     p.add_argument("--seed", type=int, default=1, help="(%(default)s)")
     p.add_argument("--interval", type=_positive, default=15.0, metavar="S", help="(%(default)s)")
-    p.add_argument("--for", dest="duration", type=_positive, metavar="S", help="go on this long (default: once)")
+    p.add_argument(
+        "--for", dest="duration", type=_positive, metavar="S", help="keep sending for this long (default: once)"
+    )
     p.set_defaults(run=_run_simulate)
 
 

@@ -135,7 +135,7 @@ def _run(  # noqa: PLR0917 - called once, just above
     def stop(number: int, frame: object) -> None:
         if not board.current().seq:
             _nothing_to_close(number, frame)  # the kernels may have tens of seconds left to compile
-        LOG.info("%s: closing the books", signal.Signals(number).name)
+        LOG.info("%s: saving the state and stopping", signal.Signals(number).name)
         daemon.stop()
         # The sampler may be waiting, or a call may hang: close it from another thread, so that next() returns.
         threading.Thread(target=_close_once, args=(source, closed), daemon=True).start()
@@ -322,11 +322,11 @@ def _reload(reload: Callable[[], Config], calibrator: Calibrator, notifier: Noti
     try:
         fresh = reload()
     except InputError as error:
-        LOG.error("%s; the configuration in use stays", error)  # noqa: TRY400
+        LOG.error("%s; the configuration in use is kept", error)  # noqa: TRY400
     else:
         set_up_log(fresh.log.level, fresh.log.format, os.environ, sys.stderr)
         calibrator.corrections = _corrections(fresh)
         calibrator.idle_w = dict(fresh.idle_watts)
         calibrator.default_sigma = fresh.default_sigma
-        LOG.info("configuration read again: log, calibration and idle power; the rest takes a restart")
+        LOG.info("configuration reloaded: log, calibration and idle power; anything else takes a restart")
     notifier.ready()

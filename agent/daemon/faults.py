@@ -29,5 +29,5 @@ class Faults:
         now = self._clock()
         if now - self._said.get(said, -LOG_AGAIN_S) >= LOG_AGAIN_S:
             self._said[said] = now
-            LOG.error("%s: %s: %s; going on", part, type(error).__name__, error)
+            LOG.error("%s: %s: %s; continuing", part, type(error).__name__, error)
             LOG.debug("%s", part, exc_info=error)

@@ -185,7 +185,7 @@ class Daemon:
             self._faults.note("state", error)  # saving will say so again; there may still be something to read
         else:
             if not mine:
-                LOG.error("another agent keeps its totals in this state folder; these start anew and are not kept")
+                LOG.error("another agent uses this state folder; these totals start from zero and are not kept")
                 self._faults.counts["state"] += 1
                 self._state = None
                 return
@@ -194,7 +194,7 @@ class Daemon:
             self._faults.counts["state"] += 1
             LOG.error("%s", problem)
         if self._restored.found:
-            LOG.info("going on from the totals of %.0f s ago", time.time() - self._restored.saved_us / 1e6)
+            LOG.info("continuing from the totals of %.0f s ago", time.time() - self._restored.saved_us / 1e6)
 
     def run(self) -> None:
         """Account windows until stopped; then close the books and the recording."""
@@ -316,7 +316,7 @@ class Daemon:
             # A pause is told by whatever failed; one that was so from the beginning is for somebody to look at.
             LOG.log(logging.WARNING if self.metered else logging.ERROR, "nothing is metered: %s", unmetered)
         else:
-            LOG.info("ready: the first window is accounted" if first else "metering again")
+            LOG.info("ready: the first window is accounted for" if first else "metering again")
         status = f"not metering: {unmetered}" if unmetered else f"metering {gpus} GPUs"
         if first:
             self._notifier.ready(status)

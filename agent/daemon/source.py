@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from wattshed.agent.meters.meter import NvmlMeter
 
 LOG = logging.getLogger("wattshed")
-STAYS_SIMULATED = "the node is simulated, and stays so if a driver comes: then start anew"
+STAYS_SIMULATED = "the node is simulated, and stays so if a driver appears: restart then"
 SIMULATED_NOTE = "SIMULATED: there is no NVIDIA driver behind these numbers, they are made up"
 
 
@@ -229,7 +229,7 @@ def _played_back(config: Config) -> Source:
     options = Options()
     first, *others = find([config.meter], options)
     if others:
-        raise InputError("holds several hosts; name the files of one", config.meter)
+        raise InputError("contains several hosts; give the files of one", config.meter)
     playback = Playback(first.windows(options), round(config.sampling.window_s * 1e6))
     note = f"this is a recording, {config.meter}, played back"
     return Source("trace", config.meter, playback, None, dict, playback.close, (note,))

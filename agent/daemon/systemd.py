@@ -81,7 +81,7 @@ class Notifier:
                 sender.setblocking(False)
                 sender.sendto(message.encode(), self._address)
         except OSError as error:
-            logging.getLogger("wattshed").debug("the service manager was not told %s: %s", lines[0], error)
+            logging.getLogger("wattshed").debug("could not notify the service manager of %s: %s", lines[0], error)
 
 
 class Lines(logging.Formatter):

@@ -1,6 +1,6 @@
 """What a metering process does without a driver: it serves, says so once, and looks for the driver again and again.
 
-A host without a driver is no failed start (docs/decisions/0920): drivers are loaded late, reloaded and upgraded, and
+A host without a driver is not a failed start (docs/decisions/0920): drivers are loaded late, reloaded and upgraded, and
 the agent of a node shall be there before and after. Nothing is metered meanwhile, and nothing is made up.
 """
 

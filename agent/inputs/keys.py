@@ -129,7 +129,7 @@ def from_text(path: KeyPath, spec: dataclasses.Field[Any], kind: Any, text: str,
 
 def _strings(item: Any) -> tuple[str, ...]:
     if not isinstance(item, (list, tuple)) or not all(isinstance(part, str) for part in item):
-        raise MisfitError(f"must be a list of texts, not {shown(item)}")
+        raise MisfitError(f"must be a list of strings, not {shown(item)}")
     if not item or not all(item) or any("\0" in part for part in item):
-        raise MisfitError("must not be empty, nor hold an empty text")
+        raise MisfitError("must not be empty or contain an empty string")
     return tuple(item)

@@ -79,7 +79,7 @@ def parse_text(text: str, *, month_first: bool = False) -> tuple[int, bool] | No
     Returns
     -------
     (int, bool) or None
-        Microseconds, and whether they are local (naive); None if it is no date.
+        Microseconds, and whether they are local (naive); None if it is not a date.
     """
     text = text.strip().strip('"')
     try:

@@ -60,7 +60,7 @@ class Document:
         except ValueError:
             raise InputError(f"is not a valid path; {remedy}", repr(self.name)) from None
         if len(raw) > _LARGEST_FILE:
-            raise InputError(f"is larger than 1 MiB, which no file of settings is; {remedy}", self.name)
+            raise InputError(f"is larger than 1 MiB, too large for a file of settings; {remedy}", self.name)
         self.text = self._decoded(raw)
         self.tree, self._positions = self._parsed()
 
@@ -300,7 +300,7 @@ def fitted(
     if choices and item not in choices:
         raise MisfitError(f"must be one of {', '.join(choices)}, not {shown(item)}{meant(item, choices)}")
     if kind is str and "\0" in item:
-        raise MisfitError("must not hold a null character")
+        raise MisfitError("must not contain a null character")
     return item
 
 

@@ -76,7 +76,7 @@ def _bounded(command: str, deadline_s: float, size: int, stopped: threading.Even
     elif time.monotonic() > deadline_s:
         why = f"did not answer within {TIMEOUT_S} s"
     elif size > LARGEST_ANSWER:
-        why = "answered without end"
+        why = "did not stop writing"
     else:
         return
     message = f"{command} {why}"

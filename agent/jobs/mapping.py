@@ -148,7 +148,7 @@ class MappingDirectory:
         self._folder_ns, self._next_s = 0, 0.0
         self._first = True
         self.changes = 0
-        self.refused = 0  # lines that are no job id
+        self.refused = 0  # lines that are not a job id
 
     def scan(self) -> int:
         """Look at the directory once; return how many changes were seen so far.
@@ -201,7 +201,7 @@ class MappingDirectory:
             self._said.add(name)
             self.refused += 1
             LOG.warning(
-                "%s/%s: no GPU or MIG device here has this UUID (`nvidia-smi -L` lists them): it holds nothing",
+                "%s/%s: no GPU or MIG device here has this UUID (`nvidia-smi -L` lists them): it is ignored",
                 self._directory,
                 name,
             )
@@ -249,7 +249,7 @@ class MappingDirectory:
             said = f"{path}:{number}: {printable(words)}"
             if said not in self._said and len(self._said) < _MOST_SAID:
                 self._said.add(said)
-                LOG.warning("%s: is not a job id, with a user id after it or not; this line names nobody", said)
+                LOG.warning("%s: not a job id, with or without a user id after it; the line is ignored", said)
         return jobs
 
     def _ago_us(self, changed_ns: int) -> int:
@@ -299,13 +299,13 @@ class MappingDirectory:
 
 def _trusted(seen: os.stat_result, path: Path, kind: Callable[[int], bool]) -> int:
     if not kind(seen.st_mode):
-        message = f"{path} is not what a mapping directory holds"
+        message = f"{path} does not belong in a mapping directory"
         raise PermissionError(message)
     # The group of root, and that of the agent's own user for what is the agent's, are nobody else's.
     private = seen.st_gid == 0 or (seen.st_uid, seen.st_gid) == (os.geteuid(), os.getegid())
     others = stat.S_IWOTH | (0 if private else stat.S_IWGRP)
     if seen.st_uid not in {0, os.geteuid()} or seen.st_mode & others:
-        message = f"{path} may be written by others than root: chown root and chmod go-w, or it is not believed"
+        message = f"{path} may be written by users other than root and is ignored: chown root, chmod go-w"
         raise PermissionError(message)
     return seen.st_mtime_ns
 

@@ -95,7 +95,7 @@ def job_of(identity: Identity, uid: Callable[[], int], command: Callable[[], str
 
 
 def _batch_name(identity: Identity) -> str:
-    """Return what a batch system calls the job; empty for whatever is no batch job."""
+    """Return what a batch system calls the job; empty for whatever is not a batch job."""
     if identity.runtime == "htcondor":
         return for_key(identity.slot or "")
     if identity.runtime == "nomad":

@@ -207,7 +207,7 @@ class JobResolver:
             if not self._faults["unknown_pid"]:
                 LOG.warning(
                     "the driver names pid %d, which /proc does not know (another pid namespace, or a driver that "
-                    "scrambles pids): such energy stays unattributed; this is said once",
+                    "scrambles pids): such energy stays unattributed; this is logged once",
                     observation.pid,
                 )
             self._faults["unknown_pid"] += 1

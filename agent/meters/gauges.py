@@ -2,7 +2,7 @@
 
 A gauge is absent when it cannot be read. Those that one driver call tells belong together: they are renewed by it,
 die at once when it fails, and of themselves when it is not made for a while. What no board can show (a power above the
-ceiling, 200 % of utilisation) is no reading, by the same bounds that the accounts go by.
+ceiling, 200 % of utilisation) is not a reading, by the same bounds that the accounts go by.
 """
 
 from __future__ import annotations

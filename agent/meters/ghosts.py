@@ -1,6 +1,6 @@
 """Who is on a GPU while its process list cannot be believed: it fails, or names processes that do not exist.
 
-Drivers 535.43 to 535.86 fill process lists with numbers that are no pids; so does a process whose context was never
+Drivers 535.43 to 535.86 fill process lists with numbers that are not pids; so does a process whose context was never
 given back, for as long as the driver runs. A pid that does not exist says that somebody is there and not who. So who is
 missing in such a list has not left: whoever was there before stays for as long as it lives, as over a hole in the
 readings. The driver's other lists may know better (`ProcessWatch.elsewhere`): whoever they name and who lives is there.
@@ -84,7 +84,7 @@ def exists(proc_root: Path, pid: int) -> bool:
     proc_root : Path
         ``/proc``, or a tree like it.
     pid : int
-        0 is no process, but what the driver says where it does not know.
+        0 is not a process, but what the driver says where it does not know.
     """
     folder = proc_root / str(pid)
     try:

@@ -113,7 +113,9 @@ class GpuHandle:
                 self._nvml, self._clock, self.handle, architecture, model, before or {}, refused_only=refused_only
             )
             if "GH200" in model and not able["energy"] and able["instant"] and able["average"] and able["module"]:
-                able["gpu_scope"] = "a GH200's counter is its module's, and no power is told that could show otherwise"
+                able["gpu_scope"] = (
+                    "a GH200's counter is its module's, and no power is reported that could show otherwise"
+                )
             told = self._known(replace(self._identity, capabilities=able)).capabilities
             if not self.sick and told == before:
                 return
@@ -240,7 +242,7 @@ class GpuHandle:
         if not found or (found == "module") == bool(self.device.capabilities["gpu_scope"]):
             return
         reason = f"the counter runs at {rate_mw / 1e3:.0f} W, the module's {module_mw / 1e3:.0f} W"
-        reason += f" and not the GPU's {gpu_mw / 1e3:.0f} W" if gpu_mw > 0 else ", and the GPU's own is not told"
+        reason += f" and not the GPU's {gpu_mw / 1e3:.0f} W" if gpu_mw > 0 else ", and the GPU's own is not reported"
         able = {**self.device.capabilities, "gpu_scope": reason if found == "module" else ""}
         self.device = replace(self.device, capabilities=able)
         LOG.info(

@@ -28,7 +28,7 @@ class Lately:
     matters : bool
         Whether what rows are the mean of could move more than a twentieth of the activity, as far as is seen.
     too_much : bool
-        Rows added up to more than the GPU did: they are no means of the time that they were asked for, or kernels ran
+        Rows added up to more than the GPU did: they are not means of the time that they were asked for, or kernels ran
         side by side.
     """
 

@@ -114,7 +114,7 @@ class NvmlMeter:
     def open(self, spared: Mapping[str, str] = MappingProxyType({})) -> None:
         """Start a driver session and find the GPUs; fresh handles go to those that are known by UUID.
 
-        An index is no identity: it moves when another GPU is lost. Those that are ``spared``, sick of what it says, are
+        An index is not an identity: it moves when another GPU is lost. Those that are ``spared``, with the reason, are
         asked who they are and no more.
 
         Raises
@@ -167,7 +167,7 @@ class NvmlMeter:
                 self.unseen += asking.error.fault is not Fault.OFF  # one that we may not touch will not come back
         if not found and not self.gpu_handles:
             why = f" ({'; '.join(silent)})" if silent else ""
-            raise NoMeter(f"the NVIDIA driver knows no GPU that answers{why}; check `nvidia-smi -L`")
+            raise NoMeter(f"the NVIDIA driver has no GPU that answers{why}; check `nvidia-smi -L`")
         for asking in self.asked:
             if asking.gpu_handle is not None:
                 self._take(asking)
@@ -253,7 +253,10 @@ class NvmlMeter:
                 self.present.append(True)
                 if places:
                     LOG.info(
-                        "GPU %d came: %s %s", gpu_handle.device.index, gpu_handle.device.model, gpu_handle.device.uuid
+                        "GPU %d appeared: %s %s",
+                        gpu_handle.device.index,
+                        gpu_handle.device.model,
+                        gpu_handle.device.uuid,
                     )
 
     def reopen(self, alive: Iterable[int]) -> None:
@@ -270,7 +273,7 @@ class NvmlMeter:
                         self._dev_root / f"nvidia{self.gpu_handles[gpu].device.minor}", os.O_RDWR | os.O_CLOEXEC
                     )
                 except OSError as error:
-                    LOG.debug("GPU %d is not held over the new session: %s", gpu, error)
+                    LOG.debug("GPU %d cannot be kept open over the new session: %s", gpu, error)
                 else:
                     held.callback(os.close, node)
             self.close()

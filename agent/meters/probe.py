@@ -60,7 +60,7 @@ REMEDIES = {
     "average": "needs Ampere (not GA100) or newer and driver 525 or newer; instant power is integrated instead",
     "instant": "update the driver (525 or newer); peaks and ramps are read from average power",
     "fields": "update the driver; each reading costs a call of its own",
-    "gpu_scope": "none: the GPU is billed by its own power where that is told, and the module's energy is published "
+    "gpu_scope": "none: the GPU's own power is used where it is reported, and the module's energy is published "
     "beside it as wattshed_host_energy_joules_total",
     "module": "exists on Grace superchips only",
     "memory": "exists on some boards with separately metered memory only",
@@ -70,7 +70,7 @@ REMEDIES = {
     "utilisation": "does not exist under MIG; GPM serves there on Hopper and newer",
     "processes": "update the driver; jobs are known from the mapping directory and the kubelet only",
     "all_processes": "run it in the host's PID namespace (hostPID: true, docker --pid=host), and on the host of vGPUs "
-    "state idle_watts; without it an empty list is no proof of an idle GPU, and idle power is not learned",
+    "set idle_watts; without it an empty list is no proof of an idle GPU, and idle power is not learned",
     "process_utilisation": "does not exist under MIG or on vGPUs; jobs that share a GPU are split by reserved share",
     "accounting": "as root: nvidia-smi --accounting-mode=1; without it jobs shorter than a second may be missed",
     "gpm": "needs Hopper or newer",

@@ -179,7 +179,7 @@ class Reprobing:
             changed = gpu_handle.ask_again(refused_only=not everything)
             self._doubted.discard(gpu)
             if changed:
-                LOG.info("GPU %d was asked anew: %s", gpu, _difference(before, gpu_handle.device.capabilities))
+                LOG.info("GPU %d was probed again: %s", gpu, _difference(before, gpu_handle.device.capabilities))
                 self._meter.watches[gpu].follow(gpu_handle)
                 schedule = self._schedules[gpu]
                 schedule.utils, schedule.busy = [], {}

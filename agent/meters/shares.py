@@ -18,7 +18,7 @@ So nothing is assumed. If only one sample is new, all three readings say the sam
 good if it is ``active`` or ``latest``, the driver is asked once for every sample. Which reading it is, the driver tells
 itself: asked for a longer stretch whose samples are known one by one, it answers the mean of all, of the active ones,
 or the last. A driver that is too slow for that is asked for its newest sample alone, as soon as it is known that its
-rows are no means of the whole time, and `agent.meters.lately` makes the best of it.
+rows are not means of the whole time, and `agent.meters.lately` makes the best of it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SILENT, SILENT_US = (
 )  # answers, and time, without a row though the GPU works: the driver's clock may have been set back
 RING_US = 12_000_000  # what the driver keeps at most: nothing is older, unless its clock was set
 INTERVAL, ACTIVE, LATEST, SAMPLES = "interval", "active", "latest", "samples"
-NOT_KNOWN = "not known yet what the driver's rows are the mean of"
+NOT_KNOWN = "it is not known yet what the driver's rows are averages of"
 SPARSE = {
     ACTIVE: "rows are means of active samples, and the driver is too slow to be asked for each sample",
     LATEST: "rows are the latest sample, and the driver is too slow to be asked for each sample",

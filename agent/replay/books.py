@@ -208,7 +208,7 @@ def _told(device: Device, settings: Settings) -> Device:
 
 
 def _count_rejected(part: Part, chain: Chain, before: dict[GpuKey, dict[str, int]]) -> None:
-    """Put readings that the accounts did not believe beside those that were no numbers, in the chain's last report."""
+    """Put readings that the accounts did not believe beside those that were not numbers, in the chain's last report."""
     total: Counter[str] = Counter()
     for key, account in part.accounts.gpus.items():
         had = before.get(key, {})

@@ -234,5 +234,5 @@ def _take(points: Points, accounts: Accounts, host: str, time_us: int, start_us:
 
 
 def _encodable(text: str) -> str:
-    """Replace what is no UTF-8, as a file name may hold."""
+    """Replace what is not UTF-8, as a file name may hold."""
     return text.encode(errors="replace").decode()

@@ -199,7 +199,7 @@ def _gpu(table: Table) -> Gpu:
 def _instances(table: Table, kind: str) -> tuple[tuple[int, int, int], ...]:
     found = table.tuples("mig", {"GPU instance": int, "compute instance": int, "SMs": int})
     if found and not ARCHITECTURES[kind].mig:
-        table.fail(f"{kind} has no MIG", "mig")
+        table.fail(f"{kind} does not support MIG", "mig")
     if len(found) > MOST_INSTANCES or any(min(gi, ci) < 0 or sms < 1 for gi, ci, sms in found):
         table.fail(f"must be up to {MOST_INSTANCES} instances of one SM or more, ids from 0", "mig")
     return tuple((gi, ci, sms) for gi, ci, sms in found)

@@ -29,7 +29,7 @@ def windows(path: Path, columns: Mapping[str, tuple[str, str]], reports: list[So
     Raises
     ------
     InputError
-        If it is no trace, or one whose columns have to be named.
+        If it is not a trace, or one whose columns have to be named.
     """
     options = Options(columns or None)
     for chain in find([str(path)], options):

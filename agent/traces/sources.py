@@ -57,7 +57,7 @@ class Chain:
     reports : list of SourceReport
         One a source, after reading.
     passed_over : list of str
-        What else lay in the folder, and why it is no trace.
+        What else lay in the folder, and why it is not a trace.
     """
 
     name: str
@@ -115,7 +115,7 @@ class Chain:
         yield from Assembler(gpus, self.reports[-1]).windows(itertools.takewhile(lambda _: not stop(), blocks))
         for report in self.reports:
             if not report.rows and not stop():
-                raise InputError("no reading of power or energy is in it", report.path)
+                raise InputError("it contains no reading of power or energy", report.path)
 
 
 def find(arguments: Sequence[str], options: Options) -> list[Chain]:
@@ -124,7 +124,7 @@ def find(arguments: Sequence[str], options: Options) -> list[Chain]:
     Raises
     ------
     InputError
-        If there is no such file, or one that is no trace.
+        If there is no such file, or one that is not a trace.
     """
     sources: list[Source] = []
     refused: list[InputError] = []
@@ -152,7 +152,7 @@ def find(arguments: Sequence[str], options: Options) -> list[Chain]:
     for source in foreign.name_hosts(foreign_sources, options):
         chains.setdefault(f"rows {source.host}", Chain(source.host, [])).sources.append(source)
     for chain in list(chains.values())[:1]:
-        chain.passed_over = [f"passed over {error}" for error in refused]
+        chain.passed_over = [f"skipped {error}" for error in refused]
     return list(chains.values())
 
 
@@ -180,13 +180,13 @@ def _in_folder(folder: Path) -> list[Path]:
     ]
     others = [path for path in files if path.name.removesuffix(".gz").endswith(_FOREIGN_SUFFIXES)]
     if not native and not others:
-        raise InputError("no trace is in this folder (segments, CSV, Parquet, JSON, XML or text)", str(folder))
+        raise InputError("this folder contains no trace (segments, CSV, Parquet, JSON, XML or text)", str(folder))
     return sorted({*native, *(path for path in others if not segments and path not in native)})
 
 
 def _source(path: Path, host: str, options: Options) -> Source:
     if path.exists() and not path.is_file():
-        raise InputError("it is no regular file (a pipe?); save it first, traces are read more than once", str(path))
+        raise InputError("it is not a regular file (a pipe?); save it first, traces are read more than once", str(path))
     found = detect.format_of_bytes(path)
     if found == detect.PARQUET:
         return Source(path, _format_of_parquet(path), host)

@@ -54,7 +54,7 @@ def build() -> dashboard.Dashboard:
             number_of(
                 "Unattributed share",
                 "percentunit",
-                "Used by somebody who cannot be named.",
+                "Used by somebody unknown.",
                 share_of("_unattributed"),
                 decimals=1,
             )
@@ -73,7 +73,7 @@ def build() -> dashboard.Dashboard:
             graph_of(
                 "Power by job",
                 "watt",
-                "Static and dynamic share together. _idle and _unattributed are no jobs.",
+                "Static and dynamic share together. _idle and _unattributed are not jobs.",
                 {"{{job}}": f"sum by (job) (rate({shares}{RATE}) {covered})"},
                 stacked=True,
             )
@@ -124,7 +124,7 @@ def build() -> dashboard.Dashboard:
             graph_of(
                 "Rejected readings per second",
                 "none",
-                "Readings that were no usable number, by reason.",
+                "Readings without a usable number, by reason.",
                 {
                     "{{reason}}": f"sum by (reason) (rate(wattshed_gpu_samples_rejected_total{{{HOST}}}{RATE}))"
                     " or vector(0)"

@@ -40,7 +40,7 @@ def build() -> dashboard.Dashboard:
         )
         .with_panel(
             number_of(
-                "Of it dynamic",
+                "Dynamic share",
                 "percentunit",
                 "The part above idle power: what the job's own work costs.",
                 f'sum(wattshed_job_energy_joules_total{{{JOB}, component="dynamic", {NODES}}}) / sum({shares})',
@@ -80,7 +80,7 @@ def build() -> dashboard.Dashboard:
             graph_of(
                 "GPUs held and active",
                 "none",
-                "held: kept for the job without a process of it. These are the GPUs that nobody sees.",
+                "held: kept for the job without a process of it. Other tools do not show these GPUs.",
                 {
                     "{{job}} {{state}}": "sum by (job, state) "
                     f"(rate(wattshed_job_gpu_seconds_total{{{JOB}}}{RATE}) {chosen})"
@@ -97,8 +97,8 @@ def build() -> dashboard.Dashboard:
         )
         .with_panel(
             table_of(
-                "Who they are",
-                "Labels of the jobs.",
+                "Labels of the jobs",
+                "User, account and the other labels of each job.",
                 f"wattshed_job_info{{{JOB}}} and on (instance, job) {shares}",
                 unit="none",
                 hidden=("Value", "endpoint", "service", "prometheus"),
@@ -107,13 +107,13 @@ def build() -> dashboard.Dashboard:
         .with_panel(
             table_of(
                 "Energy by job",
-                "Within the time range, GPU boards only; _idle and _unattributed are no jobs.",
+                "Within the time range, GPU boards only; _idle and _unattributed are not jobs.",
                 f"sort_desc(sum by (job) (increase({shares}[$__range])))",
                 unit="joule",
                 names={"Value": "energy"},
             )
         )
-        .with_row(dashboard.Row("Who pays (every job of the hosts)"))
+        .with_row(dashboard.Row("Energy by owner (all jobs of the hosts)"))
         .with_panel(owners("By user", "user").span(8))
         .with_panel(owners("By account", "account").span(8))
         .with_panel(owners("By namespace", "namespace").span(8))

@@ -8,7 +8,7 @@ from wattshed.exporters.formats.prometheus import JOB_LABELS
 HEAD = """# Metrics
 
 Generated from the tables in `exporters/`; do not edit: `python -m wattshed.exporters.formats.reference >
-docs/metrics.md` writes it anew.
+docs/metrics.md` regenerates it.
 
 Every energy and power here holds at the boundary of the **GPU board**, as NVML reports it, except `wattshed_fleet_*`,
 which names its boundary. What is unknown has no series: a missing reading is never 0.
@@ -100,7 +100,7 @@ PATHS = """
 | path | answers |
 |---|---|
 | `/` | the page for people |
-| `/api/v1/snapshot` | the same facts as JSON, with the last hour of power |
+| `/api/v1/snapshot` | the same data as JSON, with the last hour of power |
 | `/api/v1/snapshot.schema.json` | its JSON schema |
 | `/-/healthy` | 200 while the server runs |
 | `/-/ready` | 200 while energy is accounted; else 503 and why not: no driver, no GPU that can be metered |

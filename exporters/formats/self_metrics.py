@@ -22,7 +22,7 @@ SELF: tuple[Family, ...] = (
     Family(
         "wattshed_windows_total",
         "counter",
-        "Windows accounted since the agent started; standing still means that no data comes.",
+        "Windows accounted since the agent started; if it stands still, no data arrives.",
         (),
         lambda s: [((), s.seq)],
     ),

@@ -130,7 +130,7 @@ def _joules(now_hnj: int, then_hnj: int) -> float:
 
 
 def _largest(per_job: Mapping[str, float]) -> dict[str, float]:
-    """Keep what is no job and the ``MAX_JOBS`` largest jobs; sum the others as the rest."""
+    """Keep what is not a job and the ``MAX_JOBS`` largest jobs; sum the others as the rest."""
     return _fold(per_job, _named(per_job))
 
 

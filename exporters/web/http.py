@@ -135,7 +135,7 @@ class Server:
         try:
             asyncio.run(self._main(started))
         except Exception:
-            log.exception("the HTTP server ended; restart wattshed to have it back")
+            log.exception("the HTTP server ended; restart wattshed to restore it")
         finally:
             started.set()
 

@@ -125,7 +125,7 @@ class PowerHistogram:
         time_us : int64[n], us
             Rows that go back in time are passed over.
         power_mw : int32[n], mW
-            What is not above 0, or above ``ceiling_mw``, is no reading.
+            What is not above 0, or above ``ceiling_mw``, is not a reading.
         ceiling_mw : int, mW
         max_gap_us : int, us
             Readings further apart do not weigh.

@@ -150,7 +150,7 @@ def test_the_first_line_is_believed_only_if_all_of_it_is_right(tmp_path, head, s
     "extra", [b"", b"x", b"wattshed-state\n{}", b"wattshed-books 3 0 0\n", b"wattshed-state 3 0 0 0\n"]
 )
 def test_other_files_are_no_state(tmp_path, extra):
-    assert "no state file" in refused(tmp_path, extra)
+    assert "not a state file" in refused(tmp_path, extra)
 
 
 @pytest.mark.parametrize(

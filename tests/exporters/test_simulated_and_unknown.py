@@ -120,6 +120,6 @@ def test_ready_is_up_and_says_why_not():
 
     assert ready(snapshots.rich()) == (200, "ready")
     assert ready(snapshots.empty()) == (503, "not ready")
-    assert ready(snapshots.unmeterable()) == (503, "not ready: no GPU tells its energy or its power")
+    assert ready(snapshots.unmeterable()) == (503, "not ready: no GPU reports energy or power")
     assert Site(snapshots.unmeterable).answer("GET", "/-/healthy", {}).status == 200
     assert dict(SIMULATED) == {"simulated": "1"}

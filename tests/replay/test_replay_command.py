@@ -210,7 +210,7 @@ def test_what_is_merely_called_a_segment(wattshed, tmp_path, content):
     [
         (SCHEMA_MESSAGE[:700], "nothing in it is intact"),
         (SCHEMA_MESSAGE + bytes(20_000), "nothing in it is intact"),
-        (SCHEMA_MESSAGE, "there is no window in it"),
+        (SCHEMA_MESSAGE, "it contains no window"),
     ],
 )
 def test_a_recording_of_nothing_is_no_answer(wattshed, tmp_path, content, why):
@@ -300,7 +300,7 @@ BAD = {
     "error.json": (b'{"status":"error","error":"no"}', "answered with an error"),
     "other.xml": (b"<?xml version='1.0'?><a/>", "not of nvidia-smi"),
     "bad.parquet": (b"PAR1 and then nothing of the kind", "damaged Parquet"),
-    "prose.txt": (b"It was a dark night.\nNobody measured anything.\n", "no trace that is recognised"),
+    "prose.txt": (b"It was a dark night.\nNobody measured anything.\n", "not a trace in a known format"),
     "nul.csv": (b"\0" * 5000, "empty" and "binary"),
 }
 
@@ -321,7 +321,7 @@ def test_bad_files_are_one_line(name, wattshed, tmp_path):
 def test_folder_without_traces(wattshed, tmp_path):
     code, _, err = wattshed("replay", tmp_path)
     assert code == 2
-    assert "no trace is in this folder" in err
+    assert "this folder contains no trace" in err
 
 
 def test_unknown_columns_name_the_near_ones(wattshed, log):
@@ -340,12 +340,18 @@ def test_unknown_columns_name_the_near_ones(wattshed, log):
     ("text", "said"),
     [
         ("job,host,gpu,start,end\nx,,0,200,100\n", ":2:5: the job 'x' ends (100) before it starts (200)"),
-        ("job,host,gpu,start,end\nx,,0,soon,100\n", ":2:4: start is no time: 'soon'"),
+        ("job,host,gpu,start,end\nx,,0,soon,100\n", ":2:4: start is not a valid time: 'soon'"),
         ("name,host,gpu\nx,,0\n", ":1:1: the header needs a column job"),
         ("job,host,gpu,start,end,share\nx,,0,1,2,1.5\n", ":2:6: the share is not between 0 and 1"),
         ("job,host,gpu,start,end\n,,0,1,2\n", ":2:1: the job has no name"),
-        ("host,job,gpu,start,end\n,_idle,0,1,2\n", ":2:2: _idle is what nobody's energy is called, and no job"),
-        ("host,job,gpu,start,end\n,_other,0,1,2\n", ":2:2: _other is what nobody's energy is called, and no job"),
+        (
+            "host,job,gpu,start,end\n,_idle,0,1,2\n",
+            ":2:2: _idle is the name of energy that belongs to no job, not a job",
+        ),
+        (
+            "host,job,gpu,start,end\n,_other,0,1,2\n",
+            ":2:2: _other is the name of energy that belongs to no job, not a job",
+        ),
         ("", "it is empty"),
     ],
 )

@@ -114,7 +114,7 @@ def test_what_changes_about_a_gpu_is_read(tmp_path):
             "4:1: gpu.mig_off_at_s: must come after mig_at_s, and after the beginning",
         ),
         ("[[gpu]]\nmig = [[1, 0, 0]]", "2:1: gpu.mig: must be up to 7 instances of one SM or more, ids from 0"),
-        ("[[gpu]]\narchitecture = 'ada'\nmig = [[1, 0, 60]]", "3:1: gpu.mig: ada has no MIG"),
+        ("[[gpu]]\narchitecture = 'ada'\nmig = [[1, 0, 60]]", "3:1: gpu.mig: ada does not support MIG"),
         ("[[gpu]]\nlate_us = 3", "2:1: gpu.late_us: unknown key; did you mean gpu.late_s?"),
         (
             "[[job]]\nname = '1'\ninstance = 'one'",

@@ -207,9 +207,9 @@ def test_keys_are_those_of_a_running_agent(bill, node):
 
 BAD = {
     "ends before it starts": (f"11|11|b|c|{clock(60)}|{clock(0)}|n1|gres/gpu=1", "it ends"),
-    "no time": (f"11|11|b|c|soon|{clock(60)}|n1|gres/gpu=1", "no time: 'soon'"),
-    "no end": (f"11|11|b|c|{clock(0)}|later|n1|gres/gpu=1", "no time: 'later'"),
-    "no nodes": (f"11|11|b|c|{clock(0)}|{clock(60)}|n[1-|gres/gpu=1", "no list of nodes"),
+    "no time": (f"11|11|b|c|soon|{clock(60)}|n1|gres/gpu=1", "not a valid time:  'soon'"),
+    "no end": (f"11|11|b|c|{clock(0)}|later|n1|gres/gpu=1", "not a valid time:  'later'"),
+    "no nodes": (f"11|11|b|c|{clock(0)}|{clock(60)}|n[1-|gres/gpu=1", "not a valid list of nodes"),
     "too few columns": ("11|11|b", "3 columns instead of 8"),
     "too many columns": (f"11|11|b|c|d|{clock(0)}|{clock(60)}|n1|gres/gpu=1", "9 columns instead of 8"),
 }

@@ -56,4 +56,4 @@ def judge(claimed: float, relation: str, tolerance: float, computed: Range, unit
     if outside:
         side = "below" if computed.high < floor - hair else "above"
         return Verdict.CONTRADICTED, f"{number} lies {side} {wanted}"
-    return Verdict.UNDETERMINED, f"{number} neither excludes nor assures {wanted}"
+    return Verdict.UNDETERMINED, f"{number} neither rules out nor confirms {wanted}"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SWINGS_DO_NOT_AGE = (
-    "swings of 0.2-3 Hz do not age a transformer (its winding takes minutes to warm): see ramps and bands"
+    "swings of 0.2-3 Hz do not age a transformer (its winding takes minutes to warm up): see ramps and bands"
 )
 
 
@@ -76,7 +76,7 @@ def examine(args: argparse.Namespace, recording: Recording, transformer: Transfo
             )
         if load.stretch.size * load.step_s < 3600.0 * transformer.oil_time_constant_h:
             said.append(
-                "the recording is shorter than the oil's time constant: temperatures begin in balance with its mean"
+                "the recording is shorter than the oil's time constant: temperatures start in equilibrium with its mean"
             )
     ensemble = None
     if args.scale is not None:

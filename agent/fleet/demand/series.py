@@ -239,7 +239,7 @@ class _Rows:
         report, layout = self._report, self._layout
         if not self._parts:
             raise report.nothing_usable(self._names) or InputError(
-                "holds no usable power; check the power column", report.path, *_first_place(report)
+                "contains no usable power reading; check the power column", report.path, *_first_place(report)
             )
         series, doubled = _joined(self._parts)
         report.reject("same_time", doubled)
@@ -301,7 +301,7 @@ def from_windows(windows: Iterator[Window], reports: list[SourceReport], path: s
         rejected += report.rejected
         rows += report.rows_rejected
     if not parts:
-        raise InputError("no reading of power is in it", path)
+        raise InputError("it contains no reading of power", path)
     series, doubled = _joined(parts)
     rejected["same_time"] += doubled
     return Recording(series, "gpu", rows, dict(+rejected))

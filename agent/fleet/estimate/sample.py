@@ -104,7 +104,7 @@ def read_population(path: str | Path) -> Population:
     Raises
     ------
     InputError
-        For a stratum that appears twice, a count that is no whole number, a negative size.
+        For a stratum that appears twice, a count that is not a whole number, a negative size.
     """
     strata: dict[str, tuple[int, float]] = {}
     for row in read_table(path, ("stratum", "hosts")):
@@ -183,7 +183,7 @@ def read_sample(path: str | Path, population: Population, *, cluster: bool = Fal
         value.append(row.number("value"))
         size.append(row.optional_number("size", least=0.0))
     if not value:
-        raise InputError("holds no measurement; add a row per measured host or GPU", str(path), 2)
+        raise InputError("contains no measurement; add a row per measured host or GPU", str(path), 2)
     names = tuple(name for _, name in hosts)
     return Sample(
         population,

@@ -70,7 +70,7 @@ class Publisher:
         """Ask once, and publish what is known now."""
         fleet = self._estimate()
         now = self._clock()
-        # Power that rests on no measurement at all is no reading: it adds no energy and makes no peak.
+        # Power that rests on no measurement at all is not a reading: it adds no energy and makes no peak.
         if fleet.hosts_reporting:
             power = {p.boundary: p.mean_w for p in fleet.boundaries}
             self._integrate(now, power)

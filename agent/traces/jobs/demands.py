@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 _PPM = 1_000_000
 _SHOWN = 5
 _NOTES = {
-    INFERRED: "which GPUs they had is told by power and utilisation",
-    EXCHANGEABLE: "GPUs or jobs fit alike, and are shared among these",
-    COUNTED: "nothing tells which GPUs they had; k of a node's n are billed as k/n of it at most, the rest is nobody's",
-    GUESSED: "a guess: fewer GPUs were busy than these jobs had, and nothing tells whose; the first to start was busy",
+    INFERRED: "which GPUs they had is inferred from power and utilisation",
+    EXCHANGEABLE: "several GPUs or jobs fit equally well, and are shared among these",
+    COUNTED: "nothing shows which GPUs they had; k of a node's n are billed k/n of it at most, "
+    "the rest belongs to no job",
+    GUESSED: "a guess: fewer GPUs were busy than these jobs had; the first to start is taken to be busy",
 }
 
 
@@ -156,7 +157,7 @@ def _notes(how: dict[str, str], known: set[str]) -> list[str]:
     """Say in a line for each kind of knowledge how many jobs are known so, and the first of them."""
     lines = []
     if known:
-        lines.append(f"known to the recording, which alone says what they had: {_some(known)}")
+        lines.append(f"known to the recording, which takes precedence over the jobs file: {_some(known)}")
     for level, text in _NOTES.items():
         jobs = {job for job, found in how.items() if found == level}
         if jobs:

@@ -81,7 +81,7 @@ def nodes_of(text: str) -> list[str]:
         If it is none.
     """
     found: list[str] = []
-    wrong = f"no list of nodes: {text[:80]!r}"
+    wrong = f"not a valid list of nodes: {text[:80]!r}"
     if not _NODES.fullmatch(text):
         raise ValueError(wrong)
     for part in re.findall(r"(?:[^,\[\]]+|\[[^\]]*\])+", text):
@@ -261,7 +261,7 @@ def _line(row: Mapping[str, str], number: int, step: str, time_of: Callable[[str
     start = time_of(start_text)
     end = _FOREVER if end_text.lower() in _OPEN else time_of(end_text)
     if start is None or end is None:
-        message = f"no time: {(start_text if start is None else end_text)[:80]!r}"
+        message = f"not a valid time:  {(start_text if start is None else end_text)[:80]!r}"
         raise ValueError(message)
     if end < start:
         message = f"it ends ({end_text}) before it starts ({start_text})"
