@@ -172,7 +172,7 @@ def test_whole_files_of_others_leave_nothing_half_read(tmp_path, change):
     """Their checksum is right; each goes wrong only after something before it could be read."""
     state = json.loads(body_of(tmp_path))
     change(state)
-    assert "cannot be believed" in refused(tmp_path, as_file(json.dumps(state).encode()))
+    assert "cannot be trusted" in refused(tmp_path, as_file(json.dumps(state).encode()))
 
 
 def test_a_list_is_no_state(tmp_path):
@@ -184,7 +184,7 @@ def test_books_of_another_host_stay_where_they_are(tmp_path):
     accounts = Accounts()
     found = StateFile(tmp_path, "other", "boot").restore(accounts, Calibrator())
     assert not found.found
-    assert "is of host 'h', not 'other'" in found.problems[0]
+    assert "belongs to host 'h', not 'other'" in found.problems[0]
     assert (tmp_path / "state.json").exists()
     assert not accounts.gpus
 

@@ -83,7 +83,10 @@ def test_every_key_can_be_set_in_the_environment(tmp_path):
         ("listen = []", "config.toml:1:1: listen: must not be empty or contain an empty string"),
         (
             "listen = [\n  '127.0.0.1:1',\n  '127.0.0.1',\n]\njit = 'off'",
-            "config.toml:1:1: listen: '127.0.0.1' is not a valid address; write HOST:PORT, [IPv6]:PORT, or :PORT",
+            (
+                "config.toml:1:1: listen: '127.0.0.1' is not a valid address; "
+                "write HOST:PORT, [IPv6]:PORT, or :PORT for all"
+            ),
         ),
         ("jit = 'of'", "config.toml:1:1: jit: must be one of cpu, off, not 'of'; did you mean off?"),
         (

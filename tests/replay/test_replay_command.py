@@ -200,7 +200,7 @@ def test_what_is_merely_called_a_segment(wattshed, tmp_path, content):
     false.write_bytes(content)
     code, out, err = wattshed("replay", tmp_path, "--format", "json")
     assert (code, json.loads(out)["total_j"]) == (0, whole)
-    assert "passed over" in err
+    assert "skipped" in err
     code, _, err = wattshed("replay", false)
     assert (code, err.count("\n")) == (2, 1)
 
@@ -225,7 +225,7 @@ def test_what_is_no_trace_in_a_folder_is_passed_over(wattshed, tmp_path):
     (tmp_path / "notes.txt").write_text("Fans were loud.\n")
     code, out, err = wattshed("replay", tmp_path, "--format", "json")
     assert (code, json.loads(out)["total_j"]) == (0, 100)
-    assert "passed over" in err
+    assert "skipped" in err
     assert "notes.txt" in err
     (tmp_path / "log.csv").unlink()
     code, _, err = wattshed("replay", tmp_path)
@@ -276,7 +276,7 @@ def test_convert_and_replay_give_the_same_integers(wattshed, log, tmp_path):
         for key in ("gpus", "jobs", "total_j", "start_s", "end_s"):
             assert again[key] == plain[key]
     code, _, err = wattshed("convert", log, tmp_path / "one.parquet", "--columns", COLUMNS)
-    assert (code, "there already" in err) == (2, True)
+    assert (code, "already exists" in err) == (2, True)
 
 
 def test_table_and_csv(wattshed, log):

@@ -261,7 +261,7 @@ def test_nothing_tells_so_each_has_its_part_of_the_node_and_no_more(bill, node):
     jobs, answer, err = bill(node(*watts, util=[90] * 8), sacct(*((str(i), 0, 60, "gres/gpu=1") for i in (1, 2, 3))))
     assert energies(jobs) == pytest.approx({f"slurm:{i}": sum(watts) * HOUR / 8 for i in (1, 2, 3)}, rel=1e-6)
     assert float(answer["unattributed_j"]) == pytest.approx(sum(watts) * HOUR * 5 / 8, rel=1e-6)
-    assert "nothing tells" in err
+    assert "nothing shows" in err
 
 
 def test_back_to_back_on_one_gpu(bill, node):
