@@ -68,7 +68,7 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class RecordingSettings:
     """What is kept of the recording made with `record`; the oldest segments go first."""
 
     max_bytes: int = key(10_000_000_000, "Largest size of the recording on disk; 0 for no limit.", "bytes", low=0)
@@ -107,7 +107,7 @@ class Jobs:
 
 
 @dataclass(frozen=True, slots=True)
-class Slurm:
+class SlurmSettings:
     """Where user, account and partition of Slurm's jobs come from; who used a GPU comes from the kernel."""
 
     enabled: str = key("auto", "auto asks squeue where it is installed.", choices=("auto", "on", "off"))
@@ -201,9 +201,9 @@ class Config:
         0.04, "One sigma of the gain of a meter that was not calibrated (NVIDIA boards: 4 %).", "1", low=0, high=1
     )
     sampling: Sampling = field(default_factory=Sampling)
-    recording: Recording = field(default_factory=Recording)
+    recording: RecordingSettings = field(default_factory=RecordingSettings)
     jobs: Jobs = field(default_factory=Jobs)
-    slurm: Slurm = field(default_factory=Slurm)
+    slurm: SlurmSettings = field(default_factory=SlurmSettings)
     kubernetes: Kubernetes = field(default_factory=Kubernetes)
     export: Export = field(default_factory=Export)
     fleet: Fleet = field(default_factory=Fleet)

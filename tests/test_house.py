@@ -113,6 +113,20 @@ def test_no_test_calls_a_private_method_of_another_room():
     assert strange == []
 
 
+def test_no_two_public_classes_share_a_name():
+    """One word, one meaning: whoever reads `Row` in two rooms must not have to ask which (docs/decisions/0988)."""
+    defined = {}
+    for path in tracked():
+        first = path.relative_to(ROOT).parts[0]
+        if path.suffix != ".py" or path.is_symlink() or first not in {"agent", "kernels", "exporters", "deploy"}:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                defined.setdefault(node.name, []).append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert len(defined) > 150
+    assert {name: places for name, places in defined.items() if len(places) > 1} == {}
+
+
 def test_every_requirement_is_locked_with_a_hash():
     for lock in sorted((ROOT / "requirements").glob("*.lock")):
         entries = re.split(r"\n(?=\S)", lock.read_text().strip())

@@ -17,12 +17,12 @@ from wattshed.agent.accounts.account import GpuAccount
 from wattshed.agent.accounts.calibration import correct
 from wattshed.agent.accounts.former_names import FormerNames
 from wattshed.agent.accounts.holding import Holding
-from wattshed.agent.accounts.host import Host
+from wattshed.agent.accounts.host import HostAccounts
 from wattshed.agent.accounts.ledger import GpuKey, Ledger
-from wattshed.agent.accounts.limits import Limits, in_parts
+from wattshed.agent.accounts.limits import DeviceLimits, in_parts
 from wattshed.agent.accounts.modules import Module, leave_counter, without
 from wattshed.agent.accounts.observing import follow_moving, keep_powers
-from wattshed.agent.accounts.pending_usage import Coverage, PendingUsage
+from wattshed.agent.accounts.pending_usage import ActivityShare, PendingUsage
 from wattshed.agent.accounts.restart import go_on
 from wattshed.agent.accounts.uncertainty import idle_sigma_mw, split_spread
 from wattshed.agent.accounts.unseen import BEFORE, set_aside
@@ -64,7 +64,7 @@ class Accounts:
         self.gpus: dict[GpuKey, GpuAccount] = {}
         self.live = live
         self.since_us: int | None = None  # start of the first window of these books, before any restart
-        self._hosts: dict[str, Host] = {}
+        self._hosts: dict[str, HostAccounts] = {}
         self._names = FormerNames()
 
     def add(self, window: Window) -> None:
@@ -77,7 +77,7 @@ class Accounts:
         window = self._names.applied(window)
         for event in window.events:
             self._note(window, host, event)
-        new = PendingUsage.of(window, host.coverage.busy_us(window))
+        new = PendingUsage.of(window, host.activity_share.busy_us(window))
         waiting, new = host.holding.follow(window, new, host.waiting, host.limits.max_gap_us)
         self._remember_owners(new, host)
         rows = waiting.followed_by(new)
@@ -105,7 +105,7 @@ class Accounts:
         if any(event.kind == "shutdown" for event in window.events):
             self.finish(window.host)
 
-    def _without_modules(self, readings: Readings, host: Host, rows: PendingUsage) -> Readings:
+    def _without_modules(self, readings: Readings, host: HostAccounts, rows: PendingUsage) -> Readings:
         """Return readings without the counters that are a module's, which are booked beside."""
         others = [gpu for gpu, key in enumerate(host.keys) if self.gpus[key].by_power_alone]
         if not others:
@@ -128,7 +128,7 @@ class Accounts:
             for window in batch.windows():
                 self.add(window)
             return
-        host.coverage, host.holding = Coverage(), Holding()
+        host.activity_share, host.holding = ActivityShare(), Holding()
         self._follow_silence(host, before, int(batch.end_us[-1]))
 
     def finish(self, host: str | None = None) -> None:
@@ -182,21 +182,21 @@ class Accounts:
 
         A GPU that is away keeps them: its joules, and its counter's, must still be there when it comes back.
         """
-        return self._hosts.get(host, Host()).books(self.gpus)
+        return self._hosts.get(host, HostAccounts()).books(self.gpus)
 
     def restore(self, host: str, books: Iterable[GpuBooks]) -> None:
         """Take over one host's books from before a restart, as `books_of` returned them."""
-        mine = self._hosts[host] = Host()
+        mine = self._hosts[host] = HostAccounts()
         for one in books:
             key = _key(one.account.device)
             self.gpus[key] = one.account
             mine.restore(key, one)
 
-    def _enter(self, name: str, devices: tuple[Device, ...], start_us: int) -> Host:
+    def _enter(self, name: str, devices: tuple[Device, ...], start_us: int) -> HostAccounts:
         """Find the host's books, with a place for each device in the window's order."""
         if self.since_us is None:
             self.since_us = start_us
-        host = self._hosts.setdefault(name, Host())
+        host = self._hosts.setdefault(name, HostAccounts())
         if host.devices is devices:
             return host
         here, before = [_key(device) for device in devices], host.keys[: len(host.devices)]
@@ -217,10 +217,10 @@ class Accounts:
             if key not in before:
                 silence.begin(self.gpus[key], start_us)
         host.devices = devices
-        host.limits = Limits.of(tuple(self.gpus[key].device for key in host.keys), self.max_gap_us)
+        host.limits = DeviceLimits.of(tuple(self.gpus[key].device for key in host.keys), self.max_gap_us)
         return host
 
-    def _book_power_only(self, host: Host, columns: Columns) -> bool:
+    def _book_power_only(self, host: HostAccounts, columns: Columns) -> bool:
         """Book windows of power readings and nothing else the fast way; False if that cannot be."""
         if host.limits.calibrated or len(host.keys) > len(host.devices):
             return False
@@ -240,18 +240,18 @@ class Accounts:
             account.totals.by_power_hnj += energy
         return True
 
-    def _book(self, host: Host, intervals: EnergyIntervals, rows: PendingUsage) -> None:
+    def _book(self, host: HostAccounts, intervals: EnergyIntervals, rows: PendingUsage) -> None:
         """Split the intervals among the rows and enter the result; holes wait for what comes after them."""
         for part in (host.late.hold_back(intervals, host.keys, rows), intervals):
             if part is not None:
                 self._split(host, part, rows)
 
-    def _give_up_late(self, host: Host) -> None:
+    def _give_up_late(self, host: HostAccounts) -> None:
         """Split the holes that wait, by what is known of them."""
         if (late := host.late.give_up(host.keys)) is not None:
             self._split(host, late, host.waiting)
 
-    def _split(self, host: Host, intervals: EnergyIntervals, rows: PendingUsage) -> None:
+    def _split(self, host: HostAccounts, intervals: EnergyIntervals, rows: PendingUsage) -> None:
         """Split the intervals among the rows and enter the result."""
         if host.limits.calibrated:
             correct(intervals, [self.gpus[key].device for key in host.keys])
@@ -300,15 +300,15 @@ class Accounts:
             line.idle_hnj += 2 * idle_us * idle_mw[gpu]
             job.method |= method
 
-    def _follow_silence(self, host: Host, before: NDArray[np.bool_], end_us: int) -> None:
+    def _follow_silence(self, host: HostAccounts, before: NDArray[np.bool_], end_us: int) -> None:
         """Take note of who is not read at the end of a window."""
         silence.follow(self._here(host), host.state, before, host.limits.max_gap_us, end_us)
         host.end_us = end_us
 
-    def _here(self, host: Host) -> list[GpuAccount]:
+    def _here(self, host: HostAccounts) -> list[GpuAccount]:
         return [self.gpus[key] for key in host.keys[: len(host.devices)]]
 
-    def _remember_owners(self, rows: PendingUsage, host: Host) -> None:
+    def _remember_owners(self, rows: PendingUsage, host: HostAccounts) -> None:
         """Enter the time that jobs held and used GPUs."""
         columns = (rows.gpu, rows.owner, rows.start_us, rows.end_us, rows.live)
         for gpu, place, start, end, live in zip(*(column.tolist() for column in columns), strict=True):
@@ -329,7 +329,7 @@ class Accounts:
                 line.edges += 2
             job.seen(start, end)
 
-    def _note(self, window: Window, host: Host, event: Event) -> None:
+    def _note(self, window: Window, host: HostAccounts, event: Event) -> None:
         """Take account of what happened: a GPU that went or came, or an agent that was down."""
         if event.kind in {"lost", "back"} and 0 <= event.gpu < len(host.keys):
             account = self.gpus[host.keys[event.gpu]]

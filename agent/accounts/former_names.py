@@ -10,7 +10,7 @@ from wattshed.agent.window import former_key
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from wattshed.agent.accounts.ledger import Job
+    from wattshed.agent.accounts.ledger import JobAccount
     from wattshed.agent.window import JobKey, Window
 
 MOST = 50_000
@@ -23,7 +23,7 @@ class FormerNames:
     def __init__(self) -> None:
         self._now: dict[JobKey, JobKey] = {}
 
-    def learn(self, window: Window, jobs: Iterable[Job]) -> dict[JobKey, JobKey]:
+    def learn(self, window: Window, jobs: Iterable[JobAccount]) -> dict[JobKey, JobKey]:
         """Take note of a window's owners; after a restart, of the jobs in the books as well.
 
         Returns

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from wattshed.agent.accounts.hole import Hole, Seen
+from wattshed.agent.accounts.hole import Hole, OwnerAtEdge
 from wattshed.agent.accounts.pending_usage import PendingUsage
 from wattshed.agent.accounts.unseen import AFTER, BEFORE, share_beside
 
@@ -98,7 +98,7 @@ class Holding:
 
     def _since_life(
         self, gpu: int, hole: Hole, start_us: int, new: PendingUsage, *, told: bool
-    ) -> dict[JobKey, tuple[Seen, int]]:
+    ) -> dict[JobKey, tuple[OwnerAtEdge, int]]:
         """Take note of rows that begin before their window: late owners, and holds of a GPU that is found only now.
 
         Returns
@@ -206,8 +206,8 @@ def _rows(pending_usage: PendingUsage, gpu: int) -> list[int]:
     return [int(row) for row in np.flatnonzero(pending_usage.gpu == gpu)]
 
 
-def _seen(pending_usage: PendingUsage, row: int) -> Seen:
-    return Seen(
+def _seen(pending_usage: PendingUsage, row: int) -> OwnerAtEdge:
+    return OwnerAtEdge(
         pending_usage.owners[pending_usage.owner[row]],
         int(pending_usage.activity_ppm[row]),
         int(pending_usage.share_ppm[row]),
@@ -215,13 +215,13 @@ def _seen(pending_usage: PendingUsage, row: int) -> Seen:
     )
 
 
-def _rate(*edges: Seen | None) -> int:
+def _rate(*edges: OwnerAtEdge | None) -> int:
     """Return the mean of the activities that are known, ppm; -1 if none is."""
     known = [one.activity_ppm for one in edges if one is not None and one.activity_ppm >= 0 and one.live]
     return sum(known) // len(known) if known else -1
 
 
-def _there(new: PendingUsage, gpu: int, at_us: int) -> dict[JobKey, tuple[int, Seen]]:
+def _there(new: PendingUsage, gpu: int, at_us: int) -> dict[JobKey, tuple[int, OwnerAtEdge]]:
     """Tell who is on a GPU at a moment, and since when (us) the rows say so."""
     rows = [row for row in reversed(_rows(new, gpu)) if new.start_us[row] <= at_us <= new.end_us[row]]
     return {new.key(row): (int(new.start_us[row]), _seen(new, row)) for row in rows}
@@ -232,7 +232,7 @@ class _Edge(NamedTuple):
 
     gpu: int
     hole: Hole
-    here: Mapping[JobKey, tuple[int, Seen]]
+    here: Mapping[JobKey, tuple[int, OwnerAtEdge]]
     end_us: int
     max_gap_us: int
 
@@ -278,7 +278,7 @@ class _Edge(NamedTuple):
         return made
 
 
-def _joined(before: Seen | None, after: Seen) -> tuple[Owner, int, int, int]:
+def _joined(before: OwnerAtEdge | None, after: OwnerAtEdge) -> tuple[Owner, int, int, int]:
     """Return owner, activity, share and ``live`` of who is there at both edges of a time."""
     live = after.live if before is None else max(before.live, after.live)
     return after.owner, _rate(before, after), after.share_ppm, live

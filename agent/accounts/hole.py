@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class Seen(NamedTuple):
+class OwnerAtEdge(NamedTuple):
     """One owner on one GPU at the edge of a hole; the numbers are those of `PendingUsage`."""
 
     owner: Owner
@@ -36,7 +36,7 @@ class Hole:
     """
 
     since_us: int
-    before: dict[JobKey, Seen] = field(default_factory=dict)
+    before: dict[JobKey, OwnerAtEdge] = field(default_factory=dict)
     gone: set[JobKey] = field(default_factory=set)
     came: set[JobKey] = field(default_factory=set)
 
@@ -62,11 +62,11 @@ class Hole:
         before = {}
         for one in values["before"]:
             key = JobKey(str(one["key"]))
-            before[key] = Seen(Owner(key), int(one["activity_ppm"]), int(one["share_ppm"]), int(one["live"]))
+            before[key] = OwnerAtEdge(Owner(key), int(one["activity_ppm"]), int(one["share_ppm"]), int(one["live"]))
         gone, came = ({JobKey(str(key)) for key in values[name]} for name in ("gone", "came"))
         return cls(int(values["since_us"]), before, gone, came)
 
-    def beside(self, here: Mapping[JobKey, tuple[int, Seen]], end_us: int) -> tuple[set[JobKey], set[JobKey]]:
+    def beside(self, here: Mapping[JobKey, tuple[int, OwnerAtEdge]], end_us: int) -> tuple[set[JobKey], set[JobKey]]:
         """Name those who were there before it and are not known to have gone, and those of after it, likewise.
 
         Parameters

@@ -10,8 +10,8 @@ import numpy as np
 from wattshed.agent.accounts.holding import Holding
 from wattshed.agent.accounts.joining import joined
 from wattshed.agent.accounts.late_holes import LateHoles
-from wattshed.agent.accounts.limits import NO_LIMITS, Limits
-from wattshed.agent.accounts.pending_usage import NO_PENDING_USAGE, Coverage, PendingUsage
+from wattshed.agent.accounts.limits import NO_LIMITS, DeviceLimits
+from wattshed.agent.accounts.pending_usage import NO_PENDING_USAGE, ActivityShare, PendingUsage
 from wattshed.agent.accounts.restart import go_on
 from wattshed.kernels.billing.layout import GpuState
 from wattshed.kernels.billing.reconcile import new_state
@@ -40,7 +40,7 @@ class GpuBooks(NamedTuple):
 
 
 @dataclass(slots=True)
-class Host:
+class HostAccounts:
     """One host's books: of the GPUs that are here, and after them of those that are away.
 
     Attributes
@@ -49,12 +49,12 @@ class Host:
         That are here.
     keys : list of GpuKey
         Of all.
-    limits : Limits
+    limits : DeviceLimits
     state : kernels.billing.layout.GPU_STATE[g]
         Where reconciling counter and power stands.
     waiting : PendingUsage
         Usage whose energy is not booked yet.
-    coverage : Coverage
+    activity_share : ActivityShare
     holding : Holding
     late : LateHoles
         Booked, and not split yet.
@@ -64,10 +64,10 @@ class Host:
 
     devices: tuple[Device, ...] = ()
     keys: list[GpuKey] = field(default_factory=list)
-    limits: Limits = NO_LIMITS
+    limits: DeviceLimits = NO_LIMITS
     state: NDArray[np.void] = field(default_factory=lambda: new_state(0))
     waiting: PendingUsage = NO_PENDING_USAGE
-    coverage: Coverage = field(default_factory=Coverage)
+    activity_share: ActivityShare = field(default_factory=ActivityShare)
     holding: Holding = field(default_factory=Holding)
     late: LateHoles = field(default_factory=LateHoles)
     end_us: int = 0
@@ -118,7 +118,7 @@ class Host:
 
     def restart(self, start_us: int, *, same_boot: bool) -> None:
         """Go on after the agent was down, with the window that begins at ``start_us``."""
-        self.coverage = Coverage()
+        self.activity_share = ActivityShare()
         go_on(self.state, start_us, same_boot=same_boot)
         self.holding.restart(len(self.keys), start_us, same_boot=same_boot)
         self.waiting = self.waiting.until(start_us - 1) if same_boot else NO_PENDING_USAGE

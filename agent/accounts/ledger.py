@@ -48,7 +48,7 @@ class Line:
 
 
 @dataclass(slots=True)
-class Job:
+class JobAccount:
     """A job's bill over all GPUs that it used."""
 
     key: JobKey
@@ -100,18 +100,18 @@ class Ledger:
     """
 
     def __init__(self, series_cap: int = 1_000_000_000) -> None:
-        self.jobs: dict[JobKey, Job] = {}
+        self.jobs: dict[JobKey, JobAccount] = {}
         self.series_cap = series_cap
         self.folded = 0
         self.ended_hnj: dict[GpuKey, int] = {}
         self.other: dict[GpuKey, Line] = {}
         self._looked_us = 0
 
-    def job(self, key: JobKey, labels: Mapping[str, str]) -> Job:
+    def job(self, key: JobKey, labels: Mapping[str, str]) -> JobAccount:
         """Return the account of a job, opened at first sight; labels that arrive later are added."""
         job = self.jobs.get(key)
         if job is None:
-            job = self.jobs[key] = Job(key)
+            job = self.jobs[key] = JobAccount(key)
             if self._full(key):
                 job.folded = True
                 self.folded += 1

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class DeviceLimits:
     """What the books need to know of a host's devices, in columns.
 
     Attributes
@@ -40,7 +40,7 @@ class Limits:
     calibrated: bool
 
     @classmethod
-    def of(cls, devices: tuple[Device, ...], max_gap_us: int) -> Limits:
+    def of(cls, devices: tuple[Device, ...], max_gap_us: int) -> DeviceLimits:
         """Collect the limits of ``devices``; ``max_gap_us`` is for those that say none."""
 
         def column(name: str) -> NDArray[np.int64]:
@@ -58,16 +58,16 @@ class Limits:
 
 
 _NOTHING = np.empty(0, np.int64)
-NO_LIMITS = Limits(_NOTHING, _NOTHING, _NOTHING, _NOTHING, calibrated=False)
+NO_LIMITS = DeviceLimits(_NOTHING, _NOTHING, _NOTHING, _NOTHING, calibrated=False)
 
 
-def in_parts(readings: Readings, limits: Limits) -> Iterator[Readings]:
+def in_parts(readings: Readings, limits: DeviceLimits) -> Iterator[Readings]:
     """Cut a window that is so long that its energies might leave int64: nearly always it is one part.
 
     Parameters
     ----------
     readings : Readings
-    limits : Limits
+    limits : DeviceLimits
 
     Yields
     ------

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from wattshed.agent.accounts.limits import Limits
+    from wattshed.agent.accounts.limits import DeviceLimits
     from wattshed.agent.window import Device, Readings
     from wattshed.kernels.billing.layout import EnergyIntervals
 
@@ -93,7 +93,7 @@ def without(readings: Readings, gpus: Sequence[int], book: Callable[[int, slice]
     return replace(readings, counter_mj=counter_mj)
 
 
-def leave_counter(state: NDArray[np.void], gpu: int, limits: Limits) -> EnergyIntervals:
+def leave_counter(state: NDArray[np.void], gpu: int, limits: DeviceLimits) -> EnergyIntervals:
     """Let a GPU's books go on by power alone; returns what was still open, as intervals of all GPUs.
 
     Parameters
@@ -101,7 +101,7 @@ def leave_counter(state: NDArray[np.void], gpu: int, limits: Limits) -> EnergyIn
     state : kernels.billing.layout.GPU_STATE[g]
         Record ``gpu`` is changed in place.
     gpu : int
-    limits : Limits
+    limits : DeviceLimits
     """
     mine, one = state[gpu : gpu + 1], slice(gpu, gpu + 1)
     mine["seen_us"] = -1  # what is open lies behind the last reading of the counter: power books it

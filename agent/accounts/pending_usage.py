@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from wattshed.agent.window import Window
 
 PPM = 1_000_000
-COVERAGE_WINDOWS = 30
+SHARE_WINDOWS = 30
 
 
-class Coverage:
+class ActivityShare:
     """How much of each GPU's busy time the known activities explain, over the last half minute or so.
 
     The driver means utilisation over one stretch and the activity of processes over another, so that within one second
@@ -32,7 +32,7 @@ class Coverage:
         self._past: dict[int, _Past] = {}
 
     def busy_us(self, window: Window) -> NDArray[np.int64]:
-        """Return each GPU's busy time in this window as its activities and the coverage so far imply it.
+        """Return each GPU's busy time in this window as its activities and the share so far imply it.
 
         Returns
         -------
@@ -69,7 +69,7 @@ class _Past:
         """Add a window; the oldest is forgotten."""
         self._windows.append((known, whole))
         self.known, self.whole = self.known + known, self.whole + whole
-        if len(self._windows) > COVERAGE_WINDOWS:
+        if len(self._windows) > SHARE_WINDOWS:
             known, whole = self._windows.popleft()
             self.known, self.whole = self.known - known, self.whole - whole
 
@@ -129,7 +129,7 @@ class PendingUsage:
         ----------
         window : Window
         busy_us : int64[g], us
-            From `Coverage.busy_us`.
+            From `ActivityShare.busy_us`.
         """
         usage, unseen = window.usage, _unseen(window)
         span = np.maximum(usage.end_us - usage.start_us, 1)

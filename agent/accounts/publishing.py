@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.accounts.account import GpuAccount
     from wattshed.agent.accounts.attribution import Accounts
-    from wattshed.agent.accounts.ledger import Job
+    from wattshed.agent.accounts.ledger import JobAccount
     from wattshed.agent.window import Window
     from wattshed.exporters.snapshot import FleetFacts, Histogram
     from wattshed.kernels.billing.layout import GpuState
@@ -211,7 +211,7 @@ def _modules(accounts: Accounts, window: Window) -> Iterator[HostEnergy]:
             yield HostEnergy("nvml", f"module-{device.index}", module.energy_hnj)
 
 
-def _job_facts(job: Job, accounts: Accounts, now_us: int, unknown: set[str]) -> JobFacts:
+def _job_facts(job: JobAccount, accounts: Accounts, now_us: int, unknown: set[str]) -> JobFacts:
     told = not unknown or any(key.gpu not in unknown for key in job.lines)
     return JobFacts(
         job=job.key,

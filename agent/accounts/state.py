@@ -21,7 +21,7 @@ from wattshed.agent.accounts.former_versions import upgraded
 from wattshed.agent.accounts.hole import Hole
 from wattshed.agent.accounts.host import GpuBooks
 from wattshed.agent.accounts.late_holes import LateHole
-from wattshed.agent.accounts.ledger import GpuKey, Job, Line
+from wattshed.agent.accounts.ledger import GpuKey, JobAccount, Line
 from wattshed.agent.accounts.modules import Module
 from wattshed.agent.accounts.pending_usage import PendingUsage
 from wattshed.agent.window import Device, JobKey
@@ -303,7 +303,7 @@ def _restore_books(accounts: Accounts, calibrator: Calibrator, host: str, state:
         )
     jobs = {}
     for entry in state["jobs"]:
-        job = Job(
+        job = JobAccount(
             JobKey(entry["key"]), dict(entry["labels"]), int(entry["start_us"]), int(entry["end_us"]),
             int(entry["method"]), folded=bool(entry["folded"]), shown_us=int(entry["shown_us"]),
         )  # fmt: skip

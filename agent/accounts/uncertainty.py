@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from wattshed.agent.accounts.account import GpuAccount
-    from wattshed.agent.accounts.ledger import GpuKey, Job
+    from wattshed.agent.accounts.ledger import GpuKey, JobAccount
     from wattshed.agent.window import Device
 
 FULL_TIME = frozenset({"pascal", "volta", "turing", "ampere", "ada"})
@@ -196,7 +196,7 @@ def disagrees(account: GpuAccount) -> bool:
     return off is not None and account.totals.compared_us >= 30_000_000 and not -0.25 <= off <= 0.2
 
 
-def job_sigma_j(job: Job, gpus: Mapping[GpuKey, GpuAccount]) -> float:
+def job_sigma_j(job: JobAccount, gpus: Mapping[GpuKey, GpuAccount]) -> float:
     """Return one sigma (J) of a job's energy.
 
     Gains add up linearly over its GPUs. So does what the split among jobs on one GPU may be off by

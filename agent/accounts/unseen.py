@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from wattshed.agent.accounts.hole import Seen
+    from wattshed.agent.accounts.hole import OwnerAtEdge
     from wattshed.agent.accounts.ledger import GpuKey, Ledger
     from wattshed.agent.accounts.pending_usage import PendingUsage
     from wattshed.agent.window import JobKey
@@ -74,7 +74,7 @@ class Aside:
                 line.untold_hnj += 0 if untold_hnj is None else int(untold_hnj[row])
 
 
-def share_beside(key: JobKey, side: Mapping[JobKey, Seen]) -> int:
+def share_beside(key: JobKey, side: Mapping[JobKey, OwnerAtEdge]) -> int:
     """Return an owner's share of what was drawn beside a hole, ppm: by activity if all are known, else evenly."""
     used = {k: one for k, one in side.items() if one.live} or side
     if key not in used:

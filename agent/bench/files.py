@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from wattshed.agent.bench.rivals import Samples
+    from wattshed.agent.bench.rivals import BenchSamples
 
 _BATCH = 1 << 22
 _ROW_GROUP = 1 << 20
@@ -24,17 +24,17 @@ _WINDOW_ROWS = 2_000
 """Rows of a GPU in a recorded window: at a reading a second their times still fit 32 bits."""
 
 
-def _offsets(data: Samples, first: int, count: int) -> np.ndarray[Any, Any]:
+def _offsets(data: BenchSamples, first: int, count: int) -> np.ndarray[Any, Any]:
     """Offsets of the GPUs within rows ``first:first + count``."""
     return np.clip(data.offsets - first, 0, count)
 
 
-def file_contests(data: Samples, folder: Path, max_gap_us: int, *, with_polars: bool) -> Iterator[tuple[Any, ...]]:
+def file_contests(data: BenchSamples, folder: Path, max_gap_us: int, *, with_polars: bool) -> Iterator[tuple[Any, ...]]:
     """Write the samples to files in ``folder``, and give each contest's fields.
 
     Parameters
     ----------
-    data : Samples
+    data : BenchSamples
     folder : Path
         About 12 bytes a sample are written, twice.
     max_gap_us : int
@@ -114,7 +114,7 @@ def file_contests(data: Samples, folder: Path, max_gap_us: int, *, with_polars: 
     yield "g replay of a recording", replay, {"reading": read_bytes}, agrees, recording
 
 
-def _recorded(data: Samples, folder: Path, max_gap_us: int) -> tuple[int, Callable[[], Any], Callable[[], Any]]:
+def _recorded(data: BenchSamples, folder: Path, max_gap_us: int) -> tuple[int, Callable[[], Any], Callable[[], Any]]:
     """Record the samples in the native format; returns its bytes, and what reads and what replays them.
 
     The replay is all that `wattshed replay` does but for starting and printing: checksums, energies, gaps, quantiles.

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from wattshed.agent.daemon.faults import Faults
-from wattshed.agent.daemon.loop import Board, Daemon, Limits
+from wattshed.agent.daemon.loop import Board, Daemon, LoopLimits
 from wattshed.agent.daemon.source import open_source
 from wattshed.agent.daemon.systemd import Notifier, set_up_log
 from wattshed.agent.daemon.waiting import Wait
@@ -125,7 +125,7 @@ def _run(  # noqa: PLR0917 - called once, just above
         state=_state(config, host, source.kind),
         notifier=notifier,
         faults=faults,
-        limits=Limits(round(config.jobs.keep_ended_s * 1e6), round(config.for_seconds * 1e6)),
+        limits=LoopLimits(round(config.jobs.keep_ended_s * 1e6), round(config.for_seconds * 1e6)),
         extra_faults=lambda: {**source.faults(), **_recording_faults(recorder)},
         notes=source.notes,
         fleet=_fleet(config, host),

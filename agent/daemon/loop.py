@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 
-class Windows(Protocol):
+class WindowStream(Protocol):
     """Where windows come from: the sampler, or a trace that is played back."""
 
     @property
@@ -60,7 +60,7 @@ class Resolver(Protocol):
         """Return the owners of one window and their usage."""
 
 
-class Recorder(Protocol):
+class WindowSink(Protocol):
     """Keeps windows on disk."""
 
     def append(self, window: Window) -> object:
@@ -89,7 +89,7 @@ class Board:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class LoopLimits:
     """How long the loop keeps what.
 
     Attributes
@@ -109,7 +109,7 @@ class Daemon:
 
     Parameters
     ----------
-    windows : Windows
+    windows : WindowStream
     resolver : Resolver or None
         None where windows bring their usage along (a trace).
     accounts, calibrator, publisher
@@ -121,7 +121,7 @@ class Daemon:
         None keeps no totals over restarts.
     notifier : Notifier
     faults : Faults
-    limits : Limits
+    limits : LoopLimits
     extra_faults : callable
         Fault counts of parts that count for themselves, by part.
     notes : tuple of str
@@ -138,17 +138,17 @@ class Daemon:
     def __init__(
         self,
         *,
-        windows: Windows,
+        windows: WindowStream,
         resolver: Resolver | None,
         accounts: Accounts,
         calibrator: Calibrator,
         publisher: Publisher,
         board: Board,
-        recorder: Recorder | None,
+        recorder: WindowSink | None,
         state: StateFile | None,
         notifier: Notifier,
         faults: Faults,
-        limits: Limits,
+        limits: LoopLimits,
         extra_faults: Callable[[], Mapping[str, int]] = dict,
         notes: tuple[str, ...] = (),
         fleet: Callable[[int, Sequence[GpuFacts]], FleetFacts | None] | None = None,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.clock import Clock
     from wattshed.agent.config import Config
-    from wattshed.agent.daemon.loop import Resolver, Windows
+    from wattshed.agent.daemon.loop import Resolver, WindowStream
     from wattshed.agent.jobs.kubernetes import Pods
     from wattshed.agent.jobs.slurm import Slurm
     from wattshed.agent.meters.meter import NvmlMeter
@@ -32,7 +32,7 @@ class Source:
 
     kind: str  # "nvml" | "simulated" | "trace"
     library: str
-    windows: Windows
+    windows: WindowStream
     resolver: Resolver | None
     faults: Callable[[], Mapping[str, int]]
     close: Callable[[], None]

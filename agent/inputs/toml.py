@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
 _LARGEST_FILE = 1 << 20  # a wrong path (a trace, a core dump) often is larger; no file of settings is
-_NOUN = {str: "a text", bool: "true or false", int: "a whole number", float: "a number", dict: "a table"}
+_NOUN = {str: "a string", bool: "true or false", int: "a whole number", float: "a number", dict: "a table"}
 _LONGEST_SHOWN = 60
 
 
-class Source(Protocol):
+class ValueSource(Protocol):
     """Where values come from; it knows how to complain about one of them."""
 
     def fail(self, path: KeyPath, message: str) -> NoReturn:
@@ -127,13 +127,13 @@ class Table:
 
     Attributes
     ----------
-    source : Source
+    source : ValueSource
     path : KeyPath
     items : mapping
         As tomllib gives them.
     """
 
-    source: Source
+    source: ValueSource
     path: KeyPath
     items: Mapping[str, Any]
 

@@ -19,7 +19,7 @@ from wattshed.agent.window import MISSING, JobKey, Owner
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from wattshed.agent.jobs.identity import Owner as Identity
+    from wattshed.agent.jobs.identity import CgroupIdentity
     from wattshed.agent.jobs.kubernetes import Pods
     from wattshed.agent.jobs.processes import Process, Processes
     from wattshed.agent.jobs.reservations import Reservation
@@ -242,14 +242,14 @@ class Deciding:
         who = self._processes.uid(presence.process) if identity.uid is None else identity.uid
         return any(one.owner.key == presence.owner.key and one.uid not in {MISSING, who} for one in here)
 
-    def _as_mapped(self, owner: Owner, identity: Identity, process: Process) -> Owner:
+    def _as_mapped(self, owner: Owner, identity: CgroupIdentity, process: Process) -> Owner:
         """Give a job that the cgroup names the key that the mapping gives it, where that knows its bare id only."""
         twin = self._jobs.get(identity.job_id or "")
         if twin is None or twin.owner.key == owner.key or identity.runtime == "slurm":
             return owner
         return Owner(twin.owner.key, owner.labels) if twin.uid in {MISSING, self._processes.uid(process)} else owner
 
-    def _around(self, identity: Identity, gpu: int, instance: str) -> Mapping[str, str]:
+    def _around(self, identity: CgroupIdentity, gpu: int, instance: str) -> Mapping[str, str]:
         """Name the pod in which a slurmd runs: what it was granted, it lends to its jobs."""
         if self._pods is None:
             return {}

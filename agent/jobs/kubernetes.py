@@ -26,7 +26,7 @@ from wattshed.agent.window import MISSING, JobKey, Owner
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from wattshed.agent.jobs.cgroup import Owner as Identity
+    from wattshed.agent.jobs.cgroup import CgroupIdentity
     from wattshed.agent.jobs.podresources import Grant, Kubelet
     from wattshed.agent.window import Device, MigDevice
 
@@ -95,12 +95,12 @@ class Pods:
         """Whether the kubelet has answered at least once."""
         return self._known.answers > 0
 
-    def owner(self, identity: Identity, devices: Sequence[Device], gpu: int, instance: str) -> Owner:
+    def owner(self, identity: CgroupIdentity, devices: Sequence[Device], gpu: int, instance: str) -> Owner:
         """Name the container that a process of this cgroup, seen on this GPU, belongs to.
 
         Parameters
         ----------
-        identity : agent.jobs.cgroup.Owner
+        identity : agent.jobs.identity.CgroupIdentity
             Of runtime kubernetes.
         devices : sequence of Device
         gpu : int

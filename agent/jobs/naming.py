@@ -14,7 +14,7 @@ from wattshed.agent.window import JobKey, Owner
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wattshed.agent.jobs.cgroup import Owner as Identity
+    from wattshed.agent.jobs.cgroup import CgroupIdentity
 
 SHORT_ID = 12
 """Hexadecimal digits of a container id that people know it by."""
@@ -24,12 +24,12 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 _ROOTLESS = {"podman": "libpod", "docker": "docker", "containerd": "nerdctl"}
 
 
-def job_of(identity: Identity, uid: Callable[[], int], command: Callable[[], str]) -> Owner:
+def job_of(identity: CgroupIdentity, uid: Callable[[], int], command: Callable[[], str]) -> Owner:
     """Name the job that an identity stands for.
 
     Parameters
     ----------
-    identity : agent.jobs.cgroup.Owner
+    identity : agent.jobs.identity.CgroupIdentity
     uid, command : callable
         Asked only where the identity alone does not name a job: the process's real user id and program name.
 
@@ -94,7 +94,7 @@ def job_of(identity: Identity, uid: Callable[[], int], command: Callable[[], str
     return Owner(JobKey(f"user:{labels['uid']}/{name}"), labels)
 
 
-def _batch_name(identity: Identity) -> str:
+def _batch_name(identity: CgroupIdentity) -> str:
     """Return what a batch system calls the job; empty for whatever is not a batch job."""
     if identity.runtime == "htcondor":
         return for_key(identity.slot or "")

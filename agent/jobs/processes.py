@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wattshed.agent.jobs.cgroup import Owner, identify, lines_of
+from wattshed.agent.jobs.cgroup import CgroupIdentity, identify, lines_of
 from wattshed.agent.jobs.delegation import Delegation
 from wattshed.agent.jobs.identity import HIDDEN
 from wattshed.agent.jobs.users import UserNames, local_uid
@@ -43,7 +43,7 @@ class Process:
     ----------
     key : tuple of str, int, int
         Boot id, pid, start time in clock ticks since boot.
-    identity : Owner
+    identity : CgroupIdentity
         What its cgroup says, as far as root alone wrote it; read once, and again by `Processes.identify_again`.
     started_us, ended_us : int or None, us
         Real start and exit on the time line of the windows; None unknown or still running.
@@ -54,7 +54,7 @@ class Process:
     """
 
     key: tuple[str, int, int]
-    identity: Owner
+    identity: CgroupIdentity
     comm: str
     started_us: int | None
     ended_us: int | None = None
@@ -95,7 +95,7 @@ class Processes:
         self._clock = clock
         self._boot_id = boot_id or _read(f"{self._root}/sys/kernel/random/boot_id").strip()
         self._known: dict[int, Process] = {}
-        self._identities: dict[str, Owner] = {}
+        self._identities: dict[str, CgroupIdentity] = {}
         self._ticks = os.sysconf("SC_CLK_TCK")
         self._real = Path(proc_root) == Path("/proc")
         self._exits = Exits(clock) if self._real else None
@@ -146,7 +146,7 @@ class Processes:
             if self._exits is not None and process.watched and process.ended_us is None:
                 self._exits.release(process)
 
-    def identify_again(self, process: Process) -> Owner:
+    def identify_again(self, process: Process) -> CgroupIdentity:
         """Read the cgroup of a process once more, and return its identity.
 
         A manager may move a process to its job's cgroup after it was first seen (Slurm does after the fork, and for
@@ -221,7 +221,7 @@ class Processes:
             text = next((found for found in threads if lines_of(found)), text)
         return text
 
-    def _identity(self, pid: int) -> Owner:
+    def _identity(self, pid: int) -> CgroupIdentity:
         # Who may write a folder is asked each time, what its name means only once.
         raw = self._cgroup(pid)
         if not raw and Path(f"{self._root}/{pid}/cgroup").exists():

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Claim:
+class OwnerFacts:
     """All that speaks for one owner on one GPU within a window, in any order.
 
     Attributes
@@ -54,19 +54,19 @@ class Claims:
     """
 
     def __init__(self) -> None:
-        self.found: dict[tuple[int, JobKey], Claim] = {}
+        self.found: dict[tuple[int, JobKey], OwnerFacts] = {}
         self.owners: dict[JobKey, Owner] = {}
 
-    def of(self, gpu: int, owner: Owner) -> Claim:
+    def of(self, gpu: int, owner: Owner) -> OwnerFacts:
         """Return an owner's claim on a GPU, made at first use."""
         known = self.owners.setdefault(owner.key, owner)
         if known is not owner and not owner.labels.keys() <= known.labels.keys():
             self.owners[owner.key] = Owner(owner.key, {**owner.labels, **known.labels})
-        return self.found.setdefault((gpu, owner.key), Claim())
+        return self.found.setdefault((gpu, owner.key), OwnerFacts())
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class UsageRow:
     """One stretch; the fields are those of ``agent.window.Usage``."""
 
     start_us: int
@@ -76,17 +76,17 @@ class Row:
     live: bool
 
 
-def lay_out(claim: Claim, start_us: int, end_us: int) -> list[Row]:
+def lay_out(claim: OwnerFacts, start_us: int, end_us: int) -> list[UsageRow]:
     """Cut a claim into rows within the window, ascending in time.
 
     Parameters
     ----------
-    claim : Claim
+    claim : OwnerFacts
     start_us, end_us : int, us
 
     Returns
     -------
-    list of Row
+    list of UsageRow
         Not overlapping; neighbours that differ in nothing are one row. Activity is -1 if none was reported, 0 where the
         owner only held the GPU, else the even spread of what was reported over the time that the owner was there.
     """
@@ -113,7 +113,7 @@ def lay_out(claim: Claim, start_us: int, end_us: int) -> list[Row]:
             pieces.append((a, b, share, here))
     activity = _spread(claim.work, [(a, b) for a, b, _, here in pieces if here])
     return [
-        Row(a, b, activity.get((a, b), 0 if claim.work else MISSING) if here else 0, share, here)
+        UsageRow(a, b, activity.get((a, b), 0 if claim.work else MISSING) if here else 0, share, here)
         for a, b, share, here in pieces
     ]
 

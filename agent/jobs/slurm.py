@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from wattshed.agent.jobs.background import Background
 from wattshed.agent.jobs.mapping import POLL_S, Hold, MappingDirectory, owner_of
 from wattshed.agent.jobs.nodes import same
-from wattshed.agent.jobs.queue import Answer, Queue, QueuedJob
+from wattshed.agent.jobs.queue import Queue, QueueAnswer, QueuedJob
 from wattshed.agent.jobs.reservations import WHOLE_PPM, Reservation
 from wattshed.agent.jobs.stale import StaleHolds
 from wattshed.agent.jobs.this_node import ThisNode, UnknownNodeError, look
@@ -74,7 +74,7 @@ class Slurm:
             self._mapping = mapping_dir
         else:
             self._mapping = MappingDirectory(mapping_dir, clock)
-        self._queue: Background[Answer] | None = None
+        self._queue: Background[QueueAnswer] | None = None
         self._folder: Background[int] | None = None
         self._described: Background[ThisNode] | None = None
         self.on_change: Callable[[], None] | None = None
@@ -93,7 +93,7 @@ class Slurm:
         if squeue:
             period_s = REFRESH_S if mapping_dir is not None else REFRESH_ALONE_S
             queue = Queue(squeue, lambda: self._node, clock, self._stopped)
-            self._queue = Background("squeue", lambda: self._ask(queue), Answer(), period_s)
+            self._queue = Background("squeue", lambda: self._ask(queue), QueueAnswer(), period_s)
 
     @property
     def events(self) -> int:
@@ -199,7 +199,7 @@ class Slurm:
         for part in self._parts():
             part.close()
 
-    def _parts(self) -> list[Background[Answer] | Background[ThisNode] | Background[int]]:
+    def _parts(self) -> list[Background[QueueAnswer] | Background[ThisNode] | Background[int]]:
         return [part for part in (self._queue, self._described, self._folder) if part is not None]
 
     def _look(self) -> int:
@@ -222,7 +222,7 @@ class Slurm:
                 self._queue.hurry()
         return self._node
 
-    def _ask(self, queue: Queue) -> Answer:
+    def _ask(self, queue: Queue) -> QueueAnswer:
         if self._described is not None:
             # At the start only: jobs are told by the node's name.
             self._described.tried(2.0)

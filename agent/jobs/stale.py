@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from wattshed.agent.jobs.mapping import Hold
-    from wattshed.agent.jobs.queue import Answer
+    from wattshed.agent.jobs.queue import QueueAnswer
 
 MARGIN_US = 500_000
 """A question that began so long after a prolog wrote must know the job: Slurm grants GPUs before it starts prologs."""
@@ -27,7 +27,7 @@ class StaleHolds:
         self._heard: tuple[tuple[int, frozenset[str], bool], ...] = ()  # when asked, the jobs here, whole
         self._gone: dict[tuple[int, str, str, int], int] = {}
 
-    def hear(self, answer: Answer) -> None:
+    def hear(self, answer: QueueAnswer) -> None:
         """Take note of an answer; may be called from another thread."""
         here = frozenset(number for number, job in answer.jobs.items() if job.here)
         self._heard = (*self._heard[1 - _REMEMBERED :], (answer.asked_us, here, answer.whole))

@@ -11,7 +11,7 @@ from wattshed.agent.meters.errors import SUCCESS, Fault, MeterError
 from wattshed.agent.meters.facts import or_none, raise_if_down
 from wattshed.agent.meters.gauges import MODULE_W
 from wattshed.agent.meters.identity import handle_of
-from wattshed.agent.meters.plan import NO_PLAN, Plan, counter_of, limit_of, milli, plan_of
+from wattshed.agent.meters.plan import NO_PLAN, ReadingPlan, counter_of, limit_of, milli, plan_of
 from wattshed.agent.meters.scope import Moment, ScopeWatch, at_once
 from wattshed.agent.window import MISSING, Device
 
@@ -28,7 +28,7 @@ PROBE_US = 1_000_000  # for all calls of a probe together: a healthy GPU needs a
 MODES = ("nvmlDeviceGetMigMode", "nvmlDeviceGetAccountingMode", "nvmlDeviceGetPersistenceMode")
 
 
-class Sample(NamedTuple):
+class Reading(NamedTuple):
     """One reading of one GPU; -1 where it has none.
 
     ``power_mw`` is what energy is integrated from without a counter: average power where the GPU offers it, else
@@ -87,7 +87,7 @@ class GpuHandle:
         self.device = self._known(replace(self._identity, capabilities=dict.fromkeys(probe.REMEDIES, reason)))
         self._take(NO_PLAN)
 
-    def _take(self, plan: Plan) -> None:
+    def _take(self, plan: ReadingPlan) -> None:
         self._full, self._quick, self._own, self.has_average = plan
 
     def probe(self, before: Mapping[str, str] | None = None, *, refused_only: bool = False) -> None:
@@ -218,7 +218,7 @@ class GpuHandle:
             return None
         return self._moment(self._clock.now_us(), sample, beside)
 
-    def _moment(self, at_us: int, sample: Sample, beside: Mapping[str, float]) -> Moment | None:
+    def _moment(self, at_us: int, sample: Reading, beside: Mapping[str, float]) -> Moment | None:
         able, module_mw = self.device.capabilities, beside.get("power_module_w", 0.0) * 1e3
         instant_mw = sample.instant_mw if not able["instant"] else sample.power_mw
         own = not (able["instant"] and able["average"])
@@ -232,7 +232,7 @@ class GpuHandle:
         if one is not None and two is not None:
             self._note_scope(*at_once(one, two))
 
-    def watch_scope(self, at_us: int, sample: Sample, beside: Mapping[str, float]) -> None:
+    def watch_scope(self, at_us: int, sample: Reading, beside: Mapping[str, float]) -> None:
         """Judge that again from the readings, over half a minute, every few minutes."""
         moment = self._moment(at_us, sample, beside) if self.metered_twice else None
         if moment is not None:
@@ -256,7 +256,7 @@ class GpuHandle:
         """Fields whose publication period can be learned."""
         return [n for n, scope in self._full if n in {83, 185, 186} and scope == probe.GPU_SCOPE]
 
-    def read(self, gauges: dict[str, float] | None = None) -> Sample:
+    def read(self, gauges: dict[str, float] | None = None) -> Reading:
         """Read counter, average and instant power, as far as they exist, in one call where the driver can.
 
         Parameters
@@ -287,9 +287,9 @@ class GpuHandle:
             self._extras(values, gauges)
         average_mw, instant_mw = milli(average), milli(instant)
         power_mw = average_mw if self.has_average and average_mw != MISSING else instant_mw
-        return Sample(counter_of(counter), power_mw, instant_mw)
+        return Reading(counter_of(counter), power_mw, instant_mw)
 
-    def read_instant(self) -> Sample:
+    def read_instant(self) -> Reading:
         """Read instant power alone; it stands for ``power_mw`` too where there is no average."""
         if self._quick:
             answers = self._nvml.fields(self.handle, self._quick)
@@ -300,7 +300,7 @@ class GpuHandle:
             instant_mw = milli(self._one("nvmlDeviceGetPowerUsage"))
         else:
             return self.read()
-        return Sample(MISSING, MISSING if self.has_average else instant_mw, instant_mw)
+        return Reading(MISSING, MISSING if self.has_average else instant_mw, instant_mw)
 
     def _one(self, name: str) -> float:
         try:

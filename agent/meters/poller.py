@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.clock import Clock
     from wattshed.agent.meters.events import Changed, Xid
-    from wattshed.agent.meters.handle import GpuHandle, Sample
+    from wattshed.agent.meters.handle import GpuHandle, Reading
     from wattshed.agent.meters.processes import ProcessWatch
     from wattshed.agent.window import Device
 
@@ -174,7 +174,7 @@ class Poller:
             schedule.usage_due_us = ended_us - ended_us % self._rates.usage_us + self._rates.usage_us
             self._look(gpu, schedule, gpu_handle, ended_us)
 
-    def _append(self, schedule: GpuSchedule, at_us: int, sample: Sample) -> None:
+    def _append(self, schedule: GpuSchedule, at_us: int, sample: Reading) -> None:
         self.pace.follow(schedule, at_us, sample.instant_mw)
         with self.lock:
             if at_us >= self.start_us and (not schedule.rows or at_us > schedule.rows[-1][0]):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from wattshed.agent.meters.errors import Fault, MeterError
 from wattshed.agent.meters.ghosts import Ghosts
 from wattshed.agent.meters.probe import is_ga100
-from wattshed.agent.meters.process_rows import Row, credible
+from wattshed.agent.meters.process_rows import ProcessRow, credible
 from wattshed.agent.meters.profiling import Profile
 from wattshed.agent.meters.shares import Shares
 from wattshed.agent.window import MISSING, ProcessObservation
@@ -44,7 +44,7 @@ class Instance(NamedTuple):
         return f"{self.gi}/{self.ci}"
 
 
-class Seen(NamedTuple):
+class ListedProcess(NamedTuple):
     """One process in a list: how much memory it holds and, under MIG, where."""
 
     memory_bytes: int
@@ -64,7 +64,7 @@ class ProcessWatch:
 
     nvml: Nvml
     gpu_handle: GpuHandle
-    listed: dict[int, Seen] = field(default_factory=dict)
+    listed: dict[int, ListedProcess] = field(default_factory=dict)
     instances: list[Instance] = field(default_factory=list)
     shares: Shares = field(default_factory=Shares)
     ghosts: Ghosts = field(default_factory=Ghosts)
@@ -116,7 +116,7 @@ class ProcessWatch:
         if not self.able("processes"):
             self.listed = {}
             return 0, [], None
-        told: dict[int, Seen] | None = None
+        told: dict[int, ListedProcess] | None = None
         failed: MeterError | None = None
         try:
             told = self._told()
@@ -127,21 +127,21 @@ class ProcessWatch:
         self.listed, ghosts = self.ghosts.believe(self.listed, told, alive, self.elsewhere)
         return len(told or ()), ghosts, failed
 
-    def _told(self) -> dict[int, Seen]:
+    def _told(self) -> dict[int, ListedProcess]:
         """Return the process lists as the driver gives them."""
-        found: dict[int, Seen] = {}
+        found: dict[int, ListedProcess] = {}
         if self.able("mig"):
             self.instances = self._instances()
             for one in self.instances:
                 for pid, used, _, _ in self._of(one.handle, "Compute"):
-                    found[pid] = Seen(used, one.name, one.ppm)
+                    found[pid] = ListedProcess(used, one.name, one.ppm)
         if not self.instances:
             for kind in KINDS:
                 for pid, used, _, _ in self._of(self.gpu_handle.handle, kind):
-                    found[pid] = Seen(max(used, found[pid].memory_bytes if pid in found else MISSING), "", PPM)
+                    found[pid] = ListedProcess(max(used, found[pid].memory_bytes if pid in found else MISSING), "", PPM)
         return found
 
-    def elsewhere(self) -> dict[int, Seen]:
+    def elsewhere(self) -> dict[int, ListedProcess]:
         """Name who is on the GPU by other lists of the driver's.
 
         These are the processes that were active in the samples of utilisation that it still keeps, which are ten
@@ -155,7 +155,7 @@ class ProcessWatch:
             pids.update(row.pid for row in credible(self._rows(0) or [], 0))
         if self.able("accounting"):
             pids.update(pid for pid in self._accounting() if (stats := self._stats(pid)) and stats.isRunning)
-        return {pid: Seen(MISSING, "", PPM) for pid in pids}
+        return {pid: ListedProcess(MISSING, "", PPM) for pid in pids}
 
     def _of(self, handle: object, kind: str) -> list[tuple[int, int, int, int]]:
         try:
@@ -222,10 +222,10 @@ class ProcessWatch:
         if (rows := self._rows(self.shares.ask(now_us))) is not None:
             self.shares.add(rows, now_us, running=running)
 
-    def _rows(self, since_us: int) -> list[Row] | None:
+    def _rows(self, since_us: int) -> list[ProcessRow] | None:
         """Return the driver's rows since a stamp of its own; None if it would not say now."""
         try:
-            return [Row(*row) for row in self.nvml.process_utilisation(self.gpu_handle.handle, since_us)]
+            return [ProcessRow(*row) for row in self.nvml.process_utilisation(self.gpu_handle.handle, since_us)]
         except MeterError as error:
             if error.fault in {Fault.LOST, Fault.DRIVER, Fault.RESTART}:
                 raise

@@ -28,7 +28,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from wattshed.agent.meters.lately import Lately
-from wattshed.agent.meters.process_rows import Row, credible
+from wattshed.agent.meters.process_rows import ProcessRow, credible
 
 SAMPLE_US = 1_000_000 // 6
 """Between two samples until it is learned; nvml.h: between 1 s and 1/6 s, depending on the product."""
@@ -145,7 +145,7 @@ class Shares:
         self._samples.clear()
         self._lately.rest()
 
-    def begin(self, rows: list[Row], now_us: int, span_us: int) -> bool:
+    def begin(self, rows: list[ProcessRow], now_us: int, span_us: int) -> bool:
         """Begin anew from all rows that the driver keeps: what counts is what it sampled in the last ``span_us``.
 
         Returns
@@ -168,12 +168,12 @@ class Shares:
         self._covered_to_us, self._stamped = self._newest_us, span_us == 0 and bool(rows)
         return span_us > 0 and bool(rows)
 
-    def add(self, rows: list[Row], now_us: int, *, running: bool = True) -> None:
+    def add(self, rows: list[ProcessRow], now_us: int, *, running: bool = True) -> None:
         """Count an answer to ``since_us``.
 
         Parameters
         ----------
-        rows : list of Row
+        rows : list of ProcessRow
         now_us : int, us
             On our clock.
         running : bool
@@ -264,7 +264,7 @@ class Shares:
         self._covered_us += min(max(0, until_us - self._covered_to_us), every_us + LONGEST_US)
         self._covered_to_us = max(self._covered_to_us, until_us)
 
-    def _are_samples(self, rows: list[Row]) -> bool:
+    def _are_samples(self, rows: list[ProcessRow]) -> bool:
         """Whether a process has several rows: then each is one sample, and nothing needs to be found out."""
         twice = len({row.pid for row in rows}) < len(rows)
         self._twice += twice
@@ -319,7 +319,7 @@ class Shares:
         active = [percent for percent in each if percent]
         return {INTERVAL: sum(each) / len(each), ACTIVE: sum(active) / max(1, len(active)), LATEST: float(each[-1])}
 
-    def answer(self, rows: list[Row]) -> None:
+    def answer(self, rows: list[ProcessRow]) -> None:
         """Learn from the answer to ``question_us``."""
         rows = credible(rows, self._samples[0].start_us)
         if self._are_samples(rows):

@@ -20,7 +20,7 @@ from wattshed.exporters.snapshot import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
     from wattshed.agent.accounts.account import GpuAccount
-    from wattshed.agent.accounts.ledger import GpuKey, Job
+    from wattshed.agent.accounts.ledger import GpuKey, JobAccount
     from wattshed.agent.replay.books import Extremes, Part
 
 HNJ_PER_UJ = HNJ_PER_JOULE // 1_000_000
@@ -175,7 +175,7 @@ def _gpu(account: GpuAccount, extremes: Extremes | None, energy_uj: int) -> dict
     }
 
 
-def _job(job: Job, part: Part, static: Joules, dynamic: Joules) -> dict[str, Any]:
+def _job(job: JobAccount, part: Part, static: Joules, dynamic: Joules) -> dict[str, Any]:
     energy = static + dynamic
     counted_us = sum(line.active_us + line.held_us for line in job.lines.values())
     names = sorted(job.lines)

@@ -69,7 +69,7 @@ class Gpu:
 
 
 @dataclass(frozen=True, slots=True)
-class Scenario:
+class NodeScenario:
     """A node, what runs on it, and what goes wrong.
 
     Attributes
@@ -102,7 +102,7 @@ def _span(start_s: float, end_s: float) -> tuple[int, int]:
     return round(start_s * SECOND_US), round(end_s * SECOND_US)
 
 
-def default_scenario() -> Scenario:
+def default_scenario() -> NodeScenario:
     """Eight H100-like GPUs: training on four, inference, two jobs that share one, one held but idle, one free."""
     iteration = [(1.6, 560.0, 98), (0.4, 330.0, 60)]
     training = _load((3.0, 120.0, 10), (1.5, 380.0, 55), *iteration * 40, (8.0, 85.0, 6))
@@ -125,10 +125,10 @@ def default_scenario() -> Scenario:
             memory_mib=66_000, command="vllm", container="server", uid=0, forever=True,
         ),
     )  # fmt: skip
-    return Scenario((Gpu(),) * 8, jobs, begin_us=75 * SECOND_US)
+    return NodeScenario((Gpu(),) * 8, jobs, begin_us=75 * SECOND_US)
 
 
-def read_scenario(path: Path) -> Scenario:
+def read_scenario(path: Path) -> NodeScenario:
     """Read a scenario from TOML; without jobs, the default node's.
 
     Raises
@@ -151,7 +151,7 @@ def read_scenario(path: Path) -> Scenario:
     if not own_jobs:
         jobs = tuple(j for j in default.jobs if max(j.gpus) < count and j.end_us <= cycle_s * SECOND_US)
     begin_s = root.number("begin_s", 0.0 if own_jobs else default.begin_us / SECOND_US)
-    return Scenario(
+    return NodeScenario(
         tuple(gpus),
         jobs,
         round(cycle_s * SECOND_US),

@@ -37,7 +37,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class TraceFile:
     """One file: its format, and its host if something beside its content says so."""
 
     path: Path

@@ -30,7 +30,7 @@ from wattshed.agent.traces.foreign.assembler import Assembler
 from wattshed.agent.traces.foreign.gpus import Gpus
 from wattshed.agent.traces.native.parquet import is_native_parquet, parquet_chunks
 from wattshed.agent.traces.native.reader import segment_chunks
-from wattshed.agent.traces.options import Options, Source
+from wattshed.agent.traces.options import Options, TraceFile
 from wattshed.agent.traces.prefetch import ahead
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Chain:
     ----------
     name : str
         The host, empty if the content says.
-    sources : list of Source
+    sources : list of TraceFile
     reports : list of SourceReport
         One a source, after reading.
     passed_over : list of str
@@ -61,7 +61,7 @@ class Chain:
     """
 
     name: str
-    sources: list[Source]
+    sources: list[TraceFile]
     reports: list[SourceReport] = field(default_factory=list)
     passed_over: list[str] = field(default_factory=list)
 
@@ -126,7 +126,7 @@ def find(arguments: Sequence[str], options: Options) -> list[Chain]:
     InputError
         If there is no such file, or one that is not a trace.
     """
-    sources: list[Source] = []
+    sources: list[TraceFile] = []
     refused: list[InputError] = []
     for argument in arguments:
         path, host = _split_host(argument)
@@ -184,16 +184,16 @@ def _in_folder(folder: Path) -> list[Path]:
     return sorted({*native, *(path for path in others if not segments and path not in native)})
 
 
-def _source(path: Path, host: str, options: Options) -> Source:
+def _source(path: Path, host: str, options: Options) -> TraceFile:
     if path.exists() and not path.is_file():
         raise InputError("it is not a regular file (a pipe?); save it first, traces are read more than once", str(path))
     found = detect.format_of_bytes(path)
     if found == detect.PARQUET:
-        return Source(path, _format_of_parquet(path), host)
+        return TraceFile(path, _format_of_parquet(path), host)
     if not found:
         head = head_of(path)
         found = detect.format_of_text(head, told=options.columns is not None, path=str(path))
-    return Source(path, found, host)
+    return TraceFile(path, found, host)
 
 
 def _format_of_parquet(path: Path) -> str:

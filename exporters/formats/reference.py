@@ -76,11 +76,11 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from wattshed import Collector
 from wattshed.agent.fleet.live.inventory import read_inventory
-from wattshed.agent.fleet.live.serve import Publisher
+from wattshed.agent.fleet.live.serve import FleetPublisher
 from wattshed.agent.fleet.live.site import extrapolate, measure_one
 
 inventory = read_inventory("FLEET.toml")
-fleet = Publisher(inventory, lambda: extrapolate(inventory, measure_one(inventory, "node-1", 5120.0, "train")))
+fleet = FleetPublisher(inventory, lambda: extrapolate(inventory, measure_one(inventory, "node-1", 5120.0, "train")))
 fleet.update()  # and again every few seconds
 
 registry = CollectorRegistry()

@@ -62,7 +62,7 @@ def plain(status: int, text: str, *headers: tuple[str, str]) -> Response:
     return Response(status, PLAIN, f"{text}\n".encode(), (*SAFE, ("Cache-Control", "no-store"), *headers))
 
 
-class Site:
+class WebSite:
     """Answers requests from the current snapshot.
 
     Parameters

@@ -10,7 +10,7 @@ import pytest
 from tests.accounts.made import S, window
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.calibration import Calibrator
-from wattshed.agent.accounts.ledger import GpuKey, Job, Line
+from wattshed.agent.accounts.ledger import GpuKey, JobAccount, Line
 from wattshed.agent.accounts.modules import Module
 from wattshed.agent.accounts.state import VERSION, StateFile
 from wattshed.agent.window import JobKey
@@ -42,7 +42,7 @@ def filled():
     account.module = Module(14, of_objects([distinct(GpuState(), 100)], GpuState))
     ledger = accounts.ledger
     ledger.jobs = {
-        JobKey(key): Job(
+        JobKey(key): JobAccount(
             JobKey(key), {"user": f"user of {key}"}, T0 + first, T0 + first + 1, first + 2, folded=key == "b",
             shown_us=first + 3, lines={GPU: distinct(Line(), first + 10)},
         )

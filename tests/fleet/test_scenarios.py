@@ -264,7 +264,7 @@ def test_the_users_own_file(fleet, files):
             "26:1: claim.relation: must be one of about, at least, at most, not 'like'",
         ),
         ("[energy]\nof", "[energy]\nfrom", "20:1: energy.from: unknown key; known here: of"),
-        ('title = "mine"', "title = 3", "1:1: title: must be a text, not 3"),
+        ('title = "mine"', "title = 3", "1:1: title: must be a string, not 3"),
         ('title = "mine"', 'titel = "mine"', "1:1: titel: unknown key; did you mean title?"),
         ('title = "mine"', 'title = "mine', "1:14: is not TOML: Illegal character '\\n'"),
     ],

@@ -94,7 +94,7 @@ def test_what_changes_about_a_gpu_is_read(tmp_path):
         ),
         ("[[fault]]\nkind = 'xid'\ngpu = 8", "3:1: fault.gpu: must be from -1 to 7, not 8"),
         ("fault = 3", "1:1: fault: must be written as [[fault]]"),
-        ("[[fault]]\nkind = ['xid']", "2:1: fault.kind: must be a text, not ['xid']"),
+        ("[[fault]]\nkind = ['xid']", "2:1: fault.kind: must be a string, not ['xid']"),
         ("[[fault]]\nkind = 'latency'\nat_s = nan", "3:1: fault.at_s: must be a finite number, not nan"),
         ("[[fault]]\nkind = 'latency'\nfor_s = -1", "3:1: fault.for_s: must be at least 0, not -1"),
         ("[[fault]]\nkind = 'slow-gpu'\ncode = -1", "3:1: fault.code: must be from 0 to 999, not -1"),
@@ -102,7 +102,7 @@ def test_what_changes_about_a_gpu_is_read(tmp_path):
             "[[fault]]\nkind = 'error'\nvalue = 3\ncode = 3",
             "4:1: fault.code: is only for slow-gpu; an error's code is its value",
         ),
-        ("[[gpu]]\narchitecture = ['hopper']", "2:1: gpu.architecture: must be a text, not ['hopper']"),
+        ("[[gpu]]\narchitecture = ['hopper']", "2:1: gpu.architecture: must be a string, not ['hopper']"),
         ("[[gpu]]\nrows = 'newest'", "2:1: gpu.rows: must be one of interval, active, latest, not 'newest'"),
         ("[[gpu]]\ncounter_period_s = 0", "2:1: gpu.counter_period_s: must be at least 0.001, not 0"),
         ("[[gpu]]\ngain = -1.5", "2:1: gpu.gain: must be above -1, not -1.5"),
@@ -121,7 +121,7 @@ def test_what_changes_about_a_gpu_is_read(tmp_path):
             "3:1: job.instance: must be 'GPU instance/compute instance', as '1/0'",
         ),
         ("[[job]]\nname = '1'\nload = [[inf, 2, 3]]", "3:9: job.load: seconds must be a finite number, not inf"),
-        ("missing = [3]", "1:12: missing: must be a text, not 3"),
+        ("missing = [3]", "1:12: missing: must be a string, not 3"),
     ],
 )
 def test_a_wrong_scenario_is_one_line_with_its_place(tmp_path, text, said):

@@ -14,7 +14,7 @@ from wattshed.agent.fleet.demand.ensemble import Ensemble, resample, simulate
 from wattshed.agent.fleet.demand.findings import Findings
 from wattshed.agent.fleet.demand.grid import on_grid
 from wattshed.agent.fleet.demand.measure import measure
-from wattshed.agent.fleet.demand.series import KEYS, Recording, open_recording
+from wattshed.agent.fleet.demand.series import KEYS, LoadRecording, open_recording
 from wattshed.agent.fleet.demand.spectrum import analyse
 from wattshed.agent.fleet.demand.transformer import Transformer, age, read_transformer, units_needed
 from wattshed.agent.fleet.estimate.bootstrap import check_unit
@@ -51,7 +51,7 @@ def demand(args: argparse.Namespace) -> int:
     return answer(as_json(found), as_text(found), as_json=args.json)
 
 
-def examine(args: argparse.Namespace, recording: Recording, transformer: Transformer | None) -> Findings:
+def examine(args: argparse.Namespace, recording: LoadRecording, transformer: Transformer | None) -> Findings:
     """All figures of a recording."""
     load = on_grid(recording, args.step)
     if np.isnan(load.power_w).all():

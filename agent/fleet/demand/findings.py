@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from wattshed.agent.fleet.demand.ensemble import Ensemble
     from wattshed.agent.fleet.demand.grid import Load
     from wattshed.agent.fleet.demand.measure import Demand
-    from wattshed.agent.fleet.demand.series import Recording
+    from wattshed.agent.fleet.demand.series import LoadRecording
     from wattshed.agent.fleet.demand.spectrum import Spectrum
     from wattshed.agent.fleet.demand.transformer import Ageing, Transformer
 
@@ -19,7 +19,7 @@ class Findings:
     """All that was found out about one load."""
 
     source: str
-    recording: Recording
+    recording: LoadRecording
     load: Load
     demand: Demand
     spectrum: Spectrum

@@ -51,7 +51,7 @@ Trace = tuple["NDArray[np.int64]", "NDArray[np.float64]"]
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class LoadRecording:
     """What a file holds: a series per job, or per GPU, or one; and how many rows had no usable number, by reason."""
 
     series: Mapping[str, Trace]
@@ -60,7 +60,7 @@ class Recording:
     rejected: Mapping[str, int]
 
 
-def open_recording(path: Path, spec: Spec, read_trace: ReadTrace) -> Recording:
+def open_recording(path: Path, spec: Spec, read_trace: ReadTrace) -> LoadRecording:
     """Read power over time from any file or folder.
 
     A table of jobs or of a load as a whole is read here, and what tells of GPUs by the readers of traces.
@@ -83,7 +83,7 @@ def open_recording(path: Path, spec: Spec, read_trace: ReadTrace) -> Recording:
         return load
 
 
-def read_recording(path: Path, spec: Spec | None = None) -> Recording:
+def read_recording(path: Path, spec: Spec | None = None) -> LoadRecording:
     """Read a table of power over time.
 
     Parameters
@@ -228,7 +228,7 @@ class _Rows:
             text = str(columns[name][first].as_py())
             self._report.reject(reason, int(bad.sum()), line=int(line[first]), column=column, text=text)
 
-    def recording(self) -> Recording:
+    def recording(self) -> LoadRecording:
         """Put the series together.
 
         Raises
@@ -243,7 +243,7 @@ class _Rows:
             )
         series, doubled = _joined(self._parts)
         report.reject("same_time", doubled)
-        return Recording(series, layout.kind, report.rows, dict(report.rejected))
+        return LoadRecording(series, layout.kind, report.rows, dict(report.rejected))
 
 
 def _first_place(report: SourceReport) -> tuple[int, int]:
@@ -280,7 +280,7 @@ def _joined(parts: Mapping[str, list[Trace]]) -> tuple[dict[str, Trace], int]:
     return series, doubled
 
 
-def from_windows(windows: Iterator[Window], reports: list[SourceReport], path: str) -> Recording:
+def from_windows(windows: Iterator[Window], reports: list[SourceReport], path: str) -> LoadRecording:
     """Power of each GPU of a trace; what the accounts take for no reading is left out (0 W, above the ceiling)."""
     parts: dict[str, list[Trace]] = {}
     rows, rejected = 0, Counter[str]()
@@ -304,4 +304,4 @@ def from_windows(windows: Iterator[Window], reports: list[SourceReport], path: s
         raise InputError("it contains no reading of power", path)
     series, doubled = _joined(parts)
     rejected["same_time"] += doubled
-    return Recording(series, "gpu", rows, dict(+rejected))
+    return LoadRecording(series, "gpu", rows, dict(+rejected))

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 PEAKS_S = {"1m": 60.0, "15m": 900.0}
 
 
-class Publisher:
+class FleetPublisher:
     """Keeps the published snapshot up to date; one writer, any number of readers.
 
     Parameters
@@ -161,7 +161,7 @@ def run(args: argparse.Namespace) -> int:
     """``fleet serve``: until SIGINT, SIGTERM or ``--for``."""
     inventory = read_inventory(args.inventory)
     server = Prometheus(args.prometheus, timeout_s=args.timeout)
-    publisher = Publisher(inventory, lambda: extrapolate(inventory, ask(server, inventory)))
+    publisher = FleetPublisher(inventory, lambda: extrapolate(inventory, ask(server, inventory)))
     try:
         site = Server(lambda: publisher.snapshot, args.listen or ("127.0.0.1:9961",), args.web_config)
         site.start()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.columns import find, guess, unit_in_name, unit_of_time
-from wattshed.agent.traces.foreign.table import Layout, Quantity
+from wattshed.agent.traces.foreign.table import Quantity, TableLayout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def layout_of_spec(
     spec: Mapping[str, tuple[str, str]], names: Sequence[str], path: str, *, utilisation: bool = False
-) -> tuple[Layout, str]:
+) -> tuple[TableLayout, str]:
     """Find the columns of a spec in a file; what the spec leaves out is taken from plain names.
 
     Parameters
@@ -71,7 +71,7 @@ def layout_of_spec(
     for key in ("host", "model"):
         if key not in texts and key in guessed:
             texts[key] = guessed[key]
-    return Layout(
+    return TableLayout(
         time=find("time", time, names, path),
         gpu=tuple(dict.fromkeys(find("gpu", name, names, path) for name in gpus if name)),
         power=(single["power"],) if "power" in single else (),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.inputs.delimited import split
 from wattshed.agent.inputs.timestamps import parse_text
-from wattshed.agent.traces.foreign.table import Layout, Quantity
+from wattshed.agent.traces.foreign.table import Quantity, TableLayout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,7 @@ def is_header(cells: Sequence[str]) -> bool:
     return len(names & _OWN) >= 2 or ("timestamp" in names and bool(dotted)) or len(dotted) >= 2
 
 
-def layout_of_header(names: Sequence[str]) -> Layout | None:
+def layout_of_header(names: Sequence[str]) -> TableLayout | None:
     """Find the columns of a query by its header; None if it has no time, or neither power nor energy."""
     place: dict[str, str] = {}
     for name in names:
@@ -63,7 +63,7 @@ def layout_of_header(names: Sequence[str]) -> Layout | None:
     if "timestamp" not in place or not (power or energy):
         return None
     instant = [q for q in power if bare(q.name) == "power.draw.instant"]
-    return Layout(
+    return TableLayout(
         time=place["timestamp"],
         gpu=tuple(place[name] for name in ("uuid", "gpu_uuid", "pci.bus_id", "gpu_bus_id", "index") if name in place),
         power=tuple(power),
@@ -83,7 +83,7 @@ def is_headless(line: str) -> bool:
     return stamped and any(_WATTS.fullmatch(cell) or _HUNDREDTHS.fullmatch(cell) for cell in cells)
 
 
-def layout_of_rows(rows: Sequence[Sequence[str]]) -> Layout | None:
+def layout_of_rows(rows: Sequence[Sequence[str]]) -> TableLayout | None:
     """Find the columns of a query without header by what stands in them; columns are named 1, 2, ...
 
     nvidia-smi prints watts with two decimals and nothing else so. Of several such columns the first that changes is
@@ -107,7 +107,7 @@ def layout_of_rows(rows: Sequence[Sequence[str]]) -> Layout | None:
         named = [str(i + 1) for i in where(_SMALL) if _counts_gpus(columns[i], columns[stamps[0]])][:1]
     words = [i for i in range(width) if re.search(r"NVIDIA|Tesla|GeForce|Quadro|RTX|[AHBLTV]\d{1,3}\b", columns[i][0])]
     words = [i for i in words if str(i + 1) not in named and i not in stamps]
-    return Layout(
+    return TableLayout(
         time=str(stamps[0] + 1),
         gpu=tuple(named),
         power=(Quantity(str(power + 1), "W"),),

@@ -50,7 +50,7 @@ class Quantity:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class TableLayout:
     """Which column holds what; empty or None where there is none.
 
     Attributes
@@ -102,7 +102,7 @@ class TableReader:
 
     Parameters
     ----------
-    layout : Layout
+    layout : TableLayout
     names : sequence of str
         All columns of the file, to tell the user which one is bad.
     clock : TimestampParser
@@ -111,7 +111,7 @@ class TableReader:
     """
 
     def __init__(
-        self, layout: Layout, names: Sequence[str], clock: TimestampParser, gpus: Gpus, report: SourceReport
+        self, layout: TableLayout, names: Sequence[str], clock: TimestampParser, gpus: Gpus, report: SourceReport
     ) -> None:
         self._layout, self._names, self._clock, self._gpus, self._report = layout, names, clock, gpus, report
         self._numbers: dict[tuple[str, ...], int] = {}

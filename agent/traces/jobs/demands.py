@@ -21,7 +21,7 @@ from wattshed.agent.window import MISSING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from wattshed.agent.traces.jobs.survey import Host, Survey
+    from wattshed.agent.traces.jobs.survey import Survey, SurveyedHost
     from wattshed.agent.traces.jobs.wants import Want
 
 _PPM = 1_000_000
@@ -96,7 +96,7 @@ def _fitted(rows: Sequence[JobRow], survey: Survey) -> Sequence[JobRow]:
     return [replace(row, count=sizes[id(row)], parts=()) if id(row) in full else row for row in rows]
 
 
-def _known(rows: Iterable[JobRow], host: Host) -> dict[str, str]:
+def _known(rows: Iterable[JobRow], host: SurveyedHost) -> dict[str, str]:
     """Tell which jobs of the table the recording knows, and by what key: its own, or one that says the same."""
     jobs = {row.job: row.labels for row in rows}
     bare = Counter(job.partition("@")[0] for job in jobs)
@@ -113,7 +113,9 @@ def _known(rows: Iterable[JobRow], host: Host) -> dict[str, str]:
     return found
 
 
-def _placed(name: str, host: Host, rows: list[JobRow], idle_mw: int, everywhere: int) -> Iterable[tuple[JobRow, str]]:
+def _placed(
+    name: str, host: SurveyedHost, rows: list[JobRow], idle_mw: int, everywhere: int
+) -> Iterable[tuple[JobRow, str]]:
     """Place a host's counted rows; those of no host in particular have k of all GPUs of the trace."""
     labels: dict[str, dict[str, str]] = defaultdict(dict)
     for row in sorted(rows, key=lambda row: (row.start_us, row.end_us, sorted(row.labels.items()))):

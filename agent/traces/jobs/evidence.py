@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from wattshed.agent.traces.jobs.survey import Seen
+    from wattshed.agent.traces.jobs.survey import SurveyedGpu
 
 LEAST_SAMPLES = 2
 FOREIGN_US = 30_000_000
@@ -31,7 +31,7 @@ class Evidence:
 
     Parameters
     ----------
-    seen : sequence of Seen
+    seen : sequence of SurveyedGpu
         One a GPU.
     idle_mw : int, mW
         Idle power that the user told; -1 unknown.
@@ -48,7 +48,7 @@ class Evidence:
         Each GPU's place among all by what they did, the hardest worker first: numbers tell nothing.
     """
 
-    def __init__(self, seen: Sequence[Seen], idle_mw: int) -> None:
+    def __init__(self, seen: Sequence[SurveyedGpu], idle_mw: int) -> None:
         self.gpus = len(seen)
         self.stretches = len(seen[0].samples)
         self.owned: NDArray[np.bool_] = np.stack([one.owned for one in seen])

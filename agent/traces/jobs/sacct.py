@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.text import open_lines
-from wattshed.agent.traces.jobs.tres import Demand, demand_of, spread
+from wattshed.agent.traces.jobs.tres import AllocatedGpus, demand_of, spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -40,7 +40,7 @@ class SlurmJob:
     """A stretch of a job: the nodes it had, and what of their GPUs; ``job`` is the key of its bill."""
 
     job: str
-    hosts: tuple[tuple[str, Demand], ...]
+    hosts: tuple[tuple[str, AllocatedGpus], ...]
     start_us: int
     end_us: int
     labels: Mapping[str, str]
@@ -60,7 +60,7 @@ class _Line:
     row: Mapping[str, str]
     number: int
     nodes: tuple[str, ...]
-    total: Demand
+    total: AllocatedGpus
     start_us: int
     end_us: int
     step: str

@@ -13,7 +13,7 @@ import numpy as np
 from wattshed.agent.errors import InputError
 from wattshed.agent.traces.chunk import windows_of
 from wattshed.agent.traces.native.batch import FAR_US, LISTS, Damaged, Decoder, rows_of_batch
-from wattshed.agent.traces.native.segment import COLUMNS, Layout, checksum_agrees, layout_of, read_message, spans
+from wattshed.agent.traces.native.segment import COLUMNS, SegmentLayout, checksum_agrees, layout_of, read_message, spans
 from wattshed.agent.window import WindowBatch
 from wattshed.kernels.arrow_messages import LENGTH, MARK, PLACES, READABLE, SAME_HOST, START, look_through
 from wattshed.kernels.columns import Columns
@@ -114,7 +114,7 @@ class _Segment:
     def _over_damage(self, at: int) -> tuple[int, str]:
         """Find the next intact message, and say what lies before it."""
         damage = ""
-        for span in spans(self._view, Layout(self._layout.schema, self._layout.seed, at)):
+        for span in spans(self._view, SegmentLayout(self._layout.schema, self._layout.seed, at)):
             if span.intact and span.start > at:  # whatever is at the beginning has been tried
                 return span.start, damage
             damage = f"{span.end - span.start} bytes at {span.start}"
@@ -251,7 +251,7 @@ class _Segment:
 
     def _look_ahead(self, at: int) -> None:
         """Learn a definition from its next copy."""
-        rest = spans(self._view, Layout(self._layout.schema, self._layout.seed, at))
+        rest = spans(self._view, SegmentLayout(self._layout.schema, self._layout.seed, at))
         for _, span in zip(range(_LOOK_AHEAD), rest, strict=False):
             if span.intact:
                 with suppress(Damaged):  # it is told of when its turn comes
