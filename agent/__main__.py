@@ -94,7 +94,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def own_version() -> str:
-    """Return the installed version, or what stands for one in a checkout that was never installed."""
+    """Return the installed version, or what replaces it in a checkout that was never installed."""
     try:
         return version("wattshed")
     except PackageNotFoundError:
@@ -150,7 +150,7 @@ def _meter(arguments: argparse.Namespace, *, exporters: bool) -> int:
 
 
 def _nothing_began(_number: int, _frame: object) -> NoReturn:
-    """Who is told to stop while still being loaded has stopped as told."""
+    """Exit with 0: a process that is stopped while it is still loading has done what it was told."""
     sys.exit(0)
 
 
@@ -199,7 +199,7 @@ def main(argv: list[str] | None = None) -> int:
             arguments = parser().parse_args(argv)
             return int(arguments.run(arguments))
         finally:
-            sys.stdout.flush()  # here its failure can still be told in one line
+            sys.stdout.flush()  # here its failure can still be reported in one line
     except InputError as error:
         print(f"wattshed: {error}", file=sys.stderr)
         return 2

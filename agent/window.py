@@ -62,7 +62,7 @@ class Device:
         Name of a capability -> "" if it works, else the reason why not.
     simulated : bool
     max_gap_us : int, us
-        Power readings further apart are a gap, not bridged; -1: what the accounts were told for all.
+        Power readings further apart are a gap, not bridged; -1: what the accounts use for all.
     """
 
     host: str
@@ -198,7 +198,7 @@ def former_key(key: JobKey, labels: Mapping[str, str]) -> JobKey | None:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened to a GPU or to the agent, at a time: kept in traces, and told to the accounts.
+    """Something that happened to a GPU or to the agent, at a time: kept in traces, and passed to the accounts.
 
     ``kind`` is one of ``lost`` (the GPU cannot be read), ``back``, ``driver-reload``, ``xid``, ``restart`` (the agent
     was down since ``detail``), ``shutdown``.
@@ -221,7 +221,7 @@ class Window:
         Counts up by one; a recording stores it, so that a hole is noticed.
     start_us, end_us : int, us
         Windows of one host touch: ``end_us`` is the next window's ``start_us``. One in which nothing could be read is
-        as long as that took, and names no owners but those that a scheduler tells. Usage rows end inside it; the row
+        as long as that took, and names no owners but those that a scheduler reports. Usage rows end inside it; the row
         of an owner that was noticed late may begin before it, and counts for energy that is not booked yet.
     devices : tuple of Device
         The same order in every window of a run; a GPU that is lost stays in its place. It may only grow.

@@ -66,7 +66,7 @@ class JobFacts:
     labels: Mapping[str, str]
     active_us: int
     held_us: int
-    sigma_j: float | None  # None: none of its GPUs tells its energy
+    sigma_j: float | None  # None: none of its GPUs reports its energy
     started_us: int
     ended_us: int | None = None
     method: str = ""  # how its dynamic energy was split: "alone", "utilisation", "share", "equal", ...

@@ -42,7 +42,7 @@ class Choice(NamedTuple):
 
 
 def on_device(array: Any) -> bool:
-    """Tell whether an array lies in a CUDA device's memory (numba, CuPy, PyTorch ... all say so in one way)."""
+    """Return whether an array lies in a CUDA device's memory (numba, CuPy, PyTorch ... all say so in one way)."""
     return hasattr(array, "__cuda_array_interface__")
 
 

@@ -46,7 +46,7 @@ class GpuAccount:
 
     @property
     def by_power_alone(self) -> bool:
-        """Whether its counter is another meter's, and its own power is told."""
+        """Whether its counter is another meter's, and its own power is known."""
         return (self.module is not None or counts_module(self.device)) and tells_power(self.device)
 
     @property

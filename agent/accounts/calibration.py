@@ -58,7 +58,7 @@ class _Rest:
 class Calibrator:
     """Fills in what the operator knows about the cards, and learns idle power while nobody uses them.
 
-    Unknown is not idle: it is learned only from windows in which utilisation is told and 0, the process lists are
+    Unknown is not idle: it is learned only from windows in which utilisation is known and 0, the process lists are
     told and empty, and nobody holds the GPU (docs/decisions/0670).
 
     Parameters
@@ -99,7 +99,7 @@ class Calibrator:
         return replace(window, busy_us=busy_us, devices=tuple(self._filled_in(device) for device in window.devices))
 
     def _is_idle(self, window: Window, gpu: int, device: Device, rest: _Rest, *, held: bool) -> bool:
-        """Tell whether a GPU is known to be idle in this window, and has settled."""
+        """Return whether a GPU is known to be idle in this window, and has settled."""
         busy_us, length_us = int(window.busy_us[gpu]), window.end_us - window.start_us
         listed = _listed(window, gpu)
         nobody = listed == 0 and not held and not device.capabilities.get("all_processes")
@@ -122,7 +122,7 @@ class Calibrator:
 
     @staticmethod
     def _is_latched(window: Window, device: Device, rest: _Rest) -> bool:
-        """Tell whether 100 % without anybody hangs there, as Blackwell's was seen to do.
+        """Return whether 100 % without anybody hangs there, as Blackwell's was seen to do.
 
         Use by somebody who is not seen moves: within seconds it begins, ends, or waits for something.
         """

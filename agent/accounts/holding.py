@@ -10,7 +10,7 @@ By one rule, whatever the hole came from, it is billed so:
 * who was there only before it, or only after it, and nobody knows when it went or came, may have held the GPU for any
   part of it: it is billed for none, and its sigma holds the rest (`agent.accounts.unseen`). What was still claimed for
   it after the GPU could be read last is taken back;
-* who only held the GPU as far as could be told in the hole is taken to have used it if a process of theirs was there
+* who only held the GPU in the hole, as far as is known, is taken to have used it if a process of theirs was there
   before or after, or if nobody ever saw them but in the hole. How active they were is the mean of what was known last
   and first; where neither is known, so is this;
 * time for which nobody can be named is nobody's.
@@ -50,7 +50,7 @@ class Holding:
     def follow(
         self, window: Window, new: PendingUsage, waiting: PendingUsage, max_gap_us: NDArray[np.int64]
     ) -> tuple[PendingUsage, PendingUsage]:
-        """Take in a window, and say what it tells about holes that are over with it.
+        """Take in a window, and return what it shows about holes that end with it.
 
         Parameters
         ----------
@@ -134,7 +134,7 @@ class Holding:
         return {key for hole in self._holes.values() for key in hole.before.keys() - hole.gone}
 
     def renamed(self, found: Mapping[JobKey, JobKey], now: Callable[[JobKey], JobKey]) -> None:
-        """Give owners the keys of today; ``found`` are the new names of this window, ``now`` tells all of them."""
+        """Give owners the keys of today; ``found`` are the new names of this window, ``now`` has all of them."""
         for hole in self._holes.values():
             hole.before = {now(k): s._replace(owner=replace(s.owner, key=now(k))) for k, s in hole.before.items()}
             hole.gone, hole.came = set(map(now, hole.gone)), set(map(now, hole.came))
@@ -170,8 +170,9 @@ class Holding:
         last, end_us = self._last
         before = {last.key(row): _seen(last, row) for row in _rows(last, gpu) if last.end_us[row] >= end_us}
         if self._earlier is not None:
-            # In the second in which a GPU fails its processes are not asked for: what the one before it told holds. A
-            # window that was cut late, for the agent was stopped, claims nobody: neither does it tell that they went.
+            # In the second in which a GPU fails its processes are not asked for: what was seen in the one before
+            # still holds. A window that was cut late, as the agent was stopped, claims nobody, and does not show that
+            # they left.
             earlier, earlier_end_us = self._earlier
             claims_nobody = not any(last.live[row] for row in _rows(last, gpu))
             for row in _rows(earlier, gpu):
@@ -237,7 +238,7 @@ class _Edge(NamedTuple):
     max_gap_us: int
 
     def corrected(self, rows: PendingUsage, unseen: AbstractSet[JobKey] = frozenset()) -> PendingUsage:
-        """Say of the rows in it what could not be told: whether their owners used the GPU, and how much.
+        """Say of the rows in it what could not be known: whether their owners used the GPU, and how much.
 
         Of those whose end is ``unseen``, the processes that were claimed to be there still are taken back.
         """

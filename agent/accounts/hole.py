@@ -1,4 +1,4 @@
-"""What is known of a hole: who was on a GPU when it could be told last, and whose end or beginning in it is known."""
+"""What is known of a hole: who was on a GPU when that was last known, and whose end or beginning in it is known."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class OwnerAtEdge(NamedTuple):
 
 @dataclass(slots=True)
 class Hole:
-    """What is known of one GPU since it could be told last who is on it.
+    """What is known of one GPU since it was last known who is on it.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ class Hole:
         return cls(int(values["since_us"]), before, gone, came)
 
     def beside(self, here: Mapping[JobKey, tuple[int, OwnerAtEdge]], end_us: int) -> tuple[set[JobKey], set[JobKey]]:
-        """Name those who were there before it and are not known to have gone, and those of after it, likewise.
+        """Name those who were there before it and are not known to have gone, and likewise those after it.
 
         Parameters
         ----------
@@ -84,8 +84,8 @@ class Hole:
         return before, after
 
     def may_hold(self, key: JobKey, *, at_once: bool) -> bool:
-        """Tell whether somebody was there when the agent went down, and is not known to have gone.
+        """Return whether somebody was there when the agent went down, and is not known to have gone.
 
-        Where the hole is over ``at_once`` when it lives again, `beside` tells of those who were there before it.
+        Where the hole is over ``at_once`` when it lives again, `beside` has those who were there before it.
         """
         return key in self.came or (key in self.before and key not in self.gone and not at_once)

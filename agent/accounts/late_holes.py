@@ -58,13 +58,13 @@ class LateHole:
         return cls(*(int(column[k]) for column in intervals.columns))
 
     def follow(self, energy_hnj: int, length_us: int) -> bool:
-        """Take note of an interval after it; tells whether that is enough."""
+        """Take note of an interval after it; returns whether that is enough."""
         self.after_hnj += energy_hnj
         self.after_us += length_us
         return self.after_us >= ENOUGH_US
 
     def changes(self, rows: PendingUsage, gpu: int) -> bool:
-        """Tell whether somebody was there for part of it: else it is split alike, whatever came after it."""
+        """Return whether somebody was there for part of it: else it is split alike, whatever came after it."""
         there = np.flatnonzero((rows.gpu == gpu) & (rows.start_us < self.t1_us) & (rows.end_us > self.t0_us))
         sure = there[rows.live[there] >= 0]
         length = np.minimum(rows.end_us[sure], self.t1_us) - np.maximum(rows.start_us[sure], self.t0_us)
@@ -124,7 +124,7 @@ class LateHoles:
         return _as_intervals([self._waiting.pop(key, None) for key in keys]) if self._waiting else None
 
     def _follow(self, intervals: EnergyIntervals, gpu: int, key: GpuKey, rows: PendingUsage) -> LateHole | None:
-        """Go through one GPU's intervals; returns a hole from before them that need not wait any more."""
+        """Go through one GPU's intervals; returns a hole from before them that no longer has to wait."""
         first, stop = int(intervals.starts[gpu]), int(intervals.starts[gpu] + intervals.counts[gpu])
         hole, place = self._waiting.pop(key, None), -1  # where it is among these intervals
         due = None

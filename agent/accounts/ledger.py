@@ -30,7 +30,7 @@ class Line:
     edges: int = 0  # starts and ends of use, each blurred by a publication period
     split_hnj: int = 0  # one sigma of how its dynamic energy was split; it lasts, so that times add up
     unread_us: int = 0  # time that it was there and whose energy is not booked: yet, or ever
-    untold_hnj: int = 0  # one sigma of its energy in times of which nothing tells, see `agent.accounts.untold`
+    untold_hnj: int = 0  # one sigma of its energy in times that nothing measured, see `agent.accounts.untold`
     idle_hnj: int = 0  # what it would have more, or less, if idle power were higher by one sigma
 
     def add(self, other: Line) -> None:
@@ -120,7 +120,7 @@ class Ledger:
         return job
 
     def _full(self, key: JobKey) -> bool:
-        """Tell whether there is no place for the series of a job that was just opened.
+        """Return whether there is no place for the series of a job that was just opened.
 
         What one user runs outside of all jobs has half of the places: its names are the user's to choose, and with
         thousands of them nobody else's job would have a bill of its own.

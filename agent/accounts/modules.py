@@ -64,7 +64,7 @@ class Module:
         self.energy_hnj += int(intervals.energy_hnj[start : start + int(intervals.counts[0])].sum())
 
     def restart(self, start_us: int, *, same_boot: bool) -> None:
-        """Go on after the agent was down, at ``start_us``; another life of the driver counts anew."""
+        """Go on after the agent was down, at ``start_us``; another life of the driver counts from zero."""
         before, self.state = self.state, new_state(1)
         if same_boot and before["counter_mj"][0] >= 0:
             self.state["counter_mj"] = before["counter_mj"]
@@ -73,13 +73,13 @@ class Module:
 
 
 def tells_power(device: Device) -> bool:
-    """Tell whether a GPU tells its own power."""
+    """Return whether a GPU reports its own power."""
     able = device.capabilities
     return not (able.get("average", "unknown") and able.get("instant", "unknown"))
 
 
 def counts_module(device: Device) -> bool:
-    """Tell whether a GPU's energy counter was found to be its module's."""
+    """Return whether a GPU's energy counter was found to be its module's."""
     return bool(device.capabilities.get("gpu_scope"))
 
 

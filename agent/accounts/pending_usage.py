@@ -75,7 +75,7 @@ class _Past:
 
 
 def _unseen(window: Window) -> NDArray[np.bool_]:
-    """Tell which rows are of several who hold a GPU whole between them, and whose driver tells no processes.
+    """Tell which rows are of several who hold a GPU whole between them, and whose driver reports no processes.
 
     That nobody was seen on it says nothing then: one of them drew what was drawn, and sigma has to hold how much.
 

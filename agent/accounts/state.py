@@ -2,7 +2,7 @@
 
 The file is written before its numbers are published, so that no published counter ever goes backwards, whenever the
 agent is killed. It is replaced by rename, carries its own checksum, and the one before is kept: a file that cannot be
-believed is put aside as ``*.corrupt``, and the agent starts from the one before, or anew; it never refuses to start.
+believed is set aside as ``*.corrupt``, and the agent starts from the one before, or from zero; it never refuses to.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ class StateFile:
                 raise SlowDiskError(message)
 
     def restore(self, accounts: Accounts, calibrator: Calibrator) -> Restored:
-        """Read the newest believable books into empty accounts; what cannot be believed is put aside."""
+        """Read the newest trustworthy state into empty accounts; what cannot be trusted is set aside."""
         problems = []
         for path in (self._path, self._path.with_suffix(".before")):
             try:

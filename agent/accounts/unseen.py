@@ -2,7 +2,7 @@
 
 Of an owner who was on a GPU before a hole and is not there after it, nobody knows when it went; of one who is there
 only after it, now and then nobody knows when it came. `agent.accounts.holding` gives both a row that says so, `live` of
-`BEFORE` or `AFTER`. Such a row takes no energy. Of the hole's energy, which the counter tells, each moment gets what is
+`BEFORE` or `AFTER`. Such a row takes no energy. Of the hole's energy, which the counter gives, each moment gets what is
 known of it: idle power where nobody is known to be there, else the power beside the hole, as far as it was that of
 those who are known to be there in it. What is left is nobody's that can be named: who may have been there may have
 drawn all of it or nothing, and one sigma of that goes on its bill; who was there for sure may have drawn more or less
@@ -126,7 +126,7 @@ def set_aside(intervals: EnergyIntervals, rows: PendingUsage, idle_mw: NDArray[n
 
 
 def _set_doubt(intervals: EnergyIntervals, rows: PendingUsage, aside: Aside) -> None:
-    """Let who held a GPU over a hole, as far as can be told, answer in sigma for what it drew there beyond both sides.
+    """Let who held a GPU over a hole, as far as is known, answer in sigma for what it drew there beyond both sides.
 
     Somebody else may have come and gone in it, and nothing would tell: anything from nothing to all of that may be
     theirs. Not where a job has the GPU to itself by a scheduler's word, nor where one is known to have come or gone.
@@ -170,7 +170,7 @@ class _Row:
         return max(min(self.end_us, hole.t1_us) - max(self.start_us, hole.t0_us), 0)
 
     def at(self, time_us: int) -> bool:
-        """Tell whether it covers a moment."""
+        """Return whether it covers a moment."""
         return self.start_us <= time_us < self.end_us
 
 

@@ -27,7 +27,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(arguments: argparse.Namespace) -> int:
     """Ask, and print the answer; returns 1 if nothing can be measured."""
     _leave_kernels_uncompiled()
-    from wattshed.agent.daemon.capabilities import report  # noqa: PLC0415 - after the kernels were told
+    from wattshed.agent.daemon.capabilities import report  # noqa: PLC0415 - after the kernels were set up
 
     tree = report(arguments.meter)
     if arguments.json:

@@ -180,7 +180,7 @@ def _points() -> Points:
 
 
 def _outlets(args: argparse.Namespace) -> list[Callable[[Points, Callable[[], bool]], None]]:
-    """Open what the points go to, so that a wrong path or address is told before the reading.
+    """Open what the points go to, so that a wrong path or address is reported before the reading.
 
     Each is called with the points and with what says that it should end.
     """

@@ -43,7 +43,7 @@ SWITCH_S = 0.0005
 """Seconds after which a thread that books windows hands the interpreter over, 5 ms otherwise: a driver call that
 returns waits for it, and that wait is not the driver's."""
 UNWIND_S = 3.0
-"""Seconds that a process has to unwind which was told to end before its first window."""
+"""Seconds that a process has to unwind when it is told to end before its first window."""
 
 
 def serve(config: Config, version: str, *, exporters: bool = True, reload: Callable[[], Config] | None = None) -> int:
@@ -173,7 +173,7 @@ def _found(
     *,
     wait: bool,
 ) -> Source:
-    """Open what is metered; a driver that is not there yet is waited for, unless nobody would be told of it."""
+    """Open what is metered; a driver that is not there yet is waited for, unless nobody would learn of it."""
     if not wait or config.meter != "nvml":
         return open_source(config, host)
     waiting = Wait(lambda: open_source(config, host), board, notifier, Path(config.proc_root), for_s=config.for_seconds)

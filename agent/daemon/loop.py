@@ -52,7 +52,7 @@ class Resolver(Protocol):
     """Names the owners of what the sampler saw."""
 
     def ready(self, observations: Sequence[ProcessObservation], end_us: int) -> bool:
-        """Tell whether the owners of a window that ended then are known as well as they will be soon."""
+        """Return whether the owners of a window that ended then are known as well as they will be soon."""
 
     def resolve(
         self, observations: Sequence[ProcessObservation], devices: Sequence[Device], start_us: int, end_us: int
@@ -231,7 +231,7 @@ class Daemon:
         self._book_what_is_open()
 
     def _awaits_owners(self, window: Window, observations: Sequence[ProcessObservation]) -> bool:
-        """Tell whether the schedulers' first answers are still to come: until then nothing is shown, nor booked."""
+        """Return whether the schedulers' first answers are still to come: until then nothing is shown, nor booked."""
         if self._resolver is None:
             return False
         try:
@@ -313,7 +313,7 @@ class Daemon:
             return
         self._unmetered = unmetered
         if unmetered:
-            # A pause is told by whatever failed; one that was so from the beginning is for somebody to look at.
+            # A pause is reported by whatever failed; one that was there from the beginning is for somebody to look at.
             LOG.log(logging.WARNING if self.metered else logging.ERROR, "nothing is metered: %s", unmetered)
         else:
             LOG.info("ready: the first window is accounted for" if first else "metering again")

@@ -38,7 +38,7 @@ class Wait:
         Where the reason is shown.
     notifier : Notifier
     proc_root : Path
-        Where the kernel tells of a loaded driver.
+        Where the kernel shows a loaded driver.
     for_s : float, s
         Give up after this long; 0: never.
     """

@@ -330,6 +330,6 @@ def shown(item: Any) -> str:
 
 
 def dotted(path: KeyPath) -> str:
-    """Write a key as TOML does, on one line whatever is in it; places in lists are left out, the line tells them."""
+    """Write a key as TOML does, on one line whatever is in it; places in lists are left out: the line shows them."""
     parts = (part for part in path if isinstance(part, str))
     return ".".join(part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else json.dumps(part) for part in parts)

@@ -1,4 +1,4 @@
-"""Since when a process is on the GPU on which it was seen: a list tells that it is there, and not when it came."""
+"""Since when a process is on the GPU on which it was seen: a list shows that it is there, but not since when."""
 
 from __future__ import annotations
 

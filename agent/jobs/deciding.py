@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from wattshed.agent.window import Device
 
 HOLD_NOTICED_US = 15_000_000
-"""A hold of which no file tells the beginning may be this much older than the first that was heard of it."""
+"""A hold whose beginning no file has may be this much older than the first that was heard of it."""
 _SETTLES_US = 10_000_000
 """So long after its start a process may still be put into its job's cgroup."""
 _MOST_CONTAINERS = 10_000
@@ -235,7 +235,7 @@ class Deciding:
         return owner, _OWN, 0
 
     def _refuted(self, presence: Presence, here: Sequence[Reservation]) -> bool:
-        """Tell whether a process was taken for a job's while nobody knew whose job that is, and it is another's."""
+        """Return whether a process was taken for a job's while nobody knew whose job that is, and it is another's."""
         if presence.basis != _HELD:
             return False
         identity = presence.process.identity
@@ -267,7 +267,7 @@ def _lasting(holds: Sequence[Reservation], start_us: int, end_us: int) -> _Holds
 
 
 def _passed_on(presence: Presence, now: Owner, here: Sequence[Reservation]) -> bool:
-    """Tell whether the job that a process was taken to work for is over, and another one can be shown to have it now.
+    """Return whether the job that a process was taken to work for is over, and another one can be shown to have it now.
 
     That is another job of the same user, or for a container the one that holds the GPU since before it was seen: the
     queue, asked every ten seconds, may have named the job before.

@@ -79,7 +79,7 @@ class Delegation:
 
     @classmethod
     def of_this_host(cls) -> Delegation:
-        """Look at what is mounted here; in a user namespace owners of files cannot be told, so nothing is."""
+        """Look at what is mounted here; in a user namespace owners of files are unknown, so nothing is."""
         try:
             mapped = Path("/proc/self/uid_map").read_text().split()
             mountinfo = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")

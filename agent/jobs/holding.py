@@ -34,7 +34,7 @@ _BATCH_UNIT = re.compile(
 
 
 def is_of_roots_engine(identity: CgroupIdentity) -> bool:
-    """Tell whether a process is in a container of which only root's engine knows who started it."""
+    """Return whether a process is in a container of which only root's engine knows who started it."""
     return identity.runtime in _CONTAINERS and identity.uid is None and identity.unit is None
 
 

@@ -1,6 +1,6 @@
 """Processes as /proc shows them: which one a pid is, since when it runs, and when it ended.
 
-A pid is reused, so the key of a process is (boot id, pid, start ticks). Its end is exact where the kernel tells it: a
+A pid is reused, so the key of a process is (boot id, pid, start ticks). Its end is exact where the kernel reports it: a
 pidfd becomes readable at exit (pidfd_open(2), Linux 5.3; it needs no privilege). Everything read here (stat, cgroup,
 status, cmdline) may be read by anybody; only ``environ`` needs privileges, and nobody has to read it.
 """
@@ -134,7 +134,7 @@ class Processes:
         return self._known.get(pid)
 
     def alive(self, process: Process) -> bool:
-        """Tell whether it still runs: by its pidfd, else by looking again."""
+        """Return whether it still runs: by its pidfd, else by looking again."""
         if process.ended_us is not None:
             return False
         return process.watched or self.look(process.pid) is process
@@ -203,7 +203,7 @@ class Processes:
         return head.partition("(")[2], int(columns[19])
 
     def _still(self, process: Process, *, alive: bool = True) -> bool:
-        """Tell whether the pid is the same process's yet; then it was when anything was read of it before."""
+        """Return whether the pid is the same process's yet; then it was when anything was read of it before."""
         stat = self._stat(process.pid, alive=alive)
         return stat is not None and stat[1] == process.key[2]
 

@@ -141,7 +141,7 @@ def parse(text: str, node: str, parts: Mapping[str, int]) -> dict[str, QueuedJob
     ----------
     text : str
     node : str
-        This node's name in Slurm. A job whose nodes are others, or are not told, holds nothing.
+        This node's name in Slurm. A job whose nodes are others, or are unknown, holds nothing.
     parts : mapping of str to int
         From :func:`agent.jobs.gres.per_gpu`.
 

@@ -244,7 +244,7 @@ class JobResolver:
                 elif ended_us is not None:
                     presence.end_us = ended_us
                 elif not self._processes.alive(presence.process):
-                    # No pidfd told: halfway between the last proof of life and the last report.
+                    # No pidfd reported it: halfway between the last proof of life and the last report.
                     proof_us = min(max(presence.process.alive_us, start_us), end_us)
                     presence.end_us = (proof_us + max(proof_us, min(presence.last_us, end_us))) // 2
             if presence.end_us is not None and presence.end_us < start_us:

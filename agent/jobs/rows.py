@@ -39,7 +39,7 @@ class OwnerFacts:
         self.work[from_us, to_us] = self.work.get((from_us, to_us), 0) + sm_us
 
     def is_on(self, instance: str) -> bool:
-        """Tell whether a process of the owner was there; of the GPU instance, if one is named."""
+        """Return whether a process of the owner was there; of the GPU instance, if one is named."""
         return bool(self.live) and (not instance or not self.instances or instance in self.instances)
 
 

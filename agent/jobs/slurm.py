@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 REFRESH_S = 30.0
 """How often the queue is read while no new job appears; a job that is not known yet makes it read within a second."""
 REFRESH_ALONE_S = 10.0
-"""The same without a mapping directory, when the queue alone tells who holds a GPU."""
+"""The same without a mapping directory, when the queue alone says who holds a GPU."""
 NODE_S = 300.0
 """How often Slurm is asked about the node itself: shares of a GPU and names change with slurm.conf."""
 STALE_S = 120.0
-"""A queue that has not answered for so long no longer tells who holds a GPU; what it said of names stays true."""
+"""A queue that has not answered for so long no longer says who holds a GPU; the names that it gave stay valid."""
 _TRIES = 3
 _MOST_KEPT = 20_000
 _PRIVATE_LABELS = ("uid", "node")
@@ -55,7 +55,7 @@ class Slurm:
     Attributes
     ----------
     on_change : callable or None
-        Called, from a thread, whenever a job took or left a GPU: the moment to read the process lists anew.
+        Called, from a thread, whenever a job took or left a GPU: the moment to read the process lists again.
     """
 
     def __init__(
@@ -224,7 +224,7 @@ class Slurm:
 
     def _ask(self, queue: Queue) -> QueueAnswer:
         if self._described is not None:
-            # At the start only: jobs are told by the node's name.
+            # At the start only: jobs are matched by the node's name.
             self._described.tried(2.0)
         answer = queue.ask()
         kept = {number: job for number, job in answer.jobs.items() if job.here or number in self._kept}
@@ -291,7 +291,7 @@ class Slurm:
         return found
 
     def _ours(self, job: str) -> bool:
-        """Tell whether this node's queue can know a job of the mapping directory."""
+        """Return whether this node's queue can know a job of the mapping directory."""
         if self._queue is None or not job.isdecimal():
             return False
         wrote = self._wrote(job)
@@ -310,7 +310,7 @@ class Slurm:
 
 
 def _slots(devices: Sequence[Device], node: ThisNode) -> list[int]:
-    """Return the index by which Slurm counts each GPU; all -1 where that cannot be told.
+    """Return the index by which Slurm counts each GPU; all -1 where that is not known.
 
     Slurm counts what gres.conf lists, in its order. That is taken for the order of device minors, which holds for
     ``File=/dev/nvidia[0-7]``; it cannot where the list has instances of a GPU, or more GPUs than there are.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-# nvmlEventType... of nvml.h. What else than XID errors a driver tells of is asked of it first: registering a type that
+# nvmlEventType... of nvml.h. What a driver reports other than XID errors is asked of it first: registering a type that
 # it does not know fails as a whole.
 XID, MIG_CONFIG, RECOVERY_ACTION = 0x8, 0x100, 0x8000
 

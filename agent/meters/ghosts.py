@@ -77,7 +77,7 @@ class Ghosts:
 
 
 def exists(proc_root: Path, pid: int) -> bool:
-    """Tell whether there is such a process, and whether it can be on a GPU: a thread of the kernel's cannot.
+    """Return whether there is such a process, and whether it can be on a GPU: a thread of the kernel's cannot.
 
     Parameters
     ----------

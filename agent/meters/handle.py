@@ -62,7 +62,7 @@ class GpuHandle:
     sick : str
         Why it is not metered although it is there; empty once it was probed.
     probed : bool
-        Whether it ever told what it can.
+        Whether it ever said what it can do.
     """
 
     def __init__(
@@ -182,13 +182,13 @@ class GpuHandle:
         self.device = replace(self.device, uuid=f"{self.device.uuid}/{self.device.index}")
 
     def inherit(self, older: GpuHandle, *, keep_index: bool = True) -> None:
-        """Take over what was learned of this GPU before the driver was opened anew, and its number if that stands."""
+        """Take over what was learned of this GPU before the driver was reopened, and its number if still valid."""
         learned = {**older.device.publication_us, **self.device.publication_us}
         index = older.device.index if keep_index else self.device.index
         able, self._scope = self.device.capabilities, older._scope
         if older.probed:
             before, self.probed = older.device.capabilities, True
-            # One that fell sick can still what it could. What readings told stays, too.
+            # One that fell sick can still do what it could. What its readings showed stays, too.
             able = before if self.sick else {**able, **{n: before[n] for n in probe.LEARNED if n in before}}
         self.device = replace(
             self.device, publication_us=learned, index=index, uuid=older.device.uuid, capabilities=able
@@ -210,7 +210,7 @@ class GpuHandle:
         return not (able["energy"] or able["module"])
 
     def snapshot(self) -> Moment | None:
-        """Return what tells the counter's scope, now; None if the GPU does not tell all of it."""
+        """Return what shows the counter's scope, now; None if the GPU does not report all of it."""
         beside: dict[str, float] = {}
         try:
             sample = self.read(beside)
@@ -323,7 +323,7 @@ class GpuHandle:
         return facts.gauges(self._nvml, self.handle, self.device.capabilities)
 
     def memory(self) -> dict[str, float]:
-        """Framebuffer in MiB; a change of it tells that a process came or went."""
+        """Framebuffer in MiB; a change of it shows that a process came or went."""
         return facts.memory(self._nvml, self.handle)
 
     def utilisation(self) -> dict[str, float]:

@@ -1,8 +1,8 @@
 """What a driver said lately of the processes of one GPU, where it is too slow to be asked for each of its samples.
 
-Asked once a second, say, it tells of a load in bursts now this and now that. The energy of a second must not be split
+Asked once a second, say, it reports now this and now that of a load in bursts. The energy of a second must not be split
 by what one sample in it says: whoever was not active in that would have none of it, and sigma would say that this is
-certain. So the last answers count together. How far they move also tells whether it matters what rows are the mean of:
+certain. So the last answers count together. How far they move also shows whether it matters what rows are the mean of:
 where all are active in every sample, and alike, every reading is the same.
 """
 
@@ -38,7 +38,7 @@ class Lately:
         self._answers: deque[dict[int, float]] = deque(maxlen=ANSWERS)
         self._moved, self._used = 1.0, 0.0
         self._compared, self._told, self._did = 0, 0.0, 0.0
-        self._since_us, self._since = 0, 0.0  # what was told since the last comparison: time, ratio x time
+        self._since_us, self._since = 0, 0.0  # what was reported since the last comparison: time, ratio x time
 
     @property
     def spotty(self) -> bool:

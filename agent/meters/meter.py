@@ -59,7 +59,7 @@ class NvmlMeter:
     unseen : int
         GPUs that are there but did not answer it.
     asked : list of Asking
-        Questions to single GPUs that are under way, or whose end was not told yet.
+        Questions to single GPUs that are under way, or whose end was not reported yet.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class NvmlMeter:
         """Ask every GPU of the session who it is and what it can; returns the boards that say who they are, by UUID.
 
         One is asked after the other, and none is waited for longer than a second: where it is not over by then, the
-        GPU is there and sick, and :attr:`asked` tells when there is more.
+        GPU is there and sick, and :attr:`asked` says when there is more.
         """
         found: dict[str, GpuHandle] = {}
         silent, self.unseen, self.asked = [], 0, []
@@ -197,7 +197,7 @@ class NvmlMeter:
             asking.gpu_handle.settle(self._nvml)
 
     def ask_again(self, index: int) -> None:
-        """Ask the GPU of an index in this session alone; :meth:`answered` tells what became of it."""
+        """Ask the GPU of an index in this session alone; :meth:`answered` says what became of it."""
         place = self.place(index)
         self.asked.append(self._ask(index, self.gpu_handles[place].device.uuid if place != MISSING else ""))
 
@@ -282,7 +282,7 @@ class NvmlMeter:
     def arrived(self) -> bool:
         """Whether the kernel's driver has a GPU that it did not have at the last open; costs one listing of a folder.
 
-        Where there is no such folder (some containers) nothing can be told: SIGHUP asks for a new session there.
+        Where there is no such folder (some containers) nothing can be seen: SIGHUP asks for a new session there.
         """
         there = self._listed()
         came = not there <= self._there
@@ -296,7 +296,7 @@ class NvmlMeter:
             return set()
 
     def learn(self, budget_us: int) -> None:
-        """Learn within ``budget_us`` what only time tells.
+        """Learn within ``budget_us`` what only time shows.
 
         The publication periods of all GPUs (what never changes stays unknown), and whether a superchip's energy counter
         is the GPU's or the whole module's.

@@ -54,7 +54,7 @@ _NOT_AVAILABLE = 0xFFFFFFFFFFFFFFFF
 
 
 class DriverEvent(NamedTuple):
-    """What nvmlEventSetWait tells: the handle's address, the event type's bit, and its datum (an XID number)."""
+    """What nvmlEventSetWait returns: the handle's address, the event type's bit, and its datum (an XID number)."""
 
     device: int
     event_type: int
@@ -273,7 +273,7 @@ class Nvml:
         return sample
 
     def gpm_refill(self, handle: object, sample: object, instance: int = MISSING) -> None:
-        """Fill an allocated sample anew."""
+        """Fill an allocated sample again."""
         if instance == MISSING:
             self.ask("nvmlGpmSampleGet", handle, sample)
         else:

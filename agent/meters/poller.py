@@ -75,7 +75,7 @@ class Poller:
         self.late_us = 0
         self.heard: deque[Xid | Changed] = deque()
         self._schedules: list[GpuSchedule] = []
-        self._names: set[str] = set()  # of gauges: a column stays when nobody tells it any more
+        self._names: set[str] = set()  # of gauges: a column stays when nobody reports it any more
         self._heap: list[tuple[int, int, bool]] = []  # when, which GPU, and whether only its processes' utilisation
         self.recovery = Recovery(meter, clock, rates, self._schedules, self._grow, behind)
         self._sharing = Sharing(meter, clock, rates, self._schedules, self.recovery, self._put_rows)
@@ -226,7 +226,7 @@ class Poller:
             schedule.gauges.forget("processes")
             self.recovery.fault(error.call, "GPU %d: %s", gpu, error)
         elif watch.able("processes") and (watch.instances or not watch.able("mig")):
-            # What the driver counts, whether or not we may know who they are: 0 is what tells that nobody is there.
+            # What the driver counts, whether or not we may know who they are: 0 shows that nobody is there.
             # Under MIG they are seen instance by instance, and who may see no instance sees nobody.
             schedule.gauges.renew("processes", {"processes": listed}, now_us, self._rates.processes_us)
         for pid in ghosts:
@@ -299,7 +299,7 @@ class Poller:
                 busy_us[gpu] = self._busy_us(gpu, schedule, end_us - start_us)
             for name, value in shown[gpu].items():
                 gauges[name][gpu] = value
-            # What was seen after a time without readings is told by the window that it was seen in.
+            # What was seen after a time without readings is reported by the window that it was seen in.
             later = [one for one in schedule.observations if blind and one.to_us > end_us]
             observations += [one for one in schedule.observations if one not in later]
             schedule.observations, schedule.utils = later, schedule.utils if blind else schedule.utils[-1:]

@@ -1,7 +1,7 @@
 """Who is on a GPU and how busy: process lists, utilisation samples, accounting, and GPM under MIG.
 
 What the rows of nvmlDeviceGetProcessUtilization are worth is :mod:`agent.meters.shares`' concern. Under MIG they do not
-exist; there GPM tells how busy an instance is.
+exist; there GPM reports how busy an instance is.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class ProcessWatch:
     _profile: Profile = field(init=False)
 
     def follow(self, gpu_handle: GpuHandle) -> None:
-        """Go on with the same GPU after it was asked anew; what is remembered stays as far as it is still true."""
+        """Continue with the same GPU after it was probed again; what is remembered stays as far as it is still true."""
         before, self.gpu_handle = self._modes, gpu_handle
         self._modes = (self.able("mig"), self.able("accounting"))
         self._profile = Profile(self.nvml)  # samples are of a session, and of the instances that there were
@@ -92,7 +92,7 @@ class ProcessWatch:
         return not self.gpu_handle.device.capabilities.get(capability, "unknown")
 
     def relist(self, alive: Callable[[int], bool]) -> tuple[int, list[int], MeterError | None]:
-        """Read the process lists anew; who is there is in ``listed``.
+        """Read the process lists again; who is there is in ``listed``.
 
         Parameters
         ----------
@@ -106,7 +106,7 @@ class ProcessWatch:
         ghosts : list of int
             Pids among them that do not exist.
         error : MeterError or None
-            Why the driver did not say; `agent.meters.ghosts` tells who is there then.
+            Why the driver did not say; `agent.meters.ghosts` decides who is there then.
 
         Raises
         ------
@@ -145,7 +145,7 @@ class ProcessWatch:
         """Name who is on the GPU by other lists of the driver's.
 
         These are the processes that were active in the samples of utilisation that it still keeps, which are ten
-        seconds, and those that accounting says are running. Neither tells of which MIG instance, so under MIG there are
+        seconds, and those that accounting says are running. Neither says which MIG instance, so under MIG there are
         none.
         """
         if self.instances:
@@ -299,7 +299,7 @@ class ProcessWatch:
         return gone
 
     def profile(self, now_us: int) -> tuple[dict[str, float], dict[int, float]]:
-        """Return gauges and the activity of MIG instances as GPM tells them, see `agent.meters.profiling`."""
+        """Return gauges and the activity of MIG instances as GPM reports them, see `agent.meters.profiling`."""
         if not self.able("gpm"):
             return {}, {}
         return self._profile.read(self.gpu_handle.handle, {one.gi for one in self.instances}, now_us)
@@ -338,7 +338,7 @@ class ProcessWatch:
 
 
 def _same(known: list[Instance], gi: int, ci: int, uuid: str) -> Instance | None:
-    """Find the MIG device that was listed before: by UUID, or by its ids where that is not told."""
+    """Find the MIG device that was listed before: by UUID, or by its ids where that is not known."""
     for one in known:
         if one.uuid == uuid if uuid and one.uuid else (gi, ci) == (one.gi, one.ci):
             return one

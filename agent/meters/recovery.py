@@ -115,7 +115,7 @@ class Recovery:
 
     def begin(self) -> None:
         """Take stock of the GPUs that a new session found: some may be sick already."""
-        self._reprobing.anew()
+        self._reprobing.start_over()
         for gpu, schedule in enumerate(self._schedules):
             if schedule.sick and schedule.up:
                 self._fall(gpu, schedule, self._meter.gpu_handles[gpu].sick, self._clock.now_us())
@@ -248,7 +248,7 @@ class Recovery:
             self._up(gpu, schedule)
 
     def _answered_not(self, gpu: int, error: MeterError) -> None:
-        """Deal with what a GPU that was asked alone says of itself, or of the driver."""
+        """Deal with what a GPU that was asked alone says about itself, or about the driver."""
         if gpu != MISSING:
             self._schedules[gpu].sick = False
             self._failed(gpu, self._schedules[gpu], error)
@@ -315,7 +315,7 @@ class Recovery:
         self._reinit_due_us = self._clock.now_us() + REINIT_US if lost else MISSING
 
     def _cut_off(self) -> None:
-        """All GPUs failing alike for ten seconds: ask for a new session, which tells whether we were cut off."""
+        """All GPUs failing alike for ten seconds: ask for a new session, which shows whether we were cut off."""
         now_us = self._clock.now_us()
         if self._schedules and all(
             schedule.up

@@ -87,7 +87,7 @@ class Reprobing:
         one.due_us = now_us + one.wait_us
 
     def held_up(self) -> None:
-        """Note that a question to a sick GPU held up another one: the driver's lock is in it. Ask it seldom."""
+        """Note that a question to a sick GPU held up another one: the driver's lock is in it. Ask it rarely."""
         for asking in self._meter.asked:
             one = self._ailments.setdefault(asking.index, Ailment(0, LONGEST_US))
             one.wait_us = LONGEST_US
@@ -97,8 +97,8 @@ class Reprobing:
         for one in self._ailments.values():
             one.due_us = self._clock.now_us()
 
-    def anew(self) -> None:
-        """Begin anew with a new session, whose numbers are its own."""
+    def start_over(self) -> None:
+        """Start over with a new session, whose numbers are its own."""
         now_us, count = self._clock.now_us(), len(self._meter.gpu_handles)
         old, self._ailments = self._ailments, {}
         self._doubted.clear()
@@ -111,7 +111,7 @@ class Reprobing:
                 index = gpu_handle.session_index
                 if index in old:
                     self._ailments[index] = old[index]
-                elif index not in asked:  # how that ends tells more
+                elif index not in asked:  # how that ends shows more
                     self._again(index)
 
     def doubt(self, gpu: int) -> None:

@@ -46,7 +46,7 @@ class Sampler:
     proc_root : Path
         Where pids are looked up.
     sys_root : Path
-        Where the kernel tells which device sleeps.
+        Where the kernel shows which device sleeps.
     wake : bool
         Whether a GPU that the kernel has put to sleep is read all the same, which wakes it.
 
@@ -111,7 +111,7 @@ class Sampler:
         self._poller.pace.burst(self._clock.now_us() + duration_us, gpu)
 
     def look(self) -> None:
-        """Look for GPUs that came, and ask all anew what they can; may be called from a signal handler."""
+        """Look for GPUs that appeared, and probe all again; may be called from a signal handler."""
         self._poller.recovery.look()
 
     def refresh_processes(self) -> None:

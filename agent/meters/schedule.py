@@ -37,7 +37,7 @@ class Rates:
     gauges_us : limits, temperatures, clocks.
     profile_us : GPM (once a window under MIG, where it carries the split).
     learn_us : spent at the start on learning publication periods.
-    stale_us, restart_us : a call under way for so long is told, and ends the process.
+    stale_us, restart_us : a call under way for so long is reported, and ends the process.
     """
 
     window_us: int = SECOND_US

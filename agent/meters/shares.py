@@ -15,7 +15,7 @@ process was seen, the same stamp came with another value when another time stamp
 and the values of two processes added up to the same whoever was seen more often (so ``interval``). These are two.
 
 So nothing is assumed. If only one sample is new, all three readings say the same: until the reading is known, and for
-good if it is ``active`` or ``latest``, the driver is asked once for every sample. Which reading it is, the driver tells
+good if it is ``active`` or ``latest``, the driver is asked once for every sample. Which reading it is, the driver shows
 itself: asked for a longer stretch whose samples are known one by one, it answers the mean of all, of the active ones,
 or the last. A driver that is too slow for that is asked for its newest sample alone, as soon as it is known that its
 rows are not means of the whole time, and `agent.meters.lately` makes the best of it.
@@ -72,13 +72,13 @@ class Shares:
         self.reading = ""
         self._period_us = 0
         self._offset_us: int | None = None  # our clock less the driver's, when a stamp was as new as can be
-        self._newest_us = 0  # the last sample that was asked for, by the driver's clock; 0: begin anew
+        self._newest_us = 0  # the last sample that was asked for, by the driver's clock; 0: start over
         self._stamped = True  # whether that is the stamp of a row, and not reckoned
         self._covered_to_us = 0
         self.asked_us = 0
         self._rows_us = 0  # when there were rows, by our clock
         self._single = 1.0  # part of the answers since which there was one sample
-        self._read_us = 0  # the last sample of which the driver told, by its clock
+        self._read_us = 0  # the last sample that the driver returned, by its clock
         self._lately = Lately()
         self._busy_us: dict[int, float] = {}
         self._covered_us = 0
@@ -146,7 +146,7 @@ class Shares:
         self._lately.rest()
 
     def begin(self, rows: list[ProcessRow], now_us: int, span_us: int) -> bool:
-        """Begin anew from all rows that the driver keeps: what counts is what it sampled in the last ``span_us``.
+        """Start over from all rows that the driver keeps: what counts is what it sampled in the last ``span_us``.
 
         Returns
         -------

@@ -94,7 +94,7 @@ def pieces_of(chain: Chain) -> list[Chain]:
 
 
 def needs_survey(chains: list[Chain], settings: Settings) -> bool:
-    """Tell whether the trace has to be looked at before it is booked.
+    """Return whether the trace has to be looked at before it is booked.
 
     So it is for jobs of which only the number of GPUs is known, and where a recording may know the jobs by itself.
     """
@@ -108,7 +108,7 @@ def look(chain: Chain, settings: Settings, stop: Callable[[], bool] = lambda: Fa
 
 
 def settled(settings: Settings, surveys: Iterable[Survey]) -> Settings:
-    """Name the GPUs of the jobs, as well as the trace tells."""
+    """Name the GPUs of the jobs, as well as the trace shows them."""
     whole = Survey(Edges(settings.jobs or ()))
     for survey in surveys:
         whole.merge(survey)

@@ -33,7 +33,7 @@ Answer = tuple[int, int]
 
 
 class SimulatedEvent(NamedTuple):
-    """Something that the driver tells those who asked: when, the index of the GPU, nvmlEventType, and its datum."""
+    """What the driver reports to those who asked: when, the index of the GPU, nvmlEventType, and its datum."""
 
     time_us: int
     gpu: int
@@ -82,7 +82,7 @@ class SimulatedHost:
         self.cards.sort(key=lambda one: one.slot)
 
     def partition(self, card: Card, instances: list[tuple[int, int, int]]) -> None:
-        """Switch MIG on with these instances, or off without any; those who registered for it are told."""
+        """Switch MIG on with these instances, or off without any; those who registered for it are notified."""
         card.instances = instances
         self._events.append(SimulatedEvent(self.now_us(), card.index, MIG_CHANGED, 0))
 
@@ -262,7 +262,7 @@ class Card(BoardUsage):
         return OK, UINT, self.sensor.average_mw(at_us) if number == 185 else self.sensor.instant_mw(at_us)
 
     def usage(self) -> Answer:
-        """Power as nvmlDeviceGetPowerUsage tells it: average where that exists."""
+        """Power as nvmlDeviceGetPowerUsage returns it: average where that exists."""
         code, _, value = self._power(185 if self.architecture.average else 186, 0, self.host.now_us())
         return code, value
 

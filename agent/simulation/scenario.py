@@ -41,7 +41,7 @@ class Gpu:
         0: the architecture's.
     counter_period_s : float
     accounting, persistence : bool
-        Whether these modes are on; persistence mode is only told.
+        Whether these modes are on; persistence mode is only reported.
     mig : tuple of (GPU instance, compute instance, SMs)
     rows : str
         What a row of process utilisation means: the mean of its ``interval``, the mean of the ``active`` part of it, or
@@ -109,7 +109,7 @@ def default_scenario() -> NodeScenario:
     inference = _load(
         (7.0, 210.0, 45), (3.0, 40.0, 8), (11.0, 320.0, 70), (2.0, 430.0, 88), (6.0, 150.0, 30), (4.0, 0.0, 0)
     )
-    # The two that share a GPU draw 5 W per percent of its multiprocessors: then activity tells the truth about power.
+    # The two that share a GPU draw 5 W per percent of its multiprocessors: then activity is proportional to power.
     left = _load((2.5, 250.0, 50), (1.0, 60.0, 12), (0.5, 0.0, 0))
     right = _load((1.5, 150.0, 30), (0.7, 20.0, 4))
     short = _load((2.0, 300.0, 65), (0.3, 40.0, 5))

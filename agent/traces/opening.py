@@ -22,7 +22,7 @@ def windows(path: Path, columns: Mapping[str, tuple[str, str]], reports: list[So
     ----------
     path : Path
     columns : mapping
-        From `agent.inputs.columns.parse_spec`; empty if none were told.
+        From `agent.inputs.columns.parse_spec`; empty if none were given.
     reports : list of SourceReport
         Gets what was read of each file, and what could not be.
 

@@ -1,4 +1,4 @@
-"""What is told about traces beside their content: how foreign ones are understood, and whose a file is."""
+"""What is given about traces besides their content: how foreign ones are understood, and whose a file is."""
 
 from __future__ import annotations
 

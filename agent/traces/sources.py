@@ -67,7 +67,7 @@ class Chain:
 
     @property
     def native(self) -> bool:
-        """Tell whether it is recorded windows, not rows."""
+        """Return whether it is recorded windows, not rows."""
         return self.sources[0].format in {detect.NATIVE, detect.NATIVE_PARQUET}
 
     def windows(self, options: Options, stop: Callable[[], bool] = lambda: False) -> Iterator[Window]:

@@ -1,4 +1,4 @@
-"""What the agent tells of itself: its windows, its sampler, its faults, its calls into the driver, and its process.
+"""What the agent reports of itself: its windows, its sampler, its faults, its calls into the driver, and its process.
 
 `SELF` are rows of the table of `exporters.formats.prometheus`; those of the process are read when they are asked for.
 """

@@ -27,7 +27,7 @@ function difference(now, then) {
   }
   const late = now.gpus.some(gpu => gpu.up && gpu.energy_source !== "none" && before.has(gpu.uuid) && !covered.has(gpu.uuid));
   if (late && now.time_s - then.time_s < PATIENCE_S) return null;
-  const rise = (value, old) => value >= old ? value - old : value; /* a counter that fell began anew at 0 */
+  const rise = (value, old) => value >= old ? value - old : value; /* a counter that fell restarted at 0 */
   const joules = part => part ? part.static_j + part.dynamic_j : 0;
   const step = { t: now.time_s, gpus: {}, jobs: {} }, jobs = new Map(then.jobs.map(job => [job.job, job]));
   for (const gpu of now.gpus) {
@@ -211,7 +211,7 @@ async function follow() {
     const answer = await fetch("/api/v1/snapshot", { cache: "no-store", signal: AbortSignal.timeout(5000) });
     if (!answer.ok) throw new Error(`answers ${answer.status}`);
     const snapshot = await answer.json();
-    if (base && snapshot.started_s !== base.started_s) { tail = []; base = null; } /* the agent was started anew */
+    if (base && snapshot.started_s !== base.started_s) { tail = []; base = null; } /* the agent was restarted */
     const step = base && snapshot.seq > base.seq ? difference(snapshot, base) : null;
     if (step) tail = [...tail.filter(point => point.t > snapshot.time_s - HOUR_S), step];
     if (step || !base) base = snapshot;

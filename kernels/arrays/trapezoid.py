@@ -163,7 +163,7 @@ def sum_chunks(time_us, power_mw, rows, max_gap_us, parts):
 
 @jit
 def falls_between_chunks(time_us, owner, rows):
-    """Tell whether a chunk begins before the row above it, which neither of the two chunks sees."""
+    """Return whether a chunk begins before the row above it, which neither of the two chunks sees."""
     for gpu in range(len(owner) - 1):
         for k in range(owner[gpu] + 1, owner[gpu + 1]):
             if time_us[rows[k]] < time_us[rows[k] - 1]:

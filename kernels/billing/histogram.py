@@ -114,7 +114,7 @@ class PowerHistogram:
         self.bins = np.frombuffer(mmap.mmap(-1, size * 8), np.int64)
 
     def worth_bins(self, rows: int) -> bool:
-        """Tell whether so many more rows are better poured into bins."""
+        """Return whether so many more rows are better poured into bins."""
         return len(self.bins) > 0 or len(self._levels) + rows >= self._few
 
     def extend(self, time_us: NDArray[np.int64], power_mw: NDArray[np.int32], ceiling_mw: int, max_gap_us: int) -> None:

@@ -86,7 +86,7 @@ def judge_stale(books: Books, t: int, c: int, unseen: int) -> None:
     catches_up = 0 < seen * 3 < (c - s.suspect_mj) * HNJ_PER_MJ * 2 and in_time
     fits = sane(c - s.counter_mj, t - s.base_us, books.bound_mw)
     if c > s.suspect_mj and (catches_up or not moved) and fits:
-        s.suspect = Suspect.NONE  # it was old: this one tells of the hole
+        s.suspect = Suspect.NONE  # it was old: this one has the hole
         stretch.mark = stretch.end
     else:
         book_stale(books, moved)

@@ -76,7 +76,7 @@ class LoadPue:
         return min(max(self.cop_at_20c - self.cop_per_c * (outdoor_c - 20.0), 1.0), self.cop_most)
 
     def by_hour(self, it_w: float) -> None:
-        """Tell that it does not change by the hour, for want of hourly temperatures."""
+        """Say that it does not change by the hour, since there are no hourly temperatures."""
 
     def at(self, it_w: float, outdoor_c: float | None = None) -> float:
         """PUE at an IT power of ``it_w`` watts, and a temperature of its own.

@@ -1,4 +1,4 @@
-"""What an examination of one load found out."""
+"""What an examination of one load found."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """All that was found out about one load."""
+    """All that was found about one load."""
 
     source: str
     recording: LoadRecording

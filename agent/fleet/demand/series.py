@@ -63,7 +63,7 @@ class LoadRecording:
 def open_recording(path: Path, spec: Spec, read_trace: ReadTrace) -> LoadRecording:
     """Read power over time from any file or folder.
 
-    A table of jobs or of a load as a whole is read here, and what tells of GPUs by the readers of traces.
+    A table of jobs or of a load as a whole is read here, and what has GPUs by the readers of traces.
 
     Raises
     ------
@@ -114,7 +114,7 @@ class _Layout:
     time, time_unit : str
     powers : mapping of name -> unit
     groups : mapping of job, host or gpu -> name
-        What tells the series apart.
+        What distinguishes the series.
     """
 
     time: str
@@ -133,7 +133,7 @@ class _Layout:
 
 
 def _is_load(path: Path, spec: Spec) -> bool:
-    """Tell whether a file is a table of what is no GPU: jobs, hosts, or a load without a name."""
+    """Return whether a file is a table of what is no GPU: jobs, hosts, or a load without a name."""
     if "job" in spec:
         return True
     if path.is_dir() or set(spec) - _OWN_KEYS:

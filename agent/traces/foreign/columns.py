@@ -1,4 +1,4 @@
-"""Layouts of tables whose columns are told with ``--columns``, or plain from their names."""
+"""Layouts of tables whose columns are given by ``--columns``, or clear from their names."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def layout_of_spec(
         The columns of the file.
     path : str
     utilisation : bool
-        Also take utilisation from a plain name: nothing is billed by it, unless it is told.
+        Also take utilisation from a plain name: nothing is billed by it, unless it is given.
 
     Returns
     -------

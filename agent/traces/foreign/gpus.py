@@ -79,7 +79,7 @@ class Gpus:
     def learn_gaps(self, rows: Rows) -> None:
         """Set what counts as a gap for GPUs that have none set, from the median period of the rows seen first.
 
-        Readings of power count; of a GPU that tells its counter alone, those.
+        Readings of power count; of a GPU that has a counter alone, those of it.
         """
         if all(device.max_gap_us > 0 for device in self.devices):
             return

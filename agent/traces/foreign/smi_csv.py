@@ -37,7 +37,7 @@ def bare(name: str) -> str:
 
 
 def is_header(cells: Sequence[str]) -> bool:
-    """Tell whether a line is the header of an nvidia-smi query."""
+    """Return whether a line is the header of an nvidia-smi query."""
     names = {bare(cell) for cell in cells}
     dotted = {name for name in names if name.startswith(("power.", "utilization.", "clocks.", "temperature.", "pci."))}
     return len(names & _OWN) >= 2 or ("timestamp" in names and bool(dotted)) or len(dotted) >= 2
@@ -77,7 +77,7 @@ def layout_of_header(names: Sequence[str]) -> TableLayout | None:
 
 
 def is_headless(line: str) -> bool:
-    """Tell whether a line is a row of a query without header: a stamp of nvidia-smi's, and something like power."""
+    """Return whether a line is a row of a query without header: a stamp of nvidia-smi's, and something like power."""
     cells = split(line, "\x1f")
     stamped = any(_STAMP.fullmatch(cell) for cell in cells)
     return stamped and any(_WATTS.fullmatch(cell) or _HUNDREDTHS.fullmatch(cell) for cell in cells)
@@ -117,7 +117,7 @@ def layout_of_rows(rows: Sequence[Sequence[str]]) -> TableLayout | None:
 
 
 def _counts_gpus(cells: Sequence[str], stamps: Sequence[str]) -> bool:
-    """Tell whether a column counts 0, 1, ..., n - 1 over and over."""
+    """Return whether a column counts 0, 1, ..., n - 1 over and over."""
     if not all(_SMALL.fullmatch(cell) for cell in cells) or len(stamps) < 2:
         return False
     numbers = [int(cell) for cell in cells]

@@ -1,4 +1,4 @@
-"""From a jobs table that only counts GPUs to one that names them, as well as the trace tells.
+"""From a jobs table that only counts GPUs to one that names them, as well as the trace shows them.
 
 `agent.traces.jobs.wants.Edges` says between which times the trace is to be looked at, `name_gpus` uses what was seen.
 """

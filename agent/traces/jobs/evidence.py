@@ -34,7 +34,7 @@ class Evidence:
     seen : sequence of SurveyedGpu
         One a GPU.
     idle_mw : int, mW
-        Idle power that the user told; -1 unknown.
+        Idle power that the user gave; -1 unknown.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ class Evidence:
         return round(float(np.std(powers))) if powers else 0
 
     def spans(self, gpu: int, first: int, last: int) -> bool:
-        """Tell whether a GPU is busy for all of the stretches ``first:last`` and does something else beside them.
+        """Return whether a GPU is busy for all of the stretches ``first:last`` and does something else beside them.
 
         Its power or utilisation must step where they begin and where they end, as far as the trace goes there.
         """
@@ -98,7 +98,7 @@ class Evidence:
         return bool(steps) and all(steps) and self.fit(gpu, first, last) >= WHOLLY
 
     def _steps(self, gpu: int, t: int) -> bool:
-        """Tell whether a GPU changes what it does between the stretches ``t - 1`` and ``t``."""
+        """Return whether a GPU changes what it does between the stretches ``t - 1`` and ``t``."""
         if self.busy[gpu, t - 1] != self.busy[gpu, t]:
             return True
         before, after = int(self.power_mw[gpu, t - 1]), int(self.power_mw[gpu, t])

@@ -43,13 +43,13 @@ class JobRow:
     gpus : tuple of str
         Indices or UUIDs; ``("*",)`` for all of the host, or for ``count`` of them that nobody names.
     count : int
-        How many GPUs that nobody names; -1 where ``gpus`` tells, or where it is all of the host's.
+        How many GPUs that nobody names; -1 where ``gpus`` says it, or where it is all of the host's.
     parts : tuple of int, millionths of a GPU
         Beside these: parts of GPUs that nobody names (instances of MIG, shares of MPS).
     shards : int
         And shards of one GPU, of a size that nobody names.
     dealt : int
-        GPUs on all hosts of the job, of which ``count`` and ``parts`` are an even part for want of better; 0: they are
+        GPUs on all hosts of the job, of which ``count`` and ``parts`` are taken as an even part; 0: they are
         told.
     start_us, end_us : int, us
         `ALWAYS` and `FOREVER` where open.
@@ -80,7 +80,7 @@ class JobRow:
 
     @property
     def counted(self) -> bool:
-        """Tell whether it says how many GPUs the job had, and not which."""
+        """Return whether it says how many GPUs the job had, and not which."""
         return self.gpus == ("*",) and (self.count >= 0 or bool(self.parts) or self.shards > 0)
 
 

@@ -67,7 +67,7 @@ class _Line:
 
 
 def is_sacct(head: str) -> bool:
-    """Tell whether a file begins with a header of sacct."""
+    """Return whether a file begins with a header of sacct."""
     first = head.splitlines()[0] if head else ""
     return "|" in first and set(re.split(r"\|#?", first)) >= _NEEDED
 
@@ -129,7 +129,7 @@ class Records:
 
     @property
     def lacking(self) -> list[str]:
-        """The columns without which no bill is right: a job without an end would be billed for ever."""
+        """The columns without which no bill is right: a job without an end would be billed forever."""
         lacks = [name for name in ("End", "NodeList") if name not in self._names]
         return lacks if _GPUS & set(self._names) else [*lacks, "AllocTRES"]
 

@@ -224,7 +224,7 @@ class Survey:
         host = self._host(device.host)
         seen, stretches = host.gpu(device), len(host.edges_us) + 1
         seen.device = device
-        # A reading tells of the time before it, so one that falls on an edge belongs to what ends there.
+        # A reading is of the time before it, so one that falls on an edge belongs to what ends there.
         place = np.searchsorted(host.edges_us, time_us, "left")
         good = (power_mw > 0) & (power_mw <= device.ceiling_mw)
         for which, number, total, values in (

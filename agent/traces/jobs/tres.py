@@ -36,7 +36,7 @@ class AllocatedGpus:
     shards : int
         Shards, all of one GPU; what part of it one is, the accounting does not say.
     dealt : int
-        Whole ones on all nodes of the job, of which these are an even part for want of better; 0 where they are told.
+        Whole ones on all nodes of the job, of which these are taken as an even part; 0 where they are known.
     """
 
     count: int = 0
@@ -51,7 +51,7 @@ class AllocatedGpus:
 def demand_of(row: Mapping[str, str], nodes: int) -> AllocatedGpus:
     """Read a job's GPUs on all of its nodes: TRES count all, the older GRES count one node's.
 
-    ``gres/gpu=2`` counts again what ``gres/gpu:TYPE=2`` names; instances of MIG are told by their type.
+    ``gres/gpu=2`` counts again what ``gres/gpu:TYPE=2`` names; instances of MIG are recognised by their type.
     """
     named: dict[str, int] = {}
     text = row.get("AllocTRES", "") or row.get("ReqTRES", "")
@@ -85,7 +85,7 @@ def _counted(named: Mapping[str, int], kind: str) -> int:
 
 
 def spread(total: AllocatedGpus, nodes: int) -> AllocatedGpus:
-    """Take one node's part of what a job had on several, of which the accounting tells the sum alone.
+    """Take one node's part of what a job had on several, of which the accounting has the sum alone.
 
     Slurm deals evenly unless it is told or forced otherwise; what does not divide counts as a part on every node.
     """

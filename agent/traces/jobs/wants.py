@@ -35,7 +35,7 @@ class Want:
         Parts of GPUs; either these, or whole ones, or shards.
     shards : int
     order : tuple
-        Of jobs that nothing else tells apart: by start, then by id.
+        Of jobs that nothing else distinguishes: by start, then by id.
     first, last : int
         Its stretches, once the edges are known.
     """
@@ -53,7 +53,7 @@ class Want:
 
 
 def counts(rows: Iterable[JobRow] | None) -> bool:
-    """Tell whether a table only counts some of its GPUs."""
+    """Return whether a table only counts some of its GPUs."""
     return rows is not None and any(row.counted for row in rows)
 
 

@@ -237,7 +237,7 @@ class Decoder:
         return self._devices.get(name)
 
     def knows(self, row: Mapping[str, Any]) -> bool:
-        """Tell whether all definitions that the row refers to have been learned."""
+        """Return whether all definitions that the row refers to have been learned."""
         return row["devices_id"] in self._devices and row["owners_id"] in self._owners
 
     def window(self, row: Mapping[str, Any], lists: Mapping[str, NDArray[Any]], gauge_names: list[str]) -> Window:
@@ -248,7 +248,7 @@ class Decoder:
         Damaged
             If the columns do not fit together, or a definition is unknown.
         """
-        # Who nobody refers to need not be known: a window without usage is read whatever became of its owners.
+        # An owner without references need not be known: a window without usage is read whatever became of its owners.
         if row["devices_id"] not in self._devices or (lists["usage_owner"].size and not self.knows(row)):
             raise Damaged("it refers to devices or owners that are not in the segment")
         if row["seq"] is None or row["start_us"] is None or row["end_us"] is None:
@@ -302,7 +302,7 @@ class Decoder:
 
 
 def _outside(places: NDArray[Any], count: int) -> bool:
-    """Tell whether any place is not in a table of so many."""
+    """Return whether any place is not in a table of so many."""
     return bool(places.size) and not 0 <= int(places.min()) <= int(places.max()) < count
 
 

@@ -254,7 +254,7 @@ class _Segment:
         rest = spans(self._view, SegmentLayout(self._layout.schema, self._layout.seed, at))
         for _, span in zip(range(_LOOK_AHEAD), rest, strict=False):
             if span.intact:
-                with suppress(Damaged):  # it is told of when its turn comes
+                with suppress(Damaged):  # it is reported when its turn comes
                     for cells, _, _ in rows_of_batch(
                         read_message(self._view[span.start : span.end], self._layout.schema)
                     ):

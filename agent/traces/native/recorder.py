@@ -79,7 +79,7 @@ class Recorder:
 
     Notes
     -----
-    The constructor never raises for the state of the disk: ``state.fault`` tells. One writer only.
+    The constructor never raises for the state of the disk: ``state.fault`` has it. One writer only.
     """
 
     def __init__(

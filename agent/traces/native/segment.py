@@ -81,7 +81,7 @@ def _extent(kind: Any) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Where a message lies in a segment; ``intact`` tells whether its checksum agrees."""
+    """Where a message lies in a segment; ``intact`` is whether its checksum agrees."""
 
     start: int
     end: int
@@ -119,7 +119,7 @@ def _checksum_agrees(message: memoryview, seed: int) -> bool:
 
 
 def checksum_agrees(message: memoryview, mark: int, seed: int) -> bool:
-    """Tell whether a message is as it was written; the eight digits of its checksum are at ``mark``."""
+    """Return whether a message is as it was written; the eight digits of its checksum are at ``mark``."""
     crc = crc32(b"00000000", crc32(message[:mark], seed))
     return bytes(message[mark : mark + 8]) == b"%08x" % crc32(message[mark + 8 :], crc)
 
@@ -133,7 +133,7 @@ class SegmentLayout:
     start: int
 
     def places(self) -> messages.BatchLayout:
-        """Where the columns of `COLUMNS` lie among the buffers of a message; nowhere, if that cannot be told."""
+        """Where the columns of `COLUMNS` lie among the buffers of a message; nowhere, if that is not known."""
         nowhere = {name: (-1, -1, kind, size) for name, (kind, size) in _KINDS.items()}
         found: dict[str, tuple[int, int, int, int]] = {}
         node = buffer = 0
