@@ -34,11 +34,11 @@ EXAMPLES = """examples:
   wattshed replay power.csv --jobs jobs.csv     joules per job from a recorded log
   wattshed fleet scenario xai-memphis           what a public claim amounts to, with an interval
 """
-_ENDED_BY = 128  # plus the signal's number: the exit code by which shells tell it
+_ENDED_BY = 128  # plus the signal's number: the exit code by which shells report it
 
 
 class _OneLineParser(argparse.ArgumentParser):
-    """Says in one line what is wrong; the usage is for those who ask."""
+    """Reports in one line what is wrong; the usage is shown only on request."""
 
     def error(self, message: str) -> NoReturn:
         """End with exit code 2."""
@@ -142,7 +142,7 @@ def _record(arguments: argparse.Namespace) -> int:
 def _meter(arguments: argparse.Namespace, *, exporters: bool) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _nothing_began)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nothing was read yet that could be read again
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nothing has been read yet that could be read again
     from wattshed.agent.daemon.assembly import serve
 
     read = _loader(arguments)
@@ -162,7 +162,7 @@ def _read_trace(path: Path, columns: Mapping[str, tuple[str, str]], reports: lis
 
 
 class _AnswerLostError(Exception):
-    """Standard output takes no more; no `OSError`, so that nobody takes it for trouble with a file of theirs."""
+    """Standard output takes no more; not an `OSError`, so that it is not mistaken for trouble with a file."""
 
 
 class _Answer(io.FileIO):
@@ -177,12 +177,12 @@ class _Answer(io.FileIO):
 
 
 def _own_streams() -> None:
-    """Make standard output tell of its faults as its own, and keep what was closed (``>&-``) from other files."""
+    """Make standard output report its own faults, and keep a closed one (``>&-``) from becoming another file."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDONLY)  # takes the lowest free number, this one; who writes there still fails
+            os.open(os.devnull, os.O_RDONLY)  # takes the lowest free number, this one; writing there still fails
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the process ends
     if sys.stdout is sys.__stdout__:

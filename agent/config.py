@@ -147,14 +147,14 @@ class Export:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """The fleet that this host speaks for, if any."""
+    """The fleet that this host represents, if any."""
 
     inventory: str = key("", "Fleet inventory (TOML) to extrapolate with; empty: none.", path=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """What is said on standard error."""
+    """What is logged to standard error."""
 
     level: str = key(
         "info", "The least severe messages that are logged.", choices=("debug", "info", "warning", "error")

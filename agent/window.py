@@ -1,4 +1,4 @@
-"""The one thing that flows: a block of readings, and who held and used each GPU meanwhile.
+"""What flows through the agent: a block of readings, and who held and used each GPU meanwhile.
 
 Live a window covers one or two seconds, replayed it is a stretch of a trace; nothing after it can tell the difference.
 That is why a recording replays to the very same joules that the daemon showed. Windows hold what was *read*, never
@@ -173,7 +173,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A job as its bill knows it: the key, and the labels of ``wattshed_job_info``.
+    """A job as the accounts know it: the key, and the labels of ``wattshed_job_info``.
 
     ``key`` is ``slurm:1234``, ``k8s:<pod uid>/<container>``, ``container:<12 hex>``, ``unit:<name>``,
     ``user:<uid>/<command>`` or, in a replay with a jobs file, that file's own job name. ``labels`` (manager, user,
@@ -191,7 +191,7 @@ class Owner:
 
 
 def former_key(key: JobKey, labels: Mapping[str, str]) -> JobKey | None:
-    """Tell what a job of these labels was called before its number was known; see `Owner.formerly`."""
+    """Return what a job of these labels was called before its number was known; see `Owner.formerly`."""
     sluid = labels.get("sluid")
     return JobKey(f"slurm:{sluid}") if sluid and key != f"slurm:{sluid}" else None
 
@@ -251,7 +251,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class WindowBatch:
-    """Windows in a row that hold power readings and nothing else, left as they lie in a file.
+    """Consecutive windows that hold power readings and nothing else, left as they are in a file.
 
     Attributes
     ----------

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 
 class Accounts:
-    """The books of any number of hosts.
+    """The accounts of any number of hosts.
 
     Parameters
     ----------
@@ -63,12 +63,12 @@ class Accounts:
         self.ledger = ledger or Ledger()
         self.gpus: dict[GpuKey, GpuAccount] = {}
         self.live = live
-        self.since_us: int | None = None  # start of the first window of these books, before any restart
+        self.since_us: int | None = None  # start of the first window of these accounts, before any restart
         self._hosts: dict[str, HostAccounts] = {}
         self._names = FormerNames()
 
     def add(self, window: Window) -> None:
-        """Book one window. Windows of one host come in order; hosts may be mixed."""
+        """Attribute one window. Windows of one host come in order; hosts may be mixed."""
         host = self._enter(window.host, window.devices, window.start_us)
         # What was, or still is, said of a job under its former name; what is booked stays.
         found = self._names.learn(window, self.ledger.jobs.values())
@@ -106,7 +106,7 @@ class Accounts:
             self.finish(window.host)
 
     def _without_modules(self, readings: Readings, host: HostAccounts, rows: PendingUsage) -> Readings:
-        """Return readings without the counters that are a module's, which are booked beside."""
+        """Return readings without the counters that are a module's, which are counted apart."""
         others = [gpu for gpu, key in enumerate(host.keys) if self.gpus[key].by_power_alone]
         if not others:
             return readings
@@ -121,7 +121,7 @@ class Accounts:
         return without(readings, others, book)
 
     def add_batch(self, batch: WindowBatch) -> None:
-        """Book windows that hold power readings and nothing else, all at once if nothing stands against it."""
+        """Book windows that hold power readings and nothing else, all at once if nothing prevents it."""
         host = self._enter(batch.host, batch.devices, int(batch.start_us[0]))
         before = silence.untold(host.state)
         if self.live or len(host.waiting.gpu) or not self._book_power_only(host, batch.columns):
@@ -149,7 +149,7 @@ class Accounts:
                 self.gpus[key].power.settle()
 
     def merge(self, other: Accounts) -> None:
-        """Add the finished books of another part (other hosts, or another day of the same ones)."""
+        """Add the finished accounts of another part (other hosts, or another day of the same ones)."""
         for key, theirs in other.gpus.items():
             mine = self.gpus.get(key)
             if mine is None:
@@ -178,14 +178,14 @@ class Accounts:
         return objects(books.state[: len(books.devices)], GpuState)
 
     def books_of(self, host: str) -> list[GpuBooks]:
-        """Return one host's books, GPU by GPU.
+        """Return one host's accounts, GPU by GPU.
 
         A GPU that is away keeps them: its joules, and its counter's, must still be there when it comes back.
         """
         return self._hosts.get(host, HostAccounts()).books(self.gpus)
 
     def restore(self, host: str, books: Iterable[GpuBooks]) -> None:
-        """Take over one host's books from before a restart, as `books_of` returned them."""
+        """Take over one host's accounts from before a restart, as `books_of` returned them."""
         mine = self._hosts[host] = HostAccounts()
         for one in books:
             key = _key(one.account.device)
@@ -193,7 +193,7 @@ class Accounts:
             mine.restore(key, one)
 
     def _enter(self, name: str, devices: tuple[Device, ...], start_us: int) -> HostAccounts:
-        """Find the host's books, with a place for each device in the window's order."""
+        """Find the host's accounts, with a place for each device in the window's order."""
         if self.since_us is None:
             self.since_us = start_us
         host = self._hosts.setdefault(name, HostAccounts())

@@ -1,7 +1,7 @@
-"""What is known about each card beside its readings: its meter's gain and offset, and what it draws when idle.
+"""What is known about each card besides its readings: its meter's gain and offset, and what it draws when idle.
 
-It is written into a window's devices before the window is recorded and accounted, so that a recording replays with the
-very numbers that it was accounted with.
+It is written into a window's devices before the window is recorded and attributed, so that a recording replays with the
+very numbers that were used live.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Calibrator:
     def apply(self, window: Window) -> Window:
         """Return the window with its devices filled in, learning from it where a GPU is idle.
 
-        Utilisation that hangs is not a reading of how busy a GPU is: it becomes unknown.
+        Utilisation that is stuck is not a reading of how busy a GPU is: it becomes unknown.
         """
         held = {int(gpu) for gpu in window.usage.gpu}
         busy_us = window.busy_us.copy()
@@ -122,9 +122,9 @@ class Calibrator:
 
     @staticmethod
     def _is_latched(window: Window, device: Device, rest: _Rest) -> bool:
-        """Return whether 100 % without anybody hangs there, as Blackwell's was seen to do.
+        """Return whether the 100 % of a GPU without anybody is stuck, as Blackwell's was seen to be.
 
-        Use by somebody who is not seen moves: within seconds it begins, ends, or waits for something.
+        Utilisation by somebody who is not seen changes: within seconds it begins, ends, or waits for something.
         """
         if rest.full_since_us < 0:
             rest.full_since_us = window.start_us

@@ -1,4 +1,4 @@
-"""A Slurm job that is known by its SLUID before it is known by its number has one bill, not two."""
+"""A Slurm job that is known by its SLUID before it is known by its number has one account, not two."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class FormerNames:
         return found
 
     def now(self, key: JobKey) -> JobKey:
-        """Return the key of whoever was called so, or the same key."""
+        """Return the key of whoever had this name, or the same key."""
         return self._now.get(key, key)
 
     def applied(self, window: Window) -> Window:

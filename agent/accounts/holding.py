@@ -1,9 +1,9 @@
-"""Who held a GPU while nobody could tell: over a hole in its readings, and over the time that the agent was down.
+"""Who held a GPU while nobody could see it: over a hole in its readings, and over the time that the agent was down.
 
 What is on a GPU is known while the driver answers for it. In a *hole* (windows without any reading of it, time between
-two windows, the time that the agent was down) process lists cannot be read, and only what others tell is known: who was
-granted the GPU, and when that began and ended. The counter may tell the energy of a hole all the same, once it is over.
-By one rule, whatever the hole came from, it is billed so:
+two windows, the time that the agent was down) process lists cannot be read, and only what others report is known: who
+was granted the GPU, and when that began and ended. The counter may tell the energy of a hole all the same, once it is over.
+One rule, whatever caused the hole, decides who is charged:
 
 * who was there when it began and is there when it is over held the GPU throughout;
 * whose beginning or end is known to lie in the hole is held to that;
@@ -45,7 +45,7 @@ class Holding:
         self._holes: dict[int, Hole] = {}
         self._last: tuple[PendingUsage, int] | None = None  # rows of the window before, and its end
         self._earlier: tuple[PendingUsage, int] | None = None
-        self._resumed_us = -1  # when the agent began to live again
+        self._resumed_us = -1  # when the agent started again
 
     def follow(
         self, window: Window, new: PendingUsage, waiting: PendingUsage, max_gap_us: NDArray[np.int64]
@@ -126,7 +126,7 @@ class Holding:
         self._resumed_us = start_us
 
     def since_us(self, gpus: int, now_us: int) -> NDArray[np.int64]:
-        """Tell since when nothing is known of who is on each GPU; ``now_us`` where it is known (int64[g], us)."""
+        """Return since when nothing is known of who is on each GPU; ``now_us`` where it is known (int64[g], us)."""
         return np.array([self._holes[gpu].since_us if gpu in self._holes else now_us for gpu in range(gpus)], np.int64)
 
     def keys(self) -> set[JobKey]:
@@ -223,7 +223,7 @@ def _rate(*edges: OwnerAtEdge | None) -> int:
 
 
 def _there(new: PendingUsage, gpu: int, at_us: int) -> dict[JobKey, tuple[int, OwnerAtEdge]]:
-    """Tell who is on a GPU at a moment, and since when (us) the rows say so."""
+    """Return who is on a GPU at a moment, and since when (us) the rows say so."""
     rows = [row for row in reversed(_rows(new, gpu)) if new.start_us[row] <= at_us <= new.end_us[row]]
     return {new.key(row): (int(new.start_us[row]), _seen(new, row)) for row in rows}
 

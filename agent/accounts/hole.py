@@ -49,7 +49,7 @@ class Hole:
                 self.gone.add(key)
 
     def plain(self) -> dict[str, Any]:
-        """Lay it out as plain values; labels are the ledger's."""
+        """Return it as plain values; labels are the ledger's."""
         before = [
             {"key": key, "activity_ppm": one.activity_ppm, "share_ppm": one.share_ppm, "live": one.live}
             for key, one in self.before.items()

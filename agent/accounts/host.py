@@ -1,4 +1,4 @@
-"""What the books keep of one host between two windows."""
+"""What the accounts keep of one host between two windows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class GpuBooks(NamedTuple):
-    """What outlives a restart of one GPU's books: ``waiting`` is usage whose energy is not booked."""
+    """What outlives a restart of one GPU's accounts: ``waiting`` is usage whose energy is not booked."""
 
     account: GpuAccount
     state: GpuState
@@ -41,7 +41,7 @@ class GpuBooks(NamedTuple):
 
 @dataclass(slots=True)
 class HostAccounts:
-    """One host's books: of the GPUs that are here, and after them of those that are away.
+    """One host's accounts: of the GPUs that are here, and after them of those that are away.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ class HostAccounts:
         ]
 
     def restore(self, key: GpuKey, books: GpuBooks) -> None:
-        """Take over the books of one GPU more."""
+        """Take over the accounts of one more GPU."""
         self.holding.restore(len(self.keys), books.hole)
         if books.late is not None:
             self.late.restore(key, books.late)
@@ -95,7 +95,7 @@ class HostAccounts:
         self.waiting = self.waiting.followed_by(books.waiting)
 
     def arrange(self, here: Sequence[GpuKey]) -> None:
-        """Put those first that are here, in this order; the books of those that are away stay, behind them."""
+        """Put those first that are here, in this order; the accounts of those that are away stay, behind them."""
         keys = [*here, *(key for key in self.keys if key not in set(here))]
         if keys == self.keys:
             return
@@ -117,7 +117,7 @@ class HostAccounts:
         self.waiting = rows
 
     def restart(self, start_us: int, *, same_boot: bool) -> None:
-        """Go on after the agent was down, with the window that begins at ``start_us``."""
+        """Continue after the agent was down, with the window that begins at ``start_us``."""
         self.activity_share = ActivityShare()
         go_on(self.state, start_us, same_boot=same_boot)
         self.holding.restart(len(self.keys), start_us, same_boot=same_boot)

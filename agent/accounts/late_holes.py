@@ -1,9 +1,9 @@
-"""A hole is split some seconds after it is over: by then the power after it is a mean, and no moment of a moving load.
+"""A hole is split some seconds after it is over: by then the power after it is a mean, not a moment of a varying load.
 
 What a hole (`kernels.billing.holes`) used is known from the first reading of the counter after it. Whose that is, where
 owners changed in it, depends on the power after it, and one reading of a load that goes up and down twice a second says
 little of that. So such a hole is kept back until `ENOUGH_US` after it are booked, or no more will be: another hole
-comes, the agent was down, or the books are finished. Until then it is in nobody's account, nor in its GPU's.
+comes, the agent was down, or the accounts are closed. Until then it is in nobody's account, nor in its GPU's.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class LateHoles:
         self._waiting[key] = hole
 
     def split_until(self, keys: Sequence[GpuKey], booked_us: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Tell until when (us) all is split that is booked, of each GPU."""
+        """Return until when (us) everything booked has been split, of each GPU."""
         late = [self._waiting[key].t0_us if key in self._waiting else _NEVER for key in keys]
         return np.minimum(booked_us, np.array(late, np.int64))
 

@@ -49,7 +49,7 @@ class Line:
 
 @dataclass(slots=True)
 class JobAccount:
-    """A job's bill over all GPUs that it used."""
+    """What a job used, over all its GPUs."""
 
     key: JobKey
     labels: dict[str, str] = field(default_factory=dict)
@@ -57,8 +57,8 @@ class JobAccount:
     end_us: int = -1
     method: int = 0  # bits of kernels.billing.shares
     lines: dict[GpuKey, Line] = field(default_factory=dict)
-    folded: bool = False  # shown within _other, for good: a series that was merged cannot be told apart again
-    shown_us: int = 0  # how long it was published since its end, with the bill at the end of it
+    folded: bool = False  # shown within _other, for good: a series that was merged cannot be separated again
+    shown_us: int = 0  # how long it was published since its end, with its final energy
     shown_hnj: int = -1
 
     def line(self, gpu: GpuKey) -> Line:
@@ -123,7 +123,7 @@ class Ledger:
         """Return whether there is no place for the series of a job that was just opened.
 
         What one user runs outside of all jobs has half of the places: its names are the user's to choose, and with
-        thousands of them nobody else's job would have a bill of its own.
+        thousands of them nobody else's job would have a series of its own.
         """
         whose, slash, _ = key.partition("/")
         own = bool(slash) and whose.startswith("user:")
@@ -134,13 +134,13 @@ class Ledger:
         return len(shown) > self.series_cap or mine > max(1, self.series_cap // 2)
 
     def resume(self, now_us: int) -> None:
-        """Go on after a restart: while the agent was down, nothing was shown."""
+        """Continue after a restart: while the agent was down, nothing was shown."""
         self._looked_us = now_us
 
     def retire(self, now_us: int, keep_us: int, waiting: Collection[JobKey] = ()) -> None:
-        """Close the accounts of jobs that ended and whose whole bill was shown for ``keep_us``.
+        """Close the accounts of jobs that ended and whose final energy was shown for ``keep_us``.
 
-        Who reads the series, and how often, changes nothing (docs/decisions/0005).
+        Who reads the series, and how often, makes no difference (docs/decisions/0005).
 
         Parameters
         ----------

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DeviceLimits:
-    """What the books need to know of a host's devices, in columns.
+    """What the accounts need to know of a host's devices, in columns.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class DeviceLimits:
 
     @classmethod
     def of(cls, devices: tuple[Device, ...], max_gap_us: int) -> DeviceLimits:
-        """Collect the limits of ``devices``; ``max_gap_us`` is for those that say none."""
+        """Collect the limits of ``devices``; ``max_gap_us`` is for those that state none."""
 
         def column(name: str) -> NDArray[np.int64]:
             return np.array([getattr(device, name) for device in devices], np.int64)

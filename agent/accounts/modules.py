@@ -1,7 +1,7 @@
-"""Superchips whose energy counter is the whole module's: the GPU is billed by its own power, the module beside it.
+"""Superchips whose energy counter is the whole module's: the GPU's own power is used, the module counted beside it.
 
 Which counter is one, the meter finds out and notes among the device's capabilities (``gpu_scope``), so that a recording
-replays to the same bill. Readings stay as they were read: the counter is left out here, on its way into the books.
+replays to the same bill. Readings stay as they were read: the counter is left out here, on its way into the accounts.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Module:
     Attributes
     ----------
     energy_hnj : int, hnj
-        Since the books of its GPU began.
+        Since the accounts of its GPU began.
     state : kernels.billing.layout.GPU_STATE[1]
     """
 
@@ -94,7 +94,7 @@ def without(readings: Readings, gpus: Sequence[int], book: Callable[[int, slice]
 
 
 def leave_counter(state: NDArray[np.void], gpu: int, limits: DeviceLimits) -> EnergyIntervals:
-    """Let a GPU's books go on by power alone; returns what was still open, as intervals of all GPUs.
+    """Let a GPU's accounts continue by power alone; returns what was still open, as intervals of all GPUs.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def leave_counter(state: NDArray[np.void], gpu: int, limits: DeviceLimits) -> En
     limits : DeviceLimits
     """
     mine, one = state[gpu : gpu + 1], slice(gpu, gpu + 1)
-    mine["seen_us"] = -1  # what is open lies behind the last reading of the counter: power books it
+    mine["seen_us"] = -1  # what is open is after the last reading of the counter: power decides it
     nothing = np.empty(0, np.int64)
     intervals = merge(
         np.zeros(2, np.int64), nothing, nothing.astype(np.int32), nothing, mine,

@@ -1,4 +1,4 @@
-"""What is kept of power as it was read, beside the energy that it makes: quantiles, peaks and ramps."""
+"""What is kept of power as it was read, besides its energy: quantiles, peaks and ramps."""
 
 from __future__ import annotations
 

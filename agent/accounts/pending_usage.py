@@ -24,8 +24,8 @@ SHARE_WINDOWS = 30
 class ActivityShare:
     """How much of each GPU's busy time the known activities explain, over the last half minute or so.
 
-    The driver means utilisation over one stretch and the activity of processes over another, so that within one second
-    they may differ by half although nothing is missing; over many seconds they agree.
+    The driver averages utilisation over one stretch and the activity of processes over another, so that within
+    one second they may differ by half although nothing is missing; over many seconds they agree.
     """
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class _Past:
 
 
 def _unseen(window: Window) -> NDArray[np.bool_]:
-    """Tell which rows are of several who hold a GPU whole between them, and whose driver reports no processes.
+    """Find the rows of several owners who hold a whole GPU between them, and whose driver reports no processes.
 
     That nobody was seen on it says nothing then: one of them drew what was drawn, and sigma has to hold how much.
 

@@ -1,4 +1,4 @@
-"""From the books to the published facts: one frozen snapshot after each window."""
+"""From the accounts to the published facts: one frozen snapshot after each window."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Publisher:
         notes: tuple[str, ...] = (),
         fleet: Callable[[int, Sequence[GpuFacts]], FleetFacts | None] | None = None,
     ) -> Snapshot:
-        """Freeze the books as they are after ``window``."""
+        """Freeze the accounts as they are after ``window``."""
         self._seq += 1
         state = accounts.state_of(window.host)
         gpus, energy, unknown, metered = [], [], set(), False
@@ -103,7 +103,7 @@ class Publisher:
             gauges = {name: float(column[i]) for name, column in window.gauges.items() if not math.isnan(column[i])}
             gpus.append(_gpu_facts(account, gauges, state[i], accounts.ended_hnj(device)))
             if gpus[-1].energy_source == "none":
-                unknown.add(device.uuid)  # no reading is not 0: it has no bill, and neither has anybody on it
+                unknown.add(device.uuid)  # a missing reading is not 0: it has no energy, and neither has anybody on it
                 continue
             fresh_us = max(self._fresh_us, device.max_gap_us)
             known_us = max(_known_until_us(state[i]), began_us)
@@ -154,7 +154,7 @@ def _known_until_us(state: GpuState) -> int:
 
 
 def _energy_source(account: GpuAccount, state: GpuState) -> str:
-    """Tell what its energy comes from; a source that is lost for the moment is still the one that it came from."""
+    """Return what its energy comes from; a source that is lost for the moment still counts."""
     if state.counter_mj >= 0:
         return "counter"
     if state.power_us >= 0:
@@ -204,7 +204,7 @@ def _gpu_facts(account: GpuAccount, gauges: dict[str, float], state: GpuState, e
 
 
 def _modules(accounts: Accounts, window: Window) -> Iterator[HostEnergy]:
-    """Yield what the counters say that are their module's, and bill no GPU."""
+    """Yield what the counters say that are their module's, and belong to no GPU."""
     for device in window.devices:
         module = accounts.account(device).module
         if module is not None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def untold(state: NDArray[np.void]) -> NDArray[np.bool_]:
-    """Tell of each GPU that the merge knows no power of it, no counter, no reading since the start: bool[g, 3]."""
+    """Return of each GPU whether the merge knows no power, no counter, no reading since the start: bool[g, 3]."""
     return np.stack([state["power_us"] < 0, state["counter_mj"] < 0, state["shape_us"] < 0], axis=1)
 
 

@@ -1,4 +1,4 @@
-"""The books on disk: what a restart goes on from.
+"""The accounts on disk: what a restart continues from.
 
 The file is written before its numbers are published, so that no published counter ever goes backwards, whenever the
 agent is killed. It is replaced by rename, carries its own checksum, and the one before is kept: a file that cannot be
@@ -42,11 +42,11 @@ SLOW_SYNC_US = 30_000_000
 
 
 class StateError(Exception):
-    """The file is not a state that can be believed."""
+    """The file is not a state that can be trusted."""
 
 
 class SlowDiskError(OSError):
-    """The books were saved, but so slowly that for a while they will not be certain to outlive a power cut."""
+    """The state was saved, but so slowly that for a while it is not certain to outlive a power cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +56,13 @@ class Restored:
     Attributes
     ----------
     found : bool
-        A believable state was read into the accounts.
+        A trustworthy state was read into the accounts.
     same_boot : bool
         It was written since this machine booted, so the driver's counters may go on.
     saved_us : int, us
         When; 0 if nothing was found.
     problems : tuple of str
-        One line per file that could not be believed.
+        One line per file that could not be trusted.
     """
 
     found: bool
@@ -72,7 +72,7 @@ class Restored:
 
 
 class StateFile:
-    """Keeps one host's books in a folder.
+    """Keeps one host's state in a folder.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ class StateFile:
         self._sync_again_us = 0
 
     def claim(self) -> bool:
-        """Make these books ours for as long as this process lives; False if another agent has them.
+        """Lock this state for as long as this process lives; False if another agent has it.
 
         Raises
         ------
@@ -109,13 +109,13 @@ class StateFile:
         return True
 
     def release(self) -> None:
-        """Leave the books to the next agent."""
+        """Leave the state to the next agent."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
     def save(self, accounts: Accounts, calibrator: Calibrator, now_us: int, *, sync: bool = False) -> None:
-        """Write the books as of ``now_us``, so that they outlive a kill and a power cut.
+        """Write the state as of ``now_us``, so that it outlives a kill and a power cut.
 
         Parameters
         ----------
@@ -128,7 +128,7 @@ class StateFile:
         Raises
         ------
         SlowDiskError
-            The books are saved; the disk took so long that it will be spared for `SLOW_SYNC_US`.
+            The state is saved; the disk took so long that it will be spared for `SLOW_SYNC_US`.
         OSError
             The folder cannot be written to; the file that was there is untouched.
         """
@@ -223,7 +223,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _books(accounts: Accounts, host: str) -> dict[str, Any]:
-    """Lay out one host's books as plain values; integers of any size survive JSON."""
+    """Lay out one host's accounts as plain values; integers of any size survive JSON."""
     return {
         "gpus": [
             {

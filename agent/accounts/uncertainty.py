@@ -81,7 +81,7 @@ def span_w(account: GpuAccount) -> float:
 
 
 def idle_sigma_mw(device: Device) -> int:
-    """Return one sigma of a card's idle power, mW: what of a shared GPU is static rests on it."""
+    """Return one sigma of a card's idle power, mW: the static part of a shared GPU depends on it."""
     return device.idle_sigma_mw if device.idle_sigma_mw >= 0 else IDLE_SIGMA_MW
 
 

@@ -1,6 +1,6 @@
 """What a hole leaves open: who of those beside it was there, and how much of its energy may be theirs.
 
-Of an owner who was on a GPU before a hole and is not there after it, nobody knows when it went; of one who is there
+Of an owner who was on a GPU before a hole and is not there after it, nobody knows when it left; of one who is there
 only after it, now and then nobody knows when it came. `agent.accounts.holding` gives both a row that says so, `live` of
 `BEFORE` or `AFTER`. Such a row takes no energy. Of the hole's energy, which the counter gives, each moment gets what is
 known of it: idle power where nobody is known to be there, else the power beside the hole, as far as it was that of
@@ -128,7 +128,7 @@ def set_aside(intervals: EnergyIntervals, rows: PendingUsage, idle_mw: NDArray[n
 def _set_doubt(intervals: EnergyIntervals, rows: PendingUsage, aside: Aside) -> None:
     """Let who held a GPU over a hole, as far as is known, answer in sigma for what it drew there beyond both sides.
 
-    Somebody else may have come and gone in it, and nothing would tell: anything from nothing to all of that may be
+    Somebody else may have come and gone in it, and nothing would show it: anything from nothing to all of that may be
     theirs. Not where a job has the GPU to itself by a scheduler's word, nor where one is known to have come or gone.
 
     Parameters

@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _leave_kernels_uncompiled() -> None:
-    """Load the kernels as the plain functions that they are: a few windows are accounted sooner than they compile."""
+    """Load the kernels as the plain functions that they are: a few windows are processed sooner than they compile."""
     given = os.environ.get("WATTSHED_JIT")
     os.environ["WATTSHED_JIT"] = "off"
     import wattshed.kernels.jit  # noqa: F401, PLC0415 - decides it when it is loaded
@@ -72,7 +72,7 @@ def print_tables(tree: dict[str, Any]) -> None:
         if len({found["reason"] for found in told.values()}) == 1 and not any(
             found["works"] for found in told.values()
         ):
-            told = {"all of them": next(iter(told.values()))}  # it is sick: one text for all of it
+            told = {"all of them": next(iter(told.values()))}  # it is sick: one reason for everything
         for name, found in told.items():
             every = [p for g in gpus if (p := g["publication_ms"].get(name)) is not None]
             period = f"{sum(every) / len(every):.0f} ms" if every else ""

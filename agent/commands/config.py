@@ -58,7 +58,7 @@ def _literal(value: Any) -> str:
 
 
 def _bounds(meta: Mapping[str, Any]) -> str:
-    """Say what a value may be, beside its type."""
+    """Say what a value may be, besides its type."""
     if meta["choices"]:
         return " | ".join(f'"{choice}"' for choice in meta["choices"])
     if meta["high"] is not None:

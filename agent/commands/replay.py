@@ -1,4 +1,4 @@
-"""``wattshed replay``: recorded traces through the same books that the daemon keeps."""
+"""``wattshed replay``: recorded traces through the same accounts as the daemon's."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def _booked(
     tell: Tell,
     stop: Callable[[], bool],
 ) -> Part:
-    """Book one chain in this process, with points for the outlets if there are any."""
+    """Attribute one chain in this process, with points for the outlets if there are any."""
     from wattshed.agent.replay.books import book, finish, new_part, pieces_of  # noqa: PLC0415
 
     if points is not None:
@@ -182,7 +182,7 @@ def _points() -> Points:
 def _outlets(args: argparse.Namespace) -> list[Callable[[Points, Callable[[], bool]], None]]:
     """Open what the points go to, so that a wrong path or address is reported before the reading.
 
-    Each is called with the points and with what says that it should end.
+    Each is called with the points and with a callable that says whether to stop.
     """
     outlets: list[Callable[[Points, Callable[[], bool]], None]] = []
     if args.remote_write is not None:
@@ -199,7 +199,7 @@ def _outlets(args: argparse.Namespace) -> list[Callable[[Points, Callable[[], bo
 
 
 def _send(remote: RemoteWrite, points: Points, stop: Callable[[], bool]) -> None:
-    """Send the points, in sight on a terminal, and say how many arrived."""
+    """Send the points, with progress on a terminal, and say how many arrived."""
     with closing(remote), sending(len(points)) as progress:
         sent = remote.send(points, progress=progress, stop=stop)
     print(f"wattshed: {sent} of {len(points)} points sent to {remote.url}", file=sys.stderr)  # noqa: T201
@@ -271,7 +271,7 @@ def _jobs_alone(args: argparse.Namespace, settings: Settings) -> int:
 def _need_cuda() -> None:
     """Refuse ``--device cuda`` where there is none.
 
-    Booking merges two meters step by step and is not made faster by a GPU; the sums are integers and the same anyway.
+    Counter and power are reconciled step by step, which a GPU does not speed up; the integers are the same anyway.
     """
     from numba import cuda  # noqa: PLC0415
 

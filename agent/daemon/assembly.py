@@ -1,7 +1,7 @@
 """Puts a running agent together, in the order that gets `/metrics` up first.
 
 The HTTP server needs nothing heavy and starts at once; numba is imported, and the kernels are compiled, while it
-already answers. `/-/ready` turns when the first window is accounted.
+already answers. `/-/ready` turns when the first window has been processed.
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ def _fresh_us(sampling: Sampling) -> int:
 
 
 def _end_at_once_until_running() -> None:
-    """Before the first window there are no books to close, and nothing that a reload could change."""
+    """Before the first window there is nothing to save, and nothing that a reload could change."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _nothing_to_close)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -226,7 +226,7 @@ def _close_once(source: Source, closed: threading.Event) -> None:
 
 
 def _prepare_kernels(config: Config) -> None:
-    """Tell the kernels, before anything imports them, how to run and where to keep what they compile."""
+    """Set, before anything imports the kernels, how they run and where they keep what they compile."""
     os.environ["WATTSHED_JIT"] = config.jit
     os.environ.setdefault("NUMBA_CACHE_DIR", config.cache_dir)
 

@@ -126,7 +126,7 @@ def _open(meter: str, host: str, folder: Path, proc_root: Path) -> tuple[NvmlMet
 def _try_out(meter: NvmlMeter, clock: Clock, host: str, proc_root: Path) -> Snapshot | None:
     """Meter for some windows, and return what `wattshed run` would publish after them; None if the run would end.
 
-    What a driver says that it can do, and what it then does, are two things: a check that goes the way of a run cannot
+    What a driver says that it can do, and what it then does, are two things: a check that works as a run does cannot
     differ from it (docs/decisions/0923).
     """
     from wattshed.agent.accounts.attribution import Accounts  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""Faults at run time: each is a metric and now and then a line in the log, and the agent goes on."""
+"""Faults at run time: each is a metric and now and then a line in the log, and the agent continues."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LOG = logging.getLogger(__name__)
-LOG_AGAIN_S = 600.0  # a fault that lasts is said again this often
+LOG_AGAIN_S = 600.0  # a fault that lasts is logged again this often
 
 
 class Faults:
-    """Counts what goes wrong, part by part, and says it once per part and cause."""
+    """Counts what goes wrong, part by part, and logs it once per part and cause."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.counts: Counter[str] = Counter()

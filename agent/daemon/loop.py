@@ -1,4 +1,4 @@
-"""The live path: windows from the sampler to the owners, the recording, the books, the disk and the scrapers.
+"""The live path: windows from the sampler to the owners, the recording, the accounts, the disk and the scrapers.
 
 Only starting up fails fast. After that a part that fails is a counter, one line in the log, and the loop goes
 on: what a window could not be recorded, named or saved for is stated, and the joules are booked all the same.
@@ -176,7 +176,7 @@ class Daemon:
         self._stop.set()
 
     def restore(self) -> None:
-        """Go on from the books on disk, if there are any that can be believed."""
+        """Continue from the state on disk, if there is one that can be trusted."""
         if self._state is None:
             return
         try:
@@ -197,7 +197,7 @@ class Daemon:
             LOG.info("continuing from the totals of %.0f s ago", time.time() - self._restored.saved_us / 1e6)
 
     def run(self) -> None:
-        """Account windows until stopped; then close the books and the recording."""
+        """Process windows until stopped; then save the state and close the recording."""
         since_us: int | None = None
         try:
             while not self._stop.is_set():
@@ -215,7 +215,7 @@ class Daemon:
             self.close()
 
     def step(self) -> Window:
-        """Wait for one window and account it, unless its owners are still asked for; return it as it was measured."""
+        """Wait for one window and process it, unless its owners are still asked for; return it as it was measured."""
         window, observations = self._windows.next()
         self._held.append((window, observations))
         if self._awaits_owners(window, observations):
@@ -225,13 +225,13 @@ class Daemon:
         return window
 
     def close(self) -> None:
-        """Account what waits for its owners, and close the books and the recording in order."""
+        """Process what waits for its owners, then save the state and close the recording, in order."""
         self._notifier.stopping()
         self._account_held()
         self._book_what_is_open()
 
     def _awaits_owners(self, window: Window, observations: Sequence[ProcessObservation]) -> bool:
-        """Return whether the schedulers' first answers are still to come: until then nothing is shown, nor booked."""
+        """Return whether the schedulers' first answers are still to come: until then nothing is shown or attributed."""
         if self._resolver is None:
             return False
         try:
@@ -261,7 +261,7 @@ class Daemon:
         return self._calibrator.apply(window) if self._resolver is not None else window
 
     def _account(self, window: Window) -> None:
-        """Record, book, save, publish: in this order, so that nothing is shown that a crash could take back."""
+        """Record, attribute, save, publish: in this order, so that nothing is shown that a crash could take back."""
         self._last = window
         if self._recorder is not None:
             try:
@@ -324,7 +324,7 @@ class Daemon:
             self._notifier.status(status)
 
     def _book_what_is_open(self) -> None:
-        """Book what is still open, in the recording too, so that it replays to the same joules."""
+        """Attribute what is still open, in the recording too, so that it replays to the same joules."""
         last = self._last
         if last is None:
             return
