@@ -2,7 +2,7 @@
 
 What is on a GPU is known while the driver answers for it. In a *hole* (windows without any reading of it, time between
 two windows, the time that the agent was down) process lists cannot be read, and only what others report is known: who
-was granted the GPU, and when that began and ended. The counter may tell the energy of a hole all the same, once it is over.
+was granted the GPU, and when that began and ended. The counter may still give the energy of a hole, once it is over.
 One rule, whatever caused the hole, decides who is charged:
 
 * who was there when it began and is there when it is over held the GPU throughout;

@@ -115,7 +115,7 @@ _USERS = frozenset({"user.slice", "user"})
 
 
 def identify(text: str, flux_uid: int | None = None) -> CgroupIdentity:
-    """Tell who owns a process.
+    """Return who owns a process.
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ def lines_of(text: str) -> list[tuple[str, str]]:
     """
     split = ((_LINE.fullmatch(line), line) for line in text[:LONGEST_TEXT].split("\n"))
     found = [(hierarchy[1], hierarchy[2]) if hierarchy else ("", line) for hierarchy, line in split]
-    # Who owns a process stands at the top of its path: one that a user made too deep is cut, and not passed over.
+    # Who owns a process stands at the top of its path: one that a user made too deep is cut, not ignored.
     cut = [(h, path if len(path) <= _PATH_MAX else path[:_PATH_MAX].rpartition("/")[0]) for h, path in found]
     return [(hierarchy, path) for hierarchy, path in cut if path not in {"", "/"}]
 
@@ -252,7 +252,7 @@ def _inside(parts: list[str]) -> list[str]:
 
 
 def _nested(inner: CgroupIdentity | None, outer: CgroupIdentity) -> CgroupIdentity | None:
-    """Tell who counts below a container: another container, a pod, or a batch job, with where it runs."""
+    """Decide who counts below a container: another container, a pod, or a batch job, with where it runs."""
     if inner is None:
         return None
     if inner.runtime in BATCH:
@@ -280,7 +280,7 @@ def _container(parts: list[str], depth: int) -> CgroupIdentity | None:
 
 
 def _namespace(parts: list[str]) -> CgroupIdentity | None:
-    """Find a container of containerd's cgroupfs driver, which knows no folder of its own."""
+    """Find a container of containerd's cgroupfs driver, which has no folder of its own."""
     if len(parts) < 2 or parts[0] in _USERS or parts[0].endswith((".slice", ".service", ".scope")):
         return None
     namespace, name = parts[:2]

@@ -33,7 +33,7 @@ def run(argv: Sequence[str], stopped: threading.Event) -> str:
     Raises
     ------
     OSError, subprocess.SubprocessError
-        If the command is missing, fails, hangs, or answers without end.
+        If the command is missing, fails, hangs, or does not stop writing.
     """
     deadline_s = time.monotonic() + TIMEOUT_S
     answer: dict[str, bytearray] = {"out": bytearray(), "err": bytearray()}

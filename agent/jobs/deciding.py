@@ -2,7 +2,7 @@
 
 What names an owner arrives in its own time: squeue may be slow, a mapping file may be written late, a pod's name comes
 with the kubelet's next answer. So an owner is not fixed at first sight: it gives way to a better-founded one, from then
-on, and never to a weaker one. That a scheduler falls silent, or takes a hold back, changes no process's owner.
+on, and never to a weaker one. A scheduler that falls silent, or takes a hold back, changes no process's owner.
 """
 
 from __future__ import annotations
@@ -83,11 +83,11 @@ class Presence:
 
     @property
     def here_us(self) -> int:
-        """Since when it is there, as far as this window can still tell."""
+        """Since when it is there, as far as this window can still say."""
         return self.begin_us if self.before is None else self.before[1]
 
     def stretches(self, from_us: int, to_us: int) -> list[tuple[Owner, int, int]]:
-        """Tell whose it was when, within a stretch; one that ended before the owner came is empty, at its end."""
+        """Return whose it was when, within a stretch; one that ended before the owner came is empty, at its end."""
         if self.before is None or from_us >= self.begin_us:
             return [(self.owner, min(max(from_us, self.begin_us), to_us), to_us)]
         owner, since_us = self.before

@@ -1,4 +1,4 @@
-"""How far a cgroup path may be believed: down to the first folder that somebody else than root may write.
+"""How far a cgroup path may be trusted: down to the first folder that users other than root may write.
 
 Whoever may write a cgroup's folder names what is below it, and moves processes within it (cgroups(7), "cgroup
 delegation"). HTCondor hands a job's cgroup to the job's user, systemd does so for units with ``User=`` and
@@ -104,7 +104,7 @@ class Delegation:
         Returns
         -------
         str
-            The same lines, shorter where something is not to be believed. Paths below ``user.slice`` stay whole: what
+            The same lines, shorter where something is not to be trusted. Paths below ``user.slice`` stay whole: what
             is below is that user's own, and is named so.
         """
         best: dict[str, tuple[int, int, str]] = {}

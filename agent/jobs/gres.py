@@ -60,7 +60,7 @@ def devices(text: str) -> int:
 
 
 def shares(detail: str, parts: Mapping[str, int]) -> dict[int, int]:
-    """Tell which GPUs a job was given on one node.
+    """Return which GPUs a job was given on one node.
 
     Parameters
     ----------

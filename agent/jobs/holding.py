@@ -1,4 +1,4 @@
-"""Whose job a process works for that its cgroup puts into none: the holder's, if nobody else can have started it.
+"""Which job a process outside every job's cgroup works for: the holder's, if nobody else can have started it.
 
 Batch systems that make no cgroup, an ssh session into a running job, a container engine started from within one: the
 process is outside the job, but the job holds the GPU. Three things can show that it is the job's, best first: it runs

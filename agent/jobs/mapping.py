@@ -3,7 +3,7 @@
 The format is dcgm-exporter's ``--hpc-job-mapping-dir``: a file named ``N`` for GPU index N, or ``N.gi`` for a MIG
 instance, holds one job id a line; a second word is the job's user id, and a file may be named by the GPU's UUID, as
 jobstats' prolog writes both. Beside it, a file ``jobs/ID`` may hold ``label=value`` lines about a job (deploy/slurm
-writes it; dcgm-exporter passes over folders). Edges are exact: they are the files' modification times.
+writes it; dcgm-exporter ignores folders). Edges are exact: they are the files' modification times.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class MappingDirectory:
     Parameters
     ----------
     directory : Path
-        Believed only if root (or the agent's own user) owns it and nobody else may write it; so for each file in it.
+        Trusted only if root (or the agent's own user) owns it and nobody else may write it; so for each file in it.
     clock : callable
         Now, in microseconds on the time line of the windows.
     at_us : callable, optional
@@ -186,7 +186,7 @@ class MappingDirectory:
         return self.changes
 
     def holds(self, start_us: int, end_us: int) -> list[Hold]:
-        """Return copies of what touches this stretch."""
+        """Return copies of the holds that touch this stretch."""
         with self._lock:
             return [
                 replace(hold)
@@ -235,7 +235,7 @@ class MappingDirectory:
         return {job: hold.uid for (file, job), hold in self._open.items() if file == name}
 
     def _jobs(self, path: Path, text: str) -> dict[str, int]:
-        """Read one file: job id -> user id. What is not understood is left out and said, never taken for a job."""
+        """Read one file: job id -> user id. What is not understood is left out and logged, never taken for a job."""
         jobs: dict[str, int] = {}
         for number, line in enumerate(text.split("\n"), 1):
             words = line.strip(" \t\r")

@@ -1,6 +1,6 @@
 """From an identity to the job that is billed: its key, and the labels that the identity itself gives.
 
-The keys cannot collide across users: whatever a user may name freely stands behind that user's own id.
+The keys cannot collide across users: whatever a user may name freely comes after that user's own id.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ROOTLESS = {"podman": "libpod", "docker": "docker", "containerd": "nerdctl"}
 
 
 def job_of(identity: CgroupIdentity, uid: Callable[[], int], command: Callable[[], str]) -> Owner:
-    """Name the job that an identity stands for.
+    """Name the job that an identity means.
 
     Parameters
     ----------

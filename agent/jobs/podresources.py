@@ -190,7 +190,7 @@ def _text(value: bytes) -> str:
 
 
 def _fields(message: bytes, only: int = 0) -> Iterator[tuple[int, bytes]]:
-    """Walk over the length-delimited fields of a message; numbers in it are passed over."""
+    """Walk over the length-delimited fields of a message; numbers in it are skipped."""
     at = 0
     while at < len(message):
         tag, at = _varint(message, at)

@@ -88,10 +88,10 @@ class JobResolver:
         self._faults: Counter[str] = Counter()
 
     def ready(self, observations: Sequence[ProcessObservation], end_us: int) -> bool:
-        """Look at the processes of a window, and tell whether their owners are known as well as they will be soon.
+        """Look at the processes of a window, and return whether their owners are known as well as they will be soon.
 
         An agent that starts beside running jobs knows their processes before squeue or the kubelet has answered; within
-        the first ten seconds its windows may wait for that, so that no joule is booked to a name that is none.
+        the first ten seconds its windows may wait for that, so that no joule goes to a name that is not a job's.
 
         Parameters
         ----------
@@ -258,7 +258,7 @@ class JobResolver:
     def _to_the_only_holder(
         observation: ProcessObservation, reservations: Sequence[Reservation], claims: Claims
     ) -> None:
-        """Bill a process that nobody knows to the job that has the GPU all to itself, if nobody else is seen on it."""
+        """Charge a process that nobody knows to the job that has the GPU to itself, if nobody else is seen on it."""
         begin_us, stop_us = observation.from_us or observation.to_us, observation.to_us
         alone = exclusive(holders(reservations, observation.gpu, observation.instance, begin_us, stop_us))
         part = observation.instance.partition("/")[0]

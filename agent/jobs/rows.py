@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class OwnerFacts:
-    """All that speaks for one owner on one GPU within a window, in any order.
+class OwnerClaim:
+    """Everything that shows an owner on a GPU within a window, in any order.
 
     Attributes
     ----------
@@ -48,21 +48,21 @@ class Claims:
 
     Attributes
     ----------
-    found : dict of (int, JobKey) -> Claim
+    found : dict of (int, JobKey) -> OwnerClaim
     owners : dict of JobKey -> Owner
         With all labels that any claim brought.
     """
 
     def __init__(self) -> None:
-        self.found: dict[tuple[int, JobKey], OwnerFacts] = {}
+        self.found: dict[tuple[int, JobKey], OwnerClaim] = {}
         self.owners: dict[JobKey, Owner] = {}
 
-    def of(self, gpu: int, owner: Owner) -> OwnerFacts:
+    def of(self, gpu: int, owner: Owner) -> OwnerClaim:
         """Return an owner's claim on a GPU, made at first use."""
         known = self.owners.setdefault(owner.key, owner)
         if known is not owner and not owner.labels.keys() <= known.labels.keys():
             self.owners[owner.key] = Owner(owner.key, {**owner.labels, **known.labels})
-        return self.found.setdefault((gpu, owner.key), OwnerFacts())
+        return self.found.setdefault((gpu, owner.key), OwnerClaim())
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +76,12 @@ class UsageRow:
     live: bool
 
 
-def lay_out(claim: OwnerFacts, start_us: int, end_us: int) -> list[UsageRow]:
+def lay_out(claim: OwnerClaim, start_us: int, end_us: int) -> list[UsageRow]:
     """Cut a claim into rows within the window, ascending in time.
 
     Parameters
     ----------
-    claim : OwnerFacts
+    claim : OwnerClaim
     start_us, end_us : int, us
 
     Returns

@@ -19,8 +19,8 @@ _MOST_KEPT = 20_000
 class StaleHolds:
     """Judges holds by what the queue says.
 
-    The queue is believed against a prolog only if it hides nothing, and lacked the job twice in a row, asked well after
-    the line was written. Then the hold ended when it was first lacking; had no answer ever known it, it was none.
+    The queue is trusted over a prolog only if it hides nothing, and lacked the job twice in a row, asked well after
+    the line was written. Then the hold ended when it was first lacking; had no answer ever known it, there was none.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class StaleHolds:
         self._heard = (*self._heard[1 - _REMEMBERED :], (answer.asked_us, here, answer.whole))
 
     def judge(self, hold: Hold, *, ours: bool) -> tuple[Hold, bool]:
-        """Tell how far a hold is to be believed.
+        """Return how far a hold can be trusted.
 
         Parameters
         ----------

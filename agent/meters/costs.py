@@ -72,7 +72,7 @@ class CallCosts:
         Raises
         ------
         TooSlow
-            The patience with this GPU has come to its end.
+            This GPU has used up its time.
         """
         self._give_up()
         now_ns = self._clock.elapsed_ns()

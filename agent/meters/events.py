@@ -1,4 +1,4 @@
-"""What the driver reports by itself: XID errors, and that what a GPU can may have changed."""
+"""What the driver reports by itself: XID errors, and possible changes of what a GPU can do."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Xid(NamedTuple):
 
 
 class Changed(NamedTuple):
-    """The driver reported that what a GPU can may have changed; ``gpu`` is -1 if it names none that we know."""
+    """The driver reported that a GPU's capabilities may have changed; ``gpu`` is -1 if it names none that we know."""
 
     gpu: int
 

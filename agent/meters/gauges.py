@@ -1,7 +1,7 @@
-"""What a GPU shows now beside its energy: kept for as long as it can be called now, and only if it can be true.
+"""What a GPU shows now besides its energy: kept for as long as it is current, and only if it can be true.
 
 A gauge is absent when it cannot be read. Those that one driver call returns belong together: they are renewed by it,
-die at once when it fails, and of themselves when it is not made for a while. What no board can show (a power above the
+dropped at once when it fails, and after a while without it. What no board can show (a power above the
 ceiling, 200 % of utilisation) is not a reading, by the same bounds that the accounts go by.
 """
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 SHORTEST_LIFE_US = 5_000_000
-PERIODS = 2.5  # one reading may be missed, and the next come late
+PERIODS = 2.5  # one reading may be missed, and the next be late
 MODULE_W = 20_000.0  # a module holds more than its GPU: bounded by what no board draws, as one of unknown limit is
 MOST_MHZ = 20_000.0
 MOST_MIB = float(1 << 30)  # a pebibyte
@@ -84,7 +84,7 @@ class Gauges:
         self._calls = {}
 
     def at(self, now_us: int) -> dict[str, float]:
-        """Return what can be called now."""
+        """Return what is current."""
         return {
             name: value
             for until_us, values in tuple(self._calls.values())

@@ -82,7 +82,7 @@ class GpuHandle:
         self.give_up("not asked yet")
 
     def give_up(self, reason: str) -> None:
-        """Let it be unmetered for now, and say why."""
+        """Leave it unmetered for now, and say why."""
         self.sick = reason
         self.device = self._known(replace(self._identity, capabilities=dict.fromkeys(probe.REMEDIES, reason)))
         self._take(NO_PLAN)
@@ -96,7 +96,7 @@ class GpuHandle:
         Parameters
         ----------
         before : mapping of str -> str, optional
-            What it could when it was asked last; what was refused then and still is, is asked once.
+            What it could when it was asked last; what was refused then and still is, is asked for once.
         refused_only : bool
             Ask only for what was refused.
 
@@ -105,7 +105,7 @@ class GpuHandle:
         MeterError
             The GPU or the driver is gone.
         TooSlow
-            It answers so slowly that the others cannot wait; it can what it could before.
+            It answers so slowly that the others cannot wait; its capabilities stay as they were.
         """
         with self._nvml.costs.patience(PROBE_US, SLOW_US):
             model, architecture = self._identity.model, self._identity.architecture
@@ -131,7 +131,7 @@ class GpuHandle:
         self._take(plan)
 
     def ask_again(self, *, refused_only: bool) -> bool:
-        """Ask once more what it can, through a fresh handle unless only for what was refused; True if that changed.
+        """Probe it again, through a fresh handle unless only for what was refused; True if its capabilities changed.
 
         Raises
         ------
@@ -164,7 +164,7 @@ class GpuHandle:
 
     @property
     def session_index(self) -> int:
-        """The driver's number of it in this session."""
+        """The driver's index of it in this session."""
         return self._identity.index
 
     def settle(self, nvml: Nvml) -> None:
@@ -195,7 +195,7 @@ class GpuHandle:
         )
 
     def unnumber(self) -> None:
-        """Let it have no number on the host: it is away, and another GPU has that number now."""
+        """Give it no number on the host: it is away, and another GPU has that number now."""
         self.device = replace(self.device, index=MISSING, minor=MISSING)
 
     def note(self, capability: str, reason: str) -> None:
@@ -228,7 +228,7 @@ class GpuHandle:
         return Moment(at_us, sample.counter_mj, *((sample.power_mw, instant_mw) if own else (0, 0)), module_mw)
 
     def judge_scope(self, one: Moment | None, two: Moment | None) -> None:
-        """Tell whose energy the counter is, GPU's or module's, if two moments a second apart are enough for it."""
+        """Decide whose energy the counter counts, GPU's or module's, if two moments a second apart are enough for that."""
         if one is not None and two is not None:
             self._note_scope(*at_once(one, two))
 

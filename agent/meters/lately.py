@@ -93,7 +93,7 @@ class Lately:
         return {pid: ratio / count[pid] for pid, ratio in total.items()}
 
     def compare(self, did: float) -> None:
-        """Hold what rows add up to against what the GPU did in all (0-1)."""
+        """Compare what rows add up to with what the GPU did in all (0-1)."""
         if not self._since_us:
             return
         self._compared += 1

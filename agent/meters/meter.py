@@ -125,7 +125,7 @@ class NvmlMeter:
             It does, but knows no GPU that answers, and never did.
         """
         there = self._listed()
-        if self._opened:  # it could not be closed under a question that was under way
+        if self._opened:  # it could not be closed while a question was under way
             self.close()
         self._nvml.open()
         self._opened = True
@@ -139,7 +139,7 @@ class NvmlMeter:
         self._events.open(self.gpu_handles)
 
     def _find(self, count: int, spared: Mapping[str, str]) -> dict[str, GpuHandle]:
-        """Ask every GPU of the session who it is and what it can; returns the boards that say who they are, by UUID.
+        """Ask every GPU of the session for its identity and capabilities; returns those that answer who they are, by UUID.
 
         One is asked after the other, and none is waited for longer than a second: where it is not over by then, the
         GPU is there and sick, and :attr:`asked` says when there is more.
@@ -179,7 +179,7 @@ class NvmlMeter:
         return found
 
     def _unasked(self, asking: Asking) -> GpuHandle | None:
-        """Return a board for a GPU that said who it is, and not yet what it can."""
+        """Return a board for a GPU whose identity is known, and whose capabilities are not yet."""
         if asking.identity is None or asking.error is not None:
             return None
         gpu_handle = GpuHandle(self._nvml, self._clock, *asking.identity, known=self._known)
@@ -191,7 +191,7 @@ class NvmlMeter:
         return Asking(self._nvml.beside(), self._clock, about, self._known)
 
     def _take(self, asking: Asking) -> None:
-        """Take over what one that is over cost and found."""
+        """Take over what a finished question cost and found."""
         self._nvml.costs.add(asking.costs)
         if asking.gpu_handle is not None:
             asking.gpu_handle.settle(self._nvml)
@@ -222,7 +222,7 @@ class NvmlMeter:
 
     @property
     def busy(self) -> bool:
-        """Whether a question is under way: a session must not end under it."""
+        """Whether a question is under way: a session must not end meanwhile."""
         return any(not asking.over for asking in self.asked)
 
     def _settle(self, found: dict[str, GpuHandle]) -> None:

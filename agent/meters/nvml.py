@@ -70,7 +70,7 @@ class Nvml:
     library : str or object
         A file name for the dynamic loader, or an object with NVML's symbols as attributes (the simulated driver).
     binding : module
-        The imported binding; an argument so that the refusal of a wrong one can be shown.
+        The imported binding; an argument so that the refusal of a wrong one can be tested.
 
     Attributes
     ----------
@@ -112,7 +112,7 @@ class Nvml:
         return twin
 
     def _install(self) -> None:
-        """Make the binding call our library, and know older names of what it asks for."""
+        """Make the binding call our library, and accept older names of what it asks for."""
         with self._binding.libLoadLock:
             pointers = self._binding._nvmlGetFunctionPointer_cache  # noqa: SLF001 - the binding offers no other way to another library
             pointers.clear()

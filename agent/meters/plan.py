@@ -51,7 +51,7 @@ def plan_of(nvml: Nvml, handle: object, device: Device) -> ReadingPlan:
     Raises
     ------
     TooSlow
-        The patience with this GPU is at its end.
+        This GPU has used up its time.
     """
     able = device.capabilities
     batched = not able["fields"]

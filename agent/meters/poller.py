@@ -51,7 +51,7 @@ class Poller:
     alive : callable
         Whether the kernel knows a pid; drivers 535.43 to 535.86 report pids that do not exist.
     asleep : callable
-        Whether the kernel has put a device to sleep, and it shall not be woken.
+        Whether the kernel has put a device to sleep, and it must not be woken.
     behind : callable
         Whether windows pile up unread: this process is busy (compiling its kernels, say), and while it is, a call that
         takes long says nothing about the driver.
@@ -209,7 +209,7 @@ class Poller:
             schedule.list_due_us = now_us + self._rates.processes_us
             self._list(gpu, schedule, watch, now_us)
             if watch.ghosts.doubt:
-                schedule.list_due_us = now_us  # the driver's other lists tell who comes only while it is active
+                schedule.list_due_us = now_us  # the driver's other lists name a newcomer only while it is active
             if hole:
                 schedule.observations += watch.observations(gpu, before_us, max(now_us, before_us), None, {})
             self._sharing.follow(gpu, schedule, watch, now_us)

@@ -1,4 +1,4 @@
-"""Rows of process utilisation as a driver answers them, and which of them can be."""
+"""Rows of process utilisation as a driver returns them, and which of them are credible."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class ProcessRow(NamedTuple):
 
 
 def credible(rows: list[ProcessRow], since_us: int) -> list[ProcessRow]:
-    """Drop what cannot be: entries of no process, garbage, and what is older than what was asked for.
+    """Drop what cannot be true: entries without a process, garbage, and what is older than what was asked for.
 
     A GPU with a process that died without giving it back answers a hundred entries, most of them empty and the others
     with percentages in the thousands (nvtop #110).

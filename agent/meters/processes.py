@@ -232,7 +232,7 @@ class ProcessWatch:
             return None
 
     def inquire(self) -> None:
-        """Ask the driver what its rows mean, if an answer can tell, and note in the device what is known."""
+        """Ask the driver what its rows mean, if an answer can show it, and note in the device what is known."""
         device, learned = self.gpu_handle.device, self.nvml.row_readings
         kind = device.driver, device.architecture
         self.shares.reading = self.shares.reading or learned.get(kind, "")

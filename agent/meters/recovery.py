@@ -1,6 +1,6 @@
 """What a failure leads to: back-off, a GPU that is down, a new driver session, or a new process.
 
-A failure concerns one GPU alone, as far as it can; only a driver that went away concerns all of them.
+A failure affects one GPU alone, as far as possible; only a driver that went away concerns all of them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CUT_OFF_CODES = {4, 17, 999}  # what a container gets whose device cgroup was re
 
 
 class Recovery:
-    """Keeps the GPUs going.
+    """Keeps the GPUs metered.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ class Recovery:
         self._cut_off()
 
     def begin(self) -> None:
-        """Take stock of the GPUs that a new session found: some may be sick already."""
+        """Review the GPUs that a new session found: some may be sick already."""
         self._reprobing.start_over()
         for gpu, schedule in enumerate(self._schedules):
             if schedule.sick and schedule.up:
@@ -132,7 +132,7 @@ class Recovery:
             self._reprobing.doubt(news.gpu)
 
     def _xid(self, xid: Xid) -> None:
-        """Tell of an XID error; some mean that the GPU is gone."""
+        """Record an XID error; some mean that the GPU is gone."""
         self._events.append(Event(self._clock.now_us(), "xid", xid.gpu, str(xid.number)))
         self._xids[xid.number].append(xid.gpu)
         if 0 <= xid.gpu < len(self._schedules):
@@ -159,7 +159,7 @@ class Recovery:
                 self._down(gpu, schedule, why)
 
     def guard(self, gpu: int, work: Callable[[], None]) -> None:
-        """Do one GPU's work; a failure concerns that GPU alone, as far as it can."""
+        """Do one GPU's work; a failure affects that GPU alone, as far as possible."""
         schedule, begun_us = self._schedules[gpu], self._clock.now_us()
         others = self._meter.busy
         try:

@@ -73,7 +73,7 @@ class Reprobing:
         self._doubted: set[int] = set()
 
     def fell(self, gpu: int) -> None:
-        """Note that a GPU is sick: it is asked again after a while, and later the sooner it fell sick again."""
+        """Note that a GPU is sick: it is asked again after a while, which is longer the sooner it fell sick again."""
         self._again(self._meter.gpu_handles[gpu].session_index)
 
     def _again(self, index: int) -> None:
@@ -93,7 +93,7 @@ class Reprobing:
             one.wait_us = LONGEST_US
 
     def hurry(self) -> None:
-        """Ask all that are sick at once: somebody who may have cured them says so."""
+        """Ask all that are sick at once, when somebody says that they may be cured."""
         for one in self._ailments.values():
             one.due_us = self._clock.now_us()
 
@@ -115,7 +115,7 @@ class Reprobing:
                     self._again(index)
 
     def doubt(self, gpu: int) -> None:
-        """Ask a GPU everything soon: the driver says that something changed; -1: all of them."""
+        """Probe a GPU soon: the driver says that something changed; -1: all of them."""
         self._doubted |= set(range(len(self._schedules))) if gpu == MISSING else {gpu}
 
     def hint(self, gpu: int) -> None:
@@ -136,7 +136,7 @@ class Reprobing:
                 self._look_at(gpu, now_us, refused_too=gpu == refused)
 
     def _ask_next(self, now_us: int) -> None:
-        """One after the other: who is slow because another one is would look sick, too."""
+        """One after the other: one that is slow because another one is would look sick, too."""
         due = [(one.due_us, index) for index, one in self._ailments.items() if one.cured_us == MISSING]
         away = {asking.index for asking in self._meter.asked}
         for due_us, index in sorted(due):

@@ -161,7 +161,7 @@ class Sampler:
         return max(left_us, 0) / 1e6 + min(0.25, self._rates.stale_us / 1e6 / 4)
 
     def _stale(self) -> tuple[Window, list[ProcessObservation]] | None:
-        """Close the open window over the head of a call that does not return."""
+        """Close the open window although a call does not return."""
         in_flight = self._meter.costs.in_flight
         if in_flight is None or self._poller.start_us + self._rates.window_us > self._clock.now_us():
             return None

@@ -87,13 +87,13 @@ class Meter(Protocol):
         """Start a driver session and find the GPUs."""
 
     def reopen(self, alive: Iterable[int]) -> None:
-        """End the session and start a new one, without a moment in which nobody has the GPUs that are alive."""
+        """End the session and start a new one, without a moment in which nobody holds the GPUs that are alive."""
 
     def arrived(self) -> bool:
         """Whether a GPU came since the last open."""
 
     def ask_again(self, index: int) -> None:
-        """Ask the GPU of an index in this session alone who it is and what it can."""
+        """Ask the GPU of an index in this session alone for its identity and capabilities."""
 
     def answered(self) -> list[Asking]:
         """Return the questions that came to an end; a GPU that answered is in its place."""

@@ -139,7 +139,7 @@ class Shares:
         return self.since_us
 
     def rest(self) -> None:
-        """Nobody asks for a while: what the driver samples meanwhile is not to be counted later."""
+        """Nobody asks for a while: what the driver samples meanwhile must not be counted later."""
         self._newest_us = self.asked_us = self._covered_us = self._read_us = 0
         self._busy_us = {}
         self._samples.clear()
@@ -306,7 +306,7 @@ class Shares:
         return {pid: min(1.0, max(0.0, busy / covered_us)) for pid, busy in busy_us.items()}
 
     def question_us(self) -> int:
-        """Return the time stamp to ask again with, for the answer to tell what rows mean; 0: it would not."""
+        """Return the time stamp to ask again with, so that the answer shows what rows mean; 0: it would not."""
         if self.reading or len(self._samples) < QUESTION:
             return 0
         pids = {pid for sample in self._samples for pid in sample.percent}
