@@ -155,7 +155,7 @@ def _nothing_began(_number: int, _frame: object) -> NoReturn:
 
 
 def _read_trace(path: Path, columns: Mapping[str, tuple[str, str]], reports: list[SourceReport]) -> Iterator[Window]:
-    """Read any trace that is recognised, for commands of rooms that do not know the readers."""
+    """Read any trace that is recognised, for commands of packages that do not know the readers."""
     from wattshed.agent.traces.opening import windows
 
     return windows(path, columns, reports)

@@ -131,7 +131,7 @@ def contests(
         Of "numpy", "polars", "duckdb"; those that are not installed are left out.
     only : str
     say : callable
-        Told what is going on.
+        Called with what is being done.
     """
     say("making samples")
     data = BenchSamples.make(samples, gpus, max(samples // 1_800, 1))  # two jobs per GPU-hour at 1 Hz

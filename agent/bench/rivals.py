@@ -1,4 +1,4 @@
-"""The same questions put to numpy, polars and duckdb, each in the quickest formulation found for it.
+"""The same questions put to numpy, polars and duckdb, each in the fastest formulation found for it.
 
 All get the very same sorted samples, loaded before the clock starts: numpy the arrays, polars a frame per GPU (so that
 it neither groups nor sorts, and runs frames in parallel), duckdb a table in the order of the samples (so that

@@ -38,7 +38,7 @@ def scaling(
     Parameters
     ----------
     say : callable
-        Told what is going on.
+        Called with what is being done.
     samples, edges : tuple of int
         How many of each.
 

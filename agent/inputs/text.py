@@ -89,7 +89,7 @@ class CleanStream(io.RawIOBase):
         self._take(first[skip:])
 
     def readable(self) -> bool:
-        """Tell io that this can be read."""
+        """Return True: this can be read."""
         return True
 
     @property

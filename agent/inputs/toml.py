@@ -1,4 +1,4 @@
-"""TOML files of every kind: read once, checked by one set of rules, and each complaint says where it stands.
+"""TOML files of every kind: read once, checked by one set of rules, and each complaint says where in the file it is.
 
 A `Document` is a file; a `Table` is one of its tables, which is asked for its keys by the type they must have. What is
 wrong is an `InputError` with file, line and column, and names the nearest known key where one is misspelled.

@@ -3,7 +3,8 @@
 Drivers 535.43 to 535.86 fill process lists with numbers that are not pids; so does a process whose context was never
 given back, for as long as the driver runs. A pid that does not exist shows that somebody is there, but not who. So
 whoever is missing in such a list has not left: who was there before stays for as long as it lives, as over a hole in
-the readings. The driver's other lists may know better (`ProcessWatch.elsewhere`): whoever they name and who lives is there.
+the readings. The driver's other lists may know better (`ProcessWatch.elsewhere`): whoever they name and who lives is
+there.
 
 The kernel says who lives, and the driver who is on a GPU: a user of the host can write neither.
 """

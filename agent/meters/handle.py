@@ -228,7 +228,7 @@ class GpuHandle:
         return Moment(at_us, sample.counter_mj, *((sample.power_mw, instant_mw) if own else (0, 0)), module_mw)
 
     def judge_scope(self, one: Moment | None, two: Moment | None) -> None:
-        """Decide whose energy the counter counts, GPU's or module's, if two moments a second apart are enough for that."""
+        """Decide whose energy the counter counts, GPU's or module's, if two moments a second apart suffice."""
         if one is not None and two is not None:
             self._note_scope(*at_once(one, two))
 

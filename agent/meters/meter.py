@@ -139,7 +139,7 @@ class NvmlMeter:
         self._events.open(self.gpu_handles)
 
     def _find(self, count: int, spared: Mapping[str, str]) -> dict[str, GpuHandle]:
-        """Ask every GPU of the session for its identity and capabilities; returns those that answer who they are, by UUID.
+        """Ask every GPU of the session for its identity and capabilities; returns those that have one, by UUID.
 
         One is asked after the other, and none is waited for longer than a second: where it is not over by then, the
         GPU is there and sick, and :attr:`asked` says when there is more.

@@ -203,7 +203,7 @@ def _job(job: JobAccount, part: Part, static: Joules, dynamic: Joules) -> dict[s
 
 
 def label_names(answer: dict[str, Any]) -> list[str]:
-    """Name what is said about jobs beside the schema's own keys: who pays first."""
+    """Name what is said about jobs besides the schema's own keys: owners first."""
     if not answer["jobs"]:
         return []
     found = {name for job in answer["jobs"] for name in list(job)[_JOB_KEYS:]}
@@ -239,7 +239,7 @@ _CSV_COLUMNS = (
 
 
 def write_csv(answer: dict[str, Any], out: TextIO) -> None:
-    """Write a row for each GPU, each job, what was idle, what nobody can be named for, and the total."""
+    """Write a row for each GPU, each job, what was idle, what is attributed to nobody, and the total."""
     labels = {name: f"job_{name}" if name in _CSV_COLUMNS else name for name in label_names(answer)}
     writer = csv.DictWriter(out, (*_CSV_COLUMNS, *labels.values()), lineterminator="\n")
     writer.writeheader()

@@ -110,7 +110,7 @@ class SimulatedHost:
         self.tree.list_gpus({card.index: card.pci_bus_id for card in self.cards}, self.now_us())
 
     def enter(self, name: str, place: int) -> int:
-        """Say what stands against a call on the GPU at a place in the session: what it answers instead, or 0."""
+        """Say what prevents a call on the GPU at a place in the session: what it answers instead, or 0."""
         self.show()
         if name == "nvmlShutdown":
             return OK  # gives back what the library holds, whatever became of the driver

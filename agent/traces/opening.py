@@ -1,4 +1,4 @@
-"""The short way to a trace's windows, for rooms that do not know the readers."""
+"""The short way to a trace's windows, for packages that do not know the readers."""
 
 from __future__ import annotations
 

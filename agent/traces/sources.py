@@ -47,7 +47,7 @@ _HOST_PART = re.compile(r"host=([^/]+)")
 
 @dataclass(slots=True)
 class Chain:
-    """Files that are read one after the other, with one set of books.
+    """Files that are read one after the other, into one set of accounts.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ class Chain:
         yield from each_window(self._items(options, stop, batched=False))
 
     def batches(self, options: Options, stop: Callable[[], bool] = lambda: False) -> Iterator[Window | WindowBatch]:
-        """Read it for the books: like `windows`, but windows of mere power readings come together, as they lie."""
+        """Read it for the accounts: like `windows`, but windows of mere power readings come together, as they lie."""
         yield from self._items(options, stop, batched=True)
 
     def _items(self, options: Options, stop: Callable[[], bool], *, batched: bool) -> Iterator[Window | WindowBatch]:
@@ -197,7 +197,7 @@ def _source(path: Path, host: str, options: Options) -> TraceFile:
 
 
 def _format_of_parquet(path: Path) -> str:
-    """Tell a compacted native trace from any other Parquet file.
+    """Return whether a Parquet file is a compacted native trace.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """The native metrics, ``/metrics``: one table of families, read off a frozen snapshot.
 
 Series of jobs that ended vanish with the next snapshot; nothing is kept here but the constant text of living series.
-No reading is not 0: what is unknown has no series. ``docs/metrics.md`` is generated from this table.
+A missing reading is not 0: what is unknown has no series. ``docs/metrics.md`` is generated from this table.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The same facts as JSON, ``/api/v1/snapshot``; its schema is ``snapshot.schema.json``."""
+"""The same data as JSON, ``/api/v1/snapshot``; its schema is ``snapshot.schema.json``."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class History:
         self._last: _Books | None = None
 
     def observe(self, snapshot: Snapshot) -> None:
-        """Take note of a snapshot; one that is no step younger than the last is passed over."""
+        """Take note of a snapshot; one that is less than a step younger than the last is skipped."""
         if snapshot.seq == 0:
             return
         if self._last is None:

@@ -218,7 +218,7 @@ class Server:
                 async with asyncio.timeout(2.0):
                     await writer.wait_closed()
         except (OSError, TimeoutError, asyncio.CancelledError, EOFError):
-            pass  # the client is slow, gone, or was sent away: its own affair
+            pass  # the client is slow, gone, or was sent away: not our fault
         except Exception as error:  # noqa: BLE001 - one connection's fault stays its own
             self._site.fault("http", repr(error))
         finally:

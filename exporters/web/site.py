@@ -1,4 +1,4 @@
-"""What each path answers, without a word about sockets: metrics, DCGM's names, JSON, health, the page."""
+"""What each path answers, and nothing about sockets: metrics, DCGM's names, JSON, health, the page."""
 
 from __future__ import annotations
 

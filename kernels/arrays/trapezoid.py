@@ -24,7 +24,8 @@ _SHORT_US = 1 << 31
 def _sum_whole(time_us, power_mw):
     """Sum as if every reading were valid and every interval short; the compiler makes this pass vector code.
 
-    Returns (energy, least and longest interval, least and greatest reading); the last four tell whether to believe it.
+    Returns (energy, least and longest interval, least and greatest reading); the last four show whether it can be
+    trusted.
     """
     energy = np.uint64(0)
     shortest = np.int64(0)

@@ -38,9 +38,9 @@ SEEN_T, BEFORE_T, BEFORE, HELD = range(4)
 
 @jit
 def _weigh(time_us, power_mw, ceiling_mw, max_gap_us, last, level, weight):
-    """Give every reading its weight but the last, whose weight is kept in ``last``; returns how many.
+    """Give every reading but the last its weight, whose weight is kept in ``last``; returns how many.
 
-    Rows that go back in time, and readings that are none or above the ceiling, are passed over.
+    Rows that go back in time, and readings that are none or above the ceiling, are skipped.
     """
     n = 0
     for i in range(len(power_mw)):
@@ -123,7 +123,7 @@ class PowerHistogram:
         Parameters
         ----------
         time_us : int64[n], us
-            Rows that go back in time are passed over.
+            Rows that go back in time are skipped.
         power_mw : int32[n], mW
             What is not above 0, or above ``ceiling_mw``, is not a reading.
         ceiling_mw : int, mW

@@ -1,4 +1,4 @@
-"""The plain case at the speed of memory: power only, no counter, nobody on the GPUs.
+"""The simple case at the speed of memory: power only, no counter, nobody on the GPUs.
 
 Most of a long trace is like that, and then booking needs no intervals: the sums of `kernels.billing.reconcile.merge`
 and `kernels.billing.split.split`, and the histogram of power, follow from one pass over the columns as they lie in the

@@ -71,7 +71,7 @@ def new_state(gpus: int) -> NDArray[np.void]:
 
 @jit(allocates=False)
 def is_reading(p: int, ceiling: int, diagnostics: Diagnostics) -> bool:
-    """Return whether a power is one that can be believed; if not, count why."""
+    """Return whether a power can be trusted; if not, count why."""
     if p == 0:
         diagnostics.rejected_zero += 1
     elif p < -1:
@@ -83,7 +83,7 @@ def is_reading(p: int, ceiling: int, diagnostics: Diagnostics) -> bool:
 
 @jit(allocates=False)
 def follow(s: GpuState, diagnostics: Diagnostics, t: int, p: int, max_gap: int) -> int:
-    """Count a reading that can be believed; returns the time that it bridges, -1 over a gap, 0 for the first."""
+    """Count a reading that can be trusted; returns the time that it bridges, -1 over a gap, 0 for the first."""
     diagnostics.samples += 1
     known = s.power_us >= 0
     apart = t - s.power_us if known else 0

@@ -134,7 +134,7 @@ def begun_anew(books: Books) -> None:
 
 @jit(allocates=False)
 def close_standing(books: Books) -> None:
-    """Book all that is open by power, for the suspect stands still."""
+    """Book all that is open by power, since the suspect is stuck."""
     s, stretch = books.state, books.open
     uncover(books, books.intervals.t1_us[stretch.end - 1])
     longest = RESET_US if s.suspect == Suspect.DIP else UNTOLD_US
@@ -146,7 +146,7 @@ def close_standing(books: Books) -> None:
 
 @jit(allocates=False)
 def close(books: Books) -> None:
-    """Book all that is open by power, for the counter does not tell."""
+    """Book all that is open by power, since the counter does not say."""
     s, stretch = books.state, books.open
     if s.suspect == Suspect.NONE:
         stretch.mark = stretch.end

@@ -48,7 +48,7 @@ def hold_back_step(books: Books, t: int, c: int) -> None:
 
 @jit(allocates=False)
 def drop_suspect(books: Books) -> None:
-    """Take what was held back for a bad reading: the base before it holds."""
+    """Treat what was held back as a bad reading: the base before it holds."""
     if books.state.suspect == Suspect.DIP:
         books.diagnostics.rejected_dip += 1
     else:

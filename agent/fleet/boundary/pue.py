@@ -34,7 +34,7 @@ class ConstantPue:
         return self.pue.value
 
     def by_hour(self, it_w: float) -> None:
-        """Tell that it does not change by the hour."""
+        """Say that it does not change by the hour."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Reference table of GPUs: design power, idle, and a wide prior for a GPU that nobody has measured.
 
-The prior is no measurement: its interval reaches from idle to the design power, and whatever rests on it says so.
+The prior is not a measurement: its interval reaches from idle to the design power, and what depends on it says so.
 """
 
 from __future__ import annotations

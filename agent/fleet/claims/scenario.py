@@ -64,7 +64,7 @@ class BoundaryPower:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A claim and what became of it."""
+    """A claim and its verdict."""
 
     text: str
     source: str
@@ -104,7 +104,7 @@ def load(name_or_path: str) -> Scenario:
     Raises
     ------
     InputError
-        For a name that is none, or a file that cannot be used; it names the line.
+        For a name that does not exist, or a file that cannot be used; it names the line.
     """
     known = shipped()
     if name_or_path in known:

@@ -1,6 +1,6 @@
 """Power over time: a series for each GPU of a trace, or for each job, host or feeder of a table.
 
-What ``wattshed replay`` reads, it reads too, by the same readers. A table may also hold what is no GPU: the power of
+What ``wattshed replay`` reads, it reads too, by the same readers. A table may also hold what is not a GPU: the power of
 jobs, nodes and sites, of any size; its cells, times and units are read as those of a trace.
 """
 
@@ -133,7 +133,7 @@ class _Layout:
 
 
 def _is_load(path: Path, spec: Spec) -> bool:
-    """Return whether a file is a table of what is no GPU: jobs, hosts, or a load without a name."""
+    """Return whether a file is a table of what is not a GPU: jobs, hosts, or a load without a name."""
     if "job" in spec:
         return True
     if path.is_dir() or set(spec) - _OWN_KEYS:

@@ -1,4 +1,4 @@
-"""What was measured, and of what: a sample of hosts, and the population that it stands for."""
+"""What was measured, and of what: a sample of hosts, and the population that it represents."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def read_sample(path: str | Path, population: Population, *, cluster: bool = Fal
 
 
 def _namesakes(hosts: Mapping[tuple[int, str], int], population: Population) -> tuple[str, ...]:
-    """Tell of hosts of one name in two strata, which are taken to be two hosts."""
+    """Warn of hosts of one name in two strata, which are taken to be two hosts."""
     strata: dict[str, list[str]] = {}
     for stratum, name in hosts:
         strata.setdefault(name, []).append(population.strata[stratum])

@@ -1,4 +1,4 @@
-"""FLEET.toml: what the fleet consists of, so that a few measured hosts can stand for all.
+"""FLEET.toml: what the fleet consists of, so that a few measured hosts can represent all.
 
 Sites (supply limit, PUE, other IT, grid losses, prices) and strata (GPU model and kind of duty; hosts, GPUs, node
 model). docs/fleet.md shows a whole file.

@@ -1,4 +1,4 @@
-"""Tells by its content what a file is; names and endings do not count."""
+"""Recognises by its content what a file is; names and endings do not count."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def format_of_bytes(path: Path) -> str:
     Raises
     ------
     InputError
-        If it is an Arrow file, or is called a segment and is none.
+        If it is an Arrow file, or is named like a segment and is not one.
     """
     try:
         with path.open("rb") as file:

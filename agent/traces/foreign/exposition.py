@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _LINE = re.compile(r"([a-zA-Z_:][\w:]*)(\{(?:[^\"}]|\"(?:[^\"\\]|\\.)*\")*\})?\s+(\S+)(?:\s+(\S+))?(?:\s+#.*)?\s*$")
 _LABEL = re.compile(r"([a-zA-Z_]\w*)\s*=\s*\"((?:[^\"\\]|\\.)*)\"")
 _ESCAPES = {"\\\\": "\\", '\\"': '"', "\\n": "\n"}
-SCRAPE_US = 60_000_000  # scrapes without times are told apart by this; nothing but their order is known
+SCRAPE_US = 60_000_000  # scrapes without times are distinguished by this; nothing but their order is known
 
 
 def labels_of(text: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""One door to all readers of foreign formats: rows of a file, and what host it is of."""
+"""One entry to all readers of foreign formats: rows of a file, and what host it is of."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _parquet_blocks(file: Any, names: Sequence[str]) -> Iterator[Block]:
 
 
 def name_hosts(sources: Sequence[TraceFile], options: Options) -> list[TraceFile]:
-    """Give hosts to files that name none but tell of the same GPUs at the same time; order files by their time.
+    """Give hosts to files that name none but have the same GPUs at the same time; order files by their time.
 
     Only where several files name no host are they read for this, once more.
     """

@@ -1,4 +1,4 @@
-"""The GPUs of a foreign trace: told apart by whatever they are called there, with what the trace knows of each."""
+"""The GPUs of a foreign trace: distinguished by whatever they are called there, with what the trace knows of each."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ class TableLayout:
 
 
 def gpu_name(text: str) -> dict[str, Any]:
-    """Tell what a cell calls a GPU by: arguments for `Gpus.number`."""
+    """Return how a cell names a GPU: arguments for `Gpus.number`."""
     text = text.strip()
     if text.startswith(("GPU-", "MIG-")):
         return {"uuid": text}
@@ -220,7 +220,7 @@ class TableReader:
         texts: list[list[str]] = []
         code, many = np.zeros(1, np.int64), 1
         for name in named:
-            # Encoded as it is, for numbers are told apart much faster than texts.
+            # Encoded as it is, since numbers are distinguished much faster than texts.
             encoded = pc.dictionary_encode(columns[name], null_encoding="encode")
             values = pc.fill_null(pc.cast(encoded.dictionary, pa.string()), "").to_pylist()
             texts.append(values)

@@ -97,7 +97,7 @@ def _fitted(rows: Sequence[JobRow], survey: Survey) -> Sequence[JobRow]:
 
 
 def _known(rows: Iterable[JobRow], host: SurveyedHost) -> dict[str, str]:
-    """Tell which jobs of the table the recording knows, and by what key: its own, or one that says the same."""
+    """Find which jobs of the table the recording knows, and by what key: its own, or one that says the same."""
     jobs = {row.job: row.labels for row in rows}
     bare = Counter(job.partition("@")[0] for job in jobs)
     found = {}

@@ -70,7 +70,7 @@ class Evidence:
         self.order: list[int] = [ranked.index(gpu) for gpu in range(self.gpus)]
 
     def fit(self, gpu: int, first: int, last: int) -> float:
-        """Tell for how much of the stretches ``first:last`` that were watched a GPU was busy, 0 to 1."""
+        """Return for how much of the stretches ``first:last`` that were watched a GPU was busy, 0 to 1."""
         weight = np.where(self._enough[gpu, first:last], np.maximum(self._watched_us[gpu, first:last], 1), 0)
         total = int(weight.sum())
         return float(weight[self.busy[gpu, first:last]].sum() / total) if total else 0.0
@@ -128,7 +128,7 @@ class Evidence:
 
 
 def _by_power(power_mw: NDArray[np.int64], idle_mw: int) -> NDArray[np.bool_]:
-    """Tell from power alone which GPUs of one model are in use, by stretch."""
+    """Find from power alone which GPUs of one model are in use, by stretch."""
     known = power_mw > 0
     if not known.any():
         return known

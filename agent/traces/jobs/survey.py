@@ -86,7 +86,7 @@ class SurveyedGpu:
         """Mean power by stretch, of its readings or else of the counter; -1 unknown."""
         mean = np.where(self.powers > 0, self.power_mw // np.maximum(self.powers, 1), MISSING)
         counted = (self.powers == 0) & (self.last_mj > self.first_mj) & (self.last_us > self.first_us)
-        # In floats: what a counter that was reset seems to have done fits in no word.
+        # In floats: what a counter that was reset seems to have done does not fit in a word.
         rise = (self.last_mj.astype(float) - self.first_mj.astype(float)) * 1e6
         spans = np.where(counted, self.last_us.astype(float) - self.first_us.astype(float), 1.0)
         power = np.where(counted, rise / spans, -1.0)

@@ -92,7 +92,7 @@ def wants_of(rows: Iterable[JobRow]) -> list[Want]:
 
 
 def _had(row: JobRow) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """Tell whole GPUs, parts and shards of one row; a share of counted GPUs makes parts of them."""
+    """Return whole GPUs, parts and shards of one row; a share of counted GPUs makes parts of them."""
     count = max(row.count, 0)
     if 0 <= row.share_ppm < _PPM:
         return (), (*row.parts, *((row.share_ppm,) * count)), ()

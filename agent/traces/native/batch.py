@@ -221,13 +221,13 @@ class Decoder:
         Raises
         ------
         Damaged
-            If they are none.
+            If they are not valid.
         """
         if row["devices"] is not None and row["devices_id"] not in self._devices:
             with _read("devices"):
                 self._devices[row["devices_id"]] = devices_from_text(row["devices"])
         if row["owners"] is not None and row["owners_id"] not in self._owners:
-            if len(self._owners) > 64:  # labels grow as metadata arrives; old tables are not asked for again
+            if len(self._owners) > 64:  # labels grow as metadata arrives; old tables are not needed again
                 self._owners.clear()
             with _read("owners"):
                 self._owners[row["owners_id"]] = owners_from_text(row["owners"])

@@ -120,7 +120,7 @@ def _windows(batch: Any, decoder: Decoder, report: SourceReport) -> Iterator[Win
 
 
 def _power_only(batch: Any) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Tell which rows hold power readings and nothing else that is booked."""
+    """Return which rows hold power readings and nothing else that counts."""
 
     def count(name: str) -> Any:
         if name not in batch.schema.names:

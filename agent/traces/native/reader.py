@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from wattshed.agent.traces.chunk import Chunk
     from wattshed.agent.window import Window
 
-_STRETCH = 64 << 20  # bytes of a segment that are looked through, and booked, at once
+_STRETCH = 64 << 20  # bytes of a segment that are looked through, and processed, at once
 _MESSAGES = 1 << 16  # and messages
 _LOOK_AHEAD = 4  # messages searched for a definition whose first copy was damaged
 _PLACE = {name: PLACES + 2 * i for i, name in enumerate(COLUMNS)}
@@ -36,7 +36,7 @@ _MUST_BE_EMPTY = ("counter_mj", *(name for name in COLUMNS if name.startswith("u
 
 
 def segment_chunks(path: Path, report: SourceReport) -> Iterator[Chunk]:
-    """Read one ``.arrows`` or ``.open`` segment in stretches; what is damaged is counted and passed over.
+    """Read one ``.arrows`` or ``.open`` segment in stretches; what is damaged is counted and skipped.
 
     Memory stays bounded: the file is mapped, and pages that were read are given back.
 
@@ -62,7 +62,7 @@ def segment_windows(path: Path, report: SourceReport) -> Iterator[Window]:
 
 
 class _Segment:
-    """One segment that is being read: its stretches maybe on a thread of their own, their items where they are booked.
+    """One segment that is being read: its stretches maybe on their own thread, their items where they are processed.
 
     So the report belongs to the items alone.
     """
@@ -87,7 +87,7 @@ class _Segment:
             raise InputError(str(error), str(path)) from error
 
     def chunks(self) -> Iterator[tuple[NDArray[np.int64], str]]:
-        """Find intact messages, as many at once as are booked at once, and say what is damaged behind them."""
+        """Find intact messages, as many at once as are processed at once, and say what is damaged behind them."""
         places, at = self._layout.places(), self._layout.start
         if at > len(self._view):
             yield np.empty((0, PLACES + 2 * len(COLUMNS)), np.int64), f"{len(self._view)} bytes at 0"
@@ -146,7 +146,7 @@ class _Segment:
             self._report.reject("damaged", text=damage)
 
     def _power_only(self, table: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Tell which messages hold power readings and nothing else that is booked, and define nothing."""
+        """Return which messages hold power readings and nothing else that counts, and define nothing."""
         count = {name: table[:, place + 1] for name, place in _PLACE.items()}
         rows = np.maximum(count["dt_us"], count["time_us"])
         power_only: NDArray[np.bool_] = (
@@ -170,7 +170,7 @@ class _Segment:
         return self._bytes[: len(self._bytes) // size * size].view(dtype)
 
     def _batch(self, table: NDArray[np.int64]) -> WindowBatch | None:
-        """Put power-only windows together as far as they tell of the same devices; None if they do not fit them."""
+        """Put power-only windows together as far as they have the same devices; None if they do not fit them."""
         devices = self._decoder.devices(int(self._numbers(table[:1], "devices_id", np.uint32)[0]))
         in_words = bool(table[0, _PLACE["dt_us"] + 1])
         times, size = ("dt_us", 4) if in_words else ("time_us", 8)

@@ -1,4 +1,4 @@
-"""The recorder: every window on disk before the next one comes, and a folder that is never worse after a crash.
+"""The recorder: every window on disk before the next one comes, and a folder that is never damaged by a crash.
 
 A segment is written as ``NAME.open``, one `write` a window, fdatasync every few seconds, and becomes ``NAME.arrows`` at
 rotation (fsync, rename, fsync of the folder). SIGKILL therefore loses at most the window that was not yet written, a
