@@ -21,7 +21,7 @@ REJECTIONS = {
     "counter_step": "rejected_step",
     "counter_dip": "rejected_dip",
 }
-"""Reasons not to believe a reading, as they are published, and the diagnostics that count them."""
+"""Reasons to reject a reading, as they are published, and the diagnostics that count them."""
 
 
 @dataclass(slots=True)

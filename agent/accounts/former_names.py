@@ -24,7 +24,7 @@ class FormerNames:
         self._now: dict[JobKey, JobKey] = {}
 
     def learn(self, window: Window, jobs: Iterable[JobAccount]) -> dict[JobKey, JobKey]:
-        """Take note of a window's owners; after a restart, of the jobs in the books as well.
+        """Take note of a window's owners; after a restart, of the jobs in the accounts as well.
 
         Returns
         -------

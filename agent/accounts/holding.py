@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class Holding:
-    """Follows the holes of one host's GPUs, which are numbered as in the books."""
+    """Follows the holes of one host's GPUs, which are numbered as in the accounts."""
 
     def __init__(self) -> None:
         self._holes: dict[int, Hole] = {}

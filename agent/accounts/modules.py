@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 CEILING_MW = 20_000_000  # as for a board of unknown limit
 KEPT = ("counter_mj", "base_us", "booked_us")
-"""What of a counter's books outlives the agent, within one life of the driver."""
+"""What of a counter's accounts outlives the agent, within one life of the driver."""
 FORGOTTEN = ("counter_mj", "base_us", "seen_us", "suspect_mj", "suspect_us", "high_water_mj")
 EMPTIED = ("suspect", "suspect_booked_hnj", "booked_since_hnj", "high_water_booked_hnj")
 

@@ -2,7 +2,7 @@
 
 The file is written before its numbers are published, so that no published counter ever goes backwards, whenever the
 agent is killed. It is replaced by rename, carries its own checksum, and the one before is kept: a file that cannot be
-believed is set aside as ``*.corrupt``, and the agent starts from the one before, or from zero; it never refuses to.
+trusted is set aside as ``*.corrupt``, and the agent starts from the one before, or from zero; it never refuses to.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 VERSION = 4
 """Every number has its name; see `agent.accounts.former_versions` for those before."""
 SLOW_S = 1.0
-"""A disk that takes longer to have the books for certain is waited for only every `SLOW_SYNC_US`."""
+"""A disk that takes longer to have the state for certain is waited for only every `SLOW_SYNC_US`."""
 SLOW_SYNC_US = 30_000_000
 
 

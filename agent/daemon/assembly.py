@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("wattshed")
 SWITCH_S = 0.0005
-"""Seconds after which a thread that books windows hands the interpreter over, 5 ms otherwise: a driver call that
+"""Seconds after which the thread that processes windows hands the interpreter over, 5 ms otherwise: a driver call that
 returns waits for it, and that wait is not the driver's."""
 UNWIND_S = 3.0
 """Seconds that a process has to unwind when it is told to end before its first window."""

@@ -206,7 +206,7 @@ class Daemon:
                 if self._limits.run_us and window.end_us - since_us >= self._limits.run_us:
                     break
         except SystemExit:
-            # Told to end before anything was shown: the next start's counter goes on from the books. Nothing is
+            # Told to end before anything was shown: the next start's counter continues from the state. Nothing is
             # accounted any more, not even the first window's open end: its kernels may be compiling for long.
             self._held.clear()
             self._last = None

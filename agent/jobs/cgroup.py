@@ -2,13 +2,13 @@ r"""Who a process belongs to, read from its cgroup path.
 
 The path is the one fact about a process that its user cannot choose freely: root (Slurm, the kubelet, dockerd, systemd)
 makes the upper part, and an unprivileged user can only add below a subtree that was handed over. So every manager is
-matched from the root of the path, and nothing below a handed-over subtree is believed: ``user.slice`` (but for the
+matched from the root of the path, and nothing below a handed-over subtree is trusted: ``user.slice`` (but for the
 user's own rootless containers, as that user's), the payload of an LXC container, an nspawn or virtual machine, a batch
 job, and every systemd service or scope that is not known to hold pods or containers, since it may run as a user who was
 given its cgroup (``User=`` with ``Delegate=yes``). What the path alone cannot tell, `agent.jobs.delegation` asks the
 kernel: who owns the folders.
 
-Below a docker, podman or containerd container another container or a pod is believed, the deepest first: kind, minikube
+Below a docker, podman or containerd container another container or a pod is trusted, the deepest first: kind, minikube
 and docker-in-docker nest so. A pod stays itself, whatever it runs, but for batch systems whose daemon runs in a pod.
 
 Layouts: the kubelet's ``pkg/kubelet/cm``, runc's ``docs/systemd.md``, ``libpod``, LXC 4's ``cgfsng``, libvirt's

@@ -57,7 +57,7 @@ class JobResolver:
     names : bool
         False leaves out the labels that users write freely: job names and commands.
     environ : bool
-        Read ``SLURM_JOB_ID`` of processes that no cgroup names; believed only if that job runs as the same user.
+        Read ``SLURM_JOB_ID`` of processes that no cgroup names; trusted only if that job runs as the same user.
     """
 
     def __init__(

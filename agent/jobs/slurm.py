@@ -137,7 +137,7 @@ class Slurm:
         return known or ""
 
     def _mapped(self, sluid: str) -> str | None:
-        """Look for a SLUID in what prologs wrote; once for each change there, for a job may have many processes."""
+        """Look for a SLUID in what prologs wrote; once for each change there, since a job may have many processes."""
         if self._mapping is None:
             return None
         changes = self._mapping.changes

@@ -33,7 +33,7 @@ def identify(nvml: Nvml, index: int, host: str, *, uuid: str = "", simulated: bo
     MeterError
         The GPU does not answer.
     TooSlow
-        Who it is comes so slowly that nothing else shall be asked.
+        Its identity comes so slowly that nothing else must be asked.
     """
     with nvml.costs.patience(hanging_us=WAKING_US):
         handle = handle_of(nvml, uuid, index)

@@ -12,7 +12,7 @@ from collections import deque
 
 ANSWERS = 32  # that count together
 RATE = 0.05  # by which means of answers follow: some twenty
-CALMS = 1 / 3  # so much slower they are believed to be steady again
+CALMS = 1 / 3  # so much slower they are taken to be steady again
 MOVES = 0.05  # by so much, of the whole GPU, an activity may change from answer to answer and be steady
 MATTERS, CALM = 0.1, 0.05  # part of the activity that has to move for the reading to matter, and to go on to do so
 OLDER = 3  # answers with a row of another sample than the newest show that rows are not the newest sample alone

@@ -165,7 +165,7 @@ class ProcessWatch:
                 raise
             if error.fault is not Fault.TRANSIENT:
                 return []
-            # It would not say now: who was in this list and is believed to be there still has not left it.
+            # It would not say now: who was in this list and is taken to be there still has not left it.
             return [one for one in self._kinds.get(kind, ()) if one[0] in self.listed]
         if kind != "Compute":
             self._kinds[kind] = found

@@ -84,7 +84,7 @@ class LoadPue:
         Raises
         ------
         InputError
-            If there is no IT power, for then there is no PUE.
+            If there is no IT power, since then there is no PUE.
         """
         if not it_w > 0.0:
             raise InputError("a PUE needs IT power above 0")

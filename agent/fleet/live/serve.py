@@ -130,7 +130,8 @@ def fleet_facts(
 ) -> FleetFacts:
     """Pick what is published of an estimate; bounds that there are none of are absent.
 
-    Also the daemon's own extrapolation, when one host has an inventory: it then has no bounds, for one host gives none.
+    Also the daemon's own extrapolation, when one host has an inventory: it then has no bounds, since one host gives
+    none.
     """
     power: dict[tuple[str, str], float] = {}
     for p in fleet.boundaries:
