@@ -1,4 +1,4 @@
-"""The records of what bills: where the accounts of a GPU stand, what happened, and the energy intervals that are booked.
+"""The records of what bills: where the accounts of a GPU stand, what happened, and the booked energy intervals.
 
 What is done with them is `kernels.billing.reconcile`'s. Each is a dataclass of whole numbers, and a structured array of
 int64 fields of the same names (`kernels.billing.records`): ``state["counter_mj"]`` of all GPUs, ``state.counter_mj`` of
