@@ -102,7 +102,9 @@ def own_version() -> str:
 
 
 def _add_metering_flags(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--config", metavar="F", type=Path, help="configuration (default /etc/wattshed/config.toml)")
+    command.add_argument(
+        "--config", metavar="F", type=Path, help="configuration file (default /etc/wattshed/config.toml)"
+    )
     command.add_argument(
         "--meter",
         metavar="M",

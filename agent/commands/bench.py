@@ -31,7 +31,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--samples", type=_count, default=32_000_000, metavar="N", help="samples (default 32000000)")
-    parser.add_argument("--gpus", type=_count, default=8, metavar="N", help="GPUs they come from (default 8)")
+    parser.add_argument("--gpus", type=_count, default=8, metavar="N", help="GPUs that they come from (default 8)")
     parser.add_argument("--rounds", type=_count, default=5, metavar="N", help="interleaved rounds (default 5)")
     parser.add_argument("--only", metavar="WORD", default="", help="only the kernels whose name contains this")
     parser.add_argument(

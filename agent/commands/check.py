@@ -16,7 +16,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "check",
         help="what can this host measure, and why not more?",
-        description="Ask every GPU what it can report; where it cannot, say why and what to do where it cannot. "
+        description="Ask every GPU what it can report; where it cannot, say why and what to do. "
         "Exits with 1 if nothing can be measured.",
     )
     parser.add_argument("--json", action="store_true", help="the same as JSON (schema wattshed.check/1)")

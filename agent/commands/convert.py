@@ -23,7 +23,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "convert",
         help="convert a trace of any format to the native one",
         description="Read traces of any known format and write them in the native one (docs/trace-format.md). "
-        "A recording whose OUT is itself, --to parquet, is compacted in place.",
+        "With --to parquet, a recording that is its own OUT is compacted in place.",
     )
     parser.add_argument("trace", nargs="+", metavar="TRACE", help="files or folders; FILE@HOST names its host")
     parser.add_argument("out", metavar="OUT", help="a folder, or one .parquet file")
