@@ -114,7 +114,7 @@ def _weigh(time_us, power_mw, lows, highs, rows, origin, max_gap_us, shift, slot
     """One block adds the weights of one chunk's rows to its histogram.
 
     ``lows[k]:highs[k]`` are the rows of the chunk's GPU. With ``slot_of`` (a row per GPU) the histogram is the fine one
-    of the slots, otherwise the coarse one, whose last bin takes what is no reading or too high.
+    of the slots, otherwise the coarse one, whose last bin takes what is not a reading or too high.
     """
     k = cuda.blockIdx.x
     fine = slot_of.shape[0] > 0

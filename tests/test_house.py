@@ -283,3 +283,14 @@ def test_supported_pythons_are_said_once():
     assert project["project"]["requires-python"] == ">=3.11"
     assert project["tool"]["mypy"]["python_version"] == "3.11"
     assert project["tool"]["ruff"]["target-version"] == "py311"
+
+
+def test_no_two_public_classes_share_a_name():
+    """One word, one meaning: whoever reads `Row` in two rooms must not have to ask which (docs/decisions/0988)."""
+    defined = {}
+    for name, tree in sources("agent", "kernels", "exporters", "deploy"):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                defined.setdefault(node.name, []).append(f"{name}:{node.lineno}")
+    assert len(defined) > 150
+    assert {name: places for name, places in defined.items() if len(places) > 1} == {}

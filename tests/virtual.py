@@ -10,7 +10,7 @@ from wattshed.agent.accounts.ledger import Ledger
 from wattshed.agent.accounts.publishing import Publisher
 from wattshed.agent.accounts.state import StateFile
 from wattshed.agent.clock import VirtualClock
-from wattshed.agent.daemon.loop import Board, Daemon, Limits
+from wattshed.agent.daemon.loop import Board, Daemon, LoopLimits
 from wattshed.agent.daemon.systemd import Notifier
 from wattshed.agent.errors import Faults
 from wattshed.agent.jobs.mapping import MappingDirectory
@@ -130,7 +130,7 @@ def agent(
         state=kept,
         notifier=Notifier({}),
         faults=faults,
-        limits=Limits(keep_us, round(seconds * 1e6)),
+        limits=LoopLimits(keep_us, round(seconds * 1e6)),
         extra_faults=lambda: {**sampler.faults, **resolver.faults()},
     )
     return VirtualAgent(daemon, accounts, board, sampler, resolver, faults, seen, kept)

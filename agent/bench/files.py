@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from wattshed.agent.bench.rivals import Samples
+    from wattshed.agent.bench.rivals import BenchSamples
 
 _BATCH = 1 << 22
 _ROW_GROUP = 1 << 20
@@ -25,12 +25,12 @@ _WINDOW_ROWS = 2_000
 """Rows of a GPU in a recorded window: at a reading a second their times still fit 32 bits."""
 
 
-def file_contests(data: Samples, folder: Path, max_gap_us: int, *, with_polars: bool) -> Iterator[tuple[Any, ...]]:
+def file_contests(data: BenchSamples, folder: Path, max_gap_us: int, *, with_polars: bool) -> Iterator[tuple[Any, ...]]:
     """Write the samples to files in ``folder``, and give each contest's fields.
 
     Parameters
     ----------
-    data : Samples
+    data : BenchSamples
     folder : Path
         About 12 bytes a sample are written, twice.
     max_gap_us : int
@@ -57,7 +57,7 @@ def _agrees(ours: Any, theirs: Any) -> bool:
 class _Files:
     """The samples in two files, and the ways of reading their energy."""
 
-    data: Samples
+    data: BenchSamples
     arrow: Path
     parquet: Path
     max_gap_us: int
@@ -146,7 +146,7 @@ class _Files:
         return read(state)
 
 
-def _recorded(data: Samples, folder: Path, max_gap_us: int) -> tuple[int, Callable[[], Any], Callable[[], Any]]:
+def _recorded(data: BenchSamples, folder: Path, max_gap_us: int) -> tuple[int, Callable[[], Any], Callable[[], Any]]:
     """Record the samples in the native format; returns its bytes, and what reads and what replays them.
 
     The replay is all that `wattshed replay` does but for starting and printing: checksums, energies, gaps, quantiles.

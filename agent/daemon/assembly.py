@@ -1,7 +1,7 @@
 """Puts a running agent together, in the order that gets `/metrics` up first.
 
 The HTTP server needs nothing heavy and starts at once; numba is imported, and the kernels are compiled, while it
-already answers. `/-/ready` turns when the first window is accounted.
+already answers. `/-/ready` turns when the first window has been processed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wattshed.agent.daemon.loop import Board, Daemon, Limits
+from wattshed.agent.daemon.loop import Board, Daemon, LoopLimits
 from wattshed.agent.daemon.signals import end_at_once, end_in_order, look_again, once
 from wattshed.agent.daemon.source import open_source
 from wattshed.agent.daemon.systemd import Notifier, set_up_log
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("wattshed")
 SWITCH_S = 0.0005
-"""Seconds after which a thread that books windows hands the interpreter over, 5 ms otherwise: a driver call that
+"""Seconds after which the thread that processes windows hands the interpreter over, 5 ms otherwise: a driver call that
 returns waits for it, and that wait is not the driver's."""
 
 
@@ -153,7 +153,7 @@ def _daemon(  # noqa: PLR0917 - called once, just above
         state=state,
         notifier=about.notifier,
         faults=faults,
-        limits=Limits(round(config.jobs.keep_ended_s * 1e6), round(config.for_seconds * 1e6)),
+        limits=LoopLimits(round(config.jobs.keep_ended_s * 1e6), round(config.for_seconds * 1e6)),
         extra_faults=lambda: {**source.faults(), **_recording_faults(recorder)},
         notes=source.notes,
         fleet=_fleet(config, about.host),
@@ -161,7 +161,7 @@ def _daemon(  # noqa: PLR0917 - called once, just above
 
 
 def _found(about: _About, reread: Callable[[], None]) -> Source:
-    """Open what is metered; a driver that is not there yet is waited for, unless nobody would be told of it."""
+    """Open what is metered; a driver that is not there yet is waited for, unless nobody would learn of it."""
     config = about.config
     if not about.exporters or config.meter != "nvml":
         return open_source(config, about.host)
@@ -185,7 +185,7 @@ def _fresh_us(sampling: Sampling) -> int:
 
 
 def _prepare_kernels(config: Config) -> None:
-    """Tell the kernels, before anything imports them, how to run and where to keep what they compile."""
+    """Set, before anything imports the kernels, how they run and where they keep what they compile."""
     os.environ["WATTSHED_JIT"] = config.jit
     os.environ.setdefault("NUMBA_CACHE_DIR", config.cache_dir)
 
@@ -288,11 +288,11 @@ def _reread(about: _About, calibrator: Calibrator) -> None:
     try:
         fresh = about.reload()
     except InputError as error:
-        LOG.error("%s; the configuration in use stays", error)  # noqa: TRY400
+        LOG.error("%s; the configuration in use is kept", error)  # noqa: TRY400
     else:
         set_up_log(fresh.log.level, fresh.log.format, os.environ, sys.stderr)
         calibrator.corrections = _corrections(fresh)
         calibrator.idle_w = dict(fresh.idle_watts)
         calibrator.default_sigma = fresh.default_sigma
-        LOG.info("configuration read again: log, calibration and idle power; the rest takes a restart")
+        LOG.info("configuration reloaded: log, calibration and idle power; anything else takes a restart")
     about.notifier.ready()

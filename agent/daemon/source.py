@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
     from wattshed.agent.clock import Clock
     from wattshed.agent.config import Config, Sampling
-    from wattshed.agent.daemon.loop import Resolver, Windows
+    from wattshed.agent.daemon.loop import Resolver, WindowStream
     from wattshed.agent.jobs.kubernetes import Pods
     from wattshed.agent.jobs.slurm import Slurm
     from wattshed.agent.meters.meter import NvmlMeter
     from wattshed.agent.meters.schedule import Rates
 
 LOG = logging.getLogger("wattshed")
-STAYS_SIMULATED = "the node is simulated, and stays so if a driver comes: then start anew"
+STAYS_SIMULATED = "the node is simulated, and stays so if a driver appears: restart then"
 SIMULATED_NOTE = "SIMULATED: there is no NVIDIA driver behind these numbers, they are made up"
 
 
@@ -35,7 +35,7 @@ class Source:
 
     kind: str  # "nvml" | "simulated" | "trace"
     library: str
-    windows: Windows
+    windows: WindowStream
     resolver: Resolver | None
     faults: Callable[[], Mapping[str, int]]
     close: Callable[[], None]
@@ -238,7 +238,7 @@ def _played_back(config: Config) -> Source:
     options = Options()
     first, *others = find([config.meter], options)
     if others:
-        raise InputError("holds several hosts; name the files of one", config.meter)
+        raise InputError("contains several hosts; give the files of one", config.meter)
     playback = Playback(first.windows(options), round(config.sampling.window_s * 1e6))
     note = f"this is a recording, {config.meter}, played back"
     return Source("trace", config.meter, playback, None, dict, playback.close, (note,))

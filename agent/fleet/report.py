@@ -61,7 +61,7 @@ def estimate_text(found: Estimate, unit: str = "") -> str:
     """Lay an estimate out for a terminal."""
     percent = f"{found.confidence:.0%}"
     if found.total is None:
-        head = f"total unknown; the measured strata hold {shown(found.measured_total, unit)}"
+        head = f"total unknown; the measured strata add up to {shown(found.measured_total, unit)}"
     elif found.lower is None or found.upper is None:
         head = f"total {shown(found.total, unit)}, no {percent} interval"
     else:

@@ -1,4 +1,4 @@
-"""Ask something slow again and again, in a thread of its own: whoever needs the answer takes the last one."""
+"""Ask something slow again and again, in a thread of its own: whoever needs the answer takes the latest one."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Background(Generic[T]):
                 self._answered_s = time.monotonic()
                 failed = 0
             self._tried.set()
-            # Whatever is down is not asked faster and faster by every node that waits for it.
+            # A service that is down must not be asked faster and faster by every node that waits for it.
             spread = 1 + random.uniform(-_SPREAD, _SPREAD) if self._period_s >= 1 else 1.0  # noqa: S311 - no secret
             if failed:
                 self._stopped.wait(min(2.0 ** min(failed - 1, 10), max(1.0, self._period_s * spread)))

@@ -1,6 +1,6 @@
 """From an identity to the job that is billed: its key, and the labels that the identity itself gives.
 
-The keys cannot collide across users: whatever a user may name freely stands behind that user's own id.
+The keys cannot collide across users: whatever a user may name freely comes after that user's own id.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from wattshed.agent.window import JobKey, Owner
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wattshed.agent.jobs.cgroup import Owner as Identity
+    from wattshed.agent.jobs.cgroup import CgroupIdentity
 
 SHORT_ID = 12
 """Hexadecimal digits of a container id that people know it by."""
@@ -24,12 +24,12 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 _ROOTLESS = {"podman": "libpod", "docker": "docker", "containerd": "nerdctl"}
 
 
-def job_of(identity: Identity, uid: Callable[[], int], command: Callable[[], str]) -> Owner:
-    """Name the job that an identity stands for.
+def job_of(identity: CgroupIdentity, uid: Callable[[], int], command: Callable[[], str]) -> Owner:
+    """Name the job that an identity means.
 
     Parameters
     ----------
-    identity : agent.jobs.cgroup.Owner
+    identity : agent.jobs.identity.CgroupIdentity
     uid, command : callable
         Asked only where the identity alone does not name a job: the process's real user id and program name.
 
@@ -51,7 +51,7 @@ def job_of(identity: Identity, uid: Callable[[], int], command: Callable[[], str
     )
 
 
-def _of_a_batch_system(identity: Identity, short: str, uid: Callable[[], int]) -> Owner | None:
+def _of_a_batch_system(identity: CgroupIdentity, short: str, uid: Callable[[], int]) -> Owner | None:
     name = _batch_name(identity)
     if not name:
         return None
@@ -69,7 +69,7 @@ def _of_a_batch_system(identity: Identity, short: str, uid: Callable[[], int]) -
     return Owner(JobKey(f"{identity.runtime}:{name}"), labels)
 
 
-def _of_a_container(identity: Identity, short: str) -> Owner | None:
+def _of_a_container(identity: CgroupIdentity, short: str) -> Owner | None:
     labels = {"manager": identity.runtime}
     if identity.runtime == "kubernetes" and (identity.pod_uid or short):
         labels |= {"pod_uid": identity.pod_uid or "", "container_id": short, "qos": identity.qos or ""}
@@ -90,7 +90,7 @@ def _of_a_container(identity: Identity, short: str) -> Owner | None:
     return None
 
 
-def _of_a_unit(identity: Identity) -> Owner | None:
+def _of_a_unit(identity: CgroupIdentity) -> Owner | None:
     labels = {"manager": identity.runtime}
     if identity.runtime == "libvirt":
         machine = for_key(identity.machine or "")
@@ -105,7 +105,7 @@ def _of_a_unit(identity: Identity) -> Owner | None:
     return None
 
 
-def _of_a_user(identity: Identity, uid: Callable[[], int], command: Callable[[], str]) -> Owner:
+def _of_a_user(identity: CgroupIdentity, uid: Callable[[], int], command: Callable[[], str]) -> Owner:
     number = identity.uid if identity.uid is not None else uid()
     labels = {
         "manager": identity.runtime,
@@ -120,8 +120,8 @@ def _of_a_user(identity: Identity, uid: Callable[[], int], command: Callable[[],
     return Owner(JobKey(f"user:{labels['uid']}/{name}"), labels)
 
 
-def _batch_name(identity: Identity) -> str:
-    """Return what a batch system calls the job; empty for whatever is no batch job."""
+def _batch_name(identity: CgroupIdentity) -> str:
+    """Return what a batch system calls the job; empty for whatever is not a batch job."""
     if identity.runtime == "htcondor":
         return for_key(identity.slot or "")
     if identity.runtime == "nomad":

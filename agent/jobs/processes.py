@@ -1,6 +1,6 @@
 """Processes as /proc shows them: which one a pid is, since when it runs, and when it ended.
 
-A pid is reused, so the key of a process is (boot id, pid, start ticks). Its end is exact where the kernel tells it: a
+A pid is reused, so the key of a process is (boot id, pid, start ticks). Its end is exact where the kernel reports it: a
 pidfd becomes readable at exit (pidfd_open(2), Linux 5.3; it needs no privilege). Everything read here (stat, cgroup,
 status, cmdline) may be read by anybody; only ``environ`` needs privileges, and nobody has to read it.
 """
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wattshed.agent.jobs.cgroup import Owner, identify, lines_of
+from wattshed.agent.jobs.cgroup import CgroupIdentity, identify, lines_of
 from wattshed.agent.jobs.delegation import Delegation
 from wattshed.agent.jobs.identity import HIDDEN
 from wattshed.agent.jobs.procfs import listed, read, stat
@@ -42,7 +42,7 @@ class Process:
     ----------
     key : tuple of str, int, int
         Boot id, pid, start time in clock ticks since boot.
-    identity : Owner
+    identity : CgroupIdentity
         What its cgroup says, as far as root alone wrote it; read once, and again by `Processes.identify_again`.
     started_us, ended_us : int or None, us
         Real start and exit on the time line of the windows; None unknown or still running.
@@ -53,7 +53,7 @@ class Process:
     """
 
     key: tuple[str, int, int]
-    identity: Owner
+    identity: CgroupIdentity
     comm: str
     started_us: int | None
     ended_us: int | None = None
@@ -94,7 +94,7 @@ class Processes:
         self._clock = clock
         self._boot_id = boot_id or read(f"{self._root}/sys/kernel/random/boot_id").strip()
         self._known: dict[int, Process] = {}
-        self._identities: dict[str, Owner] = {}
+        self._identities: dict[str, CgroupIdentity] = {}
         self._ticks = os.sysconf("SC_CLK_TCK")
         self._real = Path(proc_root) == Path("/proc")
         self._exits = Exits(clock) if self._real else None
@@ -133,7 +133,7 @@ class Processes:
         return self._known.get(pid)
 
     def alive(self, process: Process) -> bool:
-        """Tell whether it still runs: by its pidfd, else by looking again."""
+        """Return whether it still runs: by its pidfd, else by looking again."""
         if process.ended_us is not None:
             return False
         return process.watched or self.look(process.pid) is process
@@ -145,7 +145,7 @@ class Processes:
             if self._exits is not None and process.watched and process.ended_us is None:
                 self._exits.release(process)
 
-    def identify_again(self, process: Process) -> Owner:
+    def identify_again(self, process: Process) -> CgroupIdentity:
         """Read the cgroup of a process once more, and return its identity.
 
         A manager may move a process to its job's cgroup after it was first seen (Slurm does after the fork, and for
@@ -199,7 +199,7 @@ class Processes:
         return comm, int(columns[19])
 
     def _still(self, process: Process, *, alive: bool = True) -> bool:
-        """Tell whether the pid is the same process's yet; then it was when anything was read of it before."""
+        """Return whether the pid is the same process's yet; then it was when anything was read of it before."""
         stat = self._stat(process.pid, alive=alive)
         return stat is not None and stat[1] == process.key[2]
 
@@ -217,7 +217,7 @@ class Processes:
             text = next((found for found in threads if lines_of(found)), text)
         return text
 
-    def _identity(self, pid: int) -> Owner:
+    def _identity(self, pid: int) -> CgroupIdentity:
         # Who may write a folder is asked each time, what its name means only once.
         raw = self._cgroup(pid)
         if not raw and Path(f"{self._root}/{pid}/cgroup").exists():

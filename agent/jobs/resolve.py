@@ -54,7 +54,7 @@ class JobResolver:
     names : bool
         False leaves out the labels that users write freely: job names and commands.
     environ : bool
-        Read ``SLURM_JOB_ID`` of processes that no cgroup names; believed only if that job runs as the same user.
+        Read ``SLURM_JOB_ID`` of processes that no cgroup names; trusted only if that job runs as the same user.
     """
 
     def __init__(
@@ -85,10 +85,10 @@ class JobResolver:
         self._faults = Faults()
 
     def ready(self, observations: Sequence[ProcessObservation], end_us: int) -> bool:
-        """Look at the processes of a window, and tell whether their owners are known as well as they will be soon.
+        """Look at the processes of a window, and return whether their owners are known as well as they will be soon.
 
         An agent that starts beside running jobs knows their processes before squeue or the kubelet has answered; within
-        the first ten seconds its windows may wait for that, so that no joule is booked to a name that is none.
+        the first ten seconds its windows may wait for that, so that no joule goes to a name that is not a job's.
 
         Parameters
         ----------
@@ -240,7 +240,7 @@ class JobResolver:
                 elif ended_us is not None:
                     presence.end_us = ended_us
                 elif not self._processes.alive(presence.process):
-                    # No pidfd told: halfway between the last proof of life and the last report.
+                    # No pidfd reported it: halfway between the last proof of life and the last report.
                     proof_us = min(max(presence.process.alive_us, start_us), end_us)
                     presence.end_us = (proof_us + max(proof_us, min(presence.last_us, end_us))) // 2
             if presence.end_us is not None and presence.end_us < start_us:
@@ -254,7 +254,7 @@ class JobResolver:
     def _to_the_only_holder(
         observation: ProcessObservation, reservations: Sequence[Reservation], claims: Claims
     ) -> None:
-        """Bill a process that nobody knows to the job that has the GPU all to itself, if nobody else is seen on it."""
+        """Charge a process that nobody knows to the job that has the GPU to itself, if nobody else is seen on it."""
         begin_us, stop_us = observation.from_us or observation.to_us, observation.to_us
         alone = exclusive(holders(reservations, observation.gpu, observation.instance, begin_us, stop_us))
         part = observation.instance.partition("/")[0]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.clock import Clock
     from wattshed.agent.meters.events import Changed, Xid
-    from wattshed.agent.meters.handle import GpuHandle, Sample
+    from wattshed.agent.meters.handle import GpuHandle, Reading
     from wattshed.agent.meters.processes import ProcessWatch
     from wattshed.agent.window import Device
 
@@ -51,7 +51,7 @@ class Poller:
     alive : callable
         Whether the kernel knows a pid; drivers 535.43 to 535.86 report pids that do not exist.
     asleep : callable
-        Whether the kernel has put a device to sleep, and it shall not be woken.
+        Whether the kernel has put a device to sleep, and it must not be woken.
     behind : callable
         Whether windows pile up unread: this process is busy (compiling its kernels, say), and while it is, a call that
         takes long says nothing about the driver.
@@ -75,7 +75,7 @@ class Poller:
         self.late_us = 0
         self.heard: deque[Xid | Changed] = deque()
         self._schedules: list[GpuSchedule] = []
-        self._names: set[str] = set()  # of gauges: a column stays when nobody tells it any more
+        self._names: set[str] = set()  # of gauges: a column stays when nobody reports it any more
         self._heap: list[tuple[int, int, bool]] = []  # when, which GPU, and whether only its processes' utilisation
         self.recovery = Recovery(meter, clock, rates, self._schedules, self._grow, behind)
         self._sharing = Sharing(meter, clock, rates, self._schedules, self.recovery, self._put_rows)
@@ -174,7 +174,7 @@ class Poller:
             schedule.usage_due_us = ended_us - ended_us % self._rates.usage_us + self._rates.usage_us
             self._look(gpu, schedule, gpu_handle, ended_us)
 
-    def _append(self, schedule: GpuSchedule, sample: Sample) -> None:
+    def _append(self, schedule: GpuSchedule, sample: Reading) -> None:
         self.pace.follow(schedule, sample.time_us, sample.instant_mw)
         with self.lock:
             newest_us = schedule.samples[-1].time_us if schedule.samples else MISSING
@@ -210,7 +210,7 @@ class Poller:
             schedule.list_due_us = now_us + self._rates.processes_us
             self._list(gpu, schedule, watch, now_us)
             if watch.ghosts.doubt:
-                schedule.list_due_us = now_us  # the driver's other lists tell who comes only while it is active
+                schedule.list_due_us = now_us  # the driver's other lists name a newcomer only while it is active
             if hole:
                 schedule.observations += watch.observations(gpu, before_us, max(now_us, before_us), None, {})
             self._sharing.follow(gpu, schedule, watch, now_us)
@@ -227,7 +227,7 @@ class Poller:
             schedule.gauges.forget("processes")
             self.recovery.note(error.call, f"GPU {gpu}: {error.reason}")
         elif watch.able("processes") and (watch.instances or not watch.able("mig")):
-            # What the driver counts, whether or not we may know who they are: 0 is what tells that nobody is there.
+            # What the driver counts, whether or not we may know who they are: 0 shows that nobody is there.
             # Under MIG they are seen instance by instance, and who may see no instance sees nobody.
             schedule.gauges.renew("processes", {"processes": listed}, now_us, self._rates.processes_us)
         for pid in ghosts:
@@ -300,7 +300,7 @@ class Poller:
                 busy_us[gpu] = self._busy_us(gpu, schedule, end_us - start_us)
             for name, value in shown[gpu].items():
                 gauges[name][gpu] = value
-            # What was seen after a time without readings is told by the window that it was seen in.
+            # What was seen after a time without readings is reported by the window that it was seen in.
             later = [one for one in schedule.observations if blind and one.to_us > end_us]
             observations += [one for one in schedule.observations if one not in later]
             schedule.observations, schedule.utils = later, schedule.utils if blind else schedule.utils[-1:]

@@ -1,6 +1,6 @@
 """What a failure leads to: back-off, a GPU that is down, a new driver session, or a new process.
 
-A failure concerns one GPU alone, as far as it can; only a driver that went away concerns all of them.
+A failure affects one GPU alone, as far as possible; only a driver that went away concerns all of them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CUT_OFF_CODES = {4, 17, 999}  # what a container gets whose device cgroup was re
 
 
 class Recovery:
-    """Keeps the GPUs going.
+    """Keeps the GPUs metered.
 
     Parameters
     ----------
@@ -118,8 +118,8 @@ class Recovery:
         self._cut_off()
 
     def begin(self) -> None:
-        """Take stock of the GPUs that a new session found: some may be sick already."""
-        self._reprobing.anew()
+        """Review the GPUs that a new session found: some may be sick already."""
+        self._reprobing.start_over()
         for gpu, schedule in enumerate(self._schedules):
             if schedule.sick and schedule.up:
                 self._fall(gpu, schedule, self._meter.gpu_handles[gpu].sick, self._clock.now_us())
@@ -136,7 +136,7 @@ class Recovery:
             self._reprobing.doubt(news.gpu)
 
     def _xid(self, xid: Xid) -> None:
-        """Tell of an XID error; some mean that the GPU is gone."""
+        """Record an XID error; some mean that the GPU is gone."""
         self._events.append(Event(self._clock.now_us(), "xid", xid.gpu, str(xid.number)))
         self._xids[xid.number].append(xid.gpu)
         if 0 <= xid.gpu < len(self._schedules):
@@ -163,7 +163,7 @@ class Recovery:
                 self._down(gpu, schedule, why)
 
     def guard(self, gpu: int, work: Callable[[], None]) -> None:
-        """Do one GPU's work; a failure concerns that GPU alone, as far as it can."""
+        """Do one GPU's work; a failure affects that GPU alone, as far as possible."""
         schedule, begun_us = self._schedules[gpu], self._clock.now_us()
         others = self._meter.busy
         try:
@@ -244,7 +244,7 @@ class Recovery:
             self._up(gpu, schedule)
 
     def _answered_not(self, gpu: int, error: MeterError) -> None:
-        """Deal with what a GPU that was asked alone says of itself, or of the driver."""
+        """Deal with what a GPU that was asked alone says about itself, or about the driver."""
         if gpu != MISSING:
             self._schedules[gpu].sick = False
             self._failed(gpu, self._schedules[gpu], error)
@@ -311,7 +311,7 @@ class Recovery:
         self._reinit_due_us = self._clock.now_us() + REINIT_US if lost else MISSING
 
     def _cut_off(self) -> None:
-        """All GPUs failing alike for ten seconds: ask for a new session, which tells whether we were cut off."""
+        """All GPUs failing alike for ten seconds: ask for a new session, which shows whether we were cut off."""
         now_us = self._clock.now_us()
         if self._schedules and all(
             schedule.up

@@ -45,7 +45,7 @@ class Sampler:
     alive : callable
         Whether a pid that the driver names is a process that can be on a GPU.
     sys_root : Path
-        Where the kernel tells which device sleeps.
+        Where the kernel shows which device sleeps.
     wake : bool
         Whether a GPU that the kernel has put to sleep is read all the same, which wakes it.
 
@@ -108,7 +108,7 @@ class Sampler:
         self._poller.pace.burst(self._clock.now_us() + duration_us, gpu)
 
     def look(self) -> None:
-        """Look for GPUs that came, and ask all anew what they can; may be called from a signal handler."""
+        """Look for GPUs that appeared, and probe all again; may be called from a signal handler."""
         self._poller.recovery.look()
 
     def refresh_processes(self) -> None:
@@ -158,7 +158,7 @@ class Sampler:
         return max(left_us, 0) / 1e6 + min(0.25, self._rates.stale_us / 1e6 / 4)
 
     def _stale(self) -> tuple[Window, list[ProcessObservation]] | None:
-        """Close the open window over the head of a call that does not return."""
+        """Close the open window although a call does not return."""
         in_flight = self._meter.costs.in_flight
         if in_flight is None or self._poller.start_us + self._rates.window_us > self._clock.now_us():
             return None

@@ -1,6 +1,6 @@
 """Replay on many processes or machines: the one file that knows Dask (extra ``scale``).
 
-A chain's pieces (host, day) follow each other as tasks that hand the books on; chains run side by side. Everything
+A chain's pieces (host, day) follow each other as tasks that pass the accounts on; chains run side by side. Everything
 travels as bytes and the task is shipped whole, so that a scheduler needs nothing of ours, and a worker nothing but the
 wheel and the traces under the same paths.
 """
@@ -70,7 +70,7 @@ def book_on_cluster(
     Returns
     -------
     list of Part, Settings
-        Finished books, a chain each, in the order of ``chains``; and what they were booked by.
+        Finished accounts, a chain each, in the order of ``chains``; and what they were booked by.
 
     Raises
     ------

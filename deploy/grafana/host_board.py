@@ -52,7 +52,7 @@ def _now() -> tuple[Panel, ...]:
         number_of(
             "Unattributed share",
             "percentunit",
-            "Used by somebody who cannot be named.",
+            "Used by somebody unknown.",
             _share_of("_unattributed"),
             decimals=1,
         ),
@@ -71,7 +71,7 @@ def _power() -> tuple[Panel, ...]:
         graph_of(
             "Power by job",
             "watt",
-            "Static and dynamic share together. _idle and _unattributed are no jobs.",
+            "Static and dynamic share together. _idle and _unattributed are not jobs.",
             {"{{job}}": f"sum by (job) (rate({SHARES}{RATE}) {COVERED})"},
             stacked=True,
         ),
@@ -116,7 +116,7 @@ def _quality() -> tuple[Panel, ...]:
         graph_of(
             "Rejected readings per second",
             "none",
-            "Readings that were no usable number, by reason.",
+            "Readings without a usable number, by reason.",
             {"{{reason}}": f"sum by (reason) (rate(wattshed_gpu_samples_rejected_total{{{HOST}}}{RATE})) or vector(0)"},
             wide=8,
         ),

@@ -27,7 +27,8 @@ def build() -> dashboard.Dashboard:
         .with_variable(choice("job", "Job", f"label_values(wattshed_job_energy_joules_total{{{HOST}, {NODES}}}, job)"))
     )
     return rows_of(
-        start, {"Chosen jobs": (*_numbers(), *_graphs(), *_tables()), "Who pays (every job of the hosts)": _who_pays()}
+        start,
+        {"Chosen jobs": (*_numbers(), *_graphs(), *_tables()), "Energy by owner (all jobs of the hosts)": _who_pays()},
     )
 
 
@@ -36,7 +37,7 @@ def _numbers() -> tuple[Panel, ...]:
         number_of("Power", "watt", "Mean, static and dynamic.", f"sum(rate({SHARES}{RATE}) {COVERED})", wide=6),
         number_of("Energy so far", "joule", "Since the agent saw them.", f"sum({SHARES})", decimals=2, wide=6),
         number_of(
-            "Of it dynamic",
+            "Dynamic share",
             "percentunit",
             "The part above idle power: what the job's own work costs.",
             f'sum(wattshed_job_energy_joules_total{{{JOB}, component="dynamic", {NODES}}}) / sum({SHARES})',
@@ -73,7 +74,7 @@ def _graphs() -> tuple[Panel, ...]:
         graph_of(
             "GPUs held and active",
             "none",
-            "held: kept for the job without a process of it. These are the GPUs that nobody sees.",
+            "held: kept for the job without a process of it. Other tools do not show these GPUs.",
             {
                 "{{job}} {{state}}": "sum by (job, state) "
                 f"(rate(wattshed_job_gpu_seconds_total{{{JOB}}}{RATE}) {CHOSEN})"
@@ -91,15 +92,15 @@ def _graphs() -> tuple[Panel, ...]:
 def _tables() -> tuple[Panel, ...]:
     return (
         table_of(
-            "Who they are",
-            "Labels of the jobs.",
+            "Labels of the jobs",
+            "User, account and the other labels of each job.",
             f"wattshed_job_info{{{JOB}}} and on (instance, job) {SHARES}",
             unit="none",
             hidden=("Value", "endpoint", "service", "prometheus"),
         ),
         table_of(
             "Energy by job",
-            "Within the time range, GPU boards only; _idle and _unattributed are no jobs.",
+            "Within the time range, GPU boards only; _idle and _unattributed are not jobs.",
             f"sort_desc(sum by (job) (increase({SHARES}[$__range])))",
             unit="joule",
             names={"Value": "energy"},

@@ -1,4 +1,4 @@
-"""The same facts pushed by OTLP, for sites that collect with OpenTelemetry (extra ``otlp``).
+"""The same data pushed by OTLP, for sites that collect with OpenTelemetry (extra ``otlp``).
 
 One push is one snapshot, so that its parts add up. Each family of ``/metrics`` becomes a metric: counters as monotonic
 cumulative sums, the rest as gauges and histograms. Names lose ``_total``, which an exporter to Prometheus adds again

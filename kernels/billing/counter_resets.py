@@ -48,7 +48,7 @@ def hold_back_step(books: Books, t: int, c: int) -> None:
 
 @jit(allocates=False)
 def drop_suspect(books: Books) -> None:
-    """Take what was held back for a bad reading: the base before it holds."""
+    """Treat what was held back as a bad reading: the base before it holds."""
     if books.state.suspect == Suspect.DIP:
         books.diagnostics.rejected_dip += 1
     else:
@@ -86,7 +86,7 @@ def judge_stale(books: Books, t: int, c: int, unseen: int) -> None:
     catches_up = 0 < seen * 3 < (c - s.suspect_mj) * HNJ_PER_MJ * 2 and in_time
     fits = sane(c - s.counter_mj, t - s.base_us, books.bound_mw)
     if c > s.suspect_mj and (catches_up or not moved) and fits:
-        s.suspect = Suspect.NONE  # it was old: this one tells of the hole
+        s.suspect = Suspect.NONE  # it was old: this one has the hole
         stretch.mark = stretch.end
     else:
         book_stale(books, moved)

@@ -5,7 +5,7 @@ on that side say so: the rest of such a piece is the owner's, however steeply po
 
 A *hole* is a piece that no reading covers, and whose energy only the counter tells.
 
-The straight line between the powers at its ends is no shape of what happened inside. What is known is who was there:
+The straight line between the powers at its ends is not a shape of what happened inside. What is known is who was there:
 until the first owner came or went the power was that before the hole, from the last such edge on that after it, and
 between these idle power where nobody was there. Of who was there between them and not at either end no reading tells:
 theirs is what the counter says beside the rest, as far as that can be relied on. All is scaled to the piece's energy.

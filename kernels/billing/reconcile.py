@@ -71,7 +71,7 @@ def new_state(gpus: int) -> NDArray[np.void]:
 
 @jit(allocates=False)
 def is_reading(p: int, ceiling: int, diagnostics: Diagnostics) -> bool:
-    """Tell whether a power is one that can be believed; if not, count why."""
+    """Return whether a power can be trusted; if not, count why."""
     if p == 0:
         diagnostics.rejected_zero += 1
     elif p < -1:
@@ -83,7 +83,7 @@ def is_reading(p: int, ceiling: int, diagnostics: Diagnostics) -> bool:
 
 @jit(allocates=False)
 def follow(s: GpuState, diagnostics: Diagnostics, t: int, p: int, max_gap: int) -> int:
-    """Count a reading that can be believed; returns the time that it bridges, -1 over a gap, 0 for the first."""
+    """Count a reading that can be trusted; returns the time that it bridges, -1 over a gap, 0 for the first."""
     diagnostics.samples += 1
     known = s.power_us >= 0
     apart = t - s.power_us if known else 0
@@ -132,7 +132,7 @@ def _close_before_hole(books: Books) -> None:
 def _end_hole(books: Books, p: int, fresh: bool, average_mw: int) -> None:
     """Close the books before a hole that a reading ends, and note the power on both sides of it.
 
-    An instant tells little of a load that moves: better the mean of seconds before, and of the one after.
+    An instant says little about a load that moves: better the mean of seconds before, and of the one after.
     """
     s = books.state
     _close_before_hole(books)
@@ -144,7 +144,7 @@ def _end_hole(books: Books, p: int, fresh: bool, average_mw: int) -> None:
 
 @jit(inline="always", allocates=False)
 def _misses_counter(books: Books, t: int) -> bool:
-    """Tell whether what is open waits too long for the counter; a hole, of which it alone can tell, waits longer."""
+    """Return whether what is open waits too long for the counter; a hole, of which it alone can tell, waits longer."""
     s, stretch, intervals = books.state, books.open, books.intervals
     if s.counter_mj < 0 or stretch.end == stretch.first or t - s.seen_us <= books.max_gap_us:
         return False
@@ -184,7 +184,7 @@ def _take_row(books: Books, t: int, average_mw: int, instant_mw: int, c: int) ->
             s.booked_us = t
     if c >= 0:
         if s.power_us < 0 and min(s.seen_us, s.shape_us) >= 0 and t - s.seen_us > books.max_gap_us:
-            diagnostics.gap_us += t - s.seen_us  # of a GPU that tells its counter alone
+            diagnostics.gap_us += t - s.seen_us  # of a GPU that has a counter alone
             diagnostics.gaps += 1
         take_counter(books, t, c)
     elif _misses_counter(books, t):

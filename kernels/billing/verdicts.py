@@ -76,7 +76,7 @@ def _open_since(books: Books, t: int) -> int:
 
 @jit(allocates=False)
 def _recovered(books: Books, t: int, c: int, from_base: bool) -> bool:
-    """Tell whether a counter that fell, and was taken for one that began anew, is back at its old level.
+    """Return whether a counter that fell, and was taken for one that restarted, is back at its old level.
 
     Where it may also just have counted on, what power says of the stretch decides.
     """

@@ -67,7 +67,7 @@ def unmeterable():
     """A host whose only GPU tells neither its energy nor its power, and a job that runs on it."""
     one = gpu(0, 0, simulated=False, energy_source="none", sigma_j=0.0, power_w={}, peak_w={}, ramp_w_per_s={})
     job = JobFacts("slurm:7", {"manager": "slurm", "user": "ada"}, 60_000_000, 0, None, T0)
-    why = "no GPU tells its energy or its power"
+    why = "no GPU reports energy or power"
     return Snapshot("node1", "0.1.0", "nvml", "lib", 60, T0 + 60_000_000, T0, (one,), (), (job,), unmetered=why)
 
 

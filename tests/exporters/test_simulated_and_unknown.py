@@ -12,7 +12,7 @@ from wattshed.agent.terminal import view as top
 from wattshed.exporters.formats import dcgm, prometheus
 from wattshed.exporters.formats.exposition import SIMULATED, Writer
 from wattshed.exporters.web import api
-from wattshed.exporters.web.site import Site
+from wattshed.exporters.web.site import WebSite
 
 ENERGY_OR_POWER = ("_joules", "_watts", "disagreement", "DCGM_FI_")
 PAGES = {"/metrics": prometheus.families, "/metrics/dcgm": lambda _: dcgm.families()}
@@ -116,11 +116,11 @@ def test_a_gpu_that_was_never_read_has_no_energy_and_no_bill():
 
 def test_ready_is_up_and_says_why_not():
     def ready(snapshot):
-        answer = Site(lambda: snapshot).answer("GET", "/-/ready", {})
+        answer = WebSite(lambda: snapshot).answer("GET", "/-/ready", {})
         return answer.status, answer.body.decode().strip()
 
     assert ready(snapshots.rich()) == (200, "ready")
     assert ready(snapshots.empty()) == (503, "not ready")
-    assert ready(snapshots.unmeterable()) == (503, "not ready: no GPU tells its energy or its power")
-    assert Site(snapshots.unmeterable).answer("GET", "/-/healthy", {}).status == 200
+    assert ready(snapshots.unmeterable()) == (503, "not ready: no GPU reports energy or power")
+    assert WebSite(snapshots.unmeterable).answer("GET", "/-/healthy", {}).status == 200
     assert dict(SIMULATED) == {"simulated": "1"}

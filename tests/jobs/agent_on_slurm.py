@@ -29,7 +29,7 @@ from wattshed.agent.meters.nvml import Nvml
 from wattshed.agent.meters.sampler import Sampler
 from wattshed.agent.meters.schedule import Rates
 from wattshed.agent.simulation.node import SimulatedNode
-from wattshed.agent.simulation.scenario import Gpu, Scenario
+from wattshed.agent.simulation.scenario import Gpu, NodeScenario
 from wattshed.agent.simulation.workload import Job, Step
 from wattshed.agent.window import ProcessObservation
 
@@ -84,7 +84,7 @@ def become_nobody(state: str) -> None:
 def main(mapping: str, node: str, state: str, listen: str, squeue: str = "squeue") -> int:
     load = (Step(60_000_000, 300_000, 50),)
     busy = Job("9", "systemd", tuple(range(GPUS)), 0, CYCLE_US, load, forever=True)
-    scenario = Scenario((Gpu(),) * GPUS, (busy,), CYCLE_US)
+    scenario = NodeScenario((Gpu(),) * GPUS, (busy,), CYCLE_US)
 
     def open_source(config: Config, host: str) -> Source:
         clock = RealClock()

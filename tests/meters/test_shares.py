@@ -9,7 +9,7 @@ from tests.virtual import agent, simulated
 from wattshed.agent.accounts.uncertainty import job_sigma_j
 from wattshed.agent.meters.meter import NvmlMeter
 from wattshed.agent.meters.nvml import Nvml
-from wattshed.agent.meters.process_rows import Row
+from wattshed.agent.meters.process_rows import ProcessRow
 from wattshed.agent.meters.shares import ACTIVE, INTERVAL, LATEST, NOT_KNOWN, QUESTION, SAMPLE_US, SAMPLES, Shares
 from wattshed.agent.window import MISSING
 
@@ -113,11 +113,11 @@ def test_the_order_of_rows_does_not_matter(reading, random):
 
 def test_garbage_is_dropped():
     """A GPU with dead processes answers a hundred entries, most of them empty, others in the thousands."""
-    empty = [Row(0, 0, 0)] * 97
+    empty = [ProcessRow(0, 0, 0)] * 97
     garbage = [
-        Row(50_554, 217_144_956_601_725, 37_100),
-        Row(50_021, 158_819_300_671_603, 38_305),
-        Row(50_017, 49_936, 0),
+        ProcessRow(50_554, 217_144_956_601_725, 37_100),
+        ProcessRow(50_021, 158_819_300_671_603, 38_305),
+        ProcessRow(50_017, 49_936, 0),
     ]
     clean, dirty = Shares(), Shares()
     driver = Driver(INTERVAL, BURSTY)

@@ -8,7 +8,7 @@ from wattshed.agent.meters import facts, probe
 from wattshed.agent.meters.errors import NAMES, Fault, MeterError, fault_of, name_of
 from wattshed.agent.meters.gauges import BOUNDS, MODULE_W, SHORTEST_LIFE_US, Gauges
 from wattshed.agent.meters.plan import INT32_MAX, INT64_MAX, counter_of, limit_of, milli
-from wattshed.agent.meters.process_rows import Row, credible
+from wattshed.agent.meters.process_rows import ProcessRow, credible
 from wattshed.agent.meters.processes import ProcessWatch
 from wattshed.agent.meters.profiling import GPM_GAUGES, SHORTEST_US, Profile
 from wattshed.agent.meters.scope import LEAST_APART, LEAST_APART_AT_ONCE, Moment, at_once, verdict
@@ -182,7 +182,7 @@ def test_of_rows_of_one_sample_the_credible_ones_are_kept():
         (7, 101, 0),
         (6, 100, -1),
     ]
-    found = credible([Row(*row) for row in told], 99)
+    found = credible([ProcessRow(*row) for row in told], 99)
     assert [tuple(row) for row in found] == [(7, 100, 60), (7, 101, 0), (8, 100, 100)]
 
 

@@ -292,7 +292,7 @@ def test_sick_gpus_are_asked_one_at_a_time_and_who_only_waited_soon_again():
     clock = VirtualClock()
     ward = Ward(2, clock)
     again = Reprobing(ward, clock, [SimpleNamespace(sick=False) for _ in ward.gpu_handles], None, None, None)
-    again.anew()
+    again.start_over()
 
     def turn(seconds):
         clock.sleep_until(clock.now_us() + seconds * 1_000_000)

@@ -119,7 +119,7 @@ class _Finder(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_Assert(self, node):
-        """An assertion of the product is no behaviour."""
+        """An assertion of the product is not a behaviour."""
 
     def visit_Expr(self, node):
         if isinstance(node.value, ast.Constant):

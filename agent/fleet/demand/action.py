@@ -14,7 +14,7 @@ from wattshed.agent.fleet.demand.ensemble import Ensemble, resample, simulate
 from wattshed.agent.fleet.demand.findings import Findings
 from wattshed.agent.fleet.demand.grid import on_grid
 from wattshed.agent.fleet.demand.measure import measure
-from wattshed.agent.fleet.demand.series import KEYS, Recording, open_recording
+from wattshed.agent.fleet.demand.series import KEYS, LoadRecording, open_recording
 from wattshed.agent.fleet.demand.spectrum import analyse
 from wattshed.agent.fleet.demand.transformer import Transformer, age, read_transformer, units_needed
 from wattshed.agent.fleet.estimate.bootstrap import check_unit
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SWINGS_DO_NOT_AGE = (
-    "swings of 0.2-3 Hz do not age a transformer (its winding takes minutes to warm): see ramps and bands"
+    "swings of 0.2-3 Hz do not age a transformer (its winding takes minutes to warm up): see ramps and bands"
 )
 
 
@@ -51,7 +51,7 @@ def demand(args: argparse.Namespace) -> int:
     return answer(as_json(found), as_text(found), as_json=args.json)
 
 
-def examine(args: argparse.Namespace, recording: Recording, transformer: Transformer | None) -> Findings:
+def examine(args: argparse.Namespace, recording: LoadRecording, transformer: Transformer | None) -> Findings:
     """All figures of a recording."""
     load = on_grid(recording, args.step)
     if np.isnan(load.power_w).all():
@@ -76,7 +76,7 @@ def examine(args: argparse.Namespace, recording: Recording, transformer: Transfo
             )
         if load.stretch.size * load.step_s < 3600.0 * transformer.oil_time_constant_h:
             said.append(
-                "the recording is shorter than the oil's time constant: temperatures begin in balance with its mean"
+                "the recording is shorter than the oil's time constant: temperatures start in equilibrium with its mean"
             )
     ensemble = None
     if args.scale is not None:

@@ -1,4 +1,4 @@
-"""What was measured, and of what: a sample of hosts, and the population that it stands for."""
+"""What was measured, and of what: a sample of hosts, and the population that it represents."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def read_population(path: str | Path) -> Population:
     Raises
     ------
     InputError
-        For a stratum that appears twice, a count that is no whole number, a negative size.
+        For a stratum that appears twice, a count that is not a whole number, a negative size.
     """
     strata: dict[str, tuple[int, float]] = {}
     for row in read_table(path, ("stratum", "hosts")):
@@ -143,7 +143,7 @@ def read_sample(path: str | Path, population: Population, *, cluster: bool = Fal
     for row in read_table(path, ("stratum", "host", "value")):
         gathered.take(row, next((c for c in ("cluster", "job") if cluster and row.text(c)), "host"))
     if not gathered.value:
-        raise InputError("holds no measurement; add a row per measured host or GPU", str(path), 2)
+        raise InputError("contains no measurement; add a row per measured host or GPU", str(path), 2)
     return gathered.sample()
 
 
@@ -222,7 +222,7 @@ class _Gathered:
 
 
 def _namesakes(hosts: Mapping[tuple[int, str], int], population: Population) -> tuple[str, ...]:
-    """Tell of hosts of one name in two strata, which are taken to be two hosts."""
+    """Warn of hosts of one name in two strata, which are taken to be two hosts."""
     strata: dict[str, list[str]] = {}
     for stratum, name in hosts:
         strata.setdefault(name, []).append(population.strata[stratum])

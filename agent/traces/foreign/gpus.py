@@ -1,4 +1,4 @@
-"""The GPUs of a foreign trace: told apart by whatever they are called there, with what the trace knows of each."""
+"""The GPUs of a foreign trace: distinguished by whatever they are called there, with what the trace knows of each."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Gpus:
     def learn_gaps(self, rows: Rows) -> None:
         """Set what counts as a gap for GPUs that have none set, from the median period of the rows seen first.
 
-        Readings of power count; of a GPU that tells its counter alone, those.
+        Readings of power count; of a GPU that has a counter alone, those of it.
         """
         if all(device.max_gap_us > 0 for device in self.devices):
             return
