@@ -1,4 +1,4 @@
-"""What goes wrong: an error of the user's ends a command; a fault at run time is counted, said once, and survived."""
+"""What goes wrong: an error of the user's ends a command; a fault at run time is counted, logged once, and survived."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 LOG_AGAIN_S = 600.0
-"""A fault that lasts is said again this often."""
+"""A fault that lasts is logged again this often."""
 _NO_DIGITS = str.maketrans("", "", "0123456789")
 
 
@@ -44,7 +44,7 @@ class InputError(Exception):
 
 
 class Faults:
-    """The one way in which a fault of a part becomes a metric and a line in the log, while the agent goes on.
+    """The one way in which a fault of a part becomes a metric and a line in the log, while the agent continues.
 
     Parameters
     ----------
@@ -64,8 +64,8 @@ class Faults:
         self._lock = threading.Lock()
 
     @contextmanager
-    def noting(self, part: str, kind: type[Exception] = Exception, then: str = "going on") -> Iterator[None]:
-        """Let a part fail inside the block: it is noted, and what follows the block goes on.
+    def noting(self, part: str, kind: type[Exception] = Exception, then: str = "continuing") -> Iterator[None]:
+        """Let a part fail inside the block: it is noted, and what follows the block is done.
 
         Parameters
         ----------
@@ -81,7 +81,7 @@ class Faults:
         except kind as error:
             self.note(part, error, then)
 
-    def note(self, part: str, why: Exception | str, then: str = "going on") -> None:
+    def note(self, part: str, why: Exception | str, then: str = "continuing") -> None:
         """Count one fault; the first of its kind goes to the log, and then one in ten minutes.
 
         Of one kind are exceptions of one type, and texts that differ in numbers only.

@@ -15,24 +15,24 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("wattshed")
 UNWIND_S = 3.0
-"""Seconds that a process has to unwind which was told to end before its first window."""
+"""Seconds that a process has to unwind when it is told to end before its first window."""
 _ENDS = (signal.SIGTERM, signal.SIGINT)
 
 
 def end_at_once() -> None:
-    """Before the first window there are no books to close, and nothing that a reload could change."""
+    """Before the first window there is nothing to save, and nothing that a reload could change."""
     for number in _ENDS:
         signal.signal(number, _nothing_to_close)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def end_in_order(board: Board, daemon: Daemon, close_source: Callable[[], None]) -> None:
-    """From now on the books are closed before the agent ends; ``close_source`` makes it wait for no more windows."""
+    """From now on the state is saved before the agent ends; ``close_source`` makes it wait for no more windows."""
 
     def stop(number: int, frame: object) -> None:
         if not board.current().seq:
             _nothing_to_close(number, frame)  # the kernels may have tens of seconds left to compile
-        LOG.info("%s: closing the books", signal.Signals(number).name)
+        LOG.info("%s: saving the state and stopping", signal.Signals(number).name)
         daemon.stop()
         # The sampler may be waiting, or a call may hang: close it from another thread, so that next() returns.
         threading.Thread(target=close_source, daemon=True).start()
