@@ -267,6 +267,24 @@ def test_a_bad_file_is_one_line_with_a_place_and_no_secret(web, text, line, colu
     assert "hunter2" not in str(caught.value)
 
 
+LISTS = ("client_allowed_sans", "cipher_suites", "curve_preferences")
+WORDS = ("min_version", "max_version", "client_auth_type", "client_ca_file", "prefer_server_cipher_suites")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "kind"),
+    [
+        *((key, value, "list of strings") for key in LISTS for value in ("a", "{a: b}", "[a, {b: c}]", "[[a], b]")),
+        *((key, value, "string") for key in WORDS for value in ("[a]", "{a: b}")),
+    ],
+)
+def test_a_value_of_another_kind_is_refused_where_it_stands(web, key, value, kind):
+    """A list is no list of strings if any of it is none."""
+    with pytest.raises(WebConfigError, match=f"{key} must be a {kind}") as caught:
+        load(web(f"{TLS}  {key}: {value}\n"))
+    assert (caught.value.line, caught.value.column) == (4, len(key) + 5)
+
+
 def test_an_encrypted_key_is_refused_with_the_reason_and_nobody_is_asked_for_its_password(web, tmp_path):
     path = web(TLS)
     key = load_pem_private_key((tmp_path / "key.pem").read_bytes(), None)
