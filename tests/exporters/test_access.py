@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from tests.exporters.wire import get, read_one
 from wattshed.exporters.web import access
 from wattshed.exporters.web.access import Busy, Passwords, RateLimit, credentials
-from wattshed.exporters.web.web_config import WebConfigError, load
+from wattshed.exporters.web.web_config import WebConfig, WebConfigError, load
 
 HASH = bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode()
 CA = trustme.CA()
@@ -283,6 +283,13 @@ def test_a_value_of_another_kind_is_refused_where_it_stands(web, key, value, kin
     with pytest.raises(WebConfigError, match=f"{key} must be a {kind}") as caught:
         load(web(f"{TLS}  {key}: {value}\n"))
     assert (caught.value.line, caught.value.column) == (4, len(key) + 5)
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# nothing yet\n"])
+def test_a_file_that_says_nothing_asks_for_nothing_but_is_no_change(web, text):
+    assert load(web(text)) == WebConfig(files=(web(text),))
+    with pytest.raises(WebConfigError):
+        load(web(text), may_be_empty=False)
 
 
 def test_an_encrypted_key_is_refused_with_the_reason_and_nobody_is_asked_for_its_password(web, tmp_path):
