@@ -267,6 +267,18 @@ def test_a_bad_file_is_one_line_with_a_place_and_no_secret(web, text, line, colu
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize("error", [ValueError("Invalid salt"), ValueError("password may not contain NUL bytes")])
+def test_a_password_that_cannot_be_checked_is_wrong(serve, web, monkeypatch, error):
+    """Releases of bcrypt differ in what they refuse; the door stays shut."""
+
+    def refuse(*_):
+        raise error
+
+    _, port = serve(web_config=web(f"basic_auth_users:\n  ada: {HASH}\n"))
+    monkeypatch.setattr(bcrypt, "checkpw", refuse)
+    assert get(port, headers=basic("ada", "right"))[0] == 401
+
+
 LISTS = ("client_allowed_sans", "cipher_suites", "curve_preferences")
 WORDS = ("min_version", "max_version", "client_auth_type", "client_ca_file", "prefer_server_cipher_suites")
 
