@@ -57,6 +57,10 @@ class ActivityShare:
             busy[gpu] = activity * past.whole // past.known if past.known else 0
         return busy
 
+    def moved(self, place: Mapping[int, int]) -> None:
+        """Renumber the GPUs by ``place`` (old to new)."""
+        self._past = {place[gpu]: past for gpu, past in self._past.items()}
+
 
 class _Past:
     """The last windows of one GPU: activities that were known, and how busy it was, with their sums."""

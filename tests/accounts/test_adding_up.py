@@ -1,7 +1,7 @@
 """Sums, peaks and limits with numbers that can be told apart: a part that is lost, doubled or swapped is seen."""
 
 from dataclasses import fields
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -85,10 +85,9 @@ def test_what_is_said_of_an_account():
         one = GpuAccount(device(), read.get("energy_hnj", 0))
         one.totals.samples = read.get("samples", 0)
         assert one.was_read
-    one.totals.compared_counter_hnj, one.totals.compared_power_hnj = 400, 500
-    assert one.disagreement == 0.25
-    one.totals.compared_power_hnj = 0
-    assert one.disagreement is None
+    for counter, power in product((0, 1, 2, 400), (0, 1, 2, 500)):
+        one.totals.compared_counter_hnj, one.totals.compared_power_hnj = counter, power
+        assert one.disagreement == ((power - counter) / counter if counter and power else None)
 
 
 def test_a_job_exists_from_its_first_to_its_last_stretch():

@@ -88,6 +88,7 @@ def test_a_hole_that_the_counter_bridged_is_no_spike():
     for t in (0, 10, 20, 3620, 3630):
         history.observe(shown(t, {0: (300 * t, t)}))
     assert set(lines(history)[0][0]) == {300.0}
+    assert history.columns()["time_s"] == [snapshots.T0 / 1e6 + t for t in (3620, 3630)], "no more than the last hour"
 
 
 def test_an_ended_job_keeps_its_history_and_leaves_no_spike():

@@ -79,6 +79,8 @@ def test_an_instance_that_was_taken_away_is_gone():
     assert [one.name for one in watch._instances()] == ["1/0"]
     arranged(driver, [], model)
     assert watch._instances() == []
+    driver.answers["nvmlDeviceGetMaxMigDeviceCount"] = 0
+    assert watch._instances() == [], "none at most is an answer, too"
 
 
 def accounted(pids, running=()):

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.mutants.mutations import mutations
+
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = tomllib.loads((ROOT / "tests/mutants/rooms.toml").read_text())
 
@@ -42,3 +44,15 @@ def test_no_room_lies_in_another():
     sources = [path for room in ROOMS.values() for path in room["sources"]]
     assert len(sources) == len(set(sources))
     assert not [(a, b) for a in sources for b in sources if a.startswith(f"{b}/")]
+
+
+EQUIVALENT = tomllib.loads((ROOT / "tests/mutants/equivalent.toml").read_text())["mutant"]
+
+
+@pytest.mark.parametrize("one", EQUIVALENT, ids=lambda one: one["line"][:40])
+def test_what_no_test_can_see_is_a_mutant_of_a_line_that_is_there_with_a_reason(one):
+    source = (ROOT / one["file"]).read_bytes()
+    assert len(one["why"]) > 20
+    places = [n for n, line in enumerate(source.decode().splitlines(), 1) if line.strip() == one["line"]]
+    made = [m.apply(source).decode().splitlines() for m in mutations(source) if m.line in places]
+    assert any(lines[n - 1].strip() == one["to"] for lines in made for n in places)
