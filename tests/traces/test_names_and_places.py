@@ -105,11 +105,14 @@ def test_a_message_is_found_wherever_it_is_cut():
         ]
 
 
+DAY = 216_000  # windows of 0.4 s
+
+
 def test_recordings_are_a_chain_for_each_host_in_the_order_of_time(tmp_path):
     """By the folder that names the host, by what the user says, else by the folder alone."""
     for host in ("a", "b"):
         recorder = Recorder(tmp_path / "both", host, segment_bytes=1)
-        for i in (0, 1, 2):
+        for i in (0, 1, DAY):
             recorder.append(plain_window(i, host=host))
         recorder.close()
     chains = {chain.name: chain for chain in find([str(tmp_path / "both")], Options())}
@@ -117,7 +120,7 @@ def test_recordings_are_a_chain_for_each_host_in_the_order_of_time(tmp_path):
     for host, chain in chains.items():
         assert len(chain.sources) == 3
         windows = list(chain.windows(Options()))
-        assert [(window.host, window.seq) for window in windows] == [(host, 0), (host, 1), (host, 2)]
+        assert [(window.host, window.seq) for window in windows] == [(host, 0), (host, 1), (host, DAY)]
         assert sum(report.rows for report in chain.reports) == sum(w.readings.time_us.size for w in windows)
         assert [report.gpus for report in chain.reports] == [2, 2, 2]
         assert list(chain.windows(Options(), lambda: True)) == []
@@ -127,6 +130,10 @@ def test_recordings_are_a_chain_for_each_host_in_the_order_of_time(tmp_path):
         path.rename(tmp_path / "loose" / path.name)
     (loose,) = find([str(tmp_path / "loose")], Options())
     assert (loose.name, len(loose.sources)) == ("", 2)
+    (tmp_path / "more").mkdir()
+    (rest,) = (tmp_path / "both" / "host=a").rglob("*.arrows")
+    rest.rename(tmp_path / "more" / rest.name)
+    assert len(find([str(tmp_path / "loose"), str(tmp_path / "more")], Options())) == 2
     (told,) = find([f"{tmp_path / 'loose'}@c"], Options())
     assert (told.name, [source.host for source in told.sources]) == ("c", ["c", "c"])
 
