@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from tests.traces.test_native_format import encode
 from tests.traces.windows_made_up import plain_window
+from wattshed.agent.errors import InputError
+from wattshed.agent.traces.native.recorder import Recorder
 from wattshed.agent.traces.native.segment import SCHEMA_MESSAGE, layout_of, spans
 from wattshed.agent.traces.options import Options
 from wattshed.agent.traces.sources import find
@@ -101,3 +103,55 @@ def test_a_message_is_found_wherever_it_is_cut():
             (len(SCHEMA_MESSAGE), second, True),
             *([(second, cut, False)] if cut > second else []),
         ]
+
+
+DAY = 216_000  # windows of 0.4 s
+
+
+def test_recordings_are_a_chain_for_each_host_in_the_order_of_time(tmp_path):
+    """By the folder that names the host, by what the user says, else by the folder alone."""
+    for host in ("a", "b"):
+        recorder = Recorder(tmp_path / "both", host, segment_bytes=1)
+        for i in (0, 1, DAY):
+            recorder.append(plain_window(i, host=host))
+        recorder.close()
+    chains = {chain.name: chain for chain in find([str(tmp_path / "both")], Options())}
+    assert set(chains) == {"a", "b"}
+    for host, chain in chains.items():
+        assert len(chain.sources) == 3
+        windows = list(chain.windows(Options()))
+        assert [(window.host, window.seq) for window in windows] == [(host, 0), (host, 1), (host, DAY)]
+        assert sum(report.rows for report in chain.reports) == sum(w.readings.time_us.size for w in windows)
+        assert [report.gpus for report in chain.reports] == [2, 2, 2]
+        assert list(chain.windows(Options(), lambda: True)) == []
+    (one, two) = sorted((tmp_path / "both" / "host=a").rglob("*.arrows"))[:2]
+    (tmp_path / "loose").mkdir()
+    for path in (one, two):
+        path.rename(tmp_path / "loose" / path.name)
+    (loose,) = find([str(tmp_path / "loose")], Options())
+    assert (loose.name, len(loose.sources)) == ("", 2)
+    (tmp_path / "more").mkdir()
+    (rest,) = (tmp_path / "both" / "host=a").rglob("*.arrows")
+    rest.rename(tmp_path / "more" / rest.name)
+    assert len(find([str(tmp_path / "loose"), str(tmp_path / "more")], Options())) == 2
+    (told,) = find([f"{tmp_path / 'loose'}@c"], Options())
+    assert (told.name, [source.host for source in told.sources]) == ("c", ["c", "c"])
+
+
+def test_what_else_lies_in_a_folder_is_passed_over_and_said(tmp_path):
+    (tmp_path / "log.csv").write_text(LOG.format(gpu=0))
+    (tmp_path / "notes.txt").write_text("This is not a table.\nIt is two sentences.\n")
+    (tmp_path / ".hidden.csv").write_text("x")
+    (chain,) = find([str(tmp_path)], Options())
+    assert [source.path.name for source in chain.sources] == ["log.csv"]
+    assert len(list(chain.windows(Options()))) == 1
+    (note,) = [note for note in chain.reports[0].notes if "passed over" in note]
+    assert "notes.txt" in note
+    with pytest.raises(InputError, match="no trace that is recognised"):
+        find([str(tmp_path / "notes.txt")], Options())
+    (tmp_path / "log.csv").unlink()
+    with pytest.raises(InputError, match=r"notes\.txt"):
+        find([str(tmp_path)], Options())
+    (tmp_path / "notes.txt").unlink()
+    with pytest.raises(InputError, match="no trace is in this folder"):
+        find([str(tmp_path)], Options())

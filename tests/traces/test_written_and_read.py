@@ -294,7 +294,7 @@ def test_what_a_tool_wrote_is_read(name, tmp_path, node):
     )
 )
 def test_a_gpu_is_one_by_uuid_else_address_else_index_on_its_host(names):
-    gpus = Gpus("own")
+    gpus = Gpus("own", 5_000_000, -1)
     seen = {}
     for host, index, uuid, pci in names:
         number = gpus.number(host, index=index, uuid=uuid, pci=pci)
@@ -309,7 +309,7 @@ def test_a_gpu_is_one_by_uuid_else_address_else_index_on_its_host(names):
     st.lists(st.tuples(st.sampled_from([-1, 0, 300_000, 700_000, 2**31 - 1]), st.booleans()), min_size=1, max_size=5)
 )
 def test_of_several_limits_the_largest_counts(facts):
-    gpus = Gpus(max_power_mw=5_000_000)
+    gpus = Gpus("", 5_000_000, -1)
     number = gpus.number(index=0)
     for limit, simulated in facts:
         gpus.describe(number, limit_mw=limit, simulated=simulated)

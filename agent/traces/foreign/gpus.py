@@ -30,7 +30,7 @@ class Gpus:
         Readings further apart are a gap; -1: the larger of 5 s and ten median periods, GPU by GPU.
     """
 
-    def __init__(self, host: str = "", max_power_mw: int = 20_000_000, max_gap_us: int = MISSING) -> None:
+    def __init__(self, host: str, max_power_mw: int, max_gap_us: int) -> None:
         self.host, self._max_power_mw, self._max_gap_us = host, max_power_mw, max_gap_us
         self.devices: list[Device] = []
         self._known: dict[tuple[str, str], int] = {}
