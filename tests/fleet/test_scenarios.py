@@ -227,7 +227,7 @@ def test_the_users_own_file(fleet, files):
         ("value = 10\n", "value = true\n", "4:1: given.n.value: must be a number, not true"),
         ("value = 10\n", "value = nan\n", "4:1: given.n.value: must be a finite number, not nan"),
         ("low = 8", "low = 11", "5:1: given.n.low: must be at most 10, not 11"),
-        ('source = "counted"', "", "3:8: given.n: needs source, a text"),
+        ('source = "counted"', "", "3:8: given.n: needs source, a string"),
         (
             'source = "counted"',
             'source = "counted"\ncolour = 1',
