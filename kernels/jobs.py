@@ -51,7 +51,7 @@ class JobEnergy(NamedTuple):
     unattributed: NDArray[np.int64]
 
 
-@jit
+@jit(allocates=False)
 def _carry(energy):
     """Move whole joules out of the half-nanojoules."""
     energy[0] += energy[1] // HNJ_PER_JOULE
@@ -76,7 +76,7 @@ class _Sums(NamedTuple):
     span: NDArray[np.int64]
 
 
-@jit
+@jit(inline="always", allocates=False)
 def _energy_of(segment, sums, k, stop):
     """Sum a segment's energy from chunk ``k`` on: static, dynamic, the chunk it ends in, and whether there is more.
 
@@ -95,7 +95,7 @@ def _energy_of(segment, sums, k, stop):
     return static, dynamic, k, False
 
 
-@jit
+@jit(inline="always", allocates=False)
 def _enter(here, present, still, moving, result):
     """Enter what those present got of a segment, and leave nothing behind."""
     for j in range(present):
@@ -109,11 +109,9 @@ def _enter(here, present, still, moving, result):
             _carry(result.dynamic[row])
 
 
-@jit
-def _split_gpu(g, sums, edges, rows, usage, still, moving, result):
-    """Walk one GPU's segments: who is there, what it took, who gets it."""
-    lo, hi = rows[g], rows[g + 1]
-    here = nobody_here(hi - lo)
+@jit(allocates=False)
+def _split_gpu(g, lo, hi, sums, edges, usage, here, still, moving, result):
+    """Walk one GPU's segments and its usage rows ``lo:hi``: who is there, what it took, who gets it."""
     at = Moment(lo, hi, 0, lo, lo)
     k = sums.chunks[g]
     for i in range(2 * (hi - lo) + 1):
@@ -137,7 +135,8 @@ def _split_gpu(g, sums, edges, rows, usage, still, moving, result):
 def _split_all(sums, edges, rows, usage, still, moving, result):
     """Split every GPU's segments among its usage rows."""
     for g in prange(len(sums.chunks) - 1):
-        _split_gpu(g, sums, edges, rows, usage, still, moving, result)
+        here = nobody_here(rows[g + 1] - rows[g])
+        _split_gpu(g, rows[g], rows[g + 1], sums, edges, usage, here, still, moving, result)
 
 
 def _sum(time_us, power_mw, offsets, max_gap_us, idle_mw, edges, rows, on_cuda):

@@ -141,11 +141,11 @@ def at_rest(power_mw: int, idle_mw: int) -> bool:
 @jit(allocates=False)
 def nobody_after(edge: int, t1: int, usage: UsageRows, at: Moment) -> bool:
     """Tell whether all who are present leave at an edge, and nobody comes before the interval ends."""
-    if at.coming < at.stop and usage.start_us[usage.by_start[at.coming]] < t1:
+    if at.coming < at.stop and usage.row[usage.by_start[at.coming]].start_us < t1:
         return False
     present, i = at.present, at.going
-    while i < at.stop and usage.end_us[usage.by_end[i]] <= edge:
-        present -= usage.start_us[usage.by_end[i]] < usage.end_us[usage.by_end[i]]
+    while i < at.stop and usage.row[usage.by_end[i]].end_us <= edge:
+        present -= usage.row[usage.by_end[i]].start_us < usage.row[usage.by_end[i]].end_us
         i += 1
     return present == 0
 
@@ -172,17 +172,17 @@ def _owners_edges(t0: int, t1: int, usage: UsageRows, at: Moment) -> tuple[int, 
     first, last = FOREVER, -1
     for i in range(at.coming, at.stop):
         row = usage.by_start[i]
-        edge = usage.start_us[row]
+        edge = usage.row[row].start_us
         if edge >= t1:
             break
-        if edge > t0 and usage.end_us[row] > edge and comes(usage, at, row):
+        if edge > t0 and usage.row[row].end_us > edge and comes(usage, at, row):
             first, last = min(first, edge), max(last, edge)
     for i in range(at.going, at.stop):
         row = usage.by_end[i]
-        edge = usage.end_us[row]
+        edge = usage.row[row].end_us
         if edge >= t1:
             break
-        if edge > t0 and usage.start_us[row] < edge and goes(usage, at, row):
+        if edge > t0 and usage.row[row].start_us < edge and goes(usage, at, row):
             first, last = min(first, edge), max(last, edge)
     return first, last
 

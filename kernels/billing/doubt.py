@@ -70,9 +70,9 @@ def of_nobody(total: int, usage: UsageRows, here: Here, n: int, guessed) -> None
     """Add one sigma for each of several live rows of which none was active, and none got anything."""
     sharers = 1.0
     for j in range(n):
-        if usage.live[here.rows[j]] != HELD:
+        if usage.row[here.rows[j]].live != HELD:
             sharers += 1.0
     share = 1.0 / sharers
     for j in range(n):
-        if usage.live[here.rows[j]] != HELD:
+        if usage.row[here.rows[j]].live != HELD:
             guessed[here.rows[j]] += int(total * math.sqrt(share * share + share * (1.0 - share) / 3.0))

@@ -100,12 +100,12 @@ def split_static(total: int, usage: UsageRows, here: Here, n: int, static) -> in
     """Give a segment's static energy to the ``n`` owners present; returns what is left for ``_idle``."""
     if n == 0 or total == 0:
         return total
-    share, rows, weight = usage.share_ppm, here.rows, here.weight
+    rows, weight = here.rows, here.weight
     reserved = 0
     unknown = 0
     for j in range(n):
-        if share[rows[j]] >= 0:
-            reserved += share[rows[j]]
+        if usage.row[rows[j]].share_ppm >= 0:
+            reserved += usage.row[rows[j]].share_ppm
         else:
             unknown += 1
     free = max(WHOLE_PPM - reserved, 0)
@@ -113,7 +113,8 @@ def split_static(total: int, usage: UsageRows, here: Here, n: int, static) -> in
     times = max(unknown, 1)
     weights = 0
     for j in range(n):
-        weight[j] = share[rows[j]] * times if share[rows[j]] >= 0 else free
+        share = usage.row[rows[j]].share_ppm
+        weight[j] = share * times if share >= 0 else free
         weights += weight[j]
     weight[n] = free * times if unknown == 0 else 0
     weights += weight[n]
@@ -144,16 +145,16 @@ def _users(usage: UsageRows, here: Here, n: int) -> _Users:
     active, known, reserved, all_reserved = 0, True, 0, True
     for j in range(n):
         row = here.rows[j]
-        if usage.live[row] == HELD:
+        if usage.row[row].live == HELD:
             continue
         count += 1
         last = row
-        active += max(usage.activity_ppm[row], 0)
-        known = known and usage.activity_ppm[row] >= 0
-        reserved += max(usage.share_ppm[row], 0)
-        all_reserved = all_reserved and usage.share_ppm[row] >= 0
-        bounded = bounded or usage.live[row] == AT_MOST
-    if count == 0 and n == 1 and usage.share_ppm[here.rows[0]] >= WHOLE_PPM:
+        active += max(usage.row[row].activity_ppm, 0)
+        known = known and usage.row[row].activity_ppm >= 0
+        reserved += max(usage.row[row].share_ppm, 0)
+        all_reserved = all_reserved and usage.row[row].share_ppm >= 0
+        bounded = bounded or usage.row[row].live == AT_MOST
+    if count == 0 and n == 1 and usage.row[here.rows[0]].share_ppm >= WHOLE_PPM:
         # Nobody was seen, but the whole GPU is this one's: what it drew above idle is the holder's too.
         count, last = 1, here.rows[0]
     return _Users(count, last, active, known, reserved, all_reserved, bounded)
@@ -165,12 +166,12 @@ def _weigh_users(kind: int, usage: UsageRows, here: Here, n: int) -> int:
     weights = 0
     for j in range(n):
         row = here.rows[j]
-        if usage.live[row] == HELD:
+        if usage.row[row].live == HELD:
             here.weight[j] = 0
         elif kind == BY_ACTIVITY:
-            here.weight[j] = usage.activity_ppm[row]
+            here.weight[j] = usage.row[row].activity_ppm
         elif kind == BY_SHARE:
-            here.weight[j] = usage.share_ppm[row]
+            here.weight[j] = usage.row[row].share_ppm
         else:
             here.weight[j] = 1
         weights += here.weight[j]
@@ -207,12 +208,12 @@ def split_dynamic(  # type: ignore[no-untyped-def]
         kind = NOBODY_ACTIVE
     else:
         here.weight[n] = 0
-        if kind == BY_ACTIVITY and users.activity_ppm * 10 < usage.busy_ppm[users.last] * 9:
-            here.weight[n] = usage.busy_ppm[users.last] - users.activity_ppm
+        if kind == BY_ACTIVITY and users.activity_ppm * 10 < usage.row[users.last].busy_ppm * 9:
+            here.weight[n] = usage.row[users.last].busy_ppm - users.activity_ppm
         apportion(total, here.weight, weights + here.weight[n], n + 1, here.part)
     for j in range(n):
         row = here.rows[j]
-        if usage.live[row] != HELD:
+        if usage.row[row].live != HELD:
             dynamic[row] += here.part[j] if weights > 0 else 0
             method[row] |= kind
     return (int(here.part[n]) if weights > 0 else total), kind

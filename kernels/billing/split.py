@@ -40,7 +40,6 @@ from wattshed.kernels.billing.shares import (
     split_static,
 )
 from wattshed.kernels.billing.usage import (
-    NOBODY_ASKS,
     Moment,
     UsageRows,
     next_edge,
@@ -134,7 +133,7 @@ def _before_edge(
     return amount, power
 
 
-@jit(allocates=False)
+@jit(inline="always", allocates=False)
 def _take_segment(
     edge: int, stop: int, cursor: _Cursor, cut: crossing.HoleCut, intervals: IntervalColumns, idle_mw: int,
     rests: bool, usage: UsageRows, at: Moment,
@@ -183,7 +182,7 @@ def _doubt(kind: int, dynamic: int, usage: UsageRows, here: Here, n: int, parts:
         doubt.of_guess(dynamic, here, n, parts.guessed_hnj)
 
 
-@jit(allocates=False)
+@jit(inline="always", allocates=False)
 def _share_out(segment: _Segment, usage: UsageRows, here: Here, n: int, before: Before, parts: Split, gpu: int) -> None:
     """Split a segment among the ``n`` who are there."""
     static, dynamic = segment.static_hnj, segment.dynamic_hnj
@@ -211,13 +210,12 @@ def _share_out(segment: _Segment, usage: UsageRows, here: Here, n: int, before: 
             parts.guessed_hnj[row] += int(segment.sigma_hnj * (moved / dynamic))
 
 
-@jit
+@jit(allocates=False)
 def _split_gpu(
     gpu: int, first: int, stop: int, intervals: IntervalColumns, idle_mw: int, rests: bool, usage: UsageRows,
-    at: Moment, parts: Split,
+    at: Moment, here: Here, before: Before, parts: Split,
 ) -> None:  # fmt: skip
     """Sweep one GPU's intervals ``first:stop`` and the starts and ends of its rows together."""
-    here, before = nobody_here(at.stop - at.first), nothing_before(at.stop - at.first)
     cut = crossing.no_cut()
     cursor = _begin(intervals, first, stop, _Cursor(first, 0, 0, 0))
     while cursor.interval < stop:
@@ -239,10 +237,14 @@ def _split(  # type: ignore[no-untyped-def]
         of_rows[0], of_rows[1], of_rows[2], of_rows[3], of_rows[4], of_rows[5], of_rows[6], of_rows[7],
         of_gpus[0], of_gpus[1],
     )  # fmt: skip
+    most = 0
     for gpu in range(len(counts)):
-        first, stop = rows[gpu], rows[gpu + 1]
-        at = Moment(first, stop, 0, first, first)
-        _split_gpu(gpu, starts[gpu], starts[gpu] + counts[gpu], intervals, idle_mw[gpu], rests, usage, at, parts)
+        most = max(most, rows[gpu + 1] - rows[gpu])
+    here, before = nobody_here(most), nothing_before(most)
+    for gpu in range(len(counts)):
+        first, stop = starts[gpu], starts[gpu] + counts[gpu]
+        at = Moment(rows[gpu], rows[gpu + 1], 0, rows[gpu], rows[gpu])
+        _split_gpu(gpu, first, stop, intervals, idle_mw[gpu], rests, usage, at, here, before, parts)
 
 
 def split(
@@ -305,7 +307,7 @@ def split(
     if begin_mw is None or end_mw is None:
         begin_mw = end_mw = np.full(len(energy_hnj), -1, np.int64)
     if hole is None:
-        hole, owner = _NO_HOLES, NOBODY_ASKS
+        hole, owner = _NO_HOLES, None
     elif owner is None:
         owner = np.arange(len(start_us))
     usage = usage_rows(rows, start_us, end_us, activity_ppm, busy_ppm, share_ppm, live, owner)

@@ -2,46 +2,60 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from wattshed.kernels.columns import as_read
+from wattshed.kernels.billing.records import dtype_of, opened
 from wattshed.kernels.jit import jit
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 
-class UsageRows(NamedTuple):
-    """Usage rows of all GPUs, GPU by GPU, as `kernels.billing.split.split` is given them.
+@dataclass(slots=True)
+class Usage:
+    """One owner on one GPU for a while, as `kernels.billing.split.split` is given it.
 
     Attributes
     ----------
-    start_us, end_us : int64[m], us
-    activity_ppm, busy_ppm, share_ppm : int64[m], millionths of the GPU
+    start_us, end_us : int, us
+    activity_ppm, busy_ppm, share_ppm : int, millionths of the GPU
         -1 unknown.
-    live : int8[m]
+    live : int
         `kernels.billing.shares` has its values.
-    owner : int64[m]
-        Whose they are, to tell where an owner only goes on; empty where nobody asks.
+    owner : int
+        Whose it is, to tell where an owner only goes on.
+    """
+
+    start_us: int = 0
+    end_us: int = 0
+    activity_ppm: int = -1
+    busy_ppm: int = -1
+    share_ppm: int = -1
+    live: int = 0
+    owner: int = -1
+
+
+USAGE = dtype_of(Usage)
+
+
+class UsageRows(NamedTuple):
+    """Usage rows of all GPUs, GPU by GPU.
+
+    Attributes
+    ----------
+    row : records of `Usage`
     by_start, by_end : int64[m]
         The rows of each GPU in the order of their starts, and of their ends.
     """
 
-    start_us: NDArray[np.int64]
-    end_us: NDArray[np.int64]
-    activity_ppm: NDArray[np.int64]
-    busy_ppm: NDArray[np.int64]
-    share_ppm: NDArray[np.int64]
-    live: NDArray[np.int8]
-    owner: NDArray[np.int64]
+    row: Sequence[Usage]
     by_start: NDArray[np.int64]
     by_end: NDArray[np.int64]
-
-
-NOBODY_ASKS = np.empty(0, np.int64)
-"""For `UsageRows.owner`."""
 
 
 def usage_rows(
@@ -52,13 +66,16 @@ def usage_rows(
     busy_ppm: NDArray[np.int64],
     share_ppm: NDArray[np.int64],
     live: NDArray[np.int8],
-    owner: NDArray[np.int64] = NOBODY_ASKS,
+    owner: NDArray[np.int64] | None = None,
 ) -> UsageRows:
-    """Put usage rows, of which GPU ``i`` owns ``rows[i]:rows[i + 1]``, in the order of their starts and ends too."""
+    """Make records of usage rows, of which GPU ``i`` owns ``rows[i]:rows[i + 1]``, and order their starts and ends."""
+    usage = np.empty(len(start_us), USAGE)
+    columns = (start_us, end_us, activity_ppm, busy_ppm, share_ppm, live, -1 if owner is None else owner)
+    for name, column in zip(USAGE.names or (), columns, strict=True):
+        usage[name] = column
     gpu_of = np.repeat(np.arange(len(rows) - 1), np.diff(rows))
     by_start, by_end = np.lexsort((start_us, gpu_of)), np.lexsort((end_us, gpu_of))
-    columns = (start_us, end_us, activity_ppm, busy_ppm, share_ppm, live, owner, by_start, by_end)
-    return UsageRows(*(as_read(column) for column in columns))
+    return UsageRows(opened(usage, Usage), by_start, by_end)
 
 
 class Moment(NamedTuple):
@@ -86,9 +103,9 @@ def next_edge(usage: UsageRows, at: Moment, until: int) -> int:
     """Return when somebody comes or goes next, ``until`` if nobody does before."""
     edge = until
     if at.coming < at.stop:
-        edge = min(edge, usage.start_us[usage.by_start[at.coming]])
+        edge = min(edge, usage.row[usage.by_start[at.coming]].start_us)
     if at.going < at.stop:
-        edge = min(edge, usage.end_us[usage.by_end[at.going]])
+        edge = min(edge, usage.row[usage.by_end[at.going]].end_us)
     return edge
 
 
@@ -99,7 +116,7 @@ def pass_edge(usage: UsageRows, at: Moment, edge: int, here) -> Moment:  # type:
     ``here[:present]`` (int64[m]) are the rows that are there, in their order.
     """
     first, stop, present, coming, going = at
-    while going < stop and usage.end_us[usage.by_end[going]] <= edge:
+    while going < stop and usage.row[usage.by_end[going]].end_us <= edge:
         gone = usage.by_end[going]
         j = 0
         while j < present and here[j] != gone:
@@ -109,9 +126,9 @@ def pass_edge(usage: UsageRows, at: Moment, edge: int, here) -> Moment:  # type:
             for m in range(j, present):
                 here[m] = here[m + 1]
         going += 1
-    while coming < stop and usage.start_us[usage.by_start[coming]] <= edge:
+    while coming < stop and usage.row[usage.by_start[coming]].start_us <= edge:
         row = usage.by_start[coming]
-        if usage.end_us[row] > edge:
+        if usage.row[row].end_us > edge:
             j = present
             while j > 0 and here[j - 1] > row:
                 here[j] = here[j - 1]
@@ -126,12 +143,12 @@ def pass_edge(usage: UsageRows, at: Moment, edge: int, here) -> Moment:  # type:
 def count_past_edge(usage: UsageRows, at: Moment, edge: int) -> Moment:
     """Move past ``edge`` like `pass_edge`, but only count who is there."""
     first, stop, present, coming, going = at
-    while going < stop and usage.end_us[usage.by_end[going]] <= edge:
+    while going < stop and usage.row[usage.by_end[going]].end_us <= edge:
         gone = usage.by_end[going]
-        present -= usage.start_us[gone] < usage.end_us[gone]
+        present -= usage.row[gone].start_us < usage.row[gone].end_us
         going += 1
-    while coming < stop and usage.start_us[usage.by_start[coming]] <= edge:
-        present += usage.end_us[usage.by_start[coming]] > edge
+    while coming < stop and usage.row[usage.by_start[coming]].start_us <= edge:
+        present += usage.row[usage.by_start[coming]].end_us > edge
         coming += 1
     return Moment(first, stop, present, coming, going)
 
@@ -151,7 +168,9 @@ def goes(usage: UsageRows, at: Moment, row: int) -> bool:
 @jit(inline="always", allocates=False)
 def _goes_on(usage: UsageRows, row: int) -> bool:
     """Tell whether the row after this one is its owner's too, without a break."""
-    return bool(usage.owner[row] == usage.owner[row + 1] and usage.end_us[row] == usage.start_us[row + 1])
+    return bool(
+        usage.row[row].owner == usage.row[row + 1].owner and usage.row[row].end_us == usage.row[row + 1].start_us
+    )
 
 
 @jit(allocates=False)
