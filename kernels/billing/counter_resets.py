@@ -73,13 +73,17 @@ def judge_suspect(books: Books, t: int, c: int, unseen: int, onward: bool) -> No
 
 
 @jit(allocates=False)
-def judge_stale(books: Books, t: int, c: int, unseen: int) -> None:
-    """Decide by the reading after it what the first one after a hole was; while that is open it stays a suspect."""
+def judge_stale(books: Books, t: int, c: int, unseen: int) -> bool:
+    """Decide by the reading after it what the first one after a hole was.
+
+    Returns whether that is decided, and this reading is to be judged itself; else the first one stays a suspect.
+    """
     s, stretch = books.state, books.open
     if c == s.suspect_mj:
         if stands_still(books, t, unseen):
             _stale_is_stuck(books, t)
-        return
+            return True
+        return False
     moved = c > s.suspect_mj and sane(c - s.suspect_mj, t - s.suspect_us, books.bound_mw)
     seen = total_of(books.intervals, stretch.mark, stretch.end)
     in_time = t - books.intervals.t0_us[stretch.first] <= UNDECIDED_US
@@ -90,6 +94,7 @@ def judge_stale(books: Books, t: int, c: int, unseen: int) -> None:
         stretch.mark = stretch.end
     else:
         book_stale(books, moved)
+    return True
 
 
 @jit(allocates=False)

@@ -29,9 +29,7 @@ def take_counter(books: Books, t: int, c: int) -> None:
         return
     if s.high_water_mj >= 0 and t - s.high_water_us > HIGH_WATER_US:
         s.high_water_mj, s.high_water_booked_hnj = -1, 0
-    if s.suspect == Suspect.STALE:
-        judge_stale(books, t, c, unseen)
-    if s.suspect == Suspect.STALE:
+    if s.suspect == Suspect.STALE and not judge_stale(books, t, c, unseen):
         return
     from_base = sane(c - s.counter_mj, t - s.base_us, books.bound_mw)
     onward = c > s.suspect_mj and sane(c - s.suspect_mj, t - s.suspect_us, books.bound_mw)
