@@ -116,7 +116,7 @@ def test_a_host_where_nothing_can_be_metered_says_so_and_ends_with_1(tmp_path):
     assert info[0]["energy_source"] == "none"
     assert one.process.wait(timeout=60) == 1
     log = one.log.read_text()
-    assert log.count("nothing is metered: no GPU tells") == 1
+    assert log.count("nothing is metered: no GPU reports") == 1
     assert log.strip().splitlines()[-1].endswith("`wattshed check` says why and what to do")
 
 

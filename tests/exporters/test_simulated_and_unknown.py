@@ -109,7 +109,7 @@ def test_a_gpu_that_was_never_read_has_no_energy_and_no_bill():
     assert (job["energy_j"], job["static_j"], job["sigma_j"]) == (None, None, None)
     assert (document["ready"], document["unmetered"]) == (False, snapshot.unmetered)
     shown = top.view(document)
-    assert "NOT METERING: no GPU tells" in shown.title
+    assert "NOT METERING: no GPU reports" in shown.title
     assert dict(zip(top.GPU_COLUMNS, shown.gpus[0], strict=True))["data"] == "cannot be metered"
     assert " J" not in "".join(shown.jobs[0])
 
