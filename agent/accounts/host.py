@@ -105,7 +105,7 @@ class HostAccounts:
         state[list(moved.values())] = self.state
         self.waiting = self.waiting.moved(moved)
         self.holding.moved(moved)
-        self.coverage.moved(moved)
+        self.activity_share.moved(moved)
         self.keys, self.state = keys, state
 
     def wait(self, rows: PendingUsage, now_us: int) -> None:
