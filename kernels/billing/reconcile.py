@@ -9,7 +9,8 @@ A counter lies in known ways, and each has its rule (`kernels.billing.verdicts`,
 
 * it was *seen* not to move while power flows (stuck: readings that repeat it, more than 2 s apart without their longest
   pause), or is not readable for longer than a gap: power is booked, and what the counter says later is booked on top as
-  far as it exceeds that. Its difference is the truth; only one that was stuck and then lacks a quarter of what power booked has lost it;
+  far as it exceeds that. Its difference is the truth; only one that was stuck, and then lacks a quarter of what power
+  booked, has lost it;
 * it falls (a driver reload, or a bad reading): nothing is booked from it until a second reading says which. If it comes
   back to the old level it was a dip and the old base holds; if it counts on from the low value it is a new epoch, whose
   first value is a lower bound for the stretch before it, and what it leaves open is estimated by power;
