@@ -18,7 +18,7 @@ import numpy as np
 
 from wattshed.kernels.arrays.segments import HIGHEST_MW, LONGEST_US, cut, sum_chunks
 from wattshed.kernels.billing.shares import nobody_here, split_dynamic, split_static
-from wattshed.kernels.billing.usage import Moment, pass_edge, usage_rows
+from wattshed.kernels.billing.usage import SweepPlace, pass_edge, usage_rows
 from wattshed.kernels.columns import CHUNK, CUDA_CHUNK, PARALLEL_FROM, check_columns, raise_backwards, valid_rows
 from wattshed.kernels.devices import choose
 from wattshed.kernels.jit import jit, prange
@@ -112,7 +112,7 @@ def _enter(here, present, still, moving, result):
 @jit(allocates=False)
 def _split_gpu(g, lo, hi, sums, edges, usage, here, still, moving, result):
     """Walk one GPU's segments and its usage rows ``lo:hi``: who is there, what it took, who gets it."""
-    at = Moment(lo, hi, 0, lo, lo)
+    at = SweepPlace(lo, hi, 0, lo, lo)
     k = sums.chunks[g]
     for i in range(2 * (hi - lo) + 1):
         more = True

@@ -22,7 +22,7 @@ from wattshed.kernels.billing.usage import comes, count_past_edge, goes, next_ed
 from wattshed.kernels.jit import jit
 
 if TYPE_CHECKING:
-    from wattshed.kernels.billing.usage import Moment, UsageRows
+    from wattshed.kernels.billing.usage import SweepPlace, UsageRows
 
 FOREVER = 1 << 62
 STEADY = 0.2
@@ -139,7 +139,7 @@ def at_rest(power_mw: int, idle_mw: int) -> bool:
 
 
 @jit(allocates=False)
-def nobody_after(edge: int, t1: int, usage: UsageRows, at: Moment) -> bool:
+def nobody_after(edge: int, t1: int, usage: UsageRows, at: SweepPlace) -> bool:
     """Tell whether all who are present leave at an edge, and nobody comes before the interval ends."""
     if at.coming < at.stop and usage.row[usage.by_start[at.coming]].start_us < t1:
         return False
@@ -164,7 +164,7 @@ def beside_rest(amount: int, rest: int, before: int, after: int, powers: Powers)
 
 
 @jit(allocates=False)
-def _owners_edges(t0: int, t1: int, usage: UsageRows, at: Moment) -> tuple[int, int]:
+def _owners_edges(t0: int, t1: int, usage: UsageRows, at: SweepPlace) -> tuple[int, int]:
     """Return when the first and the last owner came or went strictly inside a hole; FOREVER, -1 if none did.
 
     Where a row follows another of its owner without a break (a window's end), nobody did.
@@ -188,7 +188,7 @@ def _owners_edges(t0: int, t1: int, usage: UsageRows, at: Moment) -> tuple[int, 
 
 
 @jit(allocates=False)
-def begin_hole(t0: int, t1: int, energy: int, powers: Powers, usage: UsageRows, at: Moment) -> HoleCut:
+def begin_hole(t0: int, t1: int, energy: int, powers: Powers, usage: UsageRows, at: SweepPlace) -> HoleCut:
     """Look through a hole: sum `power_in` x time over it, edge by edge, and find `between` of it."""
     first, last = _owners_edges(t0, t1, usage, at)
     above = max(energy - 2.0 * max(powers.idle_mw, 0) * (t1 - t0), 0.0)

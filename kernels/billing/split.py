@@ -40,7 +40,7 @@ from wattshed.kernels.billing.shares import (
     split_static,
 )
 from wattshed.kernels.billing.usage import (
-    Moment,
+    SweepPlace,
     UsageRows,
     next_edge,
     owners_changed,
@@ -119,7 +119,7 @@ def _begin(intervals: IntervalColumns, k: int, stop: int, last: _Cursor) -> _Cur
 @jit(inline="always", allocates=False)
 def _before_edge(
     edge: int, cursor: _Cursor, intervals: IntervalColumns, powers: crossing.Powers, rests: bool, usage: UsageRows,
-    at: Moment,
+    at: SweepPlace,
 ) -> tuple[int, int]:  # fmt: skip
     """Cut what is left of an interval at an edge, along the line: what lies before it, and the power at it."""
     k, since, rest, power = cursor
@@ -136,7 +136,7 @@ def _before_edge(
 @jit(inline="always", allocates=False)
 def _take_segment(
     edge: int, stop: int, cursor: _Cursor, cut: crossing.HoleCut, intervals: IntervalColumns, idle_mw: int,
-    rests: bool, usage: UsageRows, at: Moment,
+    rests: bool, usage: UsageRows, at: SweepPlace,
 ) -> tuple[_Segment, _Cursor, crossing.HoleCut]:  # fmt: skip
     """Take all the intervals, and parts of intervals, before an edge."""
     static, dynamic, peak, covered, sigma = 0, 0, 0, 0, 0.0
@@ -213,7 +213,7 @@ def _share_out(segment: _Segment, usage: UsageRows, here: Here, n: int, before: 
 @jit(allocates=False)
 def _split_gpu(
     gpu: int, first: int, stop: int, intervals: IntervalColumns, idle_mw: int, rests: bool, usage: UsageRows,
-    at: Moment, here: Here, before: Before, parts: Split,
+    at: SweepPlace, here: Here, before: Before, parts: Split,
 ) -> None:  # fmt: skip
     """Sweep one GPU's intervals ``first:stop`` and the starts and ends of its rows together."""
     cut = crossing.no_cut()
@@ -243,7 +243,7 @@ def _split(  # type: ignore[no-untyped-def]
     here, before = nobody_here(most), nothing_before(most)
     for gpu in range(len(counts)):
         first, stop = starts[gpu], starts[gpu] + counts[gpu]
-        at = Moment(rows[gpu], rows[gpu + 1], 0, rows[gpu], rows[gpu])
+        at = SweepPlace(rows[gpu], rows[gpu + 1], 0, rows[gpu], rows[gpu])
         _split_gpu(gpu, first, stop, intervals, idle_mw[gpu], rests, usage, at, here, before, parts)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Usage:
+class OwnerUse:
     """One owner on one GPU for a while, as `kernels.billing.split.split` is given it.
 
     Attributes
@@ -40,7 +40,7 @@ class Usage:
     owner: int = -1
 
 
-USAGE = dtype_of(Usage)
+OWNER_USE = dtype_of(OwnerUse)
 
 
 class UsageRows(NamedTuple):
@@ -48,12 +48,12 @@ class UsageRows(NamedTuple):
 
     Attributes
     ----------
-    row : records of `Usage`
+    row : records of `OwnerUse`
     by_start, by_end : int64[m]
         The rows of each GPU in the order of their starts, and of their ends.
     """
 
-    row: Sequence[Usage]
+    row: Sequence[OwnerUse]
     by_start: NDArray[np.int64]
     by_end: NDArray[np.int64]
 
@@ -69,16 +69,16 @@ def usage_rows(
     owner: NDArray[np.int64] | None = None,
 ) -> UsageRows:
     """Make records of usage rows, of which GPU ``i`` owns ``rows[i]:rows[i + 1]``, and order their starts and ends."""
-    usage = np.empty(len(start_us), USAGE)
+    usage = np.empty(len(start_us), OWNER_USE)
     columns = (start_us, end_us, activity_ppm, busy_ppm, share_ppm, live, -1 if owner is None else owner)
-    for name, column in zip(USAGE.names or (), columns, strict=True):
+    for name, column in zip(OWNER_USE.names or (), columns, strict=True):
         usage[name] = column
     gpu_of = np.repeat(np.arange(len(rows) - 1), np.diff(rows))
     by_start, by_end = np.lexsort((start_us, gpu_of)), np.lexsort((end_us, gpu_of))
-    return UsageRows(opened(usage, Usage), by_start, by_end)
+    return UsageRows(opened(usage, OwnerUse), by_start, by_end)
 
 
-class Moment(NamedTuple):
+class SweepPlace(NamedTuple):
     """Where a sweep over one GPU's usage rows stands, between two moments at which somebody comes or goes.
 
     Attributes
@@ -99,7 +99,7 @@ class Moment(NamedTuple):
 
 
 @jit(inline="always", allocates=False)
-def next_edge(usage: UsageRows, at: Moment, until: int) -> int:
+def next_edge(usage: UsageRows, at: SweepPlace, until: int) -> int:
     """Return when somebody comes or goes next, ``until`` if nobody does before."""
     edge = until
     if at.coming < at.stop:
@@ -110,7 +110,7 @@ def next_edge(usage: UsageRows, at: Moment, until: int) -> int:
 
 
 @jit(allocates=False)
-def pass_edge(usage: UsageRows, at: Moment, edge: int, here) -> Moment:  # type: ignore[no-untyped-def]
+def pass_edge(usage: UsageRows, at: SweepPlace, edge: int, here) -> SweepPlace:  # type: ignore[no-untyped-def]
     """Let those go who end at ``edge``, then those come who begin.
 
     ``here[:present]`` (int64[m]) are the rows that are there, in their order.
@@ -136,11 +136,11 @@ def pass_edge(usage: UsageRows, at: Moment, edge: int, here) -> Moment:  # type:
             here[j] = row
             present += 1
         coming += 1
-    return Moment(first, stop, present, coming, going)
+    return SweepPlace(first, stop, present, coming, going)
 
 
 @jit(allocates=False)
-def count_past_edge(usage: UsageRows, at: Moment, edge: int) -> Moment:
+def count_past_edge(usage: UsageRows, at: SweepPlace, edge: int) -> SweepPlace:
     """Move past ``edge`` like `pass_edge`, but only count who is there."""
     first, stop, present, coming, going = at
     while going < stop and usage.row[usage.by_end[going]].end_us <= edge:
@@ -150,17 +150,17 @@ def count_past_edge(usage: UsageRows, at: Moment, edge: int) -> Moment:
     while coming < stop and usage.row[usage.by_start[coming]].start_us <= edge:
         present += usage.row[usage.by_start[coming]].end_us > edge
         coming += 1
-    return Moment(first, stop, present, coming, going)
+    return SweepPlace(first, stop, present, coming, going)
 
 
 @jit(inline="always", allocates=False)
-def comes(usage: UsageRows, at: Moment, row: int) -> bool:
+def comes(usage: UsageRows, at: SweepPlace, row: int) -> bool:
     """Tell whether a row's owner comes with it; if not, the row before is the owner's too, and a window ended there."""
     return row == at.first or not _goes_on(usage, row - 1)
 
 
 @jit(inline="always", allocates=False)
-def goes(usage: UsageRows, at: Moment, row: int) -> bool:
+def goes(usage: UsageRows, at: SweepPlace, row: int) -> bool:
     """Tell whether a row's owner goes with it."""
     return row + 1 == at.stop or not _goes_on(usage, row)
 
@@ -174,7 +174,7 @@ def _goes_on(usage: UsageRows, row: int) -> bool:
 
 
 @jit(allocates=False)
-def owners_changed(usage: UsageRows, before: Moment, after: Moment) -> bool:
+def owners_changed(usage: UsageRows, before: SweepPlace, after: SweepPlace) -> bool:
     """Tell whether an owner came or went between two moments of a sweep."""
     for i in range(before.going, after.going):
         if goes(usage, before, usage.by_end[i]):
