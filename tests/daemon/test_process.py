@@ -248,15 +248,15 @@ def test_a_stop_that_is_swallowed_ends_the_process_all_the_same(number):
     """Python cannot raise through a callback of the compiler: it prints what was raised and goes on."""
     code = f"""
 import os, signal, time
-from wattshed.agent.daemon import assembly
+from wattshed.agent.daemon import signals
 
 class Callback:
     def __del__(self):
         os.kill(os.getpid(), signal.{number})
         time.sleep(0.01)
 
-assembly.UNWIND_S = 0.5
-assembly._end_at_once_until_running()
+signals.UNWIND_S = 0.5
+signals.end_at_once()
 Callback()
 time.sleep(60)
 """
