@@ -14,7 +14,7 @@ KINDS = [
     *["both"] * 3, *["full and quick"] * 2, "power", "counter", "neither", "bad power", "stuck", "stuck and counts",
     "stuck and loses", "dip", "dip that counts", "zero", "reset", "jump", "jump that counts", "small jump", "hole",
     "hole", "hole and power", "hole and power", "hole in which it stood", "hole and old value", "hole and reset",
-    "back in time", "noise",
+    "back in time", "noise", "stuck and loses some", "comes back",
 ]  # fmt: skip
 """What happens in one stretch of a stream: see `Meter.rows`."""
 
@@ -24,6 +24,7 @@ class Meter:
 
     def __init__(self, base_mj):
         self.t, self.used, self.offset, self.shown = 0, 0, base_mj, base_mj
+        self.lost = 0  # since the driver was loaded last
 
     def go_on(self, apart, watts):
         self.t += apart
@@ -39,7 +40,10 @@ class Meter:
         if kind.startswith("hole"):
             self.go_on(away, watts)
         if kind in {"reset", "hole and reset"}:
+            self.lost += self.counter - size * watts
             self.offset -= self.counter - size * watts
+        if kind == "comes back":
+            self.offset, self.lost = self.offset + self.lost, 0
         if kind == "jump that counts":
             self.offset += size * 10**7
         if kind == "small jump":  # about what a board may use
@@ -48,6 +52,8 @@ class Meter:
             self.go_on(apart, watts)
             if kind == "stuck and loses":
                 self.offset -= watts * apart // 1000
+            if kind == "stuck and loses some":  # 6 to 36 %
+                self.offset -= watts * apart * size * 6 // 100_000
             shown = self._shown(kind, i, count, held, begin, size)
             power = {"counter": -1, "neither": -1, "bad power": [0, -5, CEILING + size][i % 3]}.get(kind, watts * 1000)
             time = self.t - size * 100_000 if kind == "back in time" and i % 2 else self.t

@@ -110,6 +110,43 @@ def test_equals_the_rules_for_each_fault_by_itself(kind, away):
     compare([rows], limits, [[(at, at + 1)] for at in range(len(rows))], True)
 
 
+LIMITS = ((9, 3_825_000, 3_620 * S, 4), (9, 3_700_000, 29 * S, 3), (5, S // 2, 61 * S, 4), (2, 2 * S + 1, 905 * S, 1))
+"""How many rows, how far apart (us), after a hole of so long (us), and how much: beside the limits of the rules."""
+UNLIKE = (
+    "both",
+    "power",
+    "counter",
+    "stuck",
+    "stuck and loses some",
+    "dip",
+    "dip that counts",
+    "reset",
+    "comes back",
+    "jump that counts",
+    "hole",
+    "hole and power",
+    "hole in which it stood",
+    "hole and old value",
+    "hole and reset",
+)
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["", "counter alone"])
+@pytest.mark.parametrize("first", UNLIKE)
+def test_equals_the_rules_for_each_fault_after_each(first, alone):
+    """Three faults in a row, at times and of sizes that lie just beside the limits by which the rules go."""
+    turn = UNLIKE.index(first)
+    for i, (second, third) in enumerate(itertools.product(UNLIKE, UNLIKE)):
+        meter, rows = Meter(10**7), []
+        for j, kind in enumerate(("both", first, second, third, "both")):
+            rows += meter.rows(
+                kind, *LIMITS[(i + j + turn) % len(LIMITS)][:2], 300, *LIMITS[(i // 4 + j) % len(LIMITS)][2:]
+            )
+        if alone:
+            rows = [(t, -1, -1, c) for t, _, _, c in rows]
+        compare([rows], [(CEILING, 700_000, GAP)], [[(0, len(rows))]], i % 2 > 0)
+
+
 def test_restarting_keeps_the_state_to_the_last_number():
     state = new_state(2)
     state["counter_mj"], state["open_hnj"] = [2**62, 7], [-(2**61), 3]
