@@ -52,7 +52,7 @@ def believe(books: Books, t: int, c: int, lost: bool) -> None:
     whole = not none and intervals.t0_us[first] == s.booked_us and intervals.t1_us[stretch.mark - 1] == t
     books.diagnostics.counter_hnj += said
     if none and s.booked_since_hnj == 0 and t - s.booked_us <= books.max_gap_us:
-        _follow_mean(s, t, said)  # without any power, it alone shows what was drawn before a hole
+        _follow_mean(books, t, said)  # without any power, it alone shows what was drawn before a hole
     if none or intervals.t0_us[first] > s.booked_us:
         uncover(books, t)
     mark = stretch.mark
@@ -76,13 +76,17 @@ def _compare(books: Books, t: int, said: int, seen: int) -> None:
     books.diagnostics.compared_us += t - books.state.booked_us
     books.diagnostics.compared_counter_hnj += said
     books.diagnostics.compared_power_hnj += seen
-    _follow_mean(books.state, t, said)
+    _follow_mean(books, t, said)
 
 
 @jit(inline="always", allocates=False)
-def _follow_mean(s: GpuState, t: int, said: int) -> None:
-    """Follow the mean power of the seconds before, by a stretch since the books were closed (hnj)."""
+def _follow_mean(books: Books, t: int, said: int) -> None:
+    """Follow the mean power of the seconds before, by a stretch since the books were closed (hnj).
+
+    A counter is published in steps: over a millisecond one may look like more than any board can use.
+    """
+    s = books.state
     span = max(t - s.booked_us, 1)
-    mean = said // (2 * span)
+    mean = min(said // (2 * span), books.bound_mw + books.bound_mw // 2)
     known = s.mean_mw > 0 and span < MEAN_US
     s.mean_mw = s.mean_mw + (mean - s.mean_mw) * span // MEAN_US if known else mean

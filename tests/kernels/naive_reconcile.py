@@ -372,7 +372,7 @@ class Gpu:
 
     def _follow_mean(self, t, said):
         span = max(t - self.booked, 1)
-        mean = said // (2 * span)
+        mean = min(said // (2 * span), self.limits.most_mw)  # a counter's step may be of a longer time
         if self.mean_mw and span < 3 * SECOND:
             mean = self.mean_mw + (mean - self.mean_mw) * span // (3 * SECOND)
         self.mean_mw = mean

@@ -110,6 +110,44 @@ def test_equals_the_rules_for_each_fault_by_itself(kind, away):
     compare([rows], limits, [[(at, at + 1)] for at in range(len(rows))], True)
 
 
+def test_a_step_of_the_counter_within_a_moment_is_no_power_for_minutes():
+    """A counter moves by 7 J between two readings 10 us apart, then the driver is reloaded: no hole of 350 kW."""
+    rows = [(0, 70_000, -1, 10**6), (10, 70_000, -1, 10**6 + 7_000)]
+    rows += [(40 * S + i * S, 70_000, -1, 70 * i) for i in range(10)]
+    limits = [(CEILING, 700_000, GAP)]
+    compare([rows], limits, [[(0, len(rows))]], True)
+    ((answer,),), _ = kernel([rows], limits, [[(0, len(rows))]], True)
+    assert sum(interval[2] for interval in answer[0]) <= 2 * 1.5 * 700_000 * 50 * S
+    assert max(interval[3] for interval in answer[0]) <= 1.5 * 700_000
+
+
+FOUND = [
+    (
+        ("jump", 1, 2_000_001, 701, 59 * S, 6), ("dip that counts", 2, 100_000, 420, 299 * S, 5),
+        ("dip that counts", 5, 0, 1049, 59 * S, 3), ("hole and reset", 1, S, 300, 59 * S, 2),
+        ("dip that counts", 3, 3_400_000, 1, 299 * S, 6), ("both", 9, 0, 60, 59 * S, 6),
+        ("stuck", 1, 50_000, 420, 29 * S, 3),
+    ),
+    (
+        ("stuck", 1, 100_000, 701, 29 * S, 3), ("full and quick", 7, 0, 150, 3_620 * S, 2),
+        ("hole and reset", 7, 0, 150, 59 * S, 5), ("jump", 8, 690_000, 420, 59 * S, 5),
+        ("stuck", 8, 690_000, 699, 3_590 * S, 4), ("dip", 6, 3_400_000, 300, 59 * S, 2),
+        ("stuck", 6, 0, 300, 899 * S, 3),
+    ),
+]  # fmt: skip
+"""Streams in which int64 was exceeded once."""
+
+
+@pytest.mark.parametrize("base", [5_000, 10**7])
+@pytest.mark.parametrize("limit", [700_000, 300_000, -1])
+@pytest.mark.parametrize("stretches", FOUND)
+def test_equals_the_rules_where_it_once_did_not(stretches, limit, base):
+    meter = Meter(base)
+    rows = [row for stretch in stretches for row in meter.rows(*stretch)]
+    for gap in (S, GAP):
+        compare([rows], [(CEILING, limit, gap)], [[(0, len(rows))]], True)
+
+
 LIMITS = ((9, 3_825_000, 3_620 * S, 4), (9, 3_700_000, 29 * S, 3), (5, S // 2, 61 * S, 4), (2, 2 * S + 1, 905 * S, 1))
 """How many rows, how far apart (us), after a hole of so long (us), and how much: beside the limits of the rules."""
 UNLIKE = (
