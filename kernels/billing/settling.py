@@ -111,7 +111,7 @@ def _told_anew(books: Books) -> int:
     read = stretch.first < stretch.mark and intervals.hole[stretch.first] == 0
     # The books were closed before a hole, so that all of it is the hole's; else power may have booked of it.
     if read or stretch.first == stretch.mark or not sane(s.suspect_mj, s.suspect_us - s.booked_us, bound):
-        told = max(told - s.booked_since_hnj + s.suspect_booked_hnj, 0)
+        told = max(told - s.booked_since_hnj, 0)
     if read:
         # More than a board can use is of a hole that was booked as nothing.
         length = intervals.t1_us[stretch.mark - 1] - intervals.t0_us[stretch.first]

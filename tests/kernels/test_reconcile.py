@@ -134,14 +134,18 @@ FOUND = [
         ("stuck", 8, 690_000, 699, 3_590 * S, 4), ("dip", 6, 3_400_000, 300, 59 * S, 2),
         ("stuck", 6, 0, 300, 899 * S, 3),
     ),
+    (
+        ("jump", 1, 100_000, 60, 61 * S, 5), ("jump", 7, 690_000, 60, 8 * S, 2), ("dip", 2, 3_400_000, 60, 59 * S, 3),
+        ("power", 9, 5 * S, 60, 299 * S, 6), ("both", 6, 5 * S, 699, 3_590 * S, 5),
+    ),
 ]  # fmt: skip
-"""Streams in which int64 was exceeded once."""
+"""Streams in which int64 was exceeded once, and one that tells what is the least that a stretch after a suspect holds."""
 
 
 @pytest.mark.parametrize("base", [5_000, 10**7])
 @pytest.mark.parametrize("limit", [700_000, 300_000, -1])
 @pytest.mark.parametrize("stretches", FOUND)
-def test_equals_the_rules_where_it_once_did_not(stretches, limit, base):
+def test_equals_the_rules_on_streams_that_were_found(stretches, limit, base):
     meter = Meter(base)
     rows = [row for stretch in stretches for row in meter.rows(*stretch)]
     for gap in (S, GAP):
