@@ -139,7 +139,7 @@ FOUND = [
         ("power", 9, 5 * S, 60, 299 * S, 6), ("both", 6, 5 * S, 699, 3_590 * S, 5),
     ),
 ]  # fmt: skip
-"""Streams in which int64 was exceeded once, and one that tells what is the least that a stretch after a suspect holds."""
+"""Streams in which int64 was exceeded once; the last tells the least that a stretch after a suspect holds."""
 
 
 @pytest.mark.parametrize("base", [5_000, 10**7])
