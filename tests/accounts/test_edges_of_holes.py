@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from tests.accounts.test_rows_that_wait import plain, usage
 from wattshed.agent.accounts.holding import Holding
-from wattshed.agent.accounts.hole import Hole, Seen
+from wattshed.agent.accounts.hole import Hole, OwnerAtEdge
 from wattshed.agent.accounts.pending_usage import PPM
 from wattshed.agent.accounts.unseen import share_beside
 from wattshed.agent.window import JobKey, Owner
@@ -64,7 +64,7 @@ KEYS = st.sampled_from("abc")
 )
 def test_what_windows_in_a_hole_tell_of_who_went_and_who_came(before, windows, after):
     """A window says until when it has owners; afterwards some are there, since its beginning or from before it."""
-    seen = lambda key: Seen(Owner(JobKey(key)), -1, -1, 1)
+    seen = lambda key: OwnerAtEdge(Owner(JobKey(key)), -1, -1, 1)
     hole = Hole(0, {JobKey(key): seen(key) for key in before})
     gone, came = set(), set()
     for n, until in enumerate(windows):
@@ -91,7 +91,7 @@ def test_what_windows_in_a_hole_tell_of_who_went_and_who_came(before, windows, a
 @given(WINDOW)
 def test_shares_of_what_was_drawn_beside_a_hole_are_of_those_who_used_it(window):
     """By activity if all of theirs are known, else evenly; of those who only held it only where nobody used it."""
-    side = {JobKey(f"{gpu}{key}"): Seen(Owner(JobKey(key)), *one[:3]) for (gpu, key), one in window.items()}
+    side = {JobKey(f"{gpu}{key}"): OwnerAtEdge(Owner(JobKey(key)), *one[:3]) for (gpu, key), one in window.items()}
     shares = {key: share_beside(key, side) for key in side}
     used = {key for key, one in side.items() if one.live} or set(side)
     assert {key for key, share in shares.items() if share} <= used

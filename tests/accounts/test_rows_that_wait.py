@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from tests.accounts.made import S, device, window
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.holding import _gaps, _rate, _reaching
-from wattshed.agent.accounts.hole import Hole, Seen
+from wattshed.agent.accounts.hole import Hole, OwnerAtEdge
 from wattshed.agent.accounts.joining import APART_US, MOST_WAITING, joined
 from wattshed.agent.accounts.late_holes import EDGE_US, ENOUGH_US, LateHoles
 from wattshed.agent.accounts.ledger import GpuKey
-from wattshed.agent.accounts.pending_usage import COVERAGE_WINDOWS, PPM, Coverage, PendingUsage
+from wattshed.agent.accounts.pending_usage import PPM, SHARE_WINDOWS, ActivityShare, PendingUsage
 from wattshed.agent.window import MISSING, Event, JobKey, Owner
 from wattshed.kernels.billing.layout import DIAGNOSTICS, EnergyIntervals
 
@@ -88,7 +88,7 @@ def test_what_is_saved_of_one_gpu_comes_back(rows, gpu):
 @given(st.lists(st.tuples(st.lists(st.integers(-1, 5), max_size=3), st.integers(-1, 9)), min_size=1, max_size=80))
 def test_how_much_of_the_busy_time_is_explained_is_a_mean_of_half_a_minute(story):
     """Of each window the activities (s, -1 unknown) and how busy the GPU was; one that tells neither begins anew."""
-    coverage, past = Coverage(), []
+    coverage, past = ActivityShare(), []
     for n, (activities, busy) in enumerate(story):
         t = T0 + 10 * n * S
         rows = [(0, f"j{i}", t, t + 10 * S, a * S if a >= 0 else MISSING, -1, 1) for i, a in enumerate(activities)]
@@ -99,7 +99,7 @@ def test_how_much_of_the_busy_time_is_explained_is_a_mean_of_half_a_minute(story
             past = []
             assert found == [MISSING]
             continue
-        past = [*past, (sum(activities) * S, busy * S)][-COVERAGE_WINDOWS:]
+        past = [*past, (sum(activities) * S, busy * S)][-SHARE_WINDOWS:]
         known, whole = sum(k for k, _ in past), sum(w for _, w in past)
         assert found == [past[-1][0] * whole // known if known else 0]
 
@@ -134,7 +134,9 @@ def test_activities_become_rates_and_who_was_not_to_be_seen_may_have_used_it(row
 @given(ROWS, st.integers(0, 10), st.integers(0, 6), st.sets(st.sampled_from("abc")), st.sets(st.sampled_from("abc")))
 def test_who_reaches_back_over_a_hole_was_there_in_it_only_if_it_was_there_before(rows, since, length, before, gone):
     start = since + length
-    hole = Hole(since, {JobKey(key): Seen(Owner(JobKey(key)), -1, -1, 1) for key in before}, {*map(JobKey, gone)})
+    hole = Hole(
+        since, {JobKey(key): OwnerAtEdge(Owner(JobKey(key)), -1, -1, 1) for key in before}, {*map(JobKey, gone)}
+    )
     expected = []
     for gpu, key, activity, share, live, begin, end in rows:
         early = gpu == 0 and live and begin < since
@@ -155,7 +157,7 @@ def test_gaps_are_what_nothing_covers(own, since, length):
 
 @given(st.lists(st.one_of(st.none(), st.tuples(st.integers(-1, 5), st.integers(0, 1))), max_size=2))
 def test_an_activity_is_the_mean_of_what_is_known_at_the_two_edges(edges):
-    seen = [edge and Seen(Owner(JobKey("a")), edge[0], -1, edge[1]) for edge in edges]
+    seen = [edge and OwnerAtEdge(Owner(JobKey("a")), edge[0], -1, edge[1]) for edge in edges]
     known = [activity for activity, live in filter(None, edges) if activity >= 0 and live]
     assert _rate(*seen) == (int(np.mean(known)) if known else -1)
 

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from tests.fleet import naive_fleet as naive
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.demand.grid import Load, on_grid
-from wattshed.agent.fleet.demand.series import Recording
+from wattshed.agent.fleet.demand.series import LoadRecording
 
 SECOND = 1_000_000
 
 
 def recording(*traces, kind="gpu"):
     series = {f"n/{i}": (np.array(t, np.int64), np.array(p, float)) for i, (t, p) in enumerate(traces)}
-    return Recording(series, kind, sum(len(t) for t, _ in traces), {})
+    return LoadRecording(series, kind, sum(len(t) for t, _ in traces), {})
 
 
 @st.composite

@@ -109,7 +109,7 @@ def test_claims_are_those_of_the_file_and_judged_by_their_interval(scenario):
         elif c["lower"] > ceiling:
             wanted = "contradicted", "lies above"
         else:
-            wanted = "undetermined", "neither excludes nor assures"
+            wanted = "undetermined", "neither rules out nor confirms"
         assert c["verdict"] == wanted[0]
         assert wanted[1] in c["reason"]
         assert c["reason"].endswith(f"{wrote.get('because', '')}".rstrip(".") + ".")

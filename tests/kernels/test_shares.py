@@ -17,11 +17,14 @@ from wattshed.kernels.billing.shares import (
     LIVE,
     NOBODY_ACTIVE,
     apportion,
+    nobody_here,
+    nothing_before,
     parts_of_use,
     portion,
     split_dynamic,
     split_static,
 )
+from wattshed.kernels.billing.usage import usage_rows
 from wattshed.kernels.device_memory import in_pieces
 from wattshed.kernels.int128 import add_product, to_microjoules
 
@@ -70,6 +73,20 @@ def owners(draw):
     return rows, draw(st.permutations(range(6)))[:n], draw(st.integers(1, 2000))
 
 
+def usage_of(table, busy_ppm=0):
+    """Records of the six rows of one GPU."""
+    share, live, activity = (np.array(column) for column in zip(*table, strict=True))
+    nothing = np.zeros(6, np.int64)
+    return usage_rows(np.array([0, 6]), nothing, nothing, activity, np.full(6, busy_ppm), share, live.astype(np.int8))
+
+
+def present(rows):
+    """Room in which these rows are there."""
+    here = nobody_here(6)
+    here.rows[: len(rows)] = rows
+    return here
+
+
 def shared_out(total, shares):
     """Static energy: reservations first, the rest evenly to those without one, or to nobody."""
     unknown = sum(s < 0 for s in shares)
@@ -85,9 +102,8 @@ def shared_out(total, shares):
 @given(TOTAL, owners())
 def test_static_energy_goes_by_reservations(total, who):
     table, rows, _ = who
-    share, static = np.array([s for s, _, _ in table]), np.zeros(6, np.int64)
-    room = np.zeros(7, np.int64), np.zeros(7, np.int64)
-    left = split_static(total, share, np.array(rows, np.int64), len(rows), *room, static)
+    static = np.zeros(6, np.int64)
+    left = split_static(total, usage_of(table), present(rows), len(rows), static)
     wanted, idle = shared_out(total, [table[r][0] for r in rows])
     if not rows or not total:
         wanted, idle = [0] * len(rows), total
@@ -132,28 +148,23 @@ def test_dynamic_energy_goes_to_the_active(total, who, all_known):
     table, rows, busy_us = who
     if all_known:
         table = [(share, LIVE if live == AT_MOST else live, abs(activity)) for share, live, activity in table]
-    share, live, activity = (np.array(column) for column in zip(*table, strict=True))
-    busy = np.full(6, busy_us)
-    room = np.zeros(7, np.int64), np.zeros(7, np.int64)
+    usage, there = usage_of(table, busy_us), present(rows)
     dynamic, method = np.zeros(6, np.int64), np.zeros(6, np.int64)
-    there = np.array(rows, np.int64)
-    left, kind = split_dynamic(total, activity, busy, share, live, there, len(rows), *room, dynamic, method)
+    left, kind = split_dynamic(total, usage, there, len(rows), dynamic, method)
     parts, wanted_left, wanted_kind, bits = used_by(total, table, rows, busy_us)
     assert [int(dynamic[r]) for r in rows] == parts
     assert (int(left), int(kind)) == (wanted_left, wanted_kind)
     assert [int(method[r]) for r in rows] == bits
     assert int(dynamic.sum()) + int(left) == total
     # What part each has is the same of any energy, and of none at all nothing stays booked.
-    before, used = np.zeros((6, 3), np.int64), np.zeros(6)
+    before = nothing_before(6)
+    before.dynamic_hnj[:], before.method[:] = 0, 0
+    parts_of_use(total, usage, there, len(rows), before, dynamic, method)
     if not total:
-        parts_of_use(0, before, activity, busy, share, live, there, len(rows), *room, dynamic, method, used)
         assert not dynamic.any()
         assert not method.any()
         parts = used_by(WHOLE, table, rows, busy_us)[0]
-        assert used[: len(rows)].tolist() == [part / WHOLE for part in parts]
-    else:
-        parts_of_use(total, before, activity, busy, share, live, there, len(rows), *room, dynamic, method, used)
-        assert used[: len(rows)].tolist() == [part / total for part in parts]
+    assert before.used[: len(rows)].tolist() == [part / (total or WHOLE) for part in parts]
 
 
 @settings(max_examples=300, deadline=None)

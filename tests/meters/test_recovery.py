@@ -1,7 +1,6 @@
 """What failures lead to, by the clock: back-off, a driver that is away, one that cut us off; and what is told."""
 
 import itertools
-import logging
 from types import SimpleNamespace
 
 import pytest
@@ -179,27 +178,6 @@ def test_only_a_new_process_can_use_a_driver_that_was_replaced():
     node = Node()
     with pytest.raises(RestartNeeded, match="replaced"):
         node.fail(0, 18)
-
-
-@given(st.lists(st.sampled_from(["a", "b"]), max_size=1100))
-def test_a_fault_is_counted_each_time_and_logged_at_powers_of_ten(calls):
-    node, said = Node(), []
-    handler = logging.Handler()
-    handler.emit = lambda record: said.append(record.getMessage())
-    log = logging.getLogger("wattshed.agent.meters.recovery")
-    log.addHandler(handler)
-    try:
-        for call in calls:
-            node.recovery.fault(call, "GPU %d: %s", 7, call)
-    finally:
-        log.removeHandler(handler)
-    expected = []
-    for n, call in enumerate(calls, 1):
-        count = calls[:n].count(call)
-        if count in {1, 10, 100, 1000}:
-            expected.append(f"GPU 7: {call} ({count} so far)")
-    assert said == expected
-    assert dict(node.recovery.faults) == {call: calls.count(call) for call in set(calls)}
 
 
 @given(st.lists(st.tuples(st.sampled_from(["xid", "fail", "turn"]), st.integers(0, 2), st.integers(0, 5)), max_size=20))

@@ -59,7 +59,7 @@ def begun():
     ward, cured, failed = Ward(clock), [], []
     schedules = [SimpleNamespace(sick=False) for _ in range(COUNT)]
     again = Reprobing(ward, clock, schedules, None, lambda gpu, error: failed.append((gpu, error)), cured.append)
-    again.anew()
+    again.start_over()
     return clock, ward, again, cured, failed
 
 
@@ -195,7 +195,7 @@ class Well:
         )
         self.readable = set(range(count))
         self.again = Reprobing(meter, self.clock, self.schedules, self.guard, None, None)
-        self.again.anew()
+        self.again.start_over()
 
     def guard(self, _gpu, work):
         with contextlib.suppress(MeterError):
@@ -240,7 +240,7 @@ def test_a_hint_of_a_session_that_is_over_is_none():
     well = Well(1)
     well.live(10)
     well.again.hint(0)
-    well.again.anew()
+    well.again.start_over()
     well.live(31)
     assert well.gpus[0].modes == [40]
 
@@ -287,7 +287,7 @@ def test_a_session_begins_anew_with_those_that_are_sick():
     ward.gpu_handles[0].sick = ward.gpu_handles[2].sick = "sick: a call took 3 s"
     ward.present[2] = False
     schedules = again._schedules
-    again.anew()
+    again.start_over()
     assert [schedule.sick for schedule in schedules] == [True, False, True]
     clock.sleep_until(clock.now_us() + 60 * S)
     again.turn(lambda _: False)
@@ -295,7 +295,7 @@ def test_a_session_begins_anew_with_those_that_are_sick():
     ward.end(0)
     again.turn(lambda _: False)
     clock.sleep_until(clock.now_us() + 60 * S)
-    again.anew()
+    again.start_over()
     again.turn(lambda _: False)
     assert ward.log == [0], "what was learned of it in the session before holds"
     clock.sleep_until(clock.now_us() + 60 * S)

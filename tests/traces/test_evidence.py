@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from wattshed.agent.traces.jobs.demands import name_gpus
 from wattshed.agent.traces.jobs.evidence import Evidence
 from wattshed.agent.traces.jobs.jobs_file import JobRow
-from wattshed.agent.traces.jobs.survey import Seen, Survey
+from wattshed.agent.traces.jobs.survey import Survey, SurveyedGpu
 from wattshed.agent.window import Device, Readings, Window
 
 SECOND = 1_000_000
@@ -79,7 +79,7 @@ def test_a_stretch_is_what_was_read_in_it(gpus, data):
 def seen_of(powers, watched_s, *, model="H100", utils=None, owned=None, samples=5):
     """A GPU whose stretches are given: mW (-1 unknown), and how long each was watched."""
     n = len(powers)
-    one = Seen.nothing(Device("n1", 0, "", model), n)
+    one = SurveyedGpu.nothing(Device("n1", 0, "", model), n)
     one.samples[:] = samples
     one.powers[:] = [4 if p > 0 else 0 for p in powers]
     one.power_mw[:] = [4 * max(p, 0) for p in powers]

@@ -22,7 +22,7 @@ from wattshed.agent.traces.jobs.jobs_file import (
     read_jobs,
 )
 from wattshed.agent.traces.jobs.sacct import Records, nodes_of, read_sacct
-from wattshed.agent.traces.jobs.tres import Demand, demand_of, spread
+from wattshed.agent.traces.jobs.tres import AllocatedGpus, demand_of, spread
 
 START = 1_700_000_000
 WORD = st.text("abcXYZ019-_", min_size=1, max_size=6)
@@ -203,7 +203,7 @@ def test_a_list_of_nodes_is_all_of_them(parts):
 
 @pytest.mark.parametrize("text", ["n[1-", "n]1[", "n[a-b]", "n[5-2]", "n[1-9999999]", "n[1--2]", "[]"])
 def test_what_is_no_list_of_nodes(text):
-    with pytest.raises(ValueError, match="no list of nodes"):
+    with pytest.raises(ValueError, match="not a list of nodes"):
         nodes_of(text)
 
 
@@ -211,10 +211,10 @@ def test_what_is_no_list_of_nodes(text):
 @given(st.integers(0, 20), st.lists(st.integers(1, 10**6), max_size=9), st.integers(0, 20), st.integers(1, 6))
 def test_what_is_spread_over_nodes_adds_up(count, parts, shards, nodes):
     """To no more than there was, and to less by roundings only; shards are of one GPU, so each node has its part up."""
-    mine = spread(Demand(count, tuple(parts), shards), nodes)
+    mine = spread(AllocatedGpus(count, tuple(parts), shards), nodes)
     had, have = count * 10**6 + sum(parts), nodes * (mine.count * 10**6 + sum(mine.parts))
     if nodes == 1:
-        assert mine == Demand(count, tuple(parts), shards)
+        assert mine == AllocatedGpus(count, tuple(parts), shards)
     elif not parts:
         assert had - nodes < have <= had
         assert mine.dealt == (0 if shards else count)
@@ -230,7 +230,7 @@ def test_what_is_spread_over_nodes_adds_up(count, parts, shards, nodes):
 @given(st.integers(0, 9), st.integers(0, 9), st.integers(0, 250), st.integers(0, 9), st.integers(1, 4))
 def test_what_accounting_names_twice_counts_once(h100, instances, mps, shards, nodes):
     """The plain entry repeats those with a type; whole GPUs, instances of MIG, MPS and shards stand beside."""
-    wanted = Demand(
+    wanted = AllocatedGpus(
         h100, (3 * 10**6 // 7,) * instances + (10**6,) * (mps // 100) + ((mps % 100) * 10**4,) * (mps % 100 > 0), shards
     )
     typed = [f"gres/gpu:h100={h100}", f"gres/gpu:3g.40gb={instances}", f"gres/mps={mps}", f"gres/shard:h100={shards}"]
