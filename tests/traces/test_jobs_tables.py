@@ -203,7 +203,7 @@ def test_a_list_of_nodes_is_all_of_them(parts):
 
 @pytest.mark.parametrize("text", ["n[1-", "n]1[", "n[a-b]", "n[5-2]", "n[1-9999999]", "n[1--2]", "[]"])
 def test_what_is_no_list_of_nodes(text):
-    with pytest.raises(ValueError, match="not a list of nodes"):
+    with pytest.raises(ValueError, match="not a valid list of nodes"):
         nodes_of(text)
 
 

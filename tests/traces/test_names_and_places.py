@@ -153,5 +153,5 @@ def test_what_else_lies_in_a_folder_is_passed_over_and_said(tmp_path):
     with pytest.raises(InputError, match=r"notes\.txt"):
         find([str(tmp_path)], Options())
     (tmp_path / "notes.txt").unlink()
-    with pytest.raises(InputError, match="no trace is in this folder"):
+    with pytest.raises(InputError, match="this folder contains no trace"):
         find([str(tmp_path)], Options())
