@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -106,12 +106,28 @@ class Tariff:
             end = min(int(self.to_us[place]), to_us)
             yield at, end, self.values[place]
             at, place = end, place + 1
-        if at < to_us or (at == from_us == to_us and not self._holds(from_us)):
+        if at < to_us or (at == from_us == to_us and self.steps_at(np.array([from_us]))[0] < 0):
             yield at, to_us, None
 
-    def _holds(self, at_us: int) -> bool:
-        place = int(np.searchsorted(self.to_us, at_us, "right"))
-        return place < len(self.values) and int(self.from_us[place]) <= at_us
+    def times(self, other: Tariff) -> Tariff:
+        """Return the product, where both have a value: a price of what a PUE makes of an energy."""
+        edges = np.unique(np.concatenate([self.from_us, self.to_us, other.from_us, other.to_us]))
+        mine, theirs = self.steps_at(edges[:-1]), other.steps_at(edges[:-1])
+        both = np.flatnonzero((mine >= 0) & (theirs >= 0))
+        return replace(
+            self,
+            from_us=edges[both],
+            to_us=edges[both + 1],
+            values=tuple(self.values[mine[i]] * other.values[theirs[i]] for i in both.tolist()),
+            estimated=self.estimated[mine[both]] | other.estimated[theirs[both]],
+        )
+
+    def steps_at(self, at_us: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the step that holds each time; -1 where none does."""
+        place = np.searchsorted(self.to_us, at_us, "right")
+        here = np.minimum(place, len(self.values) - 1)
+        inside = (place < len(self.values)) & (self.from_us[here] <= at_us) if len(self.values) else place < 0
+        return np.where(inside, here, -1).astype(np.int64)
 
 
 def tariff_of(
