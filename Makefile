@@ -38,7 +38,7 @@ bench: $(VENV)/.test            ## the kernels against memory bandwidth, numpy, 
 	$(BIN)/wattshed bench $(ARGS)
 
 peers: $(VENV)/.test $(VENV)/.peers            ## measure with Zeus, CodeCarbon, nvitop and wattshed; renew docs/accuracy.md
-	$(BIN)/python -m tests.peers.table
+	PYTHONPATH=$(abspath $(VENV)/peers) $(BIN)/python -m tests.peers.table
 
 packages: $(VENV)/.test            ## wheel, sdist, deb and rpm into dist/
 	$(BIN)/python -m build --no-isolation --outdir dist

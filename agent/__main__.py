@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from wattshed.agent.inputs.report import SourceReport
     from wattshed.agent.window import Window
 
-DESCRIPTION = "Measures GPU power and bills every joule to the job that used it."
+DESCRIPTION = "Measures GPU power and attributes every joule to the job that used it."
 EXAMPLES = """examples:
   wattshed run                                  meter this host; metrics at http://127.0.0.1:9961/metrics
   wattshed run --meter simulated --for 20       try it on a machine without a GPU
@@ -34,11 +34,11 @@ EXAMPLES = """examples:
   wattshed replay power.csv --jobs jobs.csv     joules per job from a recorded log
   wattshed fleet scenario xai-memphis           what a public claim amounts to, with an interval
 """
-_ENDED_BY = 128  # plus the signal's number: the exit code by which shells tell it
+_ENDED_BY = 128  # plus the signal's number: the exit code by which shells report it
 
 
 class _OneLineParser(argparse.ArgumentParser):
-    """Says in one line what is wrong; the usage is for those who ask."""
+    """Reports in one line what is wrong; the usage is shown only on request."""
 
     def error(self, message: str) -> NoReturn:
         """End with exit code 2."""
@@ -58,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     run = commands.add_parser(
         "run",
         help="meter this host and publish the result",
-        description="Meter this host, bill every joule to its job, and publish the result as Prometheus metrics.",
+        description="Meter this host, attribute every joule to its job, and publish the result as Prometheus metrics.",
     )
     _add_metering_flags(run)
     run.add_argument(
@@ -68,7 +68,10 @@ def parser() -> argparse.ArgumentParser:
         help="serve at this address (repeatable); default 127.0.0.1:9961",
     )
     run.add_argument(
-        "--web.config.file", dest="web_config_file", metavar="F", help="TLS and users, as other Prometheus exporters"
+        "--web.config.file",
+        dest="web_config_file",
+        metavar="F",
+        help="TLS and users, in the format of other Prometheus exporters",
     )
     run.add_argument("--record", metavar="DIR", help="also record every window to this folder")
     run.set_defaults(run=_run)
@@ -91,7 +94,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def own_version() -> str:
-    """Return the installed version, or what stands for one in a checkout that was never installed."""
+    """Return the installed version, or what replaces it in a checkout that was never installed."""
     try:
         return version("wattshed")
     except PackageNotFoundError:
@@ -99,16 +102,16 @@ def own_version() -> str:
 
 
 def _add_metering_flags(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--config", metavar="F", type=Path, help="configuration (default /etc/wattshed/config.toml)")
+    command.add_argument(
+        "--config", metavar="F", type=Path, help="configuration file (default /etc/wattshed/config.toml)"
+    )
     command.add_argument(
         "--meter",
         metavar="M",
         help="nvml (default: waits for the driver), auto (nvml, else simulated), simulated, simulated:FILE, or a "
         "recorded trace to play back",
     )
-    command.add_argument(
-        "--for", dest="for_seconds", metavar="SECONDS", type=float, help="stop by itself after this time"
-    )
+    command.add_argument("--for", dest="for_seconds", metavar="SECONDS", type=float, help="stop after this time")
 
 
 def _loader(arguments: argparse.Namespace) -> Callable[[], Config]:
@@ -141,7 +144,7 @@ def _record(arguments: argparse.Namespace) -> int:
 def _meter(arguments: argparse.Namespace, *, exporters: bool) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _nothing_began)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nothing was read yet that could be read again
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nothing has been read yet that could be read again
     from wattshed.agent.daemon.assembly import serve
 
     read = _loader(arguments)
@@ -149,19 +152,19 @@ def _meter(arguments: argparse.Namespace, *, exporters: bool) -> int:
 
 
 def _nothing_began(_number: int, _frame: object) -> NoReturn:
-    """Who is told to stop while still being loaded has stopped as told."""
+    """Exit with 0: a process that is stopped while it is still loading has done what it was told."""
     sys.exit(0)
 
 
 def _read_trace(path: Path, columns: Mapping[str, tuple[str, str]], reports: list[SourceReport]) -> Iterator[Window]:
-    """Read any trace that is recognised, for commands of rooms that do not know the readers."""
+    """Read any trace that is recognised, for commands of packages that do not know the readers."""
     from wattshed.agent.traces.opening import windows
 
     return windows(path, columns, reports)
 
 
 class _AnswerLostError(Exception):
-    """Standard output takes no more; no `OSError`, so that nobody takes it for trouble with a file of theirs."""
+    """Standard output takes no more; not an `OSError`, so that it is not mistaken for trouble with a file."""
 
 
 class _Answer(io.FileIO):
@@ -176,12 +179,12 @@ class _Answer(io.FileIO):
 
 
 def _own_streams() -> None:
-    """Make standard output tell of its faults as its own, and keep what was closed (``>&-``) from other files."""
+    """Make standard output report its own faults, and keep a closed one (``>&-``) from becoming another file."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDONLY)  # takes the lowest free number, this one; who writes there still fails
+            os.open(os.devnull, os.O_RDONLY)  # takes the lowest free number, this one; writing there still fails
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the process ends
     if sys.stdout is sys.__stdout__:
@@ -198,7 +201,7 @@ def main(argv: list[str] | None = None) -> int:
             arguments = parser().parse_args(argv)
             return int(arguments.run(arguments))
         finally:
-            sys.stdout.flush()  # here its failure can still be told in one line
+            sys.stdout.flush()  # here its failure can still be reported in one line
     except InputError as error:
         print(f"wattshed: {error}", file=sys.stderr)
         return 2
@@ -211,7 +214,7 @@ def main(argv: list[str] | None = None) -> int:
         if number == errno.EPIPE:  # the reader (head, less) has seen enough
             return _ENDED_BY + signal.SIGPIPE
         why = "is closed" if number == errno.EBADF else f"cannot be written ({os.strerror(number)})"
-        print(f"wattshed: standard output {why}; the answer is lost", file=sys.stderr)
+        print(f"wattshed: standard output {why}; the output is lost", file=sys.stderr)
         return 1
     except OSError as error:  # a folder that may not be entered, a server that is gone
         print(f"wattshed: {error}", file=sys.stderr)

@@ -22,7 +22,7 @@ SHORT_US = 100_000
 
 
 class Clock(Protocol):
-    """What sampler, meter and simulated driver know of time."""
+    """Time, as the sampler, the meter and the simulated driver see it."""
 
     @property
     def virtual(self) -> bool:
@@ -80,7 +80,7 @@ class VirtualClock:
         self._order = count()
 
     def call_at(self, time_us: int, what: Callable[[], None]) -> None:
-        """Have ``what`` called when the clock gets there, whoever waits for what at the time: the world goes on."""
+        """Have ``what`` called when the clock gets there, whoever waits for what at the time."""
         heapq.heappush(self._alarms, (time_us, next(self._order), what))
 
     def now_us(self) -> int:

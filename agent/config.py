@@ -28,14 +28,14 @@ def _wrong_meter(meter: str) -> str:
     if meter in METERS or meter.startswith("simulated:") or "/" in meter or (meter and Path(meter).exists()):
         return ""
     known = ", ".join(METERS)
-    return f"{meter!r} is neither {known}, simulated:FILE nor a trace that exists{meant(meter, METERS)}"
+    return f"{meter!r} is neither {known}, simulated:FILE nor an existing trace{meant(meter, METERS)}"
 
 
 def _wrong_listen(addresses: tuple[str, ...]) -> str:
     for address in addresses:
         match = re.fullmatch(r"(\[[\w:.%]+\]|[^\s:\[\]]*):(\d{1,5})", address, re.ASCII)
         if not match or int(match[2]) > 65_535:
-            return f"{address!r} is no address; write HOST:PORT, [IPv6]:PORT, or :PORT for all"
+            return f"{address!r} is not a valid address; write HOST:PORT, [IPv6]:PORT, or :PORT for all"
     return ""
 
 
@@ -44,7 +44,11 @@ class Sampling:
     """How often the GPUs are read. Faster than a sensor publishes buys nothing, and every call holds the driver."""
 
     window_s: float = key(
-        1.0, "Length of the stretch that is accounted, recorded and published at once.", "s", low=0.1, high=10
+        1.0,
+        "Length of a window: the stretch of time that is accounted for, recorded and published at once.",
+        "s",
+        low=0.1,
+        high=10,
     )
     counter_hz: float = key(
         1.0, "Readings of the energy counter, average power and throttling.", "Hz", low=0.01, high=10
@@ -57,18 +61,18 @@ class Sampling:
         low=0,
         high=10,
     )
-    process_s: float = key(5.0, "Time between two looks at the process lists.", "s", low=0.5, high=300)
+    process_s: float = key(5.0, "Time between two reads of the process lists.", "s", low=0.5, high=300)
     wake_sleeping_gpus: bool = key(
         True, "Read a GPU although the kernel has put it to sleep (that wakes it); false leaves it asleep, as a gap."
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class RecordingSettings:
     """What is kept of the recording made with `record`; the oldest segments go first."""
 
-    max_bytes: int = key(10_000_000_000, "Largest size of the recording on disk; 0 for no bound.", "bytes", low=0)
-    max_age_s: float = key(0.0, "Age at which segments are removed; 0 for no bound.", "s", low=0)
+    max_bytes: int = key(10_000_000_000, "Largest size of the recording on disk; 0 for no limit.", "bytes", low=0)
+    max_age_s: float = key(0.0, "Age at which segments are removed; 0 for no limit.", "s", low=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,24 +80,26 @@ class Jobs:
     """Whom the energy is billed to."""
 
     mapping_dir: str = key(
-        "", "Folder that a root-owned prolog writes (file N, N.gi or a UUID; a job a line); empty: not used.", path=True
+        "",
+        "Folder that a root-owned prolog writes (file N, N.gi or a UUID; one job per line); empty: not used.",
+        path=True,
     )
     environ_hint: bool = key(
         False,
         "Read the environment of processes as a last hint for their job. Its owner writes it, so it is only a hint; "
         "needs the capabilities CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH.",
     )
-    names: bool = key(True, "Publish job names, which are their users' free text.")
+    names: bool = key(True, "Publish job names, which are free text written by users.")
     max_series: int = key(
         10_000,
-        "Most jobs that have series of their own at a time; those beyond are counted within _other.",
+        "Largest number of jobs with series of their own at a time; the rest are counted in _other.",
         "owners",
         low=1,
         high=1_000_000,
     )
     keep_ended_s: float = key(
         300.0,
-        "How long an ended job stays published; longer than Prometheus takes from one scrape to the next.",
+        "How long an ended job stays published; must be longer than a scrape interval of Prometheus.",
         "s",
         low=0,
         high=86_400,
@@ -101,7 +107,7 @@ class Jobs:
 
 
 @dataclass(frozen=True, slots=True)
-class Slurm:
+class SlurmSettings:
     """Where user, account and partition of Slurm's jobs come from; who used a GPU comes from the kernel."""
 
     enabled: str = key("auto", "auto asks squeue where it is installed.", choices=("auto", "on", "off"))
@@ -121,9 +127,9 @@ class Kubernetes:
 class Calibration:
     """What is known about one GPU's meter, from a comparison with an outside one."""
 
-    gain: float = key(1.0, "True power over shown power.", "1", low=0.5, high=2)
+    gain: float = key(1.0, "True power divided by shown power.", "1", low=0.5, high=2)
     offset_w: float = key(0.0, "Added after the gain.", "W", low=-100, high=100)
-    sigma: float = key(0.02, "One sigma of the gain that is left.", "1", low=0, high=1)
+    sigma: float = key(0.02, "One sigma of the gain error that is left.", "1", low=0, high=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,16 +147,18 @@ class Export:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """The fleet that this host speaks for, if any."""
+    """The fleet that this host represents, if any."""
 
     inventory: str = key("", "Fleet inventory (TOML) to extrapolate with; empty: none.", path=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """What is said on standard error."""
+    """What is logged to standard error."""
 
-    level: str = key("info", "The least severe that is said.", choices=("debug", "info", "warning", "error"))
+    level: str = key(
+        "info", "The least severe messages that are logged.", choices=("debug", "info", "warning", "error")
+    )
     format: str = key(
         "auto",
         "journald puts <priority> first; auto does so when standard error is the journal.",
@@ -164,8 +172,8 @@ class Config:
 
     meter: str = key(
         "nvml",
-        "nvml, auto, simulated, simulated:FILE, or a recorded trace. nvml waits for the driver, and meters nothing "
-        "before; auto is for trying out: nvml, else simulated, and says so.",
+        "nvml, auto, simulated, simulated:FILE, or a recorded trace. nvml waits for the driver and meters nothing "
+        "until then; auto is for trying things out: nvml, else simulated, and it says so.",
         check=_wrong_meter,
     )
     listen: tuple[str, ...] = key(
@@ -174,7 +182,7 @@ class Config:
     web_config_file: str = key("", "TLS and users, in Prometheus' exporter-toolkit format; empty: neither.", path=True)
     record: str = key("", "Folder to record every window to; empty: no recording.", path=True)
     for_seconds: float = key(
-        0.0, "Stop by itself after this much measured time, or so long without a driver; 0: never.", "s", low=0
+        0.0, "Stop after this much measured time, or after as long without a driver; 0: never.", "s", low=0
     )
     host: str = key("", "Name of this host in all output; empty: what the system says.")
     state_dir: str = key(
@@ -193,15 +201,19 @@ class Config:
         0.04, "One sigma of the gain of a meter that was not calibrated (NVIDIA boards: 4 %).", "1", low=0, high=1
     )
     sampling: Sampling = field(default_factory=Sampling)
-    recording: Recording = field(default_factory=Recording)
+    recording: RecordingSettings = field(default_factory=RecordingSettings)
     jobs: Jobs = field(default_factory=Jobs)
-    slurm: Slurm = field(default_factory=Slurm)
+    slurm: SlurmSettings = field(default_factory=SlurmSettings)
     kubernetes: Kubernetes = field(default_factory=Kubernetes)
     export: Export = field(default_factory=Export)
     fleet: Fleet = field(default_factory=Fleet)
     log: Log = field(default_factory=Log)
     idle_watts: Mapping[str, float] = key(
-        {}, "Power of an idle GPU, by UUID or model name; what is measured here goes before it.", "W", low=0, high=2000
+        {},
+        "Power of an idle GPU, by UUID or model name; what is measured here takes precedence.",
+        "W",
+        low=0,
+        high=2000,
     )
     calibration: Mapping[str, Calibration] = key({}, 'The meter of one GPU, by UUID: [calibration."GPU-..."].')
 
@@ -245,7 +257,7 @@ def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]
             config = _replaced(config, at, from_text(at, *known[at], environ[name], Flag(name)))
         elif name != PREFIX + "CONFIG" and (close := difflib.get_close_matches(name, variables, 1, 0.85)):
             # Not an error: Kubernetes itself puts WATTSHED_PORT=tcp://... there for a Service of that name.
-            warnings.append(f"{name} is no setting and is ignored; did you mean {close[0]}?")
+            warnings.append(f"{name} is not a setting and is ignored; did you mean {close[0]}?")
     for dotted, given in (flags or {}).items():
         if given is not None:
             at = tuple(dotted.split("."))

@@ -1,4 +1,4 @@
-"""The one thing that flows: a block of readings, and who held and used each GPU meanwhile.
+"""What flows through the agent: a block of readings, and who held and used each GPU meanwhile.
 
 Live a window covers one or two seconds, replayed it is a stretch of a trace; nothing after it can tell the difference.
 That is why a recording replays to the very same joules that the daemon showed. Windows hold what was *read*, never
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, NewType
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -28,7 +28,7 @@ MISSING = -1
 IDLE = "_idle"
 UNATTRIBUTED = "_unattributed"
 OTHER = "_other"
-"""Owners that are no job: unused static energy; energy nobody can be named for; jobs beyond the series cap."""
+"""Owners that are not jobs: unused static energy; energy nobody can be named for; jobs beyond the series cap."""
 
 JobKey = NewType("JobKey", str)
 
@@ -62,7 +62,7 @@ class Device:
         Name of a capability -> "" if it works, else the reason why not.
     simulated : bool
     max_gap_us : int, us
-        Power readings further apart are a gap, not bridged; -1: what the accounts were told for all.
+        Power readings further apart are a gap, not bridged; -1: what the accounts use for all.
     """
 
     host: str
@@ -158,22 +158,21 @@ class Usage:
     live: NDArray[np.int8]
 
     @classmethod
+    def of(cls, rows: Sequence[tuple[int, ...]]) -> Usage:
+        """Put rows, each with the columns in their order, into columns."""
+        dtypes = (np.int32, np.int32, np.int64, np.int64, np.int64, np.int32, np.int8)
+        columns = zip(*rows, strict=True) if rows else ((),) * len(dtypes)
+        return cls(*(np.array(column, dtype) for column, dtype in zip(columns, dtypes, strict=True)))
+
+    @classmethod
     def empty(cls) -> Usage:
         """Nobody held or used anything."""
-        return cls(
-            np.empty(0, np.int32),
-            np.empty(0, np.int32),
-            np.empty(0, np.int64),
-            np.empty(0, np.int64),
-            np.empty(0, np.int64),
-            np.empty(0, np.int32),
-            np.empty(0, np.int8),
-        )
+        return cls.of(())
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A job as its bill knows it: the key, and the labels of ``wattshed_job_info``.
+    """A job as the accounts know it: the key, and the labels of ``wattshed_job_info``.
 
     ``key`` is ``slurm:1234``, ``k8s:<pod uid>/<container>``, ``container:<12 hex>``, ``unit:<name>``,
     ``user:<uid>/<command>`` or, in a replay with a jobs file, that file's own job name. ``labels`` (manager, user,
@@ -191,14 +190,14 @@ class Owner:
 
 
 def former_key(key: JobKey, labels: Mapping[str, str]) -> JobKey | None:
-    """Tell what a job of these labels was called before its number was known; see `Owner.formerly`."""
+    """Return what a job of these labels was called before its number was known; see `Owner.formerly`."""
     sluid = labels.get("sluid")
     return JobKey(f"slurm:{sluid}") if sluid and key != f"slurm:{sluid}" else None
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened to a GPU or to the agent, at a time: kept in traces, and told to the accounts.
+    """Something that happened to a GPU or to the agent, at a time: kept in traces, and passed to the accounts.
 
     ``kind`` is one of ``lost`` (the GPU cannot be read), ``back``, ``driver-reload``, ``xid``, ``restart`` (the agent
     was down since ``detail``), ``shutdown``.
@@ -221,7 +220,7 @@ class Window:
         Counts up by one; a recording stores it, so that a hole is noticed.
     start_us, end_us : int, us
         Windows of one host touch: ``end_us`` is the next window's ``start_us``. One in which nothing could be read is
-        as long as that took, and names no owners but those that a scheduler tells. Usage rows end inside it; the row
+        as long as that took, and names no owners but those that a scheduler reports. Usage rows end inside it; the row
         of an owner that was noticed late may begin before it, and counts for energy that is not booked yet.
     devices : tuple of Device
         The same order in every window of a run; a GPU that is lost stays in its place. It may only grow.
@@ -251,7 +250,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class WindowBatch:
-    """Windows in a row that hold power readings and nothing else, left as they lie in a file.
+    """Consecutive windows that hold power readings and nothing else, left as they are in a file.
 
     Attributes
     ----------

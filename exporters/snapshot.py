@@ -66,7 +66,7 @@ class JobFacts:
     labels: Mapping[str, str]
     active_us: int
     held_us: int
-    sigma_j: float | None  # None: none of its GPUs tells its energy
+    sigma_j: float | None  # None: none of its GPUs reports its energy
     started_us: int
     ended_us: int | None = None
     method: str = ""  # how its dynamic energy was split: "alone", "utilisation", "share", "equal", ...
@@ -107,7 +107,7 @@ class FleetFacts:
 class Snapshot:
     """Everything that is published, as of one moment.
 
-    ``seq`` grows with each accounted window; 0 means that nothing was accounted yet (not ready).
+    ``seq`` grows with each processed window; 0 means that no window was processed yet (not ready).
     ``faults`` counts run-time faults by part ("squeue", "recorder", "nvml", ...): a fault is a metric and a log line.
     ``counters_since_us`` is when the restored counters began; None: with this start of the agent.
     ``unmetered`` says why no GPU is being metered now; empty: at least one is.

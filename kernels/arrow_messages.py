@@ -42,7 +42,7 @@ _NODE = _BUFFER = 16  # bytes of the structs FieldNode and Buffer
 _MARK_TEXT = np.frombuffer(b"crc32=", np.uint8)
 
 
-class Layout(NamedTuple):
+class BatchLayout(NamedTuple):
     """How a schema's columns are spread over the nodes and buffers of a batch.
 
     Attributes
@@ -221,7 +221,7 @@ def _look_through(data, at, stop, node, buffer, kind, size, mark_text, table):
 
 
 def look_through(
-    data: NDArray[np.uint8], at: int, stop: int, layout: Layout, most: int
+    data: NDArray[np.uint8], at: int, stop: int, layout: BatchLayout, most: int
 ) -> tuple[NDArray[np.int64], int]:
     """Read the directory of a stretch of messages.
 
@@ -233,7 +233,7 @@ def look_through(
         Where the first message begins.
     stop : int
         No message that begins here or later is wanted.
-    layout : Layout
+    layout : BatchLayout
         Its first column must be the host's name.
     most : int
         Messages at once.
@@ -250,7 +250,7 @@ def look_through(
     return table[:count], int(following)
 
 
-def spread(columns: Sequence[tuple[int, int, int, int]]) -> Layout:
+def spread(columns: Sequence[tuple[int, int, int, int]]) -> BatchLayout:
     """Make a layout of rows (node, buffer, kind, size); (-1, -1, kind, size) for a column that is not there."""
     cells = np.array(columns, np.int64).reshape(-1, 4)
-    return Layout(*(np.ascontiguousarray(cells[:, i]) for i in range(4)))
+    return BatchLayout(*(np.ascontiguousarray(cells[:, i]) for i in range(4)))

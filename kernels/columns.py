@@ -203,7 +203,7 @@ def raise_backwards(time_us: NDArray[np.int64], offsets: NDArray[np.int64]) -> N
             raise ValueError(
                 f"time_us must ascend within a GPU: row {row} of GPU {gpu} is before the row above; sort it"
             )
-    raise ValueError("time_us goes back behind rows already added; add them in the order of time")
+    raise ValueError("time_us goes back before rows already added; add them in the order of time")
 
 
 def valid_rows(

@@ -34,28 +34,18 @@ _COARSE = 2048
 _NONE = 1 << 62
 
 
-@cuda.jit
-def _sum_chunk(time_us, power_mw, rows, lead, origin, max_gap_us, parts):
-    """One block sums one chunk; rows of ``rows`` are absolute, the columns begin at row ``origin``."""
-    hi_of = cuda.shared.array(_THREADS, np.int64)
-    lo_of = cuda.shared.array(_THREADS, np.int64)
-    covered_of = cuda.shared.array(_THREADS, np.int64)
-    first_of = cuda.shared.array(_THREADS, np.int64)
-    last_of = cuda.shared.array(_THREADS, np.int64)
-    falls_of = cuda.shared.array(_THREADS, np.int64)
-    k = cuda.blockIdx.x
-    me = cuda.threadIdx.x
-    a = rows[k] - origin
-    b = rows[k + 1] - origin
+@cuda.jit(device=True)
+def _sum_rows(time_us, power_mw, a, b, follows, max_gap_us):
+    """Sum a thread's own rows of chunk ``a:b``: energy in two words, time covered, first and last reading, falls."""
     hi = np.int64(0)
     lo = np.int64(0)
     covered = np.int64(0)
     first = np.int64(_NONE)
     last = np.int64(-1)
     falls = np.int64(0)
-    i = a + me
+    i = a + cuda.threadIdx.x
     while i < b:
-        if (i > a or lead[k]) and time_us[i] < time_us[i - 1]:
+        if (i > a or follows) and time_us[i] < time_us[i - 1]:
             falls = np.int64(1)
         power = np.int64(power_mw[i])
         if power > 0:
@@ -77,12 +67,23 @@ def _sum_chunk(time_us, power_mw, rows, lead, origin, max_gap_us, parts):
                     else:
                         hi, lo = add_product(hi, lo, pair, dt)
         i += _THREADS
-    hi_of[me] = hi
-    lo_of[me] = lo
-    covered_of[me] = covered
-    first_of[me] = first
-    last_of[me] = last
-    falls_of[me] = falls
+    return hi, lo, covered, first, last, falls
+
+
+@cuda.jit
+def _sum_chunk(time_us, power_mw, rows, lead, origin, max_gap_us, parts):
+    """One block sums one chunk; rows of ``rows`` are absolute, the columns begin at row ``origin``."""
+    hi_of = cuda.shared.array(_THREADS, np.int64)
+    lo_of = cuda.shared.array(_THREADS, np.int64)
+    covered_of = cuda.shared.array(_THREADS, np.int64)
+    first_of = cuda.shared.array(_THREADS, np.int64)
+    last_of = cuda.shared.array(_THREADS, np.int64)
+    falls_of = cuda.shared.array(_THREADS, np.int64)
+    k = cuda.blockIdx.x
+    me = cuda.threadIdx.x
+    hi_of[me], lo_of[me], covered_of[me], first_of[me], last_of[me], falls_of[me] = _sum_rows(
+        time_us, power_mw, rows[k] - origin, rows[k + 1] - origin, lead[k], max_gap_us
+    )
     cuda.syncthreads()
     half = _THREADS // 2
     while half > 0:
@@ -114,7 +115,7 @@ def _weigh(time_us, power_mw, lows, highs, rows, origin, max_gap_us, shift, slot
     """One block adds the weights of one chunk's rows to its histogram.
 
     ``lows[k]:highs[k]`` are the rows of the chunk's GPU. With ``slot_of`` (a row per GPU) the histogram is the fine one
-    of the slots, otherwise the coarse one, whose last bin takes what is no reading or too high.
+    of the slots, otherwise the coarse one, whose last bin takes what is not a reading or too high.
     """
     k = cuda.blockIdx.x
     fine = slot_of.shape[0] > 0

@@ -42,7 +42,7 @@ class Choice(NamedTuple):
 
 
 def on_device(array: Any) -> bool:
-    """Tell whether an array lies in a CUDA device's memory (numba, CuPy, PyTorch ... all say so in one way)."""
+    """Return whether an array lies in a CUDA device's memory (numba, CuPy, PyTorch ... all say so in one way)."""
     return hasattr(array, "__cuda_array_interface__")
 
 
@@ -104,7 +104,7 @@ def decide(size: int, *, resident: bool, obstacle: str, speeds: Callable[[], Spe
     if obstacle:
         return Choice("cpu", obstacle)
     if size < _LAUNCH_S * 1e9:
-        return Choice("cpu", f"{size} bytes are done before a device has started")
+        return Choice("cpu", f"{size} bytes are summed before a device has started")
     host, bus = speeds()
     cpu_s, cuda_s = size / host, _LAUNCH_S + size / bus
     reason = f"{size / 1e6:.0f} MB in host memory: {cpu_s * 1e3:.1f} ms here, {cuda_s * 1e3:.1f} ms over the bus"

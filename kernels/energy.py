@@ -108,7 +108,7 @@ def integrate(
     time_us : int64[n], us
         Ascending within a GPU; equal times add nothing.
     power_mw : int32[n], mW
-        A reading <= 0 is no reading: it is skipped, and its neighbours are joined if they are close enough.
+        A reading <= 0 is not a reading: it is skipped, and its neighbours are joined if they are close enough.
     offsets : int64[g + 1]
         GPU i owns rows ``offsets[i]:offsets[i + 1]``.
     max_gap_us : int, us

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from wattshed.kernels.arrays.segments import HIGHEST_MW, LONGEST_US, cut, sum_chunks
-from wattshed.kernels.billing.shares import split_dynamic, split_static
+from wattshed.kernels.billing.shares import nobody_here, split_dynamic, split_static
+from wattshed.kernels.billing.usage import SweepPlace, pass_edge, usage_rows
 from wattshed.kernels.columns import CHUNK, CUDA_CHUNK, PARALLEL_FROM, check_columns, raise_backwards, valid_rows
 from wattshed.kernels.devices import choose
 from wattshed.kernels.jit import jit, prange
@@ -50,89 +51,114 @@ class JobEnergy(NamedTuple):
     unattributed: NDArray[np.int64]
 
 
-@jit
+@jit(allocates=False)
 def _carry(energy):
     """Move whole joules out of the half-nanojoules."""
     energy[0] += energy[1] // HNJ_PER_JOULE
     energy[1] %= HNJ_PER_JOULE
 
 
-@jit
-def _split_gpu(g, chunks, out, span, edges, rows, by_start, by_end, start, end, activity, busy, share, live, result):
-    """Walk one GPU's segments: who is there, what it took, who gets it."""
-    static, dynamic, method, idle, unattributed, still, moving = result
-    lo = rows[g]
-    hi = rows[g + 1]
-    here = np.empty(hi - lo, np.int64)
-    weight = np.empty(hi - lo + 1, np.int64)
-    part = np.empty(hi - lo + 1, np.int64)
-    present = 0
-    come = lo
-    go = lo
-    k = chunks[g]
+class _Sums(NamedTuple):
+    """Energy of chunks of samples, segment by segment; see `kernels.arrays.segments.sum_chunk`.
+
+    Attributes
+    ----------
+    chunks : int64[g + 1]
+        GPU ``i`` owns chunks ``chunks[i]:chunks[i + 1]``.
+    out : int64[*, 2], hnj
+        Static and dynamic energy of segment ``s`` in chunk ``k``, both numbered over all GPUs, in row ``s + k``.
+    span : int64[k, 2]
+        First and last segment of each chunk.
+    """
+
+    chunks: NDArray[np.int64]
+    out: NDArray[np.int64]
+    span: NDArray[np.int64]
+
+
+@jit(inline="always", allocates=False)
+def _energy_of(segment, sums, k, stop):
+    """Sum a segment's energy from chunk ``k`` on: static, dynamic, the chunk it ends in, and whether there is more.
+
+    So much that it might overflow is split before the next chunk.
+    """
+    static = 0
+    dynamic = 0
+    while k < stop and sums.span[k, 0] <= segment:
+        static += sums.out[segment + k, 0]
+        dynamic += sums.out[segment + k, 1]
+        if sums.span[k, 1] > segment:
+            break
+        k += 1
+        if static + dynamic > _FULL:
+            return static, dynamic, k, True
+    return static, dynamic, k, False
+
+
+@jit(inline="always", allocates=False)
+def _enter(here, present, still, moving, result):
+    """Enter what those present got of a segment, and leave nothing behind."""
+    for j in range(present):
+        row = here.rows[j]
+        result.static[row, 1] += still[row]
+        result.dynamic[row, 1] += moving[row]
+        still[row] = 0
+        moving[row] = 0
+        if result.static[row, 1] >= _FULL or result.dynamic[row, 1] >= _FULL:
+            _carry(result.static[row])
+            _carry(result.dynamic[row])
+
+
+@jit(allocates=False)
+def _split_gpu(g, lo, hi, sums, edges, usage, here, still, moving, result):
+    """Walk one GPU's segments and its usage rows ``lo:hi``: who is there, what it took, who gets it."""
+    at = SweepPlace(lo, hi, 0, lo, lo)
+    k = sums.chunks[g]
     for i in range(2 * (hi - lo) + 1):
-        at = 2 * lo + g + i
         more = True
         while more:
-            # The segment's energy, chunk by chunk; so much that it might overflow is split before the next chunk.
-            quiet = 0
-            busy_part = 0
-            more = False
-            while k < chunks[g + 1] and span[k, 0] <= at:
-                quiet += out[at + k, 0]
-                busy_part += out[at + k, 1]
-                if span[k, 1] > at:
-                    break
-                k += 1
-                if quiet + busy_part > _FULL:
-                    more = True
-                    break
-            idle[g, 1] += split_static(quiet, share, here, present, weight, part, still)
-            left, _ = split_dynamic(busy_part, activity, busy, share, live, here, present, weight, part, moving, method)
-            unattributed[g, 1] += left
-            _carry(idle[g])
-            _carry(unattributed[g])
-            for j in range(present):
-                row = here[j]
-                static[row, 1] += still[row]
-                dynamic[row, 1] += moving[row]
-                still[row] = 0
-                moving[row] = 0
-                if static[row, 1] >= _FULL or dynamic[row, 1] >= _FULL:
-                    _carry(static[row])
-                    _carry(dynamic[row])
-        if i == 2 * (hi - lo):
-            break
-        edge = edges[2 * lo + i]
-        while go < hi and end[by_end[go]] <= edge:
-            j = 0
-            while j < present and here[j] != by_end[go]:
-                j += 1
-            if j < present:
-                present -= 1
-                for m in range(j, present):
-                    here[m] = here[m + 1]
-            go += 1
-        while come < hi and start[by_start[come]] <= edge:
-            row = by_start[come]
-            if end[row] > edge:
-                j = present
-                while j > 0 and here[j - 1] > row:
-                    here[j] = here[j - 1]
-                    j -= 1
-                here[j] = row
-                present += 1
-            come += 1
+            static, dynamic, k, more = _energy_of(2 * lo + g + i, sums, k, sums.chunks[g + 1])
+            result.idle[g, 1] += split_static(static, usage, here, at.present, still)
+            left, _ = split_dynamic(dynamic, usage, here, at.present, moving, result.method)
+            result.unattributed[g, 1] += left
+            _carry(result.idle[g])
+            _carry(result.unattributed[g])
+            _enter(here, at.present, still, moving, result)
+        if i < 2 * (hi - lo):
+            at = pass_edge(usage, at, edges[2 * lo + i], here.rows)
     for row in range(lo, hi):
-        _carry(static[row])
-        _carry(dynamic[row])
+        _carry(result.static[row])
+        _carry(result.dynamic[row])
 
 
 @jit(parallel=True)
-def _split_all(chunks, out, span, edges, rows, by_start, by_end, start, end, activity, busy, share, live, result):
+def _split_all(sums, edges, rows, usage, still, moving, result):
     """Split every GPU's segments among its usage rows."""
-    for g in prange(len(chunks) - 1):
-        _split_gpu(g, chunks, out, span, edges, rows, by_start, by_end, start, end, activity, busy, share, live, result)
+    for g in prange(len(sums.chunks) - 1):
+        here = nobody_here(rows[g + 1] - rows[g])
+        _split_gpu(g, rows[g], rows[g + 1], sums, edges, usage, here, still, moving, result)
+
+
+def _sum(time_us, power_mw, offsets, max_gap_us, idle_mw, edges, rows, on_cuda):
+    """Sum all chunks; returns the sums, and the least and the highest reading of each chunk."""
+    gpus, size = len(offsets) - 1, CUDA_CHUNK if on_cuda else CHUNK
+    chunks = np.zeros(gpus + 1, np.int64)
+    cut(time_us, offsets, size, chunks, np.empty(0, np.int64))
+    count = int(chunks[-1])
+    first = np.full(count + 1, len(time_us), np.int64)
+    cut(time_us, offsets, size, chunks, first[:-1])
+    sums = _Sums(chunks, np.zeros((len(edges) + gpus + count, 2), np.int64), np.empty((count, 2), np.int64))
+    bounds = np.empty((count, 2), np.int64)
+    with np.errstate(over="ignore"):  # checked by the range of the readings
+        if on_cuda:
+            from wattshed.kernels.cuda import sum_segments as run
+        else:
+            run = sum_chunks if len(time_us) >= PARALLEL_FROM else sum_chunks.serial
+        run(
+            time_us, power_mw, offsets, np.repeat(np.arange(gpus), np.diff(chunks)), first, edges, rows, idle_mw,
+            np.int64(max_gap_us), sums.out, sums.span, bounds,
+        )  # fmt: skip
+    return sums, bounds
 
 
 def job_energy(
@@ -183,43 +209,22 @@ def job_energy(
     gpu_of = np.repeat(np.arange(gpus), np.diff(rows))
     moments, owner_of = np.concatenate([start_us, end_us]), np.concatenate([gpu_of, gpu_of])
     edges = moments[np.lexsort((moments, owner_of))]
-    by_start = np.lexsort((start_us, gpu_of)).astype(np.int64)
-    by_end = np.lexsort((end_us, gpu_of)).astype(np.int64)
-    chunks = np.zeros(gpus + 1, np.int64)
     on_cuda = choose(device, time_us, power_mw).device == "cuda"
-    size = CUDA_CHUNK if on_cuda else CHUNK
-    cut(time_us, offsets, size, chunks, np.empty(0, np.int64))
-    count = int(chunks[-1])
-    first = np.full(count + 1, len(time_us), np.int64)
-    cut(time_us, offsets, size, chunks, first[:-1])
-    out = np.zeros((2 * m + gpus + count, 2), np.int64)
-    span, bounds = np.empty((count, 2), np.int64), np.empty((count, 2), np.int64)
-    large = len(time_us) >= PARALLEL_FROM
-    with np.errstate(over="ignore"):  # checked by the range of the readings
-        if on_cuda:
-            from wattshed.kernels.cuda import sum_segments as run
-        else:
-            run = sum_chunks if large else sum_chunks.serial
-        run(
-            time_us, power_mw, offsets, np.repeat(np.arange(gpus), np.diff(chunks)), first, edges, rows, idle_mw,
-            np.int64(max_gap_us), out, span, bounds,
-        )  # fmt: skip
-    if count and bounds[:, 0].min() <= 0:
+    sums, bounds = _sum(time_us, power_mw, offsets, max_gap_us, idle_mw, edges, rows, on_cuda)
+    if len(bounds) and bounds[:, 0].min() <= 0:
         if (power_mw <= 0).any():
             return job_energy(
                 *valid_rows(time_us, power_mw, offsets), max_gap_us,
                 idle_mw, rows, start_us, end_us, activity_ppm, busy_ppm, share_ppm, live, device=device,
             )  # fmt: skip
         raise_backwards(time_us, offsets)
-    if count and bounds[:, 1].max() > HIGHEST_MW:
+    if len(bounds) and bounds[:, 1].max() > HIGHEST_MW:
         raise ValueError(f"a reading of {bounds[:, 1].max()} mW: reject readings above 20 kW first")
     result = JobEnergy(
         np.zeros((m, 2), np.int64), np.zeros((m, 2), np.int64), np.zeros(m, np.int64),
         np.zeros((gpus, 2), np.int64), np.zeros((gpus, 2), np.int64),
     )  # fmt: skip
-    scratch = (*result, np.zeros(m, np.int64), np.zeros(m, np.int64))
-    (_split_all if large else _split_all.serial)(
-        chunks, out, span, edges, rows, by_start, by_end,
-        start_us, end_us, activity_ppm, busy_ppm, share_ppm, live, scratch,
-    )  # fmt: skip
+    usage = usage_rows(rows, start_us, end_us, activity_ppm, busy_ppm, share_ppm, live)
+    split_all = _split_all if len(time_us) >= PARALLEL_FROM else _split_all.serial
+    split_all(sums, edges, rows, usage, np.zeros(m, np.int64), np.zeros(m, np.int64), result)
     return result

@@ -111,7 +111,7 @@ def pack(time_us: NDArray[np.int64], power_mw: NDArray[np.int32], offsets: NDArr
     ----------
     time_us : int64[n], us
     power_mw : int32[n], mW
-        Readings <= 0 become 0, which is no reading.
+        Readings <= 0 become 0, which is not a reading.
     offsets : int64[g + 1]
 
     Returns

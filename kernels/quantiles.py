@@ -37,7 +37,7 @@ _BATCH = 2048
 def _pour_coarse(time_us, power_mw, lo, hi, a, b, max_gap_us, shift, bins):
     """Add the weights of rows ``a:b`` to ``bins`` by coarse power; True unless a row is unusable.
 
-    ``lo:hi`` are the rows of the whole GPU. The last bin takes what is no reading, or too high for ``shift``.
+    ``lo:hi`` are the rows of the whole GPU. The last bin takes what is not a reading, or too high for ``shift``.
     """
     time = time_us[a:b]
     power = power_mw[a:b]

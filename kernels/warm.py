@@ -37,10 +37,10 @@ def _job_energy(rows: int) -> jobs.JobEnergy:
 def _live_path() -> None:
     time_us, power_mw, offsets = _recording(8)
     bounds = (np.full(1, 20_000_000, np.int64), np.full(1, -1, np.int64), np.full(1, _GAP_US, np.int64))
-    pieces = reconcile.merge(offsets, time_us, power_mw, time_us // 10_000, reconcile.new_state(1), *bounds)
+    intervals = reconcile.merge(offsets, time_us, power_mw, time_us // 10_000, reconcile.new_state(1), *bounds)
     zero, unknown = np.zeros(1, np.int64), np.full(1, -1, np.int64)
     split.split(
-        pieces.starts, pieces.counts, pieces.t0_us, pieces.t1_us, pieces.energy_hnj,
+        intervals.starts, intervals.counts, intervals.t0_us, intervals.t1_us, intervals.energy_hnj,
         zero + 70_000, np.array([0, 1]), zero, zero + 3_000_000, unknown, unknown, unknown, np.ones(1, np.int8),
     )  # fmt: skip
 

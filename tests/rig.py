@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from wattshed.agent.clock import VirtualClock
+from wattshed.agent.jobs.procfs import exists
 from wattshed.agent.meters.meter import NvmlMeter
 from wattshed.agent.meters.nvml import Nvml
 from wattshed.agent.meters.sampler import Sampler
@@ -72,7 +74,13 @@ class Rigs:
         meter = NvmlMeter(Nvml(clock, node.library), clock, "host", simulated=True, proc_root=node.proc_root)
         meter.open()
         sampler = Sampler(
-            meter, clock, "host", rates or Rates(learn_us=0), node.proc_root, sys_root=sys_root, wake=wake
+            meter,
+            clock,
+            "host",
+            rates or Rates(learn_us=0),
+            alive=partial(exists, node.proc_root),
+            sys_root=sys_root,
+            wake=wake,
         )
         self._made.append(Rig(clock, node, meter, sampler))
         return self._made[-1]

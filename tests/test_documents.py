@@ -1,5 +1,6 @@
 """Documents that cannot rot: the command reference is the command line's, links lead somewhere, examples run."""
 
+import ast
 import os
 import re
 import subprocess
@@ -37,6 +38,56 @@ def test_links_lead_somewhere(path):
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text(encoding="utf-8")):
         if not re.match(r"[a-z]+:", target):
             assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+def tables(heading):
+    """The tables below a heading of docs/architecture.md, up to the next one: rows of cells, without the head."""
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    below = re.search(rf"^#+ {re.escape(heading)}\n(.*?)(?=^#|\Z)", text, re.DOTALL | re.MULTILINE)[1]
+    for block in re.findall(r"(?:^\|.*\n)+", below, re.MULTILINE):
+        rows = [[cell.strip() for cell in line.strip("|\n").split("|")] for line in block.splitlines()]
+        yield rows[2:]
+
+
+def defined(path):
+    """Names of functions, classes and methods (with their class) in a file."""
+    names = set()
+    for node in ast.parse((ROOT / path).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            names |= {f"{node.name}.{inner.name}" for inner in node.body if isinstance(inner, ast.FunctionDef)}
+    return names
+
+
+def test_a_readings_forms_are_few_and_made_where_it_is_said():
+    reading, usage = tables("Its forms")
+    assert (len(reading), len(usage)) == (9, 3), "see docs/decisions/0987"
+    everywhere = set()
+    for package in ("agent", "kernels", "exporters"):
+        for path in (ROOT / package).rglob("*.py"):
+            everywhere |= defined(path.relative_to(ROOT))
+    for number, (place, form, made_by, file) in enumerate([*reading, *usage]):
+        assert int(place) == number % 9 + 1
+        (function,), (path,) = re.findall(r"`(.+?)`", made_by), re.findall(r"`(.+?)`", file)
+        assert function in defined(path)
+        assert set(re.findall(r"`(\w+)`", form)) <= everywhere, form
+
+
+def test_where_is_what_one_looks_for():
+    (rows,) = tables("Where is ...?")
+    assert len(rows) >= 10
+    for question, answer in rows:
+        paths = re.findall(r"`(.+?)`", answer)
+        assert paths, question
+        assert [path for path in paths if not (ROOT / path).is_file()] == [], question
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_files_that_are_named_exist(page):
+    named = re.findall(r"`((?:agent|kernels|exporters|tests|deploy|docs)/[\w./-]*)`", (ROOT / page).read_text("utf-8"))
+    assert len(named) > 5
+    assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 def test_the_readmes_replay_example_gives_the_answer_that_it_shows(tmp_path):

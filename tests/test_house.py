@@ -1,6 +1,8 @@
 """The rules of the house that a machine can check."""
 
 import ast
+import graphlib
+import json
 import re
 import shutil
 import subprocess
@@ -113,6 +115,149 @@ def test_no_test_calls_a_private_method_of_another_room():
     assert strange == []
 
 
+def sources(*folders):
+    """Path below the root, and tree, of each Python file in these folders."""
+    for path in tracked():
+        name = path.relative_to(ROOT)
+        if path.suffix == ".py" and not path.is_symlink() and name.parts[0] in folders:
+            yield name, ast.parse(path.read_text(encoding="utf-8"))
+
+
+SHIPPED = ("agent", "kernels", "exporters", "deploy", "examples")
+LONGEST_FUNCTION, LONGEST_FILE, LOOSE_FILES = 60, 400, 7
+COMPLEX, COMPLEX_KERNEL = 20, 25
+
+
+def lines_of(function):
+    """Lines from ``def`` to the end, but for the docstring."""
+    first = function.body[0]
+    told = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
+    docstring = first.end_lineno - first.lineno + 1 if told else 0
+    return function.end_lineno - function.lineno + 1 - docstring
+
+
+def test_functions_read_like_a_plan():
+    """A function that needs more lines does more than its name says; kernels are long where numba makes them fast."""
+    functions = [
+        (str(name), node)
+        for name, tree in sources(*SHIPPED, "tests")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and name.parts[0] != "kernels"
+    ]
+    assert len(functions) > 2_000
+    assert [(name, f.name, n) for name, f in functions if (n := lines_of(f)) > LONGEST_FUNCTION] == []
+
+
+@pytest.mark.parametrize(
+    ("folders", "most"), [((*SHIPPED[:1], *SHIPPED[2:], "tests"), COMPLEX), (("kernels",), COMPLEX_KERNEL)]
+)
+def test_functions_branch_seldom(folders, most):
+    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "C901", "--output-format", "json"]
+    limit = f"lint.mccabe.max-complexity={most}"
+    done = subprocess.run(
+        [*command, "--config", limit, *folders], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    found = json.loads(done.stdout)
+    where = {(str(Path(one["filename"]).relative_to(ROOT)), one["message"].split("`")[1]) for one in found}
+    assert where == set()
+
+
+def test_files_are_rooms_and_few_lie_loose():
+    long = {
+        str(name): n
+        for name, _ in sources(*SHIPPED)
+        if (n := len((ROOT / name).read_text().splitlines())) > LONGEST_FILE
+    }
+    assert long == {}
+    assert len([name for name, _ in sources("agent") if len(name.parts) == 2]) <= LOOSE_FILES
+
+
+def imported(tree, package):
+    """What a module of a package imports when it runs: all names, but for those that only the type checker sees."""
+    todo = list(tree.body)
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level < 2, "imports from other rooms are written out"
+            module = f"{package}.{node.module}" if node.level else node.module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+        elif not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)):
+            todo += ast.iter_child_nodes(node)
+
+
+def test_no_import_goes_in_a_circle():
+    """Nor one that is put off into a function, as heavy ones are."""
+    modules = {}
+    for name, tree in sources("agent", "kernels", "exporters"):
+        dotted = ".".join(("wattshed", *name.with_suffix("").parts)).removesuffix(".__init__")
+        modules[dotted] = set(imported(tree, ".".join(("wattshed", *name.parts[:-1]))))
+    graph = {
+        module: {known for name in names for known in (name, name.rpartition(".")[0]) if known in modules} - {module}
+        for module, names in modules.items()
+    }
+    assert sum(map(len, graph.values())) > 500
+    tuple(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError
+
+
+WINDOWS_ARE_MADE = {
+    "agent/meters/poller.py",  # of what a driver says
+    "agent/traces/foreign/assembler.py",  # of other tools' logs
+    "agent/traces/native/batch.py",  # of a recording
+    "agent/window.py",  # of windows that lie together in a file
+    "agent/bench/files.py",  # of samples made up for a contest
+}
+OTHER_EDGES = {"agent/cutting.py", "agent/daemon/loop.py"}  # cut to pieces; the open end that a shutdown closes
+
+
+def test_one_file_cuts_windows():
+    """Windows are made where they are read; two that cut them once disagreed about where a job's last second went."""
+    made, edges = set(), set()
+    for name, tree in sources("agent"):
+        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+            given = {keyword.arg for keyword in call.keywords}
+            if ast.unparse(call.func) == "Window":
+                made.add(str(name))
+            elif ast.unparse(call.func) == "replace" and {"start_us", "readings"} <= given:
+                edges.add(str(name))
+    assert (made, edges) == (WINDOWS_ARE_MADE, OTHER_EDGES)
+
+
+HANDED_ON = {
+    "agent/errors.py": "this is Faults.noting, for which everybody else calls",
+    "agent/meters/sampler.py": "raised again by next(), in the thread that can act on it",
+    "agent/traces/prefetch.py": "raised again in the reader's thread",
+}
+
+
+def test_a_fault_of_a_part_is_noted_in_one_way():
+    """Whoever catches everything raises it again, or calls `Faults.noting`: a metric and one line in the log."""
+    found = set()
+    for name, tree in sources("agent"):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ExceptHandler):
+                kind = ast.unparse(node.type) if node.type else "BaseException"
+                broad = {"Exception", "BaseException", "kind"} & set(re.findall(r"\w+", kind))
+                if broad and not isinstance(node.body[-1], ast.Raise):
+                    found.add(str(name))
+    assert found == HANDED_ON.keys()
+
+
+PATH_EDITS = {
+    "tests/mutants/run.py": "judges a copy of the tree in a fork, which starts no interpreter that could be told where",
+    "tests/test_examples.py": "says that examples need none",
+    "tests/test_house.py": "this list",
+}
+
+
+def test_no_file_edits_the_import_path():
+    """What an interpreter shall import is told to it by PYTHONPATH, or by where it is started."""
+    assert {
+        str(name) for name, _ in sources(*SHIPPED, "tests") if "sys.path" in (ROOT / name).read_text()
+    } == PATH_EDITS.keys()
+
+
 def test_every_requirement_is_locked_with_a_hash():
     for lock in sorted((ROOT / "requirements").glob("*.lock")):
         entries = re.split(r"\n(?=\S)", lock.read_text().strip())
@@ -136,3 +281,14 @@ def test_supported_pythons_are_said_once():
     assert project["project"]["requires-python"] == ">=3.11"
     assert project["tool"]["mypy"]["python_version"] == "3.11"
     assert project["tool"]["ruff"]["target-version"] == "py311"
+
+
+def test_no_two_public_classes_share_a_name():
+    """One word, one meaning: whoever reads `Row` in two rooms must not have to ask which (docs/decisions/0988)."""
+    defined = {}
+    for name, tree in sources("agent", "kernels", "exporters", "deploy"):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                defined.setdefault(node.name, []).append(f"{name}:{node.lineno}")
+    assert len(defined) > 150
+    assert {name: places for name, places in defined.items() if len(places) > 1} == {}

@@ -1,6 +1,7 @@
 """A whole agent on a simulated node in virtual time: the real loop, books, resolver and recorder, no waiting."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from wattshed.agent.accounts.attribution import Accounts
@@ -9,11 +10,12 @@ from wattshed.agent.accounts.ledger import Ledger
 from wattshed.agent.accounts.publishing import Publisher
 from wattshed.agent.accounts.state import StateFile
 from wattshed.agent.clock import VirtualClock
-from wattshed.agent.daemon.faults import Faults
-from wattshed.agent.daemon.loop import Board, Daemon, Limits
+from wattshed.agent.daemon.loop import Board, Daemon, LoopLimits
 from wattshed.agent.daemon.systemd import Notifier
+from wattshed.agent.errors import Faults
 from wattshed.agent.jobs.mapping import MappingDirectory
 from wattshed.agent.jobs.processes import Processes
+from wattshed.agent.jobs.procfs import exists
 from wattshed.agent.jobs.resolve import JobResolver
 from wattshed.agent.jobs.slurm import Slurm
 from wattshed.agent.meters.meter import NvmlMeter
@@ -100,7 +102,7 @@ def agent(
     """
     meter = NvmlMeter(Nvml(clock, node.library), clock, host, simulated=marked, proc_root=node.proc_root)
     meter.open()
-    sampler = Sampler(meter, clock, host, rates or Rates(), node.proc_root)
+    sampler = Sampler(meter, clock, host, rates or Rates(), alive=partial(exists, node.proc_root))
     slurm = slurm or Slurm(clock.now_us, host, followed(node, clock), squeue=())
     resolver = JobResolver(Processes(node.proc_root, clock.now_us), slurm)
     accounts = Accounts(ledger=Ledger(cap), live=True)
@@ -128,7 +130,7 @@ def agent(
         state=kept,
         notifier=Notifier({}),
         faults=faults,
-        limits=Limits(keep_us, round(seconds * 1e6)),
+        limits=LoopLimits(keep_us, round(seconds * 1e6)),
         extra_faults=lambda: {**sampler.faults, **resolver.faults()},
     )
     return VirtualAgent(daemon, accounts, board, sampler, resolver, faults, seen, kept)

@@ -1,1 +1,1 @@
-"""Accounts: from readings to joules, and from joules to bills."""
+"""Accounts: from readings to joules, and from joules to jobs."""

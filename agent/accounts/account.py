@@ -1,4 +1,4 @@
-"""One GPU's account: what it used, how that is known, and what was not believed."""
+"""One GPU's account: what it used, how that is known, and what was rejected."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REJECTIONS = {
     "counter_step": "rejected_step",
     "counter_dip": "rejected_dip",
 }
-"""Reasons not to believe a reading, as they are published, and the diagnostics that count them."""
+"""Reasons to reject a reading, as they are published, and the diagnostics that count them."""
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class GpuAccount:
 
     @property
     def by_power_alone(self) -> bool:
-        """Whether its counter is another meter's, and its own power is told."""
+        """Whether its counter is another meter's, and its own power is known."""
         return (self.module is not None or counts_module(self.device)) and tells_power(self.device)
 
     @property
@@ -56,7 +56,7 @@ class GpuAccount:
 
     @property
     def rejected(self) -> dict[str, int]:
-        """Readings that were not believed, by reason; reasons that never occurred are left out."""
+        """Readings that were rejected, by reason; reasons that never occurred are left out."""
         found = {reason: getattr(self.totals, name) for reason, name in REJECTIONS.items()}
         return {reason: count for reason, count in found.items() if count}
 
@@ -67,13 +67,13 @@ class GpuAccount:
 
     @property
     def method(self) -> str:
-        """``"counter"`` if the driver's energy counter was believed for any stretch, else ``"power"``."""
+        """``"counter"`` if the driver's energy counter was trusted for any stretch, else ``"power"``."""
         counted = self.totals.by_counter_hnj > 0 or self.totals.counter_hnj > 0
         return "counter" if counted and self.module is None else "power"
 
     @property
     def disagreement(self) -> float | None:
-        """(power integral - counter) / counter over the stretches that both saw whole, or None without any."""
+        """(power integral - counter) / counter over the stretches that both covered, or None without any."""
         counter, power = self.totals.compared_counter_hnj, self.totals.compared_power_hnj
         return (power - counter) / counter if counter > 0 and power > 0 and self.module is None else None
 

@@ -15,17 +15,18 @@ import numpy as np
 from wattshed.agent.accounts import silence
 from wattshed.agent.accounts.account import GpuAccount
 from wattshed.agent.accounts.calibration import correct
+from wattshed.agent.accounts.entering import enter_energy, enter_time
 from wattshed.agent.accounts.former_names import FormerNames
 from wattshed.agent.accounts.holding import Holding
-from wattshed.agent.accounts.host import Host
+from wattshed.agent.accounts.host import HostAccounts
 from wattshed.agent.accounts.ledger import GpuKey, Ledger
-from wattshed.agent.accounts.limits import Limits, in_parts
+from wattshed.agent.accounts.limits import DeviceLimits, in_parts
 from wattshed.agent.accounts.modules import Module, leave_counter, without
 from wattshed.agent.accounts.observing import follow_moving, keep_powers
-from wattshed.agent.accounts.pending_usage import Coverage, PendingUsage
+from wattshed.agent.accounts.pending_usage import ActivityShare, PendingUsage
 from wattshed.agent.accounts.restart import go_on
 from wattshed.agent.accounts.uncertainty import idle_sigma_mw, split_spread
-from wattshed.agent.accounts.unseen import BEFORE, set_aside
+from wattshed.agent.accounts.unseen import set_aside
 from wattshed.agent.accounts.untold import untold_hnj
 from wattshed.agent.inputs.boards import likely_limit_mw
 from wattshed.kernels.billing.layout import Diagnostics, GpuState
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
 
 class Accounts:
-    """The books of any number of hosts.
+    """The accounts of any number of hosts.
 
     Parameters
     ----------
@@ -63,12 +64,12 @@ class Accounts:
         self.ledger = ledger or Ledger()
         self.gpus: dict[GpuKey, GpuAccount] = {}
         self.live = live
-        self.since_us: int | None = None  # start of the first window of these books, before any restart
-        self._hosts: dict[str, Host] = {}
+        self.since_us: int | None = None  # start of the first window of these accounts, before any restart
+        self._hosts: dict[str, HostAccounts] = {}
         self._names = FormerNames()
 
     def add(self, window: Window) -> None:
-        """Book one window. Windows of one host come in order; hosts may be mixed."""
+        """Attribute one window. Windows of one host come in order; hosts may be mixed."""
         host = self._enter(window.host, window.devices, window.start_us)
         # What was, or still is, said of a job under its former name; what is booked stays.
         found = self._names.learn(window, self.ledger.jobs.values())
@@ -77,9 +78,9 @@ class Accounts:
         window = self._names.applied(window)
         for event in window.events:
             self._note(window, host, event)
-        new = PendingUsage.of(window, host.coverage.busy_us(window))
+        new = PendingUsage.of(window, host.activity_share.busy_us(window))
         waiting, new = host.holding.follow(window, new, host.waiting, host.limits.max_gap_us)
-        self._remember_owners(new, host)
+        enter_time(self.ledger, new, host.keys)
         rows = waiting.followed_by(new)
         before = silence.untold(host.state)
         readings = self._without_modules(window.readings.with_room(len(host.keys)), host, rows)
@@ -105,8 +106,8 @@ class Accounts:
         if any(event.kind == "shutdown" for event in window.events):
             self.finish(window.host)
 
-    def _without_modules(self, readings: Readings, host: Host, rows: PendingUsage) -> Readings:
-        """Return readings without the counters that are a module's, which are booked beside."""
+    def _without_modules(self, readings: Readings, host: HostAccounts, rows: PendingUsage) -> Readings:
+        """Return readings without the counters that are a module's, which are counted apart."""
         others = [gpu for gpu, key in enumerate(host.keys) if self.gpus[key].by_power_alone]
         if not others:
             return readings
@@ -121,14 +122,14 @@ class Accounts:
         return without(readings, others, book)
 
     def add_batch(self, batch: WindowBatch) -> None:
-        """Book windows that hold power readings and nothing else, all at once if nothing stands against it."""
+        """Book windows that hold power readings and nothing else, all at once if nothing prevents it."""
         host = self._enter(batch.host, batch.devices, int(batch.start_us[0]))
         before = silence.untold(host.state)
         if self.live or len(host.waiting.gpu) or not self._book_power_only(host, batch.columns):
             for window in batch.windows():
                 self.add(window)
             return
-        host.coverage, host.holding = Coverage(), Holding()
+        host.activity_share, host.holding = ActivityShare(), Holding()
         self._follow_silence(host, before, int(batch.end_us[-1]))
 
     def finish(self, host: str | None = None) -> None:
@@ -149,7 +150,7 @@ class Accounts:
                 self.gpus[key].power.settle()
 
     def merge(self, other: Accounts) -> None:
-        """Add the finished books of another part (other hosts, or another day of the same ones)."""
+        """Add the finished accounts of another part (other hosts, or another day of the same ones)."""
         for key, theirs in other.gpus.items():
             mine = self.gpus.get(key)
             if mine is None:
@@ -178,25 +179,25 @@ class Accounts:
         return objects(books.state[: len(books.devices)], GpuState)
 
     def books_of(self, host: str) -> list[GpuBooks]:
-        """Return one host's books, GPU by GPU.
+        """Return one host's accounts, GPU by GPU.
 
         A GPU that is away keeps them: its joules, and its counter's, must still be there when it comes back.
         """
-        return self._hosts.get(host, Host()).books(self.gpus)
+        return self._hosts.get(host, HostAccounts()).books(self.gpus)
 
     def restore(self, host: str, books: Iterable[GpuBooks]) -> None:
-        """Take over one host's books from before a restart, as `books_of` returned them."""
-        mine = self._hosts[host] = Host()
+        """Take over one host's accounts from before a restart, as `books_of` returned them."""
+        mine = self._hosts[host] = HostAccounts()
         for one in books:
             key = _key(one.account.device)
             self.gpus[key] = one.account
             mine.restore(key, one)
 
-    def _enter(self, name: str, devices: tuple[Device, ...], start_us: int) -> Host:
-        """Find the host's books, with a place for each device in the window's order."""
+    def _enter(self, name: str, devices: tuple[Device, ...], start_us: int) -> HostAccounts:
+        """Find the host's accounts, with a place for each device in the window's order."""
         if self.since_us is None:
             self.since_us = start_us
-        host = self._hosts.setdefault(name, Host())
+        host = self._hosts.setdefault(name, HostAccounts())
         if host.devices is devices:
             return host
         here, before = [_key(device) for device in devices], host.keys[: len(host.devices)]
@@ -217,10 +218,10 @@ class Accounts:
             if key not in before:
                 silence.begin(self.gpus[key], start_us)
         host.devices = devices
-        host.limits = Limits.of(tuple(self.gpus[key].device for key in host.keys), self.max_gap_us)
+        host.limits = DeviceLimits.of(tuple(self.gpus[key].device for key in host.keys), self.max_gap_us)
         return host
 
-    def _book_power_only(self, host: Host, columns: Columns) -> bool:
+    def _book_power_only(self, host: HostAccounts, columns: Columns) -> bool:
         """Book windows of power readings and nothing else the fast way; False if that cannot be."""
         if host.limits.calibrated or len(host.keys) > len(host.devices):
             return False
@@ -240,18 +241,18 @@ class Accounts:
             account.totals.by_power_hnj += energy
         return True
 
-    def _book(self, host: Host, intervals: EnergyIntervals, rows: PendingUsage) -> None:
+    def _book(self, host: HostAccounts, intervals: EnergyIntervals, rows: PendingUsage) -> None:
         """Split the intervals among the rows and enter the result; holes wait for what comes after them."""
         for part in (host.late.hold_back(intervals, host.keys, rows), intervals):
             if part is not None:
                 self._split(host, part, rows)
 
-    def _give_up_late(self, host: Host) -> None:
+    def _give_up_late(self, host: HostAccounts) -> None:
         """Split the holes that wait, by what is known of them."""
         if (late := host.late.give_up(host.keys)) is not None:
             self._split(host, late, host.waiting)
 
-    def _split(self, host: Host, intervals: EnergyIntervals, rows: PendingUsage) -> None:
+    def _split(self, host: HostAccounts, intervals: EnergyIntervals, rows: PendingUsage) -> None:
         """Split the intervals among the rows and enter the result."""
         if host.limits.calibrated:
             correct(intervals, [self.gpus[key].device for key in host.keys])
@@ -279,57 +280,17 @@ class Accounts:
         untold = np.zeros_like(parts.booked_us) if untold is None else untold[sure]
         spread = [split_spread(self.gpus[key].device) for key in host.keys]
         idle_mw = [idle_sigma_mw(self.gpus[key].device) for key in host.keys]
-        columns = (
-            rows.gpu, rows.owner, parts.static_hnj, parts.dynamic_hnj, parts.peak_mw, parts.method,
-            parts.unlike_hnj, parts.guessed_hnj, parts.booked_us, parts.idle_us, untold,
-        )  # fmt: skip
-        for gpu, place, static, dynamic, peak, method, unlike, guessed, booked_us, idle_us, unsure in zip(
-            *(column.tolist() for column in columns), strict=True
-        ):
-            if booked_us <= 0:
-                continue
-            owner = rows.owners[place]
-            job = self.ledger.job(owner.key, owner.labels)
-            line = job.line(host.keys[gpu])
-            line.static_hnj += static
-            line.dynamic_hnj += dynamic
-            line.peak_mw = max(line.peak_mw, peak)
-            line.split_hnj += int(unlike * spread[gpu]) + guessed
-            line.unread_us = max(line.unread_us - booked_us, 0)
-            line.untold_hnj += unsure
-            line.idle_hnj += 2 * idle_us * idle_mw[gpu]
-            job.method |= method
+        enter_energy(self.ledger, rows, host.keys, parts, untold, spread, idle_mw)
 
-    def _follow_silence(self, host: Host, before: NDArray[np.bool_], end_us: int) -> None:
+    def _follow_silence(self, host: HostAccounts, before: NDArray[np.bool_], end_us: int) -> None:
         """Take note of who is not read at the end of a window."""
         silence.follow(self._here(host), host.state, before, host.limits.max_gap_us, end_us)
         host.end_us = end_us
 
-    def _here(self, host: Host) -> list[GpuAccount]:
+    def _here(self, host: HostAccounts) -> list[GpuAccount]:
         return [self.gpus[key] for key in host.keys[: len(host.devices)]]
 
-    def _remember_owners(self, rows: PendingUsage, host: Host) -> None:
-        """Enter the time that jobs held and used GPUs."""
-        columns = (rows.gpu, rows.owner, rows.start_us, rows.end_us, rows.live)
-        for gpu, place, start, end, live in zip(*(column.tolist() for column in columns), strict=True):
-            owner = rows.owners[place]
-            if live == BEFORE and owner.key not in self.ledger.jobs:
-                continue  # it may have been there, but its account is closed
-            job = self.ledger.job(owner.key, owner.labels)
-            known = host.keys[gpu] in job.lines
-            line = job.line(host.keys[gpu])
-            line.unread_us += end - start
-            if live < 0:
-                continue
-            if live:
-                line.active_us += end - start
-            else:
-                line.held_us += end - start
-            if not known or start > job.end_us:
-                line.edges += 2
-            job.seen(start, end)
-
-    def _note(self, window: Window, host: Host, event: Event) -> None:
+    def _note(self, window: Window, host: HostAccounts, event: Event) -> None:
         """Take account of what happened: a GPU that went or came, or an agent that was down."""
         if event.kind in {"lost", "back"} and 0 <= event.gpu < len(host.keys):
             account = self.gpus[host.keys[event.gpu]]

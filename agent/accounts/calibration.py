@@ -1,7 +1,7 @@
-"""What is known about each card beside its readings: its meter's gain and offset, and what it draws when idle.
+"""What is known about each card besides its readings: its meter's gain and offset, and what it draws when idle.
 
-It is written into a window's devices before the window is recorded and accounted, so that a recording replays with the
-very numbers that it was accounted with.
+It is written into a window's devices before the window is recorded and attributed, so that a recording replays with the
+very numbers that were used live.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class _Rest:
 class Calibrator:
     """Fills in what the operator knows about the cards, and learns idle power while nobody uses them.
 
-    Unknown is not idle: it is learned only from windows in which utilisation is told and 0, the process lists are
+    Unknown is not idle: it is learned only from windows in which utilisation is known and 0, the process lists are
     told and empty, and nobody holds the GPU (docs/decisions/0670).
 
     Parameters
@@ -86,7 +86,7 @@ class Calibrator:
     def apply(self, window: Window) -> Window:
         """Return the window with its devices filled in, learning from it where a GPU is idle.
 
-        Utilisation that hangs is no reading of how busy a GPU is: it becomes unknown.
+        Utilisation that is stuck is not a reading of how busy a GPU is: it becomes unknown.
         """
         held = {int(gpu) for gpu in window.usage.gpu}
         busy_us = window.busy_us.copy()
@@ -99,7 +99,7 @@ class Calibrator:
         return replace(window, busy_us=busy_us, devices=tuple(self._filled_in(device) for device in window.devices))
 
     def _is_idle(self, window: Window, gpu: int, device: Device, rest: _Rest, *, held: bool) -> bool:
-        """Tell whether a GPU is known to be idle in this window, and has settled."""
+        """Return whether a GPU is known to be idle in this window, and has settled."""
         busy_us, length_us = int(window.busy_us[gpu]), window.end_us - window.start_us
         listed = _listed(window, gpu)
         nobody = listed == 0 and not held and not device.capabilities.get("all_processes")
@@ -122,15 +122,15 @@ class Calibrator:
 
     @staticmethod
     def _is_latched(window: Window, device: Device, rest: _Rest) -> bool:
-        """Tell whether 100 % without anybody hangs there, as Blackwell's was seen to do.
+        """Return whether the 100 % of a GPU without anybody is stuck, as Blackwell's was seen to be.
 
-        Use by somebody who is not seen moves: within seconds it begins, ends, or waits for something.
+        Utilisation by somebody who is not seen changes: within seconds it begins, ends, or waits for something.
         """
         if rest.full_since_us < 0:
             rest.full_since_us = window.start_us
         if not rest.latched and window.end_us - rest.full_since_us > UNSEEN_US:
             rest.latched = True
-            text = "GPU %d has been 100 %% busy for %d s without a process: it is idle, and its utilisation hangs"
+            text = "GPU %d has been 100 %% busy for %d s without a process: it is idle, and its utilisation is stuck"
             LOG.warning(text, device.index, UNSEEN_US // 1_000_000)
         return rest.latched
 

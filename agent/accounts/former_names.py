@@ -1,4 +1,4 @@
-"""A Slurm job that is known by its SLUID before it is known by its number has one bill, not two."""
+"""A Slurm job that is known by its SLUID before it is known by its number has one account, not two."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from wattshed.agent.window import former_key
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from wattshed.agent.accounts.ledger import Job
+    from wattshed.agent.accounts.ledger import JobAccount
     from wattshed.agent.window import JobKey, Window
 
 MOST = 50_000
@@ -23,8 +23,8 @@ class FormerNames:
     def __init__(self) -> None:
         self._now: dict[JobKey, JobKey] = {}
 
-    def learn(self, window: Window, jobs: Iterable[Job]) -> dict[JobKey, JobKey]:
-        """Take note of a window's owners; after a restart, of the jobs in the books as well.
+    def learn(self, window: Window, jobs: Iterable[JobAccount]) -> dict[JobKey, JobKey]:
+        """Take note of a window's owners; after a restart, of the jobs in the accounts as well.
 
         Returns
         -------
@@ -43,7 +43,7 @@ class FormerNames:
         return found
 
     def now(self, key: JobKey) -> JobKey:
-        """Return the key of whoever was called so, or the same key."""
+        """Return the key of whoever had this name, or the same key."""
         return self._now.get(key, key)
 
     def applied(self, window: Window) -> Window:

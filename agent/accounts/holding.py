@@ -1,16 +1,16 @@
-"""Who held a GPU while nobody could tell: over a hole in its readings, and over the time that the agent was down.
+"""Who held a GPU while nobody could see it: over a hole in its readings, and over the time that the agent was down.
 
 What is on a GPU is known while the driver answers for it. In a *hole* (windows without any reading of it, time between
-two windows, the time that the agent was down) process lists cannot be read, and only what others tell is known: who was
-granted the GPU, and when that began and ended. The counter may tell the energy of a hole all the same, once it is over.
-By one rule, whatever the hole came from, it is billed so:
+two windows, the time that the agent was down) process lists cannot be read, and only what others report is known: who
+was granted the GPU, and when that began and ended. The counter may still give the energy of a hole, once it is over.
+One rule, whatever caused the hole, decides who is charged:
 
 * who was there when it began and is there when it is over held the GPU throughout;
 * whose beginning or end is known to lie in the hole is held to that;
 * who was there only before it, or only after it, and nobody knows when it went or came, may have held the GPU for any
   part of it: it is billed for none, and its sigma holds the rest (`agent.accounts.unseen`). What was still claimed for
   it after the GPU could be read last is taken back;
-* who only held the GPU as far as could be told in the hole is taken to have used it if a process of theirs was there
+* who only held the GPU in the hole, as far as is known, is taken to have used it if a process of theirs was there
   before or after, or if nobody ever saw them but in the hole. How active they were is the mean of what was known last
   and first; where neither is known, so is this;
 * time for which nobody can be named is nobody's.
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from wattshed.agent.accounts.hole import Hole, Seen
+from wattshed.agent.accounts.hole import Hole, OwnerAtEdge
 from wattshed.agent.accounts.pending_usage import PendingUsage
 from wattshed.agent.accounts.unseen import AFTER, BEFORE, share_beside
 
@@ -39,18 +39,18 @@ if TYPE_CHECKING:
 
 
 class Holding:
-    """Follows the holes of one host's GPUs, which are numbered as in the books."""
+    """Follows the holes of one host's GPUs, which are numbered as in the accounts."""
 
     def __init__(self) -> None:
         self._holes: dict[int, Hole] = {}
         self._last: tuple[PendingUsage, int] | None = None  # rows of the window before, and its end
         self._earlier: tuple[PendingUsage, int] | None = None
-        self._resumed_us = -1  # when the agent began to live again
+        self._resumed_us = -1  # when the agent started again
 
     def follow(
         self, window: Window, new: PendingUsage, waiting: PendingUsage, max_gap_us: NDArray[np.int64]
     ) -> tuple[PendingUsage, PendingUsage]:
-        """Take in a window, and say what it tells about holes that are over with it.
+        """Take in a window, and return what it shows about holes that end with it.
 
         Parameters
         ----------
@@ -98,7 +98,7 @@ class Holding:
 
     def _since_life(
         self, gpu: int, hole: Hole, start_us: int, new: PendingUsage, *, told: bool
-    ) -> dict[JobKey, tuple[Seen, int]]:
+    ) -> dict[JobKey, tuple[OwnerAtEdge, int]]:
         """Take note of rows that begin before their window: late owners, and holds of a GPU that is found only now.
 
         Returns
@@ -126,7 +126,7 @@ class Holding:
         self._resumed_us = start_us
 
     def since_us(self, gpus: int, now_us: int) -> NDArray[np.int64]:
-        """Tell since when nothing is known of who is on each GPU; ``now_us`` where it is known (int64[g], us)."""
+        """Return since when nothing is known of who is on each GPU; ``now_us`` where it is known (int64[g], us)."""
         return np.array([self._holes[gpu].since_us if gpu in self._holes else now_us for gpu in range(gpus)], np.int64)
 
     def keys(self) -> set[JobKey]:
@@ -134,7 +134,7 @@ class Holding:
         return {key for hole in self._holes.values() for key in hole.before.keys() - hole.gone}
 
     def renamed(self, found: Mapping[JobKey, JobKey], now: Callable[[JobKey], JobKey]) -> None:
-        """Give owners the keys of today; ``found`` are the new names of this window, ``now`` tells all of them."""
+        """Give owners the keys of today; ``found`` are the new names of this window, ``now`` has all of them."""
         for hole in self._holes.values():
             hole.before = {now(k): s._replace(owner=replace(s.owner, key=now(k))) for k, s in hole.before.items()}
             hole.gone, hole.came = set(map(now, hole.gone)), set(map(now, hole.came))
@@ -170,8 +170,9 @@ class Holding:
         last, end_us = self._last
         before = {last.key(row): _seen(last, row) for row in _rows(last, gpu) if last.end_us[row] >= end_us}
         if self._earlier is not None:
-            # In the second in which a GPU fails its processes are not asked for: what the one before it told holds. A
-            # window that was cut late, for the agent was stopped, claims nobody: neither does it tell that they went.
+            # In the second in which a GPU fails its processes are not asked for: what was seen in the one before
+            # still holds. A window that was cut late, as the agent was stopped, claims nobody, and does not show that
+            # they left.
             earlier, earlier_end_us = self._earlier
             claims_nobody = not any(last.live[row] for row in _rows(last, gpu))
             for row in _rows(earlier, gpu):
@@ -206,8 +207,8 @@ def _rows(pending_usage: PendingUsage, gpu: int) -> list[int]:
     return [int(row) for row in np.flatnonzero(pending_usage.gpu == gpu)]
 
 
-def _seen(pending_usage: PendingUsage, row: int) -> Seen:
-    return Seen(
+def _seen(pending_usage: PendingUsage, row: int) -> OwnerAtEdge:
+    return OwnerAtEdge(
         pending_usage.owners[pending_usage.owner[row]],
         int(pending_usage.activity_ppm[row]),
         int(pending_usage.share_ppm[row]),
@@ -215,14 +216,14 @@ def _seen(pending_usage: PendingUsage, row: int) -> Seen:
     )
 
 
-def _rate(*edges: Seen | None) -> int:
+def _rate(*edges: OwnerAtEdge | None) -> int:
     """Return the mean of the activities that are known, ppm; -1 if none is."""
     known = [one.activity_ppm for one in edges if one is not None and one.activity_ppm >= 0 and one.live]
     return sum(known) // len(known) if known else -1
 
 
-def _there(new: PendingUsage, gpu: int, at_us: int) -> dict[JobKey, tuple[int, Seen]]:
-    """Tell who is on a GPU at a moment, and since when (us) the rows say so."""
+def _there(new: PendingUsage, gpu: int, at_us: int) -> dict[JobKey, tuple[int, OwnerAtEdge]]:
+    """Return who is on a GPU at a moment, and since when (us) the rows say so."""
     rows = [row for row in reversed(_rows(new, gpu)) if new.start_us[row] <= at_us <= new.end_us[row]]
     return {new.key(row): (int(new.start_us[row]), _seen(new, row)) for row in rows}
 
@@ -232,12 +233,12 @@ class _Edge(NamedTuple):
 
     gpu: int
     hole: Hole
-    here: Mapping[JobKey, tuple[int, Seen]]
+    here: Mapping[JobKey, tuple[int, OwnerAtEdge]]
     end_us: int
     max_gap_us: int
 
     def corrected(self, rows: PendingUsage, unseen: AbstractSet[JobKey] = frozenset()) -> PendingUsage:
-        """Say of the rows in it what could not be told: whether their owners used the GPU, and how much.
+        """Say of the rows in it what could not be known: whether their owners used the GPU, and how much.
 
         Of those whose end is ``unseen``, the processes that were claimed to be there still are taken back.
         """
@@ -278,7 +279,7 @@ class _Edge(NamedTuple):
         return made
 
 
-def _joined(before: Seen | None, after: Seen) -> tuple[Owner, int, int, int]:
+def _joined(before: OwnerAtEdge | None, after: OwnerAtEdge) -> tuple[Owner, int, int, int]:
     """Return owner, activity, share and ``live`` of who is there at both edges of a time."""
     live = after.live if before is None else max(before.live, after.live)
     return after.owner, _rate(before, after), after.share_ppm, live

@@ -1,4 +1,4 @@
-"""What is known of a hole: who was on a GPU when it could be told last, and whose end or beginning in it is known."""
+"""What is known of a hole: who was on a GPU when that was last known, and whose end or beginning in it is known."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class Seen(NamedTuple):
+class OwnerAtEdge(NamedTuple):
     """One owner on one GPU at the edge of a hole; the numbers are those of `PendingUsage`."""
 
     owner: Owner
@@ -22,7 +22,7 @@ class Seen(NamedTuple):
 
 @dataclass(slots=True)
 class Hole:
-    """What is known of one GPU since it could be told last who is on it.
+    """What is known of one GPU since it was last known who is on it.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Hole:
     """
 
     since_us: int
-    before: dict[JobKey, Seen] = field(default_factory=dict)
+    before: dict[JobKey, OwnerAtEdge] = field(default_factory=dict)
     gone: set[JobKey] = field(default_factory=set)
     came: set[JobKey] = field(default_factory=set)
 
@@ -49,7 +49,7 @@ class Hole:
                 self.gone.add(key)
 
     def plain(self) -> dict[str, Any]:
-        """Lay it out as plain values; labels are the ledger's."""
+        """Return it as plain values; labels are the ledger's."""
         before = [
             {"key": key, "activity_ppm": one.activity_ppm, "share_ppm": one.share_ppm, "live": one.live}
             for key, one in self.before.items()
@@ -62,12 +62,12 @@ class Hole:
         before = {}
         for one in values["before"]:
             key = JobKey(str(one["key"]))
-            before[key] = Seen(Owner(key), int(one["activity_ppm"]), int(one["share_ppm"]), int(one["live"]))
+            before[key] = OwnerAtEdge(Owner(key), int(one["activity_ppm"]), int(one["share_ppm"]), int(one["live"]))
         gone, came = ({JobKey(str(key)) for key in values[name]} for name in ("gone", "came"))
         return cls(int(values["since_us"]), before, gone, came)
 
-    def beside(self, here: Mapping[JobKey, tuple[int, Seen]], end_us: int) -> tuple[set[JobKey], set[JobKey]]:
-        """Name those who were there before it and are not known to have gone, and those of after it, likewise.
+    def beside(self, here: Mapping[JobKey, tuple[int, OwnerAtEdge]], end_us: int) -> tuple[set[JobKey], set[JobKey]]:
+        """Name those who were there before it and are not known to have gone, and likewise those after it.
 
         Parameters
         ----------
@@ -84,8 +84,8 @@ class Hole:
         return before, after
 
     def may_hold(self, key: JobKey, *, at_once: bool) -> bool:
-        """Tell whether somebody was there when the agent went down, and is not known to have gone.
+        """Return whether somebody was there when the agent went down, and is not known to have gone.
 
-        Where the hole is over ``at_once`` when it lives again, `beside` tells of those who were there before it.
+        Where the hole is over ``at_once`` when it lives again, `beside` has those who were there before it.
         """
         return key in self.came or (key in self.before and key not in self.gone and not at_once)

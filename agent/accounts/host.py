@@ -1,4 +1,4 @@
-"""What the books keep of one host between two windows."""
+"""What the accounts keep of one host between two windows."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from wattshed.agent.accounts.holding import Holding
 from wattshed.agent.accounts.joining import joined
 from wattshed.agent.accounts.late_holes import LateHoles
-from wattshed.agent.accounts.limits import NO_LIMITS, Limits
-from wattshed.agent.accounts.pending_usage import NO_PENDING_USAGE, Coverage, PendingUsage
+from wattshed.agent.accounts.limits import NO_LIMITS, DeviceLimits
+from wattshed.agent.accounts.pending_usage import NO_PENDING_USAGE, ActivityShare, PendingUsage
 from wattshed.agent.accounts.restart import go_on
 from wattshed.kernels.billing.layout import GpuState
 from wattshed.kernels.billing.reconcile import new_state
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class GpuBooks(NamedTuple):
-    """What outlives a restart of one GPU's books: ``waiting`` is usage whose energy is not booked."""
+    """What outlives a restart of one GPU's accounts: ``waiting`` is usage whose energy is not booked."""
 
     account: GpuAccount
     state: GpuState
@@ -40,8 +40,8 @@ class GpuBooks(NamedTuple):
 
 
 @dataclass(slots=True)
-class Host:
-    """One host's books: of the GPUs that are here, and after them of those that are away.
+class HostAccounts:
+    """One host's accounts: of the GPUs that are here, and after them of those that are away.
 
     Attributes
     ----------
@@ -49,12 +49,12 @@ class Host:
         That are here.
     keys : list of GpuKey
         Of all.
-    limits : Limits
+    limits : DeviceLimits
     state : kernels.billing.layout.GPU_STATE[g]
         Where reconciling counter and power stands.
     waiting : PendingUsage
         Usage whose energy is not booked yet.
-    coverage : Coverage
+    activity_share : ActivityShare
     holding : Holding
     late : LateHoles
         Booked, and not split yet.
@@ -64,10 +64,10 @@ class Host:
 
     devices: tuple[Device, ...] = ()
     keys: list[GpuKey] = field(default_factory=list)
-    limits: Limits = NO_LIMITS
+    limits: DeviceLimits = NO_LIMITS
     state: NDArray[np.void] = field(default_factory=lambda: new_state(0))
     waiting: PendingUsage = NO_PENDING_USAGE
-    coverage: Coverage = field(default_factory=Coverage)
+    activity_share: ActivityShare = field(default_factory=ActivityShare)
     holding: Holding = field(default_factory=Holding)
     late: LateHoles = field(default_factory=LateHoles)
     end_us: int = 0
@@ -86,7 +86,7 @@ class Host:
         ]
 
     def restore(self, key: GpuKey, books: GpuBooks) -> None:
-        """Take over the books of one GPU more."""
+        """Take over the accounts of one more GPU."""
         self.holding.restore(len(self.keys), books.hole)
         if books.late is not None:
             self.late.restore(key, books.late)
@@ -95,7 +95,7 @@ class Host:
         self.waiting = self.waiting.followed_by(books.waiting)
 
     def arrange(self, here: Sequence[GpuKey]) -> None:
-        """Put those first that are here, in this order; the books of those that are away stay, behind them."""
+        """Put those first that are here, in this order; the accounts of those that are away stay, behind them."""
         keys = [*here, *(key for key in self.keys if key not in set(here))]
         if keys == self.keys:
             return
@@ -105,6 +105,7 @@ class Host:
         state[list(moved.values())] = self.state
         self.waiting = self.waiting.moved(moved)
         self.holding.moved(moved)
+        self.activity_share.moved(moved)
         self.keys, self.state = keys, state
 
     def wait(self, rows: PendingUsage, now_us: int) -> None:
@@ -117,8 +118,8 @@ class Host:
         self.waiting = rows
 
     def restart(self, start_us: int, *, same_boot: bool) -> None:
-        """Go on after the agent was down, with the window that begins at ``start_us``."""
-        self.coverage = Coverage()
+        """Continue after the agent was down, with the window that begins at ``start_us``."""
+        self.activity_share = ActivityShare()
         go_on(self.state, start_us, same_boot=same_boot)
         self.holding.restart(len(self.keys), start_us, same_boot=same_boot)
         self.waiting = self.waiting.until(start_us - 1) if same_boot else NO_PENDING_USAGE

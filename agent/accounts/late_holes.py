@@ -1,9 +1,9 @@
-"""A hole is split some seconds after it is over: by then the power after it is a mean, and no moment of a moving load.
+"""A hole is split some seconds after it is over: by then the power after it is a mean, not a moment of a varying load.
 
 What a hole (`kernels.billing.holes`) used is known from the first reading of the counter after it. Whose that is, where
 owners changed in it, depends on the power after it, and one reading of a load that goes up and down twice a second says
 little of that. So such a hole is kept back until `ENOUGH_US` after it are booked, or no more will be: another hole
-comes, the agent was down, or the books are finished. Until then it is in nobody's account, nor in its GPU's.
+comes, the agent was down, or the accounts are closed. Until then it is in nobody's account, nor in its GPU's.
 """
 
 from __future__ import annotations
@@ -58,13 +58,13 @@ class LateHole:
         return cls(*(int(column[k]) for column in intervals.columns))
 
     def follow(self, energy_hnj: int, length_us: int) -> bool:
-        """Take note of an interval after it; tells whether that is enough."""
+        """Take note of an interval after it; returns whether that is enough."""
         self.after_hnj += energy_hnj
         self.after_us += length_us
         return self.after_us >= ENOUGH_US
 
     def changes(self, rows: PendingUsage, gpu: int) -> bool:
-        """Tell whether somebody was there for part of it: else it is split alike, whatever came after it."""
+        """Return whether somebody was there for part of it: else it is split alike, whatever came after it."""
         there = np.flatnonzero((rows.gpu == gpu) & (rows.start_us < self.t1_us) & (rows.end_us > self.t0_us))
         sure = there[rows.live[there] >= 0]
         length = np.minimum(rows.end_us[sure], self.t1_us) - np.maximum(rows.start_us[sure], self.t0_us)
@@ -93,7 +93,7 @@ class LateHoles:
         self._waiting[key] = hole
 
     def split_until(self, keys: Sequence[GpuKey], booked_us: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Tell until when (us) all is split that is booked, of each GPU."""
+        """Return until when (us) everything booked has been split, of each GPU."""
         late = [self._waiting[key].t0_us if key in self._waiting else _NEVER for key in keys]
         return np.minimum(booked_us, np.array(late, np.int64))
 
@@ -124,7 +124,7 @@ class LateHoles:
         return _as_intervals([self._waiting.pop(key, None) for key in keys]) if self._waiting else None
 
     def _follow(self, intervals: EnergyIntervals, gpu: int, key: GpuKey, rows: PendingUsage) -> LateHole | None:
-        """Go through one GPU's intervals; returns a hole from before them that need not wait any more."""
+        """Go through one GPU's intervals; returns a hole from before them that no longer has to wait."""
         first, stop = int(intervals.starts[gpu]), int(intervals.starts[gpu] + intervals.counts[gpu])
         hole, place = self._waiting.pop(key, None), -1  # where it is among these intervals
         due = None

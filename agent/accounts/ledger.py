@@ -30,7 +30,7 @@ class Line:
     edges: int = 0  # starts and ends of use, each blurred by a publication period
     split_hnj: int = 0  # one sigma of how its dynamic energy was split; it lasts, so that times add up
     unread_us: int = 0  # time that it was there and whose energy is not booked: yet, or ever
-    untold_hnj: int = 0  # one sigma of its energy in times of which nothing tells, see `agent.accounts.untold`
+    untold_hnj: int = 0  # one sigma of its energy in times that nothing measured, see `agent.accounts.untold`
     idle_hnj: int = 0  # what it would have more, or less, if idle power were higher by one sigma
 
     def add(self, other: Line) -> None:
@@ -48,8 +48,8 @@ class Line:
 
 
 @dataclass(slots=True)
-class Job:
-    """A job's bill over all GPUs that it used."""
+class JobAccount:
+    """What a job used, over all its GPUs."""
 
     key: JobKey
     labels: dict[str, str] = field(default_factory=dict)
@@ -57,8 +57,8 @@ class Job:
     end_us: int = -1
     method: int = 0  # bits of kernels.billing.shares
     lines: dict[GpuKey, Line] = field(default_factory=dict)
-    folded: bool = False  # shown within _other, for good: a series that was merged cannot be told apart again
-    shown_us: int = 0  # how long it was published since its end, with the bill at the end of it
+    folded: bool = False  # shown within _other, for good: a series that was merged cannot be separated again
+    shown_us: int = 0  # how long it was published since its end, with its final energy
     shown_hnj: int = -1
 
     def line(self, gpu: GpuKey) -> Line:
@@ -100,18 +100,18 @@ class Ledger:
     """
 
     def __init__(self, series_cap: int = 1_000_000_000) -> None:
-        self.jobs: dict[JobKey, Job] = {}
+        self.jobs: dict[JobKey, JobAccount] = {}
         self.series_cap = series_cap
         self.folded = 0
         self.ended_hnj: dict[GpuKey, int] = {}
         self.other: dict[GpuKey, Line] = {}
         self._looked_us = 0
 
-    def job(self, key: JobKey, labels: Mapping[str, str]) -> Job:
+    def job(self, key: JobKey, labels: Mapping[str, str]) -> JobAccount:
         """Return the account of a job, opened at first sight; labels that arrive later are added."""
         job = self.jobs.get(key)
         if job is None:
-            job = self.jobs[key] = Job(key)
+            job = self.jobs[key] = JobAccount(key)
             if self._full(key):
                 job.folded = True
                 self.folded += 1
@@ -120,10 +120,10 @@ class Ledger:
         return job
 
     def _full(self, key: JobKey) -> bool:
-        """Tell whether there is no place for the series of a job that was just opened.
+        """Return whether there is no place for the series of a job that was just opened.
 
         What one user runs outside of all jobs has half of the places: its names are the user's to choose, and with
-        thousands of them nobody else's job would have a bill of its own.
+        thousands of them nobody else's job would have a series of its own.
         """
         whose, slash, _ = key.partition("/")
         own = bool(slash) and whose.startswith("user:")
@@ -134,13 +134,13 @@ class Ledger:
         return len(shown) > self.series_cap or mine > max(1, self.series_cap // 2)
 
     def resume(self, now_us: int) -> None:
-        """Go on after a restart: while the agent was down, nothing was shown."""
+        """Continue after a restart: while the agent was down, nothing was shown."""
         self._looked_us = now_us
 
     def retire(self, now_us: int, keep_us: int, waiting: Collection[JobKey] = ()) -> None:
-        """Close the accounts of jobs that ended and whose whole bill was shown for ``keep_us``.
+        """Close the accounts of jobs that ended and whose final energy was shown for ``keep_us``.
 
-        Who reads the series, and how often, changes nothing (docs/decisions/0005).
+        Who reads the series, and how often, makes no difference (docs/decisions/0005).
 
         Parameters
         ----------

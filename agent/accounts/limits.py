@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What the books need to know of a host's devices, in columns.
+class DeviceLimits:
+    """What the accounts need to know of a host's devices, in columns.
 
     Attributes
     ----------
@@ -40,8 +40,8 @@ class Limits:
     calibrated: bool
 
     @classmethod
-    def of(cls, devices: tuple[Device, ...], max_gap_us: int) -> Limits:
-        """Collect the limits of ``devices``; ``max_gap_us`` is for those that say none."""
+    def of(cls, devices: tuple[Device, ...], max_gap_us: int) -> DeviceLimits:
+        """Collect the limits of ``devices``; ``max_gap_us`` is for those that state none."""
 
         def column(name: str) -> NDArray[np.int64]:
             return np.array([getattr(device, name) for device in devices], np.int64)
@@ -58,16 +58,16 @@ class Limits:
 
 
 _NOTHING = np.empty(0, np.int64)
-NO_LIMITS = Limits(_NOTHING, _NOTHING, _NOTHING, _NOTHING, calibrated=False)
+NO_LIMITS = DeviceLimits(_NOTHING, _NOTHING, _NOTHING, _NOTHING, calibrated=False)
 
 
-def in_parts(readings: Readings, limits: Limits) -> Iterator[Readings]:
-    """Cut a window that is so long that its energies might leave int64: nearly always it is one part.
+def in_parts(readings: Readings, limits: DeviceLimits) -> Iterator[Readings]:
+    """Give readings in parts if they span so long that their energies might leave int64; nearly always they are one.
 
     Parameters
     ----------
     readings : Readings
-    limits : Limits
+    limits : DeviceLimits
 
     Yields
     ------

@@ -1,7 +1,7 @@
-"""Superchips whose energy counter is the whole module's: the GPU is billed by its own power, the module beside it.
+"""Superchips whose energy counter is the whole module's: the GPU's own power is used, the module counted beside it.
 
 Which counter is one, the meter finds out and notes among the device's capabilities (``gpu_scope``), so that a recording
-replays to the same bill. Readings stay as they were read: the counter is left out here, on its way into the books.
+replays to the same bill. Readings stay as they were read: the counter is left out here, on its way into the accounts.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from wattshed.agent.accounts.limits import Limits
+    from wattshed.agent.accounts.limits import DeviceLimits
     from wattshed.agent.window import Device, Readings
     from wattshed.kernels.billing.layout import EnergyIntervals
 
 CEILING_MW = 20_000_000  # as for a board of unknown limit
 KEPT = ("counter_mj", "base_us", "booked_us")
-"""What of a counter's books outlives the agent, within one life of the driver."""
+"""What of a counter's accounts outlives the agent, within one life of the driver."""
 FORGOTTEN = ("counter_mj", "base_us", "seen_us", "suspect_mj", "suspect_us", "high_water_mj")
 EMPTIED = ("suspect", "suspect_booked_hnj", "booked_since_hnj", "high_water_booked_hnj")
 
@@ -37,7 +37,7 @@ class Module:
     Attributes
     ----------
     energy_hnj : int, hnj
-        Since the books of its GPU began.
+        Since the accounts of its GPU began.
     state : kernels.billing.layout.GPU_STATE[1]
     """
 
@@ -64,7 +64,7 @@ class Module:
         self.energy_hnj += int(intervals.energy_hnj[start : start + int(intervals.counts[0])].sum())
 
     def restart(self, start_us: int, *, same_boot: bool) -> None:
-        """Go on after the agent was down, at ``start_us``; another life of the driver counts anew."""
+        """Go on after the agent was down, at ``start_us``; another life of the driver counts from zero."""
         before, self.state = self.state, new_state(1)
         if same_boot and before["counter_mj"][0] >= 0:
             self.state["counter_mj"] = before["counter_mj"]
@@ -73,13 +73,13 @@ class Module:
 
 
 def tells_power(device: Device) -> bool:
-    """Tell whether a GPU tells its own power."""
+    """Return whether a GPU reports its own power."""
     able = device.capabilities
     return not (able.get("average", "unknown") and able.get("instant", "unknown"))
 
 
 def counts_module(device: Device) -> bool:
-    """Tell whether a GPU's energy counter was found to be its module's."""
+    """Return whether a GPU's energy counter was found to be its module's."""
     return bool(device.capabilities.get("gpu_scope"))
 
 
@@ -93,18 +93,18 @@ def without(readings: Readings, gpus: Sequence[int], book: Callable[[int, slice]
     return replace(readings, counter_mj=counter_mj)
 
 
-def leave_counter(state: NDArray[np.void], gpu: int, limits: Limits) -> EnergyIntervals:
-    """Let a GPU's books go on by power alone; returns what was still open, as intervals of all GPUs.
+def leave_counter(state: NDArray[np.void], gpu: int, limits: DeviceLimits) -> EnergyIntervals:
+    """Let a GPU's accounts continue by power alone; returns what was still open, as intervals of all GPUs.
 
     Parameters
     ----------
     state : kernels.billing.layout.GPU_STATE[g]
         Record ``gpu`` is changed in place.
     gpu : int
-    limits : Limits
+    limits : DeviceLimits
     """
     mine, one = state[gpu : gpu + 1], slice(gpu, gpu + 1)
-    mine["seen_us"] = -1  # what is open lies behind the last reading of the counter: power books it
+    mine["seen_us"] = -1  # what is open is after the last reading of the counter: power decides it
     nothing = np.empty(0, np.int64)
     intervals = merge(
         np.zeros(2, np.int64), nothing, nothing.astype(np.int32), nothing, mine,

@@ -1,4 +1,4 @@
-"""What is kept of power as it was read, beside the energy that it makes: quantiles, peaks and ramps."""
+"""What is kept of power as it was read, besides its energy: quantiles, peaks and ramps."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from wattshed.agent.accounts.account import GpuAccount
-    from wattshed.agent.accounts.limits import Limits
+    from wattshed.agent.accounts.limits import DeviceLimits
     from wattshed.agent.window import Readings
 
 
-def keep_powers(readings: Readings, accounts: Sequence[GpuAccount], limits: Limits) -> None:
+def keep_powers(readings: Readings, accounts: Sequence[GpuAccount], limits: DeviceLimits) -> None:
     """Keep what the quantiles of power need."""
     for i, account in enumerate(accounts):
         mine = slice(int(readings.offsets[i]), int(readings.offsets[i + 1]))
@@ -23,7 +23,7 @@ def keep_powers(readings: Readings, accounts: Sequence[GpuAccount], limits: Limi
         )
 
 
-def follow_moving(readings: Readings, accounts: Sequence[GpuAccount], limits: Limits) -> None:
+def follow_moving(readings: Readings, accounts: Sequence[GpuAccount], limits: DeviceLimits) -> None:
     """Keep the moving peaks and ramps that a running agent publishes."""
     for i, account in enumerate(accounts):
         mine = slice(int(readings.offsets[i]), int(readings.offsets[i + 1]))

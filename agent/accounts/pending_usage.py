@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from wattshed.agent.window import Window
 
 PPM = 1_000_000
-COVERAGE_WINDOWS = 30
+SHARE_WINDOWS = 30
 
 
-class Coverage:
+class ActivityShare:
     """How much of each GPU's busy time the known activities explain, over the last half minute or so.
 
-    The driver means utilisation over one stretch and the activity of processes over another, so that within one second
-    they may differ by half although nothing is missing; over many seconds they agree.
+    The driver averages utilisation over one stretch and the activity of processes over another, so that within
+    one second they may differ by half although nothing is missing; over many seconds they agree.
     """
 
     def __init__(self) -> None:
         self._past: dict[int, _Past] = {}
 
     def busy_us(self, window: Window) -> NDArray[np.int64]:
-        """Return each GPU's busy time in this window as its activities and the coverage so far imply it.
+        """Return each GPU's busy time in this window as its activities and the share so far imply it.
 
         Returns
         -------
@@ -57,6 +57,10 @@ class Coverage:
             busy[gpu] = activity * past.whole // past.known if past.known else 0
         return busy
 
+    def moved(self, place: Mapping[int, int]) -> None:
+        """Renumber the GPUs by ``place`` (old to new)."""
+        self._past = {place[gpu]: past for gpu, past in self._past.items()}
+
 
 class _Past:
     """The last windows of one GPU: activities that were known, and how busy it was, with their sums."""
@@ -69,13 +73,13 @@ class _Past:
         """Add a window; the oldest is forgotten."""
         self._windows.append((known, whole))
         self.known, self.whole = self.known + known, self.whole + whole
-        if len(self._windows) > COVERAGE_WINDOWS:
+        if len(self._windows) > SHARE_WINDOWS:
             known, whole = self._windows.popleft()
             self.known, self.whole = self.known - known, self.whole - whole
 
 
 def _unseen(window: Window) -> NDArray[np.bool_]:
-    """Tell which rows are of several who hold a GPU whole between them, and whose driver tells no processes.
+    """Find the rows of several owners who hold a whole GPU between them, and whose driver reports no processes.
 
     That nobody was seen on it says nothing then: one of them drew what was drawn, and sigma has to hold how much.
 
@@ -129,7 +133,7 @@ class PendingUsage:
         ----------
         window : Window
         busy_us : int64[g], us
-            From `Coverage.busy_us`.
+            From `ActivityShare.busy_us`.
         """
         usage, unseen = window.usage, _unseen(window)
         span = np.maximum(usage.end_us - usage.start_us, 1)

@@ -1,4 +1,4 @@
-"""From the books to the published facts: one frozen snapshot after each window."""
+"""From the accounts to the published facts: one frozen snapshot after each window."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.accounts.account import GpuAccount
     from wattshed.agent.accounts.attribution import Accounts
-    from wattshed.agent.accounts.ledger import Job
+    from wattshed.agent.accounts.ledger import JobAccount
     from wattshed.agent.window import Window
     from wattshed.exporters.snapshot import FleetFacts, Histogram
     from wattshed.kernels.billing.layout import GpuState
@@ -93,7 +93,7 @@ class Publisher:
         notes: tuple[str, ...] = (),
         fleet: Callable[[int, Sequence[GpuFacts]], FleetFacts | None] | None = None,
     ) -> Snapshot:
-        """Freeze the books as they are after ``window``."""
+        """Freeze the accounts as they are after ``window``."""
         self._seq += 1
         state = accounts.state_of(window.host)
         gpus, energy, unknown, metered = [], [], set(), False
@@ -103,7 +103,7 @@ class Publisher:
             gauges = {name: float(column[i]) for name, column in window.gauges.items() if not math.isnan(column[i])}
             gpus.append(_gpu_facts(account, gauges, state[i], accounts.ended_hnj(device)))
             if gpus[-1].energy_source == "none":
-                unknown.add(device.uuid)  # no reading is not 0: it has no bill, and neither has anybody on it
+                unknown.add(device.uuid)  # a missing reading is not 0: it has no energy, and neither has anybody on it
                 continue
             fresh_us = max(self._fresh_us, device.max_gap_us)
             known_us = max(_known_until_us(state[i]), began_us)
@@ -142,10 +142,10 @@ class Publisher:
 def why_unmetered(gpus: Sequence[GpuFacts]) -> str:
     """Say in one line why none of these GPUs is being metered, and what to do."""
     if not any(gpu.up for gpu in gpus):
-        return "no GPU answers the driver; see the log and `nvidia-smi`"
+        return "no GPU answers; see the log and `nvidia-smi`"
     if all(gpu.energy_source == "none" for gpu in gpus):
-        return "no GPU tells its energy or its power; `wattshed check` says why not and what to do"
-    return "no GPU gives a reading that can be used at the moment; see the log and `nvidia-smi`"
+        return "no GPU reports energy or power; `wattshed check` says why and what to do"
+    return "no GPU gives a usable reading at the moment; see the log and `nvidia-smi`"
 
 
 def _known_until_us(state: GpuState) -> int:
@@ -154,7 +154,7 @@ def _known_until_us(state: GpuState) -> int:
 
 
 def _energy_source(account: GpuAccount, state: GpuState) -> str:
-    """Tell what its energy comes from; a source that is lost for the moment is still the one that it came from."""
+    """Return what its energy comes from; a source that is lost for the moment still counts."""
     if state.counter_mj >= 0:
         return "counter"
     if state.power_us >= 0:
@@ -204,14 +204,14 @@ def _gpu_facts(account: GpuAccount, gauges: dict[str, float], state: GpuState, e
 
 
 def _modules(accounts: Accounts, window: Window) -> Iterator[HostEnergy]:
-    """Yield what the counters say that are their module's, and bill no GPU."""
+    """Yield what the counters say that are their module's, and belong to no GPU."""
     for device in window.devices:
         module = accounts.account(device).module
         if module is not None:
             yield HostEnergy("nvml", f"module-{device.index}", module.energy_hnj)
 
 
-def _job_facts(job: Job, accounts: Accounts, now_us: int, unknown: set[str]) -> JobFacts:
+def _job_facts(job: JobAccount, accounts: Accounts, now_us: int, unknown: set[str]) -> JobFacts:
     told = not unknown or any(key.gpu not in unknown for key in job.lines)
     return JobFacts(
         job=job.key,

@@ -1,4 +1,4 @@
-"""Going on after the agent was down: the counter bridges the hole, sampled power does not."""
+"""Continuing after the agent was down: the counter bridges the hole, sampled power does not."""
 
 from __future__ import annotations
 

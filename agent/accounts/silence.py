@@ -1,6 +1,6 @@
 """GPUs that are not read now: for how long, and for how long their energy is not known.
 
-The merge of counter and power tells of a gap when it is over (`kernels.billing.reconcile.follow`). While it is open,
+The merge of counter and power reports a gap when it is over (`kernels.billing.reconcile.follow`). While it is open,
 what was booked stands still and the GPU draws on; so every window that ends in it says how long it is by then: that
 much of the GPU's energy is missing, and sigma has it. Once it is over the merge counts the same time, and nothing
 falls. What the merge does not count, for it knows of no reading before it, is counted here: the time before the first
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def untold(state: NDArray[np.void]) -> NDArray[np.bool_]:
-    """Tell of each GPU that the merge knows no power of it, no counter, no reading since the start: bool[g, 3]."""
+    """Return of each GPU whether the merge knows no power, no counter, no reading since the start: bool[g, 3]."""
     return np.stack([state["power_us"] < 0, state["counter_mj"] < 0, state["shape_us"] < 0], axis=1)
 
 
@@ -54,13 +54,13 @@ def follow(
     power_us, counted = state["power_us"], state["counter_mj"] >= 0
     silent_us = end_us - np.where(power_us >= 0, power_us, np.maximum(state["seen_us"], since_us))
     silent_us[silent_us <= max_gap_us] = 0
-    # A counter will tell what was drawn since it was booked last; nothing tells of the time before the first reading.
+    # A counter will show what was drawn since it was last booked; nothing shows the time before the first reading.
     missing_us = end_us - np.where(counted, state["booked_us"], np.maximum(state["booked_us"], since_us))
     missing_us[(missing_us <= max_gap_us) & ~down | (missing_us < 0)] = 0
     if not (silent_us.any() or missing_us.any() or any(one.silent_us or one.missing_us for one in accounts)):
         return
     for i, account in enumerate(accounts):
-        merged = not before[i, 1:].any() and power_us[i] < 0  # its counter came back, and it tells nothing else
+        merged = not before[i, 1:].any() and power_us[i] < 0  # its counter came back, and it reports nothing else
         if silent_us[i] < account.silent_us and before[i, 0] and not merged:
             account.totals.gap_us += account.silent_us
             account.totals.gaps += 1
@@ -84,12 +84,12 @@ def end(account: GpuAccount, state: GpuState, until_us: int, *, forgotten: bool)
     until_us : int, us
         The time until then was not read.
     forgotten : bool
-        Its counter began anew meanwhile.
+        Its counter restarted meanwhile.
     """
     by_power = state.counter_mj < 0 <= state.power_us
     open_us = account.silent_us
     if by_power:
-        open_us = max(open_us, until_us - state.power_us)  # nothing tells what it drew meanwhile
+        open_us = max(open_us, until_us - state.power_us)  # nothing shows what it drew meanwhile
     if open_us > 0:
         account.totals.gap_us += open_us
         account.totals.gaps += account.silent_us > 0

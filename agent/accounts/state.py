@@ -1,8 +1,8 @@
-"""The books on disk: what a restart goes on from.
+"""The accounts on disk: what a restart continues from.
 
 The file is written before its numbers are published, so that no published counter ever goes backwards, whenever the
 agent is killed. It is replaced by rename, carries its own checksum, and the one before is kept: a file that cannot be
-believed is put aside as ``*.corrupt``, and the agent starts from the one before, or anew; it never refuses to start.
+trusted is set aside as ``*.corrupt``, and the agent starts from the one before, or from zero; it never refuses to.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from wattshed.agent.accounts.former_versions import upgraded
 from wattshed.agent.accounts.hole import Hole
 from wattshed.agent.accounts.host import GpuBooks
 from wattshed.agent.accounts.late_holes import LateHole
-from wattshed.agent.accounts.ledger import GpuKey, Job, Line
+from wattshed.agent.accounts.ledger import GpuKey, JobAccount, Line
 from wattshed.agent.accounts.modules import Module
 from wattshed.agent.accounts.pending_usage import PendingUsage
 from wattshed.agent.window import Device, JobKey
@@ -37,16 +37,16 @@ if TYPE_CHECKING:
 VERSION = 4
 """Every number has its name; see `agent.accounts.former_versions` for those before."""
 SLOW_S = 1.0
-"""A disk that takes longer to have the books for certain is waited for only every `SLOW_SYNC_US`."""
+"""A disk that takes longer to have the state for certain is waited for only every `SLOW_SYNC_US`."""
 SLOW_SYNC_US = 30_000_000
 
 
 class StateError(Exception):
-    """The file is not a state that can be believed."""
+    """The file is not a state that can be trusted."""
 
 
 class SlowDiskError(OSError):
-    """The books were saved, but so slowly that for a while they will not be certain to outlive a power cut."""
+    """The state was saved, but so slowly that for a while it is not certain to outlive a power cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +56,13 @@ class Restored:
     Attributes
     ----------
     found : bool
-        A believable state was read into the accounts.
+        A trustworthy state was read into the accounts.
     same_boot : bool
         It was written since this machine booted, so the driver's counters may go on.
     saved_us : int, us
         When; 0 if nothing was found.
     problems : tuple of str
-        One line per file that could not be believed.
+        One line per file that could not be trusted.
     """
 
     found: bool
@@ -72,7 +72,7 @@ class Restored:
 
 
 class StateFile:
-    """Keeps one host's books in a folder.
+    """Keeps one host's state in a folder.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ class StateFile:
         self._sync_again_us = 0
 
     def claim(self) -> bool:
-        """Make these books ours for as long as this process lives; False if another agent has them.
+        """Lock this state for as long as this process lives; False if another agent has it.
 
         Raises
         ------
@@ -109,13 +109,13 @@ class StateFile:
         return True
 
     def release(self) -> None:
-        """Leave the books to the next agent."""
+        """Leave the state to the next agent."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
     def save(self, accounts: Accounts, calibrator: Calibrator, now_us: int, *, sync: bool = False) -> None:
-        """Write the books as of ``now_us``, so that they outlive a kill and a power cut.
+        """Write the state as of ``now_us``, so that it outlives a kill and a power cut.
 
         Parameters
         ----------
@@ -128,7 +128,7 @@ class StateFile:
         Raises
         ------
         SlowDiskError
-            The books are saved; the disk took so long that it will be spared for `SLOW_SYNC_US`.
+            The state is saved; the disk took so long that it will be spared for `SLOW_SYNC_US`.
         OSError
             The folder cannot be written to; the file that was there is untouched.
         """
@@ -164,17 +164,19 @@ class StateFile:
             took_s = time.monotonic() - begun_s
             if took_s > SLOW_S:
                 self._sync_again_us = now_us + SLOW_SYNC_US
-                message = f"the disk took {took_s:.1f} s to save the books; a power cut may now take back half a minute"
+                message = f"the disk took {took_s:.1f} s to save the state; a power cut may now lose half a minute"
                 raise SlowDiskError(message)
 
     def restore(self, accounts: Accounts, calibrator: Calibrator) -> Restored:
-        """Read the newest believable books into empty accounts; what cannot be believed is put aside."""
+        """Read the newest trustworthy state into empty accounts; what cannot be trusted is set aside."""
         problems = []
         for path in (self._path, self._path.with_suffix(".before")):
             try:
                 state = _read(path)
                 if state["host"] != self._host:
-                    problems.append(f"{path}: is of host {state['host']!r}, not {self._host!r}; starting anew")
+                    problems.append(
+                        f"{path}: belongs to host {state['host']!r}, not {self._host!r}; starting from zero"
+                    )
                     continue
                 same_boot = state["boot_id"] == self._boot_id
                 saved_us = int(state["saved_us"])
@@ -183,7 +185,7 @@ class StateFile:
             except FileNotFoundError:
                 continue
             except (StateError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-                problems.append(f"{path}: cannot be believed ({error}); put aside")
+                problems.append(f"{path}: cannot be trusted ({error}); set aside")
                 _put_aside(path)
         return Restored(found=False, same_boot=False, saved_us=0, problems=tuple(problems))
 
@@ -208,7 +210,7 @@ def _read(path: Path) -> dict[str, Any]:
     head, _, body = path.read_bytes().partition(b"\n")
     words = head.split()
     if len(words) != 4 or words[0] != b"wattshed-state":
-        raise StateError("no state file")
+        raise StateError("not a state file")
     version = int(words[1])
     if not 1 <= version <= VERSION:
         raise StateError(f"version {version}, not {VERSION}")
@@ -221,7 +223,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _books(accounts: Accounts, host: str) -> dict[str, Any]:
-    """Lay out one host's books as plain values; integers of any size survive JSON."""
+    """Lay out one host's accounts as plain values; integers of any size survive JSON."""
     return {
         "gpus": [
             {
@@ -301,7 +303,7 @@ def _restore_books(accounts: Accounts, calibrator: Calibrator, host: str, state:
         )
     jobs = {}
     for entry in state["jobs"]:
-        job = Job(
+        job = JobAccount(
             JobKey(entry["key"]), dict(entry["labels"]), int(entry["start_us"]), int(entry["end_us"]),
             int(entry["method"]), folded=bool(entry["folded"]), shown_us=int(entry["shown_us"]),
         )  # fmt: skip

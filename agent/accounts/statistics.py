@@ -58,7 +58,7 @@ class Moving:
     def add_all(
         self, time_us: NDArray[np.int64], power_mw: NDArray[np.int32], ceiling_mw: int, max_gap_us: int
     ) -> None:
-        """Add one window's readings of this GPU; those that are none (-1, 0, above the ceiling) are passed over."""
+        """Add one window's readings of this GPU; invalid ones (-1, 0, above the ceiling) are skipped."""
         for t, value in zip(time_us.tolist(), power_mw.tolist(), strict=True):
             if 0 < value <= ceiling_mw:
                 self.add(t, value, max_gap_us)

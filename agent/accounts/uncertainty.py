@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from wattshed.agent.accounts.account import GpuAccount
-    from wattshed.agent.accounts.ledger import GpuKey, Job
+    from wattshed.agent.accounts.ledger import GpuKey, JobAccount
     from wattshed.agent.window import Device
 
 FULL_TIME = frozenset({"pascal", "volta", "turing", "ampere", "ada"})
@@ -67,7 +67,7 @@ def part_time_floor(seconds: float) -> float:
 
 
 def sees_part(device: Device) -> bool:
-    """Tell whether a card's power sensor looks only part of the time, as is assumed where nothing is known."""
+    """Return whether a card's power sensor looks only part of the time, as is assumed where nothing is known."""
     if any(model in device.model.split() or f"{model}-" in device.model for model in PART_TIME_MODELS):
         return True
     return device.architecture.lower() not in FULL_TIME
@@ -81,7 +81,7 @@ def span_w(account: GpuAccount) -> float:
 
 
 def idle_sigma_mw(device: Device) -> int:
-    """Return one sigma of a card's idle power, mW: what of a shared GPU is static rests on it."""
+    """Return one sigma of a card's idle power, mW: the static part of a shared GPU depends on it."""
     return device.idle_sigma_mw if device.idle_sigma_mw >= 0 else IDLE_SIGMA_MW
 
 
@@ -109,10 +109,10 @@ def blur_us(account: GpuAccount) -> float:
 
 
 def sampling_floor(account: GpuAccount, seconds: float) -> float:
-    """Return the relative sigma of an energy of sampled power that was read for so long, for want of what was not seen.
+    """Return the relative sigma of an energy of sampled power that was read for so long, for what was not seen.
 
     A sensor that looks all the time, and is read as often as it publishes, leaves nothing out. One that looks part of
-    the time has the floor of `part_time_floor`, and one that is read more seldom than it publishes misses what lies
+    the time has the floor of `part_time_floor`, and one that is read less often than it publishes misses what lies
     between: by `SAMPLING` over the root of the number of readings.
 
     Parameters
@@ -138,7 +138,7 @@ def missing_w(account: GpuAccount) -> float:
 def estimated_w(account: GpuAccount) -> float:
     """Return what a stretch that is estimated by the power beside it may be off by (W).
 
-    Both lie anywhere between idle and limit, and one tells little of the other.
+    Both lie anywhere between idle and limit, and one says little about the other.
     """
     return span_w(account) / math.sqrt(6)
 
@@ -191,12 +191,12 @@ def module_j(account: GpuAccount) -> float:
 
 
 def disagrees(account: GpuAccount) -> bool:
-    """Tell whether counter and sampled power differ by more than a fifth over at least half a minute."""
+    """Return whether counter and sampled power differ by more than a fifth over at least half a minute."""
     off = account.disagreement
     return off is not None and account.totals.compared_us >= 30_000_000 and not -0.25 <= off <= 0.2
 
 
-def job_sigma_j(job: Job, gpus: Mapping[GpuKey, GpuAccount]) -> float:
+def job_sigma_j(job: JobAccount, gpus: Mapping[GpuKey, GpuAccount]) -> float:
     """Return one sigma (J) of a job's energy.
 
     Gains add up linearly over its GPUs. So does what the split among jobs on one GPU may be off by
@@ -206,7 +206,7 @@ def job_sigma_j(job: Job, gpus: Mapping[GpuKey, GpuAccount]) -> float:
     Each start and end is blurred by one publication period of the sensor and one interval between readings, times the
     step in power there, uniformly. Time of the job that nobody read is booked as nothing: for good where there is no
     counter or the GPU was not read before, else until its counter can be read again. Its part of a time in which
-    nothing tells its energy was found when that was booked (`agent.accounts.untold`).
+    nothing measured its energy was found when that was booked (`agent.accounts.untold`).
     """
     gain, split, idle, unread, squares = 0.0, 0.0, 0.0, 0.0, 0.0
     for key, line in job.lines.items():

@@ -1,8 +1,8 @@
 """What a hole leaves open: who of those beside it was there, and how much of its energy may be theirs.
 
-Of an owner who was on a GPU before a hole and is not there after it, nobody knows when it went; of one who is there
+Of an owner who was on a GPU before a hole and is not there after it, nobody knows when it left; of one who is there
 only after it, now and then nobody knows when it came. `agent.accounts.holding` gives both a row that says so, `live` of
-`BEFORE` or `AFTER`. Such a row takes no energy. Of the hole's energy, which the counter tells, each moment gets what is
+`BEFORE` or `AFTER`. Such a row takes no energy. Of the hole's energy, which the counter gives, each moment gets what is
 known of it: idle power where nobody is known to be there, else the power beside the hole, as far as it was that of
 those who are known to be there in it. What is left is nobody's that can be named: who may have been there may have
 drawn all of it or nothing, and one sigma of that goes on its bill; who was there for sure may have drawn more or less
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from wattshed.agent.accounts.hole import Seen
+    from wattshed.agent.accounts.hole import OwnerAtEdge
     from wattshed.agent.accounts.ledger import GpuKey, Ledger
     from wattshed.agent.accounts.pending_usage import PendingUsage
     from wattshed.agent.window import JobKey
@@ -74,7 +74,7 @@ class Aside:
                 line.untold_hnj += 0 if untold_hnj is None else int(untold_hnj[row])
 
 
-def share_beside(key: JobKey, side: Mapping[JobKey, Seen]) -> int:
+def share_beside(key: JobKey, side: Mapping[JobKey, OwnerAtEdge]) -> int:
     """Return an owner's share of what was drawn beside a hole, ppm: by activity if all are known, else evenly."""
     used = {k: one for k, one in side.items() if one.live} or side
     if key not in used:
@@ -126,9 +126,9 @@ def set_aside(intervals: EnergyIntervals, rows: PendingUsage, idle_mw: NDArray[n
 
 
 def _set_doubt(intervals: EnergyIntervals, rows: PendingUsage, aside: Aside) -> None:
-    """Let who held a GPU over a hole, as far as can be told, answer in sigma for what it drew there beyond both sides.
+    """Let who held a GPU over a hole, as far as is known, answer in sigma for what it drew there beyond both sides.
 
-    Somebody else may have come and gone in it, and nothing would tell: anything from nothing to all of that may be
+    Somebody else may have come and gone in it, and nothing would show it: anything from nothing to all of that may be
     theirs. Not where a job has the GPU to itself by a scheduler's word, nor where one is known to have come or gone.
 
     Parameters
@@ -170,7 +170,7 @@ class _Row:
         return max(min(self.end_us, hole.t1_us) - max(self.start_us, hole.t0_us), 0)
 
     def at(self, time_us: int) -> bool:
-        """Tell whether it covers a moment."""
+        """Return whether it covers a moment."""
         return self.start_us <= time_us < self.end_us
 
 

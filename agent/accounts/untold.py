@@ -1,4 +1,4 @@
-"""What nothing tells of a GPU's energy, owner by owner: their part of the sigma that `gpu_sigma_j` has for it.
+"""What nothing measured of a GPU's energy, owner by owner: their part of the sigma that `gpu_sigma_j` has for it.
 
 Three times are so: a hole whose energy is an estimate, a hole that is booked as nothing, and the time in which a power
 sensor stands still where there is no counter. One sigma of each is split among those who were there by the very rules
@@ -28,7 +28,7 @@ HNJ_PER_WUS = HNJ_PER_JOULE / 1e6
 
 
 class _Time(NamedTuple):
-    """A time of which energy is not told, us, and one sigma of what was used in it, hnj."""
+    """A time whose energy was not measured, us, and one sigma of what was used in it, hnj."""
 
     start_us: int
     end_us: int
@@ -38,7 +38,7 @@ class _Time(NamedTuple):
 def untold_hnj(
     intervals: EnergyIntervals, state: NDArray[np.void], accounts: Sequence[GpuAccount], rows: PendingUsage
 ) -> NDArray[np.int64] | None:
-    """Split one sigma of what nothing tells among the usage rows that are there.
+    """Split one sigma of what nothing measured among the usage rows that are there.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def untold_hnj(
     Returns
     -------
     int64[m], hnj, or None
-        None: everything is told.
+        None: everything was measured.
     """
     bounds = np.searchsorted(rows.gpu, np.arange(len(accounts) + 1)).astype(np.int64)
     found: list[list[_Time]] = []
@@ -94,7 +94,7 @@ def _of_holes(intervals: EnergyIntervals, mine: slice, account: GpuAccount) -> I
 def _of_a_still_sensor(intervals: EnergyIntervals, mine: slice, run_us: int, account: GpuAccount) -> Iterator[_Time]:
     """Yield the times in which power stood at the very same value for longer than a sensor that lives ever does.
 
-    That it did is found out `FROZEN_US` after it began: who is there then answers for that time too.
+    This is noticed `FROZEN_US` after it began: who is there then answers for that time too.
     """
     t0, t1, begin = intervals.t0_us[mine], intervals.t1_us[mine], intervals.begin_mw[mine]
     still = (begin == intervals.end_mw[mine]) & (begin > 0)

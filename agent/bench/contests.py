@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from wattshed.agent.bench.rivals import Duckdb, Numpy, Polars, Samples
+from wattshed.agent.bench.rivals import BenchSamples, Duckdb, Numpy, Polars
 from wattshed.kernels import ensemble, packed
 from wattshed.kernels.bandwidth import read_once
 from wattshed.kernels.energy import integrate
@@ -131,10 +131,10 @@ def contests(
         Of "numpy", "polars", "duckdb"; those that are not installed are left out.
     only : str
     say : callable
-        Told what is going on.
+        Called with what is being done.
     """
     say("making samples")
-    data = Samples.make(samples, gpus, max(samples // 1_800, 1))  # two jobs per GPU-hour at 1 Hz
+    data = BenchSamples.make(samples, gpus, max(samples // 1_800, 1))  # two jobs per GPU-hour at 1 Hz
     made: dict[str, Any] = {}
     for name, kind in (("numpy", Numpy), ("polars", Polars), ("duckdb", Duckdb)):
         if name in rivals:
@@ -160,7 +160,7 @@ def _all_of(made: dict[str, Any], method: str, *arguments: Any) -> dict[str, Cal
     return {name: partial(ask, *arguments) for name, ask in asked.items()}
 
 
-def _sample_contests(data: Samples, made: dict[str, Any]) -> Iterator[Contest]:
+def _sample_contests(data: BenchSamples, made: dict[str, Any]) -> Iterator[Contest]:
     size = len(data.time_us)
     columns = (data.time_us, data.power_mw, data.offsets)
 
@@ -256,7 +256,7 @@ def _ensemble_contests() -> Iterator[Contest]:
     yield Contest("e bootstrap, counts x jobs", counted, rivals, same, adds=few * fleet.size)
 
 
-def _file_contests(data: Samples, made: dict[str, Any], folder: Path) -> Iterator[Contest]:
+def _file_contests(data: BenchSamples, made: dict[str, Any], folder: Path) -> Iterator[Contest]:
     from wattshed.agent.bench.files import file_contests
 
     yield from (Contest(*each) for each in file_contests(data, folder, GAP_US, with_polars="polars" in made))

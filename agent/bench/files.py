@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from wattshed.agent.bench.rivals import Samples
+    from wattshed.agent.bench.rivals import BenchSamples
 
 _BATCH = 1 << 22
 _ROW_GROUP = 1 << 20
@@ -24,56 +25,107 @@ _WINDOW_ROWS = 2_000
 """Rows of a GPU in a recorded window: at a reading a second their times still fit 32 bits."""
 
 
-def _offsets(data: Samples, first: int, count: int) -> np.ndarray[Any, Any]:
-    """Offsets of the GPUs within rows ``first:first + count``."""
-    return np.clip(data.offsets - first, 0, count)
-
-
-def file_contests(data: Samples, folder: Path, max_gap_us: int, *, with_polars: bool) -> Iterator[tuple[Any, ...]]:
+def file_contests(data: BenchSamples, folder: Path, max_gap_us: int, *, with_polars: bool) -> Iterator[tuple[Any, ...]]:
     """Write the samples to files in ``folder``, and give each contest's fields.
 
     Parameters
     ----------
-    data : Samples
+    data : BenchSamples
     folder : Path
         About 12 bytes a sample are written, twice.
     max_gap_us : int
     with_polars : bool
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    size = len(data.time_us) * 12
+    files = _Files(data, folder / "samples.arrow", folder / "samples.parquet", max_gap_us)
+    files.write()
+    yield "f energy from mapped Arrow", files.from_mapped(), {}, _agrees, size
+    yield "f energy, mapping anew", files.mapped_anew, {}, _agrees, size
+    rivals: dict[str, Any] = {"decode": files.decode_only}
+    if with_polars:
+        rivals["polars"] = files.polars_parquet
+    yield "f energy from Parquet", files.from_parquet, rivals, _agrees, size
+    recording, read_bytes, replay = _recorded(data, folder, max_gap_us)
+    yield "g replay of a recording", replay, {"reading": read_bytes}, _agrees, recording
 
-    size = len(data.time_us)
-    arrow, parquet = folder / "samples.arrow", folder / "samples.parquet"
-    gpu = np.repeat(np.arange(len(data.offsets) - 1, dtype=np.int16), np.diff(data.offsets))
-    schema = pa.schema({"g": pa.int16(), "t": pa.int64(), "p": pa.int32()})
-    options = {"compression": "zstd", "column_encoding": {"t": "DELTA_BINARY_PACKED"}, "use_dictionary": ["g"]}
-    with pa.ipc.new_file(arrow, schema) as stream, pq.ParquetWriter(parquet, schema, **options) as writer:
-        for a in range(0, size, _BATCH):
-            own = slice(a, a + _BATCH)
-            batch = pa.record_batch([gpu[own], data.time_us[own], data.power_mw[own]], schema=schema)
-            stream.write(batch)
-            writer.write_batch(batch, row_group_size=_ROW_GROUP)
 
-    def from_arrow(source: Any) -> Any:
-        state, first = new_state(len(data.offsets) - 1), 0
+def _agrees(ours: Any, theirs: Any) -> bool:
+    return isinstance(theirs, str) or ours[0].tolist() == theirs
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """The samples in two files, and the ways of reading their energy."""
+
+    data: BenchSamples
+    arrow: Path
+    parquet: Path
+    max_gap_us: int
+
+    def write(self) -> None:
+        """Write both files: GPU, time and power of each sample."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        data = self.data
+        gpu = np.repeat(np.arange(len(data.offsets) - 1, dtype=np.int16), np.diff(data.offsets))
+        schema = pa.schema({"g": pa.int16(), "t": pa.int64(), "p": pa.int32()})
+        options = {"compression": "zstd", "column_encoding": {"t": "DELTA_BINARY_PACKED"}, "use_dictionary": ["g"]}
+        with pa.ipc.new_file(self.arrow, schema) as stream, pq.ParquetWriter(self.parquet, schema, **options) as writer:
+            for a in range(0, len(data.time_us), _BATCH):
+                own = slice(a, a + _BATCH)
+                batch = pa.record_batch([gpu[own], data.time_us[own], data.power_mw[own]], schema=schema)
+                stream.write(batch)
+                writer.write_batch(batch, row_group_size=_ROW_GROUP)
+
+    def from_mapped(self) -> Callable[[], Any]:
+        """Map the Arrow file once; every call reads the same pages."""
+        import pyarrow as pa
+
+        mapped = pa.memory_map(str(self.arrow))
+        return lambda: self._energy(self._batches(mapped))
+
+    def mapped_anew(self) -> Any:
+        """Every page of the file is mapped, by a page fault per few pages."""
+        import pyarrow as pa
+
+        with pa.memory_map(str(self.arrow)) as source:
+            return self._energy(self._batches(source))
+
+    def from_parquet(self) -> Any:
+        """Row groups are decoded on a thread of their own, one ahead of the kernel."""
+        return self._energy(self._row_groups())
+
+    def decode_only(self) -> str:
+        """Decode the same columns, and do nothing with them."""
+        import pyarrow.parquet as pq
+
+        pq.read_table(self.parquet, columns=["t", "p"], use_threads=True)
+        return "from_parquet"
+
+    def polars_parquet(self) -> list[int]:
+        """Let polars read the file and integrate."""
+        import polars as pl
+
+        dt = pl.col("t").diff()
+        same = pl.col("g") == pl.col("g").shift(1)
+        e = pl.when(same & (dt <= self.max_gap_us)).then(dt) * (pl.col("p") + pl.col("p").shift(1))
+        read = pl.scan_parquet(self.parquet).select("g", e=e)
+        table = read.group_by("g").agg(pl.col("e").sum()).sort("g").collect()
+        return [round(value / 2_000) for value in table["e"].to_list()]
+
+    def _batches(self, source: Any) -> Iterator[tuple[Any, Any]]:
+        import pyarrow as pa
+
         reader = pa.ipc.open_file(source)
         for number in range(reader.num_record_batches):
             batch = reader.get_batch(number)
-            columns = (batch.column(1).to_numpy(), batch.column(2).to_numpy())
-            extend(state, *columns, _offsets(data, first, batch.num_rows), max_gap_us)
-            first += batch.num_rows
-        return read(state)
+            yield batch.column(1).to_numpy(), batch.column(2).to_numpy()
 
-    def mapped_anew() -> Any:
-        """Every page of the file is mapped, by a page fault per few pages."""
-        with pa.memory_map(str(arrow)) as source:
-            return from_arrow(source)
+    def _row_groups(self) -> Iterator[tuple[Any, Any]]:
+        import pyarrow.parquet as pq
 
-    def from_parquet() -> Any:
-        """Row groups are decoded on a thread of their own, one ahead of the kernel."""
-        state, first = new_state(len(data.offsets) - 1), 0
-        file = pq.ParquetFile(parquet)
+        file = pq.ParquetFile(self.parquet)
 
         def decode(group: int) -> Any:
             return file.read_row_group(group, ["t", "p"], use_threads=True) if group < file.num_row_groups else None
@@ -82,39 +134,19 @@ def file_contests(data: Samples, folder: Path, max_gap_us: int, *, with_polars: 
             coming = ahead.submit(decode, 0)
             for group in range(file.num_row_groups):
                 table, coming = coming.result(), ahead.submit(decode, group + 1)
-                columns = (table.column(0).to_numpy(), table.column(1).to_numpy())
-                extend(state, *columns, _offsets(data, first, table.num_rows), max_gap_us)
-                first += table.num_rows
+                yield table.column(0).to_numpy(), table.column(1).to_numpy()
+
+    def _energy(self, parts: Iterator[tuple[Any, Any]]) -> Any:
+        """Integrate the times and powers of one part of the samples after the other."""
+        state, first = new_state(len(self.data.offsets) - 1), 0
+        for times, powers in parts:
+            offsets = np.clip(self.data.offsets - first, 0, len(times))  # of the GPUs within this part
+            extend(state, times, powers, offsets, self.max_gap_us)
+            first += len(times)
         return read(state)
 
-    def decode_only() -> Any:
-        pq.read_table(parquet, columns=["t", "p"], use_threads=True)
-        return from_parquet.__name__
 
-    def polars_parquet() -> Any:
-        import polars as pl
-
-        dt = pl.col("t").diff()
-        same = pl.col("g") == pl.col("g").shift(1)
-        e = pl.when(same & (dt <= max_gap_us)).then(dt) * (pl.col("p") + pl.col("p").shift(1))
-        table = pl.scan_parquet(parquet).select("g", e=e).group_by("g").agg(pl.col("e").sum()).sort("g").collect()
-        return [round(value / 2_000) for value in table["e"].to_list()]
-
-    def agrees(ours: Any, theirs: Any) -> bool:
-        return isinstance(theirs, str) or ours[0].tolist() == theirs
-
-    recording, read_bytes, replay = _recorded(data, folder, max_gap_us)
-    mapped = pa.memory_map(str(arrow))
-    yield "f energy from mapped Arrow", lambda: from_arrow(mapped), {}, agrees, size * 12
-    yield "f energy, mapping anew", mapped_anew, {}, agrees, size * 12
-    rivals: dict[str, Any] = {"decode": decode_only}
-    if with_polars:
-        rivals["polars"] = polars_parquet
-    yield "f energy from Parquet", from_parquet, rivals, agrees, size * 12
-    yield "g replay of a recording", replay, {"reading": read_bytes}, agrees, recording
-
-
-def _recorded(data: Samples, folder: Path, max_gap_us: int) -> tuple[int, Callable[[], Any], Callable[[], Any]]:
+def _recorded(data: BenchSamples, folder: Path, max_gap_us: int) -> tuple[int, Callable[[], Any], Callable[[], Any]]:
     """Record the samples in the native format; returns its bytes, and what reads and what replays them.
 
     The replay is all that `wattshed replay` does but for starting and printing: checksums, energies, gaps, quantiles.

@@ -59,7 +59,7 @@ def _leads(axes: Any, contests: list[dict[str, Any]]) -> None:
     axes.axvline(1, color="black", linewidth=0.8)
     axes.invert_yaxis()
     axes.set_xscale("log")
-    axes.set_xlabel("times quicker")
+    axes.set_xlabel("times as fast")
     axes.set_title("Lead over others on the same samples")
 
 

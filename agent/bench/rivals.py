@@ -1,4 +1,4 @@
-"""The same questions put to numpy, polars and duckdb, each in the quickest formulation found for it.
+"""The same questions put to numpy, polars and duckdb, each in the fastest formulation found for it.
 
 All get the very same sorted samples, loaded before the clock starts: numpy the arrays, polars a frame per GPU (so that
 it neither groups nor sorts, and runs frames in parallel), duckdb a table in the order of the samples (so that
@@ -21,7 +21,7 @@ _BLOCK = 32_768
 """numpy works through blocks that stay in the cache: three times as fast as whole columns."""
 
 
-class Samples(NamedTuple):
+class BenchSamples(NamedTuple):
     """A made-up fleet's readings at about 1 Hz, and jobs on it.
 
     Attributes
@@ -42,7 +42,7 @@ class Samples(NamedTuple):
     end_us: NDArray[np.int64]
 
     @classmethod
-    def make(cls, samples: int, gpus: int, jobs: int, seed: int = 1) -> Samples:
+    def make(cls, samples: int, gpus: int, jobs: int, seed: int = 1) -> BenchSamples:
         """Make ``samples`` readings (jittered times in milliseconds, training-like power) and ``jobs`` jobs."""
         rng = np.random.default_rng(seed)
         offsets = np.linspace(0, samples, gpus + 1).astype(np.int64)
@@ -82,7 +82,7 @@ class Samples(NamedTuple):
 class Numpy:
     """Plain numpy, one thread."""
 
-    def __init__(self, samples: Samples, max_gap_us: int) -> None:
+    def __init__(self, samples: BenchSamples, max_gap_us: int) -> None:
         self.samples, self.gap = samples, max_gap_us
 
     def energy(self) -> list[int]:
@@ -131,7 +131,7 @@ class Numpy:
 class Polars:
     """Polars, all threads."""
 
-    def __init__(self, samples: Samples, max_gap_us: int) -> None:
+    def __init__(self, samples: BenchSamples, max_gap_us: int) -> None:
         import polars as pl
 
         self.pl, self.gap, self.samples = pl, max_gap_us, samples
@@ -200,7 +200,7 @@ class Polars:
 class Duckdb:
     """DuckDB, all threads, an in-memory table."""
 
-    def __init__(self, samples: Samples, max_gap_us: int) -> None:
+    def __init__(self, samples: BenchSamples, max_gap_us: int) -> None:
         import duckdb
         import pyarrow as pa
 

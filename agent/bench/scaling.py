@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wattshed.agent.bench.rivals import Samples
+from wattshed.agent.bench.rivals import BenchSamples
 from wattshed.exporters.own_process import own_process
 from wattshed.kernels.energy import extend, new_state, read
 from wattshed.kernels.jobs import job_energy
@@ -38,7 +38,7 @@ def scaling(
     Parameters
     ----------
     say : callable
-        Told what is going on.
+        Called with what is being done.
     samples, edges : tuple of int
         How many of each.
 
@@ -47,7 +47,7 @@ def scaling(
     dict
         ``samples``: points of samples, seconds in the kernel, peak resident memory; ``edges``: edges, seconds.
     """
-    block = Samples.make(_BLOCK, 1, 1)
+    block = BenchSamples.make(_BLOCK, 1, 1)
     offsets = np.array([0, _BLOCK], np.int64)
     step = int(block.time_us[-1] - block.time_us[0]) + 1_000_000
     grown = []
@@ -68,7 +68,7 @@ def scaling(
     joined = []
     for count in edges:
         say(f"{count:,} job edges")
-        data = Samples.make(_BLOCK, 8, count // 2)
+        data = BenchSamples.make(_BLOCK, 8, count // 2)
         jobs = len(data.start_us)
         length = np.maximum((data.end_us - data.start_us) * min(1.0, 2_000 / max(jobs, 1)), 1_000_000).astype(np.int64)
         unknown, live, idle = np.full(jobs, -1, np.int64), np.ones(jobs, np.int8), np.full(8, 70_000, np.int64)

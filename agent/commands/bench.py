@@ -31,7 +31,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--samples", type=_count, default=32_000_000, metavar="N", help="samples (default 32000000)")
-    parser.add_argument("--gpus", type=_count, default=8, metavar="N", help="GPUs they come from (default 8)")
+    parser.add_argument("--gpus", type=_count, default=8, metavar="N", help="GPUs that they come from (default 8)")
     parser.add_argument("--rounds", type=_count, default=5, metavar="N", help="interleaved rounds (default 5)")
     parser.add_argument("--only", metavar="WORD", default="", help="only the kernels whose name contains this")
     parser.add_argument(
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     from wattshed.kernels.jit import MODE, threads
 
     if MODE == "off":
-        raise InputError("bench measures compiled kernels, and WATTSHED_JIT=off; unset it")
+        raise InputError("bench measures compiled kernels, but WATTSHED_JIT=off; unset it")
     if arguments.plot and not Path(arguments.plot).resolve().parent.is_dir():
         raise InputError("the folder of --plot does not exist", arguments.plot)
     if arguments.plot:
@@ -128,7 +128,7 @@ def print_table(document: dict[str, Any]) -> None:
     table = Table(
         title=f"{document['samples']:,} samples of {document['gpus']} GPUs; {about['processor']}, "
         f"{about['threads']} threads; medians of {document['rounds']} interleaved rounds",
-        caption="GB/s and share: against the bandwidth probe beside it. x: how many times quicker than the rival.",
+        caption="GB/s and share: against the bandwidth probe beside it. x: how many times as fast as the rival.",
     )
     columns = ("kernel", "ms", "GB/s", "share", *(f"x {rival}" for rival in RIVALS), "x other", "answers")
     for name in columns:

@@ -16,7 +16,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "check",
         help="what can this host measure, and why not more?",
-        description="Ask every GPU what it can tell, and say why not and what to do where it cannot. "
+        description="Ask every GPU what it can report; where it cannot, say why and what to do. "
         "Exits with 1 if nothing can be measured.",
     )
     parser.add_argument("--json", action="store_true", help="the same as JSON (schema wattshed.check/1)")
@@ -27,7 +27,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(arguments: argparse.Namespace) -> int:
     """Ask, and print the answer; returns 1 if nothing can be measured."""
     _leave_kernels_uncompiled()
-    from wattshed.agent.daemon.capabilities import report  # noqa: PLC0415 - after the kernels were told
+    from wattshed.agent.daemon.capabilities import report  # noqa: PLC0415 - after the kernels were set up
 
     tree = report(arguments.meter)
     if arguments.json:
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _leave_kernels_uncompiled() -> None:
-    """Load the kernels as the plain functions that they are: a few windows are accounted sooner than they compile."""
+    """Load the kernels as the plain functions that they are: a few windows are processed sooner than they compile."""
     given = os.environ.get("WATTSHED_JIT")
     os.environ["WATTSHED_JIT"] = "off"
     import wattshed.kernels.jit  # noqa: F401, PLC0415 - decides it when it is loaded
@@ -72,7 +72,7 @@ def print_tables(tree: dict[str, Any]) -> None:
         if len({found["reason"] for found in told.values()}) == 1 and not any(
             found["works"] for found in told.values()
         ):
-            told = {"all of them": next(iter(told.values()))}  # it is sick: one text for all of it
+            told = {"all of them": next(iter(told.values()))}  # it is sick: one reason for everything
         for name, found in told.items():
             every = [p for g in gpus if (p := g["publication_ms"].get(name)) is not None]
             period = f"{sum(every) / len(every):.0f} ms" if every else ""

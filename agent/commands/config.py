@@ -17,11 +17,15 @@ _EXAMPLE_UUID = "GPU-00000000-0000-0000-0000-000000000000"
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``wattshed config`` to the command line."""
-    parser = subparsers.add_parser("config", help="print or check a configuration", description=__doc__)
+    parser = subparsers.add_parser(
+        "config",
+        help="print or check a configuration",
+        description="Print a commented example, check a file, or print the reference page.",
+    )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--example", action="store_true", help="print a commented file with every key at its default")
     what.add_argument(
-        "--check", metavar="FILE", type=Path, help="say what is wrong with FILE, and exit 2 if anything is"
+        "--check", metavar="FILE", type=Path, help="say what is wrong with FILE, and exit with 2 if anything is"
     )
     what.add_argument("--markdown", action="store_true", help="print the reference page (docs/configuration.md)")
     parser.set_defaults(run=run)
@@ -58,7 +62,7 @@ def _literal(value: Any) -> str:
 
 
 def _bounds(meta: Mapping[str, Any]) -> str:
-    """Say what a value may be, beside its type."""
+    """Say what a value may be, besides its type."""
     if meta["choices"]:
         return " | ".join(f'"{choice}"' for choice in meta["choices"])
     if meta["high"] is not None:
@@ -90,7 +94,7 @@ def example() -> str:
 
     lines = [
         "# wattshed: /etc/wattshed/config.toml",
-        "# Every key, at its default. Environment (WATTSHED_LOG_LEVEL=debug) and flags go before this file.",
+        "# Every key, at its default. Environment (WATTSHED_LOG_LEVEL=debug) and flags override this file.",
         "# Check it with: wattshed config --check FILE. Apply it with: systemctl reload wattshed",
         "",
     ]

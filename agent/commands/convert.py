@@ -21,13 +21,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command ``convert``."""
     parser = subparsers.add_parser(
         "convert",
-        help="write a trace of any format as a native one",
+        help="convert a trace of any format to the native one",
         description="Read traces of any known format and write them in the native one (docs/trace-format.md). "
-        "A recording whose OUT is itself, --to parquet, is compacted in place.",
+        "With --to parquet, a recording that is its own OUT is compacted in place.",
     )
-    parser.add_argument("trace", nargs="+", metavar="TRACE", help="files or folders; FILE@HOST says whose it is")
+    parser.add_argument("trace", nargs="+", metavar="TRACE", help="files or folders; FILE@HOST names its host")
     parser.add_argument("out", metavar="OUT", help="a folder, or one .parquet file")
-    parser.add_argument("--to", choices=("arrow", "parquet"), help="default: parquet if OUT ends so, else arrow")
+    parser.add_argument(
+        "--to", choices=("arrow", "parquet"), help="default: parquet if OUT ends in .parquet, else arrow"
+    )
     add_reading_flags(parser)
     parser.set_defaults(run=run)
 
@@ -44,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         return _in_place(out)
     chains = find(args.trace, settings.options)
     if any(source.path.resolve().is_relative_to(out.resolve()) for chain in chains for source in chain.sources):
-        raise InputError("the trace lies in OUT itself; name another folder", args.out)
+        raise InputError("the trace is in OUT itself; choose another folder", args.out)
     try:
         windows = 0
         for chain in chains:
@@ -71,7 +73,7 @@ def _to_parquet(chain: Chain, stream: Iterator[Window], out: Path) -> int:
 
     if out.suffix == ".parquet":
         if out.exists():
-            raise InputError("it is there already", str(out))
+            raise InputError("it already exists", str(out))
         out.parent.mkdir(parents=True, exist_ok=True)
         return write_parquet(stream, out)
     folder = out / f"host={(chain.name or 'unknown').replace('/', '_')}"

@@ -21,7 +21,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="write the Grafana dashboards to a folder",
         description="Write the Grafana dashboards (host, job, fleet) to a folder, ready to import or to provision.",
     )
-    parser.add_argument("folder", metavar="DIR", type=Path, help="made if it does not exist")
+    parser.add_argument("folder", metavar="DIR", type=Path, help="created if it does not exist")
     parser.add_argument("--rules", action="store_true", help="also write the Prometheus rules and a scrape example")
     parser.set_defaults(run=run)
 

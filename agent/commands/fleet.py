@@ -37,10 +37,16 @@ def _json(parser: argparse.ArgumentParser) -> None:
 
 
 def _server(parser: argparse.ArgumentParser, *, required: bool) -> None:
-    parser.add_argument("--prometheus", metavar="URL", required=required, help="server that holds the recording rules")
+    parser.add_argument(
+        "--prometheus", metavar="URL", required=required, help="server that has the series of the recording rules"
+    )
     parser.add_argument("--inventory", metavar="FLEET.toml", required=required, help="sites and strata of the fleet")
     parser.add_argument(
-        "--timeout", type=_positive, default=10.0, metavar="S", help="give the server this long (%(default)s)"
+        "--timeout",
+        type=_positive,
+        default=10.0,
+        metavar="S",
+        help="wait at most this long for an answer (default %(default)s)",
     )
 
 
@@ -72,9 +78,14 @@ def _estimate(commands: Any) -> None:
     p.add_argument("--sample", metavar="S.csv", help="stratum,host[,unit],value[,size][,units][,job]")
     p.add_argument("--population", metavar="P.csv", help="stratum,hosts[,size]")
     p.add_argument(
-        "--method", choices=("stratified", "ratio", "cluster", "two-stage"), default="stratified", help="(%(default)s)"
+        "--method",
+        choices=("stratified", "ratio", "cluster", "two-stage"),
+        default="stratified",
+        help="estimator (default %(default)s)",
     )
-    p.add_argument("--confidence", type=_fraction, default=0.95, metavar="C", help="(%(default)s)")
+    p.add_argument(
+        "--confidence", type=_fraction, default=0.95, metavar="C", help="confidence level (default %(default)s)"
+    )
     p.add_argument(
         "--meter-sigma",
         type=float,
@@ -84,8 +95,10 @@ def _estimate(commands: Any) -> None:
     )
     p.add_argument("--unit", default="", help="unit of the values, for the table")
     p.add_argument("--bootstrap", type=_whole, metavar="N", help="check the standard error with N bootstrap replicates")
-    p.add_argument("--resample", default="host", metavar="host|job", help="what the bootstrap draws (%(default)s)")
-    p.add_argument("--plan", type=_fraction, metavar="E", help="also say how many hosts an interval of +-E takes")
+    p.add_argument(
+        "--resample", default="host", metavar="host|job", help="what the bootstrap draws (default %(default)s)"
+    )
+    p.add_argument("--plan", type=_fraction, metavar="E", help="also say how many hosts an interval of +-E needs")
     _server(p, required=False)
     _json(p)
     p.set_defaults(run=_run_estimate)
@@ -96,8 +109,10 @@ def _plan(commands: Any) -> None:
     p.add_argument("--cv", type=float, required=True, help="standard deviation over mean of a host's power")
     p.add_argument("--error", type=_fraction, required=True, help="wanted half-width of the interval, as a fraction")
     p.add_argument("--hosts", type=_whole, help="hosts in the fleet")
-    p.add_argument("--deff", type=_positive, default=1.0, help="design effect (%(default)s)")
-    p.add_argument("--confidence", type=_fraction, default=0.95, metavar="C", help="(%(default)s)")
+    p.add_argument("--deff", type=_positive, default=1.0, help="design effect (default %(default)s)")
+    p.add_argument(
+        "--confidence", type=_fraction, default=0.95, metavar="C", help="confidence level (default %(default)s)"
+    )
     _json(p)
     p.set_defaults(run=_run_plan)
 
@@ -107,7 +122,11 @@ def _node(commands: Any, read_trace: ReadTrace) -> None:
     p.add_argument("--gpu", required=True, metavar="GPU.csv", help="power of the node's GPUs over time")
     p.add_argument("--node", required=True, metavar="BMC.csv", help="power of the node over time")
     p.add_argument(
-        "--average", type=_positive, default=10.0, metavar="S", help="average over this many seconds (%(default)s)"
+        "--average",
+        type=_positive,
+        default=10.0,
+        metavar="S",
+        help="average over this many seconds (default %(default)s)",
     )
     _json(p)
     p.set_defaults(run=_run_node, read_trace=read_trace)
@@ -127,7 +146,9 @@ def _demand(commands: Any, read_trace: ReadTrace) -> None:
     p.add_argument(
         "--columns", default="", metavar="K=V,...", help="time=NAME[:unit],power=NAME[:unit],job=...,gpu=...,host=..."
     )
-    p.add_argument("--step", type=_positive, metavar="S", help="grid (default: the recording's own period)")
+    p.add_argument(
+        "--step", type=_positive, metavar="S", help="step of the time grid (default: the recording's own period)"
+    )
     p.add_argument(
         "--meter-window",
         type=_positive,
@@ -137,13 +158,13 @@ def _demand(commands: Any, read_trace: ReadTrace) -> None:
     )
     p.add_argument("--transformer", metavar="F.toml", help="rated_va and thermal constants")
     p.add_argument("--scale", type=_whole, metavar="N", help="make a fleet of N such jobs, by block bootstrap")
-    p.add_argument("--replicates", type=_whole, default=200, metavar="N", help="fleets to draw (%(default)s)")
+    p.add_argument("--replicates", type=_whole, default=200, metavar="N", help="fleets to draw (default %(default)s)")
     p.add_argument(
-        "--resample", default="job", metavar="job|host", help="what moves together in the fleet (%(default)s)"
+        "--resample", default="job", metavar="job|host", help="what varies together in the fleet (default %(default)s)"
     )
     p.add_argument("--checkpoint", type=_positive, metavar="S", help="checkpoint period: blocks are at least this long")
-    p.add_argument("--limit", type=_positive, metavar="W", help="supply: how likely is a peak above it")
-    p.add_argument("--seed", type=int, default=1, help="(%(default)s)")
+    p.add_argument("--limit", type=_positive, metavar="W", help="supply limit: how likely is a peak above it")
+    p.add_argument("--seed", type=int, default=1, help="random seed (default %(default)s)")
     p.add_argument("--plot", metavar="FILE.png|FILE.svg", help="draw the load, its duration curve and its spectrum")
     _json(p)
     p.set_defaults(run=_run_demand, read_trace=read_trace)
@@ -152,12 +173,19 @@ def _demand(commands: Any, read_trace: ReadTrace) -> None:
 def _serve(commands: Any) -> None:
     p = commands.add_parser("serve", help="publish wattshed_fleet_* metrics")
     _server(p, required=True)
-    p.add_argument("--listen", action="append", metavar="ADDR:PORT", help="default 127.0.0.1:9961; may be given again")
+    p.add_argument("--listen", action="append", metavar="ADDR:PORT", help="default 127.0.0.1:9961 (repeatable)")
     p.add_argument(
-        "--web.config.file", dest="web_config", metavar="FILE", help="TLS and passwords, as exporter-toolkit has them"
+        "--web.config.file",
+        dest="web_config",
+        metavar="FILE",
+        help="TLS and users, in the format of other Prometheus exporters",
     )
     p.add_argument(
-        "--interval", type=_positive, default=15.0, metavar="S", help="ask the server this often (%(default)s)"
+        "--interval",
+        type=_positive,
+        default=15.0,
+        metavar="S",
+        help="query the server this often (default %(default)s)",
     )
     p.add_argument("--for", dest="duration", type=_positive, metavar="S", help="stop after this long")
     p.set_defaults(run=_run_serve)
@@ -165,7 +193,7 @@ def _serve(commands: Any) -> None:
 
 def _simulate(commands: Any) -> None:
     p = commands.add_parser(
-        "simulate", help="feed a server with the recording rules of a simulated fleet, to try it at size"
+        "simulate", help="send the recorded series of a simulated fleet to a server, to try estimates at scale"
     )
     p.add_argument("--inventory", metavar="FLEET.toml", required=True)
     p.add_argument(
@@ -174,11 +202,19 @@ def _simulate(commands: Any) -> None:
         required=True,
         help="VictoriaMetrics, or Prometheus with --web.enable-remote-write-receiver",
     )
-    p.add_argument("--via", choices=("import", "remote-write"), default="import", help="(%(default)s)")
-    p.add_argument("--share", type=float, default=1.0, metavar="F", help="share of the hosts that report (%(default)s)")
-    p.add_argument("--seed", type=int, default=1, help="(%(default)s)")
-    p.add_argument("--interval", type=_positive, default=15.0, metavar="S", help="(%(default)s)")
-    p.add_argument("--for", dest="duration", type=_positive, metavar="S", help="go on this long (default: once)")
+    p.add_argument(
+        "--via", choices=("import", "remote-write"), default="import", help="how to send (default %(default)s)"
+    )
+    p.add_argument(
+        "--share", type=float, default=1.0, metavar="F", help="share of the hosts that report (default %(default)s)"
+    )
+    p.add_argument("--seed", type=int, default=1, help="random seed (default %(default)s)")
+    p.add_argument(
+        "--interval", type=_positive, default=15.0, metavar="S", help="send this often (default %(default)s)"
+    )
+    p.add_argument(
+        "--for", dest="duration", type=_positive, metavar="S", help="keep sending for this long (default: once)"
+    )
     p.set_defaults(run=_run_simulate)
 
 

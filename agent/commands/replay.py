@@ -1,4 +1,4 @@
-"""``wattshed replay``: recorded traces through the same books that the daemon keeps."""
+"""``wattshed replay``: recorded traces through the same accounts as the daemon's."""
 
 from __future__ import annotations
 
@@ -31,16 +31,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="joules of recorded traces, per GPU and per job",
         description="Read traces of any known format (see docs/replay.md) and print energy per GPU and per job.",
     )
-    parser.add_argument("trace", nargs="*", metavar="TRACE", help="files or folders; FILE@HOST says whose it is")
+    parser.add_argument("trace", nargs="*", metavar="TRACE", help="files or folders; FILE@HOST names its host")
     add_reading_flags(parser)
     parser.add_argument("--jobs", metavar="F", help="who held which GPU: job,host,gpu,start,end, or sacct -P")
-    parser.add_argument("--job-columns", metavar="k=v,...", help="columns of a jobs table of another tool")
+    parser.add_argument("--job-columns", metavar="k=v,...", help="columns of another tool's jobs table")
     parser.add_argument("--format", choices=("table", "json", "csv"), default="table")
     parser.add_argument("--idle-watts", type=_watts, metavar="W", help="idle power of every GPU: its share is static")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where sums are made")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where sums are computed")
     parser.add_argument("--openmetrics", metavar="F", help="also write the energies as a backfill for Prometheus")
     parser.add_argument(
-        "--remote-write", metavar="URL", help="also send them, such as to http://HOST:9090/api/v1/write"
+        "--remote-write",
+        metavar="URL",
+        help="also send them by remote write, for example to http://HOST:9090/api/v1/write",
     )
     scale = parser.add_mutually_exclusive_group()
     scale.add_argument("--workers", type=_count, metavar="N", help="processes on this machine (needs the extra scale)")
@@ -51,9 +53,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def add_reading_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say how foreign traces are to be understood."""
     parser.add_argument("--columns", metavar="k=v,...", help="columns of a table: time=ts:ms,gpu=id,power=p:mW,...")
-    parser.add_argument("--timezone", default="UTC", metavar="TZ", help="zone of times without one (default UTC)")
-    parser.add_argument("--max-gap", type=_seconds, metavar="S", help="longest interval that is bridged, seconds")
-    parser.add_argument("--max-power", type=_watts, metavar="W", help="readings above are rejected (default 20000)")
+    parser.add_argument("--timezone", default="UTC", metavar="TZ", help="time zone of times without one (default UTC)")
+    parser.add_argument("--max-gap", type=_seconds, metavar="S", help="longest interval that is bridged, in seconds")
+    parser.add_argument(
+        "--max-power", type=_watts, metavar="W", help="readings above this are rejected (default 20000)"
+    )
 
 
 def _number(text: str, what: str, least: float) -> float:
@@ -65,7 +69,7 @@ def _number(text: str, what: str, least: float) -> float:
     except ValueError:
         value = math.nan
     if not least <= value <= 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is no {what}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a valid {what}")
     return value
 
 
@@ -133,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
     compile_in_sight()
     with _interruptible() as stopped, closing(_points()) if outlets else nullcontext() as points:
         if needs_survey(chains, settings):
-            with in_sight("looking for the GPUs of the jobs"):
+            with in_sight("finding the GPUs of the jobs"):
                 settings = settled(settings, (look(chain, settings, stopped) for chain in chains))
         with reading(chains) as tell:
             done = [_booked(chain, settings, points, tell, stopped) for chain in chains]
@@ -156,7 +160,7 @@ def _booked(
     tell: Tell,
     stop: Callable[[], bool],
 ) -> Part:
-    """Book one chain in this process, with points for the outlets if there are any."""
+    """Attribute one chain in this process, with points for the outlets if there are any."""
     from wattshed.agent.replay.books import book, finish, new_part, pieces_of  # noqa: PLC0415
 
     if points is not None:
@@ -176,9 +180,9 @@ def _points() -> Points:
 
 
 def _outlets(args: argparse.Namespace) -> list[Callable[[Points, Callable[[], bool]], None]]:
-    """Open what the points go to, so that a wrong path or address is told before the reading.
+    """Open what the points go to, so that a wrong path or address is reported before the reading.
 
-    Each is called with the points and with what says that it should end.
+    Each is called with the points and with a callable that says whether to stop.
     """
     outlets: list[Callable[[Points, Callable[[], bool]], None]] = []
     if args.remote_write is not None:
@@ -195,7 +199,7 @@ def _outlets(args: argparse.Namespace) -> list[Callable[[Points, Callable[[], bo
 
 
 def _send(remote: RemoteWrite, points: Points, stop: Callable[[], bool]) -> None:
-    """Send the points, in sight on a terminal, and say how many arrived."""
+    """Send the points, with progress on a terminal, and say how many arrived."""
     with closing(remote), sending(len(points)) as progress:
         sent = remote.send(points, progress=progress, stop=stop)
     print(f"wattshed: {sent} of {len(points)} points sent to {remote.url}", file=sys.stderr)  # noqa: T201
@@ -207,7 +211,7 @@ def _print(style: str, whole: Part, settings: Settings, *, interrupted: bool) ->
 
     if not whole.windows and not interrupted:
         damaged = next((report for report in whole.reports if report.rejected), None)
-        what = "nothing in it is intact" if damaged else "there is no window in it"
+        what = "nothing in it is intact" if damaged else "it contains no window"
         raise InputError(what, (damaged or whole.reports[0]).path)
     notes = _warnings(whole, settings)
     for line in notes:
@@ -228,14 +232,14 @@ def _warnings(whole: Part, settings: Settings) -> list[str]:
         lines += [f"{report.path}: {note}" for note in report.notes]
         if report.rows_rejected:
             reasons = ", ".join(f"{reason} {count}" for reason, count in report.rejected.most_common())
-            at = next((f", first in line {bad.line}" for bad in report.bad if bad.line), "")
+            at = next((f", first at line {bad.line}" for bad in report.bad if bad.line), "")
             lines.append(f"{report.path}: {report.rows_rejected} of {report.rows} rows rejected ({reasons}{at})")
     if settings.jobs is not None:
         missing = sorted({row.host for row in settings.jobs if row.host} - whole.matched_hosts)
         if missing:
             shown = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
             nameless = any(not key.host for key in whole.accounts.gpus)
-            hint = "; name the host of a trace that does not: FILE@HOST" if nameless else ""
+            hint = "; for a trace that names no host, write FILE@HOST" if nameless else ""
             lines.append(f"the jobs file names hosts that are not in the traces: {shown}{hint}")
         booked = {job.key for job in whole.accounts.ledger.jobs.values()}
         absent = list(dict.fromkeys(row.job for row in settings.jobs if row.job not in booked))
@@ -267,16 +271,12 @@ def _jobs_alone(args: argparse.Namespace, settings: Settings) -> int:
 def _need_cuda() -> None:
     """Refuse ``--device cuda`` where there is none.
 
-    Booking merges two meters step by step and is not made faster by a GPU; the sums are integers and the same anyway.
+    Counter and power are reconciled step by step, which a GPU does not speed up; the integers are the same anyway.
     """
-    from numba import cuda  # noqa: PLC0415
+    from wattshed.kernels.devices import obstacle  # noqa: PLC0415
 
-    try:
-        usable = cuda.is_available()
-    except Exception:  # noqa: BLE001 - a broken driver raises whatever it likes; it is not usable then
-        usable = False
-    if not usable:
-        raise InputError("--device cuda: no usable CUDA device here; use --device cpu")
+    if why := obstacle():
+        raise InputError(f"--device cuda: no usable CUDA device here ({why}); use --device cpu")
 
 
 @contextmanager

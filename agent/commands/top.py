@@ -22,7 +22,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--url", default=DEFAULT_URL, help=f"where the agent listens (default {DEFAULT_URL})")
     parser.add_argument("--once", action="store_true", help="print one view as plain text and exit")
-    parser.add_argument("--interval", type=float, default=2.0, metavar="SECONDS", help="between refreshes (default 2)")
+    parser.add_argument(
+        "--interval", type=float, default=2.0, metavar="SECONDS", help="time between refreshes (default 2)"
+    )
     parser.set_defaults(run=run)
 
 

@@ -13,9 +13,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add ``wattshed warm`` to the command line."""
     parser = subparsers.add_parser(
         "warm",
-        help="compile the kernels ahead of need",
+        help="compile the kernels in advance",
         description="Compile the kernels into the cache ($NUMBA_CACHE_DIR, else ~/.cache/wattshed). "
-        "Without it the first run compiles them while it already serves.",
+        "Without it the first run compiles them while it is already serving.",
     )
     parser.set_defaults(run=run)
 
@@ -26,7 +26,7 @@ def run(_arguments: argparse.Namespace) -> int:
 
     folder = warm_up(say_progress)
     if folder is None:
-        sys.stderr.write("wattshed: nothing is kept: set NUMBA_CACHE_DIR to a folder that only you can write to\n")
+        sys.stderr.write("wattshed: nothing is cached: set NUMBA_CACHE_DIR to a folder that only you can write to\n")
         return 1
     sys.stdout.write(f"{folder}\n")
     return 0

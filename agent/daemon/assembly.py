@@ -1,27 +1,29 @@
 """Puts a running agent together, in the order that gets `/metrics` up first.
 
 The HTTP server needs nothing heavy and starts at once; numba is imported, and the kernels are compiled, while it
-already answers. `/-/ready` turns when the first window is accounted.
+already answers. `/-/ready` turns when the first window has been processed.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
 import sys
-import threading
 import time
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from wattshed.agent.daemon.faults import Faults
-from wattshed.agent.daemon.loop import Board, Daemon, Limits
+from wattshed.agent.daemon.loop import Board, Daemon, LoopLimits
+from wattshed.agent.daemon.signals import end_at_once, end_in_order, look_again, once
 from wattshed.agent.daemon.source import open_source
 from wattshed.agent.daemon.systemd import Notifier, set_up_log
 from wattshed.agent.daemon.waiting import Wait
-from wattshed.agent.errors import InputError
+from wattshed.agent.errors import Faults, InputError
+from wattshed.agent.meters.errors import NoMeter, RestartNeeded
 from wattshed.exporters.snapshot import Snapshot
 from wattshed.exporters.web.http import Server, WebConfigError
 
@@ -36,14 +38,10 @@ if TYPE_CHECKING:
     from wattshed.exporters.formats.otlp import Push
     from wattshed.exporters.snapshot import FleetFacts, GpuFacts
 
-    OnHangup = Callable[[Callable[[], None]], Callable[[int, object], None]]
-
 LOG = logging.getLogger("wattshed")
 SWITCH_S = 0.0005
-"""Seconds after which a thread that books windows hands the interpreter over, 5 ms otherwise: a driver call that
+"""Seconds after which the thread that processes windows hands the interpreter over, 5 ms otherwise: a driver call that
 returns waits for it, and that wait is not the driver's."""
-UNWIND_S = 3.0
-"""Seconds that a process has to unwind which was told to end before its first window."""
 
 
 def serve(config: Config, version: str, *, exporters: bool = True, reload: Callable[[], Config] | None = None) -> int:
@@ -63,136 +61,119 @@ def serve(config: Config, version: str, *, exporters: bool = True, reload: Calla
     InputError
         Something that was asked for cannot be used.
     """
-    _end_at_once_until_running()
+    end_at_once()
     set_up_log(config.log.level, config.log.format, os.environ, sys.stderr)
     sys.setswitchinterval(SWITCH_S)
     _prepare_kernels(config)
-    host = config.host or socket.gethostname()
-    started_us = time.time_ns() // 1000
-    faults = Faults()
+    host, started_us = config.host or socket.gethostname(), time.time_ns() // 1000
     board = Board(Snapshot(host, version, "starting", "", 0, started_us, started_us))
-    server = _server(config, board) if exporters else None
-    try:
-        return _run(config, version, host, started_us, faults, board, reload, exporters=exporters)
-    finally:
-        if server is not None:
-            server.stop()
-
-
-def _run(  # noqa: PLR0917 - called once, just above
-    config: Config,
-    version: str,
-    host: str,
-    started_us: int,
-    faults: Faults,
-    board: Board,
-    reload: Callable[[], Config] | None,
-    *,
-    exporters: bool,
-) -> int:
-    # From here on heavy imports; the server answers meanwhile.
-    from wattshed.agent.accounts.attribution import Accounts  # noqa: PLC0415
-    from wattshed.agent.accounts.calibration import Calibrator  # noqa: PLC0415
-    from wattshed.agent.accounts.ledger import Ledger  # noqa: PLC0415
-    from wattshed.agent.accounts.publishing import Publisher  # noqa: PLC0415
-    from wattshed.agent.meters.errors import NoMeter, RestartNeeded  # noqa: PLC0415
-    from wattshed.agent.meters.sampler import Stopped  # noqa: PLC0415
-
-    calibrator = Calibrator(config.idle_watts, _corrections(config), config.default_sigma)
-    notifier = Notifier(os.environ)
-    try:
-        source = _found(config, host, board, notifier, _on_hangup(reload, calibrator, notifier), wait=exporters)
-    except RestartNeeded as error:
-        LOG.error("%s; exiting for a new process to take over", error)  # noqa: TRY400
-        return error.exit_code
-    except NoMeter as error:
-        LOG.error("nothing was metered: %s; `wattshed check` says more", error)  # noqa: TRY400 - one line says it all
-        return 1
-    recorder = _recorder(config, host)
-    if recorder is not None and recorder.state.fault and not exporters:
-        source.close()
-        raise InputError(f"cannot record: {recorder.state.fault}", config.record)
-    daemon = Daemon(
-        windows=source.windows,
-        resolver=source.resolver,
-        accounts=Accounts(ledger=Ledger(config.jobs.max_series), live=True),
-        calibrator=calibrator,
-        publisher=Publisher(
-            host, version, source.kind, source.library, started_us, fresh_us=_fresh_us(config.sampling)
-        ),
-        board=board,
-        recorder=recorder,
-        state=_state(config, host, source.kind),
-        notifier=notifier,
-        faults=faults,
-        limits=Limits(round(config.jobs.keep_ended_s * 1e6), round(config.for_seconds * 1e6)),
-        extra_faults=lambda: {**source.faults(), **_recording_faults(recorder)},
-        notes=source.notes,
-        fleet=_fleet(config, host),
-    )
-    closed = threading.Event()
-
-    def stop(number: int, frame: object) -> None:
-        if not board.current().seq:
-            _nothing_to_close(number, frame)  # the kernels may have tens of seconds left to compile
-        LOG.info("%s: closing the books", signal.Signals(number).name)
-        daemon.stop()
-        # The sampler may be waiting, or a call may hang: close it from another thread, so that next() returns.
-        threading.Thread(target=_close_once, args=(source, closed), daemon=True).start()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    signal.signal(signal.SIGHUP, _on_hangup(reload, calibrator, notifier)(source.look))
-    daemon.restore()
-    push = _push(config, board)
-    try:
-        daemon.run()
-    except (Stopped, StopIteration):
-        pass  # no window comes any more: stopped, or the trace is over
-    except RestartNeeded as error:
-        LOG.error("%s; exiting for a new process to take over", error)  # noqa: TRY400
-        return error.exit_code
-    finally:
-        _close_once(source, closed)
-        if push is not None:
-            push.stop()
-        if recorder is not None:
-            recorder.close()
+    about = _About(config, version, host, started_us, board, Notifier(os.environ), reload, exporters=exporters)
+    with ExitStack() as opened:  # what was opened last is closed first, also where the next part cannot be opened
+        if exporters:
+            opened.callback(_server(config, board).stop)
+        try:
+            daemon = _assemble(about, opened)
+            with suppress(StopIteration):  # no window comes any more: stopped, or the trace is over
+                daemon.run()
+        except RestartNeeded as error:
+            LOG.error("%s; exiting for a new process to take over", error)  # noqa: TRY400
+            return error.exit_code
+        except NoMeter as error:
+            LOG.error("nothing was metered: %s; `wattshed check` says more", error)  # noqa: TRY400 - one line says it all
+            return 1
     if config.for_seconds and not daemon.stopped and not daemon.metered:
         LOG.error("nothing was metered: %s", board.current().unmetered)
         return 1
     return 0
 
 
-def _found(
-    config: Config,
-    host: str,
-    board: Board,
-    notifier: Notifier,
-    on_hangup: OnHangup,
-    *,
-    wait: bool,
-) -> Source:
-    """Open what is metered; a driver that is not there yet is waited for, unless nobody would be told of it."""
-    if not wait or config.meter != "nvml":
-        return open_source(config, host)
-    waiting = Wait(lambda: open_source(config, host), board, notifier, Path(config.proc_root), for_s=config.for_seconds)
-    signal.signal(signal.SIGHUP, on_hangup(waiting.look))
+@dataclass(frozen=True, slots=True)
+class _About:
+    """What the parts of one run are told."""
+
+    config: Config
+    version: str
+    host: str
+    started_us: int
+    board: Board
+    notifier: Notifier
+    reload: Callable[[], Config] | None
+    exporters: bool = field(kw_only=True)
+
+
+def _assemble(about: _About, opened: ExitStack) -> Daemon:
+    """Put the parts together; ``opened`` closes whatever was opened so far."""
+    # From here on heavy imports; the server answers meanwhile.
+    from wattshed.agent.accounts.calibration import Calibrator  # noqa: PLC0415
+
+    config, faults = about.config, Faults()
+    calibrator = Calibrator(config.idle_watts, _corrections(config), config.default_sigma)
+    reread = partial(_reread, about, calibrator)
+    source = _found(about, reread)
+    close_source = once(source.close)
+    opened.callback(close_source)
+    recorder = _recorder(about, opened)
+    state = _state(config, about.host, source.kind)
+    daemon = _daemon(about, source, calibrator, recorder, state, faults)
+    if state is not None:
+        opened.callback(state.release)
+    end_in_order(about.board, daemon, close_source)
+    look_again(reread, source.look)
+    daemon.restore()
+    if (push := _push(config, about.board, faults)) is not None:
+        opened.callback(push.stop)
+    return daemon
+
+
+def _daemon(  # noqa: PLR0917 - called once, just above
+    about: _About,
+    source: Source,
+    calibrator: Calibrator,
+    recorder: Recorder | None,
+    state: StateFile | None,
+    faults: Faults,
+) -> Daemon:
+    """Give the loop its parts."""
+    from wattshed.agent.accounts.attribution import Accounts  # noqa: PLC0415
+    from wattshed.agent.accounts.ledger import Ledger  # noqa: PLC0415
+    from wattshed.agent.accounts.publishing import Publisher  # noqa: PLC0415
+
+    config = about.config
+    publisher = Publisher(
+        about.host, about.version, source.kind, source.library, about.started_us, fresh_us=_fresh_us(config.sampling)
+    )
+    return Daemon(
+        windows=source.windows,
+        resolver=source.resolver,
+        accounts=Accounts(ledger=Ledger(config.jobs.max_series), live=True),
+        calibrator=calibrator,
+        publisher=publisher,
+        board=about.board,
+        recorder=recorder,
+        state=state,
+        notifier=about.notifier,
+        faults=faults,
+        limits=LoopLimits(round(config.jobs.keep_ended_s * 1e6), round(config.for_seconds * 1e6)),
+        extra_faults=lambda: {**source.faults(), **_recording_faults(recorder)},
+        notes=source.notes,
+        fleet=_fleet(config, about.host),
+    )
+
+
+def _found(about: _About, reread: Callable[[], None]) -> Source:
+    """Open what is metered; a driver that is not there yet is waited for, unless nobody would learn of it."""
+    config = about.config
+    if not about.exporters or config.meter != "nvml":
+        return open_source(config, about.host)
+    waiting = Wait(
+        lambda: open_source(config, about.host),
+        about.board,
+        about.notifier,
+        Path(config.proc_root),
+        for_s=config.for_seconds,
+    )
+    look_again(reread, waiting.look)
     return waiting.until_found()
-
-
-def _on_hangup(reload: Callable[[], Config] | None, calibrator: Calibrator, notifier: Notifier) -> OnHangup:
-    """Make what makes handlers of SIGHUP: read the configuration again, and look for GPUs."""
-
-    def handler(look: Callable[[], None]) -> Callable[[int, object], None]:
-        def again(_number: int, _frame: object) -> None:
-            if reload is not None:
-                _reload(reload, calibrator, notifier)
-            look()
-
-        return again
-
-    return handler
 
 
 def _fresh_us(sampling: Sampling) -> int:
@@ -203,30 +184,8 @@ def _fresh_us(sampling: Sampling) -> int:
     return max(FRESH_US, round(3 * LARGEST_FACTOR * 1e6 / max(sampling.counter_hz, sampling.power_hz)))
 
 
-def _end_at_once_until_running() -> None:
-    """Before the first window there are no books to close, and nothing that a reload could change."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _nothing_to_close)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-
-
-def _nothing_to_close(number: int, _frame: object) -> NoReturn:
-    LOG.info("%s: ending before the first window", signal.Signals(number).name)
-    # What it interrupts may swallow it: the compiler runs callbacks that nothing can be raised through.
-    end = threading.Timer(UNWIND_S, os._exit, (0,))
-    end.daemon = True
-    end.start()
-    raise SystemExit(0)
-
-
-def _close_once(source: Source, closed: threading.Event) -> None:
-    if not closed.is_set():
-        closed.set()
-        source.close()
-
-
 def _prepare_kernels(config: Config) -> None:
-    """Tell the kernels, before anything imports them, how to run and where to keep what they compile."""
+    """Set, before anything imports the kernels, how they run and where they keep what they compile."""
     os.environ["WATTSHED_JIT"] = config.jit
     os.environ.setdefault("NUMBA_CACHE_DIR", config.cache_dir)
 
@@ -247,14 +206,19 @@ def _server(config: Config, board: Board) -> Server:
     return server
 
 
-def _recorder(config: Config, host: str) -> Recorder | None:
+def _recorder(about: _About, opened: ExitStack) -> Recorder | None:
+    config = about.config
     if not config.record:
         return None
     from wattshed.agent.traces.native.recorder import Recorder  # noqa: PLC0415 - pyarrow is heavy, and only a recording needs it
 
-    return Recorder(
-        Path(config.record), host, max_bytes=config.recording.max_bytes, max_age_s=config.recording.max_age_s
+    recorder = Recorder(
+        Path(config.record), about.host, max_bytes=config.recording.max_bytes, max_age_s=config.recording.max_age_s
     )
+    opened.callback(recorder.close)
+    if recorder.state.fault and not about.exporters:
+        raise InputError(f"cannot record: {recorder.state.fault}", config.record)
+    return recorder
 
 
 def _recording_faults(recorder: Recorder | None) -> dict[str, int]:
@@ -279,13 +243,13 @@ def _fleet(config: Config, host: str) -> Callable[[int, Sequence[GpuFacts]], Fle
     return OneHost(config.fleet.inventory, host).facts
 
 
-def _push(config: Config, board: Board) -> Push | None:
+def _push(config: Config, board: Board, faults: Faults) -> Push | None:
     if not config.export.otlp_endpoint:
         return None
     from wattshed.exporters.formats.otlp import Push  # noqa: PLC0415 - needs the extra `otlp`
 
     try:
-        return Push(board.current, config.export.otlp_endpoint, config.export.otlp_interval_s)
+        return Push(board.current, config.export.otlp_endpoint, config.export.otlp_interval_s, noting=faults.noting)
     except ImportError as error:
         raise InputError(str(error)) from None
 
@@ -316,17 +280,19 @@ def _boot_id(config: Config, kind: str) -> str:
         return ""
 
 
-def _reload(reload: Callable[[], Config], calibrator: Calibrator, notifier: Notifier) -> None:
+def _reread(about: _About, calibrator: Calibrator) -> None:
     """Take over what can change while running: the log, calibration and idle power; a bad file changes nothing."""
-    notifier.reloading()
+    if about.reload is None:
+        return
+    about.notifier.reloading()
     try:
-        fresh = reload()
+        fresh = about.reload()
     except InputError as error:
-        LOG.error("%s; the configuration in use stays", error)  # noqa: TRY400
+        LOG.error("%s; the configuration in use is kept", error)  # noqa: TRY400
     else:
         set_up_log(fresh.log.level, fresh.log.format, os.environ, sys.stderr)
         calibrator.corrections = _corrections(fresh)
         calibrator.idle_w = dict(fresh.idle_watts)
         calibrator.default_sigma = fresh.default_sigma
-        LOG.info("configuration read again: log, calibration and idle power; the rest takes a restart")
-    notifier.ready()
+        LOG.info("configuration reloaded: log, calibration and idle power; anything else takes a restart")
+    about.notifier.ready()

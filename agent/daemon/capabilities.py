@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import threading
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
 LEARN_US = 3_000_000
 WINDOWS = 3
 READINGS = ("energy", "average", "instant")
-REMEDY = "update the driver; where the board has no meter at all, only a meter of the host or of its feed can tell"
-HEAL = "it tells when the GPU answers again; see the end of this report"
+REMEDY = (
+    "update the driver; where the board has no meter at all, only a meter of the host or of its feed can measure it"
+)
+HEAL = "known once the GPU answers again; see the end of this report"
 SICK_REMEDY = (
     "see `dmesg` for XID 119 or 120 (the GPU's own processor does not answer); reset it (`nvidia-smi --gpu-reset`) or "
-    "restart the host; if it comes again, have the board replaced (RMA)"
+    "restart the host; if it happens again, have the board replaced (RMA)"
 )
 KUBELET = Path("/var/lib/kubelet/pod-resources/kubelet.sock")
 
@@ -124,16 +127,17 @@ def _open(meter: str, host: str, folder: Path, proc_root: Path) -> tuple[NvmlMet
 def _try_out(meter: NvmlMeter, clock: Clock, host: str, proc_root: Path) -> Snapshot | None:
     """Meter for some windows, and return what `wattshed run` would publish after them; None if the run would end.
 
-    What a driver says that it can do, and what it then does, are two things: a check that goes the way of a run cannot
+    What a driver says that it can do, and what it then does, are two things: a check that works as a run does cannot
     differ from it (docs/decisions/0923).
     """
     from wattshed.agent.accounts.attribution import Accounts  # noqa: PLC0415
     from wattshed.agent.accounts.publishing import Publisher  # noqa: PLC0415
+    from wattshed.agent.jobs.procfs import exists  # noqa: PLC0415
     from wattshed.agent.meters.errors import RestartNeeded  # noqa: PLC0415
     from wattshed.agent.meters.sampler import Sampler  # noqa: PLC0415
     from wattshed.agent.meters.schedule import Rates  # noqa: PLC0415
 
-    sampler = Sampler(meter, clock, host, Rates(learn_us=LEARN_US), proc_root)
+    sampler = Sampler(meter, clock, host, Rates(learn_us=LEARN_US), alive=partial(exists, proc_root))
     accounts, published = Accounts(live=True), None
     publisher = Publisher(host, "", meter.kind, meter.library, clock.now_us())
     try:
@@ -171,7 +175,7 @@ def _why_not(tried: Snapshot, gpus: list[dict[str, Any]]) -> str:
         return tried.unmetered
     able = gpus[0]["capabilities"]
     told = "; ".join(f"{name}: {able[name]['reason'] or 'answers, with no usable number'}" for name in READINGS)
-    return f"no GPU tells its energy or its power ({told}); {REMEDY}"
+    return f"no GPU reports energy or power ({told}); {REMEDY}"
 
 
 def _gpu(device: Device, source: str) -> dict[str, Any]:
@@ -202,10 +206,10 @@ def job_sources(proc_root: Path, kubelet: Path, which: Callable[[str], str | Non
     own = (proc_root / "self/cgroup").exists()
     foreign = (proc_root / "1/cgroup").exists() and os.access(proc_root / "1/cgroup", os.R_OK)
     cgroup = (
-        "" if own and foreign else "other users' processes are hidden" if own else f"{proc_root} is no process tree"
+        "" if own and foreign else "other users' processes are hidden" if own else f"{proc_root} is not a process tree"
     )
     return [
-        Finding("cgroup", cgroup, "mount /proc without hidepid, or give the agent the group that may see it"),
+        Finding("cgroup", cgroup, "mount /proc without hidepid, or add the agent to the group that may see it"),
         squeue_works(which("squeue")),
         Finding(
             "kubernetes",
@@ -230,4 +234,4 @@ def squeue_works(squeue: str | None) -> Finding:
         reason = f"{squeue} cannot be run: {error.strerror}"
     except subprocess.SubprocessError as error:
         reason = str(error)
-    return Finding("slurm", reason, "on Slurm nodes: `squeue` must work for the agent's user; elsewhere nothing")
+    return Finding("slurm", reason, "on Slurm nodes: `squeue` must work for the agent's user; elsewhere, nothing to do")

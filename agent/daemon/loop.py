@@ -1,4 +1,4 @@
-"""The live path: windows from the sampler to the owners, the recording, the books, the disk and the scrapers.
+"""The live path: windows from the sampler to the owners, the recording, the accounts, the disk and the scrapers.
 
 Only starting up fails fast. After that a part that fails is a counter, one line in the log, and the loop goes
 on: what a window could not be recorded, named or saved for is stated, and the joules are booked all the same.
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from wattshed.agent.accounts.calibration import Calibrator
     from wattshed.agent.accounts.publishing import Publisher
     from wattshed.agent.accounts.state import Restored, StateFile
-    from wattshed.agent.daemon.faults import Faults
     from wattshed.agent.daemon.systemd import Notifier
+    from wattshed.agent.errors import Faults
     from wattshed.agent.window import Device, ProcessObservation
     from wattshed.exporters.snapshot import FleetFacts, GpuFacts, Histogram, Snapshot
 
 LOG = logging.getLogger(__name__)
 
 
-class Windows(Protocol):
+class WindowStream(Protocol):
     """Where windows come from: the sampler, or a trace that is played back."""
 
     @property
@@ -52,7 +52,7 @@ class Resolver(Protocol):
     """Names the owners of what the sampler saw."""
 
     def ready(self, observations: Sequence[ProcessObservation], end_us: int) -> bool:
-        """Tell whether the owners of a window that ended then are known as well as they will be soon."""
+        """Return whether the owners of a window that ended then are known as well as they will be soon."""
 
     def resolve(
         self, observations: Sequence[ProcessObservation], devices: Sequence[Device], start_us: int, end_us: int
@@ -60,7 +60,7 @@ class Resolver(Protocol):
         """Return the owners of one window and their usage."""
 
 
-class Recorder(Protocol):
+class WindowSink(Protocol):
     """Keeps windows on disk."""
 
     def append(self, window: Window) -> object:
@@ -89,7 +89,7 @@ class Board:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class LoopLimits:
     """How long the loop keeps what.
 
     Attributes
@@ -109,7 +109,7 @@ class Daemon:
 
     Parameters
     ----------
-    windows : Windows
+    windows : WindowStream
     resolver : Resolver or None
         None where windows bring their usage along (a trace).
     accounts, calibrator, publisher
@@ -121,7 +121,7 @@ class Daemon:
         None keeps no totals over restarts.
     notifier : Notifier
     faults : Faults
-    limits : Limits
+    limits : LoopLimits
     extra_faults : callable
         Fault counts of parts that count for themselves, by part.
     notes : tuple of str
@@ -138,17 +138,17 @@ class Daemon:
     def __init__(
         self,
         *,
-        windows: Windows,
+        windows: WindowStream,
         resolver: Resolver | None,
         accounts: Accounts,
         calibrator: Calibrator,
         publisher: Publisher,
         board: Board,
-        recorder: Recorder | None,
+        recorder: WindowSink | None,
         state: StateFile | None,
         notifier: Notifier,
         faults: Faults,
-        limits: Limits,
+        limits: LoopLimits,
         extra_faults: Callable[[], Mapping[str, int]] = dict,
         notes: tuple[str, ...] = (),
         fleet: Callable[[int, Sequence[GpuFacts]], FleetFacts | None] | None = None,
@@ -176,28 +176,25 @@ class Daemon:
         self._stop.set()
 
     def restore(self) -> None:
-        """Go on from the books on disk, if there are any that can be believed."""
+        """Continue from the state on disk, if there is one that can be trusted."""
         if self._state is None:
             return
-        try:
+        mine = True  # of a folder that cannot be written to, saving will tell; there may still be something to read
+        with self._faults.noting("state", OSError):
             mine = self._state.claim()
-        except OSError as error:
-            self._faults.note("state", error)  # saving will say so again; there may still be something to read
-        else:
-            if not mine:
-                LOG.error("another agent keeps its totals in this state folder; these start anew and are not kept")
-                self._faults.counts["state"] += 1
-                self._state = None
-                return
+        if not mine:
+            what = "another agent uses this state folder"
+            self._faults.note("state", what, "these totals start from zero and are not kept")
+            self._state = None
+            return
         self._restored = self._state.restore(self._accounts, self._calibrator)
         for problem in self._restored.problems:
-            self._faults.counts["state"] += 1
-            LOG.error("%s", problem)
+            self._faults.note("state", problem)
         if self._restored.found:
-            LOG.info("going on from the totals of %.0f s ago", time.time() - self._restored.saved_us / 1e6)
+            LOG.info("continuing from the totals of %.0f s ago", time.time() - self._restored.saved_us / 1e6)
 
     def run(self) -> None:
-        """Account windows until stopped; then close the books and the recording."""
+        """Process windows until stopped; then save the state and close the recording."""
         since_us: int | None = None
         try:
             while not self._stop.is_set():
@@ -206,7 +203,7 @@ class Daemon:
                 if self._limits.run_us and window.end_us - since_us >= self._limits.run_us:
                     break
         except SystemExit:
-            # Told to end before anything was shown: the next start's counter goes on from the books. Nothing is
+            # Told to end before anything was shown: the next start's counter continues from the state. Nothing is
             # accounted any more, not even the first window's open end: its kernels may be compiling for long.
             self._held.clear()
             self._last = None
@@ -215,7 +212,7 @@ class Daemon:
             self.close()
 
     def step(self) -> Window:
-        """Wait for one window and account it, unless its owners are still asked for; return it as it was measured."""
+        """Wait for one window and process it, unless its owners are still asked for; return it as it was measured."""
         window, observations = self._windows.next()
         self._held.append((window, observations))
         if self._awaits_owners(window, observations):
@@ -225,20 +222,19 @@ class Daemon:
         return window
 
     def close(self) -> None:
-        """Account what waits for its owners, and close the books and the recording in order."""
+        """Process what waits for its owners, then save the state and close the recording, in order."""
         self._notifier.stopping()
         self._account_held()
         self._book_what_is_open()
 
     def _awaits_owners(self, window: Window, observations: Sequence[ProcessObservation]) -> bool:
-        """Tell whether the schedulers' first answers are still to come: until then nothing is shown, nor booked."""
+        """Return whether the schedulers' first answers are still to come: until then nothing is shown or attributed."""
         if self._resolver is None:
             return False
-        try:
-            return not self._resolver.ready(observations, window.end_us)
-        except Exception as error:  # noqa: BLE001 - then it is named by what is known
-            self._faults.note("resolver", error)
-            return False
+        ready = True
+        with self._faults.noting("resolver"):  # if it fails, the owners are named by what is known
+            ready = self._resolver.ready(observations, window.end_us)
+        return not ready
 
     def _account_held(self) -> None:
         held, self._held = self._held, []
@@ -248,11 +244,9 @@ class Daemon:
     def _named(self, window: Window, observations: Sequence[ProcessObservation]) -> Window:
         """Return the window complete: with owners, usage, calibration, and the restart if there was one."""
         if self._resolver is not None:
-            try:
+            with self._faults.noting("resolver"):  # its joules are booked to nobody, not lost
                 owners, usage = self._resolver.resolve(observations, window.devices, window.start_us, window.end_us)
                 window = replace(window, owners=owners, usage=usage)
-            except Exception as error:  # noqa: BLE001 - its joules are booked to nobody, not lost
-                self._faults.note("resolver", error)
         if self._first_us is None:
             self._first_us = window.start_us
             if self._restored is not None and self._restored.found:
@@ -261,20 +255,16 @@ class Daemon:
         return self._calibrator.apply(window) if self._resolver is not None else window
 
     def _account(self, window: Window) -> None:
-        """Record, book, save, publish: in this order, so that nothing is shown that a crash could take back."""
+        """Record, attribute, save, publish: in this order, so that nothing is shown that a crash could take back."""
         self._last = window
         if self._recorder is not None:
-            try:
+            with self._faults.noting("recorder"):
                 self._recorder.append(window)
-            except Exception as error:  # noqa: BLE001 - metering goes on without a recording
-                self._faults.note("recorder", error)
         booked = False
-        try:
+        with self._faults.noting("accounts"):  # one bad window must not end the metering
             self._accounts.add(window)
             booked = True
             self._accounts.retire(window.end_us, self._limits.keep_ended_us)
-        except Exception as error:  # noqa: BLE001 - one bad window must not end the metering
-            self._faults.note("accounts", error)
         self._save(window.end_us)
         if booked:
             self._publish(window)
@@ -283,13 +273,11 @@ class Daemon:
     def _save(self, now_us: int, *, final: bool = False) -> None:
         if self._state is None:
             return
-        try:
+        with self._faults.noting("state", OSError):
             self._state.save(self._accounts, self._calibrator, now_us, sync=final)
-        except OSError as error:
-            self._faults.note("state", error)
 
     def _publish(self, window: Window) -> None:
-        try:
+        with self._faults.noting("publisher", then="the last good snapshot stays up"):
             first = self._board.current().seq == 0
             snapshot = self._publisher.publish(
                 self._accounts,
@@ -297,14 +285,12 @@ class Daemon:
                 calls=self._windows.calls(),
                 late_s=self._windows.late_s,
                 duty=self._windows.duty,
-                faults=self._faults.counts + Counter(self._extra_faults()),
+                faults=Counter(self._faults.counts) + Counter(self._extra_faults()),
                 notes=self._notes,
                 fleet=self._fleet,
             )
             self._board.show(snapshot)
             self._tell(snapshot.unmetered, len(window.devices), first=first)
-        except Exception as error:  # noqa: BLE001 - the last good snapshot stays up
-            self._faults.note("publisher", error)
 
     def _tell(self, unmetered: str, gpus: int, *, first: bool) -> None:
         """Say once whether GPUs are being metered, and whenever that changes."""
@@ -313,10 +299,10 @@ class Daemon:
             return
         self._unmetered = unmetered
         if unmetered:
-            # A pause is told by whatever failed; one that was so from the beginning is for somebody to look at.
+            # A pause is reported by whatever failed; one that was there from the beginning is for somebody to look at.
             LOG.log(logging.WARNING if self.metered else logging.ERROR, "nothing is metered: %s", unmetered)
         else:
-            LOG.info("ready: the first window is accounted" if first else "metering again")
+            LOG.info("ready: the first window is accounted for" if first else "metering again")
         status = f"not metering: {unmetered}" if unmetered else f"metering {gpus} GPUs"
         if first:
             self._notifier.ready(status)
@@ -324,7 +310,7 @@ class Daemon:
             self._notifier.status(status)
 
     def _book_what_is_open(self) -> None:
-        """Book what is still open, in the recording too, so that it replays to the same joules."""
+        """Attribute what is still open, in the recording too, so that it replays to the same joules."""
         last = self._last
         if last is None:
             return

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,14 +17,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from wattshed.agent.clock import Clock
-    from wattshed.agent.config import Config
-    from wattshed.agent.daemon.loop import Resolver, Windows
+    from wattshed.agent.config import Config, Sampling
+    from wattshed.agent.daemon.loop import Resolver, WindowStream
     from wattshed.agent.jobs.kubernetes import Pods
     from wattshed.agent.jobs.slurm import Slurm
     from wattshed.agent.meters.meter import NvmlMeter
+    from wattshed.agent.meters.schedule import Rates
 
 LOG = logging.getLogger("wattshed")
-STAYS_SIMULATED = "the node is simulated, and stays so if a driver comes: then start anew"
+STAYS_SIMULATED = "the node is simulated, and stays so if a driver appears: restart then"
 SIMULATED_NOTE = "SIMULATED: there is no NVIDIA driver behind these numbers, they are made up"
 
 
@@ -32,7 +35,7 @@ class Source:
 
     kind: str  # "nvml" | "simulated" | "trace"
     library: str
-    windows: Windows
+    windows: WindowStream
     resolver: Resolver | None
     faults: Callable[[], Mapping[str, int]]
     close: Callable[[], None]
@@ -75,9 +78,11 @@ def _driver(config: Config, host: str) -> Source:
 
     clock, proc_root = RealClock(), Path(config.proc_root)
     meter = NvmlMeter(Nvml(clock), clock, host, known=seen_from(own_namespace()), proc_root=proc_root)
-    _open(meter)
-    # Slurm and the kubelet are asked in threads of their own: only once there is something to own.
-    return _metered(config, host, meter, clock, proc_root, _slurm(config, host, clock, meter), _pods(config, meter))
+    with ExitStack() as opened:
+        _open(meter, opened)
+        # Slurm and the kubelet are asked in threads of their own: only once there is something to own.
+        slurm = _slurm(config, host, clock, meter, opened)
+        return _metered(config, host, meter, clock, proc_root, opened, slurm, _pods(config, meter, opened))
 
 
 def _simulated(config: Config, host: str, script: str) -> Source:
@@ -89,26 +94,24 @@ def _simulated(config: Config, host: str, script: str) -> Source:
     from wattshed.agent.simulation.node import SimulatedNode  # noqa: PLC0415
 
     clock = RealClock()
-    folder = tempfile.TemporaryDirectory(prefix="wattshed-simulated-")
-    node = SimulatedNode(clock, Path(folder.name), script)
-    meter = NvmlMeter(Nvml(clock, node.library), clock, host, simulated=True, proc_root=node.proc_root)
-    _open(meter)
-    slurm = Slurm(clock.now_us, host, node.mapping_dir, squeue=())
-    source = _metered(config, host, meter, clock, node.proc_root, slurm)
-    LOG.warning("%s", SIMULATED_NOTE)
-    node.keep_time()
-    end = source.close
-
-    def close() -> None:
-        end()
-        node.close()
-        folder.cleanup()
-
-    return replace(source, close=close, notes=(SIMULATED_NOTE,))
+    with ExitStack() as around:
+        folder = Path(around.enter_context(tempfile.TemporaryDirectory(prefix="wattshed-simulated-")))
+        node = SimulatedNode(clock, folder, script)
+        around.callback(node.close)
+        meter = NvmlMeter(Nvml(clock, node.library), clock, host, simulated=True, proc_root=node.proc_root)
+        with ExitStack() as opened:
+            _open(meter, opened)
+            slurm = Slurm(clock.now_us, host, node.mapping_dir, squeue=())
+            opened.callback(slurm.close)
+            source = _metered(config, host, meter, clock, node.proc_root, opened, slurm)
+        around.callback(source.close)
+        LOG.warning("%s", SIMULATED_NOTE)
+        node.keep_time()
+        return replace(source, close=around.pop_all().close, notes=(SIMULATED_NOTE,))
 
 
-def _open(meter: NvmlMeter) -> None:
-    """Open a driver session.
+def _open(meter: NvmlMeter, opened: ExitStack) -> None:
+    """Open a driver session, to be closed with what was opened.
 
     Raises
     ------
@@ -121,6 +124,7 @@ def _open(meter: NvmlMeter) -> None:
 
     try:
         meter.open()
+        opened.callback(meter.close)
     except MeterError as error:
         if error.fault is Fault.RESTART:
             raise RestartNeeded(str(error)) from None
@@ -135,30 +139,18 @@ def _metered(  # noqa: PLR0917 - called twice, just above
     meter: NvmlMeter,
     clock: Clock,
     proc_root: Path,
+    opened: ExitStack,
     slurm: Slurm | None,
     pods: Pods | None = None,
 ) -> Source:
-    """Wire an open driver session: meter, sampler and resolver."""
+    """Wire an open driver session: sampler and resolver, which close from then on what was ``opened`` for them."""
     from wattshed.agent.jobs.processes import Processes  # noqa: PLC0415
+    from wattshed.agent.jobs.procfs import exists  # noqa: PLC0415
     from wattshed.agent.jobs.resolve import JobResolver  # noqa: PLC0415
     from wattshed.agent.meters.sampler import Sampler  # noqa: PLC0415
-    from wattshed.agent.meters.schedule import Rates  # noqa: PLC0415
 
-    rates = config.sampling
-    sampler = Sampler(
-        meter,
-        clock,
-        host,
-        Rates(
-            window_us=round(rates.window_s * 1e6),
-            sample_us=round(1e6 / rates.counter_hz),
-            instant_us=round(1e6 / rates.power_hz),
-            burst_us=round(1e6 / rates.burst_hz) if rates.burst_hz else 0,
-            processes_us=round(rates.process_s * 1e6),
-        ),
-        proc_root,
-        wake=rates.wake_sleeping_gpus,
-    )
+    rates, wake = _rates(config.sampling), config.sampling.wake_sleeping_gpus
+    sampler = Sampler(meter, clock, host, rates, alive=partial(exists, proc_root), wake=wake)
     LOG.info("%d GPUs through %s", len(meter.devices), meter.library)
     if slurm is not None:
         slurm.on_change = sampler.refresh_processes
@@ -171,22 +163,35 @@ def _metered(  # noqa: PLR0917 - called twice, just above
         environ=config.jobs.environ_hint,
     )
 
-    def close() -> None:
-        sampler.close()
-        resolver.close()
-
+    opened.pop_all()
+    closing = ExitStack()
+    closing.callback(resolver.close)
+    closing.callback(sampler.close)
     return Source(
         meter.kind,
         meter.library,
         sampler,
         resolver,
         lambda: {**sampler.faults, **resolver.faults()},
-        close,
+        closing.close,
         look=sampler.look,
     )
 
 
-def _slurm(config: Config, host: str, clock: Clock, meter: NvmlMeter) -> Slurm | None:
+def _rates(sampling: Sampling) -> Rates:
+    """Write how often what is read in the sampler's own units."""
+    from wattshed.agent.meters.schedule import Rates  # noqa: PLC0415
+
+    return Rates(
+        window_us=round(sampling.window_s * 1e6),
+        sample_us=round(1e6 / sampling.counter_hz),
+        instant_us=round(1e6 / sampling.power_hz),
+        burst_us=round(1e6 / sampling.burst_hz) if sampling.burst_hz else 0,
+        processes_us=round(sampling.process_s * 1e6),
+    )
+
+
+def _slurm(config: Config, host: str, clock: Clock, meter: NvmlMeter, opened: ExitStack) -> Slurm | None:
     """Follow Slurm's jobs, if there is a mapping folder or a queue to ask."""
     from wattshed.agent.jobs.slurm import Slurm  # noqa: PLC0415
 
@@ -197,14 +202,16 @@ def _slurm(config: Config, host: str, clock: Clock, meter: NvmlMeter) -> Slurm |
     squeue = config.slurm.squeue
     scontrol = (str(Path(squeue[0]).with_name("scontrol")), *squeue[1:])  # they are installed beside each other
     node = config.slurm.node or host
-    return Slurm(clock.now_us, node, mapping_dir, squeue if ask else (), scontrol if ask else (), mig=meter.mig)
+    slurm = Slurm(clock.now_us, node, mapping_dir, squeue if ask else (), scontrol if ask else (), mig=meter.mig)
+    opened.callback(slurm.close)
+    return slurm
 
 
 def _wanted(setting: str, there: bool) -> bool:
     return setting == "on" or (setting == "auto" and there)
 
 
-def _pods(config: Config, meter: NvmlMeter) -> Pods | None:
+def _pods(config: Config, meter: NvmlMeter, opened: ExitStack) -> Pods | None:
     if not _wanted(config.kubernetes.enabled, Path(config.kubernetes.socket).exists()):
         return None
     from wattshed.agent.jobs.kubernetes import Pods  # noqa: PLC0415
@@ -217,7 +224,9 @@ def _pods(config: Config, meter: NvmlMeter) -> Pods | None:
             raise InputError(str(error)) from None
         LOG.warning("%s", error)
         return None
-    return Pods(kubelet, Path("/sys/fs/cgroup"), Path("/var/log"), meter.mig)
+    pods = Pods(kubelet, Path("/sys/fs/cgroup"), Path("/var/log"), meter.mig)
+    opened.callback(pods.close)
+    return pods
 
 
 def _played_back(config: Config) -> Source:
@@ -229,7 +238,7 @@ def _played_back(config: Config) -> Source:
     options = Options()
     first, *others = find([config.meter], options)
     if others:
-        raise InputError("holds several hosts; name the files of one", config.meter)
+        raise InputError("contains several hosts; give the files of one", config.meter)
     playback = Playback(first.windows(options), round(config.sampling.window_s * 1e6))
     note = f"this is a recording, {config.meter}, played back"
     return Source("trace", config.meter, playback, None, dict, playback.close, (note,))

@@ -1,4 +1,4 @@
-"""What a supervisor is told, and how: systemd's notification protocol and the journal's priorities.
+"""What the supervisor is told, and how: systemd's notification protocol and the journal's priorities.
 
 Both are a few lines by specification: sd_notify(3) is one datagram to a unix socket, sd-daemon(3) is ``<N>`` in front
 of a line on standard error.
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Notifier:
-    """Tells the service manager how the daemon is; without one every call does nothing.
+    """Reports the daemon's state to the service manager; without one every call does nothing.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class Notifier:
         return bool(self._address)
 
     def ready(self, status: str = "") -> None:
-        """Say that start-up is over: the first window is accounted."""
+        """Say that start-up is over: the first window has been processed."""
         self._send("READY=1", "STATUS=" + status.replace("\n", " ") if status else "")
 
     def watchdog(self) -> None:
@@ -64,7 +64,7 @@ class Notifier:
         self._send("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self) -> None:
-        """Say that the daemon is on its way out, on purpose."""
+        """Say that the daemon is stopping, on purpose."""
         self._send("STOPPING=1")
 
     def status(self, text: str) -> None:
@@ -81,7 +81,7 @@ class Notifier:
                 sender.setblocking(False)
                 sender.sendto(message.encode(), self._address)
         except OSError as error:
-            logging.getLogger("wattshed").debug("the service manager was not told %s: %s", lines[0], error)
+            logging.getLogger("wattshed").debug("could not notify the service manager of %s: %s", lines[0], error)
 
 
 class Lines(logging.Formatter):
@@ -123,7 +123,7 @@ def _priority(level: int) -> int:
 
 
 def set_up_log(level: str, form: str, environ: Mapping[str, str], stream: TextIO) -> None:
-    """Send the logs of all rooms to ``stream``, and nowhere else.
+    """Send the logs of all packages to ``stream``, and nowhere else.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """What a metering process does without a driver: it serves, says so once, and looks for the driver again and again.
 
-A host without a driver is no failed start (docs/decisions/0920): drivers are loaded late, reloaded and upgraded, and
-the agent of a node shall be there before and after. Nothing is metered meanwhile, and nothing is made up.
+A host without a driver is not a failed start (docs/decisions/0920): drivers are loaded late, reloaded and upgraded, and
+the agent of a node should be there before and after. Nothing is metered meanwhile, and nothing is made up.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Wait:
         Where the reason is shown.
     notifier : Notifier
     proc_root : Path
-        Where the kernel tells of a loaded driver.
+        Where the kernel shows a loaded driver.
     for_s : float, s
         Give up after this long; 0: never.
     """
@@ -64,7 +64,7 @@ class Wait:
         NoMeter
             The time is over.
         RestartNeeded
-            The driver came, but this process is shut out from it: the library or the devices were given to it when it
+            The driver came, but this process is locked out of it: the library or the devices were given to it when it
             was made (a container, a unit whose devices are listed by the names that drivers have registered).
         """
         began_s, was_loaded, shut_out = time.monotonic(), self._loaded.exists(), 0
@@ -92,7 +92,7 @@ class Wait:
         self._said.add(why)
 
     def _pause(self, began_s: float) -> None:
-        """Wait for the next look, for the end, or for someone who asks; the watchdog hears that all is well."""
+        """Wait for the next look, for the end, or for someone who asks; the watchdog is told that all is well."""
         until_s = time.monotonic() + LOOK_S
         if self._for_s:
             until_s = min(until_s, began_s + self._for_s)

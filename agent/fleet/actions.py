@@ -13,7 +13,7 @@ from wattshed.agent.fleet.demand.series import open_recording
 from wattshed.agent.fleet.estimate.bootstrap import bootstrap_se, check_unit
 from wattshed.agent.fleet.estimate.estimators import estimate
 from wattshed.agent.fleet.estimate.node_model import fit
-from wattshed.agent.fleet.estimate.planner import Plan, allocate, sample_size
+from wattshed.agent.fleet.estimate.planner import SamplingPlan, allocate, sample_size
 from wattshed.agent.fleet.estimate.sample import read_population, read_sample
 from wattshed.agent.fleet.live.inventory import read_inventory
 from wattshed.agent.fleet.live.site import ask, extrapolate
@@ -67,7 +67,7 @@ def estimate_fleet(args: argparse.Namespace) -> int:
     return answer(document, "\n".join(lines), as_json=args.json)
 
 
-def _plan_of(found: Estimate, sample: Sample, error: float) -> Plan | None:
+def _plan_of(found: Estimate, sample: Sample, error: float) -> SamplingPlan | None:
     """Plan of the next sample from this one as a pilot: Neyman's spread over the strata, and what it then takes.
 
     With it n = (sum N S)^2 / (V + sum N S^2), V the wanted variance (Cochran, 5.25).
@@ -81,10 +81,10 @@ def _plan_of(found: Estimate, sample: Sample, error: float) -> Plan | None:
     infinite = first**2 / wanted if wanted > 0.0 else float(sample.population.hosts.sum())
     needed = first**2 / (wanted + sum(n * sd**2 for _, n, sd in known)) if wanted > 0.0 else infinite
     spread = allocate(known, max(2 * len(known), -int(-needed // 1)))
-    return Plan(infinite, sum(n for _, n in spread), spread)
+    return SamplingPlan(infinite, sum(n for _, n in spread), spread)
 
 
-def _plan_text(plan: Plan, error: float) -> str:
+def _plan_text(plan: SamplingPlan, error: float) -> str:
     spread = ", ".join(f"{name} {hosts}" for name, hosts in plan.allocation)
     return f"an interval of +-{error:.3g} takes {plan.hosts} hosts{': ' + spread if spread else ''}"
 

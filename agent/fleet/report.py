@@ -11,7 +11,7 @@ from wattshed.agent.fleet.printing import table
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from wattshed.agent.fleet.claims.scenario import Scenario
+    from wattshed.agent.fleet.claims.scenario import BoundaryPower, Claim, Figure, Given, Scenario
     from wattshed.agent.fleet.estimate.estimators import Estimate
     from wattshed.agent.fleet.live.site import FleetEstimate
 
@@ -61,7 +61,7 @@ def estimate_text(found: Estimate, unit: str = "") -> str:
     """Lay an estimate out for a terminal."""
     percent = f"{found.confidence:.0%}"
     if found.total is None:
-        head = f"total unknown; the measured strata hold {shown(found.measured_total, unit)}"
+        head = f"total unknown; the measured strata add up to {shown(found.measured_total, unit)}"
     elif found.lower is None or found.upper is None:
         head = f"total {shown(found.total, unit)}, no {percent} interval"
     else:
@@ -121,60 +121,66 @@ def scenario_json(found: Scenario) -> dict[str, Any]:
         "name": found.name,
         "title": found.title,
         "source": found.source,
-        "boundaries": [
-            {
-                "boundary": b.boundary,
-                "basis": b.basis,
-                "mean_w": b.range.value,
-                "lower_w": b.range.low,
-                "upper_w": b.range.high,
-            }
-            for b in found.boundaries
-        ],
+        "boundaries": [_boundary_json(b) for b in found.boundaries],
         "energy_kwh_per_year": found.energy_kwh_per_year.value,
         "energy_kwh_per_year_lower": found.energy_kwh_per_year.low,
         "energy_kwh_per_year_upper": found.energy_kwh_per_year.high,
         "energy_of": found.energy_of,
-        "claims": [
-            {
-                "text": c.text,
-                "claimed": c.claimed,
-                "relation": c.relation,
-                "tolerance": c.tolerance if c.relation == "about" else None,
-                "computed": c.computed.value,
-                "lower": c.computed.low,
-                "upper": c.computed.high,
-                "unit": c.unit,
-                "verdict": str(c.verdict),
-                "reason": c.reason,
-                "source": c.source,
-            }
-            for c in found.claims
-        ],
-        "figures": [
-            {
-                "name": f.name,
-                "value": f.range.value,
-                "lower": f.range.low,
-                "upper": f.range.high,
-                "unit": f.unit,
-                "about": f.about,
-                "formula": f.formula,
-            }
-            for f in found.figures
-        ],
-        "given": [
-            {
-                "name": g.name,
-                "value": list(g.value) if isinstance(g.value, tuple) else g.value,
-                "low": None if isinstance(g.value, tuple) else g.range.low,
-                "high": None if isinstance(g.value, tuple) else g.range.high,
-                "spread": g.range.high - 1.0 if isinstance(g.value, tuple) else None,
-                "unit": g.unit,
-                "source": g.source,
-            }
-            for g in found.given
-        ],
+        "claims": [_claim_json(c) for c in found.claims],
+        "figures": [_figure_json(f) for f in found.figures],
+        "given": [_given_json(g) for g in found.given],
+    }
+
+
+def _boundary_json(b: BoundaryPower) -> dict[str, Any]:
+    return {
+        "boundary": b.boundary,
+        "basis": b.basis,
+        "mean_w": b.range.value,
+        "lower_w": b.range.low,
+        "upper_w": b.range.high,
+    }
+
+
+def _claim_json(c: Claim) -> dict[str, Any]:
+    return {
+        "text": c.text,
+        "claimed": c.claimed,
+        "relation": c.relation,
+        "tolerance": c.tolerance if c.relation == "about" else None,
+        "computed": c.computed.value,
+        "lower": c.computed.low,
+        "upper": c.computed.high,
+        "unit": c.unit,
+        "verdict": str(c.verdict),
+        "reason": c.reason,
+        "source": c.source,
+    }
+
+
+def _figure_json(f: Figure) -> dict[str, Any]:
+    return {
+        "name": f.name,
+        "value": f.range.value,
+        "lower": f.range.low,
+        "upper": f.range.high,
+        "unit": f.unit,
+        "about": f.about,
+        "formula": f.formula,
+    }
+
+
+def _given_json(g: Given) -> dict[str, Any]:
+    """Of a table of values there is one spread, and no interval for each."""
+    values = isinstance(g.value, tuple)
+    return {
+        "name": g.name,
+        "value": list(g.value) if isinstance(g.value, tuple) else g.value,
+        "low": None if values else g.range.low,
+        "high": None if values else g.range.high,
+        "spread": g.range.high - 1.0 if values else None,
+        "unit": g.unit,
+        "source": g.source,
     }
 
 

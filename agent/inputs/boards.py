@@ -1,4 +1,4 @@
-"""What data sheets say of boards: the most that one of a model is built to draw, for where nobody tells its limit."""
+"""What data sheets say of boards: the most that one of a model is built to draw, where its limit is not reported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def called(pattern: str, name: str) -> bool:
-    """Tell whether a model's name, as NVML or a data sheet has it, is one of a row's ``pattern``."""
+    """Return whether a model's name, as NVML or a data sheet has it, is one of a row's ``pattern``."""
     return re.search(rf"\b{pattern}", name, re.IGNORECASE) is not None
 
 
@@ -33,7 +33,7 @@ def _design_mw(model: str) -> int:
 
 
 def likely_limit_mw(device: Device, beside: Iterable[Device]) -> int:
-    """Return what a board is unlikely to exceed, where its own limit is not told (mW).
+    """Return what a board is unlikely to exceed, where its own limit is not known (mW).
 
     That is the limit of the same model on its host, else its data sheet's, else the largest limit on its host; of a
     board of which nothing is known, the most that any model in the table is built for.

@@ -1,4 +1,4 @@
-"""Which column of a table holds what: told with ``--columns``, or plain from its name; and the unit of its numbers."""
+"""Which column of a table holds what: given by ``--columns``, or clear from its name; and the unit of its numbers."""
 
 from __future__ import annotations
 

@@ -66,12 +66,12 @@ class Block:
     columns: dict[str, Any]
 
     def rows(self, name: str) -> NDArray[np.bool_]:
-        """Tell rows from header lines that are repeated within the file (a logger that was started again): bool[n].
+        """Separate rows from header lines that are repeated within the file (a logger that was started again): bool[n].
 
         Parameters
         ----------
         name : str
-            The column to tell it by.
+            The column to recognise them by.
         """
         column = self.columns[name]
         if not pa.types.is_string(column.type):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin, get_type_hints
 
 from wattshed.agent.errors import InputError
-from wattshed.agent.inputs.toml import Document, MisfitError, Source, Table, dotted, fitted, shown
+from wattshed.agent.inputs.toml import Document, MisfitError, Table, ValueSource, dotted, fitted, shown
 
 if TYPE_CHECKING:
     from wattshed.agent.inputs.positions import KeyPath
@@ -66,7 +66,7 @@ class Flag:
         raise InputError(message, self.name)
 
 
-def build(root: type, tree: Mapping[str, Any], source: Source) -> Any:
+def build(root: type, tree: Mapping[str, Any], source: ValueSource) -> Any:
     """Make a dataclass of a TOML tree; an unknown key is an error with a suggestion."""
     elsewhere = {path[-1]: dotted(path) for path, _, _ in keys(root)}
     return _made(root, Table(source, (), tree), elsewhere)
@@ -94,7 +94,7 @@ def _open_table(table: Table, spec: dataclasses.Field[Any], kind: Any, elsewhere
     return {name: value((*table.path, name), spec, kind, table.items[name], table.source) for name in table}
 
 
-def value(path: KeyPath, spec: dataclasses.Field[Any], kind: Any, item: Any, source: Source) -> Any:
+def value(path: KeyPath, spec: dataclasses.Field[Any], kind: Any, item: Any, source: ValueSource) -> Any:
     """Check one value against its declared type, bounds and choices; returns it in that type."""
     meta = spec.metadata
     try:
@@ -112,7 +112,7 @@ def value(path: KeyPath, spec: dataclasses.Field[Any], kind: Any, item: Any, sou
     return item
 
 
-def from_text(path: KeyPath, spec: dataclasses.Field[Any], kind: Any, text: str, source: Source) -> Any:
+def from_text(path: KeyPath, spec: dataclasses.Field[Any], kind: Any, text: str, source: ValueSource) -> Any:
     """Read the text of an environment variable as the type of its key, and check it."""
     item: Any = text
     if get_origin(kind) is tuple:
@@ -129,7 +129,7 @@ def from_text(path: KeyPath, spec: dataclasses.Field[Any], kind: Any, text: str,
 
 def _strings(item: Any) -> tuple[str, ...]:
     if not isinstance(item, (list, tuple)) or not all(isinstance(part, str) for part in item):
-        raise MisfitError(f"must be a list of texts, not {shown(item)}")
+        raise MisfitError(f"must be a list of strings, not {shown(item)}")
     if not item or not all(item) or any("\0" in part for part in item):
-        raise MisfitError("must not be empty, nor hold an empty text")
+        raise MisfitError("must not be empty or contain an empty string")
     return tuple(item)

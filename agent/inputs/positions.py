@@ -123,7 +123,7 @@ class _Scanner:
             place += 1
 
     def _ends(self, mark: str) -> bool:
-        """Skip commas and line breaks; tell whether the bracket closes here, and step over it."""
+        """Skip commas and line breaks; return whether the bracket closes here, and step over it."""
         while self._kind in {",", "\n"}:
             self._next()
         if self._kind in {mark, "end"}:

@@ -1,6 +1,6 @@
 """Cells to whole numbers: decimal text and units of power, energy and share into mW, mJ and millionths.
 
-A cell that is no number is named by its reason and never read as 0. Numbers are parsed as float64 and rounded once;
+A cell that is not a number is named by its reason and never read as 0. Numbers are parsed as float64 and rounded once;
 that is exact for up to 15 significant digits, more than any of these formats prints.
 """
 
@@ -72,7 +72,7 @@ class Scaled:
 
 
 def reason_of(text: str) -> str:
-    """Name why a cell is no number; empty if it may be one."""
+    """Name why a cell is not a number; empty if it may be one."""
     bare = text.strip().strip("[]()").strip().lower()
     if not bare:
         return "empty"
@@ -98,7 +98,7 @@ def decimal_of(text: str) -> tuple[Decimal, str] | None:
 
 
 def _reason_of_several(text: str) -> str:
-    """Name why a cell that is no number is no reading: several packed into one say which GPU has which by nothing."""
+    """Say why a cell is not a reading: several values packed into one do not say which GPU has which."""
     parts = [part for part in map(str.strip, _BETWEEN.split(text.strip(" \t[](){}"))) if part]
     absent = [reason_of(part) for part in parts]
     if len(parts) < 2 or not all(why or decimal_of(part) for part, why in zip(parts, absent, strict=True)):

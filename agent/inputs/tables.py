@@ -142,7 +142,7 @@ class Row:
         if value != int(value):
             raise self.error(column, f"{self.text(column)} is not a whole number")
         if value > _MOST:
-            raise self.error(column, f"{self.text(column)} is more than anybody has counted")
+            raise self.error(column, f"{self.text(column)} is too large")
         return int(value)
 
 

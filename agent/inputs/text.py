@@ -89,7 +89,7 @@ class CleanStream(io.RawIOBase):
         self._take(first[skip:])
 
     def readable(self) -> bool:
-        """Tell io that this can be read."""
+        """Return True: this can be read."""
         return True
 
     @property
@@ -156,7 +156,7 @@ def head_of(path: Path) -> str:
     except IsADirectoryError as error:
         raise InputError("it is a directory", str(path)) from error
     except PermissionError as error:
-        raise InputError("it may not be read (permission denied)", str(path)) from error
+        raise InputError("it cannot be read (permission denied)", str(path)) from error
     except OSError as error:
         raise InputError(f"it cannot be read ({error.strerror or error})", str(path)) from error
     if not head.strip():

@@ -79,7 +79,7 @@ def parse_text(text: str, *, month_first: bool = False) -> tuple[int, bool] | No
     Returns
     -------
     (int, bool) or None
-        Microseconds, and whether they are local (naive); None if it is no date.
+        Microseconds, and whether they are local (naive); None if it is not a date.
     """
     text = text.strip().strip('"')
     try:
@@ -256,7 +256,7 @@ class TimestampParser:
 
 
 def _is_month_first(texts: list[str]) -> bool:
-    """Tell 12/31 from 31/12 by a day above 12; American writing also has AM and PM."""
+    """Distinguish 12/31 from 31/12 by a day above 12; American writing also has AM and PM."""
     found = [match for text in texts if (match := _DAY_FIRST.fullmatch(text))]
     return any(int(match[3]) > 12 or match[9] for match in found) and not any(int(match[1]) > 12 for match in found)
 

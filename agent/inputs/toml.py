@@ -1,4 +1,4 @@
-"""TOML files of every kind: read once, checked by one set of rules, and each complaint says where it stands.
+"""TOML files of every kind: read once, checked by one set of rules, and each complaint says where in the file it is.
 
 A `Document` is a file; a `Table` is one of its tables, which is asked for its keys by the type they must have. What is
 wrong is an `InputError` with file, line and column, and names the nearest known key where one is misspelled.
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
 _LARGEST_FILE = 1 << 20  # a wrong path (a trace, a core dump) often is larger; no file of settings is
-_NOUN = {str: "a text", bool: "true or false", int: "a whole number", float: "a number", dict: "a table"}
+_NOUN = {str: "a string", bool: "true or false", int: "a whole number", float: "a number", dict: "a table"}
 _LONGEST_SHOWN = 60
 
 
-class Source(Protocol):
+class ValueSource(Protocol):
     """Where values come from; it knows how to complain about one of them."""
 
     def fail(self, path: KeyPath, message: str) -> NoReturn:
@@ -60,7 +60,7 @@ class Document:
         except ValueError:
             raise InputError(f"is not a valid path; {remedy}", repr(self.name)) from None
         if len(raw) > _LARGEST_FILE:
-            raise InputError(f"is larger than 1 MiB, which no file of settings is; {remedy}", self.name)
+            raise InputError(f"is larger than 1 MiB, too large for a file of settings; {remedy}", self.name)
         self.text = self._decoded(raw)
         self.tree, self._positions = self._parsed()
 
@@ -127,13 +127,13 @@ class Table:
 
     Attributes
     ----------
-    source : Source
+    source : ValueSource
     path : KeyPath
     items : mapping
         As tomllib gives them.
     """
 
-    source: Source
+    source: ValueSource
     path: KeyPath
     items: Mapping[str, Any]
 
@@ -300,7 +300,7 @@ def fitted(
     if choices and item not in choices:
         raise MisfitError(f"must be one of {', '.join(choices)}, not {shown(item)}{meant(item, choices)}")
     if kind is str and "\0" in item:
-        raise MisfitError("must not hold a null character")
+        raise MisfitError("must not contain a null character")
     return item
 
 
@@ -330,6 +330,6 @@ def shown(item: Any) -> str:
 
 
 def dotted(path: KeyPath) -> str:
-    """Write a key as TOML does, on one line whatever is in it; places in lists are left out, the line tells them."""
+    """Write a key as TOML does, on one line whatever is in it; places in lists are left out: the line shows them."""
     parts = (part for part in path if isinstance(part, str))
     return ".".join(part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else json.dumps(part) for part in parts)

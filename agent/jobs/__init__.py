@@ -1,1 +1,1 @@
-"""Jobs: from a process on a GPU to the owner who pays for its joules."""
+"""Jobs: from a process on a GPU to the owner of its joules."""

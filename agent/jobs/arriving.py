@@ -1,4 +1,4 @@
-"""Since when a process is on the GPU on which it was seen: a list tells that it is there, and not when it came."""
+"""Since when a process is on the GPU on which it was seen: a list shows that it is there, but not since when."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ accounts book what of that time is not booked yet."""
 
 
 def arrival_us(process: Process, observation: ProcessObservation, start_us: int, since_us: int) -> int:
-    """Tell when a process came to a GPU, as far as this window can still book it.
+    """Return when a process came to a GPU, as far as this window can still account for it.
 
     A young process is taken to have used the GPU from its start on; one that is much older than the window came to the
     GPU at some time since the last list, so only what was reported is certain. Where nobody looked before, which is so

@@ -1,8 +1,7 @@
-"""Ask something slow again and again, in a thread of its own: whoever needs the answer takes the last one."""
+"""Ask something slow again and again, in a thread of its own: whoever needs the answer takes the latest one."""
 
 from __future__ import annotations
 
-import logging
 import random
 import threading
 import time
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LOG = logging.getLogger(__name__)
+    from wattshed.agent.errors import Faults
 
 T = TypeVar("T")
 
@@ -27,32 +26,32 @@ class Background(Generic[T]):
     Parameters
     ----------
     name : str
-        Of the thread, the log lines and the fault counter.
+        Of the thread and of the part that fails.
     ask : callable
-        Called in the thread. What it raises is counted and logged once per message; the last answer stays.
+        Called in the thread. What it raises is noted; the last answer stays.
     first : T
         The answer until there is one.
     period_s : float
         Pause between two questions. What fails is asked again after a second, then two, four ..., at least once a
         period.
+    faults : Faults
     hurry_s : float, optional
         What :meth:`hurry` shortens the pause to; `HURRY_S` by default.
     """
 
-    def __init__(
-        self, name: str, ask: Callable[[], T], first: T, period_s: float, hurry_s: float | None = None
+    def __init__(  # noqa: PLR0917 - what to ask, how often, and who hears of failures
+        self, name: str, ask: Callable[[], T], first: T, period_s: float, faults: Faults, hurry_s: float | None = None
     ) -> None:
         self.name = name
         self.answer = first
         self.answers = 0
-        self.faults = 0
+        self._faults = faults
         self._answered_s = time.monotonic()
         self._ask = ask
         self._period_s, self._hurry_s = period_s, min(HURRY_S if hurry_s is None else hurry_s, period_s)
         self._hurried = threading.Event()
         self._stopped = threading.Event()
         self._tried = threading.Event()
-        self._said = ""
         self._thread = threading.Thread(target=self._run, name=f"wattshed-{name}", daemon=True)
         self._thread.start()
 
@@ -77,20 +76,14 @@ class Background(Generic[T]):
     def _run(self) -> None:
         failed = 0
         while not self._stopped.is_set():
-            try:
+            failed += 1
+            with self._faults.noting(self.name, then="the last answer stays in use"):
                 self.answer = self._ask()
                 self.answers += 1
                 self._answered_s = time.monotonic()
-                self._said, failed = "", 0
-            except Exception as fault:  # noqa: BLE001 - whatever fails at run time is a metric and a log line
-                self.faults += 1
-                failed += 1
-                said = f"{type(fault).__name__}: {fault}"
-                if said != self._said:
-                    LOG.warning("%s failed, the last answer stays in use: %s", self.name, said)
-                    self._said = said
+                failed = 0
             self._tried.set()
-            # Whatever is down is not asked faster and faster by every node that waits for it.
+            # A service that is down must not be asked faster and faster by every node that waits for it.
             spread = 1 + random.uniform(-_SPREAD, _SPREAD) if self._period_s >= 1 else 1.0  # noqa: S311 - no secret
             if failed:
                 self._stopped.wait(min(2.0 ** min(failed - 1, 10), max(1.0, self._period_s * spread)))

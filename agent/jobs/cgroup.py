@@ -2,17 +2,18 @@ r"""Who a process belongs to, read from its cgroup path.
 
 The path is the one fact about a process that its user cannot choose freely: root (Slurm, the kubelet, dockerd, systemd)
 makes the upper part, and an unprivileged user can only add below a subtree that was handed over. So every manager is
-matched from the root of the path, and nothing below a handed-over subtree is believed: ``user.slice`` (but for the
+matched from the root of the path, and nothing below a handed-over subtree is trusted: ``user.slice`` (but for the
 user's own rootless containers, as that user's), the payload of an LXC container, an nspawn or virtual machine, a batch
 job, and every systemd service or scope that is not known to hold pods or containers, since it may run as a user who was
 given its cgroup (``User=`` with ``Delegate=yes``). What the path alone cannot tell, `agent.jobs.delegation` asks the
 kernel: who owns the folders.
 
-Below a docker, podman or containerd container another container or a pod is believed, the deepest first: kind, minikube
+Below a docker, podman or containerd container another container or a pod is trusted, the deepest first: kind, minikube
 and docker-in-docker nest so. A pod stays itself, whatever it runs, but for batch systems whose daemon runs in a pod.
 
 Layouts: the kubelet's ``pkg/kubelet/cm``, runc's ``docs/systemd.md``, ``libpod``, LXC 4's ``cgfsng``, libvirt's
-"Control Groups Resource Management", systemd's "Control Group APIs and Delegation"; batch systems: `agent.jobs.batch`.
+"Control Groups Resource Management", systemd's "Control Group APIs and Delegation"; batch systems:
+`agent.jobs.schedulers`.
 """
 
 from __future__ import annotations
@@ -20,11 +21,15 @@ from __future__ import annotations
 import re
 from dataclasses import fields, replace
 
-# By its place, not its name: it is a public entry of the installed package, under whatever name that is imported.
-from .batch import flux_job, job_of_path
-from .identity import NOBODY, Owner
+from .identity import NOBODY, CgroupIdentity
 
-__all__ = ["LONGEST_TEXT", "NOBODY", "Owner", "identify", "lines_of"]
+# By its place, not its name: it is a public entry of the installed package, under whatever name that is imported.
+from .schedulers import flux_job, job_of_path
+
+__all__ = ["LONGEST_TEXT", "NOBODY", "CgroupIdentity", "Owner", "identify", "lines_of"]
+
+Owner = CgroupIdentity
+"""The name by which the public contract calls it; within the agent an owner is `agent.window.Owner`."""
 
 LONGEST_TEXT = 1 << 18
 """Characters of a cgroup file that are looked at: 64 hierarchies of PATH_MAX each."""
@@ -60,7 +65,7 @@ _RANK = {
         )
     )
 }
-_FIELDS = tuple(f.name for f in fields(Owner))
+_FIELDS = tuple(f.name for f in fields(CgroupIdentity))
 
 _LINE = re.compile(r"(\d+:[^:/]*):(/.*)")
 _MOUNT = re.compile(
@@ -111,8 +116,8 @@ _USER_SLICE = re.compile(r"user-([0-9]{1,10})\.slice")
 _USERS = frozenset({"user.slice", "user"})
 
 
-def identify(text: str, flux_uid: int | None = None) -> Owner:
-    """Tell who owns a process.
+def identify(text: str, flux_uid: int | None = None) -> CgroupIdentity:
+    """Return who owns a process.
 
     Parameters
     ----------
@@ -162,16 +167,16 @@ def lines_of(text: str) -> list[tuple[str, str]]:
     """
     split = ((_LINE.fullmatch(line), line) for line in text[:LONGEST_TEXT].split("\n"))
     found = [(hierarchy[1], hierarchy[2]) if hierarchy else ("", line) for hierarchy, line in split]
-    # Who owns a process stands at the top of its path: one that a user made too deep is cut, and not passed over.
+    # Who owns a process stands at the top of its path: one that a user made too deep is cut, not ignored.
     cut = [(h, path if len(path) <= _PATH_MAX else path[:_PATH_MAX].rpartition("/")[0]) for h, path in found]
     return [(hierarchy, path) for hierarchy, path in cut if path not in {"", "/"}]
 
 
-def _known(owner: Owner) -> int:
+def _known(owner: CgroupIdentity) -> int:
     return sum(getattr(owner, name) is not None for name in _FIELDS)
 
 
-def _identify_path(path: str, flux_uid: int | None) -> Owner:
+def _identify_path(path: str, flux_uid: int | None) -> CgroupIdentity:
     path = _MOUNT.sub("", path.strip().removesuffix(" (deleted)"), count=1)
     parts = [part for part in path.split("/") if part]
     # Seen from another cgroup namespace a path first climbs: /../../system.slice/...
@@ -180,7 +185,7 @@ def _identify_path(path: str, flux_uid: int | None) -> Owner:
     return _below_root(parts, flux_uid) or _namespace(parts) or NOBODY
 
 
-def _below_root(parts: list[str], flux_uid: int | None = None) -> Owner | None:
+def _below_root(parts: list[str], flux_uid: int | None = None) -> CgroupIdentity | None:
     """Identify a path that begins at the root of a host, or of a container that runs managers of its own."""
     path = "/" + "/".join(parts)
     if parts and parts[0] in _USERS:
@@ -188,21 +193,23 @@ def _below_root(parts: list[str], flux_uid: int | None = None) -> Owner | None:
     return _machine(path) or job_of_path(path) or _walk(parts)
 
 
-def _machine(path: str) -> Owner | None:
+def _machine(path: str) -> CgroupIdentity | None:
     """Machines whose own root writes the rest of the path: it says nothing to us."""
     if lxc := _LXC.match(path):
         runtime = "lxc-monitor" if lxc["kind"] == ".monitor" else "lxc"
-        return Owner(runtime, container_id=lxc["name"].removesuffix(".scope"))
+        return CgroupIdentity(runtime, container_id=lxc["name"].removesuffix(".scope"))
     if machine := _LIBVIRT.match(path):
-        return Owner("libvirt", machine=_unescape(machine["scope"] or machine["legacy"]))
+        return CgroupIdentity("libvirt", machine=_unescape(machine["scope"] or machine["legacy"]))
     if machine := _NSPAWN.match(path):
-        return Owner("systemd", unit=machine["unit"], machine=_unescape(machine["service"] or machine["scope"]))
+        return CgroupIdentity(
+            "systemd", unit=machine["unit"], machine=_unescape(machine["service"] or machine["scope"])
+        )
     return None
 
 
-def _walk(parts: list[str]) -> Owner | None:
+def _walk(parts: list[str]) -> CgroupIdentity | None:
     """Go down from the root to the first pod, container or unit."""
-    unit: Owner | None = None
+    unit: CgroupIdentity | None = None
     for depth, part in enumerate(parts):
         if part in _USERS or part == "htcondor":
             break
@@ -212,22 +219,22 @@ def _walk(parts: list[str]) -> Owner | None:
             inner = _below_root(_inside(parts[depth + 1 :]))
             return _nested(inner, owner) or owner
         if part.endswith((".service", ".scope")) and unit is None and len(part) > len(".scope"):
-            unit = Owner("systemd", unit=part) if all(p.endswith(".slice") for p in parts[:depth]) else None
+            unit = CgroupIdentity("systemd", unit=part) if all(p.endswith(".slice") for p in parts[:depth]) else None
             payload = _SCOPE.fullmatch(parts[depth + 1]) if depth + 1 < len(parts) else None
             if payload and payload["kind"] == "libpod-payload":
                 # A quadlet (podman --cgroups=split): one service, one container, named together.
-                return Owner("podman", container_id=payload["id"], unit=part)
+                return CgroupIdentity("podman", container_id=payload["id"], unit=part)
             if not _MAKES_CONTAINERS.fullmatch(part):
                 return unit
         elif depth and parts[depth - 1].endswith(".slice") and not part.endswith(".slice"):
             # Neither slice nor unit: not systemd's, nor the kubelet's. HTCondor's slots are so, whatever their name.
             return None
     if len(parts) >= 2 and parts[0] == "libpod_parent" and parts[-1] == "conmon":
-        return Owner("podman-monitor")
+        return CgroupIdentity("podman-monitor")
     return unit
 
 
-def _pod(parts: list[str], depth: int, pod: re.Match[str]) -> Owner:
+def _pod(parts: list[str], depth: int, pod: re.Match[str]) -> CgroupIdentity:
     """Name a pod, and its container: the next folder, or (docker's cgroupfs driver in a pod) one below ``docker``."""
     below = depth + 1
     if below + 1 < len(parts) and parts[below] in _FOLDERS and _HEX.fullmatch(parts[below + 1]):
@@ -235,7 +242,7 @@ def _pod(parts: list[str], depth: int, pod: re.Match[str]) -> Owner:
     inner = _IN_POD.fullmatch(parts[below]) if below < len(parts) else None
     container = pod["id"] or (inner["id"] if inner else None)
     uid = pod["uid"].replace("_", "-")
-    owner = Owner("kubernetes", pod_uid=uid, container_id=container, qos=_qos(parts, depth))
+    owner = CgroupIdentity("kubernetes", pod_uid=uid, container_id=container, qos=_qos(parts, depth))
     job = _below_root(_inside(parts[below + 1 if inner else depth + 1 :]))
     # A pod that runs pods is one pod to the kubelet that granted the GPU; a batch system in it has jobs of its own.
     return _nested(job, owner) or owner if job is not None and job.runtime in BATCH else owner
@@ -246,8 +253,8 @@ def _inside(parts: list[str]) -> list[str]:
     return parts[1:] if parts[:1] == ["container"] else parts
 
 
-def _nested(inner: Owner | None, outer: Owner) -> Owner | None:
-    """Tell who counts below a container: another container, a pod, or a batch job, with where it runs."""
+def _nested(inner: CgroupIdentity | None, outer: CgroupIdentity) -> CgroupIdentity | None:
+    """Decide who counts below a container: another container, a pod, or a batch job, with where it runs."""
     if inner is None:
         return None
     if inner.runtime in BATCH:
@@ -259,29 +266,29 @@ def _nested(inner: Owner | None, outer: Owner) -> Owner | None:
     return None
 
 
-def _container(parts: list[str], depth: int) -> Owner | None:
+def _container(parts: list[str], depth: int) -> CgroupIdentity | None:
     part = parts[depth]
     if monitor := _CONMON.fullmatch(part):
-        return Owner("podman-monitor", container_id=monitor["id"])
+        return CgroupIdentity("podman-monitor", container_id=monitor["id"])
     if (scope := _SCOPE.fullmatch(part)) and scope["kind"] != "libpod-payload":
-        return Owner(_RUNTIMES.get(scope["kind"], scope["kind"]), container_id=scope["id"])
+        return CgroupIdentity(_RUNTIMES.get(scope["kind"], scope["kind"]), container_id=scope["id"])
     if _HEX.fullmatch(part) and depth:
         above = parts[depth - 1] if parts[depth - 1] in _FOLDERS else parts[0]
         if parts[0] in {"kubepods", "kubelet"}:
-            return Owner("kubernetes", container_id=part)
+            return CgroupIdentity("kubernetes", container_id=part)
         if above in _FOLDERS:
-            return Owner(_FOLDERS[above], container_id=part)
+            return CgroupIdentity(_FOLDERS[above], container_id=part)
     return None
 
 
-def _namespace(parts: list[str]) -> Owner | None:
-    """Find a container of containerd's cgroupfs driver, which knows no folder of its own."""
+def _namespace(parts: list[str]) -> CgroupIdentity | None:
+    """Find a container of containerd's cgroupfs driver, which has no folder of its own."""
     if len(parts) < 2 or parts[0] in _USERS or parts[0].endswith((".slice", ".service", ".scope")):
         return None
     namespace, name = parts[:2]
     known = _HEX.fullmatch(name) or (namespace in _NAMESPACES and _NAME.fullmatch(name))
     named = known and _NAME.fullmatch(namespace)
-    return Owner("containerd", container_id=name, containerd_namespace=namespace) if named else None
+    return CgroupIdentity("containerd", container_id=name, containerd_namespace=namespace) if named else None
 
 
 def _qos(parts: list[str], depth: int) -> str | None:
@@ -292,7 +299,7 @@ def _qos(parts: list[str], depth: int) -> str | None:
     return "guaranteed" if "kubepods" in around else None
 
 
-def _user(parts: list[str]) -> Owner:
+def _user(parts: list[str]) -> CgroupIdentity:
     """Below user.slice: the login sessions and services of one user, and that user's own containers."""
     user = _USER_SLICE.fullmatch(parts[1]) if len(parts) > 1 and parts[0] == "user.slice" else None
     if user is None:
@@ -300,29 +307,29 @@ def _user(parts: list[str]) -> Owner:
     uid = int(user[1])
     for part in reversed(parts[2:]):
         if monitor := _CONMON.fullmatch(part):
-            return Owner("podman-monitor", container_id=monitor["id"], uid=uid)
+            return CgroupIdentity("podman-monitor", container_id=monitor["id"], uid=uid)
         scope = _SCOPE.fullmatch(part)
         if scope and scope["kind"] in {"libpod", "libpod-payload"}:
             unit = _unit(parts[3 : parts.index(part)]) if scope["kind"] == "libpod-payload" else None
-            return Owner("podman", container_id=scope["id"], unit=unit.unit if unit else None, uid=uid)
+            return CgroupIdentity("podman", container_id=scope["id"], unit=unit.unit if unit else None, uid=uid)
     if "libpod_parent" in parts and parts[-1] == "conmon":
-        return Owner("podman-monitor", uid=uid)
+        return CgroupIdentity("podman-monitor", uid=uid)
     outer = _unit(parts[1:])
     if parts[2:4] == [f"user@{uid}.service", "user.slice"] and len(parts) > 4:
         # Rootless docker and nerdctl: where runc puts what names no slice.
         scope = _SCOPE.fullmatch(parts[4])
         if scope and scope["kind"] in {"docker", "nerdctl"}:
-            return Owner(_RUNTIMES.get(scope["kind"], scope["kind"]), container_id=scope["id"], uid=uid)
+            return CgroupIdentity(_RUNTIMES.get(scope["kind"], scope["kind"]), container_id=scope["id"], uid=uid)
     inner = _unit(parts[3:]) if outer and outer.unit == f"user@{uid}.service" else None
     unit = inner or outer
-    return Owner("systemd-user", unit=unit.unit, uid=uid) if unit else NOBODY
+    return CgroupIdentity("systemd-user", unit=unit.unit, uid=uid) if unit else NOBODY
 
 
-def _unit(parts: list[str]) -> Owner | None:
+def _unit(parts: list[str]) -> CgroupIdentity | None:
     """Find the systemd unit: the first part after the slices, as systemd's own ``cg_path_get_unit`` does."""
     for part in parts:
         if part.endswith((".service", ".scope")) and len(part) > len(".scope"):
-            return Owner("systemd", unit=part)
+            return CgroupIdentity("systemd", unit=part)
         if not part.endswith(".slice"):
             return None
     return None

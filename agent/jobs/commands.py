@@ -33,7 +33,7 @@ def run(argv: Sequence[str], stopped: threading.Event) -> str:
     Raises
     ------
     OSError, subprocess.SubprocessError
-        If the command is missing, fails, hangs, or answers without end.
+        If the command is missing, fails, hangs, or does not stop writing.
     """
     deadline_s = time.monotonic() + TIMEOUT_S
     answer: dict[str, bytearray] = {"out": bytearray(), "err": bytearray()}
@@ -76,7 +76,7 @@ def _bounded(command: str, deadline_s: float, size: int, stopped: threading.Even
     elif time.monotonic() > deadline_s:
         why = f"did not answer within {TIMEOUT_S} s"
     elif size > LARGEST_ANSWER:
-        why = "answered without end"
+        why = "did not stop writing"
     else:
         return
     message = f"{command} {why}"

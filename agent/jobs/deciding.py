@@ -2,7 +2,7 @@
 
 What names an owner arrives in its own time: squeue may be slow, a mapping file may be written late, a pod's name comes
 with the kubelet's next answer. So an owner is not fixed at first sight: it gives way to a better-founded one, from then
-on, and never to a weaker one. That a scheduler falls silent, or takes a hold back, changes no process's owner.
+on, and never to a weaker one. A scheduler that falls silent, or takes a hold back, changes no process's owner.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from wattshed.agent.window import MISSING, JobKey, Owner
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from wattshed.agent.jobs.identity import Owner as Identity
+    from wattshed.agent.jobs.identity import CgroupIdentity
     from wattshed.agent.jobs.kubernetes import Pods
     from wattshed.agent.jobs.processes import Process, Processes
     from wattshed.agent.jobs.reservations import Reservation
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from wattshed.agent.window import Device
 
 HOLD_NOTICED_US = 15_000_000
-"""A hold of which no file tells the beginning may be this much older than the first that was heard of it."""
+"""A hold whose beginning no file has may be this much older than the first that was heard of it."""
 _SETTLES_US = 10_000_000
 """So long after its start a process may still be put into its job's cgroup."""
 _MOST_CONTAINERS = 10_000
@@ -83,11 +83,11 @@ class Presence:
 
     @property
     def here_us(self) -> int:
-        """Since when it is there, as far as this window can still tell."""
+        """Since when it is there, as far as this window can still say."""
         return self.begin_us if self.before is None else self.before[1]
 
     def stretches(self, from_us: int, to_us: int) -> list[tuple[Owner, int, int]]:
-        """Tell whose it was when, within a stretch; one that ended before the owner came is empty, at its end."""
+        """Return whose it was when, within a stretch; one that ended before the owner came is empty, at its end."""
         if self.before is None or from_us >= self.begin_us:
             return [(self.owner, min(max(from_us, self.begin_us), to_us), to_us)]
         owner, since_us = self.before
@@ -235,21 +235,21 @@ class Deciding:
         return owner, _OWN, 0
 
     def _refuted(self, presence: Presence, here: Sequence[Reservation]) -> bool:
-        """Tell whether a process was taken for a job's while nobody knew whose job that is, and it is another's."""
+        """Return whether a process was taken for a job's while nobody knew whose job that is, and it is another's."""
         if presence.basis != _HELD:
             return False
         identity = presence.process.identity
         who = self._processes.uid(presence.process) if identity.uid is None else identity.uid
         return any(one.owner.key == presence.owner.key and one.uid not in {MISSING, who} for one in here)
 
-    def _as_mapped(self, owner: Owner, identity: Identity, process: Process) -> Owner:
+    def _as_mapped(self, owner: Owner, identity: CgroupIdentity, process: Process) -> Owner:
         """Give a job that the cgroup names the key that the mapping gives it, where that knows its bare id only."""
         twin = self._jobs.get(identity.job_id or "")
         if twin is None or twin.owner.key == owner.key or identity.runtime == "slurm":
             return owner
         return Owner(twin.owner.key, owner.labels) if twin.uid in {MISSING, self._processes.uid(process)} else owner
 
-    def _around(self, identity: Identity, gpu: int, instance: str) -> Mapping[str, str]:
+    def _around(self, identity: CgroupIdentity, gpu: int, instance: str) -> Mapping[str, str]:
         """Name the pod in which a slurmd runs: what it was granted, it lends to its jobs."""
         if self._pods is None:
             return {}
@@ -267,7 +267,7 @@ def _lasting(holds: Sequence[Reservation], start_us: int, end_us: int) -> _Holds
 
 
 def _passed_on(presence: Presence, now: Owner, here: Sequence[Reservation]) -> bool:
-    """Tell whether the job that a process was taken to work for is over, and another one can be shown to have it now.
+    """Return whether the job that a process was taken to work for is over, and another one can be shown to have it now.
 
     That is another job of the same user, or for a container the one that holds the GPU since before it was seen: the
     queue, asked every ten seconds, may have named the job before.

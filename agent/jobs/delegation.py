@@ -1,4 +1,4 @@
-"""How far a cgroup path may be believed: down to the first folder that somebody else than root may write.
+"""How far a cgroup path may be trusted: down to the first folder that users other than root may write.
 
 Whoever may write a cgroup's folder names what is below it, and moves processes within it (cgroups(7), "cgroup
 delegation"). HTCondor hands a job's cgroup to the job's user, systemd does so for units with ``User=`` and
@@ -79,7 +79,7 @@ class Delegation:
 
     @classmethod
     def of_this_host(cls) -> Delegation:
-        """Look at what is mounted here; in a user namespace owners of files cannot be told, so nothing is."""
+        """Look at what is mounted here; in a user namespace owners of files are unknown, so nothing is."""
         try:
             mapped = Path("/proc/self/uid_map").read_text().split()
             mountinfo = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
@@ -88,8 +88,8 @@ class Delegation:
         mounts = mounts_of(mountinfo) if mapped == ["0", "0", _WHOLE_RANGE] else []
         if not mounts:
             LOG.warning(
-                "who may write a cgroup cannot be seen here (a user namespace, or /sys/fs/cgroup is not mounted): "
-                "cgroup paths are believed by the names of their managers alone"
+                "who may write a cgroup cannot be determined here (user namespace, or /sys/fs/cgroup not mounted): "
+                "cgroup paths are trusted by the names of their managers alone"
             )
         return cls(mounts)
 
@@ -104,7 +104,7 @@ class Delegation:
         Returns
         -------
         str
-            The same lines, shorter where something is not to be believed. Paths below ``user.slice`` stay whole: what
+            The same lines, shorter where something is not to be trusted. Paths below ``user.slice`` stay whole: what
             is below is that user's own, and is named so.
         """
         best: dict[str, tuple[int, int, str]] = {}

@@ -33,7 +33,7 @@ def per_gpu(text: str) -> dict[str, int]:
     Returns
     -------
     dict of str -> int
-        By name (``shard``), and by name and type (``shard:h100``) where types are told. What does not come out even is
+        By name (``shard``), and by name and type (``shard:h100``) where types are known. What does not come out even is
         left out: then not every GPU has as many. ``mig``: how many MIG instances the node has, if any.
     """
     line = re.search(r"(?:^|\s)Gres=(\S+)", text)
@@ -60,7 +60,7 @@ def devices(text: str) -> int:
 
 
 def shares(detail: str, parts: Mapping[str, int]) -> dict[int, int]:
-    """Tell which GPUs a job was given on one node.
+    """Return which GPUs a job was given on one node.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Whose job a process works for that its cgroup puts into none: the holder's, if nobody else can have started it.
+"""Which job a process outside every job's cgroup works for: the holder's, if nobody else can have started it.
 
 Batch systems that make no cgroup, an ssh session into a running job, a container engine started from within one: the
 process is outside the job, but the job holds the GPU. Three things can show that it is the job's, best first: it runs
@@ -18,7 +18,7 @@ from wattshed.agent.window import MISSING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wattshed.agent.jobs.identity import Owner as Identity
+    from wattshed.agent.jobs.identity import CgroupIdentity
     from wattshed.agent.jobs.reservations import Reservation
 
 _CONTAINERS = frozenset({"docker", "podman", "containerd", "crio"})
@@ -33,19 +33,19 @@ _BATCH_UNIT = re.compile(
 """Units of batch systems, in which the jobs run where each has no cgroup of its own."""
 
 
-def is_of_roots_engine(identity: Identity) -> bool:
-    """Tell whether a process is in a container of which only root's engine knows who started it."""
+def is_of_roots_engine(identity: CgroupIdentity) -> bool:
+    """Return whether a process is in a container of which only root's engine knows who started it."""
     return identity.runtime in _CONTAINERS and identity.uid is None and identity.unit is None
 
 
 def works_for(
-    identity: Identity, uid: int, seen_us: int, held: Sequence[Reservation]
+    identity: CgroupIdentity, uid: int, seen_us: int, held: Sequence[Reservation]
 ) -> tuple[Reservation, bool] | None:
     """Find the job that a process works for, by who holds the GPU it is on.
 
     Parameters
     ----------
-    identity : agent.jobs.identity.Owner
+    identity : agent.jobs.identity.CgroupIdentity
         Names no job.
     uid : int
         The process's real user id; -1 unknown.

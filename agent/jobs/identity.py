@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
+class CgroupIdentity:
     """What a cgroup path says about its process; a field that does not apply is None.
 
     Attributes
@@ -55,7 +55,7 @@ class Owner:
     slot: str | None = None
 
 
-NOBODY = Owner()
-HIDDEN = Owner("systemd-user")
+NOBODY = CgroupIdentity()
+HIDDEN = CgroupIdentity("systemd-user")
 """Who has a path that the kernel cannot tell (ENAMETOOLONG): only who was handed a cgroup makes one so deep, so it is
 no batch system's, nor the machine's, but its user's own."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wattshed.agent.errors import Faults
 from wattshed.agent.jobs.background import Background
 from wattshed.agent.jobs.cgroup import identify
 from wattshed.agent.jobs.naming import SHORT_ID, job_of
@@ -26,7 +27,7 @@ from wattshed.agent.window import MISSING, JobKey, Owner
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from wattshed.agent.jobs.cgroup import Owner as Identity
+    from wattshed.agent.jobs.cgroup import CgroupIdentity
     from wattshed.agent.jobs.podresources import Grant, Kubelet
     from wattshed.agent.window import Device, MigDevice
 
@@ -88,19 +89,20 @@ class Pods:
         self._learnt: dict[tuple[str, str], str] = {}  # namespace, pod -> UID, from processes on granted devices
         self._seen: dict[Name, set[Place]] = {}  # where processes of a container were seen
         self._labels: dict[JobKey, dict[str, str]] = {}
-        self._known = Background("podresources", self._look, Known(), period_s)
+        self._faults = Faults()
+        self._known = Background("podresources", self._look, Known(), period_s, self._faults)
 
     @property
     def answered(self) -> bool:
         """Whether the kubelet has answered at least once."""
         return self._known.answers > 0
 
-    def owner(self, identity: Identity, devices: Sequence[Device], gpu: int, instance: str) -> Owner:
+    def owner(self, identity: CgroupIdentity, devices: Sequence[Device], gpu: int, instance: str) -> Owner:
         """Name the container that a process of this cgroup, seen on this GPU, belongs to.
 
         Parameters
         ----------
-        identity : agent.jobs.cgroup.Owner
+        identity : agent.jobs.identity.CgroupIdentity
             Of runtime kubernetes.
         devices : sequence of Device
         gpu : int
@@ -121,7 +123,7 @@ class Pods:
                 owner = Owner(owner.key, {**_labels((*pod, ""), uid), **owner.labels})
             return self._publish(owner, uid, container_id[:SHORT_ID])
         self._seen.setdefault(name, set()).add(Place(gpu, instance.partition("/")[0]))
-        # Seen before its name was known, or held before its UID was: the key stays, or one job had two bills.
+        # Seen before its name was known, or held before its UID was: the key stays, else one job would have two.
         key = self._keys.get((uid, container_id[:SHORT_ID])) or self._keys.get((uid, name[2]))
         if key is None and name[:2] not in self._learnt:
             key = self._keys.get((f"{name[0]}/{name[1]}", name[2]))
@@ -167,7 +169,7 @@ class Pods:
 
     def faults(self) -> Mapping[str, int]:
         """Return failures of ``podresources``."""
-        return {self._known.name: self._known.faults} if self._known.faults else {}
+        return dict(self._faults.counts)
 
     def close(self) -> None:
         """Stop the thread."""
@@ -199,7 +201,7 @@ class Pods:
             return None  # younger than the answer, which may lack its pod
         mig = self._mig()
         for grant in known.everybody:
-            # What was learnt before does not count: a pod that comes again keeps its name, not its UID.
+            # What was learnt before does not count: a pod that is recreated keeps its name, not its UID.
             pod = grant.name[:2]
             if known.uids.get(pod, uid) != uid or known.pods.get(uid, pod) != pod:
                 continue
@@ -295,7 +297,7 @@ def _names(log_root: str) -> tuple[dict[tuple[str, str], str], dict[str, Name]]:
     ages: dict[tuple[str, str], float] = {}
     for pod in pods:
         if pod:
-            # A pod of a StatefulSet comes again under its name: the newest folder is the one that lives.
+            # A pod of a StatefulSet is recreated under its name: the newest folder is the one that lives.
             age = _changed(f"{log_root}/pods/{pod.string}")
             name = pod["namespace"], pod["pod"]
             if age >= ages.get(name, -1.0):

@@ -3,7 +3,7 @@
 The format is dcgm-exporter's ``--hpc-job-mapping-dir``: a file named ``N`` for GPU index N, or ``N.gi`` for a MIG
 instance, holds one job id a line; a second word is the job's user id, and a file may be named by the GPU's UUID, as
 jobstats' prolog writes both. Beside it, a file ``jobs/ID`` may hold ``label=value`` lines about a job (deploy/slurm
-writes it; dcgm-exporter passes over folders). Edges are exact: they are the files' modification times.
+writes it; dcgm-exporter ignores folders). Edges are exact: they are the files' modification times.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class MappingDirectory:
     Parameters
     ----------
     directory : Path
-        Believed only if root (or the agent's own user) owns it and nobody else may write it; so for each file in it.
+        Trusted only if root (or the agent's own user) owns it and nobody else may write it; so for each file in it.
     clock : callable
         Now, in microseconds on the time line of the windows.
     at_us : callable, optional
@@ -148,7 +148,7 @@ class MappingDirectory:
         self._folder_ns, self._next_s = 0, 0.0
         self._first = True
         self.changes = 0
-        self.refused = 0  # lines that are no job id
+        self.refused = 0  # lines that are not a job id
 
     def scan(self) -> int:
         """Look at the directory once; return how many changes were seen so far.
@@ -186,7 +186,7 @@ class MappingDirectory:
         return self.changes
 
     def holds(self, start_us: int, end_us: int) -> list[Hold]:
-        """Return copies of what touches this stretch."""
+        """Return copies of the holds that touch this stretch."""
         with self._lock:
             return [
                 replace(hold)
@@ -201,7 +201,7 @@ class MappingDirectory:
             self._said.add(name)
             self.refused += 1
             LOG.warning(
-                "%s/%s: no GPU or MIG device here has this UUID (`nvidia-smi -L` lists them): it holds nothing",
+                "%s/%s: no GPU or MIG device here has this UUID (`nvidia-smi -L` lists them): it is ignored",
                 self._directory,
                 name,
             )
@@ -235,7 +235,7 @@ class MappingDirectory:
         return {job: hold.uid for (file, job), hold in self._open.items() if file == name}
 
     def _jobs(self, path: Path, text: str) -> dict[str, int]:
-        """Read one file: job id -> user id. What is not understood is left out and said, never taken for a job."""
+        """Read one file: job id -> user id. What is not understood is left out and logged, never taken for a job."""
         jobs: dict[str, int] = {}
         for number, line in enumerate(text.split("\n"), 1):
             words = line.strip(" \t\r")
@@ -249,7 +249,7 @@ class MappingDirectory:
             said = f"{path}:{number}: {printable(words)}"
             if said not in self._said and len(self._said) < _MOST_SAID:
                 self._said.add(said)
-                LOG.warning("%s: is not a job id, with a user id after it or not; this line names nobody", said)
+                LOG.warning("%s: not a job id, with or without a user id after it; the line is ignored", said)
         return jobs
 
     def _ago_us(self, changed_ns: int) -> int:
@@ -299,13 +299,13 @@ class MappingDirectory:
 
 def _trusted(seen: os.stat_result, path: Path, kind: Callable[[int], bool]) -> int:
     if not kind(seen.st_mode):
-        message = f"{path} is not what a mapping directory holds"
+        message = f"{path} does not belong in a mapping directory"
         raise PermissionError(message)
     # The group of root, and that of the agent's own user for what is the agent's, are nobody else's.
     private = seen.st_gid == 0 or (seen.st_uid, seen.st_gid) == (os.geteuid(), os.getegid())
     others = stat.S_IWOTH | (0 if private else stat.S_IWGRP)
     if seen.st_uid not in {0, os.geteuid()} or seen.st_mode & others:
-        message = f"{path} may be written by others than root: chown root and chmod go-w, or it is not believed"
+        message = f"{path} may be written by users other than root and is ignored: chown root, chmod go-w"
         raise PermissionError(message)
     return seen.st_mtime_ns
 

@@ -1,6 +1,6 @@
 """From an identity to the job that is billed: its key, and the labels that the identity itself gives.
 
-The keys cannot collide across users: whatever a user may name freely stands behind that user's own id.
+The keys cannot collide across users: whatever a user may name freely comes after that user's own id.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from wattshed.agent.window import JobKey, Owner
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wattshed.agent.jobs.cgroup import Owner as Identity
+    from wattshed.agent.jobs.cgroup import CgroupIdentity
 
 SHORT_ID = 12
 """Hexadecimal digits of a container id that people know it by."""
@@ -24,12 +24,12 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 _ROOTLESS = {"podman": "libpod", "docker": "docker", "containerd": "nerdctl"}
 
 
-def job_of(identity: Identity, uid: Callable[[], int], command: Callable[[], str]) -> Owner:
-    """Name the job that an identity stands for.
+def job_of(identity: CgroupIdentity, uid: Callable[[], int], command: Callable[[], str]) -> Owner:
+    """Name the job that an identity means.
 
     Parameters
     ----------
-    identity : agent.jobs.cgroup.Owner
+    identity : agent.jobs.identity.CgroupIdentity
     uid, command : callable
         Asked only where the identity alone does not name a job: the process's real user id and program name.
 
@@ -41,22 +41,36 @@ def job_of(identity: Identity, uid: Callable[[], int], command: Callable[[], str
         ``k8s:<pod uid>/<container>``, ``container:<12 hex>`` (or ``container:<manager>/<name>``), ``unit:<name>``,
         ``user:<uid>/<name>``; labels ``manager`` and what else is known.
     """
-    labels = {"manager": identity.runtime}
     short = identity.container_id or ""
     short = short[:SHORT_ID] if _HEX.fullmatch(short) else for_key(short)
+    return (
+        _of_a_batch_system(identity, short, uid)
+        or _of_a_container(identity, short)
+        or _of_a_unit(identity)
+        or _of_a_user(identity, uid, command)
+    )
+
+
+def _of_a_batch_system(identity: CgroupIdentity, short: str, uid: Callable[[], int]) -> Owner | None:
     name = _batch_name(identity)
-    if name:
-        batch = {"uid": identity.uid, "sluid": identity.sluid, "slot": identity.slot, "pod_uid": identity.pod_uid}
-        if identity.runtime in {"gridengine", "nomad"}:
-            batch["task"] = identity.task
-        if identity.uid is None and identity.runtime in {"flux", "htcondor", "pbs", "gridengine"}:
-            # The path names no user, and the manager starts the job as its user; its own helpers are root's.
-            batch["uid"] = number if (number := uid()) > 0 else None
-        labels |= {label: printable(str(value)) for label, value in batch.items() if value is not None}
-        labels |= {"container_id": short} if short else {}
-        # The next job of a slot may be another user's.
-        name += f"/{batch['uid']}" if identity.runtime == "htcondor" and batch["uid"] is not None else ""
-        return Owner(JobKey(f"{identity.runtime}:{name}"), labels)
+    if not name:
+        return None
+    batch = {"uid": identity.uid, "sluid": identity.sluid, "slot": identity.slot, "pod_uid": identity.pod_uid}
+    if identity.runtime in {"gridengine", "nomad"}:
+        batch["task"] = identity.task
+    if identity.uid is None and identity.runtime in {"flux", "htcondor", "pbs", "gridengine"}:
+        # The path names no user, and the manager starts the job as its user; its own helpers are root's.
+        batch["uid"] = number if (number := uid()) > 0 else None
+    labels = {"manager": identity.runtime}
+    labels |= {label: printable(str(value)) for label, value in batch.items() if value is not None}
+    labels |= {"container_id": short} if short else {}
+    # The next job of a slot may be another user's.
+    name += f"/{batch['uid']}" if identity.runtime == "htcondor" and batch["uid"] is not None else ""
+    return Owner(JobKey(f"{identity.runtime}:{name}"), labels)
+
+
+def _of_a_container(identity: CgroupIdentity, short: str) -> Owner | None:
+    labels = {"manager": identity.runtime}
     if identity.runtime == "kubernetes" and (identity.pod_uid or short):
         labels |= {"pod_uid": identity.pod_uid or "", "container_id": short, "qos": identity.qos or ""}
         return Owner(JobKey(f"k8s:{identity.pod_uid or '-'}/{short or '-'}"), {k: v for k, v in labels.items() if v})
@@ -73,6 +87,11 @@ def job_of(identity: Identity, uid: Callable[[], int], command: Callable[[], str
         labels["container"] = printable(short)
         within = identity.containerd_namespace or identity.runtime
         return Owner(JobKey(f"container:{short}" if hexadecimal else f"container:{within}/{short}"), labels)
+    return None
+
+
+def _of_a_unit(identity: CgroupIdentity) -> Owner | None:
+    labels = {"manager": identity.runtime}
     if identity.runtime == "libvirt":
         machine = for_key(identity.machine or "")
         # A guest may be called like a unit.
@@ -83,9 +102,16 @@ def job_of(identity: Identity, uid: Callable[[], int], command: Callable[[], str
         if identity.machine:
             labels["machine"] = printable(identity.machine)
         return Owner(JobKey(f"unit:{for_key(identity.unit)}"), labels)
+    return None
+
+
+def _of_a_user(identity: CgroupIdentity, uid: Callable[[], int], command: Callable[[], str]) -> Owner:
     number = identity.uid if identity.uid is not None else uid()
-    labels["uid"] = "unknown" if number < 0 else str(number)
-    labels["command"] = printable(command())
+    labels = {
+        "manager": identity.runtime,
+        "uid": "unknown" if number < 0 else str(number),
+        "command": printable(command()),
+    }
     name = labels["command"]
     if identity.runtime == "systemd-user" and identity.unit:
         labels["unit"] = printable(identity.unit)
@@ -94,8 +120,8 @@ def job_of(identity: Identity, uid: Callable[[], int], command: Callable[[], str
     return Owner(JobKey(f"user:{labels['uid']}/{name}"), labels)
 
 
-def _batch_name(identity: Identity) -> str:
-    """Return what a batch system calls the job; empty for whatever is no batch job."""
+def _batch_name(identity: CgroupIdentity) -> str:
+    """Return what a batch system calls the job; empty for whatever is not a batch job."""
     if identity.runtime == "htcondor":
         return for_key(identity.slot or "")
     if identity.runtime == "nomad":

@@ -30,7 +30,7 @@ def expand(text: str) -> list[str]:
 
 
 def same(one: str, other: str) -> bool:
-    """Tell whether two names are one node's: whatever their case, and one of them may be with its domain."""
+    """Return whether two names are one node's: whatever their case, and one of them may be with its domain."""
     one, other = one.casefold(), other.casefold()
     if one == other:
         return bool(one)

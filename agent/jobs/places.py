@@ -97,12 +97,12 @@ def place_of(identifier: str, devices: Sequence[Device], mig: Mapping[str, MigDe
 
 
 def is_dra(identifier: str) -> bool:
-    """Tell whether this is what a DRA driver calls a device; other vendors' drivers use the same names."""
+    """Return whether this is what a DRA driver calls a device; other vendors' drivers use the same names."""
     return _DRA.fullmatch(identifier) is not None
 
 
 def base_of(identifier: str) -> str:
-    """Strip what tells replicas of one device apart."""
+    """Strip what distinguishes replicas of one device."""
     return identifier.partition("::")[0].partition("/vgpu")[0]
 
 

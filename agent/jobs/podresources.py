@@ -190,7 +190,7 @@ def _text(value: bytes) -> str:
 
 
 def _fields(message: bytes, only: int = 0) -> Iterator[tuple[int, bytes]]:
-    """Walk over the length-delimited fields of a message; numbers in it are passed over."""
+    """Walk over the length-delimited fields of a message; numbers in it are skipped."""
     at = 0
     while at < len(message):
         tag, at = _varint(message, at)
@@ -202,12 +202,12 @@ def _fields(message: bytes, only: int = 0) -> Iterator[tuple[int, bytes]]:
         elif kind == _BYTES:
             length, at = _varint(message, at)
             if at + length > len(message):
-                raise RuntimeError("a message of the kubelet is cut short")
+                raise RuntimeError("a message from the kubelet is truncated")
             if only in {0, number}:
                 yield number, message[at : at + length]
             at += length
         else:
-            message_kind = f"a message of the kubelet has wire type {kind}, which its API never uses"
+            message_kind = f"a message from the kubelet has wire type {kind}, which its API never uses"
             raise RuntimeError(message_kind)
 
 
@@ -220,7 +220,7 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, at
         shift += 7
-    raise RuntimeError("a message of the kubelet is cut short")
+    raise RuntimeError("a message from the kubelet is truncated")
 
 
 def _string(number: int, text: str) -> bytes:

@@ -1,6 +1,6 @@
 """Processes as /proc shows them: which one a pid is, since when it runs, and when it ended.
 
-A pid is reused, so the key of a process is (boot id, pid, start ticks). Its end is exact where the kernel tells it: a
+A pid is reused, so the key of a process is (boot id, pid, start ticks). Its end is exact where the kernel reports it: a
 pidfd becomes readable at exit (pidfd_open(2), Linux 5.3; it needs no privilege). Everything read here (stat, cgroup,
 status, cmdline) may be read by anybody; only ``environ`` needs privileges, and nobody has to read it.
 """
@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wattshed.agent.jobs.cgroup import Owner, identify, lines_of
+from wattshed.agent.jobs.cgroup import CgroupIdentity, identify, lines_of
 from wattshed.agent.jobs.delegation import Delegation
 from wattshed.agent.jobs.identity import HIDDEN
+from wattshed.agent.jobs.procfs import listed, read, stat
 from wattshed.agent.jobs.users import UserNames, local_uid
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ LOG = logging.getLogger(__name__)
 MOST_WATCHED = 2048
 """Processes whose exit is awaited by pidfd (a file descriptor each); the others are looked up once a window."""
 
-_LONGEST_READ = 1 << 16
-_NEARLY_A_PAGE = 1 << 11
 _MOST_THREADS = 8
 
 
@@ -43,7 +42,7 @@ class Process:
     ----------
     key : tuple of str, int, int
         Boot id, pid, start time in clock ticks since boot.
-    identity : Owner
+    identity : CgroupIdentity
         What its cgroup says, as far as root alone wrote it; read once, and again by `Processes.identify_again`.
     started_us, ended_us : int or None, us
         Real start and exit on the time line of the windows; None unknown or still running.
@@ -54,7 +53,7 @@ class Process:
     """
 
     key: tuple[str, int, int]
-    identity: Owner
+    identity: CgroupIdentity
     comm: str
     started_us: int | None
     ended_us: int | None = None
@@ -93,9 +92,9 @@ class Processes:
     ) -> None:
         self._root = os.fspath(proc_root)
         self._clock = clock
-        self._boot_id = boot_id or _read(f"{self._root}/sys/kernel/random/boot_id").strip()
+        self._boot_id = boot_id or read(f"{self._root}/sys/kernel/random/boot_id").strip()
         self._known: dict[int, Process] = {}
-        self._identities: dict[str, Owner] = {}
+        self._identities: dict[str, CgroupIdentity] = {}
         self._ticks = os.sysconf("SC_CLK_TCK")
         self._real = Path(proc_root) == Path("/proc")
         self._exits = Exits(clock) if self._real else None
@@ -134,7 +133,7 @@ class Processes:
         return self._known.get(pid)
 
     def alive(self, process: Process) -> bool:
-        """Tell whether it still runs: by its pidfd, else by looking again."""
+        """Return whether it still runs: by its pidfd, else by looking again."""
         if process.ended_us is not None:
             return False
         return process.watched or self.look(process.pid) is process
@@ -146,7 +145,7 @@ class Processes:
             if self._exits is not None and process.watched and process.ended_us is None:
                 self._exits.release(process)
 
-    def identify_again(self, process: Process) -> Owner:
+    def identify_again(self, process: Process) -> CgroupIdentity:
         """Read the cgroup of a process once more, and return its identity.
 
         A manager may move a process to its job's cgroup after it was first seen (Slurm does after the fork, and for
@@ -191,37 +190,34 @@ class Processes:
             self._exits.close()
 
     def _stat(self, pid: int, *, alive: bool = True) -> tuple[str, int] | None:
-        text = _read(f"{self._root}/{pid}/stat")
-        # The name may hold spaces and parentheses: the last ")" ends it (proc_pid_stat(5)); field 22 is the start.
-        head, closed, tail = text.rpartition(")")
-        columns = tail.split()
-        if not closed or len(columns) < 20 or not columns[19].isdecimal():
+        comm, columns = stat(self._root, pid)
+        if len(columns) < 20 or not columns[19].isdecimal():  # field 22 is the start
             return None
         # A zombie with threads lives: its first thread has ended, and the others go on.
         if alive and (columns[0] in {"X", "x"} or (columns[0] == "Z" and columns[17] == "1")):
             return None
-        return head.partition("(")[2], int(columns[19])
+        return comm, int(columns[19])
 
     def _still(self, process: Process, *, alive: bool = True) -> bool:
-        """Tell whether the pid is the same process's yet; then it was when anything was read of it before."""
+        """Return whether the pid is the same process's yet; then it was when anything was read of it before."""
         stat = self._stat(process.pid, alive=alive)
         return stat is not None and stat[1] == process.key[2]
 
     def _of(self, process: Process, name: str) -> str:
         """Read a file of a process, or nothing: never that of another one that has the pid by now."""
-        text = _read(f"{self._root}/{process.pid}/{name}")
+        text = read(f"{self._root}/{process.pid}/{name}")
         return text if self._still(process, alive=False) else ""
 
     def _cgroup(self, pid: int) -> str:
         folder = f"{self._root}/{pid}"
-        text = _read(f"{folder}/cgroup")
+        text = read(f"{folder}/cgroup")
         if not lines_of(text):
             # cgroup v1 puts a first thread that has ended nowhere; the others know where the process is.
-            threads = (_read(f"{folder}/task/{name}/cgroup") for name in _listed(f"{folder}/task")[:_MOST_THREADS])
+            threads = (read(f"{folder}/task/{name}/cgroup") for name in listed(f"{folder}/task")[:_MOST_THREADS])
             text = next((found for found in threads if lines_of(found)), text)
         return text
 
-    def _identity(self, pid: int) -> Owner:
+    def _identity(self, pid: int) -> CgroupIdentity:
         # Who may write a folder is asked each time, what its name means only once.
         raw = self._cgroup(pid)
         if not raw and Path(f"{self._root}/{pid}/cgroup").exists():
@@ -238,7 +234,7 @@ class Processes:
         if self._real:
             uptime_us = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
         else:
-            booted = _read(f"{self._root}/stat").partition("\nbtime ")[2].partition("\n")[0]
+            booted = read(f"{self._root}/stat").partition("\nbtime ")[2].partition("\n")[0]
             if not booted.isdecimal():
                 return None
             # btime is cut to the second below: the middle of that second is the best guess.
@@ -310,30 +306,3 @@ class Exits:
                     if descriptor in self._watched:
                         self._watched[descriptor].ended_us = now_us
                         self._drop(descriptor)
-
-
-def _listed(folder: str) -> list[str]:
-    try:
-        return [entry.name for entry in Path(folder).iterdir()]
-    except OSError:
-        return []
-
-
-def _read(path: str) -> str:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return ""
-    try:
-        text = os.read(descriptor, _LONGEST_READ)
-        # The kernel fills a page at a time: only what comes near one may go on.
-        while len(text) >= _NEARLY_A_PAGE and (more := os.read(descriptor, _LONGEST_READ)):
-            text += more
-            if len(text) > _LONGEST_READ:
-                break
-        return text.decode("utf-8", "surrogateescape")
-    except OSError:
-        # A process may end between opening and reading (ESRCH).
-        return ""
-    finally:
-        os.close(descriptor)

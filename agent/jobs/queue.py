@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["Answer", "Queue", "QueuedJob", "parse", "per_gpu"]
+__all__ = ["Queue", "QueueAnswer", "QueuedJob", "parse", "per_gpu"]
 
 _HOLDING = {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "CONFIGURING", "SIGNALING", "STAGE_OUT"}
 """A suspended job keeps its GPUs (select/cons_tres releases its cores only)."""
@@ -61,7 +61,7 @@ class QueuedJob:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class QueueAnswer:
     """What the queue said.
 
     Attributes
@@ -106,7 +106,7 @@ class Queue:
         self._squeue, self._node, self._clock, self._stopped = squeue, node, clock, stopped
         self._filters = False
 
-    def ask(self) -> Answer:
+    def ask(self) -> QueueAnswer:
         """Ask once.
 
         Raises
@@ -120,7 +120,7 @@ class Queue:
         jobs = _parsed(answer, node.name, node.parts)
         others = any(job.here and job.uid not in {MISSING, os.geteuid()} for job in jobs.values())
         whole = not answer.get("errors") and (others or (node.certain and node.open))
-        return Answer(jobs, asked_us, node, whole)
+        return QueueAnswer(jobs, asked_us, node, whole)
 
     def _text(self, node: ThisNode) -> str:
         # Partitions that are hidden from ordinary users too; of a federation, this cluster only.
@@ -141,7 +141,7 @@ def parse(text: str, node: str, parts: Mapping[str, int]) -> dict[str, QueuedJob
     ----------
     text : str
     node : str
-        This node's name in Slurm. A job whose nodes are others, or are not told, holds nothing.
+        This node's name in Slurm. A job whose nodes are others, or are unknown, holds nothing.
     parts : mapping of str to int
         From :func:`agent.jobs.gres.per_gpu`.
 

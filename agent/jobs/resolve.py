@@ -7,13 +7,11 @@ Nothing here waits for anything but /proc: squeue, the kubelet and name services
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from wattshed.agent.errors import Faults
 from wattshed.agent.jobs.arriving import LINGER_US, REACH_BACK_US, arrival_us
 from wattshed.agent.jobs.deciding import Deciding, Place, Presence
 from wattshed.agent.jobs.reservations import exclusive, holders
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
     from wattshed.agent.jobs.slurm import Slurm
     from wattshed.agent.window import Device, MigDevice, ProcessObservation
 
-LOG = logging.getLogger(__name__)
 
 LATE_LABELS_US = 120_000_000
 """A job's labels are still passed on this long after its last row, for metadata that arrives late."""
@@ -57,7 +54,7 @@ class JobResolver:
     names : bool
         False leaves out the labels that users write freely: job names and commands.
     environ : bool
-        Read ``SLURM_JOB_ID`` of processes that no cgroup names; believed only if that job runs as the same user.
+        Read ``SLURM_JOB_ID`` of processes that no cgroup names; trusted only if that job runs as the same user.
     """
 
     def __init__(
@@ -85,13 +82,13 @@ class JobResolver:
         self._since_us: int | None = None  # start of the first window
         self._numbers: list[int] = []  # of the GPUs of the last window
         self._answered_us: int | None = None
-        self._faults: Counter[str] = Counter()
+        self._faults = Faults()
 
     def ready(self, observations: Sequence[ProcessObservation], end_us: int) -> bool:
-        """Look at the processes of a window, and tell whether their owners are known as well as they will be soon.
+        """Look at the processes of a window, and return whether their owners are known as well as they will be soon.
 
         An agent that starts beside running jobs knows their processes before squeue or the kubelet has answered; within
-        the first ten seconds its windows may wait for that, so that no joule is booked to a name that is none.
+        the first ten seconds its windows may wait for that, so that no joule goes to a name that is not a job's.
 
         Parameters
         ----------
@@ -182,7 +179,7 @@ class JobResolver:
 
     def faults(self) -> Mapping[str, int]:
         """Return how often each part failed since the start: ``unknown_pid``, ``squeue``, ``podresources`` ..."""
-        total = Counter(self._faults)
+        total = Counter(self._faults.counts)
         for scheduler in (self._slurm, self._pods):
             if scheduler is not None:
                 total.update(scheduler.faults())
@@ -204,13 +201,12 @@ class JobResolver:
             process = before
         process = process or before
         if process is None:
-            if not self._faults["unknown_pid"]:
-                LOG.warning(
-                    "the driver names pid %d, which /proc does not know (another pid namespace, or a driver that "
-                    "scrambles pids): such energy stays unattributed; this is said once",
-                    observation.pid,
-                )
-            self._faults["unknown_pid"] += 1
+            self._faults.note(
+                "unknown_pid",
+                f"the driver names pid {observation.pid}, which /proc does not know (another pid namespace, or a "
+                "driver that scrambles pids)",
+                "such energy stays unattributed",
+            )
             return None
         self._seen[observation.pid] = end_us
         place = (process.key, observation.gpu, observation.instance)
@@ -244,7 +240,7 @@ class JobResolver:
                 elif ended_us is not None:
                     presence.end_us = ended_us
                 elif not self._processes.alive(presence.process):
-                    # No pidfd told: halfway between the last proof of life and the last report.
+                    # No pidfd reported it: halfway between the last proof of life and the last report.
                     proof_us = min(max(presence.process.alive_us, start_us), end_us)
                     presence.end_us = (proof_us + max(proof_us, min(presence.last_us, end_us))) // 2
             if presence.end_us is not None and presence.end_us < start_us:
@@ -258,7 +254,7 @@ class JobResolver:
     def _to_the_only_holder(
         observation: ProcessObservation, reservations: Sequence[Reservation], claims: Claims
     ) -> None:
-        """Bill a process that nobody knows to the job that has the GPU all to itself, if nobody else is seen on it."""
+        """Charge a process that nobody knows to the job that has the GPU to itself, if nobody else is seen on it."""
         begin_us, stop_us = observation.from_us or observation.to_us, observation.to_us
         alone = exclusive(holders(reservations, observation.gpu, observation.instance, begin_us, stop_us))
         part = observation.instance.partition("/")[0]
@@ -302,15 +298,7 @@ class JobResolver:
             if end_us - last_us > LATE_LABELS_US:
                 del self._published[key]
         index = {owner.key: place for place, owner in enumerate(published)}
-        columns = [
-            (gpu, index[key], row.start_us, row.end_us, row.activity_us, row.share_ppm, row.live)
-            for gpu, key, row in rows
-        ]
-        if not columns:
-            return tuple(published), Usage.empty()
-        dtypes = (np.int32, np.int32, np.int64, np.int64, np.int64, np.int32, np.int8)
-        arrays = [np.array(column, dtype) for column, dtype in zip(zip(*columns, strict=True), dtypes, strict=True)]
-        return tuple(published), Usage(*arrays)
+        return tuple(published), Usage.of([(gpu, index[key], *row) for gpu, key, row in rows])
 
     def _labelled(self, owner: Owner) -> Owner:
         labels = dict(owner.labels)

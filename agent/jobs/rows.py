@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from wattshed.agent.jobs.reservations import WHOLE_PPM
 from wattshed.agent.window import MISSING, Owner
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Claim:
-    """All that speaks for one owner on one GPU within a window, in any order.
+class OwnerClaim:
+    """Everything that shows an owner on a GPU within a window, in any order.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Claim:
         self.work[from_us, to_us] = self.work.get((from_us, to_us), 0) + sm_us
 
     def is_on(self, instance: str) -> bool:
-        """Tell whether a process of the owner was there; of the GPU instance, if one is named."""
+        """Return whether a process of the owner was there; of the GPU instance, if one is named."""
         return bool(self.live) and (not instance or not self.instances or instance in self.instances)
 
 
@@ -48,26 +48,25 @@ class Claims:
 
     Attributes
     ----------
-    found : dict of (int, JobKey) -> Claim
+    found : dict of (int, JobKey) -> OwnerClaim
     owners : dict of JobKey -> Owner
         With all labels that any claim brought.
     """
 
     def __init__(self) -> None:
-        self.found: dict[tuple[int, JobKey], Claim] = {}
+        self.found: dict[tuple[int, JobKey], OwnerClaim] = {}
         self.owners: dict[JobKey, Owner] = {}
 
-    def of(self, gpu: int, owner: Owner) -> Claim:
+    def of(self, gpu: int, owner: Owner) -> OwnerClaim:
         """Return an owner's claim on a GPU, made at first use."""
         known = self.owners.setdefault(owner.key, owner)
         if known is not owner and not owner.labels.keys() <= known.labels.keys():
             self.owners[owner.key] = Owner(owner.key, {**owner.labels, **known.labels})
-        return self.found.setdefault((gpu, owner.key), Claim())
+        return self.found.setdefault((gpu, owner.key), OwnerClaim())
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One stretch; the fields are those of ``agent.window.Usage``."""
+class UsageRow(NamedTuple):
+    """One stretch: the last columns of a row of ``agent.window.Usage``."""
 
     start_us: int
     end_us: int
@@ -76,17 +75,17 @@ class Row:
     live: bool
 
 
-def lay_out(claim: Claim, start_us: int, end_us: int) -> list[Row]:
+def lay_out(claim: OwnerClaim, start_us: int, end_us: int) -> list[UsageRow]:
     """Cut a claim into rows within the window, ascending in time.
 
     Parameters
     ----------
-    claim : Claim
+    claim : OwnerClaim
     start_us, end_us : int, us
 
     Returns
     -------
-    list of Row
+    list of UsageRow
         Not overlapping; neighbours that differ in nothing are one row. Activity is -1 if none was reported, 0 where the
         owner only held the GPU, else the even spread of what was reported over the time that the owner was there.
     """
@@ -113,7 +112,7 @@ def lay_out(claim: Claim, start_us: int, end_us: int) -> list[Row]:
             pieces.append((a, b, share, here))
     activity = _spread(claim.work, [(a, b) for a, b, _, here in pieces if here])
     return [
-        Row(a, b, activity.get((a, b), 0 if claim.work else MISSING) if here else 0, share, here)
+        UsageRow(a, b, activity.get((a, b), 0 if claim.work else MISSING) if here else 0, share, here)
         for a, b, share, here in pieces
     ]
 

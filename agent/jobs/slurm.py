@@ -7,10 +7,11 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from wattshed.agent.errors import Faults
 from wattshed.agent.jobs.background import Background
 from wattshed.agent.jobs.mapping import POLL_S, Hold, MappingDirectory, owner_of
 from wattshed.agent.jobs.nodes import same
-from wattshed.agent.jobs.queue import Answer, Queue, QueuedJob
+from wattshed.agent.jobs.queue import Queue, QueueAnswer, QueuedJob
 from wattshed.agent.jobs.reservations import WHOLE_PPM, Reservation
 from wattshed.agent.jobs.stale import StaleHolds
 from wattshed.agent.jobs.this_node import ThisNode, UnknownNodeError, look
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
 REFRESH_S = 30.0
 """How often the queue is read while no new job appears; a job that is not known yet makes it read within a second."""
 REFRESH_ALONE_S = 10.0
-"""The same without a mapping directory, when the queue alone tells who holds a GPU."""
+"""The same without a mapping directory, when the queue alone says who holds a GPU."""
 NODE_S = 300.0
 """How often Slurm is asked about the node itself: shares of a GPU and names change with slurm.conf."""
 STALE_S = 120.0
-"""A queue that has not answered for so long no longer tells who holds a GPU; what it said of names stays true."""
+"""A queue that has not answered for so long no longer says who holds a GPU; the names that it gave stay valid."""
 _TRIES = 3
 _MOST_KEPT = 20_000
 _PRIVATE_LABELS = ("uid", "node")
@@ -55,7 +56,7 @@ class Slurm:
     Attributes
     ----------
     on_change : callable or None
-        Called, from a thread, whenever a job took or left a GPU: the moment to read the process lists anew.
+        Called, from a thread, whenever a job took or left a GPU: the moment to read the process lists again.
     """
 
     def __init__(
@@ -74,10 +75,11 @@ class Slurm:
             self._mapping = mapping_dir
         else:
             self._mapping = MappingDirectory(mapping_dir, clock)
-        self._queue: Background[Answer] | None = None
+        self._queue: Background[QueueAnswer] | None = None
         self._folder: Background[int] | None = None
         self._described: Background[ThisNode] | None = None
         self.on_change: Callable[[], None] | None = None
+        self._faults = Faults()
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         self._node = ThisNode(node)
@@ -87,13 +89,15 @@ class Slurm:
         self._looked_for: dict[str, int] = {}  # SLUIDs that no prolog had written by so many changes
         self._stale = StaleHolds()
         if self._mapping is not None and self._mapping is not mapping_dir:
-            self._folder = Background("mapping", self._look, 0, POLL_S, POLL_S)
+            self._folder = Background("mapping", self._look, 0, POLL_S, self._faults, POLL_S)
         if squeue and scontrol:
-            self._described = Background("scontrol", lambda: self._describe(scontrol, node), self._node, NODE_S)
+            self._described = Background(
+                "scontrol", lambda: self._describe(scontrol, node), self._node, NODE_S, self._faults
+            )
         if squeue:
             period_s = REFRESH_S if mapping_dir is not None else REFRESH_ALONE_S
             queue = Queue(squeue, lambda: self._node, clock, self._stopped)
-            self._queue = Background("squeue", lambda: self._ask(queue), Answer(), period_s)
+            self._queue = Background("squeue", lambda: self._ask(queue), QueueAnswer(), period_s, self._faults)
 
     @property
     def events(self) -> int:
@@ -137,7 +141,7 @@ class Slurm:
         return known or ""
 
     def _mapped(self, sluid: str) -> str | None:
-        """Look for a SLUID in what prologs wrote; once for each change there, for a job may have many processes."""
+        """Look for a SLUID in what prologs wrote; once for each change there, since a job may have many processes."""
         if self._mapping is None:
             return None
         changes = self._mapping.changes
@@ -189,7 +193,7 @@ class Slurm:
 
     def faults(self) -> Mapping[str, int]:
         """Return failures of ``squeue``, ``scontrol`` and ``mapping``."""
-        faults = Counter({part.name: part.faults for part in self._parts()})
+        faults = Counter(self._faults.counts)
         faults["mapping"] += self._mapping.refused if self._mapping is not None else 0
         return {name: count for name, count in faults.items() if count}
 
@@ -199,7 +203,7 @@ class Slurm:
         for part in self._parts():
             part.close()
 
-    def _parts(self) -> list[Background[Answer] | Background[ThisNode] | Background[int]]:
+    def _parts(self) -> list[Background[QueueAnswer] | Background[ThisNode] | Background[int]]:
         return [part for part in (self._queue, self._described, self._folder) if part is not None]
 
     def _look(self) -> int:
@@ -222,9 +226,9 @@ class Slurm:
                 self._queue.hurry()
         return self._node
 
-    def _ask(self, queue: Queue) -> Answer:
+    def _ask(self, queue: Queue) -> QueueAnswer:
         if self._described is not None:
-            # At the start only: jobs are told by the node's name.
+            # At the start only: jobs are matched by the node's name.
             self._described.tried(2.0)
         answer = queue.ask()
         kept = {number: job for number, job in answer.jobs.items() if job.here or number in self._kept}
@@ -291,7 +295,7 @@ class Slurm:
         return found
 
     def _ours(self, job: str) -> bool:
-        """Tell whether this node's queue can know a job of the mapping directory."""
+        """Return whether this node's queue can know a job of the mapping directory."""
         if self._queue is None or not job.isdecimal():
             return False
         wrote = self._wrote(job)
@@ -310,7 +314,7 @@ class Slurm:
 
 
 def _slots(devices: Sequence[Device], node: ThisNode) -> list[int]:
-    """Return the index by which Slurm counts each GPU; all -1 where that cannot be told.
+    """Return the index by which Slurm counts each GPU; all -1 where that is not known.
 
     Slurm counts what gres.conf lists, in its order. That is taken for the order of device minors, which holds for
     ``File=/dev/nvidia[0-7]``; it cannot where the list has instances of a GPU, or more GPUs than there are.

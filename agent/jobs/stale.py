@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from wattshed.agent.jobs.mapping import Hold
-    from wattshed.agent.jobs.queue import Answer
+    from wattshed.agent.jobs.queue import QueueAnswer
 
 MARGIN_US = 500_000
 """A question that began so long after a prolog wrote must know the job: Slurm grants GPUs before it starts prologs."""
@@ -19,21 +19,21 @@ _MOST_KEPT = 20_000
 class StaleHolds:
     """Judges holds by what the queue says.
 
-    The queue is believed against a prolog only if it hides nothing, and lacked the job twice in a row, asked well after
-    the line was written. Then the hold ended when it was first lacking; had no answer ever known it, it was none.
+    The queue is trusted over a prolog only if it hides nothing, and lacked the job twice in a row, asked well after
+    the line was written. Then the hold ended when it was first lacking; had no answer ever known it, there was none.
     """
 
     def __init__(self) -> None:
         self._heard: tuple[tuple[int, frozenset[str], bool], ...] = ()  # when asked, the jobs here, whole
         self._gone: dict[tuple[int, str, str, int], int] = {}
 
-    def hear(self, answer: Answer) -> None:
+    def hear(self, answer: QueueAnswer) -> None:
         """Take note of an answer; may be called from another thread."""
         here = frozenset(number for number, job in answer.jobs.items() if job.here)
         self._heard = (*self._heard[1 - _REMEMBERED :], (answer.asked_us, here, answer.whole))
 
     def judge(self, hold: Hold, *, ours: bool) -> tuple[Hold, bool]:
-        """Tell how far a hold is to be believed.
+        """Return how far a hold can be trusted.
 
         Parameters
         ----------

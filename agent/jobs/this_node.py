@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ThisNode:
-    """The agent's node in Slurm's eyes.
+    """The agent's node as Slurm sees it.
 
     Attributes
     ----------

@@ -1,7 +1,7 @@
 """One GPU, asked who it is and what it can, off the path of the others.
 
-Under a real clock in a thread of its own, with a library of its own: whoever waits for it waits as long as it likes.
-Under a virtual clock, which has one thread, at once; the patience with one GPU ends with its first slow call there too.
+Under a real clock in a thread of its own, with a library of its own: whoever waits for it decides how long.
+Under a virtual clock, which has one thread, at once; there, too, a GPU is given up at its first slow call.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Whom:
         Of the GPU that is meant; empty: whichever has the index.
     simulated : bool
     spared : mapping of str -> str
-        UUIDs of GPUs that are sick, and of what: nothing but who they are is asked of them.
+        UUIDs of GPUs that are sick, and why: they are asked for their identity alone.
     """
 
     index: int
@@ -87,7 +87,7 @@ class Asking:
 
     @property
     def index(self) -> int:
-        """Number of the GPU in its driver session."""
+        """Index of the GPU in its driver session."""
         return self._whom.index
 
     @property
@@ -108,7 +108,7 @@ class Asking:
     def wait(self, patience_us: int = SLOW_US) -> bool:
         """Wait for the end; False if it did not come.
 
-        It is waited in beats, not until a moment: while this process is stopped, no GPU's time runs.
+        The wait is in short steps, not until a moment: while this process is stopped, no GPU's time runs.
         """
         return any(self._over.wait(BEAT_S) for _ in range(max(1, round(patience_us / 1e6 / BEAT_S))))
 

@@ -72,7 +72,7 @@ class CallCosts:
         Raises
         ------
         TooSlow
-            The patience with this GPU has come to its end.
+            This GPU has used up its time.
         """
         self._give_up()
         now_ns = self._clock.elapsed_ns()
@@ -89,7 +89,7 @@ class CallCosts:
         if took_ns >= self._hanging_ns:
             self._why = f"a call took {took_ns / 1e9:.0f} s ({name})"
         elif self._left_ns < 0 and not self._why:
-            self._why = "its calls take over a second together"
+            self._why = "its calls take over a second in total"
         counts = self._counts.get(name)
         if counts is None:
             counts = self._counts[name] = [0] * len(BOUNDS_S)

@@ -78,7 +78,7 @@ _FAULTS = {
 
 
 def fault_of(code: int) -> Fault:
-    """Return what the code means; unknown codes are transient, since drivers grow new ones."""
+    """Return what the code means; unknown codes are transient, since drivers add new ones."""
     return _FAULTS.get(code, Fault.TRANSIENT)
 
 
@@ -99,8 +99,8 @@ class MeterError(Exception):
     """
 
     def __init__(self, call: str, code: int) -> None:
-        super().__init__(f"{call}: {name_of(code)} ({code})")
-        self.call, self.code, self.fault = call, code, fault_of(code)
+        self.call, self.code, self.fault, self.reason = call, code, fault_of(code), f"{name_of(code)} ({code})"
+        super().__init__(f"{call}: {self.reason}")
 
 
 class TooSlow(Exception):  # noqa: N818 - no refusal: it may have answered rightly, but the others cannot wait for it
@@ -112,6 +112,6 @@ class NoMeter(Exception):  # noqa: N818 - the absence of a meter is a finding, n
 
 
 class RestartNeeded(Exception):  # noqa: N818 - a request to the supervisor
-    """Only a new process can go on: exit with ``exit_code`` and let the supervisor start one (sysexits EX_TEMPFAIL)."""
+    """Only a new process can continue: exit with ``exit_code`` and let the supervisor start it (EX_TEMPFAIL)."""
 
     exit_code = 75

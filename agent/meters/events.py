@@ -1,4 +1,4 @@
-"""What the driver reports by itself: XID errors, and that what a GPU can may have changed."""
+"""What the driver reports by itself: XID errors, and possible changes of what a GPU can do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-# nvmlEventType... of nvml.h. What else than XID errors a driver tells of is asked of it first: registering a type that
+# nvmlEventType... of nvml.h. What a driver reports other than XID errors is asked of it first: registering a type that
 # it does not know fails as a whole.
 XID, MIG_CONFIG, RECOVERY_ACTION = 0x8, 0x100, 0x8000
 
@@ -30,7 +30,7 @@ class Xid(NamedTuple):
 
 
 class Changed(NamedTuple):
-    """The driver reported that what a GPU can may have changed; ``gpu`` is -1 if it names none that we know."""
+    """The driver reported that a GPU's capabilities may have changed; ``gpu`` is -1 if it names none that we know."""
 
     gpu: int
 

@@ -1,4 +1,4 @@
-"""What a GPU tells beside its energy; what the driver refuses is left out."""
+"""What a GPU reports besides its energy; what the driver refuses is left out."""
 
 from __future__ import annotations
 

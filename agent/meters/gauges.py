@@ -1,8 +1,8 @@
-"""What a GPU shows now beside its energy: kept for as long as it can be called now, and only if it can be true.
+"""What a GPU shows now besides its energy: kept for as long as it is current, and only if it can be true.
 
-A gauge is absent when it cannot be read. Those that one driver call tells belong together: they are renewed by it,
-die at once when it fails, and of themselves when it is not made for a while. What no board can show (a power above the
-ceiling, 200 % of utilisation) is no reading, by the same bounds that the accounts go by.
+A gauge is absent when it cannot be read. Those that one driver call returns belong together: they are renewed by it,
+dropped at once when it fails, and after a while without it. What no board can show (a power above the
+ceiling, 200 % of utilisation) is not a reading, by the same bounds that the accounts go by.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 SHORTEST_LIFE_US = 5_000_000
-PERIODS = 2.5  # one reading may be missed, and the next come late
+PERIODS = 2.5  # one reading may be missed, and the next be late
 MODULE_W = 20_000.0  # a module holds more than its GPU: bounded by what no board draws, as one of unknown limit is
 MOST_MHZ = 20_000.0
 MOST_MIB = float(1 << 30)  # a pebibyte
@@ -39,7 +39,7 @@ BOUNDS = {
 
 
 class Gauges:
-    """The gauges of one GPU, by the driver call that tells them.
+    """The gauges of one GPU, by the driver call that returns them.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class Gauges:
         self._calls: dict[str, tuple[float, dict[str, float]]] = {}  # call -> until (us), values
 
     def renew(self, call: str, values: Mapping[str, float], now_us: int, period_us: float) -> None:
-        """Replace what ``call`` told; what it does not tell any more is gone.
+        """Replace what ``call`` returned; what it no longer returns is gone.
 
         Parameters
         ----------
@@ -60,14 +60,14 @@ class Gauges:
         values : mapping of str to float
         now_us : int, us
         period_us : float, us
-            How often it is asked; infinity for what stands until something else is told.
+            How often it is asked; infinity for what stays until something else is returned.
         """
         sane = {name: float(value) for name, value in values.items() if self.sane(name, value)}
         self._calls[call] = now_us + max(SHORTEST_LIFE_US, PERIODS * period_us), sane
 
     @contextmanager
     def asking(self, *calls: str) -> Iterator[None]:
-        """Forget at once what these calls told if they fail."""
+        """Forget at once what these calls returned if they fail."""
         try:
             yield
         except Exception:
@@ -75,7 +75,7 @@ class Gauges:
             raise
 
     def forget(self, *calls: str) -> None:
-        """Let what these calls told be unknown."""
+        """Let what these calls returned be unknown."""
         for call in calls:
             self._calls.pop(call, None)
 
@@ -84,7 +84,7 @@ class Gauges:
         self._calls = {}
 
     def at(self, now_us: int) -> dict[str, float]:
-        """Return what can be called now."""
+        """Return what is current."""
         return {
             name: value
             for until_us, values in tuple(self._calls.values())
@@ -93,7 +93,7 @@ class Gauges:
         }
 
     def sane(self, name: str, value: float) -> bool:
-        """Tell whether a value can be true."""
+        """Return whether a value can be true."""
         if not math.isfinite(value):
             return False
         if name.endswith("_w"):

@@ -1,9 +1,10 @@
-"""Who is on a GPU while its process list cannot be believed: it fails, or names processes that do not exist.
+"""Who is on a GPU while its process list cannot be trusted: it fails, or names processes that do not exist.
 
-Drivers 535.43 to 535.86 fill process lists with numbers that are no pids; so does a process whose context was never
-given back, for as long as the driver runs. A pid that does not exist says that somebody is there and not who. So who is
-missing in such a list has not left: whoever was there before stays for as long as it lives, as over a hole in the
-readings. The driver's other lists may know better (`ProcessWatch.elsewhere`): whoever they name and who lives is there.
+Drivers 535.43 to 535.86 fill process lists with numbers that are not pids; so does a process whose context was never
+given back, for as long as the driver runs. A pid that does not exist shows that somebody is there, but not who. So
+whoever is missing in such a list has not left: who was there before stays for as long as it lives, as over a hole in
+the readings. The driver's other lists may know better (`ProcessWatch.elsewhere`): whoever they name and who lives is
+there.
 
 The kernel says who lives, and the driver who is on a GPU: a user of the host can write neither.
 """
@@ -14,9 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
-PF_KTHREAD = 0x00200000  # include/linux/sched.h; ninth field of /proc/PID/stat
 T = TypeVar("T")
 
 
@@ -26,12 +25,12 @@ class Ghosts:
     Attributes
     ----------
     doubt : bool
-        Whether the last one could not be believed: the next look should not be far.
+        Whether the last one could not be trusted: the next look should be soon.
     """
 
     def __init__(self) -> None:
         self.doubt = False
-        self._dead: set[int] = set()  # named while nobody was missing: these stand for nobody else
+        self._dead: set[int] = set()  # named while nobody was missing: these replace nobody
 
     def believe(
         self,
@@ -40,12 +39,12 @@ class Ghosts:
         alive: Callable[[int], bool],
         elsewhere: Callable[[], Mapping[int, T]],
     ) -> tuple[dict[int, T], list[int]]:
-        """Tell who is there.
+        """Return who is there.
 
         Parameters
         ----------
         before : mapping of pid to T
-            Who was believed to be there so far.
+            Who was taken to be there so far.
         told : mapping of pid to T, or None
             The list as the driver gave it; None: it did not.
         alive : callable
@@ -69,27 +68,8 @@ class Ghosts:
         missing = {pid: one for pid, one in known.items() if pid not in here and alive(pid)}
         if told is not None and not missing:
             self._dead.update(ghosts)
-        # One that was there and died is itself; any other may stand for whoever is missing.
+        # One that was there and died is itself; any other may be whoever is missing.
         elif told is None or set(ghosts) - before.keys() - self._dead:
             here |= missing
             self.doubt = True
         return here, ghosts
-
-
-def exists(proc_root: Path, pid: int) -> bool:
-    """Tell whether there is such a process, and whether it can be on a GPU: a thread of the kernel's cannot.
-
-    Parameters
-    ----------
-    proc_root : Path
-        ``/proc``, or a tree like it.
-    pid : int
-        0 is no process, but what the driver says where it does not know.
-    """
-    folder = proc_root / str(pid)
-    try:
-        columns = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return pid > 0 and folder.exists()
-    flags = columns[6] if len(columns) > 6 else ""
-    return pid > 0 and not (flags.isdecimal() and int(flags) & PF_KTHREAD)

@@ -11,12 +11,12 @@ from wattshed.agent.meters.errors import SUCCESS, Fault, MeterError
 from wattshed.agent.meters.facts import or_none, raise_if_down
 from wattshed.agent.meters.gauges import MODULE_W
 from wattshed.agent.meters.identity import handle_of
-from wattshed.agent.meters.plan import NO_PLAN, Plan, counter_of, limit_of, milli, plan_of
+from wattshed.agent.meters.plan import NO_PLAN, ReadingPlan, counter_of, limit_of, milli, plan_of
 from wattshed.agent.meters.scope import Moment, ScopeWatch, at_once
 from wattshed.agent.window import MISSING, Device
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from wattshed.agent.clock import Clock
     from wattshed.agent.meters.nvml import Nvml
@@ -28,15 +28,17 @@ PROBE_US = 1_000_000  # for all calls of a probe together: a healthy GPU needs a
 MODES = ("nvmlDeviceGetMigMode", "nvmlDeviceGetAccountingMode", "nvmlDeviceGetPersistenceMode")
 
 
-class Sample(NamedTuple):
+class Reading(NamedTuple):
     """One reading of one GPU; -1 where it has none.
 
+    ``time_us`` is the midpoint of the call, as far as whoever asked knows it.
     ``power_mw`` is what energy is integrated from without a counter: average power where the GPU offers it, else
     instant power.
     """
 
-    counter_mj: int
+    time_us: int
     power_mw: int
+    counter_mj: int
     instant_mw: int
 
 
@@ -62,7 +64,7 @@ class GpuHandle:
     sick : str
         Why it is not metered although it is there; empty once it was probed.
     probed : bool
-        Whether it ever told what it can.
+        Whether it ever said what it can do.
     """
 
     def __init__(
@@ -82,13 +84,14 @@ class GpuHandle:
         self.give_up("not asked yet")
 
     def give_up(self, reason: str) -> None:
-        """Let it be unmetered for now, and say why."""
+        """Leave it unmetered for now, and say why."""
         self.sick = reason
         self.device = self._known(replace(self._identity, capabilities=dict.fromkeys(probe.REMEDIES, reason)))
         self._take(NO_PLAN)
 
-    def _take(self, plan: Plan) -> None:
+    def _take(self, plan: ReadingPlan) -> None:
         self._full, self._quick, self._own, self.has_average = plan
+        self._place = {field: place for place, field in enumerate(plan.full)}
 
     def probe(self, before: Mapping[str, str] | None = None, *, refused_only: bool = False) -> None:
         """Find out what it can, and how to read it.
@@ -96,7 +99,7 @@ class GpuHandle:
         Parameters
         ----------
         before : mapping of str -> str, optional
-            What it could when it was asked last; what was refused then and still is, is asked once.
+            What it could when it was asked last; what was refused then and still is, is asked for once.
         refused_only : bool
             Ask only for what was refused.
 
@@ -105,7 +108,7 @@ class GpuHandle:
         MeterError
             The GPU or the driver is gone.
         TooSlow
-            It answers so slowly that the others cannot wait; it can what it could before.
+            It answers so slowly that the others cannot wait; its capabilities stay as they were.
         """
         with self._nvml.costs.patience(PROBE_US, SLOW_US):
             model, architecture = self._identity.model, self._identity.architecture
@@ -113,7 +116,9 @@ class GpuHandle:
                 self._nvml, self._clock, self.handle, architecture, model, before or {}, refused_only=refused_only
             )
             if "GH200" in model and not able["energy"] and able["instant"] and able["average"] and able["module"]:
-                able["gpu_scope"] = "a GH200's counter is its module's, and no power is told that could show otherwise"
+                able["gpu_scope"] = (
+                    "a GH200's counter is its module's, and no power is reported that could show otherwise"
+                )
             told = self._known(replace(self._identity, capabilities=able)).capabilities
             if not self.sick and told == before:
                 return
@@ -129,7 +134,7 @@ class GpuHandle:
         self._take(plan)
 
     def ask_again(self, *, refused_only: bool) -> bool:
-        """Ask once more what it can, through a fresh handle unless only for what was refused; True if that changed.
+        """Probe it again, through a fresh handle unless only for what was refused; True if its capabilities changed.
 
         Raises
         ------
@@ -162,7 +167,7 @@ class GpuHandle:
 
     @property
     def session_index(self) -> int:
-        """The driver's number of it in this session."""
+        """The driver's index of it in this session."""
         return self._identity.index
 
     def settle(self, nvml: Nvml) -> None:
@@ -180,20 +185,20 @@ class GpuHandle:
         self.device = replace(self.device, uuid=f"{self.device.uuid}/{self.device.index}")
 
     def inherit(self, older: GpuHandle, *, keep_index: bool = True) -> None:
-        """Take over what was learned of this GPU before the driver was opened anew, and its number if that stands."""
+        """Take over what was learned of this GPU before the driver was reopened, and its number if still valid."""
         learned = {**older.device.publication_us, **self.device.publication_us}
         index = older.device.index if keep_index else self.device.index
         able, self._scope = self.device.capabilities, older._scope
         if older.probed:
             before, self.probed = older.device.capabilities, True
-            # One that fell sick can still what it could. What readings told stays, too.
+            # One that fell sick can still do what it could. What its readings showed stays, too.
             able = before if self.sick else {**able, **{n: before[n] for n in probe.LEARNED if n in before}}
         self.device = replace(
             self.device, publication_us=learned, index=index, uuid=older.device.uuid, capabilities=able
         )
 
     def unnumber(self) -> None:
-        """Let it have no number on the host: it is away, and another GPU has that number now."""
+        """Give it no number on the host: it is away, and another GPU has that number now."""
         self.device = replace(self.device, index=MISSING, minor=MISSING)
 
     def note(self, capability: str, reason: str) -> None:
@@ -208,7 +213,7 @@ class GpuHandle:
         return not (able["energy"] or able["module"])
 
     def snapshot(self) -> Moment | None:
-        """Return what tells the counter's scope, now; None if the GPU does not tell all of it."""
+        """Return what shows the counter's scope, now; None if the GPU does not report all of it."""
         beside: dict[str, float] = {}
         try:
             sample = self.read(beside)
@@ -216,7 +221,7 @@ class GpuHandle:
             return None
         return self._moment(self._clock.now_us(), sample, beside)
 
-    def _moment(self, at_us: int, sample: Sample, beside: Mapping[str, float]) -> Moment | None:
+    def _moment(self, at_us: int, sample: Reading, beside: Mapping[str, float]) -> Moment | None:
         able, module_mw = self.device.capabilities, beside.get("power_module_w", 0.0) * 1e3
         instant_mw = sample.instant_mw if not able["instant"] else sample.power_mw
         own = not (able["instant"] and able["average"])
@@ -226,11 +231,11 @@ class GpuHandle:
         return Moment(at_us, sample.counter_mj, *((sample.power_mw, instant_mw) if own else (0, 0)), module_mw)
 
     def judge_scope(self, one: Moment | None, two: Moment | None) -> None:
-        """Tell whose energy the counter is, GPU's or module's, if two moments a second apart are enough for it."""
+        """Decide whose energy the counter counts, GPU's or module's, if two moments a second apart suffice."""
         if one is not None and two is not None:
             self._note_scope(*at_once(one, two))
 
-    def watch_scope(self, at_us: int, sample: Sample, beside: Mapping[str, float]) -> None:
+    def watch_scope(self, at_us: int, sample: Reading, beside: Mapping[str, float]) -> None:
         """Judge that again from the readings, over half a minute, every few minutes."""
         moment = self._moment(at_us, sample, beside) if self.metered_twice else None
         if moment is not None:
@@ -240,7 +245,7 @@ class GpuHandle:
         if not found or (found == "module") == bool(self.device.capabilities["gpu_scope"]):
             return
         reason = f"the counter runs at {rate_mw / 1e3:.0f} W, the module's {module_mw / 1e3:.0f} W"
-        reason += f" and not the GPU's {gpu_mw / 1e3:.0f} W" if gpu_mw > 0 else ", and the GPU's own is not told"
+        reason += f" and not the GPU's {gpu_mw / 1e3:.0f} W" if gpu_mw > 0 else ", and the GPU's own is not reported"
         able = {**self.device.capabilities, "gpu_scope": reason if found == "module" else ""}
         self.device = replace(self.device, capabilities=able)
         LOG.info(
@@ -254,7 +259,7 @@ class GpuHandle:
         """Fields whose publication period can be learned."""
         return [n for n, scope in self._full if n in {83, 185, 186} and scope == probe.GPU_SCOPE]
 
-    def read(self, gauges: dict[str, float] | None = None) -> Sample:
+    def read(self, gauges: dict[str, float] | None = None) -> Reading:
         """Read counter, average and instant power, as far as they exist, in one call where the driver can.
 
         Parameters
@@ -267,14 +272,11 @@ class GpuHandle:
         MeterError
             The call failed as a whole; a field that fails is only missing.
         """
-        values: dict[tuple[int, int], float] = {}
-        if self._full:
-            answers = self._nvml.fields(self.handle, self._full)
-            raise_if_down(answers)
-            values = {key: value for key, (code, value) in zip(self._full, answers, strict=True) if code == SUCCESS}
-        counter = values.get((probe.ENERGY, 0), MISSING)
-        average = values.get((probe.AVERAGE, 0), MISSING)
-        instant = values.get((probe.INSTANT, 0), MISSING)
+        answers = self._nvml.fields(self.handle, self._full) if self._full else []
+        raise_if_down(answers)
+        counter = self._told(answers, probe.ENERGY)
+        average = self._told(answers, probe.AVERAGE)
+        instant = self._told(answers, probe.INSTANT)
         if "energy" in self._own:
             counter = self._one("nvmlDeviceGetTotalEnergyConsumption")
         if "average" in self._own or "instant" in self._own:
@@ -282,12 +284,20 @@ class GpuHandle:
             average = power if "average" in self._own else average
             instant = power if "instant" in self._own else instant
         if gauges is not None:
-            self._extras(values, gauges)
+            self._extras(answers, gauges)
         average_mw, instant_mw = milli(average), milli(instant)
         power_mw = average_mw if self.has_average and average_mw != MISSING else instant_mw
-        return Sample(counter_of(counter), power_mw, instant_mw)
+        return Reading(MISSING, power_mw, counter_of(counter), instant_mw)
 
-    def read_instant(self) -> Sample:
+    def _told(self, answers: Sequence[tuple[int, float]], number: int, scope: int = 0) -> float:
+        """Return what a field of the full reading says; -1 if it is not read, or fails."""
+        place = self._place.get((number, scope))
+        if place is None:
+            return MISSING
+        code, value = answers[place]
+        return value if code == SUCCESS else MISSING
+
+    def read_instant(self) -> Reading:
         """Read instant power alone; it stands for ``power_mw`` too where there is no average."""
         if self._quick:
             answers = self._nvml.fields(self.handle, self._quick)
@@ -298,7 +308,7 @@ class GpuHandle:
             instant_mw = milli(self._one("nvmlDeviceGetPowerUsage"))
         else:
             return self.read()
-        return Sample(MISSING, MISSING if self.has_average else instant_mw, instant_mw)
+        return Reading(MISSING, MISSING if self.has_average else instant_mw, MISSING, instant_mw)
 
     def _one(self, name: str) -> float:
         try:
@@ -308,20 +318,20 @@ class GpuHandle:
                 raise
             return MISSING
 
-    def _extras(self, values: Mapping[tuple[int, int], float], gauges: dict[str, float]) -> None:
+    def _extras(self, answers: Sequence[tuple[int, float]], gauges: dict[str, float]) -> None:
         for name, number in probe.THROTTLE.items():
-            if (number, 0) in values:
-                gauges[f"throttle_{name}_s"] = values[number, 0] / 1e9
+            if (throttled := self._told(answers, number)) != MISSING:
+                gauges[f"throttle_{name}_s"] = throttled / 1e9
         for name, scope in (("module", probe.MODULE_SCOPE), ("memory", probe.MEMORY_SCOPE)):
-            if (probe.INSTANT, scope) in values:
-                gauges[f"power_{name}_w"] = values[probe.INSTANT, scope] / 1e3
+            if (power := self._told(answers, probe.INSTANT, scope)) != MISSING:
+                gauges[f"power_{name}_w"] = power / 1e3
 
     def gauges(self) -> dict[str, float]:
         """Limits, temperatures and clocks; raises `MeterError` if the GPU or the driver is gone, as the next two do."""
         return facts.gauges(self._nvml, self.handle, self.device.capabilities)
 
     def memory(self) -> dict[str, float]:
-        """Framebuffer in MiB; a change of it tells that a process came or went."""
+        """Framebuffer in MiB; a change of it shows that a process came or went."""
         return facts.memory(self._nvml, self.handle)
 
     def utilisation(self) -> dict[str, float]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from wattshed.agent.meters.nvml import Nvml
 
 WAKING_US = 10_000_000
-"""A GPU without persistence mode is initialised by the first call to it, which takes seconds and is no illness."""
+"""A GPU without persistence mode is initialised by the first call to it, which takes seconds and is not a fault."""
 
 
 def identify(nvml: Nvml, index: int, host: str, *, uuid: str = "", simulated: bool = False) -> tuple[object, Device]:
@@ -25,7 +25,7 @@ def identify(nvml: Nvml, index: int, host: str, *, uuid: str = "", simulated: bo
         In this driver session.
     host : str
     uuid : str
-        Of the GPU that is meant, if that is known: an index is no identity.
+        Of the GPU that is meant, if that is known: an index is not an identity.
     simulated : bool
 
     Raises
@@ -33,7 +33,7 @@ def identify(nvml: Nvml, index: int, host: str, *, uuid: str = "", simulated: bo
     MeterError
         The GPU does not answer.
     TooSlow
-        Who it is comes so slowly that nothing else shall be asked.
+        Its identity comes so slowly that nothing else must be asked.
     """
     with nvml.costs.patience(hanging_us=WAKING_US):
         handle = handle_of(nvml, uuid, index)

@@ -1,8 +1,8 @@
 """What a driver said lately of the processes of one GPU, where it is too slow to be asked for each of its samples.
 
-Asked once a second, say, it tells of a load in bursts now this and now that. The energy of a second must not be split
+Asked once a second, say, it reports now this and now that of a load in bursts. The energy of a second must not be split
 by what one sample in it says: whoever was not active in that would have none of it, and sigma would say that this is
-certain. So the last answers count together. How far they move also tells whether it matters what rows are the mean of:
+certain. So the last answers count together. How far they move also shows whether it matters what rows are the mean of:
 where all are active in every sample, and alike, every reading is the same.
 """
 
@@ -12,7 +12,7 @@ from collections import deque
 
 ANSWERS = 32  # that count together
 RATE = 0.05  # by which means of answers follow: some twenty
-CALMS = 1 / 3  # so much slower they are believed to be steady again
+CALMS = 1 / 3  # so much slower they are taken to be steady again
 MOVES = 0.05  # by so much, of the whole GPU, an activity may change from answer to answer and be steady
 MATTERS, CALM = 0.1, 0.05  # part of the activity that has to move for the reading to matter, and to go on to do so
 OLDER = 3  # answers with a row of another sample than the newest show that rows are not the newest sample alone
@@ -28,7 +28,7 @@ class Lately:
     matters : bool
         Whether what rows are the mean of could move more than a twentieth of the activity, as far as is seen.
     too_much : bool
-        Rows added up to more than the GPU did: they are no means of the time that they were asked for, or kernels ran
+        Rows added up to more than the GPU did: they are not means of the time that they were asked for, or kernels ran
         side by side.
     """
 
@@ -38,7 +38,7 @@ class Lately:
         self._answers: deque[dict[int, float]] = deque(maxlen=ANSWERS)
         self._moved, self._used = 1.0, 0.0
         self._compared, self._told, self._did = 0, 0.0, 0.0
-        self._since_us, self._since = 0, 0.0  # what was told since the last comparison: time, ratio x time
+        self._since_us, self._since = 0, 0.0  # what was reported since the last comparison: time, ratio x time
 
     @property
     def spotty(self) -> bool:
@@ -93,7 +93,7 @@ class Lately:
         return {pid: ratio / count[pid] for pid, ratio in total.items()}
 
     def compare(self, did: float) -> None:
-        """Hold what rows add up to against what the GPU did in all (0-1)."""
+        """Compare what rows add up to with what the GPU did in all (0-1)."""
         if not self._since_us:
             return
         self._compared += 1

@@ -59,7 +59,7 @@ class NvmlMeter:
     unseen : int
         GPUs that are there but did not answer it.
     asked : list of Asking
-        Questions to single GPUs that are under way, or whose end was not told yet.
+        Questions to single GPUs that are under way, or whose end was not reported yet.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class NvmlMeter:
     def open(self, spared: Mapping[str, str] = MappingProxyType({})) -> None:
         """Start a driver session and find the GPUs; fresh handles go to those that are known by UUID.
 
-        An index is no identity: it moves when another GPU is lost. Those that are ``spared``, sick of what it says, are
+        An index is not an identity: it moves when another GPU is lost. Those that are ``spared``, with the reason, are
         asked who they are and no more.
 
         Raises
@@ -125,7 +125,7 @@ class NvmlMeter:
             It does, but knows no GPU that answers, and never did.
         """
         there = self._listed()
-        if self._opened:  # it could not be closed under a question that was under way
+        if self._opened:  # it could not be closed while a question was under way
             self.close()
         self._nvml.open()
         self._opened = True
@@ -139,10 +139,10 @@ class NvmlMeter:
         self._events.open(self.gpu_handles)
 
     def _find(self, count: int, spared: Mapping[str, str]) -> dict[str, GpuHandle]:
-        """Ask every GPU of the session who it is and what it can; returns the boards that say who they are, by UUID.
+        """Ask every GPU of the session for its identity and capabilities; returns those that have one, by UUID.
 
         One is asked after the other, and none is waited for longer than a second: where it is not over by then, the
-        GPU is there and sick, and :attr:`asked` tells when there is more.
+        GPU is there and sick, and :attr:`asked` says when there is more.
         """
         found: dict[str, GpuHandle] = {}
         silent, self.unseen, self.asked = [], 0, []
@@ -167,7 +167,7 @@ class NvmlMeter:
                 self.unseen += asking.error.fault is not Fault.OFF  # one that we may not touch will not come back
         if not found and not self.gpu_handles:
             why = f" ({'; '.join(silent)})" if silent else ""
-            raise NoMeter(f"the NVIDIA driver knows no GPU that answers{why}; check `nvidia-smi -L`")
+            raise NoMeter(f"the NVIDIA driver has no GPU that answers{why}; check `nvidia-smi -L`")
         for asking in self.asked:
             if asking.gpu_handle is not None:
                 self._take(asking)
@@ -179,7 +179,7 @@ class NvmlMeter:
         return found
 
     def _unasked(self, asking: Asking) -> GpuHandle | None:
-        """Return a board for a GPU that said who it is, and not yet what it can."""
+        """Return a board for a GPU whose identity is known, and whose capabilities are not yet."""
         if asking.identity is None or asking.error is not None:
             return None
         gpu_handle = GpuHandle(self._nvml, self._clock, *asking.identity, known=self._known)
@@ -191,13 +191,13 @@ class NvmlMeter:
         return Asking(self._nvml.beside(), self._clock, about, self._known)
 
     def _take(self, asking: Asking) -> None:
-        """Take over what one that is over cost and found."""
+        """Take over what a finished question cost and found."""
         self._nvml.costs.add(asking.costs)
         if asking.gpu_handle is not None:
             asking.gpu_handle.settle(self._nvml)
 
     def ask_again(self, index: int) -> None:
-        """Ask the GPU of an index in this session alone; :meth:`answered` tells what became of it."""
+        """Ask the GPU of an index in this session alone; :meth:`answered` says what became of it."""
         place = self.place(index)
         self.asked.append(self._ask(index, self.gpu_handles[place].device.uuid if place != MISSING else ""))
 
@@ -222,7 +222,7 @@ class NvmlMeter:
 
     @property
     def busy(self) -> bool:
-        """Whether a question is under way: a session must not end under it."""
+        """Whether a question is under way: a session must not end meanwhile."""
         return any(not asking.over for asking in self.asked)
 
     def _settle(self, found: dict[str, GpuHandle]) -> None:
@@ -253,7 +253,10 @@ class NvmlMeter:
                 self.present.append(True)
                 if places:
                     LOG.info(
-                        "GPU %d came: %s %s", gpu_handle.device.index, gpu_handle.device.model, gpu_handle.device.uuid
+                        "GPU %d appeared: %s %s",
+                        gpu_handle.device.index,
+                        gpu_handle.device.model,
+                        gpu_handle.device.uuid,
                     )
 
     def reopen(self, alive: Iterable[int]) -> None:
@@ -270,7 +273,7 @@ class NvmlMeter:
                         self._dev_root / f"nvidia{self.gpu_handles[gpu].device.minor}", os.O_RDWR | os.O_CLOEXEC
                     )
                 except OSError as error:
-                    LOG.debug("GPU %d is not held over the new session: %s", gpu, error)
+                    LOG.debug("GPU %d cannot be kept open over the new session: %s", gpu, error)
                 else:
                     held.callback(os.close, node)
             self.close()
@@ -279,7 +282,7 @@ class NvmlMeter:
     def arrived(self) -> bool:
         """Whether the kernel's driver has a GPU that it did not have at the last open; costs one listing of a folder.
 
-        Where there is no such folder (some containers) nothing can be told: SIGHUP asks for a new session there.
+        Where there is no such folder (some containers) nothing can be seen: SIGHUP asks for a new session there.
         """
         there = self._listed()
         came = not there <= self._there
@@ -293,7 +296,7 @@ class NvmlMeter:
             return set()
 
     def learn(self, budget_us: int) -> None:
-        """Learn within ``budget_us`` what only time tells.
+        """Learn within ``budget_us`` what only time shows.
 
         The publication periods of all GPUs (what never changes stays unknown), and whether a superchip's energy counter
         is the GPU's or the whole module's.

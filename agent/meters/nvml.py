@@ -54,7 +54,7 @@ _NOT_AVAILABLE = 0xFFFFFFFFFFFFFFFF
 
 
 class DriverEvent(NamedTuple):
-    """What nvmlEventSetWait tells: the handle's address, the event type's bit, and its datum (an XID number)."""
+    """What nvmlEventSetWait returns: the handle's address, the event type's bit, and its datum (an XID number)."""
 
     device: int
     event_type: int
@@ -70,7 +70,7 @@ class Nvml:
     library : str or object
         A file name for the dynamic loader, or an object with NVML's symbols as attributes (the simulated driver).
     binding : module
-        The imported binding; an argument so that the refusal of a wrong one can be shown.
+        The imported binding; an argument so that the refusal of a wrong one can be tested.
 
     Attributes
     ----------
@@ -112,7 +112,7 @@ class Nvml:
         return twin
 
     def _install(self) -> None:
-        """Make the binding call our library, and know older names of what it asks for."""
+        """Make the binding call our library, and accept older names of what it asks for."""
         with self._binding.libLoadLock:
             pointers = self._binding._nvmlGetFunctionPointer_cache  # noqa: SLF001 - the binding offers no other way to another library
             pointers.clear()
@@ -273,7 +273,7 @@ class Nvml:
         return sample
 
     def gpm_refill(self, handle: object, sample: object, instance: int = MISSING) -> None:
-        """Fill an allocated sample anew."""
+        """Fill an allocated sample again."""
         if instance == MISSING:
             self.ask("nvmlGpmSampleGet", handle, sample)
         else:

@@ -1,4 +1,4 @@
-"""How often each GPU is read: closer while its power moves, less often where the driver's calls cost too much."""
+"""How often each GPU is read: more often while its power changes, less often where the driver's calls cost too much."""
 
 from __future__ import annotations
 

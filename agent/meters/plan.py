@@ -20,7 +20,7 @@ INT64_MAX = 2**63 - 1
 OFFERED = {probe.ENERGY: "energy", probe.AVERAGE: "average", probe.INSTANT: "instant"}
 
 
-class Plan(NamedTuple):
+class ReadingPlan(NamedTuple):
     """What is read how.
 
     Attributes
@@ -41,17 +41,17 @@ class Plan(NamedTuple):
     has_average: bool
 
 
-NO_PLAN = Plan((), (), frozenset(), has_average=False)
+NO_PLAN = ReadingPlan((), (), frozenset(), has_average=False)
 """Of a GPU that is not read."""
 
 
-def plan_of(nvml: Nvml, handle: object, device: Device) -> Plan:
+def plan_of(nvml: Nvml, handle: object, device: Device) -> ReadingPlan:
     """Settle which fields are read together, and which readings need a call of their own.
 
     Raises
     ------
     TooSlow
-        The patience with this GPU is at its end.
+        This GPU has used up its time.
     """
     able = device.capabilities
     batched = not able["fields"]
@@ -64,7 +64,7 @@ def plan_of(nvml: Nvml, handle: object, device: Device) -> Plan:
     full += [(probe.INSTANT, scope) for name, scope in scopes if not able[name]]
     own = frozenset(name for n, name in OFFERED.items() if n not in works and not able[name])
     quick = [(probe.INSTANT, probe.GPU_SCOPE)] if probe.INSTANT in works else []
-    return Plan(full, quick, own, has_average=not able["average"])
+    return ReadingPlan(full, quick, own, has_average=not able["average"])
 
 
 def _in_batch(nvml: Nvml, handle: object, device: Device, number: int, name: str) -> bool:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.clock import Clock
     from wattshed.agent.meters.events import Changed, Xid
-    from wattshed.agent.meters.handle import GpuHandle, Sample
+    from wattshed.agent.meters.handle import GpuHandle, Reading
     from wattshed.agent.meters.processes import ProcessWatch
     from wattshed.agent.window import Device
 
@@ -51,7 +51,7 @@ class Poller:
     alive : callable
         Whether the kernel knows a pid; drivers 535.43 to 535.86 report pids that do not exist.
     asleep : callable
-        Whether the kernel has put a device to sleep, and it shall not be woken.
+        Whether the kernel has put a device to sleep, and it must not be woken.
     behind : callable
         Whether windows pile up unread: this process is busy (compiling its kernels, say), and while it is, a call that
         takes long says nothing about the driver.
@@ -75,7 +75,7 @@ class Poller:
         self.late_us = 0
         self.heard: deque[Xid | Changed] = deque()
         self._schedules: list[GpuSchedule] = []
-        self._names: set[str] = set()  # of gauges: a column stays when nobody tells it any more
+        self._names: set[str] = set()  # of gauges: a column stays when nobody reports it any more
         self._heap: list[tuple[int, int, bool]] = []  # when, which GPU, and whether only its processes' utilisation
         self.recovery = Recovery(meter, clock, rates, self._schedules, self._grow, behind)
         self._sharing = Sharing(meter, clock, rates, self._schedules, self.recovery, self._put_rows)
@@ -137,7 +137,7 @@ class Poller:
         window is made, and not as many as would have been, each with the owners that were seen after it.
         """
         now_us = self._clock.now_us()
-        read_us = min((schedule.rows[0][0] for schedule in self._schedules if schedule.rows), default=now_us)
+        read_us = min((schedule.samples[0].time_us for schedule in self._schedules if schedule.samples), default=now_us)
         return max(end_us, read_us - (read_us - end_us) % self._rates.window_us)
 
     def _tick(self, gpu: int, due_us: int) -> None:
@@ -169,16 +169,17 @@ class Poller:
         instant = {"power_instant_w": sample.instant_mw / 1e3}
         schedule.gauges.renew("instant", instant, ended_us, self._rates.instant_us * schedule.factor)
         if ended_us - begun_us <= BLIND_US:  # else nobody knows when what it says was so
-            self._append(schedule, (begun_us + ended_us) // 2, sample)
+            self._append(schedule, sample._replace(time_us=(begun_us + ended_us) // 2))
         if ended_us >= schedule.usage_due_us:
             schedule.usage_due_us = ended_us - ended_us % self._rates.usage_us + self._rates.usage_us
             self._look(gpu, schedule, gpu_handle, ended_us)
 
-    def _append(self, schedule: GpuSchedule, at_us: int, sample: Sample) -> None:
-        self.pace.follow(schedule, at_us, sample.instant_mw)
+    def _append(self, schedule: GpuSchedule, sample: Reading) -> None:
+        self.pace.follow(schedule, sample.time_us, sample.instant_mw)
         with self.lock:
-            if at_us >= self.start_us and (not schedule.rows or at_us > schedule.rows[-1][0]):
-                schedule.rows.append((at_us, sample.power_mw, sample.counter_mj, sample.instant_mw))
+            newest_us = schedule.samples[-1].time_us if schedule.samples else MISSING
+            if sample.time_us >= self.start_us and sample.time_us > newest_us:
+                schedule.samples.append(sample)
 
     def _look(self, gpu: int, schedule: GpuSchedule, gpu_handle: GpuHandle, now_us: int) -> None:
         """Utilisation, memory, and whatever these or the time call for."""
@@ -209,7 +210,7 @@ class Poller:
             schedule.list_due_us = now_us + self._rates.processes_us
             self._list(gpu, schedule, watch, now_us)
             if watch.ghosts.doubt:
-                schedule.list_due_us = now_us  # the driver's other lists tell who comes only while it is active
+                schedule.list_due_us = now_us  # the driver's other lists name a newcomer only while it is active
             if hole:
                 schedule.observations += watch.observations(gpu, before_us, max(now_us, before_us), None, {})
             self._sharing.follow(gpu, schedule, watch, now_us)
@@ -224,13 +225,13 @@ class Poller:
             listed, ghosts, error = watch.relist(self._alive)
         if error is not None:
             schedule.gauges.forget("processes")
-            self.recovery.fault(error.call, "GPU %d: %s", gpu, error)
+            self.recovery.note(error.call, f"GPU {gpu}: {error.reason}")
         elif watch.able("processes") and (watch.instances or not watch.able("mig")):
-            # What the driver counts, whether or not we may know who they are: 0 is what tells that nobody is there.
+            # What the driver counts, whether or not we may know who they are: 0 shows that nobody is there.
             # Under MIG they are seen instance by instance, and who may see no instance sees nobody.
             schedule.gauges.renew("processes", {"processes": listed}, now_us, self._rates.processes_us)
         for pid in ghosts:
-            self.recovery.fault("scrambled_pid", "GPU %d: the driver reports pid %d, which does not exist", gpu, pid)
+            self.recovery.note("scrambled_pid", f"GPU {gpu}: the driver reports pid {pid}, which does not exist")
         for pid, seen in before.items():
             if pid not in watch.listed:
                 schedule.observations.append(
@@ -289,8 +290,8 @@ class Poller:
         gauges = {name: np.full(count, np.nan) for name in sorted(self._names)}
         observations: list[ProcessObservation] = []
         for gpu, schedule in enumerate(self._schedules):
-            ready = [row for row in schedule.rows if row[0] < end_us]
-            schedule.rows = schedule.rows[len(ready) :]
+            ready = [sample for sample in schedule.samples if sample.time_us < end_us]
+            schedule.samples = schedule.samples[len(ready) :]
             rows += ready
             offsets.append(len(rows))
             if "gpu_util" not in shown[gpu]:
@@ -299,7 +300,7 @@ class Poller:
                 busy_us[gpu] = self._busy_us(gpu, schedule, end_us - start_us)
             for name, value in shown[gpu].items():
                 gauges[name][gpu] = value
-            # What was seen after a time without readings is told by the window that it was seen in.
+            # What was seen after a time without readings is reported by the window that it was seen in.
             later = [one for one in schedule.observations if blind and one.to_us > end_us]
             observations += [one for one in schedule.observations if one not in later]
             schedule.observations, schedule.utils = later, schedule.utils if blind else schedule.utils[-1:]

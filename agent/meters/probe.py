@@ -1,4 +1,4 @@
-"""What a GPU can and cannot tell, found by asking: three refusals are a "no", with the reason and the remedy.
+"""What a GPU can and cannot report, found by asking: three refusals are a "no", with the reason and the remedy.
 
 Where each reading exists is documented in NVML's API reference and differs by architecture, driver and virtualisation;
 what a driver answers counts, not what it is expected to.
@@ -60,7 +60,7 @@ REMEDIES = {
     "average": "needs Ampere (not GA100) or newer and driver 525 or newer; instant power is integrated instead",
     "instant": "update the driver (525 or newer); peaks and ramps are read from average power",
     "fields": "update the driver; each reading costs a call of its own",
-    "gpu_scope": "none: the GPU is billed by its own power where that is told, and the module's energy is published "
+    "gpu_scope": "none: the GPU's own power is used where it is reported, and the module's energy is published "
     "beside it as wattshed_host_energy_joules_total",
     "module": "exists on Grace superchips only",
     "memory": "exists on some boards with separately metered memory only",
@@ -70,7 +70,7 @@ REMEDIES = {
     "utilisation": "does not exist under MIG; GPM serves there on Hopper and newer",
     "processes": "update the driver; jobs are known from the mapping directory and the kubelet only",
     "all_processes": "run it in the host's PID namespace (hostPID: true, docker --pid=host), and on the host of vGPUs "
-    "state idle_watts; without it an empty list is no proof of an idle GPU, and idle power is not learned",
+    "set idle_watts; without it an empty list is no proof of an idle GPU, and idle power is not learned",
     "process_utilisation": "does not exist under MIG or on vGPUs; jobs that share a GPU are split by reserved share",
     "accounting": "as root: nvidia-smi --accounting-mode=1; without it jobs shorter than a second may be missed",
     "gpm": "needs Hopper or newer",
@@ -130,7 +130,7 @@ def field(nvml: Nvml, handle: object, number: int, scope: int = GPU_SCOPE) -> fl
     """
     ((code, value),) = nvml.fields(handle, [(number, scope)])
     if code == SUCCESS and value == 0 and number in {AVERAGE, INSTANT}:
-        code = NOT_SUPPORTED  # a board that is powered draws something: the library only did not say no
+        code = NOT_SUPPORTED  # a board that is powered draws something: the library just did not refuse
     if code != SUCCESS:
         raise MeterError(f"field {number}", code)
     return value
@@ -155,7 +155,7 @@ def capabilities(  # noqa: PLR0917 - who is asked, and what is known of it
     handle : object
     architecture, model : str
     before : mapping of str -> str
-        What it offered when it was asked last: a "no" that stands needs one refusal, and what is not found out by
+        What it offered when it was last asked: a "no" that is confirmed needs one refusal, and what is not found out by
         asking (whose energy the counter is, what rows mean) stays.
     refused_only : bool
         Ask only for what was refused.
@@ -173,7 +173,7 @@ def capabilities(  # noqa: PLR0917 - who is asked, and what is known of it
         It has no time for so many questions.
     """
     usage_is = "average" if power_usage_is_average(architecture, model) else "instant"
-    found = {"gpu_scope": "", **before}  # the counter is the GPU's until readings tell otherwise
+    found = {"gpu_scope": "", **before}  # the counter is the GPU's until readings show otherwise
 
     def tries(name: str) -> int:
         return 1 if before.get(name) else TRIES

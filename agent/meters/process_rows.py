@@ -1,11 +1,11 @@
-"""Rows of process utilisation as a driver answers them, and which of them can be."""
+"""Rows of process utilisation as a driver returns them, and which of them are credible."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 
-class Row(NamedTuple):
+class ProcessRow(NamedTuple):
     """What the driver says of one process."""
 
     pid: int
@@ -13,13 +13,13 @@ class Row(NamedTuple):
     percent: int
 
 
-def credible(rows: list[Row], since_us: int) -> list[Row]:
-    """Drop what cannot be: entries of no process, garbage, and what is older than what was asked for.
+def credible(rows: list[ProcessRow], since_us: int) -> list[ProcessRow]:
+    """Drop what cannot be true: entries without a process, garbage, and what is older than what was asked for.
 
     A GPU with a process that died without giving it back answers a hundred entries, most of them empty and the others
     with percentages in the thousands (nvtop #110).
     """
-    best: dict[tuple[int, int], Row] = {}
+    best: dict[tuple[int, int], ProcessRow] = {}
     for row in rows:
         if row.pid > 0 and row.stamp_us > since_us and 0 <= row.percent <= 100:
             key = row.pid, row.stamp_us

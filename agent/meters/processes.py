@@ -1,7 +1,7 @@
 """Who is on a GPU and how busy: process lists, utilisation samples, accounting, and GPM under MIG.
 
 What the rows of nvmlDeviceGetProcessUtilization are worth is :mod:`agent.meters.shares`' concern. Under MIG they do not
-exist; there GPM tells how busy an instance is.
+exist; there GPM reports how busy an instance is.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from wattshed.agent.meters.errors import Fault, MeterError
 from wattshed.agent.meters.ghosts import Ghosts
 from wattshed.agent.meters.probe import is_ga100
-from wattshed.agent.meters.process_rows import Row, credible
+from wattshed.agent.meters.process_rows import ProcessRow, credible
 from wattshed.agent.meters.profiling import Profile
 from wattshed.agent.meters.shares import Shares
 from wattshed.agent.window import MISSING, ProcessObservation
@@ -44,7 +44,7 @@ class Instance(NamedTuple):
         return f"{self.gi}/{self.ci}"
 
 
-class Seen(NamedTuple):
+class ListedProcess(NamedTuple):
     """One process in a list: how much memory it holds and, under MIG, where."""
 
     memory_bytes: int
@@ -64,7 +64,7 @@ class ProcessWatch:
 
     nvml: Nvml
     gpu_handle: GpuHandle
-    listed: dict[int, Seen] = field(default_factory=dict)
+    listed: dict[int, ListedProcess] = field(default_factory=dict)
     instances: list[Instance] = field(default_factory=list)
     shares: Shares = field(default_factory=Shares)
     ghosts: Ghosts = field(default_factory=Ghosts)
@@ -74,7 +74,7 @@ class ProcessWatch:
     _profile: Profile = field(init=False)
 
     def follow(self, gpu_handle: GpuHandle) -> None:
-        """Go on with the same GPU after it was asked anew; what is remembered stays as far as it is still true."""
+        """Continue with the same GPU after it was probed again; what is remembered stays as far as it is still true."""
         before, self.gpu_handle = self._modes, gpu_handle
         self._modes = (self.able("mig"), self.able("accounting"))
         self._profile = Profile(self.nvml)  # samples are of a session, and of the instances that there were
@@ -92,7 +92,7 @@ class ProcessWatch:
         return not self.gpu_handle.device.capabilities.get(capability, "unknown")
 
     def relist(self, alive: Callable[[int], bool]) -> tuple[int, list[int], MeterError | None]:
-        """Read the process lists anew; who is there is in ``listed``.
+        """Read the process lists again; who is there is in ``listed``.
 
         Parameters
         ----------
@@ -106,7 +106,7 @@ class ProcessWatch:
         ghosts : list of int
             Pids among them that do not exist.
         error : MeterError or None
-            Why the driver did not say; `agent.meters.ghosts` tells who is there then.
+            Why the driver did not say; `agent.meters.ghosts` decides who is there then.
 
         Raises
         ------
@@ -116,7 +116,7 @@ class ProcessWatch:
         if not self.able("processes"):
             self.listed = {}
             return 0, [], None
-        told: dict[int, Seen] | None = None
+        told: dict[int, ListedProcess] | None = None
         failed: MeterError | None = None
         try:
             told = self._told()
@@ -127,25 +127,25 @@ class ProcessWatch:
         self.listed, ghosts = self.ghosts.believe(self.listed, told, alive, self.elsewhere)
         return len(told or ()), ghosts, failed
 
-    def _told(self) -> dict[int, Seen]:
+    def _told(self) -> dict[int, ListedProcess]:
         """Return the process lists as the driver gives them."""
-        found: dict[int, Seen] = {}
+        found: dict[int, ListedProcess] = {}
         if self.able("mig"):
             self.instances = self._instances()
             for one in self.instances:
                 for pid, used, _, _ in self._of(one.handle, "Compute"):
-                    found[pid] = Seen(used, one.name, one.ppm)
+                    found[pid] = ListedProcess(used, one.name, one.ppm)
         if not self.instances:
             for kind in KINDS:
                 for pid, used, _, _ in self._of(self.gpu_handle.handle, kind):
-                    found[pid] = Seen(max(used, found[pid].memory_bytes if pid in found else MISSING), "", PPM)
+                    found[pid] = ListedProcess(max(used, found[pid].memory_bytes if pid in found else MISSING), "", PPM)
         return found
 
-    def elsewhere(self) -> dict[int, Seen]:
+    def elsewhere(self) -> dict[int, ListedProcess]:
         """Name who is on the GPU by other lists of the driver's.
 
         These are the processes that were active in the samples of utilisation that it still keeps, which are ten
-        seconds, and those that accounting says are running. Neither tells of which MIG instance, so under MIG there are
+        seconds, and those that accounting says are running. Neither says which MIG instance, so under MIG there are
         none.
         """
         if self.instances:
@@ -155,7 +155,7 @@ class ProcessWatch:
             pids.update(row.pid for row in credible(self._rows(0) or [], 0))
         if self.able("accounting"):
             pids.update(pid for pid in self._accounting() if (stats := self._stats(pid)) and stats.isRunning)
-        return {pid: Seen(MISSING, "", PPM) for pid in pids}
+        return {pid: ListedProcess(MISSING, "", PPM) for pid in pids}
 
     def _of(self, handle: object, kind: str) -> list[tuple[int, int, int, int]]:
         try:
@@ -165,7 +165,7 @@ class ProcessWatch:
                 raise
             if error.fault is not Fault.TRANSIENT:
                 return []
-            # It would not say now: who was in this list and is believed to be there still has not left it.
+            # It would not say now: who was in this list and is taken to be there still has not left it.
             return [one for one in self._kinds.get(kind, ()) if one[0] in self.listed]
         if kind != "Compute":
             self._kinds[kind] = found
@@ -222,17 +222,17 @@ class ProcessWatch:
         if (rows := self._rows(self.shares.ask(now_us))) is not None:
             self.shares.add(rows, now_us, running=running)
 
-    def _rows(self, since_us: int) -> list[Row] | None:
+    def _rows(self, since_us: int) -> list[ProcessRow] | None:
         """Return the driver's rows since a stamp of its own; None if it would not say now."""
         try:
-            return [Row(*row) for row in self.nvml.process_utilisation(self.gpu_handle.handle, since_us)]
+            return [ProcessRow(*row) for row in self.nvml.process_utilisation(self.gpu_handle.handle, since_us)]
         except MeterError as error:
             if error.fault in {Fault.LOST, Fault.DRIVER, Fault.RESTART}:
                 raise
             return None
 
     def inquire(self) -> None:
-        """Ask the driver what its rows mean, if an answer can tell, and note in the device what is known."""
+        """Ask the driver what its rows mean, if an answer can show it, and note in the device what is known."""
         device, learned = self.gpu_handle.device, self.nvml.row_readings
         kind = device.driver, device.architecture
         self.shares.reading = self.shares.reading or learned.get(kind, "")
@@ -299,7 +299,7 @@ class ProcessWatch:
         return gone
 
     def profile(self, now_us: int) -> tuple[dict[str, float], dict[int, float]]:
-        """Return gauges and the activity of MIG instances as GPM tells them, see `agent.meters.profiling`."""
+        """Return gauges and the activity of MIG instances as GPM reports them, see `agent.meters.profiling`."""
         if not self.able("gpm"):
             return {}, {}
         return self._profile.read(self.gpu_handle.handle, {one.gi for one in self.instances}, now_us)
@@ -338,7 +338,7 @@ class ProcessWatch:
 
 
 def _same(known: list[Instance], gi: int, ci: int, uuid: str) -> Instance | None:
-    """Find the MIG device that was listed before: by UUID, or by its ids where that is not told."""
+    """Find the MIG device that was listed before: by UUID, or by its ids where that is not known."""
     for one in known:
         if one.uuid == uuid if uuid and one.uuid else (gi, ci) == (one.gi, one.ci):
             return one

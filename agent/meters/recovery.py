@@ -1,6 +1,6 @@
 """What a failure leads to: back-off, a GPU that is down, a new driver session, or a new process.
 
-A failure concerns one GPU alone, as far as it can; only a driver that went away concerns all of them.
+A failure affects one GPU alone, as far as possible; only a driver that went away concerns all of them.
 """
 
 from __future__ import annotations
@@ -8,9 +8,10 @@ from __future__ import annotations
 import logging
 import math
 import queue
-from collections import Counter, defaultdict
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from wattshed.agent.errors import Faults
 from wattshed.agent.meters.errors import Fault, MeterError, RestartNeeded, TooSlow
 from wattshed.agent.meters.events import Changed, Xid
 from wattshed.agent.meters.handle import SLOW_US
@@ -37,7 +38,7 @@ CUT_OFF_CODES = {4, 17, 999}  # what a container gets whose device cgroup was re
 
 
 class Recovery:
-    """Keeps the GPUs going.
+    """Keeps the GPUs metered.
 
     Parameters
     ----------
@@ -53,8 +54,10 @@ class Recovery:
 
     Attributes
     ----------
+    note : callable
+        Notes a failure of a driver call, or of another kind.
     faults : Counter of str
-        Failures by driver call or kind.
+        How many there were of each.
     """
 
     def __init__(  # noqa: PLR0917 - wired in one place
@@ -70,7 +73,8 @@ class Recovery:
         self._behind = behind
         self._reprobing = Reprobing(meter, clock, schedules, self.guard, self._answered_not, self._cured)
         self._driver_went_us = MISSING
-        self.faults: Counter[str] = Counter()
+        self._faults = Faults(lambda: clock.now_us() / 1e6)
+        self.note, self.faults = self._faults.note, self._faults.counts
         self._events: list[Event] = []
         self._xids: defaultdict[int, list[int]] = defaultdict(list)  # heard in this window, by number
         self._driver_down = False
@@ -114,8 +118,8 @@ class Recovery:
         self._cut_off()
 
     def begin(self) -> None:
-        """Take stock of the GPUs that a new session found: some may be sick already."""
-        self._reprobing.anew()
+        """Review the GPUs that a new session found: some may be sick already."""
+        self._reprobing.start_over()
         for gpu, schedule in enumerate(self._schedules):
             if schedule.sick and schedule.up:
                 self._fall(gpu, schedule, self._meter.gpu_handles[gpu].sick, self._clock.now_us())
@@ -132,7 +136,7 @@ class Recovery:
             self._reprobing.doubt(news.gpu)
 
     def _xid(self, xid: Xid) -> None:
-        """Tell of an XID error; some mean that the GPU is gone."""
+        """Record an XID error; some mean that the GPU is gone."""
         self._events.append(Event(self._clock.now_us(), "xid", xid.gpu, str(xid.number)))
         self._xids[xid.number].append(xid.gpu)
         if 0 <= xid.gpu < len(self._schedules):
@@ -159,7 +163,7 @@ class Recovery:
                 self._down(gpu, schedule, why)
 
     def guard(self, gpu: int, work: Callable[[], None]) -> None:
-        """Do one GPU's work; a failure concerns that GPU alone, as far as it can."""
+        """Do one GPU's work; a failure affects that GPU alone, as far as possible."""
         schedule, begun_us = self._schedules[gpu], self._clock.now_us()
         others = self._meter.busy
         try:
@@ -169,7 +173,7 @@ class Recovery:
             self._failed(gpu, schedule, error)
         except TooSlow as slow:
             if others:
-                self.fault("held_up", "GPU %d: %s while another one was asked", gpu, slow)
+                self.note("held_up", f"GPU {gpu}: {slow} while another one was asked")
                 self._reprobing.held_up()
             elif not self._behind():
                 self._meter.gpu_handles[gpu].sick = f"sick: {slow}"
@@ -179,7 +183,7 @@ class Recovery:
         if took_us >= self._rates.restart_us:
             raise RestartNeeded(f"a driver call took {took_us / 1e6:.0f} s")
         if took_us >= self._rates.stale_us:
-            self.fault("stale_call", "GPU %d: a driver call took %.1f s", gpu, took_us / 1e6)
+            self.note("stale_call", f"GPU {gpu}: a driver call took {took_us / 1e6:.1f} s")
             if self._clock.virtual and schedule.up:
                 self._events.append(Event(begun_us + self._rates.stale_us, "lost", gpu, "a call does not return"))
                 self._events.append(Event(self._clock.now_us(), "back", gpu))
@@ -194,7 +198,7 @@ class Recovery:
             raise RestartNeeded(f"{error}: the driver was replaced under this process")
         if error.fault is Fault.NOTHING:
             return
-        self.fault(error.call, "GPU %d: %s", gpu, error)
+        self.note(error.call, f"GPU {gpu}: {error.reason}")
         if schedule.failing_since_us == MISSING:
             schedule.failing_since_us = now_us
         schedule.failing_code = error.code
@@ -205,14 +209,6 @@ class Recovery:
         else:
             schedule.backoff_us = min(LONGEST_BACKOFF_US, max(SECOND_US, schedule.backoff_us * 2))
             schedule.quiet_until_us = now_us + schedule.backoff_us
-
-    def fault(self, part: str, text: str, *args: object) -> None:
-        """Count a failure, and log some of its kind."""
-        self.faults[part] += 1
-        count = self.faults[part]
-        # One line for the first, then at every power of ten: a log must survive a broken GPU.
-        if count in {1, 10, 100, 1000} or count % 10_000 == 0:
-            LOG.warning("%s (%d so far)", text % args, count)
 
     def _down(self, gpu: int, schedule: GpuSchedule, why: str, since_us: int = MISSING) -> None:
         schedule.up = False
@@ -248,7 +244,7 @@ class Recovery:
             self._up(gpu, schedule)
 
     def _answered_not(self, gpu: int, error: MeterError) -> None:
-        """Deal with what a GPU that was asked alone says of itself, or of the driver."""
+        """Deal with what a GPU that was asked alone says about itself, or about the driver."""
         if gpu != MISSING:
             self._schedules[gpu].sick = False
             self._failed(gpu, self._schedules[gpu], error)
@@ -294,7 +290,7 @@ class Recovery:
         except MeterError as error:
             if error.fault is Fault.RESTART or error.code in CUT_OFF_CODES:
                 raise RestartNeeded(f"{error}: the driver or its devices were taken from this process") from None
-            self.fault(error.call, "the driver does not answer: %s", error)
+            self.note(error.call, f"the driver does not answer: {error.reason}")
             self._driver_down = True
             for gpu, schedule in enumerate(self._schedules):
                 if schedule.up:
@@ -315,7 +311,7 @@ class Recovery:
         self._reinit_due_us = self._clock.now_us() + REINIT_US if lost else MISSING
 
     def _cut_off(self) -> None:
-        """All GPUs failing alike for ten seconds: ask for a new session, which tells whether we were cut off."""
+        """All GPUs failing alike for ten seconds: ask for a new session, which shows whether we were cut off."""
         now_us = self._clock.now_us()
         if self._schedules and all(
             schedule.up

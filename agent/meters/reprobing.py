@@ -69,11 +69,12 @@ class Reprobing:
         self._guard, self._failed, self._cured = guard, failed, cured
         self._ailments: dict[int, Ailment] = {}  # by number in the session
         self._modes_us: dict[int, int] = {}
+        self._hinted: set[int] = set()
         self._refused_us: dict[int, int] = {}
         self._doubted: set[int] = set()
 
     def fell(self, gpu: int) -> None:
-        """Note that a GPU is sick: it is asked again after a while, and later the sooner it fell sick again."""
+        """Note that a GPU is sick: it is asked again after a while, which is longer the sooner it fell sick again."""
         self._again(self._meter.gpu_handles[gpu].session_index)
 
     def _again(self, index: int) -> None:
@@ -87,21 +88,22 @@ class Reprobing:
         one.due_us = now_us + one.wait_us
 
     def held_up(self) -> None:
-        """Note that a question to a sick GPU held up another one: the driver's lock is in it. Ask it seldom."""
+        """Note that a question to a sick GPU held up another one: the driver's lock is in it. Ask it rarely."""
         for asking in self._meter.asked:
             one = self._ailments.setdefault(asking.index, Ailment(0, LONGEST_US))
             one.wait_us = LONGEST_US
 
     def hurry(self) -> None:
-        """Ask all that are sick at once: somebody who may have cured them says so."""
+        """Ask all that are sick at once, when somebody says that they may be cured."""
         for one in self._ailments.values():
             one.due_us = self._clock.now_us()
 
-    def anew(self) -> None:
-        """Begin anew with a new session, whose numbers are its own."""
+    def start_over(self) -> None:
+        """Start over with a new session, whose numbers are its own."""
         now_us, count = self._clock.now_us(), len(self._meter.gpu_handles)
         old, self._ailments = self._ailments, {}
         self._doubted.clear()
+        self._hinted.clear()
         asked = {asking.index for asking in self._meter.asked}
         for gpu, (gpu_handle, schedule) in enumerate(zip(self._meter.gpu_handles, self._schedules, strict=True)):
             self._modes_us[gpu] = now_us + MODES_US * (gpu + 1) // count  # spread: no tick shall wait for all of them
@@ -111,16 +113,16 @@ class Reprobing:
                 index = gpu_handle.session_index
                 if index in old:
                     self._ailments[index] = old[index]
-                elif index not in asked:  # how that ends tells more
+                elif index not in asked:  # how that ends shows more
                     self._again(index)
 
     def doubt(self, gpu: int) -> None:
-        """Ask a GPU everything soon: the driver says that something changed; -1: all of them."""
+        """Probe a GPU soon: the driver says that something changed; -1: all of them."""
         self._doubted |= set(range(len(self._schedules))) if gpu == MISSING else {gpu}
 
     def hint(self, gpu: int) -> None:
         """Ask for its modes soon: something that worked is refused."""
-        self._modes_us[gpu] = min(self._modes_us[gpu], self._modes_us[gpu] - MODES_US + SOON_US)
+        self._hinted.add(gpu)
 
     def turn(self, may_read: Callable[[int], bool]) -> None:
         """Once a window: whatever is due, of few GPUs at a time."""
@@ -136,7 +138,7 @@ class Reprobing:
                 self._look_at(gpu, now_us, refused_too=gpu == refused)
 
     def _ask_next(self, now_us: int) -> None:
-        """One after the other: who is slow because another one is would look sick, too."""
+        """One after the other: one that is slow because another one is would look sick, too."""
         due = [(one.due_us, index) for index, one in self._ailments.items() if one.cured_us == MISSING]
         away = {asking.index for asking in self._meter.asked}
         for due_us, index in sorted(due):
@@ -179,15 +181,17 @@ class Reprobing:
             changed = gpu_handle.ask_again(refused_only=not everything)
             self._doubted.discard(gpu)
             if changed:
-                LOG.info("GPU %d was asked anew: %s", gpu, _difference(before, gpu_handle.device.capabilities))
+                LOG.info("GPU %d was probed again: %s", gpu, _difference(before, gpu_handle.device.capabilities))
                 self._meter.watches[gpu].follow(gpu_handle)
                 schedule = self._schedules[gpu]
                 schedule.utils, schedule.busy = [], {}
                 schedule.list_due_us = schedule.gauges_due_us = schedule.usage_due_us = 0
 
         before = gpu_handle.device.capabilities
-        if now_us >= self._modes_us[gpu]:
+        # A hint may come with every reading: the questions are not more frequent for that.
+        if now_us >= self._modes_us[gpu] - (MODES_US - SOON_US if gpu in self._hinted else 0):
             self._modes_us[gpu] = now_us + MODES_US
+            self._hinted.discard(gpu)
             self._guard(gpu, modes)
         if gpu in self._doubted or refused_too:
             if refused_too:

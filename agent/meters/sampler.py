@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wattshed.agent.meters.errors import RestartNeeded
-from wattshed.agent.meters.ghosts import exists
 from wattshed.agent.meters.poller import Poller
 from wattshed.agent.meters.schedule import Meter, Rates
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from wattshed.agent.clock import Clock
     from wattshed.agent.window import Device, ProcessObservation, Window
@@ -29,7 +28,7 @@ LOG = logging.getLogger(__name__)
 EVENT_WAIT_MS = 1000
 
 
-class Stopped(Exception):  # noqa: N818 - the end of a run, not an error
+class Stopped(StopIteration):
     """No window comes any more: the sampler was closed."""
 
 
@@ -43,10 +42,10 @@ class Sampler:
     clock : Clock
     host : str
     rates : Rates
-    proc_root : Path
-        Where pids are looked up.
+    alive : callable
+        Whether a pid that the driver names is a process that can be on a GPU.
     sys_root : Path
-        Where the kernel tells which device sleeps.
+        Where the kernel shows which device sleeps.
     wake : bool
         Whether a GPU that the kernel has put to sleep is read all the same, which wakes it.
 
@@ -62,18 +61,16 @@ class Sampler:
         clock: Clock,
         host: str,
         rates: Rates | None = None,
-        proc_root: Path = Path("/proc"),
         *,
+        alive: Callable[[int], bool],
         sys_root: Path = Path("/sys"),
         wake: bool = True,
     ) -> None:
         self._meter, self._clock = meter, clock
         self._rates = rates or Rates()
-        self._proc_root, self._sys_root, self._wake = proc_root, sys_root, wake
+        self._sys_root, self._wake = sys_root, wake
         self._finished: queue.Queue[tuple[Window, list[ProcessObservation]] | Exception | None] = queue.Queue()
-        self._poller = Poller(
-            meter, clock, host, self._rates, alive=self._alive, asleep=self._asleep, behind=self._behind
-        )
+        self._poller = Poller(meter, clock, host, self._rates, alive=alive, asleep=self._asleep, behind=self._behind)
         self._edge_us = self._poller.start_us
         self._threads: list[threading.Thread] = []
 
@@ -111,7 +108,7 @@ class Sampler:
         self._poller.pace.burst(self._clock.now_us() + duration_us, gpu)
 
     def look(self) -> None:
-        """Look for GPUs that came, and ask all anew what they can; may be called from a signal handler."""
+        """Look for GPUs that appeared, and probe all again; may be called from a signal handler."""
         self._poller.recovery.look()
 
     def refresh_processes(self) -> None:
@@ -161,7 +158,7 @@ class Sampler:
         return max(left_us, 0) / 1e6 + min(0.25, self._rates.stale_us / 1e6 / 4)
 
     def _stale(self) -> tuple[Window, list[ProcessObservation]] | None:
-        """Close the open window over the head of a call that does not return."""
+        """Close the open window although a call does not return."""
         in_flight = self._meter.costs.in_flight
         if in_flight is None or self._poller.start_us + self._rates.window_us > self._clock.now_us():
             return None
@@ -202,9 +199,6 @@ class Sampler:
 
     def _behind(self) -> bool:
         return not self._finished.empty()
-
-    def _alive(self, pid: int) -> bool:
-        return exists(self._proc_root, pid)
 
     def _asleep(self, device: Device) -> bool:
         if self._wake or not device.pci_bus_id:

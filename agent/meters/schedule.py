@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from wattshed.agent.meters.costs import CallCosts
     from wattshed.agent.meters.events import Changed, Xid
     from wattshed.agent.meters.gauges import Gauges
-    from wattshed.agent.meters.handle import GpuHandle
+    from wattshed.agent.meters.handle import GpuHandle, Reading
     from wattshed.agent.meters.processes import ProcessWatch
     from wattshed.agent.window import Device, ProcessObservation
 
@@ -37,7 +37,7 @@ class Rates:
     gauges_us : limits, temperatures, clocks.
     profile_us : GPM (once a window under MIG, where it carries the split).
     learn_us : spent at the start on learning publication periods.
-    stale_us, restart_us : a call under way for so long is told, and ends the process.
+    stale_us, restart_us : a call under way for so long is reported, and ends the process.
     """
 
     window_us: int = SECOND_US
@@ -87,13 +87,13 @@ class Meter(Protocol):
         """Start a driver session and find the GPUs."""
 
     def reopen(self, alive: Iterable[int]) -> None:
-        """End the session and start a new one, without a moment in which nobody has the GPUs that are alive."""
+        """End the session and start a new one, without a moment in which nobody holds the GPUs that are alive."""
 
     def arrived(self) -> bool:
         """Whether a GPU came since the last open."""
 
     def ask_again(self, index: int) -> None:
-        """Ask the GPU of an index in this session alone who it is and what it can."""
+        """Ask the GPU of an index in this session alone for its identity and capabilities."""
 
     def answered(self) -> list[Asking]:
         """Return the questions that came to an end; a GPU that answered is in its place."""
@@ -119,7 +119,7 @@ class GpuSchedule:
     up: bool = True
     sick: bool = False  # down because its calls take too long
     stale: bool = False  # down only because a call did not return
-    rows: list[tuple[int, int, int, int]] = field(default_factory=list)  # time, power, counter, instant
+    samples: list[Reading] = field(default_factory=list)  # of the window that is open
     observations: list[ProcessObservation] = field(default_factory=list)  # of processes that went away
     factor: int = 1
     calls: Percentile = field(default_factory=Percentile)

@@ -1,7 +1,8 @@
-"""Whose energy a counter tells: the GPU's own, or that of the whole module it sits on.
+"""Whose energy a counter counts: the GPU's own, or that of the whole module it sits on.
 
-The energy counter has no documented scope. On Grace superchips the driver tells the power of the GPU and of the module
-side by side, and the counter's rate is one of the two (on GH200 it was seen to be the module's, on GB200 the GPU's).
+The energy counter has no documented scope. On Grace superchips the driver reports the power of the GPU and of the
+module side by side, and the counter's rate is one of the two (on GH200 it was seen to be the module's, on GB200 the
+GPU's).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ LEAST_APART_AT_ONCE = 0.3
 
 
 class Moment(NamedTuple):
-    """Readings of one moment: us, mJ, and mW; ``instant_mw`` is 0 where the GPU's own power is not told.
+    """Readings of one moment: us, mJ, and mW; ``instant_mw`` is 0 where the GPU's own power is not reported.
 
     ``power_mw`` is average power where there is one, the better mean, else instant power.
     """
@@ -31,12 +32,12 @@ class Moment(NamedTuple):
 
 
 def verdict(rate_mw: float, gpu_mw: float, module_mw: float, least_apart: float = LEAST_APART) -> str:
-    """Tell whether a counter of this rate is the ``"gpu"``'s or the ``"module"``'s; "" if it cannot be told.
+    """Return whether a counter of this rate is the ``"gpu"``'s or the ``"module"``'s; "" if that is not clear.
 
     Parameters
     ----------
     rate_mw, gpu_mw, module_mw : float, mW
-        Means over the same time; ``gpu_mw`` is 0 where the GPU's own power is not told.
+        Means over the same time; ``gpu_mw`` is 0 where the GPU's own power is not reported.
     least_apart : float
         Part of the module's power by which the two must differ.
     """
@@ -92,7 +93,7 @@ class ScopeWatch:
 
 
 def _breaks(last: Moment, now: Moment) -> bool:
-    """Tell whether two readings do not belong to one stretch: too far apart, another counter, another kind of power."""
+    """Return whether two readings are of different stretches: too far apart, another counter, other kind of power."""
     reset, other = now.counter_mj < last.counter_mj, (now.instant_mw > 0) != (last.instant_mw > 0)
     return reset or other or not 0 < now.time_us - last.time_us <= LONGEST_STEP_US
 

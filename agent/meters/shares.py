@@ -15,10 +15,10 @@ process was seen, the same stamp came with another value when another time stamp
 and the values of two processes added up to the same whoever was seen more often (so ``interval``). These are two.
 
 So nothing is assumed. If only one sample is new, all three readings say the same: until the reading is known, and for
-good if it is ``active`` or ``latest``, the driver is asked once for every sample. Which reading it is, the driver tells
+good if it is ``active`` or ``latest``, the driver is asked once for every sample. Which reading it is, the driver shows
 itself: asked for a longer stretch whose samples are known one by one, it answers the mean of all, of the active ones,
 or the last. A driver that is too slow for that is asked for its newest sample alone, as soon as it is known that its
-rows are no means of the whole time, and `agent.meters.lately` makes the best of it.
+rows are not means of the whole time, and `agent.meters.lately` makes the best of it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from wattshed.agent.meters.lately import Lately
-from wattshed.agent.meters.process_rows import Row, credible
+from wattshed.agent.meters.process_rows import ProcessRow, credible
 
 SAMPLE_US = 1_000_000 // 6
 """Between two samples until it is learned; nvml.h: between 1 s and 1/6 s, depending on the product."""
@@ -42,7 +42,7 @@ SILENT, SILENT_US = (
 )  # answers, and time, without a row though the GPU works: the driver's clock may have been set back
 RING_US = 12_000_000  # what the driver keeps at most: nothing is older, unless its clock was set
 INTERVAL, ACTIVE, LATEST, SAMPLES = "interval", "active", "latest", "samples"
-NOT_KNOWN = "not known yet what the driver's rows are the mean of"
+NOT_KNOWN = "it is not known yet what the driver's rows are averages of"
 SPARSE = {
     ACTIVE: "rows are means of active samples, and the driver is too slow to be asked for each sample",
     LATEST: "rows are the latest sample, and the driver is too slow to be asked for each sample",
@@ -72,13 +72,13 @@ class Shares:
         self.reading = ""
         self._period_us = 0
         self._offset_us: int | None = None  # our clock less the driver's, when a stamp was as new as can be
-        self._newest_us = 0  # the last sample that was asked for, by the driver's clock; 0: begin anew
+        self._newest_us = 0  # the last sample that was asked for, by the driver's clock; 0: start over
         self._stamped = True  # whether that is the stamp of a row, and not reckoned
         self._covered_to_us = 0
         self.asked_us = 0
         self._rows_us = 0  # when there were rows, by our clock
         self._single = 1.0  # part of the answers since which there was one sample
-        self._read_us = 0  # the last sample of which the driver told, by its clock
+        self._read_us = 0  # the last sample that the driver returned, by its clock
         self._lately = Lately()
         self._busy_us: dict[int, float] = {}
         self._covered_us = 0
@@ -139,14 +139,14 @@ class Shares:
         return self.since_us
 
     def rest(self) -> None:
-        """Nobody asks for a while: what the driver samples meanwhile is not to be counted later."""
+        """Nobody asks for a while: what the driver samples meanwhile must not be counted later."""
         self._newest_us = self.asked_us = self._covered_us = self._read_us = 0
         self._busy_us = {}
         self._samples.clear()
         self._lately.rest()
 
-    def begin(self, rows: list[Row], now_us: int, span_us: int) -> bool:
-        """Begin anew from all rows that the driver keeps: what counts is what it sampled in the last ``span_us``.
+    def begin(self, rows: list[ProcessRow], now_us: int, span_us: int) -> bool:
+        """Start over from all rows that the driver keeps: what counts is what it sampled in the last ``span_us``.
 
         Returns
         -------
@@ -168,12 +168,12 @@ class Shares:
         self._covered_to_us, self._stamped = self._newest_us, span_us == 0 and bool(rows)
         return span_us > 0 and bool(rows)
 
-    def add(self, rows: list[Row], now_us: int, *, running: bool = True) -> None:
+    def add(self, rows: list[ProcessRow], now_us: int, *, running: bool = True) -> None:
         """Count an answer to ``since_us``.
 
         Parameters
         ----------
-        rows : list of Row
+        rows : list of ProcessRow
         now_us : int, us
             On our clock.
         running : bool
@@ -264,7 +264,7 @@ class Shares:
         self._covered_us += min(max(0, until_us - self._covered_to_us), every_us + LONGEST_US)
         self._covered_to_us = max(self._covered_to_us, until_us)
 
-    def _are_samples(self, rows: list[Row]) -> bool:
+    def _are_samples(self, rows: list[ProcessRow]) -> bool:
         """Whether a process has several rows: then each is one sample, and nothing needs to be found out."""
         twice = len({row.pid for row in rows}) < len(rows)
         self._twice += twice
@@ -306,7 +306,7 @@ class Shares:
         return {pid: min(1.0, max(0.0, busy / covered_us)) for pid, busy in busy_us.items()}
 
     def question_us(self) -> int:
-        """Return the time stamp to ask again with, for the answer to tell what rows mean; 0: it would not."""
+        """Return the time stamp to ask again with, so that the answer shows what rows mean; 0: it would not."""
         if self.reading or len(self._samples) < QUESTION:
             return 0
         pids = {pid for sample in self._samples for pid in sample.percent}
@@ -319,7 +319,7 @@ class Shares:
         active = [percent for percent in each if percent]
         return {INTERVAL: sum(each) / len(each), ACTIVE: sum(active) / max(1, len(active)), LATEST: float(each[-1])}
 
-    def answer(self, rows: list[Row]) -> None:
+    def answer(self, rows: list[ProcessRow]) -> None:
         """Learn from the answer to ``question_us``."""
         rows = credible(rows, self._samples[0].start_us)
         if self._are_samples(rows):

@@ -1,4 +1,4 @@
-"""How often the utilisation of processes is read where several share a GPU, and what a window is told of it."""
+"""How often the utilisation of processes is read where several share a GPU, and what a window gets of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose processes the driver's lists can name at all: an empty list is a proof only to one who would see everybody."""
+"""Whose processes the driver's lists can name at all: an empty list is proof only to one who would see everybody."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def guests(nvml: Nvml, handle: object) -> str:
 def own_namespace(link: Path = Path("/proc/self/ns/pid")) -> str:
     """Say why this process may not see all others: the driver lists those of the caller's PID namespace; "" if it may.
 
-    Drivers before the open kernel modules list host pids in any namespace, but not all of them do, nor tell that.
+    Drivers before the open kernel modules list host pids in any namespace, but not all of them do, or say so.
     """
     try:
         name = str(link.readlink())

@@ -1,1 +1,1 @@
-"""Recorded traces through the books that the daemon keeps."""
+"""Recorded traces through the same accounts as the daemon's."""

@@ -1,8 +1,8 @@
-"""The books of a replay: chains of files into accounts, piece by piece, on one process or on many.
+"""The accounts of a replay: chains of files, piece by piece, on one process or on many.
 
-A chain's files are booked one after the other, because books go on from day to day: an interval over midnight belongs
-to neither day alone. Chains are independent. So a piece is (host, day), a chain's pieces follow each other wherever
-they are worked on, and the integers are the same however they are spread.
+A chain's files are processed one after the other, because accounts continue from day to day: an interval over midnight
+belongs to neither day alone. Chains are independent. So a piece is (host, day), a chain's pieces follow each other
+wherever they are worked on, and the integers are the same however they are spread.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the user asked for, as far as it changes the books; travels to workers.
+    """What the user asked for, as far as it changes the accounts; it is sent to workers.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Extremes:
-    """What is said about a GPU beside its account: mW, us; -1 unknown."""
+    """What is reported about a GPU besides its account: mW, us; -1 unknown."""
 
     min_mw: int
     max_mw: int
@@ -70,7 +70,7 @@ class Extremes:
 
 @dataclass(slots=True)
 class Part:
-    """Books of some chains, and what was read for them."""
+    """Accounts of some chains, and what was read for them."""
 
     accounts: Accounts = field(default_factory=Accounts)
     reports: list[SourceReport] = field(default_factory=list)
@@ -94,7 +94,7 @@ def pieces_of(chain: Chain) -> list[Chain]:
 
 
 def needs_survey(chains: list[Chain], settings: Settings) -> bool:
-    """Tell whether the trace has to be looked at before it is booked.
+    """Return whether the trace has to be looked at before it is booked.
 
     So it is for jobs of which only the number of GPUs is known, and where a recording may know the jobs by itself.
     """
@@ -108,7 +108,7 @@ def look(chain: Chain, settings: Settings, stop: Callable[[], bool] = lambda: Fa
 
 
 def settled(settings: Settings, surveys: Iterable[Survey]) -> Settings:
-    """Name the GPUs of the jobs, as well as the trace tells."""
+    """Name the GPUs of the jobs, as well as the trace shows them."""
     whole = Survey(Edges(settings.jobs or ()))
     for survey in surveys:
         whole.merge(survey)
@@ -117,7 +117,7 @@ def settled(settings: Settings, surveys: Iterable[Survey]) -> Settings:
 
 
 def new_part(settings: Settings) -> Part:
-    """Open empty books."""
+    """Open empty accounts."""
     return Part(Accounts(max_gap_us=settings.max_gap_us)) if settings.max_gap_us > 0 else Part()
 
 
@@ -208,7 +208,7 @@ def _told(device: Device, settings: Settings) -> Device:
 
 
 def _count_rejected(part: Part, chain: Chain, before: dict[GpuKey, dict[str, int]]) -> None:
-    """Put readings that the accounts did not believe beside those that were no numbers, in the chain's last report."""
+    """Count readings that the accounts rejected beside those that were not numbers, in the chain's last report."""
     total: Counter[str] = Counter()
     for key, account in part.accounts.gpus.items():
         had = before.get(key, {})
@@ -220,7 +220,7 @@ def _count_rejected(part: Part, chain: Chain, before: dict[GpuKey, dict[str, int
 
 
 def finish(part: Part) -> Part:
-    """Close the books: nothing follows."""
+    """Close the accounts: nothing follows."""
     part.accounts.finish()
     for host, devices in part.devices.items():
         state = part.accounts.state_of(host)
@@ -231,7 +231,7 @@ def finish(part: Part) -> Part:
 
 
 def merge(parts: list[Part]) -> Part:
-    """Bring finished books of different chains together."""
+    """Bring finished accounts of different chains together."""
     whole = Part()
     for part in parts:
         whole.accounts.merge(part.accounts)

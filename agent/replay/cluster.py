@@ -1,6 +1,6 @@
 """Replay on many processes or machines: the one file that knows Dask (extra ``scale``).
 
-A chain's pieces (host, day) follow each other as tasks that hand the books on; chains run side by side. Everything
+A chain's pieces (host, day) follow each other as tasks that pass the accounts on; chains run side by side. Everything
 travels as bytes and the task is shipped whole, so that a scheduler needs nothing of ours, and a worker nothing but the
 wheel and the traces under the same paths.
 """
@@ -8,6 +8,7 @@ wheel and the traces under the same paths.
 from __future__ import annotations
 
 import pickle
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.errors import InputError
@@ -69,19 +70,39 @@ def book_on_cluster(
     Returns
     -------
     list of Part, Settings
-        Finished books, a chain each, in the order of ``chains``; and what they were booked by.
+        Finished accounts, a chain each, in the order of ``chains``; and what they were booked by.
 
     Raises
     ------
     InputError
         If Dask is not installed, the scheduler does not answer, or a trace cannot be used.
     """
+    with ExitStack() as opened:
+        client = _client(workers, address, opened)
+        work = _task()
+        if needs_survey(chains, settings):
+            told = client.scatter(pickle.dumps(settings), hash=False)
+            pieces = [piece for chain in chains for piece in pieces_of(chain)]
+            looks = [client.submit(work, pickle.dumps((piece, False)), told, b"", pure=False) for piece in pieces]
+            settings = settled(settings, _answers(client.gather(looks)))
+        told = client.scatter(pickle.dumps(settings), hash=False)  # many jobs are sent once, not with every piece
+        futures = []
+        for chain in chains:
+            books: Any = b""
+            for piece in pieces_of(chain):
+                books = client.submit(work, pickle.dumps((piece, True)), told, books, pure=False)
+            futures.append(client.submit(work, pickle.dumps((None, True)), told, books, pure=False))
+        return _answers(client.gather(futures)), settings
+
+
+def _client(workers: int, address: str, opened: ExitStack) -> Any:
+    """Connect to a scheduler, of local processes if there shall be some; both are closed with what is ``opened``."""
     try:
         import dask  # noqa: PLC0415 - an extra
         from distributed import Client, LocalCluster  # noqa: PLC0415
     except ImportError as error:
         raise InputError("--workers and --scheduler need the extra scale: pip install 'wattshed[scale]'") from error
-    cluster: Any = None
+    cluster: Any = address
     try:
         if workers:
             # Dask watches the GPUs of its workers; a sick one must not end a replay, which uses none.
@@ -93,34 +114,13 @@ def book_on_cluster(
                     dashboard_address="127.0.0.1:0",
                     silence_logs=50,
                 )
-        client = Client(cluster if cluster is not None else address, timeout=ANSWER_S, set_as_default=False)
+            opened.callback(cluster.close)
+        client = Client(cluster, timeout=ANSWER_S, set_as_default=False)
     except (OSError, TimeoutError, ValueError, RuntimeError) as error:
-        if cluster is not None:
-            cluster.close()
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"no Dask scheduler answers at {address or 'this machine'} ({text})") from error
-    work = _task()
-    try:
-        if needs_survey(chains, settings):
-            told = client.scatter(pickle.dumps(settings), hash=False)
-            looks = [
-                client.submit(work, pickle.dumps((piece, False)), told, b"", pure=False)
-                for chain in chains
-                for piece in pieces_of(chain)
-            ]
-            settings = settled(settings, _answers(client.gather(looks)))
-        told = client.scatter(pickle.dumps(settings), hash=False)  # many jobs are sent once, not with every piece
-        futures = []
-        for chain in chains:
-            books: Any = b""
-            for piece in pieces_of(chain):
-                books = client.submit(work, pickle.dumps((piece, True)), told, books, pure=False)
-            futures.append(client.submit(work, pickle.dumps((None, True)), told, books, pure=False))
-        return _answers(client.gather(futures)), settings
-    finally:
-        client.close()
-        if cluster is not None:
-            cluster.close()
+    opened.callback(client.close)
+    return client
 
 
 def _answers(gathered: list[bytes]) -> list[Any]:

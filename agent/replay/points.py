@@ -51,7 +51,7 @@ _FAMILIES = {
 
 
 def at_steps(window: Window, step_us: int = STEP_US) -> Iterator[Window]:
-    """Cut a window at multiples of ``step_us``, so that the books can be looked at in between."""
+    """Cut a window at multiples of ``step_us``, so that the accounts can be looked at in between."""
     first_us = (window.start_us // step_us + 1) * step_us
     return cut(window, range(first_us, window.end_us, step_us))
 
@@ -234,5 +234,5 @@ def _take(points: Points, accounts: Accounts, host: str, time_us: int, start_us:
 
 
 def _encodable(text: str) -> str:
-    """Replace what is no UTF-8, as a file name may hold."""
+    """Replace what is not UTF-8, as a file name may hold."""
     return text.encode(errors="replace").decode()

@@ -39,7 +39,7 @@ def in_sight(what: str) -> Iterator[None]:
 
 @contextmanager
 def sending(total: int) -> Iterator[Callable[[int], None]]:
-    """Show on a terminal how many points were sent; yields what is to be told."""
+    """Show on a terminal how many points were sent; yields what is to be sent."""
     if not sys.stderr.isatty():
         yield lambda _sent: None
         return

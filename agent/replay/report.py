@@ -20,7 +20,7 @@ from wattshed.exporters.snapshot import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
     from wattshed.agent.accounts.account import GpuAccount
-    from wattshed.agent.accounts.ledger import GpuKey, Job
+    from wattshed.agent.accounts.ledger import GpuKey, JobAccount
     from wattshed.agent.replay.books import Extremes, Part
 
 HNJ_PER_UJ = HNJ_PER_JOULE // 1_000_000
@@ -176,7 +176,7 @@ def _gpu(account: GpuAccount, extremes: Extremes | None, energy_uj: int) -> dict
     }
 
 
-def _job(job: Job, part: Part, static: Joules, dynamic: Joules) -> dict[str, Any]:
+def _job(job: JobAccount, part: Part, static: Joules, dynamic: Joules) -> dict[str, Any]:
     energy = static + dynamic
     counted_us = sum(line.active_us + line.held_us for line in job.lines.values())
     names = sorted(job.lines)
@@ -204,7 +204,7 @@ def _job(job: Job, part: Part, static: Joules, dynamic: Joules) -> dict[str, Any
 
 
 def label_names(answer: dict[str, Any]) -> list[str]:
-    """Name what is said about jobs beside the schema's own keys: who pays first."""
+    """Name what is said about jobs besides the schema's own keys: owners first."""
     if not answer["jobs"]:
         return []
     found = {name for job in answer["jobs"] for name in list(job)[_JOB_KEYS:]}
@@ -240,7 +240,7 @@ _CSV_COLUMNS = (
 
 
 def write_csv(answer: dict[str, Any], out: TextIO) -> None:
-    """Write a row for each GPU, each job, what was idle, what nobody can be named for, and the total."""
+    """Write a row for each GPU, each job, what was idle, what is attributed to nobody, and the total."""
     labels = {name: f"job_{name}" if name in _CSV_COLUMNS else name for name in label_names(answer)}
     writer = csv.DictWriter(out, (*_CSV_COLUMNS, *labels.values()), lineterminator="\n")
     writer.writeheader()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from wattshed.agent.simulation.faults import COUNTER, POWER, FaultPlan
-from wattshed.agent.simulation.usage import Usage
+from wattshed.agent.simulation.usage import BoardUsage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,8 +32,8 @@ KEPT = frozenset({
 Answer = tuple[int, int]
 
 
-class DriverEvent(NamedTuple):
-    """Something that the driver tells those who asked: when, the index of the GPU, nvmlEventType, and its datum."""
+class SimulatedEvent(NamedTuple):
+    """What the driver reports to those who asked: when, the index of the GPU, nvmlEventType, and its datum."""
 
     time_us: int
     gpu: int
@@ -61,7 +61,7 @@ class SimulatedHost:
         self._whole = plan.has(
             {"driver-reload", "version-mismatch", "cut-off", "latency", "slow-gpu", "wedged", "error", "gpu-lost"}
         )
-        self._events = [DriverEvent(f.start_us, max(0, f.gpu), XID, int(f.value)) for f in plan.of("xid")]
+        self._events = [SimulatedEvent(f.start_us, max(0, f.gpu), XID, int(f.value)) for f in plan.of("xid")]
         self._changes: list[tuple[int, Callable[[], None]]] = []
         self._lock = threading.RLock()
         self.now_us = clock.now_us
@@ -82,9 +82,9 @@ class SimulatedHost:
         self.cards.sort(key=lambda one: one.slot)
 
     def partition(self, card: Card, instances: list[tuple[int, int, int]]) -> None:
-        """Switch MIG on with these instances, or off without any; those who registered for it are told."""
+        """Switch MIG on with these instances, or off without any; those who registered for it are notified."""
         card.instances = instances
-        self._events.append(DriverEvent(self.now_us(), card.index, MIG_CHANGED, 0))
+        self._events.append(SimulatedEvent(self.now_us(), card.index, MIG_CHANGED, 0))
 
     def init(self) -> int:
         """Open a session, or count one more client of the open one, as NVML does."""
@@ -110,7 +110,7 @@ class SimulatedHost:
         self.tree.list_gpus({card.index: card.pci_bus_id for card in self.cards}, self.now_us())
 
     def enter(self, name: str, place: int) -> int:
-        """Say what stands against a call on the GPU at a place in the session: what it answers instead, or 0."""
+        """Say what prevents a call on the GPU at a place in the session: what it answers instead, or 0."""
         self.show()
         if name == "nvmlShutdown":
             return OK  # gives back what the library holds, whatever became of the driver
@@ -167,7 +167,7 @@ class SimulatedHost:
         self._clock.sleep_until(time_us)
         self.show()
 
-    def next_event(self, timeout_ms: int) -> DriverEvent | None:
+    def next_event(self, timeout_ms: int) -> SimulatedEvent | None:
         """Wait for an event that somebody registered for; without one, for as long as asked."""
         for event in [e for e in self._events if e.time_us <= self.now_us()]:
             self._events.remove(event)
@@ -179,7 +179,7 @@ class SimulatedHost:
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
-class Card(Usage):
+class Card(BoardUsage):
     """One simulated board: who it is, and what its meters show."""
 
     uuid: str
@@ -262,7 +262,7 @@ class Card(Usage):
         return OK, UINT, self.sensor.average_mw(at_us) if number == 185 else self.sensor.instant_mw(at_us)
 
     def usage(self) -> Answer:
-        """Power as nvmlDeviceGetPowerUsage tells it: average where that exists."""
+        """Power as nvmlDeviceGetPowerUsage returns it: average where that exists."""
         code, _, value = self._power(185 if self.architecture.average else 186, 0, self.host.now_us())
         return code, value
 

@@ -13,7 +13,7 @@ from wattshed.agent.simulation.card import Card, SimulatedHost
 from wattshed.agent.simulation.driver import SimulatedLibrary
 from wattshed.agent.simulation.faults import FaultPlan
 from wattshed.agent.simulation.proc import ProcessTree
-from wattshed.agent.simulation.scenario import Gpu, Scenario, default_scenario, read_scenario
+from wattshed.agent.simulation.scenario import Gpu, NodeScenario, default_scenario, read_scenario
 from wattshed.agent.simulation.sensors import ARCHITECTURES, Sensor
 from wattshed.agent.simulation.workload import Timeline, Truth
 
@@ -58,7 +58,7 @@ class SimulatedNode:
         The script cannot be used.
     """
 
-    def __init__(self, clock: Clock, root: Path, script: str | Scenario = "") -> None:
+    def __init__(self, clock: Clock, root: Path, script: str | NodeScenario = "") -> None:
         if isinstance(script, str):
             script = read_scenario(Path(script)) if script else default_scenario()
         self.begun_us = clock.now_us()
@@ -102,7 +102,7 @@ class SimulatedNode:
             self._thread.join()
 
 
-def _timelines(about: Scenario, origin_us: int, begun_us: int = 0) -> tuple[Timeline, ...]:
+def _timelines(about: NodeScenario, origin_us: int, begun_us: int = 0) -> tuple[Timeline, ...]:
     lines = []
     for index, gpu in enumerate(about.gpus):
         kind = ARCHITECTURES[gpu.architecture]

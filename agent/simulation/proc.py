@@ -77,7 +77,7 @@ class ProcessTree:
         self._listed: dict[int, str] = {}
         self._numbered: tuple[int, ...] = ()
         self._numbered_us = 0
-        # btime is in whole seconds, so a reader takes the middle of that second: it shall be right.
+        # btime is in whole seconds, so a reader takes the middle of that second: it must be right.
         began_us = timelines[0].origin_us if timelines else BOOTED_BEFORE_US
         self._boot_us = (began_us - BOOTED_BEFORE_US) // 1_000_000 * 1_000_000 + 500_000
         (self.mapping / "jobs").mkdir(parents=True, exist_ok=True)

@@ -41,7 +41,7 @@ class Gpu:
         0: the architecture's.
     counter_period_s : float
     accounting, persistence : bool
-        Whether these modes are on; persistence mode is only told.
+        Whether these modes are on; persistence mode is only reported.
     mig : tuple of (GPU instance, compute instance, SMs)
     rows : str
         What a row of process utilisation means: the mean of its ``interval``, the mean of the ``active`` part of it, or
@@ -69,7 +69,7 @@ class Gpu:
 
 
 @dataclass(frozen=True, slots=True)
-class Scenario:
+class NodeScenario:
     """A node, what runs on it, and what goes wrong.
 
     Attributes
@@ -102,14 +102,14 @@ def _span(start_s: float, end_s: float) -> tuple[int, int]:
     return round(start_s * SECOND_US), round(end_s * SECOND_US)
 
 
-def default_scenario() -> Scenario:
+def default_scenario() -> NodeScenario:
     """Eight H100-like GPUs: training on four, inference, two jobs that share one, one held but idle, one free."""
     iteration = [(1.6, 560.0, 98), (0.4, 330.0, 60)]
     training = _load((3.0, 120.0, 10), (1.5, 380.0, 55), *iteration * 40, (8.0, 85.0, 6))
     inference = _load(
         (7.0, 210.0, 45), (3.0, 40.0, 8), (11.0, 320.0, 70), (2.0, 430.0, 88), (6.0, 150.0, 30), (4.0, 0.0, 0)
     )
-    # The two that share a GPU draw 5 W per percent of its multiprocessors: then activity tells the truth about power.
+    # The two that share a GPU draw 5 W per percent of its multiprocessors: then activity is proportional to power.
     left = _load((2.5, 250.0, 50), (1.0, 60.0, 12), (0.5, 0.0, 0))
     right = _load((1.5, 150.0, 30), (0.7, 20.0, 4))
     short = _load((2.0, 300.0, 65), (0.3, 40.0, 5))
@@ -125,10 +125,10 @@ def default_scenario() -> Scenario:
             memory_mib=66_000, command="vllm", container="server", uid=0, forever=True,
         ),
     )  # fmt: skip
-    return Scenario((Gpu(),) * 8, jobs, begin_us=75 * SECOND_US)
+    return NodeScenario((Gpu(),) * 8, jobs, begin_us=75 * SECOND_US)
 
 
-def read_scenario(path: Path) -> Scenario:
+def read_scenario(path: Path) -> NodeScenario:
     """Read a scenario from TOML; without jobs, the default node's.
 
     Raises
@@ -151,7 +151,7 @@ def read_scenario(path: Path) -> Scenario:
     if not own_jobs:
         jobs = tuple(j for j in default.jobs if max(j.gpus) < count and j.end_us <= cycle_s * SECOND_US)
     begin_s = root.number("begin_s", 0.0 if own_jobs else default.begin_us / SECOND_US)
-    return Scenario(
+    return NodeScenario(
         tuple(gpus),
         jobs,
         round(cycle_s * SECOND_US),
@@ -199,7 +199,7 @@ def _gpu(table: Table) -> Gpu:
 def _instances(table: Table, kind: str) -> tuple[tuple[int, int, int], ...]:
     found = table.tuples("mig", {"GPU instance": int, "compute instance": int, "SMs": int})
     if found and not ARCHITECTURES[kind].mig:
-        table.fail(f"{kind} has no MIG", "mig")
+        table.fail(f"{kind} does not support MIG", "mig")
     if len(found) > MOST_INSTANCES or any(min(gi, ci) < 0 or sms < 1 for gi, ci, sms in found):
         table.fail(f"must be up to {MOST_INSTANCES} instances of one SM or more, ids from 0", "mig")
     return tuple((gi, ci, sms) for gi, ci, sms in found)

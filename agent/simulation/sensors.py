@@ -1,4 +1,4 @@
-"""The sensors of simulated boards: what each architecture can tell, how late, over which window, and how wrongly.
+"""The sensors of simulated boards: what each architecture can report, how late, over which window, and how wrongly.
 
 Publication periods and windows are those that Yang, Adamek and Armour found by experiment ("Part-time power
 measurements", arXiv 2312.02741): GA100 and GH100 show the mean of 25 ms every 100 ms, so three quarters of the time

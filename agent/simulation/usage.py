@@ -21,7 +21,7 @@ MIB = 1 << 20
 UTILISATION_US, UTILISATION_RING = 200_000, 50  # sampling period, and how many samples the driver keeps
 
 
-class Host(Protocol):
+class BoardHost(Protocol):
     """What of the simulated host a board's users depend on: the time, its faults and its processes."""
 
     plan: FaultPlan
@@ -30,12 +30,12 @@ class Host(Protocol):
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
-class Usage:
+class BoardUsage:
     """The users of one simulated board, as the driver sees them.
 
     Parameters
     ----------
-    host : Host
+    host : BoardHost
     index : int
     architecture : Architecture
     timeline : Timeline
@@ -48,7 +48,7 @@ class Usage:
         Empty: MIG is off.
     """
 
-    host: Host
+    host: BoardHost
     index: int
     architecture: Architecture
     timeline: Timeline

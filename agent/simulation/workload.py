@@ -87,7 +87,7 @@ class Segment(NamedTuple):
 
 
 class Timeline:
-    """One GPU's power over the cycle, for ever.
+    """One GPU's power over the cycle, forever.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A chunk of a recording: read, checked, and not yet taken apart, so that one can be read while another is booked."""
+"""A chunk of a recording: read, checked, and not yet taken apart, so that the next can be read meanwhile."""
 
 from __future__ import annotations
 

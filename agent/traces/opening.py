@@ -1,4 +1,4 @@
-"""The short way to a trace's windows, for rooms that do not know the readers."""
+"""The short way to a trace's windows, for packages that do not know the readers."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def windows(path: Path, columns: Mapping[str, tuple[str, str]], reports: list[So
     ----------
     path : Path
     columns : mapping
-        From `agent.inputs.columns.parse_spec`; empty if none were told.
+        From `agent.inputs.columns.parse_spec`; empty if none were given.
     reports : list of SourceReport
         Gets what was read of each file, and what could not be.
 
     Raises
     ------
     InputError
-        If it is no trace, or one whose columns have to be named.
+        If it is not a trace, or one whose columns have to be named.
     """
     options = Options(columns or None)
     for chain in find([str(path)], options):

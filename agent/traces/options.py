@@ -1,4 +1,4 @@
-"""What is told about traces beside their content: how foreign ones are understood, and whose a file is."""
+"""What is given about traces besides their content: how foreign ones are understood, and whose a file is."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class TraceFile:
     """One file: its format, and its host if something beside its content says so."""
 
     path: Path

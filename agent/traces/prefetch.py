@@ -1,4 +1,4 @@
-"""Reads one step ahead on a thread of its own, so that a trace is decoded while what came before it is booked."""
+"""Reads one step ahead on a thread of its own, so that a trace is decoded while what came before it is processed."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from wattshed.agent.traces.foreign.assembler import Assembler
 from wattshed.agent.traces.foreign.gpus import Gpus
 from wattshed.agent.traces.native.parquet import is_native_parquet, parquet_chunks
 from wattshed.agent.traces.native.reader import segment_chunks
-from wattshed.agent.traces.options import Options, Source
+from wattshed.agent.traces.options import Options, TraceFile
 from wattshed.agent.traces.prefetch import ahead
 
 if TYPE_CHECKING:
@@ -47,27 +47,27 @@ _HOST_PART = re.compile(r"host=([^/]+)")
 
 @dataclass(slots=True)
 class Chain:
-    """Files that are read one after the other, with one set of books.
+    """Files that are read one after the other, into one set of accounts.
 
     Attributes
     ----------
     name : str
         The host, empty if the content says.
-    sources : list of Source
+    sources : list of TraceFile
     reports : list of SourceReport
         One a source, after reading.
     passed_over : list of str
-        What else lay in the folder, and why it is no trace.
+        What else lay in the folder, and why it is not a trace.
     """
 
     name: str
-    sources: list[Source]
+    sources: list[TraceFile]
     reports: list[SourceReport] = field(default_factory=list)
     passed_over: list[str] = field(default_factory=list)
 
     @property
     def native(self) -> bool:
-        """Tell whether it is recorded windows, not rows."""
+        """Return whether it is recorded windows, not rows."""
         return self.sources[0].format in {detect.NATIVE, detect.NATIVE_PARQUET}
 
     def windows(self, options: Options, stop: Callable[[], bool] = lambda: False) -> Iterator[Window]:
@@ -75,7 +75,7 @@ class Chain:
         yield from each_window(self._items(options, stop, batched=False))
 
     def batches(self, options: Options, stop: Callable[[], bool] = lambda: False) -> Iterator[Window | WindowBatch]:
-        """Read it for the books: like `windows`, but windows of mere power readings come together, as they lie."""
+        """Read it for the accounts: like `windows`, but windows of mere power readings come together, as they lie."""
         yield from self._items(options, stop, batched=True)
 
     def _items(self, options: Options, stop: Callable[[], bool], *, batched: bool) -> Iterator[Window | WindowBatch]:
@@ -115,7 +115,7 @@ class Chain:
         yield from Assembler(gpus, self.reports[-1]).windows(itertools.takewhile(lambda _: not stop(), blocks))
         for report in self.reports:
             if not report.rows and not stop():
-                raise InputError("no reading of power or energy is in it", report.path)
+                raise InputError("it contains no reading of power or energy", report.path)
 
 
 def find(arguments: Sequence[str], options: Options) -> list[Chain]:
@@ -124,9 +124,9 @@ def find(arguments: Sequence[str], options: Options) -> list[Chain]:
     Raises
     ------
     InputError
-        If there is no such file, or one that is no trace.
+        If there is no such file, or one that is not a trace.
     """
-    sources: list[Source] = []
+    sources: list[TraceFile] = []
     refused: list[InputError] = []
     for argument in arguments:
         path, host = _split_host(argument)
@@ -152,7 +152,7 @@ def find(arguments: Sequence[str], options: Options) -> list[Chain]:
     for source in foreign.name_hosts(foreign_sources, options):
         chains.setdefault(f"rows {source.host}", Chain(source.host, [])).sources.append(source)
     for chain in list(chains.values())[:1]:
-        chain.passed_over = [f"passed over {error}" for error in refused]
+        chain.passed_over = [f"skipped {error}" for error in refused]
     return list(chains.values())
 
 
@@ -180,24 +180,24 @@ def _in_folder(folder: Path) -> list[Path]:
     ]
     others = [path for path in files if path.name.removesuffix(".gz").endswith(_FOREIGN_SUFFIXES)]
     if not native and not others:
-        raise InputError("no trace is in this folder (segments, CSV, Parquet, JSON, XML or text)", str(folder))
+        raise InputError("this folder contains no trace (segments, CSV, Parquet, JSON, XML or text)", str(folder))
     return sorted({*native, *(path for path in others if not segments and path not in native)})
 
 
-def _source(path: Path, host: str, options: Options) -> Source:
+def _source(path: Path, host: str, options: Options) -> TraceFile:
     if path.exists() and not path.is_file():
-        raise InputError("it is no regular file (a pipe?); save it first, traces are read more than once", str(path))
+        raise InputError("it is not a regular file (a pipe?); save it first, traces are read more than once", str(path))
     found = detect.format_of_bytes(path)
     if found == detect.PARQUET:
-        return Source(path, _format_of_parquet(path), host)
+        return TraceFile(path, _format_of_parquet(path), host)
     if not found:
         head = head_of(path)
         found = detect.format_of_text(head, told=options.columns is not None, path=str(path))
-    return Source(path, found, host)
+    return TraceFile(path, found, host)
 
 
 def _format_of_parquet(path: Path) -> str:
-    """Tell a compacted native trace from any other Parquet file.
+    """Return whether a Parquet file is a compacted native trace.
 
     Raises
     ------

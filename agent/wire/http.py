@@ -210,7 +210,7 @@ class Client:
 
     @contextmanager
     def _until(self, ends: float) -> Iterator[None]:
-        """Cut the connection at ``ends``: a socket's own timeout begins anew with every byte.
+        """Cut the connection at ``ends``: a socket's own timeout restarts with every byte.
 
         Raises
         ------

@@ -1,6 +1,6 @@
 """The query API that Prometheus, Thanos, Mimir and VictoriaMetrics share: one instant query, with a deadline.
 
-A server that is down, slow or wrong is a `ServerError` of one line, for the caller to tell.
+A server that is down, slow or wrong is a `ServerError` of one line, for the caller to report.
 """
 
 from __future__ import annotations

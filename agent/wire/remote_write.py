@@ -43,7 +43,7 @@ _TICK_S = 0.2  # how soon a signal is heeded while waiting
 _TOO_LATE = ("out of bounds", "out of order", "too old sample")
 
 
-class Points(Protocol):
+class PointSource(Protocol):
     """What is sent: series, and their points in the order of time."""
 
     @property
@@ -97,7 +97,7 @@ class RemoteWrite:
 
     def send(
         self,
-        points: Points,
+        points: PointSource,
         *,
         progress: Callable[[int], None] = lambda _sent: None,
         stop: Callable[[], bool] = lambda: False,
@@ -109,7 +109,7 @@ class RemoteWrite:
 
         Parameters
         ----------
-        points : Points
+        points : PointSource
         progress : callable, optional
             Told how many points were sent.
         stop : callable, optional

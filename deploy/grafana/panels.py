@@ -25,7 +25,9 @@ from grafana_foundation_sdk.models.dashboard import (
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    Panel = timeseries.Panel | stat.Panel | table.Panel
 
 SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 HOST = 'instance=~"$instance"'
@@ -124,6 +126,15 @@ def new_board(uid: str, title: str, text: str) -> dashboard.Dashboard:
         .tooltip(DashboardCursorSync.CROSSHAIR)
         .with_variable(dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus"))
     )
+
+
+def rows_of(board: dashboard.Dashboard, rows: Mapping[str, Sequence[Panel]]) -> dashboard.Dashboard:
+    """Add rows to a dashboard: title -> panels."""
+    for title, panels in rows.items():
+        board = board.with_row(dashboard.Row(title))
+        for panel in panels:
+            board = board.with_panel(panel)
+    return board
 
 
 def choice(name: str, label: str, query: str) -> dashboard.QueryVariable:

@@ -34,7 +34,7 @@ def main() -> int:
     """Stage the tree, and have nfpm pack it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "dist", help="where the packages go")
-    parser.add_argument("--stage", type=Path, default=ROOT / "build/packages", help="scratch folder, made anew")
+    parser.add_argument("--stage", type=Path, default=ROOT / "build/packages", help="scratch folder, created anew")
     parser.add_argument("--version", help="instead of the project's own")
     parser.add_argument("--format", choices=("deb", "rpm"), action="append", help="only this; repeatable")
     arguments = parser.parse_args()

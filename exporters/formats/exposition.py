@@ -29,7 +29,7 @@ Rows: TypeAlias = Sequence[tuple[Labels, float]]
 Pairs: TypeAlias = Sequence[tuple[Labels, int, int]]
 
 SIMULATED: Mapping[str, str] = MappingProxyType({"simulated": "1"})
-"""What tells invented joules and watts from real ones, which have no such label (docs/decisions/0921)."""
+"""What distinguishes invented joules and watts from real ones, which have no such label (docs/decisions/0921)."""
 
 _UNSAFE = re.compile('[\\\\"\n\x00\ud800-\udfff]')
 _UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
@@ -63,7 +63,7 @@ class Family:
     histograms : callable, optional
         Instead of rows: Snapshot -> {label value: Histogram}.
     marked : bool
-        Carries :data:`SIMULATED` on a simulated node although no unit in its name tells of energy or power.
+        Carries :data:`SIMULATED` on a simulated node although no unit in its name shows that it is energy or power.
     """
 
     name: str
@@ -161,16 +161,16 @@ class _Series(dict[Labels, tuple[str, ...]]):
         return made
 
     def begin(self, created: Mapping[str, float], default: float) -> None:
-        """Take note of when the counters began; the text of one that began anew since the last page is dropped."""
+        """Take note of when the counters began; the text of one that restarted since the last page is dropped."""
         before = self.created or {}
-        if created != before:  # seldom
+        if created != before:  # rarely
             anew = {label for label, since in created.items() if since > before.get(label, self.default)}
             for labels in [labels for labels in self if labels and labels[0] in anew]:
                 del self[labels]
         self.created, self.default = created, default
 
     def forget_ended(self, rows: Rows | Pairs) -> None:
-        """Drop the text of series that were not on this page: should they come back, they began anew."""
+        """Drop the text of series that were not on this page: should they come back, they restart."""
         if len(self) > len(rows):
             alive = {row[0] for row in rows}
             for labels in [labels for labels in self if labels not in alive]:
@@ -232,7 +232,7 @@ class Writer:
 
     def _plain(self, snapshot: Snapshot, family: Family) -> list[str]:
         series, mark = self._series.get(family.name), family.mark(snapshot)
-        # A manager may bring new labels to job_info, and a node that starts tells what it is with its first GPU.
+        # A manager may bring new labels to job_info, and a node that starts shows what it is with its first GPU.
         if series is None or (series.family.labels, series.mark) != (family.labels, mark):
             series = self._series[family.name] = _Series(family, mark)
         if self.openmetrics and family.kind == "counter" and family.name.endswith("_total"):

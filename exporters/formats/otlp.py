@@ -1,4 +1,4 @@
-"""The same facts pushed by OTLP, for sites that collect with OpenTelemetry (extra ``otlp``).
+"""The same data pushed by OTLP, for sites that collect with OpenTelemetry (extra ``otlp``).
 
 One push is one snapshot, so that its parts add up. Each family of ``/metrics`` becomes a metric: counters as monotonic
 cumulative sums, the rest as gauges and histograms. Names lose ``_total``, which an exporter to Prometheus adds again
@@ -12,7 +12,6 @@ the sums. Its data types and its exporter are what is used.
 from __future__ import annotations
 
 import itertools
-import logging
 import math
 import threading
 from typing import TYPE_CHECKING, Any
@@ -22,11 +21,10 @@ from wattshed.exporters.formats import prometheus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from wattshed.exporters.formats.exposition import Family
     from wattshed.exporters.snapshot import Histogram, Snapshot
-
-log = logging.getLogger(__name__)
 
 UNITS = {"joules": "J", "watts": "W", "seconds": "s", "watts_per_second": "W/s", "ratio": "1"}
 
@@ -44,6 +42,8 @@ class Push:
     interval_s : float, s
     exporter : optional
         Another exporter of metrics, for tests.
+    noting : callable
+        From "otlp" to the context in which a push may fail.
 
     Raises
     ------
@@ -52,7 +52,13 @@ class Push:
     """
 
     def __init__(
-        self, publish: Callable[[], Snapshot], endpoint: str = "", interval_s: float = 15.0, exporter: Any = None
+        self,
+        publish: Callable[[], Snapshot],
+        endpoint: str = "",
+        interval_s: float = 15.0,
+        exporter: Any = None,
+        *,
+        noting: Callable[[str], AbstractContextManager[None]],
     ) -> None:
         try:
             from opentelemetry.exporter.otlp.proto.http.metric_exporter import (  # noqa: PLC0415 - an extra
@@ -73,7 +79,7 @@ class Push:
             {"service.name": "wattshed", "service.version": version, "host.name": _encodable(first.host)}
         )
         self._scope = InstrumentationScope("wattshed", version)
-        self._publish, self._interval_s = publish, interval_s
+        self._publish, self._interval_s, self._noting = publish, interval_s, noting
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="wattshed-otlp", daemon=True)
         self._thread.start()
@@ -96,10 +102,8 @@ class Push:
         self._push()
 
     def _push(self) -> None:
-        try:
+        with self._noting("otlp"):  # the next push may go through
             self._exporter.export(self.data(self._publish()))  # what cannot be sent, the exporter logs
-        except Exception as error:  # noqa: BLE001 - the next push may go through
-            log.error("otlp: %r; going on", error)  # noqa: TRY400 - one line says it all
 
     def _metric(self, family: Family, snapshot: Snapshot) -> Any:
         """Return one family as a metric; None without a series."""

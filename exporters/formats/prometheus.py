@@ -1,7 +1,7 @@
 """The native metrics, ``/metrics``: one table of families, read off a frozen snapshot.
 
 Series of jobs that ended vanish with the next snapshot; nothing is kept here but the constant text of living series.
-No reading is not 0: what is unknown has no series. ``docs/metrics.md`` is generated from this table.
+A missing reading is not 0: what is unknown has no series. ``docs/metrics.md`` is generated from this table.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ TABLE: tuple[Family, ...] = (
         "wattshed_up",
         "gauge",
         "1 while at least one GPU is being metered: its energy is known up to ten seconds ago. 0 without a driver, "
-        "without a GPU that answers, and where no GPU tells its energy or power.",
+        "without a GPU that answers, and where no GPU reports energy or power.",
         (),
         lambda s: [] if s.meter == "fleet" else [((), int(s.up and bool(s.gpus)))],
     ),
@@ -121,7 +121,7 @@ TABLE: tuple[Family, ...] = (
         "info",
         "Always 1; what does not change about a GPU. simulated is 1 if the watts are invented; energy_source is "
         "counter, power or none (then its energy is unknown and has no series); boundary is board, or module where a "
-        "superchip tells nothing but the energy of all of it, CPU included.",
+        "superchip reports only the energy of the whole module, CPU included.",
         ("gpu_uuid", "gpu", "model", "pci_bus_id", "driver", "architecture", "simulated", "energy_source", "boundary"),
         _gpu_info,
     ),
@@ -207,7 +207,7 @@ TABLE: tuple[Family, ...] = (
     Family(
         "wattshed_gpu_samples_rejected_total",
         "counter",
-        "Readings of a GPU that were no usable number, by reason.",
+        "Readings of a GPU without a usable number, by reason.",
         ("gpu_uuid", "reason"),
         lambda s: [((g.uuid, reason), n) for g in s.gpus for reason, n in g.rejected.items()],
     ),
@@ -231,9 +231,9 @@ TABLE: tuple[Family, ...] = (
     Family(
         "wattshed_job_energy_joules_total",
         "counter",
-        "Energy in joules at the boundary of the GPU board, by the job that it is billed to. static is the idle power "
-        "of GPU time that the job held, dynamic all above it. _idle held by nobody, _unattributed used by somebody "
-        "unknown, _other jobs beyond the series cap. Summed over job and component, plus "
+        "Energy in joules at the boundary of the GPU board, by the job that it is attributed to. static is the idle "
+        "power of GPU time that the job held, dynamic all above it. _idle held by nobody, _unattributed used by "
+        "somebody unknown, _other jobs beyond the series cap. Summed over job and component, plus "
         "wattshed_ended_jobs_energy_joules_total, it equals wattshed_gpu_energy_joules_total.",
         ("job", "gpu_uuid", "component"),
         per=HNJ_PER_JOULE,
@@ -273,9 +273,9 @@ TABLE: tuple[Family, ...] = (
     Family(
         "wattshed_host_energy_joules_total",
         "counter",
-        "Energy in joules that one meter of the host beside the GPUs' own tells, since the agent first started: "
+        "Energy in joules as reported by a meter of the host other than the GPUs' own, since the agent first started: "
         "source nvml, domain module-N is the superchip of GPU N, CPU included, as its counter says. A module holds its "
-        "GPU, so never add the two up; nor domains, where several GPUs sit on one module and each tells all of it.",
+        "GPU, so never add the two up; nor domains, where several GPUs sit on one module and each reports all of it.",
         ("source", "domain"),
         lambda s: [((one.source, one.domain), one.energy_hnj) for one in s.host_energy],
         per=HNJ_PER_JOULE,

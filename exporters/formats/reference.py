@@ -8,7 +8,7 @@ from wattshed.exporters.formats.prometheus import JOB_LABELS
 HEAD = """# Metrics
 
 Generated from the tables in `exporters/`; do not edit: `python -m wattshed.exporters.formats.reference >
-docs/metrics.md` writes it anew.
+docs/metrics.md` regenerates it.
 
 Every energy and power here holds at the boundary of the **GPU board**, as NVML reports it, except `wattshed_fleet_*`,
 which names its boundary. What is unknown has no series: a missing reading is never 0.
@@ -76,11 +76,11 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from wattshed import Collector
 from wattshed.agent.fleet.live.inventory import read_inventory
-from wattshed.agent.fleet.live.serve import Publisher
+from wattshed.agent.fleet.live.serve import FleetPublisher
 from wattshed.agent.fleet.live.site import extrapolate, measure_one
 
 inventory = read_inventory("FLEET.toml")
-fleet = Publisher(inventory, lambda: extrapolate(inventory, measure_one(inventory, "node-1", 5120.0, "train")))
+fleet = FleetPublisher(inventory, lambda: extrapolate(inventory, measure_one(inventory, "node-1", 5120.0, "train")))
 fleet.update()  # and again every few seconds
 
 registry = CollectorRegistry()
@@ -100,7 +100,7 @@ PATHS = """
 | path | answers |
 |---|---|
 | `/` | the page for people |
-| `/api/v1/snapshot` | the same facts as JSON, with the last hour of power |
+| `/api/v1/snapshot` | the same data as JSON, with the last hour of power |
 | `/api/v1/snapshot.schema.json` | its JSON schema |
 | `/-/healthy` | 200 while the server runs |
 | `/-/ready` | 200 while energy is accounted; else 503 and why not: no driver, no GPU that can be metered |

@@ -1,4 +1,4 @@
-"""What the agent tells of itself: its windows, its sampler, its faults, its calls into the driver, and its process.
+"""What the agent reports of itself: its windows, its sampler, its faults, its calls into the driver, and its process.
 
 `SELF` are rows of the table of `exporters.formats.prometheus`; those of the process are read when they are asked for.
 """
@@ -22,7 +22,7 @@ SELF: tuple[Family, ...] = (
     Family(
         "wattshed_windows_total",
         "counter",
-        "Windows accounted since the agent started; standing still means that no data comes.",
+        "Windows accounted since the agent started; if it stands still, no data arrives.",
         (),
         lambda s: [((), s.seq)],
     ),

@@ -2,7 +2,7 @@
 /* Follows /api/v1/snapshot. Names are user text: they reach the page as text only, never as markup. */
 
 const EVERY_MS = 2000, HOUR_S = 3600, PATIENCE_S = 30;
-/* _rest is no owner: the sum of the jobs that the chart does not draw by name. */
+/* _rest is not an owner: the sum of the jobs that the chart does not draw by name. */
 const NAMES = { _idle: "idle", _unattributed: "unattributed", _other: "jobs beyond the cap", _rest: "smaller jobs", _ended: "ended jobs" };
 const $ = id => document.getElementById(id);
 const charts = {
@@ -27,7 +27,7 @@ function difference(now, then) {
   }
   const late = now.gpus.some(gpu => gpu.up && gpu.energy_source !== "none" && before.has(gpu.uuid) && !covered.has(gpu.uuid));
   if (late && now.time_s - then.time_s < PATIENCE_S) return null;
-  const rise = (value, old) => value >= old ? value - old : value; /* a counter that fell began anew at 0 */
+  const rise = (value, old) => value >= old ? value - old : value; /* a counter that fell restarted at 0 */
   const joules = part => part ? part.static_j + part.dynamic_j : 0;
   const step = { t: now.time_s, gpus: {}, jobs: {} }, jobs = new Map(then.jobs.map(job => [job.job, job]));
   for (const gpu of now.gpus) {
@@ -99,7 +99,7 @@ function drawTiles(snapshot, now) {
     tile("Power now", quantity(watts, "W"), limit && watts !== null ? `${percent(watts / limit, 0)} of the limits` : "GPU boards"),
     tile("Energy", quantity(energy, "J"), energy === null ? "unknown" : `${(energy / 3.6e6).toFixed(3)} kWh at the GPU boards`),
     tile("GPUs", snapshot.gpus.length ? `${up} of ${snapshot.gpus.length}` : "–", up === snapshot.gpus.length && up ? "all can be read" : up ? "some cannot be metered" : "none is being metered"),
-    tile("Jobs", snapshot.gpus.length ? String(jobs.length - ended) : "–", ended ? `running; ${ended} more ended lately` : "running"),
+    tile("Jobs", snapshot.gpus.length ? String(jobs.length - ended) : "–", ended ? `running; ${ended} more ended recently` : "running"),
     tile("Idle", percent(part("_idle")), "of the energy, held by no job"),
     tile("Unattributed", percent(part("_unattributed")), "used by somebody unknown"),
   );
@@ -193,7 +193,7 @@ function draw(snapshot) {
   $("simulated").hidden = !snapshot.simulated;
   $("unmetered").hidden = !snapshot.unmetered;
   $("why").textContent = snapshot.unmetered;
-  for (const chart of Object.values(charts)) chart.wait(snapshot.unmetered ? "Nothing is metered." : "The first points come within a few seconds.");
+  for (const chart of Object.values(charts)) chart.wait(snapshot.unmetered ? "Nothing is metered." : "The first points appear within a few seconds.");
   $("about").textContent = ["wattshed " + snapshot.version, ...new Set([snapshot.meter, snapshot.library])].filter(Boolean).join(" · ");
   /* `wattshed fleet serve` meters no GPU itself */
   for (const part of document.querySelectorAll(".host")) part.hidden = snapshot.gpus.length === 0 && snapshot.fleet !== null;
@@ -211,7 +211,7 @@ async function follow() {
     const answer = await fetch("/api/v1/snapshot", { cache: "no-store", signal: AbortSignal.timeout(5000) });
     if (!answer.ok) throw new Error(`answers ${answer.status}`);
     const snapshot = await answer.json();
-    if (base && snapshot.started_s !== base.started_s) { tail = []; base = null; } /* the agent was started anew */
+    if (base && snapshot.started_s !== base.started_s) { tail = []; base = null; } /* the agent was restarted */
     const step = base && snapshot.seq > base.seq ? difference(snapshot, base) : null;
     if (step) tail = [...tail.filter(point => point.t > snapshot.time_s - HOUR_S), step];
     if (step || !base) base = snapshot;

@@ -1,4 +1,4 @@
-"""The same facts as JSON, ``/api/v1/snapshot``; its schema is ``snapshot.schema.json``."""
+"""The same data as JSON, ``/api/v1/snapshot``; its schema is ``snapshot.schema.json``."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _gpu(gpu: GpuFacts) -> dict[str, Any]:
 
 
 def _job(key: str, job: JobFacts | None, energy: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
-    # Without a share of any GPU nothing is known of its energy: none of its GPUs tells theirs.
+    # Without a share of any GPU nothing is known of its energy: none of its GPUs reports its own.
     static = sum(part["static_j"] for part in energy.values()) if energy else None
     dynamic = sum(part["dynamic_j"] for part in energy.values()) if energy else None
     return {

@@ -20,7 +20,7 @@ CHUNK = 65_536
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ClientLimits:
     """How long and how much a client may take; seconds and bytes."""
 
     handshake_s: float = 5.0
@@ -58,7 +58,7 @@ class Conversation:
         The connection's streams.
     peer : Peer
         Told what the connection does, and when it got on with it.
-    limits : Limits
+    limits : ClientLimits
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Conversation:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         peer: Peer,
-        limits: Limits,
+        limits: ClientLimits,
     ) -> None:
         self._answer, self._reader, self._writer, self._peer = answer, reader, writer, peer
         self._limits = limits

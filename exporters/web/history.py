@@ -63,7 +63,7 @@ class History:
         self._last: _Books | None = None
 
     def observe(self, snapshot: Snapshot) -> None:
-        """Take note of a snapshot; one that is no step younger than the last is passed over."""
+        """Take note of a snapshot; one that is less than a step younger than the last is skipped."""
         if snapshot.seq == 0:
             return
         if self._last is None:
@@ -110,7 +110,7 @@ def covered_s(now: Mapping[str, tuple[int, int]], then: Mapping[str, tuple[int, 
     -------
     dict of UUID to float, s
     """
-    # A GPU that appears may bring restored joules along, so it tells nothing yet.
+    # A GPU that appears may bring restored joules along, so it shows nothing yet.
     both = ((uuid, covered_us - then[uuid][1]) for uuid, (_, covered_us) in now.items() if uuid in then)
     return {uuid: us / 1e6 for uuid, us in both if us > 0}
 
@@ -125,12 +125,12 @@ def _per_job(now: _Books, then: _Books, seconds: Mapping[str, float]) -> dict[st
 
 
 def _joules(now_hnj: int, then_hnj: int) -> float:
-    """Return the rise of a counter; one that fell began anew at 0."""
+    """Return the rise of a counter; one that fell restarted at 0."""
     return (now_hnj - then_hnj if now_hnj >= then_hnj else now_hnj) / HNJ_PER_JOULE
 
 
 def _largest(per_job: Mapping[str, float]) -> dict[str, float]:
-    """Keep what is no job and the ``MAX_JOBS`` largest jobs; sum the others as the rest."""
+    """Keep what is not a job and the ``MAX_JOBS`` largest jobs; sum the others as the rest."""
     return _fold(per_job, _named(per_job))
 
 

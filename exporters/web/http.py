@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wattshed.exporters.web.access import Busy, Passwords, RateLimit, names_of
-from wattshed.exporters.web.conversation import ANSWERING, CHUNK, Conversation, Limits, Peer
+from wattshed.exporters.web.conversation import ANSWERING, CHUNK, ClientLimits, Conversation, Peer
 from wattshed.exporters.web.listen import activated, bind, describe
 from wattshed.exporters.web.reload import Watched
-from wattshed.exporters.web.site import Response, Site, plain
+from wattshed.exporters.web.site import Response, WebSite, plain
 from wattshed.exporters.web.web_config import WebConfig, WebConfigError
 
 if TYPE_CHECKING:
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-__all__ = ["Limits", "Server", "WebConfigError"]
+__all__ = ["ClientLimits", "Server", "WebConfigError"]
 
 
 class Server:
-    """Serves `Site` on any number of addresses.
+    """Serves `WebSite` on any number of addresses.
 
     Parameters
     ----------
@@ -66,12 +66,12 @@ class Server:
         web_config: str | os.PathLike[str] | None = None,
         *,
         hostname_label: str = "Hostname",
-        limits: Limits | None = None,
+        limits: ClientLimits | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        self._site = Site(publish, hostname_label)
+        self._site = WebSite(publish, hostname_label)
         self._listen, self._environ = tuple(listen), environ
-        self._limits = limits or Limits()
+        self._limits = limits or ClientLimits()
         self._watched = Watched(
             Path(web_config) if web_config else None,
             lambda error: self._site.fault("web-config", f"{error}; the last good configuration stays in force"),
@@ -135,7 +135,7 @@ class Server:
         try:
             asyncio.run(self._main(started))
         except Exception:
-            log.exception("the HTTP server ended; restart wattshed to have it back")
+            log.exception("the HTTP server ended; restart wattshed to restore it")
         finally:
             started.set()
 
@@ -218,7 +218,7 @@ class Server:
                 async with asyncio.timeout(2.0):
                     await writer.wait_closed()
         except (OSError, TimeoutError, asyncio.CancelledError, EOFError):
-            pass  # the client is slow, gone, or was sent away: its own affair
+            pass  # the client is slow, gone, or was sent away: not our fault
         except Exception as error:  # noqa: BLE001 - one connection's fault stays its own
             self._site.fault("http", repr(error))
         finally:

@@ -22,7 +22,7 @@ def parse_address(text: str) -> tuple[str, int]:
     Raises
     ------
     ValueError
-        If there is no port, or it is no number from 0 to 65535.
+        If there is no port, or it is not a number from 0 to 65535.
     """
     host, colon, port = text.rpartition(":")
     if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:

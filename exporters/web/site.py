@@ -1,4 +1,4 @@
-"""What each path answers, without a word about sockets: metrics, DCGM's names, JSON, health, the page."""
+"""What each path answers, and nothing about sockets: metrics, DCGM's names, JSON, health, the page."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def plain(status: int, text: str, *headers: tuple[str, str]) -> Response:
     return Response(status, PLAIN, f"{text}\n".encode(), (*SAFE, ("Cache-Control", "no-store"), *headers))
 
 
-class Site:
+class WebSite:
     """Answers requests from the current snapshot.
 
     Parameters

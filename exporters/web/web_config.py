@@ -116,7 +116,7 @@ class _Section:
             if allowed is not None and name not in allowed:
                 raise self.error(f"unknown key {name!r} in {title}; known are {', '.join(sorted(allowed))}", key)
             if name in self.values:
-                raise self.error(f"key {name!r} stands twice in {title}", key)
+                raise self.error(f"key {name!r} appears twice in {title}", key)
             self.values[name] = value
 
     def error(self, message: str, node: yaml.Node | None = None) -> WebConfigError:
@@ -195,7 +195,7 @@ def load(path: Path, *, may_be_empty: bool = True) -> WebConfig:
     except (yaml.YAMLError, RecursionError):
         raise WebConfigError("not YAML, or nested too deeply", str(path)) from None
     if root is None and not may_be_empty:
-        raise WebConfigError("is empty; to do without any of it write {}", str(path))
+        raise WebConfigError("is empty; to configure nothing, write {}", str(path))
     top = _Section(
         root, path, {"tls_server_config", "http_server_config", "basic_auth_users", "rate_limit"}, "the file"
     )

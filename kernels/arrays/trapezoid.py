@@ -24,7 +24,8 @@ _SHORT_US = 1 << 31
 def _sum_whole(time_us, power_mw):
     """Sum as if every reading were valid and every interval short; the compiler makes this pass vector code.
 
-    Returns (energy, least and longest interval, least and greatest reading); the last four tell whether to believe it.
+    Returns (energy, least and longest interval, least and greatest reading); the last four show whether it can be
+    trusted.
     """
     energy = np.uint64(0)
     shortest = np.int64(0)
@@ -163,7 +164,7 @@ def sum_chunks(time_us, power_mw, rows, max_gap_us, parts):
 
 @jit
 def falls_between_chunks(time_us, owner, rows):
-    """Tell whether a chunk begins before the row above it, which neither of the two chunks sees."""
+    """Return whether a chunk begins before the row above it, which neither of the two chunks sees."""
     for gpu in range(len(owner) - 1):
         for k in range(owner[gpu] + 1, owner[gpu + 1]):
             if time_us[rows[k]] < time_us[rows[k] - 1]:

@@ -1,1 +1,1 @@
-"""What bills: counter and power reconciled, energy split among owners, power-only books, histograms."""
+"""What attributes energy: counter and power reconciled, energy split among owners, power-only windows, histograms."""

@@ -1,29 +1,80 @@
-"""Cutting pieces at the edges of owners: along the straight line between the powers at their ends, or by what is known.
+"""Cutting energy intervals at owners' edges: along the line between the powers at their ends, or by what is known.
 
 Next to a time in which nobody is there, power is idle until an owner comes and after the last one went, if the readings
-on that side say so: the rest of such a piece is the owner's, however steeply power rose and fell in it.
+on that side say so: the rest of such an interval is the owner's, however steeply power rose and fell in it.
 
-A *hole* is a piece that no reading covers, and whose energy only the counter tells.
+A *hole* is an interval that no reading covers, and whose energy only the counter tells.
 
-The straight line between the powers at its ends is no shape of what happened inside. What is known is who was there:
+The straight line between the powers at its ends is not a shape of what happened inside. What is known is who was there:
 until the first owner came or went the power was that before the hole, from the last such edge on that after it, and
 between these idle power where nobody was there. Of who was there between them and not at either end no reading tells:
-theirs is what the counter says beside the rest, as far as that can be relied on. All is scaled to the piece's energy.
+theirs is what the counter says beside the rest, as far as that can be relied on. All is scaled to the interval's
+energy.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, NamedTuple
+
+from wattshed.kernels.billing.doubt import of_share
 from wattshed.kernels.billing.shares import portion
+from wattshed.kernels.billing.usage import comes, count_past_edge, goes, next_edge
 from wattshed.kernels.jit import jit
+
+if TYPE_CHECKING:
+    from wattshed.kernels.billing.usage import SweepPlace, UsageRows
 
 FOREVER = 1 << 62
 STEADY = 0.2
 """One sigma, relative, of taking a load to have drawn in a hole what it drew in the seconds beside it."""
 
 
+class Powers(NamedTuple):
+    """Power at the begin and the end of an interval (-1 unknown), and that of a GPU at rest, mW."""
+
+    begin_mw: int
+    end_mw: int
+    idle_mw: int
+
+
+class HoleCut(NamedTuple):
+    """How a hole is cut where owners come and go.
+
+    Attributes
+    ----------
+    first_us, last_us : int, us
+        When the first and the last owner came or went in it; FOREVER, -1 if none did.
+    weights : int, nJ
+        What the powers make of the rest of it: its energy is scaled to that.
+    between_mw : int, mW
+        Power of the time in between of which no reading tells; -1 while it is not known.
+    above_hnj, since_edge_hnj : float, hnj
+        What is above idle in all of it, and of that what was used since an owner came or went last.
+    """
+
+    first_us: int
+    last_us: int
+    weights: int
+    between_mw: int
+    above_hnj: float
+    since_edge_hnj: float
+
+
+@jit(inline="always", allocates=False)
+def no_cut() -> HoleCut:
+    """Return what is cut where there is no hole."""
+    return HoleCut(FOREVER, -1, 0, -1, 0.0, 0.0)
+
+
+@jit(inline="always", allocates=False)
+def is_cut(cut: HoleCut) -> bool:
+    """Tell whether owners came or went in a hole, so that powers say how it is cut."""
+    return cut.last_us >= 0 and cut.weights > 0
+
+
 @jit(inline="always")
 def along_the_line(rest: int, begin_mw: int, end_mw: int, span: int, dt: int) -> tuple[int, int]:
-    """Cut ``span`` off a piece of ``rest`` energy and length ``dt``: its energy, and the power at the cut.
+    """Cut ``span`` off an interval of ``rest`` energy and length ``dt``: its energy, and the power at the cut.
 
     Along the straight line between the powers at its ends; evenly in time where these are not known (-1).
     """
@@ -35,22 +86,20 @@ def along_the_line(rest: int, begin_mw: int, end_mw: int, span: int, dt: int) ->
     return (weight if rest == weights else portion(rest, weight, weights)), cut_mw
 
 
-@jit(inline="always")
-def power_in(
-    since: int, first: int, last: int, present: int, begin_mw: int, end_mw: int, idle_mw: int, between_mw: int
-) -> int:
+@jit(inline="always", allocates=False)
+def power_in(since: int, present: int, cut: HoleCut, powers: Powers) -> int:
     """Power (mW, relative to the rest of the hole) from ``since`` to the next edge, with so many rows present."""
-    before = begin_mw if begin_mw >= 0 else end_mw
-    after = end_mw if end_mw >= 0 else begin_mw
+    before = powers.begin_mw if powers.begin_mw >= 0 else powers.end_mw
+    after = powers.end_mw if powers.end_mw >= 0 else powers.begin_mw
     if before < 0:
         return 1  # neither is known: evenly in time
-    if since < first:
+    if since < cut.first_us:
         return before
-    if since >= last:
+    if since >= cut.last_us:
         return after
-    if present == 0 and idle_mw >= 0:
-        return idle_mw
-    return between_mw
+    if present == 0 and powers.idle_mw >= 0:
+        return powers.idle_mw
+    return cut.between_mw
 
 
 @jit
@@ -83,110 +132,111 @@ def between(known: int, unknown: int, time_us: int, energy: int, dt: int) -> int
     return max(int(mine / time_us * scale), 1)
 
 
-@jit(inline="always")
+@jit(inline="always", allocates=False)
 def at_rest(power_mw: int, idle_mw: int) -> bool:
     """Tell whether a reading is one of a GPU that rests."""
     return 0 <= power_mw <= idle_mw + idle_mw // 4
 
 
 @jit(allocates=False)
-def nobody_after(  # type: ignore[no-untyped-def]
-    edge: int, t1: int, present: int, next_start: int, next_end: int, lo: int, hi: int, by_start, by_end, start, end
-) -> bool:
-    """Tell whether all who are present leave at an edge, and nobody comes before the piece ends."""
-    if next_start < hi - lo and start[lo + by_start[next_start]] < t1:
+def nobody_after(edge: int, t1: int, usage: UsageRows, at: SweepPlace) -> bool:
+    """Tell whether all who are present leave at an edge, and nobody comes before the interval ends."""
+    if at.coming < at.stop and usage.row[usage.by_start[at.coming]].start_us < t1:
         return False
-    i = next_end
-    while i < hi and end[by_end[i]] <= edge:
-        present -= start[by_end[i]] < end[by_end[i]]
+    present, i = at.present, at.going
+    while i < at.stop and usage.row[usage.by_end[i]].end_us <= edge:
+        present -= usage.row[usage.by_end[i]].start_us < usage.row[usage.by_end[i]].end_us
         i += 1
     return present == 0
 
 
-@jit(inline="always")
-def goes_on(row: int, following: int, hi: int, start, end, owner) -> bool:  # type: ignore[no-untyped-def]
-    """Tell whether the row that follows another one is its owner's, without a break: a window ended there."""
-    return following < hi and owner[row] == owner[following] and end[row] == start[following]
+@jit(inline="always", allocates=False)
+def beside_rest(amount: int, rest: int, before: int, after: int, powers: Powers) -> int:
+    """Return what of ``rest``, ``amount`` along the line, lies before an edge if a GPU rests on one side of it.
+
+    ``before`` and ``after`` are the times (us) on either side of the edge if it rests there, else 0.
+    """
+    if before > 0 and at_rest(powers.begin_mw, powers.idle_mw):
+        return min(amount, 2 * powers.idle_mw * before)
+    if after > 0 and at_rest(powers.end_mw, powers.idle_mw):
+        return max(amount, rest - 2 * powers.idle_mw * after)
+    return amount
 
 
 @jit(allocates=False)
-def owners_edges(  # type: ignore[no-untyped-def]
-    t0: int, t1: int, next_start: int, next_end: int, lo: int, hi: int, by_start, by_end, start, end, owner
-) -> tuple[int, int]:
-    """Return when the first and the last owner came or went strictly inside a piece; FOREVER, -1 if none did.
+def _owners_edges(t0: int, t1: int, usage: UsageRows, at: SweepPlace) -> tuple[int, int]:
+    """Return when the first and the last owner came or went strictly inside a hole; FOREVER, -1 if none did.
 
     Where a row follows another of its owner without a break (a window's end), nobody did.
     """
     first, last = FOREVER, -1
-    i = next_start
-    while i < hi - lo:
-        row = lo + by_start[i]
-        edge = start[row]
+    for i in range(at.coming, at.stop):
+        row = usage.by_start[i]
+        edge = usage.row[row].start_us
         if edge >= t1:
             break
-        came = row == lo or not goes_on(row - 1, row, hi, start, end, owner)
-        if edge > t0 and end[row] > edge and came:
+        if edge > t0 and usage.row[row].end_us > edge and comes(usage, at, row):
             first, last = min(first, edge), max(last, edge)
-        i += 1
-    i = next_end
-    while i < hi:
-        row = by_end[i]
-        edge = end[row]
+    for i in range(at.going, at.stop):
+        row = usage.by_end[i]
+        edge = usage.row[row].end_us
         if edge >= t1:
             break
-        if edge > t0 and start[row] < edge and not goes_on(row, row + 1, hi, start, end, owner):
+        if edge > t0 and usage.row[row].start_us < edge and goes(usage, at, row):
             first, last = min(first, edge), max(last, edge)
-        i += 1
     return first, last
 
 
 @jit(allocates=False)
-def weigh(  # type: ignore[no-untyped-def]
-    t0,
-    t1,
-    energy,
-    first,
-    last,
-    present,
-    begin_mw,
-    end_mw,
-    idle_mw,
-    next_start,
-    next_end,
-    lo,
-    hi,
-    by_start,
-    by_end,
-    start,
-    end,
-) -> tuple[int, int]:
-    """Sum `power_in` x time over a piece, row edge by row edge; returns that, and `between` of it."""
+def begin_hole(t0: int, t1: int, energy: int, powers: Powers, usage: UsageRows, at: SweepPlace) -> HoleCut:
+    """Look through a hole: sum `power_in` x time over it, edge by edge, and find `between` of it."""
+    first, last = _owners_edges(t0, t1, usage, at)
+    above = max(energy - 2.0 * max(powers.idle_mw, 0) * (t1 - t0), 0.0)
     known, unknown, unknown_us = 0, 0, 0
-    mean_mw = (begin_mw + end_mw) // 2 if begin_mw >= 0 and end_mw >= 0 else max(begin_mw, end_mw)
+    mean_mw = max(powers.begin_mw, powers.end_mw)
+    if powers.begin_mw >= 0 and powers.end_mw >= 0:
+        mean_mw = (powers.begin_mw + powers.end_mw) // 2
+    cut = HoleCut(first, last, 0, -1, above, 0.0)
     since = t0
     while since < t1:
-        edge = t1
-        if next_start < hi - lo:
-            edge = min(edge, start[lo + by_start[next_start]])
-        if next_end < hi:
-            edge = min(edge, end[by_end[next_end]])
+        edge = next_edge(usage, at, t1)
         if edge > since:
-            power_mw = power_in(since, first, last, present, begin_mw, end_mw, idle_mw, -1)
+            power_mw = power_in(since, at.present, cut, powers)
             if power_mw < 0:
                 unknown += mean_mw * (edge - since)
                 unknown_us += edge - since
             else:
                 known += power_mw * (edge - since)
             since = edge
-        while next_end < hi and end[by_end[next_end]] <= edge:
-            gone = by_end[next_end]
-            present -= start[gone] < end[gone]
-            next_end += 1
-        while next_start < hi - lo and start[lo + by_start[next_start]] <= edge:
-            row = lo + by_start[next_start]
-            present += end[row] > edge
-            next_start += 1
-    if unknown_us == 0:
-        return known, mean_mw
-    between_mw = between(known, unknown, unknown_us, energy, t1 - t0)
-    return known + between_mw * unknown_us, between_mw
+        at = count_past_edge(usage, at, edge)
+    between_mw = mean_mw
+    if unknown_us > 0:
+        between_mw = between(known, unknown, unknown_us, energy, t1 - t0)
+    return HoleCut(first, last, known + between_mw * unknown_us, between_mw, above, 0.0)
+
+
+@jit(inline="always", allocates=False)
+def cut_hole(rest: int, since: int, span: int, present: int, cut: HoleCut, powers: Powers) -> tuple[int, HoleCut]:
+    """Cut ``span`` from ``since`` on off what is left of a hole: its energy, and the cut of what is left then."""
+    weight = power_in(since, present, cut, powers) * span
+    amount = portion(rest, min(weight, cut.weights), cut.weights)
+    weights = cut.weights - weight
+    return amount, HoleCut(cut.first_us, cut.last_us, weights, cut.between_mw, cut.above_hnj, cut.since_edge_hnj)
+
+
+@jit(inline="always", allocates=False)
+def doubt_with(sigma_hnj: float, above_hnj: int, cut: HoleCut) -> tuple[float, HoleCut]:
+    """Return a segment's sigma with so much more above idle since an owner came or went, and the cut with that.
+
+    Windows end in a hole, and with them rows, but that makes nothing less certain.
+    """
+    since_edge = cut.since_edge_hnj + float(above_hnj)
+    sigma_hnj -= of_share(cut.above_hnj, cut.since_edge_hnj)
+    sigma_hnj += of_share(cut.above_hnj, since_edge)
+    return sigma_hnj, HoleCut(cut.first_us, cut.last_us, cut.weights, cut.between_mw, cut.above_hnj, since_edge)
+
+
+@jit(inline="always", allocates=False)
+def owner_changes(cut: HoleCut) -> HoleCut:
+    """Begin anew with what is used since an owner came or went."""
+    return HoleCut(cut.first_us, cut.last_us, cut.weights, cut.between_mw, cut.above_hnj, 0.0)

@@ -16,8 +16,14 @@ Three kinds, each for a segment of dynamic energy E of which the row got the sha
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
+from wattshed.kernels.billing.shares import HELD
 from wattshed.kernels.jit import jit
+
+if TYPE_CHECKING:
+    from wattshed.kernels.billing.shares import Here
+    from wattshed.kernels.billing.usage import UsageRows
 
 
 @jit(inline="always")
@@ -30,43 +36,43 @@ def of_share(total: float, part: float) -> float:
 
 
 @jit(allocates=False)
-def of_activity(total: int, part, rows, n: int, known) -> None:  # type: ignore[no-untyped-def]
-    """Add one sigma of a split by activity, for c = 1, to ``known[:, 0]`` (int64[m, 3], hnj).
+def of_activity(total: int, here: Here, n: int, unlike) -> None:  # type: ignore[no-untyped-def]
+    """Add one sigma of a split by activity, for c = 1, to ``unlike`` (int64[m], hnj).
 
-    ``part`` (int64[n + 1], hnj) is what each of the ``n`` rows present got of ``total`` (hnj, > 0), and, last, nobody
+    ``here.part[:n + 1]`` (hnj) is what each of the ``n`` rows present got of ``total`` (hnj, > 0), and, last, nobody
     known.
     """
-    whole = float(total)
+    part, whole = here.part, float(total)
     squares = 0.0
     for j in range(n + 1):
         squares += (part[j] / whole) ** 2
     for j in range(n):
         share = part[j] / whole
-        known[rows[j], 0] += int(part[j] * math.sqrt(max((1.0 - share) ** 2 + squares - share * share, 0.0)))
+        unlike[here.rows[j]] += int(part[j] * math.sqrt(max((1.0 - share) ** 2 + squares - share * share, 0.0)))
 
 
 @jit(allocates=False)
-def of_guess(total: int, part, rows, n: int, known) -> None:  # type: ignore[no-untyped-def]
-    """Add one sigma of a split by share or equally to ``known[:, 1]`` (int64[m, 3], hnj)."""
+def of_guess(total: int, here: Here, n: int, guessed) -> None:  # type: ignore[no-untyped-def]
+    """Add one sigma of a split by share or equally to ``guessed`` (int64[m], hnj)."""
     for j in range(n):
-        known[rows[j], 1] += int(of_share(float(total), float(part[j])))
+        guessed[here.rows[j]] += int(of_share(float(total), float(here.part[j])))
 
 
 @jit(allocates=False)
-def of_bound(part, rows, n: int, known) -> None:  # type: ignore[no-untyped-def]
+def of_bound(here: Here, n: int, guessed) -> None:  # type: ignore[no-untyped-def]
     """Add one sigma of a split by no more than a share."""
     for j in range(n):
-        known[rows[j], 1] += int(part[j] / math.sqrt(12.0))
+        guessed[here.rows[j]] += int(here.part[j] / math.sqrt(12.0))
 
 
 @jit(allocates=False)
-def of_nobody(total: int, live, rows, n: int, known) -> None:  # type: ignore[no-untyped-def]
+def of_nobody(total: int, usage: UsageRows, here: Here, n: int, guessed) -> None:  # type: ignore[no-untyped-def]
     """Add one sigma for each of several live rows of which none was active, and none got anything."""
     sharers = 1.0
     for j in range(n):
-        if live[rows[j]] != 0:
+        if usage.row[here.rows[j]].live != HELD:
             sharers += 1.0
     share = 1.0 / sharers
     for j in range(n):
-        if live[rows[j]] != 0:
-            known[rows[j], 1] += int(total * math.sqrt(share * share + share * (1.0 - share) / 3.0))
+        if usage.row[here.rows[j]].live != HELD:
+            guessed[here.rows[j]] += int(total * math.sqrt(share * share + share * (1.0 - share) / 3.0))

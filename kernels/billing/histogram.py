@@ -38,9 +38,9 @@ SEEN_T, BEFORE_T, BEFORE, HELD = range(4)
 
 @jit
 def _weigh(time_us, power_mw, ceiling_mw, max_gap_us, last, level, weight):
-    """Give every reading its weight but the last, whose weight is kept in ``last``; returns how many.
+    """Give every reading but the last its weight, whose weight is kept in ``last``; returns how many.
 
-    Rows that go back in time, and readings that are none or above the ceiling, are passed over.
+    Rows that go back in time, and readings that are none or above the ceiling, are skipped.
     """
     n = 0
     for i in range(len(power_mw)):
@@ -114,7 +114,7 @@ class PowerHistogram:
         self.bins = np.frombuffer(mmap.mmap(-1, size * 8), np.int64)
 
     def worth_bins(self, rows: int) -> bool:
-        """Tell whether so many more rows are better poured into bins."""
+        """Return whether so many more rows are better poured into bins."""
         return len(self.bins) > 0 or len(self._levels) + rows >= self._few
 
     def extend(self, time_us: NDArray[np.int64], power_mw: NDArray[np.int32], ceiling_mw: int, max_gap_us: int) -> None:
@@ -123,9 +123,9 @@ class PowerHistogram:
         Parameters
         ----------
         time_us : int64[n], us
-            Rows that go back in time are passed over.
+            Rows that go back in time are skipped.
         power_mw : int32[n], mW
-            What is not above 0, or above ``ceiling_mw``, is no reading.
+            What is not above 0, or above ``ceiling_mw``, is not a reading.
         ceiling_mw : int, mW
         max_gap_us : int, us
             Readings further apart do not weigh.

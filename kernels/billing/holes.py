@@ -7,7 +7,7 @@ rules:
 * a hole is an interval of its own: what the counter says of the whole stretch, less what power saw of the rest of it,
   is the hole's, and no interval beside it is scaled up to hold it;
 * an interval that was read holds no more than a board of this limit can use, if there is another that can hold it;
-* where the counter began anew in the hole, its first value tells how long it has counted since; the time before that is
+* where the counter restarted in the hole, its first value shows how long it has counted since; the time before that is
   estimated by the power before and after, if it is not too long, and is counted as estimated.
 
 Numbers in, numbers out: nothing here knows of the state of the merge.

@@ -1,4 +1,4 @@
-"""The records of what bills: where the books of a GPU stand, what happened, and the energy intervals that are booked.
+"""The records of what bills: where the accounts of a GPU stand, what happened, and the booked energy intervals.
 
 What is done with them is `kernels.billing.reconcile`'s. Each is a dataclass of whole numbers, and a structured array of
 int64 fields of the same names (`kernels.billing.records`): ``state["counter_mj"]`` of all GPUs, ``state.counter_mj`` of
@@ -22,7 +22,7 @@ class Suspect(IntEnum):
     """What a reading of the counter that is held back may be."""
 
     NONE = 0  # no reading is held back
-    DIP = 1  # it fell: a bad reading, or the counter began anew
+    DIP = 1  # it fell: a bad reading, or the counter restarted
     JUMP = 2  # it rose by more than a board can use
     STALE = 3  # the first one after a hole: it may be as old as the hole
 
@@ -59,7 +59,7 @@ class GpuState:
     suspect_mj, suspect_us, suspect_booked_hnj : int, mJ, us, hnj
         The reading that is held back, and what power booked since.
     high_water_mj, high_water_us, high_water_booked_hnj : int, mJ, us, hnj
-        The level that the counter had before it began anew, and what is booked since: it may come back.
+        The level that the counter had before it restarted, and what is booked since: it may come back.
     open_since_us, open_until_us, open_hnj, open_begin_mw, open_end_mw : int
         What is open at the end of a window, as one interval; with a suspect, what lies before it.
     after_since_us, after_until_us, after_hnj : int
@@ -118,7 +118,7 @@ class Diagnostics:
     power_hnj, counter_hnj : int, hnj
         What power alone says, and the counter alone.
     resets, stuck : int
-        How often the counter began anew, and was seen to be stuck.
+        How often the counter restarted, and was seen to be stuck.
     rejected_zero, rejected_negative, rejected_high : int
         Powers that were not believed.
     rejected_time : int
@@ -126,11 +126,11 @@ class Diagnostics:
     rejected_step, rejected_dip : int
         Readings of the counter that were not believed.
     by_counter_hnj, by_power_hnj : int, hnj
-        What is booked, by what tells of it.
+        What is booked, by what measured it.
     compared_us, compared_power_hnj, compared_counter_hnj : int
         Times that both of them saw whole.
     estimated_us, unknown_us : int, us
-        Holes that nothing tells of: estimated by power; booked as nothing.
+        Holes that nothing measured: estimated by power; booked as nothing.
     """
 
     samples: int = 0
@@ -202,7 +202,7 @@ class EnergyIntervals(NamedTuple):
         Power at the two ends of each interval, which is taken to be straight between them; -1 unknown.
     hole : int64[*]
         Not 0 where no reading covers the interval, which is longer than readings may bridge; its two powers are those
-        before and after it. 1: the counter tells its energy; more: for so many us of it that is an estimate. Below 0:
+        before and after it. 1: the counter gives its energy; more: for so many us of it that is an estimate. Below 0:
         so many us of it are booked as nothing.
     diagnostics : DIAGNOSTICS[g]
         What happened in this window, to be added up by the caller.

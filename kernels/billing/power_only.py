@@ -1,4 +1,4 @@
-"""The plain case at the speed of memory: power only, no counter, nobody on the GPUs.
+"""The simple case at the speed of memory: power only, no counter, nobody on the GPUs.
 
 Most of a long trace is like that, and then booking needs no intervals: the sums of `kernels.billing.reconcile.merge`
 and `kernels.billing.split.split`, and the histogram of power, follow from one pass over the columns as they lie in the
@@ -183,7 +183,7 @@ def _book_block(times, powers, base, s, happened, ceiling, max_gap, twice_idle, 
 def _book_gpu(columns, gpu, place, states, diagnostics, limits, pour, last, bins, out):
     """Book one GPU from ``place`` (window, row) on, and move it; stops before a reading without a bin, or when full.
 
-    ``out`` gets energy, static energy, and the reading that it stopped at for want of a bin (else 0).
+    ``out`` gets energy, static energy, and the reading at which it stopped because there was no bin (else 0).
     """
     offsets, times, time_at, base_us, power_mw, power_at = columns
     ceiling, max_gap, twice_idle = limits

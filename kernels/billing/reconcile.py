@@ -5,11 +5,12 @@ it, scaled to fit. Without a counter, power is integrated by trapezoid. The resu
 stretches of time with an exact integer energy in half-nanojoules (``hnj``; 1 mJ = 2,000,000 hnj), which later kernels
 split.
 
-A counter lies in known ways, and each has its rule (`kernels.billing.verdicts`, `kernels.billing.suspects`):
+A counter lies in known ways, and each has its rule (`kernels.billing.verdicts`, `kernels.billing.counter_resets`):
 
 * it was *seen* not to move while power flows (stuck: readings that repeat it, more than 2 s apart without their longest
   pause), or is not readable for longer than a gap: power is booked, and what the counter says later is booked on top as
-  far as it exceeds that. Its difference is the truth; only one that was stuck and then lacks a fifth has lost it;
+  far as it exceeds that. Its difference is the truth; only one that was stuck and then lacks a quarter of what power
+  booked has lost it;
 * it falls (a driver reload, or a bad reading): nothing is booked from it until a second reading says which. If it comes
   back to the old level it was a dip and the old base holds; if it counts on from the low value it is a new epoch, whose
   first value is a lower bound for the stretch before it, and what it leaves open is estimated by power;
@@ -30,6 +31,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from wattshed.kernels.billing.counter_resets import UNDECIDED_US, book_stale
 from wattshed.kernels.billing.holes import UNTOLD_US, total_of
 from wattshed.kernels.billing.layout import (
     DIAGNOSTICS,
@@ -44,7 +46,6 @@ from wattshed.kernels.billing.layout import (
 )
 from wattshed.kernels.billing.records import blank, opened, put_back
 from wattshed.kernels.billing.settling import all_final, begun_anew, by_power, close, settle_by_power, uncover
-from wattshed.kernels.billing.suspects import UNDECIDED_US, book_stale
 from wattshed.kernels.billing.verdicts import take_counter
 from wattshed.kernels.columns import as_read
 from wattshed.kernels.jit import jit
@@ -71,7 +72,7 @@ def new_state(gpus: int) -> NDArray[np.void]:
 
 @jit(allocates=False)
 def is_reading(p: int, ceiling: int, diagnostics: Diagnostics) -> bool:
-    """Tell whether a power is one that can be believed; if not, count why."""
+    """Return whether a power can be trusted; if not, count why."""
     if p == 0:
         diagnostics.rejected_zero += 1
     elif p < -1:
@@ -83,7 +84,7 @@ def is_reading(p: int, ceiling: int, diagnostics: Diagnostics) -> bool:
 
 @jit(allocates=False)
 def follow(s: GpuState, diagnostics: Diagnostics, t: int, p: int, max_gap: int) -> int:
-    """Count a reading that can be believed; returns the time that it bridges, -1 over a gap, 0 for the first."""
+    """Count a reading that can be trusted; returns the time that it bridges, -1 over a gap, 0 for the first."""
     diagnostics.samples += 1
     known = s.power_us >= 0
     apart = t - s.power_us if known else 0
@@ -132,7 +133,7 @@ def _close_before_hole(books: Books) -> None:
 def _end_hole(books: Books, p: int, fresh: bool, average_mw: int) -> None:
     """Close the books before a hole that a reading ends, and note the power on both sides of it.
 
-    An instant tells little of a load that moves: better the mean of seconds before, and of the one after.
+    An instant says little about a load that moves: better the mean of seconds before, and of the one after.
     """
     s = books.state
     _close_before_hole(books)
@@ -144,7 +145,7 @@ def _end_hole(books: Books, p: int, fresh: bool, average_mw: int) -> None:
 
 @jit(inline="always", allocates=False)
 def _misses_counter(books: Books, t: int) -> bool:
-    """Tell whether what is open waits too long for the counter; a hole, of which it alone can tell, waits longer."""
+    """Return whether what is open waits too long for the counter; a hole, of which it alone can tell, waits longer."""
     s, stretch, intervals = books.state, books.open, books.intervals
     if s.counter_mj < 0 or stretch.end == stretch.first or t - s.seen_us <= books.max_gap_us:
         return False
@@ -184,7 +185,7 @@ def _take_row(books: Books, t: int, average_mw: int, instant_mw: int, c: int) ->
             s.booked_us = t
     if c >= 0:
         if s.power_us < 0 and min(s.seen_us, s.shape_us) >= 0 and t - s.seen_us > books.max_gap_us:
-            diagnostics.gap_us += t - s.seen_us  # of a GPU that tells its counter alone
+            diagnostics.gap_us += t - s.seen_us  # of a GPU that has a counter alone
             diagnostics.gaps += 1
         take_counter(books, t, c)
     elif _misses_counter(books, t):

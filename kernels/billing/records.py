@@ -8,6 +8,7 @@ dataclass (`opened`), which are written back when it is done (`put_back`).
 from __future__ import annotations
 
 from dataclasses import astuple, fields
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 Record = TypeVar("Record")
 
 
+@cache
 def dtype_of(kind: type) -> np.dtype[np.void]:
     """Return the dtype of an array of such records: int64 each field, in the order of the dataclass."""
     return np.dtype([(field.name, np.int64) for field in fields(kind)])

@@ -1,6 +1,6 @@
 """Closing the books of an open stretch: its intervals become final, by power, by the counter, or as a new epoch says.
 
-Which it is, `kernels.billing.verdicts`, `kernels.billing.suspects` and `kernels.billing.reconcile` decide.
+Which it is, `kernels.billing.verdicts`, `kernels.billing.counter_resets` and `kernels.billing.reconcile` decide.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_STEP_MJ = 2_000_000_000_000  # 2 GJ, a month at 800 W: with what a window ma
 
 @jit(inline="always", allocates=False)
 def sane(step_mj: int, dt_us: int, bound_mw: int) -> bool:
-    """Tell whether a board of this limit can use ``step_mj`` in ``dt_us``: 1.5 x limit, a second of slack."""
+    """Return whether a board of this limit can use ``step_mj`` in ``dt_us``: 1.5 x limit, a second of slack."""
     return 0 <= step_mj <= MAX_STEP_MJ and step_mj * 1_000_000 // (dt_us + SLACK_US) <= bound_mw + bound_mw // 2
 
 
@@ -103,7 +103,7 @@ def uncover(books: Books, t: int) -> None:
 
 @jit(allocates=False)
 def _told_anew(books: Books) -> int:
-    """Return what the low value that is suspect tells of the intervals before it, should it count anew."""
+    """Return what the suspect low value says about the intervals before it, should the counter have restarted."""
     s, stretch, intervals, bound = books.state, books.open, books.intervals, books.bound_mw
     if s.suspect != Suspect.DIP or not sane(s.suspect_mj, s.suspect_us - s.base_us, bound):
         return 0
@@ -134,7 +134,7 @@ def begun_anew(books: Books) -> None:
 
 @jit(allocates=False)
 def close_standing(books: Books) -> None:
-    """Book all that is open by power, for the suspect stands still."""
+    """Book all that is open by power, since the suspect is stuck."""
     s, stretch = books.state, books.open
     uncover(books, books.intervals.t1_us[stretch.end - 1])
     longest = RESET_US if s.suspect == Suspect.DIP else UNTOLD_US
@@ -146,7 +146,7 @@ def close_standing(books: Books) -> None:
 
 @jit(allocates=False)
 def close(books: Books) -> None:
-    """Book all that is open by power, for the counter does not tell."""
+    """Book all that is open by power, since the counter does not say."""
     s, stretch = books.state, books.open
     if s.suspect == Suspect.NONE:
         stretch.mark = stretch.end

@@ -5,7 +5,16 @@ Parts sum to the whole by largest remainder, ties in the order of the rows.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
 from wattshed.kernels.jit import jit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from wattshed.kernels.billing.usage import UsageRows
 
 WHOLE_PPM = 1_000_000
 HELD, LIVE, AT_MOST = 0, 1, 2
@@ -42,16 +51,61 @@ def apportion(total: int, weight, weights: int, n: int, out) -> None:  # type: i
         chosen, bar = best, best_remainder
 
 
+class Here(NamedTuple):
+    """Who is there between two edges, and room to share among them, last somebody unknown.
+
+    Attributes
+    ----------
+    rows : int64[m]
+        Usage rows, in their order; how many of them are there is told apart.
+    weight, part : int64[m + 1]
+        By what something is shared, and what each got.
+    """
+
+    rows: NDArray[np.int64]
+    weight: NDArray[np.int64]
+    part: NDArray[np.int64]
+
+
+class Before(NamedTuple):
+    """What those who are there had before a segment, and the part of each in what is split by use.
+
+    Attributes
+    ----------
+    static_hnj, dynamic_hnj, method : int64[m]
+    used : float64[m]
+    """
+
+    static_hnj: NDArray[np.int64]
+    dynamic_hnj: NDArray[np.int64]
+    method: NDArray[np.int64]
+    used: NDArray[np.float64]
+
+
+@jit
+def nobody_here(most: int) -> Here:
+    """Make room for so many rows at once."""
+    return Here(np.empty(most, np.int64), np.empty(most + 1, np.int64), np.empty(most + 1, np.int64))
+
+
+@jit
+def nothing_before(most: int) -> Before:
+    """Make room for so many rows at once."""
+    integers = np.empty((3, most), np.int64)
+    return Before(integers[0], integers[1], integers[2], np.empty(most, np.float64))
+
+
 @jit(allocates=False)
-def split_static(total: int, share, rows, n: int, weight, part, static) -> int:  # type: ignore[no-untyped-def]
+def split_static(total: int, usage: UsageRows, here: Here, n: int, static) -> int:  # type: ignore[no-untyped-def]
     """Give a segment's static energy to the ``n`` owners present; returns what is left for ``_idle``."""
     if n == 0 or total == 0:
         return total
+    rows, weight = here.rows, here.weight
     reserved = 0
     unknown = 0
     for j in range(n):
-        if share[rows[j]] >= 0:
-            reserved += share[rows[j]]
+        if usage.row[rows[j]].share_ppm >= 0:
+            reserved += usage.row[rows[j]].share_ppm
         else:
             unknown += 1
     free = max(WHOLE_PPM - reserved, 0)
@@ -59,102 +113,127 @@ def split_static(total: int, share, rows, n: int, weight, part, static) -> int: 
     times = max(unknown, 1)
     weights = 0
     for j in range(n):
-        weight[j] = share[rows[j]] * times if share[rows[j]] >= 0 else free
+        share = usage.row[rows[j]].share_ppm
+        weight[j] = share * times if share >= 0 else free
         weights += weight[j]
     weight[n] = free * times if unknown == 0 else 0
     weights += weight[n]
     if weights == 0:
         return total
-    apportion(total, weight, weights, n + 1, part)
+    apportion(total, weight, weights, n + 1, here.part)
     for j in range(n):
-        static[rows[j]] += part[j]
-    return int(part[n])
+        static[rows[j]] += here.part[j]
+    return int(here.part[n])
+
+
+class _Users(NamedTuple):
+    """Those present who may use the GPU: how many, the last of them, what is known of all of them."""
+
+    number: int
+    last: int
+    activity_ppm: int
+    activities_known: bool
+    reserved_ppm: int
+    all_reserved: bool
+    bounded: bool
+
+
+@jit(inline="always", allocates=False)
+def _users(usage: UsageRows, here: Here, n: int) -> _Users:
+    """Look through the rows that are live."""
+    count, last, bounded = 0, -1, False
+    active, known, reserved, all_reserved = 0, True, 0, True
+    for j in range(n):
+        row = here.rows[j]
+        if usage.row[row].live == HELD:
+            continue
+        count += 1
+        last = row
+        active += max(usage.row[row].activity_ppm, 0)
+        known = known and usage.row[row].activity_ppm >= 0
+        reserved += max(usage.row[row].share_ppm, 0)
+        all_reserved = all_reserved and usage.row[row].share_ppm >= 0
+        bounded = bounded or usage.row[row].live == AT_MOST
+    if count == 0 and n == 1 and usage.row[here.rows[0]].share_ppm >= WHOLE_PPM:
+        # Nobody was seen, but the whole GPU is this one's: what it drew above idle is the holder's too.
+        count, last = 1, here.rows[0]
+    return _Users(count, last, active, known, reserved, all_reserved, bounded)
+
+
+@jit(inline="always", allocates=False)
+def _weigh_users(kind: int, usage: UsageRows, here: Here, n: int) -> int:
+    """Give each live row its weight in a split of that kind; returns their sum."""
+    weights = 0
+    for j in range(n):
+        row = here.rows[j]
+        if usage.row[row].live == HELD:
+            here.weight[j] = 0
+        elif kind == BY_ACTIVITY:
+            here.weight[j] = usage.row[row].activity_ppm
+        elif kind == BY_SHARE:
+            here.weight[j] = usage.row[row].share_ppm
+        else:
+            here.weight[j] = 1
+        weights += here.weight[j]
+    return weights
 
 
 @jit(allocates=False)
 def split_dynamic(  # type: ignore[no-untyped-def]
-    total: int, activity, busy, share, live, rows, n: int, weight, part, dynamic, method
+    total: int, usage: UsageRows, here: Here, n: int, dynamic, method
 ) -> tuple[int, int]:
     """Give a segment's dynamic energy to the active ones.
 
     Returns what is left for ``_unattributed``, and how it was split: a bit of ``method``, 0 if among nobody, -1 if by
-    no more than the shares. If it was split among several, ``part[:n + 1]`` is what each got, and the rest.
+    no more than the shares. If it was split among several, ``here.part[:n + 1]`` is what each got, and the rest.
     """
     if total == 0 or n == 0:
         return total, 0
-    count, last, bounded = 0, -1, False
-    active, all_active_known, reserved, all_reserved = 0, True, 0, True
-    for j in range(n):
-        row = rows[j]
-        if live[row] == 0:
-            continue
-        count += 1
-        last = row
-        active += max(activity[row], 0)
-        all_active_known = all_active_known and activity[row] >= 0
-        reserved += max(share[row], 0)
-        all_reserved = all_reserved and share[row] >= 0
-        bounded = bounded or live[row] == AT_MOST
-    if count == 0 and n == 1 and share[rows[0]] >= WHOLE_PPM:
-        # Nobody was seen, but the whole GPU is this one's: what it drew above idle is the holder's too.
-        count, last = 1, rows[0]
-    if bounded:
-        left = split_static(total, share, rows, n, weight, part, dynamic)
+    users = _users(usage, here, n)
+    if users.bounded:
+        left = split_static(total, usage, here, n, dynamic)
         for j in range(n):
-            method[rows[j]] |= BY_SHARE
+            method[here.rows[j]] |= BY_SHARE
         return left, -1
-    if count == 1:
-        dynamic[last] += total
-        method[last] |= ALONE
+    if users.number == 1:
+        dynamic[users.last] += total
+        method[users.last] |= ALONE
         return 0, ALONE
-    if count == 0:
+    if users.number == 0:
         return total, 0
-    kind = BY_ACTIVITY if all_active_known else BY_SHARE if all_reserved and reserved > 0 else EQUAL
-    weights = 0
-    for j in range(n):
-        row = rows[j]
-        if live[row] == 0:
-            weight[j] = 0
-        elif kind == BY_ACTIVITY:
-            weight[j] = activity[row]
-        elif kind == BY_SHARE:
-            weight[j] = share[row]
-        else:
-            weight[j] = 1
-        weights += weight[j]
+    reserved = users.all_reserved and users.reserved_ppm > 0
+    kind = BY_ACTIVITY if users.activities_known else BY_SHARE if reserved else EQUAL
+    weights = _weigh_users(kind, usage, here, n)
     if weights == 0:
-        for j in range(n):
-            if live[rows[j]] != 0:
-                method[rows[j]] |= NOBODY_ACTIVE
-        return total, NOBODY_ACTIVE
-    weight[n] = 0
-    if kind == BY_ACTIVITY and active * 10 < busy[last] * 9:
-        weight[n] = busy[last] - active
-        weights += weight[n]
-    apportion(total, weight, weights, n + 1, part)
+        kind = NOBODY_ACTIVE
+    else:
+        here.weight[n] = 0
+        if kind == BY_ACTIVITY and users.activity_ppm * 10 < usage.row[users.last].busy_ppm * 9:
+            here.weight[n] = usage.row[users.last].busy_ppm - users.activity_ppm
+        apportion(total, here.weight, weights + here.weight[n], n + 1, here.part)
     for j in range(n):
-        row = rows[j]
-        if live[row] != 0:
-            dynamic[row] += part[j]
+        row = here.rows[j]
+        if usage.row[row].live != HELD:
+            dynamic[row] += here.part[j] if weights > 0 else 0
             method[row] |= kind
-    return int(part[n]), kind
+    return (int(here.part[n]) if weights > 0 else total), kind
 
 
 @jit(allocates=False)
 def parts_of_use(  # type: ignore[no-untyped-def]
-    total: int, before, activity, busy, share, live, rows, n: int, weight, part, dynamic, method, used
+    total: int, usage: UsageRows, here: Here, n: int, before: Before, dynamic, method
 ) -> None:
-    """Tell which part each owner present has of what is split by `split_dynamic`, in ``used[:n]`` (float64).
+    """Tell which part each owner present has of what is split by `split_dynamic`, in ``before.used[:n]``.
 
-    ``before[:n]`` (int64[n, 3]) is static and dynamic energy and method before ``total`` was split. If that is 0, it is
-    found out by an energy that is taken back.
+    ``before`` is what they had before ``total`` was split. If that is 0, it is found out by an energy that is taken
+    back.
     """
     whole = total
     if total == 0:
         whole = WHOLE_PPM
-        split_dynamic(whole, activity, busy, share, live, rows, n, weight, part, dynamic, method)
+        split_dynamic(whole, usage, here, n, dynamic, method)
     for j in range(n):
-        row = rows[j]
-        used[j] = (dynamic[row] - before[j, 1]) / whole
+        row = here.rows[j]
+        before.used[j] = (dynamic[row] - before.dynamic_hnj[j]) / whole
         if total == 0:
-            dynamic[row], method[row] = before[j, 1], before[j, 2]
+            dynamic[row], method[row] = before.dynamic_hnj[j], before.method[j]

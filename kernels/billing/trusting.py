@@ -24,7 +24,7 @@ def start_from(s: GpuState, t: int, c: int) -> None:
 
 @jit(allocates=False)
 def stands_still(books: Books, t: int, unseen: int) -> bool:
-    """Tell whether a counter that repeats itself is stuck.
+    """Return whether a counter that repeats itself is stuck.
 
     Only readings prove that it stands, not a pause, nor a reading right after one: it may be stale.
     """
@@ -42,7 +42,7 @@ def stands_still(books: Books, t: int, unseen: int) -> bool:
 def believe(books: Books, t: int, c: int, lost: bool) -> None:
     """Book what is open before the suspect, the stretch up to ``t``, by the counter's difference.
 
-    ``lost``: it was stuck, or began anew and came back, and may lack some of what was used.
+    ``lost``: it was stuck, or restarted and came back, and may lack some of what was used.
     """
     s, stretch, intervals = books.state, books.open, books.intervals
     first = stretch.first
@@ -52,7 +52,7 @@ def believe(books: Books, t: int, c: int, lost: bool) -> None:
     whole = not none and intervals.t0_us[first] == s.booked_us and intervals.t1_us[stretch.mark - 1] == t
     books.diagnostics.counter_hnj += said
     if none and s.booked_since_hnj == 0 and t - s.booked_us <= books.max_gap_us:
-        _follow_mean(s, t, said)  # without any power, it alone tells what was drawn before a hole
+        _follow_mean(s, t, said)  # without any power, it alone shows what was drawn before a hole
     if none or intervals.t0_us[first] > s.booked_us:
         uncover(books, t)
     mark = stretch.mark

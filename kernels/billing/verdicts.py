@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from wattshed.kernels.billing.counter_resets import drop_suspect, hold_back, hold_back_step, judge_stale, judge_suspect
 from wattshed.kernels.billing.holes import total_of
 from wattshed.kernels.billing.layout import Suspect
 from wattshed.kernels.billing.settling import HNJ_PER_MJ, close, sane
-from wattshed.kernels.billing.suspects import drop_suspect, hold_back, hold_back_step, judge_stale, judge_suspect
 from wattshed.kernels.billing.trusting import believe, stands_still, start_from
 from wattshed.kernels.jit import jit
 
@@ -29,9 +29,7 @@ def take_counter(books: Books, t: int, c: int) -> None:
         return
     if s.high_water_mj >= 0 and t - s.high_water_us > HIGH_WATER_US:
         s.high_water_mj, s.high_water_booked_hnj = -1, 0
-    if s.suspect == Suspect.STALE:
-        judge_stale(books, t, c, unseen)
-    if s.suspect == Suspect.STALE:
+    if s.suspect == Suspect.STALE and not judge_stale(books, t, c, unseen):
         return
     from_base = sane(c - s.counter_mj, t - s.base_us, books.bound_mw)
     onward = c > s.suspect_mj and sane(c - s.suspect_mj, t - s.suspect_us, books.bound_mw)
@@ -76,7 +74,7 @@ def _open_since(books: Books, t: int) -> int:
 
 @jit(allocates=False)
 def _recovered(books: Books, t: int, c: int, from_base: bool) -> bool:
-    """Tell whether a counter that fell, and was taken for one that began anew, is back at its old level.
+    """Return whether a counter that fell, and was taken for one that restarted, is back at its old level.
 
     Where it may also just have counted on, what power says of the stretch decides.
     """

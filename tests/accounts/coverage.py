@@ -459,7 +459,7 @@ CASES = {
     "GPU, a driver reload of 5 to 50 s in a minute, estimated": lambda rng: reload(rng, owned=False),
     "job alone, a driver reload of 5 to 50 s in a minute, estimated": lambda rng: reload(rng, owned=True),
     "job alone, no counter, sensor frozen for 5 of 10 min": half_frozen,
-    "job alone, a hole of 10 to 100 s of which the counter tells": lambda rng: crossed(rng, changed=False),
+    "job alone, a hole of 10 to 100 s that the counter covers": lambda rng: crossed(rng, changed=False),
     "2 jobs, of a hole in which one ended and the other began": lambda rng: crossed(rng, changed=True),
     "2 jobs by activity, same watts": lambda rng: shared(rng, ratio(1), "steady"),
     "2 jobs by activity, watts 1:2": lambda rng: shared(rng, ratio(2), "steady"),

@@ -1,7 +1,7 @@
 """Sums, peaks and limits with numbers that can be told apart: a part that is lost, doubled or swapped is seen."""
 
 from dataclasses import fields
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -9,8 +9,8 @@ import pytest
 from tests.accounts.made import S, device, window
 from wattshed.agent.accounts.account import GpuAccount
 from wattshed.agent.accounts.attribution import Accounts
-from wattshed.agent.accounts.ledger import GpuKey, Job, Ledger, Line
-from wattshed.agent.accounts.limits import Limits, in_parts
+from wattshed.agent.accounts.ledger import GpuKey, JobAccount, Ledger, Line
+from wattshed.agent.accounts.limits import DeviceLimits, in_parts
 from wattshed.agent.accounts.modules import Module
 from wattshed.agent.accounts.statistics import HORIZON_US, Moving
 from wattshed.agent.window import OTHER, JobKey, Readings
@@ -85,14 +85,13 @@ def test_what_is_said_of_an_account():
         one = GpuAccount(device(), read.get("energy_hnj", 0))
         one.totals.samples = read.get("samples", 0)
         assert one.was_read
-    one.totals.compared_counter_hnj, one.totals.compared_power_hnj = 400, 500
-    assert one.disagreement == 0.25
-    one.totals.compared_power_hnj = 0
-    assert one.disagreement is None
+    for counter, power in product((0, 1, 2, 400), (0, 1, 2, 500)):
+        one.totals.compared_counter_hnj, one.totals.compared_power_hnj = counter, power
+        assert one.disagreement == ((power - counter) / counter if counter and power else None)
 
 
 def test_a_job_exists_from_its_first_to_its_last_stretch():
-    job = Job(JobKey("a"))
+    job = JobAccount(JobKey("a"))
     assert (job.start_us, job.end_us, job.energy_hnj) == (-1, -1, 0)
     job.shown_us = 9
     job.seen(50, 60)
@@ -214,19 +213,19 @@ def test_limits_are_of_the_devices_in_their_order():
         device(1, ceiling_mw=20_000_000, limit_mw=-1, idle_mw=60_000, max_gap_us=-1),
         device(2, ceiling_mw=20_000_000, max_gap_us=2**60),
     )
-    limits = Limits.of(devices, 5 * S)
+    limits = DeviceLimits.of(devices, 5 * S)
     assert limits.ceiling_mw.tolist() == [900_000, 20_000_000, 20_000_000]
     assert limits.limit_mw.tolist() == [700_000, -1, 700_000]
     assert limits.idle_mw.tolist() == [50_000, 60_000, 70_000]
     assert limits.max_gap_us.tolist() == [3 * S, 5 * S, MOST_HNJ // 20_000_000]
     assert not limits.calibrated
     for facts in ({"gain_ppm": 1}, {"offset_mw": -1}):
-        assert Limits.of((device(), device(1, **facts)), S).calibrated
+        assert DeviceLimits.of((device(), device(1, **facts)), S).calibrated
 
 
 @pytest.mark.parametrize("instant", [False, True])
 def test_a_window_that_is_too_long_is_cut_and_nothing_is_lost(instant):
-    limits = Limits.of((device(ceiling_mw=20_000_000, limit_mw=-1), device(1)), 5 * S)
+    limits = DeviceLimits.of((device(ceiling_mw=20_000_000, limit_mw=-1), device(1)), 5 * S)
     longest = MOST_HNJ // (2 * 20_000_000)
     times = [[0, 1, longest, longest + 1, 3 * longest], [5, longest - 1, longest + 2]]
     flat = np.array([t for mine in times for t in mine], np.int64)

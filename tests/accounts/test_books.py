@@ -561,6 +561,7 @@ def test_holders_of_a_gpu_whose_processes_are_not_told_draw_what_it_draws(reason
         accounts.add(window(t, t + S, [[(t + S // 2, 370_000, 370_000 * n)]], usage, (about,), busy=[800_000]))
     accounts.finish()
     (gpu,) = accounts.gpus.values()
+    assert accounts.ledger.jobs.keys() == {"slurm:1", "slurm:2"}
     for job in accounts.ledger.jobs.values():
         (line,) = job.lines.values()
         drawn_j, sigma_j = line.dynamic_hnj / 2e9, job_sigma_j(job, accounts.gpus)

@@ -199,5 +199,6 @@ def test_who_shared_a_gpu_and_only_held_it_in_a_hole_used_it_if_it_did_beside_th
         accounts.add(window(t, t + S, [rows], usage, devices=(device(),), host="h", seq=n))
     hole = 30
     told = 29 * (300 if before and after else (300 * 19 + IDLE * 10) / 29 if before else IDLE)
+    assert accounts.ledger.jobs.keys() == {"a", "b"}
     for job in accounts.ledger.jobs.values():
         assert job.energy_hnj / 2e9 == pytest.approx((used_j * hole + told) / 2, rel=0.02)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.accounts.test_unseen import intervals_of, rows_of
-from wattshed.agent.accounts.hole import Hole, Seen
+from wattshed.agent.accounts.hole import Hole, OwnerAtEdge
 from wattshed.agent.accounts.unseen import AFTER, BEFORE, set_aside, share_beside
 from wattshed.agent.window import JobKey, Owner
 
@@ -43,7 +43,7 @@ def test_of_whoever_may_have_been_there_only_the_time_in_the_hole_is_booked(star
 
 
 def seen(activity=-1, live=1):
-    return Seen(Owner(JobKey("x")), activity, -1, live)
+    return OwnerAtEdge(Owner(JobKey("x")), activity, -1, live)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from tests.accounts.made import S, window
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.calibration import Calibrator
-from wattshed.agent.accounts.ledger import GpuKey, Job, Line
+from wattshed.agent.accounts.ledger import GpuKey, JobAccount, Line
 from wattshed.agent.accounts.modules import Module
 from wattshed.agent.accounts.state import VERSION, StateFile
 from wattshed.agent.window import JobKey
@@ -42,7 +42,7 @@ def filled():
     account.module = Module(14, of_objects([distinct(GpuState(), 100)], GpuState))
     ledger = accounts.ledger
     ledger.jobs = {
-        JobKey(key): Job(
+        JobKey(key): JobAccount(
             JobKey(key), {"user": f"user of {key}"}, T0 + first, T0 + first + 1, first + 2, folded=key == "b",
             shown_us=first + 3, lines={GPU: distinct(Line(), first + 10)},
         )
@@ -150,7 +150,7 @@ def test_the_first_line_is_believed_only_if_all_of_it_is_right(tmp_path, head, s
     "extra", [b"", b"x", b"wattshed-state\n{}", b"wattshed-books 3 0 0\n", b"wattshed-state 3 0 0 0\n"]
 )
 def test_other_files_are_no_state(tmp_path, extra):
-    assert "no state file" in refused(tmp_path, extra)
+    assert "not a state file" in refused(tmp_path, extra)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_whole_files_of_others_leave_nothing_half_read(tmp_path, change):
     """Their checksum is right; each goes wrong only after something before it could be read."""
     state = json.loads(body_of(tmp_path))
     change(state)
-    assert "cannot be believed" in refused(tmp_path, as_file(json.dumps(state).encode()))
+    assert "cannot be trusted" in refused(tmp_path, as_file(json.dumps(state).encode()))
 
 
 def test_a_list_is_no_state(tmp_path):
@@ -184,7 +184,7 @@ def test_books_of_another_host_stay_where_they_are(tmp_path):
     accounts = Accounts()
     found = StateFile(tmp_path, "other", "boot").restore(accounts, Calibrator())
     assert not found.found
-    assert "is of host 'h', not 'other'" in found.problems[0]
+    assert "belongs to host 'h', not 'other'" in found.problems[0]
     assert (tmp_path / "state.json").exists()
     assert not accounts.gpus
 

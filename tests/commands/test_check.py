@@ -68,8 +68,8 @@ def test_a_host_without_a_driver_cannot_be_measured(capsys, monkeypatch):
     ("text", "reason"),
     [
         ('[[fault]]\nkind = "version-mismatch"', "library and driver versions differ (18)"),
-        ('[[fault]]\nkind = "gpu-lost"', "knows no GPU that answers"),
-        ("[[gpu]]\ncounter = false\naverage = false\ninstant = false", "no GPU tells its energy or its power"),
+        ('[[fault]]\nkind = "gpu-lost"', "has no GPU that answers"),
+        ("[[gpu]]\ncounter = false\naverage = false\ninstant = false", "no GPU reports energy or power"),
     ],
 )
 def test_a_driver_that_tells_nothing_cannot_be_measured(capsys, tmp_path, text, reason):
@@ -114,9 +114,9 @@ def test_check_and_run_agree_about_what_can_be_metered(kind, tmp_path):
         assert gpu.energy_hnj == sum(e.static_hnj + e.dynamic_hnj for e in energies) > 0
         assert tree["reason"] == ""
     else:
-        assert "no GPU tells its energy or its power" in tree["reason"]
+        assert "no GPU reports energy or power" in tree["reason"]
         assert "update the driver" in tree["reason"]
-        assert "no GPU tells its energy or its power" in one.board.current().unmetered
+        assert "no GPU reports energy or power" in one.board.current().unmetered
 
 
 def test_a_gpu_that_does_not_answer_is_mentioned(capsys, tmp_path):
@@ -142,7 +142,9 @@ def test_job_sources(tmp_path):
     (tmp_path / "squeue").write_text("#!/bin/sh\nexit 0\n")
     (tmp_path / "squeue").chmod(0o755)
     assert not any(f.reason for f in capabilities.job_sources(root, socket, lambda name: str(tmp_path / name)))
-    assert capabilities.job_sources(tmp_path / "none", socket, lambda _: None)[0].reason.endswith("is no process tree")
+    assert capabilities.job_sources(tmp_path / "none", socket, lambda _: None)[0].reason.endswith(
+        "is not a process tree"
+    )
 
 
 @pytest.mark.parametrize(

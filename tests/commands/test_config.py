@@ -79,18 +79,21 @@ def test_every_key_can_be_set_in_the_environment(tmp_path):
         ("[sampling]\npower_hz = nan", "config.toml:2:1: sampling.power_hz: must be from 0.01 to 10 Hz, not nan"),
         ("jobs.max_series = 1.5", "config.toml:1:6: jobs.max_series: must be a whole number, not 1.5"),
         ("jobs = 3", "config.toml:1:1: jobs: must be a table, not 3"),
-        ("listen = '127.0.0.1:1'", "config.toml:1:1: listen: must be a list of texts, not '127.0.0.1:1'"),
-        ("listen = []", "config.toml:1:1: listen: must not be empty, nor hold an empty text"),
+        ("listen = '127.0.0.1:1'", "config.toml:1:1: listen: must be a list of strings, not '127.0.0.1:1'"),
+        ("listen = []", "config.toml:1:1: listen: must not be empty or contain an empty string"),
         (
             "listen = [\n  '127.0.0.1:1',\n  '127.0.0.1',\n]\njit = 'off'",
-            "config.toml:1:1: listen: '127.0.0.1' is no address; write HOST:PORT, [IPv6]:PORT, or :PORT for all",
+            (
+                "config.toml:1:1: listen: '127.0.0.1' is not a valid address; "
+                "write HOST:PORT, [IPv6]:PORT, or :PORT for all"
+            ),
         ),
         ("jit = 'of'", "config.toml:1:1: jit: must be one of cpu, off, not 'of'; did you mean off?"),
         (
             "meter = 'nvlm'",
             (
                 "config.toml:1:1: meter: 'nvlm' is neither nvml, auto, simulated, simulated:FILE "
-                "nor a trace that exists; did you mean nvml?"
+                "nor an existing trace; did you mean nvml?"
             ),
         ),
         (
@@ -115,7 +118,7 @@ def test_one_line_says_where_and_what(tmp_path, text, message):
 
 def test_a_value_of_several_lines_is_found_at_its_key(tmp_path):
     text = "host = '''\nline\n'''\n\nslurm.squeue = [\n 'a',\n 3,\n]"
-    assert refused(tmp_path, text).startswith("config.toml:5:7: slurm.squeue: must be a list of texts")
+    assert refused(tmp_path, text).startswith("config.toml:5:7: slurm.squeue: must be a list of strings")
 
 
 def test_a_wrong_path_is_said(tmp_path):
@@ -138,7 +141,7 @@ def test_wrong_environment_and_flags_are_named(tmp_path):
 def test_a_mistyped_variable_is_a_warning_and_a_service_of_kubernetes_is_not(tmp_path):
     environ = HOME | {"WATTSHED_LOG_LEVLE": "debug", "WATTSHED_PORT_9961_TCP_ADDR": "10.0.0.1", "WATTSHED_CONFIG": ""}
     loaded = load(written(tmp_path, ""), environ)
-    assert loaded.warnings == ("WATTSHED_LOG_LEVLE is no setting and is ignored; did you mean WATTSHED_LOG_LEVEL?",)
+    assert loaded.warnings == ("WATTSHED_LOG_LEVLE is not a setting and is ignored; did you mean WATTSHED_LOG_LEVEL?",)
 
 
 def test_systemd_names_the_folders_and_the_file_goes_before_it(tmp_path):

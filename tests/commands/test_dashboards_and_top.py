@@ -1,9 +1,8 @@
-"""The commands dashboards and top, and the generated reference."""
+"""The commands dashboards and top."""
 
 import argparse
 import asyncio
 import json
-from pathlib import Path
 
 import pytest
 
@@ -13,19 +12,12 @@ from wattshed.agent.commands import dashboards
 from wattshed.agent.commands import top as command
 from wattshed.agent.errors import InputError
 from wattshed.agent.terminal import view as top
-from wattshed.exporters.formats import reference
-
-ROOT = Path(__file__).parents[2]
 
 
 def arguments(module, *words):
     parser = argparse.ArgumentParser()
     module.add_parser(parser.add_subparsers())
     return parser.parse_args(words)
-
-
-def test_the_metrics_reference_is_what_the_tables_say():
-    assert (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8") == reference.markdown()
 
 
 def test_dashboards_are_written_out(tmp_path, capsys):

@@ -34,7 +34,7 @@ def run(argv, log, redirection="", **more):
 @pytest.mark.parametrize("argv", ANSWERS, ids=" ".join)
 def test_a_closed_standard_output_is_one_line(argv, log):
     done = run(argv, log, ">&-")
-    assert (done.returncode, done.stderr) == (1, "wattshed: standard output is closed; the answer is lost\n")
+    assert (done.returncode, done.stderr) == (1, "wattshed: standard output is closed; the output is lost\n")
 
 
 @pytest.mark.parametrize("argv", ANSWERS[:2], ids=" ".join)

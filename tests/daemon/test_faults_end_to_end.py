@@ -44,7 +44,7 @@ def test_killed_at_any_moment(tmp_path):
             agent.process.wait(10)
     with Agent(tmp_path, "--record", str(recording)) as agent:
         agent.ready()
-        assert "going on from the totals" in agent.log
+        assert "continuing from the totals" in agent.log
         assert not_less(agent.joules(), before)
         assert agent.stop() == 0
     whole = replayed(recording)
@@ -132,7 +132,7 @@ def test_corrupted_state(tmp_path, damage):
     with Agent(tmp_path) as agent:
         agent.ready()
         if damage != "folder":
-            assert "going on from the totals" in agent.log, "recovered by itself"
+            assert "continuing from the totals" in agent.log, "recovered by itself"
 
 
 def test_a_wrong_configuration_starts_nothing(tmp_path):

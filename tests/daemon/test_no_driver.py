@@ -66,7 +66,7 @@ def test_the_default_waits_serves_and_invents_nothing(tmp_path):
     assert (document["ready"], document["simulated"], document["gpus"], document["meter"]) == (False, False, [], "nvml")
     assert "no NVML library" in document["unmetered"]
     one.process.send_signal(signal.SIGHUP)
-    until(lambda: "configuration read again" in one.log.read_text(), one)
+    until(lambda: "configuration reloaded" in one.log.read_text(), one)
     code, log = one.stop()
     assert code == 0
     assert log.count("nothing is metered") == 1, "it is said once, however often it looks"
@@ -107,7 +107,7 @@ def test_a_host_where_nothing_can_be_metered_says_so_and_ends_with_1(tmp_path):
     script.write_text(f"gpus = 1\n[[gpu]]\nindex = 0\n{keys}{job}")
     one = start(tmp_path, "--for", "6", meter=f"simulated:{script}")
     one.wait("/metrics")
-    until(lambda: "no GPU tells its energy or its power" in status(one, "/-/ready")[1], one)
+    until(lambda: "no GPU reports energy or power" in status(one, "/-/ready")[1], one)
     assert status(one, "/-/ready")[0] == 503
     page = status(one, "/metrics")[1]
     assert not [line for line in page.splitlines() if "_joules" in line and not line.startswith("# ")]
@@ -116,8 +116,8 @@ def test_a_host_where_nothing_can_be_metered_says_so_and_ends_with_1(tmp_path):
     assert info[0]["energy_source"] == "none"
     assert one.process.wait(timeout=60) == 1
     log = one.log.read_text()
-    assert log.count("nothing is metered: no GPU tells") == 1
-    assert log.strip().splitlines()[-1].endswith("`wattshed check` says why not and what to do")
+    assert log.count("nothing is metered: no GPU reports") == 1
+    assert log.strip().splitlines()[-1].endswith("`wattshed check` says why and what to do")
 
 
 @needs_compiler

@@ -126,7 +126,7 @@ def test_two_agents_do_not_share_their_totals(tmp_path):
     first.wait("/-/ready")
     second = Running(tmp_path)
     second.wait("/-/ready")
-    assert "another agent keeps its totals" in second.log.read_text()
+    assert "another agent uses this state folder" in second.log.read_text()
     assert second.stop()[0] == 0
     assert first.stop()[0] == 0
 
@@ -139,7 +139,7 @@ def test_auto_falls_back_to_the_simulated_node_and_says_so(tmp_path):
     code, log = one.stop()
     assert code == 0
     assert "no NVIDIA driver" in log
-    assert log.count("the node is simulated, and stays so if a driver comes: then start anew") == 2
+    assert log.count("the node is simulated, and stays so if a driver appears: restart then") == 2
     assert "SIMULATED" in log
 
 
@@ -168,7 +168,7 @@ def test_killed_at_any_moment_no_counter_goes_backwards(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--listen", "nowhere"], "no address"),
+        (["--listen", "nowhere"], "not a valid address"),
         (["--config", "/does/not/exist.toml"], "/does/not/exist.toml"),
         (["--meter", "simulted"], "simulated"),
     ],
@@ -248,15 +248,15 @@ def test_a_stop_that_is_swallowed_ends_the_process_all_the_same(number):
     """Python cannot raise through a callback of the compiler: it prints what was raised and goes on."""
     code = f"""
 import os, signal, time
-from wattshed.agent.daemon import assembly
+from wattshed.agent.daemon import signals
 
 class Callback:
     def __del__(self):
         os.kill(os.getpid(), signal.{number})
         time.sleep(0.01)
 
-assembly.UNWIND_S = 0.5
-assembly._end_at_once_until_running()
+signals.UNWIND_S = 0.5
+signals.end_at_once()
 Callback()
 time.sleep(60)
 """

@@ -65,15 +65,14 @@ export container=namespaces
 exec chroot . /lib/systemd/systemd --system --unit=$UNIT --log-target=journal --show-status=0
 """
 
+PYTHONPATH = "/srv/tree/deploy/python:/srv/site"
+"""Where the tree under test, and what it needs, lie inside."""
+
 LAUNCHER = """\
 #!/bin/sh
 # What a package's /usr/bin/wattshed does, for the interpreter and the tree under test.
-export LD_LIBRARY_PATH=/srv/python/lib
-exec /srv/python/bin/{python} -c '
-import sys
-sys.path[:0] = ["/srv/tree/deploy/python", "/srv/site"]
-from wattshed.agent.__main__ import main
-sys.exit(main())' "$@"
+export LD_LIBRARY_PATH=/srv/python/lib PYTHONPATH={path}
+exec /srv/python/bin/{python} -P -m wattshed "$@"
 """
 
 
@@ -115,7 +114,7 @@ class Machine:
         for name, text in (etc or {}).items():
             (folder / "etc" / name).write_text(text)
         launcher = folder / "wattshed"
-        launcher.write_text(LAUNCHER.format(python=f"python3.{sys.version_info.minor}"))
+        launcher.write_text(LAUNCHER.format(path=PYTHONPATH, python=f"python3.{sys.version_info.minor}"))
         launcher.chmod(0o755)
 
     def __enter__(self):

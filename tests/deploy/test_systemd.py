@@ -187,7 +187,7 @@ def _check_reload(machine):
     machine.run("sh", "-c", "sed -i '$d' /etc/wattshed/config.toml")
     machine.run("sh", "-c", "printf '[log]\\nlevel = \"debug\"\\n' >> /etc/wattshed/config.toml")
     machine.run("systemctl", "reload", "wattshed.service")
-    machine.wait(lambda: "configuration read again" in machine.logs(), 20)
+    machine.wait(lambda: "configuration reloaded" in machine.logs(), 20)
     assert machine.show("MainPID") == pid
     assert ready(machine)
 
@@ -252,7 +252,7 @@ def _check_written(machine):
 
 @pytest.mark.timeout(180)
 def test_without_a_driver_the_unit_starts_waits_and_says_so(machine):
-    """What the packages ship: no driver is no failed start, the watchdog is content, and nothing is made up."""
+    """What the packages ship: no driver is not a failed start, the watchdog is content, and nothing is made up."""
     machine.try_("systemctl", "stop", "wattshed.service")
     machine.run("sh", "-c", "cp /etc/wattshed/config.toml /run/kept; : > /etc/wattshed/config.toml")
     machine.try_("systemctl", "reset-failed", "wattshed.service")

@@ -67,12 +67,49 @@ def unmeterable():
     """A host whose only GPU tells neither its energy nor its power, and a job that runs on it."""
     one = gpu(0, 0, simulated=False, energy_source="none", sigma_j=0.0, power_w={}, peak_w={}, ramp_w_per_s={})
     job = JobFacts("slurm:7", {"manager": "slurm", "user": "ada"}, 60_000_000, 0, None, T0)
-    why = "no GPU tells its energy or its power"
+    why = "no GPU reports energy or power"
     return Snapshot("node1", "0.1.0", "nvml", "lib", 60, T0 + 60_000_000, T0, (one,), (), (job,), unmetered=why)
 
 
 def rich(seq=3600, seconds=3600):
     """Eight GPUs, three jobs, idle, unattributed and ended energy, a fleet; GPU energy = all of these, exactly."""
+    shares = _shares(seconds)
+    total = dict.fromkeys(UUIDS, 0)
+    for share in shares:
+        total[share.gpu_uuid] += share.static_hnj + share.dynamic_hnj
+    known = {"covered_us": seconds * 1_000_000 - 1_500_000}
+    ended = 12_345 * HNJ_PER_JOULE + 1
+    gpus = [gpu(i, total[u], **known) for i, u in enumerate(UUIDS)]
+    gpus[1] = gpu(1, total[UUIDS[1]] + ended, ended_hnj=ended, **known)
+    gpus[7] = gpu(7, total[UUIDS[7]], flags=("frozen_sensor",), power_w={"instant": 74.0}, up=True, **known)
+    calls = {
+        "nvmlDeviceGetFieldValues": Histogram(
+            (0.0005, 0.001, 0.01, float("inf")),
+            (seconds // 36, seconds, 2 * seconds, 2 * seconds + 1),
+            seconds * 0.0018,
+        )
+    }
+    return Snapshot(
+        "node1",
+        "0.1.0",
+        "simulated",
+        "libwattshed-sim",
+        seq,
+        T0 + seconds * 1_000_000,
+        T0,
+        tuple(gpus),
+        tuple(shares),
+        JOBS,
+        calls,
+        late_s=0.0123,
+        duty=0.004,
+        faults={"squeue": 1},
+        notes=("job names come from squeue",),
+        fleet=_fleet(seconds),
+    )
+
+
+def _shares(seconds):
     shares = []
     for index, uuid in enumerate(UUIDS):
         unit = seconds * HNJ_PER_JOULE + index * 7 + 1
@@ -84,44 +121,41 @@ def rich(seq=3600, seconds=3600):
             shares.append(EnergyShare("slurm:1240", uuid, 75 * unit, 0))
         shares.append(EnergyShare("_idle", uuid, 2 * unit if index < 7 else 75 * unit, 0))
         shares.append(EnergyShare("_unattributed", uuid, 0, 3 * unit))
-    total = dict.fromkeys(UUIDS, 0)
-    for share in shares:
-        total[share.gpu_uuid] += share.static_hnj + share.dynamic_hnj
-    known = {"covered_us": seconds * 1_000_000 - 1_500_000}
-    ended = 12_345 * HNJ_PER_JOULE + 1
-    gpus = [gpu(i, total[u], **known) for i, u in enumerate(UUIDS)]
-    gpus[1] = gpu(1, total[UUIDS[1]] + ended, ended_hnj=ended, **known)
-    gpus[7] = gpu(7, total[UUIDS[7]], flags=("frozen_sensor",), power_w={"instant": 74.0}, up=True, **known)
-    now = T0 + seconds * 1_000_000
-    jobs = (
-        JobFacts(
-            "slurm:1234",
-            {"manager": "slurm", "user": "ada", "account": "physics", "partition": "gpu", "name": "train-7b"},
-            4 * 3_590_000_000,
-            4 * 10_000_000,
-            61_234.5,
-            T0 - 60_000_000,
-            method="alone",
-        ),
-        JobFacts(
-            "k8s:8f0c-11/trainer",
-            {"manager": "kubernetes", "namespace": "nlp", "pod": "bert-0", "container": "trainer"},
-            2 * 3_500_000_000,
-            2 * 100_000_000,
-            20_012.25,
-            T0 + 5_000_000,
-            method="utilisation",
-        ),
-        JobFacts(
-            "slurm:1240",
-            {"manager": "slurm", "user": "bob", "account": "chemistry", "partition": "gpu", "name": "notebook"},
-            0,
-            3_600_000_000,
-            9_003.0,
-            T0,
-        ),
-    )
-    fleet = FleetFacts(
+    return shares
+
+
+JOBS = (
+    JobFacts(
+        "slurm:1234",
+        {"manager": "slurm", "user": "ada", "account": "physics", "partition": "gpu", "name": "train-7b"},
+        4 * 3_590_000_000,
+        4 * 10_000_000,
+        61_234.5,
+        T0 - 60_000_000,
+        method="alone",
+    ),
+    JobFacts(
+        "k8s:8f0c-11/trainer",
+        {"manager": "kubernetes", "namespace": "nlp", "pod": "bert-0", "container": "trainer"},
+        2 * 3_500_000_000,
+        2 * 100_000_000,
+        20_012.25,
+        T0 + 5_000_000,
+        method="utilisation",
+    ),
+    JobFacts(
+        "slurm:1240",
+        {"manager": "slurm", "user": "bob", "account": "chemistry", "partition": "gpu", "name": "notebook"},
+        0,
+        3_600_000_000,
+        9_003.0,
+        T0,
+    ),
+)
+
+
+def _fleet(seconds):
+    return FleetFacts(
         {
             ("gpu", "mean"): 1.21e8,
             ("gpu", "lower"): 1.17e8,
@@ -136,31 +170,6 @@ def rich(seq=3600, seconds=3600):
         3921,
         ("79 hosts do not report",),
         {"facility": 2.0e8},
-    )
-    calls = {
-        "nvmlDeviceGetFieldValues": Histogram(
-            (0.0005, 0.001, 0.01, float("inf")),
-            (seconds // 36, seconds, 2 * seconds, 2 * seconds + 1),
-            seconds * 0.0018,
-        )
-    }
-    return Snapshot(
-        "node1",
-        "0.1.0",
-        "simulated",
-        "libwattshed-sim",
-        seq,
-        now,
-        T0,
-        tuple(gpus),
-        tuple(shares),
-        jobs,
-        calls,
-        late_s=0.0123,
-        duty=0.004,
-        faults={"squeue": 1},
-        notes=("job names come from squeue",),
-        fleet=fleet,
     )
 
 

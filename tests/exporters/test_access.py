@@ -12,13 +12,19 @@ import time
 import bcrypt
 import pytest
 import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.exporters.wire import get, read_one
 from wattshed.exporters.web import access
 from wattshed.exporters.web.access import Busy, Passwords, RateLimit, credentials
-from wattshed.exporters.web.web_config import WebConfigError, load
+from wattshed.exporters.web.web_config import WebConfig, WebConfigError, load
 
 HASH = bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode()
 CA = trustme.CA()
@@ -259,6 +265,52 @@ def test_a_bad_file_is_one_line_with_a_place_and_no_secret(web, text, line, colu
     assert str(caught.value).startswith(f"{path}:{line}:{column}: ")
     assert "\n" not in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("error", [ValueError("Invalid salt"), ValueError("password may not contain NUL bytes")])
+def test_a_password_that_cannot_be_checked_is_wrong(serve, web, monkeypatch, error):
+    """Releases of bcrypt differ in what they refuse; the door stays shut."""
+
+    def refuse(*_):
+        raise error
+
+    _, port = serve(web_config=web(f"basic_auth_users:\n  ada: {HASH}\n"))
+    monkeypatch.setattr(bcrypt, "checkpw", refuse)
+    assert get(port, headers=basic("ada", "right"))[0] == 401
+
+
+LISTS = ("client_allowed_sans", "cipher_suites", "curve_preferences")
+WORDS = ("min_version", "max_version", "client_auth_type", "client_ca_file", "prefer_server_cipher_suites")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "kind"),
+    [
+        *((key, value, "list of strings") for key in LISTS for value in ("a", "{a: b}", "[a, {b: c}]", "[[a], b]")),
+        *((key, value, "string") for key in WORDS for value in ("[a]", "{a: b}")),
+    ],
+)
+def test_a_value_of_another_kind_is_refused_where_it_stands(web, key, value, kind):
+    """A list is no list of strings if any of it is none."""
+    with pytest.raises(WebConfigError, match=f"{key} must be a {kind}") as caught:
+        load(web(f"{TLS}  {key}: {value}\n"))
+    assert (caught.value.line, caught.value.column) == (4, len(key) + 5)
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# nothing yet\n"])
+def test_a_file_that_says_nothing_asks_for_nothing_but_is_no_change(web, text):
+    assert load(web(text)) == WebConfig(files=(web(text),))
+    with pytest.raises(WebConfigError):
+        load(web(text), may_be_empty=False)
+
+
+def test_an_encrypted_key_is_refused_with_the_reason_and_nobody_is_asked_for_its_password(web, tmp_path):
+    path = web(TLS)
+    key = load_pem_private_key((tmp_path / "key.pem").read_bytes(), None)
+    locked = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, BestAvailableEncryption(b"hunter2"))
+    (tmp_path / "key.pem").write_bytes(locked)
+    with pytest.raises(WebConfigError, match="the key is encrypted; give an unencrypted one"):
+        load(path)
 
 
 def test_the_whole_schema_is_accepted(web):

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -87,6 +88,7 @@ def test_a_hole_that_the_counter_bridged_is_no_spike():
     for t in (0, 10, 20, 3620, 3630):
         history.observe(shown(t, {0: (300 * t, t)}))
     assert set(lines(history)[0][0]) == {300.0}
+    assert history.columns()["time_s"] == [snapshots.T0 / 1e6 + t for t in (3620, 3630)], "no more than the last hour"
 
 
 def test_an_ended_job_keeps_its_history_and_leaves_no_spike():
@@ -152,7 +154,13 @@ def test_lines_of_jobs_add_up_to_their_gpus_whatever_is_covered(data):
         jobs = [(job, gpu, joules) for (job, gpu), joules in bills.items()]
         history.observe(shown(t, {gpu: (energy[gpu], covered[gpu]) for gpu in range(2)}, jobs))
     gpus, jobs = lines(history)
-    for i in range(len(history.columns()["time_s"])):
+    times = history.columns()["time_s"]
+    first_s = snapshots.T0 / 1e6
+    # No step is shorter than the rest of the page takes it to be, and none is waited for longer than its patience.
+    steps = [b - a for a, b in pairwise([first_s, *times, first_s + t])]
+    assert all(10 <= step <= 30 for step in steps[:-1])
+    assert steps[-1] < 30
+    for i in range(len(times)):
         drawn = [line[i] for line in gpus.values() if line[i] is not None]
         assert all(70 <= watts <= 700 for watts in drawn)
         assert sum(line[i] or 0 for line in jobs.values()) == pytest.approx(sum(drawn), abs=0.01)

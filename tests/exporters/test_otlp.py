@@ -10,6 +10,7 @@ import time
 import pytest
 
 from tests.exporters import snapshots
+from wattshed.agent.errors import Faults
 from wattshed.exporters.formats.otlp import Push
 from wattshed.exporters.snapshot import HNJ_PER_JOULE, EnergyShare, JobFacts
 
@@ -47,7 +48,7 @@ def test_a_collector_that_hangs_does_not_keep_the_agent_from_ending(interval_s):
         def shutdown(self):
             answers.set()
 
-    push = Push(snapshots.rich, interval_s=interval_s, exporter=Hangs())
+    push = Push(snapshots.rich, interval_s=interval_s, exporter=Hangs(), noting=Faults().noting)
     assert interval_s > 1 or asked.wait(10)
     began = time.monotonic()
     push.stop(wait_s=0.2)
@@ -57,7 +58,7 @@ def test_a_collector_that_hangs_does_not_keep_the_agent_from_ending(interval_s):
 
 def test_numbers_units_and_kinds():
     kept = Kept()
-    push = Push(snapshots.rich, exporter=kept)
+    push = Push(snapshots.rich, exporter=kept, noting=Faults().noting)
     push.stop()
     (data,) = kept.given
     assert data.resource_metrics[0].resource.attributes["host.name"] == "node1"
@@ -78,7 +79,7 @@ def test_numbers_units_and_kinds():
 def test_parts_add_up_whatever_came_and_went():
     """Thousands of jobs, one after the other: each has its own series and start, and goes; nothing is merged."""
     kept, now = Kept(), [snapshots.empty()]
-    push = Push(lambda: now[0], exporter=kept)
+    push = Push(lambda: now[0], exporter=kept, noting=Faults().noting)
     uuid, ended = snapshots.UUIDS[0], 0
     for n in range(1, 2500):
         share = EnergyShare(f"slurm:{n % 2000}", uuid, n, 7 * HNJ_PER_JOULE)
@@ -101,7 +102,7 @@ def test_parts_add_up_whatever_came_and_went():
 def test_everything_can_be_sent(build):
     from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 
-    push = Push(build, exporter=Kept())
+    push = Push(build, exporter=Kept(), noting=Faults().noting)
     assert encode_metrics(push.data(build())).SerializeToString()
     push.stop()
 
@@ -112,13 +113,14 @@ def test_a_push_that_fails_is_not_the_last():
             super().export(data)
             raise OSError("gone")
 
-    broken = Broken()
-    push = Push(snapshots.rich, interval_s=0.01, exporter=broken)
+    broken, faults = Broken(), Faults()
+    push = Push(snapshots.rich, interval_s=0.01, exporter=broken, noting=faults.noting)
     deadline = time.monotonic() + 5
     while len(broken.given) < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
     push.stop()
     assert len(broken.given) >= 3
+    assert faults.counts == {"otlp": len(broken.given)}
 
 
 def test_a_collector_receives_it():
@@ -139,7 +141,7 @@ def test_a_collector_receives_it():
 
     with http.server.HTTPServer(("127.0.0.1", 0), Collector) as collector:
         threading.Thread(target=collector.serve_forever, daemon=True).start()
-        push = Push(snapshots.rich, f"http://127.0.0.1:{collector.server_port}", interval_s=60)
+        push = Push(snapshots.rich, f"http://127.0.0.1:{collector.server_port}", interval_s=60, noting=Faults().noting)
         push.stop()
         collector.shutdown()
     request = ExportMetricsServiceRequest.FromString(received[-1])
@@ -150,4 +152,4 @@ def test_a_collector_receives_it():
 def test_a_missing_extra_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.metrics", None)
     with pytest.raises(ImportError, match=r"pip install 'wattshed\[otlp\]'"):
-        Push(snapshots.rich)
+        Push(snapshots.rich, noting=Faults().noting)

@@ -160,7 +160,7 @@ def test_a_job_that_ended_says_so_and_two_of_one_name_are_told_apart(serve, visi
         server._site.history.observe(dataclasses.replace(snapshots.moving(now - 40 + step * 10), jobs=jobs))
     page = visit(port)
     page.wait_for_selector("#chart-jobs .legend button")
-    assert page.inner_text("#tiles .tile >> nth=3 >> p") == "2\nrunning; 1 more ended lately"
+    assert page.inner_text("#tiles .tile >> nth=3 >> p") == "2\nrunning; 1 more ended recently"
     rows = page.locator("#jobs tbody tr").all()
     powers = {row.locator("th").inner_text(): row.locator("td >> nth=1").inner_text() for row in rows}
     assert powers["slurm:1234"] == "ended"

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -246,6 +247,32 @@ def test_json_keeps_to_its_schema(build):
         ended = sum(gpu["ended_jobs_j"] for gpu in document["gpus"])
         assert ended > 0
         assert sum(job["energy_j"] for job in document["jobs"]) + ended == pytest.approx(total)
+
+
+def test_what_is_stopped_has_ended_though_it_was_at_work(serve):
+    """No thread of it reads another snapshot, nor holds the address; one that hangs is not waited for."""
+    at_work, go_on = threading.Event(), threading.Event()
+
+    def publish():
+        at_work.set()
+        go_on.wait(30)
+        return snapshots.rich()
+
+    server, _ = serve(publish)
+    thread = server._thread
+    assert at_work.wait(30)
+    threading.Timer(0.2, go_on.set).start()
+    server.stop(timeout_s=30)
+    assert go_on.is_set()
+    assert not thread.is_alive()
+    at_work.clear()
+    go_on.clear()
+    hangs, _ = serve(publish)
+    assert at_work.wait(30)
+    hangs.stop(timeout_s=0.01)
+    assert not go_on.is_set()
+    assert hangs.addresses == ()
+    go_on.set()
 
 
 def test_stop_is_quick_with_open_connections(serve):

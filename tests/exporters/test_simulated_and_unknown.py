@@ -7,11 +7,12 @@ import pytest
 
 from tests.exporters import snapshots
 from tests.exporters.test_metrics_pages import page, samples
+from wattshed.agent.errors import Faults
 from wattshed.agent.terminal import view as top
 from wattshed.exporters.formats import dcgm, prometheus
 from wattshed.exporters.formats.exposition import SIMULATED, Writer
 from wattshed.exporters.web import api
-from wattshed.exporters.web.site import Site
+from wattshed.exporters.web.site import WebSite
 
 ENERGY_OR_POWER = ("_joules", "_watts", "disagreement", "DCGM_FI_")
 PAGES = {"/metrics": prometheus.families, "/metrics/dcgm": lambda _: dcgm.families()}
@@ -70,7 +71,7 @@ def test_otlp_carries_the_mark():
             return None
 
     for build, expected in ((snapshots.rich, "1"), (snapshots.measured, None)):
-        push = Push(build, exporter=Nowhere())
+        push = Push(build, exporter=Nowhere(), noting=Faults().noting)
         (resource,) = push.data(build()).resource_metrics
         push.stop()
         metrics = {m.name: m for scope in resource.scope_metrics for m in scope.metrics}
@@ -108,18 +109,18 @@ def test_a_gpu_that_was_never_read_has_no_energy_and_no_bill():
     assert (job["energy_j"], job["static_j"], job["sigma_j"]) == (None, None, None)
     assert (document["ready"], document["unmetered"]) == (False, snapshot.unmetered)
     shown = top.view(document)
-    assert "NOT METERING: no GPU tells" in shown.title
+    assert "NOT METERING: no GPU reports" in shown.title
     assert dict(zip(top.GPU_COLUMNS, shown.gpus[0], strict=True))["data"] == "cannot be metered"
     assert " J" not in "".join(shown.jobs[0])
 
 
 def test_ready_is_up_and_says_why_not():
     def ready(snapshot):
-        answer = Site(lambda: snapshot).answer("GET", "/-/ready", {})
+        answer = WebSite(lambda: snapshot).answer("GET", "/-/ready", {})
         return answer.status, answer.body.decode().strip()
 
     assert ready(snapshots.rich()) == (200, "ready")
     assert ready(snapshots.empty()) == (503, "not ready")
-    assert ready(snapshots.unmeterable()) == (503, "not ready: no GPU tells its energy or its power")
-    assert Site(snapshots.unmeterable).answer("GET", "/-/healthy", {}).status == 200
+    assert ready(snapshots.unmeterable()) == (503, "not ready: no GPU reports energy or power")
+    assert WebSite(snapshots.unmeterable).answer("GET", "/-/healthy", {}).status == 200
     assert dict(SIMULATED) == {"simulated": "1"}

@@ -1,5 +1,6 @@
 """Nobody can keep a scrape waiting: stalled connections, half headers, slow readers, storms."""
 
+import asyncio
 import contextlib
 import socket
 import threading
@@ -11,10 +12,11 @@ import pytest
 import trustme
 
 from tests.exporters import snapshots
-from tests.exporters.wire import get, read_one
-from wattshed.exporters.web.http import Limits
+from tests.exporters.wire import get, read_all, read_one
+from wattshed.exporters.web.conversation import CHUNK
+from wattshed.exporters.web.http import ClientLimits
 
-QUICK = Limits(handshake_s=4.0, header_s=4.0, idle_s=8.0, response_s=12.0)
+QUICK = ClientLimits(handshake_s=4.0, header_s=4.0, idle_s=8.0, response_s=12.0)
 HELD_UP_S = 3.0
 """Who waits for somebody else waits for one of these limits; who does not is done before, however busy the machine."""
 
@@ -99,6 +101,31 @@ def test_slow_readers_of_a_large_page(serve):
     assert open_fds() <= before
 
 
+@pytest.mark.parametrize("secure", [False, True])
+def test_of_an_answer_that_nobody_reads_little_is_made(serve, tls_config, monkeypatch, secure):
+    """What the kernel holds for a client (it doubles what it is asked for), its own share on the other side, and a few
+    chunks of ours: the rest of the page waits until it reads."""
+    made, write = [0], asyncio.StreamWriter.write
+
+    def counted(self, data):
+        made[0] += len(data)
+        write(self, data)
+
+    monkeypatch.setattr(asyncio.StreamWriter, "write", counted)
+    snapshot, limits = snapshots.large(12_000), ClientLimits(kernel_bytes=65_536)
+    _, port = serve(lambda: snapshot, limits=limits, web_config=tls_config[0] if secure else None)
+    with socket.socket() as plain:
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        plain.connect(("127.0.0.1", port))
+        sock = client(tls_config)(plain) if secure else plain
+        sock.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        while not made[0]:
+            time.sleep(0.01)
+        time.sleep(0.5)
+        assert made[0] <= 2 * limits.kernel_bytes + 3 * CHUNK
+        assert len(read_all(sock)) == made[0] > 4_000_000
+
+
 def test_ten_thousand_quick_requests_do_not_delay_a_ticking_thread(serve):
     """No more than as many threads that only count: they share the lock of this process in the same way."""
     _, port = serve()
@@ -144,7 +171,7 @@ def test_ten_thousand_quick_requests_do_not_delay_a_ticking_thread(serve):
 
 
 def test_a_drip_fed_header_and_an_idle_connection_end(serve):
-    _, port = serve(limits=Limits(header_s=0.4, idle_s=0.4))
+    _, port = serve(limits=ClientLimits(header_s=0.4, idle_s=0.4))
     with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
         start = time.monotonic()
         with contextlib.suppress(OSError):
@@ -159,7 +186,7 @@ def test_a_drip_fed_header_and_an_idle_connection_end(serve):
 
 
 def test_the_oldest_idle_connection_makes_room(serve):
-    _, port = serve(limits=Limits(max_connections=3, grace_s=0.02))
+    _, port = serve(limits=ClientLimits(max_connections=3, grace_s=0.02))
     socks = [socket.create_connection(("127.0.0.1", port), timeout=5) for _ in range(3)]
     for sock in socks:
         sock.sendall(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -1,6 +1,8 @@
 """Textbook formulas of the fleet, written out sum by sum in plain Python: the oracles of the tests."""
 
-from math import cos, exp, pi, sqrt
+from math import ceil, cos, exp, log10, pi, sqrt
+
+from scipy import stats
 
 
 def variance(values):
@@ -54,6 +56,18 @@ def largest_change(power, k):
     return max(pairs), max(-p for p in pairs)
 
 
+def mean_between(times, powers, begin, end):
+    """Mean of the straight lines between readings over a stretch, of what they span of it."""
+    begin, end = max(begin, times[0]), min(end, times[-1])
+    energy = 0.0
+    for i in range(len(times) - 1):
+        a, b = max(times[i], begin), min(times[i + 1], end)
+        if a < b:
+            slope = (powers[i + 1] - powers[i]) / (times[i + 1] - times[i])
+            energy += (b - a) * (powers[i] + slope * ((a + b) / 2 - times[i]))
+    return energy / (end - begin)
+
+
 def ar1_band(sigma, phi, step_s, low_hz, high_hz, points=20000):
     """Mean square of an AR(1) process with innovations of ``sigma`` between two frequencies, by the midpoint rule."""
     width = (high_hz - low_hz) / points
@@ -69,5 +83,33 @@ def approach(end, start, seconds, tau):
     return end + (start - end) * exp(-seconds / tau)
 
 
+def student(confidence, df):
+    """Half-width of Student's central interval, by scipy."""
+    return stats.t.ppf(0.5 + confidence / 2, df)
+
+
 def root_sum(*parts):
     return sqrt(sum(p * p for p in parts))
+
+
+def block_length(x):
+    """Politis and White (2004), corrected by Patton, Politis and White (2009), circular bootstrap, sum by sum."""
+    n = len(x)
+    mean = sum(x) / n
+    run = max(5, ceil(sqrt(log10(n))))
+    most = min(ceil(sqrt(n)) + run, n - 1)
+    r = [sum((x[i] - mean) * (x[i + k] - mean) for i in range(n - k)) / n for k in range(most + 1)]
+    small = [abs(r[k]) / r[0] < 2 * sqrt(log10(n) / n) for k in range(1, most + 1)]
+    quiet = next((m for m in range(most - run + 1) if all(small[m : m + run])), None)
+    if quiet is None:
+        quiet = max((k for k in range(1, most + 1) if not small[k - 1]), default=0)
+    reach = min(2 * max(quiet, 1), most)
+    level, slope = r[0], 0.0
+    for k in range(1, reach + 1):
+        weight = 1 if k / reach <= 0.5 else 2 * (1 - k / reach)
+        level += 2 * weight * r[k]
+        slope += 2 * weight * k * r[k]
+    longest = ceil(min(3 * sqrt(n), n / 3))
+    if level <= 0:
+        return longest
+    return min(max(ceil((2 * slope**2 / (4 / 3 * level**2) * n) ** (1 / 3)), 1), longest)

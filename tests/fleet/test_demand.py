@@ -154,9 +154,6 @@ def test_coincidence_of_independent_and_of_one_synchronous_job():
         table = random.normal(0.0, 1.0, (n, 20_000))
         excess[n] = table.sum(axis=0).std() / n
     assert excess[16] / excess[256] == pytest.approx(4.0, rel=0.02)
-    # 300,000 GPUs with a deviation of 130 W: 0.07 MW if independent, 39 MW if one job.
-    assert 130 * math.sqrt(300_000) / 1e6 == pytest.approx(0.07, abs=0.002)
-    assert pytest.approx(39.0) == 130 * 300_000 / 1e6
 
 
 @settings(max_examples=80, deadline=None)

@@ -18,7 +18,7 @@ from wattshed.agent.fleet.estimate.node_model import fit
 from wattshed.agent.fleet.live.hourly import Hours, bill, read_hours
 from wattshed.agent.fleet.live.inventory import read_inventory
 from wattshed.agent.fleet.live.ladder import climb
-from wattshed.agent.fleet.live.serve import Publisher, fleet_facts
+from wattshed.agent.fleet.live.serve import FleetPublisher, fleet_facts
 from wattshed.agent.fleet.live.simulate import SimulatedFleet, exposition
 from wattshed.agent.fleet.live.site import GPUS_RULE, POWER_RULE, Measured, ask, extrapolate, measure_one
 from wattshed.agent.wire.query import Prometheus, ServerError
@@ -446,7 +446,7 @@ def test_real_nodes(fleet, traces):
 def test_published_metrics(inventory):
     now = [100.0]
     state = {"measured": measured([5000.0, 5100.0, 4900.0])}
-    publisher = Publisher(
+    publisher = FleetPublisher(
         inventory, lambda: extrapolate(inventory, state["measured"]), clock=lambda: now[0], wall=lambda: 1.7e9
     )
     assert publisher.snapshot.fleet is None
@@ -475,7 +475,9 @@ def test_published_metrics(inventory):
 def test_peaks_over_a_quarter_of_an_hour(inventory):
     now = [0.0]
     state = {}
-    publisher = Publisher(inventory, lambda: extrapolate(inventory, state["m"]), clock=lambda: now[0], wall=lambda: 0.0)
+    publisher = FleetPublisher(
+        inventory, lambda: extrapolate(inventory, state["m"]), clock=lambda: now[0], wall=lambda: 0.0
+    )
     for step in range(120):
         state["m"] = measured([1000.0 if step % 2 else 3000.0] * 2, (0.0, 0.0))
         publisher.update()

@@ -227,13 +227,13 @@ def test_the_users_own_file(fleet, files):
         ("value = 10\n", "value = true\n", "4:1: given.n.value: must be a number, not true"),
         ("value = 10\n", "value = nan\n", "4:1: given.n.value: must be a finite number, not nan"),
         ("low = 8", "low = 11", "5:1: given.n.low: must be at most 10, not 11"),
-        ('source = "counted"', "", "3:8: given.n: needs source, a text"),
+        ('source = "counted"', "", "3:8: given.n: needs source, a string"),
         (
             'source = "counted"',
             'source = "counted"\ncolour = 1',
             "9:1: given.n.colour: unknown key; known here: value, low, high, spread, unit, source",
         ),
-        ("n * 100", "m * 100", "14:1: formula.p.is: nothing is called 'm'; add [given.m] or [formula.m]"),
+        ("n * 100", "m * 100", "14:1: formula.p.is: there is nothing named 'm'; add [given.m] or [formula.m]"),
         ("n * 100", "p * 100", "14:1: formula.p.is: 'p * 100 + sum(hours)': 'p' is computed from itself"),
         (
             "n * 100",
@@ -256,7 +256,7 @@ def test_the_users_own_file(fleet, files):
         (
             'computed = "p"',
             'computed = "q"',
-            "25:1: claim.computed: nothing is called 'q'; add [given.q] or [formula.q]",
+            "25:1: claim.computed: there is nothing named 'q'; add [given.q] or [formula.q]",
         ),
         (
             'computed = "p"',
@@ -264,7 +264,7 @@ def test_the_users_own_file(fleet, files):
             "26:1: claim.relation: must be one of about, at least, at most, not 'like'",
         ),
         ("[energy]\nof", "[energy]\nfrom", "20:1: energy.from: unknown key; known here: of"),
-        ('title = "mine"', "title = 3", "1:1: title: must be a text, not 3"),
+        ('title = "mine"', "title = 3", "1:1: title: must be a string, not 3"),
         ('title = "mine"', 'titel = "mine"', "1:1: titel: unknown key; did you mean title?"),
         ('title = "mine"', 'title = "mine', "1:14: is not TOML: Illegal character '\\n'"),
     ],

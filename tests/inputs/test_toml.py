@@ -148,7 +148,7 @@ def test_the_command_prints_that_line_and_ends_with_2(kind, tmp_path, capsys, mo
             "value = [1,\n 2, '3']",
             "11:5: given.hours.value: must be a number, not '3'",
         ),
-        ("scenario", 'text = "a kilowatt"\n', "", "21:1: claim: needs text, a text"),
+        ("scenario", 'text = "a kilowatt"\n', "", "21:1: claim: needs text, a string"),
         ("scenario", "[energy]", "[enrgy]", "19:2: enrgy: unknown key; did you mean energy?"),
         ("transformer", "rated_va = 12e6\n", "", "1:1: needs rated_va, the nameplate in VA"),
         (

@@ -13,6 +13,7 @@ import os
 import sys
 import tempfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from wattshed.agent.clock import RealClock
@@ -20,6 +21,7 @@ from wattshed.agent.config import Config, Log
 from wattshed.agent.daemon import assembly
 from wattshed.agent.daemon.source import Source
 from wattshed.agent.jobs.processes import Processes
+from wattshed.agent.jobs.procfs import exists
 from wattshed.agent.jobs.resolve import JobResolver
 from wattshed.agent.jobs.slurm import Slurm
 from wattshed.agent.meters.meter import NvmlMeter
@@ -27,7 +29,7 @@ from wattshed.agent.meters.nvml import Nvml
 from wattshed.agent.meters.sampler import Sampler
 from wattshed.agent.meters.schedule import Rates
 from wattshed.agent.simulation.node import SimulatedNode
-from wattshed.agent.simulation.scenario import Gpu, Scenario
+from wattshed.agent.simulation.scenario import Gpu, NodeScenario
 from wattshed.agent.simulation.workload import Job, Step
 from wattshed.agent.window import ProcessObservation
 
@@ -82,7 +84,7 @@ def become_nobody(state: str) -> None:
 def main(mapping: str, node: str, state: str, listen: str, squeue: str = "squeue") -> int:
     load = (Step(60_000_000, 300_000, 50),)
     busy = Job("9", "systemd", tuple(range(GPUS)), 0, CYCLE_US, load, forever=True)
-    scenario = Scenario((Gpu(),) * GPUS, (busy,), CYCLE_US)
+    scenario = NodeScenario((Gpu(),) * GPUS, (busy,), CYCLE_US)
 
     def open_source(config: Config, host: str) -> Source:
         clock = RealClock()
@@ -90,7 +92,7 @@ def main(mapping: str, node: str, state: str, listen: str, squeue: str = "squeue
         simulated = SimulatedNode(clock, Path(folder), scenario)
         meter = NvmlMeter(Nvml(clock, simulated.library), clock, host, simulated=True)
         meter.open()
-        sampler = Sampler(meter, clock, host, Rates(window_us=500_000), simulated.proc_root)
+        sampler = Sampler(meter, clock, host, Rates(window_us=500_000), alive=partial(exists, simulated.proc_root))
         scontrol = str(Path(squeue).with_name("scontrol"))
         slurm = Slurm(clock.now_us, node, None if mapping == "-" else Path(mapping), (squeue,), (scontrol,))
         resolver = JobResolver(Processes(Path("/proc"), clock.now_us), slurm)

@@ -175,7 +175,6 @@ def hidden():
     code = """
 import os, psutil, sys, time
 from pathlib import Path
-sys.path[:0] = ['.', 'deploy/python']
 from tests.jobs.beside_psutil import own
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 try:
@@ -192,7 +191,7 @@ print('   psutil:', theirs, '| pid_exists', psutil.pid_exists(1), '| own:', own(
         done = subprocess.run(
             ["unshare", "-pfm", "sh", "-c", mount],
             check=False,
-            env={**os.environ, "CODE": code},
+            env={**os.environ, "CODE": code, "PYTHONPATH": ".:deploy/python"},
             capture_output=True,
             text=True,
         )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wattshed.agent.jobs.cgroup import NOBODY, Owner, identify
+from wattshed.agent.jobs.cgroup import NOBODY, CgroupIdentity, identify
 from wattshed.agent.jobs.naming import job_of
 
 A, B = "a1" * 32, "b2" * 32
@@ -256,7 +256,7 @@ CASES = [
 @pytest.mark.parametrize(("path", "expected", "billed"), CASES, ids=[path for path, _, _ in CASES])
 def test_path(path, expected, billed):
     identity = identify(f"0::{path}\n")
-    assert identity == Owner(**expected)
+    assert identity == CgroupIdentity(**expected)
     assert billed is None or key(identity) == billed
 
 
@@ -289,7 +289,7 @@ def test_hybrid_hierarchies_keep_the_job():
     pbs = "12:memory:/pbs_jobs.service/jobid/107.pbs01\n1:name=systemd:/system.slice/pbs.service\n0::/\n"
     assert identify(pbs).job_id == "107.pbs01"
     condor = "4:memory:/htcondor/condor_d_slot1_1@h\n1:name=systemd:/system.slice/condor.service\n"
-    assert identify(condor) == Owner("htcondor", slot="slot1_1@h")
+    assert identify(condor) == CgroupIdentity("htcondor", slot="slot1_1@h")
     pod = f"4:memory:/kubepods/pod{UID}/{A}/slurm/uid_5/job_7/step_0\n3:cpuset:/kubepods/pod{UID}/{A}\n"
     assert identify(pod).job_id == "7"
 
@@ -308,7 +308,7 @@ def test_what_nobody_knows_names_nobody(path):
 
 def test_a_service_that_is_called_like_a_manager_s_is_none():
     for unit in ("docker-alice.service", "containerd@alice.service", "kubelet.alice.service", "my-k3s.service"):
-        assert identify(f"/system.slice/{unit}/kubepods/pod{UID}/{A}") == Owner("systemd", unit=unit)
+        assert identify(f"/system.slice/{unit}/kubepods/pod{UID}/{A}") == CgroupIdentity("systemd", unit=unit)
 
 
 def test_a_machine_is_billed_apart_from_the_unit_that_it_is_called_like():

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wattshed.agent.jobs.cgroup import NOBODY, Owner, identify
+from wattshed.agent.jobs.cgroup import NOBODY, CgroupIdentity, identify
 
 A, B, C = "a1" * 32, "b2" * 32, "c3" * 32
 UID = "2fc932ce-fdcc-454b-97bd-aadfdeb4c340"
@@ -231,7 +231,7 @@ SPOOFED = [
 
 @pytest.mark.parametrize(("path", "expected"), CASES, ids=[path or "empty" for path, _ in CASES])
 def test_path(path, expected):
-    assert identify(path) == Owner(**expected)
+    assert identify(path) == CgroupIdentity(**expected)
 
 
 @pytest.mark.parametrize("path", ["/slurm/uid_1/job_5", f"/docker/{A}", POD, "/system.slice/a.service"])
@@ -278,7 +278,7 @@ def test_hierarchies_that_disagree():
         "9:name=systemd:/user.slice/user-7.slice/session-3.scope\n6:freezer:/slurm_vm/uid_7/job_6/step_0\n"
         "5:devices:/slurm_vm/uid_7/job_6/step_0/task_0\n2:cpuacct:/slurm_vm/uid_7/job_6\n0::/\n"
     )
-    wanted = Owner("slurm", "6", "0", "0", "vm", uid=7)
+    wanted = CgroupIdentity("slurm", "6", "0", "0", "vm", uid=7)
     assert identify(text) == wanted
     assert identify("\n".join(reversed(text.split("\n")))) == wanted
     rancher = (
@@ -290,7 +290,9 @@ def test_hierarchies_that_disagree():
 def test_an_owner_is_frozen_and_says_none_for_what_does_not_apply():
     with pytest.raises(FrozenInstanceError):
         NOBODY.runtime = "slurm"
-    assert [getattr(NOBODY, f.name) for f in fields(Owner)] == ["none"] + [None] * (len(fields(Owner)) - 1)
+    assert [getattr(NOBODY, f.name) for f in fields(CgroupIdentity)] == ["none"] + [None] * (
+        len(fields(CgroupIdentity)) - 1
+    )
 
 
 RUNTIMES = {
@@ -345,7 +347,7 @@ def test_the_recorded_cases():
     files = [file for file in (traces.parent / "cases").glob("**/cgroup.json") if file.is_file()]
     if not files:
         pytest.skip("no recorded cases beside the traces (WATTSHED_TRACES)")
-    names = {f.name for f in fields(Owner)}
+    names = {f.name for f in fields(CgroupIdentity)}
     for case in (case for file in files for case in json.loads(file.read_text())):
         owner = identify(case.get("path") or case["file"])
         assert {name: getattr(owner, name) for name in names & case.keys()} == {n: case[n] for n in names & case.keys()}

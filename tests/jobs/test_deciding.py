@@ -71,11 +71,12 @@ class Node:
     def start(self):
         self.resolver = JobResolver(Processes(self.proc.root, lambda: self.now), self.batch, self.pods)
 
-    def window(self, *pids, sm=100, gpu=0):
+    def window(self, *pids, sm=100, gpu=0, exited=False):
         start = T0 + self.turn * SECOND
         self.turn += 1
         self.now = start + SECOND
-        seen = [ProcessObservation(gpu, pid, start, start + SECOND, sm) for pid in pids]
+        end = start + (SECOND // 2 if exited else SECOND)
+        seen = [ProcessObservation(gpu, pid, start, end, sm, exited=exited) for pid in pids]
         owners, usage = self.resolver.resolve(seen, DEVICES, start, start + SECOND)
         self.owners = owners
         return [
@@ -329,6 +330,41 @@ def test_whatever_becomes_known_when_no_stretch_is_anybodys_twice(tmp_path_facto
     sluid = [row for row in rows if row[0] == "slurm:sEKNKTV3WPV500"]
     known = [row for row in rows if row[0] == "slurm:501" and row[-1]]
     assert not sluid or not known or "hold" in {e[0] for es in story for e in es} or sluid[-1][2] <= known[0][1]
+
+
+@pytest.mark.parametrize(
+    ("path", "events"),
+    [
+        (SLUID, ["know", "forget", ""]),
+        *((path, ["free", "slurm:501", "slurm:502", "slurm:77", ""]) for path in (DOCKER, SSH, "/")),
+    ],
+)
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), gone=st.integers(0, 5))
+def test_who_comes_back_to_a_gpu_works_for_whom_he_would_have_worked_had_he_stayed(
+    tmp_path_factory, path, events, data, gone
+):
+    """A process that the driver reports as gone and then again: what was decided of it, and since when, still holds."""
+    story = data.draw(st.lists(st.sampled_from(events), min_size=8, max_size=8))
+    users = {"slurm:501": 1001, "slurm:502": 1002, "slurm:77": -1}
+    found = []
+    for leaves in (False, True):
+        node = Node(tmp_path_factory.mktemp("node"), Batch())
+        node.proc.start(10, path, uid=1001)
+        keys = []
+        for turn, event in enumerate(story):
+            if event in users:
+                node.batch.held = [hold(0, event, users[event], T0 + turn * SECOND)]
+            elif event == "know":
+                node.batch.sluids["sEKNKTV3WPV500"] = "501"
+            elif event == "forget":
+                node.batch.sluids.clear()
+            elif event == "free":
+                node.batch.held = []
+            keys.append({row[0] for row in node.window(10, exited=leaves and turn == gone) if row[-1]})
+        found.append(keys[gone + 2 :])  # in the window after it left, what it did before is told late
+    assert found[0] == found[1]
+    assert all(len(keys) == 1 for keys in found[0])
 
 
 def test_a_thousand_owners_that_may_still_change_cost_little_more_each_than_a_hundred(tmp_path):

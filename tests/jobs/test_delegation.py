@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wattshed.agent.jobs.cgroup import NOBODY, Owner, identify
+from wattshed.agent.jobs.cgroup import NOBODY, CgroupIdentity, identify
 from wattshed.agent.jobs.delegation import Delegation, Mount, mounts_of
 from wattshed.agent.jobs.naming import job_of
 from wattshed.agent.jobs.processes import Processes
@@ -139,7 +139,7 @@ def test_what_is_gone_or_a_users_own_stays_whole(tmp_path):
     tmp_path.chmod(0o755)
     believed = Delegation([Mount("", (), str(tmp_path))]).believed
     own = f"/user.slice/user-5.slice/user@5.service/user.slice/docker-{CONTAINER}.scope"
-    assert identify(believed(f"0::{own}")) == Owner("docker", container_id=CONTAINER, uid=5)
+    assert identify(believed(f"0::{own}")) == CgroupIdentity("docker", container_id=CONTAINER, uid=5)
     assert believed("0::/system.slice/gone.service/x") == "0::/system.slice/gone.service/x"
 
 

@@ -115,7 +115,7 @@ def test_a_path_too_long_to_be_told_is_still_its_makers(node):
 def test_a_real_user_hides_in_a_path_too_deep_to_be_told(hierarchy):
     base = Path("/sys/fs/cgroup", hierarchy)
     if not (base / "cgroup.procs").exists():
-        pytest.skip(f"{base} is no hierarchy of cgroups here")
+        pytest.skip(f"{base} is not a hierarchy of cgroups here")
     top = base / f"wattshed-deep-{os.getpid()}"
     top.mkdir()
     for path in (top, *top.iterdir()):
@@ -281,7 +281,7 @@ for folder in sys.argv[2:]:
 def test_a_real_user_forges_below_user_slice_and_pays(hierarchy):
     base = Path("/sys/fs/cgroup", hierarchy)
     if not (base / "cgroup.procs").exists() or (base / "user.slice").exists():
-        pytest.skip(f"{base} is no hierarchy of cgroups here, or one that systemd rules")
+        pytest.skip(f"{base} is not a hierarchy of cgroups here, or one that systemd rules")
     top = base / "user.slice/user-54321.slice/user@54321.service"
     top.mkdir(parents=True)
     for path in (top, *top.iterdir()):

@@ -50,7 +50,7 @@ def pods_of(kubelet, tmp_path):
     def start(period_s=0.05, **rest):
         pods = Pods(Kubelet(kubelet.socket), tmp_path / "cgroup", tmp_path / "log", period_s=period_s, **rest)
         made.append(pods)
-        wait_for(lambda: pods._known.answers > 0 or pods._known.faults)
+        wait_for(lambda: pods._known.answers > 0 or pods.faults())
         return pods
 
     yield start

@@ -211,8 +211,11 @@ ANY = st.recursive(
     )
 )
 def test_any_json_is_read(jobs):
-    for found in parse(json.dumps({"jobs": jobs, "meta": jobs}), "n1", {}).values():
-        assert all(isinstance(value, str) for value in found.labels.values())
+    sound = [job(**{**other, "job_id": number}) for number, other in enumerate(jobs, 1)]
+    found = parse(json.dumps({"jobs": [*jobs, *sound], "meta": jobs}), "n1", {})
+    assert found.keys() >= {str(number) for number in range(1, len(jobs) + 1)}
+    for one in found.values():
+        assert all(isinstance(value, str) and value for value in one.labels.values())
 
 
 NAMES = st.lists(st.integers(1, 40), min_size=1, max_size=6, unique=True)

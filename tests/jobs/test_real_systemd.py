@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.deploy.namespaces import Machine, missing
+from tests.deploy.namespaces import PYTHONPATH, Machine, missing
 from wattshed.agent.jobs.cgroup import identify
 
 pytestmark = pytest.mark.real
@@ -30,7 +30,6 @@ exec sleep 600
 UNIT = "[Service]\nUser=nobody\nExecStart=/bin/sh /srv/in/forge.sh\n"
 LOOK = """\
 import dataclasses, json, sys
-sys.path[:0] = ["/srv/tree/deploy/python", "/srv/site"]
 from pathlib import Path
 from wattshed.agent.jobs.processes import Processes
 processes = Processes(Path("/proc"), lambda: 0)
@@ -69,7 +68,8 @@ def test_what_systemd_delegates_names_nobody_else(machine):
     texts = {unit: machine.run("cat", f"/proc/{pid}/cgroup") for unit, pid in pids.items()}
     assert all((FORGED in text) == (unit != "plain.service") for unit, text in texts.items()), texts
     python = f"/srv/python/bin/python3.{sys.version_info.minor}"
-    said = json.loads(machine.run("env", "LD_LIBRARY_PATH=/srv/python/lib", python, "/srv/in/look.py", *pids.values()))
+    environ = ("LD_LIBRARY_PATH=/srv/python/lib", f"PYTHONPATH={PYTHONPATH}")
+    said = json.loads(machine.run("env", *environ, python, "/srv/in/look.py", *pids.values()))
     for unit, pid in pids.items():
         owner = said[pid]
         assert (owner["runtime"], owner["unit"], owner["pod_uid"]) == ("systemd", unit, None), texts[unit]

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wattshed.agent.jobs.rows import Claim, lay_out
+from wattshed.agent.jobs.rows import OwnerClaim, lay_out
 
 START, END = 1_000, 2_000
 TIME = st.integers(800, 2_200)
@@ -17,7 +17,7 @@ WORK = st.tuples(STRETCH, st.integers(0, 500))
 
 
 def claim(live, held, work):
-    made = Claim(list(live), [(a, b, share, part) for (a, b), share, part in held])
+    made = OwnerClaim(list(live), [(a, b, share, part) for (a, b), share, part in held])
     for (a, b), sm in work:
         made.add_work(a, b, sm)
     return made
@@ -63,7 +63,7 @@ def test_order_does_not_matter(live, held, work, random):
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(STRETCH, st.lists(st.integers(0, 500), min_size=1, max_size=4)), min_size=1, max_size=3))
 def test_splitting_a_process_into_pids_changes_nothing(jobs):
-    whole, split = Claim(), Claim()
+    whole, split = OwnerClaim(), OwnerClaim()
     for (a, b), works in jobs:
         whole.live.append((a, b))
         whole.add_work(a, b, sum(works))

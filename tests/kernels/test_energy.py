@@ -150,5 +150,5 @@ def test_time_that_falls_between_two_chunks_is_found(monkeypatch):
 def test_rows_before_those_already_added_are_refused():
     state = energy.new_state(1)
     energy.extend(state, *columns([[(10, 5), (20, 5)]]), GAP)
-    with pytest.raises(ValueError, match="behind rows already added"):
+    with pytest.raises(ValueError, match="before rows already added"):
         energy.extend(state, *columns([[(15, 5)]]), GAP)

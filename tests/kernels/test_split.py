@@ -60,7 +60,7 @@ def test_parts_sum_to_the_whole_and_none_is_negative(pieces, rows, idle):
 @settings(max_examples=300, deadline=None)
 @given(pieces_of(), st.lists(row(), max_size=6))
 def test_equals_fractions_to_rounding(pieces, rows):
-    # One busy figure for the device, as the sampler gives it; differing ones are no meaningful input.
+    # One busy figure for the device, as the sampler gives it; differing ones are not meaningful input.
     rows = [(*r[:3], rows[0][3], *r[4:]) for r in rows]
     parts = run(pieces, rows)
     static, dynamic, idle, unattributed = oracle.split(pieces, IDLE, rows)

@@ -35,7 +35,7 @@ def test_a_thousand_short_jobs_a_minute(tmp_path):
     one.close()
     whole, parts = sums(one.accounts)
     assert whole == parts
-    assert 20 < most <= 203, "the cap holds: jobs, and the owners that are no job"
+    assert 20 < most <= 203, "the cap holds: jobs, and the owners that are not jobs"
     truth = sum(node.truth.gpu_nj(gpu, one.windows[0].start_us, one.windows[-1].end_us) for gpu in range(8)) / 1e9
     assert abs(sum(whole.values()) / 2e9 - truth) < 0.03 * truth, "up to a second at either end of a minute"
     assert not one.faults.counts

@@ -10,7 +10,7 @@ from tests.virtual import agent, simulated
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.meters.errors import MeterError, NoMeter, RestartNeeded
 from wattshed.agent.simulation.faults import KINDS, ScriptedFault
-from wattshed.agent.simulation.scenario import Gpu, Scenario
+from wattshed.agent.simulation.scenario import Gpu, NodeScenario
 from wattshed.agent.simulation.workload import Job, Step
 from wattshed.agent.traces.native.recorder import Recorder
 from wattshed.agent.traces.options import Options
@@ -39,7 +39,7 @@ class End:
 class Drawn:
     """One example: a node with its faults, how long it is metered, and the ends of agents in that time."""
 
-    scenario: Scenario
+    scenario: NodeScenario
     length_us: int
     ends: tuple[End, ...] = ()
 
@@ -128,7 +128,7 @@ def drawn(draw):
     count = draw(st.integers(1, 3))
     length_us = draw(st.integers(10, 20)) * 12 * SECOND
     found = draw(st.tuples(faults(count, length_us), faults(count, length_us)))
-    scenario = Scenario(
+    scenario = NodeScenario(
         tuple(draw(gpus()) for _ in range(count)),
         tuple(draw(jobs(number + 1, count, length_us)) for number in range(draw(st.integers(1, 4)))),
         cycle_us=length_us * 2,

@@ -4,12 +4,12 @@
 
 from tests.laws.two_faults import Drawn
 from wattshed.agent.simulation.faults import ScriptedFault
-from wattshed.agent.simulation.scenario import Gpu, Scenario
+from wattshed.agent.simulation.scenario import Gpu, NodeScenario
 from wattshed.agent.simulation.workload import Job, Step
 
 FOUND = {
     "every call hangs, on a GPU with four owners": Drawn(
-        Scenario(
+        NodeScenario(
             (Gpu(architecture="ada", gain=-0.04, rows="latest"),),
             (
                 Job(
@@ -42,7 +42,7 @@ FOUND = {
         132_000_000,
     ),
     "a GPU is lost, after its sensor stood still": Drawn(
-        Scenario(
+        NodeScenario(
             (Gpu(architecture="ga100", gain=0.04, accounting=True),),
             (
                 Job(
@@ -83,7 +83,7 @@ FOUND = {
         168_000_000,
     ),
     "garbage on a shared GPU of the oldest kind": Drawn(
-        Scenario(
+        NodeScenario(
             (
                 Gpu(architecture="pascal", gain=-0.04, counter=False, rows="latest"),
                 Gpu(architecture="turing", gain=0.04, rows="latest"),
@@ -121,7 +121,7 @@ FOUND = {
         228_000_000,
     ),
     "the devices are cut off twice": Drawn(
-        Scenario(
+        NodeScenario(
             (Gpu(architecture="pascal", gain=-0.08, counter=False, accounting=True),),
             (
                 Job(
@@ -171,7 +171,7 @@ FOUND = {
         216_000_000,
     ),
     "a counter is stuck right after a hole": Drawn(
-        Scenario(
+        NodeScenario(
             (
                 Gpu(architecture="ampere", gain=-0.08, accounting=True),
                 Gpu(architecture="pascal", gain=-0.08, rows="latest", late_us=37_000_000),
@@ -216,7 +216,7 @@ FOUND = {
         180_000_000,
     ),
     "a GPU hangs that has just come": Drawn(
-        Scenario(
+        NodeScenario(
             (
                 Gpu(architecture="ada", rows="active"),
                 Gpu(architecture="pascal", gain=0.04, rows="active", late_us=37_000_000),
@@ -243,7 +243,7 @@ FOUND = {
         192_000_000,
     ),
     "a counter falls by 800 J and comes back": Drawn(
-        Scenario(
+        NodeScenario(
             (
                 Gpu(gain=0.04, counter=False, accounting=True, rows="latest"),
                 Gpu(architecture="ampere", gain=-0.08, rows="latest"),
@@ -289,7 +289,7 @@ FOUND = {
         192_000_000,
     ),
     "a counter falls by 400 J and comes back, and later it is reset": Drawn(
-        Scenario(
+        NodeScenario(
             (
                 Gpu(architecture="ga100", gain=-0.04, accounting=True, rows="latest"),
                 Gpu(architecture="ga100", gain=-0.04, accounting=True, rows="latest"),

@@ -1,6 +1,6 @@
 """A made-up driver that answers rows of process utilisation, of whatever they are the mean of."""
 
-from wattshed.agent.meters.process_rows import Row
+from wattshed.agent.meters.process_rows import ProcessRow
 from wattshed.agent.meters.shares import INTERVAL, LATEST, SAMPLE_US, SAMPLES
 
 BASE_US = 1_623_157_629_331_552  # a driver's stamps have their own time base
@@ -28,9 +28,9 @@ class Driver:
             if not active:
                 continue
             if self.reading == SAMPLES:
-                rows += [Row(pid, BASE_US + n * self.period_us, value) for n, value in active]
+                rows += [ProcessRow(pid, BASE_US + n * self.period_us, value) for n, value in active]
                 continue
             count = len(samples) if self.reading == INTERVAL else len(active)
             mean = round(sum(value for _, value in active) / count)
-            rows.append(Row(pid, BASE_US + active[-1][0] * self.period_us, mean))
+            rows.append(ProcessRow(pid, BASE_US + active[-1][0] * self.period_us, mean))
         return rows

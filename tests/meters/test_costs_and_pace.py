@@ -66,7 +66,7 @@ def test_what_another_thread_cost_is_added():
         ([("a", S - 1)], ""),
         ([("a", S)], r"a call took 1 s \(a\)"),
         ([("a", 400_000), ("b", 600_000)], ""),
-        ([("a", 400_000), ("b", 600_001)], "over a second together"),
+        ([("a", 400_000), ("b", 600_001)], "over a second in total"),
         ([("a", 900_000), ("b", 3 * S)], r"a call took 3 s \(b\)"),
     ],
 )

@@ -59,7 +59,10 @@ def test_check_says_what_it_can_do(library):
 
 READ = """
 import json
+from functools import partial
+from pathlib import Path
 from wattshed.agent.clock import RealClock
+from wattshed.agent.jobs.procfs import exists
 from wattshed.agent.meters.schedule import Rates
 from wattshed.agent.meters.meter import NvmlMeter
 from wattshed.agent.meters.nvml import Nvml
@@ -67,7 +70,8 @@ from wattshed.agent.meters.sampler import Sampler
 clock = RealClock()
 meter = NvmlMeter(Nvml(clock), clock, "h")
 meter.open()
-sampler = Sampler(meter, clock, "h", Rates(window_us=500_000, sample_us=100_000, instant_us=100_000, learn_us=0))
+rates = Rates(window_us=500_000, sample_us=100_000, instant_us=100_000, learn_us=0)
+sampler = Sampler(meter, clock, "h", rates, alive=partial(exists, Path("/proc")))
 powers, counters, pids = [], [], set()
 for _ in range(3):
     window, seen = sampler.next()

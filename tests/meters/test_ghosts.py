@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wattshed.agent.meters.ghosts import Ghosts, exists
+from wattshed.agent.meters.ghosts import Ghosts
 
 PIDS = st.integers(1, 30)
 LISTS = st.one_of(st.none(), st.dictionaries(st.integers(0, 60), st.just("told"), max_size=6))
@@ -67,13 +67,3 @@ def test_nobody_is_there_who_does_not_live_or_whom_nothing_ever_named(lists):
         if told is None:
             assert there.keys() >= before.keys() & alive
         before = there
-
-
-def test_a_kernel_thread_is_on_no_gpu(tmp_path):
-    for pid, flags in ((2, 0x208040), (30, 0x400000)):
-        (tmp_path / str(pid)).mkdir()
-        text = f"{pid} (a) b) S 0 0 0 0 -1 {flags} 0 0 0 0 0 0 0 0 20 0 1 0 5 0 0\n"
-        (tmp_path / str(pid) / "stat").write_text(text)
-    (tmp_path / "31").mkdir()
-    (tmp_path / "0").mkdir()
-    assert [exists(tmp_path, pid) for pid in (0, 2, 30, 31, 32)] == [False, False, True, True, False]

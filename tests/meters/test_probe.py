@@ -91,7 +91,9 @@ def test_the_counter_of_a_superchip_is_the_modules(rig):
 def test_energy_is_read_the_other_way_where_one_is_missing(rig, symbol):
     node = rig(f'missing = ["{symbol}"]\ngpus = 1\n', plain=False)
     node.run(5)
-    assert [c for c in node.column("counter_mj") if c != MISSING] == sorted(set(node.column("counter_mj")) - {MISSING})
+    counters = [c for c in node.column("counter_mj") if c != MISSING]
+    assert len(counters) >= 5
+    assert counters == sorted(set(counters))
     assert len([p for p in node.column("power_mw") if p != MISSING]) >= 5
     assert node.meter.devices[0].capabilities["energy"] == ""
 
@@ -99,6 +101,7 @@ def test_energy_is_read_the_other_way_where_one_is_missing(rig, symbol):
 def test_every_symbol_but_the_handful_may_be_missing(rig):
     needed = {"nvmlInitWithFlags", "nvmlDeviceGetCount_v2", "nvmlDeviceGetHandleByIndex_v2", "nvmlShutdown"}
     names = sorted(n for n in vars(rig(plain=False).node.library) if n.startswith("nvml") and n not in needed)
+    assert len(names) > 30
     text = f"missing = {names!r}\ngpus = 2\n".replace("'", '"')
     node = rig(text, plain=False)
     node.run(3)

@@ -6,7 +6,6 @@ import pytest
 
 from tests.virtual import agent, bills, simulated
 from wattshed.agent.accounts.attribution import Accounts
-from wattshed.agent.daemon.loop import Limits
 from wattshed.agent.meters.meter import NvmlMeter
 from wattshed.agent.meters.nvml import Nvml
 from wattshed.agent.traces.native.recorder import Recorder
@@ -61,8 +60,7 @@ def lived(tmp_path, text, plan, ends_s):
         recorder = Recorder(folder, "sim", max_bytes=0, max_age_s=0)
         one = agent(node, clock, state=tmp_path / "state", recorder=recorder, keep_us=10**12)
         one.daemon.restore()
-        one.daemon._limits = Limits(10**12, node.begun_us + end_s * SECOND - clock.now_us())
-        one.daemon.run()
+        one.live(node.begun_us + end_s * SECOND - clock.now_us())
         one.close()
         recorder.close()
         assert not one.faults.counts

@@ -9,7 +9,7 @@ from tests.virtual import agent, simulated
 from wattshed.agent.accounts.uncertainty import job_sigma_j
 from wattshed.agent.meters.meter import NvmlMeter
 from wattshed.agent.meters.nvml import Nvml
-from wattshed.agent.meters.process_rows import Row
+from wattshed.agent.meters.process_rows import ProcessRow
 from wattshed.agent.meters.shares import ACTIVE, INTERVAL, LATEST, NOT_KNOWN, QUESTION, SAMPLE_US, SAMPLES, Shares
 from wattshed.agent.window import MISSING
 
@@ -113,11 +113,11 @@ def test_the_order_of_rows_does_not_matter(reading, random):
 
 def test_garbage_is_dropped():
     """A GPU with dead processes answers a hundred entries, most of them empty, others in the thousands."""
-    empty = [Row(0, 0, 0)] * 97
+    empty = [ProcessRow(0, 0, 0)] * 97
     garbage = [
-        Row(50_554, 217_144_956_601_725, 37_100),
-        Row(50_021, 158_819_300_671_603, 38_305),
-        Row(50_017, 49_936, 0),
+        ProcessRow(50_554, 217_144_956_601_725, 37_100),
+        ProcessRow(50_021, 158_819_300_671_603, 38_305),
+        ProcessRow(50_017, 49_936, 0),
     ]
     clean, dirty = Shares(), Shares()
     driver = Driver(INTERVAL, BURSTY)
@@ -182,6 +182,7 @@ def test_jobs_that_share_pay_what_they_drew_whatever_rows_mean(tmp_path, rows, p
     one = agent(node, clock, seconds=300, keep_us=10**12)
     one.daemon.run()
     truth = node.truth.jobs_nj(one.windows[0].start_us, one.windows[-1].end_us)
+    assert len(one.accounts.ledger.jobs) == len(PATTERNS[pattern])
     for key, billed in one.accounts.ledger.jobs.items():
         drawn_j = sum(truth[key, 0]) / 1e9
         billed_j = sum(line.static_hnj + line.dynamic_hnj for line in billed.lines.values()) / 2e9
@@ -219,8 +220,13 @@ def test_what_rows_mean_holds_for_every_gpu_of_the_driver_and_after_a_new_sessio
     one = agent(node, clock, seconds=60, keep_us=10**12)
     one.daemon.run()
     assert [d.capabilities["process_rows"] for d in one.windows[-1].devices] == ["", ""]
+    before, sessions = len(one.windows), one.sampler.calls()["nvmlInitWithFlags"].counts[-1]
     one.sampler.look()
     one.daemon.run()
+    assert one.sampler.calls()["nvmlInitWithFlags"].counts[-1] > sessions
+    later = one.windows[before:]
+    assert len(later) >= 60
+    assert {device.capabilities["process_rows"] for window in later for device in window.devices} == {""}
     one.close()
 
 
@@ -250,6 +256,7 @@ def test_a_driver_too_slow_to_be_asked_for_each_sample(tmp_path, rows, pattern):
     one = agent(node, clock, seconds=300, keep_us=10**12)
     one.daemon.run()
     truth = node.truth.jobs_nj(one.windows[0].start_us, one.windows[-1].end_us)
+    assert len(one.accounts.ledger.jobs) == len(SLOW[pattern])
     for key, billed in one.accounts.ledger.jobs.items():
         drawn_j = sum(truth[key, 0]) / 1e9
         off_j = billed.energy_hnj / 2e9 - drawn_j

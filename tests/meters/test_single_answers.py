@@ -7,9 +7,8 @@ import pytest
 from wattshed.agent.meters import facts, probe
 from wattshed.agent.meters.errors import NAMES, Fault, MeterError, fault_of, name_of
 from wattshed.agent.meters.gauges import BOUNDS, MODULE_W, SHORTEST_LIFE_US, Gauges
-from wattshed.agent.meters.ghosts import PF_KTHREAD, exists
 from wattshed.agent.meters.plan import INT32_MAX, INT64_MAX, counter_of, limit_of, milli
-from wattshed.agent.meters.process_rows import Row, credible
+from wattshed.agent.meters.process_rows import ProcessRow, credible
 from wattshed.agent.meters.processes import ProcessWatch
 from wattshed.agent.meters.profiling import GPM_GAUGES, SHORTEST_US, Profile
 from wattshed.agent.meters.scope import LEAST_APART, LEAST_APART_AT_ONCE, Moment, at_once, verdict
@@ -172,27 +171,6 @@ def test_a_gauge_lives_for_two_and_a_half_periods(period_us, life_us):
     assert gauges.at(100) == {}
 
 
-def stat(flags):
-    return f"7 (a) b) S 1 7 7 0 -1 {flags} 0 0\n"
-
-
-@pytest.mark.parametrize(
-    ("pid", "text", "there"),
-    [
-        (7, stat(4_194_560), True),
-        (7, stat(PF_KTHREAD | 64), False),
-        (7, "7 (a", True),
-        (7, None, False),
-        (0, stat(0), False),
-    ],
-)
-def test_who_can_be_on_a_gpu(tmp_path, pid, text, there):
-    if text is not None:
-        (tmp_path / str(pid)).mkdir()
-        (tmp_path / str(pid) / "stat").write_text(text)
-    assert exists(tmp_path, pid) == there
-
-
 def test_of_rows_of_one_sample_the_credible_ones_are_kept():
     told = [
         (7, 100, 50),
@@ -204,7 +182,7 @@ def test_of_rows_of_one_sample_the_credible_ones_are_kept():
         (7, 101, 0),
         (6, 100, -1),
     ]
-    found = credible([Row(*row) for row in told], 99)
+    found = credible([ProcessRow(*row) for row in told], 99)
     assert [tuple(row) for row in found] == [(7, 100, 60), (7, 101, 0), (8, 100, 100)]
 
 

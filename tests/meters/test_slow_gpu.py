@@ -124,10 +124,11 @@ def test_the_bill_while_a_gpu_is_sick_and_after(tmp_path):
     one.daemon.run()
     one.close()
     begun, end = one.windows[0].start_us, one.windows[-1].end_us
-    for facts in one.board.current().gpus:
+    after = one.board.current().gpus
+    assert [facts.up for facts in after] == [True] * 8
+    for facts in after:
         real = node.truth.gpu_nj(facts.index, begun, end) / 1e9
         assert facts.energy_hnj / 2e9 == pytest.approx(real, rel=0.01)
-        assert facts.up
     during = next(s for s in shown if s.time_us - begun > 130_000_000)
     assert [facts.up for facts in during.gpus] == [i != 1 for i in range(8)]
     assert during.up
@@ -291,7 +292,7 @@ def test_sick_gpus_are_asked_one_at_a_time_and_who_only_waited_soon_again():
     clock = VirtualClock()
     ward = Ward(2, clock)
     again = Reprobing(ward, clock, [SimpleNamespace(sick=False) for _ in ward.gpu_handles], None, None, None)
-    again.anew()
+    again.start_over()
 
     def turn(seconds):
         clock.sleep_until(clock.now_us() + seconds * 1_000_000)

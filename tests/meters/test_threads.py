@@ -28,7 +28,6 @@ def test_windows_come_in_time(rig):
     assert 0.4 < time.monotonic() - begun < 10.0
     assert all(w.end_us - w.start_us == 100_000 for w in node.windows)
     assert len(node.column("counter_mj", 0)) >= 5
-    assert node.sampler.late_s >= 0
     histogram = node.sampler.calls()["nvmlDeviceGetFieldValues"]
     assert list(histogram.counts) == sorted(histogram.counts)
     assert histogram.counts[-1] > 10

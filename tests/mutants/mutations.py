@@ -34,7 +34,8 @@ ARITHMETIC = {
     ast.RShift: "<<",
 }
 TWINS = {"min": "max", "max": "min", "any": "all", "all": "any", "minimum": "maximum", "maximum": "minimum"}
-LOGGERS = {"log", "logger", "logging"}
+ALIKE = {"min", "max", "minimum", "maximum", "hypot"}  # whichever of their arguments comes first
+LOGGERS = {"log", "LOG", "logger", "logging"}
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class _Finder(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_Assert(self, node):
-        """An assertion of the product is no behaviour."""
+        """An assertion of the product is not a behaviour."""
 
     def visit_Expr(self, node):
         if isinstance(node.value, ast.Constant):
@@ -193,7 +194,8 @@ class _Finder(ast.NodeVisitor):
         if name in TWINS:
             _, end = self.span(node.func)
             self.mutations.append(Mutation("twin function", node.lineno, end - len(name), end, TWINS[name]))
-        for one, two in zip(node.args, node.args[1:], strict=False):
+        swapped = () if name in ALIKE and not node.keywords else zip(node.args, node.args[1:], strict=False)
+        for one, two in swapped:
             if not isinstance(one, ast.Starred) and not isinstance(two, ast.Starred):
                 between = self.source[self.span(one)[1] : self.span(two)[0]].decode()
                 self.put("arguments swapped", one, self.text(two) + between + self.text(one), upto=two)

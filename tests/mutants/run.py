@@ -30,13 +30,15 @@ import time
 import tomllib
 from pathlib import Path
 
+import hypothesis
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(HERE))
 
 from mutations import differs, mutations  # noqa: E402
 
-LIBRARIES = ("numpy", "numba", "pyarrow.parquet", "pytest", "hypothesis", "h11", "prometheus_client", "psutil", "yaml")
+LIBRARIES = ("numpy", "numba", "pyarrow.parquet", "pytest", "h11", "prometheus_client", "psutil", "yaml")
 
 
 BROKEN = {3, 4, 5, 70}  # internal error, wrong usage, no tests, our own
@@ -138,7 +140,7 @@ def judge(tree, tests, seconds, each, log):
         os.waitpid(pid, 0)
         return "undecided", ""
     text = log.read_text(errors="replace")
-    first = re.search(r"^(?:FAILED|ERROR) (.*)$", text, re.MULTILINE)
+    first = re.search(r"^(?:FAILED|ERROR) (tests/.*)$", text, re.MULTILINE)
     if status in BROKEN:
         sys.exit(f"pytest itself failed ({status}); see {log}")
     return ("survived" if status == 0 else "killed"), (first.group(1)[:160] if first else f"exit {status}")
@@ -163,7 +165,8 @@ def changed_lines(name, before: bytes, after: bytes):
 def run_room(label, room, args, tree, done, out):
     log = args.scratch / f"{label}.log"
     if f"{label} baseline" not in done and not args.no_baseline:
-        verdict, why = judge(tree, tests_of(tree, room, Path("none"), b"", 0, args), 10 * args.seconds, args.each, log)
+        tests = tests_of(tree, room, Path("none"), b"", 0, args)
+        verdict, why = judge(tree, tests, 10 * args.seconds, 10 * args.each, log)  # kernels are compiled meanwhile
         if verdict != "survived":
             sys.exit(f"{label}: the tests are not green without a mutant: {verdict} {why}; see {log}")
         out({"id": f"{label} baseline"})
@@ -242,7 +245,13 @@ def main():
     os.environ.setdefault("NUMBA_CACHE_DIR", str(args.scratch / "numba"))
     for library in LIBRARIES:
         importlib.import_module(library)
+    # The first example that fails is a kill: a smaller one is nobody's concern.
+    hypothesis.settings.register_profile("mutants", phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate))
+    hypothesis.settings.load_profile("mutants")
     tree = copy_tree(args.scratch)
+    if not {"kernels", "exporters"} & set(args.rooms):  # nor loaded anew, where they are used and not mutated
+        sys.path[:0] = [str(tree / "deploy/python"), str(tree)]
+        importlib.import_module("wattshed.kernels.warm").warm_up(only=("live path", "histogram"))
     for label in args.rooms:
         if label == "kernels":  # nothing is compiled anew for each mutant
             os.environ["WATTSHED_JIT"] = "off"

@@ -64,6 +64,7 @@ def test_the_peers_say_what_the_table_says():
     done = subprocess.run(
         [sys.executable, "-m", "tests.peers.table", "--print"],
         cwd=table.ROOT,
+        env=os.environ | {"PYTHONPATH": f"{tools.FOLDER}:{os.environ.get('PYTHONPATH', '')}"},
         capture_output=True,
         text=True,
         check=True,

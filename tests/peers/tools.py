@@ -1,6 +1,6 @@
 """The peers, each used as its documentation tells a user to. Their code runs unaltered but for the clock it looks at.
 
-Importing this module imports the peers, which Makefile installs apart from the daemon's own environment.
+Makefile installs them apart from the daemon's own environment; PYTHONPATH leads there in a process that uses them.
 """
 
 import importlib
@@ -24,17 +24,14 @@ def installed():
     return (FOLDER / "zeus").is_dir()
 
 
-def reach():
-    """Let the peers be imported, after everything that is in the environment itself."""
-    if str(FOLDER) not in sys.path:
-        sys.path.append(str(FOLDER))
+def hush():
+    """Let the peers say nothing but what they are asked for."""
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
 
 
 def versions():
     """Name and version of each peer."""
-    reach()
     return {name: version(package) for name, package in PACKAGES.items()}
 
 

@@ -86,7 +86,29 @@ class DriverClock:
 
 def modules(clock):
     """Make what stands for the modules ``time``, ``threading`` and ``multiprocessing`` in a program's own modules."""
+    thread, event = _thread(clock), _event(clock)
 
+    class Context:
+        """What multiprocessing.get_context gives."""
+
+        Queue, Event, Process = queue.Queue, event, thread
+
+    return {
+        "time": _Instead(
+            time,
+            time=clock.seconds,
+            monotonic=clock.seconds,
+            perf_counter=clock.seconds,
+            time_ns=clock.elapsed_ns,
+            monotonic_ns=clock.elapsed_ns,
+            sleep=clock.sleep,
+        ),
+        "threading": _Instead(threading, Thread=thread, Timer=_timer(clock), Event=event),
+        "multiprocessing": _Instead(queue, get_context=lambda _: Context),
+    }
+
+
+def _thread(clock):
     class Thread:
         """A thread that takes turns; also a process, which shares our memory but for that."""
 
@@ -130,6 +152,10 @@ def modules(clock):
             while self.is_alive() and clock.now_us() < end_us:
                 clock.sleep(0.01)
 
+    return Thread
+
+
+def _timer(clock):
     class Timer:
         def __init__(self, interval, function, args=(), kwargs=None):
             self.interval, self.daemon, self._call = interval, None, (function, args, kwargs or {})
@@ -146,6 +172,10 @@ def modules(clock):
             if not self._cancelled:
                 function(*args, **kwargs)
 
+    return Timer
+
+
+def _event(clock):
     class TurnEvent(threading.Event):
         def wait(self, timeout=None):
             end_us = clock.now_us() + round((1e6 if timeout is None else timeout) * 1e6)
@@ -153,24 +183,7 @@ def modules(clock):
                 clock.sleep(0.01)
             return self.is_set()
 
-    class Context:
-        """What multiprocessing.get_context gives."""
-
-        Queue, Event, Process = queue.Queue, TurnEvent, Thread
-
-    return {
-        "time": _Instead(
-            time,
-            time=clock.seconds,
-            monotonic=clock.seconds,
-            perf_counter=clock.seconds,
-            time_ns=clock.elapsed_ns,
-            monotonic_ns=clock.elapsed_ns,
-            sleep=clock.sleep,
-        ),
-        "threading": _Instead(threading, Thread=Thread, Timer=Timer, Event=TurnEvent),
-        "multiprocessing": _Instead(queue, get_context=lambda _: Context),
-    }
+    return TurnEvent
 
 
 class _Instead:

@@ -159,7 +159,7 @@ JOB = {
     "Energy so far A": lambda t: {
         (): (sum(value for value, _ in t.shown("wattshed_job_energy_joules_total", "job").values()), 1.0)
     },
-    "Of it dynamic A": lambda t: exactly(({}, 0.67), slack=0.1),
+    "Dynamic share A": lambda t: exactly(({}, 0.67), slack=0.1),
     "GPUs in use A": lambda t: exactly(({}, 7.0), slack=0.1),
     "Power by job A": lambda t: t.power(by_job, 60),
     "Power by GPU and component A": lambda t: t.components(60),
@@ -172,7 +172,7 @@ JOB = {
         slack=0.05,
     ),
     "Uncertainty of the energy A": lambda t: t.shown("wattshed_job_energy_sigma_joules", "job", slack=1e-6),
-    "Who they are A": lambda t: t.shown("wattshed_job_info"),
+    "Labels of the jobs A": lambda t: t.shown("wattshed_job_info"),
     "Energy by job A": lambda t: t.energy(by_job),
     "By user A": owners(user),
     "By account A": owners(account),

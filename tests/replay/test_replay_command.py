@@ -213,7 +213,7 @@ def test_what_is_merely_called_a_segment(wattshed, tmp_path, content):
     false.write_bytes(content)
     code, out, err = wattshed("replay", tmp_path, "--format", "json")
     assert (code, json.loads(out)["total_j"]) == (0, whole)
-    assert "passed over" in err
+    assert "skipped" in err
     code, _, err = wattshed("replay", false)
     assert (code, err.count("\n")) == (2, 1)
 
@@ -223,7 +223,7 @@ def test_what_is_merely_called_a_segment(wattshed, tmp_path, content):
     [
         (SCHEMA_MESSAGE[:700], "nothing in it is intact"),
         (SCHEMA_MESSAGE + bytes(20_000), "nothing in it is intact"),
-        (SCHEMA_MESSAGE, "there is no window in it"),
+        (SCHEMA_MESSAGE, "it contains no window"),
     ],
 )
 def test_a_recording_of_nothing_is_no_answer(wattshed, tmp_path, content, why):
@@ -238,7 +238,7 @@ def test_what_is_no_trace_in_a_folder_is_passed_over(wattshed, tmp_path):
     (tmp_path / "notes.txt").write_text("Fans were loud.\n")
     code, out, err = wattshed("replay", tmp_path, "--format", "json")
     assert (code, json.loads(out)["total_j"]) == (0, 100)
-    assert "passed over" in err
+    assert "skipped" in err
     assert "notes.txt" in err
     (tmp_path / "log.csv").unlink()
     code, _, err = wattshed("replay", tmp_path)
@@ -289,7 +289,7 @@ def test_convert_and_replay_give_the_same_integers(wattshed, log, tmp_path):
         for key in ("gpus", "jobs", "total_j", "start_s", "end_s"):
             assert again[key] == plain[key]
     code, _, err = wattshed("convert", log, tmp_path / "one.parquet", "--columns", COLUMNS)
-    assert (code, "there already" in err) == (2, True)
+    assert (code, "already exists" in err) == (2, True)
 
 
 def test_table_and_csv(wattshed, log):
@@ -313,7 +313,7 @@ BAD = {
     "error.json": (b'{"status":"error","error":"no"}', "answered with an error"),
     "other.xml": (b"<?xml version='1.0'?><a/>", "not of nvidia-smi"),
     "bad.parquet": (b"PAR1 and then nothing of the kind", "damaged Parquet"),
-    "prose.txt": (b"It was a dark night.\nNobody measured anything.\n", "no trace that is recognised"),
+    "prose.txt": (b"It was a dark night.\nNobody measured anything.\n", "not a trace in a known format"),
     "nul.csv": (b"\0" * 5000, "empty" and "binary"),
 }
 
@@ -334,7 +334,7 @@ def test_bad_files_are_one_line(name, wattshed, tmp_path):
 def test_folder_without_traces(wattshed, tmp_path):
     code, _, err = wattshed("replay", tmp_path)
     assert code == 2
-    assert "no trace is in this folder" in err
+    assert "this folder contains no trace" in err
 
 
 def test_unknown_columns_name_the_near_ones(wattshed, log):
@@ -353,12 +353,18 @@ def test_unknown_columns_name_the_near_ones(wattshed, log):
     ("text", "said"),
     [
         ("job,host,gpu,start,end\nx,,0,200,100\n", ":2:5: the job 'x' ends (100) before it starts (200)"),
-        ("job,host,gpu,start,end\nx,,0,soon,100\n", ":2:4: start is no time: 'soon'"),
+        ("job,host,gpu,start,end\nx,,0,soon,100\n", ":2:4: start is not a valid time: 'soon'"),
         ("name,host,gpu\nx,,0\n", ":1:1: the header needs a column job"),
         ("job,host,gpu,start,end,share\nx,,0,1,2,1.5\n", ":2:6: the share is not between 0 and 1"),
         ("job,host,gpu,start,end\n,,0,1,2\n", ":2:1: the job has no name"),
-        ("host,job,gpu,start,end\n,_idle,0,1,2\n", ":2:2: _idle is what nobody's energy is called, and no job"),
-        ("host,job,gpu,start,end\n,_other,0,1,2\n", ":2:2: _other is what nobody's energy is called, and no job"),
+        (
+            "host,job,gpu,start,end\n,_idle,0,1,2\n",
+            ":2:2: _idle is the name of energy that belongs to no job, not a job",
+        ),
+        (
+            "host,job,gpu,start,end\n,_other,0,1,2\n",
+            ":2:2: _other is the name of energy that belongs to no job, not a job",
+        ),
         ("", "it is empty"),
     ],
 )

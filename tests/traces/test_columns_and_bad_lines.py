@@ -55,7 +55,7 @@ def test_jobs_that_held_nothing_are_named(wattshed, tmp_path):
     _, err = replay_json(wattshed, log, "--jobs", jobs)
     assert err.splitlines()[0] == (
         "wattshed: the jobs file names hosts that are not in the traces: n1, n2; "
-        "name the host of a trace that does not: FILE@HOST"
+        "for a trace that names no host, write FILE@HOST"
     )
     _, err = replay_json(wattshed, f"{log}@n1", "--jobs", jobs)
     assert err == (

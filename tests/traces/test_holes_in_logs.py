@@ -69,6 +69,7 @@ def test_the_counter_is_the_truth_over_a_hole_and_owners_who_change_in_it_are_to
     gpu, jobs = replayed(lasts_s, power=power, stale=stale)
     assert gpu["energy_j"] == pytest.approx(drawn_j(0, HOLE_S + lasts_s + 449), abs=1)
     assert gpu["method"] == "counter"
+    assert set(jobs) == set(TRUTH)
     for job, (energy_j, sigma_j) in jobs.items():
         assert energy_j == pytest.approx(TRUTH[job], rel=0.05) or lasts_s > 600  # then little of it is theirs
         assert abs(energy_j - TRUTH[job]) < 2 * sigma_j
@@ -82,6 +83,7 @@ def test_without_a_counter_a_hole_is_a_gap_and_sigma_says_what_it_may_hide(repla
     assert (gpu["method"], gpu["gap_s"]) == ("power", lasts_s)
     assert gpu["energy_j"] < 0.9 * real_j
     assert abs(gpu["energy_j"] - real_j) < gpu["sigma_j"]
+    assert set(jobs) == set(TRUTH)
     for job, (energy_j, sigma_j) in jobs.items():
         assert abs(energy_j - TRUTH[job]) < 2 * sigma_j
 

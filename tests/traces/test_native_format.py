@@ -56,8 +56,9 @@ def test_parquet_keeps_every_bit_too(window):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.parquet"
         assert write_parquet([window, window], path) == 2
-        for back in parquet_windows(path, SourceReport("x")):
-            same(window, back)
+        first, second = parquet_windows(path, SourceReport("x"))
+        same(window, first)
+        same(window, second)
 
 
 def test_any_arrow_library_reads_a_segment(tmp_path):

@@ -141,9 +141,9 @@ ILL_MADE = {
     "usage of no GPU": lists(**USAGE | {"usage_gpu": [2]}),
     "usage of nobody": lists(**USAGE),
     "power of another type": lambda columns, _: columns | {"power_mw": pa.array([["a"] * 8])},
-    "devices that are no JSON": texts("devices", "{"),
+    "devices that are not JSON": texts("devices", "{"),
     "devices that are none": texts("devices", "[1, 2]"),
-    "a ceiling that is no number": texts("devices", '[{"host": "", "index": 0, "uuid": "", "ceiling_mw": "1"}]'),
+    "a ceiling that is not a number": texts("devices", '[{"host": "", "index": 0, "uuid": "", "ceiling_mw": "1"}]'),
     "a ceiling that no word holds": texts(
         "devices", f'[{{"host": "", "index": 0, "uuid": "", "ceiling_mw": {2**70}}}]'
     ),

@@ -144,6 +144,71 @@ def test_segments_end_by_size_by_age_and_at_midnight(tmp_path):
     assert len(read_all(tmp_path)[0]) == 12
 
 
+def windows_in(folder):
+    """How many windows each segment holds, the oldest first."""
+    return [len(list(segment_windows(path, SourceReport("x")))) for path in segments(folder, ".arrows")]
+
+
+@pytest.mark.parametrize("beyond", [-1, 0, 1])
+def test_a_segment_ends_with_the_window_that_makes_it_as_large_as_it_may_be(tmp_path, beyond):
+    probe = Recorder(tmp_path / "probe", "node")
+    for i in range(4):
+        probe.append(plain_window(i))
+    size = next((tmp_path / "probe").rglob("*.open")).stat().st_size
+    probe.close()
+    record(tmp_path / "r", range(9), segment_bytes=size + beyond)
+    assert windows_in(tmp_path / "r")[0] == (4 if beyond <= 0 else 5)
+    assert sum(windows_in(tmp_path / "r")) == 9
+
+
+@pytest.mark.parametrize(("segment_s", "held"), [(10, [10, 10, 5]), (11, [11, 11, 3])])
+def test_a_segment_ends_with_its_time(tmp_path, segment_s, held):
+    now = [0.0]
+    recorder = Recorder(tmp_path, "node", segment_s=segment_s, clock=lambda: now[0])
+    for i in range(25):
+        recorder.append(plain_window(i))
+        now[0] += 1
+    recorder.close()
+    assert windows_in(tmp_path) == held
+
+
+@pytest.mark.parametrize("sync_s", [3, 5])
+def test_what_is_written_is_asked_onto_the_disk_as_often_as_was_said(tmp_path, monkeypatch, sync_s):
+    now, synced = [100.0], []
+    real = os.fdatasync
+    monkeypatch.setattr(native.os, "fdatasync", lambda fd: synced.append(now[0]) or real(fd))
+    recorder = Recorder(tmp_path, "node", sync_s=sync_s, clock=lambda: now[0])
+    for i in range(20):
+        recorder.append(plain_window(i))
+        now[0] += 1
+    recorder.close()
+    assert synced == [100.0 + t for t in range(sync_s, 20, sync_s)]
+
+
+def test_a_fault_is_tried_again_when_its_time_has_come(tmp_path, monkeypatch):
+    now, tries = [0.0], []
+
+    def refuse(*_):
+        tries.append(now[0])
+        raise OSError(errno.EIO, "Input/output error")
+
+    recorder = Recorder(tmp_path, "node", retry_s=4.0, clock=lambda: now[0])
+    real = os.write
+    monkeypatch.setattr(native.os, "write", refuse)
+    taken = []
+    for i in range(12):
+        if i == 9:
+            monkeypatch.setattr(native.os, "write", real)
+        taken.append(recorder.append(plain_window(i)))
+        now[0] += 1
+    assert tries == [0, 4, 8]
+    assert taken == [False] * 12
+    assert "Input/output error" in recorder.state.fault
+    assert recorder.append(plain_window(12))
+    assert (recorder.state.fault, recorder.state.windows, recorder.state.lost_windows) == ("", 1, 12)
+    recorder.close()
+
+
 def test_size_limit_drops_the_oldest(tmp_path):
     recorder = record(tmp_path, range(200), max_bytes=200_000)
     assert recorder.state.dropped > 0

@@ -12,7 +12,7 @@ from tests.traces.windows_made_up import plain_window
 from wattshed.agent.inputs.report import SourceReport
 from wattshed.agent.replay.books import Part
 from wattshed.agent.traces.jobs.sacct import Records, nodes_of
-from wattshed.agent.traces.jobs.tres import Demand, demand_of, spread
+from wattshed.agent.traces.jobs.tres import AllocatedGpus, demand_of, spread
 from wattshed.agent.traces.native.recorder import Recorder
 from wattshed.agent.window import Owner, Usage
 
@@ -207,9 +207,9 @@ def test_keys_are_those_of_a_running_agent(bill, node):
 
 BAD = {
     "ends before it starts": (f"11|11|b|c|{clock(60)}|{clock(0)}|n1|gres/gpu=1", "it ends"),
-    "no time": (f"11|11|b|c|soon|{clock(60)}|n1|gres/gpu=1", "no time: 'soon'"),
-    "no end": (f"11|11|b|c|{clock(0)}|later|n1|gres/gpu=1", "no time: 'later'"),
-    "no nodes": (f"11|11|b|c|{clock(0)}|{clock(60)}|n[1-|gres/gpu=1", "no list of nodes"),
+    "no time": (f"11|11|b|c|soon|{clock(60)}|n1|gres/gpu=1", "not a valid time:  'soon'"),
+    "no end": (f"11|11|b|c|{clock(0)}|later|n1|gres/gpu=1", "not a valid time:  'later'"),
+    "no nodes": (f"11|11|b|c|{clock(0)}|{clock(60)}|n[1-|gres/gpu=1", "not a valid list of nodes"),
     "too few columns": ("11|11|b", "3 columns instead of 8"),
     "too many columns": (f"11|11|b|c|d|{clock(0)}|{clock(60)}|n1|gres/gpu=1", "9 columns instead of 8"),
 }
@@ -261,7 +261,7 @@ def test_nothing_tells_so_each_has_its_part_of_the_node_and_no_more(bill, node):
     jobs, answer, err = bill(node(*watts, util=[90] * 8), sacct(*((str(i), 0, 60, "gres/gpu=1") for i in (1, 2, 3))))
     assert energies(jobs) == pytest.approx({f"slurm:{i}": sum(watts) * HOUR / 8 for i in (1, 2, 3)}, rel=1e-6)
     assert float(answer["unattributed_j"]) == pytest.approx(sum(watts) * HOUR * 5 / 8, rel=1e-6)
-    assert "nothing tells" in err
+    assert "nothing shows" in err
 
 
 def test_back_to_back_on_one_gpu(bill, node):
@@ -426,21 +426,21 @@ def test_labels_come_back_in_every_format(wattshed, node, tmp_path):
 @pytest.mark.parametrize(
     ("tres", "nodes", "right"),
     [
-        ("cpu=8,gres/gpu=1", 1, Demand(1)),
-        ("gres/gpu:h100=4,gres/gpu=4", 2, Demand(2)),
-        ("gres/gpu:a100=1,gres/gpu:v100=2", 1, Demand(3)),
-        ("gres/gpu:1g.10gb=2,gres/gpu=2", 1, Demand(0, (142_857, 142_857))),
-        ("gres/gpu:nvidia_a100_3g.20gb=1,gres/gpu:a100=1,gres/gpu=2", 1, Demand(1, (428_571,))),
-        ("gres/gpu:1g.6gb=1", 1, Demand(0, (250_000,))),
-        ("gres/shard=8", 1, Demand(0, (), 8)),
-        ("gres/shard:h100=8,gres/shard=8", 1, Demand(0, (), 8)),
-        ("gres/mps=50", 1, Demand(0, (500_000,))),
-        ("gres/mps=150", 1, Demand(0, (1_000_000, 500_000))),
-        ("gres/gpumem=10G,gres/gpuutil=90,cpu=1", 1, Demand()),
-        ("gres/gpu=3", 2, Demand(1, (500_000,))),
-        ("gres/gpu=1", 2, Demand(0, (500_000,))),
-        ("gres/gpu:3g.40gb=2", 2, Demand(0, (428_571,))),
-        ("", 1, Demand()),
+        ("cpu=8,gres/gpu=1", 1, AllocatedGpus(1)),
+        ("gres/gpu:h100=4,gres/gpu=4", 2, AllocatedGpus(2)),
+        ("gres/gpu:a100=1,gres/gpu:v100=2", 1, AllocatedGpus(3)),
+        ("gres/gpu:1g.10gb=2,gres/gpu=2", 1, AllocatedGpus(0, (142_857, 142_857))),
+        ("gres/gpu:nvidia_a100_3g.20gb=1,gres/gpu:a100=1,gres/gpu=2", 1, AllocatedGpus(1, (428_571,))),
+        ("gres/gpu:1g.6gb=1", 1, AllocatedGpus(0, (250_000,))),
+        ("gres/shard=8", 1, AllocatedGpus(0, (), 8)),
+        ("gres/shard:h100=8,gres/shard=8", 1, AllocatedGpus(0, (), 8)),
+        ("gres/mps=50", 1, AllocatedGpus(0, (500_000,))),
+        ("gres/mps=150", 1, AllocatedGpus(0, (1_000_000, 500_000))),
+        ("gres/gpumem=10G,gres/gpuutil=90,cpu=1", 1, AllocatedGpus()),
+        ("gres/gpu=3", 2, AllocatedGpus(1, (500_000,))),
+        ("gres/gpu=1", 2, AllocatedGpus(0, (500_000,))),
+        ("gres/gpu:3g.40gb=2", 2, AllocatedGpus(0, (428_571,))),
+        ("", 1, AllocatedGpus()),
     ],
 )
 def test_what_a_job_had(tres, nodes, right):
@@ -461,17 +461,17 @@ def test_what_a_job_had(tres, nodes, right):
 def test_an_instance_is_a_part(profile, sevenths, quarters):
     part = sevenths * 1_000_000 // 7 + quarters * 250_000
     for count in (f"gres/gpu:{profile}=2,gres/gpu=2", f"cpu=8,gres/gpu:{profile}:2"):
-        assert demand_of({"AllocTRES": count}, 1) == Demand(0, (part, part))
+        assert demand_of({"AllocTRES": count}, 1) == AllocatedGpus(0, (part, part))
 
 
 @pytest.mark.parametrize("name", ["nvidia_h100_80gb_hbm3", "rtx3050_4g", "gtx1650-4gb", "a100_40gb", "g4", "t4g"])
 def test_a_board_is_no_instance(name):
-    assert demand_of({"AllocTRES": f"gres/gpu:{name}=1,gres/gpu=1"}, 1) == Demand(1)
+    assert demand_of({"AllocTRES": f"gres/gpu:{name}=1,gres/gpu=1"}, 1) == AllocatedGpus(1)
 
 
 def test_the_older_column_counts_one_node():
-    assert spread(demand_of({"AllocGRES": "gpu:tesla:2,mps:0"}, 3), 3) == Demand(2, dealt=6)
-    assert demand_of({"AllocGRES": "gpu:1"}, 1) == Demand(1)
+    assert spread(demand_of({"AllocGRES": "gpu:tesla:2,mps:0"}, 3), 3) == AllocatedGpus(2, dealt=6)
+    assert demand_of({"AllocGRES": "gpu:1"}, 1) == AllocatedGpus(1)
 
 
 def test_node_lists():

@@ -34,7 +34,7 @@ class ConstantPue:
         return self.pue.value
 
     def by_hour(self, it_w: float) -> None:
-        """Tell that it does not change by the hour."""
+        """Say that it does not change by the hour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class LoadPue:
         return min(max(self.cop_at_20c - self.cop_per_c * (outdoor_c - 20.0), 1.0), self.cop_most)
 
     def by_hour(self, it_w: float) -> None:
-        """Tell that it does not change by the hour, for want of hourly temperatures."""
+        """Say that it does not change by the hour, since there are no hourly temperatures."""
 
     def at(self, it_w: float, outdoor_c: float | None = None) -> float:
         """PUE at an IT power of ``it_w`` watts, and a temperature of its own.
@@ -84,7 +84,7 @@ class LoadPue:
         Raises
         ------
         InputError
-            If there is no IT power, for then there is no PUE.
+            If there is no IT power, since then there is no PUE.
         """
         if not it_w > 0.0:
             raise InputError("a PUE needs IT power above 0")

@@ -1,6 +1,6 @@
 """Reference table of GPUs: design power, idle, and a wide prior for a GPU that nobody has measured.
 
-The prior is no measurement: its interval reaches from idle to the design power, and whatever rests on it says so.
+The prior is not a measurement: its interval reaches from idle to the design power, and what depends on it says so.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from wattshed.agent.inputs.tables import read_table
 
 
 @dataclass(frozen=True, slots=True)
-class Gpu:
+class GpuModel:
     """One model: watts of one GPU (board), and where they come from."""
 
     model: str
@@ -26,11 +26,11 @@ class Gpu:
     source: str
 
 
-def gpus() -> tuple[Gpu, ...]:
+def gpus() -> tuple[GpuModel, ...]:
     """Read the shipped table; the first pattern that matches a name wins."""
     path = Path(str(files("wattshed.agent.inputs"))) / "gpus.csv"
     return tuple(
-        Gpu(
+        GpuModel(
             row.name("model"),
             row.name("pattern"),
             row.number("tdp_w"),
@@ -42,7 +42,7 @@ def gpus() -> tuple[Gpu, ...]:
     )
 
 
-def find(name: str) -> Gpu | None:
+def find(name: str) -> GpuModel | None:
     """Entry for a model as NVML or a data sheet calls it (``NVIDIA H100 80GB HBM3``, ``H100 SXM``); None if unknown."""
     table = gpus()
     exact = next((g for g in table if g.model.casefold() == name.strip().casefold()), None)

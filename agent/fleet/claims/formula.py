@@ -133,7 +133,7 @@ def evaluator(formulas: Mapping[str, Formula], given: Mapping[str, Value]) -> Ca
         if name in known:
             return known[name]
         if name not in formulas:
-            raise FormulaError(f"nothing is called {name!r}")
+            raise FormulaError(f"there is nothing named {name!r}")
         if name in open_names:
             raise FormulaError(f"{name!r} is computed from itself")
         open_names.append(name)

@@ -64,7 +64,7 @@ class BoundaryPower:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A claim and what became of it."""
+    """A claim and its verdict."""
 
     text: str
     source: str
@@ -104,7 +104,7 @@ def load(name_or_path: str) -> Scenario:
     Raises
     ------
     InputError
-        For a name that is none, or a file that cannot be used; it names the line.
+        For a name that does not exist, or a file that cannot be used; it names the line.
     """
     known = shipped()
     if name_or_path in known:
@@ -160,7 +160,7 @@ class _Reader:
         )
         boundaries = tuple(self._boundary(table) for table in root.tables("boundary"))
         if not boundaries:
-            root.fail("needs a [[boundary]]; name the boundary at which the power holds")
+            root.fail("needs a [[boundary]]; name the boundary at which the power is stated")
         energy = root.table("energy").only(("of",))
         watts = self._figure(energy.text("of"), energy, "of")
         year = HOURS_A_YEAR / 1000.0
@@ -206,7 +206,8 @@ class _Reader:
             elif current not in self._given:
                 near = meant(current, [*self._given, *self._formulas])
                 table.fail(
-                    f"nothing is called {current!r}{near or f'; add [given.{current}] or [formula.{current}]'}", key
+                    f"there is nothing named {current!r}{near or f'; add [given.{current}] or [formula.{current}]'}",
+                    key,
                 )
         return [each for each in self._given if each in found]
 

@@ -1,4 +1,4 @@
-"""What becomes of a claim, by a rule that is the same for all of them.
+"""The verdict on a claim, by a rule that is the same for all of them.
 
 A claim is a number and a relation. ``about`` means within the tolerance (10 % unless the file says otherwise). The
 claim is supported where the whole 95 % interval of the computed number agrees with it, contradicted where none of it
@@ -42,7 +42,7 @@ def judge(claimed: float, relation: str, tolerance: float, computed: Range, unit
     slack = abs(claimed) * tolerance if relation == "about" else 0.0
     floor = claimed - slack if relation != "at most" else float("-inf")
     ceiling = claimed + slack if relation != "at least" else float("inf")
-    # A hair's breadth, so that a number computed to be the claimed one is not lost to rounding.
+    # A small tolerance, so that a number computed to be the claimed one is not lost to rounding.
     hair = 1e-9 * max(abs(claimed), abs(computed.value))
     inside = computed.low >= floor - hair and computed.high <= ceiling + hair
     outside = computed.high < floor - hair or computed.low > ceiling + hair
@@ -56,4 +56,4 @@ def judge(claimed: float, relation: str, tolerance: float, computed: Range, unit
     if outside:
         side = "below" if computed.high < floor - hair else "above"
         return Verdict.CONTRADICTED, f"{number} lies {side} {wanted}"
-    return Verdict.UNDETERMINED, f"{number} neither excludes nor assures {wanted}"
+    return Verdict.UNDETERMINED, f"{number} neither rules out nor confirms {wanted}"

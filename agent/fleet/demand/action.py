@@ -14,7 +14,7 @@ from wattshed.agent.fleet.demand.ensemble import Ensemble, resample, simulate
 from wattshed.agent.fleet.demand.findings import Findings
 from wattshed.agent.fleet.demand.grid import on_grid
 from wattshed.agent.fleet.demand.measure import measure
-from wattshed.agent.fleet.demand.series import KEYS, Recording, open_recording
+from wattshed.agent.fleet.demand.series import KEYS, LoadRecording, open_recording
 from wattshed.agent.fleet.demand.spectrum import analyse
 from wattshed.agent.fleet.demand.transformer import Transformer, age, read_transformer, units_needed
 from wattshed.agent.fleet.estimate.bootstrap import check_unit
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SWINGS_DO_NOT_AGE = (
-    "swings of 0.2-3 Hz do not age a transformer (its winding takes minutes to warm): see ramps and bands"
+    "swings of 0.2-3 Hz do not age a transformer (its winding takes minutes to warm up): see ramps and bands"
 )
 
 
@@ -51,7 +51,7 @@ def demand(args: argparse.Namespace) -> int:
     return answer(as_json(found), as_text(found), as_json=args.json)
 
 
-def examine(args: argparse.Namespace, recording: Recording, transformer: Transformer | None) -> Findings:
+def examine(args: argparse.Namespace, recording: LoadRecording, transformer: Transformer | None) -> Findings:
     """All figures of a recording."""
     load = on_grid(recording, args.step)
     if np.isnan(load.power_w).all():
@@ -76,7 +76,7 @@ def examine(args: argparse.Namespace, recording: Recording, transformer: Transfo
             )
         if load.stretch.size * load.step_s < 3600.0 * transformer.oil_time_constant_h:
             said.append(
-                "the recording is shorter than the oil's time constant: temperatures begin in balance with its mean"
+                "the recording is shorter than the oil's time constant: temperatures start in equilibrium with its mean"
             )
     ensemble = None
     if args.scale is not None:
@@ -216,71 +216,73 @@ def _ensemble_json(e: Ensemble | None) -> dict[str, Any] | None:
 
 def as_text(found: Findings) -> str:
     """Lay the findings out for a terminal."""
+    parts = (_load_text(found), _peaks_text(found), _ramps_text(found), _swings_text(found))
+    more = (_transformer_text(found), _ensemble_text(found.ensemble))
+    paragraphs = [*parts, *(part for part in more if part)]
+    return "\n".join(["\n\n".join(paragraphs), *(f"warning: {w}" for w in found.warnings)])
+
+
+def _load_text(found: Findings) -> str:
     d = found.demand
-    lines = [
-        (
-            f"{len(found.recording.series)} series, {d.span_s:g} s in steps of {d.step_s:g} s: "
-            f"mean {shown(d.mean_w, 'W')}, largest {shown(d.max_w, 'W')}, load factor {d.load_factor:.3f}"
-        ),
-        *([] if d.coincidence is None else [f"coincidence factor {d.coincidence:.3f}"]),
-        "",
-        table(
-            ("peak, mean over", "", ""),
-            [(p.window, "unknown" if p.watts is None else shown(p.watts, "W"), p.reason) for p in d.peaks],
-            left=(0, 2),
-        ),
-        "",
-        table(("of the time at or above", ""), [(f"{p:g} %", shown(w, "W")) for p, w in d.duration.items()]),
-        "",
-        table(
-            ("ramp within", "largest change", "MW/s", "MW/min", ""),
-            [
-                (r.window, "unknown", "", "", r.reason)
-                if r.watts is None
-                else (
-                    r.window,
-                    shown(r.watts, "W"),
-                    f"{r.watts / r.window_s / 1e6:.4g}",
-                    f"{r.watts / r.window_s * 60 / 1e6:.4g}",
-                    "",
-                )
-                for r in d.ramps
-            ],
-            left=(0, 4),
-        ),
-        "",
-        f"swings, observable up to {found.spectrum.observable_up_to_hz:g} Hz",
-        table(
-            ("band", "root mean square", ""),
-            [(b.name, "refused" if b.rms_w is None else shown(b.rms_w, "W"), b.reason) for b in found.spectrum.bands],
-            left=(0, 2),
-        ),
-    ]
-    transformer = _transformer_json(found)
-    if transformer is not None:
-        lines += [
-            "",
-            (
-                f"transformer: hot spot up to {transformer['hot_spot_max_c']:.1f} C, "
-                f"ageing {transformer['equivalent_ageing']:.3g} times normal, "
-                f"{transformer['loss_of_life_h']:.3g} h of life used, loaded to {transformer['peak_loading']:.0%}, "
-                f"headroom {shown(transformer['headroom_w'], 'W')}, {transformer['units_needed']} units with one spare"
-            ),
-            SWINGS_DO_NOT_AGE,
-        ]
-    if (e := found.ensemble) is not None:
-        low, high = (float(np.percentile(e.peaks_w, q)) for q in (2.5, 97.5))
-        lines += [
-            "",
-            (
-                f"{e.units} such {e.unit}s, {e.peaks_w.size} simulated fleets by blocks of {e.block_s:g} s: "
-                f"mean {shown(e.mean_w, 'W')}, peak {shown(float(np.median(e.peaks_w)), 'W')} "
-                f"({between(low, high, 'W')}), coincidence factor {e.coincidence:.3f}"
-            ),
-        ]
-        if e.exceedance is not None:
-            x = e.exceedance
-            lines.append(
-                f"peak above {shown(x.limit_w, 'W')}: probability {x.probability:.3g} ({x.lower:.3g} to {x.upper:.3g})"
-            )
-    return "\n".join([*lines, *(f"warning: {w}" for w in found.warnings)])
+    head = (
+        f"{len(found.recording.series)} series, {d.span_s:g} s in steps of {d.step_s:g} s: "
+        f"mean {shown(d.mean_w, 'W')}, largest {shown(d.max_w, 'W')}, load factor {d.load_factor:.3f}"
+    )
+    return head if d.coincidence is None else f"{head}\ncoincidence factor {d.coincidence:.3f}"
+
+
+def _peaks_text(found: Findings) -> str:
+    d = found.demand
+    peaks = table(
+        ("peak, mean over", "", ""),
+        [(p.window, "unknown" if p.watts is None else shown(p.watts, "W"), p.reason) for p in d.peaks],
+        left=(0, 2),
+    )
+    duration = table(("of the time at or above", ""), [(f"{p:g} %", shown(w, "W")) for p, w in d.duration.items()])
+    return f"{peaks}\n\n{duration}"
+
+
+def _ramps_text(found: Findings) -> str:
+    rows = []
+    for r in found.demand.ramps:
+        if r.watts is None:
+            rows.append((r.window, "unknown", "", "", r.reason))
+        else:
+            per_s = r.watts / r.window_s
+            rows.append((r.window, shown(r.watts, "W"), f"{per_s / 1e6:.4g}", f"{per_s * 60 / 1e6:.4g}", ""))
+    return table(("ramp within", "largest change", "MW/s", "MW/min", ""), rows, left=(0, 4))
+
+
+def _swings_text(found: Findings) -> str:
+    rows = [(b.name, "refused" if b.rms_w is None else shown(b.rms_w, "W"), b.reason) for b in found.spectrum.bands]
+    head = f"swings, observable up to {found.spectrum.observable_up_to_hz:g} Hz"
+    return f"{head}\n{table(('band', 'root mean square', ''), rows, left=(0, 2))}"
+
+
+def _transformer_text(found: Findings) -> str:
+    told = _transformer_json(found)
+    if told is None:
+        return ""
+    return (
+        f"transformer: hot spot up to {told['hot_spot_max_c']:.1f} C, "
+        f"ageing {told['equivalent_ageing']:.3g} times normal, "
+        f"{told['loss_of_life_h']:.3g} h of life used, loaded to {told['peak_loading']:.0%}, "
+        f"headroom {shown(told['headroom_w'], 'W')}, {told['units_needed']} units with one spare\n"
+        f"{SWINGS_DO_NOT_AGE}"
+    )
+
+
+def _ensemble_text(e: Ensemble | None) -> str:
+    if e is None:
+        return ""
+    low, high = (float(np.percentile(e.peaks_w, q)) for q in (2.5, 97.5))
+    text = (
+        f"{e.units} such {e.unit}s, {e.peaks_w.size} simulated fleets by blocks of {e.block_s:g} s: "
+        f"mean {shown(e.mean_w, 'W')}, peak {shown(float(np.median(e.peaks_w)), 'W')} "
+        f"({between(low, high, 'W')}), coincidence factor {e.coincidence:.3f}"
+    )
+    if (x := e.exceedance) is None:
+        return text
+    return (
+        f"{text}\npeak above {shown(x.limit_w, 'W')}: probability {x.probability:.3g} ({x.lower:.3g} to {x.upper:.3g})"
+    )

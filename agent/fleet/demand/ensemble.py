@@ -134,7 +134,7 @@ def replay_by_blocks(trace_w: NDArray[np.float64], phases: NDArray[np.int64], bl
     late = count[::-1]
     fleet = np.empty(n)
     for start in range(0, n, block):
-        stop = min(start + block, n)
+        stop = start + block  # beyond the end there is nothing to cut off
         # fleet[t] = sum over phases of count[phase] * trace[t - phase]: a correlation with the phases in reverse.
         fleet[start:stop] = np.correlate(twice[start + 1 : stop + n], late, mode="valid")
     return fleet

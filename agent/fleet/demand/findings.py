@@ -1,4 +1,4 @@
-"""What an examination of one load found out."""
+"""What an examination of one load found."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ if TYPE_CHECKING:
     from wattshed.agent.fleet.demand.ensemble import Ensemble
     from wattshed.agent.fleet.demand.grid import Load
     from wattshed.agent.fleet.demand.measure import Demand
-    from wattshed.agent.fleet.demand.series import Recording
+    from wattshed.agent.fleet.demand.series import LoadRecording
     from wattshed.agent.fleet.demand.spectrum import Spectrum
     from wattshed.agent.fleet.demand.transformer import Ageing, Transformer
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """All that was found out about one load."""
+    """All that was found about one load."""
 
     source: str
-    recording: Recording
+    recording: LoadRecording
     load: Load
     demand: Demand
     spectrum: Spectrum

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from wattshed.agent.fleet.demand.series import Recording, Trace
+    from wattshed.agent.fleet.demand.series import LoadRecording, Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Load:
 MOST_STEPS = 50_000_000
 
 
-def on_grid(recording: Recording, step_s: float | None = None) -> Load:
+def on_grid(recording: LoadRecording, step_s: float | None = None) -> Load:
     """Sum of a recording's series on an even grid.
 
     A job that has not begun or has ended draws nothing; a GPU (or a total) that is not recorded is unknown. Holes
@@ -61,7 +61,7 @@ def on_grid(recording: Recording, step_s: float | None = None) -> Load:
 
     Parameters
     ----------
-    recording : Recording
+    recording : LoadRecording
     step_s : float, optional
         Default: the longest median period of the series.
 

@@ -28,7 +28,7 @@ def check_target(path: str) -> None:
     """
     target = Path(path)
     if target.suffix.lower() not in FORMATS:
-        raise InputError("a plot ends in .png or .svg", path)
+        raise InputError("a plot's name must end in .png or .svg", path)
     if not target.resolve().parent.is_dir():
         raise InputError("the plot's folder does not exist", path)
     try:

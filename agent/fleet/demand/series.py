@@ -1,6 +1,6 @@
 """Power over time: a series for each GPU of a trace, or for each job, host or feeder of a table.
 
-What ``wattshed replay`` reads, it reads too, by the same readers. A table may also hold what is no GPU: the power of
+What ``wattshed replay`` reads, it reads too, by the same readers. A table may also hold what is not a GPU: the power of
 jobs, nodes and sites, of any size; its cells, times and units are read as those of a trace.
 """
 
@@ -51,7 +51,7 @@ Trace = tuple["NDArray[np.int64]", "NDArray[np.float64]"]
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class LoadRecording:
     """What a file holds: a series per job, or per GPU, or one; and how many rows had no usable number, by reason."""
 
     series: Mapping[str, Trace]
@@ -60,10 +60,10 @@ class Recording:
     rejected: Mapping[str, int]
 
 
-def open_recording(path: Path, spec: Spec, read_trace: ReadTrace) -> Recording:
+def open_recording(path: Path, spec: Spec, read_trace: ReadTrace) -> LoadRecording:
     """Read power over time from any file or folder.
 
-    A table of jobs or of a load as a whole is read here, and what tells of GPUs by the readers of traces.
+    A table of jobs or of a load as a whole is read here, and what has GPUs by the readers of traces.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def open_recording(path: Path, spec: Spec, read_trace: ReadTrace) -> Recording:
         return load
 
 
-def read_recording(path: Path, spec: Spec | None = None) -> Recording:
+def read_recording(path: Path, spec: Spec | None = None) -> LoadRecording:
     """Read a table of power over time.
 
     Parameters
@@ -114,7 +114,7 @@ class _Layout:
     time, time_unit : str
     powers : mapping of name -> unit
     groups : mapping of job, host or gpu -> name
-        What tells the series apart.
+        What distinguishes the series.
     """
 
     time: str
@@ -133,7 +133,7 @@ class _Layout:
 
 
 def _is_load(path: Path, spec: Spec) -> bool:
-    """Tell whether a file is a table of what is no GPU: jobs, hosts, or a load without a name."""
+    """Return whether a file is a table of what is not a GPU: jobs, hosts, or a load without a name."""
     if "job" in spec:
         return True
     if path.is_dir() or set(spec) - _OWN_KEYS:
@@ -228,7 +228,7 @@ class _Rows:
             text = str(columns[name][first].as_py())
             self._report.reject(reason, int(bad.sum()), line=int(line[first]), column=column, text=text)
 
-    def recording(self) -> Recording:
+    def recording(self) -> LoadRecording:
         """Put the series together.
 
         Raises
@@ -239,11 +239,11 @@ class _Rows:
         report, layout = self._report, self._layout
         if not self._parts:
             raise report.nothing_usable(self._names) or InputError(
-                "holds no usable power; check the power column", report.path, *_first_place(report)
+                "contains no usable power reading; check the power column", report.path, *_first_place(report)
             )
         series, doubled = _joined(self._parts)
         report.reject("same_time", doubled)
-        return Recording(series, layout.kind, report.rows, dict(report.rejected))
+        return LoadRecording(series, layout.kind, report.rows, dict(report.rejected))
 
 
 def _first_place(report: SourceReport) -> tuple[int, int]:
@@ -280,7 +280,7 @@ def _joined(parts: Mapping[str, list[Trace]]) -> tuple[dict[str, Trace], int]:
     return series, doubled
 
 
-def from_windows(windows: Iterator[Window], reports: list[SourceReport], path: str) -> Recording:
+def from_windows(windows: Iterator[Window], reports: list[SourceReport], path: str) -> LoadRecording:
     """Power of each GPU of a trace; what the accounts take for no reading is left out (0 W, above the ceiling)."""
     parts: dict[str, list[Trace]] = {}
     rows, rejected = 0, Counter[str]()
@@ -301,7 +301,7 @@ def from_windows(windows: Iterator[Window], reports: list[SourceReport], path: s
         rejected += report.rejected
         rows += report.rows_rejected
     if not parts:
-        raise InputError("no reading of power is in it", path)
+        raise InputError("it contains no reading of power", path)
     series, doubled = _joined(parts)
     rejected["same_time"] += doubled
-    return Recording(series, "gpu", rows, dict(+rejected))
+    return LoadRecording(series, "gpu", rows, dict(+rejected))

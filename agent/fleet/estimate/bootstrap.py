@@ -30,7 +30,7 @@ def check_unit(unit: str) -> None:
     Raises
     ------
     InputError
-        For ``gpu``, with the reason; for a unit that is none.
+        For ``gpu``, with the reason; for a unit that does not exist.
     """
     if unit == "gpu":
         raise InputError(f"no bootstrap by GPU: {GPU_REFUSED}")

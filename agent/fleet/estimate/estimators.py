@@ -297,9 +297,9 @@ def _warnings(unmeasured: list[str], single: list[str], flat: list[str], method:
         )
     if single:
         why = (
-            "one measured host or GPU that stands for more"
+            "one measured host or GPU that represents more"
             if method == "two-stage"
-            else "one measured host that stands for more"
+            else "one measured host that represents more"
         )
         said.append(
             f"no variance in stratum {', '.join(single)} ({why}): no interval can be given; measure a second one"

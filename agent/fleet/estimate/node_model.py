@@ -83,7 +83,7 @@ def fit(gpus: list[Trace], node: Trace, *, average_s: float = 10.0) -> NodeModel
     node : (time_us int64[m], power_w float64[m])
         The node's meter.
     average_s : float, s
-        Both are averaged over stretches of this length, for a BMC shows late and seldom what the GPUs do.
+        Both are averaged over stretches of this length, since a BMC shows late and rarely what the GPUs do.
 
     Returns
     -------

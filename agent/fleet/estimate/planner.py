@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SamplingPlan:
     """Hosts to measure: without and with the finite-population correction, and by stratum where a pilot is known."""
 
     infinite: float
@@ -27,7 +27,7 @@ class Plan:
 
 def sample_size(
     cv: float, error: float, population: int | None = None, *, deff: float = 1.0, confidence: float = 0.95
-) -> Plan:
+) -> SamplingPlan:
     """Hosts needed for an interval of plus or minus ``error``: n0 = deff (z cv / e)^2, n = n0 / (1 + n0 / N).
 
     Parameters
@@ -57,7 +57,7 @@ def sample_size(
     needed = infinite if population is None else infinite / (1.0 + infinite / population)
     # Two hosts at least, for one gives no variance; a hair below a whole number is that number.
     hosts = max(2, math.ceil(needed - 1e-9))
-    return Plan(infinite, hosts if population is None else min(hosts, population))
+    return SamplingPlan(infinite, hosts if population is None else min(hosts, population))
 
 
 def allocate(strata: Sequence[tuple[str, int, float]], hosts: int) -> tuple[tuple[str, int], ...]:

@@ -1,4 +1,4 @@
-"""What was measured, and of what: a sample of hosts, and the population that it stands for."""
+"""What was measured, and of what: a sample of hosts, and the population that it represents."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from wattshed.agent.inputs.tables import Row
 
 
 MEASURES = frozenset(("mw", "w", "kw", "gw", "j", "kj", "mj", "gj", "wh", "kwh", "mwh", "gwh"))
@@ -104,7 +106,7 @@ def read_population(path: str | Path) -> Population:
     Raises
     ------
     InputError
-        For a stratum that appears twice, a count that is no whole number, a negative size.
+        For a stratum that appears twice, a count that is not a whole number, a negative size.
     """
     strata: dict[str, tuple[int, float]] = {}
     for row in read_table(path, ("stratum", "hosts")):
@@ -137,68 +139,90 @@ def read_sample(path: str | Path, population: Population, *, cluster: bool = Fal
         For a stratum that the population lacks, more hosts than it has, a unit measured twice, a value that is no
         number, a negative size, more measured units than the host has.
     """
-    index = {name: i for i, name in enumerate(population.strata)}
-    hosts: dict[tuple[int, str], int] = {}
-    seen: set[tuple[int, str, str]] = set()
-    measure = ""
-    in_stratum: Counter[int] = Counter()
-    in_host: Counter[int] = Counter()
-    units: list[int] = []
-    unit_host: list[int] = []
-    value: list[float] = []
-    size: list[float] = []
+    gathered = _Gathered(population)
     for row in read_table(path, ("stratum", "host", "value")):
-        stratum = index.get(name := row.name("stratum"), MISSING)
+        gathered.take(row, next((c for c in ("cluster", "job") if cluster and row.text(c)), "host"))
+    if not gathered.value:
+        raise InputError("contains no measurement; add a row per measured host or GPU", str(path), 2)
+    return gathered.sample()
+
+
+class _Gathered:
+    """The rows of a sample read so far; each is held against those before it, and against the population."""
+
+    def __init__(self, population: Population) -> None:
+        self._population = population
+        self._index = {name: i for i, name in enumerate(population.strata)}
+        self._hosts: dict[tuple[int, str], int] = {}
+        self._seen: set[tuple[int, str, str]] = set()
+        self._measure = ""
+        self._in_stratum: Counter[int] = Counter()
+        self._in_host: Counter[int] = Counter()
+        self._units: list[int] = []
+        self._unit_host: list[int] = []
+        self.value: list[float] = []
+        self._size: list[float] = []
+
+    def take(self, row: Row, primary: str) -> None:
+        """Take in one row; the column ``primary`` names its primary unit."""
+        stratum = self._index.get(name := row.name("stratum"), MISSING)
         if stratum == MISSING:
             raise row.error("stratum", f"{name!r} is not in the population; add it there, or correct the name")
+        self._take_unit(row, stratum)
+        host = self._take_host(row, stratum, row.name(primary))
+        self._unit_host.append(host)
+        self.value.append(row.number("value"))
+        self._size.append(row.optional_number("size", least=0.0))
+
+    def _take_unit(self, row: Row, stratum: int) -> None:
         unit = row.text("unit")
         if unit.casefold() in MEASURES:
             # Some files say here what the value is measured in; that names no GPU, but must be one and the same.
-            if measure and unit != measure:
-                raise row.error("unit", f"{unit} here and {measure} above; give all values in one unit")
-            measure = unit
+            if self._measure and unit != self._measure:
+                raise row.error("unit", f"{unit} here and {self._measure} above; give all values in one unit")
+            self._measure = unit
         elif unit:
-            if (stratum, row.text("host"), unit) in seen:
+            if (stratum, row.text("host"), unit) in self._seen:
                 raise row.error("unit", f"unit {unit!r} of host {row.text('host')!r} appears twice; keep one row")
-            seen.add((stratum, row.text("host"), unit))
-        primary = row.name(next((c for c in ("cluster", "job") if cluster and row.text(c)), "host"))
+            self._seen.add((stratum, row.text("host"), unit))
+
+    def _take_host(self, row: Row, stratum: int, name: str) -> int:
         whole = row.count("units", least=1) if row.text("units") else MISSING
-        host = hosts.setdefault((stratum, primary), len(hosts))
-        if host == len(units):
-            units.append(whole)
-            in_stratum[stratum] += 1
-            if in_stratum[stratum] > (known := int(population.hosts[stratum])):
+        host = self._hosts.setdefault((stratum, name), len(self._hosts))
+        if host == len(self._units):
+            self._units.append(whole)
+            self._in_stratum[stratum] += 1
+            if self._in_stratum[stratum] > (known := int(self._population.hosts[stratum])):
                 raise row.error(
                     "host",
-                    f"stratum {name!r} has {known} hosts in the population, and more are measured; correct either file",
+                    f"stratum {self._population.strata[stratum]!r} has {known} hosts in the population, and more are "
+                    "measured; correct either file",
                 )
-        in_host[host] += 1
-        if units[host] != whole:
+        self._in_host[host] += 1
+        if self._units[host] != whole:
             raise row.error(
-                "units", f"differs from an earlier row of {primary!r}; it is the number of units of the whole host"
+                "units", f"differs from an earlier row of {name!r}; it is the number of units of the whole host"
             )
-        if whole != MISSING and in_host[host] > whole:
-            raise row.error("units", f"{primary!r} has {whole} units, and more are measured")
-        unit_host.append(host)
-        value.append(row.number("value"))
-        size.append(row.optional_number("size", least=0.0))
-    if not value:
-        raise InputError("holds no measurement; add a row per measured host or GPU", str(path), 2)
-    names = tuple(name for _, name in hosts)
-    return Sample(
-        population,
-        names,
-        np.array([stratum for stratum, _ in hosts], np.int64),
-        np.array(units, np.int64),
-        np.array(unit_host, np.int64),
-        np.array(value, np.float64),
-        np.array(size, np.float64),
-        _namesakes(hosts, population),
-    )
+        if whole != MISSING and self._in_host[host] > whole:
+            raise row.error("units", f"{name!r} has {whole} units, and more are measured")
+        return host
+
+    def sample(self) -> Sample:
+        """Return all of it in columns."""
+        return Sample(
+            self._population,
+            tuple(name for _, name in self._hosts),
+            np.array([stratum for stratum, _ in self._hosts], np.int64),
+            np.array(self._units, np.int64),
+            np.array(self._unit_host, np.int64),
+            np.array(self.value, np.float64),
+            np.array(self._size, np.float64),
+            _namesakes(self._hosts, self._population),
+        )
 
 
 def _namesakes(hosts: Mapping[tuple[int, str], int], population: Population) -> tuple[str, ...]:
-    """Tell of hosts of one name in two strata, which are taken to be two hosts."""
+    """Warn of hosts of one name in two strata, which are taken to be two hosts."""
     strata: dict[str, list[str]] = {}
     for stratum, name in hosts:
         strata.setdefault(name, []).append(population.strata[stratum])

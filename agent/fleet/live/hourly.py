@@ -53,7 +53,7 @@ def read_hours(path: str | Path) -> Hours:
     Raises
     ------
     InputError
-        If an hour is missing or out of order, or a cell is no number.
+        If an hour is missing or out of order, or a cell is not a number.
     """
     columns: dict[str, list[float]] = {name: [] for name in COLUMNS}
     expected = 0

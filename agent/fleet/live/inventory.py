@@ -1,4 +1,4 @@
-"""FLEET.toml: what the fleet consists of, so that a few measured hosts can stand for all.
+"""FLEET.toml: what the fleet consists of, so that a few measured hosts can represent all.
 
 Sites (supply limit, PUE, other IT, grid losses, prices) and strata (GPU model and kind of duty; hosts, GPUs, node
 model). docs/fleet.md shows a whole file.
@@ -29,7 +29,7 @@ METER_GAIN_SIGMA = 0.04
 UNKNOWN_PUE = Range(1.4, 1.1, 2.0)
 UNKNOWN_LOSS = Range(0.02, 0.0, 0.05)
 UNKNOWN_OTHER = Range(0.05, 0.0, 0.15)
-"""What stands in where a site says nothing: wide, and told as a warning."""
+"""What is assumed where a site says nothing: wide, and reported as a warning."""
 
 
 @dataclass(frozen=True, slots=True)

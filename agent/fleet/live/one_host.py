@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wattshed.agent.fleet.live.inventory import read_inventory
-from wattshed.agent.fleet.live.serve import Publisher
+from wattshed.agent.fleet.live.serve import FleetPublisher
 from wattshed.agent.fleet.live.site import extrapolate, measure_one
 from wattshed.exporters.snapshot import HNJ_PER_JOULE
 from wattshed.exporters.web.history import PATIENCE, covered_s
@@ -39,7 +39,7 @@ class OneHost:
         self._inventory, self._host = read_inventory(inventory), host
         self._power_w = 0.0
         self._before: tuple[int, dict[str, tuple[int, int]]] | None = None  # us, and by GPU: hnj, us
-        self._publisher = Publisher(self._inventory, self._estimate)
+        self._publisher = FleetPublisher(self._inventory, self._estimate)
 
     def facts(self, time_us: int, gpus: Sequence[GpuFacts]) -> FleetFacts | None:
         """Return the extrapolation, renewed every ten seconds, or less often where readings are rare.

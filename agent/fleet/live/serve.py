@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 PEAKS_S = {"1m": 60.0, "15m": 900.0}
 
 
-class Publisher:
+class FleetPublisher:
     """Keeps the published snapshot up to date; one writer, any number of readers.
 
     Parameters
@@ -70,7 +70,7 @@ class Publisher:
         """Ask once, and publish what is known now."""
         fleet = self._estimate()
         now = self._clock()
-        # Power that rests on no measurement at all is no reading: it adds no energy and makes no peak.
+        # Power that rests on no measurement at all is not a reading: it adds no energy and makes no peak.
         if fleet.hosts_reporting:
             power = {p.boundary: p.mean_w for p in fleet.boundaries}
             self._integrate(now, power)
@@ -130,7 +130,8 @@ def fleet_facts(
 ) -> FleetFacts:
     """Pick what is published of an estimate; bounds that there are none of are absent.
 
-    Also the daemon's own extrapolation, when one host has an inventory: it then has no bounds, for one host gives none.
+    Also the daemon's own extrapolation, when one host has an inventory: it then has no bounds, since one host gives
+    none.
     """
     power: dict[tuple[str, str], float] = {}
     for p in fleet.boundaries:
@@ -161,7 +162,7 @@ def run(args: argparse.Namespace) -> int:
     """``fleet serve``: until SIGINT, SIGTERM or ``--for``."""
     inventory = read_inventory(args.inventory)
     server = Prometheus(args.prometheus, timeout_s=args.timeout)
-    publisher = Publisher(inventory, lambda: extrapolate(inventory, ask(server, inventory)))
+    publisher = FleetPublisher(inventory, lambda: extrapolate(inventory, ask(server, inventory)))
     try:
         site = Server(lambda: publisher.snapshot, args.listen or ("127.0.0.1:9961",), args.web_config)
         site.start()

@@ -16,7 +16,7 @@ from wattshed.agent.fleet.live.ladder import Power, climb
 from wattshed.agent.wire.query import Prometheus, ServerError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from wattshed.agent.fleet.live.inventory import Inventory, Site, Stratum
 
@@ -120,60 +120,47 @@ def extrapolate(inventory: Inventory, measured: Measured, *, confidence: float =
     A stratum without a measurement gets the data sheet's wide prior. An inventory that knows fewer hosts than report is
     contradicted: no interval is given.
     """
-    said = list(measured.warnings)
-    population = inventory.population
     reporting = {name: len(hosts) for name, hosts in measured.powers.items()}
     contradicted = [s for s in inventory.strata if reporting.get(s.name, 0) > s.hosts]
-    said += [
-        f"{reporting[s.name]} hosts report in stratum {s.name!r}, and the inventory knows {s.hosts}: "
-        "no interval can be given; correct the inventory"
-        for s in contradicted
-    ]
+    population = inventory.population
     for s in contradicted:
         # The hosts that report exist, whatever the inventory says.
         population.hosts[population.strata.index(s.name)] = reporting[s.name]
     sample = from_hosts(population, measured.powers)
     found = estimate(sample, "stratified", confidence=confidence, meter_gain_sigma=inventory.meter_gain_sigma)
     priors = _priors(inventory, found)
-    for s in inventory.strata:
-        n = reporting.get(s.name, 0)
-        if s.name in priors:
-            said.append(
-                f"no measurement in stratum {s.name!r}: {s.hosts} hosts rest on a data sheet "
-                f"({s.model or 'unknown model'}), not on a sample"
-            )
-        elif 0 < n < s.hosts:
-            said.append(
-                f"{n} of {s.hosts} hosts report in stratum {s.name!r}: "
-                "the interval takes them for a random sample of it"
-            )
-    if found.measured_total > 0.0 and sum(reporting.values()) == 1:
-        said.append("one host reports: there is no sampling interval")
-    said += [w for w in found.warnings if not w.startswith("no measurement in stratum")]
-    said += [a for site in inventory.sites for a in site.assumptions]
-    if any(not s.node.fitted for s in inventory.strata):
-        said.append("node power rests on an assumed model; fit it where a BMC can be read (wattshed fleet node)")
     gpu_w, bounded = _with_priors(found, priors)
     bounded = bounded and not contradicted
     half = NormalDist().inv_cdf(0.5 + confidence / 2.0) * inventory.meter_gain_sigma
     boundaries = climb(inventory, gpu_w, Range.relative(1.0, half), bounded=bounded)
+    sites = {site.name: _site_watts(inventory, site, gpu_w) for site in inventory.sites}
+    headroom = {s.name: s.supply_limit_w - sites[s.name][1] for s in inventory.sites if s.supply_limit_w is not None}
+    said = (
+        *measured.warnings,
+        *_contradictions(contradicted, reporting),
+        *_unlike_a_sample(inventory, reporting, priors),
+        *(["one host reports: there is no sampling interval"] if _is_alone(found, reporting) else []),
+        *(w for w in found.warnings if not w.startswith("no measurement in stratum")),
+        *_assumptions(inventory),
+        *(
+            f"site {name!r} draws {-left / 1e6:.3g} MW more than its supply limit"
+            for name, left in headroom.items()
+            if left < 0.0
+        ),
+    )
+    warnings = tuple(dict.fromkeys(said))
     gpu = boundaries[0]
-    found = replace(
+    whole = replace(
         found,
         total=gpu.mean_w,
         lower=gpu.lower_w,
         upper=gpu.upper_w,
         se=found.se if bounded and not priors else None,
         method="stratified" if not priors else "prior" if not sample.names else "stratified+prior",
+        warnings=warnings,
     )
-    sites = {site.name: _site_watts(inventory, site, gpu_w) for site in inventory.sites}
-    headroom = {s.name: s.supply_limit_w - sites[s.name][1] for s in inventory.sites if s.supply_limit_w is not None}
-    for name, left in headroom.items():
-        if left < 0.0:
-            said.append(f"site {name!r} draws {-left / 1e6:.3g} MW more than its supply limit")
-    warnings = tuple(dict.fromkeys(said))
     return FleetEstimate(
-        replace(found, warnings=warnings),
+        whole,
         boundaries,
         sum(s.hosts for s in inventory.strata),
         sum(reporting.values()),
@@ -182,6 +169,40 @@ def extrapolate(inventory: Inventory, measured: Measured, *, confidence: float =
         {s.name: _site_bill(s, *sites[s.name]) for s in inventory.sites},
         warnings,
     )
+
+
+def _contradictions(strata: Iterable[Stratum], reporting: Mapping[str, int]) -> Iterator[str]:
+    for s in strata:
+        yield (
+            f"{reporting[s.name]} hosts report in stratum {s.name!r}, and the inventory knows {s.hosts}: "
+            "no interval can be given; correct the inventory"
+        )
+
+
+def _unlike_a_sample(inventory: Inventory, reporting: Mapping[str, int], priors: Mapping[str, Range]) -> Iterator[str]:
+    """Say of each stratum that was not measured, or in part only, what its figure rests on."""
+    for s in inventory.strata:
+        if s.name in priors:
+            yield (
+                f"no measurement in stratum {s.name!r}: {s.hosts} hosts rest on a data sheet "
+                f"({s.model or 'unknown model'}), not on a sample"
+            )
+        elif 0 < (n := reporting.get(s.name, 0)) < s.hosts:
+            yield (
+                f"{n} of {s.hosts} hosts report in stratum {s.name!r}: "
+                "the interval takes them for a random sample of it"
+            )
+
+
+def _is_alone(found: Estimate, reporting: Mapping[str, int]) -> bool:
+    return found.measured_total > 0.0 and sum(reporting.values()) == 1
+
+
+def _assumptions(inventory: Inventory) -> Iterator[str]:
+    for site in inventory.sites:
+        yield from site.assumptions
+    if any(not s.node.fitted for s in inventory.strata):
+        yield "node power rests on an assumed model; fit it where a BMC can be read (wattshed fleet node)"
 
 
 def _priors(inventory: Inventory, found: Estimate) -> dict[str, Range]:

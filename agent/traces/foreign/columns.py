@@ -1,4 +1,4 @@
-"""Layouts of tables whose columns are told with ``--columns``, or plain from their names."""
+"""Layouts of tables whose columns are given by ``--columns``, or clear from their names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.columns import find, guess, unit_in_name, unit_of_time
-from wattshed.agent.traces.foreign.table import Layout, Quantity
+from wattshed.agent.traces.foreign.table import Quantity, TableLayout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def layout_of_spec(
     spec: Mapping[str, tuple[str, str]], names: Sequence[str], path: str, *, utilisation: bool = False
-) -> tuple[Layout, str]:
+) -> tuple[TableLayout, str]:
     """Find the columns of a spec in a file; what the spec leaves out is taken from plain names.
 
     Parameters
@@ -26,7 +26,7 @@ def layout_of_spec(
         The columns of the file.
     path : str
     utilisation : bool
-        Also take utilisation from a plain name: nothing is billed by it, unless it is told.
+        Also take utilisation from a plain name: nothing is billed by it, unless it is given.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def layout_of_spec(
     for key in ("host", "model"):
         if key not in texts and key in guessed:
             texts[key] = guessed[key]
-    return Layout(
+    return TableLayout(
         time=find("time", time, names, path),
         gpu=tuple(dict.fromkeys(find("gpu", name, names, path) for name in gpus if name)),
         power=(single["power"],) if "power" in single else (),

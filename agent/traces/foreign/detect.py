@@ -1,4 +1,4 @@
-"""Tells by its content what a file is; names and endings do not count."""
+"""Recognises by its content what a file is; names and endings do not count."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def format_of_bytes(path: Path) -> str:
     Raises
     ------
     InputError
-        If it is an Arrow file, or is called a segment and is none.
+        If it is an Arrow file, or is named like a segment and is not one.
     """
     try:
         with path.open("rb") as file:
@@ -52,7 +52,7 @@ def format_of_bytes(path: Path) -> str:
     if named and not head:
         raise InputError("it is empty", str(path))
     if named and len(head) < _HEAD and _MESSAGE not in head:
-        raise InputError("it is called a segment of a recording, and no message of one is in it", str(path))
+        raise InputError("it is named like a segment of a recording, but contains no message of one", str(path))
     return NATIVE if ours and not head.startswith(b"\x1f\x8b") else ""
 
 
@@ -80,7 +80,7 @@ def format_of_text(head: str, *, told: bool, path: str) -> str:
     if text.startswith("{"):
         if '"result' in head or '"status"' in head:
             return PROMETHEUS
-        raise InputError("it is JSON, but no answer of Prometheus (query_range)", path, 1)
+        raise InputError("it is JSON, but not a query_range answer of Prometheus", path, 1)
     if _COMMAND.search(head) and "nvidia_gpu_exporter GPU capture" in head:
         return SESSION
     lines = [line for line in text.splitlines() if line.strip()]
@@ -108,7 +108,7 @@ def format_of_text(head: str, *, told: bool, path: str) -> str:
         raise InputError(
             f"it is a table whose columns are not clear; say --columns time=...,power=... (it has: {shown})", path, 1
         )
-    raise InputError("it is no trace that is recognised (see docs/replay.md for the formats)", path)
+    raise InputError("it is not a trace in a known format (see docs/replay.md for the formats)", path)
 
 
 def _stamped(samples: list[str]) -> bool:

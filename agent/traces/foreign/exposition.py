@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _LINE = re.compile(r"([a-zA-Z_:][\w:]*)(\{(?:[^\"}]|\"(?:[^\"\\]|\\.)*\")*\})?\s+(\S+)(?:\s+(\S+))?(?:\s+#.*)?\s*$")
 _LABEL = re.compile(r"([a-zA-Z_]\w*)\s*=\s*\"((?:[^\"\\]|\\.)*)\"")
 _ESCAPES = {"\\\\": "\\", '\\"': '"', "\\n": "\n"}
-SCRAPE_US = 60_000_000  # scrapes without times are told apart by this; nothing but their order is known
+SCRAPE_US = 60_000_000  # scrapes without times are distinguished by this; nothing but their order is known
 
 
 def labels_of(text: str) -> dict[str, str]:
@@ -80,11 +80,13 @@ def read_exposition(
         yield from samples.full()
     yield from samples.rest()
     if not kinds & {"power", "instant", "energy"}:
-        raise InputError("no series of GPU power or energy is in it", report.path)
+        raise InputError("it contains no series of GPU power or energy", report.path)
     if timeless and scrape:
         if "energy" not in kinds:
             raise InputError("several scrapes without times: power cannot be integrated", report.path)
-        report.note("its scrapes have no times: they are taken to be a minute apart, only counted energy is right")
+        report.note(
+            "its scrapes have no times: they are taken to be a minute apart, and only energy from counters is right"
+        )
 
 
 def add(samples: Samples, gpus: Gpus, series: tuple[int, Meaning], point: tuple[int, str], line: int) -> None:

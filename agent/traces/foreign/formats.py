@@ -1,4 +1,4 @@
-"""One door to all readers of foreign formats: rows of a file, and what host it is of."""
+"""One entry to all readers of foreign formats: rows of a file, and what host it is of."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wattshed.agent.traces.foreign.rows import Rows
-    from wattshed.agent.traces.options import Options, Source
+    from wattshed.agent.traces.options import Options, TraceFile
 
 _PARQUET_ROWS = 1 << 18
 _TOLD_APART = re.compile(r"[^A-Za-z0-9-]+")
 
 
-def rows_of(source: Source, report: SourceReport, gpus: Gpus, options: Options) -> Iterator[Rows]:
+def rows_of(source: TraceFile, report: SourceReport, gpus: Gpus, options: Options) -> Iterator[Rows]:
     """Read one file.
 
     Raises
@@ -68,7 +68,7 @@ def rows_of(source: Source, report: SourceReport, gpus: Gpus, options: Options) 
             yield from read_exposition(lines, clock, gpus, report)
 
 
-def _table(source: Source, report: SourceReport, gpus: Gpus, options: Options) -> Iterator[Rows]:
+def _table(source: TraceFile, report: SourceReport, gpus: Gpus, options: Options) -> Iterator[Rows]:
     path = source.path
     if source.format == detect.PARQUET:
         try:
@@ -118,8 +118,8 @@ def _parquet_blocks(file: Any, names: Sequence[str]) -> Iterator[Block]:
             line += batch.num_rows
 
 
-def name_hosts(sources: Sequence[Source], options: Options) -> list[Source]:
-    """Give hosts to files that name none but tell of the same GPUs at the same time; order files by their time.
+def name_hosts(sources: Sequence[TraceFile], options: Options) -> list[TraceFile]:
+    """Give hosts to files that name none but have the same GPUs at the same time; order files by their time.
 
     Only where several files name no host are they read for this, once more.
     """
@@ -139,7 +139,7 @@ def name_hosts(sources: Sequence[Source], options: Options) -> list[Source]:
     return [replace(s, host=names[s.path]) if s.path in names and not s.host else s for s in ordered]
 
 
-def _span(source: Source, options: Options) -> tuple[int, int, set[str]] | None:
+def _span(source: TraceFile, options: Options) -> tuple[int, int, set[str]] | None:
     """First and last stamp, and the GPUs that no host is known of; None where the content names hosts."""
     gpus = Gpus("", options.max_power_mw, options.max_gap_us)
     first, last = np.iinfo(np.int64).max, np.iinfo(np.int64).min

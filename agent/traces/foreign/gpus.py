@@ -1,4 +1,4 @@
-"""The GPUs of a foreign trace: told apart by whatever they are called there, with what the trace knows of each."""
+"""The GPUs of a foreign trace: distinguished by whatever they are called there, with what the trace knows of each."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Gpus:
         Readings further apart are a gap; -1: the larger of 5 s and ten median periods, GPU by GPU.
     """
 
-    def __init__(self, host: str = "", max_power_mw: int = 20_000_000, max_gap_us: int = MISSING) -> None:
+    def __init__(self, host: str, max_power_mw: int, max_gap_us: int) -> None:
         self.host, self._max_power_mw, self._max_gap_us = host, max_power_mw, max_gap_us
         self.devices: list[Device] = []
         self._known: dict[tuple[str, str], int] = {}
@@ -79,7 +79,7 @@ class Gpus:
     def learn_gaps(self, rows: Rows) -> None:
         """Set what counts as a gap for GPUs that have none set, from the median period of the rows seen first.
 
-        Readings of power count; of a GPU that tells its counter alone, those.
+        Readings of power count; of a GPU that has a counter alone, those of it.
         """
         if all(device.max_gap_us > 0 for device in self.devices):
             return

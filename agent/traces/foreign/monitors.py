@@ -1,7 +1,7 @@
 """Column monitors: ``nvidia-smi dmon``, ``nvidia-smi pmon`` and ``dcgmi dmon``.
 
-Their header (``# gpu pwr ...``) names the columns and comes again every screen. Date and time stand there only if they
-were asked for (``-o DT``); without them a round of rows is taken for one second, which is their usual pace.
+Their header (``# gpu pwr ...``) names the columns and is repeated on every screen. Date and time stand there only if
+they were asked for (``-o DT``); without them a round of rows is taken for one second, which is their usual pace.
 """
 
 from __future__ import annotations

@@ -33,14 +33,14 @@ def series_of(file: TextIO, path: str) -> Iterator[dict[str, Any]]:
     Raises
     ------
     InputError
-        If it is cut off, is no JSON, or Prometheus answered with an error.
+        If it is cut off, is not JSON, or Prometheus answered with an error.
     """
     text = file.read(_CHUNK)
     if '"status":"error"' in text[:200].replace(" ", ""):
         raise InputError(f"Prometheus answered with an error: {' '.join(text[:200].split())}", path)
     at = text.find('"result"')
     if at < 0 or text.find("[", at) < 0:
-        raise InputError("it is JSON, but no answer of Prometheus with a result", path)
+        raise InputError("it is JSON, but not an answer of Prometheus with a result", path)
     decoder = json.JSONDecoder(parse_float=str, parse_int=str)
     at = text.find("[", at) + 1
     while True:
@@ -57,9 +57,9 @@ def series_of(file: TextIO, path: str) -> Iterator[dict[str, Any]]:
             text, at = text[at:] + more, 0
             continue
         except RecursionError as error:
-            raise InputError("the JSON is nested too deep", path) from error
+            raise InputError("the JSON is nested too deeply", path) from error
         if not isinstance(member, dict):
-            raise InputError("a member of the result is no series", path)
+            raise InputError("a member of the result is not a series", path)
         yield member
         text, at = text[end:], 0
 
@@ -98,4 +98,4 @@ def read_prometheus(file: TextIO, clock: TimestampParser, gpus: Gpus, report: So
             yield from samples.full()
     yield from samples.rest()
     if not found:
-        raise InputError("no series of GPU power or energy is in it", report.path)
+        raise InputError("it contains no series of GPU power or energy", report.path)

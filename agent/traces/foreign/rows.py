@@ -77,7 +77,7 @@ class Rows:
         return column if column.size == len(self) else np.full(len(self), MISSING, column.dtype)
 
     def has(self, name: str) -> NDArray[np.bool_]:
-        """Tell which rows have a reading of ``name``."""
+        """Return which rows have a reading of ``name``."""
         column: NDArray[Any] = getattr(self, name)
         found: NDArray[np.bool_] = column >= 0 if column.size == len(self) else np.zeros(len(self), bool)
         return found

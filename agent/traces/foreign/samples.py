@@ -50,7 +50,7 @@ class Samples:
         power_unit: Fraction = POWER_MW["W"],
         column: int = 0,
     ) -> None:
-        """Add one sample; texts that are no number are counted, and the sample kept if another of its numbers is good.
+        """Add one sample; texts that are not numbers are counted, and it is kept if another number of it is good.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Series of the monitoring world: names, labels and units of those that tell a GPU's power or energy."""
+"""Series of the monitoring world: names, labels and units of those that have a GPU's power or energy."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _MODEL = ("modelName", "model", "name")
 
 
 def meaning_of(name: str, labels: Mapping[str, str]) -> Meaning | None:
-    """Tell what a series is; None if nothing of power or energy."""
+    """Return what a series is; None if it has no power or energy."""
     found = MEANINGS.get(name)
     if found is not None and name == "wattshed_gpu_power_watts" and labels.get("reading") == "instant":
         return Meaning("instant", found.factor)

@@ -1,7 +1,7 @@
 """A captured session: the output of several nvidia-smi commands in one file, each under its command line.
 
-The queries in CSV are read, for they alone carry a time; tables, help texts and monitors are passed over. A capture
-of one moment after another is no continuous trace, so the parts are samples with gaps between them.
+The queries in CSV are read, for they alone carry a time; tables, help texts and monitors are skipped. A capture
+of one moment after another is not a continuous trace, so the parts are samples with gaps between them.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.inputs.delimited import split
 from wattshed.agent.inputs.timestamps import parse_text
-from wattshed.agent.traces.foreign.table import Layout, Quantity
+from wattshed.agent.traces.foreign.table import Quantity, TableLayout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,13 +37,13 @@ def bare(name: str) -> str:
 
 
 def is_header(cells: Sequence[str]) -> bool:
-    """Tell whether a line is the header of an nvidia-smi query."""
+    """Return whether a line is the header of an nvidia-smi query."""
     names = {bare(cell) for cell in cells}
     dotted = {name for name in names if name.startswith(("power.", "utilization.", "clocks.", "temperature.", "pci."))}
     return len(names & _OWN) >= 2 or ("timestamp" in names and bool(dotted)) or len(dotted) >= 2
 
 
-def layout_of_header(names: Sequence[str]) -> Layout | None:
+def layout_of_header(names: Sequence[str]) -> TableLayout | None:
     """Find the columns of a query by its header; None if it has no time, or neither power nor energy."""
     place: dict[str, str] = {}
     for name in names:
@@ -63,7 +63,7 @@ def layout_of_header(names: Sequence[str]) -> Layout | None:
     if "timestamp" not in place or not (power or energy):
         return None
     instant = [q for q in power if bare(q.name) == "power.draw.instant"]
-    return Layout(
+    return TableLayout(
         time=place["timestamp"],
         gpu=tuple(place[name] for name in ("uuid", "gpu_uuid", "pci.bus_id", "gpu_bus_id", "index") if name in place),
         power=tuple(power),
@@ -77,13 +77,13 @@ def layout_of_header(names: Sequence[str]) -> Layout | None:
 
 
 def is_headless(line: str) -> bool:
-    """Tell whether a line is a row of a query without header: a stamp of nvidia-smi's, and something like power."""
+    """Return whether a line is a row of a query without header: a stamp of nvidia-smi's, and something like power."""
     cells = split(line, "\x1f")
     stamped = any(_STAMP.fullmatch(cell) for cell in cells)
     return stamped and any(_WATTS.fullmatch(cell) or _HUNDREDTHS.fullmatch(cell) for cell in cells)
 
 
-def layout_of_rows(rows: Sequence[Sequence[str]]) -> Layout | None:
+def layout_of_rows(rows: Sequence[Sequence[str]]) -> TableLayout | None:
     """Find the columns of a query without header by what stands in them; columns are named 1, 2, ...
 
     nvidia-smi prints watts with two decimals and nothing else so. Of several such columns the first that changes is
@@ -107,7 +107,7 @@ def layout_of_rows(rows: Sequence[Sequence[str]]) -> Layout | None:
         named = [str(i + 1) for i in where(_SMALL) if _counts_gpus(columns[i], columns[stamps[0]])][:1]
     words = [i for i in range(width) if re.search(r"NVIDIA|Tesla|GeForce|Quadro|RTX|[AHBLTV]\d{1,3}\b", columns[i][0])]
     words = [i for i in words if str(i + 1) not in named and i not in stamps]
-    return Layout(
+    return TableLayout(
         time=str(stamps[0] + 1),
         gpu=tuple(named),
         power=(Quantity(str(power + 1), "W"),),
@@ -117,7 +117,7 @@ def layout_of_rows(rows: Sequence[Sequence[str]]) -> Layout | None:
 
 
 def _counts_gpus(cells: Sequence[str], stamps: Sequence[str]) -> bool:
-    """Tell whether a column counts 0, 1, ..., n - 1 over and over."""
+    """Return whether a column counts 0, 1, ..., n - 1 over and over."""
     if not all(_SMALL.fullmatch(cell) for cell in cells) or len(stamps) < 2:
         return False
     numbers = [int(cell) for cell in cells]

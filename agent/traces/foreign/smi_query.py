@@ -59,7 +59,7 @@ class _Report:
         average, instant = first(_SECTIONS, _AVERAGE), first(_SECTIONS, _INSTANT)
         uuid = first(("",), ("gpu uuid", "uuid")) or ""
         model = first(("",), ("product name", "product_name")) or ""
-        # Masked captures show one UUID for all GPUs; the PCI address tells them apart then.
+        # Masked captures show one UUID for all GPUs; the PCI address distinguishes them then.
         number = self._gpus.number(uuid="" if not uuid.strip("GPU-0") else uuid, pci=pci, model=model)
         limit = first(_SECTIONS, _LIMIT)
         self._gpus.describe(
@@ -81,7 +81,7 @@ class _Report:
 def read_text(
     lines: Iterable[tuple[int, str]], clock: TimestampParser, gpus: Gpus, report: SourceReport
 ) -> Iterator[Rows]:
-    """Read ``nvidia-smi -q``, whose sections are told by how far they are set in."""
+    """Read ``nvidia-smi -q``, whose sections are recognised by their indentation."""
     out = _Report(clock, gpus, report)
     pci, at, facts, section = "", 0, dict[tuple[str, str], str](), ""
     for number, line in lines:

@@ -50,7 +50,7 @@ class Quantity:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class TableLayout:
     """Which column holds what; empty or None where there is none.
 
     Attributes
@@ -87,7 +87,7 @@ class Layout:
 
 
 def gpu_name(text: str) -> dict[str, Any]:
-    """Tell what a cell calls a GPU by: arguments for `Gpus.number`."""
+    """Return how a cell names a GPU: arguments for `Gpus.number`."""
     text = text.strip()
     if text.startswith(("GPU-", "MIG-")):
         return {"uuid": text}
@@ -102,7 +102,7 @@ class TableReader:
 
     Parameters
     ----------
-    layout : Layout
+    layout : TableLayout
     names : sequence of str
         All columns of the file, to tell the user which one is bad.
     clock : TimestampParser
@@ -111,7 +111,7 @@ class TableReader:
     """
 
     def __init__(
-        self, layout: Layout, names: Sequence[str], clock: TimestampParser, gpus: Gpus, report: SourceReport
+        self, layout: TableLayout, names: Sequence[str], clock: TimestampParser, gpus: Gpus, report: SourceReport
     ) -> None:
         self._layout, self._names, self._clock, self._gpus, self._report = layout, names, clock, gpus, report
         self._numbers: dict[tuple[str, ...], int] = {}
@@ -220,7 +220,7 @@ class TableReader:
         texts: list[list[str]] = []
         code, many = np.zeros(1, np.int64), 1
         for name in named:
-            # Encoded as it is, for numbers are told apart much faster than texts.
+            # Encoded as it is, since numbers are distinguished much faster than texts.
             encoded = pc.dictionary_encode(columns[name], null_encoding="encode")
             values = pc.fill_null(pc.cast(encoded.dictionary, pa.string()), "").to_pylist()
             texts.append(values)

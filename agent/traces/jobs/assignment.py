@@ -1,7 +1,7 @@
 """Lays a jobs file over windows: who held which of a window's GPUs, from when to when.
 
-What the windows know by themselves stands: a table adds its columns to a job that they know, and fills in the time of
-GPUs of which they know no owner. Owners that are mere process ids give way.
+What the windows know by themselves takes precedence: a table adds its columns to a job that they know, and fills in the
+time of GPUs of which they know no owner. Owners that are mere process ids give way.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From a jobs table that only counts GPUs to one that names them, as well as the trace tells.
+"""From a jobs table that only counts GPUs to one that names them, as well as the trace shows them.
 
 `agent.traces.jobs.wants.Edges` says between which times the trace is to be looked at, `name_gpus` uses what was seen.
 """
@@ -21,16 +21,17 @@ from wattshed.agent.window import MISSING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from wattshed.agent.traces.jobs.survey import Host, Survey
+    from wattshed.agent.traces.jobs.survey import Survey, SurveyedHost
     from wattshed.agent.traces.jobs.wants import Want
 
 _PPM = 1_000_000
 _SHOWN = 5
 _NOTES = {
-    INFERRED: "which GPUs they had is told by power and utilisation",
-    EXCHANGEABLE: "GPUs or jobs fit alike, and are shared among these",
-    COUNTED: "nothing tells which GPUs they had; k of a node's n are billed as k/n of it at most, the rest is nobody's",
-    GUESSED: "a guess: fewer GPUs were busy than these jobs had, and nothing tells whose; the first to start was busy",
+    INFERRED: "which GPUs they had is inferred from power and utilisation",
+    EXCHANGEABLE: "several GPUs or jobs fit equally well, and are shared among these",
+    COUNTED: "nothing shows which GPUs they had; k of a node's n are billed k/n of it at most, "
+    "the rest belongs to no job",
+    GUESSED: "a guess: fewer GPUs were busy than these jobs had; the first to start is taken to be busy",
 }
 
 
@@ -95,8 +96,8 @@ def _fitted(rows: Sequence[JobRow], survey: Survey) -> Sequence[JobRow]:
     return [replace(row, count=sizes[id(row)], parts=()) if id(row) in full else row for row in rows]
 
 
-def _known(rows: Iterable[JobRow], host: Host) -> dict[str, str]:
-    """Tell which jobs of the table the recording knows, and by what key: its own, or one that says the same."""
+def _known(rows: Iterable[JobRow], host: SurveyedHost) -> dict[str, str]:
+    """Find which jobs of the table the recording knows, and by what key: its own, or one that says the same."""
     jobs = {row.job: row.labels for row in rows}
     bare = Counter(job.partition("@")[0] for job in jobs)
     found = {}
@@ -112,7 +113,9 @@ def _known(rows: Iterable[JobRow], host: Host) -> dict[str, str]:
     return found
 
 
-def _placed(name: str, host: Host, rows: list[JobRow], idle_mw: int, everywhere: int) -> Iterable[tuple[JobRow, str]]:
+def _placed(
+    name: str, host: SurveyedHost, rows: list[JobRow], idle_mw: int, everywhere: int
+) -> Iterable[tuple[JobRow, str]]:
     """Place a host's counted rows; those of no host in particular have k of all GPUs of the trace."""
     labels: dict[str, dict[str, str]] = defaultdict(dict)
     for row in sorted(rows, key=lambda row: (row.start_us, row.end_us, sorted(row.labels.items()))):
@@ -156,7 +159,7 @@ def _notes(how: dict[str, str], known: set[str]) -> list[str]:
     """Say in a line for each kind of knowledge how many jobs are known so, and the first of them."""
     lines = []
     if known:
-        lines.append(f"known to the recording, which alone says what they had: {_some(known)}")
+        lines.append(f"known to the recording, which takes precedence over the jobs file: {_some(known)}")
     for level, text in _NOTES.items():
         jobs = {job for job, found in how.items() if found == level}
         if jobs:

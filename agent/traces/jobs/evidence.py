@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from wattshed.agent.traces.jobs.survey import Seen
+    from wattshed.agent.traces.jobs.survey import SurveyedGpu
 
 LEAST_SAMPLES = 2
 FOREIGN_US = 30_000_000
@@ -31,10 +31,10 @@ class Evidence:
 
     Parameters
     ----------
-    seen : sequence of Seen
+    seen : sequence of SurveyedGpu
         One a GPU.
     idle_mw : int, mW
-        Idle power that the user told; -1 unknown.
+        Idle power that the user gave; -1 unknown.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Evidence:
         Each GPU's place among all by what they did, the hardest worker first: numbers tell nothing.
     """
 
-    def __init__(self, seen: Sequence[Seen], idle_mw: int) -> None:
+    def __init__(self, seen: Sequence[SurveyedGpu], idle_mw: int) -> None:
         self.gpus = len(seen)
         self.stretches = len(seen[0].samples)
         self.owned: NDArray[np.bool_] = np.stack([one.owned for one in seen])
@@ -70,7 +70,7 @@ class Evidence:
         self.order: list[int] = [ranked.index(gpu) for gpu in range(self.gpus)]
 
     def fit(self, gpu: int, first: int, last: int) -> float:
-        """Tell for how much of the stretches ``first:last`` that were watched a GPU was busy, 0 to 1."""
+        """Return for how much of the stretches ``first:last`` that were watched a GPU was busy, 0 to 1."""
         weight = np.where(self._enough[gpu, first:last], np.maximum(self._watched_us[gpu, first:last], 1), 0)
         total = int(weight.sum())
         return float(weight[self.busy[gpu, first:last]].sum() / total) if total else 0.0
@@ -86,7 +86,7 @@ class Evidence:
         return round(float(np.std(powers))) if powers else 0
 
     def spans(self, gpu: int, first: int, last: int) -> bool:
-        """Tell whether a GPU is busy for all of the stretches ``first:last`` and does something else beside them.
+        """Return whether a GPU is busy for all of the stretches ``first:last`` and does something else beside them.
 
         Its power or utilisation must step where they begin and where they end, as far as the trace goes there.
         """
@@ -98,7 +98,7 @@ class Evidence:
         return bool(steps) and all(steps) and self.fit(gpu, first, last) >= WHOLLY
 
     def _steps(self, gpu: int, t: int) -> bool:
-        """Tell whether a GPU changes what it does between the stretches ``t - 1`` and ``t``."""
+        """Return whether a GPU changes what it does between the stretches ``t - 1`` and ``t``."""
         if self.busy[gpu, t - 1] != self.busy[gpu, t]:
             return True
         before, after = int(self.power_mw[gpu, t - 1]), int(self.power_mw[gpu, t])
@@ -128,7 +128,7 @@ class Evidence:
 
 
 def _by_power(power_mw: NDArray[np.int64], idle_mw: int) -> NDArray[np.bool_]:
-    """Tell from power alone which GPUs of one model are in use, by stretch."""
+    """Find from power alone which GPUs of one model are in use, by stretch."""
     known = power_mw > 0
     if not known.any():
         return known

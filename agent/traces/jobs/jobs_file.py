@@ -43,13 +43,13 @@ class JobRow:
     gpus : tuple of str
         Indices or UUIDs; ``("*",)`` for all of the host, or for ``count`` of them that nobody names.
     count : int
-        How many GPUs that nobody names; -1 where ``gpus`` tells, or where it is all of the host's.
+        How many GPUs that nobody names; -1 where ``gpus`` says it, or where it is all of the host's.
     parts : tuple of int, millionths of a GPU
         Beside these: parts of GPUs that nobody names (instances of MIG, shares of MPS).
     shards : int
         And shards of one GPU, of a size that nobody names.
     dealt : int
-        GPUs on all hosts of the job, of which ``count`` and ``parts`` are an even part for want of better; 0: they are
+        GPUs on all hosts of the job, of which ``count`` and ``parts`` are taken as an even part; 0: they are
         told.
     start_us, end_us : int, us
         `ALWAYS` and `FOREVER` where open.
@@ -80,7 +80,7 @@ class JobRow:
 
     @property
     def counted(self) -> bool:
-        """Tell whether it says how many GPUs the job had, and not which."""
+        """Return whether it says how many GPUs the job had, and not which."""
         return self.gpus == ("*",) and (self.count >= 0 or bool(self.parts) or self.shards > 0)
 
 
@@ -200,7 +200,9 @@ class _Table:
         wanted = self._spec if self._spec is not None else {key: (key, "") for key in _COLUMNS if key in lowered}
         if "job" not in wanted:
             if lowered and lowered[0].startswith("jobid"):
-                raise InputError("this looks like sacct's table for the eye: write it with sacct -P", self._path, 1, 1)
+                raise InputError(
+                    "this looks like sacct's human-readable table: write it with sacct -P", self._path, 1, 1
+                )
             near = difflib.get_close_matches("job", lowered, 1)
             hint = f" (near: {near[0]})" if near else ""
             raise InputError(f"the header needs a column job{hint}: job,host,gpu,start,end", self._path, 1, 1)
@@ -229,7 +231,7 @@ class _Table:
         if not cell("job"):
             raise self._bad("job", "the job has no name")
         if cell("job") in {IDLE, UNATTRIBUTED, OTHER}:
-            raise self._bad("job", f"{cell('job')} is what nobody's energy is called, and no job")
+            raise self._bad("job", f"{cell('job')} is the name of energy that belongs to no job, not a job")
         start, end = self._time("start", cell("start"), ALWAYS), self._time("end", cell("end"), FOREVER)
         count = self._count(cell("gpus"))
         if self._spec is not None and (count == 0 or ("start" in self._place and start == ALWAYS)):
@@ -257,14 +259,14 @@ class _Table:
             return default
         stamp = _utc(self._clock, text)
         if stamp is None or stamp == NO_TIME:
-            raise self._bad(key, f"{key} is no time: {text!r} (Unix seconds or ISO 8601)")
+            raise self._bad(key, f"{key} is not a valid time: {text!r} (Unix seconds or ISO 8601)")
         return stamp
 
     def _count(self, text: str) -> int:
         if not text:
             return MISSING
         if not text.isdecimal():
-            raise self._bad("gpus", f"the number of GPUs is no whole number: {text!r}")
+            raise self._bad("gpus", f"the number of GPUs is not a whole number: {text!r}")
         return int(text)
 
     def _share(self, text: str) -> int:
@@ -273,7 +275,7 @@ class _Table:
         found = decimal_of(text)
         unit = (self._spec or {}).get("share", ("", ""))[1] or "ratio"
         if found is None or found[1] not in {"", "%"}:
-            raise self._bad("share", f"the share is no number: {text!r}")
+            raise self._bad("share", f"the share is not a number: {text!r}")
         factor = SHARE_PPM["%"] if found[1] == "%" else SHARE_PPM[unit]
         share = round(Fraction(found[0]) * factor)
         if not 0 <= share <= _PPM:
@@ -289,6 +291,6 @@ class _Table:
         for part in re.split(r"[,; ]+", text):
             first, _, last = part.partition("-")
             if int(last or first) < int(first) or int(last or first) > 1023:
-                raise self._bad("gpu", f"no range of GPUs: {text!r}")
+                raise self._bad("gpu", f"not a valid range of GPUs: {text!r}")
             found += [str(i) for i in range(int(first), int(last or first) + 1)]
         return tuple(dict.fromkeys(found))

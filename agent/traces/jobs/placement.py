@@ -4,9 +4,9 @@ A GPU whose work begins and ends with one job and with no other is that job's. A
 the jobs of a node account for all its busy GPUs, each of these belongs to one of those running, none to two whole ones
 at once, and a job keeps its GPUs; what follows from that is taken for known (`INFERRED`). Jobs of the same time that
 fit alike share the busy GPUs among them (`EXCHANGEABLE`); where these are fewer than the jobs had, the first of them is
-taken to be the busy one, which is a guess (`GUESSED`). Where nothing tells (`COUNTED`), a job that had k of n GPUs has
-k/n of each that can be its, and no more: the rest is nobody's. Everything is done in an order of the jobs' own: neither
-the order of rows nor the numbers of GPUs change anything.
+taken to be the busy one, which is a guess (`GUESSED`). Where nothing shows it (`COUNTED`), a job that had k of n GPUs
+has k/n of each that can be its, and no more: the rest belongs to nobody. Everything is done in the jobs' own order: no
+order of rows and no numbering of GPUs changes anything.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class Placement:
         return [one for one in self._running[t] if one.left > 0 and gpu not in one.gpus and self._is_free(one, gpu)]
 
     def _is_free(self, one: _Open, gpu: int, *, held: bool = False) -> bool:
-        """Tell whether a GPU can be a want's: no whole GPU is two wants' at once, nor an owner's that is known."""
+        """Return whether a GPU can be a want's: no whole GPU is two wants' at once, nor an owner's that is known."""
         if self._evidence.owned[gpu, one.want.first : one.want.last].any():
             return False
         return held or not any(
@@ -221,10 +221,10 @@ class Placement:
         return touched
 
     def _by_group(self, t: int, possible: list[_Open], gpus: list[int]) -> list[_Open]:
-        """Let jobs that nothing tells apart share their busy GPUs; returns those that got any."""
+        """Let jobs that nothing distinguishes share their busy GPUs; returns those that got any."""
         wholes = [one for one in possible if one.whole]
         spans = {(one.want.first, one.want.last) for one in possible}
-        # Jobs of other times would leave other traces; and one whole job, or several parts: nothing tells.
+        # Jobs of other times would leave other traces; and one whole job, or several parts: nothing shows which.
         if len(spans) > 1 or (wholes and len(wholes) < len(possible)):
             self._stuck |= {(t, gpu) for gpu in gpus}
             return []
@@ -282,7 +282,7 @@ class Placement:
         return sorted(placed, key=lambda one: one.gpu), one.level
 
     def _size(self, one: _Open, gpus: Collection[int]) -> int:
-        """Sum a want's parts, in millionths of a GPU; a shard is told by the most that were there at once."""
+        """Sum a want's parts, in millionths of a GPU; a shard's size follows from the most that were there at once."""
         if not one.want.shards:
             return sum(one.want.parts)
         if not gpus:
@@ -298,7 +298,7 @@ class Placement:
         return [gpu for gpu in range(self._gpus) if gpu not in one.gpus and self._is_free(one, gpu, held=held)]
 
     def _is_accounted(self, one: _Open, free: list[int]) -> bool:
-        """Tell whether the jobs account for all that is done on the node in a want's time, and ``free`` GPUs idle."""
+        """Return whether the jobs account for all that is done on the node in a want's time, and ``free`` GPUs idle."""
         first, last = one.want.first, one.want.last
         if self._foreign[:, first:last].any() or not all(self._explained[first:last]):
             return False

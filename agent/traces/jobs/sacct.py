@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.text import open_lines
-from wattshed.agent.traces.jobs.tres import Demand, demand_of, spread
+from wattshed.agent.traces.jobs.tres import AllocatedGpus, demand_of, spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -37,10 +37,10 @@ _MOST_LINES = 1000  # a cell of more lines than this is a broken table
 
 @dataclass(frozen=True, slots=True)
 class SlurmJob:
-    """A stretch of a job: the nodes it had, and what of their GPUs; ``job`` is the key of its bill."""
+    """A stretch of a job: the nodes it had, and what of their GPUs; ``job`` is the key of its account."""
 
     job: str
-    hosts: tuple[tuple[str, Demand], ...]
+    hosts: tuple[tuple[str, AllocatedGpus], ...]
     start_us: int
     end_us: int
     labels: Mapping[str, str]
@@ -60,14 +60,14 @@ class _Line:
     row: Mapping[str, str]
     number: int
     nodes: tuple[str, ...]
-    total: Demand
+    total: AllocatedGpus
     start_us: int
     end_us: int
     step: str
 
 
 def is_sacct(head: str) -> bool:
-    """Tell whether a file begins with a header of sacct."""
+    """Return whether a file begins with a header of sacct."""
     first = head.splitlines()[0] if head else ""
     return "|" in first and set(re.split(r"\|#?", first)) >= _NEEDED
 
@@ -81,7 +81,7 @@ def nodes_of(text: str) -> list[str]:
         If it is none.
     """
     found: list[str] = []
-    wrong = f"no list of nodes: {text[:80]!r}"
+    wrong = f"not a valid list of nodes: {text[:80]!r}"
     if not _NODES.fullmatch(text):
         raise ValueError(wrong)
     for part in re.findall(r"(?:[^,\[\]]+|\[[^\]]*\])+", text):
@@ -110,8 +110,8 @@ def nodes_of(text: str) -> list[str]:
 class Records:
     """Takes a dump apart into records, putting together what spans lines; broken ones are counted and left out.
 
-    A record that is short goes on in the next lines, until it is whole. Whole lines between two halves are text within
-    it: a job's name may hold line breaks and bars, and whoever chose it must not write another's line with it.
+    A record that is short continues in the next lines, until it is whole. Whole lines between two halves are text
+    within it: a job's name may hold line breaks and bars, and whoever chose it must not write another's line with it.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ class Records:
 
     @property
     def lacking(self) -> list[str]:
-        """The columns without which no bill is right: a job without an end would be billed for ever."""
+        """The columns without which no energy is right: a job without an end would be billed forever."""
         lacks = [name for name in ("End", "NodeList") if name not in self._names]
         return lacks if _GPUS & set(self._names) else [*lacks, "AllocTRES"]
 
@@ -170,7 +170,7 @@ class Records:
             yield from self._give_up()
 
     def _give_up(self) -> Iterator[tuple[int, dict[str, str]]]:
-        """Let every line of what waits stand for itself."""
+        """Take every line of what waits by itself."""
         for number, line in self._waiting:
             yield from self._alone(number, line)
         self._waiting.clear()
@@ -245,7 +245,7 @@ def read_sacct(path: Path, time_of: Callable[[str], int | None], report: SourceR
 
 
 def _line(row: Mapping[str, str], number: int, step: str, time_of: Callable[[str], int | None]) -> _Line | None:
-    """Check one row; None if it is no GPU job that has started.
+    """Check one row; None if it is not a GPU job that has started.
 
     Raises
     ------
@@ -261,7 +261,7 @@ def _line(row: Mapping[str, str], number: int, step: str, time_of: Callable[[str
     start = time_of(start_text)
     end = _FOREVER if end_text.lower() in _OPEN else time_of(end_text)
     if start is None or end is None:
-        message = f"no time: {(start_text if start is None else end_text)[:80]!r}"
+        message = f"not a valid time:  {(start_text if start is None else end_text)[:80]!r}"
         raise ValueError(message)
     if end < start:
         message = f"it ends ({end_text}) before it starts ({start_text})"

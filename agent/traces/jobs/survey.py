@@ -34,7 +34,7 @@ _MOST = ("last_us", "last_mj")
 
 
 @dataclass(slots=True)
-class Seen:
+class SurveyedGpu:
     """One GPU, stretch by stretch: stretch ``i`` ends with the host's edge ``i``, which belongs to it.
 
     Attributes
@@ -64,7 +64,7 @@ class Seen:
     owned: NDArray[np.bool_]
 
     @classmethod
-    def nothing(cls, device: Device, stretches: int) -> Seen:
+    def nothing(cls, device: Device, stretches: int) -> SurveyedGpu:
         """Begin."""
 
         def column(value: int = 0) -> NDArray[np.int64]:
@@ -76,7 +76,7 @@ class Seen:
             column(least), column(most), column(least), column(most), np.zeros(stretches, bool),
         )  # fmt: skip
 
-    def add(self, other: Seen) -> None:
+    def add(self, other: SurveyedGpu) -> None:
         """Add what another part of the trace shows."""
         for names, join in ((_SUMS, np.add), (_LEAST, np.minimum), (_MOST, np.maximum), (("owned",), np.logical_or)):
             for name in names:
@@ -86,7 +86,7 @@ class Seen:
         """Mean power by stretch, of its readings or else of the counter; -1 unknown."""
         mean = np.where(self.powers > 0, self.power_mw // np.maximum(self.powers, 1), MISSING)
         counted = (self.powers == 0) & (self.last_mj > self.first_mj) & (self.last_us > self.first_us)
-        # In floats: what a counter that was reset seems to have done fits in no word.
+        # In floats: what a counter that was reset seems to have done does not fit in a word.
         rise = (self.last_mj.astype(float) - self.first_mj.astype(float)) * 1e6
         spans = np.where(counted, self.last_us.astype(float) - self.first_us.astype(float), 1.0)
         power = np.where(counted, rise / spans, -1.0)
@@ -104,19 +104,19 @@ class Seen:
 
 
 @dataclass(slots=True)
-class Host:
+class SurveyedHost:
     """One host of the trace: its GPUs by (index, UUID), and the jobs whose owners the recording knows."""
 
     edges_us: NDArray[np.int64]
-    gpus: dict[tuple[int, str], Seen] = field(default_factory=dict)
+    gpus: dict[tuple[int, str], SurveyedGpu] = field(default_factory=dict)
     known: set[str] = field(default_factory=set)
     other_names: dict[str, str] = field(default_factory=dict)  # array task or SLUID -> key
 
-    def gpu(self, device: Device) -> Seen:
+    def gpu(self, device: Device) -> SurveyedGpu:
         """Return what was seen of a GPU so far."""
         key = (device.index, device.uuid)
         if key not in self.gpus:
-            self.gpus[key] = Seen.nothing(device, len(self.edges_us) + 1)
+            self.gpus[key] = SurveyedGpu.nothing(device, len(self.edges_us) + 1)
         return self.gpus[key]
 
 
@@ -133,13 +133,13 @@ class Survey:
 
     def __init__(self, edges_of: Callable[[str], NDArray[np.int64]], *, readings: bool = True) -> None:
         self._edges_of, self._readings = edges_of, readings
-        self.hosts: dict[str, Host] = {}
+        self.hosts: dict[str, SurveyedHost] = {}
 
-    def __getstate__(self) -> dict[str, Host]:
+    def __getstate__(self) -> dict[str, SurveyedHost]:
         """Travel as what was seen alone."""
         return self.hosts
 
-    def __setstate__(self, hosts: Mapping[str, Host]) -> None:
+    def __setstate__(self, hosts: Mapping[str, SurveyedHost]) -> None:
         """Arrive; nothing is added by reading any more."""
         self.hosts = dict(hosts)
 
@@ -165,15 +165,15 @@ class Survey:
     def merge(self, other: Survey) -> None:
         """Add what was seen elsewhere."""
         for name, theirs in other.hosts.items():
-            mine = self.hosts.setdefault(name, Host(theirs.edges_us))
+            mine = self.hosts.setdefault(name, SurveyedHost(theirs.edges_us))
             for seen in theirs.gpus.values():
                 mine.gpu(seen.device).add(seen)
             mine.known |= theirs.known
             mine.other_names.update(theirs.other_names)
 
-    def _host(self, name: str) -> Host:
+    def _host(self, name: str) -> SurveyedHost:
         if name not in self.hosts:
-            self.hosts[name] = Host(self._edges_of(name))
+            self.hosts[name] = SurveyedHost(self._edges_of(name))
         return self.hosts[name]
 
     def _window(self, item: Window | WindowBatch) -> None:
@@ -224,7 +224,7 @@ class Survey:
         host = self._host(device.host)
         seen, stretches = host.gpu(device), len(host.edges_us) + 1
         seen.device = device
-        # A reading tells of the time before it, so one that falls on an edge belongs to what ends there.
+        # A reading is of the time before it, so one that falls on an edge belongs to what ends there.
         place = np.searchsorted(host.edges_us, time_us, "left")
         good = (power_mw > 0) & (power_mw <= device.ceiling_mw)
         for which, number, total, values in (

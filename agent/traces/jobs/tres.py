@@ -24,7 +24,7 @@ _MOST_PARTS = 1 << 12
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
+class AllocatedGpus:
     """GPUs that a job had on one node.
 
     Attributes
@@ -36,7 +36,7 @@ class Demand:
     shards : int
         Shards, all of one GPU; what part of it one is, the accounting does not say.
     dealt : int
-        Whole ones on all nodes of the job, of which these are an even part for want of better; 0 where they are told.
+        Whole ones on all nodes of the job, of which these are taken as an even part; 0 where they are known.
     """
 
     count: int = 0
@@ -48,10 +48,10 @@ class Demand:
         return bool(self.count or self.parts or self.shards)
 
 
-def demand_of(row: Mapping[str, str], nodes: int) -> Demand:
+def demand_of(row: Mapping[str, str], nodes: int) -> AllocatedGpus:
     """Read a job's GPUs on all of its nodes: TRES count all, the older GRES count one node's.
 
-    ``gres/gpu=2`` counts again what ``gres/gpu:TYPE=2`` names; instances of MIG are told by their type.
+    ``gres/gpu=2`` counts again what ``gres/gpu:TYPE=2`` names; instances of MIG are recognised by their type.
     """
     named: dict[str, int] = {}
     text = row.get("AllocTRES", "") or row.get("ReqTRES", "")
@@ -75,7 +75,7 @@ def demand_of(row: Mapping[str, str], nodes: int) -> Demand:
     whole = max(_counted(named, "gpu") - len(parts), 0)
     mps = min(_counted(named, "mps"), 100 * _MOST_PARTS)
     parts += [_PPM] * (mps // 100) + [mps % 100 * _PPM // 100] * (mps % 100 > 0)
-    return Demand(whole, tuple(parts), _counted(named, "shard"))
+    return AllocatedGpus(whole, tuple(parts), _counted(named, "shard"))
 
 
 def _counted(named: Mapping[str, int], kind: str) -> int:
@@ -84,8 +84,8 @@ def _counted(named: Mapping[str, int], kind: str) -> int:
     return max(named.get(kind, 0), typed)
 
 
-def spread(total: Demand, nodes: int) -> Demand:
-    """Take one node's part of what a job had on several, of which the accounting tells the sum alone.
+def spread(total: AllocatedGpus, nodes: int) -> AllocatedGpus:
+    """Take one node's part of what a job had on several, of which the accounting has the sum alone.
 
     Slurm deals evenly unless it is told or forced otherwise; what does not divide counts as a part on every node.
     """
@@ -98,4 +98,4 @@ def spread(total: Demand, nodes: int) -> Demand:
     if total.count % nodes:
         mine.append(total.count % nodes * _PPM // nodes)
     dealt = 0 if total.parts or total.shards else total.count
-    return Demand(total.count // nodes, tuple(mine), -(-total.shards // nodes), dealt)
+    return AllocatedGpus(total.count // nodes, tuple(mine), -(-total.shards // nodes), dealt)

@@ -35,7 +35,7 @@ class Want:
         Parts of GPUs; either these, or whole ones, or shards.
     shards : int
     order : tuple
-        Of jobs that nothing else tells apart: by start, then by id.
+        Of jobs that nothing else distinguishes: by start, then by id.
     first, last : int
         Its stretches, once the edges are known.
     """
@@ -53,7 +53,7 @@ class Want:
 
 
 def counts(rows: Iterable[JobRow] | None) -> bool:
-    """Tell whether a table only counts some of its GPUs."""
+    """Return whether a table only counts some of its GPUs."""
     return rows is not None and any(row.counted for row in rows)
 
 
@@ -92,7 +92,7 @@ def wants_of(rows: Iterable[JobRow]) -> list[Want]:
 
 
 def _had(row: JobRow) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """Tell whole GPUs, parts and shards of one row; a share of counted GPUs makes parts of them."""
+    """Return whole GPUs, parts and shards of one row; a share of counted GPUs makes parts of them."""
     count = max(row.count, 0)
     if 0 <= row.share_ppm < _PPM:
         return (), (*row.parts, *((row.share_ppm,) * count)), ()

@@ -48,7 +48,7 @@ _LISTS: Mapping[str, Any] = {
 LISTS: Mapping[str, np.dtype[Any]] = {
     name: np.dtype(item.to_pandas_dtype()) for name, item in _LISTS.items() if name != "gauge_names"
 }
-"""The same for numpy; names of gauges are no array."""
+"""The same for numpy; names of gauges are not an array."""
 
 SCHEMA = pa.schema(
     [
@@ -93,7 +93,7 @@ def devices_from_text(text: str) -> tuple[Device, ...]:
             if type(value) is not type(getattr(_A_DEVICE, name)) or not counts:
                 raise ValueError(f"{name} of a device is {value!r}")
         if not all(type(period) is int for period in device.publication_us.values()):
-            raise ValueError("a publication period of a device is no number")
+            raise ValueError("a publication period of a device is not a number")
     return devices
 
 
@@ -110,7 +110,7 @@ def owners_from_text(text: str) -> tuple[Owner, ...]:
     owners = tuple(Owner(JobKey(row[0]), row[1]) for row in json.loads(text))
     for owner in owners:
         if type(owner.key) is not str or not all(type(label) is str for label in owner.labels.values()):
-            raise ValueError("the key or a label of an owner is no text")
+            raise ValueError("the key or a label of an owner is not text")
     return owners
 
 
@@ -121,7 +121,7 @@ def _text_of_events(events: tuple[Event, ...]) -> str | None:
 def _events_from_text(text: str | None) -> tuple[Event, ...]:
     events = tuple(Event(*row[:4]) for row in json.loads(text)) if text else ()
     if any((*map(type, (e.time_us, e.kind, e.gpu, e.detail)),) != (int, str, int, str) for e in events):
-        raise ValueError("an event is none")
+        raise ValueError("an event is malformed")
     return events
 
 
@@ -221,13 +221,13 @@ class Decoder:
         Raises
         ------
         Damaged
-            If they are none.
+            If they are not valid.
         """
         if row["devices"] is not None and row["devices_id"] not in self._devices:
             with _read("devices"):
                 self._devices[row["devices_id"]] = devices_from_text(row["devices"])
         if row["owners"] is not None and row["owners_id"] not in self._owners:
-            if len(self._owners) > 64:  # labels grow as metadata arrives; old tables are not asked for again
+            if len(self._owners) > 64:  # labels grow as metadata arrives; old tables are not needed again
                 self._owners.clear()
             with _read("owners"):
                 self._owners[row["owners_id"]] = owners_from_text(row["owners"])
@@ -237,7 +237,7 @@ class Decoder:
         return self._devices.get(name)
 
     def knows(self, row: Mapping[str, Any]) -> bool:
-        """Tell whether all definitions that the row refers to have been learned."""
+        """Return whether all definitions that the row refers to have been learned."""
         return row["devices_id"] in self._devices and row["owners_id"] in self._owners
 
     def window(self, row: Mapping[str, Any], lists: Mapping[str, NDArray[Any]], gauge_names: list[str]) -> Window:
@@ -248,13 +248,13 @@ class Decoder:
         Damaged
             If the columns do not fit together, or a definition is unknown.
         """
-        # Who nobody refers to need not be known: a window without usage is read whatever became of its owners.
+        # An owner without references need not be known: a window without usage is read whatever became of its owners.
         if row["devices_id"] not in self._devices or (lists["usage_owner"].size and not self.knows(row)):
-            raise Damaged("it refers to devices or owners that are nowhere in the segment")
+            raise Damaged("it refers to devices or owners that are not in the segment")
         if row["seq"] is None or row["start_us"] is None or row["end_us"] is None:
             raise Damaged("it has no number or no time")
         if not -FAR_US < row["start_us"] <= row["end_us"] < FAR_US:
-            raise Damaged("it ends before it begins, or is of no time at all")
+            raise Damaged("it ends before it begins, or has no length")
         devices, offsets = self._devices[row["devices_id"]], lists["offsets"]
         owners = self._owners.get(row["owners_id"], ())
         start_us = row["start_us"]
@@ -302,7 +302,7 @@ class Decoder:
 
 
 def _outside(places: NDArray[Any], count: int) -> bool:
-    """Tell whether any place is not in a table of so many."""
+    """Return whether any place is not in a table of so many."""
     return bool(places.size) and not 0 <= int(places.min()) <= int(places.max()) < count
 
 

@@ -1,4 +1,4 @@
-"""The Parquet form of a native trace: the columns of a segment, and one that tells every sample's GPU, for SQL."""
+"""The Parquet form of a native trace: the columns of a segment, and one with every sample's GPU, for SQL."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _MUST_BE_EMPTY = ("dt_us", "counter_mj", *(name for name in LISTS if name.starts
 
 
 def is_native_parquet(schema: Any) -> bool:
-    """Tell whether a Parquet file's Arrow schema is that of a compacted native trace."""
+    """Return whether a Parquet file's Arrow schema is that of a compacted native trace."""
     return (schema.metadata or {}).get(b"wattshed.format") == b"trace"
 
 
@@ -120,7 +120,7 @@ def _windows(batch: Any, decoder: Decoder, report: SourceReport) -> Iterator[Win
 
 
 def _power_only(batch: Any) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Tell which rows hold power readings and nothing else that is booked."""
+    """Return which rows hold power readings and nothing else that counts."""
 
     def count(name: str) -> Any:
         if name not in batch.schema.names:

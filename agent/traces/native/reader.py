@@ -13,7 +13,7 @@ import numpy as np
 from wattshed.agent.errors import InputError
 from wattshed.agent.traces.chunk import windows_of
 from wattshed.agent.traces.native.batch import FAR_US, LISTS, Damaged, Decoder, rows_of_batch
-from wattshed.agent.traces.native.segment import COLUMNS, Layout, checksum_agrees, layout_of, read_message, spans
+from wattshed.agent.traces.native.segment import COLUMNS, SegmentLayout, checksum_agrees, layout_of, read_message, spans
 from wattshed.agent.window import WindowBatch
 from wattshed.kernels.arrow_messages import LENGTH, MARK, PLACES, READABLE, SAME_HOST, START, look_through
 from wattshed.kernels.columns import Columns
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from wattshed.agent.traces.chunk import Chunk
     from wattshed.agent.window import Window
 
-_STRETCH = 64 << 20  # bytes of a segment that are looked through, and booked, at once
+_STRETCH = 64 << 20  # bytes of a segment that are looked through, and processed, at once
 _MESSAGES = 1 << 16  # and messages
 _LOOK_AHEAD = 4  # messages searched for a definition whose first copy was damaged
 _PLACE = {name: PLACES + 2 * i for i, name in enumerate(COLUMNS)}
@@ -36,7 +36,7 @@ _MUST_BE_EMPTY = ("counter_mj", *(name for name in COLUMNS if name.startswith("u
 
 
 def segment_chunks(path: Path, report: SourceReport) -> Iterator[Chunk]:
-    """Read one ``.arrows`` or ``.open`` segment in stretches; what is damaged is counted and passed over.
+    """Read one ``.arrows`` or ``.open`` segment in stretches; what is damaged is counted and skipped.
 
     Memory stays bounded: the file is mapped, and pages that were read are given back.
 
@@ -62,7 +62,7 @@ def segment_windows(path: Path, report: SourceReport) -> Iterator[Window]:
 
 
 class _Segment:
-    """One segment that is being read: its stretches maybe on a thread of their own, their items where they are booked.
+    """One segment that is being read: its stretches maybe on their own thread, their items where they are processed.
 
     So the report belongs to the items alone.
     """
@@ -87,7 +87,7 @@ class _Segment:
             raise InputError(str(error), str(path)) from error
 
     def chunks(self) -> Iterator[tuple[NDArray[np.int64], str]]:
-        """Find intact messages, as many at once as are booked at once, and say what is damaged behind them."""
+        """Find intact messages, as many at once as are processed at once, and say what is damaged behind them."""
         places, at = self._layout.places(), self._layout.start
         if at > len(self._view):
             yield np.empty((0, PLACES + 2 * len(COLUMNS)), np.int64), f"{len(self._view)} bytes at 0"
@@ -114,7 +114,7 @@ class _Segment:
     def _over_damage(self, at: int) -> tuple[int, str]:
         """Find the next intact message, and say what lies before it."""
         damage = ""
-        for span in spans(self._view, Layout(self._layout.schema, self._layout.seed, at)):
+        for span in spans(self._view, SegmentLayout(self._layout.schema, self._layout.seed, at)):
             if span.intact and span.start > at:  # whatever is at the beginning has been tried
                 return span.start, damage
             damage = f"{span.end - span.start} bytes at {span.start}"
@@ -146,7 +146,7 @@ class _Segment:
             self._report.reject("damaged", text=damage)
 
     def _power_only(self, table: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Tell which messages hold power readings and nothing else that is booked, and define nothing."""
+        """Return which messages hold power readings and nothing else that counts, and define nothing."""
         count = {name: table[:, place + 1] for name, place in _PLACE.items()}
         rows = np.maximum(count["dt_us"], count["time_us"])
         power_only: NDArray[np.bool_] = (
@@ -170,7 +170,7 @@ class _Segment:
         return self._bytes[: len(self._bytes) // size * size].view(dtype)
 
     def _batch(self, table: NDArray[np.int64]) -> WindowBatch | None:
-        """Put power-only windows together as far as they tell of the same devices; None if they do not fit them."""
+        """Put power-only windows together as far as they have the same devices; None if they do not fit them."""
         devices = self._decoder.devices(int(self._numbers(table[:1], "devices_id", np.uint32)[0]))
         in_words = bool(table[0, _PLACE["dt_us"] + 1])
         times, size = ("dt_us", 4) if in_words else ("time_us", 8)
@@ -251,10 +251,10 @@ class _Segment:
 
     def _look_ahead(self, at: int) -> None:
         """Learn a definition from its next copy."""
-        rest = spans(self._view, Layout(self._layout.schema, self._layout.seed, at))
+        rest = spans(self._view, SegmentLayout(self._layout.schema, self._layout.seed, at))
         for _, span in zip(range(_LOOK_AHEAD), rest, strict=False):
             if span.intact:
-                with suppress(Damaged):  # it is told of when its turn comes
+                with suppress(Damaged):  # it is reported when its turn comes
                     for cells, _, _ in rows_of_batch(
                         read_message(self._view[span.start : span.end], self._layout.schema)
                     ):

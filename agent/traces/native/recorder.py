@@ -1,4 +1,4 @@
-"""The recorder: every window on disk before the next one comes, and a folder that is never worse after a crash.
+"""The recorder: every window on disk before the next one comes, and a folder that is never damaged by a crash.
 
 A segment is written as ``NAME.open``, one `write` a window, fdatasync every few seconds, and becomes ``NAME.arrows`` at
 rotation (fsync, rename, fsync of the folder). SIGKILL therefore loses at most the window that was not yet written, a
@@ -79,7 +79,7 @@ class Recorder:
 
     Notes
     -----
-    The constructor never raises for the state of the disk: ``state.fault`` tells. One writer only.
+    The constructor never raises for the state of the disk: ``state.fault`` has it. One writer only.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class Recorder:
         except OSError as error:
             fault = f"{error.strerror or error} ({error.filename or self._path})"
             if fault != self.state.fault:
-                log.warning("recording is interrupted, metering goes on: %s", fault)
+                log.warning("recording is interrupted, metering continues: %s", fault)
             self.state.fault = fault
             self._retry_at = self._clock() + self._retry_s
             return False
@@ -154,7 +154,7 @@ class Recorder:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             os.close(lock)
-            raise OSError(errno.EBUSY, "another wattshed records there", str(self._home)) from error
+            raise OSError(errno.EBUSY, "another wattshed is recording there", str(self._home)) from error
         self._lock = lock
         for path in sorted(self._home.glob("date=*/*.open")):
             self._recover(path)
@@ -186,7 +186,7 @@ class Recorder:
         path.rename(path.with_suffix(".arrows"))
         _sync_folder(path.parent)
         self.state.recovered += 1
-        log.info("recovered %s: %d windows, %d bytes cut", path, len(intact), len(data) - intact[-1].end)
+        log.info("recovered %s: %d windows, %d bytes dropped", path, len(intact), len(data) - intact[-1].end)
 
     def _open(self, window: Window) -> None:
         self._day = window.start_us // _DAY_US

@@ -81,7 +81,7 @@ def _extent(kind: Any) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Where a message lies in a segment; ``intact`` tells whether its checksum agrees."""
+    """Where a message lies in a segment; ``intact`` is whether its checksum agrees."""
 
     start: int
     end: int
@@ -119,32 +119,33 @@ def _checksum_agrees(message: memoryview, seed: int) -> bool:
 
 
 def checksum_agrees(message: memoryview, mark: int, seed: int) -> bool:
-    """Tell whether a message is as it was written; the eight digits of its checksum are at ``mark``."""
+    """Return whether a message is as it was written; the eight digits of its checksum are at ``mark``."""
     crc = crc32(b"00000000", crc32(message[:mark], seed))
     return bytes(message[mark : mark + 8]) == b"%08x" % crc32(message[mark + 8 :], crc)
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class SegmentLayout:
     """What a segment's messages are read with: its schema, the checksum's seed, and where the first message begins."""
 
     schema: Any
     seed: int
     start: int
 
-    def places(self) -> messages.Layout:
-        """Where the columns of `COLUMNS` lie among the buffers of a message; nowhere, if that cannot be told."""
+    def places(self) -> messages.BatchLayout:
+        """Where the columns of `COLUMNS` lie among the buffers of a message; nowhere, if that is not known."""
         nowhere = {name: (-1, -1, kind, size) for name, (kind, size) in _KINDS.items()}
         found: dict[str, tuple[int, int, int, int]] = {}
         node = buffer = 0
         try:
             for field in self.schema:
-                kind, size = _KINDS.get(field.name, (NUMBER, 0))
-                if field.name in _KINDS and field.type != SCHEMA.field(field.name).type:
-                    return messages.spread(list(nowhere.values()))
-                found[field.name] = (node, buffer, kind, size)
-                if kind == TEXTS:
-                    found[f"{field.name} text"] = (node, buffer + 4, BYTES, 1)
+                if field.name in _KINDS:  # columns of another writer are passed over
+                    if field.type != SCHEMA.field(field.name).type:
+                        return messages.spread(list(nowhere.values()))
+                    kind, size = _KINDS[field.name]
+                    found[field.name] = (node, buffer, kind, size)
+                    if kind == TEXTS:
+                        found[f"{field.name} text"] = (node, buffer + 4, BYTES, 1)
                 nodes, buffers = _extent(field.type)
                 node, buffer = node + nodes, buffer + buffers
         except LookupError:
@@ -152,7 +153,7 @@ class Layout:
         return messages.spread([found.get(name, nowhere[name]) for name in COLUMNS])
 
 
-def layout_of(view: memoryview) -> Layout:
+def layout_of(view: memoryview) -> SegmentLayout:
     """Read the schema message of a segment; a damaged one is taken for this version's own.
 
     Raises
@@ -160,7 +161,7 @@ def layout_of(view: memoryview) -> Layout:
     Damaged
         If the segment was written by a later, incompatible version.
     """
-    ours = Layout(SCHEMA, crc32(SCHEMA_MESSAGE), len(SCHEMA_MESSAGE))
+    ours = SegmentLayout(SCHEMA, crc32(SCHEMA_MESSAGE), len(SCHEMA_MESSAGE))
     length = _message_length(view, 0)
     if not length or view[:length] == SCHEMA_MESSAGE:
         return ours
@@ -182,17 +183,17 @@ def layout_of(view: memoryview) -> Layout:
         raise Damaged(f"its schema cannot be read ({error})") from error
     if version != VERSION:
         raise Damaged(f"it was written in version {version} of the format, and this wattshed reads version {VERSION}")
-    return Layout(schema, seed, length)
+    return SegmentLayout(schema, seed, length)
 
 
-def spans(view: memoryview, layout: Layout) -> Iterator[Span]:
+def spans(view: memoryview, layout: SegmentLayout) -> Iterator[Span]:
     """Find the window messages of a segment, one after the other, over damaged stretches.
 
     Parameters
     ----------
     view : memoryview of bytes
         The whole segment.
-    layout : Layout
+    layout : SegmentLayout
 
     Yields
     ------

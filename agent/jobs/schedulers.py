@@ -1,4 +1,4 @@
-"""The cgroups of batch systems, as each of them lays them out.
+"""The cgroups of batch systems, as each of them lays them out: a new scheduler begins here.
 
 All patterns start at the root of a host (or of a container that runs a manager of its own), since root alone can make
 folders there. Nothing below a job's own folder is looked at: HTCondor hands it to the user (``chown``), and what a job
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 
-from .identity import Owner
+from .identity import CgroupIdentity
 
 _NODE = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _END = r"(?![^/])"
@@ -69,33 +69,33 @@ _FIRST_PERSON = 1000
 """UID_MIN of login.defs(5): accounts below are the system's, and no person's."""
 
 
-def job_of_path(path: str) -> Owner | None:
+def job_of_path(path: str) -> CgroupIdentity | None:
     """Find the job of a batch system in a path that begins at the root of a host."""
     if job := _SLURM_V2.match(path):
-        return Owner("slurm", job["job"], job["step"], job["task"], job["node"], sluid=job["sluid"])
+        return CgroupIdentity("slurm", job["job"], job["step"], job["task"], job["node"], sluid=job["sluid"])
     if job := _SLURM_V1.match(path):
         uid = int(job["uid"])
-        return Owner("slurm", job["job"], job["step"], job["task"], job["node"], uid=uid, sluid=job["sluid"])
+        return CgroupIdentity("slurm", job["job"], job["step"], job["task"], job["node"], uid=uid, sluid=job["sluid"])
     if daemon := _SLURM_DAEMON.match(path):
-        return Owner("slurm-daemon", unit=daemon["unit"])
+        return CgroupIdentity("slurm-daemon", unit=daemon["unit"])
     if job := _OAR3.match(path):
-        return Owner("oar", job["job"], uid=int(job["uid"]))
+        return CgroupIdentity("oar", job["job"], uid=int(job["uid"]))
     if job := _OAR2.match(path):
-        return Owner("oar", job["job"])
+        return CgroupIdentity("oar", job["job"])
     if job := _PBS.match(path):
-        return Owner("pbs", job["job"], unit=job["unit"])
+        return CgroupIdentity("pbs", job["job"], unit=job["unit"])
     if job := _PBS_OLD.match(path):
-        return Owner("pbs", job["job"])
+        return CgroupIdentity("pbs", job["job"])
     if job := _HTCONDOR.match(path):
-        return Owner("htcondor", slot=job["slot"])
+        return CgroupIdentity("htcondor", slot=job["slot"])
     if job := _GRIDENGINE.match(path) or _GRIDENGINE_OLD.match(path):
-        return Owner("gridengine", job["job"], task=None if job["task"] == "undefined" else job["task"])
+        return CgroupIdentity("gridengine", job["job"], task=None if job["task"] == "undefined" else job["task"])
     if job := _NOMAD.match(path):
-        return Owner("nomad", job["job"] or job["job1"], task=job["task"] or job["task1"])
+        return CgroupIdentity("nomad", job["job"] or job["job1"], task=job["task"] or job["task1"])
     return None
 
 
-def flux_job(path: str, flux_uid: int | None = None) -> Owner | None:
+def flux_job(path: str, flux_uid: int | None = None) -> CgroupIdentity | None:
     """Find a job that Flux runs in its own user manager; the process's own user is the job's.
 
     Parameters
@@ -110,4 +110,4 @@ def flux_job(path: str, flux_uid: int | None = None) -> Owner | None:
         return None
     uid = int(job["uid"])
     ours = uid == flux_uid if flux_uid is not None else uid < _FIRST_PERSON
-    return Owner("flux", job["job"]) if ours else None
+    return CgroupIdentity("flux", job["job"]) if ours else None

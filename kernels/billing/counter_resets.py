@@ -1,4 +1,4 @@
-"""A reading of the counter that is held back, and what the one after it makes of it: dip, jump, stale, or new epoch.
+"""A reading of the counter that is held back, and what the one after it makes of it: dip, jump, stale, or a reset.
 
 See `kernels.billing.layout.Suspect` for what it may be, and `kernels.billing.verdicts` for when one is held back.
 """
@@ -48,7 +48,7 @@ def hold_back_step(books: Books, t: int, c: int) -> None:
 
 @jit(allocates=False)
 def drop_suspect(books: Books) -> None:
-    """Take what was held back for a bad reading: the base before it holds."""
+    """Treat what was held back as a bad reading: the base before it holds."""
     if books.state.suspect == Suspect.DIP:
         books.diagnostics.rejected_dip += 1
     else:
@@ -73,23 +73,28 @@ def judge_suspect(books: Books, t: int, c: int, unseen: int, onward: bool) -> No
 
 
 @jit(allocates=False)
-def judge_stale(books: Books, t: int, c: int, unseen: int) -> None:
-    """Decide by the reading after it what the first one after a hole was; while that is open it stays a suspect."""
+def judge_stale(books: Books, t: int, c: int, unseen: int) -> bool:
+    """Decide by the reading after it what the first one after a hole was.
+
+    Returns whether that is decided, and this reading is to be judged itself; else the first one stays a suspect.
+    """
     s, stretch = books.state, books.open
     if c == s.suspect_mj:
         if stands_still(books, t, unseen):
             _stale_is_stuck(books, t)
-        return
+            return True
+        return False
     moved = c > s.suspect_mj and sane(c - s.suspect_mj, t - s.suspect_us, books.bound_mw)
     seen = total_of(books.intervals, stretch.mark, stretch.end)
     in_time = t - books.intervals.t0_us[stretch.first] <= UNDECIDED_US
     catches_up = 0 < seen * 3 < (c - s.suspect_mj) * HNJ_PER_MJ * 2 and in_time
     fits = sane(c - s.counter_mj, t - s.base_us, books.bound_mw)
     if c > s.suspect_mj and (catches_up or not moved) and fits:
-        s.suspect = Suspect.NONE  # it was old: this one tells of the hole
+        s.suspect = Suspect.NONE  # it was old: this one has the hole
         stretch.mark = stretch.end
     else:
         book_stale(books, moved)
+    return True
 
 
 @jit(allocates=False)
