@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from wattshed.agent.wire.parts import Doubt, Part, join_hnj
+from wattshed.agent.wire.parts import Doubt, JobPart, join_hnj
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,10 +17,10 @@ PART_COLUMNS = (
 """What `part_of` reads, of ``part`` joined with its ``job`` and ``gpu``."""
 
 
-def part_of(row: Sequence[Any]) -> Part:
+def part_of(row: Sequence[Any]) -> JobPart:
     """Make a part of a row of `PART_COLUMNS`."""
     seq, job, run, gpu, begin, end, active, held, peak, edges, method, flags, *rest = row
-    return Part(
+    return JobPart(
         seq=seq, job=job, run_us=run, gpu=gpu, from_us=begin, to_us=end, static_hnj=join_hnj(rest[0], rest[1]),
         dynamic_hnj=join_hnj(rest[2], rest[3]), active_us=active, held_us=held, peak_mw=peak, edges=edges,
         method=method, doubt=Doubt(*rest[4:]), flags=flags,

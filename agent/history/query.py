@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from wattshed.agent.history.database import Database
-    from wattshed.agent.wire.parts import Part
+    from wattshed.agent.wire.parts import JobPart
 
 BY = (*GROUPS, "host", "model", "day", "month")
 """What a report can go by."""
@@ -243,7 +243,7 @@ def _parts(
             yield _name(by, owner, day if by in {"day", "month"} else name), Used.of_sums(sums_of(piece))
 
 
-def _days(part: Part, since_us: int, until_us: int) -> Iterator[tuple[int, Part]]:
+def _days(part: JobPart, since_us: int, until_us: int) -> Iterator[tuple[int, JobPart]]:
     """Take a part apart at midnights, as the sums of days do, and then at the edges of the time asked for."""
     first, last = part.from_us // DAY_US, max(part.to_us - 1, part.from_us) // DAY_US
     for day in range(first, last + 1):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from wattshed.agent.history import schema
 from wattshed.agent.history.part_rows import PART_COLUMNS, part_of
 from wattshed.agent.history.schema import GROUPS, SUMS
-from wattshed.agent.wire.parts import Doubt, JobRecord, Part, split_hnj
+from wattshed.agent.wire.parts import Doubt, JobPart, JobRecord, split_hnj
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -72,12 +72,14 @@ class Store:
         self._gpus: dict[tuple[str, str, str], int] = {}
         self._payers: dict[tuple[str, ...], int] = {}
 
-    def add(self, parts: Sequence[Part], jobs: Mapping[tuple[str, int], JobRecord], models: Mapping[str, str]) -> int:
+    def add(
+        self, parts: Sequence[JobPart], jobs: Mapping[tuple[str, int], JobRecord], models: Mapping[str, str]
+    ) -> int:
         """Add parts with the jobs that they belong to; returns how many were new.
 
         Parameters
         ----------
-        parts : sequence of Part
+        parts : sequence of JobPart
             In ascending order of their numbers.
         jobs : mapping of (key, run_us) to JobRecord
             Of every part that is a job's; further ones are brought up to date.
@@ -98,7 +100,9 @@ class Store:
             self._payers.clear()
             raise
 
-    def _add(self, parts: Sequence[Part], jobs: Mapping[tuple[str, int], JobRecord], models: Mapping[str, str]) -> int:
+    def _add(
+        self, parts: Sequence[JobPart], jobs: Mapping[tuple[str, int], JobRecord], models: Mapping[str, str]
+    ) -> int:
         known = {place: self._job(record) for place, record in jobs.items()}
         next_seq = self.next_seq()
         new = [part for part in parts if part.seq >= next_seq]
@@ -142,7 +146,7 @@ class Store:
         )
         return _Known(int(rows[0][0]), json.loads(rows[0][1])) if rows else None
 
-    def _insert(self, part: Part, job: _Known, model: str) -> None:
+    def _insert(self, part: JobPart, job: _Known, model: str) -> None:
         sums = sums_of(part)
         self._database.do(
             f"INSERT INTO part VALUES({', '.join('?' * (10 + len(SUMS)))})",
@@ -158,7 +162,7 @@ class Store:
         )
         self._enter(part, job.labels, model)
 
-    def _enter(self, part: Part, labels: Mapping[str, str], model: str, sign: int = 1) -> None:
+    def _enter(self, part: JobPart, labels: Mapping[str, str], model: str, sign: int = 1) -> None:
         """Add a part to the sums of its days, or take it away."""
         payer = self._payer(part, labels, model)
         for day, of_day in by_day(part):
@@ -180,7 +184,7 @@ class Store:
             self._gpus[place] = int(rows[0][0])
         return self._gpus[place]
 
-    def _payer(self, part: Part, labels: Mapping[str, str], model: str) -> int:
+    def _payer(self, part: JobPart, labels: Mapping[str, str], model: str) -> int:
         """Return the number of what a day's sum is kept for: an owner that is not a job, or a combination of labels."""
         owner = part.job if part.job.startswith(NOT_A_JOB) else ""
         place = owner, self._host, model, *(labels.get(name, "") for name in GROUPS)
@@ -198,11 +202,11 @@ class Store:
         """Return the number that the next new part has."""
         return int(self._database.rows("SELECT next_seq FROM store WHERE id = ?", (self._id,))[0][0])
 
-    def parts(self, after: int, most: int = _BITE) -> list[Part]:
+    def parts(self, after: int, most: int = _BITE) -> list[JobPart]:
         """Return the parts that follow a number, in order, as they were added."""
         return [part for part, _ in self._read("store = ? AND seq > ? ORDER BY seq LIMIT ?", (self._id, after, most))]
 
-    def _read(self, where: str, values: Sequence[int]) -> list[tuple[Part, str]]:
+    def _read(self, where: str, values: Sequence[int]) -> list[tuple[JobPart, str]]:
         """Return parts as they were added, each with the model of its GPU."""
         rows = self._database.rows(
             f"SELECT gpu.model, {PART_COLUMNS} FROM part JOIN job ON job.id = part.job "
@@ -242,7 +246,7 @@ class Store:
         return int((pages - free) * size)
 
 
-def sums_of(part: Part) -> tuple[int | float, ...]:
+def sums_of(part: JobPart) -> tuple[int | float, ...]:
     """Return what of a part adds up, in the order of `schema.SUMS`."""
     doubt = part.doubt
     return (
@@ -251,12 +255,12 @@ def sums_of(part: Part) -> tuple[int | float, ...]:
     )  # fmt: skip
 
 
-def by_day(part: Part) -> Iterator[tuple[int, Part]]:
+def by_day(part: JobPart) -> Iterator[tuple[int, JobPart]]:
     """Take a part apart at UTC midnights, evenly over its time; what is whole adds up to it exactly.
 
     Yields
     ------
-    (int, Part)
+    (int, JobPart)
         The day, counted since 1970, and what of the part lies in it.
     """
     first, last = part.from_us // DAY_US, max(part.to_us - 1, part.from_us) // DAY_US
@@ -264,7 +268,7 @@ def by_day(part: Part) -> Iterator[tuple[int, Part]]:
         yield day, within(part, day * DAY_US, (day + 1) * DAY_US)
 
 
-def within(part: Part, from_us: int, to_us: int) -> Part:
+def within(part: JobPart, from_us: int, to_us: int) -> JobPart:
     """Return what of a part was used in a stretch of time, as if it had been used evenly.
 
     Stretches that follow each other have parts that add up: each edge is rounded once.

@@ -59,7 +59,7 @@ class Doubt:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class JobPart:
     """What one owner used on one GPU from one cut to the next.
 
     Attributes
@@ -132,7 +132,7 @@ class JobRecord:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
-def total_hnj(parts: Iterable[Part]) -> int:
+def total_hnj(parts: Iterable[JobPart]) -> int:
     """Return what parts used together, hnj."""
     return sum(part.energy_hnj for part in parts)
 
@@ -155,7 +155,7 @@ def join_hnj(joules: int, rest: int) -> int:
     return int(joules) * HNJ_PER_JOULE + int(rest)
 
 
-def plain(part: Part) -> dict[str, Any]:
+def plain(part: JobPart) -> dict[str, Any]:
     """Lay a part out for JSON; energies are decimal strings, for readers whose numbers are floats."""
     doubt = part.doubt
     return {
@@ -177,7 +177,7 @@ def plain(part: Part) -> dict[str, Any]:
     }
 
 
-def of_plain(values: Mapping[str, Any]) -> Part:
+def of_plain(values: Mapping[str, Any]) -> JobPart:
     """Read a part from JSON, and believe nothing that cannot be.
 
     Raises
@@ -194,7 +194,7 @@ def of_plain(values: Mapping[str, Any]) -> Part:
             )
         }  # fmt: skip
         doubt = Doubt(*(float(value) for value in values["doubt"]))
-        part = Part(job=str(values["job"]), gpu=str(values["gpu"]), doubt=doubt, **whole)
+        part = JobPart(job=str(values["job"]), gpu=str(values["gpu"]), doubt=doubt, **whole)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"is not a part ({error})") from None
     if why := _wrong(part):
@@ -202,7 +202,7 @@ def of_plain(values: Mapping[str, Any]) -> Part:
     return part
 
 
-def _wrong(part: Part) -> str:
+def _wrong(part: JobPart) -> str:
     if part.seq < 1 or not part.job or not part.gpu:
         return "has no number, job or GPU"
     if part.to_us < part.from_us:

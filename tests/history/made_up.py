@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from wattshed.agent.history.database import Database
 from wattshed.agent.history.store import DAY_US, Store
-from wattshed.agent.wire.parts import END, Doubt, JobRecord, Part
+from wattshed.agent.wire.parts import END, Doubt, JobPart, JobRecord
 
 HOUR_US = 3_600_000_000
 MARCH_US = 1_772_323_200_000_000  # 2026-03-01T00:00:00Z
@@ -26,7 +26,7 @@ def part(seq, owner="slurm:1", *, begin_us=MARCH_US, length_us=HOUR_US, joules=1
     """What a job used in an hour of a GPU."""
     run_us = 0 if owner.startswith("_") else MARCH_US
     more.setdefault("doubt", Doubt(joules * 0.04))
-    return Part(seq, owner, run_us, gpu, begin_us, begin_us + length_us, 0, joules * 2_000_000_000, **more)
+    return JobPart(seq, owner, run_us, gpu, begin_us, begin_us + length_us, 0, joules * 2_000_000_000, **more)
 
 
 JOBS = {
@@ -48,7 +48,7 @@ def parts(draw, most=25):
         share = draw(st.integers(0, 4))
         doubts = st.floats(0, 1e6)
         made.append(
-            Part(
+            JobPart(
                 seq, owner, 0 if owner.startswith("_") else MARCH_US, draw(st.sampled_from(list(MODELS))), begin_us,
                 begin_us + length_us, size * share // 4, size - size * share // 4, draw(st.integers(0, length_us)),
                 draw(st.integers(0, length_us)), draw(st.integers(0, 700_000)), draw(st.integers(0, 2)),

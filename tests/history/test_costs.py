@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wattshed.agent.history.costs import HNJ_PER_KWH, Energies, amounts, rounded
-from wattshed.agent.inputs.tariffs.steps import PRICE, Step, Tariff, tariff_of
+from wattshed.agent.inputs.tariffs.steps import PRICE, Tariff, TariffStep, tariff_of
 from wattshed.agent.wire.parts import HNJ_PER_JOULE
 
 KWH_J = 3_600_000
@@ -25,7 +25,7 @@ def energies(rows, groups=3):
 
 def tariff(*steps, estimated=()):
     """Prices of (begin, end, value)."""
-    made = [Step(a, b, Decimal(str(v)), estimated=i in estimated) for i, (a, b, v) in enumerate(steps)]
+    made = [TariffStep(a, b, Decimal(str(v)), estimated=i in estimated) for i, (a, b, v) in enumerate(steps)]
     return tariff_of(made, "f", PRICE, "EUR/kWh", "")
 
 

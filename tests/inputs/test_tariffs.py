@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.tariffs.reading import read_tariff
-from wattshed.agent.inputs.tariffs.steps import Step, Tariff, tariff_of
+from wattshed.agent.inputs.tariffs.steps import Tariff, TariffStep, tariff_of
 from wattshed.agent.inputs.tariffs.tables import Asked
 from wattshed.agent.inputs.tariffs.units import unit_in
 
@@ -283,7 +283,7 @@ def test_a_stretch_is_taken_apart_whole(gaps, begin, length):
     steps, at = [], 0
     for gap, size, value in gaps:
         at += gap
-        steps.append(Step(at, at + size, None if value is None else Decimal(value)))
+        steps.append(TariffStep(at, at + size, None if value is None else Decimal(value)))
         at += size
     if all(step.value is None for step in steps):
         return

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.errors import InputError
-from wattshed.agent.inputs.tariffs.steps import CARBON, CARBON_UNIT, PRICE, Step, Tariff, tariff_of
+from wattshed.agent.inputs.tariffs.steps import CARBON, CARBON_UNIT, PRICE, Tariff, TariffStep, tariff_of
 from wattshed.agent.inputs.tariffs.units import unit_in
 from wattshed.agent.inputs.timestamps import parse_text
 
@@ -66,7 +66,7 @@ def read_a44(text: str, where: str, asked: Asked) -> Tariff:
     return tariff_of(steps, where, PRICE, unit[1], "day-ahead price, ENTSO-E")
 
 
-def _series_steps(series: ET.Element, where: str, factor: Decimal) -> Iterator[Step]:
+def _series_steps(series: ET.Element, where: str, factor: Decimal) -> Iterator[TariffStep]:
     holds = _text(series, "curveType") == _A03
     for period in (one for one in series if _local(one) == "Period"):
         span = next((one for one in period if _local(one) == "timeInterval"), None)
@@ -89,7 +89,7 @@ def _series_steps(series: ET.Element, where: str, factor: Decimal) -> Iterator[S
         for position in range(1, count + 1):
             value = points.get(position, value if holds else None)
             at = begin + (position - 1) * length_us
-            yield Step(at, at + length_us, None if value is None else value * factor)
+            yield TariffStep(at, at + length_us, None if value is None else value * factor)
 
 
 def _length_us(text: str | None, where: str) -> int:
@@ -153,9 +153,9 @@ def read_watttime(text: str, where: str, asked: Asked) -> Tariff:
     return tariff_of(steps, where, CARBON, CARBON_UNIT, source, marginal=signal == "co2_moer")
 
 
-def _point(point: Any, place: int, length_us: int, factor: Decimal, where: str) -> Step:
+def _point(point: Any, place: int, length_us: int, factor: Decimal, where: str) -> TariffStep:
     found = parse_text(str(point.get("point_time"))) if isinstance(point, dict) else None
     value = point.get("value") if isinstance(point, dict) else None
     if found is None or found[1] or not (value is None or isinstance(value, Decimal)):
         raise InputError(f"data[{place}] has no point_time with a zone and a value", where)
-    return Step(found[0], found[0] + length_us, None if value is None else value * factor)
+    return TariffStep(found[0], found[0] + length_us, None if value is None else value * factor)

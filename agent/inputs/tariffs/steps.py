@@ -21,7 +21,7 @@ _EVER_US = 2**61
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TariffStep:
     """What a file says of one stretch of time.
 
     Attributes
@@ -131,7 +131,7 @@ class Tariff:
 
 
 def tariff_of(
-    steps: Iterable[Step], path: str, quantity: str, unit: str, source: str, *, marginal: bool = False
+    steps: Iterable[TariffStep], path: str, quantity: str, unit: str, source: str, *, marginal: bool = False
 ) -> Tariff:
     """Put the steps of a file in order.
 
@@ -143,7 +143,7 @@ def tariff_of(
     InputError
         Where two rows contradict each other, a row ends before it begins, or nothing has a value.
     """
-    kept: list[Step] = []
+    kept: list[TariffStep] = []
     for step in sorted(steps, key=lambda one: (one.from_us, one.to_us, one.line)):
         if step.to_us <= step.from_us:
             raise InputError("ends before it begins; give each row an end after its start", path, step.line)

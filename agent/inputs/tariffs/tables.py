@@ -12,7 +12,7 @@ import numpy as np
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.tables import read_table
-from wattshed.agent.inputs.tariffs.steps import CARBON, CARBON_UNIT, PRICE, PUE, Step, Tariff, regular, tariff_of
+from wattshed.agent.inputs.tariffs.steps import CARBON, CARBON_UNIT, PRICE, PUE, Tariff, TariffStep, regular, tariff_of
 from wattshed.agent.inputs.tariffs.units import unit_in
 from wattshed.agent.inputs.timestamps import NO_TIME, TimestampParser, parse_number, parse_text
 
@@ -115,7 +115,7 @@ def _electricity_maps(rows: Sequence[Row], where: str, asked: Asked) -> Tariff:
     starts = [_moment(row, "Datetime (UTC)", UTC) for row in rows]
     length_us = regular(starts, where)
     steps = [
-        Step(
+        TariffStep(
             start, start + length_us, _value(row, column, Decimal(1)), row.line, row.columns[column],
             row.text(estimated).lower() == "true",
         )
@@ -138,7 +138,7 @@ def _entsoe(rows: Sequence[Row], where: str, asked: Asked) -> Tariff:
     rows = _only(rows, "Sequence", asked.sequence and f"Sequence {asked.sequence}", "--sequence", where)
     times = _spans(rows, span, local="CET" in span)
     steps = [
-        Step(begin, end, _value(row, column, unit[0]), row.line, row.columns[column])
+        TariffStep(begin, end, _value(row, column, unit[0]), row.line, row.columns[column])
         for row, (begin, end) in zip(rows, times, strict=True)
     ]
     named = "/".join(sorted({row.text("Area") for row in rows}))
@@ -211,7 +211,7 @@ def _own(rows: Sequence[Row], where: str, asked: Asked, folded: Mapping[str, str
     unit = {PRICE: f"{asked.currency}/kWh" if asked.currency else "", CARBON: CARBON_UNIT, PUE: ""}[asked.quantity]
     return tariff_of(
         (
-            Step(
+            TariffStep(
                 _moment(row, start, asked.local), _moment(row, end, asked.local), _value(row, column, Decimal(1), name),
                 row.line, row.columns[column],
             )
@@ -246,7 +246,7 @@ def _named(rows: Sequence[Row], where: str, asked: Asked) -> Tariff:
         ends = [start + length_us for start in starts]
     return tariff_of(
         (
-            Step(start, end, _value(row, column, unit[0], asked.quantity), row.line, row.columns[column])
+            TariffStep(start, end, _value(row, column, unit[0], asked.quantity), row.line, row.columns[column])
             for row, start, end in zip(rows, starts, ends, strict=True)
         ),
         where, asked.quantity, unit[1], f"column {column!r}",
