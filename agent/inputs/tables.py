@@ -23,6 +23,7 @@ from wattshed.agent.inputs.text import HEAD_BYTES, decoded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from decimal import Decimal
 
 _GZIP = b"\x1f\x8b"
 FETCH_S, MOST_FETCHED = 10.0, 16 * 2**20
@@ -100,14 +101,30 @@ class Row:
         InputError
             If it is anything else.
         """
+        value = float(self.decimal(column))
+        if not math.isfinite(value):
+            raise self._no_number(column)
+        if value < least:
+            raise self.error(column, f"{self.text(column)} is below {least:g}")
+        return value
+
+    def decimal(self, column: str) -> Decimal:
+        """Cell as it is written, to the last digit.
+
+        Raises
+        ------
+        InputError
+            If it is not a number.
+        """
         text = self.text(column)
         found = decimal_of(text) if self.decimal_comma or "," not in text else None
-        value = float(found[0]) if found and not found[1] else math.nan
-        if not math.isfinite(value):
-            raise self.error(column, f"{text!r} is not a number; give a finite number, or leave the row out")
-        if value < least:
-            raise self.error(column, f"{text} is below {least:g}")
-        return value
+        if found is None or found[1]:
+            raise self._no_number(column)
+        return found[0]
+
+    def _no_number(self, column: str) -> InputError:
+        text = self.text(column)
+        return self.error(column, f"{text!r} is not a number; give a finite number, or leave the row out")
 
     def optional_number(self, column: str, *, least: float = -math.inf) -> float:
         """Cell as a number, NaN where it is empty or the column is absent."""

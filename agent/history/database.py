@@ -1,0 +1,101 @@
+"""One SQLite database, opened so that it outlives whatever happens to the process or the machine."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+BUSY_S = 5.0
+"""How long a command waits while another one writes."""
+
+
+class DatabaseError(Exception):
+    """The database cannot be used; the message is one line, with the path and what to do."""
+
+
+class Database:
+    """A connection, used by one thread at a time.
+
+    Parameters
+    ----------
+    path : Path
+    read_only : bool
+        Nothing is ever written, not even a journal: for commands beside a running daemon.
+
+    Raises
+    ------
+    DatabaseError
+        If there is none, or it cannot be opened.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path, self.read_only = path, read_only
+        try:
+            if read_only:
+                if not path.exists():
+                    raise DatabaseError(f"{path}: there is no such history")
+                self._connection = sqlite3.connect(
+                    f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_S, check_same_thread=False
+                )
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._connection = sqlite3.connect(path, timeout=BUSY_S, check_same_thread=False)
+            self._connection.isolation_level = None  # transactions are begun here, and nowhere else
+            if not read_only:
+                self._connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # before the first table, or never
+                self._connection.execute("PRAGMA journal_mode=WAL")
+                self._connection.execute("PRAGMA synchronous=FULL")  # what is acknowledged is on the disk
+        except (sqlite3.Error, OSError) as error:
+            raise DatabaseError(f"{path}: cannot be opened ({error})") from error
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return all rows of a question."""
+        with self._named():
+            return self._connection.execute(sql, values).fetchall()
+
+    def each(self, sql: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """Yield rows as they are found, for answers that are too long to hold."""
+        with self._named():
+            yield from self._connection.execute(sql, values)
+
+    def do(self, sql: str, values: Sequence[Any] = ()) -> int:
+        """Change something; returns how many rows were."""
+        with self._named():
+            return self._connection.execute(sql, values).rowcount
+
+    def each_do(self, sql: str, values: Iterable[Sequence[Any]]) -> None:
+        """Change the same thing for many rows."""
+        with self._named():
+            self._connection.executemany(sql, values)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All of what is done inside, or nothing of it."""
+        self.do("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            if self._connection.in_transaction:  # a full disk has ended it already
+                self._connection.execute("ROLLBACK")
+            raise
+        self.do("COMMIT")
+
+    def interrupt(self) -> None:
+        """End the question that another thread waits for; it gets a `DatabaseError`."""
+        self._connection.interrupt()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise DatabaseError(f"{self.path}: {error}") from error

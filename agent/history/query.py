@@ -1,0 +1,331 @@
+"""What is asked of a history: lists of jobs, one job, and sums by whatever a report goes by."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from wattshed.agent.history.part_rows import PART_COLUMNS, part_of
+from wattshed.agent.history.schema import COUNTS, GROUPS, SUMS
+from wattshed.agent.history.store import DAY_US, NOT_A_JOB, RUNNING_US, sums_of, within
+from wattshed.agent.wire.parts import Doubt, join_hnj
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from wattshed.agent.history.database import Database
+    from wattshed.agent.wire.parts import JobPart
+
+BY = (*GROUPS, "host", "model", "day", "month")
+"""What a report can go by."""
+FOREVER_US = 2**61
+MOST = 1000
+_JOB = ", ".join(f"job.{name}" for name in ("id", "key", "run_us", "host", "start_us", "end_us", "labels", "flags",
+                                            "method", "peak_mw", "edges", *SUMS))  # fmt: skip
+
+
+class CursorError(ValueError):
+    """What was handed in as a cursor is not one of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which jobs, and when.
+
+    Attributes
+    ----------
+    uid : int or None
+        Only this user's jobs; None: everybody's, and what is nobody's.
+    groups : mapping of str to str
+        ``user``, ``account``, ``partition``, ``namespace``, ``qos`` or ``cluster`` to the one that is wanted.
+    job, host, model : str
+        Empty: any.
+    since_us, until_us : int, us
+        What was used in this time; a job is listed if it was there then.
+    running : bool or None
+        Only jobs that run, or only those that ended.
+    """
+
+    uid: int | None = None
+    groups: Mapping[str, str] = field(default_factory=dict)
+    job: str = ""
+    host: str = ""
+    model: str = ""
+    since_us: int = 0
+    until_us: int = FOREVER_US
+    running: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """An energy with what is known of it. Energies in hnj, times in us; sigma in ``doubt``."""
+
+    static_hnj: int = 0
+    dynamic_hnj: int = 0
+    active_us: int = 0
+    held_us: int = 0
+    doubt: Doubt = field(default_factory=Doubt)
+
+    @classmethod
+    def of_sums(cls, sums: Sequence[Any]) -> Used:
+        """Read it from columns in the order of `schema.SUMS`; those of nothing are NULL."""
+        whole = [int(value or 0) for value in sums[: len(COUNTS)]]
+        doubt = Doubt(*(float(value or 0) for value in sums[len(COUNTS) :]))
+        return cls(join_hnj(whole[0], whole[1]), join_hnj(whole[2], whole[3]), whole[4], whole[5], doubt)
+
+    def plus(self, other: Used) -> Used:
+        """Return the sum."""
+        return Used(
+            self.static_hnj + other.static_hnj,
+            self.dynamic_hnj + other.dynamic_hnj,
+            self.active_us + other.active_us,
+            self.held_us + other.held_us,
+            self.doubt.plus(other.doubt),
+        )
+
+    @property
+    def energy_hnj(self) -> int:
+        """All of it, hnj."""
+        return self.static_hnj + self.dynamic_hnj
+
+
+@dataclass(frozen=True, slots=True)
+class FoundJob:
+    """One job on one host, as it is known now."""
+
+    number: int
+    key: str
+    run_us: int
+    host: str
+    start_us: int
+    end_us: int
+    labels: Mapping[str, str]
+    flags: int
+    method: int
+    peak_mw: int
+    edges: int
+    used: Used
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some jobs, the newest first, and where the next page begins (empty: nowhere)."""
+
+    jobs: tuple[FoundJob, ...]
+    cursor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One row of a report: whose or what, how many jobs, and what they used."""
+
+    name: str
+    jobs: int | None
+    used: Used
+
+
+def jobs(database: Database, asked: Filter, *, most: int = MOST, cursor: str = "") -> Page:
+    """List jobs, those that run first, then from the newest end to the oldest.
+
+    Raises
+    ------
+    CursorError
+        If the cursor is not one that an earlier page gave.
+    """
+    where, values = _where_jobs(asked)
+    if cursor:
+        where += " AND (job.sort_us, job.id) < (?, ?)"
+        values += _read_cursor(cursor)
+    rows = database.rows(
+        f"SELECT {_JOB}, job.sort_us FROM job WHERE {where} ORDER BY job.sort_us DESC, job.id DESC LIMIT ?",
+        (*values, most + 1),
+    )
+    found = [_job(row) for row in rows[:most]]
+    last = rows[most - 1] if len(rows) > most else None
+    return Page(tuple(found), _cursor(last[-1], last[0]) if last else "")
+
+
+def runs_of(database: Database, key: str, asked: Filter) -> list[tuple[FoundJob, list[tuple[str, str, Used]]]]:
+    """Return all runs of one job on all hosts, the newest first, each with what it used of each GPU (UUID, model)."""
+    where, values = _where_jobs(asked)
+    rows = database.rows(f"SELECT {_JOB} FROM job WHERE key = ? AND {where} ORDER BY run_us DESC, host", (key, *values))
+    sums = ", ".join(f"sum(part.{name})" for name in SUMS)
+    return [
+        (
+            job := _job(row),
+            [
+                (uuid, model, Used.of_sums(one))
+                for uuid, model, *one in database.rows(
+                    f"SELECT gpu.uuid, gpu.model, {sums} FROM part JOIN gpu ON gpu.id = part.gpu WHERE part.job = ? "
+                    "GROUP BY gpu.id ORDER BY gpu.uuid",
+                    (job.number,),
+                )
+            ],
+        )
+        for row in rows
+    ]
+
+
+def report(database: Database, by: str, asked: Filter) -> list[Group]:
+    """Add up what was used, by group, the largest first; days and months in their order.
+
+    Whole days are read from the sums of days, and only their edges from parts. Everything that lies in the time asked
+    for is in it, ``_idle`` and ``_unattributed`` too, unless only some jobs are asked for; a part that lies across an
+    edge counts as if it had been used evenly.
+
+    Raises
+    ------
+    ValueError
+        If ``by`` is none of `BY`.
+    """
+    if by not in BY:
+        raise ValueError(f"{by!r} is not one of {', '.join(BY)}")
+    found: dict[str, Used] = {}
+    rows = _parts(database, asked, by) if asked.uid is not None or asked.job else _days_and_edges(database, asked, by)
+    for name, used in rows:
+        found[name] = found[name].plus(used) if name in found else used
+    counts = _counts(database, by, asked)
+    groups = [Group(name, counts.get(name) if counts is not None else None, used) for name, used in found.items()]
+    if by in {"day", "month"}:
+        return sorted(groups, key=lambda group: group.name)
+    return sorted(groups, key=lambda group: (group.name.startswith(NOT_A_JOB), -group.used.energy_hnj, group.name))
+
+
+def _days_and_edges(database: Database, asked: Filter, by: str) -> Iterator[tuple[str, Used]]:
+    first, last = -(-asked.since_us // DAY_US), asked.until_us // DAY_US
+    if first >= last:
+        yield from _parts(database, asked, by)
+        return
+    where, values = _where_labels(asked, "payer")
+    sums = ", ".join(f"sum(day.{name})" for name in SUMS)
+    what = {"day": "day.day", "month": "day.day", "host": "payer.host", "model": "payer.model"}.get(by, f'payer."{by}"')
+    rows = database.rows(
+        f"SELECT payer.owner, {what}, {sums} FROM day JOIN payer ON payer.id = day.payer "
+        f"WHERE day.day >= ? AND day.day < ? AND {where} GROUP BY payer.owner, {what}",
+        (first, last, *values),
+    )
+    for owner, name, *one in rows:
+        yield _name(by, owner, name), Used.of_sums(one)
+    for begin, end in ((asked.since_us, first * DAY_US), (last * DAY_US, asked.until_us)):
+        if begin < end:
+            yield from _parts(database, asked, by, begin, end)
+
+
+def _parts(
+    database: Database, asked: Filter, by: str, since_us: int | None = None, until_us: int | None = None
+) -> Iterator[tuple[str, Used]]:
+    """Read parts one by one, cut at the edges of the time that is asked for."""
+    since_us = asked.since_us if since_us is None else since_us
+    until_us = asked.until_us if until_us is None else until_us
+    where, values = _where_labels(asked, "job")
+    if asked.uid is not None:
+        where, values = f"{where} AND job.uid = ?", [*values, asked.uid]
+    if asked.job:
+        where, values = f"{where} AND job.key = ?", [*values, asked.job]
+    if asked.model:
+        where, values = f"{where} AND gpu.model = ?", [*values, asked.model]
+    group = f'job."{by}"' if by in GROUPS else {"host": "job.host", "model": "gpu.model"}.get(by, "''")
+    rows = database.each(
+        f"SELECT {group}, {PART_COLUMNS} FROM part JOIN job ON job.id = part.job JOIN gpu ON gpu.id = part.gpu "
+        f"WHERE part.to_us >= ? AND part.from_us < ? AND {where}",
+        (since_us, until_us, *values),
+    )
+    for name, *columns in rows:
+        part = part_of(columns)
+        if part.to_us == since_us and part.from_us < since_us:
+            continue
+        for day, piece in _days(part, since_us, until_us):
+            owner = part.job if part.job.startswith(NOT_A_JOB) else ""
+            yield _name(by, owner, day if by in {"day", "month"} else name), Used.of_sums(sums_of(piece))
+
+
+def _days(part: JobPart, since_us: int, until_us: int) -> Iterator[tuple[int, JobPart]]:
+    """Take a part apart at midnights, as the sums of days do, and then at the edges of the time asked for."""
+    first, last = part.from_us // DAY_US, max(part.to_us - 1, part.from_us) // DAY_US
+    for day in range(first, last + 1):
+        begin, end = max(day * DAY_US, since_us), min((day + 1) * DAY_US, until_us)
+        if begin < end and (begin < part.to_us or part.from_us == part.to_us):
+            yield day, within(part, begin, end)
+
+
+def _name(by: str, owner: str, value: Any) -> str:
+    """Name a row; what is nobody's has a row of its own, but in a list of times, hosts or models it has theirs."""
+    if by in {"day", "month"}:
+        moment = datetime.fromtimestamp(int(value) * 86_400, UTC)
+        return moment.strftime("%Y-%m-%d" if by == "day" else "%Y-%m")
+    return owner if owner and by in GROUPS else str(value)
+
+
+def _counts(database: Database, by: str, asked: Filter) -> Mapping[str, int] | None:
+    """Count the jobs of each row, where a job is in one row only."""
+    if by not in GROUPS and by != "host":
+        return None
+    where, values = _where_jobs(asked)
+    name = "job.host" if by == "host" else f'job."{by}"'
+    return dict(database.rows(f"SELECT {name}, count(*) FROM job WHERE {where} GROUP BY {name}", values))
+
+
+def _where_jobs(asked: Filter) -> tuple[str, list[Any]]:
+    where, values = _where_labels(asked, "job")
+    where += " AND substr(job.key, 1, 1) <> ?"
+    values.append(NOT_A_JOB)
+    if asked.uid is not None:
+        where, values = f"{where} AND job.uid = ?", [*values, asked.uid]
+    if asked.job:
+        where, values = f"{where} AND job.key = ?", [*values, asked.job]
+    if asked.since_us > 0:
+        where, values = f"{where} AND job.sort_us > ?", [*values, asked.since_us]
+    if asked.until_us < FOREVER_US:
+        where, values = f"{where} AND job.start_us < ?", [*values, asked.until_us]
+    if asked.running is not None:
+        where, values = f"{where} AND job.sort_us {'=' if asked.running else '<'} ?", [*values, RUNNING_US]
+    if asked.model:
+        where += (
+            " AND EXISTS(SELECT 1 FROM part JOIN gpu ON gpu.id = part.gpu WHERE part.job = job.id AND gpu.model = ?)"
+        )
+        values = [*values, asked.model]
+    return where, values
+
+
+def _where_labels(asked: Filter, table: str) -> tuple[str, list[Any]]:
+    """Say which labels and hosts are wanted, of jobs or of what sums of days are kept for."""
+    where, values = ["1"], []
+    for name, value in asked.groups.items():
+        if name not in GROUPS:
+            raise ValueError(f"{name!r} is not one of {', '.join(GROUPS)}")
+        where.append(f'{table}."{name}" = ?')
+        values.append(value)
+    if asked.host:
+        where.append(f"{table}.host = ?")
+        values.append(asked.host)
+    if asked.model and table == "payer":
+        where.append("payer.model = ?")
+        values.append(asked.model)
+    return " AND ".join(where), values
+
+
+def _job(row: Sequence[Any]) -> FoundJob:
+    number, key, run_us, host, start_us, end_us, labels, flags, method, peak_mw, edges = row[:11]
+    used = Used.of_sums(row[11 : 11 + len(SUMS)])
+    return FoundJob(
+        number, key, run_us, host, start_us, end_us, json.loads(labels), flags, method, peak_mw, edges, used
+    )
+
+
+def _cursor(sort_us: int, number: int) -> str:
+    return base64.urlsafe_b64encode(f"{sort_us}.{number}".encode()).decode().rstrip("=")
+
+
+def _read_cursor(text: str) -> list[int]:
+    try:
+        sort_us, number = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode("ascii").split(".")
+        found = [int(sort_us), int(number)]
+    except (ValueError, binascii.Error) as error:
+        raise CursorError("cursor: is not one that an answer of this interface gave") from error
+    if not all(0 <= value < 2**63 for value in found):
+        raise CursorError("cursor: is not one that an answer of this interface gave")
+    return found

@@ -1,0 +1,216 @@
+"""What flows from the accounts into the history, and from hosts to a collector: parts of jobs.
+
+A job is the sum of its parts. A part is what one owner used on one GPU between two cuts: the difference of two
+cumulative accounts, so parts add up to them exactly, however often is cut.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+HNJ_PER_JOULE = 2_000_000_000
+MOST_JOULES_PER_US = 0.02
+"""No GPU draws more than 20 kW: a part that claims it is wrong."""
+
+END = 1
+"""The job ended with this part."""
+END_UNKNOWN = 2
+"""The state that knew when it ended was lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """One sigma of an energy, in what adds up differently.
+
+    Attributes
+    ----------
+    gain_j, split_j, idle_j, unread_j : float, J
+        What adds up linearly over parts, GPUs and jobs: the meter's gain, how a GPU's energy was split among jobs, what
+        idle power may be off by, and time that nobody read.
+    squares_j2 : float, J^2
+        What adds up in squares: edges, sampling, estimates.
+    """
+
+    gain_j: float = 0.0
+    split_j: float = 0.0
+    idle_j: float = 0.0
+    unread_j: float = 0.0
+    squares_j2: float = 0.0
+
+    @property
+    def sigma_j(self) -> float:
+        """One sigma of all, J."""
+        return math.hypot(self.gain_j, self.split_j, self.idle_j, self.unread_j, math.sqrt(max(self.squares_j2, 0.0)))
+
+    def plus(self, other: Doubt) -> Doubt:
+        """Return the doubt of the sum."""
+        return Doubt(
+            self.gain_j + other.gain_j,
+            self.split_j + other.split_j,
+            self.idle_j + other.idle_j,
+            self.unread_j + other.unread_j,
+            self.squares_j2 + other.squares_j2,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class JobPart:
+    """What one owner used on one GPU from one cut to the next.
+
+    Attributes
+    ----------
+    seq : int
+        1, 2, 3, ... in the store of one host; a part that comes again has the same.
+    job : str
+        Key of a job, or ``_idle``, ``_unattributed`` or ``_other``.
+    run_us : int, us
+        When the job began on this host: a key that comes again later is another run. 0 for what is not a job.
+    gpu : str
+        UUID.
+    from_us, to_us : int, us
+        The time in which it was used.
+    static_hnj, dynamic_hnj : int, hnj
+        1 J is 2,000,000,000 hnj.
+    active_us, held_us : int, us
+    peak_mw : int, mW
+        Highest reading since the last cut.
+    edges : int
+    method : int
+        Bits of how the job's energy was split, so far.
+    doubt : Doubt
+    flags : int
+        `END`, `END_UNKNOWN`.
+    """
+
+    seq: int
+    job: str
+    run_us: int
+    gpu: str
+    from_us: int
+    to_us: int
+    static_hnj: int
+    dynamic_hnj: int
+    active_us: int = 0
+    held_us: int = 0
+    peak_mw: int = 0
+    edges: int = 0
+    method: int = 0
+    doubt: Doubt = field(default_factory=Doubt)
+    flags: int = 0
+
+    @property
+    def energy_hnj(self) -> int:
+        """All that it used, hnj."""
+        return self.static_hnj + self.dynamic_hnj
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """Who a job is: what its parts do not say.
+
+    Attributes
+    ----------
+    key : str
+    run_us : int, us
+    start_us, end_us : int, us
+        First and last time that it was seen; the end is -1 while it runs.
+    uid : int
+        Who may see it; -1 if that is not known, and then only administrators may.
+    labels : mapping of str to str
+    """
+
+    key: str
+    run_us: int
+    start_us: int
+    end_us: int = -1
+    uid: int = -1
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+def total_hnj(parts: Iterable[JobPart]) -> int:
+    """Return what parts used together, hnj."""
+    return sum(part.energy_hnj for part in parts)
+
+
+def split_hnj(hnj: int) -> tuple[int, int]:
+    """Take an energy apart into whole joules and the rest, as tables keep it.
+
+    One column of hnj would end at 4.6 GJ, and a database's sum() fails there.
+
+    Returns
+    -------
+    (int, int)
+        Joules, and 0 to 1,999,999,999 hnj.
+    """
+    return divmod(hnj, HNJ_PER_JOULE)
+
+
+def join_hnj(joules: int, rest: int) -> int:
+    """Put together what `split_hnj` took apart, or sums of it."""
+    return int(joules) * HNJ_PER_JOULE + int(rest)
+
+
+def plain(part: JobPart) -> dict[str, Any]:
+    """Lay a part out for JSON; energies are decimal strings, for readers whose numbers are floats."""
+    doubt = part.doubt
+    return {
+        "seq": part.seq,
+        "job": part.job,
+        "run_us": part.run_us,
+        "gpu": part.gpu,
+        "from_us": part.from_us,
+        "to_us": part.to_us,
+        "static_hnj": str(part.static_hnj),
+        "dynamic_hnj": str(part.dynamic_hnj),
+        "active_us": part.active_us,
+        "held_us": part.held_us,
+        "peak_mw": part.peak_mw,
+        "edges": part.edges,
+        "method": part.method,
+        "doubt": [doubt.gain_j, doubt.split_j, doubt.idle_j, doubt.unread_j, doubt.squares_j2],
+        "flags": part.flags,
+    }
+
+
+def of_plain(values: Mapping[str, Any]) -> JobPart:
+    """Read a part from JSON, and believe nothing that cannot be.
+
+    Raises
+    ------
+    ValueError
+        Saying what is wrong with it.
+    """
+    try:
+        whole = {
+            name: int(values[name])
+            for name in (
+                "seq", "run_us", "from_us", "to_us", "static_hnj", "dynamic_hnj", "active_us", "held_us", "peak_mw",
+                "edges", "method", "flags",
+            )
+        }  # fmt: skip
+        doubt = Doubt(*(float(value) for value in values["doubt"]))
+        part = JobPart(job=str(values["job"]), gpu=str(values["gpu"]), doubt=doubt, **whole)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"is not a part ({error})") from None
+    if why := _wrong(part):
+        raise ValueError(f"part {part.seq} {why}")
+    return part
+
+
+def _wrong(part: JobPart) -> str:
+    if part.seq < 1 or not part.job or not part.gpu:
+        return "has no number, job or GPU"
+    if part.to_us < part.from_us:
+        return "ends before it begins"
+    if min(part.static_hnj, part.active_us, part.held_us, part.peak_mw, part.edges, part.method, part.flags) < 0:
+        return "has a number below 0"
+    if abs(part.energy_hnj) / HNJ_PER_JOULE > (part.to_us - part.from_us + 10_000_000) * MOST_JOULES_PER_US:
+        return "is more than 20 kW"
+    if not all(map(math.isfinite, (part.doubt.sigma_j, part.doubt.squares_j2))):
+        return "has a sigma that is not finite"
+    return ""
