@@ -10,17 +10,16 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+from wattshed.exporters.snapshot import HNJ_PER_JOULE
 
-HNJ_PER_JOULE = 2_000_000_000
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 MOST_JOULES_PER_US = 0.02
 """No GPU draws more than 20 kW: a part that claims it is wrong."""
 
 END = 1
 """The job ended with this part."""
-END_UNKNOWN = 2
-"""The state that knew when it ended was lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ class JobPart:
         Bits of how the job's energy was split, so far.
     doubt : Doubt
     flags : int
-        `END`, `END_UNKNOWN`.
+        `END`.
     """
 
     seq: int
@@ -130,11 +129,6 @@ class JobRecord:
     end_us: int = -1
     uid: int = -1
     labels: Mapping[str, str] = field(default_factory=dict)
-
-
-def total_hnj(parts: Iterable[JobPart]) -> int:
-    """Return what parts used together, hnj."""
-    return sum(part.energy_hnj for part in parts)
 
 
 def split_hnj(hnj: int) -> tuple[int, int]:
@@ -186,20 +180,34 @@ def of_plain(values: Mapping[str, Any]) -> JobPart:
         Saying what is wrong with it.
     """
     try:
-        whole = {
-            name: int(values[name])
-            for name in (
-                "seq", "run_us", "from_us", "to_us", "static_hnj", "dynamic_hnj", "active_us", "held_us", "peak_mw",
-                "edges", "method", "flags",
-            )
-        }  # fmt: skip
-        doubt = Doubt(*(float(value) for value in values["doubt"]))
-        part = JobPart(job=str(values["job"]), gpu=str(values["gpu"]), doubt=doubt, **whole)
+        whole = {name: _whole(values[name]) for name in _WHOLE}
+        gain, split, idle, unread, squares = map(float, values["doubt"])
+        job, gpu = _text(values["job"]), _text(values["gpu"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"is not a part ({error})") from None
+    part = JobPart(job=job, gpu=gpu, doubt=Doubt(gain, split, idle, unread, squares), **whole)
     if why := _wrong(part):
         raise ValueError(f"part {part.seq} {why}")
     return part
+
+
+_WHOLE = (
+    "seq", "run_us", "from_us", "to_us", "static_hnj", "dynamic_hnj", "active_us", "held_us", "peak_mw", "edges",
+    "method", "flags",
+)  # fmt: skip
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a text")
+    return value
+
+
+def _whole(value: object) -> int:
+    """Read a whole number, as a number or as decimal digits."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise TypeError(f"{value!r} is not a whole number")
+    return int(value)
 
 
 def _wrong(part: JobPart) -> str:
