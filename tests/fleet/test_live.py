@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.fleet.example_fleet import FLEET
+from tests.wire.servers import running
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.boundary.pue import ConstantPue, HourlyPue, LoadPue
 from wattshed.agent.fleet.boundary.ranges import Range
@@ -50,15 +51,8 @@ def server(answers):
             pass
 
     seen = []
-    httpd = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with running(HTTPServer(("127.0.0.1", 0), Handler)) as httpd:
         yield f"http://127.0.0.1:{httpd.server_port}", seen
-    finally:
-        httpd.shutdown()
-        thread.join()
-        httpd.server_close()
 
 
 def host(stratum, name, **more):

@@ -1,7 +1,6 @@
 """What ``fleet simulate`` sends: all of a fleet's series, to the address and in the form that was asked for."""
 
 import json
-import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -10,6 +9,7 @@ import pytest
 
 from tests.fleet.example_fleet import FLEET
 from tests.wire.decoding import decode, unpacked
+from tests.wire.servers import running
 from wattshed.agent.fleet.live.inventory import read_inventory
 from wattshed.agent.fleet.live.simulate import HOSTS_PER_JOB, MOST_SERIES_A_REQUEST, SimulatedFleet, send
 from wattshed.agent.fleet.live.site import GPUS_RULE, POWER_RULE
@@ -32,15 +32,8 @@ def receiver(status=204):
             pass
 
     taken = []
-    httpd = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with running(HTTPServer(("127.0.0.1", 0), Handler)) as httpd:
         yield f"http://127.0.0.1:{httpd.server_port}", taken
-    finally:
-        httpd.shutdown()
-        thread.join()
-        httpd.server_close()
 
 
 def lines_of(body):

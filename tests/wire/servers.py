@@ -75,6 +75,19 @@ def splice(source, sink):
 
 
 @contextmanager
+def running(httpd):
+    """Serve in a thread for as long as the block lasts."""
+    thread = threading.Thread(target=httpd.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield httpd
+    finally:
+        httpd.shutdown()
+        thread.join()
+        httpd.server_close()
+
+
+@contextmanager
 def serving(*, tls=None, host="127.0.0.1"):
     """Run a server; ``tls`` is its SSLContext."""
     with (Server6 if ":" in host else Server)((host, 0), Handler) as httpd:
@@ -83,10 +96,5 @@ def serving(*, tls=None, host="127.0.0.1"):
             httpd.socket = tls.wrap_socket(httpd.socket, server_side=True, do_handshake_on_connect=False)
         httpd.place = f"[{host}]:{httpd.server_port}" if ":" in host else f"{host}:{httpd.server_port}"
         httpd.url = f"{'https' if tls else 'http'}://{httpd.place}"
-        thread = threading.Thread(target=httpd.serve_forever, args=(0.01,))
-        thread.start()
-        try:
+        with running(httpd):
             yield httpd
-        finally:
-            httpd.shutdown()
-            thread.join()

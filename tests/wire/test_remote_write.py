@@ -5,7 +5,6 @@ import itertools
 import json
 import os
 import signal
-import threading
 from collections import defaultdict
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from tests.wire.decoding import decode, unpacked
+from tests.wire.servers import running
 from wattshed.agent.errors import InputError
 from wattshed.agent.replay.points import Points
 from wattshed.agent.wire import remote_write
@@ -51,11 +51,8 @@ def server():
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
         httpd.requests, httpd.headers, httpd.script, httpd.on_answer = [], [], [], {}
         httpd.url = f"http://127.0.0.1:{httpd.server_port}/api/v1/write"
-        thread = threading.Thread(target=httpd.serve_forever, args=(0.01,))
-        thread.start()
-        yield httpd
-        httpd.shutdown()
-        thread.join()
+        with running(httpd):
+            yield httpd
 
 
 @pytest.fixture
