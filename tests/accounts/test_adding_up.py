@@ -1,6 +1,6 @@
 """Sums, peaks and limits with numbers that can be told apart: a part that is lost, doubled or swapped is seen."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import pairwise, product
 
 import numpy as np
@@ -268,7 +268,8 @@ def test_peaks_and_ramps_are_as_their_definition_has_them(seed):
     points = list(zip(times.tolist(), random.integers(60_000, 700_000, 250).tolist(), strict=True))
     moving = Moving()
     for k, (t, p) in enumerate(points):
-        moving.add(t, p, 5 * S)
+        moving.add_power(t, p, 5 * S)
+        moving.add_mean(t, p, 5 * S)
         if k in {0, 3, 30, 100, 249}:
             for name, length in (("1s", S), ("10s", 10 * S), ("1m", 60 * S)):
                 peak, up, down = naive_moving(points[: k + 1], length, t)
@@ -279,16 +280,59 @@ def test_peaks_and_ramps_are_as_their_definition_has_them(seed):
                     assert mine == (None if theirs is None else pytest.approx(theirs, rel=1e-9, abs=1e-9)), (k, name)
 
 
+def add(moving, t, p):
+    moving.add_power(t, p, 5 * S)
+    moving.add_mean(t, p, 5 * S)
+
+
 def test_no_window_reaches_over_a_gap():
     moving = Moving()
-    moving.add_all(np.arange(5) * S, np.array([100_000, 0, 900_001, -1, 100_000], np.int32), 900_000, 5 * S)
+    for second in range(5):
+        add(moving, second * S, 100_000)
     assert moving.peaks_w()["1s"] == 100
-    moving.add(4 * S, 800_000, 5 * S)  # the same moment again
-    moving.add(3 * S, 800_000, 5 * S)
+    add(moving, 4 * S, 800_000)  # the same moment again
+    add(moving, 3 * S, 800_000)
     assert moving.ramps_w_per_s()["1s", "up"] == 0
-    moving.add(10 * S, 700_000, 5 * S)
-    moving.add(10 * S + S // 2, 700_000, 5 * S)
+    add(moving, 10 * S, 700_000)
+    add(moving, 10 * S + S // 2, 700_000)
     assert moving.peaks_w()["1s"] == 100
-    moving.add(11 * S, 700_000, 5 * S)
+    add(moving, 11 * S, 700_000)
     assert moving.peaks_w()["1s"] == 700
     assert moving.ramps_w_per_s()["1s", "up"] == 0
+
+
+def locked_load(seconds, counter_mw=487_000):
+    """A load that works 60 ms in every 100: readings of instant power are taken while it works, means are not."""
+    accounts = Accounts(live=True)
+    one = device(publication_us={"average": 100_000, "instant": 100_000, "energy": 100_000}, limit_mw=700_000)
+    for n in range(seconds):
+        at = T0 + n * S
+        readings = Readings(
+            np.array([0, 2]), np.array([at, at + S // 2]), np.array([500_000, -1], np.int32),
+            np.array([counter_mw * n, -1], np.int64), np.array([648_000, 667_000], np.int32),
+        )  # fmt: skip
+        accounts.add(replace(window(at, at + S, [[]], (), (one,)), readings=readings))
+    return next(iter(accounts.gpus.values())).moving
+
+
+def test_what_is_read_in_step_with_a_load_is_no_peak():
+    peaks = locked_load(70).peaks_w()
+    assert peaks == {"1s": 500, "10s": pytest.approx(487, rel=1e-4), "1m": pytest.approx(487, rel=1e-4)}
+
+
+def test_a_counter_that_leaps_falls_or_goes_silent_gives_no_mean():
+    moving = Moving()
+    for n in range(12):
+        moving.add_counter(n * S, n * 300_000, 900_000, 5 * S)
+    assert moving.peaks_w() == {"10s": 300}
+    moving.add_counter(12 * S, 300_000_000, 900_000, 5 * S)  # a leap
+    for n in range(13, 24):
+        moving.add_counter(n * S, (n - 13) * 400_000, 900_000, 5 * S)  # from zero again
+    assert moving.peaks_w() == {"10s": 400}
+    moving.add_counter(40 * S, 40 * 800_000, 900_000, 5 * S)  # after a gap
+    for n in range(41, 50):
+        moving.add_counter(n * S, n * 800_000, 900_000, 5 * S)
+    assert moving.peaks_w() == {"10s": 400}
+    for n in range(50, 112):
+        moving.add_mean(n * S, 200_000, 5 * S, of_last_second=True)
+    assert moving.peaks_w() == {"1s": 200, "10s": 200, "1m": 200}

@@ -482,13 +482,14 @@ def test_ramps_and_peaks_of_a_step():
 
     moving = Moving()
     for i in range(300):
-        moving.add(i * 500_000, 100_000 if i < 200 else 600_000, 5 * S)
+        for add in (moving.add_power, moving.add_mean):
+            add(i * 500_000, 100_000 if i < 200 else 600_000, 5 * S)
     assert moving.peaks_w()["1s"] == pytest.approx(600)
     assert moving.ramps_w_per_s()["1s", "up"] == pytest.approx(500)
     assert moving.ramps_w_per_s()["10s", "up"] == pytest.approx(50)
     assert moving.ramps_w_per_s()["1s", "down"] == 0
     for i in range(300, 440):
-        moving.add(i * 500_000, 600_000, 5 * S)
+        moving.add_power(i * 500_000, 600_000, 5 * S)
     assert moving.ramps_w_per_s()["1s", "up"] == 0  # forgotten after a minute
 
 
