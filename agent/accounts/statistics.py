@@ -127,9 +127,7 @@ class Moving:
         if not 0 <= mean_mw <= ceiling_mw:
             self._energy.begin(time_us)
             return
-        self._energy.extend(
-            _Segment(time_us, mean_mw, mean_mw, last.upto_hnj + (counter_mj - before_mj) * HNJ_PER_MJ)
-        )
+        self._energy.extend(_Segment(time_us, mean_mw, mean_mw, last.upto_hnj + (counter_mj - before_mj) * HNJ_PER_MJ))
         for name in COUNTED:
             if (seen := self._energy.look_back(name)) is not None:
                 _keep_largest(self._counted[name], time_us, seen[0] / 1e3)
