@@ -3,7 +3,8 @@
 Version 1 kept no ended jobs apart: all that retired was shown, and stays, within ``_other``. Versions 1 and 2 knew less
 of how a counter stands still and of holes, kept of what was on a GPU its only owner, and of a line the energy that was
 split by a guess, not one sigma of it. Up to version 3 numbers were known by their position alone: their names and their
-order are written down here for good, whatever becomes of the records.
+order are written down here for good, whatever becomes of the records. Version 4 did not integrate average power beside
+a counter.
 """
 
 from __future__ import annotations
@@ -36,18 +37,30 @@ LINE = (
 LATE_HOLE = ("t0_us", "t1_us", "energy_hnj", "begin_mw", "end_mw", "mark", "after_hnj", "after_us")
 WAITING = ("key", "start_us", "end_us", "activity_ppm", "busy_ppm", "share_ppm", "live")
 BEFORE = ("key", "activity_ppm", "share_ppm", "live")
+NO_LEVEL = {"level_us": -1, "level_mw": -1, "level_since_us": -1, "level_hnj": 0}
 FEWER = {1: (27, 19, 7), 2: (27, 19, 7), 3: (35, 21, 9)}
 """How many of `STATE`, `TOTALS` and `LINE` each version has."""
 
 
 def upgraded(state: dict[str, Any], version: int) -> dict[str, Any]:
-    """Turn the content of a file of version 1 to 3 into that of version 4.
+    """Turn the content of a file of version 1 to 4 into that of version 5.
 
     Raises
     ------
     ValueError
         It has more or fewer numbers than that version had.
     """
+    if version < 4:
+        state = _named(state, version)
+    for gpu in state["gpus"]:
+        gpu["state"] |= NO_LEVEL
+        if gpu.get("module") is not None:
+            gpu["module"]["state"] |= NO_LEVEL
+    return state
+
+
+def _named(state: dict[str, Any], version: int) -> dict[str, Any]:
+    """Give the numbers of a file of version 1 to 3 their names."""
     columns, totals, line = FEWER[version]
     if version == 1:
         state = {**state, "ended": [], "other": state["gone"]}

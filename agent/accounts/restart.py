@@ -16,6 +16,7 @@ FORGOTTEN = (
     "shape_us",
     "open_until_us",
     "after_until_us",
+    "level_us",
 )
 """What belongs to the time line of the agent that was: the new one may begin before it, if the wall clock stepped."""
 

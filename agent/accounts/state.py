@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from wattshed.agent.accounts.attribution import Accounts
     from wattshed.agent.accounts.calibration import Calibrator
 
-VERSION = 4
+VERSION = 5
 """Every number has its name; see `agent.accounts.former_versions` for those before."""
 SLOW_S = 1.0
 """A disk that takes longer to have the state for certain is waited for only every `SLOW_SYNC_US`."""

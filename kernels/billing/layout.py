@@ -68,6 +68,10 @@ class GpuState:
         Mean power of the last seconds, by the counter.
     before_mw, back_mw : int, mW
         Power before and after the last hole.
+    level_us, level_mw : int, us and mW
+        The last average power beside a counter: what power says over longer times is its integral.
+    level_since_us, level_hnj : int, us and hnj
+        That integral, and since when.
     """
 
     last_us: int = -1
@@ -105,6 +109,10 @@ class GpuState:
     back_mw: int = -1
     open_begin_mw: int = -1
     open_end_mw: int = -1
+    level_us: int = -1
+    level_mw: int = -1
+    level_since_us: int = -1
+    level_hnj: int = 0
 
 
 @dataclass(slots=True)

@@ -18,6 +18,9 @@ MEAN_US = 3_000_000  # time constant of the power before a hole
 @jit(inline="always", allocates=False)
 def start_from(s: GpuState, t: int, c: int) -> None:
     """Let the counter's next difference be from this reading."""
+    if s.counter_mj < 0:  # until now power and its average were the same
+        s.level_us, s.level_mw = s.power_us, s.power_mw
+    s.level_since_us, s.level_hnj = s.level_us, 0
     s.counter_mj, s.base_us, s.booked_us, s.shape_us = c, t, t, t
     s.still_since_us, s.stuck_us = -1, -1
 
@@ -72,8 +75,15 @@ def believe(books: Books, t: int, c: int, lost: bool) -> None:
 
 @jit(inline="always", allocates=False)
 def _compare(books: Books, t: int, said: int, seen: int) -> None:
-    """Note of a stretch that both meters saw whole what each says (hnj), and follow its mean power."""
-    books.diagnostics.compared_us += t - books.state.booked_us
+    """Note of a stretch that both meters saw whole what each says (hnj), and follow its mean power.
+
+    ``seen`` is of the powers that give the stretch its shape. These may be instants, of which a load that keeps step
+    with the readings shows its peaks alone, or its pauses; where average power was read at both ends, that is compared.
+    """
+    s = books.state
+    if s.level_us == t and s.level_since_us == s.booked_us:
+        seen = s.level_hnj
+    books.diagnostics.compared_us += t - s.booked_us
     books.diagnostics.compared_counter_hnj += said
     books.diagnostics.compared_power_hnj += seen
     _follow_mean(books, t, said)

@@ -3,11 +3,21 @@
 import json
 import zlib
 
-from wattshed.agent.accounts.former_versions import LATE_HOLE, LINE, STATE
+from wattshed.agent.accounts.former_versions import LATE_HOLE, LINE, NO_LEVEL, STATE
 from wattshed.agent.accounts.former_versions import TOTALS as NAMES_OF_TOTALS
 
 MERGE, TOTALS = 27, 19
 """How many columns state and tally had in versions 1 and 2."""
+
+
+def as_version_4(path) -> None:
+    """Rewrite a state file as version 4 had it: without the integral of average power."""
+    state = json.loads(path.read_bytes().partition(b"\n")[2])
+    modules = [gpu["module"] for gpu in state["gpus"] if gpu["module"] is not None]
+    for holder in (*state["gpus"], *modules):
+        for name in NO_LEVEL:
+            del holder["state"][name]
+    _write(path, 4, state)
 
 
 def as_version_2(path) -> None:
@@ -37,7 +47,7 @@ def as_version_1(path) -> bool:
 
 
 def _without_new_columns(state):
-    """Take away what versions 3 and 4 brought."""
+    """Take away what versions 3 and 4 and later brought."""
     for gpu in state["gpus"]:
         gpu["merge"] = [gpu["state"][name] for name in STATE[:MERGE]]
         gpu["totals"] = [gpu["totals"][name] for name in NAMES_OF_TOTALS[:TOTALS]]

@@ -13,6 +13,7 @@ from wattshed.agent.accounts.ledger import GpuKey, JobAccount, Ledger, Line
 from wattshed.agent.accounts.limits import DeviceLimits, in_parts
 from wattshed.agent.accounts.modules import Module
 from wattshed.agent.accounts.statistics import HORIZON_US, Moving
+from wattshed.agent.accounts.uncertainty import disagrees
 from wattshed.agent.window import OTHER, JobKey, Readings
 from wattshed.kernels.billing.layout import Diagnostics
 from wattshed.kernels.billing.reconcile import MOST_HNJ
@@ -312,11 +313,19 @@ def locked_load(seconds, counter_mw=487_000):
             np.array([counter_mw * n, -1], np.int64), np.array([648_000, 667_000], np.int32),
         )  # fmt: skip
         accounts.add(replace(window(at, at + S, [[]], (), (one,)), readings=readings))
-    return next(iter(accounts.gpus.values())).moving
+    return next(iter(accounts.gpus.values()))
+
+
+def test_what_is_read_in_step_with_a_load_contradicts_no_counter():
+    account = locked_load(70)
+    assert account.disagreement == pytest.approx(500 / 487 - 1)
+    assert account.totals.compared_us == 69 * S
+    assert account.totals.power_hnj == 2 * 500_000 * 69 * S
+    assert not disagrees(account)
 
 
 def test_what_is_read_in_step_with_a_load_is_no_peak():
-    peaks = locked_load(70).peaks_w()
+    peaks = locked_load(70).moving.peaks_w()
     assert peaks == {"1s": 500, "10s": pytest.approx(487, rel=1e-4), "1m": pytest.approx(487, rel=1e-4)}
 
 

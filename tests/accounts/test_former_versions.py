@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.accounts.made import S, device, window
+from tests.accounts.old_state import as_version_4
 from wattshed.agent.accounts import former_versions
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.calibration import Calibrator
@@ -79,6 +80,17 @@ def test_saved_again_it_is_of_this_version_and_says_the_same(tmp_path, version):
     again = Accounts(live=True)
     assert StateFile(tmp_path, "h", "boot").restore(again, Calibrator()).problems == ()
     assert bills(again) == bills(once)
+    for accounts in (once, again):
+        go_on(accounts)
+    assert bills(again) == bills(once)
+
+
+def test_a_file_of_version_4_goes_on_as_if_it_were_of_this_one(tmp_path):
+    once = restored(tmp_path, 3)
+    StateFile(tmp_path, "h", "boot").save(once, Calibrator(), T0 + 68 * S)
+    as_version_4(tmp_path / "state.json")
+    again = Accounts(live=True)
+    assert StateFile(tmp_path, "h", "boot").restore(again, Calibrator()).problems == ()
     for accounts in (once, again):
         go_on(accounts)
     assert bills(again) == bills(once)

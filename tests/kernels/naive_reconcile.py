@@ -84,19 +84,31 @@ def believed(rows, limits):
     return readings, rejected
 
 
+def levels(readings, limits):
+    """The powers whose integral is what power says: all that are believed, and beside a counter the averages."""
+    counted = False
+    for r in readings:
+        power = r.average if counted and 0 < r.average <= limits.ceiling_mw else None if counted else r.power
+        if power:
+            yield r.t, power
+        counted = counted or r.counter is not None
+
+
 def tally(rows, limits):
     """What `Diagnostics` counts of readings alone."""
     readings, counts = believed(in_order(rows), limits)
     counts["rejected_time"] = len(rows) - len(readings)
     powers = [(r.t, r.power) for r in readings if r.power]
     counts["samples"] = len(powers)
-    for (t0, p0), (t1, p1) in itertools.pairwise(powers):
+    for (t0, _), (t1, _) in itertools.pairwise(powers):
         if t1 - t0 <= limits.gap_us:
             counts["covered_us"] += t1 - t0
-            counts["power_hnj"] += (p0 + p1) * (t1 - t0)
         else:
             counts["gap_us"] += t1 - t0
             counts["gaps"] += 1
+    for (t0, p0), (t1, p1) in itertools.pairwise(levels(readings, limits)):
+        if t1 - t0 <= limits.gap_us:
+            counts["power_hnj"] += (p0 + p1) * (t1 - t0)
     # Of a GPU that tells its counter alone, gaps are the counter's.
     first_power = next((i for i, r in enumerate(readings) if r.power), len(readings))
     alone = [r.t for r in readings[:first_power] if r.counter is not None]
@@ -172,11 +184,16 @@ class Gpu:
     mean_mw: int = None  # of the seconds before, by the counter
     before_mw: int = None  # beside the last hole
     after_mw: int = None
+    averages: list = field(default_factory=list)  # beside the counter, since its last step, without a gap between them
 
     # -- rows --
 
     def take(self, r):
         self.last_t = r.t
+        if self.base and 0 < r.average <= self.limits.ceiling_mw:
+            if self.averages and r.t - self.averages[-1][0] > self.limits.gap_us:
+                self.averages = []
+            self.averages.append((r.t, r.average))
         if r.power or r.counter is not None:
             self._give_shape(r)
         if r.power:
@@ -339,7 +356,15 @@ class Gpu:
 
     # -- what is booked --
 
+    def _seen(self, t):
+        """What power says of the time since energy was booked: the average, where it was read at both ends."""
+        ends = [self.averages[0][0], self.averages[-1][0]] if self.averages else []
+        if ends != [self.booked, t]:
+            return energy_of(self.open)
+        return sum((p0 + p1) * (t1 - t0) for (t0, p0), (t1, p1) in itertools.pairwise(self.averages))
+
     def _start(self, t, c, booked=0):
+        self.averages = self.averages[-1:] if self.base else [self.power] if self.power else []
         self.base = Level(t, c, booked)
         self.booked = self.shaped = t
         self.still_since = self.stood_t = None
@@ -361,7 +386,7 @@ class Gpu:
             if seen_whole and self.base.booked == 0:
                 self.counts["compared_us"] += t - self.booked
                 self.counts["compared_counter_hnj"] += said
-                self.counts["compared_power_hnj"] += energy_of(self.open)
+                self.counts["compared_power_hnj"] += self._seen(t)
                 self._follow_mean(t, said)
             carried = self._by_counter(self.open, rest, said if self.booked == self.base.t else 0)
         else:
