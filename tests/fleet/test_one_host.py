@@ -65,3 +65,21 @@ def test_a_module_is_no_board(tmp_path):
         facts = one.facts(t * 1_000_000, [board, module])
         assert alone.facts(t * 1_000_000, [module]) is None
     assert facts.power_w["gpu", "mean"] == pytest.approx(3000)
+
+
+@pytest.mark.parametrize(("up", "source"), [(False, "counter"), (True, "none")])
+def test_a_gpu_that_will_not_be_read_is_not_waited_for(tmp_path, up, source):
+    """One that went, and one that reports no energy: the power of the others is as new as without it."""
+    (tmp_path / "fleet.toml").write_text(FLEET)
+    one = OneHost(str(tmp_path / "fleet.toml"), "node1")
+    for t in (0, 10):
+        here, silent = shown((100 * t, 300), (t, 0))
+        facts = one.facts(t * 1_000_000, [here, dataclasses.replace(silent, up=up, energy_source=source)])
+    assert facts is not None
+
+
+def test_a_gpu_that_is_late_is_waited_for_three_times_as_long_and_no_longer(tmp_path):
+    (tmp_path / "fleet.toml").write_text(FLEET)
+    one = OneHost(str(tmp_path / "fleet.toml"), "node1")
+    told = [one.facts(t * 1_000_000, shown((300, 300), (t, 0))) is not None for t in (0, 10, 20, 29, 30)]
+    assert told == [False, False, False, False, True]
