@@ -14,13 +14,14 @@ import math
 from typing import TYPE_CHECKING
 
 from wattshed.agent.inputs.boards import likely_limit_mw
+from wattshed.agent.wire.parts import Doubt
 from wattshed.exporters.snapshot import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from wattshed.agent.accounts.account import GpuAccount
-    from wattshed.agent.accounts.ledger import GpuKey, JobAccount
+    from wattshed.agent.accounts.ledger import GpuKey, JobAccount, Line
     from wattshed.agent.window import Device
 
 FULL_TIME = frozenset({"pascal", "volta", "turing", "ampere", "ada"})
@@ -208,27 +209,44 @@ def job_sigma_j(job: JobAccount, gpus: Mapping[GpuKey, GpuAccount]) -> float:
     counter or the GPU was not read before, else until its counter can be read again. Its part of a time in which
     nothing measured its energy was found when that was booked (`agent.accounts.untold`).
     """
-    gain, split, idle, unread, squares = 0.0, 0.0, 0.0, 0.0, 0.0
+    doubt = Doubt()
     for key, line in job.lines.items():
-        account = gpus[key]
-        energy_j = (line.static_hnj + line.dynamic_hnj) / HNJ_PER_JOULE
-        gain += gain_j(account, energy_j)
-        split += line.split_hnj / HNJ_PER_JOULE
-        if line.active_us == 0 == line.dynamic_hnj and job.end_us - job.start_us <= UNLISTED_US:
-            split += line.held_us / 1e6 * frozen_w(account)  # as low as idle or as high as the limit
-        idle += abs(line.idle_hnj) / HNJ_PER_JOULE
-        seconds = line.active_us / 1e6
-        step_w = line.dynamic_hnj / HNJ_PER_JOULE / seconds if seconds > 0 else 0.0
-        squares += (line.untold_hnj / HNJ_PER_JOULE) ** 2
-        squares += line.edges * (blur_us(account) / 1e6 * step_w) ** 2 / 12
-        # A counter bridges gaps, but for one that is open.
-        gap_us = account.missing_us + (account.totals.gap_us if account.method == "power" else 0)
-        unread_us = max(min(line.unread_us, gap_us), line.unread_us - OPEN_US - interval_us(account))
-        unread += unread_us / 1e6 * missing_w(account)  # whatever it was, it was more than nothing, on every GPU
-        if account.method == "power" and seconds > 0:
-            squares += (energy_j * sampling_floor(account, seconds)) ** 2
-        elif disagrees(account):
-            squares += (energy_j * (account.disagreement or 0.0)) ** 2
-        if account.module is not None and account.energy_hnj > 0:
-            squares += (module_j(account) * energy_j * HNJ_PER_JOULE / account.energy_hnj) ** 2
-    return math.hypot(gain, split, idle, unread, math.sqrt(squares))
+        doubt = doubt.plus(doubt_of(line, gpus[key], short=job.end_us - job.start_us <= UNLISTED_US))
+    return doubt.sigma_j
+
+
+def doubt_of(line: Line, account: GpuAccount, *, short: bool = False) -> Doubt:
+    """Return what one owner's energy on one GPU may be off by, in what adds up differently; see `job_sigma_j`.
+
+    Parameters
+    ----------
+    line : Line
+    account : GpuAccount
+        Of the GPU.
+    short : bool
+        The job was there for so short a time that its processes may never have been listed.
+    """
+    energy_j = (line.static_hnj + line.dynamic_hnj) / HNJ_PER_JOULE
+    split = line.split_hnj / HNJ_PER_JOULE
+    if line.active_us == 0 == line.dynamic_hnj and short:
+        split += line.held_us / 1e6 * frozen_w(account)  # as low as idle or as high as the limit
+    seconds = line.active_us / 1e6
+    step_w = line.dynamic_hnj / HNJ_PER_JOULE / seconds if seconds > 0 else 0.0
+    squares = (line.untold_hnj / HNJ_PER_JOULE) ** 2
+    squares += line.edges * (blur_us(account) / 1e6 * step_w) ** 2 / 12
+    # A counter bridges gaps, but for one that is open.
+    gap_us = account.missing_us + (account.totals.gap_us if account.method == "power" else 0)
+    unread_us = max(min(line.unread_us, gap_us), line.unread_us - OPEN_US - interval_us(account))
+    if account.method == "power" and seconds > 0:
+        squares += (energy_j * sampling_floor(account, seconds)) ** 2
+    elif disagrees(account):
+        squares += (energy_j * (account.disagreement or 0.0)) ** 2
+    if account.module is not None and account.energy_hnj > 0:
+        squares += (module_j(account) * energy_j * HNJ_PER_JOULE / account.energy_hnj) ** 2
+    return Doubt(
+        gain_j(account, energy_j),
+        split,
+        abs(line.idle_hnj) / HNJ_PER_JOULE,
+        unread_us / 1e6 * missing_w(account),  # whatever it was, it was more than nothing, on every GPU
+        squares,
+    )
