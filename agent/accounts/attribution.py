@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from wattshed.agent.accounts.host import GpuBooks
+    from wattshed.agent.accounts.ledger import JobAccount
     from wattshed.agent.window import Device, Event, Readings, Window, WindowBatch
     from wattshed.kernels.billing.layout import EnergyIntervals
 
@@ -159,11 +160,11 @@ class Accounts:
                 mine.merge(theirs)
         self.ledger.merge(other.ledger)
 
-    def retire(self, now_us: int, keep_us: int) -> None:
+    def retire(self, now_us: int, keep_us: int) -> list[JobAccount]:
         """Close the accounts of jobs that ended, see `Ledger.retire`; not before all their energy is booked."""
         waiting = {owner.key for host in self._hosts.values() for owner in host.waiting.owners}
         waiting.update(*(host.holding.keys() for host in self._hosts.values()))
-        self.ledger.retire(now_us, keep_us, waiting)
+        return self.ledger.retire(now_us, keep_us, waiting)
 
     def account(self, device: Device) -> GpuAccount:
         """Return the account of one GPU that was in a window."""

@@ -80,7 +80,7 @@ def enter_energy(  # noqa: PLR0917 - the parts of a split, and what is known of 
         line = job.line(keys[gpu])
         line.static_hnj += static
         line.dynamic_hnj += dynamic
-        line.peak_mw = max(line.peak_mw, peak)
+        line.peak_mw, line.cut_peak_mw = max(line.peak_mw, peak), max(line.cut_peak_mw, peak)
         line.split_hnj += int(unlike * spread[gpu]) + guessed
         line.unread_us = max(line.unread_us - booked_us, 0)
         line.untold_hnj += untold

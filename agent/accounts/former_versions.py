@@ -4,7 +4,7 @@ Version 1 kept no ended jobs apart: all that retired was shown, and stays, withi
 of how a counter stands still and of holes, kept of what was on a GPU its only owner, and of a line the energy that was
 split by a guess, not one sigma of it. Up to version 3 numbers were known by their position alone: their names and their
 order are written down here for good, whatever becomes of the records. Version 4 did not integrate average power beside
-a counter.
+a counter, and cut nothing into parts.
 """
 
 from __future__ import annotations
@@ -56,6 +56,8 @@ def upgraded(state: dict[str, Any], version: int) -> dict[str, Any]:
         gpu["state"] |= NO_LEVEL
         if gpu.get("module") is not None:
             gpu["module"]["state"] |= NO_LEVEL
+    for line in (*(line for job in state["jobs"] for line in job["lines"]), *state["other"]):
+        line["cut_peak_mw"] = 0
     return state
 
 

@@ -32,6 +32,7 @@ class Line:
     unread_us: int = 0  # time that it was there and whose energy is not booked: yet, or ever
     untold_hnj: int = 0  # one sigma of its energy in times that nothing measured, see `agent.accounts.untold`
     idle_hnj: int = 0  # what it would have more, or less, if idle power were higher by one sigma
+    cut_peak_mw: int = 0  # highest power since it was cut last, see `agent.accounts.cuts`
 
     def add(self, other: Line) -> None:
         """Add another part of the same account, from later or elsewhere."""
@@ -45,6 +46,7 @@ class Line:
         self.unread_us += other.unread_us
         self.untold_hnj += other.untold_hnj
         self.idle_hnj += other.idle_hnj
+        self.cut_peak_mw = max(self.cut_peak_mw, other.cut_peak_mw)
 
 
 @dataclass(slots=True)
@@ -73,6 +75,12 @@ class JobAccount:
         self.start_us = start_us if self.start_us < 0 else min(self.start_us, start_us)
         if end_us > self.end_us:
             self.end_us, self.shown_us = end_us, 0
+
+    @property
+    def uid(self) -> int:
+        """The user it runs as, by the kernel or by root's word; -1 unknown."""
+        uid = self.labels.get("uid", "")
+        return int(uid) if uid.isdecimal() else -1
 
     @property
     def energy_hnj(self) -> int:
@@ -137,7 +145,7 @@ class Ledger:
         """Continue after a restart: while the agent was down, nothing was shown."""
         self._looked_us = now_us
 
-    def retire(self, now_us: int, keep_us: int, waiting: Collection[JobKey] = ()) -> None:
+    def retire(self, now_us: int, keep_us: int, waiting: Collection[JobKey] = ()) -> list[JobAccount]:
         """Close the accounts of jobs that ended and whose final energy was shown for ``keep_us``.
 
         Who reads the series, and how often, makes no difference (docs/decisions/0005).
@@ -148,6 +156,11 @@ class Ledger:
         keep_us : int, us
         waiting : collection of JobKey
             Jobs for whose time energy may still be booked.
+
+        Returns
+        -------
+        list of JobAccount
+            Those that are closed.
         """
         done = []
         for job in self.jobs.values():
@@ -167,6 +180,7 @@ class Ledger:
                 else:
                     self.ended_hnj[gpu] = self.ended_hnj.get(gpu, 0) + line.static_hnj + line.dynamic_hnj
             del self.jobs[job.key]
+        return done
 
     def shares(self) -> Iterator[tuple[str, GpuKey, int, int]]:
         """Yield (job, GPU, static, dynamic) in hnj as it is published; with ``ended_hnj`` that is everything."""

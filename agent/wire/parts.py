@@ -46,6 +46,16 @@ class Doubt:
         """One sigma of all, J."""
         return math.hypot(self.gain_j, self.split_j, self.idle_j, self.unread_j, math.sqrt(max(self.squares_j2, 0.0)))
 
+    def less(self, before: Doubt) -> Doubt:
+        """Return what a later doubt of the same account has more than an earlier one: `plus` undoes it."""
+        return Doubt(
+            self.gain_j - before.gain_j,
+            self.split_j - before.split_j,
+            self.idle_j - before.idle_j,
+            self.unread_j - before.unread_j,
+            self.squares_j2 - before.squares_j2,
+        )
+
     def plus(self, other: Doubt) -> Doubt:
         """Return the doubt of the sum."""
         return Doubt(
@@ -189,6 +199,37 @@ def of_plain(values: Mapping[str, Any]) -> JobPart:
     if why := _wrong(part):
         raise ValueError(f"part {part.seq} {why}")
     return part
+
+
+def plain_record(record: JobRecord) -> dict[str, Any]:
+    """Lay out who a job is for JSON."""
+    return {
+        "key": record.key,
+        "run_us": record.run_us,
+        "start_us": record.start_us,
+        "end_us": record.end_us,
+        "uid": record.uid,
+        "labels": dict(record.labels),
+    }
+
+
+def record_of_plain(values: Mapping[str, Any]) -> JobRecord:
+    """Read who a job is from JSON.
+
+    Raises
+    ------
+    ValueError
+        Saying what is wrong with it.
+    """
+    try:
+        run_us, start_us, end_us, uid = (_whole(values[name]) for name in ("run_us", "start_us", "end_us", "uid"))
+        labels = {_text(name): _text(value) for name, value in values["labels"].items()}
+        record = JobRecord(_text(values["key"]), run_us, start_us, end_us, uid, labels)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"is not a job ({error})") from None
+    if not record.key:
+        raise ValueError("a job has no key")
+    return record
 
 
 _WHOLE = (

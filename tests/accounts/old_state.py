@@ -17,6 +17,8 @@ def as_version_4(path) -> None:
     for holder in (*state["gpus"], *modules):
         for name in NO_LEVEL:
             del holder["state"][name]
+    for line in (*(line for job in state["jobs"] for line in job["lines"]), *state["other"]):
+        del line["cut_peak_mw"]
     _write(path, 4, state)
 
 

@@ -38,11 +38,13 @@ def test_a_new_line_is_nothing():
 
 
 @pytest.mark.parametrize(("one", "two"), [(5, 3), (3, 5)])
-def test_two_parts_of_a_line_are_summed_but_for_the_peak(one, two):
+def test_two_parts_of_a_line_are_summed_but_for_the_peaks(one, two):
     line = numbered(one)
     line.add(numbered(two))
     expected = as_numbers(numbered(8))
-    expected[[column.name for column in fields(Line)].index("peak_mw")] = 5 * 10**4
+    for peak in ("peak_mw", "cut_peak_mw"):
+        place = [column.name for column in fields(Line)].index(peak)
+        expected[place] = 5 * 10**place
     assert as_numbers(line) == expected
 
 

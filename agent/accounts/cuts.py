@@ -1,0 +1,232 @@
+"""Cuts cumulative accounts into parts: what each owner used on each GPU since it was cut last.
+
+Parts are differences, so they telescope: whenever and however often is cut, all parts of an owner and what is not cut
+yet are its account, to the last half-nanojoule. Owners that last are cut at whole slots of UTC, so that each hour, day
+and month has its own; a job is cut for the last time when its account is closed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from wattshed.agent.accounts.ledger import GpuKey
+from wattshed.agent.accounts.uncertainty import UNLISTED_US, doubt_of, gain_j
+from wattshed.agent.window import IDLE, UNATTRIBUTED
+from wattshed.agent.wire import parts
+from wattshed.agent.wire.parts import END, Doubt, JobPart, JobRecord
+from wattshed.exporters.snapshot import HNJ_PER_JOULE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from wattshed.agent.accounts.account import GpuAccount
+    from wattshed.agent.accounts.ledger import JobAccount
+    from wattshed.agent.window import JobKey
+
+MOST = 256
+"""Parts a window, at most: what is left is cut with the next ones, so that no window waits for an hour's end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What an owner used on a GPU, in all or in a part of its time; energies in hnj, times in us."""
+
+    static_hnj: int = 0
+    dynamic_hnj: int = 0
+    active_us: int = 0
+    held_us: int = 0
+    edges: int = 0
+    doubt: Doubt = field(default_factory=Doubt)
+
+    def less(self, before: Used) -> Used:
+        """Return what was used since ``before``."""
+        return Used(
+            self.static_hnj - before.static_hnj,
+            self.dynamic_hnj - before.dynamic_hnj,
+            self.active_us - before.active_us,
+            self.held_us - before.held_us,
+            self.edges - before.edges,
+            self.doubt.less(before.doubt),
+        )
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether neither time nor energy went by."""
+        return not (self.static_hnj or self.dynamic_hnj or self.active_us or self.held_us)
+
+
+@dataclass(slots=True)
+class Cut:
+    """Where an owner on one GPU was cut last, and what it had used by then."""
+
+    at_us: int
+    used: Used = field(default_factory=Used)
+
+
+@dataclass(slots=True)
+class Cuts:
+    """The cuts of one host, and the parts that nobody has taken over yet.
+
+    Attributes
+    ----------
+    slot_us : int, us
+        Owners are cut at whole multiples of it.
+    store_id : str
+        Who numbers the parts; a new one where the numbers start again.
+    next_seq : int
+        Of the next part: 1, 2, 3, ...
+    cuts : dict of (owner, GPU) to Cut
+    runs : dict of job to int, us
+        When each job that was cut began, as it was known then: its start may still be found to be earlier.
+    outbox : deque of JobPart
+        In the order of their numbers, until they are acknowledged.
+    records : dict of (job, run) to JobRecord
+        Who the jobs of the parts in the outbox are.
+    """
+
+    slot_us: int = 3_600_000_000
+    store_id: str = ""
+    next_seq: int = 1
+    cuts: dict[tuple[str, GpuKey], Cut] = field(default_factory=dict)
+    runs: dict[str, int] = field(default_factory=dict)
+    outbox: deque[JobPart] = field(default_factory=deque)
+    records: dict[tuple[str, int], JobRecord] = field(default_factory=dict)
+    _due: deque[tuple[str, GpuKey]] = field(default_factory=deque)
+    _slot: int = -1
+
+    def follow(
+        self, jobs: Mapping[JobKey, JobAccount], gpus: Mapping[GpuKey, GpuAccount], since_us: int, now_us: int
+    ) -> None:
+        """Cut everybody once a slot is over, `MOST` parts a window.
+
+        Parameters
+        ----------
+        jobs : mapping of key to JobAccount
+            All that are open.
+        gpus : mapping of GpuKey to GpuAccount
+        since_us, now_us : int, us
+            When these accounts began, and the end of the window.
+        """
+        slot = now_us // self.slot_us
+        if slot != self._slot:
+            if self._slot >= 0:
+                nobodys = [(owner, gpu) for gpu in gpus for owner in (IDLE, UNATTRIBUTED)]
+                self._due = deque([*nobodys, *((key, gpu) for key, job in jobs.items() for gpu in job.lines)])
+            self._slot = slot
+        for _ in range(min(MOST, len(self._due))):
+            owner, gpu = self._due.popleft()
+            if owner in {IDLE, UNATTRIBUTED}:
+                self._cut_nobody(owner, gpu, gpus[gpu], since_us, now_us)
+            elif (job := jobs.get(owner)) is not None and gpu in job.lines:  # type: ignore[call-overload]
+                self._cut_job(job, gpu, gpus[gpu], now_us)
+
+    def close(self, jobs: Iterable[JobAccount], gpus: Mapping[GpuKey, GpuAccount]) -> None:
+        """Cut jobs for the last time, whose accounts are closed: the last part of each says so, whatever it holds."""
+        for job in jobs:
+            last = len(job.lines) - 1
+            for place, gpu in enumerate(job.lines):
+                self._cut_job(job, gpu, gpus[gpu], job.end_us, END if place == last else 0)
+                self.cuts.pop((job.key, gpu), None)
+            self.runs.pop(job.key, None)
+
+    def acknowledge(self, seq: int) -> None:
+        """Forget the parts up to this number: they are where they outlive a power cut."""
+        while self.outbox and self.outbox[0].seq <= seq:
+            self.outbox.popleft()
+        needed = {(part.job, part.run_us) for part in self.outbox}
+        self.records = {place: record for place, record in self.records.items() if place in needed}
+
+    def _cut_nobody(self, owner: str, gpu: GpuKey, account: GpuAccount, since_us: int, now_us: int) -> None:
+        """Cut idle power, or what nobody is known to have used."""
+        hnj = account.idle_hnj if owner == IDLE else account.unattributed_hnj
+        doubt = Doubt(gain_j=gain_j(account, hnj / HNJ_PER_JOULE))
+        used = Used(static_hnj=hnj, doubt=doubt) if owner == IDLE else Used(dynamic_hnj=hnj, doubt=doubt)
+        began_us = max(since_us, account.here_since_us) if (owner, gpu) not in self.cuts else 0
+        if (taken := self._take(owner, gpu, used, began_us, now_us)) is not None:
+            from_us, part = taken
+            self._send(owner, 0, gpu, from_us, now_us, part)
+
+    def _cut_job(self, job: JobAccount, gpu: GpuKey, account: GpuAccount, now_us: int, flags: int = 0) -> None:
+        line = job.lines[gpu]
+        doubt = doubt_of(line, account, short=job.end_us - job.start_us <= UNLISTED_US)
+        used = Used(line.static_hnj, line.dynamic_hnj, line.active_us, line.held_us, line.edges, doubt)
+        taken = self._take(job.key, gpu, used, job.start_us, now_us, even_nothing=bool(flags))
+        if taken is None:
+            return
+        from_us, part = taken
+        run_us = self.runs.setdefault(job.key, job.start_us)
+        end_us = job.end_us if flags & END else -1
+        self.records[job.key, run_us] = JobRecord(job.key, run_us, job.start_us, end_us, job.uid, dict(job.labels))
+        self._send(job.key, run_us, gpu, from_us, now_us, part, line.cut_peak_mw, job.method, flags)
+        line.cut_peak_mw = 0
+
+    def _take(
+        self, owner: str, gpu: GpuKey, used: Used, began_us: int, now_us: int, *, even_nothing: bool = False
+    ) -> tuple[int, Used] | None:
+        """Return since when, and what, was used since the last cut, and cut here; None if that is nothing."""
+        before = self.cuts.get((owner, gpu)) or Cut(min(began_us, now_us))
+        part = used.less(before.used)
+        if part.is_nothing and not even_nothing:
+            return None
+        self.cuts[owner, gpu] = Cut(max(now_us, before.at_us), used)
+        return before.at_us, part
+
+    def _send(  # noqa: PLR0917 - the columns of a part
+        self,
+        owner: str,
+        run_us: int,
+        gpu: GpuKey,
+        from_us: int,
+        now_us: int,
+        used: Used,
+        peak_mw: int = 0,
+        method: int = 0,
+        flags: int = 0,
+    ) -> None:
+        part = JobPart(
+            self.next_seq, owner, run_us, gpu.gpu, from_us, max(now_us, from_us), used.static_hnj, used.dynamic_hnj,
+            used.active_us, used.held_us, peak_mw, used.edges, method, used.doubt, flags,
+        )  # fmt: skip
+        self.outbox.append(part)
+        self.next_seq += 1
+
+    def plain(self) -> dict[str, Any]:
+        """Lay out as plain values for the state file."""
+        return {
+            "slot_us": self.slot_us,
+            "store_id": self.store_id,
+            "next_seq": self.next_seq,
+            "slot": self._slot,
+            "due": [{"owner": owner, "gpu": gpu.gpu} for owner, gpu in self._due],
+            "cuts": [
+                {"owner": owner, "gpu": gpu.gpu, "at_us": cut.at_us, "used": asdict(cut.used)}
+                for (owner, gpu), cut in self.cuts.items()
+            ],
+            "runs": self.runs,
+            "outbox": [parts.plain(part) for part in self.outbox],
+            "records": [parts.plain_record(record) for record in self.records.values()],
+        }
+
+    @classmethod
+    def of_plain(cls, host: str, values: Mapping[str, Any]) -> Cuts:
+        """Read what `plain` laid out; the GPUs are this host's.
+
+        Raises
+        ------
+        ValueError, KeyError, TypeError
+            It is something else.
+        """
+        found = cls(int(values["slot_us"]), str(values["store_id"]), int(values["next_seq"]), _slot=int(values["slot"]))
+        found._due.extend((str(one["owner"]), GpuKey(host, str(one["gpu"]))) for one in values["due"])
+        for one in values["cuts"]:
+            numbers, doubt = dict(one["used"]), Doubt(**one["used"]["doubt"])
+            del numbers["doubt"]
+            cut = Cut(int(one["at_us"]), Used(**numbers, doubt=doubt))
+            found.cuts[str(one["owner"]), GpuKey(host, str(one["gpu"]))] = cut
+        found.runs = {str(job): int(run_us) for job, run_us in values["runs"].items()}
+        found.outbox.extend(parts.of_plain(part) for part in values["outbox"])
+        for record in map(parts.record_of_plain, values["records"]):
+            found.records[record.key, record.run_us] = record
+        return found
