@@ -28,6 +28,9 @@ class BoardHost(Protocol):
     tree: ProcessTree
     now_us: Callable[[], int]
 
+    def dwell(self, gpu: int) -> None:
+        """Let a reading of a GPU's counter take its time."""
+
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class BoardUsage:
