@@ -259,7 +259,7 @@ class Card(BoardUsage):
             return UNSUPPORTED, UINT, 0
         if scope:
             extra = {1: about.module_mw, 2: about.memory_mw}.get(scope, 0)
-            if not extra:
+            if not extra or (scope == 2 and number == 186 and not about.memory_instant):
                 return UNSUPPORTED, UINT, 0
             own = self.sensor.instant_mw(now_us) if scope == 1 else 0
             return OK, UINT, own + extra + (about.memory_mw if scope == 1 else 0)

@@ -33,6 +33,8 @@ class Architecture:
         Of instant power.
     module_mw, memory_mw : int, mW
         Drawn beside the GPU, seen in the scopes of that name; 0: no such scope.
+    memory_instant : bool
+        Whether instant power of the memory exists beside its average.
     counts_module : bool
         The energy counter is the module's.
     sms, lanes : int
@@ -51,6 +53,7 @@ class Architecture:
     window_us: int = 100 * MS
     module_mw: int = 0
     memory_mw: int = 0
+    memory_instant: bool = True
     counts_module: bool = False
     sms: int = 132
     lanes: int = 128
@@ -75,7 +78,10 @@ ARCHITECTURES = {
     ),
     "ampere": Architecture(7, "NVIDIA RTX A6000", 300_000, 22_000, sms=84, memory_mib=49_140),
     "ada": Architecture(8, "NVIDIA L40S", 350_000, 34_000, sms=142, memory_mib=46_068),
-    "hopper": Architecture(9, "NVIDIA H100 80GB HBM3", 700_000, 70_000, window_us=25 * MS, gpm=True, mig=True),
+    "hopper": Architecture(
+        9, "NVIDIA H100 80GB HBM3", 700_000, 70_000, window_us=25 * MS, memory_mw=49_000, memory_instant=False, gpm=True,
+        mig=True,
+    ),
     "gh200": Architecture(
         9, "NVIDIA GH200 480GB", 900_000, 85_000, window_us=25 * MS, module_mw=140_000, counts_module=True, gpm=True,
         mig=True, memory_mib=97_871,
