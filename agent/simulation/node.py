@@ -151,7 +151,7 @@ def _card(host: SimulatedHost, line: Timeline, gpu: Gpu) -> Card:
         slot=line.gpu,
         accounting=gpu.accounting,
         persistence=gpu.persistence,
-        rows=gpu.rows,
+        rows=gpu.rows or kind.rows,
     )
 
 

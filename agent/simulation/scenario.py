@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SECOND_US = 1_000_000
 FOREVER_S = 1e9
-ROWS = ("interval", "active", "latest")
+ROWS = ("interval", "active", "latest", "tick")
 MANAGERS = ("slurm", "kubernetes", "docker", "systemd", "user")
 LAST_CODE = 999  # of nvmlReturn_t
 MOST_INSTANCES = 7  # of a GPU
@@ -44,8 +44,9 @@ class Gpu:
         Whether these modes are on; persistence mode is only reported.
     mig : tuple of (GPU instance, compute instance, SMs)
     rows : str
-        What a row of process utilisation means: the mean of its ``interval``, the mean of the ``active`` part of it, or
-        the ``latest`` sample.
+        What a row of process utilisation means: the mean of its ``interval``, the mean of the ``active`` part of it, the
+        ``latest`` sample, or the mean of all that the GPU did in those samples at whose ``tick`` the process was on it.
+        Empty: as the architecture's driver does it.
     late_us, mig_at_us, mig_off_at_us, accounting_at_us : int, us
         When, since the simulation began, the GPU comes to the host, MIG is switched on and off, accounting on; 0: from
         the beginning, or never off.
@@ -61,7 +62,7 @@ class Gpu:
     accounting: bool = False
     persistence: bool = True
     mig: tuple[tuple[int, int, int], ...] = ()
-    rows: str = "interval"
+    rows: str = ""
     late_us: int = 0
     mig_at_us: int = 0
     mig_off_at_us: int = 0
@@ -191,7 +192,7 @@ def _gpu(table: Table) -> Gpu:
         accounting=table.flag("accounting", default=False),
         persistence=table.flag("persistence", default=True),
         mig=mig,
-        rows=table.text("rows", "interval", choices=ROWS),
+        rows=table.text("rows", "", choices=("", *ROWS)),
         **{f"{key.removesuffix('_s')}_us": moment for key, moment in moments_us.items()},
     )
 

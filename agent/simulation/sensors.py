@@ -37,6 +37,8 @@ class Architecture:
         Whether instant power of the memory exists beside its average.
     counts_module : bool
         The energy counter is the module's.
+    rows : str
+        What a row of process utilisation means, see :class:`agent.simulation.scenario.Gpu`.
     sms, lanes : int
         Streaming multiprocessors, and FP32 lanes of each.
     gpm, mig : bool
@@ -55,6 +57,7 @@ class Architecture:
     memory_mw: int = 0
     memory_instant: bool = True
     counts_module: bool = False
+    rows: str = "interval"
     sms: int = 132
     lanes: int = 128
     gpm: bool = False
@@ -79,8 +82,8 @@ ARCHITECTURES = {
     "ampere": Architecture(7, "NVIDIA RTX A6000", 300_000, 22_000, sms=84, memory_mib=49_140),
     "ada": Architecture(8, "NVIDIA L40S", 350_000, 34_000, sms=142, memory_mib=46_068),
     "hopper": Architecture(
-        9, "NVIDIA H100 80GB HBM3", 700_000, 70_000, window_us=25 * MS, memory_mw=49_000, memory_instant=False, gpm=True,
-        mig=True,
+        9, "NVIDIA H100 80GB HBM3", 700_000, 70_000, window_us=25 * MS, memory_mw=49_000, memory_instant=False, rows="tick",
+        gpm=True, mig=True,
     ),
     "gh200": Architecture(
         9, "NVIDIA GH200 480GB", 900_000, 85_000, window_us=25 * MS, module_mw=140_000, counts_module=True, gpm=True,
