@@ -20,7 +20,7 @@ OK, UNINITIALIZED, INVALID, UNSUPPORTED, NO_DRIVER, LOST, MISMATCH, NOT_READY, U
 UINT, ULONGLONG = 1, 3
 LIMITS = {187: "min", 188: "max", 189: "default", 190: "enforced", 192: "requested"}
 GARBAGE_MW = 0xFFFFFFFF
-RING = 120  # samples that the driver keeps
+RING = 119  # power samples that the driver keeps
 SELDOM, LONG = 50, 7  # of the readings of a slow counter: one in so many takes so many times as long
 XID, MIG_CHANGED = 0x8, 0x100  # nvmlEventType of nvml.h
 KEPT = frozenset({
@@ -285,10 +285,7 @@ class Card(BoardUsage):
 
     def power_samples(self, since_us: int) -> list[tuple[int, int]]:
         """Return the driver's ring of published instant power: (time stamp, mW), oldest first."""
-        period_us, now_us = self.architecture.period_us, self.host.now_us()
-        newest_us = now_us - (now_us - self.sensor.phase_us) % period_us
-        stamps = range(newest_us - (RING - 1) * period_us, newest_us + 1, period_us)
-        return [(t, self.sensor.instant_mw(t)) for t in stamps if t > since_us]
+        return [one for one in self.sensor.samples(self.host.now_us(), RING) if one[0] > since_us]
 
     def celsius(self) -> int:
         """Temperature: 30 degrees, and one for every ten watts."""

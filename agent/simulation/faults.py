@@ -38,7 +38,15 @@ KINDS = {
 WHOLE = {"driver-reload", "version-mismatch", "cut-off"}
 """Those that strike the driver, and so all GPUs, whichever is named."""
 
-COUNTER = {"counter-reset", "counter-dip", "counter-stuck", "counter-jump", "not-ready", "driver-reload", "slow-counter"}
+COUNTER = {
+    "counter-reset",
+    "counter-dip",
+    "counter-stuck",
+    "counter-jump",
+    "not-ready",
+    "driver-reload",
+    "slow-counter",
+}
 
 POWER = {"zero-power", "garbage", "frozen-power"}
 

@@ -39,6 +39,9 @@ class Gpu:
         Whether the board has the reading, where its architecture does.
     idle_w : float
         0: the architecture's.
+    context_w, linger_s : float
+        What it draws on top of that while a process is there, whether or not it computes, and how long after the last one
+        went.
     counter_period_s : float
     accounting, persistence : bool
         Whether these modes are on; persistence mode is only reported.
@@ -58,6 +61,8 @@ class Gpu:
     average: bool = True
     instant: bool = True
     idle_w: float = 0.0
+    context_w: float = 0.0
+    linger_s: float = 0.0
     counter_period_s: float = 0.1
     accounting: bool = False
     persistence: bool = True
@@ -188,11 +193,13 @@ def _gpu(table: Table) -> Gpu:
         average=table.flag("average", default=True),
         instant=table.flag("instant", default=True),
         idle_w=table.number("idle_w", 0.0, low=0),
+        context_w=table.number("context_w", 0.0, low=0),
+        linger_s=table.number("linger_s", 0.0, low=0),
         counter_period_s=table.number("counter_period_s", 0.1, low=0.001),
         accounting=table.flag("accounting", default=False),
         persistence=table.flag("persistence", default=True),
         mig=mig,
-        rows=table.text("rows", "", choices=("", *ROWS)),
+        rows=table.text("rows", choices=ROWS) if "rows" in table else "",
         **{f"{key.removesuffix('_s')}_us": moment for key, moment in moments_us.items()},
     )
 
