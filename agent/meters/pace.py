@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 SLOW_CALL_US = 20_000
-"""A fifth of the time between two values of a counter. What a driver's calls cost is the share of the time that they take;
-a single one that is longer than this keeps others waiting, and makes it doubtful of what moment its answer is."""
+"""A fifth of the time between two values of a counter. What a driver's calls cost is the share of the time that they
+take; a single one that is longer than this keeps others waiting, and makes it doubtful of what moment its answer is."""
 ALONE = (
     4  # times what instant power costs: then it is the counter that is dear, and instant power is read as often as ever
 )

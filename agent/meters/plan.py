@@ -67,15 +67,11 @@ def plan_of(nvml: Nvml, handle: object, device: Device) -> ReadingPlan:
 
 
 def _beside(nvml: Nvml, handle: object, asked: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """Return the first field of a power beside the GPU's that is not refused."""
-    for number, scope in asked[:-1]:
-        try:
-            probe.field(nvml, handle, number, scope)
-        except MeterError as error:
-            if error.fault is Fault.OFF:
-                continue
-        return number, scope
-    return asked[-1]
+    """Return which power beside the GPU's to read; the first of them if none answers now."""
+    try:
+        return probe.first_power(nvml, handle, asked)
+    except MeterError:
+        return asked[0]
 
 
 def _in_batch(nvml: Nvml, handle: object, device: Device, number: int, name: str) -> bool:

@@ -38,7 +38,8 @@ BESIDE = {
     "module": ((INSTANT, MODULE_SCOPE),),
     "memory": ((AVERAGE, MEMORY_SCOPE), (INSTANT, MEMORY_SCOPE)),
 }
-"""Powers beside the GPU's: (field, scope), of which the first that answers is read. An H200 has its memory's average alone."""
+"""Powers beside the GPU's: (field, scope), of which the first that answers is read. An H200 has only the average of its
+memory."""
 
 LEARNED = ("gpu_scope", "process_rows")
 """Capabilities that readings tell, not questions."""
@@ -141,6 +142,26 @@ def field(nvml: Nvml, handle: object, number: int, scope: int = GPU_SCOPE) -> fl
     return value
 
 
+def first_power(nvml: Nvml, handle: object, asked: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Return the first of some powers (field, scope) that is not refused.
+
+    Raises
+    ------
+    MeterError
+        The GPU or the driver is gone, or has none of them, at least not now.
+    """
+    for number, scope in asked[:-1]:
+        try:
+            field(nvml, handle, number, scope)
+        except MeterError as error:
+            if error.fault is not Fault.OFF:
+                raise
+        else:
+            return number, scope
+    field(nvml, handle, *asked[-1])
+    return asked[-1]
+
+
 def capabilities(  # noqa: PLR0917 - who is asked, and what is known of it
     nvml: Nvml,
     clock: Clock,
@@ -196,11 +217,7 @@ def capabilities(  # noqa: PLR0917 - who is asked, and what is known of it
         return either(name, number, "nvmlDeviceGetPowerUsage") if name == usage_is else one(name, number)
 
     def beside(name: str) -> str:
-        refused = ""
-        for number, scope in BESIDE[name]:
-            if not (refused := one(name, number, scope)):
-                break
-        return refused
+        return found["fields"] or attempt(clock, lambda: first_power(nvml, handle, BESIDE[name]), tries(name))
 
     def several(_name: str) -> str:
         return attempt(clock, lambda: nvml.fields(handle, [(ENERGY, GPU_SCOPE)]), tries("fields"))

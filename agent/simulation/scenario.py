@@ -40,16 +40,16 @@ class Gpu:
     idle_w : float
         0: the architecture's.
     context_w, linger_s : float
-        What it draws on top of that while a process is there, whether or not it computes, and how long after the last one
-        went.
+        What it draws on top of that while a process is there, whether or not it computes, and how long after the last
+        one went.
     counter_period_s : float
     accounting, persistence : bool
         Whether these modes are on; persistence mode is only reported.
     mig : tuple of (GPU instance, compute instance, SMs)
     rows : str
-        What a row of process utilisation means: the mean of its ``interval``, the mean of the ``active`` part of it, the
-        ``latest`` sample, or the mean of all that the GPU did in those samples at whose ``tick`` the process was on it.
-        Empty: as the architecture's driver does it.
+        What a row of process utilisation means: the mean of its ``interval``, the mean of the ``active`` part of it,
+        the ``latest`` sample, or the mean of all that the GPU did in those samples at whose ``tick`` the process was
+        on it. Empty: as the architecture's driver does it.
     late_us, mig_at_us, mig_off_at_us, accounting_at_us : int, us
         When, since the simulation began, the GPU comes to the host, MIG is switched on and off, accounting on; 0: from
         the beginning, or never off.

@@ -2,8 +2,8 @@
 
 Publication periods and windows are those that Yang, Adamek and Armour found by experiment ("Part-time power
 measurements", arXiv 2312.02741): GA100 and GH100 show the mean of 25 ms every 100 ms, so three quarters of the time
-are not seen. An H200 (driver 580) keeps samples 20 ms apart: instant power is the newest of them every 100 ms, average power
-the mean of the last second of them. Which field exists where is NVML's API reference.
+are not seen. An H200 (driver 580) keeps samples 20 ms apart: instant power is the newest of them every 100 ms, average
+power the mean of the last second of them. Which field exists where is NVML's API reference.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ ARCHITECTURES = {
     "ampere": Architecture(7, "NVIDIA RTX A6000", 300_000, 22_000, sms=84, memory_mib=49_140),
     "ada": Architecture(8, "NVIDIA L40S", 350_000, 34_000, sms=142, memory_mib=46_068),
     "hopper": Architecture(
-        9, "NVIDIA H100 80GB HBM3", 700_000, 70_000, window_us=20 * MS, sample_us=20 * MS, memory_mw=49_000,
+        9, "NVIDIA H100 80GB HBM3", 700_000, 70_000, window_us=25 * MS, sample_us=20 * MS, memory_mw=49_000,
         memory_instant=False, rows="tick", gpm=True, mig=True,
     ),
     "gh200": Architecture(

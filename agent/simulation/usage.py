@@ -47,8 +47,9 @@ class BoardUsage:
     accounting : bool
         Whether accounting mode is on.
     rows : str
-        What a row of process utilisation means: the mean of its ``interval``, the mean of the ``active`` part of it, the
-        ``latest`` sample, or the mean of all that the GPU did in those samples at whose ``tick`` the process was on it.
+        What a row of process utilisation means: the mean of its ``interval``, the mean of the ``active`` part of it,
+        the ``latest`` sample, or the mean of all that the GPU did in those samples at whose ``tick`` the process was
+        on it.
     instances : list of (GPU instance, compute instance, SMs)
         Empty: MIG is off.
     """

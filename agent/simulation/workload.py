@@ -218,8 +218,9 @@ class Truth:
     def jobs_nj(self, start_us: int, end_us: int) -> dict[tuple[str, int], tuple[int, int]]:
         """Energy by (owner, GPU) over a stretch: (static, dynamic).
 
-        Idle power is shared equally by those who hold the GPU at the moment and goes to ``_idle`` when nobody does; what
-        it draws above idle without a process is ``_unattributed``'s; the odd nanojoules of a division go to the first.
+        Idle power is shared equally by those who hold the GPU at the moment and goes to ``_idle`` when nobody does;
+        what it draws above idle without a process is ``_unattributed``'s. The odd nanojoules of a division go to the
+        first.
         """
         found: dict[tuple[str, int], tuple[int, int]] = {}
 

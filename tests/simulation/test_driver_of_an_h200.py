@@ -1,9 +1,11 @@
-"""What a real card showed (H200, driver 580.159), in the simulated driver: rows, rings, slow calls, and idle contexts."""
+"""What a real card showed (H200, driver 580.159), in the simulated driver: rows, rings, slow calls, open contexts."""
+
+import itertools
 
 import pynvml
 import pytest
 
-from tests.virtual import agent, bills, simulated, sums
+from tests.virtual import agent, simulated, sums
 from wattshed.agent.meters.nvml import Nvml
 from wattshed.agent.simulation.card import LONG, SELDOM
 
@@ -45,7 +47,7 @@ def rows_of(handle, since_us=0):
 
 
 def test_each_sample_names_one_process_and_gives_it_all_that_the_gpu_did(opened):
-    """One is busy for the first 0.3 s of each second, the other from 0.4 to 0.9: ticks 0.2 s apart find 2 and 3 of 5."""
+    """One is busy from 0 to 0.3 s of each second, the other from 0.4 to 0.9: of five ticks they have two and three."""
     turns = TWO.format(one="[[0.3, 200, 100], [0.7, 0, 0]]", two="[[0.4, 0, 0], [0.5, 200, 100], [0.1, 0, 0]]")
     node, clock, handle = opened(turns)
     clock.sleep_until(node.begun_us + 20 * S)
@@ -98,7 +100,7 @@ def test_power_samples_are_20_ms_apart_and_instant_power_is_one_of_them(opened):
         clock.sleep_until(node.begun_us + tenth * S // 10 + tenth * 1_234)
         _, samples = pynvml.nvmlDeviceGetSamples(handle, pynvml.NVML_TOTAL_POWER_SAMPLES, 0)
         stamps = [sample.timeStamp for sample in samples]
-        assert [b - a for a, b in zip(stamps, stamps[1:], strict=False)] == [20_000] * 118
+        assert [b - a for a, b in itertools.pairwise(stamps)] == [20_000] * 118
         values = [sample.sampleValue.uiVal for sample in samples]
         (instant,) = pynvml.nvmlDeviceGetFieldValues(handle, [pynvml.NVML_FI_DEV_POWER_INSTANT])
         assert instant.value.uiVal in values[-6:]
@@ -109,7 +111,7 @@ def test_power_samples_are_20_ms_apart_and_instant_power_is_one_of_them(opened):
 
 
 def test_a_slow_counter_takes_its_time_and_power_beside_it_none(opened):
-    node, clock, handle = opened('gpus = 1\n[[fault]]\nkind = "slow-counter"\nvalue = 3000\n')
+    _, clock, handle = opened('gpus = 1\n[[fault]]\nkind = "slow-counter"\nvalue = 3000\n')
     took = []
     for _ in range(2 * SELDOM):
         begun_us = clock.now_us()
