@@ -239,6 +239,37 @@ def test_jobs_that_share_pay_what_they_drew_whatever_rows_mean(tmp_path, rows, p
     one.close()
 
 
+TURNS = {
+    "at once": (0.05, [(1.0, 60)], [(1.0, 20)]),
+    "in long bursts": (0.05, [(3.13, 70), (3.71, 0)], [(4.19, 20), (1.37, 10)]),
+    "in short bursts": (0.2, [(0.313, 40), (0.371, 0)], [(1.0, 15)], [(2.117, 30), (1.703, 5)]),
+}
+"""How far the bills are off at most, and the loads. A sample is of the 0.2 s before the tick that names its process: of
+each burst that costs some 0.1 s, which whoever is next has."""
+
+
+@pytest.mark.parametrize("pattern", TURNS)
+def test_jobs_whose_driver_names_one_process_a_sample_pay_nearly_what_they_drew(tmp_path, pattern):
+    """As rows of a real driver are; 5 W per percent, as above."""
+    within, *loads = TURNS[pattern]
+    jobs = "".join(job(i + 1, *load) for i, load in enumerate(loads))
+    (tmp_path / "node.toml").write_text(f"gpus = 1\ncycle_s = 300\n{jobs}")
+    node, clock = simulated(tmp_path, str(tmp_path / "node.toml"))
+    assert node.cards[0].rows == "tick"
+    one = agent(node, clock, seconds=300, keep_us=10**12)
+    one.daemon.run()
+    truth = node.truth.jobs_nj(one.windows[0].start_us, one.windows[-1].end_us)
+    assert len(one.accounts.ledger.jobs) == len(loads)
+    for key, billed in one.accounts.ledger.jobs.items():
+        drawn_j = sum(truth[key, 0]) / 1e9
+        assert billed.energy_hnj / 2e9 == pytest.approx(drawn_j, rel=within), key
+        assert abs(billed.energy_hnj / 2e9 - drawn_j) < job_sigma_j(billed, one.accounts.gpus), key
+    (account,) = one.accounts.gpus.values()
+    assert account.unattributed_hnj <= account.energy_hnj * 0.002
+    assert one.windows[60].devices[0].capabilities["process_rows"] == ""
+    one.close()
+
+
 def test_a_row_that_comes_just_before_it_is_asked_for_loses_nothing(tmp_path):
     """Every call takes 150 us, and the driver takes its next sample 300 us after a window ends."""
     jobs = f"{job(1, (1.0, 80))}{job(2, (1.0, 10))}"
