@@ -322,8 +322,8 @@ class GpuHandle:
         for name, number in probe.THROTTLE.items():
             if (throttled := self._told(answers, number)) != MISSING:
                 gauges[f"throttle_{name}_s"] = throttled / 1e9
-        for name, scope in (("module", probe.MODULE_SCOPE), ("memory", probe.MEMORY_SCOPE)):
-            if (power := self._told(answers, probe.INSTANT, scope)) != MISSING:
+        for name, asked in probe.BESIDE.items():
+            if (power := max(self._told(answers, *one) for one in asked)) != MISSING:
                 gauges[f"power_{name}_w"] = power / 1e3
 
     def gauges(self) -> dict[str, float]:

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-SLOW_CALL_US = 2_000
+SLOW_CALL_US = 20_000
+"""A fifth of the time between two values of a counter. What a driver's calls cost is the share of the time that they
+take; a single one that is longer than this keeps others waiting, and makes it doubtful of what moment its answer is."""
+ALONE = (
+    4  # times what instant power costs: then it is the counter that is dear, and instant power is read as often as ever
+)
 MOST_DUTY = 0.02  # of the time, for all calls on all GPUs together
 ROWS_DUTY = MOST_DUTY / 2
 """What rows of process utilisation may have of that. What they cost is no reason to read a counter less often, and what
@@ -61,10 +66,19 @@ class Pace:
     def period_us(self, gpu: int, schedule: GpuSchedule, now_us: int) -> int:
         """Return the time to the GPU's next reading."""
         rates = self._rates
-        if now_us < schedule.burst_until_us and schedule.factor == 1 and rates.burst_us:
+        if now_us < schedule.burst_until_us and schedule.quick_factor == 1 and rates.burst_us:
             published_us = self._meter.gpu_handles[gpu].device.publication_us.get("instant", 0)
             return max(rates.burst_us, published_us // 2)
-        return min(rates.instant_us, rates.sample_us) * schedule.factor
+        return min(rates.instant_us, rates.sample_us) * schedule.quick_factor
+
+    @staticmethod
+    def note(schedule: GpuSchedule, took_us: int, *, full: bool) -> None:
+        """Note what a reading took: a full one, or one of instant power alone."""
+        schedule.calls.add(took_us)
+        if full:
+            schedule.full_cost_us += (took_us - schedule.full_cost_us) / 8
+        else:
+            schedule.quick_cost_us += (took_us - schedule.quick_cost_us) / 8
 
     def burst(self, until_us: int, gpu: int | None = None) -> None:
         """Read instant power as fast as allowed until then, of one GPU or of all."""
@@ -81,7 +95,10 @@ class Pace:
         schedule.last_mw = instant_mw
 
     def judge(self) -> None:
-        """Every ten seconds: read less often where calls cost too much, and again more often where they do not."""
+        """Every ten seconds: read less often where calls cost too much, and again more often where they do not.
+
+        Where the counter alone is dear, it alone is read less often: instant power shows the shape of what it counts.
+        """
         now_us, busy_ns, rows_ns = self._clock.now_us(), self._meter.costs.busy_ns, self._rows_busy_ns()
         if self._behind():
             self._judged_us, self._judged_busy_ns, self._judged_rows_ns = now_us, busy_ns, rows_ns
@@ -95,14 +112,17 @@ class Pace:
         self._judged_us, self._judged_busy_ns, self._judged_rows_ns = now_us, busy_ns, rows_ns
         for gpu, schedule in enumerate(self._schedules):
             p95_us, known = schedule.calls.p95_us(), len(schedule.calls)
+            alone = schedule.quick_cost_us * ALONE < schedule.full_cost_us
             # A busy host delays a call now and then, so it takes forty to judge, and three slow ones among them.
             dear = duty > most or (p95_us > SLOW_CALL_US and known >= 40)
             if dear and schedule.factor < LARGEST_FACTOR:
                 schedule.factor *= 2
-                text = "GPU %d: calls take %d us (95 %%), duty %.1f %%: read %d times less often"
-                LOG.info(text, gpu, p95_us, duty * 100, schedule.factor)
+                text = "GPU %d: calls take %d us (95 %%), duty %.1f %%: %s is read %d times less often"
+                what = "its counter" if alone else "it"
+                LOG.info(text, gpu, p95_us, duty * 100, what, schedule.factor)
             elif schedule.factor > 1 and known >= 8 and p95_us < SLOW_CALL_US // 2 and duty * 2 < most:
                 schedule.factor //= 2
             elif known < 60:
                 continue  # too few to judge, and nothing to change
+            schedule.quick_factor = 1 if alone else schedule.factor
             schedule.calls.clear()

@@ -60,11 +60,18 @@ def plan_of(nvml: Nvml, handle: object, device: Device) -> ReadingPlan:
     ]
     extras = [n for n in probe.THROTTLE.values() if batched and not able["throttle"]]
     full = [(n, probe.GPU_SCOPE) for n in [*works, *extras]]
-    scopes = (("module", probe.MODULE_SCOPE), ("memory", probe.MEMORY_SCOPE))
-    full += [(probe.INSTANT, scope) for name, scope in scopes if not able[name]]
+    full += [_beside(nvml, handle, asked) for name, asked in probe.BESIDE.items() if not able[name]]
     own = frozenset(name for n, name in OFFERED.items() if n not in works and not able[name])
     quick = [(probe.INSTANT, probe.GPU_SCOPE)] if probe.INSTANT in works else []
     return ReadingPlan(full, quick, own, has_average=not able["average"])
+
+
+def _beside(nvml: Nvml, handle: object, asked: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Return which power beside the GPU's to read; the first of them if none answers now."""
+    try:
+        return probe.first_power(nvml, handle, asked)
+    except MeterError:
+        return asked[0]
 
 
 def _in_batch(nvml: Nvml, handle: object, device: Device, number: int, name: str) -> bool:

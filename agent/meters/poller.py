@@ -157,7 +157,7 @@ class Poller:
         with schedule.gauges.asking(*(("power", "instant") if full else ("instant",))):
             sample = gpu_handle.read(beside) if full else gpu_handle.read_instant()
         ended_us = self._clock.now_us()
-        schedule.calls.add(ended_us - begun_us)
+        self.pace.note(schedule, ended_us - begun_us, full=full)
         self.recovery.worked(gpu)
         if full:
             period_us = self._rates.sample_us * schedule.factor
@@ -167,7 +167,7 @@ class Poller:
             schedule.gauges.renew("power", beside, ended_us, period_us)
             gpu_handle.watch_scope((begun_us + ended_us) // 2, sample, beside)
         instant = {"power_instant_w": sample.instant_mw / 1e3}
-        schedule.gauges.renew("instant", instant, ended_us, self._rates.instant_us * schedule.factor)
+        schedule.gauges.renew("instant", instant, ended_us, self._rates.instant_us * schedule.quick_factor)
         if ended_us - begun_us <= BLIND_US:  # else nobody knows when what it says was so
             self._append(schedule, sample._replace(time_us=(begun_us + ended_us) // 2))
         if ended_us >= schedule.usage_due_us:

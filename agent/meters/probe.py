@@ -34,6 +34,12 @@ MEMORY_TEMPERATURE = 82
 LIMITS = {"min": 187, "max": 188, "default": 189, "enforced": 190, "requested": 192}
 THROTTLE = {"power_cap": 74, "sw_thermal": 269, "hw_thermal": 270, "power_brake": 271}
 GPU_SCOPE, MODULE_SCOPE, MEMORY_SCOPE = 0, 1, 2
+BESIDE = {
+    "module": ((INSTANT, MODULE_SCOPE),),
+    "memory": ((AVERAGE, MEMORY_SCOPE), (INSTANT, MEMORY_SCOPE)),
+}
+"""Powers beside the GPU's: (field, scope), of which the first that answers is read. An H200 has only the average of its
+memory."""
 
 LEARNED = ("gpu_scope", "process_rows")
 """Capabilities that readings tell, not questions."""
@@ -63,7 +69,7 @@ REMEDIES = {
     "gpu_scope": "none: the GPU's own power is used where it is reported, and the module's energy is published "
     "beside it as wattshed_host_energy_joules_total",
     "module": "exists on Grace superchips only",
-    "memory": "exists on some boards with separately metered memory only",
+    "memory": "exists only on boards that meter their memory apart; its average power (field 185, scope 2) is enough",
     "limits": "update the driver; absurd power readings are then found by --max-power alone",
     "throttle": "update the driver (560 or newer)",
     "samples": "needs no remedy: readings come from fields",
@@ -136,6 +142,26 @@ def field(nvml: Nvml, handle: object, number: int, scope: int = GPU_SCOPE) -> fl
     return value
 
 
+def first_power(nvml: Nvml, handle: object, asked: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Return the first of some powers (field, scope) that is not refused.
+
+    Raises
+    ------
+    MeterError
+        The GPU or the driver is gone, or has none of them, at least not now.
+    """
+    for number, scope in asked[:-1]:
+        try:
+            field(nvml, handle, number, scope)
+        except MeterError as error:
+            if error.fault is not Fault.OFF:
+                raise
+        else:
+            return number, scope
+    field(nvml, handle, *asked[-1])
+    return asked[-1]
+
+
 def capabilities(  # noqa: PLR0917 - who is asked, and what is known of it
     nvml: Nvml,
     clock: Clock,
@@ -190,6 +216,9 @@ def capabilities(  # noqa: PLR0917 - who is asked, and what is known of it
     def power(name: str, number: int) -> str:
         return either(name, number, "nvmlDeviceGetPowerUsage") if name == usage_is else one(name, number)
 
+    def beside(name: str) -> str:
+        return found["fields"] or attempt(clock, lambda: first_power(nvml, handle, BESIDE[name]), tries(name))
+
     def several(_name: str) -> str:
         return attempt(clock, lambda: nvml.fields(handle, [(ENERGY, GPU_SCOPE)]), tries("fields"))
 
@@ -198,8 +227,8 @@ def capabilities(  # noqa: PLR0917 - who is asked, and what is known of it
         "energy": lambda name: either(name, ENERGY, "nvmlDeviceGetTotalEnergyConsumption"),
         "average": lambda name: power(name, AVERAGE),
         "instant": lambda name: power(name, INSTANT),
-        "module": lambda name: one(name, INSTANT, MODULE_SCOPE),
-        "memory": lambda name: one(name, INSTANT, MEMORY_SCOPE),
+        "module": beside,
+        "memory": beside,
         "limits": lambda name: either(name, LIMITS["max"], "nvmlDeviceGetPowerManagementLimitConstraints"),
         "throttle": lambda name: one(name, THROTTLE["power_cap"]),
         "samples": lambda name: attempt(clock, lambda: nvml.power_samples(handle, 0), tries(name)),

@@ -121,8 +121,11 @@ class GpuSchedule:
     stale: bool = False  # down only because a call did not return
     samples: list[Reading] = field(default_factory=list)  # of the window that is open
     observations: list[ProcessObservation] = field(default_factory=list)  # of processes that went away
-    factor: int = 1
+    factor: int = 1  # times less often than planned the counter is read
+    quick_factor: int = 1  # the same of instant power
     calls: Percentile = field(default_factory=Percentile)
+    full_cost_us: float = 0.0
+    quick_cost_us: float = 0.0
     failing_since_us: int = MISSING
     failing_code: int = 0
     backoff_us: int = 0

@@ -25,6 +25,7 @@ KINDS = {
     "latency": "every call takes `value` microseconds; with `gpu`, every call about that GPU",
     "slow-gpu": "every call about the GPU takes `value` microseconds and then answers `code`, if given; what the "
     "library keeps (name, UUID, PCI address, handle) comes at once",
+    "slow-counter": "reading the energy counter takes `value` microseconds, every fiftieth time seven times that",
     "wedged": "one call does not return before the fault is over",
     "gpu-lost": "the GPU is lost (15); afterwards it needs a new session",
     "xid": "an XID error of number `value` is reported",
@@ -37,7 +38,15 @@ KINDS = {
 WHOLE = {"driver-reload", "version-mismatch", "cut-off"}
 """Those that strike the driver, and so all GPUs, whichever is named."""
 
-COUNTER = {"counter-reset", "counter-dip", "counter-stuck", "counter-jump", "not-ready", "driver-reload"}
+COUNTER = {
+    "counter-reset",
+    "counter-dip",
+    "counter-stuck",
+    "counter-jump",
+    "not-ready",
+    "driver-reload",
+    "slow-counter",
+}
 
 POWER = {"zero-power", "garbage", "frozen-power"}
 

@@ -117,6 +117,8 @@ def _timelines(about: NodeScenario, origin_us: int, begun_us: int = 0) -> tuple[
                 idle_mw,
                 scale_permille=scale_permille,
                 limit_mw=kind.limit_mw,
+                context_mw=round(gpu.context_w * 1000),
+                linger_us=round(gpu.linger_s * 1e6),
                 since_us=begun_us + gpu.late_us if gpu.late_us else 0,
             )
         )
@@ -151,7 +153,7 @@ def _card(host: SimulatedHost, line: Timeline, gpu: Gpu) -> Card:
         slot=line.gpu,
         accounting=gpu.accounting,
         persistence=gpu.persistence,
-        rows=gpu.rows,
+        rows=gpu.rows or kind.rows,
     )
 
 

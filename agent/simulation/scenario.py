@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SECOND_US = 1_000_000
 FOREVER_S = 1e9
-ROWS = ("interval", "active", "latest")
+ROWS = ("interval", "active", "latest", "tick")
 MANAGERS = ("slurm", "kubernetes", "docker", "systemd", "user")
 LAST_CODE = 999  # of nvmlReturn_t
 MOST_INSTANCES = 7  # of a GPU
@@ -39,13 +39,17 @@ class Gpu:
         Whether the board has the reading, where its architecture does.
     idle_w : float
         0: the architecture's.
+    context_w, linger_s : float
+        What it draws on top of that while a process is there, whether or not it computes, and how long after the last
+        one went.
     counter_period_s : float
     accounting, persistence : bool
         Whether these modes are on; persistence mode is only reported.
     mig : tuple of (GPU instance, compute instance, SMs)
     rows : str
-        What a row of process utilisation means: the mean of its ``interval``, the mean of the ``active`` part of it, or
-        the ``latest`` sample.
+        What a row of process utilisation means: the mean of its ``interval``, the mean of the ``active`` part of it,
+        the ``latest`` sample, or the mean of all that the GPU did in those samples at whose ``tick`` the process was
+        on it. Empty: as the architecture's driver does it.
     late_us, mig_at_us, mig_off_at_us, accounting_at_us : int, us
         When, since the simulation began, the GPU comes to the host, MIG is switched on and off, accounting on; 0: from
         the beginning, or never off.
@@ -57,11 +61,13 @@ class Gpu:
     average: bool = True
     instant: bool = True
     idle_w: float = 0.0
+    context_w: float = 0.0
+    linger_s: float = 0.0
     counter_period_s: float = 0.1
     accounting: bool = False
     persistence: bool = True
     mig: tuple[tuple[int, int, int], ...] = ()
-    rows: str = "interval"
+    rows: str = ""
     late_us: int = 0
     mig_at_us: int = 0
     mig_off_at_us: int = 0
@@ -187,11 +193,13 @@ def _gpu(table: Table) -> Gpu:
         average=table.flag("average", default=True),
         instant=table.flag("instant", default=True),
         idle_w=table.number("idle_w", 0.0, low=0),
+        context_w=table.number("context_w", 0.0, low=0),
+        linger_s=table.number("linger_s", 0.0, low=0),
         counter_period_s=table.number("counter_period_s", 0.1, low=0.001),
         accounting=table.flag("accounting", default=False),
         persistence=table.flag("persistence", default=True),
         mig=mig,
-        rows=table.text("rows", "interval", choices=ROWS),
+        rows=table.text("rows", choices=ROWS) if "rows" in table else "",
         **{f"{key.removesuffix('_s')}_us": moment for key, moment in moments_us.items()},
     )
 

@@ -2,7 +2,8 @@
 
 Publication periods and windows are those that Yang, Adamek and Armour found by experiment ("Part-time power
 measurements", arXiv 2312.02741): GA100 and GH100 show the mean of 25 ms every 100 ms, so three quarters of the time
-are not seen. Which field exists where is NVML's API reference.
+are not seen. An H200 (driver 580) keeps samples 20 ms apart: instant power is the newest of them every 100 ms, average
+power the mean of the last second of them. Which field exists where is NVML's API reference.
 """
 
 from __future__ import annotations
@@ -31,10 +32,16 @@ class Architecture:
         Whether the fields exist.
     period_us, window_us : int, us
         Of instant power.
+    sample_us : int, us
+        Between two entries of the ring of power samples; 0: as often as instant power is published.
     module_mw, memory_mw : int, mW
         Drawn beside the GPU, seen in the scopes of that name; 0: no such scope.
+    memory_instant : bool
+        Whether instant power of the memory exists beside its average.
     counts_module : bool
         The energy counter is the module's.
+    rows : str
+        What a row of process utilisation means, see :class:`agent.simulation.scenario.Gpu`.
     sms, lanes : int
         Streaming multiprocessors, and FP32 lanes of each.
     gpm, mig : bool
@@ -49,9 +56,12 @@ class Architecture:
     instant: bool = True
     period_us: int = 100 * MS
     window_us: int = 100 * MS
+    sample_us: int = 0
     module_mw: int = 0
     memory_mw: int = 0
+    memory_instant: bool = True
     counts_module: bool = False
+    rows: str = "interval"
     sms: int = 132
     lanes: int = 128
     gpm: bool = False
@@ -75,7 +85,10 @@ ARCHITECTURES = {
     ),
     "ampere": Architecture(7, "NVIDIA RTX A6000", 300_000, 22_000, sms=84, memory_mib=49_140),
     "ada": Architecture(8, "NVIDIA L40S", 350_000, 34_000, sms=142, memory_mib=46_068),
-    "hopper": Architecture(9, "NVIDIA H100 80GB HBM3", 700_000, 70_000, window_us=25 * MS, gpm=True, mig=True),
+    "hopper": Architecture(
+        9, "NVIDIA H100 80GB HBM3", 700_000, 70_000, window_us=25 * MS, sample_us=20 * MS, memory_mw=49_000,
+        memory_instant=False, rows="tick", gpm=True, mig=True,
+    ),
     "gh200": Architecture(
         9, "NVIDIA GH200 480GB", 900_000, 85_000, window_us=25 * MS, module_mw=140_000, counts_module=True, gpm=True,
         mig=True, memory_mib=97_871,
@@ -132,7 +145,9 @@ class Sensor:
 
     def mean_mw(self, now_us: int, window_us: int) -> int:
         """Mean power over the window before the last publication, with a little noise that averages out."""
-        at_us = self._published(now_us, self.architecture.period_us)
+        return self._mean_mw(self._published(now_us, self.architecture.period_us), window_us)
+
+    def _mean_mw(self, at_us: int, window_us: int) -> int:
         energy_nj = -self.timeline.energy_nj(at_us - window_us) + self.timeline.energy_nj(at_us)
         mean_mw = energy_nj * (1_000_000 + self.gain_ppm) // (1_000_000 * window_us)
         # Sensors are never still: a hash of the moment, +-0.4 W over 100 ms and less over longer windows.
@@ -146,3 +161,10 @@ class Sensor:
     def instant_mw(self, now_us: int) -> int:
         """Instant power: a short window, seen now and then."""
         return self.mean_mw(now_us, self.architecture.window_us)
+
+    def samples(self, now_us: int, count: int) -> list[tuple[int, int]]:
+        """Return the driver's ring of instant power: (time stamp, mW), oldest first."""
+        period_us = self.architecture.sample_us or self.architecture.period_us
+        newest_us = self._published(now_us, period_us)
+        stamps = range(newest_us - (count - 1) * period_us, newest_us + 1, period_us)
+        return [(at_us, self._mean_mw(at_us, self.architecture.window_us)) for at_us in stamps]

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 OK, UNSUPPORTED, NOT_FOUND = 0, 3, 6
 NO_INSTANCE = 0xFFFFFFFF
 MIB = 1 << 20
-UTILISATION_US, UTILISATION_RING = 200_000, 50  # sampling period, and how many samples the driver keeps
+UTILISATION_US, UTILISATION_RING = 200_000, 71  # sampling period, and how many samples the driver keeps
+JITTER_US = 1_500  # by so much a sample comes late
+GOLDEN = 0x9E3779B97F4A7C15  # 2^64 over the golden ratio: products with it spread evenly
 
 
 class BoardHost(Protocol):
@@ -27,6 +29,9 @@ class BoardHost(Protocol):
     plan: FaultPlan
     tree: ProcessTree
     now_us: Callable[[], int]
+
+    def dwell(self, gpu: int) -> None:
+        """Let a reading of a GPU's counter take its time."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -42,8 +47,9 @@ class BoardUsage:
     accounting : bool
         Whether accounting mode is on.
     rows : str
-        What a row of process utilisation means: the mean of its ``interval``, the mean of the ``active`` part of it, or
-        the ``latest`` sample.
+        What a row of process utilisation means: the mean of its ``interval``, the mean of the ``active`` part of it,
+        the ``latest`` sample, or the mean of all that the GPU did in those samples at whose ``tick`` the process was
+        on it.
     instances : list of (GPU instance, compute instance, SMs)
         Empty: MIG is off.
     """
@@ -98,12 +104,12 @@ class BoardUsage:
         return found
 
     def process_utilisation(self, since_us: int) -> tuple[int, list[tuple[int, int, int]]]:
-        """Return a row for each process that was active in a sample newer than a moment.
+        """Return a row for each process that is named by a sample newer than a moment.
 
         Returns
         -------
         code : int
-        rows : list of (pid, time stamp of the last sample in which it was active, SM percent)
+        rows : list of (pid, time stamp of the last sample that names it, SM percent)
             What the percentage is the mean of is what ``rows`` says.
         """
         if self.instances:
@@ -112,21 +118,52 @@ class BoardUsage:
         if self.host.plan.active("success-error", now_us, self.index):
             return OK, []
         factor = 100 if self.host.plan.active("garbage-utilisation", now_us, self.index) else 1
-        newest_us = now_us - now_us % UTILISATION_US
-        oldest_us = max(since_us - since_us % UTILISATION_US, newest_us - UTILISATION_RING * UTILISATION_US)
-        if self.rows == "latest":
-            oldest_us = max(oldest_us, newest_us - UTILISATION_US)
-        stamps = range(oldest_us + UTILISATION_US, newest_us + 1, UTILISATION_US)
-        active: dict[int, list[tuple[int, float]]] = {}
+        stamps = self._stamps(now_us, since_us)
+        named: dict[int, list[tuple[int, float]]] = {}
         for stamp_us in stamps:
-            for pid, sm in self._busy(stamp_us - UTILISATION_US, stamp_us).items():
-                if sm > 0:
-                    active.setdefault(pid, []).append((stamp_us, sm))
+            for pid, sm in self._sample(stamp_us).items():
+                named.setdefault(pid, []).append((stamp_us, sm))
         rows = []
-        for pid, samples in sorted(active.items()):
-            count = len(stamps) if self.rows == "interval" else len(samples)
+        for pid, samples in sorted(named.items()):
+            count = len(stamps) if self.rows in {"interval", "tick"} else len(samples)
             rows.append((pid, samples[-1][0], round(sum(sm for _, sm in samples) / count) * factor))
         return (OK, rows) if rows else (NOT_FOUND, [])
+
+    def _stamps(self, now_us: int, since_us: int) -> list[int]:
+        """Return when the samples were taken that an answer is of, oldest first."""
+        last = now_us // UTILISATION_US
+        kept = [self._stamp_us(nth) for nth in range(last - UTILISATION_RING, last + 1)]
+        new = [stamp_us for stamp_us in kept if since_us < stamp_us <= now_us][-UTILISATION_RING:]
+        return new[-1:] if self.rows == "latest" else new
+
+    def _stamp_us(self, nth: int) -> int:
+        """Return when a sample was taken: the driver's timer comes late by up to a millisecond and a half."""
+        late_us = _spread(nth, 1) * JITTER_US >> 32 if self.rows == "tick" else 0
+        return nth * UTILISATION_US + late_us
+
+    def _sample(self, stamp_us: int) -> dict[int, float]:
+        """Return SM percent by pid over one sample, as the driver notes it."""
+        begin_us = stamp_us - UTILISATION_US
+        if self.rows != "tick":
+            return {pid: sm for pid, sm in self._busy(begin_us, stamp_us).items() if sm > 0}
+        busy = self._busy(begin_us, stamp_us)
+        for pid in self._on_engine(begin_us, stamp_us):
+            return {pid: min(100.0, sum(busy.values()))}
+        return {}
+
+    def _on_engine(self, begin_us: int, stamp_us: int) -> list[int]:
+        """Name the process that was on the engine at a tick, else the last before it; none if nobody was.
+
+        Those who run at once are on it in turns, as often as each is busy: whose turn it is, is told by the tick.
+        """
+        for cycle, _, segment in reversed(self.timeline.between(begin_us, stamp_us)):
+            shares = [(nth, sm) for nth, _, sm in segment.parts if sm > 0]
+            place = _spread(stamp_us // UTILISATION_US, 0) * sum(sm for _, sm in shares) >> 32
+            for nth, sm in shares:
+                place -= sm
+                if place < 0:
+                    return [pid_of(self.timeline, nth, cycle)]
+        return []
 
     def accounted(self) -> dict[int, tuple[int, ...]]:
         """Accounting of the processes of the last two cycles, by pid: the fields of nvmlAccountingStats_t."""
@@ -158,3 +195,8 @@ class BoardUsage:
             percent = sum(busy.values())
         scale = {1: 1.0, 2: 0.95 if instance < 0 else 1.0, 3: 0.5, 5: 0.4, 10: 0.3}.get(metric)
         return None if scale is None else min(100.0, percent) * scale
+
+
+def _spread(nth: int, of: int) -> int:
+    """Return one of the numbers 0 to 2^32 - 1 that are spread evenly over them, by number and kind."""
+    return ((nth * (2 * of + 1) + of) * GOLDEN & (1 << 64) - 1) >> 32

@@ -100,6 +100,9 @@ class Timeline:
         This card's dynamic power against the schedule's, in thousandths: no two cards draw alike.
     limit_mw : int, mW
         Never exceeded.
+    context_mw, linger_us : int, mW and us
+        Drawn on top of idle power while a process is there, whether or not it computes, and for so long after the last
+        one went; who has a process shares it equally, and of what comes after that it is nobody's.
     since_us : int, us
         When the GPU came to the host: before, it draws nothing that counts.
     """
@@ -115,6 +118,8 @@ class Timeline:
         scale_permille: int = 1000,
         limit_mw: int = 700_000,
         since_us: int = 0,
+        context_mw: int = 0,
+        linger_us: int = 0,
     ) -> None:
         self.since_us = since_us
         self.gpu, self.jobs, self.cycle_us, self.origin_us, self.idle_mw = gpu, jobs, cycle_us, origin_us, idle_mw
@@ -122,6 +127,8 @@ class Timeline:
         steps = {i: _steps(job) for i, job in mine}
         edges = {0, *(t for at in steps.values() for t, _, _ in at if t < cycle_us)}
         edges |= {t for _, job in mine for t in (job.start_us, job.end_us) if t < cycle_us}
+        left = [job.end_us for _, job in mine if job.load and not job.forever] if context_mw else []
+        edges |= {(end_us + linger_us) % cycle_us for end_us in left}
         self.segments: list[Segment] = []
         for start_us in sorted(edges):
             parts = []
@@ -130,8 +137,10 @@ class Timeline:
                     at = steps[i]
                     _, dynamic_mw, sm = at[bisect_right(at, (start_us, 1 << 62, 0)) - 1]
                     parts.append((i, dynamic_mw * scale_permille // 1000, sm))
+            nobodys_mw = context_mw if any((start_us - t) % cycle_us < linger_us for t in left) and not parts else 0
+            parts = [(i, mw + context_mw // len(parts), sm) for i, mw, sm in parts]
             residents = tuple(i for i, job in mine if job.start_us <= start_us < job.end_us)
-            power_mw = idle_mw + sum(mw for _, mw, _ in parts)
+            power_mw = idle_mw + nobodys_mw + sum(mw for _, mw, _ in parts)
             if power_mw > limit_mw:
                 parts = [(i, mw * (limit_mw - idle_mw) // (power_mw - idle_mw), sm) for i, mw, sm in parts]
                 power_mw = idle_mw + sum(mw for _, mw, _ in parts)
@@ -210,7 +219,8 @@ class Truth:
         """Energy by (owner, GPU) over a stretch: (static, dynamic).
 
         Idle power is shared equally by those who hold the GPU at the moment and goes to ``_idle`` when nobody does;
-        the odd nanojoules of a division go to the first.
+        what it draws above idle without a process is ``_unattributed``'s. The odd nanojoules of a division go to the
+        first.
         """
         found: dict[tuple[str, int], tuple[int, int]] = {}
 
@@ -221,6 +231,9 @@ class Truth:
         for line in self.timelines:
             for cycle, length_us, segment in line.between(max(start_us, line.since_us), end_us):
                 idle_nj = line.idle_mw * length_us
+                rest_mw = segment.power_mw - line.idle_mw - sum(mw for _, mw, _ in segment.parts)
+                if rest_mw:
+                    add("_unattributed", line.gpu, 0, rest_mw * length_us)
                 for i, dynamic_mw, _ in segment.parts:
                     add(line.jobs[i].key(cycle), line.gpu, 0, dynamic_mw * length_us)
                 if not segment.residents:

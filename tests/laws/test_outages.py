@@ -260,6 +260,7 @@ def test_those_who_shared_a_gpu_share_its_outage(tmp_path, owners, killed_s):
     if owners == ("slurm", "slurm"):
         second = ("slurm:8", 'name = "8"')
     text = job(first[1], load="load = [[1.0, 300.0, 60]]") + job(second[1], load="load = [[1.0, 100.0, 20]]")
+    text += '[[gpu]]\nrows = "interval"\n'
     lives = Lives(tmp_path, text + fault("error", 100.3, 200, value=10))
     if killed_s:
         lives.live(killed_s, killed=True).sleep(5)

@@ -30,7 +30,9 @@ def peak_w(node, gpu):
 
 
 def end_s(lived):
-    return SLOW_END_S if {f.kind for f in lived.about.scenario.faults} & {"latency", "slow-gpu"} else END_S
+    return (
+        SLOW_END_S if {f.kind for f in lived.about.scenario.faults} & {"latency", "slow-counter", "slow-gpu"} else END_S
+    )
 
 
 def beside_gain(sigma_j, energy_j):

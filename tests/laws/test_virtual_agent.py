@@ -14,6 +14,8 @@ from wattshed.agent.traces.sources import find
 SHORT = """
 gpus = 2
 cycle_s = 60
+[[gpu]]
+rows = "interval"
 [[job]]
 name = "100"
 gpus = [0]

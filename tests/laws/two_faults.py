@@ -114,6 +114,8 @@ def faults(draw, count, length_us):
         )  # fmt: skip
     elif kind == "latency":
         value = draw(st.sampled_from((3_000.0, 40_000.0, 400_000.0)))
+    elif kind == "slow-counter":
+        value = draw(st.sampled_from((3_000.0, 40_000.0)))
     elif kind == "slow-gpu":
         value, code = draw(st.sampled_from((20_000.0, 1_500_000.0, 6_000_000.0))), draw(st.sampled_from((0, 10)))
     elif kind == "xid":

@@ -169,14 +169,14 @@ def test_the_time_to_the_next_reading():
     assert (one.burst_until_us, two.burst_until_us) == (now + S, 0)
     assert pace.period_us(0, one, now) == 150_000, "twice as often as the sensor publishes"
     assert pace.period_us(0, one, now + S) == S // 2
-    one.factor = 4
+    one.factor = one.quick_factor = 4
     assert pace.period_us(0, one, now) == 2 * S, "who is read seldom is read no closer"
     pace.burst(now + 2 * S)
     assert (one.burst_until_us, two.burst_until_us) == (now + 2 * S,) * 2
     pace.burst(now)
     assert one.burst_until_us == now + 2 * S, "never shorter"
     swift = pace_of([one], clock, rates=rates, published={"instant": 20_000})
-    one.factor = 1
+    one.factor = one.quick_factor = 1
     assert swift.period_us(0, one, now) == S // 10
     calm = pace_of([one], clock, rates=Rates(sample_us=S // 4, instant_us=S // 2, burst_us=0))
     assert calm.period_us(0, one, now) == S // 4
@@ -237,16 +237,28 @@ def test_what_costs_too_much_is_done_half_as_often_and_again_more_often_when_it_
     assert judged(line_of(), [0.05] * 3, behind=lambda: True) == [1, 1, 1]
 
 
-@pytest.mark.parametrize(("call_us", "calls", "factor"), [(2_001, 40, 2), (2_000, 40, 1), (2_001, 39, 1)])
+@pytest.mark.parametrize(("call_us", "calls", "factor"), [(20_001, 40, 2), (20_000, 40, 1), (20_001, 39, 1)])
 def test_slow_calls_count_once_there_are_enough_of_them(call_us, calls, factor):
     assert judged(line_of(), [0.0], call_us=call_us, calls=calls) == [factor]
 
 
-@pytest.mark.parametrize(("call_us", "calls", "factor"), [(999, 8, 1), (1_000, 8, 2), (999, 7, 2)])
+@pytest.mark.parametrize(("call_us", "calls", "factor"), [(9_999, 8, 1), (10_000, 8, 2), (9_999, 7, 2)])
 def test_it_is_read_more_often_again_only_if_calls_are_known_to_be_quick(call_us, calls, factor):
     line = line_of()
     line.factor = 2
     assert judged(line, [0.0], call_us=call_us, calls=calls) == [factor]
+
+
+@pytest.mark.parametrize(("quick_us", "full_us", "quick_factor"), [(5, 3_000, 1), (700, 3_000, 1), (800, 3_000, 2)])
+def test_a_counter_that_is_dear_is_no_reason_to_read_power_less_often(quick_us, full_us, quick_factor):
+    line = line_of()
+    for _ in range(40):
+        Pace.note(line, quick_us, full=False)
+        Pace.note(line, full_us, full=True)
+    assert judged(line, [0.0101], calls=0) == [2]
+    assert line.quick_factor == quick_factor
+    assert judged(line, [0.0049], calls=8) == [1]
+    assert line.quick_factor == 1
 
 
 def test_nothing_is_judged_before_ten_seconds():

@@ -93,7 +93,7 @@ load = [[1.0, 100.0, 30]]
 
 @pytest.mark.parametrize("kind", ["success-error", "garbage-utilisation"])
 def test_no_samples_and_absurd_samples_are_unknown_activity(rig, kind):
-    node = rig(TWO_JOBS + fault(kind, at_s=10, for_s=10), plain=False)
+    node = rig(TWO_JOBS + '[[gpu]]\nrows = "interval"\n' + fault(kind, at_s=10, for_s=10), plain=False)
     node.run(30)
     known = [{one.sm_us for one in seen} for seen in node.observations]
     assert known[5] == {600_000, 300_000}

@@ -36,4 +36,32 @@ def test_rows_do_not_make_the_counter_be_read_less_often():
 def test_readings_that_cost_more_than_their_part_are_made_less_often():
     assert judged(1.5 * (MOST_DUTY - ROWS_DUTY), 0.0) > 1
     assert judged(5 * MOST_DUTY, 0.0) == 4
-    assert judged(0.001, 0.0, call_us=5_000) == 4
+    assert judged(0.001, 0.0, call_us=25_000) == 4
+
+
+def test_calls_are_judged_by_the_share_of_the_time_that_they_take():
+    """A counter whose calls take some milliseconds is read once a second if that is all that they take."""
+    assert judged(0.007, 0.0, call_us=7_646) == 1
+
+
+SLOW = '[[fault]]\nkind = "slow-counter"\nvalue = 3000\n'
+
+
+def counters(node):
+    return [mj for mj in node.column("counter_mj") if mj > 0]
+
+
+def test_one_gpu_with_a_slow_counter_is_read_at_the_full_rate(rig):
+    node = rig(SLOW, rates=Rates(learn_us=0, burst_us=0))
+    node.run(120)
+    assert len(counters(node)) == 120
+    assert len(node.column("instant_mw")) == 240
+
+
+def test_of_eight_gpus_with_slow_counters_these_alone_are_read_less_often(rig):
+    node = rig(SLOW, gpus=8, rates=Rates(learn_us=0, burst_us=0))
+    node.run(60)
+    before = len(counters(node)), len(node.column("instant_mw"))
+    node.run(40)
+    found = len(counters(node)) - before[0], len(node.column("instant_mw")) - before[1]
+    assert found == (10, 80), "3.3 ms of eight GPUs each second are 2.7 % of the time, and 0.7 % each four seconds"

@@ -38,7 +38,7 @@ def node_of(rig, architecture, more="", instant_us=500_000):
 )
 def test_capabilities_by_architecture(rig, architecture, missing):
     able = node_of(rig, architecture).meter.devices[0].capabilities
-    scopes = {"gh200": {"memory"}, "gb200": set()}.get(architecture, {"module", "memory"})
+    scopes = {"hopper": {"module"}, "gh200": {"memory"}, "gb200": set()}.get(architecture, {"module", "memory"})
     assert {name for name, reason in able.items() if reason} - {"gpu_scope"} == missing | scopes | {"accounting"}
     assert able.keys() == REMEDIES.keys()
 
@@ -74,6 +74,26 @@ def test_scopes_are_read_side_by_side_and_never_added_up(rig):
     assert gauges["power_module_w"] == pytest.approx(gauges["power_instant_w"] + 300, abs=0.1)
     power = max(p for p in node.column("power_mw") if p != MISSING)
     assert power / 1000 < gauges["power_module_w"] - 200
+
+
+@pytest.mark.parametrize(("average_w", "fields"), [(49.0, {185}), (0.0, set())])
+def test_average_power_of_the_memory_is_enough(rig, monkeypatch, average_w, fields):
+    """An H200 refuses the memory's instant power and answers its average."""
+    answer, asked = Card.field, set()
+
+    def field(card, number, scope, now_us):
+        asked.add((number, scope))
+        return (3, 1, 0) if (number, scope) == (185, 2) and not average_w else answer(card, number, scope, now_us)
+
+    monkeypatch.setattr(Card, "field", field)
+    node = node_of(rig, "hopper")
+    able = node.meter.devices[0].capabilities
+    assert able["memory"] == ("" if average_w else "not supported (3)")
+    asked.clear()
+    node.run(3)
+    gauges = node.windows[-1].gauges
+    assert gauges["power_memory_w"][0] == average_w if average_w else "power_memory_w" not in gauges
+    assert {number for number, scope in asked if scope == 2} == fields, "what is refused is not asked for again"
 
 
 def test_the_counter_of_a_superchip_is_the_modules(rig):

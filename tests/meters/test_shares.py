@@ -1,10 +1,12 @@
 """What rows of process utilisation mean: the same activities whatever it is, and the driver tells which one it is."""
 
+import random
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.meters.driver_rows import BASE_US, Driver
+from tests.meters.driver_rows import BASE_US, Driver, TickDriver
 from tests.virtual import agent, simulated
 from wattshed.agent.accounts.uncertainty import job_sigma_j
 from wattshed.agent.meters.meter import NvmlMeter
@@ -48,6 +50,48 @@ def test_a_burst_beside_a_steady_load_is_what_it_was_whatever_rows_mean(reading,
     assert not shares.reason
     assert mean(totals, 7) == pytest.approx(0.15, rel=0.02)
     assert mean(totals, 8) == pytest.approx(0.15, rel=0.02)
+
+
+def in_turns(percent, seed=5, **often):
+    """Samples of processes that are on a GPU in turns, as often as stated, and keep it so busy together."""
+    pids = random.Random(seed).choices([int(name[1:]) for name in often], list(often.values()), k=997)
+    return [(pid, percent) for pid in pids]
+
+
+ONE_A_SAMPLE = {
+    "in turns": in_turns(99, p7=80, p8=20),
+    "in turns, and idle between": in_turns(60, p7=40, p8=40, p9=20),
+    "bursts that keep step with the samples": [(7, 50), (7, 99), (8, 49), (8, 100), (8, 100)],
+    "nobody now and then": [*in_turns(90, p7=30, p8=60), *[(0, 0)] * 300],
+}
+
+
+@pytest.mark.parametrize("load", ONE_A_SAMPLE)
+def test_a_driver_that_names_one_process_a_sample_is_understood_within_half_a_minute(load):
+    samples, shares = ONE_A_SAMPLE[load], Shares()
+    asked(TickDriver(samples), shares, 30)
+    assert shares.reading == INTERVAL
+    assert not shares.reason
+    seconds = len(samples) // 5 * 2
+    totals = asked(TickDriver(samples), shares, seconds, at_us=BASE_US + 120_000_000)
+    for pid in {pid for pid, _ in samples} - {0}:
+        did = sum(percent for named, percent in samples if named == pid) / len(samples) / 100
+        assert mean(totals, pid) == pytest.approx(did, rel=0.02)
+    did = sum(percent for _, percent in samples) / len(samples) / 100
+    assert sum(mean(totals, pid) for pid in (7, 8, 9)) <= did + 0.01, "no more than the GPU did"
+
+
+def test_a_load_that_keeps_step_with_the_samples_has_all_or_nothing():
+    """Busy from 0 to 10 ms of each 100 ms, and another from 30 to 70 ms: each tick finds the first, for good.
+
+    Nothing that the driver says shows that there was another one: this is a bound of what can be known.
+    """
+    shares = Shares()
+    totals = asked(TickDriver([(7, 50)]), shares, 60)
+    assert mean(totals, 7) == pytest.approx(0.5, rel=0.01)
+    assert mean(totals, 8) == 0
+    assert not shares.reason
+    assert not shares.reading
 
 
 @pytest.mark.parametrize("reading", READINGS)
@@ -102,9 +146,9 @@ def test_activities_add_up_to_what_the_gpu_did(activities, reading, period_us):
 
 @settings(deadline=None, max_examples=30)
 @given(st.sampled_from(READINGS), st.randoms(use_true_random=False))
-def test_the_order_of_rows_does_not_matter(reading, random):
+def test_the_order_of_rows_does_not_matter(reading, chance):
     def shuffled(rows):
-        return random.sample(rows, len(rows))
+        return chance.sample(rows, len(rows))
 
     one, other = Shares(), Shares()
     assert asked(Driver(reading, BURSTY), one, 12) == asked(Driver(reading, BURSTY), other, 12, order=shuffled)
@@ -195,9 +239,41 @@ def test_jobs_that_share_pay_what_they_drew_whatever_rows_mean(tmp_path, rows, p
     one.close()
 
 
+TURNS = {
+    "at once": (0.05, [(1.0, 60)], [(1.0, 20)]),
+    "in long bursts": (0.05, [(3.13, 70), (3.71, 0)], [(4.19, 20), (1.37, 10)]),
+    "in short bursts": (0.2, [(0.313, 40), (0.371, 0)], [(1.0, 15)], [(2.117, 30), (1.703, 5)]),
+}
+"""How far the bills are off at most, and the loads. A sample is of the 0.2 s before the tick that names its process: of
+each burst that costs some 0.1 s, which whoever is next has."""
+
+
+@pytest.mark.parametrize("pattern", TURNS)
+def test_jobs_whose_driver_names_one_process_a_sample_pay_nearly_what_they_drew(tmp_path, pattern):
+    """As rows of a real driver are; 5 W per percent, as above."""
+    within, *loads = TURNS[pattern]
+    jobs = "".join(job(i + 1, *load) for i, load in enumerate(loads))
+    (tmp_path / "node.toml").write_text(f"gpus = 1\ncycle_s = 300\n{jobs}")
+    node, clock = simulated(tmp_path, str(tmp_path / "node.toml"))
+    assert node.cards[0].rows == "tick"
+    one = agent(node, clock, seconds=300, keep_us=10**12)
+    one.daemon.run()
+    truth = node.truth.jobs_nj(one.windows[0].start_us, one.windows[-1].end_us)
+    assert len(one.accounts.ledger.jobs) == len(loads)
+    for key, billed in one.accounts.ledger.jobs.items():
+        drawn_j = sum(truth[key, 0]) / 1e9
+        assert billed.energy_hnj / 2e9 == pytest.approx(drawn_j, rel=within), key
+        assert abs(billed.energy_hnj / 2e9 - drawn_j) < job_sigma_j(billed, one.accounts.gpus), key
+    (account,) = one.accounts.gpus.values()
+    assert account.unattributed_hnj <= account.energy_hnj * 0.002
+    assert one.windows[60].devices[0].capabilities["process_rows"] == ""
+    one.close()
+
+
 def test_a_row_that_comes_just_before_it_is_asked_for_loses_nothing(tmp_path):
     """Every call takes 150 us, and the driver takes its next sample 300 us after a window ends."""
-    (tmp_path / "node.toml").write_text(f"gpus = 1\ncycle_s = 300\n{job(1, (1.0, 80))}{job(2, (1.0, 10))}")
+    jobs = f"{job(1, (1.0, 80))}{job(2, (1.0, 10))}"
+    (tmp_path / "node.toml").write_text(f'gpus = 1\ncycle_s = 300\n[[gpu]]\nrows = "interval"\n{jobs}')
     node, clock = simulated(tmp_path, str(tmp_path / "node.toml"))
     meter = NvmlMeter(Nvml(clock, node.library), clock, "sim", simulated=True, proc_root=node.proc_root)
     meter.open()

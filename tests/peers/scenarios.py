@@ -28,7 +28,7 @@ def _job(number, start_s, end_s, load):
 
 
 def _node(cycle_s, *parts, architecture="hopper"):
-    head = f'gpus = 1\ncycle_s = {cycle_s}\n\n[[gpu]]\nindex = 0\narchitecture = "{architecture}"\n'
+    head = f'gpus = 1\ncycle_s = {cycle_s}\n\n[[gpu]]\nindex = 0\narchitecture = "{architecture}"\nrows = "interval"\n'
     return head + "".join(parts)
 
 

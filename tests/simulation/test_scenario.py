@@ -50,13 +50,15 @@ def test_what_changes_about_a_gpu_is_read(tmp_path):
     found = read(
         tmp_path,
         "gpus = 2\n[[gpu]]\nindex = 1\nlate_s = 3\nmig = [[1, 0, 60]]\nmig_at_s = 5\nmig_off_at_s = 7\n"
+        "context_w = 44\nlinger_s = 3\n"
         'accounting_at_s = 9\nrows = "latest"\npersistence = false\n'
         '[[fault]]\nkind = "slow-gpu"\ngpu = 1\nvalue = 7e6\ncode = 10',
     )
     gpu = found.gpus[1]
     assert (gpu.late_us, gpu.mig_at_us, gpu.mig_off_at_us, gpu.accounting_at_us) == (3e6, 5e6, 7e6, 9e6)
     assert (gpu.mig, gpu.rows, gpu.persistence) == (((1, 0, 60),), "latest", False)
-    assert found.gpus[0].rows == "interval"
+    assert found.gpus[0].rows == "", "as its architecture's driver does it"
+    assert (gpu.context_w, gpu.linger_s, found.gpus[0].linger_s) == (44, 3, 0)
     (fault,) = found.faults
     assert (fault.kind, fault.gpu, fault.value, fault.code) == ("slow-gpu", 1, 7e6, 10)
 
@@ -103,7 +105,7 @@ def test_what_changes_about_a_gpu_is_read(tmp_path):
             "4:1: fault.code: is only for slow-gpu; an error's code is its value",
         ),
         ("[[gpu]]\narchitecture = ['hopper']", "2:1: gpu.architecture: must be a string, not ['hopper']"),
-        ("[[gpu]]\nrows = 'newest'", "2:1: gpu.rows: must be one of interval, active, latest, not 'newest'"),
+        ("[[gpu]]\nrows = 'newest'", "2:1: gpu.rows: must be one of interval, active, latest, tick, not 'newest'"),
         ("[[gpu]]\ncounter_period_s = 0", "2:1: gpu.counter_period_s: must be at least 0.001, not 0"),
         ("[[gpu]]\ngain = -1.5", "2:1: gpu.gain: must be above -1, not -1.5"),
         ("[[gpu]]\nlate_s = -3", "2:1: gpu.late_s: must be at least 0, not -3"),

@@ -1,0 +1,159 @@
+"""What a real card showed (H200, driver 580.159), in the simulated driver: rows, rings, slow calls, open contexts."""
+
+import itertools
+
+import pynvml
+import pytest
+
+from tests.virtual import agent, simulated, sums
+from wattshed.agent.meters.nvml import Nvml
+from wattshed.agent.simulation.card import LONG, SELDOM
+
+S = 1_000_000
+TWO = """
+gpus = 1
+cycle_s = 300
+[[job]]
+name = "1"
+start_s = 0
+end_s = 300
+load = {one}
+[[job]]
+name = "2"
+start_s = 0
+end_s = 300
+load = {two}
+"""
+
+
+@pytest.fixture
+def opened(tmp_path):
+    """Build a node from TOML text and open its driver: (node, clock, handle)."""
+
+    def build(text):
+        script = tmp_path / "s.toml"
+        script.write_text(text)
+        node, clock = simulated(tmp_path, str(script))
+        Nvml(clock, node.library).open()
+        return node, clock, pynvml.nvmlDeviceGetHandleByIndex(0)
+
+    return build
+
+
+def rows_of(handle, since_us=0):
+    """Percent and stamp of each process, the older first."""
+    rows = pynvml.nvmlDeviceGetProcessUtilization(handle, since_us)
+    return {row.pid % 10: (row.smUtil, row.timeStamp) for row in sorted(rows, key=lambda row: row.pid)}
+
+
+def test_each_sample_names_one_process_and_gives_it_all_that_the_gpu_did(opened):
+    """One is busy from 0 to 0.3 s of each second, the other from 0.4 to 0.9: of five ticks they have two and three."""
+    turns = TWO.format(one="[[0.3, 200, 100], [0.7, 0, 0]]", two="[[0.4, 0, 0], [0.5, 200, 100], [0.1, 0, 0]]")
+    node, clock, handle = opened(turns)
+    clock.sleep_until(node.begun_us + 20 * S)
+    since_us = max(stamp for _, stamp in rows_of(handle).values())
+    clock.sleep_until(node.begun_us + 21 * S)
+    found = rows_of(handle, since_us)
+    assert sum(percent for percent, _ in found.values()) == pytest.approx(80, abs=1)
+    assert sorted(percent for percent, _ in found.values()) == pytest.approx([30, 50], abs=1)
+    one_us, two_us = (stamp for _, stamp in found.values())
+    assert one_us != two_us, "the stamp of a row is that of the last sample that names its process"
+    newest_us = max(one_us, two_us)
+    clock.sleep_until(newest_us + 205_000)
+    ((percent, stamp_us),) = rows_of(handle, newest_us).values()
+    assert 198_000 <= stamp_us - newest_us <= 202_000
+    assert percent in {0, 50, 100}
+
+
+def test_of_loads_that_keep_step_with_the_ticks_one_has_it_all(opened):
+    burst = TWO.format(one="[[0.01, 200, 100], [0.09, 0, 0]]", two="[[0.03, 0, 0], [0.04, 200, 100], [0.03, 0, 0]]")
+    node, clock, handle = opened(burst)
+    clock.sleep_until(node.begun_us + 20 * S)
+    ((percent, _),) = rows_of(handle).values()
+    assert percent == pytest.approx(50, abs=1)
+
+
+def test_of_loads_at_once_each_is_found_as_often_as_it_is_busy(opened):
+    node, clock, handle = opened(TWO.format(one="[[1, 300, 60]]", two="[[1, 100, 20]]"))
+    clock.sleep_until(node.begun_us + 20 * S)
+    (one, two) = (percent for percent, _ in rows_of(handle).values())
+    assert one + two == pytest.approx(80, abs=1)
+    assert one == pytest.approx(60, abs=4)
+    assert rows_of(handle) == rows_of(handle), "whose turn it is depends on the tick alone"
+
+
+def test_the_ring_holds_fourteen_seconds(opened):
+    node, clock, handle = opened(TWO.format(one="[[10, 300, 60], [14.5, 0, 0]]", two="[[300, 0, 0]]"))
+    clock.sleep_until(node.begun_us + 23 * S)
+    ((percent, stamp_us),) = rows_of(handle).values()
+    assert stamp_us <= node.begun_us + 10.1 * S
+    assert percent < 8, "of 71 samples six at most are of the first ten seconds"
+    clock.sleep_until(node.begun_us + 24_400_000)
+    with pytest.raises(pynvml.NVMLError):
+        rows_of(handle)
+
+
+def test_power_samples_are_20_ms_apart_and_instant_power_is_one_of_them(opened):
+    node, clock, handle = opened(TWO.format(one="[[0.05, 400, 100], [0.05, 0, 0]]", two="[[300, 0, 0]]"))
+    seen, means = set(), []
+    for tenth in range(30, 60):
+        clock.sleep_until(node.begun_us + tenth * S // 10 + tenth * 1_234)
+        _, samples = pynvml.nvmlDeviceGetSamples(handle, pynvml.NVML_TOTAL_POWER_SAMPLES, 0)
+        stamps = [sample.timeStamp for sample in samples]
+        assert [b - a for a, b in itertools.pairwise(stamps)] == [20_000] * 118
+        values = [sample.sampleValue.uiVal for sample in samples]
+        (instant,) = pynvml.nvmlDeviceGetFieldValues(handle, [pynvml.NVML_FI_DEV_POWER_INSTANT])
+        assert instant.value.uiVal in values[-6:]
+        seen.add(instant.value.uiVal // 10_000)
+        means.append(pynvml.nvmlDeviceGetPowerUsage(handle) - sum(values[-56:-6]) / 50)
+    assert len(seen) == 1, "a wave of 100 ms is seen at one phase, for good"
+    assert max(map(abs, means)) < 30_000, "and average power is the mean of a second of samples"
+
+
+def test_a_slow_counter_takes_its_time_and_power_beside_it_none(opened):
+    _, clock, handle = opened('gpus = 1\n[[fault]]\nkind = "slow-counter"\nvalue = 3000\n')
+    took = []
+    for _ in range(2 * SELDOM):
+        begun_us = clock.now_us()
+        pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+        took.append(clock.now_us() - begun_us)
+    assert sorted(took) == [3_000] * (2 * SELDOM - 2) + [3_000 * LONG] * 2
+    before_us = clock.now_us()
+    pynvml.nvmlDeviceGetPowerUsage(handle)
+    assert clock.now_us() == before_us
+    pynvml.nvmlDeviceGetFieldValues(handle, [pynvml.NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION])
+    assert clock.now_us() == before_us + 3_000
+
+
+CONTEXT = """
+gpus = 1
+cycle_s = 120
+[[gpu]]
+idle_w = 80
+context_w = 44
+linger_s = 3
+[[job]]
+name = "1"
+start_s = 40.2
+end_s = 70.2
+load = [[10, 0, 0], [10, 400, 90]]
+"""
+
+
+def test_a_context_draws_power_and_what_it_draws_after_the_last_process_is_nobodys(tmp_path):
+    """The job is billed for its open context; the three seconds after it belong to no process and no job."""
+    script = tmp_path / "s.toml"
+    script.write_text(CONTEXT)
+    node, clock = simulated(tmp_path, str(script))
+    one = agent(node, clock, seconds=110, keep_us=10**12)
+    one.daemon.run()
+    one.close()
+    truth = node.truth.jobs_nj(one.windows[0].start_us, one.windows[-1].end_us)
+    assert truth["_unattributed", 0] == (0, 3 * 44 * 10**9)
+    assert sum(truth["slurm:1", 0]) == (30 * (80 + 44) + 10 * 400) * 10**9
+    whole, parts = sums(one.accounts)
+    assert whole == parts
+    (job,) = one.accounts.ledger.jobs.values()
+    assert job.energy_hnj / 2e9 == pytest.approx(7720, rel=0.02)
+    (account,) = one.accounts.gpus.values()
+    assert account.unattributed_hnj / 2e9 == pytest.approx(132, abs=60), "to a second at the edge of the job"
