@@ -60,8 +60,8 @@ def test_the_top_level_is_the_house():
     }
 
 
-# The whole agent; other meters; real queries; any bytes; what judges the tests.
-ACROSS = {"laws", "peers", "promql", "fuzz", "mutants"}
+# The whole agent; other meters; real queries; any bytes; what judges the tests; what is asked of a real GPU.
+ACROSS = {"laws", "peers", "promql", "fuzz", "mutants", "gpu"}
 
 
 def test_tests_follow_the_rooms():
