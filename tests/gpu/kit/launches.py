@@ -56,7 +56,11 @@ class Stretch:
             told["over_twice_the_median"] = sum(t > 2e3 * told["p50_us"] for t in took)
         if self.calls:
             lengths = [b - a for a, b in self.calls]
-            told |= {"calls": len(lengths), "call_p50_us": quantile(lengths, 0.5) / 1e3, "call_max_us": max(lengths) / 1e3}
+            told |= {
+                "calls": len(lengths),
+                "call_p50_us": quantile(lengths, 0.5) / 1e3,
+                "call_max_us": max(lengths) / 1e3,
+            }
             told["share_in_calls"] = rounded(sum(lengths) / (self.end_ns - self.begin_ns), 4)
         return told
 
@@ -98,7 +102,7 @@ def against_neighbours(stretches: list[Stretch], quantity: str) -> dict[str, dic
 
 
 def during_calls(stretches: list[Stretch]):
-    """Launches while a reading was under way against the others of the same stretch: (doing, watched, facts) of each."""
+    """Launches while a reading was under way against the others of a stretch: (doing, watched, facts) of each."""
     for s in stretches:
         if not s.calls or len(s.at_ns) < 3:
             continue

@@ -63,7 +63,10 @@ def changes(t0_ns: int, seen):
     before = None
     for t, *lists in seen:
         if lists != before:
-            yield (t - t0_ns, *(" ".join(str(order.setdefault(p, len(order) + 1)) for p in sorted(one)) for one in lists))
+            yield (
+                t - t0_ns,
+                *(" ".join(str(order.setdefault(p, len(order) + 1)) for p in sorted(one)) for one in lists),
+            )
         before = lists
 
 

@@ -6,10 +6,10 @@ STEPS = {
     3: ("periods", "s03_periods", 14, 26),
     4: ("waves", "s04_waves", 43, 60),
     5: ("sharing", "s05_sharing", 47, 75),
-    6: ("observer", "s06_observer", 48, 65),
+    6: ("observer", "s06_observer", 52, 70),
     7: ("kernels", "s07_kernels", 50, 75),
-    8: ("answers", "s08_answers", 5, 15),
-    9: ("decay", "s09_decay", 25, 36),
+    8: ("answers", "s08_answers", 19, 34),
+    9: ("decay", "s09_decay", 43, 60),
     10: ("sample", "s10_sample", 72, 95),
 }
 BUDGET_S = 420.0

@@ -1,12 +1,14 @@
-"""What the rarer calls answer: rings of samples, GPM, memory power, accounting, events, limits, and lists of processes."""
+"""What the rarer calls answer: rings of samples, GPM, memory power, accounting, events, and lists of processes."""
 
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 
 import pynvml
 
 from .card import Card
+from .checking import decide
 from .child import Child
 from .clock import clocks_us
 from .figures import edges, spread
@@ -15,21 +17,25 @@ from .listing import follow, three_lives
 from .loads import ORDER, Load, Session, square
 
 PREDICTION = (
-    "Samples of total power: 119, 20 ms apart, of the wall clock, 6 ms old. GPM: 1, 2, 3, 5, 10 answer. Accounting is off: its "
-    "buffer holds 4000, its list is empty, a process's figures are refused (3, not supported, or 6, not found). Every single event "
-    "that is said to be supported can be registered. Memory power (field 185, scope 2) is a mean like the card's own: a new "
-    "value every 100 ms, 45 to 60 W with a context open, tens of watts more under copies, never more than the card's. Both lists of "
-    "processes name a process within 100 ms of its context's opening and forget it within 50 ms of its end; its utilisation "
-    "rows come up to 0.4 s after its first kernel, and go on for 0.2 s at most after its end."
+    "Samples of total power: 119, 20 ms apart, of the wall clock, 6 ms old. GPM: 1, 2, 3, 5, 10 answer. Accounting is "
+    "off: its buffer holds 4000, its list is empty, a process's figures are refused (3, not supported, or 6, not "
+    "found). Every single event that is said to be supported can be registered. Memory power (field 185, scope 2) is "
+    "a mean like the card's own: a new value every 100 ms, 45 to 60 W with a context open, tens of watts more under "
+    "copies, never more than the card's. Both lists of processes name a process within 100 ms of its context's "
+    "opening and forget it within 50 ms of its end; its utilisation rows come up to 0.4 s after its first kernel, and "
+    "go on for 0.2 s at most after its end."
 )
 NAMED, FORGOTTEN = "list: first, after it was open", "list: last, after it was gone"
 MEMORY = 2  # a scope of fields 185 and 186
-QUESTIONS = """SystemGetDriverVersion SystemGetNVMLVersion SystemGetCudaDriverVersion""".split()
-CARD_QUESTIONS = """Name Architecture AccountingMode AccountingBufferSize AccountingPids PersistenceMode MigMode ComputeMode
-PowerManagementLimit PowerManagementDefaultLimit PowerManagementLimitConstraints EnforcedPowerLimit PciInfo CurrPcieLinkGeneration
-CurrPcieLinkWidth NumGpuCores CurrentClocksEventReasons SupportedClocksEventReasons PerformanceState VirtualizationMode
-SupportedEventTypes EccMode GspFirmwareMode GspFirmwareVersion TotalEnergyConsumption MinorNumber MemoryBusWidth
-ModuleId""".split()
+QUESTIONS = ("SystemGetDriverVersion", "SystemGetNVMLVersion", "SystemGetCudaDriverVersion")
+CARD_QUESTIONS = (
+    *("Name", "Architecture", "PciInfo", "MinorNumber", "ModuleId", "NumGpuCores", "MemoryBusWidth"),
+    *("CurrPcieLinkGeneration", "CurrPcieLinkWidth", "VirtualizationMode", "GspFirmwareMode", "GspFirmwareVersion"),
+    *("PersistenceMode", "MigMode", "ComputeMode", "EccMode", "PerformanceState", "TotalEnergyConsumption"),
+    *("PowerManagementLimit", "PowerManagementDefaultLimit", "PowerManagementLimitConstraints", "EnforcedPowerLimit"),
+    *("CurrentClocksEventReasons", "SupportedClocksEventReasons", "SupportedEventTypes"),
+)
+RINGS = (("total power", 0), ("gpu utilisation", 1), ("module power", 7))
 
 
 def ask(name: str, *arguments):
@@ -63,7 +69,7 @@ def samples(card: Card, kind: int) -> dict:
         again = f"refused: {error} ({error.value})"
     return {
         "count": len(found),
-        "spacing_ms": spread([(b - a) / 1e3 for a, b in zip(stamps, stamps[1:], strict=False)]),
+        "spacing_ms": spread([(b - a) / 1e3 for a, b in pairwise(stamps)]),
         "values": [s.sampleValue.uiVal for s in found][-20:],
         "age_us_by_clock": {name: value - newest for name, value in clocks.items()},
         "newer_after_half_a_second": again,
@@ -108,7 +114,8 @@ def events(card: Card) -> dict:
     if not isinstance(supported, int):
         return {"supported": supported}
     bits = [1 << i for i in range(supported.bit_length()) if supported >> i & 1]
-    names = {getattr(pynvml, n): n[13:] for n in dir(pynvml) if n.startswith("nvmlEventType") and n != "nvmlEventTypeAll"}
+    prefix = "nvmlEventType"
+    names = {getattr(pynvml, name): name.removeprefix(prefix) for name in dir(pynvml) if name.startswith(prefix)}
     codes = {}
     for label, mask in (("all together", supported), *((names.get(bit, hex(bit)), bit) for bit in bits)):
         one = pynvml.nvmlEventSetCreate()
@@ -140,7 +147,8 @@ def memory_power(kit, card: Card) -> dict:
             worker.tell(*word, seconds)
         begin = time.monotonic_ns()
         while (at := time.monotonic_ns()) < begin + int(seconds * 1e9):
-            rows.append((doing, at - begin, *((value if code == 0 else None) for code, _, value, _, _ in card.fields(wanted))))
+            values = (value if code == 0 else None for code, _, value, _, _ in card.fields(wanted))
+            rows.append((doing, at - begin, *values))
             time.sleep(0.005)
         answer = worker.hear() if word else {}
         found[doing] = memory_facts([row[1:] for row in rows if row[0] == doing], seconds)
@@ -160,7 +168,7 @@ def memory_facts(rows, seconds: float) -> dict:
         "memory_average_w": spread(watts(1)),
         "memory_instant_w": spread(watts(2)),
         "average_w": spread(watts(3)),
-        "changes_ms": spread([(b - a) / 1e6 for a, b in zip(changes, changes[1:], strict=False)]),
+        "changes_ms": spread([(b - a) / 1e6 for a, b in pairwise(changes)]),
     }
 
 
@@ -172,9 +180,10 @@ def measure(kit) -> None:
     session.go()
     time.sleep(kit.seconds(1.4, 0.4))
     pid = (card.pids() or [0])[0]
-    rings = {name: samples(card, kind) for name, kind in (("total power", 0), ("gpu utilisation", 1), ("module power", 7))}
+    rings = {name: samples(card, kind) for name, kind in RINGS}
     kit.put(samples=rings)
-    for name, question in (("gpm", lambda: gpm(card)), ("events", lambda: events(card)), ("accounting", lambda: accounting(card, pid))):
+    questions = {"gpm": lambda: gpm(card), "events": lambda: events(card), "accounting": lambda: accounting(card, pid)}
+    for name, question in questions.items():
         try:
             kit.put(**{name: question()})
         except Exception as error:
@@ -208,19 +217,22 @@ def judge(kit) -> None:
         "events": bool(registered) and set(registered.values()) == {"yes"},
         "memory power": None if rest is None or copies is None else 45 <= rest <= 60 and copies >= rest + 10,
         "memory period": None if period is None else 90 <= period <= 115,
-        "lists": bool(lives)
-        and all(life[NAMED] <= 100 and life[FORGOTTEN] <= 50 for life in lives),
+        "lists": all(life[NAMED] <= 100 and life[FORGOTTEN] <= 50 for life in lives) if lives else None,
+        "rows": rows_in_time([life for life in lives if "rows" in life]),
     }
-    with_rows = [life for life in lives if "rows" in life]
-    checks["rows"] = None if not with_rows else all(
-        life["rows: first, after the first kernel"] <= 450 and life["rows: last new, after it was gone"] <= 250
-        for life in with_rows
-    )
-    broken = [name for name, holds in checks.items() if holds is False]
-    unknown = [name for name, holds in checks.items() if holds is None]
     lists = [(life[NAMED], life[FORGOTTEN]) for life in lives]
-    kit.verdict(
-        None if kit.simulated else False if broken else None if unknown else True,
-        f"not so: {', '.join(broken) or 'nothing'}; not measured: {', '.join(unknown) or 'nothing'}; memory power "
-        f"{rest} W at rest, {copies} W under copies, every {period} ms; a list names a process (ms after its context, after its end) {lists}",
+    decide(
+        kit,
+        checks,
+        f"memory power {rest} W at rest, {copies} W under copies, every {period} ms; "
+        f"a list names a process, and forgets it, {lists} ms after its context, its end",
     )
+
+
+def rows_in_time(lives: list[dict]) -> bool | None:
+    """Whether utilisation rows come and go as predicted; None without any."""
+    within = [
+        life["rows: first, after the first kernel"] <= 450 and life["rows: last new, after it was gone"] <= 250
+        for life in lives
+    ]
+    return all(within) if within else None
