@@ -28,7 +28,7 @@ def test_an_effect_is_against_the_stretches_before_and_after_it():
     rows = [stretch("somebody" if i == 1 else "nobody", rate) for i, rate in rates.items()]
     found = against_neighbours(rows, "rate")["somebody"]
     assert found["effect"] == pytest.approx(8_910 / 9_900 - 1, abs=1e-5)
-    # Unwatched: 9,800 between 10,000 and 9,700 is 0.5 % below what they say; 9,700 between 9,800 and 9,600 is just that.
+    # Unwatched: 9,800 between 10,000 and 9,700 is 0.5 % below what they say; 9,700 between 9,800 and 9,600 is just it.
     assert found["error"] == pytest.approx((1 - 9_800 / 9_850) / 2**0.5, abs=1e-6)
 
 

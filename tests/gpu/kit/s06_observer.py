@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+import numpy as np
+
 from . import agents
 from .card import Card, PowerSamples
 from .checking import decide
@@ -137,8 +139,9 @@ def keep(kit, stretches: list[Stretch]) -> None:
     numbered = list(enumerate(stretches))
     told = [(i, s.doing, s.watched, s.begin_ns, s.end_ns, s.watts, s.loops) for i, s in numbered]
     kit.keep_series("stretches.csv", "stretch,doing,watched,begin_ns,end_ns,watts,loops", told)
-    launches = [(i, took) for i, s in numbered for took in s.took_ns()]
-    kit.keep_series("launches.csv", "stretch,took_ns", launches)
+    # Half a million launches are kept as numbers, not as text.
+    launches = {f"took_ns_{i}": np.array(s.took_ns(), np.uint32) for i, s in numbered if len(s.at_ns) > 1}
+    np.savez_compressed(kit.raw / "launches.npz", **launches)
     calls = [(i, a - s.begin_ns, b - s.begin_ns) for i, s in numbered for a, b in s.calls]
     kit.keep_series("calls.csv", "stretch,begin_ns_in_it,end_ns_in_it", calls)
 
