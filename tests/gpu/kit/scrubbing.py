@@ -15,7 +15,7 @@ MADE_UP = re.compile(r"^(?:(?:GPU|MIG)-)?(?:00000000|51a7ed00)-")  # the kit's p
 PLACES = re.compile(r"/[\w./-]*/gpukit-\w{6,}")  # folders of a run
 LONG_HEX = re.compile(rf"\b(?=\w*\d)(?=\w*[a-fA-F]){HEX}{{24,}}\b")  # names of containers and cgroups
 # `nvidia-smi -q` and our own JSON: "Serial Number : 1653...", '"serial": "1653..."', 'pdi="0x..."'.
-LABELS = r"(?:serial(?:[ _]?number)?|pdi|board[ _]?id|host[ _]?id|[a-z]*uuid|fabric[ _]?guid)"
+LABELS = r"(?:serial(?:[ _]?number)?|pdi|board[ _]?id|host[ _]?id|(?:[a-z]+[ _])?uuid|fabric[ _]?guid)"
 SAID = r"(?!N/A|GPU-0000|GPU-51a7|MIG-|null|None|\[|\{)[\w.-]+"
 NAMED = re.compile(rf"""((?<![A-Za-z0-9]){LABELS}["']?\s*[:=]\s*["']?){SAID}""", re.IGNORECASE)
 HOSTS = re.compile(r"""((?<![A-Za-z0-9])host(?:name)?["']?\s*[:=]\s*["'])[^"'\s]+""")
