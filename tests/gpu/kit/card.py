@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import struct
+import threading
 import time
 from pathlib import Path
 
@@ -72,16 +73,17 @@ class Card:
 
     def fields(self, wanted) -> list[tuple[int, int, float | int, int, int]]:
         """Read (field, scope) pairs in one call: (code, value type, value, time stamp us, latency us) each."""
-        key = tuple(wanted)
+        asked = tuple(wanted)
+        key = (threading.get_ident(), asked)  # a buffer a thread
         if key not in self._batches:
-            blank = b"".join(FIELD.pack(n, s, 0, 0, 0, 999, 0) for n, s in key)
+            blank = b"".join(FIELD.pack(n, s, 0, 0, 0, 999, 0) for n, s in asked)
             function = pynvml._nvmlGetFunctionPointer("nvmlDeviceGetFieldValues")
             self._batches[key] = (ctypes.create_string_buffer(blank, len(blank)), blank, function)
         values, blank, function = self._batches[key]
         values.raw = blank
-        code = function(self.handle, ctypes.c_int(len(key)), values)
+        code = function(self.handle, ctypes.c_int(len(asked)), values)
         if code:
-            return [(code, 0, 0, 0, 0)] * len(key)
+            return [(code, 0, 0, 0, 0)] * len(asked)
         return [
             (rc, kind, member(kind, raw), stamp, late)
             for _, _, stamp, late, kind, rc, raw in FIELD.iter_unpack(values.raw)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import os
 import shutil
 import subprocess
@@ -56,7 +56,7 @@ class Loggers:
             file.write(HEADS[name])
             at = now_ns()
             while not self._stop.is_set():
-                file.write(line(name, card, datetime.datetime.now(datetime.UTC)))
+                file.write(line(name, card, dt.datetime.now(dt.UTC)))
                 file.flush()
                 at += int(1e9 / HZ[name])
                 time.sleep(max(0.0, (at - now_ns()) / 1e9))
@@ -71,7 +71,7 @@ class Loggers:
             child.wait()
 
 
-def line(name: str, card: Card, t: datetime.datetime) -> str:
+def line(name: str, card: Card, t: dt.datetime) -> str:
     """What the tool would say of the simulated card."""
     average, instant = ((card.one(field) or 0) / 1e3 for field in (AVERAGE, INSTANT))
     if name == "smi.csv":

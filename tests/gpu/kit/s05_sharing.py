@@ -24,7 +24,7 @@ PREDICTION = (
 )
 HZ = 25
 TAIL_S = 4.0  # watched after the last process
-LEAD_S = 5.0  # of the simulated agent's schedule: it starts up meanwhile
+LEAD_S = 5.0  # of the simulated schedules: the agent starts up meanwhile
 SPAN, CSV, DMON = 0.002, 0.03, 0.03
 SIGMAS = 2.0
 JUDGED = ("kit-a", "kit-b", "kit-d", "kit-e")
@@ -90,12 +90,11 @@ def run(kit, session: Session, card: Card, counter: Counter) -> dict:
     seconds = max(10.0, kit.left)
     agent = agents.Agent(kit, seconds, script=session.script(LEAD_S), record=str(folder))
     ready_s = agent.ready()
-    if kit.simulated:  # the agent has a simulated card of its own, whose schedule began when it started
-        sleep_until(agent.begun_ns + int(LEAD_S * 1e9))
     loggers = Loggers(kit, card)
-    session.go(card.t0_ns if kit.simulated else 0)
-    end_ns = now_ns() if kit.simulated else session.t0_ns
-    sleep_until(end_ns + int((session.until + TAIL_S) * 1e9))
+    session.go(card.t0_ns + int(LEAD_S * 1e9) if kit.simulated else 0)
+    # The agent has a simulated card of its own, whose schedule began when it started: it is behind ours.
+    late_ns = now_ns() - card.t0_ns if kit.simulated else 0
+    sleep_until(session.t0_ns + late_ns + int((session.until + TAIL_S) * 1e9))
     loggers.stop()
     page = ""
     try:
@@ -146,10 +145,10 @@ def bills(told: dict) -> dict[str, tuple[float, float]]:
 def compare(billed: dict[str, tuple[float, float]], own: dict[str, float], busy: dict[str, float]) -> dict:
     """Each load's bill beside both truths, and how many sigmas lie between."""
     table = {}
-    for name in own:
+    for name, own_j in own.items():
         energy, sigma = billed.get(name, (None, None))
         table[name] = {"billed_j": rounded(energy, 1), "sigma_j": rounded(sigma, 1)}
-        for label, truth in (("own", own[name]), ("busy", busy[name])):
+        for label, truth in (("own", own_j), ("busy", busy[name])):
             table[name][f"{label}_j"] = rounded(truth, 1)
             if energy is not None and truth:
                 table[name][f"against_{label}"] = rounded(energy / truth, 3)
@@ -198,7 +197,7 @@ def measure(kit) -> None:
     counter = Counter(card)
     counter.start()
     came = run(kit, session, card, counter)
-    t0_ns = session.t0_ns + (int(LEAD_S * 1e9) if kit.simulated else 0)
+    t0_ns = session.t0_ns
     rows = [(t - t0_ns, *rest) for t, *rest in counter.rows]
     kit.keep_series("series.csv", "ns_after_t0,counter_mj,average_mw,instant_mw", rows)
     page = came["page"]

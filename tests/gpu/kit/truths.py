@@ -1,10 +1,10 @@
 """What jobs that shared a card should be billed, by two conventions, from the counter and from what they really did.
 
-*Own energy*: a job's work at the price that its work had while it was alone, and an equal part of what the card draws with
-contexts open and nothing to do. That is what the jobs would pay if a meter could tell them apart.
+*Own energy*: a job's work at the price that its work had while it was alone, and an equal part of what the card draws
+with contexts open and nothing to do. That is what the jobs would pay if a meter could tell them apart.
 
-*Share of busy time*: what docs/accuracy.md promises. Idle power equally among those present; what is above it to the one
-that is there alone, else by how busy each was meanwhile; to nobody where none of several was busy.
+*Share of busy time*: what docs/accuracy.md promises. Idle power equally among those present; what is above it to the
+one that is there alone, else by how busy each was meanwhile; to nobody where none of several was busy.
 """
 
 from __future__ import annotations
