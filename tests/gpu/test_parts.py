@@ -49,12 +49,23 @@ def test_effects_smaller_than_their_error_are_not_judged():
 
 
 def test_launches_during_a_call_are_those_that_overlap_it():
-    at = [0, 100, 200, 1_200, 1_300, 1_400]  # us; the third launch waits for a call from 250 to 1,150
+    at = [0, 100, 200, 1_200, 1_300, 1_400, 1_500]  # us; the third launch waits for a call from 250 to 1,150
     row = Stretch("allocations", "counter", 0, 2 * MS, None, [t * 1_000 for t in at], 0, [[250_000, 1_150_000]])
-    ((doing, watched, found),) = during_calls([row])
+    ((doing, watched, found),) = during_calls([row])  # beside it: a call from 1,250 on
     assert (doing, watched, found["launches"]) == ("allocations", "counter", 1)
-    assert (found["mean_us"], found["mean_us_outside"], found["ratio"]) == (1_000, 100, 10)
+    assert (found["median_us"], found["median_us_beside"], found["ratio"]) == (1_000, 100, 10)
     assert row.facts()["over_twice_the_median"] == 1
+
+
+def test_long_launches_are_met_more_often_without_waiting_for_anybody():
+    """Launches of 10 and of 190 us in turn: a call of no length meets the long ones, by day and by night."""
+    at = [0]
+    for i in range(20_000):
+        at.append(at[-1] + (190_000 if i % 2 else 10_000))
+    calls = [[t, t + 1] for t in range(37_000, at[-1], 14_000_321)]
+    ((_, _, found),) = during_calls([Stretch("allocations", "power", 0, at[-1], None, at, 0, calls)])
+    assert found["launches"] > 100
+    assert (found["median_us"], found["ratio"]) == (190, 1)
 
 
 def test_a_stretch_without_calls_tells_nothing_about_them():

@@ -101,29 +101,47 @@ def against_neighbours(stretches: list[Stretch], quantity: str) -> dict[str, dic
     }
 
 
+def overlapping(at: np.ndarray, calls: np.ndarray) -> np.ndarray:
+    """Which launches overlap a call.
+
+    Parameters
+    ----------
+    at : int64[n + 1], ns
+        Before the first launch, and after each.
+    calls : int64[k, 2], ns
+        Begin and end of each call, in their order.
+
+    Returns
+    -------
+    bool[n]
+    """
+    # The first call that ends after the launch began: it overlaps if it began before the launch was over.
+    begins = np.append(calls[:, 0], np.iinfo(np.int64).max)
+    return begins[np.searchsorted(calls[:, 1], at[:-1], side="right")] < at[1:]
+
+
 def during_calls(stretches: list[Stretch]):
-    """Launches while a reading was under way against the others of a stretch: (doing, watched, facts) of each."""
+    """Launches while a reading was under way against those beside it: (doing, watched, facts) of each stretch.
+
+    A moment meets long launches more often than short ones. So the others are not all launches, but those that the same
+    calls would have met half a period later.
+    """
     for s in stretches:
         if not s.calls or len(s.at_ns) < 3:
             continue
         at, calls = np.array(s.at_ns), np.array(s.calls)
         took = np.diff(at) / 1e3
-        # The first call that ends after the launch began: it overlaps if it began before the launch was over.
-        call = np.searchsorted(calls[:, 1], at[:-1], side="right")
-        begins = np.append(calls[:, 0], np.iinfo(np.int64).max)
-        inside = begins[call] < at[1:]
-        if not inside.any() or inside.all():
+        period = np.median(np.diff(calls[:, 0])) if len(calls) > 1 else s.end_ns - s.begin_ns
+        inside = overlapping(at, calls)
+        beside = overlapping(at, calls + int(period) // 2) & ~inside
+        if not inside.any() or not beside.any():
             continue
-        yield (
-            s.doing,
-            s.watched,
-            {
-                "launches": int(inside.sum()),
-                "mean_us": rounded(took[inside].mean()),
-                "longest_us": rounded(took[inside].max()),
-                "mean_us_outside": rounded(took[~inside].mean()),
-                "longest_us_outside": rounded(took[~inside].max()),
-                # A long launch meets more calls than a short one: medians do not lean to either side.
-                "ratio": rounded(np.median(took[inside]) / np.median(took[~inside]), 3),
-            },
-        )
+        facts = {
+            "launches": int(inside.sum()),
+            "median_us": rounded(np.median(took[inside])),
+            "median_us_beside": rounded(np.median(took[beside])),
+            "longest_us": rounded(took[inside].max()),
+            "longest_us_beside": rounded(took[beside].max()),
+            "ratio": rounded(np.median(took[inside]) / np.median(took[beside]), 3),
+        }
+        yield s.doing, s.watched, facts

@@ -27,6 +27,7 @@ LAUNCHES = {"kernels of 1 ms": ("mid", 1_000_000), "kernels of 10 us": ("low", 1
 IDLE = (("everything", 1), ("everything", 10), ("everything", 50), ("counter", 50), ("power", 50))
 LOADED = (*((what, 50) for what in ("counter", "power", "rows")), *(("everything", hz) for hz in (1, 2, 10, 50)))
 ALLOCATING = (("counter", 50), ("rows", 50), ("power", 50))
+READY_S = 10.0  # it is measured as it is after that
 RESTED_S = 3.0  # after whoever used the card before us
 NOBODY = """gpus = 1
 cycle_s = 3600
@@ -110,7 +111,7 @@ def under_agent(bench: Bench, seconds: float) -> None:
     kit = bench.kit
     agent = agents.Agent(kit, seconds=60.0, script=NOBODY if kit.simulated else None)
     try:
-        if agent.ready() is None:
+        if agent.ready(READY_S) is None:
             kit.error("agent", TimeoutError("not ready"))
         time.sleep(kit.seconds(1.0))
         bench.samples.read()
