@@ -4,6 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import pynvml
 import pytest
 
 from tests.gpu.kit import figures, prices, row_rule, schedule, scrubbing, truths, waiting
@@ -221,6 +222,26 @@ def test_scrubbed_json_stays_json_and_keeps_what_names_nobody():
         "mig": scrubbing.PSEUDONYM,
         "where": "WORK/raw",
     }
+
+
+def test_what_the_driver_calls_a_card_is_known_beforehand(monkeypatch):
+    """Also as numbers, in whatever way; and what a driver does not tell stops nothing."""
+    answers = {"UUID": "GPU-0123abcd", "Serial": b"1650000000001", "BoardId": 1536, "Pdi": 0x0123456789ABCDEF}
+    for name, value in answers.items():
+        monkeypatch.setattr(pynvml, f"nvmlDeviceGet{name}", lambda handle, value=value: value)
+    for name, value in {"Init": None, "Shutdown": None, "DeviceGetCount": 1, "DeviceGetHandleByIndex": 0}.items():
+        monkeypatch.setattr(pynvml, f"nvml{name}", lambda *_, value=value: value)
+    found = scrubbing.card_secrets()
+    assert found >= {"GPU-0123abcd", "0123abcd", "1650000000001", "81985529216486895", "123456789abcdef"}
+    text = scrubbing.scrub('{"204": [3, 81985529216486895, 0], "205": "1650000000001"}', tuple(found - {"600"}))
+    assert text == '{"204": [3, 0, 0], "205": "0"}'
+
+    def refused(handle):
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetSerial", refused)
+    monkeypatch.delattr(pynvml, "nvmlDeviceGetPdi")
+    assert scrubbing.card_secrets() == {"GPU-0123abcd", "0123abcd", *scrubbing.written(1536)}
 
 
 def test_a_page_with_pseudonyms_is_kept_as_it_is():

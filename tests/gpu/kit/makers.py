@@ -138,21 +138,18 @@ class Numba(Calibrated):
 
 
 class Torch(Calibrated):
-    """Matrix products of PyTorch, and its own waiting kernel."""
+    """Matrix products of PyTorch: small ones for little power, large ones for much."""
 
     def __init__(self) -> None:
         import torch
 
         self.torch = torch
-        sizes = {"mid": 512, "full": 4096}
+        sizes = {"low": 64, "mid": 512, "full": 4096}
         self.operands = {kind: torch.randn(n, n, device="cuda", dtype=torch.bfloat16) for kind, n in sizes.items()}
         super().__init__()
 
     def work(self, kind: str, amount: int) -> None:
         """Begin an amount of work."""
-        if kind == "low":
-            self.torch.cuda._sleep(amount)
-            return
         operand = self.operands[kind]
         for _ in range(min(amount, 100_000)):
             self.torch.matmul(operand, operand)

@@ -64,13 +64,13 @@ def waits(kit, card: Card, label: str, seconds: float) -> list[str]:
             time.sleep(0.002)  # as long as a real one takes
         return card.one(ENERGY)
 
-    slow = {"field 83": (counter, 100), "nvmlDeviceGetProcessUtilization": (rows, 200)}
-    for name, (call, period_ms) in slow.items():
-        series = back_to_back(call, seconds)
+    slow = {"field 83": (counter, 100, seconds), "nvmlDeviceGetProcessUtilization": (rows, 200, seconds / 2)}
+    for name, (call, period_ms, lasting) in slow.items():
+        series = back_to_back(call, lasting)
         first = series[0][0]
         file = f"back-to-back-{label}-{name.split()[-1]}.csv"
         kit.keep_series(file, "begin_ns,end_ns,value", [(a - first, b - first, v) for a, b, v in series])
-        found[name] = by_phase(series, period_ms) | {"meanwhile": meanwhile(card, call, seconds / 2)}
+        found[name] = by_phase(series, period_ms) | {"meanwhile": meanwhile(card, call, lasting / 2)}
         for quick, times in found[name]["meanwhile"].items():
             late = times.get("during_us", {}).get("p90")
             if late is not None and late > QUICK_US:
@@ -81,12 +81,12 @@ def waits(kit, card: Card, label: str, seconds: float) -> list[str]:
 
 def priced(kit, card: Card, session: Session) -> list[str]:
     """Prices idle and loaded."""
-    idle = prices(card, kit.seconds(4, 0.6))
+    idle = prices(card, kit.seconds(3.5, 0.6))
     kit.put(price_idle=idle)
     surprises = waits(kit, card, "idle", kit.seconds(3, 0.6))
     session.go()
     time.sleep(kit.seconds(1.2, 0.5))
-    loaded = prices(card, kit.seconds(4, 0.6))
+    loaded = prices(card, kit.seconds(3.5, 0.6))
     kit.put(price_loaded=loaded, not_priced=not_priced(kit, loaded))
     surprises += waits(kit, card, "loaded", kit.seconds(1.5, 0.5))
     for name, told in loaded.items():
@@ -158,7 +158,7 @@ def told_by(pages: list[tuple]) -> dict:
 def measure(kit) -> None:
     """Ask, price, watch; a part that fails leaves the others."""
     surprises = check(kit)
-    session = Session(kit, [Load("kit-load", [steady(0, kit.seconds(11, 4), "full")])], "price")
+    session = Session(kit, [Load("kit-load", [steady(0, kit.seconds(10, 3.5), "full")])], "price")
     card = Card(kit, session.script())
     for part in (lambda: answers(kit, card), lambda: priced(kit, card, session)):
         try:

@@ -49,15 +49,8 @@ def card_secrets() -> set[str]:
         return found
     for index in range(pynvml.nvmlDeviceGetCount()):
         handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-        for name in ("nvmlDeviceGetUUID", "nvmlDeviceGetSerial", "nvmlDeviceGetBoardId"):
+        for name in ("nvmlDeviceGetUUID", "nvmlDeviceGetSerial", "nvmlDeviceGetBoardId", "nvmlDeviceGetPdi"):
             found |= written(asked(name, handle))
-        pdi = pynvml.nvmlPdi_v1() if hasattr(pynvml, "nvmlPdi_v1") else None
-        if pdi is not None and callable(getattr(pynvml, "nvmlDeviceGetPdi", None)):
-            try:
-                answer = pynvml.nvmlDeviceGetPdi(handle)
-                found |= written(getattr(answer, "value", answer))
-            except (pynvml.NVMLError, TypeError):
-                pass
     pynvml.nvmlShutdown()
     return found
 
@@ -78,7 +71,9 @@ def written(value) -> set[str]:
         return set()
     if isinstance(value, bytes):
         value = value.decode(errors="replace")
-    return {str(value), f"{value:x}", f"{value:X}"} if isinstance(value, int) else {value, value.removeprefix("GPU-")}
+    if isinstance(value, int):
+        return {str(value), f"{value:x}", f"{value:X}", f"0x{value:x}", f"{value:016x}", f"0x{value:016x}"}
+    return {value, value.removeprefix("GPU-")}
 
 
 def scrub(text: str, names: tuple[str, ...] | None = None) -> str:
