@@ -11,16 +11,15 @@ their order cannot matter.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import cuda
 
 from wattshed.kernels.arrays.draws import drawn_block, key_of
 from wattshed.kernels.arrays.segments import sum_chunk
 from wattshed.kernels.arrays.sweep import sweep
 from wattshed.kernels.arrays.trapezoid import BACKWARDS, COVERED, FIRST_MW, FIRST_US, HI, LAST_MW, LAST_US, LO, PART
+from wattshed.kernels.cuda_target import SIMULATED, cuda
 from wattshed.kernels.device_memory import in_pieces, rows_on_device
 from wattshed.kernels.int128 import MASK, WORD, add_product
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # The simulator starts a Python thread for every thread of a block.
-_THREADS = 8 if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1" else 256
+_THREADS = 8 if SIMULATED else 256
 _FITS_INT64 = 1 << 31
 _COARSE = 2048
 _NONE = 1 << 62
@@ -271,18 +270,16 @@ def sweep_windows(time_us: Any, power_mw: Any, *rest: Any) -> None:
 
     Parameters
     ----------
-    time_us, power_mw : on the host or on the device
+    time_us, power_mw : on the device
     *rest
         ``offsets, gpu, first, last, place, window_us, max_gap_us`` and, to be filled, ``out`` and ``usable``.
     """
     *given, window_us, max_gap_us, out, usable = rest
-    size = len(time_us)
     device = (cuda.device_array(out.shape, np.int64), cuda.device_array(len(usable), np.bool_))
     if len(usable):
         _sweep[_blocks(len(usable)), _THREADS](
-            rows_on_device(time_us, 0, size), rows_on_device(power_mw, 0, size), *map(cuda.to_device, given),
-            window_us, max_gap_us, *device,
-        )  # fmt: skip
+            time_us, power_mw, *map(cuda.to_device, given), window_us, max_gap_us, *device
+        )
         out[:], usable[:] = device[0].copy_to_host(), device[1].copy_to_host()
 
 
@@ -291,18 +288,14 @@ def sum_segments(time_us: Any, power_mw: Any, *rest: Any) -> None:
 
     Parameters
     ----------
-    time_us, power_mw : on the host or on the device
+    time_us, power_mw : on the device
     *rest
         ``offsets, gpu, first, edges, rows, idle_mw, max_gap_us`` and, to be filled, ``out``, ``span`` and ``bounds``.
     """
     *given, max_gap_us, out, span, bounds = rest
-    size = len(time_us)
     device = [cuda.to_device(array) for array in (out, span, bounds)]
     if len(span):
-        _sum_segments[_blocks(len(span)), _THREADS](
-            rows_on_device(time_us, 0, size), rows_on_device(power_mw, 0, size), *map(cuda.to_device, given),
-            max_gap_us, *device,
-        )  # fmt: skip
+        _sum_segments[_blocks(len(span)), _THREADS](time_us, power_mw, *map(cuda.to_device, given), max_gap_us, *device)
         for array, filled in zip((out, span, bounds), device, strict=True):
             array[:] = filled.copy_to_host()
 

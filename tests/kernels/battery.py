@@ -61,6 +61,7 @@ def shrink(setting):
     for module, size in ((energy, 16), (packed, 16), (windows, 16), (jobs, 16), (quantiles, 32)):
         setting(module, "CHUNK", size)
         setting(module, "PARALLEL_FROM", 0)
+    setting(energy, "CUDA_BLOCK", 16)
     for module in (windows, jobs):
         setting(module, "CUDA_CHUNK", 5)
 
