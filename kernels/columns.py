@@ -180,7 +180,7 @@ def need_host(**arrays: Any) -> None:
     """Raise ValueError, naming the array, if one lies on a device and is only read on the host."""
     for name, array in arrays.items():
         if on_device(array):
-            raise ValueError(f"{name} lies on a CUDA device and is needed in host memory; copy it there")
+            raise ValueError(f"{name} must lie in host memory, not on a CUDA device; copy it there")
 
 
 def check_columns(time_us: NDArray[np.int64], power_mw: NDArray[np.int32], offsets: NDArray[np.int64]) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _PROBE_WORDS = 1 << 22
+_LONGEST = 240
 _LAUNCH_S = 1e-4
 """Start of a kernel, allocation and copying back: dozens of microseconds each (CUDA C++ Best Practices Guide, 9.1)."""
 
@@ -50,9 +51,10 @@ def _versions() -> str:
     return ", ".join(f"{name} {metadata.version(name)}" for name in names)
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+def _in_one_line(error: Exception) -> str:
+    """Say what happened; numba writes pages, and begins them with the step that failed."""
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 @functools.cache
@@ -74,7 +76,7 @@ def obstacle() -> str:
             return why
         trial()
     except Exception as error:  # noqa: BLE001 - numba, its libraries and the driver raise their own kinds
-        return f"CUDA kernels do not run here ({_versions()}): {_first_line(error)}"
+        return f"CUDA kernels do not run here ({_versions()}): {_in_one_line(error)}"
     return ""
 
 
