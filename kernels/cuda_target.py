@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import warnings
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,12 @@ from numba import cuda
 
 from wattshed.kernels.int128 import add_product
 
-__all__ = ["SIMULATED", "cuda", "trial"]
+__all__ = ["THREADS", "cuda", "each", "launch", "trial"]
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 """Kernels run in numba-cuda's simulator, as plain Python."""
+THREADS = 8 if SIMULATED else 256
+"""Threads of a block; the simulator starts a Python thread for each."""
 _FACTOR, _DT_US = (1 << 31) + 5, (1 << 40) + 3
 
 
@@ -47,6 +50,20 @@ def _mend() -> None:
 _mend()
 
 
+def launch(kernel: Any, blocks: int, threads: int, *args: Any) -> None:
+    """Run a kernel, without numba's advice on how many blocks it should have: that is for who writes it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*Grid size .* will likely result in GPU under-utilization")
+        configured = kernel[blocks, threads]
+    configured(*args)
+
+
+def each(kernel: Any, tasks: int, *args: Any) -> None:
+    """Run a kernel with one thread per task."""
+    if tasks:
+        launch(kernel, (tasks + THREADS - 1) // THREADS, THREADS, *args)
+
+
 @cuda.jit
 def _multiply(words):
     """Write one exact product in two words."""
@@ -65,7 +82,7 @@ def trial() -> None:
         If the device's answer is wrong.
     """
     words = cuda.to_device(np.zeros(2, np.int64))
-    _multiply[1, 1](words)
+    launch(_multiply, 1, 1, words)
     high, low = words.copy_to_host().tolist()
     if (high << 32) + low != _FACTOR * _DT_US:
         raise ArithmeticError(f"a product came back wrong: {high} and {low}")

@@ -12,13 +12,11 @@ import numpy as np
 
 from wattshed.kernels.arrays.segments import cut_rows
 from wattshed.kernels.columns import CUDA_CHUNK, cut_into_chunks
-from wattshed.kernels.cuda_target import SIMULATED, cuda
+from wattshed.kernels.cuda_target import THREADS, cuda, each, launch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# The simulator starts a Python thread for every thread of a block.
-_THREADS = 8 if SIMULATED else 256
 _MOST_BLOCKS = 1024
 """Of a pass whose blocks go on through the rows in strides; several for each multiprocessor of a large device."""
 _NONE = 1 << 62
@@ -35,8 +33,8 @@ def _take(column, rows, out):
 @cuda.jit
 def _range(power_mw, out):
     """Write each block's least and greatest value of its rows."""
-    low_of = cuda.shared.array(_THREADS, np.int64)
-    high_of = cuda.shared.array(_THREADS, np.int64)
+    low_of = cuda.shared.array(THREADS, np.int64)
+    high_of = cuda.shared.array(THREADS, np.int64)
     me = cuda.threadIdx.x
     low = np.int64(_NONE)
     high = np.int64(-_NONE)
@@ -44,12 +42,12 @@ def _range(power_mw, out):
     while i < power_mw.shape[0]:
         low = min(low, np.int64(power_mw[i]))
         high = max(high, np.int64(power_mw[i]))
-        i += cuda.gridDim.x * _THREADS
+        i += cuda.gridDim.x * THREADS
     low_of[me] = low
     high_of[me] = high
     cuda.syncthreads()
     if me == 0:
-        for other in range(_THREADS):
+        for other in range(THREADS):
             low = min(low, low_of[other])
             high = max(high, high_of[other])
         out[cuda.blockIdx.x, 0] = low
@@ -103,24 +101,18 @@ def _cut(time_us, rows, size, place, first, counts):
         counts[k] = cut_rows(time_us, rows[k], rows[k + 1], size, first, place[k]) - place[k]
 
 
-def _each(kernel: Any, tasks: int, *args: Any) -> None:
-    """Run a kernel with one thread per task."""
-    if tasks:
-        kernel[(tasks + _THREADS - 1) // _THREADS, _THREADS](*args)
-
-
 def take(column: Any, rows: NDArray[np.int64]) -> NDArray[Any]:
     """Copy single rows of a column to the host."""
     out = cuda.device_array(len(rows), column.dtype)
-    _each(_take, len(rows), column, cuda.to_device(rows), out)
+    each(_take, len(rows), column, cuda.to_device(rows), out)
     return out.copy_to_host()  # type: ignore[no-any-return]
 
 
 def least_and_greatest(power_mw: Any) -> tuple[int, int]:
     """Find the least and the greatest of at least one reading."""
-    blocks = min((len(power_mw) + _THREADS - 1) // _THREADS, _MOST_BLOCKS)
+    blocks = min((len(power_mw) + THREADS - 1) // THREADS, _MOST_BLOCKS)
     out = cuda.device_array((blocks, 2), np.int64)
-    _range[blocks, _THREADS](power_mw, out)
+    launch(_range, blocks, THREADS, power_mw, out)
     found = out.copy_to_host()
     return int(found[:, 0].min()), int(found[:, 1].max())
 
@@ -131,7 +123,7 @@ def first_fall(time_us: Any, offsets: NDArray[np.int64]) -> int:
     follows = np.ones(len(rows), np.bool_)
     follows[owner] = False  # a GPU's first chunk follows nothing
     out = cuda.device_array(len(rows) - 1, np.int64)
-    _each(_first_fall, len(rows) - 1, time_us, cuda.to_device(rows), cuda.to_device(follows), out)
+    each(_first_fall, len(rows) - 1, time_us, cuda.to_device(rows), cuda.to_device(follows), out)
     found = out.copy_to_host()
     return int(found[np.argmax(found >= 0)]) if (found >= 0).any() else -1
 
@@ -141,11 +133,11 @@ def valid_rows(time_us: Any, power_mw: Any, offsets: NDArray[np.int64]) -> tuple
     owner, rows = cut_into_chunks(offsets, CUDA_CHUNK)
     tasks, rows_there = len(rows) - 1, cuda.to_device(rows)
     counts = cuda.device_array(tasks, np.int64)
-    _each(_count_valid, tasks, power_mw, rows_there, counts)
+    each(_count_valid, tasks, power_mw, rows_there, counts)
     place = np.zeros(len(rows), np.int64)
     np.cumsum(counts.copy_to_host(), out=place[1:])
     kept_us, kept_mw = cuda.device_array(place[-1], np.int64), cuda.device_array(place[-1], np.int32)
-    _each(_keep_valid, tasks, time_us, power_mw, rows_there, cuda.to_device(place), kept_us, kept_mw)
+    each(_keep_valid, tasks, time_us, power_mw, rows_there, cuda.to_device(place), kept_us, kept_mw)
     return kept_us, kept_mw, place[owner]
 
 
@@ -158,8 +150,8 @@ def cut(time_us: Any, offsets: NDArray[np.int64], size: int) -> tuple[NDArray[np
     owner, rows = cut_into_chunks(offsets, size)
     tasks, rows_there = len(rows) - 1, cuda.to_device(rows)
     counts, place = cuda.device_array(tasks, np.int64), np.zeros(len(rows), np.int64)
-    _each(_cut, tasks, time_us, rows_there, size, cuda.to_device(place), cuda.device_array(0, np.int64), counts)
+    each(_cut, tasks, time_us, rows_there, size, cuda.to_device(place), cuda.device_array(0, np.int64), counts)
     np.cumsum(counts.copy_to_host(), out=place[1:])
     first = cuda.device_array(place[-1], np.int64)
-    _each(_cut, tasks, time_us, rows_there, size, cuda.to_device(place), first, counts)
+    each(_cut, tasks, time_us, rows_there, size, cuda.to_device(place), first, counts)
     return place[owner], first.copy_to_host()
