@@ -77,14 +77,21 @@ def test_the_simulated_card_answers_as_its_own_rules_say(steps):
     assert step["accounting"]["mode"] == 0
     assert step["accounting"]["stats of nobody"] == "refused: Not Found (6)"
     assert set(step["events"]["registered"].values()) == {"yes"}
-    assert [life["rows"] > 0 for life in step["lives"]["each"]] == [True] * 3
+    lives = step["lives"]["each"]
+    assert [life["rows"] > 0 for life in lives] == [True] * 3
+    # The lists are true at once; a poll of a busy machine may be late.
+    assert all(abs(life["list: first, after it was open"]) < 300 for life in lives)
+    assert all(abs(life["list: last, after it was gone"]) < 300 for life in lives)
 
 
 def test_samples_and_counter_agree_over_whole_lives(steps):
     lives = steps[9]["lives"]
     assert len(lives) == 6
     assert all(abs(life["samples_against_counter"] - 1) < 0.01 for life in lives)
-    assert all(life["clock_open_mhz"] > life["clock_idle_mhz"] for life in lives)
+    # The simulated card rests as soon as it can, and its clock stays up while a context is open.
+    assert all(life["tail_s"] < 0.3 for life in lives)
+    assert lives[-1]["clock_open_mhz"] > lives[-1]["clock_idle_mhz"]
+    assert lives[-1]["context_open_w"] < 100 < lives[-1]["load_w"]
 
 
 def test_the_recording_replays_to_the_same_joules_from_both_forms(steps, out):

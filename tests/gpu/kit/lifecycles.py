@@ -50,6 +50,17 @@ class Life:
             self.marks["told to end"], self.marks["gone"] = worker.end()
         except (OSError, RuntimeError) as error:
             kit.error("life", error)
+            return
+        if kit.simulated:  # on the simulated card the schedule is exact: what the sleeping process did is beside it
+            self.marks = self.ideal(t0_ns)
+
+    def ideal(self, t0_ns: int) -> dict[str, int]:
+        """What the marks would be if everything came when it should."""
+        begin, kernel = self.begin_s, self.begin_s + STARTING_S
+        done = kernel + self.compute_s
+        at = {"asked": begin, "alive": begin + STARTING_S / 3, "opening": begin + STARTING_S / 2, "open": kernel}
+        at |= {"first kernel": kernel, "last kernel": done, "told to end": done + self.rest_s}
+        return {name: t0_ns + int(s * 1e9) for name, s in (at | {"gone": at["told to end"]}).items()}
 
 
 def in_turn(kit, t0_ns: int, lives: list[Life]) -> threading.Thread:

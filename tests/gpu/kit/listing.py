@@ -21,7 +21,7 @@ def three_lives(kit) -> list[Life]:
 
 def follow(kit, card: Card, lives: list[Life]) -> dict:
     """Poll both lists at 200 Hz and the utilisation rows at 20 Hz over all lives."""
-    t0_ns = now_ns()
+    t0_ns = card.t0_ns if kit.simulated else now_ns()
     known = set(card.pids())
     rows: list[tuple[int, int, int, int]] = []  # time asked ns, pid, stamp us, percent
     state = {"since": 0, "turn": 0, "code": 0}

@@ -63,7 +63,7 @@ def schedule(kit) -> list[Life]:
     """Short and long in turn; the last rests long with its context open."""
     lives, at = [], kit.seconds(LEADING_S, 0.6)
     for i in range(6):
-        life = Life(at, kit.seconds((0.5, 3.0)[i % 2], 0.2), kit.seconds(REST_S[i == 5], 0.1))
+        life = Life(at, kit.seconds((0.5, 3.0)[i % 2], 0.2), kit.seconds(REST_S[i == 5], (0.2, 0.5)[i == 5]))
         lives.append(life)
         at += 0.7 + life.compute_s + life.rest_s + kit.seconds(WATCH_S, 0.5)
     return lives
