@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -88,8 +89,9 @@ class Session:
                 self.kit.error(f"load {load.name}", TimeoutError("ended by force"))
             self._read(load)
         for child in self.children:
-            child.stdin.close()
             child.stdout.close()
+            with contextlib.suppress(OSError):  # a word that one that never started did not hear
+                child.stdin.close()
 
     def _read(self, load: Load) -> None:
         file = self.kit.raw / f"{self.label}-{load.name}.csv"

@@ -2,9 +2,9 @@
 
 STEPS = {
     1: ("check", "s01_check", 36, 60),
-    2: ("rows", "s02_rows", 48, 65),
+    2: ("rows", "s02_rows", 43, 60),
     3: ("periods", "s03_periods", 14, 26),
-    4: ("waves", "s04_waves", 43, 60),
+    4: ("waves", "s04_waves", 41, 56),
     5: ("sharing", "s05_sharing", 47, 75),
     6: ("observer", "s06_observer", 52, 70),
     7: ("kernels", "s07_kernels", 50, 75),
