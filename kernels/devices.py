@@ -89,7 +89,7 @@ def _no_driver(cuda: Any) -> str:
     except Exception:  # noqa: BLE001 - a broken driver raises its own kinds, and all mean "not here"
         devices = 0
     return (
-        "NVVM of the CUDA toolkit is not found (pip install 'wattshed[cuda]')"
+        "NVVM of the CUDA toolkit is not found (pip install 'wattshed[cuda]', or set CUDA_HOME)"
         if devices
         else "no CUDA driver or no device"
     )
