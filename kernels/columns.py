@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,8 @@ CHUNK = 65_536
 """Samples in a chunk: the unit of parallel work and of a CUDA block."""
 CUDA_CHUNK = 512
 """Samples for one CUDA thread, where a thread works alone: a device wants hundreds of thousands of them."""
+CUDA_BLOCK = 16_384
+"""Samples for one block of CUDA threads that work together: several blocks for every multiprocessor from 10**7 on."""
 PARALLEL_FROM = 4 * CHUNK
 """Fewer samples than this are summed on the caller's thread: waking the pool would cost more."""
 
@@ -167,6 +170,19 @@ def as_read(column: NDArray[Any]) -> NDArray[Any]:
     return seen
 
 
+def on_device(array: Any) -> bool:
+    """Return whether an array lies in a CUDA device's memory (numba, CuPy, PyTorch ... all say so in one way)."""
+    # What the CUDA simulator calls device memory has numba's own mark alone.
+    return hasattr(array, "__cuda_array_interface__") or hasattr(array, "__cuda_ndarray__")
+
+
+def need_host(**arrays: Any) -> None:
+    """Raise ValueError, naming the array, if one lies on a device and is only read on the host."""
+    for name, array in arrays.items():
+        if on_device(array):
+            raise ValueError(f"{name} must lie in host memory, not on a CUDA device; copy it there")
+
+
 def check_columns(time_us: NDArray[np.int64], power_mw: NDArray[np.int32], offsets: NDArray[np.int64]) -> None:
     """Raise ValueError, naming the array and what to do, unless the columns are GPU-major rows.
 
@@ -174,16 +190,18 @@ def check_columns(time_us: NDArray[np.int64], power_mw: NDArray[np.int32], offse
     ----------
     time_us : int64[n], us
     power_mw : int32[n], mW
+        Both on the host, or arrays of numba's on a device.
     offsets : int64[g + 1]
         From 0 to n, never falling.
     """
+    need_host(offsets=offsets)
     wanted: dict[str, tuple[Any, type[np.generic]]] = {
         "time_us": (time_us, np.int64),
         "power_mw": (power_mw, np.int32),
         "offsets": (offsets, np.int64),
     }
     for name, (array, dtype) in wanted.items():
-        known = isinstance(array, np.ndarray) or (hasattr(array, "__cuda_array_interface__") and name != "offsets")
+        known = isinstance(array, np.ndarray) or hasattr(array, "__cuda_ndarray__")
         if not known or array.ndim != 1 or array.dtype != dtype:
             raise ValueError(f"{name} must be a one-dimensional {np.dtype(dtype).name} array; convert it with astype")
     if len(time_us) != len(power_mw):
@@ -192,18 +210,21 @@ def check_columns(time_us: NDArray[np.int64], power_mw: NDArray[np.int32], offse
         raise ValueError(f"offsets must rise from 0 to the number of rows ({len(time_us)}) and never fall")
 
 
-def raise_backwards(time_us: NDArray[np.int64], offsets: NDArray[np.int64]) -> None:
-    """Raise ValueError for the first row whose time is before the row above it."""
-    if not isinstance(time_us, np.ndarray):
-        raise ValueError("time_us must ascend within a GPU, and rows added later must come later; sort the rows")  # noqa: TRY004
-    for gpu in range(len(offsets) - 1):
-        own = time_us[offsets[gpu] : offsets[gpu + 1]]
+def first_fall(time_us: NDArray[np.int64], offsets: NDArray[np.int64]) -> int:
+    """Find the first row whose time is before the row above it, within a GPU; -1 if there is none."""
+    for first, last in pairwise(offsets.tolist()):
+        own = time_us[first:last]
         if (bad := np.flatnonzero(own[1:] < own[:-1])).size:
-            row = int(offsets[gpu] + bad[0] + 1)
-            raise ValueError(
-                f"time_us must ascend within a GPU: row {row} of GPU {gpu} is before the row above; sort it"
-            )
-    raise ValueError("time_us goes back before rows already added; add them in the order of time")
+            return int(first + bad[0] + 1)
+    return -1
+
+
+def raise_backwards(row: int, offsets: NDArray[np.int64]) -> None:
+    """Raise ValueError for row ``row``, as `first_fall` found it."""
+    if row < 0:
+        raise ValueError("time_us goes back before rows already added; add them in the order of time")
+    gpu = int(np.searchsorted(offsets, row, side="right")) - 1
+    raise ValueError(f"time_us must ascend within a GPU: row {row} of GPU {gpu} is before the row above; sort it")
 
 
 def valid_rows(

@@ -11,24 +11,21 @@ their order cannot matter.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import cuda
 
 from wattshed.kernels.arrays.draws import drawn_block, key_of
 from wattshed.kernels.arrays.segments import sum_chunk
 from wattshed.kernels.arrays.sweep import sweep
 from wattshed.kernels.arrays.trapezoid import BACKWARDS, COVERED, FIRST_MW, FIRST_US, HI, LAST_MW, LAST_US, LO, PART
+from wattshed.kernels.cuda_target import THREADS, cuda, each, launch
 from wattshed.kernels.device_memory import in_pieces, rows_on_device
 from wattshed.kernels.int128 import MASK, WORD, add_product
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# The simulator starts a Python thread for every thread of a block.
-_THREADS = 8 if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1" else 256
 _FITS_INT64 = 1 << 31
 _COARSE = 2048
 _NONE = 1 << 62
@@ -66,26 +63,26 @@ def _sum_rows(time_us, power_mw, a, b, follows, max_gap_us):
                         lo += product & MASK
                     else:
                         hi, lo = add_product(hi, lo, pair, dt)
-        i += _THREADS
+        i += THREADS
     return hi, lo, covered, first, last, falls
 
 
 @cuda.jit
 def _sum_chunk(time_us, power_mw, rows, lead, origin, max_gap_us, parts):
     """One block sums one chunk; rows of ``rows`` are absolute, the columns begin at row ``origin``."""
-    hi_of = cuda.shared.array(_THREADS, np.int64)
-    lo_of = cuda.shared.array(_THREADS, np.int64)
-    covered_of = cuda.shared.array(_THREADS, np.int64)
-    first_of = cuda.shared.array(_THREADS, np.int64)
-    last_of = cuda.shared.array(_THREADS, np.int64)
-    falls_of = cuda.shared.array(_THREADS, np.int64)
+    hi_of = cuda.shared.array(THREADS, np.int64)
+    lo_of = cuda.shared.array(THREADS, np.int64)
+    covered_of = cuda.shared.array(THREADS, np.int64)
+    first_of = cuda.shared.array(THREADS, np.int64)
+    last_of = cuda.shared.array(THREADS, np.int64)
+    falls_of = cuda.shared.array(THREADS, np.int64)
     k = cuda.blockIdx.x
     me = cuda.threadIdx.x
     hi_of[me], lo_of[me], covered_of[me], first_of[me], last_of[me], falls_of[me] = _sum_rows(
         time_us, power_mw, rows[k] - origin, rows[k + 1] - origin, lead[k], max_gap_us
     )
     cuda.syncthreads()
-    half = _THREADS // 2
+    half = THREADS // 2
     while half > 0:
         if me < half:
             hi_of[me] += hi_of[me + half]
@@ -142,7 +139,7 @@ def _weigh(time_us, power_mw, lows, highs, rows, origin, max_gap_us, shift, slot
                 cuda.atomic.add(bins, (k, ((slot - 1) << shift) + (level & mask)), weight)
         else:
             cuda.atomic.add(bins, (k, level >> shift), weight)
-        i += _THREADS
+        i += THREADS
 
 
 @cuda.jit
@@ -201,7 +198,8 @@ def sum_chunks(
         origin = max(int(rows[first]) - 1, 0)
         stop = int(rows[last])
         out = cuda.device_array((last - first, PART), np.int64)
-        _sum_chunk[last - first, _THREADS](
+        launch(
+            _sum_chunk, last - first, THREADS,
             rows_on_device(time_us, origin, stop), rows_on_device(power_mw, origin, stop),
             cuda.to_device(rows[first : last + 1]), cuda.to_device(lead[first:last]),
             np.int64(origin), np.int64(max_gap_us), out,
@@ -249,7 +247,8 @@ def weigh_chunks(
         stop = min(int(rows[last]) + 1, int(offsets[-1]))
         out = cuda.to_device(np.zeros((last - first, bins.shape[1]), np.int64))
         falls = cuda.to_device(np.zeros(last - first, np.int32))
-        _weigh[last - first, _THREADS](
+        launch(
+            _weigh, last - first, THREADS,
             rows_on_device(time_us, origin, stop), rows_on_device(power_mw, origin, stop),
             cuda.to_device(lows[first:last]), cuda.to_device(highs[first:last]),
             cuda.to_device(rows[first : last + 1]), np.int64(origin), np.int64(max_gap_us), np.int64(shift),
@@ -262,26 +261,20 @@ def weigh_chunks(
     return usable
 
 
-def _blocks(tasks: int) -> int:
-    return (tasks + _THREADS - 1) // _THREADS
-
-
 def sweep_windows(time_us: Any, power_mw: Any, *rest: Any) -> None:
     """Sweep every task of windows: the twin of the CPU's in :mod:`kernels.arrays.sweep`, with its arguments.
 
     Parameters
     ----------
-    time_us, power_mw : on the host or on the device
+    time_us, power_mw : on the device
     *rest
         ``offsets, gpu, first, last, place, window_us, max_gap_us`` and, to be filled, ``out`` and ``usable``.
     """
     *given, window_us, max_gap_us, out, usable = rest
-    size = len(time_us)
     device = (cuda.device_array(out.shape, np.int64), cuda.device_array(len(usable), np.bool_))
     if len(usable):
-        _sweep[_blocks(len(usable)), _THREADS](
-            rows_on_device(time_us, 0, size), rows_on_device(power_mw, 0, size), *map(cuda.to_device, given),
-            window_us, max_gap_us, *device,
+        each(
+            _sweep, len(usable), time_us, power_mw, *map(cuda.to_device, given), window_us, max_gap_us, *device
         )  # fmt: skip
         out[:], usable[:] = device[0].copy_to_host(), device[1].copy_to_host()
 
@@ -291,18 +284,14 @@ def sum_segments(time_us: Any, power_mw: Any, *rest: Any) -> None:
 
     Parameters
     ----------
-    time_us, power_mw : on the host or on the device
+    time_us, power_mw : on the device
     *rest
         ``offsets, gpu, first, edges, rows, idle_mw, max_gap_us`` and, to be filled, ``out``, ``span`` and ``bounds``.
     """
     *given, max_gap_us, out, span, bounds = rest
-    size = len(time_us)
     device = [cuda.to_device(array) for array in (out, span, bounds)]
     if len(span):
-        _sum_segments[_blocks(len(span)), _THREADS](
-            rows_on_device(time_us, 0, size), rows_on_device(power_mw, 0, size), *map(cuda.to_device, given),
-            max_gap_us, *device,
-        )  # fmt: skip
+        each(_sum_segments, len(span), time_us, power_mw, *map(cuda.to_device, given), max_gap_us, *device)
         for array, filled in zip((out, span, bounds), device, strict=True):
             array[:] = filled.copy_to_host()
 
@@ -318,7 +307,7 @@ def count_draws(seed: int, first: int, counts: NDArray[np.int32]) -> None:
 
     def run(low: int, high: int) -> None:
         out = cuda.to_device(np.zeros((high - low, counts.shape[1]), np.int32))
-        _count[_blocks(out.size), _THREADS](np.int64(seed), np.int64(first + low), out)
+        each(_count, out.size, np.int64(seed), np.int64(first + low), out)
         counts[low:high] = out.copy_to_host()
 
     in_pieces(0, len(counts), run)

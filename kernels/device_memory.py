@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from numba import cuda
+from wattshed.kernels.columns import on_device
+from wattshed.kernels.cuda_target import cuda
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,8 +31,14 @@ def in_pieces(first: int, last: int, run: Callable[[int, int], None]) -> None:
     in_pieces(middle, last, run)
 
 
+def adopted(column: Any) -> Any:
+    """See another library's array on the device (CuPy, PyTorch ...) as one of numba's; leave any other as it is.
+
+    Nothing is copied. The device's work on the array that was begun before is waited for.
+    """
+    return cuda.as_cuda_array(column) if on_device(column) and not hasattr(column, "__cuda_ndarray__") else column
+
+
 def rows_on_device(column: Any, a: int, b: int) -> Any:
     """Rows ``a:b`` of a column, copied over unless it lies on the device already."""
-    return (
-        cuda.as_cuda_array(column)[a:b] if hasattr(column, "__cuda_array_interface__") else cuda.to_device(column[a:b])
-    )
+    return column[a:b] if on_device(column) else cuda.to_device(column[a:b])

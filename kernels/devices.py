@@ -8,14 +8,17 @@ slower than the CPU's own memory: data in host memory is then faster on the CPU,
 from __future__ import annotations
 
 import functools
+import importlib.util
 import logging
 import os
 import time
+from importlib import metadata
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from wattshed.kernels.bandwidth import read_once
+from wattshed.kernels.columns import on_device
 from wattshed.kernels.jit import MODE
 
 if TYPE_CHECKING:
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _PROBE_WORDS = 1 << 22
+_LONGEST = 240
 _LAUNCH_S = 1e-4
 """Start of a kernel, allocation and copying back: dozens of microseconds each (CUDA C++ Best Practices Guide, 9.1)."""
 
@@ -41,27 +45,54 @@ class Choice(NamedTuple):
     reason: str
 
 
-def on_device(array: Any) -> bool:
-    """Return whether an array lies in a CUDA device's memory (numba, CuPy, PyTorch ... all say so in one way)."""
-    return hasattr(array, "__cuda_array_interface__")
+def _versions() -> str:
+    """Name what takes part in compiling for a device."""
+    names = ("numba-cuda", "numba", "numpy")
+    return ", ".join(f"{name} {metadata.version(name)}" for name in names)
+
+
+def _in_one_line(error: Exception) -> str:
+    """Say what happened; numba writes pages, and begins them with the step that failed."""
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 @functools.cache
 def obstacle() -> str:
-    """Say why no CUDA device can be used, or nothing if one can."""
+    """Say in one line why no CUDA device can be used, or nothing if one can.
+
+    A device counts as usable when a kernel has been compiled for it and has given the right answer: that a driver is
+    there says little about numba's own parts. Asked once per process; with a device it takes about a second.
+    """
     simulated = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"  # runs plain Python, so with or without compilation
     if MODE == "off" and not simulated:
         return "WATTSHED_JIT=off"
-    try:
-        from numba import cuda
-    except ImportError:
+    if importlib.util.find_spec("numba_cuda") is None:
         return "numba-cuda is not installed (pip install 'wattshed[cuda]')"
-    if simulated:
-        return ""
     try:
-        return "" if cuda.is_available() else "no CUDA driver or no device"
-    except Exception as error:  # noqa: BLE001 - a broken driver raises its own kinds, and all mean "not here"
-        return f"the CUDA driver does not answer: {error}"
+        from wattshed.kernels.cuda_target import cuda, trial
+
+        if not simulated and (why := _no_driver(cuda)):
+            return why
+        trial()
+    except Exception as error:  # noqa: BLE001 - numba, its libraries and the driver raise their own kinds
+        return f"CUDA kernels do not run here ({_versions()}): {_in_one_line(error)}"
+    return ""
+
+
+def _no_driver(cuda: Any) -> str:
+    """Say what is missing for kernels to be compiled at all."""
+    try:
+        if cuda.is_available():
+            return ""
+        devices = len(cuda.gpus)
+    except Exception:  # noqa: BLE001 - a broken driver raises its own kinds, and all mean "not here"
+        devices = 0
+    return (
+        "NVVM of the CUDA toolkit is not found (pip install 'wattshed[cuda]', or set CUDA_HOME)"
+        if devices
+        else "no CUDA driver or no device"
+    )
 
 
 def _seconds(work: Callable[[], object]) -> float:
@@ -74,7 +105,7 @@ def _seconds(work: Callable[[], object]) -> float:
 @functools.cache
 def measure() -> Speeds:
     """Measure this machine once: tens of milliseconds, and 32 MiB of memory on each side."""
-    from numba import cuda
+    from wattshed.kernels.cuda_target import cuda
 
     words = np.ones(_PROBE_WORDS, np.int64)
     target = cuda.device_array(len(words), np.int64)
@@ -86,38 +117,35 @@ def measure() -> Speeds:
     return Speeds(words.nbytes / _seconds(lambda: read_once(words)), words.nbytes / _seconds(copy))
 
 
-def decide(size: int, *, resident: bool, obstacle: str, speeds: Callable[[], Speeds]) -> Choice:
-    """Choose for ``size`` bytes of input.
+def decide(size: int, *, obstacle: Callable[[], str], speeds: Callable[[], Speeds]) -> Choice:
+    """Choose for ``size`` bytes of input in host memory.
 
     Parameters
     ----------
     size : int, bytes
-    resident : bool
-        The data lies on the device.
-    obstacle : str
-        Why no device can be used, or empty.
+    obstacle : callable
+        Why no device can be used, or empty. Asked only where the answer depends on it.
     speeds : callable
-        Asked only where the answer depends on it.
+        Likewise.
     """
-    if resident:
-        return Choice("cuda", "the data lies on the device")
-    if obstacle:
-        return Choice("cpu", obstacle)
     if size < _LAUNCH_S * 1e9:
         return Choice("cpu", f"{size} bytes are summed before a device has started")
+    if why := obstacle():
+        return Choice("cpu", why)
     host, bus = speeds()
     cpu_s, cuda_s = size / host, _LAUNCH_S + size / bus
     reason = f"{size / 1e6:.0f} MB in host memory: {cpu_s * 1e3:.1f} ms here, {cuda_s * 1e3:.1f} ms over the bus"
     return Choice("cuda" if cuda_s < cpu_s else "cpu", reason)
 
 
-def choose(device: str, *arrays: Any) -> Choice:
-    """Say where to run on ``arrays`` when the caller asked for ``device``.
+def choose(device: str, **columns: Any) -> Choice:
+    """Say where to run on ``columns`` when the caller asked for ``device``.
 
     Parameters
     ----------
     device : {"cpu", "cuda", "auto"}
-    *arrays : arrays on the host or on a device
+    **columns : arrays on the host or on a device
+        By the names that the caller knows them by.
 
     Returns
     -------
@@ -127,17 +155,21 @@ def choose(device: str, *arrays: Any) -> Choice:
     Raises
     ------
     ValueError
-        If ``device`` is none of these, or "cuda" cannot be had.
+        If ``device`` is none of these, "cuda" cannot be had, or a column lies on a device and is asked for elsewhere.
     """
-    if device == "cpu":
-        return Choice("cpu", "asked for")
-    if device not in {"cuda", "auto"}:
+    if device not in {"cpu", "cuda", "auto"}:
         raise ValueError(f'device must be "cpu", "cuda" or "auto", got {device!r}')
-    if device == "cuda":
+    resident = next((name for name, column in columns.items() if on_device(column)), "")
+    if device == "cpu":
+        if resident:
+            raise ValueError(f'{resident} lies on a CUDA device; use device="cuda", or copy it to host memory')
+        return Choice("cpu", "asked for")
+    if resident or device == "cuda":
         if why := obstacle():
-            raise ValueError(f'device="cuda" cannot be used here: {why}; use device="cpu"')
-        return Choice("cuda", "asked for")
-    size = sum(int(array.nbytes) for array in arrays)
-    choice = decide(size, resident=any(map(on_device, arrays)), obstacle=obstacle(), speeds=measure)
+            where = f"{resident} lies on a CUDA device, which" if resident else 'device="cuda"'
+            rest = "copy it to host memory" if resident else 'use device="cpu"'
+            raise ValueError(f"{where} cannot be used here: {why}; {rest}")
+        return Choice("cuda", "asked for" if device == "cuda" else "the data lies on the device")
+    choice = decide(sum(int(column.nbytes) for column in columns.values()), obstacle=obstacle, speeds=measure)
     _LOG.info("device: %s (%s)", *choice)
     return choice

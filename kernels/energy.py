@@ -26,8 +26,8 @@ from wattshed.kernels.arrays.trapezoid import (
     round_parts,
     sum_chunks,
 )
-from wattshed.kernels.columns import CHUNK, PARALLEL_FROM, check_columns, cut_into_chunks, raise_backwards
-from wattshed.kernels.devices import choose
+from wattshed.kernels.columns import CHUNK, CUDA_BLOCK, PARALLEL_FROM, cut_into_chunks
+from wattshed.kernels.placing import place, raise_backwards
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,17 +61,17 @@ def extend(
     ValueError
         As for :func:`integrate`; ``state`` is then of no more use.
     """
-    check_columns(time_us, power_mw, offsets)
+    time_us, power_mw, on_cuda = place(time_us, power_mw, offsets, device)
     if len(state) != len(offsets) - 1:
         raise ValueError(f"the state has {len(state)} GPUs and offsets {len(offsets) - 1}; they must have the same")
     if max_gap_us < 0:
         raise ValueError(f"max_gap_us must not be negative, got {max_gap_us}")
     gap = np.int64(min(max_gap_us, np.iinfo(np.int64).max))
     with np.errstate(over="ignore"):  # a sum that wrapped is found by its bound and done again
-        owner, rows = cut_into_chunks(offsets, CHUNK)
+        owner, rows = cut_into_chunks(offsets, CUDA_BLOCK if on_cuda else CHUNK)
         parts = np.empty((len(rows) - 1, PART), np.int64)
         crossed = False
-        if choose(device, time_us, power_mw).device == "cuda":
+        if on_cuda:
             from wattshed.kernels import cuda
 
             cuda.sum_chunks(time_us, power_mw, owner, rows, int(gap), parts)

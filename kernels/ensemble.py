@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wattshed.kernels.arrays.draws import BATCH, EXACT_FLOAT, TILE, add_blocks, count_draws, multiply, total_blocks
+from wattshed.kernels.columns import need_host
 from wattshed.kernels.devices import choose
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def block_totals(power_mw: NDArray[np.int32], bounds: NDArray[np.int64]) -> NDAr
 
 
 def _check(power_mw: NDArray[np.int32], bounds: NDArray[np.int64]) -> None:
+    need_host(power_mw=power_mw, bounds=bounds)
     if power_mw.ndim != 2 or power_mw.dtype != np.int32 or (power_mw.size and power_mw.min() < 0):
         raise ValueError("power_mw must be a two-dimensional int32 array without negative readings")
     if bounds.dtype != np.int64 or len(bounds) < 2 or bounds[0] != 0 or bounds[-1] != len(power_mw):
@@ -98,6 +100,7 @@ def bootstrap(totals_mw: NDArray[np.int64], replicates: int, seed: int) -> NDArr
     int64[replicates, t], mW
         The same integers as :func:`bootstrap_direct` gives for the blocks' GPUs.
     """
+    need_host(totals_mw=totals_mw)
     blocks = len(totals_mw)
     out = np.empty((replicates, totals_mw.shape[1]), np.int64)
     highest = int(max(totals_mw.max(initial=0), -totals_mw.min(initial=0)))

@@ -19,9 +19,9 @@ import numpy as np
 from wattshed.kernels.arrays.segments import HIGHEST_MW, LONGEST_US, cut, sum_chunks
 from wattshed.kernels.billing.shares import nobody_here, split_dynamic, split_static
 from wattshed.kernels.billing.usage import SweepPlace, pass_edge, usage_rows
-from wattshed.kernels.columns import CHUNK, CUDA_CHUNK, PARALLEL_FROM, check_columns, raise_backwards, valid_rows
-from wattshed.kernels.devices import choose
+from wattshed.kernels.columns import CHUNK, CUDA_CHUNK, PARALLEL_FROM, need_host
 from wattshed.kernels.jit import jit, prange
+from wattshed.kernels.placing import least_and_greatest, place, raise_backwards, valid_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -141,12 +141,18 @@ def _split_all(sums, edges, rows, usage, still, moving, result):
 
 def _sum(time_us, power_mw, offsets, max_gap_us, idle_mw, edges, rows, on_cuda):
     """Sum all chunks; returns the sums, and the least and the highest reading of each chunk."""
-    gpus, size = len(offsets) - 1, CUDA_CHUNK if on_cuda else CHUNK
-    chunks = np.zeros(gpus + 1, np.int64)
-    cut(time_us, offsets, size, chunks, np.empty(0, np.int64))
-    count = int(chunks[-1])
-    first = np.full(count + 1, len(time_us), np.int64)
-    cut(time_us, offsets, size, chunks, first[:-1])
+    gpus = len(offsets) - 1
+    if on_cuda:
+        from wattshed.kernels import resident
+
+        chunks, first = resident.cut(time_us, offsets, CUDA_CHUNK)
+    else:
+        chunks = np.zeros(gpus + 1, np.int64)
+        cut(time_us, offsets, CHUNK, chunks, np.empty(0, np.int64))
+        first = np.empty(chunks[-1], np.int64)
+        cut(time_us, offsets, CHUNK, chunks, first)
+    count = len(first)
+    first = np.append(first, len(time_us))
     sums = _Sums(chunks, np.zeros((len(edges) + gpus + count, 2), np.int64), np.empty((count, 2), np.int64))
     bounds = np.empty((count, 2), np.int64)
     with np.errstate(over="ignore"):  # checked by the range of the readings
@@ -198,7 +204,11 @@ def job_energy(
     ValueError
         As for ``integrate``; for readings or gaps beyond those bounds; for usage columns that do not fit each other.
     """
-    check_columns(time_us, power_mw, offsets)
+    need_host(
+        idle_mw=idle_mw, rows=rows, start_us=start_us, end_us=end_us, activity_ppm=activity_ppm, busy_ppm=busy_ppm,
+        share_ppm=share_ppm, live=live,
+    )  # fmt: skip
+    time_us, power_mw, on_cuda = place(time_us, power_mw, offsets, device, whole=True)
     gpus, m = len(offsets) - 1, len(start_us)
     if not 0 <= max_gap_us <= LONGEST_US:
         raise ValueError(f"max_gap_us must lie between 0 and 12 hours, got {max_gap_us}")
@@ -209,10 +219,9 @@ def job_energy(
     gpu_of = np.repeat(np.arange(gpus), np.diff(rows))
     moments, owner_of = np.concatenate([start_us, end_us]), np.concatenate([gpu_of, gpu_of])
     edges = moments[np.lexsort((moments, owner_of))]
-    on_cuda = choose(device, time_us, power_mw).device == "cuda"
     sums, bounds = _sum(time_us, power_mw, offsets, max_gap_us, idle_mw, edges, rows, on_cuda)
     if len(bounds) and bounds[:, 0].min() <= 0:
-        if (power_mw <= 0).any():
+        if least_and_greatest(power_mw)[0] <= 0:
             return job_energy(
                 *valid_rows(time_us, power_mw, offsets), max_gap_us,
                 idle_mw, rows, start_us, end_us, activity_ppm, busy_ppm, share_ppm, live, device=device,

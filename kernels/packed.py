@@ -27,7 +27,7 @@ from wattshed.kernels.arrays.trapezoid import (
     PART,
     join_chunks,
 )
-from wattshed.kernels.columns import CHUNK, PARALLEL_FROM, check_columns, raise_backwards
+from wattshed.kernels.columns import CHUNK, PARALLEL_FROM, check_columns, first_fall, need_host, raise_backwards
 from wattshed.kernels.energy import new_state, read
 from wattshed.kernels.int128 import MASK, WORD, add_product
 from wattshed.kernels.jit import jit, prange
@@ -124,6 +124,7 @@ def pack(time_us: NDArray[np.int64], power_mw: NDArray[np.int32], offsets: NDArr
     ValueError
         As for ``integrate``.
     """
+    need_host(time_us=time_us, power_mw=power_mw)
     check_columns(time_us, power_mw, offsets)
     tick_us = next(tick for tick in (1_000_000, 1_000, 1) if not (time_us % tick).any())
     owner = np.zeros(len(offsets), np.int64)
@@ -131,7 +132,7 @@ def pack(time_us: NDArray[np.int64], power_mw: NDArray[np.int32], offsets: NDArr
     span_us = _MOST_TICKS * tick_us
     with np.errstate(over="ignore"):
         if _count_chunks(time_us, offsets, span_us, CHUNK, owner, none, none) >= 0:
-            raise_backwards(time_us, offsets)
+            raise_backwards(first_fall(time_us, offsets), offsets)
         source, end = np.empty((2, owner[-1]), np.int64)
         _count_chunks(time_us, offsets, span_us, CHUNK, owner, source, end)
     even = (end - source + 1) & -2

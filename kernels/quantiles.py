@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wattshed.kernels.billing.histogram import PPM
-from wattshed.kernels.columns import PARALLEL_FROM, check_columns, cut_into_chunks, raise_backwards, valid_rows
-from wattshed.kernels.devices import choose
+from wattshed.kernels.columns import PARALLEL_FROM, cut_into_chunks
 from wattshed.kernels.jit import jit, prange
+from wattshed.kernels.placing import least_and_greatest, place, raise_backwards, valid_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -195,7 +195,7 @@ def quantiles(
     ValueError
         As for ``integrate``, or for a quantile that is none.
     """
-    check_columns(time_us, power_mw, offsets)
+    time_us, power_mw, on_cuda = place(time_us, power_mw, offsets, device)
     if max_gap_us < 0:
         raise ValueError(f"max_gap_us must not be negative, got {max_gap_us}")
     if not all(0 <= q <= PPM for q in ppm) or len(ppm) > 30:
@@ -205,7 +205,6 @@ def quantiles(
     out = np.empty((len(offsets) - 1, len(ppm)), np.int64)
     owner, rows = cut_into_chunks(offsets, CHUNK)
     gpu = np.repeat(np.arange(len(offsets) - 1), np.diff(owner))
-    on_cuda = choose(device, time_us, power_mw).device == "cuda"
     if on_cuda:
         from wattshed.kernels import cuda
     shift = 10
@@ -225,9 +224,10 @@ def quantiles(
             else:
                 (_coarse.serial if serial else _coarse)(*part, cut, gap, np.int64(shift), bins, usable)
             if not usable.all():
-                if (power_mw <= 0).any():
+                lowest, highest = least_and_greatest(power_mw)
+                if lowest <= 0:
                     return quantiles(*valid_rows(time_us, power_mw, offsets), max_gap_us, ppm, device=device)
-                highest = int(power_mw.max()) - 1
+                highest -= 1
                 if highest >> shift < _COARSE:
                     raise_backwards(time_us, offsets)
                 shift = highest.bit_length() - (_COARSE - 1).bit_length()

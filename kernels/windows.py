@@ -10,15 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from wattshed.kernels.arrays.sweep import COUNT, HIGH, sweep_all
-from wattshed.kernels.columns import (
-    CHUNK,
-    CUDA_CHUNK,
-    PARALLEL_FROM,
-    check_columns,
-    raise_backwards,
-    valid_rows,
-)
-from wattshed.kernels.devices import choose
+from wattshed.kernels.columns import CHUNK, CUDA_CHUNK, PARALLEL_FROM
+from wattshed.kernels.placing import least_and_greatest, place, raise_backwards, take, valid_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -86,12 +79,12 @@ def windows(
     ValueError
         As for ``integrate``, or if a window could hold more than an int64 of half-nanojoules (13 days at 2 kW).
     """
-    check_columns(time_us, power_mw, offsets)
+    time_us, power_mw, on_cuda = place(time_us, power_mw, offsets, device, whole=True)
     if window_us <= 0 or max_gap_us < 0:
         raise ValueError(f"window_us must be positive and max_gap_us not negative, got {window_us} and {max_gap_us}")
     gap = np.int64(min(max_gap_us, _INT64_MAX))
     gpus = np.flatnonzero(np.diff(offsets))
-    head, tail = time_us[offsets[gpus]], time_us[offsets[gpus + 1] - 1]
+    head, tail = take(time_us, offsets[gpus]), take(time_us, offsets[gpus + 1] - 1)
     if (tail < head).any():
         raise_backwards(time_us, offsets)
     begin, count = head // window_us, tail // window_us - head // window_us + 1
@@ -99,7 +92,6 @@ def windows(
     bounds[gpus + 1] = count
     np.cumsum(bounds, out=bounds)
     # Tasks: each GPU's windows in as many equal stretches as it has chunks of rows.
-    on_cuda = choose(device, time_us, power_mw).device == "cuda"
     tasks = np.minimum(-(-np.diff(offsets)[gpus] // (CUDA_CHUNK if on_cuda else CHUNK)), count)
     of = np.repeat(np.arange(len(gpus)), tasks)
     turn = np.arange(len(of)) - np.repeat(np.cumsum(tasks) - tasks, tasks)
@@ -107,15 +99,15 @@ def windows(
     last = begin[of] + count[of] * (turn + 1) // tasks[of]
     out = np.empty((bounds[-1], 6), np.int64)
     usable = np.empty(len(of), np.bool_)
-    place = bounds[gpus[of]] + first - begin[of]
+    into = bounds[gpus[of]] + first - begin[of]
     if on_cuda:
         from wattshed.kernels.cuda import sweep_windows as run
     else:
         run = sweep_all if len(time_us) >= PARALLEL_FROM else sweep_all.serial
     with np.errstate(over="ignore"):  # checked below
-        run(time_us, power_mw, offsets, gpus[of], first, last, place, np.int64(window_us), gap, out, usable)
+        run(time_us, power_mw, offsets, gpus[of], first, last, into, np.int64(window_us), gap, out, usable)
     if not usable.all() or out[:, COUNT].sum() != len(time_us):
-        if (power_mw <= 0).any():
+        if least_and_greatest(power_mw)[0] <= 0:
             return windows(*valid_rows(time_us, power_mw, offsets), window_us, max_gap_us, device=device)
         raise_backwards(time_us, offsets)
     if len(out) and 2 * int(out[:, HIGH].max()) * window_us > _INT64_MAX:

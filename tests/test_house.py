@@ -60,8 +60,8 @@ def test_the_top_level_is_the_house():
     }
 
 
-# The whole agent; other meters; real queries; any bytes; what judges the tests.
-ACROSS = {"laws", "peers", "promql", "fuzz", "mutants"}
+# The whole agent; other meters; real queries; any bytes; what judges the tests; what is asked of a real GPU.
+ACROSS = {"laws", "peers", "promql", "fuzz", "mutants", "gpu"}
 
 
 def test_tests_follow_the_rooms():
@@ -245,6 +245,7 @@ def test_a_fault_of_a_part_is_noted_in_one_way():
 
 
 PATH_EDITS = {
+    "tests/gpu/kit/results.py": "hands it on to interpreters that were started under another name, and edits nothing",
     "tests/mutants/run.py": "judges a copy of the tree in a fork, which starts no interpreter that could be told where",
     "tests/test_examples.py": "says that examples need none",
     "tests/test_house.py": "this list",

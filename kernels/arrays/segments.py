@@ -25,21 +25,28 @@ _FOREVER = np.int64(2**63 - 1)
 
 
 @jit
+def cut_rows(time_us, a, hi, size, first, k):
+    """Cut rows ``a:hi`` of one GPU at every ``size`` rows and LONGEST_US.
+
+    Fills ``first``, if it is long enough, with the first row of each chunk, from number ``k`` on; returns the number
+    after the last.
+    """
+    while a < hi:
+        if k < len(first):
+            first[k] = a
+        k += 1
+        b = min(a + size, hi)
+        if time_us[b - 1] - time_us[a] > LONGEST_US:
+            b = max(first_at(time_us, a, b, time_us[a] + LONGEST_US + 1, b), a + 1)
+        a = b
+    return k
+
+
+@jit
 def cut(time_us, offsets, size, owner, first):
-    """Cut at every ``size`` rows and LONGEST_US; fills ``owner`` and, if long enough, ``first`` row of each chunk."""
-    k = 0
+    """Cut every GPU's rows; fills ``owner``, where GPU i owns chunks ``owner[i]:owner[i + 1]``, and ``first``."""
     for gpu in range(len(offsets) - 1):
-        a = offsets[gpu]
-        hi = offsets[gpu + 1]
-        while a < hi:
-            if k < len(first):
-                first[k] = a
-            k += 1
-            b = min(a + size, hi)
-            if time_us[b - 1] - time_us[a] > LONGEST_US:
-                b = max(first_at(time_us, a, b, time_us[a] + LONGEST_US + 1, b), a + 1)
-            a = b
-        owner[gpu + 1] = k
+        owner[gpu + 1] = cut_rows(time_us, offsets[gpu], offsets[gpu + 1], size, first, owner[gpu])
 
 
 @jit

@@ -56,17 +56,36 @@ def battery(*, device="cpu", rows=150):
     return {name: [np.asarray(part).tolist() for part in answer] for name, answer in out.items()}
 
 
+def resident_battery(*, rows=60, lay=None):
+    """The same, with columns that lie on the device; ``lay`` puts an array there."""
+    from wattshed.kernels.cuda_target import cuda
+
+    lay = lay or cuda.to_device
+    out = {}
+    for name, (time_us, power_mw, offsets), gap in (("node", node(1, rows), GAP), ("hostile", hostile(), 2**62)):
+        there = (lay(time_us), lay(power_mw), offsets)
+        out[f"energy {name}"] = energy.integrate(*there, gap, device="cuda")
+        out[f"quantiles {name}"] = [quantiles.quantiles(*there, gap, (0, 500_000, 990_000), device="auto")]
+    time_us, power_mw, offsets = ordinary = node(1, rows)
+    there = (lay(time_us), lay(power_mw), offsets)
+    out["windows"] = windows.windows(*there, 7_000_000, GAP, device="auto")
+    out["jobs"] = jobs.job_energy(*there, GAP, *usage(ordinary), device="cuda")
+    return {name: [np.asarray(part).tolist() for part in answer] for name, answer in out.items()}
+
+
 def shrink(setting):
     """Make chunks small, so that little data crosses many of them."""
     for module, size in ((energy, 16), (packed, 16), (windows, 16), (jobs, 16), (quantiles, 32)):
         setting(module, "CHUNK", size)
         setting(module, "PARALLEL_FROM", 0)
+    setting(energy, "CUDA_BLOCK", 16)
     for module in (windows, jobs):
         setting(module, "CUDA_CHUNK", 5)
 
 
 if __name__ == "__main__":
     shrink(setattr)
-    answer = battery(device=sys.argv[1], rows=int(sys.argv[2]))
+    how, rows = sys.argv[1], int(sys.argv[2])
+    answer = resident_battery(rows=rows) if how == "resident" else battery(device=how, rows=rows)
     answer["modules"] = sorted(name for name in ("numba", "llvmlite") if name in sys.modules)
     json.dump(answer, sys.stdout)

@@ -52,7 +52,7 @@ def test_a_device_that_is_full_gets_the_work_in_pieces():
 import numpy as np
 from wattshed.kernels import cuda, energy
 from tests.kernels.recordings import node
-energy.CHUNK = 16
+energy.CUDA_BLOCK = 16
 recording, real, sizes = node(1, 60), cuda.cuda.device_array, []
 def small(shape, dtype):
     sizes.append(shape[0])
@@ -88,18 +88,18 @@ def test_a_real_device_gives_the_same_integers(monkeypatch):
     assert battery(device="cuda") == {name: here[name] for name in battery(device="cuda")}
 
 
-def test_a_device_is_chosen_by_place_size_and_speed():
+def test_a_device_is_chosen_by_size_and_speed():
     def never():
-        pytest.fail("no measurement is needed")
+        pytest.fail("the answer does not depend on it")
 
+    usable = lambda: ""
     fast_bus = lambda: devices.Speeds(host=10e9, bus=50e9)
     slow_bus = lambda: devices.Speeds(host=100e9, bus=12e9)
     decide = devices.decide
-    assert decide(8, resident=True, obstacle="", speeds=never) == ("cuda", "the data lies on the device")
-    assert decide(10**9, resident=False, obstacle="no driver", speeds=never) == ("cpu", "no driver")
-    assert decide(1_000, resident=False, obstacle="", speeds=never).device == "cpu"
-    assert decide(10**9, resident=False, obstacle="", speeds=slow_bus).device == "cpu"
-    chosen = decide(10**9, resident=False, obstacle="", speeds=fast_bus)
+    assert decide(10**9, obstacle=lambda: "no driver", speeds=never) == ("cpu", "no driver")
+    assert decide(1_000, obstacle=never, speeds=never).device == "cpu"
+    assert decide(10**9, obstacle=usable, speeds=slow_bus).device == "cpu"
+    chosen = decide(10**9, obstacle=usable, speeds=fast_bus)
     assert chosen == ("cuda", "1000 MB in host memory: 100.0 ms here, 20.1 ms over the bus")
 
 

@@ -13,6 +13,7 @@ from tests.traces.windows_made_up import plain_window
 from wattshed.agent.replay.report import rounded_parts
 from wattshed.agent.traces.native.recorder import Recorder
 from wattshed.agent.traces.native.segment import SCHEMA_MESSAGE
+from wattshed.kernels import devices
 
 
 @pytest.fixture
@@ -59,6 +60,15 @@ def test_the_document(wattshed, log):
     assert first["power_w"] == {"mean": 100, "min": 100, "max": 100, "p50": 100, "p95": 100, "p99": 100}
     assert answer["jobs"] == []
     assert answer["total_j"] == answer["idle_j"] + answer["unattributed_j"] == 30_000
+
+
+def test_a_device_that_cannot_be_used_is_refused_in_a_line(wattshed, log, monkeypatch):
+    said = "CUDA kernels do not run here (numba 1): AttributeError: gone"
+    monkeypatch.setattr(devices, "obstacle", lambda: said)
+    code, out, err = wattshed("replay", log, "--columns", COLUMNS, "--device", "cuda")
+    assert (code, out) == (2, "")
+    assert err == f"wattshed: --device cuda: no usable CUDA device here ({said}); use --device cpu\n"
+    assert replay_json(wattshed, log, "--columns", COLUMNS, "--device", "auto")["total_j"] == 30_000
 
 
 def test_jobs_share_and_sum_exactly(wattshed, log, tmp_path):
