@@ -20,7 +20,7 @@ from wattshed.kernels.arrays.segments import sum_chunk
 from wattshed.kernels.arrays.sweep import sweep
 from wattshed.kernels.arrays.trapezoid import BACKWARDS, COVERED, FIRST_MW, FIRST_US, HI, LAST_MW, LAST_US, LO, PART
 from wattshed.kernels.cuda_target import THREADS, cuda, each, launch
-from wattshed.kernels.device_memory import in_pieces, rows_on_device
+from wattshed.kernels.device_memory import in_pieces, put, rows_on_device
 from wattshed.kernels.int128 import MASK, WORD, add_product
 
 if TYPE_CHECKING:
@@ -274,7 +274,7 @@ def sweep_windows(time_us: Any, power_mw: Any, *rest: Any) -> None:
     device = (cuda.device_array(out.shape, np.int64), cuda.device_array(len(usable), np.bool_))
     if len(usable):
         each(
-            _sweep, len(usable), time_us, power_mw, *map(cuda.to_device, given), window_us, max_gap_us, *device
+            _sweep, len(usable), time_us, power_mw, *map(put, given), window_us, max_gap_us, *device
         )  # fmt: skip
         out[:], usable[:] = device[0].copy_to_host(), device[1].copy_to_host()
 
@@ -291,7 +291,7 @@ def sum_segments(time_us: Any, power_mw: Any, *rest: Any) -> None:
     *given, max_gap_us, out, span, bounds = rest
     device = [cuda.to_device(array) for array in (out, span, bounds)]
     if len(span):
-        each(_sum_segments, len(span), time_us, power_mw, *map(cuda.to_device, given), max_gap_us, *device)
+        each(_sum_segments, len(span), time_us, power_mw, *map(put, given), max_gap_us, *device)
         for array, filled in zip((out, span, bounds), device, strict=True):
             array[:] = filled.copy_to_host()
 
