@@ -19,8 +19,8 @@ from wattshed.kernels.arrays.draws import drawn_block, key_of
 from wattshed.kernels.arrays.segments import sum_chunk
 from wattshed.kernels.arrays.sweep import sweep
 from wattshed.kernels.arrays.trapezoid import BACKWARDS, COVERED, FIRST_MW, FIRST_US, HI, LAST_MW, LAST_US, LO, PART
-from wattshed.kernels.cuda_target import THREADS, cuda, each, launch
-from wattshed.kernels.device_memory import in_pieces, rows_on_device
+from wattshed.kernels.cuda_target import SIMULATED, THREADS, cuda, each, launch
+from wattshed.kernels.device_memory import in_pieces, put, rows_on_device
 from wattshed.kernels.int128 import MASK, WORD, add_product
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _FITS_INT64 = 1 << 31
 _COARSE = 2048
+_ROWS_A_THREAD = 2 if SIMULATED else 64
+"""Of a chunk that several blocks share: a histogram is long, so its chunks are, and few."""
 _NONE = 1 << 62
 
 
@@ -109,7 +111,7 @@ def _sum_chunk(time_us, power_mw, rows, lead, origin, max_gap_us, parts):
 
 @cuda.jit
 def _weigh(time_us, power_mw, lows, highs, rows, origin, max_gap_us, shift, slot_of, slot_row, bins, falls):
-    """One block adds the weights of one chunk's rows to its histogram.
+    """Add the weights of one chunk's rows to its histogram, by the blocks of one column of the grid.
 
     ``lows[k]:highs[k]`` are the rows of the chunk's GPU. With ``slot_of`` (a row per GPU) the histogram is the fine one
     of the slots, otherwise the coarse one, whose last bin takes what is not a reading or too high.
@@ -117,7 +119,7 @@ def _weigh(time_us, power_mw, lows, highs, rows, origin, max_gap_us, shift, slot
     k = cuda.blockIdx.x
     fine = slot_of.shape[0] > 0
     mask = (np.int64(1) << shift) - 1
-    i = rows[k] - origin + cuda.threadIdx.x
+    i = rows[k] - origin + cuda.blockIdx.y * THREADS + cuda.threadIdx.x
     while i < rows[k + 1] - origin:
         weight = np.int64(0)
         if i > lows[k] - origin:
@@ -139,7 +141,7 @@ def _weigh(time_us, power_mw, lows, highs, rows, origin, max_gap_us, shift, slot
                 cuda.atomic.add(bins, (k, ((slot - 1) << shift) + (level & mask)), weight)
         else:
             cuda.atomic.add(bins, (k, level >> shift), weight)
-        i += THREADS
+        i += cuda.gridDim.y * THREADS
 
 
 @cuda.jit
@@ -241,6 +243,7 @@ def weigh_chunks(
     usable = np.ones(len(gpu), np.bool_)
     lows, highs = offsets[gpu], offsets[gpu + 1]
     slots = np.empty((0, _COARSE), np.uint8) if slot_of is None else slot_of
+    blocks = max(int(np.diff(rows).max(initial=0)) // (THREADS * _ROWS_A_THREAD), 1)
 
     def run(first: int, last: int) -> None:
         origin = max(int(rows[first]) - 1, 0)
@@ -248,7 +251,7 @@ def weigh_chunks(
         out = cuda.to_device(np.zeros((last - first, bins.shape[1]), np.int64))
         falls = cuda.to_device(np.zeros(last - first, np.int32))
         launch(
-            _weigh, last - first, THREADS,
+            _weigh, (last - first, blocks), THREADS,
             rows_on_device(time_us, origin, stop), rows_on_device(power_mw, origin, stop),
             cuda.to_device(lows[first:last]), cuda.to_device(highs[first:last]),
             cuda.to_device(rows[first : last + 1]), np.int64(origin), np.int64(max_gap_us), np.int64(shift),
@@ -274,7 +277,7 @@ def sweep_windows(time_us: Any, power_mw: Any, *rest: Any) -> None:
     device = (cuda.device_array(out.shape, np.int64), cuda.device_array(len(usable), np.bool_))
     if len(usable):
         each(
-            _sweep, len(usable), time_us, power_mw, *map(cuda.to_device, given), window_us, max_gap_us, *device
+            _sweep, len(usable), time_us, power_mw, *map(put, given), window_us, max_gap_us, *device
         )  # fmt: skip
         out[:], usable[:] = device[0].copy_to_host(), device[1].copy_to_host()
 
@@ -291,7 +294,7 @@ def sum_segments(time_us: Any, power_mw: Any, *rest: Any) -> None:
     *given, max_gap_us, out, span, bounds = rest
     device = [cuda.to_device(array) for array in (out, span, bounds)]
     if len(span):
-        each(_sum_segments, len(span), time_us, power_mw, *map(cuda.to_device, given), max_gap_us, *device)
+        each(_sum_segments, len(span), time_us, power_mw, *map(put, given), max_gap_us, *device)
         for array, filled in zip((out, span, bounds), device, strict=True):
             array[:] = filled.copy_to_host()
 

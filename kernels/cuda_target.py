@@ -21,7 +21,7 @@ from numba import cuda
 
 from wattshed.kernels.int128 import add_product
 
-__all__ = ["THREADS", "cuda", "each", "launch", "trial"]
+__all__ = ["SIMULATED", "THREADS", "cuda", "each", "launch", "trial"]
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 """Kernels run in numba-cuda's simulator, as plain Python."""
@@ -50,7 +50,7 @@ def _mend() -> None:
 _mend()
 
 
-def launch(kernel: Any, blocks: int, threads: int, *args: Any) -> None:
+def launch(kernel: Any, blocks: int | tuple[int, int], threads: int, *args: Any) -> None:
     """Run a kernel, without numba's advice on how many blocks it should have: that is for who writes it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*Grid size .* will likely result in GPU under-utilization")

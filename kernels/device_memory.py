@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from wattshed.kernels.columns import on_device
 from wattshed.kernels.cuda_target import cuda
 
@@ -39,6 +41,11 @@ def adopted(column: Any) -> Any:
     return cuda.as_cuda_array(column) if on_device(column) and not hasattr(column, "__cuda_ndarray__") else column
 
 
+def put(column: Any) -> Any:
+    """Copy a column to the device unless it lies there already."""
+    return column if on_device(column) else cuda.to_device(np.ascontiguousarray(column))
+
+
 def rows_on_device(column: Any, a: int, b: int) -> Any:
     """Rows ``a:b`` of a column, copied over unless it lies on the device already."""
-    return column[a:b] if on_device(column) else cuda.to_device(column[a:b])
+    return put(column[a:b])

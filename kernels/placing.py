@@ -47,10 +47,9 @@ def place(
     check_columns(time_us, power_mw, offsets)
     on_cuda = resident or choose(device, time_us=time_us, power_mw=power_mw).device == "cuda"
     if resident or (on_cuda and whole):
-        from wattshed.kernels.device_memory import rows_on_device
+        from wattshed.kernels.device_memory import put
 
-        n = len(time_us)
-        time_us, power_mw = rows_on_device(time_us, 0, n), rows_on_device(power_mw, 0, n)
+        time_us, power_mw = put(time_us), put(power_mw)
     return time_us, power_mw, on_cuda
 
 

@@ -136,7 +136,8 @@ def valid_rows(time_us: Any, power_mw: Any, offsets: NDArray[np.int64]) -> tuple
     each(_count_valid, tasks, power_mw, rows_there, counts)
     place = np.zeros(len(rows), np.int64)
     np.cumsum(counts.copy_to_host(), out=place[1:])
-    kept_us, kept_mw = cuda.device_array(place[-1], np.int64), cuda.device_array(place[-1], np.int32)
+    kept = int(place[-1])
+    kept_us, kept_mw = cuda.device_array(kept, np.int64), cuda.device_array(kept, np.int32)
     each(_keep_valid, tasks, time_us, power_mw, rows_there, cuda.to_device(place), kept_us, kept_mw)
     return kept_us, kept_mw, place[owner]
 
@@ -152,6 +153,6 @@ def cut(time_us: Any, offsets: NDArray[np.int64], size: int) -> tuple[NDArray[np
     counts, place = cuda.device_array(tasks, np.int64), np.zeros(len(rows), np.int64)
     each(_cut, tasks, time_us, rows_there, size, cuda.to_device(place), cuda.device_array(0, np.int64), counts)
     np.cumsum(counts.copy_to_host(), out=place[1:])
-    first = cuda.device_array(place[-1], np.int64)
+    first = cuda.device_array(int(place[-1]), np.int64)
     each(_cut, tasks, time_us, rows_there, size, cuda.to_device(place), first, counts)
     return place[owner], first.copy_to_host()

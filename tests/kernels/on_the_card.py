@@ -86,7 +86,8 @@ def compared():
             host = plain(way(time_us, power_mw, offsets, "cpu"))
             there = (lay[seed % 2](time_us), lay[seed // 2 % 2](power_mw), offsets)
             half = (there[0], power_mw, offsets)  # one column there, one here
-            for given, device in ((there, "cuda"), (half, "auto")):
+            spread = (np.repeat(time_us, 2)[::2], np.repeat(power_mw, 3)[::3], offsets)  # no contiguous memory
+            for given, device in ((there, "cuda"), (half, "auto"), (spread, "cuda")):
                 equal[name] = equal.get(name, 0) + (plain(way(*given, device)) == host)
     return equal
 
