@@ -97,6 +97,16 @@ def test_an_idle_tick_goes_to_who_was_there_last_and_a_row_is_divided_by_all_sam
     assert second.own == pytest.approx(12.5)  # what the mean of its own samples would be
 
 
+def test_samples_of_an_idle_card_make_rows_of_nothing():
+    loads = [load("first", (10, 60)), load("second", (2000, 2050))]
+    first, second = (row_rule.bounds(window(loads, 200, 400, 600), name) for name in ("first", "second"))
+    assert (first.least, first.most, first.certain) == (0, 0, True)
+    assert first.explains(0)
+    assert not first.explains(None)  # the last one is named, so that it has a row
+    assert second.explains(None)
+    assert not second.explains(0)
+
+
 def test_where_the_rule_cannot_tell_it_gives_bounds():
     loads = [load("first", (0, 400)), load("second", (0, 200))]
     taken = window(loads, 0, 100, 300)

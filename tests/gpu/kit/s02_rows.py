@@ -126,6 +126,17 @@ def readings(poll: dict, window: list[Sample], loads: list[Load], offset_ns: int
     return found
 
 
+def within(polls: list[dict], taken: list[Sample], loads: list[Load], span, offset_ns: int) -> list[dict]:
+    """Readings of all answers that are of one scenario's span (s after t0) alone."""
+    rows = []
+    for poll in polls:
+        window = window_of(poll, taken, offset_ns) if poll["rows"] and poll["since"] else []
+        begin_ns = poll["since"] * 1000 + offset_ns - STEP_NS  # the first sample reaches back so far
+        if window and span[0] * 1e9 <= begin_ns and poll["t_ns"] <= (span[1] + PAUSE_S / 2) * 1e9:
+            rows += readings(poll, window, loads, offset_ns)
+    return rows
+
+
 RIVALS = (
     "mean of its own samples",
     "its last sample",
@@ -231,13 +242,9 @@ def measure(kit) -> None:
     card.close()
     shares = {}
     for name, span in spans.items():
-        rows = []
-        for poll in polls:
-            window = window_of(poll, taken, offset_ns) if poll["rows"] and poll["since"] else []
-            begin_ns = poll["since"] * 1000 + offset_ns - STEP_NS  # the first sample reaches back so far
-            if window and span[0] * 1e9 <= begin_ns and poll["t_ns"] <= (span[1] + PAUSE_S / 2) * 1e9:
-                rows += readings(poll, window, loads, offset_ns)
-        facts = judge(rows, loads) | {"named": named_ticks(polls, taken, span, offset_ns)}
+        facts = judge(within(polls, taken, loads, span, offset_ns), loads) | {
+            "named": named_ticks(polls, taken, span, offset_ns)
+        }
         kit.put(**{f"scenario {name[0]}": {"name": name, "seconds": span[1] - span[0], **facts}})
         shares[name[0]] = facts["explained"]
     known = [s for s in shares.values() if s is not None]

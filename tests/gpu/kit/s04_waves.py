@@ -23,12 +23,11 @@ HZ = 100
 STEADY, MOVES, AGREE = 0.03, 0.3, 0.01
 
 
-def plan(kit) -> tuple[list[dict], list[tuple[float, float, float, float]]]:
-    """Segments of one process, and what each is for: (period, phase, from, to), s.
+def plan(s) -> tuple[list[dict], list[tuple[float, float, float, float]]]:
+    """Segments of one process, and what each is for: (period, phase, from, to), s; ``s`` makes lengths of lengths.
 
     The first two parts are the levels: always on (period 0) and always off (-1).
     """
-    s = kit.seconds
     hold = s(2.2, 1.6)
     segments = [steady(0, hold, "mid")]
     parts = [(0.0, 0.0, 0.6, hold), (-1.0, 0.0, hold + 0.5, hold + s(2.0, 1.6))]
@@ -102,7 +101,7 @@ def over_phases(table: list[dict]) -> dict[str, float]:
 
 def measure(kit) -> None:
     """Swing, with everything read beside."""
-    segments, parts = plan(kit)
+    segments, parts = plan(kit.seconds)
     session = Session(kit, [Load("kit-wave", segments)], "wave")
     card = Card(kit, session.script())
     ring = PowerSamples(card)

@@ -156,16 +156,16 @@ def compare(billed: dict[str, tuple[float, float]], own: dict[str, float], busy:
     return table
 
 
-def truths(session: Session, rows, seen: dict, end_s: float) -> tuple[dict, dict, dict]:
+def truths(loads: list[Load], rows, seen: dict, end_s: float) -> tuple[dict, dict, dict]:
     """Joules by load by both conventions, and the levels and sums behind them."""
     watts = {name: counter_watts(rows, a * 1e9, b * 1e9) for name, (a, b) in seen.items()}
     idle_w, open_w = watts["idle"] or 0.0, watts["open"] or watts["idle"] or 0.0
     begin_ns, end_ns = int(0.6e9), int((end_s + TAIL_S - 0.5) * 1e9)
-    spans = present(session.loads)
+    spans = present(loads)
     parts = stretches(spans, begin_ns, end_ns)
     alone = {name: span for name, span in seen.items() if name.startswith("kit-")}
-    own = own_energy(session.loads, rows, parts, open_w, alone)
-    busy = busy_share(session.loads, rows, parts, idle_w)
+    own = own_energy(loads, rows, parts, open_w, alone)
+    busy = busy_share(loads, rows, parts, idle_w)
     last_ns = max(end for _, end in spans.values())
     after = joules(rows, last_ns, end_ns)
     between = sum(
@@ -208,7 +208,7 @@ def measure(kit) -> None:
         conservation=agents.conservation(page) if page else None,
         jobs_on_the_page=agents.job_joules(page),
     )
-    own, busy, facts = truths(session, rows, seen, end_s)
+    own, busy, facts = truths(loads, rows, seen, end_s)
     kit.put(schedule=facts)
     found = replays(kit, came["folder"], rows, t0_ns, offset_ns)
     card.close()
