@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 from html import escape
+from itertools import pairwise
 
 from tests.gpu import measured
 
@@ -19,8 +20,7 @@ class Picture:
     def __init__(self, title: str, unit: str, low: float, high: float, every: float) -> None:
         self._low, self._high = low, high
         self.parts = [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-            f'font-family="sans-serif" font-size="12">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif">',
             f'<title>{escape(title)}</title><rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
         ]
         self.text(LEFT, 20, title, size=14, colour=INK)
@@ -37,15 +37,13 @@ class Picture:
 
     def text(self, x: float, y: float, said: str, *, anchor: str = "start", size: int = 12, colour: str = GREY) -> None:
         """Write."""
-        self.parts.append(
-            f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" fill="{colour}">{escape(said)}</text>'
-        )
+        where = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
+        self.parts.append(f'<text {where} font-size="{size}" fill="{colour}">{escape(said)}</text>')
 
     def line(self, x1: float, y1: float, x2: float, y2: float, colour: str, width: float = 1) -> None:
         """Draw a line."""
-        self.parts.append(
-            f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}" stroke-width="{width:g}"/>'
-        )
+        where = f'x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"'
+        self.parts.append(f'<line {where} stroke="{colour}" stroke-width="{width:g}"/>')
 
     def bar(self, x: float, width: float, value: float, colour: str) -> None:
         """Draw a bar from the axis up."""
@@ -103,7 +101,7 @@ def counter_calls() -> str:
     width = WIDTH - LEFT - RIGHT
     for state, colour in colours.items():
         calls = measured.series(f"01-check-back-to-back-{state}-83")
-        seen_ns = [b[1] for a, b in zip(calls, calls[1:], strict=False) if a[2] != b[2]]
+        seen_ns = [b[1] for a, b in pairwise(calls) if a[2] != b[2]]
         dots = []
         for begin, end, _ in calls:
             place = bisect.bisect_right(seen_ns, begin)
