@@ -238,6 +238,18 @@ def test_kernels_on_the_machines_cores():
     )
 
 
+def test_the_recording():
+    step = measured.step(10)
+    native, parquet = step["replay"], step["parquet"]["replay"]
+    assert (native["total_j"], native["jobs"]) == (parquet["total_j"], parquet["jobs"])
+    assert step["identifying"] == []
+    says(
+        f"{step['record']['bytes']:,} and {step['parquet']['bytes']:,} bytes",
+        f"the same: {native['total_j']:,.6f} J",
+        " and ".join(sorted((job.rpartition("/")[2] for job in native["jobs"]), reverse=True)),
+    )
+
+
 @pytest.mark.parametrize("name", pictures.PICTURES)
 def test_pictures_are_drawn_from_the_series(name):
     assert (measured.FOLDER / name).read_text() == pictures.PICTURES[name](), "run: python -m tests.gpu.pictures"
