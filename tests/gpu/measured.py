@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -84,11 +83,9 @@ def rows() -> dict[str, dict]:
 def publication() -> dict:
     """Periods, and the counter against the ring of samples, under a random load."""
     cached, counter, samples = (series(f"03-periods-{name}") for name in ("cached", "counter", "samples"))
-    changes = [row for before, row in pairwise(cached) if row[2] != before[2]]
-    shared = sum(s03_periods.near(samples, row[0], row[2], 250_000_000) for row in changes)
     periods = s03_periods.periods(cached, {"average": 1, "instant": 2}) | s03_periods.periods(counter, {"counter": 1})
     integrated = s03_periods.integrated(counter, samples)
-    return integrated | {"periods": periods, "instant_is_a_sample": shared / len(changes)}
+    return integrated | {"periods": periods, "instant_is_a_sample": s03_periods.shared(cached, samples)}
 
 
 def waves() -> tuple[dict, list[dict], dict[str, float]]:
