@@ -70,7 +70,6 @@ def test_kernels_but_for_the_replays_that_were_cut_off(judged):
         s07_kernels.conclude(kit, contest, kit.result["foreign"], replayed)
         assert kit.said[0] is so, kit.said
     assert kit.result["card_wins_resident"] == {
-        "draw_counts": None,
         "integrate dirty": 10**7,
         "windows dirty": 10**6,
         "quantiles dirty": 10**6,
