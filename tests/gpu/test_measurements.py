@@ -31,6 +31,17 @@ def span(values, digits=1):
     return f"{min(values):.{digits}f} to {max(values):.{digits}f}"
 
 
+def test_verdicts():
+    verdicts = [measured.step(number)["verdict"] for number in range(1, 11)]
+    counts = [verdicts.count(verdict) for verdict in ("as predicted", "SURPRISE", "unknown")]
+    assert counts == [1, 8, 1]
+    says("one step of ten came out as predicted, eight held a surprise, one did not reach its end")
+    (failed,) = (step for step in map(measured.step, range(1, 11)) if step["state"] != "done")
+    cut = {error.rpartition("after ")[2] for error in failed["errors"] if "TimeoutExpired" in error}
+    says(f"cut off after {cut.pop()}")
+    assert not cut
+
+
 def test_prices_of_calls():
     step = measured.step(1)
     names = {
