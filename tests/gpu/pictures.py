@@ -93,6 +93,17 @@ def waves() -> str:
     return drawn.done()
 
 
+def after_publication(state: str) -> list[tuple[float, float]]:
+    """Calls for the counter: ms from the first sight of a new value to their begin, up to 100, and what they took."""
+    calls, found = measured.series(f"01-check-back-to-back-{state}-83"), []
+    seen_ns = [b[1] for a, b in pairwise(calls) if a[2] != b[2]]
+    for begin, end, _ in calls:
+        place = bisect.bisect_right(seen_ns, begin)
+        if place and begin - seen_ns[place - 1] <= 100_000_000:
+            found.append(((begin - seen_ns[place - 1]) / 1e6, (end - begin) / 1e6))
+    return found
+
+
 def counter_calls() -> str:
     """How long a call for the counter takes, by how long after a publication it begins."""
     drawn = Picture("A call for the energy counter, by where it begins", "ms it takes", 0, 20, 5)
@@ -100,14 +111,7 @@ def counter_calls() -> str:
     drawn.legend(colours)
     width = WIDTH - LEFT - RIGHT
     for state, colour in colours.items():
-        calls = measured.series(f"01-check-back-to-back-{state}-83")
-        seen_ns = [b[1] for a, b in pairwise(calls) if a[2] != b[2]]
-        dots = []
-        for begin, end, _ in calls:
-            place = bisect.bisect_right(seen_ns, begin)
-            since_ms = (begin - seen_ns[place - 1]) / 1e6 if place else 101.0
-            if since_ms <= 100:
-                dots.append((LEFT + since_ms / 100 * width, (end - begin) / 1e6))
+        dots = [(LEFT + since / 100 * width, took) for since, took in after_publication(state)]
         drawn.dots(dots, colour, 3.5)
     for ms in range(0, 101, 20):
         drawn.text(LEFT + ms / 100 * width, HEIGHT - BOTTOM + 20, str(ms), anchor="middle", colour=INK)

@@ -3,7 +3,7 @@
 import gzip
 import json
 import re
-from statistics import fmean
+from statistics import fmean, median
 
 import pytest
 
@@ -76,6 +76,12 @@ def test_a_call_for_the_counter_is_dear_just_after_its_publication():
         "there {:.1f} ms in the mean and {:.1f} at most idle, {:.1f} and {:.1f} loaded; ".format(*first)
         + f"elsewhere means of {others[0]} ms idle, {others[1]} loaded"
     )
+
+
+def test_a_call_for_the_counter_is_dearer_after_each_sample_of_the_driver():
+    took = [(since, ms) for since, ms in pictures.after_publication("idle") if since > 15]
+    after = median(ms for since, ms in took if 1 <= since % 20 <= 3.5)
+    says(f"take {after:.1f} ms instead of {median(ms for _, ms in took):.1f}")
 
 
 def test_publication():
@@ -172,6 +178,8 @@ def test_what_watching_costs():
         assert re.search(rf"\| {doing} \| {watched} \| [^|]* \| {re.escape(outcome)}", PAGE), outcome
     agent = effects["kernels of 10 us"]["agent"]
     says(f"the {100 * agent['effect']:.1f} ± {percent(agent['error'])} that the step computes")
+    rates = [one["rate"] for one in measured.step(6)["stretches"] if one["doing"] == "kernels of 10 us"]
+    says(f"between {round(min(rates), -3):,.0f} and {round(max(rates), -3):,.0f} a second")
     calls = measured.step(6)["during_calls"]
     long, short = (calls[f"kernels of {kind}: counter 50 Hz"]["ratio"] for kind in ("1 ms", "10 us"))
     one = calls["allocations: counter 50 Hz"]
@@ -209,8 +217,21 @@ def test_memory_power_and_lists():
     )
 
 
+def test_rarer_answers():
+    step = measured.step(8)
+    ring = step["samples"]["total power"]
+    age_ms = ring["age_us_by_clock"]["realtime"] / 1e3
+    says(f"| {ring['count']}, {ring['spacing_ms']['p50']:.1f} ms, {age_ms:.1f} ms old, *noted*")
+    assert set(step["events"]["registered"].values()) == {"yes"}
+    says(f"all {len(step['events']['registered']) - 1}, and together, *noted*")
+    assert step["accounting"]["stats of a process that runs"].endswith("Not Found (6)")
+    assert {"1", "2", "3", "5", "10"} <= set(step["gpm"]["answered"])
+
+
 def test_cuda_kernels():
     step = measured.step(7)
+    libraries = [step["versions"][name] for name in ("numba", "numba-cuda", "numpy", "cupy-cuda13x", "torch")]
+    says("numba {}, numba-cuda {} and numpy {}; CuPy {} and torch {} beside".format(*libraries))
     rows = {(row["kernel"], row["n"]): row for row in step["table"]}
     copy, bus = ([rate for _, rate in facts.items()] for facts in (step["copy_gb_s"], step["bus_gb_s"]))
     assert set(step["equal"].values()) == {True}
