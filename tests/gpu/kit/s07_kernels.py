@@ -41,14 +41,8 @@ TURN_NS = 120_000_000
 DRAWS = ((20, 4_096), (200, 4_096), (1_000, 16_384), (2_000, 65_536))  # replicates, blocks
 JOBS = 50
 RESERVED_S = 35.0  # for what comes after the recordings, and the largest of them
-# The last two are what a replay needs.
-WARM = (
-    ("jobs",),
-    ("windows",),
-    ("energy", "quantiles", "ensemble", "bandwidth probe"),
-    ("live path",),
-    ("plain path", "histogram", "segments"),
-)
+FOR_REPLAYS = (("live path",), ("plain path", "histogram", "segments"))
+WARM = (("jobs",), ("windows",), ("energy", "quantiles", "ensemble", "bandwidth probe"), *FOR_REPLAYS)
 PACKAGES = (
     "numba",
     "numba-cuda",
