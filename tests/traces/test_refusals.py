@@ -97,3 +97,72 @@ def test_a_jobs_file_that_cannot_be_read(tmp_path, name):
     with pytest.raises(InputError, match=message) as error:
         read_jobs(path, UTC, parse_job_columns(columns) if columns else None)
     assert (error.value.path, error.value.line, error.value.column) == (str(path), line, column)
+
+
+def query(stamp, watts):
+    return f"""==============NVSMI LOG==============
+{stamp}
+GPU 00000000:07:00.0
+    GPU UUID                              : GPU-aa
+    GPU Power Readings
+        Average Power Draw                : {watts}
+"""
+
+
+WATTS = 'DCGM_FI_DEV_POWER_USAGE{gpu="0"}'
+XML = "<nvidia_smi_log><timestamp>Tue Mar  5 10:00:0{} 2024</timestamp>\n<gpu id='0'><{}>\n"
+XML += "<gpu_power_readings><power_draw>5 W</power_draw></gpu_power_readings>\n</gpu></nvidia_smi_log>\n"
+LEFT_OUT = {
+    "a table": (
+        "time,gpu,power_w\n1700000000,0,5\nsoon,0,5\n1700000001,0,much\n1700000002,0,-4\n1700000003,0,\n1700000004,0\n",
+        6,
+        [(3, 1, "soon", "no_time"), (4, 3, "much", "not_a_number"), (5, 3, "-4", "negative"), (6, 3, "", "empty"),
+         (7, 0, "1700000004,0", "wrong_number_of_columns")],
+    ),
+    "dmon": (
+        "#Time gpu pwr\n10:00:00 0 5\n10:00:01 0\n25:00:00 0 5\n10:00:02 N/A 5\n10:00:03 0 -\n",
+        5,
+        [(3, 0, "10:00:01 0", "wrong_number_of_columns"), (4, 0, "25:00:00 0 5", "no_time"),
+         (5, 0, "10:00:02 N/A 5", "unknown_gpu"), (6, 0, "-", "not_available")],
+    ),
+    "pictures of an exporter": (
+        f"#\n{WATTS} 5 1700000000000\nup 1\nto be or not\n{WATTS} 5 soon\n{WATTS} much 1700000001000\na 1\nb 1\n",
+        4,
+        [(4, 0, "to be or not", "not_a_sample"), (5, 0, "soon", "no_time"), (6, 0, "much", "not_a_number")],
+    ),
+    "an answer of Prometheus": (
+        matrix({"metric": {"__name__": "DCGM_FI_DEV_POWER_USAGE"},
+                "values": [[1700000000, "5"], ["soon", "5"], [1700000001], 7, [1700000002, "much"]]}),
+        5,
+        [(0, 0, "['soon', '5']", "no_time"), (0, 0, "['1700000001']", "no_time"), (0, 0, "7", "no_time"),
+         (0, 0, "much", "not_a_number")],
+    ),
+    "nvidia-smi -q": (
+        query("", "5.00 W") + query("Timestamp : Tue Mar  5 10:00:00 2024", "5.00 W")
+        + query("Timestamp : Tue Mar  5 10:00:01 2024", "N/A") + query("Timestamp : soon", "5.00 W"),
+        4,
+        [(3, 0, "", "no_time"), (15, 0, "N/A", "not_available"), (21, 0, "", "no_time")],
+    ),
+    "nvidia-smi -q -x": (
+        XML.format(0, "a></a") + XML.format(1, "a></b") + XML.format(2, "a></a"),
+        2,
+        [(6, 0, "mismatched tag: line 2, column 17", "damaged")],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LEFT_OUT)
+def test_what_is_left_out_of_a_trace(tmp_path, name):
+    text, rows, wanted = LEFT_OUT[name]
+    path = tmp_path / "trace"
+    path.write_text(text)
+    (chain,) = find([str(path)], Options())
+    windows = list(chain.windows(Options()))
+    assert sum(int((window.readings.power_mw == 5000).sum()) for window in windows) == rows - sum(
+        reason != "damaged"
+        for *_, reason in wanted  # a document, of which nobody knows the rows
+    )
+    (report,) = chain.reports
+    assert sorted((bad.line, bad.column, bad.text, bad.reason) for bad in report.bad) == sorted(wanted)
+    assert report.rows == rows
+    assert report.rows_rejected == len(wanted)
