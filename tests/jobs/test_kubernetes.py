@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("grpc", reason="needs the extra kubernetes")
 
-from tests.jobs.fake_kubelet import FakeKubelet, claim, container, devices, field, pod
+from tests.jobs.fake_kubelet import FakeKubelet, claim, container, devices, field, pod, varint
 from tests.jobs.fake_proc import BOOT, FakeProc
 from wattshed.agent.jobs import podresources
 from wattshed.agent.jobs.cgroup import identify
@@ -113,6 +113,36 @@ def test_any_bytes_are_read_or_refused(message):
 def test_what_is_cut_short_is_refused(message):
     with pytest.raises(RuntimeError):
         list(podresources._fields(message))
+
+
+@pytest.mark.parametrize("number", [0, 1, 127, 128, 300, 2**32, 2**63, 2**64 - 1])
+def test_a_number_of_any_length_is_read_past(number):
+    message = field(9, number) + field(1, "a" * 200)
+    assert list(podresources._fields(message)) == [(1, b"a" * 200)]
+    assert podresources._varint(varint(number) + b"x", 0) == (number, len(varint(number)))
+
+
+def test_a_number_has_ten_bytes_at_most():
+    assert podresources._varint(b"\x80" * 9 + b"\x01", 0) == (1 << 63, 10)
+    with pytest.raises(RuntimeError, match="truncated"):
+        podresources._varint(b"\x80" * 10 + b"\x01", 0)
+
+
+def test_an_answer_as_large_as_the_kubelet_s_own_limit_is_read(kubelet):
+    """16 MiB (DefaultPodResourcesMaxSize): thousands of pods with many devices."""
+    empty = pod("ml", "x" * (15 << 20), container("main"))
+    rest = len(field(1, empty)) - (15 << 20)
+    client = Kubelet(kubelet.socket)
+    for more in (0, 1):
+        name = "x" * ((16 << 20) - rest + more)
+        kubelet.pods["ml", "x"] = pod("ml", name, container("main"))
+        assert len(field(1, kubelet.pods["ml", "x"])) == (16 << 20) + more
+        if more:
+            with pytest.raises(RuntimeError, match="the kubelet's List failed: RESOURCE_EXHAUSTED"):
+                client.grants()
+        else:
+            assert client.grants() == [Grant("ml", name, "main")]
+    client.close()
 
 
 def test_other_wire_types_are_passed_over():

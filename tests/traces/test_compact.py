@@ -4,6 +4,7 @@ from tests.traces.test_native_format import _other_schema, _segment_of
 from tests.traces.windows_made_up import plain_window
 from wattshed.agent.traces.native.compact import compact
 from wattshed.agent.traces.native.recorder import Recorder
+from wattshed.agent.traces.native.segment import END_OF_STREAM, SCHEMA_MESSAGE
 
 
 def record(folder):
@@ -49,7 +50,8 @@ def test_what_holds_no_window_of_this_version_stays(tmp_path):
     others = {
         "empty.arrows": b"",
         "later.arrows": _segment_of(_other_schema(2), plain_window(0)),
-        "z.arrows": b"x" * 99,
+        "torn.arrows": b"x" * 99,
+        "without.arrows": SCHEMA_MESSAGE + END_OF_STREAM,
     }
     for name, data in others.items():
         (folder / name).write_bytes(data)
