@@ -225,7 +225,7 @@ def test_a_failing_scontrol_does_not_throw_a_good_answer_away(folder, start, bro
 
 
 @pytest.mark.parametrize("hidden", [False, True])
-def test_a_job_that_the_queue_saw_before_it_began_gets_its_share_soon(folder, start, hidden):
+def test_a_job_that_the_queue_saw_before_it_began_gets_its_share_soon(folder, start, quick, hidden):
     """Also where others' jobs are hidden, so that what the queue lacks is decided by no further answer."""
     if hidden:
         folder.node("jobs")
@@ -233,9 +233,10 @@ def test_a_job_that_the_queue_saw_before_it_began_gets_its_share_soon(folder, st
     folder.queue(job(gres_detail=["shard:6(IDX:3)"], **mine), job(job_id=8, job_state="PENDING", nodes="", **mine))
     folder.hold("0", 7)
     slurm = start()
-    wait_for(lambda: held(slurm) == {(0, "slurm:7"): 750_000} and slurm.labels("8"))
-    folder.hold("0", 7, 8)
+    # Asked once more as soon as the node's name is known, and then not for 30 s unless it is hurried.
+    wait_for(lambda: held(slurm) == {(0, "slurm:7"): 750_000} and slurm._queue.answers >= 2)
     folder.queue(job(gres_detail=["shard:6(IDX:3)"], **mine), job(job_id=8, gres_detail=["shard:2(IDX:3)"], **mine))
+    folder.hold("0", 7, 8)
     # Until then it is unknown, never an even half beside a known part.
     seen = set()
     until = time.monotonic() + 4
