@@ -166,3 +166,33 @@ def test_what_is_left_out_of_a_trace(tmp_path, name):
     assert sorted((bad.line, bad.column, bad.text, bad.reason) for bad in report.bad) == sorted(wanted)
     assert report.rows == rows
     assert report.rows_rejected == len(wanted)
+
+
+def test_a_line_is_found_behind_empty_ones_and_behind_rows_that_are_left_out(tmp_path):
+    good = "1700000000,0,5"
+    lines = [
+        "time,gpu,power_w",
+        good,
+        "",
+        "1,2",
+        good,
+        "\r",
+        "1,2,3,4",
+        "soon,0,5",
+        "  ",
+        good,
+        "",
+        "1700000001,0,much",
+    ]
+    path = tmp_path / "trace"
+    path.write_bytes("\n".join(lines).encode())
+    (chain,) = find([str(path)], Options())
+    list(chain.windows(Options()))
+    (report,) = chain.reports
+    assert sorted((bad.line, bad.text) for bad in report.bad) == [
+        (4, "1,2"),
+        (7, "1,2,3,4"),
+        (8, "soon,0,5"[:4]),
+        (12, "much"),
+    ]
+    assert report.rows == 7
