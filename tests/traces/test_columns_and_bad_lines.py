@@ -105,6 +105,7 @@ def test_a_full_disk_below_the_answer_is_one_line(tmp_path):
     assert done.stderr.count("\n") == 1, done.stderr
 
 
+LIMITS = "power.default_limit, power.limit, power.max_limit"
 W, MW, MJ = (lambda name, unit=unit: Quantity(name, unit) for unit in ("W", "mW", "mJ"))
 FULL = ["time", "gpu", "uuid", "power_w", "energy_mj", "util", "power_limit_w", "host", "model"]
 
@@ -166,7 +167,7 @@ def test_the_header_of_a_query(names, header):
          TableLayout("timestamp", (), (W("power.draw"), W("power.draw.instant")), instant=W("power.draw.instant"))),
         ("timestamp, total_energy_consumption [J]",
          TableLayout("timestamp", energy=Quantity("total_energy_consumption [J]", "J"))),
-        ("Timestamp, index, pci.bus_id, uuid, name, hostname, energy.total, power.limit, power.max_limit, utilization.gpu",
+        (f"Timestamp, index, pci.bus_id, uuid, name, hostname, {LIMITS}, energy.total, utilization.gpu",
          TableLayout("Timestamp", ("uuid", "pci.bus_id", "index"), energy=MJ("energy.total"),
                      util=Quantity("utilization.gpu", "%"), limit=W("power.max_limit"), host="hostname", model="name")),
     ],
