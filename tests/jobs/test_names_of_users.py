@@ -62,4 +62,5 @@ def test_so_many_users_are_named_and_no_more(monkeypatch):
         assert time.monotonic() < until
         time.sleep(0.01)
     assert names.name(9) == ""
+    assert set(names._names) == {7, 8}
     assert asked == [7, 8]

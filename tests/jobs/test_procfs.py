@@ -1,7 +1,10 @@
 """Whether there is a process, as /proc tells."""
 
+import os
+
 import pytest
 
+from wattshed.agent.jobs import procfs
 from wattshed.agent.jobs.procfs import PF_KTHREAD, exists, listed, read
 from wattshed.agent.jobs.procfs import stat as stat_of
 
@@ -37,8 +40,11 @@ def test_a_kernel_thread_is_on_no_gpu(tmp_path):
     assert [exists(tmp_path, pid) for pid in (0, 2, 30, 31, 32)] == [False, False, True, True, False]
 
 
-@pytest.mark.parametrize("size", [0, 1, 2047, 2048, 4096, 65_535, 65_536, 65_537, 131_072])
-def test_a_file_is_read_whole(tmp_path, size):
+@pytest.mark.parametrize("size", [0, 1, 2047, 2048, 4096, 6000, 65_535, 65_536, 65_537])
+@pytest.mark.parametrize("at_once", [2048, 4096, 1 << 20])
+def test_a_file_is_read_whole_though_the_kernel_fills_a_page_at_a_time(tmp_path, monkeypatch, size, at_once):
+    real = os.read
+    monkeypatch.setattr(procfs.os, "read", lambda descriptor, most: real(descriptor, min(most, at_once)))
     (tmp_path / "x").write_bytes(b"ab" * (size // 2) + b"c" * (size % 2))
     assert read(f"{tmp_path}/x") == "ab" * (size // 2) + "c" * (size % 2)
 
