@@ -132,7 +132,9 @@ def _power_only(batch: Any) -> np.ndarray[Any, np.dtype[np.bool_]]:
     power_only &= (count("instant_mw") == rows) | (count("instant_mw") == 0)
     for name in _MUST_BE_EMPTY:
         power_only &= count(name) == 0
-    return np.asarray(power_only & batch.column("events").is_null().to_numpy(zero_copy_only=False), bool)
+    names = batch.column("owners")  # one without use may still have a label that came late
+    nobody = pc.fill_null(pc.equal(names, text_of_owners(())), True).to_numpy(zero_copy_only=False)
+    return np.asarray(power_only & nobody & batch.column("events").is_null().to_numpy(zero_copy_only=False), bool)
 
 
 def _batch(batch: Any, decoder: Decoder) -> WindowBatch | None:
