@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from wattshed.agent.meters.poller import MOST_IN_VAIN
+from wattshed.agent.meters.lists import MOST_IN_VAIN
 from wattshed.agent.meters.schedule import Rates
 
 S = 1_000_000
