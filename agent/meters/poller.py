@@ -244,6 +244,8 @@ class Poller:
         shares: dict[int, float] | None = None
         if watch.shared:
             shares = self._sharing.activity(schedule, watch)
+        if self._lists.others(gpu, now_us):  # who left just before the end is not taken to be there yet
+            self._lists.read(gpu, now_us, self.start_us)
         schedule.observations += watch.observations(gpu, self.start_us, end_us, shares, schedule.busy)
         for pid, start_us, stop_us, ratio in watch.ended():
             sm_us = int(ratio * (stop_us - start_us)) if ratio >= 0 else MISSING
