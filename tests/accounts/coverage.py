@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.accounts.made import S, device
-from tests.meters.driver_rows import BASE_US, Driver
+from tests.meters.driver_rows import BASE_US, Driver, TickDriver
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.calibration import PRIOR_SIGMA_OF_LIMIT
 from wattshed.agent.accounts.uncertainty import gpu_sigma_j, job_sigma_j
@@ -432,6 +432,37 @@ def by_rows(rng, reading, *, known):
     return Case(np.arange(seconds + 1, dtype=np.int64) * S, shown_w, counter_j, rows, true_j, facts)
 
 
+def by_ticks(rng, seconds):
+    """The same on a driver that names one process a sample, by chance: jobs are not in step with it."""
+    count, each_s = GPUS // 10, 5  # samples a second
+    true_w, rows, true_j = np.zeros((count, seconds)), [], {}
+    for gpu in range(count):
+        n = int(rng.integers(2, 5))
+        most = rng.dirichlet(np.full(n, 3.0)) * rng.uniform(60, 100)
+        busy = most[:, None] * (rng.random((n, seconds * each_s)) < rng.choice([0.15, 0.5, 1.0], n)[:, None])
+        whole = busy.sum(axis=0)
+        edges = np.cumsum(busy, axis=0)
+        named = (edges <= rng.random(whole.size) * whole).sum(axis=0)
+        samples = [(0, 0)] * 80 + [(int(j) + 1 if w else 0, round(w)) for j, w in zip(named, whole, strict=True)]
+        driver, shares = TickDriver(samples), Shares()
+        active = busy.reshape(n, seconds, each_s).mean(axis=2) / 100
+        draws = spread_watts(rng, n)[:, None] * active
+        true_w[gpu] = IDLE_W + draws.sum(axis=0)
+        start_us = BASE_US + 80 * driver.period_us
+        shares.reading = INTERVAL
+        shares.begin(driver.rows(0, start_us), start_us, 0)
+        for second in range(seconds):
+            end_us = start_us + (second + 1) * S
+            shares.add(driver.rows(shares.ask(end_us), end_us), end_us)
+            told = shares.take(float(active[:, second].sum())) or {}
+            rows += [(gpu, f"{gpu}-{j}", second * S, (second + 1) * S, told.get(j + 1, 0.0), UNKNOWN) for j in range(n)]
+        true_j |= {f"{gpu}-{j}": float(draws[j].sum()) + IDLE_W * seconds / n for j in range(n)}
+    shown_w = true_w * gains(rng, count)
+    counter_j = np.concatenate([np.zeros((count, 1)), np.cumsum(shown_w, axis=1)], axis=1)
+    shown_w = np.concatenate([shown_w[:, :1], shown_w], axis=1)
+    return Case(np.arange(seconds + 1, dtype=np.int64) * S, shown_w, counter_j, rows, true_j, [{}] * count)
+
+
 def ratio(times):
     """Two jobs of which one draws so many times what the other does at the same activity."""
     return lambda rng, n: np.array([120.0, 120.0 * times])[rng.permutation(n)]
@@ -496,6 +527,12 @@ CASES = {
     "2 jobs, of which one ended and the other began in such a hole, and nobody saw when": (
         lambda rng: unseen(rng, changed=True)
     ),
+    **{
+        f"2 to 4 jobs, in bursts too, one process named a sample, {seconds} s": (
+            lambda rng, seconds=seconds: by_ticks(rng, seconds)
+        )
+        for seconds in (120, 20, 5)
+    },
 }
 
 
