@@ -189,3 +189,19 @@ def test_a_context_draws_power_and_what_it_draws_after_the_last_process_is_nobod
     assert job.energy_hnj / 2e9 == pytest.approx(7720, rel=0.02)
     (account,) = one.accounts.gpus.values()
     assert account.unattributed_hnj / 2e9 == pytest.approx(70.4, abs=44), "to a second at the edge of the job"
+
+
+def test_whom_idle_samples_name_is_known_to_have_done_nothing(tmp_path):
+    """One of two works for 10 s and is named for as long as it waits; what the GPU draws then is neither's work."""
+    script = tmp_path / "s.toml"
+    script.write_text(TWO.format(one="[[60, 20, 0]]", two="[[30, 0, 0], [10, 300, 80], [260, 20, 0]]"))
+    node, clock = simulated(tmp_path, str(script))
+    one = agent(node, clock, seconds=90, keep_us=10**12)
+    one.daemon.run()
+    one.close()
+    resting = [window for window in one.windows[:-1] if window.start_us >= node.begun_us + 42 * S]
+    activities = [window.usage.activity_us.tolist() for window in resting]
+    assert len(activities) >= 45
+    assert all(activity == [0, 0] for activity in activities)
+    working = [w for w in one.windows if node.begun_us + 32 * S <= w.start_us < node.begun_us + 38 * S]
+    assert all(sorted(window.usage.activity_us)[0] == 0 < sorted(window.usage.activity_us)[1] for window in working)
