@@ -134,6 +134,7 @@ class GpuSchedule:
     full_due_us: int = 0
     usage_due_us: int = 0
     list_due_us: int = 0
+    glanced_us: int = 0  # when the lists were glanced at last
     gauges_due_us: int = 0
     profile_due_us: int = 0
     in_vain: int = 0  # process lists read in a row for a utilisation that nobody in them explains

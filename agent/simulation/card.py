@@ -155,7 +155,8 @@ class SimulatedHost:
         """Let a call take its time; all that slows it down adds up. Returns what a slow GPU answers then."""
         plan, now_us = self.plan, self.now_us()
         slow = plan.active("slow-gpu", now_us, gpu) if gpu >= 0 and name not in KEPT else []
-        late_us = sum(int(f.value) for f in (*plan.active("latency", now_us, gpu), *slow))
+        late = [f for f in plan.active("latency", now_us, gpu) if f.call in {"", name}]
+        late_us = sum(int(f.value) for f in (*late, *slow))
         if late_us:
             self._sleep_until(now_us + late_us)
         for fault in plan.active("wedged", now_us, gpu):

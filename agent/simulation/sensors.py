@@ -2,8 +2,8 @@
 
 Publication periods and windows are those that Yang, Adamek and Armour found by experiment ("Part-time power
 measurements", arXiv 2312.02741): GA100 and GH100 show the mean of 25 ms every 100 ms, so three quarters of the time
-are not seen. An H200 (driver 580) keeps samples 20 ms apart: instant power is the newest of them every 100 ms, average
-power the mean of the last second of them. Which field exists where is NVML's API reference.
+are not seen. An H200 (driver 580) keeps a ring of samples 20 ms apart, made of another series than its instant power;
+here they are of one. Which field exists where is NVML's API reference.
 """
 
 from __future__ import annotations
