@@ -152,7 +152,10 @@ class Poller:
             self.recovery.guard(gpu, partial(self._read, gpu, schedule, self._meter.gpu_handles[gpu], due_us))
         period_us = self.pace.period_us(gpu, schedule, begun_us)
         late_us = self._clock.now_us() - due_us
-        heapq.heapreplace(self._heap, (due_us + period_us * max(1, -(-late_us // period_us)), gpu, False))
+        next_us = due_us + period_us * max(1, -(-late_us // period_us)) + schedule.aside_us
+        schedule.full_due_us += schedule.aside_us
+        schedule.aside_us = 0
+        heapq.heapreplace(self._heap, (next_us, gpu, False))
 
     def _read(self, gpu: int, schedule: GpuSchedule, gpu_handle: GpuHandle, due_us: int) -> None:
         full = due_us >= schedule.full_due_us
@@ -161,6 +164,7 @@ class Poller:
         with schedule.gauges.asking(*(("power", "instant") if full else ("instant",))):
             sample = gpu_handle.read(beside) if full else gpu_handle.read_instant()
         ended_us = self._clock.now_us()
+        schedule.aside_us = self.pace.aside_us(schedule, ended_us - begun_us) if full else 0
         self.pace.note(schedule, ended_us - begun_us, full=full)
         self.recovery.worked(gpu)
         if full:

@@ -26,7 +26,8 @@ KINDS = {
     "alone",
     "slow-gpu": "every call about the GPU takes `value` microseconds and then answers `code`, if given; what the "
     "library keeps (name, UUID, PCI address, handle) comes at once",
-    "slow-counter": "reading the energy counter takes `value` microseconds, every fiftieth time seven times that",
+    "slow-counter": "reading the energy counter takes `value` microseconds, five times that within 10 ms after it was "
+    "published",
     "wedged": "one call does not return before the fault is over",
     "gpu-lost": "the GPU is lost (15); afterwards it needs a new session",
     "xid": "an XID error of number `value` is reported",

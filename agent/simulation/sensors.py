@@ -127,9 +127,13 @@ class Sensor:
     def _published(self, now_us: int, period_us: int) -> int:
         return now_us - (now_us - self.phase_us) % period_us
 
+    def published_us(self, now_us: int) -> int:
+        """Return when the counter was last published, us."""
+        return self._published(now_us, self.counter_period_us)
+
     def energy_mj(self, now_us: int) -> int:
         """Return the cumulative counter in millijoules, as last published."""
-        at_us = self._published(now_us, self.counter_period_us)
+        at_us = self.published_us(now_us)
         energy_nj = self.timeline.energy_nj(at_us) - self.epoch_nj
         if self.architecture.counts_module:
             energy_nj += self.architecture.module_mw * (at_us - self.timeline.origin_us)

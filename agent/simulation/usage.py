@@ -30,8 +30,8 @@ class BoardHost(Protocol):
     tree: ProcessTree
     now_us: Callable[[], int]
 
-    def dwell(self, gpu: int) -> None:
-        """Let a reading of a GPU's counter take its time."""
+    def dwell(self, gpu: int, published_us: int) -> None:
+        """Let a reading of a GPU's counter, which was published then, take its time."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.virtual import agent, simulated, sums
 from wattshed.agent.meters.nvml import Nvml
-from wattshed.agent.simulation.card import LONG, SELDOM
+from wattshed.agent.simulation.card import LONG, LONG_US
 
 S = 1_000_000
 TWO = """
@@ -144,12 +144,15 @@ def test_power_samples_are_20_ms_apart_and_instant_power_is_one_of_them(opened):
 
 def test_a_slow_counter_takes_its_time_and_power_beside_it_none(opened):
     _, clock, handle = opened('gpus = 1\n[[fault]]\nkind = "slow-counter"\nvalue = 3000\n')
-    took = []
-    for _ in range(2 * SELDOM):
-        begun_us = clock.now_us()
+    begun_us, took = clock.now_us(), {}
+    for ms in range(0, 200, 5):
+        clock.sleep_until(begun_us + 1_000_000 + ms * 1_000)
+        at_us = clock.now_us()
         pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
-        took.append(clock.now_us() - begun_us)
-    assert sorted(took) == [3_000] * (2 * SELDOM - 2) + [3_000 * LONG] * 2
+        took.setdefault(clock.now_us() - at_us, []).append(at_us % 100_000)
+    assert set(took) == {3_000, 3_000 * LONG}
+    assert max(took[3_000 * LONG]) - min(took[3_000 * LONG]) < LONG_US
+    clock.sleep_until(clock.now_us() - (clock.now_us() - min(took[3_000 * LONG])) % 100_000 + 150_000)
     before_us = clock.now_us()
     pynvml.nvmlDeviceGetPowerUsage(handle)
     assert clock.now_us() == before_us
