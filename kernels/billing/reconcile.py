@@ -46,6 +46,7 @@ from wattshed.kernels.billing.layout import (
 )
 from wattshed.kernels.billing.records import blank, opened, put_back
 from wattshed.kernels.billing.settling import all_final, begun_anew, by_power, close, settle_by_power, uncover
+from wattshed.kernels.billing.trusting import follow_level
 from wattshed.kernels.billing.verdicts import take_counter
 from wattshed.kernels.columns import as_read
 from wattshed.kernels.jit import jit
@@ -154,20 +155,6 @@ def _misses_counter(books: Books, t: int) -> bool:
 
 
 @jit(inline="always", allocates=False)
-def _follow_level(books: Books, t: int, average_mw: int) -> None:
-    """Integrate average power beside a counter: instants are for the shape alone."""
-    s = books.state
-    apart = t - s.level_us
-    if s.level_us >= 0 and apart <= books.max_gap_us:
-        seen = (s.level_mw + average_mw) * apart
-        books.diagnostics.power_hnj += seen
-        s.level_hnj += seen
-    else:
-        s.level_since_us, s.level_hnj = t, 0
-    s.level_us, s.level_mw = t, average_mw
-
-
-@jit(inline="always", allocates=False)
 def _take_row(books: Books, t: int, average_mw: int, instant_mw: int, c: int) -> None:
     """Take in one row: its power gives the shape of what is open, its counter books it."""
     s, diagnostics = books.state, books.diagnostics
@@ -187,7 +174,7 @@ def _take_row(books: Books, t: int, average_mw: int, instant_mw: int, c: int) ->
         if not counted:
             diagnostics.power_hnj += (s.power_mw + p) * max(bridged, 0)
     if counted and 0 < average_mw <= books.ceiling_mw:
-        _follow_level(books, t, average_mw)
+        follow_level(books, t, average_mw)
     if fresh or c >= 0:
         apart = t - s.shape_us
         if s.shape_us >= 0 and apart <= books.max_gap_us:

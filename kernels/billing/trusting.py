@@ -74,6 +74,20 @@ def believe(books: Books, t: int, c: int, lost: bool) -> None:
 
 
 @jit(inline="always", allocates=False)
+def follow_level(books: Books, t: int, average_mw: int) -> None:
+    """Integrate average power beside a counter: instants are for the shape alone."""
+    s = books.state
+    apart = t - s.level_us
+    if s.level_us >= 0 and apart <= books.max_gap_us:
+        seen = (s.level_mw + average_mw) * apart
+        books.diagnostics.power_hnj += seen
+        s.level_hnj += seen
+    else:
+        s.level_since_us, s.level_hnj = t, 0
+    s.level_us, s.level_mw = t, average_mw
+
+
+@jit(inline="always", allocates=False)
 def _compare(books: Books, t: int, said: int, seen: int) -> None:
     """Note of a stretch that both meters saw whole what each says (hnj), and follow its mean power.
 
