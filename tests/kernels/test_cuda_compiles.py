@@ -3,14 +3,12 @@
 import ast
 import json
 import logging
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.kernels.processes import output_of
 from wattshed.kernels import cuda_target, devices, energy
 
 ROOT = Path(__file__).parents[2]
@@ -29,23 +27,8 @@ def kernels():
 @pytest.fixture(scope="module")
 def compiled():
     """What became of each kernel, where numpy is without `row_stack`."""
-
-    def run(what, text, **environment):
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-m", "tests.kernels.launches", what],
-            input=text,
-            env={**os.environ, "PYTHONPATH": str(ROOT / "deploy/python"), **environment},
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    launches = run("record", "", WATTSHED_JIT="off", NUMBA_ENABLE_CUDASIM="1")
-    return json.loads(run("compile", launches, WITHOUT_ROW_STACK="1"))
+    launches = output_of("launches", "record", WATTSHED_JIT="off", NUMBA_ENABLE_CUDASIM="1")
+    return json.loads(output_of("launches", "compile", text=launches, WITHOUT_ROW_STACK="1"))
 
 
 def test_every_kernel_becomes_code_for_a_device(compiled):

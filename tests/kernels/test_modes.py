@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernels.battery import battery, shrink
+from tests.kernels.processes import output_of
 from wattshed.kernels import devices
 from wattshed.kernels.jit import use_threads
 
@@ -17,17 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 def elsewhere(device, rows, **environment):
     """The battery's answer in a process of its own."""
-    run = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "tests.kernels.battery", device, str(rows)],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "deploy/python"), **environment},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-    return json.loads(run.stdout)
+    return json.loads(output_of("battery", device, rows, **environment))
 
 
 @pytest.mark.parametrize("threads", [1, 99])

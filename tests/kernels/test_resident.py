@@ -1,14 +1,12 @@
 """Columns on a CUDA device: every kernel takes them, with the host's integers, or says in a line what it needs."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.kernels.battery import battery
+from tests.kernels.processes import output_of
 from tests.kernels.test_modes import elsewhere
 
 ROOT = Path(__file__).parents[2]
@@ -16,18 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def on_the_card():
-    environment = {"PYTHONPATH": str(ROOT / "deploy/python"), "WATTSHED_JIT": "off", "NUMBA_ENABLE_CUDASIM": "1"}
-    run = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "tests.kernels.on_the_card"],
-        env={**os.environ, **environment},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-    return json.loads(run.stdout)
+    return json.loads(output_of("on_the_card", WATTSHED_JIT="off", NUMBA_ENABLE_CUDASIM="1"))
 
 
 def test_any_library_s_arrays_give_the_host_s_integers(on_the_card):
