@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 FULL_TIME = frozenset({"pascal", "volta", "turing", "ampere", "ada"})
 PART_TIME_MODELS = ("A100", "A800", "A30", "GH200", "H100", "H200")
-"""GA100 and Hopper look at 25 ms of every 100 ms; other Ampere, Turing and Ada boards at all of it (same source)."""
+"""GA100 and Hopper look at 25 ms of every 100 ms; other Ampere, Turing and Ada boards at all of it (same source). Of an
+H200 that is true of instant power; its average of a second still moves with the phase of a load (docs/measurements)."""
 
 DEFAULT_PERIOD_US = 100_000
 FROZEN_US = 60_000_000

@@ -166,8 +166,8 @@ TABLE: tuple[Family, ...] = (
     Family(
         "wattshed_gpu_peak_watts",
         "gauge",
-        "Highest mean board power in watts over any stretch as long as window within the last minute; a lower bound, "
-        "since sensors do not see all of the time.",
+        "Highest mean board power in watts over any stretch as long as window within the last minute: by the energy "
+        "counter over 10 s and more where there is one, else as the power sensor sees it.",
         ("gpu_uuid", "window"),
         lambda s: [((g.uuid, window), watts) for g in s.gpus for window, watts in g.peak_w.items()],
     ),
