@@ -8,7 +8,7 @@ and month has its own; a job is cut for the last time when its account is closed
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.accounts.ledger import GpuKey
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 MOST = 256
 """Parts a window, at most: what is left is cut with the next ones, so that no window waits for an hour's end."""
+MOST_WAITING = 10_000
+"""Parts in the outbox before they are joined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,23 @@ class Cuts:
             self.outbox.popleft()
         needed = {(part.job, part.run_us) for part in self.outbox}
         self.records = {place: record for place, record in self.records.items() if place in needed}
+
+    def begin_store(self, store_id: str) -> None:
+        """Start the numbers again, with what waits: the history that knew the old ones is lost."""
+        self.store_id, self.next_seq = store_id, len(self.outbox) + 1
+        self.outbox = deque(replace(part, seq=seq) for seq, part in enumerate(self.outbox, 1))
+
+    def compact(self) -> None:
+        """Join the parts that wait, by owner and GPU: a history that cannot be written for days must not fill memory.
+
+        Only while nobody writes them: of what has a number on the disk already, a part must not change.
+        """
+        joined: dict[tuple[str, int, str], JobPart] = {}
+        for part in self.outbox:
+            place = part.job, part.run_us, part.gpu
+            before = joined.pop(place, None)  # the later number, in the order of the numbers
+            joined[place] = part if before is None else before.followed_by(part)
+        self.outbox = deque(joined.values())
 
     def _cut_nobody(self, owner: str, gpu: GpuKey, account: GpuAccount, since_us: int, now_us: int) -> None:
         """Cut idle power, or what nobody is known to have used."""
