@@ -62,6 +62,8 @@ class HistoryWriter:
 
     Attributes
     ----------
+    is_new : bool
+        Whether there was no history before.
     parts_total : int
         Written so far by this process.
     bytes_used : int
@@ -80,6 +82,7 @@ class HistoryWriter:
         self._damaged = ""
         self._stop = False
         self._since_tidy = 0
+        self.is_new = not path.exists()
         self.parts_total, self.bytes_used, self.write_s = 0, 0, 0.0
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
         self._thread.start()
