@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.accounts.cuts import MOST_WAITING, Cuts
 from wattshed.agent.history.writer import Batch
+from wattshed.exporters.snapshot import HistoryFacts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -71,3 +72,10 @@ class HistoryFeed:
         self._offered = cuts.outbox[-1].seq
         models = {key.gpu: account.device.model for key, account in accounts.gpus.items()}
         self._writer.offer(Batch(cuts.store_id, tuple(cuts.outbox), dict(cuts.records), models, now_us))
+
+    def facts(self) -> HistoryFacts:
+        """Return what is published of the history."""
+        writer = self._writer
+        return HistoryFacts(
+            writer.bytes_used, len(self.cuts.outbox), writer.parts_total, writer.dropped_total, writer.write_s
+        )

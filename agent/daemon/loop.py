@@ -301,6 +301,7 @@ class Daemon:
                 faults=Counter(self._faults.counts) + Counter(self._extra_faults()),
                 notes=self._notes,
                 fleet=self._fleet,
+                history=self._history.facts() if self._history is not None else None,
             )
             self._board.show(snapshot)
             self._tell(snapshot.unmetered, len(window.devices), first=first)

@@ -64,8 +64,8 @@ class HistoryWriter:
     ----------
     is_new : bool
         Whether there was no history before.
-    parts_total : int
-        Written so far by this process.
+    parts_total, dropped_total : int
+        Written so far by this process, and dropped for their age or for the size of it all.
     bytes_used : int
         Of the disk.
     write_s : float
@@ -83,7 +83,7 @@ class HistoryWriter:
         self._stop = False
         self._since_tidy = 0
         self.is_new = not path.exists()
-        self.parts_total, self.bytes_used, self.write_s = 0, 0, 0.0
+        self.parts_total, self.dropped_total, self.bytes_used, self.write_s = 0, 0, 0, 0.0
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
         self._thread.start()
 
@@ -162,8 +162,8 @@ class HistoryWriter:
         self._since_tidy += added
         if self._since_tidy >= TIDY_EVERY:
             self._since_tidy = 0
-            while store.tidy(now_us, self._retention):
-                pass
+            while dropped := store.tidy(now_us, self._retention):
+                self.dropped_total += dropped
 
     def _failed(self, batch: Batch, error: DatabaseError) -> None:
         then = "put aside, a new one is begun" if error.damaged else "what is to be kept waits"
