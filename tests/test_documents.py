@@ -90,20 +90,15 @@ def test_files_that_are_named_exist(page):
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
-def test_the_readmes_replay_example_gives_the_answer_that_it_shows(tmp_path):
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    power, jobs, command, shown = re.search(
-        r"```csv\n(.*?)```.*?```csv\n(.*?)```.*?```console\n\$ wattshed (.*?)\n(.*?)```", text, re.DOTALL
-    ).groups()
-    (tmp_path / "power.csv").write_text(power)
-    (tmp_path / "jobs.csv").write_text(jobs)
+def printed(command, cwd, home):
+    """What a command of ours prints."""
     done = subprocess.run(
         [sys.executable, "-m", "wattshed", *command.split()],
-        cwd=tmp_path,
+        cwd=cwd,
         env={
             "PYTHONPATH": str(ROOT / "deploy/python"),
             "PATH": "/usr/bin:/bin",
-            "HOME": str(tmp_path),
+            "HOME": str(home),
             "COLUMNS": "120",
             "NUMBA_CACHE_DIR": os.environ.get("NUMBA_CACHE_DIR", str(Path.home() / ".cache/wattshed")),
         },
@@ -111,4 +106,22 @@ def test_the_readmes_replay_example_gives_the_answer_that_it_shows(tmp_path):
         text=True,
         check=True,
     )
-    assert done.stdout.split() == shown.split()
+    return done.stdout.split()
+
+
+def test_the_readmes_replay_example_gives_the_answer_that_it_shows(tmp_path):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    power, jobs, command, shown = re.search(
+        r"```csv\n(.*?)```.*?```csv\n(.*?)```.*?```console\n\$ wattshed (.*?)\n(.*?)```", text, re.DOTALL
+    ).groups()
+    (tmp_path / "power.csv").write_text(power)
+    (tmp_path / "jobs.csv").write_text(jobs)
+    assert printed(command, tmp_path, tmp_path) == shown.split()
+
+
+def test_the_readmes_recording_of_a_card_replays_to_what_it_shows(tmp_path):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    command, shown = re.search(
+        r"```console\n\$ wattshed (replay examples/recordings/.*?)\n(.*?)```", text, re.DOTALL
+    ).groups()
+    assert printed(command, ROOT, tmp_path) == shown.split()

@@ -102,9 +102,10 @@ def agent(
     """
     meter = NvmlMeter(Nvml(clock, node.library), clock, host, simulated=marked, proc_root=node.proc_root)
     meter.open()
-    sampler = Sampler(meter, clock, host, rates or Rates(), alive=partial(exists, node.proc_root))
+    processes = Processes(node.proc_root, clock.now_us)
+    sampler = Sampler(meter, clock, host, rates or Rates(), alive=partial(exists, node.proc_root), meet=processes.meet)
     slurm = slurm or Slurm(clock.now_us, host, followed(node, clock), squeue=())
-    resolver = JobResolver(Processes(node.proc_root, clock.now_us), slurm)
+    resolver = JobResolver(processes, slurm)
     accounts = Accounts(ledger=Ledger(cap), live=True)
     publisher = Publisher(host, "test", "simulated" if marked else "nvml", "simulated", clock.now_us())
     board = Board(publisher.empty(clock.now_us()))

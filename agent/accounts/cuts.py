@@ -32,7 +32,7 @@ MOST_WAITING = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Used:
+class AmountUsed:
     """What an owner used on a GPU, in all or in a part of its time; energies in hnj, times in us."""
 
     static_hnj: int = 0
@@ -42,9 +42,9 @@ class Used:
     edges: int = 0
     doubt: Doubt = field(default_factory=Doubt)
 
-    def less(self, before: Used) -> Used:
+    def less(self, before: AmountUsed) -> AmountUsed:
         """Return what was used since ``before``."""
-        return Used(
+        return AmountUsed(
             self.static_hnj - before.static_hnj,
             self.dynamic_hnj - before.dynamic_hnj,
             self.active_us - before.active_us,
@@ -64,7 +64,7 @@ class Cut:
     """Where an owner on one GPU was cut last, and what it had used by then."""
 
     at_us: int
-    used: Used = field(default_factory=Used)
+    used: AmountUsed = field(default_factory=AmountUsed)
 
 
 @dataclass(slots=True)
@@ -187,8 +187,8 @@ class Cuts:
         line.cut_peak_mw = 0
 
     def _take(
-        self, owner: str, gpu: GpuKey, used: Used, began_us: int, now_us: int, *, even_nothing: bool = False
-    ) -> tuple[int, Used] | None:
+        self, owner: str, gpu: GpuKey, used: AmountUsed, began_us: int, now_us: int, *, even_nothing: bool = False
+    ) -> tuple[int, AmountUsed] | None:
         """Return since when, and what, was used since the last cut, and cut here; None if that is nothing."""
         before = self.cuts.get((owner, gpu)) or Cut(min(began_us, now_us))
         part = used.less(before.used)
@@ -204,7 +204,7 @@ class Cuts:
         gpu: GpuKey,
         from_us: int,
         now_us: int,
-        used: Used,
+        used: AmountUsed,
         peak_mw: int = 0,
         method: int = 0,
         flags: int = 0,
@@ -247,7 +247,7 @@ class Cuts:
         for one in values["cuts"]:
             numbers, doubt = dict(one["used"]), Doubt(**one["used"]["doubt"])
             del numbers["doubt"]
-            cut = Cut(int(one["at_us"]), Used(**numbers, doubt=doubt))
+            cut = Cut(int(one["at_us"]), AmountUsed(**numbers, doubt=doubt))
             found.cuts[str(one["owner"]), GpuKey(host, str(one["gpu"]))] = cut
         found.runs = {str(job): int(run_us) for job, run_us in values["runs"].items()}
         found.outbox.extend(parts.of_plain(part) for part in values["outbox"])
@@ -256,14 +256,14 @@ class Cuts:
         return found
 
 
-def _used_by(job: JobAccount, gpu: GpuKey, account: GpuAccount) -> Used:
+def _used_by(job: JobAccount, gpu: GpuKey, account: GpuAccount) -> AmountUsed:
     line = job.lines[gpu]
     doubt = doubt_of(line, account, short=job.end_us - job.start_us <= UNLISTED_US)
-    return Used(line.static_hnj, line.dynamic_hnj, line.active_us, line.held_us, line.edges, doubt)
+    return AmountUsed(line.static_hnj, line.dynamic_hnj, line.active_us, line.held_us, line.edges, doubt)
 
 
-def _used_by_nobody(owner: str, account: GpuAccount) -> Used:
+def _used_by_nobody(owner: str, account: GpuAccount) -> AmountUsed:
     """Idle power is static, what nobody is known to have used is not."""
     hnj = account.idle_hnj if owner == IDLE else account.unattributed_hnj
     doubt = Doubt(gain_j=gain_j(account, hnj / HNJ_PER_JOULE))
-    return Used(static_hnj=hnj, doubt=doubt) if owner == IDLE else Used(dynamic_hnj=hnj, doubt=doubt)
+    return AmountUsed(static_hnj=hnj, doubt=doubt) if owner == IDLE else AmountUsed(dynamic_hnj=hnj, doubt=doubt)

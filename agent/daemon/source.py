@@ -150,12 +150,13 @@ def _metered(  # noqa: PLR0917 - called twice, just above
     from wattshed.agent.meters.sampler import Sampler  # noqa: PLC0415
 
     rates, wake = _rates(config.sampling), config.sampling.wake_sleeping_gpus
-    sampler = Sampler(meter, clock, host, rates, alive=partial(exists, proc_root), wake=wake)
+    processes = Processes(proc_root, clock.now_us)
+    sampler = Sampler(meter, clock, host, rates, alive=partial(exists, proc_root), meet=processes.meet, wake=wake)
     LOG.info("%d GPUs through %s", len(meter.devices), meter.library)
     if slurm is not None:
         slurm.on_change = sampler.refresh_processes
     resolver = JobResolver(
-        Processes(proc_root, clock.now_us),
+        processes,
         slurm,
         pods,
         mig=meter.mig,

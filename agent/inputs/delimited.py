@@ -57,13 +57,21 @@ class Block:
     Attributes
     ----------
     line : int
-        1-based line of the first row.
+        1-based line that the block begins with.
     columns : dict of name -> pyarrow.Array
         All of one length; text from CSV, any type from Parquet.
+    places : int64[n] or None
+        On which of the block's lines, from 0, each row stands; None: one after the other.
     """
 
     line: int
     columns: dict[str, Any]
+    places: NDArray[np.int64] | None = None
+
+    def lines(self) -> NDArray[np.int64]:
+        """Return the 1-based line of each row: int64[n]."""
+        places = np.arange(len(next(iter(self.columns.values())))) if self.places is None else self.places
+        return self.line + places
 
     def rows(self, name: str) -> NDArray[np.bool_]:
         """Separate rows from header lines that are repeated within the file (a logger that was started again): bool[n].
@@ -142,12 +150,10 @@ def read_csv(path: Path, dialect: Dialect, wanted: Sequence[str], report: Source
     columns = [f"c{i}" for i in range(len(dialect.names))]
     chosen = [columns[dialect.names.index(name)] for name in wanted]
     line = dialect.header_lines + 1
+    skipped: dict[int, str] = {}  # rows of another length in the block, by their number among its rows
 
     def ragged(row: Any) -> str:
-        if row.text.strip(f" \0\t{dialect.delimiter}"):
-            report.rows += 1
-            at = line + row.number - 1 if row.number else line
-            report.reject("wrong_number_of_columns", line=at, text=row.text)
+        skipped[row.number - 1] = row.text
         return "skip"
 
     parse = csv.ParseOptions(
@@ -167,6 +173,7 @@ def read_csv(path: Path, dialect: Dialect, wanted: Sequence[str], report: Source
             if not chunk.strip():
                 line += chunk.count(b"\n")
                 continue
+            skipped.clear()
             try:
                 # A block at a time, in this thread: the streaming reader of pyarrow reads ahead in threads of its own,
                 # and was seen to hang for good when the file below failed in the middle.
@@ -175,11 +182,26 @@ def read_csv(path: Path, dialect: Dialect, wanted: Sequence[str], report: Source
                 text = str(error).splitlines()[0]
                 if "Empty CSV" not in text:
                     raise InputError(f"it cannot be read as a table ({text})", str(path), line) from error
-                continue
-            for batch in table.combine_chunks().to_batches():
-                if batch.num_rows:
-                    yield Block(line, {name: batch.column(c) for name, c in zip(wanted, chosen, strict=True)})
+                table = None
+            rows = table.num_rows if table is not None else 0
+            places = _places(chunk, rows + len(skipped))
+            for number, text in skipped.items():
+                if text.strip(f" \0\t{dialect.delimiter}"):
+                    report.rows += 1
+                    report.reject("wrong_number_of_columns", line=line + int(places[number]), text=text)
+            if table is not None and rows:
+                found = (table.column(name).combine_chunks() for name in chosen)
+                yield Block(line, dict(zip(wanted, found, strict=True)), np.delete(places, list(skipped)))
             line += chunk.count(b"\n")
+
+
+def _places(chunk: bytes, rows: int) -> NDArray[np.int64]:
+    """Find the lines of a block that hold its rows, from 0: empty ones are none."""
+    places = np.arange(rows)
+    if chunk.count(b"\n") + (not chunk.endswith(b"\n")) == rows:
+        return places
+    full = np.flatnonzero([bool(text.strip(b"\r")) for text in chunk.split(b"\n")])
+    return full if full.size == rows else places  # else a cell holds line breaks
 
 
 def _whole_lines(stream: CleanStream, dialect: Dialect) -> Iterator[bytes]:

@@ -128,6 +128,13 @@ class Processes:
         self._known[pid] = process
         return process
 
+    def meet(self, pid: int) -> None:
+        """Note who has a pid now, while it lives: by the end of the window only its number may be left."""
+        process = self.look(pid)
+        if process is not None:
+            self.uid(process)
+            self.command(process)
+
     def last(self, pid: int) -> Process | None:
         """Return the process last seen under this pid, dead or alive."""
         return self._known.get(pid)

@@ -29,6 +29,8 @@ class CallCosts:
         Name and start (ns of the clock's ``elapsed_ns``) of the call that has not returned yet.
     busy_ns : int, ns
         Time spent inside calls since the start, without calls that hung: these say nothing about what polling costs.
+    last_ns : int, ns
+        What the last call took that returned.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -36,7 +38,7 @@ class CallCosts:
         self._counts: dict[str, list[int]] = {}
         self._totals_ns: dict[str, int] = {}
         self.in_flight: tuple[str, int] | None = None
-        self.busy_ns = 0
+        self.busy_ns = self.last_ns = 0
         self._left_ns: float = math.inf
         self._hanging_ns: float = math.inf
         self._why = ""
@@ -82,7 +84,7 @@ class CallCosts:
     def end(self, name: str, begun_ns: int) -> None:
         """Note that ``name`` returned."""
         self.in_flight = None
-        took_ns = self._clock.elapsed_ns() - begun_ns
+        self.last_ns = took_ns = self._clock.elapsed_ns() - begun_ns
         if took_ns < HANGING_NS:
             self.busy_ns += took_ns
         self._left_ns -= took_ns

@@ -24,6 +24,8 @@ MOST_DUTY = 0.02  # of the time, for all calls on all GPUs together
 ROWS_DUTY = MOST_DUTY / 2
 """What rows of process utilisation may have of that. What they cost is no reason to read a counter less often, and what
 readings cost none to ask for fewer rows: energy comes before its split, and a bad split before none."""
+LONG_CALL_US = 8_000
+STEP_US, STEPS = 25_000, 4  # a quarter of the 100 ms between two values of a counter
 LARGEST_FACTOR = 4  # no more than 4 s between readings of the counter: sampled power further apart is a gap
 
 
@@ -70,6 +72,18 @@ class Pace:
             published_us = self._meter.gpu_handles[gpu].device.publication_us.get("instant", 0)
             return max(rates.burst_us, published_us // 2)
         return min(rates.instant_us, rates.sample_us) * schedule.quick_factor
+
+    @staticmethod
+    def aside_us(schedule: GpuSchedule, took_us: int) -> int:
+        """Return how far to move a GPU's readings, after a full one that took so long, us; 0 if it was as ever.
+
+        A call for the counter that begins just after its publication may take several times as long (on an H200 11 to
+        18 ms instead of 2.4, for 10 ms of every 100), and readings once a second keep that phase for minutes.
+        """
+        if took_us < LONG_CALL_US or took_us < 3 * schedule.full_cost_us:
+            return 0
+        before, schedule.step = schedule.step, (schedule.step + 1) % STEPS
+        return (schedule.step - before) * STEP_US
 
     @staticmethod
     def note(schedule: GpuSchedule, took_us: int, *, full: bool) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wattshed.agent.meters.gauges import Gauges
+from wattshed.agent.meters.lists import Lists
 from wattshed.agent.meters.pace import Pace
 from wattshed.agent.meters.recovery import Recovery
 from wattshed.agent.meters.schedule import SECOND_US, GpuSchedule, Meter, Rates
@@ -35,7 +36,6 @@ ON_TIME_US = 2_000
 BLIND_US = 5 * SECOND_US
 """Nothing was read for longer than this: what is listed now does not tell who was there then. Process lists are read
 every five seconds, so up to that it does."""
-MOST_IN_VAIN = 10  # process lists read every second for a utilisation that nobody explains: it may be latched
 
 
 class Poller:
@@ -50,6 +50,8 @@ class Poller:
     rates : Rates
     alive : callable
         Whether the kernel knows a pid; drivers 535.43 to 535.86 report pids that do not exist.
+    met : callable
+        Told of each pid that was not listed before.
     asleep : callable
         Whether the kernel has put a device to sleep, and it must not be woken.
     behind : callable
@@ -65,11 +67,12 @@ class Poller:
         rates: Rates,
         *,
         alive: Callable[[int], bool],
+        met: Callable[[int], object],
         asleep: Callable[[Device], bool],
         behind: Callable[[], bool] = lambda: False,
     ) -> None:
         self._meter, self._clock, self._host, self._rates = meter, clock, host, rates
-        self._alive, self._asleep = alive, asleep
+        self._asleep = asleep
         self.stop = threading.Event()
         self.lock = threading.Lock()
         self.late_us = 0
@@ -79,6 +82,7 @@ class Poller:
         self._heap: list[tuple[int, int, bool]] = []  # when, which GPU, and whether only its processes' utilisation
         self.recovery = Recovery(meter, clock, rates, self._schedules, self._grow, behind)
         self._sharing = Sharing(meter, clock, rates, self._schedules, self.recovery, self._put_rows)
+        self._lists = Lists(meter, rates, self._schedules, self.recovery, self._sharing, alive, met)
         self.seq = 0
         meter.learn(rates.learn_us)
         self.start_us = clock.now_us()
@@ -148,7 +152,10 @@ class Poller:
             self.recovery.guard(gpu, partial(self._read, gpu, schedule, self._meter.gpu_handles[gpu], due_us))
         period_us = self.pace.period_us(gpu, schedule, begun_us)
         late_us = self._clock.now_us() - due_us
-        heapq.heapreplace(self._heap, (due_us + period_us * max(1, -(-late_us // period_us)), gpu, False))
+        next_us = due_us + period_us * max(1, -(-late_us // period_us)) + schedule.aside_us
+        schedule.full_due_us += schedule.aside_us
+        schedule.aside_us = 0
+        heapq.heapreplace(self._heap, (next_us, gpu, False))
 
     def _read(self, gpu: int, schedule: GpuSchedule, gpu_handle: GpuHandle, due_us: int) -> None:
         full = due_us >= schedule.full_due_us
@@ -157,6 +164,7 @@ class Poller:
         with schedule.gauges.asking(*(("power", "instant") if full else ("instant",))):
             sample = gpu_handle.read(beside) if full else gpu_handle.read_instant()
         ended_us = self._clock.now_us()
+        schedule.aside_us = self.pace.aside_us(schedule, ended_us - begun_us) if full else 0
         self.pace.note(schedule, ended_us - begun_us, full=full)
         self.recovery.worked(gpu)
         if full:
@@ -173,6 +181,8 @@ class Poller:
         if ended_us >= schedule.usage_due_us:
             schedule.usage_due_us = ended_us - ended_us % self._rates.usage_us + self._rates.usage_us
             self._look(gpu, schedule, gpu_handle, ended_us)
+        elif self._lists.others(gpu, ended_us):
+            self._lists.read(gpu, ended_us, self.start_us)
 
     def _append(self, schedule: GpuSchedule, sample: Reading) -> None:
         self.pace.follow(schedule, sample.time_us, sample.instant_mw)
@@ -200,46 +210,15 @@ class Poller:
             schedule.utils.append(used["gpu_util"])
         elif watch.able("utilisation"):
             self.recovery.hint(gpu)  # MIG was switched on, perhaps
-        came_or_went = memory.get("fb_used_mib") != before
-        if watch.listed or not used.get("gpu_util"):
-            schedule.in_vain = 0
-        unexplained = used.get("gpu_util", 0) > 0 and not watch.listed and schedule.in_vain < MOST_IN_VAIN
-        schedule.in_vain += unexplained
-        vanished = any(not self._alive(pid) for pid in watch.listed)
-        if now_us >= schedule.list_due_us or came_or_went or unexplained or vanished:
-            schedule.list_due_us = now_us + self._rates.processes_us
-            self._list(gpu, schedule, watch, now_us)
-            if watch.ghosts.doubt:
-                schedule.list_due_us = now_us  # the driver's other lists name a newcomer only while it is active
+        changed = memory.get("fb_used_mib") != before
+        if self._lists.due(gpu, used.get("gpu_util", 0.0), now_us, changed=changed):
+            self._lists.read(gpu, now_us, self.start_us)
             if hole:
                 schedule.observations += watch.observations(gpu, before_us, max(now_us, before_us), None, {})
-            self._sharing.follow(gpu, schedule, watch, now_us)
         if now_us >= schedule.gauges_due_us:
             schedule.gauges_due_us = now_us + self._rates.gauges_us
             with schedule.gauges.asking("others"):
                 schedule.gauges.renew("others", gpu_handle.gauges(), now_us, self._rates.gauges_us)
-
-    def _list(self, gpu: int, schedule: GpuSchedule, watch: ProcessWatch, now_us: int) -> None:
-        before = dict(watch.listed)
-        with schedule.gauges.asking("processes"):
-            listed, ghosts, error = watch.relist(self._alive)
-        if error is not None:
-            schedule.gauges.forget("processes")
-            self.recovery.note(error.call, f"GPU {gpu}: {error.reason}")
-        elif watch.able("processes") and (watch.instances or not watch.able("mig")):
-            # What the driver counts, whether or not we may know who they are: 0 shows that nobody is there.
-            # Under MIG they are seen instance by instance, and who may see no instance sees nobody.
-            schedule.gauges.renew("processes", {"processes": listed}, now_us, self._rates.processes_us)
-        for pid in ghosts:
-            self.recovery.note("scrambled_pid", f"GPU {gpu}: the driver reports pid {pid}, which does not exist")
-        for pid, seen in before.items():
-            if pid not in watch.listed:
-                schedule.observations.append(
-                    ProcessObservation(
-                        gpu, pid, self.start_us, max(now_us, self.start_us), MISSING, seen.memory_bytes, seen.instance,
-                        seen.ppm, exited=True,
-                    )
-                )  # fmt: skip
 
     def refresh(self) -> None:
         """Look at the process lists at the next tick: something happened to a job."""
@@ -269,6 +248,8 @@ class Poller:
         shares: dict[int, float] | None = None
         if watch.shared:
             shares = self._sharing.activity(schedule, watch)
+        if self._lists.others(gpu, now_us):  # who left just before the end is not taken to be there yet
+            self._lists.read(gpu, now_us, self.start_us)
         schedule.observations += watch.observations(gpu, self.start_us, end_us, shares, schedule.busy)
         for pid, start_us, stop_us, ratio in watch.ended():
             sm_us = int(ratio * (stop_us - start_us)) if ratio >= 0 else MISSING

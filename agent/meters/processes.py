@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from wattshed.agent.meters.costs import Percentile
 from wattshed.agent.meters.errors import Fault, MeterError
 from wattshed.agent.meters.ghosts import Ghosts
-from wattshed.agent.meters.probe import is_ga100
+from wattshed.agent.meters.instances import PPM, Instance, mig_devices
 from wattshed.agent.meters.process_rows import ProcessRow, credible
 from wattshed.agent.meters.profiling import Profile
 from wattshed.agent.meters.shares import Shares
@@ -24,24 +25,6 @@ if TYPE_CHECKING:
     from wattshed.agent.meters.nvml import Nvml
 
 KINDS = ("Compute", "Graphics", "MPSCompute")
-PPM = 1_000_000
-NO_INSTANCE = 0xFFFFFFFF
-
-
-class Instance(NamedTuple):
-    """A MIG device: handle, ids of its GPU and compute instance, SMs in ppm of the GPU's, UUID, place in the list."""
-
-    handle: Any
-    gi: int
-    ci: int
-    ppm: int
-    uuid: str
-    place: int
-
-    @property
-    def name(self) -> str:
-        """``gpu-instance/compute-instance``."""
-        return f"{self.gi}/{self.ci}"
 
 
 class ListedProcess(NamedTuple):
@@ -72,6 +55,8 @@ class ProcessWatch:
     _accounted: set[int] | None = None
     _kinds: dict[str, list[tuple[int, int, int, int]]] = field(default_factory=dict)  # what each list said last
     _profile: Profile = field(init=False)
+    _prices: Percentile = field(default_factory=Percentile)  # of a list of compute processes, which is the dearest
+    _named: set[int] | None = None  # by the lists that a glance is at, when they were read last
 
     def follow(self, gpu_handle: GpuHandle) -> None:
         """Continue with the same GPU after it was probed again; what is remembered stays as far as it is still true."""
@@ -127,11 +112,47 @@ class ProcessWatch:
         self.listed, ghosts = self.ghosts.believe(self.listed, told, alive, self.elsewhere)
         return len(told or ()), ghosts, failed
 
+    @property
+    def _telling(self) -> list[str]:
+        """The lists that a glance is at: of compute processes, and what else named anybody; under MIG the GPU's own."""
+        return ["Compute"] if self.instances else ["Compute", *(kind for kind, named in self._kinds.items() if named)]
+
+    @property
+    def glance_us(self) -> int:
+        """What a glance costs (95th percentile), us; below 0 if it is not known yet."""
+        return self._prices.p95_us() * len(self._telling)
+
+    def glance(self) -> bool:
+        """Ask only whether the lists name others than when they were read last; where they do not answer, they do not.
+
+        Raises
+        ------
+        MeterError
+            The GPU or the driver is gone.
+        """
+        if not self.able("processes"):
+            return False
+        try:
+            named = {one[0] for kind in self._telling for one in self._priced(self.gpu_handle.handle, kind)}
+        except MeterError as error:
+            if error.fault in {Fault.LOST, Fault.DRIVER, Fault.RESTART}:
+                raise
+            return False
+        before, self._named = self._named, named
+        return named != before
+
+    def _priced(self, handle: object, kind: str) -> list[tuple[int, int, int, int]]:
+        """Read one list, and note what that cost."""
+        found = self.nvml.processes(handle, kind)
+        if kind == "Compute":
+            self._prices.add(self.nvml.costs.last_ns // 1000)
+        return found
+
     def _told(self) -> dict[int, ListedProcess]:
         """Return the process lists as the driver gives them."""
         found: dict[int, ListedProcess] = {}
         if self.able("mig"):
-            self.instances = self._instances()
+            self.instances = mig_devices(self.nvml, self.gpu_handle, self.instances)
             for one in self.instances:
                 for pid, used, _, _ in self._of(one.handle, "Compute"):
                     found[pid] = ListedProcess(used, one.name, one.ppm)
@@ -139,6 +160,7 @@ class ProcessWatch:
             for kind in KINDS:
                 for pid, used, _, _ in self._of(self.gpu_handle.handle, kind):
                     found[pid] = ListedProcess(max(used, found[pid].memory_bytes if pid in found else MISSING), "", PPM)
+            self._named = set(found)
         return found
 
     def elsewhere(self) -> dict[int, ListedProcess]:
@@ -159,7 +181,7 @@ class ProcessWatch:
 
     def _of(self, handle: object, kind: str) -> list[tuple[int, int, int, int]]:
         try:
-            found = self.nvml.processes(handle, kind)
+            found = self._priced(handle, kind)
         except MeterError as error:
             if kind == "Compute" or error.fault not in {Fault.OFF, Fault.NOTHING, Fault.TRANSIENT}:
                 raise
@@ -169,42 +191,6 @@ class ProcessWatch:
             return [one for one in self._kinds.get(kind, ()) if one[0] in self.listed]
         if kind != "Compute":
             self._kinds[kind] = found
-        return found
-
-    def _instances(self) -> list[Instance]:
-        """List MIG devices; they may change whenever no process is on them.
-
-        What a call will not say for a while is taken from the list before: an instance that loses its name or its size
-        would have its energy counted as nobody's.
-        """
-        ask, handle = self.nvml.ask_or, self.gpu_handle.handle
-        most = ask(MISSING, "nvmlDeviceGetMaxMigDeviceCount", handle)
-        if most < 0:
-            return self.instances
-        cores = ask(0, "nvmlDeviceGetNumGpuCores", handle)
-        lanes = (
-            64 if is_ga100(self.gpu_handle.device.model) else 128
-        )  # FP32 of an SM, as NVIDIA's white papers state them
-        known = {one.place: one for one in self.instances}
-        found = []
-        for place in range(most):
-            try:
-                mig = self.nvml.ask("nvmlDeviceGetMigDeviceHandleByIndex", handle, place)
-            except MeterError as error:
-                if place in known and error.fault in {Fault.OFF, Fault.TRANSIENT}:
-                    found.append(known[place])
-                continue
-            gi, ci = ask(NO_INSTANCE, "nvmlDeviceGetGpuInstanceId", mig), ask(-1, "nvmlDeviceGetComputeInstanceId", mig)
-            uuid = ask("", "nvmlDeviceGetUUID", mig)
-            before = _same(self.instances, gi, ci, uuid)
-            attributes = ask(None, "nvmlDeviceGetAttributes_v2", mig)
-            if cores >= lanes and attributes is not None:
-                ppm = min(PPM, attributes.multiprocessorCount * PPM // (cores // lanes))
-            else:
-                ppm = before.ppm if before else 0
-            if before:
-                gi, ci, uuid = before.gi if gi == NO_INSTANCE else gi, before.ci if ci < 0 else ci, uuid or before.uuid
-            found.append(Instance(mig, gi, max(ci, 0), ppm, uuid, place))
         return found
 
     @property
@@ -335,11 +321,3 @@ class ProcessWatch:
                 ratio = min(1.0, shares.get(pid, 0.0))
             result.append(one if ratio < 0 else replace(one, sm_us=int(ratio * length)))
         return result
-
-
-def _same(known: list[Instance], gi: int, ci: int, uuid: str) -> Instance | None:
-    """Find the MIG device that was listed before: by UUID, or by its ids where that is not known."""
-    for one in known:
-        if one.uuid == uuid if uuid and one.uuid else (gi, ci) == (one.gi, one.ci):
-            return one
-    return None

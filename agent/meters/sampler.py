@@ -44,6 +44,9 @@ class Sampler:
     rates : Rates
     alive : callable
         Whether a pid that the driver names is a process that can be on a GPU.
+    meet : callable
+        Told of each pid that a list names for the first time, soon, and in the thread that takes windows: who that is
+        can be asked while it lives.
     sys_root : Path
         Where the kernel shows which device sleeps.
     wake : bool
@@ -63,14 +66,18 @@ class Sampler:
         rates: Rates | None = None,
         *,
         alive: Callable[[int], bool],
+        meet: Callable[[int], object] = lambda _: None,
         sys_root: Path = Path("/sys"),
         wake: bool = True,
     ) -> None:
         self._meter, self._clock = meter, clock
         self._rates = rates or Rates()
-        self._sys_root, self._wake = sys_root, wake
-        self._finished: queue.Queue[tuple[Window, list[ProcessObservation]] | Exception | None] = queue.Queue()
-        self._poller = Poller(meter, clock, host, self._rates, alive=alive, asleep=self._asleep, behind=self._behind)
+        self._sys_root, self._wake, self._meet = sys_root, wake, meet
+        self._finished: queue.Queue[tuple[Window, list[ProcessObservation]] | int | Exception | None] = queue.Queue()
+        met = meet if clock.virtual else self._finished.put
+        self._poller = Poller(
+            meter, clock, host, self._rates, alive=alive, met=met, asleep=self._asleep, behind=self._behind
+        )
         self._edge_us = self._poller.start_us
         self._threads: list[threading.Thread] = []
 
@@ -150,6 +157,9 @@ class Sampler:
                 continue
             if isinstance(found, Exception):
                 raise found
+            if isinstance(found, int):
+                self._meet(found)
+                continue
             self._edge_us = found[0].end_us
             return found
 

@@ -126,6 +126,8 @@ class GpuSchedule:
     calls: Percentile = field(default_factory=Percentile)
     full_cost_us: float = 0.0
     quick_cost_us: float = 0.0
+    step: int = 0  # readings are so many steps later than planned, away from the counter's publication
+    aside_us: int = 0  # how far the next reading is moved
     failing_since_us: int = MISSING
     failing_code: int = 0
     backoff_us: int = 0
@@ -134,6 +136,7 @@ class GpuSchedule:
     full_due_us: int = 0
     usage_due_us: int = 0
     list_due_us: int = 0
+    glanced_us: int = 0  # when the lists were glanced at last
     gauges_due_us: int = 0
     profile_due_us: int = 0
     in_vain: int = 0  # process lists read in a row for a utilisation that nobody in them explains

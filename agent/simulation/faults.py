@@ -22,10 +22,12 @@ KINDS = {
     "garbage-utilisation": "utilisation reads far above 100 %",
     "latched-utilisation": "the GPU's utilisation reads 100 %, whatever runs",
     "error": "the call named `call` (or every call) answers the code `value`",
-    "latency": "every call takes `value` microseconds; with `gpu`, every call about that GPU",
+    "latency": "every call takes `value` microseconds; with `gpu`, every call about that GPU; with `call`, that call "
+    "alone",
     "slow-gpu": "every call about the GPU takes `value` microseconds and then answers `code`, if given; what the "
     "library keeps (name, UUID, PCI address, handle) comes at once",
-    "slow-counter": "reading the energy counter takes `value` microseconds, every fiftieth time seven times that",
+    "slow-counter": "reading the energy counter takes `value` microseconds, five times that within 10 ms after it was "
+    "published",
     "wedged": "one call does not return before the fault is over",
     "gpu-lost": "the GPU is lost (15); afterwards it needs a new session",
     "xid": "an XID error of number `value` is reported",
@@ -66,7 +68,7 @@ class ScriptedFault:
     value : float
         See :data:`KINDS`.
     call : str
-        Symbol that fails; empty: all.
+        Symbol that fails, or is slow; empty: all.
     code : int
         What a slow GPU answers in the end; 0: success.
     done : bool

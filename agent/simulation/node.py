@@ -154,6 +154,8 @@ def _card(host: SimulatedHost, line: Timeline, gpu: Gpu) -> Card:
         accounting=gpu.accounting,
         persistence=gpu.persistence,
         rows=gpu.rows or kind.rows,
+        named_after_us=round(gpu.named_after_s * 1e6),
+        forgotten_before_us=round(gpu.forgotten_before_s * 1e6),
     )
 
 

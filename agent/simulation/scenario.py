@@ -42,6 +42,9 @@ class Gpu:
     context_w, linger_s : float
         What it draws on top of that while a process is there, whether or not it computes, and how long after the last
         one went.
+    named_after_s, forgotten_before_s : float
+        How long after its start a process is in the list, and in the memory in use, and how long before its end no
+        more: a context opens and closes in between.
     counter_period_s : float
     accounting, persistence : bool
         Whether these modes are on; persistence mode is only reported.
@@ -49,7 +52,7 @@ class Gpu:
     rows : str
         What a row of process utilisation means: the mean of its ``interval``, the mean of the ``active`` part of it,
         the ``latest`` sample, or the mean of all that the GPU did in those samples at whose ``tick`` the process was
-        on it. Empty: as the architecture's driver does it.
+        on it, or was the last that had been. Empty: as the architecture's driver does it.
     late_us, mig_at_us, mig_off_at_us, accounting_at_us : int, us
         When, since the simulation began, the GPU comes to the host, MIG is switched on and off, accounting on; 0: from
         the beginning, or never off.
@@ -63,6 +66,8 @@ class Gpu:
     idle_w: float = 0.0
     context_w: float = 0.0
     linger_s: float = 0.0
+    named_after_s: float = 0.0
+    forgotten_before_s: float = 0.0
     counter_period_s: float = 0.1
     accounting: bool = False
     persistence: bool = True
@@ -195,6 +200,8 @@ def _gpu(table: Table) -> Gpu:
         idle_w=table.number("idle_w", 0.0, low=0),
         context_w=table.number("context_w", 0.0, low=0),
         linger_s=table.number("linger_s", 0.0, low=0),
+        named_after_s=table.number("named_after_s", 0.0, low=0),
+        forgotten_before_s=table.number("forgotten_before_s", 0.0, low=0),
         counter_period_s=table.number("counter_period_s", 0.1, low=0.001),
         accounting=table.flag("accounting", default=False),
         persistence=table.flag("persistence", default=True),

@@ -2,8 +2,8 @@
 
 Publication periods and windows are those that Yang, Adamek and Armour found by experiment ("Part-time power
 measurements", arXiv 2312.02741): GA100 and GH100 show the mean of 25 ms every 100 ms, so three quarters of the time
-are not seen. An H200 (driver 580) keeps samples 20 ms apart: instant power is the newest of them every 100 ms, average
-power the mean of the last second of them. Which field exists where is NVML's API reference.
+are not seen. An H200 (driver 580) keeps a ring of samples 20 ms apart, made of another series than its instant power;
+here they are of one. Which field exists where is NVML's API reference.
 """
 
 from __future__ import annotations
@@ -127,9 +127,13 @@ class Sensor:
     def _published(self, now_us: int, period_us: int) -> int:
         return now_us - (now_us - self.phase_us) % period_us
 
+    def published_us(self, now_us: int) -> int:
+        """Return when the counter was last published, us."""
+        return self._published(now_us, self.counter_period_us)
+
     def energy_mj(self, now_us: int) -> int:
         """Return the cumulative counter in millijoules, as last published."""
-        at_us = self._published(now_us, self.counter_period_us)
+        at_us = self.published_us(now_us)
         energy_nj = self.timeline.energy_nj(at_us) - self.epoch_nj
         if self.architecture.counts_module:
             energy_nj += self.architecture.module_mw * (at_us - self.timeline.origin_us)

@@ -30,8 +30,8 @@ class BoardHost(Protocol):
     tree: ProcessTree
     now_us: Callable[[], int]
 
-    def dwell(self, gpu: int) -> None:
-        """Let a reading of a GPU's counter take its time."""
+    def dwell(self, gpu: int, published_us: int) -> None:
+        """Let a reading of a GPU's counter, which was published then, take its time."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -49,7 +49,9 @@ class BoardUsage:
     rows : str
         What a row of process utilisation means: the mean of its ``interval``, the mean of the ``active`` part of it,
         the ``latest`` sample, or the mean of all that the GPU did in those samples at whose ``tick`` the process was
-        on it.
+        on it, or was the last that had been.
+    named_after_us, forgotten_before_us : int, us
+        How long after its start a process is listed, with its memory, and how long before its end no more.
     instances : list of (GPU instance, compute instance, SMs)
         Empty: MIG is off.
     """
@@ -60,6 +62,8 @@ class BoardUsage:
     timeline: Timeline
     accounting: bool = False
     rows: str = "interval"
+    named_after_us: int = 0
+    forgotten_before_us: int = 0
     instances: list[tuple[int, int, int]] = field(default_factory=list)
 
     def _busy(self, from_us: int, to_us: int) -> dict[int, float]:
@@ -87,17 +91,28 @@ class BoardUsage:
 
     def memory(self) -> tuple[int, int]:
         """Bytes in use, and in all."""
-        used = 600 + sum(r.job.memory_mib for r in self._running())
+        used = 600 + sum(r.job.memory_mib for r in self._listed())
         return min(used, self.architecture.memory_mib) * MIB, self.architecture.memory_mib * MIB
 
     def _running(self) -> list[Running]:
         return [r for r in self.host.tree.running(self.host.now_us()) if r.gpu == self.index]
 
+    def _listed(self) -> list[Running]:
+        """Return whose context is open, as far as the driver knows by now."""
+        line, now_us = self.timeline, self.host.now_us()
+        found = []
+        for one in self._running():
+            cycle_us = line.origin_us + one.cycle * line.cycle_us
+            begun = now_us >= cycle_us + one.job.start_us + self.named_after_us
+            if begun and (one.job.forever or now_us < cycle_us + one.job.end_us - self.forgotten_before_us):
+                found.append(one)
+        return found
+
     def processes(self, instance: tuple[int, int] | None) -> list[tuple[int, int, int, int]]:
         """List processes on the board, or in one MIG instance: (pid, bytes, GPU instance, compute instance)."""
         scrambled = 1_000_003 if self.host.plan.active("scrambled-pids", self.host.now_us(), self.index) else 0
         found = []
-        for one in self._running():
+        for one in self._listed():
             gi, ci = (int(n) for n in one.job.instance.split("/")) if one.job.instance else (NO_INSTANCE, NO_INSTANCE)
             if instance in {None, (gi, ci)}:
                 found.append((one.pid + scrambled, one.job.memory_mib * MIB, gi, ci))
@@ -146,13 +161,11 @@ class BoardUsage:
         begin_us = stamp_us - UTILISATION_US
         if self.rows != "tick":
             return {pid: sm for pid, sm in self._busy(begin_us, stamp_us).items() if sm > 0}
-        busy = self._busy(begin_us, stamp_us)
-        for pid in self._on_engine(begin_us, stamp_us):
-            return {pid: min(100.0, sum(busy.values()))}
-        return {}
+        sm = min(100.0, sum(self._busy(begin_us, stamp_us).values()))
+        return dict.fromkeys(self._on_engine(begin_us, stamp_us) if sm else self._last_on_engine(stamp_us), sm)
 
     def _on_engine(self, begin_us: int, stamp_us: int) -> list[int]:
-        """Name the process that was on the engine at a tick, else the last before it; none if nobody was.
+        """Name the process that was on the engine at a tick, else the last before it in the sample.
 
         Those who run at once are on it in turns, as often as each is busy: whose turn it is, is told by the tick.
         """
@@ -163,6 +176,17 @@ class BoardUsage:
                 place -= sm
                 if place < 0:
                     return [pid_of(self.timeline, nth, cycle)]
+        return []
+
+    def _last_on_engine(self, stamp_us: int) -> list[int]:
+        """Name the process that was on the engine last before an idle sample, if it is there yet."""
+        cycle, _, now = self.timeline.place(stamp_us)
+        there = {pid_of(self.timeline, nth, cycle) for nth, _, _ in self.timeline.segments[now].parts}
+        for before in range(now, now - len(self.timeline.segments), -1) if there else ():
+            turns, place = divmod(before, len(self.timeline.segments))
+            busy = [nth for nth, _, sm in self.timeline.segments[place].parts if sm > 0]
+            if busy:
+                return [pid for nth in busy[-1:] if (pid := pid_of(self.timeline, nth, cycle + turns)) in there]
         return []
 
     def accounted(self) -> dict[int, tuple[int, ...]]:

@@ -174,7 +174,7 @@ def test_an_idle_card_that_draws_more_than_others_is_idle(tmp_path, monkeypatch,
     # Ten seconds pass before it is known that a utilisation hangs.
     assert account.unattributed_hnj / 2e9 < (10 * 25 + 20 if latched else 20)
     assert account.energy_hnj == account.idle_hnj + account.unattributed_hnj
-    lists = one.sampler.calls()["nvmlDeviceGetComputeRunningProcesses_v3"].counts[-1]
+    lists = one.sampler.calls()["nvmlDeviceGetGraphicsRunningProcesses_v3"].counts[-1]  # a glance is at one list
     assert lists <= 112
 
 

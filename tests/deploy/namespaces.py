@@ -36,10 +36,10 @@ mount --bind "$PREFIX" /srv/python
 mount --bind "$TREE" /srv/tree
 mount --bind "$SITE" /srv/site
 mount --bind "$IN" /srv/in
-for folder in /run /tmp /var/lib /var/cache /var/log /etc/systemd/system /usr/lib/systemd/system-generators; do
+for folder in /run /tmp /var/tmp /var/lib /var/cache /var/log /etc/systemd/system /usr/lib/systemd/system-generators; do
     mount -t tmpfs -o mode=755 tmpfs $folder
 done
-chmod 1777 /tmp
+chmod 1777 /tmp /var/tmp  # a systemd that boots removes the private folders of another one's services
 mkdir -p /run/systemd/system /run/lock /etc/wattshed
 mount -t tmpfs -o mode=755 tmpfs /etc/wattshed
 cp -r /srv/in/units/. /run/systemd/system/

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pynvml
@@ -95,6 +96,16 @@ def test_an_idle_tick_goes_to_who_was_there_last_and_a_row_is_divided_by_all_sam
     second = row_rule.bounds(taken, "second")
     assert second.least == second.most == pytest.approx(25 / 3)
     assert second.own == pytest.approx(12.5)  # what the mean of its own samples would be
+
+
+def test_samples_of_an_idle_card_make_rows_of_nothing():
+    loads = [load("first", (10, 60)), load("second", (2000, 2050))]
+    first, second = (row_rule.bounds(window(loads, 200, 400, 600), name) for name in ("first", "second"))
+    assert (first.least, first.most, first.certain) == (0, 0, True)
+    assert first.explains(0)
+    assert not first.explains(None)  # the last one is named, so that it has a row
+    assert second.explains(None)
+    assert not second.explains(0)
 
 
 def test_where_the_rule_cannot_tell_it_gives_bounds():
@@ -264,6 +275,22 @@ def test_a_result_is_written_anew_after_every_fact(tmp_path, monkeypatch):
     assert kit.keep_series("series.csv", "t,v", [(1, None), (2, 3)]).read_text() == "t,v\n1,\n2,3\n"
     assert (kit.seconds(10), kit.seconds(1, 0.7)) == (4.0, 0.7)
     assert 0 < kit.left <= 5
+
+
+def test_threads_of_a_step_write_its_result_one_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setenv("KIT_SIMULATED", "1")
+    kit = Kit(3, "periods", "as ever", work=tmp_path, left_s=5.0, scale=0.4, simulated=True)
+
+    def one(number):
+        for turn in range(20):
+            kit.put(**{f"fact {number} {turn}": turn})
+            kit.error("thread", ValueError(f"{number} {turn}"))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(one, range(8)))  # raises what a thread raised
+    told = json.loads((tmp_path / "03-periods.json").read_text())
+    assert len([name for name in told if name.startswith("fact ")]) == len(told["errors"]) == 160
+    assert not list(tmp_path.glob("*.new"))
 
 
 def test_the_kernels_are_compiled_from_the_text_beside_them():

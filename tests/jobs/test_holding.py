@@ -156,3 +156,44 @@ def test_nobodys_process_lands_on_another_users_job(path, uid, holds):
     else:
         assert hold.uid == (uid if identity.uid is None else identity.uid)
         assert not is_of_roots_engine(identity)
+
+
+def reserved(job, gpu=0, start=10, end=20, **rest):
+    return Reservation(gpu, Owner(JobKey(job), {}), start, end, **rest)
+
+
+@pytest.mark.parametrize(
+    ("held", "gpu", "instance", "stretch", "there"),
+    [
+        (reserved("a"), 0, "", (12, 15), True),
+        (reserved("a"), 1, "", (12, 15), False),
+        (reserved("a"), 0, "", (20, 25), True),  # edges that touch count: times are read one after the other
+        (reserved("a"), 0, "", (5, 10), True),
+        (reserved("a"), 0, "", (21, 25), False),
+        (reserved("a"), 0, "", (5, 9), False),
+        (reserved("a"), 0, "3/0", (12, 15), True),
+        (reserved("a", instance="3"), 0, "3/0", (12, 15), True),
+        (reserved("a", instance="3"), 0, "3", (12, 15), True),
+        (reserved("a", instance="3"), 0, "4/0", (12, 15), False),
+        (reserved("a", instance="3"), 0, "", (12, 15), True),  # on which instance it was is not known
+    ],
+)
+def test_who_held_the_place_where_a_process_was(held, gpu, instance, stretch, there):
+    assert holders([held], gpu, instance, *stretch) == ([held] if there else [])
+
+
+@pytest.mark.parametrize(
+    ("held", "whose"),
+    [
+        ([], None),
+        ([reserved("a", share_ppm=1_000_000)], 0),
+        ([reserved("a", share_ppm=999_999)], None),
+        ([reserved("a")], None),
+        ([reserved("a", instance="3")], 0),
+        ([reserved("a", share_ppm=500_000), reserved("a", share_ppm=1_000_000)], 1),
+        ([reserved("a", share_ppm=1_000_000), reserved("b", share_ppm=500_000)], None),
+        ([reserved("a", instance="3"), reserved("b", instance="3")], None),
+    ],
+)
+def test_who_has_a_gpu_alone(held, whose):
+    assert exclusive(held) is (None if whose is None else held[whose])

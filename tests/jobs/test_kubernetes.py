@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections import Counter
@@ -12,9 +13,9 @@ from hypothesis import strategies as st
 
 pytest.importorskip("grpc", reason="needs the extra kubernetes")
 
-from tests.jobs.fake_kubelet import FakeKubelet, claim, container, devices, field, pod
+from tests.jobs.fake_kubelet import FakeKubelet, claim, container, devices, field, pod, varint
 from tests.jobs.fake_proc import BOOT, FakeProc
-from wattshed.agent.jobs import podresources
+from wattshed.agent.jobs import kubernetes, podresources
 from wattshed.agent.jobs.cgroup import identify
 from wattshed.agent.jobs.kubernetes import Pods
 from wattshed.agent.jobs.places import Place, place_of
@@ -113,6 +114,36 @@ def test_any_bytes_are_read_or_refused(message):
 def test_what_is_cut_short_is_refused(message):
     with pytest.raises(RuntimeError):
         list(podresources._fields(message))
+
+
+@pytest.mark.parametrize("number", [0, 1, 127, 128, 300, 2**32, 2**63, 2**64 - 1])
+def test_a_number_of_any_length_is_read_past(number):
+    message = field(9, number) + field(1, "a" * 200)
+    assert list(podresources._fields(message)) == [(1, b"a" * 200)]
+    assert podresources._varint(varint(number) + b"x", 0) == (number, len(varint(number)))
+
+
+def test_a_number_has_ten_bytes_at_most():
+    assert podresources._varint(b"\x80" * 9 + b"\x01", 0) == (1 << 63, 10)
+    with pytest.raises(RuntimeError, match="truncated"):
+        podresources._varint(b"\x80" * 10 + b"\x01", 0)
+
+
+def test_an_answer_as_large_as_the_kubelet_s_own_limit_is_read(kubelet):
+    """16 MiB (DefaultPodResourcesMaxSize): thousands of pods with many devices."""
+    empty = pod("ml", "x" * (15 << 20), container("main"))
+    rest = len(field(1, empty)) - (15 << 20)
+    client = Kubelet(kubelet.socket)
+    for more in (0, 1):
+        name = "x" * ((16 << 20) - rest + more)
+        kubelet.pods["ml", "x"] = pod("ml", name, container("main"))
+        assert len(field(1, kubelet.pods["ml", "x"])) == (16 << 20) + more
+        if more:
+            with pytest.raises(RuntimeError, match="the kubelet's List failed: RESOURCE_EXHAUSTED"):
+                client.grants()
+        else:
+            assert client.grants() == [Grant("ml", name, "main")]
+    client.close()
 
 
 def test_other_wire_types_are_passed_over():
@@ -285,6 +316,50 @@ def test_a_pod_that_comes_again_under_its_name_is_another(kubelet, pods_of):
     second = pods.owner(identify(cgroup(1)), DEVICES, 0, "").key
     assert first != second
     assert {r.owner.key for r in pods.reservations(DEVICES, 0, 10)} == {second}
+
+
+@pytest.mark.parametrize("later", [0, 1])
+def test_of_two_folders_of_one_name_the_newest_is_the_pod_that_lives(kubelet, pods_of, tmp_path, later):
+    """A pod of a StatefulSet comes again under its name, and the folder of its former life may still be there."""
+    for number in (0, 1):
+        path = tmp_path / f"log/pods/ml_db-0_{UIDS[number]}"
+        path.mkdir(parents=True)
+        os.utime(path, (1_000 + (number == later), 1_000 + (number == later)))
+    kubelet.pods["ml", "db-0"] = pod("ml", "db-0", container("main", devices("nvidia.com/gpu", UUID[0])))
+    assert held(pods_of()) == [(0, f"k8s:{UIDS[later]}/main", 1_000_000, "")]
+
+
+def test_what_is_remembered_of_pods_does_not_grow_for_ever(kubelet, pods_of, monkeypatch):
+    """Beyond what years of pods need it is dropped, and those that live are known anew."""
+    for number in (0, 1):
+        granted = devices("nvidia.com/gpu", UUID[number])
+        kubelet.pods["ml", f"p{number}"] = pod("ml", f"p{number}", container("main", granted))
+    pods = pods_of()
+    key = pods.owner(identify(cgroup(0)), DEVICES, 0, "").key
+    assert held(pods) == [(0, f"k8s:{UIDS[0]}/main", 1_000_000, ""), (1, "k8s:ml/p1/main", 1_000_000, "")]
+    monkeypatch.setattr(kubernetes, "_MOST_KEYS", len(pods._keys))
+    held(pods)
+    assert pods.labels(key)["container_id"] == IDS[0][:12]
+    monkeypatch.setattr(kubernetes, "_MOST_KEYS", len(pods._keys) - 1)
+    assert held(pods) == [(0, "k8s:ml/p0/main", 1_000_000, ""), (1, "k8s:ml/p1/main", 1_000_000, "")]
+    assert pods.labels(key) == {}
+    assert pods.owner(identify(cgroup(0)), DEVICES, 0, "").labels["pod"] == "p0"
+
+
+def test_a_container_that_holds_several_replicas_has_all_of_them_together(kubelet, pods_of):
+    """And no more than the GPU; of one whose part is not known nothing is known."""
+    kubelet.allocatable = [devices("nvidia.com/gpu.shared", *(f"{UUID[gpu]}::{i}" for gpu in (0, 1) for i in range(3)))]
+    for name, granted in {
+        "some": [f"{UUID[0]}::0", f"{UUID[0]}::2"],
+        "more": [f"{UUID[1]}::0", f"{UUID[1]}::1", f"{UUID[1]}::2", UUID[1]],
+        "open": [f"{UUID[2]}::0", UUID[2]],
+    }.items():
+        kubelet.pods["ml", name] = pod("ml", name, container("main", devices("nvidia.com/gpu.shared", *granted)))
+    assert held(pods_of()) == [
+        (0, "k8s:ml/some/main", 666_666, ""),
+        (1, "k8s:ml/more/main", 1_000_000, ""),
+        (2, "k8s:ml/open/main", -1, ""),
+    ]
 
 
 def test_the_resolver_bills_a_pod_idle_and_busy_under_one_key(kubelet, pods_of, tmp_path):

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from wattshed.agent.jobs import mapping
 from wattshed.agent.jobs.mapping import MappingDirectory
 
 
@@ -70,6 +71,101 @@ def test_a_line_that_is_no_job_id_is_refused_and_said_once(folder, line, caplog)
     assert open_holds(directory) == [(0, "", "11")]
     assert directory.refused == 2
     assert len([r for r in caplog.records if "/0:2:" in r.getMessage()]) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "held"),
+    [
+        ("9999", "a" * 64, True), ("10000", "12", False), ("0", "a" * 65, False),
+        ("1.999", "12", True), ("1.1000", "12", False),
+        ("GPU-" + "a" * 64, "12", True), ("GPU-" + "a" * 65, "12", False), ("MIG-" + "a" * 64, "12", True),
+        ("0", "12 4294967294", True), ("0", "12 4294967295", False), ("0", "12 00000000001", False),
+    ],
+)  # fmt: skip
+def test_names_ids_and_users_at_their_limits(folder, name, line, held):
+    directory = MappingDirectory(folder, now)
+    write(folder, name, f"{line}\n")
+    directory.scan()
+    assert [h.job for h in directory.holds(0, 1 << 60)] == ([line.split()[0]] if held else [])
+
+
+def test_a_hold_that_is_over_is_known_for_ten_minutes(folder):
+    clock = [5_000]
+    directory = MappingDirectory(folder, lambda: clock[0] * 1_000_000, at_us=lambda ns: ns // 1000)
+    write(folder, "0", "12\n", 5_000)
+    directory.scan()
+    (folder / "0").unlink()
+    os.utime(folder, (5_010, 5_010))
+    assert directory.scan() == 2
+    for at, known in ((5_609, True), (5_610, True), (5_611, False)):
+        clock[0] = at
+        directory._next_s = 0.0
+        directory.scan()
+        assert [h.end_us for h in directory.holds(0, 1 << 60)] == ([5_010_000_000] if known else [])
+
+
+def test_holds_are_told_for_any_stretch_that_they_touch(folder):
+    directory = MappingDirectory(folder, lambda: 5_010, at_us=lambda ns: ns // 1_000_000_000)
+    write(folder, "0", "12\n", 5_000)
+    write(folder, "1", "13\n", 5_000)
+    directory.scan()
+    (folder / "0").unlink()
+    os.utime(folder, (5_010, 5_010))
+    directory.scan()
+
+    def told(start, end):
+        return sorted(h.job for h in directory.holds(start, end))
+
+    assert told(4_000, 5_000) == told(4_000, 4_999) == []
+    assert told(4_000, 5_001) == told(5_009, 5_010) == ["12", "13"]
+    assert told(5_010, 5_011) == ["13"]
+    directory.holds(0, 9_999)[0].job = "0"  # copies
+    assert told(0, 9_999) == ["12", "13"]
+
+
+def test_what_was_written_of_jobs_that_are_gone_is_forgotten_when_it_is_much(folder, monkeypatch):
+    monkeypatch.setattr(mapping, "_MOST_LABELS", 2)
+    (folder / "jobs").mkdir()
+    clock = [now()]
+    directory = MappingDirectory(folder, lambda: clock[0])
+    for job in ("1", "2", "3"):
+        (folder / f"jobs/{job}").write_text(f"user=u{job}\n")
+        write(folder, "0", f"{job}\n")
+        directory.scan()
+        if job == "2":
+            clock[0] += 3_600_000_000  # the first is long over
+            directory.scan()
+            assert directory.labels("1") == {"user": "u1"}
+    assert [directory.labels(job) for job in ("1", "2", "3")] == [{}, {"user": "u2"}, {"user": "u3"}]
+
+
+def test_of_a_thousand_bad_lines_a_hundred_are_said_and_all_are_counted(folder, caplog):
+    directory = MappingDirectory(folder, now)
+    write(folder, "0", "".join(f"{i} x y\n" for i in range(1000)) + "12\n")
+    directory.scan()
+    assert directory.refused == 1000
+    assert len(caplog.records) == 100
+    assert open_holds(directory) == [(0, "", "12")]
+
+
+@pytest.mark.parametrize(
+    ("job", "labels", "uid", "key", "manager"),
+    [
+        ("12[3].pbs-1.x", {}, -1, "pbs:12[3].pbs-1.x", "pbs"),
+        ("f0Ab", {}, -1, "job:f0Ab", "mapping"),  # F58 has no 0
+        ("12_3", {}, -1, "job:12_3", "mapping"),
+        ("12", {"manager": "lsf", "node": "n1", "user": "ada"}, -1, "lsf:12", "lsf"),
+        ("x", {"manager": "Not a word"}, -1, "job:x", "mapping"),
+        ("12", {"uid": "5"}, 1000, "slurm:12", "slurm"),
+        ("12", {}, 0, "slurm:12", "slurm"),
+    ],
+)
+def test_whose_a_job_id_is(job, labels, uid, key, manager):
+    owner = mapping.owner_of(job, labels, uid)
+    wanted = {label: value for label, value in labels.items() if label not in {"manager", "node"}}
+    if uid >= 0:
+        wanted.setdefault("uid", str(uid))
+    assert (owner.key, owner.labels) == (key, {**wanted, "manager": manager})
 
 
 def test_a_hold_that_is_older_than_its_file(folder):
@@ -153,11 +249,11 @@ def test_files_of_others_links_and_pipes_are_not_believed(folder, tmp_path):
     (folder / "0").unlink()
     (tmp_path / "mine").write_text("13\n")
     (folder / "1").symlink_to(tmp_path / "mine")
-    with pytest.raises(PermissionError):
+    with pytest.raises(PermissionError, match=f"^{folder}/1 does not belong in a mapping directory$"):
         MappingDirectory(folder, now).scan()
     (folder / "1").unlink()
     os.mkfifo(folder / "2")
-    with pytest.raises(PermissionError):
+    with pytest.raises(PermissionError, match=f"^{folder}/2 does not belong in a mapping directory$"):
         MappingDirectory(folder, now).scan()
 
 

@@ -106,3 +106,21 @@ def test_two_roots_are_two_worlds(tmp_path):
         assert reader.uid(process) == ticks
     (tmp_path / "a" / "77" / "stat").unlink()
     assert [reader.alive(process) for reader, process, _ in held] == [False, True]
+
+
+def test_who_was_met_is_known_after_its_end(processes):
+    child = subprocess.Popen(["sleep", "30"])
+    while processes.last(child.pid) is None or processes.command(processes.last(child.pid)) != "sleep":
+        processes.forget(set())
+        processes.meet(child.pid)  # before the exec it is not yet that program
+    child.kill()
+    child.wait()
+    process = processes.last(child.pid)
+    while process.ended_us is None:
+        time.sleep(0.01)  # another thread waits for that
+    processes.meet(child.pid)
+    assert processes.look(child.pid) is None
+    assert processes.last(child.pid) is process
+    assert (processes.uid(process), processes.command(process)) == (os.getuid(), "sleep")
+    processes.meet(2**22 + 1)
+    assert processes.last(2**22 + 1) is None, "there is no such process"

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wattshed.agent.jobs import queue
 from wattshed.agent.jobs.queue import Queue, QueuedJob, parse, per_gpu
 from wattshed.agent.jobs.this_node import ThisNode
 
@@ -163,6 +164,34 @@ def test_labels_of_old_and_new_json_are_the_same():
     assert one(het_job_id=5, het_job_offset=1).labels["het_job"] == "5+1"
 
 
+@pytest.mark.parametrize(
+    ("given", "label", "wanted"),
+    [
+        ({"qos": "high"}, "qos", "high"),
+        ({"qos": ""}, "qos", None),
+        ({"account": None}, "account", None),
+        ({"partition": 5}, "partition", None),
+        ({"array_job_id": 9, "array_task_id": 0}, "array", "9_0"),
+        ({"array_job_id": 9, "array_task_id": None}, "array", None),
+        ({"array_job_id": 0, "array_task_id": 3}, "array", None),
+        ({"het_job_id": 5, "het_job_offset": None}, "het_job", "5+0"),
+        ({"het_job_id": "5", "het_job_offset": "2"}, "het_job", "5+2"),
+        ({"het_job_id": {"set": True, "infinite": True, "number": 5}}, "het_job", None),
+        ({"het_job_id": {"set": False, "infinite": False, "number": 5}}, "het_job", None),
+        ({"het_job_id": True}, "het_job", None),
+        ({"het_job_id": "9" * 19}, "het_job", "9" * 19 + "+0"),
+        ({"het_job_id": "9" * 20}, "het_job", None),
+    ],
+)
+def test_what_a_job_is_labelled_with(given, label, wanted):
+    assert one(**given).labels.get(label) == wanted
+
+
+@pytest.mark.parametrize(("given", "uid"), [(0, 0), ("1000", 1000), (None, -1), ("alice", -1), (wrapped(None), -1)])
+def test_a_user_s_number(given, uid):
+    assert one(user_id=given).uid == uid
+
+
 def test_the_sluid_of_26_05():
     step = {"sluid": "sEKNKTV3WPV500", "job_id": wrapped(7), "step_id": "TBD"}
     assert one(step_id=step).sluid == "sEKNKTV3WPV500"
@@ -246,9 +275,9 @@ cat {folder}/answer.json
 
 
 def ask(folder, node, times=1, **given):
-    queue = Queue(squeue(folder, **given), lambda: node, lambda: 5, threading.Event())
+    asked = Queue(squeue(folder, **given), lambda: node, lambda: 5, threading.Event())
     for _ in range(times):
-        answer = queue.ask()
+        answer = asked.ask()
     return answer, (folder / "asked").read_text().splitlines()
 
 
@@ -260,6 +289,23 @@ def test_from_24_05_on_only_this_nodes_jobs_are_asked_for(tmp_path, version, fil
     everything = "--json --all --local"
     assert asked == [everything, f"{everything} --nodelist=n1" if filters else everything]
     assert answer.jobs["7"].here
+    assert (answer.asked_us, answer.node) == (5, ThisNode("n1", True))
+
+
+@pytest.mark.parametrize(
+    ("meta", "version"),
+    [
+        ({"slurm": {"version": {"major": "24", "minor": "05"}}}, (24, 5)),
+        ({"Slurm": {"version": {"major": 24, "minor": 5}}}, (24, 5)),
+        ({"slurm": {"version": {"major": "25"}}}, (25, 0)),
+        ({"slurm": {"version": "24.05"}}, (0, 0)),
+        ({"slurm": {}}, (0, 0)),
+        ("24.05", (0, 0)),
+        (None, (0, 0)),
+    ],
+)
+def test_the_version_that_answered(meta, version):
+    assert queue._version({"meta": meta}) == version
 
 
 def test_a_name_that_squeue_does_not_know_does_not_hide_the_queue(tmp_path):

@@ -7,7 +7,8 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wattshed.agent.jobs.rows import OwnerClaim, lay_out
+from wattshed.agent.jobs.rows import Claims, OwnerClaim, lay_out
+from wattshed.agent.window import Owner
 
 START, END = 1_000, 2_000
 TIME = st.integers(800, 2_200)
@@ -108,3 +109,45 @@ def test_mig_instances_are_the_share_where_nothing_is_reserved():
     made = claim([(0, 9_999)], [], [])
     made.instances = {"1": 428_571, "2": 142_857}
     assert lay_out(made, START, END)[0].share_ppm == 571_428
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(STRETCH, max_size=4), st.lists(st.tuples(TIME, st.integers(1, 500)), min_size=1, max_size=4))
+def test_work_of_a_moment_is_of_the_first_row_that_the_moment_is_in(live, work):
+    """As of a process list that is read twice at one time; what lies in no row is of nobody."""
+    rows = [row for row in lay_out(claim(live, [], [((t, t), sm) for t, sm in work]), START, END) if row.live]
+    wanted = dict.fromkeys(rows, 0)
+    for t, sm in work:
+        here = [row for row in rows if row.start_us <= t <= row.end_us]
+        if here:
+            wanted[here[0]] += sm
+    assert [row.activity_us for row in rows] == list(wanted.values())
+
+
+def test_work_reported_for_a_part_of_a_row_stands_for_all_of_it():
+    """And what is reported for more than a row is spread evenly."""
+    rows = lay_out(
+        claim([(1_000, 1_400), (1_500, 2_000)], [], [((1_300, 1_700), 120), ((1_350, 1_400), 7)]), START, END
+    )
+    assert [(r.start_us, r.activity_us) for r in rows] == [(1_000, (30 + 7) * 4), (1_500, 60 * 500 // 200)]
+    rows = lay_out(claim([(1_000, 1_100), (1_200, 1_300)], [], [((1_250, 1_300), 9)]), START, END)
+    assert [(r.start_us, r.activity_us) for r in rows] == [(1_000, 0), (1_200, 18)]
+
+
+def test_a_process_is_on_the_instance_where_it_was_seen():
+    made = OwnerClaim()
+    assert not made.is_on("")
+    made.live.append((1_000, 1_100))
+    assert made.is_on("")
+    assert made.is_on("3")  # on which it was is not known
+    made.instances["3"] = 142_857
+    assert (made.is_on(""), made.is_on("3"), made.is_on("4")) == (True, True, False)
+
+
+def test_an_owner_has_the_labels_of_all_claims_and_of_two_values_the_first():
+    claims = Claims()
+    first = claims.of(0, Owner("slurm:7", {"user": "ada"}))
+    assert claims.of(0, Owner("slurm:7", {"user": "eve", "name": "train"})) is first
+    assert claims.of(1, Owner("slurm:7", {})) is not first
+    assert claims.owners["slurm:7"].labels == {"user": "ada", "name": "train"}
+    assert set(claims.found) == {(0, "slurm:7"), (1, "slurm:7")}

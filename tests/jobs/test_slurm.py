@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 
 import pytest
 
 from tests.jobs.test_queue import NODE, job
 from wattshed.agent.jobs import background, stale
+from wattshed.agent.jobs import slurm as slurm_module
+from wattshed.agent.jobs.mapping import MappingDirectory
 from wattshed.agent.jobs.slurm import Slurm
 from wattshed.agent.window import Device
 
@@ -221,13 +224,19 @@ def test_a_failing_scontrol_does_not_throw_a_good_answer_away(folder, start, bro
     wait_for(lambda: held(slurm) == {(2, "slurm:7"): 750_000, (1, "slurm:8"): -1})
 
 
-def test_a_job_that_the_queue_saw_before_it_began_gets_its_share_soon(folder, start):
-    folder.queue(job(gres_detail=["shard:6(IDX:3)"]), job(job_id=8, job_state="PENDING", nodes=""))
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_job_that_the_queue_saw_before_it_began_gets_its_share_soon(folder, start, quick, hidden):
+    """Also where others' jobs are hidden, so that what the queue lacks is decided by no further answer."""
+    if hidden:
+        folder.node("jobs")
+    mine = {"user_id": os.geteuid()}
+    folder.queue(job(gres_detail=["shard:6(IDX:3)"], **mine), job(job_id=8, job_state="PENDING", nodes="", **mine))
     folder.hold("0", 7)
     slurm = start()
-    wait_for(lambda: held(slurm) == {(0, "slurm:7"): 750_000} and slurm.labels("8"))
+    # Asked once more as soon as the node's name is known, and then not for 30 s unless it is hurried.
+    wait_for(lambda: held(slurm) == {(0, "slurm:7"): 750_000} and slurm._queue.answers >= 2)
+    folder.queue(job(gres_detail=["shard:6(IDX:3)"], **mine), job(job_id=8, gres_detail=["shard:2(IDX:3)"], **mine))
     folder.hold("0", 7, 8)
-    folder.queue(job(gres_detail=["shard:6(IDX:3)"]), job(job_id=8, gres_detail=["shard:2(IDX:3)"]))
     # Until then it is unknown, never an even half beside a known part.
     seen = set()
     until = time.monotonic() + 4
@@ -263,6 +272,90 @@ def test_what_is_known_stays_while_the_controller_is_away(folder, start):
     slurm.labels("9")
     wait_for(lambda: slurm.faults().get("squeue"))
     assert held(slurm) == {(0, "slurm:7"): 1_000_000}
+
+
+@pytest.mark.parametrize(("age_s", "believed"), [(119.0, True), (121.0, False)])
+def test_a_queue_that_is_silent_for_two_minutes_no_longer_says_who_holds_what(
+    folder, start, monkeypatch, age_s, believed
+):
+    folder.queue(job(gres_detail=["gpu:1(IDX:3)"]))
+    slurm = start(False)
+    wait_for(lambda: held(slurm))
+    monkeypatch.setattr(slurm._queue, "age_s", lambda: age_s)
+    assert held(slurm) == ({(0, "slurm:7"): 1_000_000} if believed else {})
+    assert slurm.labels("7")["user"] == "alice"
+
+
+def test_a_job_is_known_after_its_end_though_nobody_had_asked_for_it(folder, start, quick):
+    folder.queue(job(gres_detail=["gpu:1(IDX:3)"]), job(job_id=8, nodes="n2", user_name="bob"))
+    slurm = start(False)
+    wait_for(lambda: held(slurm) == {(0, "slurm:7"): 1_000_000})
+    folder.queue()
+    wait_for(lambda: slurm._queue.hurry() or not held(slurm))
+    assert slurm.labels("7")["user"] == "alice"
+    assert slurm.uid("7") == 1000
+    assert slurm.labels("8") == {}  # never was here
+
+
+def test_what_a_job_had_stays_known_when_it_is_over(folder, start, quick):
+    folder.queue(job(gres_detail=["shard:6(IDX:3)"]))
+    folder.hold("0", 7)
+    slurm = start()
+    wait_for(lambda: held(slurm) == {(0, "slurm:7"): 750_000})
+    began_us = now()
+    folder.queue(job(job_state="COMPLETED", name="renamed"))
+    wait_for(lambda: slurm._queue.hurry() or slurm.labels("7")["name"] == "renamed")
+    found = slurm.reservations(DEVICES, began_us - 1, began_us)
+    assert [(r.owner.key, r.share_ppm) for r in found] == [("slurm:7", 750_000)]
+
+
+def test_of_very_many_jobs_the_last_are_remembered(folder, start, quick, monkeypatch):
+    monkeypatch.setattr(slurm_module, "_MOST_KEPT", 3)
+    slurm = start(False)
+    for number in range(1, 6):
+        folder.queue(job(job_id=number, gres_detail=["gpu:1(IDX:3)"], step_id={"sluid": f"sEKNKTV3WPV5{number:02d}"}))
+        wait_for(lambda number=number: slurm._queue.hurry() or held(slurm).keys() == {(0, f"slurm:{number}")})
+    assert [number for number in range(1, 6) if slurm.labels(str(number))] == [3, 4, 5]
+    assert [slurm.job_of(f"sEKNKTV3WPV5{number:02d}") for number in range(1, 6)] == ["", "", "3", "4", "5"]
+
+
+def test_each_hold_of_the_directory_within_a_stretch(folder):
+    """From when to when, since when at all, whose, and of which part of the GPU."""
+    mapping = MappingDirectory(folder.mapping, lambda: 5_100, at_us=lambda ns: ns // 1_000_000_000)
+    slurm = Slurm(lambda: 5_100, "n1", mapping, (), ())
+    folder.hold("0", "7 1001", "8")
+    folder.hold("1.3", "9")
+    folder.hold("2", "10")
+    folder.hold("GPU-3", "11")
+    folder.hold("GPU-9", "12")
+    folder.describe(10, uid=2002, user="eve")
+    for path in (*folder.mapping.glob("[0-9G]*"), folder.mapping / "jobs/10"):
+        os.utime(path, (5_000, 5_000))
+    mapping.scan()
+    (folder.mapping / "2").unlink()
+    os.utime(folder.mapping, (5_007, 5_007))
+    mapping.scan()
+
+    def told(start_us, end_us):
+        return sorted(
+            (r.owner.key, r.gpu, r.instance, r.start_us, r.end_us, r.share_ppm, r.uid, r.since_us)
+            for r in slurm.reservations(DEVICES, start_us, end_us)
+        )
+
+    assert told(4_990, 5_009) == [
+        ("slurm:10", 2, "", 5_000, 5_007, 1_000_000, 2002, 5_000),
+        ("slurm:11", 3, "", 5_000, 5_009, 1_000_000, -1, 5_000),
+        ("slurm:7", 0, "", 5_000, 5_009, -1, 1001, 5_000),
+        ("slurm:8", 0, "", 5_000, 5_009, -1, -1, 5_000),
+        ("slurm:9", 1, "3", 5_000, 5_009, -1, -1, 5_000),
+    ]
+    assert told(5_005, 5_006)[0] == ("slurm:10", 2, "", 5_005, 5_006, 1_000_000, 2002, 5_000)
+    assert [row[0] for row in told(5_007, 5_009)] == ["slurm:11", "slurm:7", "slurm:8", "slurm:9"]
+    (eve,) = (r.owner for r in slurm.reservations(DEVICES, 5_000, 5_001) if r.owner.key == "slurm:10")
+    assert eve.labels == {"uid": "2002", "user": "eve", "manager": "slurm"}
+    assert slurm.labels("10") == {"user": "eve"}
+    assert slurm.faults() == {"mapping": 1}  # the file of no GPU
+    slurm.close()
 
 
 def test_under_mig_the_queue_alone_tells_no_gpu(folder, start):

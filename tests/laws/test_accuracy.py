@@ -83,9 +83,12 @@ load = [[2.37, 40, 98], [1.11, 10, 60], [0.57, 25, 30]]
 
 
 def test_the_stated_interval_holds_for_a_thousand_cards_and_their_jobs(tmp_path):
-    """Gains drawn as stated (4 % one sigma): 95 % of cards, and of the jobs on them, lie within 1.96 sigma."""
+    """Gains drawn as stated (4 % one sigma): 95 % of cards, and of the jobs on them, lie within 1.96 sigma.
+
+    Those without a counter are read rarely here, and their sigma says so: of them more may lie within it.
+    """
     chance = random.Random(20260101)
-    held, held_jobs, cards = 0, 0, 0
+    counted, others = [], []
     for batch in range(16):
         gpus, jobs = [], []
         for i in range(64):
@@ -102,14 +105,14 @@ def test_the_stated_interval_holds_for_a_thousand_cards_and_their_jobs(tmp_path)
         found, snapshot = run(tmp_path / str(batch), text, 120, rates)
         by_job = {job.job: job for job in snapshot.jobs}
         for i, (booked, true, sigma) in enumerate(found):
-            cards += 1
-            held += abs(booked - true) <= 1.96 * sigma
-            uuid = snapshot.gpus[i].uuid
-            name = f"slurm:{100 + i}"
-            cost = (
-                sum(e.static_hnj + e.dynamic_hnj for e in snapshot.energy if e.job == name and e.gpu_uuid == uuid) / 2e9
-            )
-            held_jobs += abs(cost - true) <= 1.96 * by_job[name].sigma_j
-    assert cards == 1024
-    assert 0.93 <= held / cards <= 0.97
-    assert 0.93 <= held_jobs / cards <= 0.97
+            gpu, job = snapshot.gpus[i], by_job[f"slurm:{100 + i}"]
+            shares = [e for e in snapshot.energy if e.job == job.job and e.gpu_uuid == gpu.uuid]
+            cost = sum(e.static_hnj + e.dynamic_hnj for e in shares) / 2e9
+            holds = abs(booked - true) <= 1.96 * sigma, abs(cost - true) <= 1.96 * job.sigma_j
+            (counted if gpu.energy_source == "counter" else others).append(holds)
+    assert len(counted) + len(others) == 1024
+    assert len(counted) > 400
+    for held in zip(*counted, strict=True):
+        assert 0.93 <= sum(held) / len(held) <= 0.97
+    for held in zip(*others, strict=True):
+        assert sum(held) / len(held) >= 0.93

@@ -27,8 +27,9 @@ def test_whoever_only_holds_beside_one_that_is_always_busy(tmp_path, idle_w):
 
 
 def test_a_short_job_that_nobody_could_see_may_have_used_its_part(tmp_path):
-    """Half a second, between two process lists: it only held the GPU as far as anybody knows."""
-    lives = Lives(tmp_path, busy("8") + busy("7", start_s=33.2, end_s=33.7)).live(60)
+    """Half a second, between two process lists, which are dear: it only held the GPU as far as anybody knows."""
+    dear = '[[fault]]\nkind = "latency"\ncall = "nvmlDeviceGetComputeRunningProcesses_v3"\nvalue = 2000\n'
+    lives = Lives(tmp_path, busy("8") + busy("7", start_s=33.2, end_s=33.7) + dear).live(60)
     truth, billed = lives.truth(), lives.billed()
     assert billed["slurm:7"] < 0.5 * truth["slurm:7"]
     assert abs(billed["slurm:7"] - truth["slurm:7"]) < 1.96 * lives.sigma("slurm:7")

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from tests.meters.test_single_answers import Driver
 from wattshed.agent.meters.errors import MeterError
-from wattshed.agent.meters.processes import PPM, ProcessWatch
+from wattshed.agent.meters.instances import PPM, mig_devices
+from wattshed.agent.meters.processes import ProcessWatch
 from wattshed.agent.window import MISSING
 
 S = 1_000_000
@@ -22,6 +23,10 @@ INSTANCES = st.lists(st.tuples(st.integers(1, 3), st.integers(0, 2), st.integers
 def watched(model, driver):
     able = {"mig": "", "processes": "", "accounting": "", "process_utilisation": ""}
     return ProcessWatch(driver, SimpleNamespace(handle=None, device=SimpleNamespace(capabilities=able, model=model)))
+
+
+def listed(watch):
+    return mig_devices(watch.nvml, watch.gpu_handle, watch.instances)
 
 
 def arranged(driver, instances, model, failing=(), code=10):
@@ -52,12 +57,12 @@ def test_an_instance_keeps_what_is_not_told_of_it_and_takes_what_is(before, afte
     driver = Driver()
     watch = watched(model, driver)
     arranged(driver, before, model)
-    watch.instances = watch._instances()
+    watch.instances = listed(watch)
     assert [(one.gi, one.ci, one.ppm, one.uuid, one.place) for one in watch.instances] == [
         (gi, ci, size(sms), f"MIG-{place}", place) for place, (gi, ci, sms) in enumerate(before)
     ]
     arranged(driver, after, model, failing, code)
-    found = [(one.gi, one.ci, one.ppm, one.uuid, one.place) for one in watch._instances()]
+    found = [(one.gi, one.ci, one.ppm, one.uuid, one.place) for one in listed(watch)]
     whole = failing & {"nvmlDeviceGetMigDeviceHandleByIndex", "nvmlDeviceGetMaxMigDeviceCount"}
     sizes = whole or failing & {"nvmlDeviceGetNumGpuCores", "nvmlDeviceGetAttributes_v2"}
     assert found == [
@@ -74,13 +79,13 @@ def test_an_instance_that_was_taken_away_is_gone():
     driver, (model, *_) = Driver(), LANES
     watch = watched(model, driver)
     arranged(driver, [(1, 0, 60), (2, 0, 30)], model)
-    watch.instances = watch._instances()
+    watch.instances = listed(watch)
     arranged(driver, [(1, 0, 60)], model)
-    assert [one.name for one in watch._instances()] == ["1/0"]
+    assert [one.name for one in listed(watch)] == ["1/0"]
     arranged(driver, [], model)
-    assert watch._instances() == []
+    assert listed(watch) == []
     driver.answers["nvmlDeviceGetMaxMigDeviceCount"] = 0
-    assert watch._instances() == [], "none at most is an answer, too"
+    assert listed(watch) == [], "none at most is an answer, too"
 
 
 def accounted(pids, running=()):

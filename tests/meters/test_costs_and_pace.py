@@ -22,7 +22,7 @@ def made(costs, clock, *calls):
         assert costs.in_flight == (name, clock.elapsed_ns())
         clock.sleep_until(clock.now_us() + took_us)
         costs.end(name, begun)
-        assert costs.in_flight is None
+        assert (costs.in_flight, costs.last_ns) == (None, took_us * 1000)
 
 
 def test_each_call_falls_into_the_bucket_that_bounds_it():

@@ -176,11 +176,11 @@ def test_the_driver_state_of_a_gpu_is_held_over_the_new_session(tmp_path):
 
 
 FAULTS = {
-    "lost": 'kind = "gpu-lost"\nat_s = 20\nfor_s = 30',
-    "driver away": 'kind = "driver-reload"\nat_s = 20\nfor_s = 30',
-    "counter not ready": 'kind = "not-ready"\nat_s = 20\nfor_s = 30',
-    "power reads 0": 'kind = "zero-power"\nat_s = 20\nfor_s = 30',
-    "nothing answers": 'kind = "error"\nat_s = 20\nfor_s = 30\nvalue = 10',
+    "lost": 'kind = "gpu-lost"\nat_s = 20.2\nfor_s = 30',
+    "driver away": 'kind = "driver-reload"\nat_s = 20.2\nfor_s = 30',
+    "counter not ready": 'kind = "not-ready"\nat_s = 20.2\nfor_s = 30',
+    "power reads 0": 'kind = "zero-power"\nat_s = 20.2\nfor_s = 30',
+    "nothing answers": 'kind = "error"\nat_s = 20.2\nfor_s = 30\nvalue = 10',
 }
 
 

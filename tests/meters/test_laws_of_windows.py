@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from tests.rig import Rigs
-from wattshed.agent.meters.errors import RestartNeeded
+from wattshed.agent.meters.errors import NoMeter, RestartNeeded
 from wattshed.agent.meters.schedule import Rates
 from wattshed.agent.window import MISSING
 
@@ -60,7 +60,10 @@ def lived(script, seconds=60):
     )
     with tempfile.TemporaryDirectory() as folder:
         rigs = Rigs(Path(folder))
-        node = rigs(text, plain=False, rates=RATES)
+        try:
+            node = rigs(text, plain=False, rates=RATES)
+        except NoMeter:
+            reject()  # no GPU answers at the start: there is nothing to meter, and no window
         try:
             node.run(seconds)
         except RestartNeeded:
@@ -112,7 +115,9 @@ def test_who_is_down_and_who_is_back_takes_turns_and_one_that_is_down_shows_noth
         assert moments == sorted(moments)
         ends = [*moments, node.windows[-1].end_us][: len(moments) // 2 * 2 + 2]
         for lost_us, back_us in zip(ends[::2], ends[1::2], strict=False):
-            assert not [t for t in node.column("time_us", gpu) if lost_us <= t < back_us]
+            assert not [
+                t for t in node.column("time_us", gpu) if lost_us < t < back_us
+            ]  # one may be of the very moment
             for window in node.windows:
                 if lost_us <= window.start_us < window.end_us <= back_us and gpu < len(window.devices):
                     assert window.busy_us[gpu] == MISSING

@@ -22,6 +22,7 @@ class Driver:
 
     def __init__(self, fields=(), **answers):
         self.answers, self.told, self.asked = answers, dict(fields), []
+        self.costs = SimpleNamespace(last_ns=0)
 
     def ask(self, name, *args):
         self.asked.append((name, *args))

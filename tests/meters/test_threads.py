@@ -34,6 +34,16 @@ def test_windows_come_in_time(rig):
     assert histogram.total > 0
 
 
+def test_who_is_new_is_met_in_the_thread_that_takes_windows_before_the_window_ends(rig):
+    node = rig(rates=QUICK, clock=RealClock())
+    met = []
+    node.sampler._meet = lambda pid: met.append((pid, len(node.windows), threading.current_thread()))
+    node.run(0.5)
+    ((pid, windows, thread),) = met
+    assert pid in {one.pid for one in node.observations[windows]}
+    assert thread is threading.current_thread()
+
+
 def test_windows_go_on_while_a_call_hangs(rig):
     text = '\n[[fault]]\nkind = "wedged"\ngpu = 0\nat_s = 0.35\nfor_s = 1.3\n'
     node = rig(text, gpus=2, rates=QUICK, clock=RealClock())

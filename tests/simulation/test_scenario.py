@@ -50,7 +50,7 @@ def test_what_changes_about_a_gpu_is_read(tmp_path):
     found = read(
         tmp_path,
         "gpus = 2\n[[gpu]]\nindex = 1\nlate_s = 3\nmig = [[1, 0, 60]]\nmig_at_s = 5\nmig_off_at_s = 7\n"
-        "context_w = 44\nlinger_s = 3\n"
+        "context_w = 44\nlinger_s = 1.6\nnamed_after_s = 0.2\nforgotten_before_s = 0.035\n"
         'accounting_at_s = 9\nrows = "latest"\npersistence = false\n'
         '[[fault]]\nkind = "slow-gpu"\ngpu = 1\nvalue = 7e6\ncode = 10',
     )
@@ -58,7 +58,8 @@ def test_what_changes_about_a_gpu_is_read(tmp_path):
     assert (gpu.late_us, gpu.mig_at_us, gpu.mig_off_at_us, gpu.accounting_at_us) == (3e6, 5e6, 7e6, 9e6)
     assert (gpu.mig, gpu.rows, gpu.persistence) == (((1, 0, 60),), "latest", False)
     assert found.gpus[0].rows == "", "as its architecture's driver does it"
-    assert (gpu.context_w, gpu.linger_s, found.gpus[0].linger_s) == (44, 3, 0)
+    assert (gpu.context_w, gpu.linger_s, found.gpus[0].linger_s) == (44, 1.6, 0)
+    assert (gpu.named_after_s, gpu.forgotten_before_s, found.gpus[0].named_after_s) == (0.2, 0.035, 0)
     (fault,) = found.faults
     assert (fault.kind, fault.gpu, fault.value, fault.code) == ("slow-gpu", 1, 7e6, 10)
 

@@ -5,7 +5,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+
+from wattshed.agent.inputs.columns import parse_spec
+from wattshed.agent.traces.foreign import smi_csv
+from wattshed.agent.traces.foreign.columns import layout_of_spec
+from wattshed.agent.traces.foreign.table import Quantity, TableLayout
+from wattshed.agent.traces.options import Options
+from wattshed.agent.traces.sources import find
 
 
 def replay_json(wattshed, *argv):
@@ -94,3 +103,131 @@ def test_a_full_disk_below_the_answer_is_one_line(tmp_path):
     assert done.returncode == 1
     assert "No space left" in done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
+
+
+LIMITS = "power.default_limit, power.limit, power.max_limit"
+W, MW, MJ = (lambda name, unit=unit: Quantity(name, unit) for unit in ("W", "mW", "mJ"))
+FULL = ["time", "gpu", "uuid", "power_w", "energy_mj", "util", "power_limit_w", "host", "model"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "names", "wanted", "unit"),
+    [
+        ("", FULL,
+         TableLayout("time", ("gpu", "uuid"), (W("power_w"),), energy=MJ("energy_mj"), limit=W("power_limit_w"),
+                     host="host", model="model"), ""),
+        ("util=util", FULL,
+         TableLayout("time", ("gpu", "uuid"), (W("power_w"),), energy=MJ("energy_mj"), util=Quantity("util", "%"),
+                     limit=W("power_limit_w"), host="host", model="model"), ""),
+        ("power=power_w:mW,time=time:ms,gpu=uuid,host=model", FULL,
+         TableLayout("time", ("uuid",), (MW("power_w"),), limit=W("power_limit_w"), host="model", model="model"), "ms"),
+        ("power=p", ["time_ms", "p", "pid"], TableLayout("time_ms", (), (W("p"),)), "ms"),
+        ("power=p,pid=pid,instant=i:mW,limit=l", ["time", "p", "pid", "i", "l"],
+         TableLayout("time", (), (W("p"),), instant=MW("i"), limit=W("l"), pid="pid"), ""),
+        ("power=p*,energy=e*:mJ", ["time", "gpu", "p0", "e0", "p1"],
+         TableLayout("time", wide={"0": (W("p0"), MJ("e0")), "1": (W("p1"), None)}), ""),
+        ("time=p0,power=p?", ["p0", "p1", "p10"], TableLayout("p0", wide={"p1": (W("p1"), None)}), ""),
+    ],
+)  # fmt: skip
+def test_what_each_column_of_a_table_is_taken_for(spec, names, wanted, unit):
+    assert layout_of_spec(parse_spec(spec) if spec else {}, names, "x") == (wanted, unit)
+
+
+def test_utilisation_is_read_where_it_is_asked_for():
+    assert layout_of_spec({}, FULL, "x", utilisation=True)[0].util == Quantity("util", "%")
+    assert layout_of_spec(parse_spec("power=util"), ["time", "util"], "x", utilisation=True)[0].util is None
+
+
+@pytest.mark.parametrize(
+    ("names", "header"),
+    [
+        (["timestamp", "index"], False),
+        (["timestamp", "power.limit [W]"], True),
+        (["timestamp", "clocks.sm [MHz]"], True),
+        (["index", "power.draw [W]"], False),
+        (["pstate", "temperature.gpu"], True),
+        (["clocks.sm", "clocks.mem"], True),
+        (["2024/03/05 10:00:00.000", "5.00 W"], False),
+    ],
+)
+def test_the_header_of_a_query(names, header):
+    assert smi_csv.is_header(names) is header
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted"),
+    [
+        ("index, power.draw [W]", None),
+        ("timestamp, index, power.limit [W]", None),
+        ("timestamp, power.draw", TableLayout("timestamp", (), (W("power.draw"),))),
+        ("timestamp, power.draw [mW]", TableLayout("timestamp", (), (MW("power.draw [mW]"),))),
+        ("timestamp, power.draw [5]", TableLayout("timestamp", (), (W("power.draw [5]"),))),
+        ("timestamp, power.draw.instant [W]", TableLayout("timestamp", (), (W("power.draw.instant [W]"),))),
+        ("timestamp, power.draw.instant, power.draw, power.draw",
+         TableLayout("timestamp", (), (W("power.draw"), W("power.draw.instant")), instant=W("power.draw.instant"))),
+        ("timestamp, total_energy_consumption [J]",
+         TableLayout("timestamp", energy=Quantity("total_energy_consumption [J]", "J"))),
+        (f"Timestamp, index, pci.bus_id, uuid, name, hostname, {LIMITS}, energy.total, utilization.gpu",
+         TableLayout("Timestamp", ("uuid", "pci.bus_id", "index"), energy=MJ("energy.total"),
+                     util=Quantity("utilization.gpu", "%"), limit=W("power.max_limit"), host="hostname", model="name")),
+    ],
+)  # fmt: skip
+def test_what_each_field_of_a_query_is_taken_for(names, wanted):
+    assert smi_csv.layout_of_header(names.split(", ")) == wanted
+
+
+@pytest.mark.parametrize(
+    ("line", "headless"),
+    [
+        ("2024/03/05 10:00:00.000, 0, 5.00 W", True),
+        ("2024/03/05 10:00:00, 5,00 W", True),
+        ("0, 5.00, 2024/03/05 10:00:00.000", True),
+        ("2024/03/05 10:00:00.000, 0, 5.0", False),
+        ("2024/03/05 10:00:00.000, 0, 123456.00", False),
+        ("2024-03-05 10:00:00.000, 0, 5.00 W", False),
+    ],
+)
+def test_a_row_without_a_header(line, headless):
+    assert smi_csv.is_headless(line) is headless
+
+
+def rows_of(*columns):
+    """Two GPUs, three rounds: a column is one cell, or one a row."""
+    cells = [column if isinstance(column, list) else [column] * 6 for column in columns]
+    stamps = [f"2024/03/05 10:00:0{i // 2}.000" for i in range(6)]
+    return list(zip(*[stamps if column == ["stamp"] else column for column in cells], strict=True))
+
+
+POWERS = [f"{i}.00 W" for i in range(50, 56)]
+TURNS = ["0", "1"] * 3
+
+
+@pytest.mark.parametrize(
+    ("columns", "wanted"),
+    [
+        ((["stamp"], TURNS, POWERS), TableLayout("1", ("2",), (W("3"),))),
+        ((POWERS, "70 %", TURNS, ["stamp"]), TableLayout("4", ("3",), (W("1"),))),
+        ((["stamp"], "7", POWERS, "400.00 W"), TableLayout("1", (), (W("3"),), limit=W("4"))),
+        ((["stamp"], "400.00 W", POWERS), TableLayout("1", (), (W("3"),))),
+        ((["stamp"], "60.00 W", "400.00 W"), TableLayout("1", (), (W("2"),), limit=W("3"))),
+        ((["stamp"], TURNS, "00000000:07:00.0", "Tesla T4", POWERS), TableLayout("1", ("3",), (W("5"),), model="4")),
+        ((["stamp"], "GPU-11111111-0", "00000000:07:00.0", POWERS), TableLayout("1", ("2",), (W("4"),))),
+        ((["stamp"], ["0", "2"] * 3, [p[:-2] for p in POWERS]), TableLayout("1", (), (W("3"),))),
+        ((["stamp"], TURNS, "5"), None),
+        ((TURNS, POWERS), None),
+    ],
+)
+def test_what_each_column_without_a_header_is_taken_for(columns, wanted):
+    assert smi_csv.layout_of_rows(rows_of(*columns)) == wanted
+
+
+def test_a_bad_cell_of_parquet_is_told_by_its_row(tmp_path):
+    path = tmp_path / "x.parquet"
+    powers = ["5", "6", "7", "8", "much", "9"]
+    table = pa.table({"time": list(range(1_700_000_000, 1_700_000_006)), "gpu": [0] * 6, "power_w": powers})
+    pq.write_table(table, path, row_group_size=2)
+    (chain,) = find([str(path)], Options())
+    list(chain.windows(Options()))
+    (report,) = chain.reports
+    assert [(bad.line, bad.column, bad.text) for bad in report.bad] == [(5, 3, "much")]
+    assert report.rows == 6

@@ -1,7 +1,10 @@
 """Compaction in place keeps the answer, and what it cannot keep it leaves alone."""
 
+from tests.traces.test_native_format import _other_schema, _segment_of
 from tests.traces.windows_made_up import plain_window
+from wattshed.agent.traces.native.compact import compact
 from wattshed.agent.traces.native.recorder import Recorder
+from wattshed.agent.traces.native.segment import END_OF_STREAM, SCHEMA_MESSAGE
 
 
 def record(folder):
@@ -39,3 +42,20 @@ def test_both_forms_are_read_once(wattshed, tmp_path):
     wattshed("convert", tmp_path, tmp_path, "--to", "parquet")
     first.write_bytes(data)  # as a crash between writing the one and removing the other leaves it
     assert wattshed("replay", tmp_path, "--format", "csv")[1] == before
+
+
+def test_what_holds_no_window_of_this_version_stays(tmp_path):
+    (folder,) = {path.parent for path in record(tmp_path)}
+    whole = {path.with_suffix(".parquet") for path in folder.glob("*.arrows")}
+    others = {
+        "empty.arrows": b"",
+        "later.arrows": _segment_of(_other_schema(2), plain_window(0)),
+        "torn.arrows": b"x" * 99,
+        "without.arrows": SCHEMA_MESSAGE + END_OF_STREAM,
+    }
+    for name, data in others.items():
+        (folder / name).write_bytes(data)
+    done = dict(compact(tmp_path))
+    assert (set(done), sum(done.values())) == (whole, 40)
+    assert {path.name: path.read_bytes() for path in folder.glob("*.arrows")} == others
+    assert set(folder.glob("*.parquet*")) == whole

@@ -176,8 +176,10 @@ def test_up_to_four_cells_may_be_left_out_at_the_end(tmp_path, width):
             500_000 if width > 5 else -1,
         )
     else:
-        with pytest.raises(InputError, match=f"{width} columns instead of 7"):
+        with pytest.raises(InputError, match=f"{width} columns instead of 7") as error:
             read_jobs(path, UTC)
+        # The first cell that lacks, or that no name stands above.
+        assert (error.value.line, error.value.column) == (2, min(width, 7) + 1)
 
 
 # Slurm's counts
@@ -219,11 +221,21 @@ def test_what_is_spread_over_nodes_adds_up(count, parts, shards, nodes):
         assert had - nodes < have <= had
         assert mine.dealt == (0 if shards else count)
     else:
-        # The largest instances go round first: a node's is the larger of those that are dealt together.
-        assert have <= had + nodes * max(parts) + nodes
+        # The largest go round first: a node's is the larger of those that are dealt together.
+        assert had - nodes * (1 + len(parts)) < have <= had + nodes * max(parts) + nodes
         assert mine.dealt == 0
     assert nodes * mine.shards >= shards > nodes * (mine.shards - 1) or shards == 0
     assert all(0 <= part <= 10**6 for part in mine.parts)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "mine"),
+    [(2, (500_000, 300_000, 50_000)), (3, (500_000, 66_666, 33_333)), (4, (500_000, 25_000)), (6, ())],
+)
+def test_instances_go_round_the_nodes_and_what_is_left_over_is_of_each_in_part(nodes, mine):
+    parts = (100_000, 500_000, 400_000, 200_000, 300_000)
+    wanted = mine or tuple(part // 6 for part in sorted(parts, reverse=True))
+    assert spread(AllocatedGpus(0, parts), nodes).parts == wanted
 
 
 @settings(max_examples=150, deadline=None)

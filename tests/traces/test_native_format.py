@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 
@@ -133,8 +134,27 @@ def test_a_new_column_of_the_same_version_is_passed_over():
 def test_a_later_version_is_refused_by_name(tmp_path):
     path = tmp_path / "x.arrows"
     path.write_bytes(_segment_of(_other_schema(2), plain_window(0)))
-    with pytest.raises(InputError, match="version 2"):
+    with pytest.raises(InputError, match=r"written in version 2 .* reads version 1") as error:
         list(segment_windows(path, SourceReport("x")))
+    assert error.value.path == str(path)
+
+
+def test_parquet_of_a_later_version_or_torn_is_refused_by_name(tmp_path):
+    path = tmp_path / "x.parquet"
+    write_parquet([plain_window(0)], path)
+    table = pq.read_table(path)
+    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"wattshed.version": b"2"}), path)
+    with pytest.raises(InputError, match=r"version 2, .* reads version 1") as error:
+        list(parquet_windows(path, SourceReport("x")))
+    assert error.value.path == str(path)
+    pq.write_table(table.drop(["offsets"]), path)
+    with pytest.raises(InputError, match="columns do not fit together") as error:
+        list(parquet_windows(path, SourceReport("x")))
+    assert error.value.path == str(path)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(InputError, match="damaged Parquet") as error:
+        list(parquet_windows(path, SourceReport("x")))
+    assert error.value.path == str(path)
 
 
 def test_columns_that_do_not_fit_together_are_damage():

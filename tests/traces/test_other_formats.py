@@ -217,3 +217,35 @@ def test_expression_without_names_is_taken_for_watts(replayed):
     answer, err = replayed(matrix({"metric": {"gpu": "2"}, "values": [[t, "100"] for t in range(0, 100, 10)]}))
     assert joules(answer) == {("", 2): 9000}
     assert "taken for watts" in err
+
+
+SESSION = """# nvidia_gpu_exporter GPU capture of one node
+$ nvidia-smi
+| 2024/03/05 10:00:00.000, 0, 900.00 W |
+# $ nvidia-smi --query-gpu=timestamp,index,power.draw --format=csv
+what it printed before the header
+
+timestamp, index, power.draw [W]
+# a remark of whoever captured it, with, commas
+2024/03/05 10:00:00.000, 0, 100.00 W
+2024/03/05 10:00:00.000, 1, 200.00 W
+2024/03/05 10:00:01.000, 0
+$ nvidia-smi --query-gpu=index,pstate --format=csv
+index, pstate
+0, P0
+$ nvidia-smi --help-query-gpu
+"power.draw"
+2024/03/05 10:00:01.000, 0, 900.00 W
+$ nvidia-smi --query-gpu=power.draw,timestamp,index --format=csv
+power.draw [W], timestamp, index
+300.00 W, 2024/03/05 10:00:01.000, 0
+400.00 W, 2024/03/05 10:00:01.000, 1
+"""
+
+
+def test_the_queries_of_a_captured_session_are_read_each_by_its_own_header(replayed):
+    answer, _ = replayed(SESSION)
+    assert joules(answer) == {("", 0): 200, ("", 1): 300}
+    (source,) = answer["sources"]
+    assert (source["format"], source["rows"]) == ("nvidia-smi-session", 5)
+    assert source["rejected"] == {"wrong_number_of_columns": 1}

@@ -185,6 +185,28 @@ def test_what_is_written_is_asked_onto_the_disk_as_often_as_was_said(tmp_path, m
     assert synced == [100.0 + t for t in range(sync_s, 20, sync_s)]
 
 
+def test_a_fault_is_said_once_until_it_is_another_or_is_over(tmp_path, monkeypatch, caplog):
+    why = [errno.EIO]
+
+    def refuse(*_):
+        raise OSError(why[0], os.strerror(why[0]))
+
+    recorder = Recorder(tmp_path, "node", retry_s=0)
+    real = os.write
+    turns = [errno.EIO, errno.EIO, errno.EROFS, errno.EROFS, 0, errno.EROFS]
+    for i, turn in enumerate(turns):
+        why[0] = turn
+        monkeypatch.setattr(native.os, "write", refuse if turn else real)
+        assert recorder.append(plain_window(i)) == (not turn)
+    monkeypatch.setattr(native.os, "write", real)
+    recorder.close()
+    said = [record.getMessage() for record in caplog.records if "recording is interrupted" in record.getMessage()]
+    assert [text.partition(": ")[2].partition(" (")[0] for text in said] == [
+        os.strerror(code) for code in (errno.EIO, errno.EROFS, errno.EROFS)
+    ]
+    assert all(str(tmp_path) in text for text in said)
+
+
 def test_a_fault_is_tried_again_when_its_time_has_come(tmp_path, monkeypatch):
     now, tries = [0.0], []
 
@@ -322,6 +344,21 @@ def test_empty_segment_is_one_clear_line(tmp_path):
     path.write_bytes(b"")
     with pytest.raises(InputError, match="empty"):
         list(segment_windows(path, SourceReport("x")))
+
+
+def test_a_segment_whose_beginning_is_damaged_is_read_from_where_it_is_whole(tmp_path):
+    recorder = Recorder(tmp_path, "node")
+    for i in range(20):  # the GPUs are named when they change
+        recorder.append(plain_window(i, gpus=2 if i < 10 else 3))
+    recorder.close()
+    (path,) = segments(tmp_path, ".arrows")
+    data = path.read_bytes()
+    begin = list(spans(memoryview(data), layout_of(memoryview(data))))[10].start
+    assert begin > 10_000
+    path.write_bytes(b"\0" * begin + data[begin:])
+    windows, (report,) = read_all(tmp_path)
+    assert [window.seq for window in windows] == list(range(10, 20))
+    assert dict(report.rejected) == {"damaged": 1}
 
 
 def test_a_live_segment_is_read_as_far_as_it_goes(tmp_path):

@@ -108,6 +108,7 @@ def smi_q(node):
     def one(t, i, g):
         return f"""GPU {g.pci}
     Product Name                          : {g.model}
+    Product Architecture                  : Hopper
     GPU UUID                              : {g.uuid}
     Utilization
         Gpu                               : {g.util[i]} %
@@ -122,7 +123,7 @@ def smi_q(node):
     times, gpus = node
     said = []
     for i, t in enumerate(times):
-        head = f"\n==============NVSMI LOG==============\n\nTimestamp : {ctime(t)}\n"
+        head = f"\n==============NVSMI LOG==============\n\nTimestamp : {ctime(t)}\nDriver Version : 550.54\n"
         said.append(head + f"Attached GPUs : {len(gpus)}\n" + "".join(one(t, i, g) for g in gpus))
     return "".join(said)
 
@@ -130,7 +131,7 @@ def smi_q(node):
 def smi_xml(node):
     def one(i, g):
         return f"""<gpu id="{g.pci}">
-<product_name>{g.model}</product_name><uuid>{g.uuid}</uuid>
+<product_name>{g.model}</product_name><uuid>{g.uuid}</uuid><product_architecture>Hopper</product_architecture>
 <utilization><gpu_util>{g.util[i]} %</gpu_util></utilization>
 <gpu_power_readings><average_power_draw>{g.power[i]:.2f} W</average_power_draw>
 <instant_power_draw>{g.instant[i]:.2f} W</instant_power_draw>
@@ -140,7 +141,7 @@ def smi_xml(node):
 
     times, gpus = node
     return "".join(
-        f"<nvidia_smi_log>\n<timestamp>{ctime(t)}</timestamp>\n"
+        f"<nvidia_smi_log>\n<timestamp>{ctime(t)}</timestamp>\n<driver_version>550.54</driver_version>\n"
         + "".join(one(i, g) for g in gpus)
         + "</nvidia_smi_log>\n"
         for i, t in enumerate(times)
@@ -213,8 +214,8 @@ FORMATS = {
     "nvidia-smi without a header": (smi_headless, "power uuid model", None),
     "dmon": (smi_dmon, "power util index", None),
     "dcgmi": (dcgmi, "power energy util index rounds", None),
-    "-q": (smi_q, "power instant util uuid model limit pci", None),
-    "-q -x": (smi_xml, "power instant util uuid model limit pci", None),
+    "-q": (smi_q, "power instant util uuid model limit pci driver", None),
+    "-q -x": (smi_xml, "power instant util uuid model limit pci driver", None),
     "openmetrics": (openmetrics, "power instant energy uuid model limit index", None),
     "prometheus": (prometheus, "power instant energy uuid model limit index", None),
     "a table": (table, "power energy util index model limit", None),
@@ -250,6 +251,8 @@ def test_what_a_tool_wrote_is_read(name, tmp_path, node):
         assert device.model == (g.model if "model" in told else device.model)
         if "pci" in told:
             assert device.pci_bus_id == g.pci[4:].lower()
+        if "driver" in told:
+            assert (device.driver, device.architecture) == ("550.54", "hopper")
         if "limit" in told:
             assert (device.limit_mw, device.ceiling_mw) == (g.limit_w * 1000, 3 * g.limit_w * 1000)
         mine = slice(int(readings.offsets[place]), int(readings.offsets[place + 1]))
@@ -318,3 +321,49 @@ def test_of_several_limits_the_largest_counts(facts):
     assert device.simulated == any(simulated for _, simulated in facts)
     assert device.limit_mw == (most if most > 0 else -1)
     assert device.ceiling_mw == (min(3 * most, 2**31 - 2) if most > 0 else 5_000_000)
+
+
+SEEN = st.dictionaries(
+    st.tuples(st.integers(0, 1), st.sampled_from([0, 7, 1234])), st.sampled_from(["-", "0", "30", "100"]), max_size=4
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(1, 9), SEEN), min_size=1, max_size=6))
+def test_a_process_is_there_from_the_round_before_it_is_first_seen(tmp_path, rounds):
+    """To the last round that shows it, or to the end if that is its GPU's last; busy as each round says since the one
+    before."""
+    times = list(itertools.accumulate(since for since, _ in rounds))
+    lines = [
+        f"20240305 10:00:{t:02d} {gpu} {pid} C {sm} - train"
+        for t, (_, seen) in zip(times, rounds, strict=True)
+        for (gpu, pid), sm in seen.items()
+    ]
+    if not lines:
+        return
+    path = tmp_path / "trace"
+    path.write_text("\n".join(["# Date Time gpu pid type sm mem command", *lines]) + "\n")
+    (chain,) = find([str(path)], Options())
+    (window,) = chain.windows(Options())
+    begin = next(t for t, (_, seen) in zip(times, rounds, strict=True) if seen)
+    wanted = set()
+    for gpu, pid in {place for _, seen in rounds for place in seen}:
+        mine = [(t, seen) for t, (_, seen) in zip(times, rounds, strict=True) if any(g == gpu for g, _ in seen)]
+        before, first, last, busy = begin, None, 0, []
+        for t, seen in mine:
+            if (gpu, pid) in seen:
+                first, last = before if first is None else first, t
+                busy += [(t - before) * int(seen[gpu, pid]) * 10_000] if seen[gpu, pid] != "-" else []
+            before = t
+        start, end = (START + first) * SECOND, (START + last) * SECOND
+        end = window.end_us if last == mine[-1][0] else end
+        wanted.add((gpu, f"pid:{pid}", start, end, min(sum(busy), end - start) if busy else -1))
+    usage = window.usage
+    columns = (usage.gpu, usage.owner, usage.start_us, usage.end_us, usage.activity_us)
+    found = [
+        (window.devices[gpu].index, window.owners[owner].key, *rest)
+        for gpu, owner, *rest in zip(*(column.tolist() for column in columns), strict=True)
+    ]
+    assert len(found) == len(wanted)
+    assert set(found) == wanted
+    assert {owner.labels["manager"] for owner in window.owners} == {"none"}

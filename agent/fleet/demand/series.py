@@ -200,7 +200,7 @@ class _Rows:
     def add(self, block: Block) -> None:
         """Take the usable rows; the others are counted."""
         layout, keep = self._layout, block.rows(self._layout.time)
-        line = block.line + np.flatnonzero(keep)
+        line = block.lines()[keep]
         columns = {name: column.filter(pa.array(keep)) for name, column in block.columns.items()}
         time_us = self._clock.read(columns[layout.time])
         self._report.rows += time_us.size * len(layout.powers)

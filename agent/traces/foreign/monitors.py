@@ -91,6 +91,7 @@ class MonitorReader:
         index = int(name) if name.isdecimal() else int(match[1]) if match else -1
         if index < 0:
             if name.lower() not in {"id", "idx"}:
+                self._report.rows += 1
                 self._report.reject("unknown_gpu", line=number, text=text)
             return
         stamp = self._stamp(row, index)

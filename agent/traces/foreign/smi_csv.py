@@ -22,6 +22,7 @@ _PCI = re.compile(r"[0-9a-fA-F]{8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]")
 _WATTS = re.compile(r"\d+[.,]\d+ W")
 _HUNDREDTHS = re.compile(r"\d{1,5}\.\d\d")
 _SMALL = re.compile(r"\d{1,3}")
+_MODEL = re.compile(r"NVIDIA|Tesla|GeForce|Quadro|RTX|[AHBLTV]\d{1,3}\b")
 _FIELDS = {
     "power": ("power.draw", "power.draw.average", "power.draw.instant", "average_power_draw"),
     "limit": ("power.max_limit", "enforced.power.limit", "power.limit", "power.default_limit"),
@@ -89,8 +90,7 @@ def layout_of_rows(rows: Sequence[Sequence[str]]) -> TableLayout | None:
     nvidia-smi prints watts with two decimals and nothing else so. Of several such columns the first that changes is
     power (limits stand still); a column of small numbers that differ within one stamp is the index.
     """
-    width = min(len(row) for row in rows)
-    columns = [[row[i] for row in rows] for i in range(width)]
+    columns = list(zip(*rows, strict=True))
 
     def where(fits: re.Pattern[str]) -> list[int]:
         return [i for i, column in enumerate(columns) if any(map(fits.fullmatch, column))]
@@ -101,11 +101,11 @@ def layout_of_rows(rows: Sequence[Sequence[str]]) -> TableLayout | None:
         return None
     moving = [i for i in powers if len(set(columns[i])) > 1]
     power = (moving or powers)[0]
-    still = [i for i in powers if i > power and len(set(columns[i])) == 1 and i not in moving]
+    still = [i for i in powers if i > power and len(set(columns[i])) == 1]
     named = [str(i + 1) for i in (where(_UUID) or where(_PCI))][:1]
     if not named:
-        named = [str(i + 1) for i in where(_SMALL) if _counts_gpus(columns[i], columns[stamps[0]])][:1]
-    words = [i for i in range(width) if re.search(r"NVIDIA|Tesla|GeForce|Quadro|RTX|[AHBLTV]\d{1,3}\b", columns[i][0])]
+        named = [str(i + 1) for i in where(_SMALL) if _counts_gpus(columns[i])][:1]
+    words = [i for i, column in enumerate(columns) if _MODEL.search(column[0])]
     words = [i for i in words if str(i + 1) not in named and i not in stamps]
     return TableLayout(
         time=str(stamps[0] + 1),
@@ -116,9 +116,9 @@ def layout_of_rows(rows: Sequence[Sequence[str]]) -> TableLayout | None:
     )
 
 
-def _counts_gpus(cells: Sequence[str], stamps: Sequence[str]) -> bool:
+def _counts_gpus(cells: Sequence[str]) -> bool:
     """Return whether a column counts 0, 1, ..., n - 1 over and over."""
-    if not all(_SMALL.fullmatch(cell) for cell in cells) or len(stamps) < 2:
+    if not all(_SMALL.fullmatch(cell) for cell in cells) or len(cells) < 2:
         return False
     numbers = [int(cell) for cell in cells]
     n = max(numbers) + 1

@@ -135,7 +135,7 @@ class TableReader:
     def _block(self, block: Block) -> Iterator[Rows]:
         layout, columns = self._layout, block.columns
         keep = block.rows(layout.time)
-        line = np.arange(len(keep)) + block.line
+        line = block.lines()
         if not keep.all():
             columns = {name: column.filter(pa.array(keep)) for name, column in columns.items()}
             line = line[keep]

@@ -108,7 +108,7 @@ def _known(rows: Iterable[JobRow], host: SurveyedHost) -> dict[str, str]:
             found[job] = job
         elif plain in host.known and bare[plain] == 1:
             found[job] = plain
-        elif named in host.other_names:
+        elif named and named in host.other_names:
             found[job] = host.other_names[named]
     return found
 

@@ -17,6 +17,7 @@ from wattshed.agent.traces.jobs.sacct import is_sacct, read_sacct
 from wattshed.agent.window import IDLE, MISSING, OTHER, UNATTRIBUTED
 
 if TYPE_CHECKING:
+    import _csv
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import tzinfo
     from pathlib import Path
@@ -180,20 +181,21 @@ class _Table:
         self._others: dict[str, int] = {}  # columns that only say something about the job
         self._line = 1
 
-    def rows(self, lines: Iterator[list[str]]) -> Iterator[JobRow]:
-        """Yield the rows, checked."""
+    def rows(self, lines: _csv.Reader) -> Iterator[JobRow]:
+        """Yield the rows, checked; one that spans lines is told by its first."""
+        ended = 0
         try:
             header = [cell.strip().lstrip("\ufeff") for cell in next(lines, [])]
             self._header(header)
-            reader = lines
-            for cells in reader:
-                self._line = getattr(reader, "line_num", self._line + 1)
+            ended = lines.line_num
+            for cells in lines:
+                self._line, ended = ended + 1, lines.line_num
                 if any(cell.strip() for cell in cells):
                     row = self._row([cell.strip() for cell in cells], len(header))
                     if row is not None:
                         yield row
         except csv.Error as error:
-            raise InputError(f"it cannot be read as CSV ({error})", self._path, self._line) from error
+            raise InputError(f"it cannot be read as CSV ({error})", self._path, ended + 1) from error
 
     def _header(self, header: list[str]) -> None:
         lowered = [name.lower() for name in header]

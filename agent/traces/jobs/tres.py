@@ -92,9 +92,9 @@ def spread(total: AllocatedGpus, nodes: int) -> AllocatedGpus:
     if nodes <= 1:
         return total
     parts = sorted(total.parts, reverse=True)
-    each, left = divmod(len(parts), nodes)
+    each = len(parts) // nodes
     mine = parts[: each * nodes : nodes]
-    mine += [part // nodes for part in parts[each * nodes :] if left]
+    mine += [part // nodes for part in parts[each * nodes :]]
     if total.count % nodes:
         mine.append(total.count % nodes * _PPM // nodes)
     dealt = 0 if total.parts or total.shards else total.count

@@ -44,10 +44,10 @@ class Want:
     host: str
     start_us: int
     end_us: int
-    count: int = 0
-    parts: tuple[int, ...] = ()
-    shards: int = 0
-    order: tuple[int, tuple[tuple[int, int, str], ...]] = (0, ())
+    count: int
+    parts: tuple[int, ...]
+    shards: int
+    order: tuple[int, tuple[tuple[int, int, str], ...]]
     first: int = 0
     last: int = 0
 
@@ -78,7 +78,7 @@ def wants_of(rows: Iterable[JobRow]) -> list[Want]:
     """Unite rows that say the same thing, however it was cut into rows; in the order of the jobs."""
     by_job: dict[tuple[str, str], list[JobRow]] = defaultdict(list)
     for row in rows:
-        if row.counted and row.start_us < row.end_us:
+        if row.counted:
             by_job[row.job, row.host].append(row)
     wants: list[Want] = []
     for (job, host), mine in by_job.items():

@@ -132,7 +132,9 @@ def _power_only(batch: Any) -> np.ndarray[Any, np.dtype[np.bool_]]:
     power_only &= (count("instant_mw") == rows) | (count("instant_mw") == 0)
     for name in _MUST_BE_EMPTY:
         power_only &= count(name) == 0
-    return np.asarray(power_only & batch.column("events").is_null().to_numpy(zero_copy_only=False), bool)
+    names = batch.column("owners")  # one without use may still have a label that came late
+    nobody = pc.fill_null(pc.equal(names, text_of_owners(())), True).to_numpy(zero_copy_only=False)
+    return np.asarray(power_only & nobody & batch.column("events").is_null().to_numpy(zero_copy_only=False), bool)
 
 
 def _batch(batch: Any, decoder: Decoder) -> WindowBatch | None:
@@ -176,14 +178,22 @@ def write_parquet(windows: Iterable[Window], path: Path) -> int:
         Windows written.
     """
     unfinished = path.with_name(path.name + ".partial")
+    try:
+        count = _write(windows, unfinished)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+    unfinished.replace(path)
+    return count
+
+
+def _write(windows: Iterable[Window], path: Path) -> int:
     schema = SCHEMA.append(pa.field("gpu", pa.list_(pa.field("item", pa.int32()))))
     count = samples = 0
     # Readings hardly repeat, but times and counters grow by nearly the same: as differences they take a byte or two.
     texts = [field.name for field in schema if pa.types.is_string(field.type)]
     growing = {f"{name}.list.element": "DELTA_BINARY_PACKED" for name in ("time_us", "counter_mj", "gpu")}
-    with pq.ParquetWriter(
-        unfinished, schema, compression="zstd", use_dictionary=texts, column_encoding=growing
-    ) as writer:
+    with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=texts, column_encoding=growing) as writer:
         group: list[Any] = []
         for window in windows:
             devices, owners = text_of_devices(window.devices), text_of_owners(window.owners)
@@ -199,5 +209,4 @@ def write_parquet(windows: Iterable[Window], path: Path) -> int:
                 group, samples = [], 0
         if group:
             writer.write_table(pa.Table.from_batches(group))
-    unfinished.replace(path)
     return count

@@ -12,7 +12,15 @@ import numpy as np
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.traces.chunk import windows_of
-from wattshed.agent.traces.native.batch import FAR_US, LISTS, Damaged, Decoder, rows_of_batch
+from wattshed.agent.traces.native.batch import (
+    FAR_US,
+    LISTS,
+    Damaged,
+    Decoder,
+    identity,
+    rows_of_batch,
+    text_of_owners,
+)
 from wattshed.agent.traces.native.segment import COLUMNS, SegmentLayout, checksum_agrees, layout_of, read_message, spans
 from wattshed.agent.window import WindowBatch
 from wattshed.kernels.arrow_messages import LENGTH, MARK, PLACES, READABLE, SAME_HOST, START, look_through
@@ -33,6 +41,7 @@ _MESSAGES = 1 << 16  # and messages
 _LOOK_AHEAD = 4  # messages searched for a definition whose first copy was damaged
 _PLACE = {name: PLACES + 2 * i for i, name in enumerate(COLUMNS)}
 _MUST_BE_EMPTY = ("counter_mj", *(name for name in COLUMNS if name.startswith("usage_")))
+_NOBODY = identity(text_of_owners(()))  # an owner without use may still have a label that came late
 
 
 def segment_chunks(path: Path, report: SourceReport) -> Iterator[Chunk]:
@@ -146,7 +155,7 @@ class _Segment:
             self._report.reject("damaged", text=damage)
 
     def _power_only(self, table: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return which messages hold power readings and nothing else that counts, and define nothing."""
+        """Return which messages hold power readings and nothing else that counts, of nobody, and define nothing."""
         count = {name: table[:, place + 1] for name, place in _PLACE.items()}
         rows = np.maximum(count["dt_us"], count["time_us"])
         power_only: NDArray[np.bool_] = (
@@ -158,6 +167,7 @@ class _Segment:
         for name in _MUST_BE_EMPTY:
             power_only &= count[name] == 0
         power_only &= count["busy_us"] == count["offsets"] - 1
+        power_only[power_only] = self._numbers(table[power_only], "owners_id", np.uint32) == _NOBODY
         return power_only
 
     def _numbers(self, table: NDArray[np.int64], name: str, dtype: type[np.generic]) -> NDArray[Any]:

@@ -108,6 +108,7 @@ class Recorder:
         self._day = self._kept = 0
         self._opened = self._synced = 0.0
         self._retry_at = float("-inf")
+        self._said = ""  # why windows are being lost, as it was logged
         self._texts = {"devices": "", "owners": ""}
         self._repeat = {"devices": 0, "owners": 0}
         self._try(self._start)
@@ -119,7 +120,7 @@ class Recorder:
             return False
         if self._try(lambda: self._write(window)):
             self.state.windows += 1
-            self.state.fault = ""
+            self._said = self.state.fault = ""
             if self._clock() - self._synced >= self._sync_s:
                 self._synced = self._clock()
                 self._try(lambda: os.fdatasync(self._fd))
@@ -138,10 +139,11 @@ class Recorder:
         try:
             action()
         except OSError as error:
-            fault = f"{error.strerror or error} ({error.filename or self._path})"
-            if fault != self.state.fault:
+            why = error.strerror or str(error)
+            fault = f"{why} ({error.filename or self._path})"
+            if why != self._said:  # the file may be another at each try
                 log.warning("recording is interrupted, metering continues: %s", fault)
-            self.state.fault = fault
+            self._said, self.state.fault = why, fault
             self._retry_at = self._clock() + self._retry_s
             return False
         self._retry_at = float("-inf")

@@ -7,10 +7,10 @@ STEPS = {
     4: ("waves", "s04_waves", 41, 56),
     5: ("sharing", "s05_sharing", 47, 75),
     6: ("observer", "s06_observer", 52, 70),
-    7: ("kernels", "s07_kernels", 50, 75),
+    7: ("kernels", "s07_kernels", 75, 115),
     8: ("answers", "s08_answers", 19, 34),
     9: ("decay", "s09_decay", 43, 60),
     10: ("sample", "s10_sample", 72, 95),
 }
-BUDGET_S = 420.0
+BUDGET_S = 450.0
 SCALE_SIMULATED = 0.4

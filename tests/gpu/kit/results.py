@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 from .clock import now_ns
@@ -65,7 +66,7 @@ class Kit:
             "seconds": 0.0,
             "errors": [],
         }
-        self._begun_ns = now_ns()
+        self._begun_ns, self._writing = now_ns(), threading.RLock()
         self.save()
 
     def seconds(self, real: float, least: float = 0.0) -> float:
@@ -79,13 +80,15 @@ class Kit:
 
     def put(self, **facts) -> None:
         """Add facts and write the file."""
-        self.result.update(facts)
-        self.save()
+        with self._writing:
+            self.result.update(facts)
+            self.save()
 
     def error(self, where: str, error: object) -> None:
         """Note what failed; the step goes on."""
-        self.result["errors"].append(f"{where}: {type(error).__name__}: {error}"[:600])
-        self.save()
+        with self._writing:
+            self.result["errors"].append(f"{where}: {type(error).__name__}: {error}"[:600])
+            self.save()
 
     def verdict(self, as_predicted: bool | None, line: str) -> None:
         """Say in one line how it came out against the prediction; without its load a step says nothing."""
@@ -95,12 +98,13 @@ class Kit:
         self.put(line=line)
 
     def save(self) -> None:
-        """Write the result by rename."""
-        self.result["seconds"] = round((now_ns() - self._begun_ns) / 1e9, 2)
-        file = self.work / f"{self.label}.json"
-        fresh = file.with_suffix(".new")
-        fresh.write_text(scrub(json.dumps(self.result, indent=1, default=str)))
-        fresh.rename(file)
+        """Write the result by rename; threads of a step do so one at a time."""
+        with self._writing:
+            self.result["seconds"] = round((now_ns() - self._begun_ns) / 1e9, 2)
+            file = self.work / f"{self.label}.json"
+            fresh = file.with_suffix(".new")
+            fresh.write_text(scrub(json.dumps(self.result, indent=1, default=str)))
+            fresh.rename(file)
 
     def keep(self, name: str, text: str) -> Path:
         """Keep a text beside the result."""

@@ -3,7 +3,8 @@
 Every 200 ms the driver takes a sample: how busy the whole card was since the one before, percent, and one process: the
 one that is on the card at that tick, else the one that was there last. A row of an answer sums the values of the
 samples that name its process, and divides by the number of all samples newer than the stamp handed over. Its stamp is
-that of the last sample that names it; who is named by none has no row.
+that of the last sample that names it; who is named by none has no row. A sample of an idle card names somebody too: a
+row may be 0 %.
 """
 
 from __future__ import annotations
@@ -80,18 +81,33 @@ def samples(loads: list[Load], at_ns: list[int]) -> list[Sample]:
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a row may say: least and most, percent; ``certain`` if the rule names its process surely, or surely not."""
+    """What a row may say, by the samples that name its process surely, and by those that may.
+
+    Attributes
+    ----------
+    least, most : float, percent
+    surely, maybe : int
+        How many samples name it.
+    own : float, percent
+        Mean of the samples that name it, which is another way to read a row.
+    """
 
     least: float
     most: float
-    certain: bool
-    own: float  # mean of the samples that name it, which is another way to read a row
+    surely: int
+    maybe: int
+    own: float
+
+    @property
+    def certain(self) -> bool:
+        """Whether the rule leaves nothing open."""
+        return self.surely == self.maybe
 
     def explains(self, percent: float | None) -> bool:
         """Whether a row of this many percent, or None for no row, is what the rule says."""
         if percent is None:
-            return self.least == 0
-        return self.most > 0 and self.least - POINTS <= percent <= self.most + POINTS
+            return self.surely == 0
+        return self.maybe > 0 and self.least - POINTS <= percent <= self.most + POINTS
 
 
 def bounds(window: list[Sample], name: str) -> Bounds:
@@ -100,7 +116,7 @@ def bounds(window: list[Sample], name: str) -> Bounds:
     maybe = [s.percent for s in window if name in s.names]
     count = max(1, len(window))
     own = sum(maybe) / len(maybe) if maybe else 0.0
-    return Bounds(sum(surely) / count, sum(maybe) / count, len(surely) == len(maybe), own)
+    return Bounds(sum(surely) / count, sum(maybe) / count, len(surely), len(maybe), own)
 
 
 def busy_ns(loads: list[Load], begin_ns: int, end_ns: int) -> dict[str, float]:

@@ -9,26 +9,34 @@ from .loads import Load, Session, square, steady
 from .s03_periods import Beside
 
 PREDICTION = (
-    "The counter and the mean of the 20 ms samples agree to 1 % of the swing for every wave, as the counter is "
-    "made of them, and each sample is the mean of the 20 ms before it: so at 20 ms the counter depends on the "
-    "phase as little as at 100 ms, by under 3 % of the swing. Of a wave of 100 ms instant power depends on the "
-    "phase by over 30 %, average power by 5 to 10 %. At 97 ms, which is locked to nothing, all agree to 5 %. "
-    "Average power follows a wave of 2 s late, by half a second."
+    "In shares of the swing, by how much readings depend on the phase of a wave: the counter by under 5 % at 33, 100 "
+    "and 333 ms, but by 5 to 20 % at 20 ms, with which its own sampling keeps step. Instant power by over 30 % at 100 "
+    "ms. Average power by 3 to 10 % at 100 ms, 15 to 40 % at 20 ms, under 3 % at 33 and 333 ms. The ring's mean by 5 "
+    "to 15 % at 100 ms, and everywhere within 10 % of the counter. At 97 ms, which is locked to nothing, counter, "
+    "average and ring agree to 3 %; so few readings of instant power do not."
 )
 GAP_S = 0.4  # between waves
 SETTLE_S = 0.3  # of a wave that is left out at its beginning
 AVERAGED_S = 1.0  # what the average is the mean of
 HZ = 100
-# In shares of the swing: what does not depend on the phase, what does, and what is the same.
-STEADY, MOVES, AGREE = 0.03, 0.3, 0.01
+# By how much readings depend on the phase, in shares of the swing: least and most.
+EXPECTED = {
+    **dict.fromkeys(("counter 33 ms", "counter 100 ms", "counter 333 ms"), (0, 0.05)),
+    "counter 20 ms": (0.05, 0.2),
+    "instant 100 ms": (0.3, 1),
+    "average 100 ms": (0.03, 0.1),
+    "average 20 ms": (0.15, 0.4),
+    **dict.fromkeys(("average 33 ms", "average 333 ms"), (0, 0.03)),
+    "samples 100 ms": (0.05, 0.15),
+}
+AGREE, FREE, FREE_MS = 0.1, 0.03, 97
 
 
-def plan(kit) -> tuple[list[dict], list[tuple[float, float, float, float]]]:
-    """Segments of one process, and what each is for: (period, phase, from, to), s.
+def plan(s) -> tuple[list[dict], list[tuple[float, float, float, float]]]:
+    """Segments of one process, and what each is for: (period, phase, from, to), s; ``s`` makes lengths of lengths.
 
     The first two parts are the levels: always on (period 0) and always off (-1).
     """
-    s = kit.seconds
     hold = s(2.2, 1.6)
     segments = [steady(0, hold, "mid")]
     parts = [(0.0, 0.0, 0.6, hold), (-1.0, 0.0, hold + 0.5, hold + s(2.0, 1.6))]
@@ -102,7 +110,7 @@ def over_phases(table: list[dict]) -> dict[str, float]:
 
 def measure(kit) -> None:
     """Swing, with everything read beside."""
-    segments, parts = plan(kit)
+    segments, parts = plan(kit.seconds)
     session = Session(kit, [Load("kit-wave", segments)], "wave")
     card = Card(kit, session.script())
     ring = PowerSamples(card)
@@ -129,16 +137,23 @@ def measure(kit) -> None:
         ring_refusals=ring.codes,
         load=session.loads[0].about,
     )
-    kit.verdict(*judged(phases, gaps))
+    kit.verdict(*judged(phases, gaps, table))
 
 
-def judged(phases: dict[str, float], gaps: list[float]) -> tuple[bool | None, str]:
+def judged(phases: dict[str, float], gaps: list[float], table: list[dict]) -> tuple[bool | None, str]:
     """Whether it came out as predicted, and the line that says so."""
+    free = [
+        row[f"{name}_share"]
+        for row in table
+        for name in ("counter", "average", "samples")
+        if row["period_ms"] == FREE_MS
+    ]
     counter, instant = phases.get("counter 100 ms"), phases.get("instant 100 ms")
     fast = phases.get("counter 20 ms")
     ok = None
-    if counter is not None and instant is not None and fast is not None and gaps:
-        ok = max(counter, fast) < STEADY and instant > MOVES and max(gaps) <= AGREE
+    if set(EXPECTED) <= set(phases) and gaps and free and None not in free:
+        spread_so = all(least <= phases[name] <= most for name, (least, most) in EXPECTED.items())
+        ok = spread_so and max(gaps) <= AGREE and max(free) - min(free) <= FREE
     most = rounded(max(gaps), 4) if gaps else None
     return ok, (
         f"in shares of the swing: spread over phases at 100 ms: counter {counter}, instant {instant}, average "

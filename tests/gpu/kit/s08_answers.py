@@ -17,13 +17,13 @@ from .listing import follow, three_lives
 from .loads import ORDER, Load, Session, square
 
 PREDICTION = (
-    "Samples of total power: 119, 20 ms apart, of the wall clock, 6 ms old. GPM: 1, 2, 3, 5, 10 answer. Accounting is "
-    "off: its buffer holds 4000, its list is empty, a process's figures are refused (3, not supported, or 6, not "
-    "found). Every single event that is said to be supported can be registered. Memory power (field 185, scope 2) is "
-    "a mean like the card's own: a new value every 100 ms, 45 to 60 W with a context open, tens of watts more under "
-    "copies, never more than the card's. Both lists of processes name a process within 100 ms of its context's "
-    "opening and forget it within 50 ms of its end; its utilisation rows come up to 0.4 s after its first kernel, and "
-    "go on for 0.2 s at most after its end."
+    "Samples of total power: 119, 20 ms apart, of the wall clock, 6 to 20 ms old. GPM: 1, 2, 3, 5, 10 answer. "
+    "Accounting is off: its buffer holds 4000, its list is empty, a process's figures are refused (3, not supported, "
+    "or 6, not found). Every single event that is said to be supported can be registered. Memory power (field 185, "
+    "scope 2) is a mean like the card's own: a new value every 100 ms, 25 to 35 W with a context open, 38 to 55 W "
+    "under matrix arithmetic, 120 to 200 W under copies. Both lists of processes name a process 50 to 150 ms before "
+    "its context is fully open and forget it 10 to 60 ms before its end; its utilisation rows come up to 0.4 s after "
+    "its first kernel, and none is new after its end."
 )
 NAMED, FORGOTTEN = "list: first, after it was open", "list: last, after it was gone"
 MEMORY = 2  # a scope of fields 185 and 186
@@ -208,16 +208,18 @@ def judge(kit) -> None:
     lives = [life for life in found["lives"]["each"] if NAMED in life]
     registered = found.get("events", {}).get("registered", {})
     stats = found.get("accounting", {}).get("stats of a process that runs", "")
-    rest, copies = (memory[doing]["memory_average_w"].get("p50") for doing in ("context open", "copies"))
+    rest, full, copies = (memory[doing]["memory_average_w"].get("p50") for doing in ("context open", "full", "copies"))
     period = memory["copies"]["changes_ms"].get("p50")
     checks = {
         "ring": ring.get("count", 0) > 100 and 15 <= ring["spacing_ms"]["p50"] <= 25,
         "gpm": {1, 2, 3, 5, 10} <= set(metrics.get("answered", {})),
         "accounting is off": found.get("accounting", {}).get("mode") == 0 and str(stats).endswith(("(3)", "(6)")),
         "events": bool(registered) and set(registered.values()) == {"yes"},
-        "memory power": None if rest is None or copies is None else 45 <= rest <= 60 and copies >= rest + 10,
+        "memory power at rest": None if rest is None else 25 <= rest <= 35,
+        "memory power of arithmetic": None if full is None else 38 <= full <= 55,
+        "memory power of copies": None if copies is None else 120 <= copies <= 200,
         "memory period": None if period is None else 90 <= period <= 115,
-        "lists": all(life[NAMED] <= 100 and life[FORGOTTEN] <= 50 for life in lives) if lives else None,
+        "lists": all(-150 <= life[NAMED] <= -50 and -60 <= life[FORGOTTEN] <= -10 for life in lives) if lives else None,
         "rows": rows_in_time([life for life in lives if "rows" in life]),
     }
     lists = [(life[NAMED], life[FORGOTTEN]) for life in lives]
@@ -232,7 +234,7 @@ def judge(kit) -> None:
 def rows_in_time(lives: list[dict]) -> bool | None:
     """Whether utilisation rows come and go as predicted; None without any."""
     within = [
-        life["rows: first, after the first kernel"] <= 450 and life["rows: last new, after it was gone"] <= 250
+        life["rows: first, after the first kernel"] <= 450 and life["rows: last new, after it was gone"] <= 0
         for life in lives
     ]
     return all(within) if within else None

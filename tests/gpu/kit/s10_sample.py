@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PREDICTION = (
-    "A minute of one card at the default rates takes 100 to 300 kB as segments and 25 to 80 kB as Parquet; segments "
+    "A minute of one card at the default rates takes 100 to 300 kB as segments and 10 to 40 kB as Parquet; segments "
     "and Parquet replay to the same joules, job by job; the two jobs are told apart and named after their programs; "
     "neither the host's name nor anything that names the card stands in the recording."
 )
@@ -119,7 +119,7 @@ def judge(kit, told: dict, again: dict, length: float) -> None:
         "two jobs": {"kit-train", "kit-serve"} <= jobs,
         "no names": not kit.result["identifying"],
         "segments' size": 100e3 <= size * 60 / length <= 300e3,
-        "Parquet's size": small is not None and 25e3 <= small * 60 / length <= 80e3,
+        "Parquet's size": small is not None and 10e3 <= small * 60 / length <= 40e3,
     }
     decide(
         kit,
