@@ -76,6 +76,26 @@ class RecordingSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class HistorySettings:
+    """What is kept of every job for good, in the state folder: it answers what a job used after it has ended."""
+
+    enabled: bool = key(True, "Keep the history.")
+    slot_s: int = key(
+        3600,
+        "What runs on, and idle power, has a part in the history for every so many seconds of UTC: 900 or 3600.",
+        "s",
+        low=900,
+        high=3600,
+    )
+    max_age_days: float = key(
+        400.0, "Parts, and jobs that ended, are dropped after this; sums of days stay.", "d", low=1
+    )
+    max_bytes: int = key(
+        1_000_000_000, "Largest size of the history; the oldest parts go first.", "bytes", low=1_000_000
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Jobs:
     """Whom the energy is billed to."""
 
@@ -202,6 +222,7 @@ class Config:
     )
     sampling: Sampling = field(default_factory=Sampling)
     recording: RecordingSettings = field(default_factory=RecordingSettings)
+    history: HistorySettings = field(default_factory=HistorySettings)
     jobs: Jobs = field(default_factory=Jobs)
     slurm: SlurmSettings = field(default_factory=SlurmSettings)
     kubernetes: Kubernetes = field(default_factory=Kubernetes)

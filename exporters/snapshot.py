@@ -104,6 +104,17 @@ class FleetFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class HistoryFacts:
+    """What the history on disk says of itself."""
+
+    bytes_used: int
+    outbox_parts: int  # parts of jobs that wait to be written
+    parts: int  # written since the agent started
+    dropped_parts: int  # dropped for their age, or for the size of it all
+    write_s: float  # how long the last write took
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything that is published, as of one moment.
 
@@ -133,6 +144,7 @@ class Snapshot:
     host_energy: tuple[HostEnergy, ...] = ()
     counters_since_us: int | None = None
     unmetered: str = ""
+    history: HistoryFacts | None = None
 
     @property
     def up(self) -> bool:

@@ -8,7 +8,7 @@ and month has its own; a job is cut for the last time when its account is closed
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.accounts.ledger import GpuKey
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 MOST = 256
 """Parts a window, at most: what is left is cut with the next ones, so that no window waits for an hour's end."""
+MOST_WAITING = 10_000
+"""Parts in the outbox before they are joined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,20 +140,42 @@ class Cuts:
         needed = {(part.job, part.run_us) for part in self.outbox}
         self.records = {place: record for place, record in self.records.items() if place in needed}
 
+    def begin_here(self, jobs: Mapping[JobKey, JobAccount], gpus: Mapping[GpuKey, GpuAccount], now_us: int) -> None:
+        """Cut everybody without a part: what was used before is in nobody's history, or in another one."""
+        for gpu, account in gpus.items():
+            for owner in (IDLE, UNATTRIBUTED):
+                self.cuts[owner, gpu] = Cut(now_us, _used_by_nobody(owner, account))
+        for job in jobs.values():
+            for gpu in job.lines:
+                self.cuts[job.key, gpu] = Cut(now_us, _used_by(job, gpu, gpus[gpu]))
+
+    def begin_store(self, store_id: str) -> None:
+        """Start the numbers again, with what waits: the history that knew the old ones is lost."""
+        self.store_id, self.next_seq = store_id, len(self.outbox) + 1
+        self.outbox = deque(replace(part, seq=seq) for seq, part in enumerate(self.outbox, 1))
+
+    def compact(self) -> None:
+        """Join the parts that wait, by owner and GPU: a history that cannot be written for days must not fill memory.
+
+        Only while nobody writes them: of what has a number on the disk already, a part must not change.
+        """
+        joined: dict[tuple[str, int, str], JobPart] = {}
+        for part in self.outbox:
+            place = part.job, part.run_us, part.gpu
+            before = joined.pop(place, None)  # the later number, in the order of the numbers
+            joined[place] = part if before is None else before.followed_by(part)
+        self.outbox = deque(joined.values())
+
     def _cut_nobody(self, owner: str, gpu: GpuKey, account: GpuAccount, since_us: int, now_us: int) -> None:
         """Cut idle power, or what nobody is known to have used."""
-        hnj = account.idle_hnj if owner == IDLE else account.unattributed_hnj
-        doubt = Doubt(gain_j=gain_j(account, hnj / HNJ_PER_JOULE))
-        used = AmountUsed(static_hnj=hnj, doubt=doubt) if owner == IDLE else AmountUsed(dynamic_hnj=hnj, doubt=doubt)
+        used = _used_by_nobody(owner, account)
         began_us = max(since_us, account.here_since_us) if (owner, gpu) not in self.cuts else 0
         if (taken := self._take(owner, gpu, used, began_us, now_us)) is not None:
             from_us, part = taken
             self._send(owner, 0, gpu, from_us, now_us, part)
 
     def _cut_job(self, job: JobAccount, gpu: GpuKey, account: GpuAccount, now_us: int, flags: int = 0) -> None:
-        line = job.lines[gpu]
-        doubt = doubt_of(line, account, short=job.end_us - job.start_us <= UNLISTED_US)
-        used = AmountUsed(line.static_hnj, line.dynamic_hnj, line.active_us, line.held_us, line.edges, doubt)
+        line, used = job.lines[gpu], _used_by(job, gpu, account)
         taken = self._take(job.key, gpu, used, job.start_us, now_us, even_nothing=bool(flags))
         if taken is None:
             return
@@ -230,3 +254,16 @@ class Cuts:
         for record in map(parts.record_of_plain, values["records"]):
             found.records[record.key, record.run_us] = record
         return found
+
+
+def _used_by(job: JobAccount, gpu: GpuKey, account: GpuAccount) -> AmountUsed:
+    line = job.lines[gpu]
+    doubt = doubt_of(line, account, short=job.end_us - job.start_us <= UNLISTED_US)
+    return AmountUsed(line.static_hnj, line.dynamic_hnj, line.active_us, line.held_us, line.edges, doubt)
+
+
+def _used_by_nobody(owner: str, account: GpuAccount) -> AmountUsed:
+    """Idle power is static, what nobody is known to have used is not."""
+    hnj = account.idle_hnj if owner == IDLE else account.unattributed_hnj
+    doubt = Doubt(gain_j=gain_j(account, hnj / HNJ_PER_JOULE))
+    return AmountUsed(static_hnj=hnj, doubt=doubt) if owner == IDLE else AmountUsed(dynamic_hnj=hnj, doubt=doubt)

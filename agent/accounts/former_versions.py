@@ -52,6 +52,7 @@ def upgraded(state: dict[str, Any], version: int) -> dict[str, Any]:
     """
     if version < 4:
         state = _named(state, version)
+    state["cuts"] = None
     for gpu in state["gpus"]:
         gpu["state"] |= NO_LEVEL
         if gpu.get("module") is not None:

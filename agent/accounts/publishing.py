@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from wattshed.agent.accounts.attribution import Accounts
     from wattshed.agent.accounts.ledger import JobAccount
     from wattshed.agent.window import Window
-    from wattshed.exporters.snapshot import FleetFacts, Histogram
+    from wattshed.exporters.snapshot import FleetFacts, Histogram, HistoryFacts
     from wattshed.kernels.billing.layout import GpuState
 
 FRESH_US = 10_000_000  # a GPU whose energy is known up to this long ago is being metered
@@ -92,6 +92,7 @@ class Publisher:
         faults: Mapping[str, int],
         notes: tuple[str, ...] = (),
         fleet: Callable[[int, Sequence[GpuFacts]], FleetFacts | None] | None = None,
+        history: HistoryFacts | None = None,
     ) -> Snapshot:
         """Freeze the accounts as they are after ``window``."""
         self._seq += 1
@@ -136,6 +137,7 @@ class Publisher:
             host_energy=tuple(_modules(accounts, window)),
             fleet=fleet(window.end_us, gpus) if fleet and metered else None,
             unmetered="" if metered else why_unmetered(gpus),
+            history=history,
         )
 
 

@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from wattshed.agent.accounts.account import GpuAccount
 from wattshed.agent.accounts.by_name import named, of_names
+from wattshed.agent.accounts.cuts import Cuts
 from wattshed.agent.accounts.former_versions import upgraded
 from wattshed.agent.accounts.hole import Hole
 from wattshed.agent.accounts.host import GpuBooks
@@ -63,12 +64,15 @@ class Restored:
         When; 0 if nothing was found.
     problems : tuple of str
         One line per file that could not be trusted.
+    cuts : Cuts or None
+        What was cut for the history, and waited for it; None if there was no history then.
     """
 
     found: bool
     same_boot: bool
     saved_us: int
     problems: tuple[str, ...]
+    cuts: Cuts | None = None
 
 
 class StateFile:
@@ -114,7 +118,9 @@ class StateFile:
             self._lock.close()
             self._lock = None
 
-    def save(self, accounts: Accounts, calibrator: Calibrator, now_us: int, *, sync: bool = False) -> None:
+    def save(
+        self, accounts: Accounts, calibrator: Calibrator, now_us: int, *, cuts: Cuts | None = None, sync: bool = False
+    ) -> bool:
         """Write the state as of ``now_us``, so that it outlives a kill and a power cut.
 
         Parameters
@@ -122,8 +128,15 @@ class StateFile:
         accounts : Accounts
         calibrator : Calibrator
         now_us : int, us
+        cuts : Cuts, optional
+            What was cut for the history, and waits for it.
         sync : bool
             Wait for the disk, however slow it was before.
+
+        Returns
+        -------
+        bool
+            Whether it is certain to outlive a power cut.
 
         Raises
         ------
@@ -139,6 +152,7 @@ class StateFile:
                 "saved_us": now_us,
                 "since_us": accounts.since_us,
                 "idle_mw": calibrator.learned_mw,
+                "cuts": cuts.plain() if cuts is not None else None,
                 **_books(accounts, self._host),
             },
             separators=(",", ":"),
@@ -166,6 +180,7 @@ class StateFile:
                 self._sync_again_us = now_us + SLOW_SYNC_US
                 message = f"the disk took {took_s:.1f} s to save the state; a power cut may now lose half a minute"
                 raise SlowDiskError(message)
+        return sync
 
     def restore(self, accounts: Accounts, calibrator: Calibrator) -> Restored:
         """Read the newest trustworthy state into empty accounts; what cannot be trusted is set aside."""
@@ -180,8 +195,9 @@ class StateFile:
                     continue
                 same_boot = state["boot_id"] == self._boot_id
                 saved_us = int(state["saved_us"])
+                cuts = Cuts.of_plain(self._host, state["cuts"]) if state["cuts"] is not None else None
                 _restore_books(accounts, calibrator, self._host, state)
-                return Restored(found=True, same_boot=same_boot, saved_us=saved_us, problems=tuple(problems))
+                return Restored(found=True, same_boot=same_boot, saved_us=saved_us, problems=tuple(problems), cuts=cuts)
             except FileNotFoundError:
                 continue
             except (StateError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from wattshed.agent.accounts.calibration import Calibrator, MeterCorrection
     from wattshed.agent.accounts.state import StateFile
     from wattshed.agent.config import Config, Sampling
+    from wattshed.agent.daemon.history_feed import HistoryFeed
     from wattshed.agent.daemon.source import Source
     from wattshed.agent.traces.native.recorder import Recorder
     from wattshed.exporters.formats.otlp import Push
@@ -114,9 +115,10 @@ def _assemble(about: _About, opened: ExitStack) -> Daemon:
     opened.callback(close_source)
     recorder = _recorder(about, opened)
     state = _state(config, about.host, source.kind)
-    daemon = _daemon(about, source, calibrator, recorder, state, faults)
     if state is not None:
         opened.callback(state.release)
+    history = _history(about, source.kind, faults, opened)
+    daemon = _daemon(about, source, calibrator, recorder, state, history, faults)
     end_in_order(about.board, daemon, close_source)
     look_again(reread, source.look)
     daemon.restore()
@@ -131,6 +133,7 @@ def _daemon(  # noqa: PLR0917 - called once, just above
     calibrator: Calibrator,
     recorder: Recorder | None,
     state: StateFile | None,
+    history: HistoryFeed | None,
     faults: Faults,
 ) -> Daemon:
     """Give the loop its parts."""
@@ -157,6 +160,7 @@ def _daemon(  # noqa: PLR0917 - called once, just above
         extra_faults=lambda: {**source.faults(), **_recording_faults(recorder)},
         notes=source.notes,
         fleet=_fleet(config, about.host),
+        history=history,
     )
 
 
@@ -268,6 +272,22 @@ def _state(config: Config, host: str, kind: str) -> StateFile | None:
         return None
     name = "simulated" if kind == "simulated" else "state"
     return StateFile(Path(config.state_dir), host, _boot_id(config, kind), name)
+
+
+def _history(about: _About, kind: str, faults: Faults, opened: ExitStack) -> HistoryFeed | None:
+    """Keep every job for good, beside the state: measured and simulated ones apart, of a playback none."""
+    settings = about.config.history
+    if kind == "trace" or not settings.enabled:
+        return None
+    from wattshed.agent.daemon.history_feed import HistoryFeed  # noqa: PLC0415 - a database is opened only here
+    from wattshed.agent.history.store import DAY_US, Retention  # noqa: PLC0415
+    from wattshed.agent.history.writer import HistoryWriter  # noqa: PLC0415
+
+    name = "simulated-history.db" if kind == "simulated" else "history.db"
+    retention = Retention(round(settings.max_age_days * DAY_US), settings.max_bytes)
+    writer = HistoryWriter(Path(about.config.state_dir) / name, about.host, faults, retention)
+    opened.callback(writer.stop)
+    return HistoryFeed(writer, settings.slot_s * 1_000_000)
 
 
 def _boot_id(config: Config, kind: str) -> str:

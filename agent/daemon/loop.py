@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from wattshed.agent.accounts.calibration import Calibrator
     from wattshed.agent.accounts.publishing import Publisher
     from wattshed.agent.accounts.state import Restored, StateFile
+    from wattshed.agent.daemon.history_feed import HistoryFeed
     from wattshed.agent.daemon.systemd import Notifier
     from wattshed.agent.errors import Faults
     from wattshed.agent.window import Device, ProcessObservation
@@ -128,6 +129,8 @@ class Daemon:
         Shown with every snapshot: what a reader must know.
     fleet : callable, optional
         From time (us) and the host's GPUs to what this host says about its fleet.
+    history : HistoryFeed, optional
+        Where parts of jobs are kept for good; not without a state.
 
     Attributes
     ----------
@@ -152,12 +155,14 @@ class Daemon:
         extra_faults: Callable[[], Mapping[str, int]] = dict,
         notes: tuple[str, ...] = (),
         fleet: Callable[[int, Sequence[GpuFacts]], FleetFacts | None] | None = None,
+        history: HistoryFeed | None = None,
     ) -> None:
         self._windows, self._resolver = windows, resolver
         self._accounts, self._calibrator, self._publisher = accounts, calibrator, publisher
         self._board, self._recorder, self._state = board, recorder, state
         self._notifier, self._faults, self._limits = notifier, faults, limits
         self._extra_faults, self._notes, self._fleet = extra_faults, notes, fleet
+        self._history = history
         self._stop = threading.Event()
         self._restored: Restored | None = None
         self._first_us: int | None = None
@@ -185,11 +190,13 @@ class Daemon:
         if not mine:
             what = "another agent uses this state folder"
             self._faults.note("state", what, "these totals start from zero and are not kept")
-            self._state = None
+            self._state = self._history = None
             return
         self._restored = self._state.restore(self._accounts, self._calibrator)
         for problem in self._restored.problems:
             self._faults.note("state", problem)
+        if self._history is not None:
+            self._history.go_on(self._restored.cuts, self._accounts, self._restored.saved_us)
         if self._restored.found:
             LOG.info("continuing from the totals of %.0f s ago", time.time() - self._restored.saved_us / 1e6)
 
@@ -264,7 +271,9 @@ class Daemon:
         with self._faults.noting("accounts"):  # one bad window must not end the metering
             self._accounts.add(window)
             booked = True
-            self._accounts.retire(window.end_us, self._limits.keep_ended_us)
+            retired = self._accounts.retire(window.end_us, self._limits.keep_ended_us)
+            if self._history is not None:
+                self._history.follow(self._accounts, retired, window.end_us)
         self._save(window.end_us)
         if booked:
             self._publish(window)
@@ -273,8 +282,12 @@ class Daemon:
     def _save(self, now_us: int, *, final: bool = False) -> None:
         if self._state is None:
             return
+        cuts = self._history.cuts if self._history is not None else None
+        certain = False
         with self._faults.noting("state", OSError):
-            self._state.save(self._accounts, self._calibrator, now_us, sync=final)
+            certain = self._state.save(self._accounts, self._calibrator, now_us, cuts=cuts, sync=final)
+        if certain and self._history is not None:
+            self._history.saved(self._accounts, now_us)
 
     def _publish(self, window: Window) -> None:
         with self._faults.noting("publisher", then="the last good snapshot stays up"):
@@ -288,6 +301,7 @@ class Daemon:
                 faults=Counter(self._faults.counts) + Counter(self._extra_faults()),
                 notes=self._notes,
                 fleet=self._fleet,
+                history=self._history.facts() if self._history is not None else None,
             )
             self._board.show(snapshot)
             self._tell(snapshot.unmetered, len(window.devices), first=first)

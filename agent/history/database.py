@@ -15,7 +15,17 @@ BUSY_S = 5.0
 
 
 class DatabaseError(Exception):
-    """The database cannot be used; the message is one line, with the path and what to do."""
+    """The database cannot be used; the message is one line, with the path and what to do.
+
+    Attributes
+    ----------
+    damaged : bool
+        What the file holds cannot be read any more: trying again does not help.
+    """
+
+    def __init__(self, message: str, *, damaged: bool = False) -> None:
+        super().__init__(message)
+        self.damaged = damaged
 
 
 class Database:
@@ -51,7 +61,7 @@ class Database:
                 self._connection.execute("PRAGMA journal_mode=WAL")
                 self._connection.execute("PRAGMA synchronous=FULL")  # what is acknowledged is on the disk
         except (sqlite3.Error, OSError) as error:
-            raise DatabaseError(f"{path}: cannot be opened ({error})") from error
+            raise DatabaseError(f"{path}: cannot be opened ({error})", damaged=_is_damage(error)) from error
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return all rows of a question."""
@@ -98,4 +108,10 @@ class Database:
         try:
             yield
         except sqlite3.Error as error:
-            raise DatabaseError(f"{self.path}: {error}") from error
+            raise DatabaseError(f"{self.path}: {error}", damaged=_is_damage(error)) from error
+
+
+def _is_damage(error: Exception) -> bool:
+    """Tell a file that is damaged, or is no database, from one that is locked, or on a full disk."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}

@@ -7,7 +7,7 @@ cumulative accounts, so parts add up to them exactly, however often is cut.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from wattshed.exporters.snapshot import HNJ_PER_JOULE
@@ -116,6 +116,23 @@ class JobPart:
     def energy_hnj(self) -> int:
         """All that it used, hnj."""
         return self.static_hnj + self.dynamic_hnj
+
+    def followed_by(self, later: JobPart) -> JobPart:
+        """Join a later part of the same owner on the same GPU to this one, under the later one's number."""
+        return replace(
+            later,
+            from_us=min(self.from_us, later.from_us),
+            to_us=max(self.to_us, later.to_us),
+            static_hnj=self.static_hnj + later.static_hnj,
+            dynamic_hnj=self.dynamic_hnj + later.dynamic_hnj,
+            active_us=self.active_us + later.active_us,
+            held_us=self.held_us + later.held_us,
+            peak_mw=max(self.peak_mw, later.peak_mw),
+            edges=self.edges + later.edges,
+            method=self.method | later.method,
+            doubt=self.doubt.plus(later.doubt),
+            flags=self.flags | later.flags,
+        )
 
 
 @dataclass(frozen=True, slots=True)

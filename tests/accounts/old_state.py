@@ -13,6 +13,7 @@ MERGE, TOTALS = 27, 19
 def as_version_4(path) -> None:
     """Rewrite a state file as version 4 had it: without the integral of average power."""
     state = json.loads(path.read_bytes().partition(b"\n")[2])
+    del state["cuts"]
     modules = [gpu["module"] for gpu in state["gpus"] if gpu["module"] is not None]
     for holder in (*state["gpus"], *modules):
         for name in NO_LEVEL:

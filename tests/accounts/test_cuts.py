@@ -184,3 +184,31 @@ def test_what_is_acknowledged_is_forgotten_and_the_rest_is_not():
     cuts.acknowledge(cuts.next_seq)
     assert not cuts.outbox
     assert not cuts.records
+
+
+def test_joined_parts_say_the_same_with_fewer_numbers():
+    _, cuts = run(seconds([("a", 0, 0, 40), ("a", 1, 0, 40), ("b", 1, 5, 9)]), Cuts(5 * S))
+    before, sums, highest = list(cuts.outbox), summed(cuts.outbox), cuts.outbox[-1].seq
+    cuts.compact()
+    assert summed(cuts.outbox) == sums
+    assert len(cuts.outbox) == len({(p.job, p.run_us, p.gpu) for p in before}) < len(before)
+    numbers = [part.seq for part in cuts.outbox]
+    assert numbers == sorted(numbers)
+    assert numbers[-1] == highest
+    mine = [part for part in before if (part.job, part.gpu) == ("a", "GPU-0")]
+    (joined,) = [part for part in cuts.outbox if (part.job, part.gpu) == ("a", "GPU-0")]
+    assert (joined.from_us, joined.to_us) == (mine[0].from_us, mine[-1].to_us)
+    doubt = Doubt()
+    for part in mine:
+        doubt = doubt.plus(part.doubt)
+    assert joined.doubt.sigma_j == pytest.approx(doubt.sigma_j)
+    assert joined.edges == 2
+
+
+def test_a_lost_history_starts_the_numbers_again():
+    _, cuts = run(seconds([("a", 0, 0, 40)]), Cuts(5 * S, "old"))
+    cuts.acknowledge(4)
+    waiting = len(cuts.outbox)
+    cuts.begin_store("new")
+    assert [part.seq for part in cuts.outbox] == list(range(1, waiting + 1))
+    assert (cuts.store_id, cuts.next_seq) == ("new", waiting + 1)

@@ -1,0 +1,81 @@
+"""From the accounts to the history: cut, saved with the state, handed over, acknowledged.
+
+In this order: parts are cut into the outbox, the outbox is saved with the state, and only what a saved state holds for
+certain is handed over. So a kill or a power cut anywhere repeats a part, and neither loses nor doubles one.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+from wattshed.agent.accounts.cuts import MOST_WAITING, Cuts
+from wattshed.agent.history.writer import Batch
+from wattshed.exporters.snapshot import HistoryFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from wattshed.agent.accounts.attribution import Accounts
+    from wattshed.agent.accounts.ledger import JobAccount
+    from wattshed.agent.history.writer import HistoryWriter
+
+
+class HistoryFeed:
+    """Hands one host's parts to its history.
+
+    Parameters
+    ----------
+    writer : HistoryWriter
+    slot_us : int, us
+        Jobs and idle power are cut at whole multiples of it.
+
+    Attributes
+    ----------
+    cuts : Cuts
+        Saved with the state.
+    """
+
+    def __init__(self, writer: HistoryWriter, slot_us: int) -> None:
+        self._writer, self._slot_us = writer, slot_us
+        self._offered = 0
+        self.cuts = Cuts(slot_us, uuid.uuid4().hex)
+
+    def go_on(self, cuts: Cuts | None, accounts: Accounts, now_us: int) -> None:
+        """Continue with what was saved; without it the numbers start in a store of their own.
+
+        A history that is there already may hold what these accounts used so far: then only what follows goes into it.
+        """
+        if cuts is not None:
+            self.cuts = cuts
+            self.cuts.slot_us = self._slot_us
+        elif not self._writer.is_new:
+            self.cuts.begin_here(accounts.ledger.jobs, accounts.gpus, now_us)
+
+    def follow(self, accounts: Accounts, retired: Iterable[JobAccount], now_us: int) -> None:
+        """Cut what is due at the end of a window."""
+        if self._writer.damaged(self.cuts.store_id):
+            self.cuts.begin_store(uuid.uuid4().hex)
+            self._offered = 0
+        self.cuts.acknowledge(self._writer.done(self.cuts.store_id))
+        self.cuts.close(retired, accounts.gpus)
+        since_us = accounts.since_us if accounts.since_us is not None else now_us
+        self.cuts.follow(accounts.ledger.jobs, accounts.gpus, since_us, now_us)
+        if len(self.cuts.outbox) > MOST_WAITING and not self._writer.busy():
+            self.cuts.compact()
+
+    def saved(self, accounts: Accounts, now_us: int) -> None:
+        """Hand over what waits: the state on the disk holds it."""
+        cuts = self.cuts
+        if not cuts.outbox or cuts.outbox[-1].seq <= self._offered:
+            return
+        self._offered = cuts.outbox[-1].seq
+        models = {key.gpu: account.device.model for key, account in accounts.gpus.items()}
+        self._writer.offer(Batch(cuts.store_id, tuple(cuts.outbox), dict(cuts.records), models, now_us))
+
+    def facts(self) -> HistoryFacts:
+        """Return what is published of the history."""
+        writer = self._writer
+        return HistoryFacts(
+            writer.bytes_used, len(self.cuts.outbox), writer.parts_total, writer.dropped_total, writer.write_s
+        )

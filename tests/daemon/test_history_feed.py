@@ -1,0 +1,126 @@
+"""Accounts into the history, killed at any moment: each part is there once, and the sums are the accounts'."""
+
+import time
+from collections import defaultdict
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.accounts.test_cuts import lives, not_cut, seconds
+from wattshed.agent.accounts.attribution import Accounts
+from wattshed.agent.accounts.calibration import Calibrator
+from wattshed.agent.accounts.state import StateFile
+from wattshed.agent.daemon.history_feed import HistoryFeed
+from wattshed.agent.errors import Faults
+from wattshed.agent.history.database import Database
+from wattshed.agent.history.writer import HistoryWriter
+
+S = 1_000_000
+
+
+class Life:
+    """An agent from one start to its end: accounts, state and history as the daemon wires them."""
+
+    def __init__(self, folder, *, history=True):
+        self.accounts, self.calibrator = Accounts(live=True), Calibrator()
+        self.state = StateFile(folder, "h", "boot")
+        found = self.state.restore(self.accounts, self.calibrator)
+        self.feed = self.writer = None
+        if history:
+            self.writer = HistoryWriter(folder / "history.db", "h", Faults())
+            self.feed = HistoryFeed(self.writer, 5 * S)
+            self.feed.go_on(found.cuts, self.accounts, found.saved_us)
+
+    def take(self, window, *, dies_before=""):
+        """Take one window as the loop does, up to the step at which it dies."""
+        self.accounts.add(window)
+        for job in self.accounts.ledger.jobs.values():
+            job.shown_hnj = job.energy_hnj
+        retired = self.accounts.retire(window.end_us, 2 * S)
+        if self.feed is not None:
+            self.feed.follow(self.accounts, retired, window.end_us)
+        if dies_before == "save":
+            return
+        cuts = self.feed.cuts if self.feed is not None else None
+        assert self.state.save(self.accounts, self.calibrator, window.end_us, cuts=cuts)
+        if dies_before != "offer" and self.feed is not None:
+            self.feed.saved(self.accounts, window.end_us)
+
+    def die(self):
+        """End without a word; what was handed over may or may not be on the disk."""
+        if self.writer is not None:
+            self.writer.stop()
+
+    def written(self):
+        end = time.monotonic() + 20
+        while self.writer.busy():
+            assert time.monotonic() < end
+            time.sleep(0.002)
+
+
+def in_history(folder):
+    database, sums = Database(folder / "history.db", read_only=True), defaultdict(int)
+    for uuid, joules, rest in database.rows(
+        "SELECT gpu.uuid, part.static_j + part.dynamic_j, part.static_r + part.dynamic_r "
+        "FROM part JOIN gpu ON gpu.id = part.gpu"
+    ):
+        sums[uuid] += joules * 2_000_000_000 + rest
+    database.close()
+    return sums
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lives(), st.dictionaries(st.integers(1, 40), st.sampled_from(["save", "offer", ""]), max_size=4))
+def test_whatever_kills_it_parts_are_there_once_and_add_up(tmp_path_factory, schedule, kills):
+    folder = tmp_path_factory.mktemp("life")
+    life = Life(folder)
+    windows = list(seconds(schedule))
+    n = 0
+    while n < len(windows):
+        why = kills.pop(n, None)
+        life.take(windows[n], dies_before=why or "")
+        if why is not None:
+            life.die()
+            life = Life(folder)
+            if why == "save":
+                continue  # nobody saw that window: it comes again
+        n += 1
+    life.feed.saved(life.accounts, windows[-1].end_us)
+    life.written()
+    life.die()
+    left, kept = not_cut(life.accounts, life.feed.cuts), in_history(folder)
+    for key, account in life.accounts.gpus.items():
+        assert kept[key.gpu] + left[key.gpu] == account.energy_hnj
+
+
+def test_a_history_that_was_switched_off_for_a_while_counts_nothing_twice(tmp_path):
+    windows = list(seconds([("a", 0, 0, 60)]))
+    first = Life(tmp_path)
+    for window in windows[:20]:
+        first.take(window)
+    first.written()
+    first.die()
+    before = in_history(tmp_path)
+    off = Life(tmp_path, history=False)
+    for window in windows[20:30]:
+        off.take(window)
+    at_30 = off.accounts.gpus
+    again = Life(tmp_path)
+    used = {key: account.energy_hnj for key, account in at_30.items()}
+    for window in windows[30:]:
+        again.take(window)
+    again.written()
+    again.die()
+    left, kept = not_cut(again.accounts, again.feed.cuts), in_history(tmp_path)
+    for key, account in again.accounts.gpus.items():
+        assert kept[key.gpu] + left[key.gpu] == account.energy_hnj - used[key] + before[key.gpu]
+
+
+def test_only_what_a_certain_state_holds_is_handed_over(tmp_path, monkeypatch):
+    life = Life(tmp_path)
+    monkeypatch.setattr(life.writer, "offer", lambda batch: pytest.fail("handed over before it was saved"))
+    for window in seconds([("a", 0, 0, 8)]):
+        life.take(window, dies_before="offer")
+    assert life.feed.cuts.outbox
+    life.die()
