@@ -337,7 +337,7 @@ def test_hour_tables(files):
         ("hour,price\n1,2\n", "h.csv:2:1"),
         ("hour,carbon_g_per_kwh\n0,-2\n", "h.csv:2:2"),
         ("hour,clean_w\n0,-2\n", "h.csv:2:2"),
-        ("hour,price,pue\n0,,1.1\n", "h.csv:2:2: is empty"),
+        ("hour,price,pue\n0,,1.1\n", "h.csv:2:2: price: is empty"),
         ("hour,price\n0,nan\n", "h.csv:2:2"),
         ("hour,pue\n0,0.9\n", "h.csv:2:2"),
         ("price\n1\n", "h.csv:1"),
