@@ -144,10 +144,10 @@ class Cuts:
         """Cut everybody without a part: what was used before is in nobody's history, or in another one."""
         for gpu, account in gpus.items():
             for owner in (IDLE, UNATTRIBUTED):
-                self.cuts[owner, gpu] = Cut(now_us, _used_by_nobody(owner, account))
+                self.cuts[owner, gpu] = Cut(now_us, used_by_nobody(owner, account))
         for job in jobs.values():
             for gpu in job.lines:
-                self.cuts[job.key, gpu] = Cut(now_us, _used_by(job, gpu, gpus[gpu]))
+                self.cuts[job.key, gpu] = Cut(now_us, used_by(job, gpu, gpus[gpu]))
 
     def begin_store(self, store_id: str) -> None:
         """Start the numbers again, with what waits: the history that knew the old ones is lost."""
@@ -168,14 +168,14 @@ class Cuts:
 
     def _cut_nobody(self, owner: str, gpu: GpuKey, account: GpuAccount, since_us: int, now_us: int) -> None:
         """Cut idle power, or what nobody is known to have used."""
-        used = _used_by_nobody(owner, account)
+        used = used_by_nobody(owner, account)
         began_us = max(since_us, account.here_since_us) if (owner, gpu) not in self.cuts else 0
         if (taken := self._take(owner, gpu, used, began_us, now_us)) is not None:
             from_us, part = taken
             self._send(owner, 0, gpu, from_us, now_us, part)
 
     def _cut_job(self, job: JobAccount, gpu: GpuKey, account: GpuAccount, now_us: int, flags: int = 0) -> None:
-        line, used = job.lines[gpu], _used_by(job, gpu, account)
+        line, used = job.lines[gpu], used_by(job, gpu, account)
         taken = self._take(job.key, gpu, used, job.start_us, now_us, even_nothing=bool(flags))
         if taken is None:
             return
@@ -256,14 +256,15 @@ class Cuts:
         return found
 
 
-def _used_by(job: JobAccount, gpu: GpuKey, account: GpuAccount) -> AmountUsed:
+def used_by(job: JobAccount, gpu: GpuKey, account: GpuAccount) -> AmountUsed:
+    """Return what a job used on a GPU so far."""
     line = job.lines[gpu]
     doubt = doubt_of(line, account, short=job.end_us - job.start_us <= UNLISTED_US)
     return AmountUsed(line.static_hnj, line.dynamic_hnj, line.active_us, line.held_us, line.edges, doubt)
 
 
-def _used_by_nobody(owner: str, account: GpuAccount) -> AmountUsed:
-    """Idle power is static, what nobody is known to have used is not."""
+def used_by_nobody(owner: str, account: GpuAccount) -> AmountUsed:
+    """Return what nobody used so far: idle power is static, what nobody is known to have used is not."""
     hnj = account.idle_hnj if owner == IDLE else account.unattributed_hnj
     doubt = Doubt(gain_j=gain_j(account, hnj / HNJ_PER_JOULE))
     return AmountUsed(static_hnj=hnj, doubt=doubt) if owner == IDLE else AmountUsed(dynamic_hnj=hnj, doubt=doubt)

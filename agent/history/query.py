@@ -26,6 +26,7 @@ MOST = 1000
 _JOB = ", ".join(f"job.{name}" for name in ("id", "key", "run_us", "host", "start_us", "end_us", "labels", "flags",
                                             "method", "peak_mw", "edges", *SUMS))  # fmt: skip
 
+_AT_ONCE = 500
 _BACKWARDS = ", ".join(f"{name} DESC" for name in ORDER.split(", "))
 
 
@@ -92,6 +93,16 @@ class Used:
             self.doubt.plus(other.doubt),
         )
 
+    def less(self, other: Used) -> Used:
+        """Return the difference."""
+        return Used(
+            self.static_hnj - other.static_hnj,
+            self.dynamic_hnj - other.dynamic_hnj,
+            self.active_us - other.active_us,
+            self.held_us - other.held_us,
+            self.doubt.less(other.doubt),
+        )
+
     @property
     def energy_hnj(self) -> int:
         """All of it, hnj."""
@@ -150,13 +161,49 @@ def jobs(database: SqlDatabase, asked: Filter, *, most: int = MOST, cursor: str 
     return Page(found, cursor_of(found[-1]) if len(rows) > most else "")
 
 
-def runs(database: SqlDatabase, key: str, asked: Filter, *, most: int = MOST) -> list[FoundJob]:
+def jobs_since(
+    database: SqlDatabase, asked: Filter, after_us: int, before: tuple[str, str, int] | None, most: int
+) -> list[FoundJob]:
+    """List jobs that ran at some moment after one, or run now, in an order that their ends do not change.
+
+    Parameters
+    ----------
+    database : SqlDatabase
+    asked : Filter
+    after_us : int, us
+    before : (str, str, int) or None
+        The list goes on after this key, host and run.
+    most : int
+    """
+    where, values = _where_jobs(asked)
+    where, values = f"{where} AND job.sort_us > ?", [*values, after_us]
+    if before is not None:
+        where, values = f"{where} AND (job.key, job.host, job.run_us) < (?, ?, ?)", [*values, *before]
+    rows = database.rows(
+        f"SELECT {_JOB} FROM job WHERE {where} ORDER BY job.key DESC, job.host DESC, job.run_us DESC LIMIT ?",
+        (*values, most),
+    )
+    return [_job(row) for row in rows]
+
+
+def runs_of(database: SqlDatabase, key: str, asked: Filter, *, most: int = MOST) -> list[FoundJob]:
     """Return the runs of one job on all hosts, the newest first."""
     where, values = _where_jobs(asked)
     rows = database.rows(
         f"SELECT {_JOB} FROM job WHERE key = ? AND {where} ORDER BY run_us DESC, host LIMIT ?", (key, *values, most)
     )
     return [_job(row) for row in rows]
+
+
+def stored_runs(database: SqlDatabase, host: str, keys: Sequence[str]) -> list[FoundJob]:
+    """Return all runs of many jobs on one host."""
+    found = []
+    for begin in range(0, len(keys), _AT_ONCE):
+        some = keys[begin : begin + _AT_ONCE]
+        marks = ", ".join("?" * len(some))
+        rows = database.rows(f"SELECT {_JOB} FROM job WHERE job.key IN ({marks}) AND job.host = ?", (*some, host))
+        found += [_job(row) for row in rows]
+    return found
 
 
 def report(database: SqlDatabase, by: str, asked: Filter) -> list[Group]:
@@ -323,7 +370,12 @@ def order_of(job: FoundJob) -> tuple[int, str, str, int]:
 
 def cursor_of(job: FoundJob) -> str:
     """Write where a page begins that follows a job; it depends on nothing but the job."""
-    return base64.urlsafe_b64encode(json.dumps(order_of(job)).encode()).decode().rstrip("=")
+    return cursor_at(order_of(job))
+
+
+def cursor_at(order: tuple[int, str, str, int]) -> str:
+    """Write where a page begins that follows a place in the order of jobs."""
+    return base64.urlsafe_b64encode(json.dumps(order).encode()).decode().rstrip("=")
 
 
 def read_cursor(text: str) -> tuple[int, str, str, int]:

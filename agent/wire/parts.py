@@ -180,6 +180,12 @@ def join_hnj(joules: int, rest: int) -> int:
     return int(joules) * HNJ_PER_JOULE + int(rest)
 
 
+def uid_of(labels: Mapping[str, str]) -> int:
+    """Return the user that a job runs as, by the kernel or by root's word; -1 if that is not known."""
+    uid = labels.get("uid", "")
+    return int(uid) if uid.isascii() and uid.isdecimal() else -1
+
+
 def joules(hnj: int) -> str:
     """Write an energy in joules: all of it, as a decimal number without exponent and without needless zeros."""
     whole, rest = divmod(abs(hnj), HNJ_PER_JOULE)
