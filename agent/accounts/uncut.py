@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.accounts.cuts import Cut, used_by, used_by_nobody
 from wattshed.agent.window import IDLE, UNATTRIBUTED
-from wattshed.agent.wire.parts import JobPart, JobRecord
+from wattshed.agent.wire.parts import Doubt, JobPart, JobRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -43,7 +43,7 @@ def uncut_parts(
         for gpu, line in job.lines.items():
             before = cuts.cuts.get((job.key, gpu)) or Cut(min(job.start_us, now_us))
             part = used_by(job, gpu, gpus[gpu]).less(before.used)
-            if not part.is_nothing:
+            if not part.is_nothing or part.doubt != Doubt():
                 until_us = min(job.end_us, now_us)
                 yield _part(job.key, run_us, gpu, before.at_us, until_us, part, line.cut_peak_mw, job.method)
 

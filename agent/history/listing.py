@@ -44,7 +44,8 @@ def page_of(
     CursorError
         If the cursor is not one that an earlier page gave.
     """
-    as_of_us, before = _read(cursor) if cursor else (now_us, None)
+    first_us = now_us if live is None else live.ended_before_us - 1  # whatever runs will have an end after it
+    as_of_us, before = _read(cursor) if cursor else (first_us, None)
     replaced = live.jobs() if live is not None else {}
     enough = most + 1 + sum(job.stored is not None for job in replaced.values())
     found = [job for job in _stored(database, asked, enough, as_of_us, before) if (job.key, job.run_us) not in replaced]

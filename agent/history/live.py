@@ -38,6 +38,8 @@ class LiveView:
     next_seq : int
         Of the first part that is cut later.
     at_us : int, us
+    ended_before_us : int, us
+        A job that was last seen before it has ended; any other runs, and its end will not be before it.
     waiting : tuple of JobPart
         Parts that may not be in the database yet, in the order of their numbers.
     uncut : tuple of JobPart
@@ -50,6 +52,7 @@ class LiveView:
     store_id: str
     next_seq: int
     at_us: int
+    ended_before_us: int
     waiting: tuple[JobPart, ...] = ()
     uncut: tuple[JobPart, ...] = ()
     records: Mapping[Place, JobRecord] = field(default_factory=dict)
@@ -95,7 +98,7 @@ class Live:
     """
 
     def __init__(self, database: SqlDatabase, host: str, view: LiveView, next_seq: int) -> None:
-        self._database, self._host = database, host
+        self._database, self._host, self.ended_before_us = database, host, view.ended_before_us
         parts: dict[Place, list[UsedPart]] = defaultdict(list)
         for part in view.beyond(next_seq):
             parts[part.job, part.run_us].append(UsedPart(part, host, view.models.get(part.gpu, "")))
