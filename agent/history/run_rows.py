@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from wattshed.agent.history.runs import MERGED, REQUEUED, HostRow, Run, runs
+from wattshed.agent.history.runs import MERGED, HostRow, Run, runs
 from wattshed.agent.history.schema import GROUPS
+from wattshed.agent.wire.parts import REQUEUED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

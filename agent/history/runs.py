@@ -17,8 +17,6 @@ MERGED = ("slurm:", "oar:")
 """What keys of jobs begin with whose number means the same job on every host of a cluster."""
 GAP_US = 900_000_000
 """A number that no host had for so long is another job's, or another run."""
-REQUEUED = 1 << 8
-"""Flag of a run: in it was a time in which no host had the job, and it began again soon after."""
 
 
 @dataclass(frozen=True, slots=True)
