@@ -107,12 +107,12 @@ class _Open:
 
 
 def runs(rows: Iterable[HostRow]) -> list[Run]:
-    """Put rows of one key together, the same whatever their order."""
+    """Put rows together, the same whatever their order."""
     apart: dict[tuple[object, ...], list[HostRow]] = {}
     for row in sorted(rows, key=_order):
         merged = row.key.startswith(MERGED)
         cluster = row.labels.get("cluster", "")
-        place = (cluster,) if merged else (cluster, row.host, row.run_us)
+        place = (row.key, cluster) if merged else (row.key, cluster, row.host, row.run_us)
         apart.setdefault(place, []).append(row)
     found = []
     for group in apart.values():
@@ -135,7 +135,7 @@ def _by_time(rows: Iterable[HostRow]) -> list[Run]:
 
 
 def _order(row: HostRow) -> tuple[object, ...]:
-    return row.start_us, row.run_us, row.host, _restart(row), _until(row), row.uid, sorted(row.labels.items())
+    return row.key, row.start_us, row.run_us, row.host, _restart(row), _until(row), row.uid, sorted(row.labels.items())
 
 
 def _until(row: HostRow) -> float:
