@@ -95,6 +95,16 @@ class Database:
             raise
         self.do("COMMIT")
 
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """All that is asked inside is answered from one state, whoever writes meanwhile."""
+        self.do("BEGIN")
+        try:
+            yield
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
     def interrupt(self) -> None:
         """End the question that another thread waits for; it gets a `DatabaseError`."""
         self._connection.interrupt()

@@ -32,6 +32,10 @@ class CursorError(ValueError):
     """What was handed in as a cursor is not one of ours."""
 
 
+class TooMuchError(ValueError):
+    """The answer would be too long to be of use; the message says what to ask instead."""
+
+
 @dataclass(frozen=True, slots=True)
 class Filter:
     """Which jobs, and when.
@@ -149,25 +153,13 @@ def jobs(database: Database, asked: Filter, *, most: int = MOST, cursor: str = "
     return Page(tuple(found), _cursor(last[-1], last[0]) if last else "")
 
 
-def runs_of(database: Database, key: str, asked: Filter) -> list[tuple[FoundJob, list[tuple[str, str, Used]]]]:
-    """Return all runs of one job on all hosts, the newest first, each with what it used of each GPU (UUID, model)."""
+def runs(database: Database, key: str, asked: Filter, *, most: int = MOST) -> list[FoundJob]:
+    """Return the runs of one job on all hosts, the newest first."""
     where, values = _where_jobs(asked)
-    rows = database.rows(f"SELECT {_JOB} FROM job WHERE key = ? AND {where} ORDER BY run_us DESC, host", (key, *values))
-    sums = ", ".join(f"sum(part.{name})" for name in SUMS)
-    return [
-        (
-            job := _job(row),
-            [
-                (uuid, model, Used.of_sums(one))
-                for uuid, model, *one in database.rows(
-                    f"SELECT gpu.uuid, gpu.model, {sums} FROM part JOIN gpu ON gpu.id = part.gpu WHERE part.job = ? "
-                    "GROUP BY gpu.id ORDER BY gpu.uuid",
-                    (job.number,),
-                )
-            ],
-        )
-        for row in rows
-    ]
+    rows = database.rows(
+        f"SELECT {_JOB} FROM job WHERE key = ? AND {where} ORDER BY run_us DESC, host LIMIT ?", (key, *values, most)
+    )
+    return [_job(row) for row in rows]
 
 
 def report(database: Database, by: str, asked: Filter) -> list[Group]:
@@ -183,13 +175,18 @@ def report(database: Database, by: str, asked: Filter) -> list[Group]:
         If ``by`` is none of `BY`.
     """
     if by not in BY:
-        raise ValueError(f"{by!r} is not one of {', '.join(BY)}")
+        raise ValueError(f"by: {by!r} is not one of {', '.join(BY)}")
     found: dict[str, Used] = {}
     rows = _parts(database, asked, by) if asked.uid is not None or asked.job else _days_and_edges(database, asked, by)
     for name, used in rows:
         found[name] = found[name].plus(used) if name in found else used
-    counts = _counts(database, by, asked)
+    counts = job_counts(database, by, asked)
     groups = [Group(name, counts.get(name) if counts is not None else None, used) for name, used in found.items()]
+    return in_order(by, groups)
+
+
+def in_order(by: str, groups: Sequence[Group]) -> list[Group]:
+    """Put rows of a report in order: days and months by time, others by energy, and what is nobody's last."""
     if by in {"day", "month"}:
         return sorted(groups, key=lambda group: group.name)
     return sorted(groups, key=lambda group: (group.name.startswith(NOT_A_JOB), -group.used.energy_hnj, group.name))
@@ -209,7 +206,7 @@ def _days_and_edges(database: Database, asked: Filter, by: str) -> Iterator[tupl
         (first, last, *values),
     )
     for owner, name, *one in rows:
-        yield _name(by, owner, name), Used.of_sums(one)
+        yield row_name(by, owner, name), Used.of_sums(one)
     for begin, end in ((asked.since_us, first * DAY_US), (last * DAY_US, asked.until_us)):
         if begin < end:
             yield from _parts(database, asked, by, begin, end)
@@ -221,13 +218,7 @@ def _parts(
     """Read parts one by one, cut at the edges of the time that is asked for."""
     since_us = asked.since_us if since_us is None else since_us
     until_us = asked.until_us if until_us is None else until_us
-    where, values = _where_labels(asked, "job")
-    if asked.uid is not None:
-        where, values = f"{where} AND job.uid = ?", [*values, asked.uid]
-    if asked.job:
-        where, values = f"{where} AND job.key = ?", [*values, asked.job]
-    if asked.model:
-        where, values = f"{where} AND gpu.model = ?", [*values, asked.model]
+    where, values = where_parts(asked)
     group = f'job."{by}"' if by in GROUPS else {"host": "job.host", "model": "gpu.model"}.get(by, "''")
     rows = database.each(
         f"SELECT {group}, {PART_COLUMNS} FROM part JOIN job ON job.id = part.job JOIN gpu ON gpu.id = part.gpu "
@@ -240,7 +231,7 @@ def _parts(
             continue
         for day, piece in _days(part, since_us, until_us):
             owner = part.job if part.job.startswith(NOT_A_JOB) else ""
-            yield _name(by, owner, day if by in {"day", "month"} else name), Used.of_sums(sums_of(piece))
+            yield row_name(by, owner, day if by in {"day", "month"} else name), Used.of_sums(sums_of(piece))
 
 
 def _days(part: JobPart, since_us: int, until_us: int) -> Iterator[tuple[int, JobPart]]:
@@ -252,7 +243,7 @@ def _days(part: JobPart, since_us: int, until_us: int) -> Iterator[tuple[int, Jo
             yield day, within(part, begin, end)
 
 
-def _name(by: str, owner: str, value: Any) -> str:
+def row_name(by: str, owner: str, value: Any) -> str:
     """Name a row; what is nobody's has a row of its own, but in a list of times, hosts or models it has theirs."""
     if by in {"day", "month"}:
         moment = datetime.fromtimestamp(int(value) * 86_400, UTC)
@@ -260,7 +251,7 @@ def _name(by: str, owner: str, value: Any) -> str:
     return owner if owner and by in GROUPS else str(value)
 
 
-def _counts(database: Database, by: str, asked: Filter) -> Mapping[str, int] | None:
+def job_counts(database: Database, by: str, asked: Filter) -> Mapping[str, int] | None:
     """Count the jobs of each row, where a job is in one row only."""
     if by not in GROUPS and by != "host":
         return None
@@ -288,6 +279,18 @@ def _where_jobs(asked: Filter) -> tuple[str, list[Any]]:
             " AND EXISTS(SELECT 1 FROM part JOIN gpu ON gpu.id = part.gpu WHERE part.job = job.id AND gpu.model = ?)"
         )
         values = [*values, asked.model]
+    return where, values
+
+
+def where_parts(asked: Filter) -> tuple[str, list[Any]]:
+    """Say which parts are wanted, at whatever time, of ``part`` joined with its ``job`` and ``gpu``."""
+    where, values = _where_labels(asked, "job")
+    if asked.uid is not None:
+        where, values = f"{where} AND job.uid = ?", [*values, asked.uid]
+    if asked.job:
+        where, values = f"{where} AND job.key = ?", [*values, asked.job]
+    if asked.model:
+        where, values = f"{where} AND gpu.model = ?", [*values, asked.model]
     return where, values
 
 
