@@ -42,7 +42,7 @@ def test_all_that_is_known_is_shown(shown):
         "time": "2026-03-01 00:01 to 2026-03-01 02:01 UTC (02:00:00)",
         "hosts": "n1",
         "GPUs": "2, 4.00 GPU hours",
-        "energy": "2.78 ± 0.06 Wh (static 694.4 mWh, dynamic 2.083 Wh)",
+        "energy": "2.78 ± 0.06 Wh, 25% of it static",
         "cost": "0.83 EUR",
         "power": "mean 1.4 W, highest reading of one GPU 701 W",
         "": "▁▂ ▅▇█ 0 to 500 W, a bar is 01:00:00",
