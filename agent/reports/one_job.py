@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import tzinfo
 
-BARS = 40
+BARS = 36
 """How many bars power over time is drawn with, at most."""
 _WHO = ("user", "account", "partition", "qos", "namespace", "cluster")
 _GPU_COLUMNS = (
@@ -106,7 +106,7 @@ def power_line(power: Sequence[tuple[float, float, float | None]], bars: int = B
     if len(known) < 2:
         return ""
     length_s = (power[-1][1] - power[0][0]) / len(means)
-    return f"{sparkline(means)} 0 to {watts(max(known))} W, a bar is {elapsed(length_s)}"
+    return f"{sparkline(means)} 0 to {watts(max(known))} W, {elapsed(length_s)} each"
 
 
 def over_time(power: Sequence[tuple[float, float, float | None]], bars: int) -> list[float | None]:

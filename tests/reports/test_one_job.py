@@ -45,7 +45,7 @@ def test_all_that_is_known_is_shown(shown):
         "energy": "2.78 ± 0.06 Wh, 25% of it static",
         "cost": "0.83 EUR",
         "power": "mean 1.4 W, highest reading of one GPU 701 W",
-        "": "▁▂ ▅▇█ 0 to 500 W, a bar is 01:00:00",
+        "": "▁▂ ▅▇█ 0 to 500 W, 01:00:00 each",
         "held idle": "12.5% of its GPU time nothing of it ran",
         "work per joule": "unknown (the job tells of no work)",
         "split": "alone",
