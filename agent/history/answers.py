@@ -15,8 +15,8 @@ from wattshed.agent.wire.parts import joules, plain, plain_record
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from wattshed.agent.history.database import Database
     from wattshed.agent.history.query import Filter, FoundJob
+    from wattshed.agent.history.sql import SqlDatabase
     from wattshed.agent.wire.parts import JobRecord
 
 PREFIXES = (
@@ -30,14 +30,14 @@ class Answers:
 
     Parameters
     ----------
-    database : Database
+    database : SqlDatabase
     host : str
         Who answers.
     clock : callable
         Unix seconds.
     """
 
-    def __init__(self, database: Database, host: str, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, database: SqlDatabase, host: str, *, clock: Callable[[], float] = time.time) -> None:
         self._database, self._host, self._clock = database, host, clock
 
     def jobs(self, asked: Filter, limit: int = MOST, cursor: str = "") -> dict[str, Any]:

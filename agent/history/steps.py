@@ -24,8 +24,8 @@ from wattshed.agent.history.store import DAY_US, NOT_A_JOB, within
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from wattshed.agent.history.database import Database
     from wattshed.agent.history.query import Filter
+    from wattshed.agent.history.sql import SqlDatabase
     from wattshed.agent.wire.parts import JobPart, JobRecord
 
 MOST_STEPS = 1_000_000
@@ -51,12 +51,12 @@ class Table:
     steps: list[tuple[int, int, Used]]
 
 
-def table(database: Database, by: str, asked: Filter, step_s: int | None) -> Table:
+def table(database: SqlDatabase, by: str, asked: Filter, step_s: int | None) -> Table:
     """Add up what was used by one of `query.BY` or by ``job``, and by steps of UTC.
 
     Parameters
     ----------
-    database : Database
+    database : SqlDatabase
     by : str
     asked : Filter
     step_s : int or None, s
@@ -90,14 +90,14 @@ def table(database: Database, by: str, asked: Filter, step_s: int | None) -> Tab
 
 
 def _groups(
-    database: Database, by: str, asked: Filter, whole: Mapping[str, Used]
+    database: SqlDatabase, by: str, asked: Filter, whole: Mapping[str, Used]
 ) -> tuple[list[str], list[Group], list[dict[str, Any]]]:
     counts = job_counts(database, by, asked)
     groups = in_order(by, [Group(name, counts.get(name) if counts else None, used) for name, used in whole.items()])
     return [group.name for group in groups], groups, []
 
 
-def _jobs(database: Database, whole: Mapping[int, Used]) -> tuple[list[int], list[Group], list[dict[str, Any]]]:
+def _jobs(database: SqlDatabase, whole: Mapping[int, Used]) -> tuple[list[int], list[Group], list[dict[str, Any]]]:
     found: dict[int, tuple[JobRecord, str]] = {}
     for numbers in batched(whole):
         marks = ", ".join("?" * len(numbers))
@@ -155,7 +155,7 @@ def pieces(part: JobPart, since_us: int, until_us: int, step_us: int) -> Iterato
         yield step, within(part, max(step * step_us, since_us), min((step + 1) * step_us, until_us))
 
 
-def _pieces(database: Database, by: str, asked: Filter, step_us: int) -> Iterator[tuple[Any, int, Used]]:
+def _pieces(database: SqlDatabase, by: str, asked: Filter, step_us: int) -> Iterator[tuple[Any, int, Used]]:
     """Yield sums of what lies within one step, and then, one by one, what of other parts lies in each."""
     where, values = where_parts(asked)
     group = {"job": "job.id", "host": "job.host", "model": "gpu.model", "day": "''", "month": "''"}.get(by)
