@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
-from wattshed.agent.reports.sources import EXAMPLE, SOCKETS
+from wattshed.agent.errors import InputError
+from wattshed.agent.reports.sources import SOCKETS
 
 if TYPE_CHECKING:
     import argparse
@@ -15,11 +17,10 @@ GROUPS = ("user", "account", "partition", "namespace", "qos", "cluster", "host",
 
 def add_source_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say whom to ask: see `sources.open_source`."""
-    group = parser.add_argument_group(
-        "whom to ask", f"without any of them the first that is there of {', '.join(map(str, SOCKETS))}"
-    )
-    group.add_argument("--url", metavar="URL", help=f"an agent or a collector, such as {EXAMPLE}")
-    group.add_argument("--store", metavar="FILE", help="a history's own file, such as STATE_DIR/history.db")
+    from wattshed.agent.wire import credentials  # noqa: PLC0415
+
+    credentials.add_flags(parser, f"--store, else the first that answers of {' and '.join(map(str, SOCKETS))}")
+    parser.add_argument("--store", metavar="FILE", help="the file of a history, such as STATE_DIR/history.db")
 
 
 def add_filter_flags(parser: argparse.ArgumentParser, *, running: bool = True) -> None:
@@ -35,7 +36,26 @@ def add_filter_flags(parser: argparse.ArgumentParser, *, running: bool = True) -
 
 
 def params_of(args: argparse.Namespace) -> dict[str, str]:
-    """Turn the flags into parameters of a question; those that were not given are left out."""
-    names = (*GROUPS, "since", "until")
-    params = {name: str(getattr(args, name)) for name in names if getattr(args, name) is not None}
+    """Turn the flags into parameters of a question; those that were not given are left out.
+
+    Raises
+    ------
+    InputError
+        If a time cannot be read.
+    """
+    params = {name: value for name in GROUPS if (value := getattr(args, name)) is not None}
+    for name in ("since", "until"):
+        if (text := getattr(args, name)) is not None:
+            params[name] = _unix_s(text, name)
     return params | ({"running": "1"} if getattr(args, "running", False) else {})
+
+
+def _unix_s(text: str, name: str) -> str:
+    """Read a time of this machine's zone; whom is asked may be in another one."""
+    from wattshed.agent.history.asking import time_us  # noqa: PLC0415
+
+    try:
+        found_us = time_us(text, time.time(), None)
+    except ValueError as error:
+        raise InputError(f"--{name}: {error}") from None
+    return f"{found_us // 1_000_000}.{found_us % 1_000_000:06}"
