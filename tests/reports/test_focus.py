@@ -20,7 +20,8 @@ NUMBER = r"-?\d+(\.\d+)?"  # no exponent, no thousands separators
 ANY = r".+"
 CATEGORIES = (
     r"AI and Machine Learning|Analytics|Business Applications|Compute|Databases|Developer Tools|Multicloud|Identity|"
-    r"Integration|Internet of Things|Management and Governance|Media|Migration|Mobile|Networking|Security|Storage|Web|Other"
+    r"Integration|Internet of Things|Management and Governance|Media|Migration|Mobile|Networking|Security|Storage|"
+    r"Web|Other"
 )
 # Column: what a value looks like, and whether it may be null. After the tables of the specification's versions.
 BOTH = {
