@@ -118,7 +118,7 @@ def priced(document: Mapping[str, Any], tariffs: Tariffs, *, spread: bool = Fals
     for key in keys:
         _print(rows, total, key)
     return {
-        **{name: value for name, value in document.items() if name not in {"step_s", "steps"}},
+        **{name: value for name, value in document.items() if name != "steps"},
         "rows": [row.document for row in rows],
         "total": total,
         "currency": tariffs.currency,
