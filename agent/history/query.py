@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.history.part_rows import PART_COLUMNS, part_of
-from wattshed.agent.history.schema import COUNTS, GROUPS, SUMS
+from wattshed.agent.history.schema import COUNTS, GROUPS, ORDER, SUMS
 from wattshed.agent.history.store import DAY_US, NOT_A_JOB, RUNNING_US, sums_of, within
 from wattshed.agent.wire.parts import Doubt, join_hnj
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from wattshed.agent.history.database import Database
+    from wattshed.agent.history.sql import SqlDatabase
     from wattshed.agent.wire.parts import JobPart
 
 BY = (*GROUPS, "host", "model", "day", "month")
@@ -27,9 +26,15 @@ MOST = 1000
 _JOB = ", ".join(f"job.{name}" for name in ("id", "key", "run_us", "host", "start_us", "end_us", "labels", "flags",
                                             "method", "peak_mw", "edges", *SUMS))  # fmt: skip
 
+_BACKWARDS = ", ".join(f"{name} DESC" for name in ORDER.split(", "))
+
 
 class CursorError(ValueError):
     """What was handed in as a cursor is not one of ours."""
+
+
+class TooMuchError(ValueError):
+    """The answer would be too long to be of use; the message says what to ask instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +133,7 @@ class Group:
     used: Used
 
 
-def jobs(database: Database, asked: Filter, *, most: int = MOST, cursor: str = "") -> Page:
+def jobs(database: SqlDatabase, asked: Filter, *, most: int = MOST, cursor: str = "") -> Page:
     """List jobs, those that run first, then from the newest end to the oldest.
 
     Raises
@@ -138,39 +143,23 @@ def jobs(database: Database, asked: Filter, *, most: int = MOST, cursor: str = "
     """
     where, values = _where_jobs(asked)
     if cursor:
-        where += " AND (job.sort_us, job.id) < (?, ?)"
-        values += _read_cursor(cursor)
-    rows = database.rows(
-        f"SELECT {_JOB}, job.sort_us FROM job WHERE {where} ORDER BY job.sort_us DESC, job.id DESC LIMIT ?",
-        (*values, most + 1),
-    )
-    found = [_job(row) for row in rows[:most]]
-    last = rows[most - 1] if len(rows) > most else None
-    return Page(tuple(found), _cursor(last[-1], last[0]) if last else "")
+        where += f" AND ({ORDER}) < (?, ?, ?, ?)"
+        values += read_cursor(cursor)
+    rows = database.rows(f"SELECT {_JOB} FROM job WHERE {where} ORDER BY {_BACKWARDS} LIMIT ?", (*values, most + 1))
+    found = tuple(_job(row) for row in rows[:most])
+    return Page(found, cursor_of(found[-1]) if len(rows) > most else "")
 
 
-def runs_of(database: Database, key: str, asked: Filter) -> list[tuple[FoundJob, list[tuple[str, str, Used]]]]:
-    """Return all runs of one job on all hosts, the newest first, each with what it used of each GPU (UUID, model)."""
+def runs(database: SqlDatabase, key: str, asked: Filter, *, most: int = MOST) -> list[FoundJob]:
+    """Return the runs of one job on all hosts, the newest first."""
     where, values = _where_jobs(asked)
-    rows = database.rows(f"SELECT {_JOB} FROM job WHERE key = ? AND {where} ORDER BY run_us DESC, host", (key, *values))
-    sums = ", ".join(f"sum(part.{name})" for name in SUMS)
-    return [
-        (
-            job := _job(row),
-            [
-                (uuid, model, Used.of_sums(one))
-                for uuid, model, *one in database.rows(
-                    f"SELECT gpu.uuid, gpu.model, {sums} FROM part JOIN gpu ON gpu.id = part.gpu WHERE part.job = ? "
-                    "GROUP BY gpu.id ORDER BY gpu.uuid",
-                    (job.number,),
-                )
-            ],
-        )
-        for row in rows
-    ]
+    rows = database.rows(
+        f"SELECT {_JOB} FROM job WHERE key = ? AND {where} ORDER BY run_us DESC, host LIMIT ?", (key, *values, most)
+    )
+    return [_job(row) for row in rows]
 
 
-def report(database: Database, by: str, asked: Filter) -> list[Group]:
+def report(database: SqlDatabase, by: str, asked: Filter) -> list[Group]:
     """Add up what was used, by group, the largest first; days and months in their order.
 
     Whole days are read from the sums of days, and only their edges from parts. Everything that lies in the time asked
@@ -183,19 +172,24 @@ def report(database: Database, by: str, asked: Filter) -> list[Group]:
         If ``by`` is none of `BY`.
     """
     if by not in BY:
-        raise ValueError(f"{by!r} is not one of {', '.join(BY)}")
+        raise ValueError(f"by: {by!r} is not one of {', '.join(BY)}")
     found: dict[str, Used] = {}
     rows = _parts(database, asked, by) if asked.uid is not None or asked.job else _days_and_edges(database, asked, by)
     for name, used in rows:
         found[name] = found[name].plus(used) if name in found else used
-    counts = _counts(database, by, asked)
+    counts = job_counts(database, by, asked)
     groups = [Group(name, counts.get(name) if counts is not None else None, used) for name, used in found.items()]
+    return in_order(by, groups)
+
+
+def in_order(by: str, groups: Sequence[Group]) -> list[Group]:
+    """Put rows of a report in order: days and months by time, others by energy, and what is nobody's last."""
     if by in {"day", "month"}:
         return sorted(groups, key=lambda group: group.name)
     return sorted(groups, key=lambda group: (group.name.startswith(NOT_A_JOB), -group.used.energy_hnj, group.name))
 
 
-def _days_and_edges(database: Database, asked: Filter, by: str) -> Iterator[tuple[str, Used]]:
+def _days_and_edges(database: SqlDatabase, asked: Filter, by: str) -> Iterator[tuple[str, Used]]:
     first, last = -(-asked.since_us // DAY_US), asked.until_us // DAY_US
     if first >= last:
         yield from _parts(database, asked, by)
@@ -209,25 +203,19 @@ def _days_and_edges(database: Database, asked: Filter, by: str) -> Iterator[tupl
         (first, last, *values),
     )
     for owner, name, *one in rows:
-        yield _name(by, owner, name), Used.of_sums(one)
+        yield row_name(by, owner, name), Used.of_sums(one)
     for begin, end in ((asked.since_us, first * DAY_US), (last * DAY_US, asked.until_us)):
         if begin < end:
             yield from _parts(database, asked, by, begin, end)
 
 
 def _parts(
-    database: Database, asked: Filter, by: str, since_us: int | None = None, until_us: int | None = None
+    database: SqlDatabase, asked: Filter, by: str, since_us: int | None = None, until_us: int | None = None
 ) -> Iterator[tuple[str, Used]]:
     """Read parts one by one, cut at the edges of the time that is asked for."""
     since_us = asked.since_us if since_us is None else since_us
     until_us = asked.until_us if until_us is None else until_us
-    where, values = _where_labels(asked, "job")
-    if asked.uid is not None:
-        where, values = f"{where} AND job.uid = ?", [*values, asked.uid]
-    if asked.job:
-        where, values = f"{where} AND job.key = ?", [*values, asked.job]
-    if asked.model:
-        where, values = f"{where} AND gpu.model = ?", [*values, asked.model]
+    where, values = where_parts(asked)
     group = f'job."{by}"' if by in GROUPS else {"host": "job.host", "model": "gpu.model"}.get(by, "''")
     rows = database.each(
         f"SELECT {group}, {PART_COLUMNS} FROM part JOIN job ON job.id = part.job JOIN gpu ON gpu.id = part.gpu "
@@ -240,7 +228,7 @@ def _parts(
             continue
         for day, piece in _days(part, since_us, until_us):
             owner = part.job if part.job.startswith(NOT_A_JOB) else ""
-            yield _name(by, owner, day if by in {"day", "month"} else name), Used.of_sums(sums_of(piece))
+            yield row_name(by, owner, day if by in {"day", "month"} else name), Used.of_sums(sums_of(piece))
 
 
 def _days(part: JobPart, since_us: int, until_us: int) -> Iterator[tuple[int, JobPart]]:
@@ -252,7 +240,7 @@ def _days(part: JobPart, since_us: int, until_us: int) -> Iterator[tuple[int, Jo
             yield day, within(part, begin, end)
 
 
-def _name(by: str, owner: str, value: Any) -> str:
+def row_name(by: str, owner: str, value: Any) -> str:
     """Name a row; what is nobody's has a row of its own, but in a list of times, hosts or models it has theirs."""
     if by in {"day", "month"}:
         moment = datetime.fromtimestamp(int(value) * 86_400, UTC)
@@ -260,7 +248,7 @@ def _name(by: str, owner: str, value: Any) -> str:
     return owner if owner and by in GROUPS else str(value)
 
 
-def _counts(database: Database, by: str, asked: Filter) -> Mapping[str, int] | None:
+def job_counts(database: SqlDatabase, by: str, asked: Filter) -> Mapping[str, int] | None:
     """Count the jobs of each row, where a job is in one row only."""
     if by not in GROUPS and by != "host":
         return None
@@ -291,9 +279,21 @@ def _where_jobs(asked: Filter) -> tuple[str, list[Any]]:
     return where, values
 
 
+def where_parts(asked: Filter) -> tuple[str, list[Any]]:
+    """Say which parts are wanted, at whatever time, of ``part`` joined with its ``job`` and ``gpu``."""
+    where, values = _where_labels(asked, "job")
+    if asked.uid is not None:
+        where, values = f"{where} AND job.uid = ?", [*values, asked.uid]
+    if asked.job:
+        where, values = f"{where} AND job.key = ?", [*values, asked.job]
+    if asked.model:
+        where, values = f"{where} AND gpu.model = ?", [*values, asked.model]
+    return where, values
+
+
 def _where_labels(asked: Filter, table: str) -> tuple[str, list[Any]]:
     """Say which labels and hosts are wanted, of jobs or of what sums of days are kept for."""
-    where, values = ["1"], []
+    where, values = ["1=1"], []
     for name, value in asked.groups.items():
         if name not in GROUPS:
             raise ValueError(f"{name!r} is not one of {', '.join(GROUPS)}")
@@ -316,16 +316,31 @@ def _job(row: Sequence[Any]) -> FoundJob:
     )
 
 
-def _cursor(sort_us: int, number: int) -> str:
-    return base64.urlsafe_b64encode(f"{sort_us}.{number}".encode()).decode().rstrip("=")
+def order_of(job: FoundJob) -> tuple[int, str, str, int]:
+    """Return what jobs are put in order by, `schema.ORDER`; the newest is the largest."""
+    return job.end_us if job.end_us >= 0 else RUNNING_US, job.key, job.host, job.run_us
 
 
-def _read_cursor(text: str) -> list[int]:
+def cursor_of(job: FoundJob) -> str:
+    """Write where a page begins that follows a job; it depends on nothing but the job."""
+    return base64.urlsafe_b64encode(json.dumps(order_of(job)).encode()).decode().rstrip("=")
+
+
+def read_cursor(text: str) -> tuple[int, str, str, int]:
+    """Read what `cursor_of` wrote, as `order_of`.
+
+    Raises
+    ------
+    CursorError
+        If it is nothing of that kind.
+    """
     try:
-        sort_us, number = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode("ascii").split(".")
-        found = [int(sort_us), int(number)]
-    except (ValueError, binascii.Error) as error:
-        raise CursorError("cursor: is not one that an answer of this interface gave") from error
-    if not all(0 <= value < 2**63 for value in found):
+        sort_us, key, host, run_us = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        f"{key}{host}".encode()
+        whole = all(type(value) is int and 0 <= value < 2**63 for value in (sort_us, run_us))
+        right = whole and type(key) is type(host) is str and "\0" not in key + host
+    except (ValueError, TypeError, RecursionError):
+        right = False
+    if not right:
         raise CursorError("cursor: is not one that an answer of this interface gave")
-    return found
+    return sort_us, key, host, run_us

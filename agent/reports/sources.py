@@ -73,8 +73,9 @@ class FileSource:
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         from wattshed.agent.history.answers import Answers  # noqa: PLC0415
-        from wattshed.agent.history.database import Database, DatabaseError  # noqa: PLC0415
+        from wattshed.agent.history.database import Database  # noqa: PLC0415
         from wattshed.agent.history.schema import prepare  # noqa: PLC0415
+        from wattshed.agent.history.sql import DatabaseError  # noqa: PLC0415
 
         self.name, self._clock, self._failed = str(path), clock, DatabaseError
         try:
