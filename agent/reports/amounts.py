@@ -13,6 +13,7 @@ import numpy as np
 from wattshed.agent.history.costs import HNJ_PER_KWH, Amount, Energies, amounts, rounded
 from wattshed.agent.inputs.tariffs.steps import Tariff
 from wattshed.agent.wire.parts import hnj_of, joules, split_hnj
+from wattshed.exporters.snapshot import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -227,8 +228,7 @@ def _rows(document: Mapping[str, Any], by_amount: Mapping[str, Tariff]) -> list[
         for place, (row, one) in enumerate(zip(rows, amounts(energies, tariff), strict=True)):
             row.found[key] = one
             size = abs(one.value if sizes is None else sizes[place].value)
-            known = row.hnj - one.unpriced_hnj
-            row.sigmas[key] = float(size) * row.sigma_j / (abs(known) / 2e9) if known else 0.0
+            row.sigmas[key] = float(size) * row.sigma_j * HNJ_PER_JOULE / abs(row.hnj) if row.hnj else 0.0
     return sorted(rows, key=lambda row: row.document["name"] in NO_JOBS)
 
 

@@ -21,7 +21,9 @@ BOUNDARY = "Energy is what GPU boards drew, ± two sigma; processors, memory, ne
 INCOMPLETE = "*"
 """Stands behind an amount in which some of the energy is not."""
 _MOST_PLACES = 6
-_MARGINAL = "It is what one kWh more emits, and must not be added to average emissions, or compared with them."
+_MARGINAL = (
+    "Marginal emissions are what one kWh more emits, and must not be added to average emissions, or compared with them."
+)
 _TIMES = {"day", "month"}
 _LENGTHS = {900: "quarter of an hour", 1800: "half hour", 3600: "hour", 86_400: "day"}
 
@@ -48,7 +50,8 @@ def notes_of(document: Mapping[str, Any]) -> list[str]:
         notes += _missing(total, "no_pue_j", "PUE", "wall kWh")
     of = "energy at the wall" if "pue" in tariffs else "the boards' energy"
     if "price" in tariffs:
-        notes.append(f"{money(document)}: {_value(tariffs['price'])}, of {of}.")
+        price = {"no_unit": "a kWh, in a currency that nobody named", **tariffs["price"]}
+        notes.append(f"{money(document)}: {_value(price)}, of {of}.")
         notes += _missing(total, "unpriced_j", "price", "cost")
     if "carbon" in tariffs:
         notes += _carbon(tariffs["carbon"], total, of)
@@ -76,14 +79,14 @@ def _nobody(document: Mapping[str, Any]) -> list[str]:
 
 def _carbon(told: Mapping[str, Any], total: Mapping[str, Any], of: str) -> list[str]:
     if told["marginal"]:
-        notes = [f"kg CO2 marginal: {_value(told)}, of {of}. {_MARGINAL}"]
-        notes += _missing(total, "no_carbon_j", "carbon intensity", "kg CO2 marginal")
+        notes = [f"kg CO2 marg.: {_value(told)}, of {of}. {_MARGINAL}"]
+        notes += _missing(total, "no_carbon_j", "carbon intensity", "kg CO2 marg.")
     else:
         notes = [f"kg CO2e: {_value(told)}, of {of}."]
         notes += _missing(total, "no_carbon_j", "carbon intensity", "kg CO2e")
     estimated = total.get("co2e_estimated_j") or total.get("marginal_estimated_j")
     if estimated:
-        notes.append(f"{_share(estimated, total)} of the energy is by carbon intensities that their source estimated.")
+        notes.append(f"The source estimated the carbon intensities of {_share(estimated, total)} of the energy.")
     return notes
 
 
@@ -98,12 +101,14 @@ def _missing(total: Mapping[str, Any], key: str, what: str, where: str) -> list[
 def _share(part: str, total: Mapping[str, Any]) -> str:
     whole = kwh(total["energy_j"])
     share = float(kwh(part) / whole) if whole else 0.0
-    return "less than 1 %" if share < 0.01 else f"{share:.0%}".replace("%", " %")
+    if not 0.005 <= share < 0.995 and share != 1.0:
+        return "less than 1 %" if share < 0.5 else "more than 99 %"
+    return f"{share * 100:.0f} %"
 
 
 def _value(told: Mapping[str, Any]) -> str:
     if told["value"] is not None:
-        return f"{told['value']} {told['unit']}".strip()
+        return f"{told['value']} {told['unit'] or told.get('no_unit', '')}".strip()
     span = f"{moment(told['from_s'], UTC)} to {moment(told['to_s'], UTC)} UTC"
     return ", ".join(part for part in (printable(told["source"]), told["unit"], span) if part)
 

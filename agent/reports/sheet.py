@@ -54,8 +54,8 @@ def sheet_of(document: Mapping[str, Any]) -> Sheet:
         columns.append(Column(quantity.heading, right=True, leaves=quantity.leaves))
         cells[quantity.heading], doubts = quantity.cells(lines)
         if quantity.sigma:
-            columns.append(Column(f"± {quantity.heading}", right=True, leaves=quantity.leaves + 1))
-            cells[f"± {quantity.heading}"] = doubts
+            columns.append(Column(f"± {quantity.short}", right=True, leaves=quantity.doubt_leaves))
+            cells[f"± {quantity.short}"] = doubts
     columns.append(Column("GPU h", right=True, leaves=EXTRA))
     cells["GPU h"] = [f"{row['held_s'] / 3600:,.1f}" for row in lines]
     texts = [{name: column[place] for name, column in cells.items()} for place in range(len(lines))]
@@ -82,12 +82,14 @@ def row_name(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Quantity:
-    """A column of numbers: its heading, its key in documents and that of its sigma, and how its values are written."""
+    """A column of numbers: its heading, that of how far it may be off, its key in documents and that of its sigma, and how its values are written."""
 
     heading: str
+    short: str
     key: str
     sigma: str
     leaves: int
+    doubt_leaves: int
     divisor: int = 1
     least_places: int = 0
     lacks: str = ""
@@ -116,11 +118,11 @@ class _Quantity:
 def _quantities(document: Mapping[str, Any]) -> list[_Quantity]:
     total, currency = document["total"], money(document)
     every = [
-        _Quantity("kWh", "energy_j", "sigma_j", 0, JOULES_PER_KWH),
-        _Quantity("wall kWh", "wall_kwh", "wall_sigma_kwh", 3, 1, 0, "no_pue_j"),
-        _Quantity(currency, "cost", "cost_sigma", 0, 1, 2, "unpriced_j"),
-        _Quantity("kg CO2e", "co2e_g", "co2e_sigma_g", 0, 1000, 0, "no_carbon_j"),
-        _Quantity("kg CO2 marginal", "marginal_co2_g", "marginal_co2_sigma_g", 0, 1000, 0, "no_carbon_j"),
-        _Quantity(f"GPU h {currency}", "gpu_hours_cost", "", 1, 1, 2),
+        _Quantity("kWh", "kWh", "energy_j", "sigma_j", 0, 1, JOULES_PER_KWH),
+        _Quantity("wall kWh", "wall", "wall_kwh", "wall_sigma_kwh", 3, 4, 1, 0, "no_pue_j"),
+        _Quantity(currency, currency, "cost", "cost_sigma", 0, 4, 1, 2, "unpriced_j"),
+        _Quantity("kg CO2e", "CO2e", "co2e_g", "co2e_sigma_g", 0, 4, 1000, 0, "no_carbon_j"),
+        _Quantity("kg CO2 marg.", "marg.", "marginal_co2_g", "marginal_co2_sigma_g", 0, 4, 1000, 0, "no_carbon_j"),
+        _Quantity(f"GPU h {currency}", "", "gpu_hours_cost", "", 1, 1, 1, 2),
     ]
     return [quantity for quantity in every if quantity.key in total]
