@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.history.database import Database
 from wattshed.agent.history.sql import DatabaseError
+from wattshed.agent.history.privacy import Privacy
 from wattshed.agent.history.store import Retention, Store
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class HistoryWriter:
     host : str
     faults : Faults
     retention : Retention
+    privacy : Privacy
+        What goes into the history of people.
 
     Attributes
     ----------
@@ -73,9 +76,16 @@ class HistoryWriter:
         Seconds that the last write took.
     """
 
-    def __init__(self, path: Path, host: str, faults: Faults, retention: Retention | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        host: str,
+        faults: Faults,
+        retention: Retention | None = None,
+        privacy: Privacy | None = None,
+    ) -> None:
         self._path, self._host, self._faults = path, host, faults
-        self._retention = retention or Retention()
+        self._retention, self._privacy = retention or Retention(), privacy or Privacy()
         self._changed = threading.Condition()
         self._waiting: Batch | None = None
         self._busy_with: Batch | None = None
@@ -144,7 +154,7 @@ class HistoryWriter:
             if opened is None:
                 database = Database(self._path)
                 opened = _Opened(database, Store(database, batch.store_id, self._host), batch.store_id)
-            added = opened.store.add(batch.parts, batch.jobs, batch.models)
+            added = opened.store.add(*self._privacy.applied(batch.parts, batch.jobs), batch.models)
             self._tidy(opened.store, added, batch.now_us)
             used = opened.store.bytes_used()
         except DatabaseError as error:
