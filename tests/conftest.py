@@ -105,3 +105,20 @@ def serve():
     yield start
     for server in running:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A PostgreSQL server (`tests.databases`)."""
+    from tests.databases import server
+
+    with server() as one:
+        yield one
+
+
+@pytest.fixture(params=["sqlite", "postgresql"], scope="session")
+def new_place(request, tmp_path_factory):
+    """Make places for histories: paths of files that are not there yet, or URLs of empty databases."""
+    if request.param == "postgresql":
+        return request.getfixturevalue("postgres").new_place
+    return lambda: tmp_path_factory.mktemp("store") / "history.db"

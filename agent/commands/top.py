@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from wattshed.agent.terminal.view import fetch, text, view
+from wattshed.agent.wire.credentials import add_flags, credentials_of, url_of
 
 if TYPE_CHECKING:
     import argparse
@@ -20,20 +21,24 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="live view of a running agent in the terminal",
         description="Show the power of every GPU and job of a running agent. Keys: q quits, s sorts jobs.",
     )
-    parser.add_argument("--url", default=DEFAULT_URL, help=f"where the agent listens (default {DEFAULT_URL})")
     parser.add_argument("--once", action="store_true", help="print one view as plain text and exit")
     parser.add_argument(
         "--interval", type=float, default=2.0, metavar="SECONDS", help="time between refreshes (default 2)"
     )
+    add_flags(parser, DEFAULT_URL)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Show the view until q; returns 1 if the agent does not answer to begin with."""
+    from wattshed.agent.wire.agents import DocumentServer, NoDocumentError  # noqa: PLC0415 - only this command asks
+
+    agent = DocumentServer.of(url_of(args) or DEFAULT_URL, credentials_of(args))
     try:
-        first = view(fetch(args.url))
-    except (OSError, ValueError) as error:
-        sys.stderr.write(f"wattshed: {error}; start an agent with: wattshed run\n")
+        first = view(fetch(agent))
+    except NoDocumentError as error:
+        hint = "; start an agent with: wattshed run" if error.nobody else ""
+        sys.stderr.write(f"wattshed: {error}{hint}\n")
         return 1
     if args.once:
         sys.stdout.write(text(first))
@@ -43,5 +48,5 @@ def run(args: argparse.Namespace) -> int:
     except ImportError:
         sys.stderr.write("wattshed: the live view needs the extra top: pip install 'wattshed[top]'; or use --once\n")
         return 1
-    show(lambda: view(fetch(args.url)), max(args.interval, 0.2))
+    show(lambda: view(fetch(agent)), max(args.interval, 0.2))
     return 0

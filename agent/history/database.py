@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import sqlite3
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
+
+from wattshed.agent.history.sql import DatabaseError, Words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -14,18 +17,7 @@ BUSY_S = 5.0
 """How long a command waits while another one writes."""
 
 
-class DatabaseError(Exception):
-    """The database cannot be used; the message is one line, with the path and what to do.
-
-    Attributes
-    ----------
-    damaged : bool
-        What the file holds cannot be read any more: trying again does not help.
-    """
-
-    def __init__(self, message: str, *, damaged: bool = False) -> None:
-        super().__init__(message)
-        self.damaged = damaged
+WORDS = Words(number="INTEGER PRIMARY KEY", text="TEXT", by_key="WITHOUT ROWID")
 
 
 class Database:
@@ -36,6 +28,8 @@ class Database:
     path : Path
     read_only : bool
         Nothing is ever written, not even a journal: for commands beside a running daemon.
+    only : bool
+        No second one with this may be open: for the one collector that writes.
 
     Raises
     ------
@@ -43,8 +37,11 @@ class Database:
         If there is none, or it cannot be opened.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        self.path, self.read_only = path, read_only
+    words = WORDS
+
+    def __init__(self, path: Path, *, read_only: bool = False, only: bool = False) -> None:
+        self.path, self.name, self.read_only = path, str(path), read_only
+        self._lock: IO[str] | None = None
         try:
             if read_only:
                 if not path.exists():
@@ -54,6 +51,8 @@ class Database:
                 )
             else:
                 path.parent.mkdir(parents=True, exist_ok=True)
+                if only:
+                    self._keep_others_out()
                 self._connection = sqlite3.connect(path, timeout=BUSY_S, check_same_thread=False)
             self._connection.isolation_level = None  # transactions are begun here, and nowhere else
             if not read_only:
@@ -95,6 +94,29 @@ class Database:
             raise
         self.do("COMMIT")
 
+    def version(self) -> int:
+        """Return the version of the tables; 0 of an empty file."""
+        return int(self.rows("PRAGMA user_version")[0][0])
+
+    def set_version(self, version: int) -> None:
+        """Write which version the tables are of."""
+        self.do(f"PRAGMA user_version={version}")
+
+    def is_empty(self) -> bool:
+        """Return whether there is no table at all."""
+        return not self.rows("SELECT count(*) FROM sqlite_master")[0][0]
+
+    def bytes_used(self) -> int:
+        """Return how much of the file holds something, bytes."""
+        ((pages,),) = self.rows("PRAGMA page_count")
+        ((free,),) = self.rows("PRAGMA freelist_count")
+        ((size,),) = self.rows("PRAGMA page_size")
+        return int((pages - free) * size)
+
+    def shrink(self) -> None:
+        """Give back some of the room of what was deleted."""
+        self.rows("PRAGMA incremental_vacuum(1000)")
+
     def interrupt(self) -> None:
         """End the question that another thread waits for; it gets a `DatabaseError`."""
         self._connection.interrupt()
@@ -102,6 +124,17 @@ class Database:
     def close(self) -> None:
         """Let go of the file."""
         self._connection.close()
+        if self._lock is not None:
+            self._lock.close()
+
+    def _keep_others_out(self) -> None:
+        """Lock a file beside it, until this process closes the database or ends."""
+        self._lock = self.path.with_name(self.path.name + ".lock").open("w", encoding="ascii")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            raise DatabaseError(f"{self.path}: another collector has it; one database has one collector") from None
 
     @contextmanager
     def _named(self) -> Iterator[None]:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.history.part_rows import PART_COLUMNS, part_of
-from wattshed.agent.history.schema import COUNTS, GROUPS, SUMS
+from wattshed.agent.history.schema import COUNTS, GROUPS, ORDER, SUMS
 from wattshed.agent.history.store import DAY_US, NOT_A_JOB, RUNNING_US, sums_of, within
 from wattshed.agent.wire.parts import Doubt, join_hnj
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from wattshed.agent.history.database import Database
+    from wattshed.agent.history.sql import SqlDatabase
     from wattshed.agent.wire.parts import JobPart
 
 BY = (*GROUPS, "host", "model", "day", "month")
@@ -26,6 +25,8 @@ FOREVER_US = 2**61
 MOST = 1000
 _JOB = ", ".join(f"job.{name}" for name in ("id", "key", "run_us", "host", "start_us", "end_us", "labels", "flags",
                                             "method", "peak_mw", "edges", *SUMS))  # fmt: skip
+
+_BACKWARDS = ", ".join(f"{name} DESC" for name in ORDER.split(", "))
 
 
 class CursorError(ValueError):
@@ -128,7 +129,7 @@ class Group:
     used: Used
 
 
-def jobs(database: Database, asked: Filter, *, most: int = MOST, cursor: str = "") -> Page:
+def jobs(database: SqlDatabase, asked: Filter, *, most: int = MOST, cursor: str = "") -> Page:
     """List jobs, those that run first, then from the newest end to the oldest.
 
     Raises
@@ -138,18 +139,14 @@ def jobs(database: Database, asked: Filter, *, most: int = MOST, cursor: str = "
     """
     where, values = _where_jobs(asked)
     if cursor:
-        where += " AND (job.sort_us, job.id) < (?, ?)"
-        values += _read_cursor(cursor)
-    rows = database.rows(
-        f"SELECT {_JOB}, job.sort_us FROM job WHERE {where} ORDER BY job.sort_us DESC, job.id DESC LIMIT ?",
-        (*values, most + 1),
-    )
-    found = [_job(row) for row in rows[:most]]
-    last = rows[most - 1] if len(rows) > most else None
-    return Page(tuple(found), _cursor(last[-1], last[0]) if last else "")
+        where += f" AND ({ORDER}) < (?, ?, ?, ?)"
+        values += read_cursor(cursor)
+    rows = database.rows(f"SELECT {_JOB} FROM job WHERE {where} ORDER BY {_BACKWARDS} LIMIT ?", (*values, most + 1))
+    found = tuple(_job(row) for row in rows[:most])
+    return Page(found, cursor_of(found[-1]) if len(rows) > most else "")
 
 
-def runs_of(database: Database, key: str, asked: Filter) -> list[tuple[FoundJob, list[tuple[str, str, Used]]]]:
+def runs_of(database: SqlDatabase, key: str, asked: Filter) -> list[tuple[FoundJob, list[tuple[str, str, Used]]]]:
     """Return all runs of one job on all hosts, the newest first, each with what it used of each GPU (UUID, model)."""
     where, values = _where_jobs(asked)
     rows = database.rows(f"SELECT {_JOB} FROM job WHERE key = ? AND {where} ORDER BY run_us DESC, host", (key, *values))
@@ -170,7 +167,7 @@ def runs_of(database: Database, key: str, asked: Filter) -> list[tuple[FoundJob,
     ]
 
 
-def report(database: Database, by: str, asked: Filter) -> list[Group]:
+def report(database: SqlDatabase, by: str, asked: Filter) -> list[Group]:
     """Add up what was used, by group, the largest first; days and months in their order.
 
     Whole days are read from the sums of days, and only their edges from parts. Everything that lies in the time asked
@@ -195,7 +192,7 @@ def report(database: Database, by: str, asked: Filter) -> list[Group]:
     return sorted(groups, key=lambda group: (group.name.startswith(NOT_A_JOB), -group.used.energy_hnj, group.name))
 
 
-def _days_and_edges(database: Database, asked: Filter, by: str) -> Iterator[tuple[str, Used]]:
+def _days_and_edges(database: SqlDatabase, asked: Filter, by: str) -> Iterator[tuple[str, Used]]:
     first, last = -(-asked.since_us // DAY_US), asked.until_us // DAY_US
     if first >= last:
         yield from _parts(database, asked, by)
@@ -216,7 +213,7 @@ def _days_and_edges(database: Database, asked: Filter, by: str) -> Iterator[tupl
 
 
 def _parts(
-    database: Database, asked: Filter, by: str, since_us: int | None = None, until_us: int | None = None
+    database: SqlDatabase, asked: Filter, by: str, since_us: int | None = None, until_us: int | None = None
 ) -> Iterator[tuple[str, Used]]:
     """Read parts one by one, cut at the edges of the time that is asked for."""
     since_us = asked.since_us if since_us is None else since_us
@@ -260,7 +257,7 @@ def _name(by: str, owner: str, value: Any) -> str:
     return owner if owner and by in GROUPS else str(value)
 
 
-def _counts(database: Database, by: str, asked: Filter) -> Mapping[str, int] | None:
+def _counts(database: SqlDatabase, by: str, asked: Filter) -> Mapping[str, int] | None:
     """Count the jobs of each row, where a job is in one row only."""
     if by not in GROUPS and by != "host":
         return None
@@ -293,7 +290,7 @@ def _where_jobs(asked: Filter) -> tuple[str, list[Any]]:
 
 def _where_labels(asked: Filter, table: str) -> tuple[str, list[Any]]:
     """Say which labels and hosts are wanted, of jobs or of what sums of days are kept for."""
-    where, values = ["1"], []
+    where, values = ["1=1"], []
     for name, value in asked.groups.items():
         if name not in GROUPS:
             raise ValueError(f"{name!r} is not one of {', '.join(GROUPS)}")
@@ -316,16 +313,31 @@ def _job(row: Sequence[Any]) -> FoundJob:
     )
 
 
-def _cursor(sort_us: int, number: int) -> str:
-    return base64.urlsafe_b64encode(f"{sort_us}.{number}".encode()).decode().rstrip("=")
+def order_of(job: FoundJob) -> tuple[int, str, str, int]:
+    """Return what jobs are put in order by, `schema.ORDER`; the newest is the largest."""
+    return job.end_us if job.end_us >= 0 else RUNNING_US, job.key, job.host, job.run_us
 
 
-def _read_cursor(text: str) -> list[int]:
+def cursor_of(job: FoundJob) -> str:
+    """Write where a page begins that follows a job; it depends on nothing but the job."""
+    return base64.urlsafe_b64encode(json.dumps(order_of(job)).encode()).decode().rstrip("=")
+
+
+def read_cursor(text: str) -> tuple[int, str, str, int]:
+    """Read what `cursor_of` wrote, as `order_of`.
+
+    Raises
+    ------
+    CursorError
+        If it is nothing of that kind.
+    """
     try:
-        sort_us, number = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode("ascii").split(".")
-        found = [int(sort_us), int(number)]
-    except (ValueError, binascii.Error) as error:
-        raise CursorError("cursor: is not one that an answer of this interface gave") from error
-    if not all(0 <= value < 2**63 for value in found):
+        sort_us, key, host, run_us = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        f"{key}{host}".encode()
+        whole = all(type(value) is int and 0 <= value < 2**63 for value in (sort_us, run_us))
+        right = whole and type(key) is type(host) is str and "\0" not in key + host
+    except (ValueError, TypeError, RecursionError):
+        right = False
+    if not right:
         raise CursorError("cursor: is not one that an answer of this interface gave")
-    return found
+    return sort_us, key, host, run_us

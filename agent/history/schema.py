@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wattshed.agent.history.database import DatabaseError
+from wattshed.agent.history.sql import DatabaseError
 
 if TYPE_CHECKING:
-    from wattshed.agent.history.database import Database
+    from wattshed.agent.history.sql import SqlDatabase, Words
 
 VERSION = 1
 
@@ -24,41 +24,53 @@ SUMS = (*COUNTS, *DOUBTS)
 GROUPS = ("user", "account", "partition", "namespace", "qos", "cluster")
 """Labels of a job that reports and filters go by; each is a column."""
 
+FILTERED = ("uid", "user", "account", "partition", "namespace", "qos")
+"""What lists of jobs are often of one value of, among very many."""
+
+ORDER = "sort_us, key, host, run_us"
+"""Jobs are listed backwards by it: it depends on nothing but themselves, wherever they are kept."""
+
 _SUM_COLUMNS = ", ".join(
-    [f"{name} INTEGER NOT NULL DEFAULT 0" for name in COUNTS] + [f"{name} REAL NOT NULL DEFAULT 0" for name in DOUBTS]
+    [f"{name} BIGINT NOT NULL DEFAULT 0" for name in COUNTS]
+    + [f"{name} DOUBLE PRECISION NOT NULL DEFAULT 0" for name in DOUBTS]
 )
-_GROUP_COLUMNS = ", ".join(f"\"{name}\" TEXT NOT NULL DEFAULT ''" for name in GROUPS)
-
-_TABLES = f"""
-CREATE TABLE store(
-    id INTEGER PRIMARY KEY, store_id TEXT NOT NULL UNIQUE, host TEXT NOT NULL, first_seq INTEGER NOT NULL DEFAULT 1,
-    next_seq INTEGER NOT NULL DEFAULT 1);
-CREATE TABLE gpu(
-    id INTEGER PRIMARY KEY, uuid TEXT NOT NULL, host TEXT NOT NULL, model TEXT NOT NULL DEFAULT '',
-    UNIQUE(uuid, host, model));
-CREATE TABLE job(
-    id INTEGER PRIMARY KEY, key TEXT NOT NULL, run_us INTEGER NOT NULL, host TEXT NOT NULL, start_us INTEGER NOT NULL,
-    end_us INTEGER NOT NULL DEFAULT -1, sort_us INTEGER NOT NULL, uid INTEGER NOT NULL DEFAULT -1, labels TEXT NOT NULL,
-    flags INTEGER NOT NULL DEFAULT 0, method INTEGER NOT NULL DEFAULT 0, peak_mw INTEGER NOT NULL DEFAULT 0,
-    edges INTEGER NOT NULL DEFAULT 0, {_GROUP_COLUMNS}, {_SUM_COLUMNS}, UNIQUE(key, run_us, host));
-CREATE INDEX job_by_end ON job(sort_us, id);
-CREATE INDEX job_by_user ON job("user", sort_us, id);
-CREATE INDEX job_by_uid ON job(uid, sort_us, id);
-CREATE TABLE part(
-    store INTEGER NOT NULL, seq INTEGER NOT NULL, job INTEGER NOT NULL, gpu INTEGER NOT NULL, from_us INTEGER NOT NULL,
-    to_us INTEGER NOT NULL, peak_mw INTEGER NOT NULL, edges INTEGER NOT NULL, method INTEGER NOT NULL,
-    flags INTEGER NOT NULL, {_SUM_COLUMNS}, PRIMARY KEY(store, seq)) WITHOUT ROWID;
-CREATE INDEX part_by_job ON part(job, to_us);
-CREATE INDEX part_by_time ON part(to_us);
-CREATE TABLE day(
-    day INTEGER NOT NULL, payer INTEGER NOT NULL, {_SUM_COLUMNS}, PRIMARY KEY(day, payer)) WITHOUT ROWID;
-CREATE TABLE payer(
-    id INTEGER PRIMARY KEY, owner TEXT NOT NULL, host TEXT NOT NULL, model TEXT NOT NULL, {_GROUP_COLUMNS},
-    UNIQUE(owner, host, model, {", ".join(f'"{name}"' for name in GROUPS)}));
-"""
+_GROUPS = ", ".join(f'"{name}"' for name in GROUPS)
 
 
-def prepare(database: Database) -> None:
+def tables(words: Words) -> list[str]:
+    """Return the statements that make all tables, in the words of a kind of database."""
+    text, number, by_key = words.text, words.number, words.by_key
+    groups = ", ".join(f"\"{name}\" {text} NOT NULL DEFAULT ''" for name in GROUPS)
+    return [
+        f"""CREATE TABLE store(
+            id {number}, store_id {text} NOT NULL UNIQUE, host {text} NOT NULL, first_seq BIGINT NOT NULL DEFAULT 1,
+            next_seq BIGINT NOT NULL DEFAULT 1)""",
+        f"""CREATE TABLE gpu(
+            id {number}, uuid {text} NOT NULL, host {text} NOT NULL, model {text} NOT NULL DEFAULT '',
+            UNIQUE(uuid, host, model))""",
+        f"""CREATE TABLE job(
+            id {number}, key {text} NOT NULL, run_us BIGINT NOT NULL, host {text} NOT NULL, start_us BIGINT NOT NULL,
+            end_us BIGINT NOT NULL DEFAULT -1, sort_us BIGINT NOT NULL, uid BIGINT NOT NULL DEFAULT -1,
+            labels {text} NOT NULL, flags BIGINT NOT NULL DEFAULT 0, method BIGINT NOT NULL DEFAULT 0,
+            peak_mw BIGINT NOT NULL DEFAULT 0, edges BIGINT NOT NULL DEFAULT 0, {groups}, {_SUM_COLUMNS},
+            UNIQUE(key, run_us, host))""",
+        f"CREATE INDEX job_by_end ON job({ORDER})",
+        *(f'CREATE INDEX job_by_{name} ON job("{name}", {ORDER})' for name in FILTERED),
+        f"""CREATE TABLE part(
+            store BIGINT NOT NULL, seq BIGINT NOT NULL, job BIGINT NOT NULL, gpu BIGINT NOT NULL,
+            from_us BIGINT NOT NULL, to_us BIGINT NOT NULL, peak_mw BIGINT NOT NULL, edges BIGINT NOT NULL,
+            method BIGINT NOT NULL, flags BIGINT NOT NULL, {_SUM_COLUMNS}, PRIMARY KEY(store, seq)) {by_key}""",
+        "CREATE INDEX part_by_job ON part(job, to_us)",
+        "CREATE INDEX part_by_time ON part(to_us)",
+        f"""CREATE TABLE day(
+            day BIGINT NOT NULL, payer BIGINT NOT NULL, {_SUM_COLUMNS}, PRIMARY KEY(day, payer)) {by_key}""",
+        f"""CREATE TABLE payer(
+            id {number}, owner {text} NOT NULL, host {text} NOT NULL, model {text} NOT NULL, {groups},
+            UNIQUE(owner, host, model, {_GROUPS}))""",
+    ]
+
+
+def prepare(database: SqlDatabase) -> None:
     """Make the tables, or bring those of an older version up to date.
 
     Raises
@@ -66,24 +78,18 @@ def prepare(database: Database) -> None:
     DatabaseError
         If the file is not a history, or of a newer version than this program.
     """
-    version = version_of(database)
+    version = database.version()
     if version == VERSION:
         return
     if version > VERSION:
         raise DatabaseError(
-            f"{database.path}: is of version {version}, written by a newer wattshed; this one knows up to {VERSION}"
+            f"{database.name}: is of version {version}, written by a newer wattshed; this one knows up to {VERSION}"
         )
     if database.read_only:
-        raise DatabaseError(f"{database.path}: holds no history yet")
-    if database.rows("SELECT count(*) FROM sqlite_master")[0][0]:
-        raise DatabaseError(f"{database.path}: is another program's database")
+        raise DatabaseError(f"{database.name}: holds no history yet")
+    if not database.is_empty():
+        raise DatabaseError(f"{database.name}: is another program's database")
     with database.transaction():
-        for statement in _TABLES.split(";"):
-            if statement.strip():
-                database.do(statement)
-        database.do(f"PRAGMA user_version={VERSION}")
-
-
-def version_of(database: Database) -> int:
-    """Return the version of the tables; 0 of an empty file."""
-    return int(database.rows("PRAGMA user_version")[0][0])
+        for statement in tables(database.words):
+            database.do(statement)
+        database.set_version(VERSION)

@@ -18,11 +18,12 @@ from wattshed.agent.wire.parts import Doubt, JobPart, JobRecord, split_hnj
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from wattshed.agent.history.database import Database
+    from wattshed.agent.history.sql import SqlDatabase
 
 DAY_US = 86_400_000_000
 _BITE = 1000
 _ADDED = ", ".join(f"{name} = {name} + ?" for name in SUMS)
+_ONE_JOB = "key = ? AND run_us = ? AND host = ?"
 NOT_A_JOB = "_"
 """Owners that are not jobs begin with it; each has a place of its own in the sums of days."""
 RUNNING_US = 2**62
@@ -57,13 +58,13 @@ class Store:
 
     Parameters
     ----------
-    database : Database
+    database : SqlDatabase
         Of this version or empty; see `agent.history.schema.prepare`.
     store_id, host : str
         Who numbers the parts.
     """
 
-    def __init__(self, database: Database, store_id: str, host: str) -> None:
+    def __init__(self, database: SqlDatabase, store_id: str, host: str) -> None:
         schema.prepare(database)
         self._database, self._host = database, host
         with database.transaction():
@@ -132,7 +133,10 @@ class Store:
             self._database.do(
                 f"INSERT INTO job({', '.join(facts)}) VALUES({', '.join('?' * len(facts))})", tuple(facts.values())
             )
-            return _Known(int(self._database.rows("SELECT last_insert_rowid()")[0][0]), labels)
+            ((number,),) = self._database.rows(
+                f"SELECT id FROM job WHERE {_ONE_JOB}", (record.key, record.run_us, self._host)
+            )
+            return _Known(int(number), labels)
         changes = ", ".join(f"{name} = ?" for name in facts)
         self._database.do(f"UPDATE job SET {changes} WHERE id = ?", (*facts.values(), before.number))
         if any(before.labels.get(name, "") != labels.get(name, "") for name in GROUPS):
@@ -141,9 +145,7 @@ class Store:
 
     def _found(self, key: str, run_us: int) -> _Known | None:
         """Return what was written of a job, None if nothing was."""
-        rows = self._database.rows(
-            "SELECT id, labels FROM job WHERE key = ? AND run_us = ? AND host = ?", (key, run_us, self._host)
-        )
+        rows = self._database.rows(f"SELECT id, labels FROM job WHERE {_ONE_JOB}", (key, run_us, self._host))
         return _Known(int(rows[0][0]), json.loads(rows[0][1])) if rows else None
 
     def _insert(self, part: JobPart, job: _Known, model: str) -> None:
@@ -156,9 +158,9 @@ class Store:
             ),
         )  # fmt: skip
         self._database.do(
-            f"UPDATE job SET {_ADDED}, peak_mw = max(peak_mw, ?), edges = edges + ?, method = method | ?, "
-            "flags = flags | ? WHERE id = ?",
-            (*sums, part.peak_mw, part.edges, part.method, part.flags, job.number),
+            f"UPDATE job SET {_ADDED}, peak_mw = CASE WHEN peak_mw < ? THEN ? ELSE peak_mw END, edges = edges + ?, "
+            "method = method | ?, flags = flags | ? WHERE id = ?",
+            (*sums, part.peak_mw, part.peak_mw, part.edges, part.method, part.flags, job.number),
         )
         self._enter(part, job.labels, model)
 
@@ -235,15 +237,12 @@ class Store:
             self._database.do(
                 "DELETE FROM job WHERE end_us >= 0 AND NOT EXISTS(SELECT 1 FROM part WHERE part.job = job.id)"
             )
-        self._database.rows("PRAGMA incremental_vacuum(1000)")
+        self._database.shrink()
         return count
 
     def bytes_used(self) -> int:
         """Return how much of the disk holds something, bytes."""
-        ((pages,),) = self._database.rows("PRAGMA page_count")
-        ((free,),) = self._database.rows("PRAGMA freelist_count")
-        ((size,),) = self._database.rows("PRAGMA page_size")
-        return int((pages - free) * size)
+        return self._database.bytes_used()
 
 
 def sums_of(part: JobPart) -> tuple[int | float, ...]:

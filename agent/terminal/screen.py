@@ -9,6 +9,7 @@ from textual.app import App
 from textual.widgets import DataTable, Footer, Label
 
 from wattshed.agent.terminal.view import GPU_COLUMNS, JOB_COLUMNS, View
+from wattshed.agent.wire.agents import NoDocumentError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,7 @@ class Screen(App[None]):  # type: ignore[misc] # textual is an extra, mypy does 
     Parameters
     ----------
     read : callable
-        Returns the current View; runs in a thread, may raise OSError or ValueError.
+        Returns the current View; runs in a thread, may raise NoDocumentError.
     interval_s : float, s
     """
 
@@ -65,8 +66,8 @@ class Screen(App[None]):  # type: ignore[misc] # textual is an extra, mypy does 
     def _load(self) -> None:
         try:
             shown: View | str = self._read()
-        except (OSError, ValueError) as error:
-            shown = f"the agent does not answer: {error}"
+        except NoDocumentError as error:
+            shown = str(error)
         self.call_from_thread(self._fill, shown)
 
     def _fill(self, shown: View | str) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wattshed.agent.wire.agents import DocumentServer
 
 TIMEOUT_S = 2.0
-MOST_BYTES = 256 * 2**20
 BAR = 12
 
 
@@ -26,32 +26,19 @@ GPU_COLUMNS = ("gpu", "model", "power", "", "energy", "data", "limit", "peak 1 s
 JOB_COLUMNS = ("job", "power", "energy", "who", "name", "± 1 sigma", "dynamic", "GPU time")
 
 
-def fetch(url: str) -> dict[str, Any]:
-    """Read the snapshot of the agent at ``url``.
+def fetch(agent: DocumentServer) -> dict[str, Any]:
+    """Read the snapshot of an agent.
 
     Raises
     ------
-    InputError
-        If it is not an http(s) URL.
-    OSError, ValueError
+    NoDocumentError
         If it does not answer, or not with a snapshot; the message names the address.
     """
-    from wattshed.agent.wire.http import Address, Client, NoAnswerError  # noqa: PLC0415 - only this command asks
+    from wattshed.agent.wire.agents import NoDocumentError  # noqa: PLC0415 - only this command asks
 
-    address = Address.parse(url, "--url", "http://127.0.0.1:9961").below("/api/v1/snapshot")
-    with closing(Client(address, timeout_s=TIMEOUT_S)) as client:
-        try:
-            answer = client.get(most_bytes=MOST_BYTES)
-        except NoAnswerError as error:
-            raise OSError(f"{address.url} {error}") from None
-    if not answer.taken:
-        raise ValueError(f"{address.url} {answer}")
-    try:
-        document = json.loads(answer.content)
-    except ValueError:
-        document = None
-    if not isinstance(document, dict) or document.get("schema") != "wattshed.snapshot/1":
-        raise ValueError(f"{address.url} is not an agent's")
+    document = agent.ask("/api/v1/snapshot", timeout_s=TIMEOUT_S)
+    if document.get("schema") != "wattshed.snapshot/1":
+        raise NoDocumentError(f"{agent.address.url} is not an agent's", 200)
     return document
 
 

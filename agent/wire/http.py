@@ -1,4 +1,4 @@
-"""The HTTP client of everything that speaks to a monitoring server: addresses, authentication, deadlines, errors.
+"""The HTTP client of everything that asks a server: addresses, Unix sockets too, authentication, deadlines, errors.
 
 One policy for all of them (docs/decisions/0980-one-http-client.md): credentials of an address are percent-decoded, sent
 as basic authentication and never shown; redirects are not followed; certificates are verified; the environment's
@@ -12,21 +12,22 @@ import socket
 import ssl
 import threading
 import time
-from base64 import b64encode
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from http.client import HTTPConnection, HTTPException, HTTPSConnection, IncompleteRead
+from http.client import HTTPConnection, HTTPException, HTTPSConnection, IncompleteRead, RemoteDisconnected
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from wattshed.agent.errors import InputError
+from wattshed.agent.wire.credentials import Credentials, basic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from http.client import HTTPMessage
 
 _PORTS = {"http": 80, "https": 443}
+_UNIX = "unix:"
 _MOST_SHOWN = 300  # characters of an answer that an error quotes
 _READ = 65_536
 _LONGEST_S = 86_400.0  # clocks of the kernel end some billions of seconds on
@@ -42,7 +43,7 @@ class NoAnswerError(Exception):
     sent : bool
         Whether the whole request was sent, so that the server may have acted on it.
     lasting : bool
-        Whether the same request will fail again later: a certificate that is not trusted.
+        Whether the same request will fail again later: a certificate that is not trusted, no TLS where it is wanted.
     """
 
     def __init__(self, message: str, *, sent: bool = False, lasting: bool = False) -> None:
@@ -52,12 +53,15 @@ class NoAnswerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a server is. ``authorization`` is the value of that header, or empty; nothing else holds credentials."""
+    """Where a server is. ``authorization`` is the value of that header, or empty; nothing else holds credentials.
+
+    Of a Unix socket, ``scheme`` is ``unix`` and ``authority`` the path of the socket.
+    """
 
     scheme: str
     host: str
     port: int
-    authority: str  # host and port as written
+    authority: str  # host and port as written, or a socket's path
     path: str
     query: str
     authorization: str = field(default="", repr=False)
@@ -70,7 +74,7 @@ class Address:
         ----------
         text : str
             ``http(s)://[user:password@]host[:port][/path][?query]``; an IPv6 address stands in brackets. User and
-            password are percent-decoded.
+            password are percent-decoded. Or ``unix:/path/of/a/socket``.
         what, example : str
             The flag or key that the URL was given with, and what it should look like; for the error.
 
@@ -79,21 +83,24 @@ class Address:
         InputError
             If it is not such a URL. The text itself is not shown: a password may stand anywhere in it.
         """
+        if text.startswith(_UNIX + "/") and text.isprintable():
+            return cls("unix", "", 0, text.removeprefix(_UNIX), "", "")
         if trouble := _trouble(text):
             hint = "; in a user or password write / ? # @ as %2F %3F %23 %40" if "@" in text else ""
             raise InputError(f"{what} takes a URL such as {example}: {trouble}{hint}")
         parts = urlsplit(text)
         authorization = ""
         if parts.username is not None:
-            pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
-            authorization = f"Basic {b64encode(pair).decode()}"
+            authorization = basic(unquote(parts.username), unquote(parts.password or ""))
         authority = parts.netloc.rpartition("@")[2]
         port = parts.port or _PORTS[parts.scheme]
         return cls(parts.scheme, parts.hostname or "", port, authority, parts.path, parts.query, authorization)
 
     @property
     def url(self) -> str:
-        """The URL without credentials."""
+        """The URL without credentials; of a socket, where it is."""
+        if self.scheme == "unix":
+            return _printable(_UNIX + self.authority)
         return f"{self.scheme}://{self.authority}{self.target}"
 
     @property
@@ -101,9 +108,10 @@ class Address:
         """Path and query."""
         return self.path + (f"?{self.query}" if self.query else "")
 
-    def below(self, path: str) -> Address:
-        """Append a path such as ``/api/v1/query`` to that of a base address; its query stays."""
-        return replace(self, path=self.path.rstrip("/") + path)
+    def below(self, path: str, parameters: Mapping[str, str] | None = None) -> Address:
+        """Append a path such as ``/api/v1/query`` to that of a base address; to its query, parameters."""
+        query = "&".join(filter(None, (self.query, urlencode(parameters or {}))))
+        return replace(self, path=self.path.rstrip("/") + path, query=query)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,19 +154,30 @@ class Client:
         For a whole exchange: connecting, sending and reading.
     headers : mapping, optional
         Sent with each request.
+    credentials : Credentials, optional
+        Beside those of the address.
 
     Raises
     ------
     InputError
-        If the environment names a proxy that is not a URL.
+        If the environment names a proxy that is not a URL, or a file of the credentials cannot be used.
     """
 
-    def __init__(self, address: Address, *, timeout_s: float, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        address: Address,
+        *,
+        timeout_s: float,
+        headers: Mapping[str, str] | None = None,
+        credentials: Credentials | None = None,
+    ) -> None:
         self.address = address
+        self._credentials = credentials
         self._timeout_s = min(timeout_s, _LONGEST_S)
         self._headers = {"User-Agent": "wattshed", **(headers or {})}
-        if address.authorization:
-            self._headers["Authorization"] = address.authorization
+        own = credentials.authorization if credentials and address.scheme != "unix" else ""  # a socket knows who asks
+        if authorization := address.authorization or own:
+            self._headers["Authorization"] = authorization
         self._target = address.target if address.path else f"/{address.target}"
         self._connection = self._route()
 
@@ -199,11 +218,20 @@ class Client:
             raise NoAnswerError(f"does not answer within {self._timeout_s:g} s", sent=sent) from None
         except ssl.SSLCertVerificationError as error:
             self.close()
-            why = f"has a certificate that is not trusted ({error.verify_message}); SSL_CERT_FILE may name your own CA"
+            name = "--ca-file F" if self._credentials else "SSL_CERT_FILE"
+            why = f"has a certificate that is not trusted ({error.verify_message}); {name} may name your own CA"
             raise NoAnswerError(why, lasting=True) from None
+        except ssl.SSLError as error:
+            self.close()
+            plain = error.reason in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"}
+            why = "it does not speak TLS; give an http:// address" if plain else _cause(error)
+            raise NoAnswerError(f"does not answer ({why})", sent=sent, lasting=plain) from None
         except (OSError, HTTPException) as error:
             self.close()
-            raise NoAnswerError(f"does not answer ({_cause(error)})", sent=sent) from None
+            why = _cause(error)
+            if isinstance(error, RemoteDisconnected) and self.address.scheme == "http":
+                why = "it hangs up on http; where it speaks TLS, give an https:// address"
+            raise NoAnswerError(f"does not answer ({why})", sent=sent) from None
         if not whole:
             self.close()  # the rest of the answer is still to come on this connection
         return Answer(response.status, response.reason, response.headers, kept)
@@ -240,10 +268,14 @@ class Client:
     def _route(self) -> HTTPConnection:
         """Make the connection, through the proxy that the environment names for it, if any."""
         to = self.address
+        if to.scheme == "unix":
+            return _UnixConnection(to.authority, self._timeout_s)
+        context = (self._credentials or Credentials()).context() if to.scheme == "https" else None
         proxy = "" if proxy_bypass(f"{to.host}:{to.port}") else getproxies().get(to.scheme, "")
         if not proxy:
-            connection = HTTPSConnection if to.scheme == "https" else HTTPConnection
-            return connection(to.host, to.port, timeout=self._timeout_s)
+            if context is None:
+                return HTTPConnection(to.host, to.port, timeout=self._timeout_s)
+            return HTTPSConnection(to.host, to.port, timeout=self._timeout_s, context=context)
         name = f"the environment's {to.scheme}_proxy"
         by = Address.parse(proxy if "://" in proxy else f"http://{proxy}", name, "http://proxy.example:3128")
         if by.scheme != "http":
@@ -253,9 +285,27 @@ class Client:
             self._headers |= headers
             self._target = f"http://{to.authority}{self._target}"
             return HTTPConnection(by.host, by.port, timeout=self._timeout_s)
-        tunnel = HTTPSConnection(by.host, by.port, timeout=self._timeout_s)
+        tunnel = HTTPSConnection(by.host, by.port, timeout=self._timeout_s, context=context)
         tunnel.set_tunnel(to.host, to.port, headers)
         return tunnel
+
+
+class _UnixConnection(HTTPConnection):
+    """HTTP over the socket of a file; no name is resolved and no proxy asked."""
+
+    def __init__(self, path: str, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect, in the time that is given for all of an exchange."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self.sock.settimeout(self.timeout)
+            self.sock.connect(self._path)
+        except OSError:
+            self.close()
+            raise
 
 
 def _trouble(text: str) -> str:
@@ -268,7 +318,7 @@ def _trouble(text: str) -> str:
     if not text.isascii() or not text.isprintable() or " " in text:
         return "it has characters that must be percent-encoded"
     if parts.scheme not in _PORTS:
-        return "it does not start with http:// or https://"
+        return "it does not start with http:// or https:// (or unix:/)"
     if not parts.hostname or port == 0:
         return "its host or port is not valid"
     if parts.fragment:

@@ -12,6 +12,7 @@ from wattshed.agent.commands import dashboards
 from wattshed.agent.commands import top as command
 from wattshed.agent.errors import InputError
 from wattshed.agent.terminal import view as top
+from wattshed.agent.wire.agents import DocumentServer
 
 
 def arguments(module, *words):
@@ -55,7 +56,7 @@ def test_top_once_prints_gpus_and_jobs(serve, capsys):
 
 def test_top_shows_power_energy_and_state_within_80_columns_and_what_ended(serve):
     server, _ = serve()
-    document = top.fetch(server.addresses[0])
+    document = top.fetch(DocumentServer.of(server.addresses[0]))
     shown = top.view(document)
     lines = [line[:80] for line in top.text(shown).splitlines()]
     for columns, rows in ((top.GPU_COLUMNS, shown.gpus), (top.JOB_COLUMNS, shown.jobs)):
@@ -71,7 +72,7 @@ def test_top_shows_power_energy_and_state_within_80_columns_and_what_ended(serve
 def test_top_without_an_agent_says_how_to_start_one(capsys):
     args = arguments(command, "top", "--url", "http://me:secret@127.0.0.1:1")
     assert args.run(args) == 1
-    said = "wattshed: http://127.0.0.1:1/api/v1/snapshot does not answer (Connection refused); start an agent with"
+    said = "wattshed: http://127.0.0.1:1 does not answer (Connection refused); start an agent with"
     assert capsys.readouterr().err == f"{said}: wattshed run\n"
 
 
@@ -88,7 +89,7 @@ def test_top_of_another_server_says_so(capsys):
         for answer in ((200, {}, b"<html>"), (200, {}, b"[]"), (200, {}, b'{"schema": "other/1"}')):
             other.script.append(answer)
             assert args.run(args) == 1
-            assert f"{other.url}/api/v1/snapshot is not an agent's; start" in capsys.readouterr().err
+            assert f"{other.url} is not an agent's" in capsys.readouterr().err
         other.script.append((500, {}, b"no"))
         assert args.run(args) == 1
         assert "answered 500 (no)" in capsys.readouterr().err
@@ -98,10 +99,10 @@ def test_the_live_screen_fills_and_sorts(serve):
     from wattshed.agent.terminal.screen import Screen
 
     server, _ = serve()
-    address = server.addresses[0]
+    agent = DocumentServer.of(server.addresses[0])
 
     async def look():
-        screen = Screen(lambda: top.view(top.fetch(address)), 0.2)
+        screen = Screen(lambda: top.view(top.fetch(agent)), 0.2)
         async with screen.run_test(size=(140, 40)) as pilot:
             for _ in range(50):
                 await pilot.pause(0.05)

@@ -332,9 +332,13 @@ def test_hour_tables(files):
     found = read_hours(files(h_csv="hour,price,carbon_g_per_kwh\n0,1,2\n1,3,4\n"))
     assert found.price.tolist() == [1.0, 3.0]
     assert found.clean_w is None
+    assert read_hours(files(h_csv="hour,price\n0,-0.05\n")).price.tolist() == [-0.05]  # as markets have them
     for text, where in (
         ("hour,price\n1,2\n", "h.csv:2:1"),
-        ("hour,price\n0,-2\n", "h.csv:2:2"),
+        ("hour,carbon_g_per_kwh\n0,-2\n", "h.csv:2:2"),
+        ("hour,clean_w\n0,-2\n", "h.csv:2:2"),
+        ("hour,price,pue\n0,,1.1\n", "h.csv:2:2: price: is empty"),
+        ("hour,price\n0,nan\n", "h.csv:2:2"),
         ("hour,pue\n0,0.9\n", "h.csv:2:2"),
         ("price\n1\n", "h.csv:1"),
         ("hour\n", "h.csv:2"),

@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from wattshed.agent.history.database import Database
+from wattshed.agent.history.opening import open_database
 from wattshed.agent.history.store import DAY_US, Store
 from wattshed.agent.wire.parts import END, Doubt, JobPart, JobRecord
 
@@ -12,9 +12,9 @@ MODELS = {"GPU-0": "H100", "GPU-1": "H100", "GPU-2": "L40S"}
 OWNERS = ("slurm:1", "slurm:2", "k8s:a/b", "_idle", "_unattributed")
 
 
-def opened(path, store_id="one", host="n1"):
-    """A store in a new file, or one that is there."""
-    return Store(Database(path), store_id, host)
+def opened(place, store_id="one", host="n1"):
+    """A store in a new file or database, or one that is there."""
+    return Store(open_database(place), store_id, host)
 
 
 def job(key, *, start_us=MARCH_US, end_us=-1, uid=1000, **labels):

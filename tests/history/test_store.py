@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from tests.history.made_up import DAY_US, HOUR_US, JOBS, MARCH_US, MODELS, job, opened, part, parts
 from wattshed.agent.history import schema
-from wattshed.agent.history.database import Database, DatabaseError
+from wattshed.agent.history.database import Database
+from wattshed.agent.history.opening import open_database
 from wattshed.agent.history.query import Filter, jobs, report, runs_of
+from wattshed.agent.history.sql import DatabaseError
 from wattshed.agent.history.store import Retention, by_day, within
 from wattshed.agent.wire.parts import Doubt, of_plain, plain
 
@@ -22,16 +24,16 @@ def total_hnj(made):
 
 @given(made=parts(), data=st.data())
 @settings(max_examples=60, deadline=None)
-def test_parts_come_out_as_they_went_in(made, data, tmp_path_factory):
+def test_parts_come_out_as_they_went_in(made, data, new_place):
     """Batches cut anywhere, repeated from any point, the store opened again between them: each part is there once."""
-    path = tmp_path_factory.mktemp("store") / "history.db"
-    store, at, added = opened(path), 0, 0
+    place = new_place()
+    store, at, added = opened(place), 0, 0
     while at < len(made):
         back, forth = data.draw(st.integers(0, at)), data.draw(st.integers(at + 1, len(made)))
         added += store.add(made[at - back : forth], JOBS, MODELS)
         at = forth
         if data.draw(st.booleans()):
-            store = opened(path)
+            store = opened(place)
     assert added == len(made)
     assert store.parts(0) == made
     assert store.next_seq() == len(made) + 1
@@ -42,10 +44,10 @@ def test_parts_come_out_as_they_went_in(made, data, tmp_path_factory):
     made=parts(), by=st.sampled_from(["user", "account", "namespace", "host", "model", "day", "month"]), data=st.data()
 )
 @settings(max_examples=150, deadline=None)
-def test_reports_are_the_sums_of_their_parts(made, by, data, tmp_path_factory):
+def test_reports_are_the_sums_of_their_parts(made, by, data, new_place):
     """Whatever a report goes by, and whenever it begins and ends: its rows add up to what the parts say."""
-    path = tmp_path_factory.mktemp("store") / "history.db"
-    store = opened(path)
+    place = new_place()
+    store = opened(place)
     store.add(made, JOBS, MODELS)
     edges = st.one_of(
         st.integers(-3, 8).map(lambda day: MARCH_US + day * DAY_US),
@@ -53,7 +55,7 @@ def test_reports_are_the_sums_of_their_parts(made, by, data, tmp_path_factory):
     )
     since, until = sorted((data.draw(edges), data.draw(edges)))
     model = data.draw(st.sampled_from(["", "H100"]))
-    rows = report(Database(path, read_only=True), by, Filter(since_us=since, until_us=until, model=model))
+    rows = report(open_database(place, read_only=True), by, Filter(since_us=since, until_us=until, model=model))
     inside = [
         within(one, max(since, one.from_us), min(until, one.to_us))
         for one in made
@@ -93,10 +95,10 @@ def _name(one, by):
 
 @given(made=parts())
 @settings(max_examples=40, deadline=None)
-def test_a_job_is_the_sum_of_its_parts(made, tmp_path_factory):
-    path = tmp_path_factory.mktemp("store") / "history.db"
-    opened(path).add(made, JOBS, MODELS)
-    database = Database(path, read_only=True)
+def test_a_job_is_the_sum_of_its_parts(made, new_place):
+    place = new_place()
+    opened(place).add(made, JOBS, MODELS)
+    database = open_database(place, read_only=True)
     found = {one.key: one for one in jobs(database, Filter()).jobs}
     assert set(found) == {key for key, _ in JOBS}
     for key, one in found.items():
@@ -123,11 +125,12 @@ def test_stretches_of_a_part_add_up(made, edges):
     assert (days[0].from_us, days[-1].to_us, total_hnj(days)) == (one.from_us, one.to_us, one.energy_hnj)
 
 
-def test_labels_that_come_late_move_what_was_used_before(tmp_path):
-    store = opened(tmp_path / "history.db")
+def test_labels_that_come_late_move_what_was_used_before(new_place):
+    place = new_place()
+    store = opened(place)
     unknown = {("slurm:1", MARCH_US): job("slurm:1")}
     store.add([part(1, joules=5, length_us=2 * DAY_US), part(2, joules=7)], unknown, MODELS)
-    database = Database(tmp_path / "history.db", read_only=True)
+    database = open_database(place, read_only=True)
     assert [(row.name, row.used.energy_hnj / 2e9) for row in report(database, "user", Filter())] == [("", 12.0)]
     store.add([part(3, joules=1)], {("slurm:1", MARCH_US): job("slurm:1", user="ada")}, MODELS)
     rows = [(row.name, row.used.energy_hnj / 2e9) for row in report(database, "user", Filter()) if row.used.energy_hnj]
@@ -139,27 +142,28 @@ def test_labels_that_come_late_move_what_was_used_before(tmp_path):
     assert jobs(database, Filter()).jobs[0].start_us == one.start_us
 
 
-def test_what_fails_in_the_middle_leaves_nothing(tmp_path):
-    path = tmp_path / "history.db"
-    store = opened(path)
+def test_what_fails_in_the_middle_leaves_nothing(new_place):
+    place = new_place()
+    store = opened(place)
     broken = [part(1), part(2, gpu="GPU-9"), part(2)]  # the third has the number of the second
-    with pytest.raises(DatabaseError, match=r"history.db: UNIQUE"):
+    with pytest.raises(DatabaseError, match=r"(history.db|postgres): .*(UNIQUE|unique)"):
         store.add(broken, JOBS, MODELS)
     assert store.parts(0) == []
-    assert report(Database(path, read_only=True), "user", Filter()) == []
+    assert report(open_database(place, read_only=True), "user", Filter()) == []
     assert store.add(broken[:2], JOBS, MODELS) == 2
     assert store.parts(0) == broken[:2]
 
 
-def test_old_and_too_much_goes_first(tmp_path):
-    store = opened(tmp_path / "history.db")
+def test_old_and_too_much_goes_first(new_place):
+    place = new_place()
+    store = opened(place)
     ended = {("slurm:1", MARCH_US): job("slurm:1", end_us=MARCH_US + HOUR_US)}
     store.add([part(seq, begin_us=MARCH_US + seq * HOUR_US) for seq in range(1, 11)], ended, MODELS)
     now_us = MARCH_US + 100 * HOUR_US
     assert store.tidy(now_us, Retention()) == 0
     assert store.tidy(now_us, Retention(max_age_us=95 * HOUR_US)) == 3  # parts 1, 2, 3 ended by hour 4
     assert [one.seq for one in store.parts(0)] == list(range(4, 11))
-    database = Database(tmp_path / "history.db", read_only=True)
+    database = open_database(place, read_only=True)
     assert database.rows("SELECT first_seq FROM store") == [(4,)]
     assert len(jobs(database, Filter()).jobs) == 1  # some of it is still there
     assert store.tidy(now_us, Retention(max_bytes=1)) == 7

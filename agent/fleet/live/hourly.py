@@ -9,11 +9,14 @@ import numpy as np
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.tables import read_table
+from wattshed.agent.inputs.tariffs.tables import OWN, tariff_value
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from wattshed.agent.inputs.tables import Row
 
 COLUMNS = ("price", "carbon_g_per_kwh", "clean_w", "pue", "outdoor_c")
 
@@ -53,7 +56,7 @@ def read_hours(path: str | Path) -> Hours:
     Raises
     ------
     InputError
-        If an hour is missing or out of order, or a cell is not a number.
+        If an hour is missing or out of order, or a cell is not a number, or one that it cannot be.
     """
     columns: dict[str, list[float]] = {name: [] for name in COLUMNS}
     expected = 0
@@ -63,10 +66,19 @@ def read_hours(path: str | Path) -> Hours:
         expected += 1
         for name, values in columns.items():
             if name in row.columns:
-                values.append(row.number(name, least=1.0 if name == "pue" else -1e9 if name == "outdoor_c" else 0.0))
+                values.append(_value(row, name))
     if not expected:
         raise InputError("holds no hour; add a row for each hour", str(path), 2)
     return Hours(**{name: np.array(values) for name, values in columns.items() if values})
+
+
+def _value(row: Row, name: str) -> float:
+    if name not in OWN:
+        return row.number(name, least=-273.15 if name == "outdoor_c" else 0.0)
+    value = tariff_value(row, name, name=name)
+    if value is None:
+        raise row.error(name, "is empty; give a number for each hour")
+    return float(value)
 
 
 def bill(load_w: NDArray[np.float64] | float, hours: Hours, count: int = 24) -> Bill:

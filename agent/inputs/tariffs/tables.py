@@ -116,7 +116,7 @@ def _electricity_maps(rows: Sequence[Row], where: str, asked: Asked) -> Tariff:
     length_us = regular(starts, where)
     steps = [
         TariffStep(
-            start, start + length_us, _value(row, column, Decimal(1)), row.line, row.columns[column],
+            start, start + length_us, tariff_value(row, column), row.line, row.columns[column],
             row.text(estimated).lower() == "true",
         )
         for row, start in zip(rows, starts, strict=True)
@@ -138,7 +138,7 @@ def _entsoe(rows: Sequence[Row], where: str, asked: Asked) -> Tariff:
     rows = _only(rows, "Sequence", asked.sequence and f"Sequence {asked.sequence}", "--sequence", where)
     times = _spans(rows, span, local="CET" in span)
     steps = [
-        TariffStep(begin, end, _value(row, column, unit[0]), row.line, row.columns[column])
+        TariffStep(begin, end, tariff_value(row, column, unit[0]), row.line, row.columns[column])
         for row, (begin, end) in zip(rows, times, strict=True)
     ]
     named = "/".join(sorted({row.text("Area") for row in rows}))
@@ -212,8 +212,8 @@ def _own(rows: Sequence[Row], where: str, asked: Asked, folded: Mapping[str, str
     return tariff_of(
         (
             TariffStep(
-                _moment(row, start, asked.local), _moment(row, end, asked.local), _value(row, column, Decimal(1), name),
-                row.line, row.columns[column],
+                _moment(row, start, asked.local), _moment(row, end, asked.local),
+                tariff_value(row, column, name=name), row.line, row.columns[column],
             )
             for row in rows
         ),
@@ -246,7 +246,7 @@ def _named(rows: Sequence[Row], where: str, asked: Asked) -> Tariff:
         ends = [start + length_us for start in starts]
     return tariff_of(
         (
-            TariffStep(start, end, _value(row, column, unit[0], asked.quantity), row.line, row.columns[column])
+            TariffStep(start, end, tariff_value(row, column, unit[0], asked.quantity), row.line, row.columns[column])
             for row, start, end in zip(rows, starts, ends, strict=True)
         ),
         where, asked.quantity, unit[1], f"column {column!r}",
@@ -271,8 +271,24 @@ def _moment(row: Row, column: str, local: tzinfo) -> int:
     return int(utc)
 
 
-def _value(row: Row, column: str, factor: Decimal, name: str = "") -> Decimal | None:
-    """Read one value; an empty cell is unknown, and never 0. Prices may be below 0."""
+def tariff_value(row: Row, column: str, factor: Decimal = Decimal(1), name: str = "") -> Decimal | None:
+    """Read one value; an empty cell is unknown (None), and never 0. Prices may be below 0.
+
+    Parameters
+    ----------
+    row : Row
+    column : str
+        Of the row.
+    factor : Decimal
+        What a value of the column is to be multiplied by.
+    name : str
+        What it is, as in `OWN`; empty if it may be any number.
+
+    Raises
+    ------
+    InputError
+        If it is not a number, or one that this cannot be.
+    """
     if not row.text(column):
         return None
     value = row.decimal(column)

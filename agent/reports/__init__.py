@@ -1,0 +1,1 @@
+"""What a command asks about jobs, whom it asks, and how the answer is shown."""

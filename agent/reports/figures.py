@@ -1,0 +1,95 @@
+"""Figures as people read them: energies with what they may be off by, times of a run, and text of strangers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import ROUND_HALF_EVEN, ROUND_UP, Decimal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import tzinfo
+
+JOULES_PER_KWH = 3_600_000
+SIGMAS = 2
+"""How many sigma stand after a plus-minus: 95 of 100 such figures are that close."""
+UNKNOWN = "-"
+_UNITS = (("GWh", 10**12), ("MWh", 10**9), ("kWh", 10**6), ("Wh", 10**3), ("mWh", 1))  # each in 3.6 mJ
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+def printable(text: str) -> str:
+    """Show what would steer a terminal instead of obeying it: users name their jobs and accounts what they like."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def with_doubt(value: Decimal, doubt: Decimal, unit: str) -> str:
+    """Write a figure with what it may be off by, both to the digit that the doubt has; doubts are rounded up.
+
+    Parameters
+    ----------
+    value, doubt : Decimal
+        In ``unit``.
+
+    Returns
+    -------
+    str
+        Such as ``12.34 ± 0.12 kWh``: a second digit of the doubt where the first is a 1, and three decimals at most.
+    """
+    digit = doubt.adjusted() - (doubt.as_tuple().digits[0] == 1) if doubt else value.adjusted() - 3
+    step = Decimal(1).scaleb(min(max(digit, -3), 0)) if value or doubt else Decimal(1)
+    return f"{value.quantize(step, ROUND_HALF_EVEN):,f} ± {doubt.quantize(step, ROUND_UP):,f} {unit}"
+
+
+def energy(joules: str, sigma_j: float | None = None) -> str:
+    """Write an energy in the unit that suits it, ± two sigma; to four digits where no sigma is given.
+
+    Parameters
+    ----------
+    joules : str
+        Decimal digits, as documents have them.
+    sigma_j : float, J, optional
+    """
+    value = Decimal(joules) * 1000 / 3600  # in mWh
+    unit, size = next((one for one in _UNITS if abs(value) >= one[1]), _UNITS[-1])
+    if sigma_j is None:
+        return f"{value / size:,.4g} {unit}"
+    return with_doubt(value / size, Decimal(repr(sigma_j)) * SIGMAS * 1000 / 3600 / size, unit)
+
+
+def watts(value: float | None) -> str:
+    """Write a power, W; tenths where there are few."""
+    if value is None:
+        return UNKNOWN
+    return f"{value:,.1f}" if abs(value) < 10 else f"{value:,.0f}"
+
+
+def elapsed(seconds: float) -> str:
+    """Write a length of time as Slurm does: ``1-02:03:04`` is a day, two hours, three minutes and four seconds."""
+    whole = max(int(seconds), 0)
+    days, hours, minutes = whole // 86_400, whole // 3600 % 24, whole // 60 % 60
+    return (f"{days}-" if days else "") + f"{hours:02}:{minutes:02}:{whole % 60:02}"
+
+
+def moment(seconds: float | None, zone: tzinfo | None, *, year: int = 0) -> str:
+    """Write a time in a zone (None: that of this machine).
+
+    In a given year it is short: within it the year is left out, in others the time of the day.
+    """
+    if seconds is None:
+        return UNKNOWN
+    when = datetime.fromtimestamp(seconds, zone)
+    if not year:
+        return when.strftime("%Y-%m-%d %H:%M")
+    return when.strftime("%m-%d %H:%M" if when.year == year else "%Y-%m-%d")
+
+
+def sparkline(values: Sequence[float | None]) -> str:
+    """Draw values from 0 to the largest as bars; a gap where one is unknown."""
+    most = max((value for value in values if value is not None), default=0.0)
+    if most <= 0:
+        return "".join(" " if value is None else _BARS[0] for value in values)
+    return "".join(
+        " " if value is None else _BARS[min(int(max(value, 0.0) / most * len(_BARS)), len(_BARS) - 1)]
+        for value in values
+    )

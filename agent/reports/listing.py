@@ -1,0 +1,175 @@
+"""Jobs in a list: one line each for people, every field for spreadsheets and scripts."""
+
+from __future__ import annotations
+
+import csv
+import time
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, TextIO
+
+from wattshed.agent.reports.figures import (
+    JOULES_PER_KWH,
+    UNKNOWN,
+    elapsed,
+    energy,
+    moment,
+    printable,
+    watts,
+)
+from wattshed.agent.reports.tables import EXTRA, Column, console_for, print_notes, print_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from datetime import tzinfo
+
+
+BOUNDARY = "Energy is what the GPU boards drew, ± two sigma; processors, memory, network and cooling are not in it."
+LOWER_BOUND = "lower_bound"
+_COLUMNS = (
+    Column("job", least=14, middle=True),
+    Column("name", least=8, leaves=EXTRA + 1),
+    Column("user", least=6),
+    Column("namespace", least=8, leaves=EXTRA),
+    Column("account", least=5, leaves=1),
+    Column("partition", leaves=EXTRA + 3),
+    Column("qos", leaves=EXTRA + 4),
+    Column("cluster", leaves=4),
+    Column("hosts", least=6, leaves=EXTRA + 2),
+    Column("state"),
+    Column("start", leaves=EXTRA + 5),
+    Column("end"),
+    Column("elapsed", right=True, leaves=EXTRA),
+    Column("GPUs", right=True, leaves=2),
+    Column("energy", right=True),
+    Column("mean W", right=True, leaves=3),
+    Column("peak W", right=True, leaves=EXTRA + 1),
+    Column("idle", right=True, leaves=EXTRA + 1),
+    Column("split", leaves=EXTRA + 6),
+    Column("flags", leaves=EXTRA + 6),
+)
+_TEXTS = ("job", "name", "user", "account", "partition", "namespace", "qos", "cluster")
+_NUMBERS = ("energy_j", "static_j", "dynamic_j", "sigma_j", "active_s", "held_s", "held_idle", "mean_w", "peak_w")
+FIELDS = (
+    *_TEXTS, "hosts", "hosts_expected", "state", "start", "end", "elapsed_s", "gpus", "energy_kwh", *_NUMBERS,
+    "method", "flags", "boundary", "run",
+)  # fmt: skip
+"""Columns of a table for machines; times are ISO 8601, UTC."""
+
+
+def print_jobs(
+    document: Mapping[str, Any], out: TextIO, *, note: str = "", zone: tzinfo | None = None, now_s: float | None = None
+) -> None:
+    """Print a line for each job, and what must be known to read them.
+
+    Parameters
+    ----------
+    document : mapping
+        Of schema ``wattshed.jobs/1``.
+    out : TextIO
+    note : str
+        What else is to be said, such as that there are more.
+    zone : tzinfo, optional
+        Of the times; that of this machine by default.
+    now_s : float, s
+    """
+    console = console_for(out)
+    jobs = document["jobs"]
+    own = document.get("scope") == "own"
+    if not jobs:
+        console.print("No job of yours matches." if own else "No job matches.", soft_wrap=True)
+        return
+    now_s = time.time() if now_s is None else now_s
+    year = datetime.fromtimestamp(now_s, zone).year if out.isatty() else 0
+    show_cluster = len({job["cluster"] for job in jobs}) > 1
+    rows = [_line(job, zone, year, show_cluster=show_cluster) for job in jobs]
+    gone = print_rows(console, _COLUMNS, rows)
+    notes = [note] if note else []
+    zone_name = datetime.fromtimestamp(jobs[0]["start_s"], zone).astimezone(zone).tzname() or "local time"
+    notes.append(f"{BOUNDARY} Times: {zone_name}.")
+    if any(is_lower_bound(job) for job in jobs):
+        notes.append("≥: parts of some hosts are missing yet, the total is at least that.")
+    if own:
+        notes.append("Only your own jobs are shown.")
+    if gone:
+        notes.append(f"Not shown in {console.width} columns: {', '.join(sorted(gone))} (--csv and --json have all).")
+    print_notes(console, notes)
+
+
+def is_lower_bound(job: Mapping[str, Any]) -> bool:
+    """Tell whether parts of a job's energy are missing."""
+    return LOWER_BOUND in job["flags"] or job["state"] in {"waiting", "incomplete"}
+
+
+def state(job: Mapping[str, Any]) -> str:
+    """Name the state of a job, and of how many hosts it is known if not of all."""
+    if job["state"] in {"waiting", "incomplete"} and job["hosts_expected"]:
+        return f"{job['state']} {len(job['hosts'])}/{job['hosts_expected']}"
+    return printable(job["state"])
+
+
+def _line(job: Mapping[str, Any], zone: tzinfo | None, year: int, *, show_cluster: bool) -> dict[str, str]:
+    share = job["held_idle"]
+    return {
+        **{name: printable(job[name]) for name in _TEXTS},
+        "cluster": printable(job["cluster"]) if show_cluster else "",
+        "hosts": printable(",".join(job["hosts"])),
+        "state": state(job),
+        "start": moment(job["start_s"], zone, year=year),
+        "end": moment(job["end_s"], zone, year=year),
+        "elapsed": elapsed(job["elapsed_s"]),
+        "GPUs": UNKNOWN if job["gpus"] is None else str(job["gpus"]),
+        "energy": ("≥" if is_lower_bound(job) else "") + energy(job["energy_j"], job["sigma_j"]),
+        "mean W": watts(job["mean_w"]),
+        "peak W": watts(job["peak_w"]),
+        "idle": UNKNOWN if share is None else f"{share:.0%}",
+        "split": printable(job["method"]),
+        "flags": printable(" ".join(job["flags"])),
+    }
+
+
+def write_csv(document: Mapping[str, Any], out: TextIO) -> None:
+    """Write every field of every job for spreadsheets; what would be a formula there begins with an apostrophe."""
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(FIELDS)
+    writer.writerows(_fields(document, guarded))
+
+
+def write_parsable(document: Mapping[str, Any], out: TextIO) -> None:
+    r"""Write every field of every job with ``|`` between, as ``sacct -P`` does; a ``|`` in a name is ``\x7c``."""
+    rows = _fields(document, lambda text: printable(text).replace("|", r"\x7c"))
+    out.writelines("|".join(row) + "\n" for row in (FIELDS, *rows))
+
+
+def guarded(text: str) -> str:
+    """Make a stranger's text harmless: no control characters, and no formula for a spreadsheet.
+
+    Texts that begin with ``=``, ``+``, ``-``, ``@``, a tab or a line's end are formulas to some spreadsheets.
+    """
+    return ("'" if text[:1] in {"=", "+", "-", "@", "\t", "\r", "\n"} else "") + printable(text)
+
+
+def _fields(document: Mapping[str, Any], text: Callable[[str], str]) -> Iterator[list[str]]:
+    """Yield the fields of each job; ``text`` is what is done to those that users write."""
+    for job in document["jobs"]:
+        fields = {
+            **{name: text(job[name]) for name in _TEXTS},
+            **{name: "" if job[name] is None else str(job[name]) for name in _NUMBERS},
+            "hosts": text(",".join(job["hosts"])),
+            "hosts_expected": "" if job["hosts_expected"] is None else str(job["hosts_expected"]),
+            "state": job["state"],
+            "start": _iso(job["start_s"]),
+            "end": _iso(job["end_s"]),
+            "elapsed_s": str(job["elapsed_s"]),
+            "gpus": "" if job["gpus"] is None else str(job["gpus"]),
+            "energy_kwh": f"{Decimal(job['energy_j']) / JOULES_PER_KWH:.9f}",
+            "method": job["method"],
+            "flags": " ".join(job["flags"]),
+            "boundary": job["boundary"],
+            "run": job["run"],
+        }
+        yield [fields[name] for name in FIELDS]
+
+
+def _iso(seconds: float | None) -> str:
+    return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")

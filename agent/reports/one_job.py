@@ -1,0 +1,171 @@
+"""One job for people: what it used, on which GPUs, how its power went, and what is not known of it."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TextIO
+
+from wattshed.agent.reports.figures import UNKNOWN, elapsed, energy, moment, printable, sparkline, watts
+from wattshed.agent.reports.listing import BOUNDARY, is_lower_bound, state
+from wattshed.agent.reports.tables import EXTRA, Column, console_for, print_facts, print_notes, print_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import tzinfo
+
+BARS = 40
+"""How many bars power over time is drawn with, at most."""
+_WHO = ("user", "account", "partition", "qos", "namespace", "cluster")
+_GPU_COLUMNS = (
+    Column("host", least=8),
+    Column("GPU", least=12, middle=True),
+    Column("model", least=8, leaves=1),
+    Column("energy", right=True),
+    Column("mean W", right=True, leaves=2),
+    Column("peak W", right=True, leaves=3),
+    Column("idle", right=True, leaves=EXTRA),
+)
+_RUN_COLUMNS = (
+    Column("start"),
+    Column("end"),
+    Column("elapsed", right=True),
+    Column("energy", right=True),
+    Column("hosts", least=8, leaves=1),
+)
+
+
+def print_job(
+    document: Mapping[str, Any],
+    out: TextIO,
+    *,
+    amounts: Mapping[str, str] | None = None,
+    zone: tzinfo | None = None,
+    now_s: float | None = None,
+) -> None:
+    """Print all that is known of one job.
+
+    Parameters
+    ----------
+    document : mapping
+        Of schema ``wattshed.job/1``.
+    out : TextIO
+    amounts : mapping of str to str, optional
+        What it comes to in money and carbon, by name.
+    zone : tzinfo, optional
+        Of the times; that of this machine by default.
+    now_s : float, s
+    """
+    console = console_for(out)
+    job, earlier = document["job"], document["earlier"]
+    name = f"  {printable(job['name'])}" if job["name"] else ""
+    console.print(f"{printable(job['job'])}{name}", style="bold", soft_wrap=True)
+    print_facts(console, _facts(job, amounts or {}, zone))
+    if job["by_gpu"]:
+        console.print()
+        print_rows(console, _GPU_COLUMNS, [_gpu(one) for one in job["by_gpu"]])
+    if earlier:
+        console.print("\nEarlier runs of it", style="bold")
+        year = datetime.fromtimestamp(time.time() if now_s is None else now_s, zone).year if out.isatty() else 0
+        print_rows(console, _RUN_COLUMNS, [_run(one, zone, year) for one in earlier])
+    notes = [BOUNDARY]
+    if is_lower_bound(job):
+        notes.append("≥: parts of some hosts are missing yet, the total is at least that.")
+    print_notes(console, notes)
+
+
+def _facts(job: Mapping[str, Any], amounts: Mapping[str, str], zone: tzinfo | None) -> dict[str, str]:
+    """Name what is known of a job in the order in which it is asked for."""
+    who = ", ".join(f"{name} {printable(job[name])}" for name in _WHO if job[name])
+    hours = (job["active_s"] + job["held_s"]) / 3600
+    idle = job["held_idle"]
+    peak = "" if job["peak_w"] is None else f", highest reading of one GPU {watts(job['peak_w'])} W"
+    parts = f"static {energy(job['static_j'])}, dynamic {energy(job['dynamic_j'])}"
+    return {
+        "who": who or "unknown",
+        "state": state(job),
+        "time": _time(job, zone),
+        "hosts": _hosts(job),
+        "GPUs": f"{UNKNOWN if job['gpus'] is None else job['gpus']}, {hours:,.2f} GPU hours",
+        "energy": f"{'≥' if is_lower_bound(job) else ''}{energy(job['energy_j'], job['sigma_j'])} ({parts})",
+        **amounts,
+        "power": "unknown" if job["mean_w"] is None else f"mean {watts(job['mean_w'])} W{peak}",
+        "": power_line(job["power"]),
+        "held idle": "unknown" if idle is None else f"{idle:.1%} of its GPU time nothing of it ran",
+        "work per joule": "unknown (the job tells of no work)" if job["work"] is None else printable(str(job["work"])),
+        "split": printable(job["method"]),
+        "flags": printable(", ".join(job["flags"])),
+    }
+
+
+def power_line(power: Sequence[tuple[float, float, float | None]], bars: int = BARS) -> str:
+    """Draw power over time as bars from 0 to the highest mean of one; empty where there is only one to be drawn."""
+    means = over_time(power, bars)
+    known = [value for value in means if value is not None]
+    if len(known) < 2:
+        return ""
+    length_s = (power[-1][1] - power[0][0]) / len(means)
+    return f"{sparkline(means)} 0 to {watts(max(known))} W, a bar is {elapsed(length_s)}"
+
+
+def over_time(power: Sequence[tuple[float, float, float | None]], bars: int) -> list[float | None]:
+    """Return means over equal stretches of time, W; None where nothing is known.
+
+    Parameters
+    ----------
+    power : sequence of (from_s, to_s, mean_w)
+        In order of time.
+    bars : int
+        How many, at most: never more than there are stretches of the shortest length in it.
+    """
+    lengths = [end - begin for begin, end, _ in power if end > begin]
+    if not lengths:
+        return []
+    first, whole = power[0][0], power[-1][1] - power[0][0]
+    count = max(1, min(bars, round(whole / min(lengths))))
+    step = whole / count
+    joules, seconds = [0.0] * count, [0.0] * count
+    for begin, end, mean_w in power:
+        if mean_w is None:
+            continue
+        for index in range(max(int((begin - first) / step), 0), min(int((end - first) / step) + 1, count)):
+            there = min(end, first + (index + 1) * step) - max(begin, first + index * step)
+            if there > 0:
+                joules[index] += mean_w * there
+                seconds[index] += there
+    return [energy_j / known if known > 0 else None for energy_j, known in zip(joules, seconds, strict=True)]
+
+
+def _time(job: Mapping[str, Any], zone: tzinfo | None) -> str:
+    begin = datetime.fromtimestamp(job["start_s"], zone).astimezone(zone)
+    until = "now" if job["end_s"] is None else moment(job["end_s"], zone)
+    return f"{moment(job['start_s'], zone)} to {until} {begin.tzname() or ''} ({elapsed(job['elapsed_s'])})"
+
+
+def _hosts(job: Mapping[str, Any]) -> str:
+    names = printable(", ".join(job["hosts"]))
+    expected = job["hosts_expected"]
+    return names if expected is None else f"{len(job['hosts'])} of {expected}: {names}"
+
+
+def _gpu(one: Mapping[str, Any]) -> dict[str, str]:
+    there_s = one["active_s"] + one["held_s"]
+    return {
+        "host": printable(one["host"]),
+        "GPU": printable(one["gpu"]),
+        "model": printable(one["model"]),
+        "energy": energy(one["energy_j"], one["sigma_j"]),
+        "mean W": watts(float(one["energy_j"]) / there_s if there_s > 0 else None),
+        "peak W": watts(one["peak_w"]),
+        "idle": f"{one['held_s'] / there_s:.0%}" if there_s > 0 else UNKNOWN,
+    }
+
+
+def _run(job: Mapping[str, Any], zone: tzinfo | None, year: int) -> dict[str, str]:
+    return {
+        "start": moment(job["start_s"], zone, year=year),
+        "end": moment(job["end_s"], zone, year=year),
+        "elapsed": elapsed(job["elapsed_s"]),
+        "energy": ("≥" if is_lower_bound(job) else "") + energy(job["energy_j"], job["sigma_j"]),
+        "hosts": printable(",".join(job["hosts"])),
+    }
