@@ -39,7 +39,9 @@ def windows(first, count, a_minute):
     for n in range(first, count):
         begin, end = n * S, (n + 1) * S
         usage = []
-        for number in range(max(0, (begin - 5 * S) * a_minute // (60 * S)), min(end, last * S) * a_minute // (60 * S) + 1):
+        for number in range(
+            max(0, (begin - 5 * S) * a_minute // (60 * S)), min(end, last * S) * a_minute // (60 * S) + 1
+        ):
             start, stop, gpu = times_of(number, a_minute)
             if start < min(end, last * S) and stop > begin:
                 usage.append((gpu, f"slurm:{number}", T0 + max(start, begin), T0 + min(stop, end), -1, -1, 1))

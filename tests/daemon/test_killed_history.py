@@ -86,4 +86,3 @@ def test_killed_ten_times_each_of_thousands_of_jobs_is_there_once(tmp_path, seed
         # And that is what its counter counted, whatever was killed: from the first reading to the last.
         assert account.energy_hnj == (WINDOWS - 1) * MW * HNJ_PER_JOULE // 1000
     assert len(accounts.gpus) == GPUS
-
