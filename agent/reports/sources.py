@@ -88,29 +88,16 @@ class FileSource:
 
     def ask(self, path: str, params: Mapping[str, str]) -> dict[str, Any]:
         """Ask one question; see `Source`."""
-        from wattshed.agent.history.asking import filter_of, limit_of, step_of  # noqa: PLC0415
+        from wattshed.agent.history.paths import RefusedError, ask  # noqa: PLC0415
 
         try:
-            asked = filter_of(params, None, self._clock())
-            limit, step_s = limit_of(params), step_of(params)
-        except ValueError as error:
-            raise InputError(f"--{error}") from None
-        what, _, key = path.partition("/")
-        answer: dict[str, Any] | None
-        try:
-            if key:
-                answer = self._answers.job(key, asked)
-            elif what == "report":
-                answer = self._answers.report(params.get("by", ""), asked, step_s)
-            else:
-                answer = self._answers.jobs(asked, limit, params.get("cursor", ""))
+            return ask(self._answers, f"/api/v1/{quote(path)}", params, None, self._clock())
         except self._failed as error:
             raise UnansweredError(str(error)) from None
-        except ValueError as error:
+        except RefusedError as error:
+            if error.status == 404:
+                raise UnansweredError(_no_such_job(path)) from None
             raise InputError(str(error)) from None
-        if answer is None:
-            raise UnansweredError(_no_such_job(path))
-        return answer
 
 
 class HttpSource:
