@@ -83,12 +83,13 @@ def prepare(database: SqlDatabase) -> None:
         return
     if version > VERSION:
         raise DatabaseError(
-            f"{database.name}: is of version {version}, written by a newer wattshed; this one knows up to {VERSION}"
+            f"{database.name}: is of version {version}, written by a newer wattshed, and stays as it is; "
+            f"this one knows up to {VERSION}: run the newer one, or move the file away"
         )
     if database.read_only:
         raise DatabaseError(f"{database.name}: holds no history yet")
     if not database.is_empty():
-        raise DatabaseError(f"{database.name}: is another program's database")
+        raise DatabaseError(f"{database.name}: is another program's database; move it away")
     with database.transaction():
         for statement in tables(database.words):
             database.do(statement)

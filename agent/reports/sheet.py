@@ -82,7 +82,7 @@ def row_name(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Quantity:
-    """A column of numbers: its heading, that of how far it may be off, its key in documents and that of its sigma, and how its values are written."""
+    """A column of numbers: its headings, its key in documents and that of its sigma, and how its values are written."""
 
     heading: str
     short: str

@@ -232,13 +232,13 @@ def plain(part: JobPart) -> dict[str, Any]:
     }
 
 
-def of_plain(values: Mapping[str, Any]) -> JobPart:
-    """Read a part from JSON, and believe nothing that cannot be.
+def own_of_plain(values: Mapping[str, Any]) -> JobPart:
+    """Read a part from JSON that this agent laid out itself.
 
     Raises
     ------
     ValueError
-        Saying what is wrong with it.
+        It is something else.
     """
     try:
         whole = {name: _whole(values[name]) for name in _WHOLE}
@@ -246,7 +246,18 @@ def of_plain(values: Mapping[str, Any]) -> JobPart:
         job, gpu = _text(values["job"]), _text(values["gpu"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"is not a part ({error})") from None
-    part = JobPart(job=job, gpu=gpu, doubt=Doubt(gain, split, idle, unread, squares), **whole)
+    return JobPart(job=job, gpu=gpu, doubt=Doubt(gain, split, idle, unread, squares), **whole)
+
+
+def of_plain(values: Mapping[str, Any]) -> JobPart:
+    """Read a part from JSON of somebody else, and believe nothing that cannot be.
+
+    Raises
+    ------
+    ValueError
+        Saying what is wrong with it.
+    """
+    part = own_of_plain(values)
     if why := _wrong(part):
         raise ValueError(f"part {part.seq} {why}")
     return part
