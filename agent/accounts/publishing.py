@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from wattshed.agent.accounts.uncertainty import FROZEN_US, disagrees, gpu_sigma_j, job_sigma_j
-from wattshed.agent.window import IDLE, UNATTRIBUTED
+from wattshed.agent.window import HISTORY_LABELS, IDLE, UNATTRIBUTED
 from wattshed.agent.wire.parts import method_name
 from wattshed.exporters.snapshot import EnergyShare, GpuFacts, HostEnergy, JobFacts, Snapshot
 
@@ -205,7 +205,7 @@ def _job_facts(job: JobAccount, accounts: Accounts, now_us: int, unknown: set[st
     told = not unknown or any(key.gpu not in unknown for key in job.lines)
     return JobFacts(
         job=job.key,
-        labels=dict(job.labels),
+        labels={name: text for name, text in job.labels.items() if name not in HISTORY_LABELS},
         active_us=sum(line.active_us for line in job.lines.values()),
         held_us=sum(line.held_us for line in job.lines.values()),
         sigma_j=job_sigma_j(job, accounts.gpus) if told else None,

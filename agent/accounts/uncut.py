@@ -39,9 +39,10 @@ def uncut_parts(
             if not part.is_nothing:
                 yield _part(owner, 0, gpu, before.at_us, now_us, part)
     for job in jobs.values():
-        run_us = cuts.runs.get(job.key, job.start_us)
+        began_us = job.start_us if job.start_us >= 0 else now_us
+        run_us = cuts.runs.get(job.key, began_us)
         for gpu, line in job.lines.items():
-            before = cuts.cuts.get((job.key, gpu)) or Cut(min(job.start_us, now_us))
+            before = cuts.cuts.get((job.key, gpu)) or Cut(min(began_us, now_us))
             part = used_by(job, gpu, gpus[gpu]).less(before.used)
             if not part.is_nothing or part.doubt != Doubt():
                 until_us = min(job.end_us, now_us)
@@ -49,14 +50,13 @@ def uncut_parts(
 
 
 def open_records(
-    cuts: Cuts, jobs: Mapping[JobKey, JobAccount], ended_before_us: int
+    cuts: Cuts, jobs: Mapping[JobKey, JobAccount], ended_before_us: int, now_us: int
 ) -> dict[tuple[str, int], JobRecord]:
     """Say who the jobs are whose accounts are open; what was not seen since ``ended_before_us`` has ended."""
     found: dict[tuple[str, int], JobRecord] = {}
     for job in jobs.values():
-        if job.start_us < 0:
-            continue  # it may have been there, and nothing is known of it yet
-        run_us = cuts.runs.get(job.key, job.start_us)
+        began_us = job.start_us if job.start_us >= 0 else now_us
+        run_us = cuts.runs.get(job.key, began_us)
         end_us = job.end_us if job.end_us < ended_before_us else -1
         found[job.key, run_us] = JobRecord(job.key, run_us, job.start_us, end_us, job.uid, dict(job.labels))
     return found

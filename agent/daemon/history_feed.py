@@ -49,6 +49,7 @@ class HistoryFeed:
     def __init__(self, writer: HistoryWriter, slot_us: int) -> None:
         self._writer, self._slot_us = writer, slot_us
         self._offered = 0
+        self._compact_beyond = MOST_WAITING
         self.cuts = Cuts(slot_us, uuid.uuid4().hex)
         self._view: LiveView | None = None
         self._next_view_s = 0.0
@@ -61,6 +62,7 @@ class HistoryFeed:
         if cuts is not None:
             self.cuts = cuts
             self.cuts.slot_us = self._slot_us
+            self._offered = cuts.next_seq - 1  # what waits may have been handed over, and be on the disk
         elif not self._writer.is_new:
             self.cuts.begin_here(accounts.ledger.jobs, accounts.gpus, now_us)
 
@@ -72,9 +74,11 @@ class HistoryFeed:
         self.cuts.acknowledge(self._writer.done(self.cuts.store_id))
         self.cuts.close(retired, accounts.gpus)
         since_us = accounts.since_us if accounts.since_us is not None else now_us
-        self.cuts.follow(accounts.ledger.jobs, accounts.gpus, since_us, now_us)
-        if len(self.cuts.outbox) > MOST_WAITING and not self._writer.busy():
-            self.cuts.compact()
+        self.cuts.follow(accounts.ledger.jobs, accounts.gpus, since_us, now_us, accounts.known_us(now_us))
+        if len(self.cuts.outbox) > self._compact_beyond:
+            if nameless := self.cuts.compact(self._offered):
+                self._writer.lose(nameless)
+            self._compact_beyond = max(MOST_WAITING, len(self.cuts.outbox) * 5 // 4)
 
     def show(self, accounts: Accounts, now_us: int) -> None:
         """Leave a view of what is not in the history yet; before `saved`, so that no part is in neither."""
@@ -84,15 +88,11 @@ class HistoryFeed:
             return
         jobs, gpus = accounts.ledger.jobs, accounts.gpus
         since_us = accounts.since_us if accounts.since_us is not None else now_us
+        parts = [*cuts.outbox, *uncut_parts(cuts, jobs, gpus, since_us, now_us)]
+        records = {**cuts.records, **open_records(cuts, jobs, now_us - ENDED_US, now_us)}
+        shown, named = self._writer.privacy.applied(parts, records)
         self._view = LiveView(
-            cuts.store_id,
-            cuts.next_seq,
-            now_us,
-            now_us - ENDED_US,
-            tuple(cuts.outbox),
-            tuple(uncut_parts(cuts, jobs, gpus, since_us, now_us)),
-            {**cuts.records, **open_records(cuts, jobs, now_us - ENDED_US)},
-            self._models(accounts),
+            cuts.store_id, cuts.next_seq, now_us, now_us - ENDED_US, tuple(shown), named, self._models(accounts)
         )
         ended_s = time.monotonic()
         self._next_view_s = ended_s + (ended_s - begun_s) / VIEW_SHARE
@@ -102,9 +102,12 @@ class HistoryFeed:
         return self._view
 
     def saved(self, accounts: Accounts, now_us: int) -> None:
-        """Hand over what waits: the state on the disk holds it."""
+        """Hand over what waits: the state on the disk holds it.
+
+        Not while what was handed over before is being written, or tried again: it stays as it is until it is there.
+        """
         cuts = self.cuts
-        if not cuts.outbox or cuts.outbox[-1].seq <= self._offered:
+        if not cuts.outbox or self._writer.busy() or cuts.outbox[-1].seq <= self._writer.done(cuts.store_id):
             return
         self._offered = cuts.outbox[-1].seq
         self._writer.offer(Batch(cuts.store_id, tuple(cuts.outbox), dict(cuts.records), self._models(accounts), now_us))

@@ -12,10 +12,10 @@ from wattshed.agent.history.documents import Seen, UsedPart, by_gpu, job_documen
 from wattshed.agent.history.listing import page_of
 from wattshed.agent.history.live import Live
 from wattshed.agent.history.part_rows import PART_COLUMNS, RECORD_COLUMNS, part_of, record_of
-from wattshed.agent.history.query import FOREVER_US, MOST, runs_of
+from wattshed.agent.history.query import FOREVER_US, MOST, collected_us, runs_of
 from wattshed.agent.history.reporting import report_of
 from wattshed.agent.history.sql import DatabaseError
-from wattshed.agent.history.steps import batched, parts_of_jobs
+from wattshed.agent.history.steps import batched, parts_of_runs
 from wattshed.agent.wire.parts import joules, plain, plain_record
 
 if TYPE_CHECKING:
@@ -82,13 +82,12 @@ class Answers:
         """
         with self._one_state() as live:
             found = self._runs(self._key(key, asked, live), asked, live)
-            newest = [job for job in found if job.run_us == found[0].run_us]
-            earlier = [job for job in found if job.run_us != found[0].run_us]
-            if not newest:
+            if not found:
                 return None
+            newest, *earlier = found
             parts = self._parts_of(newest, live)
             seen = [(one.host, one.part.gpu, one.part.to_us) for one in parts]
-            document = job_document(newest, _seen(newest[0], seen), self._now_us())
+            document = job_document(newest, _seen(newest, seen), self._now_us(), collected_us(self._database))
             document |= {"by_gpu": by_gpu(parts), "power": power(parts), "work": None}
             return self._headed("wattshed.job/1", {"job": document, "earlier": self._documents(earlier, live)})
 
@@ -167,7 +166,9 @@ class Answers:
                 if view is None:
                     yield None
                     return
-                rows = self._database.rows("SELECT next_seq FROM store WHERE store_id = ?", (view.store_id,))
+                rows = self._database.rows(
+                    "SELECT next_seq FROM store WHERE store_id = ? AND epoch = 0", (view.store_id,)
+                )
                 next_seq = rows[0][0] if rows else 1
                 if next_seq <= view.next_seq:
                     yield Live(self._database, self._host, view, next_seq)
@@ -199,23 +200,23 @@ class Answers:
 
     def _documents(self, found: Sequence[FoundJob], live: Live | None) -> list[dict[str, Any]]:
         parts: dict[int, list[tuple[str, str, int]]] = defaultdict(list)
-        for numbers in batched(job.number for job in found):
-            for job, *seen in self._database.rows(
-                "SELECT part.job, gpu.host, gpu.uuid, max(part.to_us) FROM part JOIN gpu ON gpu.id = part.gpu "
-                f"WHERE part.job IN ({', '.join('?' * len(numbers))}) GROUP BY part.job, gpu.host, gpu.uuid",
+        for numbers in batched(job.number for job in found if job.number):
+            for run, *seen in self._database.rows(
+                "SELECT job.run, gpu.host, gpu.uuid, max(part.to_us) FROM part JOIN job ON job.id = part.job "
+                f"JOIN gpu ON gpu.id = part.gpu WHERE job.run IN ({', '.join('?' * len(numbers))}) "
+                "GROUP BY job.run, gpu.host, gpu.uuid",
                 numbers,
             ):
-                parts[job].append(tuple(seen))
+                parts[run].append(tuple(seen))
+        now_us, until_us = self._now_us(), collected_us(self._database)
         return [
-            job_document([job], _seen(job, [*parts.get(job.number, ()), *_in_live(job, live)]), self._now_us())
+            job_document(job, _seen(job, [*parts.get(job.number, ()), *_in_live(job, live)]), now_us, until_us)
             for job in found
         ]
 
-    def _parts_of(self, found: Sequence[FoundJob], live: Live | None) -> list[UsedPart]:
-        parts = parts_of_jobs(self._database, [job.number for job in found])
-        for job in found:
-            parts += live.parts(job) if live is not None else ()
-        return parts
+    def _parts_of(self, found: FoundJob, live: Live | None) -> list[UsedPart]:
+        parts = parts_of_runs(self._database, [found.number])
+        return [*parts, *live.parts(found)] if live is not None else parts
 
     def _records(self, numbers: Sequence[int]) -> list[JobRecord]:
         if not numbers:

@@ -12,7 +12,7 @@ import json
 from typing import TYPE_CHECKING
 
 from wattshed.agent.history.query import CursorError, FoundJob, Page, cursor_at, jobs, jobs_since, read_cursor
-from wattshed.agent.history.store import RUNNING_US
+from wattshed.agent.history.run_rows import RUNNING_US
 
 if TYPE_CHECKING:
     from wattshed.agent.history.live import Live

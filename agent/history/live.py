@@ -13,12 +13,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from wattshed.agent.history.documents import UsedPart, total, used_of
-from wattshed.agent.history.query import FOREVER_US, FoundJob, runs_of, stored_runs
-from wattshed.agent.history.store import NOT_A_JOB, RUNNING_US
+from wattshed.agent.history.query import FOREVER_US, FoundJob, Used, runs_of, stored_runs
+from wattshed.agent.history.run_rows import RUNNING_US
+from wattshed.agent.history.runs import HostRow, Run
+from wattshed.agent.history.sums import NOT_A_JOB
 from wattshed.agent.wire.parts import JobRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from wattshed.agent.history.query import Filter
     from wattshed.agent.history.sql import SqlDatabase
@@ -40,10 +42,8 @@ class LiveView:
     at_us : int, us
     ended_before_us : int, us
         A job that was last seen before it has ended; any other runs, and its end will not be before it.
-    waiting : tuple of JobPart
-        Parts that may not be in the database yet, in the order of their numbers.
-    uncut : tuple of JobPart
-        What has been used since the last cut; their numbers are 0.
+    parts : tuple of JobPart
+        Those that may not be in the database yet, and what has been used since the last cut: its numbers are 0.
     records : mapping of (job, run) to JobRecord
         Of all jobs that have an account, or a part here.
     models : mapping of GPU to str
@@ -53,15 +53,13 @@ class LiveView:
     next_seq: int
     at_us: int
     ended_before_us: int
-    waiting: tuple[JobPart, ...] = ()
-    uncut: tuple[JobPart, ...] = ()
+    parts: tuple[JobPart, ...] = ()
     records: Mapping[Place, JobRecord] = field(default_factory=dict)
     models: Mapping[str, str] = field(default_factory=dict)
 
     def beyond(self, next_seq: int) -> Iterator[JobPart]:
         """Yield what a database does not have in which ``next_seq`` is the number of the next part."""
-        yield from (part for part in self.waiting if part.seq >= next_seq)
-        yield from self.uncut
+        return (part for part in self.parts if part.seq == 0 or part.seq >= next_seq)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +72,15 @@ class LiveJob:
         What the database has of it.
     whole : FoundJob
         All of it.
-    uid : int
+    stored_uid, uid : int
+        Whose it is, as the database has it and in truth.
     parts : tuple of UsedPart
         What the database lacks.
     """
 
     stored: FoundJob | None
     whole: FoundJob
+    stored_uid: int
     uid: int
     parts: tuple[UsedPart, ...]
 
@@ -111,7 +111,7 @@ class Live:
         """Return all jobs of which more is known than the database has, and what is nobody's, as jobs."""
         if self._jobs is None:
             keys = list(dict.fromkeys(key for key, _ in self._records))
-            stored = {(job.key, job.run_us): job for job in stored_runs(self._database, self._host, keys)}
+            stored = {(job.key, job.run_us): (job, uid) for job, uid in stored_runs(self._database, self._host, keys)}
             self._jobs = {
                 place: _joined(record, self._host, stored.get(place), self._parts.get(place, ()))
                 for place, record in self._records.items()
@@ -164,12 +164,14 @@ def has_labels(labels: Mapping[str, str], asked: Filter) -> bool:
     return all(labels.get(name, "") == value for name, value in asked.groups.items())
 
 
-def _joined(record: JobRecord, host: str, stored: FoundJob | None, parts: Iterable[UsedPart]) -> LiveJob:
+def _joined(record: JobRecord, host: str, found: tuple[FoundJob, int] | None, parts: tuple[UsedPart, ...]) -> LiveJob:
     """Add to a job what the database lacks of it."""
-    parts = tuple(parts)
+    stored, stored_uid = found or (None, -1)
     base = stored or FoundJob(
-        0, record.key, record.run_us, host, record.start_us, record.end_us, {}, 0, 0, 0, 0, total(())
+        0, (), record.key, record.run_us, host, (host,), None, record.start_us, record.end_us, {}, 0, 0, 0, 0, Used()
     )
+    labels = {**base.labels, **record.labels}
+    run = Run((HostRow(0, record.key, host, record.run_us, record.start_us, record.end_us, record.uid, labels),))
     flags, method, peak_mw, edges = base.flags, base.method, base.peak_mw, base.edges
     for part in (one.part for one in parts):
         flags, method = flags | part.flags, method | part.method
@@ -178,11 +180,12 @@ def _joined(record: JobRecord, host: str, stored: FoundJob | None, parts: Iterab
         base,
         start_us=record.start_us,
         end_us=record.end_us,
-        labels={**base.labels, **record.labels},
+        expected=run.expected,
+        labels=run.labels,
         flags=flags,
         method=method,
         peak_mw=peak_mw,
         edges=edges,
         used=total([base.used, *(used_of(one.part) for one in parts)]),
     )
-    return LiveJob(stored, whole, record.uid, parts)
+    return LiveJob(stored, whole, stored_uid, record.uid, parts)

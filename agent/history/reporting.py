@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 from wattshed.agent.history.documents import used_of
 from wattshed.agent.history.live import has_labels, is_of, seen_by
 from wattshed.agent.history.part_rows import RECORD_COLUMNS, record_of
-from wattshed.agent.history.query import BY, FOREVER_US, Group, Used, in_order, job_counts, report
+from wattshed.agent.history.query import FOREVER_US, Group, Used
 from wattshed.agent.history.schema import GROUPS
-from wattshed.agent.history.steps import batched, parts_of_jobs, pieces, row_at, stored_sums
-from wattshed.agent.history.store import DAY_US, NOT_A_JOB
-from wattshed.agent.wire.parts import JobRecord, uid_of
+from wattshed.agent.history.steps import batched, parts_of_runs, pieces, row_at, stored_sums
+from wattshed.agent.history.sums import DAY_US, NOT_A_JOB
+from wattshed.agent.history.totals import BY, in_order, job_counts, report
+from wattshed.agent.wire.parts import JobRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from wattshed.agent.history.documents import UsedPart
     from wattshed.agent.history.live import Live, LiveJob
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class ReportTable:
     """What was used, by row and by step.
 
     Attributes
@@ -45,7 +46,7 @@ class Table:
 
 def report_of(
     database: SqlDatabase, by: str, asked: Filter, step_s: int | None = None, live: Live | None = None
-) -> Table:
+) -> ReportTable:
     """Add up what was used by one of `query.BY` or by ``job``, and by steps of UTC.
 
     Parameters
@@ -81,7 +82,7 @@ def report_of(
     rows, groups, fields = _jobs(database, whole, live) if by == "job" else _groups(database, by, asked, whole, live)
     places = {row: place for place, row in enumerate(rows)}
     told = [(places[row], step * step_us, one) for (row, step), one in used.items()] if step_s is not None else []
-    return Table(groups, fields, sorted(told, key=lambda one: one[:2]))
+    return ReportTable(groups, fields, sorted(told, key=lambda one: one[:2]))
 
 
 def _beyond(
@@ -93,12 +94,12 @@ def _beyond(
         wanted = _is_asked_for(job.uid, job.whole, asked)
         if wanted:
             yield from _in_steps(row, job.parts, by, asked, step_us)
-        if job.stored is None or job.stored.labels == job.whole.labels:
+        if job.stored is None or (job.stored.labels, job.stored_uid) == (job.whole.labels, job.uid):
             continue
         stored_row = _row_of(job, job.stored, by)
-        was_wanted = _is_asked_for(uid_of(job.stored.labels), job.stored, asked)
+        was_wanted = _is_asked_for(job.stored_uid, job.stored, asked)
         if (was_wanted, stored_row) != (wanted, row):
-            parts = parts_of_jobs(database, [job.stored.number])
+            parts = parts_of_runs(database, [job.stored.number])
             if was_wanted:
                 for of, step, one in _in_steps(stored_row, parts, by, asked, step_us):
                     yield of, step, Used().less(one)
@@ -127,11 +128,13 @@ def _in_steps(
 
 def _row_of(job: LiveJob, named: FoundJob, by: str) -> Any:
     """Return the row of a job, by the labels that it is known by."""
-    if by == "job":
-        return job.stored.number if job.stored is not None else (named.key, named.run_us)
     if by == "host":
         return named.host
-    return named.key if named.key.startswith(NOT_A_JOB) else named.labels.get(by, "")
+    if named.key.startswith(NOT_A_JOB):
+        return named.key
+    if by == "job":
+        return str(job.stored.number) if job.stored is not None else (named.key, named.run_us)
+    return named.labels.get(by, "")
 
 
 def _groups(
@@ -141,7 +144,7 @@ def _groups(
     if counts is not None and live is not None:
         more = Counter(counts)
         for job in live.jobs().values():
-            if job.stored is not None and _is_counted(uid_of(job.stored.labels), job.stored, asked):
+            if job.stored is not None and _is_counted(job.stored_uid, job.stored, asked):
                 more[_row_of(job, job.stored, by)] -= 1
             if _is_counted(job.uid, job.whole, asked):
                 more[_row_of(job, job.whole, by)] += 1
@@ -158,39 +161,55 @@ def _is_counted(uid: int, job: FoundJob, asked: Filter) -> bool:
 def _jobs(
     database: SqlDatabase, whole: Mapping[Any, Used], live: Live | None
 ) -> tuple[list[Any], list[Group], list[dict[str, Any]]]:
-    found: dict[Any, tuple[JobRecord, str]] = {}
-    for numbers in batched(number for number in whole if isinstance(number, int)):
-        marks = ", ".join("?" * len(numbers))
-        for number, host, *row in database.rows(
-            f"SELECT job.id, job.host, {RECORD_COLUMNS} FROM job WHERE job.id IN ({marks})", numbers
-        ):
-            found[number] = record_of(row), host
+    found: dict[Any, tuple[JobRecord, list[str]]] = {}
+    numbers = []
+    for row in whole:
+        if isinstance(row, str) and row.startswith(NOT_A_JOB):
+            found[row] = JobRecord(row, 0, 0), _hosts(database, row, live)
+        elif isinstance(row, str):
+            numbers.append(int(row))
+    for some in batched(numbers):
+        marks = ", ".join("?" * len(some))
+        hosts: dict[int, list[str]] = {number: [] for number in some}
+        for run, host in database.rows(f"SELECT DISTINCT run, host FROM job WHERE run IN ({marks})", some):
+            hosts[run].append(host)
+        columns = RECORD_COLUMNS.replace("job.", "run.")
+        for number, *told in database.rows(f"SELECT run.id, {columns} FROM run WHERE run.id IN ({marks})", some):
+            found[str(number)] = record_of(told), sorted(hosts[number])
     for job in live.jobs().values() if live is not None else ():
         one = job.whole
-        record = JobRecord(one.key, one.run_us, one.start_us, one.end_us, job.uid, one.labels)
-        found[_row_of(job, one, "job")] = record, one.host
+        if not one.key.startswith(NOT_A_JOB):
+            record = JobRecord(one.key, one.run_us, one.start_us, one.end_us, job.uid, one.labels)
+            found[_row_of(job, one, "job")] = record, list(one.hosts)
 
-    def place(row: Any) -> tuple[bool, int, str, int, str]:
-        job, host = found[row]
-        return job.key.startswith(NOT_A_JOB), -whole[row].energy_hnj, job.key, job.run_us, host
+    def place(row: Any) -> tuple[bool, int, str, int, list[str]]:
+        job, hosts = found[row]
+        return job.key.startswith(NOT_A_JOB), -whole[row].energy_hnj, job.key, job.run_us, hosts
 
     order = sorted(whole, key=place)
     groups, fields = [], []
     for row in order:
-        record, host = found[row]
+        record, own = found[row]
         groups.append(Group(record.key, None if record.key.startswith(NOT_A_JOB) else 1, whole[row]))
-        fields.append(_fields(record, host))
+        fields.append(_fields(record, own))
     return order, groups, fields
 
 
-def _fields(job: JobRecord, host: str) -> dict[str, Any]:
+def _hosts(database: SqlDatabase, owner: str, live: Live | None) -> list[str]:
+    hosts = {host for (host,) in database.rows("SELECT DISTINCT host FROM job WHERE key = ?", (owner,))}
+    if live is not None:
+        hosts |= {job.whole.host for (key, _), job in live.jobs().items() if key == owner}
+    return sorted(hosts)
+
+
+def _fields(job: JobRecord, hosts: Sequence[str]) -> dict[str, Any]:
     """Say who a job is, in a row of a report; the row's ``name`` is the job's key."""
     is_job = not job.key.startswith(NOT_A_JOB)
     return {
         "job": job.key,
         "run": str(job.run_us),
         "job_name": job.labels.get("name", ""),
-        "hosts": [host],
+        "hosts": list(hosts),
         "start_s": job.start_us / 1e6 if is_job else None,
         "end_s": job.end_us / 1e6 if is_job and job.end_us >= 0 else None,
         **{name: job.labels.get(name, "") for name in GROUPS},

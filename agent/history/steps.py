@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.history.documents import UsedPart, used_of
 from wattshed.agent.history.part_rows import PART_COLUMNS, part_of
-from wattshed.agent.history.query import TooMuchError, Used, row_name, where_parts
+from wattshed.agent.history.query import TooMuchError, Used, where_parts
 from wattshed.agent.history.schema import SUMS
-from wattshed.agent.history.store import DAY_US, NOT_A_JOB, within
+from wattshed.agent.history.sums import DAY_US, NOT_A_JOB, within
+from wattshed.agent.history.totals import row_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 MOST_STEPS = 1_000_000
 """Rows times steps in one answer, at most."""
 
+_RUN_OR_OWNER = "CASE WHEN job.run > 0 THEN CAST(job.run AS TEXT) ELSE job.key END"
+
 
 def stored_sums(database: SqlDatabase, by: str, asked: Filter, step_us: int) -> dict[tuple[Any, int], Used]:
     """Add up what was used by row and step.
@@ -28,7 +31,7 @@ def stored_sums(database: SqlDatabase, by: str, asked: Filter, step_us: int) -> 
     ----------
     database : SqlDatabase
     by : str
-        One of `query.BY`, or ``job``: then rows are numbers of jobs.
+        One of `query.BY`, or ``job``: then rows are numbers of runs, or whose it is if nobody's.
     asked : Filter
     step_us : int, us
         Divides a day, or is longer than all time.
@@ -59,13 +62,13 @@ def batched(values: Iterable[Any], most: int = 500) -> Iterator[list[Any]]:
         yield left[begin : begin + most]
 
 
-def parts_of_jobs(database: SqlDatabase, numbers: Sequence[int]) -> list[UsedPart]:
-    """Read all parts of jobs."""
+def parts_of_runs(database: SqlDatabase, numbers: Sequence[int]) -> list[UsedPart]:
+    """Read all parts of runs; number 0 is of a run that is not stored, and has none."""
     found = []
-    for some in batched(numbers):
+    for some in batched(number for number in numbers if number):
         rows = database.rows(
             f"SELECT gpu.host, gpu.model, {PART_COLUMNS} FROM part JOIN job ON job.id = part.job "
-            f"JOIN gpu ON gpu.id = part.gpu WHERE part.job IN ({', '.join('?' * len(some))}) ORDER BY part.to_us",
+            f"JOIN gpu ON gpu.id = part.gpu WHERE job.run IN ({', '.join('?' * len(some))}) ORDER BY part.to_us",
             some,
         )
         found += [UsedPart(part_of(columns), host, model) for host, model, *columns in rows]
@@ -90,7 +93,7 @@ def pieces(part: JobPart, since_us: int, until_us: int, step_us: int) -> Iterato
 def _pieces(database: SqlDatabase, by: str, asked: Filter, step_us: int) -> Iterator[tuple[Any, int, Used]]:
     """Yield sums of what lies within one step, and then, one by one, what of other parts lies in each."""
     where, values = where_parts(asked)
-    group = {"job": "job.id", "host": "job.host", "model": "gpu.model", "day": "''", "month": "''"}.get(by)
+    group = {"job": _RUN_OR_OWNER, "host": "job.host", "model": "gpu.model", "day": "''", "month": "''"}.get(by)
     if group is None:
         group = f"CASE WHEN substr(job.key, 1, 1) = '{NOT_A_JOB}' THEN job.key ELSE job.\"{by}\" END"
     sums = ", ".join(f"sum(part.{name})" for name in SUMS)

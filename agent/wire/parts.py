@@ -21,6 +21,14 @@ MOST_JOULES_PER_US = 0.02
 
 END = 1
 """The job ended with this part."""
+END_UNKNOWN = 2
+"""It is not known when the job ended: nobody looked."""
+CLOCK_SKEW = 4
+"""The host's clock and the collector's were more than `MOST_SKEW_US` apart: times are the host's."""
+REQUEUED = 256
+"""No host had the job for a while, and then it began again."""
+FLAGS = {END_UNKNOWN: "end_unknown", CLOCK_SKEW: "clock_skew", REQUEUED: "requeued"}
+MOST_SKEW_US = 5_000_000
 
 METHODS = {1: "alone", 2: "utilisation", 4: "share", 8: "equal", 16: "nobody-active"}
 """Bits of how a job's dynamic energy was split, those of `kernels.billing.shares`; the best first."""
@@ -180,12 +188,6 @@ def join_hnj(joules: int, rest: int) -> int:
     return int(joules) * HNJ_PER_JOULE + int(rest)
 
 
-def uid_of(labels: Mapping[str, str]) -> int:
-    """Return the user that a job runs as, by the kernel or by root's word; -1 if that is not known."""
-    uid = labels.get("uid", "")
-    return int(uid) if uid.isascii() and uid.isdecimal() else -1
-
-
 def joules(hnj: int) -> str:
     """Write an energy in joules: all of it, as a decimal number without exponent and without needless zeros."""
     whole, rest = divmod(abs(hnj), HNJ_PER_JOULE)
@@ -238,13 +240,13 @@ def plain(part: JobPart) -> dict[str, Any]:
     }
 
 
-def of_plain(values: Mapping[str, Any]) -> JobPart:
-    """Read a part from JSON, and believe nothing that cannot be.
+def own_of_plain(values: Mapping[str, Any]) -> JobPart:
+    """Read a part from JSON that this agent laid out itself.
 
     Raises
     ------
     ValueError
-        Saying what is wrong with it.
+        It is something else.
     """
     try:
         whole = {name: _whole(values[name]) for name in _WHOLE}
@@ -252,7 +254,18 @@ def of_plain(values: Mapping[str, Any]) -> JobPart:
         job, gpu = _text(values["job"]), _text(values["gpu"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"is not a part ({error})") from None
-    part = JobPart(job=job, gpu=gpu, doubt=Doubt(gain, split, idle, unread, squares), **whole)
+    return JobPart(job=job, gpu=gpu, doubt=Doubt(gain, split, idle, unread, squares), **whole)
+
+
+def of_plain(values: Mapping[str, Any]) -> JobPart:
+    """Read a part from JSON of somebody else, and believe nothing that cannot be.
+
+    Raises
+    ------
+    ValueError
+        Saying what is wrong with it.
+    """
+    part = own_of_plain(values)
     if why := _wrong(part):
         raise ValueError(f"part {part.seq} {why}")
     return part

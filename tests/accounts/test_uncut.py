@@ -36,7 +36,7 @@ def test_parts_and_what_is_uncut_are_all_there_is(schedule, slot_s, keep_s):
     for job in accounts.ledger.jobs.values():
         own = sum(line.active_us + line.held_us for line in job.lines.values())
         assert times[job.key] >= own  # and of its earlier runs
-    assert set(open_records(cuts, accounts.ledger.jobs, now_us)) >= {
+    assert set(open_records(cuts, accounts.ledger.jobs, now_us, now_us)) >= {
         (part.job, part.run_us) for part in left if not part.job.startswith("_")
     }
 
@@ -52,5 +52,5 @@ def test_the_sigma_of_a_job_that_runs_is_that_of_its_account():
 
 def test_who_was_not_seen_lately_has_ended():
     accounts, cuts = run(seconds([("a", 0, 0, 4), ("b", 1, 0, 9)]), Cuts(3600 * S), 60 * S)
-    records = open_records(cuts, accounts.ledger.jobs, T0 + 6 * S)
+    records = open_records(cuts, accounts.ledger.jobs, T0 + 6 * S, T0 + 8 * S)
     assert {key: record.end_us for (key, _), record in records.items()} == {"a": T0 + 4 * S, "b": -1}
