@@ -146,7 +146,7 @@ def test_a_damaged_history_is_put_aside_and_what_waits_goes_into_a_new_one(tmp_p
 def test_a_disk_that_is_full_or_read_only(tmp_path, trouble):
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", disk], capture_output=True).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", disk], capture_output=True).returncode:
         pytest.skip("a small disk cannot be mounted here")
     try:
         if trouble == "read-only":
@@ -157,7 +157,7 @@ def test_a_disk_that_is_full_or_read_only(tmp_path, trouble):
                 if trouble == "full":
                     life.written()
                     with pytest.raises(OSError, match="No space"), (disk / "filler").open("wb") as file:
-                        file.write(b"x" * (2 << 20))
+                        file.write(b"x" * (16 << 20))
             if n == 50:
                 until(lambda: life.faults.counts["history"] > 2)
                 assert life.feed.cuts.outbox
