@@ -17,6 +17,7 @@ from wattshed.agent.reports.flags import add_filter_flags, add_source_flags, par
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from wattshed.agent.inputs.opencost import Allocation
     from wattshed.agent.reports.amounts import Tariffs
     from wattshed.agent.reports.focus import FocusNames
     from wattshed.agent.reports.sources import Source
@@ -78,6 +79,9 @@ def _add_tariff_flags(group: argparse._ArgumentGroup) -> None:
         help="what an hour of a GPU of this model costs (repeatable); MODEL is a part of its name",
     )  # fmt: skip
     group.add_argument(
+        "--opencost", metavar="F", help="an answer of OpenCost's /allocation: its cost of GPUs beside (--by namespace)"
+    )
+    group.add_argument(
         "--basis", choices=("lifecycle", "direct"), default="lifecycle", help="of carbon (default lifecycle)"
     )
     group.add_argument("--sequence", metavar="N", default="", help="which auction of a file of day-ahead prices")
@@ -95,13 +99,14 @@ def run(args: argparse.Namespace) -> int:
     UnansweredError
         If there is nobody to be asked, or no answer.
     """
-    from wattshed.agent.reports.amounts import priced, with_gpu_hours  # noqa: PLC0415 - when it runs
+    from wattshed.agent.reports.amounts import priced, with_gpu_hours, with_opencost  # noqa: PLC0415 - when it runs
     from wattshed.agent.reports.notes import notes_of  # noqa: PLC0415
     from wattshed.agent.reports.sheet import print_sheet, sheet_of  # noqa: PLC0415
     from wattshed.agent.reports.sources import open_source  # noqa: PLC0415
 
     tariffs = tariffs_of(args)
     rates = [_rate(text) for text in args.gpu_hour]
+    allocations = _allocations(args)
     focus = _focus_names(args, tariffs)
     params = params_of(args)
     source = open_source(args)
@@ -110,6 +115,8 @@ def run(args: argparse.Namespace) -> int:
     document = priced(found, tariffs, spread=spread)
     if rates:
         document = with_gpu_hours(document, _rated(source, params, args.by, rates))
+    if allocations is not None:
+        document = with_opencost(document, allocations)
     if args.html:
         from wattshed.agent.reports.html import page  # noqa: PLC0415
 
@@ -157,6 +164,16 @@ def tariffs_of(args: argparse.Namespace) -> Tariffs:
         own = {key: columns[key] for key in ("time", "end", quantity) if quantity in columns and key in columns}
         found[quantity] = read_tariff(text, Asked(quantity, args.basis, args.sequence, args.area, currency, own))
     return Tariffs(**found, currency=found["price"].currency if "price" in found else currency)
+
+
+def _allocations(args: argparse.Namespace) -> list[Allocation] | None:
+    from wattshed.agent.inputs.opencost import read_allocations  # noqa: PLC0415
+
+    if args.opencost is None:
+        return None
+    if args.by != "namespace":
+        raise InputError("--opencost: is joined by namespace; use --by namespace")
+    return read_allocations(args.opencost)
 
 
 def _rate(text: str) -> tuple[str, Decimal]:
