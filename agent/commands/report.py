@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from wattshed.agent.inputs.opencost import Allocation
     from wattshed.agent.reports.amounts import Tariffs
     from wattshed.agent.reports.focus import FocusNames
-    from wattshed.agent.reports.sources import Source
+    from wattshed.agent.reports.sources import JobSource
 
 BY = ("user", "account", "partition", "namespace", "qos", "host", "model", "day", "month")
 """What a report goes by."""
@@ -120,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _ask(source: Source, params: Mapping[str, str], by: str, step_s: int | None) -> dict[str, Any]:
+def _ask(source: JobSource, params: Mapping[str, str], by: str, step_s: int | None) -> dict[str, Any]:
     return source.ask("report", {**params, "by": by, **({"step_s": str(step_s)} if step_s else {})})
 
 
@@ -146,7 +146,7 @@ def _rate(text: str) -> tuple[str, Decimal]:
 
 
 def _rated(
-    source: Source, params: Mapping[str, str], by: str, rates: Sequence[tuple[str, Decimal]]
+    source: JobSource, params: Mapping[str, str], by: str, rates: Sequence[tuple[str, Decimal]]
 ) -> list[tuple[Decimal, dict[str, Any]]]:
     """Ask for the report of each model that has a rate."""
     models = [row["name"] for row in _ask(source, params, "model", None)["rows"]]

@@ -30,7 +30,7 @@ class UnansweredError(OSError):
     """There is no answer; the message is one line that says what to do, and the command's exit code is 1."""
 
 
-class Source(Protocol):
+class JobSource(Protocol):
     """Somebody who knows which job used what."""
 
     name: str
@@ -87,7 +87,7 @@ class FileSource:
         self._answers = Answers(database, hosts[0][0] if hosts else "", clock=clock)
 
     def ask(self, path: str, params: Mapping[str, str]) -> dict[str, Any]:
-        """Ask one question; see `Source`."""
+        """Ask one question; see `JobSource`."""
         from wattshed.agent.history.paths import RefusedError, ask  # noqa: PLC0415
 
         try:
@@ -114,7 +114,7 @@ class HttpSource:
         self.name, self._server, self._timeout_s = server.address.url, server, timeout_s
 
     def ask(self, path: str, params: Mapping[str, str]) -> dict[str, Any]:
-        """Ask one question; see `Source`."""
+        """Ask one question; see `JobSource`."""
         from wattshed.agent.wire.agents import NoDocumentError  # noqa: PLC0415
 
         try:
@@ -138,7 +138,7 @@ class HttpSource:
         return UnansweredError(str(error))
 
 
-def open_source(args: argparse.Namespace, sockets: Sequence[Path] = SOCKETS) -> Source:
+def open_source(args: argparse.Namespace, sockets: Sequence[Path] = SOCKETS) -> JobSource:
     """Find whom to ask: ``--url``, else ``--store``, else the first of the sockets at which somebody listens.
 
     Parameters
