@@ -61,6 +61,12 @@ def notes_of(document: Mapping[str, Any]) -> list[str]:
         notes.append("GPU h: hours that jobs held GPUs; what they cost by model stands beside energy, not in it.")
         if total["gpu_hours_unrated"]:
             notes.append(f"{total['gpu_hours_unrated']:,.1f} of the GPU hours are of models without a rate.")
+    if "opencost_gpu_cost" in total:
+        notes.append(
+            "OpenCost GPU: what OpenCost says that GPUs cost, in its currency; it stands beside energy, not in it."
+        )
+        if total["opencost_elsewhere"] != "0":
+            notes.append(f"{total['opencost_elsewhere']} of OpenCost's GPU cost is of namespaces without energy here.")
     return notes + _nobody(document)
 
 

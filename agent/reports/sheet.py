@@ -124,5 +124,6 @@ def _quantities(document: Mapping[str, Any]) -> list[_Quantity]:
         _Quantity("kg CO2e", "CO2e", "co2e_g", "co2e_sigma_g", 0, 4, 1000, 0, "no_carbon_j"),
         _Quantity("kg CO2 marg.", "marg.", "marginal_co2_g", "marginal_co2_sigma_g", 0, 4, 1000, 0, "no_carbon_j"),
         _Quantity(f"GPU h {currency}", "", "gpu_hours_cost", "", 1, 1, 1, 2),
+        _Quantity("OpenCost GPU", "", "opencost_gpu_cost", "", 1, 1, 1, 2),
     ]
     return [quantity for quantity in every if quantity.key in total]
