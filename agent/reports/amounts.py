@@ -149,13 +149,13 @@ def with_gpu_hours(document: dict[str, Any], rated: Sequence[tuple[Decimal, Mapp
     hours: dict[str, Decimal] = {}
     for rate, part in rated:
         for row in part["rows"]:
-            held = Decimal(repr(row["held_s"])) / 3600
+            held = gpu_hours(row)
             costs[row["name"]] = costs.get(row["name"], Decimal(0)) + rate * held
             hours[row["name"]] = hours.get(row["name"], Decimal(0)) + held
     rows = [dict(row) for row in document["rows"]]
     printed = rounded([costs.get(row["name"], Decimal(0)) for row in rows], PLACES["cost"])
     for row, cost in zip(rows, printed, strict=True):
-        without = Decimal(repr(row["held_s"])) / 3600 - hours.get(row["name"], Decimal(0))
+        without = gpu_hours(row) - hours.get(row["name"], Decimal(0))
         row["gpu_hours_cost"] = plain(cost)
         row["gpu_hours_unrated"] = max(round(float(without), 6), 0.0)
     total = {
@@ -196,6 +196,11 @@ def with_opencost(document: dict[str, Any], allocations: Sequence[Allocation]) -
         "opencost_elsewhere": plain(rounded([sum(costs.values(), Decimal(0))], PLACES["cost"])[0]),
     }
     return {**document, "rows": rows, "total": total}
+
+
+def gpu_hours(row: Mapping[str, Any]) -> Decimal:
+    """Return how long jobs had GPUs, h: the time in which they ran on them, and that in which they only held them."""
+    return (Decimal(repr(row["active_s"])) + Decimal(repr(row["held_s"]))) / 3600
 
 
 def energies_of(document: Mapping[str, Any], groups: Sequence[int] | None = None) -> Energies:
