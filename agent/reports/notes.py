@@ -44,6 +44,8 @@ def notes_of(document: Mapping[str, Any]) -> list[str]:
     """Say in sentences what was asked for, where values come from, and what is missing."""
     tariffs, total = document["tariffs"], document["total"]
     notes = [f"{_time(document)}. {BOUNDARY}"]
+    if document.get("scope") == "own":
+        notes.append("Only your own jobs are in it.")
     if "pue" in tariffs:
         notes.append(f"wall kWh: board energy times PUE ({_value(tariffs['pue'])}); the PUE is taken as exact.")
         notes += _missing(total, "no_pue_j", "PUE", "wall kWh")
