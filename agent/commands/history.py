@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.reports.flags import add_filter_flags, add_source_flags, params_of
+from wattshed.agent.reports.tariff_flags import add_tariff_flags, tariffs_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +29,7 @@ _JOBS_EXAMPLES = """examples:
 _JOB_EXAMPLES = """examples:
   wattshed job 1843009                           a job of this host, by its Slurm id
   wattshed job slurm:1843009 --json              the same, for programs
+  wattshed job 1843009 --price 0.21 --currency EUR --carbon 350 --pue 1.3
   wattshed job k8s:demo/train-0 --url http://n1:9961
 """
 
@@ -62,7 +64,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     one.add_argument("id", metavar="ID", help="as jobs lists it, or without what stands before the colon")
-    one.add_argument("--json", action="store_true", help="print the document of the HTTP API")
+    one.add_argument(
+        "--json", action="store_true", help="print the document of the HTTP API, with amounts if asked for"
+    )
+    add_tariff_flags(one)
     add_source_flags(one)
     one.set_defaults(run=run_job)
 
@@ -133,12 +138,20 @@ def run_job(args: argparse.Namespace) -> int:
     UnansweredError
         If there is nobody to be asked, or no such job.
     """
+    from wattshed.agent.reports import job_amounts  # noqa: PLC0415
     from wattshed.agent.reports.one_job import print_job  # noqa: PLC0415
     from wattshed.agent.reports.sources import open_source  # noqa: PLC0415
 
-    document = open_source(args).ask(f"jobs/{args.id}", {})
+    tariffs = tariffs_of(args)
+    source = open_source(args)
+    document = source.ask(f"jobs/{args.id}", {})
+    priced = job_amounts.amounts_of(source, document["job"], tariffs) if tariffs.by_amount() else None
     if args.json:
-        sys.stdout.write(json.dumps(document) + "\n")
+        amounts = {"amounts": job_amounts.document_of(priced)} if priced else {}
+        sys.stdout.write(json.dumps(document | amounts) + "\n")
+    elif priced:
+        facts, notes = job_amounts.facts_of(priced), job_amounts.notes_on(priced)
+        print_job(document, sys.stdout, amounts=facts, notes=notes)
     else:
         print_job(document, sys.stdout)
     return 0

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.reports.flags import add_filter_flags, add_source_flags, params_of
+from wattshed.agent.reports.tariff_flags import add_tariff_flags, tariffs_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,7 +48,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--by", choices=BY, required=True, help="what the rows are")
     add_filter_flags(parser, running=False)
-    _add_tariff_flags(parser.add_argument_group("money and carbon: a number, or a file of values over time"))
+    add_tariff_flags(parser).add_argument(
+        "--gpu-hour", metavar="MODEL=RATE", action="append", default=[],
+        help="what an hour of a GPU of this model costs (repeatable); MODEL is a part of its name",
+    )  # fmt: skip
     group = parser.add_argument_group("the answer")
     style = group.add_mutually_exclusive_group()
     style.add_argument("--json", action="store_true", help="print a document, with exact amounts")
@@ -66,23 +70,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )  # fmt: skip
     add_source_flags(parser)
     parser.set_defaults(run=run)
-
-
-def _add_tariff_flags(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--price", metavar="P", help="of a kWh: 0.21, or a file (ENTSO-E, or start,end,price)")
-    group.add_argument("--currency", metavar="C", help="of prices and rates, such as EUR; a file's must be the same")
-    group.add_argument("--carbon", metavar="G", help="g of CO2e a kWh: 350, or a file (Electricity Maps, WattTime)")
-    group.add_argument("--pue", metavar="P", help="energy at the wall over that of the boards: 1.3, or a file")
-    group.add_argument(
-        "--gpu-hour", metavar="MODEL=RATE", action="append", default=[],
-        help="what an hour of a GPU of this model costs (repeatable); MODEL is a part of its name",
-    )  # fmt: skip
-    group.add_argument(
-        "--basis", choices=("lifecycle", "direct"), default="lifecycle", help="of carbon (default lifecycle)"
-    )
-    group.add_argument("--sequence", metavar="N", default="", help="which auction of a file of day-ahead prices")
-    group.add_argument("--area", metavar="A", default="", help="which bidding zone of such a file")
-    group.add_argument("--columns", metavar="k=v,...", help="columns of another table: time=ts,price=price_eur_per_mwh")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -127,36 +114,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _ask(source: Source, params: Mapping[str, str], by: str, step_s: int | None) -> dict[str, Any]:
     return source.ask("report", {**params, "by": by, **({"step_s": str(step_s)} if step_s else {})})
-
-
-def tariffs_of(args: argparse.Namespace) -> Tariffs:
-    """Read what the flags of money and carbon say.
-
-    Raises
-    ------
-    InputError
-        If one of them cannot be used.
-    """
-    from wattshed.agent.inputs.columns import parse_spec  # noqa: PLC0415
-    from wattshed.agent.inputs.tariffs.reading import read_tariff  # noqa: PLC0415
-    from wattshed.agent.inputs.tariffs.tables import Asked  # noqa: PLC0415
-    from wattshed.agent.reports.amounts import Tariffs  # noqa: PLC0415
-
-    currency = args.currency or ""
-    if currency and not (len(currency) == 3 and currency.isascii() and currency.isalpha() and currency.isupper()):
-        raise InputError(f"--currency: {currency!r} is not a currency's code; write three capitals such as EUR")
-    quantities = ("price", "carbon", "pue")
-    spec = parse_spec(args.columns, ("time", "end", *quantities)) if args.columns else {}
-    columns = {key: f"{name}:{unit}" if unit else name for key, (name, unit) in spec.items()}
-    if columns and not any(key in columns and getattr(args, key) for key in quantities):
-        raise InputError("--columns: names no column of a price, carbon or pue file that is given")
-    found = {}
-    for quantity in quantities:
-        if (text := getattr(args, quantity)) is None:
-            continue
-        own = {key: columns[key] for key in ("time", "end", quantity) if quantity in columns and key in columns}
-        found[quantity] = read_tariff(text, Asked(quantity, args.basis, args.sequence, args.area, currency, own))
-    return Tariffs(**found, currency=found["price"].currency if "price" in found else currency)
 
 
 def _rate(text: str) -> tuple[str, Decimal]:

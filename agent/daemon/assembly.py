@@ -281,7 +281,8 @@ def _history(about: _About, kind: str, faults: Faults, opened: ExitStack) -> His
         return None
     from wattshed.agent.daemon.history_feed import HistoryFeed  # noqa: PLC0415 - a database is opened only here
     from wattshed.agent.history.privacy import Privacy  # noqa: PLC0415
-    from wattshed.agent.history.store import DAY_US, Retention  # noqa: PLC0415
+    from wattshed.agent.history.store import Retention  # noqa: PLC0415
+    from wattshed.agent.history.sums import DAY_US  # noqa: PLC0415
     from wattshed.agent.history.writer import HistoryWriter  # noqa: PLC0415
 
     name = "simulated-history.db" if kind == "simulated" else "history.db"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from wattshed.agent.history import steps
 from wattshed.agent.history.documents import Seen, UsedPart, by_gpu, job_document, power, report_document
 from wattshed.agent.history.part_rows import PART_COLUMNS, RECORD_COLUMNS, part_of, record_of
-from wattshed.agent.history.query import FOREVER_US, MOST, jobs, report, runs
+from wattshed.agent.history.query import FOREVER_US, MOST, collected_us, jobs, report, runs
 from wattshed.agent.wire.parts import joules, plain, plain_record
 
 if TYPE_CHECKING:
@@ -64,10 +64,10 @@ class Answers:
             found = runs(self._database, self._key(key, asked), asked)
             if not found:
                 return None
-            newest = [row for row in found if row.run_us == found[0].run_us]
-            earlier = [row for row in found if row.run_us != found[0].run_us]
+            newest, *earlier = found
             parts = self._parts_of(newest)
-            document = job_document(newest, _seen_of(newest, parts), round(self._clock() * 1e6))
+            until_us = collected_us(self._database)
+            document = job_document(newest, _seen_of(newest, parts), round(self._clock() * 1e6), until_us)
             document |= {"by_gpu": by_gpu(parts), "power": power(parts), "work": None}
             return self._headed("wattshed.job/1", {"job": document, "earlier": self._documents(earlier)})
 
@@ -152,26 +152,26 @@ class Answers:
         return found[0] if found and (len(found) == 1 or found[0] == key) else key
 
     def _documents(self, found: Sequence[FoundJob]) -> list[dict[str, Any]]:
-        now_us = round(self._clock() * 1e6)
+        now_us, until_us = round(self._clock() * 1e6), collected_us(self._database)
         seen = self._seen([job.number for job in found])
-        return [job_document([job], seen.get(job.number, Seen(None, job.start_us)), now_us) for job in found]
+        return [job_document(job, seen.get(job.number, Seen(None, job.start_us)), now_us, until_us) for job in found]
 
     def _seen(self, numbers: Sequence[int]) -> dict[int, Seen]:
         """Count the GPUs of jobs, and tell up to when they are accounted for."""
         if not numbers:
             return {}
         rows = self._database.rows(
-            "SELECT part.job, count(DISTINCT part.gpu), max(part.to_us) FROM part "
-            f"WHERE part.job IN ({', '.join('?' * len(numbers))}) GROUP BY part.job",
+            "SELECT job.run, count(DISTINCT part.gpu), max(part.to_us) FROM part JOIN job ON job.id = part.job "
+            f"WHERE job.run IN ({', '.join('?' * len(numbers))}) GROUP BY job.run",
             numbers,
         )
-        return {job: Seen(gpus, until_us) for job, gpus, until_us in rows}
+        return {run: Seen(gpus, until_us) for run, gpus, until_us in rows}
 
-    def _parts_of(self, found: Sequence[FoundJob]) -> list[UsedPart]:
+    def _parts_of(self, found: FoundJob) -> list[UsedPart]:
         rows = self._database.rows(
             f"SELECT gpu.host, gpu.model, {PART_COLUMNS} FROM part JOIN job ON job.id = part.job "
-            f"JOIN gpu ON gpu.id = part.gpu WHERE part.job IN ({', '.join('?' * len(found))}) ORDER BY part.to_us",
-            [job.number for job in found],
+            "JOIN gpu ON gpu.id = part.gpu WHERE job.run = ? ORDER BY part.to_us",
+            (found.number,),
         )
         return [UsedPart(part_of(row[2:]), row[0], row[1]) for row in rows]
 
@@ -186,6 +186,6 @@ class Answers:
         return [record_of(row) for row in rows]
 
 
-def _seen_of(found: Sequence[FoundJob], parts: Sequence[UsedPart]) -> Seen:
+def _seen_of(found: FoundJob, parts: Sequence[UsedPart]) -> Seen:
     gpus = {(one.host, one.part.gpu) for one in parts}
-    return Seen(len(gpus) or None, max([job.start_us for job in found] + [one.part.to_us for one in parts]))
+    return Seen(len(gpus) or None, max([found.start_us] + [one.part.to_us for one in parts]))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.history.query import Used
 from wattshed.agent.history.schema import GROUPS
-from wattshed.agent.wire.parts import joules, method_name
+from wattshed.agent.wire.parts import FLAGS, joules, method_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from wattshed.agent.wire.parts import JobPart
 
 BOUNDARY = "board"
+TOLD_WITHIN_US = 900_000_000
+"""A host tells of a job within this time after its end, or knows nothing of it."""
 _SHOWN = (*GROUPS, "name")
 _HNJ_PER_US_W = 2_000
 """1 W is 2,000 hnj in each microsecond."""
@@ -67,47 +69,52 @@ def energies(used: Used) -> dict[str, Any]:
     }
 
 
-def job_document(rows: Sequence[FoundJob], seen: Seen, now_us: int) -> dict[str, Any]:
+def job_document(job: FoundJob, seen: Seen, now_us: int, collected_us: int | None = None) -> dict[str, Any]:
     """Lay out one run of a job.
 
     Parameters
     ----------
-    rows : sequence of FoundJob
-        The same run on each of its hosts.
+    job : FoundJob
     seen : Seen
     now_us : int, us
+    collected_us : int or None, us
+        See `query.collected_us`.
     """
-    used, first = total(row.used for row in rows), rows[0]
-    start_us, end_us = min(row.start_us for row in rows), max(row.end_us for row in rows)
-    running = any(row.end_us < 0 for row in rows)
-    method, peak_mw = 0, 0
-    for row in rows:
-        method, peak_mw = method | row.method, max(peak_mw, row.peak_mw)
-    labels: dict[str, str] = {}
-    for row in rows:
-        labels |= row.labels
-    until_us = max(seen.until_us, start_us) if running else end_us
+    used, running = job.used, job.end_us < 0
+    labels = dict(job.labels)
+    until_us = max(seen.until_us, job.start_us) if running else job.end_us
     there_us = used.active_us + used.held_us
+    missing = job.expected is not None and len(job.hosts) < job.expected
+    flags = [name for bit, name in FLAGS.items() if job.flags & bit]
     return {
-        "job": first.key,
-        "run": str(first.run_us),
-        "hosts": sorted({row.host for row in rows}),
-        "hosts_expected": None,
-        "state": "running" if running else "complete",
-        "start_s": start_us / 1e6,
-        "end_s": None if running else end_us / 1e6,
-        "elapsed_s": max(0, (now_us if running else end_us) - start_us) / 1e6,
+        "job": job.key,
+        "run": str(job.run_us),
+        "hosts": list(job.hosts),
+        "hosts_expected": job.expected,
+        "state": _state(job, collected_us if missing else None),
+        "start_s": job.start_us / 1e6,
+        "end_s": None if running else job.end_us / 1e6,
+        "elapsed_s": max(0, (now_us if running else job.end_us) - job.start_us) / 1e6,
         **{name: labels.pop(name, "") for name in _SHOWN},
         "labels": labels,
         "gpus": seen.gpus,
         **energies(used),
         "boundary": BOUNDARY,
-        "mean_w": _mean_w(used.energy_hnj, until_us - start_us),
-        "peak_w": peak_mw / 1e3 if peak_mw > 0 else None,
+        "mean_w": _mean_w(used.energy_hnj, until_us - job.start_us),
+        "peak_w": job.peak_mw / 1e3 if job.peak_mw > 0 else None,
         "held_idle": used.held_us / there_us if there_us > 0 else None,
-        "method": method_name(method),
-        "flags": [],
+        "method": method_name(job.method),
+        "flags": [*flags, "lower_bound"] if missing and not running else flags,
     }
+
+
+def _state(job: FoundJob, collected_us: int | None) -> str:
+    """Say how far a job is: of one that ended and has hosts missing, whether one may still tell of it."""
+    if job.end_us < 0:
+        return "running"
+    if collected_us is None:
+        return "complete"
+    return "waiting" if collected_us < job.end_us + TOLD_WITHIN_US else "incomplete"
 
 
 def total(used: Iterable[Used]) -> Used:

@@ -19,17 +19,20 @@ from wattshed.agent.history.query import (
     where_parts,
 )
 from wattshed.agent.history.schema import GROUPS, SUMS
-from wattshed.agent.history.store import DAY_US, NOT_A_JOB, within
+from wattshed.agent.history.sums import DAY_US, NOT_A_JOB, within
+from wattshed.agent.wire.parts import JobRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from wattshed.agent.history.query import Filter
     from wattshed.agent.history.sql import SqlDatabase
-    from wattshed.agent.wire.parts import JobPart, JobRecord
+    from wattshed.agent.wire.parts import JobPart
 
 MOST_STEPS = 1_000_000
 """Rows times steps in one answer, at most."""
+
+_RUN_OR_OWNER = "CASE WHEN job.run > 0 THEN CAST(job.run AS TEXT) ELSE job.key END"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,26 +100,33 @@ def _groups(
     return [group.name for group in groups], groups, []
 
 
-def _jobs(database: SqlDatabase, whole: Mapping[int, Used]) -> tuple[list[int], list[Group], list[dict[str, Any]]]:
-    found: dict[int, tuple[JobRecord, str]] = {}
-    for numbers in batched(whole):
+def _jobs(database: SqlDatabase, whole: Mapping[str, Used]) -> tuple[list[str], list[Group], list[dict[str, Any]]]:
+    found = {name: (JobRecord(name, 0, 0), _hosts(database, name)) for name in whole if name[0] == NOT_A_JOB}
+    for numbers in batched(int(name) for name in whole if name[0] != NOT_A_JOB):
         marks = ", ".join("?" * len(numbers))
-        for row in database.rows(
-            f"SELECT job.id, job.host, {RECORD_COLUMNS} FROM job WHERE job.id IN ({marks})", numbers
-        ):
-            found[row[0]] = record_of(row[2:]), row[1]
+        hosts: dict[int, list[str]] = {number: [] for number in numbers}
+        for run, host in database.rows(f"SELECT DISTINCT run, host FROM job WHERE run IN ({marks})", numbers):
+            hosts[run].append(host)
+        columns = RECORD_COLUMNS.replace("job.", "run.")
+        for number, *row in database.rows(f"SELECT run.id, {columns} FROM run WHERE run.id IN ({marks})", numbers):
+            found[str(number)] = record_of(row), sorted(hosts[number])
 
-    def place(number: int) -> tuple[bool, int, str, int, str]:
-        job, host = found[number]
-        return job.key.startswith(NOT_A_JOB), -whole[number].energy_hnj, job.key, job.run_us, host
+    def place(name: str) -> tuple[bool, int, str, int, list[str]]:
+        job, hosts = found[name]
+        return name.startswith(NOT_A_JOB), -whole[name].energy_hnj, job.key, job.run_us, hosts
 
     order = sorted(whole, key=place)
     groups, fields = [], []
-    for number in order:
-        job, host = found[number]
-        groups.append(Group(job.key, None if job.key.startswith(NOT_A_JOB) else 1, whole[number]))
-        fields.append(job_fields(job, [host]))
+    for name in order:
+        job, own = found[name]
+        groups.append(Group(job.key, None if name.startswith(NOT_A_JOB) else 1, whole[name]))
+        fields.append(job_fields(job, own))
     return order, groups, fields
+
+
+def _hosts(database: SqlDatabase, owner: str) -> list[str]:
+    rows = database.rows("SELECT DISTINCT host FROM job WHERE key = ?", (owner,))
+    return sorted(host for (host,) in rows)
 
 
 def job_fields(job: JobRecord, hosts: Sequence[str]) -> dict[str, Any]:
@@ -158,7 +168,7 @@ def pieces(part: JobPart, since_us: int, until_us: int, step_us: int) -> Iterato
 def _pieces(database: SqlDatabase, by: str, asked: Filter, step_us: int) -> Iterator[tuple[Any, int, Used]]:
     """Yield sums of what lies within one step, and then, one by one, what of other parts lies in each."""
     where, values = where_parts(asked)
-    group = {"job": "job.id", "host": "job.host", "model": "gpu.model", "day": "''", "month": "''"}.get(by)
+    group = {"job": _RUN_OR_OWNER, "host": "job.host", "model": "gpu.model", "day": "''", "month": "''"}.get(by)
     if group is None:
         group = f"CASE WHEN substr(job.key, 1, 1) = '{NOT_A_JOB}' THEN job.key ELSE job.\"{by}\" END"
     sums = ", ".join(f"sum(part.{name})" for name in SUMS)

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wattshed.agent.history.database import Database
-from wattshed.agent.history.sql import DatabaseError
 from wattshed.agent.history.privacy import Privacy
+from wattshed.agent.history.sql import DatabaseError
 from wattshed.agent.history.store import Retention, Store
 
 if TYPE_CHECKING:

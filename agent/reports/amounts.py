@@ -27,9 +27,9 @@ NO_JOBS = (IDLE, UNATTRIBUTED, OTHER)
 """Rows that are nobody's, or of jobs that are not told apart; the last ones."""
 PLACES = {"wall_kwh": 9, "priced_kwh": 9, "cost": 6, "co2e_g": 3, "marginal_co2_g": 3}
 """Digits behind the point in documents."""
-_SIGMAS = {"wall_kwh": "wall_sigma_kwh", "cost": "cost_sigma", "co2e_g": "co2e_sigma_g"}
-_SIGMAS["marginal_co2_g"] = "marginal_co2_sigma_g"
-_LACKS = {
+SIGMA_KEYS = {"wall_kwh": "wall_sigma_kwh", "cost": "cost_sigma", "co2e_g": "co2e_sigma_g"}
+SIGMA_KEYS["marginal_co2_g"] = "marginal_co2_sigma_g"
+LACK_KEYS = {
     "wall_kwh": "no_pue_j",
     "priced_kwh": "unpriced_j",
     "cost": "unpriced_j",
@@ -280,14 +280,14 @@ def _print(rows: list[_Row], total: dict[str, Any], key: str) -> None:
     lacks = sum(row.found[key].unpriced_hnj for row in rows)
     for row, value, nothing in zip(rows, values, unknown, strict=True):
         row.document[key] = None if nothing else plain(value)
-        if key in _SIGMAS:
-            row.document[_SIGMAS[key]] = None if nothing else row.sigmas[key]
-        row.document[_LACKS[key]] = joules(row.found[key].unpriced_hnj)
+        if key in SIGMA_KEYS:
+            row.document[SIGMA_KEYS[key]] = None if nothing else row.sigmas[key]
+        row.document[LACK_KEYS[key]] = joules(row.found[key].unpriced_hnj)
     none = bool(rows) and all(nothing or not row.hnj for row, nothing in zip(rows, unknown, strict=True)) and lacks > 0
     total[key] = None if none else plain(sum(values, Decimal(0)))
-    if key in _SIGMAS:
-        total[_SIGMAS[key]] = None if none else _total_sigma(rows, total, key)
-    total[_LACKS[key]] = joules(lacks)
+    if key in SIGMA_KEYS:
+        total[SIGMA_KEYS[key]] = None if none else _total_sigma(rows, total, key)
+    total[LACK_KEYS[key]] = joules(lacks)
     if key not in {"wall_kwh", "priced_kwh"}:
         estimated = [row.found[key].estimated_hnj for row in rows]
         if any(estimated):

@@ -34,9 +34,9 @@ def with_doubt(value: Decimal, doubt: Decimal, unit: str) -> str:
     Returns
     -------
     str
-        Such as ``12.34 ± 0.12 kWh``: a second digit of the doubt where the first is a 1, and three decimals at most.
+        Such as ``12.34 ± 0.12 kWh``: a second digit of the doubt where the first is 1 to 3, and three decimals at most.
     """
-    digit = doubt.adjusted() - (doubt.as_tuple().digits[0] == 1) if doubt else value.adjusted() - 3
+    digit = doubt.adjusted() - (doubt.as_tuple().digits[0] <= 3) if doubt else value.adjusted() - 3
     step = Decimal(1).scaleb(min(max(digit, -3), 0)) if value or doubt else Decimal(1)
     return f"{value.quantize(step, ROUND_HALF_EVEN):,f} ± {doubt.quantize(step, ROUND_UP):,f} {unit}"
 

@@ -40,6 +40,7 @@ def print_job(
     out: TextIO,
     *,
     amounts: Mapping[str, str] | None = None,
+    notes: Sequence[str] = (),
     zone: tzinfo | None = None,
     now_s: float | None = None,
 ) -> None:
@@ -52,6 +53,8 @@ def print_job(
     out : TextIO
     amounts : mapping of str to str, optional
         What it comes to in money and carbon, by name.
+    notes : sequence of str, optional
+        What must be known to read them.
     zone : tzinfo, optional
         Of the times; that of this machine by default.
     now_s : float, s
@@ -68,10 +71,8 @@ def print_job(
         console.print("\nEarlier runs of it", style="bold")
         year = datetime.fromtimestamp(time.time() if now_s is None else now_s, zone).year if out.isatty() else 0
         print_rows(console, _RUN_COLUMNS, [_run(one, zone, year) for one in earlier])
-    notes = [BOUNDARY]
-    if is_lower_bound(job):
-        notes.append("≥: parts of some hosts are missing yet, the total is at least that.")
-    print_notes(console, notes)
+    lower_bound = ["≥: parts of some hosts are missing yet, the total is at least that."] if is_lower_bound(job) else []
+    print_notes(console, [BOUNDARY, *lower_bound, *notes])
 
 
 def _facts(job: Mapping[str, Any], amounts: Mapping[str, str], zone: tzinfo | None) -> dict[str, str]:

@@ -16,7 +16,7 @@ from wattshed.agent.reports.sheet import row_name
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-MOST_BARS = 16
+MOST_BARS = 14
 MOST_SERIES = 7
 MOST_DAYS = 92
 HEIGHT_PX = 240

@@ -110,7 +110,7 @@ class _Quantity:
         doubts = []
         for row in lines if self.sigma else ():
             sigma = row[self.sigma]
-            doubt = None if sigma is None else Decimal(repr(float(sigma) * SIGMAS)) / self.divisor
+            doubt = None if sigma is None else Decimal(f"{sigma * SIGMAS / self.divisor:.9g}")
             doubts.append(UNKNOWN if doubt is None else f"{doubt.quantize(step, ROUND_UP):,f}")
         return texts, doubts
 

@@ -21,6 +21,14 @@ MOST_JOULES_PER_US = 0.02
 
 END = 1
 """The job ended with this part."""
+END_UNKNOWN = 2
+"""It is not known when the job ended: nobody looked."""
+CLOCK_SKEW = 4
+"""The host's clock and the collector's were more than `MOST_SKEW_US` apart: times are the host's."""
+REQUEUED = 256
+"""No host had the job for a while, and then it began again."""
+FLAGS = {END_UNKNOWN: "end_unknown", CLOCK_SKEW: "clock_skew", REQUEUED: "requeued"}
+MOST_SKEW_US = 5_000_000
 
 METHODS = {1: "alone", 2: "utilisation", 4: "share", 8: "equal", 16: "nobody-active"}
 """Bits of how a job's dynamic energy was split, those of `kernels.billing.shares`; the best first."""

@@ -12,7 +12,7 @@ from wattshed.agent.history.answers import Answers
 from wattshed.agent.history.opening import open_database
 from wattshed.agent.history.paths import RefusedError, ask
 from wattshed.agent.history.query import Filter, TooMuchError
-from wattshed.agent.history.store import within
+from wattshed.agent.history.sums import within
 from wattshed.agent.wire.parts import END, hnj_of, of_plain, record_of_plain
 
 NOW_S = (MARCH_US + 10 * DAY_US) / 1e6

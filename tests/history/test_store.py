@@ -14,7 +14,8 @@ from wattshed.agent.history.database import Database
 from wattshed.agent.history.opening import open_database
 from wattshed.agent.history.query import Filter, jobs, report, runs
 from wattshed.agent.history.sql import DatabaseError
-from wattshed.agent.history.store import Retention, by_day, within
+from wattshed.agent.history.store import Retention
+from wattshed.agent.history.sums import by_day, within
 from wattshed.agent.wire.parts import Doubt, of_plain, plain
 
 

@@ -34,7 +34,7 @@ def facts(lines):
 
 def test_all_that_is_known_is_shown(shown):
     document = job_document(job(), [job(earlier, energy_j="1") for earlier in (3, 2)], [gpu(0), gpu(1)], HOURS)
-    lines = shown(document, 120, amounts={"cost": "0.83 EUR"})
+    lines = shown(document, 120, amounts={"cost": "0.83 EUR"}, notes=["EUR: 0.3."])
     assert lines[0] == "slurm:1843001  train"
     assert facts(lines) == {
         "who": "user ada, account physics, partition gpu",
@@ -52,9 +52,10 @@ def test_all_that_is_known_is_shown(shown):
     }
     text = "\n".join(lines)
     assert text.count("GPU-11111111-2222-3333-4444-55555555555") == 2
-    assert text.count("1.39 ± 0.03 Wh") == 2
+    assert text.count("1.389 ± 0.028 Wh") == 2
     assert text.count("0 ± 56 mWh") == 2  # the earlier runs
     assert "what the GPU boards drew, ± two sigma" in text
+    assert lines[-1] == "EUR: 0.3."
 
 
 def test_what_is_unknown_is_not_zero(shown):
