@@ -35,6 +35,7 @@ QUEUES = ("kueue.x-k8s.io/local-queue-name", "kueue.x-k8s.io/queue-name")
 AROUND_S = 3600
 """Labels count that were there so long before the first part of a pod, or after the last."""
 _KEY = re.compile(r"k8s:(?P<uid>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/")
+_LONGEST = 253 + 63 + 8  # a namespace, a name, and the kind
 _UNSAFE = re.compile(r"[^a-zA-Z0-9_]")
 
 
@@ -157,8 +158,9 @@ def _named(record: JobRecord, pod: Pod | None) -> JobRecord:
     known = record.labels.get("namespace", "")
     if known and known != pod.namespace:
         return record  # what the kubelet said is of another pod than this answer
-    told = workload_of(pod.namespace, pod.labels) | {"namespace": pod.namespace}
-    return replace(record, labels={**record.labels, **{name: printable(text, 250) for name, text in told.items()}})
+    told = {"namespace": pod.namespace, **workload_of(pod.namespace, pod.labels)}
+    legible = {name: printable(text, _LONGEST) for name, text in told.items() if name not in record.labels}
+    return replace(record, labels={**record.labels, **legible})
 
 
 def _wanted() -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from wattshed.agent.collect.workloads import (
     named,
     workload_of,
 )
+from wattshed.agent.jobs.text import printable
 from wattshed.agent.wire.parts import JobPart, JobRecord
 from wattshed.agent.wire.query import Point, ServerError
 
@@ -99,7 +100,8 @@ def test_no_label_moves_a_pod_out_of_its_namespace(namespace, labels, known):
     if known:
         assert after.labels["namespace"] == known
     if "workload" in after.labels:
-        assert after.labels["workload"].startswith(f"{after.labels['namespace']}/")
+        assert after.labels["workload"].startswith(f"{printable(namespace)}/")
+        assert known in {"", namespace}
     assert (after.key, after.uid, after.run_us) == (before.key, before.uid, before.run_us)
 
 
