@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from wattshed.agent.history import schema
+from wattshed.agent.history.forgetting import forget_users
 from wattshed.agent.history.part_rows import PART_COLUMNS, part_of
 from wattshed.agent.history.run_rows import RunRows
 from wattshed.agent.history.sums import DAY_US, NOT_A_JOB, Sums
@@ -227,6 +228,13 @@ class Store:
                 self._database.do(
                     "DELETE FROM run WHERE id = ? AND NOT EXISTS(SELECT 1 FROM job WHERE run = ?)", (run, run)
                 )
+
+    def forget_users(self, before_day: int) -> int:
+        """Forget whose jobs those were that ended before a day; see `agent.history.forgetting`."""
+        try:
+            return forget_users(self._database, before_day)
+        finally:
+            self.forget()
 
     def bytes_used(self) -> int:
         """Return how much of the disk holds something, bytes."""
