@@ -96,6 +96,16 @@ class Database:
             raise
         self.do("COMMIT")
 
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """All that is asked inside is answered from one state, whoever writes meanwhile."""
+        self.do("BEGIN")
+        try:
+            yield
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
     def version(self) -> int:
         """Return the version of the tables; 0 of an empty file."""
         return int(self.rows("PRAGMA user_version")[0][0])

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wattshed.agent.history.database import Database
+from wattshed.agent.history.privacy import Privacy
 from wattshed.agent.history.sql import DatabaseError
 from wattshed.agent.history.store import Retention, Store
 
@@ -63,6 +64,8 @@ class HistoryWriter:
     host : str
     faults : Faults
     retention : Retention
+    privacy : Privacy
+        What goes into the history of people.
 
     Attributes
     ----------
@@ -76,9 +79,16 @@ class HistoryWriter:
         Seconds that the last write took.
     """
 
-    def __init__(self, path: Path, host: str, faults: Faults, retention: Retention | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        host: str,
+        faults: Faults,
+        retention: Retention | None = None,
+        privacy: Privacy | None = None,
+    ) -> None:
         self._path, self._host, self._faults = path, host, faults
-        self._retention = retention or Retention()
+        self._retention, self._privacy = retention or Retention(), privacy or Privacy()
         self._changed = threading.Condition()
         self._waiting: Batch | None = None
         self._at_work = False
@@ -155,7 +165,7 @@ class HistoryWriter:
                 opened = None
             if opened is None:
                 opened = self._open(batch.store_id)
-            added = opened.store.add(batch.parts, batch.jobs, batch.models)
+            added = opened.store.add(*self._privacy.applied(batch.parts, batch.jobs), batch.models)
             self._tidy(opened.store, added, batch.now_us)
             used = opened.store.bytes_used()
         except Exception as error:  # noqa: BLE001 - whatever it is, it must neither end this thread nor be silent

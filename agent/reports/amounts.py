@@ -13,6 +13,7 @@ import numpy as np
 from wattshed.agent.history.costs import HNJ_PER_KWH, Amount, Energies, amounts, rounded
 from wattshed.agent.inputs.tariffs.steps import Tariff
 from wattshed.agent.wire.parts import hnj_of, joules, split_hnj
+from wattshed.exporters.snapshot import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,11 +25,17 @@ SPREAD = (IDLE, UNATTRIBUTED)
 """What `priced` shares among the other rows if it is told to."""
 NO_JOBS = (IDLE, UNATTRIBUTED, OTHER)
 """Rows that are nobody's, or of jobs that are not told apart; the last ones."""
-PLACES = {"wall_kwh": 9, "cost": 6, "co2e_g": 3, "marginal_co2_g": 3}
+PLACES = {"wall_kwh": 9, "priced_kwh": 9, "cost": 6, "co2e_g": 3, "marginal_co2_g": 3}
 """Digits behind the point in documents."""
-_SIGMAS = {"wall_kwh": "wall_sigma_kwh", "cost": "cost_sigma", "co2e_g": "co2e_sigma_g"}
-_SIGMAS["marginal_co2_g"] = "marginal_co2_sigma_g"
-_LACKS = {"wall_kwh": "no_pue_j", "cost": "unpriced_j", "co2e_g": "no_carbon_j", "marginal_co2_g": "no_carbon_j"}
+SIGMA_KEYS = {"wall_kwh": "wall_sigma_kwh", "cost": "cost_sigma", "co2e_g": "co2e_sigma_g"}
+SIGMA_KEYS["marginal_co2_g"] = "marginal_co2_sigma_g"
+LACK_KEYS = {
+    "wall_kwh": "no_pue_j",
+    "priced_kwh": "unpriced_j",
+    "cost": "unpriced_j",
+    "co2e_g": "no_carbon_j",
+    "marginal_co2_g": "no_carbon_j",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +57,14 @@ class Tariffs:
     def by_amount(self) -> dict[str, Tariff]:
         """Return what each amount is the product of, by its key in documents; prices are of energy at the wall."""
         found = {} if self.pue is None else {"wall_kwh": self.pue}
-        for tariff in (self.price, self.carbon):
-            if tariff is not None:
-                key = "cost" if tariff is self.price else "marginal_co2_g" if tariff.marginal else "co2e_g"
-                found[key] = tariff if self.pue is None else tariff.times(self.pue)
-        return found
+        if self.price is not None:
+            found["priced_kwh"] = replace(self.price, values=(Decimal(1),) * len(self.price.values))
+            found["cost"] = self.price
+        if self.carbon is not None:
+            found["marginal_co2_g" if self.carbon.marginal else "co2e_g"] = self.carbon
+        if self.pue is None:
+            return found
+        return {key: one if one is self.pue else one.times(self.pue) for key, one in found.items()}
 
     def step_s(self) -> int | None:
         """Return the longest step, s, at whose edges all values change; None where none changes.
@@ -104,12 +114,12 @@ def priced(document: Mapping[str, Any], tariffs: Tariffs, *, spread: bool = Fals
     if spread:
         rows = _spread(rows, keys)
         total["spread_j"] = joules(sum(row.shared_hnj for row in rows))
-        for name in ("static_j", "dynamic_j"):
+        for name in {"static_j", "dynamic_j"} & total.keys():
             total[name] = joules(sum(hnj_of(row.document[name]) for row in rows))
     for key in keys:
         _print(rows, total, key)
     return {
-        **{name: value for name, value in document.items() if name not in {"step_s", "steps"}},
+        **{name: value for name, value in document.items() if name != "steps"},
         "rows": [row.document for row in rows],
         "total": total,
         "currency": tariffs.currency,
@@ -218,8 +228,7 @@ def _rows(document: Mapping[str, Any], by_amount: Mapping[str, Tariff]) -> list[
         for place, (row, one) in enumerate(zip(rows, amounts(energies, tariff), strict=True)):
             row.found[key] = one
             size = abs(one.value if sizes is None else sizes[place].value)
-            known = row.hnj - one.unpriced_hnj
-            row.sigmas[key] = float(size) * row.sigma_j / (abs(known) / 2e9) if known else 0.0
+            row.sigmas[key] = float(size) * row.sigma_j * HNJ_PER_JOULE / abs(row.hnj) if row.hnj else 0.0
     return sorted(rows, key=lambda row: row.document["name"] in NO_JOBS)
 
 
@@ -271,13 +280,15 @@ def _print(rows: list[_Row], total: dict[str, Any], key: str) -> None:
     lacks = sum(row.found[key].unpriced_hnj for row in rows)
     for row, value, nothing in zip(rows, values, unknown, strict=True):
         row.document[key] = None if nothing else plain(value)
-        row.document[_SIGMAS[key]] = None if nothing else row.sigmas[key]
-        row.document[_LACKS[key]] = joules(row.found[key].unpriced_hnj)
+        if key in SIGMA_KEYS:
+            row.document[SIGMA_KEYS[key]] = None if nothing else row.sigmas[key]
+        row.document[LACK_KEYS[key]] = joules(row.found[key].unpriced_hnj)
     none = bool(rows) and all(nothing or not row.hnj for row, nothing in zip(rows, unknown, strict=True)) and lacks > 0
     total[key] = None if none else plain(sum(values, Decimal(0)))
-    total[_SIGMAS[key]] = None if none else _total_sigma(rows, total, key)
-    total[_LACKS[key]] = joules(lacks)
-    if key != "wall_kwh":
+    if key in SIGMA_KEYS:
+        total[SIGMA_KEYS[key]] = None if none else _total_sigma(rows, total, key)
+    total[LACK_KEYS[key]] = joules(lacks)
+    if key not in {"wall_kwh", "priced_kwh"}:
         estimated = [row.found[key].estimated_hnj for row in rows]
         if any(estimated):
             name = f"{key.partition('_')[0]}_estimated_j"

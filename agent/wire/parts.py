@@ -7,6 +7,7 @@ cumulative accounts, so parts add up to them exactly, however often is cut.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,17 @@ MOST_JOULES_PER_US = 0.02
 
 END = 1
 """The job ended with this part."""
+END_UNKNOWN = 2
+"""It is not known when the job ended: nobody looked."""
+CLOCK_SKEW = 4
+"""The host's clock and the collector's were more than `MOST_SKEW_US` apart: times are the host's."""
+REQUEUED = 256
+"""No host had the job for a while, and then it began again."""
+FLAGS = {END_UNKNOWN: "end_unknown", CLOCK_SKEW: "clock_skew", REQUEUED: "requeued"}
+MOST_SKEW_US = 5_000_000
+
+METHODS = {1: "alone", 2: "utilisation", 4: "share", 8: "equal", 16: "nobody-active"}
+"""Bits of how a job's dynamic energy was split, those of `kernels.billing.shares`; the best first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +188,36 @@ def join_hnj(joules: int, rest: int) -> int:
     return int(joules) * HNJ_PER_JOULE + int(rest)
 
 
+def joules(hnj: int) -> str:
+    """Write an energy in joules: all of it, as a decimal number without exponent and without needless zeros."""
+    whole, rest = divmod(abs(hnj), HNJ_PER_JOULE)
+    digits = f"{rest * 5:010d}".rstrip("0")  # half-nanojoules have ten digits behind the point
+    return f"{'-' if hnj < 0 else ''}{whole}{f'.{digits}' if digits else ''}"
+
+
+def hnj_of(text: str) -> int:
+    """Read what `joules` wrote.
+
+    Raises
+    ------
+    ValueError
+        If it is something else.
+    """
+    match = _JOULES.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not an energy in joules")
+    sign, whole, digits = match.groups()
+    rest, odd = divmod(int((digits or "").ljust(10, "0")), 5)
+    if odd:
+        raise ValueError(f"{text!r} is not a whole number of half-nanojoules")
+    return (-1 if sign else 1) * join_hnj(int(whole), rest)
+
+
+def method_name(bits: int) -> str:
+    """Spell the ways in which a job's dynamic energy was split, best first: ``"alone+utilisation"``."""
+    return "+".join(name for bit, name in METHODS.items() if bits & bit) or "held"
+
+
 def plain(part: JobPart) -> dict[str, Any]:
     """Lay a part out for JSON; energies are decimal strings, for readers whose numbers are floats."""
     doubt = part.doubt
@@ -260,6 +302,7 @@ def record_of_plain(values: Mapping[str, Any]) -> JobRecord:
     return record
 
 
+_JOULES = re.compile(r"(-?)(\d+)(?:\.(\d{1,10}))?", re.ASCII)
 _WHOLE = (
     "seq", "run_us", "from_us", "to_us", "static_hnj", "dynamic_hnj", "active_us", "held_us", "peak_mw", "edges",
     "method", "flags",

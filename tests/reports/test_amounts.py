@@ -45,7 +45,7 @@ def test_each_hour_has_its_price_and_an_hour_without_one_costs_nothing_known():
     found = priced(document, Tariffs(price=day_of_prices("0.30", None, "-0.10")))
     assert column(found, "cost") == {"ada": "0.3", "bob": "-0.1", "eve": "0"}
     assert column(found, "unpriced_j") == {"ada": str(KWH_J), "bob": str(KWH_J), "eve": "0"}
-    assert found["rows"][0]["cost_sigma"] == pytest.approx(0.3 * 72_000 / KWH_J)
+    assert found["rows"][0]["cost_sigma"] == pytest.approx(0.3 * 36_000 / KWH_J)  # of the priced half
     assert (found["total"]["cost"], found["total"]["unpriced_j"]) == ("0.2", str(2 * KWH_J))
     nothing = priced(document, Tariffs(price=day_of_prices("0.30")))
     assert column(nothing, "cost") == {"ada": "0.3", "bob": None, "eve": "0"}  # unknown, and not 0
