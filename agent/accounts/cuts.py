@@ -165,12 +165,18 @@ class Cuts:
         self, jobs: Mapping[JobKey, JobAccount], gpus: Mapping[GpuKey, GpuAccount], since_us: int, now_us: int
     ) -> None:
         """Cut everybody where the wall clock stood before it was set back: what follows begins where it stands now."""
+        self.cut_everybody(jobs, gpus, since_us, self._at_us)
+        self.cuts = {place: replace(cut, at_us=min(cut.at_us, now_us)) for place, cut in self.cuts.items()}
+
+    def cut_everybody(
+        self, jobs: Mapping[JobKey, JobAccount], gpus: Mapping[GpuKey, GpuAccount], since_us: int, now_us: int
+    ) -> None:
+        """Cut everybody at once."""
         for owner, gpu in _everybody(jobs, gpus):
             if owner in {IDLE, UNATTRIBUTED}:
-                self._cut_nobody(owner, gpu, gpus[gpu], since_us, self._at_us)
+                self._cut_nobody(owner, gpu, gpus[gpu], since_us, now_us)
             else:
-                self._cut_job(jobs[JobKey(owner)], gpu, gpus[gpu], self._at_us)
-        self.cuts = {place: replace(cut, at_us=min(cut.at_us, now_us)) for place, cut in self.cuts.items()}
+                self._cut_job(jobs[JobKey(owner)], gpu, gpus[gpu], now_us)
 
     def close(self, jobs: Iterable[JobAccount], gpus: Mapping[GpuKey, GpuAccount]) -> None:
         """Cut jobs for the last time, whose accounts are closed: the last part of each says so, whatever it holds."""
@@ -273,9 +279,11 @@ class Cuts:
         """Return since when, and what, was used since the last cut, and cut here; None if that is nothing."""
         before = self.cuts.get((owner, gpu)) or Cut(min(began_us, now_us))
         part = used.less(before.used)
+        at_us = max(now_us, before.at_us)
         if part.is_nothing and not even_nothing:
+            self.cuts[owner, gpu] = Cut(at_us, before.used)  # what is used later was not used in this time
             return None
-        self.cuts[owner, gpu] = Cut(max(now_us, before.at_us), used)
+        self.cuts[owner, gpu] = Cut(at_us, used)
         return before.at_us, part
 
     def _send(  # noqa: PLR0917 - the columns of a part

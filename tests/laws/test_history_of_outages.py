@@ -1,4 +1,4 @@
-"""Parts over holes, clocks that are set, and kills: they add up, and each is of a time in which it can have been used."""
+"""Parts over holes, clocks that are set, and kills: they add up, and each is of a time in which it was used."""
 
 import json
 from itertools import pairwise
