@@ -51,9 +51,9 @@ def tables(words: Words) -> list[str]:
         f"""CREATE TABLE job(
             id {number}, key {text} NOT NULL, run_us BIGINT NOT NULL, host {text} NOT NULL, start_us BIGINT NOT NULL,
             end_us BIGINT NOT NULL DEFAULT -1, sort_us BIGINT NOT NULL, uid BIGINT NOT NULL DEFAULT -1,
-            labels {text} NOT NULL, flags BIGINT NOT NULL DEFAULT 0, method BIGINT NOT NULL DEFAULT 0,
-            peak_mw BIGINT NOT NULL DEFAULT 0, edges BIGINT NOT NULL DEFAULT 0, {groups}, {_SUM_COLUMNS},
-            UNIQUE(key, run_us, host))""",
+            labels {text} NOT NULL, power {text} NOT NULL DEFAULT '', flags BIGINT NOT NULL DEFAULT 0,
+            method BIGINT NOT NULL DEFAULT 0, peak_mw BIGINT NOT NULL DEFAULT 0, edges BIGINT NOT NULL DEFAULT 0,
+            {groups}, {_SUM_COLUMNS}, UNIQUE(key, run_us, host))""",
         f"CREATE INDEX job_by_end ON job({ORDER})",
         *(f'CREATE INDEX job_by_{name} ON job("{name}", {ORDER})' for name in FILTERED),
         f"""CREATE TABLE part(

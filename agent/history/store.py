@@ -127,6 +127,7 @@ class Store:
             "uid": record.uid,
             "labels": json.dumps(labels, sort_keys=True),
             **{f'"{name}"': labels.get(name, "") for name in GROUPS},
+            **({"power": record.power} if record.power else {}),  # what is known stays, as labels do
         }
         if before is None:
             facts = {"key": record.key, "run_us": record.run_us, "host": self._host, **facts}
