@@ -136,7 +136,7 @@ def priced(document: Mapping[str, Any], tariffs: Tariffs, *, spread: bool = Fals
 
 
 def with_gpu_hours(document: dict[str, Any], rated: Sequence[tuple[Decimal, Mapping[str, Any]]]) -> dict[str, Any]:
-    """Add what the held GPU hours of each row cost at a rate by model: beside its energy, never added to it.
+    """Add what the GPU hours of each row cost at a rate by model: beside its energy, never added to it.
 
     Parameters
     ----------
@@ -149,13 +149,13 @@ def with_gpu_hours(document: dict[str, Any], rated: Sequence[tuple[Decimal, Mapp
     hours: dict[str, Decimal] = {}
     for rate, part in rated:
         for row in part["rows"]:
-            held = Decimal(repr(row["held_s"])) / 3600
+            held = gpu_hours(row)
             costs[row["name"]] = costs.get(row["name"], Decimal(0)) + rate * held
             hours[row["name"]] = hours.get(row["name"], Decimal(0)) + held
     rows = [dict(row) for row in document["rows"]]
     printed = rounded([costs.get(row["name"], Decimal(0)) for row in rows], PLACES["cost"])
     for row, cost in zip(rows, printed, strict=True):
-        without = Decimal(repr(row["held_s"])) / 3600 - hours.get(row["name"], Decimal(0))
+        without = gpu_hours(row) - hours.get(row["name"], Decimal(0))
         row["gpu_hours_cost"] = plain(cost)
         row["gpu_hours_unrated"] = max(round(float(without), 6), 0.0)
     total = {
@@ -164,6 +164,11 @@ def with_gpu_hours(document: dict[str, Any], rated: Sequence[tuple[Decimal, Mapp
         "gpu_hours_unrated": round(sum(row["gpu_hours_unrated"] for row in rows), 6),
     }
     return {**document, "rows": rows, "total": total}
+
+
+def gpu_hours(row: Mapping[str, Any]) -> Decimal:
+    """Return for how many GPU hours jobs had GPUs: those in which they ran there, and those in which they held them."""
+    return (Decimal(repr(row["active_s"])) + Decimal(repr(row["held_s"]))) / 3600
 
 
 def with_opencost(document: dict[str, Any], allocations: Sequence[Allocation]) -> dict[str, Any]:
