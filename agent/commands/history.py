@@ -88,14 +88,16 @@ def run_jobs(args: argparse.Namespace) -> int:
     UnansweredError
         If there is nobody to be asked, or no answer.
     """
-    from wattshed.agent.reports import listing  # noqa: PLC0415 - a command imports its parts when it runs
+    from wattshed.agent.replay.progress import in_sight  # noqa: PLC0415 - a command imports its parts when it runs
+    from wattshed.agent.reports import listing  # noqa: PLC0415
     from wattshed.agent.reports.sources import open_source  # noqa: PLC0415
 
     params = params_of(args)
     limit = args.limit if args.limit is not None else 0 if any(name in params for name in _CHOOSING) else NEWEST
     source = open_source(args)
-    document = _pages(source, params, limit)
-    note = _how_many_more(source, params, document) if document["cursor"] else ""
+    with in_sight("reading jobs"):
+        document = _pages(source, params, limit)
+        note = _how_many_more(source, params, document) if document["cursor"] else ""
     if note and (args.json or args.csv or args.parsable):
         print(f"wattshed: {note}", file=sys.stderr)  # noqa: T201 - this is the command line
     if args.json:

@@ -6,7 +6,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.reports.amounts import IDLE, NO_JOBS, OTHER, SPREAD, UNATTRIBUTED, kwh
-from wattshed.agent.reports.figures import moment, printable
+from wattshed.agent.reports.figures import BOUNDARY, moment, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +17,6 @@ EXPLAINED = {
     UNATTRIBUTED: "what was used by somebody who cannot be named",
     OTHER: "jobs beyond the number that is told apart",
 }
-BOUNDARY = "Energy is what GPU boards drew, ± two sigma; processors, memory, network and cooling are not in it."
 INCOMPLETE = "*"
 """Stands behind an amount in which some of the energy is not."""
 _MOST_PLACES = 6

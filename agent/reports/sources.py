@@ -1,4 +1,4 @@
-"""Whom a command asks about jobs: an agent or a collector over a socket or HTTP, or a history's own file.
+"""Whom a command asks about jobs: an agent or a collector over a socket or HTTP, or a history itself.
 
 All of them answer with the same documents.
 """
@@ -56,30 +56,34 @@ class JobSource(Protocol):
         ...
 
 
-class FileSource:
-    """Reads the history's own file, which is never changed by it.
+class StoreSource:
+    """Reads a history itself, which is never changed by it: an agent's file, or a site's database.
 
     Parameters
     ----------
-    path : Path
+    where : str
+        A path, or the URL of a PostgreSQL database.
     clock : callable
         Unix seconds.
 
     Raises
     ------
+    InputError
+        If it is the URL of something else.
     UnansweredError
         If it is not a history, or cannot be read.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, where: str, clock: Callable[[], float] = time.time) -> None:
         from wattshed.agent.history.answers import Answers  # noqa: PLC0415
-        from wattshed.agent.history.database import Database  # noqa: PLC0415
+        from wattshed.agent.history.opening import open_database  # noqa: PLC0415
         from wattshed.agent.history.schema import prepare  # noqa: PLC0415
         from wattshed.agent.history.sql import DatabaseError  # noqa: PLC0415
 
-        self.name, self._clock, self._failed = str(path), clock, DatabaseError
+        self._clock, self._failed = clock, DatabaseError
         try:
-            database = Database(path, read_only=True)
+            database = open_database(where, read_only=True)
+            self.name = database.name
             prepare(database)
             hosts = database.rows("SELECT host FROM store ORDER BY id DESC LIMIT 1")
         except DatabaseError as error:
@@ -158,7 +162,7 @@ def open_source(args: argparse.Namespace, sockets: Sequence[Path] = SOCKETS) -> 
     from wattshed.agent.wire.credentials import credentials_of, url_of  # noqa: PLC0415
 
     if args.url is None and args.store is not None:
-        return FileSource(Path(args.store))
+        return StoreSource(args.store)
     url = url_of(args) or next((f"unix:{path}" for path in sockets if _listens(path)), "")
     if not url:
         raise UnansweredError(
