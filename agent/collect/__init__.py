@@ -1,1 +1,1 @@
-"""Every agent's jobs in one place: asked for, put together, kept, and answered from."""
+"""Every agent's history in one place: who is asked, what is taken, and who may see it."""

@@ -13,7 +13,7 @@ from wattshed.agent.reports.tariff_flags import add_tariff_flags, tariffs_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from wattshed.agent.reports.sources import Source
+    from wattshed.agent.reports.sources import JobSource
 
 NEWEST = 100
 """How many jobs are listed where nothing says which."""
@@ -88,14 +88,16 @@ def run_jobs(args: argparse.Namespace) -> int:
     UnansweredError
         If there is nobody to be asked, or no answer.
     """
-    from wattshed.agent.reports import listing  # noqa: PLC0415 - a command imports its parts when it runs
+    from wattshed.agent.replay.progress import in_sight  # noqa: PLC0415 - a command imports its parts when it runs
+    from wattshed.agent.reports import listing  # noqa: PLC0415
     from wattshed.agent.reports.sources import open_source  # noqa: PLC0415
 
     params = params_of(args)
     limit = args.limit if args.limit is not None else 0 if any(name in params for name in _CHOOSING) else NEWEST
     source = open_source(args)
-    document = _pages(source, params, limit)
-    note = _how_many_more(source, params, document) if document["cursor"] else ""
+    with in_sight("reading jobs"):
+        document = _pages(source, params, limit)
+        note = _how_many_more(source, params, document) if document["cursor"] else ""
     if note and (args.json or args.csv or args.parsable):
         print(f"wattshed: {note}", file=sys.stderr)  # noqa: T201 - this is the command line
     if args.json:
@@ -109,7 +111,7 @@ def run_jobs(args: argparse.Namespace) -> int:
     return 0
 
 
-def _pages(source: Source, params: Mapping[str, str], limit: int) -> dict[str, Any]:
+def _pages(source: JobSource, params: Mapping[str, str], limit: int) -> dict[str, Any]:
     """Ask page by page, for at most so many jobs (0: all); returns one document, with the last page's cursor."""
     whole: dict[str, Any] = {}
     jobs: list[Any] = []
@@ -121,7 +123,7 @@ def _pages(source: Source, params: Mapping[str, str], limit: int) -> dict[str, A
     return {**whole, "jobs": jobs}
 
 
-def _how_many_more(source: Source, params: Mapping[str, str], document: Mapping[str, Any]) -> str:
+def _how_many_more(source: JobSource, params: Mapping[str, str], document: Mapping[str, Any]) -> str:
     """Say how many jobs follow those that are listed; no more than a page of them is counted."""
     page = source.ask("jobs", {**params, "limit": str(_PAGE), "cursor": document["cursor"]})
     more = f"more than {_PAGE:,}" if page["cursor"] else f"{len(page['jobs']):,}"

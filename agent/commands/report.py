@@ -18,9 +18,10 @@ from wattshed.agent.reports.tariff_flags import add_tariff_flags, tariffs_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from wattshed.agent.inputs.opencost import Allocation
     from wattshed.agent.reports.amounts import Tariffs
     from wattshed.agent.reports.focus import FocusNames
-    from wattshed.agent.reports.sources import Source
+    from wattshed.agent.reports.sources import JobSource
 
 BY = ("user", "account", "partition", "namespace", "qos", "host", "model", "day", "month")
 """What a report goes by."""
@@ -48,10 +49,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--by", choices=BY, required=True, help="what the rows are")
     add_filter_flags(parser, running=False)
-    add_tariff_flags(parser).add_argument(
+    money = add_tariff_flags(parser)
+    money.add_argument(
         "--gpu-hour", metavar="MODEL=RATE", action="append", default=[],
         help="what an hour of a GPU of this model costs (repeatable); MODEL is a part of its name",
     )  # fmt: skip
+    money.add_argument(
+        "--opencost", metavar="F", help="an answer of OpenCost's /allocation: its cost of GPUs beside (--by namespace)"
+    )
     group = parser.add_argument_group("the answer")
     style = group.add_mutually_exclusive_group()
     style.add_argument("--json", action="store_true", help="print a document, with exact amounts")
@@ -82,13 +87,14 @@ def run(args: argparse.Namespace) -> int:
     UnansweredError
         If there is nobody to be asked, or no answer.
     """
-    from wattshed.agent.reports.amounts import priced, with_gpu_hours  # noqa: PLC0415 - when it runs
+    from wattshed.agent.reports.amounts import priced, with_gpu_hours, with_opencost  # noqa: PLC0415 - when it runs
     from wattshed.agent.reports.notes import notes_of  # noqa: PLC0415
     from wattshed.agent.reports.sheet import print_sheet, sheet_of  # noqa: PLC0415
     from wattshed.agent.reports.sources import open_source  # noqa: PLC0415
 
     tariffs = tariffs_of(args)
     rates = [_rate(text) for text in args.gpu_hour]
+    allocations = _allocations(args)
     focus = _focus_names(args, tariffs)
     params = params_of(args)
     source = open_source(args)
@@ -97,6 +103,8 @@ def run(args: argparse.Namespace) -> int:
     document = priced(found, tariffs, spread=spread)
     if rates:
         document = with_gpu_hours(document, _rated(source, params, args.by, rates))
+    if allocations is not None:
+        document = with_opencost(document, allocations)
     if args.html:
         from wattshed.agent.reports.html import page  # noqa: PLC0415
 
@@ -112,8 +120,18 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _ask(source: Source, params: Mapping[str, str], by: str, step_s: int | None) -> dict[str, Any]:
+def _ask(source: JobSource, params: Mapping[str, str], by: str, step_s: int | None) -> dict[str, Any]:
     return source.ask("report", {**params, "by": by, **({"step_s": str(step_s)} if step_s else {})})
+
+
+def _allocations(args: argparse.Namespace) -> list[Allocation] | None:
+    from wattshed.agent.inputs.opencost import read_allocations  # noqa: PLC0415
+
+    if args.opencost is None:
+        return None
+    if args.by != "namespace":
+        raise InputError("--opencost: is joined by namespace; use --by namespace")
+    return read_allocations(args.opencost)
 
 
 def _rate(text: str) -> tuple[str, Decimal]:
@@ -128,7 +146,7 @@ def _rate(text: str) -> tuple[str, Decimal]:
 
 
 def _rated(
-    source: Source, params: Mapping[str, str], by: str, rates: Sequence[tuple[str, Decimal]]
+    source: JobSource, params: Mapping[str, str], by: str, rates: Sequence[tuple[str, Decimal]]
 ) -> list[tuple[Decimal, dict[str, Any]]]:
     """Ask for the report of each model that has a rate."""
     models = [row["name"] for row in _ask(source, params, "model", None)["rows"]]

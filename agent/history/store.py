@@ -18,7 +18,7 @@ from wattshed.agent.history.sums import DAY_US, NOT_A_JOB, Sums
 from wattshed.agent.wire.parts import JobPart, JobRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from wattshed.agent.history.sql import SqlDatabase
 
@@ -126,11 +126,15 @@ class Store:
                     known = self._found(*place)
                     changed.add(place)
                 numbers[place] = known.number if known else -1
-        self._runs.follow(place for place in changed if not place[0].startswith(NOT_A_JOB))
+        self.follow(changed)
         if new:
             self._sums.insert(self.number, [(part, numbers[part.job, part.run_us]) for part in new], models)
             self._database.do("UPDATE store SET next_seq = ? WHERE id = ?", (new[-1].seq + 1, self.number))
         return len(new)
+
+    def follow(self, changed: Iterable[tuple[str, int]]) -> None:
+        """Bring the runs of jobs up to date, of which rows changed; within a transaction of the caller's."""
+        self._runs.follow(place for place in changed if not place[0].startswith(NOT_A_JOB))
 
     def _job(self, record: JobRecord) -> bool:
         """Write what this host knows of a job; labels that are known stay. Returns whether anything was new."""
@@ -165,9 +169,9 @@ class Store:
         number, start_us, end_us, uid, labels = rows[0]
         return _Known(number, start_us, end_us, uid, json.loads(labels))
 
-    def _regroup(self, job: int, before: Sequence[str], after: Sequence[str]) -> None:
+    def _regroup(self, job: int, host: str, before: Sequence[str], after: Sequence[str]) -> None:
         """Move what a job used so far to the sums of whom it turned out to be of."""
-        self._sums.move(self._read("part.job = ?", (job,)), before, after)
+        self._sums.move(self._read("part.job = ?", (job,)), host, before, after)
 
     def next_seq(self) -> int:
         """Return the number that the next new part has."""

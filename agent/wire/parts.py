@@ -266,7 +266,7 @@ def of_plain(values: Mapping[str, Any]) -> JobPart:
         Saying what is wrong with it.
     """
     part = own_of_plain(values)
-    if why := _wrong(part):
+    if why := _wrong(part) or _no_text(part.job, part.gpu):
         raise ValueError(f"part {part.seq} {why}")
     return part
 
@@ -299,9 +299,15 @@ def record_of_plain(values: Mapping[str, Any]) -> JobRecord:
         raise ValueError(f"is not a job ({error})") from None
     if not record.key:
         raise ValueError("a job has no key")
+    if why := _no_text(record.key, *labels, *labels.values()):
+        raise ValueError(f"a job {why}")
+    if not (0 <= run_us < _TOO_LARGE and 0 <= start_us < _TOO_LARGE and max(-1, end_us) < _TOO_LARGE > abs(uid)):
+        raise ValueError("a job has a number that is too large")
     return record
 
 
+_TOO_LARGE = 2**62
+_LONGEST = 500
 _JOULES = re.compile(r"(-?)(\d+)(?:\.(\d{1,10}))?", re.ASCII)
 _WHOLE = (
     "seq", "run_us", "from_us", "to_us", "static_hnj", "dynamic_hnj", "active_us", "held_us", "peak_mw", "edges",
@@ -315,6 +321,19 @@ def _text(value: object) -> str:
     return value
 
 
+def _no_text(*texts: str) -> str:
+    """Say what keeps texts from being kept in every database; empty if nothing does."""
+    if any(len(text) > _LONGEST for text in texts):
+        return f"has a text of more than {_LONGEST} characters"
+    if any("\0" in text for text in texts):
+        return "has a text with a null character"
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        return "has a text that is no Unicode"
+    return ""
+
+
 def _whole(value: object) -> int:
     """Read a whole number, as a number or as decimal digits."""
     if isinstance(value, bool) or not isinstance(value, int | str):
@@ -323,6 +342,8 @@ def _whole(value: object) -> int:
 
 
 def _wrong(part: JobPart) -> str:
+    if max(abs(getattr(part, name)) for name in _WHOLE) >= _TOO_LARGE or part.from_us < 0:
+        return "has a number that is too large"
     if part.seq < 1 or not part.job or not part.gpu:
         return "has no number, job or GPU"
     if part.to_us < part.from_us:

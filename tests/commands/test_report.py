@@ -137,6 +137,43 @@ def test_gpu_hours_at_a_rate_of_their_model(say):
     say("--by user --gpu-hour H=2 --gpu-hour H100=3", code=2, error="'H100' has two rates")
 
 
+OPENCOST = {
+    "demo/b": ("demo", "2026-03-01T23:00:00Z", "2026-03-02T01:00:00Z", 1.5),
+    "demo/c": ("demo", "2026-03-02T00:00:00Z", "2026-03-02T00:10:00Z", 0.25),
+    "other/d": ("other", "2026-03-02T00:00:00Z", "2026-03-02T01:00:00Z", 7),
+    "__idle__": (None, "2026-03-02T00:00:00Z", "2026-03-03T00:00:00Z", 43.5),
+}
+
+
+def test_opencosts_gpu_cost_stands_beside(say, store):
+    window = {
+        name: {"properties": {"namespace": namespace}, "start": start, "end": end, "gpuCost": cost}
+        for name, (namespace, start, end, cost) in OPENCOST.items()
+    }
+    (store / "cost.json").write_text(json.dumps({"code": 200, "data": [window, None]}))
+    words = "--by namespace --opencost cost.json --price 0.1"
+    document = json.loads(say(f"{words} --json"))
+    costs = {one["name"]: (one["opencost_gpu_cost"], one["cost"]) for one in document["rows"]}
+    assert costs == {
+        "": (None, "0.6"),
+        "demo": ("1.75", "0.1"),
+        "_idle": ("43.5", "0.2"),
+        "_unattributed": (None, "0.1"),
+    }
+    assert "7 of OpenCost's GPU cost is of namespaces without energy here." in document["notes"]
+    half = rows(say(f"{words} --csv --since 2026-03-02T00:00Z --until 2026-03-02T12:00Z"))
+    assert {name: one["opencost_gpu_cost"] for name, one in half.items()} == {"demo": "1", "_idle": "21.75"}
+    assert "OpenCost GPU" in say(words)
+    say("--by user --opencost cost.json", code=2, error="use --by namespace")
+    for text, error in (
+        ("{", "cost.json:1:2: is not JSON"),
+        ("[]", "is not an answer"),
+        ('{"data": [{"a": 1}]}', "'a' has no"),
+    ):
+        (store / "cost.json").write_text(text)
+        say(words, code=2, error=error)
+
+
 def test_files_to_hand_on(say, store):
     say("--by account --price prices.csv --currency EUR --html page.html --focus focus.csv", error="3.000 kWh on days")
     assert "<title>GPU energy by account" in (store / "page.html").read_text()

@@ -9,6 +9,7 @@ from rich.cells import cell_len
 
 from tests.reports.documents import HOSTILE, MARCH_S, Terminal, job, jobs_document
 from wattshed.agent.reports import listing
+from wattshed.agent.reports.figures import BOUNDARY
 
 LONG = "computational-astrophysics-and-cosmology-of-the-early-universe"
 MANY = jobs_document(
@@ -72,7 +73,7 @@ def test_a_pipe_gets_everything(shown):
 
 def test_each_figure_says_what_it_is_of(shown):
     text = " ".join(shown(MANY, 100))
-    assert listing.BOUNDARY in text
+    assert BOUNDARY in text
     assert "two sigma" in text
     assert "≥2.78 ± 0.06 Wh" in text
     assert "waiting 1/4" in text
