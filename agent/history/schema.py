@@ -80,6 +80,9 @@ def tables(words: Words) -> list[str]:
         f"""CREATE TABLE payer(
             id {number}, owner {text} NOT NULL, host {text} NOT NULL, model {text} NOT NULL, {groups},
             UNIQUE(owner, host, model, {_GROUPS}))""",
+        f"""CREATE TABLE written(
+            run BIGINT NOT NULL, key {text} NOT NULL, run_us BIGINT NOT NULL, outcome {text} NOT NULL,
+            PRIMARY KEY(run, key, run_us)) {by_key}""",
     ]
 
 
