@@ -9,6 +9,7 @@ start again in a new one.
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import threading
 import time
@@ -20,6 +21,7 @@ from wattshed.agent.history.database import Database
 from wattshed.agent.history.privacy import Privacy
 from wattshed.agent.history.sql import DatabaseError
 from wattshed.agent.history.store import Retention, Store
+from wattshed.agent.history.sums import DAY_US
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -66,6 +68,8 @@ class HistoryWriter:
     retention : Retention
     privacy : Privacy
         What goes into the history of people.
+    user_days : float, d
+        So long after its end a job loses its user.
 
     Attributes
     ----------
@@ -85,7 +89,9 @@ class HistoryWriter:
         host: str,
         faults: Faults,
         retention: Retention | None = None,
+        *,
         privacy: Privacy | None = None,
+        user_days: float = math.inf,
     ) -> None:
         self._path, self._host, self._faults = path, host, faults
         self._retention, self._privacy = retention or Retention(), privacy or Privacy()
@@ -96,6 +102,7 @@ class HistoryWriter:
         self._damaged = ""
         self._stop = False
         self._since_tidy = 0
+        self._user_us, self._forgotten_day = user_days * DAY_US, 0
         self.is_new = not os.path.exists(path)  # noqa: PTH110 - of a folder that cannot be read it says no, and raises nothing
         self.parts_total, self.dropped_total, self.bytes_used, self.write_s = 0, 0, 0, 0.0
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
@@ -167,6 +174,7 @@ class HistoryWriter:
                 opened = self._open(batch.store_id)
             added = opened.store.add(*self._privacy.applied(batch.parts, batch.jobs), batch.models)
             self._tidy(opened.store, added, batch.now_us)
+            self._forget_users(opened.store, batch.now_us)
             used = opened.store.bytes_used()
         except Exception as error:  # noqa: BLE001 - whatever it is, it must neither end this thread nor be silent
             if opened is not None:
@@ -193,6 +201,13 @@ class HistoryWriter:
             self._since_tidy = 0
             while dropped := store.tidy(now_us, self._retention):
                 self.dropped_total += dropped
+
+    def _forget_users(self, store: Store, now_us: int) -> None:
+        """Once a day: whole days are forgotten."""
+        day = math.floor(max(now_us - self._user_us, 0) / DAY_US)
+        if day > self._forgotten_day:
+            store.forget_users(day)
+            self._forgotten_day = day
 
     def _failed(self, batch: Batch, error: Exception) -> bool:
         """Note why nothing was written, and put a damaged file aside; returns whether that was done."""
