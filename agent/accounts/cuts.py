@@ -48,6 +48,8 @@ class Cuts:
     cuts : dict of (owner, GPU) to Cut
     runs : dict of job to int, us
         When each job that was cut began, as it was known then: its start may still be found to be earlier.
+    power : dict of job to str
+        Power over time of each open job, as whoever follows it wrote it.
     outbox : deque of JobPart
         In the order of their numbers, until they are acknowledged.
     records : dict of (job, run) to JobRecord
@@ -59,6 +61,7 @@ class Cuts:
     next_seq: int = 1
     cuts: dict[tuple[str, GpuKey], Cut] = field(default_factory=dict)
     runs: dict[str, int] = field(default_factory=dict)
+    power: dict[str, str] = field(default_factory=dict)
     outbox: deque[JobPart] = field(default_factory=deque)
     records: dict[tuple[str, int], JobRecord] = field(default_factory=dict)
     _due: deque[tuple[str, GpuKey]] = field(default_factory=deque)
@@ -129,6 +132,7 @@ class Cuts:
                 self._cut_job(job, gpu, gpus[gpu], job.end_us, END if place == last else 0)
                 self.cuts.pop((job.key, gpu), None)
             self.runs.pop(job.key, None)
+            self.power.pop(job.key, None)
 
     def acknowledge(self, seq: int) -> None:
         """Forget the parts up to this number: they are where they outlive a power cut."""
@@ -240,7 +244,9 @@ class Cuts:
         from_us, part = taken
         run_us = self.runs.setdefault(job.key, began_us)
         end_us = job.end_us if flags & END else -1
-        self.records[job.key, run_us] = JobRecord(job.key, run_us, began_us, end_us, job.uid, dict(job.labels))
+        power = self.power.get(job.key, "")
+        record = JobRecord(job.key, run_us, began_us, end_us, job.uid, dict(job.labels), power)
+        self.records[job.key, run_us] = record
         self._send(job.key, run_us, gpu, from_us, now_us, part, line.cut_peak_mw, job.method, flags)
         line.cut_peak_mw = 0
 
@@ -290,6 +296,7 @@ class Cuts:
             "columns": CUT_COLUMNS,
             "cuts": [[owner, gpu.gpu, *cut.plain()] for (owner, gpu), cut in self.cuts.items()],
             "runs": self.runs,
+            "power": self.power,
             "outbox": [parts.plain(part) for part in self.outbox],
             "records": [parts.plain_record(record) for record in self.records.values()],
         }
@@ -310,6 +317,7 @@ class Cuts:
         found._due.extend((str(one["owner"]), GpuKey(host, str(one["gpu"]))) for one in values["due"])
         for owner, gpu, *row in values["cuts"]:
             found.cuts[str(owner), GpuKey(host, str(gpu))] = Cut.of_plain(row)
+        found.power = {str(job): str(text) for job, text in values["power"].items()}
         found.runs = {str(job): int(run_us) for job, run_us in values["runs"].items()}
         found.outbox.extend(parts.own_of_plain(part) for part in values["outbox"])
         for record in map(parts.record_of_plain, values["records"]):

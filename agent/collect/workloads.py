@@ -48,7 +48,7 @@ class Pod:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
-class Pods(Protocol):
+class PodLookup(Protocol):
     """Where pods are looked up."""
 
     def look_up(self, uids: Sequence[str], from_s: float, to_s: float) -> Mapping[str, Pod]:
@@ -117,7 +117,7 @@ class PodsInFile:
         return {uid: self._pods[uid] for uid in uids if uid in self._pods}
 
 
-def named(records: Iterable[JobRecord], parts: Iterable[JobPart], pods: Pods) -> list[JobRecord]:
+def named(records: Iterable[JobRecord], parts: Iterable[JobPart], pods: PodLookup) -> list[JobRecord]:
     """Return who jobs are, with the labels ``workload`` and ``queue`` of those that are pods.
 
     Parameters
@@ -125,7 +125,7 @@ def named(records: Iterable[JobRecord], parts: Iterable[JobPart], pods: Pods) ->
     records : iterable of JobRecord
     parts : iterable of JobPart
         Of these jobs: they tell when the pods were there.
-    pods : Pods
+    pods : PodLookup
         May fail as it does: then nothing is named, and all of it may be tried again.
 
     Returns

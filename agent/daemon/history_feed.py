@@ -10,6 +10,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from wattshed.agent.accounts.cuts import MOST_WAITING, Cuts
+from wattshed.agent.history.profile import Measured, PowerProfiles
 from wattshed.agent.history.writer import Batch
 from wattshed.exporters.snapshot import HistoryFacts
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from wattshed.agent.accounts.attribution import Accounts
-    from wattshed.agent.accounts.ledger import JobAccount
+    from wattshed.agent.accounts.ledger import GpuKey, JobAccount
     from wattshed.agent.history.writer import HistoryWriter
 
 
@@ -41,6 +42,7 @@ class HistoryFeed:
         self._offered = 0
         self._compact_beyond = MOST_WAITING
         self.cuts = Cuts(slot_us, uuid.uuid4().hex)
+        self._profiles = PowerProfiles(self.cuts.power)
 
     def go_on(self, cuts: Cuts | None, accounts: Accounts, now_us: int) -> None:
         """Continue with what was saved; without it the numbers start in a store of their own.
@@ -55,6 +57,8 @@ class HistoryFeed:
             self._offered = cuts.next_seq - 1  # what waits may have been handed over, and be on the disk
         elif not self._writer.is_new:
             self.cuts.begin_here(accounts.ledger.jobs, accounts.gpus, now_us)
+        self._profiles = PowerProfiles(self.cuts.power)
+        self._profiles.go_on(accounts.ledger.jobs.values(), _measured(accounts), now_us)
 
     def follow(self, accounts: Accounts, retired: Iterable[JobAccount], now_us: int) -> None:
         """Cut what is due at the end of a window."""
@@ -62,7 +66,10 @@ class HistoryFeed:
             self.cuts.begin_store(uuid.uuid4().hex)
             self._offered = 0
         self.cuts.acknowledge(self._writer.done(self.cuts.store_id))
+        retired, measured = list(retired), _measured(accounts)
+        self._profiles.close(retired, measured)
         self.cuts.close(retired, accounts.gpus)
+        self._profiles.follow(accounts.ledger.jobs.values(), measured, now_us)
         since_us = accounts.since_us if accounts.since_us is not None else now_us
         self.cuts.follow(accounts.ledger.jobs, accounts.gpus, since_us, now_us, accounts.known_us(now_us))
         if len(self.cuts.outbox) > self._compact_beyond:
@@ -88,3 +95,7 @@ class HistoryFeed:
         return HistoryFacts(
             writer.bytes_used, len(self.cuts.outbox), writer.parts_total, writer.dropped_total, writer.write_s
         )
+
+
+def _measured(accounts: Accounts) -> dict[GpuKey, Measured]:
+    return {gpu: Measured(*known) for gpu, known in accounts.measured().items()}

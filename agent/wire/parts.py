@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 MOST_JOULES_PER_US = 0.02
 """No GPU draws more than 20 kW: a part that claims it is wrong."""
 
+MOST_POWER = 1000
+"""Characters of a job's power over time."""
+
 END = 1
 """The job ended with this part."""
 END_UNKNOWN = 2
@@ -160,6 +163,8 @@ class JobRecord:
     uid : int
         Who may see it; -1 if that is not known, and then only administrators may.
     labels : mapping of str to str
+    power : str
+        Its power over time so far, as `agent.history.profile` writes it; empty if that is not known.
     """
 
     key: str
@@ -168,6 +173,7 @@ class JobRecord:
     end_us: int = -1
     uid: int = -1
     labels: Mapping[str, str] = field(default_factory=dict)
+    power: str = ""
 
 
 def split_hnj(hnj: int) -> tuple[int, int]:
@@ -280,6 +286,7 @@ def plain_record(record: JobRecord) -> dict[str, Any]:
         "end_us": record.end_us,
         "uid": record.uid,
         "labels": dict(record.labels),
+        "power": record.power,
     }
 
 
@@ -294,7 +301,8 @@ def record_of_plain(values: Mapping[str, Any]) -> JobRecord:
     try:
         run_us, start_us, end_us, uid = (_whole(values[name]) for name in ("run_us", "start_us", "end_us", "uid"))
         labels = {_text(name): _text(value) for name, value in values["labels"].items()}
-        record = JobRecord(_text(values["key"]), run_us, start_us, end_us, uid, labels)
+        power = _text(values.get("power", ""))
+        record = JobRecord(_text(values["key"]), run_us, start_us, end_us, uid, labels, power)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"is not a job ({error})") from None
     if not record.key:
@@ -303,6 +311,8 @@ def record_of_plain(values: Mapping[str, Any]) -> JobRecord:
         raise ValueError(f"a job {why}")
     if not (0 <= run_us < _TOO_LARGE and 0 <= start_us < _TOO_LARGE and max(-1, end_us) < _TOO_LARGE > abs(uid)):
         raise ValueError("a job has a number that is too large")
+    if len(power) > MOST_POWER:
+        raise ValueError("a job's power over time is too long")
     return record
 
 
