@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wattshed.agent.commands import bench, check, convert, dashboards, fleet, replay, top, warm
+from wattshed.agent.commands import bench, check, convert, dashboards, fleet, history, replay, report, top, warm
 from wattshed.agent.commands import config as config_command
 from wattshed.agent.errors import InputError
 
@@ -31,6 +31,8 @@ EXAMPLES = """examples:
   wattshed run                                  meter this host; metrics at http://127.0.0.1:9961/metrics
   wattshed run --meter simulated --for 20       try it on a machine without a GPU
   wattshed check                                what can this host measure, and why not more?
+  wattshed jobs --since 7d                      what did the jobs of the last week use?
+  wattshed report --by user --since 30d         what did each user use, cost and emit?
   wattshed replay power.csv --jobs jobs.csv     joules per job from a recorded log
   wattshed fleet scenario xai-memphis           what a public claim amounts to, with an interval
 """
@@ -82,6 +84,8 @@ def parser() -> argparse.ArgumentParser:
     _add_metering_flags(record)
     record.set_defaults(run=_record)
     replay.add_parser(commands)
+    history.add_parser(commands)
+    report.add_parser(commands)
     convert.add_parser(commands)
     fleet.add_parser(commands, read_trace=_read_trace)
     check.add_parser(commands)
@@ -189,6 +193,8 @@ def _own_streams() -> None:
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the process ends
     if sys.stdout is sys.__stdout__:
         encoding, errors = ("utf-8", "strict") if sys.stdout is None else (sys.stdout.encoding, sys.stdout.errors)
+        if errors == "strict":
+            errors = "backslashreplace"  # a terminal without a plus-minus shows the figures all the same
         raw = _Answer(1, "w", closefd=False)
         sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), encoding, errors, line_buffering=raw.isatty())
 

@@ -96,6 +96,29 @@ class HistorySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PrivacySettings:
+    """What the history keeps of people. Metrics and recordings have their own setting: `jobs.names`."""
+
+    users: str = key(
+        "names",
+        "What stands for a user in the history: the name, a pseudonym (a keyed hash), or none: then only administrators "
+        "can ask for jobs. Without names the history has no names of jobs, programs and pods either.",
+        choices=("names", "pseudonyms", "none"),
+    )
+    key_file: str = key(
+        "",
+        "The key of the hashes, the same file at all hosts of a site; needed for pseudonyms and none.",
+        path=True,
+    )
+    user_days: float = key(
+        90.0,
+        "So long after its end a job loses its user, and a day's sums are their accounts' alone.",
+        "d",
+        low=1,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Jobs:
     """Whom the energy is billed to."""
 
@@ -223,6 +246,7 @@ class Config:
     sampling: Sampling = field(default_factory=Sampling)
     recording: RecordingSettings = field(default_factory=RecordingSettings)
     history: HistorySettings = field(default_factory=HistorySettings)
+    privacy: PrivacySettings = field(default_factory=PrivacySettings)
     jobs: Jobs = field(default_factory=Jobs)
     slurm: SlurmSettings = field(default_factory=SlurmSettings)
     kubernetes: Kubernetes = field(default_factory=Kubernetes)

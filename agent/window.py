@@ -30,6 +30,9 @@ UNATTRIBUTED = "_unattributed"
 OTHER = "_other"
 """Owners that are not jobs: unused static energy; energy nobody can be named for; jobs beyond the series cap."""
 
+_LAST_UID = 4_294_967_294
+_DIGITS_OF_A_UID = 10
+
 JobKey = NewType("JobKey", str)
 
 
@@ -170,9 +173,13 @@ class Usage:
         return cls.of(())
 
 
+HISTORY_LABELS = frozenset({"cluster", "nodes", "restart"})
+"""Labels that only the history needs: whose job number it is, on how many nodes it runs, which run it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A job as the accounts know it: the key, and the labels of ``wattshed_job_info``.
+    """A job as the accounts know it: the key, and the labels of ``wattshed_job_info`` with those of `HISTORY_LABELS`.
 
     ``key`` is ``slurm:1234``, ``k8s:<pod uid>/<container>``, ``container:<12 hex>``, ``unit:<name>``,
     ``user:<uid>/<command>`` or, in a replay with a jobs file, that file's own job name. ``labels`` (manager, user,
@@ -193,6 +200,12 @@ def former_key(key: JobKey, labels: Mapping[str, str]) -> JobKey | None:
     """Return what a job of these labels was called before its number was known; see `Owner.formerly`."""
     sluid = labels.get("sluid")
     return JobKey(f"slurm:{sluid}") if sluid and key != f"slurm:{sluid}" else None
+
+
+def uid_of(text: str) -> int:
+    """Read a user id as a label or a file of root's has it; -1 if it is none."""
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) <= _DIGITS_OF_A_UID else MISSING
+    return number if number <= _LAST_UID else MISSING
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,6 +174,11 @@ class Accounts:
         """Return what jobs used of one GPU whose own series are gone, hnj."""
         return self.ledger.ended_hnj.get(_key(device), 0)
 
+    def known_us(self, now_us: int) -> dict[GpuKey, int]:
+        """Return until when (us) the energy of each GPU is booked and split: until now where it was never read."""
+        hosts = self._hosts.values()
+        return {key: us for host in hosts for key, us in zip(host.keys, host.known_us(now_us).tolist(), strict=True)}
+
     def state_of(self, host: str) -> list[GpuState]:
         """Return where reconciling the meters of one host's GPUs stands, in the devices' order."""
         books = self._hosts[host]

@@ -8,27 +8,30 @@ and month has its own; a job is cut for the last time when its account is closed
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.accounts.ledger import GpuKey
 from wattshed.agent.accounts.uncertainty import UNLISTED_US, doubt_of, gain_j
-from wattshed.agent.window import IDLE, UNATTRIBUTED
+from wattshed.agent.window import IDLE, OTHER, UNATTRIBUTED, JobKey
 from wattshed.agent.wire import parts
 from wattshed.agent.wire.parts import END, Doubt, JobPart, JobRecord
 from wattshed.exporters.snapshot import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from wattshed.agent.accounts.account import GpuAccount
     from wattshed.agent.accounts.ledger import JobAccount
-    from wattshed.agent.window import JobKey
 
 MOST = 256
 """Parts a window, at most: what is left is cut with the next ones, so that no window waits for an hour's end."""
 MOST_WAITING = 10_000
 """Parts in the outbox before they are joined."""
+MOST_KEPT = 20_000
+"""Parts in the outbox that have a job's name once they are joined: all of them are in every state that is saved."""
+LATE_US = 10_000_000
+"""Who is on a GPU whose energy is not known for longer than this is cut when it is: a part is not of another time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +62,32 @@ class AmountUsed:
         return not (self.static_hnj or self.dynamic_hnj or self.active_us or self.held_us)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Cut:
     """Where an owner on one GPU was cut last, and what it had used by then."""
 
     at_us: int
     used: AmountUsed = field(default_factory=AmountUsed)
+
+    def plain(self) -> list[float]:
+        """Lay it out as a row of `_CUT`; there are thousands of them in each state that is saved."""
+        used, doubt = self.used, self.used.doubt
+        return [
+            self.at_us, used.static_hnj, used.dynamic_hnj, used.active_us, used.held_us, used.edges,
+            doubt.gain_j, doubt.split_j, doubt.idle_j, doubt.unread_j, doubt.squares_j2,
+        ]  # fmt: skip
+
+    @classmethod
+    def of_plain(cls, row: Sequence[float]) -> Cut:
+        """Read a row of `_CUT`."""
+        at_us, static, dynamic, active, held, edges = map(int, row[:6])
+        return cls(at_us, AmountUsed(static, dynamic, active, held, edges, Doubt(*map(float, row[6:]))))
+
+
+_CUT = (
+    "owner", "gpu", "at_us", "static_hnj", "dynamic_hnj", "active_us", "held_us", "edges", "gain_j", "split_j",
+    "idle_j", "unread_j", "squares_j2",
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -100,9 +123,15 @@ class Cuts:
     records: dict[tuple[str, int], JobRecord] = field(default_factory=dict)
     _due: deque[tuple[str, GpuKey]] = field(default_factory=deque)
     _slot: int = -1
+    _at_us: int = -1
 
     def follow(
-        self, jobs: Mapping[JobKey, JobAccount], gpus: Mapping[GpuKey, GpuAccount], since_us: int, now_us: int
+        self,
+        jobs: Mapping[JobKey, JobAccount],
+        gpus: Mapping[GpuKey, GpuAccount],
+        since_us: int,
+        now_us: int,
+        known_us: Mapping[GpuKey, int] | None = None,
     ) -> None:
         """Cut everybody once a slot is over, `MOST` parts a window.
 
@@ -113,19 +142,44 @@ class Cuts:
         gpus : mapping of GpuKey to GpuAccount
         since_us, now_us : int, us
             When these accounts began, and the end of the window.
+        known_us : mapping of GpuKey to int, us
+            Until when the energy of each GPU is known; without, until now.
         """
+        if now_us < self._at_us:
+            self._set_back(jobs, gpus, since_us, now_us)
+        self._at_us = now_us
         slot = now_us // self.slot_us
         if slot != self._slot:
             if self._slot >= 0:
-                nobodys = [(owner, gpu) for gpu in gpus for owner in (IDLE, UNATTRIBUTED)]
-                self._due = deque([*nobodys, *((key, gpu) for key, job in jobs.items() for gpu in job.lines)])
+                self._due = deque(_everybody(jobs, gpus))
             self._slot = slot
         for _ in range(min(MOST, len(self._due))):
-            owner, gpu = self._due.popleft()
+            owner, gpu = due = self._due.popleft()
+            if known_us is not None and known_us.get(gpu, now_us) < now_us - LATE_US:
+                self._due.append(due)
+            elif (account := gpus.get(gpu)) is None:
+                continue
+            elif owner in {IDLE, UNATTRIBUTED}:
+                self._cut_nobody(owner, gpu, account, since_us, now_us)
+            elif (job := jobs.get(JobKey(owner))) is not None and gpu in job.lines:
+                self._cut_job(job, gpu, account, now_us)
+
+    def _set_back(
+        self, jobs: Mapping[JobKey, JobAccount], gpus: Mapping[GpuKey, GpuAccount], since_us: int, now_us: int
+    ) -> None:
+        """Cut everybody where the wall clock stood before it was set back: what follows begins where it stands now."""
+        self.cut_everybody(jobs, gpus, since_us, self._at_us)
+        self.cuts = {place: replace(cut, at_us=min(cut.at_us, now_us)) for place, cut in self.cuts.items()}
+
+    def cut_everybody(
+        self, jobs: Mapping[JobKey, JobAccount], gpus: Mapping[GpuKey, GpuAccount], since_us: int, now_us: int
+    ) -> None:
+        """Cut everybody at once."""
+        for owner, gpu in _everybody(jobs, gpus):
             if owner in {IDLE, UNATTRIBUTED}:
                 self._cut_nobody(owner, gpu, gpus[gpu], since_us, now_us)
-            elif (job := jobs.get(owner)) is not None and gpu in job.lines:  # type: ignore[call-overload]
-                self._cut_job(job, gpu, gpus[gpu], now_us)
+            else:
+                self._cut_job(jobs[JobKey(owner)], gpu, gpus[gpu], now_us)
 
     def close(self, jobs: Iterable[JobAccount], gpus: Mapping[GpuKey, GpuAccount]) -> None:
         """Cut jobs for the last time, whose accounts are closed: the last part of each says so, whatever it holds."""
@@ -139,10 +193,11 @@ class Cuts:
 
     def acknowledge(self, seq: int) -> None:
         """Forget the parts up to this number: they are where they outlive a power cut."""
+        if not self.outbox or self.outbox[0].seq > seq:
+            return
         while self.outbox and self.outbox[0].seq <= seq:
             self.outbox.popleft()
-        needed = {(part.job, part.run_us) for part in self.outbox}
-        self.records = {place: record for place, record in self.records.items() if place in needed}
+        self._forget_records()
 
     def begin_here(self, jobs: Mapping[JobKey, JobAccount], gpus: Mapping[GpuKey, GpuAccount], now_us: int) -> None:
         """Cut everybody without a part: what was used before is in nobody's history, or in another one."""
@@ -158,17 +213,48 @@ class Cuts:
         self.store_id, self.next_seq = store_id, len(self.outbox) + 1
         self.outbox = deque(replace(part, seq=seq) for seq, part in enumerate(self.outbox, 1))
 
-    def compact(self) -> None:
+    def compact(self, after: int) -> int:
         """Join the parts that wait, by owner and GPU: a history that cannot be written for days must not fill memory.
 
-        Only while nobody writes them: of what has a number on the disk already, a part must not change.
+        Where too many are left, the oldest jobs that ended lose their names: their joules are ``_other``'s.
+
+        Parameters
+        ----------
+        after : int
+            Up to this number parts were handed over: they may have come to the disk, and then must not change.
+
+        Returns
+        -------
+        int
+            How many jobs lost their names.
         """
-        joined: dict[tuple[str, int, str], JobPart] = {}
+        self._join(after, lambda part: (part.job, part.run_us))
+        ended = dict.fromkeys((p.job, p.run_us) for p in self.outbox if p.flags & END and p.seq > after)
+        nameless = set(list(ended)[: max(len(self.outbox) - MOST_KEPT, 0)])
+        if nameless:
+            self._join(
+                after, lambda part: (OTHER, 0) if (part.job, part.run_us) in nameless else (part.job, part.run_us)
+            )
+            self._forget_records()
+        return len(nameless)
+
+    def _join(self, after: int, owner: Callable[[JobPart], tuple[str, int]]) -> None:
+        """Join what waits beyond a number, by who is to own it."""
+        joined: dict[tuple[object, ...], JobPart] = {}
         for part in self.outbox:
-            place = part.job, part.run_us, part.gpu
+            place: tuple[object, ...] = (part.seq,)
+            now = part
+            if part.seq > after:
+                job, run_us = owner(part)
+                place = job, run_us, part.gpu
+                now = part if job == part.job else replace(part, job=job, run_us=run_us, flags=0)
             before = joined.pop(place, None)  # the later number, in the order of the numbers
-            joined[place] = part if before is None else before.followed_by(part)
+            joined[place] = now if before is None else before.followed_by(now)
         self.outbox = deque(joined.values())
+
+    def _forget_records(self) -> None:
+        needed = {(part.job, part.run_us) for part in self.outbox}
+        self.records = {place: record for place, record in self.records.items() if place in needed}
 
     def _cut_nobody(self, owner: str, gpu: GpuKey, account: GpuAccount, since_us: int, now_us: int) -> None:
         """Cut idle power, or what nobody is known to have used."""
@@ -180,14 +266,15 @@ class Cuts:
 
     def _cut_job(self, job: JobAccount, gpu: GpuKey, account: GpuAccount, now_us: int, flags: int = 0) -> None:
         line, used = job.lines[gpu], _used_by(job, gpu, account)
-        taken = self._take(job.key, gpu, used, job.start_us, now_us, even_nothing=bool(flags))
+        began_us = job.start_us if job.start_us >= 0 else now_us
+        taken = self._take(job.key, gpu, used, began_us, now_us, even_nothing=bool(flags))
         if taken is None:
             return
         from_us, part = taken
-        run_us = self.runs.setdefault(job.key, job.start_us)
+        run_us = self.runs.setdefault(job.key, began_us)
         end_us = job.end_us if flags & END else -1
         power = self.power.get(job.key, "")
-        record = JobRecord(job.key, run_us, job.start_us, end_us, job.uid, dict(job.labels), power)
+        record = JobRecord(job.key, run_us, began_us, end_us, job.uid, dict(job.labels), power)
         self.records[job.key, run_us] = record
         self._send(job.key, run_us, gpu, from_us, now_us, part, line.cut_peak_mw, job.method, flags)
         line.cut_peak_mw = 0
@@ -198,9 +285,11 @@ class Cuts:
         """Return since when, and what, was used since the last cut, and cut here; None if that is nothing."""
         before = self.cuts.get((owner, gpu)) or Cut(min(began_us, now_us))
         part = used.less(before.used)
+        at_us = max(now_us, before.at_us)
         if part.is_nothing and not even_nothing:
+            self.cuts[owner, gpu] = Cut(at_us, before.used)  # what is used later was not used in this time
             return None
-        self.cuts[owner, gpu] = Cut(max(now_us, before.at_us), used)
+        self.cuts[owner, gpu] = Cut(at_us, used)
         return before.at_us, part
 
     def _send(  # noqa: PLR0917 - the columns of a part
@@ -229,11 +318,10 @@ class Cuts:
             "store_id": self.store_id,
             "next_seq": self.next_seq,
             "slot": self._slot,
+            "at_us": self._at_us,
             "due": [{"owner": owner, "gpu": gpu.gpu} for owner, gpu in self._due],
-            "cuts": [
-                {"owner": owner, "gpu": gpu.gpu, "at_us": cut.at_us, "used": asdict(cut.used)}
-                for (owner, gpu), cut in self.cuts.items()
-            ],
+            "columns": _CUT,
+            "cuts": [[owner, gpu.gpu, *cut.plain()] for (owner, gpu), cut in self.cuts.items()],
             "runs": self.runs,
             "power": self.power,
             "outbox": [parts.plain(part) for part in self.outbox],
@@ -249,19 +337,28 @@ class Cuts:
         ValueError, KeyError, TypeError
             It is something else.
         """
-        found = cls(int(values["slot_us"]), str(values["store_id"]), int(values["next_seq"]), _slot=int(values["slot"]))
+        if tuple(values["columns"]) != _CUT:
+            raise ValueError("cuts have other columns")
+        found = cls(int(values["slot_us"]), str(values["store_id"]), int(values["next_seq"]))
+        found._slot, found._at_us = int(values["slot"]), int(values["at_us"])
         found._due.extend((str(one["owner"]), GpuKey(host, str(one["gpu"]))) for one in values["due"])
-        for one in values["cuts"]:
-            numbers, doubt = dict(one["used"]), Doubt(**one["used"]["doubt"])
-            del numbers["doubt"]
-            cut = Cut(int(one["at_us"]), AmountUsed(**numbers, doubt=doubt))
-            found.cuts[str(one["owner"]), GpuKey(host, str(one["gpu"]))] = cut
         found.power = {str(job): str(text) for job, text in values["power"].items()}
+        for owner, gpu, *row in values["cuts"]:
+            found.cuts[str(owner), GpuKey(host, str(gpu))] = Cut.of_plain(row)
         found.runs = {str(job): int(run_us) for job, run_us in values["runs"].items()}
-        found.outbox.extend(parts.of_plain(part) for part in values["outbox"])
+        found.outbox.extend(parts.own_of_plain(part) for part in values["outbox"])
         for record in map(parts.record_of_plain, values["records"]):
             found.records[record.key, record.run_us] = record
         return found
+
+
+def _everybody(jobs: Mapping[JobKey, JobAccount], gpus: Mapping[GpuKey, GpuAccount]) -> Iterator[tuple[str, GpuKey]]:
+    """Name all owners on all GPUs."""
+    for gpu in gpus:
+        yield IDLE, gpu
+        yield UNATTRIBUTED, gpu
+    for key, job in jobs.items():
+        yield from ((key, gpu) for gpu in job.lines)
 
 
 def _used_by(job: JobAccount, gpu: GpuKey, account: GpuAccount) -> AmountUsed:

@@ -111,11 +111,14 @@ class HostAccounts:
     def wait(self, rows: PendingUsage, now_us: int) -> None:
         """Keep the usage whose energy is not booked yet; of a GPU that was never read none will be."""
         if len(rows.gpu):
-            booked_us = self.state["booked_us"]
-            booked_us = self.late.split_until(self.keys, np.where(booked_us < 0, now_us, booked_us))
-            rows = rows.keep(rows.end_us > booked_us[rows.gpu]).only_named_owners()
+            rows = rows.keep(rows.end_us > self.known_us(now_us)[rows.gpu]).only_named_owners()
             rows = joined(rows, now_us, self.holding.since_us(len(self.keys), now_us))
         self.waiting = rows
+
+    def known_us(self, now_us: int) -> NDArray[np.int64]:
+        """Return until when (us) the energy of each GPU is booked and split: until now where it was never read."""
+        booked_us = self.state["booked_us"]
+        return self.late.split_until(self.keys, np.where(booked_us < 0, now_us, booked_us))
 
     def restart(self, start_us: int, *, same_boot: bool) -> None:
         """Continue after the agent was down, with the window that begins at ``start_us``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from wattshed.agent.window import OTHER, JobKey
+from wattshed.agent.window import OTHER, JobKey, uid_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -79,8 +79,7 @@ class JobAccount:
     @property
     def uid(self) -> int:
         """The user it runs as, by the kernel or by root's word; -1 unknown."""
-        uid = self.labels.get("uid", "")
-        return int(uid) if uid.isdecimal() else -1
+        return uid_of(self.labels.get("uid", ""))
 
     @property
     def energy_hnj(self) -> int:

@@ -6,9 +6,9 @@ import math
 from typing import TYPE_CHECKING
 
 from wattshed.agent.accounts.uncertainty import FROZEN_US, disagrees, gpu_sigma_j, job_sigma_j
-from wattshed.agent.window import IDLE, UNATTRIBUTED
+from wattshed.agent.window import HISTORY_LABELS, IDLE, UNATTRIBUTED
+from wattshed.agent.wire.parts import method_name
 from wattshed.exporters.snapshot import EnergyShare, GpuFacts, HostEnergy, JobFacts, Snapshot
-from wattshed.kernels.billing import shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,18 +22,6 @@ if TYPE_CHECKING:
 
 FRESH_US = 10_000_000  # a GPU whose energy is known up to this long ago is being metered
 ENDED_US = 2_000_000  # a job that was not seen for so long has ended: windows of a second may be late by one
-METHODS = {
-    shares.ALONE: "alone",
-    shares.BY_ACTIVITY: "utilisation",
-    shares.BY_SHARE: "share",
-    shares.EQUAL: "equal",
-    shares.NOBODY_ACTIVE: "nobody-active",
-}
-
-
-def method_name(bits: int) -> str:
-    """Spell the ways in which a job's dynamic energy was split, best first: ``"alone+utilisation"``."""
-    return "+".join(name for bit, name in METHODS.items() if bits & bit) or "held"
 
 
 def gpu_flags(account: GpuAccount, longest_run_us: int) -> tuple[str, ...]:
@@ -217,7 +205,7 @@ def _job_facts(job: JobAccount, accounts: Accounts, now_us: int, unknown: set[st
     told = not unknown or any(key.gpu not in unknown for key in job.lines)
     return JobFacts(
         job=job.key,
-        labels=dict(job.labels),
+        labels={name: text for name, text in job.labels.items() if name not in HISTORY_LABELS},
         active_us=sum(line.active_us for line in job.lines.values()),
         held_us=sum(line.held_us for line in job.lines.values()),
         sigma_j=job_sigma_j(job, accounts.gpus) if told else None,

@@ -280,12 +280,22 @@ def _history(about: _About, kind: str, faults: Faults, opened: ExitStack) -> His
     if kind == "trace" or not settings.enabled:
         return None
     from wattshed.agent.daemon.history_feed import HistoryFeed  # noqa: PLC0415 - a database is opened only here
-    from wattshed.agent.history.store import DAY_US, Retention  # noqa: PLC0415
+    from wattshed.agent.history.privacy import Privacy  # noqa: PLC0415
+    from wattshed.agent.history.store import Retention  # noqa: PLC0415
+    from wattshed.agent.history.sums import DAY_US  # noqa: PLC0415
     from wattshed.agent.history.writer import HistoryWriter  # noqa: PLC0415
 
     name = "simulated-history.db" if kind == "simulated" else "history.db"
     retention = Retention(round(settings.max_age_days * DAY_US), settings.max_bytes)
-    writer = HistoryWriter(Path(about.config.state_dir) / name, about.host, faults, retention)
+    people = about.config.privacy
+    writer = HistoryWriter(
+        Path(about.config.state_dir) / name,
+        about.host,
+        faults,
+        retention,
+        privacy=Privacy.of_settings(people.users, people.key_file),
+        user_days=people.user_days,
+    )
     opened.callback(writer.stop)
     return HistoryFeed(writer, settings.slot_s * 1_000_000)
 

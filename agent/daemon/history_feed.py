@@ -40,6 +40,7 @@ class HistoryFeed:
     def __init__(self, writer: HistoryWriter, slot_us: int) -> None:
         self._writer, self._slot_us = writer, slot_us
         self._offered = 0
+        self._compact_beyond = MOST_WAITING
         self.cuts = Cuts(slot_us, uuid.uuid4().hex)
         self._profiles = PowerProfiles(self.cuts.power)
 
@@ -51,6 +52,7 @@ class HistoryFeed:
         if cuts is not None:
             self.cuts = cuts
             self.cuts.slot_us = self._slot_us
+            self._offered = cuts.next_seq - 1  # what waits may have been handed over, and be on the disk
         elif not self._writer.is_new:
             self.cuts.begin_here(accounts.ledger.jobs, accounts.gpus, now_us)
         self._profiles = PowerProfiles(self.cuts.power)
@@ -67,14 +69,19 @@ class HistoryFeed:
         self.cuts.close(retired, accounts.gpus)
         self._profiles.follow(accounts.ledger.jobs.values(), measured, now_us)
         since_us = accounts.since_us if accounts.since_us is not None else now_us
-        self.cuts.follow(accounts.ledger.jobs, accounts.gpus, since_us, now_us)
-        if len(self.cuts.outbox) > MOST_WAITING and not self._writer.busy():
-            self.cuts.compact()
+        self.cuts.follow(accounts.ledger.jobs, accounts.gpus, since_us, now_us, accounts.known_us(now_us))
+        if len(self.cuts.outbox) > self._compact_beyond:
+            if nameless := self.cuts.compact(self._offered):
+                self._writer.lose(nameless)
+            self._compact_beyond = max(MOST_WAITING, len(self.cuts.outbox) * 5 // 4)
 
     def saved(self, accounts: Accounts, now_us: int) -> None:
-        """Hand over what waits: the state on the disk holds it."""
+        """Hand over what waits: the state on the disk holds it.
+
+        Not while what was handed over before is being written, or tried again: it stays as it is until it is there.
+        """
         cuts = self.cuts
-        if not cuts.outbox or cuts.outbox[-1].seq <= self._offered:
+        if not cuts.outbox or self._writer.busy() or cuts.outbox[-1].seq <= self._writer.done(cuts.store_id):
             return
         self._offered = cuts.outbox[-1].seq
         models = {key.gpu: account.device.model for key, account in accounts.gpus.items()}

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 BUSY_S = 5.0
 """How long a command waits while another one writes."""
 
-
+APPLICATION = 0x77737468  # "wsth"
+"""What a file of ours has as ``application_id``, so that it is told from another program's, which is never changed."""
 WORDS = Words(number="INTEGER PRIMARY KEY", text="TEXT", by_key="WITHOUT ROWID")
 
 
@@ -55,6 +56,7 @@ class Database:
                     self._keep_others_out()
                 self._connection = sqlite3.connect(path, timeout=BUSY_S, check_same_thread=False)
             self._connection.isolation_level = None  # transactions are begun here, and nowhere else
+            self._refuse_foreign()
             if not read_only:
                 self._connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # before the first table, or never
                 self._connection.execute("PRAGMA journal_mode=WAL")
@@ -94,12 +96,23 @@ class Database:
             raise
         self.do("COMMIT")
 
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """All that is asked inside is answered from one state, whoever writes meanwhile."""
+        self.do("BEGIN")
+        try:
+            yield
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
     def version(self) -> int:
         """Return the version of the tables; 0 of an empty file."""
         return int(self.rows("PRAGMA user_version")[0][0])
 
     def set_version(self, version: int) -> None:
-        """Write which version the tables are of."""
+        """Write which version the tables are of, and that they are ours."""
+        self.do(f"PRAGMA application_id={APPLICATION}")
         self.do(f"PRAGMA user_version={version}")
 
     def is_empty(self) -> bool:
@@ -126,6 +139,14 @@ class Database:
         self._connection.close()
         if self._lock is not None:
             self._lock.close()
+
+    def _refuse_foreign(self) -> None:
+        """Look before anything is written."""
+        ((application,),) = self._connection.execute("PRAGMA application_id")
+        ((tables,),) = self._connection.execute("SELECT count(*) FROM sqlite_master")
+        if tables and application != APPLICATION:
+            self._connection.close()
+            raise DatabaseError(f"{self.path}: is another program's database; move it away")
 
     def _keep_others_out(self) -> None:
         """Lock a file beside it, until this process closes the database or ends."""

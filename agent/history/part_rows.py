@@ -1,10 +1,11 @@
-"""Parts as rows of the table and back."""
+"""Parts and jobs, read from the rows of their tables."""
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
-from wattshed.agent.wire.parts import Doubt, JobPart, join_hnj
+from wattshed.agent.wire.parts import Doubt, JobPart, JobRecord, join_hnj
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,3 +26,13 @@ def part_of(row: Sequence[Any]) -> JobPart:
         dynamic_hnj=join_hnj(rest[2], rest[3]), active_us=active, held_us=held, peak_mw=peak, edges=edges,
         method=method, doubt=Doubt(*rest[4:]), flags=flags,
     )  # fmt: skip
+
+
+RECORD_COLUMNS = "job.key, job.run_us, job.start_us, job.end_us, job.uid, job.labels"
+"""What `record_of` reads."""
+
+
+def record_of(row: Sequence[Any]) -> JobRecord:
+    """Say who a job is, by a row of `RECORD_COLUMNS`."""
+    key, run_us, start_us, end_us, uid, labels = row
+    return JobRecord(key, run_us, start_us, end_us, uid, json.loads(labels))

@@ -104,6 +104,13 @@ class PostgresDatabase:
         with self._named() as connection, connection.transaction():
             yield
 
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """All that is asked inside is answered from one state, whoever writes meanwhile."""
+        with self._named() as connection, connection.transaction():
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            yield
+
     def version(self) -> int:
         """Return the version of the tables; 0 of an empty database."""
         if self.rows("SELECT to_regclass('wattshed_version')")[0][0] is None:

@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.history.part_rows import PART_COLUMNS, part_of
+from wattshed.agent.history.run_rows import RUNNING_US
 from wattshed.agent.history.schema import COUNTS, GROUPS, ORDER, SUMS
-from wattshed.agent.history.store import DAY_US, NOT_A_JOB, RUNNING_US, sums_of, within
+from wattshed.agent.history.sums import DAY_US, NOT_A_JOB, sums_of, within
 from wattshed.agent.wire.parts import Doubt, join_hnj
 
 if TYPE_CHECKING:
@@ -23,14 +24,19 @@ BY = (*GROUPS, "host", "model", "day", "month")
 """What a report can go by."""
 FOREVER_US = 2**61
 MOST = 1000
-_JOB = ", ".join(f"job.{name}" for name in ("id", "key", "run_us", "host", "start_us", "end_us", "labels", "flags",
-                                            "method", "peak_mw", "edges", *SUMS))  # fmt: skip
-
+_RUN = ", ".join(f"run.{name}" for name in ("id", "key", "run_us", "host", "start_us", "end_us", "labels", "flags",
+                                            "expected"))  # fmt: skip
+_SHARE = ", ".join(f"job.{name}" for name in ("run", "id", "host", "flags", "method", "peak_mw", "edges", *SUMS))
+_AT_ONCE = 500
 _BACKWARDS = ", ".join(f"{name} DESC" for name in ORDER.split(", "))
 
 
 class CursorError(ValueError):
     """What was handed in as a cursor is not one of ours."""
+
+
+class TooMuchError(ValueError):
+    """The answer would be too long to be of use; the message says what to ask instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +102,38 @@ class Used:
 
 @dataclass(frozen=True, slots=True)
 class FoundJob:
-    """One job on one host, as it is known now."""
+    """One run of a job, on all hosts that are known of it, as it is known now.
+
+    Attributes
+    ----------
+    number : int
+        Of the run.
+    jobs : tuple of int
+        Numbers of its rows in the table ``job``, one for each host, or more.
+    key : str
+    run_us : int, us
+        Its begin on the first host; tells runs of one key apart.
+    host : str
+        The first.
+    hosts : tuple of str
+    expected : int or None
+        On how many hosts the scheduler said that it runs.
+    start_us, end_us : int, us
+        The end is -1 while a host has it.
+    labels : mapping of str to str
+    flags, method : int
+        Bits of `agent.wire.parts`, and `runs.REQUEUED`.
+    peak_mw, edges : int
+    used : Used
+    """
 
     number: int
+    jobs: tuple[int, ...]
     key: str
     run_us: int
     host: str
+    hosts: tuple[str, ...]
+    expected: int | None
     start_us: int
     end_us: int
     labels: Mapping[str, str]
@@ -141,30 +173,37 @@ def jobs(database: SqlDatabase, asked: Filter, *, most: int = MOST, cursor: str 
     if cursor:
         where += f" AND ({ORDER}) < (?, ?, ?, ?)"
         values += read_cursor(cursor)
-    rows = database.rows(f"SELECT {_JOB} FROM job WHERE {where} ORDER BY {_BACKWARDS} LIMIT ?", (*values, most + 1))
-    found = tuple(_job(row) for row in rows[:most])
-    return Page(found, cursor_of(found[-1]) if len(rows) > most else "")
+    rows = database.rows(f"SELECT {_RUN} FROM run WHERE {where} ORDER BY {_BACKWARDS} LIMIT ?", (*values, most + 1))
+    found = _found(database, rows[:most])
+    return Page(tuple(found), cursor_of(found[-1]) if len(rows) > most else "")
 
 
-def runs_of(database: SqlDatabase, key: str, asked: Filter) -> list[tuple[FoundJob, list[tuple[str, str, Used]]]]:
-    """Return all runs of one job on all hosts, the newest first, each with what it used of each GPU (UUID, model)."""
+def runs(database: SqlDatabase, key: str, asked: Filter, *, most: int = MOST) -> list[FoundJob]:
+    """Return the runs of one job, the newest first."""
     where, values = _where_jobs(asked)
-    rows = database.rows(f"SELECT {_JOB} FROM job WHERE key = ? AND {where} ORDER BY run_us DESC, host", (key, *values))
-    sums = ", ".join(f"sum(part.{name})" for name in SUMS)
-    return [
-        (
-            job := _job(row),
-            [
-                (uuid, model, Used.of_sums(one))
-                for uuid, model, *one in database.rows(
-                    f"SELECT gpu.uuid, gpu.model, {sums} FROM part JOIN gpu ON gpu.id = part.gpu WHERE part.job = ? "
-                    "GROUP BY gpu.id ORDER BY gpu.uuid",
-                    (job.number,),
-                )
-            ],
-        )
-        for row in rows
-    ]
+    rows = database.rows(
+        f"SELECT {_RUN} FROM run WHERE key = ? AND {where} ORDER BY run_us DESC, host LIMIT ?", (key, *values, most)
+    )
+    return _found(database, rows)
+
+
+def collected_us(database: SqlDatabase) -> int | None:
+    """Return up to when all hosts of a collector's database have told what they know; None of a host's own."""
+    rows = database.rows("SELECT max(collected_us) FROM store WHERE forgotten = 0 GROUP BY cluster, host")
+    told = [int(until_us) for (until_us,) in rows]
+    return min(told) if any(told) else None
+
+
+def _found(database: SqlDatabase, rows: Sequence[Sequence[Any]]) -> list[FoundJob]:
+    """Add to runs what their hosts know of them."""
+    shares: dict[int, list[Sequence[Any]]] = {run[0]: [] for run in rows}
+    numbers = list(shares)
+    for begin in range(0, len(numbers), _AT_ONCE):
+        some = numbers[begin : begin + _AT_ONCE]
+        marks = ", ".join("?" * len(some))
+        for share in database.rows(f"SELECT {_SHARE} FROM job WHERE run IN ({marks}) ORDER BY id", some):
+            shares[share[0]].append(share[1:])
+    return [_job(run, shares[run[0]]) for run in rows]
 
 
 def report(database: SqlDatabase, by: str, asked: Filter) -> list[Group]:
@@ -180,13 +219,18 @@ def report(database: SqlDatabase, by: str, asked: Filter) -> list[Group]:
         If ``by`` is none of `BY`.
     """
     if by not in BY:
-        raise ValueError(f"{by!r} is not one of {', '.join(BY)}")
+        raise ValueError(f"by: {by!r} is not one of {', '.join(BY)}")
     found: dict[str, Used] = {}
     rows = _parts(database, asked, by) if asked.uid is not None or asked.job else _days_and_edges(database, asked, by)
     for name, used in rows:
         found[name] = found[name].plus(used) if name in found else used
-    counts = _counts(database, by, asked)
+    counts = job_counts(database, by, asked)
     groups = [Group(name, counts.get(name) if counts is not None else None, used) for name, used in found.items()]
+    return in_order(by, groups)
+
+
+def in_order(by: str, groups: Sequence[Group]) -> list[Group]:
+    """Put rows of a report in order: days and months by time, others by energy, and what is nobody's last."""
     if by in {"day", "month"}:
         return sorted(groups, key=lambda group: group.name)
     return sorted(groups, key=lambda group: (group.name.startswith(NOT_A_JOB), -group.used.energy_hnj, group.name))
@@ -206,7 +250,7 @@ def _days_and_edges(database: SqlDatabase, asked: Filter, by: str) -> Iterator[t
         (first, last, *values),
     )
     for owner, name, *one in rows:
-        yield _name(by, owner, name), Used.of_sums(one)
+        yield row_name(by, owner, name), Used.of_sums(one)
     for begin, end in ((asked.since_us, first * DAY_US), (last * DAY_US, asked.until_us)):
         if begin < end:
             yield from _parts(database, asked, by, begin, end)
@@ -218,13 +262,7 @@ def _parts(
     """Read parts one by one, cut at the edges of the time that is asked for."""
     since_us = asked.since_us if since_us is None else since_us
     until_us = asked.until_us if until_us is None else until_us
-    where, values = _where_labels(asked, "job")
-    if asked.uid is not None:
-        where, values = f"{where} AND job.uid = ?", [*values, asked.uid]
-    if asked.job:
-        where, values = f"{where} AND job.key = ?", [*values, asked.job]
-    if asked.model:
-        where, values = f"{where} AND gpu.model = ?", [*values, asked.model]
+    where, values = where_parts(asked)
     group = f'job."{by}"' if by in GROUPS else {"host": "job.host", "model": "gpu.model"}.get(by, "''")
     rows = database.each(
         f"SELECT {group}, {PART_COLUMNS} FROM part JOIN job ON job.id = part.job JOIN gpu ON gpu.id = part.gpu "
@@ -237,7 +275,7 @@ def _parts(
             continue
         for day, piece in _days(part, since_us, until_us):
             owner = part.job if part.job.startswith(NOT_A_JOB) else ""
-            yield _name(by, owner, day if by in {"day", "month"} else name), Used.of_sums(sums_of(piece))
+            yield row_name(by, owner, day if by in {"day", "month"} else name), Used.of_sums(sums_of(piece))
 
 
 def _days(part: JobPart, since_us: int, until_us: int) -> Iterator[tuple[int, JobPart]]:
@@ -249,7 +287,7 @@ def _days(part: JobPart, since_us: int, until_us: int) -> Iterator[tuple[int, Jo
             yield day, within(part, begin, end)
 
 
-def _name(by: str, owner: str, value: Any) -> str:
+def row_name(by: str, owner: str, value: Any) -> str:
     """Name a row; what is nobody's has a row of its own, but in a list of times, hosts or models it has theirs."""
     if by in {"day", "month"}:
         moment = datetime.fromtimestamp(int(value) * 86_400, UTC)
@@ -257,34 +295,53 @@ def _name(by: str, owner: str, value: Any) -> str:
     return owner if owner and by in GROUPS else str(value)
 
 
-def _counts(database: SqlDatabase, by: str, asked: Filter) -> Mapping[str, int] | None:
+def job_counts(database: SqlDatabase, by: str, asked: Filter) -> Mapping[str, int] | None:
     """Count the jobs of each row, where a job is in one row only."""
     if by not in GROUPS and by != "host":
         return None
     where, values = _where_jobs(asked)
-    name = "job.host" if by == "host" else f'job."{by}"'
-    return dict(database.rows(f"SELECT {name}, count(*) FROM job WHERE {where} GROUP BY {name}", values))
+    if by == "host":
+        tables, name = "run JOIN job ON job.run = run.id", "job.host"
+    else:
+        tables, name = "run", f'run."{by}"'
+    return dict(
+        database.rows(f"SELECT {name}, count(DISTINCT run.id) FROM {tables} WHERE {where} GROUP BY {name}", values)
+    )
 
 
 def _where_jobs(asked: Filter) -> tuple[str, list[Any]]:
-    where, values = _where_labels(asked, "job")
-    where += " AND substr(job.key, 1, 1) <> ?"
-    values.append(NOT_A_JOB)
+    where, values = _where_labels(asked, "run")
     if asked.uid is not None:
-        where, values = f"{where} AND job.uid = ?", [*values, asked.uid]
+        where, values = f"{where} AND run.uid = ?", [*values, asked.uid]
     if asked.job:
-        where, values = f"{where} AND job.key = ?", [*values, asked.job]
+        where, values = f"{where} AND run.key = ?", [*values, asked.job]
     if asked.since_us > 0:
-        where, values = f"{where} AND job.sort_us > ?", [*values, asked.since_us]
+        where, values = f"{where} AND run.sort_us > ?", [*values, asked.since_us]
     if asked.until_us < FOREVER_US:
-        where, values = f"{where} AND job.start_us < ?", [*values, asked.until_us]
+        where, values = f"{where} AND run.start_us < ?", [*values, asked.until_us]
     if asked.running is not None:
-        where, values = f"{where} AND job.sort_us {'=' if asked.running else '<'} ?", [*values, RUNNING_US]
+        where, values = f"{where} AND run.sort_us {'=' if asked.running else '<'} ?", [*values, RUNNING_US]
+    if asked.host:
+        where += " AND EXISTS(SELECT 1 FROM job AS one WHERE one.run = run.id AND one.host = ?)"
+        values = [*values, asked.host]
     if asked.model:
         where += (
-            " AND EXISTS(SELECT 1 FROM part JOIN gpu ON gpu.id = part.gpu WHERE part.job = job.id AND gpu.model = ?)"
+            " AND EXISTS(SELECT 1 FROM job AS one JOIN part ON part.job = one.id JOIN gpu ON gpu.id = part.gpu "
+            "WHERE one.run = run.id AND gpu.model = ?)"
         )
         values = [*values, asked.model]
+    return where, values
+
+
+def where_parts(asked: Filter) -> tuple[str, list[Any]]:
+    """Say which parts are wanted, at whatever time, of ``part`` joined with its ``job`` and ``gpu``."""
+    where, values = _where_labels(asked, "job")
+    if asked.uid is not None:
+        where, values = f"{where} AND job.run IN (SELECT id FROM run WHERE uid = ?)", [*values, asked.uid]
+    if asked.job:
+        where, values = f"{where} AND job.key = ?", [*values, asked.job]
+    if asked.model:
+        where, values = f"{where} AND gpu.model = ?", [*values, asked.model]
     return where, values
 
 
@@ -296,7 +353,7 @@ def _where_labels(asked: Filter, table: str) -> tuple[str, list[Any]]:
             raise ValueError(f"{name!r} is not one of {', '.join(GROUPS)}")
         where.append(f'{table}."{name}" = ?')
         values.append(value)
-    if asked.host:
+    if asked.host and table != "run":
         where.append(f"{table}.host = ?")
         values.append(asked.host)
     if asked.model and table == "payer":
@@ -305,12 +362,16 @@ def _where_labels(asked: Filter, table: str) -> tuple[str, list[Any]]:
     return " AND ".join(where), values
 
 
-def _job(row: Sequence[Any]) -> FoundJob:
-    number, key, run_us, host, start_us, end_us, labels, flags, method, peak_mw, edges = row[:11]
-    used = Used.of_sums(row[11 : 11 + len(SUMS)])
+def _job(run: Sequence[Any], shares: Sequence[Sequence[Any]]) -> FoundJob:
+    number, key, run_us, host, start_us, end_us, labels, flags, expected = run
+    method, peak_mw, edges, used = 0, 0, 0, Used()
+    for _, _, own_flags, own_method, own_peak_mw, own_edges, *sums in shares:
+        flags, method = flags | own_flags, method | own_method
+        peak_mw, edges, used = max(peak_mw, own_peak_mw), edges + own_edges, used.plus(Used.of_sums(sums))
     return FoundJob(
-        number, key, run_us, host, start_us, end_us, json.loads(labels), flags, method, peak_mw, edges, used
-    )
+        number, tuple(share[0] for share in shares), key, run_us, host, tuple(sorted({share[1] for share in shares})),
+        expected or None, start_us, end_us, json.loads(labels), flags, method, peak_mw, edges, used,
+    )  # fmt: skip
 
 
 def order_of(job: FoundJob) -> tuple[int, str, str, int]:

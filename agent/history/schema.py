@@ -3,6 +3,9 @@
 Energies stand in two columns, whole joules (``_j``) and the rest in half-nanojoules (``_r``): see
 `agent.wire.parts.split_hnj`. A job's sums are kept beside its parts and a day's beside its jobs', in the transaction
 that adds a part, so that a question reads what it is about and not every part there ever was.
+
+A ``job`` is what one host knows of a job, a ``run`` the same of all hosts (`agent.history.runs`): it is what is listed.
+The columns named as `GROUPS` are of the run in both; ``labels`` are what each of them knows by itself.
 """
 
 from __future__ import annotations
@@ -43,19 +46,29 @@ def tables(words: Words) -> list[str]:
     groups = ", ".join(f"\"{name}\" {text} NOT NULL DEFAULT ''" for name in GROUPS)
     return [
         f"""CREATE TABLE store(
-            id {number}, store_id {text} NOT NULL UNIQUE, host {text} NOT NULL, first_seq BIGINT NOT NULL DEFAULT 1,
-            next_seq BIGINT NOT NULL DEFAULT 1)""",
+            id {number}, store_id {text} NOT NULL, epoch BIGINT NOT NULL DEFAULT 0, host {text} NOT NULL,
+            cluster {text} NOT NULL DEFAULT '', first_seq BIGINT NOT NULL DEFAULT 1,
+            next_seq BIGINT NOT NULL DEFAULT 1, address {text} NOT NULL DEFAULT '',
+            collected_us BIGINT NOT NULL DEFAULT 0, skew_us BIGINT NOT NULL DEFAULT 0, gaps BIGINT NOT NULL DEFAULT 0,
+            lost BIGINT NOT NULL DEFAULT 0, refused {text} NOT NULL DEFAULT '', forgotten BIGINT NOT NULL DEFAULT 0,
+            UNIQUE(store_id, epoch))""",
         f"""CREATE TABLE gpu(
             id {number}, uuid {text} NOT NULL, host {text} NOT NULL, model {text} NOT NULL DEFAULT '',
             UNIQUE(uuid, host, model))""",
-        f"""CREATE TABLE job(
+        f"""CREATE TABLE run(
             id {number}, key {text} NOT NULL, run_us BIGINT NOT NULL, host {text} NOT NULL, start_us BIGINT NOT NULL,
-            end_us BIGINT NOT NULL DEFAULT -1, sort_us BIGINT NOT NULL, uid BIGINT NOT NULL DEFAULT -1,
-            labels {text} NOT NULL, power {text} NOT NULL DEFAULT '', flags BIGINT NOT NULL DEFAULT 0,
-            method BIGINT NOT NULL DEFAULT 0, peak_mw BIGINT NOT NULL DEFAULT 0, edges BIGINT NOT NULL DEFAULT 0,
-            {groups}, {_SUM_COLUMNS}, UNIQUE(key, run_us, host))""",
-        f"CREATE INDEX job_by_end ON job({ORDER})",
-        *(f'CREATE INDEX job_by_{name} ON job("{name}", {ORDER})' for name in FILTERED),
+            end_us BIGINT NOT NULL, sort_us BIGINT NOT NULL, uid BIGINT NOT NULL, labels {text} NOT NULL,
+            flags BIGINT NOT NULL, expected BIGINT NOT NULL, {groups})""",
+        "CREATE INDEX run_by_key ON run(key, id)",
+        f"CREATE INDEX run_by_end ON run({ORDER})",
+        *(f'CREATE INDEX run_by_{name} ON run("{name}", {ORDER})' for name in FILTERED),
+        f"""CREATE TABLE job(
+            id {number}, store BIGINT NOT NULL, key {text} NOT NULL, run_us BIGINT NOT NULL, host {text} NOT NULL,
+            run BIGINT NOT NULL DEFAULT 0, start_us BIGINT NOT NULL, end_us BIGINT NOT NULL, uid BIGINT NOT NULL,
+            labels {text} NOT NULL, flags BIGINT NOT NULL DEFAULT 0, method BIGINT NOT NULL DEFAULT 0,
+            peak_mw BIGINT NOT NULL DEFAULT 0, edges BIGINT NOT NULL DEFAULT 0, power {text} NOT NULL DEFAULT '',
+            {groups}, {_SUM_COLUMNS}, UNIQUE(key, run_us, store))""",
+        "CREATE INDEX job_by_run ON job(run, host)",
         f"""CREATE TABLE part(
             store BIGINT NOT NULL, seq BIGINT NOT NULL, job BIGINT NOT NULL, gpu BIGINT NOT NULL,
             from_us BIGINT NOT NULL, to_us BIGINT NOT NULL, peak_mw BIGINT NOT NULL, edges BIGINT NOT NULL,
@@ -83,12 +96,13 @@ def prepare(database: SqlDatabase) -> None:
         return
     if version > VERSION:
         raise DatabaseError(
-            f"{database.name}: is of version {version}, written by a newer wattshed; this one knows up to {VERSION}"
+            f"{database.name}: is of version {version}, written by a newer wattshed, and stays as it is; "
+            f"this one knows up to {VERSION}: run the newer one, or move the file away"
         )
     if database.read_only:
         raise DatabaseError(f"{database.name}: holds no history yet")
     if not database.is_empty():
-        raise DatabaseError(f"{database.name}: is another program's database")
+        raise DatabaseError(f"{database.name}: is another program's database; move it away")
     with database.transaction():
         for statement in tables(database.words):
             database.do(statement)

@@ -70,6 +70,9 @@ class SqlDatabase(Protocol):
     def transaction(self) -> AbstractContextManager[None]:
         """All of what is done inside, or nothing of it."""
 
+    def reading(self) -> AbstractContextManager[None]:
+        """All that is asked inside is answered from one state, whoever writes meanwhile."""
+
     def version(self) -> int:
         """Return the version of the tables; 0 of an empty database."""
 

@@ -1,12 +1,16 @@
 """Writes parts of jobs into the history in a thread of its own: metering never waits for a database.
 
 The daemon hands over what its state file already holds for certain; the writer adds what is new of it and says up to
-which number that is on the disk. Whatever fails in between, the same parts are handed over again: a part is known by
-its number, so it is there once. A file that is damaged is put aside, and the numbers start again in a new one.
+which number that is on the disk. Whatever fails meanwhile, the same parts are tried again until they are there, after a
+restart too: a part is known by its number, so it is there once. A file that is damaged is put aside, and the numbers
+start again in a new one.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
+import os
 import threading
 import time
 from contextlib import suppress
@@ -14,11 +18,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wattshed.agent.history.database import Database
+from wattshed.agent.history.privacy import Privacy
 from wattshed.agent.history.sql import DatabaseError
 from wattshed.agent.history.store import Retention, Store
+from wattshed.agent.history.sums import DAY_US
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from wattshed.agent.errors import Faults
@@ -60,6 +66,10 @@ class HistoryWriter:
     host : str
     faults : Faults
     retention : Retention
+    privacy : Privacy
+        What goes into the history of people.
+    user_days : float, d
+        So long after its end a job loses its user.
 
     Attributes
     ----------
@@ -73,23 +83,33 @@ class HistoryWriter:
         Seconds that the last write took.
     """
 
-    def __init__(self, path: Path, host: str, faults: Faults, retention: Retention | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        host: str,
+        faults: Faults,
+        retention: Retention | None = None,
+        *,
+        privacy: Privacy | None = None,
+        user_days: float = math.inf,
+    ) -> None:
         self._path, self._host, self._faults = path, host, faults
-        self._retention = retention or Retention()
+        self._retention, self._privacy = retention or Retention(), privacy or Privacy()
         self._changed = threading.Condition()
         self._waiting: Batch | None = None
-        self._busy_with: Batch | None = None
+        self._at_work = False
         self._done: tuple[str, int] = ("", 0)
         self._damaged = ""
         self._stop = False
         self._since_tidy = 0
-        self.is_new = not path.exists()
+        self._user_us, self._forgotten_day = user_days * DAY_US, 0
+        self.is_new = not os.path.exists(path)  # noqa: PTH110 - of a folder that cannot be read it says no, and raises nothing
         self.parts_total, self.dropped_total, self.bytes_used, self.write_s = 0, 0, 0, 0.0
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
         self._thread.start()
 
     def offer(self, batch: Batch) -> None:
-        """Hand over all that waits; it replaces what was handed over before and is not being written yet."""
+        """Hand over all that waits, while the writer is not busy."""
         with self._changed:
             self._waiting = batch
             self._changed.notify()
@@ -105,9 +125,15 @@ class HistoryWriter:
             return self._damaged == store_id
 
     def busy(self) -> bool:
-        """Return whether parts are being written, or will be: then none of those that were handed over may change."""
+        """Return whether parts are being written, or are to be tried again."""
         with self._changed:
-            return self._waiting is not None or self._busy_with is not None
+            return self._waiting is not None or self._at_work
+
+    def lose(self, jobs: int) -> None:
+        """Note that so many jobs ended while nothing could be written, and there was no room for them any more."""
+        self._faults.note(
+            "history", f"{jobs} jobs that wait to be written lost their names", "their joules are _other's"
+        )
 
     def stop(self, within_s: float = 10.0) -> None:
         """Write what was handed over, and close the file."""
@@ -119,45 +145,55 @@ class HistoryWriter:
     def _run(self) -> None:
         opened: _Opened | None = None
         while (batch := self._next()) is not None:
-            opened = self._write(batch, opened)
+            opened, done = self._write(batch, opened)
+            with self._changed:
+                self._at_work = not done
+                if not done and not self._changed.wait_for(lambda: self._stop, AGAIN_S):
+                    self._waiting = batch  # as it is, until it is there: of some of it that may be true already
         if opened is not None:
             opened.database.close()
 
     def _next(self) -> Batch | None:
         """Wait for something to do; None at the end."""
         with self._changed:
-            self._busy_with = None
-            while self._waiting is None and not self._stop:
-                self._changed.wait()
-            self._busy_with, self._waiting = self._waiting, None
-            return self._busy_with
+            self._changed.wait_for(lambda: self._waiting is not None or self._stop)
+            batch, self._waiting = self._waiting, None
+            self._at_work = batch is not None
+            return batch
 
-    def _write(self, batch: Batch, opened: _Opened | None) -> _Opened | None:
-        """Add a batch; return what is open for the next one, None if it has to be opened anew."""
+    def _write(self, batch: Batch, opened: _Opened | None) -> tuple[_Opened | None, bool]:
+        """Add a batch; return what is open for the next one, and whether it need not be tried again."""
         if batch.store_id == self._damaged:
-            return opened  # its numbers start again; until the daemon knows that, it hands over the old ones
+            return opened, True  # its numbers start again; until the daemon knows that, it hands over the old ones
         begun_s = time.monotonic()
         try:
             if opened is not None and opened.store_id != batch.store_id:
                 opened.database.close()
                 opened = None
             if opened is None:
-                database = Database(self._path)
-                opened = _Opened(database, Store(database, batch.store_id, self._host), batch.store_id)
-            added = opened.store.add(batch.parts, batch.jobs, batch.models)
+                opened = self._open(batch.store_id)
+            added = opened.store.add(*self._privacy.applied(batch.parts, batch.jobs), batch.models)
             self._tidy(opened.store, added, batch.now_us)
+            self._forget_users(opened.store, batch.now_us)
             used = opened.store.bytes_used()
-        except DatabaseError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must neither end this thread nor be silent
             if opened is not None:
                 opened.database.close()
-            self._failed(batch, error)
-            return None
+            return None, self._failed(batch, error)
         with self._changed:
             if batch.parts:
                 self._done = batch.store_id, batch.parts[-1].seq
             self.parts_total += added
             self.bytes_used, self.write_s = used, time.monotonic() - begun_s
-        return opened
+        return opened, True
+
+    def _open(self, store_id: str) -> _Opened:
+        database = Database(self._path)
+        try:
+            return _Opened(database, Store(database, store_id, self._host), store_id)
+        except BaseException:
+            database.close()
+            raise
 
     def _tidy(self, store: Store, added: int, now_us: int) -> None:
         self._since_tidy += added
@@ -166,16 +202,39 @@ class HistoryWriter:
             while dropped := store.tidy(now_us, self._retention):
                 self.dropped_total += dropped
 
-    def _failed(self, batch: Batch, error: DatabaseError) -> None:
-        then = "put aside, a new one is begun" if error.damaged else "what is to be kept waits"
-        self._faults.note("history", error, then)
-        if error.damaged:
-            for end in ("", "-wal", "-shm"):
-                name = self._path.with_name(self._path.name + end)
-                with suppress(OSError):
-                    name.replace(name.with_name(name.name + ".corrupt"))
-        with self._changed:
-            if error.damaged:
+    def _forget_users(self, store: Store, now_us: int) -> None:
+        """Once a day: whole days are forgotten."""
+        day = math.floor(max(now_us - self._user_us, 0) / DAY_US)
+        if day > self._forgotten_day:
+            store.forget_users(day)
+            self._forgotten_day = day
+
+    def _failed(self, batch: Batch, error: Exception) -> bool:
+        """Note why nothing was written, and put a damaged file aside; returns whether that was done."""
+        damaged = isinstance(error, DatabaseError) and error.damaged
+        why = str(error) if isinstance(error, DatabaseError) else f"{type(error).__name__}: {error}"
+        put_aside = damaged and self._put_aside()
+        self._faults.note("history", why, "put aside, a new one is begun" if put_aside else "what is to be kept waits")
+        if put_aside:
+            with self._changed:
                 self._damaged = batch.store_id
-            else:
-                self._changed.wait_for(lambda: self._stop, AGAIN_S)
+        return put_aside
+
+    def _put_aside(self) -> bool:
+        """Rename the file, with what SQLite keeps beside it; returns whether that worked."""
+        aside = next(name for name in _asides(self._path) if not name.exists())
+        try:
+            self._path.replace(aside)
+        except OSError:
+            return False
+        for end in ("-wal", "-shm"):
+            with suppress(OSError):
+                self._path.with_name(self._path.name + end).replace(aside.with_name(aside.name + end))
+        return True
+
+
+def _asides(path: Path) -> Iterator[Path]:
+    """Yield names for a damaged file: what was put aside before may be what somebody wants to repair."""
+    yield path.with_name(path.name + ".corrupt")
+    for number in itertools.count(2):
+        yield path.with_name(f"{path.name}.corrupt-{number}")

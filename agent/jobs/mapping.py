@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from wattshed.agent.jobs.text import for_key, printable
-from wattshed.agent.window import MISSING, JobKey, Owner
+from wattshed.agent.window import MISSING, JobKey, Owner, uid_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +37,6 @@ _KEEP_US = 600_000_000
 _LONGEST_FILE = 1 << 16
 _MOST_LABELS = 4096
 _MOST_SAID = 100
-_LAST_UID = 4_294_967_294
 _FILE = re.compile(r"([0-9]{1,4})(?:\.([0-9]{1,3}))?|(?:GPU|MIG)-[0-9A-Za-z-]{1,64}")
 _JOB = re.compile(r"(?P<job>[A-Za-z0-9ƒ][A-Za-z0-9._+\[\]-]{0,63})(?:[ \t]+(?P<uid>[0-9]{1,10}))?")
 _LABEL = re.compile(r"[a-z][a-z0-9_]{0,31}")
@@ -101,15 +100,17 @@ def owner_of(job: str, labels: Mapping[str, str] | None = None, uid: int = MISSI
     labels : mapping of str to str, optional
         What the prolog wrote: ``manager`` says what the id's shape leaves open.
     uid : int
-        -1 unknown.
+        Whose job it is, if the labels do not say it; -1 unknown.
     """
     wrote = dict(labels or {})
     manager = wrote.pop("manager", "")
     wrote.pop("node", None)  # which of a host's nodes the job is on
     if not _MANAGER.fullmatch(manager) or manager in _NOT_BATCH:
         manager = next((name for name, shape in _SHAPES.items() if shape.fullmatch(job)), "")
+    told = uid_of(wrote.pop("uid", ""))
+    uid = uid if told == MISSING else told
     if uid != MISSING:
-        wrote.setdefault("uid", str(uid))
+        wrote["uid"] = str(uid)
     return Owner(JobKey(f"{manager or 'job'}:{for_key(job)}"), {**wrote, "manager": manager or "mapping"})
 
 
@@ -242,8 +243,8 @@ class MappingDirectory:
             if not words or words.startswith("#"):
                 continue
             found = _JOB.fullmatch(words)
-            if found and int(found["uid"] or 0) <= _LAST_UID:
-                jobs[found["job"]] = MISSING if found["uid"] is None else int(found["uid"])
+            if found and (found["uid"] is None or uid_of(found["uid"]) != MISSING):
+                jobs[found["job"]] = MISSING if found["uid"] is None else uid_of(found["uid"])
                 continue
             self.refused += 1
             said = f"{path}:{number}: {printable(words)}"

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.jobs import gres, nodes
@@ -41,7 +41,8 @@ class QueuedJob:
     Attributes
     ----------
     labels : mapping of str to str
-        user, account, partition, name, qos, array, het_job; what is unknown is left out.
+        user, account, partition, name, qos, array, het_job, cluster, nodes (how many), restart (from the first requeue
+        on); what is unknown is left out.
     uid : int
         -1 unknown.
     gpus : mapping of int to int, index -> ppm
@@ -58,6 +59,18 @@ class QueuedJob:
     gpus: Mapping[int, int] = field(default_factory=dict)
     sluid: str = ""
     here: bool = False
+
+    def after(self, before: QueuedJob) -> QueuedJob:
+        """Return it with what an earlier answer knew better.
+
+        Once it is over, or between two runs, rows that come late are still about the GPUs that it had; and while it is
+        completing, Slurm counts only the nodes that are not done.
+        """
+        labels = dict(self.labels)
+        if labels.get("restart") == before.labels.get("restart"):
+            counts = [int(job.labels["nodes"]) for job in (self, before) if "nodes" in job.labels]
+            labels |= {"nodes": str(max(counts))} if counts else {}
+        return replace(self, labels=labels, gpus=self.gpus if self.here else before.gpus)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +211,7 @@ def _job(job: Mapping[str, Any], node: str, parts: Mapping[str, int]) -> tuple[s
         "partition": job.get("partition"),
         "name": job.get("name"),
         "qos": job.get("qos"),
+        "cluster": job.get("cluster"),
     }
     labels = {label: printable(value) for label, value in given.items() if isinstance(value, str) and value}
     array, task = _number(job.get("array_job_id")), _number(job.get("array_task_id"))
@@ -206,6 +220,10 @@ def _job(job: Mapping[str, Any], node: str, parts: Mapping[str, int]) -> tuple[s
     het, offset = _number(job.get("het_job_id")), _number(job.get("het_job_offset"))
     if het:
         labels["het_job"] = f"{het}+{offset or 0}"
+    if count := _number(job.get("node_count")):
+        labels["nodes"] = str(count)
+    if restarts := _number(job.get("restart_cnt")):
+        labels["restart"] = str(restarts)
     place = _place(job, node) if _states(job) & _HOLDING else None
     uid = _number(job.get("user_id"))
     sluid = step.get("sluid")

@@ -17,7 +17,7 @@ from wattshed.agent.jobs.deciding import Deciding, Place, Presence
 from wattshed.agent.jobs.reservations import exclusive, holders
 from wattshed.agent.jobs.rows import Claims, lay_out
 from wattshed.agent.jobs.text import printable
-from wattshed.agent.window import MISSING, JobKey, Owner, Usage
+from wattshed.agent.window import MISSING, JobKey, Owner, Usage, uid_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -304,11 +304,12 @@ class JobResolver:
         labels = dict(owner.labels)
         manager, _, name = owner.key.partition(":")
         if manager == "slurm" and self._slurm is not None:
-            labels.update(self._slurm.labels(name))
+            # In cgroup v1 the path itself names the user.
+            labels = {**labels, **self._slurm.labels(name), **({"uid": labels["uid"]} if "uid" in labels else {})}
         elif manager == "k8s" and self._pods is not None:
             labels.update(self._pods.labels(owner.key))
-        if "user" not in labels and labels.get("uid", "").isdecimal():
-            user = self._processes.user(int(labels["uid"]))
+        if "user" not in labels and (uid := uid_of(labels.get("uid", ""))) != MISSING:
+            user = self._processes.user(uid)
             labels |= {"user": printable(user)} if user else {}
         if not self._names:
             labels = {label: value for label, value in labels.items() if label not in {"name", "command"}}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import Faults
@@ -15,7 +14,7 @@ from wattshed.agent.jobs.queue import Queue, QueueAnswer, QueuedJob
 from wattshed.agent.jobs.reservations import WHOLE_PPM, Reservation
 from wattshed.agent.jobs.stale import StaleHolds
 from wattshed.agent.jobs.this_node import ThisNode, UnknownNodeError, look
-from wattshed.agent.window import MISSING
+from wattshed.agent.window import MISSING, uid_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +32,8 @@ STALE_S = 120.0
 """A queue that has not answered for so long no longer says who holds a GPU; the names that it gave stay valid."""
 _TRIES = 3
 _MOST_KEPT = 20_000
-_PRIVATE_LABELS = ("uid", "node")
+_NO_LABELS = ("uid", "node")
+"""What a prolog writes for `Slurm.uid`, and to tell the nodes of a host apart."""
 
 
 class Slurm:
@@ -117,16 +117,20 @@ class Slurm:
         return self._queue.answers > 0 and not undecided
 
     def labels(self, job: str) -> dict[str, str]:
-        """Return what is known of a job so far; asks the queue in the background for one that is new."""
-        known = self._job(job)
-        wrote = {label: value for label, value in self._wrote(job).items() if label not in _PRIVATE_LABELS}
-        return {**wrote, **(known.labels if known is not None else {})}
+        """Return what is known of a job so far; asks the queue in the background for one that is new.
+
+        ``uid`` decides who may see the job: it is root's word, or the controller's.
+        """
+        known, uid = self._job(job), self.uid(job)
+        wrote = {label: value for label, value in self._wrote(job).items() if label not in _NO_LABELS}
+        told = {**wrote, **(known.labels if known is not None else {})}
+        return told if uid == MISSING else {**told, "uid": str(uid)}
 
     def uid(self, job: str) -> int:
         """Return the user id that a job runs as; -1 unknown."""
-        wrote = self._wrote(job).get("uid", "")
-        if wrote.isdecimal():
-            return int(wrote)
+        wrote = uid_of(self._wrote(job).get("uid", ""))
+        if wrote != MISSING:
+            return wrote
         known = self._job(job)
         return known.uid if known is not None else MISSING
 
@@ -233,9 +237,8 @@ class Slurm:
         answer = queue.ask()
         kept = {number: job for number, job in answer.jobs.items() if job.here or number in self._kept}
         for number, job in kept.items():
-            if not job.here and (before := self._kept.get(number)) is not None:
-                # It is over, or between two runs; rows that come late are still about what it had.
-                kept[number] = replace(job, gpus=before.gpus)
+            if (before := self._kept.get(number)) is not None:
+                kept[number] = job.after(before)
         self._remember(kept, {job.sluid.upper(): number for number, job in answer.jobs.items() if job.sluid})
         self._stale.hear(answer)
         return answer
@@ -306,7 +309,7 @@ class Slurm:
             return []
         slots = {slot: place for place, slot in enumerate(_slots(devices, self._node)) if slot != MISSING}
         return [
-            Reservation(slots[slot], owner_of(number), start_us, end_us, share, "", job.uid)
+            Reservation(slots[slot], owner_of(number, uid=job.uid), start_us, end_us, share, "", job.uid)
             for number, job in self._queue.answer.jobs.items()
             for slot, share in job.gpus.items()
             if slot in slots

@@ -14,8 +14,9 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
-from wattshed.agent.accounts.publishing import gpu_flags, method_name
+from wattshed.agent.accounts.publishing import gpu_flags
 from wattshed.agent.accounts.uncertainty import gpu_sigma_j, job_sigma_j
+from wattshed.agent.wire.parts import method_name
 from wattshed.exporters.snapshot import HNJ_PER_JOULE
 
 if TYPE_CHECKING:

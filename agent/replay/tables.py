@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, TextIO
 
+from wattshed.agent.window import HISTORY_LABELS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 ROWS_SHOWN = 64
 _LABELS_SHOWN = 6
-_NOT_SHOWN = {"manager", "uid"}
+_NOT_SHOWN = {"manager", "uid", *HISTORY_LABELS}
 _FILE_WIDTH = 200  # columns where it goes to a file or a pipe
 # What a terminal that is too narrow does without: a column that is empty first, then these from the left.
 _GPUS_LESS = ("gaps s", "by", "covered s", "max W", "model", "± J")

@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wattshed.agent.history.costs import HNJ_PER_KWH, Amount, Energies, amounts, rounded
+from wattshed.agent.inputs.opencost import IDLE as OPENCOST_IDLE
 from wattshed.agent.inputs.tariffs.steps import Tariff
 from wattshed.agent.wire.parts import hnj_of, joules, split_hnj
+from wattshed.exporters.snapshot import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from wattshed.agent.inputs.opencost import Allocation
 
 STEPS_S = (86_400, 3600, 1800, 900)
 """Lengths of the steps by which a report can be asked for, s."""
@@ -24,11 +28,17 @@ SPREAD = (IDLE, UNATTRIBUTED)
 """What `priced` shares among the other rows if it is told to."""
 NO_JOBS = (IDLE, UNATTRIBUTED, OTHER)
 """Rows that are nobody's, or of jobs that are not told apart; the last ones."""
-PLACES = {"wall_kwh": 9, "cost": 6, "co2e_g": 3, "marginal_co2_g": 3}
+PLACES = {"wall_kwh": 9, "priced_kwh": 9, "cost": 6, "co2e_g": 3, "marginal_co2_g": 3}
 """Digits behind the point in documents."""
-_SIGMAS = {"wall_kwh": "wall_sigma_kwh", "cost": "cost_sigma", "co2e_g": "co2e_sigma_g"}
-_SIGMAS["marginal_co2_g"] = "marginal_co2_sigma_g"
-_LACKS = {"wall_kwh": "no_pue_j", "cost": "unpriced_j", "co2e_g": "no_carbon_j", "marginal_co2_g": "no_carbon_j"}
+SIGMA_KEYS = {"wall_kwh": "wall_sigma_kwh", "cost": "cost_sigma", "co2e_g": "co2e_sigma_g"}
+SIGMA_KEYS["marginal_co2_g"] = "marginal_co2_sigma_g"
+LACK_KEYS = {
+    "wall_kwh": "no_pue_j",
+    "priced_kwh": "unpriced_j",
+    "cost": "unpriced_j",
+    "co2e_g": "no_carbon_j",
+    "marginal_co2_g": "no_carbon_j",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +60,14 @@ class Tariffs:
     def by_amount(self) -> dict[str, Tariff]:
         """Return what each amount is the product of, by its key in documents; prices are of energy at the wall."""
         found = {} if self.pue is None else {"wall_kwh": self.pue}
-        for tariff in (self.price, self.carbon):
-            if tariff is not None:
-                key = "cost" if tariff is self.price else "marginal_co2_g" if tariff.marginal else "co2e_g"
-                found[key] = tariff if self.pue is None else tariff.times(self.pue)
-        return found
+        if self.price is not None:
+            found["priced_kwh"] = replace(self.price, values=(Decimal(1),) * len(self.price.values))
+            found["cost"] = self.price
+        if self.carbon is not None:
+            found["marginal_co2_g" if self.carbon.marginal else "co2e_g"] = self.carbon
+        if self.pue is None:
+            return found
+        return {key: one if one is self.pue else one.times(self.pue) for key, one in found.items()}
 
     def step_s(self) -> int | None:
         """Return the longest step, s, at whose edges all values change; None where none changes.
@@ -104,12 +117,12 @@ def priced(document: Mapping[str, Any], tariffs: Tariffs, *, spread: bool = Fals
     if spread:
         rows = _spread(rows, keys)
         total["spread_j"] = joules(sum(row.shared_hnj for row in rows))
-        for name in ("static_j", "dynamic_j"):
+        for name in {"static_j", "dynamic_j"} & total.keys():
             total[name] = joules(sum(hnj_of(row.document[name]) for row in rows))
     for key in keys:
         _print(rows, total, key)
     return {
-        **{name: value for name, value in document.items() if name not in {"step_s", "steps"}},
+        **{name: value for name, value in document.items() if name != "steps"},
         "rows": [row.document for row in rows],
         "total": total,
         "currency": tariffs.currency,
@@ -136,13 +149,13 @@ def with_gpu_hours(document: dict[str, Any], rated: Sequence[tuple[Decimal, Mapp
     hours: dict[str, Decimal] = {}
     for rate, part in rated:
         for row in part["rows"]:
-            held = Decimal(repr(row["held_s"])) / 3600
+            held = gpu_hours(row)
             costs[row["name"]] = costs.get(row["name"], Decimal(0)) + rate * held
             hours[row["name"]] = hours.get(row["name"], Decimal(0)) + held
     rows = [dict(row) for row in document["rows"]]
     printed = rounded([costs.get(row["name"], Decimal(0)) for row in rows], PLACES["cost"])
     for row, cost in zip(rows, printed, strict=True):
-        without = Decimal(repr(row["held_s"])) / 3600 - hours.get(row["name"], Decimal(0))
+        without = gpu_hours(row) - hours.get(row["name"], Decimal(0))
         row["gpu_hours_cost"] = plain(cost)
         row["gpu_hours_unrated"] = max(round(float(without), 6), 0.0)
     total = {
@@ -151,6 +164,43 @@ def with_gpu_hours(document: dict[str, Any], rated: Sequence[tuple[Decimal, Mapp
         "gpu_hours_unrated": round(sum(row["gpu_hours_unrated"] for row in rows), 6),
     }
     return {**document, "rows": rows, "total": total}
+
+
+def with_opencost(document: dict[str, Any], allocations: Sequence[Allocation]) -> dict[str, Any]:
+    """Add what OpenCost says that the GPUs of each namespace cost, beside what their energy does.
+
+    Allocations that reach over an edge of the report's time count for what lies in it, spread evenly.
+
+    Parameters
+    ----------
+    document : dict
+        Of `priced`, by namespace.
+    allocations : sequence of Allocation
+    """
+    begin_us = round((document["since_s"] or 0) * 1e6)
+    end_us = round(min(document["until_s"] or document["now_s"], document["now_s"]) * 1e6)
+    costs: dict[str, Decimal] = {}
+    for one in allocations:
+        inside = max(min(one.to_us, end_us) - max(one.from_us, begin_us), 0)
+        if inside:
+            name = IDLE if one.namespace == OPENCOST_IDLE else one.namespace
+            costs[name] = costs.get(name, Decimal(0)) + one.gpu_cost * inside / (one.to_us - one.from_us)
+    rows = [dict(row) for row in document["rows"]]
+    values = [costs.pop(row["name"], None) for row in rows]
+    printed = rounded([value or Decimal(0) for value in values], PLACES["cost"])
+    for row, value, cost in zip(rows, values, printed, strict=True):
+        row["opencost_gpu_cost"] = None if value is None else plain(cost)
+    total = {
+        **document["total"],
+        "opencost_gpu_cost": plain(sum(printed, Decimal(0))),
+        "opencost_elsewhere": plain(rounded([sum(costs.values(), Decimal(0))], PLACES["cost"])[0]),
+    }
+    return {**document, "rows": rows, "total": total}
+
+
+def gpu_hours(row: Mapping[str, Any]) -> Decimal:
+    """Return how long jobs had GPUs, h: the time in which they ran on them, and that in which they only held them."""
+    return (Decimal(repr(row["active_s"])) + Decimal(repr(row["held_s"]))) / 3600
 
 
 def energies_of(document: Mapping[str, Any], groups: Sequence[int] | None = None) -> Energies:
@@ -218,8 +268,7 @@ def _rows(document: Mapping[str, Any], by_amount: Mapping[str, Tariff]) -> list[
         for place, (row, one) in enumerate(zip(rows, amounts(energies, tariff), strict=True)):
             row.found[key] = one
             size = abs(one.value if sizes is None else sizes[place].value)
-            known = row.hnj - one.unpriced_hnj
-            row.sigmas[key] = float(size) * row.sigma_j / (abs(known) / 2e9) if known else 0.0
+            row.sigmas[key] = float(size) * row.sigma_j * HNJ_PER_JOULE / abs(row.hnj) if row.hnj else 0.0
     return sorted(rows, key=lambda row: row.document["name"] in NO_JOBS)
 
 
@@ -271,13 +320,15 @@ def _print(rows: list[_Row], total: dict[str, Any], key: str) -> None:
     lacks = sum(row.found[key].unpriced_hnj for row in rows)
     for row, value, nothing in zip(rows, values, unknown, strict=True):
         row.document[key] = None if nothing else plain(value)
-        row.document[_SIGMAS[key]] = None if nothing else row.sigmas[key]
-        row.document[_LACKS[key]] = joules(row.found[key].unpriced_hnj)
+        if key in SIGMA_KEYS:
+            row.document[SIGMA_KEYS[key]] = None if nothing else row.sigmas[key]
+        row.document[LACK_KEYS[key]] = joules(row.found[key].unpriced_hnj)
     none = bool(rows) and all(nothing or not row.hnj for row, nothing in zip(rows, unknown, strict=True)) and lacks > 0
     total[key] = None if none else plain(sum(values, Decimal(0)))
-    total[_SIGMAS[key]] = None if none else _total_sigma(rows, total, key)
-    total[_LACKS[key]] = joules(lacks)
-    if key != "wall_kwh":
+    if key in SIGMA_KEYS:
+        total[SIGMA_KEYS[key]] = None if none else _total_sigma(rows, total, key)
+    total[LACK_KEYS[key]] = joules(lacks)
+    if key not in {"wall_kwh", "priced_kwh"}:
         estimated = [row.found[key].estimated_hnj for row in rows]
         if any(estimated):
             name = f"{key.partition('_')[0]}_estimated_j"

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 JOULES_PER_KWH = 3_600_000
 SIGMAS = 2
 """How many sigma stand after a plus-minus: 95 of 100 such figures are that close."""
+BOUNDARY = "Energy is what GPU boards drew, ± two sigma; processors, memory, network and cooling are not in it."
+"""What must be said wherever energies are."""
 UNKNOWN = "-"
 _UNITS = (("GWh", 10**12), ("MWh", 10**9), ("kWh", 10**6), ("Wh", 10**3), ("mWh", 1))  # each in 3.6 mJ
 _BARS = "▁▂▃▄▅▆▇█"
@@ -34,26 +36,24 @@ def with_doubt(value: Decimal, doubt: Decimal, unit: str) -> str:
     Returns
     -------
     str
-        Such as ``12.34 ± 0.12 kWh``: a second digit of the doubt where the first is a 1, and three decimals at most.
+        Such as ``12.34 ± 0.12 kWh``: a second digit of the doubt where the first is 1 to 3, and three decimals at most.
     """
-    digit = doubt.adjusted() - (doubt.as_tuple().digits[0] == 1) if doubt else value.adjusted() - 3
+    digit = doubt.adjusted() - (doubt.as_tuple().digits[0] <= 3) if doubt else value.adjusted() - 3
     step = Decimal(1).scaleb(min(max(digit, -3), 0)) if value or doubt else Decimal(1)
     return f"{value.quantize(step, ROUND_HALF_EVEN):,f} ± {doubt.quantize(step, ROUND_UP):,f} {unit}"
 
 
-def energy(joules: str, sigma_j: float | None = None) -> str:
-    """Write an energy in the unit that suits it, ± two sigma; to four digits where no sigma is given.
+def energy(joules: str, sigma_j: float) -> str:
+    """Write an energy in the unit that suits it, ± two sigma.
 
     Parameters
     ----------
     joules : str
         Decimal digits, as documents have them.
-    sigma_j : float, J, optional
+    sigma_j : float, J
     """
     value = Decimal(joules) * 1000 / 3600  # in mWh
     unit, size = next((one for one in _UNITS if abs(value) >= one[1]), _UNITS[-1])
-    if sigma_j is None:
-        return f"{value / size:,.4g} {unit}"
     return with_doubt(value / size, Decimal(repr(sigma_j)) * SIGMAS * 1000 / 3600 / size, unit)
 
 

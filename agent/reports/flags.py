@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
-from wattshed.agent.reports.sources import EXAMPLE, SOCKETS
+from wattshed.agent.reports.sources import SOCKETS
 
 if TYPE_CHECKING:
     import argparse
@@ -17,11 +17,12 @@ GROUPS = ("user", "account", "partition", "namespace", "qos", "cluster", "host",
 
 def add_source_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say whom to ask: see `sources.open_source`."""
-    group = parser.add_argument_group(
-        "whom to ask", f"without any of them the first that is there of {', '.join(map(str, SOCKETS))}"
+    from wattshed.agent.wire import credentials  # noqa: PLC0415
+
+    credentials.add_flags(parser, f"--store, else the first that answers of {' and '.join(map(str, SOCKETS))}")
+    parser.add_argument(
+        "--store", metavar="FILE", help="a history itself: STATE_DIR/history.db, or a postgresql:// URL"
     )
-    group.add_argument("--url", metavar="URL", help=f"an agent or a collector, such as {EXAMPLE}")
-    group.add_argument("--store", metavar="FILE", help="a history's own file, such as STATE_DIR/history.db")
 
 
 def add_filter_flags(parser: argparse.ArgumentParser, *, running: bool = True) -> None:

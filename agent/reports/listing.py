@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TextIO
 
 from wattshed.agent.reports.figures import (
+    BOUNDARY,
     JOULES_PER_KWH,
     UNKNOWN,
     elapsed,
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
 
-BOUNDARY = "Energy is what the GPU boards drew, ± two sigma; processors, memory, network and cooling are not in it."
 LOWER_BOUND = "lower_bound"
 _COLUMNS = (
     Column("job", least=14, middle=True),

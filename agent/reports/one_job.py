@@ -6,15 +6,15 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
-from wattshed.agent.reports.figures import UNKNOWN, elapsed, energy, moment, printable, sparkline, watts
-from wattshed.agent.reports.listing import BOUNDARY, is_lower_bound, state
+from wattshed.agent.reports.figures import BOUNDARY, UNKNOWN, elapsed, energy, moment, printable, sparkline, watts
+from wattshed.agent.reports.listing import is_lower_bound, state
 from wattshed.agent.reports.tables import EXTRA, Column, console_for, print_facts, print_notes, print_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import tzinfo
 
-BARS = 40
+BARS = 36
 """How many bars power over time is drawn with, at most."""
 _WHO = ("user", "account", "partition", "qos", "namespace", "cluster")
 _GPU_COLUMNS = (
@@ -40,6 +40,7 @@ def print_job(
     out: TextIO,
     *,
     amounts: Mapping[str, str] | None = None,
+    notes: Sequence[str] = (),
     zone: tzinfo | None = None,
     now_s: float | None = None,
 ) -> None:
@@ -52,6 +53,8 @@ def print_job(
     out : TextIO
     amounts : mapping of str to str, optional
         What it comes to in money and carbon, by name.
+    notes : sequence of str, optional
+        What must be known to read them.
     zone : tzinfo, optional
         Of the times; that of this machine by default.
     now_s : float, s
@@ -68,10 +71,8 @@ def print_job(
         console.print("\nEarlier runs of it", style="bold")
         year = datetime.fromtimestamp(time.time() if now_s is None else now_s, zone).year if out.isatty() else 0
         print_rows(console, _RUN_COLUMNS, [_run(one, zone, year) for one in earlier])
-    notes = [BOUNDARY]
-    if is_lower_bound(job):
-        notes.append("≥: parts of some hosts are missing yet, the total is at least that.")
-    print_notes(console, notes)
+    lower_bound = ["≥: parts of some hosts are missing yet, the total is at least that."] if is_lower_bound(job) else []
+    print_notes(console, [BOUNDARY, *lower_bound, *notes])
 
 
 def _facts(job: Mapping[str, Any], amounts: Mapping[str, str], zone: tzinfo | None) -> dict[str, str]:
@@ -80,14 +81,15 @@ def _facts(job: Mapping[str, Any], amounts: Mapping[str, str], zone: tzinfo | No
     hours = (job["active_s"] + job["held_s"]) / 3600
     idle = job["held_idle"]
     peak = "" if job["peak_w"] is None else f", highest reading of one GPU {watts(job['peak_w'])} W"
-    parts = f"static {energy(job['static_j'])}, dynamic {energy(job['dynamic_j'])}"
+    whole = float(job["energy_j"])
+    parts = f", {float(job['static_j']) / whole:.0%} of it static" if whole > 0 else ""
     return {
         "who": who or "unknown",
         "state": state(job),
         "time": _time(job, zone),
         "hosts": _hosts(job),
         "GPUs": f"{UNKNOWN if job['gpus'] is None else job['gpus']}, {hours:,.2f} GPU hours",
-        "energy": f"{'≥' if is_lower_bound(job) else ''}{energy(job['energy_j'], job['sigma_j'])} ({parts})",
+        "energy": f"{'≥' if is_lower_bound(job) else ''}{energy(job['energy_j'], job['sigma_j'])}{parts}",
         **amounts,
         "power": "unknown" if job["mean_w"] is None else f"mean {watts(job['mean_w'])} W{peak}",
         "": power_line(job["power"]),
@@ -105,7 +107,7 @@ def power_line(power: Sequence[tuple[float, float, float | None]], bars: int = B
     if len(known) < 2:
         return ""
     length_s = (power[-1][1] - power[0][0]) / len(means)
-    return f"{sparkline(means)} 0 to {watts(max(known))} W, a bar is {elapsed(length_s)}"
+    return f"{sparkline(means)} 0 to {watts(max(known))} W, {elapsed(length_s)} each"
 
 
 def over_time(power: Sequence[tuple[float, float, float | None]], bars: int) -> list[float | None]:

@@ -1,17 +1,15 @@
-"""Whom a command asks about jobs: an agent or a collector over a socket or HTTP, or a history's own file.
+"""Whom a command asks about jobs: an agent or a collector over a socket or HTTP, or a history itself.
 
 All of them answer with the same documents.
 """
 
 from __future__ import annotations
 
-import json
+import socket
 import time
-from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from wattshed.agent.errors import InputError
 
@@ -19,14 +17,12 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Mapping, Sequence
 
-    from wattshed.agent.wire.http import Address
-    from wattshed.agent.wire.http import Answer as HttpAnswer
+    from wattshed.agent.wire.agents import DocumentServer, NoDocumentError
 
 SOCKETS = (Path("/run/wattshed/collect.sock"), Path("/run/wattshed/api.sock"))
 """Where a collector and an agent listen on their own host; the first that does is asked."""
 EXAMPLE = "http://127.0.0.1:9961"
 TIMEOUT_S = 30.0
-MOST_BYTES = 256 * 2**20
 _NO_SUCH_JOB = "no such job"
 
 
@@ -34,7 +30,7 @@ class UnansweredError(OSError):
     """There is no answer; the message is one line that says what to do, and the command's exit code is 1."""
 
 
-class Source(Protocol):
+class JobSource(Protocol):
     """Somebody who knows which job used what."""
 
     name: str
@@ -60,29 +56,34 @@ class Source(Protocol):
         ...
 
 
-class FileSource:
-    """Reads the history's own file, which is never changed by it.
+class StoreSource:
+    """Reads a history itself, which is never changed by it: an agent's file, or a site's database.
 
     Parameters
     ----------
-    path : Path
+    where : str
+        A path, or the URL of a PostgreSQL database.
     clock : callable
         Unix seconds.
 
     Raises
     ------
+    InputError
+        If it is the URL of something else.
     UnansweredError
         If it is not a history, or cannot be read.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, where: str, clock: Callable[[], float] = time.time) -> None:
         from wattshed.agent.history.answers import Answers  # noqa: PLC0415
-        from wattshed.agent.history.database import Database, DatabaseError  # noqa: PLC0415
+        from wattshed.agent.history.opening import open_database  # noqa: PLC0415
         from wattshed.agent.history.schema import prepare  # noqa: PLC0415
+        from wattshed.agent.history.sql import DatabaseError  # noqa: PLC0415
 
-        self.name, self._clock, self._failed = str(path), clock, DatabaseError
+        self._clock, self._failed = clock, DatabaseError
         try:
-            database = Database(path, read_only=True)
+            database = open_database(where, read_only=True)
+            self.name = database.name
             prepare(database)
             hosts = database.rows("SELECT host FROM store ORDER BY id DESC LIMIT 1")
         except DatabaseError as error:
@@ -90,31 +91,17 @@ class FileSource:
         self._answers = Answers(database, hosts[0][0] if hosts else "", clock=clock)
 
     def ask(self, path: str, params: Mapping[str, str]) -> dict[str, Any]:
-        """Ask one question; see `Source`."""
+        """Ask one question; see `JobSource`."""
+        from wattshed.agent.history.paths import RefusedError, ask  # noqa: PLC0415
+
         try:
-            answer = self._answer(path, params)
+            return ask(self._answers, f"/api/v1/{quote(path)}", params, None, self._clock())
         except self._failed as error:
             raise UnansweredError(str(error)) from None
-        except ValueError as error:
-            raise InputError(f"--{error}") from None
-        if answer is None:
-            raise UnansweredError(_no_such_job(path))
-        return answer
-
-    def _answer(self, path: str, params: Mapping[str, str]) -> dict[str, Any] | None:
-        from datetime import UTC  # noqa: PLC0415
-
-        from wattshed.agent.history.asking import filter_of  # noqa: PLC0415
-
-        own = {"limit", "cursor", "by", "step_s"}
-        asked = filter_of({k: v for k, v in params.items() if k not in own}, None, self._clock(), UTC)
-        what, _, key = path.partition("/")
-        if key:
-            return self._answers.job(key, asked)
-        if what == "report":
-            step_s = int(params["step_s"]) if "step_s" in params else None
-            return self._answers.report(params["by"], asked, step_s)
-        return self._answers.jobs(asked, int(params.get("limit", "1000")), params.get("cursor", ""))
+        except RefusedError as error:
+            if error.status == 404:
+                raise UnansweredError(_no_such_job(path)) from None
+            raise InputError(str(error)) from None
 
 
 class HttpSource:
@@ -122,52 +109,40 @@ class HttpSource:
 
     Parameters
     ----------
-    address : Address
-        Of the server, without ``/api/v1``.
+    server : DocumentServer
     timeout_s : float, s
         For each question.
     """
 
-    def __init__(self, address: Address, *, timeout_s: float = TIMEOUT_S) -> None:
-        self.name, self._address, self._timeout_s = address.url, address, timeout_s
+    def __init__(self, server: DocumentServer, *, timeout_s: float = TIMEOUT_S) -> None:
+        self.name, self._server, self._timeout_s = server.address.url, server, timeout_s
 
     def ask(self, path: str, params: Mapping[str, str]) -> dict[str, Any]:
-        """Ask one question; see `Source`."""
-        from wattshed.agent.wire.http import Client, NoAnswerError  # noqa: PLC0415
+        """Ask one question; see `JobSource`."""
+        from wattshed.agent.wire.agents import NoDocumentError  # noqa: PLC0415
 
-        query = "&".join(part for part in (self._address.query, urlencode(params)) if part)
-        address = replace(self._address.below(f"/api/v1/{quote(path)}"), query=query)
-        with closing(Client(address, timeout_s=self._timeout_s)) as client:
-            try:
-                answer = client.get(most_bytes=MOST_BYTES)
-            except NoAnswerError as error:
-                raise UnansweredError(f"{self.name} {error}; is an agent running there?") from None
-        if not answer.taken:
-            raise self._refused(answer, path)
         try:
-            document = json.loads(answer.content)
-        except ValueError:
-            document = None
-        if not isinstance(document, dict) or not str(document.get("schema", "")).startswith("wattshed."):
-            raise UnansweredError(f"{self.name} is not an agent or a collector that knows jobs")
+            document = self._server.ask(f"/api/v1/{quote(path)}", params, timeout_s=self._timeout_s)
+        except NoDocumentError as error:
+            raise self._refused(error, path) from None
+        if not str(document.get("schema", "")).startswith("wattshed."):
+            raise UnansweredError(f"{self.name} is neither an agent nor a collector")
         return document
 
-    def _refused(self, answer: HttpAnswer, path: str) -> Exception:
+    def _refused(self, error: NoDocumentError, path: str) -> Exception:
         """Say why there is no document, and what to do."""
-        if answer.status == 400:
-            return InputError(f"{self.name} refused the question: {answer.reason}")
-        if answer.status == 404 and answer.reason == _NO_SUCH_JOB:
-            return UnansweredError(_no_such_job(path))
-        if answer.status == 401:
-            return UnansweredError(f"{self.name} needs a user and password; give a file with them: --user-file FILE")
-        if answer.status == 404:
-            return UnansweredError(
-                f"{self.name} keeps no history of jobs: [history] is disabled there, or it is an older wattshed"
-            )
-        return UnansweredError(f"{self.name} {answer}")
+        if error.nobody:
+            return UnansweredError(f"{error}; is wattshed running there?")
+        if error.status == 400:
+            return InputError(str(error))
+        if error.status == 404:
+            if str(error).endswith(f"({_NO_SUCH_JOB})"):
+                return UnansweredError(_no_such_job(path))
+            return UnansweredError(f"{error}; it keeps no history of jobs: [history] is off there, or it is too old")
+        return UnansweredError(str(error))
 
 
-def open_source(args: argparse.Namespace, sockets: Sequence[Path] = SOCKETS) -> Source:
+def open_source(args: argparse.Namespace, sockets: Sequence[Path] = SOCKETS) -> JobSource:
     """Find whom to ask: ``--url``, else ``--store``, else the first of the sockets at which somebody listens.
 
     Parameters
@@ -183,13 +158,29 @@ def open_source(args: argparse.Namespace, sockets: Sequence[Path] = SOCKETS) -> 
     UnansweredError
         If there is nobody to be asked.
     """
-    from wattshed.agent.wire.http import Address  # noqa: PLC0415
+    from wattshed.agent.wire.agents import DocumentServer  # noqa: PLC0415
+    from wattshed.agent.wire.credentials import credentials_of, url_of  # noqa: PLC0415
 
-    if args.url is not None:
-        return HttpSource(Address.parse(args.url, "--url", EXAMPLE))
-    if args.store is not None:
-        return FileSource(Path(args.store))
-    raise UnansweredError(f"nobody listens at {' or '.join(map(str, sockets))}")
+    if args.url is None and args.store is not None:
+        return StoreSource(args.store)
+    url = url_of(args) or next((f"unix:{path}" for path in sockets if _listens(path)), "")
+    if not url:
+        raise UnansweredError(
+            f"no agent or collector listens here (tried {', '.join(map(str, sockets))}); give --url {EXAMPLE} or "
+            "--store FILE, or start an agent: wattshed run"
+        )
+    return HttpSource(DocumentServer.of(url, credentials_of(args)))
+
+
+def _listens(path: Path) -> bool:
+    """Tell whether somebody answers at a socket; one that was left behind stays when its owner is killed."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
 
 
 def _no_such_job(path: str) -> str:

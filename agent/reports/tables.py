@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -98,8 +99,8 @@ def print_facts(console: Console, facts: Mapping[str, str]) -> None:
 def print_notes(console: Console, notes: Sequence[str]) -> None:
     """Print what must be known to read a table, below it."""
     console.print()
-    for note in notes:
-        console.print(note, style="dim", soft_wrap=not console.is_terminal)
+    for line in (line for note in notes for line in wrap(note, console.width)):
+        console.print(line, style="dim", soft_wrap=True)
 
 
 def _shortened(text: str, width: int, *, middle: bool) -> str:

@@ -7,6 +7,7 @@ cumulative accounts, so parts add up to them exactly, however often is cut.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,17 @@ MOST_POWER = 1000
 
 END = 1
 """The job ended with this part."""
+END_UNKNOWN = 2
+"""It is not known when the job ended: nobody looked."""
+CLOCK_SKEW = 4
+"""The host's clock and the collector's were more than `MOST_SKEW_US` apart: times are the host's."""
+REQUEUED = 256
+"""No host had the job for a while, and then it began again."""
+FLAGS = {END_UNKNOWN: "end_unknown", CLOCK_SKEW: "clock_skew", REQUEUED: "requeued"}
+MOST_SKEW_US = 5_000_000
+
+METHODS = {1: "alone", 2: "utilisation", 4: "share", 8: "equal", 16: "nobody-active"}
+"""Bits of how a job's dynamic energy was split, those of `kernels.billing.shares`; the best first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +194,36 @@ def join_hnj(joules: int, rest: int) -> int:
     return int(joules) * HNJ_PER_JOULE + int(rest)
 
 
+def joules(hnj: int) -> str:
+    """Write an energy in joules: all of it, as a decimal number without exponent and without needless zeros."""
+    whole, rest = divmod(abs(hnj), HNJ_PER_JOULE)
+    digits = f"{rest * 5:010d}".rstrip("0")  # half-nanojoules have ten digits behind the point
+    return f"{'-' if hnj < 0 else ''}{whole}{f'.{digits}' if digits else ''}"
+
+
+def hnj_of(text: str) -> int:
+    """Read what `joules` wrote.
+
+    Raises
+    ------
+    ValueError
+        If it is something else.
+    """
+    match = _JOULES.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not an energy in joules")
+    sign, whole, digits = match.groups()
+    rest, odd = divmod(int((digits or "").ljust(10, "0")), 5)
+    if odd:
+        raise ValueError(f"{text!r} is not a whole number of half-nanojoules")
+    return (-1 if sign else 1) * join_hnj(int(whole), rest)
+
+
+def method_name(bits: int) -> str:
+    """Spell the ways in which a job's dynamic energy was split, best first: ``"alone+utilisation"``."""
+    return "+".join(name for bit, name in METHODS.items() if bits & bit) or "held"
+
+
 def plain(part: JobPart) -> dict[str, Any]:
     """Lay a part out for JSON; energies are decimal strings, for readers whose numbers are floats."""
     doubt = part.doubt
@@ -204,13 +246,13 @@ def plain(part: JobPart) -> dict[str, Any]:
     }
 
 
-def of_plain(values: Mapping[str, Any]) -> JobPart:
-    """Read a part from JSON, and believe nothing that cannot be.
+def own_of_plain(values: Mapping[str, Any]) -> JobPart:
+    """Read a part from JSON that this agent laid out itself.
 
     Raises
     ------
     ValueError
-        Saying what is wrong with it.
+        It is something else.
     """
     try:
         whole = {name: _whole(values[name]) for name in _WHOLE}
@@ -218,8 +260,19 @@ def of_plain(values: Mapping[str, Any]) -> JobPart:
         job, gpu = _text(values["job"]), _text(values["gpu"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"is not a part ({error})") from None
-    part = JobPart(job=job, gpu=gpu, doubt=Doubt(gain, split, idle, unread, squares), **whole)
-    if why := _wrong(part):
+    return JobPart(job=job, gpu=gpu, doubt=Doubt(gain, split, idle, unread, squares), **whole)
+
+
+def of_plain(values: Mapping[str, Any]) -> JobPart:
+    """Read a part from JSON of somebody else, and believe nothing that cannot be.
+
+    Raises
+    ------
+    ValueError
+        Saying what is wrong with it.
+    """
+    part = own_of_plain(values)
+    if why := _wrong(part) or _no_text(part.job, part.gpu):
         raise ValueError(f"part {part.seq} {why}")
     return part
 
@@ -254,11 +307,18 @@ def record_of_plain(values: Mapping[str, Any]) -> JobRecord:
         raise ValueError(f"is not a job ({error})") from None
     if not record.key:
         raise ValueError("a job has no key")
+    if why := _no_text(record.key, *labels, *labels.values(), power):
+        raise ValueError(f"a job {why}")
+    if not (0 <= run_us < _TOO_LARGE and 0 <= start_us < _TOO_LARGE and max(-1, end_us) < _TOO_LARGE > abs(uid)):
+        raise ValueError("a job has a number that is too large")
     if len(power) > MOST_POWER:
         raise ValueError("a job's power over time is too long")
     return record
 
 
+_TOO_LARGE = 2**62
+_LONGEST = 500
+_JOULES = re.compile(r"(-?)(\d+)(?:\.(\d{1,10}))?", re.ASCII)
 _WHOLE = (
     "seq", "run_us", "from_us", "to_us", "static_hnj", "dynamic_hnj", "active_us", "held_us", "peak_mw", "edges",
     "method", "flags",
@@ -271,6 +331,19 @@ def _text(value: object) -> str:
     return value
 
 
+def _no_text(*texts: str) -> str:
+    """Say what keeps texts from being kept in every database; empty if nothing does."""
+    if any(len(text) > _LONGEST for text in texts):
+        return f"has a text of more than {_LONGEST} characters"
+    if any("\0" in text for text in texts):
+        return "has a text with a null character"
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        return "has a text that is no Unicode"
+    return ""
+
+
 def _whole(value: object) -> int:
     """Read a whole number, as a number or as decimal digits."""
     if isinstance(value, bool) or not isinstance(value, int | str):
@@ -279,6 +352,8 @@ def _whole(value: object) -> int:
 
 
 def _wrong(part: JobPart) -> str:
+    if max(abs(getattr(part, name)) for name in _WHOLE) >= _TOO_LARGE or part.from_us < 0:
+        return "has a number that is too large"
     if part.seq < 1 or not part.job or not part.gpu:
         return "has no number, job or GPU"
     if part.to_us < part.from_us:

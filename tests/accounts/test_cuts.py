@@ -189,7 +189,7 @@ def test_what_is_acknowledged_is_forgotten_and_the_rest_is_not():
 def test_joined_parts_say_the_same_with_fewer_numbers():
     _, cuts = run(seconds([("a", 0, 0, 40), ("a", 1, 0, 40), ("b", 1, 5, 9)]), Cuts(5 * S))
     before, sums, highest = list(cuts.outbox), summed(cuts.outbox), cuts.outbox[-1].seq
-    cuts.compact()
+    assert cuts.compact(0) == 0
     assert summed(cuts.outbox) == sums
     assert len(cuts.outbox) == len({(p.job, p.run_us, p.gpu) for p in before}) < len(before)
     numbers = [part.seq for part in cuts.outbox]

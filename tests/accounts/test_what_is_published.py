@@ -6,9 +6,10 @@ from tests.accounts.made import S, device, window
 from wattshed.agent.accounts.account import GpuAccount
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.modules import Module
-from wattshed.agent.accounts.publishing import ENDED_US, FRESH_US, Publisher, gpu_flags, method_name, why_unmetered
+from wattshed.agent.accounts.publishing import ENDED_US, FRESH_US, Publisher, gpu_flags, why_unmetered
 from wattshed.agent.accounts.uncertainty import FROZEN_US
 from wattshed.agent.window import Event
+from wattshed.agent.wire.parts import method_name
 from wattshed.kernels.billing import shares
 
 T0 = 1_700_000_000 * S
@@ -155,3 +156,17 @@ def test_a_modules_energy_stands_beside_and_its_number_is_the_gpus():
 
     found = published(2, rows=lambda n, t: [[(t, 300_000, -1)], [(t, 300_000, -1)]], prepare=prepare)
     assert [(one.source, one.domain, one.energy_hnj) for one in found.host_energy] == [("nvml", "module-1", 77)]
+
+
+def test_labels_that_only_the_history_needs_are_kept_and_not_published():
+    told = {"manager": "slurm", "user": "alice", "uid": "1000", "cluster": "east", "nodes": "2", "restart": "1"}
+    accounts = []
+
+    def name(all_):
+        all_.ledger.jobs["slurm:7"].labels.update(told)
+        accounts.append(all_)
+
+    snapshot = published(2, usage=lambda t: [(0, "slurm:7", t, t + S, 10, 1_000_000, 1)], prepare=name)
+    (job,) = snapshot.jobs
+    assert job.labels == {"manager": "slurm", "user": "alice", "uid": "1000"}
+    assert accounts[-1].ledger.jobs["slurm:7"].labels == told

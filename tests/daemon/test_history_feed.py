@@ -23,13 +23,13 @@ S = 1_000_000
 class Life:
     """An agent from one start to its end: accounts, state and history as the daemon wires them."""
 
-    def __init__(self, folder, *, history=True):
-        self.accounts, self.calibrator = Accounts(live=True), Calibrator()
+    def __init__(self, folder, *, history=True, path=None):
+        self.accounts, self.calibrator, self.faults = Accounts(live=True), Calibrator(), Faults()
         self.state = StateFile(folder, "h", "boot")
         found = self.state.restore(self.accounts, self.calibrator)
         self.feed = self.writer = None
         if history:
-            self.writer = HistoryWriter(folder / "history.db", "h", Faults())
+            self.writer = HistoryWriter(path or folder / "history.db", "h", self.faults)
             self.feed = HistoryFeed(self.writer, 5 * S)
             self.feed.go_on(found.cuts, self.accounts, found.saved_us)
 
@@ -47,6 +47,13 @@ class Life:
         assert self.state.save(self.accounts, self.calibrator, window.end_us, cuts=cuts)
         if dies_before != "offer" and self.feed is not None:
             self.feed.saved(self.accounts, window.end_us)
+
+    def end(self, now_us):
+        """Let everything be written that waits, and stop."""
+        self.written()
+        self.feed.saved(self.accounts, now_us)
+        self.written()
+        self.die()
 
     def die(self):
         """End without a word; what was handed over may or may not be on the disk."""
@@ -87,9 +94,7 @@ def test_whatever_kills_it_parts_are_there_once_and_add_up(tmp_path_factory, sch
             if why == "save":
                 continue  # nobody saw that window: it comes again
         n += 1
-    life.feed.saved(life.accounts, windows[-1].end_us)
-    life.written()
-    life.die()
+    life.end(windows[-1].end_us)
     left, kept = not_cut(life.accounts, life.feed.cuts), in_history(folder)
     for key, account in life.accounts.gpus.items():
         assert kept[key.gpu] + left[key.gpu] == account.energy_hnj
@@ -139,8 +144,7 @@ def test_a_history_that_was_switched_off_for_a_while_counts_nothing_twice(tmp_pa
     used = {key: account.energy_hnj for key, account in at_30.items()}
     for window in windows[30:]:
         again.take(window)
-    again.written()
-    again.die()
+    again.end(windows[-1].end_us)
     left, kept = not_cut(again.accounts, again.feed.cuts), in_history(tmp_path)
     for key, account in again.accounts.gpus.items():
         assert kept[key.gpu] + left[key.gpu] == account.energy_hnj - used[key] + before[key.gpu]

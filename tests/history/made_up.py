@@ -3,7 +3,8 @@
 from hypothesis import strategies as st
 
 from wattshed.agent.history.opening import open_database
-from wattshed.agent.history.store import DAY_US, Store
+from wattshed.agent.history.store import Store
+from wattshed.agent.history.sums import DAY_US
 from wattshed.agent.wire.parts import END, Doubt, JobPart, JobRecord
 
 HOUR_US = 3_600_000_000
@@ -12,9 +13,9 @@ MODELS = {"GPU-0": "H100", "GPU-1": "H100", "GPU-2": "L40S"}
 OWNERS = ("slurm:1", "slurm:2", "k8s:a/b", "_idle", "_unattributed")
 
 
-def opened(place, store_id="one", host="n1"):
+def opened(place, store_id="one", host="n1", *, merged=False):
     """A store in a new file or database, or one that is there."""
-    return Store(open_database(place), store_id, host)
+    return Store(open_database(place), store_id, host, merged=merged)
 
 
 def job(key, *, start_us=MARCH_US, end_us=-1, uid=1000, **labels):

@@ -69,7 +69,10 @@ def test_a_disk_that_refuses_is_tried_again_and_nothing_is_lost(tmp_path, writer
     writer.offer(batch(PARTS[:2]))
     wait(lambda: faults.counts["history"] >= 1)
     assert writer.done("one") == 0
+    assert writer.busy()
     (tmp_path / "folder").unlink()
+    wait(lambda: writer.done("one") == 2)
+    wait(lambda: not writer.busy())
     writer.offer(batch(PARTS))
     wait(lambda: writer.done("one") == 7)
     assert len(written(tmp_path)) == 7

@@ -83,7 +83,8 @@ def test_the_directory_gives_the_edges_and_the_queue_the_shares(tmp_path):
     }  # fmt: skip
     assert found[0, "slurm:7"].uid == 1000
     # the queue knows better than a prolog, which may have no name or QOS
-    assert slurm.labels("7") == {"user": "alice", "account": "physics", "partition": "gpu", "name": "train"}
+    told = {"user": "alice", "account": "physics", "partition": "gpu", "name": "train"}
+    assert slurm.labels("7") == {**told, "uid": "1000"}
     changed = []
     slurm.on_change = lambda: changed.append(now())
     (folder / "0").unlink()
@@ -353,7 +354,7 @@ def test_each_hold_of_the_directory_within_a_stretch(folder):
     assert [row[0] for row in told(5_007, 5_009)] == ["slurm:11", "slurm:7", "slurm:8", "slurm:9"]
     (eve,) = (r.owner for r in slurm.reservations(DEVICES, 5_000, 5_001) if r.owner.key == "slurm:10")
     assert eve.labels == {"uid": "2002", "user": "eve", "manager": "slurm"}
-    assert slurm.labels("10") == {"user": "eve"}
+    assert slurm.labels("10") == {"user": "eve", "uid": "2002"}
     assert slurm.faults() == {"mapping": 1}  # the file of no GPU
     slurm.close()
 
@@ -377,7 +378,7 @@ def test_a_sluid_is_known_by_the_queue_or_the_prolog_and_stays_known(folder, sta
     slurm = start()
     wait_for(lambda: slurm.answered and slurm.events)
     assert [slurm.job_of(s) for s in ("sEKNKTV3WPV500", "s5K1KKYAYG5D00", "s8G5M22WGXB100")] == ["7", "8", "9"]
-    assert slurm.labels("9") == {"user": "carol", "sluid": "s8G5M22WGXB100"}
+    assert slurm.labels("9") == {"user": "carol", "uid": "2003", "sluid": "s8G5M22WGXB100"}
     assert slurm.job_of("S8G5M22WGXB100") == "9"
     folder.queue(job(job_id=10, step_id={"sluid": "sEKNKTV3WPV511"}))
     (folder.mapping / "1").unlink()

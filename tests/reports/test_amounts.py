@@ -45,7 +45,7 @@ def test_each_hour_has_its_price_and_an_hour_without_one_costs_nothing_known():
     found = priced(document, Tariffs(price=day_of_prices("0.30", None, "-0.10")))
     assert column(found, "cost") == {"ada": "0.3", "bob": "-0.1", "eve": "0"}
     assert column(found, "unpriced_j") == {"ada": str(KWH_J), "bob": str(KWH_J), "eve": "0"}
-    assert found["rows"][0]["cost_sigma"] == pytest.approx(0.3 * 72_000 / KWH_J)
+    assert found["rows"][0]["cost_sigma"] == pytest.approx(0.3 * 36_000 / KWH_J)  # of the priced half
     assert (found["total"]["cost"], found["total"]["unpriced_j"]) == ("0.2", str(2 * KWH_J))
     nothing = priced(document, Tariffs(price=day_of_prices("0.30")))
     assert column(nothing, "cost") == {"ada": "0.3", "bob": None, "eve": "0"}  # unknown, and not 0
@@ -110,9 +110,9 @@ def test_what_nobody_used_stands_last_or_is_shared_by_energy():
 
 
 def test_gpu_hours_cost_by_model_beside_energy():
-    rows = [row("ada", KWH_J, held_s=7200.0), row("bob", KWH_J, held_s=3600.0)]
-    h100 = report([row("ada", 1, held_s=3600.0)])
-    l40s = report([row("bob", 1, held_s=3600.0)])
+    rows = [row("ada", KWH_J, gpu_s=7200.0), row("bob", KWH_J, gpu_s=3600.0)]
+    h100 = report([row("ada", 1, gpu_s=3600.0)])
+    l40s = report([row("bob", 1, gpu_s=3600.0)])
     found = with_gpu_hours(priced(report(rows), Tariffs(price=TEN_CENTS)), [(Decimal("2.5"), h100), (Decimal(1), l40s)])
     assert column(found, "gpu_hours_cost") == {"ada": "2.5", "bob": "1"}
     assert column(found, "gpu_hours_unrated") == {"ada": 1.0, "bob": 0.0}

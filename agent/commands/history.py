@@ -1,0 +1,159 @@
+"""``wattshed jobs`` and ``wattshed job ID``: what jobs used, those that run and those that ended."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from wattshed.agent.reports.flags import add_filter_flags, add_source_flags, params_of
+from wattshed.agent.reports.tariff_flags import add_tariff_flags, tariffs_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from wattshed.agent.reports.sources import JobSource
+
+NEWEST = 100
+"""How many jobs are listed where nothing says which."""
+_PAGE = 1000
+_CHOOSING = ("since", "until", "job", "running")  # whoever gives one of these means all that match
+_JOBS_EXAMPLES = """examples:
+  wattshed jobs                                  the newest jobs that this host's agent knows
+  wattshed jobs --user ada --since 7d            what ada's jobs of the last week used
+  wattshed jobs --running --url http://n1:9961   what runs on another host
+  wattshed jobs --since 2026-03-01 --csv         every field, for a spreadsheet
+  wattshed jobs -P | cut -d'|' -f1,16            every field, for scripts, as sacct -P writes it
+"""
+_JOB_EXAMPLES = """examples:
+  wattshed job 1843009                           a job of this host, by its Slurm id
+  wattshed job slurm:1843009 --json              the same, for programs
+  wattshed job 1843009 --price 0.21 --currency EUR --carbon 350 --pue 1.3
+  wattshed job k8s:demo/train-0 --url http://n1:9961
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the commands ``jobs`` and ``job``."""
+    several = commands.add_parser(
+        "jobs",
+        help="what jobs used, running and ended, one line each",
+        description="List jobs with the energy that they used, those that run first, then from the newest end.",
+        epilog=_JOBS_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_filter_flags(several)
+    several.add_argument(
+        "--limit",
+        type=_count,
+        metavar="N",
+        help=f"the newest N; 0: all (default {NEWEST}, but all with --{', --'.join(_CHOOSING[:-1])} or --running)",
+    )
+    style = several.add_mutually_exclusive_group()
+    style.add_argument("--json", action="store_true", help="print the document of the HTTP API")
+    style.add_argument("--csv", action="store_true", help="print a table for spreadsheets, times in UTC")
+    style.add_argument("-P", "--parsable", action="store_true", help="print every field with | between, times in UTC")
+    add_source_flags(several)
+    several.set_defaults(run=run_jobs)
+    one = commands.add_parser(
+        "job",
+        help="one job: its energy, per GPU and over time",
+        description="Show all that is known of one job, running or ended: its newest run, and what earlier ones used.",
+        epilog=_JOB_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    one.add_argument("id", metavar="ID", help="as jobs lists it, or without what stands before the colon")
+    one.add_argument(
+        "--json", action="store_true", help="print the document of the HTTP API, with amounts if asked for"
+    )
+    add_tariff_flags(one)
+    add_source_flags(one)
+    one.set_defaults(run=run_job)
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of jobs")
+    return int(text)
+
+
+def run_jobs(args: argparse.Namespace) -> int:
+    """List jobs.
+
+    Raises
+    ------
+    InputError
+        If a flag cannot be used.
+    UnansweredError
+        If there is nobody to be asked, or no answer.
+    """
+    from wattshed.agent.replay.progress import in_sight  # noqa: PLC0415 - a command imports its parts when it runs
+    from wattshed.agent.reports import listing  # noqa: PLC0415
+    from wattshed.agent.reports.sources import open_source  # noqa: PLC0415
+
+    params = params_of(args)
+    limit = args.limit if args.limit is not None else 0 if any(name in params for name in _CHOOSING) else NEWEST
+    source = open_source(args)
+    with in_sight("reading jobs"):
+        document = _pages(source, params, limit)
+        note = _how_many_more(source, params, document) if document["cursor"] else ""
+    if note and (args.json or args.csv or args.parsable):
+        print(f"wattshed: {note}", file=sys.stderr)  # noqa: T201 - this is the command line
+    if args.json:
+        sys.stdout.write(json.dumps(document) + "\n")
+    elif args.csv:
+        listing.write_csv(document, sys.stdout)
+    elif args.parsable:
+        listing.write_parsable(document, sys.stdout)
+    else:
+        listing.print_jobs(document, sys.stdout, note=note)
+    return 0
+
+
+def _pages(source: JobSource, params: Mapping[str, str], limit: int) -> dict[str, Any]:
+    """Ask page by page, for at most so many jobs (0: all); returns one document, with the last page's cursor."""
+    whole: dict[str, Any] = {}
+    jobs: list[Any] = []
+    while not whole or (whole["cursor"] and (not limit or len(jobs) < limit)):
+        wanted = min(limit - len(jobs), _PAGE) if limit else _PAGE
+        cursor = {"cursor": whole["cursor"]} if whole else {}
+        whole = source.ask("jobs", {**params, "limit": str(wanted), **cursor})
+        jobs += whole["jobs"]
+    return {**whole, "jobs": jobs}
+
+
+def _how_many_more(source: JobSource, params: Mapping[str, str], document: Mapping[str, Any]) -> str:
+    """Say how many jobs follow those that are listed; no more than a page of them is counted."""
+    page = source.ask("jobs", {**params, "limit": str(_PAGE), "cursor": document["cursor"]})
+    more = f"more than {_PAGE:,}" if page["cursor"] else f"{len(page['jobs']):,}"
+    return f"These are the newest {len(document['jobs']):,} jobs; there are {more} older ones (--limit 0 lists all)."
+
+
+def run_job(args: argparse.Namespace) -> int:
+    """Show one job.
+
+    Raises
+    ------
+    InputError
+        If a flag cannot be used.
+    UnansweredError
+        If there is nobody to be asked, or no such job.
+    """
+    from wattshed.agent.reports import job_amounts  # noqa: PLC0415
+    from wattshed.agent.reports.one_job import print_job  # noqa: PLC0415
+    from wattshed.agent.reports.sources import open_source  # noqa: PLC0415
+
+    tariffs = tariffs_of(args)
+    source = open_source(args)
+    document = source.ask(f"jobs/{args.id}", {})
+    priced = job_amounts.amounts_of(source, document["job"], tariffs) if tariffs.by_amount() else None
+    if args.json:
+        amounts = {"amounts": job_amounts.document_of(priced)} if priced else {}
+        sys.stdout.write(json.dumps(document | amounts) + "\n")
+    elif priced:
+        facts, notes = job_amounts.facts_of(priced), job_amounts.notes_on(priced)
+        print_job(document, sys.stdout, amounts=facts, notes=notes)
+    else:
+        print_job(document, sys.stdout)
+    return 0

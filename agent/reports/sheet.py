@@ -1,0 +1,130 @@
+"""A report laid out for people: columns of text whose rows add up, and what must be known to read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import ROUND_UP, Decimal
+from typing import TYPE_CHECKING, Any, TextIO
+
+from wattshed.agent.history.costs import rounded
+from wattshed.agent.reports.amounts import gpu_hours
+from wattshed.agent.reports.figures import JOULES_PER_KWH, SIGMAS, UNKNOWN, printable
+from wattshed.agent.reports.notes import INCOMPLETE, money, notes_of, places_for
+from wattshed.agent.reports.tables import EXTRA, Column, console_for, print_notes, print_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+TOTAL = "total"
+NAMELESS = "(unknown)"
+"""How a row is called whose jobs do not say what the report goes by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A report as text.
+
+    Attributes
+    ----------
+    columns : tuple of Column
+        The first is what the report goes by.
+    rows : tuple of mapping of str to str
+        Cells by the columns' names.
+    total : mapping of str to str
+    notes : tuple of str
+        Sentences.
+    """
+
+    columns: tuple[Column, ...]
+    rows: tuple[Mapping[str, str], ...]
+    total: Mapping[str, str]
+    notes: tuple[str, ...]
+
+
+def sheet_of(document: Mapping[str, Any]) -> Sheet:
+    """Lay out a document of `amounts.priced`."""
+    by = document["by"]
+    lines = [*document["rows"], document["total"]]
+    columns = [Column(by, least=12), Column("jobs", right=True, leaves=2)]
+    names = [*(row_name(row["name"]) for row in document["rows"]), TOTAL]
+    cells: dict[str, list[str]] = {
+        by: names,
+        "jobs": ["" if row["jobs"] is None else f"{row['jobs']:,}" for row in lines],
+    }
+    for quantity in _quantities(document):
+        columns.append(Column(quantity.heading, right=True, leaves=quantity.leaves))
+        cells[quantity.heading], doubts = quantity.cells(lines)
+        if quantity.sigma:
+            columns.append(Column(f"± {quantity.short}", right=True, leaves=quantity.doubt_leaves))
+            cells[f"± {quantity.short}"] = doubts
+    columns.append(Column("GPU h", right=True, leaves=EXTRA))
+    cells["GPU h"] = [f"{gpu_hours(row):,.1f}" for row in lines]
+    texts = [{name: column[place] for name, column in cells.items()} for place in range(len(lines))]
+    return Sheet(tuple(columns), tuple(texts[:-1]), texts[-1], tuple(notes_of(document)))
+
+
+def print_sheet(sheet: Sheet, out: TextIO) -> None:
+    """Print a report as a table and what must be known to read it."""
+    console = console_for(out)
+    if not sheet.rows:
+        console.print("Nothing was used by whom and when this asks for.", soft_wrap=True)
+        return
+    gone = print_rows(console, sheet.columns, [*sheet.rows, sheet.total])
+    notes = list(sheet.notes)
+    if gone:
+        notes.append(f"Not shown in {console.width} columns: {', '.join(sorted(gone))} (--csv and --json have all).")
+    print_notes(console, notes)
+
+
+def row_name(name: str) -> str:
+    """Return how a row is called."""
+    return printable(name) or NAMELESS
+
+
+@dataclass(frozen=True, slots=True)
+class _Quantity:
+    """A column of numbers: its headings, its key in documents and that of its sigma, and how its values are written."""
+
+    heading: str
+    short: str
+    key: str
+    sigma: str
+    leaves: int
+    doubt_leaves: int
+    divisor: int = 1
+    least_places: int = 0
+    lacks: str = ""
+
+    def cells(self, lines: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+        """Return the cells of all rows and of the total, the last; and how far each may be off."""
+        found = [None if row[self.key] is None else Decimal(row[self.key]) / self.divisor for row in lines]
+        places = places_for(
+            found[-1] or max((value for value in found if value), default=Decimal(0)), self.least_places
+        )
+        whole = rounded([value or Decimal(0) for value in found[:-1]], places)
+        step = Decimal(1).scaleb(-places)
+        marks = [self.lacks and row.get(self.lacks, "0") != "0" for row in lines]
+        texts = [
+            UNKNOWN if value is None else f"{shown:,f}" + (INCOMPLETE if mark else " " if any(marks) else "")
+            for value, shown, mark in zip(found, [*whole, sum(whole, Decimal(0))], marks, strict=True)
+        ]
+        doubts = []
+        for row in lines if self.sigma else ():
+            sigma = row[self.sigma]
+            doubt = None if sigma is None else Decimal(f"{sigma * SIGMAS / self.divisor:.9g}")
+            doubts.append(UNKNOWN if doubt is None else f"{doubt.quantize(step, ROUND_UP):,f}")
+        return texts, doubts
+
+
+def _quantities(document: Mapping[str, Any]) -> list[_Quantity]:
+    total, currency = document["total"], money(document)
+    every = [
+        _Quantity("kWh", "kWh", "energy_j", "sigma_j", 0, 1, JOULES_PER_KWH),
+        _Quantity("wall kWh", "wall", "wall_kwh", "wall_sigma_kwh", 3, 4, 1, 0, "no_pue_j"),
+        _Quantity(currency, currency, "cost", "cost_sigma", 0, 4, 1, 2, "unpriced_j"),
+        _Quantity("kg CO2e", "CO2e", "co2e_g", "co2e_sigma_g", 0, 4, 1000, 0, "no_carbon_j"),
+        _Quantity("kg CO2 marg.", "marg.", "marginal_co2_g", "marginal_co2_sigma_g", 0, 4, 1000, 0, "no_carbon_j"),
+        _Quantity(f"GPU h {currency}", "", "gpu_hours_cost", "", 1, 1, 1, 2),
+        _Quantity("OpenCost GPU", "", "opencost_gpu_cost", "", 1, 1, 1, 2),
+    ]
+    return [quantity for quantity in every if quantity.key in total]

@@ -1,0 +1,58 @@
+"""Flags of the commands that say what energy costs and emits: numbers, or files of values over time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wattshed.agent.errors import InputError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from wattshed.agent.reports.amounts import Tariffs
+
+
+def add_tariff_flags(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add the flags that `tariffs_of` reads; returns their group."""
+    group = parser.add_argument_group("money and carbon: a number, or a file of values over time")
+    group.add_argument("--price", metavar="P", help="of a kWh: 0.21, or a file (ENTSO-E, or start,end,price)")
+    group.add_argument("--currency", metavar="C", help="of prices and rates, such as EUR; a file's must be the same")
+    group.add_argument("--carbon", metavar="G", help="g of CO2e a kWh: 350, or a file (Electricity Maps, WattTime)")
+    group.add_argument("--pue", metavar="P", help="energy at the wall over that of the boards: 1.3, or a file")
+    group.add_argument(
+        "--basis", choices=("lifecycle", "direct"), default="lifecycle", help="of carbon (default lifecycle)"
+    )
+    group.add_argument("--sequence", metavar="N", default="", help="which auction of a file of day-ahead prices")
+    group.add_argument("--area", metavar="A", default="", help="which bidding zone of such a file")
+    group.add_argument("--columns", metavar="k=v,...", help="columns of another table: time=ts,price=price_eur_per_mwh")
+    return group
+
+
+def tariffs_of(args: argparse.Namespace) -> Tariffs:
+    """Read what the flags of money and carbon say.
+
+    Raises
+    ------
+    InputError
+        If one of them cannot be used.
+    """
+    from wattshed.agent.inputs.columns import parse_spec  # noqa: PLC0415
+    from wattshed.agent.inputs.tariffs.reading import read_tariff  # noqa: PLC0415
+    from wattshed.agent.inputs.tariffs.tables import Asked  # noqa: PLC0415
+    from wattshed.agent.reports.amounts import Tariffs  # noqa: PLC0415
+
+    currency = args.currency or ""
+    if currency and not (len(currency) == 3 and currency.isascii() and currency.isalpha() and currency.isupper()):
+        raise InputError(f"--currency: {currency!r} is not a currency's code; write three capitals such as EUR")
+    quantities = ("price", "carbon", "pue")
+    spec = parse_spec(args.columns, ("time", "end", *quantities)) if args.columns else {}
+    columns = {key: f"{name}:{unit}" if unit else name for key, (name, unit) in spec.items()}
+    if columns and not any(key in columns and getattr(args, key) for key in quantities):
+        raise InputError("--columns: names no column of a price, carbon or pue file that is given")
+    found = {}
+    for quantity in quantities:
+        if (text := getattr(args, quantity)) is None:
+            continue
+        own = {key: columns[key] for key in ("time", "end", quantity) if quantity in columns and key in columns}
+        found[quantity] = read_tariff(text, Asked(quantity, args.basis, args.sequence, args.area, currency, own))
+    return Tariffs(**found, currency=found["price"].currency if "price" in found else currency)
