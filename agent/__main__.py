@@ -193,6 +193,8 @@ def _own_streams() -> None:
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the process ends
     if sys.stdout is sys.__stdout__:
         encoding, errors = ("utf-8", "strict") if sys.stdout is None else (sys.stdout.encoding, sys.stdout.errors)
+        if errors == "strict":
+            errors = "backslashreplace"  # a terminal without a plus-minus shows the figures all the same
         raw = _Answer(1, "w", closefd=False)
         sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), encoding, errors, line_buffering=raw.isatty())
 

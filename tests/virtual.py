@@ -10,9 +10,11 @@ from wattshed.agent.accounts.ledger import Ledger
 from wattshed.agent.accounts.publishing import Publisher
 from wattshed.agent.accounts.state import StateFile
 from wattshed.agent.clock import VirtualClock
+from wattshed.agent.daemon.history_feed import HistoryFeed
 from wattshed.agent.daemon.loop import Board, Daemon, LoopLimits
 from wattshed.agent.daemon.systemd import Notifier
 from wattshed.agent.errors import Faults
+from wattshed.agent.history.writer import HistoryWriter
 from wattshed.agent.jobs.mapping import MappingDirectory
 from wattshed.agent.jobs.processes import Processes
 from wattshed.agent.jobs.procfs import exists
@@ -37,6 +39,7 @@ class VirtualAgent:
     faults: Faults
     windows: list
     state: StateFile | None
+    history: HistoryWriter | None = None
 
     def live(self, length_us, *, killed=False):
         """Meter for so long, and end in order; or be killed then: nothing is closed, and nothing saved at the end."""
@@ -59,6 +62,8 @@ class VirtualAgent:
     def close(self):
         self.sampler.close()
         self.resolver.close()
+        if self.history is not None:
+            self.history.stop()
 
 
 def simulated(tmp_path: Path, script="", clock=None):
@@ -95,10 +100,12 @@ def agent(
     slurm=None,
     host="sim",
     marked=True,
+    history=None,
 ):
     """Put an agent together as the assembly does, on a node that exists already.
 
-    ``slurm`` stands in place of the node's mapping; a node that is not ``marked`` passes for real.
+    ``slurm`` stands in place of the node's mapping; a node that is not ``marked`` passes for real. With ``history``, a
+    path, parts of jobs go there.
     """
     meter = NvmlMeter(Nvml(clock, node.library), clock, host, simulated=marked, proc_root=node.proc_root)
     meter.open()
@@ -111,6 +118,7 @@ def agent(
     board = Board(publisher.empty(clock.now_us()))
     faults, seen = Faults(), []
     kept = StateFile(state, host, boot) if state else None
+    writer = HistoryWriter(history, host, faults) if history else None
 
     class Seen:
         """Passes windows on and keeps them."""
@@ -133,8 +141,9 @@ def agent(
         faults=faults,
         limits=LoopLimits(keep_us, round(seconds * 1e6)),
         extra_faults=lambda: {**sampler.faults, **resolver.faults()},
+        history=HistoryFeed(writer, 3_600_000_000) if writer else None,
     )
-    return VirtualAgent(daemon, accounts, board, sampler, resolver, faults, seen, kept)
+    return VirtualAgent(daemon, accounts, board, sampler, resolver, faults, seen, kept, writer)
 
 
 def sums(accounts):

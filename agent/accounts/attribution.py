@@ -184,6 +184,14 @@ class Accounts:
         books = self._hosts[host]
         return objects(books.state[: len(books.devices)], GpuState)
 
+    def measured(self) -> dict[GpuKey, tuple[int, int]]:
+        """Return of each GPU how much of its time is booked, and until when, us; -1 where nothing is."""
+        return {
+            key: (self.gpus[key].booked_us, until_us)
+            for host in self._hosts.values()
+            for key, until_us in zip(host.keys, host.state["booked_us"].tolist(), strict=True)
+        }
+
     def books_of(self, host: str) -> list[GpuBooks]:
         """Return one host's accounts, GPU by GPU.
 

@@ -12,18 +12,16 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.accounts.ledger import GpuKey
-from wattshed.agent.accounts.uncertainty import UNLISTED_US, doubt_of, gain_j
-from wattshed.agent.window import IDLE, OTHER, UNATTRIBUTED
+from wattshed.agent.accounts.used import CUT_COLUMNS, AmountUsed, Cut, used_by, used_by_nobody
+from wattshed.agent.window import IDLE, OTHER, UNATTRIBUTED, JobKey
 from wattshed.agent.wire import parts
-from wattshed.agent.wire.parts import END, Doubt, JobPart, JobRecord
-from wattshed.exporters.snapshot import HNJ_PER_JOULE
+from wattshed.agent.wire.parts import END, JobPart, JobRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from wattshed.agent.accounts.account import GpuAccount
     from wattshed.agent.accounts.ledger import JobAccount
-    from wattshed.agent.window import JobKey
 
 MOST = 256
 """Parts a window, at most: what is left is cut with the next ones, so that no window waits for an hour's end."""
@@ -33,62 +31,6 @@ MOST_KEPT = 20_000
 """Parts in the outbox that have a job's name once they are joined: all of them are in every state that is saved."""
 LATE_US = 10_000_000
 """Who is on a GPU whose energy is not known for longer than this is cut when it is: a part is not of another time."""
-
-
-@dataclass(frozen=True, slots=True)
-class AmountUsed:
-    """What an owner used on a GPU, in all or in a part of its time; energies in hnj, times in us."""
-
-    static_hnj: int = 0
-    dynamic_hnj: int = 0
-    active_us: int = 0
-    held_us: int = 0
-    edges: int = 0
-    doubt: Doubt = field(default_factory=Doubt)
-
-    def less(self, before: AmountUsed) -> AmountUsed:
-        """Return what was used since ``before``."""
-        return AmountUsed(
-            self.static_hnj - before.static_hnj,
-            self.dynamic_hnj - before.dynamic_hnj,
-            self.active_us - before.active_us,
-            self.held_us - before.held_us,
-            self.edges - before.edges,
-            self.doubt.less(before.doubt),
-        )
-
-    @property
-    def is_nothing(self) -> bool:
-        """Whether neither time nor energy went by."""
-        return not (self.static_hnj or self.dynamic_hnj or self.active_us or self.held_us)
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """Where an owner on one GPU was cut last, and what it had used by then."""
-
-    at_us: int
-    used: AmountUsed = field(default_factory=AmountUsed)
-
-    def plain(self) -> list[float]:
-        """Lay it out as a row of `_CUT`; there are thousands of them in each state that is saved."""
-        used, doubt = self.used, self.used.doubt
-        return [
-            self.at_us, used.static_hnj, used.dynamic_hnj, used.active_us, used.held_us, used.edges,
-            doubt.gain_j, doubt.split_j, doubt.idle_j, doubt.unread_j, doubt.squares_j2,
-        ]  # fmt: skip
-
-    @classmethod
-    def of_plain(cls, row: Sequence[float]) -> Cut:
-        """Read a row of `_CUT`."""
-        at_us, static, dynamic, active, held, edges = map(int, row[:6])
-        return cls(at_us, AmountUsed(static, dynamic, active, held, edges, Doubt(*map(float, row[6:]))))
-
-
-_CUT = (
-    "owner", "gpu", "at_us", "static_hnj", "dynamic_hnj", "active_us", "held_us", "edges", "gain_j", "split_j",
-    "idle_j", "unread_j", "squares_j2",
-)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -106,6 +48,8 @@ class Cuts:
     cuts : dict of (owner, GPU) to Cut
     runs : dict of job to int, us
         When each job that was cut began, as it was known then: its start may still be found to be earlier.
+    power : dict of job to str
+        Power over time of each open job, as whoever follows it wrote it.
     outbox : deque of JobPart
         In the order of their numbers, until they are acknowledged.
     records : dict of (job, run) to JobRecord
@@ -117,11 +61,12 @@ class Cuts:
     next_seq: int = 1
     cuts: dict[tuple[str, GpuKey], Cut] = field(default_factory=dict)
     runs: dict[str, int] = field(default_factory=dict)
+    power: dict[str, str] = field(default_factory=dict)
     outbox: deque[JobPart] = field(default_factory=deque)
     records: dict[tuple[str, int], JobRecord] = field(default_factory=dict)
     _due: deque[tuple[str, GpuKey]] = field(default_factory=deque)
     _slot: int = -1
-    _goes_on: bool = False
+    _at_us: int = -1
 
     def follow(
         self,
@@ -143,12 +88,13 @@ class Cuts:
         known_us : mapping of GpuKey to int, us
             Until when the energy of each GPU is known; without, until now.
         """
-        self._begin(now_us)
+        if now_us < self._at_us:
+            self._set_back(jobs, gpus, since_us, now_us)
+        self._at_us = now_us
         slot = now_us // self.slot_us
         if slot != self._slot:
             if self._slot >= 0:
-                nobodys = [(owner, gpu) for gpu in gpus for owner in (IDLE, UNATTRIBUTED)]
-                self._due = deque([*nobodys, *((key, gpu) for key, job in jobs.items() for gpu in job.lines)])
+                self._due = deque(_everybody(jobs, gpus))
             self._slot = slot
         for _ in range(min(MOST, len(self._due))):
             owner, gpu = due = self._due.popleft()
@@ -158,14 +104,25 @@ class Cuts:
                 continue
             elif owner in {IDLE, UNATTRIBUTED}:
                 self._cut_nobody(owner, gpu, account, since_us, now_us)
-            elif (job := jobs.get(owner)) is not None and gpu in job.lines:  # type: ignore[call-overload]
+            elif (job := jobs.get(JobKey(owner))) is not None and gpu in job.lines:
                 self._cut_job(job, gpu, account, now_us)
 
-    def _begin(self, now_us: int) -> None:
-        """Begin where the agent does: the wall clock may have been set back meanwhile, and no part ends before it."""
-        if not self._goes_on:
-            self._goes_on = True
-            self.cuts = {place: replace(cut, at_us=min(cut.at_us, now_us)) for place, cut in self.cuts.items()}
+    def _set_back(
+        self, jobs: Mapping[JobKey, JobAccount], gpus: Mapping[GpuKey, GpuAccount], since_us: int, now_us: int
+    ) -> None:
+        """Cut everybody where the wall clock stood before it was set back: what follows begins where it stands now."""
+        self.cut_everybody(jobs, gpus, since_us, self._at_us)
+        self.cuts = {place: replace(cut, at_us=min(cut.at_us, now_us)) for place, cut in self.cuts.items()}
+
+    def cut_everybody(
+        self, jobs: Mapping[JobKey, JobAccount], gpus: Mapping[GpuKey, GpuAccount], since_us: int, now_us: int
+    ) -> None:
+        """Cut everybody at once."""
+        for owner, gpu in _everybody(jobs, gpus):
+            if owner in {IDLE, UNATTRIBUTED}:
+                self._cut_nobody(owner, gpu, gpus[gpu], since_us, now_us)
+            else:
+                self._cut_job(jobs[JobKey(owner)], gpu, gpus[gpu], now_us)
 
     def close(self, jobs: Iterable[JobAccount], gpus: Mapping[GpuKey, GpuAccount]) -> None:
         """Cut jobs for the last time, whose accounts are closed: the last part of each says so, whatever it holds."""
@@ -175,6 +132,7 @@ class Cuts:
                 self._cut_job(job, gpu, gpus[gpu], job.end_us, END if place == last else 0)
                 self.cuts.pop((job.key, gpu), None)
             self.runs.pop(job.key, None)
+            self.power.pop(job.key, None)
 
     def acknowledge(self, seq: int) -> None:
         """Forget the parts up to this number: they are where they outlive a power cut."""
@@ -197,6 +155,34 @@ class Cuts:
         """Start the numbers again, with what waits: the history that knew the old ones is lost."""
         self.store_id, self.next_seq = store_id, len(self.outbox) + 1
         self.outbox = deque(replace(part, seq=seq) for seq, part in enumerate(self.outbox, 1))
+
+    def catch_up(
+        self, written: Sequence[JobPart], jobs: Mapping[JobKey, JobAccount], gpus: Mapping[GpuKey, GpuAccount]
+    ) -> None:
+        """Take over parts that were written, and that these cuts, of an older state, do not know of.
+
+        The accounts will book again what they are of, as far as a counter tells; until then nobody is cut who, so far,
+        used less than was written.
+
+        Parameters
+        ----------
+        written : sequence of JobPart
+            In the order of their numbers, the last one included.
+        jobs : mapping of key to JobAccount
+            All that are open.
+        gpus : mapping of GpuKey to GpuAccount
+        """
+        keys = {key.gpu: key for key in gpus}
+        for part in written:
+            key = keys.get(part.gpu)
+            if key is not None and (part.job in {IDLE, UNATTRIBUTED} or part.job in jobs):
+                before = self.cuts.get((part.job, key)) or Cut(part.from_us)
+                self.cuts[part.job, key] = Cut(max(part.to_us, before.at_us), before.used.plus(part))
+                if part.job in jobs:
+                    self.runs[part.job] = part.run_us
+        self.next_seq = written[-1].seq + 1
+        self.outbox.clear()  # all of it had lower numbers
+        self.records.clear()
 
     def compact(self, after: int) -> int:
         """Join the parts that wait, by owner and GPU: a history that cannot be written for days must not fill memory.
@@ -258,7 +244,9 @@ class Cuts:
         from_us, part = taken
         run_us = self.runs.setdefault(job.key, began_us)
         end_us = job.end_us if flags & END else -1
-        self.records[job.key, run_us] = JobRecord(job.key, run_us, began_us, end_us, job.uid, dict(job.labels))
+        power = self.power.get(job.key, "")
+        record = JobRecord(job.key, run_us, began_us, end_us, job.uid, dict(job.labels), power)
+        self.records[job.key, run_us] = record
         self._send(job.key, run_us, gpu, from_us, now_us, part, line.cut_peak_mw, job.method, flags)
         line.cut_peak_mw = 0
 
@@ -268,9 +256,13 @@ class Cuts:
         """Return since when, and what, was used since the last cut, and cut here; None if that is nothing."""
         before = self.cuts.get((owner, gpu)) or Cut(min(began_us, now_us))
         part = used.less(before.used)
+        if part.is_less:
+            return (before.at_us, AmountUsed()) if even_nothing else None
+        at_us = max(now_us, before.at_us)
         if part.is_nothing and not even_nothing:
+            self.cuts[owner, gpu] = Cut(at_us, before.used)  # what is used later was not used in this time
             return None
-        self.cuts[owner, gpu] = Cut(max(now_us, before.at_us), used)
+        self.cuts[owner, gpu] = Cut(at_us, used)
         return before.at_us, part
 
     def _send(  # noqa: PLR0917 - the columns of a part
@@ -299,10 +291,12 @@ class Cuts:
             "store_id": self.store_id,
             "next_seq": self.next_seq,
             "slot": self._slot,
+            "at_us": self._at_us,
             "due": [{"owner": owner, "gpu": gpu.gpu} for owner, gpu in self._due],
-            "columns": _CUT,
+            "columns": CUT_COLUMNS,
             "cuts": [[owner, gpu.gpu, *cut.plain()] for (owner, gpu), cut in self.cuts.items()],
             "runs": self.runs,
+            "power": self.power,
             "outbox": [parts.plain(part) for part in self.outbox],
             "records": [parts.plain_record(record) for record in self.records.values()],
         }
@@ -316,12 +310,14 @@ class Cuts:
         ValueError, KeyError, TypeError
             It is something else.
         """
-        if tuple(values["columns"]) != _CUT:
+        if tuple(values["columns"]) != CUT_COLUMNS:
             raise ValueError("cuts have other columns")
-        found = cls(int(values["slot_us"]), str(values["store_id"]), int(values["next_seq"]), _slot=int(values["slot"]))
+        found = cls(int(values["slot_us"]), str(values["store_id"]), int(values["next_seq"]))
+        found._slot, found._at_us = int(values["slot"]), int(values["at_us"])
         found._due.extend((str(one["owner"]), GpuKey(host, str(one["gpu"]))) for one in values["due"])
         for owner, gpu, *row in values["cuts"]:
             found.cuts[str(owner), GpuKey(host, str(gpu))] = Cut.of_plain(row)
+        found.power = {str(job): str(text) for job, text in values["power"].items()}
         found.runs = {str(job): int(run_us) for job, run_us in values["runs"].items()}
         found.outbox.extend(parts.own_of_plain(part) for part in values["outbox"])
         for record in map(parts.record_of_plain, values["records"]):
@@ -329,15 +325,10 @@ class Cuts:
         return found
 
 
-def used_by(job: JobAccount, gpu: GpuKey, account: GpuAccount) -> AmountUsed:
-    """Return what a job used on a GPU so far."""
-    line = job.lines[gpu]
-    doubt = doubt_of(line, account, short=job.end_us - job.start_us <= UNLISTED_US)
-    return AmountUsed(line.static_hnj, line.dynamic_hnj, line.active_us, line.held_us, line.edges, doubt)
-
-
-def used_by_nobody(owner: str, account: GpuAccount) -> AmountUsed:
-    """Return what nobody used so far: idle power is static, what nobody is known to have used is not."""
-    hnj = account.idle_hnj if owner == IDLE else account.unattributed_hnj
-    doubt = Doubt(gain_j=gain_j(account, hnj / HNJ_PER_JOULE))
-    return AmountUsed(static_hnj=hnj, doubt=doubt) if owner == IDLE else AmountUsed(dynamic_hnj=hnj, doubt=doubt)
+def _everybody(jobs: Mapping[JobKey, JobAccount], gpus: Mapping[GpuKey, GpuAccount]) -> Iterator[tuple[str, GpuKey]]:
+    """Name all owners on all GPUs."""
+    for gpu in gpus:
+        yield IDLE, gpu
+        yield UNATTRIBUTED, gpu
+    for key, job in jobs.items():
+        yield from ((key, gpu) for gpu in job.lines)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wattshed.agent.accounts.cuts import Cut, used_by, used_by_nobody
+from wattshed.agent.accounts.used import Cut, used_by, used_by_nobody
 from wattshed.agent.window import IDLE, UNATTRIBUTED
 from wattshed.agent.wire.parts import Doubt, JobPart, JobRecord
 
@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from wattshed.agent.accounts.account import GpuAccount
-    from wattshed.agent.accounts.cuts import AmountUsed, Cuts
+    from wattshed.agent.accounts.cuts import Cuts
     from wattshed.agent.accounts.ledger import GpuKey, JobAccount
+    from wattshed.agent.accounts.used import AmountUsed
     from wattshed.agent.window import JobKey
 
 
@@ -21,6 +22,8 @@ def uncut_parts(
     cuts: Cuts, jobs: Mapping[JobKey, JobAccount], gpus: Mapping[GpuKey, GpuAccount], since_us: int, now_us: int
 ) -> Iterator[JobPart]:
     """Yield what every open account used since it was cut last; with the parts that were cut, that is all of it.
+
+    Of an account that holds less than was cut, for it is booked again after a power cut, nothing is yielded.
 
     Parameters
     ----------
@@ -36,7 +39,7 @@ def uncut_parts(
             used = used_by_nobody(owner, account)
             before = cuts.cuts.get((owner, gpu)) or Cut(min(max(since_us, account.here_since_us), now_us))
             part = used.less(before.used)
-            if not part.is_nothing:
+            if not (part.is_nothing or part.is_less):
                 yield _part(owner, 0, gpu, before.at_us, now_us, part)
     for job in jobs.values():
         began_us = job.start_us if job.start_us >= 0 else now_us
@@ -44,7 +47,7 @@ def uncut_parts(
         for gpu, line in job.lines.items():
             before = cuts.cuts.get((job.key, gpu)) or Cut(min(began_us, now_us))
             part = used_by(job, gpu, gpus[gpu]).less(before.used)
-            if not part.is_nothing or part.doubt != Doubt():
+            if not part.is_less and (not part.is_nothing or part.doubt != Doubt()):
                 until_us = min(job.end_us, now_us)
                 yield _part(job.key, run_us, gpu, before.at_us, until_us, part, line.cut_peak_mw, job.method)
 

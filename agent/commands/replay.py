@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from contextlib import closing, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from wattshed.agent.replay.books import Part, Settings, Tell
+    from wattshed.agent.replay.history import ReplayedHistory
     from wattshed.agent.replay.points import Points
     from wattshed.agent.traces.sources import Chain
+    from wattshed.agent.window import Window
     from wattshed.agent.wire.remote_write import RemoteWrite
 
 _INTERRUPTED = 130
@@ -43,6 +46,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--remote-write",
         metavar="URL",
         help="also send them by remote write, for example to http://HOST:9090/api/v1/write",
+    )
+    parser.add_argument(
+        "--history", metavar="F", help="also write parts of jobs into a new history, for `wattshed jobs --store F`"
     )
     scale = parser.add_mutually_exclusive_group()
     scale.add_argument("--workers", type=_count, metavar="N", help="processes on this machine (needs the extra scale)")
@@ -127,7 +133,11 @@ def run(args: argparse.Namespace) -> int:
     if args.workers or args.scheduler:
         from wattshed.agent.replay.cluster import book_on_cluster  # noqa: PLC0415
 
-        for flag, value in (("--openmetrics", args.openmetrics), ("--remote-write", args.remote_write)):
+        for flag, value in (
+            ("--openmetrics", args.openmetrics),
+            ("--remote-write", args.remote_write),
+            ("--history", args.history),
+        ):
             if value is not None:
                 raise InputError(f"{flag} is written by one process; leave --workers and --scheduler out")
         done, settings = book_on_cluster(chains, settings, workers=args.workers or 0, address=args.scheduler or "")
@@ -139,8 +149,12 @@ def run(args: argparse.Namespace) -> int:
         if needs_survey(chains, settings):
             with in_sight("finding the GPUs of the jobs"):
                 settings = settled(settings, (look(chain, settings, stopped) for chain in chains))
-        with reading(chains) as tell:
-            done = [_booked(chain, settings, points, tell, stopped) for chain in chains]
+        with reading(chains) as tell, _history(args.history, settings) as history:
+            sees = [partial(history.see, native=chain.native) if history else None for chain in chains]
+            done = [
+                _booked(chain, settings, points, tell, stopped, see=see)
+                for chain, see in zip(chains, sees, strict=True)
+            ]
         interrupted = stopped()
         try:
             if points is not None:
@@ -159,6 +173,8 @@ def _booked(
     points: Points | None,
     tell: Tell,
     stop: Callable[[], bool],
+    *,
+    see: Callable[[Window], None] | None = None,
 ) -> Part:
     """Attribute one chain in this process, with points for the outlets if there are any."""
     from wattshed.agent.replay.books import book, finish, new_part, pieces_of  # noqa: PLC0415
@@ -166,10 +182,10 @@ def _booked(
     if points is not None:
         from wattshed.agent.replay.points import book_with_points  # noqa: PLC0415
 
-        return book_with_points(chain, settings, points, tell=tell, stop=stop)
+        return book_with_points(chain, settings, points, tell=tell, see=see, stop=stop)
     part = new_part(settings)
     for piece in pieces_of(chain):
-        book(piece, settings, part, tell=tell, stop=stop)
+        book(piece, settings, part, tell=tell, see=see, stop=stop)
     return finish(part)
 
 
@@ -177,6 +193,18 @@ def _points() -> Points:
     from wattshed.agent.replay.points import Points  # noqa: PLC0415
 
     return Points()
+
+
+@contextmanager
+def _history(path: str | None, settings: Settings) -> Iterator[ReplayedHistory | None]:
+    """Open the history that is asked for; what was read is in it, whatever ends the reading."""
+    if path is None:
+        yield None
+        return
+    from wattshed.agent.replay.history import ReplayedHistory  # noqa: PLC0415 - a database is opened only here
+
+    with closing(ReplayedHistory(Path(path), settings)) as history:
+        yield history
 
 
 def _outlets(args: argparse.Namespace) -> list[Callable[[Points, Callable[[], bool]], None]]:

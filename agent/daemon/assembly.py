@@ -287,8 +287,15 @@ def _history(about: _About, kind: str, faults: Faults, opened: ExitStack) -> His
 
     name = "simulated-history.db" if kind == "simulated" else "history.db"
     retention = Retention(round(settings.max_age_days * DAY_US), settings.max_bytes)
-    privacy = Privacy.of_settings(about.config.privacy.users, about.config.privacy.key_file)
-    writer = HistoryWriter(Path(about.config.state_dir) / name, about.host, faults, retention, privacy)
+    people = about.config.privacy
+    writer = HistoryWriter(
+        Path(about.config.state_dir) / name,
+        about.host,
+        faults,
+        retention,
+        privacy=Privacy.of_settings(people.users, people.key_file),
+        user_days=people.user_days,
+    )
     opened.callback(writer.stop)
     return HistoryFeed(writer, settings.slot_s * 1_000_000)
 

@@ -15,6 +15,7 @@ from wattshed.agent.accounts.cuts import MOST_WAITING, Cuts
 from wattshed.agent.accounts.publishing import ENDED_US
 from wattshed.agent.accounts.uncut import open_records, uncut_parts
 from wattshed.agent.history.live import LiveView
+from wattshed.agent.history.profile import Measured, PowerProfiles
 from wattshed.agent.history.writer import Batch
 from wattshed.exporters.snapshot import HistoryFacts
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from wattshed.agent.accounts.attribution import Accounts
-    from wattshed.agent.accounts.ledger import JobAccount
+    from wattshed.agent.accounts.ledger import GpuKey, JobAccount
     from wattshed.agent.history.writer import HistoryWriter
 
 
@@ -53,6 +54,7 @@ class HistoryFeed:
         self.cuts = Cuts(slot_us, uuid.uuid4().hex)
         self._view: LiveView | None = None
         self._next_view_s = 0.0
+        self._profiles = PowerProfiles(self.cuts.power)
 
     def go_on(self, cuts: Cuts | None, accounts: Accounts, now_us: int) -> None:
         """Continue with what was saved; without it the numbers start in a store of their own.
@@ -62,9 +64,13 @@ class HistoryFeed:
         if cuts is not None:
             self.cuts = cuts
             self.cuts.slot_us = self._slot_us
+            if beyond := self._writer.beyond(cuts.store_id, cuts.next_seq, accounts.ledger.jobs):
+                cuts.catch_up(beyond, accounts.ledger.jobs, accounts.gpus)
             self._offered = cuts.next_seq - 1  # what waits may have been handed over, and be on the disk
         elif not self._writer.is_new:
             self.cuts.begin_here(accounts.ledger.jobs, accounts.gpus, now_us)
+        self._profiles = PowerProfiles(self.cuts.power)
+        self._profiles.go_on(accounts.ledger.jobs.values(), _measured(accounts), now_us)
 
     def follow(self, accounts: Accounts, retired: Iterable[JobAccount], now_us: int) -> None:
         """Cut what is due at the end of a window."""
@@ -72,7 +78,10 @@ class HistoryFeed:
             self.cuts.begin_store(uuid.uuid4().hex)
             self._offered = 0
         self.cuts.acknowledge(self._writer.done(self.cuts.store_id))
+        retired, measured = list(retired), _measured(accounts)
+        self._profiles.close(retired, measured)
         self.cuts.close(retired, accounts.gpus)
+        self._profiles.follow(accounts.ledger.jobs.values(), measured, now_us)
         since_us = accounts.since_us if accounts.since_us is not None else now_us
         self.cuts.follow(accounts.ledger.jobs, accounts.gpus, since_us, now_us, accounts.known_us(now_us))
         if len(self.cuts.outbox) > self._compact_beyond:
@@ -122,3 +131,7 @@ class HistoryFeed:
         return HistoryFacts(
             writer.bytes_used, len(self.cuts.outbox), writer.parts_total, writer.dropped_total, writer.write_s
         )
+
+
+def _measured(accounts: Accounts) -> dict[GpuKey, Measured]:
+    return {gpu: Measured(*known) for gpu, known in accounts.measured().items()}

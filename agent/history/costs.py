@@ -64,27 +64,34 @@ def amounts(energies: Energies, tariff: Tariff) -> list[Amount]:
     Exact: energies are whole half-nanojoules, split at the edges of steps by rounding each edge once, and values are
     decimal numbers.
     """
-    steps = len(tariff.values)
     first = tariff.steps_at(energies.from_us)
     last = tariff.steps_at(np.maximum(energies.to_us - 1, energies.from_us))
-    joules = np.zeros((energies.groups, steps + 1), np.int64)  # the last column is of no step
-    rest = np.zeros((energies.groups, steps + 1), np.int64)
     whole = _within_one(energies, tariff, first, last)
-    np.add.at(joules, (energies.group[whole], first[whole]), energies.joules[whole])
-    np.add.at(rest, (energies.group[whole], first[whole]), energies.rest[whole])
-    across = np.flatnonzero(~whole)
-    shares: dict[tuple[int, int], int] = {}
-    for i in across.tolist():
+    shares = _whole(energies, first, whole)
+    for i in np.flatnonzero(~whole).tolist():
         _cut(energies, tariff, i, shares)
-    found = []
-    for group in range(energies.groups):
-        hnj = [int(j) * HNJ_PER_JOULE + int(r) for j, r in zip(joules[group], rest[group], strict=True)]
-        for step in range(-1, steps):
-            hnj[step] += shares.get((group, step), 0)
-        value = sum((hnj[step] * tariff.values[step] for step in range(steps)), Decimal(0)) / HNJ_PER_KWH
-        estimated = sum(hnj[step] for step in np.flatnonzero(tariff.estimated).tolist())
-        found.append(Amount(value, estimated, hnj[-1]))
-    return found
+    values = [Decimal(0)] * energies.groups
+    estimated, unpriced = [0] * energies.groups, [0] * energies.groups
+    for (group, step), hnj in sorted(shares.items()):
+        if step < 0:
+            unpriced[group] += hnj
+            continue
+        values[group] += hnj * tariff.values[step]
+        if tariff.estimated[step]:
+            estimated[group] += hnj
+    return [Amount(value / HNJ_PER_KWH, *rest) for value, *rest in zip(values, estimated, unpriced, strict=True)]
+
+
+def _whole(energies: Energies, step: NDArray[np.int64], whole: NDArray[np.bool_]) -> dict[tuple[int, int], int]:
+    """Add up those energies that lie within one step, hnj by group and step; -1 is the step of what has no value."""
+    chosen = np.flatnonzero(whole)
+    pairs = np.stack([energies.group[chosen], step[chosen]], axis=1)
+    found, place = np.unique(pairs, axis=0, return_inverse=True)
+    joules, rest = np.zeros(len(found), np.int64), np.zeros(len(found), np.int64)
+    np.add.at(joules, place.ravel(), energies.joules[chosen])
+    np.add.at(rest, place.ravel(), energies.rest[chosen])
+    sums = zip(found.tolist(), joules.tolist(), rest.tolist(), strict=True)
+    return {(group, at): j * HNJ_PER_JOULE + r for (group, at), j, r in sums}
 
 
 def _within_one(

@@ -32,10 +32,24 @@ def open_database(where: str | Path, *, read_only: bool = False, only: bool = Fa
     DatabaseError
         If there is none, or it cannot be opened.
     """
+    path = where_of(where)
+    if path is None:
+        return PostgresDatabase(str(where), read_only=read_only, only=only)
+    return Database(path, read_only=read_only, only=only)
+
+
+def where_of(where: str | Path) -> Path | None:
+    """Return the path of a file; None for the URL of a server.
+
+    Raises
+    ------
+    InputError
+        If it is a URL of another kind. Nothing of it but its kind is shown.
+    """
     text = str(where)
     if text.startswith(SCHEMES):
-        return PostgresDatabase(text, read_only=read_only, only=only)
+        return None
     if isinstance(where, str) and "://" in text:
         kind = text.partition("://")[0]
         raise InputError(f"a database is a path (SQLite) or postgresql://...; {kind}:// is not supported")
-    return Database(Path(where), read_only=read_only, only=only)
+    return Path(where)

@@ -1,8 +1,9 @@
 """What the history keeps of people: their names, pseudonyms, or nothing.
 
 A pseudonym is a keyed hash: who has the key can compute it from a name, who has not can neither compute nor undo it.
-User ids are hashed too, or ``getent passwd`` would undo the pseudonyms; whoever asks for their own jobs is hashed alike.
-What users write themselves (names of jobs, programs and pods) goes, in labels and in keys, for it often has a name in it.
+User ids are hashed too, or ``getent passwd`` would undo the pseudonyms; whoever asks for their own jobs is hashed
+alike. What users write themselves (names of jobs, programs and pods) goes, in labels and in keys, for it often has a
+name in it.
 """
 
 from __future__ import annotations

@@ -206,7 +206,7 @@ def jobs_since(
     return _found(database, rows)
 
 
-def runs_of(database: SqlDatabase, key: str, asked: Filter, *, most: int = MOST) -> list[FoundJob]:
+def runs(database: SqlDatabase, key: str, asked: Filter, *, most: int = MOST) -> list[FoundJob]:
     """Return the runs of one job, the newest first."""
     where, values = where_jobs(asked)
     rows = database.rows(
@@ -217,8 +217,9 @@ def runs_of(database: SqlDatabase, key: str, asked: Filter, *, most: int = MOST)
 
 def collected_us(database: SqlDatabase) -> int | None:
     """Return up to when all hosts of a collector's database have told what they know; None of a host's own."""
-    ((until_us, stores),) = database.rows("SELECT min(collected_us), count(*) FROM store WHERE forgotten = 0")
-    return int(until_us) if stores and until_us else None
+    rows = database.rows("SELECT max(collected_us) FROM store WHERE forgotten = 0 GROUP BY cluster, host")
+    told = [int(until_us) for (until_us,) in rows]
+    return min(told) if any(told) else None
 
 
 def _found(database: SqlDatabase, rows: Sequence[Sequence[Any]]) -> list[FoundJob]:

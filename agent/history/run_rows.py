@@ -29,12 +29,12 @@ class RunRows:
     merged : bool
         Whether rows of several hosts may be one run; else each row is one.
     moved : callable
-        Told that what a row used belongs to other groups than before: its number, and the values of `GROUPS` before and
-        after.
+        Told that what a row used belongs to other groups than before: its number and host, and the values of `GROUPS`
+        before and after.
     """
 
     def __init__(
-        self, database: SqlDatabase, moved: Callable[[int, Sequence[str], Sequence[str]], None], *, merged: bool
+        self, database: SqlDatabase, moved: Callable[[int, str, Sequence[str], Sequence[str]], None], *, merged: bool
     ) -> None:
         self._database, self._moved, self._merged = database, moved, merged
 
@@ -82,7 +82,7 @@ class RunRows:
                 if list(groups[row.number]) != values:
                     changes = ", ".join(f'"{name}" = ?' for name in GROUPS)
                     self._database.do(f"UPDATE job SET {changes} WHERE id = ?", (*values, row.number))
-                    self._moved(row.number, groups[row.number], values)
+                    self._moved(row.number, row.host, groups[row.number], values)
         for number in free:
             self._database.do("DELETE FROM run WHERE id = ?", (number,))
 

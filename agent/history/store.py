@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from wattshed.agent.history import schema
+from wattshed.agent.history.forgetting import forget_users
 from wattshed.agent.history.part_rows import PART_COLUMNS, part_of
 from wattshed.agent.history.run_rows import RunRows
 from wattshed.agent.history.sums import DAY_US, NOT_A_JOB, Sums
 from wattshed.agent.wire.parts import JobPart, JobRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from wattshed.agent.history.sql import SqlDatabase
 
@@ -32,6 +33,7 @@ class _Known(NamedTuple):
     end_us: int
     uid: int
     labels: Mapping[str, str]
+    power: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +127,15 @@ class Store:
                     known = self._found(*place)
                     changed.add(place)
                 numbers[place] = known.number if known else -1
-        self._runs.follow(place for place in changed if not place[0].startswith(NOT_A_JOB))
+        self.follow(changed)
         if new:
             self._sums.insert(self.number, [(part, numbers[part.job, part.run_us]) for part in new], models)
             self._database.do("UPDATE store SET next_seq = ? WHERE id = ?", (new[-1].seq + 1, self.number))
         return len(new)
+
+    def follow(self, changed: Iterable[tuple[str, int]]) -> None:
+        """Bring the runs of jobs up to date, of which rows changed; within a transaction of the caller's."""
+        self._runs.follow(place for place in changed if not place[0].startswith(NOT_A_JOB))
 
     def _job(self, record: JobRecord) -> bool:
         """Write what this host knows of a job; labels that are known stay. Returns whether anything was new."""
@@ -140,6 +146,7 @@ class Store:
             "end_us": record.end_us,
             "uid": record.uid,
             "labels": json.dumps(labels, sort_keys=True),
+            "power": record.power or (before.power if before else ""),
         }
         if before is None:
             facts = {"store": self.number, "key": record.key, "run_us": record.run_us, "host": self._host, **facts}
@@ -147,7 +154,7 @@ class Store:
                 f"INSERT INTO job({', '.join(facts)}) VALUES({', '.join('?' * len(facts))})", tuple(facts.values())
             )
             return True
-        if before == (before.number, record.start_us, record.end_us, record.uid, labels):
+        if before == (before.number, record.start_us, record.end_us, record.uid, labels, facts["power"]):
             return False
         changes = ", ".join(f"{name} = ?" for name in facts)
         self._database.do(f"UPDATE job SET {changes} WHERE id = ?", (*facts.values(), before.number))
@@ -156,17 +163,17 @@ class Store:
     def _found(self, key: str, run_us: int) -> _Known | None:
         """Return what was written of a job, None if nothing was."""
         rows = self._database.rows(
-            "SELECT id, start_us, end_us, uid, labels FROM job WHERE key = ? AND run_us = ? AND store = ?",
+            "SELECT id, start_us, end_us, uid, labels, power FROM job WHERE key = ? AND run_us = ? AND store = ?",
             (key, run_us, self.number),
         )
         if not rows:
             return None
-        number, start_us, end_us, uid, labels = rows[0]
-        return _Known(number, start_us, end_us, uid, json.loads(labels))
+        number, start_us, end_us, uid, labels, power = rows[0]
+        return _Known(number, start_us, end_us, uid, json.loads(labels), power)
 
-    def _regroup(self, job: int, before: Sequence[str], after: Sequence[str]) -> None:
+    def _regroup(self, job: int, host: str, before: Sequence[str], after: Sequence[str]) -> None:
         """Move what a job used so far to the sums of whom it turned out to be of."""
-        self._sums.move(self._read("part.job = ?", (job,)), before, after)
+        self._sums.move(self._read("part.job = ?", (job,)), host, before, after)
 
     def next_seq(self) -> int:
         """Return the number that the next new part has."""
@@ -223,6 +230,13 @@ class Store:
                 self._database.do(
                     "DELETE FROM run WHERE id = ? AND NOT EXISTS(SELECT 1 FROM job WHERE run = ?)", (run, run)
                 )
+
+    def forget_users(self, before_day: int) -> int:
+        """Forget whose jobs those were that ended before a day; see `agent.history.forgetting`."""
+        try:
+            return forget_users(self._database, before_day)
+        finally:
+            self.forget()
 
     def bytes_used(self) -> int:
         """Return how much of the disk holds something, bytes."""

@@ -54,7 +54,7 @@ class Sums:
                 )
             )  # fmt: skip
             jobs[job].add(part, sums)
-            days.add(part, self._payer(part, groups[job], model))
+            days.add(part, self._payer(part, groups[job], model, self._host))
         self._database.each_do(f"INSERT INTO part VALUES({', '.join('?' * (10 + len(SUMS)))})", rows)
         self._database.each_do(
             f"UPDATE job SET {_ADDED}, peak_mw = CASE WHEN peak_mw < ? THEN ? ELSE peak_mw END, edges = edges + ?, "
@@ -63,12 +63,14 @@ class Sums:
         )
         days.write(self._database)
 
-    def move(self, parts: Iterable[tuple[JobPart, str]], before: Sequence[str], after: Sequence[str]) -> None:
-        """Move parts, each with the model of its GPU, from one combination of groups to another."""
+    def move(
+        self, parts: Iterable[tuple[JobPart, str]], host: str, before: Sequence[str], after: Sequence[str]
+    ) -> None:
+        """Move parts of any host, each with the model of its GPU, from one combination of groups to another."""
         days = _Days()
         for part, model in parts:
-            days.add(part, self._payer(part, before, model), -1)
-            days.add(part, self._payer(part, after, model))
+            days.add(part, self._payer(part, before, model, host), -1)
+            days.add(part, self._payer(part, after, model, host))
         days.write(self._database)
 
     def _groups(self, jobs: Iterable[int]) -> dict[int, Sequence[str]]:
@@ -85,10 +87,10 @@ class Sums:
             self._gpus[place] = int(rows[0][0])
         return self._gpus[place]
 
-    def _payer(self, part: JobPart, groups: Sequence[str], model: str) -> int:
+    def _payer(self, part: JobPart, groups: Sequence[str], model: str, host: str) -> int:
         """Return the number of what a day's sum is kept for: an owner that is not a job, or a combination of groups."""
         owner = part.job if part.job.startswith(NOT_A_JOB) else ""
-        place = owner, self._host, model, *groups
+        place = owner, host, model, *groups
         if place not in self._payers:
             names = ["owner", "host", "model", *(f'"{name}"' for name in GROUPS)]
             self._database.do(

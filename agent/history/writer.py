@@ -9,20 +9,23 @@ start again in a new one.
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import threading
 import time
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from wattshed.agent.history.database import Database
+from wattshed.agent.history.former import end_former, parts_beyond
 from wattshed.agent.history.privacy import Privacy
 from wattshed.agent.history.sql import DatabaseError
 from wattshed.agent.history.store import Retention, Store
+from wattshed.agent.history.sums import DAY_US
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from wattshed.agent.errors import Faults
@@ -66,6 +69,8 @@ class HistoryWriter:
     retention : Retention
     privacy : Privacy
         What goes into the history of people.
+    user_days : float, d
+        So long after its end a job loses its user.
 
     Attributes
     ----------
@@ -85,7 +90,9 @@ class HistoryWriter:
         host: str,
         faults: Faults,
         retention: Retention | None = None,
+        *,
         privacy: Privacy | None = None,
+        user_days: float = math.inf,
     ) -> None:
         self._path, self._host, self._faults = path, host, faults
         self._retention, self.privacy = retention or Retention(), privacy or Privacy()
@@ -96,10 +103,32 @@ class HistoryWriter:
         self._damaged = ""
         self._stop = False
         self._since_tidy = 0
+        self._user_us, self._forgotten_day = user_days * DAY_US, 0
         self.is_new = not os.path.exists(path)  # noqa: PTH110 - of a folder that cannot be read it says no, and raises nothing
         self.parts_total, self.dropped_total, self.bytes_used, self.write_s = 0, 0, 0, 0.0
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
         self._thread.start()
+
+    def beyond(self, store_id: str, next_seq: int, jobs: Iterable[str]) -> list[JobPart]:
+        """Return what the history holds beyond what a state knows, which is then older than it.
+
+        Parameters
+        ----------
+        store_id : str
+        next_seq : int
+            What the state says comes next.
+        jobs : iterable of str
+            Keys of the jobs that are open, for what is kept of people.
+        """
+        if self.is_new:
+            return []
+        try:
+            with closing(Database(self._path, read_only=True)) as database:
+                found = parts_beyond(database, store_id, next_seq)
+        except DatabaseError:
+            return []  # whoever writes to it will say why
+        keys = {self.privacy.key(job): job for job in jobs}
+        return [replace(part, job=keys.get(part.job, part.job)) for part in found]
 
     def offer(self, batch: Batch) -> None:
         """Hand over all that waits, while the writer is not busy."""
@@ -167,6 +196,7 @@ class HistoryWriter:
                 opened = self._open(batch.store_id)
             added = opened.store.add(*self.privacy.applied(batch.parts, batch.jobs), batch.models)
             self._tidy(opened.store, added, batch.now_us)
+            self._forget_users(opened.store, batch.now_us)
             used = opened.store.bytes_used()
         except Exception as error:  # noqa: BLE001 - whatever it is, it must neither end this thread nor be silent
             if opened is not None:
@@ -182,7 +212,9 @@ class HistoryWriter:
     def _open(self, store_id: str) -> _Opened:
         database = Database(self._path)
         try:
-            return _Opened(database, Store(database, store_id, self._host), store_id)
+            store = Store(database, store_id, self._host)
+            end_former(database, store_id, self._host)
+            return _Opened(database, store, store_id)
         except BaseException:
             database.close()
             raise
@@ -193,6 +225,13 @@ class HistoryWriter:
             self._since_tidy = 0
             while dropped := store.tidy(now_us, self._retention):
                 self.dropped_total += dropped
+
+    def _forget_users(self, store: Store, now_us: int) -> None:
+        """Once a day: whole days are forgotten."""
+        day = math.floor(max(now_us - self._user_us, 0) / DAY_US)
+        if day > self._forgotten_day:
+            store.forget_users(day)
+            self._forgotten_day = day
 
     def _failed(self, batch: Batch, error: Exception) -> bool:
         """Note why nothing was written, and put a damaged file aside; returns whether that was done."""

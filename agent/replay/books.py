@@ -128,6 +128,7 @@ def book(
     *,
     tell: Tell | None = None,
     cut: Callable[[Window], Iterable[Window]] | None = None,
+    see: Callable[[Window], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Part:
     """Book one piece of a chain.
@@ -142,6 +143,8 @@ def book(
         Called after each window, or run of windows, with the books, its host, start and end: for progress and backfill.
     cut : callable, optional
         Cuts windows into shorter ones before they are booked, so that ``tell`` is called more often.
+    see : callable, optional
+        Called with each window before it is cut or booked, as it is then.
     stop : callable, optional
         Asked between blocks; when it says so, what was read is booked and the rest left.
 
@@ -159,7 +162,7 @@ def book(
         part = new_part(settings)
     assignment = Assignment(settings.jobs) if settings.jobs is not None else None
     before = {key: account.rejected for key, account in part.accounts.gpus.items()}
-    whole = cut is not None or assignment is not None
+    whole = cut is not None or assignment is not None or see is not None
     stream = chain.windows(settings.options, stop) if whole else chain.batches(settings.options, stop)
     first = next(stream, None)
     part.reports += chain.reports
@@ -170,6 +173,8 @@ def book(
             _note(part, told, tell)
             continue
         window = told if assignment is None else assignment.apply(told)
+        if see is not None:
+            see(window)
         for piece in [window] if cut is None else cut(window):
             part.accounts.add(piece)
             _note(part, piece, tell)

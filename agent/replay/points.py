@@ -180,6 +180,7 @@ def book_with_points(
     points: Points,
     *,
     tell: Tell,
+    see: Callable[[Window], None] | None = None,
     stop: Callable[[], bool],
 ) -> Part:
     """Book a chain in this process, and note its energies every 15 s and at the end."""
@@ -196,7 +197,7 @@ def book_with_points(
         tell(books, host, start_us, end_us)
 
     for piece in pieces_of(chain):
-        book(piece, settings, part, tell=note, cut=at_steps, stop=stop)
+        book(piece, settings, part, tell=note, cut=at_steps, see=see, stop=stop)
     finish(part)
     for host, time_us in end.items():
         before_us, last_us = taken[host]

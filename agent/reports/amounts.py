@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wattshed.agent.history.costs import HNJ_PER_KWH, Amount, Energies, amounts, rounded
+from wattshed.agent.inputs.opencost import IDLE as OPENCOST_IDLE
 from wattshed.agent.inputs.tariffs.steps import Tariff
 from wattshed.agent.wire.parts import hnj_of, joules, split_hnj
 from wattshed.exporters.snapshot import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from wattshed.agent.inputs.opencost import Allocation
 
 STEPS_S = (86_400, 3600, 1800, 900)
 """Lengths of the steps by which a report can be asked for, s."""
@@ -133,7 +136,7 @@ def priced(document: Mapping[str, Any], tariffs: Tariffs, *, spread: bool = Fals
 
 
 def with_gpu_hours(document: dict[str, Any], rated: Sequence[tuple[Decimal, Mapping[str, Any]]]) -> dict[str, Any]:
-    """Add what the held GPU hours of each row cost at a rate by model: beside its energy, never added to it.
+    """Add what the GPU hours of each row cost at a rate by model: beside its energy, never added to it.
 
     Parameters
     ----------
@@ -146,19 +149,56 @@ def with_gpu_hours(document: dict[str, Any], rated: Sequence[tuple[Decimal, Mapp
     hours: dict[str, Decimal] = {}
     for rate, part in rated:
         for row in part["rows"]:
-            held = Decimal(repr(row["held_s"])) / 3600
+            held = gpu_hours(row)
             costs[row["name"]] = costs.get(row["name"], Decimal(0)) + rate * held
             hours[row["name"]] = hours.get(row["name"], Decimal(0)) + held
     rows = [dict(row) for row in document["rows"]]
     printed = rounded([costs.get(row["name"], Decimal(0)) for row in rows], PLACES["cost"])
     for row, cost in zip(rows, printed, strict=True):
-        without = Decimal(repr(row["held_s"])) / 3600 - hours.get(row["name"], Decimal(0))
+        without = gpu_hours(row) - hours.get(row["name"], Decimal(0))
         row["gpu_hours_cost"] = plain(cost)
         row["gpu_hours_unrated"] = max(round(float(without), 6), 0.0)
     total = {
         **document["total"],
         "gpu_hours_cost": plain(sum(printed, Decimal(0))),
         "gpu_hours_unrated": round(sum(row["gpu_hours_unrated"] for row in rows), 6),
+    }
+    return {**document, "rows": rows, "total": total}
+
+
+def gpu_hours(row: Mapping[str, Any]) -> Decimal:
+    """Return for how many GPU hours jobs had GPUs: those in which they ran there, and those in which they held them."""
+    return (Decimal(repr(row["active_s"])) + Decimal(repr(row["held_s"]))) / 3600
+
+
+def with_opencost(document: dict[str, Any], allocations: Sequence[Allocation]) -> dict[str, Any]:
+    """Add what OpenCost says that the GPUs of each namespace cost, beside what their energy does.
+
+    Allocations that reach over an edge of the report's time count for what lies in it, spread evenly.
+
+    Parameters
+    ----------
+    document : dict
+        Of `priced`, by namespace.
+    allocations : sequence of Allocation
+    """
+    begin_us = round((document["since_s"] or 0) * 1e6)
+    end_us = round(min(document["until_s"] or document["now_s"], document["now_s"]) * 1e6)
+    costs: dict[str, Decimal] = {}
+    for one in allocations:
+        inside = max(min(one.to_us, end_us) - max(one.from_us, begin_us), 0)
+        if inside:
+            name = IDLE if one.namespace == OPENCOST_IDLE else one.namespace
+            costs[name] = costs.get(name, Decimal(0)) + one.gpu_cost * inside / (one.to_us - one.from_us)
+    rows = [dict(row) for row in document["rows"]]
+    values = [costs.pop(row["name"], None) for row in rows]
+    printed = rounded([value or Decimal(0) for value in values], PLACES["cost"])
+    for row, value, cost in zip(rows, values, printed, strict=True):
+        row["opencost_gpu_cost"] = None if value is None else plain(cost)
+    total = {
+        **document["total"],
+        "opencost_gpu_cost": plain(sum(printed, Decimal(0))),
+        "opencost_elsewhere": plain(rounded([sum(costs.values(), Decimal(0))], PLACES["cost"])[0]),
     }
     return {**document, "rows": rows, "total": total}
 

@@ -20,7 +20,9 @@ def add_source_flags(parser: argparse.ArgumentParser) -> None:
     from wattshed.agent.wire import credentials  # noqa: PLC0415
 
     credentials.add_flags(parser, f"--store, else the first that answers of {' and '.join(map(str, SOCKETS))}")
-    parser.add_argument("--store", metavar="FILE", help="the file of a history, such as STATE_DIR/history.db")
+    parser.add_argument(
+        "--store", metavar="FILE", help="a history itself: STATE_DIR/history.db, or a postgresql:// URL"
+    )
 
 
 def add_filter_flags(parser: argparse.ArgumentParser, *, running: bool = True) -> None:

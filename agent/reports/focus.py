@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TextIO
 
 from wattshed.agent.reports.amounts import IDLE, OTHER, UNATTRIBUTED, kwh, plain, priced
+from wattshed.agent.reports.listing import guarded
 from wattshed.agent.wire.parts import hnj_of, joules
 
 if TYPE_CHECKING:
@@ -162,12 +163,12 @@ def _joined(days: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _row(row: Mapping[str, Any], tariffs: Tariffs, names: FocusNames) -> dict[str, str]:
-    key = row["job"]
+    key = guarded(row["job"])
     begin = datetime.fromtimestamp(row["day"] * DAY_S, UTC)
     month = begin.replace(day=1)
     after = month.replace(year=month.year + month.month // 12, month=month.month % 12 + 1)
     cost, unit_price = row["cost"], plain(round(Decimal(row["cost"]) / Decimal(row["priced_kwh"]), 10))
-    account = row.get("account") or row.get("namespace") or ""
+    account = guarded(row.get("account") or row.get("namespace") or "")
     costs = dict.fromkeys(("BilledCost", "ContractedCost", "EffectiveCost", "ListCost"), cost)
     return {
         **costs,
@@ -194,7 +195,7 @@ def _row(row: Mapping[str, Any], tariffs: Tariffs, names: FocusNames) -> dict[st
         "RegionId": names.region,
         "RegionName": names.region,
         "ResourceId": key,
-        "ResourceName": row.get("job_name", ""),
+        "ResourceName": guarded(row.get("job_name", "")),
         "ResourceType": _KINDS.get(key, "GPU job"),
         "ServiceCategory": "Compute",
         "ServiceName": "GPU energy",

@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from wattshed.agent.reports.amounts import Tariffs
-    from wattshed.agent.reports.sources import Source
+    from wattshed.agent.reports.sources import JobSource
 
 _UNITS = {"wall_kwh": "kWh", "co2e_g": "kg CO2e", "marginal_co2_g": "kg CO2"}
 _NAMES = {"wall_kwh": "at the wall", "cost": "cost", "co2e_g": "carbon", "marginal_co2_g": "marginal carbon"}
 
 
-def amounts_of(source: Source, job: Mapping[str, Any], tariffs: Tariffs) -> dict[str, Any]:
+def amounts_of(source: JobSource, job: Mapping[str, Any], tariffs: Tariffs) -> dict[str, Any]:
     """Ask when a job used its energy, and put amounts onto it.
 
     Parameters
     ----------
-    source : Source
+    source : JobSource
     job : mapping
         As documents describe it.
     tariffs : Tariffs

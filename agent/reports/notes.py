@@ -6,7 +6,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.reports.amounts import IDLE, NO_JOBS, OTHER, SPREAD, UNATTRIBUTED, kwh
-from wattshed.agent.reports.figures import moment, printable
+from wattshed.agent.reports.figures import BOUNDARY, moment, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +17,6 @@ EXPLAINED = {
     UNATTRIBUTED: "what was used by somebody who cannot be named",
     OTHER: "jobs beyond the number that is told apart",
 }
-BOUNDARY = "Energy is what GPU boards drew, ± two sigma; processors, memory, network and cooling are not in it."
 INCOMPLETE = "*"
 """Stands behind an amount in which some of the energy is not."""
 _MOST_PLACES = 6
@@ -45,6 +44,8 @@ def notes_of(document: Mapping[str, Any]) -> list[str]:
     """Say in sentences what was asked for, where values come from, and what is missing."""
     tariffs, total = document["tariffs"], document["total"]
     notes = [f"{_time(document)}. {BOUNDARY}"]
+    if document.get("scope") == "own":
+        notes.append("Only your own jobs are in it.")
     if "pue" in tariffs:
         notes.append(f"wall kWh: board energy times PUE ({_value(tariffs['pue'])}); the PUE is taken as exact.")
         notes += _missing(total, "no_pue_j", "PUE", "wall kWh")
@@ -58,9 +59,15 @@ def notes_of(document: Mapping[str, Any]) -> list[str]:
     if document["step_s"] and len(tariffs):
         notes.append(f"Energy is taken as used evenly within each {_LENGTHS[document['step_s']]} (UTC).")
     if "gpu_hours_cost" in total:
-        notes.append("GPU h: hours that jobs held GPUs; what they cost by model stands beside energy, not in it.")
+        notes.append("What GPU hours cost by model stands beside energy, not in it.")
         if total["gpu_hours_unrated"]:
             notes.append(f"{total['gpu_hours_unrated']:,.1f} of the GPU hours are of models without a rate.")
+    if "opencost_gpu_cost" in total:
+        notes.append(
+            "OpenCost GPU: what OpenCost says that GPUs cost, in its currency; it stands beside energy, not in it."
+        )
+        if total["opencost_elsewhere"] != "0":
+            notes.append(f"{total['opencost_elsewhere']} of OpenCost's GPU cost is of namespaces without energy here.")
     return notes + _nobody(document)
 
 

@@ -6,8 +6,8 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
-from wattshed.agent.reports.figures import UNKNOWN, elapsed, energy, moment, printable, sparkline, watts
-from wattshed.agent.reports.listing import BOUNDARY, is_lower_bound, state
+from wattshed.agent.reports.figures import BOUNDARY, UNKNOWN, elapsed, energy, moment, printable, sparkline, watts
+from wattshed.agent.reports.listing import is_lower_bound, state
 from wattshed.agent.reports.tables import EXTRA, Column, console_for, print_facts, print_notes, print_rows
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from decimal import ROUND_UP, Decimal
 from typing import TYPE_CHECKING, Any, TextIO
 
 from wattshed.agent.history.costs import rounded
+from wattshed.agent.reports.amounts import gpu_hours
 from wattshed.agent.reports.figures import JOULES_PER_KWH, SIGMAS, UNKNOWN, printable
 from wattshed.agent.reports.notes import INCOMPLETE, money, notes_of, places_for
 from wattshed.agent.reports.tables import EXTRA, Column, console_for, print_notes, print_rows
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 TOTAL = "total"
 NAMELESS = "(unknown)"
 """How a row is called whose jobs do not say what the report goes by."""
+
+_GPU_HOURS = "GPU h: hours in which jobs had GPUs; idle: the share of it in which nothing of theirs ran there."
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +59,12 @@ def sheet_of(document: Mapping[str, Any]) -> Sheet:
         if quantity.sigma:
             columns.append(Column(f"± {quantity.short}", right=True, leaves=quantity.doubt_leaves))
             cells[f"± {quantity.short}"] = doubts
-    columns.append(Column("GPU h", right=True, leaves=EXTRA))
-    cells["GPU h"] = [f"{row['held_s'] / 3600:,.1f}" for row in lines]
+    columns += [Column("GPU h", right=True, leaves=EXTRA), Column("idle", right=True, leaves=EXTRA)]
+    cells["GPU h"] = [f"{gpu_hours(row):,.1f}" for row in lines]
+    cells["idle"] = [_idle(row) for row in lines]
     texts = [{name: column[place] for name, column in cells.items()} for place in range(len(lines))]
-    return Sheet(tuple(columns), tuple(texts[:-1]), texts[-1], tuple(notes_of(document)))
+    notes = [*notes_of(document), *([_GPU_HOURS] if texts[-1]["idle"] else [])]
+    return Sheet(tuple(columns), tuple(texts[:-1]), texts[-1], tuple(notes))
 
 
 def print_sheet(sheet: Sheet, out: TextIO) -> None:
@@ -115,6 +120,12 @@ class _Quantity:
         return texts, doubts
 
 
+def _idle(row: Mapping[str, Any]) -> str:
+    """Return the share of its GPU time in which it only held GPUs."""
+    there_s = row["active_s"] + row["held_s"]
+    return f"{row['held_s'] / there_s:.0%}" if there_s > 0 else ""
+
+
 def _quantities(document: Mapping[str, Any]) -> list[_Quantity]:
     total, currency = document["total"], money(document)
     every = [
@@ -124,5 +135,6 @@ def _quantities(document: Mapping[str, Any]) -> list[_Quantity]:
         _Quantity("kg CO2e", "CO2e", "co2e_g", "co2e_sigma_g", 0, 4, 1000, 0, "no_carbon_j"),
         _Quantity("kg CO2 marg.", "marg.", "marginal_co2_g", "marginal_co2_sigma_g", 0, 4, 1000, 0, "no_carbon_j"),
         _Quantity(f"GPU h {currency}", "", "gpu_hours_cost", "", 1, 1, 1, 2),
+        _Quantity("OpenCost GPU", "", "opencost_gpu_cost", "", 1, 1, 1, 2),
     ]
     return [quantity for quantity in every if quantity.key in total]

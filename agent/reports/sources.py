@@ -1,4 +1,4 @@
-"""Whom a command asks about jobs: an agent or a collector over a socket or HTTP, or a history's own file.
+"""Whom a command asks about jobs: an agent or a collector over a socket or HTTP, or a history itself.
 
 All of them answer with the same documents.
 """
@@ -30,7 +30,7 @@ class UnansweredError(OSError):
     """There is no answer; the message is one line that says what to do, and the command's exit code is 1."""
 
 
-class Source(Protocol):
+class JobSource(Protocol):
     """Somebody who knows which job used what."""
 
     name: str
@@ -56,30 +56,34 @@ class Source(Protocol):
         ...
 
 
-class FileSource:
-    """Reads the history's own file, which is never changed by it.
+class StoreSource:
+    """Reads a history itself, which is never changed by it: an agent's file, or a site's database.
 
     Parameters
     ----------
-    path : Path
+    where : str
+        A path, or the URL of a PostgreSQL database.
     clock : callable
         Unix seconds.
 
     Raises
     ------
+    InputError
+        If it is the URL of something else.
     UnansweredError
         If it is not a history, or cannot be read.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, where: str, clock: Callable[[], float] = time.time) -> None:
         from wattshed.agent.history.answers import Answers  # noqa: PLC0415
-        from wattshed.agent.history.database import Database  # noqa: PLC0415
+        from wattshed.agent.history.opening import open_database  # noqa: PLC0415
         from wattshed.agent.history.schema import prepare  # noqa: PLC0415
         from wattshed.agent.history.sql import DatabaseError  # noqa: PLC0415
 
-        self.name, self._clock, self._failed = str(path), clock, DatabaseError
+        self._clock, self._failed = clock, DatabaseError
         try:
-            database = Database(path, read_only=True)
+            database = open_database(where, read_only=True)
+            self.name = database.name
             prepare(database)
             hosts = database.rows("SELECT host FROM store ORDER BY id DESC LIMIT 1")
         except DatabaseError as error:
@@ -87,7 +91,7 @@ class FileSource:
         self._answers = Answers(database, hosts[0][0] if hosts else "", clock=clock)
 
     def ask(self, path: str, params: Mapping[str, str]) -> dict[str, Any]:
-        """Ask one question; see `Source`."""
+        """Ask one question; see `JobSource`."""
         from wattshed.agent.history.paths import RefusedError, ask  # noqa: PLC0415
 
         try:
@@ -114,7 +118,7 @@ class HttpSource:
         self.name, self._server, self._timeout_s = server.address.url, server, timeout_s
 
     def ask(self, path: str, params: Mapping[str, str]) -> dict[str, Any]:
-        """Ask one question; see `Source`."""
+        """Ask one question; see `JobSource`."""
         from wattshed.agent.wire.agents import NoDocumentError  # noqa: PLC0415
 
         try:
@@ -138,7 +142,7 @@ class HttpSource:
         return UnansweredError(str(error))
 
 
-def open_source(args: argparse.Namespace, sockets: Sequence[Path] = SOCKETS) -> Source:
+def open_source(args: argparse.Namespace, sockets: Sequence[Path] = SOCKETS) -> JobSource:
     """Find whom to ask: ``--url``, else ``--store``, else the first of the sockets at which somebody listens.
 
     Parameters
@@ -158,7 +162,7 @@ def open_source(args: argparse.Namespace, sockets: Sequence[Path] = SOCKETS) -> 
     from wattshed.agent.wire.credentials import credentials_of, url_of  # noqa: PLC0415
 
     if args.url is None and args.store is not None:
-        return FileSource(Path(args.store))
+        return StoreSource(args.store)
     url = url_of(args) or next((f"unix:{path}" for path in sockets if _listens(path)), "")
     if not url:
         raise UnansweredError(

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 MOST_JOULES_PER_US = 0.02
 """No GPU draws more than 20 kW: a part that claims it is wrong."""
 
+MOST_POWER = 1000
+"""Characters of a job's power over time."""
+
 END = 1
 """The job ended with this part."""
 END_UNKNOWN = 2
@@ -160,6 +163,8 @@ class JobRecord:
     uid : int
         Who may see it; -1 if that is not known, and then only administrators may.
     labels : mapping of str to str
+    power : str
+        Its power over time so far, as `agent.history.profile` writes it; empty if that is not known.
     """
 
     key: str
@@ -168,6 +173,7 @@ class JobRecord:
     end_us: int = -1
     uid: int = -1
     labels: Mapping[str, str] = field(default_factory=dict)
+    power: str = ""
 
 
 def split_hnj(hnj: int) -> tuple[int, int]:
@@ -266,7 +272,7 @@ def of_plain(values: Mapping[str, Any]) -> JobPart:
         Saying what is wrong with it.
     """
     part = own_of_plain(values)
-    if why := _wrong(part):
+    if why := _wrong(part) or _no_text(part.job, part.gpu):
         raise ValueError(f"part {part.seq} {why}")
     return part
 
@@ -280,6 +286,7 @@ def plain_record(record: JobRecord) -> dict[str, Any]:
         "end_us": record.end_us,
         "uid": record.uid,
         "labels": dict(record.labels),
+        "power": record.power,
     }
 
 
@@ -294,14 +301,23 @@ def record_of_plain(values: Mapping[str, Any]) -> JobRecord:
     try:
         run_us, start_us, end_us, uid = (_whole(values[name]) for name in ("run_us", "start_us", "end_us", "uid"))
         labels = {_text(name): _text(value) for name, value in values["labels"].items()}
-        record = JobRecord(_text(values["key"]), run_us, start_us, end_us, uid, labels)
+        power = _text(values.get("power", ""))
+        record = JobRecord(_text(values["key"]), run_us, start_us, end_us, uid, labels, power)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"is not a job ({error})") from None
     if not record.key:
         raise ValueError("a job has no key")
+    if why := _no_text(record.key, *labels, *labels.values()):
+        raise ValueError(f"a job {why}")
+    if not (0 <= run_us < _TOO_LARGE and 0 <= start_us < _TOO_LARGE and max(-1, end_us) < _TOO_LARGE > abs(uid)):
+        raise ValueError("a job has a number that is too large")
+    if len(power) > MOST_POWER:
+        raise ValueError("a job's power over time is too long")
     return record
 
 
+_TOO_LARGE = 2**62
+_LONGEST = 500
 _JOULES = re.compile(r"(-?)(\d+)(?:\.(\d{1,10}))?", re.ASCII)
 _WHOLE = (
     "seq", "run_us", "from_us", "to_us", "static_hnj", "dynamic_hnj", "active_us", "held_us", "peak_mw", "edges",
@@ -315,6 +331,19 @@ def _text(value: object) -> str:
     return value
 
 
+def _no_text(*texts: str) -> str:
+    """Say what keeps texts from being kept in every database; empty if nothing does."""
+    if any(len(text) > _LONGEST for text in texts):
+        return f"has a text of more than {_LONGEST} characters"
+    if any("\0" in text for text in texts):
+        return "has a text with a null character"
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        return "has a text that is no Unicode"
+    return ""
+
+
 def _whole(value: object) -> int:
     """Read a whole number, as a number or as decimal digits."""
     if isinstance(value, bool) or not isinstance(value, int | str):
@@ -323,6 +352,9 @@ def _whole(value: object) -> int:
 
 
 def _wrong(part: JobPart) -> str:
+    most = {"static_hnj": _TOO_LARGE * HNJ_PER_JOULE, "dynamic_hnj": _TOO_LARGE * HNJ_PER_JOULE}
+    if any(abs(getattr(part, name)) >= most.get(name, _TOO_LARGE) for name in _WHOLE) or part.from_us < 0:
+        return "has a number that is too large"
     if part.seq < 1 or not part.job or not part.gpu:
         return "has no number, job or GPU"
     if part.to_us < part.from_us:

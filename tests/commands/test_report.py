@@ -23,8 +23,8 @@ JOBS = {
     ),
 }
 PARTS = [
-    part(1, "slurm:1", joules=3 * KWH_J, held_us=HOUR_US, active_us=HOUR_US),
-    part(2, "slurm:2", joules=2 * KWH_J, begin_us=MARCH_US + HOUR_US, held_us=HOUR_US),
+    part(1, "slurm:1", joules=3 * KWH_J, held_us=HOUR_US // 4, active_us=HOUR_US * 3 // 4),
+    part(2, "slurm:2", joules=2 * KWH_J, begin_us=MARCH_US + HOUR_US, active_us=HOUR_US),
     part(3, "slurm:3", joules=KWH_J, gpu="GPU-2", held_us=2 * HOUR_US),
     part(4, "k8s:a/b", joules=KWH_J, begin_us=MARCH_US + DAY_US, held_us=HOUR_US),
     part(5, "_idle", joules=2 * KWH_J, begin_us=MARCH_US + DAY_US),
@@ -64,14 +64,14 @@ def rows(text):
 
 
 TABLE = r"""
-user jobs kWh ± kWh wall kWh ± wall EUR ± EUR kg CO2e ± CO2e GPU h
-ada 1 3.000 0.240 4.500 0.360 1.13 0.09 1.3500 0.1080 1.0
-bob 1 2.000 0.160 3.000 0.240 0.75 0.06 0.9000 0.0720 1.0
-(unknown) 1 1.000 0.080 1.500 0.120 0.38 0.03 0.4500 0.0360 1.0
-=eve|\n 1 1.000 0.080 1.500 0.120 0.37 0.03 0.4500 0.0360 2.0
+user jobs kWh ± kWh wall kWh ± wall EUR ± EUR kg CO2e ± CO2e GPU h idle
+ada 1 3.000 0.240 4.500 0.360 1.13 0.09 1.3500 0.1080 1.0 25%
+bob 1 2.000 0.160 3.000 0.240 0.75 0.06 0.9000 0.0720 1.0 0%
+(unknown) 1 1.000 0.080 1.500 0.120 0.38 0.03 0.4500 0.0360 1.0 100%
+=eve|\n 1 1.000 0.080 1.500 0.120 0.37 0.03 0.4500 0.0360 2.0 100%
 _idle 2.000 0.160 3.000 0.240 0.75 0.06 0.9000 0.0720 0.0
 _unattributed 1.000 0.080 1.500 0.120 0.37 0.03 0.4500 0.0360 0.0
-total 4 10.000 0.800 15.000 1.200 3.75 0.30 4.5000 0.3600 5.0
+total 4 10.000 0.800 15.000 1.200 3.75 0.30 4.5000 0.3600 5.0 65%
 """
 
 
@@ -135,6 +135,43 @@ def test_gpu_hours_at_a_rate_of_their_model(say):
     assert "GPU h EUR" in say("--by user --gpu-hour H100=2 --currency EUR")
     say("--by user --gpu-hour B200=2", error="no model in this report is a 'B200' (it has H100, L40S)")
     say("--by user --gpu-hour H=2 --gpu-hour H100=3", code=2, error="'H100' has two rates")
+
+
+OPENCOST = {
+    "demo/b": ("demo", "2026-03-01T23:00:00Z", "2026-03-02T01:00:00Z", 1.5),
+    "demo/c": ("demo", "2026-03-02T00:00:00Z", "2026-03-02T00:10:00Z", 0.25),
+    "other/d": ("other", "2026-03-02T00:00:00Z", "2026-03-02T01:00:00Z", 7),
+    "__idle__": (None, "2026-03-02T00:00:00Z", "2026-03-03T00:00:00Z", 43.5),
+}
+
+
+def test_opencosts_gpu_cost_stands_beside(say, store):
+    window = {
+        name: {"properties": {"namespace": namespace}, "start": start, "end": end, "gpuCost": cost}
+        for name, (namespace, start, end, cost) in OPENCOST.items()
+    }
+    (store / "cost.json").write_text(json.dumps({"code": 200, "data": [window, None]}))
+    words = "--by namespace --opencost cost.json --price 0.1"
+    document = json.loads(say(f"{words} --json"))
+    costs = {one["name"]: (one["opencost_gpu_cost"], one["cost"]) for one in document["rows"]}
+    assert costs == {
+        "": (None, "0.6"),
+        "demo": ("1.75", "0.1"),
+        "_idle": ("43.5", "0.2"),
+        "_unattributed": (None, "0.1"),
+    }
+    assert "7 of OpenCost's GPU cost is of namespaces without energy here." in document["notes"]
+    half = rows(say(f"{words} --csv --since 2026-03-02T00:00Z --until 2026-03-02T12:00Z"))
+    assert {name: one["opencost_gpu_cost"] for name, one in half.items()} == {"demo": "1", "_idle": "21.75"}
+    assert "OpenCost GPU" in say(words)
+    say("--by user --opencost cost.json", code=2, error="use --by namespace")
+    for text, error in (
+        ("{", "cost.json:1:2: is not JSON"),
+        ("[]", "is not an answer"),
+        ('{"data": [{"a": 1}]}', "'a' has no"),
+    ):
+        (store / "cost.json").write_text(text)
+        say(words, code=2, error=error)
 
 
 def test_files_to_hand_on(say, store):

@@ -64,3 +64,10 @@ def test_who_has_no_answer_needs_no_standard_output(log, tmp_path):
 def test_what_is_wrong_is_not_told_in_the_place_of_the_answer(log):
     done = run(["replay", "nowhere.csv"], log, "2>&-")
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "")
+
+
+def test_an_encoding_without_a_sign_of_ours_still_gets_the_answer(log):
+    done = run(["replay", "LOG", "--format", "table"], log, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0
+    assert "\\xb1 J" in done.stdout
+    assert done.stderr == ""

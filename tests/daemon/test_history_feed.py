@@ -14,6 +14,7 @@ from wattshed.agent.accounts.state import StateFile
 from wattshed.agent.daemon.history_feed import HistoryFeed
 from wattshed.agent.errors import Faults
 from wattshed.agent.history.database import Database
+from wattshed.agent.history.profile import PowerProfile
 from wattshed.agent.history.writer import HistoryWriter
 
 S = 1_000_000
@@ -22,13 +23,13 @@ S = 1_000_000
 class Life:
     """An agent from one start to its end: accounts, state and history as the daemon wires them."""
 
-    def __init__(self, folder, *, history=True, path=None):
+    def __init__(self, folder, *, history=True, path=None, host="h"):
         self.accounts, self.calibrator, self.faults = Accounts(live=True), Calibrator(), Faults()
-        self.state = StateFile(folder, "h", "boot")
+        self.state = StateFile(folder, host, "boot")
         found = self.state.restore(self.accounts, self.calibrator)
         self.feed = self.writer = None
         if history:
-            self.writer = HistoryWriter(path or folder / "history.db", "h", self.faults)
+            self.writer = HistoryWriter(path or folder / "history.db", host, self.faults)
             self.feed = HistoryFeed(self.writer, 5 * S)
             self.feed.go_on(found.cuts, self.accounts, found.saved_us)
 
@@ -99,6 +100,34 @@ def test_whatever_kills_it_parts_are_there_once_and_add_up(tmp_path_factory, sch
     left, kept = not_cut(life.accounts, life.feed.cuts), in_history(folder)
     for key, account in life.accounts.gpus.items():
         assert kept[key.gpu] + left[key.gpu] == account.energy_hnj
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lives(), st.dictionaries(st.integers(1, 40), st.sampled_from(["save", "offer", ""]), max_size=3))
+def test_power_over_time_of_each_job_has_the_energy_of_its_parts(tmp_path_factory, schedule, kills):
+    folder = tmp_path_factory.mktemp("life")
+    life = Life(folder)
+    windows, n = list(seconds([*schedule, ("last", 0, 70, 75)])), 0  # by then, all others are closed
+    while n < len(windows):
+        why = kills.pop(n, None)
+        life.take(windows[n], dies_before=why or "")
+        if why is not None:
+            life.die()
+            life = Life(folder)
+            if why == "save":
+                continue
+        n += 1
+    life.written()
+    life.die()
+    database = Database(folder / "history.db", read_only=True)
+    ended = database.rows("SELECT static_j + dynamic_j, static_r + dynamic_r, power FROM job WHERE end_us >= 0")
+    database.close()
+    assert len(ended) >= len({job for job, *_ in schedule})
+    for joules, rest, power in ended:
+        profile = PowerProfile.of_text(power)
+        assert profile.energy_hnj == joules * 2_000_000_000 + rest
+        assert None not in [watts for _, _, watts in profile.segments()]
+    assert life.feed.cuts.power.keys() <= {"last"}
 
 
 def test_a_history_that_was_switched_off_for_a_while_counts_nothing_twice(tmp_path):

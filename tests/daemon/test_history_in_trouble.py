@@ -45,7 +45,10 @@ def some_written(folder):
 
 def locked(path):
     """Another process holds the file, as a careless backup does."""
-    code = f"import sqlite3, sys; c = sqlite3.connect({str(path)!r}); c.execute('BEGIN EXCLUSIVE'); print(1, flush=True); sys.stdin.read()"
+    code = (
+        f"import sqlite3, sys; other = sqlite3.connect({str(path)!r}); other.execute('BEGIN EXCLUSIVE'); "
+        "print(1, flush=True); sys.stdin.read()"
+    )
     other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert other.stdout.readline() == b"1\n"
 
@@ -146,18 +149,18 @@ def test_a_damaged_history_is_put_aside_and_what_waits_goes_into_a_new_one(tmp_p
 def test_a_disk_that_is_full_or_read_only(tmp_path, trouble):
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", disk], capture_output=True).returncode:
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "none", disk]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("a small disk cannot be mounted here")
     try:
         if trouble == "read-only":
             subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
         life, windows = Life(tmp_path, path=disk / "history.db"), list(seconds(JOBS))
         for n, window in enumerate(windows):
-            if n == 10:
-                if trouble == "full":
-                    life.written()
-                    with pytest.raises(OSError, match="No space"), (disk / "filler").open("wb") as file:
-                        file.write(b"x" * (2 << 20))
+            if n == 10 and trouble == "full":
+                life.written()
+                with pytest.raises(OSError, match="No space"), (disk / "filler").open("wb") as file:
+                    file.write(b"x" * (16 << 20))
             if n == 50:
                 until(lambda: life.faults.counts["history"] > 2)
                 assert life.feed.cuts.outbox

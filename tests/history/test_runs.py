@@ -105,10 +105,14 @@ def test_what_is_merged_is_the_same_in_whatever_order_hosts_are_heard(data, new_
             opened(place, f"store of {host}", host, merged=True).add([one], records, {one.gpu: "H100"})
         answers = Answers(open_database(place, read_only=True), "site", clock=lambda: MARCH_US / 1e6 + 9e5)
         listed = answers.jobs(Filter())["jobs"]
-        found.append((listed, *(answers.report(by, Filter()) for by in ("user", "host", "day", "job"))))
+        reports = [answers.report(by, Filter()) for by in ("user", "host", "day", "job")]
+        reports += [answers.report("user", Filter(host=host)) for host in ("n1", "n2", "n3")]
+        found.append((listed, *reports))
         for document in found[-1][1:]:
+            document["rows"] = [one for one in document["rows"] if one["energy_j"] != "0"]
             for each in (*document["rows"], document["total"]):
                 each["sigma_j"] = round(each["sigma_j"], 6)
+                assert not each["energy_j"].startswith("-")
         whole = sum(one.dynamic_hnj for mine in pages for _, one, _ in mine) // 2_000_000_000
         assert found[-1][1]["total"]["energy_j"] == str(whole)
         assert found[-1][1]["total"]["jobs"] == len(listed)

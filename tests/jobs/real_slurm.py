@@ -51,7 +51,7 @@ Prolog={conf}/prolog.sh
 Epilog={conf}/epilog.sh
 MpiDefault=none
 SwitchType=switch/none
-AccountingStorageType=accounting_storage/none
+{accounting}
 JobCompType=jobcomp/none
 ReturnToService=2
 SchedulerType=sched/backfill
@@ -63,6 +63,26 @@ PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscrib
 NODE_CONF = """\
 NodeName={node} NodeAddr=127.0.0.1 NodeHostname={host} Port={port} CPUs=8 RealMemory=1000 \
 Gres=gpu:h100:{gpus},shard:{shards} State=UNKNOWN"""
+NO_ACCOUNTING = "AccountingStorageType=accounting_storage/none"
+ACCOUNTING = """\
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePass={run}/munge.socket
+AccountingStoragePort={port}"""
+SLURMDBD_CONF = """\
+AuthType=auth/munge
+AuthInfo=socket={run}/munge.socket
+DbdHost=localhost
+DbdAddr=127.0.0.1
+DbdPort={port}
+SlurmUser=root
+LogFile={run}/slurmdbd.log
+PidFile={run}/slurmdbd.pid
+StorageType=accounting_storage/mysql
+StorageHost=localhost
+StorageUser=root
+StorageLoc=slurm_acct_db
+"""
 CGROUP_CONF = """\
 CgroupPlugin=cgroup/v1
 CgroupMountpoint=/sys/fs/cgroup
@@ -87,7 +107,13 @@ class Cluster:
 
     @property
     def env(self) -> dict[str, str]:
-        return {**os.environ, "SLURM_CONF": str(self.conf / "slurm.conf")}
+        socket_ = str(self.run / "mariadb.socket")  # slurmdbd's library takes it from here
+        return {**os.environ, "SLURM_CONF": str(self.conf / "slurm.conf"), "MYSQL_UNIX_PORT": socket_}
+
+    @property
+    def mariadb(self) -> list[str]:
+        """What MariaDB is told of where it is."""
+        return ["--no-defaults", f"--datadir={self.run}/mariadb", f"--socket={self.run}/mariadb.socket"]
 
     def call(self, *argv: str, timeout: float = 60) -> str:
         """Run a Slurm command as root and return its output."""
@@ -133,7 +159,8 @@ class Cluster:
         munged = ["munged", "-F", "-f", f"--key-file={self.run}/munge.key", f"--socket={self.run}/munge.socket"]
         munged += [f"--{what}-file={self.run}/munged.{what}" for what in ("pid", "log", "seed")]
         program, _, node = name.partition("-")
-        argv = munged if program == "munged" else [program, "-D", *(["-N", node] if node else [])]
+        special = {"munged": munged, "mariadbd": ["mariadbd", *self.mariadb, "--skip-networking", "--user=root"]}
+        argv = special.get(program, [program, "-D", *(["-N", node] if node else [])])
         # The children keep this file open: their last words are in the logs that a failing test prints.
         with (self.run / f"{name}.err.log").open("ab") as log:
             self.daemons[name] = subprocess.Popen(argv, env=self.env, stdout=log, stderr=log, start_new_session=True)
@@ -153,11 +180,12 @@ class Cluster:
         return "\n".join(f"{p.name}: {p.read_text(errors='replace')[-3000:]}" for p in self.run.glob("*.log"))
 
 
-def missing() -> str:
-    """Why a real Slurm cannot run here; empty if it can."""
-    for program in ("slurmctld", "slurmd", "munged", "mungekey", "sbatch", "srun", "squeue", "runuser"):
+def missing(*more: str) -> str:
+    """Why a real Slurm, and what else is named, cannot run here; empty if it can."""
+    for program in ("slurmctld", "slurmd", "munged", "mungekey", "sbatch", "srun", "squeue", "runuser", *more):
         if shutil.which(program) is None:
-            return f"{program} is not installed (apt-get install --no-install-recommends slurm-wlm munge)"
+            packages = "slurm-wlm munge" + (" slurmdbd mariadb-server-core mariadb-client-core" if more else "")
+            return f"{program} is not installed (apt-get install --no-install-recommends {packages})"
     if os.geteuid() != 0:
         return "needs root: slurmd makes cgroups and runs jobs as their users"
     if not Path("/sys/fs/cgroup/devices").is_dir():
@@ -165,9 +193,9 @@ def missing() -> str:
     return ""
 
 
-def need() -> None:
-    """Skip where a real Slurm cannot run; fail where it must (``CI_REAL=1``)."""
-    why = missing()
+def need(*more: str) -> None:
+    """Skip where a real Slurm, and what else is named, cannot run; fail where it must (``CI_REAL=1``)."""
+    why = missing(*more)
     if why and os.environ.get("CI_REAL") == "1":
         pytest.fail(f"CI_REAL=1, but {why}")
     if why:
@@ -175,41 +203,22 @@ def need() -> None:
 
 
 @contextmanager
-def start(folder: Path, mapping: Path, prolog: str = "", epilog: str = "", suffixes: str = " "):
+def start(
+    folder: Path, mapping: Path, prolog: str = "", epilog: str = "", suffixes: str = " ", accounting: bool = False
+):
     """Start the cluster, with a node for each suffix of a name.
 
-    ``prolog`` and ``epilog`` are shell lines that its Prolog and Epilog run as root.
+    ``prolog`` and ``epilog`` are shell lines that its Prolog and Epilog run as root. ``accounting``: with slurmdbd, on
+    a MariaDB of its own.
     """
     # Names and numbers of its own, so that two of these may run side by side on one machine.
-    host = socket.gethostname().split(".")[0]
     nodes = tuple(f"w{os.getpid()}{suffix}".strip() for suffix in suffixes)
     conf, run = folder / "conf", folder / "run"
     for path in (conf, run, run / "state", *(run / f"spool-{node}" for node in nodes), mapping):
         path.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
-    ports = _free_ports(1 + len(nodes))
-    values = {"gpus": GPUS, "shards": SHARDS * GPUS, "host": host}
-    lines = [NODE_CONF.format(node=node, port=port, **values) for node, port in zip(nodes, ports[1:], strict=True)]
-    (conf / "slurm.conf").write_text(
-        SLURM_CONF.format(
-            run=run,
-            conf=conf,
-            host=host,
-            first=1000 + os.getpid() % 60000 * 100,
-            ctld_port=ports[0],
-            nodes="\n".join(lines),
-        )
-    )
-    (conf / "cgroup.conf").write_text(CGROUP_CONF)
-    gres = ["AutoDetect=off"]
-    for place, node in enumerate(nodes):
-        for gpu in range(GPUS):
-            path = folder / f"{node}-gpu{gpu}"
-            os.mknod(path, 0o666 | 0o020000, os.makedev(MAJOR, place * GPUS + gpu))
-            path.chmod(0o666)
-        gres.append(f"NodeName={node} Name=gpu Type=h100 File={folder}/{node}-gpu[0-{GPUS - 1}]")
-        gres.append(f"NodeName={node} Name=shard Count={SHARDS * GPUS}")
-    (conf / "gres.conf").write_text("\n".join(gres) + "\n")
+    dbd_port, *ports = _free_ports(2 + len(nodes))
+    _configure(folder, nodes, ports, ACCOUNTING.format(port=dbd_port, run=run) if accounting else NO_ACCOUNTING)
     for name, lines in (("prolog.sh", prolog), ("epilog.sh", epilog)):
         (conf / name).write_text(f"#!/bin/sh\n{lines}\nexit 0\n")
         (conf / name).chmod(0o755)
@@ -224,6 +233,8 @@ def start(folder: Path, mapping: Path, prolog: str = "", epilog: str = "", suffi
         run.chmod(0o755)
         cluster.daemon("munged")
         _wait_for((run / "munge.socket").exists, "munged", cluster)
+        if accounting:
+            _start_accounting(cluster, dbd_port)
         for name in ("slurmctld", *(f"slurmd-{node}" for node in nodes)):
             cluster.daemon(name)
         _wait_for(lambda: _sinfo(cluster).split() == ["idle"] * len(nodes), "slurmd", cluster)
@@ -236,6 +247,54 @@ def start(folder: Path, mapping: Path, prolog: str = "", epilog: str = "", suffi
             cluster.stop(name)
         if added:
             subprocess.run(["userdel", USER], capture_output=True, check=False)
+
+
+def _configure(folder: Path, nodes: tuple[str, ...], ports: list[int], accounting: str) -> None:
+    """Write slurm.conf, cgroup.conf and gres.conf, and make the devices; the first port is slurmctld's."""
+    conf, run, host = folder / "conf", folder / "run", socket.gethostname().split(".")[0]
+    values = {"gpus": GPUS, "shards": SHARDS * GPUS, "host": host}
+    lines = [NODE_CONF.format(node=node, port=port, **values) for node, port in zip(nodes, ports[1:], strict=True)]
+    (conf / "slurm.conf").write_text(
+        SLURM_CONF.format(
+            run=run,
+            conf=conf,
+            host=host,
+            first=1000 + os.getpid() % 60000 * 100,
+            ctld_port=ports[0],
+            accounting=accounting,
+            nodes="\n".join(lines),
+        )
+    )
+    (conf / "cgroup.conf").write_text(CGROUP_CONF)
+    gres = ["AutoDetect=off"]
+    for place, node in enumerate(nodes):
+        for gpu in range(GPUS):
+            path = folder / f"{node}-gpu{gpu}"
+            os.mknod(path, 0o666 | 0o020000, os.makedev(MAJOR, place * GPUS + gpu))
+            path.chmod(0o666)
+        gres.append(f"NodeName={node} Name=gpu Type=h100 File={folder}/{node}-gpu[0-{GPUS - 1}]")
+        gres.append(f"NodeName={node} Name=shard Count={SHARDS * GPUS}")
+    (conf / "gres.conf").write_text("\n".join(gres) + "\n")
+
+
+def _start_accounting(cluster: Cluster, port: int) -> None:
+    run = cluster.run
+    subprocess.run(
+        ["mariadb-install-db", *cluster.mariadb[:2], "--user=root", "--auth-root-authentication-method=normal"],
+        check=True,
+        capture_output=True,
+    )
+    cluster.daemon("mariadbd")
+    _wait_for((run / "mariadb.socket").exists, "mariadbd", cluster)
+    conf = cluster.conf / "slurmdbd.conf"
+    conf.write_text(SLURMDBD_CONF.format(run=run, port=port))
+    conf.chmod(0o600)
+    cluster.daemon("slurmdbd")
+    shown = ["sacctmgr", "-n", "show", "cluster"]
+    _wait_for(
+        lambda: not subprocess.run(shown, env=cluster.env, capture_output=True, check=False).returncode, "dbd", cluster
+    )
+    cluster.call("sacctmgr", "-i", "add", "cluster", "wattshed")
 
 
 def _free_ports(count: int) -> list[int]:

@@ -7,7 +7,7 @@ HOUR_S = 3600
 KWH_J = 3_600_000
 
 
-def row(name, energy_j, *, jobs=1, sigma_j=0.0, held_s=3600.0, **labels):
+def row(name, energy_j, *, jobs=1, sigma_j=0.0, gpu_s=3600.0, **labels):
     """One row; energies are whole joules or decimal text."""
     hnj = hnj_of(str(energy_j))
     return {
@@ -17,8 +17,8 @@ def row(name, energy_j, *, jobs=1, sigma_j=0.0, held_s=3600.0, **labels):
         "static_j": joules(hnj // 4),
         "dynamic_j": joules(hnj - hnj // 4),
         "sigma_j": sigma_j,
-        "active_s": held_s / 2,
-        "held_s": held_s,
+        "active_s": gpu_s * 0.75,
+        "held_s": gpu_s * 0.25,
         **labels,
     }
 

@@ -110,9 +110,9 @@ def test_what_nobody_used_stands_last_or_is_shared_by_energy():
 
 
 def test_gpu_hours_cost_by_model_beside_energy():
-    rows = [row("ada", KWH_J, held_s=7200.0), row("bob", KWH_J, held_s=3600.0)]
-    h100 = report([row("ada", 1, held_s=3600.0)])
-    l40s = report([row("bob", 1, held_s=3600.0)])
+    rows = [row("ada", KWH_J, gpu_s=7200.0), row("bob", KWH_J, gpu_s=3600.0)]
+    h100 = report([row("ada", 1, gpu_s=3600.0)])
+    l40s = report([row("bob", 1, gpu_s=3600.0)])
     found = with_gpu_hours(priced(report(rows), Tariffs(price=TEN_CENTS)), [(Decimal("2.5"), h100), (Decimal(1), l40s)])
     assert column(found, "gpu_hours_cost") == {"ada": "2.5", "bob": "1"}
     assert column(found, "gpu_hours_unrated") == {"ada": 1.0, "bob": 0.0}

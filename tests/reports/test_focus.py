@@ -131,7 +131,7 @@ def test_a_job_has_a_row_a_day_on_all_its_hosts():
     first, last = rows[0], rows[-1]
     assert json.loads(first["Tags"]) == {"user": "ada", "cluster": "c1", "hosts": "n1 n2"}
     assert (first["SubAccountId"], last["SubAccountId"]) == ("physics", "demo")
-    assert first["ResourceName"] == '=train,\n"x"'
+    assert first["ResourceName"] == '\'=train,\\n"x"'  # no formula, one line
     assert (first["PricingQuantity"], first["ListUnitPrice"], first["x_EnergyJoules"]) == (
         "4.5",
         "0.25",

@@ -9,6 +9,7 @@ from rich.cells import cell_len
 
 from tests.reports.documents import HOSTILE, MARCH_S, Terminal, job, jobs_document
 from wattshed.agent.reports import listing
+from wattshed.agent.reports.figures import BOUNDARY
 
 LONG = "computational-astrophysics-and-cosmology-of-the-early-universe"
 MANY = jobs_document(
@@ -72,7 +73,7 @@ def test_a_pipe_gets_everything(shown):
 
 def test_each_figure_says_what_it_is_of(shown):
     text = " ".join(shown(MANY, 100))
-    assert listing.BOUNDARY in text
+    assert BOUNDARY in text
     assert "two sigma" in text
     assert "≥2.78 ± 0.06 Wh" in text
     assert "waiting 1/4" in text
@@ -105,7 +106,7 @@ def test_hostile_names_do_not_steer_a_terminal(shown, columns):
 
 def test_hostile_names_are_no_formulas_of_a_spreadsheet():
     out = io.StringIO()
-    listing.write_csv(hostile(), out)
+    listing.write_csv(hostile()["jobs"], out)
     head, *rows = csv.reader(io.StringIO(out.getvalue()))
     assert tuple(head) == listing.FIELDS
     assert len(rows) == len(HOSTILE)
@@ -120,7 +121,7 @@ def test_hostile_names_are_no_formulas_of_a_spreadsheet():
 
 def test_numbers_are_never_guarded_and_unknown_is_empty():
     out = io.StringIO()
-    listing.write_csv(jobs_document(job(energy_j="-3.5", mean_w=None, gpus=None, end_s=None, held_idle=None)), out)
+    listing.write_csv([job(energy_j="-3.5", mean_w=None, gpus=None, end_s=None, held_idle=None)], out)
     (fields,) = csv.DictReader(io.StringIO(out.getvalue()))
     assert fields["energy_j"] == "-3.5"
     assert fields["start"] == "2026-03-01T00:01:40Z"
@@ -129,7 +130,7 @@ def test_numbers_are_never_guarded_and_unknown_is_empty():
 
 def test_parsable_lines_have_as_many_fields_as_the_head():
     out = io.StringIO()
-    listing.write_parsable(hostile(), out)
+    listing.write_parsable(hostile()["jobs"], out)
     lines = out.getvalue().split("\n")[:-1]
     assert len(lines) == 1 + len(HOSTILE)
     assert {line.count("|") for line in lines} == {len(listing.FIELDS) - 1}

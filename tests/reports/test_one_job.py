@@ -54,7 +54,7 @@ def test_all_that_is_known_is_shown(shown):
     assert text.count("GPU-11111111-2222-3333-4444-55555555555") == 2
     assert text.count("1.389 ± 0.028 Wh") == 2
     assert text.count("0 ± 56 mWh") == 2  # the earlier runs
-    assert "what the GPU boards drew, ± two sigma" in text
+    assert "what GPU boards drew, ± two sigma" in text
     assert lines[-1] == "EUR: 0.3."
 
 

@@ -3,12 +3,16 @@
 import argparse
 import json
 import socket
+import sqlite3
 
 import pytest
 
+from tests.history.made_up import JOBS, MODELS, part
 from tests.reports.documents import job_document, jobs_document
 from tests.wire.servers import serving
 from wattshed.agent.errors import InputError
+from wattshed.agent.history.database import Database
+from wattshed.agent.history.store import Store
 from wattshed.agent.reports.flags import add_filter_flags, add_source_flags, params_of
 from wattshed.agent.reports.sources import UnansweredError, open_source
 
@@ -99,3 +103,69 @@ def test_flags_become_parameters_with_times_of_this_zone():
     assert params_of(flags("--running")) == {"running": "1"}
     with pytest.raises(InputError, match=r"^--until: 'soon' is not a time"):
         params_of(flags("--until", "soon"))
+
+
+def stored(path):
+    """Ask a history's own file."""
+    return open_source(flags("--store", str(path)))
+
+
+@pytest.fixture
+def history(tmp_path):
+    path = tmp_path / "history.db"
+    database = Database(path)
+    parts = [part(1, gpu="GPU-0"), part(2, "slurm:2", gpu="GPU-2"), part(3, "_idle")]
+    Store(database, "one", "n1").add(parts, JOBS, MODELS)
+    database.close()  # which leaves one file
+    return path
+
+
+def test_a_history_is_read_without_anybody_running(history):
+    before = history.read_bytes()
+    source = stored(history)
+    assert source.name == str(history)
+    document = source.ask("jobs", {"user": "bob", "limit": "10"})
+    assert (document["schema"], document["host"]) == ("wattshed.jobs/1", "n1")
+    assert [one["job"] for one in document["jobs"]] == ["slurm:2"]
+    assert source.ask("jobs/1", {})["job"]["job"] == "slurm:1"
+    assert source.ask("jobs/k8s:a/b", {})["job"]["namespace"] == "demo"
+    assert {row["name"] for row in source.ask("report", {"by": "user"})["rows"]} >= {"ada", "bob", "_idle"}
+    with pytest.raises(UnansweredError, match=r"^7: no such job, or not one of yours$"):
+        source.ask("jobs/7", {})
+    with pytest.raises(InputError, match="cursor"):
+        source.ask("jobs", {"cursor": "forged"})
+    with pytest.raises(InputError, match="not one of user, account"):
+        source.ask("report", {"by": "shoe size"})
+    assert history.read_bytes() == before
+
+
+def spoilt(history, how):
+    """Make of a history what is none, or not one that can be read."""
+    if how == "newer":
+        with sqlite3.connect(history) as connection:
+            connection.execute("PRAGMA user_version=99")
+    elif how == "another's":
+        history.unlink()
+        with sqlite3.connect(history) as connection:
+            connection.execute("CREATE TABLE invoice(id)")
+    elif how == "damaged":
+        content = history.read_bytes()
+        history.write_bytes(content[:4096] + b"\x5a" * (len(content) - 4096))
+    elif how == "text":
+        history.write_text("no database at all\n" * 500)
+    elif how == "absent":
+        history.unlink()
+
+
+@pytest.mark.parametrize("how", ["newer", "another's", "damaged", "text", "absent"])
+def test_what_is_no_history_is_said_in_one_line(history, how):
+    spoilt(history, how)
+    with pytest.raises(UnansweredError) as refused:
+        stored(history).ask("jobs", {})
+    assert str(refused.value).startswith(f"{history}: ")
+    assert str(refused.value).isprintable()
+
+
+def test_a_database_of_another_kind_is_refused():
+    with pytest.raises(InputError, match=r"mysql:// is not supported"):
+        stored("mysql://db/site")

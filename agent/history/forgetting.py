@@ -1,0 +1,133 @@
+"""Takes users out of a history that is there: all of them after some days, or one on request. No sum changes.
+
+A job keeps its account, partition and joules. Its user, user id and whatever its user called it go; so does the key of
+what ran outside batch jobs, which is made of both. The sums of a day move from whoever paid to their account.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from wattshed.agent.history.privacy import KEPT
+from wattshed.agent.history.schema import GROUPS, SUMS
+from wattshed.agent.history.sums import DAY_US
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wattshed.agent.history.sql import SqlDatabase
+
+ERASED = "erased"
+"""Whose jobs those of erased users are: all of them together."""
+_BITE = 500
+_TEXTS = ("owner", "host", "model", *(f'"{name}"' for name in GROUPS))
+_USER = _TEXTS.index('"user"')
+_OVER = (
+    "(end_us >= 0 AND end_us < ? OR end_us < 0 AND start_us < ? AND NOT EXISTS("
+    "SELECT 1 FROM job JOIN part ON part.job = job.id WHERE job.run = run.id AND part.to_us >= ?))"
+)
+"""It ended before a time, or nothing was heard of it since."""
+_ADDED = ", ".join(f"{name} = {name} + ?" for name in SUMS)
+
+
+def forget_users(database: SqlDatabase, before_day: int) -> int:
+    """Forget the users of jobs that ended before a day, and fold them in the sums of days before it into accounts.
+
+    Parameters
+    ----------
+    database : SqlDatabase
+        Numbers of payers that were looked up before may be no more.
+    before_day : int
+        Days since 1970, UTC.
+
+    Returns
+    -------
+    int
+        How many jobs and sums were changed.
+
+    Raises
+    ------
+    DatabaseError
+    """
+    before_us = before_day * DAY_US
+    count = _all_runs(database, f"(\"user\" <> '' OR uid <> -1) AND {_OVER}", (before_us,) * 3, "")
+    return count + _all_payers(database, "\"user\" <> ''", (), before_day, "")
+
+
+def erase_user(database: SqlDatabase, user: str) -> int:
+    """Give all that is known of one user, by name or by user id, to `ERASED`; returns how much was changed.
+
+    Nobody else may write the database meanwhile.
+
+    Raises
+    ------
+    DatabaseError
+    """
+    if user == ERASED:
+        return 0
+    count = _all_runs(database, '"user" = ?', (user,), ERASED)
+    if user.isascii() and user.isdecimal() and len(user) < 18:
+        names = {name for (name,) in database.rows('SELECT DISTINCT "user" FROM run WHERE uid = ?', (int(user),))}
+        count += _all_runs(database, "uid = ?", (int(user),), ERASED)
+        count += sum(erase_user(database, name) for name in names - {"", user})
+    return count + _all_payers(database, '"user" = ?', (user,), 2**40, ERASED)
+
+
+def _all_runs(database: SqlDatabase, where: str, values: Sequence[Any], to: str) -> int:
+    count = 0
+    while True:
+        rows = database.rows(f"SELECT id, key, labels FROM run WHERE {where} LIMIT ?", (*values, _BITE))
+        if not rows:
+            return count
+        with database.transaction():
+            for run, key, labels in rows:
+                shares = database.rows("SELECT id, labels FROM job WHERE run = ?", (run,))
+                for table, number, told in (("run", run, labels), *(("job", *share) for share in shares)):
+                    facts = (_nameless(key, run), to, _nameless_labels(told, to), number)
+                    database.do(f'UPDATE {table} SET key = ?, uid = -1, "user" = ?, labels = ? WHERE id = ?', facts)
+        count += len(rows)
+
+
+def _nameless_labels(labels: str, to: str) -> str:
+    kept = {name: text for name, text in json.loads(labels).items() if name in KEPT and name != "user"}
+    return json.dumps(kept | ({"user": to} if to else {}), sort_keys=True)
+
+
+def _nameless(key: str, run: int) -> str:
+    """Return a key without user and program; the number of its run keeps it apart from others."""
+    if key.startswith("user:"):
+        return f"user:-/{run}"
+    if key.startswith("htcondor:") and "/" in key:
+        return f"{key.rpartition('/')[0]}/-{run}"
+    return key
+
+
+def _all_payers(database: SqlDatabase, where: str, values: Sequence[Any], before_day: int, to: str) -> int:
+    """Move the sums of days before one to payers of another user, and drop payers that nothing is left of."""
+    columns = ", ".join(_TEXTS)
+    count = 0
+    for payer, *texts in database.rows(f"SELECT id, {columns} FROM payer WHERE {where}", values):
+        with database.transaction():
+            sums = ", ".join(SUMS)
+            rows = database.rows(f"SELECT day, {sums} FROM day WHERE payer = ? AND day < ?", (payer, before_day))
+            if rows:
+                other = _payer(database, [*texts[:_USER], to, *texts[_USER + 1 :]])
+                database.each_do(
+                    "INSERT INTO day(day, payer) VALUES(?, ?) ON CONFLICT DO NOTHING", [(row[0], other) for row in rows]
+                )
+                database.each_do(
+                    f"UPDATE day SET {_ADDED} WHERE day = ? AND payer = ?", [(*row[1:], row[0], other) for row in rows]
+                )
+                database.do("DELETE FROM day WHERE payer = ? AND day < ?", (payer, before_day))
+            left = "NOT EXISTS(SELECT 1 FROM day WHERE payer = ?)"
+            count += len(rows) + database.do(f"DELETE FROM payer WHERE id = ? AND {left}", (payer, payer))
+    return count
+
+
+def _payer(database: SqlDatabase, texts: Sequence[str]) -> int:
+    columns, where = ", ".join(_TEXTS), " AND ".join(f"{name} = ?" for name in _TEXTS)
+    database.do(
+        f"INSERT INTO payer({columns}) VALUES({', '.join('?' * len(_TEXTS))}) ON CONFLICT DO NOTHING", tuple(texts)
+    )
+    return int(database.rows(f"SELECT id FROM payer WHERE {where}", tuple(texts))[0][0])
