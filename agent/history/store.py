@@ -153,12 +153,13 @@ class Store:
                 f"INSERT INTO job({', '.join(facts)}) VALUES({', '.join('?' * len(facts))})", tuple(facts.values())
             )
             return True
-        if before == (before.number, record.start_us, record.end_us, record.uid, labels):
+        number = before.number
+        if before == (number, record.start_us, record.end_us, record.uid, labels):
             if record.power:
-                self._database.do("UPDATE job SET power = ? WHERE id = ?", (record.power, before.number))
+                self._database.do("UPDATE job SET power = ? WHERE id = ?", (record.power, number))
             return False
         changes = ", ".join(f"{name} = ?" for name in facts)
-        self._database.do(f"UPDATE job SET {changes} WHERE id = ?", (*facts.values(), before.number))
+        self._database.do(f"UPDATE job SET {changes} WHERE id = ?", (*facts.values(), number))
         return True
 
     def _found(self, key: str, run_us: int) -> _Known | None:
