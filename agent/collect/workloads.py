@@ -14,11 +14,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from wattshed.agent.jobs.text import printable
+from wattshed.agent.wire.query import ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from wattshed.agent.errors import Faults
     from wattshed.agent.wire.parts import JobPart, JobRecord
     from wattshed.agent.wire.query import Prometheus
 
@@ -48,7 +50,7 @@ class Pod:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
-class Pods(Protocol):
+class PodLookup(Protocol):
     """Where pods are looked up."""
 
     def look_up(self, uids: Sequence[str], from_s: float, to_s: float) -> Mapping[str, Pod]:
@@ -117,7 +119,31 @@ class PodsInFile:
         return {uid: self._pods[uid] for uid in uids if uid in self._pods}
 
 
-def named(records: Iterable[JobRecord], parts: Iterable[JobPart], pods: Pods) -> list[JobRecord]:
+class Workloads:
+    """Names the pods of what agents hand over; while they cannot be looked up, what comes is taken without.
+
+    Parameters
+    ----------
+    pods : PodLookup
+    faults : Faults
+        Counts ``workloads``.
+    """
+
+    def __init__(self, pods: PodLookup, faults: Faults) -> None:
+        self._pods, self._faults = pods, faults
+
+    def applied(
+        self, parts: Sequence[JobPart], jobs: Mapping[tuple[str, int], JobRecord]
+    ) -> Mapping[tuple[str, int], JobRecord]:
+        """Return who the jobs of these parts are, by key and run, with their workloads."""
+        try:
+            return {(record.key, record.run_us): record for record in named(jobs.values(), parts, self._pods)}
+        except (ServerError, OSError, ValueError) as error:
+            self._faults.note("workloads", error, "a job that goes on gets its workload with what comes next")
+            return jobs
+
+
+def named(records: Iterable[JobRecord], parts: Iterable[JobPart], pods: PodLookup) -> list[JobRecord]:
     """Return who jobs are, with the labels ``workload`` and ``queue`` of those that are pods.
 
     Parameters
@@ -125,7 +151,7 @@ def named(records: Iterable[JobRecord], parts: Iterable[JobPart], pods: Pods) ->
     records : iterable of JobRecord
     parts : iterable of JobPart
         Of these jobs: they tell when the pods were there.
-    pods : Pods
+    pods : PodLookup
         May fail as it does: then nothing is named, and all of it may be tried again.
 
     Returns

@@ -14,6 +14,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from wattshed.agent.history.sql import DatabaseError
 from wattshed.agent.jobs.commands import run
 from wattshed.agent.wire.parts import joules
 
@@ -202,7 +203,12 @@ class WriteBack:
     def work(self) -> None:
         """Write until it is time to end."""
         while not self._wait(0.0):
-            if not self.step() and self._wait(IDLE_S):
+            try:
+                more = self.step()
+            except DatabaseError as error:
+                self._faults.note("write_back", error, _LATER)
+                more = False
+            if not more and self._wait(IDLE_S):
                 break
 
     def step(self) -> bool:

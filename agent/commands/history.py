@@ -11,7 +11,7 @@ from wattshed.agent.reports.flags import add_filter_flags, add_source_flags, par
 from wattshed.agent.reports.tariff_flags import add_tariff_flags, tariffs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from wattshed.agent.reports.sources import JobSource
 
@@ -95,39 +95,61 @@ def run_jobs(args: argparse.Namespace) -> int:
     params = params_of(args)
     limit = args.limit if args.limit is not None else 0 if any(name in params for name in _CHOOSING) else NEWEST
     source = open_source(args)
+    pages = _Pages(source, params, limit)
+    if args.csv or args.parsable:
+        (listing.write_csv if args.csv else listing.write_parsable)(pages.jobs(), sys.stdout)
+        _tell(pages.how_many_more())
+        return 0
     with in_sight("reading jobs"):
-        document = _pages(source, params, limit)
-        note = _how_many_more(source, params, document) if document["cursor"] else ""
-    if note and (args.json or args.csv or args.parsable):
-        print(f"wattshed: {note}", file=sys.stderr)  # noqa: T201 - this is the command line
+        jobs = list(pages.jobs())
+        more = pages.how_many_more()
+    document = {**pages.last, "jobs": jobs}
     if args.json:
         sys.stdout.write(json.dumps(document) + "\n")
-    elif args.csv:
-        listing.write_csv(document, sys.stdout)
-    elif args.parsable:
-        listing.write_parsable(document, sys.stdout)
+        _tell(more)
     else:
-        listing.print_jobs(document, sys.stdout, note=note)
+        listing.print_jobs(document, sys.stdout, note=more)
     return 0
 
 
-def _pages(source: JobSource, params: Mapping[str, str], limit: int) -> dict[str, Any]:
-    """Ask page by page, for at most so many jobs (0: all); returns one document, with the last page's cursor."""
-    whole: dict[str, Any] = {}
-    jobs: list[Any] = []
-    while not whole or (whole["cursor"] and (not limit or len(jobs) < limit)):
-        wanted = min(limit - len(jobs), _PAGE) if limit else _PAGE
-        cursor = {"cursor": whole["cursor"]} if whole else {}
-        whole = source.ask("jobs", {**params, "limit": str(wanted), **cursor})
-        jobs += whole["jobs"]
-    return {**whole, "jobs": jobs}
+def _tell(note: str) -> None:
+    if note:
+        print(f"wattshed: {note}", file=sys.stderr)  # noqa: T201 - this is the command line
 
 
-def _how_many_more(source: JobSource, params: Mapping[str, str], document: Mapping[str, Any]) -> str:
-    """Say how many jobs follow those that are listed; no more than a page of them is counted."""
-    page = source.ask("jobs", {**params, "limit": str(_PAGE), "cursor": document["cursor"]})
-    more = f"more than {_PAGE:,}" if page["cursor"] else f"{len(page['jobs']):,}"
-    return f"These are the newest {len(document['jobs']):,} jobs; there are {more} older ones (--limit 0 lists all)."
+class _Pages:
+    """Asks for jobs page by page, at most so many (0: all); ``last`` is the last page that was answered."""
+
+    def __init__(self, source: JobSource, params: Mapping[str, str], limit: int) -> None:
+        self._source, self._params, self._limit = source, params, limit
+        self._count = 0
+        self.last: dict[str, Any] = {}
+
+    def jobs(self) -> Iterator[dict[str, Any]]:
+        """Yield them, the newest first; one that ends between two pages is in both, and yielded once."""
+        running: set[tuple[str, ...]] = set()
+        while not self.last or (self.last["cursor"] and (not self._limit or self._count < self._limit)):
+            self.last = self._ask(min(self._limit - self._count, _PAGE) if self._limit else _PAGE)
+            for job in self.last["jobs"]:
+                place = job["cluster"], job["job"], job["run"]
+                if place in running:
+                    continue
+                if job["end_s"] is None:
+                    running.add(place)
+                self._count += 1
+                yield job
+
+    def how_many_more(self) -> str:
+        """Say how many jobs follow those that are listed, if any; no more than a page of them is counted."""
+        if not self.last["cursor"]:
+            return ""
+        page = self._ask(_PAGE)
+        more = f"more than {_PAGE:,}" if page["cursor"] else f"{len(page['jobs']):,}"
+        return f"These are the newest {self._count:,} jobs; there are {more} older ones (--limit 0 lists all)."
+
+    def _ask(self, limit: int) -> dict[str, Any]:
+        cursor = {"cursor": self.last["cursor"]} if self.last else {}
+        return self._source.ask("jobs", {**self._params, "limit": str(limit), **cursor})
 
 
 def run_job(args: argparse.Namespace) -> int:

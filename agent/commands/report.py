@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import sys
+import time
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from wattshed.agent.reports.flags import add_filter_flags, add_source_flags, par
 from wattshed.agent.reports.tariff_flags import add_tariff_flags, tariffs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from wattshed.agent.inputs.opencost import Allocation
     from wattshed.agent.reports.amounts import Tariffs
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 BY = ("user", "account", "partition", "namespace", "qos", "host", "model", "day", "month")
 """What a report goes by."""
-_DAY_S = 86_400
 _FOCUS_NAMES = ("provider", "publisher", "issuer", "account", "region")
 _EXAMPLES = """examples:
   wattshed report --by user --since 30d                     energy of the last 30 days by user
@@ -89,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from wattshed.agent.reports.amounts import priced, with_gpu_hours, with_opencost  # noqa: PLC0415 - when it runs
     from wattshed.agent.reports.notes import notes_of  # noqa: PLC0415
+    from wattshed.agent.reports.questions import DAY_S, day_by_day, report_of  # noqa: PLC0415
     from wattshed.agent.reports.sheet import print_sheet, sheet_of  # noqa: PLC0415
     from wattshed.agent.reports.sources import open_source  # noqa: PLC0415
 
@@ -98,7 +99,8 @@ def run(args: argparse.Namespace) -> int:
     focus = _focus_names(args, tariffs)
     params = params_of(args)
     source = open_source(args)
-    found = _ask(source, params, args.by, tariffs.step_s() or (_DAY_S if args.html else None))
+    now_s = time.time()
+    found = report_of(source, params, args.by, tariffs.step_s() or (DAY_S if args.html else None), now_s=now_s)
     spread = args.idle == "spread"
     document = priced(found, tariffs, spread=spread)
     if rates:
@@ -110,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
 
         _write(args.html, page(document, found))
     if args.focus:
-        _write_focus(args, _ask(source, params, "job", tariffs.step_s() or _DAY_S), tariffs, focus)
+        _write_focus(args, day_by_day(source, params, tariffs.step_s() or DAY_S, now_s), tariffs, focus)
     if args.json:
         sys.stdout.write(json.dumps({**document, "notes": notes_of(document)}) + "\n")
     elif args.csv or args.parsable:
@@ -118,10 +120,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         print_sheet(sheet_of(document), sys.stdout)
     return 0
-
-
-def _ask(source: JobSource, params: Mapping[str, str], by: str, step_s: int | None) -> dict[str, Any]:
-    return source.ask("report", {**params, "by": by, **({"step_s": str(step_s)} if step_s else {})})
 
 
 def _allocations(args: argparse.Namespace) -> list[Allocation] | None:
@@ -149,7 +147,9 @@ def _rated(
     source: JobSource, params: Mapping[str, str], by: str, rates: Sequence[tuple[str, Decimal]]
 ) -> list[tuple[Decimal, dict[str, Any]]]:
     """Ask for the report of each model that has a rate."""
-    models = [row["name"] for row in _ask(source, params, "model", None)["rows"]]
+    from wattshed.agent.reports.questions import report_of  # noqa: PLC0415
+
+    models = [row["name"] for row in report_of(source, params, "model", None, now_s=0.0)["rows"]]
     chosen: dict[str, Decimal] = {}
     for wanted, rate in rates:
         fits = [one for one in models if one == wanted] or [one for one in models if wanted.lower() in one.lower()]
@@ -159,7 +159,9 @@ def _rated(
         for model in fits:
             if chosen.setdefault(model, rate) != rate:
                 raise InputError(f"--gpu-hour: {model!r} has two rates; write more of the models' names")
-    return [(rate, _ask(source, {**params, "model": model}, by, None)) for model, rate in chosen.items()]
+    return [
+        (rate, report_of(source, {**params, "model": model}, by, None, now_s=0.0)) for model, rate in chosen.items()
+    ]
 
 
 def _focus_names(args: argparse.Namespace, tariffs: Tariffs) -> FocusNames | None:
@@ -184,7 +186,7 @@ def _focus_names(args: argparse.Namespace, tariffs: Tariffs) -> FocusNames | Non
 
 
 def _write_focus(
-    args: argparse.Namespace, document: dict[str, Any], tariffs: Tariffs, names: FocusNames | None
+    args: argparse.Namespace, documents: Iterable[dict[str, Any]], tariffs: Tariffs, names: FocusNames | None
 ) -> None:
     from wattshed.agent.reports.amounts import kwh  # noqa: PLC0415
     from wattshed.agent.reports.focus import focus_rows, write_focus  # noqa: PLC0415
@@ -192,12 +194,17 @@ def _write_focus(
 
     if names is None:
         return
-    found = focus_rows(document, tariffs, names, version=args.focus_version, spread=args.idle == "spread")
+    rows: list[Mapping[str, str]] = []
+    unpriced_hnj = 0
+    for document in documents:
+        found = focus_rows(document, tariffs, names, version=args.focus_version, spread=args.idle == "spread")
+        rows += found.rows
+        unpriced_hnj += found.unpriced_hnj
     out = io.StringIO()
-    write_focus(found.rows, args.focus_version, out)
+    write_focus(rows, args.focus_version, out)
     _write(args.focus, out.getvalue())
-    if found.unpriced_hnj:
-        lost = f"{kwh(joules(found.unpriced_hnj)):,.3f} kWh on days without a price are in no row"
+    if unpriced_hnj:
+        lost = f"{kwh(joules(unpriced_hnj)):,.3f} kWh on days without a price are in no row"
         print(f"wattshed: {args.focus}: {lost}", file=sys.stderr)  # noqa: T201
 
 

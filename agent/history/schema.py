@@ -65,8 +65,8 @@ def tables(words: Words) -> list[str]:
         f"""CREATE TABLE job(
             id {number}, store BIGINT NOT NULL, key {text} NOT NULL, run_us BIGINT NOT NULL, host {text} NOT NULL,
             run BIGINT NOT NULL DEFAULT 0, start_us BIGINT NOT NULL, end_us BIGINT NOT NULL, uid BIGINT NOT NULL,
-            labels {text} NOT NULL, flags BIGINT NOT NULL DEFAULT 0, method BIGINT NOT NULL DEFAULT 0,
-            peak_mw BIGINT NOT NULL DEFAULT 0, edges BIGINT NOT NULL DEFAULT 0, power {text} NOT NULL DEFAULT '',
+            labels {text} NOT NULL, power {text} NOT NULL DEFAULT '', flags BIGINT NOT NULL DEFAULT 0,
+            method BIGINT NOT NULL DEFAULT 0, peak_mw BIGINT NOT NULL DEFAULT 0, edges BIGINT NOT NULL DEFAULT 0,
             {groups}, {_SUM_COLUMNS}, UNIQUE(key, run_us, store))""",
         "CREATE INDEX job_by_run ON job(run, host)",
         f"""CREATE TABLE part(
@@ -80,6 +80,9 @@ def tables(words: Words) -> list[str]:
         f"""CREATE TABLE payer(
             id {number}, owner {text} NOT NULL, host {text} NOT NULL, model {text} NOT NULL, {groups},
             UNIQUE(owner, host, model, {_GROUPS}))""",
+        f"""CREATE TABLE written(
+            run BIGINT NOT NULL, key {text} NOT NULL, run_us BIGINT NOT NULL, outcome {text} NOT NULL,
+            PRIMARY KEY(run, key, run_us)) {by_key}""",
     ]
 
 

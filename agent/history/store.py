@@ -33,6 +33,7 @@ class _Known(NamedTuple):
     end_us: int
     uid: int
     labels: Mapping[str, str]
+    power: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,7 @@ class Store:
             "end_us": record.end_us,
             "uid": record.uid,
             "labels": json.dumps(labels, sort_keys=True),
-            **({"power": record.power} if record.power else {}),  # what is known stays, as labels do
+            "power": record.power or (before.power if before else ""),
         }
         if before is None:
             facts = {"store": self.number, "key": record.key, "run_us": record.run_us, "host": self._host, **facts}
@@ -153,25 +154,22 @@ class Store:
                 f"INSERT INTO job({', '.join(facts)}) VALUES({', '.join('?' * len(facts))})", tuple(facts.values())
             )
             return True
-        number = before.number
-        if before == (number, record.start_us, record.end_us, record.uid, labels):
-            if record.power:
-                self._database.do("UPDATE job SET power = ? WHERE id = ?", (record.power, number))
+        if before == (before.number, record.start_us, record.end_us, record.uid, labels, facts["power"]):
             return False
         changes = ", ".join(f"{name} = ?" for name in facts)
-        self._database.do(f"UPDATE job SET {changes} WHERE id = ?", (*facts.values(), number))
+        self._database.do(f"UPDATE job SET {changes} WHERE id = ?", (*facts.values(), before.number))
         return True
 
     def _found(self, key: str, run_us: int) -> _Known | None:
         """Return what was written of a job, None if nothing was."""
         rows = self._database.rows(
-            "SELECT id, start_us, end_us, uid, labels FROM job WHERE key = ? AND run_us = ? AND store = ?",
+            "SELECT id, start_us, end_us, uid, labels, power FROM job WHERE key = ? AND run_us = ? AND store = ?",
             (key, run_us, self.number),
         )
         if not rows:
             return None
-        number, start_us, end_us, uid, labels = rows[0]
-        return _Known(number, start_us, end_us, uid, json.loads(labels))
+        number, start_us, end_us, uid, labels, power = rows[0]
+        return _Known(number, start_us, end_us, uid, json.loads(labels), power)
 
     def _regroup(self, job: int, host: str, before: Sequence[str], after: Sequence[str]) -> None:
         """Move what a job used so far to the sums of whom it turned out to be of."""

@@ -136,7 +136,7 @@ def priced(document: Mapping[str, Any], tariffs: Tariffs, *, spread: bool = Fals
 
 
 def with_gpu_hours(document: dict[str, Any], rated: Sequence[tuple[Decimal, Mapping[str, Any]]]) -> dict[str, Any]:
-    """Add what the held GPU hours of each row cost at a rate by model: beside its energy, never added to it.
+    """Add what the GPU hours of each row cost at a rate by model: beside its energy, never added to it.
 
     Parameters
     ----------
@@ -164,6 +164,11 @@ def with_gpu_hours(document: dict[str, Any], rated: Sequence[tuple[Decimal, Mapp
         "gpu_hours_unrated": round(sum(row["gpu_hours_unrated"] for row in rows), 6),
     }
     return {**document, "rows": rows, "total": total}
+
+
+def gpu_hours(row: Mapping[str, Any]) -> Decimal:
+    """Return for how many GPU hours jobs had GPUs: those in which they ran there, and those in which they held them."""
+    return (Decimal(repr(row["active_s"])) + Decimal(repr(row["held_s"]))) / 3600
 
 
 def with_opencost(document: dict[str, Any], allocations: Sequence[Allocation]) -> dict[str, Any]:
@@ -196,11 +201,6 @@ def with_opencost(document: dict[str, Any], allocations: Sequence[Allocation]) -
         "opencost_elsewhere": plain(rounded([sum(costs.values(), Decimal(0))], PLACES["cost"])[0]),
     }
     return {**document, "rows": rows, "total": total}
-
-
-def gpu_hours(row: Mapping[str, Any]) -> Decimal:
-    """Return how long jobs had GPUs, h: the time in which they ran on them, and that in which they only held them."""
-    return (Decimal(repr(row["active_s"])) + Decimal(repr(row["held_s"]))) / 3600
 
 
 def energies_of(document: Mapping[str, Any], groups: Sequence[int] | None = None) -> Energies:

@@ -97,7 +97,7 @@ def _tiles(document: Mapping[str, Any], sheet: Sheet) -> list[tuple[str, str, st
     ]
     if total["jobs"]:
         tiles.append(("Jobs", total["jobs"], ""))
-    return [*tiles, ("GPU hours held by jobs", total["GPU h"], "")]
+    return [*tiles, ("GPU hours of jobs", total["GPU h"], f"{total['idle']} of it idle" if total["idle"] else "")]
 
 
 def _largest(stacks: Stacks | None) -> float:

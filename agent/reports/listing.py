@@ -21,7 +21,7 @@ from wattshed.agent.reports.figures import (
 from wattshed.agent.reports.tables import EXTRA, Column, console_for, print_notes, print_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import tzinfo
 
 
@@ -128,16 +128,16 @@ def _line(job: Mapping[str, Any], zone: tzinfo | None, year: int, *, show_cluste
     }
 
 
-def write_csv(document: Mapping[str, Any], out: TextIO) -> None:
+def write_csv(jobs: Iterable[Mapping[str, Any]], out: TextIO) -> None:
     """Write every field of every job for spreadsheets; what would be a formula there begins with an apostrophe."""
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(FIELDS)
-    writer.writerows(_fields(document, guarded))
+    writer.writerows(_fields(jobs, guarded))
 
 
-def write_parsable(document: Mapping[str, Any], out: TextIO) -> None:
+def write_parsable(jobs: Iterable[Mapping[str, Any]], out: TextIO) -> None:
     r"""Write every field of every job with ``|`` between, as ``sacct -P`` does; a ``|`` in a name is ``\x7c``."""
-    rows = _fields(document, lambda text: printable(text).replace("|", r"\x7c"))
+    rows = _fields(jobs, lambda text: printable(text).replace("|", r"\x7c"))
     out.writelines("|".join(row) + "\n" for row in (FIELDS, *rows))
 
 
@@ -149,9 +149,9 @@ def guarded(text: str) -> str:
     return ("'" if text[:1] in {"=", "+", "-", "@", "\t", "\r", "\n"} else "") + printable(text)
 
 
-def _fields(document: Mapping[str, Any], text: Callable[[str], str]) -> Iterator[list[str]]:
+def _fields(jobs: Iterable[Mapping[str, Any]], text: Callable[[str], str]) -> Iterator[list[str]]:
     """Yield the fields of each job; ``text`` is what is done to those that users write."""
-    for job in document["jobs"]:
+    for job in jobs:
         fields = {
             **{name: text(job[name]) for name in _TEXTS},
             **{name: "" if job[name] is None else str(job[name]) for name in _NUMBERS},

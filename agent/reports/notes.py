@@ -59,7 +59,7 @@ def notes_of(document: Mapping[str, Any]) -> list[str]:
     if document["step_s"] and len(tariffs):
         notes.append(f"Energy is taken as used evenly within each {_LENGTHS[document['step_s']]} (UTC).")
     if "gpu_hours_cost" in total:
-        notes.append("GPU h: hours that jobs held GPUs; what they cost by model stands beside energy, not in it.")
+        notes.append("What GPU hours cost by model stands beside energy, not in it.")
         if total["gpu_hours_unrated"]:
             notes.append(f"{total['gpu_hours_unrated']:,.1f} of the GPU hours are of models without a rate.")
     if "opencost_gpu_cost" in total:

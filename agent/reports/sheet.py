@@ -19,6 +19,8 @@ TOTAL = "total"
 NAMELESS = "(unknown)"
 """How a row is called whose jobs do not say what the report goes by."""
 
+_GPU_HOURS = "GPU h: hours in which jobs had GPUs; idle: the share of it in which nothing of theirs ran there."
+
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
@@ -57,10 +59,12 @@ def sheet_of(document: Mapping[str, Any]) -> Sheet:
         if quantity.sigma:
             columns.append(Column(f"± {quantity.short}", right=True, leaves=quantity.doubt_leaves))
             cells[f"± {quantity.short}"] = doubts
-    columns.append(Column("GPU h", right=True, leaves=EXTRA))
+    columns += [Column("GPU h", right=True, leaves=EXTRA), Column("idle", right=True, leaves=EXTRA)]
     cells["GPU h"] = [f"{gpu_hours(row):,.1f}" for row in lines]
+    cells["idle"] = [_idle(row) for row in lines]
     texts = [{name: column[place] for name, column in cells.items()} for place in range(len(lines))]
-    return Sheet(tuple(columns), tuple(texts[:-1]), texts[-1], tuple(notes_of(document)))
+    notes = [*notes_of(document), *([_GPU_HOURS] if texts[-1]["idle"] else [])]
+    return Sheet(tuple(columns), tuple(texts[:-1]), texts[-1], tuple(notes))
 
 
 def print_sheet(sheet: Sheet, out: TextIO) -> None:
@@ -114,6 +118,12 @@ class _Quantity:
             doubt = None if sigma is None else Decimal(f"{sigma * SIGMAS / self.divisor:.9g}")
             doubts.append(UNKNOWN if doubt is None else f"{doubt.quantize(step, ROUND_UP):,f}")
         return texts, doubts
+
+
+def _idle(row: Mapping[str, Any]) -> str:
+    """Return the share of its GPU time in which it only held GPUs."""
+    there_s = row["active_s"] + row["held_s"]
+    return f"{row['held_s'] / there_s:.0%}" if there_s > 0 else ""
 
 
 def _quantities(document: Mapping[str, Any]) -> list[_Quantity]:

@@ -12,6 +12,7 @@ import pytest
 from wattshed.agent.collect.write_back import (
     AT_ONCE,
     GIVE_UP_US,
+    IDLE_S,
     PER_S,
     Accounted,
     FinishedRun,
@@ -19,6 +20,7 @@ from wattshed.agent.collect.write_back import (
     WriteBack,
 )
 from wattshed.agent.errors import Faults
+from wattshed.agent.history.sql import DatabaseError
 
 S = 1_000_000
 T0 = 1_790_000_000 * S
@@ -177,6 +179,17 @@ def test_an_end_in_the_middle_writes_no_more():
     )
     back.step()
     assert (runs.settled, set(runs.waiting)) == ({1: "written"}, {2})
+
+
+def test_a_database_that_fails_is_asked_again_later():
+    class Broken(Runs):
+        def unwritten(self, after, most):
+            raise DatabaseError("collect.db: database is locked")
+
+    waited, faults = [], Faults()
+    WriteBack(Broken({}), Table({}), faults, lambda seconds: bool(waited.append(seconds)) or len(waited) > 5).work()
+    assert waited == [0.0, IDLE_S] * 3
+    assert faults.counts == {"write_back": 3}
 
 
 def test_the_comment_survives_sacctmgr():

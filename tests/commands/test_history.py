@@ -86,6 +86,14 @@ def test_a_limit_beyond_a_page_is_kept(server, run):
     assert len(json.loads(out)["jobs"]) == 1500
 
 
+def test_a_job_that_ends_between_two_pages_is_listed_once(server, run):
+    runs, ended = job(7, state="running", end_s=None), job(7)
+    for document in (jobs_document(runs, job(5), cursor="c"), jobs_document(ended, job(4))):
+        server.script.append((200, {}, json.dumps(document).encode()))
+    out, _ = run("jobs", "--limit", "0", "--json")
+    assert json.loads(out)["jobs"] == [runs, job(5), job(4)]
+
+
 @pytest.mark.parametrize(("flag", "mark"), [("--csv", ","), ("-P", "|"), ("--parsable", "|")])
 def test_every_field_for_machines(server, run, flag, mark):
     Agent(server, 3).pages(100)

@@ -23,8 +23,8 @@ JOBS = {
     ),
 }
 PARTS = [
-    part(1, "slurm:1", joules=3 * KWH_J, held_us=HOUR_US, active_us=HOUR_US),
-    part(2, "slurm:2", joules=2 * KWH_J, begin_us=MARCH_US + HOUR_US, held_us=HOUR_US),
+    part(1, "slurm:1", joules=3 * KWH_J, held_us=HOUR_US // 4, active_us=HOUR_US * 3 // 4),
+    part(2, "slurm:2", joules=2 * KWH_J, begin_us=MARCH_US + HOUR_US, active_us=HOUR_US),
     part(3, "slurm:3", joules=KWH_J, gpu="GPU-2", held_us=2 * HOUR_US),
     part(4, "k8s:a/b", joules=KWH_J, begin_us=MARCH_US + DAY_US, held_us=HOUR_US),
     part(5, "_idle", joules=2 * KWH_J, begin_us=MARCH_US + DAY_US),
@@ -64,14 +64,14 @@ def rows(text):
 
 
 TABLE = r"""
-user jobs kWh ± kWh wall kWh ± wall EUR ± EUR kg CO2e ± CO2e GPU h
-ada 1 3.000 0.240 4.500 0.360 1.13 0.09 1.3500 0.1080 1.0
-bob 1 2.000 0.160 3.000 0.240 0.75 0.06 0.9000 0.0720 1.0
-(unknown) 1 1.000 0.080 1.500 0.120 0.38 0.03 0.4500 0.0360 1.0
-=eve|\n 1 1.000 0.080 1.500 0.120 0.37 0.03 0.4500 0.0360 2.0
+user jobs kWh ± kWh wall kWh ± wall EUR ± EUR kg CO2e ± CO2e GPU h idle
+ada 1 3.000 0.240 4.500 0.360 1.13 0.09 1.3500 0.1080 1.0 25%
+bob 1 2.000 0.160 3.000 0.240 0.75 0.06 0.9000 0.0720 1.0 0%
+(unknown) 1 1.000 0.080 1.500 0.120 0.38 0.03 0.4500 0.0360 1.0 100%
+=eve|\n 1 1.000 0.080 1.500 0.120 0.37 0.03 0.4500 0.0360 2.0 100%
 _idle 2.000 0.160 3.000 0.240 0.75 0.06 0.9000 0.0720 0.0
 _unattributed 1.000 0.080 1.500 0.120 0.37 0.03 0.4500 0.0360 0.0
-total 4 10.000 0.800 15.000 1.200 3.75 0.30 4.5000 0.3600 5.0
+total 4 10.000 0.800 15.000 1.200 3.75 0.30 4.5000 0.3600 5.0 65%
 """
 
 

@@ -212,36 +212,13 @@ def start(
     a MariaDB of its own.
     """
     # Names and numbers of its own, so that two of these may run side by side on one machine.
-    host = socket.gethostname().split(".")[0]
     nodes = tuple(f"w{os.getpid()}{suffix}".strip() for suffix in suffixes)
     conf, run = folder / "conf", folder / "run"
     for path in (conf, run, run / "state", *(run / f"spool-{node}" for node in nodes), mapping):
         path.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
     dbd_port, *ports = _free_ports(2 + len(nodes))
-    values = {"gpus": GPUS, "shards": SHARDS * GPUS, "host": host}
-    lines = [NODE_CONF.format(node=node, port=port, **values) for node, port in zip(nodes, ports[1:], strict=True)]
-    (conf / "slurm.conf").write_text(
-        SLURM_CONF.format(
-            run=run,
-            conf=conf,
-            host=host,
-            first=1000 + os.getpid() % 60000 * 100,
-            ctld_port=ports[0],
-            accounting=ACCOUNTING.format(port=dbd_port, run=run) if accounting else NO_ACCOUNTING,
-            nodes="\n".join(lines),
-        )
-    )
-    (conf / "cgroup.conf").write_text(CGROUP_CONF)
-    gres = ["AutoDetect=off"]
-    for place, node in enumerate(nodes):
-        for gpu in range(GPUS):
-            path = folder / f"{node}-gpu{gpu}"
-            os.mknod(path, 0o666 | 0o020000, os.makedev(MAJOR, place * GPUS + gpu))
-            path.chmod(0o666)
-        gres.append(f"NodeName={node} Name=gpu Type=h100 File={folder}/{node}-gpu[0-{GPUS - 1}]")
-        gres.append(f"NodeName={node} Name=shard Count={SHARDS * GPUS}")
-    (conf / "gres.conf").write_text("\n".join(gres) + "\n")
+    _configure(folder, nodes, ports, ACCOUNTING.format(port=dbd_port, run=run) if accounting else NO_ACCOUNTING)
     for name, lines in (("prolog.sh", prolog), ("epilog.sh", epilog)):
         (conf / name).write_text(f"#!/bin/sh\n{lines}\nexit 0\n")
         (conf / name).chmod(0o755)
@@ -270,6 +247,34 @@ def start(
             cluster.stop(name)
         if added:
             subprocess.run(["userdel", USER], capture_output=True, check=False)
+
+
+def _configure(folder: Path, nodes: tuple[str, ...], ports: list[int], accounting: str) -> None:
+    """Write slurm.conf, cgroup.conf and gres.conf, and make the devices; the first port is slurmctld's."""
+    conf, run, host = folder / "conf", folder / "run", socket.gethostname().split(".")[0]
+    values = {"gpus": GPUS, "shards": SHARDS * GPUS, "host": host}
+    lines = [NODE_CONF.format(node=node, port=port, **values) for node, port in zip(nodes, ports[1:], strict=True)]
+    (conf / "slurm.conf").write_text(
+        SLURM_CONF.format(
+            run=run,
+            conf=conf,
+            host=host,
+            first=1000 + os.getpid() % 60000 * 100,
+            ctld_port=ports[0],
+            accounting=accounting,
+            nodes="\n".join(lines),
+        )
+    )
+    (conf / "cgroup.conf").write_text(CGROUP_CONF)
+    gres = ["AutoDetect=off"]
+    for place, node in enumerate(nodes):
+        for gpu in range(GPUS):
+            path = folder / f"{node}-gpu{gpu}"
+            os.mknod(path, 0o666 | 0o020000, os.makedev(MAJOR, place * GPUS + gpu))
+            path.chmod(0o666)
+        gres.append(f"NodeName={node} Name=gpu Type=h100 File={folder}/{node}-gpu[0-{GPUS - 1}]")
+        gres.append(f"NodeName={node} Name=shard Count={SHARDS * GPUS}")
+    (conf / "gres.conf").write_text("\n".join(gres) + "\n")
 
 
 def _start_accounting(cluster: Cluster, port: int) -> None:

@@ -34,7 +34,7 @@ def write(folder):
             one = part(len(parts) + 1, key, begin_us=begin_us, joules=watts * 3600, gpu=gpu)
             one = replace(one, doubt=Doubt(watts * 3600 * 0.02))
             parts.append(
-                one if key.startswith("_") else replace(one, active_us=HOUR_US * 9 // 10, held_us=HOUR_US // 10)
+                one if key.startswith("_") else replace(one, held_us=HOUR_US // 10, active_us=HOUR_US * 9 // 10)
             )
     opened(folder / "history.db").add(parts, jobs, MODELS)
     rows = ["start,end,price"]

@@ -106,7 +106,7 @@ def test_hostile_names_do_not_steer_a_terminal(shown, columns):
 
 def test_hostile_names_are_no_formulas_of_a_spreadsheet():
     out = io.StringIO()
-    listing.write_csv(hostile(), out)
+    listing.write_csv(hostile()["jobs"], out)
     head, *rows = csv.reader(io.StringIO(out.getvalue()))
     assert tuple(head) == listing.FIELDS
     assert len(rows) == len(HOSTILE)
@@ -121,7 +121,7 @@ def test_hostile_names_are_no_formulas_of_a_spreadsheet():
 
 def test_numbers_are_never_guarded_and_unknown_is_empty():
     out = io.StringIO()
-    listing.write_csv(jobs_document(job(energy_j="-3.5", mean_w=None, gpus=None, end_s=None, held_idle=None)), out)
+    listing.write_csv([job(energy_j="-3.5", mean_w=None, gpus=None, end_s=None, held_idle=None)], out)
     (fields,) = csv.DictReader(io.StringIO(out.getvalue()))
     assert fields["energy_j"] == "-3.5"
     assert fields["start"] == "2026-03-01T00:01:40Z"
@@ -130,7 +130,7 @@ def test_numbers_are_never_guarded_and_unknown_is_empty():
 
 def test_parsable_lines_have_as_many_fields_as_the_head():
     out = io.StringIO()
-    listing.write_parsable(hostile(), out)
+    listing.write_parsable(hostile()["jobs"], out)
     lines = out.getvalue().split("\n")[:-1]
     assert len(lines) == 1 + len(HOSTILE)
     assert {line.count("|") for line in lines} == {len(listing.FIELDS) - 1}
