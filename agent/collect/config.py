@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
@@ -13,6 +12,8 @@ from wattshed.agent.wire.credentials import Credentials, password_in
 from wattshed.agent.wire.http import Address
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from wattshed.agent.inputs.toml import Table
 
 EXAMPLE = "http://node001:9961"

@@ -6,6 +6,7 @@ page is said, and nothing of it is taken.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +88,7 @@ def read_page(document: Mapping[str, Any], cluster: str = "") -> PartsPage:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RefusedPageError(f"gave a page that cannot be: {error}") from None
     numbers = [part.seq for part in parts]
-    if any(b <= a for a, b in zip(numbers, numbers[1:], strict=False)) or (numbers and numbers[-1] >= next_seq):
+    if any(b <= a for a, b in itertools.pairwise(numbers)) or (numbers and numbers[-1] >= next_seq):
         raise RefusedPageError("gave a page that cannot be: its parts are not in order")
     jobs = {(one.key, one.run_us): _of_cluster(one, cluster) for one in records}
     named = cluster or str(document.get("cluster", ""))[:_LONGEST]
@@ -182,6 +183,7 @@ class Merger:
         if row is None or row.number != store.number:
             raise RefusedPageError("was reset meanwhile; it is asked again")
         self._check(page, after, row)
+        self._compare(page, row)
         gap = max(0, page.first_seq - row.next_seq)
         parts = [part for part in page.parts if part.seq >= row.next_seq]
         if row.epoch:
@@ -197,13 +199,29 @@ class Merger:
         cursor = max([row.next_seq - 1, page.first_seq - 1, *(part.seq for part in page.parts)])
         until_us = page.now_us if cursor >= page.next_seq - 1 else max([0, *(p.to_us for p in page.parts)])
         self._database.do(
-            "UPDATE store SET host = ?, cluster = ?, next_seq = ?, skew_us = ?, gaps = gaps + ?, lost = lost + ?, refused = '', "
-            "forgotten = 0, collected_us = CASE WHEN collected_us < ? THEN ? ELSE collected_us END WHERE id = ?",
+            "UPDATE store SET host = ?, cluster = ?, next_seq = ?, skew_us = ?, gaps = gaps + ?, lost = lost + ?, "
+            "refused = '', forgotten = 0, collected_us = CASE WHEN collected_us < ? THEN ? ELSE collected_us END "
+            "WHERE id = ?",
             (page.host, page.cluster, cursor + 1, skew_us, int(gap > 0), gap, until_us, until_us, row.number),
         )
         self.parts_total += added
         self.gaps_total += gap > 0
         return added
+
+    def _compare(self, page: PartsPage, row: _StoreRow) -> None:
+        """Refuse a page whose parts that are here already are others than before.
+
+        Raises
+        ------
+        RefusedPageError
+        """
+        again = [part for part in page.parts if part.seq < row.next_seq][-1:]
+        for part in again:
+            if any(_content(before) != _content(part) for before in self._parts("part.store = ? AND part.seq = ?",
+                                                                                (row.number, part.seq))):  # fmt: skip
+                raise RefusedPageError(
+                    f"has another part of number {part.seq} than it had: its disk was restored; " + _again(page)
+                )
 
     @staticmethod
     def _check(page: PartsPage, after: int, row: _StoreRow) -> None:
@@ -213,16 +231,15 @@ class Merger:
         ------
         RefusedPageError
         """
-        again = f"`wattshed collect reset {page.store_id}` takes what it has that is not here yet"
         if row.host != page.host and row.next_seq > 1:
             raise RefusedPageError(
                 f"has the history of {row.host}: a copy of its disk, or another name of it. If it is a copy, remove "
-                f"its state folder; if it was renamed, {again}"
+                f"its state folder; if it was renamed, {_again(page)}"
             )
         if page.next_seq < row.next_seq:
             raise RefusedPageError(
                 f"goes on from number {page.next_seq}, and {row.next_seq - 1} is here already: its disk was restored; "
-                f"{again}"
+                f"{_again(page)}"
             )
         if after >= row.next_seq:
             raise RefusedPageError("gave a page that begins too late; it is asked again")
@@ -231,14 +248,18 @@ class Merger:
         """Drop parts that were taken before a reset: the same number with the same content."""
         if not parts:
             return []
-        rows = self._database.rows(
-            f"SELECT {PART_COLUMNS} FROM part JOIN job ON job.id = part.job JOIN gpu ON gpu.id = part.gpu "
-            "WHERE part.store IN (SELECT id FROM store WHERE store_id = ? AND id <> ?) AND part.seq >= ? "
-            "AND part.seq <= ?",
+        stores = "SELECT id FROM store WHERE store_id = ? AND id <> ?"
+        known = self._parts(
+            f"part.store IN ({stores}) AND part.seq >= ? AND part.seq <= ?",
             (store_id, number, parts[0].seq, parts[-1].seq),
         )
-        known = {_content(part_of(row)) for row in rows}
-        return [part for part in parts if _content(part) not in known]
+        contents = {_content(part) for part in known}
+        return [part for part in parts if _content(part) not in contents]
+
+    def _parts(self, where: str, values: Sequence[Any]) -> list[JobPart]:
+        tables = "part JOIN job ON job.id = part.job JOIN gpu ON gpu.id = part.gpu"
+        rows = self._database.rows(f"SELECT {PART_COLUMNS} FROM {tables} WHERE {where}", values)
+        return [part_of(row) for row in rows]
 
     def _row(self, store_id: str) -> _StoreRow | None:
         rows = self._database.rows(
@@ -255,6 +276,10 @@ class _StoreRow:
     epoch: int
     host: str
     next_seq: int
+
+
+def _again(page: PartsPage) -> str:
+    return f"`wattshed collect reset {page.store_id}` takes what it has that is not here yet"
 
 
 def _content(part: JobPart) -> tuple[object, ...]:

@@ -14,11 +14,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from wattshed.agent.jobs.text import printable
+from wattshed.agent.wire.query import ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from wattshed.agent.errors import Faults
     from wattshed.agent.wire.parts import JobPart, JobRecord
     from wattshed.agent.wire.query import Prometheus
 
@@ -115,6 +117,30 @@ class PodsInFile:
             self._pods.update(_read(self._path))
             self._stamp = seen.st_mtime_ns, seen.st_size
         return {uid: self._pods[uid] for uid in uids if uid in self._pods}
+
+
+class Workloads:
+    """Names the pods of what agents hand over; while they cannot be looked up, what comes is taken without.
+
+    Parameters
+    ----------
+    pods : PodLookup
+    faults : Faults
+        Counts ``workloads``.
+    """
+
+    def __init__(self, pods: PodLookup, faults: Faults) -> None:
+        self._pods, self._faults = pods, faults
+
+    def applied(
+        self, parts: Sequence[JobPart], jobs: Mapping[tuple[str, int], JobRecord]
+    ) -> Mapping[tuple[str, int], JobRecord]:
+        """Return who the jobs of these parts are, by key and run, with their workloads."""
+        try:
+            return {(record.key, record.run_us): record for record in named(jobs.values(), parts, self._pods)}
+        except (ServerError, OSError, ValueError) as error:
+            self._faults.note("workloads", error, "a job that goes on gets its workload with what comes next")
+            return jobs
 
 
 def named(records: Iterable[JobRecord], parts: Iterable[JobPart], pods: PodLookup) -> list[JobRecord]:

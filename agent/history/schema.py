@@ -67,8 +67,8 @@ def tables(words: Words) -> list[str]:
             id {number}, store BIGINT NOT NULL, key {text} NOT NULL, run_us BIGINT NOT NULL, host {text} NOT NULL,
             run BIGINT NOT NULL DEFAULT 0, start_us BIGINT NOT NULL, end_us BIGINT NOT NULL, uid BIGINT NOT NULL,
             labels {text} NOT NULL, power {text} NOT NULL DEFAULT '', flags BIGINT NOT NULL DEFAULT 0,
-            method BIGINT NOT NULL DEFAULT 0, peak_mw BIGINT NOT NULL DEFAULT 0, edges BIGINT NOT NULL DEFAULT 0, {groups}, {_SUM_COLUMNS},
-            UNIQUE(key, run_us, store))""",
+            method BIGINT NOT NULL DEFAULT 0, peak_mw BIGINT NOT NULL DEFAULT 0, edges BIGINT NOT NULL DEFAULT 0,
+            {groups}, {_SUM_COLUMNS}, UNIQUE(key, run_us, store))""",
         "CREATE INDEX job_by_run ON job(run, host)",
         f"""CREATE TABLE part(
             store BIGINT NOT NULL, seq BIGINT NOT NULL, job BIGINT NOT NULL, gpu BIGINT NOT NULL,

@@ -352,7 +352,8 @@ def _whole(value: object) -> int:
 
 
 def _wrong(part: JobPart) -> str:
-    if max(abs(getattr(part, name)) for name in _WHOLE) >= _TOO_LARGE or part.from_us < 0:
+    most = {"static_hnj": _TOO_LARGE * HNJ_PER_JOULE, "dynamic_hnj": _TOO_LARGE * HNJ_PER_JOULE}
+    if any(abs(getattr(part, name)) >= most.get(name, _TOO_LARGE) for name in _WHOLE) or part.from_us < 0:
         return "has a number that is too large"
     if part.seq < 1 or not part.job or not part.gpu:
         return "has no number, job or GPU"

@@ -13,9 +13,11 @@ from wattshed.agent.collect.workloads import (
     Pod,
     PodsInFile,
     PodsInPrometheus,
+    Workloads,
     named,
     workload_of,
 )
+from wattshed.agent.errors import Faults
 from wattshed.agent.jobs.text import printable
 from wattshed.agent.wire.parts import JobPart, JobRecord
 from wattshed.agent.wire.query import Point, ServerError
@@ -139,8 +141,14 @@ def test_a_server_that_is_down_fails_as_it_does():
         def query(self, expression, *, time_s=None):
             raise ServerError("http://p does not answer")
 
+    one, parts = record(f"k8s:{A}/c"), [part(f"k8s:{A}/c")]
     with pytest.raises(ServerError):
-        named([record(f"k8s:{A}/c")], [part(f"k8s:{A}/c")], PodsInPrometheus(Down()))
+        named([one], parts, PodsInPrometheus(Down()))
+    jobs, faults = {(one.key, one.run_us): one}, Faults()
+    assert Workloads(PodsInPrometheus(Down()), faults).applied(parts, jobs) == jobs
+    assert faults.counts == {"workloads": 1}
+    found = Workloads(Known({A: Pod("team", "p", {"job-name": "j"})}), faults).applied(parts, jobs)
+    assert found[one.key, one.run_us].labels == {"namespace": "team", "workload": "team/job/j"}
 
 
 def test_a_file_is_read_again_when_it_changes_and_pods_that_are_gone_stay_known(tmp_path):
