@@ -101,8 +101,8 @@ class PrivacySettings:
 
     users: str = key(
         "names",
-        "What stands for a user in the history: the name, a pseudonym (a keyed hash), or none: then only administrators "
-        "can ask for jobs. Without names the history has no names of jobs, programs and pods either.",
+        "What stands for a user in the history: the name, a pseudonym (a keyed hash), or none: then only "
+        "administrators can ask for jobs. Without names the history has no names of jobs, programs and pods either.",
         choices=("names", "pseudonyms", "none"),
     )
     key_file: str = key(

@@ -29,7 +29,20 @@ def test_the_command_reference_is_the_command_lines():
 
 def test_every_command_is_documented():
     text = PAGE.read_text(encoding="utf-8")
-    for word in ("run", "record", "replay", "convert", "fleet estimate", "fleet scenario", "check", "bench", "top"):
+    for word in (
+        "run",
+        "record",
+        "replay",
+        "jobs",
+        "job",
+        "report",
+        "convert",
+        "fleet estimate",
+        "fleet scenario",
+        "check",
+        "bench",
+        "top",
+    ):
         assert f"## `wattshed {word}`" in text
 
 

@@ -104,8 +104,8 @@ def agent(
 ):
     """Put an agent together as the assembly does, on a node that exists already.
 
-    ``slurm`` stands in place of the node's mapping; a node that is not ``marked`` passes for real. With ``history``, a path,
-    parts of jobs go there.
+    ``slurm`` stands in place of the node's mapping; a node that is not ``marked`` passes for real. With ``history``, a
+    path, parts of jobs go there.
     """
     meter = NvmlMeter(Nvml(clock, node.library), clock, host, simulated=marked, proc_root=node.proc_root)
     meter.open()

@@ -12,11 +12,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.accounts.ledger import GpuKey
-from wattshed.agent.accounts.uncertainty import UNLISTED_US, doubt_of, gain_j
+from wattshed.agent.accounts.used import CUT_COLUMNS, AmountUsed, Cut, used_by, used_by_nobody
 from wattshed.agent.window import IDLE, OTHER, UNATTRIBUTED, JobKey
 from wattshed.agent.wire import parts
-from wattshed.agent.wire.parts import END, Doubt, JobPart, JobRecord
-from wattshed.exporters.snapshot import HNJ_PER_JOULE
+from wattshed.agent.wire.parts import END, JobPart, JobRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,62 +31,6 @@ MOST_KEPT = 20_000
 """Parts in the outbox that have a job's name once they are joined: all of them are in every state that is saved."""
 LATE_US = 10_000_000
 """Who is on a GPU whose energy is not known for longer than this is cut when it is: a part is not of another time."""
-
-
-@dataclass(frozen=True, slots=True)
-class AmountUsed:
-    """What an owner used on a GPU, in all or in a part of its time; energies in hnj, times in us."""
-
-    static_hnj: int = 0
-    dynamic_hnj: int = 0
-    active_us: int = 0
-    held_us: int = 0
-    edges: int = 0
-    doubt: Doubt = field(default_factory=Doubt)
-
-    def less(self, before: AmountUsed) -> AmountUsed:
-        """Return what was used since ``before``."""
-        return AmountUsed(
-            self.static_hnj - before.static_hnj,
-            self.dynamic_hnj - before.dynamic_hnj,
-            self.active_us - before.active_us,
-            self.held_us - before.held_us,
-            self.edges - before.edges,
-            self.doubt.less(before.doubt),
-        )
-
-    @property
-    def is_nothing(self) -> bool:
-        """Whether neither time nor energy went by."""
-        return not (self.static_hnj or self.dynamic_hnj or self.active_us or self.held_us)
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """Where an owner on one GPU was cut last, and what it had used by then."""
-
-    at_us: int
-    used: AmountUsed = field(default_factory=AmountUsed)
-
-    def plain(self) -> list[float]:
-        """Lay it out as a row of `_CUT`; there are thousands of them in each state that is saved."""
-        used, doubt = self.used, self.used.doubt
-        return [
-            self.at_us, used.static_hnj, used.dynamic_hnj, used.active_us, used.held_us, used.edges,
-            doubt.gain_j, doubt.split_j, doubt.idle_j, doubt.unread_j, doubt.squares_j2,
-        ]  # fmt: skip
-
-    @classmethod
-    def of_plain(cls, row: Sequence[float]) -> Cut:
-        """Read a row of `_CUT`."""
-        at_us, static, dynamic, active, held, edges = map(int, row[:6])
-        return cls(at_us, AmountUsed(static, dynamic, active, held, edges, Doubt(*map(float, row[6:]))))
-
-
-_CUT = (
-    "owner", "gpu", "at_us", "static_hnj", "dynamic_hnj", "active_us", "held_us", "edges", "gain_j", "split_j",
-    "idle_j", "unread_j", "squares_j2",
-)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -203,15 +146,43 @@ class Cuts:
         """Cut everybody without a part: what was used before is in nobody's history, or in another one."""
         for gpu, account in gpus.items():
             for owner in (IDLE, UNATTRIBUTED):
-                self.cuts[owner, gpu] = Cut(now_us, _used_by_nobody(owner, account))
+                self.cuts[owner, gpu] = Cut(now_us, used_by_nobody(owner, account))
         for job in jobs.values():
             for gpu in job.lines:
-                self.cuts[job.key, gpu] = Cut(now_us, _used_by(job, gpu, gpus[gpu]))
+                self.cuts[job.key, gpu] = Cut(now_us, used_by(job, gpu, gpus[gpu]))
 
     def begin_store(self, store_id: str) -> None:
         """Start the numbers again, with what waits: the history that knew the old ones is lost."""
         self.store_id, self.next_seq = store_id, len(self.outbox) + 1
         self.outbox = deque(replace(part, seq=seq) for seq, part in enumerate(self.outbox, 1))
+
+    def catch_up(
+        self, written: Sequence[JobPart], jobs: Mapping[JobKey, JobAccount], gpus: Mapping[GpuKey, GpuAccount]
+    ) -> None:
+        """Take over parts that were written, and that these cuts, of an older state, do not know of.
+
+        The accounts will book again what they are of, as far as a counter tells; until then nobody is cut who, so far,
+        used less than was written.
+
+        Parameters
+        ----------
+        written : sequence of JobPart
+            In the order of their numbers, the last one included.
+        jobs : mapping of key to JobAccount
+            All that are open.
+        gpus : mapping of GpuKey to GpuAccount
+        """
+        keys = {key.gpu: key for key in gpus}
+        for part in written:
+            key = keys.get(part.gpu)
+            if key is not None and (part.job in {IDLE, UNATTRIBUTED} or part.job in jobs):
+                before = self.cuts.get((part.job, key)) or Cut(part.from_us)
+                self.cuts[part.job, key] = Cut(max(part.to_us, before.at_us), before.used.plus(part))
+                if part.job in jobs:
+                    self.runs[part.job] = part.run_us
+        self.next_seq = written[-1].seq + 1
+        self.outbox.clear()  # all of it had lower numbers
+        self.records.clear()
 
     def compact(self, after: int) -> int:
         """Join the parts that wait, by owner and GPU: a history that cannot be written for days must not fill memory.
@@ -258,14 +229,14 @@ class Cuts:
 
     def _cut_nobody(self, owner: str, gpu: GpuKey, account: GpuAccount, since_us: int, now_us: int) -> None:
         """Cut idle power, or what nobody is known to have used."""
-        used = _used_by_nobody(owner, account)
+        used = used_by_nobody(owner, account)
         began_us = max(since_us, account.here_since_us) if (owner, gpu) not in self.cuts else 0
         if (taken := self._take(owner, gpu, used, began_us, now_us)) is not None:
             from_us, part = taken
             self._send(owner, 0, gpu, from_us, now_us, part)
 
     def _cut_job(self, job: JobAccount, gpu: GpuKey, account: GpuAccount, now_us: int, flags: int = 0) -> None:
-        line, used = job.lines[gpu], _used_by(job, gpu, account)
+        line, used = job.lines[gpu], used_by(job, gpu, account)
         began_us = job.start_us if job.start_us >= 0 else now_us
         taken = self._take(job.key, gpu, used, began_us, now_us, even_nothing=bool(flags))
         if taken is None:
@@ -285,6 +256,8 @@ class Cuts:
         """Return since when, and what, was used since the last cut, and cut here; None if that is nothing."""
         before = self.cuts.get((owner, gpu)) or Cut(min(began_us, now_us))
         part = used.less(before.used)
+        if part.is_less:
+            return (before.at_us, AmountUsed()) if even_nothing else None
         at_us = max(now_us, before.at_us)
         if part.is_nothing and not even_nothing:
             self.cuts[owner, gpu] = Cut(at_us, before.used)  # what is used later was not used in this time
@@ -320,7 +293,7 @@ class Cuts:
             "slot": self._slot,
             "at_us": self._at_us,
             "due": [{"owner": owner, "gpu": gpu.gpu} for owner, gpu in self._due],
-            "columns": _CUT,
+            "columns": CUT_COLUMNS,
             "cuts": [[owner, gpu.gpu, *cut.plain()] for (owner, gpu), cut in self.cuts.items()],
             "runs": self.runs,
             "power": self.power,
@@ -337,7 +310,7 @@ class Cuts:
         ValueError, KeyError, TypeError
             It is something else.
         """
-        if tuple(values["columns"]) != _CUT:
+        if tuple(values["columns"]) != CUT_COLUMNS:
             raise ValueError("cuts have other columns")
         found = cls(int(values["slot_us"]), str(values["store_id"]), int(values["next_seq"]))
         found._slot, found._at_us = int(values["slot"]), int(values["at_us"])
@@ -359,16 +332,3 @@ def _everybody(jobs: Mapping[JobKey, JobAccount], gpus: Mapping[GpuKey, GpuAccou
         yield UNATTRIBUTED, gpu
     for key, job in jobs.items():
         yield from ((key, gpu) for gpu in job.lines)
-
-
-def _used_by(job: JobAccount, gpu: GpuKey, account: GpuAccount) -> AmountUsed:
-    line = job.lines[gpu]
-    doubt = doubt_of(line, account, short=job.end_us - job.start_us <= UNLISTED_US)
-    return AmountUsed(line.static_hnj, line.dynamic_hnj, line.active_us, line.held_us, line.edges, doubt)
-
-
-def _used_by_nobody(owner: str, account: GpuAccount) -> AmountUsed:
-    """Idle power is static, what nobody is known to have used is not."""
-    hnj = account.idle_hnj if owner == IDLE else account.unattributed_hnj
-    doubt = Doubt(gain_j=gain_j(account, hnj / HNJ_PER_JOULE))
-    return AmountUsed(static_hnj=hnj, doubt=doubt) if owner == IDLE else AmountUsed(dynamic_hnj=hnj, doubt=doubt)

@@ -52,6 +52,8 @@ class HistoryFeed:
         if cuts is not None:
             self.cuts = cuts
             self.cuts.slot_us = self._slot_us
+            if beyond := self._writer.beyond(cuts.store_id, cuts.next_seq, accounts.ledger.jobs):
+                cuts.catch_up(beyond, accounts.ledger.jobs, accounts.gpus)
             self._offered = cuts.next_seq - 1  # what waits may have been handed over, and be on the disk
         elif not self._writer.is_new:
             self.cuts.begin_here(accounts.ledger.jobs, accounts.gpus, now_us)

@@ -169,6 +169,8 @@ def jobs(database: SqlDatabase, asked: Filter, *, most: int = MOST, cursor: str 
     CursorError
         If the cursor is not one that an earlier page gave.
     """
+    if not _is_there(database, asked):
+        return Page((), "")
     where, values = _where_jobs(asked)
     if cursor:
         where += f" AND ({ORDER}) < (?, ?, ?, ?)"
@@ -176,6 +178,14 @@ def jobs(database: SqlDatabase, asked: Filter, *, most: int = MOST, cursor: str 
     rows = database.rows(f"SELECT {_RUN} FROM run WHERE {where} ORDER BY {_BACKWARDS} LIMIT ?", (*values, most + 1))
     found = _found(database, rows[:most])
     return Page(tuple(found), cursor_of(found[-1]) if len(rows) > most else "")
+
+
+def _is_there(database: SqlDatabase, asked: Filter) -> bool:
+    """Return whether there is such a host, and such a model, at all: else no list need be read to its end."""
+    host, model = (asked.host,), (asked.model,)
+    return (not asked.host or bool(database.rows("SELECT 1 FROM store WHERE host = ? LIMIT 1", host))) and (
+        not asked.model or bool(database.rows("SELECT 1 FROM gpu WHERE model = ? LIMIT 1", model))
+    )
 
 
 def runs(database: SqlDatabase, key: str, asked: Filter, *, most: int = MOST) -> list[FoundJob]:
@@ -220,6 +230,8 @@ def report(database: SqlDatabase, by: str, asked: Filter) -> list[Group]:
     """
     if by not in BY:
         raise ValueError(f"by: {by!r} is not one of {', '.join(BY)}")
+    if not _is_there(database, asked):
+        return []
     found: dict[str, Used] = {}
     rows = _parts(database, asked, by) if asked.uid is not None or asked.job else _days_and_edges(database, asked, by)
     for name, used in rows:
@@ -297,16 +309,14 @@ def row_name(by: str, owner: str, value: Any) -> str:
 
 def job_counts(database: SqlDatabase, by: str, asked: Filter) -> Mapping[str, int] | None:
     """Count the jobs of each row, where a job is in one row only."""
-    if by not in GROUPS and by != "host":
-        return None
+    if (by not in GROUPS and by != "host") or asked.model:
+        return None  # a job may be on GPUs of several models: all parts would have to be looked at
     where, values = _where_jobs(asked)
     if by == "host":
-        tables, name = "run JOIN job ON job.run = run.id", "job.host"
+        what = "job.host, count(DISTINCT run.id) FROM run JOIN job ON job.run = run.id", "job.host"
     else:
-        tables, name = "run", f'run."{by}"'
-    return dict(
-        database.rows(f"SELECT {name}, count(DISTINCT run.id) FROM {tables} WHERE {where} GROUP BY {name}", values)
-    )
+        what = f'run."{by}", count(*) FROM run', f'run."{by}"'
+    return dict(database.rows(f"SELECT {what[0]} WHERE {where} GROUP BY {what[1]}", values))
 
 
 def _where_jobs(asked: Filter) -> tuple[str, list[Any]]:

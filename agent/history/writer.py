@@ -13,18 +13,19 @@ import math
 import os
 import threading
 import time
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from wattshed.agent.history.database import Database
+from wattshed.agent.history.former import end_former, parts_beyond
 from wattshed.agent.history.privacy import Privacy
 from wattshed.agent.history.sql import DatabaseError
 from wattshed.agent.history.store import Retention, Store
 from wattshed.agent.history.sums import DAY_US
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from wattshed.agent.errors import Faults
@@ -108,6 +109,27 @@ class HistoryWriter:
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
         self._thread.start()
 
+    def beyond(self, store_id: str, next_seq: int, jobs: Iterable[str]) -> list[JobPart]:
+        """Return what the history holds beyond what a state knows, which is then older than it.
+
+        Parameters
+        ----------
+        store_id : str
+        next_seq : int
+            What the state says comes next.
+        jobs : iterable of str
+            Keys of the jobs that are open, for what is kept of people.
+        """
+        if self.is_new:
+            return []
+        try:
+            with closing(Database(self._path, read_only=True)) as database:
+                found = parts_beyond(database, store_id, next_seq)
+        except DatabaseError:
+            return []  # whoever writes to it will say why
+        keys = {self._privacy.key(job): job for job in jobs}
+        return [replace(part, job=keys.get(part.job, part.job)) for part in found]
+
     def offer(self, batch: Batch) -> None:
         """Hand over all that waits, while the writer is not busy."""
         with self._changed:
@@ -190,7 +212,9 @@ class HistoryWriter:
     def _open(self, store_id: str) -> _Opened:
         database = Database(self._path)
         try:
-            return _Opened(database, Store(database, store_id, self._host), store_id)
+            store = Store(database, store_id, self._host)
+            end_former(database, store_id, self._host)
+            return _Opened(database, store, store_id)
         except BaseException:
             database.close()
             raise

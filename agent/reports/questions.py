@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from wattshed.agent.history.steps import MOST_STEPS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from wattshed.agent.reports.sources import JobSource
 
-MOST_STEPS = 1_000_000
-"""Rows times steps that an answer may have; who answers refuses more."""
 DAY_S = 86_400
 _FEW = 2000  # steps of time for which nobody has so many rows that it would be too much
 

@@ -23,13 +23,13 @@ S = 1_000_000
 class Life:
     """An agent from one start to its end: accounts, state and history as the daemon wires them."""
 
-    def __init__(self, folder, *, history=True, path=None):
+    def __init__(self, folder, *, history=True, path=None, host="h"):
         self.accounts, self.calibrator, self.faults = Accounts(live=True), Calibrator(), Faults()
-        self.state = StateFile(folder, "h", "boot")
+        self.state = StateFile(folder, host, "boot")
         found = self.state.restore(self.accounts, self.calibrator)
         self.feed = self.writer = None
         if history:
-            self.writer = HistoryWriter(path or folder / "history.db", "h", self.faults)
+            self.writer = HistoryWriter(path or folder / "history.db", host, self.faults)
             self.feed = HistoryFeed(self.writer, 5 * S)
             self.feed.go_on(found.cuts, self.accounts, found.saved_us)
 

@@ -196,7 +196,7 @@ def test_parts_pass_through_json(made):
         if plain_ok(one):
             assert of_plain(plain(one)) == one
         else:
-            with pytest.raises(ValueError, match="20 kW|too large"):
+            with pytest.raises(ValueError, match=r"20 kW|too large"):
                 of_plain(plain(one))
 
 

@@ -433,7 +433,8 @@ def test_a_real_job_cannot_tell_the_prolog_what_it_is(monkeypatch):
         "SLURM_JOB_GPUS": "1,2,3", "SLURM_STEP_GPUS": "3", "GPU_DEVICE_ORDINAL": "2", "CUDA_VISIBLE_DEVICES": "GPU-2",
         "SLURM_JOB_UID": "1002", "SLURM_JOB_USER": "bob", "SLURM_JOB_ACCOUNT": "bobs", "SLURM_JOB_ID": "1",
         "SLURM_JOB_SLUID": "sEKNKTV3WPV500", "SLURM_HET_JOB_ID": "5", "SLURM_ARRAY_JOB_ID": "6", "BASH_ENV": "/tmp/x",
-        "WATTSHED_MAPPING_DIR": str(folder / "evil"), "SPANK_SLURM_JOB_UID": "1002",
+        "WATTSHED_MAPPING_DIR": str(folder / "evil"), "SPANK_SLURM_JOB_UID": "1002", "SLURM_CLUSTER_NAME": "bobs",
+        "SLURM_JOB_NUM_NODES": "99", "SLURM_JOB_RESTART_COUNT": "7",
     }  # fmt: skip
     line = f"WATTSHED_MAPPING_DIR={mapping} WATTSHED_URL=http://127.0.0.1:1 {SCRIPT}"
     try:
@@ -454,7 +455,9 @@ def test_a_real_job_cannot_tell_the_prolog_what_it_is(monkeypatch):
             labels = slurm.labels(str(job))
             assert labels["user"] == cluster.user
             assert labels["name"].startswith("a\\u2028uid=1002")
-            assert labels.keys() <= {"user", "name", "partition", "account", "qos"}
+            known = {"user", "name", "partition", "account", "qos", "uid", "cluster", "nodes"}
+            assert labels.keys() <= known, "and not a second run of it"
+            assert (labels["uid"], labels["cluster"], labels["nodes"]) == (str(user.pw_uid), "wattshed", "1")
             assert slurm.job_of("sEKNKTV3WPV500") == ""
             assert sorted(path.name for path in mapping.glob("[0-9]*")) == ["0"]
             assert not (folder / "evil").exists()

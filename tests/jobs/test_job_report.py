@@ -2,10 +2,12 @@
 
 import base64
 import json
+import re
 import shutil
 import ssl
 import subprocess
 import threading
+import time
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingUnixStreamServer
@@ -80,6 +82,34 @@ def test_over_tls_with_a_user_whose_password_no_argument_shows(report, tmp_path)
         assert report.log.endswith("a CA file or a user needs curl")
     assert report(agent.url) == ""
     assert f"job 7: {agent.url}: " in report.log
+
+
+def test_the_epilog_waits_for_what_is_final(tmp_path):
+    """It runs on, energy comes late, and then it stands: this is what is logged, once."""
+    answers = [(None, "3.5"), (1800000000.5, "3599.25"), (1800000000.5, "3600.125"), (1800000000.5, "3600.125")]
+    log, mapping, programs = tmp_path / "log", tmp_path / "mapping", tmp_path / "bin"
+    programs.mkdir()
+    (programs / "logger").write_text(f"#!/bin/sh\ncat >>{log}\n")
+    (programs / "sleep").write_text("#!/bin/sh\n")
+    for program in programs.iterdir():
+        program.chmod(0o755)
+    (mapping / "jobs").mkdir(parents=True)
+    (mapping / ".gpus").write_text("- - -\n")
+    copy = tmp_path / "wattshed-jobs"
+    copy.write_text(SCRIPT.read_text().replace("\nPATH=", f"\nPATH={programs}:", 1))
+    job = {"job": "slurm:7", "labels": {}, "energy_j": "1", "by_gpu": [{"energy_j": "5"}]}
+    with serving() as agent:
+        for at, joules in answers:
+            document = {"job": job | {"end_s": at, "energy_j": joules}, "earlier": [job | {"end_s": 1.0}]}
+            agent.script.append((200, {}, json.dumps(document).encode()))
+        env = {"SLURM_JOB_ID": "7", "WATTSHED_URL": agent.url, "WATTSHED_MAPPING_DIR": str(mapping)}
+        subprocess.run(["/bin/sh", copy, "epilog"], env=env, check=True)
+        give_up = time.monotonic() + 20
+        while not (log.exists() and log.read_text()):
+            assert time.monotonic() < give_up
+            time.sleep(0.02)
+    assert re.fullmatch(r"wattshed: job 7 used 3600\.1 J \(0\.001000 kWh\) of GPU energy on \S+\n", log.read_text())
+    assert len(agent.asked) == 4
 
 
 class Socket(BaseHTTPRequestHandler):

@@ -4,7 +4,7 @@ import pytest
 
 from tests.history.made_up import DAY_US, HOUR_US, JOBS, MARCH_US, MODELS, opened, part
 from wattshed.agent.reports.questions import day_by_day, report_of
-from wattshed.agent.reports.sources import FileSource
+from wattshed.agent.reports.sources import StoreSource
 from wattshed.agent.wire.parts import hnj_of
 
 NOW_S = MARCH_US / 1e6 + 4 * 86_400
@@ -18,7 +18,7 @@ def source(tmp_path):
         for i in range(30)
     ]
     opened(tmp_path / "history.db").add(parts, JOBS, MODELS)
-    asking = FileSource(tmp_path / "history.db", lambda: NOW_S)
+    asking = StoreSource(str(tmp_path / "history.db"), lambda: NOW_S)
     asked = []
 
     class Counting:
