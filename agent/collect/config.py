@@ -20,7 +20,7 @@ EXAMPLE = "http://node001:9961"
 SOCKET = "/run/wattshed/collect.sock"
 _SETTINGS = (
     "database", "poll_s", "timeout_s", "concurrency", "max_age_days", "listen", "web_config_file", "socket",
-    "admin_group", "tcp_users", "relays", "privacy", "targets",
+    "admin_group", "tcp_users", "relays", "privacy", "slurm", "kubernetes", "targets",
 )  # fmt: skip
 _TARGETS = (
     "urls", "file_sd", "http_sd", "scheme", "cluster", "login", "password_file", "ca_file", "cert_file", "key_file",
@@ -68,6 +68,13 @@ class CollectSettings:
     web_config_file, socket, admin_group : str
     users, key_file : str
         See `agent.history.privacy`.
+    user_days : float, d
+        Users are forgotten so long after the end of their jobs.
+    write_back : bool
+        Whether complete jobs are written into Slurm's accounting.
+    sacct, sacctmgr : tuple of str
+    pods_file, pods_prometheus : str
+        Where pods are joined with their workloads; see `agent.collect.workloads`.
     targets : tuple of TargetGroup
     """
 
@@ -85,6 +92,12 @@ class CollectSettings:
     relays: tuple[str, ...] = ()
     users: str = "names"
     key_file: str = ""
+    user_days: float = 90.0
+    write_back: bool = False
+    sacct: tuple[str, ...] = ("sacct",)
+    sacctmgr: tuple[str, ...] = ("sacctmgr",)
+    pods_file: str = ""
+    pods_prometheus: str = ""
 
 
 def read_settings(path: str | Path) -> CollectSettings:
@@ -98,10 +111,14 @@ def read_settings(path: str | Path) -> CollectSettings:
     document = Document(path, "make one as docs/collect.md shows")
     root = document.root.only(_SETTINGS)
     folder = document.folder
-    privacy = root.table("privacy", required=False).only(("users", "key_file"))
+    privacy = root.table("privacy", required=False).only(("users", "key_file", "user_days"))
+    slurm = root.table("slurm", required=False).only(("write_back", "sacct", "sacctmgr"))
+    pods = root.table("kubernetes", required=False).only(("pods_file", "prometheus"))
+    if "pods_file" in pods and "prometheus" in pods:
+        pods.fail("takes pods_file or prometheus, not both")
     users = privacy.text("users", "names", choices=("names", "pseudonyms", "none"))
-    if users == "pseudonyms" and "key_file" not in privacy:
-        privacy.fail("needs key_file: pseudonyms are hashed with a key of the site's")
+    if users != "names" and "key_file" not in privacy:
+        privacy.fail("needs key_file: names are hashed with a key of the site's")
     return CollectSettings(
         database=_database(root, folder),
         targets=tuple(_group(table, folder) for table in root.tables("targets", required=True)),
@@ -117,6 +134,12 @@ def read_settings(path: str | Path) -> CollectSettings:
         relays=tuple(root.each("relays", str, [])),
         users=users,
         key_file=_path(privacy, "key_file", folder),
+        user_days=privacy.number("user_days", 90.0, low=1),
+        write_back=slurm.flag("write_back", False),
+        sacct=tuple(slurm.each("sacct", str, ["sacct"])),
+        sacctmgr=tuple(slurm.each("sacctmgr", str, ["sacctmgr"])),
+        pods_file=_path(pods, "pods_file", folder),
+        pods_prometheus=pods.text("prometheus", "", empty=True),
     )
 
 

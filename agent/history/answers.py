@@ -179,7 +179,7 @@ class Answers:
         if not numbers:
             return []
         rows = self._database.rows(
-            f"SELECT {RECORD_COLUMNS} FROM job "
+            f"SELECT {RECORD_COLUMNS}, job.power FROM job "
             f"WHERE id IN ({', '.join('?' * len(numbers))}) AND substr(key, 1, 1) <> '_' ORDER BY id",
             numbers,
         )
