@@ -47,7 +47,7 @@ def uncut_parts(
         for gpu, line in job.lines.items():
             before = cuts.cuts.get((job.key, gpu)) or Cut(min(began_us, now_us))
             part = used_by(job, gpu, gpus[gpu]).less(before.used)
-            if not part.is_less and (not part.is_nothing or part.doubt != Doubt()):
+            if not part.is_less and not (part.is_nothing and part.doubt == Doubt()):
                 until_us = min(job.end_us, now_us)
                 yield _part(job.key, run_us, gpu, before.at_us, until_us, part, line.cut_peak_mw, job.method)
 
@@ -60,8 +60,9 @@ def open_records(
     for job in jobs.values():
         began_us = job.start_us if job.start_us >= 0 else now_us
         run_us = cuts.runs.get(job.key, began_us)
+        power = cuts.power.get(job.key, "")
         end_us = job.end_us if job.end_us < ended_before_us else -1
-        found[job.key, run_us] = JobRecord(job.key, run_us, job.start_us, end_us, job.uid, dict(job.labels))
+        found[job.key, run_us] = JobRecord(job.key, run_us, job.start_us, end_us, job.uid, dict(job.labels), power)
     return found
 
 

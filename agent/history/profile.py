@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from wattshed.exporters.snapshot import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 MOST = 120
 FIRST_US = 5_000_000
@@ -128,7 +128,7 @@ class PowerProfile:
             self.bins[place] = (self.bins[place] or 0) + by_then_hnj - done_hnj
             done_hnj = by_then_hnj
         self.energy_hnj += hnj
-        self.until_us = to_us
+        self.until_us = max(self.until_us, to_us)
 
     def _double(self) -> None:
         bins = self.bins + [None] * (len(self.bins) % 2)
@@ -177,6 +177,22 @@ class PowerProfile:
             done_hnj = by_then_hnj
         return found
 
+    def stretches(self) -> Iterator[tuple[int, int, int | None]]:
+        """Yield each bin's time, which the last may not have reached the end of, with its energy."""
+        for place, hnj in enumerate(self.bins):
+            from_us = self.start_us + place * self.bin_us
+            yield from_us, max(min(from_us + self.bin_us, self.until_us), from_us), hnj
+
+    @classmethod
+    def together(cls, profiles: Sequence[PowerProfile]) -> PowerProfile:
+        """Add up the profiles of a job's hosts; a time is known if it is of any of them."""
+        whole = cls(min(one.start_us for one in profiles), max(one.bin_us for one in profiles))
+        for one in profiles:
+            for from_us, to_us, hnj in one.stretches():
+                if hnj is not None:
+                    whole._add(hnj, from_us, to_us)
+        return whole
+
     def segments(self, end_us: int = -1) -> list[_Segment]:
         """Return its stretches of time with the mean power in each: from (s), to (s), W or None for what is not known.
 
@@ -186,9 +202,7 @@ class PowerProfile:
             When the job ended: nothing is known from where this ends until then.
         """
         found: list[_Segment] = []
-        for place, hnj in enumerate(self.bins):
-            from_us = self.start_us + place * self.bin_us
-            to_us = min(from_us + self.bin_us, self.until_us)
+        for from_us, to_us, hnj in self.stretches():
             if to_us > from_us:
                 watts = None if hnj is None else hnj / HNJ_PER_JOULE / ((to_us - from_us) / 1e6)
                 found.append((from_us / 1e6, to_us / 1e6, watts))

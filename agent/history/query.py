@@ -173,6 +173,8 @@ def jobs(database: SqlDatabase, asked: Filter, *, most: int = MOST, cursor: str 
     CursorError
         If the cursor is not one that an earlier page gave.
     """
+    if not is_there(database, asked):
+        return Page((), "")
     where, values = where_jobs(asked)
     if cursor:
         where += f" AND ({ORDER}) < (?, ?, ?, ?)"
@@ -180,6 +182,14 @@ def jobs(database: SqlDatabase, asked: Filter, *, most: int = MOST, cursor: str 
     rows = database.rows(f"SELECT {_RUN} FROM run WHERE {where} ORDER BY {_BACKWARDS} LIMIT ?", (*values, most + 1))
     found = _found(database, rows[:most])
     return Page(tuple(found), cursor_of(found[-1]) if len(rows) > most else "")
+
+
+def is_there(database: SqlDatabase, asked: Filter) -> bool:
+    """Return whether there is such a host, and such a model, at all: else no list need be read to its end."""
+    host, model = (asked.host,), (asked.model,)
+    return (not asked.host or bool(database.rows("SELECT 1 FROM store WHERE host = ? LIMIT 1", host))) and (
+        not asked.model or bool(database.rows("SELECT 1 FROM gpu WHERE model = ? LIMIT 1", model))
+    )
 
 
 def jobs_since(

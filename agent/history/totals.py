@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.history.part_rows import PART_COLUMNS, part_of
-from wattshed.agent.history.query import Group, Used, where_jobs, where_labels, where_parts
+from wattshed.agent.history.query import Group, Used, is_there, where_jobs, where_labels, where_parts
 from wattshed.agent.history.schema import GROUPS, SUMS
 from wattshed.agent.history.sums import DAY_US, NOT_A_JOB, sums_of, within
 
@@ -35,6 +35,8 @@ def report(database: SqlDatabase, by: str, asked: Filter) -> list[Group]:
     """
     if by not in BY:
         raise ValueError(f"by: {by!r} is not one of {', '.join(BY)}")
+    if not is_there(database, asked):
+        return []
     found: dict[str, Used] = {}
     rows = _parts(database, asked, by) if asked.uid is not None or asked.job else _days_and_edges(database, asked, by)
     for name, used in rows:
@@ -112,13 +114,11 @@ def row_name(by: str, owner: str, value: Any) -> str:
 
 def job_counts(database: SqlDatabase, by: str, asked: Filter) -> Mapping[str, int] | None:
     """Count the jobs of each row, where a job is in one row only."""
-    if by not in GROUPS and by != "host":
-        return None
+    if (by not in GROUPS and by != "host") or asked.model:
+        return None  # a job may be on GPUs of several models: all parts would have to be looked at
     where, values = where_jobs(asked)
     if by == "host":
-        tables, name = "run JOIN job ON job.run = run.id", "job.host"
+        what = "job.host, count(DISTINCT run.id) FROM run JOIN job ON job.run = run.id", "job.host"
     else:
-        tables, name = "run", f'run."{by}"'
-    return dict(
-        database.rows(f"SELECT {name}, count(DISTINCT run.id) FROM {tables} WHERE {where} GROUP BY {name}", values)
-    )
+        what = f'run."{by}", count(*) FROM run', f'run."{by}"'
+    return dict(database.rows(f"SELECT {what[0]} WHERE {where} GROUP BY {what[1]}", values))

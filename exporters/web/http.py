@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wattshed.exporters.formats import prometheus
 from wattshed.exporters.web.access import Busy, Passwords, RateLimit, credentials, names_of
 from wattshed.exporters.web.conversation import ANSWERING, CHUNK, ClientLimits, Conversation, Peer
 from wattshed.exporters.web.jobs_api import Asker, JobsApi, refusal
@@ -28,10 +29,11 @@ from wattshed.exporters.web.site import Response, WebSite, plain
 from wattshed.exporters.web.web_config import WebConfig, WebConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import h11
 
+    from wattshed.exporters.formats.exposition import Family
     from wattshed.exporters.snapshot import Snapshot
     from wattshed.exporters.web.peer import Caller
 
@@ -55,6 +57,8 @@ class Server:
     hostname_label : str
         ``Hostname`` or ``hostname`` on /metrics/dcgm.
     limits : Limits, optional
+    families : callable
+        See `WebSite`.
     environ : mapping
         Where systemd says which sockets it hands over.
     jobs : JobsApi, optional
@@ -77,11 +81,12 @@ class Server:
         *,
         hostname_label: str = "Hostname",
         limits: ClientLimits | None = None,
+        families: Callable[[Snapshot], Iterable[Family]] = prometheus.families,
         environ: Mapping[str, str] = os.environ,
         jobs: JobsApi | None = None,
         jobs_socket: str = "",
     ) -> None:
-        self._site = WebSite(publish, hostname_label)
+        self._site = WebSite(publish, hostname_label, families=families)
         self._listen, self._environ = tuple(listen), environ
         self._limits = limits or ClientLimits()
         self._jobs, self._jobs_path = jobs, jobs_socket

@@ -293,3 +293,34 @@ def test_a_job_without_a_length_has_no_power():
 def test_what_is_not_a_profile_is_refused(text):
     with pytest.raises(ValueError, match=re.escape("is not a job's power over time")):
         PowerProfile.of_text(text)
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.integers(0, 10_000), stretches()), min_size=1, max_size=4))
+def test_the_hosts_of_a_job_add_up(hosts):
+    profiles = []
+    for later_s, found in hosts:
+        moved = [(hnj, begin + later_s * S, end + later_s * S) for hnj, begin, end in found]
+        profile, used, booked = PowerProfile(T0 + later_s * S, booked_us=[0]), 0, 0
+        for hnj, begin, end in moved:
+            used, booked = used + hnj, booked + end - begin
+            profile.look(used, [Measured(booked, end)], end)
+        profiles.append(profile)
+    whole = PowerProfile.together(profiles)
+    assert (
+        whole.energy_hnj == sum(hnj for hnj in whole.bins if hnj is not None) == sum(one.energy_hnj for one in profiles)
+    )
+    assert whole.start_us == min(one.start_us for one in profiles)
+    assert whole.until_us == max(one.until_us for one in profiles)
+    assert len(whole.bins) <= MOST
+
+
+def test_a_job_on_two_hosts_draws_what_both_draw():
+    first, second = Node(), Node(at_us=T0 + 10 * W)
+    first.jobs.append(Job())
+    second.jobs.append(Job(start_us=T0 + 10 * W))
+    first.run(20, 300)
+    second.run(20, 100)
+    profiles = [PowerProfile.of_text(node.texts["slurm:1"]) for node in (first, second)]
+    watts = [watts for _, _, watts in PowerProfile.together(profiles).segments()]
+    assert watts == near([300.0] * 10 + [400.0] * 10 + [100.0] * 10)
