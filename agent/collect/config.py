@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 EXAMPLE = "http://node001:9961"
 SOCKET = "/run/wattshed/collect.sock"
 _SETTINGS = (
-    "database", "database_file", "poll_s", "timeout_s", "concurrency", "max_age_days", "listen", "web_config_file", "socket",
-    "admin_group", "tcp_users", "relays", "privacy", "slurm", "kubernetes", "targets",
+    "database", "database_file", "poll_s", "timeout_s", "concurrency", "max_age_days", "listen", "web_config_file",
+    "socket", "admin_group", "tcp_users", "relays", "privacy", "slurm", "kubernetes", "targets",
 )  # fmt: skip
 _TARGETS = (
     "urls", "file_sd", "http_sd", "dns", "scheme", "cluster", "login", "password_file", "ca_file", "cert_file",

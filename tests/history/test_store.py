@@ -12,10 +12,11 @@ from tests.history.made_up import DAY_US, HOUR_US, JOBS, MARCH_US, MODELS, job, 
 from wattshed.agent.history import schema
 from wattshed.agent.history.database import Database
 from wattshed.agent.history.opening import open_database
-from wattshed.agent.history.query import Filter, jobs, report, runs
+from wattshed.agent.history.query import Filter, jobs, runs
 from wattshed.agent.history.sql import DatabaseError
 from wattshed.agent.history.store import Retention
 from wattshed.agent.history.sums import by_day, within
+from wattshed.agent.history.totals import report
 from wattshed.agent.wire.parts import Doubt, of_plain, plain
 
 
