@@ -23,8 +23,6 @@ def uncut_parts(
 ) -> Iterator[JobPart]:
     """Yield what every open account used since it was cut last; with the parts that were cut, that is all of it.
 
-    Of an account that holds less than was cut, for it is booked again after a power cut, nothing is yielded.
-
     Parameters
     ----------
     cuts : Cuts
@@ -47,7 +45,7 @@ def uncut_parts(
         for gpu, line in job.lines.items():
             before = cuts.cuts.get((job.key, gpu)) or Cut(min(began_us, now_us))
             part = used_by(job, gpu, gpus[gpu]).less(before.used)
-            if not part.is_less and (not part.is_nothing or part.doubt != Doubt()):
+            if not part.is_less and not (part.is_nothing and part.doubt == Doubt()):
                 until_us = min(job.end_us, now_us)
                 yield _part(job.key, run_us, gpu, before.at_us, until_us, part, line.cut_peak_mw, job.method)
 
@@ -60,8 +58,9 @@ def open_records(
     for job in jobs.values():
         began_us = job.start_us if job.start_us >= 0 else now_us
         run_us = cuts.runs.get(job.key, began_us)
+        power = cuts.power.get(job.key, "")
         end_us = job.end_us if job.end_us < ended_before_us else -1
-        found[job.key, run_us] = JobRecord(job.key, run_us, job.start_us, end_us, job.uid, dict(job.labels))
+        found[job.key, run_us] = JobRecord(job.key, run_us, job.start_us, end_us, job.uid, dict(job.labels), power)
     return found
 
 

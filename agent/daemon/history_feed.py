@@ -52,9 +52,9 @@ class HistoryFeed:
         self._offered = 0
         self._compact_beyond = MOST_WAITING
         self.cuts = Cuts(slot_us, uuid.uuid4().hex)
+        self._profiles = PowerProfiles(self.cuts.power)
         self._view: LiveView | None = None
         self._next_view_s = 0.0
-        self._profiles = PowerProfiles(self.cuts.power)
 
     def go_on(self, cuts: Cuts | None, accounts: Accounts, now_us: int) -> None:
         """Continue with what was saved; without it the numbers start in a store of their own.
