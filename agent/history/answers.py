@@ -12,7 +12,7 @@ from wattshed.agent.history.documents import Seen, UsedPart, by_gpu, job_documen
 from wattshed.agent.history.listing import page_of
 from wattshed.agent.history.live import Live
 from wattshed.agent.history.part_rows import PART_COLUMNS, RECORD_COLUMNS, part_of, record_of
-from wattshed.agent.history.query import FOREVER_US, MOST, collected_us, runs
+from wattshed.agent.history.query import FOREVER_US, MOST, collected_us, runs_of
 from wattshed.agent.history.reporting import report_of
 from wattshed.agent.history.sql import DatabaseError
 from wattshed.agent.history.steps import batched, parts_of_runs
@@ -192,7 +192,7 @@ class Answers:
 
     def _runs(self, key: str, asked: Filter, live: Live | None, most: int = MOST) -> list[FoundJob]:
         """Return the runs of a job, the newest first."""
-        found = runs(self._database, key, asked, most=most)
+        found = runs_of(self._database, key, asked, most=most)
         if live is not None:
             found = [job for job in found if (job.key, job.run_us) not in live.jobs()]
             found += [job.whole for job in live.matching(replace(asked, job=key))]
