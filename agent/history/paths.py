@@ -39,7 +39,7 @@ def ask(  # noqa: PLR0917 - who asks what, when and where
     now_s: float = 0.0,
     zone: tzinfo | None = UTC,
 ) -> dict[str, Any]:
-    """Answer one question; ``scope`` of the document says whether it is about all jobs, or one's own.
+    """Answer one question.
 
     Parameters
     ----------
@@ -60,20 +60,19 @@ def ask(  # noqa: PLR0917 - who asks what, when and where
     DatabaseError
         The history cannot be read.
     """
-    scope = {"scope": "all" if uid is None else "own"}
     try:
         if path == PARTS:
             return _parts(answers, params, uid)
         if path == REPORT:
             asked = filter_of(params, uid, now_s, zone, ("by", "step_s"))
-            return answers.report(params.get("by", ""), asked, step_of(params)) | scope
+            return answers.report(params.get("by", ""), asked, step_of(params))
         if path == JOBS:
             asked = filter_of(params, uid, now_s, zone, ("running", "limit", "cursor"))
-            return answers.jobs(asked, limit_of(params), params.get("cursor", "")) | scope
+            return answers.jobs(asked, limit_of(params), params.get("cursor", ""))
         if path.startswith(f"{JOBS}/"):
             asked = filter_of(params, uid, now_s, zone, ())
             if (found := answers.job(unquote(path.removeprefix(f"{JOBS}/")), asked)) is not None:
-                return found | scope
+                return found
             raise RefusedError(404, "no such job")
     except TooMuchError as error:
         raise RefusedError(413, str(error)) from error
