@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
 EXAMPLE = "http://node001:9961"
 SOCKET = "/run/wattshed/collect.sock"
 _SETTINGS = (
-    "database", "poll_s", "timeout_s", "concurrency", "max_age_days", "listen", "web_config_file", "socket",
-    "admin_group", "tcp_users", "relays", "privacy", "targets",
+    "database", "database_file", "poll_s", "timeout_s", "concurrency", "max_age_days", "listen", "web_config_file", "socket",
+    "admin_group", "tcp_users", "relays", "privacy", "slurm", "kubernetes", "targets",
 )  # fmt: skip
 _TARGETS = (
-    "urls", "file_sd", "http_sd", "scheme", "cluster", "login", "password_file", "ca_file", "cert_file", "key_file",
+    "urls", "file_sd", "http_sd", "dns", "scheme", "cluster", "login", "password_file", "ca_file", "cert_file",
+    "key_file",
 )  # fmt: skip
 
 
@@ -36,6 +38,8 @@ class TargetGroup:
     urls : tuple of str
     file_sd, http_sd : tuple of str
         Patterns of files, and addresses, that list further ones, as Prometheus reads them.
+    dns : tuple of str
+        ``NAME:PORT``; all addresses of the name are agents.
     scheme : str
         ``http`` or ``https``, for targets that such a list names without.
     cluster : str
@@ -46,6 +50,7 @@ class TargetGroup:
     urls: tuple[str, ...] = ()
     file_sd: tuple[str, ...] = ()
     http_sd: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
     scheme: str = "http"
     cluster: str = ""
     credentials: Credentials = field(default_factory=Credentials)
@@ -68,6 +73,13 @@ class CollectSettings:
     web_config_file, socket, admin_group : str
     users, key_file : str
         See `agent.history.privacy`.
+    user_days : float, d
+        Users are forgotten so long after the end of their jobs.
+    write_back : bool
+        Whether complete jobs are written into Slurm's accounting.
+    sacct, sacctmgr : tuple of str
+    pods_file, pods_prometheus : str
+        Where pods are joined with their workloads; see `agent.collect.workloads`.
     targets : tuple of TargetGroup
     """
 
@@ -85,6 +97,12 @@ class CollectSettings:
     relays: tuple[str, ...] = ()
     users: str = "names"
     key_file: str = ""
+    user_days: float = 90.0
+    write_back: bool = False
+    sacct: tuple[str, ...] = ("sacct",)
+    sacctmgr: tuple[str, ...] = ("sacctmgr",)
+    pods_file: str = ""
+    pods_prometheus: str = ""
 
 
 def read_settings(path: str | Path) -> CollectSettings:
@@ -98,10 +116,14 @@ def read_settings(path: str | Path) -> CollectSettings:
     document = Document(path, "make one as docs/collect.md shows")
     root = document.root.only(_SETTINGS)
     folder = document.folder
-    privacy = root.table("privacy", required=False).only(("users", "key_file"))
+    privacy = root.table("privacy", required=False).only(("users", "key_file", "user_days"))
+    slurm = root.table("slurm", required=False).only(("write_back", "sacct", "sacctmgr"))
+    pods = root.table("kubernetes", required=False).only(("pods_file", "prometheus"))
+    if "pods_file" in pods and "prometheus" in pods:
+        pods.fail("takes pods_file or prometheus, not both")
     users = privacy.text("users", "names", choices=("names", "pseudonyms", "none"))
-    if users == "pseudonyms" and "key_file" not in privacy:
-        privacy.fail("needs key_file: pseudonyms are hashed with a key of the site's")
+    if users != "names" and "key_file" not in privacy:
+        privacy.fail("needs key_file: names are hashed with a key of the site's")
     return CollectSettings(
         database=_database(root, folder),
         targets=tuple(_group(table, folder) for table in root.tables("targets", required=True)),
@@ -117,15 +139,24 @@ def read_settings(path: str | Path) -> CollectSettings:
         relays=tuple(root.each("relays", str, [])),
         users=users,
         key_file=_path(privacy, "key_file", folder),
+        user_days=privacy.number("user_days", 90.0, low=1),
+        write_back=slurm.flag("write_back", False),
+        sacct=tuple(slurm.each("sacct", str, ["sacct"])),
+        sacctmgr=tuple(slurm.each("sacctmgr", str, ["sacctmgr"])),
+        pods_file=_path(pods, "pods_file", folder),
+        pods_prometheus=pods.text("prometheus", "", empty=True),
     )
 
 
 def _database(root: Table, folder: Path) -> str:
-    text = root.text("database")
+    key = "database_file" if "database_file" in root else "database"
+    if key == "database_file" and "database" in root:
+        root.fail("takes database or database_file, not both")
+    text = password_in(_path(root, key, folder)) if key == "database_file" else root.text("database")
     try:
         where = where_of(text)
     except InputError as error:
-        root.fail(error.message, "database")
+        root.fail(error.message, key)
     return text if where is None else str(folder / where)
 
 
@@ -134,8 +165,12 @@ def _group(table: Table, folder: Path) -> TargetGroup:
     urls = tuple(table.each("urls", str, []))
     lists = tuple(str(folder / one) for one in table.each("file_sd", str, []))
     servers = tuple(table.each("http_sd", str, []))
-    if not (urls or lists or servers):
-        table.fail("needs urls, file_sd or http_sd")
+    names = tuple(table.each("dns", str, []))
+    if not (urls or lists or servers or names):
+        table.fail("needs urls, file_sd, http_sd or dns")
+    for i, name in enumerate(names):
+        if not re.fullmatch(r"[A-Za-z0-9._-]+:\d{1,5}", name):
+            table.fail("write NAME:PORT", "dns", i)
     for key, some in (("urls", urls), ("http_sd", servers)):
         for i, url in enumerate(some):
             try:
@@ -143,7 +178,7 @@ def _group(table: Table, folder: Path) -> TargetGroup:
             except InputError as error:
                 table.fail(error.message, key, i)
     return TargetGroup(
-        urls, lists, servers, table.text("scheme", "http", choices=("http", "https")),
+        urls, lists, servers, names, table.text("scheme", "http", choices=("http", "https")),
         table.text("cluster", "", empty=True), _credentials(table, folder),
     )  # fmt: skip
 

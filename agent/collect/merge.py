@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.history import schema
+from wattshed.agent.history.forgetting import forget_users
 from wattshed.agent.history.part_rows import PART_COLUMNS, part_of
-from wattshed.agent.history.store import Store
+from wattshed.agent.history.store import Store, drop_old
 from wattshed.agent.wire.parts import CLOCK_SKEW, MOST_SKEW_US, of_plain, record_of_plain
 
 if TYPE_CHECKING:
@@ -133,6 +134,7 @@ class Merger:
         schema.prepare(database)
         self._database, self._privacy = database, privacy
         self._stores: dict[int, Store] = {}
+        self._forgotten_day = 0
         self.parts_total, self.gaps_total = 0, 0
 
     def cursor(self, store_id: str) -> int:
@@ -175,6 +177,21 @@ class Merger:
     def refuse(self, store_id: str, why: str) -> None:
         """Write down why a store's pages are refused, for who asks; empty: they are not."""
         self._database.do("UPDATE store SET refused = ? WHERE store_id = ? AND refused <> ?", (why, store_id, why))
+
+    def tidy(self, before_us: int, before_day: int) -> int:
+        """Drop some parts that ended before a time, and forget users of jobs that ended before a day; returns how many.
+
+        Raises
+        ------
+        DatabaseError
+        """
+        stores = self._database.rows("SELECT id FROM store ORDER BY id")
+        count = sum(drop_old(self._database, number, before_us) for (number,) in stores)
+        if before_day > self._forgotten_day:
+            self._stores.clear()  # numbers of payers that they looked up may be no more
+            forget_users(self._database, before_day)
+            self._forgotten_day = before_day
+        return count
 
     def _take(self, page: PartsPage, after: int, address: str, skew_us: int, store: Store) -> int:
         # It locks the row, where the database does not lock as a whole.

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from wattshed.agent.collect.merge import RefusedPageError, read_page
+from wattshed.agent.collect.workloads import named
 from wattshed.agent.history.sql import DatabaseError
 from wattshed.agent.wire.agents import NoDocumentError
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.collect.merge import Merger, PartsPage
     from wattshed.agent.collect.targets import Target, Targets
+    from wattshed.agent.collect.workloads import PodLookup
     from wattshed.agent.errors import Faults
 
 PAGE = 1_000
@@ -78,6 +80,8 @@ class Puller:
         Nobody else uses it meanwhile.
     faults : Faults
     pace : Pace
+    pods : PodLookup, optional
+        Says which workload a pod is of.
     clock, wall : callable
         Monotonic and Unix seconds.
 
@@ -93,13 +97,14 @@ class Puller:
         merger: Merger,
         faults: Faults,
         pace: Pace,
+        pods: PodLookup | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._targets, self._merger, self._faults, self._pace = targets, merger, faults, pace
-        self._clock, self._wall = clock, wall
-        self._writing = threading.Lock()
+        self._clock, self._wall, self._pods = clock, wall, pods
+        self._writing, self._looking = threading.Lock(), threading.Lock()
         self._owners: dict[str, tuple[str, float]] = {}
         self._drained: set[tuple[str, str]] = set()
         self._status: dict[str, TargetStatus] = {}
@@ -136,6 +141,11 @@ class Puller:
     def totals(self) -> tuple[int, int]:
         """Return how many parts were taken, and how many gaps there were, since this process began."""
         return self._merger.parts_total, self._merger.gaps_total
+
+    def tidy(self, before_us: int, before_day: int) -> int:
+        """Drop what is too old, between two pages; see `Merger.tidy`."""
+        with self._writing:
+            return self._merger.tidy(before_us, before_day)
 
     def _run(self) -> None:
         due: dict[str, float] = {}
@@ -243,7 +253,15 @@ class Puller:
         document = target.server.ask(PATH, wanted, timeout_s=self._pace.timeout_s)
         middle_us = round((begin_s + self._wall()) / 2 * 1e6)
         page = read_page(document, target.cluster)
-        return page, page.now_us - middle_us
+        return self._with_workloads(page), page.now_us - middle_us
+
+    def _with_workloads(self, page: PartsPage) -> PartsPage:
+        """Say of pods which workload they are of, where that can be asked; a page does not wait for it to work."""
+        if self._pods is not None:
+            with self._looking, self._faults.noting("workloads"):
+                records = named(page.jobs.values(), page.parts, self._pods)
+                return replace(page, jobs={(one.key, one.run_us): one for one in records})
+        return page
 
     def _claim(self, store_id: str, address: str) -> None:
         """Let one address speak for a store at a time.

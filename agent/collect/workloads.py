@@ -14,13 +14,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from wattshed.agent.jobs.text import printable
-from wattshed.agent.wire.query import ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from wattshed.agent.errors import Faults
     from wattshed.agent.wire.parts import JobPart, JobRecord
     from wattshed.agent.wire.query import Prometheus
 
@@ -37,6 +35,7 @@ QUEUES = ("kueue.x-k8s.io/local-queue-name", "kueue.x-k8s.io/queue-name")
 AROUND_S = 3600
 """Labels count that were there so long before the first part of a pod, or after the last."""
 _KEY = re.compile(r"k8s:(?P<uid>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/")
+_MOST_KNOWN = 20_000
 _LONGEST = 253 + 63 + 8  # a namespace, a name, and the kind
 _UNSAFE = re.compile(r"[^a-zA-Z0-9_]")
 
@@ -69,14 +68,23 @@ class PodsInPrometheus:
 
     def __init__(self, prometheus: Prometheus) -> None:
         self._prometheus = prometheus
+        self._known: dict[str, Pod] = {}
 
     def look_up(self, uids: Sequence[str], from_s: float, to_s: float) -> dict[str, Pod]:
-        """Ask for pods.
+        """Ask for pods that were not found before: an agent's last part comes again with each of its answers.
 
         Raises
         ------
         ServerError
         """
+        if new := [uid for uid in uids if uid not in self._known]:
+            self._known.update(self._asked(new, from_s, to_s))
+        found = {uid: self._known[uid] for uid in uids if uid in self._known}
+        while len(self._known) > _MOST_KNOWN:
+            del self._known[next(iter(self._known))]  # the oldest
+        return found
+
+    def _asked(self, uids: Sequence[str], from_s: float, to_s: float) -> dict[str, Pod]:
         range_s = round(to_s - from_s) + 2 * AROUND_S
         wanted = "|".join(uid for uid in uids if re.fullmatch(r"[0-9a-f-]+", uid))
         points = self._prometheus.query(
@@ -117,30 +125,6 @@ class PodsInFile:
             self._pods.update(_read(self._path))
             self._stamp = seen.st_mtime_ns, seen.st_size
         return {uid: self._pods[uid] for uid in uids if uid in self._pods}
-
-
-class Workloads:
-    """Names the pods of what agents hand over; while they cannot be looked up, what comes is taken without.
-
-    Parameters
-    ----------
-    pods : PodLookup
-    faults : Faults
-        Counts ``workloads``.
-    """
-
-    def __init__(self, pods: PodLookup, faults: Faults) -> None:
-        self._pods, self._faults = pods, faults
-
-    def applied(
-        self, parts: Sequence[JobPart], jobs: Mapping[tuple[str, int], JobRecord]
-    ) -> Mapping[tuple[str, int], JobRecord]:
-        """Return who the jobs of these parts are, by key and run, with their workloads."""
-        try:
-            return {(record.key, record.run_us): record for record in named(jobs.values(), parts, self._pods)}
-        except (ServerError, OSError, ValueError) as error:
-            self._faults.note("workloads", error, "a job that goes on gets its workload with what comes next")
-            return jobs
 
 
 def named(records: Iterable[JobRecord], parts: Iterable[JobPart], pods: PodLookup) -> list[JobRecord]:

@@ -75,18 +75,18 @@ def erase_user(database: SqlDatabase, user: str) -> int:
 
 
 def _all_runs(database: SqlDatabase, where: str, values: Sequence[Any], to: str) -> int:
-    count = 0
-    while True:
-        rows = database.rows(f"SELECT id, key, labels FROM run WHERE {where} LIMIT ?", (*values, _BITE))
-        if not rows:
-            return count
+    count, last = 0, 0
+    while rows := database.rows(
+        f"SELECT id, key, labels FROM run WHERE id > ? AND {where} ORDER BY id LIMIT ?", (last, *values, _BITE)
+    ):
         with database.transaction():
             for run, key, labels in rows:
                 shares = database.rows("SELECT id, labels FROM job WHERE run = ?", (run,))
                 for table, number, told in (("run", run, labels), *(("job", *share) for share in shares)):
                     facts = (_nameless(key, run), to, _nameless_labels(told, to), number)
                     database.do(f'UPDATE {table} SET key = ?, uid = -1, "user" = ?, labels = ? WHERE id = ?', facts)
-        count += len(rows)
+        count, last = count + len(rows), rows[-1][0]
+    return count
 
 
 def _nameless_labels(labels: str, to: str) -> str:

@@ -60,8 +60,9 @@ def tables(words: Words) -> list[str]:
             end_us BIGINT NOT NULL, sort_us BIGINT NOT NULL, uid BIGINT NOT NULL, labels {text} NOT NULL,
             flags BIGINT NOT NULL, expected BIGINT NOT NULL, {groups})""",
         "CREATE INDEX run_by_key ON run(key, id)",
-        f"CREATE INDEX run_by_end ON run({ORDER})",
-        *(f'CREATE INDEX run_by_{name} ON run("{name}", {ORDER})' for name in FILTERED),
+        # With their begin, so that runs which are of another time need not be looked up; of clusters there are few.
+        f"CREATE INDEX run_by_end ON run({ORDER}, start_us, cluster)",
+        *(f'CREATE INDEX run_by_{name} ON run("{name}", {ORDER}, start_us)' for name in FILTERED),
         f"""CREATE TABLE job(
             id {number}, store BIGINT NOT NULL, key {text} NOT NULL, run_us BIGINT NOT NULL, host {text} NOT NULL,
             run BIGINT NOT NULL DEFAULT 0, start_us BIGINT NOT NULL, end_us BIGINT NOT NULL, uid BIGINT NOT NULL,
@@ -74,7 +75,7 @@ def tables(words: Words) -> list[str]:
             from_us BIGINT NOT NULL, to_us BIGINT NOT NULL, peak_mw BIGINT NOT NULL, edges BIGINT NOT NULL,
             method BIGINT NOT NULL, flags BIGINT NOT NULL, {_SUM_COLUMNS}, PRIMARY KEY(store, seq)) {by_key}""",
         "CREATE INDEX part_by_job ON part(job, to_us)",
-        "CREATE INDEX part_by_time ON part(to_us)",
+        "CREATE INDEX part_by_time ON part(to_us, from_us)",
         f"""CREATE TABLE day(
             day BIGINT NOT NULL, payer BIGINT NOT NULL, {_SUM_COLUMNS}, PRIMARY KEY(day, payer)) {by_key}""",
         f"""CREATE TABLE payer(

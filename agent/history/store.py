@@ -200,36 +200,8 @@ class Store:
 
         What was dropped before a collector had it is told by ``first_seq``: a gap, and not a silence.
         """
-        oldest = self._database.rows(
-            "SELECT seq, to_us FROM part WHERE store = ? ORDER BY seq LIMIT ?", (self.number, _BITE)
-        )
-        before_us = now_us - retention.max_age_us
         too_much = self.bytes_used() > retention.max_bytes
-        gone = [seq for seq, to_us in oldest if too_much or to_us < before_us]
-        if not gone:
-            return 0
-        last = gone[-1]
-        with self._database.transaction():
-            those = "store = ? AND seq <= ?", (self.number, last)
-            jobs = [job for (job,) in self._database.rows(f"SELECT DISTINCT job FROM part WHERE {those[0]}", those[1])]
-            count = self._database.do(f"DELETE FROM part WHERE {those[0]}", those[1])
-            self._database.do("UPDATE store SET first_seq = ? WHERE id = ?", (last + 1, self.number))
-            self._drop(jobs)
-        self._database.shrink()
-        return count
-
-    def _drop(self, jobs: Sequence[int]) -> None:
-        """Drop of these jobs those that ended and of which nothing is left, and runs that nothing is left of."""
-        for job in jobs:
-            runs = self._database.rows("SELECT run FROM job WHERE id = ?", (job,))
-            self._database.do(
-                "DELETE FROM job WHERE id = ? AND end_us >= 0 AND NOT EXISTS(SELECT 1 FROM part WHERE job = ?)",
-                (job, job),
-            )
-            for (run,) in runs:
-                self._database.do(
-                    "DELETE FROM run WHERE id = ? AND NOT EXISTS(SELECT 1 FROM job WHERE run = ?)", (run, run)
-                )
+        return drop_old(self._database, self.number, None if too_much else now_us - retention.max_age_us)
 
     def forget_users(self, before_day: int) -> int:
         """Forget whose jobs those were that ended before a day; see `agent.history.forgetting`."""
@@ -241,3 +213,34 @@ class Store:
     def bytes_used(self) -> int:
         """Return how much of the disk holds something, bytes."""
         return self._database.bytes_used()
+
+
+def drop_old(database: SqlDatabase, store: int, before_us: int | None) -> int:
+    """Drop the oldest parts of a store that ended before a time, or just the oldest, a bite of them; returns how many.
+
+    What was dropped before a collector had it is told by ``first_seq``: a gap, and not a silence.
+    """
+    oldest = database.rows("SELECT seq, to_us FROM part WHERE store = ? ORDER BY seq LIMIT ?", (store, _BITE))
+    gone = [seq for seq, to_us in oldest if before_us is None or to_us < before_us]
+    if not gone:
+        return 0
+    last = gone[-1]
+    with database.transaction():
+        those = "store = ? AND seq <= ?", (store, last)
+        jobs = [job for (job,) in database.rows(f"SELECT DISTINCT job FROM part WHERE {those[0]}", those[1])]
+        count = database.do(f"DELETE FROM part WHERE {those[0]}", those[1])
+        database.do("UPDATE store SET first_seq = ? WHERE id = ?", (last + 1, store))
+        for job in jobs:
+            _drop_job(database, job)
+    database.shrink()
+    return count
+
+
+def _drop_job(database: SqlDatabase, job: int) -> None:
+    """Drop a job that ended and of which nothing is left, and its run if nothing is left of that."""
+    runs = database.rows("SELECT run FROM job WHERE id = ?", (job,))
+    database.do(
+        "DELETE FROM job WHERE id = ? AND end_us >= 0 AND NOT EXISTS(SELECT 1 FROM part WHERE job = ?)", (job, job)
+    )
+    for (run,) in runs:
+        database.do("DELETE FROM run WHERE id = ? AND NOT EXISTS(SELECT 1 FROM job WHERE run = ?)", (run, run))

@@ -13,11 +13,9 @@ from wattshed.agent.collect.workloads import (
     Pod,
     PodsInFile,
     PodsInPrometheus,
-    Workloads,
     named,
     workload_of,
 )
-from wattshed.agent.errors import Faults
 from wattshed.agent.jobs.text import printable
 from wattshed.agent.wire.parts import JobPart, JobRecord
 from wattshed.agent.wire.query import Point, ServerError
@@ -126,12 +124,17 @@ def test_kube_state_metrics_in_prometheus_with_and_without_honor_labels():
             "label_kueue_x_k8s_io_local_queue_name": "gpu", "label_app": "web",
         },
     )  # fmt: skip
-    found = PodsInPrometheus(server).look_up([A, B, 'x"}'], 1000.0, 2000.0)
+    pods = PodsInPrometheus(server)
+    found = pods.look_up([A, B, 'x"}'], 1000.0, 2000.0)
     assert found == {
         A: Pod("team", "p", {"batch.kubernetes.io/job-name": "j"}),
         B: Pod("team", "q", {"kueue.x-k8s.io/local-queue-name": "gpu"}),
     }
     ((expression, time_s),) = server.asked
+    assert pods.look_up([B], 9000.0, 9001.0) == {B: found[B]}
+    assert len(server.asked) == 1, "a pod's labels are asked for once"
+    assert pods.look_up([C], 9000.0, 9001.0) == {}
+    assert len(server.asked) == 2
     assert expression == f'last_over_time(kube_pod_labels{{uid=~"{A}|{B}"}}[{1000 + 2 * AROUND_S}s])'
     assert time_s == 2000.0 + AROUND_S
 
@@ -144,11 +147,6 @@ def test_a_server_that_is_down_fails_as_it_does():
     one, parts = record(f"k8s:{A}/c"), [part(f"k8s:{A}/c")]
     with pytest.raises(ServerError):
         named([one], parts, PodsInPrometheus(Down()))
-    jobs, faults = {(one.key, one.run_us): one}, Faults()
-    assert Workloads(PodsInPrometheus(Down()), faults).applied(parts, jobs) == jobs
-    assert faults.counts == {"workloads": 1}
-    found = Workloads(Known({A: Pod("team", "p", {"job-name": "j"})}), faults).applied(parts, jobs)
-    assert found[one.key, one.run_us].labels == {"namespace": "team", "workload": "team/job/j"}
 
 
 def test_a_file_is_read_again_when_it_changes_and_pods_that_are_gone_stay_known(tmp_path):
