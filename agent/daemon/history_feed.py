@@ -1,15 +1,20 @@
 """From the accounts to the history: cut, saved with the state, handed over, acknowledged.
 
 In this order: parts are cut into the outbox, the outbox is saved with the state, and only what a saved state holds for
-certain is handed over. So a kill or a power cut anywhere repeats a part, and neither loses nor doubles one.
+certain is handed over. So a kill or a power cut anywhere repeats a part, and neither loses nor doubles one. Readers get
+a view of what is not in the history yet before any of it is handed over (`agent.history.live`).
 """
 
 from __future__ import annotations
 
+import time
 import uuid
 from typing import TYPE_CHECKING
 
 from wattshed.agent.accounts.cuts import MOST_WAITING, Cuts
+from wattshed.agent.accounts.publishing import ENDED_US
+from wattshed.agent.accounts.uncut import open_records, uncut_parts
+from wattshed.agent.history.live import LiveView
 from wattshed.agent.history.profile import Measured, PowerProfiles
 from wattshed.agent.history.writer import Batch
 from wattshed.exporters.snapshot import HistoryFacts
@@ -20,6 +25,11 @@ if TYPE_CHECKING:
     from wattshed.agent.accounts.attribution import Accounts
     from wattshed.agent.accounts.ledger import GpuKey, JobAccount
     from wattshed.agent.history.writer import HistoryWriter
+
+
+VIEW_SHARE = 0.01
+"""Of the time, at most, goes into views while nothing is cut: with tens of thousands of open jobs they are some
+seconds old."""
 
 
 class HistoryFeed:
@@ -43,6 +53,8 @@ class HistoryFeed:
         self._compact_beyond = MOST_WAITING
         self.cuts = Cuts(slot_us, uuid.uuid4().hex)
         self._profiles = PowerProfiles(self.cuts.power)
+        self._view: LiveView | None = None
+        self._next_view_s = 0.0
 
     def go_on(self, cuts: Cuts | None, accounts: Accounts, now_us: int) -> None:
         """Continue with what was saved; without it the numbers start in a store of their own.
@@ -77,6 +89,27 @@ class HistoryFeed:
                 self._writer.lose(nameless)
             self._compact_beyond = max(MOST_WAITING, len(self.cuts.outbox) * 5 // 4)
 
+    def show(self, accounts: Accounts, now_us: int) -> None:
+        """Leave a view of what is not in the history yet; before `saved`, so that no part is in neither."""
+        cuts, view, begun_s = self.cuts, self._view, time.monotonic()
+        known = view is not None and (view.store_id, view.next_seq) == (cuts.store_id, cuts.next_seq)
+        if known and begun_s < self._next_view_s:
+            return
+        jobs, gpus = accounts.ledger.jobs, accounts.gpus
+        since_us = accounts.since_us if accounts.since_us is not None else now_us
+        parts = [*cuts.outbox, *uncut_parts(cuts, jobs, gpus, since_us, now_us)]
+        records = {**cuts.records, **open_records(cuts, jobs, now_us - ENDED_US, now_us)}
+        shown, named = self._writer.privacy.applied(parts, records)
+        self._view = LiveView(
+            cuts.store_id, cuts.next_seq, now_us, now_us - ENDED_US, tuple(shown), named, self._models(accounts)
+        )
+        ended_s = time.monotonic()
+        self._next_view_s = ended_s + (ended_s - begun_s) / VIEW_SHARE
+
+    def view(self) -> LiveView | None:
+        """Return the newest view; for any thread."""
+        return self._view
+
     def saved(self, accounts: Accounts, now_us: int) -> None:
         """Hand over what waits: the state on the disk holds it.
 
@@ -86,8 +119,11 @@ class HistoryFeed:
         if not cuts.outbox or self._writer.busy() or cuts.outbox[-1].seq <= self._writer.done(cuts.store_id):
             return
         self._offered = cuts.outbox[-1].seq
-        models = {key.gpu: account.device.model for key, account in accounts.gpus.items()}
-        self._writer.offer(Batch(cuts.store_id, tuple(cuts.outbox), dict(cuts.records), models, now_us))
+        self._writer.offer(Batch(cuts.store_id, tuple(cuts.outbox), dict(cuts.records), self._models(accounts), now_us))
+
+    @staticmethod
+    def _models(accounts: Accounts) -> dict[str, str]:
+        return {key.gpu: account.device.model for key, account in accounts.gpus.items()}
 
     def facts(self) -> HistoryFacts:
         """Return what is published of the history."""

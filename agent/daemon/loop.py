@@ -197,6 +197,7 @@ class Daemon:
             self._faults.note("state", problem)
         if self._history is not None:
             self._history.go_on(self._restored.cuts, self._accounts, self._restored.saved_us)
+            self._history.show(self._accounts, self._restored.saved_us)
         if self._restored.found:
             LOG.info("continuing from the totals of %.0f s ago", time.time() - self._restored.saved_us / 1e6)
 
@@ -286,8 +287,11 @@ class Daemon:
         certain = False
         with self._faults.noting("state", OSError):
             certain = self._state.save(self._accounts, self._calibrator, now_us, cuts=cuts, sync=final)
-        if certain and self._history is not None:
-            self._history.saved(self._accounts, now_us)
+        if self._history is not None:
+            with self._faults.noting("history"):
+                self._history.show(self._accounts, now_us)
+            if certain:
+                self._history.saved(self._accounts, now_us)
 
     def _publish(self, window: Window) -> None:
         with self._faults.noting("publisher", then="the last good snapshot stays up"):

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from wattshed.agent.history import steps
 from wattshed.agent.history.documents import Seen, UsedPart, by_gpu, job_document, power, report_document
+from wattshed.agent.history.listing import page_of
+from wattshed.agent.history.live import Live
 from wattshed.agent.history.part_rows import PART_COLUMNS, RECORD_COLUMNS, part_of, record_of
-from wattshed.agent.history.query import FOREVER_US, MOST, collected_us, jobs, report, runs
+from wattshed.agent.history.query import FOREVER_US, MOST, collected_us, runs_of
+from wattshed.agent.history.reporting import report_of
+from wattshed.agent.history.sql import DatabaseError
+from wattshed.agent.history.steps import batched, parts_of_runs
 from wattshed.agent.wire.parts import joules, plain, plain_record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from wattshed.agent.history.live import LiveView
     from wattshed.agent.history.query import Filter, FoundJob
     from wattshed.agent.history.sql import SqlDatabase
     from wattshed.agent.wire.parts import JobRecord
 
+_TRIES = 100
 PREFIXES = (
     "slurm", "k8s", "oar", "pbs", "htcondor", "gridengine", "nomad", "flux", "lxc", "container", "unit", "user",
 )  # fmt: skip
@@ -33,12 +41,22 @@ class Answers:
     database : SqlDatabase
     host : str
         Who answers.
+    live : callable, optional
+        Returns the newest view of what is not in the database yet; None as long as there is none.
     clock : callable
         Unix seconds.
     """
 
-    def __init__(self, database: SqlDatabase, host: str, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        database: SqlDatabase,
+        host: str,
+        live: Callable[[], LiveView | None] | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._database, self._host, self._clock = database, host, clock
+        self._view = live or (lambda: None)
 
     def jobs(self, asked: Filter, limit: int = MOST, cursor: str = "") -> dict[str, Any]:
         """List jobs, those that run first, then from the newest end to the oldest.
@@ -49,9 +67,11 @@ class Answers:
             If the cursor is not one that an earlier answer gave.
         DatabaseError
         """
-        with self._database.reading():
-            page = jobs(self._database, replace(asked, job=self._key(asked.job, asked)), most=limit, cursor=cursor)
-            return self._headed("wattshed.jobs/1", {"jobs": self._documents(page.jobs), "cursor": page.cursor})
+        with self._one_state() as live:
+            asked = replace(asked, job=self._key(asked.job, asked, live))
+            page = page_of(self._database, asked, limit, cursor, now_us=self._now_us(), live=live)
+            documents = self._documents(page.jobs, live)
+            return self._headed("wattshed.jobs/1", {"jobs": documents, "cursor": page.cursor})
 
     def job(self, key: str, asked: Filter) -> dict[str, Any] | None:
         """Tell all of one job: its newest run, and what its earlier runs used; None if it is not there for who asks.
@@ -60,16 +80,16 @@ class Answers:
         ------
         DatabaseError
         """
-        with self._database.reading():
-            found = runs(self._database, self._key(key, asked), asked)
+        with self._one_state() as live:
+            found = self._runs(self._key(key, asked, live), asked, live)
             if not found:
                 return None
             newest, *earlier = found
-            parts = self._parts_of(newest)
-            until_us = collected_us(self._database)
-            document = job_document(newest, _seen_of(newest, parts), round(self._clock() * 1e6), until_us)
+            parts = self._parts_of(newest, live)
+            seen = [(one.host, one.part.gpu, one.part.to_us) for one in parts]
+            document = job_document(newest, _seen(newest, seen), self._now_us(), collected_us(self._database))
             document |= {"by_gpu": by_gpu(parts), "power": power(parts), "work": None}
-            return self._headed("wattshed.job/1", {"job": document, "earlier": self._documents(earlier)})
+            return self._headed("wattshed.job/1", {"job": document, "earlier": self._documents(earlier, live)})
 
     def report(self, by: str, asked: Filter, step_s: int | None = None) -> dict[str, Any]:
         """Add up what was used, by one of `query.BY` or by job; and by steps of UTC, if their length is given.
@@ -82,21 +102,18 @@ class Answers:
             If there would be too many rows or steps.
         DatabaseError
         """
-        with self._database.reading():
-            asked = replace(asked, job=self._key(asked.job, asked))
-            if by == "job" or step_s is not None:
-                table = steps.table(self._database, by, asked, step_s)
-                body = report_document(table.groups, by, table.fields)
-                told = [
-                    [row, at_us / 1e6, joules(used.energy_hnj), used.doubt.sigma_j] for row, at_us, used in table.steps
-                ]
-            else:
-                body, told = report_document(report(self._database, by, asked), by), []
-            since_s = asked.since_us / 1e6 if asked.since_us > 0 else None
-            until_s = asked.until_us / 1e6 if asked.until_us < FOREVER_US else None
-            return self._headed(
-                "wattshed.report/1", {"since_s": since_s, "until_s": until_s, **body, "step_s": step_s, "steps": told}
-            )
+        with self._one_state() as live:
+            asked = replace(asked, job=self._key(asked.job, asked, live))
+            table = report_of(self._database, by, asked, step_s, live)
+            told = [[row, at_us / 1e6, joules(used.energy_hnj), used.doubt.sigma_j] for row, at_us, used in table.steps]
+            body = {
+                "since_s": asked.since_us / 1e6 if asked.since_us > 0 else None,
+                "until_s": asked.until_us / 1e6 if asked.until_us < FOREVER_US else None,
+                **report_document(table.groups, by, table.fields),
+                "step_s": step_s,
+                "steps": told,
+            }
+            return self._headed("wattshed.report/1", body)
 
     def parts(self, after: int, limit: int = MOST, store: str = "") -> dict[str, Any]:
         """Hand on the parts that follow a number, as they were added, for who collects them.
@@ -131,7 +148,7 @@ class Answers:
                 "store": store_id,
                 "stores": [one[1] for one in stores],
                 "host": self._host,
-                "now_us": round(self._clock() * 1e6),
+                "now_us": self._now_us(),
                 "first_seq": first_seq,
                 "next": next_seq,
                 "parts": [plain(part) for part in parts],
@@ -140,40 +157,66 @@ class Answers:
                 "cluster": min(clusters, default=""),
             }
 
+    @contextmanager
+    def _one_state(self) -> Iterator[Live | None]:
+        """Read everything of an answer from one state of the database, and of what is not in it yet."""
+        for _ in range(_TRIES):
+            view = self._view()
+            with self._database.reading():
+                if view is None:
+                    yield None
+                    return
+                rows = self._database.rows(
+                    "SELECT next_seq FROM store WHERE store_id = ? AND epoch = 0", (view.store_id,)
+                )
+                next_seq = rows[0][0] if rows else 1
+                if next_seq <= view.next_seq:
+                    yield Live(self._database, self._host, view, next_seq)
+                    return
+        raise DatabaseError(f"{self._database.name}: has parts that this agent does not know of")
+
+    def _now_us(self) -> int:
+        return round(self._clock() * 1e6)
+
     def _headed(self, schema: str, body: dict[str, Any]) -> dict[str, Any]:
         return {"schema": schema, "host": self._host, "now_s": self._clock(), **body}
 
-    def _key(self, key: str, asked: Filter) -> str:
+    def _key(self, key: str, asked: Filter, live: Live | None) -> str:
         """Return the whole key of a job that was asked for without its prefix, where only one can be meant."""
         if not key:
             return key
         keys = [key, *(f"{prefix}:{key}" for prefix in PREFIXES)]
-        found = [one for one in keys if runs(self._database, one, asked, most=1)]
+        found = [one for one in keys if self._runs(one, asked, live, most=1)]
         return found[0] if found and (len(found) == 1 or found[0] == key) else key
 
-    def _documents(self, found: Sequence[FoundJob]) -> list[dict[str, Any]]:
-        now_us, until_us = round(self._clock() * 1e6), collected_us(self._database)
-        seen = self._seen([job.number for job in found])
-        return [job_document(job, seen.get(job.number, Seen(None, job.start_us)), now_us, until_us) for job in found]
+    def _runs(self, key: str, asked: Filter, live: Live | None, most: int = MOST) -> list[FoundJob]:
+        """Return the runs of a job, the newest first."""
+        found = runs_of(self._database, key, asked, most=most)
+        if live is not None:
+            found = [job for job in found if (job.key, job.run_us) not in live.jobs()]
+            found += [job.whole for job in live.matching(replace(asked, job=key))]
+            found.sort(key=lambda job: (-job.run_us, job.host))
+        return found
 
-    def _seen(self, numbers: Sequence[int]) -> dict[int, Seen]:
-        """Count the GPUs of jobs, and tell up to when they are accounted for."""
-        if not numbers:
-            return {}
-        rows = self._database.rows(
-            "SELECT job.run, count(DISTINCT part.gpu), max(part.to_us) FROM part JOIN job ON job.id = part.job "
-            f"WHERE job.run IN ({', '.join('?' * len(numbers))}) GROUP BY job.run",
-            numbers,
-        )
-        return {run: Seen(gpus, until_us) for run, gpus, until_us in rows}
+    def _documents(self, found: Sequence[FoundJob], live: Live | None) -> list[dict[str, Any]]:
+        parts: dict[int, list[tuple[str, str, int]]] = defaultdict(list)
+        for numbers in batched(job.number for job in found if job.number):
+            for run, *seen in self._database.rows(
+                "SELECT job.run, gpu.host, gpu.uuid, max(part.to_us) FROM part JOIN job ON job.id = part.job "
+                f"JOIN gpu ON gpu.id = part.gpu WHERE job.run IN ({', '.join('?' * len(numbers))}) "
+                "GROUP BY job.run, gpu.host, gpu.uuid",
+                numbers,
+            ):
+                parts[run].append(tuple(seen))
+        now_us, until_us = self._now_us(), collected_us(self._database)
+        return [
+            job_document(job, _seen(job, [*parts.get(job.number, ()), *_in_live(job, live)]), now_us, until_us)
+            for job in found
+        ]
 
-    def _parts_of(self, found: FoundJob) -> list[UsedPart]:
-        rows = self._database.rows(
-            f"SELECT gpu.host, gpu.model, {PART_COLUMNS} FROM part JOIN job ON job.id = part.job "
-            "JOIN gpu ON gpu.id = part.gpu WHERE job.run = ? ORDER BY part.to_us",
-            (found.number,),
-        )
-        return [UsedPart(part_of(row[2:]), row[0], row[1]) for row in rows]
+    def _parts_of(self, found: FoundJob, live: Live | None) -> list[UsedPart]:
+        parts = parts_of_runs(self._database, [found.number])
+        return [*parts, *live.parts(found)] if live is not None else parts
 
     def _records(self, numbers: Sequence[int]) -> list[JobRecord]:
         if not numbers:
@@ -186,6 +229,11 @@ class Answers:
         return [record_of(row) for row in rows]
 
 
-def _seen_of(found: FoundJob, parts: Sequence[UsedPart]) -> Seen:
-    gpus = {(one.host, one.part.gpu) for one in parts}
-    return Seen(len(gpus) or None, max([found.start_us] + [one.part.to_us for one in parts]))
+def _in_live(job: FoundJob, live: Live | None) -> list[tuple[str, str, int]]:
+    return [(one.host, one.part.gpu, one.part.to_us) for one in (live.parts(job) if live is not None else ())]
+
+
+def _seen(job: FoundJob, parts: Sequence[tuple[str, str, int]]) -> Seen:
+    """Count the GPUs of a job, and tell up to when it is accounted for."""
+    gpus = {(host, gpu) for host, gpu, _ in parts}
+    return Seen(len(gpus) or None, max([job.start_us, *(until_us for _, _, until_us in parts)]))

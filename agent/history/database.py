@@ -141,9 +141,9 @@ class Database:
             self._lock.close()
 
     def _refuse_foreign(self) -> None:
-        """Look before anything is written."""
-        ((application,),) = self._connection.execute("PRAGMA application_id")
+        """Look before anything is written; at the tables first, for both may be made by another one meanwhile."""
         ((tables,),) = self._connection.execute("SELECT count(*) FROM sqlite_master")
+        ((application,),) = self._connection.execute("PRAGMA application_id")
         if tables and application != APPLICATION:
             self._connection.close()
             raise DatabaseError(f"{self.path}: is another program's database; move it away")

@@ -5,23 +5,17 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from wattshed.agent.history.part_rows import PART_COLUMNS, part_of
 from wattshed.agent.history.run_rows import RUNNING_US
 from wattshed.agent.history.schema import COUNTS, GROUPS, ORDER, SUMS
-from wattshed.agent.history.sums import DAY_US, NOT_A_JOB, sums_of, within
 from wattshed.agent.wire.parts import Doubt, join_hnj
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from wattshed.agent.history.sql import SqlDatabase
-    from wattshed.agent.wire.parts import JobPart
 
-BY = (*GROUPS, "host", "model", "day", "month")
-"""What a report can go by."""
 FOREVER_US = 2**61
 MOST = 1000
 _RUN = ", ".join(f"run.{name}" for name in ("id", "key", "run_us", "host", "start_us", "end_us", "labels", "flags",
@@ -92,6 +86,16 @@ class Used:
             self.active_us + other.active_us,
             self.held_us + other.held_us,
             self.doubt.plus(other.doubt),
+        )
+
+    def less(self, other: Used) -> Used:
+        """Return the difference."""
+        return Used(
+            self.static_hnj - other.static_hnj,
+            self.dynamic_hnj - other.dynamic_hnj,
+            self.active_us - other.active_us,
+            self.held_us - other.held_us,
+            self.doubt.less(other.doubt),
         )
 
     @property
@@ -169,9 +173,9 @@ def jobs(database: SqlDatabase, asked: Filter, *, most: int = MOST, cursor: str 
     CursorError
         If the cursor is not one that an earlier page gave.
     """
-    if not _is_there(database, asked):
+    if not is_there(database, asked):
         return Page((), "")
-    where, values = _where_jobs(asked)
+    where, values = where_jobs(asked)
     if cursor:
         where += f" AND ({ORDER}) < (?, ?, ?, ?)"
         values += read_cursor(cursor)
@@ -180,7 +184,7 @@ def jobs(database: SqlDatabase, asked: Filter, *, most: int = MOST, cursor: str 
     return Page(tuple(found), cursor_of(found[-1]) if len(rows) > most else "")
 
 
-def _is_there(database: SqlDatabase, asked: Filter) -> bool:
+def is_there(database: SqlDatabase, asked: Filter) -> bool:
     """Return whether there is such a host, and such a model, at all: else no list need be read to its end."""
     host, model = (asked.host,), (asked.model,)
     return (not asked.host or bool(database.rows("SELECT 1 FROM store WHERE host = ? LIMIT 1", host))) and (
@@ -188,9 +192,33 @@ def _is_there(database: SqlDatabase, asked: Filter) -> bool:
     )
 
 
-def runs(database: SqlDatabase, key: str, asked: Filter, *, most: int = MOST) -> list[FoundJob]:
+def jobs_since(
+    database: SqlDatabase, asked: Filter, after_us: int, before: tuple[str, str, int] | None, most: int
+) -> list[FoundJob]:
+    """List jobs that ran at some moment after one, or run now, in an order that their ends do not change.
+
+    Parameters
+    ----------
+    database : SqlDatabase
+    asked : Filter
+    after_us : int, us
+    before : (str, str, int) or None
+        The list goes on after this key, host and run.
+    most : int
+    """
+    where, values = where_jobs(asked)
+    where, values = f"{where} AND run.sort_us > ?", [*values, after_us]
+    if before is not None:
+        where, values = f"{where} AND (run.key, run.host, run.run_us) < (?, ?, ?)", [*values, *before]
+    rows = database.rows(
+        f"SELECT {_RUN} FROM run WHERE {where} ORDER BY key DESC, host DESC, run_us DESC LIMIT ?", (*values, most)
+    )
+    return _found(database, rows)
+
+
+def runs_of(database: SqlDatabase, key: str, asked: Filter, *, most: int = MOST) -> list[FoundJob]:
     """Return the runs of one job, the newest first."""
-    where, values = _where_jobs(asked)
+    where, values = where_jobs(asked)
     rows = database.rows(
         f"SELECT {_RUN} FROM run WHERE key = ? AND {where} ORDER BY run_us DESC, host LIMIT ?", (key, *values, most)
     )
@@ -216,111 +244,21 @@ def _found(database: SqlDatabase, rows: Sequence[Sequence[Any]]) -> list[FoundJo
     return [_job(run, shares[run[0]]) for run in rows]
 
 
-def report(database: SqlDatabase, by: str, asked: Filter) -> list[Group]:
-    """Add up what was used, by group, the largest first; days and months in their order.
-
-    Whole days are read from the sums of days, and only their edges from parts. Everything that lies in the time asked
-    for is in it, ``_idle`` and ``_unattributed`` too, unless only some jobs are asked for; a part that lies across an
-    edge counts as if it had been used evenly.
-
-    Raises
-    ------
-    ValueError
-        If ``by`` is none of `BY`.
-    """
-    if by not in BY:
-        raise ValueError(f"by: {by!r} is not one of {', '.join(BY)}")
-    if not _is_there(database, asked):
-        return []
-    found: dict[str, Used] = {}
-    rows = _parts(database, asked, by) if asked.uid is not None or asked.job else _days_and_edges(database, asked, by)
-    for name, used in rows:
-        found[name] = found[name].plus(used) if name in found else used
-    counts = job_counts(database, by, asked)
-    groups = [Group(name, counts.get(name) if counts is not None else None, used) for name, used in found.items()]
-    return in_order(by, groups)
+def stored_runs(database: SqlDatabase, host: str, keys: Sequence[str]) -> list[tuple[FoundJob, int]]:
+    """Return all runs of many jobs on one host, each with the user that it is of."""
+    found = []
+    for begin in range(0, len(keys), _AT_ONCE):
+        some = keys[begin : begin + _AT_ONCE]
+        marks = ", ".join("?" * len(some))
+        rows = database.rows(f"SELECT {_RUN}, uid FROM run WHERE key IN ({marks}) AND host = ?", (*some, host))
+        jobs_found = _found(database, [row[:-1] for row in rows])
+        found += [(job, row[-1]) for job, row in zip(jobs_found, rows, strict=True)]
+    return found
 
 
-def in_order(by: str, groups: Sequence[Group]) -> list[Group]:
-    """Put rows of a report in order: days and months by time, others by energy, and what is nobody's last."""
-    if by in {"day", "month"}:
-        return sorted(groups, key=lambda group: group.name)
-    return sorted(groups, key=lambda group: (group.name.startswith(NOT_A_JOB), -group.used.energy_hnj, group.name))
-
-
-def _days_and_edges(database: SqlDatabase, asked: Filter, by: str) -> Iterator[tuple[str, Used]]:
-    first, last = -(-asked.since_us // DAY_US), asked.until_us // DAY_US
-    if first >= last:
-        yield from _parts(database, asked, by)
-        return
-    where, values = _where_labels(asked, "payer")
-    sums = ", ".join(f"sum(day.{name})" for name in SUMS)
-    what = {"day": "day.day", "month": "day.day", "host": "payer.host", "model": "payer.model"}.get(by, f'payer."{by}"')
-    rows = database.rows(
-        f"SELECT payer.owner, {what}, {sums} FROM day JOIN payer ON payer.id = day.payer "
-        f"WHERE day.day >= ? AND day.day < ? AND {where} GROUP BY payer.owner, {what}",
-        (first, last, *values),
-    )
-    for owner, name, *one in rows:
-        yield row_name(by, owner, name), Used.of_sums(one)
-    for begin, end in ((asked.since_us, first * DAY_US), (last * DAY_US, asked.until_us)):
-        if begin < end:
-            yield from _parts(database, asked, by, begin, end)
-
-
-def _parts(
-    database: SqlDatabase, asked: Filter, by: str, since_us: int | None = None, until_us: int | None = None
-) -> Iterator[tuple[str, Used]]:
-    """Read parts one by one, cut at the edges of the time that is asked for."""
-    since_us = asked.since_us if since_us is None else since_us
-    until_us = asked.until_us if until_us is None else until_us
-    where, values = where_parts(asked)
-    group = f'job."{by}"' if by in GROUPS else {"host": "job.host", "model": "gpu.model"}.get(by, "''")
-    rows = database.each(
-        f"SELECT {group}, {PART_COLUMNS} FROM part JOIN job ON job.id = part.job JOIN gpu ON gpu.id = part.gpu "
-        f"WHERE part.to_us >= ? AND part.from_us < ? AND {where}",
-        (since_us, until_us, *values),
-    )
-    for name, *columns in rows:
-        part = part_of(columns)
-        if part.to_us == since_us and part.from_us < since_us:
-            continue
-        for day, piece in _days(part, since_us, until_us):
-            owner = part.job if part.job.startswith(NOT_A_JOB) else ""
-            yield row_name(by, owner, day if by in {"day", "month"} else name), Used.of_sums(sums_of(piece))
-
-
-def _days(part: JobPart, since_us: int, until_us: int) -> Iterator[tuple[int, JobPart]]:
-    """Take a part apart at midnights, as the sums of days do, and then at the edges of the time asked for."""
-    first, last = part.from_us // DAY_US, max(part.to_us - 1, part.from_us) // DAY_US
-    for day in range(first, last + 1):
-        begin, end = max(day * DAY_US, since_us), min((day + 1) * DAY_US, until_us)
-        if begin < end and (begin < part.to_us or part.from_us == part.to_us):
-            yield day, within(part, begin, end)
-
-
-def row_name(by: str, owner: str, value: Any) -> str:
-    """Name a row; what is nobody's has a row of its own, but in a list of times, hosts or models it has theirs."""
-    if by in {"day", "month"}:
-        moment = datetime.fromtimestamp(int(value) * 86_400, UTC)
-        return moment.strftime("%Y-%m-%d" if by == "day" else "%Y-%m")
-    return owner if owner and by in GROUPS else str(value)
-
-
-def job_counts(database: SqlDatabase, by: str, asked: Filter) -> Mapping[str, int] | None:
-    """Count the jobs of each row, where a job is in one row only."""
-    if (by not in GROUPS and by != "host") or asked.model:
-        return None  # a job may be on GPUs of several models: all parts would have to be looked at
-    where, values = _where_jobs(asked)
-    if by == "host":
-        what = "job.host, count(DISTINCT run.id) FROM run JOIN job ON job.run = run.id", "job.host"
-    else:
-        what = f'run."{by}", count(*) FROM run', f'run."{by}"'
-    return dict(database.rows(f"SELECT {what[0]} WHERE {where} GROUP BY {what[1]}", values))
-
-
-def _where_jobs(asked: Filter) -> tuple[str, list[Any]]:
-    where, values = _where_labels(asked, "run")
+def where_jobs(asked: Filter) -> tuple[str, list[Any]]:
+    """Say which runs are wanted."""
+    where, values = where_labels(asked, "run")
     if asked.uid is not None:
         where, values = f"{where} AND run.uid = ?", [*values, asked.uid]
     if asked.job:
@@ -345,7 +283,7 @@ def _where_jobs(asked: Filter) -> tuple[str, list[Any]]:
 
 def where_parts(asked: Filter) -> tuple[str, list[Any]]:
     """Say which parts are wanted, at whatever time, of ``part`` joined with its ``job`` and ``gpu``."""
-    where, values = _where_labels(asked, "job")
+    where, values = where_labels(asked, "job")
     if asked.uid is not None:
         where, values = f"{where} AND job.run IN (SELECT id FROM run WHERE uid = ?)", [*values, asked.uid]
     if asked.job:
@@ -355,7 +293,7 @@ def where_parts(asked: Filter) -> tuple[str, list[Any]]:
     return where, values
 
 
-def _where_labels(asked: Filter, table: str) -> tuple[str, list[Any]]:
+def where_labels(asked: Filter, table: str) -> tuple[str, list[Any]]:
     """Say which labels and hosts are wanted, of jobs or of what sums of days are kept for."""
     where, values = ["1=1"], []
     for name, value in asked.groups.items():
@@ -391,7 +329,12 @@ def order_of(job: FoundJob) -> tuple[int, str, str, int]:
 
 def cursor_of(job: FoundJob) -> str:
     """Write where a page begins that follows a job; it depends on nothing but the job."""
-    return base64.urlsafe_b64encode(json.dumps(order_of(job)).encode()).decode().rstrip("=")
+    return cursor_at(order_of(job))
+
+
+def cursor_at(order: tuple[int, str, str, int]) -> str:
+    """Write where a page begins that follows a place in the order of jobs."""
+    return base64.urlsafe_b64encode(json.dumps(order).encode()).decode().rstrip("=")
 
 
 def read_cursor(text: str) -> tuple[int, str, str, int]:

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from wattshed.agent.history.documents import used_of
-from wattshed.agent.history.part_rows import PART_COLUMNS, RECORD_COLUMNS, part_of, record_of
-from wattshed.agent.history.query import (
-    BY,
-    FOREVER_US,
-    Group,
-    TooMuchError,
-    Used,
-    in_order,
-    job_counts,
-    row_name,
-    where_parts,
-)
-from wattshed.agent.history.schema import GROUPS, SUMS
+from wattshed.agent.history.documents import UsedPart, used_of
+from wattshed.agent.history.part_rows import PART_COLUMNS, part_of
+from wattshed.agent.history.query import TooMuchError, Used, where_parts
+from wattshed.agent.history.schema import SUMS
 from wattshed.agent.history.sums import DAY_US, NOT_A_JOB, within
-from wattshed.agent.wire.parts import JobRecord
+from wattshed.agent.history.totals import row_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from wattshed.agent.history.query import Filter
     from wattshed.agent.history.sql import SqlDatabase
@@ -35,112 +24,35 @@ MOST_STEPS = 1_000_000
 _RUN_OR_OWNER = "CASE WHEN job.run > 0 THEN CAST(job.run AS TEXT) ELSE job.key END"
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """What was used, by row and by step.
-
-    Attributes
-    ----------
-    groups : list of Group
-        The rows.
-    fields : list of dict
-        Of each row what else is said of it: who a job is.
-    steps : list of (int, int, Used)
-        Row, begin of the step (us), and what was used in it; in order.
-    """
-
-    groups: list[Group]
-    fields: list[dict[str, Any]]
-    steps: list[tuple[int, int, Used]]
-
-
-def table(database: SqlDatabase, by: str, asked: Filter, step_s: int | None) -> Table:
-    """Add up what was used by one of `query.BY` or by ``job``, and by steps of UTC.
+def stored_sums(database: SqlDatabase, by: str, asked: Filter, step_us: int) -> dict[tuple[Any, int], Used]:
+    """Add up what was used by row and step.
 
     Parameters
     ----------
     database : SqlDatabase
     by : str
+        One of `query.BY`, or ``job``: then rows are numbers of runs, or whose it is if nobody's.
     asked : Filter
-    step_s : int or None, s
-        Divides a day; None: no steps.
+    step_us : int, us
+        Divides a day, or is longer than all time.
+
+    Returns
+    -------
+    dict of (row, step) to Used
+        Steps are counted since 1970.
 
     Raises
     ------
-    ValueError
-        If ``by`` is something else.
     TooMuchError
-        If there are too many rows or steps.
+        If there are more than `MOST_STEPS`.
     """
-    if by not in {*BY, "job"}:
-        raise ValueError(f"by: {by!r} is not one of {', '.join((*BY, 'job'))}")
-    step_us = step_s * 1_000_000 if step_s is not None else DAY_US if by in {"day", "month"} else FOREVER_US
     used: dict[tuple[Any, int], Used] = {}
     for row, step, one in _pieces(database, by, asked, step_us):
         place = row, step
         used[place] = used[place].plus(one) if place in used else one
         if len(used) > MOST_STEPS:
             raise TooMuchError(f"there are more than {MOST_STEPS:,} sums; ask for a shorter time")
-    whole: dict[Any, Used] = {}
-    for (row, _), one in used.items():
-        whole[row] = whole[row].plus(one) if row in whole else one
-    rows, groups, fields = _jobs(database, whole) if by == "job" else _groups(database, by, asked, whole)
-    if step_s is None:
-        return Table(groups, fields, [])
-    places = {row: place for place, row in enumerate(rows)}
-    told = sorted(((places[row], step * step_us, one) for (row, step), one in used.items()), key=lambda one: one[:2])
-    return Table(groups, fields, told)
-
-
-def _groups(
-    database: SqlDatabase, by: str, asked: Filter, whole: Mapping[str, Used]
-) -> tuple[list[str], list[Group], list[dict[str, Any]]]:
-    counts = job_counts(database, by, asked)
-    groups = in_order(by, [Group(name, counts.get(name) if counts else None, used) for name, used in whole.items()])
-    return [group.name for group in groups], groups, []
-
-
-def _jobs(database: SqlDatabase, whole: Mapping[str, Used]) -> tuple[list[str], list[Group], list[dict[str, Any]]]:
-    found = {name: (JobRecord(name, 0, 0), _hosts(database, name)) for name in whole if name[0] == NOT_A_JOB}
-    for numbers in batched(int(name) for name in whole if name[0] != NOT_A_JOB):
-        marks = ", ".join("?" * len(numbers))
-        hosts: dict[int, list[str]] = {number: [] for number in numbers}
-        for run, host in database.rows(f"SELECT DISTINCT run, host FROM job WHERE run IN ({marks})", numbers):
-            hosts[run].append(host)
-        columns = RECORD_COLUMNS.replace("job.", "run.")
-        for number, *row in database.rows(f"SELECT run.id, {columns} FROM run WHERE run.id IN ({marks})", numbers):
-            found[str(number)] = record_of(row), sorted(hosts[number])
-
-    def place(name: str) -> tuple[bool, int, str, int, list[str]]:
-        job, hosts = found[name]
-        return name.startswith(NOT_A_JOB), -whole[name].energy_hnj, job.key, job.run_us, hosts
-
-    order = sorted(whole, key=place)
-    groups, fields = [], []
-    for name in order:
-        job, own = found[name]
-        groups.append(Group(job.key, None if name.startswith(NOT_A_JOB) else 1, whole[name]))
-        fields.append(job_fields(job, own))
-    return order, groups, fields
-
-
-def _hosts(database: SqlDatabase, owner: str) -> list[str]:
-    rows = database.rows("SELECT DISTINCT host FROM job WHERE key = ?", (owner,))
-    return sorted(host for (host,) in rows)
-
-
-def job_fields(job: JobRecord, hosts: Sequence[str]) -> dict[str, Any]:
-    """Say who a job is, in a row of a report; the row's ``name`` is the job's key."""
-    is_job = not job.key.startswith(NOT_A_JOB)
-    return {
-        "job": job.key,
-        "run": str(job.run_us),
-        "job_name": job.labels.get("name", ""),
-        "hosts": list(hosts),
-        "start_s": job.start_us / 1e6 if is_job else None,
-        "end_s": job.end_us / 1e6 if is_job and job.end_us >= 0 else None,
-        **{name: job.labels.get(name, "") for name in GROUPS},
-    }
+    return used
 
 
 def batched(values: Iterable[Any], most: int = 500) -> Iterator[list[Any]]:
@@ -148,6 +60,19 @@ def batched(values: Iterable[Any], most: int = 500) -> Iterator[list[Any]]:
     left = list(values)
     for begin in range(0, len(left), most):
         yield left[begin : begin + most]
+
+
+def parts_of_runs(database: SqlDatabase, numbers: Sequence[int]) -> list[UsedPart]:
+    """Read all parts of runs; number 0 is of a run that is not stored, and has none."""
+    found = []
+    for some in batched(number for number in numbers if number):
+        rows = database.rows(
+            f"SELECT gpu.host, gpu.model, {PART_COLUMNS} FROM part JOIN job ON job.id = part.job "
+            f"JOIN gpu ON gpu.id = part.gpu WHERE job.run IN ({', '.join('?' * len(some))}) ORDER BY part.to_us",
+            some,
+        )
+        found += [UsedPart(part_of(columns), host, model) for host, model, *columns in rows]
+    return found
 
 
 def pieces(part: JobPart, since_us: int, until_us: int, step_us: int) -> Iterator[tuple[int, JobPart]]:
@@ -185,15 +110,16 @@ def _pieces(database: SqlDatabase, by: str, asked: Filter, step_us: int) -> Iter
         (step_us, *edges, *bounds, *values),
     )
     for name, step, *one in rows:
-        yield _row(by, name, step * step_us), step, Used.of_sums(one)
+        yield row_at(by, name, step * step_us), step, Used.of_sums(one)
     rows = database.each(
         f"SELECT {group}, {PART_COLUMNS} FROM {tables} WHERE {touched} AND NOT ({inside}) AND {where}",
         (*edges, *bounds, *values),
     )
     for name, *columns in rows:
         for step, piece in pieces(part_of(columns), asked.since_us, asked.until_us, step_us):
-            yield _row(by, name, step * step_us), step, used_of(piece)
+            yield row_at(by, name, step * step_us), step, used_of(piece)
 
 
-def _row(by: str, name: Any, at_us: int) -> Any:
+def row_at(by: str, name: Any, at_us: int) -> Any:
+    """Return the row of what was used at a moment: in lists of days and months it goes by that, and not by its name."""
     return row_name(by, "", at_us // DAY_US) if by in {"day", "month"} else name

@@ -95,7 +95,7 @@ class HistoryWriter:
         user_days: float = math.inf,
     ) -> None:
         self._path, self._host, self._faults = path, host, faults
-        self._retention, self._privacy = retention or Retention(), privacy or Privacy()
+        self._retention, self.privacy = retention or Retention(), privacy or Privacy()
         self._changed = threading.Condition()
         self._waiting: Batch | None = None
         self._at_work = False
@@ -127,7 +127,7 @@ class HistoryWriter:
                 found = parts_beyond(database, store_id, next_seq)
         except DatabaseError:
             return []  # whoever writes to it will say why
-        keys = {self._privacy.key(job): job for job in jobs}
+        keys = {self.privacy.key(job): job for job in jobs}
         return [replace(part, job=keys.get(part.job, part.job)) for part in found]
 
     def offer(self, batch: Batch) -> None:
@@ -194,7 +194,7 @@ class HistoryWriter:
                 opened = None
             if opened is None:
                 opened = self._open(batch.store_id)
-            added = opened.store.add(*self._privacy.applied(batch.parts, batch.jobs), batch.models)
+            added = opened.store.add(*self.privacy.applied(batch.parts, batch.jobs), batch.models)
             self._tidy(opened.store, added, batch.now_us)
             self._forget_users(opened.store, batch.now_us)
             used = opened.store.bytes_used()

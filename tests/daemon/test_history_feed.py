@@ -45,6 +45,8 @@ class Life:
             return
         cuts = self.feed.cuts if self.feed is not None else None
         assert self.state.save(self.accounts, self.calibrator, window.end_us, cuts=cuts)
+        if self.feed is not None:
+            self.feed.show(self.accounts, window.end_us)
         if dies_before != "offer" and self.feed is not None:
             self.feed.saved(self.accounts, window.end_us)
 

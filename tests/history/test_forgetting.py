@@ -11,8 +11,9 @@ from tests.history.test_writer import wait
 from wattshed.agent.errors import Faults
 from wattshed.agent.history.forgetting import ERASED, erase_user, forget_users
 from wattshed.agent.history.opening import open_database
-from wattshed.agent.history.query import Filter, jobs, report
+from wattshed.agent.history.query import Filter, jobs
 from wattshed.agent.history.sums import DAY_US
+from wattshed.agent.history.totals import report
 from wattshed.agent.history.writer import Batch, HistoryWriter
 from wattshed.agent.wire.parts import END
 

@@ -1,0 +1,117 @@
+"""Questions from outside to an agent's own history: each has the file opened for itself, and may be interrupted.
+
+So a history that was put aside, or is new, is found by the next question, and one that takes too long holds nothing
+that another one needs.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wattshed.agent.history import schema
+from wattshed.agent.history.answers import Answers
+from wattshed.agent.history.database import Database
+from wattshed.agent.history.paths import RefusedError, ask
+from wattshed.agent.history.sql import DatabaseError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from wattshed.agent.history.live import LiveView
+    from wattshed.agent.history.sql import SqlDatabase
+
+
+class Question:
+    """One question, answered in a thread; another thread may interrupt it.
+
+    Parameters
+    ----------
+    opening : callable
+        Opens the database to read.
+    host : str
+    live : callable
+        See `Answers`.
+    clock : callable
+        Unix seconds.
+    """
+
+    def __init__(
+        self,
+        opening: Callable[[], SqlDatabase],
+        host: str,
+        live: Callable[[], LiveView | None] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._opening, self._host, self._live, self._clock = opening, host, live, clock
+        self._lock = threading.Lock()
+        self._database: SqlDatabase | None = None
+        self._interrupted = False
+
+    def answer(self, path: str, params: Mapping[str, str], uid: int | None) -> tuple[int, dict[str, Any]]:
+        """Answer it; never raises for what can go wrong with a database.
+
+        Parameters
+        ----------
+        path : str
+        params : mapping of str to str
+        uid : int or None
+            Whose jobs may be seen; None: everybody's.
+
+        Returns
+        -------
+        (int, dict)
+            HTTP's status, and the document.
+        """
+        try:
+            with self._opened() as database:
+                answers = Answers(database, self._host, self._live, clock=self._clock)
+                return 200, ask(answers, path, params, uid, self._clock())
+        except RefusedError as error:
+            return error.status, {"error": str(error)}
+        except DatabaseError as error:
+            return _TOO_LONG if self._interrupted else (503, {"error": str(error)})
+
+    def interrupt(self) -> None:
+        """End it: it took too long. To be repeated until it has ended: between two reads there is nothing to end."""
+        self._interrupted = True
+        with self._lock:
+            if self._database is not None:
+                self._database.interrupt()
+
+    @contextmanager
+    def _opened(self) -> Iterator[SqlDatabase]:
+        database = self._opening()
+        try:
+            with self._lock:
+                self._database = database
+            yield database
+        finally:
+            with self._lock:
+                self._database = None
+            database.close()
+
+
+_TOO_LONG = 503, {"error": "the question took too long; ask for a shorter time or for fewer jobs"}
+
+
+def open_or_empty(path: Path) -> SqlDatabase:
+    """Open a history to read, or an empty one as long as nothing was written.
+
+    Raises
+    ------
+    DatabaseError
+        If there is one that cannot be read.
+    """
+    if path.exists():
+        database = Database(path, read_only=True)
+        if database.version():
+            schema.prepare(database)
+            return database
+        database.close()
+    empty = Database(Path(":memory:"))
+    schema.prepare(empty)
+    return empty
