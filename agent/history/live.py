@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from wattshed.agent.history.documents import UsedPart, total, used_of
-from wattshed.agent.history.query import FOREVER_US, FoundJob, Used, runs_of, stored_runs
+from wattshed.agent.history.query import FOREVER_US, FoundJob, Used, runs, stored_runs
 from wattshed.agent.history.run_rows import RUNNING_US
 from wattshed.agent.history.runs import HostRow, Run
 from wattshed.agent.history.sums import NOT_A_JOB
@@ -138,7 +138,7 @@ class Live:
         if job.stored is None:
             return False
         those = replace(asked, uid=None, groups={}, since_us=0, until_us=FOREVER_US, running=None)
-        return any(run.number == job.stored.number for run in runs_of(self._database, job.whole.key, those))
+        return any(run.number == job.stored.number for run in runs(self._database, job.whole.key, those))
 
 
 def seen_by(uid: int, asked: Filter) -> bool:
