@@ -12,7 +12,19 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wattshed.agent.commands import bench, check, convert, dashboards, fleet, history, replay, report, top, warm
+from wattshed.agent.commands import (
+    bench,
+    check,
+    collect,
+    convert,
+    dashboards,
+    fleet,
+    history,
+    replay,
+    report,
+    top,
+    warm,
+)
 from wattshed.agent.commands import config as config_command
 from wattshed.agent.errors import InputError
 
@@ -86,6 +98,7 @@ def parser() -> argparse.ArgumentParser:
     replay.add_parser(commands)
     history.add_parser(commands)
     report.add_parser(commands)
+    collect.add_parser(commands)
     convert.add_parser(commands)
     fleet.add_parser(commands, read_trace=_read_trace)
     check.add_parser(commands)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
 EXAMPLE = "http://node001:9961"
 SOCKET = "/run/wattshed/collect.sock"
 _SETTINGS = (
-    "database", "poll_s", "timeout_s", "concurrency", "max_age_days", "listen", "web_config_file", "socket",
+    "database", "database_file", "poll_s", "timeout_s", "concurrency", "max_age_days", "listen", "web_config_file", "socket",
     "admin_group", "tcp_users", "relays", "privacy", "slurm", "kubernetes", "targets",
 )  # fmt: skip
 _TARGETS = (
-    "urls", "file_sd", "http_sd", "scheme", "cluster", "login", "password_file", "ca_file", "cert_file", "key_file",
+    "urls", "file_sd", "http_sd", "dns", "scheme", "cluster", "login", "password_file", "ca_file", "cert_file",
+    "key_file",
 )  # fmt: skip
 
 
@@ -36,6 +38,8 @@ class TargetGroup:
     urls : tuple of str
     file_sd, http_sd : tuple of str
         Patterns of files, and addresses, that list further ones, as Prometheus reads them.
+    dns : tuple of str
+        ``NAME:PORT``; all addresses of the name are agents.
     scheme : str
         ``http`` or ``https``, for targets that such a list names without.
     cluster : str
@@ -46,6 +50,7 @@ class TargetGroup:
     urls: tuple[str, ...] = ()
     file_sd: tuple[str, ...] = ()
     http_sd: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
     scheme: str = "http"
     cluster: str = ""
     credentials: Credentials = field(default_factory=Credentials)
@@ -144,11 +149,14 @@ def read_settings(path: str | Path) -> CollectSettings:
 
 
 def _database(root: Table, folder: Path) -> str:
-    text = root.text("database")
+    key = "database_file" if "database_file" in root else "database"
+    if key == "database_file" and "database" in root:
+        root.fail("takes database or database_file, not both")
+    text = password_in(_path(root, key, folder)) if key == "database_file" else root.text("database")
     try:
         where = where_of(text)
     except InputError as error:
-        root.fail(error.message, "database")
+        root.fail(error.message, key)
     return text if where is None else str(folder / where)
 
 
@@ -157,8 +165,12 @@ def _group(table: Table, folder: Path) -> TargetGroup:
     urls = tuple(table.each("urls", str, []))
     lists = tuple(str(folder / one) for one in table.each("file_sd", str, []))
     servers = tuple(table.each("http_sd", str, []))
-    if not (urls or lists or servers):
-        table.fail("needs urls, file_sd or http_sd")
+    names = tuple(table.each("dns", str, []))
+    if not (urls or lists or servers or names):
+        table.fail("needs urls, file_sd, http_sd or dns")
+    for i, name in enumerate(names):
+        if not re.fullmatch(r"[A-Za-z0-9._-]+:\d{1,5}", name):
+            table.fail("write NAME:PORT", "dns", i)
     for key, some in (("urls", urls), ("http_sd", servers)):
         for i, url in enumerate(some):
             try:
@@ -166,7 +178,7 @@ def _group(table: Table, folder: Path) -> TargetGroup:
             except InputError as error:
                 table.fail(error.message, key, i)
     return TargetGroup(
-        urls, lists, servers, table.text("scheme", "http", choices=("http", "https")),
+        urls, lists, servers, names, table.text("scheme", "http", choices=("http", "https")),
         table.text("cluster", "", empty=True), _credentials(table, folder),
     )  # fmt: skip
 

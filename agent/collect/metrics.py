@@ -7,20 +7,11 @@ from typing import TYPE_CHECKING
 from wattshed.exporters.formats.exposition import Family
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from wattshed.agent.collect.pull import Puller
 
 
-def families(puller: Puller, faults: Callable[[], Mapping[str, int]]) -> list[Family]:
-    """Return the families, which read what is so when they are written.
-
-    Parameters
-    ----------
-    puller : Puller
-    faults : callable
-        Returns how many faults of each part there were so far.
-    """
+def families(puller: Puller) -> list[Family]:
+    """Return the families, which read what is so when they are written."""
     return [
         Family(
             "wattshed_collect_targets",
@@ -62,6 +53,6 @@ def families(puller: Puller, faults: Callable[[], Mapping[str, int]]) -> list[Fa
             "counter",
             "Faults of parts of the collector, which goes on; the log has what happened.",
             ("part",),
-            lambda _: [((part,), count) for part, count in sorted(faults().items())],
+            lambda snapshot: [((part,), count) for part, count in sorted(snapshot.faults.items())],
         ),
     ]

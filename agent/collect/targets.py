@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import json
+import socket
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,20 @@ class Targets:
                 yield from self._listed(place, name, group, in_file=True)
         for url in group.http_sd:
             yield from self._listed(place, url, group, in_file=False)
+        for name in group.dns:
+            yield from self._resolved(place, name, group)
+
+    def _resolved(self, place: int, name: str, group: TargetGroup) -> list[Target]:
+        host, _, port = name.partition(":")
+        try:
+            found = sorted({info[4][0] for info in socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)})
+            self._last[place, name] = [
+                _target(f"{group.scheme}://{f'[{one}]' if ':' in str(one) else one}:{port}", group, group.cluster)
+                for one in found
+            ]
+        except (OSError, UnicodeError, InputError) as error:
+            self._faults.note("targets", f"{name}: {error}", "the addresses that it had stay in force")
+        return self._last.get((place, name), [])
 
     def _listed(self, place: int, source: str, group: TargetGroup, *, in_file: bool) -> list[Target]:
         shown = source if in_file else Address.parse(source, "http_sd", EXAMPLE).url

@@ -25,21 +25,23 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def with_doubt(value: Decimal, doubt: Decimal, unit: str) -> str:
+def with_doubt(value: Decimal, doubt: Decimal, unit: str, places: int = 3) -> str:
     """Write a figure with what it may be off by, both to the digit that the doubt has; doubts are rounded up.
 
     Parameters
     ----------
     value, doubt : Decimal
         In ``unit``.
+    places : int
+        How many decimals there are at most.
 
     Returns
     -------
     str
-        Such as ``12.34 ± 0.12 kWh``: a second digit of the doubt where the first is 1 to 3, and three decimals at most.
+        Such as ``12.34 ± 0.12 kWh``: a second digit of the doubt where the first is 1 to 3.
     """
     digit = doubt.adjusted() - (doubt.as_tuple().digits[0] <= 3) if doubt else value.adjusted() - 3
-    step = Decimal(1).scaleb(min(max(digit, -3), 0)) if value or doubt else Decimal(1)
+    step = Decimal(1).scaleb(min(max(digit, -places), 0)) if value or doubt else Decimal(1)
     return f"{value.quantize(step, ROUND_HALF_EVEN):,f} ± {doubt.quantize(step, ROUND_UP):,f} {unit}"
 
 

@@ -6,7 +6,7 @@ import math
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from wattshed.agent.reports.amounts import LACK_KEYS, SIGMA_KEYS, kwh, plain, priced
+from wattshed.agent.reports.amounts import LACK_KEYS, PLACES, SIGMA_KEYS, kwh, plain, priced
 from wattshed.agent.reports.figures import SIGMAS, energy, with_doubt
 from wattshed.agent.reports.notes import notes_of
 from wattshed.agent.wire.parts import hnj_of, joules
@@ -95,8 +95,10 @@ def _amount(key: str, total: Mapping[str, Any], unit: str) -> str:
     if key == "wall_kwh":
         return energy(plain(value * 3_600_000), float(sigma) * 3_600_000)
     if key != "cost":
+        if value < 1000:
+            return with_doubt(value, sigma * SIGMAS, unit.removeprefix("k"))
         value, sigma = value / 1000, sigma / 1000
-    return with_doubt(value, sigma * SIGMAS, unit).rstrip()
+    return with_doubt(value, sigma * SIGMAS, unit, PLACES["cost"]).rstrip()
 
 
 def _without(total: Mapping[str, Any], key: str) -> str:

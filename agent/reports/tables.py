@@ -86,14 +86,14 @@ def print_rows(console: Console, columns: Iterable[Column], rows: Sequence[Mappi
 
 def print_facts(console: Console, facts: Mapping[str, str]) -> None:
     """Print names and what they are, one below the other; those that are empty are left out."""
-    from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    grid = Table.grid(padding=(0, 2, 0, 0))
+    indent = max(map(len, facts), default=0) + 2
     for name, fact in facts.items():
-        if fact:
-            grid.add_row(Text(name, "dim"), Text(fact))
-    console.print(grid)
+        for number, line in enumerate(Text(fact).wrap(console, max(console.width - indent, indent)) if fact else ()):
+            line.rstrip()
+            heading = ("" if number else name).ljust(indent)
+            console.print(Text.assemble((heading, "dim"), line), soft_wrap=True)
 
 
 def print_notes(console: Console, notes: Sequence[str]) -> None:

@@ -87,6 +87,7 @@ def stage(tree: Path, wheels: Path) -> None:
     _write(tree / "etc/wattshed/config.toml", example.stdout)
     systemd = ROOT / "deploy/systemd"
     _copy(systemd / "wattshed.service", tree / "usr/lib/systemd/system/wattshed.service")
+    _copy(systemd / "wattshed-collect.service", tree / "usr/lib/systemd/system/wattshed-collect.service")
     _copy(systemd / "10-web.conf", tree / "usr/lib/systemd/system/wattshed.service.d/10-web.conf")
     _copy(systemd / "sysusers.conf", tree / "usr/lib/sysusers.d/wattshed.conf")
     _copy(systemd / "tmpfiles.conf", tree / "usr/lib/tmpfiles.d/wattshed.conf")
@@ -97,7 +98,7 @@ def stage(tree: Path, wheels: Path) -> None:
         _copy(drop_in, documents / "drop-ins" / drop_in.name)
     _copy(ROOT / "README.md", documents / "README.md")
     _copy(ROOT / "LICENSE", documents / "copyright")
-    for page in ("configuration", "security", "reliability"):
+    for page in ("collect", "configuration", "security", "reliability"):
         _copy(ROOT / "docs" / f"{page}.md", documents / f"{page}.md")
 
 

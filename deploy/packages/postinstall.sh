@@ -19,7 +19,7 @@ if command -v systemctl >/dev/null; then
         systemctl daemon-reload
         # Not waited for: ready means that a window was accounted, and a wrong configuration must not break the package.
         if [ -n "$upgrade" ]; then
-            systemctl --no-block try-restart wattshed.service
+            systemctl --no-block try-restart wattshed.service wattshed-collect.service
         else
             systemctl --no-block start wattshed.service
         fi

@@ -4,8 +4,8 @@ set -e
 case "$1" in
     remove | 0)
         if command -v systemctl >/dev/null; then
-            [ ! -d /run/systemd/system ] || systemctl stop wattshed.service
-            systemctl disable --quiet wattshed.service || true
+            [ ! -d /run/systemd/system ] || systemctl stop wattshed.service wattshed-collect.service
+            systemctl disable --quiet wattshed.service wattshed-collect.service || true
         fi
         ;;
 esac

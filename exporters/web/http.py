@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wattshed.exporters.formats import prometheus
 from wattshed.exporters.web.access import Busy, Passwords, RateLimit, names_of
 from wattshed.exporters.web.conversation import ANSWERING, CHUNK, ClientLimits, Conversation, Peer
 from wattshed.exporters.web.listen import activated, bind, describe
@@ -24,10 +25,11 @@ from wattshed.exporters.web.site import Response, WebSite, plain
 from wattshed.exporters.web.web_config import WebConfig, WebConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import h11
 
+    from wattshed.exporters.formats.exposition import Family
     from wattshed.exporters.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
@@ -50,6 +52,8 @@ class Server:
     hostname_label : str
         ``Hostname`` or ``hostname`` on /metrics/dcgm.
     limits : Limits, optional
+    families : callable
+        See `WebSite`.
     environ : mapping
         Where systemd says which sockets it hands over.
 
@@ -67,9 +71,10 @@ class Server:
         *,
         hostname_label: str = "Hostname",
         limits: ClientLimits | None = None,
+        families: Callable[[Snapshot], Iterable[Family]] = prometheus.families,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        self._site = WebSite(publish, hostname_label)
+        self._site = WebSite(publish, hostname_label, families=families)
         self._listen, self._environ = tuple(listen), environ
         self._limits = limits or ClientLimits()
         self._watched = Watched(

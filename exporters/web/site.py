@@ -19,7 +19,7 @@ from wattshed.exporters.web import api
 from wattshed.exporters.web.history import History
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from wattshed.exporters.formats.exposition import Family
     from wattshed.exporters.snapshot import Snapshot
@@ -73,6 +73,8 @@ class WebSite:
         See `exporters.formats.dcgm.families`.
     clock : callable, s
         Monotonic.
+    families : callable
+        What is on /metrics beside the process itself.
     """
 
     def __init__(
@@ -80,8 +82,9 @@ class WebSite:
         publish: Callable[[], Snapshot],
         hostname_label: str = "Hostname",
         clock: Callable[[], float] = time.monotonic,
+        families: Callable[[Snapshot], Iterable[Family]] = prometheus.families,
     ) -> None:
-        self._publish, self._clock = publish, clock
+        self._publish, self._clock, self._families = publish, clock, families
         self.history = History()
         self.faults: Counter[str] = Counter()
         self._logged: dict[str, float] = {}
@@ -161,7 +164,7 @@ class WebSite:
             response = Response(200, JSON, api.document(snapshot, self.history.columns()), headers)
         else:
             writer = self._writers[path, openmetrics]
-            families = self._dcgm if path == "/metrics/dcgm" else (*prometheus.families(snapshot), *self._process())
+            families = self._dcgm if path == "/metrics/dcgm" else (*self._families(snapshot), *self._process())
             response = Response(200, writer.content_type, writer.write(snapshot, families), headers)
         return _encoded(response, compressed=compressed)
 

@@ -4,6 +4,7 @@ import json
 import random
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlsplit
 
@@ -85,8 +86,13 @@ class Site:
             def log_message(self, *_):
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        class SiteServer(ThreadingHTTPServer):
+            daemon_threads, request_queue_size = True, 256
+
+            def handle_error(self, request, client_address):
+                """A collector that is killed hangs up."""
+
+        self._server = SiteServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def serve(self, handler):
@@ -145,8 +151,8 @@ def wall_s(site):
     return max(agent.now_us for agent in site.agents.values()) / 1e6
 
 
-def parts_at(place, host):
-    """All parts of one host that a database has, oldest first, as they were made."""
+def parts_at(place, host, ignored=0):
+    """All parts of one host that a database has, oldest first, but for some of their flags."""
     from wattshed.agent.history.part_rows import PART_COLUMNS, part_of
 
     database = open_database(place, read_only=True)
@@ -156,4 +162,5 @@ def parts_at(place, host):
         (host,),
     )
     database.close()
-    return [part_of(row) for row in rows]
+    parts = [part_of(row) for row in rows]
+    return [replace(part, flags=part.flags & ~ignored) for part in parts]

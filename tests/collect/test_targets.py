@@ -71,7 +71,7 @@ def test_all_of_it(tmp_path):
         ),
         (LEAST.replace("http://n1", "n1"), "collect.toml:3:9: targets.urls: .*does not start with http"),
         ("poll_s = 0\n" + LEAST, "poll_s: must be from 1 to 3600, not 0"),
-        ('database = "x"\n[[targets]]\ncluster = "east"\n', "needs urls, file_sd or http_sd"),
+        ('database = "x"\n[[targets]]\ncluster = "east"\n', "needs urls, file_sd, http_sd or dns"),
         (LEAST + 'login = "x"\n', "login and password_file go together"),
         (LEAST + 'key_file = "x"\n', "key_file goes with cert_file"),
         (LEAST + 'ca_file = "nothing"\n', "nothing: cannot be read"),
@@ -146,3 +146,31 @@ def test_a_list_from_a_server(tmp_path):
         server.server_close()
     assert len(targets.now()) == 1  # it does not answer any more
     assert faults.counts["targets"] == 4
+
+
+def test_all_addresses_of_a_name(monkeypatch):
+    known = {"agents": ["10.0.0.2", "10.0.0.1", "fd00::1"]}
+
+    def getaddrinfo(host, port, **_):
+        if host not in known:
+            raise OSError("Name or service not known")
+        return [(0, 0, 0, "", (one, port)) for one in known[host]]
+
+    monkeypatch.setattr("wattshed.agent.collect.targets.socket.getaddrinfo", getaddrinfo)
+    faults = Faults()
+    targets = Targets([TargetGroup(dns=("agents:9961",), cluster="c1")], faults, 1)
+    found = [(f"http://{one}:9961", "c1") for one in ("10.0.0.1", "10.0.0.2", "[fd00::1]")]
+    assert addresses(targets) == found
+    del known["agents"]
+    assert addresses(targets) == found
+    assert faults.counts["targets"] == 1
+
+
+def test_a_database_whose_url_is_a_secret(tmp_path):
+    secret = written(tmp_path, "postgresql://wattshed:hunter2@db/wattshed\n", "url")
+    secret.chmod(0o600)
+    text = LEAST.replace('database = "history.db"', 'database_file = "url"')
+    assert read_settings(written(tmp_path, text)).database == "postgresql://wattshed:hunter2@db/wattshed"
+    secret.chmod(0o644)
+    with pytest.raises(InputError, match="can be read by others"):
+        read_settings(written(tmp_path, text))

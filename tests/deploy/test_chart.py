@@ -11,6 +11,7 @@ import pytest
 import yaml
 from helm_python import Chart, HelmError, lint
 
+from wattshed.agent.collect.config import read_settings
 from wattshed.agent.config import load
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -139,3 +140,31 @@ def test_the_image_is_the_deb_and_runs_as_nobody_in_particular():
 def test_the_scripts_of_the_packages_are_plain_shell():
     for script in sorted((ROOT / "deploy/packages").glob("*.sh")):
         subprocess.run(["sh", "-n", str(script)], check=True)
+
+
+@pytest.mark.parametrize("more", [{}, {"databaseSecret": "db", "webConfigSecret": "web", "agentsSecret": "agents"}])
+def test_a_collector_asks_all_nodes_and_keeps_what_they_tell(tmp_path, more):
+    objects = rendered({"collector": {"enabled": True, "cluster": "east", **more}})
+    assert not any(name.endswith("-collect") for _, name in rendered())
+    for (_, name), one in objects.items():
+        if name.endswith("-collect"):
+            kubernetes_validate.validate(one, "1.30", strict=True)
+    text = objects["ConfigMap", "demo-wattshed-collect"]["data"]["collect.toml"]
+    for folder in ("database", "agents"):
+        if f"/etc/wattshed-{folder}" in text:
+            text = text.replace(f"/etc/wattshed-{folder}", str(tmp_path))
+    for name, secret in (("database", "postgresql://u:p@db/wattshed"), ("password", "hunter2")):
+        (tmp_path / name).write_text(secret)
+        (tmp_path / name).chmod(0o600)
+    (tmp_path / "collect.toml").write_text(text)
+    found = read_settings(tmp_path / "collect.toml")
+    (group,) = found.targets
+    assert (group.dns, group.cluster, found.socket) == (("demo-wattshed.default.svc:9961",), "east", "")
+    assert group.credentials.login == ("collector" if more else "")
+    assert found.database.startswith("postgresql://" if more else "/var/lib/wattshed/")
+    pod = objects["StatefulSet", "demo-wattshed-collect"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    claims = {one["metadata"]["name"] for one in objects["StatefulSet", "demo-wattshed-collect"]["spec"].get(
+        "volumeClaimTemplates", [])}  # fmt: skip
+    assert {one["name"] for one in container["volumeMounts"]} == {one["name"] for one in pod["volumes"]} | claims
+    assert claims == (set() if more else {"state"})

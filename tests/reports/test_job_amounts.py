@@ -93,3 +93,10 @@ def test_what_has_no_value_is_unknown_and_never_nothing(tmp_path):
     found = amounts_of(source, ONE, Tariffs(read_tariff(str(path), Asked("price", currency="EUR")), currency="EUR"))
     assert facts_of(found) == {"cost": "unknown, without 2.000 kWh whose value is unknown"}
     assert document_of(found)["cost"] is None
+
+
+def test_what_a_short_job_cost_is_not_rounded_to_nothing():
+    source = Reporting([row(ONE, 2) | {"energy_j": "15590", "sigma_j": 300.0}])
+    tariffs = Tariffs(constant("price", "0.3", "EUR"), constant("carbon", "400"), None, "EUR")
+    facts = facts_of(amounts_of(source, job(energy_j="15590", sigma_j=300.0), tariffs))
+    assert facts == {"cost": "0.00130 ± 0.00005 EUR", "carbon": "1.73 ± 0.07 g CO2e"}

@@ -1,0 +1,112 @@
+"""``wattshed collect``: every agent's jobs in one place, and what is done there to the history of one agent."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from wattshed.agent.errors import Faults, InputError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+CONFIG = "/etc/wattshed/collect.toml"
+_EXAMPLES = """examples:
+  wattshed collect --config collect.toml              ask all agents that the file names, for ever
+  wattshed jobs --url unix:/run/wattshed/collect.sock everybody's jobs, on the collector's host
+  wattshed collect reset node017                      take a history whose disk was restored
+  wattshed collect forget node017                     do not wait any more for a host that is gone
+  wattshed collect erase --user ada                   take a user out of the history; no sum changes
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "collect",
+        help="keep every agent's jobs in one database, for a site",
+        description="Ask agents for what their histories hold, and keep it in one database (SQLite or PostgreSQL).",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "action",
+        nargs="?",
+        choices=("reset", "forget", "erase"),
+        help="do this to the database and end, while the collector runs or not; without it the collector runs",
+    )
+    parser.add_argument("store", metavar="STORE", nargs="?", help="reset, forget: the host, address or id of a store")
+    parser.add_argument("--config", metavar="F", default=CONFIG, help=f"settings (default {CONFIG})")
+    parser.add_argument("--user", metavar="U", help="erase: the name or the user id")
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    if (args.action in {"reset", "forget"}) != bool(args.store):
+        raise InputError(f"collect {args.action or ''}: names a STORE, as in `wattshed collect reset node017`")
+    if (args.action == "erase") != bool(args.user):
+        raise InputError("erase and --user go together, as in `wattshed collect erase --user ada`")
+    from wattshed.agent.history.sql import DatabaseError  # noqa: PLC0415
+
+    try:
+        return _administer(args) if args.action else _collect(args)
+    except DatabaseError as error:
+        sys.stderr.write(f"wattshed: {error}\n")
+        return 1
+
+
+def _administer(args: argparse.Namespace) -> int:
+    from wattshed.agent.collect.config import read_settings  # noqa: PLC0415 - the rest of the room is not needed
+    from wattshed.agent.collect.stores import find, forget, reset  # noqa: PLC0415
+    from wattshed.agent.history.forgetting import erase_user  # noqa: PLC0415
+    from wattshed.agent.history.opening import open_database  # noqa: PLC0415
+
+    database = open_database(read_settings(args.config).database)
+    if args.action == "erase":
+        said = f"{erase_user(database, args.user)} jobs and sums of days are nobody's in particular now"
+        sys.stdout.write(f"{said}\n")
+        return 0
+    store_id, host = find(database, args.store)
+    if args.action == "reset":
+        reset(database, store_id)
+        said = "what it has that is not here yet is taken when it is asked next"
+    else:
+        said = f"is not waited for; jobs that ran there when it was heard of last: {forget(database, store_id)}"
+    sys.stdout.write(f"{host}: {said}\n")
+    return 0
+
+
+def _collect(args: argparse.Namespace) -> int:
+    from wattshed.agent.collect.config import read_settings  # noqa: PLC0415
+    from wattshed.agent.collect.serve import CollectServer  # noqa: PLC0415
+    from wattshed.agent.collect.service import Collector  # noqa: PLC0415
+    from wattshed.agent.daemon.systemd import Notifier  # noqa: PLC0415
+
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    ended = threading.Event()
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        ended.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    settings, faults, notifier = read_settings(args.config), Faults(), Notifier(os.environ)
+    collector = Collector(settings, faults)
+    try:
+        server = CollectServer(settings, collector, faults)
+        server.start()
+        try:
+            collector.start()
+            notifier.ready(f"collecting into {collector.name}")
+            ended.wait()
+            notifier.stopping()
+        finally:
+            server.stop()
+    finally:
+        collector.stop()
+    return 0
