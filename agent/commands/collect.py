@@ -75,10 +75,14 @@ def _administer(args: argparse.Namespace) -> int:
     from wattshed.agent.collect.stores import find, forget, reset  # noqa: PLC0415
     from wattshed.agent.history.forgetting import erase_user  # noqa: PLC0415
     from wattshed.agent.history.opening import open_database  # noqa: PLC0415
+    from wattshed.agent.history.privacy import Privacy  # noqa: PLC0415
 
-    database = open_database(read_settings(args.config).database)
+    settings = read_settings(args.config)
+    # A collector that runs remembers what erasing takes away.
+    database = open_database(settings.database, only=args.action == "erase")
     if args.action == "erase":
-        said = f"{erase_user(database, args.user)} jobs and sums of days are nobody's in particular now"
+        privacy = Privacy.of_settings(settings.users, settings.key_file)
+        said = f"{erase_user(database, args.user, privacy)} jobs and sums of days are nobody's in particular now"
         sys.stdout.write(f"{said}\n")
         return 0
     store_id, host = find(database, args.store)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from wattshed.agent.history import profile
 from wattshed.agent.history.documents import Seen, UsedPart, by_gpu, job_document, power, report_document
 from wattshed.agent.history.listing import page_of
 from wattshed.agent.history.live import Live
@@ -71,7 +72,7 @@ class Answers:
             asked = replace(asked, job=self._key(asked.job, asked, live))
             page = page_of(self._database, asked, limit, cursor, now_us=self._now_us(), live=live)
             documents = self._documents(page.jobs, live)
-            return self._headed("wattshed.jobs/1", {"jobs": documents, "cursor": page.cursor})
+            return self._headed("wattshed.jobs/1", asked, {"jobs": documents, "cursor": page.cursor})
 
     def job(self, key: str, asked: Filter) -> dict[str, Any] | None:
         """Tell all of one job: its newest run, and what its earlier runs used; None if it is not there for who asks.
@@ -88,8 +89,8 @@ class Answers:
             parts = self._parts_of(newest, live)
             seen = [(one.host, one.part.gpu, one.part.to_us) for one in parts]
             document = job_document(newest, _seen(newest, seen), self._now_us(), collected_us(self._database))
-            document |= {"by_gpu": by_gpu(parts), "power": power(parts), "work": None}
-            return self._headed("wattshed.job/1", {"job": document, "earlier": self._documents(earlier, live)})
+            document |= {"by_gpu": by_gpu(parts), "power": self._power(newest, parts, live), "work": None}
+            return self._headed("wattshed.job/1", asked, {"job": document, "earlier": self._documents(earlier, live)})
 
     def report(self, by: str, asked: Filter, step_s: int | None = None) -> dict[str, Any]:
         """Add up what was used, by one of `query.BY` or by job; and by steps of UTC, if their length is given.
@@ -113,7 +114,7 @@ class Answers:
                 "step_s": step_s,
                 "steps": told,
             }
-            return self._headed("wattshed.report/1", body)
+            return self._headed("wattshed.report/1", asked, body)
 
     def parts(self, after: int, limit: int = MOST, store: str = "") -> dict[str, Any]:
         """Hand on the parts that follow a number, as they were added, for who collects them.
@@ -178,8 +179,9 @@ class Answers:
     def _now_us(self) -> int:
         return round(self._clock() * 1e6)
 
-    def _headed(self, schema: str, body: dict[str, Any]) -> dict[str, Any]:
-        return {"schema": schema, "host": self._host, "now_s": self._clock(), **body}
+    def _headed(self, schema: str, asked: Filter, body: dict[str, Any]) -> dict[str, Any]:
+        scope = "all" if asked.uid is None else "own"
+        return {"schema": schema, "host": self._host, "now_s": self._clock(), "scope": scope, **body}
 
     def _key(self, key: str, asked: Filter, live: Live | None) -> str:
         """Return the whole key of a job that was asked for without its prefix, where only one can be meant."""
@@ -217,6 +219,17 @@ class Answers:
     def _parts_of(self, found: FoundJob, live: Live | None) -> list[UsedPart]:
         parts = parts_of_runs(self._database, [found.number])
         return [*parts, *live.parts(found)] if live is not None else parts
+
+    def _power(self, job: FoundJob, parts: Sequence[UsedPart], live: Live | None) -> list[list[float | None]]:
+        """Tell when a job drew what: as its hosts followed it or, where one did not, from part to part."""
+        rows = self._database.rows("SELECT host, run_us, power FROM job WHERE run = ?", (job.number,))
+        texts = {(host, run_us): text for host, run_us, text in rows}
+        if live is not None and (text := live.power(job)):
+            texts[self._host, job.run_us] = text
+        try:
+            return profile.power(list(texts.values()), job.end_us)
+        except ValueError:
+            return power(parts)
 
     def _records(self, numbers: Sequence[int]) -> list[JobRecord]:
         if not numbers:

@@ -118,6 +118,11 @@ class Live:
             }
         return self._jobs
 
+    def power(self, job: FoundJob) -> str:
+        """Return the power over time of a job so far, as `agent.history.profile` writes it; empty if unknown."""
+        record = self._records.get((job.key, job.run_us))
+        return record.power if record is not None else ""
+
     def parts(self, job: FoundJob) -> Sequence[UsedPart]:
         """Return what the database lacks of a job."""
         return self._parts.get((job.key, job.run_us), ())

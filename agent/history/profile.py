@@ -199,16 +199,30 @@ class PowerProfile:
         Parameters
         ----------
         end_us : int, us
-            When the job ended: nothing is known from where this ends until then.
+            When the job ended: what is missing until then, beyond a bin, is not known.
         """
         found: list[_Segment] = []
         for from_us, to_us, hnj in self.stretches():
             if to_us > from_us:
                 watts = None if hnj is None else hnj / HNJ_PER_JOULE / ((to_us - from_us) / 1e6)
                 found.append((from_us / 1e6, to_us / 1e6, watts))
-        if end_us > self.until_us:
+        if end_us > self.until_us + self.bin_us:
             found.append((self.until_us / 1e6, end_us / 1e6, None))
         return found
+
+
+def power(texts: Sequence[str], end_us: int) -> list[list[float | None]]:
+    """Lay out the power over time of a job, of whose hosts each wrote one text, for a document.
+
+    Raises
+    ------
+    ValueError
+        If a host wrote none, or something else.
+    """
+    if not texts:
+        raise ValueError("nobody followed it")
+    whole = PowerProfile.together([PowerProfile.of_text(text) for text in texts])
+    return [[begin, end, None if watts is None else round(watts, 6)] for begin, end, watts in whole.segments(end_us)]
 
 
 class PowerProfiles:

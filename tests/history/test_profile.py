@@ -270,7 +270,7 @@ def test_what_is_known_after_a_jobs_end_is_its_lasts_and_closing_is_exact():
     assert profile.energy_hnj == (10 * 5 * 300 + 7) * J + 5
     assert profile.segments()[-1][1] == ended_us / S
     assert profile.segments()[-1][2] == near(300 + 7 / 5)
-    assert profile.segments(ended_us + 4 * S)[-1] == (ended_us / S, ended_us / S + 4, None)
+    assert profile.segments(ended_us + 40 * S)[-1] == (ended_us / S, ended_us / S + 40, None)
 
 
 def test_a_job_without_a_length_has_no_power():
