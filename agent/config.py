@@ -39,6 +39,10 @@ def _wrong_listen(addresses: tuple[str, ...]) -> str:
     return ""
 
 
+def _wrong_socket(path: str) -> str:
+    return "" if path in {"", "auto"} or path.startswith("/") else f"{path!r} is neither an absolute path nor auto"
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How often the GPUs are read. Faster than a sensor publishes buys nothing, and every call holds the driver."""
@@ -92,6 +96,16 @@ class HistorySettings:
     )
     max_bytes: int = key(
         1_000_000_000, "Largest size of the history; the oldest parts go first.", "bytes", low=1_000_000
+    )
+    socket: str = key(
+        "auto",
+        "Unix socket at which every user of this host may ask for their own jobs; auto: api.sock in $RUNTIME_DIRECTORY "
+        "(systemd), else in /run/wattshed where that can be written; empty: none.",
+        check=_wrong_socket,
+    )
+    admin_group: str = key("", "Members of this group see everybody's jobs there, as root does; empty: root alone.")
+    tcp_users: tuple[str, ...] = key(
+        (), "Users of web_config_file, and names of client certificates, that see everybody's jobs over TCP."
     )
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wattshed.agent.daemon.loop import Board, Daemon, LoopLimits
+from wattshed.agent.daemon.questions import jobs_api, jobs_socket
 from wattshed.agent.daemon.signals import end_at_once, end_in_order, look_again, once
 from wattshed.agent.daemon.source import open_source
 from wattshed.agent.daemon.systemd import Notifier, set_up_log
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from wattshed.agent.traces.native.recorder import Recorder
     from wattshed.exporters.formats.otlp import Push
     from wattshed.exporters.snapshot import FleetFacts, GpuFacts
+    from wattshed.exporters.web.jobs_api import JobsApi
 
 LOG = logging.getLogger("wattshed")
 SWITCH_S = 0.0005
@@ -68,10 +70,11 @@ def serve(config: Config, version: str, *, exporters: bool = True, reload: Calla
     _prepare_kernels(config)
     host, started_us = config.host or socket.gethostname(), time.time_ns() // 1000
     board = Board(Snapshot(host, version, "starting", "", 0, started_us, started_us))
-    about = _About(config, version, host, started_us, board, Notifier(os.environ), reload, exporters=exporters)
+    notifier, jobs = Notifier(os.environ), jobs_api(config)
+    about = _About(config, version, host, started_us, board, notifier, reload, jobs, exporters=exporters)
     with ExitStack() as opened:  # what was opened last is closed first, also where the next part cannot be opened
         if exporters:
-            opened.callback(_server(config, board).stop)
+            opened.callback(_server(config, board, about.jobs).stop)
         try:
             daemon = _assemble(about, opened)
             with suppress(StopIteration):  # no window comes any more: stopped, or the trace is over
@@ -99,6 +102,7 @@ class _About:
     board: Board
     notifier: Notifier
     reload: Callable[[], Config] | None
+    jobs: JobsApi
     exporters: bool = field(kw_only=True)
 
 
@@ -194,13 +198,15 @@ def _prepare_kernels(config: Config) -> None:
     os.environ.setdefault("NUMBA_CACHE_DIR", config.cache_dir)
 
 
-def _server(config: Config, board: Board) -> Server:
+def _server(config: Config, board: Board, jobs: JobsApi) -> Server:
     try:
         server = Server(
             board.current,
             config.listen,
             config.web_config_file or None,
             hostname_label=config.export.dcgm_hostname_label,
+            jobs=jobs,
+            jobs_socket=jobs_socket(config.history, os.environ),
         )
         server.start()
     except WebConfigError as error:
@@ -278,8 +284,10 @@ def _history(about: _About, kind: str, faults: Faults, opened: ExitStack) -> His
     """Keep every job for good, beside the state: measured and simulated ones apart, of a playback none."""
     settings = about.config.history
     if kind == "trace" or not settings.enabled:
+        about.jobs.close("this agent keeps no history")
         return None
     from wattshed.agent.daemon.history_feed import HistoryFeed  # noqa: PLC0415 - a database is opened only here
+    from wattshed.agent.history.answering import Question, open_or_empty  # noqa: PLC0415
     from wattshed.agent.history.privacy import Privacy  # noqa: PLC0415
     from wattshed.agent.history.store import Retention  # noqa: PLC0415
     from wattshed.agent.history.sums import DAY_US  # noqa: PLC0415
@@ -287,17 +295,13 @@ def _history(about: _About, kind: str, faults: Faults, opened: ExitStack) -> His
 
     name = "simulated-history.db" if kind == "simulated" else "history.db"
     retention = Retention(round(settings.max_age_days * DAY_US), settings.max_bytes)
-    people = about.config.privacy
-    writer = HistoryWriter(
-        Path(about.config.state_dir) / name,
-        about.host,
-        faults,
-        retention,
-        privacy=Privacy.of_settings(people.users, people.key_file),
-        user_days=people.user_days,
-    )
+    people, path = about.config.privacy, Path(about.config.state_dir) / name
+    privacy = Privacy.of_settings(people.users, people.key_file)
+    writer = HistoryWriter(path, about.host, faults, retention, privacy=privacy, user_days=people.user_days)
     opened.callback(writer.stop)
-    return HistoryFeed(writer, settings.slot_s * 1_000_000)
+    feed = HistoryFeed(writer, settings.slot_s * 1_000_000)
+    about.jobs.open(lambda: Question(partial(open_or_empty, path), about.host, feed.view, whose=privacy.uid))
+    return feed
 
 
 def _boot_id(config: Config, kind: str) -> str:

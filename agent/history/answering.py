@@ -35,6 +35,8 @@ class Question:
     host : str
     live : callable
         See `Answers`.
+    whose : callable
+        From a user to who that is in the history, see `agent.history.privacy`; below 0: nobody.
     clock : callable
         Unix seconds.
     """
@@ -44,9 +46,12 @@ class Question:
         opening: Callable[[], SqlDatabase],
         host: str,
         live: Callable[[], LiveView | None] | None = None,
+        *,
+        whose: Callable[[int], int] = lambda uid: uid,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._opening, self._host, self._live, self._clock = opening, host, live, clock
+        self._whose = whose
         self._lock = threading.Lock()
         self._database: SqlDatabase | None = None
         self._interrupted = False
@@ -66,6 +71,8 @@ class Question:
         (int, dict)
             HTTP's status, and the document.
         """
+        if uid is not None and (uid := self._whose(uid)) < 0:
+            uid = _NOBODY
         try:
             with self._opened() as database:
                 answers = Answers(database, self._host, self._live, clock=self._clock)
@@ -95,6 +102,8 @@ class Question:
             database.close()
 
 
+_NOBODY = -2
+"""No job is this user's; -1 are those of whom it is not known."""
 _TOO_LONG = 503, {"error": "the question took too long; ask for a shorter time or for fewer jobs"}
 
 

@@ -44,7 +44,8 @@ def page_of(
     CursorError
         If the cursor is not one that an earlier page gave.
     """
-    first_us = now_us if live is None else live.ended_before_us - 1  # whatever runs will have an end after it
+    # Whatever runs will have an end after it.
+    first_us = now_us if live is None else max(live.ended_before_us - 1, 0)
     as_of_us, before = _read(cursor) if cursor else (first_us, None)
     replaced = live.jobs() if live is not None else {}
     enough = most + 1 + sum(job.stored is not None for job in replaced.values())

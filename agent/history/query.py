@@ -208,10 +208,12 @@ def jobs_since(
     """
     where, values = where_jobs(asked)
     where, values = f"{where} AND run.sort_us > ?", [*values, after_us]
+    key = "run.key || ''"  # few run: they are sorted, and not found one by one in an index of all keys
     if before is not None:
-        where, values = f"{where} AND (run.key, run.host, run.run_us) < (?, ?, ?)", [*values, *before]
+        where, values = f"{where} AND ({key}, run.host, run.run_us) < (?, ?, ?)", [*values, *before]
     rows = database.rows(
-        f"SELECT {_RUN} FROM run WHERE {where} ORDER BY key DESC, host DESC, run_us DESC LIMIT ?", (*values, most)
+        f"SELECT {_RUN} FROM run WHERE {where} ORDER BY {key} DESC, run.host DESC, run.run_us DESC LIMIT ?",
+        (*values, most),
     )
     return _found(database, rows)
 

@@ -11,15 +11,19 @@ import contextlib
 import logging
 import os
 import socket
+import ssl
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wattshed.exporters.formats import prometheus
-from wattshed.exporters.web.access import Busy, Passwords, RateLimit, names_of
+from wattshed.exporters.web.access import Busy, Passwords, RateLimit, credentials, names_of
 from wattshed.exporters.web.conversation import ANSWERING, CHUNK, ClientLimits, Conversation, Peer
-from wattshed.exporters.web.listen import activated, bind, describe
+from wattshed.exporters.web.jobs_api import Asker, JobsApi, refusal
+from wattshed.exporters.web.listen import activated, bind, bind_for_all, describe
+from wattshed.exporters.web.peer import caller_of
 from wattshed.exporters.web.reload import Watched
 from wattshed.exporters.web.site import Response, WebSite, plain
 from wattshed.exporters.web.web_config import WebConfig, WebConfigError
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
 
     from wattshed.exporters.formats.exposition import Family
     from wattshed.exporters.snapshot import Snapshot
+    from wattshed.exporters.web.peer import Caller
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +61,11 @@ class Server:
         See `WebSite`.
     environ : mapping
         Where systemd says which sockets it hands over.
+    jobs : JobsApi, optional
+        Answers about jobs.
+    jobs_socket : str
+        Path of a Unix socket at which everybody on the host may ask about their own jobs; empty: none. If it cannot be
+        bound, the server goes on without it.
 
     Raises
     ------
@@ -73,10 +83,14 @@ class Server:
         limits: ClientLimits | None = None,
         families: Callable[[Snapshot], Iterable[Family]] = prometheus.families,
         environ: Mapping[str, str] = os.environ,
+        jobs: JobsApi | None = None,
+        jobs_socket: str = "",
     ) -> None:
         self._site = WebSite(publish, hostname_label, families=families)
         self._listen, self._environ = tuple(listen), environ
         self._limits = limits or ClientLimits()
+        self._jobs, self._jobs_path = jobs, jobs_socket
+        self._jobs_socket: socket.socket | None = None
         self._watched = Watched(
             Path(web_config) if web_config else None,
             lambda error: self._site.fault("web-config", f"{error}; the last good configuration stays in force"),
@@ -107,6 +121,8 @@ class Server:
             if not self._sockets:
                 for address in self._listen:
                     self._sockets += bind(address)
+            if self._jobs_path:
+                self._listen_for_jobs()
         except BaseException:
             self._close_sockets()
             raise
@@ -116,6 +132,14 @@ class Server:
         started.wait()
         for address in self.addresses:
             log.info("listening on %s", address)
+
+    def _listen_for_jobs(self) -> None:
+        try:
+            self._jobs_socket = bind_for_all(self._jobs_path)
+        except OSError as error:
+            self._site.fault("jobs-socket", f"{error.strerror or error}; jobs are not told there")
+        else:
+            self._sockets.append(self._jobs_socket)
 
     def stop(self, timeout_s: float = 5.0) -> None:
         """Close every connection and end the thread; does nothing if it does not run."""
@@ -131,7 +155,8 @@ class Server:
         for sock in self._sockets:
             name = sock.getsockname() if sock.fileno() >= 0 else None
             sock.close()
-            if isinstance(name, str) and name and not self._environ.get("LISTEN_FDS"):
+            activated_one = self._environ.get("LISTEN_FDS") and sock is not self._jobs_socket
+            if isinstance(name, str) and name and not activated_one:
                 with contextlib.suppress(OSError):
                     os.unlink(name)  # noqa: PTH108 - a unix socket's name is a plain string
         self._sockets = []
@@ -157,6 +182,8 @@ class Server:
             task.cancel()
         await asyncio.gather(*jobs, return_exceptions=True)
         self._passwords.close()
+        if self._jobs is not None:
+            self._jobs.stop()
 
     async def _observe(self) -> None:
         while True:
@@ -182,7 +209,7 @@ class Server:
                 raise
             peer = Peer(time.monotonic())
             self._peers[peer] = None
-            peer.task = asyncio.create_task(self._serve(sock, peer))
+            peer.task = asyncio.create_task(self._serve(sock, peer, by_kernel=listener is self._jobs_socket))
             await asyncio.sleep(0)  # a burst of connections must not keep those that are here from being served
 
     async def _room(self) -> None:
@@ -197,14 +224,15 @@ class Server:
                     peer.task.cancel()
             await asyncio.sleep(0 if idle else 0.005)
 
-    async def _serve(self, sock: socket.socket, peer: Peer) -> None:
+    async def _serve(self, sock: socket.socket, peer: Peer, *, by_kernel: bool) -> None:
         loop, transport = asyncio.get_running_loop(), None
         try:
             config = self._watched.current()
             reader = asyncio.StreamReader(limit=self._limits.header_bytes)
             protocol = asyncio.StreamReaderProtocol(reader)
             tls: dict[str, Any] = {}
-            if config.tls:
+            caller = caller_of(sock) if by_kernel else None
+            if config.tls and caller is None:
                 tls = {
                     "ssl": config.tls,
                     "ssl_handshake_timeout": self._limits.handshake_s,
@@ -217,8 +245,9 @@ class Server:
             transport.set_write_buffer_limits(high=CHUNK)
             writer = asyncio.StreamWriter(transport, protocol, reader, loop)
             sans = names_of(writer.get_extra_info("peercert"))
-            if not config.allowed_sans or config.allowed_sans & sans:
-                await Conversation(self._answer, reader, writer, peer, self._limits).run()
+            if caller is not None or not config.allowed_sans or config.allowed_sans & sans:
+                answer = partial(self._answer_caller, caller) if caller is not None else partial(self._answer, sans)
+                await Conversation(answer, reader, writer, peer, self._limits).run()
                 writer.close()
                 async with asyncio.timeout(2.0):
                     await writer.wait_closed()
@@ -233,18 +262,33 @@ class Server:
             else:
                 transport.abort()
 
-    async def _answer(self, request: h11.Request) -> Response:
+    async def _answer_caller(self, caller: Caller, request: h11.Request) -> Response:
+        """Answer over the socket at which the kernel says who asks: about jobs, and to who sees all of them, all."""
+        target, headers = request.target.decode(), _headers_of(request)
+        try:
+            asker = Asker(caller)
+            jobs = self._jobs
+            if jobs is not None and jobs.is_asked(target.partition("?")[0]):
+                return await jobs.answer(request.method.decode(), target, headers, asker)
+            if jobs is not None and jobs.sees_all(asker):
+                return self._site.answer(request.method.decode(), target, headers)
+            return refusal(403, "only questions about jobs are answered here")
+        except Exception as error:  # noqa: BLE001 - the client learns nothing of the inside
+            self._site.fault("exporter", repr(error))
+            return refusal(500, "internal error")
+
+    async def _answer(self, sans: set[str], request: h11.Request) -> Response:
         config = self._watched.current()
         if self._rate is None or self._rate[0] is not config:
             self._rate = (config, RateLimit(config.rate_interval_s, config.burst, time.monotonic))
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers}
+        headers = _headers_of(request)
         try:
             if not self._rate[1].allow():
                 response = plain(429, "too many requests", ("Retry-After", "1"))
             elif config.users and not await self._passwords.allow(config.users, headers.get("authorization", "")):
                 response = plain(401, "unauthorized", ("WWW-Authenticate", 'Basic realm="wattshed", charset="UTF-8"'))
             else:
-                response = self._site.answer(request.method.decode(), request.target.decode(), headers)
+                response = await self._answer_known(config, sans, request, headers)
         except Busy:
             response = plain(503, "busy", ("Retry-After", "1"))
         except Exception as error:  # noqa: BLE001 - the client learns nothing of the inside
@@ -255,3 +299,20 @@ class Server:
             kept = [(name, value) for name, value in response.headers if name.lower() not in own]
             return Response(response.status, response.content_type, response.body, (*kept, *config.headers.items()))
         return response
+
+    async def _answer_known(
+        self, config: WebConfig, sans: set[str], request: h11.Request, headers: Mapping[str, str]
+    ) -> Response:
+        """Answer who has shown what the web configuration asks for."""
+        method, target = request.method.decode(), request.target.decode()
+        if self._jobs is None or not self._jobs.is_asked(target.partition("?")[0]):
+            return self._site.answer(method, target, headers)
+        user = credentials(headers.get("authorization", ""))[0] if config.users else None
+        certified = config.tls is not None and config.tls.verify_mode == ssl.CERT_REQUIRED
+        verified = frozenset(sans if config.tls is not None else ())
+        asker = self._jobs.over_tcp(user or "", verified, headers, known=bool(config.users) or certified)
+        return await self._jobs.answer(method, target, headers, asker)
+
+
+def _headers_of(request: h11.Request) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers}

@@ -94,15 +94,44 @@ def _bind_one(family: int, address: tuple[str | int, ...] | tuple[int, bytes], *
     return sock
 
 
-def _bind_unix(path: str) -> socket.socket:
+def bind_for_all(path: str) -> socket.socket:
+    """Bind a Unix socket that every user of the host may connect to: who they are is asked of the kernel.
+
+    Raises
+    ------
+    OSError
+        If it cannot be bound, or another process listens there; the message names the path.
+    """
+    if _listens(path):
+        raise OSError(errno.EADDRINUSE, f"cannot listen on unix:{path}: another process does")
+    try:
+        return _bind_unix(path, 0o666)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot listen on unix:{path}: {error.strerror or error}") from error
+
+
+def _listens(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        try:
+            sock.connect(path)
+        except OSError:
+            return False
+    return True
+
+
+def _bind_unix(path: str, mode: int = 0o660) -> socket.socket:
     with contextlib.suppress(FileNotFoundError):
         if stat.S_ISSOCK(os.stat(path).st_mode):  # noqa: PTH116 - beside unlink, on a plain string
             os.unlink(path)  # noqa: PTH108 - left by a run that was killed
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.bind(path)
-    os.chmod(path, 0o660)  # noqa: PTH101
-    sock.listen(BACKLOG)
-    sock.setblocking(False)
+    try:
+        sock.bind(path)
+        os.chmod(path, mode)  # noqa: PTH101
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
     return sock
 
 

@@ -52,7 +52,8 @@ def test_nothing_is_written_by_who_only_reads(new_place):
     database.close()
 
 
-def test_one_database_has_one_collector(new_place):
+def test_one_database_has_one_collector(new_place, monkeypatch):
+    monkeypatch.setattr("wattshed.agent.history.postgres.LOCK_S", 0.2)
     place = new_place()
     first = open_database(place, only=True)
     with pytest.raises(DatabaseError, match="another collector has it"):
