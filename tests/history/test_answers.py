@@ -12,7 +12,7 @@ from wattshed.agent.history import steps
 from wattshed.agent.history.answers import Answers
 from wattshed.agent.history.opening import open_database
 from wattshed.agent.history.paths import RefusedError, ask
-from wattshed.agent.history.profile import Measured, PowerProfile
+from wattshed.agent.history.profile import KnownEnergy, PowerProfile
 from wattshed.agent.history.query import Filter, TooMuchError
 from wattshed.agent.history.sums import within
 from wattshed.agent.wire.parts import END, hnj_of, of_plain, record_of_plain
@@ -92,7 +92,7 @@ def test_power_over_time_has_holes_and_overlaps(new_place):
 def test_a_job_that_was_followed_tells_its_power_in_steps_and_any_other_by_its_parts(new_place, text):
     ended = job("slurm:1", end_us=MARCH_US + HOUR_US)
     profile = PowerProfile(MARCH_US, HOUR_US // 2)
-    profile.look(3600 * 2_000_000_000, [Measured(HOUR_US // 2, MARCH_US + HOUR_US)], MARCH_US + HOUR_US)
+    profile.look(3600 * 2_000_000_000, [KnownEnergy(HOUR_US // 2, MARCH_US + HOUR_US)], MARCH_US + HOUR_US)
     begin_s = MARCH_US / 1e6
     for written, power in (
         (profile.text(), [[begin_s, begin_s + 1800, 1.0], [begin_s + 1800, begin_s + 3600, 1.0]]),
