@@ -88,8 +88,12 @@ class Cuts:
         known_us : mapping of GpuKey to int, us
             Until when the energy of each GPU is known; without, until now.
         """
+        for gpu, new in gpus.items():
+            if (IDLE, gpu) not in self.cuts:  # nobody has used anything yet, whenever that is booked
+                begin = Cut(min(max(since_us, new.here_since_us), now_us))
+                self.cuts[IDLE, gpu] = self.cuts[UNATTRIBUTED, gpu] = begin
         if now_us < self._at_us:
-            self._set_back(jobs, gpus, since_us, now_us)
+            self._set_back(jobs, gpus, now_us)
         self._at_us = now_us
         slot = now_us // self.slot_us
         if slot != self._slot:
@@ -103,24 +107,20 @@ class Cuts:
             elif (account := gpus.get(gpu)) is None:
                 continue
             elif owner in {IDLE, UNATTRIBUTED}:
-                self._cut_nobody(owner, gpu, account, since_us, now_us)
+                self._cut_nobody(owner, gpu, account, now_us)
             elif (job := jobs.get(JobKey(owner))) is not None and gpu in job.lines:
                 self._cut_job(job, gpu, account, now_us)
 
-    def _set_back(
-        self, jobs: Mapping[JobKey, JobAccount], gpus: Mapping[GpuKey, GpuAccount], since_us: int, now_us: int
-    ) -> None:
+    def _set_back(self, jobs: Mapping[JobKey, JobAccount], gpus: Mapping[GpuKey, GpuAccount], now_us: int) -> None:
         """Cut everybody where the wall clock stood before it was set back: what follows begins where it stands now."""
-        self.cut_everybody(jobs, gpus, since_us, self._at_us)
+        self.cut_everybody(jobs, gpus, self._at_us)
         self.cuts = {place: replace(cut, at_us=min(cut.at_us, now_us)) for place, cut in self.cuts.items()}
 
-    def cut_everybody(
-        self, jobs: Mapping[JobKey, JobAccount], gpus: Mapping[GpuKey, GpuAccount], since_us: int, now_us: int
-    ) -> None:
+    def cut_everybody(self, jobs: Mapping[JobKey, JobAccount], gpus: Mapping[GpuKey, GpuAccount], now_us: int) -> None:
         """Cut everybody at once."""
         for owner, gpu in _everybody(jobs, gpus):
             if owner in {IDLE, UNATTRIBUTED}:
-                self._cut_nobody(owner, gpu, gpus[gpu], since_us, now_us)
+                self._cut_nobody(owner, gpu, gpus[gpu], now_us)
             else:
                 self._cut_job(jobs[JobKey(owner)], gpu, gpus[gpu], now_us)
 
@@ -227,17 +227,16 @@ class Cuts:
         needed = {(part.job, part.run_us) for part in self.outbox}
         self.records = {place: record for place, record in self.records.items() if place in needed}
 
-    def _cut_nobody(self, owner: str, gpu: GpuKey, account: GpuAccount, since_us: int, now_us: int) -> None:
+    def _cut_nobody(self, owner: str, gpu: GpuKey, account: GpuAccount, now_us: int) -> None:
         """Cut idle power, or what nobody is known to have used."""
-        used = used_by_nobody(owner, account)
-        began_us = max(since_us, account.here_since_us) if (owner, gpu) not in self.cuts else 0
-        if (taken := self._take(owner, gpu, used, began_us, now_us)) is not None:
+        if (taken := self._take(owner, gpu, used_by_nobody(owner, account), now_us, now_us)) is not None:
             from_us, part = taken
             self._send(owner, 0, gpu, from_us, now_us, part)
 
     def _cut_job(self, job: JobAccount, gpu: GpuKey, account: GpuAccount, now_us: int, flags: int = 0) -> None:
         line, used = job.lines[gpu], used_by(job, gpu, account)
         began_us = job.start_us if job.start_us >= 0 else now_us
+        now_us = min(now_us, job.end_us) if job.end_us >= 0 else now_us  # all of it was used until then
         taken = self._take(job.key, gpu, used, began_us, now_us, even_nothing=bool(flags))
         if taken is None:
             return

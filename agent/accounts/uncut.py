@@ -23,8 +23,6 @@ def uncut_parts(
 ) -> Iterator[JobPart]:
     """Yield what every open account used since it was cut last; with the parts that were cut, that is all of it.
 
-    Of an account that holds less than was cut, for it is booked again after a power cut, nothing is yielded.
-
     Parameters
     ----------
     cuts : Cuts

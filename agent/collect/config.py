@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
 EXAMPLE = "http://node001:9961"
 SOCKET = "/run/wattshed/collect.sock"
-_SETTINGS = (
-    "database", "database_file", "poll_s", "timeout_s", "concurrency", "max_age_days", "listen", "web_config_file", "socket",
-    "admin_group", "tcp_users", "relays", "privacy", "slurm", "kubernetes", "targets",
+# What the file and each of its [[targets]] may hold.
+SETTINGS = (
+    "database", "database_file", "poll_s", "timeout_s", "concurrency", "max_age_days", "listen", "web_config_file",
+    "socket", "admin_group", "tcp_users", "relays", "privacy", "slurm", "kubernetes", "targets",
 )  # fmt: skip
-_TARGETS = (
+TARGETS = (
     "urls", "file_sd", "http_sd", "dns", "scheme", "cluster", "login", "password_file", "ca_file", "cert_file",
     "key_file",
 )  # fmt: skip
@@ -114,7 +115,7 @@ def read_settings(path: str | Path) -> CollectSettings:
         With file, line and column, and what to do.
     """
     document = Document(path, "make one as docs/collect.md shows")
-    root = document.root.only(_SETTINGS)
+    root = document.root.only(SETTINGS)
     folder = document.folder
     privacy = root.table("privacy", required=False).only(("users", "key_file", "user_days"))
     slurm = root.table("slurm", required=False).only(("write_back", "sacct", "sacctmgr"))
@@ -161,7 +162,7 @@ def _database(root: Table, folder: Path) -> str:
 
 
 def _group(table: Table, folder: Path) -> TargetGroup:
-    table.only(_TARGETS)
+    table.only(TARGETS)
     urls = tuple(table.each("urls", str, []))
     lists = tuple(str(folder / one) for one in table.each("file_sd", str, []))
     servers = tuple(table.each("http_sd", str, []))

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import grp
+import os
 import socket
 import time
 from typing import TYPE_CHECKING
 
 from wattshed.agent.collect.metrics import families
 from wattshed.agent.errors import InputError
+from wattshed.agent.history.answering import Question
 from wattshed.exporters.snapshot import Snapshot
 from wattshed.exporters.web.http import Server, WebConfigError
+from wattshed.exporters.web.jobs_api import JobsApi
+from wattshed.exporters.web.peer import Access, overflow_uids
 
 if TYPE_CHECKING:
     from wattshed.agent.collect.config import CollectSettings
-    from wattshed.agent.collect.service import Collector
+    from wattshed.agent.collect.service import SiteCollector
     from wattshed.agent.errors import Faults
 
 _VIEW_S = 1.0
@@ -25,21 +30,25 @@ class CollectServer:
     Parameters
     ----------
     settings : CollectSettings
-    collector : Collector
+    collector : SiteCollector
     faults : Faults
     version : str
         Of this program.
     """
 
-    def __init__(self, settings: CollectSettings, collector: Collector, faults: Faults, version: str = "") -> None:
+    def __init__(self, settings: CollectSettings, collector: SiteCollector, faults: Faults, version: str = "") -> None:
         self._faults, self._began_us = faults, round(time.time() * 1e6)
         self._collector, self._version, self._host = collector, version, socket.gethostname()
         self._view: tuple[float, Snapshot] | None = None
         own = families(collector.puller)
+        access = Access(frozenset({0, os.geteuid()}), _group(settings.admin_group), overflow_uids())
+        jobs = JobsApi(access, frozenset(settings.tcp_users), frozenset(settings.relays))
+        jobs.open(lambda: Question(collector.opened, self._host, whose=collector.privacy.uid))
         try:
             self._server = Server(
-                self._published, settings.listen, settings.web_config_file or None, families=lambda _: own
-            )
+                self._published, settings.listen, settings.web_config_file or None, families=lambda _: own, jobs=jobs,
+                jobs_socket=settings.socket,
+            )  # fmt: skip
         except WebConfigError as error:
             raise InputError(error.message, error.path, error.line, error.column) from None
 
@@ -86,3 +95,14 @@ class CollectServer:
             faults=dict(self._faults.counts),
             unmetered="" if asked else "no agent was asked yet",
         )
+
+
+def _group(name: str) -> int | None:
+    if not name:
+        return None
+    if name.isascii() and name.isdecimal():
+        return int(name)
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise InputError(f"admin_group: there is no group {name!r} here") from None

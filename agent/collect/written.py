@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from wattshed.agent.collect.write_back import GIVE_UP_US, FinishedRun
-from wattshed.agent.history.query import Filter, runs
+from wattshed.agent.history.query import Filter, runs_of
 from wattshed.agent.history.sums import DAY_US
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class WrittenRuns:
             (after or self._first(since_us) - 1, since_us, most),
         )
         every = Filter()
-        found = (one for number, key in rows for one in runs(self._database, key, every) if one.number == number)
+        found = (one for number, key in rows for one in runs_of(self._database, key, every) if one.number == number)
         return [self._finished(one) for one in found]
 
     def settle(self, number: int, outcome: str) -> None:

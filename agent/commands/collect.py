@@ -11,16 +11,19 @@ import threading
 from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import Faults, InputError
+from wattshed.agent.wire.credentials import add_client_flags, credentials_of
 
 if TYPE_CHECKING:
     from types import FrameType
 
+SOCKET = "/run/wattshed/collect.sock"
 CONFIG = "/etc/wattshed/collect.toml"
 _EXAMPLES = """examples:
   wattshed collect --config collect.toml              ask all agents that the file names, for ever
   wattshed jobs --url unix:/run/wattshed/collect.sock everybody's jobs, on the collector's host
   wattshed collect reset node017                      take a history whose disk was restored
   wattshed collect forget node017                     do not wait any more for a host that is gone
+  wattshed collect --relay https://collector:9962 --cert-file login1.pem --ca-file site.pem
   wattshed collect erase --user ada                   take a user out of the history; no sum changes
 """
 
@@ -43,6 +46,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("store", metavar="STORE", nargs="?", help="reset, forget: the host, address or id of a store")
     parser.add_argument("--config", metavar="F", default=CONFIG, help=f"settings (default {CONFIG})")
     parser.add_argument("--user", metavar="U", help="erase: the name or the user id")
+    parser.add_argument(
+        "--relay",
+        metavar="URL",
+        help="collect nothing: let the users of this login node ask that collector about their own jobs",
+    )
+    parser.add_argument("--socket", metavar="PATH", default=SOCKET, help=f"--relay: listen here (default {SOCKET})")
+    add_client_flags(parser, "a collector that is relayed to")
     parser.set_defaults(run=_run)
 
 
@@ -54,7 +64,7 @@ def _run(args: argparse.Namespace) -> int:
     from wattshed.agent.history.sql import DatabaseError  # noqa: PLC0415
 
     try:
-        return _administer(args) if args.action else _collect(args)
+        return _administer(args) if args.action else _relay(args) if args.relay else _collect(args)
     except DatabaseError as error:
         sys.stderr.write(f"wattshed: {error}\n")
         return 1
@@ -65,10 +75,14 @@ def _administer(args: argparse.Namespace) -> int:
     from wattshed.agent.collect.stores import find, forget, reset  # noqa: PLC0415
     from wattshed.agent.history.forgetting import erase_user  # noqa: PLC0415
     from wattshed.agent.history.opening import open_database  # noqa: PLC0415
+    from wattshed.agent.history.privacy import Privacy  # noqa: PLC0415
 
-    database = open_database(read_settings(args.config).database)
+    settings = read_settings(args.config)
+    # A collector that runs remembers what erasing takes away.
+    database = open_database(settings.database, only=args.action == "erase")
     if args.action == "erase":
-        said = f"{erase_user(database, args.user)} jobs and sums of days are nobody's in particular now"
+        privacy = Privacy.of_settings(settings.users, settings.key_file)
+        said = f"{erase_user(database, args.user, privacy)} jobs and sums of days are nobody's in particular now"
         sys.stdout.write(f"{said}\n")
         return 0
     store_id, host = find(database, args.store)
@@ -81,12 +95,24 @@ def _administer(args: argparse.Namespace) -> int:
     return 0
 
 
-def _collect(args: argparse.Namespace) -> int:
-    from wattshed.agent.collect.config import read_settings  # noqa: PLC0415
-    from wattshed.agent.collect.serve import CollectServer  # noqa: PLC0415
-    from wattshed.agent.collect.service import Collector  # noqa: PLC0415
+def _relay(args: argparse.Namespace) -> int:
+    from wattshed.agent.collect.relay import Relay  # noqa: PLC0415
     from wattshed.agent.daemon.systemd import Notifier  # noqa: PLC0415
 
+    ended, notifier = _until_ended(), Notifier(os.environ)
+    relay = Relay(args.relay, credentials_of(args), args.socket)
+    try:
+        relay.start()
+        notifier.ready(f"relaying from {args.socket}")
+        ended.wait()
+        notifier.stopping()
+    finally:
+        relay.stop()
+    return 0
+
+
+def _until_ended() -> threading.Event:
+    """Log to standard error, and return what SIGTERM and SIGINT set."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     ended = threading.Event()
 
@@ -95,8 +121,18 @@ def _collect(args: argparse.Namespace) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
+    return ended
+
+
+def _collect(args: argparse.Namespace) -> int:
+    from wattshed.agent.collect.config import read_settings  # noqa: PLC0415
+    from wattshed.agent.collect.serve import CollectServer  # noqa: PLC0415
+    from wattshed.agent.collect.service import SiteCollector  # noqa: PLC0415
+    from wattshed.agent.daemon.systemd import Notifier  # noqa: PLC0415
+
+    ended = _until_ended()
     settings, faults, notifier = read_settings(args.config), Faults(), Notifier(os.environ)
-    collector = Collector(settings, faults)
+    collector = SiteCollector(settings, faults)
     try:
         server = CollectServer(settings, collector, faults)
         server.start()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from wattshed.agent.reports.focus import FocusNames
     from wattshed.agent.reports.sources import JobSource
 
-BY = ("user", "account", "partition", "namespace", "qos", "host", "model", "day", "month")
+BY = ("user", "account", "partition", "namespace", "qos", "host", "model", "day", "month", "workload", "queue")
 """What a report goes by."""
 _FOCUS_NAMES = ("provider", "publisher", "issuer", "account", "region")
 _EXAMPLES = """examples:

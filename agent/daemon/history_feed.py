@@ -15,7 +15,7 @@ from wattshed.agent.accounts.cuts import MOST_WAITING, Cuts
 from wattshed.agent.accounts.publishing import ENDED_US
 from wattshed.agent.accounts.uncut import open_records, uncut_parts
 from wattshed.agent.history.live import LiveView
-from wattshed.agent.history.profile import Measured, PowerProfiles
+from wattshed.agent.history.profile import KnownEnergy, PowerProfiles
 from wattshed.agent.history.writer import Batch
 from wattshed.exporters.snapshot import HistoryFacts
 
@@ -133,5 +133,5 @@ class HistoryFeed:
         )
 
 
-def _measured(accounts: Accounts) -> dict[GpuKey, Measured]:
-    return {gpu: Measured(*known) for gpu, known in accounts.measured().items()}
+def _measured(accounts: Accounts) -> dict[GpuKey, KnownEnergy]:
+    return {gpu: KnownEnergy(*known) for gpu, known in accounts.measured().items()}

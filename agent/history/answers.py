@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from wattshed.agent.history import profile
 from wattshed.agent.history.documents import Seen, UsedPart, by_gpu, job_document, power, report_document
 from wattshed.agent.history.listing import page_of
 from wattshed.agent.history.live import Live
 from wattshed.agent.history.part_rows import PART_COLUMNS, RECORD_COLUMNS, part_of, record_of
-from wattshed.agent.history.query import FOREVER_US, MOST, collected_us, runs
+from wattshed.agent.history.query import FOREVER_US, MOST, collected_us, runs_of
 from wattshed.agent.history.reporting import report_of
 from wattshed.agent.history.sql import DatabaseError
 from wattshed.agent.history.steps import batched, parts_of_runs
@@ -88,7 +89,7 @@ class Answers:
             parts = self._parts_of(newest, live)
             seen = [(one.host, one.part.gpu, one.part.to_us) for one in parts]
             document = job_document(newest, _seen(newest, seen), self._now_us(), collected_us(self._database))
-            document |= {"by_gpu": by_gpu(parts), "power": power(parts), "work": None}
+            document |= {"by_gpu": by_gpu(parts), "power": self._power(newest, parts, live), "work": None}
             return self._headed("wattshed.job/1", asked, {"job": document, "earlier": self._documents(earlier, live)})
 
     def report(self, by: str, asked: Filter, step_s: int | None = None) -> dict[str, Any]:
@@ -192,7 +193,7 @@ class Answers:
 
     def _runs(self, key: str, asked: Filter, live: Live | None, most: int = MOST) -> list[FoundJob]:
         """Return the runs of a job, the newest first."""
-        found = runs(self._database, key, asked, most=most)
+        found = runs_of(self._database, key, asked, most=most)
         if live is not None:
             found = [job for job in found if (job.key, job.run_us) not in live.jobs()]
             found += [job.whole for job in live.matching(replace(asked, job=key))]
@@ -218,6 +219,17 @@ class Answers:
     def _parts_of(self, found: FoundJob, live: Live | None) -> list[UsedPart]:
         parts = parts_of_runs(self._database, [found.number])
         return [*parts, *live.parts(found)] if live is not None else parts
+
+    def _power(self, job: FoundJob, parts: Sequence[UsedPart], live: Live | None) -> list[list[float | None]]:
+        """Tell when a job drew what: as its hosts followed it or, where one did not, from part to part."""
+        rows = self._database.rows("SELECT host, run_us, power FROM job WHERE run = ?", (job.number,))
+        texts = {(host, run_us): text for host, run_us, text in rows}
+        if live is not None and (text := live.power(job)):
+            texts[self._host, job.run_us] = text
+        try:
+            return profile.power(list(texts.values()), job.end_us)
+        except ValueError:
+            return power(parts)
 
     def _records(self, numbers: Sequence[int]) -> list[JobRecord]:
         if not numbers:

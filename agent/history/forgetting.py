@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from wattshed.agent.history.privacy import KEPT
+from wattshed.agent.history.privacy import KEPT, Privacy
 from wattshed.agent.history.schema import GROUPS, SUMS
 from wattshed.agent.history.sums import DAY_US
+from wattshed.agent.window import MISSING, uid_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,22 +56,33 @@ def forget_users(database: SqlDatabase, before_day: int) -> int:
     return count + _all_payers(database, "\"user\" <> ''", (), before_day, "")
 
 
-def erase_user(database: SqlDatabase, user: str) -> int:
+def erase_user(database: SqlDatabase, user: str, privacy: Privacy | None = None) -> int:
     """Give all that is known of one user, by name or by user id, to `ERASED`; returns how much was changed.
 
     Nobody else may write the database meanwhile.
+
+    Parameters
+    ----------
+    database : SqlDatabase
+    user : str
+    privacy : Privacy, optional
+        What stands for users in this history: the user is meant by that too.
 
     Raises
     ------
     DatabaseError
     """
-    if user == ERASED:
-        return 0
+    hidden, uid = privacy or Privacy(), uid_of(user)
+    who = {user, hidden.user(user), *([str(hidden.uid(uid))] if uid != MISSING else [])}
+    return sum(_erase(database, one) for one in sorted(who - {"", ERASED, str(MISSING)}))
+
+
+def _erase(database: SqlDatabase, user: str) -> int:
     count = _all_runs(database, '"user" = ?', (user,), ERASED)
     if user.isascii() and user.isdecimal() and len(user) < 18:
         names = {name for (name,) in database.rows('SELECT DISTINCT "user" FROM run WHERE uid = ?', (int(user),))}
         count += _all_runs(database, "uid = ?", (int(user),), ERASED)
-        count += sum(erase_user(database, name) for name in names - {"", user})
+        count += sum(_erase(database, name) for name in names - {"", ERASED, user})
     return count + _all_payers(database, '"user" = ?', (user,), 2**40, ERASED)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from wattshed.agent.history.documents import UsedPart, total, used_of
-from wattshed.agent.history.query import FOREVER_US, FoundJob, Used, runs, stored_runs
+from wattshed.agent.history.query import FOREVER_US, FoundJob, Used, runs_of, stored_runs
 from wattshed.agent.history.run_rows import RUNNING_US
 from wattshed.agent.history.runs import HostRow, Run
 from wattshed.agent.history.sums import NOT_A_JOB
@@ -118,6 +118,11 @@ class Live:
             }
         return self._jobs
 
+    def power(self, job: FoundJob) -> str:
+        """Return the power over time of a job so far, as `agent.history.profile` writes it; empty if unknown."""
+        record = self._records.get((job.key, job.run_us))
+        return record.power if record is not None else ""
+
     def parts(self, job: FoundJob) -> Sequence[UsedPart]:
         """Return what the database lacks of a job."""
         return self._parts.get((job.key, job.run_us), ())
@@ -138,7 +143,7 @@ class Live:
         if job.stored is None:
             return False
         those = replace(asked, uid=None, groups={}, since_us=0, until_us=FOREVER_US, running=None)
-        return any(run.number == job.stored.number for run in runs(self._database, job.whole.key, those))
+        return any(run.number == job.stored.number for run in runs_of(self._database, job.whole.key, those))
 
 
 def seen_by(uid: int, asked: Filter) -> bool:

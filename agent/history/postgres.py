@@ -6,6 +6,7 @@ next question, never within a transaction.
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ WORDS = Words(
     by_key="",
 )
 CONNECT_S = 10
+LOCK_S = 3.0
+"""How long a collector waits for the lock of another one."""
 LOCK_MS = 5_000
 """How long a writer waits for another one's lock."""
 _ONLY = 0x7761747473686564
@@ -156,10 +159,19 @@ class PostgresDatabase:
             )
         except (self._psycopg.Error, UnicodeError) as error:
             raise DatabaseError(f"{self.name}: cannot be opened ({self._said(error)})") from None
-        if self._only and not connection.execute("SELECT pg_try_advisory_lock(%s)", (_ONLY,)).fetchall()[0][0]:
+        if self._only and not self._locked(connection):
             connection.close()
             raise DatabaseError(f"{self.name}: another collector has it; one database has one collector")
         return connection
+
+    def _locked(self, connection: psycopg.Connection[tuple[Any, ...]]) -> bool:
+        """Take the lock of the one collector; the server may notice late that the last one was killed."""
+        ends = time.monotonic() + LOCK_S
+        while not connection.execute("SELECT pg_try_advisory_lock(%s)", (_ONLY,)).fetchall()[0][0]:
+            if time.monotonic() > ends:
+                return False
+            time.sleep(0.1)
+        return True
 
     @contextmanager
     def _named(self) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:

@@ -47,14 +47,14 @@ class FollowedJob(Protocol):
         """By GPU."""
 
 
-class Measured(NamedTuple):
+class KnownEnergy(NamedTuple):
     """How far the energy of a GPU is known: for how much time in all, and until when, us; -1 is never."""
 
     booked_us: int
     until_us: int
 
 
-_NEVER = Measured(0, -1)
+_NEVER = KnownEnergy(0, -1)
 
 
 @dataclass(slots=True)
@@ -89,14 +89,14 @@ class PowerProfile:
         """Begin where the first bin does."""
         self.until_us = max(self.until_us, self.start_us)
 
-    def look(self, account_hnj: int, gpus: Sequence[Measured], end_us: int) -> None:
+    def look(self, account_hnj: int, gpus: Sequence[KnownEnergy], end_us: int) -> None:
         """Enter what an account grew by.
 
         Parameters
         ----------
         account_hnj : int, hnj
             What it holds now.
-        gpus : sequence of Measured
+        gpus : sequence of KnownEnergy
             Its GPUs, as they are now; further ones come at the end.
         end_us : int, us
             When the job was seen last.
@@ -199,16 +199,30 @@ class PowerProfile:
         Parameters
         ----------
         end_us : int, us
-            When the job ended: nothing is known from where this ends until then.
+            When the job ended: what is missing until then, beyond a bin, is not known.
         """
         found: list[_Segment] = []
         for from_us, to_us, hnj in self.stretches():
             if to_us > from_us:
                 watts = None if hnj is None else hnj / HNJ_PER_JOULE / ((to_us - from_us) / 1e6)
                 found.append((from_us / 1e6, to_us / 1e6, watts))
-        if end_us > self.until_us:
+        if end_us > self.until_us + self.bin_us:
             found.append((self.until_us / 1e6, end_us / 1e6, None))
         return found
+
+
+def power(texts: Sequence[str], end_us: int) -> list[list[float | None]]:
+    """Lay out the power over time of a job, of whose hosts each wrote one text, for a document.
+
+    Raises
+    ------
+    ValueError
+        If a host wrote none, or something else.
+    """
+    if not texts:
+        raise ValueError("nobody followed it")
+    whole = PowerProfile.together([PowerProfile.of_text(text) for text in texts])
+    return [[begin, end, None if watts is None else round(watts, 6)] for begin, end, watts in whole.segments(end_us)]
 
 
 class PowerProfiles:
@@ -224,9 +238,9 @@ class PowerProfiles:
         self._texts = texts
         self._open: dict[str, PowerProfile] = {}
         self._due_us: dict[str, int] = {}
-        self._before: Mapping[Any, Measured] = {}  # the GPUs at the end of the last window
+        self._before: Mapping[Any, KnownEnergy] = {}  # the GPUs at the end of the last window
 
-    def go_on(self, jobs: Iterable[FollowedJob], gpus: Mapping[Any, Measured], saved_us: int) -> None:
+    def go_on(self, jobs: Iterable[FollowedJob], gpus: Mapping[Any, KnownEnergy], saved_us: int) -> None:
         """Continue at what was saved; a job whose profile was not has one from then on."""
         for job in jobs:
             try:
@@ -237,7 +251,7 @@ class PowerProfiles:
             self._look(job, gpus, saved_us)  # until it was saved, all was measured
         self._before = gpus
 
-    def follow(self, jobs: Iterable[FollowedJob], gpus: Mapping[Any, Measured], now_us: int) -> None:
+    def follow(self, jobs: Iterable[FollowedJob], gpus: Mapping[Any, KnownEnergy], now_us: int) -> None:
         """Take note of the open jobs at the end of a window: of those whose bin is over."""
         due_us = self._due_us
         for job in jobs:
@@ -245,13 +259,13 @@ class PowerProfiles:
                 self._look(job, gpus, now_us)
         self._before = gpus
 
-    def close(self, jobs: Iterable[FollowedJob], gpus: Mapping[Any, Measured]) -> None:
+    def close(self, jobs: Iterable[FollowedJob], gpus: Mapping[Any, KnownEnergy]) -> None:
         """Take note of the last of jobs whose accounts are closed, and let go of them; their texts stay."""
         for job in jobs:
             self._look(job, gpus, job.end_us)
             del self._open[job.key], self._due_us[job.key]
 
-    def _look(self, job: FollowedJob, gpus: Mapping[Any, Measured], now_us: int) -> None:
+    def _look(self, job: FollowedJob, gpus: Mapping[Any, KnownEnergy], now_us: int) -> None:
         profile = self._open.get(job.key)
         if profile is None:
             booked_us = [self._before.get(gpu, _NEVER).booked_us for gpu in job.lines]

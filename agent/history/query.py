@@ -218,7 +218,7 @@ def jobs_since(
     return _found(database, rows)
 
 
-def runs(database: SqlDatabase, key: str, asked: Filter, *, most: int = MOST) -> list[FoundJob]:
+def runs_of(database: SqlDatabase, key: str, asked: Filter, *, most: int = MOST) -> list[FoundJob]:
     """Return the runs of one job, the newest first."""
     where, values = where_jobs(asked)
     rows = database.rows(

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from wattshed.agent.history.sql import SqlDatabase
 
 
+LABELS = ("workload", "queue")
+"""Labels of jobs, in no sums of days, that a report can go by, job by job."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReportTable:
     """What was used, by row and by step.
@@ -66,8 +70,10 @@ def report_of(
     TooMuchError
         If there are too many rows or steps.
     """
-    if by not in {*BY, "job"}:
-        raise ValueError(f"by: {by!r} is not one of {', '.join((*BY, 'job'))}")
+    if by not in {*BY, *LABELS, "job"}:
+        raise ValueError(f"by: {by!r} is not one of {', '.join((*BY, *LABELS, 'job'))}")
+    if by in LABELS:
+        return _by_label(report_of(database, "job", asked, step_s, live), by)
     step_us = step_s * 1_000_000 if step_s is not None else DAY_US if by in {"day", "month"} else FOREVER_US
     used: dict[tuple[Any, int], Used] = defaultdict(Used)
     if by == "job" or step_s is not None:
@@ -83,6 +89,26 @@ def report_of(
     places = {row: place for place, row in enumerate(rows)}
     told = [(places[row], step * step_us, one) for (row, step), one in used.items()] if step_s is not None else []
     return ReportTable(groups, fields, sorted(told, key=lambda one: one[:2]))
+
+
+def _by_label(table: ReportTable, by: str) -> ReportTable:
+    """Add up a report by job by one of the jobs' labels."""
+    used: dict[str, Used] = defaultdict(Used)
+    jobs: Counter[str] = Counter()
+    names = []
+    for group, fields in zip(table.groups, table.fields, strict=True):
+        name = group.name if group.jobs is None else fields.get(by, "")
+        names.append(name)
+        used[name] = used[name].plus(group.used)
+        jobs[name] += group.jobs or 0
+    found = [Group(name, None if name.startswith(NOT_A_JOB) else jobs[name], one) for name, one in used.items()]
+    groups = in_order(by, found)
+    places = {group.name: place for place, group in enumerate(groups)}
+    steps: dict[tuple[int, int], Used] = defaultdict(Used)
+    for row, at_us, one in table.steps:
+        place = places[names[row]], at_us
+        steps[place] = steps[place].plus(one)
+    return ReportTable(groups, [], [(*place, one) for place, one in sorted(steps.items(), key=lambda step: step[0])])
 
 
 def _beyond(
@@ -213,4 +239,5 @@ def _fields(job: JobRecord, hosts: Sequence[str]) -> dict[str, Any]:
         "start_s": job.start_us / 1e6 if is_job else None,
         "end_s": job.end_us / 1e6 if is_job and job.end_us >= 0 else None,
         **{name: job.labels.get(name, "") for name in GROUPS},
+        **{name: job.labels[name] for name in LABELS if name in job.labels},
     }

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from wattshed.agent.history.job_rows import batched, rows_of
 from wattshed.agent.history.runs import MERGED, HostRow, Run, runs
 from wattshed.agent.history.schema import GROUPS
 from wattshed.agent.wire.parts import REQUEUED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from wattshed.agent.history.sql import SqlDatabase
 
 RUNNING_US = 2**62
 """In place of the end of a job that runs, where jobs are put in order."""
-_ROW = "id, run, host, run_us, start_us, end_us, uid, labels"
-_GROUP_COLUMNS = ", ".join(f'"{name}"' for name in GROUPS)
+_COLUMNS = ", ".join(
+    ("id", "key", "run_us", "host", "start_us", "end_us", "uid", "labels", "run", *(f'"{name}"' for name in GROUPS))
+)
 
 
 class RunRows:
@@ -40,73 +42,102 @@ class RunRows:
 
     def follow(self, changed: Iterable[tuple[str, int]]) -> None:
         """Bring the runs of jobs up to date of which rows are new or changed; each by its key and begin."""
-        places = {(key, None if self._merges(key) else run_us) for key, run_us in changed}
-        for key, run_us in sorted(places, key=repr):
-            found = self._rows(key, run_us)
-            before = {row.number: run for row, run, _ in found}
-            groups = {row.number: groups for row, _, groups in found}
-            rows = [row for row, _, _ in found]
-            together = runs(rows) if self._merged else [Run((row,)) for row in rows]
-            self._write(together, before, groups)
+        places = set(changed)
+        merged = sorted({key for key, _ in places if self._merges(key)})
+        found = list(rows_of(self._database, _COLUMNS, {place for place in places if not self._merges(place[0])}))
+        for keys in batched(merged):
+            marks = ", ".join("?" * len(keys))
+            found += self._database.rows(f"SELECT {_COLUMNS} FROM job WHERE key IN ({marks})", keys)
+        rows, before = [], {}
+        for number, key, run_us, host, start_us, end_us, uid, labels, run, *groups in found:
+            rows.append(HostRow(number, key, host, run_us, start_us, end_us, uid, json.loads(labels)))
+            before[number] = _Before(run, groups)
+        self._write(runs(rows) if self._merged else [Run((row,)) for row in rows], before)
 
     def _merges(self, key: str) -> bool:
         return self._merged and key.startswith(MERGED)
 
-    def _rows(self, key: str, run_us: int | None) -> list[tuple[HostRow, int, Sequence[str]]]:
-        """Return rows with the number of their run so far, 0 for none, and their groups so far."""
-        values: list[Any] = [key]
-        where = "key = ?"
-        if run_us is not None:
-            where, values = f"{where} AND run_us = ?", [key, run_us]
-        found: list[tuple[HostRow, int, Sequence[str]]] = []
-        for row in self._database.rows(f"SELECT {_ROW}, {_GROUP_COLUMNS} FROM job WHERE {where}", values):
-            number, run, host, begin, start_us, end_us, uid, text, *groups = row
-            one = HostRow(number, key, host, begin, start_us, end_us, uid, json.loads(text))
-            found.append((one, run, groups))
+    def _write(self, together: Sequence[Run], before: Mapping[int, _Before]) -> None:
+        numbers = self._numbers(together, before)
+        free = {one.run for one in before.values()} - {0} - set(numbers)
+        self._database.each_do("DELETE FROM run WHERE id = ?", [(number,) for number in sorted(free)])
+        rows, moved = [], []
+        for run, number in zip(together, numbers, strict=True):
+            groups = _groups(run)
+            for row in run.rows:
+                was = before[row.number]
+                if was != (number, groups):
+                    rows.append((number, *groups, row.number))
+                if was.run and was.groups != groups:
+                    moved.append((row, was.groups, groups))
+        changes = ", ".join(f'"{name}" = ?' for name in GROUPS)
+        self._database.each_do(f"UPDATE job SET run = ?, {changes} WHERE id = ?", rows)
+        for row, was_of, is_of in moved:
+            self._moved(row.number, row.host, was_of, is_of)
+
+    def _numbers(self, together: Sequence[Run], before: Mapping[int, _Before]) -> list[int]:
+        """Write runs; a run keeps a number that one of its rows had, where no other run has taken it."""
+        free = {one.run for one in before.values()} - {0}
+        numbers: list[int] = []
+        known: list[tuple[Any, ...]] = []
+        new: list[tuple[Any, ...]] = []
+        for run in together:
+            own = min({before[row.number].run for row in run.rows} & free, default=0)
+            free.discard(own)
+            numbers.append(own)
+            (known if own else new).append((*_facts(run).values(), *([own] if own else [])))
+        if not together:
+            return []
+        names = list(_facts(together[0]))
+        changes = ", ".join(f"{name} = ?" for name in names)
+        self._database.each_do(f"UPDATE run SET {changes} WHERE id = ?", known)
+        self._database.each_do(f"INSERT INTO run({', '.join(names)}) VALUES({', '.join('?' * len(names))})", new)
+        if new:
+            made = self._made(sorted({run.first.key for run, own in zip(together, numbers, strict=True) if not own}))
+            numbers = [own or made[_identity(run)] for run, own in zip(together, numbers, strict=True)]
+        return numbers
+
+    def _made(self, keys: Sequence[str]) -> dict[tuple[object, ...], int]:
+        """Return the numbers of runs by what tells them apart, the newest where that is the same."""
+        found = {}
+        for some in batched(keys):
+            marks = ", ".join("?" * len(some))
+            for number, *identity in self._database.rows(
+                f'SELECT id, key, run_us, host, "cluster" FROM run WHERE key IN ({marks}) ORDER BY id', some
+            ):
+                found[tuple(identity)] = int(number)
         return found
 
-    def _write(self, together: Sequence[Run], before: dict[int, int], groups: dict[int, Sequence[str]]) -> None:
-        free = sorted(set(before.values()) - {0})
-        for run in together:
-            # A run keeps a number that one of its rows had, where no other run has taken it.
-            own = sorted({before[row.number] for row in run.rows} & set(free))
-            number = own[0] if own else 0
-            if number:
-                free.remove(number)
-            number = self._put(run, number)
-            labels = run.labels
-            values = [labels.get(name, "") for name in GROUPS]
-            for row in run.rows:
-                if before[row.number] != number:
-                    self._database.do("UPDATE job SET run = ? WHERE id = ?", (number, row.number))
-                if list(groups[row.number]) != values:
-                    changes = ", ".join(f'"{name}" = ?' for name in GROUPS)
-                    self._database.do(f"UPDATE job SET {changes} WHERE id = ?", (*values, row.number))
-                    self._moved(row.number, row.host, groups[row.number], values)
-        for number in free:
-            self._database.do("DELETE FROM run WHERE id = ?", (number,))
 
-    def _put(self, run: Run, number: int) -> int:
-        first, labels, end_us = run.first, run.labels, run.end_us
-        facts = {
-            "key": first.key,
-            "run_us": first.run_us,
-            "host": first.host,
-            "start_us": first.start_us,
-            "end_us": end_us,
-            "sort_us": end_us if end_us >= 0 else RUNNING_US,
-            "uid": run.uid,
-            "labels": json.dumps(labels, sort_keys=True),
-            "flags": REQUEUED if run.requeued else 0,
-            "expected": run.expected or 0,
-            **{f'"{name}"': labels.get(name, "") for name in GROUPS},
-        }
-        if number:
-            changes = ", ".join(f"{name} = ?" for name in facts)
-            self._database.do(f"UPDATE run SET {changes} WHERE id = ?", (*facts.values(), number))
-            return number
-        self._database.do(
-            f"INSERT INTO run({', '.join(facts)}) VALUES({', '.join('?' * len(facts))})", tuple(facts.values())
-        )
-        # The newest of this key: none is made between the two.
-        return int(self._database.rows("SELECT max(id) FROM run WHERE key = ?", (first.key,))[0][0])
+class _Before(NamedTuple):
+    """What a row was part of: its run, 0 for none, and the run's groups."""
+
+    run: int
+    groups: list[str]
+
+
+def _groups(run: Run) -> list[str]:
+    labels = run.labels
+    return [labels.get(name, "") for name in GROUPS]
+
+
+def _identity(run: Run) -> tuple[object, ...]:
+    return run.first.key, run.first.run_us, run.first.host, run.labels.get("cluster", "")
+
+
+def _facts(run: Run) -> dict[str, Any]:
+    """Return the columns of a run."""
+    first, labels, end_us = run.first, run.labels, run.end_us
+    return {
+        "key": first.key,
+        "run_us": first.run_us,
+        "host": first.host,
+        "start_us": first.start_us,
+        "end_us": end_us,
+        "sort_us": end_us if end_us >= 0 else RUNNING_US,
+        "uid": run.uid,
+        "labels": json.dumps(labels, sort_keys=True),
+        "flags": REQUEUED if run.requeued else 0,
+        "expected": run.expected or 0,
+        **{f'"{name}"': labels.get(name, "") for name in GROUPS},
+    }

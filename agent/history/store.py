@@ -6,12 +6,12 @@ known by its number, and changes nothing.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from wattshed.agent.history import schema
 from wattshed.agent.history.forgetting import forget_users
+from wattshed.agent.history.job_rows import JobRows
 from wattshed.agent.history.part_rows import PART_COLUMNS, part_of
 from wattshed.agent.history.run_rows import RunRows
 from wattshed.agent.history.sums import DAY_US, NOT_A_JOB, Sums
@@ -23,17 +23,6 @@ if TYPE_CHECKING:
     from wattshed.agent.history.sql import SqlDatabase
 
 _BITE = 1000
-
-
-class _Known(NamedTuple):
-    """A job that was written: its number, and what is known of it."""
-
-    number: int
-    start_us: int
-    end_us: int
-    uid: int
-    labels: Mapping[str, str]
-    power: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +61,12 @@ class Store:
 
     def __init__(self, database: SqlDatabase, store_id: str, host: str, *, merged: bool = False) -> None:
         schema.prepare(database)
-        self._database, self._host = database, host
+        self._database = database
         with database.transaction():
             database.do("INSERT INTO store(store_id, host) VALUES(?, ?) ON CONFLICT DO NOTHING", (store_id, host))
         rows = database.rows("SELECT id FROM store WHERE store_id = ? ORDER BY epoch DESC LIMIT 1", (store_id,))
         self.number = int(rows[0][0])
-        self._sums = Sums(database, host)
+        self._jobs, self._sums = JobRows(database, self.number, host), Sums(database, host)
         self._runs = RunRows(database, self._regroup, merged=merged)
 
     def add(
@@ -114,21 +103,18 @@ class Store:
         self, parts: Sequence[JobPart], jobs: Mapping[tuple[str, int], JobRecord], models: Mapping[str, str]
     ) -> int:
         """Add parts as `add` does, within a transaction of the caller's."""
-        changed = {place for place, record in jobs.items() if self._job(record)}
         next_seq = self.next_seq()
         new = [part for part in parts if part.seq >= next_seq]
-        numbers: dict[tuple[str, int], int] = {}
+        places = {(part.job, part.run_us) for part in new}
+        known = self._jobs.found(places - set(jobs))
+        unknown: dict[tuple[str, int], JobRecord] = {}
         for part in new:
             place = part.job, part.run_us
-            if place not in numbers:
-                known = self._found(*place)
-                if known is None:
-                    self._job(JobRecord(*place, part.from_us))
-                    known = self._found(*place)
-                    changed.add(place)
-                numbers[place] = known.number if known else -1
-        self.follow(changed)
+            if place not in known and place not in jobs:
+                unknown.setdefault(place, JobRecord(*place, part.from_us))
+        self.follow(self._jobs.write([*jobs.values(), *unknown.values()]))
         if new:
+            numbers = {place: one.number for place, one in self._jobs.found(places).items()}
             self._sums.insert(self.number, [(part, numbers[part.job, part.run_us]) for part in new], models)
             self._database.do("UPDATE store SET next_seq = ? WHERE id = ?", (new[-1].seq + 1, self.number))
         return len(new)
@@ -136,40 +122,6 @@ class Store:
     def follow(self, changed: Iterable[tuple[str, int]]) -> None:
         """Bring the runs of jobs up to date, of which rows changed; within a transaction of the caller's."""
         self._runs.follow(place for place in changed if not place[0].startswith(NOT_A_JOB))
-
-    def _job(self, record: JobRecord) -> bool:
-        """Write what this host knows of a job; labels that are known stay. Returns whether anything was new."""
-        before = self._found(record.key, record.run_us)
-        labels = {**before.labels, **record.labels} if before else dict(record.labels)
-        facts = {
-            "start_us": record.start_us,
-            "end_us": record.end_us,
-            "uid": record.uid,
-            "labels": json.dumps(labels, sort_keys=True),
-            "power": record.power or (before.power if before else ""),
-        }
-        if before is None:
-            facts = {"store": self.number, "key": record.key, "run_us": record.run_us, "host": self._host, **facts}
-            self._database.do(
-                f"INSERT INTO job({', '.join(facts)}) VALUES({', '.join('?' * len(facts))})", tuple(facts.values())
-            )
-            return True
-        if before == (before.number, record.start_us, record.end_us, record.uid, labels, facts["power"]):
-            return False
-        changes = ", ".join(f"{name} = ?" for name in facts)
-        self._database.do(f"UPDATE job SET {changes} WHERE id = ?", (*facts.values(), before.number))
-        return True
-
-    def _found(self, key: str, run_us: int) -> _Known | None:
-        """Return what was written of a job, None if nothing was."""
-        rows = self._database.rows(
-            "SELECT id, start_us, end_us, uid, labels, power FROM job WHERE key = ? AND run_us = ? AND store = ?",
-            (key, run_us, self.number),
-        )
-        if not rows:
-            return None
-        number, start_us, end_us, uid, labels, power = rows[0]
-        return _Known(number, start_us, end_us, uid, json.loads(labels), power)
 
     def _regroup(self, job: int, host: str, before: Sequence[str], after: Sequence[str]) -> None:
         """Move what a job used so far to the sums of whom it turned out to be of."""

@@ -6,6 +6,7 @@ from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from wattshed.agent.history.job_rows import batched
 from wattshed.agent.history.schema import COUNTS, DOUBTS, GROUPS, SUMS
 from wattshed.agent.wire.parts import Doubt, JobPart, split_hnj
 
@@ -75,9 +76,12 @@ class Sums:
 
     def _groups(self, jobs: Iterable[int]) -> dict[int, Sequence[str]]:
         names = ", ".join(f'"{name}"' for name in GROUPS)
-        return {
-            job: row for job in jobs for row in self._database.rows(f"SELECT {names} FROM job WHERE id = ?", (job,))
-        }
+        found: dict[int, Sequence[str]] = {}
+        for some in batched(sorted(jobs)):
+            marks = ", ".join("?" * len(some))
+            for number, *row in self._database.rows(f"SELECT id, {names} FROM job WHERE id IN ({marks})", some):
+                found[int(number)] = row
+        return found
 
     def _gpu(self, uuid: str, model: str) -> int:
         place = uuid, self._host, model

@@ -101,8 +101,7 @@ class ReplayedHistory:
             accounts.finish()
             cuts.close([job for job in accounts.ledger.jobs.values() if job.end_us < host.end_us], accounts.gpus)
             running = {key: job for key, job in accounts.ledger.jobs.items() if job.end_us >= host.end_us}
-            since_us = accounts.since_us if accounts.since_us is not None else host.end_us
-            cuts.cut_everybody(running, accounts.gpus, since_us, host.end_us)
+            cuts.cut_everybody(running, accounts.gpus, host.end_us)
             self._write(host)
         self._database.close()
 

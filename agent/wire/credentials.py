@@ -87,7 +87,12 @@ def add_flags(parser: argparse.ArgumentParser, otherwise: str) -> None:
         metavar="U",
         help=f"whom to ask: http(s)://HOST:PORT or unix:/PATH ($WATTSHED_URL; without it {otherwise})",
     )
-    flags = parser.add_argument_group("a server that wants TLS or a user")
+    add_client_flags(parser, "a server that wants TLS or a user")
+
+
+def add_client_flags(parser: argparse.ArgumentParser, title: str) -> None:
+    """Add the flags that `credentials_of` reads, in a group of this title."""
+    flags = parser.add_argument_group(title)
     flags.add_argument("--login", metavar="NAME", help="who asks, for basic authentication ($WATTSHED_LOGIN)")
     flags.add_argument(
         "--password-file",

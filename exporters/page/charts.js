@@ -1,5 +1,5 @@
 "use strict";
-/* A chart of power over the last hour: lines or a stack, a legend of buttons, a readout, and arrow keys. */
+/* A chart of power over time: lines, steps or a stack, a legend of buttons, a readout, and arrow keys. */
 
 const SI = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"], [1, ""]];
 
@@ -23,9 +23,15 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+/* Times on the axis: within an hour, and of jobs that may last for months (the day stands where it begins). */
+const SHORT = [[3600, "{HH}:{mm}"], [60, "{HH}:{mm}"], [1, "{HH}:{mm}:{ss}"]];
+const dated = format => [format, "\n{MMM} {D} {YYYY}", null, "\n{MMM} {D}", null, null, null, 1];
+const LONG = [[86400, "{MMM} {D}", "\n{YYYY}", null, null, null, null, null, 1], [3600, ...dated("{HH}:{mm}")], [60, ...dated("{HH}:{mm}")], [1, ...dated("{HH}:{mm}:{ss}")]];
+
 class Chart {
-  constructor(root, title, { stacked }) {
-    this.root = root; this.title = title; this.stacked = stacked;
+  /* stepped: each value lasts until the next one, over any stretch of time that is over */
+  constructor(root, title, { stacked, stepped = false }) {
+    this.root = root; this.title = title; this.stacked = stacked; this.stepped = stepped;
     this.hidden = new Set(); this.plot = null; this.key = ""; this.series = []; this.time = [];
     this.frame = make("div", { class: "plot", tabindex: "0", role: "img", "aria-label": title });
     this.live = make("p", { class: "readout", "aria-live": "polite" });
@@ -53,7 +59,8 @@ class Chart {
     const data = [time, ...(this.stacked ? this.stack(shown) : shown.map(s => s.values))];
     const last = s => { const known = s.values.filter(v => v !== null); return known.length ? known[known.length - 1] : null; };
     const now = series.reduce((sum, s) => sum + (last(s) || 0), 0);
-    this.frame.setAttribute("aria-label", `${this.title}: ${quantity(now, "W")} now, ${series.length} lines. Arrow keys read the values.`);
+    const what = this.stepped ? "" : ` ${quantity(now, "W")} now, ${series.length} lines.`;
+    this.frame.setAttribute("aria-label", `${this.title}:${what} Arrow keys read the values.`);
     if (key === this.key && this.plot) { this.plot.setData(data); return; }
     this.key = key;
     if (this.plot) this.plot.destroy();
@@ -75,12 +82,12 @@ class Chart {
       cursor: { drag: { x: false, y: false }, points: { show: !this.stacked }, y: false },
       scales: { y: { range: (_, low, high) => [0, Math.max(10, high * 1.08)] } },
       axes: [
-        { ...axis, values: [[3600, "{HH}:{mm}"], [60, "{HH}:{mm}"], [1, "{HH}:{mm}:{ss}"]], space: 70, size: 28 },
+        { ...axis, values: this.stepped ? LONG : SHORT, space: 70, size: this.stepped ? 42 : 28 },
         { ...axis, size: 62, values: (_, ticks) => ticks.map(t => quantity(t, "W").replace(/\.0+ /, " ")) },
       ],
       series: [{}, ...shown.map(s => ({
         label: s.label, stroke: this.stacked ? undefined : s.color, width: 1.75, fill: this.stacked ? s.color : undefined,
-        points: { show: false }, spanGaps: false,
+        points: { show: false }, spanGaps: false, ...(this.stepped ? { paths: uPlot.paths.stepped({ align: 1 }), fill: `${s.color}22` } : {}),
       }))],
       hooks: { setCursor: [plot => this.read(plot.cursor.idx)] },
     };
@@ -88,7 +95,7 @@ class Chart {
 
   read(i) {
     if (i === null || i === undefined || this.time[i] === undefined) { this.live.textContent = ""; return; }
-    const when = new Date(this.time[i] * 1000).toLocaleTimeString([], { hour12: false });
+    const when = new Date(this.time[i] * 1000)[this.stepped ? "toLocaleString" : "toLocaleTimeString"]([], { hour12: false });
     const parts = this.series.filter(s => !this.hidden.has(s.key) && s.values[i] !== null).map(s => `${s.label} ${quantity(s.values[i], "W")}`);
     this.live.textContent = `${when}  ${parts.join(" · ")}`;
   }

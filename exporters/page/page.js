@@ -236,8 +236,12 @@ function theme(name) {
   $("theme").setAttribute("aria-label", `Theme: ${name}; press to change`);
   try { localStorage.setItem("theme", name); } catch { /* a private window: it lasts for this visit */ }
   if (last) draw(last);
+  document.dispatchEvent(new Event("theme"));
 }
 $("theme").addEventListener("click", () => theme(THEMES[(THEMES.indexOf(document.documentElement.dataset.theme || "auto") + 1) % 3]));
 try { theme(THEMES.includes(localStorage.getItem("theme")) ? localStorage.getItem("theme") : "auto"); } catch { theme("auto"); }
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => last && draw(last));
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  if (last) draw(last);
+  document.dispatchEvent(new Event("theme"));
+});
 follow();

@@ -309,8 +309,9 @@ class Server:
             return self._site.answer(method, target, headers)
         user = credentials(headers.get("authorization", ""))[0] if config.users else None
         certified = config.tls is not None and config.tls.verify_mode == ssl.CERT_REQUIRED
-        names = frozenset({*({user} if user else ()), *(sans if config.tls is not None else ())})
-        return await self._jobs.answer(method, target, headers, Asker(None, names, bool(config.users) or certified))
+        verified = frozenset(sans if config.tls is not None else ())
+        asker = self._jobs.over_tcp(user or "", verified, headers, known=bool(config.users) or certified)
+        return await self._jobs.answer(method, target, headers, asker)
 
 
 def _headers_of(request: h11.Request) -> dict[str, str]:

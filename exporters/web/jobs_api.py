@@ -17,14 +17,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl
 
 from wattshed.exporters.formats.negotiation import wants_gzip
+from wattshed.exporters.web.peer import Caller
 from wattshed.exporters.web.site import GZIP_FROM, JSON, SAFE, Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from wattshed.exporters.web.peer import Access, Caller
+    from wattshed.exporters.web.peer import Access
 
 JOBS, REPORT, PARTS = "/api/v1/jobs", "/api/v1/report", "/api/v1/parts"
+RELAYED = "x-wattshed-uid"
+"""Header in which a relay says which user of its own host asks."""
 LIMIT_S = 5.0
 """A question that takes longer is ended."""
 AT_ONCE = 4
@@ -55,11 +58,14 @@ class Asker:
         The user whose password was right, and the names of a certificate that was verified.
     known : bool
         Over TCP: the web configuration asks everybody who they are.
+    relayed : bool
+        ``caller`` is who the kernel of another host says it is, told by a relay that is believed.
     """
 
     caller: Caller | None = None
     names: frozenset[str] = frozenset()
     known: bool = False
+    relayed: bool = False
 
 
 class JobsApi:
@@ -71,6 +77,8 @@ class JobsApi:
         Who sees all over a Unix socket.
     tcp_users : frozenset of str
         Users and names of certificates that see all over TCP.
+    relays : frozenset of str
+        Names of certificates that may say which user asks; who is relayed sees their own jobs, whoever they are.
     limit_s : float, s
     at_once : int
     """
@@ -79,11 +87,12 @@ class JobsApi:
         self,
         access: Access,
         tcp_users: frozenset[str] = frozenset(),
+        relays: frozenset[str] = frozenset(),
         *,
         limit_s: float = LIMIT_S,
         at_once: int = AT_ONCE,
     ) -> None:
-        self._access, self._tcp_users = access, tcp_users
+        self._access, self._tcp_users, self._relays = access, tcp_users, relays
         self._limit_s, self._at_once = limit_s, at_once
         self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="wattshed-question")
         self._asked: Counter[object] = Counter()
@@ -109,8 +118,31 @@ class JobsApi:
         """Tell whether a path is one of these."""
         return path in (JOBS, REPORT, PARTS) or path.startswith(f"{JOBS}/")
 
+    def over_tcp(self, user: str, certified: frozenset[str], headers: Mapping[str, str], *, known: bool) -> Asker:
+        """Return who asks over TCP.
+
+        Parameters
+        ----------
+        user : str
+            Whose password was right; empty if none was asked for.
+        certified : frozenset of str
+            Names of a certificate that was verified.
+        headers : mapping
+            Lower-case names.
+        known : bool
+            See `Asker`.
+        """
+        told = headers.get(RELAYED)
+        if told is None:
+            return Asker(None, certified | ({user} if user else frozenset()), known)
+        # Only a relay says for whom it asks; whoever else does is nobody, not even who they are themselves.
+        believed = bool(self._relays & certified) and told.isascii() and told.isdecimal() and len(told) < 11
+        return Asker(Caller(int(told) if believed else -1), known=known, relayed=True)
+
     def sees_all(self, asker: Asker) -> bool:
         """Tell whether somebody may see everybody's jobs."""
+        if asker.relayed:
+            return False
         if asker.caller is not None:
             return self._access.sees_all(asker.caller)
         return asker.known and bool(self._tcp_users & asker.names)
@@ -181,6 +213,8 @@ class JobsApi:
         task.add_done_callback(self._tasks.discard)
 
     def _why_nothing(self, asker: Asker) -> str:
+        if asker.relayed:
+            return "who asks for another user is no relay that is believed here, or the user is nobody in particular"
         if asker.caller is not None:
             return "this user stands for users that are not known here, and sees no jobs"
         if not asker.known:

@@ -1,9 +1,12 @@
 """Whom a collector asks: its file of settings, and lists of targets that are read again and again."""
 
 import json
+from pathlib import Path
 
 import pytest
+import trustme
 
+from wattshed.agent.collect import config
 from wattshed.agent.collect.config import CollectSettings, TargetGroup, read_settings
 from wattshed.agent.collect.targets import Targets
 from wattshed.agent.errors import Faults, InputError
@@ -174,3 +177,19 @@ def test_a_database_whose_url_is_a_secret(tmp_path):
     secret.chmod(0o644)
     with pytest.raises(InputError, match="can be read by others"):
         read_settings(written(tmp_path, text))
+
+
+def test_the_settings_of_the_documentation(tmp_path):
+    """What docs/collect.md shows is taken as it is, and it names every key there is."""
+    page = (Path(__file__).parents[2] / "docs/collect.md").read_text()
+    shown = page.partition("```toml\n")[2].partition("```")[0]
+    written(tmp_path, "hunter2\n", "password").chmod(0o600)
+    trustme.CA().cert_pem.write_to_path(tmp_path / "site-ca.pem")
+    found = read_settings(written(tmp_path, shown))
+    assert (found.database, found.poll_s) == ("/var/lib/wattshed-collect/site.db", 60)
+    assert [(len(one.urls), one.cluster, one.scheme) for one in found.targets] == [
+        (2, "east", "http"),
+        (0, "", "https"),
+    ]
+    for key in (*config.SETTINGS, *config.TARGETS):
+        assert f"`{key}`" in page or f"[{key}]" in page, key

@@ -15,7 +15,7 @@ from tests.daemon.short_jobs import GPUS, MW, S, restored, times_of
 from wattshed.agent.history.database import Database
 from wattshed.exporters.snapshot import HNJ_PER_JOULE
 
-FOLDER, WINDOWS, A_MINUTE, KEEP_S = "state", 240, 1_000, 20
+FOLDER, WINDOWS, A_MINUTE, KEEP_S = "state", 160, 1_000, 20
 
 
 def life(folder, *, count=WINDOWS, keep_s=KEEP_S, kill_after_s=None):

@@ -1,6 +1,7 @@
 """The documents: what they say is what the parts say, and who may not see a job learns nothing of it."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from wattshed.agent.history import steps
 from wattshed.agent.history.answers import Answers
 from wattshed.agent.history.opening import open_database
 from wattshed.agent.history.paths import RefusedError, ask
+from wattshed.agent.history.profile import KnownEnergy, PowerProfile
 from wattshed.agent.history.query import Filter, TooMuchError
 from wattshed.agent.history.sums import within
 from wattshed.agent.wire.parts import END, hnj_of, of_plain, record_of_plain
@@ -84,6 +86,21 @@ def test_power_over_time_has_holes_and_overlaps(new_place):
         [begin_s + 7200, begin_s + 10800, None],
         [begin_s + 10800, begin_s + 14400, 1.0],
     ]
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "0 1 1 1 A"])
+def test_a_job_that_was_followed_tells_its_power_in_steps_and_any_other_by_its_parts(new_place, text):
+    ended = job("slurm:1", end_us=MARCH_US + HOUR_US)
+    profile = PowerProfile(MARCH_US, HOUR_US // 2)
+    profile.look(3600 * 2_000_000_000, [KnownEnergy(HOUR_US // 2, MARCH_US + HOUR_US)], MARCH_US + HOUR_US)
+    begin_s = MARCH_US / 1e6
+    for written, power in (
+        (profile.text(), [[begin_s, begin_s + 1800, 1.0], [begin_s + 1800, begin_s + 3600, 1.0]]),
+        (text, [[begin_s, begin_s + 3600, 1.0]]),
+    ):
+        jobs = {("slurm:1", MARCH_US): replace(ended, power=written)}
+        found = filled(new_place(), [part(1, joules=3600, flags=END)], jobs).job("slurm:1", Filter())["job"]
+        assert found["power"] == power
 
 
 def test_another_users_job_is_no_job(new_place):
@@ -228,6 +245,8 @@ def test_paths(new_place):
     assert ask(found, "/api/v1/jobs/k8s%3Aa%2Fb", {}, None, NOW_S)["job"]["job"] == "k8s:a/b"
     assert ask(found, "/api/v1/jobs/k8s:a/b", {}, None, NOW_S)["job"]["namespace"] == "demo"
     assert ask(found, "/api/v1/report", {"by": "user"}, 1000, NOW_S)["total"]["energy_j"] == "1"
+    for path, params in (("jobs", {}), ("jobs/slurm:1", {}), ("report", {"by": "user"})):
+        assert [ask(found, f"/api/v1/{path}", params, uid, NOW_S)["scope"] for uid in (None, 1000)] == ["all", "own"]
     assert len(ask(found, "/api/v1/parts", {"after": "1"}, None, NOW_S)["parts"]) == 1
     with pytest.raises(RefusedError, match="who may see all") as refused:
         ask(found, "/api/v1/parts", {}, 1000, NOW_S)

@@ -11,6 +11,7 @@ from tests.history.test_writer import wait
 from wattshed.agent.errors import Faults
 from wattshed.agent.history.forgetting import ERASED, erase_user, forget_users
 from wattshed.agent.history.opening import open_database
+from wattshed.agent.history.privacy import Privacy
 from wattshed.agent.history.query import Filter, jobs
 from wattshed.agent.history.sums import DAY_US
 from wattshed.agent.history.totals import report
@@ -117,6 +118,20 @@ def test_one_user_is_erased_and_sums_stay(history, who):
     assert erase_user(database, who) == 0
     assert erase_user(database, ERASED) == erase_user(database, "nobody") == 0
     assert [found.key for found in jobs(database, Filter(uid=1001)).jobs] == ["user:1001/bobs"]
+
+
+@pytest.mark.parametrize("who", ["ada", "1000"])
+@pytest.mark.parametrize("users", ["names", "pseudonyms", "none"])
+def test_a_user_is_erased_by_name_or_number_whatever_stands_for_them(new_place, who, users):
+    privacy, place = Privacy(users, b"k" * 32), new_place()
+    parts, people = privacy.applied(PARTS, PEOPLE)
+    opened(place).add(parts, people, MODELS)
+    database = open_database(place)
+    erased = erase_user(database, who, privacy)
+    assert (erased > 0) == (users != "none")
+    assert privacy.user("ada") == "" or privacy.user("ada") not in everything(database)
+    assert not jobs(database, Filter(uid=privacy.uid(1000))).jobs or users == "none"
+    assert joules(database, "account") == {"physics": 24, "chemistry": 30, "": 7, "_idle": 11}
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

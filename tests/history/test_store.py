@@ -12,7 +12,7 @@ from tests.history.made_up import DAY_US, HOUR_US, JOBS, MARCH_US, MODELS, job, 
 from wattshed.agent.history import schema
 from wattshed.agent.history.database import Database
 from wattshed.agent.history.opening import open_database
-from wattshed.agent.history.query import Filter, jobs, runs
+from wattshed.agent.history.query import Filter, jobs, runs_of
 from wattshed.agent.history.sql import DatabaseError
 from wattshed.agent.history.store import Retention
 from wattshed.agent.history.sums import by_day, within
@@ -108,7 +108,7 @@ def test_a_job_is_the_sum_of_its_parts(made, new_place):
         assert one.used.energy_hnj == total_hnj(mine)
         assert one.peak_mw == max((p.peak_mw for p in mine), default=0)
         assert one.edges == sum(p.edges for p in mine)
-        assert runs(database, key, Filter()) == [one]
+        assert runs_of(database, key, Filter()) == [one]
 
 
 @given(made=parts(most=1), edges=st.lists(st.integers(-DAY_US, 9 * DAY_US), min_size=1, max_size=6))

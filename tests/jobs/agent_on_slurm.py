@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from wattshed.agent.clock import RealClock
-from wattshed.agent.config import Config, Log
+from wattshed.agent.config import Config, HistorySettings, Log
 from wattshed.agent.daemon import assembly
 from wattshed.agent.daemon.source import Source
 from wattshed.agent.jobs.processes import Processes
@@ -111,6 +111,7 @@ def main(mapping: str, node: str, state: str, listen: str, squeue: str = "squeue
         cache_dir=f"{state}/cache",
         jit="off",
         host="n1",
+        history=HistorySettings(socket=f"{state}/api.sock"),
         log=Log(level="info"),
     )
     return assembly.serve(config, "0")

@@ -4,7 +4,7 @@ import json
 from itertools import pairwise
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.accounts.made import S, device, window
@@ -117,7 +117,7 @@ def test_a_clock_that_is_set_while_the_agent_is_down(tmp_path, clock_s, at_s):
         assert after.seq == before.seq + 1
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.one_of(
@@ -130,6 +130,7 @@ def test_a_clock_that_is_set_while_the_agent_is_down(tmp_path, clock_s, at_s):
         max_size=7,
     )
 )
+@example([("live", 1, True), ("kill", 90_000, -3600)])
 def test_parts_and_what_is_not_cut_are_what_the_counter_counted(tmp_path_factory, story):
     machine = Machine(tmp_path_factory.mktemp("machine"))
     machine.live(20)

@@ -40,12 +40,26 @@ def gpu(number=0, **changed):
 
 
 def jobs_document(*jobs, cursor="", **more):
-    return {"schema": "wattshed.jobs/1", "host": "n1", "now_s": MARCH_S, "jobs": list(jobs), "cursor": cursor} | more
+    return {
+        "schema": "wattshed.jobs/1",
+        "host": "n1",
+        "now_s": MARCH_S,
+        "jobs": list(jobs),
+        "cursor": cursor,
+        "scope": "all",
+    } | more
 
 
 def job_document(one=None, earlier=(), gpus=(), power=(), work=None):
     whole = (one or job()) | {"by_gpu": list(gpus), "power": list(power), "work": work}
-    return {"schema": "wattshed.job/1", "host": "n1", "now_s": MARCH_S, "job": whole, "earlier": list(earlier)}
+    return {
+        "schema": "wattshed.job/1",
+        "host": "n1",
+        "now_s": MARCH_S,
+        "job": whole,
+        "earlier": list(earlier),
+        "scope": "all",
+    }
 
 
 class Terminal(io.StringIO):

@@ -1,0 +1,105 @@
+"""What one host knows of jobs, in its table: read and written many at a time, for a database may be far away."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from wattshed.agent.history.sql import SqlDatabase
+    from wattshed.agent.wire.parts import JobRecord
+
+Place = tuple[str, int]
+"""Key of a job, and when its run began."""
+MOST_VALUES = 500
+"""Values in one statement."""
+_FACTS = ("start_us", "end_us", "uid", "labels", "power")
+
+
+class KnownJob(NamedTuple):
+    """A job that was written: its number, and what is known of it."""
+
+    number: int
+    start_us: int
+    end_us: int
+    uid: int
+    labels: Mapping[str, str]
+    power: str
+
+
+class JobRows:
+    """Writes one host's jobs.
+
+    Parameters
+    ----------
+    database : SqlDatabase
+    store : int
+        Number of the host's store.
+    host : str
+    """
+
+    def __init__(self, database: SqlDatabase, store: int, host: str) -> None:
+        self._database, self._store, self._host = database, store, host
+
+    def found(self, places: Iterable[Place]) -> dict[Place, KnownJob]:
+        """Return what was written of jobs."""
+        wanted = set(places)
+        rows = rows_of(self._database, f"id, key, run_us, {', '.join(_FACTS)}", wanted, "store = ?", (self._store,))
+        return {
+            (key, run_us): KnownJob(number, start_us, end_us, uid, json.loads(labels), power)
+            for number, key, run_us, start_us, end_us, uid, labels, power in rows
+        }
+
+    def write(self, records: Iterable[JobRecord]) -> set[Place]:
+        """Write what this host knows of jobs; labels that are known stay. Returns of which anything was new."""
+        known = {(record.key, record.run_us): record for record in records}
+        before = self.found(known)
+        new: list[tuple[int | str, ...]] = []
+        changed: list[tuple[int | str, ...]] = []
+        touched = known.keys() - before.keys()
+        for place, record in known.items():
+            facts = _facts(record, before.get(place))
+            if place not in before:
+                new.append((self._store, *place, self._host, *facts))
+            elif facts != _facts_of(before[place]):
+                changed.append((*facts, before[place].number))
+                touched.add(place)
+        names = ("store", "key", "run_us", "host", *_FACTS)
+        self._database.each_do(f"INSERT INTO job({', '.join(names)}) VALUES({', '.join('?' * len(names))})", new)
+        changes = ", ".join(f"{name} = ?" for name in _FACTS)
+        self._database.each_do(f"UPDATE job SET {changes} WHERE id = ?", changed)
+        return touched
+
+
+def rows_of(
+    database: SqlDatabase, columns: str, places: set[Place], where: str = "1=1", values: Sequence[Any] = ()
+) -> Iterator[tuple[Any, ...]]:
+    """Read columns of jobs by their keys and runs, of which ``columns`` has ``key, run_us`` as the second and third."""
+    for some in batched(sorted(places), MOST_VALUES // 2):
+        marks = ", ".join("?" * len(some))
+        keys, begins = zip(*some, strict=True)
+        rows = database.rows(
+            f"SELECT {columns} FROM job WHERE key IN ({marks}) AND run_us IN ({marks}) AND {where}",
+            (*keys, *begins, *values),
+        )
+        wanted = set(some)
+        yield from (row for row in rows if (row[1], row[2]) in wanted)
+
+
+def batched(values: Sequence[Any], most: int = MOST_VALUES) -> Iterator[Sequence[Any]]:
+    """Take values apart into as many as fit into one statement."""
+    for begin in range(0, len(values), most):
+        yield values[begin : begin + most]
+
+
+def _facts(record: JobRecord, before: KnownJob | None) -> tuple[int | str, ...]:
+    """Return the columns of `_FACTS` for what is known now."""
+    labels = {**before.labels, **record.labels} if before else dict(record.labels)
+    power = record.power or (before.power if before else "")
+    return record.start_us, record.end_us, record.uid, json.dumps(labels, sort_keys=True), power
+
+
+def _facts_of(job: KnownJob) -> tuple[int | str, ...]:
+    return job.start_us, job.end_us, job.uid, json.dumps(job.labels, sort_keys=True), job.power

@@ -1,0 +1,63 @@
+"""A browser at the page of a server."""
+
+import time
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from tests.exporters import snapshots
+from tests.exporters.wire import peer
+
+FLAGS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=peer("chromium"), args=FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def living(serve, monkeypatch):
+    """Give the port of a server whose power moves, with an hour of history."""
+    now = time.time()
+    monkeypatch.setattr(snapshots, "T0", int((now - 7300) * 1e6))
+    server, port = serve(lambda: snapshots.moving(time.time()))
+    for step in range(60):
+        server._site.history.observe(snapshots.moving(now - 3600 + step * 60))
+    return port
+
+
+@pytest.fixture
+def visit(browser):
+    """Open the page; every request to elsewhere, script error or console error fails the test."""
+    faults, pages = [], []
+
+    def go(port, width=1440, scheme="light", jobs=None, at=""):
+        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        if jobs is not None:
+            page.route("**/api/v1/jobs**", jobs)
+        pages.append(page)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda message: faults.append(message.text) if _is_fault(message) else None)
+        home = f"http://127.0.0.1:{port}/"
+        page.on("request", lambda request: request.url.startswith(home) or faults.append(request.url))
+        page.goto(home + at)
+        page.wait_for_selector("#tiles .tile")
+        return page
+
+    yield go
+    for page in pages:
+        page.close()
+    assert not faults
+
+
+def _is_fault(message):
+    """Tell whether a message of the console is one of ours; that jobs are refused, the browser says itself."""
+    refused = message.text.startswith("Failed to load resource") and "/api/v1/jobs" in message.location["url"]
+    return message.type != "log" and not refused
