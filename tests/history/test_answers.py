@@ -247,6 +247,7 @@ def test_paths(new_place):
     assert ask(found, "/api/v1/report", {"by": "user"}, 1000, NOW_S)["total"]["energy_j"] == "1"
     for path, params in (("jobs", {}), ("jobs/slurm:1", {}), ("report", {"by": "user"})):
         assert [ask(found, f"/api/v1/{path}", params, uid, NOW_S)["scope"] for uid in (None, 1000)] == ["all", "own"]
+        assert ask(found, f"/api/v1/{path}", params, None, NOW_S)["simulated"] is False
     assert len(ask(found, "/api/v1/parts", {"after": "1"}, None, NOW_S)["parts"]) == 1
     with pytest.raises(RefusedError, match="who may see all") as refused:
         ask(found, "/api/v1/parts", {}, 1000, NOW_S)
