@@ -76,7 +76,11 @@ class Question:
         if uid is not None and (uid := self._whose(uid)) < 0:
             uid = _NOBODY
         # The first view before the file is opened: what the agent no longer shows is in the file then, be it new.
-        views = chain([self._live()], iter(self._live, _NO_VIEW)) if self._live is not None else repeat(None)
+        views: Iterator[LiveView | None] = repeat(None)
+        if self._live is not None:
+            if (first := self._live()) is None:
+                return _NOT_YET  # the file alone may lack jobs that were shown before a restart
+            views = chain([first], iter(self._live, _NO_VIEW))
         try:
             with self._opened() as database:
                 answers = Answers(database, self._host, partial(next, views), clock=self._clock)
@@ -109,6 +113,7 @@ class Question:
 _NO_VIEW = object()
 _NOBODY = -2
 """No job is this user's; -1 are those of whom it is not known."""
+_NOT_YET = 503, {"error": "no totals yet: the agent is starting, or another one uses its state folder; ask again"}
 _TOO_LONG = 503, {"error": "the question took too long; ask for a shorter time or for fewer jobs"}
 
 

@@ -82,7 +82,7 @@ class Answers:
         DatabaseError
         """
         with self._one_state() as live:
-            found = self._runs(self._key(key, asked, live), asked, live)
+            found = self._runs(self._key(key, asked, live), asked, live) if key else []
             if not found:
                 return None
             newest, *earlier = found

@@ -170,6 +170,22 @@ def test_a_history_that_is_begun_while_a_question_opens_it_hides_nothing(tmp_pat
     life.die()
 
 
+def test_an_agent_that_starts_again_hides_no_job_that_it_showed(tmp_path):
+    """Until it has read its state, it knows no more than the file: nothing of what was not cut before it died."""
+    life = Life(tmp_path)
+    for window, _ in zip(seconds([("a", 0, 0, 9)]), range(3), strict=False):
+        life.take(window)
+    shown = question(tmp_path, life)("jobs", {})["jobs"]
+    life.die()
+    starting = Question(lambda: open_or_empty(tmp_path / "history.db"), "h", lambda: None)
+    status, document = starting.answer("/api/v1/jobs", {}, None)
+    assert (status, document["error"].split(":")[0]) == (503, "no totals yet")
+    again = Life(tmp_path)
+    again.feed.show(again.accounts, again.feed.cuts.slot_us)
+    assert [job["job"] for job in question(tmp_path, again)("jobs", {})["jobs"]] == [job["job"] for job in shown]
+    again.die()
+
+
 def test_answers_say_that_a_meter_is_simulated_before_and_after_anything_is_written(tmp_path):
     """So does what a collector is handed; of one store whose meter is simulated among others, too."""
     life = Life(tmp_path, simulated=True)
