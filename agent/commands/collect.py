@@ -16,11 +16,11 @@ from wattshed.agent.wire.credentials import add_client_flags, credentials_of
 if TYPE_CHECKING:
     from types import FrameType
 
-SOCKET = "/run/wattshed/collect.sock"
+SOCKET = "/run/wattshed-collect/collect.sock"
 CONFIG = "/etc/wattshed/collect.toml"
 _EXAMPLES = """examples:
   wattshed collect --config collect.toml              ask all agents that the file names, for ever
-  wattshed jobs --url unix:/run/wattshed/collect.sock everybody's jobs, on the collector's host
+  wattshed jobs --url unix:/run/wattshed-collect/collect.sock everybody's jobs, on the collector's host
   wattshed collect reset node017                      take a history whose disk was restored
   wattshed collect forget node017                     do not wait any more for a host that is gone
   wattshed collect --relay https://collector:9962 --cert-file login1.pem --ca-file site.pem
