@@ -62,7 +62,7 @@ class TargetStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class PullPace:
     """How often and how long, s; and how many at a time."""
 
     poll_s: float = 60.0
@@ -79,7 +79,7 @@ class Puller:
     merger : Merger
         Nobody else uses it meanwhile.
     faults : Faults
-    pace : Pace
+    pace : PullPace
     pods : PodLookup, optional
         Says which workload a pod is of.
     clock, wall : callable
@@ -96,7 +96,7 @@ class Puller:
         targets: Targets,
         merger: Merger,
         faults: Faults,
-        pace: Pace,
+        pace: PullPace,
         pods: PodLookup | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
@@ -184,24 +184,25 @@ class Puller:
 
     def poll(self, target: Target) -> None:
         """Take all that one agent has; whatever goes wrong is told in its status."""
-        address = target.address
-        before = self._status.get(address, TargetStatus(address))
+        before = self._status.get(target.address, TargetStatus(target.address))
+        after = replace(before, state=DOWN, why="a fault of the collector's; its log has it")
+        with self._faults.noting("collect"):  # one agent's fault stays its own
+            after = self._polled(target, before)
+        self._status[target.address] = after
+
+    def _polled(self, target: Target, before: TargetStatus) -> TargetStatus:
         try:
             page = self._pull(target)
-            after = replace(before, state=UP, why="", caught_up_s=self._clock(), store_id=page.store_id, host=page.host)
         except NoDocumentError as error:
-            after = replace(before, state=DOWN, why=str(error))
+            return replace(before, state=DOWN, why=str(error))
         except RefusedPageError as error:
-            after = replace(before, state=REFUSED, why=str(error))
-            if before.why != after.why:
-                self._faults.note("refused", f"{address} {error}", "it is asked again")
+            if before.why != str(error):
+                self._faults.note("refused", f"{target.address} {error}", "it is asked again")
+            return replace(before, state=REFUSED, why=str(error))
         except DatabaseError as error:
             self._faults.note("database", error, "what agents have waits there")
-            return
-        except Exception as error:  # noqa: BLE001 - one agent's fault stays its own
-            self._faults.note("collect", error)
-            after = replace(before, state=DOWN, why=repr(error))
-        self._status[address] = after
+            return before
+        return replace(before, state=UP, why="", caught_up_s=self._clock(), store_id=page.store_id, host=page.host)
 
     def _pull(self, target: Target) -> PartsPage:
         """Take the rest of an agent's older stores, then what is new in its newest one; returns its last page."""

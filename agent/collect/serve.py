@@ -18,7 +18,7 @@ from wattshed.exporters.web.peer import Access, overflow_uids
 
 if TYPE_CHECKING:
     from wattshed.agent.collect.config import CollectSettings
-    from wattshed.agent.collect.service import Collector
+    from wattshed.agent.collect.service import SiteCollector
     from wattshed.agent.errors import Faults
 
 _VIEW_S = 1.0
@@ -30,13 +30,13 @@ class CollectServer:
     Parameters
     ----------
     settings : CollectSettings
-    collector : Collector
+    collector : SiteCollector
     faults : Faults
     version : str
         Of this program.
     """
 
-    def __init__(self, settings: CollectSettings, collector: Collector, faults: Faults, version: str = "") -> None:
+    def __init__(self, settings: CollectSettings, collector: SiteCollector, faults: Faults, version: str = "") -> None:
         self._faults, self._began_us = faults, round(time.time() * 1e6)
         self._collector, self._version, self._host = collector, version, socket.gethostname()
         self._view: tuple[float, Snapshot] | None = None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wattshed.agent.collect.merge import Merger
-from wattshed.agent.collect.pull import Pace, Puller
+from wattshed.agent.collect.pull import Puller, PullPace
 from wattshed.agent.collect.targets import Targets
 from wattshed.agent.collect.workloads import PodsInFile, PodsInPrometheus
 from wattshed.agent.collect.write_back import SlurmAccounting, WriteBack
@@ -31,7 +31,7 @@ TIDY_S = 3600.0
 """Time between two looks at what is too old."""
 
 
-class Collector:
+class SiteCollector:
     """All threads of a collector.
 
     Parameters
@@ -55,7 +55,7 @@ class Collector:
         try:
             merger = Merger(self._database, self.privacy)
             targets = Targets(settings.targets, faults, settings.timeout_s)
-            pace = Pace(settings.poll_s, settings.timeout_s, settings.concurrency)
+            pace = PullPace(settings.poll_s, settings.timeout_s, settings.concurrency)
             self.puller = Puller(targets, merger, faults, pace, _pods(settings))
         except BaseException:
             self._database.close()

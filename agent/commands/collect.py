@@ -127,12 +127,12 @@ def _until_ended() -> threading.Event:
 def _collect(args: argparse.Namespace) -> int:
     from wattshed.agent.collect.config import read_settings  # noqa: PLC0415
     from wattshed.agent.collect.serve import CollectServer  # noqa: PLC0415
-    from wattshed.agent.collect.service import Collector  # noqa: PLC0415
+    from wattshed.agent.collect.service import SiteCollector  # noqa: PLC0415
     from wattshed.agent.daemon.systemd import Notifier  # noqa: PLC0415
 
     ended = _until_ended()
     settings, faults, notifier = read_settings(args.config), Faults(), Notifier(os.environ)
-    collector = Collector(settings, faults)
+    collector = SiteCollector(settings, faults)
     try:
         server = CollectServer(settings, collector, faults)
         server.start()

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from tests.history.made_up import HOUR_US, MARCH_US, opened
 from wattshed.agent.collect.merge import Merger
-from wattshed.agent.collect.pull import Pace, Puller
+from wattshed.agent.collect.pull import Puller, PullPace
 from wattshed.agent.collect.targets import Target, Targets
 from wattshed.agent.errors import Faults
 from wattshed.agent.history.answers import Answers
@@ -36,7 +36,7 @@ class SimulatedAgent:
         self.path, self.host, self._random = path, host, random.Random(f"{host} {seed}")
         self.down, self.cuts, self.skew_us, self.now_us = False, 0, 0, MARCH_US
         self.store_id, self.seq, self.made = f"store-of-{host}", 0, []
-        self._store = opened(path, self.store_id, host)
+        self.store = opened(path, self.store_id, host)
         self._asked = threading.Lock()
         self._answers = Answers(open_database(path, read_only=True), host, clock=self._now_s)
 
@@ -52,7 +52,7 @@ class SimulatedAgent:
             records[key, run_us] = JobRecord(key, run_us, run_us, self.now_us if last else -1, 1000, labels)
             made.append(self._part(key, run_us, begin, END if last else 0))
         with self._asked:
-            self._store.add(made, records, {f"GPU-{self.host}": "H100"})
+            self.store.add(made, records, {f"GPU-{self.host}": "H100"})
         self.made += made
 
     def _part(self, key, run_us, begin_us, flags):
@@ -68,7 +68,7 @@ class SimulatedAgent:
             return self._answers.parts(int(params["after"]), int(params["limit"]), params.get("store", ""))
 
     def close(self):
-        self._store.close()
+        self.store.close()
 
 
 class Site:
@@ -142,7 +142,7 @@ def collecting(site, place, **pace):
     try:
         targets = Targets([], site.faults, 1)
         merger = Merger(database)
-        yield Puller(targets, merger, site.faults, Pace(timeout_s=5, **pace), wall=lambda: wall_s(site))
+        yield Puller(targets, merger, site.faults, PullPace(timeout_s=5, **pace), wall=lambda: wall_s(site))
     finally:
         database.close()
 

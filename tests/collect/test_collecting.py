@@ -148,7 +148,7 @@ def test_a_restored_disk_is_refused_until_it_is_reset_and_then_nothing_is_lost_o
     with collecting(site, place) as puller:
         site.round(puller, ["n0"])
         restored = type(old)(tmp_path / "restored.db", "n0", seed=1)
-        restored._store.add(backup, {}, {"GPU-n0": "H100"})
+        restored.store.add(backup, {}, {"GPU-n0": "H100"})
         restored.seq, restored.now_us = 3, old.now_us
         site.agents["n0"] = restored
         site.round(puller, ["n0"])

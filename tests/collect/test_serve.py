@@ -17,7 +17,7 @@ from tests.history.made_up import MARCH_US, job, part
 from wattshed.agent.collect.config import CollectSettings, TargetGroup
 from wattshed.agent.collect.relay import Relay
 from wattshed.agent.collect.serve import CollectServer
-from wattshed.agent.collect.service import Collector
+from wattshed.agent.collect.service import SiteCollector
 from wattshed.agent.errors import Faults, InputError
 from wattshed.agent.wire.agents import DocumentServer, NoDocumentError
 from wattshed.agent.wire.credentials import Credentials
@@ -51,14 +51,14 @@ def collector(tmp_path, folder, certificates):
     site = Site(tmp_path, 1)
     agent = site.agents["n0"]
     records = {(key, MARCH_US): job(key, uid=uid) for key, uid in (("slurm:1", 1000), ("slurm:2", 0))}
-    agent._store.add([part(1, "slurm:1"), part(2, "slurm:2")], records, {"GPU-0": "H100"})
+    agent.store.add([part(1, "slurm:1"), part(2, "slurm:2")], records, {"GPU-0": "H100"})
     settings = CollectSettings(
         str(folder / "site.db"), (TargetGroup((site.url("n0"),)),), listen=("127.0.0.1:0",),
         web_config_file=str(tmp_path / "web.yml"), socket=str(folder / "collect.sock"), relays=("login1.example",),
         tcp_users=("other.example",),
     )  # fmt: skip
     faults = Faults()
-    service = Collector(settings, faults)
+    service = SiteCollector(settings, faults)
     server = CollectServer(settings, service, faults)
     server.start()
     site.round(service.puller)

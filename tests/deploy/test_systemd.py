@@ -56,6 +56,21 @@ def test_the_unit_verifies_without_a_word(tmp_path, name):
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
+def test_the_collectors_unit_verifies_without_a_word_and_is_exposed_less_than_the_agents(tmp_path):
+    text = (SYSTEMD / "wattshed-collect.service").read_text()
+    unit = tmp_path / "wattshed-collect.service"
+    unit.write_text(text.replace("/usr/bin/wattshed", "/bin/true"))
+    done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    shown = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--no-pager", str(unit)],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert float(re.search(r"exposure level for wattshed-collect.service: ([\d.]+)", shown)[1]) <= 1.7, shown
+
+
 # Two capabilities over the whole host are worth what they cost in exposure; the default has none.
 @pytest.mark.parametrize(("name", "most"), [("", 1.7), ("jit-off.conf", 1.6), ("environ.conf", 2.9)])
 def test_exposure(tmp_path, name, most):

@@ -1,6 +1,7 @@
 """Both kinds of databases: what fails is one line that never shows a password, and a server that comes back is used."""
 
 import sys
+import threading
 
 import pytest
 
@@ -99,6 +100,31 @@ def test_a_server_that_goes_is_one_line_and_one_that_comes_back_is_used():
         assert store.add([part(1), part(2)], JOBS, MODELS) == 1
         with pytest.raises(DatabaseError, match="cannot be opened"):
             open_database(url.replace("/postgres?", "/nothing?"))
+
+
+def test_a_question_is_ended_from_another_thread(new_place):
+    """One that would take long; the connection is of use afterwards."""
+    place = new_place()
+    opened(place).add([part(1)], JOBS, MODELS)
+    database = open_database(place, read_only=True)
+    rows = ", ".join(f"({n})" for n in range(60))
+    long = f"WITH n(x) AS (VALUES {rows}) SELECT count(*) FROM n a, n b, n c, n d, n e, n f WHERE a.x < b.x"
+    over = threading.Event()
+
+    def interrupt():
+        while not over.wait(0.05):
+            database.interrupt()
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        with pytest.raises(DatabaseError, match=r"(?i)interrupt|cancel"), database.reading():
+            database.rows(long)
+    finally:
+        over.set()
+        thread.join()
+    assert database.rows("SELECT count(*) FROM part") == [(1,)]
+    database.close()
 
 
 def test_what_is_no_database_is_an_error_of_the_users(monkeypatch):
