@@ -135,6 +135,7 @@ def test_a_life(machine):
 
     machine.wait(lambda: min(joules(machine).values()) > 0, 30)
     _check_privileges(machine)
+    _check_who_is_told_about_jobs(machine)
 
     before = joules(machine)
     machine.run("systemctl", "kill", "-s", "KILL", "wattshed.service")
@@ -154,6 +155,17 @@ def test_a_life(machine):
     machine.run("systemctl", "stop", "wattshed.service")
     assert machine.show("Result", "ExecMainStatus") == {"Result": "success", "ExecMainStatus": "0"}
     _check_written(machine)
+
+
+def _check_who_is_told_about_jobs(machine):
+    """Root gets everybody's, another user their own: the simulated node's are others'; nobody is nobody."""
+    curl = ["curl", "-sS", "-m", "5", "--unix-socket", "/run/wattshed/api.sock", "http://x/api/v1/jobs"]
+    everybodys = json.loads(machine.run(*curl))
+    assert everybodys["scope"] == "all"
+    assert {job["job"] for job in everybodys["jobs"]} >= {"slurm:4001"}
+    own = json.loads(machine.run("setpriv", "--reuid=4242", "--regid=4242", "--clear-groups", *curl))
+    assert (own["scope"], own["jobs"]) == ("own", [])
+    assert "sees no jobs" in machine.run("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *curl)
 
 
 def _check_privileges(machine):
