@@ -53,6 +53,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+SHORT_US = 2_000_000
+"""A counter is published in steps, and may be read later than its row says: over less than this its difference says
+more, or less, than was drawn in the time. What power was read then is the peak."""
+
+
 class Split(NamedTuple):
     """What each usage row and each GPU got.
 
@@ -62,7 +67,8 @@ class Split(NamedTuple):
     method : int64[m]
         Bits: ALONE, BY_ACTIVITY, BY_SHARE, EQUAL, NOBODY_ACTIVE.
     peak_mw : int64[m], mW
-        The row's part of the highest power of any energy interval while it was there.
+        The row's part of the highest power of any energy interval while it was there; of a short one no more than was
+        read at its ends, see `SHORT_US`.
     unlike_hnj : int64[m]
         One sigma of what was split by activity, if watts per activity differ among jobs by 100 %.
     guessed_hnj : int64[m]
@@ -96,7 +102,7 @@ class _Cursor(NamedTuple):
 
 
 class _Segment(NamedTuple):
-    """What was used between two edges, the highest mean power (mW) of an interval, how long it is covered (us).
+    """What was used between two edges, the highest power (mW) of an interval, how long it is covered (us).
 
     And one sigma (hnj) of how holes were cut for it.
     """
@@ -134,6 +140,14 @@ def _before_edge(
 
 
 @jit(inline="always", allocates=False)
+def _highest(mean_mw: int, powers: crossing.Powers, length_us: int) -> int:
+    """Return the power of an interval that counts for the peak; the powers at its ends are below 0 if unknown."""
+    if length_us >= SHORT_US or powers.begin_mw <= 0 or powers.end_mw <= 0:
+        return mean_mw
+    return min(mean_mw, max(powers.begin_mw, powers.end_mw))
+
+
+@jit(inline="always", allocates=False)
 def _take_segment(
     edge: int, stop: int, cursor: _Cursor, cut: crossing.HoleCut, intervals: IntervalColumns, idle_mw: int,
     rests: bool, usage: UsageRows, at: SweepPlace,
@@ -162,7 +176,7 @@ def _take_segment(
         static += still
         dynamic += amount - still
         covered += span
-        peak = max(peak, twice_mw // 2)
+        peak = max(peak, _highest(twice_mw // 2, powers, until - intervals.t0_us[k]))
         if by_powers:
             sigma, cut = crossing.doubt_with(sigma, amount - still, cut)
         cursor = _begin(intervals, k + 1, stop, cursor) if whole else _Cursor(k, edge, rest - amount, power)

@@ -372,3 +372,16 @@ def test_the_rule_of_rest_conserves(pieces, rows, idle, data):
     assert total(parts) == sum(energy for _, _, energy in pieces)
     for column in parts._replace(idle_us=parts.booked_us):
         assert (column >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("length_s", "ends_w", "seen_w"),
+    [(0.1, (680, 690), 690), (0.1, (-1e-3, -1e-3), 1380), (0.1, (1500, 20), 1380), (3, (680, 690), 1380)],
+)
+def test_a_peak_in_a_short_time_is_what_was_read_then_and_not_what_a_counter_in_steps_says(length_s, ends_w, seen_w):
+    """Two publications of the counter in one interval: all of it is billed, and nobody drew twice as much."""
+    begin, end = (np.array([round(watts * 1e3)]) for watts in ends_w)
+    until_us = round(length_s * 1e6)
+    parts = run([(0, until_us, 2 * 1_380_000 * until_us)], [(0, until_us, -1, -1, -1, 1)], begin_mw=begin, end_mw=end)
+    assert int((parts.static_hnj + parts.dynamic_hnj)[0]) == 2 * 1_380_000 * until_us
+    assert parts.peak_mw.tolist() == [seen_w * 1000]
