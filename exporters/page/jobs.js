@@ -55,7 +55,7 @@ function refused(error) {
       make("code", {}, "--web.config.file"), "), and you must be one of ", make("code", {}, "history.tcp_users"), ". On the host itself ",
       make("code", {}, "wattshed jobs"), " shows your own.");
   } else {
-    note.textContent = error.status === 503 ? "That took too long; ask for a shorter time or for fewer jobs." : error.message;
+    note.textContent = error.message;
   }
 }
 
