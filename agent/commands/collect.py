@@ -19,12 +19,19 @@ if TYPE_CHECKING:
 SOCKET = "/run/wattshed/collect.sock"
 CONFIG = "/etc/wattshed/collect.toml"
 _EXAMPLES = """examples:
-  wattshed collect --config collect.toml              ask all agents that the file names, for ever
-  wattshed jobs --url unix:/run/wattshed/collect.sock everybody's jobs, on the collector's host
-  wattshed collect reset node017                      take a history whose disk was restored
-  wattshed collect forget node017                     do not wait any more for a host that is gone
-  wattshed collect --relay https://collector:9962 --cert-file login1.pem --ca-file site.pem
-  wattshed collect erase --user ada                   take a user out of the history; no sum changes
+  wattshed collect --config collect.toml
+      ask all agents that the file names, for ever
+  wattshed jobs --url unix:/run/wattshed/collect.sock
+      everybody's jobs, on the collector's host
+  wattshed collect reset node017
+      take a history whose disk was restored
+  wattshed collect forget node017
+      wait no longer for a host that is gone
+  wattshed collect erase --user ada
+      take a user out of the history; no sum changes
+  wattshed collect --relay https://collector:9962 \\
+      --cert-file login1.pem --ca-file site.pem
+      let the users of a login node ask for their own jobs
 """
 
 
@@ -33,7 +40,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "collect",
         help="keep every agent's jobs in one database, for a site",
-        description="Ask agents for what their histories hold, and keep it in one database (SQLite or PostgreSQL).",
+        description="Ask agents for what their histories hold, and keep it in one database (SQLite or\nPostgreSQL).",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
