@@ -98,7 +98,7 @@ def parser() -> argparse.ArgumentParser:
     replay.add_parser(commands)
     history.add_parser(commands)
     report.add_parser(commands)
-    collect.add_parser(commands)
+    collect.add_parser(commands, version=own_version())
     convert.add_parser(commands)
     fleet.add_parser(commands, read_trace=_read_trace)
     check.add_parser(commands)

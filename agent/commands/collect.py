@@ -16,6 +16,7 @@ from wattshed.agent.wire.credentials import add_client_flags, credentials_of
 if TYPE_CHECKING:
     from types import FrameType
 
+LOG = logging.getLogger(__name__)
 SOCKET = "/run/wattshed/collect.sock"
 CONFIG = "/etc/wattshed/collect.toml"
 _EXAMPLES = """examples:
@@ -35,7 +36,7 @@ _EXAMPLES = """examples:
 """
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser], *, version: str) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "collect",
@@ -60,7 +61,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--socket", metavar="PATH", default=SOCKET, help=f"--relay: listen here (default {SOCKET})")
     add_client_flags(parser, "a collector that is relayed to")
-    parser.set_defaults(run=_run)
+    parser.set_defaults(run=_run, version=version)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -120,7 +121,9 @@ def _relay(args: argparse.Namespace) -> int:
 
 def _until_ended() -> threading.Event:
     """Log to standard error, and return what SIGTERM and SIGINT set."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    from wattshed.agent.daemon.systemd import set_up_log  # noqa: PLC0415
+
+    set_up_log("info", "auto", os.environ, sys.stderr)
     ended = threading.Event()
 
     def end(_number: int, _frame: FrameType | None) -> None:
@@ -141,10 +144,11 @@ def _collect(args: argparse.Namespace) -> int:
     settings, faults, notifier = read_settings(args.config), Faults(), Notifier(os.environ)
     collector = SiteCollector(settings, faults)
     try:
-        server = CollectServer(settings, collector, faults)
+        server = CollectServer(settings, collector, faults, args.version)
         server.start()
         try:
             collector.start()
+            LOG.info("collecting into %s", collector.name)
             notifier.ready(f"collecting into {collector.name}")
             ended.wait()
             notifier.stopping()

@@ -53,6 +53,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+PIECE_US = 1_000_000
+"""A piece of an interval that is as long as this shows a power of its own."""
+
+
 class Split(NamedTuple):
     """What each usage row and each GPU got.
 
@@ -134,6 +138,19 @@ def _before_edge(
 
 
 @jit(inline="always", allocates=False)
+def _highest(mean_mw: int, span: int, k: int, intervals: IntervalColumns) -> int:
+    """Return the highest power that a piece of an interval shows: of a short one, no more than was read.
+
+    Energy beside a rest is put into the time in which somebody was there. Edges are known less well than that time may
+    be short: all of an interval in its last millisecond is right as an energy, and would be a power of kilowatts.
+    """
+    dt = intervals.t1_us[k] - intervals.t0_us[k]
+    if span == dt or span >= PIECE_US or (len(intervals.hole) > 0 and intervals.hole[k] != 0):
+        return mean_mw
+    return min(mean_mw, max(intervals.energy_hnj[k] // dt // 2, intervals.begin_mw[k], intervals.end_mw[k]))
+
+
+@jit(inline="always", allocates=False)
 def _take_segment(
     edge: int, stop: int, cursor: _Cursor, cut: crossing.HoleCut, intervals: IntervalColumns, idle_mw: int,
     rests: bool, usage: UsageRows, at: SweepPlace,
@@ -162,7 +179,7 @@ def _take_segment(
         static += still
         dynamic += amount - still
         covered += span
-        peak = max(peak, twice_mw // 2)
+        peak = max(peak, _highest(twice_mw // 2, span, k, intervals))
         if by_powers:
             sigma, cut = crossing.doubt_with(sigma, amount - still, cut)
         cursor = _begin(intervals, k + 1, stop, cursor) if whole else _Cursor(k, edge, rest - amount, power)

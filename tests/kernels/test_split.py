@@ -372,3 +372,15 @@ def test_the_rule_of_rest_conserves(pieces, rows, idle, data):
     assert total(parts) == sum(energy for _, _, energy in pieces)
     for column in parts._replace(idle_us=parts.booked_us):
         assert (column >= 0).all()
+
+
+def test_what_is_put_into_a_moment_is_no_peak():
+    """All of a second's energy is an owner's who was there for its first 50 us; no power was ever that high."""
+    rows = [(-1_000_000, 50, -1, -1, 1_000_000, 1)]
+    (piece,) = [(0, 1_000_000, 720_000_000_000)]  # 360 J
+    known = {"rests": True, "begin_mw": np.array([700_000]), "end_mw": np.array([IDLE])}
+    parts = run([piece], rows, **known)
+    assert int(parts.dynamic_hnj[0]) > 500_000_000_000
+    assert int(parts.peak_mw[0]) <= 700_000
+    whole = run([piece], [(-1, 1_000_001, -1, -1, 1_000_000, 1)], **known)
+    assert int(whole.peak_mw[0]) == 360_000
