@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from types import FrameType
 
 LOG = logging.getLogger(__name__)
-SOCKET = "/run/wattshed/collect.sock"
+SOCKET = "/run/wattshed-collect/collect.sock"
 CONFIG = "/etc/wattshed/collect.toml"
 _EXAMPLES = """examples:
   wattshed collect --config collect.toml
       ask all agents that the file names, for ever
-  wattshed jobs --url unix:/run/wattshed/collect.sock
+  wattshed jobs --url unix:/run/wattshed-collect/collect.sock
       everybody's jobs, on the collector's host
   wattshed collect reset node017
       take a history whose disk was restored
