@@ -197,7 +197,7 @@ class Puller:
             page = self._pull(target)
         except NoDocumentError as error:
             if before.state != DOWN:
-                self._faults.note("down", str(error), "it is asked again")
+                LOG.warning("down: %s; it is asked again", error)
             return replace(before, state=DOWN, why=str(error))
         except RefusedPageError as error:
             if before.why != str(error):

@@ -49,7 +49,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser], *,
         "action",
         nargs="?",
         choices=("reset", "forget", "erase"),
-        help="do this to the database and end, while the collector runs or not; without it the collector runs",
+        help="do this to the database and end (reset and forget: also while the collector runs; erase: while it is "
+        "stopped); without it the collector runs",
     )
     parser.add_argument("store", metavar="STORE", nargs="?", help="reset, forget: the host, address or id of a store")
     parser.add_argument("--config", metavar="F", default=CONFIG, help=f"settings (default {CONFIG})")
@@ -65,10 +66,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser], *,
 
 
 def _run(args: argparse.Namespace) -> int:
-    if (args.action in {"reset", "forget"}) != bool(args.store):
-        raise InputError(f"collect {args.action or ''}: names a STORE, as in `wattshed collect reset node017`")
-    if (args.action == "erase") != bool(args.user):
+    if (args.action == "erase") != bool(args.user) or (args.action == "erase" and args.store):
         raise InputError("erase and --user go together, as in `wattshed collect erase --user ada`")
+    if args.action in {"reset", "forget"} and not args.store:
+        raise InputError(f"{args.action}: which STORE? as in `wattshed collect {args.action} node017`")
     from wattshed.agent.history.sql import DatabaseError  # noqa: PLC0415
 
     try:

@@ -145,7 +145,9 @@ class _Pages:
             return ""
         page = self._ask(_PAGE)
         more = f"more than {_PAGE:,}" if page["cursor"] else f"{len(page['jobs']):,}"
-        return f"These are the newest {self._count:,} jobs; there are {more} older ones (--limit 0 lists all)."
+        these = "This is the newest job" if self._count == 1 else f"These are the newest {self._count:,} jobs"
+        others = "is 1 older one" if more == "1" else f"are {more} older ones"
+        return f"{these}; there {others} (--limit 0 lists all)."
 
     def _ask(self, limit: int) -> dict[str, Any]:
         cursor = {"cursor": self.last["cursor"]} if self.last else {}

@@ -147,7 +147,7 @@ def _highest(mean_mw: int, span: int, k: int, intervals: IntervalColumns) -> int
     dt = intervals.t1_us[k] - intervals.t0_us[k]
     if span == dt or span >= PIECE_US or (len(intervals.hole) > 0 and intervals.hole[k] != 0):
         return mean_mw
-    return min(mean_mw, max(intervals.energy_hnj[k] // dt // 2, intervals.begin_mw[k], intervals.end_mw[k]))
+    return int(min(mean_mw, max(intervals.energy_hnj[k] // dt // 2, intervals.begin_mw[k], intervals.end_mw[k])))
 
 
 @jit(inline="always", allocates=False)
