@@ -269,6 +269,20 @@ def test_a_clock_that_is_wrong_is_flagged_and_times_stay(site, new_place):
     assert job["flags"] == ["clock_skew"]
 
 
+def test_who_does_not_answer_is_said_once_and_that_it_does_again(site, new_place, caplog):
+    site.agents["n2"].down = True
+    with collecting(site, new_place()) as puller, caplog.at_level("INFO", "wattshed"):
+        for _ in range(3):
+            site.round(puller)
+        said = [record.message for record in caplog.records]
+        assert [line.partition(": ")[0] for line in said] == ["down"]
+        assert site.url("n2") in said[0]
+        site.agents["n2"].down = False
+        site.round(puller)
+        assert caplog.records[-1].message == f"{site.url('n2')}: up again"
+        assert len(caplog.records) == 2
+
+
 def test_what_is_forgotten_is_not_waited_for(site, new_place):
     place = new_place()
     site.hour(jobs_of(0, 2))
