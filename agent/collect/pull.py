@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from wattshed.agent.collect.merge import RefusedPageError, read_page
+from wattshed.agent.collect.merge import NoHistoryError, RefusedPageError, read_page
 from wattshed.agent.collect.workloads import named
 from wattshed.agent.history.sql import DatabaseError
 from wattshed.agent.wire.agents import NoDocumentError
@@ -199,6 +199,8 @@ class Puller:
             if before.state != DOWN:
                 LOG.warning("down: %s; it is asked again", error)
             return replace(before, state=DOWN, why=str(error))
+        except NoHistoryError as error:
+            return replace(before, state=NEW, why=str(error), caught_up_s=self._clock())
         except RefusedPageError as error:
             if before.why != str(error):
                 self._faults.note("refused", f"{target.address} {error}", "it is asked again")

@@ -220,6 +220,20 @@ def test_a_page_that_cannot_be_is_refused(site, change, why):
         read_page(page | change)
 
 
+def test_an_agent_that_has_just_begun_is_new_and_not_refused(site, new_place):
+    agent = site.agents["n0"]
+    right = agent.answer
+    agent.answer = lambda params: right(params) | {"store": "", "stores": [], "parts": [], "jobs": [], "models": {}}
+    with collecting(site, new_place()) as puller:
+        site.round(puller, ["n0"])
+        assert puller.states() == {"up": 0, "down": 0, "refused": 0, "new": 1}
+        assert not site.faults.counts
+        agent.answer = right
+        site.hour()
+        site.round(puller, ["n0"])
+        assert (puller.states()["up"], puller.totals()) == (1, (1, 0))
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
