@@ -40,13 +40,13 @@ if TYPE_CHECKING:
 
 DESCRIPTION = "Measures GPU power and attributes every joule to the job that used it."
 EXAMPLES = """examples:
-  wattshed run                                  meter this host; metrics at http://127.0.0.1:9961/metrics
-  wattshed run --meter simulated --for 20       try it on a machine without a GPU
-  wattshed check                                what can this host measure, and why not more?
-  wattshed jobs --since 7d                      what did the jobs of the last week use?
-  wattshed report --by user --since 30d         what did each user use, cost and emit?
-  wattshed replay power.csv --jobs jobs.csv     joules per job from a recorded log
-  wattshed fleet scenario xai-memphis           what a public claim amounts to, with an interval
+  wattshed run                               show it at http://127.0.0.1:9961/
+  wattshed run --meter simulated --for 20    try it on a machine without a GPU
+  wattshed check                             what can this host measure?
+  wattshed jobs --since 7d                   what did last week's jobs use?
+  wattshed report --by user --since 30d      what did each user use?
+  wattshed replay power.csv --jobs jobs.csv  joules per job from a recorded log
+  wattshed fleet scenario xai-memphis        what a public claim amounts to
 """
 _ENDED_BY = 128  # plus the signal's number: the exit code by which shells report it
 
@@ -98,7 +98,7 @@ def parser() -> argparse.ArgumentParser:
     replay.add_parser(commands)
     history.add_parser(commands)
     report.add_parser(commands)
-    collect.add_parser(commands)
+    collect.add_parser(commands, version=own_version())
     convert.add_parser(commands)
     fleet.add_parser(commands, read_trace=_read_trace)
     check.add_parser(commands)

@@ -1,5 +1,6 @@
 """Documents that cannot rot: the command reference is the command line's, links lead somewhere, examples run."""
 
+import argparse
 import ast
 import os
 import re
@@ -27,6 +28,18 @@ def test_the_command_reference_is_the_command_lines():
     assert PAGE.read_text(encoding="utf-8") == page(parser()), "run: make docs"
 
 
+def test_every_help_text_fits_80_columns(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    waiting, wide = [parser()], []
+    while waiting:
+        command = waiting.pop()
+        wide += [line for line in command.format_help().splitlines() if len(line) > 80]
+        for action in command._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                waiting.extend(action.choices.values())
+    assert not wide
+
+
 def test_every_command_is_documented():
     text = PAGE.read_text(encoding="utf-8")
     for word in (
@@ -36,6 +49,7 @@ def test_every_command_is_documented():
         "jobs",
         "job",
         "report",
+        "collect",
         "convert",
         "fleet estimate",
         "fleet scenario",

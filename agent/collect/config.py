@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from wattshed.agent.inputs.toml import Table
 
 EXAMPLE = "http://node001:9961"
-SOCKET = "/run/wattshed/collect.sock"
+SOCKET = "/run/wattshed-collect/collect.sock"
 # What the file and each of its [[targets]] may hold.
 SETTINGS = (
     "database", "database_file", "poll_s", "timeout_s", "concurrency", "max_age_days", "listen", "web_config_file",

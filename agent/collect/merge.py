@@ -32,6 +32,10 @@ class RefusedPageError(Exception):
     """A page that is not taken; the message is one line that says why, and what to do."""
 
 
+class NoHistoryError(Exception):
+    """An agent that has just begun: there is no store yet, and nothing to take."""
+
+
 @dataclass(frozen=True, slots=True)
 class PartsPage:
     """One answer of an agent, checked.
@@ -75,10 +79,13 @@ def read_page(document: Mapping[str, Any], cluster: str = "") -> PartsPage:
     Raises
     ------
     RefusedPageError
+    NoHistoryError
     """
     if document.get("schema") != SCHEMA:
         said = str(document.get("schema"))[:40]
         raise RefusedPageError(f"speaks {said}, and this program {SCHEMA}: run the same version at both")
+    if document.get("store") == "" and document.get("parts") == []:
+        raise NoHistoryError("has no history yet")
     try:
         store_id, host = _name(document, "store"), _name(document, "host")
         stores = tuple(_name({"stores": one}, "stores") for one in document.get("stores", [store_id]))

@@ -6,6 +6,7 @@ that was away goes on from its cursor, page by page, until it is caught up with.
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 import time
@@ -14,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from wattshed.agent.collect.merge import RefusedPageError, read_page
+from wattshed.agent.collect.merge import NoHistoryError, RefusedPageError, read_page
 from wattshed.agent.collect.workloads import named
 from wattshed.agent.history.sql import DatabaseError
 from wattshed.agent.wire.agents import NoDocumentError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from wattshed.agent.collect.workloads import PodLookup
     from wattshed.agent.errors import Faults
 
+LOG = logging.getLogger(__name__)
 PAGE = 1_000
 PATH = "/api/v1/parts"
 UP, DOWN, REFUSED, NEW = "up", "down", "refused", "new"
@@ -194,7 +196,11 @@ class Puller:
         try:
             page = self._pull(target)
         except NoDocumentError as error:
+            if before.state != DOWN:
+                LOG.warning("down: %s; it is asked again", error)
             return replace(before, state=DOWN, why=str(error))
+        except NoHistoryError as error:
+            return replace(before, state=NEW, why=str(error), caught_up_s=self._clock())
         except RefusedPageError as error:
             if before.why != str(error):
                 self._faults.note("refused", f"{target.address} {error}", "it is asked again")
@@ -202,6 +208,8 @@ class Puller:
         except DatabaseError as error:
             self._faults.note("database", error, "what agents have waits there")
             return before
+        if before.state in {DOWN, REFUSED}:
+            LOG.info("%s: up again", target.address)
         return replace(before, state=UP, why="", caught_up_s=self._clock(), store_id=page.store_id, host=page.host)
 
     def _pull(self, target: Target) -> PartsPage:

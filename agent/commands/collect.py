@@ -16,24 +16,32 @@ from wattshed.agent.wire.credentials import add_client_flags, credentials_of
 if TYPE_CHECKING:
     from types import FrameType
 
-SOCKET = "/run/wattshed/collect.sock"
+LOG = logging.getLogger(__name__)
+SOCKET = "/run/wattshed-collect/collect.sock"
 CONFIG = "/etc/wattshed/collect.toml"
 _EXAMPLES = """examples:
-  wattshed collect --config collect.toml              ask all agents that the file names, for ever
-  wattshed jobs --url unix:/run/wattshed/collect.sock everybody's jobs, on the collector's host
-  wattshed collect reset node017                      take a history whose disk was restored
-  wattshed collect forget node017                     do not wait any more for a host that is gone
-  wattshed collect --relay https://collector:9962 --cert-file login1.pem --ca-file site.pem
-  wattshed collect erase --user ada                   take a user out of the history; no sum changes
+  wattshed collect --config collect.toml
+      ask all agents that the file names, for ever
+  wattshed jobs --url unix:/run/wattshed-collect/collect.sock
+      everybody's jobs, on the collector's host
+  wattshed collect reset node017
+      take a history whose disk was restored
+  wattshed collect forget node017
+      wait no longer for a host that is gone
+  wattshed collect erase --user ada
+      take a user out of the history; no sum changes
+  wattshed collect --relay https://collector:9962 \\
+      --cert-file login1.pem --ca-file site.pem
+      let the users of a login node ask for their own jobs
 """
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser], *, version: str) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "collect",
         help="keep every agent's jobs in one database, for a site",
-        description="Ask agents for what their histories hold, and keep it in one database (SQLite or PostgreSQL).",
+        description="Ask agents for what their histories hold, and keep it in one database (SQLite or\nPostgreSQL).",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -41,7 +49,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "action",
         nargs="?",
         choices=("reset", "forget", "erase"),
-        help="do this to the database and end, while the collector runs or not; without it the collector runs",
+        help="do this to the database and end (reset and forget: also while the collector runs; erase: while it is "
+        "stopped); without it the collector runs",
     )
     parser.add_argument("store", metavar="STORE", nargs="?", help="reset, forget: the host, address or id of a store")
     parser.add_argument("--config", metavar="F", default=CONFIG, help=f"settings (default {CONFIG})")
@@ -53,14 +62,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--socket", metavar="PATH", default=SOCKET, help=f"--relay: listen here (default {SOCKET})")
     add_client_flags(parser, "a collector that is relayed to")
-    parser.set_defaults(run=_run)
+    parser.set_defaults(run=_run, version=version)
 
 
 def _run(args: argparse.Namespace) -> int:
-    if (args.action in {"reset", "forget"}) != bool(args.store):
-        raise InputError(f"collect {args.action or ''}: names a STORE, as in `wattshed collect reset node017`")
-    if (args.action == "erase") != bool(args.user):
+    if (args.action == "erase") != bool(args.user) or (args.action == "erase" and args.store):
         raise InputError("erase and --user go together, as in `wattshed collect erase --user ada`")
+    if args.action in {"reset", "forget"} and not args.store:
+        raise InputError(f"{args.action}: which STORE? as in `wattshed collect {args.action} node017`")
     from wattshed.agent.history.sql import DatabaseError  # noqa: PLC0415
 
     try:
@@ -113,7 +122,9 @@ def _relay(args: argparse.Namespace) -> int:
 
 def _until_ended() -> threading.Event:
     """Log to standard error, and return what SIGTERM and SIGINT set."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    from wattshed.agent.daemon.systemd import set_up_log  # noqa: PLC0415
+
+    set_up_log("info", "auto", os.environ, sys.stderr)
     ended = threading.Event()
 
     def end(_number: int, _frame: FrameType | None) -> None:
@@ -134,10 +145,11 @@ def _collect(args: argparse.Namespace) -> int:
     settings, faults, notifier = read_settings(args.config), Faults(), Notifier(os.environ)
     collector = SiteCollector(settings, faults)
     try:
-        server = CollectServer(settings, collector, faults)
+        server = CollectServer(settings, collector, faults, args.version)
         server.start()
         try:
             collector.start()
+            LOG.info("collecting into %s", collector.name)
             notifier.ready(f"collecting into {collector.name}")
             ended.wait()
             notifier.stopping()

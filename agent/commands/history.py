@@ -20,15 +20,15 @@ NEWEST = 100
 _PAGE = 1000
 _CHOOSING = ("since", "until", "job", "running")  # whoever gives one of these means all that match
 _JOBS_EXAMPLES = """examples:
-  wattshed jobs                                  the newest jobs that this host's agent knows
-  wattshed jobs --user ada --since 7d            what ada's jobs of the last week used
-  wattshed jobs --running --url http://n1:9961   what runs on another host
-  wattshed jobs --since 2026-03-01 --csv         every field, for a spreadsheet
-  wattshed jobs -P | cut -d'|' -f1,16            every field, for scripts, as sacct -P writes it
+  wattshed jobs                                 the newest jobs of this host
+  wattshed jobs --user ada --since 7d           what ada's used in the last week
+  wattshed jobs --running --url http://n1:9961  what runs on another host
+  wattshed jobs --since 2026-03-01 --csv        all fields, for a spreadsheet
+  wattshed jobs -P | cut -d'|' -f1,16           for scripts, as sacct -P does
 """
 _JOB_EXAMPLES = """examples:
-  wattshed job 1843009                           a job of this host, by its Slurm id
-  wattshed job slurm:1843009 --json              the same, for programs
+  wattshed job 1843009                 a job of this host, by its Slurm id
+  wattshed job slurm:1843009 --json    the same, for programs
   wattshed job 1843009 --price 0.21 --currency EUR --carbon 350 --pue 1.3
   wattshed job k8s:demo/train-0 --url http://n1:9961
 """
@@ -39,7 +39,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     several = commands.add_parser(
         "jobs",
         help="what jobs used, running and ended, one line each",
-        description="List jobs with the energy that they used, those that run first, then from the newest end.",
+        description="List jobs with the energy that they used, those that run first, then from\nthe newest end.",
         epilog=_JOBS_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -59,7 +59,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     one = commands.add_parser(
         "job",
         help="one job: its energy, per GPU and over time",
-        description="Show all that is known of one job, running or ended: its newest run, and what earlier ones used.",
+        description="Show all that is known of one job, running or ended: its newest run, and what\nearlier ones used.",
         epilog=_JOB_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -145,7 +145,9 @@ class _Pages:
             return ""
         page = self._ask(_PAGE)
         more = f"more than {_PAGE:,}" if page["cursor"] else f"{len(page['jobs']):,}"
-        return f"These are the newest {self._count:,} jobs; there are {more} older ones (--limit 0 lists all)."
+        these = "This is the newest job" if self._count == 1 else f"These are the newest {self._count:,} jobs"
+        others = "is 1 older one" if more == "1" else f"are {more} older ones"
+        return f"{these}; there {others} (--limit 0 lists all)."
 
     def _ask(self, limit: int) -> dict[str, Any]:
         cursor = {"cursor": self.last["cursor"]} if self.last else {}

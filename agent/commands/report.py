@@ -28,12 +28,22 @@ BY = ("user", "account", "partition", "namespace", "qos", "host", "model", "day"
 """What a report goes by."""
 _FOCUS_NAMES = ("provider", "publisher", "issuer", "account", "region")
 _EXAMPLES = """examples:
-  wattshed report --by user --since 30d                     energy of the last 30 days by user
-  wattshed report --by account --since 2026-03-01 --until 2026-04-01 --price 0.21 --currency EUR --pue 1.3
-  wattshed report --by day --since 7d --price day-ahead.csv --sequence 1 --carbon DE_2026_hourly.csv
-  wattshed report --by user --since 7d --gpu-hour H100=2.50 --gpu-hour L40S=0.90 --currency EUR
-  wattshed report --by namespace --since 7d --price 0.21 --html march.html
-  wattshed report --by account --since 7d --price 0.21 --currency EUR --focus march.csv
+  wattshed report --by user --since 30d
+      energy of the last 30 days by user
+  wattshed report --by account --since 2026-03-01 --until 2026-04-01 \\
+      --price 0.21 --currency EUR --pue 1.3
+      what a month cost, at the wall
+  wattshed report --by day --since 7d --price day-ahead.csv --sequence 1 \\
+      --carbon DE_2026_hourly.csv
+      cost and carbon by the values of each hour
+  wattshed report --by user --since 7d --gpu-hour H100=2.50 \\
+      --gpu-hour L40S=0.90 --currency EUR
+      what the GPU hours cost
+  wattshed report --by namespace --since 7d --price 0.21 --html week.html
+      also a page with plots
+  wattshed report --by account --since 7d --price 0.21 --currency EUR \\
+      --focus week.csv
+      also FOCUS, for cost management
 """
 
 
@@ -42,12 +52,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "report",
         help="energy, cost and carbon by user, account, host, day ...",
-        description="Add up what jobs used by user, account, partition, namespace, qos, host, model, day or month, "
-        "with what it cost and emitted.",
+        description="Add up what jobs used by user, account, partition, namespace, host, day and so\n"
+        "on, with what it cost and emitted.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--by", choices=BY, required=True, help="what the rows are")
+    parser.add_argument(
+        "--by", choices=BY, required=True, metavar="WHAT", help=f"what the rows are: {', '.join(BY[:-1])} or {BY[-1]}"
+    )
     add_filter_flags(parser, running=False)
     money = add_tariff_flags(parser)
     money.add_argument(

@@ -15,7 +15,7 @@ from wattshed.agent.accounts.cuts import MOST_WAITING, Cuts
 from wattshed.agent.accounts.publishing import ENDED_US
 from wattshed.agent.accounts.uncut import open_records, uncut_parts
 from wattshed.agent.history.live import LiveView
-from wattshed.agent.history.profile import KnownEnergy, PowerProfiles
+from wattshed.agent.history.profile import PowerProfiles
 from wattshed.agent.history.writer import Batch
 from wattshed.agent.wire.parts import SIMULATED
 from wattshed.exporters.snapshot import HistoryFacts
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from wattshed.agent.accounts.attribution import Accounts
-    from wattshed.agent.accounts.ledger import GpuKey, JobAccount
+    from wattshed.agent.accounts.ledger import JobAccount
     from wattshed.agent.history.writer import HistoryWriter
 
 
@@ -73,7 +73,7 @@ class HistoryFeed:
         elif not self._writer.is_new:
             self.cuts.begin_here(accounts.ledger.jobs, accounts.gpus, now_us)
         self._profiles = PowerProfiles(self.cuts.power)
-        self._profiles.go_on(accounts.ledger.jobs.values(), _measured(accounts), now_us)
+        self._profiles.go_on(accounts.ledger.jobs.values(), accounts.measured(), now_us)
 
     def follow(self, accounts: Accounts, retired: Iterable[JobAccount], now_us: int) -> None:
         """Cut what is due at the end of a window."""
@@ -81,7 +81,7 @@ class HistoryFeed:
             self.cuts.begin_store(self._new_store())
             self._offered = 0
         self.cuts.acknowledge(self._writer.done(self.cuts.store_id))
-        retired, measured = list(retired), _measured(accounts)
+        retired, measured = list(retired), accounts.measured()
         self._profiles.close(retired, measured)
         self.cuts.close(retired, accounts.gpus)
         self._profiles.follow(accounts.ledger.jobs.values(), measured, now_us)
@@ -137,7 +137,3 @@ class HistoryFeed:
         return HistoryFacts(
             writer.bytes_used, len(self.cuts.outbox), writer.parts_total, writer.dropped_total, writer.write_s
         )
-
-
-def _measured(accounts: Accounts) -> dict[GpuKey, KnownEnergy]:
-    return {gpu: KnownEnergy(*known) for gpu, known in accounts.measured().items()}

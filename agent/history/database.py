@@ -155,7 +155,9 @@ class Database:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._lock.close()
-            raise DatabaseError(f"{self.path}: another collector has it; one database has one collector") from None
+            raise DatabaseError(
+                f"{self.path}: another collector has it; one database has one collector, and it must be stopped first"
+            ) from None
 
     @contextmanager
     def _named(self) -> Iterator[None]:

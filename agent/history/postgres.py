@@ -161,7 +161,9 @@ class PostgresDatabase:
             raise DatabaseError(f"{self.name}: cannot be opened ({self._said(error)})") from None
         if self._only and not self._locked(connection):
             connection.close()
-            raise DatabaseError(f"{self.name}: another collector has it; one database has one collector")
+            raise DatabaseError(
+                f"{self.name}: another collector has it; one database has one collector, and it must be stopped first"
+            )
         return connection
 
     def _locked(self, connection: psycopg.Connection[tuple[Any, ...]]) -> bool:

@@ -226,7 +226,7 @@ def power(texts: Sequence[str], end_us: int) -> list[list[float | None]]:
 
 
 class PowerProfiles:
-    """The profiles of all open jobs of a host.
+    """The profiles of all open jobs of a host; its GPUs are told as the two numbers of a `KnownEnergy`.
 
     Parameters
     ----------
@@ -238,9 +238,9 @@ class PowerProfiles:
         self._texts = texts
         self._open: dict[str, PowerProfile] = {}
         self._due_us: dict[str, int] = {}
-        self._before: Mapping[Any, KnownEnergy] = {}  # the GPUs at the end of the last window
+        self._before: Mapping[Any, tuple[int, int]] = {}  # the GPUs at the end of the last window
 
-    def go_on(self, jobs: Iterable[FollowedJob], gpus: Mapping[Any, KnownEnergy], saved_us: int) -> None:
+    def go_on(self, jobs: Iterable[FollowedJob], gpus: Mapping[Any, tuple[int, int]], saved_us: int) -> None:
         """Continue at what was saved; a job whose profile was not has one from then on."""
         for job in jobs:
             try:
@@ -251,7 +251,7 @@ class PowerProfiles:
             self._look(job, gpus, saved_us)  # until it was saved, all was measured
         self._before = gpus
 
-    def follow(self, jobs: Iterable[FollowedJob], gpus: Mapping[Any, KnownEnergy], now_us: int) -> None:
+    def follow(self, jobs: Iterable[FollowedJob], gpus: Mapping[Any, tuple[int, int]], now_us: int) -> None:
         """Take note of the open jobs at the end of a window: of those whose bin is over."""
         due_us = self._due_us
         for job in jobs:
@@ -259,18 +259,20 @@ class PowerProfiles:
                 self._look(job, gpus, now_us)
         self._before = gpus
 
-    def close(self, jobs: Iterable[FollowedJob], gpus: Mapping[Any, KnownEnergy]) -> None:
+    def close(self, jobs: Iterable[FollowedJob], gpus: Mapping[Any, tuple[int, int]]) -> None:
         """Take note of the last of jobs whose accounts are closed, and let go of them; their texts stay."""
         for job in jobs:
             self._look(job, gpus, job.end_us)
             del self._open[job.key], self._due_us[job.key]
 
-    def _look(self, job: FollowedJob, gpus: Mapping[Any, KnownEnergy], now_us: int) -> None:
+    def _look(self, job: FollowedJob, gpus: Mapping[Any, tuple[int, int]], now_us: int) -> None:
         profile = self._open.get(job.key)
         if profile is None:
-            booked_us = [self._before.get(gpu, _NEVER).booked_us for gpu in job.lines]
+            booked_us = [self._before.get(gpu, _NEVER)[0] for gpu in job.lines]
             profile = self._open[job.key] = PowerProfile(max(job.start_us, 0), booked_us=booked_us)
-        profile.look(_account_hnj(job), [gpus.get(gpu, _NEVER) for gpu in job.lines], min(now_us, job.end_us))
+        profile.look(
+            _account_hnj(job), [KnownEnergy(*gpus.get(gpu, _NEVER)) for gpu in job.lines], min(now_us, job.end_us)
+        )
         self._texts[job.key] = profile.text()
         self._due_us[job.key] = profile.due_us(now_us)
 

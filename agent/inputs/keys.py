@@ -99,7 +99,7 @@ def value(path: KeyPath, spec: dataclasses.Field[Any], kind: Any, item: Any, sou
     meta = spec.metadata
     try:
         if get_origin(kind) is tuple:
-            item = _strings(item)
+            item = _strings(item, may_be_empty=spec.default == ())
         else:
             unit = "" if meta["unit"] == "1" else meta["unit"]
             item = fitted(item, kind, low=meta["low"], high=meta["high"], unit=unit, choices=meta["choices"])
@@ -116,7 +116,7 @@ def from_text(path: KeyPath, spec: dataclasses.Field[Any], kind: Any, text: str,
     """Read the text of an environment variable as the type of its key, and check it."""
     item: Any = text
     if get_origin(kind) is tuple:
-        item = [part.strip() for part in text.split(",")]
+        item = [part.strip() for part in text.split(",")] if text or spec.default != () else []
     elif kind is bool:
         item = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(text.lower(), text)
     elif kind in (int, float):
@@ -127,9 +127,9 @@ def from_text(path: KeyPath, spec: dataclasses.Field[Any], kind: Any, text: str,
     return value(path, spec, kind, item, source)
 
 
-def _strings(item: Any) -> tuple[str, ...]:
+def _strings(item: Any, *, may_be_empty: bool) -> tuple[str, ...]:
     if not isinstance(item, (list, tuple)) or not all(isinstance(part, str) for part in item):
         raise MisfitError(f"must be a list of strings, not {shown(item)}")
-    if not item or not all(item) or any("\0" in part for part in item):
-        raise MisfitError("must not be empty or contain an empty string")
+    if not (item or may_be_empty) or not all(item) or any("\0" in part for part in item):
+        raise MisfitError(f"must not {'' if may_be_empty else 'be empty or '}contain an empty string")
     return tuple(item)

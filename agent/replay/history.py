@@ -15,6 +15,7 @@ from wattshed.agent.accounts.cuts import Cuts
 from wattshed.agent.cutting import cut
 from wattshed.agent.errors import InputError
 from wattshed.agent.history.database import Database
+from wattshed.agent.history.profile import PowerProfiles
 from wattshed.agent.history.sql import DatabaseError
 from wattshed.agent.history.store import Store
 from wattshed.agent.wire.parts import SIMULATED
@@ -42,6 +43,11 @@ class _Host:
     store: Store
     cuts: Cuts = field(default_factory=lambda: Cuts(SLOT_US))
     end_us: int = 0
+    profiles: PowerProfiles = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Follow the power of jobs into what is cut of them."""
+        self.profiles = PowerProfiles(self.cuts.power)
 
 
 class ReplayedHistory:
@@ -83,7 +89,10 @@ class ReplayedHistory:
             host.accounts.add(one)
             host.end_us = one.end_us
             accounts, cuts = host.accounts, host.cuts
-            cuts.close(accounts.retire(one.end_us, KEEP_US), accounts.gpus)
+            retired, measured = accounts.retire(one.end_us, KEEP_US), accounts.measured()
+            host.profiles.close(retired, measured)
+            cuts.close(retired, accounts.gpus)
+            host.profiles.follow(accounts.ledger.jobs.values(), measured, one.end_us)
             since_us = accounts.since_us if accounts.since_us is not None else one.start_us
             cuts.follow(accounts.ledger.jobs, accounts.gpus, since_us, one.end_us, accounts.known_us(one.end_us))
             if len(cuts.outbox) >= _BITE:
@@ -100,6 +109,7 @@ class ReplayedHistory:
         for host in self._hosts.values():
             accounts, cuts = host.accounts, host.cuts
             accounts.finish()
+            host.profiles.close(accounts.ledger.jobs.values(), accounts.measured())
             cuts.close([job for job in accounts.ledger.jobs.values() if job.end_us < host.end_us], accounts.gpus)
             running = {key: job for key, job in accounts.ledger.jobs.items() if job.end_us >= host.end_us}
             cuts.cut_everybody(running, accounts.gpus, host.end_us)

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
     from wattshed.agent.wire.agents import DocumentServer, NoDocumentError
 
-SOCKETS = (Path("/run/wattshed/collect.sock"), Path("/run/wattshed/api.sock"))
+SOCKETS = (
+    Path("/run/wattshed-collect/collect.sock"),
+    Path("/run/wattshed/collect.sock"),
+    Path("/run/wattshed/api.sock"),
+)
 """Where a collector and an agent listen on their own host; the first that does is asked."""
 EXAMPLE = "http://127.0.0.1:9961"
 TIMEOUT_S = 30.0

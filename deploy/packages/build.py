@@ -98,7 +98,7 @@ def stage(tree: Path, wheels: Path) -> None:
         _copy(drop_in, documents / "drop-ins" / drop_in.name)
     _copy(ROOT / "README.md", documents / "README.md")
     _copy(ROOT / "LICENSE", documents / "copyright")
-    for page in ("collect", "configuration", "security", "reliability"):
+    for page in ("history", "report", "collect", "configuration", "security", "reliability"):
         _copy(ROOT / "docs" / f"{page}.md", documents / f"{page}.md")
 
 

@@ -53,10 +53,10 @@ function refused(error) {
   const note = $("all-note");
   if (error.status === 403) {
     note.replaceChildren("Ended jobs, and whose they are, are not for everybody. To see them here, the server needs users or client certificates (",
-      make("code", {}, "--web.config.file"), "), and you must be one of ", make("code", {}, "history.tcp_users"), ". On the host itself ",
+      make("code", {}, "--web.config.file"), "), and you must be one of its ", make("code", {}, "tcp_users"), ". On the host itself ",
       make("code", {}, "wattshed jobs"), " shows your own.");
   } else {
-    note.textContent = error.status === 503 ? "That took too long; ask for a shorter time or for fewer jobs." : error.message;
+    note.textContent = error.message;
   }
 }
 

@@ -195,8 +195,9 @@ function draw(snapshot) {
   $("why").textContent = snapshot.unmetered;
   for (const chart of Object.values(charts)) chart.wait(snapshot.unmetered ? "Nothing is metered." : "The first points appear within a few seconds.");
   $("about").textContent = ["wattshed " + snapshot.version, ...new Set([snapshot.meter, snapshot.library])].filter(Boolean).join(" · ");
-  /* `wattshed fleet serve` meters no GPU itself */
-  for (const part of document.querySelectorAll(".host")) part.hidden = snapshot.gpus.length === 0 && snapshot.fleet !== null;
+  /* `wattshed fleet serve` and a collector meter no GPU themselves */
+  const elsewhere = snapshot.fleet !== null || snapshot.meter === "collector";
+  for (const part of document.querySelectorAll(".host")) part.hidden = snapshot.gpus.length === 0 && elsewhere;
   drawTiles(snapshot, now); drawJobs(snapshot, now); drawGpus(snapshot, now); drawFleet(snapshot.fleet); drawCharts(snapshot);
 }
 

@@ -220,6 +220,20 @@ def test_a_page_that_cannot_be_is_refused(site, change, why):
         read_page(page | change)
 
 
+def test_an_agent_that_has_just_begun_is_new_and_not_refused(site, new_place):
+    agent = site.agents["n0"]
+    right = agent.answer
+    agent.answer = lambda params: right(params) | {"store": "", "stores": [], "parts": [], "jobs": [], "models": {}}
+    with collecting(site, new_place()) as puller:
+        site.round(puller, ["n0"])
+        assert puller.states() == {"up": 0, "down": 0, "refused": 0, "new": 1}
+        assert not site.faults.counts
+        agent.answer = right
+        site.hour()
+        site.round(puller, ["n0"])
+        assert (puller.states()["up"], puller.totals()) == (1, (1, 0))
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
@@ -267,6 +281,20 @@ def test_a_clock_that_is_wrong_is_flagged_and_times_stay(site, new_place):
     database = open_database(place, read_only=True)
     (job,) = Answers(database, "site", clock=lambda: wall_s(site)).jobs(Filter(job="slurm:900"))["jobs"]
     assert job["flags"] == ["clock_skew"]
+
+
+def test_who_does_not_answer_is_said_once_and_that_it_does_again(site, new_place, caplog):
+    site.agents["n2"].down = True
+    with collecting(site, new_place()) as puller, caplog.at_level("INFO", "wattshed"):
+        for _ in range(3):
+            site.round(puller)
+        said = [record.message for record in caplog.records]
+        assert [line.partition(": ")[0] for line in said] == ["down"]
+        assert site.url("n2") in said[0]
+        site.agents["n2"].down = False
+        site.round(puller)
+        assert caplog.records[-1].message == f"{site.url('n2')}: up again"
+        assert len(caplog.records) == 2
 
 
 def test_what_is_forgotten_is_not_waited_for(site, new_place):

@@ -98,7 +98,8 @@ def page(url):
     ("argv", "code", "why"),
     [
         (["--config", "nothing.toml"], 2, "nothing.toml: cannot be read"),
-        (["reset"], 2, "names a STORE"),
+        (["reset"], 2, "`wattshed collect reset node017`"),
+        (["erase", "ada"], 2, "`wattshed collect erase --user ada`"),
         (["erase"], 2, "erase and --user go together"),
         (["forget", "n7"], 2, "there is no store 'n7'"),
         (["--config", "bad.toml"], 2, "bad.toml:1:1: database"),

@@ -162,6 +162,8 @@ def test_a_collector_asks_all_nodes_and_keeps_what_they_tell(tmp_path, more):
     assert (group.dns, group.cluster, found.socket) == (("demo-wattshed.default.svc:9961",), "east", "")
     assert group.credentials.login == ("collector" if more else "")
     assert found.database.startswith("postgresql://" if more else "/var/lib/wattshed/")
+    agents = tomllib.loads(objects["ConfigMap", "demo-wattshed"]["data"]["config.toml"])
+    assert agents.get("history", {}).get("tcp_users", []) == (["collector"] if more else [])
     pod = objects["StatefulSet", "demo-wattshed-collect"]["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     claims = {one["metadata"]["name"] for one in objects["StatefulSet", "demo-wattshed-collect"]["spec"].get(

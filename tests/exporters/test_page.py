@@ -90,6 +90,16 @@ def test_hostile_names_stay_text_and_a_lost_agent_is_said(serve, visit):
 
 
 @pytest.mark.real
+def test_a_collector_shows_jobs_alone(serve, browser):
+    _, port = serve(lambda: dataclasses.replace(snapshots.empty(), meter="collector", seq=1))
+    page = browser.new_page()
+    page.goto(f"http://127.0.0.1:{port}/")
+    page.wait_for_function("() => document.querySelector('#about').textContent.includes('collector')")
+    assert [part.is_visible() for part in page.locator(".host").all()] == [False] * 4
+    page.close()
+
+
+@pytest.mark.real
 def test_a_fleet_server_shows_the_fleet_alone(serve, browser):
     snapshot = dataclasses.replace(snapshots.empty(), meter="fleet", seq=1, fleet=snapshots.rich().fleet)
     _, port = serve(lambda: snapshot)

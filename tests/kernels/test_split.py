@@ -385,3 +385,15 @@ def test_a_peak_in_a_short_time_is_what_was_read_then_and_not_what_a_counter_in_
     parts = run([(0, until_us, 2 * 1_380_000 * until_us)], [(0, until_us, -1, -1, -1, 1)], begin_mw=begin, end_mw=end)
     assert int((parts.static_hnj + parts.dynamic_hnj)[0]) == 2 * 1_380_000 * until_us
     assert parts.peak_mw.tolist() == [seen_w * 1000]
+
+
+def test_what_is_put_into_a_moment_is_no_peak():
+    """All of a second's energy is an owner's who was there for its first 50 us; no power was ever that high."""
+    rows = [(-1_000_000, 50, -1, -1, 1_000_000, 1)]
+    (piece,) = [(0, 1_000_000, 720_000_000_000)]  # 360 J
+    known = {"rests": True, "begin_mw": np.array([700_000]), "end_mw": np.array([IDLE])}
+    parts = run([piece], rows, **known)
+    assert int(parts.dynamic_hnj[0]) > 500_000_000_000
+    assert int(parts.peak_mw[0]) <= 700_000
+    whole = run([piece], [(-1, 1_000_001, -1, -1, 1_000_000, 1)], **known)
+    assert int(whole.peak_mw[0]) == 360_000

@@ -13,6 +13,7 @@ from wattshed.agent.__main__ import main
 from wattshed.agent.clock import VirtualClock
 from wattshed.agent.history.database import Database
 from wattshed.agent.history.part_rows import PART_COLUMNS, part_of
+from wattshed.agent.history.profile import PowerProfile
 from wattshed.agent.traces.native.recorder import Recorder
 from wattshed.exporters.snapshot import HNJ_PER_JOULE
 
@@ -28,6 +29,13 @@ def rows_of(path):
     jobs = {(key, run): rest for key, run, *rest in database.rows(JOBS)}
     database.close()
     return [part_of(row) for row in rows], jobs
+
+
+def powers_of(path):
+    database = Database(path, read_only=True)
+    rows = database.rows("SELECT key, run_us, power FROM job WHERE power <> ''")
+    database.close()
+    return {(key, run_us): PowerProfile.of_text(text) for key, run_us, text in rows}
 
 
 @pytest.fixture
@@ -67,6 +75,11 @@ def test_a_replay_writes_what_the_agent_wrote_row_by_row(recorded, capsys):
     ended = {job for job, (_, end_us, *_) in live_jobs.items() if end_us >= 0}
     assert {job: live_jobs[job] for job in ended} == {job: jobs[job] for job in ended}
     assert len(ended) > 2
+    powers, powers_again = powers_of(recorded / "live.db"), powers_of(path)
+    for job in ended:
+        assert powers_again[job].energy_hnj == powers[job].energy_hnj
+        assert powers_again[job].energy_hnj == sum(part.energy_hnj for part in live if (part.job, part.run_us) == job)
+        assert [at[:2] for at in powers_again[job].segments()] == [at[:2] for at in powers[job].segments()]
     # And then what was not cut when the recording ended, so that all of it is there.
     assert sum(part.energy_hnj for part in again) / HNJ_PER_JOULE == pytest.approx(total, abs=1e-5)
     assert sum(part.energy_hnj for part in live) < sum(part.energy_hnj for part in again)

@@ -18,3 +18,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- define "wattshed.scheme" -}}
 {{- if .Values.webConfigSecret }}HTTPS{{ else }}HTTP{{ end }}
 {{- end }}
+
+{{- /* The agents' file of settings: a collector of this release that has a user may take what they keep. */ -}}
+{{- define "wattshed.config" -}}
+{{- $config := deepCopy .Values.config }}
+{{- if and .Values.collector.enabled .Values.collector.agentsSecret }}
+{{- $config = merge $config (dict "history" (dict "tcp_users" (list .Values.collector.agentsLogin))) }}
+{{- end }}
+{{- toToml $config }}
+{{- end }}
