@@ -86,7 +86,9 @@ def test_an_answer_is_the_accounts_at_any_moment(tmp_path_factory, schedule, wai
                 for one in [found["job"], *found["earlier"]]
                 if one["run"] == job["run"]
             ]
-            assert {name: whole[name] for name in job} == job
+            # Floats add up in another order once the writer has come to a part between two answers.
+            sigma_j = pytest.approx(job["sigma_j"], rel=1e-9)
+            assert {name: whole[name] for name in job} == job | {"sigma_j": sigma_j}
             if whole.get("by_gpu"):
                 assert sum(hnj_of(gpu["energy_j"]) for gpu in whole["by_gpu"]) == hnj_of(job["energy_j"])
                 assert len(whole["by_gpu"]) == job["gpus"]
