@@ -52,9 +52,12 @@ class Jobs:
         Jobs of a page.
     documents : dict, optional
         Of single jobs, by key.
+    simulated : bool
+        Whether the documents say that a meter is.
     """
 
-    def __init__(self, jobs=(), *, status=200, page=50, documents=None):
+    def __init__(self, jobs=(), *, status=200, page=50, documents=None, simulated=False):
+        self.simulated = simulated
         self.jobs, self.status, self.page, self.documents, self.asked = list(jobs), status, page, documents or {}, []
 
     def __call__(self, route):
@@ -71,7 +74,7 @@ class Jobs:
             of = next((one for one in self.jobs if one["job"] == key), None)
             if of is None:
                 return 404, {"error": "no such job"}
-            return 200, self.documents.get(key) or document(of)
+            return 200, (self.documents.get(key) or document(of)) | {"simulated": self.simulated}
         found = [
             one
             for one in self.jobs
@@ -81,4 +84,11 @@ class Jobs:
         begin = int(parameters.get("cursor", 0))
         rest = begin + self.page if len(found) > begin + self.page else ""
         jobs = found[begin : begin + self.page]
-        return 200, {"schema": "wattshed.jobs/1", "host": "n1", "now_s": NOW_S, "jobs": jobs, "cursor": str(rest)}
+        return 200, {
+            "schema": "wattshed.jobs/1",
+            "host": "n1",
+            "now_s": NOW_S,
+            "simulated": self.simulated,
+            "jobs": jobs,
+            "cursor": str(rest),
+        }

@@ -127,6 +127,15 @@ def test_what_is_refused_is_said_in_one_line_and_the_rest_is_there(living, visit
         assert len(served.asked) == 1  # asking again would change nothing
 
 
+def test_what_a_simulated_meter_made_up_is_said(living, visit):
+    key = MANY[1]["job"]
+    served = Jobs(MANY, simulated=True)
+    page = visit(living, jobs=served)
+    page.wait_for_function("() => document.querySelector('#all-note').textContent.includes('simulated meter')")
+    page.click(f"#found a:text-is('{key}')")
+    page.wait_for_function("() => document.querySelector('#one-why').textContent.includes('simulated meter')")
+
+
 def test_a_job_that_is_not_there_or_not_ones_own_is_said(living, visit):
     page = visit(living, jobs=Jobs(MANY), at="#open=slurm:1000")
     page.wait_for_function("() => document.querySelector('#one-why').textContent.includes('not yours to see')")
