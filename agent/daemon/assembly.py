@@ -293,13 +293,14 @@ def _history(about: _About, kind: str, faults: Faults, opened: ExitStack) -> His
     from wattshed.agent.history.sums import DAY_US  # noqa: PLC0415
     from wattshed.agent.history.writer import HistoryWriter  # noqa: PLC0415
 
-    name = "simulated-history.db" if kind == "simulated" else "history.db"
+    simulated = kind == "simulated"
+    name = "simulated-history.db" if simulated else "history.db"
     retention = Retention(round(settings.max_age_days * DAY_US), settings.max_bytes)
     people, path = about.config.privacy, Path(about.config.state_dir) / name
     privacy = Privacy.of_settings(people.users, people.key_file)
     writer = HistoryWriter(path, about.host, faults, retention, privacy=privacy, user_days=people.user_days)
     opened.callback(writer.stop)
-    feed = HistoryFeed(writer, settings.slot_s * 1_000_000)
+    feed = HistoryFeed(writer, settings.slot_s * 1_000_000, simulated=simulated)
     about.jobs.open(lambda: Question(partial(open_or_empty, path), about.host, feed.view, whose=privacy.uid))
     return feed
 

@@ -17,6 +17,7 @@ from wattshed.agent.accounts.uncut import open_records, uncut_parts
 from wattshed.agent.history.live import LiveView
 from wattshed.agent.history.profile import PowerProfiles
 from wattshed.agent.history.writer import Batch
+from wattshed.agent.wire.parts import SIMULATED
 from wattshed.exporters.snapshot import HistoryFacts
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class HistoryFeed:
     writer : HistoryWriter
     slot_us : int, us
         Jobs and idle power are cut at whole multiples of it.
+    simulated : bool
+        Whether the meters are.
 
     Attributes
     ----------
@@ -47,11 +50,11 @@ class HistoryFeed:
         Saved with the state.
     """
 
-    def __init__(self, writer: HistoryWriter, slot_us: int) -> None:
-        self._writer, self._slot_us = writer, slot_us
+    def __init__(self, writer: HistoryWriter, slot_us: int, *, simulated: bool = False) -> None:
+        self._writer, self._slot_us, self._simulated = writer, slot_us, simulated
         self._offered = 0
         self._compact_beyond = MOST_WAITING
-        self.cuts = Cuts(slot_us, uuid.uuid4().hex)
+        self.cuts = Cuts(slot_us, self._new_store())
         self._profiles = PowerProfiles(self.cuts.power)
         self._view: LiveView | None = None
         self._next_view_s = 0.0
@@ -75,7 +78,7 @@ class HistoryFeed:
     def follow(self, accounts: Accounts, retired: Iterable[JobAccount], now_us: int) -> None:
         """Cut what is due at the end of a window."""
         if self._writer.damaged(self.cuts.store_id):
-            self.cuts.begin_store(uuid.uuid4().hex)
+            self.cuts.begin_store(self._new_store())
             self._offered = 0
         self.cuts.acknowledge(self._writer.done(self.cuts.store_id))
         retired, measured = list(retired), accounts.measured()
@@ -124,6 +127,9 @@ class HistoryFeed:
     @staticmethod
     def _models(accounts: Accounts) -> dict[str, str]:
         return {key.gpu: account.device.model for key, account in accounts.gpus.items()}
+
+    def _new_store(self) -> str:
+        return f"{SIMULATED if self._simulated else ''}{uuid.uuid4().hex}"
 
     def facts(self) -> HistoryFacts:
         """Return what is published of the history."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager
+from functools import partial
+from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,9 +75,15 @@ class Question:
         """
         if uid is not None and (uid := self._whose(uid)) < 0:
             uid = _NOBODY
+        # The first view before the file is opened: what the agent no longer shows is in the file then, be it new.
+        views: Iterator[LiveView | None] = repeat(None)
+        if self._live is not None:
+            if (first := self._live()) is None:
+                return _NOT_YET  # the file alone may lack jobs that were shown before a restart
+            views = chain([first], iter(self._live, _NO_VIEW))
         try:
             with self._opened() as database:
-                answers = Answers(database, self._host, self._live, clock=self._clock)
+                answers = Answers(database, self._host, partial(next, views), clock=self._clock)
                 return 200, ask(answers, path, params, uid, self._clock())
         except RefusedError as error:
             return error.status, {"error": str(error)}
@@ -102,8 +110,10 @@ class Question:
             database.close()
 
 
+_NO_VIEW = object()
 _NOBODY = -2
 """No job is this user's; -1 are those of whom it is not known."""
+_NOT_YET = 503, {"error": "no totals yet: the agent is starting, or another one uses its state folder; ask again"}
 _TOO_LONG = 503, {"error": "the question took too long; ask for a shorter time or for fewer jobs"}
 
 

@@ -17,7 +17,7 @@ from wattshed.agent.history.query import FOREVER_US, MOST, collected_us, runs_of
 from wattshed.agent.history.reporting import report_of
 from wattshed.agent.history.sql import DatabaseError
 from wattshed.agent.history.steps import batched, parts_of_runs
-from wattshed.agent.wire.parts import joules, plain, plain_record
+from wattshed.agent.wire.parts import SIMULATED, joules, plain, plain_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -72,7 +72,7 @@ class Answers:
             asked = replace(asked, job=self._key(asked.job, asked, live))
             page = page_of(self._database, asked, limit, cursor, now_us=self._now_us(), live=live)
             documents = self._documents(page.jobs, live)
-            return self._headed("wattshed.jobs/1", asked, {"jobs": documents, "cursor": page.cursor})
+            return self._headed("wattshed.jobs/1", asked, live, {"jobs": documents, "cursor": page.cursor})
 
     def job(self, key: str, asked: Filter) -> dict[str, Any] | None:
         """Tell all of one job: its newest run, and what its earlier runs used; None if it is not there for who asks.
@@ -82,7 +82,7 @@ class Answers:
         DatabaseError
         """
         with self._one_state() as live:
-            found = self._runs(self._key(key, asked, live), asked, live)
+            found = self._runs(self._key(key, asked, live), asked, live) if key else []
             if not found:
                 return None
             newest, *earlier = found
@@ -90,7 +90,8 @@ class Answers:
             seen = [(one.host, one.part.gpu, one.part.to_us) for one in parts]
             document = job_document(newest, _seen(newest, seen), self._now_us(), collected_us(self._database))
             document |= {"by_gpu": by_gpu(parts), "power": self._power(newest, parts, live), "work": None}
-            return self._headed("wattshed.job/1", asked, {"job": document, "earlier": self._documents(earlier, live)})
+            body = {"job": document, "earlier": self._documents(earlier, live)}
+            return self._headed("wattshed.job/1", asked, live, body)
 
     def report(self, by: str, asked: Filter, step_s: int | None = None) -> dict[str, Any]:
         """Add up what was used, by one of `query.BY` or by job; and by steps of UTC, if their length is given.
@@ -114,7 +115,7 @@ class Answers:
                 "step_s": step_s,
                 "steps": told,
             }
-            return self._headed("wattshed.report/1", asked, body)
+            return self._headed("wattshed.report/1", asked, live, body)
 
     def parts(self, after: int, limit: int = MOST, store: str = "") -> dict[str, Any]:
         """Hand on the parts that follow a number, as they were added, for who collects them.
@@ -147,6 +148,7 @@ class Answers:
             return {
                 "schema": "wattshed.parts/1",
                 "store": store_id,
+                "simulated": store_id.startswith(SIMULATED),
                 "stores": [one[1] for one in stores],
                 "host": self._host,
                 "now_us": self._now_us(),
@@ -179,9 +181,21 @@ class Answers:
     def _now_us(self) -> int:
         return round(self._clock() * 1e6)
 
-    def _headed(self, schema: str, asked: Filter, body: dict[str, Any]) -> dict[str, Any]:
-        scope = "all" if asked.uid is None else "own"
-        return {"schema": schema, "host": self._host, "now_s": self._clock(), "scope": scope, **body}
+    def _headed(self, schema: str, asked: Filter, live: Live | None, body: dict[str, Any]) -> dict[str, Any]:
+        """Say who answers, and when; ``simulated`` is true if the meter of any host that is in here is simulated."""
+        simulated = (live is not None and live.store_id.startswith(SIMULATED)) or bool(
+            self._database.rows(
+                "SELECT 1 FROM store WHERE substr(store_id, 1, ?) = ? LIMIT 1", (len(SIMULATED), SIMULATED)
+            )
+        )
+        return {
+            "schema": schema,
+            "host": self._host,
+            "now_s": self._clock(),
+            "scope": "all" if asked.uid is None else "own",
+            "simulated": simulated,
+            **body,
+        }
 
     def _key(self, key: str, asked: Filter, live: Live | None) -> str:
         """Return the whole key of a job that was asked for without its prefix, where only one can be meant."""

@@ -98,7 +98,8 @@ class Live:
     """
 
     def __init__(self, database: SqlDatabase, host: str, view: LiveView, next_seq: int) -> None:
-        self._database, self._host, self.ended_before_us = database, host, view.ended_before_us
+        self._database, self._host = database, host
+        self.store_id, self.ended_before_us = view.store_id, view.ended_before_us
         parts: dict[Place, list[UsedPart]] = defaultdict(list)
         for part in view.beyond(next_seq):
             parts[part.job, part.run_us].append(UsedPart(part, host, view.models.get(part.gpu, "")))

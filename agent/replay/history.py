@@ -18,6 +18,7 @@ from wattshed.agent.history.database import Database
 from wattshed.agent.history.profile import PowerProfiles
 from wattshed.agent.history.sql import DatabaseError
 from wattshed.agent.history.store import Store
+from wattshed.agent.wire.parts import SIMULATED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +85,7 @@ class ReplayedHistory:
             The history cannot be written.
         """
         for one in (window,) if native else _short(window):
-            host = self._host(one.host)
+            host = self._host(one)
             host.accounts.add(one)
             host.end_us = one.end_us
             accounts, cuts = host.accounts, host.cuts
@@ -115,12 +116,15 @@ class ReplayedHistory:
             self._write(host)
         self._database.close()
 
-    def _host(self, name: str) -> _Host:
+    def _host(self, window: Window) -> _Host:
+        name = window.host
         if name not in self._hosts:
             gap_us = self._settings.max_gap_us
             accounts = Accounts(max_gap_us=gap_us) if gap_us > 0 else Accounts()
             # The same trace in a file of the same name has the same store, so that a collector knows it again.
             store_id = hashlib.sha256(f"replay {self._path.resolve()} {name}".encode()).hexdigest()[:32]
+            if any(device.simulated for device in window.devices):
+                store_id = f"{SIMULATED}{store_id}"
             try:
                 self._hosts[name] = _Host(accounts, Store(self._database, store_id, name))
             except DatabaseError as error:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from wattshed.agent.reports.figures import (
     BOUNDARY,
     JOULES_PER_KWH,
+    SIMULATED,
     UNKNOWN,
     elapsed,
     energy,
@@ -87,6 +88,8 @@ def print_jobs(
     notes = [note] if note else []
     zone_name = datetime.fromtimestamp(jobs[0]["start_s"], zone).astimezone(zone).tzname() or "local time"
     notes.append(f"{BOUNDARY} Times: {zone_name}.")
+    if document.get("simulated"):
+        notes.append(SIMULATED)
     if any(is_lower_bound(job) for job in jobs):
         notes.append("≥: parts of some hosts are missing yet, the total is at least that.")
     if own:

@@ -6,7 +6,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.reports.amounts import IDLE, NO_JOBS, OTHER, SPREAD, UNATTRIBUTED, kwh
-from wattshed.agent.reports.figures import BOUNDARY, moment, printable
+from wattshed.agent.reports.figures import BOUNDARY, SIMULATED, moment, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +44,8 @@ def notes_of(document: Mapping[str, Any]) -> list[str]:
     """Say in sentences what was asked for, where values come from, and what is missing."""
     tariffs, total = document["tariffs"], document["total"]
     notes = [f"{_time(document)}. {BOUNDARY}"]
+    if document.get("simulated"):
+        notes.append(SIMULATED)
     if document.get("scope") == "own":
         notes.append("Only your own jobs are in it.")
     if "pue" in tariffs:

@@ -6,7 +6,17 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
-from wattshed.agent.reports.figures import BOUNDARY, UNKNOWN, elapsed, energy, moment, printable, sparkline, watts
+from wattshed.agent.reports.figures import (
+    BOUNDARY,
+    SIMULATED,
+    UNKNOWN,
+    elapsed,
+    energy,
+    moment,
+    printable,
+    sparkline,
+    watts,
+)
 from wattshed.agent.reports.listing import is_lower_bound, state
 from wattshed.agent.reports.tables import EXTRA, Column, console_for, print_facts, print_notes, print_rows
 
@@ -72,7 +82,8 @@ def print_job(
         year = datetime.fromtimestamp(time.time() if now_s is None else now_s, zone).year if out.isatty() else 0
         print_rows(console, _RUN_COLUMNS, [_run(one, zone, year) for one in earlier])
     lower_bound = ["≥: parts of some hosts are missing yet, the total is at least that."] if is_lower_bound(job) else []
-    print_notes(console, [BOUNDARY, *lower_bound, *notes])
+    simulated = [SIMULATED] if document.get("simulated") else []
+    print_notes(console, [BOUNDARY, *simulated, *lower_bound, *notes])
 
 
 def _facts(job: Mapping[str, Any], amounts: Mapping[str, str], zone: tzinfo | None) -> dict[str, str]:

@@ -36,6 +36,9 @@ MOST_SKEW_US = 5_000_000
 METHODS = {1: "alone", 2: "utilisation", 4: "share", 8: "equal", 16: "nobody-active"}
 """Bits of how a job's dynamic energy was split, those of `kernels.billing.shares`; the best first."""
 
+SIMULATED = "simulated-"
+"""Names of stores begin with it whose meters are simulated: what is in them was drawn by no GPU."""
+
 
 @dataclass(frozen=True, slots=True)
 class Doubt:

@@ -8,6 +8,7 @@ const FLAGS = {
   requeued: "it was requeued and began again", end_unknown: "when it ended is not known",
   lower_bound: "hosts are missing, so this is a lower bound", clock_skew: "the clock of a host was wrong, so its times are, too",
 };
+const SIMULATED = "Made up by a simulated meter, all of it or a part: no GPU drew it.";
 const STATES = { running: "running", complete: "ended", waiting: "ended, hosts are still to tell", incomplete: "ended, hosts are missing" };
 const power = new Chart($("chart-one"), "Power while it ran", { stacked: false, stepped: true });
 let found = [], older = "", opened = null, listTimer = null, jobTimer = null, asked = 0;
@@ -81,7 +82,7 @@ async function list(more = "") {
     older = page.cursor;
     $("older").hidden = !older;
     $("found-frame").hidden = !found.length;
-    $("all-note").textContent = found.length ? "" : "No such job is known.";
+    $("all-note").textContent = !found.length ? "No such job is known." : page.simulated ? SIMULATED : "";
     drawFound();
   } catch (error) {
     if (mine !== asked) return;
@@ -138,7 +139,8 @@ function drawJob() {
   const job = opened.document.job, energy = Number(job.energy_j), dynamic = Number(job.dynamic_j);
   const hosts = job.hosts_expected !== null && job.hosts_expected !== job.hosts.length ? `${job.hosts.length} of ${job.hosts_expected}: ` : "";
   $("one-title").textContent = job.name ? `${job.job} · ${job.name}` : job.job;
-  $("one-why").textContent = `${STATES[job.state] ?? job.state}; energy ${BOUNDARY[job.boundary] ?? `at the ${job.boundary}`}, ± is one standard deviation`;
+  $("one-why").textContent = `${STATES[job.state] ?? job.state}; energy ${BOUNDARY[job.boundary] ?? `at the ${job.boundary}`}, ± is one standard deviation`
+    + (opened.document.simulated ? `. ${SIMULATED}` : "");
   $("one-tiles").replaceChildren(
     tile("Energy", quantity(energy, "J"), `± ${quantity(job.sigma_j, "J")}; ${(energy / 3.6e6).toPrecision(4)} kWh`),
     tile("Mean power", quantity(job.mean_w, "W"), "of all its GPUs"),

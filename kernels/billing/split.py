@@ -53,8 +53,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-PIECE_US = 1_000_000
-"""A piece of an interval that is as long as this shows a power of its own."""
+SHORT_US = 2_000_000
+"""A counter is published in steps, and may be read later than its row says: over less than this its difference says
+more, or less, than was drawn in the time. What power was read then is the peak."""
 
 
 class Split(NamedTuple):
@@ -66,7 +67,8 @@ class Split(NamedTuple):
     method : int64[m]
         Bits: ALONE, BY_ACTIVITY, BY_SHARE, EQUAL, NOBODY_ACTIVE.
     peak_mw : int64[m], mW
-        The row's part of the highest power of any energy interval while it was there.
+        The row's part of the highest power of any energy interval while it was there; of a short one no more than was
+        read at its ends, see `SHORT_US`.
     unlike_hnj : int64[m]
         One sigma of what was split by activity, if watts per activity differ among jobs by 100 %.
     guessed_hnj : int64[m]
@@ -100,7 +102,7 @@ class _Cursor(NamedTuple):
 
 
 class _Segment(NamedTuple):
-    """What was used between two edges, the highest mean power (mW) of an interval, how long it is covered (us).
+    """What was used between two edges, the highest power (mW) of an interval, how long it is covered (us).
 
     And one sigma (hnj) of how holes were cut for it.
     """
@@ -139,15 +141,19 @@ def _before_edge(
 
 @jit(inline="always", allocates=False)
 def _highest(mean_mw: int, span: int, k: int, intervals: IntervalColumns) -> int:
-    """Return the highest power that a piece of an interval shows: of a short one, no more than was read.
+    """Return the power that counts for the peak, of a piece of an interval; powers at its ends are below 0 if unknown.
 
-    Energy beside a rest is put into the time in which somebody was there. Edges are known less well than that time may
-    be short: all of an interval in its last millisecond is right as an energy, and would be a power of kilowatts.
+    Energy beside a rest is put into the time in which somebody was there, and that may be a moment: right as an energy,
+    and no power that anybody drew.
     """
-    dt = intervals.t1_us[k] - intervals.t0_us[k]
-    if span == dt or span >= PIECE_US or (len(intervals.hole) > 0 and intervals.hole[k] != 0):
+    begin_mw, end_mw = intervals.begin_mw[k], intervals.end_mw[k]
+    length_us = intervals.t1_us[k] - intervals.t0_us[k]
+    if length_us < SHORT_US and begin_mw > 0 and end_mw > 0:
+        return int(min(mean_mw, max(begin_mw, end_mw)))
+    unseen = len(intervals.hole) > 0 and intervals.hole[k] != 0
+    if span >= min(length_us, SHORT_US) or unseen:
         return mean_mw
-    return int(min(mean_mw, max(intervals.energy_hnj[k] // dt // 2, intervals.begin_mw[k], intervals.end_mw[k])))
+    return int(min(mean_mw, max(intervals.energy_hnj[k] // length_us // 2, begin_mw, end_mw)))
 
 
 @jit(inline="always", allocates=False)

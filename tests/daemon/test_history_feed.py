@@ -23,14 +23,14 @@ S = 1_000_000
 class Life:
     """An agent from one start to its end: accounts, state and history as the daemon wires them."""
 
-    def __init__(self, folder, *, history=True, path=None, host="h"):
+    def __init__(self, folder, *, history=True, path=None, host="h", simulated=False):
         self.accounts, self.calibrator, self.faults = Accounts(live=True), Calibrator(), Faults()
         self.state = StateFile(folder, host, "boot")
         found = self.state.restore(self.accounts, self.calibrator)
         self.feed = self.writer = None
         if history:
             self.writer = HistoryWriter(path or folder / "history.db", host, self.faults)
-            self.feed = HistoryFeed(self.writer, 5 * S)
+            self.feed = HistoryFeed(self.writer, 5 * S, simulated=simulated)
             self.feed.go_on(found.cuts, self.accounts, found.saved_us)
 
     def take(self, window, *, dies_before=""):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.accounts.test_cuts import T0, lives, seconds
 from tests.daemon.test_history_feed import Life, S
 from wattshed.agent.daemon import history_feed
-from wattshed.agent.history.answering import open_or_empty
+from wattshed.agent.history.answering import Question, open_or_empty
 from wattshed.agent.history.answers import Answers
 from wattshed.agent.history.query import Filter
 from wattshed.agent.wire.parts import hnj_of
@@ -32,6 +32,21 @@ def listed(asked, limit=1000):
         found += page["jobs"]
         if not (cursor := page["cursor"]):
             return found
+
+
+def question(folder, life, opening=None):
+    """Asks as a server does: the file is opened for each question."""
+    path = folder / "history.db"
+
+    def ask(place, params):
+        one = Question(
+            opening or (lambda: open_or_empty(path)), "h", life.feed.view, clock=lambda: (T0 + 3600 * S) / 1e6
+        )
+        status, document = one.answer(f"/api/v1/{place}", params, None)
+        assert status == 200, document
+        return document
+
+    return ask
 
 
 def booked(life):
@@ -86,19 +101,23 @@ def test_nobody_sees_a_job_twice_or_loses_one_while_it_is_written(tmp_path, monk
     windows = list(seconds(schedule))
     life.take(windows[0])
     been, wrong, over, asked_for = {booked(life)}, [], threading.Event(), Counter()
+    ask_of = question(tmp_path, life)
 
     def ask():
         before = {}
         while not over.is_set():
             try:
-                asked = answers(tmp_path, life)
-                if (energy := total(asked, "user")) not in been:
+                energy = hnj_of(ask_of("report", {"by": "user"})["total"]["energy_j"])
+                if energy not in been:
                     wrong.append(f"{energy} was never all there was")
-                now = Counter()
-                jobs = {}
-                for job in listed(asked, 7):
-                    now[job["job"], job["run"]] += 1
-                    jobs[job["job"], job["run"]] = hnj_of(job["energy_j"])
+                now, jobs, cursor = Counter(), {}, ""
+                while True:
+                    page = ask_of("jobs", {"limit": "7", "cursor": cursor})
+                    for job in page["jobs"]:
+                        now[job["job"], job["run"]] += 1
+                        jobs[job["job"], job["run"]] = hnj_of(job["energy_j"])
+                    if not (cursor := page["cursor"]):
+                        break
                 wrong.extend(f"{place} came {count} times" for place, count in now.items() if count > 1)
                 wrong.extend(f"{place} was lost" for place in before if place not in jobs)
                 wrong.extend(f"{place} fell" for place, hnj in before.items() if jobs.get(place, hnj) < hnj)
@@ -126,6 +145,66 @@ def test_nobody_sees_a_job_twice_or_loses_one_while_it_is_written(tmp_path, monk
     life.die()
     assert wrong == []
     assert asked_for["questions"] > 4
+
+
+def test_a_history_that_is_begun_while_a_question_opens_it_hides_nothing(tmp_path):
+    """There was no file yet; before the question reads a view, parts were written and left the agent's memory."""
+    windows = iter(seconds([("a", 0, 0, 20), ("b", 1, 0, 20)]))
+    life = Life(tmp_path)
+    for _ in range(4):
+        life.take(next(windows))
+    before = hnj_of(question(tmp_path, life)("report", {"by": "job"})["total"]["energy_j"])
+    assert not (tmp_path / "history.db").exists()
+
+    def opening():
+        empty = open_or_empty(tmp_path / "history.db")
+        for _ in range(12):
+            life.take(next(windows))
+            life.written()
+        assert (tmp_path / "history.db").exists()
+        return empty
+
+    document = question(tmp_path, life, opening)("report", {"by": "job"})
+    assert hnj_of(document["total"]["energy_j"]) >= before > 0
+    assert {row["job"] for row in document["rows"]} >= {"a", "b"}
+    life.die()
+
+
+def test_an_agent_that_starts_again_hides_no_job_that_it_showed(tmp_path):
+    """Until it has read its state, it knows no more than the file: nothing of what was not cut before it died."""
+    life = Life(tmp_path)
+    for window, _ in zip(seconds([("a", 0, 0, 9)]), range(3), strict=False):
+        life.take(window)
+    shown = question(tmp_path, life)("jobs", {})["jobs"]
+    life.die()
+    starting = Question(lambda: open_or_empty(tmp_path / "history.db"), "h", lambda: None)
+    status, document = starting.answer("/api/v1/jobs", {}, None)
+    assert (status, document["error"].split(":")[0]) == (503, "no totals yet")
+    again = Life(tmp_path)
+    again.feed.show(again.accounts, again.feed.cuts.slot_us)
+    assert [job["job"] for job in question(tmp_path, again)("jobs", {})["jobs"]] == [job["job"] for job in shown]
+    again.die()
+
+
+def test_answers_say_that_a_meter_is_simulated_before_and_after_anything_is_written(tmp_path):
+    """So does what a collector is handed; of one store whose meter is simulated among others, too."""
+    life = Life(tmp_path, simulated=True)
+    asked = question(tmp_path, life)
+    for n, window in enumerate(seconds([("a", 0, 0, 9)])):
+        life.take(window)
+        if n == 2:
+            assert not (tmp_path / "history.db").exists()
+            assert asked("jobs", {})["simulated"] is True
+    life.written()
+    life.die()
+    for place, params in (("jobs", {}), ("jobs/a", {}), ("report", {"by": "user"}), ("parts", {})):
+        kept = Question(lambda: open_or_empty(tmp_path / "history.db"), "h")
+        status, document = kept.answer(f"/api/v1/{place}", params, None)
+        assert (status, document["simulated"]) == (200, True)
+    other = Life(tmp_path / "real")
+    other.take(next(seconds([("a", 0, 0, 9)])))
+    assert question(tmp_path / "real", other)("jobs", {})["simulated"] is False
+    other.die()
 
 
 def test_views_take_a_small_share_of_the_time(tmp_path, monkeypatch):

@@ -244,9 +244,12 @@ def test_paths(new_place):
     assert len(ask(found, "/api/v1/jobs", {"limit": "1"}, None, NOW_S)["jobs"]) == 1
     assert ask(found, "/api/v1/jobs/k8s%3Aa%2Fb", {}, None, NOW_S)["job"]["job"] == "k8s:a/b"
     assert ask(found, "/api/v1/jobs/k8s:a/b", {}, None, NOW_S)["job"]["namespace"] == "demo"
+    with pytest.raises(RefusedError, match="no such job"):
+        ask(found, "/api/v1/jobs/", {}, None, NOW_S)
     assert ask(found, "/api/v1/report", {"by": "user"}, 1000, NOW_S)["total"]["energy_j"] == "1"
     for path, params in (("jobs", {}), ("jobs/slurm:1", {}), ("report", {"by": "user"})):
         assert [ask(found, f"/api/v1/{path}", params, uid, NOW_S)["scope"] for uid in (None, 1000)] == ["all", "own"]
+        assert ask(found, f"/api/v1/{path}", params, None, NOW_S)["simulated"] is False
     assert len(ask(found, "/api/v1/parts", {"after": "1"}, None, NOW_S)["parts"]) == 1
     with pytest.raises(RefusedError, match="who may see all") as refused:
         ask(found, "/api/v1/parts", {}, 1000, NOW_S)

@@ -47,10 +47,11 @@ def jobs_document(*jobs, cursor="", **more):
         "jobs": list(jobs),
         "cursor": cursor,
         "scope": "all",
+        "simulated": False,
     } | more
 
 
-def job_document(one=None, earlier=(), gpus=(), power=(), work=None):
+def job_document(one=None, earlier=(), gpus=(), power=(), work=None, **more):
     whole = (one or job()) | {"by_gpu": list(gpus), "power": list(power), "work": work}
     return {
         "schema": "wattshed.job/1",
@@ -59,7 +60,8 @@ def job_document(one=None, earlier=(), gpus=(), power=(), work=None):
         "job": whole,
         "earlier": list(earlier),
         "scope": "all",
-    }
+        "simulated": False,
+    } | more
 
 
 class Terminal(io.StringIO):

@@ -104,6 +104,11 @@ def test_time_has_a_plot_where_there_is_more_than_a_day(by, days, plots):
     assert ("Energy by month" in text) == (days == 200)
 
 
+def test_what_a_simulated_meter_made_up_is_said():
+    assert "Made up by a simulated meter" in written(made() | {"simulated": True})
+    assert "Made up by a simulated meter" not in written(made() | {"simulated": False})
+
+
 def test_nothing_used_is_a_page_too():
     assert "Nothing was used" in written(report([], [], DAY_S))
 

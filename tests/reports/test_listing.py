@@ -88,6 +88,12 @@ def test_whose_jobs_these_are_is_said(shown):
     assert shown(jobs_document(), 80) == ["No job matches."]
 
 
+def test_what_a_simulated_meter_made_up_is_said(shown):
+    said = "Made up by a simulated meter, all of it or a part: no GPU drew it."
+    assert said in shown(jobs_document(job(), simulated=True), 80)
+    assert said not in shown(jobs_document(job()), 80)
+
+
 def test_clusters_are_named_where_there_are_several(shown):
     assert "cluster" not in shown(jobs_document(job(cluster="a"), job(2, cluster="a")))[0]
     assert "cluster" in shown(jobs_document(job(cluster="a"), job(2, cluster="b")))[0]

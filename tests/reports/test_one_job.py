@@ -65,6 +65,12 @@ def test_what_is_unknown_is_not_zero(shown):
     assert "" not in told
 
 
+def test_what_a_simulated_meter_made_up_is_said(shown):
+    said = "Made up by a simulated meter, all of it or a part: no GPU drew it."
+    assert said in shown(job_document(simulated=True))
+    assert said not in shown(job_document())
+
+
 def test_hosts_that_are_missing_make_it_a_lower_bound(shown):
     lines = shown(job_document(job(state="incomplete", hosts_expected=4, flags=["lower_bound"])))
     told = facts(lines)
