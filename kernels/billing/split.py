@@ -56,6 +56,8 @@ if TYPE_CHECKING:
 SHORT_US = 2_000_000
 """A counter is published in steps, and may be read later than its row says: over less than this its difference says
 more, or less, than was drawn in the time. What power was read then is the peak."""
+PIECE_US = 1_000_000
+"""A piece of an interval that is as long as this shows a power of its own."""
 
 
 class Split(NamedTuple):
@@ -140,20 +142,18 @@ def _before_edge(
 
 
 @jit(inline="always", allocates=False)
-def _highest(mean_mw: int, span: int, k: int, intervals: IntervalColumns) -> int:
-    """Return the power that counts for the peak, of a piece of an interval; powers at its ends are below 0 if unknown.
+def _highest(mean_mw: int, span: int, k: int, intervals: IntervalColumns, powers: crossing.Powers) -> int:
+    """Return the highest power that an interval, or a piece of one, shows: in a short time, no more than was read.
 
-    Energy beside a rest is put into the time in which somebody was there, and that may be a moment: right as an energy,
-    and no power that anybody drew.
+    Energy beside a rest is put into the time in which somebody was there. Edges are known less well than that time may
+    be short: all of an interval in its last millisecond is right as an energy, and would be a power of kilowatts.
     """
-    begin_mw, end_mw = intervals.begin_mw[k], intervals.end_mw[k]
-    length_us = intervals.t1_us[k] - intervals.t0_us[k]
-    if length_us < SHORT_US and begin_mw > 0 and end_mw > 0:
-        return int(min(mean_mw, max(begin_mw, end_mw)))
-    unseen = len(intervals.hole) > 0 and intervals.hole[k] != 0
-    if span >= min(length_us, SHORT_US) or unseen:
+    length, read_mw = intervals.t1_us[k] - intervals.t0_us[k], max(powers.begin_mw, powers.end_mw)
+    if length < SHORT_US and min(powers.begin_mw, powers.end_mw) > 0:
+        return int(min(mean_mw, read_mw))
+    if span == length or span >= PIECE_US or (len(intervals.hole) > 0 and intervals.hole[k] != 0):
         return mean_mw
-    return int(min(mean_mw, max(intervals.energy_hnj[k] // length_us // 2, begin_mw, end_mw)))
+    return int(min(mean_mw, max(intervals.energy_hnj[k] // length // 2, read_mw)))
 
 
 @jit(inline="always", allocates=False)
@@ -185,7 +185,7 @@ def _take_segment(
         static += still
         dynamic += amount - still
         covered += span
-        peak = max(peak, _highest(twice_mw // 2, span, k, intervals))
+        peak = max(peak, _highest(twice_mw // 2, span, k, intervals, powers))
         if by_powers:
             sigma, cut = crossing.doubt_with(sigma, amount - still, cut)
         cursor = _begin(intervals, k + 1, stop, cursor) if whole else _Cursor(k, edge, rest - amount, power)
