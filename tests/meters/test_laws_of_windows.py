@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, reject, settings
+from hypothesis import example, given, reject, settings
 from hypothesis import strategies as st
 
 from tests.rig import Rigs
@@ -73,11 +73,13 @@ def lived(script, seconds=60):
 
 
 @settings(deadline=None, max_examples=15)
+@example([(("wedged", 0), 0, 1, 5)])
 @given(st.lists(faults, max_size=4))
 def test_windows_follow_each_other_and_hold_what_happened_in_them(script):
     node = lived(script)
     begun_us = node.windows[0].start_us
     slowest_us = sum(value for (kind, value), *_ in script if kind == "slow-gpu")  # delays add up
+    slowest_us += sum(for_s * 1_000_000 for (kind, _), _, _, for_s in script if kind == "wedged")  # as calls do
     assert [window.seq for window in node.windows] == list(range(len(node.windows)))
     assert [w.start_us for w in node.windows[1:]] == [w.end_us for w in node.windows[:-1]]
     last_us = dict.fromkeys(range(3), 0)
