@@ -149,8 +149,9 @@ def test_nobody_sees_a_job_twice_or_loses_one_while_it_is_written(tmp_path, monk
     assert asked_for["questions"] > 4
 
 
-def test_a_history_that_is_begun_while_a_question_opens_it_hides_nothing(tmp_path):
+def test_a_history_that_is_begun_while_a_question_opens_it_hides_nothing(tmp_path, monkeypatch):
     """There was no file yet; before the question reads a view, parts were written and left the agent's memory."""
+    monkeypatch.setattr(history_feed, "VIEW_SHARE", 1e9)
     windows = iter(seconds([("a", 0, 0, 20), ("b", 1, 0, 20)]))
     life = Life(tmp_path)
     for _ in range(4):
