@@ -12,7 +12,14 @@ import pytest
 
 from tests.accounts.made import S, device, window
 from wattshed.agent.accounts.attribution import Accounts
-from wattshed.agent.accounts.uncertainty import SPREAD, gpu_sigma_j, job_sigma_j, part_time_floor, sees_part
+from wattshed.agent.accounts.uncertainty import (
+    SPREAD,
+    gpu_sigma_j,
+    job_sigma_j,
+    part_time_floor,
+    sees_part,
+    split_spread,
+)
 from wattshed.agent.window import JobKey
 
 RECORDINGS = Path(os.environ.get("WATTSHED_TRACES", Path(__file__).parents[3] / "shared/traces")) / "yang-pmd"
@@ -287,3 +294,14 @@ def test_an_unseen_stretch_of_a_gpu_with_an_unknown_limit_can_hide_what_such_boa
     (job,) = accounts.ledger.jobs.values()
     drawn_j = span_w * 0.9 * 100 + 30_000
     assert drawn_j - job.energy_hnj / 2e9 < 1.96 * job_sigma_j(job, accounts.gpus)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "wider"),
+    [({}, False), ({"process_rows": ""}, False), ({"process_rows": "not known"}, True),
+     ({"process_rows": "not known", "process_utilisation": "refused"}, False)],
+)  # fmt: skip
+def test_a_split_by_rows_of_which_it_is_not_known_what_they_mean_is_less_certain(capabilities, wider):
+    """Where rows are refused, nothing is split by them."""
+    spread = split_spread(device(capabilities=capabilities))
+    assert (spread > 1.5 * SPREAD) if wider else spread == SPREAD
