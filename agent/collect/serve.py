@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import grp
 import os
 import socket
 import time
@@ -14,7 +13,7 @@ from wattshed.agent.history.answering import Question
 from wattshed.exporters.snapshot import Snapshot
 from wattshed.exporters.web.http import Server, WebConfigError
 from wattshed.exporters.web.jobs_api import JobsApi
-from wattshed.exporters.web.peer import Access, overflow_uids
+from wattshed.exporters.web.peer import Access, group_id, overflow_uids
 
 if TYPE_CHECKING:
     from wattshed.agent.collect.config import CollectSettings
@@ -98,11 +97,7 @@ class CollectServer:
 
 
 def _group(name: str) -> int | None:
-    if not name:
-        return None
-    if name.isascii() and name.isdecimal():
-        return int(name)
     try:
-        return grp.getgrnam(name).gr_gid
+        return group_id(name) if name else None
     except KeyError:
         raise InputError(f"admin_group: there is no group {name!r} here") from None

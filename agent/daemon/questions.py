@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import grp
 import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wattshed.exporters.web.jobs_api import JobsApi
-from wattshed.exporters.web.peer import Access, overflow_uids
+from wattshed.exporters.web.peer import Access, group_id, overflow_uids
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,12 +38,8 @@ def jobs_socket(settings: HistorySettings, environ: Mapping[str, str], folder: s
 def _group(settings: HistorySettings) -> int | None:
     """Look the administrators' group up; one that does not exist lets nobody in, and stops nobody's metering."""
     name = settings.admin_group
-    if not name:
-        return None
-    if name.isascii() and name.isdecimal():
-        return int(name)
     try:
-        return grp.getgrnam(name).gr_gid
+        return group_id(name) if name else None
     except KeyError:
         LOG.error("history.admin_group: there is no group %r; only root sees everybody's jobs", name)  # noqa: TRY400
         return None

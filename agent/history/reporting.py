@@ -13,7 +13,7 @@ from wattshed.agent.history.query import FOREVER_US, Group, Used
 from wattshed.agent.history.schema import GROUPS
 from wattshed.agent.history.steps import batched, parts_of_runs, pieces, row_at, stored_sums
 from wattshed.agent.history.sums import DAY_US, NOT_A_JOB
-from wattshed.agent.history.totals import BY, in_order, job_counts, report
+from wattshed.agent.history.totals import BY, in_order, job_counts, stored_totals
 from wattshed.agent.wire.parts import JobRecord
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def report_of(
     if by == "job" or step_s is not None:
         used.update(stored_sums(database, by, asked, step_us))
     else:
-        used.update({(group.name, -1): group.used for group in report(database, by, asked)})
+        used.update({(name, -1): one for name, one in stored_totals(database, by, asked).items()})
     for row, step, one in _beyond(database, by, asked, step_us, live):
         used[row, step] = used[row, step].plus(one)
     whole: dict[Any, Used] = defaultdict(Used)

@@ -21,8 +21,8 @@ BY = (*GROUPS, "host", "model", "day", "month")
 """What a report can go by."""
 
 
-def report(database: SqlDatabase, by: str, asked: Filter) -> list[Group]:
-    """Add up what was used, by group, the largest first; days and months in their order.
+def stored_totals(database: SqlDatabase, by: str, asked: Filter) -> dict[str, Used]:
+    """Add up what was used, by row of a report.
 
     Whole days are read from the sums of days, and only their edges from parts. Everything that lies in the time asked
     for is in it, ``_idle`` and ``_unattributed`` too, unless only some jobs are asked for; a part that lies across an
@@ -36,14 +36,12 @@ def report(database: SqlDatabase, by: str, asked: Filter) -> list[Group]:
     if by not in BY:
         raise ValueError(f"by: {by!r} is not one of {', '.join(BY)}")
     if not is_there(database, asked):
-        return []
+        return {}
     found: dict[str, Used] = {}
     rows = _parts(database, asked, by) if asked.uid is not None or asked.job else _days_and_edges(database, asked, by)
     for name, used in rows:
         found[name] = found[name].plus(used) if name in found else used
-    counts = job_counts(database, by, asked)
-    groups = [Group(name, counts.get(name) if counts is not None else None, used) for name, used in found.items()]
-    return in_order(by, groups)
+    return found
 
 
 def in_order(by: str, groups: Sequence[Group]) -> list[Group]:

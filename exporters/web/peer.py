@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import grp
 import socket
 import struct
 from dataclasses import dataclass
@@ -71,6 +72,17 @@ def caller_of(sock: socket.socket) -> Caller:
         packed = b""  # more groups than fit, or an older kernel: what is left is the main group
     groups = struct.unpack(f"{len(packed) // 4}I", packed)
     return Caller(uid, frozenset({gid, *groups}))
+
+
+def group_id(name: str) -> int:
+    """Return the number of a group, given by its name or as a number.
+
+    Raises
+    ------
+    KeyError
+        If there is no such group here.
+    """
+    return int(name) if name.isascii() and name.isdecimal() else grp.getgrnam(name).gr_gid
 
 
 def overflow_uids(proc_root: Path = Path("/proc")) -> frozenset[int]:

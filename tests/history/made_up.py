@@ -3,6 +3,7 @@
 from hypothesis import strategies as st
 
 from wattshed.agent.history.opening import open_database
+from wattshed.agent.history.reporting import report_of
 from wattshed.agent.history.store import Store
 from wattshed.agent.history.sums import DAY_US
 from wattshed.agent.wire.parts import END, Doubt, JobPart, JobRecord
@@ -57,3 +58,8 @@ def parts(draw, most=25):
             )
         )  # fmt: skip
     return made
+
+
+def report(database, by, asked):
+    """The rows of a report on what is stored."""
+    return report_of(database, by, asked).groups

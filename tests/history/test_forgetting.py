@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.history.made_up import JOBS, MARCH_US, MODELS, job, opened, part, parts
+from tests.history.made_up import JOBS, MARCH_US, MODELS, job, opened, part, parts, report
 from tests.history.test_writer import wait
 from wattshed.agent.errors import Faults
 from wattshed.agent.history.forgetting import ERASED, erase_user, forget_users
@@ -14,7 +14,6 @@ from wattshed.agent.history.opening import open_database
 from wattshed.agent.history.privacy import Privacy
 from wattshed.agent.history.query import Filter, jobs
 from wattshed.agent.history.sums import DAY_US
-from wattshed.agent.history.totals import report
 from wattshed.agent.history.writer import Batch, HistoryWriter
 from wattshed.agent.wire.parts import END
 

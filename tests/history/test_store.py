@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.history.made_up import DAY_US, HOUR_US, JOBS, MARCH_US, MODELS, job, opened, part, parts
+from tests.history.made_up import DAY_US, HOUR_US, JOBS, MARCH_US, MODELS, job, opened, part, parts, report
 from wattshed.agent.history import schema
 from wattshed.agent.history.database import Database
 from wattshed.agent.history.opening import open_database
@@ -16,7 +16,6 @@ from wattshed.agent.history.query import Filter, jobs, runs_of
 from wattshed.agent.history.sql import DatabaseError
 from wattshed.agent.history.store import Retention
 from wattshed.agent.history.sums import by_day, within
-from wattshed.agent.history.totals import report
 from wattshed.agent.wire.parts import Doubt, of_plain, plain
 
 
