@@ -90,8 +90,9 @@ def test_an_option_stands_behind_its_word():
 
 def test_help_is_light():
     code = (
-        "import sys; from wattshed.agent.__main__ import main\n"
-        "try: main(['bench', '--help'])\n"
+        "import argparse, sys; from wattshed.agent.commands import bench; top = argparse.ArgumentParser()\n"
+        "bench.add_parser(top.add_subparsers())\n"
+        "try: top.parse_args(['bench', '--help'])\n"
         "finally: assert not {'numpy', 'numba', 'rich', 'matplotlib'} & set(sys.modules)"
     )
     assert "kernels" in subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
