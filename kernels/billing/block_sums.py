@@ -7,7 +7,7 @@ stand, is; any other is walked row by row. Integers and states are those of `ker
 
 # Kernels are typed by numba when they are first called; what Python calls is annotated.
 # mypy: allow-untyped-defs, allow-untyped-calls
-# ruff: noqa: ANN202
+# ruff: noqa: ANN201, ANN202
 
 from __future__ import annotations
 
