@@ -4,9 +4,12 @@ import argparse
 import contextlib
 import io
 import json
+import subprocess
+import sys
 
 import pytest
 
+from wattshed.agent.bench import kernels
 from wattshed.agent.bench.scaling import scaling
 from wattshed.agent.commands import bench
 from wattshed.agent.errors import InputError
@@ -52,7 +55,7 @@ def test_a_picture_and_a_table(document, tmp_path, capsys):
     grown = scaling(say=lambda _: None, samples=(1_000, 2_000), edges=(10, 100))
     plot({**document, "scaling": grown}, tmp_path / "a.svg")
     assert (tmp_path / "a.svg").read_text().startswith("<?xml")
-    bench.print_table({**document, "scaling": grown})
+    kernels.print_table({**document, "scaling": grown})
     shown = capsys.readouterr().out
     assert "d exact p50, p95, p99" in shown
     assert "1,000 samples" in shown
@@ -72,7 +75,24 @@ def test_bad_usage(tmp_path, capsys):
         arguments("--samples", "0")
     assert stop.value.code == 2
     assert "'0' is not a positive whole number" in capsys.readouterr().err
-    assert arguments("--samples", "1e3").samples == 1_000
+    assert arguments("kernels", "--samples", "1e3").samples == 1_000
     given = arguments("--plot", str(tmp_path / "no" / "a.svg"))
     with pytest.raises(InputError, match="does not exist"):
         given.run(given)
+
+
+def test_an_option_stands_behind_its_word():
+    assert arguments("kernels", "--samples", "7", "--json").samples == 7
+    given = arguments("--samples", "7", "kernels")
+    with pytest.raises(InputError, match="--samples belongs behind the word"):
+        given.run(given)
+
+
+def test_help_is_light():
+    code = (
+        "import argparse, sys; from wattshed.agent.commands import bench; top = argparse.ArgumentParser()\n"
+        "bench.add_parser(top.add_subparsers())\n"
+        "try: top.parse_args(['bench', '--help'])\n"
+        "finally: assert not {'numpy', 'numba', 'rich', 'matplotlib'} & set(sys.modules)"
+    )
+    assert "kernels" in subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -1,0 +1,150 @@
+"""``wattshed bench kernels``, or without a word: kernels against memory bandwidth and against other tools."""
+
+# Imported where they are used: the command line must start without numba, numpy, rich and matplotlib.
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wattshed.agent.bench.machine import machine
+from wattshed.agent.bench.options import count, say
+from wattshed.agent.errors import InputError
+
+if TYPE_CHECKING:
+    import argparse
+
+SCHEMA = "wattshed.bench/1"
+RIVALS = ("numpy", "polars", "duckdb")
+DESCRIPTION = (
+    "Measures every kernel beside a probe of memory bandwidth and beside numpy, polars and duckdb "
+    "on the same sorted samples; answers are compared before times are. Medians of interleaved runs. "
+    "Needs the extra 'bench' for polars and duckdb; a rival that is not installed is left out."
+)
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add ``bench kernels`` to the words of ``bench``."""
+    parser = subparsers.add_parser("kernels", help="what 'bench' alone measures", description=DESCRIPTION)
+    add_options(parser)
+    parser.set_defaults(run=run)
+
+
+def add_options(parser: argparse.ArgumentParser, dest: str = "") -> None:
+    """Add the options; each is kept under its name behind ``dest``."""
+    parser.add_argument("--json", dest=f"{dest}json", action="store_true", help="print one JSON document")
+    numbers = (
+        ("samples", 32_000_000, "samples (default %(default)s)"),
+        ("gpus", 8, "GPUs that they come from (default %(default)s)"),
+        ("rounds", 5, "interleaved rounds (default %(default)s)"),
+    )
+    for name, default, text in numbers:
+        parser.add_argument(f"--{name}", dest=f"{dest}{name}", type=count, default=default, metavar="N", help=text)
+    parser.add_argument(
+        "--only", dest=f"{dest}only", metavar="WORD", default="", help="only the kernels whose name contains this"
+    )
+    parser.add_argument(
+        "--no-rivals",
+        dest=f"{dest}no_rivals",
+        action="store_true",
+        help="the kernels and the probe alone: seconds, not minutes",
+    )
+    parser.add_argument(
+        "--scaling",
+        dest=f"{dest}scaling",
+        action="store_true",
+        help="also: time and memory against samples and job edges",
+    )
+    parser.add_argument(
+        "--plot", dest=f"{dest}plot", metavar="FILE", help="draw the result (SVG or PNG; needs the extra 'plot')"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the benchmark; 0 if all answers agree, 1 if any does not."""
+    from wattshed.kernels.jit import MODE, threads
+
+    if MODE == "off":
+        raise InputError("bench measures compiled kernels, but WATTSHED_JIT=off; unset it")
+    if arguments.plot and not Path(arguments.plot).resolve().parent.is_dir():
+        raise InputError("the folder of --plot does not exist", arguments.plot)
+    if arguments.plot:
+        _require_plot()
+    from wattshed.agent.bench.contests import contests
+    from wattshed.kernels.warm import warm_up
+
+    warm_up(lambda name, number, of, seconds: say(f"compiling {number}/{of}: {name} ({seconds:.1f} s)"))
+    rivals = () if arguments.no_rivals else RIVALS
+    results = list(
+        contests(arguments.samples, arguments.gpus, arguments.rounds, rivals=rivals, only=arguments.only, say=say)
+    )
+    document: dict[str, Any] = {
+        "schema": SCHEMA,
+        "machine": {**machine(), "threads": threads()},
+        "samples": arguments.samples,
+        "gpus": arguments.gpus,
+        "rounds": arguments.rounds,
+        "contests": results,
+    }
+    if arguments.scaling:
+        from wattshed.agent.bench.scaling import scaling
+
+        document["scaling"] = scaling(say=say)
+    say("")
+    if arguments.plot:
+        from wattshed.agent.bench.plot import plot
+
+        plot(document, Path(arguments.plot))
+    if arguments.json:
+        print(json.dumps(document, indent=2))  # noqa: T201 - the answer
+    else:
+        print_table(document)
+    return 0 if all(result["agree"] for result in results) else 1
+
+
+def _require_plot() -> None:
+    if find_spec("matplotlib") is None:
+        raise InputError("--plot needs matplotlib: pip install 'wattshed[plot]'")
+
+
+def print_table(document: dict[str, Any]) -> None:
+    """Print the contests and, where it was measured, the scaling of a document of `wattshed bench`."""
+    from rich.console import Console
+    from rich.table import Table
+
+    about = document["machine"]
+    table = Table(
+        title=f"{document['samples']:,} samples of {document['gpus']} GPUs; {about['processor']}, "
+        f"{about['threads']} threads; medians of {document['rounds']} interleaved rounds",
+        caption="GB/s and share: against the bandwidth probe beside it. x: how many times as fast as the rival.",
+    )
+    columns = ("kernel", "ms", "GB/s", "share", *(f"x {rival}" for rival in RIVALS), "x other", "answers")
+    for name in columns:
+        table.add_column(name, justify="left" if name == "kernel" else "right", no_wrap=name == "kernel")
+    for result in document["contests"]:
+        rivals = result["rivals"]
+        table.add_row(
+            result["kernel"],
+            f"{result['seconds'] * 1e3:.1f}",
+            _number(result.get("gigabytes_per_s"), ".1f") or f"{result['giga_adds_per_s']:.1f} Gadd/s",
+            _number(result.get("share_of_bandwidth"), ".0%"),
+            *(_number(rivals.get(rival, {}).get("times_quicker"), ".1f") for rival in RIVALS),
+            ", ".join(f"{value['times_quicker']:.1f} {name}" for name, value in rivals.items() if name not in RIVALS),
+            "agree" if result["agree"] else "DIFFER",
+        )
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    console.print(table)
+    for point in document.get("scaling", {}).get("samples", []):
+        console.print(
+            f"{point['samples']:>13,} samples {point['seconds']:8.3f} s  peak memory {point['rss_mib']:.0f} MiB"
+        )
+    for point in document.get("scaling", {}).get("edges", []):
+        console.print(f"{point['edges']:>13,} job edges {point['seconds']:8.3f} s")
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
