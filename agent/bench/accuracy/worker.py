@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from wattshed.agent.bench.accuracy import measuring, tools
+from wattshed.agent.bench.accuracy.cost import cost
 from wattshed.agent.bench.accuracy.measuring import Measured
 from wattshed.agent.bench.accuracy.scenarios import Scenario
 
@@ -58,17 +59,26 @@ def _answer(there: Connection, work: Callable[[], Measured]) -> None:
 
 def _measure(tool: tools.ToolName, scenarios: list[Scenario], answers: TextIO) -> None:
     """Measure every scenario in virtual time."""
-    with tempfile.TemporaryDirectory() as folder:
-        if tool.source == tools.OWN:
-            work: Callable[[Scenario], Measured] = measuring.wattshed
-        else:
-            with measuring.some_driver(Path(folder)):  # some peers ask at import time whether there is one
-                kind = tools.kind_of(tool)
-                tools.imported(kind)
-            work = partial(measuring.peer, kind=kind)
-        for scenario in scenarios:
-            found = apart(partial(work, scenario), tuple(measuring.truth(scenario)))
-            print(json.dumps({"scenario": scenario.name, **asdict(found)}), file=answers, flush=True)
+    if tool.source == tools.OWN:
+        for scenario in scenarios:  # it leaves nothing behind, and a fork would load its kernels again
+            _say(measuring.wattshed(scenario), scenario, answers)
+        return
+    with tempfile.TemporaryDirectory() as folder, measuring.some_driver(Path(folder)):
+        kind = tools.kind_of(tool)  # some peers ask at import time whether there is a driver
+        tools.imported(kind)
+    for scenario in scenarios:
+        jobs = tuple(measuring.truth(scenario))
+        _say(apart(partial(measuring.peer, scenario, kind), jobs), scenario, answers)
+
+
+def _say(found: Measured, scenario: Scenario, answers: TextIO) -> None:
+    print(json.dumps({"scenario": scenario.name, **asdict(found)}), file=answers, flush=True)
+
+
+def _say_and_end(answers: TextIO, found: dict[str, Any]) -> None:
+    """Answer, and end the process at once: an agent serves on, and threads of tools may never end."""
+    print(json.dumps(found), file=answers, flush=True)
+    os._exit(0)
 
 
 def main() -> None:
@@ -80,10 +90,8 @@ def main() -> None:
     asked: dict[str, Any] = json.load(sys.stdin)
     tool = tools.ToolName(**asked["tool"])
     if asked["real_time_s"]:
-        from wattshed.agent.bench.accuracy.cost import cost  # noqa: PLC0415 - not needed otherwise
-
-        print(json.dumps(cost(tool, asked["real_time_s"])), file=answers, flush=True)
-        os._exit(0)  # threads of tools may still run
+        cost(tool, asked["real_time_s"], Path(asked["folder"]), partial(_say_and_end, answers))
+        return
     _measure(tool, [Scenario(**one) for one in asked["scenarios"]], answers)
 
 
