@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wattshed.agent.bench.accuracy import own, tools
+from wattshed.agent.bench.accuracy import tools
 from wattshed.agent.bench.accuracy.scenarios import BEFORE_S
 from wattshed.agent.bench.accuracy.virtual_time import DriverClock, VirtualTime, modules
 from wattshed.agent.meters.nvml import Nvml
@@ -137,6 +137,8 @@ def truth(scenario: Scenario) -> dict[str, float]:
 
 def wattshed(scenario: Scenario) -> Measured:
     """Let the agent live beside the jobs."""
+    from wattshed.agent.bench.accuracy import own  # noqa: PLC0415 - its memory is not to be the peers'
+
     clock = VirtualTime()
     with tempfile.TemporaryDirectory() as folder, counted() as calls:
         node = _node(scenario, folder, DriverClock(clock))

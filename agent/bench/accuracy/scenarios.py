@@ -201,12 +201,23 @@ SCENARIOS = (
     ),
     Scenario(
         "mig",
-        "two jobs on MIG instances, 3 and 4 of 7",
+        "two jobs on two MIG instances",
         _node(
             400,
             _job(1, 20.33, 140.33, "[[1.0, 100.0, 30]]", instance="1/0"),
             _job(2, 20.33, 140.33, "[[1.0, 200.0, 60]]", instance="2/0"),
-            more="mig = [[1, 0, 48], [2, 0, 64]]\n",
+            more="mig = [[1, 0, 60], [2, 0, 60]]\n",
+        ),
+        160,
+        told=True,
+    ),
+    Scenario(
+        "unlike",
+        "two jobs share, and draw unlike what they keep busy",
+        _node(
+            400,
+            _job(1, 20.33, 140.33, "[[1.0, 250.0, 30]]"),
+            _job(2, 20.33, 140.33, "[[1.0, 150.0, 70]]"),
         ),
         160,
         told=True,
