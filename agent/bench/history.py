@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="wattshed-history-") as folder:
         places = {"SQLite": f"{folder}/site.db"}
         own = write_own(Path(folder), max(arguments.jobs // arguments.hosts, 1), say)
-        found = []
+        found: list[dict[str, Any]] = []
         with passing_schema(arguments.database) as url:
             if url:
                 places["PostgreSQL"] = url
