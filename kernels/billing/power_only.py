@@ -73,7 +73,7 @@ def _static_block(times, powers, twice_idle):
 
 
 @jit
-def _pour_block(times, powers, held, bins):
+def pour_block(times, powers, held, bins):
     """Add the weights of a good block: every reading's two intervals, but for the last reading, whose weight is kept.
 
     ``held`` is the interval before the first reading. Returns that before the last.
@@ -87,7 +87,7 @@ def _pour_block(times, powers, held, bins):
 
 
 @jit
-def _walk(times, powers, base, s, happened, ceiling, max_gap, twice_idle, pour, last, bins, out):
+def walk(times, powers, base, s, happened, ceiling, max_gap, twice_idle, pour, last, bins, out):
     """Book rows one by one, as `reconcile.merge` does; returns how many, fewer than all if the sums are full."""
     for i in range(len(powers)):
         t: Any = base + np.int64(times[i])
@@ -128,7 +128,8 @@ def _longest_run(times, powers, base, s):
 
 
 @jit
-def _highest(powers, ceiling):
+def highest_believed(powers, ceiling):
+    """Return the highest reading, mW, but no more than the ceiling; 0 if there is none."""
     highest = np.int64(0)
     for i in range(len(powers)):
         highest = max(highest, np.int64(powers[i]))
@@ -149,16 +150,16 @@ def _book_block(times, powers, base, s, happened, ceiling, max_gap, twice_idle, 
         and np.float64(end - begin) * 2.0 * np.float64(ceiling) < np.float64(MOST_HNJ)
     )
     # The reading before the block is poured too, and the bins that it once had may have been given back since.
-    highest = max(np.int64(high) if good else _highest(powers, ceiling), last[BEFORE])
+    highest = max(np.int64(high) if good else highest_believed(powers, ceiling), last[BEFORE])
     if pour and highest > 0 and highest >= len(bins):
         out[2] = highest
         return 0
     if not good:
-        return _walk(times, powers, base, s, happened, ceiling, max_gap, twice_idle, pour, last, bins, out)
+        return walk(times, powers, base, s, happened, ceiling, max_gap, twice_idle, pour, last, bins, out)
     # What reaches back to the row before the block is walked.
-    _walk(times[:1], powers[:1], base, s, happened, ceiling, max_gap, twice_idle, pour, last, bins, out)
+    walk(times[:1], powers[:1], base, s, happened, ceiling, max_gap, twice_idle, pour, last, bins, out)
     if begin != s.power_us or (pour and begin != last[BEFORE_T]):  # the block begins before what was booked
-        return 1 + _walk(times[1:], powers[1:], base, s, happened, ceiling, max_gap, twice_idle, pour, last, bins, out)
+        return 1 + walk(times[1:], powers[1:], base, s, happened, ceiling, max_gap, twice_idle, pour, last, bins, out)
     out[0] += np.int64(energy)
     # Where no reading is below idle power, all of that is static, and nobody has to look.
     always = 2 * np.int64(low) >= twice_idle
@@ -174,7 +175,7 @@ def _book_block(times, powers, base, s, happened, ceiling, max_gap, twice_idle, 
     s.last_us = s.power_us = s.shape_us = s.booked_us = end
     s.power_mw = np.int64(powers[n - 1])
     if pour:
-        last[HELD] = _pour_block(times, powers, last[HELD], bins)
+        last[HELD] = pour_block(times, powers, last[HELD], bins)
         last[SEEN_T], last[BEFORE_T], last[BEFORE] = end, end, np.int64(powers[n - 1])
     return n
 
@@ -219,6 +220,45 @@ class Booked(NamedTuple):
     diagnostics: NDArray[np.void]
     energy_hnj: list[int]
     static_hnj: list[int]
+
+    @classmethod
+    def nothing(cls, gpus: int) -> Booked:
+        """Nothing yet, of so many GPUs."""
+        return cls(np.zeros(gpus, DIAGNOSTICS), [0] * gpus, [0] * gpus)
+
+    def add(self, more: Booked) -> None:
+        """Add what another run brought."""
+        for name in DIAGNOSTICS.names or ():
+            self.diagnostics[name] += more.diagnostics[name]
+        for mine, theirs in ((self.energy_hnj, more.energy_hnj), (self.static_hnj, more.static_hnj)):
+            mine[:] = [a + b for a, b in zip(mine, theirs, strict=True)]
+
+
+def is_bookable(
+    state: NDArray[np.void], ceiling_mw: NDArray[np.int64], histograms: Sequence[PowerHistogram] | None = None
+) -> bool:
+    """Return whether power readings can be booked by themselves: no GPU has had a counter, or may be a whole hall."""
+    if (state["counter_mj"] >= 0).any() or (ceiling_mw > HIGHEST_MW).any():
+        return False
+    return all(histogram.last[BEFORE] <= HIGHEST_MW for histogram in histograms or ())
+
+
+def book_runs(
+    runs: Sequence[Columns],
+    state: NDArray[np.void],
+    ceiling_mw: NDArray[np.int64],
+    max_gap_us: NDArray[np.int64],
+    idle_mw: NDArray[np.int64],
+    histograms: Sequence[PowerHistogram] | None = None,
+) -> Booked | None:
+    """Book runs of windows one after the other, as `book_power_only` does with each."""
+    booked = Booked.nothing(len(state))
+    for run in runs:
+        one = book_power_only(run, state, ceiling_mw, max_gap_us, idle_mw, histograms)
+        if one is None:
+            return None
+        booked.add(one)
+    return booked
 
 
 def book_power_only(
