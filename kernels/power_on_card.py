@@ -2,10 +2,10 @@
 
 A piece is so many rows of consecutive windows, laid GPU by GPU into memory that the device copies from by itself
 (page-locked, where the system gives it). The device sums their blocks and sends back eight numbers for each. Here they
-are joined in the order of time (`kernels.billing.block_sums`); a block with anything unusual, and the first row of each,
-are walked as ever. Then the device, which still has the piece, adds up the weights of the readings in the blocks that
-were taken. Nothing of the accounts is changed before the sums are back, so a piece that the device's memory does not hold
-is halved, and at last booked here.
+are joined in the order of time (`kernels.billing.block_sums`); a block with anything unusual, and the first row of
+each, are walked as ever. Then the device, which still has the piece, adds up the weights of the readings in the blocks
+that were taken. Nothing of the accounts is changed before the sums are back, so a piece that the device's memory does
+not hold is halved, and at last booked here.
 """
 
 # Kernels are typed by numba when they are first called; what Python calls is annotated.
