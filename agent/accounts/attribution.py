@@ -32,9 +32,9 @@ from wattshed.agent.inputs.boards import likely_limit_mw
 from wattshed.kernels.billing.layout import Diagnostics, GpuState
 from wattshed.kernels.billing.power_only import book_runs
 from wattshed.kernels.billing.reconcile import merge
-from wattshed.kernels.billing.records import objects
 from wattshed.kernels.billing.split import split
 from wattshed.kernels.columns import Columns
+from wattshed.kernels.records import objects
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -47,13 +48,17 @@ def plot(document: dict[str, Any], path: Path) -> None:
 
 
 def _panel(axes: Any, series: list[dict[str, Any]], name: str) -> None:
+    from matplotlib.ticker import NullFormatter  # noqa: PLC0415 - an extra
+
     for colour, one in zip(_COLOURS, series, strict=False):
         slope = f", slope {one['slope'][name]:.2f}" if one["slope"] else ""
         values = [point[name] for point in one["points"]]
         axes.loglog([point["size"] for point in one["points"]], values, "o-", color=colour, markersize=4, linewidth=1.5,
                     label=f"{one['name']}{slope}")  # fmt: skip
-    low, high = axes.get_ylim()
-    axes.set_ylim(low / 1.5, high * (high / low) ** 0.35)  # room for the legend above the lines
+    low, high = (math.log10(limit) for limit in axes.get_ylim())
+    # Whole decades, so that what does not grow looks flat; and room for the legend above the lines.
+    axes.set_ylim(10 ** math.floor(low), 10 ** max(high + 0.4 * (high - math.floor(low)), math.floor(low) + 2))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.grid(visible=True, color=_INK, alpha=0.2, linewidth=0.6)
     axes.legend(loc="upper left", frameon=False, fontsize=8)
     for side in ("top", "right"):

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.replay.progress import compile_in_sight, in_sight, reading, sending
-from wattshed.agent.window import MISSING
 
 if TYPE_CHECKING:
     import argparse
@@ -106,6 +105,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
     from wattshed.agent.replay.books import Settings  # noqa: PLC0415 - a command imports its parts when it runs
     from wattshed.agent.traces.jobs.jobs_file import parse_job_columns, read_jobs  # noqa: PLC0415
     from wattshed.agent.traces.options import Options  # noqa: PLC0415
+    from wattshed.agent.window import MISSING  # noqa: PLC0415
 
     local = zone(args.timezone)
     gap_us = round(args.max_gap * 1e6) if args.max_gap is not None else MISSING
