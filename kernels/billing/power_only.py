@@ -8,22 +8,21 @@ other is walked row by row. Both give the very integers, and the state, of `merg
 
 # Kernels are typed by numba when they are first called; what Python calls is annotated.
 # mypy: allow-untyped-defs, allow-untyped-calls
-# ruff: noqa: ANN202
+# ruff: noqa: ANN201, ANN202
 
 from __future__ import annotations
 
 import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from wattshed.kernels.billing.histogram import BEFORE, BEFORE_T, HELD, HIGHEST_MW, SEEN_T
 from wattshed.kernels.billing.layout import DIAGNOSTICS, Diagnostics, GpuState
 from wattshed.kernels.billing.reconcile import MOST_HNJ, follow, is_reading
-from wattshed.kernels.billing.records import opened, put_back
-from wattshed.kernels.columns import Columns, as_read
+from wattshed.kernels.entry import b1, i32, i64, kernel, rows, u32
 from wattshed.kernels.jit import jit
 
 if TYPE_CHECKING:
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from wattshed.kernels.billing.histogram import PowerHistogram
+    from wattshed.kernels.columns import Columns
 
 BLOCK = 4_096
 """Rows that are looked at twice, once for their sums and once for the histogram: they stay in the nearest cache."""
@@ -180,15 +180,16 @@ def _book_block(times, powers, base, s, happened, ceiling, max_gap, twice_idle, 
     return n
 
 
-@jit
-def _book_gpu(columns, gpu, place, states, diagnostics, limits, pour, last, bins, out):
+def _book_gpu(
+    offsets, times, time_at, base_us, power_mw, power_at, gpu, place, state, diagnostics, ceiling, max_gap, twice_idle,
+    pour, last, bins, out,
+):  # fmt: skip
     """Book one GPU from ``place`` (window, row) on, and move it; stops before a reading without a bin, or when full.
 
-    ``out`` gets energy, static energy, and the reading at which it stopped because there was no bin (else 0).
+    ``state`` and ``diagnostics`` are the GPU's own. ``out`` gets energy, static energy, and the reading at which it
+    stopped because there was no bin (else 0).
     """
-    offsets, times, time_at, base_us, power_mw, power_at = columns
-    ceiling, max_gap, twice_idle = limits
-    s, happened = states[gpu], diagnostics[gpu]
+    s, happened = state[0], diagnostics[0]
     out[:] = 0
     for w in range(place[0], len(base_us)):
         a, end = offsets[w, gpu], offsets[w, gpu + 1]
@@ -204,6 +205,16 @@ def _book_gpu(columns, gpu, place, states, diagnostics, limits, pour, last, bins
                 place[0], place[1] = w, a
                 return
     place[0] = len(base_us)
+
+
+_BOOK_GPU = {
+    times.dtype: kernel(
+        i64[:, :], times[:], i64[:], i64[:], i32[:], i64[:], i64, i64[:], rows(GpuState), rows(Diagnostics),
+        i64, i64, i64, b1, i64[:], i64[:], i64[:], name=f"book_gpu_{times.dtype.name}",
+    )(_book_gpu)
+    for times in (u32, i64)
+}  # fmt: skip
+"""By the dtype of a recording's times."""
 
 
 class Booked(NamedTuple):
@@ -234,6 +245,22 @@ class Booked(NamedTuple):
             mine[:] = [a + b for a, b in zip(mine, theirs, strict=True)]
 
 
+class BookPowers(Protocol):
+    """What books runs of windows that hold power readings and nothing else: `book_runs`, or a device's way."""
+
+    def __call__(
+        self,
+        runs: Sequence[Columns],
+        state: NDArray[np.void],
+        ceiling_mw: NDArray[np.int64],
+        max_gap_us: NDArray[np.int64],
+        idle_mw: NDArray[np.int64],
+        histograms: Sequence[PowerHistogram] | None = None,
+        /,
+    ) -> Booked | None:
+        """Book them one after the other, see `book_power_only`."""
+
+
 def is_bookable(
     state: NDArray[np.void], ceiling_mw: NDArray[np.int64], histograms: Sequence[PowerHistogram] | None = None
 ) -> bool:
@@ -252,6 +279,8 @@ def book_runs(
     histograms: Sequence[PowerHistogram] | None = None,
 ) -> Booked | None:
     """Book runs of windows one after the other, as `book_power_only` does with each."""
+    if len(runs) == 1:  # nearly always
+        return book_power_only(runs[0], state, ceiling_mw, max_gap_us, idle_mw, histograms)
     booked = Booked.nothing(len(state))
     for run in runs:
         one = book_power_only(run, state, ceiling_mw, max_gap_us, idle_mw, histograms)
@@ -291,26 +320,26 @@ def book_power_only(
     gpus = run.offsets.shape[1] - 1
     if (state["counter_mj"] >= 0).any() or (ceiling_mw > HIGHEST_MW).any():
         return None
-    rows = (run.offsets[:, 1:] - run.offsets[:, :-1]).sum(axis=0)
-    poured = [histogram.worth_bins(int(rows[gpu])) for gpu, histogram in enumerate(histograms or ())]
+    counts = (run.offsets[:, 1:] - run.offsets[:, :-1]).sum(axis=0)
+    poured = [histogram.worth_bins(int(counts[gpu])) for gpu, histogram in enumerate(histograms or ())]
     for histogram in itertools.compress(histograms or (), poured):
         histogram.catch_up()
         if histogram.last[BEFORE] > HIGHEST_MW:
             return None
     booked = Booked(np.zeros(gpus, DIAGNOSTICS), [0] * gpus, [0] * gpus)
-    columns = Columns(*(as_read(column) for column in run))
-
-    states, happened = opened(state, GpuState), opened(booked.diagnostics, Diagnostics)
+    book = _BOOK_GPU[run.times.dtype]
 
     def book_gpu(gpu: int) -> None:
         place, out = np.zeros(2, np.int64), np.zeros(3, np.int64)
         histogram = histograms[gpu] if histograms is not None and poured[gpu] else None
         idle = min(max(int(idle_mw[gpu]), 0), HIGHEST_MW)  # what is above any reading makes no difference
-        limits = ceiling_mw[gpu], max_gap_us[gpu], np.int64(2 * idle)
+        own = slice(gpu, gpu + 1)
         while place[0] < len(run.base_us):
             bins, last = (histogram.bins, histogram.last) if histogram is not None else (_NO_BINS, _NO_LAST.copy())
-            with np.errstate(over="ignore"):  # as plain Python, unsigned words wrap loudly
-                _book_gpu(columns, gpu, place, states, happened, limits, histogram is not None, last, bins, out)
+            book(
+                *run, gpu, place, state[own], booked.diagnostics[own], int(ceiling_mw[gpu]), int(max_gap_us[gpu]),
+                2 * idle, histogram is not None, last, bins, out,
+            )  # fmt: skip
             booked.energy_hnj[gpu] += int(out[0])
             booked.static_hnj[gpu] += int(out[1])
             if out[2] and histogram is not None:
@@ -320,14 +349,12 @@ def book_power_only(
                 rows_here = run.rows(w, int(run.offsets[w, gpu]), int(run.offsets[w, gpu + 1]))
                 histograms[gpu].extend(*rows_here, int(ceiling_mw[gpu]), int(max_gap_us[gpu]))
 
-    if int(rows.sum()) >= MANY_ROWS and gpus > 1:
+    if int(counts.sum()) >= MANY_ROWS and gpus > 1:
         with ThreadPoolExecutor(min(os.cpu_count() or 1, gpus)) as pool:  # the kernels let go of the interpreter's lock
             list(pool.map(book_gpu, range(gpus)))
     else:
         for gpu in range(gpus):
             book_gpu(gpu)
-    put_back(state, states)
-    put_back(booked.diagnostics, happened)
     return booked
 
 
