@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from wattshed.kernels import columns
+from wattshed.kernels.arrays import squeeze
 from wattshed.kernels.columns import check_columns, on_device
 from wattshed.kernels.devices import choose
 
@@ -77,7 +78,7 @@ def valid_rows(time_us: Any, power_mw: Any, offsets: NDArray[np.int64]) -> tuple
         from wattshed.kernels import resident
 
         return resident.valid_rows(time_us, power_mw, offsets)
-    return columns.valid_rows(time_us, power_mw, offsets)
+    return squeeze.valid_rows(time_us, power_mw, offsets)
 
 
 def raise_backwards(time_us: Any, offsets: NDArray[np.int64]) -> None:
