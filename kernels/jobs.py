@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from wattshed.kernels.arrays.segments import HIGHEST_MW, LONGEST_US, cut, sum_chunks
-from wattshed.kernels.billing.shares import Here, split_dynamic, split_static
+from wattshed.kernels.billing.shares import here_in, split_dynamic, split_static
 from wattshed.kernels.billing.usage import OwnerUse, SweepPlace, UsageRows, pass_edge, usage_rows
 from wattshed.kernels.columns import CHUNK, CUDA_CHUNK, need_host
 from wattshed.kernels.entry import i64, kernel
@@ -150,8 +150,7 @@ def _split_all(
     usage = UsageRows(row, by_start, by_end)
     result = JobEnergy(static, dynamic, method, idle, unattributed)
     for g in range(first, last):
-        own = slice(rows[g] + g, rows[g + 1] + g + 1)
-        here = Here(spare[0][own], spare[1][own], spare[2][own])
+        here = here_in(spare, g, rows[g], rows[g + 1])
         _split_gpu(g, rows[g], rows[g + 1], sums, edges, usage, here, got[0], got[1], result)
 
 
@@ -228,6 +227,8 @@ def job_energy(
     )  # fmt: skip
     time_us, power_mw, on_cuda = place(time_us, power_mw, offsets, device, whole=True)
     gpus, m = len(offsets) - 1, len(start_us)
+    offsets = np.ascontiguousarray(offsets)
+    idle_mw, rows = np.ascontiguousarray(idle_mw, np.int64), np.ascontiguousarray(rows, np.int64)
     if not 0 <= max_gap_us <= LONGEST_US:
         raise ValueError(f"max_gap_us must lie between 0 and 12 hours, got {max_gap_us}")
     if len(idle_mw) != gpus or len(rows) != gpus + 1 or rows[0] != 0 or rows[-1] != m or (np.diff(rows) < 0).any():

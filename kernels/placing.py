@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from wattshed.kernels import columns
 from wattshed.kernels.arrays import squeeze
 from wattshed.kernels.columns import check_columns, on_device
 from wattshed.kernels.devices import choose
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -47,6 +48,8 @@ def place(
         time_us, power_mw = adopted(time_us), adopted(power_mw)
     check_columns(time_us, power_mw, offsets)
     on_cuda = resident or choose(device, time_us=time_us, power_mw=power_mw).device == "cuda"
+    if not resident:
+        time_us, power_mw = np.ascontiguousarray(time_us), np.ascontiguousarray(power_mw)
     if resident or (on_cuda and whole):
         from wattshed.kernels.device_memory import put
 

@@ -72,6 +72,7 @@ def quantiles(
         As for ``integrate``, or for a quantile that is none.
     """
     time_us, power_mw, on_cuda = place(time_us, power_mw, offsets, device)
+    offsets = np.ascontiguousarray(offsets)
     if max_gap_us < 0:
         raise ValueError(f"max_gap_us must not be negative, got {max_gap_us}")
     if not all(0 <= q <= PPM for q in ppm) or len(ppm) > 30:

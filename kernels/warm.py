@@ -9,7 +9,8 @@ import numpy as np
 
 from wattshed.kernels import arrow_messages, bandwidth, columns, energy, ensemble, jobs, quantiles, windows
 from wattshed.kernels.billing import histogram, power_only, reconcile, split
-from wattshed.kernels.jit import MODE, cache_folder, prune_cache
+from wattshed.kernels.cache import cache_folder, prune_cache
+from wattshed.kernels.jit import MODE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

@@ -81,6 +81,7 @@ def windows(
         As for ``integrate``, or if a window could hold more than an int64 of half-nanojoules (13 days at 2 kW).
     """
     time_us, power_mw, on_cuda = place(time_us, power_mw, offsets, device, whole=True)
+    offsets = np.ascontiguousarray(offsets)
     if window_us <= 0 or max_gap_us < 0:
         raise ValueError(f"window_us must be positive and max_gap_us not negative, got {window_us} and {max_gap_us}")
     gap = np.int64(min(max_gap_us, _INT64_MAX))

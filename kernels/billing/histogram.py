@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wattshed.kernels.columns import as_read
-from wattshed.kernels.jit import jit
+from wattshed.kernels.entry import i32, i64, kernel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +35,7 @@ SEEN_T, BEFORE_T, BEFORE, HELD = range(4)
 """Columns of `PowerHistogram.last`: the last row (us), the last reading (us, mW), and its weight, in no bin yet."""
 
 
-@jit
+@kernel(i64[:], i32[:], i64, i64, i64[:], i64[:], i64[:], returns=i64)
 def _weigh(time_us, power_mw, ceiling_mw, max_gap_us, last, level, weight):
     """Give every reading but the last its weight, whose weight is kept in ``last``; returns how many.
 
@@ -142,9 +141,9 @@ class PowerHistogram:
             return
         time_us, power_mw = (np.concatenate(column) for column in zip(*self._waiting, strict=True))
         self._waiting, self._rows = [], 0
-        ceiling, gap = (np.int64(min(limit, np.iinfo(np.int64).max)) for limit in self._limits)
+        ceiling, gap = (min(limit, np.iinfo(np.int64).max) for limit in self._limits)
         level, weight = np.empty((2, len(power_mw)), np.int64)
-        n = _weigh(as_read(time_us), as_read(power_mw), ceiling, gap, self.last, level, weight)
+        n = _weigh(time_us, power_mw, ceiling, gap, self.last, level, weight)
         level, weight = level[:n], weight[:n]
         highest = int(level.max(initial=0))
         if highest <= HIGHEST_MW and self.worth_bins(n):
