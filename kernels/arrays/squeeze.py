@@ -49,8 +49,9 @@ def _copy(time_us, power_mw, rows, place, to_us, to_mw, first, last):
     for k in range(first, last):
         at = place[k]
         if place[k + 1] - at == rows[k + 1] - rows[k]:
-            to_us[at : place[k + 1]] = time_us[rows[k] : rows[k + 1]]
-            to_mw[at : place[k + 1]] = power_mw[rows[k] : rows[k + 1]]
+            for i in range(rows[k], rows[k + 1]):
+                to_us[at + i - rows[k]] = time_us[i]
+                to_mw[at + i - rows[k]] = power_mw[i]
         else:
             for i in range(rows[k], rows[k + 1]):
                 if power_mw[i] > 0:
