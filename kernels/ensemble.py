@@ -19,6 +19,7 @@ import numpy as np
 from wattshed.kernels.arrays.draws import BATCH, EXACT_FLOAT, count_draws, multiply
 from wattshed.kernels.columns import need_host
 from wattshed.kernels.devices import choose
+from wattshed.kernels.threads import each
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,7 +51,7 @@ def draw_counts(seed: int, replicates: int, blocks: int, *, first: int = 0, devi
 
             cuda.count_draws(seed, first, counts)
         else:
-            count_draws(np.int64(seed), np.int64(first), counts)
+            each(count_draws, replicates, np.int64(seed), np.int64(first), counts, rows=replicates * blocks)
     return counts
 
 
@@ -70,6 +71,7 @@ def bootstrap(totals_mw: NDArray[np.int64], replicates: int, seed: int) -> NDArr
     """
     need_host(totals_mw=totals_mw)
     blocks = len(totals_mw)
+    totals = np.ascontiguousarray(totals_mw, np.int64)
     out = np.empty((replicates, totals_mw.shape[1]), np.int64)
     highest = int(max(totals_mw.max(initial=0), -totals_mw.min(initial=0)))
     exact = blocks * highest < EXACT_FLOAT
@@ -81,5 +83,5 @@ def bootstrap(totals_mw: NDArray[np.int64], replicates: int, seed: int) -> NDArr
         if floats is not None:
             part[:] = counts.astype(np.float64) @ floats
         else:
-            multiply(counts, totals_mw, part)
+            each(multiply, len(part), counts, totals, part, rows=len(part) * totals.size)
     return out

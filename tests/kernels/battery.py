@@ -69,11 +69,17 @@ def resident_battery(*, rows=60, lay=None):
     return {name: [np.asarray(part).tolist() for part in answer] for name, answer in out.items()}
 
 
+def one_by_one(kernel, count, *args, rows):
+    """Every task alone, the last one first."""
+    for task in reversed(range(count)):
+        kernel(*args, task, task + 1)
+
+
 def shrink(setting):
     """Make chunks small, so that little data crosses many of them."""
     for module, size in ((energy, 16), (windows, 16), (jobs, 16), (quantiles, 32)):
         setting(module, "CHUNK", size)
-        setting(module, "PARALLEL_FROM", 0)
+        setting(module, "each", one_by_one)
     setting(energy, "CUDA_BLOCK", 16)
     for module in (windows, jobs):
         setting(module, "CUDA_CHUNK", 5)

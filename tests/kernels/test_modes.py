@@ -11,7 +11,7 @@ import pytest
 from tests.kernels.battery import battery, shrink
 from tests.kernels.processes import output_of
 from wattshed.kernels import devices
-from wattshed.kernels.jit import use_threads
+from wattshed.kernels.threads import use_threads
 
 ROOT = Path(__file__).parents[2]
 
