@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.kernels import naive
 from tests.kernels.recordings import columns, node, recordings
 from wattshed.kernels import energy
-from wattshed.kernels.jit import use_threads
+from wattshed.kernels.threads import use_threads
 
 GAP = 5_000_000
 MANY = settings(max_examples=150, deadline=None)
