@@ -10,7 +10,6 @@ not hold is halved, and at last booked here.
 
 # Kernels are typed by numba when they are first called; what Python calls is annotated.
 # mypy: allow-untyped-defs, allow-untyped-calls
-# ruff: noqa: ANN202
 
 from __future__ import annotations
 
@@ -19,13 +18,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from wattshed.kernels.billing.block_sums import FIELDS, HIGH, LOW, join_gpu, pour_taken
+from wattshed.kernels.billing.block_sums import FIELDS, HIGH, LAY_OUT, LOW, join_gpu, pour_taken
 from wattshed.kernels.billing.histogram import HIGHEST_MW
 from wattshed.kernels.billing.power_only import Booked, book_power_only, is_bookable
 from wattshed.kernels.cuda_power import BLOCK_ROWS, pour_blocks, sum_blocks
 from wattshed.kernels.cuda_target import THREADS, cuda, launch
 from wattshed.kernels.device_memory import out_of_memory
-from wattshed.kernels.entry import i32, i64, kernel, u32
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,28 +36,6 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 PIECE_ROWS = 1 << 22
 """Rows that are laid out and copied at once: 48 MiB here, and as much on the device."""
-
-
-def _lay_out(offsets, times, time_at, base_us, powers, power_at, to, time_us, power_mw):
-    """Copy the rows of all windows GPU by GPU, those of GPU ``g`` from row ``to[g]`` on."""
-    for gpu in range(len(to) - 1):
-        k = to[gpu]
-        for w in range(len(base_us)):
-            t, p = time_at[w], power_at[w]
-            for i in range(offsets[w, gpu], offsets[w, gpu + 1]):
-                time_us[k] = base_us[w] + np.int64(times[t + i])
-                power_mw[k] = powers[p + i]
-                k += 1
-
-
-_LAY_OUT = {
-    times.dtype: kernel(
-        i64[:, :], times[:], i64[:], i64[:], i32[:], i64[:], i64[:], i64[:], i32[:],
-        name=f"lay_out_{times.dtype.name}",
-    )(_lay_out)
-    for times in (u32, i64)
-}  # fmt: skip
-"""By the dtype of a recording's times."""
 
 
 class _Limits(NamedTuple):
@@ -161,7 +137,9 @@ class PowerOnCard:
             self._room = None  # given back first
             self._room = _page_locked(max(rows, self._piece_rows))
         time_us, power_mw = self._room[0][:rows], self._room[1][:rows]
-        _LAY_OUT[run.times.dtype](*run, offsets, time_us, power_mw)
+        lay_out = LAY_OUT[run.times.dtype]
+        for gpu, to in enumerate(offsets[:-1].tolist()):
+            lay_out(*run, gpu, to, time_us, power_mw)
         blocks = -(-np.diff(offsets) // BLOCK_ROWS)
         owner = np.zeros(len(offsets), np.int64)
         np.cumsum(blocks, out=owner[1:])

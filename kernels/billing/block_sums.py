@@ -17,7 +17,7 @@ from wattshed.kernels.billing.histogram import BEFORE, BEFORE_T, HELD, SEEN_T
 from wattshed.kernels.billing.layout import Diagnostics, GpuState
 from wattshed.kernels.billing.power_only import highest_believed, pour_block, walk
 from wattshed.kernels.billing.reconcile import MOST_HNJ
-from wattshed.kernels.entry import b1, i32, i64, kernel, rows
+from wattshed.kernels.entry import b1, i32, i64, kernel, rows, u32
 from wattshed.kernels.jit import jit
 
 FIELDS = 8
@@ -80,9 +80,9 @@ def join_gpu(
         Gets which were taken: the weights of their readings are still to be added to the bins, but for those of the
         interval before the first row and before the last one.
     place : int64[1]
-    state, diagnostics : records[1]
-        Those of the GPU.
-    ceiling, max_gap, twice_idle : int
+    state, diagnostics : GPU_STATE[1], DIAGNOSTICS[1]
+        Of the GPU.
+    ceiling, max_gap, twice_idle : int, mW, us, mW
     pour : bool
         Whether there is a histogram: ``last`` and ``bins`` are its own.
     out : int64[3]
@@ -122,3 +122,23 @@ def pour_taken(times, powers, size, taken, bins):
         if taken[k]:
             a, b = k * size, min((k + 1) * size, len(powers))
             pour_block(times[a:b], powers[a:b], np.int64(0), bins)
+
+
+def _lay_out(offsets, times, time_at, base_us, powers, power_at, gpu, to, time_us, power_mw):
+    """Copy one GPU's rows of windows to where they lie one after the other, from row ``to`` on."""
+    for w in range(len(base_us)):
+        t, p, base = time_at[w], power_at[w], np.int64(base_us[w])
+        for i in range(offsets[w, gpu], offsets[w, gpu + 1]):
+            time_us[to] = base + np.int64(times[t + i])
+            power_mw[to] = powers[p + i]
+            to += 1
+
+
+LAY_OUT = {
+    times.dtype: kernel(
+        i64[:, :], times[:], i64[:], i64[:], i32[:], i64[:], i64, i64, i64[:], i32[:],
+        name=f"lay_out_{times.dtype.name}",
+    )(_lay_out)
+    for times in (u32, i64)
+}  # fmt: skip
+"""By the dtype of a recording's times."""
