@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from wattshed.agent.daemon.systemd import Notifier
     from wattshed.agent.errors import Faults
     from wattshed.agent.window import Device, ProcessObservation
-    from wattshed.exporters.snapshot import FleetFacts, GpuFacts, Histogram, Snapshot
+    from wattshed.exporters.snapshot import FleetFacts, GpuFacts, Histogram, KernelFacts, Snapshot
 
 LOG = logging.getLogger(__name__)
 
@@ -131,6 +131,10 @@ class Daemon:
         From time (us) and the host's GPUs to what this host says about its fleet.
     history : HistoryFeed, optional
         Where parts of jobs are kept for good; not without a state.
+    kernels : callable
+        In which form what bills runs.
+    between : callable
+        Called between two windows, with the one that was taken in: then that form may change.
 
     Attributes
     ----------
@@ -156,13 +160,15 @@ class Daemon:
         notes: tuple[str, ...] = (),
         fleet: Callable[[int, Sequence[GpuFacts]], FleetFacts | None] | None = None,
         history: HistoryFeed | None = None,
+        kernels: Callable[[], KernelFacts | None] = lambda: None,
+        between: Callable[[Window], None] = lambda _: None,
     ) -> None:
         self._windows, self._resolver = windows, resolver
         self._accounts, self._calibrator, self._publisher = accounts, calibrator, publisher
         self._board, self._recorder, self._state = board, recorder, state
         self._notifier, self._faults, self._limits = notifier, faults, limits
         self._extra_faults, self._notes, self._fleet = extra_faults, notes, fleet
-        self._history = history
+        self._history, self._kernels, self._between = history, kernels, between
         self._stop = threading.Event()
         self._restored: Restored | None = None
         self._first_us: int | None = None
@@ -212,7 +218,7 @@ class Daemon:
                     break
         except SystemExit:
             # Told to end before anything was shown: the next start's counter continues from the state. Nothing is
-            # accounted any more, not even the first window's open end: its kernels may be compiling for long.
+            # accounted any more, not even the first window's open end: with jit = "numba" it compiles for long.
             self._held.clear()
             self._last = None
             raise
@@ -227,6 +233,7 @@ class Daemon:
             self._notifier.watchdog()
         else:
             self._account_held()
+        self._between(window)
         return window
 
     def close(self) -> None:
@@ -306,6 +313,7 @@ class Daemon:
                 notes=self._notes,
                 fleet=self._fleet,
                 history=self._history.facts() if self._history is not None else None,
+                kernels=self._kernels(),
             )
             self._board.show(snapshot)
             self._tell(snapshot.unmetered, len(window.devices), first=first)
