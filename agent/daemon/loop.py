@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from wattshed.exporters.snapshot import FleetFacts, GpuFacts, Histogram, KernelFacts, Snapshot
 
 LOG = logging.getLogger(__name__)
+SLOW_US = 5_000_000
+"""Windows without any reading say nothing about GPUs that did not fail, for so long after the start."""
 
 
 class WindowStream(Protocol):
@@ -174,7 +176,7 @@ class Daemon:
         self._first_us: int | None = None
         self._last: Window | None = None
         self._held: list[tuple[Window, list[ProcessObservation]]] = []  # while their owners are asked for
-        self._unmetered = ""
+        self._unmetered: str | None = None  # nothing was told yet
         self.metered = False
 
     @property
@@ -302,7 +304,6 @@ class Daemon:
 
     def _publish(self, window: Window) -> None:
         with self._faults.noting("publisher", then="the last good snapshot stays up"):
-            first = self._board.current().seq == 0
             snapshot = self._publisher.publish(
                 self._accounts,
                 window,
@@ -316,12 +317,13 @@ class Daemon:
                 kernels=self._kernels(),
             )
             self._board.show(snapshot)
-            self._tell(snapshot.unmetered, len(window.devices), first=first)
+            self._tell(snapshot.unmetered, window)
 
-    def _tell(self, unmetered: str, gpus: int, *, first: bool) -> None:
+    def _tell(self, unmetered: str, window: Window) -> None:
         """Say once whether GPUs are being metered, and whenever that changes."""
         self.metered |= not unmetered
-        if not first and unmetered == self._unmetered:
+        first, gpus = self._unmetered is None, len(window.devices)
+        if unmetered == self._unmetered or (first and unmetered and self._may_be_slow(window)):
             return
         self._unmetered = unmetered
         if unmetered:
@@ -334,6 +336,12 @@ class Daemon:
             self._notifier.ready(status)
         else:
             self._notifier.status(status)
+
+    def _may_be_slow(self, window: Window) -> bool:
+        """Whether nothing was read so far because this process came to nothing: a host that is busy while it starts."""
+        began_us = window.start_us if self._first_us is None else self._first_us
+        happened = {event.kind for event in window.events} - {"restart"}
+        return not (len(window.readings.time_us) or happened) and window.end_us - began_us < SLOW_US
 
     def _book_what_is_open(self) -> None:
         """Attribute what is still open, in the recording too, so that it replays to the same joules."""
