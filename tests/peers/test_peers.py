@@ -7,10 +7,10 @@ import subprocess
 import sys
 
 import pytest
-
-from tests.peers import table, tools
 from tests.peers.scenarios import CASES
 from tests.peers.virtual_time import VirtualTime, modules
+
+from tests.peers import table, tools
 
 COMMITTED = json.loads(table.NUMBERS.read_text(encoding="utf-8"))
 EXACT_J = 0.25  # numbers are rounded to 0.1 J
