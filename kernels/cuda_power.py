@@ -7,7 +7,7 @@ found as a walk through all rows would.
 
 # Kernels are typed by numba when they are first called.
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
-# ruff: noqa: ANN202
+# ruff: noqa: ANN201, ANN202
 
 from __future__ import annotations
 

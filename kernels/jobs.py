@@ -236,7 +236,7 @@ def job_energy(
     )  # fmt: skip
     usage = usage_rows(rows, start_us, end_us, activity_ppm, busy_ppm, share_ppm, live)
     if MODE == "off":
-        usage = usage._replace(row=objects(usage.row, OwnerUse))
+        usage = usage._replace(row=objects(usage.row, OwnerUse))  # type: ignore[arg-type]
     split_all = _split_all if len(time_us) >= PARALLEL_FROM else _split_all.serial
     split_all(sums, edges, rows, usage, np.zeros(m, np.int64), np.zeros(m, np.int64), result)
     return result

@@ -54,12 +54,6 @@ def add_options(parser: argparse.ArgumentParser, dest: str = "") -> None:
         help="the kernels and the probe alone: seconds, not minutes",
     )
     parser.add_argument(
-        "--scaling",
-        dest=f"{dest}scaling",
-        action="store_true",
-        help="also: time and memory against samples and job edges",
-    )
-    parser.add_argument(
         "--plot", dest=f"{dest}plot", metavar="FILE", help="draw the result (SVG or PNG; needs the extra 'plot')"
     )
 
@@ -90,10 +84,6 @@ def run(arguments: argparse.Namespace) -> int:
         "rounds": arguments.rounds,
         "contests": results,
     }
-    if arguments.scaling:
-        from wattshed.agent.bench.scaling import scaling
-
-        document["scaling"] = scaling(say=say)
     say("")
     if arguments.plot:
         from wattshed.agent.bench.plot import plot
@@ -138,12 +128,6 @@ def print_table(document: dict[str, Any]) -> None:
         )
     console = Console(width=None if sys.stdout.isatty() else 140)
     console.print(table)
-    for point in document.get("scaling", {}).get("samples", []):
-        console.print(
-            f"{point['samples']:>13,} samples {point['seconds']:8.3f} s  peak memory {point['rss_mib']:.0f} MiB"
-        )
-    for point in document.get("scaling", {}).get("edges", []):
-        console.print(f"{point['edges']:>13,} job edges {point['seconds']:8.3f} s")
 
 
 def _number(value: float | None, form: str) -> str:

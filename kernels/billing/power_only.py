@@ -8,14 +8,14 @@ other is walked row by row. Both give the very integers, and the state, of `merg
 
 # Kernels are typed by numba when they are first called; what Python calls is annotated.
 # mypy: allow-untyped-defs, allow-untyped-calls
-# ruff: noqa: ANN202
+# ruff: noqa: ANN201, ANN202
 
 from __future__ import annotations
 
 import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -245,6 +245,22 @@ class Booked(NamedTuple):
             mine[:] = [a + b for a, b in zip(mine, theirs, strict=True)]
 
 
+class BookPowers(Protocol):
+    """What books runs of windows that hold power readings and nothing else: `book_runs`, or a device's way."""
+
+    def __call__(
+        self,
+        runs: Sequence[Columns],
+        state: NDArray[np.void],
+        ceiling_mw: NDArray[np.int64],
+        max_gap_us: NDArray[np.int64],
+        idle_mw: NDArray[np.int64],
+        histograms: Sequence[PowerHistogram] | None = None,
+        /,
+    ) -> Booked | None:
+        """Book them one after the other, see `book_power_only`."""
+
+
 def is_bookable(
     state: NDArray[np.void], ceiling_mw: NDArray[np.int64], histograms: Sequence[PowerHistogram] | None = None
 ) -> bool:
@@ -263,6 +279,8 @@ def book_runs(
     histograms: Sequence[PowerHistogram] | None = None,
 ) -> Booked | None:
     """Book runs of windows one after the other, as `book_power_only` does with each."""
+    if len(runs) == 1:  # nearly always
+        return book_power_only(runs[0], state, ceiling_mw, max_gap_us, idle_mw, histograms)
     booked = Booked.nothing(len(state))
     for run in runs:
         one = book_power_only(run, state, ceiling_mw, max_gap_us, idle_mw, histograms)
