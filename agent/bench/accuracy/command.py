@@ -105,5 +105,7 @@ def _scenarios(arguments: argparse.Namespace) -> list[Scenario]:
         return [of_file(Path(file)) for file in arguments.scenario]
     found = [one for one in SCENARIOS if arguments.only in one.name]
     if not found:
-        raise InputError(f"--only {arguments.only}: no scenario's name contains it; {', '.join(s.name for s in SCENARIOS)}")
+        raise InputError(
+            f"--only {arguments.only}: no scenario's name contains it; {', '.join(s.name for s in SCENARIOS)}"
+        )
     return found

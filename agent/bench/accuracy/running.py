@@ -30,7 +30,11 @@ class ToolProcessError(Exception):
 
 
 def document(
-    tools: Sequence[ToolName], scenarios: Sequence[Scenario], absent: Sequence[str], real_time_s: float, say: Callable[[str], None]
+    tools: Sequence[ToolName],
+    scenarios: Sequence[Scenario],
+    absent: Sequence[str],
+    real_time_s: float,
+    say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Measure everything.
 
