@@ -1,7 +1,7 @@
 """What a tool costs in real time: processor time, memory and driver calls while it measures eight busy GPUs.
 
-Virtual time cannot tell: nobody sleeps there, and threads hand over by semaphores. The processor time that the simulated
-driver takes for its answers is measured call by call and left out; the way into it and back is not.
+Virtual time cannot tell: nobody sleeps there, and threads hand over by semaphores. The processor time that the
+simulated driver takes for its answers is measured call by call and left out; the way into it and back is not.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def cost(tool: tools.ToolName, seconds: float, folder: Path, answer: Callable[[d
     folder : Path
         Empty; what the node and the tool write goes there.
     answer : callable
-        Is called with ``core_percent`` (of one core), ``peak_mib`` (resident memory) and ``calls_per_s``; for it to end the
-        process, since what is measured goes on.
+        Is called with ``core_percent`` (of one core), ``peak_mib`` (resident memory) and ``calls_per_s``; for it to
+        end the process, since what is measured goes on.
     """
     script = folder / "node.toml"
     script.write_text(TEXT, encoding="utf-8")
@@ -91,7 +91,7 @@ def _peak_kib() -> int:
 
 
 def _serve(script: Path, folder: Path, watch: Callable[[], None]) -> None:
-    """Run the agent as `wattshed run` does, with its server, state and history, and watch it once it says it is ready."""
+    """Run the agent as `wattshed run` does, with server, state and history, and watch it once it says it is ready."""
     from wattshed.agent.config import load  # noqa: PLC0415
     from wattshed.agent.daemon.assembly import serve  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Meters of others, each used as its documentation tells a user to. Their code runs unaltered but for the clock it sees.
+"""Meters of others, each used as its documentation tells a user to. Their code runs as it is but for the clock it sees.
 
 Nothing of theirs is imported before a measurement begins: they are an extra, and heavy.
 """

@@ -1,4 +1,4 @@
-"""Known loads with known truth: what a simulated node does. The simulator knows each job's joules; nothing here says them.
+"""Known loads with known truth: what a simulated node does. It knows each job's joules; nothing here says them.
 
 A scenario more is one :class:`Scenario` here, or any file of ``--meter simulated:FILE`` given by ``--scenario``.
 """

@@ -81,8 +81,8 @@ def _cost_lines(document: Mapping[str, Any]) -> list[str]:
     cost = document["cost"]
     lines = [
         "",
-        f"Cost in real time, {cost['seconds']:g} s of {cost['gpus']} busy GPUs ({cost['machine']['processor']}), without the "
-        "simulated driver's own processor time:",
+        f"Cost in real time, {cost['seconds']:g} s of {cost['gpus']} busy GPUs ({cost['machine']['processor']}); the "
+        + "simulated driver's own processor time is left out:",
         "",
         "| | % of a core | peak memory, MiB | driver calls a second |",
         "|---|--:|--:|--:|",
