@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import importlib
 import json
 import os
 import shutil
@@ -28,17 +27,12 @@ import llvmlite
 import llvmlite.binding as llvm
 import numba
 
-from wattshed.kernels import cpu, flat, load
+from wattshed.kernels import cpu, flat, load, shipped
 from wattshed.kernels.cache import cache_folder, sources_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-MODULES = (
-    "billing.reconcile", "billing.split", "billing.histogram", "billing.power_only", "billing.block_sums",
-    "arrow_messages", "columns",
-)  # fmt: skip
-"""Where there are entries; what the agent needs first."""
 _OUTSIDE = frozenset({"memcpy", "memmove", "memset", "memcmp"} | {"ceil", "exp", "floor", "fma", "log", "pow", "sqrt"})
 """What a kernel may call that is not in the library: of libc, and of libm."""
 _LINK = (
@@ -50,18 +44,6 @@ _LINKING_S = 120
 
 class BuildError(Exception):
     """The kernels cannot be compiled so that they would run everywhere."""
-
-
-def entries() -> dict[str, Any]:
-    """Import all modules that have entries; returns symbol -> entry."""
-    before = f"{__package__}."
-    for name in MODULES:
-        importlib.import_module(before + name)
-    return {
-        load.symbol(name): kernel
-        for name, kernel in load.KERNELS.items()
-        if kernel.function.__module__.removeprefix(before) in MODULES
-    }
 
 
 def emit(module: Any, name: str) -> bytes:
@@ -145,7 +127,7 @@ def build(folder: Path, names: Sequence[str], say: Callable[[str, int, int], Non
         The libraries.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    kernels = entries()
+    kernels = shipped.entries()
     module = flat.linked(kernels, say)
     signatures = {symbol: [str(kind) for kind in kernel.kinds] for symbol, kernel in kernels.items()}
     made = []

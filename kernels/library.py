@@ -198,7 +198,7 @@ def bound(library: Library, kernel: Any) -> Callable[..., Any] | None:
         return run
 
     def ask(*args: Any) -> Any:
-        result = returns()
+        result: Any = returns()
         run(*args, ctypes.byref(result))
         return result.value
 

@@ -110,16 +110,16 @@ def use(name: str, *, just_in_time: bool = True) -> Form:
         return _take(Form("numba", cpu.native(), missing or "WATTSHED_JIT=numba"), in_time)
 
 
-def look_again() -> Form | None:
-    """Take a library that was built meanwhile; returns the form if there is one, None if nothing changed."""
+def look_again() -> Form:
+    """Take a library that was built meanwhile, if there is one; returns the form that is now."""
     with _lock:
-        before = form()
+        now = form()
         for name in ("so", "objects"):
-            if before.name == name:
-                return None
+            if now.name == name:
+                break
             if library.find(name):
                 return use(name)
-        return None
+        return now
 
 
 def _take(new: Form, binder: Callable[[Entry], Callable[..., Any] | None] | None) -> Form:

@@ -11,6 +11,7 @@ only what lies inside, so that the answer is exact; where the guess was wrong, t
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,7 @@ def needed(total, ppm):
 def _sample(time_us, power_mw, lo, hi, max_gap_us, levels):
     """Add the weights of one row in `EVERY` of ``lo:hi`` to ``levels``; returns how many have any, 0 if unusable."""
     levels[:] = 0
-    rows = 0
+    rows: Any = 0
     for i in range(lo + 1, hi - 1, EVERY):
         before = time_us[i] - time_us[i - 1]
         after = time_us[i + 1] - time_us[i]
@@ -180,7 +181,7 @@ def _sum_below(power_mw, weight, least, width, sums, marks):
 @jit
 def _list_marked(marks, places):
     """List the rows that are marked and return how many; there is no branch."""
-    n = 0
+    n: Any = 0
     for i in range(len(marks)):
         places[n] = i
         n += np.int64(marks[i])
