@@ -10,7 +10,6 @@ not hold is halved, and at last booked here.
 
 # Kernels are typed by numba when they are first called; what Python calls is annotated.
 # mypy: allow-untyped-defs, allow-untyped-calls
-# ruff: noqa: ANN202
 
 from __future__ import annotations
 
@@ -19,16 +18,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from wattshed.kernels.billing.block_sums import FIELDS, HIGH, LOW, join_gpu, pour_taken
+from wattshed.kernels.billing.block_sums import FIELDS, HIGH, LAY_OUT, LOW, join_gpu, pour_taken
 from wattshed.kernels.billing.histogram import HIGHEST_MW
-from wattshed.kernels.billing.layout import Diagnostics, GpuState
 from wattshed.kernels.billing.power_only import Booked, book_power_only, is_bookable
-from wattshed.kernels.billing.records import opened, put_back
-from wattshed.kernels.columns import Columns, as_read
 from wattshed.kernels.cuda_power import BLOCK_ROWS, pour_blocks, sum_blocks
 from wattshed.kernels.cuda_target import THREADS, cuda, launch
 from wattshed.kernels.device_memory import out_of_memory
-from wattshed.kernels.jit import jit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,23 +31,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from wattshed.kernels.billing.histogram import PowerHistogram
+    from wattshed.kernels.columns import Columns
 
 _LOG = logging.getLogger(__name__)
 PIECE_ROWS = 1 << 22
 """Rows that are laid out and copied at once: 48 MiB here, and as much on the device."""
-
-
-@jit
-def _lay_out(columns, gpu, first, last, to, time_us, power_mw):
-    """Copy one GPU's rows of windows ``first:last``, from row ``to`` on."""
-    offsets, times, time_at, base_us, powers, power_at = columns
-    for w in range(first, last):
-        t, p, base = time_at[w], power_at[w], np.int64(base_us[w])
-        for i in range(offsets[w, gpu], offsets[w, gpu + 1]):
-            time_us[to] = base + np.int64(times[t + i])
-            power_mw[to] = powers[p + i]
-            to += 1
-    return to
 
 
 class _Limits(NamedTuple):
@@ -154,9 +137,9 @@ class PowerOnCard:
             self._room = None  # given back first
             self._room = _page_locked(max(rows, self._piece_rows))
         time_us, power_mw = self._room[0][:rows], self._room[1][:rows]
-        columns = Columns(*(as_read(column) for column in run))
+        lay_out = LAY_OUT[run.times.dtype]
         for gpu, to in enumerate(offsets[:-1].tolist()):
-            _lay_out(columns, gpu, 0, len(run.base_us), to, time_us, power_mw)
+            lay_out(*run, gpu, to, time_us, power_mw)
         blocks = -(-np.diff(offsets) // BLOCK_ROWS)
         owner = np.zeros(len(offsets), np.int64)
         np.cumsum(blocks, out=owner[1:])
@@ -167,7 +150,6 @@ class PowerOnCard:
 
     def _join(self, there, piece, state, limits, histograms, booked) -> None:  # type: ignore[no-untyped-def]
         """Book a piece whose blocks are summed, then add up the weights of its readings."""
-        states, happened = opened(state, GpuState), opened(booked.diagnostics, Diagnostics)
         taken = np.zeros(len(piece.begin), np.bool_)
         for gpu in range(len(piece.offsets) - 1):
             rows, blocks = (slice(at[gpu], at[gpu + 1]) for at in (piece.offsets, piece.owner))
@@ -178,15 +160,14 @@ class PowerOnCard:
                 histogram = None
             if histogram is not None:
                 histogram.catch_up()
-            mine = tuple(column[gpu] for column in limits)
+            own, mine = slice(gpu, gpu + 1), tuple(int(column[gpu]) for column in limits)
             place, out = np.zeros(1, np.int64), np.zeros(3, np.int64)
             while place[0] < len(power_mw):
                 bins, last = (_NO_BINS, _NO_LAST.copy()) if histogram is None else (histogram.bins, histogram.last)
-                with np.errstate(over="ignore"):  # as plain Python, unsigned words wrap loudly
-                    join_gpu(
-                        time_us, power_mw, BLOCK_ROWS, there.sums[blocks], taken[blocks], place, states[gpu],
-                        happened[gpu], mine, histogram is not None, last, bins, out,
-                    )  # fmt: skip
+                join_gpu(
+                    time_us, power_mw, BLOCK_ROWS, there.sums[blocks], taken[blocks], place, state[own],
+                    booked.diagnostics[own], *mine, histogram is not None, last, bins, out,
+                )  # fmt: skip
                 booked.energy_hnj[gpu] += int(out[0])
                 booked.static_hnj[gpu] += int(out[1])
                 if out[2] and histogram is not None:
@@ -194,8 +175,6 @@ class PowerOnCard:
                     histogram.make_room(int(out[2]))
             if histogram is not None:
                 self._pour(there, piece, taken, blocks, rows, histogram)
-        put_back(state, states)
-        put_back(booked.diagnostics, happened)
 
     def _pour(self, there, piece, taken, blocks, rows, histogram) -> None:  # type: ignore[no-untyped-def]
         """Add the weights of one GPU's readings in blocks that were taken, once."""

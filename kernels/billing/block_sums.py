@@ -14,8 +14,10 @@ from __future__ import annotations
 import numpy as np
 
 from wattshed.kernels.billing.histogram import BEFORE, BEFORE_T, HELD, SEEN_T
+from wattshed.kernels.billing.layout import Diagnostics, GpuState
 from wattshed.kernels.billing.power_only import highest_believed, pour_block, walk
 from wattshed.kernels.billing.reconcile import MOST_HNJ
+from wattshed.kernels.entry import b1, i32, i64, kernel, rows, u32
 from wattshed.kernels.jit import jit
 
 FIELDS = 8
@@ -58,8 +60,13 @@ def _enter(one, rows, begin, end, power, s, happened, out):
     s.power_mw = power
 
 
-@jit
-def join_gpu(times, powers, size, sums, taken, place, s, happened, limits, pour, last, bins, out):
+@kernel(
+    i64[:], i32[:], i64, i64[:, :], b1[:], i64[:], rows(GpuState), rows(Diagnostics), i64, i64, i64, b1, i64[:],
+    i64[:], i64[:],
+)  # fmt: skip
+def join_gpu(
+    times, powers, size, sums, taken, place, state, diagnostics, ceiling, max_gap, twice_idle, pour, last, bins, out
+):
     """Book one GPU's rows from ``place[0]`` on, and move it; stops before a reading without a bin, or when full.
 
     Parameters
@@ -73,15 +80,15 @@ def join_gpu(times, powers, size, sums, taken, place, s, happened, limits, pour,
         Gets which were taken: the weights of their readings are still to be added to the bins, but for those of the
         interval before the first row and before the last one.
     place : int64[1]
-    s, happened : records
-        State and diagnostics of the GPU.
-    limits : (ceiling, max_gap, twice_idle)
+    state, diagnostics : GPU_STATE[1], DIAGNOSTICS[1]
+        Of the GPU.
+    ceiling, max_gap, twice_idle : int, mW, us, mW
     pour : bool
         Whether there is a histogram: ``last`` and ``bins`` are its own.
     out : int64[3]
         Gets energy, static energy, and the reading at which it stopped because there was no bin (else 0).
     """
-    ceiling, max_gap, twice_idle = limits
+    s, happened = state[0], diagnostics[0]
     out[:] = 0
     n = len(powers)
     while place[0] < n and out[0] < MOST_HNJ:
@@ -94,8 +101,9 @@ def join_gpu(times, powers, size, sums, taken, place, s, happened, limits, pour,
             out[2] = max(highest, last[BEFORE])
             return
         upto = a + 1 if good else b  # what reaches back to the row before the block is walked
-        rows = times[a:upto], powers[a:upto]
-        place[0] += walk(*rows, np.int64(0), s, happened, ceiling, max_gap, twice_idle, pour, last, bins, out)
+        place[0] += walk(
+            times[a:upto], powers[a:upto], np.int64(0), s, happened, ceiling, max_gap, twice_idle, pour, last, bins, out
+        )
         if not good or begin != s.power_us or (pour and begin != last[BEFORE_T]):
             continue  # the rest of a block that begins before what was booked is walked, too
         _enter(sums[k], b - a, begin, end, np.int64(powers[b - 1]), s, happened, out)
@@ -107,10 +115,30 @@ def join_gpu(times, powers, size, sums, taken, place, s, happened, limits, pour,
         place[0] = b
 
 
-@jit
+@kernel(i64[:], i32[:], i64, b1[:], i64[:])
 def pour_taken(times, powers, size, taken, bins):
     """Add to the bins what `join_gpu` left out of the blocks that were taken."""
     for k in range(len(taken)):
         if taken[k]:
             a, b = k * size, min((k + 1) * size, len(powers))
             pour_block(times[a:b], powers[a:b], np.int64(0), bins)
+
+
+def _lay_out(offsets, times, time_at, base_us, powers, power_at, gpu, to, time_us, power_mw):
+    """Copy one GPU's rows of windows to where they lie one after the other, from row ``to`` on."""
+    for w in range(len(base_us)):
+        t, p, base = time_at[w], power_at[w], np.int64(base_us[w])
+        for i in range(offsets[w, gpu], offsets[w, gpu + 1]):
+            time_us[to] = base + np.int64(times[t + i])
+            power_mw[to] = powers[p + i]
+            to += 1
+
+
+LAY_OUT = {
+    times.dtype: kernel(
+        i64[:, :], times[:], i64[:], i64[:], i32[:], i64[:], i64, i64, i64[:], i32[:],
+        name=f"lay_out_{times.dtype.name}",
+    )(_lay_out)
+    for times in (u32, i64)
+}  # fmt: skip
+"""By the dtype of a recording's times."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
@@ -75,7 +75,7 @@ def usage_rows(
         usage[name] = column
     gpu_of = np.repeat(np.arange(len(rows) - 1), np.diff(rows))
     by_start, by_end = np.lexsort((start_us, gpu_of)), np.lexsort((end_us, gpu_of))
-    return UsageRows(usage, by_start, by_end)
+    return UsageRows(cast("Sequence[OwnerUse]", usage), by_start, by_end)
 
 
 class SweepPlace(NamedTuple):

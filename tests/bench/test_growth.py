@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from wattshed.agent.bench.growth_points import beyond, grow, slope
-from wattshed.agent.bench.growth_series import SERIES, Series
+from wattshed.agent.bench.growth_series import SERIES, GrowingSeries
 from wattshed.agent.bench.process import ProcessFailedError, measured
 from wattshed.agent.commands import bench
 from wattshed.agent.errors import InputError
@@ -80,7 +80,7 @@ def test_a_series_goes_on_with_what_it_has_when_a_point_fails(tmp_path):
     def command(folder):
         return ("--version",) if folder.name.endswith("-1") else ("replay", str(folder / "nothing"))
 
-    odd = Series("odd", "jobs", "what fails at its second size", (1, 10, 100), (), command=command)
+    odd = GrowingSeries("odd", "jobs", "what fails at its second size", (1, 10, 100), (), command=command)
     (grown,) = grow([odd], quick=False, limit_s=60, say=silent)
     assert [point["size"] for point in grown["points"]] == [1]
     assert grown["stopped"].startswith("10 jobs: failed: wattshed: ")

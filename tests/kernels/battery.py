@@ -46,9 +46,8 @@ def battery(*, device="cpu", rows=150):
     out["counts"] = [ensemble.draw_counts(5, 3, 11, first=2, device=device)]
     out["windows"] = windows.windows(*ordinary, 7_000_000, GAP, device=device)
     out["jobs"] = jobs.job_energy(*ordinary, GAP, *usage(ordinary), device=device)
-    if device == "cpu":
-        totals = np.random.default_rng(3).integers(0, 2**35, (4, 9))
-        out["bootstrap"] = [ensemble.bootstrap(totals, 4, 6), ensemble.bootstrap(totals << 20, 4, 6)]
+    totals = np.random.default_rng(3).integers(0, 2**35, (11, 9))
+    out["bootstrap"] = [ensemble.bootstrap(one, 5, 6, device=device) for one in (totals, totals << 20)]
     return {name: [np.asarray(part).tolist() for part in answer] for name, answer in out.items()}
 
 

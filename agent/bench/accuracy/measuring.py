@@ -130,9 +130,7 @@ def truth(scenario: Scenario) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         node = _node(scenario, folder, DriverClock(clock))
     flowed = node.truth.jobs_nj(clock.now_us(), clock.now_us() + scenario.seconds * SECOND_US)
-    return {
-        job.name: round(sum(sum(flowed[job.key, gpu]) for gpu in job.gpus) / 1e9, 1) for job in _jobs(node)
-    }
+    return {job.name: round(sum(sum(flowed[job.key, gpu]) for gpu in job.gpus) / 1e9, 1) for job in _jobs(node)}
 
 
 def wattshed(scenario: Scenario) -> Measured:

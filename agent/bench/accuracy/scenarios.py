@@ -1,4 +1,4 @@
-"""Known loads with known truth: what a simulated node does. The simulator knows each job's joules; nothing here says them.
+"""Known loads with known truth: what a simulated node does. It knows each job's joules; nothing here says them.
 
 A scenario more is one :class:`Scenario` here, or any file of ``--meter simulated:FILE`` given by ``--scenario``.
 """
@@ -88,7 +88,9 @@ def _series(length_s: float, load: str, *, every_s: float = 30, name: str = "{}"
     """Ten jobs, whose edges lie differently between the publications of counter and sensor."""
     starts = [round(20 + every_s * i + 0.0137 * i * i, 4) for i in range(10)]
     ends = [round(start + length_s, 4) for start in starts]
-    return "".join(_job(name.format(i), a, b, load, **keys) for i, (a, b) in enumerate(zip(starts, ends, strict=True), 1))
+    return "".join(
+        _job(name.format(i), a, b, load, **keys) for i, (a, b) in enumerate(zip(starts, ends, strict=True), 1)
+    )
 
 
 # No period is a whole number of the seconds at which tools look, unless a row is about that.
