@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.bench.machine import machine
-from wattshed.agent.bench.options import count, say
+from wattshed.agent.bench.options import count, require_plot, say
 from wattshed.agent.errors import InputError
 
 if TYPE_CHECKING:
@@ -75,14 +74,6 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print_table(document)
     return 0 if all(one["points"] for one in grown) else 1
-
-
-def require_plot(path: str) -> None:
-    """Refuse a picture that cannot be drawn, before anything is measured."""
-    if not Path(path).resolve().parent.is_dir():
-        raise InputError("the folder of --plot does not exist", path)
-    if find_spec("matplotlib") is None:
-        raise InputError("--plot needs matplotlib: pip install 'wattshed[plot]'")
 
 
 def print_table(document: dict[str, Any]) -> None:
