@@ -11,6 +11,11 @@ from numba.np import numpy_support
 from wattshed.kernels.cache import cache_folder
 from wattshed.kernels.jit import COMPILER_OPTIONS, link
 
+COMPILER_FLAGS = {
+    "no_cpython_wrapper": True, "no_cfunc_wrapper": True, "nrt": False, "error_model": "numpy",
+}  # fmt: skip
+"""How an entry is compiled that is called as a function of C."""
+
 
 def numba_type(kind: Any) -> Any:
     """Return numba's type of an argument."""

@@ -24,7 +24,7 @@ COMPILER_OPTIONS = {"nogil": True, "error_model": "numpy"}
 MODE = "off" if os.environ.get("WATTSHED_JIT", "").strip().lower() in {"off", "0", "no", "false"} else "cpu"
 prange: Any = range
 
-_helpers: list[tuple[Callable[..., Any], str, bool]] = []
+_helpers: list[tuple[Callable[..., Any], bool]] = []
 _twins: list[Any] = []  # numba holds them weakly
 
 
@@ -73,7 +73,7 @@ def jit(function: Any = None, /, *, inline: str = "never", parallel: bool = Fals
     def mark(helper: Any) -> Any:
         if parallel:
             return ParallelKernel(helper)
-        _helpers.append((helper, inline, allocates))
+        _helpers.append((helper, allocates))
         if _twins:
             link()
         return helper
@@ -90,8 +90,9 @@ def link() -> None:
     import numba
     from numba.core import types
 
-    for helper, inline, allocates in _helpers[len(_twins) :]:
-        twin = numba.njit(helper, inline=inline, _nrt=allocates, **COMPILER_OPTIONS)
+    for helper, allocates in _helpers[len(_twins) :]:
+        # Nobody calls a twin from Python or C: wrappers for that would be half of what is compiled.
+        twin = numba.njit(helper, _nrt=allocates, no_cpython_wrapper=True, no_cfunc_wrapper=True, **COMPILER_OPTIONS)
         _twins.append(twin)
         made: Any = helper
         made._numba_type_ = types.Dispatcher(twin)
