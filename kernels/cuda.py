@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wattshed.kernels.arrays.draws import drawn_block, key_of
 from wattshed.kernels.arrays.segments import sum_chunk
 from wattshed.kernels.arrays.sweep import sweep
 from wattshed.kernels.arrays.trapezoid import BACKWARDS, COVERED, FIRST_MW, FIRST_US, HI, LAST_MW, LAST_US, LO, PART
@@ -163,17 +162,6 @@ def _sum_segments(time_us, power_mw, offsets, gpu, first, edges, rows, idle_mw, 
         sum_chunk(k, time_us, power_mw, offsets, gpu, first, edges, rows, idle_mw, max_gap_us, out, span, bounds)
 
 
-@cuda.jit
-def _count(seed, first, counts):
-    """One thread per draw of every replicate."""
-    at = cuda.grid(1)
-    blocks = counts.shape[1]
-    if at < counts.shape[0] * blocks:
-        replicate = at // blocks
-        key = key_of(seed, first + replicate)
-        cuda.atomic.add(counts, (replicate, drawn_block(key, at % blocks, blocks)), np.int32(1))
-
-
 def sum_chunks(
     time_us: Any,
     power_mw: Any,
@@ -297,20 +285,3 @@ def sum_segments(time_us: Any, power_mw: Any, *rest: Any) -> None:
         each(_sum_segments, len(span), time_us, power_mw, *map(put, given), max_gap_us, *device)
         for array, filled in zip((out, span, bounds), device, strict=True):
             array[:] = filled.copy_to_host()
-
-
-def count_draws(seed: int, first: int, counts: NDArray[np.int32]) -> None:
-    """Draw and count: the twin of the CPU's in :mod:`kernels.arrays.draws`.
-
-    Parameters
-    ----------
-    seed, first : int
-    counts : int32[replicates, blocks]
-    """
-
-    def run(low: int, high: int) -> None:
-        out = cuda.to_device(np.zeros((high - low, counts.shape[1]), np.int32))
-        each(_count, out.size, np.int64(seed), np.int64(first + low), out)
-        counts[low:high] = out.copy_to_host()
-
-    in_pieces(0, len(counts), run)

@@ -10,7 +10,6 @@ import numpy as np
 from wattshed.kernels import arrow_messages, bandwidth, columns, energy, ensemble, jobs, quantiles, windows
 from wattshed.kernels.billing import histogram, power_only, reconcile, split
 from wattshed.kernels.cache import cache_folder, prune_cache
-from wattshed.kernels.columns import PARALLEL_FROM
 from wattshed.kernels.jit import MODE
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ def _ensemble() -> None:
 
 def steps() -> dict[str, Callable[[], object]]:
     """Name each group of kernels and give a call that compiles it, for one thread and for all; the live path first."""
-    small, large = 8, PARALLEL_FROM
+    small, large = 8, 1 << 18
     return {
         "live path": _live_path,
         "plain path": lambda: _plain(small),

@@ -32,8 +32,30 @@ def portion(total: int, part: int, whole: int) -> int:
 
 
 @jit
+def _equal(total: int, weight, weights: int, n: int, out) -> bool:  # type: ignore[no-untyped-def]
+    """Split among those who weigh anything, with one division, if they weigh the same; tells whether they do."""
+    each, sharing = 0, 0
+    for j in range(n):
+        if weight[j] > 0:
+            if sharing > 0 and weight[j] != each:
+                return False
+            each = weight[j]
+            sharing += 1
+    part = total // sharing
+    left = total - part * sharing
+    for j in range(n):
+        out[j] = 0
+        if weight[j] > 0:
+            out[j] = part + (left > 0)
+            left -= left > 0
+    return True
+
+
+@jit
 def apportion(total: int, weight, weights: int, n: int, out) -> None:  # type: ignore[no-untyped-def]
     """Split ``total`` by ``weight[:n]`` (sum ``weights`` > 0) into ``out[:n]``, by largest remainder."""
+    if _equal(total, weight, weights, n, out):
+        return
     left = total
     for j in range(n):
         out[j] = total // weights * weight[j] + total % weights * weight[j] // weights

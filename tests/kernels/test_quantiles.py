@@ -21,7 +21,6 @@ def test_equal_sorting_in_any_chunks(recording, gap, ppm, small):
         if small:
             patch.setattr(module, "CHUNK", 3)
             patch.setattr(module, "_BATCH", 2)
-            patch.setattr(module, "PARALLEL_FROM", 0)
         expected = naive.quantiles(*recording, gap, ppm)
         assert quantiles(*recording, gap, ppm).tolist() == expected
 

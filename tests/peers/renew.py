@@ -1,4 +1,4 @@
-"""``make peers``: measures with wattshed and its peers, and renews docs/measurements/peers.json and docs/accuracy.md."""
+"""``make peers``: measures with wattshed and its peers; renews docs/measurements/peers.json and docs/accuracy.md."""
 
 import argparse
 import json

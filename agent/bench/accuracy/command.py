@@ -26,7 +26,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "accuracy",
         help="wattshed, Zeus, CodeCarbon, nvitop and carbontracker on jobs whose joules are known",
-        description="Lets wattshed and every peer that is installed measure the same jobs on the same SIMULATED driver, "
+        description="Lets wattshed and every peer that is installed measure the same jobs on one SIMULATED driver, "
         "in virtual time, each in a process of its own, and compares what they say with the joules that really flowed; "
         "then what each costs, in real time. Needs the extra 'peers'; a peer that is not installed is left out.",
     )

@@ -79,10 +79,10 @@ def _cost_lines(document: Mapping[str, Any]) -> list[str]:
     if "cost" not in document:
         return []
     cost = document["cost"]
+    where = f"{cost['gpus']} busy GPUs ({cost['machine']['processor']})"
     lines = [
         "",
-        f"Cost in real time, {cost['seconds']:g} s of {cost['gpus']} busy GPUs ({cost['machine']['processor']}); the "
-        + "simulated driver's own processor time is left out:",
+        f"Cost in real time, {cost['seconds']:g} s of {where}; the simulated driver's own processor time is left out:",
         "",
         "| | % of a core | peak memory, MiB | driver calls a second |",
         "|---|--:|--:|--:|",
