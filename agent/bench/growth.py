@@ -103,7 +103,7 @@ def print_table(document: dict[str, Any]) -> None:
         slopes = one["slope"]
         for number, point in enumerate(one["points"]):
             last = number == len(one["points"]) - 1
-            slope = f"time {slopes['seconds']:.2f}, memory {slopes['peak_mib']:.2f}" if last and slopes else ""
+            slope = f"time {slopes['seconds']:z.2f}, memory {slopes['peak_mib']:z.2f}" if last and slopes else ""
             table.add_row(
                 one["what"] if not number else "", f"{point['size']:,} {one['axis']}", f"{point['seconds']:.3g}",
                 f"{point['peak_mib']:.0f}", slope,

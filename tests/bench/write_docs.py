@@ -106,7 +106,7 @@ def growth(document):
             f"{point['size']:,} {one['axis']}: {point['seconds']:.2g} s, {point['peak_mib']:,.0f} MiB"
             for point in (one["points"][0], one["points"][-1])
         )
-        slopes = (f"{one['slope'][name]:.2f}" if one["slope"] else "" for name in ("seconds", "peak_mib"))
+        slopes = (f"{one['slope'][name]:z.2f}" if one["slope"] else "" for name in ("seconds", "peak_mib"))
         text += row(one["what"], first, last, *slopes)
     ended = [f"* {one['name']}, {one['stopped']}\n" for one in document["series"] if one["points"] and one["stopped"]]
     return text + ("\nSeries that ended early, and why:\n\n" + "".join(ended) if ended else "")
