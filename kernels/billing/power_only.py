@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from wattshed.kernels.billing.histogram import BEFORE, BEFORE_T, HELD, HIGHEST_MW, SEEN_T
+from wattshed.kernels.billing.histogram import BEFORE, BEFORE_T, HELD, HIGHEST, HIGHEST_MW, LOWEST, SEEN_T
+from wattshed.kernels.billing.histogram import pour as _pour
 from wattshed.kernels.billing.layout import DIAGNOSTICS, Diagnostics, GpuState
 from wattshed.kernels.billing.reconcile import MOST_HNJ, follow, is_reading
 from wattshed.kernels.billing.records import opened, put_back
@@ -39,7 +40,7 @@ MANY_ROWS = 200_000
 """From here on threads pay."""
 
 
-@jit
+@jit(allocates=False)
 def _sum_block(times, powers):
     """Sum the intervals between all rows: (energy, equal neighbours, lowest, highest reading, longest interval).
 
@@ -61,7 +62,7 @@ def _sum_block(times, powers):
     return energy, equal, low, high, longest
 
 
-@jit
+@jit(allocates=False)
 def _static_block(times, powers, twice_idle):
     """Sum what of a good block lies below idle power."""
     static = np.uint64(0)
@@ -72,21 +73,28 @@ def _static_block(times, powers, twice_idle):
     return np.int64(static)
 
 
-@jit
-def _pour_block(times, powers, held, bins):
+@jit(allocates=False)
+def _pour_block(times, powers, bins):
     """Add the weights of a good block: every reading's two intervals, but for the last reading, whose weight is kept.
 
-    ``held`` is the interval before the first reading. Returns that before the last.
+    The first reading is left to the caller. Returns the interval before the last.
     """
+    low, high = bins[0], bins[1]
     times_next = times[1:]
-    for i in range(len(times_next)):
-        after = np.int64(times_next[i]) - np.int64(times[i])
-        bins[np.uint32(powers[i])] += held + after
+    held = np.uint32(np.int64(times_next[0]) - np.int64(times[0]))
+    for i in range(1, len(times_next)):
+        after = np.uint32(np.int64(times_next[i]) - np.int64(times[i]))
+        weight = np.uint32(held + after)  # of two intervals below 2**31
+        level = np.uint32(powers[i])
+        total = np.uint32(low[level] + weight)
+        low[level] = total
+        if total < weight:
+            high[level] += np.uint32(1)
         held = after
-    return held
+    return np.int64(held)
 
 
-@jit
+@jit(allocates=False)
 def _walk(times, powers, base, s, happened, ceiling, max_gap, twice_idle, pour, last, bins, out):
     """Book rows one by one, as `reconcile.merge` does; returns how many, fewer than all if the sums are full."""
     for i in range(len(powers)):
@@ -110,14 +118,14 @@ def _walk(times, powers, base, s, happened, ceiling, max_gap, twice_idle, pour, 
             if last[BEFORE] > 0:
                 apart = t - last[BEFORE_T]
                 held = apart if 0 <= apart <= max_gap else np.int64(0)
-                bins[np.uint32(last[BEFORE])] += last[HELD] + held
+                _pour(bins, last, last[BEFORE], last[HELD] + held)
             last[BEFORE_T], last[BEFORE], last[HELD] = t, p, held
         if out[0] >= MOST_HNJ:
             return i + 1
     return len(powers)
 
 
-@jit
+@jit(allocates=False)
 def _longest_run(times, powers, base, s):
     """Go on with the run of equal readings through a good block's rows but the first."""
     for i in range(1, len(powers)):
@@ -127,7 +135,7 @@ def _longest_run(times, powers, base, s):
             s.run_since_us = base + np.int64(times[i])
 
 
-@jit
+@jit(allocates=False)
 def _highest(powers, ceiling):
     highest = np.int64(0)
     for i in range(len(powers)):
@@ -135,7 +143,7 @@ def _highest(powers, ceiling):
     return min(highest, ceiling)
 
 
-@jit
+@jit(allocates=False)
 def _book_block(times, powers, base, s, happened, ceiling, max_gap, twice_idle, pour, last, bins, out):
     """Book one block; returns how many rows were booked: none if a reading has no bin, which is then in ``out``."""
     n = len(powers)
@@ -143,14 +151,14 @@ def _book_block(times, powers, base, s, happened, ceiling, max_gap, twice_idle, 
     begin, end = base + np.int64(times[0]), base + np.int64(times[n - 1])
     good = (
         n > 2
-        and longest <= np.uint64(min(max_gap, np.int64(0xFFFFFFFF)))
+        and longest <= np.uint64(min(max_gap, np.int64(0x7FFFFFFF)))
         and low > 0
         and np.int64(high) <= ceiling
         and np.float64(end - begin) * 2.0 * np.float64(ceiling) < np.float64(MOST_HNJ)
     )
     # The reading before the block is poured too, and the bins that it once had may have been given back since.
     highest = max(np.int64(high) if good else _highest(powers, ceiling), last[BEFORE])
-    if pour and highest > 0 and highest >= len(bins):
+    if pour and highest > 0 and highest >= bins.shape[1]:
         out[2] = highest
         return 0
     if not good:
@@ -174,12 +182,14 @@ def _book_block(times, powers, base, s, happened, ceiling, max_gap, twice_idle, 
     s.last_us = s.power_us = s.shape_us = s.booked_us = end
     s.power_mw = np.int64(powers[n - 1])
     if pour:
-        last[HELD] = _pour_block(times, powers, last[HELD], bins)
+        _pour(bins, last, last[BEFORE], last[HELD] + np.int64(times[1]) - np.int64(times[0]))
+        last[HELD] = _pour_block(times, powers, bins)
+        last[LOWEST], last[HIGHEST] = min(last[LOWEST], np.int64(low)), max(last[HIGHEST], np.int64(high))
         last[SEEN_T], last[BEFORE_T], last[BEFORE] = end, end, np.int64(powers[n - 1])
     return n
 
 
-@jit
+@jit(allocates=False)
 def _book_gpu(columns, gpu, place, states, diagnostics, limits, pour, last, bins, out):
     """Book one GPU from ``place`` (window, row) on, and move it; stops before a reading without a bin, or when full.
 
@@ -291,5 +301,5 @@ def book_power_only(
     return booked
 
 
-_NO_BINS = np.empty(0, np.int64)
-_NO_LAST = np.zeros(4, np.int64)
+_NO_BINS = np.empty((2, 0), np.uint32)
+_NO_LAST = np.zeros(6, np.int64)
