@@ -37,8 +37,8 @@ docs: $(VENV)/.test            ## regenerate references, dashboards, golden page
 bench: $(VENV)/.test            ## the kernels against memory bandwidth, numpy, polars and duckdb
 	$(BIN)/wattshed bench $(ARGS)
 
-peers: $(VENV)/.test $(VENV)/.peers            ## measure with Zeus, CodeCarbon, nvitop and wattshed; renew docs/accuracy.md
-	PYTHONPATH=$(abspath $(VENV)/peers) $(BIN)/python -m tests.peers.table
+peers: $(VENV)/.test $(VENV)/.peers            ## measure with wattshed and its peers (wattshed bench accuracy); renew docs/accuracy.md
+	PYTHONPATH=$(abspath $(VENV)/peers) $(BIN)/python -m tests.peers.renew $(ARGS)
 
 packages: $(VENV)/.test            ## wheel, sdist, deb and rpm into dist/
 	$(BIN)/python -m build --no-isolation --outdir dist
@@ -50,7 +50,7 @@ lock:            ## resolve pyproject.toml into requirements/*.lock, with hashes
 		--extra collect --extra kubernetes --extra otlp -c requirements/run.lock -o requirements/packages.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group dev \
 		--extra bench --extra collect --extra kubernetes --extra otlp --extra plot --extra scale --extra top -c requirements/run.lock -o requirements/test.lock
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --group peers \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra peers \
 		-c requirements/test.lock --no-emit-package amdsmi \
 		$$(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package \1/p' requirements/test.lock) -o requirements/peers.lock
 

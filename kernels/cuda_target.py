@@ -20,6 +20,7 @@ import numpy as np
 from numba import cuda
 
 from wattshed.kernels.int128 import add_product
+from wattshed.kernels.jit import link
 
 __all__ = ["SIMULATED", "THREADS", "cuda", "each", "launch", "trial"]
 
@@ -48,6 +49,8 @@ def _mend() -> None:
 
 
 _mend()
+if not SIMULATED:
+    link()
 
 
 def launch(kernel: Any, blocks: int | tuple[int, int], threads: int, *args: Any) -> None:

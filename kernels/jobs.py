@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from wattshed.kernels.arrays.segments import HIGHEST_MW, LONGEST_US, cut, sum_chunks
-from wattshed.kernels.billing.shares import nobody_here, split_dynamic, split_static
-from wattshed.kernels.billing.usage import SweepPlace, pass_edge, usage_rows
+from wattshed.kernels.billing.shares import here_in, split_dynamic, split_static
+from wattshed.kernels.billing.usage import OwnerUse, SweepPlace, pass_edge, usage_rows
 from wattshed.kernels.columns import CHUNK, CUDA_CHUNK, PARALLEL_FROM, need_host
-from wattshed.kernels.jit import jit, prange
+from wattshed.kernels.jit import MODE, jit, prange
 from wattshed.kernels.placing import least_and_greatest, place, raise_backwards, valid_rows
+from wattshed.kernels.records import objects
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -135,7 +136,7 @@ def _split_gpu(g, lo, hi, sums, edges, usage, here, still, moving, result):
 def _split_all(sums, edges, rows, usage, still, moving, result):
     """Split every GPU's segments among its usage rows."""
     for g in prange(len(sums.chunks) - 1):
-        here = nobody_here(rows[g + 1] - rows[g])
+        here = here_in(np.empty((3, rows[g + 1] - rows[g] + 1), np.int64), 0, 0, rows[g + 1] - rows[g])
         _split_gpu(g, rows[g], rows[g + 1], sums, edges, usage, here, still, moving, result)
 
 
@@ -234,6 +235,8 @@ def job_energy(
         np.zeros((gpus, 2), np.int64), np.zeros((gpus, 2), np.int64),
     )  # fmt: skip
     usage = usage_rows(rows, start_us, end_us, activity_ppm, busy_ppm, share_ppm, live)
+    if MODE == "off":
+        usage = usage._replace(row=objects(usage.row, OwnerUse))  # type: ignore[arg-type]
     split_all = _split_all if len(time_us) >= PARALLEL_FROM else _split_all.serial
     split_all(sums, edges, rows, usage, np.zeros(m, np.int64), np.zeros(m, np.int64), result)
     return result

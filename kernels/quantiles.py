@@ -113,7 +113,7 @@ def _needed(total, ppm):
     return max(whole + (rest + PPM - 1) // PPM, np.int64(1))
 
 
-@jit
+@jit(parallel=True)
 def _choose_bins(owner, bins, ppm, slot_of, wanted, below):
     """Find the coarse bin of every quantile of every GPU and give each such bin a slot.
 
@@ -142,7 +142,7 @@ def _choose_bins(owner, bins, ppm, slot_of, wanted, below):
                 slot_of[g, at] = slots
 
 
-@jit
+@jit(parallel=True)
 def _read_fine(owner, fine, shift, slot_of, wanted, below, out):
     """Find every quantile in its fine histogram."""
     width = np.int64(1) << shift

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wattshed.kernels import arrow_messages, bandwidth, columns, energy, ensemble, jobs, packed, quantiles, windows
+from wattshed.kernels import arrow_messages, bandwidth, columns, energy, ensemble, jobs, quantiles, windows
 from wattshed.kernels.billing import histogram, power_only, reconcile, split
+from wattshed.kernels.cache import cache_folder, prune_cache
 from wattshed.kernels.columns import PARALLEL_FROM
-from wattshed.kernels.jit import MODE, cache_folder, prune_cache
+from wattshed.kernels.jit import MODE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -68,10 +69,8 @@ def _segments() -> None:
 
 
 def _ensemble() -> None:
-    power = np.ones((8, 8), np.int32)
-    bounds = np.array([0, 4, 8], np.int64)
-    ensemble.bootstrap_direct(power, bounds, 2, 1)
-    ensemble.bootstrap(ensemble.block_totals(power, bounds), 2, 1)
+    ensemble.bootstrap(np.ones((2, 8), np.int64), 2, 1)
+    ensemble.bootstrap(np.full((2, 8), 1 << 52, np.int64), 2, 1)
 
 
 def steps() -> dict[str, Callable[[], object]]:
@@ -81,7 +80,6 @@ def steps() -> dict[str, Callable[[], object]]:
         "live path": _live_path,
         "plain path": lambda: _plain(small),
         "energy": lambda: [energy.integrate(*_recording(n), _GAP_US) for n in (small, large)],
-        "packed energy": lambda: [packed.integrate(packed.pack(*_recording(n)), _GAP_US) for n in (small, large)],
         "jobs": lambda: [_job_energy(n) for n in (small, large)],
         "windows": lambda: [windows.windows(*_recording(n), 60_000_000, _GAP_US) for n in (small, large)],
         "quantiles": lambda: [quantiles.quantiles(*_recording(n), _GAP_US) for n in (small, large)],

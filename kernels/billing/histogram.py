@@ -9,7 +9,7 @@ the powers that occur. Weights are those of :mod:`kernels.quantiles`, and so are
 
 # Kernels are typed by numba when they are first called; what Python calls is annotated.
 # mypy: allow-untyped-defs, allow-untyped-calls
-# ruff: noqa: ANN202
+# ruff: noqa: ANN201, ANN202
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wattshed.kernels.columns import as_read
+from wattshed.kernels.entry import i32, i64, kernel, u32
 from wattshed.kernels.jit import jit
 
 if TYPE_CHECKING:
@@ -38,23 +38,29 @@ SEEN_T, BEFORE_T, BEFORE, HELD, LOWEST, HIGHEST = range(6)
 the lowest and highest bin that was poured into."""
 
 
-@jit(allocates=False)
-def pour(bins, last, level, weight):
-    """Add a weight of any size to a bin."""
+@jit
+def pour(bins, level, weight):
+    """Add a weight of any size to a bin; whoever does it also tells what was touched (`touch`)."""
     low, high = bins[0], bins[1]
     total = np.int64(low[level]) + weight
     low[level] = np.uint32(total & 0xFFFFFFFF)
     high[level] += np.uint32(total >> 32)
-    last[LOWEST], last[HIGHEST] = min(last[LOWEST], level), max(last[HIGHEST], level)
 
 
-@jit(allocates=False)
+@jit
+def touch(last, lowest, highest):
+    """Take note that bins of these powers, and none outside, were poured into."""
+    last[LOWEST], last[HIGHEST] = min(last[LOWEST], lowest), max(last[HIGHEST], highest)
+
+
+@kernel(i64[:], i64[:], i64[:], u32[:, :])
 def _pour_all(level, weight, last, bins):
     for i in range(len(level)):
-        pour(bins, last, level[i], weight[i])
+        pour(bins, level[i], weight[i])
+        touch(last, level[i], level[i])
 
 
-@jit(allocates=False)
+@kernel(i64[:], i32[:], i64, i64, i64[:], i64[:], i64[:], returns=i64)
 def _weigh(time_us, power_mw, ceiling_mw, max_gap_us, last, level, weight):
     """Give every reading but the last its weight, whose weight is kept in ``last``; returns how many.
 
@@ -163,9 +169,9 @@ class PowerHistogram:
             return
         time_us, power_mw = (np.concatenate(column) for column in zip(*self._waiting, strict=True))
         self._waiting, self._rows = [], 0
-        ceiling, gap = (np.int64(min(limit, np.iinfo(np.int64).max)) for limit in self._limits)
+        ceiling, gap = (min(limit, np.iinfo(np.int64).max) for limit in self._limits)
         level, weight = np.empty((2, len(power_mw)), np.int64)
-        n = _weigh(as_read(time_us), as_read(power_mw), ceiling, gap, self.last, level, weight)
+        n = _weigh(time_us, power_mw, ceiling, gap, self.last, level, weight)
         level, weight = level[:n], weight[:n]
         highest = int(level.max(initial=0))
         if highest <= HIGHEST_MW and self.worth_bins(n):
@@ -173,6 +179,20 @@ class PowerHistogram:
             _pour_all(level, weight, self.last, self.bins)
         else:
             self._levels, self._weights = _joined(self._levels, self._weights, level, weight)
+
+    def add_weights(self, lowest_mw: int, weight_us: NDArray[np.int64]) -> None:
+        """Add what somebody else counted to the bins from ``lowest_mw`` on, for which there is room.
+
+        Parameters
+        ----------
+        lowest_mw : int, mW
+        weight_us : int64[n], us
+        """
+        bins = self.bins[:, lowest_mw : lowest_mw + len(weight_us)]
+        total = bins[0] + weight_us
+        bins[0] = total & 0xFFFFFFFF
+        bins[1] += (total >> 32).astype(np.uint32)
+        touch(self.last, lowest_mw, lowest_mw + len(weight_us) - 1)
 
     def merge(self, other: PowerHistogram) -> None:
         """Add the weights of another stretch of time.

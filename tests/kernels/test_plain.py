@@ -9,9 +9,9 @@ from wattshed.kernels.billing.histogram import PowerHistogram
 from wattshed.kernels.billing.layout import Diagnostics
 from wattshed.kernels.billing.power_only import BLOCK, book_power_only
 from wattshed.kernels.billing.reconcile import merge, new_state
-from wattshed.kernels.billing.records import objects
 from wattshed.kernels.billing.split import split
 from wattshed.kernels.columns import Columns
+from wattshed.kernels.records import objects
 
 S = 1_000_000
 
