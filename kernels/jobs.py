@@ -176,7 +176,7 @@ def _sum(time_us, power_mw, offsets, max_gap_us, idle_mw, edges, rows, on_cuda):
     )  # fmt: skip
     with np.errstate(over="ignore"):  # checked by the range of the readings
         if on_cuda:
-            from wattshed.kernels.cuda import sum_segments
+            from wattshed.kernels.cuda_segments import sum_segments
 
             sum_segments(*given)
         else:

@@ -105,7 +105,7 @@ def windows(
     given = (time_us, power_mw, offsets, gpus[of], first, last, into, np.int64(window_us), gap, out, usable)
     with np.errstate(over="ignore"):  # checked below
         if on_cuda:
-            from wattshed.kernels.cuda import sweep_windows
+            from wattshed.kernels.cuda_windows import sweep_windows
 
             sweep_windows(*given)
         else:

@@ -186,6 +186,14 @@ def plan_of(folder: Path | None) -> list[str]:
     return ["wattshed.kernels.build", "--out", str(folder)]
 
 
+def begin() -> Form:
+    """Settle in which form the kernels begin: as is set, but nothing waits for a compiler that nobody asked for."""
+    form = load.form()
+    if load.setting() == "auto" and form.name == "numba":
+        form = load.use("off")
+    return form
+
+
 def settle_form(opened: ExitStack) -> Callable[[Window], None]:
     """Settle in which form the kernels begin, and return what is to be called between two windows.
 
@@ -194,10 +202,7 @@ def settle_form(opened: ExitStack) -> Callable[[Window], None]:
     opened : ExitStack
         Ends what was begun.
     """
-    automatic = load.setting() == "auto"
-    if automatic and load.form().name == "numba":
-        load.use("off")  # nothing waits for a compiler
-    if not automatic or load.form().name != "off":
+    if begin().name != "off" or load.setting() != "auto":
         return lambda _: None
     compiling = Compiling(lambda: plan_of(cache_folder()), load.look_again)
     opened.callback(compiling.close)
