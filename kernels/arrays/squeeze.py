@@ -2,7 +2,7 @@
 
 # Kernels are typed by numba when they are first called; what Python calls is annotated.
 # mypy: allow-untyped-defs, allow-untyped-calls
-# ruff: noqa: ANN201
+# ruff: noqa: ANN201, ANN202
 
 from __future__ import annotations
 
