@@ -24,7 +24,7 @@ EVERY = 64
 SHIFT = 9
 LEVELS = 4096
 """A guess is made in steps of ``1 << SHIFT`` mW, so many of them; what is above makes no guess."""
-WIDEST = 1 << 16
+WIDEST = 1 << 17
 """The bands of one GPU are together no wider, in mW: what is counted for a task stays near the core."""
 SURE = 3.0
 """A guess is so many standard errors wide on each side: wider ones are wrong less often, and cost every row more."""

@@ -32,7 +32,7 @@ def portion(total: int, part: int, whole: int) -> int:
 
 
 @jit
-def _equal(total: int, weight, n: int, out) -> bool:  # type: ignore[no-untyped-def]
+def _equally(total: int, weight, n: int, out) -> bool:  # type: ignore[no-untyped-def]
     """Split among those who weigh anything, with one division, if they weigh the same; tells whether they do."""
     each, sharing = 0, 0
     for j in range(n):
@@ -54,7 +54,7 @@ def _equal(total: int, weight, n: int, out) -> bool:  # type: ignore[no-untyped-
 @jit
 def apportion(total: int, weight, weights: int, n: int, out) -> None:  # type: ignore[no-untyped-def]
     """Split ``total`` by ``weight[:n]`` (sum ``weights`` > 0) into ``out[:n]``, by largest remainder."""
-    if _equal(total, weight, n, out):
+    if _equally(total, weight, n, out):
         return
     left = total
     for j in range(n):
