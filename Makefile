@@ -15,7 +15,8 @@ help:            ## this list
 run: $(VENV)/.run            ## set up, then run the daemon, simulated without a driver (flags: make run ARGS="--for 20")
 	$(BIN)/wattshed run --meter auto $(ARGS)
 
-test: $(VENV)/.test $(VENV)/.peers lint            ## set up, then the whole test suite
+test: $(VENV)/.test $(VENV)/.peers lint            ## set up, compile the kernels once, then the whole test suite
+	$(BIN)/wattshed warm
 	$(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.test            ## ruff, mypy --strict, import contracts
