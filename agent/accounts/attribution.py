@@ -199,6 +199,10 @@ class Accounts:
         """
         return self._hosts.get(host, HostAccounts()).books(self.gpus)
 
+    def keys_of(self, host: str) -> list[GpuKey]:
+        """Name the GPUs of `books_of`, in its order."""
+        return list(self._hosts[host].keys) if host in self._hosts else []
+
     def restore(self, host: str, books: Iterable[GpuBooks]) -> None:
         """Take over one host's accounts from before a restart, as `books_of` returned them."""
         mine = self._hosts[host] = HostAccounts()
