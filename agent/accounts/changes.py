@@ -35,7 +35,7 @@ _ROWS_OF_CUTS: dict[str, Callable[[Any], Any]] = {
     "outbox": itemgetter("seq"),
     "records": itemgetter("key", "run_us"),
 }
-"""What tells rows of a list apart; a change holds those that are new or differ, and names in ``gone`` what is no more."""
+"""What tells rows of a list apart. A change holds those that are new or differ, and names in ``gone`` the others."""
 
 
 class LastSaved:

@@ -2,7 +2,7 @@
 
 It is saved before its numbers are published, so that no published counter ever goes backwards, whenever the agent is
 killed: written whole at times, and between them what changed is appended to a journal (`journal.py`, `changes.py`).
-The file is replaced by rename, carries its own checksum, and the one before is kept with its journal: a file that cannot
+killed: written whole at times, and what changes between them is appended to a journal (`journal.py`, `changes.py`).
 be trusted is set aside as ``*.corrupt``, and the agent starts from the one before, or from zero; it never refuses to.
 """
 

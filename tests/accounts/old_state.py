@@ -3,16 +3,23 @@
 import json
 import zlib
 
+from wattshed.agent.accounts.changes import Continued
 from wattshed.agent.accounts.former_versions import LATE_HOLE, LINE, NO_LEVEL, STATE
 from wattshed.agent.accounts.former_versions import TOTALS as NAMES_OF_TOTALS
+from wattshed.agent.accounts.journal import changes_after
 
 MERGE, TOTALS = 27, 19
 """How many columns state and tally had in versions 1 and 2."""
 
 
 def _version_5(path):
-    """Read a state file, which no changes follow, as version 5 had it."""
-    state = json.loads(path.read_bytes().partition(b"\n")[2])
+    """Read a state file and the changes after it as version 5 had it: whole."""
+    whole = Continued(json.loads(path.read_bytes().partition(b"\n")[2]))
+    about, journal = whole.state(), path.with_suffix(".journal")
+    for body in changes_after(journal, about["seq"], about["mark"]).bodies:
+        whole.apply(json.loads(body))
+    journal.unlink(missing_ok=True)
+    state = whole.state()
     shown_us = state.pop("shown_us")
     del state["seq"], state["mark"]
     for gpu in state["gpus"]:
