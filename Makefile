@@ -7,10 +7,10 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 WORKERS ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run test lint docs bench peers packages lock clean
+.PHONY: help run test lint docs bench bench-all peers packages lock clean
 
 help:            ## this list
-	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run            ## set up, then run the daemon, simulated without a driver (flags: make run ARGS="--for 20")
 	$(BIN)/wattshed run --meter auto $(ARGS)
@@ -28,6 +28,7 @@ docs: $(VENV)/.test            ## regenerate references, dashboards, golden page
 	$(BIN)/wattshed config --markdown > docs/configuration.md
 	$(BIN)/python -m wattshed.exporters.formats.reference > docs/metrics.md
 	$(BIN)/python -m tests.fleet.write_docs
+	$(BIN)/python -m tests.bench.write_docs
 	$(BIN)/python -m tests.accounts.coverage
 	$(BIN)/python -m tests.exporters.write_golden
 	$(BIN)/python deploy/grafana/generate.py
@@ -37,8 +38,11 @@ docs: $(VENV)/.test            ## regenerate references, dashboards, golden page
 bench: $(VENV)/.test            ## the kernels against memory bandwidth, numpy, polars and duckdb
 	$(BIN)/wattshed bench $(ARGS)
 
-peers: $(VENV)/.test $(VENV)/.peers            ## measure with Zeus, CodeCarbon, nvitop and wattshed; renew docs/accuracy.md
-	PYTHONPATH=$(abspath $(VENV)/peers) $(BIN)/python -m tests.peers.table
+bench-all: $(VENV)/.test $(VENV)/.peers            ## every benchmark on an idle machine, into docs/ (eight minutes on two cores)
+	$(BIN)/python -m tests.bench.run_all $(ARGS)
+
+peers: $(VENV)/.test $(VENV)/.peers            ## measure with wattshed and its peers (wattshed bench accuracy); renew docs/accuracy.md
+	PYTHONPATH=$(abspath $(VENV)/peers) $(BIN)/python -m tests.peers.renew $(ARGS)
 
 packages: $(VENV)/.test            ## wheel, sdist, deb and rpm into dist/
 	$(BIN)/python -m build --no-isolation --outdir dist
@@ -50,7 +54,7 @@ lock:            ## resolve pyproject.toml into requirements/*.lock, with hashes
 		--extra collect --extra kubernetes --extra otlp -c requirements/run.lock -o requirements/packages.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group dev \
 		--extra bench --extra collect --extra kubernetes --extra otlp --extra plot --extra scale --extra top -c requirements/run.lock -o requirements/test.lock
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --group peers \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra peers \
 		-c requirements/test.lock --no-emit-package amdsmi \
 		$$(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package \1/p' requirements/test.lock) -o requirements/peers.lock
 

@@ -8,35 +8,23 @@ import io
 import os
 import signal
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wattshed.agent.commands import (
-    bench,
-    check,
-    collect,
-    convert,
-    dashboards,
-    fleet,
-    history,
-    replay,
-    report,
-    top,
-    warm,
-)
-from wattshed.agent.commands import config as config_command
 from wattshed.agent.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
     from _typeshed import ReadableBuffer
 
     from wattshed.agent.config import Config
     from wattshed.agent.inputs.report import SourceReport
     from wattshed.agent.window import Window
+
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - it has no public name
 
 DESCRIPTION = "Measures GPU power and attributes every joule to the job that used it."
 EXAMPLES = """examples:
@@ -59,16 +47,36 @@ class _OneLineParser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
-def parser() -> argparse.ArgumentParser:
-    """Build the whole command line; heavy modules are imported only when their command runs."""
+class _Version(argparse.Action):
+    """Prints the version, which is looked up only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        """Print it and end."""
+        parser.exit(0, f"wattshed {own_version()}\n")
+
+
+def parser(only: str = "") -> argparse.ArgumentParser:
+    """Build the command line; what a command needs is imported when it runs, and its flags' room when it is named.
+
+    Parameters
+    ----------
+    only : str
+        The command that was given; where there is none of this name, all of them are told.
+    """
     top_level: argparse.ArgumentParser = _OneLineParser(
         prog="wattshed",
         description=DESCRIPTION,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    top_level.add_argument("--version", action="version", version=f"wattshed {own_version()}")
+    top_level.add_argument("--version", action=_Version, nargs=0, help="show program's version number and exit")
     commands = top_level.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add in [_COMMANDS[only]] if only in _COMMANDS else dict.fromkeys(_COMMANDS.values()):
+        add(commands)
+    return top_level
+
+
+def _add_run(commands: Subparsers) -> None:
     run = commands.add_parser(
         "run",
         help="meter this host and publish the result",
@@ -89,29 +97,62 @@ def parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--record", metavar="DIR", help="also record every window to this folder")
     run.set_defaults(run=_run)
+
+
+def _add_record(commands: Subparsers) -> None:
     record = commands.add_parser(
         "record", help="meter this host into a recording, without publishing", description=_record.__doc__
     )
     record.add_argument("record", metavar="DIR", help="the folder to record to")
     _add_metering_flags(record)
     record.set_defaults(run=_record)
-    replay.add_parser(commands)
-    history.add_parser(commands)
-    report.add_parser(commands)
+
+
+def _add_collect(commands: Subparsers) -> None:
+    from wattshed.agent.commands import collect
+
     collect.add_parser(commands, version=own_version())
-    convert.add_parser(commands)
+
+
+def _add_fleet(commands: Subparsers) -> None:
+    from wattshed.agent.commands import fleet
+
     fleet.add_parser(commands, read_trace=_read_trace)
-    check.add_parser(commands)
-    bench.add_parser(commands)
-    warm.add_parser(commands)
-    config_command.add_parser(commands)
-    dashboards.add_parser(commands)
-    top.add_parser(commands)
-    return top_level
+
+
+def _of(module: str) -> Callable[[Subparsers], None]:
+    """Return what adds the commands of a module, which is imported then."""
+
+    def add(commands: Subparsers) -> None:
+        import_module(f"wattshed.agent.commands.{module}").add_parser(commands)
+
+    return add
+
+
+_HISTORY = _of("history")
+_COMMANDS: dict[str, Callable[[Subparsers], None]] = {
+    "run": _add_run,
+    "record": _add_record,
+    "replay": _of("replay"),
+    "jobs": _HISTORY,
+    "job": _HISTORY,
+    "report": _of("report"),
+    "collect": _add_collect,
+    "convert": _of("convert"),
+    "fleet": _add_fleet,
+    "check": _of("check"),
+    "bench": _of("bench"),
+    "warm": _of("warm"),
+    "config": _of("config"),
+    "dashboards": _of("dashboards"),
+    "top": _of("top"),
+}
 
 
 def own_version() -> str:
     """Return the installed version, or what replaces it in a checkout that was never installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version("wattshed")
     except PackageNotFoundError:
@@ -217,7 +258,8 @@ def main(argv: list[str] | None = None) -> int:
     _own_streams()
     try:
         try:
-            arguments = parser().parse_args(argv)
+            given = sys.argv[1:] if argv is None else argv
+            arguments = parser(given[0] if given else "").parse_args(given)
             return int(arguments.run(arguments))
         finally:
             sys.stdout.flush()  # here its failure can still be reported in one line

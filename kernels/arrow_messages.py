@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from wattshed.kernels.columns import as_read
+from wattshed.kernels.entry import i64, kernel, u8
 from wattshed.kernels.jit import jit
 
 if TYPE_CHECKING:
@@ -171,9 +171,9 @@ def _buffer(data, at, body, end, need):
     return body + offset
 
 
-@jit
-def _look_through(data, at, stop, node, buffer, kind, size, mark_text, table):
-    """Fill ``table`` message by message; returns how many there are, and where the next one would begin."""
+@kernel(u8[:], i64, i64, i64[:], i64[:], i64[:], i64[:], u8[:], i64[:, :], i64[:], returns=i64)
+def _look_through(data, at, stop, node, buffer, kind, size, mark_text, table, following):
+    """Fill ``table`` message by message, and ``following`` with where the next one would begin; returns how many."""
     k = 0
     host = -1
     while k < len(table) and at < stop and at + 8 <= len(data):
@@ -217,7 +217,8 @@ def _look_through(data, at, stop, node, buffer, kind, size, mark_text, table):
             host = k
         at = hi + body
         k += 1
-    return k, at
+    following[0] = at
+    return k
 
 
 def look_through(
@@ -246,8 +247,9 @@ def look_through(
         Where that is, or where the next message begins.
     """
     table = np.empty((most, PLACES + 2 * len(layout.node)), np.int64)
-    count, following = _look_through(as_read(data), at, stop, *layout, _MARK_TEXT, table)
-    return table[:count], int(following)
+    following = np.empty(1, np.int64)
+    count = _look_through(data, at, stop, *layout, _MARK_TEXT, table, following)
+    return table[:count], int(following[0])
 
 
 def spread(columns: Sequence[tuple[int, int, int, int]]) -> BatchLayout:

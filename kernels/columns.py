@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from wattshed.kernels.entry import i32, i64, kernel
 from wattshed.kernels.jit import jit
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ CUDA_CHUNK = 512
 """Samples for one CUDA thread, where a thread works alone: a device wants hundreds of thousands of them."""
 CUDA_BLOCK = 16_384
 """Samples for one block of CUDA threads that work together: several blocks for every multiprocessor from 10**7 on."""
-PARALLEL_FROM = 4 * CHUNK
-"""Fewer samples than this are summed on the caller's thread: waking the pool would cost more."""
 
 
 class Columns(NamedTuple):
@@ -58,8 +57,7 @@ class Columns(NamedTuple):
         return times, self.power_mw[power_at + lo : power_at + hi]
 
 
-@jit
-def cut_into_chunks(offsets, size):
+def cut_into_chunks(offsets: NDArray[np.int64], size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Cut each GPU's rows at every ``size`` rows.
 
     Parameters
@@ -74,16 +72,10 @@ def cut_into_chunks(offsets, size):
     rows : int64[k + 1]
         Chunk j is ``rows[j]:rows[j + 1]``.
     """
-    gpus = len(offsets) - 1
-    owner = np.zeros(gpus + 1, np.int64)
-    for gpu in range(gpus):
-        owner[gpu + 1] = owner[gpu] + (offsets[gpu + 1] - offsets[gpu] + size - 1) // size
-    rows = np.empty(owner[gpus] + 1, np.int64)
-    rows[owner[gpus]] = offsets[gpus]
-    for gpu in range(gpus):
-        for k in range(owner[gpu], owner[gpu + 1]):
-            rows[k] = offsets[gpu] + (k - owner[gpu]) * size
-    return owner, rows
+    counts = -(-np.diff(offsets) // size)
+    owner = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+    within = np.arange(owner[-1]) - np.repeat(owner[:-1], counts)
+    return owner, np.append(np.repeat(offsets[:-1], counts) + within * size, offsets[-1])
 
 
 @jit
@@ -129,14 +121,15 @@ def first_at(time_us, lo, hi, edge_us, guess):
     return low
 
 
-@jit
-def _deal(owner, offsets, order):
-    """Fill ``offsets`` and ``order`` by counting."""
+@kernel(i32[:], i64[:], i64[:], i64[:])
+def _deal(owner, offsets, place, order):
+    """Fill ``offsets`` and ``order`` by counting; ``place`` is room for one number an owner."""
     for i in range(len(owner)):
         offsets[owner[i] + 1] += 1
     for g in range(1, len(offsets)):
         offsets[g] += offsets[g - 1]
-    place = offsets[:-1].copy()
+    for g in range(len(place)):
+        place[g] = offsets[g]
     for i in range(len(owner)):
         order[place[owner[i]]] = i
         place[owner[i]] += 1
@@ -159,15 +152,8 @@ def dealt(owner: NDArray[np.int32], count: int) -> tuple[NDArray[np.int64], NDAr
         Owner i has ``order[offsets[i]:offsets[i + 1]]``.
     """
     offsets, order = np.zeros(count + 1, np.int64), np.empty(len(owner), np.int64)
-    _deal(as_read(owner), offsets, order)
+    _deal(owner, offsets, np.empty(count, np.int64), order)
     return order, offsets
-
-
-def as_read(column: NDArray[Any]) -> NDArray[Any]:
-    """See a column as one that is only read: a kernel is then compiled once for mapped files and for arrays of ours."""
-    seen = column.view()
-    seen.flags.writeable = False
-    return seen
 
 
 def on_device(array: Any) -> bool:
@@ -225,12 +211,3 @@ def raise_backwards(row: int, offsets: NDArray[np.int64]) -> None:
         raise ValueError("time_us goes back before rows already added; add them in the order of time")
     gpu = int(np.searchsorted(offsets, row, side="right")) - 1
     raise ValueError(f"time_us must ascend within a GPU: row {row} of GPU {gpu} is before the row above; sort it")
-
-
-def valid_rows(
-    time_us: NDArray[np.int64], power_mw: NDArray[np.int32], offsets: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
-    """Copy the rows whose reading is one (> 0), still GPU-major."""
-    keep = power_mw > 0
-    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(keep)])
-    return time_us[keep], power_mw[keep], before[offsets]

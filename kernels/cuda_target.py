@@ -14,12 +14,14 @@ from __future__ import annotations
 import importlib
 import os
 import warnings
+from types import FunctionType
 from typing import Any
 
 import numpy as np
 from numba import cuda
 
 from wattshed.kernels.int128 import add_product
+from wattshed.kernels.jit import link
 
 __all__ = ["SIMULATED", "THREADS", "cuda", "each", "launch", "trial"]
 
@@ -47,7 +49,28 @@ def _mend() -> None:
         del vars(np)["row_stack"]
 
 
+def _find_helpers() -> None:
+    """Let numba-cuda compile our helpers, which are plain functions that name their twin (`kernels.jit.link`).
+
+    It makes a device function of a dispatcher that it comes upon; of a function with a dispatcher's type it would take
+    the CPU's code.
+    """
+    if SIMULATED:
+        return
+    context = importlib.import_module("numba.cuda.target").CUDATypingContext
+    real = context.resolve_value_type
+
+    def resolve(self: Any, value: Any) -> Any:
+        twin = getattr(getattr(value, "_numba_type_", None), "dispatcher", None)
+        return real(self, twin if twin is not None and isinstance(value, FunctionType) else value)
+
+    context.resolve_value_type = resolve
+
+
 _mend()
+_find_helpers()
+if not SIMULATED:
+    link()
 
 
 def launch(kernel: Any, blocks: int | tuple[int, int], threads: int, *args: Any) -> None:

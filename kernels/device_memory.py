@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def _out_of_memory(error: Exception) -> bool:
+def out_of_memory(error: Exception) -> bool:
+    """Return whether an allocation failed, here or on the device."""
     return isinstance(error, MemoryError) or "OUT_OF_MEMORY" in str(error).upper()
 
 
@@ -25,7 +26,7 @@ def in_pieces(first: int, last: int, run: Callable[[int, int], None]) -> None:
         run(first, last)
         return
     except Exception as error:
-        if not _out_of_memory(error) or last - first == 1:
+        if not out_of_memory(error) or last - first == 1:
             raise
     # Outside the handler: the exception would keep the arrays of the failed attempt alive.
     middle = (first + last) // 2

@@ -19,20 +19,29 @@ import numpy as np
 
 from wattshed.kernels.bandwidth import read_once
 from wattshed.kernels.columns import on_device
-from wattshed.kernels.jit import MODE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _LOG = logging.getLogger(__name__)
+NO_DEVICE = "no CUDA driver or no device"
 _PROBE_WORDS = 1 << 22
 _LONGEST = 240
 _LAUNCH_S = 1e-4
 """Start of a kernel, allocation and copying back: dozens of microseconds each (CUDA C++ Best Practices Guide, 9.1)."""
 
 
+PASS_START_S = 3.0
+"""Start of a whole pass in a new process: importing numba, the device's context, compiling two kernels (0.2 to 2 s each
+on an H200)."""
+SLOWEST_PASS = 1e9
+"""Bytes of readings a second that a machine books without a device, at least."""
+_MARKS = ("/dev/nvidiactl", "/dev/nvidia0", "/proc/driver/nvidia", "/dev/dxg", "/dev/nvhost-gpu", "/dev/nvmap")
+"""What is there where a driver is: on a server, under WSL, on a Jetson."""
+
+
 class Speeds(NamedTuple):
-    """Bytes a second: reading host memory, copying from the host to the device."""
+    """Bytes a second: reading host memory, copying from the host to the device; of a pass, without and with it."""
 
     host: float
     bus: float
@@ -51,6 +60,16 @@ def _versions() -> str:
     return ", ".join(f"{name} {metadata.version(name)}" for name in names)
 
 
+def simulated() -> bool:
+    """Return whether kernels for a device run in numba-cuda's simulator: as plain Python, with or without a device."""
+    return os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
+
+
+def absent() -> bool:
+    """Look, without loading anything, whether this machine has no trace of a device's driver."""
+    return not simulated() and not any(os.path.exists(mark) for mark in _MARKS)  # noqa: PTH110 - nothing is imported
+
+
 def _in_one_line(error: Exception) -> str:
     """Say what happened; numba writes pages, and begins them with the step that failed."""
     text = f"{type(error).__name__}: {' '.join(str(error).split())}"
@@ -64,15 +83,14 @@ def obstacle() -> str:
     A device counts as usable when a kernel has been compiled for it and has given the right answer: that a driver is
     there says little about numba's own parts. Asked once per process; with a device it takes about a second.
     """
-    simulated = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"  # runs plain Python, so with or without compilation
-    if MODE == "off" and not simulated:
-        return "WATTSHED_JIT=off"
+    if absent():
+        return NO_DEVICE
     if importlib.util.find_spec("numba_cuda") is None:
         return "numba-cuda is not installed (pip install 'wattshed[cuda]')"
     try:
         from wattshed.kernels.cuda_target import cuda, trial
 
-        if not simulated and (why := _no_driver(cuda)):
+        if not simulated() and (why := _no_driver(cuda)):
             return why
         trial()
     except Exception as error:  # noqa: BLE001 - numba, its libraries and the driver raise their own kinds
@@ -91,7 +109,7 @@ def _no_driver(cuda: Any) -> str:
     return (
         "NVVM of the CUDA toolkit is not found (pip install 'wattshed[cuda]', or set CUDA_HOME)"
         if devices
-        else "no CUDA driver or no device"
+        else NO_DEVICE
     )
 
 
@@ -135,6 +153,33 @@ def decide(size: int, *, obstacle: Callable[[], str], speeds: Callable[[], Speed
     host, bus = speeds()
     cpu_s, cuda_s = size / host, _LAUNCH_S + size / bus
     reason = f"{size / 1e6:.0f} MB in host memory: {cpu_s * 1e3:.1f} ms here, {cuda_s * 1e3:.1f} ms over the bus"
+    return Choice("cuda" if cuda_s < cpu_s else "cpu", reason)
+
+
+def decide_pass(
+    size: int, *, obstacle: Callable[[], str], speeds: Callable[[], Speeds], absent: Callable[[], bool] = absent
+) -> Choice:
+    """Choose for a whole pass over ``size`` bytes of readings that a new process makes once.
+
+    Parameters
+    ----------
+    size : int, bytes
+    obstacle : callable
+        Why no device can be used, or empty. Asked only where the answer depends on it: it takes seconds.
+    speeds : callable
+        Bytes a second that this pass was measured to book without and with the device. Likewise.
+    absent : callable
+        Whether there is no trace of a device.
+    """
+    if size < PASS_START_S * SLOWEST_PASS:
+        return Choice("cpu", f"{size / 1e6:.0f} MB of power readings are summed before a device has started")
+    if absent():
+        return Choice("cpu", NO_DEVICE)
+    if why := obstacle():
+        return Choice("cpu", why)
+    here, there = speeds()
+    cpu_s, cuda_s = size / here, PASS_START_S + size / there
+    reason = f"{size / 1e6:.0f} MB of power readings: {cpu_s:.1f} s on the CPU, {cuda_s:.1f} s with the device"
     return Choice("cuda" if cuda_s < cpu_s else "cpu", reason)
 
 

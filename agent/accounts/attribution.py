@@ -30,14 +30,14 @@ from wattshed.agent.accounts.unseen import set_aside
 from wattshed.agent.accounts.untold import untold_hnj
 from wattshed.agent.inputs.boards import likely_limit_mw
 from wattshed.kernels.billing.layout import Diagnostics, GpuState
-from wattshed.kernels.billing.power_only import book_power_only
+from wattshed.kernels.billing.power_only import book_runs
 from wattshed.kernels.billing.reconcile import merge
-from wattshed.kernels.billing.records import objects
 from wattshed.kernels.billing.split import split
 from wattshed.kernels.columns import Columns
+from wattshed.kernels.records import objects
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from wattshed.agent.accounts.ledger import JobAccount
     from wattshed.agent.window import Device, Event, Readings, Window, WindowBatch
     from wattshed.kernels.billing.layout import EnergyIntervals
+    from wattshed.kernels.billing.power_only import BookPowers
 
 
 class Accounts:
@@ -58,9 +59,19 @@ class Accounts:
         A fresh one without limits by default.
     live : bool
         Also keep moving peaks and ramps, which only a running agent publishes.
+    book_powers : BookPowers
+        What books runs of power readings and nothing else.
     """
 
-    def __init__(self, *, max_gap_us: int = 5_000_000, ledger: Ledger | None = None, live: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        max_gap_us: int = 5_000_000,
+        ledger: Ledger | None = None,
+        live: bool = False,
+        book_powers: BookPowers = book_runs,
+    ) -> None:
+        self._book_powers = book_powers
         self.max_gap_us = max_gap_us
         self.ledger = ledger or Ledger()
         self.gpus: dict[GpuKey, GpuAccount] = {}
@@ -85,12 +96,14 @@ class Accounts:
         rows = waiting.followed_by(new)
         before = silence.untold(host.state)
         readings = self._without_modules(window.readings.with_room(len(host.keys)), host, rows)
-        if len(rows.gpu) or int(readings.counter_mj.max(initial=-1)) >= 0 or not self._book_power_only(
-            host,
-            Columns(
-                readings.offsets.reshape(1, -1), readings.time_us, _ZERO, _ZERO, readings.power_mw, _ZERO,
-            ),
-        ):  # fmt: skip
+        if (
+            len(rows.gpu)
+            or int(readings.counter_mj.max(initial=-1)) >= 0
+            or not self._book_power_only(
+                host,
+                [Columns(readings.offsets.reshape(1, -1), readings.time_us, _ZERO, _ZERO, readings.power_mw, _ZERO)],
+            )
+        ):
             for part in in_parts(readings, host.limits):
                 intervals = merge(
                     part.offsets, part.time_us, part.power_mw, part.counter_mj, host.state,
@@ -124,14 +137,22 @@ class Accounts:
 
     def add_batch(self, batch: WindowBatch) -> None:
         """Book windows that hold power readings and nothing else, all at once if nothing prevents it."""
-        host = self._enter(batch.host, batch.devices, int(batch.start_us[0]))
-        before = silence.untold(host.state)
-        if self.live or len(host.waiting.gpu) or not self._book_power_only(host, batch.columns):
-            for window in batch.windows():
-                self.add(window)
-            return
-        host.activity_share, host.holding = ActivityShare(), Holding()
-        self._follow_silence(host, before, int(batch.end_us[-1]))
+        self.add_run([batch])
+
+    def add_run(self, batches: Sequence[WindowBatch]) -> None:
+        """Book batches of one host and the same devices, which follow each other, at once as far as that may be."""
+        while batches:
+            host = self._enter(batches[0].host, batches[0].devices, int(batches[0].start_us[0]))
+            before = silence.untold(host.state)
+            run, batches = _until_one_is_read(batches, before[: len(host.devices), 0])
+            columns = [batch.columns for batch in run]
+            if self.live or len(host.waiting.gpu) or not self._book_power_only(host, columns):
+                for batch in run:
+                    for window in batch.windows():
+                        self.add(window)
+                continue
+            host.activity_share, host.holding = ActivityShare(), Holding()
+            self._follow_silence(host, before, int(run[-1].end_us[-1]))
 
     def finish(self, host: str | None = None) -> None:
         """Nothing follows (of one host, or of all): book what is still open."""
@@ -241,13 +262,13 @@ class Accounts:
         host.limits = DeviceLimits.of(tuple(self.gpus[key].device for key in host.keys), self.max_gap_us)
         return host
 
-    def _book_power_only(self, host: HostAccounts, columns: Columns) -> bool:
+    def _book_power_only(self, host: HostAccounts, runs: Sequence[Columns]) -> bool:
         """Book windows of power readings and nothing else the fast way; False if that cannot be."""
         if host.limits.calibrated or len(host.keys) > len(host.devices):
             return False
         accounts = [self.gpus[key] for key in host.keys]
-        booked = book_power_only(
-            columns, host.state, host.limits.ceiling_mw, host.limits.max_gap_us, host.limits.idle_mw,
+        booked = self._book_powers(
+            runs, host.state, host.limits.ceiling_mw, host.limits.max_gap_us, host.limits.idle_mw,
             None if self.live else [account.power for account in accounts],
         )  # fmt: skip
         if booked is None:
@@ -329,6 +350,18 @@ class Accounts:
                 silence.end(account, state, window.start_us, forgotten=not same_boot)
                 silence.begin(account, window.start_us)
             host.restart(window.start_us, same_boot=same_boot)
+
+
+def _until_one_is_read(
+    batches: Sequence[WindowBatch], unread: NDArray[np.bool_]
+) -> tuple[Sequence[WindowBatch], Sequence[WindowBatch]]:
+    """Part batches before one with the first readings of a GPU: how long it was silent is told batch by batch."""
+    if unread.any():
+        for k, batch in enumerate(batches):
+            rows = (batch.columns.offsets[:, 1:] - batch.columns.offsets[:, :-1]).sum(axis=0)
+            if (rows[unread] > 0).any():
+                return batches[: max(k, 1)], batches[max(k, 1) :]
+    return batches, ()
 
 
 _ZERO = np.zeros(1, np.int64)

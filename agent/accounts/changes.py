@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.accounts.content import plain_device, plain_gpu, plain_job, plain_rest
 from wattshed.agent.accounts.ledger import Line
-from wattshed.agent.wire import parts
+from wattshed.agent.wire import parts_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -133,8 +133,8 @@ class _SavedCuts:
             "cuts": [[owner, gpu.gpu, *cut.plain()] for (owner, gpu), cut in new["cuts"].items()],
             "runs": new["runs"],
             "power": new["power"],
-            "outbox": [parts.plain(part) for part in new["outbox"].values()],
-            "records": [parts.plain_record(record) for record in new["records"].values()],
+            "outbox": [parts_json.plain(part) for part in new["outbox"].values()],
+            "records": [parts_json.plain_record(record) for record in new["records"].values()],
         }
         return {name: value for name, value in found.items() if value or name in rest}
 

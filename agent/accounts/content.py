@@ -15,7 +15,7 @@ from wattshed.agent.accounts.modules import Module
 from wattshed.agent.accounts.pending_usage import PendingUsage
 from wattshed.agent.window import Device, JobKey
 from wattshed.kernels.billing.layout import Diagnostics, GpuState
-from wattshed.kernels.billing.records import objects, of_objects
+from wattshed.kernels.records import objects, of_objects
 
 if TYPE_CHECKING:
     from wattshed.agent.accounts.attribution import Accounts

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from wattshed.agent.accounts.ledger import GpuKey
 from wattshed.agent.accounts.used import CUT_COLUMNS, AmountUsed, Cut, used_by, used_by_nobody
 from wattshed.agent.window import IDLE, OTHER, UNATTRIBUTED, JobKey
-from wattshed.agent.wire import parts
+from wattshed.agent.wire import parts_json
 from wattshed.agent.wire.parts import END, JobPart, JobRecord
 
 if TYPE_CHECKING:
@@ -304,6 +304,14 @@ class Cuts:
             "at_us": self._at_us,
             "due": [{"owner": owner, "gpu": gpu.gpu} for owner, gpu in self._due],
             "columns": CUT_COLUMNS,
+<<<<<<< HEAD
+=======
+            "cuts": [[owner, gpu.gpu, *cut.plain()] for (owner, gpu), cut in self.cuts.items()],
+            "runs": self.runs,
+            "power": self.power,
+            "outbox": [parts_json.plain(part) for part in self.outbox],
+            "records": [parts_json.plain_record(record) for record in self.records.values()],
+>>>>>>> main
         }
 
     @classmethod
@@ -324,8 +332,8 @@ class Cuts:
             found.cuts[str(owner), GpuKey(host, str(gpu))] = Cut.of_plain(row)
         found.power = {str(job): str(text) for job, text in values["power"].items()}
         found.runs = {str(job): int(run_us) for job, run_us in values["runs"].items()}
-        found.outbox.extend(parts.own_of_plain(part) for part in values["outbox"])
-        for record in map(parts.record_of_plain, values["records"]):
+        found.outbox.extend(parts_json.own_of_plain(part) for part in values["outbox"])
+        for record in map(parts_json.record_of_plain, values["records"]):
             found.records[record.key, record.run_us] = record
         return found
 

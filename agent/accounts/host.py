@@ -15,7 +15,7 @@ from wattshed.agent.accounts.pending_usage import NO_PENDING_USAGE, ActivityShar
 from wattshed.agent.accounts.restart import go_on
 from wattshed.kernels.billing.layout import GpuState
 from wattshed.kernels.billing.reconcile import new_state
-from wattshed.kernels.billing.records import objects, of_objects
+from wattshed.kernels.records import objects, of_objects
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

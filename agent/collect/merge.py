@@ -14,7 +14,8 @@ from wattshed.agent.history import schema
 from wattshed.agent.history.forgetting import forget_users
 from wattshed.agent.history.part_rows import PART_COLUMNS, part_of
 from wattshed.agent.history.store import Store, drop_old
-from wattshed.agent.wire.parts import CLOCK_SKEW, MOST_SKEW_US, of_plain, record_of_plain
+from wattshed.agent.wire.parts import CLOCK_SKEW, MOST_SKEW_US
+from wattshed.agent.wire.parts_json import of_plain, record_of_plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

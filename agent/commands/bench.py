@@ -1,23 +1,22 @@
-"""``wattshed bench``: the kernels against memory bandwidth, and against numpy, polars and duckdb, in one run."""
-
-# Imported where they are used: the command line must start without numba, rich and matplotlib.
-# ruff: noqa: PLC0415
+"""``wattshed bench``: what can be measured of wattshed itself, a word each; without a word, the kernels."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import sys
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+from wattshed.agent.bench import growth, history, kernels
+from wattshed.agent.bench.accuracy import command as accuracy
 from wattshed.agent.errors import InputError
 
-SCHEMA = "wattshed.bench/1"
-RIVALS = ("numpy", "polars", "duckdb")
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MEASURED = (kernels, accuracy, growth, history)
+"""Modules that offer ``add_parser(subparsers)``; none imports numpy or numba before its word is given."""
+_BARE = "bare_"
+"""Options of ``bench`` itself are kept apart from those of a word behind it."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -25,134 +24,29 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "bench",
         help="the kernels against this machine's memory bandwidth, and against numpy, polars and duckdb",
-        description="Measures every kernel beside a probe of memory bandwidth and beside numpy, polars and duckdb "
-        "on the same sorted samples; answers are compared before times are. Medians of interleaved runs. "
-        "Needs the extra 'bench' for polars and duckdb; a rival that is not installed is left out.",
+        description=kernels.DESCRIPTION + " With a word, it measures something else.",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.add_argument("--samples", type=_count, default=32_000_000, metavar="N", help="samples (default 32000000)")
-    parser.add_argument("--gpus", type=_count, default=8, metavar="N", help="GPUs that they come from (default 8)")
-    parser.add_argument("--rounds", type=_count, default=5, metavar="N", help="interleaved rounds (default 5)")
-    parser.add_argument("--only", metavar="WORD", default="", help="only the kernels whose name contains this")
-    parser.add_argument(
-        "--no-rivals", action="store_true", help="the kernels and the probe alone: seconds, not minutes"
-    )
-    parser.add_argument("--scaling", action="store_true", help="also: time and memory against samples and job edges")
-    parser.add_argument("--plot", metavar="FILE", help="draw the result (SVG or PNG; needs the extra 'plot')")
-    parser.set_defaults(run=run)
+    kernels.add_options(parser, dest=_BARE)
+    parser.set_defaults(run=_run_kernels)
+    words = parser.add_subparsers(title="what to measure", metavar="WORD")
+    for module in MEASURED:
+        module.add_parser(words)
+    for child in words.choices.values():
+        child.set_defaults(run=partial(_run_word, child.get_default("run"), parser))
 
 
-def _count(text: str) -> int:
-    """Read a positive whole number, with _ or an exponent (1e9)."""
-    try:
-        value = int(float(text)) if "e" in text.lower() else int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
-    return value
+def _run_kernels(arguments: argparse.Namespace) -> int:
+    """Run ``bench`` alone."""
+    own = {name.removeprefix(_BARE): value for name, value in vars(arguments).items() if name.startswith(_BARE)}
+    return kernels.run(argparse.Namespace(**own))
 
 
-def machine() -> dict[str, Any]:
-    """Describe the machine: processor, cores, memory; no name of it or of its owner."""
-    model = platform.machine()
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123 - a stream of the kernel, not a file
-            model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
-    except OSError:
-        pass
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return {"processor": model, "cores": len(os.sched_getaffinity(0)), "memory_gib": round(pages / 2**30, 1)}
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Run the benchmark; 0 if all answers agree, 1 if any does not."""
-    from wattshed.kernels.jit import MODE, threads
-
-    if MODE == "off":
-        raise InputError("bench measures compiled kernels, but WATTSHED_JIT=off; unset it")
-    if arguments.plot and not Path(arguments.plot).resolve().parent.is_dir():
-        raise InputError("the folder of --plot does not exist", arguments.plot)
-    if arguments.plot:
-        _require_plot()
-    from wattshed.agent.bench.contests import contests
-    from wattshed.kernels.warm import warm_up
-
-    warm_up(lambda name, number, of, seconds: _say(f"compiling {number}/{of}: {name} ({seconds:.1f} s)"))
-    rivals = () if arguments.no_rivals else RIVALS
-    results = list(
-        contests(arguments.samples, arguments.gpus, arguments.rounds, rivals=rivals, only=arguments.only, say=_say)
-    )
-    document: dict[str, Any] = {
-        "schema": SCHEMA,
-        "machine": {**machine(), "threads": threads()},
-        "samples": arguments.samples,
-        "gpus": arguments.gpus,
-        "rounds": arguments.rounds,
-        "contests": results,
-    }
-    if arguments.scaling:
-        from wattshed.agent.bench.scaling import scaling
-
-        document["scaling"] = scaling(say=_say)
-    _say("")
-    if arguments.plot:
-        from wattshed.agent.bench.plot import plot
-
-        plot(document, Path(arguments.plot))
-    if arguments.json:
-        print(json.dumps(document, indent=2))  # noqa: T201 - the answer
-    else:
-        print_table(document)
-    return 0 if all(result["agree"] for result in results) else 1
-
-
-def _require_plot() -> None:
-    if find_spec("matplotlib") is None:
-        raise InputError("--plot needs matplotlib: pip install 'wattshed[plot]'")
-
-
-def _say(text: str) -> None:
-    """Show progress on a terminal, on one line."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\033[K{text}")
-        sys.stderr.flush()
-
-
-def print_table(document: dict[str, Any]) -> None:
-    """Print the contests and, where it was measured, the scaling of a document of `wattshed bench`."""
-    from rich.console import Console
-    from rich.table import Table
-
-    about = document["machine"]
-    table = Table(
-        title=f"{document['samples']:,} samples of {document['gpus']} GPUs; {about['processor']}, "
-        f"{about['threads']} threads; medians of {document['rounds']} interleaved rounds",
-        caption="GB/s and share: against the bandwidth probe beside it. x: how many times as fast as the rival.",
-    )
-    columns = ("kernel", "ms", "GB/s", "share", *(f"x {rival}" for rival in RIVALS), "x other", "answers")
-    for name in columns:
-        table.add_column(name, justify="left" if name == "kernel" else "right", no_wrap=name == "kernel")
-    for result in document["contests"]:
-        rivals = result["rivals"]
-        table.add_row(
-            result["kernel"],
-            f"{result['seconds'] * 1e3:.1f}",
-            _number(result.get("gigabytes_per_s"), ".1f") or f"{result['giga_adds_per_s']:.1f} Gadd/s",
-            _number(result.get("share_of_bandwidth"), ".0%"),
-            *(_number(rivals.get(rival, {}).get("times_quicker"), ".1f") for rival in RIVALS),
-            ", ".join(f"{value['times_quicker']:.1f} {name}" for name, value in rivals.items() if name not in RIVALS),
-            "agree" if result["agree"] else "DIFFER",
-        )
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    console.print(table)
-    for point in document.get("scaling", {}).get("samples", []):
-        console.print(
-            f"{point['samples']:>13,} samples {point['seconds']:8.3f} s  peak memory {point['rss_mib']:.0f} MiB"
-        )
-    for point in document.get("scaling", {}).get("edges", []):
-        console.print(f"{point['edges']:>13,} job edges {point['seconds']:8.3f} s")
-
-
-def _number(value: float | None, form: str) -> str:
-    return "" if value is None else format(value, form)
+def _run_word(
+    run: Callable[[argparse.Namespace], int], parser: argparse.ArgumentParser, arguments: argparse.Namespace
+) -> int:
+    """Run a word of ``bench``; an option before it would be of no effect."""
+    for name, value in vars(arguments).items():
+        if name.startswith(_BARE) and value != parser.get_default(name):
+            option = f"--{name.removeprefix(_BARE).replace('_', '-')}"
+            raise InputError(f"bench: {option} belongs behind the word that says what to measure")
+    return run(arguments)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.replay.progress import compile_in_sight, in_sight, reading, sending
-from wattshed.agent.window import MISSING
 
 if TYPE_CHECKING:
     import argparse
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.replay.books import Part, Settings, Tell
     from wattshed.agent.replay.history import ReplayedHistory
+    from wattshed.agent.replay.placing import Place
     from wattshed.agent.replay.points import Points
     from wattshed.agent.traces.sources import Chain
     from wattshed.agent.window import Window
@@ -105,6 +105,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
     from wattshed.agent.replay.books import Settings  # noqa: PLC0415 - a command imports its parts when it runs
     from wattshed.agent.traces.jobs.jobs_file import parse_job_columns, read_jobs  # noqa: PLC0415
     from wattshed.agent.traces.options import Options  # noqa: PLC0415
+    from wattshed.agent.window import MISSING  # noqa: PLC0415
 
     local = zone(args.timezone)
     gap_us = round(args.max_gap * 1e6) if args.max_gap is not None else MISSING
@@ -122,13 +123,14 @@ def settings_of(args: argparse.Namespace) -> Settings:
 def run(args: argparse.Namespace) -> int:
     """Replay; prints the answer, or after Ctrl-C what is known so far, marked as partial (exit code 130)."""
     from wattshed.agent.replay.books import look, merge, needs_survey, settled  # noqa: PLC0415
+    from wattshed.agent.replay.placing import place  # noqa: PLC0415
     from wattshed.agent.traces.sources import find  # noqa: PLC0415
 
     settings = settings_of(args)
     if not args.trace:
         return _jobs_alone(args, settings)
-    if args.device == "cuda":
-        _need_cuda()
+    if (args.workers or args.scheduler) and args.device == "cuda":
+        raise InputError("--device cuda works in one process; leave --workers and --scheduler out")
     chains = find(args.trace, settings.options)
     if args.workers or args.scheduler:
         from wattshed.agent.replay.cluster import book_on_cluster  # noqa: PLC0415
@@ -141,8 +143,10 @@ def run(args: argparse.Namespace) -> int:
             if value is not None:
                 raise InputError(f"{flag} is written by one process; leave --workers and --scheduler out")
         done, settings = book_on_cluster(chains, settings, workers=args.workers or 0, address=args.scheduler or "")
-        _print(args.format, merge(done), settings, interrupted=False)
+        where = place("cpu", chains, settings, in_windows=False)
+        _print(args.format, merge(done), settings, where, interrupted=False)
         return 0
+    where = place(args.device, chains, settings, in_windows=args.history is not None or _points_wanted(args))
     outlets = _outlets(args)
     compile_in_sight()
     with _interruptible() as stopped, closing(_points()) if outlets else nullcontext() as points:
@@ -152,7 +156,7 @@ def run(args: argparse.Namespace) -> int:
         with reading(chains) as tell, _history(args.history, settings) as history:
             sees = [partial(history.see, native=chain.native) if history else None for chain in chains]
             done = [
-                _booked(chain, settings, points, tell, stopped, see=see)
+                _booked(chain, settings, points, tell, stopped, where=where, see=see)
                 for chain, see in zip(chains, sees, strict=True)
             ]
         interrupted = stopped()
@@ -163,7 +167,7 @@ def run(args: argparse.Namespace) -> int:
                 for outlet in outlets:
                     outlet(points, stop)
         finally:  # the answer is known, whatever becomes of its copies
-            _print(args.format, merge(done), settings, interrupted=interrupted)
+            _print(args.format, merge(done), settings, where, interrupted=interrupted)
     return _INTERRUPTED if stopped() else 0
 
 
@@ -174,6 +178,7 @@ def _booked(
     tell: Tell,
     stop: Callable[[], bool],
     *,
+    where: Place,
     see: Callable[[Window], None] | None = None,
 ) -> Part:
     """Attribute one chain in this process, with points for the outlets if there are any."""
@@ -183,9 +188,9 @@ def _booked(
         from wattshed.agent.replay.points import book_with_points  # noqa: PLC0415
 
         return book_with_points(chain, settings, points, tell=tell, see=see, stop=stop)
-    part = new_part(settings)
+    part = new_part(settings, where.book_powers)
     for piece in pieces_of(chain):
-        book(piece, settings, part, tell=tell, see=see, stop=stop)
+        book(piece, settings, part, tell=tell, see=see, stop=stop, gather=where.gather)
     return finish(part)
 
 
@@ -233,7 +238,11 @@ def _send(remote: RemoteWrite, points: Points, stop: Callable[[], bool]) -> None
     print(f"wattshed: {sent} of {len(points)} points sent to {remote.url}", file=sys.stderr)  # noqa: T201
 
 
-def _print(style: str, whole: Part, settings: Settings, *, interrupted: bool) -> None:
+def _points_wanted(args: argparse.Namespace) -> bool:
+    return args.openmetrics is not None or args.remote_write is not None
+
+
+def _print(style: str, whole: Part, settings: Settings, where: Place, *, interrupted: bool) -> None:
     from wattshed.agent.replay.report import as_json, document, label_names, write_csv  # noqa: PLC0415
     from wattshed.agent.replay.tables import print_tables  # noqa: PLC0415
 
@@ -244,7 +253,7 @@ def _print(style: str, whole: Part, settings: Settings, *, interrupted: bool) ->
     notes = _warnings(whole, settings)
     for line in notes:
         print(f"wattshed: {line}", file=sys.stderr)  # noqa: T201 - this is the command line
-    answer = document(whole, partial=interrupted, notes=notes)
+    answer = document(whole, where.told(), partial=interrupted, notes=notes)
     if style == "json":
         sys.stdout.write(as_json(answer) + "\n")
     elif style == "csv":
@@ -294,17 +303,6 @@ def _jobs_alone(args: argparse.Namespace, settings: Settings) -> int:
     else:
         sys.stdout.write(f"{len(jobs)} jobs, {seconds:.0f} GPU-share-seconds\n")
     return 0
-
-
-def _need_cuda() -> None:
-    """Refuse ``--device cuda`` where there is none.
-
-    Counter and power are reconciled step by step, which a GPU does not speed up; the integers are the same anyway.
-    """
-    from wattshed.kernels.devices import obstacle  # noqa: PLC0415
-
-    if why := obstacle():
-        raise InputError(f"--device cuda: no usable CUDA device here ({why}); use --device cpu")
 
 
 @contextmanager

@@ -168,6 +168,7 @@ def _metered(  # noqa: PLR0917 - called twice, just above
     closing = ExitStack()
     closing.callback(resolver.close)
     closing.callback(sampler.close)
+    sampler.start()  # what books the first window is loaded while it lasts
     return Source(
         meter.kind,
         meter.library,

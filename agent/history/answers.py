@@ -17,7 +17,8 @@ from wattshed.agent.history.query import FOREVER_US, MOST, collected_us, runs_of
 from wattshed.agent.history.reporting import report_of
 from wattshed.agent.history.sql import DatabaseError
 from wattshed.agent.history.steps import batched, parts_of_runs
-from wattshed.agent.wire.parts import SIMULATED, joules, plain, plain_record
+from wattshed.agent.wire.parts import SIMULATED, joules
+from wattshed.agent.wire.parts_json import plain, plain_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

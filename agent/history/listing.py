@@ -11,7 +11,8 @@ import base64
 import json
 from typing import TYPE_CHECKING
 
-from wattshed.agent.history.query import CursorError, FoundJob, Page, cursor_at, jobs, jobs_since, read_cursor
+from wattshed.agent.history.cursors import CursorError, cursor_at, read_cursor
+from wattshed.agent.history.query import FoundJob, Page, jobs, jobs_since
 from wattshed.agent.history.run_rows import RUNNING_US
 
 if TYPE_CHECKING:

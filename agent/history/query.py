@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from wattshed.agent.history.cursors import cursor_of, read_cursor
 from wattshed.agent.history.run_rows import RUNNING_US
 from wattshed.agent.history.schema import COUNTS, GROUPS, ORDER, SUMS
 from wattshed.agent.wire.parts import Doubt, join_hnj
@@ -23,10 +23,6 @@ _RUN = ", ".join(f"run.{name}" for name in ("id", "key", "run_us", "host", "star
 _SHARE = ", ".join(f"job.{name}" for name in ("run", "id", "host", "flags", "method", "peak_mw", "edges", *SUMS))
 _AT_ONCE = 500
 _BACKWARDS = ", ".join(f"{name} DESC" for name in ORDER.split(", "))
-
-
-class CursorError(ValueError):
-    """What was handed in as a cursor is not one of ours."""
 
 
 class TooMuchError(ValueError):
@@ -322,38 +318,3 @@ def _job(run: Sequence[Any], shares: Sequence[Sequence[Any]]) -> FoundJob:
         number, tuple(share[0] for share in shares), key, run_us, host, tuple(sorted({share[1] for share in shares})),
         expected or None, start_us, end_us, json.loads(labels), flags, method, peak_mw, edges, used,
     )  # fmt: skip
-
-
-def order_of(job: FoundJob) -> tuple[int, str, str, int]:
-    """Return what jobs are put in order by, `schema.ORDER`; the newest is the largest."""
-    return job.end_us if job.end_us >= 0 else RUNNING_US, job.key, job.host, job.run_us
-
-
-def cursor_of(job: FoundJob) -> str:
-    """Write where a page begins that follows a job; it depends on nothing but the job."""
-    return cursor_at(order_of(job))
-
-
-def cursor_at(order: tuple[int, str, str, int]) -> str:
-    """Write where a page begins that follows a place in the order of jobs."""
-    return base64.urlsafe_b64encode(json.dumps(order).encode()).decode().rstrip("=")
-
-
-def read_cursor(text: str) -> tuple[int, str, str, int]:
-    """Read what `cursor_of` wrote, as `order_of`.
-
-    Raises
-    ------
-    CursorError
-        If it is nothing of that kind.
-    """
-    try:
-        sort_us, key, host, run_us = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        f"{key}{host}".encode()
-        whole = all(type(value) is int and 0 <= value < 2**63 for value in (sort_us, run_us))
-        right = whole and type(key) is type(host) is str and "\0" not in key + host
-    except (ValueError, TypeError, RecursionError):
-        right = False
-    if not right:
-        raise CursorError("cursor: is not one that an answer of this interface gave")
-    return sort_us, key, host, run_us

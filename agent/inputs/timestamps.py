@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.quantities import cast_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,6 +61,8 @@ def zone(name: str) -> tzinfo:
     InputError
         If there is no such zone.
     """
+    if name == "UTC":
+        return UTC  # the very object: whoever need not turn times tells it by that
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
@@ -168,10 +171,9 @@ class TimestampParser:
             return self._numbers(column)
         trimmed = pc.utf8_trim_whitespace(pc.cast(column, pa.string()))
         if self._unit != "iso":
-            try:
-                return self._numbers(pc.cast(trimmed, pa.int64() if self._unit == "ns" else pa.float64()))
-            except pa.ArrowInvalid:
-                pass
+            numbers = cast_or_none(trimmed, pa.int64() if self._unit == "ns" else pa.float64())
+            if numbers is not None:
+                return self._numbers(numbers)
         fixed = _fixed_width(trimmed)
         if fixed is not None:
             times, naive = fixed

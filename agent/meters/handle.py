@@ -11,7 +11,7 @@ from wattshed.agent.meters.errors import SUCCESS, Fault, MeterError
 from wattshed.agent.meters.facts import or_none, raise_if_down
 from wattshed.agent.meters.gauges import MODULE_W
 from wattshed.agent.meters.identity import handle_of
-from wattshed.agent.meters.plan import NO_PLAN, ReadingPlan, counter_of, limit_of, milli, plan_of
+from wattshed.agent.meters.plan import NO_PLAN, OFFERED, ReadingPlan, counter_of, limit_of, milli, plan_of
 from wattshed.agent.meters.scope import Moment, ScopeWatch, at_once
 from wattshed.agent.window import MISSING, Device
 
@@ -174,11 +174,9 @@ class GpuHandle:
         """Read it through ``nvml`` from now on: the thread that asked it is over."""
         self._nvml = nvml
 
-    def publish(self, periods_us: Mapping[int, int]) -> None:
-        """Note the learned publication periods (field -> us)."""
-        names = {probe.ENERGY: "energy", probe.AVERAGE: "average", probe.INSTANT: "instant"}
-        learned = {names[n]: us for n, us in periods_us.items() if n in names}
-        self.device = replace(self.device, publication_us={**self.device.publication_us, **learned})
+    def publish(self, periods_us: Mapping[str, int]) -> None:
+        """Note the learned publication periods (reading -> us)."""
+        self.device = replace(self.device, publication_us={**self.device.publication_us, **periods_us})
 
     def tell_apart(self) -> None:
         """Make the UUID unique: another GPU of this library has the same."""
@@ -212,16 +210,8 @@ class GpuHandle:
         able = self.device.capabilities
         return not (able["energy"] or able["module"])
 
-    def snapshot(self) -> Moment | None:
-        """Return what shows the counter's scope, now; None if the GPU does not report all of it."""
-        beside: dict[str, float] = {}
-        try:
-            sample = self.read(beside)
-        except MeterError:
-            return None
-        return self._moment(self._clock.now_us(), sample, beside)
-
-    def _moment(self, at_us: int, sample: Reading, beside: Mapping[str, float]) -> Moment | None:
+    def moment(self, at_us: int, sample: Reading, beside: Mapping[str, float]) -> Moment | None:
+        """Return what a reading shows of the counter's scope; None if the GPU does not report all of it."""
         able, module_mw = self.device.capabilities, beside.get("power_module_w", 0.0) * 1e3
         instant_mw = sample.instant_mw if not able["instant"] else sample.power_mw
         own = not (able["instant"] and able["average"])
@@ -237,7 +227,7 @@ class GpuHandle:
 
     def watch_scope(self, at_us: int, sample: Reading, beside: Mapping[str, float]) -> None:
         """Judge that again from the readings, over half a minute, every few minutes."""
-        moment = self._moment(at_us, sample, beside) if self.metered_twice else None
+        moment = self.moment(at_us, sample, beside) if self.metered_twice else None
         if moment is not None:
             self._note_scope(*self._scope.add(moment))
 
@@ -255,9 +245,9 @@ class GpuHandle:
         )
 
     @property
-    def learnable(self) -> list[int]:
-        """Fields whose publication period can be learned."""
-        return [n for n, scope in self._full if n in {83, 185, 186} and scope == probe.GPU_SCOPE]
+    def learnable(self) -> tuple[str, ...]:
+        """Readings ("energy", "average", "instant") whose publication period can be learned: those of one call."""
+        return tuple(OFFERED[number] for number, scope in self._full if number in OFFERED and scope == probe.GPU_SCOPE)
 
     def read(self, gauges: dict[str, float] | None = None) -> Reading:
         """Read counter, average and instant power, as far as they exist, in one call where the driver can.

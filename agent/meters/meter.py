@@ -9,7 +9,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from wattshed.agent.meters import probe
 from wattshed.agent.meters.asking import Asking, Whom
 from wattshed.agent.meters.errors import Fault, MeterError, NoMeter, TooSlow
 from wattshed.agent.meters.events import DriverEvents
@@ -294,22 +293,6 @@ class NvmlMeter:
             return {folder.name for folder in self._listing.iterdir()}
         except OSError:
             return set()
-
-    def learn(self, budget_us: int) -> None:
-        """Learn within ``budget_us`` what only time shows.
-
-        The publication periods of all GPUs (what never changes stays unknown), and whether a superchip's energy counter
-        is the GPU's or the whole module's.
-        """
-        before = [(gpu_handle, gpu_handle.snapshot()) for gpu_handle in self.gpu_handles if gpu_handle.metered_twice]
-        batched = {
-            i: (b.handle, b.learnable) for i, b in enumerate(self.gpu_handles) if b.learnable and self.present[i]
-        }
-        if batched:
-            for gpu, periods in probe.learn_publication(self._nvml, self._clock, batched, budget_us).items():
-                self.gpu_handles[gpu].publish(periods)
-        for gpu_handle, earlier in before:
-            gpu_handle.judge_scope(earlier, gpu_handle.snapshot())
 
     @property
     def hears(self) -> bool:

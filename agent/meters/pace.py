@@ -62,8 +62,7 @@ class Pace:
         self._rows_busy_ns = rows_busy_ns
         self._meter, self._clock, self._rates, self._schedules, self._behind = meter, clock, rates, schedules, behind
         self.duty = 0.0
-        self._judged_us, self._judged_busy_ns = clock.now_us(), meter.costs.busy_ns
-        self._judged_rows_ns = 0
+        self.start_over()
 
     def period_us(self, gpu: int, schedule: GpuSchedule, now_us: int) -> int:
         """Return the time to the GPU's next reading."""
@@ -108,6 +107,13 @@ class Pace:
                 schedule.burst_again_us = at_us + 30 * SECOND_US
         schedule.last_mw = instant_mw
 
+    def start_over(self) -> None:
+        """Judge by what comes from now on alone."""
+        self._judged_us, self._judged_busy_ns = self._clock.now_us(), self._meter.costs.busy_ns
+        self._judged_rows_ns = self._rows_busy_ns()
+        for schedule in self._schedules:
+            schedule.calls.clear()
+
     def judge(self) -> None:
         """Every ten seconds: read less often where calls cost too much, and again more often where they do not.
 
@@ -115,9 +121,7 @@ class Pace:
         """
         now_us, busy_ns, rows_ns = self._clock.now_us(), self._meter.costs.busy_ns, self._rows_busy_ns()
         if self._behind():
-            self._judged_us, self._judged_busy_ns, self._judged_rows_ns = now_us, busy_ns, rows_ns
-            for schedule in self._schedules:
-                schedule.calls.clear()
+            self.start_over()
         if now_us - self._judged_us < 10 * SECOND_US:
             return
         judged_us, rows_us = now_us - self._judged_us, (rows_ns - self._judged_rows_ns) / 1e3

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wattshed.agent.meters.gauges import Gauges
+from wattshed.agent.meters.learning import Learning
 from wattshed.agent.meters.lists import Lists
 from wattshed.agent.meters.pace import Pace
 from wattshed.agent.meters.recovery import Recovery
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 SLOTS = 4  # over which the GPUs are spread in a tick: waking up costs more than the second reading at once
 ON_TIME_US = 2_000
+READ, ROWS, LEARN = range(3)
+"""What is on the schedule: a reading, the utilisation of processes, or a reading that learns."""
 BLIND_US = 5 * SECOND_US
 """Nothing was read for longer than this: what is listed now does not tell who was there then. Process lists are read
 every five seconds, so up to that it does."""
@@ -79,15 +82,16 @@ class Poller:
         self.heard: deque[Xid | Changed] = deque()
         self._schedules: list[GpuSchedule] = []
         self._names: set[str] = set()  # of gauges: a column stays when nobody reports it any more
-        self._heap: list[tuple[int, int, bool]] = []  # when, which GPU, and whether only its processes' utilisation
+        self._heap: list[tuple[int, int, int]] = []  # when, which GPU, and what: READ, ROWS or LEARN
         self.recovery = Recovery(meter, clock, rates, self._schedules, self._grow, behind)
-        self._sharing = Sharing(meter, clock, rates, self._schedules, self.recovery, self._put_rows)
+        self._sharing = Sharing(meter, clock, rates, self._schedules, self.recovery, partial(self._put, what=ROWS))
         self._lists = Lists(meter, rates, self._schedules, self.recovery, self._sharing, alive, met)
+        self._learning = Learning(meter, clock, self.recovery, asleep, partial(self._put, what=LEARN), self._append)
         self.seq = 0
-        meter.learn(rates.learn_us)
         self.start_us = clock.now_us()
         self.pace = Pace(meter, clock, rates, self._schedules, lambda: self._sharing.busy_ns, behind)
         self._grow()
+        self._learning.begin(self.start_us, rates.learn_us)
         self.recovery.begin()
 
     def _grow(self) -> None:
@@ -98,10 +102,10 @@ class Poller:
             phase_us = gpu * slots // count * min(self._rates.instant_us, self._rates.sample_us) // slots
             gauges = Gauges(lambda gpu=gpu: self._meter.gpu_handles[gpu].device.ceiling_mw)  # type: ignore[misc]
             self._schedules.append(GpuSchedule(gauges, full_due_us=now_us + phase_us))
-            heapq.heappush(self._heap, (now_us + phase_us, gpu, False))
+            self._put(gpu, now_us + phase_us, READ)
 
-    def _put_rows(self, gpu: int, due_us: int) -> None:
-        heapq.heappush(self._heap, (due_us, gpu, True))
+    def _put(self, gpu: int, due_us: int, what: int) -> None:
+        heapq.heappush(self._heap, (due_us, gpu, what))
 
     def collect(self) -> tuple[Window, list[ProcessObservation]] | None:
         """Read until the window that is open ends; None once stopped.
@@ -113,7 +117,7 @@ class Poller:
         """
         while not self.stop.is_set():
             end_us = self.start_us + self._rates.window_us
-            due_us, gpu, rows = self._heap[0] if self._heap else (end_us, MISSING, False)
+            due_us, gpu, what = self._heap[0] if self._heap else (end_us, MISSING, READ)
             if due_us >= end_us:
                 self._clock.sleep_until(end_us, self.stop)
                 if self.stop.is_set():
@@ -127,12 +131,19 @@ class Poller:
                 continue  # the watchdog closed it meanwhile
             self._clock.sleep_until(due_us, self.stop)
             if not self.stop.is_set():
-                if rows:
-                    heapq.heappop(self._heap)
-                    self._sharing.tick(gpu, due_us)
-                else:
-                    self._tick(gpu, due_us)
+                self._do(gpu, due_us, what)
         return None
+
+    def _do(self, gpu: int, due_us: int, what: int) -> None:
+        """Do what is first on the schedule."""
+        if what == READ:
+            self._tick(gpu, due_us)
+            return
+        heapq.heappop(self._heap)
+        if what == ROWS:
+            self._sharing.tick(gpu, due_us)
+        elif self._learning.tick(gpu, due_us):
+            self.pace.start_over()  # so many calls are no measure of what the driver takes
 
     def _through(self, end_us: int) -> int:
         """Return where a window ends that should have ended at ``end_us``, long ago, had this thread run.
@@ -146,7 +157,7 @@ class Poller:
 
     def _tick(self, gpu: int, due_us: int) -> None:
         schedule, begun_us = self._schedules[gpu], self._clock.now_us()
-        if begun_us - due_us > ON_TIME_US:
+        if begun_us - due_us > ON_TIME_US and not self._learning.on:
             self.late_us += begun_us - due_us
         if self.recovery.may_read(gpu) and not self._asleep(self._meter.gpu_handles[gpu].device):
             self.recovery.guard(gpu, partial(self._read, gpu, schedule, self._meter.gpu_handles[gpu], due_us))
@@ -155,7 +166,7 @@ class Poller:
         next_us = due_us + period_us * max(1, -(-late_us // period_us)) + schedule.aside_us
         schedule.full_due_us += schedule.aside_us
         schedule.aside_us = 0
-        heapq.heapreplace(self._heap, (next_us, gpu, False))
+        heapq.heapreplace(self._heap, (next_us, gpu, READ))
 
     def _read(self, gpu: int, schedule: GpuSchedule, gpu_handle: GpuHandle, due_us: int) -> None:
         full = due_us >= schedule.full_due_us
@@ -177,14 +188,15 @@ class Poller:
         instant = {"power_instant_w": sample.instant_mw / 1e3}
         schedule.gauges.renew("instant", instant, ended_us, self._rates.instant_us * schedule.quick_factor)
         if ended_us - begun_us <= BLIND_US:  # else nobody knows when what it says was so
-            self._append(schedule, sample._replace(time_us=(begun_us + ended_us) // 2))
+            self._append(gpu, sample._replace(time_us=(begun_us + ended_us) // 2))
         if ended_us >= schedule.usage_due_us:
             schedule.usage_due_us = ended_us - ended_us % self._rates.usage_us + self._rates.usage_us
             self._look(gpu, schedule, gpu_handle, ended_us)
         elif self._lists.others(gpu, ended_us):
             self._lists.read(gpu, ended_us, self.start_us)
 
-    def _append(self, schedule: GpuSchedule, sample: Reading) -> None:
+    def _append(self, gpu: int, sample: Reading) -> None:
+        schedule = self._schedules[gpu]
         self.pace.follow(schedule, sample.time_us, sample.instant_mw)
         with self.lock:
             newest_us = schedule.samples[-1].time_us if schedule.samples else MISSING

@@ -7,7 +7,6 @@ what a driver answers counts, not what it is expected to.
 from __future__ import annotations
 
 import re
-from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,6 @@ from wattshed.agent.meters.errors import (
     SUCCESS,
     Fault,
     MeterError,
-    fault_of,
     name_of,
 )
 from wattshed.agent.meters.sight import guests
@@ -269,51 +267,3 @@ def _gpm(nvml: Nvml, clock: Clock, handle: object, tries: int) -> str:
     if reason or not supported:
         return reason or "no answer"
     return "" if supported[-1] else "not supported by this GPU"
-
-
-def learn_publication(
-    nvml: Nvml, clock: Clock, boards: Mapping[int, tuple[object, Sequence[int]]], budget_us: int, pause_us: int = 4_000
-) -> dict[int, dict[int, int]]:
-    """Learn how often each GPU publishes each field, from the moments at which its value changes.
-
-    Parameters
-    ----------
-    boards : mapping of GPU -> (handle, fields)
-    budget_us : int, us
-        Time to spend, for all GPUs together; they are asked in turn.
-    pause_us : int, us
-        Rest between two rounds: the resolution of the answer.
-
-    Returns
-    -------
-    dict of GPU -> dict of field -> us
-        The median distance of changes; fields that changed fewer than four times are left out (an idle GPU may publish
-        the same number again and again).
-    """
-    seen: dict[tuple[int, int], float] = {}
-    edges: dict[tuple[int, int], list[int]] = {}
-    end_us = clock.now_us() + budget_us
-    while (now_us := clock.now_us()) < end_us:
-        for gpu, (handle, numbers) in boards.items():
-            for number, value in _values(nvml, handle, numbers):
-                key = (gpu, number)
-                if key in seen and seen[key] != value:
-                    edges.setdefault(key, []).append(clock.now_us())
-                seen[key] = value
-        clock.sleep_until(now_us + pause_us)
-    periods: dict[int, dict[int, int]] = {gpu: {} for gpu in boards}
-    for (gpu, number), at_us in edges.items():
-        if len(at_us) >= 4:
-            steps = sorted(b - a for a, b in pairwise(at_us))
-            periods[gpu][number] = steps[len(steps) // 2]
-    return periods
-
-
-def _values(nvml: Nvml, handle: object, numbers: Sequence[int]) -> list[tuple[int, float]]:
-    try:
-        answers = nvml.fields(handle, [(n, GPU_SCOPE) for n in numbers])
-    except MeterError:
-        return []
-    return [
-        (n, v) for n, (code, v) in zip(numbers, answers, strict=True) if fault_of(code) is Fault.NOTHING and not code
-    ]

@@ -122,6 +122,11 @@ class Sampler:
         """Look at the process lists soon: a job came or went."""
         self._poller.refresh()
 
+    def start(self) -> None:
+        """Begin to read at once, and not when the first window is asked for; under a virtual clock nothing happens."""
+        if not self._clock.virtual and not self._threads:
+            self._start()
+
     def next(self) -> tuple[Window, list[ProcessObservation]]:
         """Wait for the open window to end.
 
@@ -144,8 +149,7 @@ class Sampler:
                 raise Stopped
             self._edge_us = result[0].end_us
             return result
-        if not self._threads:
-            self._start()
+        self.start()
         while True:
             try:
                 found = self._finished.get(timeout=self._patience_s())

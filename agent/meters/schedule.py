@@ -36,7 +36,7 @@ class Rates:
     processes_us : process lists, at the latest.
     gauges_us : limits, temperatures, clocks.
     profile_us : GPM (once a window under MIG, where it carries the split).
-    learn_us : spent at the start on learning publication periods.
+    learn_us : at the start, for learning publication periods: the GPUs are read as often as their driver allows.
     stale_us, restart_us : a call under way for so long is reported, and ends the process.
     """
 
@@ -100,9 +100,6 @@ class Meter(Protocol):
 
     def place(self, index: int) -> int:
         """Return where the GPU of an index in this session is, or -1."""
-
-    def learn(self, budget_us: int) -> None:
-        """Learn publication periods."""
 
     def wait_event(self, timeout_ms: int) -> Xid | Changed | None:
         """Wait for an event."""

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.ledger import GpuKey
+from wattshed.agent.replay.gathering import gathered
 from wattshed.agent.replay.times import JobTimes
 from wattshed.agent.traces.jobs.assignment import Assignment
 from wattshed.agent.traces.jobs.demands import name_gpus
 from wattshed.agent.traces.jobs.survey import Survey
 from wattshed.agent.traces.jobs.wants import Edges, counts
 from wattshed.agent.traces.sources import Chain
-from wattshed.agent.window import MISSING, WindowBatch
+from wattshed.agent.window import MISSING, Window, WindowBatch
+from wattshed.kernels.billing.power_only import book_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
     from wattshed.agent.inputs.report import SourceReport
     from wattshed.agent.traces.jobs.jobs_file import JobRow
     from wattshed.agent.traces.options import Options
-    from wattshed.agent.window import Device, Window
+    from wattshed.agent.window import Device
+    from wattshed.kernels.billing.power_only import BookPowers
 
     Tell = Callable[["Part", str, int, int], None]
 
@@ -116,9 +119,11 @@ def settled(settings: Settings, surveys: Iterable[Survey]) -> Settings:
     return replace(settings, jobs=tuple(rows), notes=(*settings.notes, *notes))
 
 
-def new_part(settings: Settings) -> Part:
+def new_part(settings: Settings, book_powers: BookPowers = book_runs) -> Part:
     """Open empty accounts."""
-    return Part(Accounts(max_gap_us=settings.max_gap_us)) if settings.max_gap_us > 0 else Part()
+    if settings.max_gap_us > 0:
+        return Part(Accounts(max_gap_us=settings.max_gap_us, book_powers=book_powers))
+    return Part(Accounts(book_powers=book_powers))
 
 
 def book(
@@ -130,6 +135,7 @@ def book(
     cut: Callable[[Window], Iterable[Window]] | None = None,
     see: Callable[[Window], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
+    gather: int = 0,
 ) -> Part:
     """Book one piece of a chain.
 
@@ -147,6 +153,8 @@ def book(
         Called with each window before it is cut or booked, as it is then.
     stop : callable, optional
         Asked between blocks; when it says so, what was read is booked and the rest left.
+    gather : int
+        Book power readings in runs of so many rows, as a device wants them; 0: as they come.
 
     Returns
     -------
@@ -166,12 +174,15 @@ def book(
     stream = chain.windows(settings.options, stop) if whole else chain.batches(settings.options, stop)
     first = next(stream, None)
     part.reports += chain.reports
-    for item in itertools.chain([] if first is None else [first], stream):
-        told = _told_all(item, settings)
-        if isinstance(told, WindowBatch):
-            part.accounts.add_batch(told)
-            _note(part, told, tell)
+    items = itertools.chain([] if first is None else [first], stream)
+    for item in items if whole or not gather else gathered(items, gather):
+        if not isinstance(item, Window):
+            run = _told_run([item] if isinstance(item, WindowBatch) else item, settings)
+            part.accounts.add_run(run)
+            for batch in run:
+                _note(part, batch, tell)
             continue
+        told = _told_all(item, settings)
         window = told if assignment is None else assignment.apply(told)
         if see is not None:
             see(window)
@@ -199,11 +210,23 @@ def _note(part: Part, booked: Window | WindowBatch, tell: Tell | None) -> None:
         tell(part, booked.host, start_us, end_us)
 
 
-def _told_all(item: Window | WindowBatch, settings: Settings) -> Window | WindowBatch:
+def _told_all(window: Window, settings: Settings) -> Window:
     """Apply to a window's devices what the user said."""
+    devices = _told_devices(window.devices, settings)
+    return window if devices is window.devices else replace(window, devices=devices)
+
+
+def _told_run(batches: list[WindowBatch], settings: Settings) -> list[WindowBatch]:
+    """Apply to the devices of batches, which have the same, what the user said."""
+    before = batches[0].devices
+    devices = _told_devices(before, settings)
+    return batches if devices is before else [replace(batch, devices=devices) for batch in batches]
+
+
+def _told_devices(devices: tuple[Device, ...], settings: Settings) -> tuple[Device, ...]:
     if settings.idle_mw < 0 and settings.max_gap_us <= 0:
-        return item
-    return replace(item, devices=tuple(_told(device, settings) for device in item.devices))
+        return devices
+    return tuple(_told(device, settings) for device in devices)
 
 
 def _told(device: Device, settings: Settings) -> Device:

@@ -68,8 +68,19 @@ def rounded_parts(total_hnj: int, parts: dict[tuple[str, str], int]) -> tuple[in
     return total, floors
 
 
-def document(part: Part, *, partial: bool = False, notes: list[str] | None = None) -> dict[str, Any]:
-    """Make the document of schema ``wattshed.replay/1``; energies in it are `Joules`."""
+def document(
+    part: Part, where: dict[str, Any] | None = None, *, partial: bool = False, notes: list[str] | None = None
+) -> dict[str, Any]:
+    """Make the document of schema ``wattshed.replay/1``; energies in it are `Joules`.
+
+    Parameters
+    ----------
+    part : Part
+    where : dict, optional
+        Where sums were made, see `agent.replay.placing.Place.told`.
+    partial : bool
+    notes : list of str, optional
+    """
     accounts = part.accounts
     shares: dict[GpuKey, dict[tuple[str, str], int]] = defaultdict(dict)
     for job, gpu, static, dynamic in accounts.ledger.shares():
@@ -121,6 +132,7 @@ def document(part: Part, *, partial: bool = False, notes: list[str] | None = Non
                 totals[job[name]] = totals.get(job[name], Joules(0)) + job["energy_j"]
         if totals:
             answer[f"per_{name}"] = dict(sorted(totals.items()))
+    answer |= where or {}
     if notes:
         answer["notes"] = notes
     if partial:

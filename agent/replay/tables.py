@@ -48,6 +48,9 @@ def print_tables(answer: dict[str, Any], labels: Sequence[str], out: TextIO) -> 
         f"idle {_thousands(answer['idle_j'])} J, unattributed {_thousands(answer['unattributed_j'])} J, "
         f"total {_thousands(answer['total_j'])} J{partial}"
     )
+    if "device" in answer:
+        name = "the CUDA device" if answer["device"] == "cuda" else "the CPU"
+        console.print(f"summed on {name}: {answer['device_reason']}", soft_wrap=True)
 
 
 def _table(console: Console, title: str, rows: list[dict[str, str]], less: Sequence[str]) -> list[str]:

@@ -9,15 +9,12 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wattshed.exporters.snapshot import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-MOST_JOULES_PER_US = 0.02
-"""No GPU draws more than 20 kW: a part that claims it is wrong."""
 
 MOST_POWER = 1000
 """Characters of a job's power over time."""
@@ -227,145 +224,4 @@ def method_name(bits: int) -> str:
     return "+".join(name for bit, name in METHODS.items() if bits & bit) or "held"
 
 
-def plain(part: JobPart) -> dict[str, Any]:
-    """Lay a part out for JSON; energies are decimal strings, for readers whose numbers are floats."""
-    doubt = part.doubt
-    return {
-        "seq": part.seq,
-        "job": part.job,
-        "run_us": part.run_us,
-        "gpu": part.gpu,
-        "from_us": part.from_us,
-        "to_us": part.to_us,
-        "static_hnj": str(part.static_hnj),
-        "dynamic_hnj": str(part.dynamic_hnj),
-        "active_us": part.active_us,
-        "held_us": part.held_us,
-        "peak_mw": part.peak_mw,
-        "edges": part.edges,
-        "method": part.method,
-        "doubt": [doubt.gain_j, doubt.split_j, doubt.idle_j, doubt.unread_j, doubt.squares_j2],
-        "flags": part.flags,
-    }
-
-
-def own_of_plain(values: Mapping[str, Any]) -> JobPart:
-    """Read a part from JSON that this agent laid out itself.
-
-    Raises
-    ------
-    ValueError
-        It is something else.
-    """
-    try:
-        whole = {name: _whole(values[name]) for name in _WHOLE}
-        gain, split, idle, unread, squares = map(float, values["doubt"])
-        job, gpu = _text(values["job"]), _text(values["gpu"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"is not a part ({error})") from None
-    return JobPart(job=job, gpu=gpu, doubt=Doubt(gain, split, idle, unread, squares), **whole)
-
-
-def of_plain(values: Mapping[str, Any]) -> JobPart:
-    """Read a part from JSON of somebody else, and believe nothing that cannot be.
-
-    Raises
-    ------
-    ValueError
-        Saying what is wrong with it.
-    """
-    part = own_of_plain(values)
-    if why := _wrong(part) or _no_text(part.job, part.gpu):
-        raise ValueError(f"part {part.seq} {why}")
-    return part
-
-
-def plain_record(record: JobRecord) -> dict[str, Any]:
-    """Lay out who a job is for JSON."""
-    return {
-        "key": record.key,
-        "run_us": record.run_us,
-        "start_us": record.start_us,
-        "end_us": record.end_us,
-        "uid": record.uid,
-        "labels": dict(record.labels),
-        "power": record.power,
-    }
-
-
-def record_of_plain(values: Mapping[str, Any]) -> JobRecord:
-    """Read who a job is from JSON.
-
-    Raises
-    ------
-    ValueError
-        Saying what is wrong with it.
-    """
-    try:
-        run_us, start_us, end_us, uid = (_whole(values[name]) for name in ("run_us", "start_us", "end_us", "uid"))
-        labels = {_text(name): _text(value) for name, value in values["labels"].items()}
-        power = _text(values.get("power", ""))
-        record = JobRecord(_text(values["key"]), run_us, start_us, end_us, uid, labels, power)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"is not a job ({error})") from None
-    if not record.key:
-        raise ValueError("a job has no key")
-    if why := _no_text(record.key, *labels, *labels.values()):
-        raise ValueError(f"a job {why}")
-    if not (0 <= run_us < _TOO_LARGE and 0 <= start_us < _TOO_LARGE and max(-1, end_us) < _TOO_LARGE > abs(uid)):
-        raise ValueError("a job has a number that is too large")
-    if len(power) > MOST_POWER:
-        raise ValueError("a job's power over time is too long")
-    return record
-
-
-_TOO_LARGE = 2**62
-_LONGEST = 500
 _JOULES = re.compile(r"(-?)(\d+)(?:\.(\d{1,10}))?", re.ASCII)
-_WHOLE = (
-    "seq", "run_us", "from_us", "to_us", "static_hnj", "dynamic_hnj", "active_us", "held_us", "peak_mw", "edges",
-    "method", "flags",
-)  # fmt: skip
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is not a text")
-    return value
-
-
-def _no_text(*texts: str) -> str:
-    """Say what keeps texts from being kept in every database; empty if nothing does."""
-    if any(len(text) > _LONGEST for text in texts):
-        return f"has a text of more than {_LONGEST} characters"
-    if any("\0" in text for text in texts):
-        return "has a text with a null character"
-    try:
-        "".join(texts).encode()
-    except UnicodeEncodeError:
-        return "has a text that is no Unicode"
-    return ""
-
-
-def _whole(value: object) -> int:
-    """Read a whole number, as a number or as decimal digits."""
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise TypeError(f"{value!r} is not a whole number")
-    return int(value)
-
-
-def _wrong(part: JobPart) -> str:
-    most = {"static_hnj": _TOO_LARGE * HNJ_PER_JOULE, "dynamic_hnj": _TOO_LARGE * HNJ_PER_JOULE}
-    if any(abs(getattr(part, name)) >= most.get(name, _TOO_LARGE) for name in _WHOLE) or part.from_us < 0:
-        return "has a number that is too large"
-    if part.seq < 1 or not part.job or not part.gpu:
-        return "has no number, job or GPU"
-    if part.to_us < part.from_us:
-        return "ends before it begins"
-    if min(part.static_hnj, part.active_us, part.held_us, part.peak_mw, part.edges, part.method, part.flags) < 0:
-        return "has a number below 0"
-    if abs(part.energy_hnj) / HNJ_PER_JOULE > (part.to_us - part.from_us + 10_000_000) * MOST_JOULES_PER_US:
-        return "is more than 20 kW"
-    if not all(map(math.isfinite, (part.doubt.sigma_j, part.doubt.squares_j2))):
-        return "has a sigma that is not finite"
-    return ""

@@ -29,7 +29,7 @@ UNDECIDED_US = 30_000_000
 """A suspicious counter that stays undecided this long starts a new epoch; a hole is estimated after it."""
 
 
-@jit(allocates=False)
+@jit
 def hold_back(books: Books, t: int, c: int, kind: int) -> None:
     """Hold back a reading that cannot be, or not yet, or may be old, until another one says which."""
     s = books.state
@@ -40,13 +40,13 @@ def hold_back(books: Books, t: int, c: int, kind: int) -> None:
     books.open.mark = books.open.end
 
 
-@jit(allocates=False)
+@jit
 def hold_back_step(books: Books, t: int, c: int) -> None:
     """Hold back a reading that cannot be the next one of the counter: it fell, or rose by too much."""
     hold_back(books, t, c, Suspect.DIP if c < books.state.counter_mj else Suspect.JUMP)
 
 
-@jit(allocates=False)
+@jit
 def drop_suspect(books: Books) -> None:
     """Treat what was held back as a bad reading: the base before it holds."""
     if books.state.suspect == Suspect.DIP:
@@ -57,7 +57,7 @@ def drop_suspect(books: Books) -> None:
     books.open.mark = books.open.end
 
 
-@jit(allocates=False)
+@jit
 def judge_suspect(books: Books, t: int, c: int, unseen: int, onward: bool) -> None:
     """Decide by a reading that does not fit the old base either; ``onward``: it counts on from the suspect."""
     s = books.state
@@ -72,7 +72,7 @@ def judge_suspect(books: Books, t: int, c: int, unseen: int, onward: bool) -> No
         hold_back_step(books, t, c)
 
 
-@jit(allocates=False)
+@jit
 def judge_stale(books: Books, t: int, c: int, unseen: int) -> bool:
     """Decide by the reading after it what the first one after a hole was.
 
@@ -97,7 +97,7 @@ def judge_stale(books: Books, t: int, c: int, unseen: int) -> bool:
     return True
 
 
-@jit(allocates=False)
+@jit
 def book_stale(books: Books, moved: bool) -> None:
     """Book what the first reading after a hole said; ``moved``: a later one shows that it was not old.
 
@@ -112,7 +112,7 @@ def book_stale(books: Books, moved: bool) -> None:
         s.base_us = base_us
 
 
-@jit(allocates=False)
+@jit
 def _stale_is_stuck(books: Books, t: int) -> None:
     """Let the first reading after a hole be a lower bound of it, for it was seen to stand.
 
@@ -131,7 +131,7 @@ def _stale_is_stuck(books: Books, t: int) -> None:
     all_final(stretch)
 
 
-@jit(allocates=False)
+@jit
 def _new_epoch(books: Books, t: int, c: int, onward: bool) -> None:
     """Let the counter go on from the suspect, or from here if it is undecided still."""
     s, stretch = books.state, books.open

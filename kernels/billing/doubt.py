@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from wattshed.kernels.billing.usage import UsageRows
 
 
-@jit(inline="always")
+@jit
 def of_share(total: float, part: float) -> float:
     """One sigma (hnj) of a part of ``total`` of whose share nothing is known but the mean."""
     if total <= 0.0:
@@ -35,7 +35,7 @@ def of_share(total: float, part: float) -> float:
     return total * math.sqrt(share * (1.0 - share) / 3.0)
 
 
-@jit(allocates=False)
+@jit
 def of_activity(total: int, here: Here, n: int, unlike) -> None:  # type: ignore[no-untyped-def]
     """Add one sigma of a split by activity, for c = 1, to ``unlike`` (int64[m], hnj).
 
@@ -51,21 +51,21 @@ def of_activity(total: int, here: Here, n: int, unlike) -> None:  # type: ignore
         unlike[here.rows[j]] += int(part[j] * math.sqrt(max((1.0 - share) ** 2 + squares - share * share, 0.0)))
 
 
-@jit(allocates=False)
+@jit
 def of_guess(total: int, here: Here, n: int, guessed) -> None:  # type: ignore[no-untyped-def]
     """Add one sigma of a split by share or equally to ``guessed`` (int64[m], hnj)."""
     for j in range(n):
         guessed[here.rows[j]] += int(of_share(float(total), float(here.part[j])))
 
 
-@jit(allocates=False)
+@jit
 def of_bound(here: Here, n: int, guessed) -> None:  # type: ignore[no-untyped-def]
     """Add one sigma of a split by no more than a share."""
     for j in range(n):
         guessed[here.rows[j]] += int(here.part[j] / math.sqrt(12.0))
 
 
-@jit(allocates=False)
+@jit
 def of_nobody(total: int, usage: UsageRows, here: Here, n: int, guessed) -> None:  # type: ignore[no-untyped-def]
     """Add one sigma for each of several live rows of which none was active, and none got anything."""
     sharers = 1.0

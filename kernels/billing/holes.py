@@ -32,7 +32,7 @@ BOUNDLESS_MW = 1 << 62
 """Where the counter alone says how much it was."""
 
 
-@jit(inline="always", allocates=False)
+@jit
 def total_of(intervals: IntervalColumns, lo: int, hi: int) -> int:
     """Sum the energy of intervals lo..hi."""
     total = 0
@@ -41,7 +41,7 @@ def total_of(intervals: IntervalColumns, lo: int, hi: int) -> int:
     return total
 
 
-@jit(allocates=False)
+@jit
 def put_before(
     intervals: IntervalColumns, at: int, k: int, since: int, until: int, before_mw: int, after_mw: int, max_gap: int
 ) -> int:
@@ -63,7 +63,7 @@ def put_before(
     return 1
 
 
-@jit(allocates=False)
+@jit
 def scale(intervals: IntervalColumns, lo: int, hi: int, total: int, most_mw: int) -> None:
     """Scale intervals lo..hi in place so that they sum to ``total`` exactly: by their energy, else by their time.
 
@@ -95,7 +95,7 @@ def scale(intervals: IntervalColumns, lo: int, hi: int, total: int, most_mw: int
         before = upto
 
 
-@jit(allocates=False)
+@jit
 def _spread(intervals: IntervalColumns, lo: int, hi: int, total: int, most_mw: int) -> bool:
     """Add what lacks to ``total`` by how far each interval lies below ``most_mw``; False if none does."""
     below = 0.0
@@ -117,7 +117,7 @@ def _spread(intervals: IntervalColumns, lo: int, hi: int, total: int, most_mw: i
     return True
 
 
-@jit(inline="always", allocates=False)
+@jit
 def fill(intervals: IntervalColumns, lo: int, hi: int, total: int, most_mw: int) -> None:
     """Let intervals lo..hi hold ``total``, which the counter says: a hole gets what power did not see of the others."""
     first = lo
@@ -127,7 +127,7 @@ def fill(intervals: IntervalColumns, lo: int, hi: int, total: int, most_mw: int)
     scale(intervals, first, hi, total - (intervals.energy_hnj[lo] if first > lo else 0), most_mw)
 
 
-@jit(allocates=False)
+@jit
 def estimate(intervals: IntervalColumns, lo: int, hi: int, told: int, longest: int) -> tuple[int, int]:
     """Give intervals lo..hi what power says, and a hole before them what ``told`` and the powers at its ends say.
 

@@ -1,7 +1,7 @@
 """The records of what bills: where the accounts of a GPU stand, what happened, and the booked energy intervals.
 
 What is done with them is `kernels.billing.reconcile`'s. Each is a dataclass of whole numbers, and a structured array of
-int64 fields of the same names (`kernels.billing.records`): ``state["counter_mj"]`` of all GPUs, ``state.counter_mj`` of
+int64 fields of the same names (`kernels.records`): ``state["counter_mj"]`` of all GPUs, ``state.counter_mj`` of
 one in a kernel.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from wattshed.kernels.billing.records import dtype_of
+from wattshed.kernels.records import dtype_of
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,22 +8,22 @@ other is walked row by row. Both give the very integers, and the state, of `merg
 
 # Kernels are typed by numba when they are first called; what Python calls is annotated.
 # mypy: allow-untyped-defs, allow-untyped-calls
-# ruff: noqa: ANN202
+# ruff: noqa: ANN201, ANN202
 
 from __future__ import annotations
 
 import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from wattshed.kernels.billing.histogram import BEFORE, BEFORE_T, HELD, HIGHEST_MW, SEEN_T
+from wattshed.kernels.billing.histogram import BEFORE, BEFORE_T, HELD, HIGHEST_MW, SEEN_T, touch
+from wattshed.kernels.billing.histogram import pour as into_bin
 from wattshed.kernels.billing.layout import DIAGNOSTICS, Diagnostics, GpuState
 from wattshed.kernels.billing.reconcile import MOST_HNJ, follow, is_reading
-from wattshed.kernels.billing.records import opened, put_back
-from wattshed.kernels.columns import Columns, as_read
+from wattshed.kernels.entry import b1, i32, i64, kernel, rows, u32
 from wattshed.kernels.jit import jit
 
 if TYPE_CHECKING:
@@ -32,9 +32,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from wattshed.kernels.billing.histogram import PowerHistogram
+    from wattshed.kernels.columns import Columns
 
 BLOCK = 4_096
 """Rows that are looked at twice, once for their sums and once for the histogram: they stay in the nearest cache."""
+LONGEST_SUMMED_US = 0x7FFFFFFF
+"""A block with a longer interval is walked: of two up to this, the sum fits 32 bits."""
 MANY_ROWS = 200_000
 """From here on threads pay."""
 
@@ -73,21 +76,28 @@ def _static_block(times, powers, twice_idle):
 
 
 @jit
-def _pour_block(times, powers, held, bins):
+def pour_block(times, powers, bins):
     """Add the weights of a good block: every reading's two intervals, but for the last reading, whose weight is kept.
 
-    ``held`` is the interval before the first reading. Returns that before the last.
+    The first reading is left to the caller. Returns the interval before the last.
     """
+    low, high = bins[0], bins[1]
     times_next = times[1:]
-    for i in range(len(times_next)):
-        after = np.int64(times_next[i]) - np.int64(times[i])
-        bins[np.uint32(powers[i])] += held + after
+    held = np.uint32(np.int64(times_next[0]) - np.int64(times[0]))
+    for i in range(1, len(times_next)):
+        after = np.uint32(np.int64(times_next[i]) - np.int64(times[i]))
+        weight = np.uint32(held + after)  # of two intervals below 2**31
+        level = np.uint32(powers[i])
+        total = np.uint32(low[level] + weight)
+        low[level] = total
+        if total < weight:
+            high[level] += np.uint32(1)
         held = after
-    return held
+    return np.int64(held)
 
 
 @jit
-def _walk(times, powers, base, s, happened, ceiling, max_gap, twice_idle, pour, last, bins, out):
+def walk(times, powers, base, s, happened, ceiling, max_gap, twice_idle, pour, last, bins, out):
     """Book rows one by one, as `reconcile.merge` does; returns how many, fewer than all if the sums are full."""
     for i in range(len(powers)):
         t: Any = base + np.int64(times[i])
@@ -110,7 +120,8 @@ def _walk(times, powers, base, s, happened, ceiling, max_gap, twice_idle, pour, 
             if last[BEFORE] > 0:
                 apart = t - last[BEFORE_T]
                 held = apart if 0 <= apart <= max_gap else np.int64(0)
-                bins[np.uint32(last[BEFORE])] += last[HELD] + held
+                into_bin(bins, last[BEFORE], last[HELD] + held)
+                touch(last, last[BEFORE], last[BEFORE])
             last[BEFORE_T], last[BEFORE], last[HELD] = t, p, held
         if out[0] >= MOST_HNJ:
             return i + 1
@@ -128,7 +139,8 @@ def _longest_run(times, powers, base, s):
 
 
 @jit
-def _highest(powers, ceiling):
+def highest_believed(powers, ceiling):
+    """Return the highest reading, mW, but no more than the ceiling; 0 if there is none."""
     highest = np.int64(0)
     for i in range(len(powers)):
         highest = max(highest, np.int64(powers[i]))
@@ -143,22 +155,22 @@ def _book_block(times, powers, base, s, happened, ceiling, max_gap, twice_idle, 
     begin, end = base + np.int64(times[0]), base + np.int64(times[n - 1])
     good = (
         n > 2
-        and longest <= np.uint64(min(max_gap, np.int64(0xFFFFFFFF)))
+        and longest <= np.uint64(min(max_gap, np.int64(LONGEST_SUMMED_US)))
         and low > 0
         and np.int64(high) <= ceiling
         and np.float64(end - begin) * 2.0 * np.float64(ceiling) < np.float64(MOST_HNJ)
     )
     # The reading before the block is poured too, and the bins that it once had may have been given back since.
-    highest = max(np.int64(high) if good else _highest(powers, ceiling), last[BEFORE])
-    if pour and highest > 0 and highest >= len(bins):
+    highest = max(np.int64(high) if good else highest_believed(powers, ceiling), last[BEFORE])
+    if pour and highest > 0 and highest >= bins.shape[1]:
         out[2] = highest
         return 0
     if not good:
-        return _walk(times, powers, base, s, happened, ceiling, max_gap, twice_idle, pour, last, bins, out)
+        return walk(times, powers, base, s, happened, ceiling, max_gap, twice_idle, pour, last, bins, out)
     # What reaches back to the row before the block is walked.
-    _walk(times[:1], powers[:1], base, s, happened, ceiling, max_gap, twice_idle, pour, last, bins, out)
+    walk(times[:1], powers[:1], base, s, happened, ceiling, max_gap, twice_idle, pour, last, bins, out)
     if begin != s.power_us or (pour and begin != last[BEFORE_T]):  # the block begins before what was booked
-        return 1 + _walk(times[1:], powers[1:], base, s, happened, ceiling, max_gap, twice_idle, pour, last, bins, out)
+        return 1 + walk(times[1:], powers[1:], base, s, happened, ceiling, max_gap, twice_idle, pour, last, bins, out)
     out[0] += np.int64(energy)
     # Where no reading is below idle power, all of that is static, and nobody has to look.
     always = 2 * np.int64(low) >= twice_idle
@@ -174,20 +186,23 @@ def _book_block(times, powers, base, s, happened, ceiling, max_gap, twice_idle, 
     s.last_us = s.power_us = s.shape_us = s.booked_us = end
     s.power_mw = np.int64(powers[n - 1])
     if pour:
-        last[HELD] = _pour_block(times, powers, last[HELD], bins)
+        into_bin(bins, last[BEFORE], last[HELD] + np.int64(times[1]) - np.int64(times[0]))
+        last[HELD] = pour_block(times, powers, bins)
+        touch(last, np.int64(low), np.int64(high))
         last[SEEN_T], last[BEFORE_T], last[BEFORE] = end, end, np.int64(powers[n - 1])
     return n
 
 
-@jit
-def _book_gpu(columns, gpu, place, states, diagnostics, limits, pour, last, bins, out):
+def _book_gpu(
+    offsets, times, time_at, base_us, power_mw, power_at, gpu, place, state, diagnostics, ceiling, max_gap, twice_idle,
+    pour, last, bins, out,
+):  # fmt: skip
     """Book one GPU from ``place`` (window, row) on, and move it; stops before a reading without a bin, or when full.
 
-    ``out`` gets energy, static energy, and the reading at which it stopped because there was no bin (else 0).
+    ``state`` and ``diagnostics`` are the GPU's own. ``out`` gets energy, static energy, and the reading at which it
+    stopped because there was no bin (else 0).
     """
-    offsets, times, time_at, base_us, power_mw, power_at = columns
-    ceiling, max_gap, twice_idle = limits
-    s, happened = states[gpu], diagnostics[gpu]
+    s, happened = state[0], diagnostics[0]
     out[:] = 0
     for w in range(place[0], len(base_us)):
         a, end = offsets[w, gpu], offsets[w, gpu + 1]
@@ -205,6 +220,16 @@ def _book_gpu(columns, gpu, place, states, diagnostics, limits, pour, last, bins
     place[0] = len(base_us)
 
 
+_BOOK_GPU = {
+    times.dtype: kernel(
+        i64[:, :], times[:], i64[:], i64[:], i32[:], i64[:], i64, i64[:], rows(GpuState), rows(Diagnostics),
+        i64, i64, i64, b1, i64[:], u32[:, :], i64[:], name=f"book_gpu_{times.dtype.name}",
+    )(_book_gpu)
+    for times in (u32, i64)
+}  # fmt: skip
+"""By the dtype of a recording's times."""
+
+
 class Booked(NamedTuple):
     """What a run of windows adds to each GPU.
 
@@ -219,6 +244,63 @@ class Booked(NamedTuple):
     diagnostics: NDArray[np.void]
     energy_hnj: list[int]
     static_hnj: list[int]
+
+    @classmethod
+    def nothing(cls, gpus: int) -> Booked:
+        """Nothing yet, of so many GPUs."""
+        return cls(np.zeros(gpus, DIAGNOSTICS), [0] * gpus, [0] * gpus)
+
+    def add(self, more: Booked) -> None:
+        """Add what another run brought."""
+        for name in DIAGNOSTICS.names or ():
+            self.diagnostics[name] += more.diagnostics[name]
+        for mine, theirs in ((self.energy_hnj, more.energy_hnj), (self.static_hnj, more.static_hnj)):
+            mine[:] = [a + b for a, b in zip(mine, theirs, strict=True)]
+
+
+class BookPowers(Protocol):
+    """What books runs of windows that hold power readings and nothing else: `book_runs`, or a device's way."""
+
+    def __call__(
+        self,
+        runs: Sequence[Columns],
+        state: NDArray[np.void],
+        ceiling_mw: NDArray[np.int64],
+        max_gap_us: NDArray[np.int64],
+        idle_mw: NDArray[np.int64],
+        histograms: Sequence[PowerHistogram] | None = None,
+        /,
+    ) -> Booked | None:
+        """Book them one after the other, see `book_power_only`."""
+
+
+def is_bookable(
+    state: NDArray[np.void], ceiling_mw: NDArray[np.int64], histograms: Sequence[PowerHistogram] | None = None
+) -> bool:
+    """Return whether power readings can be booked by themselves: no GPU has had a counter, or may be a whole hall."""
+    if (state["counter_mj"] >= 0).any() or (ceiling_mw > HIGHEST_MW).any():
+        return False
+    return all(histogram.last[BEFORE] <= HIGHEST_MW for histogram in histograms or ())
+
+
+def book_runs(
+    runs: Sequence[Columns],
+    state: NDArray[np.void],
+    ceiling_mw: NDArray[np.int64],
+    max_gap_us: NDArray[np.int64],
+    idle_mw: NDArray[np.int64],
+    histograms: Sequence[PowerHistogram] | None = None,
+) -> Booked | None:
+    """Book runs of windows one after the other, as `book_power_only` does with each."""
+    if len(runs) == 1:  # nearly always
+        return book_power_only(runs[0], state, ceiling_mw, max_gap_us, idle_mw, histograms)
+    booked = Booked.nothing(len(state))
+    for run in runs:
+        one = book_power_only(run, state, ceiling_mw, max_gap_us, idle_mw, histograms)
+        if one is None:
+            return None
+        booked.add(one)
+    return booked
 
 
 def book_power_only(
@@ -251,26 +333,26 @@ def book_power_only(
     gpus = run.offsets.shape[1] - 1
     if (state["counter_mj"] >= 0).any() or (ceiling_mw > HIGHEST_MW).any():
         return None
-    rows = (run.offsets[:, 1:] - run.offsets[:, :-1]).sum(axis=0)
-    poured = [histogram.worth_bins(int(rows[gpu])) for gpu, histogram in enumerate(histograms or ())]
+    counts = (run.offsets[:, 1:] - run.offsets[:, :-1]).sum(axis=0)
+    poured = [histogram.worth_bins(int(counts[gpu])) for gpu, histogram in enumerate(histograms or ())]
     for histogram in itertools.compress(histograms or (), poured):
         histogram.catch_up()
         if histogram.last[BEFORE] > HIGHEST_MW:
             return None
     booked = Booked(np.zeros(gpus, DIAGNOSTICS), [0] * gpus, [0] * gpus)
-    columns = Columns(*(as_read(column) for column in run))
-
-    states, happened = opened(state, GpuState), opened(booked.diagnostics, Diagnostics)
+    book = _BOOK_GPU[run.times.dtype]
 
     def book_gpu(gpu: int) -> None:
         place, out = np.zeros(2, np.int64), np.zeros(3, np.int64)
         histogram = histograms[gpu] if histograms is not None and poured[gpu] else None
         idle = min(max(int(idle_mw[gpu]), 0), HIGHEST_MW)  # what is above any reading makes no difference
-        limits = ceiling_mw[gpu], max_gap_us[gpu], np.int64(2 * idle)
+        own = slice(gpu, gpu + 1)
         while place[0] < len(run.base_us):
             bins, last = (histogram.bins, histogram.last) if histogram is not None else (_NO_BINS, _NO_LAST.copy())
-            with np.errstate(over="ignore"):  # as plain Python, unsigned words wrap loudly
-                _book_gpu(columns, gpu, place, states, happened, limits, histogram is not None, last, bins, out)
+            book(
+                *run, gpu, place, state[own], booked.diagnostics[own], int(ceiling_mw[gpu]), int(max_gap_us[gpu]),
+                2 * idle, histogram is not None, last, bins, out,
+            )  # fmt: skip
             booked.energy_hnj[gpu] += int(out[0])
             booked.static_hnj[gpu] += int(out[1])
             if out[2] and histogram is not None:
@@ -280,16 +362,14 @@ def book_power_only(
                 rows_here = run.rows(w, int(run.offsets[w, gpu]), int(run.offsets[w, gpu + 1]))
                 histograms[gpu].extend(*rows_here, int(ceiling_mw[gpu]), int(max_gap_us[gpu]))
 
-    if int(rows.sum()) >= MANY_ROWS and gpus > 1:
+    if int(counts.sum()) >= MANY_ROWS and gpus > 1:
         with ThreadPoolExecutor(min(os.cpu_count() or 1, gpus)) as pool:  # the kernels let go of the interpreter's lock
             list(pool.map(book_gpu, range(gpus)))
     else:
         for gpu in range(gpus):
             book_gpu(gpu)
-    put_back(state, states)
-    put_back(booked.diagnostics, happened)
     return booked
 
 
-_NO_BINS = np.empty(0, np.int64)
-_NO_LAST = np.zeros(4, np.int64)
+_NO_BINS = np.empty((2, 0), np.uint32)
+_NO_LAST = np.zeros(6, np.int64)

@@ -27,7 +27,7 @@ cannot book yet is carried over.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -44,12 +44,12 @@ from wattshed.kernels.billing.layout import (
     Open,
     Suspect,
 )
-from wattshed.kernels.billing.records import blank, opened, put_back
 from wattshed.kernels.billing.settling import all_final, begun_anew, by_power, close, settle_by_power, uncover
 from wattshed.kernels.billing.trusting import follow_level
 from wattshed.kernels.billing.verdicts import take_counter
-from wattshed.kernels.columns import as_read
+from wattshed.kernels.entry import b1, i32, i64, kernel, rows
 from wattshed.kernels.jit import jit
+from wattshed.kernels.records import blank
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,7 +71,7 @@ def new_state(gpus: int) -> NDArray[np.void]:
     return blank(GpuState, gpus)
 
 
-@jit(allocates=False)
+@jit
 def is_reading(p: int, ceiling: int, diagnostics: Diagnostics) -> bool:
     """Return whether a power can be trusted; if not, count why."""
     if p == 0:
@@ -83,7 +83,7 @@ def is_reading(p: int, ceiling: int, diagnostics: Diagnostics) -> bool:
     return 0 < p <= ceiling
 
 
-@jit(allocates=False)
+@jit
 def follow(s: GpuState, diagnostics: Diagnostics, t: int, p: int, max_gap: int) -> int:
     """Count a reading that can be trusted; returns the time that it bridges, -1 over a gap, 0 for the first."""
     diagnostics.samples += 1
@@ -103,7 +103,7 @@ def follow(s: GpuState, diagnostics: Diagnostics, t: int, p: int, max_gap: int) 
     return apart
 
 
-@jit(inline="always", allocates=False)
+@jit
 def _put_shape(books: Books, t: int, p: int, fresh: bool, near: bool) -> None:
     """Add the interval from the last reading to this one, with the power at its ends; without a counter it is final."""
     s, stretch, intervals = books.state, books.open, books.intervals
@@ -121,7 +121,7 @@ def _put_shape(books: Books, t: int, p: int, fresh: bool, near: bool) -> None:
         s.booked_us = t
 
 
-@jit(allocates=False)
+@jit
 def _close_before_hole(books: Books) -> None:
     """Close the books, so that what the counter says next belongs to what nobody reads now."""
     if books.state.suspect == Suspect.STALE:
@@ -130,7 +130,7 @@ def _close_before_hole(books: Books) -> None:
         close(books)
 
 
-@jit(allocates=False)
+@jit
 def _end_hole(books: Books, p: int, fresh: bool, average_mw: int) -> None:
     """Close the books before a hole that a reading ends, and note the power on both sides of it.
 
@@ -144,7 +144,7 @@ def _end_hole(books: Books, p: int, fresh: bool, average_mw: int) -> None:
     s.mean_mw = -1
 
 
-@jit(inline="always", allocates=False)
+@jit
 def _misses_counter(books: Books, t: int) -> bool:
     """Return whether what is open waits too long for the counter; a hole, of which it alone can tell, waits longer."""
     s, stretch, intervals = books.state, books.open, books.intervals
@@ -154,7 +154,7 @@ def _misses_counter(books: Books, t: int) -> bool:
     return bool(since - s.booked_us <= books.max_gap_us or t - since > UNDECIDED_US)
 
 
-@jit(inline="always", allocates=False)
+@jit
 def _take_row(books: Books, t: int, average_mw: int, instant_mw: int, c: int) -> None:
     """Take in one row: its power gives the shape of what is open, its counter books it."""
     s, diagnostics = books.state, books.diagnostics
@@ -196,7 +196,7 @@ def _take_row(books: Books, t: int, average_mw: int, instant_mw: int, c: int) ->
         _close_before_hole(books)
 
 
-@jit(allocates=False)
+@jit
 def _reopen(books: Books) -> None:
     """Put what the window before left open among the intervals again."""
     s, stretch, intervals = books.state, books.open, books.intervals
@@ -213,7 +213,7 @@ def _reopen(books: Books) -> None:
     stretch.end = k
 
 
-@jit(allocates=False)
+@jit
 def _finish(books: Books) -> None:
     """Nothing follows: book what is still open, and what a suspect says if it is a new epoch."""
     s, stretch = books.state, books.open
@@ -237,7 +237,7 @@ def _finish(books: Books) -> None:
     all_final(stretch)
 
 
-@jit(allocates=False)
+@jit
 def _carry_over(books: Books) -> None:
     """Put what is open into the state, as one interval before and one after the suspect."""
     s, stretch, intervals = books.state, books.open, books.intervals
@@ -253,23 +253,25 @@ def _carry_over(books: Books) -> None:
         s.after_hnj = total_of(intervals, mark, end)
 
 
-@jit(allocates=False)
+@jit
 def _merge_gpu(readings: _Readings, lo: int, hi: int, books: Books, closing: bool) -> int:
     """Book one GPU's rows ``lo:hi``; returns the number of intervals that are final now."""
     start = books.open.first
     _reopen(books)
     for row in range(lo, hi):
-        _take_row(
-            books, readings.time_us[row], np.int64(readings.power_mw[row]), np.int64(readings.instant_mw[row]),
-            readings.counter_mj[row],
-        )  # fmt: skip
+        power_mw: Any = np.int64(readings.power_mw[row])
+        instant_mw: Any = np.int64(readings.instant_mw[row])
+        _take_row(books, readings.time_us[row], power_mw, instant_mw, readings.counter_mj[row])
     if closing:
         _finish(books)
     _carry_over(books)
     return books.open.first - start
 
 
-@jit(allocates=False)
+@kernel(
+    i64[:], i64[:], i32[:], i32[:], i64[:], rows(GpuState), rows(Diagnostics), rows(Open), i64[:], i64[:],
+    i64[:], b1, i64[:, :], i64[:], i64[:],
+)  # fmt: skip
 def _merge(  # type: ignore[no-untyped-def]
     offsets, time_us, power_mw, instant_mw, counter_mj, state, diagnostics, stretches, ceiling_mw, limit_mw,
     max_gap_us, closing, room, starts, counts,
@@ -329,12 +331,9 @@ def merge(
     intervals.hole[:] = 0
     starts, counts = np.zeros(gpus, np.int64), np.zeros(gpus, np.int64)
     diagnostics, stretches = np.zeros(gpus, DIAGNOSTICS), np.zeros(gpus, OPEN)
-    states, happened = opened(state, GpuState), opened(diagnostics, Diagnostics)
     shape = power_mw if instant_mw is None else instant_mw
     _merge(
-        as_read(offsets), as_read(time_us), as_read(power_mw), as_read(shape), as_read(counter_mj), states, happened,
-        opened(stretches, Open), ceiling_mw, limit_mw, max_gap_us, closing, room, starts, counts,
+        offsets, time_us, power_mw, shape, counter_mj, state, diagnostics, stretches, ceiling_mw, limit_mw,
+        max_gap_us, closing, room, starts, counts,
     )  # fmt: skip
-    put_back(state, states)
-    put_back(diagnostics, happened)
     return EnergyIntervals(starts, counts, *intervals, diagnostics)

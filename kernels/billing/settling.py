@@ -19,19 +19,19 @@ SLACK_US = 1_000_000  # a counter is published in steps: a reading may carry ene
 MAX_STEP_MJ = 2_000_000_000_000  # 2 GJ, a month at 800 W: with what a window may hold beside, int64 is not exceeded
 
 
-@jit(inline="always", allocates=False)
+@jit
 def sane(step_mj: int, dt_us: int, bound_mw: int) -> bool:
     """Return whether a board of this limit can use ``step_mj`` in ``dt_us``: 1.5 x limit, a second of slack."""
     return 0 <= step_mj <= MAX_STEP_MJ and step_mj * 1_000_000 // (dt_us + SLACK_US) <= bound_mw + bound_mw // 2
 
 
-@jit(inline="always", allocates=False)
+@jit
 def all_final(stretch: Open) -> None:
     """Let nothing be open any more."""
     stretch.first = stretch.mark = stretch.end
 
 
-@jit(inline="always", allocates=False)
+@jit
 def settle(books: Books, lo: int, hi: int) -> int:
     """Note in the level that the counter may come back to what intervals lo..hi, now final, hold; returns that."""
     booked: int = total_of(books.intervals, lo, hi)
@@ -40,7 +40,7 @@ def settle(books: Books, lo: int, hi: int) -> int:
     return booked
 
 
-@jit(inline="always", allocates=False)
+@jit
 def settle_by_power(books: Books, lo: int, hi: int) -> int:
     """Intervals lo..hi are final as power has them: the counter's next difference holds them too."""
     booked: int = settle(books, lo, hi)
@@ -50,7 +50,7 @@ def settle_by_power(books: Books, lo: int, hi: int) -> int:
     return booked
 
 
-@jit(allocates=False)
+@jit
 def by_power(books: Books, lo: int, hi: int, told: int, longest: int) -> int:
     """Settle intervals lo..hi by power, and a hole before them by an estimate: the counter does not say what they used.
 
@@ -63,7 +63,7 @@ def by_power(books: Books, lo: int, hi: int, told: int, longest: int) -> int:
     return booked
 
 
-@jit(inline="always", allocates=False)
+@jit
 def by_counter(books: Books, lo: int, hi: int, rest: int, least: int) -> None:
     """Settle intervals lo..hi by what the counter says of them, ``rest``.
 
@@ -81,7 +81,7 @@ def by_counter(books: Books, lo: int, hi: int, rest: int, least: int) -> None:
     books.state.booked_since_hnj = now - rest
 
 
-@jit(allocates=False)
+@jit
 def uncover(books: Books, t: int) -> None:
     """Put intervals where the open stretch, up to ``t``, has none: what nobody read is an interval of its own."""
     s, stretch, intervals = books.state, books.open, books.intervals
@@ -101,7 +101,7 @@ def uncover(books: Books, t: int) -> None:
         )
 
 
-@jit(allocates=False)
+@jit
 def _told_anew(books: Books) -> int:
     """Return what the suspect low value says about the intervals before it, should the counter have restarted."""
     s, stretch, intervals, bound = books.state, books.open, books.intervals, books.bound_mw
@@ -119,7 +119,7 @@ def _told_anew(books: Books) -> int:
     return int(told)
 
 
-@jit(allocates=False)
+@jit
 def begun_anew(books: Books) -> None:
     """Settle what lies before a suspect that is a new epoch: its first value is a lower bound for that."""
     s, stretch = books.state, books.open
@@ -132,7 +132,7 @@ def begun_anew(books: Books) -> None:
     books.diagnostics.counter_hnj += before + by_power(books, stretch.first, stretch.mark, told, RESET_US)
 
 
-@jit(allocates=False)
+@jit
 def close_standing(books: Books) -> None:
     """Book all that is open by power, since the suspect is stuck."""
     s, stretch = books.state, books.open
@@ -144,7 +144,7 @@ def close_standing(books: Books) -> None:
     all_final(stretch)
 
 
-@jit(allocates=False)
+@jit
 def close(books: Books) -> None:
     """Book all that is open by power, since the counter does not say."""
     s, stretch = books.state, books.open

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from wattshed.kernels.jit import jit
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from wattshed.kernels.billing.usage import UsageRows
@@ -23,7 +22,7 @@ ALONE, BY_ACTIVITY, BY_SHARE, EQUAL, NOBODY_ACTIVE = 1, 2, 4, 8, 16
 """Bits of ``method``: how a row's dynamic energy was split."""
 
 
-@jit(inline="always")
+@jit
 def portion(total: int, part: int, whole: int) -> int:
     """floor(total x part / whole) without overflow, for 0 <= part <= whole; exact while ``whole`` < 2**31."""
     while whole >= 2_147_483_648:
@@ -32,9 +31,31 @@ def portion(total: int, part: int, whole: int) -> int:
     return total // whole * part + total % whole * part // whole
 
 
-@jit(allocates=False)
+@jit
+def _equally(total: int, weight, n: int, out) -> bool:  # type: ignore[no-untyped-def]
+    """Split among those who weigh anything, with one division, if they weigh the same; tells whether they do."""
+    each, sharing = 0, 0
+    for j in range(n):
+        if weight[j] > 0:
+            if sharing > 0 and weight[j] != each:
+                return False
+            each = weight[j]
+            sharing += 1
+    part = total // sharing
+    left = total - part * sharing
+    for j in range(n):
+        out[j] = 0
+        if weight[j] > 0:
+            out[j] = part + (left > 0)
+            left -= left > 0
+    return True
+
+
+@jit
 def apportion(total: int, weight, weights: int, n: int, out) -> None:  # type: ignore[no-untyped-def]
     """Split ``total`` by ``weight[:n]`` (sum ``weights`` > 0) into ``out[:n]``, by largest remainder."""
+    if _equally(total, weight, n, out):
+        return
     left = total
     for j in range(n):
         out[j] = total // weights * weight[j] + total % weights * weight[j] // weights
@@ -56,7 +77,7 @@ class Here(NamedTuple):
 
     Attributes
     ----------
-    rows : int64[m]
+    rows : int64[m + 1]
         Usage rows, in their order; how many of them are there is told apart.
     weight, part : int64[m + 1]
         By what something is shared, and what each got.
@@ -82,20 +103,25 @@ class Before(NamedTuple):
     used: NDArray[np.float64]
 
 
-@jit
-def nobody_here(most: int) -> Here:
-    """Make room for so many rows at once."""
-    return Here(np.empty(most, np.int64), np.empty(most + 1, np.int64), np.empty(most + 1, np.int64))
+ROOM = 6
+"""Columns of whole numbers that `here_in` and `before_in` need, with one place for each usage row and GPU."""
 
 
 @jit
-def nothing_before(most: int) -> Before:
-    """Make room for so many rows at once."""
-    integers = np.empty((3, most), np.int64)
-    return Before(integers[0], integers[1], integers[2], np.empty(most, np.float64))
+def here_in(room, gpu: int, lo: int, hi: int) -> Here:  # type: ignore[no-untyped-def]
+    """Return what of ``room`` (int64[ROOM, m + g]) is for a GPU's rows ``lo:hi``, and one unknown."""
+    a, b = lo + gpu, hi + gpu + 1
+    return Here(room[0, a:b], room[1, a:b], room[2, a:b])
 
 
-@jit(allocates=False)
+@jit
+def before_in(room, used, gpu: int, lo: int, hi: int) -> Before:  # type: ignore[no-untyped-def]
+    """Return what of ``room``, and of ``used`` (float64[m + g]), is for a GPU's rows ``lo:hi``."""
+    a, b = lo + gpu, hi + gpu + 1
+    return Before(room[3, a:b], room[4, a:b], room[5, a:b], used[a:b])
+
+
+@jit
 def split_static(total: int, usage: UsageRows, here: Here, n: int, static) -> int:  # type: ignore[no-untyped-def]
     """Give a segment's static energy to the ``n`` owners present; returns what is left for ``_idle``."""
     if n == 0 or total == 0:
@@ -138,7 +164,7 @@ class _Users(NamedTuple):
     bounded: bool
 
 
-@jit(inline="always", allocates=False)
+@jit
 def _users(usage: UsageRows, here: Here, n: int) -> _Users:
     """Look through the rows that are live."""
     count, last, bounded = 0, -1, False
@@ -160,7 +186,7 @@ def _users(usage: UsageRows, here: Here, n: int) -> _Users:
     return _Users(count, last, active, known, reserved, all_reserved, bounded)
 
 
-@jit(inline="always", allocates=False)
+@jit
 def _weigh_users(kind: int, usage: UsageRows, here: Here, n: int) -> int:
     """Give each live row its weight in a split of that kind; returns their sum."""
     weights = 0
@@ -178,7 +204,7 @@ def _weigh_users(kind: int, usage: UsageRows, here: Here, n: int) -> int:
     return weights
 
 
-@jit(allocates=False)
+@jit
 def split_dynamic(  # type: ignore[no-untyped-def]
     total: int, usage: UsageRows, here: Here, n: int, dynamic, method
 ) -> tuple[int, int]:
@@ -219,7 +245,7 @@ def split_dynamic(  # type: ignore[no-untyped-def]
     return (int(here.part[n]) if weights > 0 else total), kind
 
 
-@jit(allocates=False)
+@jit
 def parts_of_use(  # type: ignore[no-untyped-def]
     total: int, usage: UsageRows, here: Here, n: int, before: Before, dynamic, method
 ) -> None:

@@ -30,16 +30,18 @@ from wattshed.kernels.billing.shares import (
     ALONE,
     BY_ACTIVITY,
     NOBODY_ACTIVE,
+    ROOM,
     Before,
     Here,
-    nobody_here,
-    nothing_before,
+    before_in,
+    here_in,
     parts_of_use,
     portion,
     split_dynamic,
     split_static,
 )
 from wattshed.kernels.billing.usage import (
+    OwnerUse,
     SweepPlace,
     UsageRows,
     next_edge,
@@ -47,6 +49,8 @@ from wattshed.kernels.billing.usage import (
     pass_edge,
     usage_rows,
 )
+from wattshed.kernels.entry import b1, f64, i64, kernel
+from wattshed.kernels.entry import rows as records
 from wattshed.kernels.jit import jit
 
 if TYPE_CHECKING:
@@ -116,7 +120,7 @@ class _Segment(NamedTuple):
     sigma_hnj: float
 
 
-@jit(inline="always", allocates=False)
+@jit
 def _begin(intervals: IntervalColumns, k: int, stop: int, last: _Cursor) -> _Cursor:
     """Go to the begin of interval ``k``; behind the last one the cursor stays where it is."""
     if k >= stop:
@@ -124,7 +128,7 @@ def _begin(intervals: IntervalColumns, k: int, stop: int, last: _Cursor) -> _Cur
     return _Cursor(k, intervals.t0_us[k], intervals.energy_hnj[k], intervals.begin_mw[k])
 
 
-@jit(inline="always", allocates=False)
+@jit
 def _before_edge(
     edge: int, cursor: _Cursor, intervals: IntervalColumns, powers: crossing.Powers, rests: bool, usage: UsageRows,
     at: SweepPlace,
@@ -141,7 +145,7 @@ def _before_edge(
     return amount, power
 
 
-@jit(inline="always", allocates=False)
+@jit
 def _highest(mean_mw: int, span: int, k: int, intervals: IntervalColumns, powers: crossing.Powers) -> int:
     """Return the highest power that an interval, or a piece of one, shows: in a short time, no more than was read.
 
@@ -156,7 +160,7 @@ def _highest(mean_mw: int, span: int, k: int, intervals: IntervalColumns, powers
     return int(min(mean_mw, max(intervals.energy_hnj[k] // length // 2, read_mw)))
 
 
-@jit(inline="always", allocates=False)
+@jit
 def _take_segment(
     edge: int, stop: int, cursor: _Cursor, cut: crossing.HoleCut, intervals: IntervalColumns, idle_mw: int,
     rests: bool, usage: UsageRows, at: SweepPlace,
@@ -192,7 +196,7 @@ def _take_segment(
     return _Segment(static, dynamic, peak, covered, sigma), cursor, cut
 
 
-@jit(inline="always", allocates=False)
+@jit
 def _doubt(kind: int, dynamic: int, usage: UsageRows, here: Here, n: int, parts: Split) -> None:
     """Add one sigma of how a segment's dynamic energy was split."""
     if kind == BY_ACTIVITY:
@@ -205,7 +209,7 @@ def _doubt(kind: int, dynamic: int, usage: UsageRows, here: Here, n: int, parts:
         doubt.of_guess(dynamic, here, n, parts.guessed_hnj)
 
 
-@jit(inline="always", allocates=False)
+@jit
 def _share_out(segment: _Segment, usage: UsageRows, here: Here, n: int, before: Before, parts: Split, gpu: int) -> None:
     """Split a segment among the ``n`` who are there."""
     static, dynamic = segment.static_hnj, segment.dynamic_hnj
@@ -233,7 +237,7 @@ def _share_out(segment: _Segment, usage: UsageRows, here: Here, n: int, before: 
             parts.guessed_hnj[row] += int(segment.sigma_hnj * (moved / dynamic))
 
 
-@jit(allocates=False)
+@jit
 def _split_gpu(
     gpu: int, first: int, stop: int, intervals: IntervalColumns, idle_mw: int, rests: bool, usage: UsageRows,
     at: SweepPlace, here: Here, before: Before, parts: Split,
@@ -251,22 +255,25 @@ def _split_gpu(
         at = after
 
 
-@jit
+@kernel(
+    i64[:], i64[:], i64[:], i64[:], i64[:], i64[:], i64[:], i64[:], i64[:], i64[:], records(OwnerUse), i64[:], i64[:],
+    b1, i64[:, :], f64[:], i64[:, :], i64[:, :],
+)  # fmt: skip
 def _split(  # type: ignore[no-untyped-def]
-    starts, counts, t0, t1, energy, begin_mw, end_mw, hole, idle_mw, rows, usage: UsageRows, of_rows, of_gpus, rests
-) -> None:
+    starts, counts, t0, t1, energy, begin_mw, end_mw, hole, idle_mw, rows_of, row, by_start, by_end,
+    rests, room, used, of_rows, of_gpus,
+) -> None:  # fmt: skip
+    usage = UsageRows(row, by_start, by_end)
     intervals = IntervalColumns(t0, t1, energy, begin_mw, end_mw, hole)
     parts = Split(
         of_rows[0], of_rows[1], of_rows[2], of_rows[3], of_rows[4], of_rows[5], of_rows[6], of_rows[7],
         of_gpus[0], of_gpus[1],
     )  # fmt: skip
-    most = 0
-    for gpu in range(len(counts)):
-        most = max(most, rows[gpu + 1] - rows[gpu])
-    here, before = nobody_here(most), nothing_before(most)
     for gpu in range(len(counts)):
         first, stop = starts[gpu], starts[gpu] + counts[gpu]
-        at = SweepPlace(rows[gpu], rows[gpu + 1], 0, rows[gpu], rows[gpu])
+        lo, hi = rows_of[gpu], rows_of[gpu + 1]
+        here, before = here_in(room, gpu, lo, hi), before_in(room, used, gpu, lo, hi)
+        at = SweepPlace(lo, hi, 0, lo, lo)
         _split_gpu(gpu, first, stop, intervals, idle_mw[gpu], rests, usage, at, here, before, parts)
 
 
@@ -333,10 +340,12 @@ def split(
         hole, owner = _NO_HOLES, None
     elif owner is None:
         owner = np.arange(len(start_us))
-    usage = usage_rows(rows, start_us, end_us, activity_ppm, busy_ppm, share_ppm, live, owner)
+    row, by_start, by_end = usage_rows(rows, start_us, end_us, activity_ppm, busy_ppm, share_ppm, live, owner)
+    places = len(start_us) + len(counts)
     _split(
-        starts, counts, t0_us, t1_us, energy_hnj, begin_mw, end_mw, hole, idle_mw, rows, usage, of_rows, of_gpus, rests
-    )
+        starts, counts, t0_us, t1_us, energy_hnj, begin_mw, end_mw, hole, idle_mw, rows, row, by_start, by_end,
+        rests, np.empty((ROOM, places), np.int64), np.empty(places), of_rows, of_gpus,
+    )  # fmt: skip
     return Split(*of_rows, *of_gpus)
 
 

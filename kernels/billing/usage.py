@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
-from wattshed.kernels.billing.records import dtype_of, opened
 from wattshed.kernels.jit import jit
+from wattshed.kernels.records import dtype_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,7 +75,7 @@ def usage_rows(
         usage[name] = column
     gpu_of = np.repeat(np.arange(len(rows) - 1), np.diff(rows))
     by_start, by_end = np.lexsort((start_us, gpu_of)), np.lexsort((end_us, gpu_of))
-    return UsageRows(opened(usage, OwnerUse), by_start, by_end)
+    return UsageRows(cast("Sequence[OwnerUse]", usage), by_start, by_end)
 
 
 class SweepPlace(NamedTuple):
@@ -98,7 +98,7 @@ class SweepPlace(NamedTuple):
     going: int
 
 
-@jit(inline="always", allocates=False)
+@jit
 def next_edge(usage: UsageRows, at: SweepPlace, until: int) -> int:
     """Return when somebody comes or goes next, ``until`` if nobody does before."""
     edge = until
@@ -109,7 +109,7 @@ def next_edge(usage: UsageRows, at: SweepPlace, until: int) -> int:
     return edge
 
 
-@jit(allocates=False)
+@jit
 def pass_edge(usage: UsageRows, at: SweepPlace, edge: int, here) -> SweepPlace:  # type: ignore[no-untyped-def]
     """Let those go who end at ``edge``, then those come who begin.
 
@@ -139,7 +139,7 @@ def pass_edge(usage: UsageRows, at: SweepPlace, edge: int, here) -> SweepPlace: 
     return SweepPlace(first, stop, present, coming, going)
 
 
-@jit(allocates=False)
+@jit
 def count_past_edge(usage: UsageRows, at: SweepPlace, edge: int) -> SweepPlace:
     """Move past ``edge`` like `pass_edge`, but only count who is there."""
     first, stop, present, coming, going = at
@@ -153,19 +153,19 @@ def count_past_edge(usage: UsageRows, at: SweepPlace, edge: int) -> SweepPlace:
     return SweepPlace(first, stop, present, coming, going)
 
 
-@jit(inline="always", allocates=False)
+@jit
 def comes(usage: UsageRows, at: SweepPlace, row: int) -> bool:
     """Tell whether a row's owner comes with it; if not, the row before is the owner's too, and a window ended there."""
     return row == at.first or not _goes_on(usage, row - 1)
 
 
-@jit(inline="always", allocates=False)
+@jit
 def goes(usage: UsageRows, at: SweepPlace, row: int) -> bool:
     """Tell whether a row's owner goes with it."""
     return row + 1 == at.stop or not _goes_on(usage, row)
 
 
-@jit(inline="always", allocates=False)
+@jit
 def _goes_on(usage: UsageRows, row: int) -> bool:
     """Tell whether the row after this one is its owner's too, without a break."""
     return bool(
@@ -173,7 +173,7 @@ def _goes_on(usage: UsageRows, row: int) -> bool:
     )
 
 
-@jit(allocates=False)
+@jit
 def owners_changed(usage: UsageRows, before: SweepPlace, after: SweepPlace) -> bool:
     """Tell whether an owner came or went between two moments of a sweep."""
     for i in range(before.going, after.going):

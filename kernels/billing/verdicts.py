@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 HIGH_WATER_US = 3_600_000_000
 
 
-@jit(inline="always", allocates=False)
+@jit
 def take_counter(books: Books, t: int, c: int) -> None:
     """Take in a reading ``c`` (mJ) of ``t``."""
     s = books.state
@@ -41,7 +41,7 @@ def take_counter(books: Books, t: int, c: int) -> None:
         _judge(books, t, c, unseen, from_base)
 
 
-@jit(inline="always", allocates=False)
+@jit
 def _judge(books: Books, t: int, c: int, unseen: int, from_base: bool) -> None:
     """Believe a reading, or hold it back; ``from_base``: a board can have used what it says."""
     s, stretch = books.state, books.open
@@ -65,14 +65,14 @@ def _judge(books: Books, t: int, c: int, unseen: int, from_base: bool) -> None:
         believe(books, t, c, s.stuck_us >= 0)
 
 
-@jit(inline="always", allocates=False)
+@jit
 def _open_since(books: Books, t: int) -> int:
     """Return when what is open begins, ``t`` if nothing is."""
     stretch = books.open
     return books.intervals.t0_us[stretch.first] if stretch.end > stretch.first else t
 
 
-@jit(allocates=False)
+@jit
 def _recovered(books: Books, t: int, c: int, from_base: bool) -> bool:
     """Return whether a counter that fell, and was taken for one that restarted, is back at its old level.
 

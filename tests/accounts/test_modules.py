@@ -87,7 +87,8 @@ def test_it_is_published_beside_the_gpu(tmp_path):
 def test_a_gb200_counts_for_itself(tmp_path):
     one, node = life(tmp_path, GH200.replace("gh200", "gb200"), seconds=120)
     (account,) = one.accounts.gpus.values()
-    truth_j = node.truth.gpu_nj(0, one.windows[0].start_us, one.windows[-1].end_us) / 1e9
+    begin_us = one.windows[0].start_us
+    truth_j = node.truth.gpu_nj(0, begin_us, begin_us + account.booked_us) / 1e9
     assert account.energy_hnj / 2e9 == pytest.approx(truth_j, rel=0.005)
     assert (account.method, account.boundary, account.module) == ("counter", "board", None)
     assert one.board.current().host_energy == ()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from wattshed.agent.accounts.restart import go_on
 from wattshed.kernels.billing.layout import Diagnostics, GpuState
 from wattshed.kernels.billing.reconcile import merge, new_state
-from wattshed.kernels.billing.records import objects
+from wattshed.kernels.records import objects
 
 S = 1_000_000
 LIMIT, CEILING, GAP = 700_000, 1_050_000, 5 * S

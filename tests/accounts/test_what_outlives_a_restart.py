@@ -15,7 +15,7 @@ from wattshed.agent.accounts.modules import Module
 from wattshed.agent.accounts.state import VERSION, StateFile
 from wattshed.agent.window import JobKey
 from wattshed.kernels.billing.layout import Diagnostics, GpuState
-from wattshed.kernels.billing.records import of_objects
+from wattshed.kernels.records import of_objects
 
 T0 = 1_700_000_000 * S
 GPU = GpuKey("h", "GPU-0")

@@ -15,7 +15,8 @@ from wattshed.agent.history.paths import RefusedError, ask
 from wattshed.agent.history.profile import KnownEnergy, PowerProfile
 from wattshed.agent.history.query import Filter, TooMuchError
 from wattshed.agent.history.sums import within
-from wattshed.agent.wire.parts import END, hnj_of, of_plain, record_of_plain
+from wattshed.agent.wire.parts import END, hnj_of
+from wattshed.agent.wire.parts_json import of_plain, record_of_plain
 
 NOW_S = (MARCH_US + 10 * DAY_US) / 1e6
 

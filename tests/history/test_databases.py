@@ -8,8 +8,9 @@ import pytest
 from tests.databases import server
 from tests.history.made_up import JOBS, MODELS, job, opened, part
 from wattshed.agent.errors import InputError
+from wattshed.agent.history.cursors import CursorError, cursor_of, order_of, read_cursor
 from wattshed.agent.history.opening import open_database
-from wattshed.agent.history.query import CursorError, Filter, cursor_of, jobs, order_of, read_cursor
+from wattshed.agent.history.query import Filter, jobs
 from wattshed.agent.history.sql import DatabaseError
 
 

@@ -6,10 +6,11 @@ from hypothesis import strategies as st
 
 from tests.history.made_up import MODELS, job, opened
 from wattshed.agent.history import schema
+from wattshed.agent.history.cursors import CursorError
 from wattshed.agent.history.database import Database
 from wattshed.agent.history.listing import page_of
 from wattshed.agent.history.opening import open_database
-from wattshed.agent.history.query import CursorError, Filter, jobs_since
+from wattshed.agent.history.query import Filter, jobs_since
 
 
 @settings(max_examples=40, deadline=None)

@@ -16,7 +16,8 @@ from wattshed.agent.history.query import Filter, jobs, runs_of
 from wattshed.agent.history.sql import DatabaseError
 from wattshed.agent.history.store import Retention
 from wattshed.agent.history.sums import by_day, within
-from wattshed.agent.wire.parts import Doubt, of_plain, plain
+from wattshed.agent.wire.parts import Doubt
+from wattshed.agent.wire.parts_json import of_plain, plain
 
 
 def total_hnj(made):

@@ -7,13 +7,23 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wattshed.agent.errors import InputError
-from wattshed.agent.inputs.quantities import ENERGY_MJ, POWER_MW, REASONS, decimal_of, scaled_column, scaled_text
-from wattshed.agent.inputs.timestamps import NO_TIME, TimestampParser, parse_number, parse_text, unit_of
+from wattshed.agent.inputs import quantities
+from wattshed.agent.inputs.quantities import (
+    ENERGY_MJ,
+    POWER_MW,
+    REASONS,
+    cast_or_none,
+    decimal_of,
+    scaled_column,
+    scaled_text,
+)
+from wattshed.agent.inputs.timestamps import NO_TIME, TimestampParser, parse_number, parse_text, unit_of, zone
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MOMENTS = st.datetimes(datetime(1971, 1, 1), datetime(2099, 12, 31))  # noqa: DTZ001 - naive on purpose
@@ -189,6 +199,50 @@ def test_no_time(text):
     assert TimestampParser().read(pa.array([text])).tolist() == [NO_TIME]
 
 
+@given(
+    st.lists(st.none() | st.sampled_from(["", "1.5", "-2", "1e3", "nan", "inf", "+1", "[N/A]", "7 W", "1,5"])),
+    st.lists(st.sampled_from(["", "1.5", "[N/A]"]), max_size=40),
+)
+def test_text_is_numbers_if_the_whole_of_it_is(first, rest):
+    column = pa.array([*first, *rest], pa.string())
+    try:
+        want = pc.cast(column, pa.float64())
+    except pa.ArrowInvalid:
+        want = None
+    found = cast_or_none(column, pa.float64())
+    assert found is None if want is None else str(found) == str(want)  # NaN is not equal to itself
+
+
+@pytest.fixture
+def cast(monkeypatch):
+    """Count the cells of text that Arrow is told to read as numbers."""
+    cells = []
+
+    class Counting:
+        def __getattr__(self, name):
+            return getattr(pc, name)
+
+        def cast(self, column, kind, **options):
+            if pa.types.is_string(column.type) and not pa.types.is_string(kind):
+                cells.append(len(column))
+            return pc.cast(column, kind, **options)
+
+    monkeypatch.setattr(quantities, "pc", Counting())
+    return cells
+
+
+def test_numbers_with_a_unit_are_read_once(cast):
+    found = scaled_column(pa.array(["441.47 W"] * 10_000), POWER_MW["W"], POWER_MW)
+    assert found.value.tolist() == [441_470] * 10_000
+    assert sum(cast) < 10_100
+
+
+def test_stamps_are_not_read_as_numbers(cast):
+    times = TimestampParser().read(pa.array(["2024/05/01 10:00:00.000"] * 10_000))
+    assert (times == 1_714_557_600_000_000).all()
+    assert sum(cast) < 100
+
+
 def test_the_repeated_hour_follows_the_order_of_the_file():
     clock = TimestampParser(ZoneInfo("Europe/Berlin"))
     texts = [f"2024-10-27 02:{m:02d}:00" for m in range(60)] * 2
@@ -197,8 +251,11 @@ def test_the_repeated_hour_follows_the_order_of_the_file():
     assert (np.diff(times) == 60_000_000).all()
 
 
-def test_unknown_zone():
-    from wattshed.agent.inputs.timestamps import zone
+def test_utc_is_known_by_identity():
+    assert zone("UTC") is UTC
+    assert zone("Europe/Berlin") is not UTC
 
+
+def test_unknown_zone():
     with pytest.raises(InputError):
         zone("Mars/Olympus")

@@ -6,16 +6,13 @@ import re
 import shutil
 import ssl
 import subprocess
-import threading
 import time
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from socketserver import ThreadingUnixStreamServer
 
 import pytest
 import trustme
 
-from tests.wire.servers import serving
+from tests.wire.servers import serving, serving_on
 
 SCRIPT = Path(__file__).parents[2] / "deploy/slurm/wattshed-jobs"
 SNAPSHOT = b'{"jobs": [{"job": "slurm:77", "energy_j": 1.0}, {"job": "slurm:7", "energy_j": 3.6001e3}]}'
@@ -112,37 +109,17 @@ def test_the_epilog_waits_for_what_is_final(tmp_path):
     assert len(agent.asked) == 4
 
 
-class Socket(BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.server.asked.append((self.path, self.headers.get("Authorization")))
-        known = self.path == "/api/v1/jobs/slurm:7"
-        job = {"job": "slurm:7", "labels": {"name": '{"job":"slurm:7","energy_j":"1"'}, "energy_j": "3600.125"}
-        answer = {"schema": "wattshed.job/1", "job": job, "earlier": [job | {"energy_j": "5"}]}
-        content = json.dumps(answer if known else {"error": "no such job"}).encode()
-        self.send_response(200 if known else 404)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def address_string(self):
-        return "socket"
-
-    def log_message(self, *_):
-        pass
-
-
 def test_over_the_socket_that_knows_who_asks(report, tmp_path):
     path = tmp_path / "api.sock"
     (tmp_path / "password").write_text("secret\n")
-    with ThreadingUnixStreamServer(str(path), Socket) as agent:
-        agent.asked = []
-        threading.Thread(target=agent.serve_forever, args=(0.01,)).start()
-        try:
-            assert report(f"unix:{path}").startswith(USED)
-            assert report(f"unix:{path}", SLURM_JOB_ID="8") == report.log == ""  # a job that used no GPU
-        finally:
-            agent.shutdown()
-    assert agent.asked == [("/api/v1/jobs/slurm:7", None), ("/api/v1/jobs/slurm:8", None)]
+    job = {"job": "slurm:7", "labels": {"name": '{"job":"slurm:7","energy_j":"1"'}, "energy_j": "3600.125"}
+    answer = {"schema": "wattshed.job/1", "job": job, "earlier": [job | {"energy_j": "5"}]}
+    with serving_on(path) as agent:
+        agent.script += [(200, {}, json.dumps(answer).encode()), (404, {}, b'{"error": "no such job"}')]
+        assert report(f"unix:{path}").startswith(USED)
+        assert report(f"unix:{path}", SLURM_JOB_ID="8") == report.log == ""  # a job that used no GPU
+    assert [asked.target for asked in agent.asked] == ["/api/v1/jobs/slurm:7", "/api/v1/jobs/slurm:8"]
+    assert not any("Authorization" in asked.headers for asked in agent.asked)
     path.unlink()
     assert report(f"unix:{path}") == ""
     assert f"job 7: unix:{path}: curl: (7)" in report.log

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 
 from tests.kernels.recordings import columns, node
-from wattshed.kernels import energy, ensemble, jobs, packed, quantiles, windows
+from wattshed.kernels import energy, ensemble, jobs, quantiles, windows
 
 GAP = 5_000_000
 
@@ -42,17 +42,12 @@ def battery(*, device="cpu", rows=150):
     for name, recording, gap in (("node", node(1, rows), GAP), ("hostile", hostile(), 2**62)):
         out[f"energy {name}"] = energy.integrate(*recording, gap, device=device)
         out[f"quantiles {name}"] = [quantiles.quantiles(*recording, gap, (0, 500_000, 990_000), device=device)]
-        if device == "cpu":
-            out[f"packed {name}"] = packed.integrate(packed.pack(*recording), gap)
     ordinary = node(1, rows)
     out["counts"] = [ensemble.draw_counts(5, 3, 11, first=2, device=device)]
     out["windows"] = windows.windows(*ordinary, 7_000_000, GAP, device=device)
     out["jobs"] = jobs.job_energy(*ordinary, GAP, *usage(ordinary), device=device)
-    if device == "cpu":
-        power = np.random.default_rng(3).integers(0, 2**31 - 1, (12, 9)).astype(np.int32)
-        bounds = np.array([0, 9, 9, 10, 12])
-        out["bootstrap"] = [ensemble.bootstrap(ensemble.block_totals(power, bounds), 4, 6)]
-        out["bootstrap direct"] = [ensemble.bootstrap_direct(power, bounds, 4, 6)]
+    totals = np.random.default_rng(3).integers(0, 2**35, (11, 9))
+    out["bootstrap"] = [ensemble.bootstrap(one, 5, 6, device=device) for one in (totals, totals << 20)]
     return {name: [np.asarray(part).tolist() for part in answer] for name, answer in out.items()}
 
 
@@ -73,11 +68,17 @@ def resident_battery(*, rows=60, lay=None):
     return {name: [np.asarray(part).tolist() for part in answer] for name, answer in out.items()}
 
 
+def one_by_one(kernel, count, *args, rows):
+    """Every task alone, the last one first."""
+    for task in reversed(range(count)):
+        kernel(*args, task, task + 1)
+
+
 def shrink(setting):
     """Make chunks small, so that little data crosses many of them."""
-    for module, size in ((energy, 16), (packed, 16), (windows, 16), (jobs, 16), (quantiles, 32)):
+    for module, size in ((energy, 16), (windows, 16), (jobs, 16), (quantiles, 32)):
         setting(module, "CHUNK", size)
-        setting(module, "PARALLEL_FROM", 0)
+        setting(module, "each", one_by_one)
     setting(energy, "CUDA_BLOCK", 16)
     for module in (windows, jobs):
         setting(module, "CUDA_CHUNK", 5)

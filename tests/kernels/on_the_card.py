@@ -10,7 +10,7 @@ import numpy as np
 
 from tests.kernels.battery import shrink
 from tests.kernels.recordings import columns
-from wattshed.kernels import energy, ensemble, jobs, packed, quantiles, windows
+from wattshed.kernels import energy, ensemble, jobs, quantiles, windows
 from wattshed.kernels.cuda_target import cuda
 
 GAP = 5_000_000
@@ -113,8 +113,6 @@ def refused():
         out[f"{name} type"] = said(lambda way=way: way(there(t), Foreign(p.astype(np.int64)), o, "cuda"))
     out["idle_mw"] = said(lambda: jobs.job_energy(t, p, o, GAP, there(used[0]), *used[1:], device="cuda"))
     out["live"] = said(lambda: jobs.job_energy(t, p, o, GAP, *used[:-1], there(used[-1])))
-    out["pack"] = said(lambda: packed.pack(there(t), p, o))
-    out["block_totals"] = said(lambda: ensemble.block_totals(there(np.ones((2, 2), np.int32)), np.array([0, 2])))
     out["bootstrap"] = said(lambda: ensemble.bootstrap(there(np.ones((2, 2), np.int64)), 1, 1))
     return out
 

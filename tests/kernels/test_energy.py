@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tests.kernels import naive
 from tests.kernels.recordings import columns, node, recordings
-from wattshed.kernels import energy, packed
-from wattshed.kernels.jit import use_threads
+from wattshed.kernels import energy
+from wattshed.kernels.threads import use_threads
 
 GAP = 5_000_000
 MANY = settings(max_examples=150, deadline=None)
@@ -28,21 +28,12 @@ def test_equals_python_integers(recording, gap):
 
 
 @MANY
-@given(recordings(highest=2**31 - 1, longest=2**35), st.integers(0, 2**45))
-def test_packed_equals_python_integers(recording, gap):
-    assert as_lists(packed.integrate(packed.pack(*recording), gap)) == list(naive.integrate(*recording, gap))
-
-
-@MANY
 @given(recordings(), st.integers(1, 9), st.booleans())
 def test_chunks_and_threads_change_nothing(recording, chunk, many):
     with pytest.MonkeyPatch.context() as patch, use_threads(2 if many else 1):
-        for module in (energy, packed):
-            patch.setattr(module, "CHUNK", chunk)
-            patch.setattr(module, "PARALLEL_FROM", 0)
+        patch.setattr(energy, "CHUNK", chunk)
         expected = list(naive.integrate(*recording, GAP))
         assert as_lists(energy.integrate(*recording, GAP)) == expected
-        assert as_lists(packed.integrate(packed.pack(*recording), GAP)) == expected
 
 
 @MANY
@@ -64,7 +55,6 @@ def test_a_long_recording_on_one_and_on_all_threads():
     with use_threads(1):
         assert as_lists(energy.integrate(*recording, GAP)) == expected
     assert as_lists(energy.integrate(*recording, GAP)) == expected
-    assert as_lists(packed.integrate(packed.pack(*recording), GAP)) == expected
 
 
 @pytest.mark.parametrize("step_us", [60_000_000, 300_000_000, 86_400_000_000])
@@ -75,7 +65,6 @@ def test_a_decade_at_two_kilowatts_does_not_wrap(step_us):
     offsets = np.array([0, n], np.int64)
     expected = [[2_000 * int(time_us[-1])], [int(time_us[-1])]]  # 2 kW is 2000 uJ a microsecond
     assert as_lists(energy.integrate(time_us, power_mw, offsets, step_us)) == expected
-    assert as_lists(packed.integrate(packed.pack(time_us, power_mw, offsets), step_us)) == expected
 
 
 def test_halves_round_to_even():

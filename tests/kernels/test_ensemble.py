@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wattshed.kernels import ensemble
-from wattshed.kernels.ensemble import block_totals, bootstrap, bootstrap_direct, draw_counts
-from wattshed.kernels.jit import use_threads
+from wattshed.kernels.ensemble import bootstrap, draw_counts
+from wattshed.kernels.threads import use_threads
 
 MASK = 2**64 - 1
 
@@ -36,31 +36,19 @@ def test_random_numbers_are_the_published_generator():
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    st.lists(st.integers(0, 5), min_size=1, max_size=6),
-    st.integers(1, 9),
-    st.integers(0, 2**63 - 1),
-    st.sampled_from([700_000, 2**30, 2**31 - 1]),
-    st.randoms(use_true_random=False),
-)
-def test_both_ways_equal_python_integers(sizes, columns, seed, highest, random):
-    bounds = np.cumsum([0, *sizes]).astype(np.int64)
-    power = np.array([[random.randint(0, highest) for _ in range(columns)] for _ in range(bounds[-1])], np.int32)
-    power = power.reshape(bounds[-1], columns)
-    counts = draw_counts(seed, 5, len(sizes))
+@given(st.data(), st.integers(1, 6), st.integers(1, 9), st.integers(0, 2**63 - 1))
+def test_equals_python_integers(data, blocks, columns, seed):
+    highest = data.draw(st.sampled_from([700_000, 2**40, 2**55]))
+    cells = data.draw(st.lists(st.integers(-highest, highest), min_size=blocks * columns, max_size=blocks * columns))
+    totals = np.array(cells, np.int64).reshape(blocks, columns)
+    counts = draw_counts(seed, 5, blocks)
     expected = [
-        [
-            sum(int(c) * int(power[bounds[j] : bounds[j + 1], t].sum(dtype=object) or 0) for j, c in enumerate(row))
-            for t in range(columns)
-        ]
-        for row in counts
+        [sum(int(c) * int(t) for c, t in zip(row, column, strict=True)) for column in totals.T] for row in counts
     ]
     with pytest.MonkeyPatch.context() as patch, use_threads(1):
-        patch.setattr(ensemble, "TILE", 4)
         patch.setattr(ensemble, "BATCH", 2)
-        assert bootstrap_direct(power, bounds, 5, seed).tolist() == expected
-    assert bootstrap_direct(power, bounds, 5, seed).tolist() == expected
-    assert bootstrap(block_totals(power, bounds), 5, seed).tolist() == expected
+        assert bootstrap(totals, 5, seed).tolist() == expected
+    assert bootstrap(totals, 5, seed).tolist() == expected
 
 
 def test_sums_beyond_a_float_stay_exact():
@@ -81,11 +69,3 @@ def test_spread_is_that_of_the_mean():
 def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match="cannot draw"):
         draw_counts(0, 1, 0)
-    with pytest.raises(ValueError, match="two-dimensional int32"):
-        bootstrap_direct(np.zeros((2, 2)), np.array([0, 2]), 1, 0)
-    with pytest.raises(ValueError, match="without negative"):
-        block_totals(np.full((2, 2), -1, np.int32), np.array([0, 2]))
-    with pytest.raises(ValueError, match="rise from 0"):
-        block_totals(np.zeros((2, 2), np.int32), np.array([0, 1]))
-    with pytest.raises(ValueError, match="never fall"):
-        block_totals(np.zeros((2, 2), np.int32), np.array([0, 2, 1, 2]))

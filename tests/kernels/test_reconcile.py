@@ -16,7 +16,7 @@ from tests.kernels import naive_reconcile as naive
 from tests.kernels.faulty_streams import CEILING, GAP, KINDS, Meter, S, streams
 from wattshed.kernels.billing.layout import Diagnostics, EnergyIntervals, GpuState
 from wattshed.kernels.billing.reconcile import merge, new_state
-from wattshed.kernels.billing.records import objects, of_objects
+from wattshed.kernels.records import objects, of_objects
 
 
 def restarted(state):

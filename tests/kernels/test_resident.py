@@ -47,8 +47,6 @@ def test_what_is_read_on_the_host_alone_is_named(on_the_card):
     names = {
         "idle_mw": "idle_mw",
         "live": "live",
-        "pack": "time_us",
-        "block_totals": "power_mw",
         "bootstrap": "totals_mw",
     }
     for call, name in names.items():

@@ -184,7 +184,7 @@ def test_nobody_active_of_several_leaves_it_unattributed():
 @given(pieces_of(), st.lists(row(), max_size=6), st.data())
 def test_holes_conserve_and_a_hole_in_which_nobody_comes_or_goes_is_a_piece(pieces, rows, data):
     n = len(pieces)
-    hole = np.array(data.draw(st.lists(st.integers(0, 1), min_size=n, max_size=n)), np.int8)
+    hole = np.array(data.draw(st.lists(st.integers(0, 1), min_size=n, max_size=n)), np.int64)
     power = st.lists(st.sampled_from([-1, 1, IDLE, 500_000]), min_size=n, max_size=n)
     ends = {"begin_mw": np.array(data.draw(power), np.int64), "end_mw": np.array(data.draw(power), np.int64)}
     parts = run(pieces, rows, hole=hole, **ends)
@@ -205,7 +205,7 @@ def hole_of(energy_j, rows, begin_w, end_w, owner=None):
     pieces = [(0, 10 * s, begin_w * 20_000_000_000), (10 * s, 50 * s, energy_j * 2_000_000_000)]
     rows = [(a * s, b * s, 1_000_000, 1_000_000, 1_000_000, 1) for a, b in rows]
     parts = run(
-        pieces, rows, hole=np.array([0, 1], np.int8), owner=owner and np.array(owner),
+        pieces, rows, hole=np.array([0, 1], np.int64), owner=owner and np.array(owner),
         begin_mw=np.array([begin_w, begin_w]) * 1000, end_mw=np.array([begin_w, end_w]) * 1000,
     )  # fmt: skip
     return parts.dynamic_hnj / 2e9, parts.guessed_hnj / 2e9, parts

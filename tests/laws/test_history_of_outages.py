@@ -14,7 +14,7 @@ from wattshed.agent.accounts.calibration import Calibrator
 from wattshed.agent.accounts.cuts import Cuts
 from wattshed.agent.accounts.state import StateFile
 from wattshed.agent.window import Event
-from wattshed.agent.wire.parts import of_plain, plain
+from wattshed.agent.wire.parts_json import of_plain, plain
 from wattshed.exporters.snapshot import HNJ_PER_JOULE
 
 HOUR = 3600 * S

@@ -15,10 +15,10 @@ from wattshed.agent.simulation.card import Card
 from wattshed.agent.window import MISSING
 
 
-def node_of(rig, architecture, more="", instant_us=500_000):
+def node_of(rig, architecture, more="", instant_us=500_000, learn_us=0):
     text = f'gpus = 1\ncycle_s = 600\n[[gpu]]\narchitecture = "{architecture}"\n{more}\n[[job]]\nname = "7"\n'
     text += "load = [[0.7, 60.0, 80], [0.4, 10.0, 20]]\n"
-    return rig(text, plain=False, rates=Rates(learn_us=3_000_000, burst_us=0, instant_us=instant_us))
+    return rig(text, plain=False, rates=Rates(learn_us=learn_us, burst_us=0, instant_us=instant_us))
 
 
 @pytest.mark.parametrize(
@@ -57,13 +57,56 @@ def test_power_is_the_average_where_there_is_one(rig, architecture):
     assert ("power_average_w" in node.windows[-1].gauges) == average
 
 
-def test_publication_periods_are_learned(rig):
-    hopper = node_of(rig, "hopper", "counter_period_s = 0.02").meter.devices[0].publication_us
+def learned(rig, architecture, more=""):
+    """A node after the window that learned, which is its first; and the periods that go with that window."""
+    node = node_of(rig, architecture, more, learn_us=1_000_000)
+    (window,) = node.run(1)
+    return node, window.devices[0].publication_us
+
+
+def test_publication_periods_are_learned_in_the_first_window(rig):
+    _, hopper = learned(rig, "hopper", "counter_period_s = 0.02")
     assert hopper["energy"] == pytest.approx(20_000, abs=4_000)
     assert hopper["instant"] == pytest.approx(100_000, abs=4_000)
-    volta = node_of(rig, "volta").meter.devices[0].publication_us
+    _, volta = learned(rig, "volta")
     assert volta["instant"] == pytest.approx(20_000, abs=4_000)
     assert "average" not in volta
+
+
+def test_what_is_read_to_learn_is_the_first_window(rig):
+    """Every value that was published is there once, at the moment of its first reading; then it goes on as ever."""
+    node, _ = learned(rig, "volta", "counter_period_s = 0.1")
+    begin_us, counters = node.windows[0].start_us, node.column("counter_mj")
+    full = [t for t, c in zip(node.column("time_us"), counters, strict=True) if c != MISSING]
+    assert begin_us <= full[0] < begin_us + 4_000, "the first reading is not waited for"
+    assert len(full) == pytest.approx(50, abs=5), "power is published every 20 ms"
+    assert len(set(counters) - {MISSING}) == pytest.approx(10, abs=1), "the counter every 100"
+    told = [node.node.cards[0].sensor.energy_mj(t) for t in full]
+    assert [c for c in counters if c != MISSING] == told
+    quiet = node.run(5)
+    assert {len(window.readings.time_us) for window in quiet} == {2}
+    assert node.sampler.late_s == 0
+
+
+def test_learning_costs_the_pace_nothing(rig):
+    """Hundreds of calls in a second are no reason to read less often later, on a driver that is not slow."""
+    latency = '[[fault]]\nkind = "latency"\nvalue = 1000\n'
+    node = node_of(rig, "hopper", latency, learn_us=1_000_000)
+    windows = node.run(15)
+    assert len(windows[0].readings.time_us) > 10
+    assert node.sampler.duty < 0.01
+    assert {len(window.readings.time_us) for window in windows[1:]} == {2}
+
+
+def test_a_gpu_that_sleeps_is_not_woken_to_learn(rig, tmp_path):
+    bus = node_of(rig, "volta").meter.devices[0].pci_bus_id.lower()
+    status = tmp_path / "sys/bus/pci/devices" / f"0000:{bus.partition(':')[2]}" / "power/runtime_status"
+    status.parent.mkdir(parents=True)
+    status.write_text("suspended\n")
+    node = rig(rates=Rates(burst_us=0), wake=False, sys_root=tmp_path / "sys")
+    node.run(2)
+    assert node.column("time_us") == []
+    assert node.meter.devices[0].publication_us == {}
 
 
 def test_scopes_are_read_side_by_side_and_never_added_up(rig):
@@ -97,14 +140,18 @@ def test_average_power_of_the_memory_is_enough(rig, monkeypatch, average_w, fiel
 
 
 def test_the_counter_of_a_superchip_is_the_modules(rig):
-    node = node_of(rig, "gh200")
+    node = node_of(rig, "gh200", learn_us=1_000_000)
+    (first,) = node.run(1)
+    assert "not the GPU's" in first.devices[0].capabilities["gpu_scope"], "so nothing was booked by it before"
+    node.windows.clear()
     node.run(11)
     counters = [c for c in node.column("counter_mj") if c != MISSING]
     powers = [p for p in node.column("power_mw") if p != MISSING]
     mean_mw = sum(powers) / len(powers)
     assert (counters[-1] - counters[0]) / (len(counters) - 1) == pytest.approx(mean_mw + 140_000, rel=0.05)
-    assert "not the GPU's" in node.meter.devices[0].capabilities["gpu_scope"]
-    assert node_of(rig, "gb200").meter.devices[0].capabilities["gpu_scope"] == ""
+    other = node_of(rig, "gb200", learn_us=1_000_000)
+    other.run(1)
+    assert other.meter.devices[0].capabilities["gpu_scope"] == ""
 
 
 @pytest.mark.parametrize("symbol", ["nvmlDeviceGetFieldValues", "nvmlDeviceGetTotalEnergyConsumption"])

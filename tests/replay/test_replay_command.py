@@ -41,6 +41,7 @@ def test_the_document(wattshed, log):
     assert answer["schema"] == "wattshed.replay/1"
     assert list(answer) == [
         "schema", "sources", "start_s", "end_s", "gpus", "jobs", "idle_j", "unattributed_j", "total_j",
+        "device", "device_reason", "device_rows",
     ]  # fmt: skip
     assert answer["sources"] == [{"path": str(log), "format": "csv", "rows": 202, "rows_rejected": 0, "rejected": {}}]
     assert (answer["start_s"], answer["end_s"]) == (1_700_000_000, 1_700_000_100)

@@ -4,6 +4,7 @@ import socket
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import ThreadingUnixStreamServer
 from types import SimpleNamespace
 
 
@@ -64,6 +65,10 @@ class Server6(Server):
     address_family = socket.AF_INET6
 
 
+class UnixServer(ThreadingUnixStreamServer):
+    daemon_threads = True
+
+
 def splice(source, sink):
     """Pass on what arrives until it ends."""
     try:
@@ -96,5 +101,14 @@ def serving(*, tls=None, host="127.0.0.1"):
             httpd.socket = tls.wrap_socket(httpd.socket, server_side=True, do_handshake_on_connect=False)
         httpd.place = f"[{host}]:{httpd.server_port}" if ":" in host else f"{host}:{httpd.server_port}"
         httpd.url = f"{'https' if tls else 'http'}://{httpd.place}"
+        with running(httpd):
+            yield httpd
+
+
+@contextmanager
+def serving_on(path):
+    """Run a server on a socket of Unix."""
+    with UnixServer(str(path), Handler) as httpd:
+        httpd.asked, httpd.script, httpd.connections = [], [], 0
         with running(httpd):
             yield httpd

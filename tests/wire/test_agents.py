@@ -2,19 +2,15 @@
 
 import argparse
 import base64
-import json
 import os
 import socket
 import ssl
-import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler
-from socketserver import ThreadingUnixStreamServer
 
 import pytest
 import trustme
 
-from tests.wire.servers import serving
+from tests.wire.servers import serving, serving_on
 from wattshed.agent.errors import InputError
 from wattshed.agent.wire.agents import DocumentServer, NoDocumentError
 from wattshed.agent.wire.credentials import Credentials, add_flags, credentials_of, password_in, url_of
@@ -72,32 +68,16 @@ def parsed(*words):
 # A socket of Unix
 
 
-class OverASocket(BaseHTTPRequestHandler):
-    def do_GET(self):
-        content = json.dumps({"target": self.path, "authorization": self.headers.get("Authorization")}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def address_string(self):
-        return "socket"
-
-    def log_message(self, *_):
-        pass
-
-
 def test_a_socket_of_unix_is_asked_without_a_password(tmp_path, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")  # nor by a proxy
     path = tmp_path / "api.sock"
-    with ThreadingUnixStreamServer(str(path), OverASocket) as httpd:
-        threading.Thread(target=httpd.serve_forever, args=(0.01,)).start()
-        try:
-            server = DocumentServer.of(f"unix:{path}", Credentials("ada", "secret"))
-            answer = server.ask("/api/v1/jobs", {"user": "ada & co", "limit": "5"})
-        finally:
-            httpd.shutdown()
-    assert answer == {"target": "/api/v1/jobs?user=ada+%26+co&limit=5", "authorization": None}
+    with serving_on(path) as agent:
+        agent.script.append(DOCUMENT)
+        server = DocumentServer.of(f"unix:{path}", Credentials("ada", "secret"))
+        assert server.ask("/api/v1/jobs", {"user": "ada & co", "limit": "5"}) == {"schema": "wattshed.jobs/1"}
+    (asked,) = agent.asked
+    assert asked.target == "/api/v1/jobs?user=ada+%26+co&limit=5"
+    assert "Authorization" not in asked.headers
 
 
 def test_a_socket_that_is_silent_or_not_there_is_said_in_time(tmp_path):

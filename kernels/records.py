@@ -1,19 +1,18 @@
 """Records with named fields: a dataclass of whole numbers says what they are, in an array and in plain Python.
 
-A kernel reads and writes ``record.field``. Compiled, a record is a row of a structured array; where numba is off,
+A kernel reads and writes ``record.field``. Compiled, a record is a row of a structured array; in plain Python
 attributes of such a row are 11 to 35 times slower than those of an object, so there a kernel gets objects of the
-dataclass (`opened`), which are written back when it is done (`put_back`).
+dataclass, which are written back when it is done (`kernels.entry.Kernel.plain`).
 """
 
 from __future__ import annotations
 
 from dataclasses import astuple, fields
 from functools import cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-
-from wattshed.kernels.jit import MODE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,15 +45,8 @@ def of_objects(rows: Iterable[Any], kind: type) -> NDArray[np.void]:
     return np.array([astuple(row) for row in rows], dtype_of(kind))
 
 
-def opened(records: NDArray[np.void], kind: type) -> Any:
-    """Return what a kernel is given of an array of records: the array, or where numba is off a list of objects."""
-    return records if MODE != "off" else objects(records, kind)
-
-
-def put_back(records: NDArray[np.void], rows: Any) -> None:
-    """Write back into an array what a kernel did to that which `opened` returned."""
-    if rows is records:
-        return
-    names = records.dtype.names or ()
-    for i, row in enumerate(rows):
-        records[i] = tuple(int(getattr(row, name)) for name in names)
+def write_back(records: NDArray[np.void], rows: Iterable[Any]) -> None:
+    """Write into an array of records what was done to the objects that `objects` made of it."""
+    row_of = attrgetter(*(records.dtype.names or ()))
+    for place, row in enumerate(rows):
+        records[place] = row_of(row)

@@ -1,0 +1,157 @@
+"""``wattshed bench kernels``, or without a word: kernels against memory bandwidth and against other tools."""
+
+# Imported where they are used: the command line must start without numba, numpy, rich and matplotlib.
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wattshed.agent.bench.machine import machine
+from wattshed.agent.bench.options import count, require_plot, say
+from wattshed.agent.errors import InputError
+
+if TYPE_CHECKING:
+    import argparse
+
+SCHEMA = "wattshed.bench/1"
+RIVALS = ("numpy", "polars", "duckdb")
+DESCRIPTION = (
+    "Measures every kernel beside a probe of memory bandwidth and beside numpy, polars and duckdb "
+    "on the same sorted samples; answers are compared before times are. Medians of interleaved runs. "
+    "Needs the extra 'bench' for polars and duckdb; a rival that is not installed is left out."
+)
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add ``bench kernels`` to the words of ``bench``."""
+    parser = subparsers.add_parser("kernels", help="what 'bench' alone measures", description=DESCRIPTION)
+    add_options(parser)
+    parser.set_defaults(run=run)
+
+
+def add_options(parser: argparse.ArgumentParser, dest: str = "") -> None:
+    """Add the options; each is kept under its name behind ``dest``."""
+    parser.add_argument("--json", dest=f"{dest}json", action="store_true", help="print one JSON document")
+    numbers = (
+        ("samples", 32_000_000, "samples (default %(default)s)"),
+        ("gpus", 8, "GPUs that they come from (default %(default)s)"),
+        ("rounds", 5, "interleaved rounds (default %(default)s)"),
+    )
+    for name, default, text in numbers:
+        parser.add_argument(f"--{name}", dest=f"{dest}{name}", type=count, default=default, metavar="N", help=text)
+    parser.add_argument(
+        "--only", dest=f"{dest}only", metavar="WORD", default="", help="only the kernels whose name contains this"
+    )
+    parser.add_argument(
+        "--no-rivals",
+        dest=f"{dest}no_rivals",
+        action="store_true",
+        help="the kernels and the probe alone: seconds, not minutes",
+    )
+    parser.add_argument(
+        "--forms",
+        dest=f"{dest}forms",
+        metavar="F,...",
+        default="",
+        help="also compare forms of the kernels: so, objects, numba, off; the same answers, and how long each takes",
+    )
+    parser.add_argument(
+        "--plot", dest=f"{dest}plot", metavar="FILE", help="draw the result (SVG or PNG; needs the extra 'plot')"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the benchmark; 0 if all answers agree, 1 if any does not."""
+    from wattshed.agent.bench import forms
+    from wattshed.agent.bench.contests import contests
+    from wattshed.kernels import load
+    from wattshed.kernels.threads import threads
+    from wattshed.kernels.warm import warm_up
+
+    form = load.form()
+    if form.name == "off":
+        raise InputError(f"bench measures compiled kernels, but here they are plain Python ({form.reason}): unset "
+                         "WATTSHED_JIT, or make a library of them with `wattshed warm`")  # fmt: skip
+    if arguments.plot:
+        require_plot(arguments.plot)
+    compared = forms.names(arguments.forms) if arguments.forms else ()
+    warm_up(lambda name, number, of, seconds: say(f"compiling {number}/{of}: {name} ({seconds:.1f} s)"))
+    rivals = () if arguments.no_rivals else RIVALS
+    results = list(
+        contests(arguments.samples, arguments.gpus, arguments.rounds, rivals=rivals, only=arguments.only, say=say)
+    )
+    document: dict[str, Any] = {
+        "schema": SCHEMA,
+        "machine": {**machine(), "threads": threads()},
+        "form": form._asdict(),
+        "samples": arguments.samples,
+        "gpus": arguments.gpus,
+        "rounds": arguments.rounds,
+        "contests": results,
+    }
+    if compared:
+        document["forms"] = forms.compare(compared, arguments.rounds, say)
+    say("")
+    if arguments.plot:
+        from wattshed.agent.bench.plot import plot
+
+        plot(document, Path(arguments.plot))
+    if arguments.json:
+        print(json.dumps(document, indent=2))  # noqa: T201 - the answer
+    else:
+        print_table(document)
+    return 0 if all(result["agree"] for result in (*results, *document.get("forms", ()))) else 1
+
+
+def print_table(document: dict[str, Any]) -> None:
+    """Print the contests and, where it was measured, the scaling of a document of `wattshed bench`."""
+    from rich.console import Console
+    from rich.table import Table
+
+    about, form = document["machine"], document["form"]
+    table = Table(
+        title=f"{document['samples']:,} samples of {document['gpus']} GPUs; {about['processor']}, {about['threads']} "
+        f"threads, kernels {' '.join((form['name'], form['cpu']))}; medians of {document['rounds']} interleaved rounds",
+        caption="GB/s and share: against the bandwidth probe beside it. x: how many times as fast as the rival.",
+    )
+    columns = ("kernel", "ms", "GB/s", "share", *(f"x {rival}" for rival in RIVALS), "x other", "answers")
+    for name in columns:
+        table.add_column(name, justify="left" if name == "kernel" else "right", no_wrap=name == "kernel")
+    for result in document["contests"]:
+        rivals = result["rivals"]
+        table.add_row(
+            result["kernel"],
+            f"{result['seconds'] * 1e3:.1f}",
+            _number(result.get("gigabytes_per_s"), ".1f") or f"{result['giga_adds_per_s']:.1f} Gadd/s",
+            _number(result.get("share_of_bandwidth"), ".0%"),
+            *(_number(rivals.get(rival, {}).get("times_quicker"), ".1f") for rival in RIVALS),
+            ", ".join(f"{value['times_quicker']:.1f} {name}" for name, value in rivals.items() if name not in RIVALS),
+            "agree" if result["agree"] else "DIFFER",
+        )
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    console.print(table)
+    if compared := document.get("forms"):
+        console.print(_forms_table(compared))
+
+
+def _forms_table(compared: list[dict[str, Any]]) -> Any:
+    """Lay out what each form took, and why one is not here."""
+    from rich.table import Table
+
+    seconds: dict[str, None] = {name: None for one in compared for name in one["seconds"]}
+    absent = "; ".join(f"{name} is not here ({why})" for name, why in compared[-1]["absent"].items())
+    table = Table(title="Forms of the kernels, ms (shortest of all rounds)", caption=absent or None)
+    for name in ("question", *seconds, "answers"):
+        table.add_column(name, justify="left" if name == "question" else "right")
+    for one in compared:
+        times = (f"{1e3 * one['seconds'][name]:.3g}" for name in seconds)
+        table.add_row(one["question"], *times, "agree" if one["agree"] else "DIFFER")
+    return table
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)

@@ -1,0 +1,42 @@
+"""What the words of ``wattshed bench`` share: how numbers are given, and how progress is shown."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from wattshed.agent.errors import InputError
+
+
+def count(text: str) -> int:
+    """Read a positive whole number, with _ or an exponent (1e9).
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        It is not one.
+    """
+    try:
+        value = int(float(text)) if "e" in text.lower() else int(text)
+    except (ValueError, OverflowError):
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return value
+
+
+def say(text: str) -> None:
+    """Show progress on a terminal, on one line."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\033[K{text}")
+        sys.stderr.flush()
+
+
+def require_plot(path: str) -> None:
+    """Refuse a picture that cannot be drawn, before anything is measured."""
+    if not Path(path).resolve().parent.is_dir():
+        raise InputError("the folder of --plot does not exist", path)
+    if find_spec("matplotlib") is None:
+        raise InputError("--plot needs matplotlib: pip install 'wattshed[plot]'")

@@ -1,0 +1,90 @@
+"""Windows gathered into runs give the accounts that they give one by one, whatever lies between them."""
+
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wattshed.agent.accounts.attribution import Accounts
+from wattshed.agent.replay.gathering import gathered
+from wattshed.agent.window import Device, Event, Owner, Readings, Usage, Window
+
+S = 1_000_000
+DEVICES = tuple(Device(host, gpu, f"GPU-{host}{gpu}", "made-up") for host in "ab" for gpu in range(2))
+
+
+@st.composite
+def streams(draw):
+    """Windows of two hosts, nearly always of power alone; GPUs that are read late or never, holes, counters, owners."""
+    at, found = {"a": 10**15, "b": 10**15}, []
+    late = draw(st.lists(st.integers(0, 8), min_size=4, max_size=4))
+    for seq in range(draw(st.integers(1, 9))):
+        host = draw(st.sampled_from("ab"))
+        devices = tuple(device for device in DEVICES if device.host == host)
+        start = at[host]
+        times, powers, counts = [], [], []
+        for gpu in range(2):
+            silent = seq < late[2 * (host == "b") + gpu] or draw(st.integers(0, 5)) == 0
+            steps = [] if silent else draw(st.lists(st.sampled_from([0, S // 2, S, 6 * S]), max_size=5))
+            times.append(start + np.cumsum(steps, dtype=np.int64))
+            powers += [draw(st.sampled_from([0, 70_000, 300_000])) for _ in steps]
+            counts.append(len(steps))
+        end = max([start + S, *(int(mine[-1]) for mine in times if len(mine))])
+        at[host] = end + draw(st.sampled_from([0, 0, 20 * S]))
+        flat = np.concatenate(times)
+        kind = draw(st.sampled_from(["power"] * 6 + ["counter", "event", "owner", "instant"]))
+        counter = np.arange(len(flat)) * 50 if kind == "counter" else np.full(len(flat), -1)
+        power = np.array(powers, np.int32)
+        instant = power + 1 if kind == "instant" else power[:0]
+        readings = Readings(np.cumsum([0, *counts]), flat, power, counter.astype(np.int64), instant.astype(np.int32))
+        window = Window(host, seq, start, end, devices, readings, np.full(2, -1))
+        if kind == "event":
+            window = replace(window, events=(Event(start, "lost", 0, ""),))
+        if kind == "owner":
+            one = (np.zeros(1, np.int32), np.zeros(1, np.int32), np.array([start]), np.array([end]))
+            usage = Usage(*one, np.array([S // 2]), np.array([10**6], np.int32), np.ones(1, np.int8))
+            window = replace(window, owners=(Owner("job"),), usage=usage)
+        found.append(window)
+    return found
+
+
+def books(accounts):
+    """All that accounts say in the end."""
+    accounts.finish()
+    return {
+        key: (
+            account.totals, account.energy_hnj, account.idle_hnj, account.silent_us, account.missing_us,
+            account.rejected, account.power.quantiles(), accounts.state_of(key.host),
+        )
+        for key, account in accounts.gpus.items()
+    }, sorted(accounts.ledger.shares())  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None)
+@given(streams(), st.sampled_from([1, 4, 10, 10**6]))
+def test_runs_are_the_sum_of_their_windows(stream, rows):
+    one_by_one, in_runs = Accounts(), Accounts()
+    for window in stream:
+        one_by_one.add(window)
+    order = []
+    for item in gathered(stream, rows):
+        if isinstance(item, Window):
+            in_runs.add(item)
+            order.append((item.host, item.seq))
+        else:
+            in_runs.add_run(item)
+            order += [(batch.host, int(seq)) for batch in item for seq in batch.seq]
+    assert books(in_runs) == books(one_by_one)
+    for host in "ab":
+        assert [one for one in order if one[0] == host] == [(w.host, w.seq) for w in stream if w.host == host]
+
+
+def test_a_run_is_long_and_no_longer_than_asked():
+    busy = np.full(2, -1)
+    readings = Readings(np.array([0, 1, 2]), np.array([5, 5]), np.array([7, 8], np.int32), np.array([-1, -1]))
+    stream = [Window("a", seq, 0, 1, DEVICES[:2], readings, busy) for seq in range(7)]
+    assert [len(run) for run in gathered(stream, 6)] == [3, 3, 1]
+    counted = replace(stream[3], readings=replace(readings, counter_mj=np.array([5, -1])))
+    assert [1 if isinstance(run, Window) else len(run) for run in gathered([*stream[:2], counted], 99)] == [2, 1]
+    assert list(gathered([], 5)) == []
