@@ -290,8 +290,8 @@ class Cuts:
             "cuts": [[owner, gpu.gpu, *cut.plain()] for (owner, gpu), cut in self.cuts.items()],
             "runs": self.runs,
             "power": self.power,
-            "outbox": [parts.plain(part) for part in self.outbox],
-            "records": [parts.plain_record(record) for record in self.records.values()],
+            "outbox": [parts_json.plain(part) for part in self.outbox],
+            "records": [parts_json.plain_record(record) for record in self.records.values()],
         }
 
     def plain_rest(self) -> dict[str, Any]:
@@ -304,14 +304,7 @@ class Cuts:
             "at_us": self._at_us,
             "due": [{"owner": owner, "gpu": gpu.gpu} for owner, gpu in self._due],
             "columns": CUT_COLUMNS,
-<<<<<<< HEAD
-=======
             "cuts": [[owner, gpu.gpu, *cut.plain()] for (owner, gpu), cut in self.cuts.items()],
-            "runs": self.runs,
-            "power": self.power,
-            "outbox": [parts_json.plain(part) for part in self.outbox],
-            "records": [parts_json.plain_record(record) for record in self.records.values()],
->>>>>>> main
         }
 
     @classmethod
