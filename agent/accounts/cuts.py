@@ -304,7 +304,6 @@ class Cuts:
             "at_us": self._at_us,
             "due": [{"owner": owner, "gpu": gpu.gpu} for owner, gpu in self._due],
             "columns": CUT_COLUMNS,
-            "cuts": [[owner, gpu.gpu, *cut.plain()] for (owner, gpu), cut in self.cuts.items()],
         }
 
     @classmethod
