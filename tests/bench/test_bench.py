@@ -9,11 +9,12 @@ import sys
 
 import pytest
 
-from wattshed.agent.bench import kernels
+from wattshed.agent.bench import forms, kernels
 from wattshed.agent.bench.machine import level
 from wattshed.agent.bench.whole import whole_contests
 from wattshed.agent.commands import bench
 from wattshed.agent.errors import InputError
+from wattshed.kernels import load
 
 
 def arguments(*words):
@@ -38,7 +39,7 @@ def document(tmp_path_factory):
 def test_all_agree(document):
     assert document["schema"] == "wattshed.bench/1"
     kernels = {result["kernel"]: result for result in document["contests"]}
-    assert [name[0] for name in kernels] == ["a", "a", "b", "c", "d", "e", "f", "f", "f", "g"]
+    assert [name[0] for name in kernels] == ["a", "a", "b", "c", "c", "d", "e", "f", "f", "f", "g"]
     for name, result in kernels.items():
         assert result["agree"], name
         assert result["seconds"] > 0
@@ -116,3 +117,30 @@ def test_the_level_of_a_processor():
     assert level("x86_64", f"{v3} avx512dq avx512vl") == "x86-64-v4"
     assert level("x86_64", "avx2") == "x86-64"
     assert level("aarch64", "") == "aarch64"
+
+
+def test_forms_give_the_same_answers():
+    assert forms.names("numba, off,numba") == ("numba", "off")
+    before = load.form()
+    compared = forms.compare(("numba", "off"), 1, lambda _: None)
+    assert load.form() == before
+    assert len(compared) == 5
+    for one in compared:
+        assert one["agree"], one["question"]
+        assert set(one["seconds"]) == {"numba", "off"}
+        assert one["absent"] == {}
+    with pytest.raises(InputError, match="'c' is not one of so, objects, numba, off"):
+        forms.names("numba,c")
+
+
+def test_a_form_that_differs_is_a_failure(monkeypatch):
+    asked = iter(range(100))
+    monkeypatch.setattr(forms, "_questions", lambda: {"odd": lambda: next(asked)})
+    assert [one["agree"] for one in forms.compare(("numba", "off"), 1, lambda _: None)] == [False]
+
+
+def test_plain_python_is_not_measured(monkeypatch):
+    monkeypatch.setattr(load, "form", lambda: load.Form("off", "", "no compiler"))
+    given = arguments()
+    with pytest.raises(InputError, match=r"plain Python \(no compiler\)"):
+        given.run(given)
