@@ -252,7 +252,10 @@ class Config:
         "/proc", "Where the host's /proc is (a container without hostPID mounts it elsewhere).", path=True
     )
     jit: str = key(
-        "cpu", "off runs without compiled kernels: same integers, slower, no executable memory.", choices=("cpu", "off")
+        "auto",
+        "How the code that bills runs; the same integers in every form. auto: a compiled library where there is one (so, "
+        "objects), else plain Python (off). numba compiles at the start, in the agent. cpu means auto.",
+        choices=("auto", "so", "objects", "numba", "off", "cpu"),
     )
     default_sigma: float = key(
         0.04, "One sigma of the gain of a meter that was not calibrated (NVIDIA boards: 4 %).", "1", low=0, high=1

@@ -115,6 +115,14 @@ class HistoryFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class KernelFacts:
+    """In which form the kernels that bill run."""
+
+    form: str  # "so", "objects", "numba" or "off"
+    cpu: str  # what they are compiled for; empty for plain Python
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything that is published, as of one moment.
 
@@ -145,6 +153,7 @@ class Snapshot:
     counters_since_us: int | None = None
     unmetered: str = ""
     history: HistoryFacts | None = None
+    kernels: KernelFacts | None = None
 
     @property
     def up(self) -> bool:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wattshed.kernels.jit import jit, prange
+from wattshed.kernels.entry import i64, kernel
+from wattshed.kernels.jit import jit
+from wattshed.kernels.threads import each
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,23 +36,19 @@ def _sum_two(left, right):
     return total
 
 
-@jit(parallel=True)
-def _read_one_stream(words, chunk):
-    totals = np.zeros((len(words) + chunk - 1) // chunk, np.int64)
-    for k in prange(len(totals)):
+@kernel(i64[:], i64, i64[:], i64, i64)
+def _read_one_stream(words, chunk, totals, first, last):
+    for k in range(first, last):
         totals[k] = _sum_one(words[k * chunk : (k + 1) * chunk])
-    return totals.sum()
 
 
-@jit(parallel=True)
-def _read_two_streams(words, chunk):
+@kernel(i64[:], i64, i64[:], i64, i64)
+def _read_two_streams(words, chunk, totals, first, last):
     half = len(words) // 2
-    totals = np.zeros((half + chunk - 1) // chunk, np.int64)
-    for k in prange(len(totals)):
+    for k in range(first, last):
         a = k * chunk
         b = min(a + chunk, half)
         totals[k] = _sum_two(words[a:b], words[half + a : half + b])
-    return totals.sum()
 
 
 def read_once(words: NDArray[np.int64], streams: int = 1, chunk: int = _CHUNK) -> int:
@@ -65,4 +63,7 @@ def read_once(words: NDArray[np.int64], streams: int = 1, chunk: int = _CHUNK) -
     chunk : int
         Words that a thread reads at a stretch.
     """
-    return int(_read_two_streams(words, chunk) if streams == 2 else _read_one_stream(words, chunk))
+    read, size = (_read_two_streams, len(words) // 2) if streams == 2 else (_read_one_stream, len(words))
+    totals = np.zeros(-(-size // chunk), np.int64)
+    each(read, len(totals), words, np.int64(chunk), totals, rows=len(words))
+    return int(totals.sum())

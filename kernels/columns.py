@@ -23,8 +23,6 @@ CUDA_CHUNK = 512
 """Samples for one CUDA thread, where a thread works alone: a device wants hundreds of thousands of them."""
 CUDA_BLOCK = 16_384
 """Samples for one block of CUDA threads that work together: several blocks for every multiprocessor from 10**7 on."""
-PARALLEL_FROM = 4 * CHUNK
-"""Fewer samples than this are summed on the caller's thread: waking the pool would cost more."""
 
 
 class Columns(NamedTuple):
@@ -213,12 +211,3 @@ def raise_backwards(row: int, offsets: NDArray[np.int64]) -> None:
         raise ValueError("time_us goes back before rows already added; add them in the order of time")
     gpu = int(np.searchsorted(offsets, row, side="right")) - 1
     raise ValueError(f"time_us must ascend within a GPU: row {row} of GPU {gpu} is before the row above; sort it")
-
-
-def valid_rows(
-    time_us: NDArray[np.int64], power_mw: NDArray[np.int32], offsets: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
-    """Copy the rows whose reading is one (> 0), still GPU-major."""
-    keep = power_mw > 0
-    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(keep)])
-    return time_us[keep], power_mw[keep], before[offsets]

@@ -15,12 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wattshed.kernels.arrays.draws import drawn_block, key_of
-from wattshed.kernels.arrays.segments import sum_chunk
-from wattshed.kernels.arrays.sweep import sweep
 from wattshed.kernels.arrays.trapezoid import BACKWARDS, COVERED, FIRST_MW, FIRST_US, HI, LAST_MW, LAST_US, LO, PART
-from wattshed.kernels.cuda_target import SIMULATED, THREADS, cuda, each, launch
-from wattshed.kernels.device_memory import in_pieces, put, rows_on_device
+from wattshed.kernels.cuda_target import SIMULATED, THREADS, cuda, launch
+from wattshed.kernels.device_memory import in_pieces, rows_on_device
 from wattshed.kernels.int128 import MASK, WORD, add_product
 
 if TYPE_CHECKING:
@@ -144,36 +141,6 @@ def _weigh(time_us, power_mw, lows, highs, rows, origin, max_gap_us, shift, slot
         i += cuda.gridDim.y * THREADS
 
 
-@cuda.jit
-def _sweep(time_us, power_mw, offsets, gpu, first, last, place, window_us, max_gap_us, out, usable):
-    """One thread per task of windows, by the CPU's own code."""
-    j = cuda.grid(1)
-    if j < gpu.shape[0]:
-        lo = offsets[gpu[j]]
-        hi = offsets[gpu[j] + 1]
-        rows = out[place[j] : place[j] + last[j] - first[j]]
-        usable[j] = sweep(time_us, power_mw, lo, hi, first[j], last[j], window_us, max_gap_us, rows)
-
-
-@cuda.jit
-def _sum_segments(time_us, power_mw, offsets, gpu, first, edges, rows, idle_mw, max_gap_us, out, span, bounds):
-    """One thread per chunk of samples, by the CPU's own code."""
-    k = cuda.grid(1)
-    if k < gpu.shape[0]:
-        sum_chunk(k, time_us, power_mw, offsets, gpu, first, edges, rows, idle_mw, max_gap_us, out, span, bounds)
-
-
-@cuda.jit
-def _count(seed, first, counts):
-    """One thread per draw of every replicate."""
-    at = cuda.grid(1)
-    blocks = counts.shape[1]
-    if at < counts.shape[0] * blocks:
-        replicate = at // blocks
-        key = key_of(seed, first + replicate)
-        cuda.atomic.add(counts, (replicate, drawn_block(key, at % blocks, blocks)), np.int32(1))
-
-
 def sum_chunks(
     time_us: Any,
     power_mw: Any,
@@ -262,55 +229,3 @@ def weigh_chunks(
 
     in_pieces(0, len(gpu), run)
     return usable
-
-
-def sweep_windows(time_us: Any, power_mw: Any, *rest: Any) -> None:
-    """Sweep every task of windows: the twin of the CPU's in :mod:`kernels.arrays.sweep`, with its arguments.
-
-    Parameters
-    ----------
-    time_us, power_mw : on the device
-    *rest
-        ``offsets, gpu, first, last, place, window_us, max_gap_us`` and, to be filled, ``out`` and ``usable``.
-    """
-    *given, window_us, max_gap_us, out, usable = rest
-    device = (cuda.device_array(out.shape, np.int64), cuda.device_array(len(usable), np.bool_))
-    if len(usable):
-        each(
-            _sweep, len(usable), time_us, power_mw, *map(put, given), window_us, max_gap_us, *device
-        )  # fmt: skip
-        out[:], usable[:] = device[0].copy_to_host(), device[1].copy_to_host()
-
-
-def sum_segments(time_us: Any, power_mw: Any, *rest: Any) -> None:
-    """Sum every chunk into its segments: the twin of the CPU's in :mod:`kernels.arrays.segments`, with its arguments.
-
-    Parameters
-    ----------
-    time_us, power_mw : on the device
-    *rest
-        ``offsets, gpu, first, edges, rows, idle_mw, max_gap_us`` and, to be filled, ``out``, ``span`` and ``bounds``.
-    """
-    *given, max_gap_us, out, span, bounds = rest
-    device = [cuda.to_device(array) for array in (out, span, bounds)]
-    if len(span):
-        each(_sum_segments, len(span), time_us, power_mw, *map(put, given), max_gap_us, *device)
-        for array, filled in zip((out, span, bounds), device, strict=True):
-            array[:] = filled.copy_to_host()
-
-
-def count_draws(seed: int, first: int, counts: NDArray[np.int32]) -> None:
-    """Draw and count: the twin of the CPU's in :mod:`kernels.arrays.draws`.
-
-    Parameters
-    ----------
-    seed, first : int
-    counts : int32[replicates, blocks]
-    """
-
-    def run(low: int, high: int) -> None:
-        out = cuda.to_device(np.zeros((high - low, counts.shape[1]), np.int32))
-        each(_count, out.size, np.int64(seed), np.int64(first + low), out)
-        counts[low:high] = out.copy_to_host()
-
-    in_pieces(0, len(counts), run)

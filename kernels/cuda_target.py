@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib
 import os
 import warnings
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,26 @@ def _mend() -> None:
         del vars(np)["row_stack"]
 
 
+def _find_helpers() -> None:
+    """Let numba-cuda compile our helpers, which are plain functions that name their twin (`kernels.jit.link`).
+
+    It makes a device function of a dispatcher that it comes upon; of a function with a dispatcher's type it would take
+    the CPU's code.
+    """
+    if SIMULATED:
+        return
+    context = importlib.import_module("numba.cuda.target").CUDATypingContext
+    real = context.resolve_value_type
+
+    def resolve(self: Any, value: Any) -> Any:
+        twin = getattr(getattr(value, "_numba_type_", None), "dispatcher", None)
+        return real(self, twin if twin is not None and isinstance(value, FunctionType) else value)
+
+    context.resolve_value_type = resolve
+
+
 _mend()
+_find_helpers()
 if not SIMULATED:
     link()
 

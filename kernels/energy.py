@@ -26,8 +26,10 @@ from wattshed.kernels.arrays.trapezoid import (
     round_parts,
     sum_chunks,
 )
-from wattshed.kernels.columns import CHUNK, CUDA_BLOCK, PARALLEL_FROM, cut_into_chunks
+from wattshed.kernels.columns import CHUNK, CUDA_BLOCK, cut_into_chunks
+from wattshed.kernels.lanes import lanes
 from wattshed.kernels.placing import place, raise_backwards
+from wattshed.kernels.threads import each
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -76,8 +78,10 @@ def extend(
 
             cuda.sum_chunks(time_us, power_mw, owner, rows, int(gap), parts)
         else:
-            run = sum_chunks if len(time_us) >= PARALLEL_FROM else sum_chunks.serial
-            run(time_us, power_mw, rows, gap, parts)
+            count = lanes(len(parts))
+            longest = min(CHUNK, len(time_us))
+            spare = np.empty((count, longest), np.int64), np.empty((count, longest), np.int32)
+            each(sum_chunks, count, time_us, power_mw, rows, gap, parts, *spare, rows=len(time_us))
             crossed = falls_between_chunks(time_us, owner, rows)
         join_chunks(owner, parts, gap, state)
     if crossed or state[:, BACKWARDS].any():

@@ -19,6 +19,7 @@ import numpy as np
 from wattshed.kernels.arrays.draws import BATCH, EXACT_FLOAT, count_draws, multiply
 from wattshed.kernels.columns import need_host
 from wattshed.kernels.devices import choose
+from wattshed.kernels.threads import each
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,20 +42,24 @@ def draw_counts(seed: int, replicates: int, blocks: int, *, first: int = 0, devi
     int32[replicates, blocks]
         Every row sums to ``blocks``.
     """
-    if not 0 < blocks < 1 << 31 or replicates < 0 or not 0 <= seed < 1 << 63:
-        raise ValueError(f"cannot draw {replicates} replicates of {blocks} blocks with seed {seed}")
+    _check_draws(replicates, blocks, seed)
     counts = np.empty((replicates, blocks), np.int32)
     with np.errstate(over="ignore"):  # SplitMix64 wraps by design
         if choose(device).device == "cuda":
-            from wattshed.kernels import cuda
+            from wattshed.kernels import cuda_draws
 
-            cuda.count_draws(seed, first, counts)
+            cuda_draws.count_draws(seed, first, counts)
         else:
-            count_draws(np.int64(seed), np.int64(first), counts)
+            each(count_draws, replicates, np.int64(seed), np.int64(first), counts, rows=replicates * blocks)
     return counts
 
 
-def bootstrap(totals_mw: NDArray[np.int64], replicates: int, seed: int) -> NDArray[np.int64]:
+def _check_draws(replicates: int, blocks: int, seed: int) -> None:
+    if not 0 < blocks < 1 << 31 or replicates < 0 or not 0 <= seed < 1 << 63:
+        raise ValueError(f"cannot draw {replicates} replicates of {blocks} blocks with seed {seed}")
+
+
+def bootstrap(totals_mw: NDArray[np.int64], replicates: int, seed: int, *, device: str = "cpu") -> NDArray[np.int64]:
     """Fleet power in every replicate: multinomial counts times the blocks' totals.
 
     Parameters
@@ -62,6 +67,8 @@ def bootstrap(totals_mw: NDArray[np.int64], replicates: int, seed: int) -> NDArr
     totals_mw : int64[b, t], mW
         A series per block: one column per segment of time.
     replicates, seed : int
+    device : {"cpu", "cuda"}
+        Counts are drawn where they are multiplied.
 
     Returns
     -------
@@ -70,7 +77,15 @@ def bootstrap(totals_mw: NDArray[np.int64], replicates: int, seed: int) -> NDArr
     """
     need_host(totals_mw=totals_mw)
     blocks = len(totals_mw)
+    totals = np.ascontiguousarray(totals_mw, np.int64)
     out = np.empty((replicates, totals_mw.shape[1]), np.int64)
+    if choose(device).device == "cuda":
+        _check_draws(replicates, blocks, seed)
+        from wattshed.kernels import cuda_draws
+
+        with np.errstate(over="ignore"):  # SplitMix64 wraps by design
+            cuda_draws.bootstrap(seed, totals_mw, out)
+        return out
     highest = int(max(totals_mw.max(initial=0), -totals_mw.min(initial=0)))
     exact = blocks * highest < EXACT_FLOAT
     # Every partial sum is a whole number below 2**53: the float product is exact in any order of addition.
@@ -81,5 +96,5 @@ def bootstrap(totals_mw: NDArray[np.int64], replicates: int, seed: int) -> NDArr
         if floats is not None:
             part[:] = counts.astype(np.float64) @ floats
         else:
-            multiply(counts, totals_mw, part)
+            each(multiply, len(part), counts, totals, part, rows=len(part) * totals.size)
     return out

@@ -18,11 +18,13 @@ import numpy as np
 
 from wattshed.kernels.arrays.segments import HIGHEST_MW, LONGEST_US, cut, sum_chunks
 from wattshed.kernels.billing.shares import here_in, split_dynamic, split_static
-from wattshed.kernels.billing.usage import OwnerUse, SweepPlace, pass_edge, usage_rows
-from wattshed.kernels.columns import CHUNK, CUDA_CHUNK, PARALLEL_FROM, need_host
-from wattshed.kernels.jit import MODE, jit, prange
+from wattshed.kernels.billing.usage import OwnerUse, SweepPlace, UsageRows, pass_edge, usage_rows
+from wattshed.kernels.columns import CHUNK, CUDA_CHUNK, need_host
+from wattshed.kernels.entry import i64, kernel
+from wattshed.kernels.entry import rows as records
+from wattshed.kernels.jit import jit
 from wattshed.kernels.placing import least_and_greatest, place, raise_backwards, valid_rows
-from wattshed.kernels.records import objects
+from wattshed.kernels.threads import each
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,7 +54,7 @@ class JobEnergy(NamedTuple):
     unattributed: NDArray[np.int64]
 
 
-@jit(allocates=False)
+@jit
 def _carry(energy):
     """Move whole joules out of the half-nanojoules."""
     energy[0] += energy[1] // HNJ_PER_JOULE
@@ -77,7 +79,7 @@ class _Sums(NamedTuple):
     span: NDArray[np.int64]
 
 
-@jit(inline="always", allocates=False)
+@jit
 def _energy_of(segment, sums, k, stop):
     """Sum a segment's energy from chunk ``k`` on: static, dynamic, the chunk it ends in, and whether there is more.
 
@@ -96,7 +98,7 @@ def _energy_of(segment, sums, k, stop):
     return static, dynamic, k, False
 
 
-@jit(inline="always", allocates=False)
+@jit
 def _enter(here, present, still, moving, result):
     """Enter what those present got of a segment, and leave nothing behind."""
     for j in range(present):
@@ -110,7 +112,7 @@ def _enter(here, present, still, moving, result):
             _carry(result.dynamic[row])
 
 
-@jit(allocates=False)
+@jit
 def _split_gpu(g, lo, hi, sums, edges, usage, here, still, moving, result):
     """Walk one GPU's segments and its usage rows ``lo:hi``: who is there, what it took, who gets it."""
     at = SweepPlace(lo, hi, 0, lo, lo)
@@ -132,12 +134,24 @@ def _split_gpu(g, lo, hi, sums, edges, usage, here, still, moving, result):
         _carry(result.dynamic[row])
 
 
-@jit(parallel=True)
-def _split_all(sums, edges, rows, usage, still, moving, result):
-    """Split every GPU's segments among its usage rows."""
-    for g in prange(len(sums.chunks) - 1):
-        here = here_in(np.empty((3, rows[g + 1] - rows[g] + 1), np.int64), 0, 0, rows[g + 1] - rows[g])
-        _split_gpu(g, rows[g], rows[g + 1], sums, edges, usage, here, still, moving, result)
+@kernel(
+    i64[:], i64[:, :], i64[:, :], i64[:], i64[:], records(OwnerUse), i64[:], i64[:], i64[:, :], i64[:, :],
+    i64[:, :], i64[:, :], i64[:], i64[:, :], i64[:, :], i64, i64,
+)  # fmt: skip
+def _split_all(
+    chunks, out, span, edges, rows, row, by_start, by_end, spare, got,
+    static, dynamic, method, idle, unattributed, first, last,
+):  # fmt: skip
+    """Split the segments of GPUs ``first:last`` among their usage rows.
+
+    ``spare`` (int64[3, m + g]) and ``got`` (int64[2, m], 0) are room to work in, in which each GPU has a part.
+    """
+    sums = _Sums(chunks, out, span)
+    usage = UsageRows(row, by_start, by_end)
+    result = JobEnergy(static, dynamic, method, idle, unattributed)
+    for g in range(first, last):
+        here = here_in(spare, g, rows[g], rows[g + 1])
+        _split_gpu(g, rows[g], rows[g + 1], sums, edges, usage, here, got[0], got[1], result)
 
 
 def _sum(time_us, power_mw, offsets, max_gap_us, idle_mw, edges, rows, on_cuda):
@@ -155,16 +169,18 @@ def _sum(time_us, power_mw, offsets, max_gap_us, idle_mw, edges, rows, on_cuda):
     count = len(first)
     first = np.append(first, len(time_us))
     sums = _Sums(chunks, np.zeros((len(edges) + gpus + count, 2), np.int64), np.empty((count, 2), np.int64))
-    bounds = np.empty((count, 2), np.int64)
+    bounds = np.zeros((count, 2), np.int64)
+    gpu = np.repeat(np.arange(gpus), np.diff(chunks))
+    given = (
+        time_us, power_mw, offsets, gpu, first, edges, rows, idle_mw, np.int64(max_gap_us), sums.out, sums.span, bounds
+    )  # fmt: skip
     with np.errstate(over="ignore"):  # checked by the range of the readings
         if on_cuda:
-            from wattshed.kernels.cuda import sum_segments as run
+            from wattshed.kernels.cuda_segments import sum_segments
+
+            sum_segments(*given)
         else:
-            run = sum_chunks if len(time_us) >= PARALLEL_FROM else sum_chunks.serial
-        run(
-            time_us, power_mw, offsets, np.repeat(np.arange(gpus), np.diff(chunks)), first, edges, rows, idle_mw,
-            np.int64(max_gap_us), sums.out, sums.span, bounds,
-        )  # fmt: skip
+            each(sum_chunks, count, *given, rows=len(time_us))
     return sums, bounds
 
 
@@ -211,6 +227,8 @@ def job_energy(
     )  # fmt: skip
     time_us, power_mw, on_cuda = place(time_us, power_mw, offsets, device, whole=True)
     gpus, m = len(offsets) - 1, len(start_us)
+    offsets = np.ascontiguousarray(offsets)
+    idle_mw, rows = np.ascontiguousarray(idle_mw, np.int64), np.ascontiguousarray(rows, np.int64)
     if not 0 <= max_gap_us <= LONGEST_US:
         raise ValueError(f"max_gap_us must lie between 0 and 12 hours, got {max_gap_us}")
     if len(idle_mw) != gpus or len(rows) != gpus + 1 or rows[0] != 0 or rows[-1] != m or (np.diff(rows) < 0).any():
@@ -235,8 +253,8 @@ def job_energy(
         np.zeros((gpus, 2), np.int64), np.zeros((gpus, 2), np.int64),
     )  # fmt: skip
     usage = usage_rows(rows, start_us, end_us, activity_ppm, busy_ppm, share_ppm, live)
-    if MODE == "off":
-        usage = usage._replace(row=objects(usage.row, OwnerUse))  # type: ignore[arg-type]
-    split_all = _split_all if len(time_us) >= PARALLEL_FROM else _split_all.serial
-    split_all(sums, edges, rows, usage, np.zeros(m, np.int64), np.zeros(m, np.int64), result)
+    each(
+        _split_all, gpus, *sums, edges, rows, *usage,
+        np.empty((3, m + gpus), np.int64), np.zeros((2, m), np.int64), *result, rows=len(time_us),
+    )  # fmt: skip
     return result

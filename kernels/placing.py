@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from wattshed.kernels import columns
+from wattshed.kernels.arrays import squeeze
 from wattshed.kernels.columns import check_columns, on_device
 from wattshed.kernels.devices import choose
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -46,6 +48,8 @@ def place(
         time_us, power_mw = adopted(time_us), adopted(power_mw)
     check_columns(time_us, power_mw, offsets)
     on_cuda = resident or choose(device, time_us=time_us, power_mw=power_mw).device == "cuda"
+    if not resident:
+        time_us, power_mw = np.ascontiguousarray(time_us), np.ascontiguousarray(power_mw)
     if resident or (on_cuda and whole):
         from wattshed.kernels.device_memory import put
 
@@ -77,7 +81,7 @@ def valid_rows(time_us: Any, power_mw: Any, offsets: NDArray[np.int64]) -> tuple
         from wattshed.kernels import resident
 
         return resident.valid_rows(time_us, power_mw, offsets)
-    return columns.valid_rows(time_us, power_mw, offsets)
+    return squeeze.valid_rows(time_us, power_mw, offsets)
 
 
 def raise_backwards(time_us: Any, offsets: NDArray[np.int64]) -> None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from wattshed.kernels.arrays.sweep import COUNT, HIGH, sweep_all
-from wattshed.kernels.columns import CHUNK, CUDA_CHUNK, PARALLEL_FROM
+from wattshed.kernels.columns import CHUNK, CUDA_CHUNK
 from wattshed.kernels.placing import least_and_greatest, place, raise_backwards, take, valid_rows
+from wattshed.kernels.threads import each
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -80,6 +81,7 @@ def windows(
         As for ``integrate``, or if a window could hold more than an int64 of half-nanojoules (13 days at 2 kW).
     """
     time_us, power_mw, on_cuda = place(time_us, power_mw, offsets, device, whole=True)
+    offsets = np.ascontiguousarray(offsets)
     if window_us <= 0 or max_gap_us < 0:
         raise ValueError(f"window_us must be positive and max_gap_us not negative, got {window_us} and {max_gap_us}")
     gap = np.int64(min(max_gap_us, _INT64_MAX))
@@ -98,14 +100,16 @@ def windows(
     first = begin[of] + count[of] * turn // tasks[of]
     last = begin[of] + count[of] * (turn + 1) // tasks[of]
     out = np.empty((bounds[-1], 6), np.int64)
-    usable = np.empty(len(of), np.bool_)
+    usable = np.zeros(len(of), np.bool_)
     into = bounds[gpus[of]] + first - begin[of]
-    if on_cuda:
-        from wattshed.kernels.cuda import sweep_windows as run
-    else:
-        run = sweep_all if len(time_us) >= PARALLEL_FROM else sweep_all.serial
+    given = (time_us, power_mw, offsets, gpus[of], first, last, into, np.int64(window_us), gap, out, usable)
     with np.errstate(over="ignore"):  # checked below
-        run(time_us, power_mw, offsets, gpus[of], first, last, into, np.int64(window_us), gap, out, usable)
+        if on_cuda:
+            from wattshed.kernels.cuda_windows import sweep_windows
+
+            sweep_windows(*given)
+        else:
+            each(sweep_all, len(of), *given, rows=len(time_us))
     if not usable.all() or out[:, COUNT].sum() != len(time_us):
         if least_and_greatest(power_mw)[0] <= 0:
             return windows(*valid_rows(time_us, power_mw, offsets), window_us, max_gap_us, device=device)

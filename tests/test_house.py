@@ -206,7 +206,7 @@ WINDOWS_ARE_MADE = {
     "agent/traces/foreign/assembler.py",  # of other tools' logs
     "agent/traces/native/batch.py",  # of a recording
     "agent/window.py",  # of windows that lie together in a file
-    "agent/bench/files.py",  # of samples made up for a contest
+    "agent/bench/made_windows.py",  # of samples made up for a contest
 }
 OTHER_EDGES = {"agent/cutting.py", "agent/daemon/loop.py"}  # cut to pieces; the open end that a shutdown closes
 
@@ -225,6 +225,7 @@ def test_one_file_cuts_windows():
 
 
 HANDED_ON = {
+    "agent/bench/accuracy/measuring.py": "what a tool of others raises is its answer, and stands in the table",
     "agent/errors.py": "this is Faults.noting, for which everybody else calls",
     "agent/history/writer.py": "noted with what became of it: put aside, or tried again",
     "agent/meters/sampler.py": "raised again by next(), in the thread that can act on it",

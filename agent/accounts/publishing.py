@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from wattshed.agent.accounts.attribution import Accounts
     from wattshed.agent.accounts.ledger import JobAccount
     from wattshed.agent.window import Window
-    from wattshed.exporters.snapshot import FleetFacts, Histogram, HistoryFacts
+    from wattshed.exporters.snapshot import FleetFacts, Histogram, HistoryFacts, KernelFacts
     from wattshed.kernels.billing.layout import GpuState
 
 FRESH_US = 10_000_000  # a GPU whose energy is known up to this long ago is being metered
@@ -81,6 +81,7 @@ class Publisher:
         notes: tuple[str, ...] = (),
         fleet: Callable[[int, Sequence[GpuFacts]], FleetFacts | None] | None = None,
         history: HistoryFacts | None = None,
+        kernels: KernelFacts | None = None,
     ) -> Snapshot:
         """Freeze the accounts as they are after ``window``."""
         self._seq += 1
@@ -126,6 +127,7 @@ class Publisher:
             fleet=fleet(window.end_us, gpus) if fleet and metered else None,
             unmetered="" if metered else why_unmetered(gpus),
             history=history,
+            kernels=kernels,
         )
 
 

@@ -152,24 +152,21 @@ def _recorded(data: BenchSamples, folder: Path, max_gap_us: int) -> tuple[int, C
     The replay is all that `wattshed replay` does but for starting and printing: checksums, energies, gaps, quantiles.
     """
     from wattshed.agent.accounts.attribution import Accounts
+    from wattshed.agent.bench.made_windows import HOST, devices, power_window
     from wattshed.agent.traces.native.recorder import Recorder
     from wattshed.agent.traces.options import Options
     from wattshed.agent.traces.sources import find
-    from wattshed.agent.window import Device, Readings, Window, WindowBatch
+    from wattshed.agent.window import WindowBatch
 
     gpus, options = len(data.offsets) - 1, Options()
-    devices = tuple(Device("bench", i, f"GPU-{i}", max_gap_us=max_gap_us) for i in range(gpus))
-    recorder = Recorder(folder, "bench", segment_s=float("inf"), sync_s=float("inf"))
-    unknown, start_us = np.full(gpus, -1, np.int64), int(data.time_us[data.offsets[:-1]].min())
+    recorder, of = Recorder(folder, HOST, segment_s=float("inf"), sync_s=float("inf")), devices(gpus, max_gap_us)
     for seq, first in enumerate(range(0, int(np.diff(data.offsets).max()), _WINDOW_ROWS)):
         lo = np.minimum(data.offsets[:-1] + first, data.offsets[1:])
         hi = np.minimum(lo + _WINDOW_ROWS, data.offsets[1:])
         rows = np.concatenate([np.arange(a, b) for a, b in zip(lo, hi, strict=True)])
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(hi - lo)])
         times = data.time_us[rows]
-        readings = Readings(offsets, times, data.power_mw[rows], np.full(len(rows), -1, np.int64))
-        start_us, end_us = int(times.min()), int(times.max()) + 1
-        recorder.append(Window("bench", seq, start_us, end_us, devices, readings, unknown))
+        recorder.append(power_window(seq, int(times.max()) + 1, of, offsets, (times, data.power_mw[rows])))
     recorder.close()
     segments = sorted(folder.rglob("*.arrows"))
 
@@ -183,7 +180,7 @@ def _recorded(data: BenchSamples, folder: Path, max_gap_us: int) -> tuple[int, C
 
     def replay() -> Any:
         accounts = Accounts()
-        for chain in find([str(folder / "host=bench")], options):
+        for chain in find([str(folder / f"host={HOST}")], options):
             for item in chain.batches(options):
                 accounts.add_batch(item) if isinstance(item, WindowBatch) else accounts.add(item)
         accounts.finish()

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import json
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.bench.machine import machine
-from wattshed.agent.bench.options import count, say
+from wattshed.agent.bench.options import count, require_plot, say
 from wattshed.agent.errors import InputError
 
 if TYPE_CHECKING:
     import argparse
 
 SCHEMA = "wattshed.growth/1"
+_READY_S = 600.0
 AXES = ("samples", "GPUs", "jobs", "hosts")
 
 
@@ -57,6 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
                          f"{', '.join(one.name for one in SERIES)} and the axes {', '.join(AXES)}")  # fmt: skip
     if arguments.plot:
         require_plot(arguments.plot)
+    if not arguments.quick:
+        _make_ready()
     grown = grow(chosen, quick=arguments.quick, limit_s=float(arguments.limit), say=say)
     say("")
     document = {
@@ -77,12 +79,15 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if all(one["points"] for one in grown) else 1
 
 
-def require_plot(path: str) -> None:
-    """Refuse a picture that cannot be drawn, before anything is measured."""
-    if not Path(path).resolve().parent.is_dir():
-        raise InputError("the folder of --plot does not exist", path)
-    if find_spec("matplotlib") is None:
-        raise InputError("--plot needs matplotlib: pip install 'wattshed[plot]'")
+def _make_ready() -> None:
+    """Let kernels be compiled that are not yet, or the first point would have to wait for it."""
+    from wattshed.agent.bench.process import ProcessFailedError, measured
+
+    say("making the kernels ready")
+    try:
+        measured((sys.executable, "-m", "wattshed", "warm"), limit_s=_READY_S)
+    except ProcessFailedError as error:
+        sys.stderr.write(f"wattshed: wattshed warm {error}; the first points may hold the time of compiling\n")
 
 
 def print_table(document: dict[str, Any]) -> None:
@@ -98,7 +103,7 @@ def print_table(document: dict[str, Any]) -> None:
         slopes = one["slope"]
         for number, point in enumerate(one["points"]):
             last = number == len(one["points"]) - 1
-            slope = f"time {slopes['seconds']:.2f}, memory {slopes['peak_mib']:.2f}" if last and slopes else ""
+            slope = f"time {slopes['seconds']:z.2f}, memory {slopes['peak_mib']:z.2f}" if last and slopes else ""
             table.add_row(
                 one["what"] if not number else "", f"{point['size']:,} {one['axis']}", f"{point['seconds']:.3g}",
                 f"{point['peak_mib']:.0f}", slope,

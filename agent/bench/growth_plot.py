@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from wattshed.agent.bench.plot import INK, STYLE
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 _COLOURS = ("#2f81d6", "#d9822b", "#1a9e77", "#b86fc0")
-_INK = "#7a8594"
-"""Text and axes: readable on white and on black alike, for the ground is left out."""
 _ROWS = (("seconds", "seconds"), ("peak_mib", "peak memory, MiB"))
 
 
@@ -29,11 +29,7 @@ def plot(document: dict[str, Any], path: Path) -> None:
     import matplotlib.pyplot as plt  # noqa: PLC0415 - an extra
 
     axes = list(dict.fromkeys(one["axis"] for one in document["series"]))
-    style = {
-        "text.color": _INK, "axes.labelcolor": _INK, "axes.edgecolor": _INK, "xtick.color": _INK, "ytick.color": _INK,
-        "svg.hashsalt": "wattshed", "svg.fonttype": "none", "font.size": 9,
-    }  # fmt: skip
-    with mpl.rc_context(style):
+    with mpl.rc_context(STYLE):
         figure, grid = plt.subplots(2, len(axes), figsize=(3.6 * len(axes), 6.4), squeeze=False, sharex="col")
         for column, axis in enumerate(axes):
             mine = [one for one in document["series"] if one["axis"] == axis]
@@ -51,7 +47,7 @@ def _panel(axes: Any, series: list[dict[str, Any]], name: str) -> None:
     from matplotlib.ticker import NullFormatter  # noqa: PLC0415 - an extra
 
     for colour, one in zip(_COLOURS, series, strict=False):
-        slope = f", slope {one['slope'][name]:.2f}" if one["slope"] else ""
+        slope = f", slope {one['slope'][name]:z.2f}" if one["slope"] else ""
         values = [point[name] for point in one["points"]]
         axes.loglog([point["size"] for point in one["points"]], values, "o-", color=colour, markersize=4, linewidth=1.5,
                     label=f"{one['name']}{slope}")  # fmt: skip
@@ -59,7 +55,7 @@ def _panel(axes: Any, series: list[dict[str, Any]], name: str) -> None:
     # Whole decades, so that what does not grow looks flat; and room for the legend above the lines.
     axes.set_ylim(10 ** math.floor(low), 10 ** max(high + 0.4 * (high - math.floor(low)), math.floor(low) + 2))
     axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.grid(visible=True, color=_INK, alpha=0.2, linewidth=0.6)
+    axes.grid(visible=True, color=INK, alpha=0.2, linewidth=0.6)
     axes.legend(loc="upper left", frameon=False, fontsize=8)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

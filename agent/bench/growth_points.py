@@ -15,7 +15,7 @@ from wattshed.agent.bench.process import ProcessFailedError, measured
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from wattshed.agent.bench.growth_series import Series
+    from wattshed.agent.bench.growth_series import GrowingSeries
 
 _SHORT_S = 1.0
 """What takes less is done three times, and the shortest counts."""
@@ -24,15 +24,17 @@ _OVER = 3.0
 _SHARE = 0.8
 """Of what memory and disk have left."""
 _TENFOLD = 9.9
-_WORDS = {"seconds": "s", "prepare_s": "s to prepare it", "peak_mib": "MiB of memory", "disk_mib": "MiB of disk"}
+_WORDS = {"whole_s": "s", "prepare_s": "s to prepare it", "peak_mib": "MiB of memory", "disk_mib": "MiB of disk"}
 
 
-def grow(chosen: Sequence[Series], *, quick: bool, limit_s: float, say: Callable[[str], None]) -> list[dict[str, Any]]:
+def grow(
+    chosen: Sequence[GrowingSeries], *, quick: bool, limit_s: float, say: Callable[[str], None]
+) -> list[dict[str, Any]]:
     """Measure series, one after the other.
 
     Parameters
     ----------
-    chosen : sequence of Series
+    chosen : sequence of GrowingSeries
     quick : bool
         The small sizes.
     limit_s : float, s
@@ -61,7 +63,7 @@ class _Prepared:
         self._folder, self._limit_s = folder, limit_s
         self._made: dict[tuple[str, int], tuple[Path, float]] = {}
 
-    def folder(self, series: Series, size: int) -> tuple[Path, float]:
+    def folder(self, series: GrowingSeries, size: int) -> tuple[Path, float]:
         """Return the folder of a point, and the seconds that it took to fill.
 
         Raises
@@ -84,12 +86,12 @@ class _Prepared:
 
 
 def _grow(
-    series: Series, prepared: _Prepared, limit_s: float, say: Callable[[str], None], *, quick: bool
+    series: GrowingSeries, prepared: _Prepared, limit_s: float, say: Callable[[str], None], *, quick: bool
 ) -> dict[str, Any]:
     costs: list[dict[str, float]] = []
     stopped = ""
     for size in series.quick if quick else series.sizes:
-        room = {"seconds": limit_s, "prepare_s": limit_s, "peak_mib": _memory_mib(), "disk_mib": _disk_mib()}
+        room = {"whole_s": limit_s, "prepare_s": limit_s, "peak_mib": _memory_mib(), "disk_mib": _disk_mib()}
         if why := beyond(costs, size, room):
             stopped = f"{size:,} {series.axis}: {why}"
             break
@@ -121,6 +123,7 @@ def _point(command: Sequence[str], turns: int, limit_s: float, *, whole: bool) -
         seconds = spent.seconds if whole else float(json.loads(spent.output)["seconds"])
         found = {
             "seconds": min(seconds, found.get("seconds", math.inf)),
+            "whole_s": min(spent.seconds, found.get("whole_s", math.inf)),
             "peak_mib": min(spent.peak_mib, found.get("peak_mib", math.inf)),
         }
         if spent.seconds > _SHORT_S:

@@ -14,7 +14,7 @@ PYTHON = sys.executable
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class GrowingSeries:
     """One thing of which the size grows.
 
     Attributes
@@ -68,19 +68,19 @@ def _replay(folder: Path) -> tuple[str, ...]:
 
 
 SERIES = (
-    Series(
+    GrowingSeries(
         "stream", "samples", "energy of a stream, in blocks of a million (kernels.energy.extend)", _decades(6, 9),
         _decades(5, 6), work="stream",
     ),
-    Series(
+    GrowingSeries(
         "replay", "samples", "wattshed replay of a native recording of 8 GPUs", _decades(6, 9), _decades(4, 5),
         prepare="record", command=_replay,
     ),
-    Series(
+    GrowingSeries(
         "live", "GPUs", "a second of an agent's accounts: 8 GPUs a host, two readings and a job each",
         (8, 100, 1_000, 10_000, 100_000), (8, 80), work="live_second",
     ),
-    Series(
+    GrowingSeries(
         "estimate", "GPUs", "wattshed fleet estimate of a sample of so many", (8, 100, 1_000, 10_000, 100_000),
         (16, 160), prepare="sample",
         command=lambda folder: (
@@ -88,28 +88,28 @@ SERIES = (
             "--json",
         ),
     ),
-    Series(
+    GrowingSeries(
         "attribution", "jobs", "wattshed replay --jobs: a million samples of 8 GPUs shared among so many",
         _decades(1, 6), _decades(1, 2), prepare="jobs_table",
         command=lambda folder: (*_replay(folder), "--jobs", str(folder / "jobs.csv")),
     ),
-    Series(
+    GrowingSeries(
         "report", "jobs", "wattshed report --by user of a history of so many", _decades(1, 6), _decades(1, 2),
         prepare="history",
         command=lambda folder: ("report", "--by", "user", "--store", str(folder / "history.db"), "--json"),
     ),
-    Series(
+    GrowingSeries(
         "jobs", "jobs", "wattshed jobs --user, a hundred lines of a history of so many", _decades(1, 6),
         _decades(1, 2), prepare="history",
         command=lambda folder: (
             "jobs", "--user", "user0007", "--limit", "100", "--store", str(folder / "history.db"), "--json",
         ),
     ),
-    Series(
+    GrowingSeries(
         "demand", "hosts", "wattshed fleet demand of ten minutes of so many", _decades(0, 4), _decades(0, 1),
         prepare="loads", command=lambda folder: ("fleet", "demand", str(folder / "loads.csv"), "--json"),
     ),
-    Series(
+    GrowingSeries(
         "collect", "hosts", "a collector takes 20 jobs from each of so many", _decades(0, 4), _decades(0, 1),
         work="collect",
     ),

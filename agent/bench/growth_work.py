@@ -24,7 +24,6 @@ JOBS_SAMPLES = 1_000_000
 """Samples of the recording on which jobs grow."""
 _BLOCK = 1_000_000
 _GAP_US = 5_000_000
-_GPUS_A_HOST = 8
 _PARTS_A_HOST = 20
 
 
@@ -33,7 +32,8 @@ def stream(size: int, folder: Path) -> float:
     del folder
     import numpy as np
 
-    from wattshed.agent.bench.made_files import S, powers
+    from wattshed.agent.bench.made_files import powers
+    from wattshed.agent.bench.made_windows import S
     from wattshed.kernels.energy import extend, new_state, read
 
     power_mw, seconds, done = powers(_BLOCK), 0.0, 0
@@ -63,31 +63,12 @@ def record(size: int, folder: Path) -> None:
 def live_second(size: int, folder: Path) -> float:
     """Book a second of so many GPUs, eight a host, two readings and an owner each; returns the median seconds."""
     del folder
-    import numpy as np
-
     from wattshed.agent.accounts.attribution import Accounts
-    from wattshed.agent.window import Device, JobKey, Owner, Readings, Usage, Window
+    from wattshed.agent.bench.made_windows import live_windows
 
     accounts, times = Accounts(live=True), []
-    hosts = [(f"node{at // _GPUS_A_HOST}", min(_GPUS_A_HOST, size - at)) for at in range(0, size, _GPUS_A_HOST)]
-    devices = {
-        host: tuple(Device(host, i, f"GPU-{host}-{i}", limit_mw=700_000, idle_mw=70_000) for i in range(gpus))
-        for host, gpus in hosts
-    }
     for second in range(5):
-        begin_us = 1_700_000_000_000_000 + second * 1_000_000
-        windows = []
-        for host, gpus in hosts:
-            at = np.tile(np.array([begin_us + 250_000, begin_us + 750_000]), gpus)
-            power = np.full(2 * gpus, 500_000, np.int32)
-            counter = np.tile(np.array([500_000 * second + 250, 500_000 * second + 500]), gpus)
-            readings = Readings(np.arange(gpus + 1, dtype=np.int64) * 2, at, power, counter)
-            usage = Usage.of([(i, i, begin_us, begin_us + 1_000_000, 900_000, -1, 1) for i in range(gpus)])
-            owners = tuple(Owner(JobKey(f"slurm:{host}-{i}")) for i in range(gpus))
-            busy = np.full(gpus, 900_000, np.int64)
-            windows.append(
-                Window(host, second, begin_us, begin_us + 1_000_000, devices[host], readings, busy, owners, usage)
-            )
+        windows = live_windows(size, second)
         begun_s = time.perf_counter()
         for window in windows:
             accounts.add(window)

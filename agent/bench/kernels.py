@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.bench.machine import machine
-from wattshed.agent.bench.options import count, say
+from wattshed.agent.bench.options import count, require_plot, say
 from wattshed.agent.errors import InputError
 
 if TYPE_CHECKING:
@@ -54,10 +53,11 @@ def add_options(parser: argparse.ArgumentParser, dest: str = "") -> None:
         help="the kernels and the probe alone: seconds, not minutes",
     )
     parser.add_argument(
-        "--scaling",
-        dest=f"{dest}scaling",
-        action="store_true",
-        help="also: time and memory against samples and job edges",
+        "--forms",
+        dest=f"{dest}forms",
+        metavar="F,...",
+        default="",
+        help="also compare forms of the kernels: so, objects, numba, off; the same answers, and how long each takes",
     )
     parser.add_argument(
         "--plot", dest=f"{dest}plot", metavar="FILE", help="draw the result (SVG or PNG; needs the extra 'plot')"
@@ -66,17 +66,19 @@ def add_options(parser: argparse.ArgumentParser, dest: str = "") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the benchmark; 0 if all answers agree, 1 if any does not."""
-    from wattshed.kernels.jit import MODE, threads
-
-    if MODE == "off":
-        raise InputError("bench measures compiled kernels, but WATTSHED_JIT=off; unset it")
-    if arguments.plot and not Path(arguments.plot).resolve().parent.is_dir():
-        raise InputError("the folder of --plot does not exist", arguments.plot)
-    if arguments.plot:
-        _require_plot()
+    from wattshed.agent.bench import forms
     from wattshed.agent.bench.contests import contests
+    from wattshed.kernels import load
+    from wattshed.kernels.threads import threads
     from wattshed.kernels.warm import warm_up
 
+    form = load.form()
+    if form.name == "off":
+        raise InputError(f"bench measures compiled kernels, but here they are plain Python ({form.reason}): unset "
+                         "WATTSHED_JIT, or make a library of them with `wattshed warm`")  # fmt: skip
+    if arguments.plot:
+        require_plot(arguments.plot)
+    compared = forms.names(arguments.forms) if arguments.forms else ()
     warm_up(lambda name, number, of, seconds: say(f"compiling {number}/{of}: {name} ({seconds:.1f} s)"))
     rivals = () if arguments.no_rivals else RIVALS
     results = list(
@@ -85,15 +87,14 @@ def run(arguments: argparse.Namespace) -> int:
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "machine": {**machine(), "threads": threads()},
+        "form": form._asdict(),
         "samples": arguments.samples,
         "gpus": arguments.gpus,
         "rounds": arguments.rounds,
         "contests": results,
     }
-    if arguments.scaling:
-        from wattshed.agent.bench.scaling import scaling
-
-        document["scaling"] = scaling(say=say)
+    if compared:
+        document["forms"] = forms.compare(compared, arguments.rounds, say)
     say("")
     if arguments.plot:
         from wattshed.agent.bench.plot import plot
@@ -103,12 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(document, indent=2))  # noqa: T201 - the answer
     else:
         print_table(document)
-    return 0 if all(result["agree"] for result in results) else 1
-
-
-def _require_plot() -> None:
-    if find_spec("matplotlib") is None:
-        raise InputError("--plot needs matplotlib: pip install 'wattshed[plot]'")
+    return 0 if all(result["agree"] for result in (*results, *document.get("forms", ()))) else 1
 
 
 def print_table(document: dict[str, Any]) -> None:
@@ -116,10 +112,10 @@ def print_table(document: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    about = document["machine"]
+    about, form = document["machine"], document["form"]
     table = Table(
-        title=f"{document['samples']:,} samples of {document['gpus']} GPUs; {about['processor']}, "
-        f"{about['threads']} threads; medians of {document['rounds']} interleaved rounds",
+        title=f"{document['samples']:,} samples of {document['gpus']} GPUs; {about['processor']}, {about['threads']} "
+        f"threads, kernels {' '.join((form['name'], form['cpu']))}; medians of {document['rounds']} interleaved rounds",
         caption="GB/s and share: against the bandwidth probe beside it. x: how many times as fast as the rival.",
     )
     columns = ("kernel", "ms", "GB/s", "share", *(f"x {rival}" for rival in RIVALS), "x other", "answers")
@@ -138,12 +134,23 @@ def print_table(document: dict[str, Any]) -> None:
         )
     console = Console(width=None if sys.stdout.isatty() else 140)
     console.print(table)
-    for point in document.get("scaling", {}).get("samples", []):
-        console.print(
-            f"{point['samples']:>13,} samples {point['seconds']:8.3f} s  peak memory {point['rss_mib']:.0f} MiB"
-        )
-    for point in document.get("scaling", {}).get("edges", []):
-        console.print(f"{point['edges']:>13,} job edges {point['seconds']:8.3f} s")
+    if compared := document.get("forms"):
+        console.print(_forms_table(compared))
+
+
+def _forms_table(compared: list[dict[str, Any]]) -> Any:
+    """Lay out what each form took, and why one is not here."""
+    from rich.table import Table
+
+    seconds: dict[str, None] = {name: None for one in compared for name in one["seconds"]}
+    absent = "; ".join(f"{name} is not here ({why})" for name, why in compared[-1]["absent"].items())
+    table = Table(title="Forms of the kernels, ms (shortest of all rounds)", caption=absent or None)
+    for name in ("question", *seconds, "answers"):
+        table.add_column(name, justify="left" if name == "question" else "right")
+    for one in compared:
+        times = (f"{1e3 * one['seconds'][name]:.3g}" for name in seconds)
+        table.add_row(one["question"], *times, "agree" if one["agree"] else "DIFFER")
+    return table
 
 
 def _number(value: float | None, form: str) -> str:

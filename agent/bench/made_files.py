@@ -6,16 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wattshed.agent.bench.made_windows import BEGIN_US, HOST, S, devices, power_window
 from wattshed.agent.traces.native.recorder import Recorder
-from wattshed.agent.window import Device, Readings, Window
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-BEGIN_US = 1_700_000_000_000_000
-S = 1_000_000
 _WINDOW_ROWS = 2_000
 """Rows of a GPU in a window: at a reading a second their times still fit 32 bits."""
 _BITE = 100_000
@@ -38,21 +36,16 @@ def write_recording(folder: Path, samples: int, gpus: int = 8) -> None:
         Of all GPUs together.
     gpus : int
     """
-    devices = tuple(Device("bench", i, f"GPU-{i}", limit_mw=1_000_000) for i in range(gpus))
-    recorder = Recorder(folder, "bench", segment_s=float("inf"), sync_s=float("inf"))
-    unknown = np.full(gpus, -1, np.int64)
+    recorder = Recorder(folder, HOST, segment_s=float("inf"), sync_s=float("inf"))
     jitter = np.random.default_rng(2).integers(-50, 50, _WINDOW_ROWS) * 1_000
-    rest, begin_us, seq, power = samples // gpus, BEGIN_US, 0, powers(_WINDOW_ROWS * gpus)
+    of, rest, begin_us, seq, power = devices(gpus), samples // gpus, BEGIN_US, 0, powers(_WINDOW_ROWS * gpus)
     while rest > 0:
         rows = min(rest, _WINDOW_ROWS)
-        times = begin_us + np.arange(rows) * S + jitter[:rows] + 100_000
+        times = np.tile(begin_us + np.arange(rows) * S + jitter[:rows] + 100_000, gpus)
         offsets = np.arange(gpus + 1, dtype=np.int64) * rows
-        readings = Readings(
-            offsets, np.tile(times, gpus), np.roll(power, 7 * seq)[: rows * gpus], np.full(rows * gpus, -1, np.int64)
-        )
-        end_us = begin_us + rows * S
-        recorder.append(Window("bench", seq, begin_us, end_us, devices, readings, unknown))
-        rest, begin_us, seq = rest - rows, end_us, seq + 1
+        until_us = begin_us + rows * S
+        recorder.append(power_window(seq, until_us, of, offsets, (times, np.roll(power, 7 * seq)[: rows * gpus])))
+        rest, begin_us, seq = rest - rows, until_us, seq + 1
     recorder.close()
 
 

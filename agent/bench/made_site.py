@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wattshed.agent.wire.parts import END, Doubt, JobPart, JobRecord, plain, plain_record
+from wattshed.agent.wire.parts import END, Doubt, JobPart, JobRecord
+from wattshed.agent.wire.parts_json import plain, plain_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

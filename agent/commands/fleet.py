@@ -165,6 +165,7 @@ def _demand(commands: Any, read_trace: ReadTrace) -> None:
     p.add_argument("--checkpoint", type=_positive, metavar="S", help="checkpoint period: blocks are at least this long")
     p.add_argument("--limit", type=_positive, metavar="W", help="supply limit: how likely is a peak above it")
     p.add_argument("--seed", type=int, default=1, help="random seed (default %(default)s)")
+    p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where fleets are drawn")
     p.add_argument("--plot", metavar="FILE.png|FILE.svg", help="draw the load, its duration curve and its spectrum")
     _json(p)
     p.set_defaults(run=_run_demand, read_trace=read_trace)

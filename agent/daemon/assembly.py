@@ -1,7 +1,8 @@
 """Puts a running agent together, in the order that gets `/metrics` up first.
 
-The HTTP server needs nothing heavy and starts at once; numba is imported, and the kernels are compiled, while it
-already answers. `/-/ready` turns when the first window has been processed.
+The HTTP server needs nothing heavy and starts at once; then the GPUs are read, and while their first window lasts,
+what books it is loaded. `/-/ready` turns when that window has been processed: nothing is compiled before
+(docs/decisions/1019).
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from wattshed.agent.daemon.history_feed import HistoryFeed
     from wattshed.agent.daemon.source import Source
     from wattshed.agent.traces.native.recorder import Recorder
+    from wattshed.agent.window import Window
     from wattshed.exporters.formats.otlp import Push
     from wattshed.exporters.snapshot import FleetFacts, GpuFacts
     from wattshed.exporters.web.jobs_api import JobsApi
@@ -67,7 +69,8 @@ def serve(config: Config, version: str, *, exporters: bool = True, reload: Calla
     end_at_once()
     set_up_log(config.log.level, config.log.format, os.environ, sys.stderr)
     sys.setswitchinterval(SWITCH_S)
-    _prepare_kernels(config)
+    os.environ["WATTSHED_JIT"] = config.jit  # before anything imports the kernels
+    os.environ.setdefault("NUMBA_CACHE_DIR", config.cache_dir)
     host, started_us = config.host or socket.gethostname(), time.time_ns() // 1000
     board = Board(Snapshot(host, version, "starting", "", 0, started_us, started_us))
     notifier, jobs = Notifier(os.environ), jobs_api(config)
@@ -110,6 +113,7 @@ def _assemble(about: _About, opened: ExitStack) -> Daemon:
     """Put the parts together; ``opened`` closes whatever was opened so far."""
     # From here on heavy imports; the server answers meanwhile.
     from wattshed.agent.accounts.calibration import Calibrator  # noqa: PLC0415
+    from wattshed.agent.daemon.compiling import settle_form  # noqa: PLC0415
 
     config, faults = about.config, Faults()
     calibrator = Calibrator(config.idle_watts, _corrections(config), config.default_sigma)
@@ -122,7 +126,7 @@ def _assemble(about: _About, opened: ExitStack) -> Daemon:
     if state is not None:
         opened.callback(state.release)
     history = _history(about, source.kind, faults, opened)
-    daemon = _daemon(about, source, calibrator, recorder, state, history, faults)
+    daemon = _daemon(about, source, calibrator, recorder, state, history, faults, settle_form(opened))
     end_in_order(about.board, daemon, close_source)
     look_again(reread, source.look)
     daemon.restore()
@@ -139,11 +143,13 @@ def _daemon(  # noqa: PLR0917 - called once, just above
     state: StateFile | None,
     history: HistoryFeed | None,
     faults: Faults,
+    between: Callable[[Window], None],
 ) -> Daemon:
     """Give the loop its parts."""
     from wattshed.agent.accounts.attribution import Accounts  # noqa: PLC0415
     from wattshed.agent.accounts.ledger import Ledger  # noqa: PLC0415
     from wattshed.agent.accounts.publishing import Publisher  # noqa: PLC0415
+    from wattshed.agent.daemon.compiling import kernel_facts  # noqa: PLC0415
 
     config = about.config
     publisher = Publisher(
@@ -165,6 +171,8 @@ def _daemon(  # noqa: PLR0917 - called once, just above
         notes=source.notes,
         fleet=_fleet(config, about.host),
         history=history,
+        kernels=kernel_facts,
+        between=between,
     )
 
 
@@ -190,12 +198,6 @@ def _fresh_us(sampling: Sampling) -> int:
     from wattshed.agent.meters.pace import LARGEST_FACTOR  # noqa: PLC0415
 
     return max(FRESH_US, round(3 * LARGEST_FACTOR * 1e6 / max(sampling.counter_hz, sampling.power_hz)))
-
-
-def _prepare_kernels(config: Config) -> None:
-    """Set, before anything imports the kernels, how they run and where they keep what they compile."""
-    os.environ["WATTSHED_JIT"] = config.jit
-    os.environ.setdefault("NUMBA_CACHE_DIR", config.cache_dir)
 
 
 def _server(config: Config, board: Board, jobs: JobsApi) -> Server:

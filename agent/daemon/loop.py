@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from wattshed.agent.daemon.systemd import Notifier
     from wattshed.agent.errors import Faults
     from wattshed.agent.window import Device, ProcessObservation
-    from wattshed.exporters.snapshot import FleetFacts, GpuFacts, Histogram, Snapshot
+    from wattshed.exporters.snapshot import FleetFacts, GpuFacts, Histogram, KernelFacts, Snapshot
 
 LOG = logging.getLogger(__name__)
+SLOW_US = 5_000_000
+"""Windows without any reading say nothing about GPUs that did not fail, for so long after the start."""
 
 
 class WindowStream(Protocol):
@@ -131,6 +133,10 @@ class Daemon:
         From time (us) and the host's GPUs to what this host says about its fleet.
     history : HistoryFeed, optional
         Where parts of jobs are kept for good; not without a state.
+    kernels : callable
+        In which form what bills runs.
+    between : callable
+        Called between two windows, with the one that was taken in: then that form may change.
 
     Attributes
     ----------
@@ -156,19 +162,21 @@ class Daemon:
         notes: tuple[str, ...] = (),
         fleet: Callable[[int, Sequence[GpuFacts]], FleetFacts | None] | None = None,
         history: HistoryFeed | None = None,
+        kernels: Callable[[], KernelFacts | None] = lambda: None,
+        between: Callable[[Window], None] = lambda _: None,
     ) -> None:
         self._windows, self._resolver = windows, resolver
         self._accounts, self._calibrator, self._publisher = accounts, calibrator, publisher
         self._board, self._recorder, self._state = board, recorder, state
         self._notifier, self._faults, self._limits = notifier, faults, limits
         self._extra_faults, self._notes, self._fleet = extra_faults, notes, fleet
-        self._history = history
+        self._history, self._kernels, self._between = history, kernels, between
         self._stop = threading.Event()
         self._restored: Restored | None = None
         self._first_us: int | None = None
         self._last: Window | None = None
         self._held: list[tuple[Window, list[ProcessObservation]]] = []  # while their owners are asked for
-        self._unmetered = ""
+        self._unmetered: str | None = None  # nothing was told yet
         self.metered = False
 
     @property
@@ -212,7 +220,7 @@ class Daemon:
                     break
         except SystemExit:
             # Told to end before anything was shown: the next start's counter continues from the state. Nothing is
-            # accounted any more, not even the first window's open end: its kernels may be compiling for long.
+            # accounted any more, not even the first window's open end: with jit = "numba" it compiles for long.
             self._held.clear()
             self._last = None
             raise
@@ -227,6 +235,7 @@ class Daemon:
             self._notifier.watchdog()
         else:
             self._account_held()
+        self._between(window)
         return window
 
     def close(self) -> None:
@@ -295,7 +304,6 @@ class Daemon:
 
     def _publish(self, window: Window) -> None:
         with self._faults.noting("publisher", then="the last good snapshot stays up"):
-            first = self._board.current().seq == 0
             snapshot = self._publisher.publish(
                 self._accounts,
                 window,
@@ -306,14 +314,16 @@ class Daemon:
                 notes=self._notes,
                 fleet=self._fleet,
                 history=self._history.facts() if self._history is not None else None,
+                kernels=self._kernels(),
             )
             self._board.show(snapshot)
-            self._tell(snapshot.unmetered, len(window.devices), first=first)
+            self._tell(snapshot.unmetered, window)
 
-    def _tell(self, unmetered: str, gpus: int, *, first: bool) -> None:
+    def _tell(self, unmetered: str, window: Window) -> None:
         """Say once whether GPUs are being metered, and whenever that changes."""
         self.metered |= not unmetered
-        if not first and unmetered == self._unmetered:
+        first, gpus = self._unmetered is None, len(window.devices)
+        if unmetered == self._unmetered or (first and unmetered and self._may_be_slow(window)):
             return
         self._unmetered = unmetered
         if unmetered:
@@ -326,6 +336,12 @@ class Daemon:
             self._notifier.ready(status)
         else:
             self._notifier.status(status)
+
+    def _may_be_slow(self, window: Window) -> bool:
+        """Whether nothing was read so far because this process came to nothing: a host that is busy while it starts."""
+        began_us = window.start_us if self._first_us is None else self._first_us
+        happened = {event.kind for event in window.events} - {"restart"}
+        return not (len(window.readings.time_us) or happened) and window.end_us - began_us < SLOW_US
 
     def _book_what_is_open(self) -> None:
         """Attribute what is still open, in the recording too, so that it replays to the same joules."""

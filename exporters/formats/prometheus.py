@@ -109,6 +109,14 @@ TABLE: tuple[Family, ...] = (
         lambda s: [((s.version, s.host, s.meter, s.library), 1)],
     ),
     Family(
+        "wattshed_kernels_info",
+        "info",
+        "Always 1; how the code that bills runs, which moves no joule: form is so (a compiled library), objects or "
+        "numba (compiled code in memory) or off (plain Python); cpu is what it is compiled for.",
+        ("form", "cpu"),
+        lambda s: [((s.kernels.form, s.kernels.cpu), 1)] if s.kernels else (),
+    ),
+    Family(
         "wattshed_up",
         "gauge",
         "1 while at least one GPU is being metered: its energy is known up to ten seconds ago. 0 without a driver, "

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from wattshed.kernels.jit import jit, prange
+from wattshed.kernels.entry import i32, i64, kernel
+from wattshed.kernels.jit import jit
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_A = np.uint64(0xBF58476D1CE4E5B9)
@@ -42,21 +43,21 @@ def key_of(seed, replicate):
     return mix(mix(np.uint64(seed)) + np.uint64(replicate) * _GOLDEN)
 
 
-@jit(parallel=True)
-def count_draws(seed, first, counts):
-    """Draw replicates ``first``, ``first + 1`` ... and count how often each block comes up."""
+@kernel(i64, i64, i32[:, :], i64, i64)
+def count_draws(seed, number, counts, first, last):
+    """Count how often each block comes up in replicates ``first:last``, the first of which has this number."""
     blocks = counts.shape[1]
-    for r in prange(len(counts)):
-        key = key_of(seed, first + r)
+    for r in range(first, last):
+        key = key_of(seed, number + r)
         counts[r, :] = 0
         for draw in range(blocks):
             counts[r, drawn_block(key, draw, blocks)] += 1
 
 
-@jit(parallel=True)
-def multiply(counts, totals, out):
-    """Multiply counts by totals in int64, for sums that a float cannot hold exactly."""
-    for r in prange(len(counts)):
+@kernel(i32[:, :], i64[:, :], i64[:, :], i64, i64)
+def multiply(counts, totals, out, first, last):
+    """Multiply rows ``first:last`` of counts by totals in int64, for sums that a float cannot hold exactly."""
+    for r in range(first, last):
         out[r, :] = 0
         for block in range(counts.shape[1]):
             times = np.int64(counts[r, block])

@@ -5,7 +5,7 @@ A GPU's edges cut its time into segments. A trapezoid that crosses an edge is cu
 """
 
 # Kernels are typed by numba when they are first called.
-# mypy: allow-untyped-defs, allow-untyped-calls
+# mypy: allow-untyped-defs, allow-untyped-calls, disable-error-code="arg-type,assignment"
 # ruff: noqa: ANN201, ANN202
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import numpy as np
 
 from wattshed.kernels.billing.crossing import along_the_line
 from wattshed.kernels.columns import first_at
+from wattshed.kernels.entry import i32, i64, kernel
 from wattshed.kernels.int128 import MASK
-from wattshed.kernels.jit import jit, prange
+from wattshed.kernels.jit import jit
 
 HIGHEST_MW = 20_000_000
 LONGEST_US = 12 * 3_600_000_000
@@ -42,7 +43,7 @@ def cut_rows(time_us, a, hi, size, first, k):
     return k
 
 
-@jit
+@kernel(i64[:], i64[:], i64, i64[:], i64[:])
 def cut(time_us, offsets, size, owner, first):
     """Cut every GPU's rows; fills ``owner``, where GPU i owns chunks ``owner[i]:owner[i + 1]``, and ``first``."""
     for gpu in range(len(offsets) - 1):
@@ -50,9 +51,32 @@ def cut(time_us, offsets, size, owner, first):
 
 
 @jit
+def _sum_bridged(time_us, power_mw, idle_pair_mw, max_gap_us):
+    """Sum the intervals that are not longer than a gap: (static, whole)."""
+    static = np.uint64(0)
+    energy = np.uint64(0)
+    for i in range(1, len(time_us)):
+        dt = time_us[i] - time_us[i - 1]
+        if dt <= max_gap_us:
+            pair_mw = np.int64(power_mw[i]) + np.int64(power_mw[i - 1])
+            energy += np.uint64(pair_mw * dt)
+            static += np.uint64(min(pair_mw, np.int64(idle_pair_mw)) * dt)
+    return static, energy
+
+
+@jit
+def _sum_static(time_us, power_mw, idle_pair_mw):
+    """Sum what of all intervals, none of them long, lies below idle power."""
+    static = np.uint64(0)
+    for i in range(1, len(time_us)):
+        pair = np.uint32(power_mw[i] + power_mw[i - 1])
+        static += np.uint64(np.uint32(time_us[i] - time_us[i - 1])) * np.uint64(min(pair, idle_pair_mw))
+    return static
+
+
+@jit
 def _sum_rows(time_us, power_mw, idle_pair_mw, max_gap_us):
     """Sum all intervals between the rows: (static, whole, least and greatest reading); least is -1 if time falls."""
-    static = np.uint64(0)
     energy = np.uint64(0)
     shortest = np.int64(0)
     longest = np.int64(0)
@@ -65,22 +89,15 @@ def _sum_rows(time_us, power_mw, idle_pair_mw, max_gap_us):
         longest = max(longest, dt)
         low = min(low, power)
         high = max(high, power)
-        span = np.uint64(np.uint32(dt))
-        pair = np.uint32(power + power_mw[i - 1])
-        energy += span * np.uint64(pair)
-        static += span * np.uint64(min(pair, idle_pair_mw))
+        energy += np.uint64(np.uint32(dt)) * np.uint64(np.uint32(power + power_mw[i - 1]))
     if longest > min(max_gap_us, MASK):
-        static = np.uint64(0)
-        energy = np.uint64(0)
-        for i in range(1, len(time_us)):
-            dt = time_us[i] - time_us[i - 1]
-            if dt <= max_gap_us:
-                pair_mw = np.int64(power_mw[i]) + np.int64(power_mw[i - 1])
-                energy += np.uint64(pair_mw * dt)
-                static += np.uint64(min(pair_mw, np.int64(idle_pair_mw)) * dt)
-    if shortest < 0:
-        low = np.int32(-1)
-    return np.int64(static), np.int64(energy), np.int64(low), np.int64(high)
+        static, energy = _sum_bridged(time_us, power_mw, idle_pair_mw, max_gap_us)
+    elif 2 * np.int64(low) >= np.int64(idle_pair_mw):  # no reading is below idle power
+        static = np.uint64(np.int64(idle_pair_mw) * (time_us[len(time_us) - 1] - time_us[0]))
+    else:
+        static = _sum_static(time_us, power_mw, idle_pair_mw)
+    least = np.int64(low) if shortest >= 0 else np.int64(-1)
+    return np.int64(static), np.int64(energy), least, np.int64(high)
 
 
 @jit
@@ -165,8 +182,14 @@ def sum_chunk(k, time_us, power_mw, offsets, gpu, first, edges, rows, idle_mw, m
     bounds[k, 1] = high
 
 
-@jit(parallel=True)
-def sum_chunks(time_us, power_mw, offsets, gpu, first, edges, rows, idle_mw, max_gap_us, out, span, bounds):
-    """Sum every chunk."""
-    for k in prange(len(gpu)):
-        sum_chunk(k, time_us, power_mw, offsets, gpu, first, edges, rows, idle_mw, max_gap_us, out, span, bounds)
+@kernel(
+    i64[:], i32[:], i64[:], i64[:], i64[:], i64[:], i64[:], i64[:], i64, i64[:, :], i64[:, :], i64[:, :], i64, i64
+)  # fmt: skip
+def sum_chunks(
+    time_us, power_mw, offsets, gpu, starts, edges, rows, idle_mw, max_gap_us, out, span, bounds, first, last
+):  # fmt: skip
+    """Sum chunks ``first:last``, of which ``starts`` are the first rows; what follows a broken reading may be left."""
+    for k in range(first, last):
+        sum_chunk(k, time_us, power_mw, offsets, gpu, starts, edges, rows, idle_mw, max_gap_us, out, span, bounds)
+        if bounds[k, 0] <= 0:
+            break

@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from wattshed.kernels.columns import first_at
+from wattshed.kernels.entry import b1, i32, i64, kernel
 from wattshed.kernels.int128 import MASK
-from wattshed.kernels.jit import jit, prange
+from wattshed.kernels.jit import jit
 
 # Columns of the result while it is made: int64[w, 6].
 COUNT, LOW, HIGH, SUM, ENERGY, COVERED = range(6)
@@ -67,7 +68,9 @@ def sweep(time_us, power_mw, lo, hi, first, last, window_us, max_gap_us, out):
         guess = b - a
         row[:] = 0
         if b > a:
-            usable &= _inside(time_us[a:b], power_mw[a:b], max_gap_us, row)
+            usable = _inside(time_us[a:b], power_mw[a:b], max_gap_us, row)
+            if not usable:
+                break
             if b < hi and time_us[b] - time_us[b - 1] <= max_gap_us:
                 span = end - time_us[b - 1]
                 row[ENERGY] += (np.int64(power_mw[b]) + np.int64(power_mw[b - 1])) * span
@@ -80,11 +83,16 @@ def sweep(time_us, power_mw, lo, hi, first, last, window_us, max_gap_us, out):
     return usable
 
 
-@jit(parallel=True)
-def sweep_all(time_us, power_mw, offsets, gpu, first, last, place, window_us, max_gap_us, out, usable):
-    """Sweep every task: windows ``first[j]:last[j]`` of GPU ``gpu[j]``, into the rows of ``out`` from ``place[j]``."""
-    for j in prange(len(gpu)):
+@kernel(i64[:], i32[:], i64[:], i64[:], i64[:], i64[:], i64[:], i64, i64, i64[:, :], b1[:], i64, i64)
+def sweep_all(time_us, power_mw, offsets, gpu, begin, end, place, window_us, max_gap_us, out, usable, first, last):
+    """Sweep tasks ``first:last``: windows ``begin[j]:end[j]`` of GPU ``gpu[j]``, into the rows from ``place[j]`` on.
+
+    It stops at the first task with an unusable row.
+    """
+    for j in range(first, last):
         lo = offsets[gpu[j]]
         hi = offsets[gpu[j] + 1]
-        rows = out[place[j] : place[j] + last[j] - first[j]]
-        usable[j] = sweep(time_us, power_mw, lo, hi, first[j], last[j], window_us, max_gap_us, rows)
+        rows = out[place[j] : place[j] + end[j] - begin[j]]
+        usable[j] = sweep(time_us, power_mw, lo, hi, begin[j], end[j], window_us, max_gap_us, rows)
+        if not usable[j]:
+            break

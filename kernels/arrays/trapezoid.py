@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from wattshed.kernels.arrays.squeeze import squeeze
+from wattshed.kernels.entry import b1, i32, i64, kernel
 from wattshed.kernels.int128 import MASK, WORD, add_product, to_microjoules
-from wattshed.kernels.jit import jit, prange
+from wattshed.kernels.jit import jit
 
 # Columns of a part: int64[PART]. FIRST_MW and LAST_MW are 0 where there is no valid reading.
 HI, LO, COVERED, FIRST_US, FIRST_MW, LAST_US, LAST_MW, BACKWARDS = range(8)
@@ -42,6 +44,19 @@ def _sum_whole(time_us, power_mw):
         # 32 by 32 bits is one cheap instruction, 64 by 64 is not; both factors fit when the checks hold.
         energy += np.uint64(np.uint32(dt)) * np.uint64(np.uint32(power + power_mw[i - 1]))
     return np.int64(energy), shortest, longest, np.int64(low), np.int64(high)
+
+
+@jit
+def _sum_bridged(time_us, power_mw, longest_us):
+    """Sum as if every reading were valid, but leave out intervals beyond ``longest_us``: (energy, time covered)."""
+    energy = np.uint64(0)
+    covered = np.int64(0)
+    for i in range(1, len(time_us)):
+        dt = time_us[i] - time_us[i - 1]
+        span = dt if dt <= longest_us else np.int64(0)
+        covered += span
+        energy += np.uint64(np.uint32(span)) * np.uint64(np.uint32(power_mw[i] + power_mw[i - 1]))
+    return np.int64(energy), covered
 
 
 @jit
@@ -83,16 +98,22 @@ def _sum_careful(time_us, power_mw, max_gap_us, part):
 
 
 @jit
-def _sum_chunk(time_us, power_mw, max_gap_us, part):
-    """Sum the rows of one chunk into ``part``."""
-    n = len(time_us)
+def _sum_quickly(time_us, power_mw, max_gap_us, part):
+    """Sum rows that should all be readings into ``part``: 1, or 0 if it cannot be so, or -1 if only readings lack."""
     energy, shortest, longest, low, high = _sum_whole(time_us, power_mw)
+    if shortest < 0:
+        return 0
+    if low <= 0:
+        return -1
+    n = len(time_us)
     covered = time_us[n - 1] - time_us[0]
-    # No interval was left out, so every partial sum is at most 2 * high * covered.
-    believed = low > 0 and shortest >= 0 and longest <= min(max_gap_us, MASK)
-    if not believed or covered < 0 or covered > _SAFE // (2 * high):
-        _sum_careful(time_us, power_mw, max_gap_us, part)
-        return
+    if longest > max_gap_us and max_gap_us <= MASK:
+        energy, covered = _sum_bridged(time_us, power_mw, max_gap_us)
+    elif longest > min(max_gap_us, MASK):
+        return 0
+    # Every partial sum is at most 2 * high * covered.
+    if covered < 0 or covered > _SAFE // (2 * high):
+        return 0
     part[HI] = energy >> WORD
     part[LO] = energy & MASK
     part[COVERED] = covered
@@ -101,6 +122,20 @@ def _sum_chunk(time_us, power_mw, max_gap_us, part):
     part[LAST_US] = time_us[n - 1]
     part[LAST_MW] = power_mw[n - 1]
     part[BACKWARDS] = 0
+    return 1
+
+
+@jit
+def _sum_chunk(time_us, power_mw, max_gap_us, part, spare_us, spare_mw):
+    """Sum the rows of one chunk into ``part``; rows that are no readings are squeezed out first."""
+    done = _sum_quickly(time_us, power_mw, max_gap_us, part)
+    if done < 0:
+        n = squeeze(time_us, power_mw, spare_us, spare_mw)
+        done = 0
+        if n > 0:
+            done = _sum_quickly(spare_us[:n], spare_mw[:n], max_gap_us, part)
+    if done == 0:
+        _sum_careful(time_us, power_mw, max_gap_us, part)
 
 
 @jit
@@ -136,7 +171,7 @@ def join(left, right, max_gap_us):
     left[LAST_MW] = right[LAST_MW]
 
 
-@jit
+@kernel(i64[:], i64[:, :], i64, i64[:, :])
 def join_chunks(owner, parts, max_gap_us, state):
     """Append each GPU's parts to its row of ``state``.
 
@@ -153,16 +188,22 @@ def join_chunks(owner, parts, max_gap_us, state):
             join(state[gpu], parts[k], max_gap_us)
 
 
-@jit(parallel=True)
-def sum_chunks(time_us, power_mw, rows, max_gap_us, parts):
-    """Sum chunk j, rows ``rows[j]:rows[j + 1]``, into ``parts[j]``."""
-    for k in prange(len(rows) - 1):
-        a = rows[k]
-        b = rows[k + 1]
-        _sum_chunk(time_us[a:b], power_mw[a:b], max_gap_us, parts[k])
+@kernel(i64[:], i32[:], i64[:], i64, i64[:, :], i64[:, :], i32[:, :], i64, i64)
+def sum_chunks(time_us, power_mw, rows, max_gap_us, parts, spare_us, spare_mw, first, last):
+    """Sum chunk j, rows ``rows[j]:rows[j + 1]``, into ``parts[j]``, in lanes ``first:last``.
+
+    A lane takes every so-manieth chunk, and has a row of ``spare_us`` and ``spare_mw`` to squeeze it into: room for the
+    longest.
+    """
+    lanes = len(spare_us)
+    for lane in range(first, last):
+        for k in range(lane, len(rows) - 1, lanes):
+            a = rows[k]
+            b = rows[k + 1]
+            _sum_chunk(time_us[a:b], power_mw[a:b], max_gap_us, parts[k], spare_us[lane], spare_mw[lane])
 
 
-@jit
+@kernel(i64[:], i64[:], i64[:], returns=b1)
 def falls_between_chunks(time_us, owner, rows):
     """Return whether a chunk begins before the row above it, which neither of the two chunks sees."""
     for gpu in range(len(owner) - 1):
@@ -172,7 +213,7 @@ def falls_between_chunks(time_us, owner, rows):
     return False
 
 
-@jit
+@kernel(i64[:, :], i64[:])
 def round_parts(state, energy_uj):
     """Round the energy of each part into ``energy_uj``."""
     for gpu in range(len(state)):

@@ -22,7 +22,7 @@ ALONE, BY_ACTIVITY, BY_SHARE, EQUAL, NOBODY_ACTIVE = 1, 2, 4, 8, 16
 """Bits of ``method``: how a row's dynamic energy was split."""
 
 
-@jit(inline="always")
+@jit
 def portion(total: int, part: int, whole: int) -> int:
     """floor(total x part / whole) without overflow, for 0 <= part <= whole; exact while ``whole`` < 2**31."""
     while whole >= 2_147_483_648:
@@ -32,8 +32,30 @@ def portion(total: int, part: int, whole: int) -> int:
 
 
 @jit
+def _equally(total: int, weight, n: int, out) -> bool:  # type: ignore[no-untyped-def]
+    """Split among those who weigh anything, with one division, if they weigh the same; tells whether they do."""
+    each, sharing = 0, 0
+    for j in range(n):
+        if weight[j] > 0:
+            if sharing > 0 and weight[j] != each:
+                return False
+            each = weight[j]
+            sharing += 1
+    part = total // sharing
+    left = total - part * sharing
+    for j in range(n):
+        out[j] = 0
+        if weight[j] > 0:
+            out[j] = part + (left > 0)
+            left -= left > 0
+    return True
+
+
+@jit
 def apportion(total: int, weight, weights: int, n: int, out) -> None:  # type: ignore[no-untyped-def]
     """Split ``total`` by ``weight[:n]`` (sum ``weights`` > 0) into ``out[:n]``, by largest remainder."""
+    if _equally(total, weight, n, out):
+        return
     left = total
     for j in range(n):
         out[j] = total // weights * weight[j] + total % weights * weight[j] // weights
@@ -85,14 +107,14 @@ ROOM = 6
 """Columns of whole numbers that `here_in` and `before_in` need, with one place for each usage row and GPU."""
 
 
-@jit(inline="always")
+@jit
 def here_in(room, gpu: int, lo: int, hi: int) -> Here:  # type: ignore[no-untyped-def]
     """Return what of ``room`` (int64[ROOM, m + g]) is for a GPU's rows ``lo:hi``, and one unknown."""
     a, b = lo + gpu, hi + gpu + 1
     return Here(room[0, a:b], room[1, a:b], room[2, a:b])
 
 
-@jit(inline="always")
+@jit
 def before_in(room, used, gpu: int, lo: int, hi: int) -> Before:  # type: ignore[no-untyped-def]
     """Return what of ``room``, and of ``used`` (float64[m + g]), is for a GPU's rows ``lo:hi``."""
     a, b = lo + gpu, hi + gpu + 1
@@ -142,7 +164,7 @@ class _Users(NamedTuple):
     bounded: bool
 
 
-@jit(inline="always")
+@jit
 def _users(usage: UsageRows, here: Here, n: int) -> _Users:
     """Look through the rows that are live."""
     count, last, bounded = 0, -1, False
@@ -164,7 +186,7 @@ def _users(usage: UsageRows, here: Here, n: int) -> _Users:
     return _Users(count, last, active, known, reserved, all_reserved, bounded)
 
 
-@jit(inline="always")
+@jit
 def _weigh_users(kind: int, usage: UsageRows, here: Here, n: int) -> int:
     """Give each live row its weight in a split of that kind; returns their sum."""
     weights = 0

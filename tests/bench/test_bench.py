@@ -9,10 +9,12 @@ import sys
 
 import pytest
 
-from wattshed.agent.bench import kernels
-from wattshed.agent.bench.scaling import scaling
+from wattshed.agent.bench import forms, kernels
+from wattshed.agent.bench.machine import level
+from wattshed.agent.bench.whole import whole_contests
 from wattshed.agent.commands import bench
 from wattshed.agent.errors import InputError
+from wattshed.kernels import load
 
 
 def arguments(*words):
@@ -28,7 +30,8 @@ def document(tmp_path_factory):
     pytest.importorskip("duckdb", reason="the extra 'bench' is not installed")
     given = arguments("--samples", "40_000", "--gpus", "3", "--rounds", "1", "--json", "--only", " ")
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
-        patch.setattr("wattshed.agent.bench.contests._FLEET", 640)
+        patch.setattr("wattshed.agent.bench.contests._JOBS", 64)
+        patch.setattr("wattshed.agent.bench.contests.whole_contests", lambda *_: ())
         assert given.run(given) == 0
     return json.loads(printed.getvalue())
 
@@ -36,7 +39,7 @@ def document(tmp_path_factory):
 def test_all_agree(document):
     assert document["schema"] == "wattshed.bench/1"
     kernels = {result["kernel"]: result for result in document["contests"]}
-    assert [name[0] for name in kernels] == ["a", "a", "b", "c", "d", "e", "e", "f", "f", "f", "g"]
+    assert [name[0] for name in kernels] == ["a", "a", "b", "c", "c", "d", "e", "f", "f", "f", "g"]
     for name, result in kernels.items():
         assert result["agree"], name
         assert result["seconds"] > 0
@@ -45,20 +48,18 @@ def test_all_agree(document):
 
 
 def test_the_machine_is_described_and_not_named(document):
-    assert set(document["machine"]) == {"processor", "cores", "memory_gib", "threads"}
+    assert set(document["machine"]) == {"processor", "level", "cores", "memory_gib", "threads"}
 
 
 def test_a_picture_and_a_table(document, tmp_path, capsys):
     pytest.importorskip("matplotlib", reason="the extra 'plot' is not installed")
     from wattshed.agent.bench.plot import plot
 
-    grown = scaling(say=lambda _: None, samples=(1_000, 2_000), edges=(10, 100))
-    plot({**document, "scaling": grown}, tmp_path / "a.svg")
+    plot(document, tmp_path / "a.svg")
     assert (tmp_path / "a.svg").read_text().startswith("<?xml")
-    kernels.print_table({**document, "scaling": grown})
+    kernels.print_table(document)
     shown = capsys.readouterr().out
     assert "d exact p50, p95, p99" in shown
-    assert "1,000 samples" in shown
     assert "DIFFER" not in shown
 
 
@@ -96,3 +97,50 @@ def test_help_is_light():
         "finally: assert not {'numpy', 'numba', 'rich', 'matplotlib'} & set(sys.modules)"
     )
     assert "kernels" in subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def test_whole_processes_agree(tmp_path):
+    pytest.importorskip("polars", reason="the extra 'bench' is not installed")
+    pytest.importorskip("duckdb", reason="the extra 'bench' is not installed")
+    for name, ours, rivals, agrees, size in whole_contests(16, tmp_path, 5_000_000, ("polars", "duckdb")):
+        assert size > 1_000, name
+        energies = ours()
+        assert all(energy > 0 for energy in energies)
+        assert list(rivals) == ["polars", "duckdb"]
+        assert all(agrees(energies, rival()) for rival in rivals.values())
+        assert not agrees(energies, [2_000 * energy + 4_000 for energy in energies])
+
+
+def test_the_level_of_a_processor():
+    v3 = "cx16 lahf_lm popcnt sse4_1 sse4_2 ssse3 abm avx avx2 bmi1 bmi2 f16c fma movbe xsave avx512f avx512bw avx512cd"
+    assert level("x86_64", v3) == "x86-64-v3"
+    assert level("x86_64", f"{v3} avx512dq avx512vl") == "x86-64-v4"
+    assert level("x86_64", "avx2") == "x86-64"
+    assert level("aarch64", "") == "aarch64"
+
+
+def test_forms_give_the_same_answers():
+    assert forms.names("numba, off,numba") == ("numba", "off")
+    before = load.form()
+    compared = forms.compare(("numba", "off"), 1, lambda _: None)
+    assert load.form() == before
+    assert len(compared) == 5
+    for one in compared:
+        assert one["agree"], one["question"]
+        assert set(one["seconds"]) == {"numba", "off"}
+        assert one["absent"] == {}
+    with pytest.raises(InputError, match="'c' is not one of so, objects, numba, off"):
+        forms.names("numba,c")
+
+
+def test_a_form_that_differs_is_a_failure(monkeypatch):
+    asked = iter(range(100))
+    monkeypatch.setattr(forms, "_questions", lambda: {"odd": lambda: next(asked)})
+    assert [one["agree"] for one in forms.compare(("numba", "off"), 1, lambda _: None)] == [False]
+
+
+def test_plain_python_is_not_measured(monkeypatch):
+    monkeypatch.setattr(load, "form", lambda: load.Form("off", "", "no compiler"))
+    given = arguments()
+    with pytest.raises(InputError, match=r"plain Python \(no compiler\)"):
+        given.run(given)

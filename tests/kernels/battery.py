@@ -46,9 +46,8 @@ def battery(*, device="cpu", rows=150):
     out["counts"] = [ensemble.draw_counts(5, 3, 11, first=2, device=device)]
     out["windows"] = windows.windows(*ordinary, 7_000_000, GAP, device=device)
     out["jobs"] = jobs.job_energy(*ordinary, GAP, *usage(ordinary), device=device)
-    if device == "cpu":
-        totals = np.random.default_rng(3).integers(0, 2**35, (4, 9))
-        out["bootstrap"] = [ensemble.bootstrap(totals, 4, 6), ensemble.bootstrap(totals << 20, 4, 6)]
+    totals = np.random.default_rng(3).integers(0, 2**35, (11, 9))
+    out["bootstrap"] = [ensemble.bootstrap(one, 5, 6, device=device) for one in (totals, totals << 20)]
     return {name: [np.asarray(part).tolist() for part in answer] for name, answer in out.items()}
 
 
@@ -69,11 +68,17 @@ def resident_battery(*, rows=60, lay=None):
     return {name: [np.asarray(part).tolist() for part in answer] for name, answer in out.items()}
 
 
+def one_by_one(kernel, count, *args, rows):
+    """Every task alone, the last one first."""
+    for task in reversed(range(count)):
+        kernel(*args, task, task + 1)
+
+
 def shrink(setting):
     """Make chunks small, so that little data crosses many of them."""
     for module, size in ((energy, 16), (windows, 16), (jobs, 16), (quantiles, 32)):
         setting(module, "CHUNK", size)
-        setting(module, "PARALLEL_FROM", 0)
+        setting(module, "each", one_by_one)
     setting(energy, "CUDA_BLOCK", 16)
     for module in (windows, jobs):
         setting(module, "CUDA_CHUNK", 5)

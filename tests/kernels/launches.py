@@ -21,7 +21,7 @@ def record():
     """Print name and argument types of every kernel that is launched."""
     from numba.cuda.simulator import kernel
 
-    from tests.kernels import battery
+    from tests.kernels import battery, power_on_the_card
     from wattshed.kernels import energy
     from wattshed.kernels.cuda_target import cuda
 
@@ -36,6 +36,7 @@ def record():
     battery.shrink(setattr)
     battery.battery(device="cuda", rows=40)
     battery.resident_battery(rows=40)
+    power_on_the_card.taken()
     with contextlib.suppress(ValueError):  # an error looks for its row on the device
         energy.integrate(
             cuda.to_device(np.array([2, 1])), cuda.to_device(np.ones(2, np.int32)), np.array([0, 2]), 1, device="cuda"

@@ -46,7 +46,9 @@ def short_of_memory(allowed, error):
 def streams(draw):
     """Windows of two GPUs, with whatever a recording may have wrong."""
     clocks, many = [10**15, 10**15], []
-    steps = draw(st.sampled_from([[1_000_000], [0, 1, 90_000], [1_000_000, 1_000_000, 6_000_000], [5_000_000, -70_000]]))
+    steps = draw(
+        st.sampled_from([[1_000_000], [0, 1, 90_000], [1_000_000, 1_000_000, 6_000_000], [5_000_000, -70_000]])
+    )
     powers = draw(st.sampled_from([[300_000], [70_000, 70_001, 70_001], [60_000, 650_000, 70_001]]))
     faults = draw(st.sampled_from([[], [], [0], [-1, -7, CEILING + 1]]))
     for _ in range(draw(st.integers(1, 3))):
@@ -100,7 +102,7 @@ def taken():
 
     power_on_card.cuda, power_on_card.join_gpu = cuda, told
     one = (np.full(1, CEILING), np.full(1, GAP), np.full(1, -1))
-    PowerOnCard()([laid_out([rows], packed=False)], new_state(1), *one)
+    PowerOnCard()([laid_out([rows], packed=False)], new_state(1), *one, [PowerHistogram(0)])
     power_on_card.join_gpu = real
     return walked
 
@@ -113,9 +115,8 @@ def refused():
     run = laid_out([[[(1, 2)]]], packed=False)
     hall = (np.full(1, 2**40), *one[1:])
     books = (PowerOnCard(), book_power_only)
-    return [books[0]([run], state, *one) is None, books[1](run, state, *one) is None] + [
-        books[0]([run], new_state(1), *hall) is None
-    ]
+    tried = (books[0]([run], state, *one), books[1](run, state, *one), books[0]([run], new_state(1), *hall))
+    return [answer is None for answer in tried]
 
 
 if __name__ == "__main__":

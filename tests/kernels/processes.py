@@ -8,10 +8,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def output_of(module, *arguments, text="", **environment):
+def output_of(module, *arguments, text="", package="tests.kernels", **environment):
     """What it prints; it must succeed."""
     run = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", f"tests.kernels.{module}", *map(str, arguments)],
+        [sys.executable, "-W", "ignore", "-m", f"{package}.{module}", *map(str, arguments)],
         input=text,
         env={**os.environ, "PYTHONPATH": str(ROOT / "deploy/python"), **environment},
         cwd=ROOT,

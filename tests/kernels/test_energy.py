@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.kernels import naive
 from tests.kernels.recordings import columns, node, recordings
 from wattshed.kernels import energy
-from wattshed.kernels.jit import use_threads
+from wattshed.kernels.threads import use_threads
 
 GAP = 5_000_000
 MANY = settings(max_examples=150, deadline=None)
@@ -32,7 +32,6 @@ def test_equals_python_integers(recording, gap):
 def test_chunks_and_threads_change_nothing(recording, chunk, many):
     with pytest.MonkeyPatch.context() as patch, use_threads(2 if many else 1):
         patch.setattr(energy, "CHUNK", chunk)
-        patch.setattr(energy, "PARALLEL_FROM", 0)
         expected = list(naive.integrate(*recording, GAP))
         assert as_lists(energy.integrate(*recording, GAP)) == expected
 

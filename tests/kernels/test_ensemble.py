@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from wattshed.kernels import ensemble
 from wattshed.kernels.ensemble import bootstrap, draw_counts
-from wattshed.kernels.jit import use_threads
+from wattshed.kernels.threads import use_threads
 
 MASK = 2**64 - 1
 

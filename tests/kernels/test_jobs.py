@@ -64,7 +64,6 @@ def test_equals_the_live_split(data, small):
     with pytest.MonkeyPatch.context() as patch:
         if small:
             patch.setattr(jobs, "CHUNK", 3)
-            patch.setattr(jobs, "PARALLEL_FROM", 0)
         found = job_energy(*recording, gap, *usage)
     expected = split_pieces(recording, gap, usage)
     assert in_hnj(found.static) == expected.static_hnj.tolist()

@@ -11,7 +11,7 @@ import pytest
 from tests.kernels.battery import battery, shrink
 from tests.kernels.processes import output_of
 from wattshed.kernels import devices
-from wattshed.kernels.jit import use_threads
+from wattshed.kernels.threads import use_threads
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,7 +35,7 @@ def test_cuda_in_the_simulator_gives_the_same_integers():
     del simulated["modules"]
     here = battery(rows=60)
     assert simulated == {name: here[name] for name in simulated}
-    assert len(simulated) == 7
+    assert len(simulated) == 8
 
 
 def test_a_device_that_is_full_gets_the_work_in_pieces():

@@ -27,7 +27,6 @@ def test_equal_python_integers_in_any_chunks(recording, length, gap, small):
     with pytest.MonkeyPatch.context() as patch:
         if small:
             patch.setattr(module, "CHUNK", 3)
-            patch.setattr(module, "PARALLEL_FROM", 0)
         assert as_tables(windows(*recording, length, gap)) == naive.windows(*recording, length, gap)
 
 

@@ -3,122 +3,83 @@
 import json
 import os
 import re
-import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from tests.peers import table, tools
-from tests.peers.scenarios import CASES
-from tests.peers.virtual_time import VirtualTime, modules
+from tests.peers.renew import NUMBERS, PAGE, ROOT
+from wattshed.agent.bench.accuracy import measuring, peers, running, table, tools
+from wattshed.agent.bench.accuracy.scenarios import SCENARIOS
 
-COMMITTED = json.loads(table.NUMBERS.read_text(encoding="utf-8"))
+COMMITTED = json.loads(NUMBERS.read_text(encoding="utf-8"))
 EXACT_J = 0.25  # numbers are rounded to 0.1 J
+FOLDER = Path(os.environ.get("WATTSHED_PEERS", Path(sys.prefix) / "peers"))
+SMALL = ("no-counter", "counter-reset", "driver-reload", "capped", "mig", "killed")
+"""What the peers measure in each run of the tests; `make peers` has them measure all."""
+PEERS = [kind.name for kind in peers.PEERS]
 
 
 @pytest.fixture(scope="module")
 def found():
     """wattshed's rows, measured now."""
-    return {case.name: table.own(case) for case in CASES}
+    return {one.name: measuring.wattshed(one) for one in SCENARIOS}
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_every_job_is_billed_within_the_bound_or_sigma_says_so(case, found):
-    row = found[case.name]
-    for job, true in row["true_j"].items():
-        assert row["wattshed_j"][job] is not None, "the job was not seen"
-        error, sigma = abs(row["wattshed_j"][job] - true), row["sigma_j"][job]
-        if case.told:
-            assert error <= max(case.bound * true, 2 * sigma)
-        else:
-            assert error <= case.bound * true
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.name)
+def test_every_job_is_billed_within_the_bound_or_sigma_says_so(scenario, found):
+    row, true_j = found[scenario.name], measuring.truth(scenario)
+    assert true_j.keys() == row.joules.keys()
+    for job, true in true_j.items():
+        assert row.joules[job] != measuring.SILENT, "the job was not seen"
+        error, sigma = abs(row.joules[job] - true), row.sigma_j[job]
+        assert error <= (max(scenario.bound * true, 2 * sigma) if scenario.told else scenario.bound * true)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_the_committed_rows_are_todays(case, found):
-    committed, row = COMMITTED["scenarios"][case.name], found[case.name]
-    assert committed["title"] == case.title
-    for column in ("true_j", "wattshed_j", "sigma_j"):
-        assert row[column] == pytest.approx(committed[column], abs=EXACT_J), f"{column}; run: make peers"
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.name)
+def test_the_committed_rows_are_todays(scenario, found):
+    committed, row = COMMITTED["scenarios"][scenario.name], found[scenario.name]
+    assert committed["title"] == scenario.title
+    assert measuring.truth(scenario) == pytest.approx(committed["true_j"], abs=EXACT_J)
+    own = committed["tools"]["wattshed"]
+    assert row.joules == pytest.approx(own["joules"], abs=EXACT_J), "run: make peers"
+    assert row.sigma_j == pytest.approx(own["sigma_j"], abs=EXACT_J), "run: make peers"
 
 
 def test_the_page_shows_the_committed_numbers():
-    page = table.PAGE.read_text(encoding="utf-8")
+    page = PAGE.read_text(encoding="utf-8")
     assert table.markdown(COMMITTED) in page, "run: make peers"
     assert table.generated(page, COMMITTED) == page
-    assert list(COMMITTED["scenarios"]) == [case.name for case in CASES]
+    assert list(COMMITTED["scenarios"]) == [one.name for one in SCENARIOS]
+    assert list(COMMITTED["cost"]["tools"]) == ["no tool", "wattshed", *PEERS]
+    assert COMMITTED["simulated"]
 
 
 def test_the_versions_are_those_that_are_locked():
-    lock = (table.ROOT / "requirements" / "peers.lock").read_text()
-    for name, package in tools.PACKAGES.items():
-        assert re.search(rf"^{package}=={re.escape(COMMITTED['versions'][name])} ", lock, re.MULTILINE), (
-            "run: make peers"
-        )
+    lock = (ROOT / "requirements" / "peers.lock").read_text()
+    assert list(COMMITTED["versions"]) == ["wattshed", *PEERS]
+    for kind in peers.PEERS:
+        number = re.escape(COMMITTED["versions"][kind.name])
+        assert re.search(rf"^{kind.package}=={number} ", lock, re.MULTILINE), "run: make peers"
 
 
-def test_the_peers_say_what_the_table_says():
-    if not tools.installed():
-        lacking = f"the peers are not in {tools.FOLDER}; `make test` puts them there"
+def test_the_peers_say_what_the_table_says(monkeypatch):
+    if not all((FOLDER / kind.package).is_dir() for kind in peers.PEERS):
+        lacking = f"the peers are not all in {FOLDER}; `make test` puts them there"
         (pytest.fail if os.environ.get("CI_REAL") == "1" else pytest.skip)(lacking)
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.peers.table", "--print"],
-        cwd=table.ROOT,
-        env=os.environ | {"PYTHONPATH": f"{tools.FOLDER}:{os.environ.get('PYTHONPATH', '')}"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    said = json.loads(done.stdout.splitlines()[-1])
-    assert said["versions"] == COMMITTED["versions"], "run: make peers"
-    for case in CASES:
-        for name in table.COLUMNS:
-            committed = COMMITTED["scenarios"][case.name]["peers"][name]
-            now = said[case.name][name]
-            assert now.keys() == committed.keys()
-            for job, joules in committed.items():
+    monkeypatch.syspath_prepend(str(FOLDER))
+    monkeypatch.setenv("PYTHONPATH", f"{FOLDER}:{os.environ.get('PYTHONPATH', '')}")
+    there, absent = tools.installed()
+    assert not absent
+    small = [one for one in SCENARIOS if one.name in SMALL]
+    said = running.document([one for one in there if one.name in PEERS], small, absent, 0, lambda _: None)
+    assert said["versions"] == {name: COMMITTED["versions"][name] for name in PEERS}, "run: make peers"
+    for scenario in SMALL:
+        for name in PEERS:
+            committed = COMMITTED["scenarios"][scenario]["tools"][name]
+            now = said["scenarios"][scenario]["tools"][name]
+            assert now["calls"] == committed["calls"]
+            assert now["joules"].keys() == committed["joules"].keys()
+            for job, joules in committed["joules"].items():
                 expected = joules if isinstance(joules, str) else pytest.approx(joules, abs=EXACT_J)
-                assert now[job] == expected, f"{case.name}, {name}; run: make peers"
-
-
-def test_threads_and_timers_take_turns_in_virtual_time():
-    clock = VirtualTime(0)
-    other, seen = modules(clock), []
-
-    def every_second():
-        while len(seen) < 5:
-            seen.append(("thread", clock.seconds()))
-            other["time"].sleep(1)
-
-    thread = other["threading"].Thread(target=every_second)
-    late = other["threading"].Timer(1.5, lambda: seen.append(("timer", clock.seconds())))
-    never = other["threading"].Timer(1.7, seen.clear)
-    for one in (thread, late, never):
-        one.start()
-    never.cancel()
-    clock.sleep(2.5)
-    assert seen == [("thread", 0.0), ("thread", 1.0), ("timer", 1.5), ("thread", 2.0)]
-    assert clock.seconds() == 2.5
-    thread.join()
-    assert not thread.is_alive()
-    assert clock.seconds() == pytest.approx(4.0, abs=0.02)
-    with pytest.raises(RuntimeError):
-        thread.start()
-
-
-def test_a_loop_that_never_sleeps_hands_over_in_virtual_time():
-    clock = VirtualTime(0)
-    other, looks = modules(clock), []
-    stop = other["multiprocessing"].get_context("spawn").Event()
-
-    def poll():
-        while not stop.is_set():
-            looks.append(clock.seconds_of_a_loop())
-            clock.advance(clock.now_us() + 1000)  # what a call of the driver takes
-
-    other["multiprocessing"].get_context("spawn").Process(target=poll, daemon=True).start()
-    clock.sleep(0.1)
-    assert len(looks) == pytest.approx(100, abs=1)
-    stop.set()
-    clock.sleep(0.1)
-    assert len(looks) == pytest.approx(100, abs=2)
+                assert now["joules"][job] == expected, f"{scenario}, {name}; run: make peers"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from wattshed.agent.bench.options import say
 from wattshed.agent.errors import InputError
 
 if TYPE_CHECKING:
-    from wattshed.agent.bench.accuracy.scenarios import Scenario
+    from wattshed.agent.bench.accuracy.scenarios import KnownLoad
     from wattshed.agent.bench.accuracy.tools import ToolName
 
 LONGEST_S = 600.0
@@ -25,8 +26,8 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "accuracy",
         help="wattshed, Zeus, CodeCarbon, nvitop and carbontracker on jobs whose joules are known",
-        description="Lets wattshed and every peer that is installed measure the same jobs on the same SIMULATED driver, in "
-        "virtual time, each in a process of its own, and compares what they say with the joules that really flowed; "
+        description="Lets wattshed and every peer that is installed measure the same jobs on one SIMULATED driver, "
+        "in virtual time, each in a process of its own, and compares what they say with the joules that really flowed; "
         "then what each costs, in real time. Needs the extra 'peers'; a peer that is not installed is left out.",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -76,7 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
         document = running.document(tools, scenarios, absent, arguments.real_time, say)
     except running.ToolProcessError as error:
         say("")
-        raise SystemExit(f"wattshed: {error}") from None
+        print(f"wattshed: {error}", file=sys.stderr)  # noqa: T201 - why there is no answer
+        return 1
     say("")
     if arguments.json:
         print(json.dumps(document, indent=1, ensure_ascii=False))  # noqa: T201 - the answer
@@ -98,12 +100,14 @@ def _tools(arguments: argparse.Namespace) -> tuple[list[ToolName], list[str]]:
     return found, absent
 
 
-def _scenarios(arguments: argparse.Namespace) -> list[Scenario]:
+def _scenarios(arguments: argparse.Namespace) -> list[KnownLoad]:
     from wattshed.agent.bench.accuracy.scenarios import SCENARIOS, of_file
 
     if arguments.scenario:
         return [of_file(Path(file)) for file in arguments.scenario]
     found = [one for one in SCENARIOS if arguments.only in one.name]
     if not found:
-        raise InputError(f"--only {arguments.only}: no scenario's name contains it; {', '.join(s.name for s in SCENARIOS)}")
+        raise InputError(
+            f"--only {arguments.only}: no scenario's name contains it; {', '.join(s.name for s in SCENARIOS)}"
+        )
     return found

@@ -1,7 +1,7 @@
 """What a tool costs in real time: processor time, memory and driver calls while it measures eight busy GPUs.
 
-Virtual time cannot tell: nobody sleeps there, and threads hand over by semaphores. The processor time that the simulated
-driver takes for its answers is measured call by call and left out; the way into it and back is not.
+Virtual time cannot tell: nobody sleeps there, and threads hand over by semaphores. The processor time that the
+simulated driver takes for its answers is measured call by call and left out; the way into it and back is not.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ def cost(tool: tools.ToolName, seconds: float, folder: Path, answer: Callable[[d
     folder : Path
         Empty; what the node and the tool write goes there.
     answer : callable
-        Is called with ``core_percent`` (of one core), ``peak_mib`` (resident memory) and ``calls_per_s``; for it to end the
-        process, since what is measured goes on.
+        Is called with ``core_percent`` (of one core), ``peak_mib`` (resident memory) and ``calls_per_s``; for it to
+        end the process, since what is measured goes on.
     """
     script = folder / "node.toml"
     script.write_text(TEXT, encoding="utf-8")
     with counted() as calls:
         if tool.source == tools.OWN:
-            _serve(script, folder, lambda: answer(_watched(calls, seconds)))
+            _serve(script, folder, lambda: answer(_watched(calls, seconds)), min(SETTLES_S, seconds))
             return
         clock = RealClock()
         (folder / "node").mkdir()
@@ -68,7 +68,7 @@ def cost(tool: tools.ToolName, seconds: float, folder: Path, answer: Callable[[d
         driver.open()  # some peers ask at import time whether there is one
         measurement = tools.kind_of(tool)(tuple(range(GPUS)))
         measurement.begin()
-        time.sleep(SETTLES_S)
+        time.sleep(min(SETTLES_S, seconds))
         answer(_watched(calls, seconds))
 
 
@@ -90,8 +90,8 @@ def _peak_kib() -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
-def _serve(script: Path, folder: Path, watch: Callable[[], None]) -> None:
-    """Run the agent as `wattshed run` does, with its server, state and history, and watch it once it says it is ready."""
+def _serve(script: Path, folder: Path, watch: Callable[[], None], settles_s: float) -> None:
+    """Run the agent as `wattshed run` does, with server, state and history, and watch it once it says it is ready."""
     from wattshed.agent.config import load  # noqa: PLC0415
     from wattshed.agent.daemon.assembly import serve  # noqa: PLC0415
 
@@ -103,7 +103,7 @@ def _serve(script: Path, folder: Path, watch: Callable[[], None]) -> None:
         notices.settimeout(_READY_S)
         while b"READY=1" not in notices.recv(4096).splitlines():
             pass
-        time.sleep(SETTLES_S)
+        time.sleep(settles_s)
         watch()
 
     threading.Thread(target=watching, daemon=True).start()

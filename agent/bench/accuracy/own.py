@@ -41,9 +41,7 @@ def live(node: SimulatedNode, clock: Clock, seconds: float) -> dict[str, tuple[f
         meter = NvmlMeter(Nvml(clock, node.library), clock, HOST, simulated=True, proc_root=node.proc_root)
         meter.open()
         processes = Processes(node.proc_root, clock.now_us)
-        sampler = Sampler(
-            meter, clock, HOST, Rates(), alive=partial(exists, node.proc_root), meet=processes.meet
-        )
+        sampler = Sampler(meter, clock, HOST, Rates(), alive=partial(exists, node.proc_root), meet=processes.meet)
         opened.callback(sampler.close)
         resolver = JobResolver(processes, Slurm(clock.now_us, HOST, _followed(node, clock), squeue=()))
         opened.callback(resolver.close)

@@ -1,4 +1,4 @@
-"""Meters of others, each used as its documentation tells a user to. Their code runs unaltered but for the clock it sees.
+"""Meters of others, each used as its documentation tells a user to. Their code runs as it is but for the clock it sees.
 
 Nothing of theirs is imported before a measurement begins: they are an extra, and heavy.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import tempfile
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 JOULES_PER_KWH = 3.6e6
+_POWER = re.compile(r"job/(cuda:\d+ \()?gpu:\d+\)?/power_usage \(W\)/mean")
+"""nvitop's mean power of a GPU; a MIG instance, of which it says the GPU's power once more, has two numbers."""
 
 
 class Zeus:
@@ -112,7 +115,7 @@ class Nvitop:
 
     def joules(self) -> float:
         """Return the sum of the GPUs' mean powers, times the duration."""
-        watts = [value for key, value in self._found.items() if key.endswith("power_usage (W)/mean")]
+        watts = [value for key, value in self._found.items() if _POWER.fullmatch(key)]
         return sum(watts) * self._found["job/duration (s)"]
 
 

@@ -18,7 +18,7 @@ from wattshed.agent.bench.machine import machine
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from wattshed.agent.bench.accuracy.scenarios import Scenario
+    from wattshed.agent.bench.accuracy.scenarios import KnownLoad
     from wattshed.agent.bench.accuracy.tools import ToolName
 
 SCHEMA = "wattshed.accuracy/1"
@@ -30,7 +30,11 @@ class ToolProcessError(Exception):
 
 
 def document(
-    tools: Sequence[ToolName], scenarios: Sequence[Scenario], absent: Sequence[str], real_time_s: float, say: Callable[[str], None]
+    tools: Sequence[ToolName],
+    scenarios: Sequence[KnownLoad],
+    absent: Sequence[str],
+    real_time_s: float,
+    say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Measure everything.
 
@@ -94,14 +98,15 @@ def _answers(tool: ToolName, asked: dict[str, Any]) -> Any:
             [sys.executable, "-m", WORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True
         ) as process,
     ):
+        assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - they are pipes
         try:
-            json.dump(asked, process.stdin)  # type: ignore[arg-type] - it is a pipe
-            process.stdin.close()  # type: ignore[union-attr]
-            for line in process.stdout or ():
+            json.dump(asked, process.stdin)
+            process.stdin.close()
+            for line in process.stdout:
                 yield json.loads(line)
-        finally:
-            if process.poll() is None and sys.exc_info()[0] is not None:
-                process.kill()
+        except BaseException:
+            process.kill()
+            raise
         if process.wait() != 0:
             said.seek(0)
             last = said.read().strip().splitlines() or [f"it ended with exit code {process.returncode}"]

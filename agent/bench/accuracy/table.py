@@ -48,7 +48,9 @@ def markdown(document: Mapping[str, Any]) -> str:
     tools = list(document["versions"])
     own = stating(document)
     versions = ", ".join(f"{name} {number}" for name, number in document["versions"].items() if name != "wattshed")
-    columns = ["scenario", "true J"] + [cell for tool in tools for cell in ([tool, "its sigma"] if tool in own else [tool])]
+    columns = ["scenario", "true J"] + [
+        cell for tool in tools for cell in ([tool, "its sigma"] if tool in own else [tool])
+    ]
     lines = [
         f"Versions: {versions}. Errors and sigma in percent of each job's true joules.",
         "",
@@ -77,10 +79,10 @@ def _cost_lines(document: Mapping[str, Any]) -> list[str]:
     if "cost" not in document:
         return []
     cost = document["cost"]
+    where = f"{cost['gpus']} busy GPUs ({cost['machine']['processor']})"
     lines = [
         "",
-        f"Cost in real time, {cost['seconds']:g} s of {cost['gpus']} busy GPUs ({cost['machine']['processor']}), without the "
-        "simulated driver's own processor time:",
+        f"Cost in real time, {cost['seconds']:g} s of {where}; the simulated driver's own processor time is left out:",
         "",
         "| | % of a core | peak memory, MiB | driver calls a second |",
         "|---|--:|--:|--:|",
@@ -117,7 +119,9 @@ def show(document: Mapping[str, Any], width: int | None = None) -> None:
 
     console = Console(width=width or (None if sys.stdout.isatty() else 120))
     own, tools = stating(document), list(document["versions"])
-    table = Table(title=SAID, caption="Error in % of a job's true joules; of several jobs, the worst. 1s: its own sigma.")
+    table = Table(
+        title=SAID, caption="Error in % of a job's true joules; of several jobs, the worst. 1s: its own sigma."
+    )
     table.add_column("scenario", ratio=1, min_width=16)
     for tool in tools:
         table.add_column(tool, justify="right", overflow="fold")
@@ -142,7 +146,9 @@ def _show_rest(document: Mapping[str, Any], console: Console) -> None:
 
     if "cost" in document:
         cost = document["cost"]
-        table = Table(title=f"Cost of {cost['gpus']} busy GPUs, {cost['seconds']:g} s in real time, without the driver's")
+        table = Table(
+            title=f"Cost of {cost['gpus']} busy GPUs, {cost['seconds']:g} s in real time, without the driver's"
+        )
         for name in ("tool", "% of a core", "peak MiB", "driver calls/s"):
             table.add_column(name, justify="left" if name == "tool" else "right")
         for name, found in cost["tools"].items():

@@ -1,9 +1,9 @@
 """What measures a job's joules: the protocol that a tool keeps to, and where tools are found.
 
-A tool is one class (docs/decisions/1023-an-accuracy-benchmark-for-others.md): it is made five seconds before a job, told
-when the job begins and ends, and asked for its joules. It may be written for real time; in virtual time the names
-``time``, ``threading`` and ``multiprocessing`` of its own file mean other modules, and so do those that ``clocks`` names in
-the modules that it uses.
+A tool is one class (docs/decisions/1023-an-accuracy-benchmark-for-others.md): it is made five seconds before a job,
+told when the job begins and ends, and asked for its joules. It may be written for real time; in virtual time the names
+``time``, ``threading`` and ``multiprocessing`` of its own file mean other modules, and so do those that ``clocks``
+names in the modules that it uses.
 """
 
 from __future__ import annotations
@@ -34,18 +34,19 @@ _STANDARD = {"time": time, "threading": threading, "multiprocessing": multiproce
 class Tool(Protocol):
     """One measurement of one job.
 
-    A class of tools may also have the attributes ``name`` (else the class's), ``package`` (the distribution whose version
-    is told) and ``clocks`` (see :func:`put_in_virtual_time`), and the method ``sigma()``: joules, one standard deviation.
+    A class of tools may also have the attributes ``name`` (else the class's), ``package`` (the distribution whose
+    version is told) and ``clocks`` (see :func:`put_in_virtual_time`), and the method ``sigma()``: joules, one standard
+    deviation.
     """
 
     def __init__(self, gpus: tuple[int, ...]) -> None:
         """Get ready for a job on these GPUs, by NVML's numbers."""
 
     def begin(self) -> None:
-        """The job begins now."""
+        """Begin: the job does."""
 
     def end(self) -> None:
-        """The job ends now."""
+        """End: the job does."""
 
     def joules(self) -> float:
         """Return what the job used, in J; an error means that there is no answer."""
@@ -149,7 +150,7 @@ def _run(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(about)
     try:
         about.loader.exec_module(module)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - it may do anything
         raise InputError(f"does not run: {type(error).__name__}: {error}", str(path)) from None
     return module
 

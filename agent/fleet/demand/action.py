@@ -10,6 +10,7 @@ import numpy as np
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.boundary.units import between, shown
+from wattshed.agent.fleet.demand.drawing import Drawing
 from wattshed.agent.fleet.demand.ensemble import Ensemble, resample, simulate
 from wattshed.agent.fleet.demand.findings import Findings
 from wattshed.agent.fleet.demand.grid import on_grid
@@ -33,6 +34,7 @@ SWINGS_DO_NOT_AGE = (
 def demand(args: argparse.Namespace) -> int:
     """``fleet demand``."""
     check_unit(args.resample)
+    drawing = Drawing(args.device)
     transformer = None if args.transformer is None else read_transformer(args.transformer)
     if args.plot is not None:
         from wattshed.agent.fleet.demand.plots import check_target  # noqa: PLC0415  (matplotlib is an extra)
@@ -41,7 +43,7 @@ def demand(args: argparse.Namespace) -> int:
     spec = parse_spec(args.columns, KEYS) if args.columns else {}
     recording = open_recording(Path(args.source), spec, args.read_trace)
     try:
-        found = examine(args, recording, transformer)
+        found = examine(args, recording, transformer, drawing)
     except InputError as error:
         raise InputError(error.message, error.path or args.source, error.line, error.column) from None
     if args.plot is not None:
@@ -51,7 +53,9 @@ def demand(args: argparse.Namespace) -> int:
     return answer(as_json(found), as_text(found), as_json=args.json)
 
 
-def examine(args: argparse.Namespace, recording: LoadRecording, transformer: Transformer | None) -> Findings:
+def examine(
+    args: argparse.Namespace, recording: LoadRecording, transformer: Transformer | None, drawing: Drawing
+) -> Findings:
     """All figures of a recording."""
     load = on_grid(recording, args.step)
     if np.isnan(load.power_w).all():
@@ -94,11 +98,27 @@ def examine(args: argparse.Namespace, recording: LoadRecording, transformer: Tra
             "the simulated jobs are independent of one another; a schedule that starts them together peaks higher"
         )
     elif args.limit is not None and recording.kind != "total":
-        ensemble = resample(load, replicates=args.replicates, unit=args.resample, limit_w=args.limit, seed=args.seed)
+        ensemble = resample(
+            load,
+            replicates=args.replicates,
+            unit=args.resample,
+            limit_w=args.limit,
+            seed=args.seed,
+            drawing=drawing,
+        )
     elif args.limit is not None:
         said.append("--limit needs --scale, or a recording of several jobs: one load has one peak, and no probability")
     return Findings(
-        args.source, recording, load, figures, spectrum, transformer, ageing, ensemble, tuple(dict.fromkeys(said))
+        args.source,
+        recording,
+        load,
+        figures,
+        spectrum,
+        transformer,
+        ageing,
+        ensemble,
+        tuple(dict.fromkeys(said)),
+        drawing.told(),
     )
 
 
@@ -163,6 +183,7 @@ def as_json(found: Findings) -> dict[str, Any]:
         ],
         "transformer": _transformer_json(found),
         "ensemble": _ensemble_json(found.ensemble),
+        **found.where,
         "warnings": list(found.warnings),
     }
 
@@ -219,7 +240,9 @@ def as_text(found: Findings) -> str:
     parts = (_load_text(found), _peaks_text(found), _ramps_text(found), _swings_text(found))
     more = (_transformer_text(found), _ensemble_text(found.ensemble))
     paragraphs = [*parts, *(part for part in more if part)]
-    return "\n".join(["\n\n".join(paragraphs), *(f"warning: {w}" for w in found.warnings)])
+    where = "the CUDA device" if found.where["device"] == "cuda" else "the CPU"
+    drawn = [f"summed on {where}: {found.where['device_reason']}"]
+    return "\n".join(["\n\n".join(paragraphs), *drawn, *(f"warning: {w}" for w in found.warnings)])
 
 
 def _load_text(found: Findings) -> str:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from wattshed.agent.fleet.demand.drawing import Drawing
     from wattshed.agent.fleet.demand.grid import Load
 
 MOST_STARTS = 128
@@ -238,19 +239,28 @@ def simulate(
 
 
 def resample(
-    load: Load, *, replicates: int = 200, unit: str = "job", limit_w: float | None = None, seed: int = 1
+    load: Load,
+    *,
+    replicates: int = 200,
+    unit: str = "job",
+    limit_w: float | None = None,
+    seed: int = 1,
+    drawing: Drawing | None = None,
 ) -> Ensemble:
     """Draw the measured jobs (or hosts) again with replacement, as many as there are, each with its whole series.
 
     This is the sampling error of a fleet that was recorded job by job: times stay as they were, only which jobs it has
-    changes. The sums are the kernels' exact ones, in whole milliwatts.
+    changes. The sums are the kernels' exact ones, in whole milliwatts, wherever ``drawing`` makes them (by default on
+    the CPU).
 
     Raises
     ------
     InputError
         For ``gpu`` as the unit, with the reason; if there are fewer than two units.
     """
-    from wattshed.kernels.ensemble import bootstrap  # noqa: PLC0415  (numba takes a second to import)
+    from wattshed.agent.fleet.demand.drawing import Drawing  # noqa: PLC0415  (kernels, only where fleets are drawn)
+
+    drawing = drawing or Drawing("cpu")
 
     check_unit(unit)
     traces = _units(load, unit)
@@ -263,7 +273,8 @@ def resample(
     first, second = 0.0, 0.0
     for start in range(0, n, columns):
         # One seed draws the same jobs for every stretch of time.
-        fleets = bootstrap(totals[:, start : start + columns], replicates, seed) / 1e3
+        left = -(-n // columns) - start // columns - 1
+        fleets = drawing.fleets(totals[:, start : start + columns], replicates, seed, left) / 1e3
         np.maximum(peaks, fleets.max(axis=1), out=peaks)
         first += float(fleets.sum())
         second += float(np.square(fleets).sum())

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from wattshed.agent.fleet.demand.ensemble import Ensemble
     from wattshed.agent.fleet.demand.grid import Load
     from wattshed.agent.fleet.demand.measure import Demand
@@ -27,3 +29,4 @@ class Findings:
     ageing: Ageing | None
     ensemble: Ensemble | None
     warnings: tuple[str, ...]
+    where: Mapping[str, str]  # fleets were drawn, see `agent.fleet.demand.drawing`

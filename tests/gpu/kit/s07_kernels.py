@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import shutil
 import subprocess
@@ -15,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .agents import call as command
 from .clock import now_ns
 from .copies import free_bytes, on_the_card, over_the_bus
 from .figures import rounded
 from .recorded import recording, same, usage
+from .replayed import fleets, power_passes, replays
 from .results import child_environment
 
 PREDICTION = (
@@ -239,29 +238,6 @@ def foreign(kit, cuda) -> dict[str, object]:
     return found
 
 
-def replays(kit) -> dict[str, object]:
-    """Replay a recorded trace on both devices; the sharing step's recording, or a simulated node's."""
-    trace = kit.work / "raw" / "05-sharing" / "recording"
-    if not trace.exists():
-        trace = kit.tmp / "trace"
-        code, _, errors, _ = command(
-            kit, "record", str(trace), "--meter", "simulated", "--for", f"{kit.seconds(3.0):.1f}"
-        )
-        if code:
-            return {"record": errors[-300:]}
-
-    # One after the other: what the first has to compile the next ones find.
-    answers = {
-        device: command(kit, "replay", str(trace), "--format", "json", "--device", device, jit=not kit.simulated)
-        for device in ("cpu", "cuda", "auto")
-    }
-    found = {f"{device} s": rounded(seconds) for device, (_, _, _, seconds) in answers.items()}
-    if bad := {device: (code, errors[-300:]) for device, (code, _, errors, _) in answers.items() if code}:
-        return found | {"failed": bad}
-    texts = {device: out for device, (_, out, _, _) in answers.items()}
-    return found | {"total_j": json.loads(texts["cpu"])["total_j"], "same": len(set(texts.values())) == 1}
-
-
 def wins(table: list[dict], where: str) -> dict[str, int | None]:
     """By kernel: the size from which on the card was quicker at every size; None if it was not at the last."""
     found = {}
@@ -315,6 +291,8 @@ def measure(kit) -> None:
         kit.error("bus", error)
     contest = Contest(kit, max(card.values(), default=0.0))
     draws(kit, contest)
+    fleets(kit, contest)
+    power_passes(kit, contest)
     recordings(kit, cuda, contest)
     other = foreign(kit, cuda)
     kit.put(foreign=other)

@@ -1,0 +1,14 @@
+"""A demand whose fleets are drawn on a CUDA device, in numba-cuda's simulator: a program of its own."""
+
+import argparse
+import sys
+
+from wattshed.agent.commands import fleet
+from wattshed.agent.traces.opening import windows
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    fleet.add_parser(parser.add_subparsers(), windows)
+    args = ["fleet", "demand", sys.argv[1], "--limit", "1500", "--replicates", "5", "--json", "--device", "cuda"]
+    given = parser.parse_args(args)
+    sys.exit(given.run(given))
