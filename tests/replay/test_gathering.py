@@ -95,9 +95,9 @@ def test_a_run_is_long_and_no_longer_than_asked():
 
 
 def recorded(folder):
-    """A recording of some days in segments of hours, with readings of 0 W."""
+    """A recording of some days in short segments, with readings of 0 W."""
     devices = DEVICES[:2]
-    recorder = Recorder(folder, "a", segment_s=3_600, sync_s=float("inf"))
+    recorder = Recorder(folder, "a", segment_bytes=20_000, sync_s=float("inf"))
     for seq in range(60):
         start = 1_700_000_000 * S + seq * 3_600 * S
         times = start + np.tile(np.arange(6) * S, 2)
