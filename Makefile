@@ -45,7 +45,7 @@ bench-all: $(VENV)/.test $(VENV)/.peers            ## every benchmark on an idle
 peers: $(VENV)/.test $(VENV)/.peers            ## measure with wattshed and its peers (wattshed bench accuracy); renew docs/accuracy.md
 	PYTHONPATH=$(abspath $(VENV)/peers) $(BIN)/python -m tests.peers.renew $(ARGS)
 
-packages: $(VENV)/.test            ## wheel, sdist, deb and rpm into dist/
+packages: $(VENV)/.test            ## wheels, sdist, deb and rpm into dist/
 	$(BIN)/python -m build --no-isolation --outdir dist
 	$(BIN)/python deploy/packages/build.py --out dist
 

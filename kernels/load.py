@@ -22,19 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
-    "FORMS",
-    "KERNELS",
-    "SCHEMA",
-    "Form",
-    "bind",
-    "form",
-    "look_again",
-    "may_run_new_code",
-    "register",
-    "setting",
-    "symbol",
-    "use",
-]
+    "FORMS", "KERNELS", "SCHEMA", "Form", "bind", "form", "look_again", "may_run_new_code", "register", "setting",
+    "symbol", "use",
+]  # fmt: skip
 
 FORMS = ("so", "objects", "numba", "off")
 
