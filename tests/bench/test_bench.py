@@ -10,7 +10,6 @@ import sys
 import pytest
 
 from wattshed.agent.bench import forms, kernels
-from wattshed.agent.bench.machine import level
 from wattshed.agent.bench.whole import whole_contests
 from wattshed.agent.commands import bench
 from wattshed.agent.errors import InputError
@@ -110,14 +109,6 @@ def test_whole_processes_agree(tmp_path):
         assert list(rivals) == ["polars", "duckdb"]
         assert all(agrees(energies, rival()) for rival in rivals.values())
         assert not agrees(energies, [2_000 * energy + 4_000 for energy in energies])
-
-
-def test_the_level_of_a_processor():
-    v3 = "cx16 lahf_lm popcnt sse4_1 sse4_2 ssse3 abm avx avx2 bmi1 bmi2 f16c fma movbe xsave avx512f avx512bw avx512cd"
-    assert level("x86_64", v3) == "x86-64-v3"
-    assert level("x86_64", f"{v3} avx512dq avx512vl") == "x86-64-v4"
-    assert level("x86_64", "avx2") == "x86-64"
-    assert level("aarch64", "") == "aarch64"
 
 
 def test_forms_give_the_same_answers():
