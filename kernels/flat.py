@@ -10,7 +10,7 @@ nobody calls is dropped, and the rest is optimised once.
 """
 
 # numba and llvmlite have no types.
-# mypy: allow-untyped-defs, allow-untyped-calls
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls, allow-subclassing-any
 # ruff: noqa: ANN202
 
 from __future__ import annotations

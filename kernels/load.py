@@ -105,21 +105,21 @@ def use(name: str, *, just_in_time: bool = True) -> Form:
             return _take(Form("off", "", missing), None)
         if not importlib.util.find_spec("numba"):
             return _take(Form("off", "", f"{missing or 'numba is asked for'}; numba is not installed"), None)
-        if not _may_run_new_code():
+        if not may_run_new_code():
             return _take(Form("off", "", f"{missing or 'numba is asked for'}; memory may not be written and run"), None)
         return _take(Form("numba", cpu.native(), missing or "WATTSHED_JIT=numba"), in_time)
 
 
-def look_again() -> Form | None:
-    """Take a library that was built meanwhile; returns the form if there is one, None if nothing changed."""
+def look_again() -> Form:
+    """Take a library that was built meanwhile, if there is one; returns the form that is now."""
     with _lock:
-        before = form()
+        now = form()
         for name in ("so", "objects"):
-            if before.name == name:
-                return None
+            if now.name == name:
+                break
             if library.find(name):
                 return use(name)
-        return None
+        return now
 
 
 def _take(new: Form, binder: Callable[[Entry], Callable[..., Any] | None] | None) -> Form:
@@ -131,7 +131,7 @@ def _take(new: Form, binder: Callable[[Entry], Callable[..., Any] | None] | None
     return new
 
 
-def _may_run_new_code() -> bool:
+def may_run_new_code() -> bool:
     """Return whether the system lets this process write code and run it, as any compiler in a process must."""
     try:
         mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC).close()

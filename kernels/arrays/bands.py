@@ -11,6 +11,7 @@ only what lies inside, so that the answer is exact; where the guess was wrong, t
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ EVERY = 64
 SHIFT = 9
 LEVELS = 4096
 """A guess is made in steps of ``1 << SHIFT`` mW, so many of them; what is above makes no guess."""
-WIDEST = 1 << 16
+WIDEST = 1 << 17
 """The bands of one GPU are together no wider, in mW: what is counted for a task stays near the core."""
 SURE = 3.0
 """A guess is so many standard errors wide on each side: wider ones are wrong less often, and cost every row more."""
@@ -47,7 +48,7 @@ def needed(total, ppm):
 def _sample(time_us, power_mw, lo, hi, max_gap_us, levels):
     """Add the weights of one row in `EVERY` of ``lo:hi`` to ``levels``; returns how many have any, 0 if unusable."""
     levels[:] = 0
-    rows = 0
+    rows: Any = 0
     for i in range(lo + 1, hi - 1, EVERY):
         before = time_us[i] - time_us[i - 1]
         after = time_us[i + 1] - time_us[i]
@@ -182,7 +183,7 @@ def _sum_below(power_mw, weight, least, width, sums, marks):
 @jit
 def _list_marked(marks, places):
     """List the rows that are marked and return how many; there is no branch."""
-    n = 0
+    n: Any = 0
     for i in range(len(marks)):
         places[n] = i
         n += np.int64(marks[i])
