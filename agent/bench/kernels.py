@@ -17,6 +17,8 @@ from wattshed.agent.errors import InputError
 if TYPE_CHECKING:
     import argparse
 
+    from wattshed.kernels.load import Form
+
 SCHEMA = "wattshed.bench/1"
 RIVALS = ("numpy", "polars", "duckdb")
 DESCRIPTION = (
@@ -68,18 +70,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the benchmark; 0 if all answers agree, 1 if any does not."""
     from wattshed.agent.bench import forms
     from wattshed.agent.bench.contests import contests
-    from wattshed.kernels import load
     from wattshed.kernels.threads import threads
-    from wattshed.kernels.warm import warm_up
 
-    form = load.form()
-    if form.name == "off":
-        raise InputError(f"bench measures compiled kernels, but here they are plain Python ({form.reason}): unset "
-                         "WATTSHED_JIT, or make a library of them with `wattshed warm`")  # fmt: skip
     if arguments.plot:
         require_plot(arguments.plot)
     compared = forms.names(arguments.forms) if arguments.forms else ()
-    warm_up(lambda name, number, of, seconds: say(f"compiling {number}/{of}: {name} ({seconds:.1f} s)"))
+    form = _made_ready()
     rivals = () if arguments.no_rivals else RIVALS
     results = list(
         contests(arguments.samples, arguments.gpus, arguments.rounds, rivals=rivals, only=arguments.only, say=say)
@@ -105,6 +101,28 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print_table(document)
     return 0 if all(result["agree"] for result in (*results, *document.get("forms", ()))) else 1
+
+
+def _made_ready() -> Form:
+    """Compile the kernels, if they are not; returns the form that is measured.
+
+    Raises
+    ------
+    InputError
+        They are plain Python, of which nothing is to be measured.
+    """
+    from wattshed.kernels import load
+    from wattshed.kernels.warm import WarmError, warm_up
+
+    why = ""
+    try:
+        warm_up(lambda name, number, of, seconds: say(f"compiling {number}/{of}: {name} ({seconds:.1f} s)"))
+    except WarmError as error:
+        why = str(error)
+    form = load.form()
+    if form.name == "off":
+        raise InputError(f"bench measures compiled kernels, but here they are plain Python ({why or form.reason})")
+    return form
 
 
 def print_table(document: dict[str, Any]) -> None:

@@ -53,6 +53,7 @@ BENCHMARKS = (
     Benchmark(
         "growth", ("growth", "--limit", "10"), ("growth", "--quick", "--only", "hosts"), "growth.json", "growth.svg",
     ),
+    Benchmark("agent", ("agent", "--seconds", "8"), ("agent", "--seconds", "2"), "agent.json"),
     Benchmark("history", ("history",), ("history", "--jobs", "300", "--hosts", "3", "--rounds", "1"), "history.json"),
     Benchmark(
         "accuracy", ("accuracy",), ("accuracy", "--no-peers", "--only", "steady", "--real-time", "0"), "peers.json",

@@ -124,6 +124,26 @@ def history(document):
     return text + f"\nAn agent writes {own['jobs'] / own['seconds']:,.0f} jobs a second into its own history.\n"
 
 
+AGENT = {
+    "core_percent": ("% of a core", ".2f"),
+    "resident_mib": ("resident, MiB", ".0f"),
+    "calls_per_s": ("driver calls a second", ".0f"),
+    "readings_per_s": ("power readings a second", ".1f"),
+    "late_p99_ms": ("late, 99 of 100, ms", ".1f"),
+    "scrape_ms": ("a scrape, ms", ".1f"),
+    "series": ("series", ",.0f"),
+}
+
+
+def agent(document):
+    text = f"{told(document['machine'])}; {document['seconds']} s each, a SIMULATED driver with eight GPUs:\n\n"
+    text += head("exporter", *(title for title, _ in AGENT.values()))
+    for one in document["exporters"]:
+        cells = (number(one.get(name), form) for name, (_, form) in AGENT.items())
+        text += row(one["name"], *cells) if "failed" not in one else row(one["name"], one["failed"])
+    return text
+
+
 SECTIONS = {
     "kernels": ("bench.json", kernels),
     "promises": ("bench.json", promises),
@@ -131,6 +151,7 @@ SECTIONS = {
     "forms": ("bench.json", forms),
     "growth": ("growth.json", growth),
     "history": ("history.json", history),
+    "agent": ("agent.json", agent),
 }
 """Blocks of the page: the file that each is made of, and how."""
 
