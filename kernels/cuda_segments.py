@@ -5,7 +5,7 @@ edges, which are nearly all the work, are summed by all of them, neighbours read
 """
 
 # Kernels are typed by numba when they are first called; what Python calls is annotated.
-# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
+# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators, disable-error-code="arg-type,assignment"
 # ruff: noqa: ANN202
 
 from __future__ import annotations

@@ -20,7 +20,9 @@ class Purse:
 
 @pytest.fixture
 def made(monkeypatch):
-    """Entries that no library has."""
+    """Entries that no library has, and that run as plain Python."""
+    monkeypatch.setattr(load, "_form", load.Form("off", "", "for these tests"))
+    monkeypatch.setattr(load, "_binder", None)
     monkeypatch.setattr(load, "KERNELS", dict(load.KERNELS))
 
 

@@ -56,7 +56,7 @@ def test_every_module_with_entries_is_shipped():
     for file in KERNELS.rglob("*.py"):
         text = file.read_text()
         calls = [node.func for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
-        if re.search(r"kernels\.entry import .*\bkernel$", text, re.MULTILINE) and any(
+        if re.search(r"kernels\.entry import .*\bkernel\b", text) and any(
             isinstance(name, ast.Name) and name.id == "kernel" for name in calls
         ):
             found.add(".".join(file.relative_to(KERNELS).with_suffix("").parts))
