@@ -92,7 +92,8 @@ def place(asked: str, chains: Sequence[Chain], settings: Settings, *, in_windows
         return WhereSummed(Choice("cuda", "asked for"), fits=fits)
     if not fits:
         return WhereSummed(Choice("cpu", _ONLY))
-    # Of text nearly all the time goes into reading it.
+    if not any(chain.native for chain in chains):
+        return WhereSummed(Choice("cpu", "reading these files takes far longer than summing what they hold"))
     size = sum(source.path.stat().st_size for chain in chains if chain.native for source in chain.sources)
     return WhereSummed(devices.decide_pass(size, obstacle=devices.obstacle, speeds=_measured))
 

@@ -73,7 +73,7 @@ def test_workers_have_no_device(wattshed, tmp_path):
 
 def test_without_a_trace_of_a_driver_nothing_is_loaded(monkeypatch):
     monkeypatch.delenv("NUMBA_ENABLE_CUDASIM", raising=False)
-    monkeypatch.setattr(devices, "_MARKS", ())
+    monkeypatch.setattr(devices, "MARKS", ())
     devices.obstacle.cache_clear()
     monkeypatch.setattr(devices.importlib.util, "find_spec", lambda _name: pytest.fail("it looked for numba-cuda"))
     assert devices.obstacle() == devices.NO_DEVICE
