@@ -7,10 +7,10 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 WORKERS ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run test lint docs bench peers packages lock clean
+.PHONY: help run test lint docs bench bench-all peers packages lock clean
 
 help:            ## this list
-	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run            ## set up, then run the daemon, simulated without a driver (flags: make run ARGS="--for 20")
 	$(BIN)/wattshed run --meter auto $(ARGS)
@@ -28,6 +28,7 @@ docs: $(VENV)/.test            ## regenerate references, dashboards, golden page
 	$(BIN)/wattshed config --markdown > docs/configuration.md
 	$(BIN)/python -m wattshed.exporters.formats.reference > docs/metrics.md
 	$(BIN)/python -m tests.fleet.write_docs
+	$(BIN)/python -m tests.bench.write_docs
 	$(BIN)/python -m tests.accounts.coverage
 	$(BIN)/python -m tests.exporters.write_golden
 	$(BIN)/python deploy/grafana/generate.py
@@ -36,6 +37,9 @@ docs: $(VENV)/.test            ## regenerate references, dashboards, golden page
 
 bench: $(VENV)/.test            ## the kernels against memory bandwidth, numpy, polars and duckdb
 	$(BIN)/wattshed bench $(ARGS)
+
+bench-all: $(VENV)/.test $(VENV)/.peers            ## every benchmark on an idle machine, into docs/ (eight minutes on two cores)
+	$(BIN)/python -m tests.bench.run_all $(ARGS)
 
 peers: $(VENV)/.test $(VENV)/.peers            ## measure with wattshed and its peers (wattshed bench accuracy); renew docs/accuracy.md
 	PYTHONPATH=$(abspath $(VENV)/peers) $(BIN)/python -m tests.peers.renew $(ARGS)

@@ -23,8 +23,6 @@ CUDA_CHUNK = 512
 """Samples for one CUDA thread, where a thread works alone: a device wants hundreds of thousands of them."""
 CUDA_BLOCK = 16_384
 """Samples for one block of CUDA threads that work together: several blocks for every multiprocessor from 10**7 on."""
-PARALLEL_FROM = 4 * CHUNK
-"""Fewer samples than this are summed on the caller's thread: waking the pool would cost more."""
 
 
 class Columns(NamedTuple):

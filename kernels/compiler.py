@@ -11,6 +11,11 @@ from numba.np import numpy_support
 from wattshed.kernels.cache import cache_folder
 from wattshed.kernels.jit import COMPILER_OPTIONS, link
 
+COMPILER_FLAGS = {
+    "no_cpython_wrapper": True, "no_cfunc_wrapper": True, "nrt": False, "error_model": "numpy",
+}  # fmt: skip
+"""How an entry is compiled that is called as a function of C."""
+
 
 def numba_type(kind: Any) -> Any:
     """Return numba's type of an argument."""
@@ -32,12 +37,11 @@ def dispatcher(kernel: Any) -> Any:
     link()
     folder = cache_folder()
     before = numba.config.CACHE_DIR
-    options = {**COMPILER_OPTIONS, "_nrt": False}
     try:
         # numba reads this while it decorates; put back, so that other users of numba keep their own place.
         numba.config.CACHE_DIR = str(folder or "")
-        return numba.njit(signature(kernel), cache=folder is not None, **options)(kernel.function)
+        return numba.njit(signature(kernel), cache=folder is not None, **COMPILER_OPTIONS)(kernel.function)
     except RuntimeError:  # numba found the place unusable after all
-        return numba.njit(signature(kernel), **options)(kernel.function)
+        return numba.njit(signature(kernel), **COMPILER_OPTIONS)(kernel.function)
     finally:
         numba.config.CACHE_DIR = before

@@ -79,7 +79,7 @@ class _Sums(NamedTuple):
     span: NDArray[np.int64]
 
 
-@jit(inline="always")
+@jit
 def _energy_of(segment, sums, k, stop):
     """Sum a segment's energy from chunk ``k`` on: static, dynamic, the chunk it ends in, and whether there is more.
 
@@ -98,7 +98,7 @@ def _energy_of(segment, sums, k, stop):
     return static, dynamic, k, False
 
 
-@jit(inline="always")
+@jit
 def _enter(here, present, still, moving, result):
     """Enter what those present got of a segment, and leave nothing behind."""
     for j in range(present):

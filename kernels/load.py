@@ -1,16 +1,28 @@
-"""In which form the kernels of this process run: compiled just in time by numba, or plain Python."""
+"""In which form the kernels of this process run, decided once, and exchanged between two calls.
+
+``so``: a shared library of all kernels, compiled ahead. ``objects``: the same as an object file, where there was
+nothing to link it with; llvmlite loads it. ``numba``: each kernel compiled when it is first called, or taken from
+numba's cache.
+``off``: plain Python. All of them give the same integers.
+"""
 
 from __future__ import annotations
 
 import importlib.util
+import mmap
 import os
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from wattshed.kernels import cpu, library
+from wattshed.kernels.library import SCHEMA, symbol
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+__all__ = ["FORMS", "KERNELS", "SCHEMA", "Form", "bind", "form", "look_again", "register", "setting", "symbol", "use"]
 
 FORMS = ("so", "objects", "numba", "off")
 
@@ -50,7 +62,7 @@ KERNELS: dict[str, Entry] = {}
 """All entries of the modules that are imported, by name."""
 _lock = threading.RLock()
 _form: Form | None = None
-_binder: Callable[[Entry], Callable[..., Any]] | None = None
+_binder: Callable[[Entry], Callable[..., Any] | None] | None = None
 
 
 def setting() -> str:
@@ -65,25 +77,67 @@ def form() -> Form:
         return _form or use(setting())
 
 
-def use(name: str) -> Form:
+def use(name: str, *, just_in_time: bool = True) -> Form:
     """Run all kernels in a form from the next call on.
 
     Parameters
     ----------
     name : str
-        One of `FORMS`, or ``auto``.
+        One of `FORMS`, or ``auto``: the best that is here. Where a form that is asked for is not here, the next best.
+    just_in_time : bool
+        Whether numba may compile in this process if there is no library.
+
+    Returns
+    -------
+    Form
+        What they run in now, and why.
     """
-    global _form, _binder
     with _lock:
-        if name == "auto":
-            name = "numba" if importlib.util.find_spec("numba") else "off"
-        if name == "numba":
-            _form, _binder = Form("numba", "native", "just in time"), just_in_time
-        else:
-            _form, _binder = Form("off", "", "plain Python"), lambda kernel: kernel.plain
-        for kernel in KERNELS.values():
-            kernel.now = _binder(kernel)
-        return _form
+        if name not in {"off", "numba"}:
+            for one in ("so", "objects") if name == "auto" else (name,):
+                if found := library.find(one):
+                    reason = f"loaded from {found.path}"
+                    return _take(Form(one, found.cpu, reason), lambda kernel: library.bound(found, kernel))
+        if name == "off":
+            return _take(Form("off", "", "WATTSHED_JIT=off"), None)
+        missing = "" if name == "numba" else "no compiled library for this version and processor: run wattshed warm"
+        if not just_in_time:
+            return _take(Form("off", "", missing), None)
+        if not importlib.util.find_spec("numba"):
+            return _take(Form("off", "", f"{missing or 'numba is asked for'}; numba is not installed"), None)
+        if not may_run_new_code():
+            return _take(Form("off", "", f"{missing or 'numba is asked for'}; memory may not be written and run"), None)
+        return _take(Form("numba", cpu.native(), missing or "WATTSHED_JIT=numba"), in_time)
+
+
+def look_again() -> Form:
+    """Take a library that was built meanwhile, if there is one; returns the form that is now."""
+    with _lock:
+        now = form()
+        for name in ("so", "objects"):
+            if now.name == name:
+                break
+            if library.find(name):
+                return use(name)
+        return now
+
+
+def _take(new: Form, binder: Callable[[Entry], Callable[..., Any] | None] | None) -> Form:
+    """Give all kernels a form, each between two of its calls."""
+    global _form, _binder
+    _form, _binder = new, binder
+    for kernel in KERNELS.values():
+        bind(kernel)
+    return new
+
+
+def may_run_new_code() -> bool:
+    """Return whether the system lets this process write code and run it, as any compiler in a process must."""
+    try:
+        mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC).close()
+    except OSError:
+        return False
+    return True
 
 
 def register(kernel: Entry) -> None:
@@ -95,11 +149,10 @@ def register(kernel: Entry) -> None:
 
 
 def bind(kernel: Entry) -> None:
-    """Give one kernel the form of this process."""
+    """Give one kernel the form of this process; one that is in no library is plain Python."""
     with _lock:
         form()
-        if _binder is not None:
-            kernel.now = _binder(kernel)
+        kernel.now = (_binder and _binder(kernel)) or kernel.plain
 
 
 class _Opened:
@@ -112,7 +165,7 @@ class _Opened:
         self.__array_interface__ = interface
 
 
-def just_in_time(kernel: Entry) -> Callable[..., Any]:
+def in_time(kernel: Entry) -> Callable[..., Any]:
     """Return a kernel that numba compiles when it is first called."""
     arrays = [place for place, kind in enumerate(kernel.kinds) if kind.dimensions]
     compiled: list[Any] = []

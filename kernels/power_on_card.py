@@ -184,7 +184,7 @@ class PowerOnCard:
         low, high = int(there.sums[mine, LOW].min()), int(there.sums[mine, HIGH].max())
         if not self.trouble and high - low < len(mine) * BLOCK_ROWS:  # else to fetch bins is more than to fill them
             try:
-                histogram.bins[low : high + 1] += there.weights(piece, mine, low, high)
+                histogram.add_weights(low, there.weights(piece, mine, low, high))
                 taken[mine] = False
                 return
             except Exception as error:  # noqa: BLE001 - numba and the driver raise their own kinds
@@ -242,5 +242,5 @@ def _page_locked(rows: int) -> tuple[Any, Any]:
         return np.empty(rows, np.int64), np.empty(rows, np.int32)
 
 
-_NO_BINS = np.empty(0, np.int64)
-_NO_LAST = np.zeros(4, np.int64)
+_NO_BINS = np.empty((2, 0), np.uint32)
+_NO_LAST = np.zeros(6, np.int64)

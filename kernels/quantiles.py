@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wattshed.kernels.arrays.bands import BANDS, BLOCK, LEVELS, guess, pour
+from wattshed.kernels.arrays.bands import BANDS, BLOCK, LEVELS, NOWHERE, guess, pour
 from wattshed.kernels.arrays.bins import COARSE, choose_bins, pour_coarse, pour_fine, read_fine
 from wattshed.kernels.billing.histogram import PPM
 from wattshed.kernels.columns import cut_into_chunks
@@ -111,7 +111,7 @@ def _in_bands(
     if not (np.diff(offsets) >= _GUESS_FROM).any():
         return True
     ascending = np.sort(np.array(ppm, np.int64))
-    least, width = np.zeros((gpus, BANDS), np.int32), np.zeros((gpus, BANDS), np.int64)
+    least, width = np.full((gpus, BANDS), NOWHERE, np.int32), np.zeros((gpus, BANDS), np.int64)
     bands = np.zeros(gpus, np.int64)
     count = lanes(gpus)
     each(
@@ -120,7 +120,7 @@ def _in_bands(
     )  # fmt: skip
     owner, cuts = cut_into_chunks(offsets, max(CHUNK, -(-size // _MOST_CHUNKS)))
     tasks = np.diff(owner)
-    wide = width.sum(axis=1)
+    wide = width.sum(axis=1) * (bands > 0)
     begin = 0
     while begin < gpus:
         cells = np.cumsum(tasks[begin:] * wide[begin:])

@@ -225,6 +225,7 @@ def test_one_file_cuts_windows():
 
 
 HANDED_ON = {
+    "agent/bench/accuracy/measuring.py": "what a tool of others raises is its answer, and stands in the table",
     "agent/errors.py": "this is Faults.noting, for which everybody else calls",
     "agent/history/writer.py": "noted with what became of it: put aside, or tried again",
     "agent/meters/sampler.py": "raised again by next(), in the thread that can act on it",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import argparse
 
 SCHEMA = "wattshed.growth/1"
+_READY_S = 600.0
 AXES = ("samples", "GPUs", "jobs", "hosts")
 
 
@@ -56,6 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
                          f"{', '.join(one.name for one in SERIES)} and the axes {', '.join(AXES)}")  # fmt: skip
     if arguments.plot:
         require_plot(arguments.plot)
+    if not arguments.quick:
+        _make_ready()
     grown = grow(chosen, quick=arguments.quick, limit_s=float(arguments.limit), say=say)
     say("")
     document = {
@@ -76,6 +79,17 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if all(one["points"] for one in grown) else 1
 
 
+def _make_ready() -> None:
+    """Let kernels be compiled that are not yet, or the first point would have to wait for it."""
+    from wattshed.agent.bench.process import ProcessFailedError, measured
+
+    say("making the kernels ready")
+    try:
+        measured((sys.executable, "-m", "wattshed", "warm"), limit_s=_READY_S)
+    except ProcessFailedError as error:
+        sys.stderr.write(f"wattshed: wattshed warm {error}; the first points may hold the time of compiling\n")
+
+
 def print_table(document: dict[str, Any]) -> None:
     """Print a document of ``wattshed bench growth``."""
     from rich.console import Console
@@ -89,7 +103,7 @@ def print_table(document: dict[str, Any]) -> None:
         slopes = one["slope"]
         for number, point in enumerate(one["points"]):
             last = number == len(one["points"]) - 1
-            slope = f"time {slopes['seconds']:.2f}, memory {slopes['peak_mib']:.2f}" if last and slopes else ""
+            slope = f"time {slopes['seconds']:z.2f}, memory {slopes['peak_mib']:z.2f}" if last and slopes else ""
             table.add_row(
                 one["what"] if not number else "", f"{point['size']:,} {one['axis']}", f"{point['seconds']:.3g}",
                 f"{point['peak_mib']:.0f}", slope,

@@ -47,7 +47,7 @@ def _panel(axes: Any, series: list[dict[str, Any]], name: str) -> None:
     from matplotlib.ticker import NullFormatter  # noqa: PLC0415 - an extra
 
     for colour, one in zip(_COLOURS, series, strict=False):
-        slope = f", slope {one['slope'][name]:.2f}" if one["slope"] else ""
+        slope = f", slope {one['slope'][name]:z.2f}" if one["slope"] else ""
         values = [point[name] for point in one["points"]]
         axes.loglog([point["size"] for point in one["points"]], values, "o-", color=colour, markersize=4, linewidth=1.5,
                     label=f"{one['name']}{slope}")  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +25,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Ask, and print the answer; returns 1 if nothing can be measured."""
-    _leave_kernels_uncompiled()
-    from wattshed.agent.daemon.capabilities import report  # noqa: PLC0415 - after the kernels were set up
+    from wattshed.agent.daemon.capabilities import report  # noqa: PLC0415 - a command imports its parts when it runs
 
     tree = report(arguments.meter)
     if arguments.json:
@@ -35,17 +33,6 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print_tables(tree)
     return 0 if tree["can_measure"] else 1
-
-
-def _leave_kernels_uncompiled() -> None:
-    """Load the kernels as the plain functions that they are: a few windows are processed sooner than they compile."""
-    given = os.environ.get("WATTSHED_JIT")
-    os.environ["WATTSHED_JIT"] = "off"
-    import wattshed.kernels.jit  # noqa: F401, PLC0415 - decides it when it is loaded
-
-    del os.environ["WATTSHED_JIT"]
-    if given is not None:
-        os.environ["WATTSHED_JIT"] = given
 
 
 def print_tables(tree: dict[str, Any]) -> None:
@@ -84,6 +71,15 @@ def print_tables(tree: dict[str, Any]) -> None:
     for name, found in tree["jobs"].items():
         table.add_row(name, "yes" if found["works"] else "no", found["reason"], found["remedy"])
     console.print(table)
+    console.print(_kernels(tree["kernels"]))
     verdict = "This host can be measured." if tree["can_measure"] else "This host cannot be measured"
     reason = f": {tree['reason']}" if tree["reason"] else ""
     console.print(f"{verdict}{reason}" if not tree["can_measure"] else verdict + (reason and f" {tree['reason']}"))
+
+
+def _kernels(told: dict[str, str]) -> str:
+    """Say how the code that bills runs on this host."""
+    names = {"so": "compiled (a library)", "objects": "compiled (objects)", "numba": "compiled at the start by numba"}
+    name = names.get(told["form"], "plain Python: the same integers, for some more processor time")
+    where = f" for {told['cpu']}" if told["cpu"] else ""
+    return f"Kernels: {name}{where} ({told['reason']})."

@@ -135,10 +135,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _allocations(args: argparse.Namespace) -> list[Allocation] | None:
-    from wattshed.agent.inputs.opencost import read_allocations  # noqa: PLC0415
-
     if args.opencost is None:
         return None
+    from wattshed.agent.inputs.opencost import read_allocations  # noqa: PLC0415
+
     if args.by != "namespace":
         raise InputError("--opencost: is joined by namespace; use --by namespace")
     return read_allocations(args.opencost)

@@ -14,24 +14,29 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "warm",
         help="compile the kernels in advance",
-        description="Compile the kernels into the cache ($NUMBA_CACHE_DIR, else ~/.cache/wattshed). "
-        "Without it the first run compiles them while it is already serving.",
+        description="Compile the kernels to a library for this processor, in the cache ($NUMBA_CACHE_DIR, else "
+        "~/.cache/wattshed), unless the package brings one. Without it kernels are plain Python, or compiled "
+        "when they are first used.",
     )
     parser.set_defaults(run=run)
 
 
 def run(_arguments: argparse.Namespace) -> int:
-    """Compile everything; returns 1 if there is nowhere to keep it."""
-    from wattshed.kernels.warm import warm_up  # noqa: PLC0415 - numba is heavy
+    """Compile everything; returns 1 if that cannot be done, or there is nowhere to keep it."""
+    from wattshed.kernels.warm import WarmError, warm_up  # noqa: PLC0415 - numpy is heavy
 
-    folder = warm_up(say_progress)
-    if folder is None:
-        sys.stderr.write("wattshed: nothing is cached: set NUMBA_CACHE_DIR to a folder that only you can write to\n")
+    try:
+        made = warm_up(say_progress)
+    except WarmError as error:
+        sys.stderr.write(f"wattshed: the kernels are not compiled: {error}\n")
         return 1
-    sys.stdout.write(f"{folder}\n")
+    if made is None:
+        sys.stderr.write("wattshed: WATTSHED_JIT=off: the kernels run as plain Python, nothing is compiled\n")
+        return 0
+    sys.stdout.write(f"{made}\n")
     return 0
 
 
 def say_progress(name: str, number: int, of: int, seconds: float) -> None:
-    """Say on standard error that one group of kernels is ready."""
+    """Say on standard error that one kernel is compiled."""
     sys.stderr.write(f"wattshed: compiled {number} of {of}: {name} ({seconds:.1f} s)\n")

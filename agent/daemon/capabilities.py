@@ -83,6 +83,7 @@ def report(
         "driver": "",
         "gpus": [],
         "jobs": {f.name: f.tree() for f in job_sources(proc_root, kubelet, which)},
+        "kernels": _kernels(),
     }
     with tempfile.TemporaryDirectory(prefix="wattshed-simulated-") as folder:
         try:
@@ -100,6 +101,14 @@ def report(
             else:
                 _describe(opened, tried, tree)
     return tree
+
+
+def _kernels() -> dict[str, str]:
+    """Tell in which form the kernels of `wattshed run` begin here, and why; this process keeps to it."""
+    from wattshed.agent.daemon.compiling import begin  # noqa: PLC0415
+
+    form = begin()
+    return {"form": form.name, "cpu": form.cpu, "reason": form.reason}
 
 
 def _open(meter: str, host: str, folder: Path, proc_root: Path) -> tuple[NvmlMeter, Clock, Path]:

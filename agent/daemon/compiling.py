@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import logging
-import mmap
 import os
 import runpy
 import signal
@@ -37,7 +36,6 @@ LOG = logging.getLogger(__name__)
 MANY = 500  # readings a second
 OVER_US = 10_000_000
 LIMIT_S = 120.0
-COMPILED = ("so", "objects", "numba")
 WITHHELD = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID")
 """Of the environment: what a child could speak for us with."""
 _PR_SET_PDEATHSIG = 1
@@ -56,7 +54,7 @@ class Compiling:
     plan : callable
         Returns what builds them: a module, as ``python -m`` runs it, and its arguments; raises `CannotBuild`.
     look_again : callable
-        Exchanges the kernels for what was built, and returns the form that they have then.
+        Exchanges the kernels for what was built, and returns the form that they have then; None if it is not there.
     now_s : callable
         Seconds of a clock that only goes forward.
     """
@@ -64,7 +62,7 @@ class Compiling:
     def __init__(
         self,
         plan: Callable[[], Sequence[str]],
-        look_again: Callable[[], Form],
+        look_again: Callable[[], Form | None],
         *,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -137,11 +135,11 @@ class Compiling:
             self._give_up(f"compiling failed: {why or f'exit code {child.returncode}'}")
             return
         form = self._look_again()
-        if form.name in COMPILED:
-            self._over = True
-            LOG.info("the kernels are compiled (%s, %s); exchanged between two windows", form.name, form.cpu)
-        else:
-            self._give_up(form.reason)
+        if form is None:
+            self._give_up("what was compiled cannot be loaded")
+            return
+        self._over = True
+        LOG.info("the kernels are compiled (%s, %s); exchanged between two windows", form.name, form.cpu)
 
     def _last_words(self) -> str:
         """Return the last line that the child said."""
@@ -175,15 +173,18 @@ def plan_of(folder: Path | None) -> list[str]:
     CannotBuild
         What builds them may not run here, or has nowhere to put them.
     """
-    try:
-        mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC).close()
-    except OSError:
-        raise CannotBuild("nothing can be compiled where memory may not be both written and executed") from None
+    if not load.may_run_new_code():
+        raise CannotBuild("nothing can be compiled where memory may not be both written and executed")
     if find_spec("numba") is None:
         raise CannotBuild("nothing can be compiled without numba; pip install numba")
     if folder is None:
         raise CannotBuild("there is no folder for compiled kernels that only this user can write to; set cache_dir")
     return ["wattshed.kernels.build", "--out", str(folder)]
+
+
+def begin() -> Form:
+    """Settle in which form the kernels begin: as is set, but nothing waits for a compiler that nobody asked for."""
+    return load.use(load.setting(), just_in_time=load.setting() == "numba")
 
 
 def settle_form(opened: ExitStack) -> Callable[[Window], None]:
@@ -194,10 +195,7 @@ def settle_form(opened: ExitStack) -> Callable[[Window], None]:
     opened : ExitStack
         Ends what was begun.
     """
-    automatic = load.setting() == "auto"
-    if automatic and load.form().name == "numba":
-        load.use("off")  # nothing waits for a compiler
-    if not automatic or load.form().name != "off":
+    if begin().name != "off" or load.setting() != "auto":
         return lambda _: None
     compiling = Compiling(lambda: plan_of(cache_folder()), load.look_again)
     opened.callback(compiling.close)

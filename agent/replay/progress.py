@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -17,12 +18,17 @@ def compile_in_sight() -> None:
     """On a terminal, say so if the kernels have to be compiled first: ten seconds of silence look like a fault."""
     if not sys.stderr.isatty():
         return
+    from wattshed.kernels import load  # noqa: PLC0415
+
+    if load.form().name != "numba":
+        return
     from rich.console import Console  # noqa: PLC0415
 
-    from wattshed.kernels.warm import BOOKING, warm_up  # noqa: PLC0415
+    from wattshed.kernels.warm import WarmError, warm_up  # noqa: PLC0415
 
-    with Console(stderr=True).status("loading the kernels (compiled once, which takes ten seconds)") as status:
-        warm_up(lambda name, number, of, _: status.update(f"kernels {number} of {of}: {name}"), BOOKING)
+    status = Console(stderr=True).status("compiling the kernels, once, which takes half a minute")
+    with status, contextlib.suppress(WarmError):  # then numba compiles each as it is needed
+        warm_up(lambda name, number, of, _: status.update(f"compiling kernel {number} of {of}: {name}"))
 
 
 @contextmanager

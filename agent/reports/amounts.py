@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wattshed.agent.history.costs import HNJ_PER_KWH, Amount, Energies, amounts, rounded
-from wattshed.agent.inputs.opencost import IDLE as OPENCOST_IDLE
 from wattshed.agent.inputs.tariffs.steps import Tariff
 from wattshed.agent.wire.parts import hnj_of, joules, split_hnj
 from wattshed.exporters.snapshot import HNJ_PER_JOULE
@@ -182,6 +181,8 @@ def with_opencost(document: dict[str, Any], allocations: Sequence[Allocation]) -
         Of `priced`, by namespace.
     allocations : sequence of Allocation
     """
+    from wattshed.agent.inputs.opencost import IDLE as OPENCOST_IDLE  # noqa: PLC0415 - readers of tables come with it
+
     begin_us = round((document["since_s"] or 0) * 1e6)
     end_us = round(min(document["until_s"] or document["now_s"], document["now_s"]) * 1e6)
     costs: dict[str, Decimal] = {}

@@ -162,11 +162,11 @@ def open_source(args: argparse.Namespace, sockets: Sequence[Path] = SOCKETS) -> 
     UnansweredError
         If there is nobody to be asked.
     """
+    if args.url is None and args.store is not None:
+        return StoreSource(args.store)
     from wattshed.agent.wire.agents import DocumentServer  # noqa: PLC0415
     from wattshed.agent.wire.credentials import credentials_of, url_of  # noqa: PLC0415
 
-    if args.url is None and args.store is not None:
-        return StoreSource(args.store)
     url = url_of(args) or next((f"unix:{path}" for path in sockets if _listens(path)), "")
     if not url:
         raise UnansweredError(

@@ -36,15 +36,18 @@ def tariffs_of(args: argparse.Namespace) -> Tariffs:
     InputError
         If one of them cannot be used.
     """
-    from wattshed.agent.inputs.columns import parse_spec  # noqa: PLC0415
-    from wattshed.agent.inputs.tariffs.reading import read_tariff  # noqa: PLC0415
-    from wattshed.agent.inputs.tariffs.tables import Asked  # noqa: PLC0415
     from wattshed.agent.reports.amounts import Tariffs  # noqa: PLC0415
 
     currency = args.currency or ""
     if currency and not (len(currency) == 3 and currency.isascii() and currency.isalpha() and currency.isupper()):
         raise InputError(f"--currency: {currency!r} is not a currency's code; write three capitals such as EUR")
     quantities = ("price", "carbon", "pue")
+    if not args.columns and all(getattr(args, quantity) is None for quantity in quantities):
+        return Tariffs(currency=currency)
+    from wattshed.agent.inputs.columns import parse_spec  # noqa: PLC0415 - what reads tables is slow to load
+    from wattshed.agent.inputs.tariffs.reading import read_tariff  # noqa: PLC0415
+    from wattshed.agent.inputs.tariffs.tables import Asked  # noqa: PLC0415
+
     spec = parse_spec(args.columns, ("time", "end", *quantities)) if args.columns else {}
     columns = {key: f"{name}:{unit}" if unit else name for key, (name, unit) in spec.items()}
     if columns and not any(key in columns and getattr(args, key) for key in quantities):

@@ -11,6 +11,7 @@ only what lies inside, so that the answer is exact; where the guess was wrong, t
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -20,15 +21,17 @@ from wattshed.kernels.jit import jit
 
 EVERY = 64
 """One row in so many is looked at for a guess."""
-SHIFT = 10
-LEVELS = 2048
+SHIFT = 9
+LEVELS = 4096
 """A guess is made in steps of ``1 << SHIFT`` mW, so many of them; what is above makes no guess."""
-WIDEST = 1 << 16
+WIDEST = 1 << 17
 """The bands of one GPU are together no wider, in mW: what is counted for a task stays near the core."""
 SURE = 3.0
 """A guess is so many standard errors wide on each side: wider ones are wrong less often, and cost every row more."""
 BANDS = 4
 """Of a GPU, whether it has so many or not: then they are summed in one loop."""
+NOWHERE = (1 << 31) - 1
+"""Where a band begins that is not there, mW."""
 BLOCK = 1_024
 """Rows whose weights, marks and places are held at once, in the nearest cache."""
 
@@ -45,7 +48,7 @@ def needed(total, ppm):
 def _sample(time_us, power_mw, lo, hi, max_gap_us, levels):
     """Add the weights of one row in `EVERY` of ``lo:hi`` to ``levels``; returns how many have any, 0 if unusable."""
     levels[:] = 0
-    rows = 0
+    rows: Any = 0
     for i in range(lo + 1, hi - 1, EVERY):
         before = time_us[i] - time_us[i - 1]
         after = time_us[i + 1] - time_us[i]
@@ -108,7 +111,7 @@ def guess(time_us, power_mw, offsets, max_gap_us, fewest, ppm, levels, least, wi
     levels : int64[lanes, LEVELS]
         Room to work in.
     least, width : int32[g, BANDS], int64[g, BANDS], mW
-        To be filled; 0 where there are fewer bands.
+        To be filled; `NOWHERE` and 0 where there are fewer bands.
     bands : int64[g]
         To be filled: how many there are, 0 for a GPU without a guess.
     """
@@ -180,7 +183,7 @@ def _sum_below(power_mw, weight, least, width, sums, marks):
 @jit
 def _list_marked(marks, places):
     """List the rows that are marked and return how many; there is no branch."""
-    n = 0
+    n: Any = 0
     for i in range(len(marks)):
         places[n] = i
         n += np.int64(marks[i])
@@ -188,19 +191,24 @@ def _list_marked(marks, places):
 
 
 @jit
-def _pour_block(power_mw, weight, least, width, sums, fine, marks, places):
-    """Add rows, which are weighed, to ``sums`` (below each band, and all) and ``fine`` (by milliwatt in the bands)."""
-    _sum_below(power_mw, weight, least, width, sums, marks)
-    for j in range(_list_marked(marks, places)):
+def _pour_marked(power_mw, weight, least, width, fine, places, n):
+    """Add the rows listed to ``fine``, in which bands lie one after the other; which band it is takes no branch."""
+    b, c, d = np.int64(least[1]), np.int64(least[2]), np.int64(least[3])
+    from_a = np.int64(least[0])
+    from_b = b - width[0]
+    from_c = c - width[0] - width[1]
+    from_d = d - width[0] - width[1] - width[2]
+    for j in range(n):
         i = places[j]
-        at = np.int64(power_mw[i]) - np.int64(least[0])
-        band = 0
-        base = np.int64(0)
-        while at >= width[band]:
-            base += width[band]
-            band += 1
-            at = np.int64(power_mw[i]) - np.int64(least[band])
-        fine[base + at] += weight[i]
+        power = np.int64(power_mw[i])
+        first = from_b if power >= b else from_a
+        first = from_c if power >= c else first
+        first = from_d if power >= d else first
+        places[j] = power - first
+        weight[j] = weight[i]
+    # In a loop of its own: where one is added must not wait for what was added before it.
+    for j in range(n):
+        fine[places[j]] += weight[j]
 
 
 @jit
@@ -224,7 +232,8 @@ def _pour(time_us, power_mw, lo, hi, a, b, max_gap_us, least, width, sums, fine,
             time_us[a + begin - 1 : a + stop + 1], power_mw[a + begin : a + stop], max_gap_us, weight[begin:stop]
         ):
             return False
-        _pour_block(power_mw[a:end], weight[:n], least, width, sums, fine, marks[:n], places)
+        _sum_below(power_mw[a:end], weight[:n], least, width, sums, marks)
+        _pour_marked(power_mw[a:end], weight, least, width, fine, places, _list_marked(marks[:n], places))
         a = end
     return True
 

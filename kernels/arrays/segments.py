@@ -5,7 +5,7 @@ A GPU's edges cut its time into segments. A trapezoid that crosses an edge is cu
 """
 
 # Kernels are typed by numba when they are first called.
-# mypy: allow-untyped-defs, allow-untyped-calls
+# mypy: allow-untyped-defs, allow-untyped-calls, disable-error-code="arg-type,assignment"
 # ruff: noqa: ANN201, ANN202
 
 from __future__ import annotations

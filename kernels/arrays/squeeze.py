@@ -2,11 +2,11 @@
 
 # Kernels are typed by numba when they are first called; what Python calls is annotated.
 # mypy: allow-untyped-defs, allow-untyped-calls
-# ruff: noqa: ANN201
+# ruff: noqa: ANN201, ANN202
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,7 +25,7 @@ def squeeze(time_us, power_mw, to_us, to_mw):
 
     There is no branch: whether the next row is broken cannot be foreseen.
     """
-    n = 0
+    n: Any = 0
     for i in range(len(power_mw)):
         to_us[n] = time_us[i]
         to_mw[n] = power_mw[i]

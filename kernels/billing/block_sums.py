@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from wattshed.kernels.billing.histogram import BEFORE, BEFORE_T, HELD, SEEN_T
+from wattshed.kernels.billing.histogram import BEFORE, BEFORE_T, HELD, SEEN_T, touch
+from wattshed.kernels.billing.histogram import pour as into_bin
 from wattshed.kernels.billing.layout import Diagnostics, GpuState
-from wattshed.kernels.billing.power_only import highest_believed, pour_block, walk
+from wattshed.kernels.billing.power_only import LONGEST_SUMMED_US, highest_believed, pour_block, walk
 from wattshed.kernels.billing.reconcile import MOST_HNJ
 from wattshed.kernels.entry import b1, i32, i64, kernel, rows, u32
 from wattshed.kernels.jit import jit
@@ -35,7 +36,7 @@ def _is_good(one, rows, begin, end, ceiling, max_gap):
     return (
         rows > 2
         and begin >= 0
-        and one[LONGEST] <= min(max_gap, np.int64(0xFFFFFFFF))
+        and one[LONGEST] <= min(max_gap, LONGEST_SUMMED_US)
         and one[LOW] > 0
         and one[HIGH] <= ceiling
         and np.float64(end - begin) * 2.0 * np.float64(ceiling) < np.float64(MOST_HNJ)
@@ -62,7 +63,7 @@ def _enter(one, rows, begin, end, power, s, happened, out):
 
 @kernel(
     i64[:], i32[:], i64, i64[:, :], b1[:], i64[:], rows(GpuState), rows(Diagnostics), i64, i64, i64, b1, i64[:],
-    i64[:], i64[:],
+    u32[:, :], i64[:],
 )  # fmt: skip
 def join_gpu(
     times, powers, size, sums, taken, place, state, diagnostics, ceiling, max_gap, twice_idle, pour, last, bins, out
@@ -97,7 +98,7 @@ def join_gpu(
         begin, end = times[a], times[b - 1]
         good = a == k * size and _is_good(sums[k], b - a, begin, end, ceiling, max_gap)
         highest = sums[k, HIGH] if good else highest_believed(powers[a:b], ceiling)
-        if pour and max(highest, last[BEFORE]) >= max(len(bins), 1):
+        if pour and max(highest, last[BEFORE]) >= max(bins.shape[1], 1):
             out[2] = max(highest, last[BEFORE])
             return
         upto = a + 1 if good else b  # what reaches back to the row before the block is walked
@@ -108,20 +109,22 @@ def join_gpu(
             continue  # the rest of a block that begins before what was booked is walked, too
         _enter(sums[k], b - a, begin, end, np.int64(powers[b - 1]), s, happened, out)
         if pour:
-            bins[powers[a]] += last[HELD]
+            into_bin(bins, np.int64(powers[a]), last[HELD])
+            touch(last, sums[k, LOW], sums[k, HIGH])
             last[HELD] = end - times[b - 2]
             last[SEEN_T], last[BEFORE_T], last[BEFORE] = end, end, np.int64(powers[b - 1])
         taken[k] = True
         place[0] = b
 
 
-@kernel(i64[:], i32[:], i64, b1[:], i64[:])
+@kernel(i64[:], i32[:], i64, b1[:], u32[:, :])
 def pour_taken(times, powers, size, taken, bins):
     """Add to the bins what `join_gpu` left out of the blocks that were taken."""
     for k in range(len(taken)):
         if taken[k]:
             a, b = k * size, min((k + 1) * size, len(powers))
-            pour_block(times[a:b], powers[a:b], np.int64(0), bins)
+            into_bin(bins, np.int64(powers[a]), times[a + 1] - times[a])
+            pour_block(times[a:b], powers[a:b], bins)
 
 
 def _lay_out(offsets, times, time_at, base_us, powers, power_at, gpu, to, time_us, power_mw):

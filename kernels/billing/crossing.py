@@ -60,19 +60,19 @@ class HoleCut(NamedTuple):
     since_edge_hnj: float
 
 
-@jit(inline="always")
+@jit
 def no_cut() -> HoleCut:
     """Return what is cut where there is no hole."""
     return HoleCut(FOREVER, -1, 0, -1, 0.0, 0.0)
 
 
-@jit(inline="always")
+@jit
 def is_cut(cut: HoleCut) -> bool:
     """Tell whether owners came or went in a hole, so that powers say how it is cut."""
     return cut.last_us >= 0 and cut.weights > 0
 
 
-@jit(inline="always")
+@jit
 def along_the_line(rest: int, begin_mw: int, end_mw: int, span: int, dt: int) -> tuple[int, int]:
     """Cut ``span`` off an interval of ``rest`` energy and length ``dt``: its energy, and the power at the cut.
 
@@ -86,7 +86,7 @@ def along_the_line(rest: int, begin_mw: int, end_mw: int, span: int, dt: int) ->
     return (weight if rest == weights else portion(rest, weight, weights)), cut_mw
 
 
-@jit(inline="always")
+@jit
 def power_in(since: int, present: int, cut: HoleCut, powers: Powers) -> int:
     """Power (mW, relative to the rest of the hole) from ``since`` to the next edge, with so many rows present."""
     before = powers.begin_mw if powers.begin_mw >= 0 else powers.end_mw
@@ -132,7 +132,7 @@ def between(known: int, unknown: int, time_us: int, energy: int, dt: int) -> int
     return max(int(mine / time_us * scale), 1)
 
 
-@jit(inline="always")
+@jit
 def at_rest(power_mw: int, idle_mw: int) -> bool:
     """Tell whether a reading is one of a GPU that rests."""
     return 0 <= power_mw <= idle_mw + idle_mw // 4
@@ -150,7 +150,7 @@ def nobody_after(edge: int, t1: int, usage: UsageRows, at: SweepPlace) -> bool:
     return present == 0
 
 
-@jit(inline="always")
+@jit
 def beside_rest(amount: int, rest: int, before: int, after: int, powers: Powers) -> int:
     """Return what of ``rest``, ``amount`` along the line, lies before an edge if a GPU rests on one side of it.
 
@@ -215,7 +215,7 @@ def begin_hole(t0: int, t1: int, energy: int, powers: Powers, usage: UsageRows, 
     return HoleCut(first, last, known + between_mw * unknown_us, between_mw, above, 0.0)
 
 
-@jit(inline="always")
+@jit
 def cut_hole(rest: int, since: int, span: int, present: int, cut: HoleCut, powers: Powers) -> tuple[int, HoleCut]:
     """Cut ``span`` from ``since`` on off what is left of a hole: its energy, and the cut of what is left then."""
     weight = power_in(since, present, cut, powers) * span
@@ -224,7 +224,7 @@ def cut_hole(rest: int, since: int, span: int, present: int, cut: HoleCut, power
     return amount, HoleCut(cut.first_us, cut.last_us, weights, cut.between_mw, cut.above_hnj, cut.since_edge_hnj)
 
 
-@jit(inline="always")
+@jit
 def doubt_with(sigma_hnj: float, above_hnj: int, cut: HoleCut) -> tuple[float, HoleCut]:
     """Return a segment's sigma with so much more above idle since an owner came or went, and the cut with that.
 
@@ -236,7 +236,7 @@ def doubt_with(sigma_hnj: float, above_hnj: int, cut: HoleCut) -> tuple[float, H
     return sigma_hnj, HoleCut(cut.first_us, cut.last_us, cut.weights, cut.between_mw, cut.above_hnj, since_edge)
 
 
-@jit(inline="always")
+@jit
 def owner_changes(cut: HoleCut) -> HoleCut:
     """Begin anew with what is used since an owner came or went."""
     return HoleCut(cut.first_us, cut.last_us, cut.weights, cut.between_mw, cut.above_hnj, 0.0)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from wattshed.kernels.billing.usage import UsageRows
 
 
-@jit(inline="always")
+@jit
 def of_share(total: float, part: float) -> float:
     """One sigma (hnj) of a part of ``total`` of whose share nothing is known but the mean."""
     if total <= 0.0:

@@ -32,7 +32,7 @@ BOUNDLESS_MW = 1 << 62
 """Where the counter alone says how much it was."""
 
 
-@jit(inline="always")
+@jit
 def total_of(intervals: IntervalColumns, lo: int, hi: int) -> int:
     """Sum the energy of intervals lo..hi."""
     total = 0
@@ -117,7 +117,7 @@ def _spread(intervals: IntervalColumns, lo: int, hi: int, total: int, most_mw: i
     return True
 
 
-@jit(inline="always")
+@jit
 def fill(intervals: IntervalColumns, lo: int, hi: int, total: int, most_mw: int) -> None:
     """Let intervals lo..hi hold ``total``, which the counter says: a hole gets what power did not see of the others."""
     first = lo

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from wattshed.kernels.billing.histogram import BEFORE, BEFORE_T, HELD, HIGHEST_MW, SEEN_T
+from wattshed.kernels.billing.histogram import BEFORE, BEFORE_T, HELD, HIGHEST_MW, SEEN_T, touch
+from wattshed.kernels.billing.histogram import pour as into_bin
 from wattshed.kernels.billing.layout import DIAGNOSTICS, Diagnostics, GpuState
 from wattshed.kernels.billing.reconcile import MOST_HNJ, follow, is_reading
 from wattshed.kernels.entry import b1, i32, i64, kernel, rows, u32
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 BLOCK = 4_096
 """Rows that are looked at twice, once for their sums and once for the histogram: they stay in the nearest cache."""
+LONGEST_SUMMED_US = 0x7FFFFFFF
+"""A block with a longer interval is walked: of two up to this, the sum fits 32 bits."""
 MANY_ROWS = 200_000
 """From here on threads pay."""
 
@@ -73,17 +76,24 @@ def _static_block(times, powers, twice_idle):
 
 
 @jit
-def pour_block(times, powers, held, bins):
+def pour_block(times, powers, bins):
     """Add the weights of a good block: every reading's two intervals, but for the last reading, whose weight is kept.
 
-    ``held`` is the interval before the first reading. Returns that before the last.
+    The first reading is left to the caller. Returns the interval before the last.
     """
+    low, high = bins[0], bins[1]
     times_next = times[1:]
-    for i in range(len(times_next)):
-        after = np.int64(times_next[i]) - np.int64(times[i])
-        bins[np.uint32(powers[i])] += held + after
+    held = np.uint32(np.int64(times_next[0]) - np.int64(times[0]))
+    for i in range(1, len(times_next)):
+        after = np.uint32(np.int64(times_next[i]) - np.int64(times[i]))
+        weight = np.uint32(held + after)  # of two intervals below 2**31
+        level = np.uint32(powers[i])
+        total = np.uint32(low[level] + weight)
+        low[level] = total
+        if total < weight:
+            high[level] += np.uint32(1)
         held = after
-    return held
+    return np.int64(held)
 
 
 @jit
@@ -110,7 +120,8 @@ def walk(times, powers, base, s, happened, ceiling, max_gap, twice_idle, pour, l
             if last[BEFORE] > 0:
                 apart = t - last[BEFORE_T]
                 held = apart if 0 <= apart <= max_gap else np.int64(0)
-                bins[np.uint32(last[BEFORE])] += last[HELD] + held
+                into_bin(bins, last[BEFORE], last[HELD] + held)
+                touch(last, last[BEFORE], last[BEFORE])
             last[BEFORE_T], last[BEFORE], last[HELD] = t, p, held
         if out[0] >= MOST_HNJ:
             return i + 1
@@ -144,14 +155,14 @@ def _book_block(times, powers, base, s, happened, ceiling, max_gap, twice_idle, 
     begin, end = base + np.int64(times[0]), base + np.int64(times[n - 1])
     good = (
         n > 2
-        and longest <= np.uint64(min(max_gap, np.int64(0xFFFFFFFF)))
+        and longest <= np.uint64(min(max_gap, np.int64(LONGEST_SUMMED_US)))
         and low > 0
         and np.int64(high) <= ceiling
         and np.float64(end - begin) * 2.0 * np.float64(ceiling) < np.float64(MOST_HNJ)
     )
     # The reading before the block is poured too, and the bins that it once had may have been given back since.
     highest = max(np.int64(high) if good else highest_believed(powers, ceiling), last[BEFORE])
-    if pour and highest > 0 and highest >= len(bins):
+    if pour and highest > 0 and highest >= bins.shape[1]:
         out[2] = highest
         return 0
     if not good:
@@ -175,7 +186,9 @@ def _book_block(times, powers, base, s, happened, ceiling, max_gap, twice_idle, 
     s.last_us = s.power_us = s.shape_us = s.booked_us = end
     s.power_mw = np.int64(powers[n - 1])
     if pour:
-        last[HELD] = pour_block(times, powers, last[HELD], bins)
+        into_bin(bins, last[BEFORE], last[HELD] + np.int64(times[1]) - np.int64(times[0]))
+        last[HELD] = pour_block(times, powers, bins)
+        touch(last, np.int64(low), np.int64(high))
         last[SEEN_T], last[BEFORE_T], last[BEFORE] = end, end, np.int64(powers[n - 1])
     return n
 
@@ -210,7 +223,7 @@ def _book_gpu(
 _BOOK_GPU = {
     times.dtype: kernel(
         i64[:, :], times[:], i64[:], i64[:], i32[:], i64[:], i64, i64[:], rows(GpuState), rows(Diagnostics),
-        i64, i64, i64, b1, i64[:], i64[:], i64[:], name=f"book_gpu_{times.dtype.name}",
+        i64, i64, i64, b1, i64[:], u32[:, :], i64[:], name=f"book_gpu_{times.dtype.name}",
     )(_book_gpu)
     for times in (u32, i64)
 }  # fmt: skip
@@ -358,5 +371,5 @@ def book_power_only(
     return booked
 
 
-_NO_BINS = np.empty(0, np.int64)
-_NO_LAST = np.zeros(4, np.int64)
+_NO_BINS = np.empty((2, 0), np.uint32)
+_NO_LAST = np.zeros(6, np.int64)

@@ -27,7 +27,7 @@ cannot book yet is carried over.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -103,7 +103,7 @@ def follow(s: GpuState, diagnostics: Diagnostics, t: int, p: int, max_gap: int) 
     return apart
 
 
-@jit(inline="always")
+@jit
 def _put_shape(books: Books, t: int, p: int, fresh: bool, near: bool) -> None:
     """Add the interval from the last reading to this one, with the power at its ends; without a counter it is final."""
     s, stretch, intervals = books.state, books.open, books.intervals
@@ -144,7 +144,7 @@ def _end_hole(books: Books, p: int, fresh: bool, average_mw: int) -> None:
     s.mean_mw = -1
 
 
-@jit(inline="always")
+@jit
 def _misses_counter(books: Books, t: int) -> bool:
     """Return whether what is open waits too long for the counter; a hole, of which it alone can tell, waits longer."""
     s, stretch, intervals = books.state, books.open, books.intervals
@@ -154,7 +154,7 @@ def _misses_counter(books: Books, t: int) -> bool:
     return bool(since - s.booked_us <= books.max_gap_us or t - since > UNDECIDED_US)
 
 
-@jit(inline="always")
+@jit
 def _take_row(books: Books, t: int, average_mw: int, instant_mw: int, c: int) -> None:
     """Take in one row: its power gives the shape of what is open, its counter books it."""
     s, diagnostics = books.state, books.diagnostics
@@ -259,10 +259,9 @@ def _merge_gpu(readings: _Readings, lo: int, hi: int, books: Books, closing: boo
     start = books.open.first
     _reopen(books)
     for row in range(lo, hi):
-        _take_row(
-            books, readings.time_us[row], np.int64(readings.power_mw[row]), np.int64(readings.instant_mw[row]),
-            readings.counter_mj[row],
-        )  # fmt: skip
+        power_mw: Any = np.int64(readings.power_mw[row])
+        instant_mw: Any = np.int64(readings.instant_mw[row])
+        _take_row(books, readings.time_us[row], power_mw, instant_mw, readings.counter_mj[row])
     if closing:
         _finish(books)
     _carry_over(books)

@@ -19,19 +19,19 @@ SLACK_US = 1_000_000  # a counter is published in steps: a reading may carry ene
 MAX_STEP_MJ = 2_000_000_000_000  # 2 GJ, a month at 800 W: with what a window may hold beside, int64 is not exceeded
 
 
-@jit(inline="always")
+@jit
 def sane(step_mj: int, dt_us: int, bound_mw: int) -> bool:
     """Return whether a board of this limit can use ``step_mj`` in ``dt_us``: 1.5 x limit, a second of slack."""
     return 0 <= step_mj <= MAX_STEP_MJ and step_mj * 1_000_000 // (dt_us + SLACK_US) <= bound_mw + bound_mw // 2
 
 
-@jit(inline="always")
+@jit
 def all_final(stretch: Open) -> None:
     """Let nothing be open any more."""
     stretch.first = stretch.mark = stretch.end
 
 
-@jit(inline="always")
+@jit
 def settle(books: Books, lo: int, hi: int) -> int:
     """Note in the level that the counter may come back to what intervals lo..hi, now final, hold; returns that."""
     booked: int = total_of(books.intervals, lo, hi)
@@ -40,7 +40,7 @@ def settle(books: Books, lo: int, hi: int) -> int:
     return booked
 
 
-@jit(inline="always")
+@jit
 def settle_by_power(books: Books, lo: int, hi: int) -> int:
     """Intervals lo..hi are final as power has them: the counter's next difference holds them too."""
     booked: int = settle(books, lo, hi)
@@ -63,7 +63,7 @@ def by_power(books: Books, lo: int, hi: int, told: int, longest: int) -> int:
     return booked
 
 
-@jit(inline="always")
+@jit
 def by_counter(books: Books, lo: int, hi: int, rest: int, least: int) -> None:
     """Settle intervals lo..hi by what the counter says of them, ``rest``.
 

@@ -22,7 +22,7 @@ ALONE, BY_ACTIVITY, BY_SHARE, EQUAL, NOBODY_ACTIVE = 1, 2, 4, 8, 16
 """Bits of ``method``: how a row's dynamic energy was split."""
 
 
-@jit(inline="always")
+@jit
 def portion(total: int, part: int, whole: int) -> int:
     """floor(total x part / whole) without overflow, for 0 <= part <= whole; exact while ``whole`` < 2**31."""
     while whole >= 2_147_483_648:
@@ -32,7 +32,7 @@ def portion(total: int, part: int, whole: int) -> int:
 
 
 @jit
-def _equal(total: int, weight, weights: int, n: int, out) -> bool:  # type: ignore[no-untyped-def]
+def _equally(total: int, weight, n: int, out) -> bool:  # type: ignore[no-untyped-def]
     """Split among those who weigh anything, with one division, if they weigh the same; tells whether they do."""
     each, sharing = 0, 0
     for j in range(n):
@@ -54,7 +54,7 @@ def _equal(total: int, weight, weights: int, n: int, out) -> bool:  # type: igno
 @jit
 def apportion(total: int, weight, weights: int, n: int, out) -> None:  # type: ignore[no-untyped-def]
     """Split ``total`` by ``weight[:n]`` (sum ``weights`` > 0) into ``out[:n]``, by largest remainder."""
-    if _equal(total, weight, weights, n, out):
+    if _equally(total, weight, n, out):
         return
     left = total
     for j in range(n):
@@ -107,14 +107,14 @@ ROOM = 6
 """Columns of whole numbers that `here_in` and `before_in` need, with one place for each usage row and GPU."""
 
 
-@jit(inline="always")
+@jit
 def here_in(room, gpu: int, lo: int, hi: int) -> Here:  # type: ignore[no-untyped-def]
     """Return what of ``room`` (int64[ROOM, m + g]) is for a GPU's rows ``lo:hi``, and one unknown."""
     a, b = lo + gpu, hi + gpu + 1
     return Here(room[0, a:b], room[1, a:b], room[2, a:b])
 
 
-@jit(inline="always")
+@jit
 def before_in(room, used, gpu: int, lo: int, hi: int) -> Before:  # type: ignore[no-untyped-def]
     """Return what of ``room``, and of ``used`` (float64[m + g]), is for a GPU's rows ``lo:hi``."""
     a, b = lo + gpu, hi + gpu + 1
@@ -164,7 +164,7 @@ class _Users(NamedTuple):
     bounded: bool
 
 
-@jit(inline="always")
+@jit
 def _users(usage: UsageRows, here: Here, n: int) -> _Users:
     """Look through the rows that are live."""
     count, last, bounded = 0, -1, False
@@ -186,7 +186,7 @@ def _users(usage: UsageRows, here: Here, n: int) -> _Users:
     return _Users(count, last, active, known, reserved, all_reserved, bounded)
 
 
-@jit(inline="always")
+@jit
 def _weigh_users(kind: int, usage: UsageRows, here: Here, n: int) -> int:
     """Give each live row its weight in a split of that kind; returns their sum."""
     weights = 0

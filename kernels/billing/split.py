@@ -120,7 +120,7 @@ class _Segment(NamedTuple):
     sigma_hnj: float
 
 
-@jit(inline="always")
+@jit
 def _begin(intervals: IntervalColumns, k: int, stop: int, last: _Cursor) -> _Cursor:
     """Go to the begin of interval ``k``; behind the last one the cursor stays where it is."""
     if k >= stop:
@@ -128,7 +128,7 @@ def _begin(intervals: IntervalColumns, k: int, stop: int, last: _Cursor) -> _Cur
     return _Cursor(k, intervals.t0_us[k], intervals.energy_hnj[k], intervals.begin_mw[k])
 
 
-@jit(inline="always")
+@jit
 def _before_edge(
     edge: int, cursor: _Cursor, intervals: IntervalColumns, powers: crossing.Powers, rests: bool, usage: UsageRows,
     at: SweepPlace,
@@ -145,7 +145,7 @@ def _before_edge(
     return amount, power
 
 
-@jit(inline="always")
+@jit
 def _highest(mean_mw: int, span: int, k: int, intervals: IntervalColumns, powers: crossing.Powers) -> int:
     """Return the highest power that an interval, or a piece of one, shows: in a short time, no more than was read.
 
@@ -160,7 +160,7 @@ def _highest(mean_mw: int, span: int, k: int, intervals: IntervalColumns, powers
     return int(min(mean_mw, max(intervals.energy_hnj[k] // length // 2, read_mw)))
 
 
-@jit(inline="always")
+@jit
 def _take_segment(
     edge: int, stop: int, cursor: _Cursor, cut: crossing.HoleCut, intervals: IntervalColumns, idle_mw: int,
     rests: bool, usage: UsageRows, at: SweepPlace,
@@ -196,7 +196,7 @@ def _take_segment(
     return _Segment(static, dynamic, peak, covered, sigma), cursor, cut
 
 
-@jit(inline="always")
+@jit
 def _doubt(kind: int, dynamic: int, usage: UsageRows, here: Here, n: int, parts: Split) -> None:
     """Add one sigma of how a segment's dynamic energy was split."""
     if kind == BY_ACTIVITY:
@@ -209,7 +209,7 @@ def _doubt(kind: int, dynamic: int, usage: UsageRows, here: Here, n: int, parts:
         doubt.of_guess(dynamic, here, n, parts.guessed_hnj)
 
 
-@jit(inline="always")
+@jit
 def _share_out(segment: _Segment, usage: UsageRows, here: Here, n: int, before: Before, parts: Split, gpu: int) -> None:
     """Split a segment among the ``n`` who are there."""
     static, dynamic = segment.static_hnj, segment.dynamic_hnj

@@ -15,7 +15,7 @@ STUCK_US = 2_000_000
 MEAN_US = 3_000_000  # time constant of the power before a hole
 
 
-@jit(inline="always")
+@jit
 def start_from(s: GpuState, t: int, c: int) -> None:
     """Let the counter's next difference be from this reading."""
     if s.counter_mj < 0:  # until now power and its average were the same
@@ -41,7 +41,7 @@ def stands_still(books: Books, t: int, unseen: int) -> bool:
     return is_open and flows and t - s.still_since_us - s.still_pause_us > STUCK_US
 
 
-@jit(inline="always")
+@jit
 def believe(books: Books, t: int, c: int, lost: bool) -> None:
     """Book what is open before the suspect, the stretch up to ``t``, by the counter's difference.
 
@@ -73,7 +73,7 @@ def believe(books: Books, t: int, c: int, lost: bool) -> None:
     stretch.first, stretch.mark = mark, stretch.end
 
 
-@jit(inline="always")
+@jit
 def follow_level(books: Books, t: int, average_mw: int) -> None:
     """Integrate average power beside a counter: instants are for the shape alone."""
     s = books.state
@@ -87,7 +87,7 @@ def follow_level(books: Books, t: int, average_mw: int) -> None:
     s.level_us, s.level_mw = t, average_mw
 
 
-@jit(inline="always")
+@jit
 def _compare(books: Books, t: int, said: int, seen: int) -> None:
     """Note of a stretch that both meters saw whole what each says (hnj), and follow its mean power.
 
@@ -103,7 +103,7 @@ def _compare(books: Books, t: int, said: int, seen: int) -> None:
     _follow_mean(books, t, said)
 
 
-@jit(inline="always")
+@jit
 def _follow_mean(books: Books, t: int, said: int) -> None:
     """Follow the mean power of the seconds before, by a stretch since the books were closed (hnj).
 

@@ -98,7 +98,7 @@ class SweepPlace(NamedTuple):
     going: int
 
 
-@jit(inline="always")
+@jit
 def next_edge(usage: UsageRows, at: SweepPlace, until: int) -> int:
     """Return when somebody comes or goes next, ``until`` if nobody does before."""
     edge = until
@@ -153,19 +153,19 @@ def count_past_edge(usage: UsageRows, at: SweepPlace, edge: int) -> SweepPlace:
     return SweepPlace(first, stop, present, coming, going)
 
 
-@jit(inline="always")
+@jit
 def comes(usage: UsageRows, at: SweepPlace, row: int) -> bool:
     """Tell whether a row's owner comes with it; if not, the row before is the owner's too, and a window ended there."""
     return row == at.first or not _goes_on(usage, row - 1)
 
 
-@jit(inline="always")
+@jit
 def goes(usage: UsageRows, at: SweepPlace, row: int) -> bool:
     """Tell whether a row's owner goes with it."""
     return row + 1 == at.stop or not _goes_on(usage, row)
 
 
-@jit(inline="always")
+@jit
 def _goes_on(usage: UsageRows, row: int) -> bool:
     """Tell whether the row after this one is its owner's too, without a break."""
     return bool(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 HIGH_WATER_US = 3_600_000_000
 
 
-@jit(inline="always")
+@jit
 def take_counter(books: Books, t: int, c: int) -> None:
     """Take in a reading ``c`` (mJ) of ``t``."""
     s = books.state
@@ -41,7 +41,7 @@ def take_counter(books: Books, t: int, c: int) -> None:
         _judge(books, t, c, unseen, from_base)
 
 
-@jit(inline="always")
+@jit
 def _judge(books: Books, t: int, c: int, unseen: int, from_base: bool) -> None:
     """Believe a reading, or hold it back; ``from_base``: a board can have used what it says."""
     s, stretch = books.state, books.open
@@ -65,7 +65,7 @@ def _judge(books: Books, t: int, c: int, unseen: int, from_base: bool) -> None:
         believe(books, t, c, s.stuck_us >= 0)
 
 
-@jit(inline="always")
+@jit
 def _open_since(books: Books, t: int) -> int:
     """Return when what is open begins, ``t`` if nothing is."""
     stretch = books.open

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from wattshed.agent.bench.accuracy import measuring, running, table, tools, worker
-from wattshed.agent.bench.accuracy.measuring import Measured
+from wattshed.agent.bench.accuracy.measuring import ToolAnswer
 from wattshed.agent.bench.accuracy.scenarios import SCENARIOS, of_file
 from wattshed.agent.commands import bench
 from wattshed.agent.errors import InputError
@@ -83,8 +83,8 @@ def test_no_answer_is_no_number():
     ],
 )
 def test_a_tool_that_ends_its_process_or_hangs_costs_one_row(work, reason):
-    assert worker.apart(work, ("1", "2"), 0.5) == Measured({"1": reason, "2": reason})
-    assert worker.apart(lambda: Measured({"1": 5.0}, calls=2), ("1",)) == Measured({"1": 5.0}, calls=2)
+    assert worker.apart(work, ("1", "2"), 0.5) == ToolAnswer({"1": reason, "2": reason})
+    assert worker.apart(lambda: ToolAnswer({"1": 5.0}, calls=2), ("1",)) == ToolAnswer({"1": 5.0}, calls=2)
 
 
 def test_a_tool_that_raises_says_what_a_user_would_see():

@@ -12,7 +12,7 @@ from wattshed.agent.bench.process import ProcessFailedError, measured
 from wattshed.agent.commands import bench
 from wattshed.agent.errors import InputError
 
-ROOM = {"seconds": 60.0, "prepare_s": 60.0, "peak_mib": 1_000.0, "disk_mib": 1_000.0}
+ROOM = {"whole_s": 60.0, "prepare_s": 60.0, "peak_mib": 1_000.0, "disk_mib": 1_000.0}
 
 
 def arguments(*words):
@@ -22,7 +22,7 @@ def arguments(*words):
 
 
 def cost(size, **more):
-    return {"size": size, "seconds": 1.0, "prepare_s": 0.0, "peak_mib": 80.0, "disk_mib": 0.0, **more}
+    return {"size": size, "whole_s": 1.0, "prepare_s": 0.0, "peak_mib": 80.0, "disk_mib": 0.0, **more}
 
 
 def silent(_):
@@ -55,10 +55,10 @@ def test_a_program_that_is_not_there():
 def test_what_would_be_too_much_is_left_out():
     assert beyond([], 10, ROOM) == ""
     assert beyond([cost(10)], 100, ROOM) == ""
-    steady = [cost(10), cost(100, seconds=1.1), cost(1_000, seconds=2.1)]
+    steady = [cost(10), cost(100, whole_s=1.1), cost(1_000, whole_s=2.1)]
     assert beyond(steady, 10_000, ROOM) == ""  # 0.0011 s for each more: 12 s
     assert beyond(steady, 100_000, ROOM) == "would take about 112 s, and there are 60"
-    steep = [cost(100, seconds=0.1), cost(1_000, seconds=10.0)]
+    steep = [cost(100, whole_s=0.1), cost(1_000, whole_s=10.0)]
     assert beyond(steep, 2_000, ROOM) == ""
     assert beyond(steep, 3_000, ROOM) == "would take about 90 s, and there are 60"
     memory = [cost(10, peak_mib=100), cost(100, peak_mib=190)]

@@ -11,11 +11,15 @@ from wattshed.agent.commands import check
 from wattshed.agent.daemon import capabilities
 from wattshed.agent.errors import InputError
 from wattshed.agent.jobs import commands
+from wattshed.kernels import load
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     monkeypatch.setattr(capabilities, "LEARN_US", 800_000)
+    before = load.form().name
+    yield
+    load.use(before)  # a check settles the form as a run does, and this process goes on
 
 
 def run(*arguments):
@@ -31,6 +35,7 @@ def test_json_has_a_reason_and_a_remedy_for_every_no(capsys):
     assert tree["schema"] == "wattshed.check/1"
     assert tree["can_measure"]
     assert tree["driver"] == "999.99.99"
+    assert tree["kernels"] == dict(zip(("form", "cpu", "reason"), load.form(), strict=True))
     assert tree["library"] == "simulated"
     assert len(tree["gpus"]) == 8
     for gpu in tree["gpus"]:
@@ -52,6 +57,7 @@ def test_the_table_groups_gpus_that_are_alike(capsys, tmp_path):
     assert "GPU 1: Tesla P100" in out
     assert "This host can be measured." in out
     assert "cgroup" in out
+    assert "Kernels: " in out
 
 
 def test_a_host_without_a_driver_cannot_be_measured(capsys, monkeypatch):

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.kernels.recordings import node, recordings
-from wattshed.kernels.billing.histogram import PowerHistogram
+from wattshed.kernels.billing import histogram as room
+from wattshed.kernels.billing.histogram import HIGHEST, LOWEST, PowerHistogram
 from wattshed.kernels.energy import integrate
 from wattshed.kernels.quantiles import quantiles
 
@@ -106,3 +107,32 @@ def test_a_gpu_with_few_readings_takes_few_bytes():
         histogram.extend(times, np.arange(240, dtype=np.int32) + 400_000, CEILING, 15_000_000)
     assert histogram.quantiles((500_000,)) == [400_119]
     assert histogram.nbytes <= 16 * 240
+
+
+def test_a_weight_beyond_32_bits_is_whole():
+    """Of two readings a minute apart, each bin is touched for weeks: its upper half counts what the lower cannot."""
+    histogram = PowerHistogram(few=0)
+    times = np.arange(40_000, dtype=np.int64) * 60_000_000
+    histogram.extend(times, np.tile(np.array([70, 80, 90, 80], np.int32), 10_000), CEILING, 60_000_000)
+    assert histogram.total_us() == 39_999 * 60_000_000 > 2**40
+    assert histogram.quantiles((0, 240_000, 500_000, 760_000)) == [70, 70, 80, 90]
+
+
+def test_settling_looks_only_at_what_was_touched(monkeypatch):
+    """A board within 50 W touches a fiftieth of its bins, and the others have no memory yet."""
+    seen = []
+
+    def flatnonzero(found):
+        seen.append(len(found))
+        return np.nonzero(found)[0]
+
+    histogram = PowerHistogram(few=0)
+    powers = np.array([300_000, 349_999, 320_000, 300_000], np.int32)
+    histogram.extend(np.arange(4, dtype=np.int64) * 1_000_000, powers, CEILING, GAP)
+    histogram.catch_up()
+    assert (histogram.last[LOWEST], histogram.last[HIGHEST]) == (300_000, 349_999)
+    monkeypatch.setattr(room.np, "flatnonzero", flatnonzero)
+    histogram.settle()
+    histogram.settle()
+    assert seen == [50_000]
+    assert histogram.quantiles((0, 500_000, 1_000_000)) == [300_000, 320_000, 349_999]

@@ -97,7 +97,7 @@ def test_pruning_leaves_only_this_version(fresh, tmp_path):
 
 
 def test_a_forked_child_computes_on_one_thread_instead_of_hanging(monkeypatch):
-    monkeypatch.setattr(energy, "PARALLEL_FROM", 0)
+    monkeypatch.setattr("wattshed.kernels.threads.FEW_ROWS", 0)
     recording = node(2, 2_000)
     expected = energy.integrate(*recording, 5_000_000)[0].tolist()  # the pool is awake now
     reader, writer = os.pipe()
@@ -114,7 +114,7 @@ def test_a_forked_child_computes_on_one_thread_instead_of_hanging(monkeypatch):
 
 
 def test_many_threads_may_run_parallel_kernels_at_once(monkeypatch):
-    monkeypatch.setattr(energy, "PARALLEL_FROM", 0)
+    monkeypatch.setattr("wattshed.kernels.threads.FEW_ROWS", 0)
     recording = node(2, 20_000)
     expected = energy.integrate(*recording, 5_000_000)[0].tolist()
     with concurrent.futures.ThreadPoolExecutor(4) as pool:

@@ -147,6 +147,20 @@ def test_time_that_falls_is_noticed_in_words_too():
     assert diagnostics[0].rejected_time == 1
 
 
+@pytest.mark.parametrize("longest", [2**31 - 1, 2**31, 2**32 + 5])
+def test_weights_that_carry_into_a_bins_upper_half(longest):
+    """Steps just below and above what two of fit 32 bits; the sums of a bin are far above."""
+    random = np.random.default_rng(longest)
+    many, start = [], 10**15
+    for _ in range(3):
+        times = start + np.cumsum(random.choice([0, 1_000, longest], 400))
+        many.append([list(zip(times.tolist(), random.integers(70_000, 70_005, 400).tolist(), strict=True))])
+        start = int(times[-1])
+    limits = np.full(1, 900_000), np.full(1, 700_000), np.full(1, 2**40)
+    diagnostics = assert_equal_books(many, -1, limits, packed=False)
+    assert diagnostics[0].covered_us > 2**38
+
+
 def test_more_energy_than_int64_holds():
     """A month at 20 kW, an hour at a time, in one window."""
     n = 30 * 24

@@ -251,7 +251,7 @@ def main():
     tree = copy_tree(args.scratch)
     if not {"kernels", "exporters"} & set(args.rooms):  # nor loaded anew, where they are used and not mutated
         sys.path[:0] = [str(tree / "deploy/python"), str(tree)]
-        importlib.import_module("wattshed.kernels.warm").warm_up(only=("live path", "histogram"))
+        importlib.import_module("wattshed.kernels.warm").warm_up()
     for label in args.rooms:
         if label == "kernels":  # nothing is compiled anew for each mutant
             os.environ["WATTSHED_JIT"] = "off"

@@ -15,7 +15,7 @@ from wattshed.agent.bench.options import say
 from wattshed.agent.errors import InputError
 
 if TYPE_CHECKING:
-    from wattshed.agent.bench.accuracy.scenarios import Scenario
+    from wattshed.agent.bench.accuracy.scenarios import KnownLoad
     from wattshed.agent.bench.accuracy.tools import ToolName
 
 LONGEST_S = 600.0
@@ -100,7 +100,7 @@ def _tools(arguments: argparse.Namespace) -> tuple[list[ToolName], list[str]]:
     return found, absent
 
 
-def _scenarios(arguments: argparse.Namespace) -> list[Scenario]:
+def _scenarios(arguments: argparse.Namespace) -> list[KnownLoad]:
     from wattshed.agent.bench.accuracy.scenarios import SCENARIOS, of_file
 
     if arguments.scenario:

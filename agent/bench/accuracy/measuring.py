@@ -26,7 +26,7 @@ from wattshed.agent.simulation.node import SimulatedNode
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from wattshed.agent.bench.accuracy.scenarios import Scenario
+    from wattshed.agent.bench.accuracy.scenarios import KnownLoad
     from wattshed.agent.bench.accuracy.tools import Tool
 
 SECOND_US = 1_000_000
@@ -43,7 +43,7 @@ class DriverCalls:
 
 
 @dataclass(slots=True)
-class Measured:
+class ToolAnswer:
     """What a tool says of one scenario's jobs.
 
     Attributes
@@ -98,7 +98,7 @@ def counted() -> Iterator[DriverCalls]:
         setattr(SimulatedLibrary, "answering", plain)  # noqa: B010
 
 
-def _node(scenario: Scenario, folder: str, clock: Any) -> SimulatedNode:
+def _node(scenario: KnownLoad, folder: str, clock: Any) -> SimulatedNode:
     script = Path(folder) / "scenario.toml"
     script.write_text(scenario.text, encoding="utf-8")
     root = Path(folder) / "node"
@@ -124,7 +124,7 @@ def _jobs(node: SimulatedNode) -> list[_Edges]:
     ]
 
 
-def truth(scenario: Scenario) -> dict[str, float]:
+def truth(scenario: KnownLoad) -> dict[str, float]:
     """Return the joules that really flowed, by job, to a tenth."""
     clock = VirtualTime()
     with tempfile.TemporaryDirectory() as folder:
@@ -133,7 +133,7 @@ def truth(scenario: Scenario) -> dict[str, float]:
     return {job.name: round(sum(sum(flowed[job.key, gpu]) for gpu in job.gpus) / 1e9, 1) for job in _jobs(node)}
 
 
-def wattshed(scenario: Scenario) -> Measured:
+def wattshed(scenario: KnownLoad) -> ToolAnswer:
     """Let the agent live beside the jobs."""
     from wattshed.agent.bench.accuracy import own  # noqa: PLC0415 - its memory is not to be the peers'
 
@@ -145,7 +145,7 @@ def wattshed(scenario: Scenario) -> Measured:
             for edge_us in (job.start_us, job.end_us):  # what prolog and epilog do at a job's edges, at once
                 clock.at(edge_us, lambda: node.tree.running(clock.now_us()))
         billed = own.live(node, clock, scenario.seconds)
-    found = Measured(calls=calls.counts.total())
+    found = ToolAnswer(calls=calls.counts.total())
     for job in jobs:
         joules, sigma = billed.get(job.key, (SILENT, 0.0))
         found.joules[job.name] = joules if isinstance(joules, str) else round(joules, 1)
@@ -154,9 +154,9 @@ def wattshed(scenario: Scenario) -> Measured:
     return found
 
 
-def peer(scenario: Scenario, kind: type[Tool]) -> Measured:
+def peer(scenario: KnownLoad, kind: type[Tool]) -> ToolAnswer:
     """Let a tool measure every job of a scenario."""
-    clock, found = VirtualTime(), Measured()
+    clock, found = VirtualTime(), ToolAnswer()
     tools.put_in_virtual_time(kind, modules(clock))
     with tempfile.TemporaryDirectory() as folder, counted() as calls:
         node = _node(scenario, folder, DriverClock(clock))
@@ -193,7 +193,7 @@ def _events(node: SimulatedNode) -> list[tuple[int, str, _Edges]]:
     return sorted(events, key=lambda event: (event[0], order.index(event[1]), event[2].name))
 
 
-def _end(tool: Tool, name: str, found: Measured) -> None:
+def _end(tool: Tool, name: str, found: ToolAnswer) -> None:
     tool.end()
     found.joules[name] = round(float(tool.joules()), 1)
     sigma = getattr(tool, "sigma", None)

@@ -18,7 +18,7 @@ from wattshed.agent.bench.machine import machine
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from wattshed.agent.bench.accuracy.scenarios import Scenario
+    from wattshed.agent.bench.accuracy.scenarios import KnownLoad
     from wattshed.agent.bench.accuracy.tools import ToolName
 
 SCHEMA = "wattshed.accuracy/1"
@@ -31,7 +31,7 @@ class ToolProcessError(Exception):
 
 def document(
     tools: Sequence[ToolName],
-    scenarios: Sequence[Scenario],
+    scenarios: Sequence[KnownLoad],
     absent: Sequence[str],
     real_time_s: float,
     say: Callable[[str], None],

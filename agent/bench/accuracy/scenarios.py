@@ -1,6 +1,6 @@
 """Known loads with known truth: what a simulated node does. It knows each job's joules; nothing here says them.
 
-A scenario more is one :class:`Scenario` here, or any file of ``--meter simulated:FILE`` given by ``--scenario``.
+One scenario more is one :class:`KnownLoad` here, or any file of ``--meter simulated:FILE`` given by ``--scenario``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ AFTER_S = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Scenario:
+class KnownLoad:
     """One row: what the node does, for how long it is watched, and what the row is called.
 
     Attributes
@@ -49,7 +49,7 @@ class Scenario:
     killed: bool = False
 
 
-def of_file(path: Path) -> Scenario:
+def of_file(path: Path) -> KnownLoad:
     """Make a scenario of a simulated node's file: it is watched until 20 s after the last job's end.
 
     Raises
@@ -66,7 +66,7 @@ def of_file(path: Path) -> Scenario:
     last_us = max(job.end_us for job in about.jobs)
     if last_us + AFTER_S * 1_000_000 > about.cycle_us:
         raise InputError(f"cycle_s must end {AFTER_S} s or more after the last job", str(path))
-    return Scenario(path.stem, path.stem, path.read_text(encoding="utf-8"), last_us // 1_000_000 + AFTER_S)
+    return KnownLoad(path.stem, path.stem, path.read_text(encoding="utf-8"), last_us // 1_000_000 + AFTER_S)
 
 
 def _job(number: str | int, start_s: float, end_s: float, load: str, **keys: str) -> str:
@@ -99,22 +99,22 @@ TWO = "[[1.07, 400.0, 80], [0.56, 100.0, 20]]"
 HARDER = f"[{', '.join([TWO[1:-1]] * 22)}, [30.0, 500.0, 95]]"
 
 SCENARIOS = (
-    Scenario("steady", "steady, 5 minutes", _node(400, _job(1, 20.33, 320.33, "[[10.0, 500.0, 90]]")), 340),
-    Scenario("eight-seconds", "ten jobs of 8 s", _node(400, _series(8, STEPS)), 320, 0.05),
-    Scenario("six-tenths", "ten jobs of 0.6 s", _node(400, _series(0.6, "[[1.0, 500.0, 90]]")), 320, 0.05, told=True),
-    Scenario(
+    KnownLoad("steady", "steady, 5 minutes", _node(400, _job(1, 20.33, 320.33, "[[10.0, 500.0, 90]]")), 340),
+    KnownLoad("eight-seconds", "ten jobs of 8 s", _node(400, _series(8, STEPS)), 320, 0.05),
+    KnownLoad("six-tenths", "ten jobs of 0.6 s", _node(400, _series(0.6, "[[1.0, 500.0, 90]]")), 320, 0.05, told=True),
+    KnownLoad(
         "square-second",
         "1 s on, 1 s off",
         _node(400, _job(1, 20.33, 320.33, "[[1.0, 600.0, 95], [1.0, 0.0, 0]]")),
         340,
     ),
-    Scenario(
+    KnownLoad(
         "square-sensor",
         "50 ms on, 50 ms off (A100, whose sensor sees 25 ms of every 100 ms)",
         _node(400, _job(1, 20.33, 140.33, "[[0.05, 300.0, 95], [0.05, 0.0, 0]]"), architecture="ga100"),
         160,
     ),
-    Scenario(
+    KnownLoad(
         "no-counter",
         "no energy counter (P100)",
         # Each call takes a millisecond: who polls without a pause would stop virtual time otherwise.
@@ -126,19 +126,19 @@ SCENARIOS = (
         ),
         100,
     ),
-    Scenario(
+    KnownLoad(
         "counter-reset",
         "counter starts again at zero",
         _node(400, _job(1, 20.33, 320.33, TWO), _fault("counter-reset", at_s=170.4)),
         340,
     ),
-    Scenario(
+    KnownLoad(
         "not-ready",
         "counter says NotReady for 60 s",
         _node(400, _job(1, 20.33, 320.33, TWO), _fault("not-ready", at_s=150.4, for_s=60)),
         340,
     ),
-    Scenario(
+    KnownLoad(
         "driver-reload",
         "driver away for 4 s, then new",
         # The job works harder afterwards: who never reads again cannot be right by chance.
@@ -146,19 +146,19 @@ SCENARIOS = (
         100,
         told=True,
     ),
-    Scenario(
+    KnownLoad(
         "outage",
         "every call times out for 200 s",
         _node(700, _job(1, 20.33, 620.33, TWO), _fault("error", value=10, at_s=100.4, for_s=200)),
         640,
     ),
-    Scenario(
+    KnownLoad(
         "shared",
         "two jobs share the GPU, 20 : 80",
         _node(400, _job(1, 20.33, 320.33, "[[1.0, 100.0, 20]]"), _job(2, 20.33, 320.33, "[[1.0, 400.0, 80]]")),
         340,
     ),
-    Scenario(
+    KnownLoad(
         "bursty",
         "bursty beside steady",
         _node(
@@ -169,19 +169,19 @@ SCENARIOS = (
         340,
         told=True,
     ),
-    Scenario(
+    KnownLoad(
         "gh200",
         "GH200, whose counter is the module's",
         _node(400, _job(1, 20.33, 320.33, TWO), architecture="gh200"),
         340,
     ),
-    Scenario(
+    KnownLoad(
         "thirty-seconds",
         "ten jobs of 25 s",
         _node(400, _series(25, STEPS)),
         320,
     ),
-    Scenario(
+    KnownLoad(
         "containers",
         "ten containers of 8 s, which nobody announces",
         _node(200, _series(8, STEPS, every_s=12, name="c0ffee{:06d}", manager="docker")),
@@ -189,19 +189,19 @@ SCENARIOS = (
         0.1,
         told=True,
     ),
-    Scenario(
+    KnownLoad(
         "idle-first",
         "a minute's job after five minutes idle",
         _node(500, _job(1, 320.33, 380.33, STEPS)),
         400,
     ),
-    Scenario(
+    KnownLoad(
         "capped",
         "load above the power limit",
         _node(400, _job(1, 20.33, 80.33, "[[1.61, 900.0, 98], [0.43, 330.0, 60]]")),
         100,
     ),
-    Scenario(
+    KnownLoad(
         "mig",
         "two jobs on two MIG instances",
         _node(
@@ -213,7 +213,7 @@ SCENARIOS = (
         160,
         told=True,
     ),
-    Scenario(
+    KnownLoad(
         "unlike",
         "two jobs share, and draw unlike what they keep busy",
         _node(
@@ -224,14 +224,14 @@ SCENARIOS = (
         160,
         told=True,
     ),
-    Scenario(
+    KnownLoad(
         "killed",
         "killed for want of memory",
         _node(400, _job(1, 20.33, 80.33, STEPS)),
         100,
         killed=True,
     ),
-    Scenario(
+    KnownLoad(
         "gain",
         "a meter that shows 3 % too much",
         _node(400, _job(1, 20.33, 80.33, STEPS), more="gain = 0.03\n"),

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from wattshed.agent.bench.accuracy import measuring, tools
 from wattshed.agent.bench.accuracy.cost import cost
-from wattshed.agent.bench.accuracy.measuring import Measured
-from wattshed.agent.bench.accuracy.scenarios import Scenario
+from wattshed.agent.bench.accuracy.measuring import ToolAnswer
+from wattshed.agent.bench.accuracy.scenarios import KnownLoad
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 LIMIT_S = 600.0
 
 
-def apart(work: Callable[[], Measured], jobs: tuple[str, ...], limit_s: float = LIMIT_S) -> Measured:
+def apart(work: Callable[[], ToolAnswer], jobs: tuple[str, ...], limit_s: float = LIMIT_S) -> ToolAnswer:
     """Do some work in a fork; if that ends without an answer, this is the answer for all jobs."""
     fork = multiprocessing.get_context("fork")
     here, there = fork.Pipe(duplex=False)
@@ -49,15 +49,15 @@ def apart(work: Callable[[], Measured], jobs: tuple[str, ...], limit_s: float = 
         reason = f"its process ended with exit code {child.exitcode}"
     child.kill()
     child.join()
-    return Measured(dict.fromkeys(jobs, reason)) if found is None else found
+    return ToolAnswer(dict.fromkeys(jobs, reason)) if found is None else found
 
 
-def _answer(there: Connection, work: Callable[[], Measured]) -> None:
+def _answer(there: Connection, work: Callable[[], ToolAnswer]) -> None:
     there.send(work())
     there.close()
 
 
-def _measure(tool: tools.ToolName, scenarios: list[Scenario], answers: TextIO) -> None:
+def _measure(tool: tools.ToolName, scenarios: list[KnownLoad], answers: TextIO) -> None:
     """Measure every scenario in virtual time."""
     if tool.source == tools.OWN:
         for scenario in scenarios:  # it leaves nothing behind, and a fork would load its kernels again
@@ -71,7 +71,7 @@ def _measure(tool: tools.ToolName, scenarios: list[Scenario], answers: TextIO) -
         _say(apart(partial(measuring.peer, scenario, kind), jobs), scenario, answers)
 
 
-def _say(found: Measured, scenario: Scenario, answers: TextIO) -> None:
+def _say(found: ToolAnswer, scenario: KnownLoad, answers: TextIO) -> None:
     print(json.dumps({"scenario": scenario.name, **asdict(found)}), file=answers, flush=True)
 
 
@@ -92,7 +92,7 @@ def main() -> None:
     if asked["real_time_s"]:
         cost(tool, asked["real_time_s"], Path(asked["folder"]), partial(_say_and_end, answers))
         return
-    _measure(tool, [Scenario(**one) for one in asked["scenarios"]], answers)
+    _measure(tool, [KnownLoad(**one) for one in asked["scenarios"]], answers)
 
 
 if __name__ == "__main__":

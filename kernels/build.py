@@ -1,0 +1,179 @@
+"""All kernels, compiled ahead: ``python -m wattshed.kernels.build --out FOLDER`` makes a library that `load` finds.
+
+numba and llvmlite are needed here, and a C compiler's driver (``cc``) to link a shared library; without one the object
+file is kept as it is, for llvmlite to load. Beside the library lies a manifest, written last: what it was made of, for
+which processor, and its SHA-256. Both come under their names when they are whole, so that builds may run at once, and
+no half of one is ever loaded.
+"""
+
+# numba and llvmlite have no types.
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import llvmlite
+import llvmlite.binding as llvm
+import numba
+
+from wattshed.kernels import cpu, flat, load, shipped
+from wattshed.kernels.cache import cache_folder, sources_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_OUTSIDE = frozenset({"memcpy", "memmove", "memset", "memcmp"} | {"ceil", "exp", "floor", "fma", "log", "pow", "sqrt"})
+"""What a kernel may call that is not in the library: of libc, and of libm."""
+_LINK = (
+    "-shared", "-nostartfiles", "-s", "-Wl,-z,text", "-Wl,-z,defs", "-Wl,-z,now", "-Wl,-z,relro",
+    "-Wl,-z,noexecstack", "-Wl,--build-id=none",
+)  # fmt: skip
+_LINKING_S = 120
+
+
+class BuildError(Exception):
+    """The kernels cannot be compiled so that they would run everywhere."""
+
+
+def emit(module: Any, name: str) -> bytes:
+    """Optimise a copy of the module for a processor, and return an object file of it.
+
+    Raises
+    ------
+    BuildError
+        If a kernel needs what a library cannot give it: Python, or numba's memory.
+    """
+    ours = name.startswith(cpu.NATIVE)
+    machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(
+        cpu=llvm.get_host_cpu_name() if ours else name if name.startswith("x86-64") else "generic",
+        features=llvm.get_host_cpu_features().flatten() if ours else "",
+        opt=3, reloc="pic", codemodel="small",
+    )  # fmt: skip
+    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    options.loop_vectorization = options.slp_vectorization = True
+    builder = llvm.create_pass_builder(machine, options)
+    mine = module.clone()
+    builder.getModulePassManager().run(mine, builder)
+    needed = {one.name for one in mine.functions if one.is_declaration and not one.name.startswith("llvm.")}
+    needed |= {one.name for one in mine.global_variables if one.is_declaration}
+    if beyond := sorted(needed - _OUTSIDE):
+        raise BuildError(f"kernels may not call {', '.join(beyond)}: they would need Python or numba when they run")
+    code: bytes = machine.emit_object(mine)
+    return code
+
+
+def link(code: bytes) -> bytes | None:
+    """Link an object file to a shared library; None, and one line on standard error, where that cannot be done."""
+    compiler = shutil.which(os.environ.get("CC") or "cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        sys.stderr.write("wattshed: no C compiler (cc) to link a shared library with: object files are kept instead\n")
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        source, made = Path(folder, "kernels.o"), Path(folder, "kernels.so")
+        source.write_bytes(code)
+        command = [compiler, *_LINK, "-o", str(made), str(source), "-lm", "-lc"]
+        try:
+            run = subprocess.run(command, capture_output=True, text=True, timeout=_LINKING_S, check=False)
+            if run.returncode == 0:
+                return made.read_bytes()
+            why = (run.stderr.strip().splitlines() or [f"it ended with {run.returncode}"])[-1]
+        except (OSError, subprocess.TimeoutExpired) as error:
+            why = str(error)
+    sys.stderr.write(f"wattshed: {compiler} cannot link a shared library ({why}): object files are kept instead\n")
+    return None
+
+
+def _put(path: Path, data: bytes) -> None:
+    """Write a file that comes under its name when it is whole, and on the disk."""
+    descriptor, name = tempfile.mkstemp(prefix=".part-", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def build(folder: Path, names: Sequence[str], say: Callable[[str, int, int], None] | None = None) -> list[Path]:
+    """Compile all kernels once, and put a library for each processor into a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it is not there.
+    names : sequence of str
+        As `kernels.cpu.names` has them.
+    say : callable, optional
+        Told the name of each kernel, its number, and how many there are.
+
+    Returns
+    -------
+    list of Path
+        The libraries.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    kernels = shipped.entries()
+    module = flat.linked(kernels, say)
+    signatures = {symbol: [str(kind) for kind in kernel.kinds] for symbol, kernel in kernels.items()}
+    made = []
+    for name in names:
+        code = emit(module, name)
+        library = link(code)
+        form = "objects" if library is None else "so"
+        data = code if library is None else library
+        digest = hashlib.sha256(data).hexdigest()
+        path = folder / f"kernels-{sources_digest()}-{name}-{digest[:12]}.{'o' if library is None else 'so'}"
+        about = {
+            "schema": load.SCHEMA, "form": form, "sources": sources_digest(), "cpu": name, "file": path.name,
+            "sha256": digest, "numba": numba.__version__, "llvmlite": llvmlite.__version__, "entries": signatures,
+        }  # fmt: skip
+        _put(path, data)
+        _put(folder / f"kernels-{sources_digest()}-{name}.json", json.dumps(about, indent=1).encode())
+        made.append(path)
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Build; returns 1, after a line on standard error, if that fails."""
+    parser = argparse.ArgumentParser(prog="python -m wattshed.kernels.build", description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: our private cache folder")
+    parser.add_argument(
+        "--cpu", action="append", metavar="NAME", help="x86-64-v3, x86-64-v4 or native (default); may be repeated"
+    )
+    args = parser.parse_args(argv)
+    folder = args.out or cache_folder()
+    if folder is None:
+        sys.stderr.write("wattshed: no folder for the kernels: set NUMBA_CACHE_DIR to one that only you can write to\n")
+        return 1
+    start = time.monotonic()
+
+    def say(name: str, number: int, of: int) -> None:
+        sys.stderr.write(f"wattshed: compiled {number} of {of}: {name} ({time.monotonic() - start:.1f} s)\n")
+
+    try:
+        made = build(folder, [cpu.native() if name == cpu.NATIVE else name for name in args.cpu or [cpu.NATIVE]], say)
+    except (BuildError, OSError) as error:
+        sys.stderr.write(f"wattshed: the kernels cannot be compiled: {error}\n")
+        return 1
+    for path in made:
+        sys.stdout.write(f"{path}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
