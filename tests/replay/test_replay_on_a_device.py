@@ -70,7 +70,7 @@ def test_workers_have_no_device():
     parser = argparse.ArgumentParser()
     replay.add_parser(parser.add_subparsers())
     args = parser.parse_args(["replay", "log.csv", "--device", "cuda", "--workers", "2"])
-    with pytest.raises(InputError, match="^--device cuda works in one process; leave --workers and --scheduler out$"):
+    with pytest.raises(InputError, match=r"^--device cuda works in one process; leave --workers and --scheduler out$"):
         args.run(args)
 
 
