@@ -15,7 +15,8 @@ help:            ## this list
 run: $(VENV)/.run            ## set up, then run the daemon, simulated without a driver (flags: make run ARGS="--for 20")
 	$(BIN)/wattshed run --meter auto $(ARGS)
 
-test: $(VENV)/.test $(VENV)/.peers lint            ## set up, then the whole test suite
+test: $(VENV)/.test $(VENV)/.peers lint            ## set up, compile the kernels once, then the whole test suite
+	$(BIN)/wattshed warm
 	$(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.test            ## ruff, mypy --strict, import contracts
@@ -44,7 +45,7 @@ bench-all: $(VENV)/.test $(VENV)/.peers            ## every benchmark on an idle
 peers: $(VENV)/.test $(VENV)/.peers            ## measure with wattshed and its peers (wattshed bench accuracy); renew docs/accuracy.md
 	PYTHONPATH=$(abspath $(VENV)/peers) $(BIN)/python -m tests.peers.renew $(ARGS)
 
-packages: $(VENV)/.test            ## wheel, sdist, deb and rpm into dist/
+packages: $(VENV)/.test            ## wheels, sdist, deb and rpm into dist/
 	$(BIN)/python -m build --no-isolation --outdir dist
 	$(BIN)/python deploy/packages/build.py --out dist
 

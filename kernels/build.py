@@ -1,9 +1,9 @@
 """All kernels, compiled ahead: ``python -m wattshed.kernels.build --out FOLDER`` makes a library that `load` finds.
 
-numba and llvmlite are needed here, and a C compiler's driver (``cc``) to link a shared library; without one the object
-file is kept as it is, for llvmlite to load. Beside the library lies a manifest, written last: what it was made of, for
-which processor, and its SHA-256. Both come under their names when they are whole, so that builds may run at once, and
-no half of one is ever loaded.
+numba and llvmlite are needed here, and a C compiler's driver (``cc``) to link a shared library. The object file is
+kept, too: llvmlite loads it where there was no ``cc``, or where no library can be loaded (a folder mounted with
+``noexec``). Beside them lies a manifest, written last: what they were made of, for which processor, and their SHA-256.
+All come under their names when they are whole, so that builds may run at once, and no half of one is ever loaded.
 """
 
 # numba and llvmlite have no types.
@@ -77,7 +77,7 @@ def link(code: bytes) -> bytes | None:
     """Link an object file to a shared library; None, and one line on standard error, where that cannot be done."""
     compiler = shutil.which(os.environ.get("CC") or "cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
-        sys.stderr.write("wattshed: no C compiler (cc) to link a shared library with: object files are kept instead\n")
+        sys.stderr.write("wattshed: no C compiler (cc) to link a shared library with: object files must do\n")
         return None
     with tempfile.TemporaryDirectory() as folder:
         source, made = Path(folder, "kernels.o"), Path(folder, "kernels.so")
@@ -90,7 +90,7 @@ def link(code: bytes) -> bytes | None:
             why = (run.stderr.strip().splitlines() or [f"it ended with {run.returncode}"])[-1]
         except (OSError, subprocess.TimeoutExpired) as error:
             why = str(error)
-    sys.stderr.write(f"wattshed: {compiler} cannot link a shared library ({why}): object files are kept instead\n")
+    sys.stderr.write(f"wattshed: {compiler} cannot link a shared library ({why}): object files must do\n")
     return None
 
 
@@ -124,7 +124,7 @@ def build(folder: Path, names: Sequence[str], say: Callable[[str, int, int], Non
     Returns
     -------
     list of Path
-        The libraries.
+        The manifests.
     """
     folder.mkdir(parents=True, exist_ok=True)
     kernels = shipped.entries()
@@ -133,18 +133,20 @@ def build(folder: Path, names: Sequence[str], say: Callable[[str, int, int], Non
     made = []
     for name in names:
         code = emit(module, name)
-        library = link(code)
-        form = "objects" if library is None else "so"
-        data = code if library is None else library
-        digest = hashlib.sha256(data).hexdigest()
-        path = folder / f"kernels-{sources_digest()}-{name}-{digest[:12]}.{'o' if library is None else 'so'}"
+        files = {}
+        for form, ending, data in (("objects", "o", code), ("so", "so", link(code))):
+            if data is not None:
+                digest = hashlib.sha256(data).hexdigest()
+                # The name tells what is in it: where two build at once, each manifest's files are there.
+                path = folder / f"kernels-{sources_digest()}-{name}-{digest[:12]}.{ending}"
+                _put(path, data)
+                files[form] = {"file": path.name, "sha256": digest}
         about = {
-            "schema": load.SCHEMA, "form": form, "sources": sources_digest(), "cpu": name, "file": path.name,
-            "sha256": digest, "numba": numba.__version__, "llvmlite": llvmlite.__version__, "entries": signatures,
+            "schema": load.SCHEMA, "sources": sources_digest(), "cpu": name, "files": files,
+            "numba": numba.__version__, "llvmlite": llvmlite.__version__, "entries": signatures,
         }  # fmt: skip
-        _put(path, data)
-        _put(folder / f"kernels-{sources_digest()}-{name}.json", json.dumps(about, indent=1).encode())
-        made.append(path)
+        made.append(folder / f"kernels-{sources_digest()}-{name}.json")
+        _put(made[-1], json.dumps(about, indent=1).encode())
     return made
 
 

@@ -96,18 +96,21 @@ def _manifests() -> Iterator[tuple[Path, dict[str, Any]]]:
             yield path, about
 
 
-def _verified(manifest: Path, about: dict[str, Any]) -> Path | None:
-    """Return the library of a manifest if it is what the manifest says."""
-    path = manifest.parent / Path(str(about["file"])).name
+def _verified(manifest: Path, about: dict[str, Any], form: str) -> Path | None:
+    """Return the file of that form of which a manifest tells, if it is what the manifest says."""
+    path = manifest
     try:
+        if (told := about["files"].get(form)) is None:
+            return None
+        path = manifest.parent / Path(told["file"]).name
         if not _is_ours(path):
             _refuse(path, "others can write to it, or it is another user's")
-        elif hashlib.sha256(path.read_bytes()).hexdigest() != about["sha256"]:
+        elif hashlib.sha256(path.read_bytes()).hexdigest() != told["sha256"]:
             _refuse(path, "it is not what its manifest says: damaged, or exchanged")
         else:
             return path
-    except OSError as error:
-        _refuse(path, str(error))
+    except (OSError, AttributeError, KeyError, TypeError) as error:
+        _refuse(path, f"{type(error).__name__}: {error}")
     return None
 
 
@@ -158,12 +161,13 @@ def find(form: str) -> Library | None:
     What is refused is logged once, with the reason.
     """
     for manifest, about in _manifests():
-        if about.get("form") != form or not (path := _verified(manifest, about)):
+        if not (path := _verified(manifest, about, form)):
             continue
         if not _is_known_layout():
             _refuse(path, "this Python, or this numpy, lays its arrays out in another way")
             return None
         try:
+            # What was verified is what is loaded: nobody else can write to the file, or to its folder.
             function = _shared(path) if form == "so" else _objects(path)
         except (ImportError, OSError, RuntimeError) as error:
             _refuse(path, str(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
 import subprocess
 import sys
@@ -55,7 +56,10 @@ def warm_up(progress: Tell | None = None) -> Path | None:
         _just_in_time(progress)
         prune_cache()
         return folder
-    _build(folder, progress)
+    with (folder / ".building").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # who comes second waits for the first one's
+        if library.find("so") is None:
+            _build(folder, progress)
     prune_cache()
     load.look_again()
     made = library.find("so") or library.find("objects")

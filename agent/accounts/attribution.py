@@ -218,7 +218,11 @@ class Accounts:
 
         A GPU that is away keeps them: its joules, and its counter's, must still be there when it comes back.
         """
-        return self._hosts.get(host, HostAccounts()).books(self.gpus)
+        return self._hosts[host].books(self.gpus) if host in self._hosts else []
+
+    def keys_of(self, host: str) -> list[GpuKey]:
+        """Name the GPUs of `books_of`, in its order."""
+        return list(self._hosts[host].keys) if host in self._hosts else []
 
     def restore(self, host: str, books: Iterable[GpuBooks]) -> None:
         """Take over one host's accounts from before a restart, as `books_of` returned them."""
@@ -232,7 +236,9 @@ class Accounts:
         """Find the host's accounts, with a place for each device in the window's order."""
         if self.since_us is None:
             self.since_us = start_us
-        host = self._hosts.setdefault(name, HostAccounts())
+        if name not in self._hosts:
+            self._hosts[name] = HostAccounts()
+        host = self._hosts[name]
         if host.devices is devices:
             return host
         here, before = [_key(device) for device in devices], host.keys[: len(host.devices)]

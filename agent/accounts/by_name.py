@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from functools import cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -11,9 +13,10 @@ if TYPE_CHECKING:
 Record = TypeVar("Record")
 
 
-def named(record: Any) -> dict[str, int]:
+def named(record: object) -> dict[str, int]:
     """Lay a dataclass of whole numbers out by name; integers of any size survive JSON."""
-    return {name: getattr(record, name) for name in _names(type(record))}
+    names, values = _of(type(record))
+    return dict(zip(names, values(record), strict=True))
 
 
 def of_names(kind: type[Record], values: Mapping[str, Any]) -> Record:
@@ -24,10 +27,13 @@ def of_names(kind: type[Record], values: Mapping[str, Any]) -> Record:
     ValueError
         A name is missing, or not known.
     """
-    if unlike := values.keys() ^ set(_names(kind)):
+    if unlike := values.keys() ^ set(_of(kind)[0]):  # type: ignore[arg-type]
         raise ValueError(f"{kind.__name__} has other fields: {', '.join(sorted(unlike))}")
     return kind(**{name: int(value) for name, value in values.items()})
 
 
-def _names(kind: Any) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind))
+@cache
+def _of(kind: Any) -> tuple[tuple[str, ...], attrgetter[tuple[int, ...]]]:
+    """Return the names of a record's fields, and what gets all of them at once."""
+    names = tuple(field.name for field in fields(kind))
+    return names, attrgetter(*names)

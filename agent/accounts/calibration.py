@@ -82,6 +82,9 @@ class Calibrator:
         self.default_sigma = default_sigma
         self.learned_mw: dict[str, float] = {}
         self._rests: dict[str, _Rest] = {}
+        # What was filled in last: while nothing changes, windows have the very same devices.
+        self._before: dict[str, tuple[Device, tuple[int, ...], Device]] = {}
+        self._devices: tuple[Device, ...] = ()
 
     def apply(self, window: Window) -> Window:
         """Return the window with its devices filled in, learning from it where a GPU is idle.
@@ -96,7 +99,10 @@ class Calibrator:
                 self._learn(window, gpu, device)
             if rest.latched:
                 busy_us[gpu] = MISSING
-        return replace(window, busy_us=busy_us, devices=tuple(self._filled_in(device) for device in window.devices))
+        devices = tuple(self._filled_in(device) for device in window.devices)
+        if [*map(id, devices)] != [*map(id, self._devices)]:
+            self._devices = devices
+        return replace(window, busy_us=busy_us, devices=self._devices)
 
     def _is_idle(self, window: Window, gpu: int, device: Device, rest: _Rest, *, held: bool) -> bool:
         """Return whether a GPU is known to be idle in this window, and has settled."""
@@ -146,14 +152,27 @@ class Calibrator:
 
     def _filled_in(self, device: Device) -> Device:
         correction = self.corrections.get(device.uuid, MeterCorrection(sigma=self.default_sigma))
-        return replace(
-            device,
-            idle_mw=self._idle_mw(device),
-            idle_sigma_mw=MISSING if self._knows_idle(device) else round(device.limit_mw * PRIOR_SIGMA_OF_LIMIT),
-            gain_ppm=round((correction.gain - 1) * 1e6),
-            offset_mw=round(correction.offset_w * 1e3),
-            sigma_gain_ppm=round(correction.sigma * 1e6),
+        known = (
+            self._idle_mw(device),
+            MISSING if self._knows_idle(device) else round(device.limit_mw * PRIOR_SIGMA_OF_LIMIT),
+            round((correction.gain - 1) * 1e6),
+            round(correction.offset_w * 1e3),
+            round(correction.sigma * 1e6),
         )
+        before = self._before.get(device.uuid)
+        if before is not None and before[0] is device and before[1] == known:
+            return before[2]
+        idle_mw, idle_sigma_mw, gain_ppm, offset_mw, sigma_gain_ppm = known
+        filled = replace(
+            device,
+            idle_mw=idle_mw,
+            idle_sigma_mw=idle_sigma_mw,
+            gain_ppm=gain_ppm,
+            offset_mw=offset_mw,
+            sigma_gain_ppm=sigma_gain_ppm,
+        )
+        self._before[device.uuid] = device, known, filled
+        return filled
 
     def _knows_idle(self, device: Device) -> bool:
         known = device.uuid in self.idle_w or device.uuid in self.learned_mw or device.model in self.idle_w

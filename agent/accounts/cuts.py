@@ -286,6 +286,17 @@ class Cuts:
     def plain(self) -> dict[str, Any]:
         """Lay out as plain values for the state file."""
         return {
+            **self.plain_rest(),
+            "cuts": [[owner, gpu.gpu, *cut.plain()] for (owner, gpu), cut in self.cuts.items()],
+            "runs": self.runs,
+            "power": self.power,
+            "outbox": [parts_json.plain(part) for part in self.outbox],
+            "records": [parts_json.plain_record(record) for record in self.records.values()],
+        }
+
+    def plain_rest(self) -> dict[str, Any]:
+        """Lay out what is in none of its tables."""
+        return {
             "slot_us": self.slot_us,
             "store_id": self.store_id,
             "next_seq": self.next_seq,
@@ -293,11 +304,6 @@ class Cuts:
             "at_us": self._at_us,
             "due": [{"owner": owner, "gpu": gpu.gpu} for owner, gpu in self._due],
             "columns": CUT_COLUMNS,
-            "cuts": [[owner, gpu.gpu, *cut.plain()] for (owner, gpu), cut in self.cuts.items()],
-            "runs": self.runs,
-            "power": self.power,
-            "outbox": [parts_json.plain(part) for part in self.outbox],
-            "records": [parts_json.plain_record(record) for record in self.records.values()],
         }
 
     @classmethod

@@ -4,7 +4,7 @@ Version 1 kept no ended jobs apart: all that retired was shown, and stays, withi
 of how a counter stands still and of holes, kept of what was on a GPU its only owner, and of a line the energy that was
 split by a guess, not one sigma of it. Up to version 3 numbers were known by their position alone: their names and their
 order are written down here for good, whatever becomes of the records. Version 4 did not integrate average power beside
-a counter, and cut nothing into parts.
+a counter, and cut nothing into parts. Version 5 counted of each job how long it was shown.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ FEWER = {1: (27, 19, 7), 2: (27, 19, 7), 3: (35, 21, 9)}
 
 
 def upgraded(state: dict[str, Any], version: int) -> dict[str, Any]:
-    """Turn the content of a file of version 1 to 4 into that of version 5.
+    """Turn the content of a file of version 1 to 5 into that of version 6.
 
     Raises
     ------
@@ -52,6 +52,18 @@ def upgraded(state: dict[str, Any], version: int) -> dict[str, Any]:
     """
     if version < 4:
         state = _named(state, version)
+    if version < 5:
+        _cut_nothing(state)
+    for gpu in state["gpus"]:
+        gpu["gpu"] = gpu["device"]["uuid"] or str(gpu["device"]["index"])
+    for job in state["jobs"]:
+        job["shown_from_us"] = -int(job.pop("shown_us")) or None
+    state["shown_us"] = 0
+    return state
+
+
+def _cut_nothing(state: dict[str, Any]) -> None:
+    """Add what version 5 brought."""
     state["cuts"] = None
     for gpu in state["gpus"]:
         gpu["state"] |= NO_LEVEL
@@ -59,7 +71,6 @@ def upgraded(state: dict[str, Any], version: int) -> dict[str, Any]:
             gpu["module"]["state"] |= NO_LEVEL
     for line in (*(line for job in state["jobs"] for line in job["lines"]), *state["other"]):
         line["cut_peak_mw"] = 0
-    return state
 
 
 def _named(state: dict[str, Any], version: int) -> dict[str, Any]:

@@ -204,7 +204,8 @@ def _reaching(new: PendingUsage, gpu: int, hole: Hole, start_us: int) -> Pending
 
 
 def _rows(pending_usage: PendingUsage, gpu: int) -> list[int]:
-    return [int(row) for row in np.flatnonzero(pending_usage.gpu == gpu)]
+    rows: list[int] = np.flatnonzero(pending_usage.gpu == gpu).tolist()
+    return rows
 
 
 def _seen(pending_usage: PendingUsage, row: int) -> OwnerAtEdge:

@@ -74,13 +74,15 @@ class HostAccounts:
 
     def books(self, accounts: Mapping[GpuKey, GpuAccount]) -> list[GpuBooks]:
         """Return all of them, GPU by GPU."""
+        waiting = self.waiting.keep(np.argsort(self.waiting.gpu, kind="stable"))
+        bounds = np.searchsorted(waiting.gpu, np.arange(len(self.keys) + 1)).tolist()
         return [
             GpuBooks(
                 accounts[key],
                 state,
                 self.holding.of(i),
                 self.late.of(key),
-                self.waiting.keep(self.waiting.gpu == i),
+                waiting.keep(slice(bounds[i], bounds[i + 1])),
             )
             for i, (key, state) in enumerate(zip(self.keys, objects(self.state, GpuState), strict=True))
         ]

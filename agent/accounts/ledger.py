@@ -60,7 +60,7 @@ class JobAccount:
     method: int = 0  # bits of kernels.billing.shares
     lines: dict[GpuKey, Line] = field(default_factory=dict)
     folded: bool = False  # shown within _other, for good: a series that was merged cannot be separated again
-    shown_us: int = 0  # how long it was published since its end, with its final energy
+    shown_from_us: int | None = None  # where `Ledger.shown_us` stood when it had ended, with its final energy
     shown_hnj: int = -1
 
     def line(self, gpu: GpuKey) -> Line:
@@ -74,7 +74,7 @@ class JobAccount:
         """Note that the job existed in this stretch."""
         self.start_us = start_us if self.start_us < 0 else min(self.start_us, start_us)
         if end_us > self.end_us:
-            self.end_us, self.shown_us = end_us, 0
+            self.end_us, self.shown_from_us = end_us, None
 
     @property
     def uid(self) -> int:
@@ -104,6 +104,8 @@ class Ledger:
         What retired jobs used that never had one: it stays in ``_other``, which must never fall.
     folded : int
         Jobs that never had a series of their own.
+    shown_us : int, us
+        For how long accounts were shown: jobs that ended are closed by this clock. It stands while the agent is down.
     """
 
     def __init__(self, series_cap: int = 1_000_000_000) -> None:
@@ -112,6 +114,7 @@ class Ledger:
         self.folded = 0
         self.ended_hnj: dict[GpuKey, int] = {}
         self.other: dict[GpuKey, Line] = {}
+        self.shown_us = 0
         self._looked_us = 0
 
     def job(self, key: JobKey, labels: Mapping[str, str]) -> JobAccount:
@@ -162,14 +165,16 @@ class Ledger:
             Those that are closed.
         """
         done = []
+        self.shown_us += max(0, now_us - self._looked_us)
         for job in self.jobs.values():
             if job.end_us >= now_us:
                 continue
             if job.key in waiting or job.energy_hnj != job.shown_hnj:
-                job.shown_hnj, job.shown_us = job.energy_hnj, 0
+                job.shown_hnj, job.shown_from_us = job.energy_hnj, self.shown_us
                 continue
-            job.shown_us += max(0, now_us - max(job.end_us, self._looked_us))
-            if job.shown_us > keep_us:
+            if job.shown_from_us is None:
+                job.shown_from_us = self.shown_us - max(0, now_us - max(job.end_us, self._looked_us))
+            if self.shown_us - job.shown_from_us > keep_us:
                 done.append(job)
         self._looked_us = now_us
         for job in done:

@@ -194,8 +194,8 @@ class PendingUsage:
         cut = replace(self, end_us=np.minimum(self.end_us, end_us))
         return cut.keep(cut.start_us < cut.end_us)
 
-    def keep(self, which: NDArray[np.bool_] | NDArray[np.int64]) -> PendingUsage:
-        """Return the rows at a mask or at places, in that order."""
+    def keep(self, which: NDArray[np.bool_] | NDArray[np.int64] | slice) -> PendingUsage:
+        """Return the rows at a mask, at places or in a stretch, in that order."""
         return PendingUsage(
             self.owners, self.gpu[which], self.owner[which], self.start_us[which], self.end_us[which],
             self.activity_ppm[which], self.busy_ppm[which], self.share_ppm[which], self.live[which],

@@ -1,8 +1,9 @@
 """The accounts on disk: what a restart continues from.
 
-The file is written before its numbers are published, so that no published counter ever goes backwards, whenever the
-agent is killed. It is replaced by rename, carries its own checksum, and the one before is kept: a file that cannot be
-trusted is set aside as ``*.corrupt``, and the agent starts from the one before, or from zero; it never refuses to.
+It is saved before its numbers are published, so that no published counter ever goes backwards, whenever the agent is
+killed: written whole at times, and between them what changed is appended to a journal (`journal.py`, `changes.py`).
+killed: written whole at times, and what changes between them is appended to a journal (`journal.py`, `changes.py`).
+be trusted is set aside as ``*.corrupt``, and the agent starts from the one before, or from zero; it never refuses to.
 """
 
 from __future__ import annotations
@@ -12,31 +13,27 @@ import json
 import os
 import time
 import zlib
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
-from wattshed.agent.accounts.account import GpuAccount
-from wattshed.agent.accounts.by_name import named, of_names
+from wattshed.agent.accounts.changes import Continued, LastSaved
+from wattshed.agent.accounts.content import restore
 from wattshed.agent.accounts.cuts import Cuts
 from wattshed.agent.accounts.former_versions import upgraded
-from wattshed.agent.accounts.hole import Hole
-from wattshed.agent.accounts.host import GpuBooks
-from wattshed.agent.accounts.late_holes import LateHole
-from wattshed.agent.accounts.ledger import GpuKey, JobAccount, Line
-from wattshed.agent.accounts.modules import Module
-from wattshed.agent.accounts.pending_usage import PendingUsage
-from wattshed.agent.window import Device, JobKey
-from wattshed.kernels.billing.layout import Diagnostics, GpuState
-from wattshed.kernels.records import objects, of_objects
+from wattshed.agent.accounts.journal import Journal, before, changes_after, sync_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from wattshed.agent.accounts.attribution import Accounts
     from wattshed.agent.accounts.calibration import Calibrator
 
-VERSION = 5
-"""Every number has its name; see `agent.accounts.former_versions` for those before."""
+VERSION = 6
+"""Every number has its name, and changes may follow; see `agent.accounts.former_versions` for those before."""
+LONGEST_JOURNAL = 1 << 18
+"""Bytes of changes, or twice those of the state if that is more, after which it is written whole again."""
 SLOW_S = 1.0
 """A disk that takes longer to have the state for certain is waited for only every `SLOW_SYNC_US`."""
 SLOW_SYNC_US = 30_000_000
@@ -90,9 +87,13 @@ class StateFile:
 
     def __init__(self, folder: Path, host: str, boot_id: str, name: str = "state") -> None:
         self._path = folder / f"{name}.json"
+        self._journal_path = folder / f"{name}.journal"
+        self._journal = Journal(self._journal_path)
         self._lock: IO[bytes] | None = None
         self._host, self._boot_id = host, boot_id
         self._sync_again_us = 0
+        self._seq = self._mark = self._size = 0  # of what is saved, and how many bytes it has written whole
+        self._last: LastSaved | None = None  # None: the next state is written whole
 
     def claim(self) -> bool:
         """Lock this state for as long as this process lives; False if another agent has it.
@@ -114,12 +115,14 @@ class StateFile:
 
     def release(self) -> None:
         """Leave the state to the next agent."""
+        self._journal.close()
+        self._last = None
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
     def save(
-        self, accounts: Accounts, calibrator: Calibrator, now_us: int, *, cuts: Cuts | None = None, sync: bool = False
+        self, accounts: Accounts, calibrator: Calibrator, now_us: int, *, cuts: Cuts | None = None, final: bool = False
     ) -> bool:
         """Write the state as of ``now_us``, so that it outlives a kill and a power cut.
 
@@ -130,8 +133,8 @@ class StateFile:
         now_us : int, us
         cuts : Cuts, optional
             What was cut for the history, and waits for it.
-        sync : bool
-            Wait for the disk, however slow it was before.
+        final : bool
+            Write it whole, and wait for the disk, however slow it was before.
 
         Returns
         -------
@@ -143,49 +146,79 @@ class StateFile:
         SlowDiskError
             The state is saved; the disk took so long that it will be spared for `SLOW_SYNC_US`.
         OSError
-            The folder cannot be written to; the file that was there is untouched.
+            The folder cannot be written to; what was saved there is untouched.
         """
-        body = json.dumps(
-            {
-                "host": self._host,
-                "boot_id": self._boot_id,
-                "saved_us": now_us,
-                "since_us": accounts.since_us,
-                "idle_mw": calibrator.learned_mw,
-                "cuts": cuts.plain() if cuts is not None else None,
-                **_books(accounts, self._host),
-            },
-            separators=(",", ":"),
-        ).encode()
+        sync = final or now_us >= self._sync_again_us
+        begun_s = time.monotonic()
+        if self._last is None:
+            self._write(accounts, calibrator, now_us, cuts, self._seq + 1, sync=sync)
+        else:
+            self._append(self._last, accounts, calibrator, now_us, cuts, sync=sync)
+            if final or self._journal.bytes > max(LONGEST_JOURNAL, 2 * self._size):
+                self._write(accounts, calibrator, now_us, cuts, self._seq, sync=sync)
+        took_s = time.monotonic() - begun_s
+        if sync and took_s > SLOW_S:
+            self._sync_again_us = now_us + SLOW_SYNC_US
+            message = f"the disk took {took_s:.1f} s to save the state; a power cut may now lose half a minute"
+            raise SlowDiskError(message)
+        return sync
+
+    def _append(
+        self,
+        last: LastSaved,
+        accounts: Accounts,
+        calibrator: Calibrator,
+        now_us: int,
+        cuts: Cuts | None,
+        *,
+        sync: bool,
+    ) -> None:
+        """Append what changed to the journal; what fails half way is followed by a state that is written whole."""
+        self._last = None
+        change = {"saved_us": now_us, **last.changed(accounts, calibrator, cuts)}
+        self._mark = self._journal.append(self._seq + 1, self._mark, _encoded(change), sync=sync)
+        self._seq += 1
+        self._last = last
+
+    def _write(
+        self, accounts: Accounts, calibrator: Calibrator, now_us: int, cuts: Cuts | None, seq: int, *, sync: bool
+    ) -> None:
+        """Write the state whole, and begin a journal."""
+        # One that continues the journal before has its mark, so that either leads to the next changes.
+        mark = self._mark if seq == self._seq else zlib.crc32(f"{self._boot_id} {now_us}".encode())
+        self._last = None
+        last, content = LastSaved.whole(self._host, accounts, calibrator, cuts)
+        about = {"host": self._host, "boot_id": self._boot_id, "saved_us": now_us, "seq": seq, "mark": mark}
+        body = _encoded({**about, **content})
         head = f"wattshed-state {VERSION} {zlib.crc32(body):08x} {len(body)}\n".encode()
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        sync = sync or now_us >= self._sync_again_us
-        begun_s = time.monotonic()
         fresh = self._path.with_suffix(".fresh")
         with fresh.open("wb") as file:
             file.write(head + body)
             file.flush()
             if sync:
                 os.fsync(file.fileno())
-        before = self._path.with_suffix(".before")
+        former = self._path.with_suffix(".before")
         if self._path.exists():
             # A link, then a rename over the name: at every moment there is a whole file under it.
-            before.unlink(missing_ok=True)
-            os.link(self._path, before)
+            former.unlink(missing_ok=True)
+            os.link(self._path, former)
         fresh.replace(self._path)
         if sync:
-            _sync_folder(self._path.parent)
-            took_s = time.monotonic() - begun_s
-            if took_s > SLOW_S:
-                self._sync_again_us = now_us + SLOW_SYNC_US
-                message = f"the disk took {took_s:.1f} s to save the state; a power cut may now lose half a minute"
-                raise SlowDiskError(message)
-        return sync
+            sync_folder(self._path.parent)
+        self._journal.begin()
+        self._seq, self._mark, self._size, self._last = seq, mark, len(body), last
 
     def restore(self, accounts: Accounts, calibrator: Calibrator) -> Restored:
         """Read the newest trustworthy state into empty accounts; what cannot be trusted is set aside."""
-        problems = []
-        for path in (self._path, self._path.with_suffix(".before")):
+        problems: list[str] = []
+        self._journal.close()
+        self._last = None
+        newest = self._journal_path
+        for path, journals in (
+            (self._path, (newest,)),
+            (self._path.with_suffix(".before"), (before(newest), newest)),
+        ):
             try:
                 state = _read(path)
                 if state["host"] != self._host:
@@ -193,10 +226,12 @@ class StateFile:
                         f"{path}: belongs to host {state['host']!r}, not {self._host!r}; starting from zero"
                     )
                     continue
+                if "seq" in state:
+                    state = self._continued(path, state, journals, problems)
                 same_boot = state["boot_id"] == self._boot_id
                 saved_us = int(state["saved_us"])
                 cuts = Cuts.of_plain(self._host, state["cuts"]) if state["cuts"] is not None else None
-                _restore_books(accounts, calibrator, self._host, state)
+                restore(accounts, calibrator, self._host, state)
                 return Restored(found=True, same_boot=same_boot, saved_us=saved_us, problems=tuple(problems), cuts=cuts)
             except FileNotFoundError:
                 continue
@@ -205,14 +240,29 @@ class StateFile:
                 _put_aside(path)
         return Restored(found=False, same_boot=False, saved_us=0, problems=tuple(problems))
 
-
-def _sync_folder(folder: Path) -> None:
-    """Make sure that a rename in it is on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    def _continued(
+        self, path: Path, state: dict[str, Any], journals: Sequence[Path], problems: list[str]
+    ) -> dict[str, Any]:
+        """Return a state with the changes that continue it."""
+        self._seq, mark = int(state["seq"]), int(state["mark"])
+        whole, told = Continued(state), problems[:]
+        for journal in journals:
+            try:
+                changes = changes_after(journal, self._seq, mark)
+                for body in changes.bodies:
+                    whole.apply(json.loads(body))
+            except OSError as error:
+                problems.append(f"{journal}: {error.strerror}; what changed since {path} was written is lost")
+                break
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                problems[:] = [*told, f"{journal}: holds no changes that this agent knows ({error!r}); left out"]
+                return _read(path)
+            self._seq, mark = changes.seq, changes.mark
+            if changes.problem:
+                problems.append(f"{journal}: {changes.problem}; what was saved after that is lost")
+                _keep_aside(journal)
+                break
+        return whole.state()
 
 
 def _put_aside(path: Path) -> None:
@@ -220,6 +270,18 @@ def _put_aside(path: Path) -> None:
         path.replace(path.with_name(path.name + ".corrupt"))
     except OSError:
         return  # a folder that cannot be written to: the next save will say so
+
+
+def _keep_aside(path: Path) -> None:
+    """Keep a damaged journal under another name too: what comes before the damage is still needed under its own."""
+    aside = path.with_name(path.name + ".corrupt")
+    with suppress(OSError):
+        aside.unlink(missing_ok=True)
+        os.link(path, aside)
+
+
+def _encoded(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, separators=(",", ":")).encode()
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -236,103 +298,3 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise StateError("not an object")
     return state if version == VERSION else upgraded(state, version)
-
-
-def _books(accounts: Accounts, host: str) -> dict[str, Any]:
-    """Lay out one host's accounts as plain values; integers of any size survive JSON."""
-    return {
-        "gpus": [
-            {
-                "device": asdict(one.account.device) | {"capabilities": {}, "publication_us": {}},
-                "energy_hnj": one.account.energy_hnj,
-                "idle_hnj": one.account.idle_hnj,
-                "unattributed_hnj": one.account.unattributed_hnj,
-                "totals": named(one.account.totals),
-                "booked_us": one.account.booked_us,
-                "silent_us": one.account.silent_us,
-                "missing_us": one.account.missing_us,
-                "state": named(one.state),
-                "hole": one.hole.plain(),
-                "late_hole": named(one.late) if one.late is not None else None,
-                "waiting": one.waiting.plain(),
-                "module": _plain_module(one.account.module),
-            }
-            for one in accounts.books_of(host)
-        ],
-        "jobs": [
-            {
-                "key": job.key,
-                "labels": job.labels,
-                "start_us": job.start_us,
-                "end_us": job.end_us,
-                "method": job.method,
-                "folded": job.folded,
-                "shown_us": job.shown_us,
-                "lines": [{"gpu": gpu.gpu, **named(line)} for gpu, line in job.lines.items()],
-            }
-            for job in accounts.ledger.jobs.values()
-        ],
-        "ended": [{"gpu": gpu.gpu, "energy_hnj": hnj} for gpu, hnj in accounts.ledger.ended_hnj.items()],
-        "other": [{"gpu": gpu.gpu, **named(line)} for gpu, line in accounts.ledger.other.items()],
-        "folded": accounts.ledger.folded,
-    }
-
-
-def _plain_module(module: Module | None) -> dict[str, Any] | None:
-    if module is None:
-        return None
-    (state,) = objects(module.state, GpuState)
-    return {"energy_hnj": module.energy_hnj, "state": named(state)}
-
-
-def _module(values: dict[str, Any] | None) -> Module | None:
-    if values is None:
-        return None
-    return Module(int(values["energy_hnj"]), of_objects([of_names(GpuState, values["state"])], GpuState))
-
-
-def _lines(host: str, lines: list[dict[str, Any]]) -> dict[GpuKey, Line]:
-    """Read lines, each with the name of its GPU."""
-    return {GpuKey(host, str(line.pop("gpu"))): of_names(Line, line) for line in lines}
-
-
-def _restore_books(accounts: Accounts, calibrator: Calibrator, host: str, state: dict[str, Any]) -> None:
-    """Take over all of a state, or nothing."""
-    found = []
-    for place, gpu in enumerate(state["gpus"]):
-        account = GpuAccount(
-            Device(**gpu["device"]),
-            int(gpu["energy_hnj"]),
-            int(gpu["idle_hnj"]),
-            int(gpu["unattributed_hnj"]),
-            of_names(Diagnostics, gpu["totals"]),
-            booked_us=int(gpu["booked_us"]),
-            silent_us=int(gpu.get("silent_us", 0)),
-            missing_us=int(gpu.get("missing_us", 0)),
-            module=_module(gpu.get("module")),
-        )
-        late = gpu.get("late_hole")
-        late_hole = of_names(LateHole, late) if late is not None else None
-        waiting = PendingUsage.of_plain(place, gpu["waiting"])
-        found.append(
-            GpuBooks(account, of_names(GpuState, gpu["state"]), Hole.of_plain(gpu["hole"]), late_hole, waiting)
-        )
-    jobs = {}
-    for entry in state["jobs"]:
-        job = JobAccount(
-            JobKey(entry["key"]), dict(entry["labels"]), int(entry["start_us"]), int(entry["end_us"]),
-            int(entry["method"]), folded=bool(entry["folded"]), shown_us=int(entry["shown_us"]),
-        )  # fmt: skip
-        job.lines = _lines(host, entry["lines"])
-        job.shown_hnj = job.energy_hnj
-        jobs[job.key] = job
-    ended = {GpuKey(host, str(one["gpu"])): int(one["energy_hnj"]) for one in state["ended"]}
-    other = _lines(host, state["other"])
-    folded, since_us = int(state["folded"]), state["since_us"]
-    learned_mw = {uuid: float(mw) for uuid, mw in state["idle_mw"].items()}
-    # All of it can be believed: from here on nothing fails.
-    accounts.restore(host, found)
-    accounts.since_us = since_us
-    ledger = accounts.ledger
-    ledger.jobs, ledger.ended_hnj, ledger.other, ledger.folded = jobs, ended, other, folded
-    calibrator.learned_mw.update(learned_mw)

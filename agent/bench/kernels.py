@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "machine": {**machine(), "threads": threads()},
-        "form": form._asdict(),
+        "form": {"name": form.name, "cpu": form.cpu},
         "samples": arguments.samples,
         "gpus": arguments.gpus,
         "rounds": arguments.rounds,

@@ -6,14 +6,14 @@ import argparse
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from wattshed.agent.bench import growth, history, kernels
+from wattshed.agent.bench import agent_cost, growth, history, kernels
 from wattshed.agent.bench.accuracy import command as accuracy
 from wattshed.agent.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MEASURED = (kernels, accuracy, growth, history)
+MEASURED = (kernels, accuracy, agent_cost, growth, history)
 """Modules that offer ``add_parser(subparsers)``; none imports numpy or numba before its word is given."""
 _BARE = "bare_"
 """Options of ``bench`` itself are kept apart from those of a word behind it."""

@@ -295,7 +295,7 @@ class Daemon:
         cuts = self._history.cuts if self._history is not None else None
         certain = False
         with self._faults.noting("state", OSError):
-            certain = self._state.save(self._accounts, self._calibrator, now_us, cuts=cuts, sync=final)
+            certain = self._state.save(self._accounts, self._calibrator, now_us, cuts=cuts, final=final)
         if self._history is not None:
             with self._faults.noting("history"):
                 self._history.show(self._accounts, now_us)

@@ -14,6 +14,7 @@ import re
 import stat
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -137,7 +138,7 @@ class MappingDirectory:
         at_us: Callable[[int], int] | None = None,
         in_place_s: float = IN_PLACE_S,
     ) -> None:
-        self._directory = directory
+        self._directory, self._name = directory, str(directory)
         self._at_us, self._in_place_s = at_us or self._ago_us, in_place_s
         self._clock = clock
         self._lock = threading.Lock()
@@ -163,14 +164,23 @@ class MappingDirectory:
         gone_ns = time.time_ns()
         # Files are read without the lock, which holds() waits for. Before its first job since boot a node has no
         # directory: nobody holds anything.
-        if self._directory.exists():
-            gone_ns = _trusted(self._directory.stat(), self._directory, stat.S_ISDIR)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            # Through bare names: ten times a second, a `Path` a file is most of what this costs.
+            gone_ns = _trusted(os.stat(self._name), self._directory, stat.S_ISDIR)  # noqa: PTH116
             if gone_ns == self._folder_ns and time.monotonic() < self._next_s:
                 return self.changes
             self._folder_ns, self._next_s = gone_ns, time.monotonic() + self._in_place_s
-            for path in self._directory.iterdir():
-                if _FILE.fullmatch(path.name):
-                    self._read(path, found)
+            seen = self._seen()
+            if (
+                seen.keys() == self._stamps.keys()
+                and not self._first
+                and all(_stamp(one) == self._stamps[name] for name, one in seen.items())
+            ):
+                with self._lock:
+                    self._prune()
+                return self.changes
+            for name, one in seen.items():
+                self._read(self._directory / name, one, found)
         self._stamps = {name: stamp for name, stamp in self._stamps.items() if name in found}
         new = {job for name, (_, jobs) in found.items() for job in jobs if (name, job) not in self._open}
         labels = {job: self._describe(job) for job in new}
@@ -212,11 +222,18 @@ class MappingDirectory:
         with self._lock:
             return dict(self._labels.get(job, {}))
 
-    def _read(self, path: Path, found: dict[str, tuple[int, dict[str, int]]]) -> None:
-        name = path.name
+    def _seen(self) -> dict[str, os.stat_result]:
+        """Look at the files that may say who holds a GPU."""
+        found = {}
+        for name in os.listdir(self._name):  # noqa: PTH208
+            if name in self._stamps or _FILE.fullmatch(name):
+                with suppress(FileNotFoundError):
+                    found[name] = os.stat(f"{self._name}/{name}", follow_symlinks=False)  # noqa: PTH116
+        return found
+
+    def _read(self, path: Path, seen: os.stat_result, found: dict[str, tuple[int, dict[str, int]]]) -> None:
+        name, stamp = path.name, _stamp(seen)
         try:
-            seen = path.stat(follow_symlinks=False)
-            stamp = (seen.st_mtime_ns, seen.st_size, seen.st_ino)
             if self._stamps.get(name) == stamp:
                 found[name] = (seen.st_mtime_ns, self._held(name))
                 return
@@ -296,6 +313,10 @@ class MappingDirectory:
             return {}
         pairs = (line.partition("=") for line in lines)
         return {label: printable(value) for label, _, value in pairs if _LABEL.fullmatch(label) and value}
+
+
+def _stamp(seen: os.stat_result) -> tuple[int, int, int]:
+    return seen.st_mtime_ns, seen.st_size, seen.st_ino
 
 
 def _trusted(seen: os.stat_result, path: Path, kind: Callable[[int], bool]) -> int:

@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     Tell = Callable[["Part", str, int, int], None]
 
 
+_TOGETHER = 1 << 22
+"""Rows of short segments that are booked at once, GPU by GPU: with each change of the GPU a histogram is cold."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the user asked for, as far as it changes the accounts; it is sent to workers.
@@ -154,7 +158,8 @@ def book(
     stop : callable, optional
         Asked between blocks; when it says so, what was read is booked and the rest left.
     gather : int
-        Book power readings in runs of so many rows, as a device wants them; 0: as they come.
+        Book power readings in runs of so many rows, as a device wants them; 0: those of a recording in runs that suit
+        the CPU's caches.
 
     Returns
     -------
@@ -169,27 +174,28 @@ def book(
     if part is None:
         part = new_part(settings)
     assignment = Assignment(settings.jobs) if settings.jobs is not None else None
-    before = {key: account.rejected for key, account in part.accounts.gpus.items()}
     whole = cut is not None or assignment is not None or see is not None
     stream = chain.windows(settings.options, stop) if whole else chain.batches(settings.options, stop)
     first = next(stream, None)
     part.reports += chain.reports
     items = itertools.chain([] if first is None else [first], stream)
-    for item in items if whole or not gather else gathered(items, gather):
-        if not isinstance(item, Window):
-            run = _told_run([item] if isinstance(item, WindowBatch) else item, settings)
-            part.accounts.add_run(run)
-            for batch in run:
-                _note(part, batch, tell)
-            continue
-        told = _told_all(item, settings)
-        window = told if assignment is None else assignment.apply(told)
-        if see is not None:
-            see(window)
-        for piece in [window] if cut is None else cut(window):
-            part.accounts.add(piece)
-            _note(part, piece, tell)
-    _count_rejected(part, chain, before)
+    for day, its in itertools.groupby(items, lambda _: chain.day):
+        before = {key: account.rejected for key, account in part.accounts.gpus.items()}
+        for item in its if whole else gathered(its, gather or _TOGETHER, windows=gather > 0):
+            if not isinstance(item, Window):
+                run = _told_run([item] if isinstance(item, WindowBatch) else item, settings)
+                part.accounts.add_run(run)
+                for batch in run:
+                    _note(part, batch, tell)
+                continue
+            told = _told_all(item, settings)
+            window = told if assignment is None else assignment.apply(told)
+            if see is not None:
+                see(window)
+            for piece in [window] if cut is None else cut(window):
+                part.accounts.add(piece)
+                _note(part, piece, tell)
+        _count_rejected(part, chain.report_of(day), before)
     if assignment is not None:
         part.less_time.update(assignment.less_time)
         part.doubt.update(assignment.doubt)
@@ -235,16 +241,14 @@ def _told(device: Device, settings: Settings) -> Device:
     return replace(device, idle_mw=idle, max_gap_us=gap)
 
 
-def _count_rejected(part: Part, chain: Chain, before: dict[GpuKey, dict[str, int]]) -> None:
-    """Count readings that the accounts rejected beside those that were not numbers, in the chain's last report."""
+def _count_rejected(part: Part, report: SourceReport, before: dict[GpuKey, dict[str, int]]) -> None:
+    """Count readings that the accounts rejected beside those that were not numbers, in a day's last report."""
     total: Counter[str] = Counter()
     for key, account in part.accounts.gpus.items():
         had = before.get(key, {})
         total.update({reason: count - had.get(reason, 0) for reason, count in account.rejected.items()})
-    if not chain.reports:
-        return
     for reason, count in total.items():
-        chain.reports[-1].reject(reason, count)
+        report.reject(reason, count)
 
 
 def finish(part: Part) -> Part:

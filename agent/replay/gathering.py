@@ -1,4 +1,4 @@
-"""Windows of power readings and nothing else, gathered into long runs: a device wants much work at once."""
+"""Windows of power readings and nothing else, gathered into long runs: much work at once is quicker."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ class OneWindow(WindowBatch):
         yield self.window if self.window.devices is self.devices else replace(self.window, devices=self.devices)
 
 
-def gathered(items: Iterable[Window | WindowBatch], rows: int) -> Iterator[Window | list[WindowBatch]]:
+def gathered(
+    items: Iterable[Window | WindowBatch], rows: int, *, windows: bool = True
+) -> Iterator[Window | list[WindowBatch]]:
     """Put together what may be booked in one run, host by host.
 
     Parameters
@@ -34,6 +36,8 @@ def gathered(items: Iterable[Window | WindowBatch], rows: int) -> Iterator[Windo
         Those of one host in the order of time.
     rows : int
         Of all hosts together are held back at most.
+    windows : bool
+        Whether single windows are gathered, too, as a device wants them.
 
     Yields
     ------
@@ -43,7 +47,7 @@ def gathered(items: Iterable[Window | WindowBatch], rows: int) -> Iterator[Windo
     held: dict[str, list[WindowBatch]] = {}
     count = 0
     for item in items:
-        batch = _batch_of(item) if isinstance(item, Window) else item
+        batch = item if isinstance(item, WindowBatch) else _batch_of(item) if windows else None
         run = held.get(item.host, [])
         if run and (batch is None or batch.devices != run[0].devices):
             count -= sum(map(_rows, run))

@@ -29,7 +29,7 @@ from wattshed.agent.traces.foreign import formats as foreign
 from wattshed.agent.traces.foreign.assembler import Assembler
 from wattshed.agent.traces.foreign.gpus import Gpus
 from wattshed.agent.traces.native.parquet import is_native_parquet, parquet_chunks
-from wattshed.agent.traces.native.reader import segment_chunks
+from wattshed.agent.traces.native.reader import STRETCH, segment_chunks
 from wattshed.agent.traces.options import Options, TraceFile
 from wattshed.agent.traces.prefetch import ahead
 
@@ -58,12 +58,20 @@ class Chain:
         One a source, after reading.
     passed_over : list of str
         What else lay in the folder, and why it is not a trace.
+    day : Path or None
+        The folder of what was handed out last, a day of a recording; None for rows, which have no days.
     """
 
     name: str
     sources: list[TraceFile]
     reports: list[SourceReport] = field(default_factory=list)
     passed_over: list[str] = field(default_factory=list)
+    day: Path | None = None
+
+    def report_of(self, day: Path | None) -> SourceReport:
+        """Return the report of the last source of a day."""
+        mine = {source.path.parent: report for source, report in zip(self.sources, self.reports, strict=True)}
+        return self.reports[-1] if day is None else mine[day]
 
     @property
     def native(self) -> bool:
@@ -84,19 +92,30 @@ class Chain:
         if not self.native:
             yield from self._foreign(options, stop)
             return
-        for report, chunk in ahead(self._chunks()):
+        for source, report, chunk in itertools.chain.from_iterable(ahead(self._chunks())):
+            day = source.path.parent
             for item in chunk(batched=batched):
                 if stop():
                     return
+                self.day = day
                 report.gpus = max(report.gpus, len(item.devices))
                 yield item
 
-    def _chunks(self) -> Iterator[tuple[SourceReport, Chunk]]:
-        """Read the stretches of all sources, one after the other."""
+    def _chunks(self) -> Iterator[list[tuple[TraceFile, SourceReport, Chunk]]]:
+        """Read the stretches of all sources, one after the other; those of short segments many at once."""
+        held: list[tuple[TraceFile, SourceReport, Chunk]] = []
+        size = 0
         for source, report in zip(self.sources, self.reports, strict=True):
-            read = segment_chunks if source.format == detect.NATIVE else parquet_chunks
-            for chunk in read(source.path, report):
-                yield report, chunk
+            mapped = source.format == detect.NATIVE
+            length = source.path.stat().st_size if mapped else STRETCH  # Parquet is decoded, to several times its size
+            for chunk in (segment_chunks if mapped else parquet_chunks)(source.path, report):
+                held.append((source, report, chunk))
+                size += min(length, STRETCH)
+                if size >= STRETCH // 2:
+                    yield held
+                    held, size = [], 0
+        if held:
+            yield held
 
     def samples(self, options: Options) -> Iterator[tuple[Sequence[Device], Rows]]:
         """Read a chain of rows as they lie in its files, in their order, with the GPUs they are numbered by."""

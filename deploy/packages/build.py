@@ -1,7 +1,10 @@
-"""Build the deb and the rpm: ``make packages``.
+"""Build the deb, the rpm, and the wheel for this kind of machine: ``make packages``.
 
-Both hold an environment of their own under /usr/lib/wattshed, made for the Python that runs this script, from the
-locked wheels: nothing is downloaded at the installation, and nothing of the system's Python packages is touched.
+deb and rpm hold an environment of their own under /usr/lib/wattshed, made for the Python that runs this script, from
+the locked wheels: nothing is downloaded at the installation, and nothing of the system's Python packages is touched.
+All three hold the kernels, compiled ahead: one library for each level of processor, which needs nothing but libc and
+libm of 2012 and later (manylinux2014), and no particular Python. The wheel for any machine has none; there the kernels
+are compiled where they run.
 """
 
 import argparse
@@ -12,6 +15,7 @@ import py_compile
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,6 +30,9 @@ from wattshed import main
 
 sys.exit(main())
 """
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+LEVELS = {"x86_64": ("x86-64-v3", "x86-64-v4"), "aarch64": ("aarch64",)}
+"""By machine. What is older than these compiles its kernels itself, or runs them as plain Python."""
 # Tests and C headers of the dependencies: a third of their size, and nothing that runs.
 NEEDLESS = ("*/tests", "pyarrow/include", "pyarrow/src", "numpy/_core/include", "numpy/_core/lib", "numba/cuda/tests")
 
@@ -36,14 +43,20 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "dist", help="where the packages go")
     parser.add_argument("--stage", type=Path, default=ROOT / "build/packages", help="scratch folder, created anew")
     parser.add_argument("--version", help="instead of the project's own")
-    parser.add_argument("--format", choices=("deb", "rpm"), action="append", help="only this; repeatable")
+    parser.add_argument("--format", choices=("wheel", "deb", "rpm"), action="append", help="only this; repeatable")
     arguments = parser.parse_args()
-    shutil.rmtree(arguments.stage, ignore_errors=True)
-    tree = arguments.stage.resolve() / "tree"
-    stage(tree, arguments.stage.resolve() / "wheel")
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    for kind in arguments.format or ("deb", "rpm"):
-        print(pack(kind, tree, arguments.out.resolve(), arguments.version or version(tree)))
+    scratch, out = arguments.stage.resolve(), arguments.out.resolve()
+    shutil.rmtree(scratch, ignore_errors=True)
+    tree, wanted = scratch / "tree", arguments.format or ["wheel", "deb", "rpm"]
+    libraries = compiled(scratch / "kernels")
+    wheel = pure_wheel(scratch / "wheel")
+    out.mkdir(parents=True, exist_ok=True)
+    if "wheel" in wanted:
+        print(wheel_with(wheel, libraries, out))
+    if set(wanted) - {"wheel"}:
+        stage(tree, wheel, libraries)
+    for kind in sorted(set(wanted) - {"wheel"}):
+        print(pack(kind, tree, out, arguments.version or version(tree)))
     return 0
 
 
@@ -53,20 +66,61 @@ def version(tree: Path) -> str:
     return found.name.removeprefix("wattshed-").removesuffix(".dist-info")
 
 
-def stage(tree: Path, wheels: Path) -> None:
+def compiled(out: Path) -> list[Path]:
+    """Compile all kernels once for every level of this machine; returns the libraries and their manifests."""
+    levels = [word for name in LEVELS[platform.machine()] for word in ("--cpu", name)]
+    command = [sys.executable, "-m", "wattshed.kernels.build", "--out", str(out), *levels]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    made = sorted(out.glob("kernels-*"))
+    if done.returncode or sum(path.suffix == ".so" for path in made) != len(LEVELS[platform.machine()]):
+        raise SystemExit(f"the kernels were not compiled: {done.stderr[-2000:]}")
+    return made
+
+
+def put_into(site: Path, libraries: list[Path]) -> None:
+    """Lay the libraries where the installed package looks for them."""
+    folder = site / "wattshed/kernels/lib"
+    folder.mkdir(parents=True)
+    for path in libraries:
+        shutil.copyfile(path, folder / path.name)
+        (folder / path.name).chmod(0o644)
+
+
+def pure_wheel(folder: Path) -> Path:
+    """Make the wheel for any machine."""
+    shutil.rmtree(ROOT / "build/lib", ignore_errors=True)  # setuptools packs what an earlier build left there
+    command = [*PIP, "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(folder), str(ROOT)]
+    subprocess.run(command, check=True, cwd=ROOT)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def wheel_with(wheel: Path, libraries: list[Path], out: Path) -> Path:
+    """Make of the wheel for any machine one for machines of this kind, with the libraries in it."""
+    run = [sys.executable, "-m", "wheel"]
+    with tempfile.TemporaryDirectory() as name:
+        subprocess.run([*run, "unpack", "--dest", name, str(wheel)], check=True, stdout=subprocess.DEVNULL)
+        (tree,) = Path(name).iterdir()
+        put_into(tree, libraries)
+        packed = Path(name, "packed")
+        packed.mkdir()
+        subprocess.run([*run, "pack", "--dest-dir", str(packed), str(tree)], check=True, stdout=subprocess.DEVNULL)
+        tags = ["--remove", "--platform-tag", f"manylinux2014_{platform.machine()}"]
+        subprocess.run([*run, "tags", *tags, *map(str, packed.iterdir())], check=True, stdout=subprocess.DEVNULL)
+        (made,) = packed.iterdir()
+        return Path(shutil.copy(made, out))
+
+
+def stage(tree: Path, wheel: Path, libraries: list[Path]) -> None:
     """Lay out everything as it will lie under /."""
-    run = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-    subprocess.run(
-        [*run, "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(wheels), str(ROOT)], check=True, cwd=ROOT
-    )
-    (wheel,) = wheels.glob("*.whl")
     site = tree / HOME / "lib" / PYTHON / "site-packages"
-    install = [*run, "install", "-q", "--no-compile", "--only-binary", ":all:", "--target", str(site)]
+    install = [*PIP, "install", "-q", "--no-compile", "--only-binary", ":all:", "--target", str(site)]
     subprocess.run([*install, "--require-hashes", "-r", str(ROOT / "requirements/packages.lock")], check=True)
     for pattern in (*NEEDLESS, "bin"):
         for needless in site.glob(pattern):
             shutil.rmtree(needless)
     subprocess.run([*install, "--no-deps", str(wheel)], check=True)
+    put_into(site, libraries)
     shutil.rmtree(site / "bin", ignore_errors=True)  # commands whose first line names the interpreter of the build
     # Read-only at run time, so compiled now; unchecked, because a package manager owns the sources.
     mode = py_compile.PycInvalidationMode.UNCHECKED_HASH

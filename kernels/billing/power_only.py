@@ -283,26 +283,6 @@ def is_bookable(
     return all(histogram.last[BEFORE] <= HIGHEST_MW for histogram in histograms or ())
 
 
-def book_runs(
-    runs: Sequence[Columns],
-    state: NDArray[np.void],
-    ceiling_mw: NDArray[np.int64],
-    max_gap_us: NDArray[np.int64],
-    idle_mw: NDArray[np.int64],
-    histograms: Sequence[PowerHistogram] | None = None,
-) -> Booked | None:
-    """Book runs of windows one after the other, as `book_power_only` does with each."""
-    if len(runs) == 1:  # nearly always
-        return book_power_only(runs[0], state, ceiling_mw, max_gap_us, idle_mw, histograms)
-    booked = Booked.nothing(len(state))
-    for run in runs:
-        one = book_power_only(run, state, ceiling_mw, max_gap_us, idle_mw, histograms)
-        if one is None:
-            return None
-        booked.add(one)
-    return booked
-
-
 def book_power_only(
     run: Columns,
     state: NDArray[np.void],
@@ -311,11 +291,24 @@ def book_power_only(
     idle_mw: NDArray[np.int64],
     histograms: Sequence[PowerHistogram] | None = None,
 ) -> Booked | None:
-    """Book windows that have no counter and no usage.
+    """Book one run of windows, see `book_runs`."""
+    return book_runs([run], state, ceiling_mw, max_gap_us, idle_mw, histograms)
+
+
+def book_runs(
+    runs: Sequence[Columns],
+    state: NDArray[np.void],
+    ceiling_mw: NDArray[np.int64],
+    max_gap_us: NDArray[np.int64],
+    idle_mw: NDArray[np.int64],
+    histograms: Sequence[PowerHistogram] | None = None,
+) -> Booked | None:
+    """Book windows that have no counter and no usage: all of a GPU, then all of the next, so that histograms stay warm.
 
     Parameters
     ----------
-    run : Columns
+    runs : sequence of Columns
+        One after the other in time, of the same GPUs.
     state : GPU_STATE[g]
         Changed in place, as `reconcile.merge` would.
     ceiling_mw, max_gap_us : int64[g]
@@ -330,45 +323,70 @@ def book_power_only(
     Booked or None
         None: `reconcile.merge` must do it, for a GPU has had a counter, or may be a whole hall.
     """
-    gpus = run.offsets.shape[1] - 1
+    gpus = len(state)
     if (state["counter_mj"] >= 0).any() or (ceiling_mw > HIGHEST_MW).any():
         return None
-    counts = (run.offsets[:, 1:] - run.offsets[:, :-1]).sum(axis=0)
+    counts = sum((run.offsets[:, 1:] - run.offsets[:, :-1]).sum(axis=0) for run in runs)
     poured = [histogram.worth_bins(int(counts[gpu])) for gpu, histogram in enumerate(histograms or ())]
     for histogram in itertools.compress(histograms or (), poured):
         histogram.catch_up()
         if histogram.last[BEFORE] > HIGHEST_MW:
             return None
-    booked = Booked(np.zeros(gpus, DIAGNOSTICS), [0] * gpus, [0] * gpus)
-    book = _BOOK_GPU[run.times.dtype]
+    booked = Booked.nothing(gpus)
 
     def book_gpu(gpu: int) -> None:
-        place, out = np.zeros(2, np.int64), np.zeros(3, np.int64)
         histogram = histograms[gpu] if histograms is not None and poured[gpu] else None
-        idle = min(max(int(idle_mw[gpu]), 0), HIGHEST_MW)  # what is above any reading makes no difference
-        own = slice(gpu, gpu + 1)
-        while place[0] < len(run.base_us):
-            bins, last = (histogram.bins, histogram.last) if histogram is not None else (_NO_BINS, _NO_LAST.copy())
-            book(
-                *run, gpu, place, state[own], booked.diagnostics[own], int(ceiling_mw[gpu]), int(max_gap_us[gpu]),
-                2 * idle, histogram is not None, last, bins, out,
-            )  # fmt: skip
-            booked.energy_hnj[gpu] += int(out[0])
-            booked.static_hnj[gpu] += int(out[1])
-            if out[2] and histogram is not None:
-                histogram.make_room(int(out[2]))
-        if histograms is not None and histogram is None:
-            for w in np.flatnonzero(run.offsets[:, gpu + 1] > run.offsets[:, gpu]).tolist():
-                rows_here = run.rows(w, int(run.offsets[w, gpu]), int(run.offsets[w, gpu + 1]))
-                histograms[gpu].extend(*rows_here, int(ceiling_mw[gpu]), int(max_gap_us[gpu]))
+        limits = _Limits.of(ceiling_mw[gpu], max_gap_us[gpu], idle_mw[gpu])
+        for run in runs:
+            _book_run(run, gpu, state, booked, limits, histogram)
+            if histograms is not None and histogram is None:
+                for w in np.flatnonzero(run.offsets[:, gpu + 1] > run.offsets[:, gpu]).tolist():
+                    rows_here = run.rows(w, int(run.offsets[w, gpu]), int(run.offsets[w, gpu + 1]))
+                    histograms[gpu].extend(*rows_here, limits.ceiling_mw, limits.max_gap_us)
 
-    if int(counts.sum()) >= MANY_ROWS and gpus > 1:
+    if int(np.sum(counts)) >= MANY_ROWS and gpus > 1:
         with ThreadPoolExecutor(min(os.cpu_count() or 1, gpus)) as pool:  # the kernels let go of the interpreter's lock
             list(pool.map(book_gpu, range(gpus)))
     else:
         for gpu in range(gpus):
             book_gpu(gpu)
     return booked
+
+
+class _Limits(NamedTuple):
+    """What the readings of one GPU are measured by."""
+
+    ceiling_mw: int
+    max_gap_us: int
+    twice_idle_mw: int
+
+    @classmethod
+    def of(cls, ceiling_mw: np.int64, max_gap_us: np.int64, idle_mw: np.int64) -> _Limits:
+        """Take them as they are said; idle power above any reading makes no difference."""
+        return cls(int(ceiling_mw), int(max_gap_us), 2 * min(max(int(idle_mw), 0), HIGHEST_MW))
+
+
+def _book_run(
+    run: Columns,
+    gpu: int,
+    state: NDArray[np.void],
+    booked: Booked,
+    limits: _Limits,
+    histogram: PowerHistogram | None,
+) -> None:
+    """Book the windows of one run for one GPU."""
+    book = _BOOK_GPU[run.times.dtype]
+    place, out = np.zeros(2, np.int64), np.zeros(3, np.int64)
+    own = slice(gpu, gpu + 1)
+    while place[0] < len(run.base_us):
+        bins, last = (histogram.bins, histogram.last) if histogram is not None else (_NO_BINS, _NO_LAST.copy())
+        book(
+            *run, gpu, place, state[own], booked.diagnostics[own], *limits, histogram is not None, last, bins, out,
+        )  # fmt: skip
+        booked.energy_hnj[gpu] += int(out[0])
+        booked.static_hnj[gpu] += int(out[1])
+        if out[2] and histogram is not None:
+            histogram.make_room(int(out[2]))
 
 
 _NO_BINS = np.empty((2, 0), np.uint32)

@@ -3,16 +3,36 @@
 import json
 import zlib
 
+from wattshed.agent.accounts.changes import Continued
 from wattshed.agent.accounts.former_versions import LATE_HOLE, LINE, NO_LEVEL, STATE
 from wattshed.agent.accounts.former_versions import TOTALS as NAMES_OF_TOTALS
+from wattshed.agent.accounts.journal import changes_after
 
 MERGE, TOTALS = 27, 19
 """How many columns state and tally had in versions 1 and 2."""
 
 
+def _version_5(path):
+    """Read a state file and the changes after it as version 5 had it: whole."""
+    whole = Continued(json.loads(path.read_bytes().partition(b"\n")[2]))
+    about, journal = whole.state(), path.with_suffix(".journal")
+    for body in changes_after(journal, about["seq"], about["mark"]).bodies:
+        whole.apply(json.loads(body))
+    journal.unlink(missing_ok=True)
+    state = whole.state()
+    shown_us = state.pop("shown_us")
+    del state["seq"], state["mark"]
+    for gpu in state["gpus"]:
+        del gpu["gpu"]
+    for job in state["jobs"]:
+        from_us = job.pop("shown_from_us")
+        job["shown_us"] = 0 if from_us is None else shown_us - from_us
+    return state
+
+
 def as_version_4(path) -> None:
     """Rewrite a state file as version 4 had it: without the integral of average power."""
-    state = json.loads(path.read_bytes().partition(b"\n")[2])
+    state = _version_5(path)
     del state["cuts"]
     modules = [gpu["module"] for gpu in state["gpus"] if gpu["module"] is not None]
     for holder in (*state["gpus"], *modules):
@@ -25,7 +45,7 @@ def as_version_4(path) -> None:
 
 def as_version_2(path) -> None:
     """Rewrite a state file as version 2 had it."""
-    state = json.loads(path.read_bytes().partition(b"\n")[2])
+    state = _version_5(path)
     _without_new_columns(state)
     _write(path, 2, state)
 
@@ -34,7 +54,7 @@ def as_version_1(path) -> bool:
     """Rewrite a state file, if it is not, as version 1 had it: what had retired was one with ``_other``."""
     if path.read_bytes().startswith(b"wattshed-state 1 "):
         return False
-    state = json.loads(path.read_bytes().partition(b"\n")[2])
+    state = _version_5(path)
     _without_new_columns(state)
     for job in state["jobs"]:
         job["scrapes"] = 1

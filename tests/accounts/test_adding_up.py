@@ -96,16 +96,16 @@ def test_what_is_said_of_an_account():
 def test_a_job_exists_from_its_first_to_its_last_stretch():
     job = JobAccount(JobKey("a"))
     assert (job.start_us, job.end_us, job.energy_hnj) == (-1, -1, 0)
-    job.shown_us = 9
+    job.shown_from_us = 9
     job.seen(50, 60)
-    assert (job.start_us, job.end_us, job.shown_us) == (50, 60, 0)
-    job.shown_us = 9
+    assert (job.start_us, job.end_us, job.shown_from_us) == (50, 60, None)
+    job.shown_from_us = 9
     for stretch in ((55, 58), (52, 60)):
         job.seen(*stretch)
-        assert (job.start_us, job.end_us, job.shown_us) == (50, 60, 9), "nothing new was seen"
+        assert (job.start_us, job.end_us, job.shown_from_us) == (50, 60, 9), "nothing new was seen"
     job.seen(0, 10)
     job.seen(5, 70)
-    assert (job.start_us, job.end_us, job.shown_us) == (0, 70, 0)
+    assert (job.start_us, job.end_us, job.shown_from_us) == (0, 70, None)
     job.line(X).static_hnj, job.line(Y).dynamic_hnj = 3, 40
     assert job.line(X) is job.lines[X]
     assert job.energy_hnj == 43

@@ -339,13 +339,17 @@ def test_corrupt_books_are_put_aside_and_the_ones_before_serve(tmp_path):
     accounts = book(live(5))
     file.save(accounts, Calibrator(), 1)
     book(live(5, start=5), accounts)
-    file.save(accounts, Calibrator(), 2)
+    file.save(accounts, Calibrator(), 2, final=True)
     path = tmp_path / "state.json"
     whole = path.read_bytes()
-    path.write_bytes(whole[:-40] + b"x" + whole[-39:])
-    found = file.restore(Accounts(), Calibrator())
-    assert (found.found, found.saved_us, len(found.problems)) == (True, 1, 1)
-    assert (tmp_path / "state.json.corrupt").exists()
+    for saved_us in (2, 1):  # with what changed since the one before was written; without it
+        path.write_bytes(whole[:-40] + b"x" + whole[-39:])
+        after = Accounts()
+        found = file.restore(after, Calibrator())
+        assert (found.found, found.saved_us, len(found.problems)) == (True, saved_us, 1)
+        assert published(after) == published(book(live(10 if saved_us == 2 else 5)))
+        assert (tmp_path / "state.json.corrupt").exists()
+        (tmp_path / "state.journal.before").unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize("damaged", ["lines", "ended", "idle_mw", "waiting"])
@@ -366,30 +370,38 @@ def test_of_books_that_cannot_be_believed_nothing_is_taken_over(tmp_path, damage
 def test_books_and_their_name_are_on_the_disk_before_anything_is_shown(tmp_path, monkeypatch):
     """Else a power cut takes counters back, which Prometheus takes for a reset: the whole total as new energy."""
     done = []
-    fsync, replace_ = os.fsync, Path.replace
-    monkeypatch.setattr(os, "fsync", lambda fd: (done.append(str(Path(f"/proc/self/fd/{fd}").readlink())), fsync(fd)))
-    monkeypatch.setattr(Path, "replace", lambda a, b: (done.append("rename"), replace_(a, b))[1])
+    replace_ = Path.replace
+    for name, sync in (("fsync", os.fsync), ("fdatasync", os.fdatasync)):
+        note = lambda fd, sync=sync: (done.append(str(Path(f"/proc/self/fd/{fd}").readlink())), sync(fd))
+        monkeypatch.setattr(os, name, note)
+    monkeypatch.setattr(Path, "replace", lambda a, b: (replace_(a, b), done.append(f"to {b.name}"))[0])
     file = StateFile(tmp_path, "h", "boot")
-    for second in range(3):
+    whole = [str(tmp_path / "state.fresh"), "to state.json", str(tmp_path)]
+    change = [str(tmp_path / "state.journal")]
+    for second, expected in enumerate((whole, [*change, str(tmp_path)], change, change)):
         file.save(book(live(5)), Calibrator(), second * S)
-    assert done == [str(tmp_path / "state.fresh"), "rename", str(tmp_path)] * 3
+        assert done == expected
+        done.clear()
+    file.save(book(live(5)), Calibrator(), 9 * S, final=True)
+    assert done == [*change, *whole, "to state.journal.before"]
 
 
 def test_a_slow_disk_is_not_waited_for_each_second(tmp_path, monkeypatch):
     waited = []
     monkeypatch.setattr(os, "fsync", waited.append)
+    monkeypatch.setattr(os, "fdatasync", waited.append)
     monkeypatch.setattr(state, "SLOW_S", -1.0)
     file = StateFile(tmp_path, "h", "boot")
     with pytest.raises(state.SlowDiskError, match="power cut"):
         file.save(book(live(5)), Calibrator(), 0)
     for second in range(1, 30):
         file.save(book(live(5)), Calibrator(), second * S)
-    assert len(waited) == 2
+    assert len(waited) == 2  # the file and its name
     with pytest.raises(state.SlowDiskError):
         file.save(book(live(5)), Calibrator(), 30 * S)
     monkeypatch.setattr(state, "SLOW_S", 1.0)
-    file.save(book(live(5)), Calibrator(), 31 * S, sync=True)
-    assert len(waited) == 6
+    file.save(book(live(5)), Calibrator(), 31 * S, final=True)
+    assert len(waited) == 7  # the journal and its name; the journal, the file and its name
     assert file.restore(Accounts(), Calibrator()).saved_us == 31 * S
 
 

@@ -44,7 +44,7 @@ def filled():
     ledger.jobs = {
         JobKey(key): JobAccount(
             JobKey(key), {"user": f"user of {key}"}, T0 + first, T0 + first + 1, first + 2, folded=key == "b",
-            shown_us=first + 3, lines={GPU: distinct(Line(), first + 10)},
+            shown_from_us=first + 3, lines={GPU: distinct(Line(), first + 10)},
         )
         for key, first in (("a", 100), ("b", 200))
     }  # fmt: skip

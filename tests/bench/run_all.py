@@ -115,6 +115,7 @@ def main(words=None):
     wanted = set(arguments.only.split(",")) if arguments.only else {one.name for one in BENCHMARKS}
     if unknown := wanted - {one.name for one in BENCHMARKS}:
         parser.error(f"--only {', '.join(sorted(unknown))}: there are {', '.join(one.name for one in BENCHMARKS)}")
+    subprocess.run([sys.executable, "-m", "wattshed", "warm"], check=True, stdout=subprocess.DEVNULL)
     failed, begun_s = 0, time.monotonic()
     for one in BENCHMARKS:
         if one.name in wanted:

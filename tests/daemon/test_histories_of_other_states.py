@@ -37,7 +37,7 @@ def test_a_lost_state_leaves_no_job_running_for_ever(tmp_path):
     lived(Life(tmp_path), windows[:30]).die()
     before = ends(tmp_path)
     assert before["a", 1] == (-1, 0)
-    for name in ("state.json", "state.before"):
+    for name in ("state.json", "state.journal"):
         (tmp_path / name).unlink()
     life = lived(Life(tmp_path), windows[30:])
     life.end(windows[-1].end_us)
@@ -60,12 +60,15 @@ def test_a_state_that_is_older_than_the_history(tmp_path, lost):
     """
     windows = list(seconds(JOBS))
     life = lived(Life(tmp_path), windows[:22])
-    shutil.copy(tmp_path / "state.json", tmp_path / "kept")
+    for name in ("state.json", "state.journal"):
+        shutil.copy(tmp_path / name, tmp_path / f"kept {name}")
     lived(life, windows[22 : 22 + lost])
     life.die()
     written = in_history(tmp_path)
-    shutil.copy(tmp_path / "kept", tmp_path / "state.before")
+    shutil.copy(tmp_path / "kept state.json", tmp_path / "state.before")
+    shutil.copy(tmp_path / "kept state.journal", tmp_path / "state.journal.before")
     (tmp_path / "state.json").write_text("torn")
+    (tmp_path / "state.journal").unlink()
     life = lived(Life(tmp_path), windows[22 + lost :])
     life.end(windows[-1].end_us)
     with closing(sqlite3.connect(tmp_path / "history.db")) as connection:

@@ -36,10 +36,7 @@ def life(folder, *, count=WINDOWS, keep_s=KEEP_S, kill_after_s=None):
 
 def moment_of(folder):
     """When the state was saved last."""
-    try:
-        return (folder / "state.json").stat().st_mtime_ns
-    except FileNotFoundError:
-        return 0
+    return max((path.stat().st_mtime_ns for path in folder.glob("state.j*")), default=0)
 
 
 def stored(folder):

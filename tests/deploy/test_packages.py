@@ -2,6 +2,8 @@
 
 import importlib.util
 import os
+import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.namespaces import Machine, missing
+from wattshed.kernels import cpu
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITE = "bookworm"
@@ -59,7 +62,8 @@ def packages(builder, tmp_path_factory, _peer):
     folder = tmp_path_factory.mktemp("packages")
     for parent in (folder, *folder.parents[:2]):
         parent.chmod(0o755)
-    builder.stage(folder / "stage/tree", folder / "stage/wheel")
+    libraries, wheel = builder.compiled(folder / "stage/kernels"), builder.pure_wheel(folder / "stage/wheel")
+    builder.stage(folder / "stage/tree", wheel, libraries)
     (folder / "in").mkdir()
     for number in ("1.0.0", "1.0.1"):
         builder.pack("deb", folder / "stage/tree", folder / "in", number)
@@ -155,3 +159,30 @@ def test_the_rpm_holds_the_same(packages, builder):
     ), "noreplace"
     assert builder.PYTHON in rpm("-R")
     assert "systemd-sysusers wattshed.conf" in rpm("--scripts")
+
+
+def test_the_wheel_of_this_machine_has_the_kernels_compiled(builder, tmp_path):
+    """It is made for two levels of processor, needs an old libc alone, and its library is what runs."""
+    libraries = builder.compiled(tmp_path / "kernels")
+    wheel = builder.wheel_with(builder.pure_wheel(tmp_path / "pure"), libraries, tmp_path)
+    assert wheel.name.endswith(f"-py3-none-manylinux2014_{platform.machine()}.whl")
+    site = tmp_path / "site"
+    subprocess.run([*builder.PIP, "install", "-q", "--no-deps", "--target", str(site), str(wheel)], check=True)
+    inside = site / "wattshed/kernels/lib"
+    assert sorted(path.name for path in inside.iterdir()) == [path.name for path in libraries]
+    for library in inside.glob("*.so"):
+        symbols = subprocess.run(["nm", "-D", "-u", str(library)], capture_output=True, text=True, check=True).stdout
+        versions = [tuple(map(int, found.split("."))) for found in re.findall(r"@GLIBC_([\d.]+)", symbols)]
+        assert all(version <= (2, 17) for version in versions), symbols
+    program = "from wattshed.kernels import load; form = load.form(); print(form.name, form.cpu, form.reason)"
+    told = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(site), "NUMBA_CACHE_DIR": str(tmp_path / "none")},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    name, level, reason = told.stdout.split(maxsplit=2)
+    if set(builder.LEVELS[platform.machine()]) & set(cpu.names()):
+        assert (name, level) == ("so", cpu.level())
+        assert str(inside) in reason
+    else:  # a processor that is older than what packages are made for
+        assert name != "so"

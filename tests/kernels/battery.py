@@ -42,6 +42,8 @@ def battery(*, device="cpu", rows=150):
     for name, recording, gap in (("node", node(1, rows), GAP), ("hostile", hostile(), 2**62)):
         out[f"energy {name}"] = energy.integrate(*recording, gap, device=device)
         out[f"quantiles {name}"] = [quantiles.quantiles(*recording, gap, (0, 500_000, 990_000), device=device)]
+    steady = node(1, rows, broken=0.0)
+    out["quantiles steady"] = [quantiles.quantiles(*steady, GAP, device=device)]
     ordinary = node(1, rows)
     out["counts"] = [ensemble.draw_counts(5, 3, 11, first=2, device=device)]
     out["windows"] = windows.windows(*ordinary, 7_000_000, GAP, device=device)
@@ -80,6 +82,7 @@ def shrink(setting):
         setting(module, "CHUNK", size)
         setting(module, "each", one_by_one)
     setting(energy, "CUDA_BLOCK", 16)
+    setting(quantiles, "_GUESS_FROM", 40)
     for module in (windows, jobs):
         setting(module, "CUDA_CHUNK", 5)
 

@@ -15,7 +15,7 @@ from wattshed.agent.bench.accuracy.scenarios import SCENARIOS
 COMMITTED = json.loads(NUMBERS.read_text(encoding="utf-8"))
 EXACT_J = 0.25  # numbers are rounded to 0.1 J
 FOLDER = Path(os.environ.get("WATTSHED_PEERS", Path(sys.prefix) / "peers"))
-SMALL = ("no-counter", "counter-reset", "driver-reload", "capped", "mig", "killed")
+SMALL = ("driver-reload", "capped", "mig", "killed")
 """What the peers measure in each run of the tests; `make peers` has them measure all."""
 PEERS = [kind.name for kind in peers.PEERS]
 

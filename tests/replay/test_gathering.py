@@ -7,7 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wattshed.agent.accounts.attribution import Accounts
+from wattshed.agent.replay.books import Part, Settings, book, pieces_of
 from wattshed.agent.replay.gathering import gathered
+from wattshed.agent.traces.native.recorder import Recorder
+from wattshed.agent.traces.options import Options
+from wattshed.agent.traces.sources import find
 from wattshed.agent.window import Device, Event, Owner, Readings, Usage, Window
 
 S = 1_000_000
@@ -88,3 +92,36 @@ def test_a_run_is_long_and_no_longer_than_asked():
     counted = replace(stream[3], readings=replace(readings, counter_mj=np.array([5, -1])))
     assert [1 if isinstance(run, Window) else len(run) for run in gathered([*stream[:2], counted], 99)] == [2, 1]
     assert list(gathered([], 5)) == []
+
+
+def recorded(folder):
+    """A recording of some days in short segments, with readings of 0 W."""
+    devices = DEVICES[:2]
+    recorder = Recorder(folder, "a", segment_bytes=20_000, sync_s=float("inf"))
+    for seq in range(60):
+        start = 1_700_000_000 * S + seq * 3_600 * S
+        times = start + np.tile(np.arange(6) * S, 2)
+        powers = np.where(np.arange(12) % 6 == seq % 6, 0, 100_000 + seq).astype(np.int32)
+        readings = Readings(np.array([0, 6, 12]), times, powers, np.full(12, -1))
+        recorder.append(Window("a", seq, start, start + 6 * S, devices, readings, np.full(2, -1)))
+    recorder.close()
+    (chain,) = find([str(folder)], Options())
+    return chain
+
+
+def test_days_read_one_after_the_other_are_the_days_one_by_one(tmp_path, monkeypatch):
+    """The books, and what is told of each file."""
+    chain, whole, one_by_one, runs = recorded(tmp_path), Part(), Part(), []
+    for piece in pieces_of(chain):
+        book(piece, Settings(Options()), one_by_one)
+    add_run = Accounts.add_run
+    monkeypatch.setattr(Accounts, "add_run", lambda self, run: runs.append(len(run)) or add_run(self, run))
+    book(chain, Settings(Options()), whole)
+    assert [r.rejected for r in whole.reports] == [r.rejected for r in one_by_one.reports]
+    days = [source.path.parent for source in chain.sources]
+    assert sum(r.rejected["zero"] for r in whole.reports) == 120
+    assert sum(bool(r.rejected) for r in whole.reports) == len(set(days)) < len(days)
+    assert books(whole.accounts) == books(one_by_one.accounts)
+    # Short segments of a day are booked together.
+    assert len(runs) == len(set(days))
+    assert sum(runs) == len(days)

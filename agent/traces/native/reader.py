@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from wattshed.agent.traces.chunk import Chunk
     from wattshed.agent.window import Window
 
-_STRETCH = 64 << 20  # bytes of a segment that are looked through, and processed, at once
+STRETCH = 64 << 20
+"""Bytes of a segment that are looked through, and processed, at once."""
 _MESSAGES = 1 << 16  # and messages
 _LOOK_AHEAD = 4  # messages searched for a definition whose first copy was damaged
 _PLACE = {name: PLACES + 2 * i for i, name in enumerate(COLUMNS)}
@@ -101,7 +102,7 @@ class _Segment:
         if at > len(self._view):
             yield np.empty((0, PLACES + 2 * len(COLUMNS)), np.int64), f"{len(self._view)} bytes at 0"
         while at < len(self._view):
-            table, following = look_through(self._bytes, at, at + _STRETCH, places, _MESSAGES)
+            table, following = look_through(self._bytes, at, at + STRETCH, places, _MESSAGES)
             intact = self._intact(table)
             if intact < len(table):
                 following = int(table[intact, START])
@@ -155,13 +156,11 @@ class _Segment:
             self._report.reject("damaged", text=damage)
 
     def _power_only(self, table: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return which messages hold power readings and nothing else that counts, of nobody, and define nothing."""
+        """Return which messages hold power readings and nothing else that counts, of nobody."""
         count = {name: table[:, place + 1] for name, place in _PLACE.items()}
         rows = np.maximum(count["dt_us"], count["time_us"])
-        power_only: NDArray[np.bool_] = (
-            (table[:, READABLE] > 0) & (count["power_mw"] == rows) & (table[:, _PLACE["devices"]] < 0)
-        )
-        power_only &= (table[:, _PLACE["owners"]] < 0) & (table[:, _PLACE["events"]] < 0) & (rows > 0)
+        power_only: NDArray[np.bool_] = (table[:, READABLE] > 0) & (count["power_mw"] == rows) & (rows > 0)
+        power_only &= table[:, _PLACE["events"]] < 0
         power_only &= (count["instant_mw"] == rows) | (count["instant_mw"] == 0)
         power_only &= (count["dt_us"] == 0) | (count["time_us"] == 0)
         for name in _MUST_BE_EMPTY:
@@ -181,6 +180,12 @@ class _Segment:
 
     def _batch(self, table: NDArray[np.int64]) -> WindowBatch | None:
         """Put power-only windows together as far as they have the same devices; None if they do not fit them."""
+        defines = (table[:, _PLACE["devices"]] >= 0) | (table[:, _PLACE["owners"]] >= 0)
+        try:
+            for row in table[defines]:
+                self._decoder.learn(self._cells(row))
+        except Damaged:
+            return None
         devices = self._decoder.devices(int(self._numbers(table[:1], "devices_id", np.uint32)[0]))
         in_words = bool(table[0, _PLACE["dt_us"] + 1])
         times, size = ("dt_us", 4) if in_words else ("time_us", 8)
@@ -242,14 +247,7 @@ class _Segment:
             yield from rows_of_batch(batch)
             return
 
-        def text(name: str) -> str | None:
-            return bytes(self._list(row, name, np.uint8)).decode(errors="replace") if row[_PLACE[name]] >= 0 else None
-
-        cells: dict[str, Any] = {name: text(name) for name in ("host", "devices", "owners", "events")}
-        for name in ("seq", "start_us", "end_us"):
-            cells[name] = int(self._list(row, name, np.int64)[0])
-        for name in ("devices_id", "owners_id"):
-            cells[name] = int(self._list(row, name, np.uint32)[0])
+        cells = self._cells(row)
         lists = {name: self._list(row, name, dtype) for name, dtype in LISTS.items()}
         count = int(row[_PLACE["gauge_names"] + 1])
         names: list[str] = []
@@ -258,6 +256,19 @@ class _Segment:
             letters = bytes(self._list(row, "gauge_names text", np.uint8))
             names = [letters[a:b].decode(errors="replace") for a, b in itertools.pairwise(spots.tolist())]
         yield cells, lists, names
+
+    def _cells(self, row: NDArray[np.int64]) -> dict[str, Any]:
+        """Read the scalars of a message."""
+
+        def text(name: str) -> str | None:
+            return bytes(self._list(row, name, np.uint8)).decode(errors="replace") if row[_PLACE[name]] >= 0 else None
+
+        cells: dict[str, Any] = {name: text(name) for name in ("host", "devices", "owners", "events")}
+        for name in ("seq", "start_us", "end_us"):
+            cells[name] = int(self._list(row, name, np.int64)[0])
+        for name in ("devices_id", "owners_id"):
+            cells[name] = int(self._list(row, name, np.uint32)[0])
+        return cells
 
     def _look_ahead(self, at: int) -> None:
         """Learn a definition from its next copy."""

@@ -81,9 +81,9 @@ def versions() -> dict[str, str]:
     return found
 
 
-def warm(groups: tuple[str, ...]) -> int:
-    """Compile some of the CPU's kernels in a process of its own, for the cache that we share."""
-    program = f"from wattshed.kernels.warm import warm_up; warm_up(only={groups!r})"
+def warm() -> int:
+    """Compile the CPU's kernels in a process of its own, for the cache that we share."""
+    program = "from wattshed.kernels.warm import warm_up; warm_up()"
     return subprocess.run([sys.executable, "-c", program], env=child_environment(), check=False).returncode
 
 
