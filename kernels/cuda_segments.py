@@ -82,8 +82,8 @@ def _sum_segments(time_us, power_mw, offsets, gpu, first, edges, rows, idle_mw, 
     high = low
     cursor = time_us[i]
     row = np.int64(0)
-    rest = np.int64(0)  # of the interval that an edge has cut, after the cursor; and the power at the cursor
-    power = np.int64(0)
+    rest: Any = np.int64(0)  # of the interval that an edge has cut, after the cursor; and the power at the cursor
+    power: Any = np.int64(0)
     more = True
     while more:
         end = edges[edge + row] if edge + row < last_edge else _FOREVER
@@ -93,7 +93,8 @@ def _sum_segments(time_us, power_mw, offsets, gpu, first, edges, rows, idle_mw, 
             length = min(time_us[i + 1], end) - cursor
             amount = rest
             if end < time_us[i + 1]:
-                amount, power = along_the_line(rest, power, np.int64(power_mw[i + 1]), length, time_us[i + 1] - cursor)
+                after: Any = np.int64(power_mw[i + 1])
+                amount, power = along_the_line(rest, power, after, length, time_us[i + 1] - cursor)
             rest -= amount
             energy += amount
             static += min(amount, idle_pair * length)

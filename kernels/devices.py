@@ -36,7 +36,7 @@ PASS_START_S = 3.0
 on an H200)."""
 SLOWEST_PASS = 1e9
 """Bytes of readings a second that a machine books without a device, at least."""
-_MARKS = ("/dev/nvidiactl", "/dev/nvidia0", "/proc/driver/nvidia", "/dev/dxg", "/dev/nvhost-gpu", "/dev/nvmap")
+MARKS = ("/dev/nvidiactl", "/dev/nvidia0", "/proc/driver/nvidia", "/dev/dxg", "/dev/nvhost-gpu", "/dev/nvmap")
 """What is there where a driver is: on a server, under WSL, on a Jetson."""
 
 
@@ -67,7 +67,7 @@ def simulated() -> bool:
 
 def absent() -> bool:
     """Look, without loading anything, whether this machine has no trace of a device's driver."""
-    return not simulated() and not any(os.path.exists(mark) for mark in _MARKS)  # noqa: PTH110 - nothing is imported
+    return not simulated() and not any(os.path.exists(mark) for mark in MARKS)  # noqa: PTH110 - nothing is imported
 
 
 def _in_one_line(error: Exception) -> str:
@@ -172,7 +172,8 @@ def decide_pass(
         Whether there is no trace of a device.
     """
     if size < PASS_START_S * SLOWEST_PASS:
-        return Choice("cpu", f"{size / 1e6:.0f} MB of power readings are summed before a device has started")
+        amount = f"{size / 1e6:.0f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+        return Choice("cpu", f"{amount} of power readings are summed before a device has started")
     if absent():
         return Choice("cpu", NO_DEVICE)
     if why := obstacle():

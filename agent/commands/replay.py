@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.replay.books import Part, Settings, Tell
     from wattshed.agent.replay.history import ReplayedHistory
-    from wattshed.agent.replay.placing import Place
+    from wattshed.agent.replay.placing import WhereSummed
     from wattshed.agent.replay.points import Points
     from wattshed.agent.traces.sources import Chain
     from wattshed.agent.window import Window
@@ -177,7 +177,7 @@ def _booked(
     tell: Tell,
     stop: Callable[[], bool],
     *,
-    where: Place,
+    where: WhereSummed,
     see: Callable[[Window], None] | None = None,
 ) -> Part:
     """Attribute one chain in this process, with points for the outlets if there are any."""
@@ -242,7 +242,7 @@ def _points_wanted(args: argparse.Namespace) -> bool:
     return args.openmetrics is not None or args.remote_write is not None
 
 
-def _print(style: str, whole: Part, settings: Settings, where: Place, *, interrupted: bool) -> None:
+def _print(style: str, whole: Part, settings: Settings, where: WhereSummed, *, interrupted: bool) -> None:
     from wattshed.agent.replay.report import as_json, document, label_names, write_csv  # noqa: PLC0415
     from wattshed.agent.replay.tables import print_tables  # noqa: PLC0415
 

@@ -26,7 +26,7 @@ _TRIAL_GPUS, _TRIAL_ROWS = 8, 1 << 18
 _ONLY = "a device sums only power readings without a counter, and without jobs, points or a history to cut them"
 
 
-class Place:
+class WhereSummed:
     """Where sums are made.
 
     Parameters
@@ -67,7 +67,7 @@ class Place:
         return {"device": device if rows else "cpu", "device_reason": reason, "device_rows": rows}
 
 
-def place(asked: str, chains: Sequence[Chain], settings: Settings, *, in_windows: bool) -> Place:
+def place(asked: str, chains: Sequence[Chain], settings: Settings, *, in_windows: bool) -> WhereSummed:
     """Decide where a replay makes its sums.
 
     Parameters
@@ -84,17 +84,18 @@ def place(asked: str, chains: Sequence[Chain], settings: Settings, *, in_windows
         If "cuda" cannot be had.
     """
     if asked == "cpu":
-        return Place(Choice("cpu", "asked for"))
+        return WhereSummed(Choice("cpu", "asked for"))
     fits = settings.jobs is None and not in_windows
     if asked == "cuda":
         if why := devices.obstacle():
             raise InputError(f"--device cuda: no usable CUDA device here ({why}); use --device cpu")
-        return Place(Choice("cuda", "asked for"), fits=fits)
+        return WhereSummed(Choice("cuda", "asked for"), fits=fits)
     if not fits:
-        return Place(Choice("cpu", _ONLY))
-    # Of text nearly all the time goes into reading it.
+        return WhereSummed(Choice("cpu", _ONLY))
+    if not any(chain.native for chain in chains):
+        return WhereSummed(Choice("cpu", "reading these files takes far longer than summing what they hold"))
     size = sum(source.path.stat().st_size for chain in chains if chain.native for source in chain.sources)
-    return Place(devices.decide_pass(size, obstacle=devices.obstacle, speeds=_measured))
+    return WhereSummed(devices.decide_pass(size, obstacle=devices.obstacle, speeds=_measured))
 
 
 def _measured() -> Speeds:

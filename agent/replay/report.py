@@ -77,7 +77,7 @@ def document(
     ----------
     part : Part
     where : dict, optional
-        Where sums were made, see `agent.replay.placing.Place.told`.
+        Where sums were made, see `agent.replay.placing.WhereSummed.told`.
     partial : bool
     notes : list of str, optional
     """

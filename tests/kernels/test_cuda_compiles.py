@@ -47,7 +47,7 @@ def test_every_kernel_becomes_ptx(compiled):
 def a_driver(monkeypatch):
     """A machine with a card, as far as the driver says."""
     monkeypatch.setattr(cuda_target.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(devices, "_MARKS", ("/",))
+    monkeypatch.setattr(devices, "MARKS", ("/",))
     devices.obstacle.cache_clear()
     yield
     devices.obstacle.cache_clear()

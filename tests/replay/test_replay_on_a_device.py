@@ -1,14 +1,16 @@
 """``wattshed replay --device``: the same answer from a CUDA device, which says where its sums were made and why."""
 
+import argparse
 import json
 
 import pytest
 
 from tests.kernels.processes import output_of
+from wattshed.agent.commands import replay
+from wattshed.agent.errors import InputError
 from wattshed.kernels import devices
 
 HERE = ("device", "device_reason", "device_rows")
-GIVEN = ["--columns", "time=ts:s,gpu=gpu,power=watt:W"]
 
 
 @pytest.fixture(scope="module")
@@ -64,16 +66,17 @@ def test_the_tables_end_with_it(answers):
     assert text.endswith("summed on the CUDA device: asked for\n")
 
 
-def test_workers_have_no_device(wattshed, tmp_path):
-    (tmp_path / "log.csv").write_text("ts,gpu,watt\n1,0,100\n2,0,100\n")
-    code, out, err = wattshed("replay", tmp_path / "log.csv", *GIVEN, "--device", "cuda", "--workers", "2")
-    assert (code, out) == (2, "")
-    assert err == "wattshed: --device cuda works in one process; leave --workers and --scheduler out\n"
+def test_workers_have_no_device():
+    parser = argparse.ArgumentParser()
+    replay.add_parser(parser.add_subparsers())
+    args = parser.parse_args(["replay", "log.csv", "--device", "cuda", "--workers", "2"])
+    with pytest.raises(InputError, match=r"^--device cuda works in one process; leave --workers and --scheduler out$"):
+        args.run(args)
 
 
 def test_without_a_trace_of_a_driver_nothing_is_loaded(monkeypatch):
     monkeypatch.delenv("NUMBA_ENABLE_CUDASIM", raising=False)
-    monkeypatch.setattr(devices, "_MARKS", ())
+    monkeypatch.setattr(devices, "MARKS", ())
     devices.obstacle.cache_clear()
     monkeypatch.setattr(devices.importlib.util, "find_spec", lambda _name: pytest.fail("it looked for numba-cuda"))
     assert devices.obstacle() == devices.NO_DEVICE

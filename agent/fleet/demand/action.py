@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
+    from wattshed.agent.fleet.demand.grid import Load
+
 SWINGS_DO_NOT_AGE = (
     "swings of 0.2-3 Hz do not age a transformer (its winding takes minutes to warm up): see ramps and bands"
 )
@@ -82,32 +84,8 @@ def examine(
             said.append(
                 "the recording is shorter than the oil's time constant: temperatures start in equilibrium with its mean"
             )
-    ensemble = None
-    if args.scale is not None:
-        ensemble = simulate(
-            load,
-            args.scale,
-            replicates=args.replicates,
-            unit=args.resample,
-            checkpoint_s=args.checkpoint or 0.0,
-            limit_w=args.limit,
-            seed=args.seed,
-            progress=_progress(args.replicates),
-        )
-        said.append(
-            "the simulated jobs are independent of one another; a schedule that starts them together peaks higher"
-        )
-    elif args.limit is not None and recording.kind != "total":
-        ensemble = resample(
-            load,
-            replicates=args.replicates,
-            unit=args.resample,
-            limit_w=args.limit,
-            seed=args.seed,
-            drawing=drawing,
-        )
-    elif args.limit is not None:
-        said.append("--limit needs --scale, or a recording of several jobs: one load has one peak, and no probability")
+    ensemble, remarks = _ensemble(args, recording, load, drawing)
+    said += remarks
     return Findings(
         args.source,
         recording,
@@ -120,6 +98,40 @@ def examine(
         tuple(dict.fromkeys(said)),
         drawing.told(),
     )
+
+
+def _ensemble(
+    args: argparse.Namespace, recording: LoadRecording, load: Load, drawing: Drawing
+) -> tuple[Ensemble | None, list[str]]:
+    """Draw fleets like the recorded one, if they are asked for; and what is to be said of them."""
+    if args.scale is not None:
+        drawn = simulate(
+            load,
+            args.scale,
+            replicates=args.replicates,
+            unit=args.resample,
+            checkpoint_s=args.checkpoint or 0.0,
+            limit_w=args.limit,
+            seed=args.seed,
+            progress=_progress(args.replicates),
+        )
+        apart = "the simulated jobs are independent of one another; a schedule that starts them together peaks higher"
+        return drawn, [apart]
+    if args.limit is None:
+        return None, []
+    if recording.kind == "total":
+        return None, [
+            "--limit needs --scale, or a recording of several jobs: one load has one peak, and no probability"
+        ]
+    drawn = resample(
+        load,
+        replicates=args.replicates,
+        unit=args.resample,
+        limit_w=args.limit,
+        seed=args.seed,
+        drawing=drawing,
+    )
+    return drawn, []
 
 
 def _progress(replicates: int) -> Callable[[int], None] | None:
