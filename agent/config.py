@@ -253,8 +253,8 @@ class Config:
     )
     jit: str = key(
         "auto",
-        "How the code that bills runs; the same integers in every form. auto: a compiled library where there is one (so, "
-        "objects), else plain Python (off). numba compiles at the start, in the agent. cpu means auto.",
+        "How the code that bills runs; the same integers in every form. auto: a compiled library where there is one "
+        "(so, objects), else plain Python (off). numba compiles at the start, in the agent. cpu means auto.",
         choices=("auto", "so", "objects", "numba", "off", "cpu"),
     )
     default_sigma: float = key(

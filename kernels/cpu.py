@@ -35,7 +35,7 @@ def level(flags: frozenset[str] | None = None) -> str:
     can = _flags() if flags is None else flags
     reached = "x86-64" if platform.machine() == "x86_64" else platform.machine()
     for name, wanted in _LEVELS.items():
-        if not can.issuperset(wanted.split()):
+        if not reached.startswith("x86-64") or not can.issuperset(wanted.split()):
             break
         reached = name
     return reached

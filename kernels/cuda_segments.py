@@ -1,7 +1,7 @@
 """The CUDA twin of energy between the edges of usage rows: a small block of threads for each chunk of samples.
 
-All threads of a block follow the edges of the chunk together, as one thread of the CPU does; the rows between two edges,
-which are nearly all the work, are summed by all of them, neighbours reading neighbouring rows.
+All threads of a block follow the edges of the chunk together, as one thread of the CPU does; the rows between two
+edges, which are nearly all the work, are summed by all of them, neighbours reading neighbouring rows.
 """
 
 # Kernels are typed by numba when they are first called; what Python calls is annotated.

@@ -120,6 +120,8 @@ def _all_of(libraries: Iterable[Any]) -> list[Any]:
 def linked(kernels: dict[str, Any], progress: Callable[[str, int, int], None] | None = None) -> Any:
     """Compile entries to one module of LLVM, in which only they can be seen.
 
+    numba is of no other use in this process afterwards: it takes helpers for compiled whose code is not loaded.
+
     Parameters
     ----------
     kernels : dict
@@ -160,7 +162,7 @@ def _one_module(codegen, libraries, symbols) -> Any:
     """Link what was collected; what is no entry cannot be seen from outside, and may go."""
     module = llvm.parse_assembly(str(codegen._create_empty_module("kernels")))  # noqa: SLF001
     for library in libraries:
-        module.link_in(library._final_module)  # noqa: SLF001
+        module.link_in(library._final_module, preserve=True)  # noqa: SLF001 - numba keeps those of its own
     for function in module.functions:
         if not function.is_declaration:
             function.linkage = "external" if function.name in symbols else "internal"

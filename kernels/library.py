@@ -11,6 +11,7 @@ import ctypes
 import hashlib
 import json
 import logging
+import mmap
 import os
 import stat
 import sys
@@ -131,6 +132,15 @@ def _is_known_layout() -> bool:
     )
 
 
+def may_run_new_code() -> bool:
+    """Return whether the system lets this process write code and run it, as any compiler in a process must."""
+    try:
+        mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC).close()
+    except OSError:
+        return False
+    return True
+
+
 def _shared(path: Path) -> Callable[[str], Any]:
     """Load a shared library."""
     loaded = ctypes.CDLL(str(path))
@@ -160,6 +170,8 @@ def find(form: str) -> Library | None:
 
     What is refused is logged once, with the reason.
     """
+    if form == "objects" and not may_run_new_code():
+        return None
     for manifest, about in _manifests():
         if not (path := _verified(manifest, about, form)):
             continue

@@ -9,7 +9,6 @@ numba's cache.
 from __future__ import annotations
 
 import importlib.util
-import mmap
 import os
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -17,12 +16,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from wattshed.kernels import cpu, library
-from wattshed.kernels.library import SCHEMA, symbol
+from wattshed.kernels.library import SCHEMA, may_run_new_code, symbol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["FORMS", "KERNELS", "SCHEMA", "Form", "bind", "form", "look_again", "register", "setting", "symbol", "use"]
+__all__ = [
+    "FORMS", "KERNELS", "SCHEMA", "Form", "bind", "form", "look_again", "may_run_new_code", "register", "setting",
+    "symbol", "use",
+]  # fmt: skip
 
 FORMS = ("so", "objects", "numba", "off")
 
@@ -129,15 +131,6 @@ def _take(new: Form, binder: Callable[[Entry], Callable[..., Any] | None] | None
     for kernel in KERNELS.values():
         bind(kernel)
     return new
-
-
-def may_run_new_code() -> bool:
-    """Return whether the system lets this process write code and run it, as any compiler in a process must."""
-    try:
-        mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC).close()
-    except OSError:
-        return False
-    return True
 
 
 def register(kernel: Entry) -> None:

@@ -247,6 +247,7 @@ def test_a_fault_of_a_part_is_noted_in_one_way():
 
 
 PATH_EDITS = {
+    "agent/daemon/compiling.py": "hands it on to the process that compiles, and edits nothing",
     "tests/gpu/kit/results.py": "hands it on to interpreters that were started under another name, and edits nothing",
     "tests/mutants/run.py": "judges a copy of the tree in a fork, which starts no interpreter that could be told where",
     "tests/test_examples.py": "says that examples need none",

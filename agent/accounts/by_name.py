@@ -15,7 +15,8 @@ Record = TypeVar("Record")
 
 def named(record: object) -> dict[str, int]:
     """Lay a dataclass of whole numbers out by name; integers of any size survive JSON."""
-    names, values = _of(type(record))
+    kind: type = type(record)
+    names, values = _of(kind)
     return dict(zip(names, values(record), strict=True))
 
 

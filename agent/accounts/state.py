@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 VERSION = 6
 """Every number has its name, and changes may follow; see `agent.accounts.former_versions` for those before."""
-LONGEST_JOURNAL = 1 << 18
+LONGEST_JOURNAL = 1 << 20
 """Bytes of changes, or twice those of the state if that is more, after which it is written whole again."""
 SLOW_S = 1.0
 """A disk that takes longer to have the state for certain is waited for only every `SLOW_SYNC_US`."""

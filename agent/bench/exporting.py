@@ -37,7 +37,7 @@ WATTSHED = "wattshed run"
 SETTLES_S = 2.0
 _READY_S = 120.0
 _POWER = frozenset({"nvmlDeviceGetFieldValues", "nvmlDeviceGetPowerUsage"})
-_EACH = {
+_EACH: dict[str, tuple[str, Callable[[Any], float]]] = {
     "gpu_power_watts": ("nvmlDeviceGetPowerUsage", lambda mw: mw / 1e3),
     "gpu_energy_joules": ("nvmlDeviceGetTotalEnergyConsumption", lambda mj: mj / 1e3),
     "gpu_memory_used_bytes": ("nvmlDeviceGetMemoryInfo", lambda memory: memory.used),
@@ -99,7 +99,7 @@ def _stamped() -> Iterator[dict[int, list[int]]]:
 
         return call
 
-    SimulatedLibrary.answering = answering  # type: ignore[method-assign]
+    SimulatedLibrary.answering = answering  # type: ignore[method-assign, assignment]
     try:
         yield stamps
     finally:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
-from wattshed.agent.replay.progress import compile_in_sight, in_sight, reading, sending
+from wattshed.agent.replay.progress import in_sight, kernels_for, reading, sending
 
 if TYPE_CHECKING:
     import argparse
@@ -148,8 +148,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     where = place(args.device, chains, settings, in_windows=args.history is not None or _points_wanted(args))
     outlets = _outlets(args)
-    compile_in_sight()
-    with _interruptible() as stopped, closing(_points()) if outlets else nullcontext() as points:
+    with kernels_for(chains), _interruptible() as stopped, closing(_points()) if outlets else nullcontext() as points:
         if needs_survey(chains, settings):
             with in_sight("finding the GPUs of the jobs"):
                 settings = settled(settings, (look(chain, settings, stopped) for chain in chains))

@@ -11,10 +11,8 @@ import gzip
 import io
 import math
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.request import urlopen
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.delimited import PACKED, sniff
@@ -49,6 +47,9 @@ def read_bytes(path: str | Path) -> bytes:
 
 def _fetched(url: str | Path) -> bytes:
     """Content of an http(s) URL, within FETCH_S and MOST_FETCHED."""
+    from http.client import HTTPException  # noqa: PLC0415 - a file on the disk needs no TLS
+    from urllib.request import urlopen  # noqa: PLC0415
+
     try:
         with urlopen(str(url), timeout=FETCH_S) as answer:  # noqa: S310  (only http and https come here)
             content: bytes = answer.read(MOST_FETCHED + 1)

@@ -11,24 +11,56 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from wattshed.agent.replay.books import Part, Tell
+    from wattshed.agent.traces.options import TraceFile
     from wattshed.agent.traces.sources import Chain
 
 
-def compile_in_sight() -> None:
-    """On a terminal, say so if the kernels have to be compiled first: ten seconds of silence look like a fault."""
-    if not sys.stderr.isatty():
-        return
+FEW_ROWS = 50_000
+"""Fewer readings than this are done in plain Python before a compiler has started, even if its work is in a cache."""
+
+
+@contextmanager
+def kernels_for(chains: list[Chain]) -> Iterator[None]:
+    """See to it that the kernels are worth their start.
+
+    A library that was built ahead takes a millisecond. Where there is none, and numba would compile: a short trace is
+    replayed in plain Python; for a long one, and on a terminal, it is said that the library is built, once.
+    """
     from wattshed.kernels import load  # noqa: PLC0415
 
-    if load.form().name != "numba":
+    if load.form().name != "numba" or load.setting() == "numba":
+        yield
+        return
+    if sum(map(_rows_at_most, (source for chain in chains for source in chain.sources))) >= FEW_ROWS:
+        _compile_in_sight()
+        yield
+        return
+    load.use("auto", just_in_time=False)
+    try:
+        yield
+    finally:
+        load.use("auto")
+
+
+def _rows_at_most(source: TraceFile) -> int:
+    from wattshed.agent.traces.foreign import detect  # noqa: PLC0415
+
+    least = {detect.NATIVE: 8, detect.NATIVE_PARQUET: 2, detect.PARQUET: 2}  # bytes of a reading
+    of_text = 5 if source.path.suffix == ".gz" else 50
+    return source.path.stat().st_size // least.get(source.format, of_text)
+
+
+def _compile_in_sight() -> None:
+    """On a terminal, say so if the kernels have to be compiled first: half a minute of silence looks like a fault."""
+    if not sys.stderr.isatty():
         return
     from rich.console import Console  # noqa: PLC0415
 
     from wattshed.kernels.warm import WarmError, warm_up  # noqa: PLC0415
 
-    status = Console(stderr=True).status("compiling the kernels, once, which takes half a minute")
+    status = Console(stderr=True).status("building the library of kernels, once, which takes half a minute")
     with status, contextlib.suppress(WarmError):  # then numba compiles each as it is needed
-        warm_up(lambda name, number, of, _: status.update(f"compiling kernel {number} of {of}: {name}"))
+        warm_up(lambda name, number, of, _: status.update(f"building kernel {number} of {of}: {name}"))
 
 
 @contextmanager

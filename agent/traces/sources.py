@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.report import SourceReport
@@ -223,6 +222,8 @@ def _format_of_parquet(path: Path) -> str:
     InputError
         If it is damaged.
     """
+    import pyarrow.parquet as pq  # noqa: PLC0415 - a tenth of the start of a replay that needs none
+
     try:
         with pq.ParquetFile(path) as file:
             return detect.NATIVE_PARQUET if is_native_parquet(file.schema_arrow) else detect.PARQUET

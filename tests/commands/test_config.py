@@ -88,7 +88,10 @@ def test_every_key_can_be_set_in_the_environment(tmp_path):
                 "write HOST:PORT, [IPv6]:PORT, or :PORT for all"
             ),
         ),
-        ("jit = 'of'", "config.toml:1:1: jit: must be one of cpu, off, not 'of'; did you mean off?"),
+        (
+            "jit = 'of'",
+            "config.toml:1:1: jit: must be one of auto, so, objects, numba, off, cpu, not 'of'; did you mean off?",
+        ),
         (
             "meter = 'nvlm'",
             (

@@ -3,11 +3,13 @@
 import random
 
 import numpy as np
+import pytest
 
 from tests.kernels.faulty_streams import CEILING, GAP, HOLES, KINDS, STEPS, WATTS, Meter
+from tests.kernels.recordings import node
 from tests.kernels.test_messages import directory, stream
 from tests.kernels.test_plain import laid_out
-from wattshed.kernels import bandwidth, columns
+from wattshed.kernels import bandwidth, columns, quantiles
 from wattshed.kernels.billing import block_sums
 from wattshed.kernels.billing.histogram import PowerHistogram
 from wattshed.kernels.billing.layout import DIAGNOSTICS
@@ -115,7 +117,14 @@ def billed(between=lambda _window: None):
     order, offsets = columns.dealt(np.array([draw.randrange(4) for _ in range(50)], np.int32), 4)
     table, end = directory(stream()[0])
     words = np.arange(1_000, dtype=np.int64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quantiles, "_GUESS_FROM", 1_000)
+        guessed = quantiles.quantiles(*node(3, 4_000), GAP, (10_000, 500_000, 990_000)).tolist()
+    weighed = PowerHistogram(few=9)
+    weighed.extend(np.arange(99, dtype=np.int64) * 500_000, np.arange(99, dtype=np.int32) % 7 * 50_000, CEILING, GAP)
     return {
+        "guessed": guessed,
+        "weighed": [weighed.quantiles(), weighed.total_us()],
         "live": _live(draw, between),
         "words": _power_only(draw, packed=True),
         "full": _power_only(draw, packed=False),

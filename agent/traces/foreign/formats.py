@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs import delimited
@@ -71,6 +70,8 @@ def rows_of(source: TraceFile, report: SourceReport, gpus: Gpus, options: Option
 def _table(source: TraceFile, report: SourceReport, gpus: Gpus, options: Options) -> Iterator[Rows]:
     path = source.path
     if source.format == detect.PARQUET:
+        import pyarrow.parquet as pq  # noqa: PLC0415 - a tenth of the start of a replay that needs none
+
         try:
             with pq.ParquetFile(path) as file:
                 names = list(file.schema_arrow.names)

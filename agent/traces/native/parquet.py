@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.traces.chunk import windows_of
@@ -101,6 +100,8 @@ def _damage_named(path: Path) -> Iterator[None]:
 
 def _batches(path: Path) -> Iterator[Any]:
     """Decode row group by row group."""
+    import pyarrow.parquet as pq  # noqa: PLC0415 - a tenth of the start of a replay that needs none
+
     with pq.ParquetFile(path) as file:
         version = int(file.schema_arrow.metadata.get(b"wattshed.version", b"0"))
         if version != VERSION:
@@ -193,6 +194,8 @@ def _write(windows: Iterable[Window], path: Path) -> int:
     # Readings hardly repeat, but times and counters grow by nearly the same: as differences they take a byte or two.
     texts = [field.name for field in schema if pa.types.is_string(field.type)]
     growing = {f"{name}.list.element": "DELTA_BINARY_PACKED" for name in ("time_us", "counter_mj", "gpu")}
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
     with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=texts, column_encoding=growing) as writer:
         group: list[Any] = []
         for window in windows:

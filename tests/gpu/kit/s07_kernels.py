@@ -40,8 +40,6 @@ TURN_NS = 120_000_000
 DRAWS = ((20, 4_096), (200, 4_096), (1_000, 16_384), (2_000, 65_536))  # replicates, blocks
 JOBS = 50
 RESERVED_S = 35.0  # for what comes after the recordings, and the largest of them
-FOR_REPLAYS = (("live path",), ("plain path", "histogram", "segments"))
-WARM = (("jobs",), ("windows",), ("energy", "quantiles", "ensemble", "bandwidth probe"), *FOR_REPLAYS)
 PACKAGES = (
     "numba",
     "numba-cuda",
@@ -268,7 +266,7 @@ def measure(kit) -> None:
     """Try, compare, time."""
     kit.put(toolkit=toolkit(), versions=versions())
     with ThreadPoolExecutor() as pool:
-        warmers = [] if kit.simulated else [pool.submit(warm, groups) for groups in WARM]
+        warmers = [] if kit.simulated else [pool.submit(warm)]
         from wattshed.kernels import devices
 
         begun = now_ns()
