@@ -56,7 +56,8 @@ BENCHMARKS = (
     Benchmark("agent", ("agent", "--seconds", "8"), ("agent", "--seconds", "2"), "agent.json"),
     Benchmark("history", ("history",), ("history", "--jobs", "300", "--hosts", "3", "--rounds", "1"), "history.json"),
     Benchmark(
-        "accuracy", ("accuracy", "--real-time", "5"), ("accuracy", "--no-peers", "--only", "steady", "--real-time", "0"), "peers.json",
+        "accuracy", ("accuracy", "--real-time", "5"),
+        ("accuracy", "--no-peers", "--only", "steady", "--real-time", "0"), "peers.json",
     ),
 )  # fmt: skip
 
