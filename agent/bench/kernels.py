@@ -144,7 +144,7 @@ def print_table(document: dict[str, Any]) -> None:
         table.add_row(
             result["kernel"],
             f"{result['seconds'] * 1e3:.1f}",
-            _number(result.get("gigabytes_per_s"), ".1f") or f"{result['giga_adds_per_s']:.1f} Gadd/s",
+            _number(result.get("gigabytes_per_s"), ".1f") or _number(result.get("giga_adds_per_s"), ".1f", " Gadd/s"),
             _number(result.get("share_of_bandwidth"), ".0%"),
             *(_number(rivals.get(rival, {}).get("times_quicker"), ".1f") for rival in RIVALS),
             ", ".join(f"{value['times_quicker']:.1f} {name}" for name, value in rivals.items() if name not in RIVALS),
@@ -171,5 +171,5 @@ def _forms_table(compared: list[dict[str, Any]]) -> Any:
     return table
 
 
-def _number(value: float | None, form: str) -> str:
-    return "" if value is None else format(value, form)
+def _number(value: float | None, form: str, unit: str = "") -> str:
+    return "" if value is None else format(value, form) + unit

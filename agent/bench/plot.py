@@ -33,9 +33,7 @@ def plot(document: dict[str, Any], path: Path) -> None:
     contests = document["contests"]
     with mpl.rc_context(STYLE):
         figure, (left, right) = plt.subplots(1, 2, figsize=(12, 5.5))
-        _shares(
-            left, [each for each in contests if "share_of_bandwidth" in each and not each["kernel"].startswith("h ")]
-        )
+        _shares(left, [each for each in contests if "share_of_bandwidth" in each])
         _leads(right, [each for each in contests if each["rivals"]])
         about = document["machine"]
         figure.suptitle(f"{about['processor']}, {about['threads']} threads; {document['samples']:,} samples")

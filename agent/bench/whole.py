@@ -21,7 +21,7 @@ _SMALL = 20
 
 def whole_contests(
     samples: int, folder: Path, max_gap_us: int, readers: tuple[str, ...]
-) -> Iterator[tuple[str, Callable[[], Any], dict[str, Callable[[], Any]], Callable[[Any, Any], bool], int]]:
+) -> Iterator[tuple[str, Callable[[], Any], dict[str, Callable[[], Any]], Callable[[Any, Any], bool]]]:
     """Write logs of nvidia-smi, and give each contest's fields.
 
     Parameters
@@ -43,7 +43,7 @@ def whole_contests(
         rivals: dict[str, Callable[[], Any]] = {
             reader: partial(_rival, reader, path, max_gap_us) for reader in READERS if reader in readers
         }
-        yield name, partial(_replay, path, max_gap_us), rivals, _agrees, path.stat().st_size
+        yield name, partial(_replay, path, max_gap_us), rivals, _agrees
 
 
 def _replay(path: Path, max_gap_us: int) -> list[int]:

@@ -47,16 +47,17 @@ class Benchmark:
 
 BENCHMARKS = (
     Benchmark(
-        "kernels", ("kernels", "--forms", "so,objects,numba,off"),
+        "kernels", ("kernels", "--forms", "so,numba,off"),
         ("kernels", "--samples", "40000", "--rounds", "1", "--only", "energy"), "bench.json", "performance.svg",
     ),
     Benchmark(
-        "growth", ("growth", "--limit", "10"), ("growth", "--quick", "--only", "hosts"), "growth.json", "growth.svg",
+        "growth", ("growth", "--limit", "8"), ("growth", "--quick", "--only", "hosts"), "growth.json", "growth.svg",
     ),
     Benchmark("agent", ("agent", "--seconds", "8"), ("agent", "--seconds", "2"), "agent.json"),
     Benchmark("history", ("history",), ("history", "--jobs", "300", "--hosts", "3", "--rounds", "1"), "history.json"),
     Benchmark(
-        "accuracy", ("accuracy",), ("accuracy", "--no-peers", "--only", "steady", "--real-time", "0"), "peers.json",
+        "accuracy", ("accuracy", "--real-time", "5"),
+        ("accuracy", "--no-peers", "--only", "steady", "--real-time", "0"), "peers.json",
     ),
 )  # fmt: skip
 

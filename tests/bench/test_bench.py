@@ -102,8 +102,7 @@ def test_help_is_light():
 def test_whole_processes_agree(tmp_path):
     pytest.importorskip("polars", reason="the extra 'bench' is not installed")
     pytest.importorskip("duckdb", reason="the extra 'bench' is not installed")
-    for name, ours, rivals, agrees, size in whole_contests(16, tmp_path, 5_000_000, ("polars", "duckdb")):
-        assert size > 1_000, name
+    for _, ours, rivals, agrees in whole_contests(16, tmp_path, 5_000_000, ("polars", "duckdb")):
         energies = ours()
         assert all(energy > 0 for energy in energies)
         assert list(rivals) == ["polars", "duckdb"]
