@@ -1,9 +1,9 @@
 """The accounts on disk: what a restart continues from.
 
 It is saved before its numbers are published, so that no published counter ever goes backwards, whenever the agent is
-killed: written whole at times, and between them what changed is appended to a journal (`journal.py`, `changes.py`).
 killed: written whole at times, and what changes between them is appended to a journal (`journal.py`, `changes.py`).
-be trusted is set aside as ``*.corrupt``, and the agent starts from the one before, or from zero; it never refuses to.
+What cannot be trusted is set aside as ``*.corrupt``, and the agent starts from the one before, or from zero; it never
+refuses to.
 """
 
 from __future__ import annotations
