@@ -253,7 +253,7 @@ def as_text(found: Findings) -> str:
     more = (_transformer_text(found), _ensemble_text(found.ensemble))
     paragraphs = [*parts, *(part for part in more if part)]
     where = "the CUDA device" if found.where["device"] == "cuda" else "the CPU"
-    drawn = [f"summed on {where}: {found.where['device_reason']}"]
+    drawn = [f"computed on {where}: {found.where['device_reason']}"]
     return "\n".join(["\n\n".join(paragraphs), *drawn, *(f"warning: {w}" for w in found.warnings)])
 
 

@@ -78,6 +78,6 @@ class Drawing:
     def told(self) -> dict[str, str]:
         """Say where fleets were drawn: ``device`` and ``device_reason`` of the answer."""
         if not any(self.stretches.values()):
-            other = "a device draws the recorded jobs again (--limit without --scale); nothing else is quicker there"
+            other = "a device only draws fleets of the recorded jobs (--limit without --scale)"
             return {"device": "cpu", "device_reason": "asked for" if self._asked == "cpu" else other}
         return {"device": "cuda" if self.stretches["cuda"] else "cpu", "device_reason": self.reason}
