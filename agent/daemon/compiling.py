@@ -1,8 +1,9 @@
 """Compiled kernels for an agent that began without: built by a process of their own, exchanged between two windows.
 
 Nothing waits for them. Plain Python books the same integers, for 40 us a reading more: 0.08 % of a core at eight GPUs
-and the default rates, where a build, 20 s of a processor, would pay off after seven hours. So it is done only where more
-than `MANY` readings a second are to be booked, and once: the library is kept for the next start (docs/decisions/1019).
+and the default rates, where a build (20 s of a processor) would pay off after seven hours. So it is done only where
+more than `MANY` readings a second are to be booked, and once: the library is kept for the next start
+(docs/decisions/1019).
 """
 
 from __future__ import annotations
