@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from wattshed.agent.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, MutableMapping
     from typing import Any, NoReturn
 
     from _typeshed import ReadableBuffer
@@ -36,6 +36,7 @@ EXAMPLES = """examples:
   wattshed replay power.csv --jobs jobs.csv  joules per job from a recorded log
   wattshed fleet scenario xai-memphis        what a public claim amounts to
 """
+_FORMS = ("", "auto", "so", "objects", "numba", "off", "cpu", "0", "no", "false")
 _ENDED_BY = 128  # plus the signal's number: the exit code by which shells report it
 
 
@@ -253,6 +254,14 @@ def _own_streams() -> None:
         sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), encoding, errors, line_buffering=raw.isatty())
 
 
+def _kernels(environ: MutableMapping[str, str]) -> None:
+    """Have every command look for compiled kernels where `run` does, in a form that there is."""
+    if (form := environ.get("WATTSHED_JIT", "")).strip().lower() not in _FORMS:
+        raise InputError(f"WATTSHED_JIT: must be one of auto, so, objects, numba, off, not {form!r}")
+    if folder := environ.get("WATTSHED_CACHE_DIR"):
+        environ.setdefault("NUMBA_CACHE_DIR", str(Path(folder).absolute()))
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code (0 done, 1 failed while running, 2 bad usage or input)."""
     _own_streams()
@@ -260,6 +269,7 @@ def main(argv: list[str] | None = None) -> int:
         try:
             given = sys.argv[1:] if argv is None else argv
             arguments = parser(given[0] if given else "").parse_args(given)
+            _kernels(os.environ)
             return int(arguments.run(arguments))
         finally:
             sys.stdout.flush()  # here its failure can still be reported in one line

@@ -246,7 +246,10 @@ class Config:
         "", "Totals and checkpoints; empty: $STATE_DIRECTORY (systemd), else $XDG_STATE_HOME/wattshed.", path=True
     )
     cache_dir: str = key(
-        "", "Compiled kernels; empty: $CACHE_DIRECTORY (systemd), else $XDG_CACHE_HOME/wattshed.", path=True
+        "",
+        "Compiled kernels; empty: $CACHE_DIRECTORY (systemd), else $XDG_CACHE_HOME/wattshed. $NUMBA_CACHE_DIR goes "
+        "first. Other commands (`wattshed warm`) know the variables, not this key.",
+        path=True,
     )
     proc_root: str = key(
         "/proc", "Where the host's /proc is (a container without hostPID mounts it elsewhere).", path=True

@@ -1,6 +1,6 @@
 """``wattshed bench agent``: the agent beside other exporters on one simulated driver library, and what each costs."""
 
-# Imported where they are used: the command line must start without rich.
+# Imported where they are used: the command line must start without rich and http.
 # ruff: noqa: PLC0415
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.bench.machine import machine
@@ -97,6 +96,8 @@ def _measured(name: str, seconds: int) -> dict[str, Any]:
 
 def _scraped(port: int) -> tuple[float, int]:
     """Scrape once: milliseconds, and how many series there were."""
+    import urllib.request
+
     begun_s = time.perf_counter()
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
         page: bytes = answer.read()

@@ -80,6 +80,8 @@ def run(arguments: argparse.Namespace) -> int:
     results = list(
         contests(arguments.samples, arguments.gpus, arguments.rounds, rivals=rivals, only=arguments.only, say=say)
     )
+    if not results and not compared:
+        raise InputError(f"--only {arguments.only}: no kernel's name contains it")
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "machine": {**machine(), "threads": threads()},

@@ -23,7 +23,7 @@ def add_parser(subparsers: Any) -> None:
     """Add the ``bench`` command to a command line."""
     parser = subparsers.add_parser(
         "bench",
-        help="the kernels against this machine's memory bandwidth, and against numpy, polars and duckdb",
+        help="measure wattshed itself: its kernels, its accuracy, what the agent costs, how it grows",
         description=kernels.DESCRIPTION + " With a word, it measures something else.",
     )
     kernels.add_options(parser, dest=_BARE)

@@ -144,7 +144,7 @@ def _demand(commands: Any, read_trace: ReadTrace) -> None:
     p = commands.add_parser("demand", help="peaks, ramps, frequency bands and transformers of a load")
     p.add_argument("source", metavar="TRACE|SERIES.csv")
     p.add_argument(
-        "--columns", default="", metavar="K=V,...", help="time=NAME[:unit],power=NAME[:unit],job=...,gpu=...,host=..."
+        "--columns", default="", metavar="K=V,...", help="time=NAME[:unit],power=NAME[:unit], and job, gpu, host alike"
     )
     p.add_argument(
         "--step", type=_positive, metavar="S", help="step of the time grid (default: the recording's own period)"
@@ -165,7 +165,12 @@ def _demand(commands: Any, read_trace: ReadTrace) -> None:
     p.add_argument("--checkpoint", type=_positive, metavar="S", help="checkpoint period: blocks are at least this long")
     p.add_argument("--limit", type=_positive, metavar="W", help="supply limit: how likely is a peak above it")
     p.add_argument("--seed", type=int, default=1, help="random seed (default %(default)s)")
-    p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where fleets are drawn")
+    p.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="where fleets are drawn (default auto: where it is quicker)",
+    )
     p.add_argument("--plot", metavar="FILE.png|FILE.svg", help="draw the load, its duration curve and its spectrum")
     _json(p)
     p.set_defaults(run=_run_demand, read_trace=read_trace)

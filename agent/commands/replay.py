@@ -40,7 +40,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--job-columns", metavar="k=v,...", help="columns of another tool's jobs table")
     parser.add_argument("--format", choices=("table", "json", "csv"), default="table")
     parser.add_argument("--idle-watts", type=_watts, metavar="W", help="idle power of every GPU: its share is static")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where sums are computed")
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="where power is summed (default auto: where it is quicker)",
+    )
     parser.add_argument("--openmetrics", metavar="F", help="also write the energies as a backfill for Prometheus")
     parser.add_argument(
         "--remote-write",

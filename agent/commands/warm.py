@@ -14,9 +14,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "warm",
         help="compile the kernels in advance",
-        description="Compile the kernels to a library for this processor, in the cache ($NUMBA_CACHE_DIR, else "
-        "~/.cache/wattshed), unless the package brings one. Without it kernels are plain Python, or compiled "
-        "when they are first used.",
+        description="Compile the kernels to a library for this processor, in the cache ($NUMBA_CACHE_DIR or "
+        "$WATTSHED_CACHE_DIR, else $XDG_CACHE_HOME/wattshed or ~/.cache/wattshed), unless the package brings one. "
+        "Without it kernels are plain Python, or compiled when they are first used. Prints where it is.",
     )
     parser.set_defaults(run=run)
 

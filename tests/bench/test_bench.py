@@ -51,6 +51,12 @@ def test_the_machine_is_described_and_not_named(document):
     assert set(document["machine"]) == {"processor", "level", "cores", "memory_gib", "threads"}
 
 
+def test_a_word_that_no_kernel_has_is_refused():
+    given = arguments("--samples", "1_000", "--rounds", "1", "--no-rivals", "--only", "zzz")
+    with pytest.raises(InputError, match="--only zzz: no kernel's name contains it"):
+        given.run(given)
+
+
 def test_a_picture_and_a_table(document, tmp_path, capsys):
     pytest.importorskip("matplotlib", reason="the extra 'plot' is not installed")
     from wattshed.agent.bench.plot import plot

@@ -30,6 +30,10 @@ def test_a_promise_is_kept_or_missed():
         assert f"| {word} ({share:.0%}) |" in table
 
 
+def test_a_run_without_something_says_so():
+    assert write_docs.whole({"contests": []}) == write_docs.forms({}) == "Not measured in this run.\n"
+
+
 def test_a_series_that_ended_early_says_why():
     series = {
         "name": "n", "axis": "jobs", "what": "w", "slope": None, "stopped": "10 jobs: too long",

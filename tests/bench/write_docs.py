@@ -17,6 +17,7 @@ PROMISED = {
     "d exact p50, p95, p99": 0.35,
 }
 """Shares of the bandwidth probe that these kernels are to reach on an idle machine."""
+NOT_MEASURED = "Not measured in this run.\n"
 WHOLE = "h "
 """Contests of whole processes begin with it: nothing of memory bandwidth is said of them."""
 
@@ -74,6 +75,8 @@ def promises(document):
 
 
 def whole(document):
+    if not any(one["kernel"].startswith(WHOLE) for one in document["contests"]):
+        return NOT_MEASURED
     text = head("from start to end", "s", *(f"x {rival}" for rival in RIVALS[1:]))
     for one in document["contests"]:
         if one["kernel"].startswith(WHOLE):
@@ -85,6 +88,8 @@ def whole(document):
 
 def forms(document):
     compared = document.get("forms", [])
+    if not compared:
+        return NOT_MEASURED
     names = list({name: None for one in compared for name in one["seconds"]})
     text = head("ms", *(f"`{name}`" for name in names))
     for one in compared:
