@@ -239,7 +239,7 @@ class Accounts:
         if name not in self._hosts:
             self._hosts[name] = HostAccounts()
         host = self._hosts[name]
-        if host.devices is devices:
+        if host.devices is devices and len(host.limits.ceiling_mw) == len(host.keys):
             return host
         here, before = [_key(device) for device in devices], host.keys[: len(host.devices)]
         host.arrange(here)
