@@ -46,31 +46,38 @@ class BuildError(Exception):
     """The kernels cannot be compiled so that they would run everywhere."""
 
 
-def emit(module: Any, name: str) -> bytes:
-    """Optimise a copy of the module for a processor, and return an object file of it.
+def _machine(name: str, codemodel: str) -> Any:
+    """Return what LLVM writes code for: a processor, and how far apart its parts may come to lie."""
+    ours = name.startswith(cpu.NATIVE)
+    return llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(
+        cpu=llvm.get_host_cpu_name() if ours else name if name.startswith("x86-64") else "generic",
+        features=llvm.get_host_cpu_features().flatten() if ours else "",
+        opt=3, reloc="pic", codemodel=codemodel,
+    )  # fmt: skip
+
+
+def emit(module: Any, name: str) -> dict[str, bytes]:
+    """Optimise a copy of the module for a processor, and return object files of it, by the form that they are for.
+
+    A linker lays code and constants side by side. llvmlite's loader takes memory for each where there is some, which in a
+    large process may be further apart than the small model's addresses of 32 bits reach: then it would crash.
 
     Raises
     ------
     BuildError
         If a kernel needs what a library cannot give it: Python, or numba's memory.
     """
-    ours = name.startswith(cpu.NATIVE)
-    machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(
-        cpu=llvm.get_host_cpu_name() if ours else name if name.startswith("x86-64") else "generic",
-        features=llvm.get_host_cpu_features().flatten() if ours else "",
-        opt=3, reloc="pic", codemodel="small",
-    )  # fmt: skip
+    near, far = _machine(name, "small"), _machine(name, "large")
     options = llvm.create_pipeline_tuning_options(speed_level=3)
     options.loop_vectorization = options.slp_vectorization = True
-    builder = llvm.create_pass_builder(machine, options)
+    builder = llvm.create_pass_builder(near, options)
     mine = module.clone()
     builder.getModulePassManager().run(mine, builder)
     needed = {one.name for one in mine.functions if one.is_declaration and not one.name.startswith("llvm.")}
     needed |= {one.name for one in mine.global_variables if one.is_declaration}
     if beyond := sorted(needed - _OUTSIDE):
         raise BuildError(f"kernels may not call {', '.join(beyond)}: they would need Python or numba when they run")
-    code: bytes = machine.emit_object(mine)
-    return code
+    return {"objects": far.emit_object(mine.clone()), "so": near.emit_object(mine)}
 
 
 def link(code: bytes) -> bytes | None:
@@ -132,9 +139,9 @@ def build(folder: Path, names: Sequence[str], say: Callable[[str, int, int], Non
     signatures = {symbol: [str(kind) for kind in kernel.kinds] for symbol, kernel in kernels.items()}
     made = []
     for name in names:
-        code = emit(module, name)
+        codes = emit(module, name)
         files = {}
-        for form, ending, data in (("objects", "o", code), ("so", "so", link(code))):
+        for form, ending, data in (("objects", "o", codes["objects"]), ("so", "so", link(codes["so"]))):
             if data is not None:
                 digest = hashlib.sha256(data).hexdigest()
                 # The name tells what is in it: where two build at once, each manifest's files are there.

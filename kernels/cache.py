@@ -76,10 +76,18 @@ def cache_folder() -> Path | None:
     """
     name = f"kernels-{sources_digest()}"
     for parent in _parents():
-        # In a shared temporary directory even the parent must be ours, or another user could swap the folder.
-        if private_folder(parent / name) or (private_folder(parent) and private_folder(parent / name)):
+        if _may_hold(parent) and private_folder(parent / name):
             return parent / name
     return None
+
+
+def _may_hold(parent: Path) -> bool:
+    """Make a folder if it is not there; True if it is root's or ours: its owner could exchange what lies in it."""
+    try:
+        parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return parent.stat().st_uid in {0, os.geteuid()}
+    except OSError:
+        return False
 
 
 def prune_cache() -> None:

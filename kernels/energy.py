@@ -66,6 +66,8 @@ def extend(
     time_us, power_mw, on_cuda = place(time_us, power_mw, offsets, device)
     if len(state) != len(offsets) - 1:
         raise ValueError(f"the state has {len(state)} GPUs and offsets {len(offsets) - 1}; they must have the same")
+    if state.shape[1:] != (PART,) or not state.flags.writeable:
+        raise ValueError(f"the state must be an array of {PART} columns that can be written to; take that of new_state")
     if max_gap_us < 0:
         raise ValueError(f"max_gap_us must not be negative, got {max_gap_us}")
     gap = np.int64(min(max_gap_us, np.iinfo(np.int64).max))

@@ -70,9 +70,10 @@ def _refuse(path: Path, why: str) -> None:
 
 
 def _is_ours(path: Path) -> bool:
-    """Return whether a file or folder is root's or this user's, and nobody else can write to it."""
+    """Return whether it is a file or folder, root's or this user's, and nobody else can write to it."""
     about = path.lstat()
-    return about.st_uid in {0, os.geteuid()} and not about.st_mode & 0o022 and not stat.S_ISLNK(about.st_mode)
+    plain = stat.S_ISREG(about.st_mode) or stat.S_ISDIR(about.st_mode)
+    return plain and about.st_uid in {0, os.geteuid()} and not about.st_mode & 0o022
 
 
 def _manifests() -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -91,7 +92,7 @@ def _manifests() -> Iterator[tuple[Path, dict[str, Any]]]:
                     _refuse(path, "they are of another version")
                 elif about["cpu"] in order:
                     found.append((order.index(about["cpu"]), path, about))
-            except (OSError, ValueError, KeyError, TypeError) as error:
+            except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
                 _refuse(path, f"the manifest cannot be read ({error})")
         for _, path, about in sorted(found, key=lambda one: one[:2]):
             yield path, about
@@ -110,7 +111,7 @@ def _verified(manifest: Path, about: dict[str, Any], form: str) -> Path | None:
             _refuse(path, "it is not what its manifest says: damaged, or exchanged")
         else:
             return path
-    except (OSError, AttributeError, KeyError, TypeError) as error:
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         _refuse(path, f"{type(error).__name__}: {error}")
     return None
 

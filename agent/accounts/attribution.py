@@ -8,6 +8,7 @@ could not be read for an hour, that hour), so usage rows wait until their time w
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,6 @@ from wattshed.agent.accounts.account import GpuAccount
 from wattshed.agent.accounts.calibration import correct
 from wattshed.agent.accounts.entering import enter_energy, enter_time
 from wattshed.agent.accounts.former_names import FormerNames
-from wattshed.agent.accounts.holding import Holding
 from wattshed.agent.accounts.host import HostAccounts
 from wattshed.agent.accounts.ledger import GpuKey, Ledger
 from wattshed.agent.accounts.limits import DeviceLimits, in_parts
@@ -145,14 +145,26 @@ class Accounts:
             host = self._enter(batches[0].host, batches[0].devices, int(batches[0].start_us[0]))
             before = silence.untold(host.state)
             run, batches = _until_one_is_read(batches, before[: len(host.devices), 0])
-            columns = [batch.columns for batch in run]
-            if self.live or len(host.waiting.gpu) or not self._book_power_only(host, columns):
-                for batch in run:
-                    for window in batch.windows():
-                        self.add(window)
+            if self.live or not host.is_nobodys:
+                batches = [*self._one_by_one(host, run), *batches]
                 continue
-            host.activity_share, host.holding = ActivityShare(), Holding()
+            if not self._book_power_only(host, [batch.columns for batch in run]):
+                for window in itertools.chain.from_iterable(batch.windows() for batch in run):
+                    self.add(window)
+                continue
+            host.activity_share = ActivityShare()
+            for batch in run:
+                host.holding.pass_by(batch)
             self._follow_silence(host, before, int(run[-1].end_us[-1]))
+
+    def _one_by_one(self, host: HostAccounts, batches: Sequence[WindowBatch]) -> Sequence[WindowBatch]:
+        """Book windows until what follows may be booked at once; returns that."""
+        for k, batch in enumerate(batches):
+            for w, window in enumerate(batch.windows(), start=1):
+                self.add(window)
+                if not self.live and host.is_nobodys:
+                    return [*_parts(batch, w), *batches[k + 1 :]]
+        return ()
 
     def finish(self, host: str | None = None) -> None:
         """Nothing follows (of one host, or of all): book what is still open."""
@@ -239,7 +251,7 @@ class Accounts:
         if name not in self._hosts:
             self._hosts[name] = HostAccounts()
         host = self._hosts[name]
-        if host.devices is devices:
+        if host.devices is devices and len(host.limits.ceiling_mw) == len(host.keys):
             return host
         here, before = [_key(device) for device in devices], host.keys[: len(host.devices)]
         host.arrange(here)
@@ -355,13 +367,21 @@ class Accounts:
 def _until_one_is_read(
     batches: Sequence[WindowBatch], unread: NDArray[np.bool_]
 ) -> tuple[Sequence[WindowBatch], Sequence[WindowBatch]]:
-    """Part batches before one with the first readings of a GPU: how long it was silent is told batch by batch."""
+    """Part batches before and after a window with the first readings of a GPU: how long it was silent is told there."""
     if unread.any():
         for k, batch in enumerate(batches):
-            rows = (batch.columns.offsets[:, 1:] - batch.columns.offsets[:, :-1]).sum(axis=0)
-            if (rows[unread] > 0).any():
-                return batches[: max(k, 1)], batches[max(k, 1) :]
+            reads = (np.diff(batch.columns.offsets, axis=1)[:, unread] > 0).any(axis=1)
+            if reads.any():
+                first = int(reads.argmax())
+                if k or first:
+                    return [*batches[:k], *_parts(batch, 0, first)], [*_parts(batch, first), *batches[k + 1 :]]
+                return [batch.part(0, 1)], [*_parts(batch, 1), *batches[1:]]
     return batches, ()
+
+
+def _parts(batch: WindowBatch, first: int, last: int | None = None) -> list[WindowBatch]:
+    """Return the part of a batch in a list, which is empty where the part is."""
+    return [batch.part(first, last)] if first < (len(batch.seq) if last is None else last) else []
 
 
 _ZERO = np.zeros(1, np.int64)

@@ -212,4 +212,6 @@ class Continued:
             self._state[name] = list(rows.values())
         for name, rows in self._cuts.items():
             self._state["cuts"][name] = list(rows.values())
+        if self._cuts:  # where numbers started again, rows that have an old one's number lie in its place
+            self._state["cuts"]["outbox"].sort(key=_ROWS_OF_CUTS["outbox"])
         return self._state

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from wattshed.agent.accounts.hole import Hole, OwnerAtEdge
-from wattshed.agent.accounts.pending_usage import PendingUsage
+from wattshed.agent.accounts.pending_usage import NO_PENDING_USAGE, PendingUsage
 from wattshed.agent.accounts.unseen import AFTER, BEFORE, share_beside
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from wattshed.agent.window import JobKey, Owner, Window
+    from wattshed.agent.window import JobKey, Owner, Window, WindowBatch
 
 
 class Holding:
@@ -114,6 +114,26 @@ class Holding:
         past = [row for row in rows if new.start_us[row] < start_us]
         hole.see({new.key(row): min(int(new.end_us[row]), start_us) for row in past}, start_us)
         return held
+
+    @property
+    def knows_anybody(self) -> bool:
+        """Whether somebody was on a GPU in the last windows, or in a hole that is not over."""
+        rows = any(one is not None and len(one[0].gpu) for one in (self._earlier, self._last))
+        return rows or any(hole.before or hole.came for hole in self._holes.values())
+
+    def pass_by(self, batch: WindowBatch) -> None:
+        """Take in windows without owners, as `follow` would while nobody is known."""
+        told = np.diff(batch.columns.offsets, axis=1) > 0
+        for gpu in range(told.shape[1]):
+            if told[:, gpu].any():
+                self._holes.pop(gpu, None)
+            if not told[-1, gpu] and gpu not in self._holes:
+                read = np.flatnonzero(told[:, gpu])
+                if len(read):
+                    self._holes[gpu] = Hole(int(batch.end_us[read[-1]]))
+                else:
+                    self._hole(gpu, int(batch.start_us[0]))
+        self._earlier = self._last = (NO_PENDING_USAGE, int(batch.end_us[-1]))
 
     def restart(self, gpus: int, start_us: int, *, same_boot: bool) -> None:
         """Take the time that the agent was down for a hole of all GPUs; after a boot nobody is there any more."""

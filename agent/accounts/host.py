@@ -72,6 +72,11 @@ class HostAccounts:
     late: LateHoles = field(default_factory=LateHoles)
     end_us: int = 0
 
+    @property
+    def is_nobodys(self) -> bool:
+        """Whether nobody is known to have used a GPU whose energy is not booked yet, nor just before."""
+        return not (len(self.waiting.gpu) or self.holding.knows_anybody)
+
     def books(self, accounts: Mapping[GpuKey, GpuAccount]) -> list[GpuBooks]:
         """Return all of them, GPU by GPU."""
         waiting = self.waiting.keep(np.argsort(self.waiting.gpu, kind="stable"))

@@ -332,8 +332,7 @@ def merge(
     starts, counts = np.zeros(gpus, np.int64), np.zeros(gpus, np.int64)
     diagnostics, stretches = np.zeros(gpus, DIAGNOSTICS), np.zeros(gpus, OPEN)
     shape = power_mw if instant_mw is None else instant_mw
-    _merge(
-        offsets, time_us, power_mw, shape, counter_mj, state, diagnostics, stretches, ceiling_mw, limit_mw,
-        max_gap_us, closing, room, starts, counts,
-    )  # fmt: skip
+    # Readings may be columns of a table.
+    given = map(np.ascontiguousarray, (offsets, time_us, power_mw, shape, counter_mj))
+    _merge(*given, state, diagnostics, stretches, ceiling_mw, limit_mw, max_gap_us, closing, room, starts, counts)
     return EnergyIntervals(starts, counts, *intervals, diagnostics)

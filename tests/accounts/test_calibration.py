@@ -135,7 +135,7 @@ idle_w = 95
 name = "7"
 gpus = [0]
 start_s = {start}
-end_s = 600
+end_s = 597
 load = [[1.0, 400.0, 80]]
 """
 NEITHER = """

@@ -61,6 +61,15 @@ def lives(folder, accounts, learned_mw=()):
     return after, again, found
 
 
+def test_a_life_may_go_on_without_any_gpu(tmp_path):
+    """Nothing is read of a GPU that is away, and nothing is lost, whatever the driver shows first."""
+    before = filled()
+    after, _, _ = lives(tmp_path, before)
+    for n in range(5, 8):
+        after.add(window(T0 + n * S, T0 + n * S + S, []))
+    assert after.gpus[GPU].energy_hnj == before.gpus[GPU].energy_hnj
+
+
 def test_every_number_comes_back(tmp_path):
     before = filled()
     after, calibrator, found = lives(tmp_path, before, {"GPU-0": 61_000.0, "GPU-1": 62_000.5})

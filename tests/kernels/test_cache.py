@@ -1,5 +1,6 @@
 """Compiled kernels are kept only where it is safe, apart for every version."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,16 @@ def test_a_folder_that_others_may_write_in_is_not_trusted(fresh, tmp_path):
     name = cache.cache_folder().name
     cache.cache_folder.cache_clear()
     (tmp_path / name).chmod(0o777)
+    fresh.setenv("HOME", str(tmp_path / "home"))
+    assert cache.cache_folder().parent == tmp_path / "home" / ".cache" / "wattshed"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to somebody else")
+def test_a_folder_in_somebody_elses_is_not_trusted(fresh, tmp_path):
+    """Who owns the folder around ours can put another one in its place."""
+    (tmp_path / "theirs").mkdir()
+    os.chown(tmp_path / "theirs", 12_345, 12_345)
+    fresh.setenv("NUMBA_CACHE_DIR", str(tmp_path / "theirs"))
     fresh.setenv("HOME", str(tmp_path / "home"))
     assert cache.cache_folder().parent == tmp_path / "home" / ".cache" / "wattshed"
 

@@ -141,3 +141,13 @@ def test_rows_before_those_already_added_are_refused():
     energy.extend(state, *columns([[(10, 5), (20, 5)]]), GAP)
     with pytest.raises(ValueError, match="before rows already added"):
         energy.extend(state, *columns([[(15, 5)]]), GAP)
+
+
+def test_a_state_that_is_none_is_refused():
+    """Compiled code would write beside it, or into what may not be written to."""
+    recording = columns([[(0, 5), (7, 5)]])
+    shut = energy.new_state(1)
+    shut.flags.writeable = False
+    for state in (np.zeros((1, 3), np.int64), np.zeros(1, np.int64), shut):
+        with pytest.raises(ValueError, match="new_state"):
+            energy.extend(state, *recording, GAP)

@@ -54,6 +54,12 @@ def damage(manifest):
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
 
 
+def named(manifest, name):
+    """Let the manifest tell of a file of another name."""
+    files = json.loads(manifest.read_text())["files"]
+    changed(manifest, files={**files, "so": {**files["so"], "file": name}})
+
+
 REFUSED = {
     "damaged": (damage, "not what its manifest says"),
     "torn": (lambda m: os.truncate(file_of(m), 1000), "not what its manifest says"),
@@ -62,6 +68,10 @@ REFUSED = {
     "of another form of manifest": (lambda m: changed(m, schema=2), "another version"),
     "without a manifest": (lambda m: m.write_text("{"), "manifest cannot be read"),
     "with an empty manifest": (lambda m: m.write_text("[]"), "manifest cannot be read"),
+    "with a manifest of many brackets": (lambda m: m.write_text("[" * 500_000), "manifest cannot be read"),
+    "with a pipe for a manifest": (lambda m: (m.unlink(), os.mkfifo(m, 0o644)), "others can write"),
+    "of a name that is none": (lambda m: named(m, "a\0b"), "null byte"),
+    "of a file elsewhere": (lambda m: named(m, "../../../etc/passwd"), "No such file"),
     "of no files": (lambda m: changed(m, files=[]), "AttributeError"),
     "writable by the group": (lambda m: file_of(m).chmod(0o664), "others can write"),
     "with a manifest of all": (lambda m: m.chmod(0o666), "others can write"),

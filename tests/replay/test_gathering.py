@@ -62,7 +62,7 @@ def books(accounts):
             account.rejected, account.power.quantiles(), accounts.state_of(key.host),
         )
         for key, account in accounts.gpus.items()
-    }, sorted(accounts.ledger.shares())  # fmt: skip
+    }, sorted(accounts.ledger.shares()), {key: job.lines for key, job in accounts.ledger.jobs.items()}  # fmt: skip
 
 
 @settings(max_examples=200, deadline=None)
@@ -82,6 +82,23 @@ def test_runs_are_the_sum_of_their_windows(stream, rows):
     assert books(in_runs) == books(one_by_one)
     for host in "ab":
         assert [one for one in order if one[0] == host] == [(w.host, w.seq) for w in stream if w.host == host]
+
+
+@settings(max_examples=60, deadline=None)
+@given(streams())
+def test_a_recording_is_booked_as_it_was_live(tmp_path_factory, stream):
+    """Batches of a file hold many windows: of GPUs that are silent at first, and beside windows with owners."""
+    folder, one_by_one, replayed = tmp_path_factory.mktemp("recording"), Accounts(), Part()
+    for host in "ab":
+        recorder = Recorder(folder, host, sync_s=float("inf"))
+        for window in stream:
+            if window.host == host:
+                recorder.append(window)
+                one_by_one.add(window)
+        recorder.close()
+    for chain in find([str(folder)], Options()):
+        book(chain, Settings(Options()), replayed)
+    assert books(replayed.accounts) == books(one_by_one)
 
 
 def test_a_run_is_long_and_no_longer_than_asked():
