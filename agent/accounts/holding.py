@@ -124,7 +124,9 @@ class Holding:
     def pass_by(self, batch: WindowBatch) -> None:
         """Take in windows without owners, as `follow` would while nobody is known."""
         told = np.diff(batch.columns.offsets, axis=1) > 0
-        for gpu in range(told.shape[1]):
+        if everybody := bool(told.all()):
+            self._holes.clear()
+        for gpu in range(0 if everybody else told.shape[1]):
             if told[:, gpu].any():
                 self._holes.pop(gpu, None)
             if not told[-1, gpu] and gpu not in self._holes:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from wattshed.kernels.billing.layout import EnergyIntervals
 
 HNJ_PER_WUS = HNJ_PER_JOULE / 1e6
+_MOST_HNJ = 1 << 62
+"""Of a GPU at once: what its owners' parts, and their doubt, fit an int64 with."""
 
 
 class _Time(NamedTuple):
@@ -63,7 +65,8 @@ def untold_hnj(
         times = list(_of_holes(intervals, mine, account))
         if account.method == "power" and bounds[i] < bounds[i + 1]:
             times += _of_a_still_sensor(intervals, mine, int(state["run_since_us"][i]), account)
-        found.append(sorted(times))
+        most = _MOST_HNJ // max(len(times), 1)  # less than a hole of months may have
+        found.append(sorted(time._replace(sigma_hnj=min(time.sigma_hnj, most)) for time in times))
     if not any(found):
         return None
     flat = np.array([time for times in found for time in times], np.int64)

@@ -128,3 +128,13 @@ def test_it_outlives_a_restart(tmp_path):
     again = Accounts()
     keeper.restore(again, Calibrator())
     assert untold_j(again, "job") == untold_j(accounts, "job") > 0
+
+
+@pytest.mark.parametrize("days", [100, 300, 3_000])
+def test_a_hole_of_months_is_booked(days):
+    accounts, gap_us = Accounts(), days * 86_400 * S
+    for start_us, counter_mj in ((0, 10**9), (gap_us, 5), (gap_us + S, 305)):
+        t = 1_700_000_000 * S + start_us
+        rows = [(t, 300_000, counter_mj), (t + S // 2, 300_000, counter_mj + 150)]
+        accounts.add(window(t, t + S, [rows], [(0, "job", t, t + S, 500_000, -1, 1)]))
+    assert untold_j(accounts, "job") > 10**9
