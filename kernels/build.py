@@ -59,8 +59,8 @@ def _machine(name: str, codemodel: str) -> Any:
 def emit(module: Any, name: str) -> dict[str, bytes]:
     """Optimise a copy of the module for a processor, and return object files of it, by the form that they are for.
 
-    A linker lays code and constants side by side. llvmlite's loader takes memory for each where there is some, which in a
-    large process may be further apart than the small model's addresses of 32 bits reach: then it would crash.
+    A linker lays code and constants side by side. llvmlite's loader takes memory for each where there is some, which in
+    a large process may be further apart than the 32 bits of the small model's addresses reach: then it would crash.
 
     Raises
     ------
