@@ -28,6 +28,6 @@ if __name__ == "__main__":
         print("not built:", str(error).partition(": ")[2])
     module = flat.linked({"adds": adds}, told)
     level = "x86-64-v3" if cpu.level().startswith("x86") else cpu.level()
-    codes = [build.emit(module, name) for name in (cpu.native(), level)]
+    codes = [code for name in (cpu.native(), level) for code in build.emit(module, name).values()]
     print("NRT in it:", *(b"NRT_" in code for code in codes))
     print("objects:", *(code.startswith(b"\x7fELF") for code in codes))

@@ -162,7 +162,7 @@ def test_it_runs_where_memory_may_not_be_written_and_run(manifest):
 def test_a_kernel_that_needs_python_is_not_built():
     assert output_of("built_alone").splitlines() == [
         "told: built_alone.prints, 1 of 1", "not built: they would need Python or numba when they run",
-        "told: built_alone.adds, 1 of 1", "NRT in it: False False", "objects: True True",
+        "told: built_alone.adds, 1 of 1", "NRT in it: False False False False", "objects: True True True True",
     ]  # fmt: skip
 
 
