@@ -53,7 +53,8 @@ class _Version(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
         """Print it and end."""
-        parser.exit(0, f"wattshed {own_version()}\n")
+        sys.stdout.write(f"wattshed {own_version()}\n")
+        parser.exit(0)
 
 
 def parser(only: str = "") -> argparse.ArgumentParser:

@@ -67,7 +67,9 @@ class WhereSummed:
         return {"device": device if rows else "cpu", "device_reason": reason, "device_rows": rows}
 
 
-def place(asked: str, chains: Sequence[Chain], settings: Settings, *, in_windows: bool) -> WhereSummed:
+def place(
+    asked: str, chains: Sequence[Chain], settings: Settings, *, in_windows: bool, alone: bool = True
+) -> WhereSummed:
     """Decide where a replay makes its sums.
 
     Parameters
@@ -77,6 +79,8 @@ def place(asked: str, chains: Sequence[Chain], settings: Settings, *, in_windows
     settings : Settings
     in_windows : bool
         Whether windows are wanted one by one, for points over time or a history.
+    alone : bool
+        Whether this process does it; workers use no device, and otherwise give the same answer.
 
     Raises
     ------
@@ -95,7 +99,8 @@ def place(asked: str, chains: Sequence[Chain], settings: Settings, *, in_windows
     if not any(chain.native for chain in chains):
         return WhereSummed(Choice("cpu", "reading these files takes far longer than summing what they hold"))
     size = sum(source.path.stat().st_size for chain in chains if chain.native for source in chain.sources)
-    return WhereSummed(devices.decide_pass(size, obstacle=devices.obstacle, speeds=_measured))
+    choice = devices.decide_pass(size, obstacle=devices.obstacle, speeds=_measured)
+    return WhereSummed(choice if alone or choice.device == "cpu" else Choice("cpu", "workers use no device"))
 
 
 def _measured() -> Speeds:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 STUCK_US = 2_000_000
 MEAN_US = 3_000_000  # time constant of the power before a hole
+STEPS_US = 200_000  # drivers publish a counter every 20 to 100 ms
 
 
 @jit
@@ -107,10 +108,13 @@ def _compare(books: Books, t: int, said: int, seen: int) -> None:
 def _follow_mean(books: Books, t: int, said: int) -> None:
     """Follow the mean power of the seconds before, by a stretch since the books were closed (hnj).
 
-    A counter is published in steps: over a millisecond one may look like more than any board can use.
+    A counter is published in steps: over a millisecond one may look like more than any board can use, and over a
+    twentieth of a second like twice what was drawn. Where the first stretch is so short, it begins with a power that
+    was read.
     """
     s = books.state
     span = max(t - s.booked_us, 1)
     mean = min(said // (2 * span), books.bound_mw + books.bound_mw // 2)
-    known = s.mean_mw > 0 and span < MEAN_US
-    s.mean_mw = s.mean_mw + (mean - s.mean_mw) * span // MEAN_US if known else mean
+    read = s.power_us >= 0 and t - s.power_us <= books.max_gap_us and span < STEPS_US
+    before = s.mean_mw if s.mean_mw > 0 else s.power_mw if read else -1
+    s.mean_mw = before + (mean - before) * span // MEAN_US if before > 0 and span < MEAN_US else mean

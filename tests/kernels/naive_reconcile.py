@@ -398,8 +398,9 @@ class Gpu:
     def _follow_mean(self, t, said):
         span = max(t - self.booked, 1)
         mean = min(said // (2 * span), self.limits.most_mw)  # a counter's step may be of a longer time
-        if self.mean_mw and span < 3 * SECOND:
-            mean = self.mean_mw + (mean - self.mean_mw) * span // (3 * SECOND)
+        short = span < SECOND // 5 and self.power and t - self.power[0] <= self.limits.gap_us
+        if (before := self.mean_mw or (self.power[1] if short else None)) and span < 3 * SECOND:
+            mean = before + (mean - before) * span // (3 * SECOND)
         self.mean_mw = mean
 
     def _book_old(self, moved):

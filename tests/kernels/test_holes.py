@@ -88,6 +88,14 @@ def test_the_power_before_a_hole_is_a_mean_where_the_load_moves():
     assert hole[3:5] == (450_000, 450_000)
 
 
+def test_one_step_of_the_counter_is_not_the_power_before_a_hole():
+    """It is of a tenth of a second, and was read a fiftieth after the one before."""
+    rows = [(0, 120_000, 0), (0.02, 120_000, 12_000), (20, 120_000, 12_000 + 20 * 120_000)]
+    (hole,) = [interval for interval in book(rows)[0] if interval[5]]
+    assert hole[3] == 120_000 + (600_000 - 120_000) * 20 // 3_000
+    assert hole[4] == 120_000
+
+
 def test_a_counter_that_does_not_come_back_after_a_hole_is_waited_for_and_then_estimated():
     rows = [*steady(0, 1), *steady(21, 90, every=1000)[0:]]
     rows = [(t, p, c if t <= 1 else -1) for t, p, c in rows]

@@ -2,6 +2,7 @@
 
 from tests.laws.soak import Soak
 from tests.virtual import agent, simulated, sums
+from wattshed.agent.accounts.state import LONGEST_JOURNAL
 
 
 def thousand_a_minute():
@@ -50,4 +51,4 @@ def test_soak_in_small(tmp_path):
     assert max(row["series"] for row in rows) < 1500
     assert max(row["descriptors"] for row in rows) - min(row["descriptors"] for row in rows) <= 2
     assert abs(rows[-1]["relative_error"]) < 0.005, "half a window at the beginning, of three hours"
-    assert max(row["state_bytes"] for row in rows) < 200_000
+    assert max(row["state_bytes"] for row in rows) < 400_000 + 2 * LONGEST_JOURNAL, "two states, and their changes"
