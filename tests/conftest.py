@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-TOGETHER = ("tests/promql/",)  # one life of two hosts, and one Prometheus, for all tests of the folder
+TOGETHER = ("tests/promql/", "tests/deploy/")  # one Prometheus for all tests of a folder; machines that share ports
 
 
 @pytest.hookimpl(optionalhook=True)

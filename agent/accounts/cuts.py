@@ -276,8 +276,11 @@ class Cuts:
         method: int = 0,
         flags: int = 0,
     ) -> None:
+        # A clock that was set back hides how long it took: no less than a GPU needs for it, or nobody would believe it.
+        until_us = max(now_us, from_us)
+        from_us = min(from_us, max(0, until_us - parts_json.least_us(used.static_hnj + used.dynamic_hnj)))
         part = JobPart(
-            self.next_seq, owner, run_us, gpu.gpu, from_us, max(now_us, from_us), used.static_hnj, used.dynamic_hnj,
+            self.next_seq, owner, run_us, gpu.gpu, from_us, until_us, used.static_hnj, used.dynamic_hnj,
             used.active_us, used.held_us, peak_mw, used.edges, method, used.doubt, flags,
         )  # fmt: skip
         self.outbox.append(part)

@@ -14,12 +14,18 @@ if TYPE_CHECKING:
 MOST_JOULES_PER_US = 0.02
 """No GPU draws more than 20 kW: a part that claims it is wrong."""
 
+_MOMENT_US = 10_000_000  # a counter may tell late of so much time
 _TOO_LARGE = 2**62
 _LONGEST = 500
 _WHOLE = (
     "seq", "run_us", "from_us", "to_us", "static_hnj", "dynamic_hnj", "active_us", "held_us", "peak_mw", "edges",
     "method", "flags",
 )  # fmt: skip
+
+
+def least_us(energy_hnj: int) -> int:
+    """Return the time, us, that a GPU needs at least for an energy; 0 for what may have come in a moment."""
+    return max(0, math.ceil(abs(energy_hnj) / HNJ_PER_JOULE / MOST_JOULES_PER_US) - _MOMENT_US)
 
 
 def plain(part: JobPart) -> dict[str, Any]:
@@ -150,7 +156,7 @@ def _wrong(part: JobPart) -> str:
         return "ends before it begins"
     if min(part.static_hnj, part.active_us, part.held_us, part.peak_mw, part.edges, part.method, part.flags) < 0:
         return "has a number below 0"
-    if abs(part.energy_hnj) / HNJ_PER_JOULE > (part.to_us - part.from_us + 10_000_000) * MOST_JOULES_PER_US:
+    if abs(part.energy_hnj) / HNJ_PER_JOULE > (part.to_us - part.from_us + _MOMENT_US) * MOST_JOULES_PER_US:
         return "is more than 20 kW"
     if not all(map(math.isfinite, (part.doubt.sigma_j, part.doubt.squares_j2))):
         return "has a sigma that is not finite"

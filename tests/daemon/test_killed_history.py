@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
+from contextlib import suppress
 
 import pytest
 
@@ -36,7 +37,11 @@ def life(folder, *, count=WINDOWS, keep_s=KEEP_S, kill_after_s=None):
 
 def moment_of(folder):
     """When the state was saved last."""
-    return max((path.stat().st_mtime_ns for path in folder.glob("state.j*")), default=0)
+    times = []
+    for path in folder.glob("state.j*"):
+        with suppress(FileNotFoundError):  # written whole this very moment
+            times.append(path.stat().st_mtime_ns)
+    return max(times, default=0)
 
 
 def stored(folder):

@@ -131,6 +131,7 @@ def test_a_clock_that_is_set_while_the_agent_is_down(tmp_path, clock_s, at_s):
     )
 )
 @example([("live", 1, True), ("kill", 90_000, -3600)])
+@example([("kill", 0, 86_400), ("live", 7, False), ("kill", 0, -3600)])  # seven minutes come in one second
 def test_parts_and_what_is_not_cut_are_what_the_counter_counted(tmp_path_factory, story):
     machine = Machine(tmp_path_factory.mktemp("machine"))
     machine.live(20)
