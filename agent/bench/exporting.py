@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import socket
 import sys
 import threading
 import time
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.bench.accuracy.measuring import counted
+from wattshed.agent.bench.simulated_agent import free_port, serve_simulated
 from wattshed.agent.clock import RealClock
 from wattshed.agent.meters.nvml import Nvml
 from wattshed.agent.simulation.abi import place_of
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 NOBODY = "nobody"
 WATTSHED = "wattshed run"
 SETTLES_S = 2.0
-_READY_S = 120.0
 _POWER = frozenset({"nvmlDeviceGetFieldValues", "nvmlDeviceGetPowerUsage"})
 _EACH: dict[str, tuple[str, Callable[[Any], float]]] = {
     "gpu_power_watts": ("nvmlDeviceGetPowerUsage", lambda mw: mw / 1e3),
@@ -56,7 +55,7 @@ def main() -> None:
     """Run one, and measure it."""
     name, seconds, folder = sys.argv[1], float(sys.argv[2]), Path(sys.argv[3])
     with counted() as calls, _stamped() as stamps:
-        port = _free_port()
+        port = free_port()
 
         def ready() -> None:
             time.sleep(SETTLES_S)
@@ -65,7 +64,7 @@ def main() -> None:
             os._exit(0)  # what is measured goes on for ever
 
         if name == WATTSHED:
-            _serve(folder, port, ready)
+            serve_simulated(folder, "simulated", port, ready)
             return
         clock = RealClock()
         node = SimulatedNode(clock, folder)
@@ -178,42 +177,6 @@ def _nvitop(port: int) -> Callable[[], None]:
     importlib.import_module("prometheus_client").start_http_server(port, "127.0.0.1")
     run: Callable[[], None] = module.PrometheusExporter(nvitop.Device.all(), interval=1.0).collect
     return run
-
-
-def _serve(folder: Path, port: int, ready: Callable[[], None]) -> None:
-    """Run the agent with its defaults, with server, state and history, and call back once it says it is ready."""
-    from wattshed.agent.config import load  # noqa: PLC0415 - the other exporters are not to carry the agent's memory
-    from wattshed.agent.daemon.assembly import serve  # noqa: PLC0415
-
-    notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    notices.bind(str(folder / "notify"))
-    os.environ["NOTIFY_SOCKET"] = str(folder / "notify")
-
-    def waiting() -> None:
-        notices.settimeout(_READY_S)
-        while b"READY=1" not in notices.recv(4096).splitlines():
-            pass
-        ready()
-
-    threading.Thread(target=waiting, daemon=True).start()
-    nothing = folder / "config.toml"
-    nothing.touch()  # this host's own configuration is not meant
-    kept = ("WATTSHED_JIT", "WATTSHED_CACHE_DIR", "CACHE_DIRECTORY", "XDG_CACHE_HOME", "HOME")
-    flags = {
-        "meter": "simulated",
-        "listen": [f"127.0.0.1:{port}"],
-        "state_dir": str(folder / "state"),
-        "history.socket": "",
-        "log.level": "error",
-    }
-    serve(load(nothing, {name: os.environ[name] for name in kept if name in os.environ}, flags).config, "")
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 if __name__ == "__main__":

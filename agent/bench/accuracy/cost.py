@@ -6,15 +6,13 @@ simulated driver takes for its answers is measured call by call and left out; th
 
 from __future__ import annotations
 
-import os
-import socket
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.bench.accuracy import tools
 from wattshed.agent.bench.accuracy.measuring import counted
+from wattshed.agent.bench.simulated_agent import free_port, serve_simulated
 from wattshed.agent.clock import RealClock
 from wattshed.agent.meters.nvml import Nvml
 from wattshed.agent.simulation.node import SimulatedNode
@@ -35,7 +33,6 @@ load = [[1.61, 560.0, 98], [0.43, 330.0, 60]]
 BARE = tools.ToolName("no tool", "bare")
 """The simulated node alone: what the others' numbers contain of it."""
 SETTLES_S = 3.0
-_READY_S = 180.0
 
 
 def cost(tool: tools.ToolName, seconds: float, folder: Path, answer: Callable[[dict[str, Any]], None]) -> None:
@@ -91,37 +88,10 @@ def _peak_kib() -> int:
 
 
 def _serve(script: Path, folder: Path, watch: Callable[[], None], settles_s: float) -> None:
-    """Run the agent as `wattshed run` does, with server, state and history, and watch it once it says it is ready."""
-    from wattshed.agent.config import load  # noqa: PLC0415
-    from wattshed.agent.daemon.assembly import serve  # noqa: PLC0415
+    """Run the agent, and watch it when it has been ready for a while."""
 
-    notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    notices.bind(str(folder / "notify"))
-    os.environ["NOTIFY_SOCKET"] = str(folder / "notify")
-
-    def watching() -> None:
-        notices.settimeout(_READY_S)
-        while b"READY=1" not in notices.recv(4096).splitlines():
-            pass
+    def ready() -> None:
         time.sleep(settles_s)
         watch()
 
-    threading.Thread(target=watching, daemon=True).start()
-    nothing = folder / "config.toml"
-    nothing.touch()  # this host's own configuration is not meant
-    kept = ("WATTSHED_JIT", "WATTSHED_CACHE_DIR", "CACHE_DIRECTORY", "XDG_CACHE_HOME", "HOME")
-    flags = {
-        "meter": f"simulated:{script}",
-        "listen": [f"127.0.0.1:{_free_port()}"],
-        "state_dir": str(folder / "state"),
-        "history.socket": "",
-        "log.level": "error",
-    }
-    serve(load(nothing, {name: os.environ[name] for name in kept if name in os.environ}, flags).config, "")
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
+    serve_simulated(folder, f"simulated:{script}", free_port(), ready)
