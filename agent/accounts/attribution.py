@@ -30,7 +30,7 @@ from wattshed.agent.accounts.unseen import set_aside
 from wattshed.agent.accounts.untold import untold_hnj
 from wattshed.agent.inputs.boards import likely_limit_mw
 from wattshed.kernels.billing.layout import Diagnostics, GpuState
-from wattshed.kernels.billing.power_only import book_runs
+from wattshed.kernels.billing.power_runs import book_runs
 from wattshed.kernels.billing.reconcile import merge
 from wattshed.kernels.billing.split import split
 from wattshed.kernels.columns import Columns
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from wattshed.agent.accounts.ledger import JobAccount
     from wattshed.agent.window import Device, Event, Readings, Window, WindowBatch
     from wattshed.kernels.billing.layout import EnergyIntervals
-    from wattshed.kernels.billing.power_only import BookPowers
+    from wattshed.kernels.billing.power_runs import BookPowers
 
 
 class Accounts:

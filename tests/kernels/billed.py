@@ -13,7 +13,7 @@ from wattshed.kernels import bandwidth, columns, quantiles
 from wattshed.kernels.billing import block_sums
 from wattshed.kernels.billing.histogram import PowerHistogram
 from wattshed.kernels.billing.layout import DIAGNOSTICS
-from wattshed.kernels.billing.power_only import book_power_only
+from wattshed.kernels.billing.power_runs import book_power_only
 from wattshed.kernels.billing.reconcile import merge, new_state
 from wattshed.kernels.billing.split import split
 
