@@ -117,9 +117,10 @@ def test_a_relay_tells_each_user_of_a_login_node_their_own(collector, folder, ce
         assert keys(as_user(1001, path)) == []
         # Root of a login node is not the site's.
         assert keys(DocumentServer.of(f"unix:{path}").ask("/api/v1/jobs")) == ["slurm:2"]
-        with pytest.raises(NoDocumentError) as told:
-            DocumentServer.of(f"unix:{path}").ask("/api/v1/parts")
-        assert told.value.status == 403
+        for target in ("/api/v1/parts", "/api/v1/snapshot", "/metrics"):
+            with pytest.raises(NoDocumentError) as told:
+                DocumentServer.of(f"unix:{path}").ask(target)
+            assert told.value.status == 403
     finally:
         relay.stop()
     other = Relay(collector, certificates("other.example"), str(path))

@@ -275,6 +275,15 @@ def test_what_is_stopped_has_ended_though_it_was_at_work(serve):
     go_on.set()
 
 
+def test_what_is_stopped_as_soon_as_it_was_started_has_ended_too():
+    for _ in range(20):
+        server = Server(snapshots.rich, ["127.0.0.1:0"])
+        server.start()
+        thread = server._thread
+        server.stop()
+        assert not thread.is_alive()
+
+
 def test_stop_is_quick_with_open_connections(serve):
     server, port = serve()
     with socket.create_connection(("127.0.0.1", port)) as sock:
