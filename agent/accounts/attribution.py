@@ -321,9 +321,8 @@ class Accounts:
             begin_mw=intervals.begin_mw, end_mw=intervals.end_mw, hole=hole,
             owner=None if hole is None else rows.whose(), rests=True,
         )  # fmt: skip
-        spans = [slice(a, a + n) for a, n in zip(intervals.starts.tolist(), intervals.counts.tolist(), strict=True)]
-        energy = [int(intervals.energy_hnj[span].sum()) for span in spans]
-        booked = [int((intervals.t1_us[span] - intervals.t0_us[span]).sum()) for span in spans]
+        energy = _sums(intervals, intervals.energy_hnj)
+        booked = _sums(intervals, intervals.t1_us - intervals.t0_us)
         idle, nobodys = parts.idle_hnj.tolist(), parts.unattributed_hnj.tolist()
         for i, (key, happened) in enumerate(zip(host.keys, objects(intervals.diagnostics, Diagnostics), strict=True)):
             aside_hnj = aside.nobodys_hnj.get(i, 0)
@@ -382,6 +381,12 @@ def _until_one_is_read(
 def _parts(batch: WindowBatch, first: int, last: int | None = None) -> list[WindowBatch]:
     """Return the part of a batch in a list, which is empty where the part is."""
     return [batch.part(first, last)] if first < (len(batch.seq) if last is None else last) else []
+
+
+def _sums(intervals: EnergyIntervals, amounts: NDArray[np.int64]) -> list[int]:
+    """Return the sum of each GPU's intervals; words that wrap, over room that nobody filled, wrap back."""
+    upto = np.concatenate([_ZERO, np.cumsum(amounts)])
+    return (upto[intervals.starts + intervals.counts] - upto[intervals.starts]).tolist()  # type: ignore[no-any-return]
 
 
 _ZERO = np.zeros(1, np.int64)

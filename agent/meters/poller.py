@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wattshed.agent.meters.gauges import Gauges
+from wattshed.agent.meters.handle import Reading
 from wattshed.agent.meters.learning import Learning
 from wattshed.agent.meters.lists import Lists
 from wattshed.agent.meters.pace import Pace
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.clock import Clock
     from wattshed.agent.meters.events import Changed, Xid
-    from wattshed.agent.meters.handle import GpuHandle, Reading
+    from wattshed.agent.meters.handle import GpuHandle
     from wattshed.agent.meters.processes import ProcessWatch
     from wattshed.agent.window import Device
 
@@ -188,7 +189,8 @@ class Poller:
         instant = {"power_instant_w": sample.instant_mw / 1e3}
         schedule.gauges.renew("instant", instant, ended_us, self._rates.instant_us * schedule.quick_factor)
         if ended_us - begun_us <= BLIND_US:  # else nobody knows when what it says was so
-            self._append(gpu, sample._replace(time_us=(begun_us + ended_us) // 2))
+            _, power_mw, counter_mj, instant_mw = sample
+            self._append(gpu, Reading((begun_us + ended_us) // 2, power_mw, counter_mj, instant_mw))
         if ended_us >= schedule.usage_due_us:
             schedule.usage_due_us = ended_us - ended_us % self._rates.usage_us + self._rates.usage_us
             self._look(gpu, schedule, gpu_handle, ended_us)
@@ -212,7 +214,7 @@ class Poller:
             # Who was there before it may have left at any time in it.
             schedule.utils, watch.listed = [], {}
             schedule.list_due_us = now_us
-        before = schedule.gauges.at(now_us).get("fb_used_mib")
+        before = schedule.gauges.value("fb_used_mib", now_us)
         with schedule.gauges.asking("utilisation", "memory"):
             used = gpu_handle.utilisation()
             schedule.gauges.renew("utilisation", used, now_us, self._rates.usage_us)

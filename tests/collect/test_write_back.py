@@ -11,7 +11,6 @@ import pytest
 
 from wattshed.agent.collect.write_back import (
     AT_ONCE,
-    GIVE_UP_US,
     IDLE_S,
     Accounted,
     FinishedRun,
@@ -127,7 +126,8 @@ def test_our_own_words_are_replaced_by_newer_ones():
 
 
 def test_what_slurmdbd_never_heard_of_is_given_up_after_a_week():
-    for age, outcome in ((GIVE_UP_US - S, {}), (GIVE_UP_US + S, {7: "unknown"})):
+    week = 7 * 86_400 * S
+    for age, outcome in ((week, {}), (week + 1, {7: "unknown"})):
         runs = Runs({7: run(7)})
         made(runs, Table({}), T0 + 600 * S + age)[0].step()
         assert runs.settled == outcome
