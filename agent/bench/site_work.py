@@ -52,7 +52,7 @@ def fill(place: str, jobs: int, hosts: int, say: Callable[[str], None] = lambda 
     Taken
         Its seconds are those of reading JSON, checking and writing; making up the pages is left out.
     """
-    database, seconds, last_s = open_database(place), 0.0, 0.0
+    database, seconds, last_s = open_database(place, only=True), 0.0, 0.0
     try:
         merger = Merger(database)
         for host in made_hosts(jobs, hosts):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.fleet.test_estimators import population, sample
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.boundary.units import between, shown
-from wattshed.agent.fleet.demand.series import open_recording
+from wattshed.agent.fleet.demand.series import open_recording, read_recording
 from wattshed.agent.fleet.estimate.estimators import estimate
 from wattshed.agent.fleet.report import estimate_text
 
@@ -67,3 +67,22 @@ def test_a_table_of_gpus_is_a_traces_and_any_other_a_loads(files, header, rows, 
     else:
         assert open_recording(path, {}, read_trace).series
     assert asked == [path] * of_gpus
+
+
+@pytest.mark.parametrize(
+    ("header", "kind", "series"),
+    [
+        ("time,job,power", "job", {"a": [5.0], "b": [7.0]}),
+        ("time,job_id,power", "job", {"a": [5.0], "b": [7.0]}),
+        ("time,JobID,power", "job", {"a": [5.0], "b": [7.0]}),
+        ("time,instance,power", "gpu", {"a": [5.0], "b": [7.0]}),
+        ("time,host,power", "gpu", {"a": [5.0], "b": [7.0]}),
+        ("time,gpu,power", "gpu", {"a": [5.0], "b": [7.0]}),
+        ("time,remark,power", "total", {"total": [5.0]}),
+    ],
+)
+def test_what_a_series_is_of_is_known_by_the_names_of_columns(files, header, kind, series):
+    found = read_recording(files(s_csv=f"{header}\n3,a,5\n3,b,7\n"))
+    assert found.kind == kind
+    assert {name: power.tolist() for name, (_, power) in found.series.items()} == series
+    assert found.rejected == ({} if len(series) > 1 else {"same_time": 1})
