@@ -144,9 +144,7 @@ def book_runs(
         for run in runs:
             _book_run(run, gpu, state, booked, limits, histogram)
             if histograms is not None and histogram is None:
-                for w in np.flatnonzero(run.offsets[:, gpu + 1] > run.offsets[:, gpu]).tolist():
-                    rows_here = run.rows(w, int(run.offsets[w, gpu]), int(run.offsets[w, gpu + 1]))
-                    histograms[gpu].extend(*rows_here, limits.ceiling_mw, limits.max_gap_us)
+                histograms[gpu].extend(*run.rows_of(gpu), limits.ceiling_mw, limits.max_gap_us)
 
     def book_gpus(first: int, last: int) -> None:
         for gpu in range(first, last):
