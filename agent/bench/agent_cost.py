@@ -101,7 +101,8 @@ def _measured(name: str, seconds: int, every_s: float) -> dict[str, Any]:
                     if begun["jobs"]:
                         _reported(begun["jobs"])
                     time.sleep(max(0.0, min(next_s, end_s) - time.monotonic()))
-                answer: dict[str, Any] = json.loads(process.communicate(timeout=_SLOW_S)[0])
+                answer: dict[str, Any] = json.loads(process.stdout.readline())
+                process.communicate(timeout=_SLOW_S)
             except (ValueError, OSError, subprocess.TimeoutExpired) as error:
                 ended = process.poll() is not None
                 process.kill()

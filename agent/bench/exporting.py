@@ -86,13 +86,11 @@ def main() -> None:
 
 def _build(folder: Path) -> None:
     """Begin to compile the kernels as an agent does; the child ends with this process."""
-    from wattshed.agent.daemon import compiling  # noqa: PLC0415 - the other exporters are not to carry its memory
+    from wattshed.agent.daemon.compiling import build_beside, plan_of  # noqa: PLC0415 - it is not the others' memory
 
     out = folder / "kernels"
     out.mkdir(mode=0o700)
-    command = [sys.executable, "-P", "-m", compiling.__name__, str(os.getpid()), *compiling.plan_of(out)]
-    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environ)
+    build_beside(plan_of(out), subprocess.DEVNULL)
 
 
 def _say(what: dict[str, Any]) -> None:
