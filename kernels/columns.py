@@ -56,6 +56,15 @@ class Columns(NamedTuple):
         times = np.add(self.times[time_at + lo : time_at + hi], self.base_us[window], dtype=np.int64)
         return times, self.power_mw[power_at + lo : power_at + hi]
 
+    def rows_of(self, gpu: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Take all rows of a GPU out, one window after the other: int64[n] times in us, and int32[n] powers."""
+        if len(self.base_us) == 1:
+            return self.rows(0, int(self.offsets[0, gpu]), int(self.offsets[0, gpu + 1]))
+        first, counts = self.offsets[:, gpu], self.offsets[:, gpu + 1] - self.offsets[:, gpu]
+        within = np.arange(int(counts.sum())) + np.repeat(first - (np.cumsum(counts) - counts), counts)
+        times = self.times[within + np.repeat(self.time_at, counts)].astype(np.int64)
+        return times + np.repeat(self.base_us, counts), self.power_mw[within + np.repeat(self.power_at, counts)]
+
 
 def cut_into_chunks(offsets: NDArray[np.int64], size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Cut each GPU's rows at every ``size`` rows.

@@ -20,7 +20,7 @@ import numpy as np
 
 from wattshed.kernels.billing.block_sums import FIELDS, HIGH, LAY_OUT, LOW, join_gpu, pour_taken
 from wattshed.kernels.billing.histogram import HIGHEST_MW
-from wattshed.kernels.billing.power_only import Booked, book_power_only, is_bookable
+from wattshed.kernels.billing.power_runs import Booked, book_power_only, is_bookable
 from wattshed.kernels.cuda_power import BLOCK_ROWS, pour_blocks, sum_blocks
 from wattshed.kernels.cuda_target import THREADS, cuda, launch
 from wattshed.kernels.device_memory import out_of_memory
@@ -87,8 +87,8 @@ class PowerOnCard:
         idle_mw: NDArray[np.int64],
         histograms: Sequence[PowerHistogram] | None = None,
     ) -> Booked | None:
-        """Book runs of windows, one after the other, as `kernels.billing.power_only.book_runs` does."""
-        if not is_bookable(state, ceiling_mw, histograms):
+        """Book runs of windows, one after the other, as `kernels.billing.power_runs.book_runs` does."""
+        if not is_bookable(runs, state, ceiling_mw, histograms):
             return None
         booked = Booked.nothing(len(state))
         twice_idle = 2 * np.clip(idle_mw, 0, HIGHEST_MW)

@@ -17,9 +17,7 @@ from typing import TYPE_CHECKING, Any
 from wattshed.kernels import load
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from wattshed.kernels.entry import Kernel
+    from collections.abc import Callable, Iterator
 
 FEW_ROWS = 262_144
 """Fewer rows than this are done on the caller's thread: waking others would cost more."""
@@ -68,12 +66,12 @@ def _forget_pool() -> None:
 os.register_at_fork(after_in_child=_forget_pool)
 
 
-def each(kernel: Kernel, count: int, *args: Any, rows: int) -> None:
+def each(kernel: Callable[..., object], count: int, *args: Any, rows: int) -> None:
     """Call ``kernel(*args, first, last)`` for pieces of ``range(count)`` on all threads, and wait for them.
 
     Parameters
     ----------
-    kernel : Kernel
+    kernel : Kernel, or a function that spends its time in kernels
         Its tasks write to places of their own.
     count : int
         Tasks.

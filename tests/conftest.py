@@ -28,6 +28,20 @@ def pytest_xdist_make_scheduler(config, log):
     return Together(config, log)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_the_disk():
+    """What a test writes need not outlive the machine: the kernel keeps it for whoever reads it next, after a kill too.
+
+    A life in virtual time syncs its books and its recording with every window, and would mostly wait for that. That
+    they are synced, in which order, and what becomes of a slow disk, is tested by looking at the calls
+    (``tests/accounts/test_books.py``); processes that a test starts do wait.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        patch.setattr(os, "fdatasync", lambda _: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def traces():
     """The folder of real recordings; a test that needs it is skipped where it is absent."""

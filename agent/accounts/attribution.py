@@ -15,8 +15,8 @@ import numpy as np
 
 from wattshed.agent.accounts import silence
 from wattshed.agent.accounts.account import GpuAccount
-from wattshed.agent.accounts.calibration import correct
-from wattshed.agent.accounts.entering import enter_energy, enter_time
+from wattshed.agent.accounts.batches import parts_of, until_one_is_read
+from wattshed.agent.accounts.entering import enter_time
 from wattshed.agent.accounts.former_names import FormerNames
 from wattshed.agent.accounts.host import HostAccounts
 from wattshed.agent.accounts.ledger import GpuKey, Ledger
@@ -25,14 +25,11 @@ from wattshed.agent.accounts.modules import Module, leave_counter, without
 from wattshed.agent.accounts.observing import follow_moving, keep_powers
 from wattshed.agent.accounts.pending_usage import ActivityShare, PendingUsage
 from wattshed.agent.accounts.restart import go_on
-from wattshed.agent.accounts.uncertainty import idle_sigma_mw, split_spread
-from wattshed.agent.accounts.unseen import set_aside
-from wattshed.agent.accounts.untold import untold_hnj
+from wattshed.agent.accounts.splitting import enter_split
 from wattshed.agent.inputs.boards import likely_limit_mw
 from wattshed.kernels.billing.layout import Diagnostics, GpuState
-from wattshed.kernels.billing.power_only import book_runs
+from wattshed.kernels.billing.power_runs import book_runs
 from wattshed.kernels.billing.reconcile import merge
-from wattshed.kernels.billing.split import split
 from wattshed.kernels.columns import Columns
 from wattshed.kernels.records import objects
 
@@ -45,7 +42,7 @@ if TYPE_CHECKING:
     from wattshed.agent.accounts.ledger import JobAccount
     from wattshed.agent.window import Device, Event, Readings, Window, WindowBatch
     from wattshed.kernels.billing.layout import EnergyIntervals
-    from wattshed.kernels.billing.power_only import BookPowers
+    from wattshed.kernels.billing.power_runs import BookPowers
 
 
 class Accounts:
@@ -144,7 +141,7 @@ class Accounts:
         while batches:
             host = self._enter(batches[0].host, batches[0].devices, int(batches[0].start_us[0]))
             before = silence.untold(host.state)
-            run, batches = _until_one_is_read(batches, before[: len(host.devices), 0])
+            run, batches = until_one_is_read(batches, before[: len(host.devices), 0])
             if self.live or not host.is_nobodys:
                 batches = [*self._one_by_one(host, run), *batches]
                 continue
@@ -163,7 +160,7 @@ class Accounts:
             for w, window in enumerate(batch.windows(), start=1):
                 self.add(window)
                 if not self.live and host.is_nobodys:
-                    return [*_parts(batch, w), *batches[k + 1 :]]
+                    return [*parts_of(batch, w), *batches[k + 1 :]]
         return ()
 
     def finish(self, host: str | None = None) -> None:
@@ -298,42 +295,12 @@ class Accounts:
         """Split the intervals among the rows and enter the result; holes wait for what comes after them."""
         for part in (host.late.hold_back(intervals, host.keys, rows), intervals):
             if part is not None:
-                self._split(host, part, rows)
+                enter_split(part, rows, host, self.gpus, self.ledger)
 
     def _give_up_late(self, host: HostAccounts) -> None:
         """Split the holes that wait, by what is known of them."""
         if (late := host.late.give_up(host.keys)) is not None:
-            self._split(host, late, host.waiting)
-
-    def _split(self, host: HostAccounts, intervals: EnergyIntervals, rows: PendingUsage) -> None:
-        """Split the intervals among the rows and enter the result."""
-        if host.limits.calibrated:
-            correct(intervals, [self.gpus[key].device for key in host.keys])
-        aside = set_aside(intervals, rows, host.limits.idle_mw)
-        sure, everybody = rows.live >= 0, rows
-        rows = rows if sure.all() else rows.keep(sure)
-        bounds = np.searchsorted(rows.gpu, np.arange(len(host.keys) + 1)).astype(np.int64)
-        hole = intervals.hole if intervals.hole.any() else None
-        parts = split(
-            intervals.starts, intervals.counts, intervals.t0_us, intervals.t1_us, intervals.energy_hnj,
-            host.limits.idle_mw, bounds, rows.start_us, rows.end_us, rows.activity_ppm, rows.busy_ppm,
-            rows.share_ppm, rows.live,
-            begin_mw=intervals.begin_mw, end_mw=intervals.end_mw, hole=hole,
-            owner=None if hole is None else rows.whose(), rests=True,
-        )  # fmt: skip
-        spans = [slice(a, a + n) for a, n in zip(intervals.starts.tolist(), intervals.counts.tolist(), strict=True)]
-        energy = [int(intervals.energy_hnj[span].sum()) for span in spans]
-        booked = [int((intervals.t1_us[span] - intervals.t0_us[span]).sum()) for span in spans]
-        idle, nobodys = parts.idle_hnj.tolist(), parts.unattributed_hnj.tolist()
-        for i, (key, happened) in enumerate(zip(host.keys, objects(intervals.diagnostics, Diagnostics), strict=True)):
-            aside_hnj = aside.nobodys_hnj.get(i, 0)
-            self.gpus[key].add(happened, energy[i] + aside_hnj, booked[i], idle[i], nobodys[i] + aside_hnj)
-        untold = untold_hnj(intervals, host.state, [self.gpus[key] for key in host.keys], everybody)
-        aside.enter(self.ledger, everybody, host.keys, untold)
-        untold = np.zeros_like(parts.booked_us) if untold is None else untold[sure]
-        spread = [split_spread(self.gpus[key].device) for key in host.keys]
-        idle_mw = [idle_sigma_mw(self.gpus[key].device) for key in host.keys]
-        enter_energy(self.ledger, rows, host.keys, parts, untold, spread, idle_mw)
+            enter_split(late, host.waiting, host, self.gpus, self.ledger)
 
     def _follow_silence(self, host: HostAccounts, before: NDArray[np.bool_], end_us: int) -> None:
         """Take note of who is not read at the end of a window."""
@@ -362,26 +329,6 @@ class Accounts:
                 silence.end(account, state, window.start_us, forgotten=not same_boot)
                 silence.begin(account, window.start_us)
             host.restart(window.start_us, same_boot=same_boot)
-
-
-def _until_one_is_read(
-    batches: Sequence[WindowBatch], unread: NDArray[np.bool_]
-) -> tuple[Sequence[WindowBatch], Sequence[WindowBatch]]:
-    """Part batches before and after a window with the first readings of a GPU: how long it was silent is told there."""
-    if unread.any():
-        for k, batch in enumerate(batches):
-            reads = (np.diff(batch.columns.offsets, axis=1)[:, unread] > 0).any(axis=1)
-            if reads.any():
-                first = int(reads.argmax())
-                if k or first:
-                    return [*batches[:k], *_parts(batch, 0, first)], [*_parts(batch, first), *batches[k + 1 :]]
-                return [batch.part(0, 1)], [*_parts(batch, 1), *batches[1:]]
-    return batches, ()
-
-
-def _parts(batch: WindowBatch, first: int, last: int | None = None) -> list[WindowBatch]:
-    """Return the part of a batch in a list, which is empty where the part is."""
-    return [batch.part(first, last)] if first < (len(batch.seq) if last is None else last) else []
 
 
 _ZERO = np.zeros(1, np.int64)

@@ -18,7 +18,7 @@ from wattshed.agent.bench.rivals import BenchSamples, Duckdb, Numpy, Polars
 from wattshed.agent.bench.whole import whole_contests
 from wattshed.kernels import ensemble
 from wattshed.kernels.bandwidth import read_once
-from wattshed.kernels.billing.power_only import book_power_only
+from wattshed.kernels.billing.power_runs import book_power_only
 from wattshed.kernels.billing.reconcile import new_state
 from wattshed.kernels.columns import Columns
 from wattshed.kernels.energy import integrate

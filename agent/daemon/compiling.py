@@ -105,19 +105,10 @@ class Compiling:
         return much
 
     def _start(self) -> None:
-        environ = {name: text for name, text in os.environ.items() if name not in WITHHELD}
-        environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)  # it imports what we do
         try:
-            command = [sys.executable, "-P", "-m", __name__, str(os.getpid()), *self._plan()]
+            plan = self._plan()
             self._said = os.fdopen(os.memfd_create("compiling"), "r+b")  # a disk may be full, and a pipe fills up
-            self._child = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=self._said,
-                env=environ,
-                process_group=0,
-            )
+            self._child = build_beside(plan, self._said)
         except CannotBuild as error:
             self._give_up(str(error))
             return
@@ -169,6 +160,33 @@ class Compiling:
         if self._said is not None:
             self._said.close()
             self._said = None
+
+
+def build_beside(plan: Sequence[str], said: BinaryIO | int) -> subprocess.Popen[bytes]:
+    """Begin what was planned in a process of the lowest priority, which dies with this one.
+
+    Parameters
+    ----------
+    plan : sequence of str
+        A module and its arguments.
+    said : file or int
+        Where it says what went wrong.
+
+    Raises
+    ------
+    OSError
+        No process can be started.
+    """
+    environ = {name: text for name, text in os.environ.items() if name not in WITHHELD}
+    environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)  # it imports what we do
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", __name__, str(os.getpid()), *plan],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=said,
+        env=environ,
+        process_group=0,
+    )
 
 
 def plan_of(folder: Path | None) -> list[str]:

@@ -22,7 +22,7 @@ from wattshed.agent.traces.jobs.survey import Survey
 from wattshed.agent.traces.jobs.wants import Edges, counts
 from wattshed.agent.traces.sources import Chain
 from wattshed.agent.window import MISSING, Window, WindowBatch
-from wattshed.kernels.billing.power_only import book_runs
+from wattshed.kernels.billing.power_runs import book_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from wattshed.agent.traces.jobs.jobs_file import JobRow
     from wattshed.agent.traces.options import Options
     from wattshed.agent.window import Device
-    from wattshed.kernels.billing.power_only import BookPowers
+    from wattshed.kernels.billing.power_runs import BookPowers
 
     Tell = Callable[["Part", str, int, int], None]
 

@@ -10,7 +10,7 @@ import numpy as np
 from wattshed.agent.errors import InputError
 from wattshed.kernels import devices
 from wattshed.kernels.billing.histogram import PowerHistogram
-from wattshed.kernels.billing.power_only import BookPowers, book_runs
+from wattshed.kernels.billing.power_runs import BookPowers, book_runs
 from wattshed.kernels.billing.reconcile import new_state
 from wattshed.kernels.columns import Columns
 from wattshed.kernels.devices import Choice, Speeds

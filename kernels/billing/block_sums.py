@@ -124,7 +124,7 @@ def pour_taken(times, powers, size, taken, bins):
         if taken[k]:
             a, b = k * size, min((k + 1) * size, len(powers))
             into_bin(bins, np.int64(powers[a]), times[a + 1] - times[a])
-            pour_block(times[a:b], powers[a:b], bins)
+            pour_block(times[a:b], powers[a:b], bins, times[b:b], powers[b:b])
 
 
 def _lay_out(offsets, times, time_at, base_us, powers, power_at, gpu, to, time_us, power_mw):

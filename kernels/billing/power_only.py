@@ -1,9 +1,9 @@
-"""The simple case at the speed of memory: power only, no counter, nobody on the GPUs.
+"""The simple case at the speed of memory: power only, no counter.
 
-Most of a long trace is like that, and then booking needs no intervals: the sums of `kernels.billing.reconcile.merge`
-and `kernels.billing.split.split`, and the histogram of power, follow from one pass over the columns as they lie in the
-file. Rows are taken block by block. A block without a gap and with good readings alone is summed by vector code; any
-other is walked row by row. Both give the very integers, and the state, of `merge`.
+Then booking needs no intervals: the sums of `kernels.billing.reconcile.merge` and `kernels.billing.split.split`, and
+the histogram of power, follow from one pass over the columns as they lie in the file. Rows are taken block by block. A
+block without a gap and with good readings alone is summed by vector code; any other is walked row by row. Both give the
+very integers, and the state, of `merge`. Whole runs of windows are booked by `kernels.billing.power_runs`.
 """
 
 # Kernels are typed by numba when they are first called; what Python calls is annotated.
@@ -12,34 +12,26 @@ other is walked row by row. Both give the very integers, and the state, of `merg
 
 from __future__ import annotations
 
-import itertools
-import os
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 
-from wattshed.kernels.billing.histogram import BEFORE, BEFORE_T, HELD, HIGHEST_MW, SEEN_T, touch
+from wattshed.kernels.billing.histogram import BEFORE, BEFORE_T, HELD, SEEN_T, touch
 from wattshed.kernels.billing.histogram import pour as into_bin
-from wattshed.kernels.billing.layout import DIAGNOSTICS, Diagnostics, GpuState
+from wattshed.kernels.billing.layout import Diagnostics, GpuState
 from wattshed.kernels.billing.reconcile import MOST_HNJ, follow, is_reading
 from wattshed.kernels.entry import b1, i32, i64, kernel, rows, u32
+from wattshed.kernels.fetching import fetch
 from wattshed.kernels.jit import jit
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    from wattshed.kernels.billing.histogram import PowerHistogram
-    from wattshed.kernels.columns import Columns
 
 BLOCK = 4_096
 """Rows that are looked at twice, once for their sums and once for the histogram: they stay in the nearest cache."""
+LINE = 16
+"""Rows of four bytes in a line of the caches."""
+SOON = 16
+"""So many windows before it is booked a window's first rows are fetched."""
 LONGEST_SUMMED_US = 0x7FFFFFFF
 """A block with a longer interval is walked: of two up to this, the sum fits 32 bits."""
-MANY_ROWS = 200_000
-"""From here on threads pay."""
 
 
 @jit
@@ -76,23 +68,28 @@ def _static_block(times, powers, twice_idle):
 
 
 @jit
-def pour_block(times, powers, bins):
+def pour_block(times, powers, bins, coming_times, coming_powers):
     """Add the weights of a good block: every reading's two intervals, but for the last reading, whose weight is kept.
 
-    The first reading is left to the caller. Returns the interval before the last.
+    The first reading is left to the caller. What comes next is fetched meanwhile. Returns the interval before the last.
     """
     low, high = bins[0], bins[1]
     times_next = times[1:]
     held = np.uint32(np.int64(times_next[0]) - np.int64(times[0]))
-    for i in range(1, len(times_next)):
-        after = np.uint32(np.int64(times_next[i]) - np.int64(times[i]))
-        weight = np.uint32(held + after)  # of two intervals below 2**31
-        level = np.uint32(powers[i])
-        total = np.uint32(low[level] + weight)
-        low[level] = total
-        if total < weight:
-            high[level] += np.uint32(1)
-        held = after
+    count, coming = len(times_next), len(coming_powers)
+    for first in range(1, count, LINE):
+        if first < coming:
+            fetch(coming_times, first)
+            fetch(coming_powers, first)
+        for i in range(first, min(first + LINE, count)):
+            after = np.uint32(np.int64(times_next[i]) - np.int64(times[i]))
+            weight = np.uint32(held + after)  # of two intervals below 2**31
+            level = np.uint32(powers[i])
+            total = np.uint32(low[level] + weight)
+            low[level] = total
+            if total < weight:
+                high[level] += np.uint32(1)
+            held = after
     return np.int64(held)
 
 
@@ -148,7 +145,9 @@ def highest_believed(powers, ceiling):
 
 
 @jit
-def _book_block(times, powers, base, s, happened, ceiling, max_gap, twice_idle, pour, last, bins, out):
+def _book_block(
+    times, powers, base, s, happened, ceiling, max_gap, twice_idle, pour, last, bins, out, coming_times, coming_powers,
+):  # fmt: skip
     """Book one block; returns how many rows were booked: none if a reading has no bin, which is then in ``out``."""
     n = len(powers)
     energy, equal, low, high, longest = _sum_block(times, powers)
@@ -187,7 +186,7 @@ def _book_block(times, powers, base, s, happened, ceiling, max_gap, twice_idle, 
     s.power_mw = np.int64(powers[n - 1])
     if pour:
         into_bin(bins, last[BEFORE], last[HELD] + np.int64(times[1]) - np.int64(times[0]))
-        last[HELD] = pour_block(times, powers, bins)
+        last[HELD] = pour_block(times, powers, bins, coming_times, coming_powers)
         touch(last, np.int64(low), np.int64(high))
         last[SEEN_T], last[BEFORE_T], last[BEFORE] = end, end, np.int64(powers[n - 1])
     return n
@@ -208,11 +207,18 @@ def _book_gpu(
         a, end = offsets[w, gpu], offsets[w, gpu + 1]
         if w == place[0]:
             a = max(a, place[1])
+        soon = min(w + SOON, len(base_us) - 1)
+        fetch(times, time_at[soon] + offsets[soon, gpu])
+        fetch(power_mw, power_at[soon] + offsets[soon, gpu])
         while a < end:
             b = min(a + BLOCK, end)
+            v = w if b < end else min(w + 1, len(base_us) - 1)
+            c = b if b < end else offsets[v, gpu]
+            d = min(c + BLOCK, offsets[v, gpu + 1])
             a += _book_block(
                 times[time_at[w] + a : time_at[w] + b], power_mw[power_at[w] + a : power_at[w] + b], base_us[w],
                 s, happened, ceiling, max_gap, twice_idle, pour, last, bins, out,
+                times[time_at[v] + c : time_at[v] + d], power_mw[power_at[v] + c : power_at[v] + d],
             )  # fmt: skip
             if out[2] > 0 or out[0] >= MOST_HNJ:
                 place[0], place[1] = w, a
@@ -220,7 +226,7 @@ def _book_gpu(
     place[0] = len(base_us)
 
 
-_BOOK_GPU = {
+BOOK_GPU = {
     times.dtype: kernel(
         i64[:, :], times[:], i64[:], i64[:], i32[:], i64[:], i64, i64[:], rows(GpuState), rows(Diagnostics),
         i64, i64, i64, b1, i64[:], u32[:, :], i64[:], name=f"book_gpu_{times.dtype.name}",
@@ -228,166 +234,3 @@ _BOOK_GPU = {
     for times in (u32, i64)
 }  # fmt: skip
 """By the dtype of a recording's times."""
-
-
-class Booked(NamedTuple):
-    """What a run of windows adds to each GPU.
-
-    Attributes
-    ----------
-    diagnostics : DIAGNOSTICS[g]
-        As of `reconcile.merge`, without the energies: these may be more than int64 holds.
-    energy_hnj, static_hnj : list of int, hnj
-        All energy of each GPU, and the part of it below idle power.
-    """
-
-    diagnostics: NDArray[np.void]
-    energy_hnj: list[int]
-    static_hnj: list[int]
-
-    @classmethod
-    def nothing(cls, gpus: int) -> Booked:
-        """Nothing yet, of so many GPUs."""
-        return cls(np.zeros(gpus, DIAGNOSTICS), [0] * gpus, [0] * gpus)
-
-    def add(self, more: Booked) -> None:
-        """Add what another run brought."""
-        for name in DIAGNOSTICS.names or ():
-            self.diagnostics[name] += more.diagnostics[name]
-        for mine, theirs in ((self.energy_hnj, more.energy_hnj), (self.static_hnj, more.static_hnj)):
-            mine[:] = [a + b for a, b in zip(mine, theirs, strict=True)]
-
-
-class BookPowers(Protocol):
-    """What books runs of windows that hold power readings and nothing else: `book_runs`, or a device's way."""
-
-    def __call__(
-        self,
-        runs: Sequence[Columns],
-        state: NDArray[np.void],
-        ceiling_mw: NDArray[np.int64],
-        max_gap_us: NDArray[np.int64],
-        idle_mw: NDArray[np.int64],
-        histograms: Sequence[PowerHistogram] | None = None,
-        /,
-    ) -> Booked | None:
-        """Book them one after the other, see `book_power_only`."""
-
-
-def is_bookable(
-    state: NDArray[np.void], ceiling_mw: NDArray[np.int64], histograms: Sequence[PowerHistogram] | None = None
-) -> bool:
-    """Return whether power readings can be booked by themselves: no GPU has had a counter, or may be a whole hall."""
-    if (state["counter_mj"] >= 0).any() or (ceiling_mw > HIGHEST_MW).any():
-        return False
-    return all(histogram.last[BEFORE] <= HIGHEST_MW for histogram in histograms or ())
-
-
-def book_power_only(
-    run: Columns,
-    state: NDArray[np.void],
-    ceiling_mw: NDArray[np.int64],
-    max_gap_us: NDArray[np.int64],
-    idle_mw: NDArray[np.int64],
-    histograms: Sequence[PowerHistogram] | None = None,
-) -> Booked | None:
-    """Book one run of windows, see `book_runs`."""
-    return book_runs([run], state, ceiling_mw, max_gap_us, idle_mw, histograms)
-
-
-def book_runs(
-    runs: Sequence[Columns],
-    state: NDArray[np.void],
-    ceiling_mw: NDArray[np.int64],
-    max_gap_us: NDArray[np.int64],
-    idle_mw: NDArray[np.int64],
-    histograms: Sequence[PowerHistogram] | None = None,
-) -> Booked | None:
-    """Book windows that have no counter and no usage: all of a GPU, then all of the next, so that histograms stay warm.
-
-    Parameters
-    ----------
-    runs : sequence of Columns
-        One after the other in time, of the same GPUs.
-    state : GPU_STATE[g]
-        Changed in place, as `reconcile.merge` would.
-    ceiling_mw, max_gap_us : int64[g]
-        As for `reconcile.merge`.
-    idle_mw : int64[g], mW
-        -1 unknown.
-    histograms : sequence of PowerHistogram, optional
-        One a GPU; they get every reading's weight.
-
-    Returns
-    -------
-    Booked or None
-        None: `reconcile.merge` must do it, for a GPU has had a counter, or may be a whole hall.
-    """
-    gpus = len(state)
-    if (state["counter_mj"] >= 0).any() or (ceiling_mw > HIGHEST_MW).any():
-        return None
-    counts = sum((run.offsets[:, 1:] - run.offsets[:, :-1]).sum(axis=0) for run in runs)
-    poured = [histogram.worth_bins(int(counts[gpu])) for gpu, histogram in enumerate(histograms or ())]
-    for histogram in itertools.compress(histograms or (), poured):
-        histogram.catch_up()
-        if histogram.last[BEFORE] > HIGHEST_MW:
-            return None
-    booked = Booked.nothing(gpus)
-
-    def book_gpu(gpu: int) -> None:
-        histogram = histograms[gpu] if histograms is not None and poured[gpu] else None
-        limits = _Limits.of(ceiling_mw[gpu], max_gap_us[gpu], idle_mw[gpu])
-        for run in runs:
-            _book_run(run, gpu, state, booked, limits, histogram)
-            if histograms is not None and histogram is None:
-                for w in np.flatnonzero(run.offsets[:, gpu + 1] > run.offsets[:, gpu]).tolist():
-                    rows_here = run.rows(w, int(run.offsets[w, gpu]), int(run.offsets[w, gpu + 1]))
-                    histograms[gpu].extend(*rows_here, limits.ceiling_mw, limits.max_gap_us)
-
-    if int(np.sum(counts)) >= MANY_ROWS and gpus > 1:
-        with ThreadPoolExecutor(min(os.cpu_count() or 1, gpus)) as pool:  # the kernels let go of the interpreter's lock
-            list(pool.map(book_gpu, range(gpus)))
-    else:
-        for gpu in range(gpus):
-            book_gpu(gpu)
-    return booked
-
-
-class _Limits(NamedTuple):
-    """What the readings of one GPU are measured by."""
-
-    ceiling_mw: int
-    max_gap_us: int
-    twice_idle_mw: int
-
-    @classmethod
-    def of(cls, ceiling_mw: np.int64, max_gap_us: np.int64, idle_mw: np.int64) -> _Limits:
-        """Take them as they are said; idle power above any reading makes no difference."""
-        return cls(int(ceiling_mw), int(max_gap_us), 2 * min(max(int(idle_mw), 0), HIGHEST_MW))
-
-
-def _book_run(
-    run: Columns,
-    gpu: int,
-    state: NDArray[np.void],
-    booked: Booked,
-    limits: _Limits,
-    histogram: PowerHistogram | None,
-) -> None:
-    """Book the windows of one run for one GPU."""
-    book = _BOOK_GPU[run.times.dtype]
-    place, out = np.zeros(2, np.int64), np.zeros(3, np.int64)
-    own = slice(gpu, gpu + 1)
-    while place[0] < len(run.base_us):
-        bins, last = (histogram.bins, histogram.last) if histogram is not None else (_NO_BINS, _NO_LAST.copy())
-        book(
-            *run, gpu, place, state[own], booked.diagnostics[own], *limits, histogram is not None, last, bins, out,
-        )  # fmt: skip
-        booked.energy_hnj[gpu] += int(out[0])
-        booked.static_hnj[gpu] += int(out[1])
-        if out[2] and histogram is not None:
-            histogram.make_room(int(out[2]))
-
-
-_NO_BINS = np.empty((2, 0), np.uint32)
-_NO_LAST = np.zeros(6, np.int64)

@@ -11,10 +11,11 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.kernels.processes import let_threads_run
 from tests.kernels.test_plain import laid_out
 from wattshed.kernels import power_on_card
 from wattshed.kernels.billing.histogram import PowerHistogram
-from wattshed.kernels.billing.power_only import book_power_only, book_runs
+from wattshed.kernels.billing.power_runs import book_power_only, book_runs
 from wattshed.kernels.billing.reconcile import new_state
 from wattshed.kernels.cuda_target import cuda
 from wattshed.kernels.power_on_card import PowerOnCard
@@ -120,5 +121,6 @@ def refused():
 
 
 if __name__ == "__main__":
+    let_threads_run()
     the_same()
     print(json.dumps({"met": met, "walked": taken(), "refused": refused()}))

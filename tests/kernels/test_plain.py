@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from wattshed.kernels.billing.histogram import PowerHistogram
 from wattshed.kernels.billing.layout import Diagnostics
-from wattshed.kernels.billing.power_only import BLOCK, book_power_only
+from wattshed.kernels.billing.power_only import BLOCK
+from wattshed.kernels.billing.power_runs import book_power_only
 from wattshed.kernels.billing.reconcile import merge, new_state
 from wattshed.kernels.billing.split import split
 from wattshed.kernels.columns import Columns

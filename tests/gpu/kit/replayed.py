@@ -21,7 +21,7 @@ WHERE = ("device", "device_reason", "device_rows")
 def power_passes(kit, contest) -> None:
     """Book power with its histograms: on all cores, and on the card, from host memory with the way there."""
     from wattshed.kernels.billing.histogram import PowerHistogram
-    from wattshed.kernels.billing.power_only import book_runs
+    from wattshed.kernels.billing.power_runs import book_runs
     from wattshed.kernels.billing.reconcile import new_state
     from wattshed.kernels.columns import Columns
     from wattshed.kernels.power_on_card import PowerOnCard
