@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from wattshed.exporters.snapshot import KernelFacts
 from wattshed.kernels import load
-from wattshed.kernels.cache import cache_folder
+from wattshed.kernels.cache import cache_folder, passed_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -219,6 +219,8 @@ def settle_form(opened: ExitStack) -> Callable[[Window], None]:
     opened : ExitStack
         Ends what was begun.
     """
+    for line in passed_over():
+        LOG.warning("%s", line)
     if begin().name != "off" or load.setting() != "auto":
         return lambda _: None
     compiling = Compiling(lambda: plan_of(cache_folder()), load.look_again)
