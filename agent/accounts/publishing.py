@@ -88,7 +88,7 @@ class Publisher:
         state = accounts.state_of(window.host)
         gpus, energy, unknown, metered = [], [], set(), False
         began_us = self._began_us = window.start_us if self._began_us is None else self._began_us
-        for i, (device, gauges) in enumerate(zip(window.devices, _gauges(window), strict=True)):
+        for i, (device, gauges) in enumerate(zip(window.devices, _known_gauges(window), strict=True)):
             account = accounts.account(device)
             gpus.append(_gpu_facts(account, gauges, state[i], accounts.ended_hnj(device)))
             if gpus[-1].energy_source == "none":
@@ -139,14 +139,14 @@ def why_unmetered(gpus: Sequence[GpuFacts]) -> str:
     return "no GPU gives a usable reading at the moment; see the log and `nvidia-smi`"
 
 
-def _gauges(window: Window) -> list[dict[str, float]]:
-    """Return by GPU what its gauges said; what was not read is left out."""
-    told: list[dict[str, float]] = [{} for _ in window.devices]
+def _known_gauges(window: Window) -> list[dict[str, float]]:
+    """Return what each GPU shows besides its energy; what is not known of it is left out."""
+    found: list[dict[str, float]] = [{} for _ in window.devices]
     for name, column in window.gauges.items():
-        for gauges, value in zip(told, column.tolist(), strict=True):
+        for gauges, value in zip(found, column.tolist(), strict=True):
             if not math.isnan(value):
                 gauges[name] = value
-    return told
+    return found
 
 
 def _known_until_us(state: GpuState) -> int:
