@@ -65,10 +65,13 @@ def power_recording(kit):
     recorder = Recorder(folder, HOST, segment_s=float("inf"), sync_s=float("inf"))
     each, of = int(offsets[1]), devices(GPUS, GAP_US)
     by_gpu_us, by_gpu_mw = time_us.reshape(GPUS, each), power_mw.reshape(GPUS, each)
+    since_us = int(time_us.min())
     for seq, first in enumerate(range(0, each, WINDOW_ROWS)):
         times, powers = (of_all[:, first : first + WINDOW_ROWS] for of_all in (by_gpu_us, by_gpu_mw))
         own = np.arange(GPUS + 1, dtype=np.int64) * times.shape[1]
-        recorder.append(power_window(seq, int(times.max()) + 1, of, own, (times.ravel(), powers.ravel())))
+        until_us = int(times.max()) + 1
+        recorder.append(power_window(seq, (since_us, until_us), of, own, (times.ravel(), powers.ravel())))
+        since_us = until_us
     recorder.close()
     return folder
 
