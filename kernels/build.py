@@ -49,9 +49,10 @@ class BuildError(Exception):
 def _machine(name: str, codemodel: str) -> Any:
     """Return what LLVM writes code for: a processor, and how far apart its parts may come to lie."""
     ours = name.startswith(cpu.NATIVE)
+    may = "+pclmul" if cpu.carryless() and name.startswith("x86-64") else ""  # kernels ask before they do it
     return llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(
         cpu=llvm.get_host_cpu_name() if ours else name if name.startswith("x86-64") else "generic",
-        features=llvm.get_host_cpu_features().flatten() if ours else "",
+        features=llvm.get_host_cpu_features().flatten() if ours else may,
         opt=3, reloc="pic", codemodel=codemodel,
     )  # fmt: skip
 

@@ -64,6 +64,15 @@ class Columns(NamedTuple):
             offsets=self.offsets[own], time_at=self.time_at[own], base_us=self.base_us[own], power_at=self.power_at[own]
         )
 
+    def rows_of(self, gpu: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Take all rows of a GPU out, one window after the other: int64[n] times in us, and int32[n] powers."""
+        if len(self.base_us) == 1:
+            return self.rows(0, int(self.offsets[0, gpu]), int(self.offsets[0, gpu + 1]))
+        first, counts = self.offsets[:, gpu], self.offsets[:, gpu + 1] - self.offsets[:, gpu]
+        within = np.arange(int(counts.sum())) + np.repeat(first - (np.cumsum(counts) - counts), counts)
+        times = self.times[within + np.repeat(self.time_at, counts)].astype(np.int64)
+        return times + np.repeat(self.base_us, counts), self.power_mw[within + np.repeat(self.power_at, counts)]
+
 
 def cut_windows(counts: NDArray[np.int64], rows: int) -> Iterator[slice]:
     """Cut windows of ``counts`` (int64[w]) rows into parts of about ``rows``, each of a window at least."""

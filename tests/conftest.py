@@ -6,7 +6,12 @@ What a fixture needs of the product is imported by the fixture: a test of one ro
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# How long an example takes is no law: on a busy machine any may wait for the processor.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 TOGETHER = ("tests/promql/", "tests/deploy/")  # one Prometheus for all tests of a folder; machines that share ports
 

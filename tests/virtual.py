@@ -80,7 +80,7 @@ def followed(node, clock):
     In real time a thread looks; beside virtual time it would see, now and then, a file that has not got its time yet.
     """
     # The node's files bear the node's times.
-    mapping = MappingDirectory(node.mapping_dir, clock.now_us, at_us=lambda stamp_ns: stamp_ns // 1000, in_place_s=0)
+    mapping = MappingDirectory(node.mapping_dir, clock.now_us, at_us=lambda stamp_ns: stamp_ns // 1000)
     mapping.scan()
     node.tree.followed = mapping.scan
     return mapping

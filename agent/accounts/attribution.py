@@ -15,8 +15,8 @@ import numpy as np
 
 from wattshed.agent.accounts import silence
 from wattshed.agent.accounts.account import GpuAccount
-from wattshed.agent.accounts.calibration import correct
-from wattshed.agent.accounts.entering import enter_energy, enter_time
+from wattshed.agent.accounts.batches import parts_of, until_one_is_read
+from wattshed.agent.accounts.entering import enter_time
 from wattshed.agent.accounts.former_names import FormerNames
 from wattshed.agent.accounts.host import HostAccounts
 from wattshed.agent.accounts.ledger import GpuKey, Ledger
@@ -26,14 +26,12 @@ from wattshed.agent.accounts.observing import follow_moving, keep_powers
 from wattshed.agent.accounts.pending_usage import ActivityShare, PendingUsage
 from wattshed.agent.accounts.power_books import PowerBooks
 from wattshed.agent.accounts.restart import go_on
-from wattshed.agent.accounts.runs import Run, parts, until_one_is_read
-from wattshed.agent.accounts.unseen import set_aside
-from wattshed.agent.accounts.untold import untold_hnj
+from wattshed.agent.accounts.runs import Run
+from wattshed.agent.accounts.splitting import enter_split
 from wattshed.agent.inputs.boards import likely_limit_mw
-from wattshed.kernels.billing.layout import Diagnostics, GpuState
+from wattshed.kernels.billing.layout import GpuState
 from wattshed.kernels.billing.power_runs import book_runs
 from wattshed.kernels.billing.reconcile import merge
-from wattshed.kernels.billing.split import split
 from wattshed.kernels.columns import Columns
 from wattshed.kernels.records import objects
 
@@ -193,7 +191,7 @@ class Accounts:
             for w, window in enumerate(batch.windows(), start=1):
                 self.add(window)
                 if not self.live and host.is_nobodys:
-                    return [*parts(batch, w), *batches[k + 1 :]]
+                    return [*parts_of(batch, w), *batches[k + 1 :]]
         return ()
 
     def finish(self, host: str | None = None) -> None:
@@ -308,40 +306,12 @@ class Accounts:
         """Split the intervals among the rows and enter the result; holes wait for what comes after them."""
         for part in (host.late.hold_back(intervals, host.keys, rows), intervals):
             if part is not None:
-                self._split(host, part, rows)
+                enter_split(part, rows, host, self.gpus, self.ledger)
 
     def _give_up_late(self, host: HostAccounts) -> None:
         """Split the holes that wait, by what is known of them."""
         if (late := host.late.give_up(host.keys)) is not None:
-            self._split(host, late, host.waiting)
-
-    def _split(self, host: HostAccounts, intervals: EnergyIntervals, rows: PendingUsage) -> None:
-        """Split the intervals among the rows and enter the result."""
-        if host.limits.calibrated:
-            correct(intervals, [self.gpus[key].device for key in host.keys])
-        aside = set_aside(intervals, rows, host.limits.idle_mw)
-        sure, everybody = rows.live >= 0, rows
-        rows = rows if sure.all() else rows.keep(sure)
-        bounds = np.searchsorted(rows.gpu, np.arange(len(host.keys) + 1)).astype(np.int64)
-        hole = intervals.hole if intervals.hole.any() else None
-        parts = split(
-            intervals.starts, intervals.counts, intervals.t0_us, intervals.t1_us, intervals.energy_hnj,
-            host.limits.idle_mw, bounds, rows.start_us, rows.end_us, rows.activity_ppm, rows.busy_ppm,
-            rows.share_ppm, rows.live,
-            begin_mw=intervals.begin_mw, end_mw=intervals.end_mw, hole=hole,
-            owner=None if hole is None else rows.whose(), rests=True,
-        )  # fmt: skip
-        spans = [slice(a, a + n) for a, n in zip(intervals.starts.tolist(), intervals.counts.tolist(), strict=True)]
-        energy = [int(intervals.energy_hnj[span].sum()) for span in spans]
-        booked = [int((intervals.t1_us[span] - intervals.t0_us[span]).sum()) for span in spans]
-        idle, nobodys = parts.idle_hnj.tolist(), parts.unattributed_hnj.tolist()
-        for i, (key, happened) in enumerate(zip(host.keys, objects(intervals.diagnostics, Diagnostics), strict=True)):
-            aside_hnj = aside.nobodys_hnj.get(i, 0)
-            self.gpus[key].add(happened, energy[i] + aside_hnj, booked[i], idle[i], nobodys[i] + aside_hnj)
-        untold = untold_hnj(intervals, host.state, [self.gpus[key] for key in host.keys], everybody)
-        aside.enter(self.ledger, everybody, host.keys, untold)
-        untold = np.zeros_like(parts.booked_us) if untold is None else untold[sure]
-        enter_energy(self.ledger, rows, host.keys, parts, untold, [self.gpus[key].device for key in host.keys])
+            enter_split(late, host.waiting, host, self.gpus, self.ledger)
 
     def _follow_silence(self, host: HostAccounts, before: NDArray[np.bool_], end_us: int) -> None:
         """Take note of who is not read at the end of a window."""

@@ -20,7 +20,9 @@ All of that is decided from windows alone, so that a replay decides it alike; wh
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -38,13 +40,31 @@ if TYPE_CHECKING:
     from wattshed.agent.window import JobKey, Owner, Window, WindowBatch
 
 
+@dataclass(frozen=True)
+class WindowRows:
+    """The rows of one window, and its end (us)."""
+
+    usage: PendingUsage
+    end_us: int
+
+    @cached_property
+    def by_gpu(self) -> defaultdict[int, list[tuple[int, OwnerAtEdge]]]:
+        """Who is on each GPU, in the rows' order, and until when (us); every save asks for all of them."""
+        found: defaultdict[int, list[tuple[int, OwnerAtEdge]]] = defaultdict(list)
+        usage = self.usage
+        columns = (usage.gpu, usage.owner, usage.end_us, usage.activity_ppm, usage.share_ppm, usage.live)
+        for gpu, place, end_us, activity, share, live in zip(*(column.tolist() for column in columns), strict=True):
+            found[gpu].append((end_us, OwnerAtEdge(usage.owners[place], activity, share, live)))
+        return found
+
+
 class Holding:
     """Follows the holes of one host's GPUs, which are numbered as in the accounts."""
 
     def __init__(self) -> None:
         self._holes: dict[int, Hole] = {}
-        self._last: tuple[PendingUsage, int] | None = None  # rows of the window before, and its end
-        self._earlier: tuple[PendingUsage, int] | None = None
+        self._last: WindowRows | None = None  # the window before
+        self._earlier: WindowRows | None = None
         self._resumed_us = -1  # when the agent started again
 
     def follow(
@@ -70,7 +90,7 @@ class Holding:
         told = np.zeros(len(max_gap_us), bool)
         told[: len(window.devices)] = np.diff(window.readings.offsets) > 0
         added: list[Any] = []
-        touches = self._last is not None and self._last[1] == window.start_us
+        touches = self._last is not None and self._last.end_us == window.start_us
         if self._holes or not touches or not told.all():
             for gpu, is_told in enumerate(told.tolist()):
                 if gpu not in self._holes and touches and is_told:
@@ -93,7 +113,7 @@ class Holding:
                 if not is_told:
                     now = [row for row in _rows(new, gpu) if new.end_us[row] > window.start_us]
                     hole.see({new.key(row): int(new.end_us[row]) for row in now}, window.end_us)
-        self._earlier, self._last = self._last, (new, window.end_us)
+        self._earlier, self._last = self._last, WindowRows(new, window.end_us)
         return waiting, PendingUsage.made(added).followed_by(new)
 
     def _since_life(
@@ -118,16 +138,16 @@ class Holding:
     @property
     def knows_anybody(self) -> bool:
         """Whether somebody was on a GPU in the last windows, or in a hole that is not over."""
-        rows = any(one is not None and len(one[0].gpu) for one in (self._earlier, self._last))
+        rows = any(one is not None and len(one.usage.gpu) for one in (self._earlier, self._last))
         return rows or any(hole.before or hole.came for hole in self._holes.values())
 
     def goes_on_at(self, start_us: int) -> bool:
         """Return whether a window that begins then follows the one before, and no hole is open."""
-        return not self._holes and self._last is not None and self._last[1] == start_us
+        return not self._holes and self._last is not None and self._last.end_us == start_us
 
     def go_on(self, new: PendingUsage, end_us: int) -> None:
         """Take in usage up to a moment, as `follow` would where windows touch and tell of every GPU."""
-        self._earlier, self._last = self._last, (new, end_us)
+        self._earlier, self._last = self._last, WindowRows(new, end_us)
 
     def pass_by(self, batch: WindowBatch) -> None:
         """Take in windows without owners, as `follow` would while nobody is known."""
@@ -143,7 +163,7 @@ class Holding:
                     self._holes[gpu] = Hole(int(batch.end_us[read[-1]]))
                 else:
                     self._hole(gpu, int(batch.start_us[0]))
-        self._earlier = self._last = (NO_PENDING_USAGE, int(batch.end_us[-1]))
+        self._earlier = self._last = WindowRows(NO_PENDING_USAGE, int(batch.end_us[-1]))
 
     def restart(self, gpus: int, start_us: int, *, same_boot: bool) -> None:
         """Take the time that the agent was down for a hole of all GPUs; after a boot nobody is there any more."""
@@ -170,14 +190,16 @@ class Holding:
             hole.gone, hole.came = set(map(now, hole.gone)), set(map(now, hole.came))
         if found:
             self._earlier, self._last = (
-                (one[0].renamed(found), one[1]) if one is not None else None for one in (self._earlier, self._last)
+                WindowRows(one.usage.renamed(found), one.end_us) if one is not None else None
+                for one in (self._earlier, self._last)
             )
 
     def moved(self, place: Mapping[int, int]) -> None:
         """Renumber the GPUs by ``place`` (old to new)."""
         self._holes = {place[gpu]: hole for gpu, hole in self._holes.items()}
         self._earlier, self._last = (
-            (one[0].moved(place), one[1]) if one is not None else None for one in (self._earlier, self._last)
+            WindowRows(one.usage.moved(place), one.end_us) if one is not None else None
+            for one in (self._earlier, self._last)
         )
 
     def of(self, gpu: int) -> Hole:
@@ -197,22 +219,21 @@ class Holding:
         """Make the hole that begins at the end of the last window."""
         if self._last is None:
             return Hole(start_us)
-        last, end_us = self._last
-        before = {last.key(row): _seen(last, row) for row in _rows(last, gpu) if last.end_us[row] >= end_us}
+        last, end_us = self._last.by_gpu[gpu], self._last.end_us
+        before = {one.owner.key: one for until_us, one in last if until_us >= end_us}
         if self._earlier is not None:
             # In the second in which a GPU fails its processes are not asked for: what was seen in the one before
             # still holds. A window that was cut late, as the agent was stopped, claims nobody, and does not show that
             # they left.
-            earlier, earlier_end_us = self._earlier
-            claims_nobody = not any(last.live[row] for row in _rows(last, gpu))
-            for row in _rows(earlier, gpu):
-                key = earlier.key(row)
-                if earlier.end_us[row] < earlier_end_us:
+            claims_nobody = not any(one.live for _, one in last)
+            for until_us, one in self._earlier.by_gpu[gpu]:
+                key = one.owner.key
+                if until_us < self._earlier.end_us:
                     continue
                 if key in before and before[key].activity_ppm < 0:
-                    before[key] = before[key]._replace(activity_ppm=int(earlier.activity_ppm[row]))
+                    before[key] = before[key]._replace(activity_ppm=one.activity_ppm)
                 elif key not in before and claims_nobody:
-                    before[key], end_us = _seen(earlier, row), earlier_end_us
+                    before[key], end_us = one, self._earlier.end_us
         return Hole(end_us, before)
 
 

@@ -86,7 +86,9 @@ class HostAccounts:
 
     def books(self, accounts: Mapping[GpuKey, GpuAccount]) -> list[GpuBooks]:
         """Return all of them, GPU by GPU."""
-        waiting = self.waiting.keep(np.argsort(self.waiting.gpu, kind="stable"))
+        waiting = self.waiting
+        if np.any(waiting.gpu[1:] < waiting.gpu[:-1]):
+            waiting = waiting.keep(np.argsort(waiting.gpu, kind="stable"))
         bounds = np.searchsorted(waiting.gpu, np.arange(len(self.keys) + 1)).tolist()
         return [
             GpuBooks(

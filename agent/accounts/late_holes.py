@@ -99,6 +99,8 @@ class LateHoles:
 
     def split_until(self, keys: Sequence[GpuKey], booked_us: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return until when (us) everything booked has been split, of each GPU."""
+        if not self._waiting:
+            return booked_us
         late = [self._waiting[key].t0_us if key in self._waiting else _NEVER for key in keys]
         return np.minimum(booked_us, np.array(late, np.int64))
 

@@ -25,23 +25,22 @@ def keep_powers(readings: Readings, accounts: Sequence[GpuAccount], limits: Devi
 
 def follow_moving(readings: Readings, accounts: Sequence[GpuAccount], limits: DeviceLimits) -> None:
     """Keep the moving peaks and ramps that a running agent publishes."""
+    power_mw = readings.power_mw
+    if len(readings.instant_mw):
+        power_mw = np.where(readings.instant_mw > 0, readings.instant_mw, power_mw)
+    columns = (readings.time_us, power_mw, readings.power_mw, readings.counter_mj)
+    rows = list(zip(*(column.tolist() for column in columns), strict=True))
+    offsets, ceilings_mw, gaps_us = readings.offsets.tolist(), limits.ceiling_mw.tolist(), limits.max_gap_us.tolist()
     for i, account in enumerate(accounts):
-        mine = slice(int(readings.offsets[i]), int(readings.offsets[i + 1]))
-        time_us, mean_mw = readings.time_us[mine].tolist(), readings.power_mw[mine]
-        power_mw, counter_mj = mean_mw, readings.counter_mj[mine]
-        if len(readings.instant_mw):
-            power_mw = np.where(readings.instant_mw[mine] > 0, readings.instant_mw[mine], mean_mw)
-        ceiling_mw, max_gap_us = int(limits.ceiling_mw[i]), int(limits.max_gap_us[i])
-        for t, value in zip(time_us, power_mw.tolist(), strict=True):
-            if 0 < value <= ceiling_mw:
-                account.moving.add_power(t, value, max_gap_us)
+        moving, ceiling_mw, max_gap_us = account.moving, ceilings_mw[i], gaps_us[i]
         of_last_second = "average" in account.device.publication_us
-        for t, value in zip(time_us, mean_mw.tolist(), strict=True):
-            if 0 < value <= ceiling_mw:
-                account.moving.add_mean(t, value, max_gap_us, of_last_second=of_last_second)
-        if account.by_power_alone:
-            account.moving.forget_counter()
-            continue
-        for t, value in zip(time_us, counter_mj.tolist(), strict=True):
-            if value >= 0:
-                account.moving.add_counter(t, value, ceiling_mw, max_gap_us)
+        counts = not account.by_power_alone
+        if not counts:
+            moving.forget_counter()
+        for at_us, power, mean, counter_mj in rows[offsets[i] : offsets[i + 1]]:
+            if 0 < power <= ceiling_mw:
+                moving.add_power(at_us, power, max_gap_us)
+            if 0 < mean <= ceiling_mw:
+                moving.add_mean(at_us, mean, max_gap_us, of_last_second=of_last_second)
+            if counts and counter_mj >= 0:
+                moving.add_counter(at_us, counter_mj, ceiling_mw, max_gap_us)

@@ -232,6 +232,8 @@ class PendingUsage:
 
     def only_named_owners(self) -> PendingUsage:
         """Drop owners that no row names any more, so that what waits does not grow."""
+        if len(set(self.owner.tolist())) == len(self.owners):
+            return self
         used, owner = np.unique(self.owner, return_inverse=True)
         return replace(self, owners=tuple(self.owners[i] for i in used), owner=owner.astype(np.int64))
 

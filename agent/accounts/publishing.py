@@ -88,9 +88,13 @@ class Publisher:
         state = accounts.state_of(window.host)
         gpus, energy, unknown, metered = [], [], set(), False
         began_us = self._began_us = window.start_us if self._began_us is None else self._began_us
+        shown_gauges: list[dict[str, float]] = [{} for _ in window.devices]
+        for name, column in window.gauges.items():
+            for gauges, value in zip(shown_gauges, column.tolist(), strict=True):
+                if not math.isnan(value):
+                    gauges[name] = value
         for i, device in enumerate(window.devices):
-            account = accounts.account(device)
-            gauges = {name: float(column[i]) for name, column in window.gauges.items() if not math.isnan(column[i])}
+            account, gauges = accounts.account(device), shown_gauges[i]
             gpus.append(_gpu_facts(account, gauges, state[i], accounts.ended_hnj(device)))
             if gpus[-1].energy_source == "none":
                 unknown.add(device.uuid)  # a missing reading is not 0: it has no energy, and neither has anybody on it

@@ -127,23 +127,3 @@ def holders(rows: PendingUsage, gpus: int, batches: Sequence[WindowBatch]) -> Ho
         bounds, rows.start_us, rows.end_us, rows.activity_ppm, rows.busy_ppm, rows.share_ppm, rows.live,
         [batch.start_us for batch in batches],
     )  # fmt: skip
-
-
-def until_one_is_read(
-    batches: Sequence[WindowBatch], unread: NDArray[np.bool_]
-) -> tuple[Sequence[WindowBatch], Sequence[WindowBatch]]:
-    """Part batches before and after a window with the first readings of a GPU: how long it was silent is told there."""
-    if unread.any():
-        for k, batch in enumerate(batches):
-            reads = (np.diff(batch.columns.offsets, axis=1)[:, unread] > 0).any(axis=1)
-            if reads.any():
-                first = int(reads.argmax())
-                if k or first:
-                    return [*batches[:k], *parts(batch, 0, first)], [*parts(batch, first), *batches[k + 1 :]]
-                return [batch.part(0, 1)], [*parts(batch, 1), *batches[1:]]
-    return batches, ()
-
-
-def parts(batch: WindowBatch, first: int, last: int | None = None) -> list[WindowBatch]:
-    """Return the part of a batch in a list, which is empty where the part is."""
-    return [batch.part(first, last)] if first < (len(batch.seq) if last is None else last) else []

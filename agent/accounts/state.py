@@ -280,8 +280,11 @@ def _keep_aside(path: Path) -> None:
         os.link(path, aside)
 
 
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+
 def _encoded(content: dict[str, Any]) -> bytes:
-    return json.dumps(content, separators=(",", ":")).encode()
+    return _encode(content).encode()
 
 
 def _read(path: Path) -> dict[str, Any]:

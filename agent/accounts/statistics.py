@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from wattshed.kernels.billing.settling import HNJ_PER_MJ
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 WINDOWS_US = {"1s": 1_000_000, "10s": 10_000_000, "1m": 60_000_000}
+_LENGTHS_US = tuple(WINDOWS_US.values())
+_NAMES = tuple(WINDOWS_US)
 COUNTED = ("10s", "1m")
 """Windows over which the counter gives the mean: an error of one publication is 1 % of the shortest."""
+_FIRST_COUNTED = _NAMES.index(COUNTED[0])
 HORIZON_US = 60_000_000  # peaks and ramps are the largest of the last minute, so that no usual scrape misses one
 
 
@@ -26,11 +29,13 @@ class _Segment(NamedTuple):
 
 
 class _Curve:
-    """Power of the last minute as segments that join, and what a window that ends now says of it."""
+    """Power of the last minute as segments that join, and what windows that end now say of it."""
+
+    __slots__ = ("_segments", "_starts")
 
     def __init__(self) -> None:
         self._segments: deque[_Segment] = deque()
-        self._starts = dict.fromkeys(WINDOWS_US, 0)
+        self._starts = [0] * len(_LENGTHS_US)
 
     @property
     def last(self) -> _Segment | None:
@@ -40,36 +45,48 @@ class _Curve:
     def begin(self, time_us: int, power_mw: float = 0.0) -> None:
         """Forget everything: what comes now does not join what was."""
         self._segments.clear()
-        self._starts = dict.fromkeys(WINDOWS_US, 0)
+        self._starts = [0] * len(_LENGTHS_US)
         self._segments.append(_Segment(time_us, power_mw, power_mw, 0))
 
     def extend(self, segment: _Segment) -> None:
         """Add a segment that joins the last one, and drop what no window reaches any more."""
         segments = self._segments
         segments.append(segment)
-        drop = 0
-        while len(segments) > 2 and segments[1].time_us <= segment.time_us - max(WINDOWS_US.values()):
+        drop, reached_us = 0, segment.time_us - _LENGTHS_US[-1]
+        while len(segments) > 2 and segments[1].time_us <= reached_us:
             segments.popleft()
             drop += 1
         if drop:
-            self._starts = {name: max(start - drop, 0) for name, start in self._starts.items()}
+            self._starts = [max(start - drop, 0) for start in self._starts]
 
-    def look_back(self, name: str) -> tuple[float, float] | None:
-        """Return the mean over a window and the power at its beginning (mW); None if the curve is shorter."""
-        segments, length = self._segments, WINDOWS_US[name]
-        last = segments[-1]
-        begin_us = last.time_us - length
-        if segments[0].time_us > begin_us:
-            return None
-        start = self._starts[name]
-        while segments[start + 1].time_us <= begin_us:
-            start += 1
-        self._starts[name] = start
-        before, cut = segments[start], segments[start + 1]
-        inside_us = begin_us - before.time_us
-        there = cut.begin_mw + (cut.end_mw - cut.begin_mw) * inside_us / (cut.time_us - before.time_us)
-        outside_hnj = before.upto_hnj + (cut.begin_mw + there) * inside_us
-        return (last.upto_hnj - outside_hnj) / (2 * length), there
+    def look_back(self, shortest: int = 0) -> Iterator[tuple[int, float, float]]:
+        """Yield of each window that the curve fills: its place in `WINDOWS_US`, its mean, the power at its begin (mW).
+
+        Parameters
+        ----------
+        shortest : int
+            Place of the first window that is wanted; they become longer.
+        """
+        segments, starts = self._segments, self._starts
+        now_us, _, _, upto_hnj = segments[-1]
+        first_us = segments[0].time_us
+        for place in range(shortest, len(_LENGTHS_US)):
+            length = _LENGTHS_US[place]
+            begin_us = now_us - length
+            if first_us > begin_us:
+                return
+            start = starts[place]
+            before, cut = segments[start], segments[start + 1]
+            while cut.time_us <= begin_us:
+                start += 1
+                before, cut = cut, segments[start + 1]
+            starts[place] = start
+            before_us, _, _, before_hnj = before
+            cut_us, begin_mw, end_mw, _ = cut
+            inside_us = begin_us - before_us
+            there = begin_mw + (end_mw - begin_mw) * inside_us / (cut_us - before_us)
+            outside_hnj = before_hnj + (begin_mw + there) * inside_us
+            yield place, (upto_hnj - outside_hnj) / (2 * length), there
 
 
 class Moving:
@@ -96,11 +113,10 @@ class Moving:
         """Add a reading for ramps (us, mW)."""
         if not _join(self._power, time_us, power_mw, max_gap_us):
             return
-        for name, length in WINDOWS_US.items():
-            if (seen := self._power.look_back(name)) is not None:
-                ramp = (power_mw - seen[1]) / length * 1e3
-                _keep_largest(self._ramps[name, "up"], time_us, max(ramp, 0.0))
-                _keep_largest(self._ramps[name, "down"], time_us, max(-ramp, 0.0))
+        for place, _, there_mw in self._power.look_back():
+            ramp, name = (power_mw - there_mw) / _LENGTHS_US[place] * 1e3, _NAMES[place]
+            _keep_largest(self._ramps[name, "up"], time_us, max(ramp, 0.0))
+            _keep_largest(self._ramps[name, "down"], time_us, max(-ramp, 0.0))
 
     def add_mean(self, time_us: int, power_mw: int, max_gap_us: int, *, of_last_second: bool = False) -> None:
         """Add a reading for means (us, mW), which may be the driver's own mean of the last second."""
@@ -108,9 +124,8 @@ class Moving:
             return
         if of_last_second:
             _keep_largest(self._peaks["1s"], time_us, power_mw / 1e3)
-        for name in COUNTED if of_last_second else WINDOWS_US:
-            if (seen := self._mean.look_back(name)) is not None:
-                _keep_largest(self._peaks[name], time_us, seen[0] / 1e3)
+        for place, mean_mw, _ in self._mean.look_back(_FIRST_COUNTED if of_last_second else 0):
+            _keep_largest(self._peaks[_NAMES[place]], time_us, mean_mw / 1e3)
         for best in self._counted.values():  # a counter that went silent says nothing any more
             _drop_old(best, time_us)
 
@@ -128,9 +143,8 @@ class Moving:
             self._energy.begin(time_us)
             return
         self._energy.extend(_Segment(time_us, mean_mw, mean_mw, last.upto_hnj + (counter_mj - before_mj) * HNJ_PER_MJ))
-        for name in COUNTED:
-            if (seen := self._energy.look_back(name)) is not None:
-                _keep_largest(self._counted[name], time_us, seen[0] / 1e3)
+        for place, energy_mw, _ in self._energy.look_back(_FIRST_COUNTED):
+            _keep_largest(self._counted[_NAMES[place]], time_us, energy_mw / 1e3)
 
     def forget_counter(self) -> None:
         """Take the counter for another meter's from now on."""
@@ -166,7 +180,8 @@ def _keep_largest(best: deque[tuple[int, float]], time_us: int, value: float) ->
     while best and best[-1][1] <= value:
         best.pop()
     best.append((time_us, value))
-    _drop_old(best, time_us)
+    while best[0][0] < time_us - HORIZON_US:
+        best.popleft()
 
 
 def _drop_old(best: deque[tuple[int, float]], time_us: int) -> None:

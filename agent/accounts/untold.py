@@ -58,12 +58,15 @@ def untold_hnj(
     int64[m], hnj, or None
         None: everything was measured.
     """
+    by_power = [account.method == "power" for account in accounts]
+    if not (any(by_power) or intervals.hole.any()):
+        return None
     bounds = np.searchsorted(rows.gpu, np.arange(len(accounts) + 1)).astype(np.int64)
     found: list[list[_Time]] = []
     for i, account in enumerate(accounts):
         mine = slice(int(intervals.starts[i]), int(intervals.starts[i] + intervals.counts[i]))
         times = list(_of_holes(intervals, mine, account))
-        if account.method == "power" and bounds[i] < bounds[i + 1]:
+        if by_power[i] and bounds[i] < bounds[i + 1]:
             times += _of_a_still_sensor(intervals, mine, int(state["run_since_us"][i]), account)
         most = _MOST_HNJ // max(len(times), 1)  # less than a hole of months may have
         found.append(sorted(time._replace(sigma_hnj=min(time.sigma_hnj, most)) for time in times))

@@ -52,7 +52,7 @@ def fill(place: str, jobs: int, hosts: int, say: Callable[[str], None] = lambda 
     Taken
         Its seconds are those of reading JSON, checking and writing; making up the pages is left out.
     """
-    database, seconds, last_s = open_database(place), 0.0, 0.0
+    database, seconds, last_s = open_database(place, only=True), 0.0, 0.0
     try:
         merger = Merger(database)
         for host in made_hosts(jobs, hosts):
@@ -66,6 +66,30 @@ def fill(place: str, jobs: int, hosts: int, say: Callable[[str], None] = lambda 
                     last_s = seconds
                     say(f"taking in {merger.parts_total:,} of {jobs:,} jobs")
         return Taken(merger.parts_total, seconds, database.bytes_used())
+    finally:
+        database.close()
+
+
+def grow_site(path: Path, jobs: int, hosts: int, before: tuple[int, int] = (0, 0)) -> None:
+    """Make a site's history as `fill` does, or let one of so many jobs and hosts before grow; nothing is measured.
+
+    Nothing is forced onto the disk, and what only questions need of indexes is made at the end.
+    """
+    database = open_database(path, only=True)
+    try:
+        merger = Merger(database)
+        database.rows("PRAGMA synchronous=OFF")
+        later = database.rows(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL AND name <> 'run_by_key'"
+        )
+        for name, _ in later:
+            database.do(f"DROP INDEX {name}")
+        for host in made_hosts(jobs - before[0], hosts - before[1], after_jobs=before[0], after_hosts=before[1]):
+            for document in host.pages():
+                page = read_page(document)
+                merger.take(page, page.parts[0].seq - 1, f"http://{host.name}:9961")
+        for _, statement in later:
+            database.do(statement)
     finally:
         database.close()
 

@@ -105,7 +105,10 @@ def read_page(document: Mapping[str, Any], cluster: str = "") -> PartsPage:
 
 
 def _of_cluster(record: JobRecord, cluster: str) -> JobRecord:
-    labels = {name: value[:_LONGEST] for name, value in record.labels.items()}
+    long = [name for name, value in record.labels.items() if len(value) > _LONGEST]
+    if not long and not cluster:
+        return record
+    labels = {**record.labels, **{name: record.labels[name][:_LONGEST] for name in long}}
     return replace(record, labels={**labels, "cluster": cluster} if cluster else labels)
 
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 BUSY_S = 5.0
 """How long a command waits while another one writes."""
 
+COLLECTORS = (("cache_size", -65_536), ("wal_autocheckpoint", 16_384))
+"""Sizes for who takes in what many hosts write, KiB (below 0) and pages: 64 MiB each. A page of jobs changes each index
+in a thousand places, which are read again and written again for every page where there is room for 2 and 4 MiB."""
 APPLICATION = 0x77737468  # "wsth"
 """What a file of ours has as ``application_id``, so that it is told from another program's, which is never changed."""
 WORDS = Words(number="INTEGER PRIMARY KEY", text="TEXT", by_key="WITHOUT ROWID")
@@ -30,7 +33,7 @@ class Database:
     read_only : bool
         Nothing is ever written, not even a journal: for commands beside a running daemon.
     only : bool
-        No second one with this may be open: for the one collector that writes.
+        No second one with this may be open: for the one collector that writes, and may take more memory for it.
 
     Raises
     ------
@@ -61,6 +64,9 @@ class Database:
                 self._connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # before the first table, or never
                 self._connection.execute("PRAGMA journal_mode=WAL")
                 self._connection.execute("PRAGMA synchronous=FULL")  # what is acknowledged is on the disk
+                if only:
+                    for size, value in COLLECTORS:
+                        self._connection.execute(f"PRAGMA {size}={value}")
         except (sqlite3.Error, OSError) as error:
             raise DatabaseError(f"{path}: cannot be opened ({error})", damaged=_is_damage(error)) from error
 

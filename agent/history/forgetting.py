@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from wattshed.agent.history.numbers import Numbers
 from wattshed.agent.history.privacy import KEPT, Privacy
-from wattshed.agent.history.schema import GROUPS, SUMS
-from wattshed.agent.history.sums import DAY_US
+from wattshed.agent.history.schema import SUMS
+from wattshed.agent.history.sums import DAY_US, PAYER
 from wattshed.agent.window import MISSING, uid_of
 
 if TYPE_CHECKING:
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 ERASED = "erased"
 """Whose jobs those of erased users are: all of them together."""
 _BITE = 500
-_TEXTS = ("owner", "host", "model", *(f'"{name}"' for name in GROUPS))
-_USER = _TEXTS.index('"user"')
+_USER = PAYER.index('"user"')
 _OVER = (
     "(end_us >= 0 AND end_us < ? OR end_us < 0 AND start_us < ? AND NOT EXISTS("
     "SELECT 1 FROM job JOIN part ON part.job = job.id WHERE job.run = run.id AND part.to_us >= ?))"
@@ -117,14 +117,15 @@ def _nameless(key: str, run: int) -> str:
 
 def _all_payers(database: SqlDatabase, where: str, values: Sequence[Any], before_day: int, to: str) -> int:
     """Move the sums of days before one to payers of another user, and drop payers that nothing is left of."""
-    columns = ", ".join(_TEXTS)
+    columns, payers = ", ".join(PAYER), Numbers(database, "payer", PAYER)
     count = 0
     for payer, *texts in database.rows(f"SELECT id, {columns} FROM payer WHERE {where}", values):
         with database.transaction():
             sums = ", ".join(SUMS)
             rows = database.rows(f"SELECT day, {sums} FROM day WHERE payer = ? AND day < ?", (payer, before_day))
             if rows:
-                other = _payer(database, [*texts[:_USER], to, *texts[_USER + 1 :]])
+                place = (*texts[:_USER], to, *texts[_USER + 1 :])
+                other = payers.of([place])[place]
                 database.each_do(
                     "INSERT INTO day(day, payer) VALUES(?, ?) ON CONFLICT DO NOTHING", [(row[0], other) for row in rows]
                 )
@@ -135,11 +136,3 @@ def _all_payers(database: SqlDatabase, where: str, values: Sequence[Any], before
             left = "NOT EXISTS(SELECT 1 FROM day WHERE payer = ?)"
             count += len(rows) + database.do(f"DELETE FROM payer WHERE id = ? AND {left}", (payer, payer))
     return count
-
-
-def _payer(database: SqlDatabase, texts: Sequence[str]) -> int:
-    columns, where = ", ".join(_TEXTS), " AND ".join(f"{name} = ?" for name in _TEXTS)
-    database.do(
-        f"INSERT INTO payer({columns}) VALUES({', '.join('?' * len(_TEXTS))}) ON CONFLICT DO NOTHING", tuple(texts)
-    )
-    return int(database.rows(f"SELECT id FROM payer WHERE {where}", tuple(texts))[0][0])

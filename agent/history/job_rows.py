@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from wattshed.agent.history.numbers import rows_with
+from wattshed.agent.history.schema import GROUPS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -13,8 +16,6 @@ if TYPE_CHECKING:
 
 Place = tuple[str, int]
 """Key of a job, and when its run began."""
-MOST_VALUES = 500
-"""Values in one statement."""
 _FACTS = ("start_us", "end_us", "uid", "labels", "power")
 
 
@@ -27,6 +28,13 @@ class KnownJob(NamedTuple):
     uid: int
     labels: Mapping[str, str]
     power: str
+
+
+class NumberedJob(NamedTuple):
+    """A job that was written: its number, and its run's values of `schema.GROUPS`."""
+
+    number: int
+    groups: tuple[str, ...]
 
 
 class JobRows:
@@ -45,12 +53,19 @@ class JobRows:
 
     def found(self, places: Iterable[Place]) -> dict[Place, KnownJob]:
         """Return what was written of jobs."""
-        wanted = set(places)
-        rows = rows_of(self._database, f"id, key, run_us, {', '.join(_FACTS)}", wanted, "store = ?", (self._store,))
         return {
             (key, run_us): KnownJob(number, start_us, end_us, uid, json.loads(labels), power)
-            for number, key, run_us, start_us, end_us, uid, labels, power in rows
+            for key, run_us, number, start_us, end_us, uid, labels, power in self._rows(set(places), ("id", *_FACTS))
         }
+
+    def numbered(self, places: Iterable[Place]) -> dict[Place, NumberedJob]:
+        """Return the numbers of jobs that were written, and what groups they are of."""
+        rows = self._rows(set(places), ("id", *(f'"{name}"' for name in GROUPS)))
+        return {(key, run_us): NumberedJob(number, tuple(groups)) for key, run_us, number, *groups in rows}
+
+    def _rows(self, places: set[Place], columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        wanted = [(*place, self._store) for place in places]
+        return rows_with(self._database, "job", ("key", "run_us", "store"), wanted, ("key", "run_us", *columns))
 
     def write(self, records: Iterable[JobRecord]) -> set[Place]:
         """Write what this host knows of jobs; labels that are known stay. Returns of which anything was new."""
@@ -71,27 +86,6 @@ class JobRows:
         changes = ", ".join(f"{name} = ?" for name in _FACTS)
         self._database.each_do(f"UPDATE job SET {changes} WHERE id = ?", changed)
         return touched
-
-
-def rows_of(
-    database: SqlDatabase, columns: str, places: set[Place], where: str = "1=1", values: Sequence[Any] = ()
-) -> Iterator[tuple[Any, ...]]:
-    """Read columns of jobs by their keys and runs, of which ``columns`` has ``key, run_us`` as the second and third."""
-    for some in batched(sorted(places), MOST_VALUES // 2):
-        marks = ", ".join("?" * len(some))
-        keys, begins = zip(*some, strict=True)
-        rows = database.rows(
-            f"SELECT {columns} FROM job WHERE key IN ({marks}) AND run_us IN ({marks}) AND {where}",
-            (*keys, *begins, *values),
-        )
-        wanted = set(some)
-        yield from (row for row in rows if (row[1], row[2]) in wanted)
-
-
-def batched(values: Sequence[Any], most: int = MOST_VALUES) -> Iterator[Sequence[Any]]:
-    """Take values apart into as many as fit into one statement."""
-    for begin in range(0, len(values), most):
-        yield values[begin : begin + most]
 
 
 def _facts(record: JobRecord, before: KnownJob | None) -> tuple[int | str, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.history.cursors import cursor_of, read_cursor
 from wattshed.agent.history.run_rows import RUNNING_US
-from wattshed.agent.history.schema import COUNTS, GROUPS, ORDER, SUMS
+from wattshed.agent.history.schema import COUNTS, FILTERED, GROUPS, ORDER, SUMS
 from wattshed.agent.wire.parts import Doubt, join_hnj
 
 if TYPE_CHECKING:
@@ -299,6 +299,10 @@ def where_labels(asked: Filter, table: str) -> tuple[str, list[Any]]:
             raise ValueError(f"{name!r} is not one of {', '.join(GROUPS)}")
         where.append(f'{table}."{name}" = ?')
         values.append(value)
+        if value and name in FILTERED:
+            where.append(
+                f"{table}.\"{name}\" <> ''"
+            )  # or the index is not used: a database plans before it has the value
     if asked.host and table != "run":
         where.append(f"{table}.host = ?")
         values.append(asked.host)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wattshed.agent.history.job_rows import batched, rows_of
+from wattshed.agent.history.numbers import batched, rows_with
 from wattshed.agent.history.runs import MERGED, HostRow, Run, runs
 from wattshed.agent.history.schema import GROUPS
 from wattshed.agent.wire.parts import REQUEUED
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 RUNNING_US = 2**62
 """In place of the end of a job that runs, where jobs are put in order."""
-_COLUMNS = ", ".join(
-    ("id", "key", "run_us", "host", "start_us", "end_us", "uid", "labels", "run", *(f'"{name}"' for name in GROUPS))
-)
+_COLUMNS = (
+    "id", "key", "run_us", "host", "start_us", "end_us", "uid", "labels", "run", *(f'"{name}"' for name in GROUPS),
+)  # fmt: skip
 
 
 class RunRows:
@@ -44,10 +44,11 @@ class RunRows:
         """Bring the runs of jobs up to date of which rows are new or changed; each by its key and begin."""
         places = set(changed)
         merged = sorted({key for key, _ in places if self._merges(key)})
-        found = list(rows_of(self._database, _COLUMNS, {place for place in places if not self._merges(place[0])}))
+        apart = [place for place in places if not self._merges(place[0])]
+        found = list(rows_with(self._database, "job", ("key", "run_us"), apart, _COLUMNS))
         for keys in batched(merged):
             marks = ", ".join("?" * len(keys))
-            found += self._database.rows(f"SELECT {_COLUMNS} FROM job WHERE key IN ({marks})", keys)
+            found += self._database.rows(f"SELECT {', '.join(_COLUMNS)} FROM job WHERE key IN ({marks})", keys)
         rows, before = [], {}
         for number, key, run_us, host, start_us, end_us, uid, labels, run, *groups in found:
             rows.append(HostRow(number, key, host, run_us, start_us, end_us, uid, json.loads(labels)))

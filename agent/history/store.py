@@ -114,8 +114,8 @@ class Store:
                 unknown.setdefault(place, JobRecord(*place, part.from_us))
         self.follow(self._jobs.write([*jobs.values(), *unknown.values()]))
         if new:
-            numbers = {place: one.number for place, one in self._jobs.found(places).items()}
-            self._sums.insert(self.number, [(part, numbers[part.job, part.run_us]) for part in new], models)
+            jobs_of = self._jobs.numbered(places)
+            self._sums.insert(self.number, [(part, jobs_of[part.job, part.run_us]) for part in new], models)
             self._database.do("UPDATE store SET next_seq = ? WHERE id = ?", (new[-1].seq + 1, self.number))
         return len(new)
 

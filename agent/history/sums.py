@@ -6,18 +6,21 @@ from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from wattshed.agent.history.job_rows import batched
+from wattshed.agent.history.numbers import Numbers
 from wattshed.agent.history.schema import COUNTS, DOUBTS, GROUPS, SUMS
 from wattshed.agent.wire.parts import Doubt, JobPart, split_hnj
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from wattshed.agent.history.job_rows import NumberedJob
     from wattshed.agent.history.sql import SqlDatabase
 
 DAY_US = 86_400_000_000
 NOT_A_JOB = "_"
 """Owners that are not jobs begin with it; each has a place of its own in the sums of days."""
+PAYER = ("owner", "host", "model", *(f'"{name}"' for name in GROUPS))
+"""Columns of what a day's sum is kept for."""
 _ADDED = ", ".join(f"{name} = {name} + ?" for name in SUMS)
 _NOTHING = (*(0 for _ in COUNTS), *(0.0 for _ in DOUBTS))
 
@@ -33,29 +36,31 @@ class Sums:
 
     def __init__(self, database: SqlDatabase, host: str) -> None:
         self._database, self._host = database, host
-        self._gpus: dict[tuple[str, str, str], int] = {}
-        self._payers: dict[tuple[str, ...], int] = {}
+        self._gpus = Numbers(database, "gpu", ("uuid", "host", "model"))
+        self._payers = Numbers(database, "payer", PAYER)
 
     def forget(self) -> None:
         """Forget numbers that were looked up: they may never have been written."""
-        self._gpus.clear()
-        self._payers.clear()
+        self._gpus.forget()
+        self._payers.forget()
 
-    def insert(self, store: int, parts: Sequence[tuple[JobPart, int]], models: Mapping[str, str]) -> None:
-        """Insert parts, each with the number of its job, and add them to the sums."""
-        groups = self._groups({job for _, job in parts})
+    def insert(self, store: int, parts: Sequence[tuple[JobPart, NumberedJob]], models: Mapping[str, str]) -> None:
+        """Insert parts, each with its job, and add them to the sums."""
+        gpus = [(part.gpu, self._host, models.get(part.gpu, "")) for part, _ in parts]
+        payers = [payer(part, job.groups, gpu[2], self._host) for (part, job), gpu in zip(parts, gpus, strict=True)]
+        number_of, paid_by = self._gpus.of(gpus), self._payers.of(payers)
         jobs: dict[int, _Added] = defaultdict(_Added)
         rows, days = [], _Days()
-        for part, job in parts:
-            sums, model = sums_of(part), models.get(part.gpu, "")
+        for (part, job), gpu, who in zip(parts, gpus, payers, strict=True):
+            sums = sums_of(part)
             rows.append(
                 (
-                    store, part.seq, job, self._gpu(part.gpu, model), part.from_us, part.to_us, part.peak_mw,
-                    part.edges, part.method, part.flags, *sums,
+                    store, part.seq, job.number, number_of[gpu], part.from_us, part.to_us, part.peak_mw, part.edges,
+                    part.method, part.flags, *sums,
                 )
             )  # fmt: skip
-            jobs[job].add(part, sums)
-            days.add(part, self._payer(part, groups[job], model, self._host))
+            jobs[job.number].add(part, sums)
+            days.add(part, paid_by[who])
         self._database.each_do(f"INSERT INTO part VALUES({', '.join('?' * (10 + len(SUMS)))})", rows)
         self._database.each_do(
             f"UPDATE job SET {_ADDED}, peak_mw = CASE WHEN peak_mw < ? THEN ? ELSE peak_mw END, edges = edges + ?, "
@@ -68,42 +73,18 @@ class Sums:
         self, parts: Iterable[tuple[JobPart, str]], host: str, before: Sequence[str], after: Sequence[str]
     ) -> None:
         """Move parts of any host, each with the model of its GPU, from one combination of groups to another."""
+        moved = [(part, payer(part, before, model, host), payer(part, after, model, host)) for part, model in parts]
+        paid_by = self._payers.of(who for _, *both in moved for who in both)
         days = _Days()
-        for part, model in parts:
-            days.add(part, self._payer(part, before, model, host), -1)
-            days.add(part, self._payer(part, after, model, host))
+        for part, was, now in moved:
+            days.add(part, paid_by[was], -1)
+            days.add(part, paid_by[now])
         days.write(self._database)
 
-    def _groups(self, jobs: Iterable[int]) -> dict[int, Sequence[str]]:
-        names = ", ".join(f'"{name}"' for name in GROUPS)
-        found: dict[int, Sequence[str]] = {}
-        for some in batched(sorted(jobs)):
-            marks = ", ".join("?" * len(some))
-            for number, *row in self._database.rows(f"SELECT id, {names} FROM job WHERE id IN ({marks})", some):
-                found[int(number)] = row
-        return found
 
-    def _gpu(self, uuid: str, model: str) -> int:
-        place = uuid, self._host, model
-        if place not in self._gpus:
-            self._database.do("INSERT INTO gpu(uuid, host, model) VALUES(?, ?, ?) ON CONFLICT DO NOTHING", place)
-            rows = self._database.rows("SELECT id FROM gpu WHERE uuid = ? AND host = ? AND model = ?", place)
-            self._gpus[place] = int(rows[0][0])
-        return self._gpus[place]
-
-    def _payer(self, part: JobPart, groups: Sequence[str], model: str, host: str) -> int:
-        """Return the number of what a day's sum is kept for: an owner that is not a job, or a combination of groups."""
-        owner = part.job if part.job.startswith(NOT_A_JOB) else ""
-        place = owner, host, model, *groups
-        if place not in self._payers:
-            names = ["owner", "host", "model", *(f'"{name}"' for name in GROUPS)]
-            self._database.do(
-                f"INSERT INTO payer({', '.join(names)}) VALUES({', '.join('?' * len(names))}) ON CONFLICT DO NOTHING",
-                place,
-            )
-            where = " AND ".join(f"{name} = ?" for name in names)
-            self._payers[place] = int(self._database.rows(f"SELECT id FROM payer WHERE {where}", place)[0][0])
-        return self._payers[place]
+def payer(part: JobPart, groups: Sequence[str], model: str, host: str) -> tuple[str, ...]:
+    """Return what a day's sum is kept for, as `PAYER`: an owner that is not a job, or a combination of groups."""
+    return part.job if part.job.startswith(NOT_A_JOB) else "", host, model, *groups
 
 
 class _Added:

@@ -16,7 +16,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from wattshed.agent.jobs.text import for_key, printable
 from wattshed.agent.window import MISSING, JobKey, Owner, uid_of
@@ -29,15 +29,14 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-POLL_S = 0.1
-"""How often the directory is looked at: one stat call, on a file system in memory."""
-IN_PLACE_S = 0.2
-"""How often its files are: renames, as by deploy/slurm, show in the directory; other prologs may write in place."""
 _HALF_WRITTEN_NS = 100_000_000
+_TICK_NS = 20_000_000
+"""A file may change once more without a new time: kernels count it in steps, of 10 ms at most."""
 _KEEP_US = 600_000_000
 _LONGEST_FILE = 1 << 16
 _MOST_LABELS = 4096
 _MOST_SAID = 100
+_Stamp: TypeAlias = tuple[int, int, int, int]
 _FILE = re.compile(r"([0-9]{1,4})(?:\.([0-9]{1,3}))?|(?:GPU|MIG)-[0-9A-Za-z-]{1,64}")
 _JOB = re.compile(r"(?P<job>[A-Za-z0-9ƒ][A-Za-z0-9._+\[\]-]{0,63})(?:[ \t]+(?P<uid>[0-9]{1,10}))?")
 _LABEL = re.compile(r"[a-z][a-z0-9_]{0,31}")
@@ -126,8 +125,15 @@ class MappingDirectory:
         Now, in microseconds on the time line of the windows.
     at_us : callable, optional
         From a file's modification time (ns) to the time line of the windows (us); by default both run alike.
-    in_place_s : float
-        How often files are looked at while the directory itself does not change.
+
+    Attributes
+    ----------
+    changes : int
+        How often a job took or left a GPU so far.
+    refused : int
+        Lines that are no job id.
+    unsettled : bool
+        Whether a file was seen that somebody may be about to fill: it is to be looked at again.
     """
 
     def __init__(
@@ -136,21 +142,19 @@ class MappingDirectory:
         clock: Callable[[], int],
         *,
         at_us: Callable[[int], int] | None = None,
-        in_place_s: float = IN_PLACE_S,
     ) -> None:
         self._directory, self._name = directory, str(directory)
-        self._at_us, self._in_place_s = at_us or self._ago_us, in_place_s
+        self._at_us = at_us or self._ago_us
         self._clock = clock
         self._lock = threading.Lock()
-        self._stamps: dict[str, tuple[int, int, int]] = {}
+        self._stamps: dict[str, _Stamp | None] = {}  # None: to be read again
         self._said: set[str] = set()
         self._open: dict[tuple[str, str], Hold] = {}
         self._closed: list[Hold] = []
         self._labels: dict[str, dict[str, str]] = {}
-        self._folder_ns, self._next_s = 0, 0.0
         self._first = True
-        self.changes = 0
-        self.refused = 0  # lines that are not a job id
+        self.changes = self.refused = 0
+        self.unsettled = False
 
     def scan(self) -> int:
         """Look at the directory once; return how many changes were seen so far.
@@ -161,15 +165,12 @@ class MappingDirectory:
             If the directory cannot be read, or others may write it.
         """
         found: dict[str, tuple[int, dict[str, int]]] = {}
-        gone_ns = time.time_ns()
+        gone_ns, self.unsettled = time.time_ns(), False
         # Files are read without the lock, which holds() waits for. Before its first job since boot a node has no
         # directory: nobody holds anything.
         with suppress(FileNotFoundError, NotADirectoryError):
-            # Through bare names: ten times a second, a `Path` a file is most of what this costs.
+            # Through bare names: where nobody tells of changes, a `Path` a file is most of what this costs.
             gone_ns = _trusted(os.stat(self._name), self._directory, stat.S_ISDIR)  # noqa: PTH116
-            if gone_ns == self._folder_ns and time.monotonic() < self._next_s:
-                return self.changes
-            self._folder_ns, self._next_s = gone_ns, time.monotonic() + self._in_place_s
             seen = self._seen()
             if (
                 seen.keys() == self._stamps.keys()
@@ -242,11 +243,11 @@ class MappingDirectory:
             if not text and name in self._stamps and time.time_ns() - seen.st_mtime_ns < _HALF_WRITTEN_NS:
                 # Somebody who writes in place has emptied the file and may be about to fill it.
                 found[name] = (seen.st_mtime_ns, self._held(name))
-                self._next_s = 0.0
+                self.unsettled = True
                 return
         except FileNotFoundError:
             return
-        self._stamps[name] = stamp
+        self._stamps[name] = stamp if time.time_ns() - seen.st_ctime_ns > _TICK_NS else None
         found[name] = (seen.st_mtime_ns, self._jobs(path, text))
 
     def _held(self, name: str) -> dict[str, int]:
@@ -315,8 +316,9 @@ class MappingDirectory:
         return {label: printable(value) for label, _, value in pairs if _LABEL.fullmatch(label) and value}
 
 
-def _stamp(seen: os.stat_result) -> tuple[int, int, int]:
-    return seen.st_mtime_ns, seen.st_size, seen.st_ino
+def _stamp(seen: os.stat_result) -> _Stamp:
+    """Return what differs once a file was written, replaced, or given to others."""
+    return seen.st_mtime_ns, seen.st_ctime_ns, seen.st_size, seen.st_ino
 
 
 def _trusted(seen: os.stat_result, path: Path, kind: Callable[[int], bool]) -> int:

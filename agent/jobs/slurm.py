@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import Faults
 from wattshed.agent.jobs.background import Background
-from wattshed.agent.jobs.mapping import POLL_S, Hold, MappingDirectory, owner_of
+from wattshed.agent.jobs.doorbell import Doorbell
+from wattshed.agent.jobs.following import Following
+from wattshed.agent.jobs.mapping import Hold, MappingDirectory, owner_of
 from wattshed.agent.jobs.nodes import same
 from wattshed.agent.jobs.queue import Queue, QueueAnswer, QueuedJob
 from wattshed.agent.jobs.reservations import WHOLE_PPM, Reservation
@@ -47,7 +49,7 @@ class Slurm:
         This node's name in Slurm, or the host's: then Slurm is asked for the name.
     mapping_dir : Path or MappingDirectory, optional
         Written by the prolog; without it GPUs that are held idle are known from the queue only, late and by minor.
-        Whoever hands over a `MappingDirectory` lets it look for changes; a path is looked at in a thread.
+        Whoever hands over a `MappingDirectory` lets it look for changes; a path is followed in a thread.
     squeue, scontrol : sequence of str
         The commands; empty: the queue, or the node, is never asked.
     mig : callable
@@ -76,7 +78,7 @@ class Slurm:
         else:
             self._mapping = MappingDirectory(mapping_dir, clock)
         self._queue: Background[QueueAnswer] | None = None
-        self._folder: Background[int] | None = None
+        self._folder: Following | None = None
         self._described: Background[ThisNode] | None = None
         self.on_change: Callable[[], None] | None = None
         self._faults = Faults()
@@ -89,7 +91,7 @@ class Slurm:
         self._looked_for: dict[str, int] = {}  # SLUIDs that no prolog had written by so many changes
         self._stale = StaleHolds()
         if self._mapping is not None and self._mapping is not mapping_dir:
-            self._folder = Background("mapping", self._look, 0, POLL_S, self._faults, POLL_S)
+            self._folder = Following(self._mapping, Doorbell(str(mapping_dir)), self._faults, self._changed)
         if squeue and scontrol:
             self._described = Background(
                 "scontrol", lambda: self._describe(scontrol, node), self._node, NODE_S, self._faults
@@ -207,15 +209,12 @@ class Slurm:
         for part in self._parts():
             part.close()
 
-    def _parts(self) -> list[Background[QueueAnswer] | Background[ThisNode] | Background[int]]:
+    def _parts(self) -> list[Background[QueueAnswer] | Background[ThisNode] | Following]:
         return [part for part in (self._queue, self._described, self._folder) if part is not None]
 
-    def _look(self) -> int:
-        before = self.events
-        after = self._mapping.scan() if self._mapping is not None else before
-        if after != before and self.on_change is not None:
+    def _changed(self) -> None:
+        if self.on_change is not None:
             self.on_change()
-        return after
 
     def _describe(self, scontrol: Sequence[str], host: str) -> ThisNode:
         before = self._node

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections import deque
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from wattshed.agent.meters.errors import Fault, MeterError, TooSlow
 from wattshed.exporters.snapshot import Histogram
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from types import TracebackType
 
     from wattshed.agent.clock import Clock
 
 HANGING_NS = 1_000_000_000
+_GONE = frozenset({Fault.LOST, Fault.DRIVER, Fault.RESTART})
 BOUNDS_S = (50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 50e-3, 250e-3, 1.0, 5.0, math.inf)
 
 
@@ -43,30 +43,21 @@ class CallCosts:
         self._hanging_ns: float = math.inf
         self._why = ""
 
-    @contextmanager
-    def patience(self, budget_us: float = math.inf, hanging_us: int = HANGING_NS // 1000) -> Iterator[None]:
-        """Let no further call begin once one took over ``hanging_us``, or all together over ``budget_us``.
+    def patience(self, budget_us: float = math.inf, hanging_us: int = HANGING_NS // 1000) -> _Patience:
+        """Let no further call begin in a block once one took over ``hanging_us``, or all together over ``budget_us``.
 
         Raises
         ------
         TooSlow
             In place of the next call, or at the end.
         """
-        before = self._left_ns, self._hanging_ns
-        self._left_ns, self._hanging_ns, self._why = budget_us * 1e3, hanging_us * 1000, ""
-        try:
-            yield
-            self._give_up()
-        except MeterError as error:
-            if error.fault not in {Fault.LOST, Fault.DRIVER, Fault.RESTART}:
-                self._give_up()  # a refusal that took so long is no answer
-            raise
-        finally:
-            (self._left_ns, self._hanging_ns), self._why = before, ""
+        return _Patience(self, budget_us * 1e3, hanging_us * 1000)
 
-    def _give_up(self) -> None:
-        if self._why:
-            raise TooSlow(self._why)
+    def bound(self, left_ns: float, hanging_ns: float) -> tuple[float, float, str]:
+        """Bound what calls may take from now on; returns what bounded them before, and why no more may begin."""
+        before = self._left_ns, self._hanging_ns, self._why
+        self._left_ns, self._hanging_ns, self._why = left_ns, hanging_ns, ""
+        return before
 
     def begin(self, name: str) -> int:
         """Note that ``name`` starts; returns the moment to hand to :meth:`end`.
@@ -76,7 +67,8 @@ class CallCosts:
         TooSlow
             This GPU has used up its time.
         """
-        self._give_up()
+        if self._why:
+            raise TooSlow(self._why)
         now_ns = self._clock.elapsed_ns()
         self.in_flight = (name, now_ns)
         return now_ns
@@ -119,24 +111,49 @@ class CallCosts:
         return published
 
 
+class _Patience:
+    """A block in which calls are bounded, see `CallCosts.patience`; entered some thirty times a second."""
+
+    __slots__ = ("_before", "_bounds", "_costs")
+
+    def __init__(self, costs: CallCosts, left_ns: float, hanging_ns: float) -> None:
+        self._costs, self._bounds = costs, (left_ns, hanging_ns)
+
+    def __enter__(self) -> None:
+        self._before = self._costs.bound(*self._bounds)
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        left_ns, hanging_ns, _ = self._before
+        _, _, why = self._costs.bound(left_ns, hanging_ns)
+        # A refusal that took so long is no answer.
+        if why and (error is None or (isinstance(error, MeterError) and error.fault not in _GONE)):
+            raise TooSlow(why)
+
+
 class Percentile:
     """The 95th percentile of the last ``size`` durations."""
 
     def __init__(self, size: int = 64) -> None:
         self._last: deque[int] = deque(maxlen=size)
+        self._ordered: list[int] = []  # the same: it is looked at more often than added to
 
     def add(self, took_us: int) -> None:
         """Add one duration in microseconds."""
+        if len(self._last) == self._last.maxlen:
+            del self._ordered[bisect_left(self._ordered, self._last[0])]
         self._last.append(took_us)
+        insort(self._ordered, took_us)
 
     def clear(self) -> None:
         """Forget all, after a change of what is measured."""
         self._last.clear()
+        self._ordered.clear()
 
     def p95_us(self) -> int:
         """Return the percentile, or -1 without any duration."""
-        ordered = sorted(self._last)
-        return ordered[(len(ordered) - 1) * 95 // 100] if ordered else -1
+        return self._ordered[(len(self._ordered) - 1) * 95 // 100] if self._ordered else -1
 
     def __len__(self) -> int:
         return len(self._last)

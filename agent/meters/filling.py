@@ -21,11 +21,31 @@ MOST_ROOM = 1 << 16
 SPARE = 5  # beyond what the driver said to need: more may come before we ask again
 
 
+class _Room:
+    """A count and a buffer that are used again and again: blank before every call, so that what is there was told."""
+
+    __slots__ = ("count", "entries", "entry", "places")
+
+    def __init__(self, entry: struct.Struct, places: int) -> None:
+        self.entry, self.places = entry, places
+        self.count, self.entries = ctypes.c_uint(), ctypes.create_string_buffer(entry.size * places)
+
+    def told(self) -> list[tuple[Any, ...]]:
+        """Return as many entries as the count says."""
+        size = self.entry.size * min(self.count.value, self.places)
+        return list(self.entry.iter_unpack(memoryview(self.entries)[:size])) if size else []
+
+    def clear(self, places: int) -> None:
+        """Make the first entries blank again."""
+        if places:
+            ctypes.memset(self.entries, 0, self.entry.size * min(places, self.places))
+
+
 class Rooms:
-    """How many entries each list has needed so far."""
+    """The room that each list has needed so far; for one thread."""
 
     def __init__(self) -> None:
-        self._room: dict[str, int] = {}
+        self._rooms: dict[str, _Room] = {}
 
     def fill(
         self, name: str, entry: struct.Struct, call: Callable[[ctypes.c_uint, ctypes.Array[ctypes.c_char]], None]
@@ -51,22 +71,28 @@ class Rooms:
         MeterError
             The driver refuses, or needs ever more room than it says.
         """
-        room = self._room.get(name, ROOM)
+        room = self._rooms.get(name)
+        if room is None:
+            room = self._rooms[name] = _Room(entry, ROOM)
         while True:
-            count, entries = ctypes.c_uint(room), ctypes.create_string_buffer(entry.size * room)
+            room.count.value = room.places
             try:
-                call(count, entries)
+                call(room.count, room.entries)
             except MeterError as error:
-                if error.code != INSUFFICIENT_SIZE or room >= MOST_ROOM:
+                room.clear(room.places)
+                if error.code != INSUFFICIENT_SIZE or room.places >= MOST_ROOM:
                     raise
                 # A driver that does not say how much it needs is given twice as much.
-                room = min(MOST_ROOM, max(count.value + SPARE, 2 * room))
+                room = _Room(entry, min(MOST_ROOM, max(room.count.value + SPARE, 2 * room.places)))
                 continue
-            if count.value >= room:
-                if not entries.raw.strip(b"\0"):
+            if room.count.value >= room.places:
+                if not room.entries.raw.strip(b"\0"):
                     return []  # nothing was written: what looks like a full list is the room that was given
-                if room < MOST_ROOM:
-                    room *= 2  # full to the last place: there may have been more
+                if room.places < MOST_ROOM:
+                    room.clear(room.places)
+                    room = _Room(entry, room.places * 2)  # full to the last place: there may have been more
                     continue
-            self._room[name] = room
-            return list(entry.iter_unpack(memoryview(entries)[: entry.size * min(count.value, room)]))
+            self._rooms[name] = room
+            found = room.told()
+            room.clear(len(found))
+            return found

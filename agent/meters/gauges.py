@@ -7,12 +7,14 @@ ceiling, 200 % of utilisation) is not a reading, by the same bounds that the acc
 
 from __future__ import annotations
 
-import math
-from contextlib import contextmanager
+import sys
+from functools import cache
+from math import ulp
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
 
 SHORTEST_LIFE_US = 5_000_000
 PERIODS = 2.5  # one reading may be missed, and the next be late
@@ -36,6 +38,14 @@ BOUNDS = {
     "dram_active": (0.0, 1.0),
 }
 """Least and greatest believable value; powers and limits are bounded by the board's ceiling, all others by 0."""
+
+
+@cache
+def _bounds(name: str) -> tuple[float, float | None]:
+    """Return between which numbers a gauge may be; None: up to what the board can draw."""
+    if name.endswith("_w"):
+        return ulp(0.0), MODULE_W if name == "power_module_w" else None
+    return BOUNDS.get(name, (0.0, sys.float_info.max))
 
 
 class Gauges:
@@ -65,14 +75,9 @@ class Gauges:
         sane = {name: float(value) for name, value in values.items() if self.sane(name, value)}
         self._calls[call] = now_us + max(SHORTEST_LIFE_US, PERIODS * period_us), sane
 
-    @contextmanager
-    def asking(self, *calls: str) -> Iterator[None]:
-        """Forget at once what these calls returned if they fail."""
-        try:
-            yield
-        except Exception:
-            self.forget(*calls)
-            raise
+    def asking(self, *calls: str) -> _Asking:
+        """Forget at once what these calls returned if they fail in a block."""
+        return _Asking(self, calls)
 
     def forget(self, *calls: str) -> None:
         """Let what these calls returned be unknown."""
@@ -92,11 +97,32 @@ class Gauges:
             for name, value in values.items()
         }
 
+    def value(self, name: str, now_us: int) -> float | None:
+        """Return one that is current, and None if it is not."""
+        for until_us, values in self._calls.values():
+            if name in values and now_us <= until_us:
+                return values[name]
+        return None
+
     def sane(self, name: str, value: float) -> bool:
         """Return whether a value can be true."""
-        if not math.isfinite(value):
-            return False
-        if name.endswith("_w"):
-            return 0 < value <= (MODULE_W if name == "power_module_w" else self._ceiling_mw() / 1e3)
-        least, most = BOUNDS.get(name, (0.0, math.inf))
-        return least <= value <= most
+        least, most = _bounds(name)
+        return least <= value <= (self._ceiling_mw() / 1e3 if most is None else most)
+
+
+class _Asking:
+    """A block in which driver calls are made, see `Gauges.asking`."""
+
+    __slots__ = ("_calls", "_gauges")
+
+    def __init__(self, gauges: Gauges, calls: tuple[str, ...]) -> None:
+        self._gauges, self._calls = gauges, calls
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, Exception):
+            self._gauges.forget(*self._calls)

@@ -61,6 +61,14 @@ class DriverEvent(NamedTuple):
     data: int
 
 
+class _Batch(NamedTuple):
+    """Fields that are read together: how many, the block of memory for their answers, and what is in it before."""
+
+    many: ctypes.c_int
+    values: ctypes.Array[ctypes.c_char]
+    blank: bytes
+
+
 class Nvml:
     """A loaded driver library.
 
@@ -91,7 +99,7 @@ class Nvml:
         self._binding = binding
         self.row_readings: dict[tuple[str, str], str] = {}
         self._rooms = Rooms()
-        self._batches: dict[tuple[tuple[int, int], ...], tuple[ctypes.Array[ctypes.c_char], bytes]] = {}
+        self._batches: dict[tuple[tuple[int, int], ...], _Batch] = {}
         if isinstance(library, str):
             try:
                 self._library: object = ctypes.CDLL(library)
@@ -107,8 +115,7 @@ class Nvml:
     def beside(self) -> Nvml:
         """Return the same library for one other thread: with buffers and costs of its own."""
         twin = copy.copy(self)
-        twin.costs = CallCosts(self._clock)
-        twin._batches = {}  # noqa: SLF001 - of the same class
+        twin.costs, twin._rooms, twin._batches = CallCosts(self._clock), Rooms(), {}  # noqa: SLF001 - of the same class
         return twin
 
     def _install(self) -> None:
@@ -171,16 +178,17 @@ class Nvml:
             the driver answers with a double.
         """
         key = tuple(wanted)
-        if key not in self._batches:
+        batch = self._batches.get(key)
+        if batch is None:
             blank = b"".join(_FIELD.pack(number, scope, 0, 0, 0, UNKNOWN, 0) for number, scope in key)
-            self._batches[key] = (ctypes.create_string_buffer(blank, len(blank)), blank)
-        values, blank = self._batches[key]
+            values = ctypes.create_string_buffer(blank, len(blank))
+            batch = self._batches[key] = _Batch(ctypes.c_int(len(key)), values, blank)
         # The same block again and again, blank each time: a driver that skips an entry has not answered it.
-        values.raw = blank
-        self._call("nvmlDeviceGetFieldValues", handle, ctypes.c_int(len(key)), values)
+        batch.values.raw = batch.blank
+        self._call("nvmlDeviceGetFieldValues", handle, batch.many, batch.values)
         return [
             (status, MISSING) if status else (0, _member(kind, raw)) if kind <= _LAST_KIND else (UNKNOWN, MISSING)
-            for _, _, _, _, kind, status, raw in _FIELD.iter_unpack(values.raw)
+            for _, _, _, _, kind, status, raw in _FIELD.iter_unpack(batch.values)
         ]
 
     def _call(self, name: str, *args: object) -> None:

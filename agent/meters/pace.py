@@ -101,7 +101,7 @@ class Pace:
     def follow(self, schedule: GpuSchedule, at_us: int, instant_mw: int) -> None:
         """Look closer for three seconds after a step of a quarter of the limit, at most every half minute."""
         if self._rates.burst_us and instant_mw > 0 and schedule.last_mw > 0:
-            limit_mw = schedule.gauges.at(at_us).get("limit_enforced_w", 0) * 1e3
+            limit_mw = (schedule.gauges.value("limit_enforced_w", at_us) or 0.0) * 1e3
             if limit_mw and abs(instant_mw - schedule.last_mw) > limit_mw / 4 and at_us >= schedule.burst_again_us:
                 schedule.burst_until_us = max(schedule.burst_until_us, at_us + 3 * SECOND_US)
                 schedule.burst_again_us = at_us + 30 * SECOND_US

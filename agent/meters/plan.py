@@ -63,7 +63,7 @@ def plan_of(nvml: Nvml, handle: object, device: Device) -> ReadingPlan:
     full += [_beside(nvml, handle, asked) for name, asked in probe.BESIDE.items() if not able[name]]
     own = frozenset(name for n, name in OFFERED.items() if n not in works and not able[name])
     quick = [(probe.INSTANT, probe.GPU_SCOPE)] if probe.INSTANT in works else []
-    return ReadingPlan(full, quick, own, has_average=not able["average"])
+    return ReadingPlan(tuple(full), tuple(quick), own, has_average=not able["average"])
 
 
 def _beside(nvml: Nvml, handle: object, asked: Sequence[tuple[int, int]]) -> tuple[int, int]:

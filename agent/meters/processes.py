@@ -120,7 +120,8 @@ class ProcessWatch:
     @property
     def glance_us(self) -> int:
         """What a glance costs (95th percentile), us; below 0 if it is not known yet."""
-        return self._prices.p95_us() * len(self._telling)
+        lists = 1 if self.instances or not self._kinds else len(self._telling)
+        return self._prices.p95_us() * lists
 
     def glance(self) -> bool:
         """Ask only whether the lists name others than when they were read last; where they do not answer, they do not.

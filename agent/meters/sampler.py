@@ -73,7 +73,9 @@ class Sampler:
         self._meter, self._clock = meter, clock
         self._rates = rates or Rates()
         self._sys_root, self._wake, self._meet = sys_root, wake, meet
-        self._finished: queue.Queue[tuple[Window, list[ProcessObservation]] | int | Exception | None] = queue.Queue()
+        self._finished: queue.SimpleQueue[tuple[Window, list[ProcessObservation]] | int | Exception | None] = (
+            queue.SimpleQueue()
+        )
         met = meet if clock.virtual else self._finished.put
         self._poller = Poller(
             meter, clock, host, self._rates, alive=alive, met=met, asleep=self._asleep, behind=self._behind

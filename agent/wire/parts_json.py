@@ -128,12 +128,13 @@ def _text(value: object) -> str:
 
 def _no_text(*texts: str) -> str:
     """Say what keeps texts from being kept in every database; empty if nothing does."""
-    if any(len(text) > _LONGEST for text in texts):
+    if max(map(len, texts)) > _LONGEST:
         return f"has a text of more than {_LONGEST} characters"
-    if any("\0" in text for text in texts):
+    together = "".join(texts)
+    if "\0" in together:
         return "has a text with a null character"
     try:
-        "".join(texts).encode()
+        together.encode()
     except UnicodeEncodeError:
         return "has a text that is no Unicode"
     return ""
@@ -141,14 +142,20 @@ def _no_text(*texts: str) -> str:
 
 def _whole(value: object) -> int:
     """Read a whole number, as a number or as decimal digits."""
-    if isinstance(value, bool) or not isinstance(value, int | str):
+    if type(value) is int:
+        return value
+    if not isinstance(value, str):
         raise TypeError(f"{value!r} is not a whole number")
     return int(value)
 
 
 def _wrong(part: JobPart) -> str:
-    most = {"static_hnj": _TOO_LARGE * HNJ_PER_JOULE, "dynamic_hnj": _TOO_LARGE * HNJ_PER_JOULE}
-    if any(abs(getattr(part, name)) >= most.get(name, _TOO_LARGE) for name in _WHOLE) or part.from_us < 0:
+    others = (
+        part.seq, part.run_us, part.from_us, part.to_us, part.active_us, part.held_us, part.peak_mw, part.edges,
+        part.method, part.flags,
+    )  # fmt: skip
+    most_hnj = max(abs(part.static_hnj), abs(part.dynamic_hnj))
+    if max(map(abs, others)) >= _TOO_LARGE or most_hnj >= _TOO_LARGE * HNJ_PER_JOULE or part.from_us < 0:
         return "has a number that is too large"
     if part.seq < 1 or not part.job or not part.gpu:
         return "has no number, job or GPU"

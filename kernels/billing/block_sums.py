@@ -273,7 +273,7 @@ def pour_taken(times, powers, begins, ends, taken, bins):
         if taken[k]:
             a, b = begins[k], ends[k]
             into_bin(bins, np.int64(powers[a]), times[a + 1] - times[a])
-            pour_block(times[a:b], powers[a:b], bins)
+            pour_block(times[a:b], powers[a:b], bins, times[b:b], powers[b:b])
 
 
 def _lay_out(offsets, times, time_at, base_us, powers, power_at, gpu, to, time_us, power_mw):

@@ -201,7 +201,7 @@ def book_here(
                 else:
                     one.book_held(run, since_us[place], sweeps[gpu])
                 if histogram is not None and not pours:
-                    _extend(histogram, run, gpu, limits[gpu])
+                    histogram.extend(*run.rows_of(gpu), limits[gpu].ceiling_mw, limits[gpu].max_gap_us)
 
     threads.each(book_gpus, len(state), rows=int(counts.sum()))
 
@@ -253,13 +253,6 @@ class _Gpu(NamedTuple):
             diagnostics = self.booked.diagnostics[own]
             found = laid.join(sums, self.limits, sweep, self.state[own], diagnostics, histogram, pour)
             self.booked.add(self.gpu, *found)
-
-
-def _extend(histogram: PowerHistogram, run: Columns, gpu: int, limits: Limits) -> None:
-    """Let a histogram weigh rows later, as it does few of them."""
-    for w in np.flatnonzero(run.offsets[:, gpu + 1] > run.offsets[:, gpu]).tolist():
-        rows_here = run.rows(w, int(run.offsets[w, gpu]), int(run.offsets[w, gpu + 1]))
-        histogram.extend(*rows_here, limits.ceiling_mw, limits.max_gap_us)
 
 
 _NO_BINS = np.empty((2, 0), np.uint32)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.accounts.test_rows_that_wait import plain, usage
-from wattshed.agent.accounts.holding import Holding
+from wattshed.agent.accounts.holding import Holding, WindowRows
 from wattshed.agent.accounts.hole import Hole, OwnerAtEdge
 from wattshed.agent.accounts.pending_usage import PPM
 from wattshed.agent.accounts.unseen import share_beside
@@ -31,7 +31,8 @@ def rows_of(window, start, end):
 def test_who_was_there_when_a_hole_began(earlier, last):
     """Whoever lasted until the end of the last window; one that claims nobody tells nothing of who went before it."""
     holding = Holding()
-    holding._earlier, holding._last = (usage(rows_of(earlier, 0, 10)), 10), (usage(rows_of(last, 10, 20)), 20)
+    holding._earlier = WindowRows(usage(rows_of(earlier, 0, 10)), 10)
+    holding._last = WindowRows(usage(rows_of(last, 10, 20)), 20)
     for gpu in (0, 1):
         of = lambda window, gpu=gpu: {key: one for (where, key), one in window.items() if where == gpu}
         now, past = of(last), {key: one for key, one in of(earlier).items() if one[3]}

@@ -136,13 +136,13 @@ class Site:
 
 
 @contextmanager
-def collecting(site, place, **pace):
+def collecting(site, place, pods=None, **pace):
     """A collector on a database, until it is killed at the end."""
     database = open_database(place, only=True)
     try:
         targets = Targets([], site.faults, 1)
         merger = Merger(database)
-        yield Puller(targets, merger, site.faults, PullPace(timeout_s=5, **pace), wall=lambda: wall_s(site))
+        yield Puller(targets, merger, site.faults, PullPace(timeout_s=5, **pace), pods, wall=lambda: wall_s(site))
     finally:
         database.close()
 

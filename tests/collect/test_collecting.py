@@ -18,13 +18,6 @@ from wattshed.agent.history.query import Filter
 from wattshed.agent.wire.parts import CLOCK_SKEW, hnj_of
 
 
-@pytest.fixture
-def site(tmp_path):
-    one = Site(tmp_path)
-    yield one
-    one.close()
-
-
 def equal(site, place):
     """Whether the database has exactly what the agents made, and its sums too."""
     for host, agent in site.agents.items():
@@ -137,6 +130,27 @@ def test_what_an_agent_dropped_before_it_was_asked_is_a_gap_and_told(site, new_p
         assert [part.seq for part in parts_at(place, "n0")] == [1, 5, 6]
     database = open_database(place)
     assert database.rows("SELECT gaps, lost FROM store") == [(1, 3)]
+
+
+def test_of_an_agent_that_dropped_all_the_gap_is_told_once(site, new_place):
+    place, agent = new_place(), site.agents["n0"]
+    with collecting(site, place) as puller:
+        for _ in range(3):
+            site.hour()
+        site.round(puller, ["n0"])
+        for _ in range(4):
+            site.hour()
+        database = open_database(agent.path)
+        database.do("DELETE FROM part")
+        database.do("UPDATE store SET first_seq = next_seq")
+        for _ in range(3):
+            site.round(puller, ["n0"])
+        assert (puller.totals(), puller.states()["up"]) == ((3, 1), 1)
+        site.hour()
+        site.round(puller, ["n0"])
+        assert (puller.totals(), puller.states()["up"]) == ((4, 1), 1)
+    assert open_database(place).rows("SELECT gaps, lost, next_seq FROM store") == [(1, 4, 9)]
+    assert parts_at(place, "n0") == agent.made[:3] + agent.made[7:]
 
 
 def test_a_restored_disk_is_refused_until_it_is_reset_and_then_nothing_is_lost_or_doubled(site, new_place, tmp_path):

@@ -15,12 +15,13 @@ import trustme
 from tests.collect.site import Site
 from tests.history.made_up import MARCH_US, job, part
 from wattshed.agent.collect.config import CollectSettings, TargetGroup
-from wattshed.agent.collect.relay import Relay
+from wattshed.agent.collect.relay import Relay, RelayedQuestion
 from wattshed.agent.collect.serve import CollectServer
 from wattshed.agent.collect.service import SiteCollector
 from wattshed.agent.errors import Faults, InputError
 from wattshed.agent.wire.agents import DocumentServer, NoDocumentError
 from wattshed.agent.wire.credentials import Credentials
+from wattshed.agent.wire.http import Address
 
 
 @pytest.fixture
@@ -117,9 +118,10 @@ def test_a_relay_tells_each_user_of_a_login_node_their_own(collector, folder, ce
         assert keys(as_user(1001, path)) == []
         # Root of a login node is not the site's.
         assert keys(DocumentServer.of(f"unix:{path}").ask("/api/v1/jobs")) == ["slurm:2"]
-        with pytest.raises(NoDocumentError) as told:
-            DocumentServer.of(f"unix:{path}").ask("/api/v1/parts")
-        assert told.value.status == 403
+        for target in ("/api/v1/parts", "/api/v1/snapshot", "/metrics"):
+            with pytest.raises(NoDocumentError) as told:
+                DocumentServer.of(f"unix:{path}").ask(target)
+            assert told.value.status == 403
     finally:
         relay.stop()
     other = Relay(collector, certificates("other.example"), str(path))
@@ -129,6 +131,13 @@ def test_a_relay_tells_each_user_of_a_login_node_their_own(collector, folder, ce
             DocumentServer.of(f"unix:{path}").ask("/api/v1/jobs")
     finally:
         other.stop()
+
+
+def test_a_relay_asks_for_one_user_at_a_time():
+    """Nobody is behind the address: whoever would be asked for everybody's is not."""
+    question = RelayedQuestion(Address.parse("https://127.0.0.1:9", "--relay", ""), Credentials())
+    assert question.answer("/api/v1/jobs", {}, None) == (403, {"error": "a relay asks for one user at a time"})
+    assert question.answer("/api/v1/jobs", {}, 1000)[0] == 503
 
 
 def status(url, credentials, **headers):

@@ -1,6 +1,7 @@
 """Whom a collector asks: its file of settings, and lists of targets that are read again and again."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -193,3 +194,23 @@ def test_the_settings_of_the_documentation(tmp_path):
     ]
     for key in (*config.SETTINGS, *config.TARGETS):
         assert f"`{key}`" in page or f"[{key}]" in page, key
+
+
+def test_what_is_not_said_is_as_the_documentation_says():
+    page = (Path(__file__).parents[2] / "docs/collect.md").read_text()
+    rows = [line.split("|")[1:3] for line in page.splitlines() if line.startswith("| `")]
+    told = {
+        name: default.strip().strip("`")
+        for names, defaults in rows
+        for name, default in zip(re.findall(r"`([a-z_]+)`", names), defaults.split(","), strict=False)
+    }
+    usual = CollectSettings("", ())
+    for name in ("poll_s", "timeout_s", "concurrency", "max_age_days"):
+        assert float(told[name]) == getattr(usual, name), name
+    assert (told["listen"], told["socket"]) == (usual.listen[0], usual.socket)
+    assert (told["users"], told["write_back"]) == (usual.users, str(usual.write_back).lower())
+    for name in ("web_config_file", "admin_group", "tcp_users", "relays", "key_file", "pods_file"):
+        assert told[name] == "none"
+        assert not getattr(usual, name), name
+    assert "none, 90 |" in page
+    assert usual.user_days == 90

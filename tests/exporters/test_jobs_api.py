@@ -195,6 +195,19 @@ def test_what_fails_inside_stays_inside(listening):
         assert (status, b"secret" in body) == (500, False)
 
 
+def test_a_page_that_fails_over_the_socket_tells_nothing_of_the_inside_either(serve, api, tmp_path):
+    def publish():
+        raise RuntimeError("a secret")
+
+    path = str(tmp_path / "api.sock")
+    _, port = serve(publish, jobs=api, jobs_socket=path)
+    for _ in range(2):
+        status, headers, body = ask(path, "/metrics")
+        assert (status, headers["content-type"]) == (500, "application/json")
+        assert json.loads(body) == {"error": "internal error"}
+        assert ask(path, "/-/healthy")[0] == get(port, "/-/healthy")[0] == 200
+
+
 def test_long_answers_are_compressed(listening):
     api, _, path = listening
     api.open(Echo)

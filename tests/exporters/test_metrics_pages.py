@@ -18,7 +18,7 @@ from tests.exporters import snapshots
 from tests.exporters.wire import peer
 from wattshed.exporters.formats import dcgm, prometheus, reference
 from wattshed.exporters.formats.exposition import Family, Writer, escape
-from wattshed.exporters.snapshot import HNJ_PER_JOULE, EnergyShare
+from wattshed.exporters.snapshot import HNJ_PER_JOULE, EnergyShare, Histogram
 
 GOLDEN = Path(__file__).parent / "golden"
 PARSERS = {False: parse_text, True: parse_openmetrics}
@@ -242,3 +242,55 @@ def test_one_job_replaced_by_another_leaves_nothing_behind():
         text = page(dataclasses.replace(snapshots.empty(), energy=(share,)), writer=writer)
         assert text.count("wattshed_job_energy_joules_total{") == 2
     assert len(writer._series["wattshed_job_energy_joules_total"]) == 1
+
+
+VALUES = st.sampled_from([0, 1, 2, 1.0, 0.0, -0.0, 2.5, float("nan"), float("inf"), True, 10**18, 1e18])
+HISTOGRAMS = st.builds(
+    Histogram, st.just((0.1, 1.0, float("inf"))), st.tuples(*[st.integers(0, 2)] * 3), st.sampled_from([0.5, 1.0])
+)
+TABLES = st.fixed_dictionaries(
+    {
+        "numbers": st.lists(st.tuples(st.tuples(st.sampled_from("abc")), VALUES), max_size=3, unique_by=lambda r: r[0]),
+        "wholes": st.lists(
+            st.tuples(st.tuples(st.sampled_from("abc")), st.integers(0, 3)), max_size=3, unique_by=lambda r: r[0]
+        ),
+        "pairs": st.lists(
+            st.tuples(st.tuples(st.sampled_from("abc")), st.integers(0, 2), st.integers(0, 2)),
+            max_size=3,
+            unique_by=lambda r: r[0],
+        ),
+        "calls": st.dictionaries(st.sampled_from("ab"), HISTOGRAMS),
+        "started_us": st.sampled_from([1_000_000, 2_000_000]),
+    }
+)
+
+
+def made_of(table):
+    """Families of every kind that say what a table says."""
+    return (
+        Family("n", "gauge", "Numbers.", ("l",), lambda _: table["numbers"]),
+        Family("q_total", "counter", "Quiet ones.", ("l",), lambda _: table["numbers"], quiet=True),
+        Family("w_total", "counter", "Wholes.", ("l",), lambda _: table["wholes"], per=HNJ_PER_JOULE),
+        Family("p_total", "counter", "Pairs.", ("l", "m"), pair=("x", "y"), pairs=lambda _: table["pairs"], per=10),
+        Family("h", "histogram", "Calls.", ("l",), histograms=lambda _: table["calls"]),
+    )
+
+
+@pytest.mark.parametrize("openmetrics", [False, True])
+@settings(max_examples=200, deadline=None)
+@given(tables=st.lists(TABLES, min_size=2, max_size=5))
+def test_what_is_kept_between_pages_is_never_seen(openmetrics, tables):
+    """A writer that remembers the pages before writes the bytes of one that begins with this page."""
+    writer = Writer(openmetrics=openmetrics, on_fault=lambda *_: None)
+    for table in tables:
+        snapshot = dataclasses.replace(snapshots.empty(), started_us=table["started_us"])
+        families = made_of(table)
+        assert page(snapshot, openmetrics, writer, families) == page(snapshot, openmetrics, families=families)
+
+
+@pytest.mark.parametrize("openmetrics", [False, True])
+def test_a_days_pages_are_as_if_each_was_the_first(openmetrics):
+    writer = Writer(openmetrics=openmetrics, on_fault=lambda *_: None)
+    for time_s in (1, 2, 3, 3, 60, 61, 3600, 3601, 86_400):
+        for snapshot in (snapshots.moving(time_s), snapshots.rich(time_s, time_s)):
+            assert page(snapshot, openmetrics, writer) == page(snapshot, openmetrics)

@@ -91,6 +91,13 @@ def test_gzip_by_accept_encoding(serve, encoding, compressed):
     assert (gzip.decompress(body) if compressed else body) == plain
 
 
+@given(st.dictionaries(st.sampled_from(["gzip", "x-gzip", "*", "br", "identity"]), st.sampled_from([0, 0.001, 0.5, 1])))
+def test_what_is_named_counts_before_what_is_anything(named):
+    """RFC 9110, 12.5.3: a coding is taken by its own weight, else by that of ``*``; 0 is no."""
+    weight = next((named[name] for name in ("gzip", "x-gzip", "*") if name in named), 0)
+    assert wants_gzip(", ".join(f"{name};q={q}" for name, q in named.items())) == (weight > 0)
+
+
 @settings(max_examples=100)
 @given(st.text(max_size=60))
 def test_any_accept_header_is_understood_somehow(text):
@@ -273,6 +280,15 @@ def test_what_is_stopped_has_ended_though_it_was_at_work(serve):
     assert not go_on.is_set()
     assert hangs.addresses == ()
     go_on.set()
+
+
+def test_what_is_stopped_as_soon_as_it_was_started_has_ended_too():
+    for _ in range(20):
+        server = Server(snapshots.rich, ["127.0.0.1:0"])
+        server.start()
+        thread = server._thread
+        server.stop()
+        assert not thread.is_alive()
 
 
 def test_stop_is_quick_with_open_connections(serve):

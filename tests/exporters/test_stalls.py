@@ -112,7 +112,7 @@ def test_of_an_answer_that_nobody_reads_little_is_made(serve, tls_config, monkey
         write(self, data)
 
     monkeypatch.setattr(asyncio.StreamWriter, "write", counted)
-    snapshot, limits = snapshots.large(12_000), ClientLimits(kernel_bytes=65_536)
+    snapshot, limits = snapshots.large(12_000), ClientLimits(kernel_bytes=65_536, response_s=600)
     _, port = serve(lambda: snapshot, limits=limits, web_config=tls_config[0] if secure else None)
     with socket.socket() as plain:
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -123,6 +123,7 @@ def test_of_an_answer_that_nobody_reads_little_is_made(serve, tls_config, monkey
             time.sleep(0.01)
         time.sleep(0.5)
         assert made[0] <= 2 * limits.kernel_bytes + 3 * CHUNK
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)  # now it is in a hurry
         assert len(read_all(sock)) == made[0] > 4_000_000
 
 
@@ -197,4 +198,21 @@ def test_the_oldest_idle_connection_makes_room(serve):
     socks[2].sendall(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n")
     assert read_one(socks[2])[0] == 200
     for sock in socks:
+        sock.close()
+
+
+def test_one_that_never_asked_is_as_idle_as_one_that_did(serve):
+    _, port = serve(limits=ClientLimits(max_connections=3, grace_s=0.02))
+    silent = socket.create_connection(("127.0.0.1", port), timeout=5)
+    time.sleep(0.05)
+    asked = [socket.create_connection(("127.0.0.1", port), timeout=5) for _ in range(2)]
+    for sock in asked:
+        sock.sendall(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n")
+        read_one(sock)
+    time.sleep(0.05)
+    assert get(port)[0] == 200
+    assert silent.recv(1) == b""
+    for sock in asked:
+        sock.sendall(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert read_one(sock)[0] == 200
         sock.close()

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -248,4 +249,10 @@ def test_an_assumed_node_is_wide_and_counts_its_gpus(gpus):
     assert assumed(8).level_w.low < 890 == pytest.approx(assumed(8).level_w.value)
     assert model.slope == one.slope
     assert model.slope.low > 1
+    # And the documents tell what is assumed.
+    told = {what: f"{of.value:.{n}f}{unit} ({of.low:g} to {of.high:g})" for what, of, n, unit in (
+        ("a GPU", one.level_w, 0, " W"), ("per GPU watt", one.slope, 2, ""),
+    )}  # fmt: skip
+    page = " ".join((Path(__file__).parents[2] / "docs/fleet.md").read_text().split())
+    assert all(f"{numbers} {what}" in page for what, numbers in told.items())
     assert replace(model, fitted=True) != model

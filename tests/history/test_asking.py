@@ -1,6 +1,6 @@
 """What may be asked, and how it is read."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -56,6 +56,24 @@ def test_bits_of_methods_are_those_of_the_kernels():
 )
 def test_moments(text, moment):
     assert time_us(text, NOW_S) == round(datetime(*moment, tzinfo=UTC).timestamp() * 1e6)
+
+
+UNITS = {
+    "s": timedelta(seconds=1), "m": timedelta(minutes=1), "min": timedelta(minutes=1), "h": timedelta(hours=1),
+    "d": timedelta(days=1), "w": timedelta(weeks=1),
+}  # fmt: skip
+
+
+@given(st.sampled_from(sorted(UNITS)), st.integers(0, 10**6), st.integers(0, 2 * 10**9))
+def test_an_age_counts_back_from_now_and_not_beyond_1970(unit, count, now_s):
+    aged = timedelta(seconds=now_s) - count * UNITS[unit]
+    assert time_us(f"{count}{unit}", now_s) == max(aged, timedelta(0)) // timedelta(microseconds=1)
+
+
+@given(st.integers(0, 250 * 10**15), st.integers(-14 * 60, 14 * 60))
+def test_a_moment_is_the_same_in_every_zone(us, minutes):
+    told = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)
+    assert time_us(told.astimezone(timezone(timedelta(minutes=minutes))).isoformat(), NOW_S) == us
 
 
 def test_a_time_without_a_zone_is_of_the_zone_that_is_named():

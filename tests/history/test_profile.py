@@ -295,6 +295,19 @@ def test_what_is_not_a_profile_is_refused(text):
         PowerProfile.of_text(text)
 
 
+@given(
+    st.sampled_from([0, 1, T0, 2**60]), st.sampled_from([1, FIRST_US, 2**60]), st.sampled_from([0, 1, 2**60]),
+    st.sampled_from([0, 1, 2**79]), st.lists(st.none() | st.integers(1, 9), max_size=MOST),
+)  # fmt: skip
+def test_any_time_and_energy_that_may_be_is_read_as_it_was_written(start_us, bin_us, length_us, scale, weights):
+    bins = [None if weight is None else weight * scale // 1000 for weight in weights]
+    energy_hnj = sum(hnj for hnj in bins if hnj is not None)
+    again = PowerProfile.of_text(PowerProfile(start_us, bin_us, start_us + length_us, energy_hnj, bins=bins).text())
+    assert (again.start_us, again.bin_us, again.until_us) == (start_us, bin_us, start_us + length_us)
+    assert again.energy_hnj == energy_hnj
+    assert [hnj is None for hnj in again.bins] == [hnj is None for hnj in bins]
+
+
 @settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 10_000), stretches()), min_size=1, max_size=4))
 def test_the_hosts_of_a_job_add_up(hosts):

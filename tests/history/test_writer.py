@@ -5,9 +5,10 @@ import time
 
 import pytest
 
-from tests.history.made_up import JOBS, MODELS, opened, part
+from tests.history.made_up import DAY_US, HOUR_US, JOBS, MARCH_US, MODELS, opened, part
 from wattshed.agent.errors import Faults
 from wattshed.agent.history import writer as module
+from wattshed.agent.history.store import Retention, Store
 from wattshed.agent.history.writer import Batch, HistoryWriter
 
 PARTS = [part(seq, joules=seq) for seq in range(1, 8)]
@@ -105,3 +106,28 @@ def test_until_it_is_written_it_is_busy(writer):
     writer.offer(batch())
     wait(lambda: writer.done("one") == 7)
     wait(lambda: not writer.busy())
+
+
+@pytest.mark.parametrize("every", [1, 3, 4])
+def test_what_is_too_old_goes_each_time_that_so_many_parts_came(tmp_path, faults, monkeypatch, every):
+    """Sixteen parts, one a batch and an hour: those that ended a day ago and before are dropped at every look."""
+    looks, tidy = [], Store.tidy
+
+    def looked(store, now_us, retention):
+        gone = tidy(store, now_us, retention)
+        looks.append((store.next_seq() - 1, gone))
+        return gone
+
+    monkeypatch.setattr(module, "TIDY_EVERY", every)
+    monkeypatch.setattr(Store, "tidy", looked)
+    one = HistoryWriter(tmp_path / "history.db", "n1", faults, Retention(max_age_us=DAY_US))
+    for seq in range(1, 17):
+        now_us = MARCH_US + DAY_US + seq * HOUR_US
+        one.offer(Batch("one", [part(seq, begin_us=MARCH_US + (seq - 3) * HOUR_US)], JOBS, MODELS, now_us))
+        wait(lambda seq=seq: one.done("one") == seq)
+    one.stop()
+    last = 16 - 16 % every
+    assert sorted({seq for seq, _ in looks}) == list(range(every, 17, every))
+    assert [kept.seq for kept in opened(tmp_path / "history.db").parts(0)] == list(range(last + 1, 17))
+    assert one.dropped_total == sum(gone for _, gone in looks) == last
+    assert not faults.counts

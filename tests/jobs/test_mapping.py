@@ -66,7 +66,6 @@ def test_a_line_that_is_no_job_id_is_refused_and_said_once(folder, line, caplog)
     directory = MappingDirectory(folder, now)
     for turn in range(2):
         write(folder, "0", f"11\n{line}\n", time.time() - 10 + turn)
-        directory._next_s = 0.0
         directory.scan()
     assert open_holds(directory) == [(0, "", "11")]
     assert directory.refused == 2
@@ -99,7 +98,6 @@ def test_a_hold_that_is_over_is_known_for_ten_minutes(folder):
     assert directory.scan() == 2
     for at, known in ((5_609, True), (5_610, True), (5_611, False)):
         clock[0] = at
-        directory._next_s = 0.0
         directory.scan()
         assert [h.end_us for h in directory.holds(0, 1 << 60)] == ([5_010_000_000] if known else [])
 

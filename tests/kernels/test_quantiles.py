@@ -92,6 +92,26 @@ def test_rows_end_with_a_block_or_beside_it(monkeypatch, rows):
     assert asked_twice(monkeypatch, recording)[0] == naive.quantiles(*recording, GAP, USUAL)
 
 
+@pytest.mark.parametrize("rows", [2 * BLOCK, 2 * BLOCK + 2, 4_000])
+@pytest.mark.parametrize("chunk", [BLOCK, 1 << 20])
+def test_a_microsecond_of_any_row_decides(monkeypatch, rows, chunk):
+    """The first half of the time is low and the second high, to the microsecond: either may be a little longer."""
+    monkeypatch.setattr(module, "CHUNK", chunk)
+    half = rows // 2
+    power_mw = np.repeat(np.array([300_000, 300_100], np.int32), half)
+    assert asked_twice(monkeypatch, (np.arange(rows) * 1_000_000, power_mw, np.array([0, rows])), (500_000,)) == (
+        [[300_000]],
+        [],
+    )
+    for longer in (0, 1, BLOCK - 1, BLOCK, half - 2, half, half + 1, 2 * BLOCK - 2, rows - 3, rows - 2):
+        if longer < rows - 1:
+            steps = np.full(rows, 1_000_000)
+            steps[longer + 1] += 1
+            found, again = asked_twice(monkeypatch, (np.cumsum(steps), power_mw, np.array([0, rows])), (500_000,))
+            assert found == [[300_100 if longer >= half else 300_000]], longer
+            assert again == []
+
+
 @pytest.mark.parametrize("at", [0, 1, 1_000, BLOCK - 1, BLOCK, BLOCK + 1, 3_999])
 def test_a_broken_row_anywhere_is_left_out(monkeypatch, at):
     time_us, power_mw, offsets = node(9, 4_000, gpus=1, broken=0.0)

@@ -41,6 +41,9 @@ def test_an_energy_is_shown_no_surer_than_it_is(hnj, sigma_j):
     assert abs(value - joules / IN_JOULES[unit]) <= step / 2
     assert 0 <= doubt - Decimal(repr(sigma_j)) * 2 / IN_JOULES[unit] <= step
     assert (doubt == 0) == (sigma_j == 0)
+    larger = [size for size in IN_JOULES.values() if size > IN_JOULES[unit]]
+    assert unit == "mWh" or joules >= IN_JOULES[unit], "the largest unit of which there is one"
+    assert not larger or joules < min(larger)
 
 
 @given(st.text())

@@ -7,6 +7,8 @@ import re
 from decimal import Decimal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.reports.made_up import HOUR_S, KWH_J, MARCH_S, day_of_prices, report, row
 from wattshed.agent.inputs.tariffs.steps import CARBON, PRICE, PUE, Tariff
@@ -140,6 +142,45 @@ def test_a_job_has_a_row_a_day_on_all_its_hosts():
     assert first["x_GramsCO2e"] == "1350"
     assert (last["BillingPeriodStart"], last["BillingPeriodEnd"]) == ("2026-03-01T00:00:00Z", "2026-04-01T00:00:00Z")
     assert sum(Decimal(one["BilledCost"]) for one in rows) == Decimal(priced(DOCUMENT, TARIFFS)["total"]["cost"])
+
+
+@given(st.tuples(*[st.sampled_from(["", "own"])] * 4))
+def test_who_is_not_named_is_the_provider_and_where_they_are_may_be_unknown(given_names):
+    publisher, issuer, account, region = (name and f"{name} {i}" for i, name in enumerate(given_names))
+    names = FocusNames("Site", publisher, issuer, account, region)
+    for one in written(focus_rows(DOCUMENT, TARIFFS, names)):
+        assert (one["ProviderName"], one["PublisherName"]) == ("Site", publisher or "Site")
+        assert one["InvoiceIssuerName"] == (issuer or "Site")
+        assert one["BillingAccountId"] == one["BillingAccountName"] == (account or "Site")
+        assert one["RegionId"] == one["RegionName"] == region
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["slurm:1", "slurm:2", "unit:web"]), st.sampled_from(["n1", "n2"]),
+            st.tuples(*[st.sampled_from(["", "x"])] * 4),
+            st.integers(0, 2), st.integers(1, 10**9),
+        ),
+        min_size=1, max_size=8,
+    )
+)  # fmt: skip
+def test_who_pays_on_a_day_has_one_row_with_all_of_it(used):
+    """A job of one number is another on another cluster, and of another user; a service is its host's."""
+    document = report(
+        [
+            job(key, energy, host, **dict(zip(("cluster", "account", "namespace", "user"), who, strict=True)))
+            for key, host, who, _, energy in used
+        ],
+        [(place, MARCH_S + day * DAY_S, energy) for place, (*_, day, energy) in enumerate(used)], DAY_S, by="job",
+    )  # fmt: skip
+    expected = {}
+    for key, host, who, day, energy in used:
+        payer = day, key, host if key == "unit:web" else "", who
+        expected[payer] = expected.get(payer, 0) + energy
+    rows = written(focus_rows(document, TARIFFS, FocusNames("Site")))
+    found = [(int(one["ChargePeriodStart"][8:10]) - 1, one["ResourceId"], one["x_EnergyJoules"]) for one in rows]
+    assert sorted(found) == sorted((day, key, str(energy)) for (day, key, *_), energy in expected.items())
 
 
 def test_idle_of_a_day_is_shared_by_the_jobs_of_that_day():

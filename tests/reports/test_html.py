@@ -17,6 +17,7 @@ from wattshed.agent.reports.html import POLICY, page
 from wattshed.agent.reports.plots import HEIGHT_PX, MOST_BARS, bars_of, stacks_of
 from wattshed.agent.reports.sheet import sheet_of
 from wattshed.agent.wire.parts import hnj_of, joules
+from wattshed.exporters.snapshot import HNJ_PER_JOULE as J
 
 DAY_S = 86_400
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(1)>\u202egro.live\x1b[31m{{ 7*7 }}'
@@ -118,13 +119,22 @@ ROWS = st.lists(st.tuples(st.integers(0, 2**62), st.floats(0, 1e9)), min_size=1,
 
 @given(ROWS, st.booleans())
 def test_bars_lie_within_the_plot(rows, nobody):
-    lines = [row(f"u{i}", joules(hnj), sigma_j=sigma) for i, (hnj, sigma) in enumerate(rows)]
+    lines = [row(f"u{i}" * (i + 1), joules(hnj), sigma_j=sigma) for i, (hnj, sigma) in enumerate(rows)]
     lines += [row("_idle", 7)] if nobody else []
     document = priced(report(lines), Tariffs())
     bars = bars_of(document, [one["kWh"] for one in sheet_of(document).rows])
     assert len(bars) == min(len(lines), MOST_BARS)
     assert not nobody or bars[-1].name == "_idle"
+    of = {one["name"]: one for one in document["rows"]}
+    told = {text["user"]: text["kWh"] for text in sheet_of(document).rows}
+    longest = max((hnj_of(of[bar.name]["energy_j"]) / J + 2 * of[bar.name]["sigma_j"] for bar in bars), default=0)
     for bar in bars:
+        used_j, doubt_j = hnj_of(of[bar.name]["energy_j"]) / J, 2 * of[bar.name]["sigma_j"]
+        assert bar.value == told[bar.name]
+        assert bar.label == bar.name if len(bar.name) <= 34 else (len(bar.label), bar.label[-1]) == (34, "…")
+        assert bar.name.startswith(bar.label.removesuffix("…"))
+        for at, value in ((bar.low, max(used_j - doubt_j, 0)), (bar.width, used_j), (bar.high, used_j + doubt_j)):
+            assert at == pytest.approx(value / (longest or 1) * 100, rel=1e-6, abs=1e-6)
         assert 0 <= bar.low <= bar.width + 1e-9
         assert bar.width <= bar.high + 1e-9 <= 100 + 2e-9
 
@@ -159,6 +169,11 @@ def test_stacks_hold_all_that_was_used(steps):
     assert hnj_of(found["total"]["energy_j"]) == sum(hnj for _, _, hnj in steps)
     assert all(0 <= mark.at <= HEIGHT_PX for mark in stacks.marks)
     assert 1 <= len(stacks.labels) <= 6
+    middle = {piece.told.partition(", ")[0]: piece.x + piece.width / 2 for piece in stacks.pieces}
+    for label in stacks.labels:  # each stands below its bar, where there is one
+        (time,) = (time for time in stacks.times if time.endswith(label.text))
+        assert label.at == pytest.approx(middle.get(time, label.at))
+        assert 11 < label.at < 100
 
 
 @pytest.fixture(scope="module")

@@ -79,6 +79,15 @@ def test_hosts_that_are_missing_make_it_a_lower_bound(shown):
     assert any("at least that" in line for line in lines)
 
 
+def test_each_earlier_run_says_by_itself_whether_it_is_a_lower_bound(shown):
+    missing = {"state": "incomplete", "hosts_expected": 4, "flags": ["lower_bound"]}
+    for first, second in ((missing, {}), ({}, missing)):
+        runs = [job(3, energy_j="7200", sigma_j=36.0, **first), job(2, energy_j="10800", sigma_j=36.0, **second)]
+        text = "\n".join(shown(job_document(job(), runs), 0))
+        assert ("≥2.000 ± 0.020 Wh" in text, "≥3.000 ± 0.020 Wh" in text) == (bool(first), bool(second))
+        assert ("2.000 ± 0.020 Wh" in text, "3.000 ± 0.020 Wh" in text) == (True, True)
+
+
 @pytest.mark.parametrize("columns", [64, 80, 160])
 def test_it_fits_the_terminal(shown, columns):
     long = job(name="x" * 200, hosts=[f"node-{i:03}" for i in range(40)], user="y" * 90)

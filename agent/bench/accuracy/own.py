@@ -73,7 +73,7 @@ def live(node: SimulatedNode, clock: Clock, seconds: float) -> dict[str, tuple[f
 
 
 def _followed(node: SimulatedNode, clock: Clock) -> MappingDirectory:
-    mapping = MappingDirectory(node.mapping_dir, clock.now_us, at_us=lambda stamp_ns: stamp_ns // 1000, in_place_s=0)
+    mapping = MappingDirectory(node.mapping_dir, clock.now_us, at_us=lambda stamp_ns: stamp_ns // 1000)
     mapping.scan()
     node.tree.followed = mapping.scan
     return mapping

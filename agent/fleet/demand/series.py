@@ -239,15 +239,12 @@ class _Rows:
         report, layout = self._report, self._layout
         if not self._parts:
             raise report.nothing_usable(self._names) or InputError(
-                "contains no usable power reading; check the power column", report.path, *_first_place(report)
-            )
+                "contains no usable power reading; check the power column",
+                report.path, report.bad[0].line, report.bad[0].column,
+            )  # fmt: skip
         series, doubled = _joined(self._parts)
         report.reject("same_time", doubled)
         return LoadRecording(series, layout.kind, report.rows, dict(report.rejected))
-
-
-def _first_place(report: SourceReport) -> tuple[int, int]:
-    return (report.bad[0].line, report.bad[0].column) if report.bad else (1, 0)
 
 
 def _keys(columns: Mapping[str, Any], layout: _Layout) -> tuple[NDArray[np.int64], list[str]]:

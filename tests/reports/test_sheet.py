@@ -1,0 +1,112 @@
+"""The table of a report: every figure under the heading that it belongs to, and what OpenCost says beside it."""
+
+from dataclasses import replace
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.reports.made_up import MARCH_S, report, row
+from wattshed.agent.inputs.opencost import Allocation
+from wattshed.agent.inputs.tariffs.steps import CARBON, CARBON_UNIT, PRICE, PUE, Tariff
+from wattshed.agent.reports.amounts import IDLE, Tariffs, priced, with_gpu_hours, with_opencost
+from wattshed.agent.reports.notes import INCOMPLETE
+from wattshed.agent.reports.sheet import TOTAL, sheet_of
+from wattshed.agent.wire.parts import hnj_of
+
+KWH_HNJ = 7_200_000_000_000_000
+# What a column tells, of which key of a document and in which part of its unit; and where its sigma is.
+COLUMNS = {
+    "kWh": ("energy_j", 3_600_000, "± kWh", "sigma_j"),
+    "wall kWh": ("wall_kwh", 1, "± wall", "wall_sigma_kwh"),
+    "EUR": ("cost", 1, "± EUR", "cost_sigma"),
+    "kg CO2e": ("co2e_g", 1000, "± CO2e", "co2e_sigma_g"),
+    "kg CO2 marg.": ("marginal_co2_g", 1000, "± marg.", "marginal_co2_sigma_g"),
+    "GPU h EUR": ("gpu_hours_cost", 1, "", ""),
+    "OpenCost GPU": ("opencost_gpu_cost", 1, "", ""),
+}
+
+
+def number(text):
+    return Decimal(text.strip().removesuffix(INCOMPLETE).replace(",", ""))
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 10**12), st.floats(1, 1e9), st.integers(0, 10**6)), min_size=1, max_size=5),
+    st.booleans(),
+)
+def test_every_figure_stands_under_its_heading_and_adds_up(found, marginal):
+    rows = [
+        row(f"u{i}", energy, jobs=i + 1, sigma_j=sigma, gpu_s=gpu_s) for i, (energy, sigma, gpu_s) in enumerate(found)
+    ]
+    carbon = Tariff.constant(CARBON, Decimal(350), CARBON_UNIT)
+    carbon = replace(carbon, marginal=marginal)
+    price, pue = Tariff.constant(PRICE, Decimal("0.21"), "EUR/kWh"), Tariff.constant(PUE, Decimal("1.3"))
+    document = priced(report(rows), Tariffs(price, carbon, pue, "EUR"))
+    document = with_gpu_hours(document, [(Decimal("2.5"), report(rows))])
+    document = with_opencost(document, [Allocation(f"u{i}", 0, 1_000_000, Decimal(7 * i)) for i in range(len(rows))])
+    sheet = sheet_of(document)
+    lines = [*sheet.rows, sheet.total]
+    assert [line["user"] for line in lines] == [*(one["name"] for one in rows), TOTAL]
+    assert [line["jobs"] for line in lines[:-1]] == [f"{one['jobs']}" for one in rows]
+    absent = {"kg CO2e" if marginal else "kg CO2 marg."}
+    headings = {column.name for column in sheet.columns}
+    assert headings == {"user", "jobs", "GPU h", "idle"} | {
+        name
+        for heading, (_, _, doubt, _) in COLUMNS.items()
+        if heading not in absent
+        for name in (heading, doubt)
+        if name
+    }
+    for heading, (key, divisor, doubt, sigma) in COLUMNS.items():
+        if heading in absent:
+            continue
+        cells = [number(line[heading]) for line in lines]
+        step = Decimal(1).scaleb(cells[-1].as_tuple().exponent)
+        assert sum(cells[:-1]) == cells[-1]
+        for cell, line, one in zip(cells, lines, [*document["rows"], document["total"]], strict=True):
+            assert abs(cell - Decimal(one[key]) / divisor) <= step * (1 + (one is document["total"]))
+            if sigma:  # two of them, rounded up
+                off = Decimal(2 * one[sigma]) / divisor
+                assert -off * Decimal("1e-8") <= number(line[doubt]) - off <= step + off * Decimal("1e-8")
+    for line, one in zip(lines, [*document["rows"], document["total"]], strict=True):
+        assert number(line["GPU h"]) == pytest.approx(
+            Decimal(one["active_s"] + one["held_s"]) / 3600, abs=Decimal("0.051")
+        )
+        assert line["idle"] == ("25%" if one["held_s"] else "")
+
+
+ALLOCATED = st.lists(
+    st.tuples(
+        st.sampled_from(["a", "b", "elsewhere", "__idle__"]), st.integers(-5, 12), st.integers(1, 9),
+        st.integers(0, 10**6),
+    ),
+    max_size=6,
+)  # fmt: skip
+
+
+@given(ALLOCATED, st.integers(0, 4), st.integers(5, 8))
+def test_what_opencost_says_is_taken_for_the_time_of_the_report(allocated, begin, end):
+    """The same second by second: each has its share of what an allocation cost."""
+    document = priced(report([row("a", 5), row("b", 7), row(IDLE, 3)], by="namespace"), Tariffs())
+    document |= {"since_s": MARCH_S + begin, "until_s": MARCH_S + end}
+    expected = {}
+    for name, at, length, cost in allocated:
+        for second in range(at, at + length):
+            if begin <= second < end:
+                expected[name] = expected.get(name, 0) + Fraction(cost, length)
+    made = [
+        Allocation(name, (MARCH_S + at) * 10**6, (MARCH_S + at + length) * 10**6, Decimal(cost))
+        for name, at, length, cost in allocated
+    ]
+    found = with_opencost(document, made)
+    for one in found["rows"]:
+        mine = expected.pop("__idle__" if one["name"] == IDLE else one["name"], None)
+        assert (one["opencost_gpu_cost"] is None) == (mine is None)
+        assert mine is None or abs(Fraction(one["opencost_gpu_cost"]) - mine) <= Fraction(1, 10**6)
+    assert abs(Fraction(found["total"]["opencost_elsewhere"]) - sum(expected.values())) <= Fraction(1, 10**6)
+    shown = [Decimal(one["opencost_gpu_cost"] or 0) for one in found["rows"]]
+    assert Decimal(found["total"]["opencost_gpu_cost"]) == sum(shown)
+    assert hnj_of(found["total"]["energy_j"]) == 15 * KWH_HNJ // 3_600_000
