@@ -288,6 +288,11 @@ class WindowBatch:
         start_us, end_us = self.start_us[own], self.end_us[own]
         return WindowBatch(self.host, self.devices, self.seq[own], start_us, end_us, self.columns.part(own))
 
+    def unread(self, start_us: int, end_us: int) -> Window:
+        """Return a window without readings that stands for several of it."""
+        busy_us = np.full(len(self.devices), MISSING, np.int64)
+        return Window(self.host, 0, start_us, end_us, self.devices, Readings.empty(len(self.devices)), busy_us)
+
     def windows(self) -> Iterator[Window]:
         """Take it apart."""
         offsets = self.columns.offsets

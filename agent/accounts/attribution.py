@@ -26,7 +26,7 @@ from wattshed.agent.accounts.observing import follow_moving, keep_powers
 from wattshed.agent.accounts.pending_usage import ActivityShare, PendingUsage
 from wattshed.agent.accounts.power_books import PowerBooks
 from wattshed.agent.accounts.restart import go_on
-from wattshed.agent.accounts.runs import Run
+from wattshed.agent.accounts.runs import WindowRun
 from wattshed.agent.accounts.splitting import enter_split
 from wattshed.agent.inputs.boards import likely_limit_mw
 from wattshed.kernels.billing.layout import GpuState
@@ -170,7 +170,7 @@ class Accounts:
     def _add_held(self, batches: Sequence[WindowBatch], whose: Whose) -> None:
         """Book batches in runs as long as may be, and one by one where one window depends on another."""
         host = self._enter(batches[0].host, batches[0].devices, int(batches[0].start_us[0]))
-        run, place = Run.of(batches, host.limits, host.state), 0
+        run, place = WindowRun.of(batches, host.limits, host.state), 0
         renamed = self._names.knows_any or any(owner.formerly is not None for owner in whose.owners)
         alone = self.live or renamed or any(self.gpus[key].by_power_alone for key in host.keys)
         while place < len(run.start_us):

@@ -63,7 +63,7 @@ class PowerBooks:
         return booked
 
     def book_held(self, host: HostAccounts, batches: Sequence[WindowBatch], whose: Whose) -> bool:
-        """Book windows that `agent.accounts.runs.Run` puts together, among who holds the GPUs then.
+        """Book windows that `agent.accounts.runs.WindowRun` puts together, among who holds the GPUs then.
 
         Returns
         -------

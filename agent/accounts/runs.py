@@ -15,7 +15,6 @@ import numpy as np
 
 from wattshed.agent.accounts.joining import APART_US
 from wattshed.agent.accounts.uncertainty import FROZEN_US
-from wattshed.agent.window import MISSING, Readings, Window
 from wattshed.kernels.billing.owner_sweep import Holders
 from wattshed.kernels.billing.reconcile import MOST_HNJ
 from wattshed.kernels.billing.whole_windows import Looks
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.accounts.limits import DeviceLimits
     from wattshed.agent.accounts.pending_usage import PendingUsage
-    from wattshed.agent.window import Device, Owner, WindowBatch
+    from wattshed.agent.window import Device, Owner, Window, WindowBatch
 
 
 class Whose(Protocol):
@@ -45,7 +44,7 @@ class Whose(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class WindowRun:
     """Windows of one host in batches with the same devices, and what was seen of them.
 
     Attributes
@@ -65,7 +64,7 @@ class Run:
     high_mw: NDArray[np.int64]
 
     @classmethod
-    def of(cls, batches: Sequence[WindowBatch], limits: DeviceLimits, state: NDArray[np.void]) -> Run:
+    def of(cls, batches: Sequence[WindowBatch], limits: DeviceLimits, state: NDArray[np.void]) -> WindowRun:
         """Look through batches before any is booked; ``state`` (GPU_STATE[g]) is that before them."""
         gpus = len(batches[0].devices)
         carried = np.stack([state["last_us"], state["run_since_us"], state["power_mw"]], axis=1)[:gpus].copy()
@@ -114,10 +113,9 @@ def stretches(batches: Sequence[WindowBatch], whose: Whose) -> Iterator[Window]:
     start_us, end_us = (np.concatenate([getattr(one, name) for one in batches]) for name in ("start_us", "end_us"))
     devices, count = batches[0].devices, len(start_us)
     cuts = whose.edges(devices, start_us, end_us) | {0, max(count - 2, 0), count - 1, count}
-    busy_us, nothing = np.full(len(devices), MISSING, np.int64), Readings.empty(len(devices))
     for first, last in pairwise(sorted(cuts)):
         since_us, until_us = int(start_us[first]), int(end_us[last - 1])
-        yield whose.told(Window(batches[0].host, 0, since_us, until_us, devices, nothing, busy_us))
+        yield whose.told(batches[0].unread(since_us, until_us))
 
 
 def holders(rows: PendingUsage, gpus: int, batches: Sequence[WindowBatch]) -> Holders:
