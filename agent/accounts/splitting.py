@@ -8,7 +8,6 @@ import numpy as np
 
 from wattshed.agent.accounts.calibration import correct
 from wattshed.agent.accounts.entering import enter_energy
-from wattshed.agent.accounts.uncertainty import idle_sigma_mw, split_spread
 from wattshed.agent.accounts.unseen import set_aside
 from wattshed.agent.accounts.untold import untold_hnj
 from wattshed.kernels.billing.layout import Diagnostics
@@ -71,9 +70,7 @@ def enter_split(
     untold = untold_hnj(intervals, host.state, [gpus[key] for key in host.keys], everybody)
     aside.enter(ledger, everybody, host.keys, untold)
     untold = np.zeros_like(parts.booked_us) if untold is None else untold[sure]
-    spread = [split_spread(gpus[key].device) for key in host.keys]
-    idle_mw = [idle_sigma_mw(gpus[key].device) for key in host.keys]
-    enter_energy(ledger, rows, host.keys, parts, untold, spread, idle_mw)
+    enter_energy(ledger, rows, host.keys, parts, untold, [gpus[key].device for key in host.keys])
 
 
 def _sums(intervals: EnergyIntervals, amounts: NDArray[np.int64]) -> list[int]:

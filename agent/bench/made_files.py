@@ -53,7 +53,8 @@ def write_recording(folder: Path, samples: int, gpus: int = 8, *, after: int = 0
         times = np.tile(begin_us + np.arange(rows) * S + jitter[:rows] + 100_000, gpus)
         offsets = np.arange(gpus + 1, dtype=np.int64) * rows
         until_us = begin_us + rows * S
-        recorder.append(power_window(seq, until_us, of, offsets, (times, np.roll(power, 7 * seq)[: rows * gpus])))
+        columns = times, np.roll(power, 7 * seq)[: rows * gpus]
+        recorder.append(power_window(seq, (begin_us, until_us), of, offsets, columns))
         rest, begin_us, seq = rest - rows, until_us, seq + 1
     recorder.close()
 
