@@ -97,6 +97,12 @@ def test_all_rows_are_in_a_table_and_the_largest_in_the_plot():
     assert "_idle: what GPUs drew at rest while no job held them." in shown
 
 
+def test_headings_of_a_table_have_at_most_sixteen_letters():
+    texts = Parsed(written(made(["n" * 15, "o" * 16, "p" * 17]))).texts
+    assert {"n" * 15, "o" * 16, "p" * 15 + "…"} <= set(texts)
+    assert "p" * 16 + "…" not in texts
+
+
 @pytest.mark.parametrize(("by", "days", "plots"), [("user", 1, 1), ("day", 5, 1), ("user", 2, 2), ("host", 200, 2)])
 def test_time_has_a_plot_where_there_is_more_than_a_day(by, days, plots):
     names = ["a", "b"] if by != "day" else [f"2026-03-0{i + 1}" for i in range(5)]
