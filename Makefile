@@ -39,7 +39,7 @@ docs: $(VENV)/.test            ## regenerate references, dashboards, golden page
 bench: $(VENV)/.test            ## the kernels against memory bandwidth, numpy, polars and duckdb
 	$(BIN)/wattshed bench $(ARGS)
 
-bench-all: $(VENV)/.test $(VENV)/.peers            ## every benchmark on an idle machine, into docs/ (eight minutes on two cores)
+bench-all: $(VENV)/.test $(VENV)/.peers            ## every benchmark on an idle machine, into docs/ (a quarter of an hour on two cores)
 	$(BIN)/python -m tests.bench.run_all $(ARGS)
 
 peers: $(VENV)/.test $(VENV)/.peers            ## measure with wattshed and its peers (wattshed bench accuracy); renew docs/accuracy.md

@@ -122,6 +122,18 @@ def _add_fleet(commands: Subparsers) -> None:
     fleet.add_parser(commands, read_trace=_read_trace)
 
 
+def _add_warm(commands: Subparsers) -> None:
+    from wattshed.agent.commands import warm
+
+    warm.add_parser(commands, configure=_configure_kernels)
+
+
+def _add_check(commands: Subparsers) -> None:
+    from wattshed.agent.commands import check
+
+    check.add_parser(commands, configure=_configure_kernels)
+
+
 def _of(module: str) -> Callable[[Subparsers], None]:
     """Return what adds the commands of a module, which is imported then."""
 
@@ -142,9 +154,9 @@ _COMMANDS: dict[str, Callable[[Subparsers], None]] = {
     "collect": _add_collect,
     "convert": _of("convert"),
     "fleet": _add_fleet,
-    "check": _of("check"),
+    "check": _add_check,
     "bench": _of("bench"),
-    "warm": _of("warm"),
+    "warm": _add_warm,
     "config": _of("config"),
     "dashboards": _of("dashboards"),
     "top": _of("top"),
@@ -261,6 +273,16 @@ def _kernels(environ: MutableMapping[str, str]) -> None:
         raise InputError(f"WATTSHED_JIT: must be one of auto, so, objects, numba, off, not {form!r}")
     if folder := environ.get("WATTSHED_CACHE_DIR"):
         environ.setdefault("NUMBA_CACHE_DIR", str(Path(folder).absolute()))
+
+
+def _configure_kernels(path: Path | None) -> None:
+    """Have kernels run, and be looked for, as `run` does with a configuration; without one the environment says."""
+    from wattshed.agent.config import load, source_of
+
+    if source_of(path, os.environ) is not None:
+        config = load(path, os.environ).config
+        os.environ["WATTSHED_JIT"] = config.jit
+        os.environ.setdefault("NUMBA_CACHE_DIR", config.cache_dir)
 
 
 def main(argv: list[str] | None = None) -> int:

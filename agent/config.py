@@ -248,7 +248,7 @@ class Config:
     cache_dir: str = key(
         "",
         "Compiled kernels; empty: $CACHE_DIRECTORY (systemd), else $XDG_CACHE_HOME/wattshed. $NUMBA_CACHE_DIR goes "
-        "first. Other commands (`wattshed warm`) know the variables, not this key.",
+        "first. Of other commands `wattshed warm` and `wattshed check` read it here, and all know the variables.",
         path=True,
     )
     proc_root: str = key(
@@ -309,8 +309,7 @@ def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]
     InputError
         Something is unknown, of the wrong type or out of range; names the file, line and column.
     """
-    named = path or (Path(environ[PREFIX + "CONFIG"]) if environ.get(PREFIX + "CONFIG") else None)
-    source = named or (DEFAULT_PATH if DEFAULT_PATH.exists() else None)
+    source = source_of(path, environ)
     file = Document(source, "name another with --config") if source else None
     config: Config = build(Config, file.tree, file) if file else Config()
     known = {known: (spec, kind) for known, spec, kind in keys(Config)}
@@ -328,6 +327,12 @@ def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]
             at = tuple(dotted.split("."))
             config = _replaced(config, at, value(at, *known[at], given, Flag(_FLAGS.get(dotted, f"--{dotted}"))))
     return Loaded(_with_folders(config, environ), source, tuple(warnings))
+
+
+def source_of(path: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """Return the file that `load` would read; None where there is none to read."""
+    named = path or (Path(environ[PREFIX + "CONFIG"]) if environ.get(PREFIX + "CONFIG") else None)
+    return named or (DEFAULT_PATH if DEFAULT_PATH.exists() else None)
 
 
 _FLAGS = {"for_seconds": "--for", "web_config_file": "--web.config.file"}

@@ -285,11 +285,13 @@ class WindowBatch:
     def part(self, first: int, last: int | None = None) -> WindowBatch:
         """Return windows ``first:last`` of it."""
         own = slice(first, last)
-        columns = self.columns._replace(
-            offsets=self.columns.offsets[own], time_at=self.columns.time_at[own],
-            base_us=self.columns.base_us[own], power_at=self.columns.power_at[own],
-        )  # fmt: skip
-        return WindowBatch(self.host, self.devices, self.seq[own], self.start_us[own], self.end_us[own], columns)
+        start_us, end_us = self.start_us[own], self.end_us[own]
+        return WindowBatch(self.host, self.devices, self.seq[own], start_us, end_us, self.columns.part(own))
+
+    def unread(self, start_us: int, end_us: int) -> Window:
+        """Return a window without readings that stands for several of it."""
+        busy_us = np.full(len(self.devices), MISSING, np.int64)
+        return Window(self.host, 0, start_us, end_us, self.devices, Readings.empty(len(self.devices)), busy_us)
 
     def windows(self) -> Iterator[Window]:
         """Take it apart."""

@@ -15,7 +15,6 @@ import argparse
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,7 +26,7 @@ import llvmlite
 import llvmlite.binding as llvm
 import numba
 
-from wattshed.kernels import cpu, flat, load, shipped
+from wattshed.kernels import cpu, flat, library, load, shipped
 from wattshed.kernels.cache import cache_folder, sources_digest
 
 if TYPE_CHECKING:
@@ -49,9 +48,10 @@ class BuildError(Exception):
 def _machine(name: str, codemodel: str) -> Any:
     """Return what LLVM writes code for: a processor, and how far apart its parts may come to lie."""
     ours = name.startswith(cpu.NATIVE)
+    may = "+pclmul" if cpu.carryless() and name.startswith("x86-64") else ""  # kernels ask before they do it
     return llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(
         cpu=llvm.get_host_cpu_name() if ours else name if name.startswith("x86-64") else "generic",
-        features=llvm.get_host_cpu_features().flatten() if ours else "",
+        features=llvm.get_host_cpu_features().flatten() if ours else may,
         opt=3, reloc="pic", codemodel=codemodel,
     )  # fmt: skip
 
@@ -82,7 +82,7 @@ def emit(module: Any, name: str) -> dict[str, bytes]:
 
 def link(code: bytes) -> bytes | None:
     """Link an object file to a shared library; None, and one line on standard error, where that cannot be done."""
-    compiler = shutil.which(os.environ.get("CC") or "cc") or shutil.which("gcc") or shutil.which("clang")
+    compiler = library.linker()
     if compiler is None:
         sys.stderr.write("wattshed: no C compiler (cc) to link a shared library with: object files must do\n")
         return None
@@ -116,7 +116,12 @@ def _put(path: Path, data: bytes) -> None:
         raise
 
 
-def build(folder: Path, names: Sequence[str], say: Callable[[str, int, int], None] | None = None) -> list[Path]:
+def build(
+    folder: Path,
+    names: Sequence[str],
+    say: Callable[[str, int, int], None] | None = None,
+    joining: Callable[[str], None] | None = None,
+) -> list[Path]:
     """Compile all kernels once, and put a library for each processor into a folder.
 
     Parameters
@@ -127,6 +132,8 @@ def build(folder: Path, names: Sequence[str], say: Callable[[str, int, int], Non
         As `kernels.cpu.names` has them.
     say : callable, optional
         Told the name of each kernel, its number, and how many there are.
+    joining : callable, optional
+        Told for which processor all of them are optimised and linked next.
 
     Returns
     -------
@@ -139,6 +146,8 @@ def build(folder: Path, names: Sequence[str], say: Callable[[str, int, int], Non
     signatures = {symbol: [str(kind) for kind in kernel.kinds] for symbol, kernel in kernels.items()}
     made = []
     for name in names:
+        if joining:
+            joining(name)
         codes = emit(module, name)
         files = {}
         for form, ending, data in (("objects", "o", codes["objects"]), ("so", "so", link(codes["so"]))):
@@ -174,8 +183,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     def say(name: str, number: int, of: int) -> None:
         sys.stderr.write(f"wattshed: compiled {number} of {of}: {name} ({time.monotonic() - start:.1f} s)\n")
 
+    def joining(name: str) -> None:
+        sys.stderr.write(f"wattshed: optimising and linking them for {name} ({time.monotonic() - start:.1f} s)\n")
+
+    names = [cpu.native() if name == cpu.NATIVE else name for name in args.cpu or [cpu.NATIVE]]
     try:
-        made = build(folder, [cpu.native() if name == cpu.NATIVE else name for name in args.cpu or [cpu.NATIVE]], say)
+        made = build(folder, names, say, joining)
     except (BuildError, OSError) as error:
         sys.stderr.write(f"wattshed: the kernels cannot be compiled: {error}\n")
         return 1

@@ -32,8 +32,8 @@ def sources_digest() -> str:
     return digest.hexdigest()[:16]
 
 
-def private_folder(folder: Path) -> bool:
-    """Make ``folder`` with mode 0700; True if it is ours, nobody else can write in it, and we can.
+def refusal(folder: Path) -> str:
+    """Make ``folder`` with mode 0700; empty if it is ours, nobody else can write in it, and we can; else why not.
 
     Parameters
     ----------
@@ -45,12 +45,14 @@ def private_folder(folder: Path) -> bool:
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o700)
         found = folder.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-            return False
+        if not stat.S_ISDIR(found.st_mode):
+            return "it is no folder, or a link"
+        if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+            return "others can write there, or it is another user's"
         with tempfile.TemporaryFile(dir=folder):
-            return True
-    except OSError:
-        return False
+            return ""
+    except OSError as error:
+        return error.strerror or str(error)
 
 
 def _parents() -> Iterator[Path]:
@@ -65,7 +67,6 @@ def _parents() -> Iterator[Path]:
     yield Path(tempfile.gettempdir()) / f"wattshed-{os.geteuid()}"
 
 
-@functools.cache
 def cache_folder() -> Path | None:
     """Find the folder for the compiled kernels of exactly these sources, or None where none is safe.
 
@@ -74,20 +75,33 @@ def cache_folder() -> Path | None:
     Path or None
         ``.../kernels-DIGEST``, mode 0700.
     """
+    return _looked_for()[0]
+
+
+def passed_over() -> tuple[str, ...]:
+    """Return the folders that would go before `cache_folder` and are refused, a line each that says why."""
+    return _looked_for()[1]
+
+
+@functools.cache
+def _looked_for() -> tuple[Path | None, tuple[str, ...]]:
     name = f"kernels-{sources_digest()}"
+    refused: list[str] = []
     for parent in _parents():
-        if _may_hold(parent) and private_folder(parent / name):
-            return parent / name
-    return None
+        why = _not_around(parent) or refusal(parent / name)
+        if not why:
+            return parent / name, tuple(refused)
+        refused.append(f"the folder {parent} is not used for compiled kernels: {why}")
+    return None, tuple(refused)
 
 
-def _may_hold(parent: Path) -> bool:
-    """Make a folder if it is not there; True if it is root's or ours: its owner could exchange what lies in it."""
+def _not_around(parent: Path) -> str:
+    """Make a folder if it is not there; empty if it is root's or ours: its owner could exchange what lies in it."""
     try:
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return parent.stat().st_uid in {0, os.geteuid()}
-    except OSError:
-        return False
+        return "" if parent.stat().st_uid in {0, os.geteuid()} else "it is another user's"
+    except OSError as error:
+        return error.strerror or str(error)
 
 
 def prune_cache() -> None:

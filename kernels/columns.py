@@ -15,6 +15,8 @@ from wattshed.kernels.entry import i32, i64, kernel
 from wattshed.kernels.jit import jit
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 CHUNK = 65_536
@@ -55,6 +57,32 @@ class Columns(NamedTuple):
         time_at, power_at = int(self.time_at[window]), int(self.power_at[window])
         times = np.add(self.times[time_at + lo : time_at + hi], self.base_us[window], dtype=np.int64)
         return times, self.power_mw[power_at + lo : power_at + hi]
+
+    def part(self, own: slice) -> Columns:
+        """Return some of its windows."""
+        return self._replace(
+            offsets=self.offsets[own], time_at=self.time_at[own], base_us=self.base_us[own], power_at=self.power_at[own]
+        )
+
+    def rows_of(self, gpu: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Take all rows of a GPU out, one window after the other: int64[n] times in us, and int32[n] powers."""
+        if len(self.base_us) == 1:
+            return self.rows(0, int(self.offsets[0, gpu]), int(self.offsets[0, gpu + 1]))
+        first, counts = self.offsets[:, gpu], self.offsets[:, gpu + 1] - self.offsets[:, gpu]
+        within = np.arange(int(counts.sum())) + np.repeat(first - (np.cumsum(counts) - counts), counts)
+        times = self.times[within + np.repeat(self.time_at, counts)].astype(np.int64)
+        return times + np.repeat(self.base_us, counts), self.power_mw[within + np.repeat(self.power_at, counts)]
+
+
+def cut_windows(counts: NDArray[np.int64], rows: int) -> Iterator[slice]:
+    """Cut windows of ``counts`` (int64[w]) rows into parts of about ``rows``, each of a window at least."""
+    upto = np.cumsum(counts)
+    first = 0
+    while first < len(upto):
+        before = int(upto[first - 1]) if first else 0
+        last = max(int(np.searchsorted(upto, before + rows, side="right")), first + 1)
+        yield slice(first, last)
+        first = last
 
 
 def cut_into_chunks(offsets: NDArray[np.int64], size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -41,6 +41,12 @@ def level(flags: frozenset[str] | None = None) -> str:
     return reached
 
 
+@functools.cache
+def carryless() -> bool:
+    """Return whether this is an x86-64 processor with carry-less products (PCLMULQDQ)."""
+    return platform.machine() == "x86_64" and "pclmulqdq" in _flags()
+
+
 def native() -> str:
     """Return the name of what is compiled for just this processor: another one's is another name."""
     return f"{NATIVE}-{hashlib.sha256(' '.join(sorted(_flags())).encode()).hexdigest()[:8]}"

@@ -13,7 +13,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from wattshed.kernels.billing.block_sums import ENERGY, FELL, FIELDS, HIGH, INNER, LEAD, LONGEST, LOW, SINCE, STATIC
+from wattshed.kernels.billing.block_sums import (
+    ENERGY,
+    FELL,
+    FIELDS,
+    HIGH,
+    INNER,
+    LEAD,
+    LONGEST,
+    LOW,
+    PEAK,
+    SINCE,
+    STATIC,
+)
 from wattshed.kernels.cuda_target import SIMULATED, THREADS, cuda
 
 ROWS_A_THREAD = 3 if SIMULATED else 9
@@ -33,6 +45,7 @@ def _walk_rows(times, powers, first, last, twice_idle, found, me):
     lead = np.int64(-1)
     since = np.int64(-1)
     inner = np.int64(-1)
+    peak = np.int64(0)
     for i in range(first, last):
         now = times[i]
         power = np.int64(powers[i])
@@ -44,6 +57,8 @@ def _walk_rows(times, powers, first, last, twice_idle, found, me):
             longest = max(longest, apart if apart >= 0 else np.int64(FELL))
             energy += (before + power) * apart
             static += min(before + power, twice_idle) * apart
+            if apart > 0:
+                peak = max(peak, (before + power) // 2)
             if power != before:
                 since = now
             elif since < 0:
@@ -58,6 +73,7 @@ def _walk_rows(times, powers, first, last, twice_idle, found, me):
     found[LEAD, me] = lead
     found[SINCE, me] = since
     found[INNER, me] = inner
+    found[PEAK, me] = peak
 
 
 @cuda.jit(device=True)
@@ -68,6 +84,7 @@ def _join(found, me, other):
     found[LOW, me] = min(found[LOW, me], found[LOW, other])
     found[HIGH, me] = max(found[HIGH, me], found[HIGH, other])
     found[LONGEST, me] = max(found[LONGEST, me], found[LONGEST, other])
+    found[PEAK, me] = max(found[PEAK, me], found[PEAK, other])
     inner = max(found[INNER, me], found[INNER, other])
     lead = found[LEAD, other]
     if lead >= 0:
@@ -105,8 +122,10 @@ def sum_blocks(time_us, power_mw, begin, end, twice_idle, sums):
             _join(found, me, me + step)
         cuda.syncthreads()
         step *= 2
-    if me < FIELDS:
-        sums[k, me] = found[me, 0]
+    field = me
+    while field < FIELDS:
+        sums[k, field] = found[field, 0]
+        field += THREADS
 
 
 @cuda.jit

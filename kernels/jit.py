@@ -25,6 +25,7 @@ without numba's memory and its counts of references, which cost a small kernel m
 
 _helpers: list[Callable[..., Any]] = []
 _twins: list[Any] = []  # numba holds them weakly
+_apart: list[Callable[[], None]] = []
 
 
 def jit(helper: F) -> F:
@@ -39,6 +40,12 @@ def jit(helper: F) -> F:
     if _twins:
         link()
     return helper
+
+
+def written_apart(compile_it: Callable[[], None]) -> Callable[[F], F]:
+    """Mark a helper whose compiled twin is another function: ``compile_it`` tells numba which, before it compiles."""
+    _apart.append(compile_it)
+    return lambda helper: helper
 
 
 def link() -> None:
@@ -56,3 +63,5 @@ def link() -> None:
         _twins.append(twin)
         made: Any = helper
         made._numba_type_ = types.Dispatcher(twin)
+    while _apart:
+        _apart.pop()()

@@ -13,6 +13,7 @@ import json
 import logging
 import mmap
 import os
+import shutil
 import stat
 import sys
 from pathlib import Path
@@ -140,6 +141,16 @@ def may_run_new_code() -> bool:
     except OSError:
         return False
     return True
+
+
+def is_whole(form: str) -> bool:
+    """Return whether a file of that form is here that may be loaded, whether or not the system lets it be."""
+    return any(_verified(manifest, about, form) for manifest, about in _manifests())
+
+
+def linker() -> str | None:
+    """Return the path of what links a shared library: ``$CC``, ``cc``, ``gcc`` or ``clang``; None without."""
+    return shutil.which(os.environ.get("CC") or "cc") or shutil.which("gcc") or shutil.which("clang")
 
 
 def _shared(path: Path) -> Callable[[str], Any]:

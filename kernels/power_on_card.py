@@ -1,4 +1,4 @@
-"""Booking power on a CUDA device, piece by piece: the integers, states and histograms of `kernels.billing.power_only`.
+"""Booking power on a CUDA device, piece by piece: the integers, states and histograms of the CPU.
 
 A piece is so many rows of consecutive windows, laid GPU by GPU into memory that the device copies from by itself
 (page-locked, where the system gives it). The device sums their blocks and sends back eight numbers for each. Here they
@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from wattshed.kernels.billing.block_sums import FIELDS, HIGH, LAY_OUT, LOW, join_gpu, pour_taken
-from wattshed.kernels.billing.histogram import HIGHEST_MW
-from wattshed.kernels.billing.power_runs import Booked, book_power_only, is_bookable
+from wattshed.kernels.billing.block_sums import FIELDS, HIGH, LOW
+from wattshed.kernels.billing.laid_out import LaidOut, Limits
+from wattshed.kernels.billing.owner_sweep import OwnerSweep, joined_parts
+from wattshed.kernels.billing.power_runs import Booked, book_here, is_bookable
+from wattshed.kernels.columns import cut_windows
 from wattshed.kernels.cuda_power import BLOCK_ROWS, pour_blocks, sum_blocks
 from wattshed.kernels.cuda_target import THREADS, cuda, launch
 from wattshed.kernels.device_memory import out_of_memory
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from wattshed.kernels.billing.histogram import PowerHistogram
+    from wattshed.kernels.billing.owner_sweep import Holders
     from wattshed.kernels.columns import Columns
 
 _LOG = logging.getLogger(__name__)
@@ -38,23 +41,40 @@ PIECE_ROWS = 1 << 22
 """Rows that are laid out and copied at once: 48 MiB here, and as much on the device."""
 
 
-class _Limits(NamedTuple):
-    """What readings are measured by, of each GPU: int64[g]."""
-
-    ceiling_mw: NDArray[np.int64]
-    max_gap_us: NDArray[np.int64]
-    twice_idle_mw: NDArray[np.int64]
-
-
 class _Piece(NamedTuple):
-    """Rows of some windows: GPU ``i`` owns ``offsets[i]:offsets[i + 1]``, and blocks ``owner[i]:owner[i + 1]``."""
+    """Rows of some windows: GPU ``i`` owns ``rows[i]:rows[i + 1]``, and blocks ``blocks[i]:blocks[i + 1]``."""
 
+    gpus: list[LaidOut]
     time_us: NDArray[np.int64]
     power_mw: NDArray[np.int32]
-    offsets: NDArray[np.int64]
-    owner: NDArray[np.int64]
-    begin: NDArray[np.int64]
-    end: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    blocks: NDArray[np.int64]
+
+    def of_blocks(self, name: str) -> NDArray[np.int64]:
+        """Return where each block begins or ends, in the rows of all GPUs."""
+        return np.concatenate([getattr(one, name) + at for one, at in zip(self.gpus, self.rows.tolist(), strict=False)])
+
+
+class _Run(NamedTuple):
+    """Windows, and when each began where somebody may hold the GPUs."""
+
+    columns: Columns
+    since_us: NDArray[np.int64] | None
+
+    def parts(self, rows: int) -> Iterator[_Run]:
+        """Cut it between windows, into parts of about so many rows."""
+        for own in cut_windows(self.columns.offsets[:, -1], rows):
+            yield _Run(self.columns.part(own), None if self.since_us is None else self.since_us[own])
+
+
+class _Books(NamedTuple):
+    """What a run changes, and what its readings are measured by."""
+
+    sweeps: list[OwnerSweep]
+    state: NDArray[np.void]
+    limits: list[Limits]
+    histograms: Sequence[PowerHistogram] | None
+    booked: Booked
 
 
 class PowerOnCard:
@@ -86,152 +106,127 @@ class PowerOnCard:
         max_gap_us: NDArray[np.int64],
         idle_mw: NDArray[np.int64],
         histograms: Sequence[PowerHistogram] | None = None,
+        holders: Holders | None = None,
     ) -> Booked | None:
         """Book runs of windows, one after the other, as `kernels.billing.power_runs.book_runs` does."""
         if not is_bookable(runs, state, ceiling_mw, histograms):
             return None
-        booked = Booked.nothing(len(state))
-        twice_idle = 2 * np.clip(idle_mw, 0, HIGHEST_MW)
-        limits = _Limits(ceiling_mw, max_gap_us, twice_idle)
-        for run in runs:
-            for part in _parts(run, self._piece_rows):
-                self._book(part, state, limits, idle_mw, histograms, booked)
-        return booked
+        gpus = len(state)
+        sweeps = [OwnerSweep(holders, gpu) for gpu in range(gpus)]
+        limits = Limits.of_all(ceiling_mw, max_gap_us, idle_mw)
+        books = _Books(sweeps, state, limits, histograms, Booked.nothing(gpus))
+        for place, columns in enumerate(runs):
+            for part in _Run(columns, None if holders is None else holders.since_us[place]).parts(self._piece_rows):
+                self._book(part, books)
+        return books.booked if holders is None else books.booked._replace(parts=joined_parts(sweeps))
 
-    def _book(self, run, state, limits, idle_mw, histograms, booked) -> None:  # type: ignore[no-untyped-def]
+    def _book(self, run: _Run, books: _Books) -> None:
         """Book a part of a run: on the device, in halves where its memory is short, here where that does not help."""
-        rows = int(run.offsets[:, -1].sum())
+        rows = int(run.columns.offsets[:, -1].sum())
         if not self.trouble:
-            piece = self._laid_out(run)
+            piece = self._laid_out(run, books.sweeps)
             try:
-                there = _There(piece, limits.twice_idle_mw)
+                there = _There(piece, books.limits)
             except Exception as error:  # noqa: BLE001 - numba and the driver raise their own kinds
                 if not out_of_memory(error):
                     self._fail(error)
             else:
                 self.rows_on_card += rows
-                self._join(there, piece, state, limits, histograms, booked)
+                for gpu in range(len(books.state)):
+                    self._join(there, piece, gpu, books)
                 return
-            if not self.trouble and len(run.base_us) > 1:
+            if not self.trouble and len(run.columns.base_us) > 1:
                 # Outside the handler: the exception would keep the arrays of the failed attempt alive.
-                for part in _parts(run, rows // 2):
-                    self._book(part, state, limits, idle_mw, histograms, booked)
+                for part in run.parts(rows // 2):
+                    self._book(part, books)
                 return
         self.rows_here += rows
-        here = book_power_only(run, state, limits.ceiling_mw, limits.max_gap_us, idle_mw, histograms)
-        if here is None:  # it is asked before the first part, and no reading changes the answer
-            raise ArithmeticError("power readings can no longer be booked by themselves")
-        booked.add(here)
+        book_here([run.columns], None if run.since_us is None else [run.since_us], *books)
 
     def _fail(self, error: Exception) -> None:
         """Leave the device alone from now on."""
         self.trouble = f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
         _LOG.warning("the CUDA device failed, the rest is summed on the CPU: %s", self.trouble)
 
-    def _laid_out(self, run: Columns) -> _Piece:
+    def _laid_out(self, run: _Run, sweeps: Sequence[OwnerSweep]) -> _Piece:
         """Bring rows together, GPU by GPU."""
-        offsets = np.zeros(run.offsets.shape[1], np.int64)
-        np.cumsum((run.offsets[:, 1:] - run.offsets[:, :-1]).sum(axis=0), out=offsets[1:])
-        rows = int(offsets[-1])
-        if self._room is None or len(self._room[0]) < rows:
+        counts = (run.columns.offsets[:, 1:] - run.columns.offsets[:, :-1]).sum(axis=0)
+        rows = np.concatenate([[0], np.cumsum(counts)])
+        if self._room is None or len(self._room[0]) < rows[-1]:
             self._room = None  # given back first
-            self._room = _page_locked(max(rows, self._piece_rows))
-        time_us, power_mw = self._room[0][:rows], self._room[1][:rows]
-        lay_out = LAY_OUT[run.times.dtype]
-        for gpu, to in enumerate(offsets[:-1].tolist()):
-            lay_out(*run, gpu, to, time_us, power_mw)
-        blocks = -(-np.diff(offsets) // BLOCK_ROWS)
-        owner = np.zeros(len(offsets), np.int64)
-        np.cumsum(blocks, out=owner[1:])
-        within = np.arange(owner[-1]) - np.repeat(owner[:-1], blocks)
-        begin = np.repeat(offsets[:-1], blocks) + within * BLOCK_ROWS
-        end = np.minimum(begin + BLOCK_ROWS, np.repeat(offsets[1:], blocks))
-        return _Piece(time_us, power_mw, offsets, owner, begin, end)
+            self._room = _page_locked(max(int(rows[-1]), self._piece_rows))
+        time_us, power_mw = self._room[0][: rows[-1]], self._room[1][: rows[-1]]
+        gpus = [
+            LaidOut.of(run.columns, gpu, run.since_us, (time_us[at:], power_mw[at:]), sweep, BLOCK_ROWS)
+            for gpu, (at, sweep) in enumerate(zip(rows.tolist(), sweeps, strict=False))
+        ]
+        blocks = np.cumsum([0, *(len(one.begin) for one in gpus)])
+        return _Piece(gpus, time_us, power_mw, rows, blocks)
 
-    def _join(self, there, piece, state, limits, histograms, booked) -> None:  # type: ignore[no-untyped-def]
-        """Book a piece whose blocks are summed, then add up the weights of its readings."""
-        taken = np.zeros(len(piece.begin), np.bool_)
-        for gpu in range(len(piece.offsets) - 1):
-            rows, blocks = (slice(at[gpu], at[gpu + 1]) for at in (piece.offsets, piece.owner))
-            time_us, power_mw = piece.time_us[rows], piece.power_mw[rows]
-            histogram = histograms[gpu] if histograms is not None else None
-            if histogram is not None and len(power_mw) and not histogram.worth_bins(len(power_mw)):
-                histogram.extend(time_us, power_mw, int(limits.ceiling_mw[gpu]), int(limits.max_gap_us[gpu]))
-                histogram = None
-            if histogram is not None:
-                histogram.catch_up()
-            own, mine = slice(gpu, gpu + 1), tuple(int(column[gpu]) for column in limits)
-            place, out = np.zeros(1, np.int64), np.zeros(3, np.int64)
-            while place[0] < len(power_mw):
-                bins, last = (_NO_BINS, _NO_LAST.copy()) if histogram is None else (histogram.bins, histogram.last)
-                join_gpu(
-                    time_us, power_mw, BLOCK_ROWS, there.sums[blocks], taken[blocks], place, state[own],
-                    booked.diagnostics[own], *mine, histogram is not None, last, bins, out,
-                )  # fmt: skip
-                booked.energy_hnj[gpu] += int(out[0])
-                booked.static_hnj[gpu] += int(out[1])
-                if out[2] and histogram is not None:
-                    self._pour(there, piece, taken, blocks, rows, histogram)
-                    histogram.make_room(int(out[2]))
-            if histogram is not None:
-                self._pour(there, piece, taken, blocks, rows, histogram)
+    def _join(self, there: _There, piece: _Piece, gpu: int, books: _Books) -> None:
+        """Book one GPU's rows whose blocks are summed, and add up the weights of its readings."""
+        laid, limits = piece.gpus[gpu], books.limits[gpu]
+        histogram = books.histograms[gpu] if books.histograms is not None else None
+        if histogram is not None and len(laid.power_mw) and not histogram.worth_bins(len(laid.power_mw)):
+            histogram.extend(laid.time_us, laid.power_mw, limits.ceiling_mw, limits.max_gap_us)
+            histogram = None
+        if histogram is not None:
+            histogram.catch_up()
 
-    def _pour(self, there, piece, taken, blocks, rows, histogram) -> None:  # type: ignore[no-untyped-def]
-        """Add the weights of one GPU's readings in blocks that were taken, once."""
-        mine = np.flatnonzero(taken[blocks]) + blocks.start
+        def pour(taken: NDArray[np.bool_]) -> None:
+            if histogram is not None:
+                self._pour(there, piece, gpu, taken, histogram)
+
+        own, sums = slice(gpu, gpu + 1), there.sums[piece.blocks[gpu] : piece.blocks[gpu + 1]]
+        diagnostics = books.booked.diagnostics[own]
+        found = laid.join(sums, limits, books.sweeps[gpu], books.state[own], diagnostics, histogram, pour)
+        books.booked.add(gpu, *found)
+
+    def _pour(
+        self, there: _There, piece: _Piece, gpu: int, taken: NDArray[np.bool_], histogram: PowerHistogram
+    ) -> None:
+        """Add the weights of one GPU's readings in blocks that were taken."""
+        mine = np.flatnonzero(taken) + piece.blocks[gpu]
         if not len(mine):
             return
         low, high = int(there.sums[mine, LOW].min()), int(there.sums[mine, HIGH].max())
         if not self.trouble and high - low < len(mine) * BLOCK_ROWS:  # else to fetch bins is more than to fill them
             try:
-                histogram.add_weights(low, there.weights(piece, mine, low, high))
-                taken[mine] = False
-                return
+                histogram.add_weights(low, there.weights(mine, low, high))
             except Exception as error:  # noqa: BLE001 - numba and the driver raise their own kinds
                 if not out_of_memory(error):
                     self._fail(error)
-        pour_taken(piece.time_us[rows], piece.power_mw[rows], BLOCK_ROWS, taken[blocks], histogram.bins)
-        taken[mine] = False
+            else:
+                return
+        piece.gpus[gpu].pour(taken, histogram)
 
 
 class _There:
     """A piece on the device, and the sums of its blocks, here."""
 
-    def __init__(self, piece: _Piece, twice_idle: NDArray[np.int64]) -> None:
-        self.sums = np.zeros((len(piece.begin), FIELDS), np.int64)
+    def __init__(self, piece: _Piece, limits: Sequence[Limits]) -> None:
+        self.sums = np.zeros((int(piece.blocks[-1]), FIELDS), np.int64)
         if not len(self.sums):
             return
+        self._begin, self._end = piece.of_blocks("begin"), piece.of_blocks("end")
+        twice_idle = np.repeat([one.twice_idle_mw for one in limits], np.diff(piece.blocks))
         self._time_us, self._power_mw = cuda.to_device(piece.time_us), cuda.to_device(piece.power_mw)
         out = cuda.device_array(self.sums.shape, np.int64)
         launch(
-            sum_blocks, len(self.sums), THREADS, self._time_us, self._power_mw, cuda.to_device(piece.begin),
-            cuda.to_device(piece.end), cuda.to_device(np.repeat(twice_idle, np.diff(piece.owner))), out,
+            sum_blocks, len(self.sums), THREADS, self._time_us, self._power_mw, cuda.to_device(self._begin),
+            cuda.to_device(self._end), cuda.to_device(twice_idle), out,
         )  # fmt: skip
         self.sums = out.copy_to_host()
 
-    def weights(self, piece: _Piece, blocks: NDArray[np.int64], low: int, high: int) -> NDArray[np.int64]:
+    def weights(self, blocks: NDArray[np.int64], low: int, high: int) -> NDArray[np.int64]:
         """Weights of the readings in some blocks, of powers ``low`` to ``high``: int64[high - low + 1], us."""
         bins = cuda.to_device(np.zeros(high - low + 1, np.int64))
         launch(
-            pour_blocks, len(blocks), THREADS, self._time_us, self._power_mw, cuda.to_device(piece.begin[blocks]),
-            cuda.to_device(piece.end[blocks]), cuda.to_device(np.full(len(blocks), -low, np.int64)), bins,
+            pour_blocks, len(blocks), THREADS, self._time_us, self._power_mw, cuda.to_device(self._begin[blocks]),
+            cuda.to_device(self._end[blocks]), cuda.to_device(np.full(len(blocks), -low, np.int64)), bins,
         )  # fmt: skip
         found: NDArray[np.int64] = bins.copy_to_host()
         return found
-
-
-def _parts(run: Columns, rows: int) -> Iterator[Columns]:
-    """Cut a run between windows, into parts of about so many rows."""
-    upto = np.cumsum(run.offsets[:, -1])
-    first = 0
-    while first < len(upto):
-        before = int(upto[first - 1]) if first else 0
-        last = max(int(np.searchsorted(upto, before + rows, side="right")), first + 1)
-        part = slice(first, last)
-        yield run._replace(
-            offsets=run.offsets[part], time_at=run.time_at[part], base_us=run.base_us[part], power_at=run.power_at[part]
-        )
-        first = last
 
 
 def _page_locked(rows: int) -> tuple[Any, Any]:
@@ -240,7 +235,3 @@ def _page_locked(rows: int) -> tuple[Any, Any]:
         return cuda.pinned_array(rows, np.int64), cuda.pinned_array(rows, np.int32)
     except Exception:  # noqa: BLE001 - the driver raises its own kinds; slower, and no reason to do without the device
         return np.empty(rows, np.int64), np.empty(rows, np.int32)
-
-
-_NO_BINS = np.empty((2, 0), np.uint32)
-_NO_LAST = np.zeros(6, np.int64)

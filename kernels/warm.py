@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import re
 import subprocess
 import sys
 import time
@@ -16,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    Tell = Callable[[str, int, int, float], object]
+    Tell = Callable[[str], object]
 
-_COMPILED = re.compile(r"compiled (\d+) of (\d+): (\S+) \(([\d.]+) s\)")
+_OURS = "wattshed: "
 
 
 class WarmError(Exception):
@@ -31,8 +30,7 @@ def warm_up(progress: Tell | None = None) -> Path | None:
     Parameters
     ----------
     progress : callable, optional
-        Told the name of each kernel when it is compiled, its number, how many there are, and the seconds since the
-        beginning.
+        Told in a line what is being done, and for how many seconds: which kernel is compiled, and of how many.
 
     Returns
     -------
@@ -46,7 +44,7 @@ def warm_up(progress: Tell | None = None) -> Path | None:
     how = load.setting()
     if how == "off":
         return None
-    if how != "numba" and (found := library.find("so") or library.find("objects")):
+    if how != "numba" and (found := enough()):
         load.look_again()
         return found.path
     folder = cache_folder()
@@ -58,7 +56,7 @@ def warm_up(progress: Tell | None = None) -> Path | None:
         return folder
     with (folder / ".building").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # who comes second waits for the first one's
-        if library.find("so") is None:
+        if enough() is None:
             _build(folder, progress)
     prune_cache()
     load.look_again()
@@ -68,6 +66,14 @@ def warm_up(progress: Tell | None = None) -> Path | None:
     return made.path
 
 
+def enough() -> library.Library | None:
+    """Return what is here, unless a shared library could be made where there are only objects."""
+    if found := library.find("so"):
+        return found
+    found = library.find("objects")
+    return found if library.is_whole("so") or library.linker() is None else None
+
+
 def _build(folder: Path, progress: Tell | None) -> None:
     """Make a library in a process of its own: what a compiler takes of memory goes with it."""
     command = [sys.executable, "-m", "wattshed.kernels.build", "--out", str(folder)]
@@ -75,10 +81,10 @@ def _build(folder: Path, progress: Tell | None) -> None:
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as child:
         for line in child.stderr or ():
             last = line.strip() or last
-            if progress and (told := _COMPILED.search(line)):
-                progress(told[3], int(told[1]), int(told[2]), float(told[4]))
+            if progress and last.startswith(_OURS):
+                progress(last.removeprefix(_OURS))
     if child.returncode:
-        raise WarmError(last.removeprefix("wattshed: ") or f"the compiler ended with {child.returncode}")
+        raise WarmError(last.removeprefix(_OURS) or f"the compiler ended with {child.returncode}")
 
 
 def _just_in_time(progress: Tell | None) -> None:
@@ -90,4 +96,4 @@ def _just_in_time(progress: Tell | None) -> None:
     for number, kernel in enumerate(kernels.values(), start=1):
         compiler.dispatcher(kernel)
         if progress:
-            progress(kernel.name, number, len(kernels), time.monotonic() - start)
+            progress(f"compiled {number} of {len(kernels)}: {kernel.name} ({time.monotonic() - start:.1f} s)")

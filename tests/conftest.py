@@ -6,7 +6,12 @@ What a fixture needs of the product is imported by the fixture: a test of one ro
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# How long an example takes is no law: on a busy machine any may wait for the processor.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 TOGETHER = ("tests/promql/", "tests/deploy/")  # one Prometheus for all tests of a folder; machines that share ports
 
@@ -21,6 +26,20 @@ def pytest_xdist_make_scheduler(config, log):
             return next((folder for folder in TOGETHER if nodeid.startswith(folder)), super()._split_scope(nodeid))
 
     return Together(config, log)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_the_disk():
+    """What a test writes need not outlive the machine: the kernel keeps it for whoever reads it next, after a kill too.
+
+    A life in virtual time syncs its books and its recording with every window, and would mostly wait for that. That
+    they are synced, in which order, and what becomes of a slow disk, is tested by looking at the calls
+    (``tests/accounts/test_books.py``); processes that a test starts do wait.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        patch.setattr(os, "fdatasync", lambda _: None)
+        yield
 
 
 @pytest.fixture(scope="session")

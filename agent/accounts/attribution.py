@@ -15,8 +15,8 @@ import numpy as np
 
 from wattshed.agent.accounts import silence
 from wattshed.agent.accounts.account import GpuAccount
-from wattshed.agent.accounts.calibration import correct
-from wattshed.agent.accounts.entering import enter_energy, enter_time
+from wattshed.agent.accounts.batches import parts_of, until_one_is_read
+from wattshed.agent.accounts.entering import enter_time
 from wattshed.agent.accounts.former_names import FormerNames
 from wattshed.agent.accounts.host import HostAccounts
 from wattshed.agent.accounts.ledger import GpuKey, Ledger
@@ -24,15 +24,14 @@ from wattshed.agent.accounts.limits import DeviceLimits, in_parts
 from wattshed.agent.accounts.modules import Module, leave_counter, without
 from wattshed.agent.accounts.observing import follow_moving, keep_powers
 from wattshed.agent.accounts.pending_usage import ActivityShare, PendingUsage
+from wattshed.agent.accounts.power_books import PowerBooks
 from wattshed.agent.accounts.restart import go_on
-from wattshed.agent.accounts.uncertainty import idle_sigma_mw, split_spread
-from wattshed.agent.accounts.unseen import set_aside
-from wattshed.agent.accounts.untold import untold_hnj
+from wattshed.agent.accounts.runs import WindowRun
+from wattshed.agent.accounts.splitting import enter_split
 from wattshed.agent.inputs.boards import likely_limit_mw
-from wattshed.kernels.billing.layout import Diagnostics, GpuState
+from wattshed.kernels.billing.layout import GpuState
 from wattshed.kernels.billing.power_runs import book_runs
 from wattshed.kernels.billing.reconcile import merge
-from wattshed.kernels.billing.split import split
 from wattshed.kernels.columns import Columns
 from wattshed.kernels.records import objects
 
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.accounts.host import GpuBooks
     from wattshed.agent.accounts.ledger import JobAccount
+    from wattshed.agent.accounts.runs import Whose
     from wattshed.agent.window import Device, Event, Readings, Window, WindowBatch
     from wattshed.kernels.billing.layout import EnergyIntervals
     from wattshed.kernels.billing.power_runs import BookPowers
@@ -71,7 +71,6 @@ class Accounts:
         live: bool = False,
         book_powers: BookPowers = book_runs,
     ) -> None:
-        self._book_powers = book_powers
         self.max_gap_us = max_gap_us
         self.ledger = ledger or Ledger()
         self.gpus: dict[GpuKey, GpuAccount] = {}
@@ -79,6 +78,7 @@ class Accounts:
         self.since_us: int | None = None  # start of the first window of these accounts, before any restart
         self._hosts: dict[str, HostAccounts] = {}
         self._names = FormerNames()
+        self._powers = PowerBooks(self.gpus, self.ledger, book_powers, live=live)
 
     def add(self, window: Window) -> None:
         """Attribute one window. Windows of one host come in order; hosts may be mixed."""
@@ -99,7 +99,7 @@ class Accounts:
         if (
             len(rows.gpu)
             or int(readings.counter_mj.max(initial=-1)) >= 0
-            or not self._book_power_only(
+            or not self._powers.book(
                 host,
                 [Columns(readings.offsets.reshape(1, -1), readings.time_us, _ZERO, _ZERO, readings.power_mw, _ZERO)],
             )
@@ -139,16 +139,26 @@ class Accounts:
         """Book windows that hold power readings and nothing else, all at once if nothing prevents it."""
         self.add_run([batch])
 
-    def add_run(self, batches: Sequence[WindowBatch]) -> None:
-        """Book batches of one host and the same devices, which follow each other, at once as far as that may be."""
+    def add_run(self, batches: Sequence[WindowBatch], whose: Whose | None = None) -> None:
+        """Book batches of one host and the same devices, which follow each other, at once as far as that may be.
+
+        Parameters
+        ----------
+        batches : sequence of WindowBatch
+        whose : Whose, optional
+            Who held the GPUs meanwhile; by default nobody.
+        """
+        if whose is not None:
+            self._add_held(batches, whose)
+            return
         while batches:
             host = self._enter(batches[0].host, batches[0].devices, int(batches[0].start_us[0]))
             before = silence.untold(host.state)
-            run, batches = _until_one_is_read(batches, before[: len(host.devices), 0])
+            run, batches = until_one_is_read(batches, before[: len(host.devices), 0])
             if self.live or not host.is_nobodys:
                 batches = [*self._one_by_one(host, run), *batches]
                 continue
-            if not self._book_power_only(host, [batch.columns for batch in run]):
+            if not self._powers.book(host, [batch.columns for batch in run]):
                 for window in itertools.chain.from_iterable(batch.windows() for batch in run):
                     self.add(window)
                 continue
@@ -157,13 +167,31 @@ class Accounts:
                 host.holding.pass_by(batch)
             self._follow_silence(host, before, int(run[-1].end_us[-1]))
 
+    def _add_held(self, batches: Sequence[WindowBatch], whose: Whose) -> None:
+        """Book batches in runs as long as may be, and one by one where one window depends on another."""
+        host = self._enter(batches[0].host, batches[0].devices, int(batches[0].start_us[0]))
+        run, place = WindowRun.of(batches, host.limits, host.state), 0
+        renamed = self._names.knows_any or any(owner.formerly is not None for owner in whose.owners)
+        alone = self.live or renamed or any(self.gpus[key].by_power_alone for key in host.keys)
+        while place < len(run.start_us):
+            last = place
+            if not alone and host.goes_on_at(int(run.start_us[place])) and not (host.state["power_us"] < 0).any():
+                before_mw = int(host.state["power_mw"].max())
+                last = run.together(place, int(host.limits.max_gap_us.max()), before_mw)
+            if last == place or not self._powers.book_held(host, run.windows(place, last), whose):
+                last = place + 1
+                for batch in run.windows(place, last):
+                    for window in batch.windows():
+                        self.add(whose.told(window))
+            place = last
+
     def _one_by_one(self, host: HostAccounts, batches: Sequence[WindowBatch]) -> Sequence[WindowBatch]:
         """Book windows until what follows may be booked at once; returns that."""
         for k, batch in enumerate(batches):
             for w, window in enumerate(batch.windows(), start=1):
                 self.add(window)
                 if not self.live and host.is_nobodys:
-                    return [*_parts(batch, w), *batches[k + 1 :]]
+                    return [*parts_of(batch, w), *batches[k + 1 :]]
         return ()
 
     def finish(self, host: str | None = None) -> None:
@@ -274,70 +302,20 @@ class Accounts:
         host.limits = DeviceLimits.of(tuple(self.gpus[key].device for key in host.keys), self.max_gap_us)
         return host
 
-    def _book_power_only(self, host: HostAccounts, runs: Sequence[Columns]) -> bool:
-        """Book windows of power readings and nothing else the fast way; False if that cannot be."""
-        if host.limits.calibrated or len(host.keys) > len(host.devices):
-            return False
-        accounts = [self.gpus[key] for key in host.keys]
-        booked = self._book_powers(
-            runs, host.state, host.limits.ceiling_mw, host.limits.max_gap_us, host.limits.idle_mw,
-            None if self.live else [account.power for account in accounts],
-        )  # fmt: skip
-        if booked is None:
-            return False
-        happened = objects(booked.diagnostics, Diagnostics)
-        for account, diagnostics, energy, static in zip(
-            accounts, happened, booked.energy_hnj, booked.static_hnj, strict=True
-        ):
-            account.add(diagnostics, energy, diagnostics.covered_us, static, energy - static)
-            account.totals.power_hnj += energy
-            account.totals.by_power_hnj += energy
-        return True
-
     def _book(self, host: HostAccounts, intervals: EnergyIntervals, rows: PendingUsage) -> None:
         """Split the intervals among the rows and enter the result; holes wait for what comes after them."""
         for part in (host.late.hold_back(intervals, host.keys, rows), intervals):
             if part is not None:
-                self._split(host, part, rows)
+                enter_split(part, rows, host, self.gpus, self.ledger)
 
     def _give_up_late(self, host: HostAccounts) -> None:
         """Split the holes that wait, by what is known of them."""
         if (late := host.late.give_up(host.keys)) is not None:
-            self._split(host, late, host.waiting)
-
-    def _split(self, host: HostAccounts, intervals: EnergyIntervals, rows: PendingUsage) -> None:
-        """Split the intervals among the rows and enter the result."""
-        if host.limits.calibrated:
-            correct(intervals, [self.gpus[key].device for key in host.keys])
-        aside = set_aside(intervals, rows, host.limits.idle_mw)
-        sure, everybody = rows.live >= 0, rows
-        rows = rows if sure.all() else rows.keep(sure)
-        bounds = np.searchsorted(rows.gpu, np.arange(len(host.keys) + 1)).astype(np.int64)
-        hole = intervals.hole if intervals.hole.any() else None
-        parts = split(
-            intervals.starts, intervals.counts, intervals.t0_us, intervals.t1_us, intervals.energy_hnj,
-            host.limits.idle_mw, bounds, rows.start_us, rows.end_us, rows.activity_ppm, rows.busy_ppm,
-            rows.share_ppm, rows.live,
-            begin_mw=intervals.begin_mw, end_mw=intervals.end_mw, hole=hole,
-            owner=None if hole is None else rows.whose(), rests=True,
-        )  # fmt: skip
-        energy = _sums(intervals, intervals.energy_hnj)
-        booked = _sums(intervals, intervals.t1_us - intervals.t0_us)
-        idle, nobodys = parts.idle_hnj.tolist(), parts.unattributed_hnj.tolist()
-        for i, (key, happened) in enumerate(zip(host.keys, objects(intervals.diagnostics, Diagnostics), strict=True)):
-            aside_hnj = aside.nobodys_hnj.get(i, 0)
-            self.gpus[key].add(happened, energy[i] + aside_hnj, booked[i], idle[i], nobodys[i] + aside_hnj)
-        untold = untold_hnj(intervals, host.state, [self.gpus[key] for key in host.keys], everybody)
-        aside.enter(self.ledger, everybody, host.keys, untold)
-        untold = np.zeros_like(parts.booked_us) if untold is None else untold[sure]
-        spread = [split_spread(self.gpus[key].device) for key in host.keys]
-        idle_mw = [idle_sigma_mw(self.gpus[key].device) for key in host.keys]
-        enter_energy(self.ledger, rows, host.keys, parts, untold, spread, idle_mw)
+            enter_split(late, host.waiting, host, self.gpus, self.ledger)
 
     def _follow_silence(self, host: HostAccounts, before: NDArray[np.bool_], end_us: int) -> None:
         """Take note of who is not read at the end of a window."""
-        silence.follow(self._here(host), host.state, before, host.limits.max_gap_us, end_us)
-        host.end_us = end_us
+        host.follow_silence(self._here(host), before, end_us)
 
     def _here(self, host: HostAccounts) -> list[GpuAccount]:
         return [self.gpus[key] for key in host.keys[: len(host.devices)]]
@@ -361,32 +339,6 @@ class Accounts:
                 silence.end(account, state, window.start_us, forgotten=not same_boot)
                 silence.begin(account, window.start_us)
             host.restart(window.start_us, same_boot=same_boot)
-
-
-def _until_one_is_read(
-    batches: Sequence[WindowBatch], unread: NDArray[np.bool_]
-) -> tuple[Sequence[WindowBatch], Sequence[WindowBatch]]:
-    """Part batches before and after a window with the first readings of a GPU: how long it was silent is told there."""
-    if unread.any():
-        for k, batch in enumerate(batches):
-            reads = (np.diff(batch.columns.offsets, axis=1)[:, unread] > 0).any(axis=1)
-            if reads.any():
-                first = int(reads.argmax())
-                if k or first:
-                    return [*batches[:k], *_parts(batch, 0, first)], [*_parts(batch, first), *batches[k + 1 :]]
-                return [batch.part(0, 1)], [*_parts(batch, 1), *batches[1:]]
-    return batches, ()
-
-
-def _parts(batch: WindowBatch, first: int, last: int | None = None) -> list[WindowBatch]:
-    """Return the part of a batch in a list, which is empty where the part is."""
-    return [batch.part(first, last)] if first < (len(batch.seq) if last is None else last) else []
-
-
-def _sums(intervals: EnergyIntervals, amounts: NDArray[np.int64]) -> list[int]:
-    """Return the sum of each GPU's intervals; words that wrap, over room that nobody filled, wrap back."""
-    upto = np.concatenate([_ZERO, np.cumsum(amounts)])
-    return (upto[intervals.starts + intervals.counts] - upto[intervals.starts]).tolist()  # type: ignore[no-any-return]
 
 
 _ZERO = np.zeros(1, np.int64)

@@ -76,9 +76,10 @@ class LastSaved:
         for key, one in books.items():
             entry, before = plain_gpu(one), self._gpus.get(key.gpu)
             patch = entry if before is None else _differing(before, entry)
-            if self._devices.get(key.gpu) != one.account.device:
-                self._devices[key.gpu] = one.account.device
-                patch = patch | {"device": plain_device(one.account.device)}
+            device, known = one.account.device, self._devices.get(key.gpu)
+            if known is not device and known != device:
+                self._devices[key.gpu] = device
+                patch = patch | {"device": plain_device(device)}
             if patch:
                 found["gpus"].append({"gpu": key.gpu, **patch})
             self._gpus[key.gpu] = entry

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from wattshed.agent.accounts.uncertainty import idle_sigma_mw, split_spread
 from wattshed.agent.accounts.unseen import BEFORE
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.accounts.ledger import GpuKey, Ledger
     from wattshed.agent.accounts.pending_usage import PendingUsage
+    from wattshed.agent.window import Device
     from wattshed.kernels.billing.split import Split
 
 
@@ -45,8 +47,7 @@ def enter_energy(  # noqa: PLR0917 - the parts of a split, and what is known of 
     keys: Sequence[GpuKey],
     parts: Split,
     untold_hnj: NDArray[np.int64],
-    spread: Sequence[float],
-    idle_mw: Sequence[int],
+    devices: Sequence[Device],
 ) -> None:
     """Enter what was split among usage rows.
 
@@ -61,11 +62,10 @@ def enter_energy(  # noqa: PLR0917 - the parts of a split, and what is known of 
         What each row got.
     untold_hnj : int64[n], hnj
         What each row may have got of energy that nothing tells whose it was.
-    spread : sequence of float
-        The relative standard deviation of watts per activity between jobs, by GPU.
-    idle_mw : sequence of int, mW
-        The standard deviation of each GPU's idle power.
+    devices : sequence of Device
+        The GPUs: how far watts per activity, and idle power, spread on them.
     """
+    spread, idle_mw = [split_spread(one) for one in devices], [idle_sigma_mw(one) for one in devices]
     columns = (
         rows.gpu, rows.owner, parts.static_hnj, parts.dynamic_hnj, parts.peak_mw, parts.method,
         parts.unlike_hnj, parts.guessed_hnj, parts.booked_us, parts.idle_us, untold_hnj,

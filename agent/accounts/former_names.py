@@ -42,6 +42,11 @@ class FormerNames:
             del self._now[next(iter(self._now))]
         return found
 
+    @property
+    def knows_any(self) -> bool:
+        """Whether anybody is known to have had another name."""
+        return bool(self._now)
+
     def now(self, key: JobKey) -> JobKey:
         """Return the key of whoever had this name, or the same key."""
         return self._now.get(key, key)

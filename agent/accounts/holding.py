@@ -141,6 +141,14 @@ class Holding:
         rows = any(one is not None and len(one.usage.gpu) for one in (self._earlier, self._last))
         return rows or any(hole.before or hole.came for hole in self._holes.values())
 
+    def goes_on_at(self, start_us: int) -> bool:
+        """Return whether a window that begins then follows the one before, and no hole is open."""
+        return not self._holes and self._last is not None and self._last.end_us == start_us
+
+    def go_on(self, new: PendingUsage, end_us: int) -> None:
+        """Take in usage up to a moment, as `follow` would where windows touch and tell of every GPU."""
+        self._earlier, self._last = self._last, WindowRows(new, end_us)
+
     def pass_by(self, batch: WindowBatch) -> None:
         """Take in windows without owners, as `follow` would while nobody is known."""
         told = np.diff(batch.columns.offsets, axis=1) > 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from wattshed.agent.accounts import silence
 from wattshed.agent.accounts.holding import Holding
 from wattshed.agent.accounts.joining import joined
 from wattshed.agent.accounts.late_holes import LateHoles
@@ -77,9 +78,17 @@ class HostAccounts:
         """Whether nobody is known to have used a GPU whose energy is not booked yet, nor just before."""
         return not (len(self.waiting.gpu) or self.holding.knows_anybody)
 
+    def goes_on_at(self, start_us: int) -> bool:
+        """Whether a run with owners may begin: a window follows the last one, and nothing is to be decided later."""
+        waiting = self.waiting
+        plain = bool((waiting.live >= 0).all() and (waiting.activity_ppm < 0).all())
+        return plain and not self.late.wait and self.holding.goes_on_at(start_us)
+
     def books(self, accounts: Mapping[GpuKey, GpuAccount]) -> list[GpuBooks]:
         """Return all of them, GPU by GPU."""
-        waiting = self.waiting.keep(np.argsort(self.waiting.gpu, kind="stable"))
+        waiting = self.waiting
+        if np.any(waiting.gpu[1:] < waiting.gpu[:-1]):
+            waiting = waiting.keep(np.argsort(waiting.gpu, kind="stable"))
         bounds = np.searchsorted(waiting.gpu, np.arange(len(self.keys) + 1)).tolist()
         return [
             GpuBooks(
@@ -121,6 +130,11 @@ class HostAccounts:
             rows = rows.keep(rows.end_us > self.known_us(now_us)[rows.gpu]).only_named_owners()
             rows = joined(rows, now_us, self.holding.since_us(len(self.keys), now_us))
         self.waiting = rows
+
+    def follow_silence(self, accounts: Sequence[GpuAccount], before: NDArray[np.bool_], end_us: int) -> None:
+        """Take note of who is not read at the end of a window; ``before`` is what `silence.untold` said before it."""
+        silence.follow(accounts, self.state, before, self.limits.max_gap_us, end_us)
+        self.end_us = end_us
 
     def known_us(self, now_us: int) -> NDArray[np.int64]:
         """Return until when (us) the energy of each GPU is booked and split: until now where it was never read."""

@@ -84,6 +84,11 @@ class LateHoles:
     def __init__(self) -> None:
         self._waiting: dict[GpuKey, LateHole] = {}
 
+    @property
+    def wait(self) -> bool:
+        """Whether any is not split yet."""
+        return bool(self._waiting)
+
     def of(self, key: GpuKey) -> LateHole | None:
         """Return the hole of one GPU."""
         return self._waiting.get(key)

@@ -39,6 +39,11 @@ class DeviceLimits:
     max_gap_us: NDArray[np.int64]
     calibrated: bool
 
+    @property
+    def longest_us(self) -> int:
+        """How long readings may be at once without their energies leaving int64, whatever they say, us."""
+        return MOST_HNJ // (2 * max(int(self.ceiling_mw.max(initial=1)), 2 * int(self.limit_mw.max(initial=1))))
+
     @classmethod
     def of(cls, devices: tuple[Device, ...], max_gap_us: int) -> DeviceLimits:
         """Collect the limits of ``devices``; ``max_gap_us`` is for those that state none."""
@@ -75,8 +80,7 @@ def in_parts(readings: Readings, limits: DeviceLimits) -> Iterator[Readings]:
         In the order of time; within a GPU rows keep their order.
     """
     time_us = readings.time_us
-    most_mw = max(int(limits.ceiling_mw.max(initial=1)), 2 * int(limits.limit_mw.max(initial=1)))
-    longest = MOST_HNJ // (2 * most_mw)
+    longest = limits.longest_us
     if not len(time_us) or int(time_us.max()) - int(time_us.min()) <= longest:
         yield readings
         return

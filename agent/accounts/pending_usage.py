@@ -203,20 +203,21 @@ class PendingUsage:
 
     def followed_by(self, later: PendingUsage) -> PendingUsage:
         """Join with later rows, in the split's order."""
-        if not len(self.gpu) or not len(later.gpu):
-            both = later if not len(self.gpu) else self
-        else:
-            both = PendingUsage(
-                self.owners + later.owners,
-                np.concatenate([self.gpu, later.gpu]),
-                np.concatenate([self.owner, later.owner + len(self.owners)]),
-                np.concatenate([self.start_us, later.start_us]),
-                np.concatenate([self.end_us, later.end_us]),
-                np.concatenate([self.activity_ppm, later.activity_ppm]),
-                np.concatenate([self.busy_ppm, later.busy_ppm]),
-                np.concatenate([self.share_ppm, later.share_ppm]),
-                np.concatenate([self.live, later.live]),
-            )
+        return PendingUsage.all_of([self, later])
+
+    @classmethod
+    def all_of(cls, parts: Sequence[PendingUsage]) -> PendingUsage:
+        """Join rows, in the split's order."""
+        some = [part for part in parts if len(part.gpu)]
+        if not some:
+            return parts[-1]
+        both = some[0]
+        if len(some) > 1:
+            places = np.cumsum([0, *(len(part.owners) for part in some)]).tolist()
+            owners = [part.owner + place for part, place in zip(some, places, strict=False)]
+            columns = [np.concatenate([getattr(part, name) for part in some]) for name in _SAVED]
+            gpu = np.concatenate([part.gpu for part in some])
+            both = cls(tuple(owner for part in some for owner in part.owners), gpu, np.concatenate(owners), *columns)
         if len(both.gpu) < 2:
             return both
         rank = {key: place for place, key in enumerate(sorted({owner.key for owner in both.owners}))}
@@ -231,6 +232,8 @@ class PendingUsage:
 
     def only_named_owners(self) -> PendingUsage:
         """Drop owners that no row names any more, so that what waits does not grow."""
+        if len(set(self.owner.tolist())) == len(self.owners):
+            return self
         used, owner = np.unique(self.owner, return_inverse=True)
         return replace(self, owners=tuple(self.owners[i] for i in used), owner=owner.astype(np.int64))
 

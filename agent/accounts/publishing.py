@@ -88,13 +88,8 @@ class Publisher:
         state = accounts.state_of(window.host)
         gpus, energy, unknown, metered = [], [], set(), False
         began_us = self._began_us = window.start_us if self._began_us is None else self._began_us
-        shown_gauges: list[dict[str, float]] = [{} for _ in window.devices]
-        for name, column in window.gauges.items():
-            for gauges, value in zip(shown_gauges, column.tolist(), strict=True):
-                if not math.isnan(value):
-                    gauges[name] = value
-        for i, device in enumerate(window.devices):
-            account, gauges = accounts.account(device), shown_gauges[i]
+        for i, (device, gauges) in enumerate(zip(window.devices, _known_gauges(window), strict=True)):
+            account = accounts.account(device)
             gpus.append(_gpu_facts(account, gauges, state[i], accounts.ended_hnj(device)))
             if gpus[-1].energy_source == "none":
                 unknown.add(device.uuid)  # a missing reading is not 0: it has no energy, and neither has anybody on it
@@ -142,6 +137,16 @@ def why_unmetered(gpus: Sequence[GpuFacts]) -> str:
     if all(gpu.energy_source == "none" for gpu in gpus):
         return "no GPU reports energy or power; `wattshed check` says why and what to do"
     return "no GPU gives a usable reading at the moment; see the log and `nvidia-smi`"
+
+
+def _known_gauges(window: Window) -> list[dict[str, float]]:
+    """Return what each GPU shows besides its energy; what is not known of it is left out."""
+    found: list[dict[str, float]] = [{} for _ in window.devices]
+    for name, column in window.gauges.items():
+        for gauges, value in zip(found, column.tolist(), strict=True):
+            if not math.isnan(value):
+                gauges[name] = value
+    return found
 
 
 def _known_until_us(state: GpuState) -> int:

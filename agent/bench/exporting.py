@@ -1,7 +1,7 @@
 """One exporter in this process, on a simulated driver below NVIDIA's binding: what it costs while it is scraped.
 
-Run by `agent_cost` as ``python -m wattshed.agent.bench.exporting NAME SECONDS FOLDER``; says where it listens in one
-line, and what it cost in another.
+Run by `agent_cost` as ``python -m wattshed.agent.bench.exporting NAME SECONDS FOLDER``; says what it cost while nobody
+asked and where it listens in one line, which is the moment to ask, and what it cost then in another.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 NOBODY = "nobody"
 WATTSHED = "wattshed run"
+EVERYTHING = "wattshed run, with everything at once"
+"""Scrapes and saves as ever, and beside them reports of its history and a build of the kernels."""
 SETTLES_S = 2.0
 _POWER = frozenset({"nvmlDeviceGetFieldValues", "nvmlDeviceGetPowerUsage"})
 _EACH: dict[str, tuple[str, Callable[[Any], float]]] = {
@@ -48,23 +51,27 @@ def names() -> tuple[str, ...]:
     """Name the exporters that can be run here."""
     others = ("a loop of pynvml, 1 Hz", "a loop of pynvml, 10 Hz") if find_spec("prometheus_client") else ()
     nvitop = ("nvitop-exporter",) if find_spec("nvitop_exporter") else ()
-    return (NOBODY, WATTSHED, *others, *nvitop)
+    return (NOBODY, WATTSHED, *((EVERYTHING,) if find_spec("numba") else ()), *others, *nvitop)
 
 
 def main() -> None:
     """Run one, and measure it."""
     name, seconds, folder = sys.argv[1], float(sys.argv[2]), Path(sys.argv[3])
+    jobs_socket = str(folder / "jobs.sock") if name == EVERYTHING else ""
     with counted() as calls, _stamped() as stamps:
         port = free_port()
 
         def ready() -> None:
             time.sleep(SETTLES_S)
-            _say({"port": port if name != NOBODY else 0})
-            _say(_watched(calls, stamps, seconds))
+            alone = {} if name == EVERYTHING else _watched(calls, stamps, seconds)
+            if name == EVERYTHING:
+                _build(folder)
+            _say({"port": port if name != NOBODY else 0, "jobs": jobs_socket, "alone": alone})
+            _say(_watched(calls, stamps, seconds) if name != NOBODY else alone)
             os._exit(0)  # what is measured goes on for ever
 
-        if name == WATTSHED:
-            serve_simulated(folder, "simulated", port, ready)
+        if name in {WATTSHED, EVERYTHING}:
+            serve_simulated(folder, "simulated", port, ready, jobs_socket=jobs_socket)
             return
         clock = RealClock()
         node = SimulatedNode(clock, folder)
@@ -75,6 +82,15 @@ def main() -> None:
             work = _nvitop(port) if name == "nvitop-exporter" else _loop(port, 10.0 if "10 Hz" in name else 1.0)
             threading.Thread(target=work, daemon=True).start()
         ready()
+
+
+def _build(folder: Path) -> None:
+    """Begin to compile the kernels as an agent does; the child ends with this process."""
+    from wattshed.agent.daemon.compiling import build_beside, plan_of  # noqa: PLC0415 - it is not the others' memory
+
+    out = folder / "kernels"
+    out.mkdir(mode=0o700)
+    build_beside(plan_of(out), subprocess.DEVNULL)
 
 
 def _say(what: dict[str, Any]) -> None:

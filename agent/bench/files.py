@@ -160,13 +160,16 @@ def _recorded(data: BenchSamples, folder: Path, max_gap_us: int) -> tuple[int, C
 
     gpus, options = len(data.offsets) - 1, Options()
     recorder, of = Recorder(folder, HOST, segment_s=float("inf"), sync_s=float("inf")), devices(gpus, max_gap_us)
+    since_us = int(data.time_us.min())
     for seq, first in enumerate(range(0, int(np.diff(data.offsets).max()), _WINDOW_ROWS)):
         lo = np.minimum(data.offsets[:-1] + first, data.offsets[1:])
         hi = np.minimum(lo + _WINDOW_ROWS, data.offsets[1:])
         rows = np.concatenate([np.arange(a, b) for a, b in zip(lo, hi, strict=True)])
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(hi - lo)])
         times = data.time_us[rows]
-        recorder.append(power_window(seq, int(times.max()) + 1, of, offsets, (times, data.power_mw[rows])))
+        until_us = int(times.max()) + 1
+        recorder.append(power_window(seq, (since_us, until_us), of, offsets, (times, data.power_mw[rows])))
+        since_us = until_us
     recorder.close()
     segments = sorted(folder.rglob("*.arrows"))
 

@@ -47,21 +47,31 @@ def grow(
         As in the document: ``name``, ``axis``, ``what``, ``points`` of ``size``, ``seconds`` and ``peak_mib``;
         ``slope`` of the last tenfold step, or None; ``stopped``: why it ended before its last size, or "".
     """
+    growing = [_Growing(series, limit_s, say, quick=quick) for series in chosen]
     with tempfile.TemporaryDirectory(prefix="wattshed-growth-") as folder:
-        prepared = _Prepared(Path(folder), limit_s)
-        grown = []
-        for number, series in enumerate(chosen):
-            grown.append(_grow(series, prepared, limit_s, say, quick=quick))
-            prepared.forget({one.prepare for one in chosen[number + 1 :]})
-    return grown
+        for number, together in enumerate(_together(growing)):
+            prepared = _Prepared(Path(folder, str(number)), limit_s)
+            for size in dict.fromkeys(size for one in together for size in one.sizes):
+                for one in together:
+                    one.measure(size, prepared)
+            prepared.forget()
+    return [one.told() for one in growing]
+
+
+def _together(growing: Sequence[_Growing]) -> list[list[_Growing]]:
+    """Put those together that need the same made beforehand: it is made once, and deleted before the next."""
+    groups: dict[str, list[_Growing]] = {}
+    for one in growing:
+        groups.setdefault(one.series.prepare or one.series.name, []).append(one)
+    return list(groups.values())
 
 
 class _Prepared:
-    """Folders with what points need, each made once."""
+    """Folders with what points need, each made once; of what grows there is one, of the last size."""
 
     def __init__(self, folder: Path, limit_s: float) -> None:
         self._folder, self._limit_s = folder, limit_s
-        self._made: dict[tuple[str, int], tuple[Path, float]] = {}
+        self._made: dict[int, tuple[Path, float]] = {}
 
     def folder(self, series: GrowingSeries, size: int) -> tuple[Path, float]:
         """Return the folder of a point, and the seconds that it took to fill.
@@ -70,49 +80,58 @@ class _Prepared:
         ------
         ProcessFailedError
         """
-        place = series.prepare or series.name, size
-        if place not in self._made:
-            folder = self._folder / f"{place[0]}-{size}"
-            folder.mkdir()
+        if size not in self._made:
+            folder = self._folder / ("growing" if series.grows else f"of-{size}")
+            folder.mkdir(parents=True, exist_ok=True)
             command = series.preparation(size, folder)
             seconds = measured(command, limit_s=_OVER * self._limit_s).seconds if command else 0.0
-            self._made[place] = folder, seconds
-        return self._made[place]
+            self._made[size] = folder, seconds
+        return self._made[size]
 
-    def forget(self, needed: set[str]) -> None:
-        """Delete what no later series needs."""
-        for place in [one for one in self._made if one[0] not in needed]:
-            shutil.rmtree(self._made.pop(place)[0])
+    def forget(self) -> None:
+        """Delete them."""
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _grow(
-    series: GrowingSeries, prepared: _Prepared, limit_s: float, say: Callable[[str], None], *, quick: bool
-) -> dict[str, Any]:
-    costs: list[dict[str, float]] = []
-    stopped = ""
-    for size in series.quick if quick else series.sizes:
+class _Growing:
+    """A series as far as it is measured."""
+
+    def __init__(self, series: GrowingSeries, limit_s: float, say: Callable[[str], None], *, quick: bool) -> None:
+        self.series, self._limit_s, self._say = series, limit_s, say
+        self.sizes, self._turns = (series.quick, 1) if quick else (series.sizes, 3)
+        self._costs: list[dict[str, float]] = []
+        self._stopped = ""
+
+    def measure(self, size: int, prepared: _Prepared) -> None:
+        """Measure a point, unless the series ended before, or ends here."""
+        if self._stopped or size not in self.sizes:
+            return
+        series, limit_s = self.series, self._limit_s
         room = {"whole_s": limit_s, "prepare_s": limit_s, "peak_mib": _memory_mib(), "disk_mib": _disk_mib()}
-        if why := beyond(costs, size, room):
-            stopped = f"{size:,} {series.axis}: {why}"
-            break
-        say(f"{series.name}: {size:,} {series.axis}")
+        if why := beyond(self._costs, size, room):
+            self._stopped = f"{size:,} {series.axis}: {why}"
+            return
+        self._say(f"{series.name}: {size:,} {series.axis}")
         try:
             folder, prepare_s = prepared.folder(series, size)
             disk_mib = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 2**20
-            found = _point(series.measured(size, folder), 1 if quick else 3, limit_s, whole=series.command is not None)
-            costs.append({"size": size, "prepare_s": prepare_s, "disk_mib": disk_mib, **found})
+            command = series.measured(size, folder)
+            found = _point(command, self._turns, limit_s, whole=series.command is not None)
+            self._costs.append({"size": size, "prepare_s": prepare_s, "disk_mib": disk_mib, **found})
         except ProcessFailedError as error:
-            stopped = f"{size:,} {series.axis}: {error}"
-            break
-    points = [{name: cost[name] for name in ("size", "seconds", "peak_mib")} for cost in costs]
-    return {
-        "name": series.name,
-        "axis": series.axis,
-        "what": series.what,
-        "points": points,
-        "slope": slope(points),
-        "stopped": stopped,
-    }
+            self._stopped = f"{size:,} {series.axis}: {error}"
+
+    def told(self) -> dict[str, Any]:
+        """Return it as the document has it."""
+        points = [{name: cost[name] for name in ("size", "seconds", "peak_mib")} for cost in self._costs]
+        return {
+            "name": self.series.name,
+            "axis": self.series.axis,
+            "what": self.series.what,
+            "points": points,
+            "slope": slope(points),
+            "stopped": self._stopped,
+        }
 
 
 def _point(command: Sequence[str], turns: int, limit_s: float, *, whole: bool) -> dict[str, float]:

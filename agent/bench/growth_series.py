@@ -28,6 +28,8 @@ class GrowingSeries:
         Of the full run, and of one of seconds.
     prepare : str
         Of `growth_work.WORK`: what is made before; empty for nothing.
+    grows : bool
+        Whether what is made for one size lies in one folder with that of the next, which is made of it.
     command : callable
         Of a folder, the words of `wattshed`; None where `work` says what is done.
     work : str
@@ -42,6 +44,7 @@ class GrowingSeries:
     prepare: str = ""
     command: Callable[[Path], tuple[str, ...]] | None = None
     work: str = ""
+    grows: bool = False
 
     def preparation(self, size: int, folder: Path) -> tuple[str, ...]:
         """Return the command that makes what a point needs; empty for nothing."""
@@ -74,7 +77,7 @@ SERIES = (
     ),
     GrowingSeries(
         "replay", "samples", "wattshed replay of a native recording of 8 GPUs", _decades(6, 9), _decades(4, 5),
-        prepare="record", command=_replay,
+        prepare="record", command=_replay, grows=True,
     ),
     GrowingSeries(
         "live", "GPUs", "a second of an agent's accounts: 8 GPUs a host, two readings and a job each",
@@ -95,12 +98,12 @@ SERIES = (
     ),
     GrowingSeries(
         "report", "jobs", "wattshed report --by user of a history of so many", _decades(1, 6), _decades(1, 2),
-        prepare="history",
+        prepare="history", grows=True,
         command=lambda folder: ("report", "--by", "user", "--store", str(folder / "history.db"), "--json"),
     ),
     GrowingSeries(
         "jobs", "jobs", "wattshed jobs --user, a hundred lines of a history of so many", _decades(1, 6),
-        _decades(1, 2), prepare="history",
+        _decades(1, 2), prepare="history", grows=True,
         command=lambda folder: (
             "jobs", "--user", "user0007", "--limit", "100", "--store", str(folder / "history.db"), "--json",
         ),

@@ -25,6 +25,8 @@ JOBS_SAMPLES = 1_000_000
 _BLOCK = 1_000_000
 _GAP_US = 5_000_000
 _PARTS_A_HOST = 20
+_JOBS_A_HOST = 1_000
+_MANY_GPUS = 10_000
 
 
 def stream(size: int, folder: Path) -> float:
@@ -54,20 +56,24 @@ def stream(size: int, folder: Path) -> float:
 
 
 def record(size: int, folder: Path) -> None:
-    """Write the recording that is replayed."""
+    """Write the recording that is replayed, or let the smaller one that is there grow."""
     from wattshed.agent.bench.made_files import write_recording
 
-    write_recording(folder, size)
+    write_recording(folder, size, after=_before(folder))
+    _now_there(folder, size)
 
 
 def live_second(size: int, folder: Path) -> float:
-    """Book a second of so many GPUs, eight a host, two readings and an owner each; returns the median seconds."""
+    """Book a second of so many GPUs, eight a host, two readings and an owner each; returns the median seconds.
+
+    Of five seconds, the first left out; of very many GPUs of three.
+    """
     del folder
     from wattshed.agent.accounts.attribution import Accounts
     from wattshed.agent.bench.made_windows import live_windows
 
     accounts, times = Accounts(live=True), []
-    for second in range(5):
+    for second in range(5 if size <= _MANY_GPUS else 3):
         windows = live_windows(size, second)
         begun_s = time.perf_counter()
         for window in windows:
@@ -92,10 +98,27 @@ def jobs_table(size: int, folder: Path) -> None:
 
 
 def history(size: int, folder: Path) -> None:
-    """Write a site's history of so many jobs, as its collector does."""
-    from wattshed.agent.bench.site_work import fill
+    """Make a site's history of so many jobs, a host for a thousand, or let the smaller one that is there grow."""
+    from wattshed.agent.bench.site_work import grow_site
 
-    fill(str(folder / "history.db"), size, hosts=max(1, min(100, size // 10)))
+    before = _before(folder)
+    grow_site(folder / "history.db", size, _hosts_of(size), (before, _hosts_of(before)))
+    _now_there(folder, size)
+
+
+def _hosts_of(jobs: int) -> int:
+    """Return how many hosts a site of so many jobs has: more of them whenever it grows."""
+    return max(jobs // _JOBS_A_HOST, len(str(jobs)) - 1)
+
+
+def _before(folder: Path) -> int:
+    """Return what size is there already."""
+    there = folder / "size"
+    return int(there.read_text(encoding="ascii")) if there.exists() else 0
+
+
+def _now_there(folder: Path, size: int) -> None:
+    (folder / "size").write_text(str(size), encoding="ascii")
 
 
 def loads(size: int, folder: Path) -> None:

@@ -118,7 +118,7 @@ def _made_ready() -> Form:
 
     why = ""
     try:
-        warm_up(lambda name, number, of, seconds: say(f"compiling {number}/{of}: {name} ({seconds:.1f} s)"))
+        warm_up(say)
     except WarmError as error:
         why = str(error)
     form = load.form()

@@ -26,7 +26,7 @@ def powers(count: int, seed: int = 1) -> NDArray[np.int32]:
     return (np.where(works, 650_000, 120_000) + rng.integers(-40_000, 40_000, count)).astype(np.int32)
 
 
-def write_recording(folder: Path, samples: int, gpus: int = 8) -> None:
+def write_recording(folder: Path, samples: int, gpus: int = 8, *, after: int = 0) -> None:
     """Write a native recording of a reading a second of each GPU, in windows as they come, whatever its length.
 
     Parameters
@@ -35,16 +35,26 @@ def write_recording(folder: Path, samples: int, gpus: int = 8) -> None:
     samples : int
         Of all GPUs together.
     gpus : int
+    after : int
+        So many of them are there already, and the rest follow.
     """
     recorder = Recorder(folder, HOST, segment_s=float("inf"), sync_s=float("inf"))
     jitter = np.random.default_rng(2).integers(-50, 50, _WINDOW_ROWS) * 1_000
-    of, rest, begin_us, seq, power = devices(gpus), samples // gpus, BEGIN_US, 0, powers(_WINDOW_ROWS * gpus)
+    steps = after // gpus
+    of, rest, begin_us, power = (
+        devices(gpus),
+        samples // gpus - steps,
+        BEGIN_US + steps * S,
+        powers(_WINDOW_ROWS * gpus),
+    )
+    seq = -(-steps // _WINDOW_ROWS)
     while rest > 0:
         rows = min(rest, _WINDOW_ROWS)
         times = np.tile(begin_us + np.arange(rows) * S + jitter[:rows] + 100_000, gpus)
         offsets = np.arange(gpus + 1, dtype=np.int64) * rows
         until_us = begin_us + rows * S
-        recorder.append(power_window(seq, until_us, of, offsets, (times, np.roll(power, 7 * seq)[: rows * gpus])))
+        columns = times, np.roll(power, 7 * seq)[: rows * gpus]
+        recorder.append(power_window(seq, (begin_us, until_us), of, offsets, columns))
         rest, begin_us, seq = rest - rows, until_us, seq + 1
     recorder.close()
 

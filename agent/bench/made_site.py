@@ -50,7 +50,9 @@ class MadeHost(NamedTuple):
             }
 
 
-def made_hosts(jobs: int, hosts: int, seed: int = 1) -> Iterator[MadeHost]:
+def made_hosts(
+    jobs: int, hosts: int, seed: int = 1, *, after_jobs: int = 0, after_hosts: int = 0
+) -> Iterator[MadeHost]:
     """Make hosts with jobs dealt to them, of one GPU and one part each, spread over a year.
 
     Parameters
@@ -58,17 +60,20 @@ def made_hosts(jobs: int, hosts: int, seed: int = 1) -> Iterator[MadeHost]:
     jobs, hosts : int
         A host without a job is left out.
     seed : int
+    after_jobs, after_hosts : int
+        So many there are already; these have other names and numbers.
     """
-    for number in range(min(hosts, jobs)):
+    for place in range(min(hosts, jobs)):
+        number = after_hosts + place
         chance = random.Random(f"{seed} {number}")  # noqa: S311 - made up, not secret
         name, model = f"node{number:05d}", ("H100", "H200", "A100", "L40S")[number % 4]
         parts: list[JobPart] = []
         records: dict[tuple[str, int], JobRecord] = {}
-        numbers = range(number + 1, jobs + 1, hosts)
+        numbers = range(place + 1, jobs + 1, hosts)
         for seq, job in enumerate(numbers, start=1):
             begin_us = BEGIN_US + YEAR_US * job // (jobs + 1) // 1_000_000 * 1_000_000
             end_us = begin_us + round(chance.lognormvariate(7.5, 1.2)) * 1_000_000 + 60_000_000
-            key, user = f"slurm:{1_000_000 + job}", chance.randrange(USERS)
+            key, user = f"slurm:{1_000_000 + after_jobs + job}", chance.randrange(USERS)
             labels = {
                 "manager": "slurm", "user": f"user{user:04d}", "account": f"account{user % _ACCOUNTS:02d}",
                 "partition": ("gpu", "long", "debug")[user % 3], "name": f"train-{job % 97}",

@@ -26,16 +26,16 @@ def devices(gpus: int, max_gap_us: int = -1) -> tuple[Device, ...]:
 
 def power_window(
     seq: int,
-    until_us: int,
+    times_us: tuple[int, int],
     of: Sequence[Device],
     offsets: NDArray[np.int64],
     columns: tuple[NDArray[np.int64], NDArray[np.int32]],
 ) -> Window:
-    """Make a window of times and powers, GPU-major, from its first reading to ``until_us``."""
+    """Make a window of times and powers, GPU-major; ``times_us`` are its start and its end."""
     time_us, power_mw = columns
     unknown = np.full(len(of), -1, np.int64)
     readings = Readings(offsets, time_us, power_mw, np.full(len(time_us), -1, np.int64))
-    return Window(HOST, seq, int(time_us.min()), until_us, tuple(of), readings, unknown)
+    return Window(HOST, seq, *times_us, tuple(of), readings, unknown)
 
 
 def live_windows(gpus: int, second: int) -> list[Window]:

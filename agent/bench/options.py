@@ -27,6 +27,23 @@ def count(text: str) -> int:
     return value
 
 
+def some_seconds(text: str) -> float:
+    """Read a time of more than 0 and no more than a day, in seconds.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        It is not one.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return value
+
+
 def say(text: str) -> None:
     """Show progress on a terminal, on one line."""
     if sys.stderr.isatty():

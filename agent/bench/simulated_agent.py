@@ -16,7 +16,7 @@ _KEPT = ("WATTSHED_JIT", "WATTSHED_CACHE_DIR", "CACHE_DIRECTORY", "XDG_CACHE_HOM
 """Of the environment: where compiled kernels are, and in which form they run."""
 
 
-def serve_simulated(folder: Path, meter: str, port: int, ready: Callable[[], None]) -> None:
+def serve_simulated(folder: Path, meter: str, port: int, ready: Callable[[], None], *, jobs_socket: str = "") -> None:
     """Run an agent with server, state and history, but without this host's configuration, which is not meant.
 
     Parameters
@@ -29,6 +29,8 @@ def serve_simulated(folder: Path, meter: str, port: int, ready: Callable[[], Non
         Of the loopback address.
     ready : callable
         Called once, in a thread of its own, when the agent says that it is ready.
+    jobs_socket : str
+        Path at which it answers about jobs; empty: none.
     """
     from wattshed.agent.config import load  # noqa: PLC0415 - the other exporters are not to carry the agent's memory
     from wattshed.agent.daemon.assembly import serve  # noqa: PLC0415
@@ -50,7 +52,7 @@ def serve_simulated(folder: Path, meter: str, port: int, ready: Callable[[], Non
         "meter": meter,
         "listen": [f"127.0.0.1:{port}"],
         "state_dir": str(folder / "state"),
-        "history.socket": "",
+        "history.socket": jobs_socket,
         "log.level": "error",
     }
     serve(load(nothing, {name: os.environ[name] for name in _KEPT if name in os.environ}, flags).config, "")

@@ -70,6 +70,30 @@ def fill(place: str, jobs: int, hosts: int, say: Callable[[str], None] = lambda 
         database.close()
 
 
+def grow_site(path: Path, jobs: int, hosts: int, before: tuple[int, int] = (0, 0)) -> None:
+    """Make a site's history as `fill` does, or let one of so many jobs and hosts before grow; nothing is measured.
+
+    Nothing is forced onto the disk, and what only questions need of indexes is made at the end.
+    """
+    database = open_database(path, only=True)
+    try:
+        merger = Merger(database)
+        database.rows("PRAGMA synchronous=OFF")
+        later = database.rows(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL AND name <> 'run_by_key'"
+        )
+        for name, _ in later:
+            database.do(f"DROP INDEX {name}")
+        for host in made_hosts(jobs - before[0], hosts - before[1], after_jobs=before[0], after_hosts=before[1]):
+            for document in host.pages():
+                page = read_page(document)
+                merger.take(page, page.parts[0].seq - 1, f"http://{host.name}:9961")
+        for _, statement in later:
+            database.do(statement)
+    finally:
+        database.close()
+
+
 def write_own(folder: Path, jobs: int, say: Callable[[str], None] = lambda _: None) -> dict[str, float]:
     """Write one host's jobs as its agent does, in batches; returns how many, and the seconds until they were on disk.
 

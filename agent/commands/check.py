@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``wattshed check`` to the command line."""
+def add_parser(
+    subparsers: argparse._SubParsersAction[argparse.ArgumentParser], *, configure: Callable[[Path | None], None]
+) -> None:
+    """Add ``wattshed check`` to the command line; ``configure`` reads from a file how the kernels are to run."""
     parser = subparsers.add_parser(
         "check",
         help="what can this host measure, and why not more?",
@@ -20,13 +24,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--json", action="store_true", help="the same as JSON (schema wattshed.check/1)")
     parser.add_argument("--meter", metavar="M", default="nvml", help="nvml (default), simulated or simulated:FILE")
-    parser.set_defaults(run=run)
+    parser.add_argument(
+        "--config", metavar="F", type=Path,
+        help="configuration file of `run`, of which jit and cache_dir are heeded (default /etc/wattshed/config.toml)",
+    )  # fmt: skip
+    parser.set_defaults(run=run, configure=configure)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Ask, and print the answer; returns 1 if nothing can be measured."""
     from wattshed.agent.daemon.capabilities import report  # noqa: PLC0415 - a command imports its parts when it runs
 
+    arguments.configure(arguments.config)
     tree = report(arguments.meter)
     if arguments.json:
         sys.stdout.write(json.dumps(tree, indent=2) + "\n")
@@ -72,12 +81,14 @@ def print_tables(tree: dict[str, Any]) -> None:
         table.add_row(name, "yes" if found["works"] else "no", found["reason"], found["remedy"])
     console.print(table)
     console.print(_kernels(tree["kernels"]))
+    for line in tree["kernels"]["passed_over"]:
+        console.print(f"Kernels: {line}.")
     verdict = "This host can be measured." if tree["can_measure"] else "This host cannot be measured"
     reason = f": {tree['reason']}" if tree["reason"] else ""
     console.print(f"{verdict}{reason}" if not tree["can_measure"] else verdict + (reason and f" {tree['reason']}"))
 
 
-def _kernels(told: dict[str, str]) -> str:
+def _kernels(told: dict[str, Any]) -> str:
     """Say how the code that bills runs on this host."""
     names = {"so": "compiled (a library)", "objects": "compiled (objects)", "numba": "compiled at the start by numba"}
     name = names.get(told["form"], "plain Python: the same integers, for some more processor time")

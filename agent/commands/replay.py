@@ -148,10 +148,10 @@ def run(args: argparse.Namespace) -> int:
             if value is not None:
                 raise InputError(f"{flag} is written by one process; leave --workers and --scheduler out")
         done, settings = book_on_cluster(chains, settings, workers=args.workers or 0, address=args.scheduler or "")
-        where = place(args.device, chains, settings, in_windows=False, alone=False)
+        where = place(args.device, chains, in_windows=False, alone=False)
         _print(args.format, merge(done), settings, where, interrupted=False)
         return 0
-    where = place(args.device, chains, settings, in_windows=args.history is not None or _points_wanted(args))
+    where = place(args.device, chains, in_windows=args.history is not None or _points_wanted(args))
     outlets = _outlets(args)
     with kernels_for(chains), _interruptible() as stopped, closing(_points()) if outlets else nullcontext() as points:
         if needs_survey(chains, settings):

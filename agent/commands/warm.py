@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``wattshed warm`` to the command line."""
+def add_parser(
+    subparsers: argparse._SubParsersAction[argparse.ArgumentParser], *, configure: Callable[[Path | None], None]
+) -> None:
+    """Add ``wattshed warm`` to the command line; ``configure`` reads from a file where the kernels are to be."""
     parser = subparsers.add_parser(
         "warm",
         help="compile the kernels in advance",
-        description="Compile the kernels to a library for this processor, in the cache ($NUMBA_CACHE_DIR or "
-        "$WATTSHED_CACHE_DIR, else $XDG_CACHE_HOME/wattshed or ~/.cache/wattshed), unless the package brings one. "
-        "Without it kernels are plain Python, or compiled when they are first used. Prints where it is.",
+        description="Compile the kernels to a library for this processor, in the cache ($NUMBA_CACHE_DIR, "
+        "$WATTSHED_CACHE_DIR or cache_dir of the configuration, else $XDG_CACHE_HOME/wattshed or ~/.cache/wattshed), "
+        "unless the package brings one. Without it kernels are plain Python, or compiled when they are first used. "
+        "Prints where it is.",
     )
-    parser.set_defaults(run=run)
+    parser.add_argument(
+        "--config", metavar="F", type=Path, help="configuration file of `run` (default /etc/wattshed/config.toml)"
+    )
+    parser.set_defaults(run=run, configure=configure)
 
 
-def run(_arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Compile everything; returns 1 if that cannot be done, or there is nowhere to keep it."""
+    arguments.configure(arguments.config)
+    from wattshed.kernels.cache import passed_over  # noqa: PLC0415 - after what says where
     from wattshed.kernels.warm import WarmError, warm_up  # noqa: PLC0415 - numpy is heavy
 
+    for line in passed_over():
+        say_progress(line)
     try:
         made = warm_up(say_progress)
     except WarmError as error:
@@ -37,6 +49,6 @@ def run(_arguments: argparse.Namespace) -> int:
     return 0
 
 
-def say_progress(name: str, number: int, of: int, seconds: float) -> None:
-    """Say on standard error that one kernel is compiled."""
-    sys.stderr.write(f"wattshed: compiled {number} of {of}: {name} ({seconds:.1f} s)\n")
+def say_progress(line: str) -> None:
+    """Say on standard error what is being done."""
+    sys.stderr.write(f"wattshed: {line}\n")

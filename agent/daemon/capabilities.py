@@ -103,12 +103,13 @@ def report(
     return tree
 
 
-def _kernels() -> dict[str, str]:
+def _kernels() -> dict[str, Any]:
     """Tell in which form the kernels of `wattshed run` begin here, and why; this process keeps to it."""
     from wattshed.agent.daemon.compiling import begin  # noqa: PLC0415
+    from wattshed.kernels.cache import passed_over  # noqa: PLC0415
 
     form = begin()
-    return {"form": form.name, "cpu": form.cpu, "reason": form.reason}
+    return {"form": form.name, "cpu": form.cpu, "reason": form.reason, "passed_over": list(passed_over())}
 
 
 def _open(meter: str, host: str, folder: Path, proc_root: Path) -> tuple[NvmlMeter, Clock, Path]:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from wattshed.exporters.snapshot import KernelFacts
 from wattshed.kernels import load
-from wattshed.kernels.cache import cache_folder
+from wattshed.kernels.cache import cache_folder, passed_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -105,19 +105,10 @@ class Compiling:
         return much
 
     def _start(self) -> None:
-        environ = {name: text for name, text in os.environ.items() if name not in WITHHELD}
-        environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)  # it imports what we do
         try:
-            command = [sys.executable, "-P", "-m", __name__, str(os.getpid()), *self._plan()]
+            plan = self._plan()
             self._said = os.fdopen(os.memfd_create("compiling"), "r+b")  # a disk may be full, and a pipe fills up
-            self._child = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=self._said,
-                env=environ,
-                process_group=0,
-            )
+            self._child = build_beside(plan, self._said)
         except CannotBuild as error:
             self._give_up(str(error))
             return
@@ -171,6 +162,33 @@ class Compiling:
             self._said = None
 
 
+def build_beside(plan: Sequence[str], said: BinaryIO | int) -> subprocess.Popen[bytes]:
+    """Begin what was planned in a process of the lowest priority, which dies with this one.
+
+    Parameters
+    ----------
+    plan : sequence of str
+        A module and its arguments.
+    said : file or int
+        Where it says what went wrong.
+
+    Raises
+    ------
+    OSError
+        No process can be started.
+    """
+    environ = {name: text for name, text in os.environ.items() if name not in WITHHELD}
+    environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)  # it imports what we do
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", __name__, str(os.getpid()), *plan],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=said,
+        env=environ,
+        process_group=0,
+    )
+
+
 def plan_of(folder: Path | None) -> list[str]:
     """Plan to build the kernels into a folder.
 
@@ -201,6 +219,8 @@ def settle_form(opened: ExitStack) -> Callable[[Window], None]:
     opened : ExitStack
         Ends what was begun.
     """
+    for line in passed_over():
+        LOG.warning("%s", line)
     if begin().name != "off" or load.setting() != "auto":
         return lambda _: None
     compiling = Compiling(lambda: plan_of(cache_folder()), load.look_again)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from wattshed.agent.meters.processes import ProcessWatch
     from wattshed.agent.window import Device
 
-SLOTS = 4  # over which the GPUs are spread in a tick: waking up costs more than the second reading at once
+SLOTS = 2  # over which the GPUs are spread in a tick: waking up costs as much as two readings (docs/decisions/1025)
 ON_TIME_US = 2_000
 READ, ROWS, LEARN = range(3)
 """What is on the schedule: a reading, the utilisation of processes, or a reading that learns."""
@@ -80,6 +80,7 @@ class Poller:
         self.stop = threading.Event()
         self.lock = threading.Lock()
         self.late_us = 0
+        self._free_us = 0  # when the reading before was over: what it took is the driver's, and makes nothing late
         self.heard: deque[Xid | Changed] = deque()
         self._schedules: list[GpuSchedule] = []
         self._names: set[str] = set()  # of gauges: a column stays when nobody reports it any more
@@ -158,13 +159,15 @@ class Poller:
 
     def _tick(self, gpu: int, due_us: int) -> None:
         schedule, begun_us = self._schedules[gpu], self._clock.now_us()
-        if begun_us - due_us > ON_TIME_US and not self._learning.on:
-            self.late_us += begun_us - due_us
+        late_us = begun_us - max(due_us, self._free_us)
+        if late_us > ON_TIME_US and not self._learning.on:
+            self.late_us += late_us
         if self.recovery.may_read(gpu) and not self._asleep(self._meter.gpu_handles[gpu].device):
             self.recovery.guard(gpu, partial(self._read, gpu, schedule, self._meter.gpu_handles[gpu], due_us))
         period_us = self.pace.period_us(gpu, schedule, begun_us)
-        late_us = self._clock.now_us() - due_us
-        next_us = due_us + period_us * max(1, -(-late_us // period_us)) + schedule.aside_us
+        self._free_us = self._clock.now_us()
+        passed_us = self._free_us - due_us
+        next_us = due_us + period_us * max(1, -(-passed_us // period_us)) + schedule.aside_us
         schedule.full_due_us += schedule.aside_us
         schedule.aside_us = 0
         heapq.heapreplace(self._heap, (next_us, gpu, READ))
@@ -282,7 +285,8 @@ class Poller:
         busy_us = np.full(count, MISSING, np.int64)
         shown = [schedule.gauges.at(end_us) for schedule in self._schedules]
         self._names.update(*shown)
-        gauges = {name: np.full(count, np.nan) for name in sorted(self._names)}
+        names = sorted(self._names)
+        table = np.array([[one.get(name, np.nan) for one in shown] for name in names]).reshape(len(names), count)
         observations: list[ProcessObservation] = []
         for gpu, schedule in enumerate(self._schedules):
             ready = [sample for sample in schedule.samples if sample.time_us < end_us]
@@ -293,8 +297,6 @@ class Poller:
                 schedule.utils = []  # nobody knows what it is by now
             if not blind:
                 busy_us[gpu] = self._busy_us(gpu, schedule, end_us - start_us)
-            for name, value in shown[gpu].items():
-                gauges[name][gpu] = value
             # What was seen after a time without readings is reported by the window that it was seen in.
             later = [one for one in schedule.observations if blind and one.to_us > end_us]
             observations += [one for one in schedule.observations if one not in later]
@@ -316,7 +318,7 @@ class Poller:
             ),
             busy_us=busy_us,
             events=self.recovery.take_events(),
-            gauges=gauges,
+            gauges=dict(zip(names, table, strict=True)),
         )
         return window, observations
 

@@ -174,7 +174,8 @@ def book(
     if part is None:
         part = new_part(settings)
     assignment = Assignment(settings.jobs) if settings.jobs is not None else None
-    whole = cut is not None or assignment is not None or see is not None
+    whose = _Whose(assignment, part.times) if assignment is not None else None
+    whole = cut is not None or see is not None
     stream = chain.windows(settings.options, stop) if whole else chain.batches(settings.options, stop)
     first = next(stream, None)
     part.reports += chain.reports
@@ -184,7 +185,7 @@ def book(
         for item in its if whole else gathered(its, gather or _TOGETHER, windows=gather > 0):
             if not isinstance(item, Window):
                 run = _told_run([item] if isinstance(item, WindowBatch) else item, settings)
-                part.accounts.add_run(run)
+                part.accounts.add_run(run, whose)
                 for batch in run:
                     _note(part, batch, tell)
                 continue
@@ -201,6 +202,21 @@ def book(
         part.doubt.update(assignment.doubt)
         part.matched_hosts |= assignment.matched
     return part
+
+
+class _Whose:
+    """What a table of jobs says of windows; jobs' times are noted when it is asked."""
+
+    def __init__(self, assignment: Assignment, times: JobTimes) -> None:
+        self._assignment, self._times = assignment, times
+        self.owners = assignment.owners
+        self.edges = assignment.edges
+
+    def told(self, window: Window) -> Window:
+        """Return the window with its usage."""
+        window = self._assignment.apply(window)
+        self._times.add(window)
+        return window
 
 
 def _note(part: Part, booked: Window | WindowBatch, tell: Tell | None) -> None:

@@ -18,12 +18,11 @@ from wattshed.kernels.devices import Choice, Speeds
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wattshed.agent.replay.books import Settings
     from wattshed.agent.traces.sources import Chain
     from wattshed.kernels.power_on_card import PowerOnCard
 
 _TRIAL_GPUS, _TRIAL_ROWS = 8, 1 << 18
-_ONLY = "a device sums only power readings without a counter, and without jobs, points or a history to cut them"
+_ONLY = "a device sums only long runs of power readings without a counter, and without points or a history to cut them"
 
 
 class WhereSummed:
@@ -67,16 +66,13 @@ class WhereSummed:
         return {"device": device if rows else "cpu", "device_reason": reason, "device_rows": rows}
 
 
-def place(
-    asked: str, chains: Sequence[Chain], settings: Settings, *, in_windows: bool, alone: bool = True
-) -> WhereSummed:
+def place(asked: str, chains: Sequence[Chain], *, in_windows: bool, alone: bool = True) -> WhereSummed:
     """Decide where a replay makes its sums.
 
     Parameters
     ----------
     asked : {"auto", "cpu", "cuda"}
     chains : sequence of Chain
-    settings : Settings
     in_windows : bool
         Whether windows are wanted one by one, for points over time or a history.
     alone : bool
@@ -89,12 +85,11 @@ def place(
     """
     if asked == "cpu":
         return WhereSummed(Choice("cpu", "asked for"))
-    fits = settings.jobs is None and not in_windows
     if asked == "cuda":
         if why := devices.obstacle():
             raise InputError(f"--device cuda: no usable CUDA device here ({why}); use --device cpu")
-        return WhereSummed(Choice("cuda", "asked for"), fits=fits)
-    if not fits:
+        return WhereSummed(Choice("cuda", "asked for"), fits=not in_windows)
+    if in_windows:
         return WhereSummed(Choice("cpu", _ONLY))
     if not any(chain.native for chain in chains):
         return WhereSummed(Choice("cpu", "reading these files takes far longer than summing what they hold"))

@@ -60,7 +60,7 @@ def _compile_in_sight() -> None:
 
     status = Console(stderr=True).status("building the library of kernels, once, which takes half a minute")
     with status, contextlib.suppress(WarmError):  # then numba compiles each as it is needed
-        warm_up(lambda name, number, of, _: status.update(f"building kernel {number} of {of}: {name}"))
+        warm_up(lambda line: status.update(f"kernels: {line}"))
 
 
 @contextmanager

@@ -181,13 +181,12 @@ class BoardUsage:
     def _last_on_engine(self, stamp_us: int) -> list[int]:
         """Name the process that was on the engine last before an idle sample, if it is there yet."""
         cycle, _, now = self.timeline.place(stamp_us)
+        if (last := self.timeline.last_busy(now)) is None:
+            return []
         there = {pid_of(self.timeline, nth, cycle) for nth, _, _ in self.timeline.segments[now].parts}
-        for before in range(now, now - len(self.timeline.segments), -1) if there else ():
-            turns, place = divmod(before, len(self.timeline.segments))
-            busy = [nth for nth, _, sm in self.timeline.segments[place].parts if sm > 0]
-            if busy:
-                return [pid for nth in busy[-1:] if (pid := pid_of(self.timeline, nth, cycle + turns)) in there]
-        return []
+        turn, nth = last
+        pid = pid_of(self.timeline, nth, cycle + turn)
+        return [pid] if pid in there else []
 
     def accounted(self) -> dict[int, tuple[int, ...]]:
         """Accounting of the processes of the last two cycles, by pid: the fields of nvmlAccountingStats_t."""

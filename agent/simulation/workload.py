@@ -150,6 +150,9 @@ class Timeline:
         lengths = [b - a for a, b in zip(self._starts, ends, strict=True)]
         self._last = (origin_us, 0)
         self._power = [s.power_mw for s in self.segments]
+        names = [next((i for i, _, sm in reversed(s.parts) if sm > 0), None) for s in self.segments]
+        last = next(((-1, i) for i in reversed(names) if i is not None), None)
+        self._last_busy = [last := last if i is None else (0, i) for i in names]
         self._before = [0, *accumulate(p * n for p, n in zip(self._power, lengths, strict=True))]
 
     def place(self, time_us: int) -> tuple[int, int, int]:
@@ -160,6 +163,10 @@ class Timeline:
     def segment(self, time_us: int) -> Segment:
         """Return what goes on at a moment."""
         return self.segments[self.place(time_us)[2]]
+
+    def last_busy(self, place: int) -> tuple[int, int] | None:
+        """Return whose turn it was last at or before a segment: how many cycles ago (0 or -1), and the job's index."""
+        return self._last_busy[place]
 
     def energy_nj(self, time_us: int) -> int:
         """Energy since the origin: milliwatts times microseconds are nanojoules, exactly."""
@@ -181,11 +188,12 @@ class Timeline:
         return pieces
 
     def busy(self, start_us: int, end_us: int) -> dict[tuple[int, int], int]:
-        """SM-microseconds in hundredths by (job index, cycle) over a stretch."""
+        """SM-microseconds in hundredths by (job index, cycle) over a stretch, of those who had any."""
         busy: dict[tuple[int, int], int] = {}
         for cycle, length_us, segment in self.between(start_us, end_us):
             for i, _, sm in segment.parts:
-                busy[i, cycle] = busy.get((i, cycle), 0) + sm * length_us
+                if sm:
+                    busy[i, cycle] = busy.get((i, cycle), 0) + sm * length_us
         return busy
 
 

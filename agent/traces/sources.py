@@ -66,11 +66,11 @@ class Chain:
     reports: list[SourceReport] = field(default_factory=list)
     passed_over: list[str] = field(default_factory=list)
     day: Path | None = None
+    _last_of: dict[Path, SourceReport] = field(default_factory=dict, repr=False)
 
     def report_of(self, day: Path | None) -> SourceReport:
         """Return the report of the last source of a day."""
-        mine = {source.path.parent: report for source, report in zip(self.sources, self.reports, strict=True)}
-        return self.reports[-1] if day is None else mine[day]
+        return self.reports[-1] if day is None else self._last_of[day]
 
     @property
     def native(self) -> bool:
@@ -88,6 +88,8 @@ class Chain:
     def _items(self, options: Options, stop: Callable[[], bool], *, batched: bool) -> Iterator[Window | WindowBatch]:
         self.reports = [SourceReport(str(source.path), source.format) for source in self.sources]
         self.reports[0].notes += self.passed_over
+        folders = (source.path.parent for source in self.sources)
+        self._last_of = dict(zip(folders, self.reports, strict=True))
         if not self.native:
             yield from self._foreign(options, stop)
             return

@@ -223,10 +223,9 @@ class PowerHistogram:
     def _empty_bins(self) -> None:
         lowest, highest = int(self.last[LOWEST]), int(self.last[HIGHEST])
         if highest >= 0:  # only what was touched is looked at: most of the bins have no memory yet
-            low, high = self.bins[:, lowest : highest + 1].astype(np.int64)
-            weights = (high << 32) + low
-            filled = np.flatnonzero(weights)
-            found = filled + lowest, weights[filled]
+            low, high = self.bins[:, lowest : highest + 1]
+            filled = np.flatnonzero(low | high)
+            found = filled + lowest, (high[filled].astype(np.int64) << 32) + low[filled]
             self._levels, self._weights = _joined(self._levels, self._weights, *found) if len(self._levels) else found
         self.bins = _NO_BINS
         self.last[LOWEST:] = _BEGINNING[LOWEST:]

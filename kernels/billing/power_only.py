@@ -21,10 +21,15 @@ from wattshed.kernels.billing.histogram import pour as into_bin
 from wattshed.kernels.billing.layout import Diagnostics, GpuState
 from wattshed.kernels.billing.reconcile import MOST_HNJ, follow, is_reading
 from wattshed.kernels.entry import b1, i32, i64, kernel, rows, u32
+from wattshed.kernels.fetching import fetch
 from wattshed.kernels.jit import jit
 
 BLOCK = 4_096
 """Rows that are looked at twice, once for their sums and once for the histogram: they stay in the nearest cache."""
+LINE = 16
+"""Rows of four bytes in a line of the caches."""
+SOON = 16
+"""So many windows before it is booked a window's first rows are fetched."""
 LONGEST_SUMMED_US = 0x7FFFFFFF
 """A block with a longer interval is walked: of two up to this, the sum fits 32 bits."""
 
@@ -63,23 +68,28 @@ def _static_block(times, powers, twice_idle):
 
 
 @jit
-def pour_block(times, powers, bins):
+def pour_block(times, powers, bins, coming_times, coming_powers):
     """Add the weights of a good block: every reading's two intervals, but for the last reading, whose weight is kept.
 
-    The first reading is left to the caller. Returns the interval before the last.
+    The first reading is left to the caller. What comes next is fetched meanwhile. Returns the interval before the last.
     """
     low, high = bins[0], bins[1]
     times_next = times[1:]
     held = np.uint32(np.int64(times_next[0]) - np.int64(times[0]))
-    for i in range(1, len(times_next)):
-        after = np.uint32(np.int64(times_next[i]) - np.int64(times[i]))
-        weight = np.uint32(held + after)  # of two intervals below 2**31
-        level = np.uint32(powers[i])
-        total = np.uint32(low[level] + weight)
-        low[level] = total
-        if total < weight:
-            high[level] += np.uint32(1)
-        held = after
+    count, coming = len(times_next), len(coming_powers)
+    for first in range(1, count, LINE):
+        if first < coming:
+            fetch(coming_times, first)
+            fetch(coming_powers, first)
+        for i in range(first, min(first + LINE, count)):
+            after = np.uint32(np.int64(times_next[i]) - np.int64(times[i]))
+            weight = np.uint32(held + after)  # of two intervals below 2**31
+            level = np.uint32(powers[i])
+            total = np.uint32(low[level] + weight)
+            low[level] = total
+            if total < weight:
+                high[level] += np.uint32(1)
+            held = after
     return np.int64(held)
 
 
@@ -135,7 +145,9 @@ def highest_believed(powers, ceiling):
 
 
 @jit
-def _book_block(times, powers, base, s, happened, ceiling, max_gap, twice_idle, pour, last, bins, out):
+def _book_block(
+    times, powers, base, s, happened, ceiling, max_gap, twice_idle, pour, last, bins, out, coming_times, coming_powers,
+):  # fmt: skip
     """Book one block; returns how many rows were booked: none if a reading has no bin, which is then in ``out``."""
     n = len(powers)
     energy, equal, low, high, longest = _sum_block(times, powers)
@@ -174,7 +186,7 @@ def _book_block(times, powers, base, s, happened, ceiling, max_gap, twice_idle, 
     s.power_mw = np.int64(powers[n - 1])
     if pour:
         into_bin(bins, last[BEFORE], last[HELD] + np.int64(times[1]) - np.int64(times[0]))
-        last[HELD] = pour_block(times, powers, bins)
+        last[HELD] = pour_block(times, powers, bins, coming_times, coming_powers)
         touch(last, np.int64(low), np.int64(high))
         last[SEEN_T], last[BEFORE_T], last[BEFORE] = end, end, np.int64(powers[n - 1])
     return n
@@ -195,11 +207,18 @@ def _book_gpu(
         a, end = offsets[w, gpu], offsets[w, gpu + 1]
         if w == place[0]:
             a = max(a, place[1])
+        soon = min(w + SOON, len(base_us) - 1)
+        fetch(times, time_at[soon] + offsets[soon, gpu])
+        fetch(power_mw, power_at[soon] + offsets[soon, gpu])
         while a < end:
             b = min(a + BLOCK, end)
+            v = w if b < end else min(w + 1, len(base_us) - 1)
+            c = b if b < end else offsets[v, gpu]
+            d = min(c + BLOCK, offsets[v, gpu + 1])
             a += _book_block(
                 times[time_at[w] + a : time_at[w] + b], power_mw[power_at[w] + a : power_at[w] + b], base_us[w],
                 s, happened, ceiling, max_gap, twice_idle, pour, last, bins, out,
+                times[time_at[v] + c : time_at[v] + d], power_mw[power_at[v] + c : power_at[v] + d],
             )  # fmt: skip
             if out[2] > 0 or out[0] >= MOST_HNJ:
                 place[0], place[1] = w, a

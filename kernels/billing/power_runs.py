@@ -1,4 +1,9 @@
-"""Runs of windows that hold power readings and nothing else, booked at once: GPU by GPU, side by side."""
+"""Runs of windows that hold power readings and nothing else, booked at once: GPU by GPU, side by side.
+
+Where nobody holds a GPU, rows are booked as they lie in the file (`kernels.billing.power_only`). Where somebody does,
+they are laid out in pieces that stay in a near cache, and summed block by block between the moments at which somebody
+comes or goes (`kernels.billing.block_sums`).
+"""
 
 from __future__ import annotations
 
@@ -7,9 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 
 from wattshed.kernels import threads
+from wattshed.kernels.billing.block_sums import FIELDS, sum_blocks_here
 from wattshed.kernels.billing.histogram import BEFORE, HIGHEST_MW
+from wattshed.kernels.billing.laid_out import LaidOut, Limits
 from wattshed.kernels.billing.layout import DIAGNOSTICS
-from wattshed.kernels.billing.power_only import BOOK_GPU
+from wattshed.kernels.billing.owner_sweep import OwnerSweep, joined_parts
+from wattshed.kernels.billing.power_only import BLOCK, BOOK_GPU
+from wattshed.kernels.columns import cut_windows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +26,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from wattshed.kernels.billing.histogram import PowerHistogram
+    from wattshed.kernels.billing.owner_sweep import Holders
+    from wattshed.kernels.billing.split import Split
     from wattshed.kernels.columns import Columns
+
+_NEAR_ROWS = 32_768
+"""Rows of a GPU that are laid out at once: 384 KiB."""
 
 
 class Booked(NamedTuple):
@@ -27,25 +41,28 @@ class Booked(NamedTuple):
     ----------
     diagnostics : DIAGNOSTICS[g]
         As of `reconcile.merge`, without the energies: these may be more than int64 holds.
-    energy_hnj, static_hnj : list of int, hnj
-        All energy of each GPU, and the part of it below idle power.
+    energy_hnj, static_hnj, dynamic_hnj : list of int, hnj
+        All energy of each GPU, and of it what nobody held the GPU for: below idle power, and above it.
+    parts : Split, optional
+        What those who held them got.
     """
 
     diagnostics: NDArray[np.void]
     energy_hnj: list[int]
     static_hnj: list[int]
+    dynamic_hnj: list[int]
+    parts: Split | None = None
 
     @classmethod
     def nothing(cls, gpus: int) -> Booked:
         """Nothing yet, of so many GPUs."""
-        return cls(np.zeros(gpus, DIAGNOSTICS), [0] * gpus, [0] * gpus)
+        return cls(np.zeros(gpus, DIAGNOSTICS), [0] * gpus, [0] * gpus, [0] * gpus)
 
-    def add(self, more: Booked) -> None:
-        """Add what another run brought."""
-        for name in DIAGNOSTICS.names or ():
-            self.diagnostics[name] += more.diagnostics[name]
-        for mine, theirs in ((self.energy_hnj, more.energy_hnj), (self.static_hnj, more.static_hnj)):
-            mine[:] = [a + b for a, b in zip(mine, theirs, strict=True)]
+    def add(self, gpu: int, energy_hnj: int, static_hnj: int, dynamic_hnj: int) -> None:
+        """Add energy to one GPU."""
+        self.energy_hnj[gpu] += energy_hnj
+        self.static_hnj[gpu] += static_hnj
+        self.dynamic_hnj[gpu] += dynamic_hnj
 
 
 class BookPowers(Protocol):
@@ -59,9 +76,10 @@ class BookPowers(Protocol):
         max_gap_us: NDArray[np.int64],
         idle_mw: NDArray[np.int64],
         histograms: Sequence[PowerHistogram] | None = None,
+        holders: Holders | None = None,
         /,
     ) -> Booked | None:
-        """Book them one after the other, see `book_power_only`."""
+        """Book them one after the other, see `book_runs`."""
 
 
 def rows_of(runs: Sequence[Columns]) -> NDArray[np.int64]:
@@ -110,8 +128,9 @@ def book_runs(
     max_gap_us: NDArray[np.int64],
     idle_mw: NDArray[np.int64],
     histograms: Sequence[PowerHistogram] | None = None,
+    holders: Holders | None = None,
 ) -> Booked | None:
-    """Book windows that have no counter and no usage: all of a GPU, then all of the next, so that histograms stay warm.
+    """Book windows that have no counter: all of a GPU, then all of the next, so that histograms stay warm.
 
     Parameters
     ----------
@@ -125,6 +144,8 @@ def book_runs(
         -1 unknown.
     histograms : sequence of PowerHistogram, optional
         One a GPU; they get every reading's weight.
+    holders : Holders, optional
+        Who held the GPUs; each window has a reading of every GPU then, and none from after its end.
 
     Returns
     -------
@@ -133,63 +154,105 @@ def book_runs(
     """
     if not is_bookable(runs, state, ceiling_mw, histograms):
         return None
-    counts = rows_of(runs)
-    booked = Booked.nothing(len(state))
+    booked, sweeps = Booked.nothing(len(state)), [OwnerSweep(holders, gpu) for gpu in range(len(state))]
+    since_us = None if holders is None else holders.since_us
+    limits = [
+        Limits(*of_one) for of_one in zip(ceiling_mw.tolist(), max_gap_us.tolist(), idle_mw.tolist(), strict=True)
+    ]
+    book_here(runs, since_us, sweeps, state, limits, histograms, booked)
+    return booked if holders is None else booked._replace(parts=joined_parts(sweeps))
 
-    def book_gpu(gpu: int) -> None:
-        histogram = histograms[gpu] if histograms is not None else None
-        if histogram is not None and not histogram.worth_bins(int(counts[gpu])):
-            histogram = None
-        limits = _Limits.of(ceiling_mw[gpu], max_gap_us[gpu], idle_mw[gpu])
-        for run in runs:
-            _book_run(run, gpu, state, booked, limits, histogram)
-            if histograms is not None and histogram is None:
-                for w in np.flatnonzero(run.offsets[:, gpu + 1] > run.offsets[:, gpu]).tolist():
-                    rows_here = run.rows(w, int(run.offsets[w, gpu]), int(run.offsets[w, gpu + 1]))
-                    histograms[gpu].extend(*rows_here, limits.ceiling_mw, limits.max_gap_us)
+
+def book_here(
+    runs: Sequence[Columns],
+    since_us: Sequence[NDArray[np.int64]] | None,
+    sweeps: Sequence[OwnerSweep],
+    state: NDArray[np.void],
+    limits: Sequence[Limits],
+    histograms: Sequence[PowerHistogram] | None,
+    booked: Booked,
+) -> None:
+    """Book runs that are bookable on this machine's cores, and add to what is booked.
+
+    Parameters
+    ----------
+    runs : sequence of Columns
+    since_us : sequence of int64[w], us, optional
+        When their windows began, where somebody may hold the GPUs.
+    sweeps : sequence of OwnerSweep
+        Of each GPU; go on.
+    state : GPU_STATE[g]
+    limits : sequence of Limits
+    histograms : sequence of PowerHistogram, optional
+    booked : Booked
+    """
+    counts = rows_of(runs)
 
     def book_gpus(first: int, last: int) -> None:
         for gpu in range(first, last):
-            book_gpu(gpu)
+            histogram = histograms[gpu] if histograms is not None else None
+            pours = False
+            if histogram is not None and (pours := histogram.worth_bins(int(counts[gpu]))):
+                histogram.catch_up()
+            one = _Gpu(gpu, state, booked, limits[gpu], histogram if pours else None)
+            for place, run in enumerate(runs):
+                if since_us is None:
+                    one.book(run)
+                else:
+                    one.book_held(run, since_us[place], sweeps[gpu])
+                if histogram is not None and not pours:
+                    histogram.extend(*run.rows_of(gpu), limits[gpu].ceiling_mw, limits[gpu].max_gap_us)
 
     threads.each(book_gpus, len(state), rows=int(counts.sum()))
-    return booked
 
 
-class _Limits(NamedTuple):
-    """What the readings of one GPU are measured by."""
+class _Gpu(NamedTuple):
+    """One GPU whose rows are booked; the histogram is there if its bins are filled."""
 
-    ceiling_mw: int
-    max_gap_us: int
-    twice_idle_mw: int
+    gpu: int
+    state: NDArray[np.void]
+    booked: Booked
+    limits: Limits
+    histogram: PowerHistogram | None
 
-    @classmethod
-    def of(cls, ceiling_mw: np.int64, max_gap_us: np.int64, idle_mw: np.int64) -> _Limits:
-        """Take them as they are said; idle power above any reading makes no difference."""
-        return cls(int(ceiling_mw), int(max_gap_us), 2 * min(max(int(idle_mw), 0), HIGHEST_MW))
+    def book(self, run: Columns) -> None:
+        """Book its rows of a run as they lie there."""
+        book, histogram = BOOK_GPU[run.times.dtype], self.histogram
+        place, out = np.zeros(2, np.int64), np.zeros(3, np.int64)
+        own = slice(self.gpu, self.gpu + 1)
+        measures = self.limits.ceiling_mw, self.limits.max_gap_us, self.limits.twice_idle_mw
+        while place[0] < len(run.base_us):
+            bins, last = (histogram.bins, histogram.last) if histogram is not None else (_NO_BINS, _NO_LAST.copy())
+            book(
+                *run, self.gpu, place, self.state[own], self.booked.diagnostics[own], *measures, histogram is not None,
+                last, bins, out,
+            )  # fmt: skip
+            energy, static = int(out[0]), int(out[1])
+            self.booked.add(self.gpu, energy, static, energy - static)
+            if out[2] and histogram is not None:
+                histogram.make_room(int(out[2]))
 
+    def book_held(self, run: Columns, since_us: NDArray[np.int64], sweep: OwnerSweep) -> None:
+        """Book its rows of a run among those who held it."""
+        counts = run.offsets[:, self.gpu + 1] - run.offsets[:, self.gpu]
+        own, histogram = slice(self.gpu, self.gpu + 1), self.histogram
+        parts = list(cut_windows(counts, _NEAR_ROWS))
+        most = max(int(counts[part].sum()) for part in parts)
+        room = np.empty(most, np.int64), np.empty(most, np.int32)
+        for part in parts:
+            laid = LaidOut.of(run.part(part), self.gpu, since_us[part], room, sweep, BLOCK)
+            sums = np.empty((len(laid.begin), FIELDS), np.int64)
+            sum_blocks_here(
+                laid.time_us, laid.power_mw, laid.begin, laid.end, self.limits.twice_idle_mw, sums, 0, len(sums)
+            )
 
-def _book_run(
-    run: Columns,
-    gpu: int,
-    state: NDArray[np.void],
-    booked: Booked,
-    limits: _Limits,
-    histogram: PowerHistogram | None,
-) -> None:
-    """Book the windows of one run for one GPU."""
-    book = BOOK_GPU[run.times.dtype]
-    place, out = np.zeros(2, np.int64), np.zeros(3, np.int64)
-    own = slice(gpu, gpu + 1)
-    while place[0] < len(run.base_us):
-        bins, last = (histogram.bins, histogram.last) if histogram is not None else (_NO_BINS, _NO_LAST.copy())
-        book(
-            *run, gpu, place, state[own], booked.diagnostics[own], *limits, histogram is not None, last, bins, out,
-        )  # fmt: skip
-        booked.energy_hnj[gpu] += int(out[0])
-        booked.static_hnj[gpu] += int(out[1])
-        if out[2] and histogram is not None:
-            histogram.make_room(int(out[2]))
+            def pour(taken: NDArray[np.bool_], laid: LaidOut = laid) -> None:
+                if histogram is not None:
+                    laid.pour(taken, histogram)
+
+            diagnostics = self.booked.diagnostics[own]
+            found = laid.join(sums, self.limits, sweep, self.state[own], diagnostics, histogram, pour)
+            self.booked.add(self.gpu, *found)
 
 
 _NO_BINS = np.empty((2, 0), np.uint32)

@@ -98,7 +98,7 @@ class Split(NamedTuple):
     unattributed_hnj: NDArray[np.int64]
 
 
-class _Cursor(NamedTuple):
+class Cursor(NamedTuple):
     """Where the sweep over a GPU's energy intervals stands: in which, when, what is left of it, and the power there."""
 
     interval: int
@@ -107,7 +107,7 @@ class _Cursor(NamedTuple):
     power_mw: int
 
 
-class _Segment(NamedTuple):
+class SplitSegment(NamedTuple):
     """What was used between two edges, the highest power (mW) of an interval, how long it is covered (us).
 
     And one sigma (hnj) of how holes were cut for it.
@@ -121,16 +121,16 @@ class _Segment(NamedTuple):
 
 
 @jit
-def _begin(intervals: IntervalColumns, k: int, stop: int, last: _Cursor) -> _Cursor:
+def begin(intervals: IntervalColumns, k: int, stop: int, last: Cursor) -> Cursor:
     """Go to the begin of interval ``k``; behind the last one the cursor stays where it is."""
     if k >= stop:
-        return _Cursor(k, last.at_us, last.rest_hnj, last.power_mw)
-    return _Cursor(k, intervals.t0_us[k], intervals.energy_hnj[k], intervals.begin_mw[k])
+        return Cursor(k, last.at_us, last.rest_hnj, last.power_mw)
+    return Cursor(k, intervals.t0_us[k], intervals.energy_hnj[k], intervals.begin_mw[k])
 
 
 @jit
 def _before_edge(
-    edge: int, cursor: _Cursor, intervals: IntervalColumns, powers: crossing.Powers, rests: bool, usage: UsageRows,
+    edge: int, cursor: Cursor, intervals: IntervalColumns, powers: crossing.Powers, rests: bool, usage: UsageRows,
     at: SweepPlace,
 ) -> tuple[int, int]:  # fmt: skip
     """Cut what is left of an interval at an edge, along the line: what lies before it, and the power at it."""
@@ -161,10 +161,10 @@ def _highest(mean_mw: int, span: int, k: int, intervals: IntervalColumns, powers
 
 
 @jit
-def _take_segment(
-    edge: int, stop: int, cursor: _Cursor, cut: crossing.HoleCut, intervals: IntervalColumns, idle_mw: int,
+def take_segment(
+    edge: int, stop: int, cursor: Cursor, cut: crossing.HoleCut, intervals: IntervalColumns, idle_mw: int,
     rests: bool, usage: UsageRows, at: SweepPlace,
-) -> tuple[_Segment, _Cursor, crossing.HoleCut]:  # fmt: skip
+) -> tuple[SplitSegment, Cursor, crossing.HoleCut]:  # fmt: skip
     """Take all the intervals, and parts of intervals, before an edge."""
     static, dynamic, peak, covered, sigma = 0, 0, 0, 0, 0.0
     while cursor.interval < stop and cursor.at_us < edge:
@@ -192,8 +192,8 @@ def _take_segment(
         peak = max(peak, _highest(twice_mw // 2, span, k, intervals, powers))
         if by_powers:
             sigma, cut = crossing.doubt_with(sigma, amount - still, cut)
-        cursor = _begin(intervals, k + 1, stop, cursor) if whole else _Cursor(k, edge, rest - amount, power)
-    return _Segment(static, dynamic, peak, covered, sigma), cursor, cut
+        cursor = begin(intervals, k + 1, stop, cursor) if whole else Cursor(k, edge, rest - amount, power)
+    return SplitSegment(static, dynamic, peak, covered, sigma), cursor, cut
 
 
 @jit
@@ -210,7 +210,9 @@ def _doubt(kind: int, dynamic: int, usage: UsageRows, here: Here, n: int, parts:
 
 
 @jit
-def _share_out(segment: _Segment, usage: UsageRows, here: Here, n: int, before: Before, parts: Split, gpu: int) -> None:
+def share_out(
+    segment: SplitSegment, usage: UsageRows, here: Here, n: int, before: Before, parts: Split, gpu: int
+) -> None:
     """Split a segment among the ``n`` who are there."""
     static, dynamic = segment.static_hnj, segment.dynamic_hnj
     for j in range(n):
@@ -244,11 +246,11 @@ def _split_gpu(
 ) -> None:  # fmt: skip
     """Sweep one GPU's intervals ``first:stop`` and the starts and ends of its rows together."""
     cut = crossing.no_cut()
-    cursor = _begin(intervals, first, stop, _Cursor(first, 0, 0, 0))
+    cursor = begin(intervals, first, stop, Cursor(first, 0, 0, 0))
     while cursor.interval < stop:
         edge = next_edge(usage, at, intervals.t1_us[stop - 1] + 1)
-        segment, cursor, cut = _take_segment(edge, stop, cursor, cut, intervals, idle_mw, rests, usage, at)
-        _share_out(segment, usage, here, at.present, before, parts, gpu)
+        segment, cursor, cut = take_segment(edge, stop, cursor, cut, intervals, idle_mw, rests, usage, at)
+        share_out(segment, usage, here, at.present, before, parts, gpu)
         after = pass_edge(usage, at, edge, here.rows)
         if len(intervals.hole) > 0 and owners_changed(usage, at, after):
             cut = crossing.owner_changes(cut)

@@ -130,18 +130,22 @@ def history(document):
 
 
 AGENT = {
-    "core_percent": ("% of a core", ".2f"),
+    "core_percent": ("% of a core, never asked", ".2f"),
+    "scraped_core_percent": ("% scraped", ".2f"),
+    "scrape_cpu_ms": ("a scrape, ms of processor", ".1f"),
     "resident_mib": ("resident, MiB", ".0f"),
     "calls_per_s": ("driver calls a second", ".0f"),
     "readings_per_s": ("power readings a second", ".1f"),
     "late_p99_ms": ("late, 99 of 100, ms", ".1f"),
-    "scrape_ms": ("a scrape, ms", ".1f"),
+    "scrape_ms": ("a scrape, ms of waiting", ".1f"),
     "series": ("series", ",.0f"),
 }
 
 
 def agent(document):
-    text = f"{told(document['machine'])}; {document['seconds']} s each, a SIMULATED driver with eight GPUs:\n\n"
+    every_s = document["scrape_every_s"]
+    text = f"{told(document['machine'])}; {document['seconds']} s each on a SIMULATED driver with eight GPUs, "
+    text += f"never asked and then scraped every {every_s:g} s:\n\n"
     text += head("exporter", *(title for title, _ in AGENT.values()))
     for one in document["exporters"]:
         cells = (number(one.get(name), form) for name, (_, form) in AGENT.items())

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -38,3 +39,34 @@ def test_numbas_variable_goes_first():
     environ = {"NUMBA_CACHE_DIR": "/a", "WATTSHED_CACHE_DIR": "/b", "WATTSHED_JIT": "OFF"}
     command_line._kernels(environ)
     assert environ["NUMBA_CACHE_DIR"] == "/a"
+
+
+@pytest.mark.parametrize("named", ["--config", "WATTSHED_CONFIG"])
+def test_a_configuration_says_where_kernels_are_looked_for_and_the_environment_goes_first(tmp_path, named):
+    file = tmp_path / "config.toml"
+    file.write_text(f'jit = "off"\ncache_dir = "{tmp_path / "of-file"}"\n')
+    given = {} if named == "--config" else {named: str(file)}
+    flags = ["--config", str(file)] if named == "--config" else []
+    told = json.loads(wattshed("check", "--json", *flags, **given).stdout)["kernels"]
+    assert (told["form"], told["reason"], told["passed_over"]) == ("off", "WATTSHED_JIT=off", [])
+    shutil.rmtree(tmp_path / "of-file")
+    over = {"WATTSHED_JIT": "auto", "WATTSHED_CACHE_DIR": str(tmp_path / "of-environment")}
+    wattshed("check", *flags, **given, **over)
+    assert (tmp_path / "of-environment").is_dir()
+    assert not (tmp_path / "of-file").exists()
+    warmed = wattshed("warm", *flags, **given)
+    assert (warmed.returncode, warmed.stdout) == (0, "")
+    assert "WATTSHED_JIT=off" in warmed.stderr
+    file.write_text('jit = "of"\n')
+    refused = wattshed("warm", *flags, **given)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"wattshed: {file}:1:")
+
+
+def test_a_folder_that_is_refused_is_named_with_the_reason(tmp_path):
+    (tmp_path / "file").write_text("")
+    given = {"WATTSHED_CACHE_DIR": str(tmp_path / "file" / "below"), "WATTSHED_JIT": "auto"}
+    (line,) = json.loads(wattshed("check", "--json", **given).stdout)["kernels"]["passed_over"]
+    assert line == f"the folder {tmp_path}/file/below is not used for compiled kernels: Not a directory"
+    run = wattshed("run", "--meter", "simulated", "--for", "1", "--listen", "127.0.0.1:0", **given)
+    assert run.stderr.count(line) == 1

@@ -129,7 +129,7 @@ from wattshed.agent.daemon.compiling import Compiling
 one = Compiling(lambda: ["tests.daemon.builder", "long", {str(pids)!r}], lambda: None)
 for _ in range(11):
     one.after(1000, {S})
-while not os.path.exists({str(pids)!r}):
+while not (os.path.exists({str(pids)!r}) and os.path.getsize({str(pids)!r})):
     time.sleep(0.02)
 os.kill(os.getpid(), signal.SIGKILL)
 """

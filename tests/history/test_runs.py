@@ -17,7 +17,7 @@ MINUTE_US = 60_000_000
 
 def row(number, host="n1", start=0, end=60, key="slurm:7", **labels):
     """A job on a host, in minutes."""
-    begin_us = MARCH_US + start * MINUTE_US
+    begin_us = MARCH_US + round(start * MINUTE_US)
     end_us = MARCH_US + end * MINUTE_US if end is not None else -1
     return HostRow(number, key, host, begin_us, begin_us, end_us, 1000, labels)
 
@@ -35,6 +35,8 @@ def test_hosts_of_one_job_are_one_run():
 
 def test_a_number_that_comes_again_later_is_another_run():
     assert numbers([row(1), row(2, "n2", 60 + 16, 90)]) == [[1], [2]]
+    assert numbers([row(1), row(2, "n2", 60 + 15, 90)]) == [[1, 2]], "a quarter of an hour, to the microsecond"
+    assert numbers([row(1), row(2, "n2", 60 + 15 + 1e-6 / 60, 90)]) == [[1], [2]]
     (again,) = runs([row(1), row(2, "n2", 60 + 14, 90)])
     assert again.requeued
     # Where the scheduler counts its restarts, it is what it says.

@@ -143,8 +143,8 @@ def test_two_changes_within_one_tick_of_the_file_system_are_two(folder):
     assert [h.job for h in mapping.holds(0, 1 << 62) if h.end_us is None] == ["13"]
 
 
-def test_a_job_of_milliseconds_is_seen(folder):
-    """Where changes are told; a look ten times a second would have missed most of these."""
+def test_jobs_that_follow_each_other_as_soon_as_seen_are_all_told(folder):
+    """Each begins when the one before was seen, which ends where it begins."""
     one = Followed(folder)
     try:
         aside(folder / "0", "1\n")

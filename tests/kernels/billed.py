@@ -9,7 +9,8 @@ from tests.kernels.faulty_streams import CEILING, GAP, HOLES, KINDS, STEPS, WATT
 from tests.kernels.recordings import node
 from tests.kernels.test_messages import directory, stream
 from tests.kernels.test_plain import laid_out
-from wattshed.kernels import bandwidth, columns, quantiles
+from wattshed.agent.traces.native.segment import SCHEMA_MESSAGE
+from wattshed.kernels import bandwidth, checksums, columns, quantiles
 from wattshed.kernels.billing import block_sums
 from wattshed.kernels.billing.histogram import PowerHistogram
 from wattshed.kernels.billing.layout import DIAGNOSTICS
@@ -115,7 +116,9 @@ def billed(between=lambda _window: None):
     """Everything, as lists; ``between`` is called with the number of each window that was booked."""
     draw = random.Random(7)
     order, offsets = columns.dealt(np.array([draw.randrange(4) for _ in range(50)], np.int32), 4)
-    table, end = directory(stream()[0])
+    data = stream()[0]
+    table, end = directory(data)
+    intact = checksums.agreeing(np.frombuffer(data, np.uint8), table, checksums.crc32(SCHEMA_MESSAGE))
     words = np.arange(1_000, dtype=np.int64)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(quantiles, "_GUESS_FROM", 1_000)
@@ -129,6 +132,6 @@ def billed(between=lambda _window: None):
         "words": _power_only(draw, packed=True),
         "full": _power_only(draw, packed=False),
         "dealt": (order.tolist(), offsets.tolist()),
-        "directory": (table.tolist(), end),
+        "directory": (table.tolist(), end, intact),
         "read": [bandwidth.read_once(words, streams) for streams in (1, 2)],
     }

@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from tests.kernels.battery import shrink
+from tests.kernels.processes import let_threads_run
 from tests.kernels.recordings import columns
 from wattshed.kernels import energy, ensemble, jobs, quantiles, windows
 from wattshed.kernels.cuda_target import cuda
@@ -118,5 +119,6 @@ def refused():
 
 
 if __name__ == "__main__":
+    let_threads_run()
     shrink(setattr)
     print(json.dumps({"equal": compared(), "refused": refused()}))

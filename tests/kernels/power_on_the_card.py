@@ -11,8 +11,10 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.kernels.test_plain import laid_out
+from tests.kernels.processes import let_threads_run
+from tests.kernels.test_plain import laid_out as columns_of
 from wattshed.kernels import power_on_card
+from wattshed.kernels.billing import laid_out
 from wattshed.kernels.billing.histogram import PowerHistogram
 from wattshed.kernels.billing.power_runs import book_power_only, book_runs
 from wattshed.kernels.billing.reconcile import new_state
@@ -74,7 +76,7 @@ def the_same(many, idle, packed, piece, few, allowed, error):
     """Integers, states, diagnostics and quantiles are those of the CPU, however rows are cut and memory falls short."""
     limits = np.full(2, CEILING), np.full(2, GAP), np.full(2, idle)
     states, histograms = [new_state(2), new_state(2)], [[PowerHistogram(few) for _ in range(2)] for _ in range(2)]
-    runs = [laid_out(many, packed=packed and all(map(any, many))), laid_out(many[:1], packed=False)]
+    runs = [columns_of(many, packed=packed and all(map(any, many))), columns_of(many[:1], packed=False)]
     here = book_runs(runs, states[0], *limits, histograms[0])
     power_on_card.cuda = short_of_memory(allowed, error)
     card = PowerOnCard(piece_rows=piece)
@@ -93,17 +95,17 @@ def the_same(many, idle, packed, piece, few, allowed, error):
 def taken():
     """How many rows of a clean stream are walked here, of how many: the device does the rest."""
     rows, walked = [[(10**15 + k * 10**6, 70_000 + k) for k in range(480)]], []
-    real = power_on_card.join_gpu
+    real = laid_out.join_gpu
 
     def told(*arguments):
         real(*arguments)
-        blocks = np.flatnonzero(arguments[4])
+        blocks = np.flatnonzero(arguments[5])
         walked.append(480 - len(blocks) * (power_on_card.BLOCK_ROWS - 1))
 
-    power_on_card.cuda, power_on_card.join_gpu = cuda, told
+    power_on_card.cuda, laid_out.join_gpu = cuda, told
     one = (np.full(1, CEILING), np.full(1, GAP), np.full(1, -1))
-    PowerOnCard()([laid_out([rows], packed=False)], new_state(1), *one, [PowerHistogram(0)])
-    power_on_card.join_gpu = real
+    PowerOnCard()([columns_of([rows], packed=False)], new_state(1), *one, [PowerHistogram(0)])
+    laid_out.join_gpu = real
     return walked
 
 
@@ -112,7 +114,7 @@ def refused():
     state = new_state(1)
     state["counter_mj"] = 5
     one = (np.full(1, CEILING), np.full(1, GAP), np.full(1, -1))
-    run = laid_out([[[(1, 2)]]], packed=False)
+    run = columns_of([[[(1, 2)]]], packed=False)
     hall = (np.full(1, 2**40), *one[1:])
     books = (PowerOnCard(), book_power_only)
     tried = (books[0]([run], state, *one), books[1](run, state, *one), books[0]([run], new_state(1), *hall))
@@ -120,5 +122,6 @@ def refused():
 
 
 if __name__ == "__main__":
+    let_threads_run()
     the_same()
     print(json.dumps({"met": met, "walked": taken(), "refused": refused()}))

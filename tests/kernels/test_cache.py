@@ -13,9 +13,9 @@ def fresh(monkeypatch):
     """cache_folder as in a new process, with nothing given."""
     for name in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
-    cache.cache_folder.cache_clear()
+    cache._looked_for.cache_clear()
     yield monkeypatch
-    cache.cache_folder.cache_clear()
+    cache._looked_for.cache_clear()
 
 
 def test_the_given_folder_is_used_and_private(fresh, tmp_path):
@@ -42,7 +42,7 @@ def test_the_home_directory_is_next(fresh, tmp_path):
 def test_a_folder_that_others_may_write_in_is_not_trusted(fresh, tmp_path):
     fresh.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     name = cache.cache_folder().name
-    cache.cache_folder.cache_clear()
+    cache._looked_for.cache_clear()
     (tmp_path / name).chmod(0o777)
     fresh.setenv("HOME", str(tmp_path / "home"))
     assert cache.cache_folder().parent == tmp_path / "home" / ".cache" / "wattshed"
@@ -61,7 +61,7 @@ def test_a_folder_in_somebody_elses_is_not_trusted(fresh, tmp_path):
 def test_a_link_that_somebody_laid_is_not_followed(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
-    assert not cache.private_folder(tmp_path / "link")
+    assert cache.refusal(tmp_path / "link") == "it is no folder, or a link"
 
 
 def test_pruning_leaves_only_this_version(fresh, tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernels.processes import output_of
-from wattshed.kernels import build, cpu, library, load
+from wattshed.kernels import build, cpu, library, load, warm
 
 ROOT = Path(__file__).parents[2]
 
@@ -167,7 +167,7 @@ def test_a_kernel_that_needs_python_is_not_built():
 
 
 def test_without_a_c_compiler_the_object_file_does(monkeypatch, capsys):
-    monkeypatch.setattr(build.shutil, "which", lambda _: None)
+    monkeypatch.setattr(library.shutil, "which", lambda _: None)
     assert build.link(b"") is None
     assert "no C compiler" in capsys.readouterr().err
     monkeypatch.undo()
@@ -198,3 +198,23 @@ def test_levels_of_x86_are_what_linux_says(monkeypatch):
     assert cpu.native() != other
     monkeypatch.setattr(cpu.platform, "machine", lambda: "aarch64")
     assert cpu.names()[1:] == ["aarch64"]
+
+
+def test_where_only_objects_are_a_library_is_made_once_something_can_link_it(copied, monkeypatch):
+    assert warm.enough().path == file_of(copied)
+    about = json.loads(copied.read_text())
+    changed(copied, files={"objects": about["files"]["objects"]})
+    monkeypatch.setattr(library, "linker", lambda: "/usr/bin/cc")
+    assert warm.enough() is None
+    monkeypatch.setattr(library, "linker", lambda: None)
+    assert warm.enough().path.suffix == ".o"
+
+
+def test_a_library_that_the_system_does_not_let_be_loaded_is_not_made_again(copied, monkeypatch):
+    monkeypatch.setattr(library, "linker", lambda: "/usr/bin/cc")
+
+    def refused(path):
+        raise OSError(f"{path}: failed to map segment from shared object: Operation not permitted")
+
+    monkeypatch.setattr(library, "_shared", refused)
+    assert warm.enough().path.suffix == ".o"

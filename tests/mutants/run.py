@@ -122,6 +122,7 @@ def judge(tree, tests, seconds, each, log):
             import pytest
 
             options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-m", "not real", f"--timeout={each}"]
+            options.append("--hypothesis-profile=mutants")
             code = int(pytest.main([*options, *tests]))
         finally:
             sys.stdout.flush()
@@ -246,8 +247,9 @@ def main():
     for library in LIBRARIES:
         importlib.import_module(library)
     # The first example that fails is a kill: a smaller one is nobody's concern.
-    hypothesis.settings.register_profile("mutants", phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate))
-    hypothesis.settings.load_profile("mutants")
+    hypothesis.settings.register_profile(
+        "mutants", phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate), deadline=None
+    )
     tree = copy_tree(args.scratch)
     if not {"kernels", "exporters"} & set(args.rooms):  # nor loaded anew, where they are used and not mutated
         sys.path[:0] = [str(tree / "deploy/python"), str(tree)]

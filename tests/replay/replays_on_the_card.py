@@ -62,6 +62,10 @@ def main(folder):
     jobs.write_text("job,host,gpu,start,end\na,,0,1700000010,1700000030\n")
     sources = {"native": (native(folder / "recording"),), "text": (text(folder / "log.csv"), *columns)}
     sources["jobs"] = (*sources["text"], "--jobs", jobs)
+    at, table = 1_700_000_000, folder / "more_jobs.csv"
+    rows = [f"j{k},,{k % 8},{at + 0.7 * k:.3f},{at + 0.7 * k + 6.3:.3f}" for k in range(40)]
+    table.write_text("\n".join(["job,host,gpu,start,end", *rows]) + "\n")
+    sources["held"] = (*sources["native"], "--jobs", table)
     found = {}
     for name, source in sources.items():
         for device in ("cpu", "cuda"):

@@ -132,7 +132,9 @@ def test_days_read_one_after_the_other_are_the_days_one_by_one(tmp_path, monkeyp
     for piece in pieces_of(chain):
         book(piece, Settings(Options()), one_by_one)
     add_run = Accounts.add_run
-    monkeypatch.setattr(Accounts, "add_run", lambda self, run: runs.append(len(run)) or add_run(self, run))
+    monkeypatch.setattr(
+        Accounts, "add_run", lambda self, run, *rest: runs.append(len(run)) or add_run(self, run, *rest)
+    )
     book(chain, Settings(Options()), whole)
     assert [r.rejected for r in whole.reports] == [r.rejected for r in one_by_one.reports]
     days = [source.path.parent for source in chain.sources]

@@ -25,7 +25,7 @@ def without(answer):
     return {name: value for name, value in answer.items() if name not in HERE}
 
 
-@pytest.mark.parametrize("source", ["native", "text", "jobs"])
+@pytest.mark.parametrize("source", ["native", "text", "jobs", "held"])
 def test_a_device_gives_the_same_answer(answers, source):
     (code, here), (code_there, there) = answers[f"{source} cpu"], answers[f"{source} cuda"]
     assert (code, code_there) == (0, 0)
@@ -42,10 +42,20 @@ def test_rows_of_power_alone_are_summed_there(answers):
     assert there["device_rows"] == 26 * 8  # what follows has a counter
 
 
+def test_rows_of_jobs_are_summed_there(answers):
+    (_, here), (_, there) = answers["held cpu"], answers["held cuda"]
+    assert there["device_rows"] > 20 * 8
+    assert len(there["jobs"]) > 5
+    assert there["jobs"] == here["jobs"]
+
+
 def test_what_a_device_does_not_do_is_said(answers):
+    """A table that is one window: nothing is known of who was there before it."""
     _, there = answers["jobs cuda"]
     assert there["device"] == "cpu"
-    assert there["device_reason"].startswith("asked for, but a device sums only power readings without a counter")
+    assert there["device_reason"].startswith(
+        "asked for, but a device sums only long runs of power readings without a counter"
+    )
 
 
 def test_auto_stays_where_little_is_to_do(answers):

@@ -143,6 +143,29 @@ def test_rows_add_up_to_the_total_to_the_last_digit(energies, price, pue, nobody
     )
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(1, 2**62)), min_size=1, max_size=9),
+    st.lists(st.none() | st.integers(0, 9), min_size=4, max_size=4).filter(
+        lambda values: any(v is not None for v in values)
+    ),
+    st.sets(st.integers(0, 3)),
+)
+def test_who_bears_what_nobody_used_bears_what_is_estimated_and_unknown_of_it(used, values, guessed):
+    names = ("ada", "bob", "_idle", "_unattributed")
+    rows = [row(name, joules(sum(e for who, _, e in used if who == i))) for i, name in enumerate(names)]
+    steps = [(who, MARCH_S + hour * HOUR_S, joules(hnj)) for who, hour, hnj in used]
+    valued = [hour for hour, value in enumerate(values) if value is not None]
+    tariffs = Tariffs(price=day_of_prices(*values, estimated=guessed))
+    unknown = sum(hnj for _, hour, hnj in used if values[hour] is None)
+    estimated = sum(hnj for _, hour, hnj in used if hour in valued and hour in guessed)
+    for spread in (False, True):
+        found = priced(report(rows, steps, HOUR_S), tariffs, spread=spread)
+        for key, whole in (("unpriced_j", unknown), ("cost_estimated_j", estimated)):
+            assert hnj_of(found["total"].get(key, "0")) == whole
+            assert sum(hnj_of(one.get(key, "0")) for one in found["rows"]) == whole
+            assert all(0 <= hnj_of(one.get(key, "0")) <= hnj_of(one["energy_j"]) for one in found["rows"])
+
+
 def energies_kwh(rows):
     return [Decimal(hnj_of(one["energy_j"])) / 7_200_000_000_000_000 for one in rows]
 

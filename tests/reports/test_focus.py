@@ -144,6 +144,17 @@ def test_a_job_has_a_row_a_day_on_all_its_hosts():
     assert sum(Decimal(one["BilledCost"]) for one in rows) == Decimal(priced(DOCUMENT, TARIFFS)["total"]["cost"])
 
 
+@given(st.tuples(*[st.sampled_from(["", "own"])] * 4))
+def test_who_is_not_named_is_the_provider_and_where_they_are_may_be_unknown(given_names):
+    publisher, issuer, account, region = (name and f"{name} {i}" for i, name in enumerate(given_names))
+    names = FocusNames("Site", publisher, issuer, account, region)
+    for one in written(focus_rows(DOCUMENT, TARIFFS, names)):
+        assert (one["ProviderName"], one["PublisherName"]) == ("Site", publisher or "Site")
+        assert one["InvoiceIssuerName"] == (issuer or "Site")
+        assert one["BillingAccountId"] == one["BillingAccountName"] == (account or "Site")
+        assert one["RegionId"] == one["RegionName"] == region
+
+
 @given(
     st.lists(
         st.tuples(

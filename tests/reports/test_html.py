@@ -169,6 +169,11 @@ def test_stacks_hold_all_that_was_used(steps):
     assert hnj_of(found["total"]["energy_j"]) == sum(hnj for _, _, hnj in steps)
     assert all(0 <= mark.at <= HEIGHT_PX for mark in stacks.marks)
     assert 1 <= len(stacks.labels) <= 6
+    middle = {piece.told.partition(", ")[0]: piece.x + piece.width / 2 for piece in stacks.pieces}
+    for label in stacks.labels:  # each stands below its bar, where there is one
+        (time,) = (time for time in stacks.times if time.endswith(label.text))
+        assert label.at == pytest.approx(middle.get(time, label.at))
+        assert 11 < label.at < 100
 
 
 @pytest.fixture(scope="module")

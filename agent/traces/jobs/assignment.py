@@ -110,6 +110,39 @@ class Assignment:
             ),
         )
 
+    @property
+    def owners(self) -> Sequence[Owner]:
+        """All jobs of the table."""
+        return self._owners
+
+    def edges(self, devices: Sequence[Device], start_us: NDArray[np.int64], end_us: NDArray[np.int64]) -> set[int]:
+        """Tell the windows apart over which the same jobs hold the same GPUs.
+
+        Parameters
+        ----------
+        devices : sequence of Device
+        start_us, end_us : int64[w], us
+            Of windows that touch.
+
+        Returns
+        -------
+        set of int
+            Windows at the beginning of which, or before it within the one before, a job comes to any of the GPUs or
+            goes; and those within which one does.
+        """
+        found: set[int] = set()
+        for held in map(self._of, devices):
+            first = np.searchsorted(end_us, held.start_us, side="right")
+            stop = np.searchsorted(start_us, held.end_us, side="left")
+            here = np.flatnonzero(first < stop)
+            for row, a, b in zip(here.tolist(), first[here].tolist(), stop[here].tolist(), strict=True):
+                found |= {a, b}
+                if held.start_us[row] > start_us[a]:
+                    found.add(a + 1)
+                if held.end_us[row] < end_us[b - 1]:
+                    found.add(b - 1)
+        return found
+
     def _beside(self, told: list[NDArray[np.int64]], window: Window) -> tuple[list[NDArray[np.int64]], Window]:
         """Cut the table's rows to the time that the window knows nobody in, and process ids to what is left then."""
         usage = window.usage

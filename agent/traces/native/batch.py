@@ -6,6 +6,7 @@ themselves. Devices and owners are JSON texts that are written when they change 
 
 from __future__ import annotations
 
+import functools
 import json
 import zlib
 from contextlib import contextmanager
@@ -82,6 +83,7 @@ def text_of_devices(devices: tuple[Device, ...]) -> str:
     return json.dumps(rows, separators=(",", ":"))
 
 
+@functools.lru_cache(64)  # each segment of a recording says it again
 def devices_from_text(text: str) -> tuple[Device, ...]:
     """Inverse of `text_of_devices`; keys of a later version are left out, missing ones take their default."""
     devices = tuple(Device(**{key: row[key] for key in Device.__slots__ if key in row}) for row in json.loads(text))

@@ -21,9 +21,10 @@ from wattshed.agent.traces.native.batch import (
     rows_of_batch,
     text_of_owners,
 )
-from wattshed.agent.traces.native.segment import COLUMNS, SegmentLayout, checksum_agrees, layout_of, read_message, spans
+from wattshed.agent.traces.native.segment import COLUMNS, SegmentLayout, layout_of, read_message, spans
 from wattshed.agent.window import WindowBatch
-from wattshed.kernels.arrow_messages import LENGTH, MARK, PLACES, READABLE, SAME_HOST, START, look_through
+from wattshed.kernels.arrow_messages import LENGTH, PLACES, READABLE, SAME_HOST, START, look_through
+from wattshed.kernels.checksums import agreeing
 from wattshed.kernels.columns import Columns
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class _Segment:
             yield np.empty((0, PLACES + 2 * len(COLUMNS)), np.int64), f"{len(self._view)} bytes at 0"
         while at < len(self._view):
             table, following = look_through(self._bytes, at, at + STRETCH, places, _MESSAGES)
-            intact = self._intact(table)
+            intact = agreeing(self._bytes, table, self._layout.seed)
             if intact < len(table):
                 following = int(table[intact, START])
             damage = ""
@@ -112,14 +113,6 @@ class _Segment:
             yield table[:intact], damage
             at = following
             self._give_back(at)
-
-    def _intact(self, table: NDArray[np.int64]) -> int:
-        """Count the messages before the first whose checksum does not agree."""
-        for k, (start, length, mark) in enumerate(table[:, [START, LENGTH, MARK]].tolist()):
-            message = self._view[start : start + length]
-            if mark < 0 or not checksum_agrees(message, mark - start, self._layout.seed):
-                return k
-        return len(table)
 
     def _over_damage(self, at: int) -> tuple[int, str]:
         """Find the next intact message, and say what lies before it."""

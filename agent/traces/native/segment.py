@@ -8,6 +8,7 @@ https://arrow.apache.org/docs/format/Columnar.html#encapsulated-message-format
 
 from __future__ import annotations
 
+import functools
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,11 +18,7 @@ import pyarrow as pa
 from wattshed.agent.traces.native.batch import SCHEMA, VERSION, Damaged, in_our_types
 from wattshed.kernels import arrow_messages as messages
 from wattshed.kernels.arrow_messages import BYTES, NUMBER, NUMBERS, TEXT, TEXTS
-
-try:
-    from isal.isal_zlib import crc32  # the same sum, at the speed of memory
-except ImportError:  # built for x86-64 and ARM alone
-    from zlib import crc32
+from wattshed.kernels.checksums import crc32
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,12 +111,9 @@ def _message_length(view: memoryview, start: int) -> int:
 
 def _checksum_agrees(message: memoryview, seed: int) -> bool:
     head = bytes(message[: 8 + struct.unpack_from("<I", message, 4)[0]])
-    at = head.find(_MARK)
-    return at >= 0 and checksum_agrees(message, at + len(_MARK), seed)
-
-
-def checksum_agrees(message: memoryview, mark: int, seed: int) -> bool:
-    """Return whether a message is as it was written; the eight digits of its checksum are at ``mark``."""
+    mark = head.find(_MARK) + len(_MARK)
+    if mark < len(_MARK):
+        return False
     crc = crc32(b"00000000", crc32(message[:mark], seed))
     return bytes(message[mark : mark + 8]) == b"%08x" % crc32(message[mark + 8 :], crc)
 
@@ -134,23 +128,33 @@ class SegmentLayout:
 
     def places(self) -> messages.BatchLayout:
         """Where the columns of `COLUMNS` lie among the buffers of a message; nowhere, if that is not known."""
-        nowhere = {name: (-1, -1, kind, size) for name, (kind, size) in _KINDS.items()}
-        found: dict[str, tuple[int, int, int, int]] = {}
-        node = buffer = 0
-        try:
-            for field in self.schema:
-                if field.name in _KINDS:  # columns of another writer are passed over
-                    if field.type != SCHEMA.field(field.name).type:
-                        return messages.spread(list(nowhere.values()))
-                    kind, size = _KINDS[field.name]
-                    found[field.name] = (node, buffer, kind, size)
-                    if kind == TEXTS:
-                        found[f"{field.name} text"] = (node, buffer + 4, BYTES, 1)
-                nodes, buffers = _extent(field.type)
-                node, buffer = node + nodes, buffer + buffers
-        except LookupError:
-            return messages.spread(list(nowhere.values()))
-        return messages.spread([found.get(name, nowhere[name]) for name in COLUMNS])
+        return _our_places() if self.schema is SCHEMA else _places(self.schema)
+
+
+def _places(schema: Any) -> messages.BatchLayout:
+    nowhere = {name: (-1, -1, kind, size) for name, (kind, size) in _KINDS.items()}
+    found: dict[str, tuple[int, int, int, int]] = {}
+    node = buffer = 0
+    try:
+        for field in schema:
+            if field.name in _KINDS:  # columns of another writer are passed over
+                if field.type != SCHEMA.field(field.name).type:
+                    return messages.spread(list(nowhere.values()))
+                kind, size = _KINDS[field.name]
+                found[field.name] = (node, buffer, kind, size)
+                if kind == TEXTS:
+                    found[f"{field.name} text"] = (node, buffer + 4, BYTES, 1)
+            nodes, buffers = _extent(field.type)
+            node, buffer = node + nodes, buffer + buffers
+    except LookupError:
+        return messages.spread(list(nowhere.values()))
+    return messages.spread([found.get(name, nowhere[name]) for name in COLUMNS])
+
+
+@functools.cache
+def _our_places() -> messages.BatchLayout:
+    """Return them for our own schema, once a process: a recording may have a thousand segments."""
+    return _places(SCHEMA)
 
 
 def layout_of(view: memoryview) -> SegmentLayout:

@@ -65,19 +65,33 @@ def power_recording(kit):
     recorder = Recorder(folder, HOST, segment_s=float("inf"), sync_s=float("inf"))
     each, of = int(offsets[1]), devices(GPUS, GAP_US)
     by_gpu_us, by_gpu_mw = time_us.reshape(GPUS, each), power_mw.reshape(GPUS, each)
+    since_us = int(time_us.min())
     for seq, first in enumerate(range(0, each, WINDOW_ROWS)):
         times, powers = (of_all[:, first : first + WINDOW_ROWS] for of_all in (by_gpu_us, by_gpu_mw))
         own = np.arange(GPUS + 1, dtype=np.int64) * times.shape[1]
-        recorder.append(power_window(seq, int(times.max()) + 1, of, own, (times.ravel(), powers.ravel())))
+        until_us = int(times.max()) + 1
+        recorder.append(power_window(seq, (since_us, until_us), of, own, (times.ravel(), powers.ravel())))
+        since_us = until_us
     recorder.close()
     return folder
 
 
-def everywhere(kit, trace) -> dict[str, object]:
+def table_of_jobs(kit):
+    """Write a table of jobs that take turns on the GPUs of `power_recording`; returns its path."""
+    from wattshed.agent.bench.made_files import write_jobs
+
+    path = kit.tmp / "jobs.csv"
+    write_jobs(path, 16 if kit.simulated else 1_000, (400 if kit.simulated else RECORDED_ROWS) // GPUS, GPUS)
+    return path
+
+
+def everywhere(kit, trace, *options) -> dict[str, object]:
     """Replay a trace with each device; what is the same leaves out where sums were made."""
     # One after the other: what the first has to compile the next ones find.
     answers = {
-        device: command(kit, "replay", str(trace), "--format", "json", "--device", device, jit=not kit.simulated)
+        device: command(
+            kit, "replay", str(trace), *options, "--format", "json", "--device", device, jit=not kit.simulated
+        )
         for device in ("cpu", "cuda", "auto")
     }
     found = {f"{device} s": rounded(seconds) for device, (_, _, _, seconds) in answers.items()}
@@ -101,7 +115,10 @@ def replays(kit) -> dict[str, object]:
             return {"record": errors[-300:]}
     found = everywhere(kit, trace)
     if found.get("same") is True and kit.left > 30:
-        power = everywhere(kit, power_recording(kit))
+        recorded = power_recording(kit)
+        power = everywhere(kit, recorded)
         kit.put(replay_of_power=power)
         found["same"] = power.get("same") is True and power["where"]["cuda"]["device"] == "cuda"
+        if kit.left > 30:
+            kit.put(replay_of_jobs=everywhere(kit, recorded, "--jobs", str(table_of_jobs(kit))))
     return found
