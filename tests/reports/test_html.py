@@ -182,6 +182,11 @@ def test_stacks_hold_all_that_was_used(steps):
         assert 11 < label.at < 100
 
 
+def test_days_on_which_nothing_was_used_have_an_axis_of_nothing():
+    stacks = stacks_of(report([row("ada", 0)], [(0, MARCH_S + day * DAY_S, 0) for day in range(2)], DAY_S))
+    assert [(mark.at, mark.text) for mark in stacks.marks] == [(HEIGHT_PX, "0")]
+
+
 @pytest.fixture(scope="module")
 def browser():
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
