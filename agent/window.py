@@ -283,8 +283,10 @@ class WindowBatch:
     columns: Columns
 
     def part(self, first: int, last: int | None = None) -> WindowBatch:
-        """Return windows ``first:last`` of it."""
+        """Return windows ``first:last`` of it; of all of them itself: a kind of batch may hold more than this."""
         own = slice(first, last)
+        if len(self.seq[own]) == len(self.seq):
+            return self
         start_us, end_us = self.start_us[own], self.end_us[own]
         return WindowBatch(self.host, self.devices, self.seq[own], start_us, end_us, self.columns.part(own))
 

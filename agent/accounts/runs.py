@@ -100,7 +100,7 @@ class WindowRun:
         for batch in self.batches:
             a, b = max(first - place, 0), min(last - place, len(batch.seq))
             if a < b:
-                found.append(batch if (a, b) == (0, len(batch.seq)) else batch.part(a, b))
+                found.append(batch.part(a, b))
             place += len(batch.seq)
         return found
 

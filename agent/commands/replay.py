@@ -193,8 +193,8 @@ def _booked(
 
         return book_with_points(chain, settings, points, tell=tell, see=see, stop=stop)
     part = new_part(settings, where.book_powers)
-    # A chain is read ahead over its days, except where jobs or a history are told of each day by itself.
-    for piece in [chain] if settings.jobs is None and see is None else pieces_of(chain):
+    # A chain is read ahead over its days, except where a history is told of each day by itself.
+    for piece in [chain] if see is None else pieces_of(chain):
         book(piece, settings, part, tell=tell, see=see, stop=stop, gather=where.gather)
     return finish(part)
 

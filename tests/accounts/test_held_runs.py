@@ -52,20 +52,22 @@ def recordings(draw):
 
 @st.composite
 def tables(draw, stream):
-    """Jobs that begin and end anywhere, share GPUs, come again, or have at most a share."""
+    """Jobs that begin and end anywhere, share GPUs by any of their names, come again, or have at most a share."""
     begin, end = stream[0].start_us, stream[-1].end_us
     edges = st.one_of(
-        st.integers(begin - S, end + S), st.sampled_from([w.start_us for w in stream]),
+        st.integers(begin - S, end + S), st.sampled_from([edge for w in stream for edge in (w.start_us, w.end_us)]),
         st.sampled_from([int(t) for w in stream for t in w.readings.time_us] or [begin]),
     )  # fmt: skip
     rows = []
     for _ in range(draw(st.integers(0, 6))):
         since, until = sorted([draw(edges), draw(edges)])
-        gpus = draw(st.sampled_from([("0",), ("1",), ("*",)]))
+        host = draw(st.sampled_from(["n", "n", "N.cluster", "", "other"]))
+        gpus = draw(st.sampled_from([("0",), ("1",), ("*",), ("gpu-1",), ("0", "GPU-0"), ("GPU-0", "1"), ("7",)]))
         share = draw(st.sampled_from([-1, -1, 400_000, 10**6]))
         at_most = share > 0 and draw(st.integers(0, 4)) == 0
         job = f"j{draw(st.integers(0, 3))}"
-        rows.append(JobRow(job, "n", gpus, since, until + 1, share_ppm=share, at_most=at_most, doubt_mw=5))
+        until += draw(st.integers(0, 1))  # of no length, too
+        rows.append(JobRow(job, host, gpus, since, until, share_ppm=share, at_most=at_most, doubt_mw=5))
     return rows
 
 

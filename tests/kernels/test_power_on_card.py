@@ -22,6 +22,15 @@ def test_every_stream_gives_the_same_integers(on_the_card):
     assert met["MemoryError"] > 0
 
 
+def test_so_does_every_owner(on_the_card):
+    met = on_the_card["met"]
+    assert met["held"] >= 40
+    assert met["held_on_card"] > met["held"] // 2
+    assert met["given_to_owners"] > met["held"] // 2
+    assert met["held_here"] > 0
+    assert met["held_failed"] > 0
+
+
 def test_of_a_clean_stream_only_the_first_rows_of_blocks_are_walked(on_the_card):
     assert on_the_card["walked"][-1] == 20
 

@@ -84,6 +84,22 @@ def test_runs_are_the_sum_of_their_windows(stream, rows):
         assert [one for one in order if one[0] == host] == [(w.host, w.seq) for w in stream if w.host == host]
 
 
+def test_the_first_reading_of_a_gpu_that_had_a_counter_is_all_there():
+    """An instant reading is no power reading: a window that holds one stays what it is, also as a batch."""
+    one_by_one, in_runs, stream = Accounts(), Accounts(), []
+    for seq, (counter, instant) in enumerate([([0], []), ([-1], [1])]):
+        at = 10**15 + seq * S
+        readings = Readings(
+            np.array([0, 0, 1]), np.array([at]), np.zeros(1, np.int32), np.array(counter), np.array(instant, np.int32)
+        )
+        stream.append(Window("a", seq, at, at + S, DEVICES[:2], readings, np.full(2, -1)))
+    for window in stream:
+        one_by_one.add(window)
+    for item in gathered(stream, 1):
+        (in_runs.add if isinstance(item, Window) else in_runs.add_run)(item)
+    assert books(in_runs) == books(one_by_one)
+
+
 @settings(max_examples=60, deadline=None)
 @given(streams())
 def test_a_recording_is_booked_as_it_was_live(tmp_path_factory, stream):

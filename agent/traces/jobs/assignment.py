@@ -70,6 +70,7 @@ class Assignment:
         self.matched: set[str] = set()
         self.less_time: dict[str, int] = defaultdict(int)
         self.doubt: dict[str, int] = defaultdict(int)
+        self._rows: dict[str, tuple[Sequence[JobRow], dict[str, list[int]]]] = {}
         self._held: dict[tuple[str, int, str], _Held] = {}
 
     def apply(self, window: Window) -> Window:
@@ -134,13 +135,12 @@ class Assignment:
         for held in map(self._of, devices):
             first = np.searchsorted(end_us, held.start_us, side="right")
             stop = np.searchsorted(start_us, held.end_us, side="left")
-            here = np.flatnonzero(first < stop)
-            for row, a, b in zip(here.tolist(), first[here].tolist(), stop[here].tolist(), strict=True):
-                found |= {a, b}
-                if held.start_us[row] > start_us[a]:
-                    found.add(a + 1)
-                if held.end_us[row] < end_us[b - 1]:
-                    found.add(b - 1)
+            here = first < stop
+            first, stop = first[here], stop[here]
+            comes_within = held.start_us[here] > start_us[first]
+            goes_within = held.end_us[here] < end_us[stop - 1]
+            for windows in (first, stop, first[comes_within] + 1, stop[goes_within] - 1):
+                found.update(windows.tolist())
         return found
 
     def _beside(self, told: list[NDArray[np.int64]], window: Window) -> tuple[list[NDArray[np.int64]], Window]:
@@ -185,14 +185,28 @@ class Assignment:
             self._held[key] = self._look_up(device)
         return self._held[key]
 
+    def _rows_of(self, host: str) -> tuple[Sequence[JobRow], dict[str, list[int]]]:
+        """Return a host's rows, and of each name of a GPU which of them have it."""
+        if host not in self._rows:
+            rows = self._by_host.of(host)
+            by_gpu: dict[str, list[int]] = defaultdict(list)
+            self.matched.update(row.host for row in rows)
+            for i, row in enumerate(rows):
+                for gpu in row.gpus:
+                    by_gpu[gpu.lower()].append(i)
+            self._rows[host] = rows, by_gpu
+        return self._rows[host]
+
     def _look_up(self, device: Device) -> _Held:
         spans: dict[int, list[tuple[int, int, int, int, int]]] = defaultdict(list)
-        names = {str(device.index), device.uuid.lower(), device.pci_bus_id.lower()} - {""}
-        for row in self._by_host.of(device.host):
-            self.matched.add(row.host)
-            if row.gpus == ("*",) or any(gpu.lower() in names for gpu in row.gpus):
-                live = AT_MOST if row.at_most else LIVE
-                spans[self._place[row.job]].append((row.start_us, row.end_us, row.share_ppm, live, row.doubt_mw))
+        rows, by_gpu = self._rows_of(device.host)
+        names = {"*", str(device.index), device.uuid.lower(), device.pci_bus_id.lower()} - {""}
+        for i in sorted({i for name in names for i in by_gpu.get(name, ())}):  # once each, as the table has them
+            row = rows[i]
+            if row.start_us >= row.end_us:  # else it would be there within a window, and between two it would not
+                continue
+            live = AT_MOST if row.at_most else LIVE
+            spans[self._place[row.job]].append((row.start_us, row.end_us, row.share_ppm, live, row.doubt_mw))
         merged: list[tuple[int, ...]] = []
         for job, stretches in spans.items():
             stretches.sort()

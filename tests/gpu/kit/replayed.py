@@ -120,5 +120,7 @@ def replays(kit) -> dict[str, object]:
         kit.put(replay_of_power=power)
         found["same"] = power.get("same") is True and power["where"]["cuda"]["device"] == "cuda"
         if kit.left > 30:
-            kit.put(replay_of_jobs=everywhere(kit, recorded, "--jobs", str(table_of_jobs(kit))))
+            jobs = everywhere(kit, recorded, "--jobs", str(table_of_jobs(kit)))
+            kit.put(replay_of_jobs=jobs)
+            found["same"] = found["same"] and jobs.get("same") is True and jobs["where"]["cuda"]["device"] == "cuda"
     return found
