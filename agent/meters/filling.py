@@ -35,10 +35,10 @@ class _Room:
         size = self.entry.size * min(self.count.value, self.places)
         return list(self.entry.iter_unpack(memoryview(self.entries)[:size])) if size else []
 
-    def clear(self, places: int) -> None:
-        """Make the first entries blank again."""
-        if places:
-            ctypes.memset(self.entries, 0, self.entry.size * min(places, self.places))
+    def clear(self) -> None:
+        """Offer all of it, blank: a driver may have written behind what it counted, of another GPU."""
+        self.count.value = self.places
+        ctypes.memset(self.entries, 0, self.entry.size * self.places)
 
 
 class Rooms:
@@ -75,11 +75,10 @@ class Rooms:
         if room is None:
             room = self._rooms[name] = _Room(entry, ROOM)
         while True:
-            room.count.value = room.places
+            room.clear()
             try:
                 call(room.count, room.entries)
             except MeterError as error:
-                room.clear(room.places)
                 if error.code != INSUFFICIENT_SIZE or room.places >= MOST_ROOM:
                     raise
                 # A driver that does not say how much it needs is given twice as much.
@@ -89,10 +88,7 @@ class Rooms:
                 if not room.entries.raw.strip(b"\0"):
                     return []  # nothing was written: what looks like a full list is the room that was given
                 if room.places < MOST_ROOM:
-                    room.clear(room.places)
                     room = _Room(entry, room.places * 2)  # full to the last place: there may have been more
                     continue
             self._rooms[name] = room
-            found = room.told()
-            room.clear(len(found))
-            return found
+            return room.told()

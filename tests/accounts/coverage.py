@@ -73,18 +73,23 @@ def window_of(case, devices, seq, start_us, end_us):
         else np.floor(case.counter_j[:, now] * 1e3)[seen].astype(np.int64),
     )
     jobs = [row for row in case.jobs if not case.window_us or start_us <= row[2] < end_us]
-    names = list(dict.fromkeys(row[1] for row in jobs))
-    place = {name: i for i, name in enumerate(names)}
-    rows = [
-        (gpu, place[name], a, b, round(u * (b - a)) if u >= 0 else u, s, int(u != HELD))
-        for gpu, name, a, b, u, s in jobs
-    ]
-    types = (np.int32, np.int32, np.int64, np.int64, np.int64, np.int32, np.int8)
-    usage = Usage(*(np.array(c, t) for c, t in zip(list(zip(*rows, strict=True)) or [()] * 7, types, strict=True)))
-    busy = np.zeros(gpus)
-    for gpu, _, a, b, u, _ in jobs:
-        busy[gpu] = -1 if u == UNKNOWN or busy[gpu] < 0 else busy[gpu] + max(u, 0) * (b - a)
-    owners = tuple(Owner(JobKey(name)) for name in names)
+    gpu, names, since_us, until_us, activity, share = list(zip(*jobs, strict=True)) or [()] * 6
+    place = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    rows_gpu, since_us, until_us = (np.array(each, np.int64) for each in (gpu, since_us, until_us))
+    activity, held_us = np.array(activity, np.float64), until_us - since_us
+    active_us = np.where(activity >= 0, np.rint(activity * held_us), activity).astype(np.int64)
+    usage = Usage(
+        rows_gpu.astype(np.int32),
+        np.array([place[name] for name in names], np.int32),
+        since_us,
+        until_us,
+        active_us,
+        np.array(share, np.int32),
+        (activity != HELD).astype(np.int8),
+    )
+    busy = np.bincount(rows_gpu, np.maximum(activity, 0) * held_us, gpus)
+    busy[rows_gpu[activity == UNKNOWN]] = -1
+    owners = tuple(Owner(JobKey(name)) for name in place)
     return Window("h", seq, start_us, end_us, devices, readings, busy.astype(np.int64), owners, usage)
 
 
@@ -194,19 +199,21 @@ def alone(rng, seconds, *, by_counter, read_s=1.0, hidden_s=0):
     end = start + seconds * S
     start, end = start // step_us * step_us, end // step_us * step_us
     busy_w, idle_w = rng.uniform(200, 650, (GPUS, 1)), IDLE_W + rng.normal(0, 2, (GPUS, 1))
-    there = (grid >= start) & (grid < end)
-    true_w = np.where(there, busy_w, idle_w)
-    shown_w = true_w * gains(rng)
-    every = int(read_s * S / step_us)
-    energy = np.concatenate([np.zeros((GPUS, 1)), np.cumsum(shown_w, axis=1) * step_us / 1e6], axis=1)
-    at = np.arange(0, len(grid), every)
-    shown = shown_w[:, at]
+    gain, at = gains(rng), np.arange(0, len(grid), int(read_s * S / step_us))
+    shown, energy, true_j = np.empty((GPUS, len(at))), np.empty((GPUS, len(at))), {}
+    for gpu in range(GPUS):  # one after the other: all of them at once are hundreds of megabytes
+        there = (grid >= start[gpu]) & (grid < end[gpu])
+        true_w = np.where(there, busy_w[gpu], idle_w[gpu])
+        shown_w = true_w * gain[gpu]
+        shown[gpu] = shown_w[at]
+        energy[gpu] = np.concatenate([[0], np.cumsum(shown_w)])[at] * step_us / 1e6
+        true_j[str(gpu)] = float((true_w * there).sum()) * step_us / 1e6
     if hidden_s:
         shown = np.where((grid[at] > (around + 5) * S) & (grid[at] < (around + 5 + hidden_s) * S), -1e-3, shown)
     jobs = [(g, str(g), int(start[g, 0]), int(end[g, 0]), 1.0, UNKNOWN) for g in range(GPUS)]
-    true_j = {str(g): float((true_w[g] * there[g]).sum()) * step_us / 1e6 for g in range(GPUS)}
-    counter_j = energy[:, at] if by_counter else None
-    return Case(grid[at].astype(np.int64), shown, counter_j, jobs, true_j, {} if by_counter else FULL)
+    return Case(
+        grid[at].astype(np.int64), shown, energy if by_counter else None, jobs, true_j, {} if by_counter else FULL
+    )
 
 
 def spread_watts(rng, n):

@@ -212,3 +212,15 @@ def test_a_lost_history_starts_the_numbers_again():
     cuts.begin_store("new")
     assert [part.seq for part in cuts.outbox] == list(range(1, waiting + 1))
     assert (cuts.store_id, cuts.next_seq) == ("new", waiting + 1)
+
+
+def test_a_clock_that_is_set_back_cuts_everybody_there_and_goes_on_from_where_it_stands():
+    accounts, cuts = run(seconds([("a", 0, 0, 40), ("a", 1, 0, 40), ("b", 1, 0, 40)]), Cuts(HOUR), keep_us=HOUR)
+    assert not any(part.job in JOBS for part in cuts.outbox), "nothing is due yet"
+    ended_us, now_us = T0 + 43 * S, T0 - 500 * S
+    cuts.follow(accounts.ledger.jobs, accounts.gpus, accounts.since_us, now_us)
+    assert {(part.job, part.gpu) for part in cuts.outbox} >= {("a", "GPU-0"), ("a", "GPU-1"), ("b", "GPU-1")}
+    assert summed(cuts.outbox) == {key.gpu: account.energy_hnj for key, account in accounts.gpus.items()}
+    assert set(not_cut(accounts, cuts).values()) == {0}
+    assert {part.to_us for part in cuts.outbox if part.job.startswith("_")} <= {ended_us}
+    assert {cut.at_us for cut in cuts.cuts.values()} == {now_us}

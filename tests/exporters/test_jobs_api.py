@@ -14,8 +14,8 @@ import bcrypt
 import pytest
 
 from tests.exporters.wire import get, parse, read_all, read_one
-from wattshed.exporters.web.jobs_api import JobsApi
-from wattshed.exporters.web.peer import Access
+from wattshed.exporters.web.jobs_api import RELAYED, JobsApi
+from wattshed.exporters.web.peer import Access, Caller
 
 ROOT = frozenset({0, os.geteuid()})
 JOBS = ("/api/v1/jobs", "/api/v1/jobs/slurm:1", "/api/v1/report?by=user", "/api/v1/parts")
@@ -145,6 +145,21 @@ def test_over_tcp_those_who_are_named_see_all(serve, api, tmp_path):
     status, body = as_user("prometheus")
     assert (status, json.loads(body)) == (403, {"error": "history.tcp_users does not name who asks"})
     assert as_user("nobody")[0] == 401
+
+
+@pytest.mark.parametrize(
+    ("told", "uid"),
+    [
+        ("0", 0), ("1000", 1000), ("4294967295", 2**32 - 1), ("42949672950", -1), ("-1", -1), ("", -1), ("\u0661", -1),
+        ("\xb2", -1), ("1_0", -1),
+    ],
+)  # fmt: skip
+def test_whom_a_relay_asks_for_is_a_number_of_a_user_and_all_else_is_nobody(told, uid):
+    api = JobsApi(Access(ROOT), frozenset({"relay.example"}), frozenset({"relay.example"}))
+    for names, believed in (({"relay.example"}, uid), ({"other.example"}, -1), (set(), -1)):
+        asker = api.over_tcp("", frozenset(names), {RELAYED: told}, known=True)
+        assert (asker.caller, asker.names, asker.relayed) == (Caller(believed), frozenset(), True)
+        assert not api.sees_all(asker)
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,25 @@ def test_own_faults_are_counted_on_the_page(serve):
     assert b'wattshed_faults_total{part="exporter"} ' in get(port)[2]
 
 
+def test_a_last_hour_that_cannot_be_kept_is_a_fault_and_the_rest_goes_on(serve, monkeypatch):
+    calls = []
+
+    def observe(history, snapshot):
+        calls.append(snapshot)
+        if len(calls) == 1:
+            raise RuntimeError("of the history")
+
+    monkeypatch.setattr(History, "observe", observe)
+    monkeypatch.setattr(History, "__init__", lambda history: setattr(history, "step_s", 0.04))
+    server, port = serve()
+    end = time.monotonic() + 20
+    while len(calls) < 3:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert b'wattshed_faults_total{part="history"} 1\n' in get(port, "/metrics")[2]
+    assert server._site.faults == {"history": 1}
+
+
 def test_connections_are_kept_and_requests_may_be_pipelined(serve):
     _, port = serve()
     with socket.create_connection(("127.0.0.1", port)) as sock:

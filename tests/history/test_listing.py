@@ -4,13 +4,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.history.made_up import MODELS, job, opened
+from tests.history.made_up import JOBS, MODELS, job, opened, part
 from wattshed.agent.history import schema
 from wattshed.agent.history.cursors import CursorError
 from wattshed.agent.history.database import Database
 from wattshed.agent.history.listing import page_of
 from wattshed.agent.history.opening import open_database
-from wattshed.agent.history.query import Filter, jobs_since
+from wattshed.agent.history.query import Filter, jobs, jobs_since
+from wattshed.agent.history.totals import stored_totals
 
 
 @settings(max_examples=40, deadline=None)
@@ -69,3 +70,20 @@ def test_what_runs_is_found_without_reading_what_ended(asked, before, tmp_path):
     jobs_since(database, asked, 10**15, before, 100)
     assert any("sort_us>?" in plan for plan in plans), plans
     assert not any(plan.startswith("SCAN") for plan in plans), plans
+
+
+@pytest.mark.parametrize("host", ["", "n1", "nowhere"])
+@pytest.mark.parametrize("model", ["", "H100", "nothing"])
+@pytest.mark.parametrize("ask", [jobs, lambda database, asked: stored_totals(database, "user", asked)])
+def test_for_a_host_or_a_model_that_nobody_has_no_list_is_read(ask, host, model, tmp_path):
+    place = tmp_path / "history.db"
+    store = opened(place)
+    store.add([part(1)], JOBS, MODELS)
+    database, asked = open_database(place, read_only=True), []
+    rows, each = database.rows, database.each
+    database.rows = lambda sql, values=(): asked.append(sql) or rows(sql, values)
+    database.each = lambda sql, values=(): asked.append(sql) or each(sql, values)
+    ask(database, Filter(host=host, model=model))
+    read = [sql for sql in asked if "LIMIT 1" not in sql or "?" not in sql]
+    assert bool(read) == (host != "nowhere" and model != "nothing"), asked
+    database.close()

@@ -5,6 +5,7 @@ import random
 import pytest
 
 from tests.virtual import agent, simulated
+from wattshed.agent.clock import VirtualClock
 from wattshed.agent.meters.schedule import Rates
 
 COARSE = Rates(
@@ -20,12 +21,15 @@ COARSE = Rates(
 )
 
 
-def run(tmp_path, text, seconds, rates=COARSE):
+NINE_PM_US = VirtualClock().now_us() + 21 * 3600 * 1_000_000  # a virtual clock starts at midnight
+
+
+def run(tmp_path, text, seconds, rates=COARSE, clock=None):
     """Run a scenario; returns per GPU the booked and the true joules, the stated sigma, and the snapshot."""
     tmp_path.mkdir(exist_ok=True)
     file = tmp_path / "s.toml"
     file.write_text(text)
-    node, clock = simulated(tmp_path, str(file))
+    node, clock = simulated(tmp_path, str(file), clock)
     one = agent(node, clock, seconds=seconds, rates=rates)
     one.daemon.run()
     one.close()
@@ -40,7 +44,7 @@ def run(tmp_path, text, seconds, rates=COARSE):
 
 
 def test_hours_with_a_counter_at_1_hz_are_within_a_thousandth(tmp_path):
-    """Six cycles of the load, in which both counters pass what 32 bits of millijoules hold."""
+    """Six cycles of the load, over midnight, in which both counters pass what 32 bits of millijoules hold."""
     text = """
 gpus = 2
 cycle_s = 3600
@@ -55,7 +59,7 @@ name = "2"
 gpus = [1]
 load = [[0.29, 450, 90], [0.31, 60, 10], [47.0, 210, 40], [12.0, 0, 0]]
 """
-    found, snapshot = run(tmp_path, text, 6 * 3600)
+    found, snapshot = run(tmp_path, text, 6 * 3600, clock=VirtualClock(NINE_PM_US))
     for booked, true, _ in found:
         assert booked == pytest.approx(true, rel=1e-3)
         assert true > 2**32 / 1e3

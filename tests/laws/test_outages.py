@@ -39,6 +39,16 @@ def fault(kind, at_s, for_s, gpu=0, **keys):
     return "[[fault]]\n" + "\n".join([*lines, *(f"{k} = {v}" for k, v in keys.items())]) + "\n"
 
 
+def each(owners=tuple(ALONE), **when):
+    """A job of each owner, alone on a GPU of its own: one life shows what holds for each."""
+    return "".join(job(ALONE[owner][1], gpu=gpu, **when) for gpu, owner in enumerate(owners))
+
+
+def on_each(kind, at_s, for_s, owners=tuple(ALONE), **keys):
+    """The same fault on the GPU of each of them."""
+    return "".join(fault(kind, at_s, for_s, gpu, **keys) for gpu, _ in enumerate(owners))
+
+
 class Lives:
     """Agents that follow each other on one node, all of them recorded.
 
@@ -113,6 +123,17 @@ class Lives:
                     found[name] = found.get(name, 0) + (line.static_hnj + line.dynamic_hnj) / 2e9
         return found
 
+    def whole(self, gpu=0):
+        """What the books say that a GPU drew, J."""
+        uuid = self.node.cards[gpu].uuid
+        return next(a.energy_hnj for key, a in self.last.accounts.gpus.items() if key.gpu == uuid) / 2e9
+
+    def bills_each(self, rel, owners=tuple(ALONE)):
+        """Assert that each of them (`each`) is billed what it drew."""
+        for gpu, owner in enumerate(owners):
+            key = ALONE[owner][0]
+            assert self.billed(gpu)[key] == pytest.approx(self.truth(gpu)[key], rel=rel), owner
+
     def replays(self):
         """Assert that the recording says the same, to the last integer."""
         again = Accounts()
@@ -125,23 +146,24 @@ class Lives:
         assert bills(again) == bills(self.last.accounts)
 
 
-@pytest.mark.parametrize(
-    ("owner", "for_s"), [*(("docker", for_s) for for_s in (10, 45, 130, 900)), *((owner, 200) for owner in ALONE)]
-)
-def test_who_held_a_gpu_throughout_an_outage_is_billed_for_it(tmp_path, owner, for_s):
-    key, text = ALONE[owner]
-    lives = Lives(tmp_path, job(text) + fault("error", 100.3, for_s, value=10)).live(140 + for_s + 60)
-    assert lives.billed()[key] == pytest.approx(lives.truth()[key], rel=0.005)
+@pytest.mark.parametrize("for_s", [10, 45, 130, 900])
+def test_who_held_a_gpu_throughout_an_outage_is_billed_for_it(tmp_path, for_s):
+    lives = Lives(tmp_path, each(["docker"]) + fault("error", 100.3, for_s, value=10)).live(140 + for_s + 60)
+    lives.bills_each(0.005, ["docker"])
     lives.replays()
 
 
-@pytest.mark.parametrize("owner", ALONE)
-def test_a_call_that_hangs_for_another_gpu_costs_a_holder_nothing(tmp_path, owner):
-    key, text = ALONE[owner]
-    lives = Lives(tmp_path, job(text) + fault("wedged", 100.3, 40, gpu=1)).live(200)
-    assert lives.billed()[key] == pytest.approx(lives.truth()[key], rel=0.005)
+def test_whoever_held_a_gpu_throughout_an_outage_of_several_is_billed_for_it(tmp_path):
+    lives = Lives(tmp_path, each() + on_each("error", 100.3, 200, value=10), gpus=5).live(400)
+    lives.bills_each(0.005)
+    lives.replays()
+
+
+def test_a_call_that_hangs_for_another_gpu_costs_a_holder_nothing(tmp_path):
+    lives = Lives(tmp_path, each() + fault("wedged", 100.3, 40, gpu=4), gpus=5).live(200)
+    lives.bills_each(0.005)
     long = max(lives.last.windows, key=lambda one: one.end_us - one.start_us)
-    assert not set(long.usage.live.tolist()) & {1}
+    assert not set(long.usage.live.tolist()) & {4}
     lives.replays()
 
 
@@ -156,31 +178,30 @@ def test_a_call_that_tells_no_energy_may_fail_for_long(tmp_path, call):
 
 
 LISTS_FAIL = [
-    fault("scrambled-pids", 100.3, 100),
-    *(fault("error", 100.3, 100, value=code, call='"nvmlDeviceGetComputeRunningProcesses_v3"') for code in (10, 999)),
+    ("scrambled-pids", {}),
+    *(("error", {"value": code, "call": '"nvmlDeviceGetComputeRunningProcesses_v3"'}) for code in (10, 999)),
 ]
 
 
-@pytest.mark.parametrize("owner", ALONE)
-@pytest.mark.parametrize("broken", LISTS_FAIL)
+@pytest.mark.parametrize(("kind", "keys"), LISTS_FAIL)
 @pytest.mark.parametrize("killed", [False, True])
-def test_a_holder_keeps_its_gpu_while_process_lists_name_nobody(tmp_path, owner, broken, killed):
-    key, text = ALONE[owner]
-    lives = Lives(tmp_path, job(text) + broken)
+def test_a_holder_keeps_its_gpu_while_process_lists_name_nobody(tmp_path, kind, keys, killed):
+    lives = Lives(tmp_path, each() + on_each(kind, 100.3, 100, **keys), gpus=5)
     if killed:
         lives.live(140, killed=True).sleep(5)
     lives.live(260)
-    assert lives.billed()[key] == pytest.approx(lives.truth()[key], rel=0.005)
+    lives.bills_each(0.005)
     lives.replays()
 
 
-@pytest.mark.parametrize("broken", LISTS_FAIL)
+@pytest.mark.parametrize(("kind", "keys"), LISTS_FAIL)
 @pytest.mark.parametrize("accounting", [False, True])
-def test_who_comes_and_goes_while_process_lists_fail_is_named_by_the_drivers_other_lists(tmp_path, broken, accounting):
+def test_who_comes_and_goes_while_lists_fail_is_named_by_the_drivers_other_lists(tmp_path, kind, keys, accounting):
     """Both draw in proportion to their activity, so that the split tells the truth."""
     key, text = ALONE["docker"]
     gpu = f"[[gpu]]\naccounting = {str(accounting).lower()}\n"
     guest = job(f'name = "{"cd" * 6}"\nmanager = "docker"', load="load = [[1.0, 150.0, 30]]", start_s=120, end_s=170)
+    broken = fault(kind, 100.3, 100, **keys)
     lives = Lives(tmp_path, gpu + job(text, load="load = [[1.0, 200.0, 40]]") + guest + broken).live(260)
     truth, billed = lives.truth(), lives.billed()
     assert billed[key] == pytest.approx(truth[key], rel=0.01)
@@ -188,34 +209,32 @@ def test_who_comes_and_goes_while_process_lists_fail_is_named_by_the_drivers_oth
     lives.replays()
 
 
-@pytest.mark.parametrize("owner", ["slurm", "docker"])
+TWO = ("slurm", "docker")
+
+
 @pytest.mark.parametrize(
-    "broken", [fault("gpu-lost", 100.3, 45), fault("driver-reload", 100.3, 4), fault("driver-reload", 100.3, 60)]
+    "broken", [on_each("gpu-lost", 100.3, 45, TWO), fault("driver-reload", 100.3, 4), fault("driver-reload", 100.3, 60)]
 )
-def test_what_is_booked_of_a_hole_is_its_holders(tmp_path, owner, broken):
-    key, text = ALONE[owner]
-    lives = Lives(tmp_path, job(text) + broken).live(300)
-    whole = next(a.energy_hnj for k, a in lives.last.accounts.gpus.items() if k.gpu == lives.node.cards[0].uuid) / 2e9
-    assert lives.billed()[key] == pytest.approx(whole, rel=0.002)
+def test_what_is_booked_of_a_hole_is_its_holders(tmp_path, broken):
+    lives = Lives(tmp_path, each(TWO) + broken, gpus=3).live(300)
+    for gpu, owner in enumerate(TWO):
+        assert lives.billed(gpu)[ALONE[owner][0]] == pytest.approx(lives.whole(gpu), rel=0.002), owner
     lives.replays()
 
 
 def test_a_restart_while_the_driver_is_away_leaves_the_hole_to_its_holder(tmp_path):
     key, text = ALONE["docker"]
     lives = Lives(tmp_path, job(text) + fault("driver-reload", 100.3, 60)).live(120, killed=True).sleep(3).live(300)
-    whole = next(a.energy_hnj for k, a in lives.last.accounts.gpus.items() if k.gpu == lives.node.cards[0].uuid) / 2e9
-    assert lives.billed()[key] == pytest.approx(whole, rel=0.002)
+    assert lives.billed()[key] == pytest.approx(lives.whole(), rel=0.002)
     lives.replays()
 
 
-@pytest.mark.parametrize("owner", ["slurm", "docker"])
 @pytest.mark.parametrize(("dies_s", "down_s"), [(95, 20), (150, 5), (150, 200), (299, 5), (330, 3)])
 @pytest.mark.parametrize("killed", [True, False], ids=["killed", "told to end"])
-def test_a_restart_in_or_beside_an_outage_changes_nothing(tmp_path, owner, dies_s, down_s, killed):
-    key, text = ALONE[owner]
-    lives = Lives(tmp_path, job(text) + fault("error", 100.3, 200, value=10))
-    lives.live(dies_s, killed=killed).sleep(down_s).live(500)
-    assert lives.billed()[key] == pytest.approx(lives.truth()[key], rel=0.01)
+def test_a_restart_in_or_beside_an_outage_changes_nothing(tmp_path, dies_s, down_s, killed):
+    lives = Lives(tmp_path, each(TWO) + on_each("error", 100.3, 200, TWO, value=10), gpus=3)
+    lives.live(dies_s, killed=killed).sleep(down_s).live(450)
+    lives.bills_each(0.01, TWO)
     lives.replays()
 
 
@@ -271,19 +290,16 @@ def test_those_who_shared_a_gpu_share_its_outage(tmp_path, owners, killed_s):
     lives.replays()
 
 
-@pytest.mark.parametrize("owner", ["docker", "kubernetes", "user"])
 @pytest.mark.parametrize(
     ("born_s", "dies_s", "down_s"), [(110, 100, 20), (110, 100, 200), (170, 120, 5), (122, 120, 5), (237, 120, 120)]
 )
-def test_who_came_while_no_agent_could_look_has_the_gpu_since_its_process_began(
-    tmp_path, owner, born_s, dies_s, down_s
-):
+def test_who_came_while_no_agent_could_look_has_the_gpu_since_its_process_began(tmp_path, born_s, dies_s, down_s):
     """The driver does not answer from second 100 to 230 either, where the agent is up again by then."""
-    key, text = ALONE[owner]
-    broken = fault("error", 100.3, 130, value=10) if dies_s > 100 else ""
-    lives = Lives(tmp_path, job(text, start_s=born_s, end_s=2000) + broken)
+    unscheduled = ("docker", "kubernetes", "user")
+    broken = on_each("error", 100.3, 130, unscheduled, value=10) if dies_s > 100 else ""
+    lives = Lives(tmp_path, each(unscheduled, start_s=born_s, end_s=2000) + broken, gpus=4)
     lives.live(dies_s, killed=True).sleep(down_s).live(380)
-    assert lives.billed()[key] == pytest.approx(lives.truth()[key], rel=0.01)
+    lives.bills_each(0.01, unscheduled)
     lives.replays()
 
 
@@ -302,23 +318,24 @@ def test_a_process_that_is_older_than_the_hole_in_which_it_came_is_billed_for_no
     lives.replays()
 
 
-@pytest.mark.parametrize("owner", ALONE)
-def test_an_agent_that_starts_for_the_first_time_says_nothing_of_the_time_before(tmp_path, owner):
-    key, text = ALONE[owner]
-    lives = Lives(tmp_path, job(text)).sleep(300).live(360)
-    (job_,) = lives.last.accounts.ledger.jobs.values()
-    (line,) = job_.lines.values()
-    assert line.active_us + line.held_us <= 61_000_000
-    assert job_.start_us >= lives.first_us - 1_000_000
-    assert lives.sigma(job_.key) < 0.05 * lives.billed()[key]
+def test_an_agent_that_starts_for_the_first_time_says_nothing_of_the_time_before(tmp_path):
+    lives = Lives(tmp_path, each(), gpus=5).sleep(300).live(360)
+    jobs = lives.last.accounts.ledger.jobs
+    assert len(jobs) == len(ALONE)
+    for gpu, (key, _) in enumerate(ALONE.values()):
+        (job_,) = (one for one in jobs.values() if one.key.startswith(key))
+        (line,) = job_.lines.values()
+        assert line.active_us + line.held_us <= 61_000_000
+        assert job_.start_us >= lives.first_us - 1_000_000
+        assert lives.sigma(job_.key) < 0.05 * lives.billed(gpu)[key]
 
 
 @pytest.fixture
 def paused(tmp_path):
     """Run a scenario with an agent that does not run from second 140.3 to 180.3: SIGSTOP, or a paused machine."""
 
-    def go(text):
-        lives = Lives(tmp_path, text)
+    def go(text, gpus=2):
+        lives = Lives(tmp_path, text, gpus)
         sleep_until, at_us = lives.clock.sleep_until, lives.begun_us + 140_300_000
 
         def asleep(time_us, stop=None):
@@ -349,11 +366,9 @@ def test_of_a_pause_one_window_is_made_that_claims_nobody(paused):
     lives.replays()
 
 
-@pytest.mark.parametrize("owner", ALONE)
-def test_who_held_a_gpu_throughout_a_pause_is_billed_for_it(paused, owner):
-    key, text = ALONE[owner]
-    lives = paused(job(text))
-    assert lives.billed()[key] == pytest.approx(lives.truth()[key], rel=0.005)
+def test_who_held_a_gpu_throughout_a_pause_is_billed_for_it(paused):
+    lives = paused(each(), gpus=5)
+    lives.bills_each(0.005)
     lives.replays()
 
 

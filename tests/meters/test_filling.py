@@ -64,6 +64,14 @@ def test_success_without_an_entry_is_an_empty_list_however_large_the_count():
     assert library.rooms == [ROOM, ROOM], "no room is made for entries that there are not"
 
 
+def test_what_was_written_behind_the_count_is_told_of_nobody_else():
+    """One room is used for the lists of all GPUs."""
+    library, rooms = Library(range(1, 7), [], says=2), Rooms()
+    assert rooms.fill("list", NUMBER, library.call) == [(1,), (2,)]
+    library.says = 4
+    assert rooms.fill("list", NUMBER, library.call) == [(0,)] * 4
+
+
 def test_a_library_that_is_never_satisfied_is_given_up():
     library = Library(range(MOST_ROOM + 1))
     with pytest.raises(MeterError) as refused:

@@ -179,6 +179,18 @@ def test_what_was_sampled_while_one_was_alone_does_not_count():
     assert asked(driver, shares, 3, at_us=later_us)[0] in (None, {})
 
 
+def test_a_question_begins_at_a_stamp_and_a_quarter_of_a_sample_after_what_is_reckoned():
+    """The row of a stamp must not come again; a sample that was reckoned may be a little later than that."""
+    shares, now_us = Shares(), BASE_US + 60_000_000
+    row = ProcessRow(7, now_us - 1000, 50)
+    assert not shares.begin([row], now_us, 0)
+    assert shares.since_us == row.stamp_us
+    assert shares.begin([row], now_us, 500_000)
+    assert shares.since_us == row.stamp_us - 500_000 + SAMPLE_US // 4
+    assert not shares.begin([], now_us + 2_000_000, 0)
+    assert shares.since_us == row.stamp_us + 2_000_000 + SAMPLE_US // 4
+
+
 def test_a_driver_whose_clock_is_set_back_is_heard_again():
     driver, shares = Driver(INTERVAL, BURSTY), Shares()
     shares.reading = INTERVAL

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.reports.made_up import HOUR_S, KWH_J, MARCH_S, day_of_prices, report, row
-from wattshed.agent.inputs.tariffs.steps import CARBON, CARBON_UNIT, PRICE, PUE, Tariff
+from wattshed.agent.inputs.tariffs.steps import CARBON, CARBON_UNIT, PRICE, PUE, Tariff, TariffStep, tariff_of
 from wattshed.agent.reports.amounts import Tariffs, priced, shares, with_gpu_hours
+from wattshed.agent.reports.notes import INCOMPLETE, notes_of
 from wattshed.agent.wire.parts import hnj_of, joules
 
 TEN_CENTS = Tariff.constant(PRICE, Decimal("0.10"), "EUR/kWh")
@@ -73,11 +74,42 @@ def test_marginal_emissions_are_never_average_ones():
 
 
 @pytest.mark.parametrize(
+    ("name", "quantity", "unit", "marginal", "what", "where"),
+    [
+        ("price", PRICE, "EUR/kWh", False, "price", "cost"),
+        ("carbon", CARBON, CARBON_UNIT, False, "carbon intensity", "kg CO2e"),
+        ("carbon", CARBON, CARBON_UNIT, True, "carbon intensity", "kg CO2 marg."),
+        ("pue", PUE, "", False, "PUE", "wall kWh"),
+    ],
+)
+def test_a_note_says_what_was_unknown_and_which_figure_lacks_it(name, quantity, unit, marginal, what, where):
+    steps = [(0, MARCH_S, 3 * KWH_J), (0, MARCH_S + HOUR_S, KWH_J)]
+    tariff = day_of_prices("1.5", unit=unit, quantity=quantity, marginal=marginal)
+    document = priced(report([row("ada", 4 * KWH_J)], steps, HOUR_S), Tariffs(**{name: tariff}))
+    (note,) = (note for note in notes_of(document) if note.startswith(INCOMPLETE))
+    assert note.removeprefix(INCOMPLETE).strip() == (
+        f"1.0000 kWh (25 %) were used when the {what} is unknown: they are in no {where}."
+    )
+
+
+@given(st.lists(st.integers(-50, 50), min_size=1, max_size=3), st.integers(1, 10**6), st.integers(0, 2))
+def test_of_prices_that_change_within_a_step_each_has_its_share_of_the_time(prices, wh, late):
+    """Prices of five minutes over a step of fifteen; where there is none, as much energy has no price."""
+    five_us, first_us = 300_000_000, MARCH_S * 1_000_000 + late * 300_000_000
+    edges = [(first_us + i * five_us, first_us + (i + 1) * five_us, price) for i, price in enumerate(prices)]
+    tariff = tariff_of([TariffStep(a, b, Decimal(price)) for a, b, price in edges], "f", PRICE, "EUR/kWh", "")
+    used_j = 3 * wh * 3600
+    document = report([row("ada", used_j)], [(0, MARCH_S, used_j)], 900)
+    found = priced(document, Tariffs(price=tariff))["rows"][0]
+    inside = prices[: 3 - late]
+    assert Decimal(found["cost"] or 0) == sum(inside) * Decimal(wh) / 1000
+    assert int(found["unpriced_j"]) == (3 - len(inside)) * wh * 3600
+
+
+@pytest.mark.parametrize(
     ("minutes", "needed"), [(1440, 86_400), (60, 3600), (120, 3600), (30, 1800), (15, 900), (5, 900)]
 )
 def test_steps_are_as_fine_as_the_values_change(minutes, needed):
-    from wattshed.agent.inputs.tariffs.steps import TariffStep, tariff_of
-
     edges = [MARCH_S * 1_000_000 + i * minutes * 60_000_000 for i in range(4)]
     steps = [TariffStep(a, b, Decimal(i)) for i, (a, b) in enumerate(pairwise(edges))]
     tariff = tariff_of(steps, "f", PRICE, "EUR/kWh", "")

@@ -25,6 +25,8 @@ IN_JOULES = {"mWh": Decimal("3.6"), "Wh": 3600, "kWh": 3_600_000, "MWh": 3_600_0
         ("9876543210", 9e7, "2.74 ± 0.05 MWh"),
         ("50", 1e5, "14 ± 55,556 mWh"),
         ("7200000000000", 0.001, "2.000 ± 0.001 GWh"),
+        ("123456.7", 0.0, "34.29 ± 0.00 Wh"),
+        ("3600001", 0.0, "1.000 ± 0.000 kWh"),
     ],
 )
 def test_an_energy_has_the_digits_that_its_doubt_leaves(joules, sigma_j, shown):

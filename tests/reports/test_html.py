@@ -97,6 +97,12 @@ def test_all_rows_are_in_a_table_and_the_largest_in_the_plot():
     assert "_idle: what GPUs drew at rest while no job held them." in shown
 
 
+def test_headings_of_a_table_have_at_most_sixteen_letters():
+    texts = Parsed(written(made(["n" * 15, "o" * 16, "p" * 17]))).texts
+    assert {"n" * 15, "o" * 16, "p" * 15 + "…"} <= set(texts)
+    assert "p" * 16 + "…" not in texts
+
+
 @pytest.mark.parametrize(("by", "days", "plots"), [("user", 1, 1), ("day", 5, 1), ("user", 2, 2), ("host", 200, 2)])
 def test_time_has_a_plot_where_there_is_more_than_a_day(by, days, plots):
     names = ["a", "b"] if by != "day" else [f"2026-03-0{i + 1}" for i in range(5)]
@@ -174,6 +180,11 @@ def test_stacks_hold_all_that_was_used(steps):
         (time,) = (time for time in stacks.times if time.endswith(label.text))
         assert label.at == pytest.approx(middle.get(time, label.at))
         assert 11 < label.at < 100
+
+
+def test_days_on_which_nothing_was_used_have_an_axis_of_nothing():
+    stacks = stacks_of(report([row("ada", 0)], [(0, MARCH_S + day * DAY_S, 0) for day in range(2)], DAY_S))
+    assert [(mark.at, mark.text) for mark in stacks.marks] == [(HEIGHT_PX, "0")]
 
 
 @pytest.fixture(scope="module")

@@ -71,6 +71,13 @@ def test_hosts_of_one_run_add_up():
     assert facts_of(found)["cost"] == "0.400 ± 0.004"
 
 
+@pytest.mark.parametrize(("above", "shown"), [(0, "2.00 ± 0.06 kWh"), (1e-7, "2.00 ± 0.07 kWh")])
+def test_a_doubt_at_the_wall_is_rounded_up_by_however_little_it_is_more(above, shown):
+    one = job(sigma_j=0.03 * KWH_J * (1 + above))
+    found = amounts_of(Reporting([row(one, 2)]), one, Tariffs(pue=constant("pue", "1")))
+    assert facts_of(found) == {"at the wall": shown}
+
+
 def test_prices_over_time_are_asked_for_by_their_steps(tmp_path):
     path = tmp_path / "prices.csv"
     path.write_text(

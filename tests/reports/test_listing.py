@@ -54,6 +54,20 @@ def test_80_columns_have_what_is_asked_for_most(shown):
     assert "Not shown in 80 columns: elapsed, " in " ".join(lines)
 
 
+def test_a_flag_stays_longer_than_how_was_split(shown):
+    """A flag says what is wrong with a number, so it goes last of the two."""
+    headings = [shown(MANY, columns)[0].split() for columns in range(60, 360)]
+    both = [("flags" in heading, "split" in heading) for heading in headings]
+    assert set(both) == {(False, False), (True, False), (True, True)}
+    assert both == sorted(both)
+
+
+def test_names_are_shown_as_they_are_written_and_mean_nothing(shown):
+    for name in ("[bold]a[/bold]", "[red]", ":fire:", "[link=http://a]b"):
+        for columns in (0, 200):
+            assert name in shown(jobs_document(job(name=name)), columns)[1].split()
+
+
 def test_what_is_cut_says_so_and_keeps_the_end_of_a_pods_name(shown):
     lines = shown(MANY, 80)
     assert lines[2].split()[1:3] == ["compu…", "compu…"]

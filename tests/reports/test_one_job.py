@@ -127,6 +127,13 @@ def test_bars_hold_the_energy_that_the_parts_do(lengths, powers, bars):
     assert sum(means) * (edges[-1] - edges[0]) / len(means) == pytest.approx(whole, rel=1e-6, abs=1e-3)
 
 
+def test_a_long_curve_fits_beside_its_name():
+    line = power_line([(MARCH_S + 60 * i, MARCH_S + 60 * (i + 1), 100.0 + i) for i in range(360)])
+    bars, _, told = line.partition(" ")
+    assert len(bars) == 36
+    assert told == "0 to 454 W, 00:10:00 each"
+
+
 def test_there_are_no_more_bars_than_stretches():
     assert over_time(HOURS, BARS) == [0.0, 100.0, None, 300.0, 400.0, 500.0]
     assert len(over_time([(0.0, 1.0, 5.0), (1.0, 1000.0, 7.0)], BARS)) == BARS
