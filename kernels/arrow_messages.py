@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from wattshed.kernels.entry import i64, kernel, u8
+from wattshed.kernels.entry import i64, kernel, u8, written
 from wattshed.kernels.jit import jit
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def _buffer(data, at, body, end, need):
     return body + offset
 
 
-@kernel(u8[:], i64, i64, i64[:], i64[:], i64[:], i64[:], u8[:], i64[:, :], i64[:], returns=i64)
+@kernel(u8[:], i64, i64, i64[:], i64[:], i64[:], i64[:], u8[:], written(i64[:, :]), written(i64[:]), returns=i64)
 def _look_through(data, at, stop, node, buffer, kind, size, mark_text, table, following):
     """Fill ``table`` message by message, and ``following`` with where the next one would begin; returns how many."""
     k = 0

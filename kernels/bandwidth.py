@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wattshed.kernels.entry import i64, kernel
+from wattshed.kernels.entry import i64, kernel, written
 from wattshed.kernels.jit import jit
 from wattshed.kernels.threads import each
 
@@ -36,13 +36,13 @@ def _sum_two(left, right):
     return total
 
 
-@kernel(i64[:], i64, i64[:], i64, i64)
+@kernel(i64[:], i64, written(i64[:]), i64, i64)
 def _read_one_stream(words, chunk, totals, first, last):
     for k in range(first, last):
         totals[k] = _sum_one(words[k * chunk : (k + 1) * chunk])
 
 
-@kernel(i64[:], i64, i64[:], i64, i64)
+@kernel(i64[:], i64, written(i64[:]), i64, i64)
 def _read_two_streams(words, chunk, totals, first, last):
     half = len(words) // 2
     for k in range(first, last):

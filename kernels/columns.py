@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from wattshed.kernels.entry import i32, i64, kernel
+from wattshed.kernels.entry import i32, i64, kernel, written
 from wattshed.kernels.jit import jit
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def first_at(time_us, lo, hi, edge_us, guess):
     return low
 
 
-@kernel(i32[:], i64[:], i64[:], i64[:])
+@kernel(i32[:], written(i64[:]), written(i64[:]), written(i64[:]))
 def _deal(owner, offsets, place, order):
     """Fill ``offsets`` and ``order`` by counting; ``place`` is room for one number an owner."""
     for i in range(len(owner)):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 _IN_ONE_PIECE = 0x101  # numpy's flags of an array that is C-contiguous and aligned
+_WRITEABLE = 0x400  # and of one that is not read-only
 _PYTHON_OWN = {np.dtype(np.int64): int, np.dtype(np.bool_): bool}
 
 
@@ -36,11 +37,14 @@ class Kind:
         0: a number.
     record : type, optional
         The dataclass of an array of records.
+    is_written : bool
+        Whether the entry writes into the array.
     """
 
     dtype: np.dtype[Any]
     dimensions: int = 0
     record: type | None = None
+    is_written: bool = False
 
     def __getitem__(self, slices: slice | tuple[slice, ...]) -> Kind:
         """Return the array of such numbers: ``i64[:]``, ``i64[:, :]``."""
@@ -101,6 +105,11 @@ def rows(record: type) -> Kind:
     return Kind(dtype_of(record), 1, record)
 
 
+def written(array: Kind) -> Kind:
+    """Return the same array, into which the entry writes: compiled code would, whether or not it is read-only."""
+    return replace(array, is_written=True)
+
+
 class Kernel:
     """An entry: a function of numbers and arrays, in the form that the process runs.
 
@@ -127,7 +136,11 @@ class Kernel:
         self.parameters = tuple(inspect.signature(function).parameters)
         if len(self.parameters) != len(kinds):
             raise TypeError(f"{name} has {len(self.parameters)} parameters and {len(kinds)} kinds of them")
-        self._arrays = [(place, kind.dtype, kind.dimensions) for place, kind in enumerate(kinds) if kind.dimensions]
+        self._arrays = [
+            (place, kind.dtype, kind.dimensions, _IN_ONE_PIECE | (_WRITEABLE if kind.is_written else 0))
+            for place, kind in enumerate(kinds)
+            if kind.dimensions
+        ]
         self._numbers = [None if kind.dimensions else kind for kind in kinds]
         self.now: Callable[..., Any] = self._begin
         load.register(self)
@@ -139,18 +152,21 @@ class Kernel:
         ------
         TypeError
             Where an argument is not what the entry takes; nothing is converted.
+        ValueError
+            Where an array that it writes into is read-only.
         """
         if len(args) != len(self.kinds):
             raise TypeError(f"{self.name} takes {len(self.kinds)} arguments, not {len(args)}")
-        for place, dtype, dimensions in self._arrays:  # what nearly all calls bring, in the fewest steps
+        for place, dtype, dimensions, needed in self._arrays:  # what nearly all calls bring, in the fewest steps
             value = args[place]
             if (
                 type(value) is not np.ndarray
                 or value.dtype is not dtype
                 or value.ndim != dimensions
-                or value.flags.num & _IN_ONE_PIECE != _IN_ONE_PIECE
+                or value.flags.num & needed != needed
             ):
                 self._check(self.kinds, args)
+                self._check_written(args)
                 return self.now(*args)
         self._check(self._numbers, args)
         return self.now(*args)
@@ -162,13 +178,19 @@ class Kernel:
                 what = f"{self.parameters[place]} of {self.name}"
                 raise TypeError(f"{what} must be {kind}, not {_what(args[place])}")
 
+    def _check_written(self, args: tuple[Any, ...]) -> None:
+        """Raise ValueError, naming the argument, for the first that is written into and is read-only."""
+        for parameter, kind, value in zip(self.parameters, self.kinds, args, strict=True):
+            if kind.is_written and not value.flags.writeable:
+                raise ValueError(f"{parameter} of {self.name} is written into, and is read-only")
+
     def plain(self, *args: Any) -> Any:
         """Run it as plain Python. Records are opened as objects, whose attributes are quick, and written back."""
         given = [kind.plain(value) for kind, value in zip(self.kinds, args, strict=True)]
         with np.errstate(over="ignore"):  # compiled, words wrap in silence
             result = self.function(*given)
         for kind, value, opened in zip(self.kinds, args, given, strict=True):
-            if kind.record is not None and value.flags.writeable:
+            if kind.record is not None and kind.is_written:
                 write_back(value, opened)
         return None if self.returns is None else self.returns.dtype.type(result).item()
 
@@ -189,7 +211,7 @@ def _what(value: Any) -> str:
 def kernel(
     *kinds: Kind, returns: Kind | None = None, name: str | None = None
 ) -> Callable[[Callable[..., Any]], Kernel]:
-    """Make a function an entry: ``@kernel(i64[:], i32[:], i64, rows(GpuState), returns=i64)``.
+    """Make a function an entry: ``@kernel(i64[:], i32[:], i64, written(rows(GpuState)), returns=i64)``.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ from wattshed.kernels.arrays.segments import HIGHEST_MW, LONGEST_US, cut, sum_ch
 from wattshed.kernels.billing.shares import here_in, split_dynamic, split_static
 from wattshed.kernels.billing.usage import OwnerUse, SweepPlace, UsageRows, pass_edge, usage_rows
 from wattshed.kernels.columns import CHUNK, CUDA_CHUNK, need_host
-from wattshed.kernels.entry import i64, kernel
+from wattshed.kernels.entry import i64, kernel, written
 from wattshed.kernels.entry import rows as records
 from wattshed.kernels.jit import jit
 from wattshed.kernels.placing import least_and_greatest, place, raise_backwards, valid_rows
@@ -135,8 +135,9 @@ def _split_gpu(g, lo, hi, sums, edges, usage, here, still, moving, result):
 
 
 @kernel(
-    i64[:], i64[:, :], i64[:, :], i64[:], i64[:], records(OwnerUse), i64[:], i64[:], i64[:, :], i64[:, :],
-    i64[:, :], i64[:, :], i64[:], i64[:, :], i64[:, :], i64, i64,
+    i64[:], i64[:, :], i64[:, :], i64[:], i64[:], records(OwnerUse), i64[:], i64[:], written(i64[:, :]),
+    written(i64[:, :]), written(i64[:, :]), written(i64[:, :]), written(i64[:]), written(i64[:, :]), written(i64[:, :]),
+    i64, i64,
 )  # fmt: skip
 def _split_all(
     chunks, out, span, edges, rows, row, by_start, by_end, spare, got,

@@ -160,7 +160,7 @@ class _Opened:
 
 def in_time(kernel: Entry) -> Callable[..., Any]:
     """Return a kernel that numba compiles when it is first called."""
-    arrays = [place for place, kind in enumerate(kernel.kinds) if kind.dimensions]
+    arrays = [place for place, kind in enumerate(kernel.kinds) if kind.dimensions and not kind.is_written]
     compiled: list[Any] = []
 
     def call(*args: Any) -> Any:

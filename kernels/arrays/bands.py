@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from wattshed.kernels.billing.histogram import PPM
-from wattshed.kernels.entry import b1, i32, i64, kernel, u8
+from wattshed.kernels.entry import b1, i32, i64, kernel, u8, written
 from wattshed.kernels.jit import jit
 
 EVERY = 64
@@ -100,7 +100,10 @@ def _choose(levels, rows, ppm, least, width):
     return bands if wide <= WIDEST else 0
 
 
-@kernel(i64[:], i32[:], i64[:], i64, i64, i64[:], i64[:, :], i32[:, :], i64[:, :], i64[:], i64, i64)
+@kernel(
+    i64[:], i32[:], i64[:], i64, i64, i64[:], written(i64[:, :]), written(i32[:, :]), written(i64[:, :]),
+    written(i64[:]), i64, i64,
+)  # fmt: skip
 def guess(time_us, power_mw, offsets, max_gap_us, fewest, ppm, levels, least, width, bands, first, last):
     """Choose the bands of every GPU with at least ``fewest`` rows, in lanes ``first:last``.
 
@@ -239,8 +242,8 @@ def _pour(time_us, power_mw, lo, hi, a, b, max_gap_us, least, width, sums, fine,
 
 
 @kernel(
-    i64[:], i32[:], i64[:], i64[:], i64[:], i64, i32[:, :], i64[:, :], i64[:], i64[:, :], i64[:], i64[:], b1[:],
-    i64[:, :], u8[:, :], i64[:, :], i64, i64,
+    i64[:], i32[:], i64[:], i64[:], i64[:], i64, i32[:, :], i64[:, :], i64[:], written(i64[:, :]), i64[:],
+    written(i64[:]), written(b1[:]), written(i64[:, :]), written(u8[:, :]), written(i64[:, :]), i64, i64,
 )  # fmt: skip
 def pour(
     time_us, power_mw, offsets, gpu, rows, max_gap_us, least, width, bands, sums, place, fine, usable,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from wattshed.kernels.arrays.bands import needed
-from wattshed.kernels.entry import b1, i32, i64, kernel, u8
+from wattshed.kernels.entry import b1, i32, i64, kernel, u8, written
 from wattshed.kernels.jit import jit
 
 COARSE = 2048
@@ -64,7 +64,7 @@ def _pour_fine(time_us, power_mw, lo, hi, a, b, max_gap_us, shift, slot_of, fine
             fine[((slot - 1) << shift) + (level & mask)] += weight
 
 
-@kernel(i64[:], i32[:], i64[:], i64[:], i64[:], i64, i64, i64[:, :], b1[:], i64, i64)
+@kernel(i64[:], i32[:], i64[:], i64[:], i64[:], i64, i64, written(i64[:, :]), written(b1[:]), i64, i64)
 def pour_coarse(time_us, power_mw, offsets, gpu, rows, max_gap_us, shift, bins, usable, first, last):
     """Fill the coarse histograms of chunks ``first:last``, until one has an unusable row."""
     for k in range(first, last):
@@ -77,7 +77,7 @@ def pour_coarse(time_us, power_mw, offsets, gpu, rows, max_gap_us, shift, bins, 
             break
 
 
-@kernel(i64[:], i32[:], i64[:], i64[:], i64, i64[:], i64, i64, u8[:, :], i64[:, :], i64, i64)
+@kernel(i64[:], i32[:], i64[:], i64[:], i64, i64[:], i64, i64, u8[:, :], written(i64[:, :]), i64, i64)
 def pour_fine(time_us, power_mw, offsets, gpu, base, rows, max_gap_us, shift, slot_of, fine, first, last):
     """Fill the fine histograms of chunks ``first:last``."""
     for k in range(first, last):
@@ -89,7 +89,7 @@ def pour_fine(time_us, power_mw, offsets, gpu, base, rows, max_gap_us, shift, sl
         )  # fmt: skip
 
 
-@kernel(i64[:], i64[:, :], i64[:], u8[:, :], i64[:, :], i64[:, :], i64[:])
+@kernel(i64[:], i64[:, :], i64[:], written(u8[:, :]), written(i64[:, :]), written(i64[:, :]), written(i64[:]))
 def choose_bins(owner, bins, ppm, slot_of, wanted, below, sums):
     """Find the coarse bin of every quantile of every GPU and give each such bin a slot.
 
@@ -121,7 +121,7 @@ def choose_bins(owner, bins, ppm, slot_of, wanted, below, sums):
                 slot_of[g, at] = slots
 
 
-@kernel(i64[:], i64[:, :], i64, u8[:, :], i64[:, :], i64[:, :], i64[:, :])
+@kernel(i64[:], i64[:, :], i64, u8[:, :], i64[:, :], i64[:, :], written(i64[:, :]))
 def read_fine(owner, fine, shift, slot_of, wanted, below, out):
     """Find every quantile in its fine histogram."""
     width = np.int64(1) << shift

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from wattshed.kernels.entry import i32, i64, kernel
+from wattshed.kernels.entry import i32, i64, kernel, written
 from wattshed.kernels.jit import jit
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -43,7 +43,7 @@ def key_of(seed, replicate):
     return mix(mix(np.uint64(seed)) + np.uint64(replicate) * _GOLDEN)
 
 
-@kernel(i64, i64, i32[:, :], i64, i64)
+@kernel(i64, i64, written(i32[:, :]), i64, i64)
 def count_draws(seed, number, counts, first, last):
     """Count how often each block comes up in replicates ``first:last``, the first of which has this number."""
     blocks = counts.shape[1]
@@ -54,7 +54,7 @@ def count_draws(seed, number, counts, first, last):
             counts[r, drawn_block(key, draw, blocks)] += 1
 
 
-@kernel(i32[:, :], i64[:, :], i64[:, :], i64, i64)
+@kernel(i32[:, :], i64[:, :], written(i64[:, :]), i64, i64)
 def multiply(counts, totals, out, first, last):
     """Multiply rows ``first:last`` of counts by totals in int64, for sums that a float cannot hold exactly."""
     for r in range(first, last):

@@ -14,7 +14,7 @@ import numpy as np
 
 from wattshed.kernels.billing.crossing import along_the_line
 from wattshed.kernels.columns import first_at
-from wattshed.kernels.entry import i32, i64, kernel
+from wattshed.kernels.entry import i32, i64, kernel, written
 from wattshed.kernels.int128 import MASK
 from wattshed.kernels.jit import jit
 
@@ -43,7 +43,7 @@ def cut_rows(time_us, a, hi, size, first, k):
     return k
 
 
-@kernel(i64[:], i64[:], i64, i64[:], i64[:])
+@kernel(i64[:], i64[:], i64, written(i64[:]), written(i64[:]))
 def cut(time_us, offsets, size, owner, first):
     """Cut every GPU's rows; fills ``owner``, where GPU i owns chunks ``owner[i]:owner[i + 1]``, and ``first``."""
     for gpu in range(len(offsets) - 1):
@@ -183,7 +183,8 @@ def sum_chunk(k, time_us, power_mw, offsets, gpu, first, edges, rows, idle_mw, m
 
 
 @kernel(
-    i64[:], i32[:], i64[:], i64[:], i64[:], i64[:], i64[:], i64[:], i64, i64[:, :], i64[:, :], i64[:, :], i64, i64
+    i64[:], i32[:], i64[:], i64[:], i64[:], i64[:], i64[:], i64[:], i64, written(i64[:, :]), written(i64[:, :]),
+    written(i64[:, :]), i64, i64,
 )  # fmt: skip
 def sum_chunks(
     time_us, power_mw, offsets, gpu, starts, edges, rows, idle_mw, max_gap_us, out, span, bounds, first, last

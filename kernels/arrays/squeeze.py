@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wattshed.kernels.columns import CHUNK, cut_into_chunks
-from wattshed.kernels.entry import i32, i64, kernel
+from wattshed.kernels.entry import i32, i64, kernel, written
 from wattshed.kernels.jit import jit
 from wattshed.kernels.threads import each
 
@@ -33,7 +33,7 @@ def squeeze(time_us, power_mw, to_us, to_mw):
     return n
 
 
-@kernel(i32[:], i64[:], i64[:], i64, i64)
+@kernel(i32[:], i64[:], written(i64[:]), i64, i64)
 def _count(power_mw, rows, counts, first, last):
     """Count the readings of chunks ``first:last``."""
     for k in range(first, last):
@@ -43,7 +43,7 @@ def _count(power_mw, rows, counts, first, last):
         counts[k] = n
 
 
-@kernel(i64[:], i32[:], i64[:], i64[:], i64[:], i32[:], i64, i64)
+@kernel(i64[:], i32[:], i64[:], i64[:], written(i64[:]), written(i32[:]), i64, i64)
 def _copy(time_us, power_mw, rows, place, to_us, to_mw, first, last):
     """Copy the readings of chunks ``first:last``, each to its place, and nothing behind it."""
     for k in range(first, last):

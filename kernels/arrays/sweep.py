@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from wattshed.kernels.columns import first_at
-from wattshed.kernels.entry import b1, i32, i64, kernel
+from wattshed.kernels.entry import b1, i32, i64, kernel, written
 from wattshed.kernels.int128 import MASK
 from wattshed.kernels.jit import jit
 
@@ -83,7 +83,7 @@ def sweep(time_us, power_mw, lo, hi, first, last, window_us, max_gap_us, out):
     return usable
 
 
-@kernel(i64[:], i32[:], i64[:], i64[:], i64[:], i64[:], i64[:], i64, i64, i64[:, :], b1[:], i64, i64)
+@kernel(i64[:], i32[:], i64[:], i64[:], i64[:], i64[:], i64[:], i64, i64, written(i64[:, :]), written(b1[:]), i64, i64)
 def sweep_all(time_us, power_mw, offsets, gpu, begin, end, place, window_us, max_gap_us, out, usable, first, last):
     """Sweep tasks ``first:last``: windows ``begin[j]:end[j]`` of GPU ``gpu[j]``, into the rows from ``place[j]`` on.
 

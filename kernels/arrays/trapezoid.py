@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from wattshed.kernels.arrays.squeeze import squeeze
-from wattshed.kernels.entry import b1, i32, i64, kernel
+from wattshed.kernels.entry import b1, i32, i64, kernel, written
 from wattshed.kernels.int128 import MASK, WORD, add_product, to_microjoules
 from wattshed.kernels.jit import jit
 
@@ -171,7 +171,7 @@ def join(left, right, max_gap_us):
     left[LAST_MW] = right[LAST_MW]
 
 
-@kernel(i64[:], i64[:, :], i64, i64[:, :])
+@kernel(i64[:], i64[:, :], i64, written(i64[:, :]))
 def join_chunks(owner, parts, max_gap_us, state):
     """Append each GPU's parts to its row of ``state``.
 
@@ -188,7 +188,7 @@ def join_chunks(owner, parts, max_gap_us, state):
             join(state[gpu], parts[k], max_gap_us)
 
 
-@kernel(i64[:], i32[:], i64[:], i64, i64[:, :], i64[:, :], i32[:, :], i64, i64)
+@kernel(i64[:], i32[:], i64[:], i64, written(i64[:, :]), written(i64[:, :]), written(i32[:, :]), i64, i64)
 def sum_chunks(time_us, power_mw, rows, max_gap_us, parts, spare_us, spare_mw, first, last):
     """Sum chunk j, rows ``rows[j]:rows[j + 1]``, into ``parts[j]``, in lanes ``first:last``.
 
@@ -213,7 +213,7 @@ def falls_between_chunks(time_us, owner, rows):
     return False
 
 
-@kernel(i64[:, :], i64[:])
+@kernel(i64[:, :], written(i64[:]))
 def round_parts(state, energy_uj):
     """Round the energy of each part into ``energy_uj``."""
     for gpu in range(len(state)):

@@ -24,7 +24,7 @@ from wattshed.kernels.billing.reconcile import MOST_HNJ
 from wattshed.kernels.billing.shares import before_in, here_in
 from wattshed.kernels.billing.split import Cursor, Split, SplitSegment, begin, share_out, take_segment
 from wattshed.kernels.billing.usage import OwnerUse, SweepPlace, UsageRows, next_edge, pass_edge
-from wattshed.kernels.entry import b1, f64, i32, i64, kernel, rows, u32
+from wattshed.kernels.entry import b1, f64, i32, i64, kernel, rows, u32, written
 from wattshed.kernels.jit import jit
 
 FIELDS = 9
@@ -114,9 +114,10 @@ def _take_interval(one, since_us, idle_mw, usage, at, here, before, parts, segme
 
 
 @kernel(
-    i64[:], i32[:], i64[:], i64[:], i64[:, :], b1[:], i64[:], i64[:], i64[:], rows(GpuState), rows(Diagnostics),
-    i64, i64, i64, b1, i64[:], u32[:, :], rows(OwnerUse), i64[:], i64[:], i64[:], i64[:, :], f64[:], i64[:, :],
-    i64[:, :], i64[:], i64[:, :], i64[:],
+    i64[:], i32[:], i64[:], i64[:], i64[:, :], written(b1[:]), i64[:], i64[:], written(i64[:]), written(rows(GpuState)),
+    written(rows(Diagnostics)), i64, i64, i64, b1, written(i64[:]), written(u32[:, :]), rows(OwnerUse), i64[:], i64[:],
+    written(i64[:]), written(i64[:, :]), written(f64[:]), written(i64[:, :]), written(i64[:, :]), written(i64[:]),
+    written(i64[:, :]), written(i64[:]),
 )  # fmt: skip
 def join_gpu(
     times, powers, begins, ends, sums, taken, until, since_us, place, state, diagnostics, ceiling, max_gap, idle_mw,
@@ -211,7 +212,7 @@ def join_gpu(
         _close(usage, 0, here, before, parts, segment)
 
 
-@kernel(i64[:], i32[:], i64[:], i64[:], i64, i64[:, :], i64, i64)
+@kernel(i64[:], i32[:], i64[:], i64[:], i64, written(i64[:, :]), i64, i64)
 def sum_blocks_here(times, powers, begins, ends, twice_idle, sums, first, last):
     """Sum blocks ``first:last`` of one GPU's rows, as a device does."""
     for k in range(first, last):
@@ -266,7 +267,7 @@ def _runs_in(times, powers, one):
             one[INNER] = max(one[INNER], times[i] - one[SINCE])
 
 
-@kernel(i64[:], i32[:], i64[:], i64[:], b1[:], u32[:, :])
+@kernel(i64[:], i32[:], i64[:], i64[:], b1[:], written(u32[:, :]))
 def pour_taken(times, powers, begins, ends, taken, bins):
     """Add to the bins what `join_gpu` left out of the blocks that were taken."""
     for k in range(len(taken)):
@@ -288,7 +289,7 @@ def _lay_out(offsets, times, time_at, base_us, powers, power_at, gpu, to, time_u
 
 LAY_OUT = {
     times.dtype: kernel(
-        i64[:, :], times[:], i64[:], i64[:], i32[:], i64[:], i64, i64, i64[:], i32[:],
+        i64[:, :], times[:], i64[:], i64[:], i32[:], i64[:], i64, i64, written(i64[:]), written(i32[:]),
         name=f"lay_out_{times.dtype.name}",
     )(_lay_out)
     for times in (u32, i64)

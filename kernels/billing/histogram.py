@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wattshed.kernels.entry import i32, i64, kernel, u32
+from wattshed.kernels.entry import i32, i64, kernel, u32, written
 from wattshed.kernels.jit import jit
 
 if TYPE_CHECKING:
@@ -53,14 +53,14 @@ def touch(last, lowest, highest):
     last[LOWEST], last[HIGHEST] = min(last[LOWEST], lowest), max(last[HIGHEST], highest)
 
 
-@kernel(i64[:], i64[:], i64[:], u32[:, :])
+@kernel(i64[:], i64[:], written(i64[:]), written(u32[:, :]))
 def _pour_all(level, weight, last, bins):
     for i in range(len(level)):
         pour(bins, level[i], weight[i])
         touch(last, level[i], level[i])
 
 
-@kernel(i64[:], i32[:], i64, i64, i64[:], i64[:], i64[:], returns=i64)
+@kernel(i64[:], i32[:], i64, i64, written(i64[:]), written(i64[:]), written(i64[:]), returns=i64)
 def _weigh(time_us, power_mw, ceiling_mw, max_gap_us, last, level, weight):
     """Give every reading but the last its weight, whose weight is kept in ``last``; returns how many.
 

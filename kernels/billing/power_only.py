@@ -20,7 +20,7 @@ from wattshed.kernels.billing.histogram import BEFORE, BEFORE_T, HELD, SEEN_T, t
 from wattshed.kernels.billing.histogram import pour as into_bin
 from wattshed.kernels.billing.layout import Diagnostics, GpuState
 from wattshed.kernels.billing.reconcile import MOST_HNJ, follow, is_reading
-from wattshed.kernels.entry import b1, i32, i64, kernel, rows, u32
+from wattshed.kernels.entry import b1, i32, i64, kernel, rows, u32, written
 from wattshed.kernels.fetching import fetch
 from wattshed.kernels.jit import jit
 
@@ -228,8 +228,9 @@ def _book_gpu(
 
 BOOK_GPU = {
     times.dtype: kernel(
-        i64[:, :], times[:], i64[:], i64[:], i32[:], i64[:], i64, i64[:], rows(GpuState), rows(Diagnostics),
-        i64, i64, i64, b1, i64[:], u32[:, :], i64[:], name=f"book_gpu_{times.dtype.name}",
+        i64[:, :], times[:], i64[:], i64[:], i32[:], i64[:], i64, written(i64[:]), written(rows(GpuState)),
+        written(rows(Diagnostics)), i64, i64, i64, b1, written(i64[:]), written(u32[:, :]), written(i64[:]),
+        name=f"book_gpu_{times.dtype.name}",
     )(_book_gpu)
     for times in (u32, i64)
 }  # fmt: skip

@@ -47,7 +47,7 @@ from wattshed.kernels.billing.layout import (
 from wattshed.kernels.billing.settling import all_final, begun_anew, by_power, close, settle_by_power, uncover
 from wattshed.kernels.billing.trusting import follow_level
 from wattshed.kernels.billing.verdicts import take_counter
-from wattshed.kernels.entry import b1, i32, i64, kernel, rows
+from wattshed.kernels.entry import b1, i32, i64, kernel, rows, written
 from wattshed.kernels.jit import jit
 from wattshed.kernels.records import blank
 
@@ -269,8 +269,8 @@ def _merge_gpu(readings: _Readings, lo: int, hi: int, books: Books, closing: boo
 
 
 @kernel(
-    i64[:], i64[:], i32[:], i32[:], i64[:], rows(GpuState), rows(Diagnostics), rows(Open), i64[:], i64[:],
-    i64[:], b1, i64[:, :], i64[:], i64[:],
+    i64[:], i64[:], i32[:], i32[:], i64[:], written(rows(GpuState)), written(rows(Diagnostics)), written(rows(Open)),
+    i64[:], i64[:], i64[:], b1, written(i64[:, :]), written(i64[:]), written(i64[:]),
 )  # fmt: skip
 def _merge(  # type: ignore[no-untyped-def]
     offsets, time_us, power_mw, instant_mw, counter_mj, state, diagnostics, stretches, ceiling_mw, limit_mw,

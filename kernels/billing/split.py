@@ -49,7 +49,7 @@ from wattshed.kernels.billing.usage import (
     pass_edge,
     usage_rows,
 )
-from wattshed.kernels.entry import b1, f64, i64, kernel
+from wattshed.kernels.entry import b1, f64, i64, kernel, written
 from wattshed.kernels.entry import rows as records
 from wattshed.kernels.jit import jit
 
@@ -259,7 +259,7 @@ def _split_gpu(
 
 @kernel(
     i64[:], i64[:], i64[:], i64[:], i64[:], i64[:], i64[:], i64[:], i64[:], i64[:], records(OwnerUse), i64[:], i64[:],
-    b1, i64[:, :], f64[:], i64[:, :], i64[:, :],
+    b1, written(i64[:, :]), written(f64[:]), written(i64[:, :]), written(i64[:, :]),
 )  # fmt: skip
 def _split(  # type: ignore[no-untyped-def]
     starts, counts, t0, t1, energy, begin_mw, end_mw, hole, idle_mw, rows_of, row, by_start, by_end,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wattshed.kernels import threads
-from wattshed.kernels.entry import i32, i64, kernel, u32
+from wattshed.kernels.entry import i32, i64, kernel, u32, written
 from wattshed.kernels.jit import jit
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _look(offsets, times, time_at, base_us, power_mw, power_at, gpu, ceiling, ca
 
 _LOOK = {
     times.dtype: kernel(
-        i64[:, :], times[:], i64[:], i64[:], i32[:], i64[:], i64, i64, i64[:], i64[:, :, :],
+        i64[:, :], times[:], i64[:], i64[:], i32[:], i64[:], i64, i64, written(i64[:]), written(i64[:, :, :]),
         name=f"look_{times.dtype.name}",
     )(_look)
     for times in (u32, i64)

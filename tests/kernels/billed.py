@@ -11,14 +11,14 @@ from tests.kernels.test_messages import directory, stream
 from tests.kernels.test_plain import laid_out
 from wattshed.agent.traces.native.segment import SCHEMA_MESSAGE
 from wattshed.kernels import bandwidth, checksums, columns, quantiles
-from wattshed.kernels.billing import block_sums
 from wattshed.kernels.billing.histogram import PowerHistogram
-from wattshed.kernels.billing.layout import DIAGNOSTICS
-from wattshed.kernels.billing.power_runs import book_power_only
+from wattshed.kernels.billing.owner_sweep import Holders
+from wattshed.kernels.billing.power_runs import book_power_only, book_runs
 from wattshed.kernels.billing.reconcile import merge, new_state
 from wattshed.kernels.billing.split import split
+from wattshed.kernels.billing.whole_windows import Looks
 
-GPUS, WINDOWS, SIZE = 3, 12, 16
+GPUS, WINDOWS = 3, 12
 _LIMITS = tuple(np.full(GPUS, value, np.int64) for value in (CEILING, -1, GAP))
 
 
@@ -78,7 +78,7 @@ def _live(draw, between):
 
 
 def _power_only(draw, packed):
-    """Power alone, as it lies in a file; once at a stretch, and once as if a device had summed its blocks."""
+    """Power alone, as it lies in a file."""
     many = []
     for window in range(3):
         times = [window * 10**9 + sum(draw.choices([0, 500_000, 500_000, GAP + 1], k=i + 1)[:1]) + i * 500_000
@@ -89,26 +89,25 @@ def _power_only(draw, packed):
     booked = book_power_only(run, state, _LIMITS[0], _LIMITS[2], np.array([70_000, -1, 0]), powers)
     out = [booked.energy_hnj, booked.static_hnj, booked.diagnostics.tolist(), state.tolist()]
     out.append([one.quantiles() for one in powers])
-    count = int((run.offsets[:, 1] - run.offsets[:, 0]).sum())
-    times, power = np.zeros(count, np.int64), np.zeros(count, np.int32)
-    block_sums.LAY_OUT[run.times.dtype](*run, 0, 0, times, power)
-    blocks = -(-count // SIZE)
-    sums, taken = np.zeros((blocks, block_sums.FIELDS), np.int64), np.zeros(blocks, np.bool_)
-    steady = np.arange(count, dtype=np.int64) * 500_000, np.full(count, 300_000, np.int32)
-    sums[:] = 0
-    sums[:, block_sums.ENERGY] = 600_000 * 500_000 * (SIZE - 1)
-    sums[:, [block_sums.LOW, block_sums.HIGH]] = 300_000
-    sums[:, block_sums.LONGEST] = 500_000
-    sums[1::2, block_sums.LOW] = 0  # not good: walked
-    place, sum_of = np.zeros(1, np.int64), np.zeros(3, np.int64)
-    power_of, one, happened = PowerHistogram(), new_state(1), np.zeros(1, DIAGNOSTICS)
-    power_of.make_room(300_000)
-    last, bins = power_of.last, power_of.bins
-    block_sums.join_gpu(*steady, SIZE, sums, taken, place, one, happened, CEILING, GAP, 0, True, last, bins, sum_of)
-    block_sums.pour_taken(*steady, SIZE, taken, bins)
+    return out
+
+
+def _held(packed):
+    """Power alone of a GPU that somebody holds for some of the time: most of its blocks are taken as they are."""
+    many = [[[((w * 50 + i) * 500_000, 300_000 if i % 20 < 15 else 60_000 + i) for i in range(50)]] for w in range(4)]
+    holders = Holders(
+        np.array([0, 1]), np.array([7_000_001]), np.array([61_000_003]), np.array([400_000]), np.array([900_000]),
+        np.array([-1]), np.array([1], np.int8), [np.arange(4) * 25_000_000],
+    )  # fmt: skip
+    state, power = new_state(1), PowerHistogram(few=9)
+    limits = np.array([CEILING]), np.array([GAP]), np.array([70_000])
+    run, carried = laid_out(many, packed), np.array([[-1, -1, -1]])
+    looks = Looks.through(run, limits[0], carried)
+    booked = book_runs([run], state, *limits, [power], holders)
     return [
-        *out, times.tolist(), power.tolist(), taken.tolist(), sum_of.tolist(), last.tolist(), one.tolist(),
-        happened.tolist(), power_of.quantiles(), power_of.total_us(),
+        looks.first_us.tolist(), looks.good_us.tolist(), looks.still_us.tolist(), carried.tolist(),
+        booked.energy_hnj, booked.static_hnj, booked.diagnostics.tolist(), *(part.tolist() for part in booked.parts),
+        state.tolist(), power.quantiles(), power.total_us(),
     ]  # fmt: skip
 
 
@@ -122,7 +121,9 @@ def billed(between=lambda _window: None):
     words = np.arange(1_000, dtype=np.int64)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(quantiles, "_GUESS_FROM", 1_000)
-        guessed = quantiles.quantiles(*node(3, 4_000), GAP, (10_000, 500_000, 990_000)).tolist()
+        time_us, power_mw, rows = node(3, 4_000, broken=0.0)
+        narrow = time_us, power_mw // 8, rows  # few rows make a guess that is wide
+        guessed = quantiles.quantiles(*narrow, GAP, (10_000, 500_000, 990_000)).tolist()
     weighed = PowerHistogram(few=9)
     weighed.extend(np.arange(99, dtype=np.int64) * 500_000, np.arange(99, dtype=np.int32) % 7 * 50_000, CEILING, GAP)
     return {
@@ -131,6 +132,7 @@ def billed(between=lambda _window: None):
         "live": _live(draw, between),
         "words": _power_only(draw, packed=True),
         "full": _power_only(draw, packed=False),
+        "held": [_held(packed) for packed in (True, False)],
         "dealt": (order.tolist(), offsets.tolist()),
         "directory": (table.tolist(), end, intact),
         "read": [bandwidth.read_once(words, streams) for streams in (1, 2)],

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from wattshed.kernels import load
-from wattshed.kernels.entry import Kernel, b1, f64, i32, i64, kernel, rows, u8, u64
+from wattshed.kernels.entry import Kernel, b1, f64, i32, i64, kernel, rows, u8, u64, written
 from wattshed.kernels.records import blank
 
 
@@ -28,7 +28,7 @@ def made(monkeypatch):
 
 @pytest.fixture
 def scaled(made):
-    @kernel(i32[:], i64, b1, i64[:, :], returns=i64)
+    @kernel(i32[:], i64, b1, written(i64[:, :]), returns=i64)
     def scaled(values, factor, up, out):
         for i in range(len(values)):
             out[0, i] = np.int64(values[i]) * factor + up
@@ -69,8 +69,17 @@ def test_whatever_does_not_fit_is_named(scaled, args, why):
         scaled(*args)
 
 
+def test_what_is_written_into_is_not_read_only(scaled):
+    out = np.zeros((1, 3), np.int64)
+    out.flags.writeable = False
+    with pytest.raises(ValueError, match=r"^out of test_entry\.scaled is written into, and is read-only$"):
+        scaled(VALUES, 1, True, out)
+    with pytest.raises(TypeError, match="values of"):  # what is of another kind is said first
+        scaled(VALUES.astype(np.int64), 1, True, out)
+
+
 def test_records_are_written_back_and_words_wrap_in_silence(made):
-    @kernel(rows(Purse), u8[:], u64, f64, returns=u64)
+    @kernel(written(rows(Purse)), u8[:], u64, f64, returns=u64)
     def spend(purse, amounts, word, share):
         for k in range(len(purse)):
             purse[k].coins -= np.int64(amounts[k]) + int(share)
