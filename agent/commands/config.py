@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     InputError
         The checked file cannot be used.
     """
-    from wattshed.agent.config_sources import load  # noqa: PLC0415  (cheap to parse the command line)
+    from wattshed.agent.config import load  # noqa: PLC0415  (cheap to parse the command line)
 
     if arguments.check is not None:
         # The file alone: what the environment of this shell says does not make a file right or wrong.

@@ -9,8 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wattshed.agent.commands.config import example, markdown
-from wattshed.agent.config import Config
-from wattshed.agent.config_sources import load
+from wattshed.agent.config import Config, load
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.keys import keys
 

@@ -45,7 +45,7 @@ def test_who_administrators_are(caplog):
 
 
 def test_a_socket_must_be_a_path(tmp_path):
-    from wattshed.agent.config_sources import load
+    from wattshed.agent.config import load
 
     path = tmp_path / "c.toml"
     path.write_text('state_dir = "/x"\ncache_dir = "/x"\n[history]\nsocket = "api.sock"\n')
