@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from textwrap import wrap
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from rich.console import Console
+    from rich.text import Text
 
 EXTRA = 5
 _GAP = 1
@@ -90,8 +90,7 @@ def print_facts(console: Console, facts: Mapping[str, str]) -> None:
 
     indent = max(map(len, facts), default=0) + 2
     for name, fact in facts.items():
-        for number, line in enumerate(Text(fact).wrap(console, max(console.width - indent, indent)) if fact else ()):
-            line.rstrip()
+        for number, line in enumerate(_folded(console, fact, max(console.width - indent, indent)) if fact else ()):
             heading = ("" if number else name).ljust(indent)
             console.print(Text.assemble((heading, "dim"), line), soft_wrap=True)
 
@@ -99,8 +98,17 @@ def print_facts(console: Console, facts: Mapping[str, str]) -> None:
 def print_notes(console: Console, notes: Sequence[str]) -> None:
     """Print what must be known to read a table, below it."""
     console.print()
-    for line in (line for note in notes for line in wrap(note, console.width)):
-        console.print(line, style="dim", soft_wrap=True)
+    for line in (line for note in notes for line in _folded(console, note, console.width)):
+        console.print(line, style="dim")
+
+
+def _folded(console: Console, text: str, width: int) -> Iterator[Text]:
+    """Fold a text at its spaces into lines of so many cells: some letters are two cells wide."""
+    from rich.text import Text  # noqa: PLC0415
+
+    for line in Text(text).wrap(console, width):
+        line.rstrip()
+        yield line
 
 
 def _shortened(text: str, width: int, *, middle: bool) -> str:

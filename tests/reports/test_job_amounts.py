@@ -1,5 +1,6 @@
 """Money and carbon of one job: of this run alone, with what is not known of it."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -107,3 +108,31 @@ def test_what_a_short_job_cost_is_not_rounded_to_nothing():
     tariffs = Tariffs(constant("price", "0.3", "EUR"), constant("carbon", "400"), None, "EUR")
     facts = facts_of(amounts_of(source, job(energy_j="15590", sigma_j=300.0), tariffs))
     assert facts == {"cost": "0.00130 ± 0.00005 EUR", "carbon": "1.73 ± 0.07 g CO2e"}
+
+
+@pytest.mark.parametrize(
+    ("grams", "marginal", "shown"),
+    [
+        ("999.9", False, "1,000 ± 20 g CO2e"),
+        ("1000", False, "1.000 ± 0.020 kg CO2e"),
+        ("1000", True, "1.000 ± 0.020 kg CO2"),
+        ("12", True, "12.00 ± 0.24 g CO2"),
+    ],
+)
+def test_carbon_of_a_kilogram_and_more_is_in_kilograms(grams, marginal, shown):
+    carbon = replace(constant("carbon", grams), marginal=marginal)
+    found = amounts_of(Reporting([row(ONE, 1)]), ONE | {"sigma_j": 0.01 * KWH_J}, Tariffs(carbon=carbon))
+    assert facts_of(found) == {"marginal carbon" if marginal else "carbon": shown}
+    keys = ("marginal_co2_g", "marginal_co2_sigma_g") if marginal else ("co2e_g", "co2e_sigma_g")
+    assert list(document_of(found)) == [*keys, "no_carbon_j", "currency", "tariffs"]
+
+
+def test_the_total_of_a_run_is_of_its_rows_and_its_doubt_is_the_jobs():
+    parts = {"static_j": "2", "dynamic_j": "3", "active_s": 4.5, "held_s": 0.25}
+    found = amounts_of(Reporting([row(ONE, 1, **parts), row(BEFORE, 9), row(ONE, 3, **parts)]), ONE, Tariffs())
+    assert found["total"] == {
+        "jobs": 1, "energy_j": str(4 * KWH_J), "static_j": "4", "dynamic_j": "6", "sigma_j": ONE["sigma_j"],
+        "active_s": 9.0, "held_s": 0.5,
+    }  # fmt: skip
+    none = amounts_of(Reporting([row(BEFORE, 9)]), ONE, Tariffs())
+    assert (none["rows"], none["total"]["sigma_j"], none["total"]["energy_j"]) == ([], 0.0, "0")

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.reports.made_up import MARCH_S, report, row
+from tests.reports.documents import Terminal
+from tests.reports.made_up import MARCH_S, day_of_prices, report, row
 from wattshed.agent.inputs.opencost import Allocation
 from wattshed.agent.inputs.tariffs.steps import CARBON, CARBON_UNIT, PRICE, PUE, Tariff
 from wattshed.agent.reports.amounts import IDLE, Tariffs, priced, with_gpu_hours, with_opencost
 from wattshed.agent.reports.notes import INCOMPLETE
-from wattshed.agent.reports.sheet import TOTAL, sheet_of
+from wattshed.agent.reports.sheet import TOTAL, print_sheet, sheet_of
 from wattshed.agent.wire.parts import hnj_of
 
 KWH_HNJ = 7_200_000_000_000_000
@@ -110,3 +111,43 @@ def test_what_opencost_says_is_taken_for_the_time_of_the_report(allocated, begin
     shown = [Decimal(one["opencost_gpu_cost"] or 0) for one in found["rows"]]
     assert Decimal(found["total"]["opencost_gpu_cost"]) == sum(shown)
     assert hnj_of(found["total"]["energy_j"]) == 15 * KWH_HNJ // 3_600_000
+
+
+@pytest.mark.parametrize("said", [{"since_s": None, "until_s": None}, {"since_s": 0, "until_s": 10**10}])
+def test_a_report_of_all_time_has_all_that_opencost_says_up_to_now(said):
+    document = priced(report([row("a", 5)], by="namespace"), Tariffs()) | said
+    now_us = round(document["now_s"]) * 10**6
+    made = [Allocation("a", 0, 1_000_000, Decimal(3)), Allocation("a", now_us - 10**6, now_us + 10**6, Decimal(4))]
+    assert with_opencost(document, made)["total"]["opencost_gpu_cost"] == "5"
+
+
+def test_columns_of_a_report_go_in_their_order_as_the_terminal_narrows(monkeypatch):
+    tariffs = Tariffs(
+        Tariff.constant(PRICE, Decimal("0.21"), "EUR/kWh"), Tariff.constant(CARBON, Decimal(350), CARBON_UNIT),
+        Tariff.constant(PUE, Decimal("1.3")), "EUR",
+    )  # fmt: skip
+    document = priced(report([row("ada", 10**9, sigma_j=10.0**7)]), tariffs)
+    sheet = sheet_of(with_gpu_hours(document, [(Decimal(2), report([row("ada", 5)]))]))
+    monkeypatch.setenv("TERM", "xterm")
+    gone, before = [], set()
+    for columns in range(200, 30, -1):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        out = Terminal()
+        print_sheet(sheet, out)
+        said = " ".join(out.lines()).partition(f"Not shown in {columns} columns: ")[2].partition(" (--csv")[0]
+        now = set(said.split(", ")) - {""}
+        assert before <= now
+        gone += sorted(now - before)
+        before = now
+    assert gone == ["GPU h", "idle", "± wall", "± EUR", "± CO2e", "wall kWh", "jobs", "± kWh", "GPU h EUR"]
+
+
+def test_who_is_not_named_is_unknown_and_what_has_no_value_is_a_dash():
+    hours = [(0, MARCH_S, 5), (1, MARCH_S + 3600, 7)]
+    document = priced(report([row("", 5), row("b", 7)], hours, 3600), Tariffs(day_of_prices("1"), currency="EUR"))
+    sheet = sheet_of(document)
+    assert [line["user"] for line in sheet.rows] == ["(unknown)", "b"]
+    assert sheet.rows[1]["EUR"].strip() == "-"
+    assert (sheet.rows[1]["± EUR"], sheet.total["EUR"][-1]) == ("-", "*")
+    assert "*" not in sheet.rows[0]["EUR"]
+    assert len(sheet.rows[0]["EUR"]) == len(sheet.total["EUR"]), "figures stand under each other beside a mark"

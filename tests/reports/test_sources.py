@@ -105,6 +105,24 @@ def test_flags_become_parameters_with_times_of_this_zone():
         params_of(flags("--until", "soon"))
 
 
+def test_every_flag_that_chooses_jobs_is_a_parameter_of_its_name():
+    names = ("user", "account", "partition", "namespace", "qos", "cluster", "host", "model", "job")
+    for name in names:
+        assert params_of(flags(f"--{name}", "x")) == {name: "x"}
+    assert params_of(flags(*(word for name in names for word in (f"--{name}", name)))) == {name: name for name in names}
+    assert params_of(flags()) == {}
+    parser = argparse.ArgumentParser()
+    add_filter_flags(parser, running=False)
+    assert params_of(parser.parse_args(["--user", ""])) == {"user": ""}
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--running"])
+
+
+@pytest.mark.parametrize("fraction", [0, 1, 50_000, 999_999])
+def test_a_time_keeps_its_microseconds(fraction):
+    assert params_of(flags("--since", f"1772323200.{fraction:06}")) == {"since": f"1772323200.{fraction:06}"}
+
+
 def stored(path):
     """Ask a history's own file."""
     return open_source(flags("--store", str(path)))

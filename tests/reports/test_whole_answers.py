@@ -1,0 +1,170 @@
+"""Whole lines of jobs and of FOCUS: every column has what its name says, and nothing of another."""
+
+import csv
+import io
+import json
+from datetime import UTC, timedelta, timezone
+from decimal import Decimal
+
+import pytest
+
+from tests.reports.documents import MARCH_S, Terminal, gpu, job, job_document, jobs_document
+from tests.reports.made_up import KWH_J, day_of_prices, report, row
+from tests.reports.made_up import MARCH_S as FIRST_S
+from wattshed.agent.inputs.tariffs.steps import CARBON, PRICE, Tariff
+from wattshed.agent.reports import listing
+from wattshed.agent.reports.amounts import Tariffs
+from wattshed.agent.reports.figures import BOUNDARY
+from wattshed.agent.reports.focus import FocusNames, focus_rows
+from wattshed.agent.reports.one_job import print_job
+
+ONE = job(
+    job="slurm:7", name="train", user="ada", account="physics", partition="gpu", namespace="demo", qos="high",
+    cluster="c1", hosts=["n1", "n2"], hosts_expected=3, state="incomplete", start_s=MARCH_S + 0.5,
+    end_s=MARCH_S + 90_061.25, elapsed_s=90_060.75, gpus=4, energy_j="7200000.5", static_j="1800000", sigma_j=36_000.0,
+    dynamic_j="5400000.5", active_s=3600.0, held_s=1200.0, held_idle=0.25, mean_w=79.96, peak_w=701.25,
+    method="by time", flags=["lower_bound", "no_static"], run="77",
+)  # fmt: skip
+OTHER = job(2, cluster="c2")
+
+
+def test_a_job_for_machines_has_every_field_under_its_name():
+    out = io.StringIO()
+    listing.write_csv([ONE], out)
+    (found,) = csv.DictReader(io.StringIO(out.getvalue()))
+    expected = {
+        "job": "slurm:7", "name": "train", "user": "ada", "account": "physics", "partition": "gpu",
+        "namespace": "demo", "qos": "high", "cluster": "c1", "hosts": "n1,n2", "hosts_expected": "3",
+        "state": "incomplete", "start": "2026-03-01T00:00:00.500000Z", "end": "2026-03-02T01:01:01.250000Z",
+        "elapsed_s": "90060.75", "gpus": "4", "energy_kwh": "2.000000139", "energy_j": "7200000.5",
+        "static_j": "1800000", "dynamic_j": "5400000.5", "sigma_j": "36000.0", "active_s": "3600.0",
+        "held_s": "1200.0", "held_idle": "0.25", "mean_w": "79.96", "peak_w": "701.25", "method": "by time",
+        "flags": "lower_bound no_static", "boundary": "board", "run": "77",
+    }  # fmt: skip
+    assert list(found.items()) == list(expected.items())
+    out = io.StringIO()
+    listing.write_parsable([ONE], out)
+    assert out.getvalue() == "|".join(expected) + "\n" + "|".join(expected.values()) + "\n"
+
+
+def test_a_job_for_people_has_every_column_under_its_heading(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "400")
+    for out, begin, end in (
+        (Terminal(), "03-01 02:00", "03-02 03:01"), (io.StringIO(), "2026-03-01 02:00", "2026-03-02 03:01"),
+    ):  # fmt: skip
+        zone = timezone(timedelta(hours=2), "SITE")
+        listing.print_jobs(jobs_document(ONE, OTHER), out, note="There are more.", zone=zone, now_s=MARCH_S)
+        head, line, _, empty, *notes = out.lines() if isinstance(out, Terminal) else out.getvalue().splitlines()
+        shown = {
+            "job": "slurm:7", "name": "train", "user": "ada", "namespace": "demo", "account": "physics",
+            "partition": "gpu", "qos": "high", "cluster": "c1", "hosts": "n1,n2", "state": "incomplete 2/3",
+            "start": begin, "end": end, "elapsed": "1-01:01:00", "GPUs": "4", "energy": "≥2.000 ± 0.020 kWh",
+            "mean W": "80", "peak W": "701", "idle": "25%", "split": "by time", "flags": "lower_bound no_static",
+        }  # fmt: skip
+        assert head.split() == " ".join(shown).split()
+        assert line.split() == " ".join(shown.values()).split()
+        assert empty == ""
+        assert notes == [
+            "There are more.",
+            f"{BOUNDARY} Times: SITE.",
+            "≥: parts of some hosts are missing yet, the total is at least that.",
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize("state", ["waiting", "incomplete", "complete", "running"])
+@pytest.mark.parametrize("flags", [[], ["lower_bound"], ["no_static"]])
+@pytest.mark.parametrize("expected", [None, 3])
+def test_a_job_is_a_lower_bound_where_hosts_are_missing_or_a_flag_says_so(state, flags, expected):
+    one = job(state=state, flags=flags, hosts_expected=expected)
+    missing = state in {"waiting", "incomplete"}
+    assert listing.is_lower_bound(one) == (missing or flags == ["lower_bound"])
+    assert listing.state(one) == (f"{state} 1/3" if missing and expected else state)
+
+
+def test_columns_of_the_list_go_in_their_order_as_the_terminal_narrows(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    gone, before = [], set()
+    for columns in range(400, 40, -1):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        out = Terminal()
+        listing.print_jobs(jobs_document(ONE, OTHER), out, zone=UTC, now_s=MARCH_S)
+        said = " ".join(out.lines()).partition(f"Not shown in {columns} columns: ")[2].partition(" (--csv")[0]
+        now = set(said.split(", ")) - {""}
+        assert before <= now
+        gone += sorted(now - before)
+        before = now
+    assert gone == [
+        "split", "flags", "start", "qos", "partition", "hosts", "name", "peak W", "idle", "namespace", "elapsed",
+        "cluster", "mean W", "GPUs", "account",
+    ]  # fmt: skip
+
+
+def test_a_jobs_gpus_and_runs_have_every_column_under_its_heading():
+    two = gpu(1, host="n2", energy_j="9000", sigma_j=90.0, active_s=60.0, held_s=30.0, peak_w=None)
+    never = gpu(2, energy_j="0", sigma_j=0.0, active_s=0.0, held_s=0.0)
+    runs = [ONE | {"gpus": None}]
+    out = io.StringIO()
+    print_job(job_document(job(gpus=None), runs, [two, never], work="3 tokens/J"), out, zone=UTC, now_s=MARCH_S)
+    lines = out.getvalue().splitlines()
+    place = next(i for i, line in enumerate(lines) if line.startswith("host "))
+    uuid, model = "GPU-11111111-2222-3333-4444-55555555555", "NVIDIA H100 80GB HBM3"
+    assert [line.split() for line in lines[place : place + 3]] == [
+        ["host", "GPU", "model", "energy", "mean", "W", "peak", "W", "idle"],
+        ["n2", f"{uuid}1", *model.split(), "2.50", "±", "0.05", "Wh", "100", "-", "33%"],
+        ["n1", f"{uuid}2", *model.split(), "0", "±", "0", "mWh", "-", "701", "-"],
+    ]
+    assert lines[place + 3 : place + 5] == ["", "Earlier runs of it"]
+    assert [line.split() for line in lines[place + 5 : place + 7]] == [
+        ["start", "end", "elapsed", "energy", "hosts"],
+        ["2026-03-01", "00:00", "2026-03-02", "01:01", "1-01:01:00", "≥2.000", "±", "0.020", "kWh", "n1,n2"],
+    ]
+    text = "\n".join(lines)
+    assert "-, 4.00 GPU hours" in text
+    assert "work per joule  3 tokens/J" in lines
+    assert "at least that" not in text.partition("Earlier")[0]
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.4"])
+def test_a_row_of_focus_has_every_column_under_its_name(version):
+    one = row(
+        "slurm:7", 2 * KWH_J, job="slurm:7", hosts=["n2", "n1"], user="ada", account="physics", namespace="demo",
+        partition="gpu", qos="high", cluster="c1", job_name="train",
+    )  # fmt: skip
+    tariffs = Tariffs(
+        Tariff.constant(PRICE, Decimal("0.25"), "EUR/kWh"), Tariff.constant(CARBON, Decimal(300)), currency="EUR"
+    )
+    document = report([one], [(0, FIRST_S + 31 * 86_400, 2 * KWH_J)], 86_400, by="job")
+    (found,) = focus_rows(document, tariffs, FocusNames("Site", "Pub", "Iss", "Acc", "hall"), version=version).rows
+    provider, publisher = (
+        ("ProviderName", "PublisherName") if version == "1.2" else ("ServiceProviderName", "HostProviderName")
+    )
+    assert found == {
+        **dict.fromkeys(("BilledCost", "ContractedCost", "EffectiveCost", "ListCost"), "0.5"),
+        "BillingAccountId": "Acc", "BillingAccountName": "Acc", "BillingCurrency": "EUR",
+        "BillingPeriodStart": "2026-04-01T00:00:00Z", "BillingPeriodEnd": "2026-05-01T00:00:00Z",
+        "ChargeCategory": "Usage", "ChargeDescription": "GPU energy of slurm:7", "ChargeFrequency": "Usage-Based",
+        "ChargePeriodStart": "2026-04-01T00:00:00Z", "ChargePeriodEnd": "2026-04-02T00:00:00Z",
+        "ConsumedQuantity": "2", "ConsumedUnit": "kWh", "ContractedUnitPrice": "0.25", "ListUnitPrice": "0.25",
+        "PricingCategory": "Standard", "PricingQuantity": "2", "PricingUnit": "kWh", provider: "Site",
+        publisher: "Pub", "InvoiceIssuerName": "Iss", "RegionId": "hall", "RegionName": "hall",
+        "ResourceId": "slurm:7", "ResourceName": "train", "ResourceType": "GPU job", "ServiceCategory": "Compute",
+        "ServiceName": "GPU energy", "SkuId": "gpu-energy", "SkuPriceId": "gpu-energy-2026",
+        "SubAccountId": "physics", "SubAccountName": "physics", "x_EnergyJoules": str(2 * KWH_J),
+        "Tags": '{"user":"ada","partition":"gpu","qos":"high","cluster":"c1","hosts":"n1 n2"}',
+        "x_SigmaJoules": "144000", "x_Boundary": "gpu-board", "x_GramsCO2e": "600", "x_SpreadJoules": "0",
+        "x_UnpricedJoules": "0",
+    }  # fmt: skip
+    assert json.loads(found["Tags"])["hosts"] == "n1 n2"
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [("_idle", "GPU idle"), ("_unattributed", "GPU unattributed"), ("_other", "GPU jobs"), ("k8s:a/b", "GPU job")],
+)
+def test_the_kind_of_a_resource_says_whether_it_is_a_job(key, kind):
+    document = report([row(key, 5, job=key)], [(0, FIRST_S, 5)], 3600, by="job")
+    (found,) = focus_rows(document, Tariffs(day_of_prices("-2"), currency="EUR"), FocusNames()).rows
+    assert (found["ResourceType"], found["Tags"], found["ProviderName"]) == (kind, "", "site")
+    assert found["ResourceName"] == found["SubAccountId"] == found["x_GramsCO2e"] == ""
+    assert found["ListUnitPrice"].startswith("-")
