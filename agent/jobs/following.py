@@ -32,12 +32,18 @@ class Following:
         Told of looks that fail; the last answer stays.
     changed : callable
         Called, from the thread, whenever a job took or left a GPU.
+
+    Attributes
+    ----------
+    looks : int
+        How many did not fail so far.
     """
 
     def __init__(
         self, mapping: MappingDirectory, bell: Doorbell, faults: Faults, changed: Callable[[], object]
     ) -> None:
         self._mapping, self._bell, self._faults, self._changed = mapping, bell, faults, changed
+        self.looks = 0
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="wattshed-mapping", daemon=True)
         self._thread.start()
@@ -61,6 +67,7 @@ class Following:
                 if self._mapping.scan() != before:
                     self._changed()
                 failed = False
+                self.looks += 1
             if failed:
                 self._bell.wait(AGAIN_S)
             else:

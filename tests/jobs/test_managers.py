@@ -38,7 +38,7 @@ def billed(tmp_path):
         slurm = Slurm(now, "n1", folder, squeue=(), mig=mig)
         opened.append(slurm)
         until = time.monotonic() + 5
-        while not slurm._folder.answers:
+        while not slurm._folder.looks:
             assert time.monotonic() < until
             time.sleep(0.005)
         time.sleep(0.02)  # the window begins after the lines were written

@@ -37,8 +37,8 @@ def test_both_say_the_same_of_every_process_here(processes):
                 started_s, name = theirs.create_time(), theirs.name()
         except psutil.Error:
             continue
-        if ours is None or not theirs.is_running():
-            continue
+        if ours is None or not theirs.is_running() or name.startswith("kworker/"):
+            continue  # a worker of the kernel is called by what it does at the moment
         assert ours.key[2] == round(since_boot * ticks)
         assert ours.started_us / 1e6 == pytest.approx(started_s, abs=1.1)  # psutil's boot time is in whole seconds
         assert processes.uid(ours) == uid
