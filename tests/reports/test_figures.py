@@ -70,6 +70,17 @@ def test_times_and_lengths():
     assert figures.moment(1_772_323_200, UTC, year=2027) == "2026-03-01"
 
 
+@given(st.integers(0, 400), st.integers(0, 23), st.sampled_from([0, 1, 58, 59]), st.sampled_from([0, 1, 58, 59]))
+def test_a_length_of_time_is_its_days_hours_minutes_and_seconds(days, hours, minutes, seconds):
+    whole = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+    assert figures.elapsed(whole + 0.9) == (f"{days}-" if days else "") + f"{hours:02}:{minutes:02}:{seconds:02}"
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(86_399, "23:59:59"), (86_400, "1-00:00:00"), (172_799, "1-23:59:59")])
+def test_a_day_ends_with_its_last_second(seconds, text):
+    assert figures.elapsed(seconds) == text
+
+
 def test_powers():
     assert [figures.watts(value) for value in (None, 0.04, 9.96, 1234.5)] == ["-", "0.0", "10.0", "1,234"]
 

@@ -140,7 +140,7 @@ def test_bars_lie_within_the_plot(rows, nobody):
         assert bar.label == bar.name if len(bar.name) <= 34 else (len(bar.label), bar.label[-1]) == (34, "…")
         assert bar.name.startswith(bar.label.removesuffix("…"))
         for at, value in ((bar.low, max(used_j - doubt_j, 0)), (bar.width, used_j), (bar.high, used_j + doubt_j)):
-            assert at == pytest.approx(value / (longest or 1) * 100, rel=1e-6, abs=1e-6)
+            assert at == pytest.approx(value / (longest or 1) * 100, rel=1e-9, abs=1e-9)
         assert 0 <= bar.low <= bar.width + 1e-9
         assert bar.width <= bar.high + 1e-9 <= 100 + 2e-9
 

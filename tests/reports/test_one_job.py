@@ -94,6 +94,7 @@ def test_it_fits_the_terminal(shown, columns):
     document = job_document(long, [job(2)], [gpu(i, host="h" * 60) for i in range(3)], HOURS * 1)
     lines = shown(document, columns)
     assert max(map(cell_len, lines[1:])) <= columns  # the heading is whole, whatever the job is called
+    assert lines[0] == "slurm:1843001  " + "x" * 200
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -109,6 +110,8 @@ def test_a_steady_hour_is_no_curve():
     assert power_line(HOURS[:1]) == ""
     assert power_line([]) == ""
     assert power_line([(0.0, 0.0, 1.0)]) == ""
+    assert power_line(HOURS[1:3]) == "", "one mean and a gap"
+    assert power_line(HOURS[3:5]) == "▇█ 0 to 400 W, 01:00:00 each"
 
 
 @given(

@@ -13,10 +13,11 @@ from tests.reports.made_up import KWH_J, day_of_prices, report, row
 from tests.reports.made_up import MARCH_S as FIRST_S
 from wattshed.agent.inputs.tariffs.steps import CARBON, PRICE, Tariff
 from wattshed.agent.reports import listing
-from wattshed.agent.reports.amounts import Tariffs
+from wattshed.agent.reports.amounts import Tariffs, priced
 from wattshed.agent.reports.figures import BOUNDARY
 from wattshed.agent.reports.focus import FocusNames, focus_rows
 from wattshed.agent.reports.one_job import print_job
+from wattshed.agent.reports.sheet import print_sheet, sheet_of
 
 ONE = job(
     job="slurm:7", name="train", user="ada", account="physics", partition="gpu", namespace="demo", qos="high",
@@ -168,3 +169,68 @@ def test_the_kind_of_a_resource_says_whether_it_is_a_job(key, kind):
     assert (found["ResourceType"], found["Tags"], found["ProviderName"]) == (kind, "", "site")
     assert found["ResourceName"] == found["SubAccountId"] == found["x_GramsCO2e"] == ""
     assert found["ListUnitPrice"].startswith("-")
+
+
+LONG = {name: name[0] * 40 for name in ("job", "user", "account", "host", "gpu", "model", "hosts")}
+
+
+def printed_at(columns, monkeypatch, show, *args):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    out = Terminal()
+    show(*args, out)
+    return out.lines()
+
+
+def print_long_jobs(out):
+    one = job(**{name: LONG[name] for name in ("job", "user", "account")}, name="")
+    listing.print_jobs(jobs_document(one), out, zone=UTC, now_s=MARCH_S)
+
+
+def print_long_job(out):
+    gpus = [gpu(**{name: LONG[name] for name in ("host", "gpu", "model")})]
+    print_job(job_document(job(), [job(hosts=[LONG["hosts"]])], gpus), out, zone=UTC, now_s=MARCH_S)
+
+
+def print_long_report(out):
+    print_sheet(sheet_of(priced(report([row(LONG["user"], KWH_J)]), Tariffs())), out)
+
+
+@pytest.mark.parametrize(
+    ("show", "first", "least"),
+    [
+        (print_long_jobs, "job", {"job": 14, "user": 6, "account": 5}),
+        (print_long_job, "host", {"host": 8, "GPU": 12, "model": 8}),
+        (print_long_job, "start", {"hosts": 8}),
+        (print_long_report, "user", {"user": 12}),
+    ],
+)
+def test_how_far_names_are_cut_before_a_column_goes(monkeypatch, show, first, least):
+    shortest = dict.fromkeys(least, 40)
+    for columns in range(200, 19, -1):
+        lines = printed_at(columns, monkeypatch, show)
+        place = next(i for i, line in enumerate(lines) if line.split()[:1] == [first] and i + 1 < len(lines))
+        for name, text in zip(lines[place].split(), lines[place + 1].split(), strict=False):
+            for one in least:  # a heading may be cut with its column
+                if "…" in text and one.startswith(name.rstrip("…")):
+                    shortest[one] = min(shortest[one], len(text))
+        hosts = lines[place + 1].split()[-1]
+        if "hosts" in least and "…" in hosts:
+            shortest["hosts"] = min(shortest["hosts"], len(hosts))
+    assert shortest == least
+
+
+@pytest.mark.parametrize(
+    ("years", "begin", "end"), [(0, "03-01 00:00", "03-02 01:01"), (1, "2026-03-01", "2026-03-02")]
+)
+@pytest.mark.parametrize("clock", ["told", "its own"])
+def test_earlier_runs_of_this_year_are_told_without_it_and_of_others_without_the_hour(
+    monkeypatch, years, begin, end, clock
+):
+    now_s = MARCH_S + years * 366 * 86_400
+    monkeypatch.setattr("time.time", lambda: now_s if clock == "its own" else 0.0)
+    given = now_s if clock == "told" else None
+    lines = printed_at(100, monkeypatch, lambda out: print_job(job_document(job(), [ONE]), out, zone=UTC, now_s=given))
+    assert lines[lines.index("Earlier runs of it") + 2].startswith(f"{begin}  {end}".replace("  ", " "))
+    jobs = printed_at(300, monkeypatch, lambda out: listing.print_jobs(jobs_document(ONE), out, zone=UTC, now_s=given))
+    assert f" {begin} {end} " in jobs[1]
