@@ -280,9 +280,10 @@ def _configure_kernels(path: Path | None) -> None:
     from wattshed.agent.config import load, source_of
 
     if source_of(path, os.environ) is not None:
-        config = load(path, os.environ).config
+        config = load(path, os.environ, keeps=False).config
         os.environ["WATTSHED_JIT"] = config.jit
-        os.environ.setdefault("NUMBA_CACHE_DIR", config.cache_dir)
+        if config.cache_dir:
+            os.environ.setdefault("NUMBA_CACHE_DIR", config.cache_dir)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -292,7 +292,9 @@ class Loaded:
     warnings: tuple[str, ...] = ()
 
 
-def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> Loaded:
+def load(
+    path: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any] | None = None, *, keeps: bool = True
+) -> Loaded:
     """Read file, environment and flags, each over the one before.
 
     Parameters
@@ -303,6 +305,8 @@ def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]
         ``WATTSHED_<KEY>`` or ``WATTSHED_<TABLE>_<KEY>``; lists are separated by commas.
     flags : mapping of key -> value
         Dotted keys (``"log.level"``); None means that the flag was not given.
+    keeps : bool
+        Whether a place for files is needed. False leaves ``state_dir`` and ``cache_dir`` empty where nothing names one.
 
     Raises
     ------
@@ -326,7 +330,7 @@ def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]
         if given is not None:
             at = tuple(dotted.split("."))
             config = _replaced(config, at, value(at, *known[at], given, Flag(_FLAGS.get(dotted, f"--{dotted}"))))
-    return Loaded(_with_folders(config, environ), source, tuple(warnings))
+    return Loaded(_with_folders(config, environ, keeps=keeps), source, tuple(warnings))
 
 
 def source_of(path: Path | None, environ: Mapping[str, str]) -> Path | None:
@@ -345,7 +349,7 @@ def _replaced(tree: Any, at: tuple[str, ...], new: Any) -> Any:
     return dataclasses.replace(tree, **{at[0]: new})
 
 
-def _with_folders(config: Config, environ: Mapping[str, str]) -> Config:
+def _with_folders(config: Config, environ: Mapping[str, str], *, keeps: bool) -> Config:
     """Fill in the two folders: configured, else systemd's, else the user's own."""
 
     def folder(configured: str, systemd: str, xdg: str, below_home: str, key: str) -> str:
@@ -357,6 +361,8 @@ def _with_folders(config: Config, environ: Mapping[str, str]) -> Config:
             return str(Path(environ[xdg]) / "wattshed")
         if Path(environ.get("HOME", "")).is_absolute():
             return str(Path(environ["HOME"]) / below_home / "wattshed")
+        if not keeps:
+            return ""
         raise InputError(f"nowhere to keep files: neither {systemd}, {xdg} nor HOME is set; set {key}")
 
     return dataclasses.replace(

@@ -3,6 +3,7 @@
 What a fixture needs of the product is imported by the fixture: a test of one room does not wait for the others.
 """
 
+import math
 import os
 from pathlib import Path
 
@@ -36,9 +37,12 @@ def _no_waiting_for_the_disk():
     they are synced, in which order, and what becomes of a slow disk, is tested by looking at the calls
     (``tests/accounts/test_books.py``); processes that a test starts do wait.
     """
+    from wattshed.agent.accounts import state
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: None)
         patch.setattr(os, "fdatasync", lambda _: None)
+        patch.setattr(state, "SLOW_S", math.inf)
         yield
 
 

@@ -63,6 +63,15 @@ def test_a_configuration_says_where_kernels_are_looked_for_and_the_environment_g
     assert refused.stderr.startswith(f"wattshed: {file}:1:")
 
 
+def test_who_only_compiles_needs_no_place_for_a_state(tmp_path):
+    """As a service's own user, who has no home; `run` would have to keep its totals somewhere."""
+    file = tmp_path / "config.toml"
+    file.write_text('jit = "off"\n')
+    homeless = {"HOME": "", "XDG_STATE_HOME": "", "XDG_CACHE_HOME": "", "NUMBA_CACHE_DIR": str(tmp_path)}
+    warmed = wattshed("warm", "--config", str(file), **homeless)
+    assert (warmed.returncode, warmed.stdout) == (0, "")
+
+
 def test_a_folder_that_is_refused_is_named_with_the_reason(tmp_path):
     (tmp_path / "file").write_text("")
     given = {"WATTSHED_CACHE_DIR": str(tmp_path / "file" / "below"), "WATTSHED_JIT": "auto"}

@@ -318,7 +318,7 @@ def test_stopped_or_reloaded_before_the_first_window(tmp_path):
         agent.process.send_signal(signal.SIGHUP)
         agent.wait(lambda: "GPUs through" in agent.log)
         assert agent.get("/-/ready")[0] == 503
-        assert agent.stop() == 0
+        assert agent.stop() == 0, agent.log
     assert "ending before the first window" in agent.log
 
 

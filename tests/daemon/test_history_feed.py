@@ -117,8 +117,7 @@ def test_power_over_time_of_each_job_has_the_energy_of_its_parts(tmp_path_factor
             if why == "save":
                 continue
         n += 1
-    life.written()
-    life.die()
+    life.end(windows[-1].end_us)
     database = Database(folder / "history.db", read_only=True)
     ended = database.rows("SELECT static_j + dynamic_j, static_r + dynamic_r, power FROM job WHERE end_us >= 0")
     database.close()

@@ -89,9 +89,11 @@ def test_samples_and_counter_agree_over_whole_lives(steps):
     lives = steps[9]["lives"]
     assert len(lives) == 6
     # A poll that comes late sees the counter late; of six lives not half have one at their begin or end.
-    assert median(life["samples_against_counter"] for life in lives) == pytest.approx(1, abs=0.02)
+    told = [life for life in lives if "samples_against_counter" in life]
+    assert len(told) >= 3, "a life that no poll saw before its begin tells nothing; of six not half"
+    assert median(life["samples_against_counter"] for life in told) == pytest.approx(1, abs=0.02)
     # The simulated card rests as soon as it can, and its clock stays up while a context is open.
-    assert all(life["tail_s"] < 0.3 for life in lives)
+    assert all(life["tail_s"] < 0.3 for life in told)
     assert lives[-1]["clock_open_mhz"] > lives[-1]["clock_idle_mhz"]
     assert lives[-1]["context_open_w"] < 100 < lives[-1]["load_w"]
 

@@ -1,8 +1,9 @@
 """What a query must give: the books' joules, with the slack that Prometheus' own arithmetic needs.
 
 ``increase`` misses what a series had at its first scrape, and extrapolates by half a scrape interval at either end:
-together less than what the owner draws within one scrape interval, at its highest power. ``rate`` over a window that
-a series fills is the difference of its last and first sample there by their distance, which is known exactly.
+together less than what the owner draws within one scrape interval, at its highest power. What a scrape shows ends with
+the last window that is accounted for, so two scrapes may be a window further apart than their times. ``rate`` over a
+window that a series fills is the difference of its last and first sample there by their distance, known exactly.
 """
 
 from collections import defaultdict
@@ -13,6 +14,8 @@ from tests.promql.two_hosts import ACCOUNTS, END_S, NAMESPACE, SCRAPE_S, USERS, 
 KWH = 1 / 3.6e6
 WHOLE = 10**9
 """Of a window that holds all that ever happened."""
+SHOWN_S = SCRAPE_S + 1
+"""Between what two scrapes show, at most."""
 
 
 def account(host, job):
@@ -74,7 +77,7 @@ class Truth:
                 key = group(host, job)
                 if key is not None and only(job):
                     found[key][0] += joules * times
-                    found[key][1] += SCRAPE_S * peaks[job, gpu] * times * (joules > 0)
+                    found[key][1] += SHOWN_S * peaks[job, gpu] * times * (joules > 0)
         return {key: (value, slack) for key, (value, slack) in found.items()}
 
     def power(self, group=everything, last_s=120, *, only=lambda job: True):
@@ -91,7 +94,7 @@ class Truth:
                     continue
                 came = not before.get((job, gpu))
                 found[key][0] += within[job, gpu] / last_s if came else watts
-                found[key][1] += SCRAPE_S * peaks[job, gpu] / last_s if came else 0.02 * watts
+                found[key][1] += SHOWN_S * peaks[job, gpu] / last_s if came else 0.02 * watts
         return {key: (value, slack) for key, (value, slack) in found.items()}
 
     def gpu_energy(self, group=everything, last_s=WHOLE, times=1.0):
