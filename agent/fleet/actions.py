@@ -87,7 +87,8 @@ def _plan_of(found: Estimate, sample: Sample, error: float) -> SamplingPlan | No
 
 def _plan_text(plan: SamplingPlan, error: float) -> str:
     spread = ", ".join(f"{name} {hosts}" for name, hosts in plan.allocation)
-    return f"an interval of ±{error:.3g} takes {plan.hosts} host{'' if plan.hosts == 1 else 's'}{': ' + spread if spread else ''}"
+    hosts = f"{plan.hosts} host{'' if plan.hosts == 1 else 's'}"
+    return f"an interval of ±{error:.3g} takes {hosts}{': ' + spread if spread else ''}"
 
 
 def plan(args: argparse.Namespace) -> int:
