@@ -103,7 +103,7 @@ class CollectServer:
             time_us=round(time.time() * 1e6),
             started_us=self._began_us,
             faults=dict(self._faults.counts),
-            unmetered="" if asked else "no agent was asked yet",
+            unmetered="" if asked else "no agent has been polled yet",
         )
 
 

@@ -312,7 +312,7 @@ class Daemon:
                 self._history.saved(self._accounts, now_us)
 
     def _publish(self, window: Window) -> None:
-        with self._faults.noting("publisher", then="the last good snapshot stays up"):
+        with self._faults.noting("publisher", then="serving the last good snapshot"):
             snapshot = self._publisher.publish(
                 self._accounts,
                 window,
@@ -338,7 +338,7 @@ class Daemon:
         self._unmetered = unmetered
         if unmetered:
             # A pause is reported by whatever failed; one that was there from the beginning is for somebody to look at.
-            LOG.log(logging.WARNING if self.metered else logging.ERROR, "nothing is metered: %s", unmetered)
+            LOG.log(logging.WARNING if self.metered else logging.ERROR, "not metering: %s", unmetered)
         else:
             LOG.info("ready: metering %s" if first else "metering %s again", counted(gpus, "GPU"))
         status = f"not metering: {unmetered}" if unmetered else f"metering {counted(gpus, 'GPU')}"

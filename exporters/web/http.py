@@ -99,7 +99,7 @@ class Server:
         self.jobs_trouble = ""
         self._watched = Watched(
             Path(web_config) if web_config else None,
-            lambda error: self._site.fault("web-config", f"{error}; the last good configuration stays in force"),
+            lambda error: self._site.fault("web-config", f"{error}; keeping the last good configuration"),
         )
         self._sockets: list[socket.socket] = []
         self._peers: dict[Peer, None] = {}
@@ -174,7 +174,7 @@ class Server:
         try:
             asyncio.run(self._main(started))
         except Exception:
-            log.exception("the HTTP server ended; restart wattshed to restore it")
+            log.exception("the HTTP server stopped unexpectedly; restart wattshed")
         finally:
             started.set()
 

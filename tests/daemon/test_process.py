@@ -154,7 +154,7 @@ def test_auto_falls_back_to_the_simulated_node_and_says_so(tmp_path):
     code, log = one.stop()
     assert code == 0
     assert "no NVIDIA driver" in log
-    assert log.count("the node is simulated, and stays so if a driver appears: restart then") == 2
+    assert log.count("still simulated; restart to use a driver that has appeared") == 2
     assert "SIMULATED" in log
 
 

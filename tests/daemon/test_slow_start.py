@@ -28,7 +28,7 @@ class Starved:
 
 
 READY = ["ready: metering 8 GPUs"]
-UNREAD = "nothing is metered: no GPU reports energy or power; `wattshed check` says why and what to do"
+UNREAD = "not metering: no GPU reports energy or power; `wattshed check` says why and what to do"
 
 
 @pytest.mark.parametrize(
