@@ -55,7 +55,8 @@ packages: $(VENV)/.test            ## wheels, sdist, deb and rpm into dist/
 lock:            ## resolve pyproject.toml into requirements/*.lock, with hashes
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group build -o requirements/run.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml \
-		--extra collect --extra kubernetes --extra otlp --extra top -c requirements/run.lock -o requirements/packages.lock
+		--extra collect --extra kubernetes --extra otlp --extra top -c requirements/run.lock \
+		--no-emit-package llvmlite --no-emit-package numba --no-emit-package tzdata -o requirements/packages.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group dev \
 		--extra bench --extra collect --extra kubernetes --extra otlp --extra plot --extra scale --extra top -c requirements/run.lock -o requirements/test.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra peers \

@@ -46,6 +46,7 @@ class GpuFacts:
     mig: bool = False
     boundary: str = "board"  # or "module": a superchip whose GPU does not tell its own energy, CPU included
     last_xid: int | None = None  # number of the last XID error; None: none was seen
+    xids: Mapping[int, int] = field(default_factory=dict)  # number of an XID error -> how often since the agent started
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,36 @@ class JobFacts:
     started_us: int
     ended_us: int | None = None
     method: str = ""  # how its dynamic energy was split: "alone", "utilisation", "share", "equal", ...
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessFacts:
+    """One process on a GPU. No more than its number: what it runs is for its own host to show, by that host's rules."""
+
+    job: str  # or _unattributed
+    pid: int
+    gpu_uuid: str
+    instance: str = ""  # "gpu-instance/compute-instance" under MIG
+    memory_bytes: int | None = None
+    started_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceFacts:
+    """One MIG instance, and how many of its GPU's SMs it has."""
+
+    uuid: str
+    gpu_uuid: str
+    instance: str
+    share: float  # 0 to 1
+
+
+@dataclass(frozen=True, slots=True)
+class Tenancy:
+    """Who is on the GPUs at the moment, and into what these are divided."""
+
+    processes: tuple[ProcessFacts, ...] = ()
+    instances: tuple[InstanceFacts, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +185,7 @@ class Snapshot:
     unmetered: str = ""
     history: HistoryFacts | None = None
     kernels: KernelFacts | None = None
+    tenancy: Tenancy = field(default_factory=Tenancy)
 
     @property
     def up(self) -> bool:

@@ -173,6 +173,7 @@ def _daemon(  # noqa: PLR0917 - called once, just above
         history=history,
         kernels=kernel_facts,
         between=between,
+        tenancy=source.tenancy,
     )
 
 

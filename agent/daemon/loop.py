@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from wattshed.agent.window import Event, Owner, Readings, Usage, Window
+from wattshed.exporters.snapshot import Tenancy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -137,6 +138,8 @@ class Daemon:
         In which form what bills runs.
     between : callable
         Called between two windows, with the one that was taken in: then that form may change.
+    tenancy : callable
+        Who is on the GPUs at the moment.
 
     Attributes
     ----------
@@ -164,13 +167,14 @@ class Daemon:
         history: HistoryFeed | None = None,
         kernels: Callable[[], KernelFacts | None] = lambda: None,
         between: Callable[[Window], None] = lambda _: None,
+        tenancy: Callable[[], Tenancy] = Tenancy,
     ) -> None:
         self._windows, self._resolver = windows, resolver
         self._accounts, self._calibrator, self._publisher = accounts, calibrator, publisher
         self._board, self._recorder, self._state = board, recorder, state
         self._notifier, self._faults, self._limits = notifier, faults, limits
         self._extra_faults, self._notes, self._fleet = extra_faults, notes, fleet
-        self._history, self._kernels, self._between = history, kernels, between
+        self._history, self._kernels, self._between, self._tenancy = history, kernels, between, tenancy
         self._stop = threading.Event()
         self._restored: Restored | None = None
         self._first_us: int | None = None
@@ -315,6 +319,7 @@ class Daemon:
                 fleet=self._fleet,
                 history=self._history.facts() if self._history is not None else None,
                 kernels=self._kernels(),
+                tenancy=self._tenancy(),
             )
             self._board.show(snapshot)
             self._tell(snapshot.unmetered, window)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
+from wattshed.exporters.snapshot import Tenancy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,6 +42,7 @@ class Source:
     close: Callable[[], None]
     notes: tuple[str, ...] = ()
     look: Callable[[], None] = lambda: None  # for GPUs that came; may be called from a signal handler
+    tenancy: Callable[[], Tenancy] = Tenancy
 
 
 def open_source(config: Config, host: str) -> Source:
@@ -177,6 +179,7 @@ def _metered(  # noqa: PLR0917 - called twice, just above
         lambda: {**sampler.faults, **resolver.faults()},
         closing.close,
         look=sampler.look,
+        tenancy=resolver.tenancy,
     )
 
 

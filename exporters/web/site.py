@@ -161,7 +161,7 @@ class WebSite:
         snapshot = self.snapshot()
         headers = (*SAFE, ("Cache-Control", "no-store"), ("Vary", "Accept, Accept-Encoding"))
         if path == "/api/v1/snapshot":
-            response = Response(200, JSON, api.document(snapshot, self.history.columns()), headers)
+            response = Response(200, JSON, api.document(snapshot, self.history.columns(), self.history.last_w), headers)
         else:
             writer = self._writers[path, openmetrics]
             families = self._dcgm if path == "/metrics/dcgm" else (*self._families(snapshot), *self._process())
