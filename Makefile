@@ -48,9 +48,9 @@ bench-all: $(VENV)/.test $(VENV)/.peers            ## every benchmark on an idle
 peers: $(VENV)/.test $(VENV)/.peers            ## measure with wattshed and its peers (wattshed bench accuracy); renew docs/accuracy.md
 	PYTHONPATH=$(abspath $(VENV)/peers) $(BIN)/python -m tests.peers.renew $(ARGS)
 
-packages: $(VENV)/.test            ## wheels, sdist, deb and rpm into dist/
-	$(BIN)/python -m build --no-isolation --outdir dist
-	$(BIN)/python deploy/packages/build.py --out dist
+packages: $(VENV)/.test            ## wheels, sdist, deb, rpm, Helm chart and their SHA256SUMS into dist/
+	rm -rf dist
+	$(BIN)/python -m deploy.packages.build --out dist
 
 lock:            ## resolve pyproject.toml into requirements/*.lock, with hashes
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group build -o requirements/run.lock
