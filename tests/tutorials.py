@@ -3,9 +3,9 @@
 ``python -m tests.tutorials`` writes what the commands show now into the pages.
 
 A block ``sh`` is run, and the block ``text`` right below it is what it shows; there, a line ``...`` stands for any
-lines. Titles say more: a block of commands with the title `OWN_TERMINAL` goes on beside the others; one with `ELSEWHERE` in its
-title is for machines that are not here, and tests.test_commands_in_documents reads it; an answer with the title
-`DIFFERS` has numbers that differ from run to run, so that only its words are compared.
+lines. Titles say more. Commands with the title `OWN_TERMINAL` go on beside the others; those whose title begins with
+`ELSEWHERE` are for machines that are not here (tests.test_commands_in_documents reads them). An answer with the title
+`DIFFERS` has numbers that differ from run to run: its words alone are compared.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 def run(text: str) -> list[str]:
     """Run all steps of a page; returns what each shows, an empty text of one that is for another machine."""
-    makes_run = re.search(r"^run:.*\n\t\$\(BIN\)/(wattshed run .*?) \$\(ARGS\)$", (ROOT / "Makefile").read_text(), re.M)
+    makes_run = re.search(r"^run:.*\n\t\$\(BIN\)/(.*?) \$\(ARGS\)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     with place() as folder, ExitStack() as stack, socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -126,7 +126,7 @@ def _on_a_terminal(script: str, folder: Path) -> str:
     """Return what commands print on a terminal of 100 columns, and after it what they say on standard error."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(ours, (50, 100))
-    with open(ours, closefd=True, errors="replace", newline="") as screen:
+    with os.fdopen(ours, errors="replace", newline="") as screen:
         process = subprocess.Popen(
             ["bash", "-e", "-c", script], cwd=folder, env=environment(folder),
             stdin=subprocess.DEVNULL, stdout=theirs, stderr=subprocess.PIPE, text=True,

@@ -27,6 +27,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add a page for each file outside docs/ that one of its pages links to, and the list of decisions."""
     decisions = sorted(file.src_uri for file in files.documentation_pages() if file.src_uri.startswith("decisions/"))
     files.append(File.generated(config, "decisions/index.md", content=_list_of(decisions)))
+    files.append(File.generated(config, f"{ELSEWHERE}/icon.svg", abs_src_path=str(ROOT / "exporters/page/icon.svg")))
     (config.nav or []).append({"Decisions": ["decisions/index.md", *decisions]})
     about = [f"{ELSEWHERE}/{name}" for name in ALWAYS]
     next(part["Reference"] for part in config.nav or [] if "Reference" in part).extend(about)
