@@ -112,7 +112,6 @@ def printed(command, cwd, home):
             "PYTHONPATH": str(ROOT / "deploy/python"),
             "PATH": "/usr/bin:/bin",
             "HOME": str(home),
-            "COLUMNS": "120",
             "NUMBA_CACHE_DIR": os.environ.get("NUMBA_CACHE_DIR", str(Path.home() / ".cache/wattshed")),
         },
         capture_output=True,

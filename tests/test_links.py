@@ -23,6 +23,7 @@ def test_links_lead_somewhere(page):
 
 
 DOCUMENT = re.compile(r"(?<![\w/.-])(docs/[\w./-]*\w|deploy/[\w./-]+\.md|(?:README|CONTRIBUTING|SECURITY)\.md)")
+OTHERS = {"docs/systemd.md", "docs/web-configuration.md"}  # of containerd and of Prometheus, named where they count
 TEXTS = (".py", ".service", ".conf", ".yml", ".yaml", ".toml", ".sh", ".txt", ".tpl", ".js", ".html", "")
 
 
@@ -42,6 +43,6 @@ def test_documents_that_the_code_names_exist():
     dead = [
         (name, document)
         for name, document in sorted(named)
-        if not (ROOT / document).exists() and not sorted(ROOT.glob(f"{document}*"))
+        if document not in OTHERS and not (ROOT / document).exists() and not sorted(ROOT.glob(f"{document}*"))
     ]
     assert dead == []

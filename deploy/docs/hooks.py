@@ -16,10 +16,10 @@ ROOT = Path(__file__).resolve().parents[2]
 ELSEWHERE = "repository"
 """Folder of the site for what lies outside docs/."""
 ALWAYS = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
-HOME = {"README.md": "index.md", "docs": "index.md", "docs/decisions": "decisions/index.md"}
+HOME = {"docs": "index.md", "docs/decisions": "decisions/index.md"}
 """What has a page of another name."""
 LANGUAGES = {".py": "python", ".toml": "toml", ".json": "json", ".csv": "text", ".yml": "yaml", ".yaml": "yaml"}
-_LINK = re.compile(r"(?<!!)(\]\()([^)\s#]+)(#[^)\s]*)?((?:\s[^)]*)?\))")
+_LINK = re.compile(r"(\]\()([^)\s#]+)(#[^)\s]*)?((?:\s[^)]*)?\))")
 _CODE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 
 
@@ -103,7 +103,7 @@ def _outside(page: Path) -> list[Path]:
     return [
         path / "README.md" if path.is_dir() and (path / "README.md").exists() else path
         for path in found
-        if path and not path.is_relative_to(ROOT / "docs") and path != ROOT / "README.md"
+        if path and not path.is_relative_to(ROOT / "docs")
     ]
 
 

@@ -103,6 +103,11 @@ class Server:
         self._rate: tuple[WebConfig, RateLimit] | None = None
 
     @property
+    def site(self) -> WebSite:
+        """What answers, whoever asks over which socket."""
+        return self._site
+
+    @property
     def addresses(self) -> tuple[str, ...]:
         """The bound addresses as URLs, with real ports; empty before `start`."""
         scheme = "https" if self._watched.current().tls else "http"
