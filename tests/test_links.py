@@ -23,7 +23,7 @@ def test_links_lead_somewhere(page):
 
 
 DOCUMENT = re.compile(r"(?<![\w/.-])(docs/[\w./-]*\w|deploy/[\w./-]+\.md|(?:README|CONTRIBUTING|SECURITY)\.md)")
-OTHERS = {"docs/systemd.md", "docs/web-configuration.md"}  # of containerd and of Prometheus, named where they count
+OTHERS = {"docs/systemd.md", "docs/web-configuration.md"}  # of runc and of Prometheus
 TEXTS = (".py", ".service", ".conf", ".yml", ".yaml", ".toml", ".sh", ".txt", ".tpl", ".js", ".html", "")
 
 
