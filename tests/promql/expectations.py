@@ -97,7 +97,6 @@ def owners(label):
 
 
 DOCUMENTS = {
-    "README.md: Energy of the last day by account": lambda t: kwh(t.energy(account)),
     "docs/promql.md: Energy of the last day by account": lambda t: kwh(t.energy(account)),
     "docs/promql.md: By user, as money": lambda t: {
         key: (value * 0.25 * 1.3, slack * 0.25 * 1.3) for key, (value, slack) in kwh(t.energy(user)).items()
