@@ -51,9 +51,9 @@ peers: $(VENV)/.test $(VENV)/.peers            ## measure with wattshed and its 
 site: $(VENV)/.test            ## the documentation as a site, in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file deploy/docs/mkdocs.yml
 
-packages: $(VENV)/.test            ## wheels, sdist, deb and rpm into dist/
-	$(BIN)/python -m build --no-isolation --outdir dist
-	$(BIN)/python deploy/packages/build.py --out dist
+packages: $(VENV)/.test            ## wheels, sdist, deb, rpm, Helm chart and their SHA256SUMS into dist/
+	rm -rf dist
+	$(BIN)/python -m deploy.packages.build --out dist
 
 lock:            ## resolve pyproject.toml into requirements/*.lock, with hashes
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group build -o requirements/run.lock
