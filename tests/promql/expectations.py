@@ -37,6 +37,7 @@ DOCUMENTS = {
     },
     "docs/promql.md: By partition": lambda t: kwh(t.energy(partition)),
     "docs/promql.md: By Kubernetes namespace": lambda t: kwh(t.energy(namespace)),
+    "docs/tutorials/kubernetes.md: Energy of the last day by namespace": lambda t: kwh(t.energy(namespace)),
     "docs/promql.md: What no account pays for": lambda t: kwh(t.energy(nobody_pays)),
     "docs/promql.md: All GPUs together": lambda t: kwh(t.gpu_energy()),
     # Evaluated at whole hours only, and this life is not an hour long: test_a_month_of_recorded_hours.
