@@ -46,6 +46,7 @@ class GpuFacts:
     mig: bool = False
     boundary: str = "board"  # or "module": a superchip whose GPU does not tell its own energy, CPU included
     last_xid: int | None = None  # number of the last XID error; None: none was seen
+    xids: Mapping[int, int] = field(default_factory=dict)  # number of an XID error -> how often since the agent started
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ class GpuAccount:
     silent_us: int = 0  # how long it is not read by now, once that is a gap, see `agent.accounts.silence`
     missing_us: int = 0  # for how long its energy is not known by now
     last_xid: int | None = None
+    xids: dict[int, int] = field(default_factory=dict)  # how often each was heard in this life of the agent
     module: Module | None = None  # of a superchip whose counter is the module's: known once is known for good
 
     @property
@@ -76,6 +77,11 @@ class GpuAccount:
         """(power integral - counter) / counter over the stretches that both covered, or None without any."""
         counter, power = self.totals.compared_counter_hnj, self.totals.compared_power_hnj
         return (power - counter) / counter if counter > 0 and power > 0 and self.module is None else None
+
+    def hear_xid(self, number: int) -> None:
+        """Count an XID error that the driver reported."""
+        self.last_xid = number
+        self.xids[number] = self.xids.get(number, 0) + 1
 
     def add(
         self, diagnostics: Diagnostics, energy_hnj: int, booked_us: int, idle_hnj: int, unattributed_hnj: int

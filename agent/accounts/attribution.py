@@ -326,7 +326,7 @@ class Accounts:
             account = self.gpus[host.keys[event.gpu]]
             account.up = event.kind == "back"
         elif event.kind == "xid" and 0 <= event.gpu < len(host.keys) and event.detail.isdecimal():
-            self.gpus[host.keys[event.gpu]].last_xid = int(event.detail)
+            self.gpus[host.keys[event.gpu]].hear_xid(int(event.detail))
         elif event.kind == "restart":
             self._give_up_late(host)
             self.ledger.resume(window.start_us)

@@ -203,6 +203,7 @@ def _gpu_facts(account: GpuAccount, gauges: dict[str, float], state: GpuState, e
         ramp_w_per_s=dict(account.moving.ramps_w_per_s()),
         gauges=gauges,
         last_xid=account.last_xid,
+        xids=dict(account.xids),
         mig=device.capabilities.get("mig") == "",
         boundary=account.boundary,
     )

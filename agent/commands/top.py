@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-DEFAULT_URL = "http://127.0.0.1:9961"
 LEAST_S, MOST_S = 0.2, 3600.0
 
 
@@ -32,7 +31,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--interval", type=float, default=2.0, metavar="SECONDS", help="time between refreshes (default 2)"
     )
-    add_flags(parser, DEFAULT_URL)
+    add_flags(parser, "your own agent, else that of this host")
     parser.set_defaults(run=run)
 
 
@@ -45,15 +44,16 @@ def run(args: argparse.Namespace) -> int:
         If a flag cannot be used.
     """
     from wattshed.agent.terminal.following import fetch  # noqa: PLC0415 - only this command asks
-    from wattshed.agent.wire.agents import DocumentServer, NoDocumentError  # noqa: PLC0415 - as above
+    from wattshed.agent.wire.agents import NoDocumentError, find_agent  # noqa: PLC0415 - as above
 
     if not (math.isfinite(args.interval) and args.interval > 0):
         raise InputError("--interval takes a number of seconds, such as 2")
-    agent = DocumentServer.of(url_of(args) or DEFAULT_URL, credentials_of(args))
+    agent, missed = find_agent(url_of(args), credentials_of(args))
     try:
         first = fetch(agent)
     except NoDocumentError as error:
-        hint = "; start an agent with: wattshed run" if error.nobody else ""
+        looked = f"; no agent found at {missed} either" if missed else ""
+        hint = f"{looked}; start one with `wattshed run`, or give --url" if error.nobody else ""
         sys.stderr.write(f"wattshed: {error}{hint}\n")
         return 1
     if args.once:

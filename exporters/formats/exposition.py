@@ -353,4 +353,4 @@ def _digits(per: int) -> tuple[int, int]:
 
 
 _KINDS_OF_TEXT = {"info": "gauge", "unknown": "untyped"}
-_UNITS = ("watts_per_second", "joules", "watts", "seconds", "ratio", "bytes")
+_UNITS = ("watts_per_second", "joules", "watts", "seconds", "ratio", "bytes", "celsius", "hertz")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from wattshed.exporters.snapshot import Histogram, Snapshot
 
 UNITS = {"joules": "J", "watts": "W", "seconds": "s", "watts_per_second": "W/s", "ratio": "1"}
+UNITS |= {"bytes": "By", "celsius": "Cel", "hertz": "Hz"}
 
 
 class Push:

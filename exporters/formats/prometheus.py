@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wattshed.exporters.formats.exposition import Family, label_name
+from wattshed.exporters.formats.readings import READINGS
 from wattshed.exporters.formats.self_metrics import SELF
 from wattshed.exporters.snapshot import HNJ_PER_JOULE, MICRO
 
@@ -295,6 +296,7 @@ TABLE: tuple[Family, ...] = (
         (),
         lambda s: [((), s.folded_jobs)],
     ),
+    *READINGS,
     *SELF,
     Family(
         "wattshed_fleet_power_watts",

@@ -22,7 +22,7 @@ def test_dashboards_are_written_out(tmp_path, capsys):
     args = arguments(dashboards, "dashboards", str(tmp_path / "new" / "folder"))
     assert args.run(args) == 0
     written = sorted((tmp_path / "new" / "folder").iterdir())
-    assert [path.name for path in written] == ["wattshed-fleet.json", "wattshed-host.json", "wattshed-job.json"]
+    assert [path.stem.removeprefix("wattshed-") for path in written] == ["fleet", "host", "job", "owners"]
     assert capsys.readouterr().out.splitlines() == [str(path) for path in written]
     assert json.loads(written[0].read_text(encoding="utf-8"))["uid"] == "wattshed-fleet"
     args = arguments(dashboards, "dashboards", str(tmp_path / "rules"), "--rules")
@@ -54,8 +54,8 @@ def test_top_once_prints_gpus_and_jobs(serve, capsys):
 def test_top_without_an_agent_says_how_to_start_one(capsys):
     args = arguments(command, "top", "--url", "http://me:secret@127.0.0.1:1")
     assert args.run(args) == 1
-    said = "wattshed: http://127.0.0.1:1 does not answer (Connection refused); start an agent with"
-    assert capsys.readouterr().err == f"{said}: wattshed run\n"
+    said = "http://127.0.0.1:1 does not answer (Connection refused); start one with `wattshed run`, or give --url"
+    assert capsys.readouterr().err == f"wattshed: {said}\n"
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "nonsense"])

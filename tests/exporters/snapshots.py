@@ -16,6 +16,8 @@ GAUGES = {
     "mem_copy_util": 44.0,
     "fb_used_mib": 71234.0,
     "fb_free_mib": 9876.0,
+    "fb_total_mib": 81110.0,
+    "throttle_power_cap_s": 12.5,
     "xid": 0.0,
     "gr_engine_active": 0.97,
     "sm_active": 0.9,
@@ -81,7 +83,9 @@ def rich(seq=3600, seconds=3600):
     ended = 12_345 * HNJ_PER_JOULE + 1
     gpus = [gpu(i, total[u], **known) for i, u in enumerate(UUIDS)]
     gpus[1] = gpu(1, total[UUIDS[1]] + ended, ended_hnj=ended, **known)
-    gpus[7] = gpu(7, total[UUIDS[7]], flags=("frozen_sensor",), power_w={"instant": 74.0}, up=True, **known)
+    gpus[7] = gpu(
+        7, total[UUIDS[7]], flags=("frozen_sensor",), xids={31: 2, 79: 1}, power_w={"instant": 74.0}, up=True, **known
+    )
     calls = {
         "nvmlDeviceGetFieldValues": Histogram(
             (0.0005, 0.001, 0.01, float("inf")),

@@ -294,3 +294,27 @@ def test_a_days_pages_are_as_if_each_was_the_first(openmetrics):
     for time_s in (1, 2, 3, 3, 60, 61, 3600, 3601, 86_400):
         for snapshot in (snapshots.moving(time_s), snapshots.rich(time_s, time_s)):
             assert page(snapshot, openmetrics, writer) == page(snapshot, openmetrics)
+
+
+def test_readings_beside_the_energy_are_in_base_units_and_absent_where_unknown():
+    """dcgm-exporter's page has the same in its own units; what no driver answers has no series."""
+    made = snapshots.rich()
+    silent = dataclasses.replace(made.gpus[0], gauges={})
+    made = dataclasses.replace(made, gpus=(silent, *made.gpus[1:]))
+    shown = {(s.name, *s.labels.values()): s.value for s in samples(page(made))}
+    uuid = made.gpus[7].uuid
+    wanted = {
+        ("utilization_ratio",): 0.97,
+        ("memory_used_bytes",): 71234 * 1024**2,
+        ("memory_total_bytes",): 81110 * 1024**2,
+        ("temperature_celsius", "gpu"): 61,
+        ("temperature_celsius", "memory"): 72,
+        ("clock_hertz", "sm"): 1.98e9,
+        ("clock_hertz", "memory"): 2.619e9,
+        ("throttle_seconds_total", "power_cap"): 12.5,
+        ("xid_errors_total", "31"): 2,
+        ("xid_errors_total", "79"): 1,
+    }
+    for (name, *label), value in wanted.items():
+        assert shown[f"wattshed_gpu_{name}", uuid, *label] == pytest.approx(value), name
+        assert (f"wattshed_gpu_{name}", silent.uuid, *label) not in shown
