@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from wattshed.agent.terminal.drawing import Line, Piece, pad
+from wattshed.agent.terminal.drawing import TextLine, TextPiece, pad
 from wattshed.agent.terminal.fitting import wrapped
 from wattshed.agent.terminal.gpus import gpu_table, grid
 from wattshed.agent.terminal.head import alerts, first_line, total_chart, total_lines
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from wattshed.agent.terminal.facts import Scene, ShownJob, ShownProcess
-    from wattshed.agent.terminal.following import Following, Known
+    from wattshed.agent.terminal.following import AgentView, AgentWatch
 
 SPANS_S = (300.0, 900.0, 3600.0)
 INTERVALS_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
@@ -66,7 +66,7 @@ class Panel:
 
     Attributes
     ----------
-    titles : tuple of Line
+    titles : tuple of TextLine
     line : callable
         From the number of a row to its line.
     count, height : int
@@ -81,8 +81,8 @@ class Panel:
         What sorts by the title at a cell.
     """
 
-    titles: tuple[Line, ...] = ()
-    line: Callable[[int], Line] = lambda _: Line()
+    titles: tuple[TextLine, ...] = ()
+    line: Callable[[int], TextLine] = lambda _: TextLine()
     count: int = 0
     height: int = 0
     keys: tuple[str, ...] = ()
@@ -100,15 +100,15 @@ class Panel:
 class Arrangement:
     """Everything that one screen shows."""
 
-    head: tuple[Line, ...]
+    head: tuple[TextLine, ...]
     gpus: Panel
     jobs: Panel
-    page: tuple[Line, ...] | None = None
+    page: tuple[TextLine, ...] | None = None
     note: str = ""
 
 
 def arrange(
-    follow: Following,
+    follow: AgentWatch,
     choices: Choices,
     width: int,
     height: int,
@@ -123,7 +123,9 @@ def arrange(
     if choices.page == (HELP, ""):
         return Arrangement(tuple(head[:1]), Panel(), Panel(), tuple(help_page(width)))
     if known is None or shown is None or shown.meter in NOT_NODES:
-        body = [Line(), *wrapped("waiting for the first answer", width)] if shown is None else elsewhere(shown, width)
+        body = (
+            [TextLine(), *wrapped("waiting for the first answer", width)] if shown is None else elsewhere(shown, width)
+        )
         return Arrangement(tuple(head), Panel(), Panel(), tuple(body))
     head += total_lines(known, width, choices.span_s)[: 1 if height < LOW else 2]
     page = _page(known, choices, command, width)
@@ -156,7 +158,7 @@ def _note(choices: Choices) -> str:
     return "" if choices.sort == "power" and not choices.reverse else f"by {SORTS[choices.sort]}"
 
 
-def _gpus(known: Known, choices: Choices, width: int, room: int, jobs: int) -> Panel:
+def _gpus(known: AgentView, choices: Choices, width: int, room: int, jobs: int) -> Panel:
     """Lay out the GPUs in what the jobs leave: a row each, or in short where these would not fit."""
     gpus = known.scene.gpus
     if not gpus:
@@ -169,14 +171,14 @@ def _gpus(known: Known, choices: Choices, width: int, room: int, jobs: int) -> P
     if across > 1:
         at = keys.index(chosen) % len(lines) if chosen in keys else -1
         title = f"GPUS {len(gpus)}: watts, % of limit, temperature"
-        titles = (Line((Piece(pad(title, width)),), "head"),)
+        titles = (TextLine((TextPiece(pad(title, width)),), "head"),)
         return Panel(titles, lines.__getitem__, len(lines), max(1, min(len(lines), most)), keys, across, at)
     table = gpu_table(known, width, choices.span_s)
     at = keys.index(chosen) if chosen in keys else -1
     return Panel((table.titles(),), table.line, len(gpus), max(1, min(len(gpus), most)), keys, 1, at)
 
 
-def _jobs(known: Known, jobs: Sequence[ShownJob], choices: Choices, width: int, room: int) -> Panel:
+def _jobs(known: AgentView, jobs: Sequence[ShownJob], choices: Choices, width: int, room: int) -> Panel:
     table = job_table(jobs, known, width, choices.span_s)
     keys = tuple(job.key for job in jobs)
     chosen = choices.chosen.get(JOBS, keys[0] if keys else "") if choices.active == JOBS else ""
@@ -184,11 +186,13 @@ def _jobs(known: Known, jobs: Sequence[ShownJob], choices: Choices, width: int, 
     titles = table.titles(choices.sort, "▲" if choices.reverse != (choices.sort in {"name", "user"}) else "▼")
     if not jobs:
         nothing = "no job has these words" if choices.needle else "no jobs"
-        titles = Line((Piece(pad(f"JOBS: {nothing}", width)),), "head")
+        titles = TextLine((TextPiece(pad(f"JOBS: {nothing}", width)),), "head")
     return Panel((titles,), table.line, len(jobs), max(1, room - 1), keys, 1, at, table.key_at)
 
 
-def _page(known: Known, choices: Choices, command: Callable[[ShownProcess], str], width: int) -> list[Line] | None:
+def _page(
+    known: AgentView, choices: Choices, command: Callable[[ShownProcess], str], width: int
+) -> list[TextLine] | None:
     """Return the page of the job or GPU that is open; None: there is none."""
     if choices.page is None:
         return None

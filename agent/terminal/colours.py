@@ -17,7 +17,7 @@ from rich.style import Style
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from wattshed.agent.terminal.drawing import Line
+    from wattshed.agent.terminal.drawing import TextLine
 
 PATIENCE_S = 0.3
 """A terminal that answers does so at once; over a slow line it may be taken for a dark one."""
@@ -46,7 +46,7 @@ class Palette:
         """Style of plain text."""
         return Style(color=self.foreground or None, bgcolor=self.background or None)
 
-    def of(self, line: Line, role: str, *, chosen: bool = False, old: bool = False) -> Style:
+    def of(self, line: TextLine, role: str, *, chosen: bool = False, old: bool = False) -> Style:
         """Return the style of a piece in a line; what is old is dim throughout."""
         style = self.base + self.styles.get(line.role, Style.null())
         if old and line.role not in {"alert", "title"}:

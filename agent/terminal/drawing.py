@@ -15,7 +15,7 @@ LEVELS = "▁▂▃▄▅▆▇█"
 ELLIPSIS = "…"
 
 
-class Piece(NamedTuple):
+class TextPiece(NamedTuple):
     """Text of one role: "" (plain), "dim", "bold", "good", "warn", "hot", "power", "memory", "job", "key" or "bar"."""
 
     text: str
@@ -23,10 +23,10 @@ class Piece(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class TextLine:
     """One line: pieces, and the role of the whole line: "" or "head", "title", "alert", "simulated"."""
 
-    pieces: tuple[Piece, ...] = ()
+    pieces: tuple[TextPiece, ...] = ()
     role: str = ""
 
     @property
@@ -61,14 +61,14 @@ def pad(text: str, width: int, *, right: bool = False) -> str:
     return space + text if right else text + space
 
 
-def bar(share: float | None, width: int, role: str = "bar") -> tuple[Piece, ...]:
+def bar(share: float | None, width: int, role: str = "bar") -> tuple[TextPiece, ...]:
     """Draw a share of 1; of one that is not known, an empty line of dots."""
     if share is None:
-        return (Piece("·" * width, "dim"),)
+        return (TextPiece("·" * width, "dim"),)
     eighths = round(8 * width * min(max(share, 0.0), 1.0))
     full, rest = divmod(eighths, 8)
     drawn = "█" * full + (EIGHTHS[rest] if rest else "")
-    return (Piece(drawn, role or "bar"), Piece("░" * (width - len(drawn)), "dim"))
+    return (TextPiece(drawn, role or "bar"), TextPiece("░" * (width - len(drawn)), "dim"))
 
 
 def spark(cells: Sequence[float | None], top: float | None = None) -> str:

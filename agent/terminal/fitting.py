@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, chop_cells
 
-from wattshed.agent.terminal.drawing import Line, Piece, pad, shorten
+from wattshed.agent.terminal.drawing import TextLine, TextPiece, pad, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-Graph = Callable[[int], "Sequence[Piece]"]
+Graph = Callable[[int], "Sequence[TextPiece]"]
 """Draws something of any width."""
 
 
@@ -53,7 +53,7 @@ class TopColumn:
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class PlacedColumn:
     """A column with its place in the line."""
 
     number: int
@@ -62,7 +62,7 @@ class Placed:
     width: int
 
 
-class Table:
+class FittedTable:
     """Rows of cells laid out in a width.
 
     Parameters
@@ -82,7 +82,7 @@ class Table:
         self._wide = [_widest(column, (row[i] for row in rows)) for i, column in enumerate(columns)]
         self.placed = tuple(self._place(width))
 
-    def _place(self, width: int | None) -> Iterable[Placed]:
+    def _place(self, width: int | None) -> Iterable[PlacedColumn]:
         if width is None:
             chosen = [i for i, column in enumerate(self._columns) if column.kind != "graph"]
             widths = {i: self._wide[i] for i in chosen}
@@ -91,7 +91,7 @@ class Table:
             widths = self._spread(chosen, width)
         start = 0
         for i in chosen:
-            yield Placed(i, self._columns[i], start, widths[i])
+            yield PlacedColumn(i, self._columns[i], start, widths[i])
             start += widths[i] + self._gap
 
     def _narrowest(self, i: int) -> int:
@@ -133,7 +133,7 @@ class Table:
             left -= min(left, len(growing))
         return widths
 
-    def titles(self, sort: str = "", arrow: str = "") -> Line:
+    def titles(self, sort: str = "", arrow: str = "") -> TextLine:
         """Write the line above the rows; the column that sorts has an arrow, where there is room for it."""
         pieces = []
         for one in self.placed:
@@ -144,9 +144,9 @@ class Table:
                 pieces.append((one, text))
             else:
                 pieces.append((one, shorten(title, one.width)))
-        return self._line([(one, (Piece(text),)) for one, text in pieces], "head")
+        return self._line([(one, (TextPiece(text),)) for one, text in pieces], "head")
 
-    def line(self, row: int) -> Line:
+    def line(self, row: int) -> TextLine:
         """Write one row."""
         found = []
         for one in self.placed:
@@ -157,19 +157,19 @@ class Table:
             text = cell.content
             if one.column.kind != "number":
                 text = shorten(text, one.width, middle=one.column.kind == "id")
-            found.append((one, (Piece(text, cell.role),)))
+            found.append((one, (TextPiece(text, cell.role),)))
         return self._line(found, "")
 
-    def _line(self, found: Sequence[tuple[Placed, Sequence[Piece]]], role: str) -> Line:
-        pieces: list[Piece] = []
+    def _line(self, found: Sequence[tuple[PlacedColumn, Sequence[TextPiece]]], role: str) -> TextLine:
+        pieces: list[TextPiece] = []
         at = 0
         for one, drawn in found:
             length = sum(cell_len(piece.text) for piece in drawn)
             right = one.column.kind == "number" and not one.column.left
             before = one.start - at + (max(0, one.width - length) if right else 0)
-            pieces += [Piece(" " * before), *drawn]
+            pieces += [TextPiece(" " * before), *drawn]
             at += before + length
-        return Line(tuple(piece for piece in pieces if piece.text), role)
+        return TextLine(tuple(piece for piece in pieces if piece.text), role)
 
     def key_at(self, x: int) -> str:
         """Return what sorts by the column at a place of the line of titles."""
@@ -187,14 +187,14 @@ def _widest(column: TopColumn, cells: Iterable[Cell]) -> int:
     return max(widest, cell_len(column.title), column.least if column.kind == "number" else 0)
 
 
-def strip(parts: Sequence[tuple[TopColumn, Cell]], width: int, role: str = "") -> Line:
+def strip(parts: Sequence[tuple[TopColumn, Cell]], width: int, role: str = "") -> TextLine:
     """Lay single things out beside each other, the least important left out where there is no room."""
-    table = Table([part[0] for part in parts], [[part[1] for part in parts]], width)
+    table = FittedTable([part[0] for part in parts], [[part[1] for part in parts]], width)
     line = table.line(0)
-    return Line(line.pieces, role)
+    return TextLine(line.pieces, role)
 
 
-def wrapped(text: str, width: int, role: str = "") -> list[Line]:
+def wrapped(text: str, width: int, role: str = "") -> list[TextLine]:
     """Break text into lines between words; a word that is longer than a line is broken."""
     lines, current = [], ""
     for word in text.split(" "):
@@ -205,4 +205,4 @@ def wrapped(text: str, width: int, role: str = "") -> list[Line]:
                 joined = part
             current = joined
     lines.append(current)
-    return [Line((Piece(pad(line, width)),), role) for line in lines]
+    return [TextLine((TextPiece(pad(line, width)),), role) for line in lines]

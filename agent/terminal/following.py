@@ -56,7 +56,7 @@ class Silence:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class AgentView:
     """The last snapshot, and what those before it add.
 
     Attributes
@@ -75,25 +75,25 @@ class Known:
     throttled: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-class Following:
+class AgentWatch:
     """Follows an agent from answer to answer.
 
     Attributes
     ----------
-    known : Known or None
+    known : AgentView or None
         None: it has not answered yet.
     silence : Silence or None
         Since when there is no answer.
     """
 
     def __init__(self) -> None:
-        self.known: Known | None = None
+        self.known: AgentView | None = None
         self.silence: Silence | None = None
         self._trends = Trends()
         self._past: deque[_Books] = deque()
         self._same_since_s: float | None = None
 
-    def take(self, document: Mapping[str, Any], now_s: float) -> Known:
+    def take(self, document: Mapping[str, Any], now_s: float) -> AgentView:
         """Take in an answer that came at ``now_s`` (Unix seconds), and return what is known now."""
         shown, before = scene(document), self.known.scene if self.known is not None else None
         if self.known is not None and before is not None and _same(shown, before):
@@ -107,7 +107,7 @@ class Following:
             before = None
         job_w = self._power_of_jobs(shown)
         self._trends.follow(shown, job_w)
-        self.known = Known(shown, self._trends, job_w, {} if before is None else _throttled(before, shown))
+        self.known = AgentView(shown, self._trends, job_w, {} if before is None else _throttled(before, shown))
         return self.known
 
     def failed(self, why: str, now_s: float) -> None:

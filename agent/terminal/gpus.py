@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
-from wattshed.agent.terminal.drawing import Line, Piece, bar, pad, spark
-from wattshed.agent.terminal.fitting import Cell, Table, TopColumn
+from wattshed.agent.terminal.drawing import TextLine, TextPiece, bar, pad, spark
+from wattshed.agent.terminal.fitting import Cell, FittedTable, TopColumn
 from wattshed.agent.terminal.numbers import gibibytes, kwh, percent, plain, watts, whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from wattshed.agent.terminal.facts import Scene, ShownGpu
-    from wattshed.agent.terminal.following import Known
+    from wattshed.agent.terminal.following import AgentView
 
 WARM_C, HOT_C = 80.0, 90.0
 """GPUs begin to lower their clocks at 83 to 92 °C, as their boards' makers set it."""
@@ -95,23 +95,23 @@ def who_is_on(shown: Scene) -> dict[str, list[str]]:
     return {uuid: [name for _, name in sorted(jobs)] for uuid, jobs in found.items()}
 
 
-def gpu_table(known: Known, width: int | None, span_s: float) -> Table:
+def gpu_table(known: AgentView, width: int | None, span_s: float) -> FittedTable:
     """Lay the GPUs out, a row each."""
     who = who_is_on(known.scene)
     span = f"LAST {span_s / 60:.0f} MIN"
     columns = [
         column if column.title != "{span}" else TopColumn(span, column.rank, "graph", 10, 60) for column in COLUMNS
     ]
-    return Table(columns, [_row(gpu, known, who, span_s) for gpu in known.scene.gpus], width)
+    return FittedTable(columns, [_row(gpu, known, who, span_s) for gpu in known.scene.gpus], width)
 
 
-def _row(gpu: ShownGpu, known: Known, who: Mapping[str, Sequence[str]], span_s: float) -> list[Cell]:
+def _row(gpu: ShownGpu, known: AgentView, who: Mapping[str, Sequence[str]], span_s: float) -> list[Cell]:
     share, now_s = share_of_limit(gpu), known.scene.time_s
     role = _limit_role(share)
     top = gpu.limit_w
 
-    def trend(width: int) -> Sequence[Piece]:
-        return (Piece(spark(known.trends.cells(gpu.uuid, width, now_s, span_s), top), "power"),)
+    def trend(width: int) -> Sequence[TextPiece]:
+        return (TextPiece(spark(known.trends.cells(gpu.uuid, width, now_s, span_s), top), "power"),)
 
     mig = f"{len(gpu.instances)} MIG: " if gpu.instances else "MIG: " if gpu.raw.get("mig") else ""
     return [
@@ -135,12 +135,12 @@ def _row(gpu: ShownGpu, known: Known, who: Mapping[str, Sequence[str]], span_s: 
     ]
 
 
-def grid(known: Known, width: int) -> tuple[list[Line], int]:
+def grid(known: AgentView, width: int) -> tuple[list[TextLine], int]:
     """Lay many GPUs out, several in a line.
 
     Returns
     -------
-    lines : list of Line
+    lines : list of TextLine
     across : int
         How many GPUs a line has.
     """
@@ -154,8 +154,8 @@ def grid(known: Known, width: int) -> tuple[list[Line], int]:
     lines = []
     for row in range(down):
         here = drawn[row::down]
-        pieces = [piece for i, one in enumerate(here) for piece in ((Piece(" │ ", "dim"), *one) if i else one)]
-        lines.append(Line(tuple(pieces)))
+        pieces = [piece for i, one in enumerate(here) for piece in ((TextPiece(" │ ", "dim"), *one) if i else one)]
+        lines.append(TextLine(tuple(pieces)))
     return lines, across
 
 
@@ -174,10 +174,11 @@ def _short(gpu: ShownGpu) -> tuple[Cell, Cell, Cell, Cell]:
     )
 
 
-def _cell(gpu: ShownGpu, cells: Sequence[Cell], widest: Sequence[int], room: int) -> list[Piece]:
+def _cell(gpu: ShownGpu, cells: Sequence[Cell], widest: Sequence[int], room: int) -> list[TextPiece]:
     number, power, share, warmth = (
-        Piece(pad(str(cell.content), width, right=True), cell.role) for cell, width in zip(cells, widest, strict=True)
+        TextPiece(pad(str(cell.content), width, right=True), cell.role)
+        for cell, width in zip(cells, widest, strict=True)
     )
-    space = Piece(" ")
+    space = TextPiece(" ")
     drawn = bar(share_of_limit(gpu), room, share.role) if room > 1 else ()
     return [number, space, *drawn, space, power, space, share, space, warmth]

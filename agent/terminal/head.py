@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wattshed.agent.terminal.drawing import Line, Piece, bar, chart, pad, spark
+from wattshed.agent.terminal.drawing import TextLine, TextPiece, bar, chart, pad, spark
 from wattshed.agent.terminal.fitting import Cell, TopColumn, strip, wrapped
 from wattshed.agent.terminal.numbers import elapsed, kwh, moment, percent, watts
 from wattshed.agent.terminal.trends import TOTAL
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from wattshed.agent.terminal.facts import Scene
-    from wattshed.agent.terminal.following import Following, Known
+    from wattshed.agent.terminal.following import AgentView, AgentWatch
 
 SIMULATED = "SIMULATED DATA"
 _KINDS = {"collector": "collector", "fleet": "fleet estimate", "trace": "recording"}
@@ -45,10 +45,10 @@ def models(shown: Scene) -> str:
     return ", ".join(f"{count} x {model}" for model, count in counts.items()) or "no GPUs"
 
 
-def alerts(follow: Following, width: int, now_s: float) -> list[Line]:
+def alerts(follow: AgentWatch, width: int, now_s: float) -> list[TextLine]:
     """Say what stands in the way of relying on the numbers; nothing, mostly."""
     known, silence = follow.known, follow.silence
-    lines: list[Line] = []
+    lines: list[TextLine] = []
     if silence is not None:
         ago = elapsed(now_s - silence.since_s)
         lines += wrapped(f"NO DATA since {moment(silence.since_s)} ({ago}): {silence.why}", width, "alert")
@@ -65,7 +65,7 @@ def alerts(follow: Following, width: int, now_s: float) -> list[Line]:
     return lines
 
 
-def first_line(shown: Scene | None, width: int, right: str) -> Line:
+def first_line(shown: Scene | None, width: int, right: str) -> TextLine:
     """Say where this is from, and at the right end how it is followed."""
     if shown is None:
         return strip([_text("wattshed", 0, "bold"), _text(right, 1)], width, "title")
@@ -75,13 +75,13 @@ def first_line(shown: Scene | None, width: int, right: str) -> Line:
         *([_text(SIMULATED, 1, "simulated")] if shown.simulated else []),
         *([_text(kind, 2, "bold")] if kind else []),
         *([_text(models(shown), 4, most=80)] if shown.meter not in {"collector", "fleet"} else []),
-        (TopColumn("", 9, "graph", least=0, most=10_000), Cell(lambda cells: (Piece(" " * cells),))),
+        (TopColumn("", 9, "graph", least=0, most=10_000), Cell(lambda cells: (TextPiece(" " * cells),))),
         _text(right, 3, most=40),
     ]
     return strip(parts, width, "title")
 
 
-def total_lines(known: Known, width: int, span_s: float) -> list[Line]:
+def total_lines(known: AgentView, width: int, span_s: float) -> list[TextLine]:
     """Write the power of the node, its share of the limits, its energy, and whose it is."""
     shown = known.scene
     power, unknown = total_w(shown)
@@ -110,14 +110,14 @@ def total_lines(known: Known, width: int, span_s: float) -> list[Line]:
         _number(f"unattributed {watts(owners['unattributed'])}", 2),
         (
             TopColumn("", 4, "graph", least=10, most=10_000),
-            Cell(lambda cells: (Piece(spark(known.trends.cells(TOTAL, cells, shown.time_s, span_s)), "power"),)),
+            Cell(lambda cells: (TextPiece(spark(known.trends.cells(TOTAL, cells, shown.time_s, span_s)), "power"),)),
         ),
         _number(f"last {span_s / 60:.0f} min", 5, "dim"),
     ]
     return [strip(first, width), strip(second, width)]
 
 
-def total_chart(known: Known, width: int, height: int, span_s: float) -> list[Line]:
+def total_chart(known: AgentView, width: int, height: int, span_s: float) -> list[TextLine]:
     """Draw the power of the node over the last minutes, with what its ends stand for."""
     label = 8
     cells = known.trends.cells(TOTAL, max(1, width - label - 1), known.scene.time_s, span_s)
@@ -128,11 +128,11 @@ def total_chart(known: Known, width: int, height: int, span_s: float) -> list[Li
     drawn = chart(cells, height, top)
     names = {0: watts(top), height - 1: "0 W", **({height // 2: watts(top / 2)} if height % 2 else {})}
     return [
-        Line(
+        TextLine(
             (
-                Piece(pad(names.get(i, ""), label, right=True), "dim"),
-                Piece("┤" if i in names else "│", "dim"),
-                Piece(text, "power"),
+                TextPiece(pad(names.get(i, ""), label, right=True), "dim"),
+                TextPiece("┤" if i in names else "│", "dim"),
+                TextPiece(text, "power"),
             )
         )
         for i, text in enumerate(drawn)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wattshed.agent.terminal.drawing import Piece, bar, spark
+from wattshed.agent.terminal.drawing import TextPiece, bar, spark
 from wattshed.agent.terminal.facts import OWNERS
-from wattshed.agent.terminal.fitting import Cell, Table, TopColumn
+from wattshed.agent.terminal.fitting import Cell, FittedTable, TopColumn
 from wattshed.agent.terminal.numbers import DASH, elapsed, kwh, percent, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from wattshed.agent.terminal.facts import Scene, ShownJob
-    from wattshed.agent.terminal.following import Known
+    from wattshed.agent.terminal.following import AgentView
 
 COLUMNS = (
     TopColumn("JOB", 0, "id", least=8, most=28),
@@ -108,7 +108,7 @@ def arranged(shown: Scene, job_w: Mapping[str, float], sort: str, *, reverse: bo
     return [*known, *unknown, *sorted((job for job in passed if not job.is_job), key=lambda job: order.index(job.key))]
 
 
-def job_table(jobs: Iterable[ShownJob], known: Known, width: int | None, span_s: float) -> Table:
+def job_table(jobs: Iterable[ShownJob], known: AgentView, width: int | None, span_s: float) -> FittedTable:
     """Lay jobs out, a row each."""
     total_w = sum(gpu.power_w for gpu in known.scene.gpus if gpu.power_w is not None)
     numbers = {gpu.uuid: gpu.index for gpu in known.scene.gpus}
@@ -116,17 +116,17 @@ def job_table(jobs: Iterable[ShownJob], known: Known, width: int | None, span_s:
     columns = [
         column if column.title != "{span}" else TopColumn(span, column.rank, "graph", 8, 48) for column in COLUMNS
     ]
-    return Table(columns, [_row(job, known, numbers, total_w, span_s) for job in jobs], width)
+    return FittedTable(columns, [_row(job, known, numbers, total_w, span_s) for job in jobs], width)
 
 
-def _row(job: ShownJob, known: Known, numbers: Mapping[str, int], total_w: float, span_s: float) -> list[Cell]:
+def _row(job: ShownJob, known: AgentView, numbers: Mapping[str, int], total_w: float, span_s: float) -> list[Cell]:
     now_s, job_w = known.scene.time_s, known.job_w.get(job.key)
     share = job_w / total_w if job_w is not None and total_w > 0 else None
     over = job.ended_s is not None
     dim = "dim" if over or not job.is_job else ""
 
-    def trend(width: int) -> Sequence[Piece]:
-        return (Piece(spark(known.trends.cells(job.key, width, now_s, span_s)), "power"),)
+    def trend(width: int) -> Sequence[TextPiece]:
+        return (TextPiece(spark(known.trends.cells(job.key, width, now_s, span_s)), "power"),)
 
     return [
         Cell(job.key if job.is_job else OWNERS[job.key], dim or "key"),
@@ -136,7 +136,7 @@ def _row(job: ShownJob, known: Known, numbers: Mapping[str, int], total_w: float
         Cell(job.name, dim or "job"),
         Cell(gpu_numbers(job, numbers) if job.is_job else "", dim),
         Cell(elapsed(lasted_s(job, now_s)) if job.is_job else "", dim),
-        Cell(lambda width: bar(share, width) if share is not None else (Piece("·" * width, "dim"),)),
+        Cell(lambda width: bar(share, width) if share is not None else (TextPiece("·" * width, "dim"),)),
         Cell(percent(share), dim),
         Cell(kwh(job.sigma_j) if job.is_job else "", dim),
         Cell(percent(job.dynamic_j, job.energy_j) if job.energy_j else DASH, dim),

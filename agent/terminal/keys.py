@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from wattshed.agent.terminal.drawing import Line, Piece
-from wattshed.agent.terminal.fitting import Cell, Table, TopColumn
+from wattshed.agent.terminal.drawing import TextLine, TextPiece
+from wattshed.agent.terminal.fitting import Cell, FittedTable, TopColumn
 
 
 class Key(NamedTuple):
@@ -72,12 +72,12 @@ _SIGNS = (
 )
 
 
-def help_page(width: int) -> list[Line]:
+def help_page(width: int) -> list[TextLine]:
     """Write the keys, and what the signs mean."""
     lines = []
     for title, rows in (("Keys", [(key.shown, key.text) for key in KEYS]), ("Signs", _SIGNS)):
-        table = Table(_COLUMNS, [[Cell(name, "bold"), Cell(text)] for name, text in rows], width)
-        lines.append(Line((Piece(title.ljust(width)),), "head"))
+        table = FittedTable(_COLUMNS, [[Cell(name, "bold"), Cell(text)] for name, text in rows], width)
+        lines.append(TextLine((TextPiece(title.ljust(width)),), "head"))
         lines += [table.line(i) for i in range(len(rows))]
     return lines
 
@@ -90,17 +90,17 @@ class Hints:
         columns = [TopColumn("", rank + 1, left=True) for rank, _ in enumerate(keys)]
         row = [Cell(f"{key.shown.split()[0]} {key.label}") for key in keys]
         columns.append(TopColumn("", 0, "text", least=min(20, len(note)), most=60))
-        self._table = Table(columns, [[*row, Cell(note, role)]], width)
+        self._table = FittedTable(columns, [[*row, Cell(note, role)]], width)
 
     @property
-    def line(self) -> Line:
+    def line(self) -> TextLine:
         """The line."""
         pieces = []
         for piece in self._table.line(0).pieces:
             key, space, label = piece.text.partition(" ")
             named = not piece.role and key.strip()
-            pieces += [Piece(key, "bold"), Piece(space + label, "dim")] if named else [piece]
-        return Line(tuple(pieces), "title")
+            pieces += [TextPiece(key, "bold"), TextPiece(space + label, "dim")] if named else [piece]
+        return TextLine(tuple(pieces), "title")
 
     def action_at(self, x: int) -> str:
         """Return the action of what stands at a place, or nothing."""

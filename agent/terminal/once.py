@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.terminal.arrangement import NOT_NODES, SPANS_S
 from wattshed.agent.terminal.fitting import wrapped
-from wattshed.agent.terminal.following import Following
+from wattshed.agent.terminal.following import AgentWatch
 from wattshed.agent.terminal.gpus import gpu_table
 from wattshed.agent.terminal.head import SIMULATED, alerts, energy_j, limits_w, models, total_lines, total_w
 from wattshed.agent.terminal.jobs import arranged, job_table
@@ -17,14 +17,14 @@ from wattshed.agent.terminal.pages import elsewhere
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from wattshed.agent.terminal.drawing import Line
-    from wattshed.agent.terminal.fitting import Table
-    from wattshed.agent.terminal.following import Known
+    from wattshed.agent.terminal.drawing import TextLine
+    from wattshed.agent.terminal.fitting import FittedTable
+    from wattshed.agent.terminal.following import AgentView
 
 _WHOLE = 10_000
 
 
-def lines_once(document: Mapping[str, Any], width: int | None) -> list[Line]:
+def lines_once(document: Mapping[str, Any], width: int | None) -> list[TextLine]:
     """Write one view.
 
     Parameters
@@ -34,7 +34,7 @@ def lines_once(document: Mapping[str, Any], width: int | None) -> list[Line]:
     width : int or None
         Cells of the terminal; None: nothing is left out, and every name is whole.
     """
-    follow = Following()
+    follow = AgentWatch()
     known = follow.take(document, time.time())
     shown, wide = known.scene, _WHOLE if width is None else width
     said = [shown.host, *([SIMULATED] if shown.simulated else []), f"wattshed {shown.version}", moment(shown.time_s)]
@@ -53,7 +53,7 @@ def lines_once(document: Mapping[str, Any], width: int | None) -> list[Line]:
     return lines
 
 
-def _totals(known: Known) -> list[Line]:
+def _totals(known: AgentView) -> list[TextLine]:
     shown = known.scene
     power, unknown = total_w(shown)
     of, limit = limits_w(shown)
@@ -63,13 +63,13 @@ def _totals(known: Known) -> list[Line]:
     return _text(said, _WHOLE)
 
 
-def _rows(table: Table) -> list[Line]:
+def _rows(table: FittedTable) -> list[TextLine]:
     return [table.titles(), *(table.line(i) for i in range(len(table.rows)))]
 
 
-def _stripped(lines: list[Line]) -> list[Line]:
+def _stripped(lines: list[TextLine]) -> list[TextLine]:
     return [found for line in lines for found in _text(line.text.rstrip(), _WHOLE)]
 
 
-def _text(text: str, width: int) -> list[Line]:
+def _text(text: str, width: int) -> list[TextLine]:
     return wrapped(text, width)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wattshed.agent.terminal.drawing import Line, Piece, chart, pad, shorten
+from wattshed.agent.terminal.drawing import TextLine, TextPiece, chart, pad, shorten
 from wattshed.agent.terminal.facts import OWNERS
-from wattshed.agent.terminal.fitting import Cell, Table, TopColumn, wrapped
+from wattshed.agent.terminal.fitting import Cell, FittedTable, TopColumn, wrapped
 from wattshed.agent.terminal.gpus import data, who_is_on
 from wattshed.agent.terminal.jobs import held_idle, lasted_s
 from wattshed.agent.terminal.numbers import DASH, elapsed, gibibytes, kwh, moment, percent, plain, watts, whole
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from wattshed.agent.terminal.facts import Scene, ShownGpu, ShownJob, ShownProcess
-    from wattshed.agent.terminal.following import Known
+    from wattshed.agent.terminal.following import AgentView
 
 CHART = 5
 Fact = tuple[str, str]
@@ -49,8 +49,8 @@ _PARTS = (
 
 
 def job_page(
-    job: ShownJob, known: Known, command: Callable[[ShownProcess], str], width: int, span_s: float
-) -> list[Line]:
+    job: ShownJob, known: AgentView, command: Callable[[ShownProcess], str], width: int, span_s: float
+) -> list[TextLine]:
     """Everything that is known of one job."""
     shown = known.scene
     gpus = {gpu.uuid: gpu for gpu in shown.gpus}
@@ -89,7 +89,7 @@ def _with_sigma(job: ShownJob) -> str:
     return f"{kwh(job.energy_j)}{sigma} kWh{joules}"
 
 
-def _part(gpu: ShownGpu, joules: tuple[float, float], known: Known) -> list[Cell]:
+def _part(gpu: ShownGpu, joules: tuple[float, float], known: AgentView) -> list[Cell]:
     static, dynamic = joules
     return [
         Cell(str(gpu.index), "bold"),
@@ -110,7 +110,7 @@ def _processes(
     width: int,
     *,
     ended: bool = False,
-) -> list[Line]:
+) -> list[TextLine]:
     if not processes:
         return [] if ended else [_title("Processes", width), *wrapped("none on a GPU now", width)]
     rows = [
@@ -128,8 +128,8 @@ def _processes(
 
 
 def gpu_page(
-    gpu: ShownGpu, known: Known, command: Callable[[ShownProcess], str], width: int, span_s: float
-) -> list[Line]:
+    gpu: ShownGpu, known: AgentView, command: Callable[[ShownProcess], str], width: int, span_s: float
+) -> list[TextLine]:
     """Everything that is known of one GPU."""
     shown = known.scene
     raw = gpu.raw
@@ -169,17 +169,17 @@ _SOURCES = {"counter": "energy counter", "power": "power readings", "none": "not
 _BOUNDARIES = {"board": "the board", "module": "the whole superchip, its CPU included"}
 
 
-def elsewhere(shown: Scene, width: int) -> list[Line]:
+def elsewhere(shown: Scene, width: int) -> list[TextLine]:
     """Say what answers where there is no node: a collector, or the estimate of a fleet."""
     if shown.meter == "collector":
         text = (
             "This is a collector: it keeps the jobs of many hosts and has no GPUs of its own. Ask it for jobs with "
             "`wattshed jobs --url`, or give `wattshed top --url` the address of one host's agent."
         )
-        return [Line(), *wrapped(text, width)]
+        return [TextLine(), *wrapped(text, width)]
     fleet = shown.fleet
     if fleet is None:
-        return [Line(), *wrapped("This is the estimate of a fleet; there is no answer of its hosts yet.", width)]
+        return [TextLine(), *wrapped("This is the estimate of a fleet; there is no answer of its hosts yet.", width)]
     rows = []
     for name, one in fleet["boundaries"].items():
         supply = one.get("supply_w")
@@ -193,19 +193,19 @@ def elsewhere(shown: Scene, width: int) -> list[Line]:
             ]
         )
     known = f"The estimate of a fleet: {fleet['hosts_reporting']} of {fleet['hosts_known']} hosts report."
-    lines = [Line(), *wrapped(known, width), Line()]
-    table = Table(_FLEET, rows, width)
+    lines = [TextLine(), *wrapped(known, width), TextLine()]
+    table = FittedTable(_FLEET, rows, width)
     lines += [table.titles(), *(table.line(i) for i in range(len(rows)))] if rows else []
     for warning in fleet["warnings"]:
         lines += wrapped(warning, width)
     return lines
 
 
-def _title(text: str, width: int) -> Line:
-    return Line((Piece(pad(shorten(text, width, middle=True), width)),), "head")
+def _title(text: str, width: int) -> TextLine:
+    return TextLine((TextPiece(pad(shorten(text, width, middle=True), width)),), "head")
 
 
-def _facts(facts: Iterable[Fact], width: int) -> list[Line]:
+def _facts(facts: Iterable[Fact], width: int) -> list[TextLine]:
     """Write names and values, in as many columns as there is room for; long values are wrapped under themselves."""
     told = [(name, value) for name, value in facts if value]
     label = min(max((len(name) for name, _ in told), default=0), max(8, width // 2 - 2), 24)
@@ -218,26 +218,26 @@ def _facts(facts: Iterable[Fact], width: int) -> list[Line]:
         for i in range(height):
             left = names[i].text if i < len(names) else " " * label
             right = values[i].text if i < len(values) else " " * (each - label - 2)
-            blocks.append((Piece(left, "dim"), Piece("  "), Piece(right)))
+            blocks.append((TextPiece(left, "dim"), TextPiece("  "), TextPiece(right)))
     down = -(-len(blocks) // across)
     rows = [blocks[row::down] for row in range(down)]
     return [
-        Line(tuple(piece for i, one in enumerate(row) for piece in ((Piece("   "), *one) if i else one)))
+        TextLine(tuple(piece for i, one in enumerate(row) for piece in ((TextPiece("   "), *one) if i else one)))
         for row in rows
     ]
 
 
-def _chart(known: Known, key: str, width: int, span_s: float) -> list[Line]:
+def _chart(known: AgentView, key: str, width: int, span_s: float) -> list[TextLine]:
     cells = known.trends.cells(key, width, known.scene.time_s, span_s)
     values = [value for value in cells if value is not None]
     if not values:
         return []
     top = max(values)
     title = _title(f"Power, last {span_s / 60:.0f} min, up to {watts(top)}", width)
-    return [title, *(Line((Piece(text, "power"),)) for text in chart(cells, CHART, top or 1.0))]
+    return [title, *(TextLine((TextPiece(text, "power"),)) for text in chart(cells, CHART, top or 1.0))]
 
 
-def _table(title: str, columns: Sequence[TopColumn], rows: Sequence[Sequence[Cell]], width: int) -> list[Line]:
-    table = Table(columns, rows, width)
-    names = Line(tuple(Piece(piece.text, "dim") for piece in table.titles().pieces))
+def _table(title: str, columns: Sequence[TopColumn], rows: Sequence[Sequence[Cell]], width: int) -> list[TextLine]:
+    table = FittedTable(columns, rows, width)
+    names = TextLine(tuple(TextPiece(piece.text, "dim") for piece in table.titles().pieces))
     return [_title(title, width), names, *(table.line(i) for i in range(len(rows)))]

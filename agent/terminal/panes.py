@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from wattshed.agent.terminal.colours import Palette
-    from wattshed.agent.terminal.drawing import Line
+    from wattshed.agent.terminal.drawing import TextLine
 
 
 class Clicked(Message):  # type: ignore[misc] # textual is an extra, mypy does not follow it
@@ -26,7 +26,7 @@ class Clicked(Message):  # type: ignore[misc] # textual is an extra, mypy does n
         self.where, self.x, self.y, self.double = where, x, y, double
 
 
-def _strip(line: Line, width: int, palette: Palette, *, chosen: bool = False, old: bool = False) -> Strip:
+def _strip(line: TextLine, width: int, palette: Palette, *, chosen: bool = False, old: bool = False) -> Strip:
     segments = [Segment(piece.text, palette.of(line, piece.role, chosen=chosen, old=old)) for piece in line.pieces]
     return Strip(segments).adjust_cell_length(width, palette.of(line, "", chosen=chosen, old=old))
 
@@ -36,10 +36,10 @@ class Standing(Widget, can_focus=False):  # type: ignore[misc,call-arg] # as abo
 
     def __init__(self, name: str, palette: Palette) -> None:
         super().__init__(id=name)
-        self._lines: Sequence[Line] = ()
+        self._lines: Sequence[TextLine] = ()
         self._palette, self._old = palette, False
 
-    def show(self, lines: Sequence[Line], palette: Palette, *, old: bool = False) -> None:
+    def show(self, lines: Sequence[TextLine], palette: Palette, *, old: bool = False) -> None:
         """Show these lines, and be as high as they are many."""
         self._lines, self._palette, self._old = lines, palette, old
         self.styles.height = len(lines)
@@ -62,12 +62,12 @@ class Scrolling(ScrollView, can_focus=False):  # type: ignore[misc,call-arg] # a
 
     def __init__(self, name: str, palette: Palette) -> None:
         super().__init__(id=name)
-        self._line: Callable[[int], Line] = _nothing
+        self._line: Callable[[int], TextLine] = _nothing
         self._count, self._chosen = 0, -1
         self._palette, self._old = palette, False
 
     def show(
-        self, line: Callable[[int], Line], count: int, palette: Palette, *, chosen: int = -1, old: bool = False
+        self, line: Callable[[int], TextLine], count: int, palette: Palette, *, chosen: int = -1, old: bool = False
     ) -> None:
         """Show ``count`` lines; ``chosen`` is the number of the one that is marked."""
         self._line, self._count, self._chosen = line, count, chosen
@@ -94,5 +94,5 @@ class Scrolling(ScrollView, can_focus=False):  # type: ignore[misc,call-arg] # a
         self.post_message(Clicked(self.id, event.x, event.y + self.scroll_offset.y, double=event.chain > 1))
 
 
-def _nothing(_: int) -> Line:
+def _nothing(_: int) -> TextLine:
     raise IndexError

@@ -12,7 +12,7 @@ from textual.widgets import Input
 
 from wattshed.agent.terminal.arrangement import GPUS, HELP, INTERVALS_S, JOBS, SPANS_S, Choices, arrange
 from wattshed.agent.terminal.colours import DARK, LIGHT, NO_COLOUR
-from wattshed.agent.terminal.following import Following
+from wattshed.agent.terminal.following import AgentWatch
 from wattshed.agent.terminal.jobs import SORTS
 from wattshed.agent.terminal.keys import KEYS, Hints, hints
 from wattshed.agent.terminal.panes import Clicked, Scrolling, Standing
@@ -87,7 +87,7 @@ class Top(App[None]):  # type: ignore[misc] # textual is an extra, mypy does not
     ) -> None:
         super().__init__()
         self.title = "wattshed top"
-        self.following, self.choices = Following(), choices
+        self.following, self.choices = AgentWatch(), choices
         self._read, self._command, self._clock = read, command, clock
         self._light, self._reading, self._shown = light, False, None
         self._hints: Hints | None = None

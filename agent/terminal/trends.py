@@ -16,7 +16,7 @@ _MERGED_S = 5.0
 """Samples of less time than this are joined: an hour of one series is no more than 720 of them."""
 
 
-class Series:
+class PowerTrend:
     """Mean power of stretches of time, ascending, with holes where nothing is known."""
 
     def __init__(self) -> None:
@@ -68,14 +68,14 @@ class Series:
 
 
 class Trends:
-    """Series by GPU, by job and of all GPUs together."""
+    """PowerTrend by GPU, by job and of all GPUs together."""
 
     def __init__(self) -> None:
-        self._series: dict[str, Series] = {}
+        self._series: dict[str, PowerTrend] = {}
         self._last_s: float | None = None
 
     def cells(self, key: str, count: int, end_s: float, span_s: float) -> list[float | None]:
-        """See `Series.cells`; of a key that nobody knows nothing is known."""
+        """See `PowerTrend.cells`; of a key that nobody knows nothing is known."""
         series = self._series.get(key)
         return series.cells(count, end_s, span_s) if series is not None else [None] * count
 
@@ -95,8 +95,8 @@ class Trends:
             self._of(TOTAL).add(now_s, length_s, sum(gpu_w.values()))
         self._forget(shown, now_s)
 
-    def _of(self, key: str) -> Series:
-        return self._series.setdefault(key, Series())
+    def _of(self, key: str) -> PowerTrend:
+        return self._series.setdefault(key, PowerTrend())
 
     def _recall(self, history: Mapping[str, Mapping[str, Sequence[float | None]]], step_s: float) -> None:
         times = history.get("time_s", ())
