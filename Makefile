@@ -7,7 +7,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 WORKERS ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run test lint docs bench bench-all peers packages lock clean
+.PHONY: help run test lint docs pictures bench bench-all peers site packages lock clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ docs: $(VENV)/.test            ## regenerate references, dashboards, golden page
 	sed -i 's/^\(version\|appVersion\): .*/\1: $(VERSION)/' deploy/kubernetes/wattshed/Chart.yaml
 	$(BIN)/python -m tests.command_reference
 
+pictures: $(VENV)/.test            ## take the pictures of docs/images anew, from a simulated node and fleet (a minute; needs chromium)
+	$(BIN)/python -m tests.pictures.make $(ARGS)
+
 bench: $(VENV)/.test            ## the kernels against memory bandwidth, numpy, polars and duckdb
 	$(BIN)/wattshed bench $(ARGS)
 
@@ -45,14 +48,18 @@ bench-all: $(VENV)/.test $(VENV)/.peers            ## every benchmark on an idle
 peers: $(VENV)/.test $(VENV)/.peers            ## measure with wattshed and its peers (wattshed bench accuracy); renew docs/accuracy.md
 	PYTHONPATH=$(abspath $(VENV)/peers) $(BIN)/python -m tests.peers.renew $(ARGS)
 
-packages: $(VENV)/.test            ## wheels, sdist, deb and rpm into dist/
-	$(BIN)/python -m build --no-isolation --outdir dist
-	$(BIN)/python deploy/packages/build.py --out dist
+site: $(VENV)/.test            ## the documentation as a site, in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file deploy/docs/mkdocs.yml
+
+packages: $(VENV)/.test            ## wheels, sdist, deb, rpm, Helm chart and their SHA256SUMS into dist/
+	rm -rf dist
+	$(BIN)/python -m deploy.packages.build --out dist
 
 lock:            ## resolve pyproject.toml into requirements/*.lock, with hashes
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group build -o requirements/run.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml \
-		--extra collect --extra kubernetes --extra otlp --extra top -c requirements/run.lock -o requirements/packages.lock
+		--extra collect --extra kubernetes --extra otlp --extra top -c requirements/run.lock \
+		--no-emit-package llvmlite --no-emit-package numba --no-emit-package tzdata -o requirements/packages.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group dev \
 		--extra bench --extra collect --extra kubernetes --extra otlp --extra plot --extra scale --extra top -c requirements/run.lock -o requirements/test.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra peers \

@@ -134,6 +134,12 @@ def _add_check(commands: Subparsers) -> None:
     check.add_parser(commands, configure=_configure_kernels)
 
 
+def _add_completion(commands: Subparsers) -> None:
+    from wattshed.agent.commands import completion
+
+    completion.add_parser(commands, parser=parser)
+
+
 def _of(module: str) -> Callable[[Subparsers], None]:
     """Return what adds the commands of a module, which is imported then."""
 
@@ -160,6 +166,7 @@ _COMMANDS: dict[str, Callable[[Subparsers], None]] = {
     "config": _of("config"),
     "dashboards": _of("dashboards"),
     "top": _of("top"),
+    "completion": _add_completion,
 }
 
 
@@ -183,7 +190,9 @@ def _add_metering_flags(command: argparse.ArgumentParser) -> None:
         help="nvml (default: waits for the driver), auto (nvml, else simulated), simulated, simulated:FILE, or a "
         "recorded trace to play back",
     )
-    command.add_argument("--for", dest="for_seconds", metavar="SECONDS", type=float, help="stop after this time")
+    command.add_argument(
+        "--for", dest="for_seconds", metavar="SECONDS", type=float, help="stop so long after it is ready"
+    )
 
 
 def _loader(arguments: argparse.Namespace) -> Callable[[], Config]:

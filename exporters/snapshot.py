@@ -74,6 +74,36 @@ class JobFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessFacts:
+    """One process on a GPU. No more than its number: what it runs is for its own host to show, by that host's rules."""
+
+    job: str  # or _unattributed
+    pid: int
+    gpu_uuid: str
+    instance: str = ""  # "gpu-instance/compute-instance" under MIG
+    memory_bytes: int | None = None
+    started_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceFacts:
+    """One MIG instance, and how many of its GPU's SMs it has."""
+
+    uuid: str
+    gpu_uuid: str
+    instance: str
+    share: float  # 0 to 1
+
+
+@dataclass(frozen=True, slots=True)
+class Tenancy:
+    """Who is on the GPUs at the moment, and into what these are divided."""
+
+    processes: tuple[ProcessFacts, ...] = ()
+    instances: tuple[InstanceFacts, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class HostEnergy:
     """What one meter of the host beside the GPUs' own said; meters may hold each other, so they are never added up."""
 
@@ -155,6 +185,7 @@ class Snapshot:
     unmetered: str = ""
     history: HistoryFacts | None = None
     kernels: KernelFacts | None = None
+    tenancy: Tenancy = field(default_factory=Tenancy)
 
     @property
     def up(self) -> bool:

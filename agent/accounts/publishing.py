@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from wattshed.agent.accounts.uncertainty import FROZEN_US, disagrees, gpu_sigma_j, job_sigma_j
 from wattshed.agent.window import HISTORY_LABELS, IDLE, UNATTRIBUTED
 from wattshed.agent.wire.parts import method_name
-from wattshed.exporters.snapshot import EnergyShare, GpuFacts, HostEnergy, JobFacts, Snapshot
+from wattshed.exporters.snapshot import EnergyShare, GpuFacts, HostEnergy, JobFacts, Snapshot, Tenancy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 FRESH_US = 10_000_000  # a GPU whose energy is known up to this long ago is being metered
 ENDED_US = 2_000_000  # a job that was not seen for so long has ended: windows of a second may be late by one
+
+NOBODY_SEEN = Tenancy()
 
 
 def gpu_flags(account: GpuAccount, longest_run_us: int) -> tuple[str, ...]:
@@ -82,6 +84,7 @@ class Publisher:
         fleet: Callable[[int, Sequence[GpuFacts]], FleetFacts | None] | None = None,
         history: HistoryFacts | None = None,
         kernels: KernelFacts | None = None,
+        tenancy: Tenancy = NOBODY_SEEN,
     ) -> Snapshot:
         """Freeze the accounts as they are after ``window``."""
         self._seq += 1
@@ -127,6 +130,7 @@ class Publisher:
             unmetered="" if metered else why_unmetered(gpus),
             history=history,
             kernels=kernels,
+            tenancy=tenancy,
         )
 
 

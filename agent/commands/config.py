@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import argparse
@@ -70,18 +70,48 @@ def _bounds(meta: Mapping[str, Any]) -> str:
     return f"at least {meta['low']}" if meta["low"] is not None else ""
 
 
-def _unit(meta: Mapping[str, Any]) -> str:
-    return "" if meta["unit"] in ("", "1") else meta["unit"]
+def _facts(meta: Mapping[str, Any]) -> str:
+    """Say in which unit a value is, and what it may be."""
+    unit = "" if meta["unit"] in ("", "1") else meta["unit"]
+    return ", ".join(fact for fact in (unit, _bounds(meta)) if fact)
 
 
-def _comment(meta: Mapping[str, Any]) -> Iterator[str]:
+def _comment(text: str, facts: str = "") -> Iterator[str]:
     """Text, unit and bounds as comment lines of at most 110 characters."""
     import textwrap  # noqa: PLC0415
 
-    facts = ", ".join(fact for fact in (_unit(meta), _bounds(meta)) if fact)
-    yield from textwrap.wrap(
-        meta["text"] + (f" ({facts})" if facts else ""), 110, initial_indent="# ", subsequent_indent="# "
-    )
+    yield from textwrap.wrap(text + (f" ({facts})" if facts else ""), 110, initial_indent="# ", subsequent_indent="# ")
+
+
+class Setting(NamedTuple):
+    """A key as it is explained: texts, but for the table, which is the path to it."""
+
+    table: tuple[str, ...]
+    name: str
+    default: str
+    facts: str
+    variable: str
+    text: str
+
+
+def settings() -> Iterator[Setting]:
+    """Yield every key in the order of the file; those of `[calibration."GPU-..."]` last, without a variable."""
+    from wattshed.agent.config import PREFIX, Calibration, Config  # noqa: PLC0415
+    from wattshed.agent.inputs.keys import keys  # noqa: PLC0415
+
+    of_one_gpu = [(("calibration", *path), spec, kind) for path, spec, kind in keys(Calibration)]
+    for path, spec, _ in [*keys(Config), *of_one_gpu]:
+        variable = "" if path[0] == "calibration" else PREFIX + "_".join(path).upper()
+        texts = _literal(spec.default), _facts(spec.metadata), variable, spec.metadata["text"]
+        yield Setting(path[:-1], path[-1], *texts)
+
+
+def open_tables() -> dict[str, tuple[str, str]]:
+    """Return, for each table whose keys are names of GPUs, what it is for, and unit and bounds."""
+    from wattshed.agent.config import Config  # noqa: PLC0415
+
+    specs = [spec for spec in dataclasses.fields(Config) if spec.name in _TABLES_LAST]
+    return {spec.name: (spec.metadata["text"], _facts(spec.metadata)) for spec in specs}
 
 
 def example() -> str:
@@ -89,36 +119,30 @@ def example() -> str:
 
     Uncommenting all of it changes nothing (a test holds it to that).
     """
-    from wattshed.agent.config import Calibration, Config  # noqa: PLC0415
-    from wattshed.agent.inputs.keys import keys  # noqa: PLC0415
-
     lines = [
         "# wattshed: /etc/wattshed/config.toml",
         "# Every key, at its default. Environment (WATTSHED_LOG_LEVEL=debug) and flags override this file.",
         "# Check it with: wattshed config --check FILE. Apply it with: systemctl reload wattshed",
         "",
     ]
+    purposes = open_tables()
     table: tuple[str, ...] = ()
-    for path, spec, _ in keys(Config):
-        if path[:-1] != table:
-            table = path[:-1]
-            lines += [f"[{'.'.join(table)}]"]
-        lines += [*_comment(spec.metadata), f"# {path[-1]} = {_literal(spec.default)}", ""]
-    tables = {spec.name: spec.metadata for spec in dataclasses.fields(Config) if spec.name in _TABLES_LAST}
-    lines += [*_comment(tables["idle_watts"]), "[idle_watts]", '# "NVIDIA H100 80GB HBM3" = 70.0', ""]
-    lines += [*_comment(tables["calibration"]), f'# [calibration."{_EXAMPLE_UUID}"]']
-    for _, spec, _ in keys(Calibration):
-        lines += [*_comment(spec.metadata), f"# {spec.name} = {_literal(spec.default)}"]
+    for key in settings():
+        of_one_gpu = key.table == ("calibration",)
+        if key.table != table:
+            table = key.table
+            if of_one_gpu:
+                lines += [*_comment(*purposes["idle_watts"])]
+                lines += ["[idle_watts]", '# "NVIDIA H100 80GB HBM3" = 70.0', ""]
+                lines += [*_comment(*purposes["calibration"]), f'# [calibration."{_EXAMPLE_UUID}"]']
+            else:
+                lines += [f"[{'.'.join(table)}]"]
+        lines += [*_comment(key.text, key.facts), f"# {key.name} = {key.default}", *([] if of_one_gpu else [""])]
     return "\n".join(lines) + "\n"
 
 
 def markdown() -> str:
     """Return docs/configuration.md."""
-    from wattshed.agent.config import Calibration, Config  # noqa: PLC0415
-    from wattshed.agent.inputs.keys import keys  # noqa: PLC0415
-
-    rows = [(path, spec) for path, spec, _ in keys(Config)]
-    tables = [spec for spec in dataclasses.fields(Config) if spec.name in _TABLES_LAST]
     lines = [
         "# Configuration",
         "",
@@ -128,33 +152,28 @@ def markdown() -> str:
         "value out of range is one line that names file, line and column, exit code 2, and nothing is started.",
         "",
     ]
+    purposes = open_tables()
     table: tuple[str, ...] | None = None
-    for path, spec in rows:
-        if path[:-1] != table:
-            table = path[:-1]
-            lines += ["", f"## `[{table[0]}]`" if table else "## Top of the file", ""]
-            lines += ["| key | default | unit, bounds | environment | |", "|---|---|---|---|---|"]
-        facts = ", ".join(fact for fact in (_unit(spec.metadata), _bounds(spec.metadata)) if fact)
-        variable = "WATTSHED_" + "_".join(path).upper()
-        cells = (
-            f"`{path[-1]}`",
-            f"`{_literal(spec.default)}`",
-            _cell(facts),
-            f"`{variable}`",
-            _cell(spec.metadata["text"]),
-        )
-        lines.append(f"| {' | '.join(cells)} |")
-    for spec in tables:
-        lines += ["", f"## `[{spec.name}]`", "", _cell(spec.metadata["text"]), ""]
-        if spec.name == "idle_watts":
-            lines += ["```toml", "[idle_watts]", '"NVIDIA H100 80GB HBM3" = 70.0', f'"{_EXAMPLE_UUID}" = 68.5', "```"]
-        else:
-            lines += ["| key | default | unit, bounds | |", "|---|---|---|---|"]
-            for _, inner, _ in keys(Calibration):
-                facts = ", ".join(fact for fact in (_unit(inner.metadata), _bounds(inner.metadata)) if fact)
-                text = _cell(inner.metadata["text"])
-                lines.append(f"| `{inner.name}` | `{_literal(inner.default)}` | {facts} | {text} |")
+    for key in settings():
+        if key.table != table:
+            table = key.table
+            if table == ("calibration",):
+                lines += _idle_watts(purposes["idle_watts"][0])
+            heading = f"## `[{table[0]}]`" if table else "## Top of the file"
+            lines += ["", heading, ""]
+            if table and table[0] in purposes:
+                lines += [_cell(purposes[table[0]][0]), "", "| key | default | unit, bounds | |", "|---|---|---|---|"]
+            else:
+                lines += ["| key | default | unit, bounds | environment | |", "|---|---|---|---|---|"]
+        variable = f"`{key.variable}` | " if key.variable else ""
+        lines.append(f"| `{key.name}` | `{key.default}` | {_cell(key.facts)} | {variable}{_cell(key.text)} |")
     return "\n".join(lines).replace("\n\n\n", "\n\n") + "\n"
+
+
+def _idle_watts(purpose: str) -> list[str]:
+    """Return the part of the page about the table of idle powers."""
+    lines = ["", "## `[idle_watts]`", "", _cell(purpose), ""]
+    return [*lines, "```toml", "[idle_watts]", '"NVIDIA H100 80GB HBM3" = 70.0', f'"{_EXAMPLE_UUID}" = 68.5', "```"]
 
 
 def _cell(text: str) -> str:

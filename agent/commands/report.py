@@ -229,7 +229,7 @@ def _write(path: str, text: str) -> None:
 
 def _write_fields(document: Mapping[str, Any], *, parsable: bool) -> None:
     """Write every field of every row, for spreadsheets or as ``sacct -P`` does."""
-    from wattshed.agent.reports.figures import printable  # noqa: PLC0415
+    from wattshed.agent.printing.figures import printable  # noqa: PLC0415
     from wattshed.agent.reports.listing import guarded  # noqa: PLC0415
 
     fields = [name for name in document["total"] if name != "jobs"]

@@ -11,8 +11,6 @@ from wattshed.agent.wire.credentials import add_flags, credentials_of, url_of
 if TYPE_CHECKING:
     import argparse
 
-DEFAULT_URL = "http://127.0.0.1:9961"
-
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the command line."""
@@ -25,19 +23,20 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--interval", type=float, default=2.0, metavar="SECONDS", help="time between refreshes (default 2)"
     )
-    add_flags(parser, DEFAULT_URL)
+    add_flags(parser, "your own agent, else that of this host")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Show the view until q; returns 1 if the agent does not answer to begin with."""
-    from wattshed.agent.wire.agents import DocumentServer, NoDocumentError  # noqa: PLC0415 - only this command asks
+    from wattshed.agent.wire.agents import NoDocumentError, find_agent  # noqa: PLC0415 - only this command asks
 
-    agent = DocumentServer.of(url_of(args) or DEFAULT_URL, credentials_of(args))
+    agent, missed = find_agent(url_of(args), credentials_of(args))
     try:
         first = view(fetch(agent))
     except NoDocumentError as error:
-        hint = "; start an agent with: wattshed run" if error.nobody else ""
+        looked = f"; no agent found at {missed} either" if missed else ""
+        hint = f"{looked}; start one with `wattshed run`, or give --url" if error.nobody else ""
         sys.stderr.write(f"wattshed: {error}{hint}\n")
         return 1
     if args.once:

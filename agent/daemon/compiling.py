@@ -18,7 +18,6 @@ import signal
 import subprocess
 import sys
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -116,7 +115,7 @@ class Compiling:
             self._give_up(f"no process can be started ({error.strerror})")
             return
         self._until_s = self._now_s() + PATIENCE_S
-        LOG.info("compiling the kernels in process %d, while plain Python books", self._child.pid)
+        LOG.info("compiling kernels in the background (pid %d); metering continues", self._child.pid)
 
     def _poll(self, child: subprocess.Popen[bytes]) -> None:
         if child.poll() is None:
@@ -136,7 +135,7 @@ class Compiling:
             self._give_up("what was compiled cannot be loaded")
             return
         self._over = True
-        LOG.info("the kernels are compiled (%s, %s); exchanged between two windows", form.name, form.cpu)
+        LOG.info("kernels compiled (%s, %s), now in use", form.name, form.cpu)
 
     def _last_words(self) -> str:
         """Return the last line that the child said."""
@@ -148,7 +147,7 @@ class Compiling:
 
     def _give_up(self, why: str) -> None:
         self._over = True
-        LOG.warning("plain Python goes on booking, with the same integers and more processor time: %s", why)
+        LOG.warning("kernels stay plain Python (same results, more CPU time): %s", why)
 
     def close(self) -> None:
         """End the child and whatever it started, and do not wait for it."""
@@ -199,8 +198,8 @@ def plan_of(folder: Path | None) -> list[str]:
     """
     if not load.may_run_new_code():
         raise CannotBuild("nothing can be compiled where memory may not be both written and executed")
-    if find_spec("numba") is None:
-        raise CannotBuild("nothing can be compiled without numba; pip install numba")
+    if not load.has_compiler():
+        raise CannotBuild(load.NO_COMPILER)
     if folder is None:
         raise CannotBuild("there is no folder for compiled kernels that only this user can write to; set cache_dir")
     return ["wattshed.kernels.build", "--out", str(folder)]
@@ -221,7 +220,10 @@ def settle_form(opened: ExitStack) -> Callable[[Window], None]:
     """
     for line in passed_over():
         LOG.warning("%s", line)
-    if begin().name != "off" or load.setting() != "auto":
+    form, asked = begin(), load.setting()
+    if form.name == "off" and asked in {"so", "objects", "numba"}:
+        LOG.warning("plain Python computes the energies, not jit = %s: %s", asked, form.reason)
+    if form.name != "off" or asked != "auto":
         return lambda _: None
     compiling = Compiling(lambda: plan_of(cache_folder()), load.look_again)
     opened.callback(compiling.close)

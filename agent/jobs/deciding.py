@@ -56,6 +56,8 @@ class Presence:
         Since when it is its owner's.
     ppm : int
         SMs of the instance, in millionths of the GPU's.
+    memory_bytes : int
+        Of the GPU, as reported last; -1 unknown.
     end_us : int or None, us
         When it left.
     owner : Owner
@@ -76,6 +78,7 @@ class Presence:
     hint: str | None = None
     before: tuple[Owner, int] | None = None
     told: _Holds | None = None
+    memory_bytes: int = MISSING
 
     def go_on_from(self, earlier: Presence) -> None:
         """Take over what was decided of the same process before it left this GPU for a while."""

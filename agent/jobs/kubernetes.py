@@ -174,7 +174,6 @@ class Pods:
     def close(self) -> None:
         """Stop the thread."""
         self._known.close()
-        self._kubelet.close()
 
     def _granted(self, known: Known, grant: Grant, *, guessed: bool = False) -> Owner:
         uid = known.uids.get(grant.name[:2]) or self._learnt.get(grant.name[:2], "")

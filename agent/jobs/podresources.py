@@ -2,13 +2,14 @@
 
 The messages are few and small, so they are read straight from the wire format
 (https://protobuf.dev/programming-guides/encoding); field numbers are those of
-``k8s.io/kubelet/pkg/apis/podresources/v1/api.proto``. The transport is grpcio's (extra ``kubernetes``).
+``k8s.io/kubelet/pkg/apis/podresources/v1/api.proto``. The transport is `wattshed.agent.wire.grpc_call` (extra
+``kubernetes``).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,10 +23,10 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 class ExtraMissing(RuntimeError):  # noqa: N818 - named for what is wrong
-    """grpcio is not installed."""
+    """h2 is not installed."""
 
     def __init__(self) -> None:
-        super().__init__("asking the kubelet needs grpcio: pip install 'wattshed[kubernetes]'")
+        super().__init__("asking the kubelet needs h2: pip install 'wattshed[kubernetes]'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +65,15 @@ class Kubelet:
     Raises
     ------
     ExtraMissing
-        Without grpcio.
+        Without h2.
     """
 
     def __init__(self, socket: Path) -> None:
         try:
-            import grpc  # noqa: PLC0415 - an optional extra
-        except ImportError as error:
+            from wattshed.agent.wire import grpc_call  # noqa: PLC0415 - an optional extra
+        except ModuleNotFoundError as error:
             raise ExtraMissing from error
-        self._grpc = grpc
-        options = [("grpc.max_receive_message_length", LARGEST_MESSAGE), ("grpc.default_authority", "localhost")]
-        self._channel = grpc.insecure_channel(f"unix://{socket}", options=options)
+        self._socket, self._grpc = socket, grpc_call
 
     def grants(self) -> list[Grant]:
         """Return the grants of all pods that the kubelet lists; before Kubernetes 1.34 finished ones, too.
@@ -115,19 +114,12 @@ class Kubelet:
             raise
         return grants_of(answer)
 
-    def close(self) -> None:
-        """Close the channel."""
-        self._channel.close()
-
     def _call(self, method: str, request: bytes) -> bytes:
-        call = self._channel.unary_unary(f"/v1.PodResourcesLister/{method}")
+        path = f"/v1.PodResourcesLister/{method}"
         try:
-            answer: bytes = call(request, timeout=TIMEOUT_S)
-        except self._grpc.RpcError as error:
-            code, details = _why(error)
-            message = f"the kubelet's {method} failed: {code} {details}"
-            raise RuntimeError(message) from error
-        return answer
+            return self._grpc.call(self._socket, path, request, TIMEOUT_S, LARGEST_MESSAGE)
+        except self._grpc.CallFailed as error:
+            raise RuntimeError(f"the kubelet's {method} failed: {error}") from error
 
 
 def grants_of(answer: bytes) -> list[Grant]:
@@ -139,10 +131,6 @@ def grants_of(answer: bytes) -> list[Grant]:
         It is nonsense.
     """
     return [grant for _, pod in _fields(answer, 1) for grant in _pod(pod)]
-
-
-def _why(error: Any) -> tuple[str, str]:
-    return error.code().name, str(error.details())
 
 
 def _pod(message: bytes) -> Iterator[Grant]:

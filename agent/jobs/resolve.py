@@ -17,7 +17,8 @@ from wattshed.agent.jobs.deciding import Deciding, Place, Presence
 from wattshed.agent.jobs.reservations import exclusive, holders
 from wattshed.agent.jobs.rows import Claims, lay_out
 from wattshed.agent.jobs.text import printable
-from wattshed.agent.window import MISSING, JobKey, Owner, Usage, uid_of
+from wattshed.agent.window import MISSING, UNATTRIBUTED, JobKey, Owner, Usage, uid_of
+from wattshed.exporters.snapshot import InstanceFacts, ProcessFacts, Tenancy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -81,6 +82,7 @@ class JobResolver:
         self._first_us: int | None = None
         self._since_us: int | None = None  # start of the first window
         self._numbers: list[int] = []  # of the GPUs of the last window
+        self._uuids: list[str] = []
         self._answered_us: int | None = None
         self._faults = Faults()
 
@@ -136,6 +138,7 @@ class JobResolver:
         # Of a GPU that is found only now it is known who held it since the first window, if its number is no other's.
         self._since_us = start_us if self._since_us is None else self._since_us
         old, self._numbers = self._numbers, [device.index for device in devices]
+        self._uuids = [device.uuid for device in devices]
         new = [i for i, n in enumerate(self._numbers) if start_us > self._since_us and i >= len(old) and n not in old]
         if new and self._slurm is not None:
             held += [one for one in self._slurm.reservations(devices, self._since_us, start_us) if one.gpu in new]
@@ -185,6 +188,24 @@ class JobResolver:
                 total.update(scheduler.faults())
         return dict(total)
 
+    def tenancy(self) -> Tenancy:
+        """Return who was on the GPUs at the end of the last window, and their MIG instances."""
+        return Tenancy(
+            tuple(
+                ProcessFacts(
+                    one.owner.key or UNATTRIBUTED,
+                    one.process.pid,
+                    self._uuids[gpu],
+                    instance,
+                    one.memory_bytes if one.memory_bytes >= 0 else None,
+                    one.process.started_us,
+                )
+                for (_, gpu, instance), one in self._present.items()
+                if one.end_us is None and gpu < len(self._uuids)
+            ),
+            tuple(InstanceFacts(uuid, one.gpu, one.instance, one.share_ppm / 1e6) for uuid, one in self._mig().items()),
+        )
+
     def close(self) -> None:
         """Stop all threads."""
         self._processes.close()
@@ -226,6 +247,8 @@ class JobResolver:
             if observation.instance and observation.instance_ppm > 0:
                 self._instances[observation.gpu, observation.instance.partition("/")[0]] = observation.instance_ppm
         presence.last_us = max(presence.last_us, observation.to_us)
+        if observation.memory_bytes >= 0:
+            presence.memory_bytes = observation.memory_bytes
         if observation.exited:
             presence.end_us = min(filter(None, (presence.end_us, process.ended_us, observation.to_us)))
         return presence

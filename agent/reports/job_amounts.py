@@ -6,8 +6,8 @@ import math
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from wattshed.agent.printing.figures import SIGMAS, energy, with_doubt
 from wattshed.agent.reports.amounts import LACK_KEYS, PLACES, SIGMA_KEYS, kwh, plain, priced
-from wattshed.agent.reports.figures import SIGMAS, energy, with_doubt
 from wattshed.agent.reports.notes import notes_of
 from wattshed.agent.wire.parts import hnj_of, joules
 

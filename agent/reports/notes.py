@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
+from wattshed.agent.printing.figures import BOUNDARY, SIMULATED, moment, printable
 from wattshed.agent.reports.amounts import IDLE, NO_JOBS, OTHER, SPREAD, UNATTRIBUTED, kwh
-from wattshed.agent.reports.figures import BOUNDARY, SIMULATED, moment, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

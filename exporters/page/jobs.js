@@ -189,12 +189,14 @@ $("ask").addEventListener("submit", event => {
 });
 for (const name of ["state", "since"]) $("ask").elements[name].addEventListener("change", () => $("ask").requestSubmit());
 $("older").addEventListener("click", () => list(older));
-$("one-close").addEventListener("click", event => {
+function close_job(event) {
   event.preventDefault();
   const key = opened?.key;
   location.hash = hash({ open: "" });
   ([...$("found").querySelectorAll("a")].find(link => link.textContent === key) ?? $("h-all")).focus();
-});
+}
+$("one-close").addEventListener("click", close_job);
+document.addEventListener("keydown", event => { if (event.key === "Escape" && opened && event.target.type !== "search") close_job(event); });
 
 let shown_query = null;
 function follow_hash() {

@@ -9,21 +9,33 @@ from typing import TYPE_CHECKING, Any
 from wattshed.exporters.snapshot import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from wattshed.exporters.snapshot import FleetFacts, GpuFacts, JobFacts, Snapshot
+    from wattshed.exporters.snapshot import FleetFacts, GpuFacts, InstanceFacts, JobFacts, ProcessFacts, Snapshot
 
 SCHEMA = "wattshed.snapshot/1"
 
 
-def document(snapshot: Snapshot, history: Mapping[str, Any]) -> bytes:
-    """Write a snapshot and the last hour as JSON; energies in joules, times in Unix seconds, unknown is null."""
+def document(snapshot: Snapshot, history: Mapping[str, Any], power_w: Mapping[str, float] | None = None) -> bytes:
+    """Write a snapshot and the last hour as JSON; energies in joules, times in Unix seconds, unknown is null.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    history : mapping
+        As `exporters.web.history.History.columns` gives it.
+    power_w : mapping of str to float, W
+        Mean power of each owner in the last step of the history; who is not there has none that is known.
+    """
+    watts = power_w or {}
     energy: dict[str, dict[str, Any]] = {}
     for share in snapshot.energy:
         per_gpu = energy.setdefault(share.job, {})
         static, dynamic = share.static_hnj, share.dynamic_hnj
         per_gpu[share.gpu_uuid] = {"static_j": static / HNJ_PER_JOULE, "dynamic_j": dynamic / HNJ_PER_JOULE}
     facts = {job.job: job for job in snapshot.jobs}
+    owners = dict.fromkeys([*facts, *energy])
+    tenants = _tenants(snapshot.tenancy.processes)
     return json.dumps(
         _finite(
             {
@@ -38,8 +50,12 @@ def document(snapshot: Snapshot, history: Mapping[str, Any]) -> bytes:
                 "seq": snapshot.seq,
                 "time_s": snapshot.time_us / 1e6,
                 "started_s": snapshot.started_us / 1e6,
-                "gpus": [_gpu(gpu) for gpu in snapshot.gpus],
-                "jobs": [_job(key, facts.get(key), energy.get(key, {})) for key in dict.fromkeys([*facts, *energy])],
+                "counters_since_s": _seconds(snapshot.counters_since_us),
+                "gpus": [_gpu(gpu, snapshot.tenancy.instances) for gpu in snapshot.gpus],
+                "jobs": [
+                    _job(key, facts.get(key), energy.get(key, {}), watts.get(key), tenants.get(key, []))
+                    for key in owners
+                ],
                 "host_energy": [
                     {"source": one.source, "domain": one.domain, "energy_j": one.energy_hnj / HNJ_PER_JOULE}
                     for one in snapshot.host_energy
@@ -57,7 +73,27 @@ def document(snapshot: Snapshot, history: Mapping[str, Any]) -> bytes:
     ).encode()
 
 
-def _gpu(gpu: GpuFacts) -> dict[str, Any]:
+def _seconds(time_us: int | None) -> float | None:
+    return None if time_us is None else time_us / 1e6
+
+
+def _tenants(processes: Sequence[ProcessFacts]) -> dict[str, list[dict[str, Any]]]:
+    """Write the processes of each job, in ascending order."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for one in sorted(processes, key=lambda one: (one.pid, one.gpu_uuid, one.instance)):
+        found.setdefault(one.job, []).append(
+            {
+                "pid": one.pid,
+                "gpu_uuid": one.gpu_uuid,
+                "instance": one.instance,
+                "memory_mib": None if one.memory_bytes is None else one.memory_bytes / 2**20,
+                "started_s": _seconds(one.started_us),
+            }
+        )
+    return found
+
+
+def _gpu(gpu: GpuFacts, instances: Sequence[InstanceFacts]) -> dict[str, Any]:
     known = gpu.energy_source != "none"
     return {
         "uuid": gpu.uuid,
@@ -69,6 +105,11 @@ def _gpu(gpu: GpuFacts) -> dict[str, Any]:
         "simulated": gpu.simulated,
         "up": gpu.up,
         "mig": gpu.mig,
+        "instances": [
+            {"uuid": one.uuid, "instance": one.instance, "share": one.share}
+            for one in instances
+            if one.gpu_uuid == gpu.uuid
+        ],
         "energy_source": gpu.energy_source,
         "boundary": gpu.boundary,
         "energy_j": gpu.energy_hnj / HNJ_PER_JOULE if known else None,
@@ -92,7 +133,13 @@ def _gpu(gpu: GpuFacts) -> dict[str, Any]:
     }
 
 
-def _job(key: str, job: JobFacts | None, energy: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+def _job(
+    key: str,
+    job: JobFacts | None,
+    energy: Mapping[str, Mapping[str, float]],
+    power_w: float | None,
+    processes: list[dict[str, Any]],
+) -> dict[str, Any]:
     # Without a share of any GPU nothing is known of its energy: none of its GPUs reports its own.
     static = sum(part["static_j"] for part in energy.values()) if energy else None
     dynamic = sum(part["dynamic_j"] for part in energy.values()) if energy else None
@@ -107,8 +154,10 @@ def _job(key: str, job: JobFacts | None, energy: Mapping[str, Mapping[str, float
         "active_s": job.active_us / 1e6 if job else None,
         "held_s": job.held_us / 1e6 if job else None,
         "started_s": job.started_us / 1e6 if job else None,
-        "ended_s": job.ended_us / 1e6 if job and job.ended_us is not None else None,
+        "ended_s": _seconds(job.ended_us) if job else None,
+        "power_w": power_w,
         "gpus": energy,
+        "processes": processes,
     }
 
 

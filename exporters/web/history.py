@@ -61,6 +61,7 @@ class History:
         self.step_s, self._span_s = step_s, span_s
         self._steps: deque[tuple[float, Mapping[str, float], Mapping[str, float]]] = deque(maxlen=int(span_s / step_s))
         self._last: _Books | None = None
+        self.last_w: Mapping[str, float] = {}  # mean power of every owner in the last step
 
     def observe(self, snapshot: Snapshot) -> None:
         """Take note of a snapshot; one that is less than a step younger than the last is skipped."""
@@ -80,7 +81,8 @@ class History:
         gpus = {uuid: _joules(now.gpus[uuid][0], then.gpus[uuid][0]) / s for uuid, s in seconds.items()}
         while self._steps and snapshot.time_us / 1e6 - self._steps[0][0] >= self._span_s:
             self._steps.popleft()
-        self._steps.append((snapshot.time_us / 1e6, gpus, _largest(_per_job(now, then, seconds))))
+        self.last_w = _per_job(now, then, seconds)
+        self._steps.append((snapshot.time_us / 1e6, gpus, _largest(self.last_w)))
 
     def columns(self) -> dict[str, Any]:
         """Give the hour as columns: ``time_s``, and watts by GPU and by job; None where nothing is known."""

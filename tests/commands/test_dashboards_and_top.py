@@ -72,8 +72,8 @@ def test_top_shows_power_energy_and_state_within_80_columns_and_what_ended(serve
 def test_top_without_an_agent_says_how_to_start_one(capsys):
     args = arguments(command, "top", "--url", "http://me:secret@127.0.0.1:1")
     assert args.run(args) == 1
-    said = "wattshed: http://127.0.0.1:1 does not answer (Connection refused); start an agent with"
-    assert capsys.readouterr().err == f"{said}: wattshed run\n"
+    said = "http://127.0.0.1:1 does not answer (Connection refused); start one with `wattshed run`, or give --url"
+    assert capsys.readouterr().err == f"wattshed: {said}\n"
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "nonsense"])

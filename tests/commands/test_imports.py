@@ -21,7 +21,7 @@ HEAVY = frozenset(
     "numba llvmlite pyarrow polars scipy rich numpy sqlite3 h11 asyncio pynvml http yaml".split()  # noqa: SIM905
 )
 COMMANDS = (
-    "run record replay jobs job report collect convert fleet check bench warm config dashboards top".split()  # noqa: SIM905
+    "run record replay jobs job report collect convert fleet check bench warm config dashboards top completion".split()  # noqa: SIM905
 )
 
 

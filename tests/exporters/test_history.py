@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.exporters import snapshots
 from wattshed.exporters.snapshot import HNJ_PER_JOULE, EnergyShare
-from wattshed.exporters.web.history import History
+from wattshed.exporters.web.history import MAX_JOBS, History
 
 S = 1_000_000
 
@@ -164,3 +164,13 @@ def test_lines_of_jobs_add_up_to_their_gpus_whatever_is_covered(data):
         drawn = [line[i] for line in gpus.values() if line[i] is not None]
         assert all(70 <= watts <= 700 for watts in drawn)
         assert sum(line[i] or 0 for line in jobs.values()) == pytest.approx(sum(drawn), abs=0.01)
+
+
+def test_the_last_step_is_known_of_every_owner():
+    """Also of the jobs that are too many to be drawn by name."""
+    history, count = History(), MAX_JOBS + 10
+    for t in (0, 10, 20):
+        jobs = [(f"j{i}", 0, (i + 1) * t) for i in range(count)]
+        history.observe(shown(t, {0: (sum(j for _, _, j in jobs), t)}, jobs))
+    assert history.last_w == pytest.approx({f"j{i}": i + 1 for i in range(count)})
+    assert len(history.columns()["jobs"]) == MAX_JOBS + 1

@@ -6,7 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from wattshed.exporters.snapshot import EnergyShare, FleetFacts, GpuFacts, HostEnergy, JobFacts, Snapshot
+from wattshed.exporters.snapshot import (
+    EnergyShare,
+    FleetFacts,
+    GpuFacts,
+    HostEnergy,
+    InstanceFacts,
+    JobFacts,
+    ProcessFacts,
+    Snapshot,
+    Tenancy,
+)
 from wattshed.exporters.web.api import document
 
 GPU = GpuFacts(
@@ -26,12 +36,17 @@ SNAPSHOT = Snapshot(
     (EnergyShare("a", "GPU-0", 2_000_000_000, 1_000_000_000), EnergyShare("a", "GPU-1", 500_000_000, 0),
      EnergyShare("_idle", "GPU-0", 3_000_000_000, 0)),
     (JOB,), late_s=0.75, duty=0.0625, folded_jobs=14, faults={"squeue": 15}, notes=("note",), fleet=FLEET,
-    host_energy=(HostEnergy("nvml", "module-3", 17_000_000_000),),
+    host_energy=(HostEnergy("nvml", "module-3", 17_000_000_000),), counters_since_us=3_500_000,
+    tenancy=Tenancy(
+        (ProcessFacts("a", 18, "GPU-0", "2/0", 3 << 20, 4_500_000), ProcessFacts("a", 17, "GPU-1"),
+         ProcessFacts("_unattributed", 19, "GPU-0")),
+        (InstanceFacts("MIG-1", "GPU-0", "2", 0.25), InstanceFacts("MIG-2", "GPU-9", "3", 0.5)),
+    ),
 )  # fmt: skip
 
 
 def told(snapshot=SNAPSHOT):
-    return json.loads(document(snapshot, {"step_s": 16}))
+    return json.loads(document(snapshot, {"step_s": 16}, {"a": 20.5, "_idle": math.inf}))
 
 
 def test_the_whole():
@@ -40,7 +55,7 @@ def test_the_whole():
     assert plain == {
         "schema": "wattshed.snapshot/1", "host": "h", "version": "1.2", "meter": "nvml", "library": "lib.so",
         "simulated": False, "ready": True, "unmetered": "", "seq": 11, "time_s": 12.5, "started_s": 13.5,
-        "folded_jobs": 14,
+        "folded_jobs": 14, "counters_since_s": 3.5,
     }  # fmt: skip
     assert found["sampler"] == {"late_s": 0.75, "duty": 0.0625}
     assert (found["faults"], found["notes"], found["history"]) == ({"squeue": 15}, ["note"], {"step_s": 16})
@@ -52,6 +67,7 @@ def test_a_gpu():
     assert found == {
         "uuid": "GPU-0", "gpu": 3, "model": "H100", "pci_bus_id": "0000:01", "driver": "570.1",
         "architecture": "hopper", "simulated": False, "up": True, "mig": True, "energy_source": "counter",
+        "instances": [{"uuid": "MIG-1", "instance": "2", "share": 0.25}],
         "boundary": "module", "energy_j": 2.5, "ended_jobs_j": 0.5, "sigma_j": 0.125, "power_w": {"instant": 301.5},
         "limits_w": {"max": 700.0}, "peak_w": {"1s": 333.0},
         "ramp_w_per_s": [
@@ -70,14 +86,20 @@ def test_a_gpu_without_a_reading_has_no_energy():
 
 
 def test_jobs():
-    job, idle = told()["jobs"]
+    job, idle, *others = told()["jobs"]
+    assert others == []  # a process without a job or a joule is nobody's
     assert job == {
         "job": "a", "labels": {"user": "ada"}, "method": "alone", "energy_j": 1.75, "static_j": 1.25, "dynamic_j": 0.5,
-        "sigma_j": 0.5, "active_s": 8.5, "held_s": 9.5, "started_s": 100.5, "ended_s": 102.25,
+        "sigma_j": 0.5, "active_s": 8.5, "held_s": 9.5, "started_s": 100.5, "ended_s": 102.25, "power_w": 20.5,
         "gpus": {"GPU-0": {"static_j": 1.0, "dynamic_j": 0.5}, "GPU-1": {"static_j": 0.25, "dynamic_j": 0.0}},
+        "processes": [
+            {"pid": 17, "gpu_uuid": "GPU-1", "instance": "", "memory_mib": None, "started_s": None},
+            {"pid": 18, "gpu_uuid": "GPU-0", "instance": "2/0", "memory_mib": 3.0, "started_s": 4.5},
+        ],
     }  # fmt: skip
     assert (idle["job"], idle["energy_j"], idle["labels"], idle["method"]) == ("_idle", 1.5, {}, "")
-    assert [idle[name] for name in ("sigma_j", "active_s", "held_s", "started_s", "ended_s")] == [None] * 5
+    assert [idle[name] for name in ("sigma_j", "active_s", "held_s", "started_s", "ended_s", "power_w")] == [None] * 6
+    assert idle["processes"] == []
 
 
 @pytest.mark.parametrize("ended_us", [None, 0])

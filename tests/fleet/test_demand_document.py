@@ -148,7 +148,7 @@ def test_the_table_says_what_the_document_says(fleet, table, transformer):
     assert "swings, observable up to 1 Hz" in cells
     t, e = d["transformer"], d["ensemble"]
     assert (
-        f"transformer: hot spot up to {t['hot_spot_max_c']:.1f} C, ageing {t['equivalent_ageing']:.3g} times normal, "
+        f"transformer: hot spot up to {t['hot_spot_max_c']:.1f} °C, ageing {t['equivalent_ageing']:.3g} times normal, "
         f"{t['loss_of_life_h']:.3g} h of life used, loaded to {t['peak_loading']:.0%}, "
         f"headroom {shown(t['headroom_w'], 'W')}, {t['units_needed']} units with one spare"
     ) in lines

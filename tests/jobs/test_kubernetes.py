@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-pytest.importorskip("grpc", reason="needs the extra kubernetes")
+pytest.importorskip("h2", reason="needs the extra kubernetes")
 
 from tests.jobs.fake_kubelet import FakeKubelet, claim, container, devices, field, pod, varint
 from tests.jobs.fake_proc import BOOT, FakeProc
+from wattshed.agent import wire
 from wattshed.agent.jobs import kubernetes, podresources
 from wattshed.agent.jobs.cgroup import identify
 from wattshed.agent.jobs.kubernetes import Pods
@@ -97,7 +98,6 @@ def test_the_wire_format(kubelet):
     kubelet.has_get = False
     with pytest.raises(RuntimeError, match="disabled"):
         client.get("ml", "train")
-    client.close()
 
 
 @settings(max_examples=100, deadline=None)
@@ -143,7 +143,6 @@ def test_an_answer_as_large_as_the_kubelet_s_own_limit_is_read(kubelet):
                 client.grants()
         else:
             assert client.grants() == [Grant("ml", name, "main")]
-    client.close()
 
 
 def test_other_wire_types_are_passed_over():
@@ -545,7 +544,10 @@ def test_no_kubelet_at_all_is_a_fault_that_is_counted(tmp_path):
     pods.close()
 
 
-def test_without_grpcio_the_extra_is_named(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "grpc", None)
+def test_without_h2_the_extra_is_named(tmp_path, monkeypatch):
+    for name in ("wattshed.agent.wire.grpc_call", "h2.config"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.delattr(wire, "grpc_call", raising=False)
+    monkeypatch.setitem(sys.modules, "h2.config", None)
     with pytest.raises(ExtraMissing, match=r"wattshed\[kubernetes\]"):
         Kubelet(tmp_path / "x.sock")

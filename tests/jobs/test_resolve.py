@@ -23,7 +23,8 @@ from wattshed.agent.jobs.arriving import LINGER_US, REACH_BACK_US
 from wattshed.agent.jobs.processes import Processes
 from wattshed.agent.jobs.reservations import Reservation
 from wattshed.agent.jobs.resolve import LATE_LABELS_US, JobResolver
-from wattshed.agent.window import Device, JobKey, Owner, ProcessObservation
+from wattshed.agent.window import Device, JobKey, MigDevice, Owner, ProcessObservation
+from wattshed.exporters.snapshot import InstanceFacts, ProcessFacts
 
 T0 = (BOOT + 1_000) * 1_000_000
 SECOND = 1_000_000
@@ -289,6 +290,30 @@ def test_mig_instances_know_their_share_even_while_idle(node):
     start = T0 + 2 * SECOND
     owners, usage = resolver.resolve([], DEVICES, start, start + SECOND)
     assert table(owners, usage) == [(0, "slurm:1", 2000, 3000, 0, 142_857, 0)]
+
+
+def test_who_is_on_the_gpus_now(node):
+    """Numbers of processes, no more: neither what they run nor whose they are."""
+    proc, clock, processes = node
+    for pid in (10, 11):
+        proc.start(pid, SLURM.format(pid - 9))
+    proc.start(12, SLURM.format(3), argv=("secret", "--token", "s3cr3t"))
+    mig = {"MIG-1": MigDevice("GPU-0", "3", 142_857)}
+    resolver = JobResolver(processes, Granted(), mig=lambda: mig)
+    assert resolver.tenancy().processes == ()
+    there = [seen(10, instance="3/0", memory_bytes=5), seen(11, gpu=1), seen(12, gpu=1, end=T0 + 5, exited=True)]
+    resolver.resolve(there, DEVICES, T0, T0 + SECOND)
+    tenancy = resolver.tenancy()
+    started_us = (BOOT + 1) * 1_000_000 + 500_000
+    assert tenancy.processes == (
+        ProcessFacts("slurm:1", 10, "GPU-0", "3/0", 5, started_us),
+        ProcessFacts("slurm:2", 11, "GPU-1", "", None, started_us),
+    )
+    assert tenancy.instances == (InstanceFacts("MIG-1", "GPU-0", "3", 0.142857),)
+    proc.end(10)
+    clock.now += SECOND
+    resolver.resolve([seen(11, gpu=1, start=T0 + SECOND, end=T0 + 2 * SECOND)], DEVICES, T0 + SECOND, T0 + 2 * SECOND)
+    assert [one.pid for one in resolver.tenancy().processes] == [11]
 
 
 def test_labels_that_arrive_late_are_passed_on(node):

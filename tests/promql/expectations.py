@@ -31,13 +31,13 @@ from tests.promql.truth import (
 )
 
 DOCUMENTS = {
-    "README.md: Energy of the last day by account": lambda t: kwh(t.energy(account)),
     "docs/promql.md: Energy of the last day by account": lambda t: kwh(t.energy(account)),
     "docs/promql.md: By user, as money": lambda t: {
         key: (value * 0.25 * 1.3, slack * 0.25 * 1.3) for key, (value, slack) in kwh(t.energy(user)).items()
     },
     "docs/promql.md: By partition": lambda t: kwh(t.energy(partition)),
     "docs/promql.md: By Kubernetes namespace": lambda t: kwh(t.energy(namespace)),
+    "docs/tutorials/kubernetes.md: Energy of the last day by namespace": lambda t: kwh(t.energy(namespace)),
     "docs/promql.md: What no account pays for": lambda t: kwh(t.energy(nobody_pays)),
     "docs/promql.md: All GPUs together": lambda t: kwh(t.gpu_energy()),
     # Evaluated at whole hours only, and this life is not an hour long: test_a_month_of_recorded_hours.

@@ -117,7 +117,7 @@ def test_what_a_simulated_meter_made_up_is_said():
 
 
 def test_nothing_used_is_a_page_too():
-    assert "Nothing was used" in written(report([], [], DAY_S))
+    assert "No usage in this period" in written(report([], [], DAY_S))
 
 
 ROWS = st.lists(st.tuples(st.integers(0, 2**62), st.floats(0, 1e9)), min_size=1, max_size=30)

@@ -42,7 +42,7 @@ def test_all_that_is_known_is_shown(shown):
         "time": "2026-03-01 00:01 to 2026-03-01 02:01 UTC (02:00:00)",
         "hosts": "n1",
         "GPUs": "2, 4.00 GPU hours",
-        "energy": "2.78 ± 0.06 Wh, 25% of it static",
+        "energy": "2.778 ± 0.056 Wh, 25% of it static",
         "cost": "0.83 EUR",
         "power": "mean 1.4 W, highest reading of one GPU 701 W",
         "": "▁▂ ▅▇█ 0 to 500 W, 01:00:00 each",
@@ -75,7 +75,7 @@ def test_hosts_that_are_missing_make_it_a_lower_bound(shown):
     lines = shown(job_document(job(state="incomplete", hosts_expected=4, flags=["lower_bound"])))
     told = facts(lines)
     assert (told["hosts"], told["state"]) == ("1 of 4: n1", "incomplete 1/4")
-    assert told["energy"].startswith("≥2.78")
+    assert told["energy"].startswith("≥2.778")
     assert any("at least that" in line for line in lines)
 
 
