@@ -7,7 +7,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 WORKERS ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run test lint docs pictures bench bench-all peers packages lock clean
+.PHONY: help run test lint docs pictures bench bench-all peers site packages lock clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST)
@@ -49,9 +49,12 @@ bench-all: $(VENV)/.test $(VENV)/.peers            ## every benchmark on an idle
 peers: $(VENV)/.test $(VENV)/.peers            ## measure with wattshed and its peers (wattshed bench accuracy); renew docs/accuracy.md
 	PYTHONPATH=$(abspath $(VENV)/peers) $(BIN)/python -m tests.peers.renew $(ARGS)
 
-packages: $(VENV)/.test            ## wheels, sdist, deb and rpm into dist/
-	$(BIN)/python -m build --no-isolation --outdir dist
-	$(BIN)/python deploy/packages/build.py --out dist
+site: $(VENV)/.test            ## the documentation as a site, in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file deploy/docs/mkdocs.yml
+
+packages: $(VENV)/.test            ## wheels, sdist, deb, rpm, Helm chart and their SHA256SUMS into dist/
+	rm -rf dist
+	$(BIN)/python -m deploy.packages.build --out dist
 
 lock:            ## resolve pyproject.toml into requirements/*.lock, with hashes
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group build -o requirements/run.lock

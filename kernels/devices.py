@@ -86,7 +86,10 @@ def obstacle() -> str:
     if absent():
         return NO_DEVICE
     if importlib.util.find_spec("numba_cuda") is None:
-        return "numba-cuda is not installed (pip install 'wattshed[cuda]')"
+        return (
+            "numba-cuda is not installed (deb and rpm do not contain it); "
+            "`pip install 'wattshed[cuda]'` in a virtual environment installs it"
+        )
     try:
         from wattshed.kernels.cuda_target import cuda, trial
 

@@ -22,11 +22,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
-    "FORMS", "KERNELS", "SCHEMA", "Form", "bind", "form", "look_again", "may_run_new_code", "register", "setting",
-    "symbol", "use",
+    "FORMS", "KERNELS", "NO_COMPILER", "SCHEMA", "Form", "bind", "form", "has_compiler", "look_again",
+    "may_run_new_code", "register", "setting", "symbol", "use",
 ]  # fmt: skip
 
 FORMS = ("so", "objects", "numba", "off")
+NO_COMPILER = (
+    "numba, the compiler, is not installed (deb and rpm do not contain it); "
+    "`pip install wattshed` in a virtual environment installs it"
+)
+"""What to say where something is to be compiled and cannot be."""
 
 
 class Entry(Protocol):
@@ -103,13 +108,19 @@ def use(name: str, *, just_in_time: bool = True) -> Form:
         if name == "off":
             return _take(Form("off", "", "WATTSHED_JIT=off"), None)
         missing = "" if name == "numba" else "no compiled library for this version and processor: run wattshed warm"
+        if not has_compiler():
+            lacking = "no compiled library for this version and processor; " if missing else ""
+            return _take(Form("off", "", f"{lacking}{NO_COMPILER}"), None)
         if not just_in_time:
             return _take(Form("off", "", missing), None)
-        if not importlib.util.find_spec("numba"):
-            return _take(Form("off", "", f"{missing or 'numba is asked for'}; numba is not installed"), None)
         if not may_run_new_code():
             return _take(Form("off", "", f"{missing or 'numba is asked for'}; memory may not be written and run"), None)
         return _take(Form("numba", cpu.native(), missing or "WATTSHED_JIT=numba"), in_time)
+
+
+def has_compiler() -> bool:
+    """Return whether numba is installed; nothing is imported."""
+    return importlib.util.find_spec("numba") is not None
 
 
 def look_again() -> Form:

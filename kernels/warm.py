@@ -47,6 +47,8 @@ def warm_up(progress: Tell | None = None) -> Path | None:
     if how != "numba" and (found := enough()):
         load.look_again()
         return found.path
+    if not load.has_compiler():
+        raise WarmError(load.NO_COMPILER)
     folder = cache_folder()
     if folder is None:
         raise WarmError("there is nowhere to keep them: set NUMBA_CACHE_DIR to a folder that only you can write to")

@@ -18,7 +18,6 @@ import signal
 import subprocess
 import sys
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -199,8 +198,8 @@ def plan_of(folder: Path | None) -> list[str]:
     """
     if not load.may_run_new_code():
         raise CannotBuild("nothing can be compiled where memory may not be both written and executed")
-    if find_spec("numba") is None:
-        raise CannotBuild("nothing can be compiled without numba; pip install numba")
+    if not load.has_compiler():
+        raise CannotBuild(load.NO_COMPILER)
     if folder is None:
         raise CannotBuild("there is no folder for compiled kernels that only this user can write to; set cache_dir")
     return ["wattshed.kernels.build", "--out", str(folder)]
@@ -221,7 +220,10 @@ def settle_form(opened: ExitStack) -> Callable[[Window], None]:
     """
     for line in passed_over():
         LOG.warning("%s", line)
-    if begin().name != "off" or load.setting() != "auto":
+    form, asked = begin(), load.setting()
+    if form.name == "off" and asked in {"so", "objects", "numba"}:
+        LOG.warning("plain Python computes the energies, not jit = %s: %s", asked, form.reason)
+    if form.name != "off" or asked != "auto":
         return lambda _: None
     compiling = Compiling(lambda: plan_of(cache_folder()), load.look_again)
     opened.callback(compiling.close)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 EXTRA = 10
-_GAP = 1
+_GAP = 1  # spaces between columns, at least
 _COMFORTABLE = 14  # characters of a name that is cut so that there is room for an extra column
 _NARROWEST = 4  # to what a text is folded where even so a line does not fit
 _NO_END = 1_000_000
@@ -73,9 +73,11 @@ class Printer:
         self.out.write("".join(self._styled(text, style) for text, style in pairs) + "\n")
 
     def folded(self, text: str, style: str = "") -> None:
-        """Print a text, folded at its spaces where it does not fit."""
-        for line in fold(text, self.width):
-            self.line((line, style))
+        """Print a text, folded at its spaces where it does not fit; what it begins with of these, each line has."""
+        bare = text.lstrip(" ")
+        indent = " " * (len(text) - len(bare))
+        for line in fold(bare, max(self.width - len(indent), _NARROWEST)):
+            self.line((f"{indent}{line}" if line else "", style))
 
     def _styled(self, text: str, style: str) -> str:
         return f"{_STYLES[style]}{text}{_PLAIN}" if text and style and self.styled else text
@@ -99,8 +101,19 @@ def _width(out: TextIO, told: str, *, terminal: bool) -> int:
         return 80
 
 
-def print_rows(printer: Printer, columns: Iterable[Column], rows: Sequence[Mapping[str, str]]) -> list[str]:
+def print_rows(
+    printer: Printer, columns: Iterable[Column], rows: Sequence[Mapping[str, str]], *, gap: int = 1
+) -> list[str]:
     """Print rows under their headings; columns that are empty in all of them are left out.
+
+    Parameters
+    ----------
+    printer : Printer
+    columns : iterable of Column
+    rows : sequence of mapping of str to str
+        Cells by the names of the columns.
+    gap : int
+        Spaces between columns where there is room for them; else it is one.
 
     Returns
     -------
@@ -112,10 +125,14 @@ def print_rows(printer: Printer, columns: Iterable[Column], rows: Sequence[Mappi
     used = [column for column in columns if any(row[column.name] for row in rows)]
     natural = {one.name: max(cell_len(text) for text in (one.name, *(row[one.name] for row in rows))) for one in used}
     kept, gone = list(used), []
+    wanted = sum(min(natural[one.name], one.least) if one.folds and one.least else natural[one.name] for one in used)
+    if wanted + gap * (len(used) - 1) > printer.width:
+        gap = _GAP
     while leaving := _leaving(kept, natural, printer.width):
         kept.remove(leaving)
         gone.append(leaving.name)
-    widths = _narrowed({column.name: natural[column.name] for column in kept}, kept, printer.width)
+    room = printer.width - gap * (len(kept) - 1)
+    widths = _narrowed({column.name: natural[column.name] for column in kept}, kept, room)
 
     def show(cells: Mapping[str, str], style: str = "") -> None:
         blocks = [_block(cells[column.name], column, widths[column.name]) for column in kept]
@@ -125,7 +142,7 @@ def print_rows(printer: Printer, columns: Iterable[Column], rows: Sequence[Mappi
                 text = block[number] if number < len(block) else ""
                 room = " " * (widths[column.name] - cell_len(text))
                 shown.append(room + text if column.right else text + room)
-            printer.line(((" " * _GAP).join(shown).rstrip(), style))
+            printer.line(((" " * gap).join(shown).rstrip(), style))
 
     show({column.name: column.name for column in kept}, "bold")
     for row in rows:
@@ -197,11 +214,11 @@ def _leaving(columns: Sequence[Column], natural: Mapping[str, int], most: int) -
 
 
 def _narrowed(widths: dict[str, int], columns: Sequence[Column], most: int) -> dict[str, int]:
-    """Narrow texts until a line fits, the widest first: to what they may be cut to, and if that is not enough, more."""
+    """Narrow texts until all fit, the widest first: to what they may be cut to, and if that is not enough, more."""
     usual = {column.name: column.least for column in columns if column.least}
     at_worst = {column.name: _NARROWEST for column in columns if not column.right}
     for least in (usual, at_worst):
-        while (over := sum(widths.values()) + _GAP * (len(widths) - 1) - most) > 0:
+        while (over := sum(widths.values()) - most) > 0:
             wide = [name for name, limit in least.items() if widths[name] > limit]
             if not wide:
                 break

@@ -6,7 +6,7 @@ import math
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TextIO
 
-from wattshed.agent.printing.figures import BOUNDARY, SIGMAS, UNKNOWN, figures, printable
+from wattshed.agent.printing.figures import BOUNDARY, SIGMAS, UNKNOWN, counted, figures, printable
 from wattshed.agent.printing.tables import EXTRA, Column, not_shown, print_notes, print_rows, printer_for
 from wattshed.agent.window import HISTORY_LABELS
 
@@ -63,7 +63,7 @@ def print_tables(answer: Mapping[str, Any], labels: Sequence[str], out: TextIO, 
     partial = " (partial: interrupted)" if answer.get("partial") else ""
     gpus, jobs = answer["gpus"], sorted(answer["jobs"], key=lambda job: -job["energy_j"].uj)
     printer.line((f"GPUs{partial}", "bold"))
-    gone = print_rows(printer, _GPU_COLUMNS, [_gpu(gpu) for gpu in gpus[:ROWS_SHOWN]])
+    gone = print_rows(printer, _GPU_COLUMNS, [_gpu(gpu) for gpu in gpus[:ROWS_SHOWN]], gap=2)
     if len(gpus) > ROWS_SHOWN:
         printer.line(_more(len(gpus) - ROWS_SHOWN, "GPU"))
     if jobs:
@@ -72,7 +72,7 @@ def print_tables(answer: Mapping[str, Any], labels: Sequence[str], out: TextIO, 
         printer.line()
         printer.line((f"Jobs{partial}", "bold"))
         rows = [_owned(job, owners) | _job(job) for job in jobs[:ROWS_SHOWN]]
-        gone += print_rows(printer, [Column("job"), *known, *_JOB_COLUMNS], rows)
+        gone += print_rows(printer, [Column("job"), *known, *_JOB_COLUMNS], rows, gap=2)
         if len(jobs) > ROWS_SHOWN:
             printer.line(_more(len(jobs) - ROWS_SHOWN, "job"))
     printer.line()
@@ -88,7 +88,7 @@ def print_tables(answer: Mapping[str, Any], labels: Sequence[str], out: TextIO, 
 
 
 def _more(count: int, what: str) -> str:
-    return f"... and {count:,} more {what}{'' if count == 1 else 's'} (--format csv lists all)"
+    return f"... and {counted(count, f'more {what}')} (--format csv lists all)"
 
 
 def _gpu(gpu: Mapping[str, Any]) -> dict[str, str]:

@@ -1,69 +1,78 @@
-"""Build the deb, the rpm, and the wheel for this kind of machine: ``make packages``.
+"""Build all that a release consists of: ``make packages``.
 
 deb and rpm hold an environment of their own under /usr/lib/wattshed, made for the Python that runs this script, from
 the locked wheels: nothing is downloaded at the installation, and nothing of the system's Python packages is touched.
-All three hold the kernels, compiled ahead: one library for each level of processor, which needs nothing but libc and
-libm of 2012 and later (manylinux2014), and no particular Python. The wheel for any machine has none; there the kernels
-are compiled where they run.
+They, and the wheel for this kind of machine, hold the kernels, compiled ahead: one library for each level of processor,
+which needs nothing but libc and libm of 2012 and later (manylinux2014), and no particular Python. The wheel for any
+machine has none; there the kernels are compiled where they run. The chart is Kubernetes', SHA256SUMS is of all of it.
 """
 
 import argparse
-import compileall
+import gzip
+import hashlib
+import io
 import os
 import platform
-import py_compile
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+import yaml
+
+from deploy.packages.staging import PIP, PYTHON, ROOT, put_into, stage
+
 HERE = ROOT / "deploy/packages"
-PYTHON = f"python3.{sys.version_info.minor}"
-HOME = "usr/lib/wattshed"
-LAUNCHER = f"""\
-#!/{HOME}/bin/python3 -I
-import sys
-
-from wattshed import main
-
-sys.exit(main())
-"""
-PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+CHART = ROOT / "deploy/kubernetes/wattshed"
 LEVELS = {"x86_64": ("x86-64-v3", "x86-64-v4"), "aarch64": ("aarch64",)}
-"""By machine. What is older than these compiles its kernels itself, or runs them as plain Python."""
-# Tests and C headers of the dependencies: a third of their size, and nothing that runs.
-NEEDLESS = ("*/tests", "pyarrow/include", "pyarrow/src", "numpy/_core/include", "numpy/_core/lib", "numba/cuda/tests")
+"""By machine. What is older than these runs the kernels as plain Python, unless it compiles its own."""
+DEBIAN_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}
+FORMATS = ("sdist", "wheel", "deb", "rpm", "chart")
 
 
 def main() -> int:
-    """Stage the tree, and have nfpm pack it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=ROOT / "dist", help="where the packages go")
+    """Make what was asked for, and the checksums of that."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=ROOT / "dist", help="where the files go")
     parser.add_argument("--stage", type=Path, default=ROOT / "build/packages", help="scratch folder, created anew")
-    parser.add_argument("--version", help="instead of the project's own")
-    parser.add_argument("--format", choices=("wheel", "deb", "rpm"), action="append", help="only this; repeatable")
+    parser.add_argument("--version", help="of deb and rpm, instead of the project's own")
+    parser.add_argument("--format", choices=FORMATS, action="append", help="only this; repeatable")
     arguments = parser.parse_args()
+    os.environ.setdefault("SOURCE_DATE_EPOCH", committed())
     scratch, out = arguments.stage.resolve(), arguments.out.resolve()
     shutil.rmtree(scratch, ignore_errors=True)
-    tree, wanted = scratch / "tree", arguments.format or ["wheel", "deb", "rpm"]
-    libraries = compiled(scratch / "kernels")
-    wheel = pure_wheel(scratch / "wheel")
     out.mkdir(parents=True, exist_ok=True)
-    if "wheel" in wanted:
-        print(wheel_with(wheel, libraries, out))
-    if set(wanted) - {"wheel"}:
-        stage(tree, wheel, libraries)
-    for kind in sorted(set(wanted) - {"wheel"}):
-        print(pack(kind, tree, out, arguments.version or version(tree)))
+    made = build(scratch, out, set(arguments.format or FORMATS), arguments.version)
+    sums = "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in sorted(made))
+    (out / "SHA256SUMS").write_text(sums)
+    for path in made:
+        print(f"{path.stat().st_size / 1e6:8.1f} MB  {path}")
     return 0
 
 
-def version(tree: Path) -> str:
-    """Return the version of the wheel that was staged."""
-    (found,) = (tree / HOME / "lib" / PYTHON / "site-packages").glob("wattshed-*.dist-info")
-    return found.name.removeprefix("wattshed-").removesuffix(".dist-info")
+def build(scratch: Path, out: Path, wanted: set[str], version: str | None) -> list[Path]:
+    """Make files of the kinds that are wanted; returns them."""
+    made = [chart(out)] if "chart" in wanted else []
+    if wanted == {"chart"}:
+        return made
+    sdist, pure = sources(scratch / "sources")
+    made += [Path(shutil.copy(sdist, out))] if "sdist" in wanted else []
+    libraries = compiled(scratch / "kernels") if wanted & {"wheel", "deb", "rpm"} else []
+    if "wheel" in wanted:
+        made += [Path(shutil.copy(pure, out)), wheel_with(pure, libraries, out)]
+    if packages := sorted(wanted & {"deb", "rpm"}):
+        stage(scratch / "tree", pure, libraries)
+        made += [pack(kind, scratch / "tree", out, version or pure.name.split("-")[1]) for kind in packages]
+    return made
+
+
+def committed() -> str:
+    """Return when the sources were committed, in seconds since 1970: the date of all that is in the files."""
+    asked = ["git", "log", "-1", "--format=%ct"]
+    told = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    return told if told.isdigit() else "1700000000"
 
 
 def compiled(out: Path) -> list[Path]:
@@ -77,17 +86,18 @@ def compiled(out: Path) -> list[Path]:
     return made
 
 
-def put_into(site: Path, libraries: list[Path]) -> None:
-    """Lay the libraries where the installed package looks for them."""
-    folder = site / "wattshed/kernels/lib"
-    folder.mkdir(parents=True)
-    for path in libraries:
-        shutil.copyfile(path, folder / path.name)
-        (folder / path.name).chmod(0o644)
+def sources(folder: Path) -> tuple[Path, Path]:
+    """Make the source archive and, from it, the wheel for any machine; returns both."""
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"the wheel was not built: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+    (sdist,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
+    return sdist, wheel
 
 
 def pure_wheel(folder: Path) -> Path:
-    """Make the wheel for any machine."""
+    """Make the wheel for any machine alone."""
     shutil.rmtree(ROOT / "build/lib", ignore_errors=True)  # setuptools packs what an earlier build left there
     command = [*PIP, "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(folder), str(ROOT)]
     subprocess.run(command, check=True, cwd=ROOT)
@@ -111,54 +121,9 @@ def wheel_with(wheel: Path, libraries: list[Path], out: Path) -> Path:
         return Path(shutil.copy(made, out))
 
 
-def stage(tree: Path, wheel: Path, libraries: list[Path]) -> None:
-    """Lay out everything as it will lie under /."""
-    site = tree / HOME / "lib" / PYTHON / "site-packages"
-    install = [*PIP, "install", "-q", "--no-compile", "--only-binary", ":all:", "--target", str(site)]
-    subprocess.run([*install, "--require-hashes", "-r", str(ROOT / "requirements/packages.lock")], check=True)
-    for pattern in (*NEEDLESS, "bin"):
-        for needless in site.glob(pattern):
-            shutil.rmtree(needless)
-    subprocess.run([*install, "--no-deps", str(wheel)], check=True)
-    put_into(site, libraries)
-    shutil.rmtree(site / "bin", ignore_errors=True)  # commands whose first line names the interpreter of the build
-    # Read-only at run time, so compiled now; unchecked, because a package manager owns the sources.
-    mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
-    compileall.compile_dir(site, quiet=2, stripdir=str(tree), prependdir="/", invalidation_mode=mode, workers=0)
-
-    interpreter = tree / HOME / "bin/python3"
-    interpreter.parent.mkdir(parents=True)
-    interpreter.symlink_to(f"/usr/bin/{PYTHON}")
-    (tree / HOME / "pyvenv.cfg").write_text("home = /usr/bin\ninclude-system-site-packages = false\n")
-    _write(tree / "usr/bin/wattshed", LAUNCHER, 0o755)
-    example = subprocess.run(
-        [sys.executable, "-c", "from wattshed.agent.commands.config import example; print(example(), end='')"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    _write(tree / "etc/wattshed/config.toml", example.stdout)
-    systemd = ROOT / "deploy/systemd"
-    _copy(systemd / "wattshed.service", tree / "usr/lib/systemd/system/wattshed.service")
-    _copy(systemd / "wattshed-collect.service", tree / "usr/lib/systemd/system/wattshed-collect.service")
-    _copy(systemd / "10-web.conf", tree / "usr/lib/systemd/system/wattshed.service.d/10-web.conf")
-    _copy(systemd / "sysusers.conf", tree / "usr/lib/sysusers.d/wattshed.conf")
-    _copy(systemd / "tmpfiles.conf", tree / "usr/lib/tmpfiles.d/wattshed.conf")
-    for script in sorted((ROOT / "deploy/slurm").iterdir()):
-        _write(tree / HOME / script.name, script.read_text(), 0o755)
-    documents = tree / "usr/share/doc/wattshed"
-    for drop_in in sorted((systemd / "drop-ins").glob("*.conf")):
-        _copy(drop_in, documents / "drop-ins" / drop_in.name)
-    _copy(ROOT / "README.md", documents / "README.md")
-    _copy(ROOT / "LICENSE", documents / "copyright")
-    for page in ("history", "report", "collect", "configuration", "security", "reliability"):
-        _copy(ROOT / "docs" / f"{page}.md", documents / f"{page}.md")
-
-
 def pack(kind: str, tree: Path, out: Path, number: str) -> Path:
     """Run nfpm; returns the package."""
-    machine = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
+    machine = DEBIAN_NAMES[platform.machine()]
     names = {"deb": f"wattshed_{number}_{machine}.deb", "rpm": f"wattshed-{number}-1.{platform.machine()}.rpm"}
     target = out / names[kind]
     environ = os.environ | {
@@ -181,14 +146,21 @@ def pack(kind: str, tree: Path, out: Path, number: str) -> Path:
     return target
 
 
-def _copy(source: Path, target: Path) -> None:
-    _write(target, source.read_text())
-
-
-def _write(path: Path, text: str, mode: int = 0o644) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    path.chmod(mode)
+def chart(out: Path) -> Path:
+    """Pack the Helm chart as ``helm package`` does, but with the same bytes each time; links become the files."""
+    about = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    target = out / f"{about['name']}-{about['version']}.tgz"
+    files = sorted(path for path in CHART.rglob("*") if path.is_file())
+    files.sort(key=lambda path: path.name != "Chart.yaml")  # first, as Helm reads it first
+    with target.open("wb") as file, gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
+        with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive:
+            for path in files:
+                content = path.read_bytes()
+                entry = tarfile.TarInfo(f"{about['name']}/{path.relative_to(CHART)}")
+                entry.size, entry.mode = len(content), 0o644
+                entry.mtime = int(os.environ.get("SOURCE_DATE_EPOCH", "1700000000"))
+                archive.addfile(entry, io.BytesIO(content))
+    return target
 
 
 if __name__ == "__main__":

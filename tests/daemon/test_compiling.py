@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from wattshed.agent.daemon import compiling
 from wattshed.agent.daemon.compiling import MANY, CannotBuild, Compiling, plan_of
+from wattshed.kernels import load
 from wattshed.kernels.load import Form
 
 S = 1_000_000
@@ -139,13 +141,28 @@ os.kill(os.getpid(), signal.SIGKILL)
     subprocess.run(["kill", "-9", pids.read_text().split()[1]], check=True)
 
 
+def test_a_form_that_is_asked_for_and_cannot_be_had_is_said(monkeypatch, caplog):
+    """On an installed package: no numba, and perhaps no library for this processor."""
+    before = load.form().name
+    monkeypatch.setattr(load, "has_compiler", lambda: False)
+    monkeypatch.setenv("WATTSHED_JIT", "numba")
+    try:
+        with ExitStack() as opened:
+            compiling.settle_form(opened)
+        assert load.form().name == "off"
+    finally:
+        load.use(before)
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said == f"plain Python computes the energies, not jit = numba: {load.NO_COMPILER}"
+
+
 def test_where_nothing_may_be_compiled_it_is_not_tried(tmp_path, monkeypatch):
     assert plan_of(tmp_path) == ["wattshed.kernels.build", "--out", str(tmp_path)]
     with pytest.raises(CannotBuild, match="cache_dir"):
         plan_of(None)
     with monkeypatch.context() as patch:
-        patch.setattr(compiling, "find_spec", lambda _: None)
-        with pytest.raises(CannotBuild, match="without numba"):
+        patch.setattr(load, "has_compiler", lambda: False)
+        with pytest.raises(CannotBuild, match="numba, the compiler, is not installed"):
             plan_of(tmp_path)
     code = "import ctypes; print(ctypes.CDLL(None).prctl(65, 1, 0, 0, 0))\n"
     code += "from wattshed.agent.daemon.compiling import *\ntry: plan_of(None)\nexcept CannotBuild as why: print(why)"
