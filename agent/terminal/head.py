@@ -81,8 +81,8 @@ def first_line(shown: Scene | None, width: int, right: str) -> TextLine:
     return strip(parts, width, "title")
 
 
-def total_lines(known: AgentView, width: int, span_s: float) -> list[TextLine]:
-    """Write the power of the node, its share of the limits, its energy, and whose it is."""
+def total_lines(known: AgentView, width: int, span_s: float | None) -> list[TextLine]:
+    """Write the power of the node, its share of the limits, its energy, and whose it is; the last of it, if asked."""
     shown = known.scene
     power, unknown = total_w(shown)
     of, limit = limits_w(shown)
@@ -108,12 +108,15 @@ def total_lines(known: AgentView, width: int, span_s: float) -> list[TextLine]:
         _number(f"{running} {'job' if running == 1 else 'jobs'} {watts(owners['jobs'])}", 0),
         _number(f"idle {watts(owners['idle'])}", 1),
         _number(f"unattributed {watts(owners['unattributed'])}", 2),
-        (
-            TopColumn("", 4, "graph", least=10, most=10_000),
-            Cell(lambda cells: (TextPiece(spark(known.trends.cells(TOTAL, cells, shown.time_s, span_s)), "power"),)),
-        ),
-        _number(f"last {span_s / 60:.0f} min", 5, "dim"),
     ]
+    if span_s is not None:
+        stretch = span_s
+
+        def trend(cells: int) -> tuple[TextPiece, ...]:
+            return (TextPiece(spark(known.trends.cells(TOTAL, cells, shown.time_s, stretch)), "power"),)
+
+        second.append((TopColumn("", 4, "graph", least=10, most=10_000), Cell(trend)))
+        second.append(_number(f"last {span_s / 60:.0f} min", 5, "dim"))
     return [strip(first, width), strip(second, width)]
 
 
