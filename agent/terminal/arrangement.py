@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from wattshed.agent.terminal.drawing import TextLine, TextPiece, pad
+from wattshed.agent.terminal.drawing import TextLine, TextPiece, pad, shorten
 from wattshed.agent.terminal.fitting import wrapped
 from wattshed.agent.terminal.gpus import gpu_table, grid
 from wattshed.agent.terminal.head import alerts, first_line, total_chart, total_lines
@@ -173,7 +173,7 @@ def _gpus(known: AgentView, choices: Choices, width: int, room: int, jobs: int) 
     if across > 1:
         at = keys.index(chosen) % len(lines) if chosen in keys else -1
         title = f"GPUS {len(gpus)}: watts, % of limit, temperature"
-        titles = (TextLine((TextPiece(pad(title, width)),), "head"),)
+        titles = (TextLine((TextPiece(pad(shorten(title, width), width)),), "head"),)
         return Panel(titles, lines.__getitem__, len(lines), max(1, min(len(lines), most)), keys, across, at)
     table = gpu_table(known, width - (len(gpus) > most), choices.span_s)
     at = keys.index(chosen) if chosen in keys else -1

@@ -226,8 +226,8 @@ def _facts(facts: Iterable[Fact], width: int) -> list[TextLine]:
         names, values = wrapped(name, label), wrapped(value, max(1, each - label - 2))
         height = max(len(names), len(values))
         for i in range(height):
-            left = names[i].text if i < len(names) else " " * label
-            right = values[i].text if i < len(values) else " " * (each - label - 2)
+            left = pad(names[i].text if i < len(names) else "", label)
+            right = pad(values[i].text if i < len(values) else "", each - label - 2)
             blocks.append((TextPiece(left, "dim"), TextPiece("  "), TextPiece(right)))
     down = -(-len(blocks) // across)
     rows = [blocks[row::down] for row in range(down)]
