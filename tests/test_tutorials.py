@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.tutorials import DIFFERS, ELSEWHERE, PAGES, differing, matches, run, steps
+from tests.tutorials import DIFFERS, ELSEWHERE, PAGES, ROOT, differing, matches, run, steps
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -24,6 +24,16 @@ def test_a_tutorial_says_how_to_go_on_and_what_can_go_wrong(page):
     assert re.search(r"^## Next$", text, re.MULTILINE)
     assert len(steps(text)) >= 4
     assert 40 < len(text.splitlines()) < 220  # five to ten minutes
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_messages_that_a_tutorial_explains_are_said(page):
+    """What stands there in italics is what wattshed says."""
+    below = page.read_text(encoding="utf-8").partition("## What can go wrong")[2].partition("\n## ")[0]
+    source = " ".join(
+        path.read_text(encoding="utf-8") for room in ("agent", "exporters") for path in (ROOT / room).rglob("*.py")
+    )
+    assert [said for said in re.findall(r"(?<!\*)\*(\w[^*\n]*)\*", below) if said not in source] == []
 
 
 def test_an_answer_with_numbers_that_differ_is_compared_by_its_words():
