@@ -197,7 +197,9 @@ def test_every_panel_returns_data_from_victoria_metrics(serve, tmp_path):
 
     def living():
         seconds = 100 + int((time.monotonic() - begin) * 2)
-        return snapshots.rich(seq=seconds, seconds=seconds)
+        made = snapshots.rich(seq=seconds, seconds=seconds)
+        held = tuple(dataclasses.replace(job, held_us=seconds * 1_000_000) for job in made.jobs)
+        return dataclasses.replace(made, jobs=held)
 
     _, target = serve(living)
     job = {"job_name": "wattshed", "honor_labels": True, "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}
