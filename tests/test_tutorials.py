@@ -36,5 +36,6 @@ def test_messages_that_a_tutorial_explains_are_said(page):
 def test_an_answer_with_numbers_that_differ_is_compared_by_its_words():
     assert matches(differing("slurm:4001  6.4 kWh ███"), differing("slurm:4002 600 Wh ▁"))
     assert not matches(differing("slurm:4001 ada"), differing("slurm:4001 bob"))
+    assert matches(differing("power 70 W"), differing("power 1,060 W\n  ▄████▄ 0 to 1,304 W, 01:00:00 each"))
     assert matches(["a", "...", "z"], ["a", "b", "c", "z"])
     assert not matches(["a", "...", "z"], ["a", "b"])

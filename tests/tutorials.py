@@ -58,7 +58,8 @@ def differing(text: str) -> list[str]:
     plain = re.sub(r"[▁▂▃▄▅▆▇█░━─┏┓┗┛┃│┡┩╇┳┻└┘┴┬┌┐├┤┼]+", " ", text)
     plain = re.sub(r"GPU-[0-9a-f-]+|\d[\d.,:/-]*", "0", plain)
     plain = re.sub(r"\b[kM]?(J|W|Wh)\b", "J", plain)
-    return [" ".join(line.split()) for line in plain.strip().splitlines()]
+    lines = [" ".join(line.split()) for line in plain.strip().splitlines()]
+    return [line for line in lines if not re.fullmatch(r"0 to 0 J, 0 each", line)]  # a job of half a minute has a plot
 
 
 def matches(shown: list[str], printed: list[str]) -> bool:
