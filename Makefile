@@ -7,7 +7,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 WORKERS ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run test lint docs bench bench-all peers packages lock clean
+.PHONY: help run test lint docs pictures bench bench-all peers site packages lock clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ docs: $(VENV)/.test            ## regenerate references, dashboards, golden page
 	sed -i 's/^\(version\|appVersion\): .*/\1: $(VERSION)/' deploy/kubernetes/wattshed/Chart.yaml
 	$(BIN)/python -m tests.command_reference
 
+pictures: $(VENV)/.test            ## take the pictures of docs/images anew, from a simulated node and fleet (a minute; needs chromium)
+	$(BIN)/python -m tests.pictures.make $(ARGS)
+
 bench: $(VENV)/.test            ## the kernels against memory bandwidth, numpy, polars and duckdb
 	$(BIN)/wattshed bench $(ARGS)
 
@@ -44,6 +47,9 @@ bench-all: $(VENV)/.test $(VENV)/.peers            ## every benchmark on an idle
 
 peers: $(VENV)/.test $(VENV)/.peers            ## measure with wattshed and its peers (wattshed bench accuracy); renew docs/accuracy.md
 	PYTHONPATH=$(abspath $(VENV)/peers) $(BIN)/python -m tests.peers.renew $(ARGS)
+
+site: $(VENV)/.test            ## the documentation as a site, in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file deploy/docs/mkdocs.yml
 
 packages: $(VENV)/.test            ## wheels, sdist, deb, rpm, Helm chart and their SHA256SUMS into dist/
 	rm -rf dist

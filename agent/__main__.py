@@ -190,7 +190,9 @@ def _add_metering_flags(command: argparse.ArgumentParser) -> None:
         help="nvml (default: waits for the driver), auto (nvml, else simulated), simulated, simulated:FILE, or a "
         "recorded trace to play back",
     )
-    command.add_argument("--for", dest="for_seconds", metavar="SECONDS", type=float, help="stop after this time")
+    command.add_argument(
+        "--for", dest="for_seconds", metavar="SECONDS", type=float, help="stop so long after it is ready"
+    )
 
 
 def _loader(arguments: argparse.Namespace) -> Callable[[], Config]:

@@ -100,7 +100,8 @@ class HistorySettings:
     socket: str = key(
         "auto",
         "Unix socket at which every user of this host may ask for their own jobs; auto: api.sock in $RUNTIME_DIRECTORY "
-        "(systemd), else in /run/wattshed where that can be written; empty: none.",
+        "(systemd), else in /run/wattshed (root makes it), else in $XDG_RUNTIME_DIR/wattshed or /tmp/wattshed-UID, for "
+        "you alone; empty: none.",
         check=_wrong_socket,
     )
     admin_group: str = key("", "Members of this group see everybody's jobs there, as root does; empty: root alone.")
@@ -239,7 +240,7 @@ class Config:
     web_config_file: str = key("", "TLS and users, in Prometheus' exporter-toolkit format; empty: neither.", path=True)
     record: str = key("", "Folder to record every window to; empty: no recording.", path=True)
     for_seconds: float = key(
-        0.0, "Stop after this much measured time, or after as long without a driver; 0: never.", "s", low=0
+        0.0, "Stop so long after it is ready, or after as long without a driver; 0: never.", "s", low=0
     )
     host: str = key("", "Name of this host in all output; empty: what the system says.")
     state_dir: str = key(

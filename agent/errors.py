@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 LOG_AGAIN_S = 600.0
 """A fault that lasts is logged again this often."""
+GOOD_AFTER_S = 30.0
+"""A part that failed and works has recovered after so long without a fault."""
 _NO_DIGITS = str.maketrans("", "", "0123456789")
 
 
@@ -59,13 +61,16 @@ class Faults:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.counts: Counter[str] = Counter()
-        self._said: dict[tuple[str, str], float] = {}
+        self._said: dict[tuple[str, str], tuple[float, int]] = {}  # when it was logged, and how often it came since
+        self._failing: dict[str, tuple[int, float]] = {}  # part -> faults since it worked, and when the last one came
         self._clock = clock
         self._lock = threading.Lock()
 
     @contextmanager
     def noting(self, part: str, kind: type[Exception] = Exception, then: str = "continuing") -> Iterator[None]:
         """Let a part fail inside the block: it is noted, and what follows the block is done.
+
+        A part that failed and has worked for a while since is logged as recovered.
 
         Parameters
         ----------
@@ -80,9 +85,12 @@ class Faults:
             yield
         except kind as error:
             self.note(part, error, then)
+        else:
+            if part in self._failing:
+                self._recover(part)
 
     def note(self, part: str, why: Exception | str, then: str = "continuing") -> None:
-        """Count one fault; the first of its kind goes to the log, and then one in ten minutes.
+        """Count one fault; the first of its kind goes to the log, and then one in ten minutes with how many came.
 
         Of one kind are exceptions of one type, and texts that differ in numbers only.
         """
@@ -91,10 +99,34 @@ class Faults:
         now = self._clock()
         with self._lock:
             self.counts[part] += 1
-            new = now - self._said.get((part, kind), -LOG_AGAIN_S) >= LOG_AGAIN_S
-            if new:
-                self._said[part, kind] = now
+            self._failing[part] = self._failing.get(part, (0, now))[0] + 1, now
+            at_s, more = self._said.get((part, kind), (-LOG_AGAIN_S, 0))
+            new = now - at_s >= LOG_AGAIN_S
+            self._said[part, kind] = (now, 0) if new else (at_s, more + 1)
         if new:
-            LOG.error("%s: %s; %s (%d so far)", part, text, then, self.counts[part])
+            often = f" ({more} more in the last {max((now - at_s) / 60, 1):.0f} min)" if more else ""
+            LOG.error("%s: %s; %s%s", part, text, then, often)
             if isinstance(why, Exception):
                 LOG.debug("%s", part, exc_info=why)
+
+    def count(self, part: str) -> None:
+        """Count one fault that is told of elsewhere."""
+        with self._lock:
+            self.counts[part] += 1
+
+    def _recover(self, part: str) -> None:
+        """Take note that a part worked."""
+        now = self._clock()
+        with self._lock:
+            faults, last_s = self._failing.get(part, (0, now))
+            if not faults or now - last_s < GOOD_AFTER_S:
+                return
+            del self._failing[part]
+            for key in [key for key in self._said if key[0] == part]:
+                del self._said[key]
+        LOG.info("%s: working again after %s", part, counted(faults, "fault"))
+
+
+def counted(count: int, what: str) -> str:
+    """Write how many of something there are: ``1 GPU``, ``8 GPUs``."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -46,6 +46,14 @@ def _no_waiting_for_the_disk():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_sockets(tmp_path_factory):
+    """No agent of the suite listens where one of this machine, or of another worker, does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RUNTIME_DIRECTORY", str(tmp_path_factory.mktemp("sockets")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def traces():
     """The folder of real recordings; a test that needs it is skipped where it is absent."""

@@ -40,6 +40,7 @@ class VirtualAgent:
     windows: list
     state: StateFile | None
     history: HistoryWriter | None = None
+    feed: HistoryFeed | None = None
 
     def live(self, length_us, *, killed=False):
         """Meter for so long, and end in order; or be killed then: nothing is closed, and nothing saved at the end."""
@@ -101,6 +102,7 @@ def agent(
     host="sim",
     marked=True,
     history=None,
+    version="test",
 ):
     """Put an agent together as the assembly does, on a node that exists already.
 
@@ -114,11 +116,12 @@ def agent(
     slurm = slurm or Slurm(clock.now_us, host, followed(node, clock), squeue=())
     resolver = JobResolver(processes, slurm)
     accounts = Accounts(ledger=Ledger(cap), live=True)
-    publisher = Publisher(host, "test", "simulated" if marked else "nvml", "simulated", clock.now_us())
+    publisher = Publisher(host, version, "simulated" if marked else "nvml", "simulated", clock.now_us())
     board = Board(publisher.empty(clock.now_us()))
     faults, seen = Faults(), []
     kept = StateFile(state, host, boot) if state else None
     writer = HistoryWriter(history, host, faults) if history else None
+    feed = HistoryFeed(writer, 3_600_000_000, simulated=marked) if writer else None
 
     class Seen:
         """Passes windows on and keeps them."""
@@ -141,9 +144,9 @@ def agent(
         faults=faults,
         limits=LoopLimits(keep_us, round(seconds * 1e6)),
         extra_faults=lambda: {**sampler.faults, **resolver.faults()},
-        history=HistoryFeed(writer, 3_600_000_000) if writer else None,
+        history=feed,
     )
-    return VirtualAgent(daemon, accounts, board, sampler, resolver, faults, seen, kept, writer)
+    return VirtualAgent(daemon, accounts, board, sampler, resolver, faults, seen, kept, writer, feed)
 
 
 def sums(accounts):

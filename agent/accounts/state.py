@@ -39,6 +39,7 @@ LONGEST_JOURNAL = 1 << 20
 SLOW_S = 1.0
 """A disk that takes longer to have the state for certain is waited for only every `SLOW_SYNC_US`."""
 SLOW_SYNC_US = 30_000_000
+LONGEST_OWNER = 300
 
 
 class StateError(Exception):
@@ -93,9 +94,12 @@ class StateFile:
         A state of another host is not taken over; one of another boot continues its totals but not its counters.
     name : str
         Of the file: made-up totals must never replace measured ones.
+    owner : str
+        What another agent that wants the state is told of this one.
     """
 
-    def __init__(self, folder: Path, host: str, boot_id: str, name: str = "state") -> None:
+    def __init__(self, folder: Path, host: str, boot_id: str, name: str = "state", owner: str = "") -> None:
+        self._owner = owner
         self._path = folder / f"{name}.json"
         self._journal_path = folder / f"{name}.journal"
         self._journal = Journal(self._journal_path)
@@ -121,7 +125,17 @@ class StateFile:
             lock.close()
             return False
         self._lock = lock
+        with suppress(OSError):  # on a disk that is full nobody learns who it is
+            lock.truncate(0)
+            os.write(lock.fileno(), self._owner.encode())
         return True
+
+    def owner(self) -> str:
+        """Return what whoever claimed the state last says of itself; empty if that cannot be read."""
+        with suppress(OSError):
+            said = self._path.with_suffix(".lock").read_bytes()[:LONGEST_OWNER].decode(errors="replace")
+            return "".join(c for c in said if c.isprintable())
+        return ""
 
     def release(self) -> None:
         """Leave the state to the next agent."""

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.bench.machine import machine
 from wattshed.agent.bench.options import count, say, some_seconds
+from wattshed.agent.printing.paragraphs import print_parts, table
+from wattshed.agent.printing.tables import printer_for
+from wattshed.exporters.numbers import plain
 
 if TYPE_CHECKING:
     import argparse
@@ -79,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     document["scrape_every_s"] = arguments.scrape_every
     document["exporters"] = found
     if arguments.json:
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        sys.stdout.write(json.dumps(plain(document), indent=2) + "\n")
     else:
         print_table(document)
     return 1 if any("failed" in one for one in found) else 0
@@ -162,21 +165,14 @@ def _scraped(port: int) -> tuple[float, int]:
 
 def print_table(document: dict[str, Any]) -> None:
     """Print a document of ``wattshed bench agent``."""
-    from rich.console import Console
-    from rich.table import Table
-
-    about = document["machine"]
-    table = Table(
-        title=f"{document['seconds']} s each, on a SIMULATED driver with eight GPUs; {about['processor']}, "
-        f"{about['cores']} cores",
-        caption="without the simulated driver's own processor time",
-    )
-    table.add_column("exporter")
-    for title in _COLUMNS.values():
-        table.add_column(title, justify="right")
+    about, rows, failed = document["machine"], [], []
     for one in document["exporters"]:
         if "failed" in one:
-            table.add_row(one["name"], f"failed: {one['failed']}")
+            failed.append(f"{one['name']} failed: {one['failed']}")
         else:
-            table.add_row(one["name"], *("-" if one.get(key) is None else f"{one[key]:g}" for key in _COLUMNS))
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+            rows.append((one["name"], *("-" if one.get(key) is None else f"{one[key]:g}" for key in _COLUMNS)))
+    heading = (
+        f"{document['seconds']} s each, on a SIMULATED driver with eight GPUs; {about['processor']}, "
+        f"{about['cores']} cores; without the simulated driver's own processor time"
+    )
+    print_parts(printer_for(sys.stdout), [heading, "", table(("exporter", *_COLUMNS.values()), rows), *failed])

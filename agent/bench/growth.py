@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 from wattshed.agent.bench.machine import machine
 from wattshed.agent.bench.options import count, require_plot, say
 from wattshed.agent.errors import InputError
+from wattshed.agent.printing.paragraphs import print_parts, table
+from wattshed.agent.printing.tables import printer_for
+from wattshed.exporters.numbers import plain
 
 if TYPE_CHECKING:
     import argparse
@@ -73,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         plot(document, Path(arguments.plot))
     if arguments.json:
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        sys.stdout.write(json.dumps(plain(document), indent=2) + "\n")
     else:
         print_table(document)
     return 0 if all(one["points"] for one in grown) else 1
@@ -92,23 +95,20 @@ def _make_ready() -> None:
 
 def print_table(document: dict[str, Any]) -> None:
     """Print a document of ``wattshed bench growth``."""
-    from rich.console import Console
-    from rich.table import Table
-
-    about = document["machine"]
-    table = Table(title=f"{about['processor']}, {about['cores']} cores, {about['memory_gib']} GiB")
-    for name in ("what", "size", "s", "peak MiB", "slope"):
-        table.add_column(name, justify="left" if name == "what" else "right")
+    about, rows = document["machine"], []
     for one in document["series"]:
         slopes = one["slope"]
         for number, point in enumerate(one["points"]):
             last = number == len(one["points"]) - 1
             slope = f"time {slopes['seconds']:z.2f}, memory {slopes['peak_mib']:z.2f}" if last and slopes else ""
-            table.add_row(
-                one["what"] if not number else "", f"{point['size']:,} {one['axis']}", f"{point['seconds']:.3g}",
-                f"{point['peak_mib']:.0f}", slope,
+            rows.append(
+                (
+                    one["what"] if not number else "", f"{point['size']:,} {one['axis']}", f"{point['seconds']:.3g}",
+                    f"{point['peak_mib']:.0f}", slope,
+                )
             )  # fmt: skip
         if one["stopped"]:
-            table.add_row("" if one["points"] else one["what"], one["stopped"], "", "", "")
-        table.add_section()
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
+            rows.append(("" if one["points"] else one["what"], one["stopped"], "", "", ""))
+    heading = f"{about['processor']}, {about['cores']} cores, {about['memory_gib']} GiB"
+    laid_out = table(("what", "size", "s", "peak MiB", "slope"), rows)
+    print_parts(printer_for(sys.stdout), [heading, "", laid_out])

@@ -13,6 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.bench.machine import machine
 from wattshed.agent.bench.options import count, say
+from wattshed.agent.printing.figures import counted
+from wattshed.agent.printing.paragraphs import print_parts, table
+from wattshed.agent.printing.tables import printer_for
+from wattshed.exporters.numbers import plain
 
 if TYPE_CHECKING:
     import argparse
@@ -73,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         "agree": same_answers([one["questions"] for one in found]),
     }
     if arguments.json:
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        sys.stdout.write(json.dumps(plain(document), indent=2) + "\n")
     else:
         print_table(document)
     return 0 if document["agree"] else 1
@@ -81,21 +85,18 @@ def run(arguments: argparse.Namespace) -> int:
 
 def print_table(document: dict[str, Any]) -> None:
     """Print a document of ``wattshed bench history``."""
-    from rich.console import Console
-    from rich.table import Table
-
     about, databases, own = document["machine"], document["databases"], document["agent"]
     jobs = databases[0]["jobs"]
-    table = Table(title=f"{jobs:,} jobs of {document['hosts']} hosts; {about['processor']}, {about['cores']} cores")
-    table.add_column("what")
-    for one in databases:
-        table.add_column(one["database"], justify="right")
-    table.add_row("taken in by a collector, jobs a second", *(f"{one['jobs_per_s']:,.0f}" for one in databases))
-    table.add_row("on the disk, bytes a job", *(f"{one['bytes_per_job']:,.0f}" for one in databases))
-    table.add_row("written by an agent, jobs a second", f"{own['jobs'] / own['seconds']:,.0f}")
+    empty = [""] * (len(databases) - 1)
+    rows = [
+        ("taken in by a collector, jobs a second", *(f"{one['jobs_per_s']:,.0f}" for one in databases)),
+        ("on the disk, bytes a job", *(f"{one['bytes_per_job']:,.0f}" for one in databases)),
+        ("written by an agent, jobs a second", f"{own['jobs'] / own['seconds']:,.0f}", *empty),
+    ]
     for number, asked in enumerate(databases[0]["questions"]):
         times = (f"{1e3 * one['questions'][number]['seconds']:,.1f} ms" for one in databases)
-        table.add_row(f"{asked['question']} ({asked['rows']:,} rows)", *times)
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
+        rows.append((f"{asked['question']} ({counted(asked['rows'], 'row')})", *times))
+    heading = f"{jobs:,} jobs of {document['hosts']} hosts; {about['processor']}, {about['cores']} cores"
+    print_parts(printer_for(sys.stdout), [heading, "", table(("what", *(one["database"] for one in databases)), rows)])
     if not document["agree"]:
         sys.stderr.write("wattshed: the databases gave different answers\n")

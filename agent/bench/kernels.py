@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 from wattshed.agent.bench.machine import machine
 from wattshed.agent.bench.options import count, require_plot, say
 from wattshed.agent.errors import InputError
+from wattshed.agent.printing.paragraphs import TableRows, print_parts, table
+from wattshed.agent.printing.tables import printer_for
+from wattshed.exporters.numbers import plain
 
 if TYPE_CHECKING:
     import argparse
@@ -99,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         plot(document, Path(arguments.plot))
     if arguments.json:
-        print(json.dumps(document, indent=2))  # noqa: T201 - the answer
+        print(json.dumps(plain(document), indent=2))  # noqa: T201 - the answer
     else:
         print_table(document)
     return 0 if all(result["agree"] for result in (*results, *document.get("forms", ()))) else 1
@@ -129,48 +132,55 @@ def _made_ready() -> Form:
 
 def print_table(document: dict[str, Any]) -> None:
     """Print the contests and, where it was measured, the scaling of a document of `wattshed bench`."""
-    from rich.console import Console
-    from rich.table import Table
-
     about, form = document["machine"], document["form"]
-    table = Table(
-        title=f"{document['samples']:,} samples of {document['gpus']} GPUs; {about['processor']}, {about['threads']} "
-        f"threads, kernels {' '.join((form['name'], form['cpu']))}; medians of {document['rounds']} interleaved rounds",
-        caption="GB/s and share: against the bandwidth probe beside it. x: how many times as fast as the rival.",
+    heading = (
+        f"{document['samples']:,} samples of {document['gpus']} GPUs; {about['processor']}, "
+        f"{about['threads']} threads, "
+        f"kernels {form['name']} {form['cpu']}; medians of {document['rounds']} interleaved rounds"
     )
     columns = ("kernel", "ms", "GB/s", "share", *(f"x {rival}" for rival in RIVALS), "x other", "answers")
-    for name in columns:
-        table.add_column(name, justify="left" if name == "kernel" else "right", no_wrap=name == "kernel")
+    rows = []
     for result in document["contests"]:
         rivals = result["rivals"]
-        table.add_row(
-            result["kernel"],
-            f"{result['seconds'] * 1e3:.1f}",
-            _number(result.get("gigabytes_per_s"), ".1f") or _number(result.get("giga_adds_per_s"), ".1f", " Gadd/s"),
-            _number(result.get("share_of_bandwidth"), ".0%"),
-            *(_number(rivals.get(rival, {}).get("times_quicker"), ".1f") for rival in RIVALS),
-            ", ".join(f"{value['times_quicker']:.1f} {name}" for name, value in rivals.items() if name not in RIVALS),
-            "agree" if result["agree"] else "DIFFER",
+        rows.append(
+            (
+                result["kernel"],
+                f"{result['seconds'] * 1e3:.1f}",
+                _number(result.get("gigabytes_per_s"), ".1f")
+                or _number(result.get("giga_adds_per_s"), ".1f", " Gadd/s"),
+                _number(result.get("share_of_bandwidth"), ".0%"),
+                *(_number(rivals.get(rival, {}).get("times_quicker"), ".1f") for rival in RIVALS),
+                ", ".join(
+                    f"{value['times_quicker']:.1f} {name}" for name, value in rivals.items() if name not in RIVALS
+                ),
+                "agree" if result["agree"] else "DIFFER",
+            )
         )
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    console.print(table)
+    parts: list[str | TableRows] = [
+        heading,
+        "",
+        table(columns, rows),
+        "GB/s and share: against the bandwidth probe beside it. x: how many times as fast as the rival.",
+    ]
     if compared := document.get("forms"):
-        console.print(_forms_table(compared))
+        parts += ["", *_forms(compared)]
+    print_parts(printer_for(sys.stdout), parts)
 
 
-def _forms_table(compared: list[dict[str, Any]]) -> Any:
+def _forms(compared: list[dict[str, Any]]) -> list[str | TableRows]:
     """Lay out what each form took, and why one is not here."""
-    from rich.table import Table
-
     seconds: dict[str, None] = {name: None for one in compared for name in one["seconds"]}
+    rows = [
+        (
+            one["question"],
+            *(f"{1e3 * one['seconds'][name]:.3g}" for name in seconds),
+            "agree" if one["agree"] else "DIFFER",
+        )
+        for one in compared
+    ]
     absent = "; ".join(f"{name} is not here ({why})" for name, why in compared[-1]["absent"].items())
-    table = Table(title="Forms of the kernels, ms (shortest of all rounds)", caption=absent or None)
-    for name in ("question", *seconds, "answers"):
-        table.add_column(name, justify="left" if name == "question" else "right")
-    for one in compared:
-        times = (f"{1e3 * one['seconds'][name]:.3g}" for name in seconds)
-        table.add_row(one["question"], *times, "agree" if one["agree"] else "DIFFER")
-    return table
+    heading = "Forms of the kernels, ms (shortest of all rounds)"
+    return [heading, table(("question", *seconds, "answers"), rows), *([absent] if absent else [])]
 
 
 def _number(value: float | None, form: str, unit: str = "") -> str:

@@ -197,16 +197,16 @@ class Puller:
             page = self._pull(target)
         except NoDocumentError as error:
             if before.state != DOWN:
-                LOG.warning("down: %s; it is asked again", error)
+                LOG.warning("agent down: %s; retrying", error)
             return replace(before, state=DOWN, why=str(error))
         except NoHistoryError as error:
             return replace(before, state=NEW, why=str(error), caught_up_s=self._clock())
         except RefusedPageError as error:
             if before.why != str(error):
-                self._faults.note("refused", f"{target.address} {error}", "it is asked again")
+                self._faults.note("refused", f"{target.address} {error}", "retrying")
             return replace(before, state=REFUSED, why=str(error))
         except DatabaseError as error:
-            self._faults.note("database", error, "what agents have waits there")
+            self._faults.note("database", error, "retrying")
             return before
         if before.state in {DOWN, REFUSED}:
             LOG.info("%s: up again", target.address)

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.wire.http import Address, Client, NoAnswerError
+from wattshed.agent.wire.sockets import make_shared_folder
 from wattshed.exporters.snapshot import Snapshot
 from wattshed.exporters.web.http import Server
 from wattshed.exporters.web.jobs_api import RELAYED, JobsApi
+from wattshed.exporters.web.listen import ListenError
 from wattshed.exporters.web.peer import Access, overflow_uids
 
 if TYPE_CHECKING:
@@ -91,19 +93,20 @@ class Relay:
         jobs.open(lambda: RelayedQuestion(address, credentials))
         now_us = round(time.time() * 1e6)
         nothing = Snapshot(socket.gethostname(), "", "relay", "", 0, now_us, now_us)
-        self._server, self._path = Server(lambda: nothing, (), jobs=jobs, jobs_socket=path), path
+        make_shared_folder(path)
+        self._server = Server(lambda: nothing, (), jobs=jobs, jobs_socket=path)
 
     def start(self) -> None:
         """Listen.
 
         Raises
         ------
-        InputError
+        ListenError
             If the socket cannot be bound.
         """
         self._server.start()
-        if not self._server.addresses:
-            raise InputError(f"cannot listen at {self._path}: is its folder there, and does nobody listen at it?")
+        if self._server.jobs_trouble:
+            raise ListenError(self._server.jobs_trouble)
 
     def stop(self) -> None:
         """Close it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
@@ -10,9 +11,11 @@ from typing import TYPE_CHECKING
 from wattshed.agent.collect.metrics import families
 from wattshed.agent.errors import InputError
 from wattshed.agent.history.answering import Question
+from wattshed.agent.wire.sockets import make_shared_folder
 from wattshed.exporters.snapshot import Snapshot
 from wattshed.exporters.web.http import Server, WebConfigError
 from wattshed.exporters.web.jobs_api import JobsApi
+from wattshed.exporters.web.listen import ListenError
 from wattshed.exporters.web.peer import Access, group_id, overflow_uids
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from wattshed.agent.collect.service import SiteCollector
     from wattshed.agent.errors import Faults
 
+LOG = logging.getLogger(__name__)
 _VIEW_S = 1.0
 
 
@@ -40,6 +44,7 @@ class CollectServer:
         self._collector, self._version, self._host = collector, version, socket.gethostname()
         self._view: tuple[float, Snapshot] | None = None
         own = families(collector.puller)
+        make_shared_folder(settings.socket)
         access = Access(frozenset({0, os.geteuid()}), _group(settings.admin_group), overflow_uids())
         jobs = JobsApi(access, frozenset(settings.tcp_users), frozenset(settings.relays))
         jobs.open(lambda: Question(collector.opened, self._host, whose=collector.privacy.uid))
@@ -62,12 +67,18 @@ class CollectServer:
         Raises
         ------
         InputError
+            If an address cannot be understood.
+        ListenError
             If an address cannot be bound.
         """
         try:
             self._server.start()
-        except (OSError, ValueError) as error:
-            raise InputError(f"listen: cannot serve there ({error})") from None
+        except ListenError as error:
+            raise ListenError(f"{error}; set another listen in collect.toml") from None
+        except ValueError as error:
+            raise InputError(f"listen: {error}") from None
+        if self._server.jobs_trouble:
+            LOG.warning("%s; `wattshed jobs` does not find this collector there", self._server.jobs_trouble)
 
     def stop(self) -> None:
         """Close all connections."""
@@ -92,7 +103,7 @@ class CollectServer:
             time_us=round(time.time() * 1e6),
             started_us=self._began_us,
             faults=dict(self._faults.counts),
-            unmetered="" if asked else "no agent was asked yet",
+            unmetered="" if asked else "no agent has been polled yet",
         )
 
 
@@ -100,4 +111,4 @@ def _group(name: str) -> int | None:
     try:
         return group_id(name) if name else None
     except KeyError:
-        raise InputError(f"admin_group: there is no group {name!r} here") from None
+        raise InputError(f"admin_group: no group {name!r} on this host") from None

@@ -94,7 +94,7 @@ class Targets:
                 for one in found
             ]
         except (OSError, UnicodeError, InputError) as error:
-            self._faults.note("targets", f"{name}: {error}", "the addresses that it had stay in force")
+            self._faults.note("targets", f"{name}: {error}", "keeping its last known addresses")
         return self._last.get((place, name), [])
 
     def _listed(self, place: int, source: str, group: TargetGroup, *, in_file: bool) -> list[Target]:
@@ -104,7 +104,7 @@ class Targets:
             self._last[place, source] = list(_read(content, group, yaml=in_file))
         except (OSError, ValueError, InputError, NoAnswerError) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            then = "its last list of targets stays in force" if (place, source) in self._last else "it lists nobody"
+            then = "keeping its last list of targets" if (place, source) in self._last else "it lists no targets"
             self._faults.note("targets", f"{shown}: {why}", then)
         return self._last.get((place, source), [])
 

@@ -7,9 +7,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wattshed.exporters.numbers import plain
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
+
+    from wattshed.agent.printing.tables import Printer
 
 
 def add_parser(
@@ -38,54 +42,71 @@ def run(arguments: argparse.Namespace) -> int:
     arguments.configure(arguments.config)
     tree = report(arguments.meter)
     if arguments.json:
-        sys.stdout.write(json.dumps(tree, indent=2) + "\n")
+        sys.stdout.write(json.dumps(plain(tree), indent=2) + "\n")
     else:
         print_tables(tree)
     return 0 if tree["can_measure"] else 1
 
 
-def print_tables(tree: dict[str, Any]) -> None:
-    """Print tables; GPUs that are alike share one."""
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
+def print_tables(tree: dict[str, Any], printer: Printer | None = None) -> None:
+    """Print what works in a line, and what does not in a table with its remedy; GPUs that are alike share one."""
+    from wattshed.agent.printing.tables import not_shown, print_notes, printer_for  # noqa: PLC0415
 
-    console = Console(highlight=False, markup=False)  # reasons are other programs' words
+    printer = printer or printer_for(sys.stdout)
     if tree["gpus"]:
-        simulated = " (SIMULATED: nothing here is measured)" if tree["gpus"][0]["simulated"] else ""
-        console.print(f"driver {tree['driver']}, library {tree['library']}{simulated}")
+        simulated = ". SIMULATED DATA: nothing here is measured." if tree["gpus"][0]["simulated"] else ""
+        printer.folded(f"driver {tree['driver']}, library {tree['library']}{simulated}")
+        printer.line()
     alike: dict[str, list[dict[str, Any]]] = {}
     for gpu in tree["gpus"]:
         kind = json.dumps([gpu["model"], gpu["energy_source"], gpu["limit_w"], gpu["capabilities"]])
         alike.setdefault(kind, []).append(gpu)
+    gone: list[str] = []
     for gpus in alike.values():
         first = gpus[0]
         limit = "" if first["limit_w"] is None else f", limit {first['limit_w']:.0f} W"
         title = f"GPU {', '.join(str(g['gpu']) for g in gpus)}: {first['model']}, energy from {first['energy_source']}"
-        table = Table(title=title + limit, title_justify="left", title_style="bold")
-        for column in ("reading", "works", "every", "why not", "what to do"):
-            table.add_column(column, overflow="fold")  # a command or a path is of no use in part
+        printer.folded(title + limit, "bold")
         told = first["capabilities"]
         if len({found["reason"] for found in told.values()}) == 1 and not any(
             found["works"] for found in told.values()
         ):
-            told = {"all of them": next(iter(told.values()))}  # it is sick: one reason for everything
-        for name, found in told.items():
-            every = [p for g in gpus if (p := g["publication_ms"].get(name)) is not None]
-            period = f"{sum(every) / len(every):.0f} ms" if every else ""
-            table.add_row(name, "yes" if found["works"] else "no", period, found["reason"], found["remedy"])
-        console.print(table)
-    table = Table(title="Jobs are known from", title_justify="left", title_style="bold")
-    for column in ("source", "works", "why not", "what to do"):
-        table.add_column(column, overflow="fold")
-    for name, found in tree["jobs"].items():
-        table.add_row(name, "yes" if found["works"] else "no", found["reason"], found["remedy"])
-    console.print(table)
-    console.print(_kernels(tree["kernels"]))
+            told = {"all": next(iter(told.values()))}  # it is sick: one reason for everything
+        gone += _print_findings(printer, told, {name: _period(gpus, name) for name in told})
+    printer.line(("Sources of jobs", "bold"))
+    gone += _print_findings(printer, tree["jobs"], {})
+    printer.folded(_kernels(tree["kernels"]))
     for line in tree["kernels"]["passed_over"]:
-        console.print(f"Kernels: {line}.")
+        printer.folded(f"Kernels: {line}.")
     verdict = "This host can be measured." if tree["can_measure"] else "This host cannot be measured"
     reason = f": {tree['reason']}" if tree["reason"] else ""
-    console.print(f"{verdict}{reason}" if not tree["can_measure"] else verdict + (reason and f" {tree['reason']}"))
+    printer.line()
+    printer.folded(f"{verdict}{reason}" if not tree["can_measure"] else verdict + (reason and f" {tree['reason']}"))
+    if left_out := not_shown(printer, gone, "--json has all"):
+        print_notes(printer, left_out)
+
+
+def _period(gpus: list[dict[str, Any]], name: str) -> str:
+    """Say how often a reading is renewed."""
+    every = [period for gpu in gpus if (period := gpu["publication_ms"].get(name)) is not None]
+    return f" (every {sum(every) / len(every):.0f} ms)" if every else ""
+
+
+def _print_findings(printer: Printer, told: dict[str, Any], periods: dict[str, str]) -> list[str]:
+    """Print what works, and what does not with its reason and its remedy; returns the columns without room."""
+    from wattshed.agent.printing.tables import Column, print_facts, print_rows  # noqa: PLC0415
+
+    works = ", ".join(f"{name}{periods.get(name, '')}" for name, found in told.items() if found["works"])
+    print_facts(printer, {"works": works or "nothing"})
+    columns = (Column("not available"), Column("why", least=16, folds=True), Column("what to do", least=16, folds=True))
+    rows = [
+        {"not available": name, "why": found["reason"], "what to do": found["remedy"]}
+        for name, found in told.items()
+        if not found["works"]
+    ]
+    gone = print_rows(printer, columns, rows, gap=2) if rows else []
+    printer.line()
+    return gone
 
 
 def _kernels(told: dict[str, Any]) -> str:

@@ -74,19 +74,19 @@ def script(shell: str, parser: argparse.ArgumentParser) -> str:
     """
     import shtab  # noqa: PLC0415
 
-    for action in _actions(parser):
+    for action in _valued(parser):
         if hint := _hint(action, shtab.FILE, shtab.DIRECTORY):
             action.complete = hint  # type: ignore[attr-defined]
     return shtab.complete(parser, shell).rstrip("\n") + "\n"
 
 
-def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+def _valued(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
     """Yield everything that takes a value, of all commands."""
     for action in parser._actions:  # noqa: SLF001 - shtab itself walks there
         if isinstance(action.choices, dict):
             for inner in action.choices.values():
                 inner.description = None  # of which shtab would show the first line instead of the help
-                yield from _actions(inner)
+                yield from _valued(inner)
         elif action.nargs != 0 and not action.choices:
             yield action
 

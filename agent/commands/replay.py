@@ -149,7 +149,7 @@ def run(args: argparse.Namespace) -> int:
                 raise InputError(f"{flag} is written by one process; leave --workers and --scheduler out")
         done, settings = book_on_cluster(chains, settings, workers=args.workers or 0, address=args.scheduler or "")
         where = place(args.device, chains, in_windows=False, alone=False)
-        _print(args.format, merge(done), settings, where, interrupted=False)
+        _print(args, merge(done), settings, where, interrupted=False)
         return 0
     where = place(args.device, chains, in_windows=args.history is not None or _points_wanted(args))
     outlets = _outlets(args)
@@ -171,7 +171,7 @@ def run(args: argparse.Namespace) -> int:
                 for outlet in outlets:
                     outlet(points, stop)
         finally:  # the answer is known, whatever becomes of its copies
-            _print(args.format, merge(done), settings, where, interrupted=interrupted)
+            _print(args, merge(done), settings, where, interrupted=interrupted)
     return _INTERRUPTED if stopped() else 0
 
 
@@ -247,7 +247,7 @@ def _points_wanted(args: argparse.Namespace) -> bool:
     return args.openmetrics is not None or args.remote_write is not None
 
 
-def _print(style: str, whole: Part, settings: Settings, where: WhereSummed, *, interrupted: bool) -> None:
+def _print(args: argparse.Namespace, whole: Part, settings: Settings, where: WhereSummed, *, interrupted: bool) -> None:
     from wattshed.agent.replay.report import as_json, document, label_names, write_csv  # noqa: PLC0415
     from wattshed.agent.replay.tables import print_tables  # noqa: PLC0415
 
@@ -259,12 +259,13 @@ def _print(style: str, whole: Part, settings: Settings, where: WhereSummed, *, i
     for line in notes:
         print(f"wattshed: {line}", file=sys.stderr)  # noqa: T201 - this is the command line
     answer = document(whole, where.told(), partial=interrupted, notes=notes)
-    if style == "json":
+    if args.format == "json":
         sys.stdout.write(as_json(answer) + "\n")
-    elif style == "csv":
+    elif args.format == "csv":
         write_csv(answer, sys.stdout)
     else:
-        print_tables(answer, label_names(answer), sys.stdout)
+        say_device = args.device != "auto" or answer["device"] == "cuda"
+        print_tables(answer, label_names(answer), sys.stdout, say_device=say_device)
 
 
 def _warnings(whole: Part, settings: Settings) -> list[str]:

@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,11 +28,13 @@ from wattshed.agent.errors import Faults, InputError
 from wattshed.agent.meters.errors import NoMeter, RestartNeeded
 from wattshed.exporters.snapshot import Snapshot
 from wattshed.exporters.web.http import Server, WebConfigError
+from wattshed.exporters.web.listen import ListenError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from wattshed.agent.accounts.calibration import Calibrator, MeterCorrection
+    from wattshed.agent.accounts.attribution import Accounts
+    from wattshed.agent.accounts.calibration import Calibrator
     from wattshed.agent.accounts.state import StateFile
     from wattshed.agent.config import Config, Sampling
     from wattshed.agent.daemon.history_feed import HistoryFeed
@@ -74,19 +76,21 @@ def serve(config: Config, version: str, *, exporters: bool = True, reload: Calla
     host, started_us = config.host or socket.gethostname(), time.time_ns() // 1000
     board = Board(Snapshot(host, version, "starting", "", 0, started_us, started_us))
     notifier, jobs = Notifier(os.environ), jobs_api(config)
-    about = _About(config, version, host, started_us, board, notifier, reload, jobs, exporters=exporters)
     with ExitStack() as opened:  # what was opened last is closed first, also where the next part cannot be opened
-        if exporters:
-            opened.callback(_server(config, board, about.jobs).stop)
+        server = _server(config, board, jobs) if exporters else None
+        if server is not None:
+            opened.callback(server.stop)
+        about = _About(config, version, host, started_us, board, notifier, reload, jobs, server)
         try:
-            daemon = _assemble(about, opened)
+            daemon, summary = _assemble(about, opened)
             with suppress(StopIteration):  # no window comes any more: stopped, or the trace is over
                 daemon.run()
+            summary()
         except RestartNeeded as error:
-            LOG.error("%s; exiting for a new process to take over", error)  # noqa: TRY400
+            LOG.error("%s; exiting, a new process must take over", error)  # noqa: TRY400
             return error.exit_code
         except NoMeter as error:
-            LOG.error("nothing was metered: %s; `wattshed check` says more", error)  # noqa: TRY400 - one line says it all
+            LOG.error("nothing was metered: %s; see `wattshed check`", error)  # noqa: TRY400 - one line says it all
             return 1
     if config.for_seconds and not daemon.stopped and not daemon.metered:
         LOG.error("nothing was metered: %s", board.current().unmetered)
@@ -106,38 +110,60 @@ class _About:
     notifier: Notifier
     reload: Callable[[], Config] | None
     jobs: JobsApi
-    exporters: bool = field(kw_only=True)
+    server: Server | None  # None: a recording is made, and nobody is served
 
 
-def _assemble(about: _About, opened: ExitStack) -> Daemon:
-    """Put the parts together; ``opened`` closes whatever was opened so far."""
+def _assemble(about: _About, opened: ExitStack) -> tuple[Daemon, Callable[[], None]]:
+    """Put the parts together; ``opened`` closes whatever was opened so far. Also returns what sums the run up."""
     # From here on heavy imports; the server answers meanwhile.
+    from wattshed.agent.accounts.attribution import Accounts  # noqa: PLC0415
     from wattshed.agent.accounts.calibration import Calibrator  # noqa: PLC0415
+    from wattshed.agent.accounts.ledger import Ledger  # noqa: PLC0415
     from wattshed.agent.daemon.compiling import settle_form  # noqa: PLC0415
+    from wattshed.agent.daemon.reload import Reload, corrections  # noqa: PLC0415
+    from wattshed.agent.daemon.summary import RunSummary  # noqa: PLC0415
 
     config, faults = about.config, Faults()
-    calibrator = Calibrator(config.idle_watts, _corrections(config), config.default_sigma)
-    reread = partial(_reread, about, calibrator)
+    calibrator = Calibrator(config.idle_watts, corrections(config), config.default_sigma)
+    reread = Reload(config, about.reload, calibrator, about.notifier) if about.reload else lambda: None
     source = _found(about, reread)
     close_source = once(source.close)
     opened.callback(close_source)
     recorder = _recorder(about, opened)
-    state = _state(config, about.host, source.kind)
+    state = _state(about, source.kind)
     if state is not None:
         opened.callback(state.release)
     history = _history(about, source.kind, faults, opened)
-    daemon = _daemon(about, source, calibrator, recorder, state, history, faults, settle_form(opened))
+    accounts = Accounts(ledger=Ledger(config.jobs.max_series), live=True)
+    daemon = _daemon(about, source, accounts, calibrator, recorder, state, history, faults, settle_form(opened))
     end_in_order(about.board, daemon, close_source)
     look_again(reread, source.look)
     daemon.restore()
+    _tell_of_another(about, daemon)
     if (push := _push(config, about.board, faults)) is not None:
         opened.callback(push.stop)
-    return daemon
+    return daemon, RunSummary(accounts, simulated=source.kind == "simulated").log
+
+
+def _tell_of_another(about: _About, daemon: Daemon) -> None:
+    """Say in one line what this agent goes without because another one on this host has it."""
+    trouble = about.server.jobs_trouble if about.server is not None else ""
+    if daemon.other_owner:
+        beside = f"; {trouble}" if trouble else ""
+        LOG.warning(
+            "another agent (%s) keeps its totals in %s: this one's start at zero and are not kept%s",
+            daemon.other_owner,
+            about.config.state_dir,
+            beside,
+        )
+    elif trouble:
+        LOG.warning("%s; `wattshed jobs` does not find this agent there", trouble)
 
 
 def _daemon(  # noqa: PLR0917 - called once, just above
     about: _About,
     source: Source,
+    accounts: Accounts,
     calibrator: Calibrator,
     recorder: Recorder | None,
     state: StateFile | None,
@@ -146,8 +172,6 @@ def _daemon(  # noqa: PLR0917 - called once, just above
     between: Callable[[Window], None],
 ) -> Daemon:
     """Give the loop its parts."""
-    from wattshed.agent.accounts.attribution import Accounts  # noqa: PLC0415
-    from wattshed.agent.accounts.ledger import Ledger  # noqa: PLC0415
     from wattshed.agent.accounts.publishing import Publisher  # noqa: PLC0415
     from wattshed.agent.daemon.compiling import kernel_facts  # noqa: PLC0415
 
@@ -158,7 +182,7 @@ def _daemon(  # noqa: PLR0917 - called once, just above
     return Daemon(
         windows=source.windows,
         resolver=source.resolver,
-        accounts=Accounts(ledger=Ledger(config.jobs.max_series), live=True),
+        accounts=accounts,
         calibrator=calibrator,
         publisher=publisher,
         board=about.board,
@@ -180,7 +204,7 @@ def _daemon(  # noqa: PLR0917 - called once, just above
 def _found(about: _About, reread: Callable[[], None]) -> Source:
     """Open what is metered; a driver that is not there yet is waited for, unless nobody would learn of it."""
     config = about.config
-    if not about.exporters or config.meter != "nvml":
+    if about.server is None or config.meter != "nvml":
         return open_source(config, about.host)
     waiting = Wait(
         lambda: open_source(config, about.host),
@@ -214,8 +238,10 @@ def _server(config: Config, board: Board, jobs: JobsApi) -> Server:
         server.start()
     except WebConfigError as error:
         raise InputError(str(error)) from None
-    except (OSError, ValueError) as error:  # both name the address; strerror has no number before it
-        raise InputError(f"{getattr(error, 'strerror', None) or error}; choose another --listen") from None
+    except ListenError as error:
+        raise ListenError(f"{error}; choose another --listen") from None
+    except ValueError as error:
+        raise InputError(f"{error}; choose another --listen") from None
     return server
 
 
@@ -229,7 +255,7 @@ def _recorder(about: _About, opened: ExitStack) -> Recorder | None:
         Path(config.record), about.host, max_bytes=config.recording.max_bytes, max_age_s=config.recording.max_age_s
     )
     opened.callback(recorder.close)
-    if recorder.state.fault and not about.exporters:
+    if recorder.state.fault and about.server is None:
         raise InputError(f"cannot record: {recorder.state.fault}", config.record)
     return recorder
 
@@ -267,20 +293,16 @@ def _push(config: Config, board: Board, faults: Faults) -> Push | None:
         raise InputError(str(error)) from None
 
 
-def _corrections(config: Config) -> dict[str, MeterCorrection]:
-    from wattshed.agent.accounts.calibration import MeterCorrection  # noqa: PLC0415
-
-    return {uuid: MeterCorrection(one.gain, one.offset_w, one.sigma) for uuid, one in config.calibration.items()}
-
-
-def _state(config: Config, host: str, kind: str) -> StateFile | None:
+def _state(about: _About, kind: str) -> StateFile | None:
     """Keep totals over restarts: of measurements and of a simulation apart, of a playback not at all."""
     from wattshed.agent.accounts.state import StateFile  # noqa: PLC0415
 
     if kind == "trace":
         return None
+    config, where = about.config, about.server.addresses if about.server is not None else ("recording",)
+    owner = f"pid {os.getpid()}, {', '.join(where)}"
     name = "simulated" if kind == "simulated" else "state"
-    return StateFile(Path(config.state_dir), host, _boot_id(config, kind), name)
+    return StateFile(Path(config.state_dir), about.host, _boot_id(config, kind), name, owner)
 
 
 def _history(about: _About, kind: str, faults: Faults, opened: ExitStack) -> HistoryFeed | None:
@@ -316,21 +338,3 @@ def _boot_id(config: Config, kind: str) -> str:
         return (Path(config.proc_root) / "sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return ""
-
-
-def _reread(about: _About, calibrator: Calibrator) -> None:
-    """Take over what can change while running: the log, calibration and idle power; a bad file changes nothing."""
-    if about.reload is None:
-        return
-    about.notifier.reloading()
-    try:
-        fresh = about.reload()
-    except InputError as error:
-        LOG.error("%s; the configuration in use is kept", error)  # noqa: TRY400
-    else:
-        set_up_log(fresh.log.level, fresh.log.format, os.environ, sys.stderr)
-        calibrator.corrections = _corrections(fresh)
-        calibrator.idle_w = dict(fresh.idle_watts)
-        calibrator.default_sigma = fresh.default_sigma
-        LOG.info("configuration reloaded: log, calibration and idle power; anything else takes a restart")
-    about.notifier.ready()

@@ -115,7 +115,7 @@ class Compiling:
             self._give_up(f"no process can be started ({error.strerror})")
             return
         self._until_s = self._now_s() + PATIENCE_S
-        LOG.info("compiling the kernels in process %d, while plain Python books", self._child.pid)
+        LOG.info("compiling kernels in the background (pid %d); metering continues", self._child.pid)
 
     def _poll(self, child: subprocess.Popen[bytes]) -> None:
         if child.poll() is None:
@@ -135,7 +135,7 @@ class Compiling:
             self._give_up("what was compiled cannot be loaded")
             return
         self._over = True
-        LOG.info("the kernels are compiled (%s, %s); exchanged between two windows", form.name, form.cpu)
+        LOG.info("kernels compiled (%s, %s), now in use", form.name, form.cpu)
 
     def _last_words(self) -> str:
         """Return the last line that the child said."""
@@ -147,7 +147,7 @@ class Compiling:
 
     def _give_up(self, why: str) -> None:
         self._over = True
-        LOG.warning("plain Python goes on booking, with the same integers and more processor time: %s", why)
+        LOG.warning("kernels stay plain Python (same results, more CPU time): %s", why)
 
     def close(self) -> None:
         """End the child and whatever it started, and do not wait for it."""

@@ -13,6 +13,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from wattshed.agent.errors import counted
 from wattshed.agent.window import Event, Owner, Readings, Usage, Window
 from wattshed.exporters.snapshot import Tenancy
 
@@ -101,7 +102,7 @@ class LoopLimits:
     keep_ended_us : int, us
         An ended job's series stays this long, whoever reads it.
     run_us : int, us
-        Stop after this much measured time; 0 runs until stopped.
+        Stop when so much was measured after the first window was shown; 0 runs until stopped.
     """
 
     keep_ended_us: int = 300_000_000
@@ -145,6 +146,8 @@ class Daemon:
     ----------
     metered : bool
         Whether any energy was accounted so far.
+    other_owner : str
+        Which other agent has the state, so that these totals start at zero and are not kept; empty: none.
     """
 
     def __init__(
@@ -182,6 +185,7 @@ class Daemon:
         self._held: list[tuple[Window, list[ProcessObservation]]] = []  # while their owners are asked for
         self._unmetered: str | None = None  # nothing was told yet
         self.metered = False
+        self.other_owner = ""
 
     @property
     def stopped(self) -> bool:
@@ -200,8 +204,8 @@ class Daemon:
         with self._faults.noting("state", OSError):
             mine = self._state.claim()
         if not mine:
-            what = "another agent uses this state folder"
-            self._faults.note("state", what, "these totals start from zero and are not kept")
+            self._faults.count("state")
+            self.other_owner = self._state.owner() or "of another user"
             self._state = self._history = None
             return
         self._restored = self._state.restore(self._accounts, self._calibrator)
@@ -211,7 +215,7 @@ class Daemon:
             self._history.go_on(self._restored.cuts, self._accounts, self._restored.saved_us)
             self._history.show(self._accounts, self._restored.saved_us)
         if self._restored.found:
-            LOG.info("continuing from the totals of %.0f s ago", time.time() - self._restored.saved_us / 1e6)
+            LOG.info("resumed totals saved %s ago", _age(time.time() - self._restored.saved_us / 1e6))
 
     def run(self) -> None:
         """Process windows until stopped; then save the state and close the recording."""
@@ -219,8 +223,9 @@ class Daemon:
         try:
             while not self._stop.is_set():
                 window = self.step()
-                since_us = window.start_us if since_us is None else since_us
-                if self._limits.run_us and window.end_us - since_us >= self._limits.run_us:
+                if since_us is None:
+                    since_us = None if self._held else window.end_us
+                elif self._limits.run_us and window.end_us - since_us >= self._limits.run_us:
                     break
         except SystemExit:
             # Told to end before anything was shown: the next start's counter continues from the state. Nothing is
@@ -307,7 +312,7 @@ class Daemon:
                 self._history.saved(self._accounts, now_us)
 
     def _publish(self, window: Window) -> None:
-        with self._faults.noting("publisher", then="the last good snapshot stays up"):
+        with self._faults.noting("publisher", then="serving the last good snapshot"):
             snapshot = self._publisher.publish(
                 self._accounts,
                 window,
@@ -333,10 +338,10 @@ class Daemon:
         self._unmetered = unmetered
         if unmetered:
             # A pause is reported by whatever failed; one that was there from the beginning is for somebody to look at.
-            LOG.log(logging.WARNING if self.metered else logging.ERROR, "nothing is metered: %s", unmetered)
+            LOG.log(logging.WARNING if self.metered else logging.ERROR, "not metering: %s", unmetered)
         else:
-            LOG.info("ready: the first window is accounted for" if first else "metering again")
-        status = f"not metering: {unmetered}" if unmetered else f"metering {gpus} GPUs"
+            LOG.info("ready: metering %s" if first else "metering %s again", counted(gpus, "GPU"))
+        status = f"not metering: {unmetered}" if unmetered else f"metering {counted(gpus, 'GPU')}"
         if first:
             self._notifier.ready(status)
         else:
@@ -368,3 +373,11 @@ class Daemon:
         self._save(last.end_us, final=True)
         if self._state is not None:
             self._state.release()
+
+
+def _age(seconds: float) -> str:
+    """Write an age in the one unit that says enough."""
+    for unit, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{max(seconds, 0):.0f} s"

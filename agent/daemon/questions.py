@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wattshed.agent.wire.sockets import AGENT, SHARED, made, own_folders
 from wattshed.exporters.web.jobs_api import JobsApi
 from wattshed.exporters.web.peer import Access, group_id, overflow_uids
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from wattshed.agent.config import Config, HistorySettings
 
 LOG = logging.getLogger("wattshed")
-FOLDER = "/run/wattshed"
 
 
 def jobs_api(config: Config) -> JobsApi:
@@ -26,13 +26,30 @@ def jobs_api(config: Config) -> JobsApi:
     return JobsApi(access, frozenset(settings.tcp_users))
 
 
-def jobs_socket(settings: HistorySettings, environ: Mapping[str, str], folder: str = FOLDER) -> str:
-    """Return the path at which jobs are told; empty if there is no place for it."""
+def jobs_socket(settings: HistorySettings, environ: Mapping[str, str], *, shared: Path = SHARED) -> str:
+    """Return the path at which jobs are told; empty if there shall be none, or there is no place for it.
+
+    Parameters
+    ----------
+    settings : HistorySettings
+    environ : mapping
+    shared : Path
+        Where every user of the host looks; root makes it.
+    """
     if not settings.enabled or settings.socket != "auto":
         return settings.socket if settings.enabled else ""
     if given := environ.get("RUNTIME_DIRECTORY"):
-        return f"{given.split(':')[0]}/api.sock"
-    return f"{folder}/api.sock" if os.access(folder, os.W_OK | os.X_OK) else ""
+        return f"{given.split(':')[0]}/{AGENT}"
+    if os.access(shared, os.W_OK | os.X_OK):
+        return f"{shared}/{AGENT}"
+    missed = []
+    places = [(folder, 0o700) for folder in own_folders(environ, os.geteuid())]
+    for folder, mode in [(shared, 0o755), *places] if os.geteuid() == 0 else places:
+        if not (why := made(folder, mode=mode)):
+            return f"{folder}/{AGENT}"
+        missed.append(f"{folder}: {why}")
+    LOG.warning("no socket for `wattshed jobs`: %s; set history.socket", ", ".join(missed))
+    return ""
 
 
 def _group(settings: HistorySettings) -> int | None:
@@ -41,5 +58,5 @@ def _group(settings: HistorySettings) -> int | None:
     try:
         return group_id(name) if name else None
     except KeyError:
-        LOG.error("history.admin_group: there is no group %r; only root sees everybody's jobs", name)  # noqa: TRY400
+        LOG.error("history.admin_group: no group %r on this host; only root sees everybody's jobs", name)  # noqa: TRY400
         return None

@@ -32,7 +32,7 @@ def end_in_order(board: Board, daemon: Daemon, close_source: Callable[[], None])
     def stop(number: int, frame: object) -> None:
         if not board.current().seq:
             _nothing_to_close(number, frame)  # the kernels may have tens of seconds left to compile
-        LOG.info("%s: saving the state and stopping", signal.Signals(number).name)
+        LOG.info("%s: shutting down, saving totals", signal.Signals(number).name)
         daemon.stop()
         # The sampler may be waiting, or a call may hang: close it from another thread, so that next() returns.
         threading.Thread(target=close_source, daemon=True).start()
@@ -63,7 +63,7 @@ def once(close: Callable[[], None]) -> Callable[[], None]:
 
 
 def _nothing_to_close(number: int, _frame: object) -> NoReturn:
-    LOG.info("%s: ending before the first window", signal.Signals(number).name)
+    LOG.info("%s: shutting down before the first window", signal.Signals(number).name)
     # What it interrupts may swallow it: the compiler runs callbacks that nothing can be raised through.
     end = threading.Timer(UNWIND_S, os._exit, (0,))
     end.daemon = True

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wattshed.agent.errors import InputError
+from wattshed.agent.errors import InputError, counted
 from wattshed.exporters.snapshot import Tenancy
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from wattshed.agent.meters.schedule import Rates
 
 LOG = logging.getLogger("wattshed")
-STAYS_SIMULATED = "the node is simulated, and stays so if a driver appears: restart then"
-SIMULATED_NOTE = "SIMULATED: there is no NVIDIA driver behind these numbers, they are made up"
+STAYS_SIMULATED = "still simulated; restart to use a driver that has appeared"
+SIMULATED_NOTE = "SIMULATED DATA: these numbers are invented"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,8 @@ def open_source(config: Config, host: str) -> Source:
         try:
             return _driver(config, host)
         except NoMeter as error:
-            LOG.warning("no NVIDIA driver: %s; %s", error, STAYS_SIMULATED)
-            return replace(_simulated(config, host, ""), look=lambda: LOG.warning("%s", STAYS_SIMULATED))
+            why = f"no NVIDIA driver: {str(error).partition(';')[0]}"
+            return replace(_simulated(config, host, "", why), look=lambda: LOG.warning("%s", STAYS_SIMULATED))
     return _simulated(config, host, script) if kind == "simulated" else _played_back(config)
 
 
@@ -87,8 +88,8 @@ def _driver(config: Config, host: str) -> Source:
         return _metered(config, host, meter, clock, proc_root, opened, slurm, _pods(config, meter, opened))
 
 
-def _simulated(config: Config, host: str, script: str) -> Source:
-    """Meter a node that exists in this process only, and say so."""
+def _simulated(config: Config, host: str, script: str, why: str = "") -> Source:
+    """Meter a node that exists in this process only, and say so, with the reason if it was not asked for."""
     from wattshed.agent.clock import RealClock  # noqa: PLC0415
     from wattshed.agent.jobs.slurm import Slurm  # noqa: PLC0415
     from wattshed.agent.meters.meter import NvmlMeter  # noqa: PLC0415
@@ -107,7 +108,7 @@ def _simulated(config: Config, host: str, script: str) -> Source:
             opened.callback(slurm.close)
             source = _metered(config, host, meter, clock, node.proc_root, opened, slurm)
         around.callback(source.close)
-        LOG.warning("%s", SIMULATED_NOTE)
+        LOG.warning("SIMULATED DATA: %sthese numbers are invented", f"{why}; " if why else "")
         node.keep_time()
         return replace(source, close=around.pop_all().close, notes=(SIMULATED_NOTE,))
 
@@ -154,7 +155,7 @@ def _metered(  # noqa: PLR0917 - called twice, just above
     rates, wake = _rates(config.sampling), config.sampling.wake_sleeping_gpus
     processes = Processes(proc_root, clock.now_us)
     sampler = Sampler(meter, clock, host, rates, alive=partial(exists, proc_root), meet=processes.meet, wake=wake)
-    LOG.info("%d GPUs through %s", len(meter.devices), meter.library)
+    LOG.info("found %s; the first window takes %g s", _listed(meter), config.sampling.window_s)
     if slurm is not None:
         slurm.on_change = sampler.refresh_processes
     resolver = JobResolver(
@@ -181,6 +182,13 @@ def _metered(  # noqa: PLR0917 - called twice, just above
         look=sampler.look,
         tenancy=resolver.tenancy,
     )
+
+
+def _listed(meter: NvmlMeter) -> str:
+    """Write which GPUs there are: ``8 GPUs (8 x NVIDIA H100 80GB HBM3; libnvidia-ml.so.1)``."""
+    models = Counter(device.model for device in meter.devices)
+    which = ", ".join(f"{count} x {model}" for model, count in models.items())
+    return f"{counted(len(meter.devices), 'GPU')} ({which}; {meter.library})"
 
 
 def _rates(sampling: Sampling) -> Rates:

@@ -84,7 +84,7 @@ class Wait:
         self._board.show(replace(self._board.current(), meter="nvml", time_us=time.time_ns() // 1000, unmetered=why))
         if why in self._said:
             return
-        LOG.warning("nothing is metered: %s; looking for the driver every %.0f s", why, LOOK_S)
+        LOG.warning("not metering: %s; looking for a driver every %.0f s", why, LOOK_S)
         if self._said:
             self._notifier.status(f"waiting for the NVIDIA driver: {why}")
         else:

@@ -17,15 +17,16 @@ from wattshed.agent.fleet.estimate.planner import SamplingPlan, allocate, sample
 from wattshed.agent.fleet.estimate.sample import read_population, read_sample
 from wattshed.agent.fleet.live.inventory import read_inventory
 from wattshed.agent.fleet.live.site import ask, extrapolate
-from wattshed.agent.fleet.printing import answer, table
+from wattshed.agent.fleet.printing import answer
 from wattshed.agent.fleet.report import (
     estimate_json,
-    estimate_text,
+    estimate_parts,
     fleet_json,
-    fleet_text,
+    fleet_parts,
     scenario_json,
-    scenario_text,
+    scenario_parts,
 )
+from wattshed.agent.printing.paragraphs import TableRows, table
 from wattshed.agent.wire.query import Prometheus
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def estimate_fleet(args: argparse.Namespace) -> int:
         inventory = read_inventory(args.inventory)
         measured = ask(Prometheus(args.prometheus, timeout_s=args.timeout), inventory)
         fleet = extrapolate(inventory, measured, confidence=args.confidence)
-        return answer(fleet_json(fleet), fleet_text(fleet), as_json=args.json)
+        return answer(fleet_json(fleet), fleet_parts(fleet), as_json=args.json)
     if not all(filed) or any(live):
         raise InputError("give --sample and --population, or --prometheus and --inventory")
     if not 0.0 <= args.meter_sigma < 1.0:
@@ -55,16 +56,16 @@ def estimate_fleet(args: argparse.Namespace) -> int:
     sample = read_sample(args.sample, population, cluster=args.method == "cluster" or args.resample == "job")
     found = estimate(sample, args.method, confidence=args.confidence, meter_gain_sigma=args.meter_sigma)
     document = estimate_json(found, args.unit)
-    lines = [estimate_text(found, args.unit)]
+    parts = estimate_parts(found, args.unit)
     if args.bootstrap:
         document["bootstrap_se"] = bootstrap_se(sample, args.bootstrap, unit=args.resample)
         shown_se = "none" if document["bootstrap_se"] is None else shown(document["bootstrap_se"], args.unit)
-        lines.append(f"bootstrap standard error {shown_se} ({args.bootstrap} replicates by {args.resample})")
+        parts.append(f"bootstrap standard error {shown_se} ({args.bootstrap} replicates by {args.resample})")
     if args.plan:
         planned = _plan_of(found, sample, args.plan)
         document["plan"] = None if planned is None else asdict(planned)
-        lines.append("no plan: the sample gives no variance" if planned is None else _plan_text(planned, args.plan))
-    return answer(document, "\n".join(lines), as_json=args.json)
+        parts.append("no plan: the sample gives no variance" if planned is None else _plan_text(planned, args.plan))
+    return answer(document, parts, as_json=args.json)
 
 
 def _plan_of(found: Estimate, sample: Sample, error: float) -> SamplingPlan | None:
@@ -86,14 +87,15 @@ def _plan_of(found: Estimate, sample: Sample, error: float) -> SamplingPlan | No
 
 def _plan_text(plan: SamplingPlan, error: float) -> str:
     spread = ", ".join(f"{name} {hosts}" for name, hosts in plan.allocation)
-    return f"an interval of +-{error:.3g} takes {plan.hosts} hosts{': ' + spread if spread else ''}"
+    hosts = f"{plan.hosts} host{'' if plan.hosts == 1 else 's'}"
+    return f"an interval of ±{error:.3g} takes {hosts}{': ' + spread if spread else ''}"
 
 
 def plan(args: argparse.Namespace) -> int:
     """``fleet plan``."""
     found = sample_size(args.cv, args.error, args.hosts, deff=args.deff, confidence=args.confidence)
     document = {"schema": "wattshed.plan/1", "hosts": found.hosts, "hosts_of_an_infinite_fleet": found.infinite}
-    return answer(document, _plan_text(found, args.error), as_json=args.json)
+    return answer(document, [_plan_text(found, args.error)], as_json=args.json)
 
 
 def node(args: argparse.Namespace) -> int:
@@ -118,17 +120,20 @@ def node(args: argparse.Namespace) -> int:
         f"slope = {{ value = {slope.value:.4f}, low = {max(slope.low, 0.0):.4f}, high = {slope.high:.4f} }}, "
         f"pivot_w = {model.pivot_w:.1f} }}"
     )
-    text = f"{table(('node model', 'value', '95 % interval'), rows)}\nfor FLEET.toml: {toml}"
-    return answer(document, text, as_json=args.json)
+    parts: list[str | TableRows] = [
+        table(("node model", "value", "95 % interval"), rows),
+        "",
+        f"for FLEET.toml: {toml}",
+    ]
+    return answer(document, parts, as_json=args.json)
 
 
 def scenario(args: argparse.Namespace) -> int:
     """``fleet scenario``: one of them, or the list."""
     if args.name is not None:
         found = load(args.name)
-        return answer(scenario_json(found), scenario_text(found, explain=args.explain), as_json=args.json)
+        return answer(scenario_json(found), scenario_parts(found, explain=args.explain), as_json=args.json)
     all_of_them = [read(path) for path in shipped().values()]
     listing = [{"name": s.name, "title": s.title, "verdicts": [str(c.verdict) for c in s.claims]} for s in all_of_them]
-    width = max(len(s.name) for s in all_of_them)
-    text = "\n".join(f"{s.name.ljust(width)}  {s.title}" for s in all_of_them)
-    return answer({"schema": "wattshed.scenarios/1", "scenarios": listing}, text, as_json=args.json)
+    parts = [table(("scenario", "about"), [(s.name, s.title) for s in all_of_them], left=(0, 1))]
+    return answer({"schema": "wattshed.scenarios/1", "scenarios": listing}, parts, as_json=args.json)

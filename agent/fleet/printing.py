@@ -1,4 +1,4 @@
-"""How every command of the fleet answers: one document, or a table for people."""
+"""How every command of the fleet answers: one document, or paragraphs and tables for people."""
 
 from __future__ import annotations
 
@@ -6,23 +6,20 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from wattshed.agent.printing.paragraphs import print_parts
+from wattshed.agent.printing.tables import printer_for
+from wattshed.exporters.numbers import plain
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
+
+    from wattshed.agent.printing.paragraphs import TableRows
 
 
-def answer(document: Any, text: str, *, as_json: bool) -> int:
+def answer(document: Any, parts: Iterable[str | TableRows], *, as_json: bool) -> int:
     """Print the answer, and nothing else, on standard output; the exit code is 0."""
-    sys.stdout.write((json.dumps(document, indent=2, allow_nan=False) if as_json else text) + "\n")
+    if as_json:
+        sys.stdout.write(json.dumps(plain(document), indent=2, allow_nan=False) + "\n")
+    else:
+        print_parts(printer_for(sys.stdout), parts)
     return 0
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, left: Sequence[int] = (0,)) -> str:
-    """Columns of text, those of ``left`` to the left and the others to the right."""
-    lines = [tuple(head), *(tuple(r) for r in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(w) if i in left else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )

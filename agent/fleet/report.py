@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.fleet.boundary.units import between, shown
-from wattshed.agent.fleet.printing import table
+from wattshed.agent.printing.paragraphs import TableRows, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,7 +57,7 @@ def _number(value: float | None, unit: str) -> str:
     return "-" if value is None else shown(value, unit)
 
 
-def estimate_text(found: Estimate, unit: str = "") -> str:
+def estimate_parts(found: Estimate, unit: str = "") -> list[str | TableRows]:
     """Lay an estimate out for a terminal."""
     percent = f"{found.confidence:.0%}"
     if found.total is None:
@@ -81,12 +81,10 @@ def estimate_text(found: Estimate, unit: str = "") -> str:
         for s in found.strata
     ]
     deff = [] if found.deff is None else [f"design effect {found.deff:.3g}"]
-    return "\n".join(
-        [head, table(("stratum", "hosts", "mean", "sd", "total", "se"), rows), *deff, *_warned(found.warnings)]
-    )
+    return [head, "", table(("stratum", "hosts", "mean", "sd", "total", "se"), rows), *deff, *_warned(found.warnings)]
 
 
-def fleet_text(fleet: FleetEstimate) -> str:
+def fleet_parts(fleet: FleetEstimate) -> list[str | TableRows]:
     """Lay a live fleet out for a terminal."""
     rows = [
         (
@@ -96,7 +94,7 @@ def fleet_text(fleet: FleetEstimate) -> str:
         )
         for p in fleet.boundaries
     ]
-    lines = [
+    lines: list[str | TableRows] = [
         f"{fleet.hosts_reporting} of {fleet.hosts_known} hosts report",
         table(("boundary", "power", f"{fleet.estimate.confidence:.0%} interval"), rows),
     ]
@@ -107,7 +105,7 @@ def fleet_text(fleet: FleetEstimate) -> str:
         parts += [] if bill.carbon_kg is None else [f"{bill.carbon_kg / 1000:,.1f} t CO2e"]
         parts += [] if bill.carbon_free_share is None else [f"{bill.carbon_free_share:.1%} carbon-free by the hour"]
         lines.append(f"site {name}, at this power over its hours (a day): {', '.join(parts)}")
-    return "\n".join([*lines, *_warned(fleet.warnings)])
+    return [*lines, *_warned(fleet.warnings)]
 
 
 def _warned(warnings: Iterable[str]) -> list[str]:
@@ -184,9 +182,9 @@ def _given_json(g: Given) -> dict[str, Any]:
     }
 
 
-def scenario_text(found: Scenario, *, explain: bool = False) -> str:
+def scenario_parts(found: Scenario, *, explain: bool = False) -> list[str | TableRows]:
     """Lay a scenario out for a terminal; ``explain`` adds every number with its source, and every formula."""
-    lines = [f"{found.name}: {found.title}", f"source: {found.source}", ""]
+    lines: list[str | TableRows] = [f"{found.name}: {found.title}", f"source: {found.source}", ""]
     lines.append(
         table(
             ("boundary", "power", "95 % interval", "basis"),
@@ -217,7 +215,7 @@ def scenario_text(found: Scenario, *, explain: bool = False) -> str:
     lines += [""] if explain else []
     for c in found.claims:
         lines += [f"{c.verdict.upper()}: {c.text}", f"    {c.reason}"]
-    return "\n".join(lines)
+    return lines
 
 
 def claims_markdown(scenarios: Iterable[Scenario]) -> str:

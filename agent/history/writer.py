@@ -238,7 +238,7 @@ class HistoryWriter:
         damaged = isinstance(error, DatabaseError) and error.damaged
         why = str(error) if isinstance(error, DatabaseError) else f"{type(error).__name__}: {error}"
         put_aside = damaged and self._put_aside()
-        self._faults.note("history", why, "put aside, a new one is begun" if put_aside else "what is to be kept waits")
+        self._faults.note("history", why, "moved aside, starting a new one" if put_aside else "writes are queued")
         if put_aside:
             with self._changed:
                 self._damaged = batch.store_id

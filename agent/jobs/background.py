@@ -77,7 +77,7 @@ class Background(Generic[T]):
         failed = 0
         while not self._stopped.is_set():
             failed += 1
-            with self._faults.noting(self.name, then="the last answer stays in use"):
+            with self._faults.noting(self.name, then="using the last good answer"):
                 self.answer = self._ask()
                 self.answers += 1
                 self._answered_s = time.monotonic()

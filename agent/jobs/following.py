@@ -61,7 +61,7 @@ class Following:
     def _run(self) -> None:
         while not self._stopped.is_set():
             told, failed = False, True
-            with self._faults.noting("mapping", then="the last answer stays in use"):
+            with self._faults.noting("mapping", then="using the last good answer"):
                 told = self._bell.listen()  # before the look: what changes during it rings
                 before = self._mapping.changes
                 if self._mapping.scan() != before:

@@ -213,7 +213,7 @@ class MappingDirectory:
             self._said.add(name)
             self.refused += 1
             LOG.warning(
-                "%s/%s: no GPU or MIG device here has this UUID (`nvidia-smi -L` lists them): it is ignored",
+                "%s/%s: unknown GPU or MIG UUID (see `nvidia-smi -L`): ignored",
                 self._directory,
                 name,
             )
@@ -268,7 +268,7 @@ class MappingDirectory:
             said = f"{path}:{number}: {printable(words)}"
             if said not in self._said and len(self._said) < _MOST_SAID:
                 self._said.add(said)
-                LOG.warning("%s: not a job id, with or without a user id after it; the line is ignored", said)
+                LOG.warning("%s: expected JOBID or JOBID UID; line ignored", said)
         return jobs
 
     def _ago_us(self, changed_ns: int) -> int:

@@ -66,7 +66,7 @@ class DriverEvents:
                 )
                 self._nvml.ask("nvmlDeviceRegisterEvents", gpu_handle.handle, XID | told, self._set)
         except (MeterError, TooSlow) as error:
-            LOG.info("no XID events from %s: %s", gpu_handle.device.uuid, error)
+            LOG.info("XID events unavailable on %s: %s", gpu_handle.device.uuid, error)
             return False
         return True
 

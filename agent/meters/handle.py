@@ -239,9 +239,9 @@ class GpuHandle:
         able = {**self.device.capabilities, "gpu_scope": reason if found == "module" else ""}
         self.device = replace(self.device, capabilities=able)
         LOG.info(
-            "GPU %d: its energy counter is %s",
+            "GPU %d: energy counter covers %s",
             self.device.index,
-            f"the module's: {reason}" if found == "module" else "its own",
+            f"the whole module ({reason})" if found == "module" else "the GPU alone",
         )
 
     @property

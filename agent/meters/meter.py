@@ -159,14 +159,14 @@ class NvmlMeter:
                     gpu_handle.tell_apart()
                 found[gpu_handle.device.uuid] = gpu_handle
                 continue
-            silent.append(f"GPU {asking.index} does not answer: {asking.error or 'it does not say who it is'}")
+            silent.append(f"GPU {asking.index} does not answer: {asking.error or 'it reports no UUID'}")
             if isinstance(asking.error, MeterError):
                 if asking.error.fault in {Fault.DRIVER, Fault.RESTART}:
                     raise asking.error
                 self.unseen += asking.error.fault is not Fault.OFF  # one that we may not touch will not come back
         if not found and not self.gpu_handles:
             why = f" ({'; '.join(silent)})" if silent else ""
-            raise NoMeter(f"the NVIDIA driver has no GPU that answers{why}; check `nvidia-smi -L`")
+            raise NoMeter(f"no GPU responds to the NVIDIA driver{why}; check `nvidia-smi -L`")
         for asking in self.asked:
             if asking.gpu_handle is not None:
                 self._take(asking)

@@ -132,14 +132,20 @@ class Pace:
             p95_us, known = schedule.calls.p95_us(), len(schedule.calls)
             alone = schedule.quick_cost_us * ALONE < schedule.full_cost_us
             # A busy host delays a call now and then, so it takes forty to judge, and three slow ones among them.
+            what = "counter" if alone else "sampling"
             dear = duty > most or (p95_us > SLOW_CALL_US and known >= 40)
             if dear and schedule.factor < LARGEST_FACTOR:
                 schedule.factor *= 2
-                text = "GPU %d: calls take %d us (95 %%), duty %.1f %%: %s is read %d times less often"
-                what = "its counter" if alone else "it"
-                LOG.info(text, gpu, p95_us, duty * 100, what, schedule.factor)
+                why = (
+                    f"driver calls take {self.duty:.1%} of the time (limit {MOST_DUTY:.1%})"
+                    if duty > most
+                    else f"driver calls slow (p95 {p95_us / 1e3:.1f} ms > {SLOW_CALL_US / 1e3:.0f} ms)"
+                )
+                LOG.info("GPU %d: %s: %s rate halved, to 1/%d", gpu, why, what, schedule.factor)
             elif schedule.factor > 1 and known >= 8 and p95_us < SLOW_CALL_US // 2 and duty * 2 < most:
                 schedule.factor //= 2
+                if schedule.factor == 1:
+                    LOG.info("GPU %d: driver calls fast enough again: %s rate back to normal", gpu, what)
             elif known < 60:
                 continue  # too few to judge, and nothing to change
             schedule.quick_factor = 1 if alone else schedule.factor

@@ -152,7 +152,7 @@ class Recovery:
         """Note that a GPU was read."""
         schedule = self._schedules[gpu]
         if schedule.failing_since_us != MISSING:
-            LOG.info("GPU %d answers again", gpu)
+            LOG.info("GPU %d responds again", gpu)
             schedule.failing_since_us, schedule.backoff_us = MISSING, 0
 
     def all_stale(self, why: str) -> None:
@@ -173,7 +173,7 @@ class Recovery:
             self._failed(gpu, schedule, error)
         except TooSlow as slow:
             if others:
-                self.note("held_up", f"GPU {gpu}: {slow} while another one was asked")
+                self.note("held_up", f"GPU {gpu}: {slow} while another GPU was being read")
                 self._reprobing.held_up()
             elif not self._behind():
                 self._meter.gpu_handles[gpu].sick = f"sick: {slow}"
@@ -195,7 +195,7 @@ class Recovery:
     def _failed(self, gpu: int, schedule: GpuSchedule, error: MeterError) -> None:
         now_us = self._clock.now_us()
         if error.fault is Fault.RESTART:
-            raise RestartNeeded(f"{error}: the driver was replaced under this process")
+            raise RestartNeeded(f"{error}: the driver was replaced while in use")
         if error.fault is Fault.NOTHING:
             return
         self.note(error.call, f"GPU {gpu}: {error.reason}")
@@ -289,7 +289,7 @@ class Recovery:
                 self._meter.reopen([gpu for gpu, schedule in enumerate(self._schedules) if schedule.up])
         except MeterError as error:
             if error.fault is Fault.RESTART or error.code in CUT_OFF_CODES:
-                raise RestartNeeded(f"{error}: the driver or its devices were taken from this process") from None
+                raise RestartNeeded(f"{error}: this process lost access to the driver or its devices") from None
             self.note(error.call, f"the driver does not answer: {error.reason}")
             self._driver_down = True
             for gpu, schedule in enumerate(self._schedules):
@@ -306,7 +306,7 @@ class Recovery:
             if self._meter.present[gpu] and not schedule.up and not schedule.sick:
                 self._up(gpu, schedule)
             elif not self._meter.present[gpu] and schedule.up:
-                self._down(gpu, schedule, "not found after a re-init")
+                self._down(gpu, schedule, "missing after a driver re-init")
         lost = self._meter.unseen or not all(schedule.up or schedule.sick for schedule in self._schedules)
         self._reinit_due_us = self._clock.now_us() + REINIT_US if lost else MISSING
 

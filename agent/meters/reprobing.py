@@ -154,7 +154,7 @@ class Reprobing:
             self._failed(place, asking.error)
         elif asking.gpu_handle is None or asking.gpu_handle.sick:
             LOG.info(
-                "GPU %d is still sick: %s", asking.index, asking.gpu_handle.sick if asking.gpu_handle else asking.error
+                "GPU %d still unusable: %s", asking.index, asking.gpu_handle.sick if asking.gpu_handle else asking.error
             )
             self._again(asking.index)
             # One that was asked while another one hung may have waited for that one only.
@@ -181,7 +181,7 @@ class Reprobing:
             changed = gpu_handle.ask_again(refused_only=not everything)
             self._doubted.discard(gpu)
             if changed:
-                LOG.info("GPU %d was probed again: %s", gpu, _difference(before, gpu_handle.device.capabilities))
+                LOG.info("GPU %d capabilities changed: %s", gpu, _difference(before, gpu_handle.device.capabilities))
                 self._meter.watches[gpu].follow(gpu_handle)
                 schedule = self._schedules[gpu]
                 schedule.utils, schedule.busy = [], {}

@@ -3,87 +3,101 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TextIO
 
+from wattshed.agent.printing.figures import BOUNDARY, SIGMAS, UNKNOWN, counted, figures, printable
+from wattshed.agent.printing.tables import EXTRA, Column, not_shown, print_notes, print_rows, printer_for
 from wattshed.agent.window import HISTORY_LABELS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from rich.console import Console
+    from collections.abc import Mapping, Sequence
 
     from wattshed.agent.replay.report import Joules
 
 ROWS_SHOWN = 64
 _LABELS_SHOWN = 6
 _NOT_SHOWN = {"manager", "uid", *HISTORY_LABELS}
-_FILE_WIDTH = 200  # columns where it goes to a file or a pipe
-# What a terminal that is too narrow does without: a column that is empty first, then these from the left.
-_GPUS_LESS = ("gaps s", "by", "covered s", "max W", "model", "± J")
-_JOBS_LESS = ("split", "hosts", "GPU s", "mean W", "GPUs", "static J", "dynamic J", "± J")
+_COMPLETE = "--format csv has all"
+_GPU_COLUMNS = (
+    Column("host", leaves=1),
+    Column("gpu"),
+    Column("model", leaves=4),
+    Column("energy J", right=True),
+    Column("± J", right=True, leaves=2),
+    Column("by", leaves=8),
+    Column("mean W", right=True, leaves=3),
+    Column("max W", right=True, leaves=6),
+    Column("covered s", right=True, leaves=7),
+    Column("gaps s", right=True, leaves=9),
+    Column("flags", least=13, leaves=1, folds=True),
+)
+_OWNER_LEAVES = {"user": 1, "account": 2}
+_JOB_COLUMNS = (
+    Column("hosts", least=8, leaves=EXTRA + 1, folds=True),
+    Column("GPUs", right=True, leaves=5),
+    Column("energy J", right=True),
+    Column("± J", right=True, leaves=3),
+    Column("static J", right=True, leaves=6),
+    Column("dynamic J", right=True, leaves=4),
+    Column("GPU s", right=True, leaves=8),
+    Column("mean W", right=True, leaves=7),
+    Column("split", leaves=EXTRA + 2),
+)
 
 
-def print_tables(answer: dict[str, Any], labels: Sequence[str], out: TextIO) -> None:
-    """Print what a person wants to see first; ``labels`` are the names that jobs have beside their numbers."""
-    from rich.console import Console  # noqa: PLC0415 - JSON and CSV need no tables
+def print_tables(answer: Mapping[str, Any], labels: Sequence[str], out: TextIO, *, say_device: bool = False) -> None:
+    """Print what a person wants to see first.
 
-    console = Console(file=out, width=None if out.isatty() else _FILE_WIDTH, highlight=False, markup=False)
+    Parameters
+    ----------
+    answer : mapping
+        Of schema ``wattshed.replay/1``, its energies `Joules`.
+    labels : sequence of str
+        Names of what jobs have beside their numbers.
+    out : TextIO
+    say_device : bool
+        Whether to say on which device sums were made, and why.
+    """
+    printer = printer_for(out)
     partial = " (partial: interrupted)" if answer.get("partial") else ""
     gpus, jobs = answer["gpus"], sorted(answer["jobs"], key=lambda job: -job["energy_j"].uj)
-    less = _table(console, f"GPUs{partial}", [_gpu(gpu) for gpu in gpus[:ROWS_SHOWN]], _GPUS_LESS)
+    printer.line((f"GPUs{partial}", "bold"))
+    gone = print_rows(printer, _GPU_COLUMNS, [_gpu(gpu) for gpu in gpus[:ROWS_SHOWN]], gap=2)
     if len(gpus) > ROWS_SHOWN:
-        console.print(f"... and {len(gpus) - ROWS_SHOWN} more GPUs (--format csv lists all)")
+        printer.line(_more(len(gpus) - ROWS_SHOWN, "GPU"))
     if jobs:
-        less += _table(console, f"Jobs{partial}", [_job(job) for job in jobs[:ROWS_SHOWN]], _JOBS_LESS)
+        owners = [name for name in labels if name not in _NOT_SHOWN][:_LABELS_SHOWN]
+        known = [Column(f"{printable(name)}", least=6, leaves=_OWNER_LEAVES.get(name, EXTRA)) for name in owners]
+        printer.line()
+        printer.line((f"Jobs{partial}", "bold"))
+        rows = [_owned(job, owners) | _job(job) for job in jobs[:ROWS_SHOWN]]
+        gone += print_rows(printer, [Column("job"), *known, *_JOB_COLUMNS], rows, gap=2)
         if len(jobs) > ROWS_SHOWN:
-            console.print(f"... and {len(jobs) - ROWS_SHOWN} more jobs (--format csv lists all)")
-    shown = [name for name in labels if name not in _NOT_SHOWN][:_LABELS_SHOWN]
-    if shown:
-        rows = [{name: _printable(job.get(name, "")) for name in ("job", *shown)} for job in jobs[:ROWS_SHOWN]]
-        _table(console, f"Whose{partial}", rows, ())
-    if less:
-        names = ", ".join(dict.fromkeys(less))
-        console.print(f"not shown in {console.width} columns: {names} (--format csv has all)", soft_wrap=True)
-    console.print(
-        f"idle {_thousands(answer['idle_j'])} J, unattributed {_thousands(answer['unattributed_j'])} J, "
-        f"total {_thousands(answer['total_j'])} J{partial}"
+            printer.line(_more(len(jobs) - ROWS_SHOWN, "job"))
+    printer.line()
+    printer.folded(
+        f"idle {_joules(answer['idle_j'])} J, unattributed {_joules(answer['unattributed_j'])} J, "
+        f"total {_joules(answer['total_j'])} J{partial}"
     )
-    if "device" in answer:
-        name = "the CUDA device" if answer["device"] == "cuda" else "the CPU"
-        console.print(f"summed on {name}: {answer['device_reason']}", soft_wrap=True)
+    notes = [BOUNDARY]
+    if say_device:
+        where = "the CUDA device" if answer["device"] == "cuda" else "the CPU"
+        notes.append(f"Summed on {where}: {answer['device_reason']}.")
+    print_notes(printer, notes + not_shown(printer, gone, _COMPLETE))
 
 
-def _table(console: Console, title: str, rows: list[dict[str, str]], less: Sequence[str]) -> list[str]:
-    """Print rows of alike keys with as many columns as fit; returns the names of those that did not, if not empty."""
-    from rich.cells import cell_len  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    widths = {name: max(cell_len(text) for text in (name, *(row[name] for row in rows))) for name in (rows or [{}])[0]}
-    empty = [name for name in widths if not any(row[name] for row in rows)]
-    gone: list[str] = []
-    for name in (*empty, *less):
-        if sum(widths.values()) + 3 * len(widths) + 1 <= console.width:
-            break
-        if widths.pop(name, None) is not None and name not in empty:
-            gone.append(name)
-    table = Table(title=title, title_justify="left")
-    for name in widths:
-        number = name == "GPUs" or name.endswith((" J", " W", " s"))
-        table.add_column(Text(_printable(name)), justify="right" if number else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(row[name]) for name in widths))
-    console.print(table)
-    return gone
+def _more(count: int, what: str) -> str:
+    return f"... and {counted(count, f'more {what}')} (--format csv lists all)"
 
 
-def _gpu(gpu: dict[str, Any]) -> dict[str, str]:
+def _gpu(gpu: Mapping[str, Any]) -> dict[str, str]:
     return {
-        "host": gpu["host"],
-        "gpu": str(gpu["gpu"]),
-        "model": gpu["model"],
-        "energy J": _thousands(gpu["energy_j"]),
-        "± J": f"{gpu['sigma_j']:,.0f}",
+        "host": printable(gpu["host"]),
+        "gpu": printable(str(gpu["gpu"])),
+        "model": printable(gpu["model"]),
+        "energy J": _joules(gpu["energy_j"]),
+        "± J": _doubt(gpu["sigma_j"]),
         "by": gpu["method"],
         "mean W": _one(gpu["power_w"]["mean"]),
         "max W": _one(gpu["power_w"]["max"]),
@@ -93,29 +107,33 @@ def _gpu(gpu: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _job(job: dict[str, Any]) -> dict[str, str]:
+def _owned(job: Mapping[str, Any], owners: Sequence[str]) -> dict[str, str]:
+    return {printable(name): printable(job.get(name, "")) for name in owners}
+
+
+def _job(job: Mapping[str, Any]) -> dict[str, str]:
     return {
-        "job": _printable(job["job"]),
-        "hosts": " ".join(job["hosts"]),
+        "job": printable(job["job"]),
+        "hosts": printable(" ".join(job["hosts"])),
         "GPUs": str(len(job["gpus"])),
-        "energy J": _thousands(job["energy_j"]),
-        "± J": f"{job['sigma_j']:,.0f}",
-        "static J": _thousands(job["static_j"]),
-        "dynamic J": _thousands(job["dynamic_j"]),
+        "energy J": _joules(job["energy_j"]),
+        "± J": _doubt(job["sigma_j"]),
+        "static J": _joules(job["static_j"]),
+        "dynamic J": _joules(job["dynamic_j"]),
         "GPU s": f"{job['gpu_s']:,.1f}",
         "mean W": _one(job["mean_w"]),
         "split": job["method"],
     }
 
 
-def _printable(text: str) -> str:
-    """Show control characters, for users name their jobs and accounts what they like."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+def _joules(energy: Joules) -> str:
+    """Write an energy to the tenth whatever its doubt: columns, and what is below them, add up to the total."""
+    return f"{energy.uj / 1e6:z,.1f}"
 
 
-def _thousands(energy: Joules) -> str:
-    return f"{energy.uj / 1e6:,.1f}"
+def _doubt(sigma_j: float) -> str:
+    return figures(Decimal(0), Decimal(repr(sigma_j)) * SIGMAS)[1]
 
 
 def _one(value: float | None) -> str:
-    return "-" if value is None or math.isnan(value) else f"{value:,.1f}"
+    return UNKNOWN if value is None or math.isnan(value) else f"{value:,.1f}"

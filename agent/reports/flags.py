@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
-from wattshed.agent.reports.sources import SOCKETS
 
 if TYPE_CHECKING:
     import argparse
@@ -19,7 +18,7 @@ def add_source_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say whom to ask: see `sources.open_source`."""
     from wattshed.agent.wire import credentials  # noqa: PLC0415
 
-    credentials.add_flags(parser, f"--store, else the first that answers of {' and '.join(map(str, SOCKETS))}")
+    credentials.add_flags(parser, "--store, else your own agent, or the collector or agent of this host")
     parser.add_argument(
         "--store", metavar="FILE", help="a history itself: STATE_DIR/history.db, or a postgresql:// URL"
     )

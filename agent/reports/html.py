@@ -6,8 +6,8 @@ from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wattshed.agent.printing.figures import moment, printable
 from wattshed.agent.reports.amounts import NO_JOBS
-from wattshed.agent.reports.figures import moment, printable
 from wattshed.agent.reports.notes import money, places_for
 from wattshed.agent.reports.plots import HEIGHT_PX, MOST_BARS, bars_of, shortened, stacks_of
 from wattshed.agent.reports.sheet import sheet_of

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TextIO
 
-from wattshed.agent.reports.figures import (
+from wattshed.agent.printing.figures import (
     BOUNDARY,
     JOULES_PER_KWH,
     SIMULATED,
@@ -19,7 +19,8 @@ from wattshed.agent.reports.figures import (
     printable,
     watts,
 )
-from wattshed.agent.reports.tables import EXTRA, Column, console_for, print_notes, print_rows
+from wattshed.agent.printing.tables import EXTRA, Column, not_shown, print_notes, print_rows, printer_for
+from wattshed.exporters.numbers import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,24 +31,24 @@ LOWER_BOUND = "lower_bound"
 _COLUMNS = (
     Column("job", least=14, middle=True),
     Column("name", least=8, leaves=EXTRA + 1),
-    Column("user", least=6),
+    Column("user", least=6, leaves=1),
     Column("namespace", least=8, leaves=EXTRA),
-    Column("account", least=5, leaves=1),
-    Column("partition", leaves=EXTRA + 3),
-    Column("qos", leaves=EXTRA + 4),
-    Column("cluster", leaves=4),
-    Column("hosts", least=6, leaves=EXTRA + 2),
-    Column("state"),
-    Column("start", leaves=EXTRA + 5),
-    Column("end"),
+    Column("account", least=5, leaves=4),
+    Column("partition", leaves=EXTRA + 4),
+    Column("qos", leaves=EXTRA + 5),
+    Column("cluster", leaves=7),
+    Column("hosts", least=6, leaves=EXTRA + 3),
+    Column("state", leaves=2),
+    Column("start", leaves=EXTRA + 6),
+    Column("end", leaves=3),
     Column("elapsed", right=True, leaves=EXTRA),
-    Column("GPUs", right=True, leaves=2),
+    Column("GPUs", right=True, leaves=5),
     Column("energy", right=True),
-    Column("mean W", right=True, leaves=3),
-    Column("peak W", right=True, leaves=EXTRA + 1),
-    Column("idle", right=True, leaves=EXTRA + 1),
-    Column("split", leaves=EXTRA + 6),
-    Column("flags", leaves=EXTRA + 6),
+    Column("mean W", right=True, leaves=6),
+    Column("peak W", right=True, leaves=EXTRA + 2),
+    Column("idle", right=True, leaves=EXTRA + 2),
+    Column("split", leaves=EXTRA + 7),
+    Column("flags", leaves=EXTRA + 7),
 )
 _TEXTS = ("job", "name", "user", "account", "partition", "namespace", "qos", "cluster")
 _NUMBERS = ("energy_j", "static_j", "dynamic_j", "sigma_j", "active_s", "held_s", "held_idle", "mean_w", "peak_w")
@@ -74,17 +75,17 @@ def print_jobs(
         Of the times; that of this machine by default.
     now_s : float, s
     """
-    console = console_for(out)
+    printer = printer_for(out)
     jobs = document["jobs"]
     own = document.get("scope") == "own"
     if not jobs:
-        console.print("No job of yours matches." if own else "No job matches.", soft_wrap=True)
+        printer.line("No job of yours matches." if own else "No job matches.")
         return
     now_s = time.time() if now_s is None else now_s
     year = datetime.fromtimestamp(now_s, zone).year if out.isatty() else 0
     show_cluster = len({job["cluster"] for job in jobs}) > 1
     rows = [_line(job, zone, year, show_cluster=show_cluster) for job in jobs]
-    gone = print_rows(console, _COLUMNS, rows)
+    gone = print_rows(printer, _COLUMNS, rows)
     notes = [note] if note else []
     zone_name = datetime.fromtimestamp(jobs[0]["start_s"], zone).astimezone(zone).tzname() or "local time"
     notes.append(f"{BOUNDARY} Times: {zone_name}.")
@@ -94,9 +95,7 @@ def print_jobs(
         notes.append("≥: parts of some hosts are missing yet, the total is at least that.")
     if own:
         notes.append("Only your own jobs are shown.")
-    if gone:
-        notes.append(f"Not shown in {console.width} columns: {', '.join(sorted(gone))} (--csv and --json have all).")
-    print_notes(console, notes)
+    print_notes(printer, notes + not_shown(printer, gone, "--csv and --json have all"))
 
 
 def is_lower_bound(job: Mapping[str, Any]) -> bool:
@@ -157,13 +156,13 @@ def _fields(jobs: Iterable[Mapping[str, Any]], text: Callable[[str], str]) -> It
     for job in jobs:
         fields = {
             **{name: text(job[name]) for name in _TEXTS},
-            **{name: "" if job[name] is None else str(job[name]) for name in _NUMBERS},
+            **{name: "" if job[name] is None else str(plain(job[name])) for name in _NUMBERS},
             "hosts": text(",".join(job["hosts"])),
             "hosts_expected": "" if job["hosts_expected"] is None else str(job["hosts_expected"]),
             "state": job["state"],
             "start": _iso(job["start_s"]),
             "end": _iso(job["end_s"]),
-            "elapsed_s": str(job["elapsed_s"]),
+            "elapsed_s": str(plain(job["elapsed_s"])),
             "gpus": "" if job["gpus"] is None else str(job["gpus"]),
             "energy_kwh": f"{Decimal(job['energy_j']) / JOULES_PER_KWH:.9f}",
             "method": job["method"],

@@ -6,7 +6,7 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
-from wattshed.agent.reports.figures import (
+from wattshed.agent.printing.figures import (
     BOUNDARY,
     SIMULATED,
     UNKNOWN,
@@ -17,8 +17,8 @@ from wattshed.agent.reports.figures import (
     sparkline,
     watts,
 )
+from wattshed.agent.printing.tables import EXTRA, Column, not_shown, print_facts, print_notes, print_rows, printer_for
 from wattshed.agent.reports.listing import is_lower_bound, state
-from wattshed.agent.reports.tables import EXTRA, Column, console_for, print_facts, print_notes, print_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,20 +28,20 @@ BARS = 36
 """How many bars power over time is drawn with, at most."""
 _WHO = ("user", "account", "partition", "qos", "namespace", "cluster")
 _GPU_COLUMNS = (
-    Column("host", least=8),
+    Column("host", least=8, leaves=1),
     Column("GPU", least=12, middle=True),
-    Column("model", least=8, leaves=1),
+    Column("model", least=8, leaves=2),
     Column("energy", right=True),
-    Column("mean W", right=True, leaves=2),
-    Column("peak W", right=True, leaves=3),
+    Column("mean W", right=True, leaves=3),
+    Column("peak W", right=True, leaves=4),
     Column("idle", right=True, leaves=EXTRA),
 )
 _RUN_COLUMNS = (
     Column("start"),
-    Column("end"),
-    Column("elapsed", right=True),
+    Column("end", leaves=1),
+    Column("elapsed", right=True, leaves=2),
     Column("energy", right=True),
-    Column("hosts", least=8, leaves=1),
+    Column("hosts", least=8, leaves=3),
 )
 
 
@@ -69,21 +69,23 @@ def print_job(
         Of the times; that of this machine by default.
     now_s : float, s
     """
-    console = console_for(out)
-    job, earlier = document["job"], document["earlier"]
+    printer = printer_for(out)
+    job, earlier, gone = document["job"], document["earlier"], list[str]()
     name = f"  {printable(job['name'])}" if job["name"] else ""
-    console.print(f"{printable(job['job'])}{name}", style="bold", soft_wrap=True)
-    print_facts(console, _facts(job, amounts or {}, zone))
+    printer.line((f"{printable(job['job'])}{name}", "bold"))  # whole, whatever the job is called
+    print_facts(printer, _facts(job, amounts or {}, zone))
     if job["by_gpu"]:
-        console.print()
-        print_rows(console, _GPU_COLUMNS, [_gpu(one) for one in job["by_gpu"]])
+        printer.line()
+        gone += print_rows(printer, _GPU_COLUMNS, [_gpu(one) for one in job["by_gpu"]])
     if earlier:
-        console.print("\nEarlier runs of it", style="bold")
+        printer.line()
+        printer.line(("Earlier runs of it", "bold"))
         year = datetime.fromtimestamp(time.time() if now_s is None else now_s, zone).year if out.isatty() else 0
-        print_rows(console, _RUN_COLUMNS, [_run(one, zone, year) for one in earlier])
+        gone += print_rows(printer, _RUN_COLUMNS, [_run(one, zone, year) for one in earlier])
     lower_bound = ["≥: parts of some hosts are missing yet, the total is at least that."] if is_lower_bound(job) else []
     simulated = [SIMULATED] if document.get("simulated") else []
-    print_notes(console, [BOUNDARY, *simulated, *lower_bound, *notes])
+    left_out = not_shown(printer, gone, "--json has all")
+    print_notes(printer, [BOUNDARY, *simulated, *lower_bound, *notes, *left_out])
 
 
 def _facts(job: Mapping[str, Any], amounts: Mapping[str, str], zone: tzinfo | None) -> dict[str, str]:

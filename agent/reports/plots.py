@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from wattshed.agent.printing.figures import SIGMAS
 from wattshed.agent.reports.amounts import IDLE, NO_JOBS, OTHER, UNATTRIBUTED, kwh
-from wattshed.agent.reports.figures import SIGMAS
 from wattshed.agent.reports.sheet import row_name
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from decimal import ROUND_UP, Decimal
 from typing import TYPE_CHECKING, Any, TextIO
 
 from wattshed.agent.history.costs import rounded
+from wattshed.agent.printing.figures import JOULES_PER_KWH, SIGMAS, UNKNOWN, printable
+from wattshed.agent.printing.tables import EXTRA, Column, not_shown, print_notes, print_rows, printer_for
 from wattshed.agent.reports.amounts import gpu_hours
-from wattshed.agent.reports.figures import JOULES_PER_KWH, SIGMAS, UNKNOWN, printable
 from wattshed.agent.reports.notes import INCOMPLETE, money, notes_of, places_for
-from wattshed.agent.reports.tables import EXTRA, Column, console_for, print_notes, print_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ def sheet_of(document: Mapping[str, Any]) -> Sheet:
     """Lay out a document of `amounts.priced`."""
     by = document["by"]
     lines = [*document["rows"], document["total"]]
-    columns = [Column(by, least=12), Column("jobs", right=True, leaves=2)]
+    columns = [Column(by, least=12), Column("jobs", right=True, leaves=7)]
     names = [*(row_name(row["name"]) for row in document["rows"]), TOTAL]
     cells: dict[str, list[str]] = {
         by: names,
@@ -69,15 +69,12 @@ def sheet_of(document: Mapping[str, Any]) -> Sheet:
 
 def print_sheet(sheet: Sheet, out: TextIO) -> None:
     """Print a report as a table and what must be known to read it."""
-    console = console_for(out)
+    printer = printer_for(out)
     if not sheet.rows:
-        console.print("Nothing was used by whom and when this asks for.", soft_wrap=True)
+        printer.line("No usage matches.")
         return
-    gone = print_rows(console, sheet.columns, [*sheet.rows, sheet.total])
-    notes = list(sheet.notes)
-    if gone:
-        notes.append(f"Not shown in {console.width} columns: {', '.join(sorted(gone))} (--csv and --json have all).")
-    print_notes(console, notes)
+    gone = print_rows(printer, sheet.columns, [*sheet.rows, sheet.total])
+    print_notes(printer, [*sheet.notes, *not_shown(printer, gone, "--csv and --json have all")])
 
 
 def row_name(name: str) -> str:
@@ -129,12 +126,12 @@ def _idle(row: Mapping[str, Any]) -> str:
 def _quantities(document: Mapping[str, Any]) -> list[_Quantity]:
     total, currency = document["total"], money(document)
     every = [
-        _Quantity("kWh", "kWh", "energy_j", "sigma_j", 0, 1, JOULES_PER_KWH),
-        _Quantity("wall kWh", "wall", "wall_kwh", "wall_sigma_kwh", 3, 4, 1, 0, "no_pue_j"),
-        _Quantity(currency, currency, "cost", "cost_sigma", 0, 4, 1, 2, "unpriced_j"),
-        _Quantity("kg CO2e", "CO2e", "co2e_g", "co2e_sigma_g", 0, 4, 1000, 0, "no_carbon_j"),
-        _Quantity("kg CO2 marg.", "marg.", "marginal_co2_g", "marginal_co2_sigma_g", 0, 4, 1000, 0, "no_carbon_j"),
-        _Quantity(f"GPU h {currency}", "", "gpu_hours_cost", "", 1, 1, 1, 2),
-        _Quantity("OpenCost GPU", "", "opencost_gpu_cost", "", 1, 1, 1, 2),
+        _Quantity("kWh", "kWh", "energy_j", "sigma_j", 0, 4, JOULES_PER_KWH),
+        _Quantity("wall kWh", "wall", "wall_kwh", "wall_sigma_kwh", 8, 9, 1, 0, "no_pue_j"),
+        _Quantity(currency, currency, "cost", "cost_sigma", 1, 9, 1, 2, "unpriced_j"),
+        _Quantity("kg CO2e", "CO2e", "co2e_g", "co2e_sigma_g", 2, 9, 1000, 0, "no_carbon_j"),
+        _Quantity("kg CO2 marg.", "marg.", "marginal_co2_g", "marginal_co2_sigma_g", 3, 9, 1000, 0, "no_carbon_j"),
+        _Quantity(f"GPU h {currency}", "", "gpu_hours_cost", "", 4, 4, 1, 2),
+        _Quantity("OpenCost GPU", "", "opencost_gpu_cost", "", 4, 4, 1, 2),
     ]
     return [quantity for quantity in every if quantity.key in total]

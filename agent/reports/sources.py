@@ -5,9 +5,8 @@ All of them answer with the same documents.
 
 from __future__ import annotations
 
-import socket
+import os
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
@@ -16,15 +15,10 @@ from wattshed.agent.errors import InputError
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from wattshed.agent.wire.agents import DocumentServer, NoDocumentError
 
-SOCKETS = (
-    Path("/run/wattshed-collect/collect.sock"),
-    Path("/run/wattshed/collect.sock"),
-    Path("/run/wattshed/api.sock"),
-)
-"""Where a collector and an agent listen on their own host; the first that does is asked."""
 EXAMPLE = "http://127.0.0.1:9961"
 TIMEOUT_S = 30.0
 _NO_SUCH_JOB = "no such job"
@@ -146,14 +140,15 @@ class HttpSource:
         return UnansweredError(str(error))
 
 
-def open_source(args: argparse.Namespace, sockets: Sequence[Path] = SOCKETS) -> JobSource:
+def open_source(args: argparse.Namespace, sockets: Sequence[Path] | None = None) -> JobSource:
     """Find whom to ask: ``--url``, else ``--store``, else the first of the sockets at which somebody listens.
 
     Parameters
     ----------
     args : Namespace
         With what `flags.add_source_flags` added.
-    sockets : sequence of Path
+    sockets : sequence of Path, optional
+        Those of this user and this host unless given.
 
     Raises
     ------
@@ -166,25 +161,18 @@ def open_source(args: argparse.Namespace, sockets: Sequence[Path] = SOCKETS) -> 
         return StoreSource(args.store)
     from wattshed.agent.wire.agents import DocumentServer  # noqa: PLC0415
     from wattshed.agent.wire.credentials import credentials_of, url_of  # noqa: PLC0415
+    from wattshed.agent.wire.sockets import answering, candidates  # noqa: PLC0415
 
-    url = url_of(args) or next((f"unix:{path}" for path in sockets if _listens(path)), "")
+    url = url_of(args)
     if not url:
-        raise UnansweredError(
-            f"no agent or collector listens here (tried {', '.join(map(str, sockets))}); give --url {EXAMPLE} or "
-            "--store FILE, or start an agent: wattshed run"
-        )
+        found, missed = answering(candidates(os.environ, os.geteuid()) if sockets is None else sockets)
+        if not found:
+            raise UnansweredError(
+                f"no agent or collector found at {', '.join(missed)}; start one with `wattshed run`, or give "
+                f"--url {EXAMPLE} or --store FILE"
+            )
+        url = f"unix:{found[0]}"
     return HttpSource(DocumentServer.of(url, credentials_of(args)))
-
-
-def _listens(path: Path) -> bool:
-    """Tell whether somebody answers at a socket; one that was left behind stays when its owner is killed."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(str(path))
-        except OSError:
-            return False
-    return True
 
 
 def _no_such_job(path: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -10,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 from wattshed.agent.errors import InputError
 from wattshed.agent.wire.credentials import Credentials
 from wattshed.agent.wire.http import Address, Client, NoAnswerError
+from wattshed.agent.wire.sockets import agent_sockets, telling_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from wattshed.agent.wire.http import Answer
 
-EXAMPLE = "http://127.0.0.1:9961 or unix:/run/wattshed/api.sock"
+DEFAULT = "http://127.0.0.1:9961"
+EXAMPLE = f"{DEFAULT} or unix:/run/wattshed/api.sock"
 MOST_BYTES = 256 * 2**20
 """A document is never longer."""
 
@@ -108,3 +111,24 @@ class DocumentServer:
         if self.credentials.login or self.address.authorization:
             return f"answered 401 ({answer.reason}): it does not know this user and password"
         return f"answered 401 ({answer.reason}): it wants a user; give --login NAME --password-file F"
+
+
+def find_agent(url: str, credentials: Credentials | None = None) -> tuple[DocumentServer, str]:
+    """Find the agent whose live facts are asked for: the one that is named, else one of this host.
+
+    Parameters
+    ----------
+    url : str
+        Empty: the first socket at which an agent tells this user everything, else the default address.
+    credentials : Credentials, optional
+
+    Returns
+    -------
+    DocumentServer
+    str
+        Where none was found before, for a message; empty if there was no search.
+    """
+    if url:
+        return DocumentServer.of(url, credentials), ""
+    found, missed = telling_all(agent_sockets(os.environ, os.geteuid()))
+    return DocumentServer.of(f"unix:{found[0]}" if found else DEFAULT, credentials), ", ".join(missed)

@@ -241,8 +241,10 @@ function theme(name) {
 }
 $("theme").addEventListener("click", () => theme(THEMES[(THEMES.indexOf(document.documentElement.dataset.theme || "auto") + 1) % 3]));
 try { theme(THEMES.includes(localStorage.getItem("theme")) ? localStorage.getItem("theme") : "auto"); } catch { theme("auto"); }
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-  if (last) draw(last);
-  document.dispatchEvent(new Event("theme"));
-});
+for (const medium of ["(prefers-color-scheme: dark)", "print"]) {
+  matchMedia(medium).addEventListener("change", () => {
+    if (last) draw(last);
+    document.dispatchEvent(new Event("theme"));
+  });
+}
 follow();

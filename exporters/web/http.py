@@ -22,7 +22,7 @@ from wattshed.exporters.formats import prometheus
 from wattshed.exporters.web.access import Busy, Passwords, RateLimit, credentials, names_of
 from wattshed.exporters.web.conversation import ANSWERING, CHUNK, ClientLimits, Conversation, Peer
 from wattshed.exporters.web.jobs_api import Asker, JobsApi, refusal
-from wattshed.exporters.web.listen import activated, bind, bind_for_all, describe
+from wattshed.exporters.web.listen import ListenError, activated, bind_all, bind_unix, describe
 from wattshed.exporters.web.peer import caller_of
 from wattshed.exporters.web.reload import Watched
 from wattshed.exporters.web.site import Response, WebSite, plain
@@ -67,6 +67,11 @@ class Server:
         Path of a Unix socket at which everybody on the host may ask about their own jobs; empty: none. If it cannot be
         bound, the server goes on without it.
 
+    Attributes
+    ----------
+    jobs_trouble : str
+        Why jobs are not told at their socket, for whoever started the server to say; empty: they are, or there is none.
+
     Raises
     ------
     WebConfigError
@@ -91,9 +96,10 @@ class Server:
         self._limits = limits or ClientLimits()
         self._jobs, self._jobs_path = jobs, jobs_socket
         self._jobs_socket: socket.socket | None = None
+        self.jobs_trouble = ""
         self._watched = Watched(
             Path(web_config) if web_config else None,
-            lambda error: self._site.fault("web-config", f"{error}; the last good configuration stays in force"),
+            lambda error: self._site.fault("web-config", f"{error}; keeping the last good configuration"),
         )
         self._sockets: list[socket.socket] = []
         self._peers: dict[Peer, None] = {}
@@ -101,6 +107,11 @@ class Server:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
         self._rate: tuple[WebConfig, RateLimit] | None = None
+
+    @property
+    def site(self) -> WebSite:
+        """What answers, whoever asks over which socket."""
+        return self._site
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -113,14 +124,12 @@ class Server:
 
         Raises
         ------
-        OSError, ValueError
+        ListenError, ValueError
             If an address cannot be bound, or makes no sense; nothing is left open then.
         """
         self._sockets = activated(self._environ, os.getpid())
         try:
-            if not self._sockets:
-                for address in self._listen:
-                    self._sockets += bind(address)
+            self._sockets = self._sockets or bind_all(self._listen)
             if self._jobs_path:
                 self._listen_for_jobs()
         except BaseException:
@@ -130,14 +139,14 @@ class Server:
         self._thread = threading.Thread(target=self._run, args=(started,), name="wattshed-http", daemon=True)
         self._thread.start()
         started.wait()
-        for address in self.addresses:
-            log.info("listening on %s", address)
+        log.info("listening on %s", ", ".join(self.addresses))
 
     def _listen_for_jobs(self) -> None:
         try:
-            self._jobs_socket = bind_for_all(self._jobs_path)
-        except OSError as error:
-            self._site.fault("jobs-socket", f"{error.strerror or error}; jobs are not told there")
+            self._jobs_socket = bind_unix(self._jobs_path, 0o666)
+        except ListenError as error:
+            self.jobs_trouble = str(error)
+            self._site.faults["jobs-socket"] += 1
         else:
             self._sockets.append(self._jobs_socket)
 
@@ -154,18 +163,18 @@ class Server:
     def _close_sockets(self) -> None:
         for sock in self._sockets:
             name = sock.getsockname() if sock.fileno() >= 0 else None
-            sock.close()
             activated_one = self._environ.get("LISTEN_FDS") and sock is not self._jobs_socket
             if isinstance(name, str) and name and not activated_one:
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError):  # before it is closed: after that it may be another agent's
                     os.unlink(name)  # noqa: PTH108 - a unix socket's name is a plain string
+            sock.close()
         self._sockets = []
 
     def _run(self, started: threading.Event) -> None:
         try:
             asyncio.run(self._main(started))
         except Exception:
-            log.exception("the HTTP server ended; restart wattshed to restore it")
+            log.exception("the HTTP server stopped unexpectedly; restart wattshed")
         finally:
             started.set()
 

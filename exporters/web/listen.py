@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import socket
 import stat
 from typing import TYPE_CHECKING
 
+from wattshed.exporters.web.holder import who_has_port, who_listens
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 BACKLOG = 1024
+FREE_PORTS = 1024
 FIRST_FD = 3  # SD_LISTEN_FDS_START, sd_listen_fds(3)
 
 
@@ -34,6 +38,10 @@ def parse_address(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
+class ListenError(OSError):
+    """An address cannot be listened on; the message is one line that names it and says why."""
+
+
 def bind(text: str) -> list[socket.socket]:
     """Bind one listen address; a name with several addresses gives a socket each.
 
@@ -41,16 +49,56 @@ def bind(text: str) -> list[socket.socket]:
     ------
     ValueError
         If the address cannot be understood.
-    OSError
-        If it cannot be bound; the message names the address.
+    ListenError
+        If it cannot be bound.
     """
+    port = 0
     try:
         if text.startswith("unix:"):
-            return [_bind_unix(text.removeprefix("unix:"))]
+            return [bind_unix(text.removeprefix("unix:"), 0o660)]
         host, port = parse_address(text)
         return _bind_every(port) if not host else _bind_host(host, port)
+    except ListenError:
+        raise
     except OSError as error:
-        raise OSError(error.errno, f"cannot listen on {text}: {error.strerror or error}") from error
+        raise ListenError(f"cannot listen on {text}: {_why(error, port)}") from error
+
+
+def bind_all(addresses: Sequence[str]) -> list[socket.socket]:
+    """Bind every address, or none.
+
+    Raises
+    ------
+    ValueError
+        If an address cannot be understood.
+    ListenError
+        If any cannot be bound: all of those are named.
+    """
+    faults: list[str] = []
+    with contextlib.ExitStack() as bound:
+        sockets: list[socket.socket] = []
+        for address in addresses:
+            try:
+                sockets += map(bound.enter_context, bind(address))
+            except ListenError as error:
+                faults.append(str(error))
+        if not faults:
+            bound.pop_all()
+            return sockets
+    raise ListenError("; ".join(faults))
+
+
+def _why(error: OSError, port: int) -> str:
+    """Say why a port cannot be bound, in words that say what to do about it."""
+    if error.errno == errno.EADDRINUSE:
+        return f"in use by {who_has_port(port)}"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return "this host has no such address"
+    if error.errno == errno.EACCES and port < FREE_PORTS:
+        return f"ports below {FREE_PORTS} need root or CAP_NET_BIND_SERVICE"
+    if isinstance(error, socket.gaierror):
+        return f"the name does not resolve ({error.strerror})"
+    return error.strerror or str(error)
 
 
 def _bind_host(host: str, port: int) -> list[socket.socket]:
@@ -94,32 +142,30 @@ def _bind_one(family: int, address: tuple[str | int, ...] | tuple[int, bytes], *
     return sock
 
 
-def bind_for_all(path: str) -> socket.socket:
-    """Bind a Unix socket that every user of the host may connect to: who they are is asked of the kernel.
+def bind_unix(path: str, mode: int) -> socket.socket:
+    """Bind a Unix socket, in the place of one that nobody listens at any more.
+
+    Parameters
+    ----------
+    path : str
+    mode : int
+        0o666 for one at which every user of the host may ask: who they are is asked of the kernel.
 
     Raises
     ------
-    OSError
-        If it cannot be bound, or another process listens there; the message names the path.
+    ListenError
+        If it cannot be bound, or somebody listens there.
     """
-    if _listens(path):
-        raise OSError(errno.EADDRINUSE, f"cannot listen on unix:{path}: another process does")
     try:
-        return _bind_unix(path, 0o666)
+        with _alone_in(os.path.dirname(path) or "."):  # noqa: PTH120 - beside unlink, on a plain string
+            if not (who := who_listens(path)):
+                return _bound_unix(path, mode)
     except OSError as error:
-        raise OSError(error.errno, f"cannot listen on unix:{path}: {error.strerror or error}") from error
+        raise ListenError(f"cannot listen on unix:{path}: {error.strerror or error}") from error
+    raise ListenError(f"cannot listen on unix:{path}: in use by {who}")
 
 
-def _listens(path: str) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        try:
-            sock.connect(path)
-        except OSError:
-            return False
-    return True
-
-
-def _bind_unix(path: str, mode: int = 0o660) -> socket.socket:
+def _bound_unix(path: str, mode: int) -> socket.socket:
     with contextlib.suppress(FileNotFoundError):
         if stat.S_ISSOCK(os.stat(path).st_mode):  # noqa: PTH116 - beside unlink, on a plain string
             os.unlink(path)  # noqa: PTH108 - left by a run that was killed
@@ -133,6 +179,17 @@ def _bind_unix(path: str, mode: int = 0o660) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+@contextlib.contextmanager
+def _alone_in(folder: str) -> Iterator[None]:
+    """Keep two that start at once from taking each other's socket for one that was left behind."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def activated(environ: Mapping[str, str], pid: int) -> list[socket.socket]:

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 PAGE_MAX_AGE_S = 1.0
 """A rendered page serves all scrapes of one snapshot, but never longer than this: process_* move on."""
 
-FAULT_LOG_S = 60.0
+FAULT_LOG_S = 600.0
 GZIP_FROM = 1024  # bytes; smaller bodies gain nothing
 PLAIN = "text/plain; charset=utf-8"
 JSON = "application/json"
@@ -87,7 +87,7 @@ class WebSite:
         self._publish, self._clock, self._families = publish, clock, families
         self.history = History()
         self.faults: Counter[str] = Counter()
-        self._logged: dict[str, float] = {}
+        self._logged: dict[str, tuple[float, int]] = {}  # when, and how many there were by then
         self._dcgm = dcgm.families(hostname_label=hostname_label)
         self._writers = {
             (path, openmetrics): Writer(openmetrics=openmetrics, on_fault=self._family_fault)
@@ -98,12 +98,14 @@ class WebSite:
         self._files = dict(_page_files(Path(__file__).parents[1]))
 
     def fault(self, part: str, message: str) -> None:
-        """Count a fault and log it, once a minute at most for each part."""
+        """Count a fault and log it, once in ten minutes at most for each part, with how many there were meanwhile."""
         self.faults[part] += 1
         now = self._clock()
-        if now - self._logged.get(part, -FAULT_LOG_S) >= FAULT_LOG_S:
-            self._logged[part] = now
-            log.warning("%s: %s", part, message)
+        at_s, before = self._logged.get(part, (-FAULT_LOG_S, self.faults[part] - 1))
+        if now - at_s >= FAULT_LOG_S:
+            self._logged[part] = now, self.faults[part]
+            more = self.faults[part] - before - 1
+            log.warning("%s: %s%s", part, message, f" ({more} more since the last line)" if more else "")
 
     def _family_fault(self, family: str, error: Exception) -> None:
         self.fault("exporter", f"{family} is missing from the page: {error!r}")
@@ -180,8 +182,8 @@ def _ready(snapshot: Snapshot) -> Response:
     """Ready means that energy is being accounted; a driver that is still to come is no reason to be restarted."""
     if snapshot.up:
         return plain(200, "ready")
-    why = f": {snapshot.unmetered}" if snapshot.unmetered else ""
-    return plain(503, f"not ready{why}", ("Retry-After", "1"))
+    why = snapshot.unmetered or "waiting for the first window"
+    return plain(503, f"not ready: {why}", ("Retry-After", "1"))
 
 
 _PATHS = frozenset({"/metrics", "/metrics/dcgm", "/api/v1/snapshot", "/-/healthy", "/-/ready"})

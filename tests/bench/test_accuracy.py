@@ -1,6 +1,7 @@
 """wattshed bench accuracy: others can add a tool and a scenario, and a tool that fails costs one row."""
 
 import argparse
+import io
 import json
 import os
 import time
@@ -15,6 +16,7 @@ from wattshed.agent.bench.accuracy.measuring import ToolAnswer
 from wattshed.agent.bench.accuracy.scenarios import SCENARIOS, of_file
 from wattshed.agent.commands import bench
 from wattshed.agent.errors import InputError
+from wattshed.agent.printing.tables import Printer
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "accuracy"
 TOOL, SCENARIO = EXAMPLES / "power_times_time.py", EXAMPLES / "fine-tuning.toml"
@@ -56,9 +58,10 @@ def test_cost_is_that_of_real_time(document):
     assert all(one["peak_mib"] >= cost["no tool"]["peak_mib"] * 0.9 for one in cost.values())
 
 
-def test_a_table_that_fits(document, capsys):
-    table.show(document, width=80)
-    shown = capsys.readouterr().out
+def test_a_table_that_fits(document):
+    out = io.StringIO()
+    table.show(document, Printer(out, 80))
+    shown = out.getvalue()
     assert max(map(len, shown.splitlines())) <= 80
     assert "SIMULATED" in shown
     assert "fine-tuning" in shown

@@ -181,9 +181,10 @@ def test_nothing_that_is_told_is_cut_in_80_columns(capsys, monkeypatch):
     out = capsys.readouterr().out
     assert "\u2026" not in out
     # A long word is folded; joined again it is whole.
-    words = "".join(
-        line.split("\u2502")[4].strip() for line in out.split("known from")[1].splitlines() if "\u2502" in line
-    )
+    assert max(map(len, out.splitlines())) <= 80
+    sources = out.partition("Sources of jobs")[2].splitlines()
+    at = next(line.index("what to do") for line in sources if "what to do" in line)
+    words = "".join(line[at:].strip() for line in sources)
     assert "/var/lib/kubelet/pod-resources/kubelet.sock" in words
 
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,7 @@ from wattshed.agent.commands.completion import SHELLS
 
 # A shell reads keys one by one from its prompt on; before, the terminal itself would act on some of them.
 PROMPT = {"bash": "PS1='go''> '", "zsh": "PS1='go''> '", "tcsh": "set prompt='go''> '"}
+ROOT = Path(__file__).parents[2]
 LOADED = {  # as the help of the command says; then the tab key lists everything at once
     "bash": "bind 'set show-all-if-ambiguous on'; eval \"$(wattshed completion bash)\"",
     "zsh": 'setopt no_beep; autoload -U compinit; compinit -u -D; eval "$(wattshed completion zsh)"',
@@ -63,7 +65,7 @@ def environment(place):
         "PATH": f"{place}/bin:/usr/local/bin:/usr/bin:/bin",
         "HOME": str(place),
         "TERM": "dumb",
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "PYTHONPATH": str(ROOT / "deploy/python"),
         "LANG": "C.UTF-8",
     }
 

@@ -112,7 +112,7 @@ def test_one_job_as_the_agent_tells_it(server, run):
     assert out.replace("\n", "").isprintable()
     out, _ = run("job", "1843001")
     assert r"slurm:1843001  \x1b[31m" in out
-    assert "2.78 ± 0.06 Wh" in out
+    assert "2.778 ± 0.056 Wh" in out
 
 
 @pytest.mark.parametrize("flags", [("--limit", "-1"), ("--limit", "x"), ("--csv", "--json")])

@@ -113,7 +113,7 @@ def test_filters_and_times_choose(say):
     assert list(rows(say("--by user --account physics --csv"))) == ["ada", "bob", r"'=eve|\n"]
     day = rows(say("--by day --since 2026-03-01 --until 2026-03-02 --csv"))
     assert {name: one["energy_j"] for name, one in day.items()} == {"2026-03-01": str(7 * KWH_J)}
-    assert "Nothing was used" in say("--by user --user nobody")
+    assert "No usage matches" in say("--by user --user nobody")
     assert list(rows(say("--by model --csv"))) == ["H100", "L40S"]
 
 

@@ -64,6 +64,7 @@ class Agent:
                     # The suite's own: kernels are compiled once for all processes, and nobody else can write there.
                     "NUMBA_CACHE_DIR": os.environ.get("NUMBA_CACHE_DIR", str(Path.home() / ".cache/wattshed")),
                     "TMPDIR": str(folder),
+                    "RUNTIME_DIRECTORY": str(folder),
                 }
                 | (environ or {}),
             )

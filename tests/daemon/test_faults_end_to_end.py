@@ -319,7 +319,7 @@ def test_stopped_or_reloaded_before_the_first_window(tmp_path):
         agent.wait(lambda: "GPUs through" in agent.log)
         assert agent.get("/-/ready")[0] == 503
         assert agent.stop() == 0, agent.log
-    assert "ending before the first window" in agent.log
+    assert "shutting down before the first window" in agent.log
 
 
 def test_a_stopped_process_claims_nothing_of_the_time_that_it_did_not_see(tmp_path):

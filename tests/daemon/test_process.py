@@ -39,7 +39,12 @@ class Running:
                 cwd=ROOT,
                 stderr=log,
                 stdout=log,
-                env={**os.environ, "XDG_STATE_HOME": str(tmp_path / "state"), **environ},
+                env={
+                    **os.environ,
+                    "XDG_STATE_HOME": str(tmp_path / "state"),
+                    "RUNTIME_DIRECTORY": str(tmp_path),
+                    **environ,
+                },
             )
 
     def get(self, path="/metrics", timeout=5):
@@ -122,13 +127,23 @@ def test_a_life_serves_at_once_obeys_the_law_records_and_ends_cleanly(tmp_path):
 
 
 def test_two_agents_do_not_share_their_totals(tmp_path):
+    """Nor their socket; the second says so in one line."""
     first = Running(tmp_path)
     first.wait("/-/ready")
     second = Running(tmp_path)
     second.wait("/-/ready")
-    assert "another agent uses this state folder" in second.log.read_text()
-    assert second.stop()[0] == 0
+    code, log = second.stop()
+    assert code == 0
+    (line,) = [line for line in log.splitlines() if "another" in line]
+    for word in (
+        f"pid {first.process.pid}, http://127.0.0.1:{first.port}",
+        f"keeps its totals in {tmp_path}/state/wattshed: this one's start at zero and are not kept",
+        f"cannot listen on unix:{tmp_path}/api.sock",
+    ):
+        assert word in line
+    assert (tmp_path / "api.sock").is_socket(), "it was not the second one's to remove"
     assert first.stop()[0] == 0
+    assert not (tmp_path / "api.sock").exists()
 
 
 def test_auto_falls_back_to_the_simulated_node_and_says_so(tmp_path):
@@ -139,7 +154,7 @@ def test_auto_falls_back_to_the_simulated_node_and_says_so(tmp_path):
     code, log = one.stop()
     assert code == 0
     assert "no NVIDIA driver" in log
-    assert log.count("the node is simulated, and stays so if a driver appears: restart then") == 2
+    assert log.count("still simulated; restart to use a driver that has appeared") == 2
     assert "SIMULATED" in log
 
 
@@ -193,10 +208,11 @@ def test_a_taken_port_is_one_line_that_says_it_once(tmp_path):
             text=True,
             check=False,
         )
-        assert done.returncode == 2
-        assert done.stderr == (
-            f"wattshed: cannot listen on 127.0.0.1:{first.port}: Address already in use; choose another --listen\n"
-        )
+        assert done.returncode == 1
+        (line,) = done.stderr.splitlines()
+        address = f"127.0.0.1:{first.port}"
+        who = f"another wattshed (pid {first.process.pid})"
+        assert line == f"wattshed: cannot listen on {address}: in use by {who}; choose another --listen"
     finally:
         first.stop()
 

@@ -27,13 +27,13 @@ class Starved:
         return window, seen
 
 
-READY = ["ready: the first window is accounted for"]
-UNREAD = "nothing is metered: no GPU reports energy or power; `wattshed check` says why and what to do"
+READY = ["ready: metering 8 GPUs"]
+UNREAD = "not metering: no GPU reports energy or power; `wattshed check` says why and what to do"
 
 
 @pytest.mark.parametrize(
     ("starved", "again", "said"),
-    [(0, False, READY), (3, False, READY), (3, True, READY), (7, False, [UNREAD, "metering again"])],
+    [(0, False, READY), (3, False, READY), (3, True, READY), (7, False, [UNREAD, "metering 8 GPUs again"])],
 )
 def test_what_is_told_of_windows_without_readings(tmp_path, caplog, starved, again, said):
     logging.getLogger("wattshed").propagate = True
@@ -49,4 +49,4 @@ def test_what_is_told_of_windows_without_readings(tmp_path, caplog, starved, aga
     one.daemon.restore()
     one.daemon.run()
     one.close()
-    assert [record.message for record in caplog.records if "continuing" not in record.message] == said
+    assert [record.message for record in caplog.records if "resumed" not in record.message] == said

@@ -12,7 +12,8 @@ from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.boundary.units import between, shown
 from wattshed.agent.fleet.demand.series import open_recording, read_recording
 from wattshed.agent.fleet.estimate.estimators import estimate
-from wattshed.agent.fleet.report import estimate_text
+from wattshed.agent.fleet.report import estimate_parts
+from wattshed.agent.printing.paragraphs import text_of
 
 SOME = st.none() | st.floats(1, 1e9)
 
@@ -21,7 +22,7 @@ SOME = st.none() | st.floats(1, 1e9)
 def test_an_estimate_says_what_it_knows_and_no_more(total, lower, upper, se, deff, confidence):
     found = estimate(sample(population(9, 7), [1, 2, 4], [5, 8]), "stratified")
     found = replace(found, total=total, lower=lower, upper=upper, se=se, deff=deff, confidence=confidence)
-    text = estimate_text(found, "W")
+    text = text_of(estimate_parts(found, "W"))
     head = text.splitlines()[0]
     percent = f"{confidence:.0%}"
     if total is None:

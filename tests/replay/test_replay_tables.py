@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 
 import pytest
 from rich.cells import cell_len
@@ -32,36 +33,64 @@ def answer(key, flags=()):
     return {"gpus": [gpu], "jobs": [job], "idle_j": Joules(0), "unattributed_j": Joules(1), "total_j": Joules(2)}
 
 
-def printed(monkeypatch, width, tree, stream=Terminal):
+def printed(monkeypatch, width, tree):
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setenv("TERM", "dumb")
-    out = stream()
+    out = Terminal()
     print_tables(tree, ["user", "account"], out)
     return out.getvalue()
 
 
 @pytest.mark.parametrize("key", ["slurm:104", KEY])
-@pytest.mark.parametrize("width", [80, 100, 120, 200])
+@pytest.mark.parametrize("width", [30, 40, 60, 80, 100, 120, 200])
 def test_keys_and_energies_are_whole_at_any_width(monkeypatch, width, key):
     text = printed(monkeypatch, width, answer(key))
-    assert all(cell_len(line) <= width for line in text.splitlines() if line[:1] in "┏┃┡│└")
+    assert max(map(cell_len, text.splitlines())) <= width
     assert "\u2026" not in text  # the ellipsis of what was cut
-    (row,) = [line for line in text.splitlines() if key in line and "629,928.0" in line]
-    assert row
+    assert [line for line in text.splitlines() if line.startswith(key[:9]) and "629,928.0" in line]
+    assert len(key) > width - 20 or [line for line in text.splitlines() if key in line and "629,928.0" in line]
     assert "262,067.0" in text
-    assert "physics" in text
+    assert width < 80 or "physics" in text
 
 
-def test_what_is_left_out_is_named_and_what_is_empty_goes_first(monkeypatch):
-    text = printed(monkeypatch, 80, answer("slurm:104", flags=("frozen_sensor",)))
+def test_what_is_left_out_is_named_and_what_is_empty_is_not(monkeypatch):
+    text = printed(monkeypatch, 80, answer(KEY, flags=("frozen_sensor",)))
     assert "frozen_sensor" in text, "what is wrong with a GPU stays"
-    assert "model" not in text.split("Jobs")[0], "empty"
-    (said,) = [line for line in text.splitlines() if "--format csv" in line]
-    assert said.startswith("not shown in 80 columns: gaps s, by")
-    assert "model" not in said
+    assert "model" not in text, "empty"
+    (said,) = re.findall(r"Not shown in 80 columns: (.*?) \(--format csv has all\)\.", " ".join(text.split()))
+    gone = said.split(", ")
+    assert gone == sorted(gone)
+    assert {"split", "hosts", "GPU s"} <= set(gone)
+    heads = [line.split("  ") for line in text.splitlines() if "energy J" in line]
+    assert not set(gone) & set(heads[1])
 
 
 def test_a_pipe_gets_every_column(monkeypatch):
-    text = printed(monkeypatch, 80, answer(KEY), io.StringIO)
-    assert "not shown" not in text
-    assert all(name in text for name in ("gaps s", "split", "GPU s", "covered s", "flags"))
+    monkeypatch.delenv("COLUMNS", raising=False)
+    out = io.StringIO()
+    print_tables(answer(KEY), ["user", "account"], out)
+    text = out.getvalue()
+    assert "Not shown" not in text
+    assert "\x1b" not in text
+    assert all(name in text for name in ("gaps s", "split", "GPU s", "covered s", "hosts"))
+
+
+def test_the_device_is_named_where_it_was_asked_for(monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    tree = answer("slurm:104") | {"device": "cpu", "device_reason": "asked for"}
+    for say in (False, True):
+        out = io.StringIO()
+        print_tables(tree, [], out, say_device=say)
+        assert ("Summed on the CPU: asked for." in out.getvalue()) == say
+
+
+def test_what_is_off_by_something_has_two_digits_and_a_single_rest_is_one(monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    tree = answer("slurm:104")
+    tree["jobs"] *= 65
+    out = io.StringIO()
+    print_tables(tree, [], out)
+    text = " ".join(out.getvalue().split())
+    assert "262,067.0 22,000 " in text
+    assert "629,928.0 52,000 " in text
+    assert "... and 1 more job (" in out.getvalue()

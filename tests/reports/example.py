@@ -1,9 +1,8 @@
-"""The history and the prices that docs/report.md shows reports of; run it to draw the document's picture anew."""
+"""The history and the prices that docs/report.md shows reports of."""
 
-import sys
-import tempfile
+from contextlib import redirect_stdout
 from dataclasses import replace
-from pathlib import Path
+from io import StringIO
 
 from tests.history.made_up import DAY_US, HOUR_US, MARCH_US, MODELS, job, opened, part
 from wattshed.agent.wire.parts import Doubt
@@ -45,25 +44,14 @@ def write(folder):
     (folder / PRICES).write_text("\n".join(rows) + "\n")
 
 
-def picture(target):
-    """Draw the page of the document's report by user."""
-    from playwright.sync_api import sync_playwright
-
-    from tests.exporters.wire import peer
+def page_of(folder):
+    """Write all of it into a new folder, and the page of the document's report by user; returns the page's path."""
     from wattshed.agent.__main__ import main
 
-    with tempfile.TemporaryDirectory() as name, sync_playwright() as driver:
-        folder = Path(name)
-        write(folder)
-        page = folder / "report.html"
-        words = f"report --by user --store {folder}/history.db --price {folder}/{PRICES} --currency EUR --pue 1.3"
+    folder.mkdir()
+    write(folder)
+    page = folder / "report.html"
+    words = f"report --by user --store {folder}/history.db --price {folder}/{PRICES} --currency EUR --pue 1.3"
+    with redirect_stdout(StringIO()):
         main([*words.split(), "--carbon", "350", "--until", "2026-03-11T00:00Z", "--html", str(page)])
-        running = driver.chromium.launch(executable_path=peer("chromium"), args=["--no-sandbox", "--disable-gpu"])
-        shown = running.new_page(viewport={"width": 1100, "height": 1465}, color_scheme="light")
-        shown.goto(page.as_uri())
-        shown.screenshot(path=target)
-        running.close()
-
-
-if __name__ == "__main__":
-    picture(sys.argv[1])
+    return page

@@ -55,7 +55,7 @@ def test_numbers_are_multiplied_with_the_energy_of_this_run():
     found = amounts_of(source, ONE, tariffs)
     assert source.asked == [("report", {"by": "job", "job": "slurm:1843001"})]
     assert facts_of(found) == {
-        "at the wall": "3.00 ± 0.06 kWh", "cost": "0.750 ± 0.015 EUR", "carbon": "1.200 ± 0.024 kg CO2e",
+        "at the wall": "3.000 ± 0.060 kWh", "cost": "0.750 ± 0.015 EUR", "carbon": "1.200 ± 0.024 kg CO2e",
     }  # fmt: skip
     document = document_of(found)
     assert (document["wall_kwh"], document["cost"], document["co2e_g"], document["currency"]) == (
@@ -69,10 +69,10 @@ def test_numbers_are_multiplied_with_the_energy_of_this_run():
 def test_hosts_of_one_run_add_up():
     found = amounts_of(Reporting([row(ONE, 1), row(BEFORE, 5), row(ONE, 3)]), ONE, Tariffs(constant("price", "0.1")))
     assert document_of(found)["cost"] == "0.4"
-    assert facts_of(found)["cost"] == "0.400 ± 0.004"
+    assert facts_of(found)["cost"] == "0.4000 ± 0.0040"
 
 
-@pytest.mark.parametrize(("above", "shown"), [(0, "2.00 ± 0.06 kWh"), (1e-7, "2.00 ± 0.07 kWh")])
+@pytest.mark.parametrize(("above", "shown"), [(0, "2.000 ± 0.060 kWh"), (1e-7, "2.000 ± 0.061 kWh")])
 def test_a_doubt_at_the_wall_is_rounded_up_by_however_little_it_is_more(above, shown):
     one = job(sigma_j=0.03 * KWH_J * (1 + above))
     found = amounts_of(Reporting([row(one, 2)]), one, Tariffs(pue=constant("pue", "1")))
@@ -107,7 +107,7 @@ def test_what_a_short_job_cost_is_not_rounded_to_nothing():
     source = Reporting([row(ONE, 2) | {"energy_j": "15590", "sigma_j": 300.0}])
     tariffs = Tariffs(constant("price", "0.3", "EUR"), constant("carbon", "400"), None, "EUR")
     facts = facts_of(amounts_of(source, job(energy_j="15590", sigma_j=300.0), tariffs))
-    assert facts == {"cost": "0.00130 ± 0.00005 EUR", "carbon": "1.73 ± 0.07 g CO2e"}
+    assert facts == {"cost": "0.001299 ± 0.000050 EUR", "carbon": "1.732 ± 0.067 g CO2e"}
 
 
 @pytest.mark.parametrize(

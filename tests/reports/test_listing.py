@@ -8,8 +8,8 @@ import pytest
 from rich.cells import cell_len
 
 from tests.reports.documents import HOSTILE, MARCH_S, Terminal, job, jobs_document
+from wattshed.agent.printing.figures import BOUNDARY
 from wattshed.agent.reports import listing
-from wattshed.agent.reports.figures import BOUNDARY
 
 LONG = "computational-astrophysics-and-cosmology-of-the-early-universe"
 MANY = jobs_document(
@@ -48,7 +48,7 @@ def test_80_columns_have_what_is_asked_for_most(shown):
     lines = shown(jobs_document(job(), job(2, state="running", end_s=None)), 80)
     assert lines[0].split() == ["job", "user", "account", "state", "end", "GPUs", "energy", "mean", "W"]
     assert lines[1].split() == [
-        "slurm:1843001", "ada", "physics", "complete", "03-01", "02:01", "2", "2.78", "±", "0.06", "Wh", "1.4",
+        "slurm:1843001", "ada", "physics", "complete", "03-01", "02:01", "2", "2.778", "±", "0.056", "Wh", "1.4",
     ]  # fmt: skip
     assert lines[2].split()[3:5] == ["running", "-"]
     assert "Not shown in 80 columns: elapsed, " in " ".join(lines)
@@ -70,7 +70,7 @@ def test_names_are_shown_as_they_are_written_and_mean_nothing(shown):
 
 def test_what_is_cut_says_so_and_keeps_the_end_of_a_pods_name(shown):
     lines = shown(MANY, 80)
-    assert lines[2].split()[1:3] == ["compu…", "compu…"]
+    assert lines[2].split()[1:3] == ["computa…", "computat…"]
     assert lines[4].startswith("k8s:re")
     assert "…" in lines[4].split()[0]
     assert lines[4].split()[0].endswith("head-0")
@@ -89,7 +89,7 @@ def test_each_figure_says_what_it_is_of(shown):
     text = " ".join(shown(MANY, 100))
     assert BOUNDARY in text
     assert "two sigma" in text
-    assert "≥2.78 ± 0.06 Wh" in text
+    assert "≥2.778 ± 0.056 Wh" in text
     assert "waiting 1/4" in text
     assert "at least that" in text
     assert "at least that" not in " ".join(shown(jobs_document(job()), 100))
@@ -103,7 +103,7 @@ def test_whose_jobs_these_are_is_said(shown):
 
 
 def test_what_a_simulated_meter_made_up_is_said(shown):
-    said = "Made up by a simulated meter, all of it or a part: no GPU drew it."
+    said = "SIMULATED DATA, all of it or a part: no GPU drew it."
     assert said in shown(jobs_document(job(), simulated=True), 80)
     assert said not in shown(jobs_document(job()), 80)
 

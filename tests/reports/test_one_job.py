@@ -42,7 +42,7 @@ def test_all_that_is_known_is_shown(shown):
         "time": "2026-03-01 00:01 to 2026-03-01 02:01 UTC (02:00:00)",
         "hosts": "n1",
         "GPUs": "2, 4.00 GPU hours",
-        "energy": "2.78 ± 0.06 Wh, 25% of it static",
+        "energy": "2.778 ± 0.056 Wh, 25% of it static",
         "cost": "0.83 EUR",
         "power": "mean 1.4 W, highest reading of one GPU 701 W",
         "": "▁▂ ▅▇█ 0 to 500 W, 01:00:00 each",
@@ -66,7 +66,7 @@ def test_what_is_unknown_is_not_zero(shown):
 
 
 def test_what_a_simulated_meter_made_up_is_said(shown):
-    said = "Made up by a simulated meter, all of it or a part: no GPU drew it."
+    said = "SIMULATED DATA, all of it or a part: no GPU drew it."
     assert said in shown(job_document(simulated=True))
     assert said not in shown(job_document())
 
@@ -75,7 +75,7 @@ def test_hosts_that_are_missing_make_it_a_lower_bound(shown):
     lines = shown(job_document(job(state="incomplete", hosts_expected=4, flags=["lower_bound"])))
     told = facts(lines)
     assert (told["hosts"], told["state"]) == ("1 of 4: n1", "incomplete 1/4")
-    assert told["energy"].startswith("≥2.78")
+    assert told["energy"].startswith("≥2.778")
     assert any("at least that" in line for line in lines)
 
 

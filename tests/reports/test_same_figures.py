@@ -143,7 +143,7 @@ def test_tiles_are_the_totals_and_the_page_says_when():
 def test_a_report_of_nothing_is_one_sentence():
     out = io.StringIO()
     print_sheet(sheet_of(priced(report([]), Tariffs())), out)
-    assert out.getvalue() == "Nothing was used by whom and when this asks for.\n"
+    assert out.getvalue() == "No usage matches.\n"
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,15 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
+from wattshed.agent.printing.paragraphs import print_parts, table
+from wattshed.agent.printing.tables import printer_for
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from rich.console import Console
+    from wattshed.agent.printing.paragraphs import TableRows
+    from wattshed.agent.printing.tables import Printer
 
-NARROWEST = 60
 INSTALL = "pip install 'wattshed[peers]'"
 SAID = "SIMULATED driver: the joules that really flowed are known."
 
@@ -112,21 +115,10 @@ def generated(page: str, document: Mapping[str, Any]) -> str:
     )
 
 
-def show(document: Mapping[str, Any], width: int | None = None) -> None:
+def show(document: Mapping[str, Any], printer: Printer | None = None) -> None:
     """Print the tables for a terminal: of several jobs, the error that is worst."""
-    from rich.console import Console  # noqa: PLC0415 - heavy
-    from rich.table import Table  # noqa: PLC0415
-
-    console = Console(width=width or (None if sys.stdout.isatty() else 120))
-    own, tools = stating(document), list(document["versions"])
-    table = Table(
-        title=SAID, caption="Error in % of a job's true joules; of several jobs, the worst. 1s: its own sigma."
-    )
-    table.add_column("scenario", ratio=1, min_width=16)
-    for tool in tools:
-        table.add_column(tool, justify="right", overflow="fold")
-        if tool in own:
-            table.add_column("1s", justify="right", no_wrap=True)
+    own, tools, rows = stating(document), list(document["versions"]), []
+    sigmas = {tool: f"{tool} 1s" for tool in own}
     for row in document["scenarios"].values():
         cells = [row["title"]]
         for tool in tools:
@@ -134,28 +126,31 @@ def show(document: Mapping[str, Any], width: int | None = None) -> None:
             cells.append("-" if silent(found["joules"]) else f"{max(errors(found['joules'], true), key=abs):+,.2f}")
             if tool in own:
                 cells.append(f"{max((100 * s / true[job] for job, s in found['sigma_j'].items()), default=0):.1f}")
-        table.add_row(*cells)
-    console.print(table)
-    for tool in own:
-        console.print(_held(document, tool))
-    _show_rest(document, console)
-
-
-def _show_rest(document: Mapping[str, Any], console: Console) -> None:
-    from rich.table import Table  # noqa: PLC0415
-
+        rows.append(cells)
+    head = ("scenario", *(cell for tool in tools for cell in ([tool, sigmas[tool]] if tool in own else [tool])))
+    parts: list[str | TableRows] = [
+        SAID,
+        "Error in % of a job's true joules; of several jobs, the worst. 1s: its own sigma.",
+        "",
+        table(head, rows),
+        "",
+        *(_held(document, tool) for tool in own),
+    ]
     if "cost" in document:
         cost = document["cost"]
-        table = Table(
-            title=f"Cost of {cost['gpus']} busy GPUs, {cost['seconds']:g} s in real time, without the driver's"
-        )
-        for name in ("tool", "% of a core", "peak MiB", "driver calls/s"):
-            table.add_column(name, justify="left" if name == "tool" else "right")
-        for name, found in cost["tools"].items():
-            table.add_row(
-                name, f"{found['core_percent']:.2f}", f"{found['peak_mib']:.0f}", f"{found['calls_per_s']:.0f}"
-            )
-        console.print(table)
-    console.print("Versions: " + ", ".join(f"{name} {number or '?'}" for name, number in document["versions"].items()))
+        parts += [
+            "",
+            f"Cost of {cost['gpus']} busy GPUs, {cost['seconds']:g} s in real time, without the driver's",
+            table(
+                ("tool", "% of a core", "peak MiB", "driver calls/s"),
+                [
+                    (name, f"{found['core_percent']:.2f}", f"{found['peak_mib']:.0f}", f"{found['calls_per_s']:.0f}")
+                    for name, found in cost["tools"].items()
+                ],
+            ),
+            "",
+        ]
+    parts.append("Versions: " + ", ".join(f"{name} {number or '?'}" for name, number in document["versions"].items()))
     if document["absent"]:
-        console.print(f"Not installed, left out: {', '.join(document['absent'])}; {INSTALL}", markup=False)
+        parts.append(f"Not installed, left out: {', '.join(document['absent'])}; {INSTALL}")
+    print_parts(printer or printer_for(sys.stdout), parts)

@@ -19,8 +19,10 @@ from wattshed.agent.fleet.demand.series import KEYS, LoadRecording, open_recordi
 from wattshed.agent.fleet.demand.spectrum import analyse
 from wattshed.agent.fleet.demand.transformer import Transformer, age, read_transformer, units_needed
 from wattshed.agent.fleet.estimate.bootstrap import check_unit
-from wattshed.agent.fleet.printing import answer, table
+from wattshed.agent.fleet.printing import answer
 from wattshed.agent.inputs.columns import parse_spec
+from wattshed.agent.printing.figures import counted
+from wattshed.agent.printing.paragraphs import TableRows, table
 
 if TYPE_CHECKING:
     import argparse
@@ -52,7 +54,8 @@ def demand(args: argparse.Namespace) -> int:
         from wattshed.agent.fleet.demand.plots import draw  # noqa: PLC0415  (matplotlib is an extra)
 
         draw(found, args.plot)
-    return answer(as_json(found), as_text(found), as_json=args.json)
+    say_device = args.device != "auto" or found.where["device"] == "cuda"
+    return answer(as_json(found), as_parts(found, say_device=say_device), as_json=args.json)
 
 
 def examine(
@@ -247,14 +250,19 @@ def _ensemble_json(e: Ensemble | None) -> dict[str, Any] | None:
     }
 
 
-def as_text(found: Findings) -> str:
-    """Lay the findings out for a terminal."""
-    parts = (_load_text(found), _peaks_text(found), _ramps_text(found), _swings_text(found))
-    more = (_transformer_text(found), _ensemble_text(found.ensemble))
-    paragraphs = [*parts, *(part for part in more if part)]
-    where = "the CUDA device" if found.where["device"] == "cuda" else "the CPU"
-    drawn = [f"computed on {where}: {found.where['device_reason']}"]
-    return "\n".join(["\n\n".join(paragraphs), *drawn, *(f"warning: {w}" for w in found.warnings)])
+def as_parts(found: Findings, *, say_device: bool = False) -> list[str | TableRows]:
+    """Lay the findings out for a terminal; ``say_device``: where fleets were drawn, and why there."""
+    parts: list[str | TableRows] = []
+    for block in (
+        [_load_text(found)], _peaks(found), _ramps(found), _swings(found), _transformer_text(found),
+        _ensemble_text(found.ensemble),
+    ):  # fmt: skip
+        parts += [*block, ""] if block else []
+    if say_device:
+        where = "the CUDA device" if found.where["device"] == "cuda" else "the CPU"
+        parts.append(f"computed on {where}: {found.where['device_reason']}")
+    parts += [f"warning: {w}" for w in found.warnings]
+    return parts if parts[-1] else parts[:-1]
 
 
 def _load_text(found: Findings) -> str:
@@ -266,18 +274,18 @@ def _load_text(found: Findings) -> str:
     return head if d.coincidence is None else f"{head}\ncoincidence factor {d.coincidence:.3f}"
 
 
-def _peaks_text(found: Findings) -> str:
+def _peaks(found: Findings) -> list[str | TableRows]:
     d = found.demand
     peaks = table(
-        ("peak, mean over", "", ""),
+        ("peak, mean over", "power", "why unknown"),
         [(p.window, "unknown" if p.watts is None else shown(p.watts, "W"), p.reason) for p in d.peaks],
         left=(0, 2),
     )
-    duration = table(("of the time at or above", ""), [(f"{p:g} %", shown(w, "W")) for p, w in d.duration.items()])
-    return f"{peaks}\n\n{duration}"
+    duration = table(("of the time at or above", "power"), [(f"{p:g} %", shown(w, "W")) for p, w in d.duration.items()])
+    return [peaks, "", duration]
 
 
-def _ramps_text(found: Findings) -> str:
+def _ramps(found: Findings) -> list[str | TableRows]:
     rows = []
     for r in found.demand.ramps:
         if r.watts is None:
@@ -285,31 +293,31 @@ def _ramps_text(found: Findings) -> str:
         else:
             per_s = r.watts / r.window_s
             rows.append((r.window, shown(r.watts, "W"), f"{per_s / 1e6:.4g}", f"{per_s * 60 / 1e6:.4g}", ""))
-    return table(("ramp within", "largest change", "MW/s", "MW/min", ""), rows, left=(0, 4))
+    return [table(("ramp within", "largest change", "MW/s", "MW/min", "why unknown"), rows, left=(0, 4))]
 
 
-def _swings_text(found: Findings) -> str:
+def _swings(found: Findings) -> list[str | TableRows]:
     rows = [(b.name, "refused" if b.rms_w is None else shown(b.rms_w, "W"), b.reason) for b in found.spectrum.bands]
     head = f"swings, observable up to {found.spectrum.observable_up_to_hz:g} Hz"
-    return f"{head}\n{table(('band', 'root mean square', ''), rows, left=(0, 2))}"
+    return [head, table(("band", "root mean square", "why refused"), rows, left=(0, 2))]
 
 
-def _transformer_text(found: Findings) -> str:
+def _transformer_text(found: Findings) -> list[str]:
     told = _transformer_json(found)
     if told is None:
-        return ""
-    return (
-        f"transformer: hot spot up to {told['hot_spot_max_c']:.1f} C, "
+        return []
+    loaded = (
+        f"transformer: hot spot up to {told['hot_spot_max_c']:.1f} °C, "
         f"ageing {told['equivalent_ageing']:.3g} times normal, "
         f"{told['loss_of_life_h']:.3g} h of life used, loaded to {told['peak_loading']:.0%}, "
-        f"headroom {shown(told['headroom_w'], 'W')}, {told['units_needed']} units with one spare\n"
-        f"{SWINGS_DO_NOT_AGE}"
+        f"headroom {shown(told['headroom_w'], 'W')}, {counted(told['units_needed'], 'unit')} with one spare"
     )
+    return [loaded, SWINGS_DO_NOT_AGE]
 
 
-def _ensemble_text(e: Ensemble | None) -> str:
+def _ensemble_text(e: Ensemble | None) -> list[str]:
     if e is None:
-        return ""
+        return []
     low, high = (float(np.percentile(e.peaks_w, q)) for q in (2.5, 97.5))
     text = (
         f"{e.units} such {e.unit}s, {e.peaks_w.size} simulated fleets by blocks of {e.block_s:g} s: "
@@ -317,7 +325,8 @@ def _ensemble_text(e: Ensemble | None) -> str:
         f"({between(low, high, 'W')}), coincidence factor {e.coincidence:.3f}"
     )
     if (x := e.exceedance) is None:
-        return text
-    return (
-        f"{text}\npeak above {shown(x.limit_w, 'W')}: probability {x.probability:.3g} ({x.lower:.3g} to {x.upper:.3g})"
-    )
+        return [text]
+    return [
+        text,
+        f"peak above {shown(x.limit_w, 'W')}: probability {x.probability:.3g} ({x.lower:.3g} to {x.upper:.3g})",
+    ]

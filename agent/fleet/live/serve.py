@@ -21,6 +21,7 @@ from wattshed.agent.fleet.live.site import FleetEstimate, ask, extrapolate
 from wattshed.agent.wire.query import Prometheus
 from wattshed.exporters.snapshot import FleetFacts, Snapshot
 from wattshed.exporters.web.http import Server, WebConfigError
+from wattshed.exporters.web.listen import ListenError
 
 if TYPE_CHECKING:
     import argparse
@@ -168,8 +169,10 @@ def run(args: argparse.Namespace) -> int:
         site.start()
     except WebConfigError as error:
         raise InputError(str(error)) from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{getattr(error, 'strerror', None) or error}; choose another --listen") from None
+    except ListenError as error:
+        raise ListenError(f"{error}; choose another --listen") from None
+    except ValueError as error:
+        raise InputError(f"{error}; choose another --listen") from None
     done = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: done.set())

@@ -120,6 +120,8 @@ class Recorder:
             return False
         if self._try(lambda: self._write(window)):
             self.state.windows += 1
+            if self._said:
+                log.info("recording resumed; windows lost so far: %d", self.state.lost_windows)
             self._said = self.state.fault = ""
             if self._clock() - self._synced >= self._sync_s:
                 self._synced = self._clock()
@@ -142,7 +144,7 @@ class Recorder:
             why = error.strerror or str(error)
             fault = f"{why} ({error.filename or self._path})"
             if why != self._said:  # the file may be another at each try
-                log.warning("recording is interrupted, metering continues: %s", fault)
+                log.warning("recording paused, metering continues: %s", fault)
             self._said, self.state.fault = why, fault
             self._retry_at = self._clock() + self._retry_s
             return False
@@ -177,7 +179,7 @@ class Recorder:
                 return
             self.state.corrupt += 1
             path.rename(path.with_suffix(".corrupt"))
-            log.warning("no window can be read from %s; it is kept as %s", path, path.with_suffix(".corrupt").name)
+            log.warning("%s has no readable window; kept as %s", path, path.with_suffix(".corrupt").name)
             return
         with path.open("r+b") as file:
             file.truncate(intact[-1].end)

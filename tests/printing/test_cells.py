@@ -1,15 +1,17 @@
 """What is printed in a terminal's cells: letters of one and of two of them, folded and cut where there is no room."""
 
 import io
+import os
+import pty
+import termios
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
-from rich.console import Console
 
 from tests.reports.documents import Terminal
-from wattshed.agent.reports.tables import EXTRA, Column, console_for, print_facts, print_notes, print_rows
+from wattshed.agent.printing.tables import EXTRA, Column, Printer, print_facts, print_notes, print_rows, printer_for
 
 WIDE = "語"
 WORDS = st.lists(st.text(alphabet="abc" + WIDE, min_size=1, max_size=9), min_size=1, max_size=12)
@@ -17,7 +19,7 @@ WORDS = st.lists(st.text(alphabet="abc" + WIDE, min_size=1, max_size=9), min_siz
 
 def lines_of(width, show, *args):
     out = io.StringIO()
-    show(Console(file=out, width=width, highlight=False, markup=False, emoji=False), *args)
+    show(Printer(out, width), *args)
     return out.getvalue().splitlines()
 
 
@@ -94,7 +96,7 @@ def test_an_extra_column_is_there_while_names_keep_fourteen_letters(leaves, kept
     row = {"job": "j" * 30, "more": "abcd"}
     for width in range(6, 40):
         out = io.StringIO()
-        gone = print_rows(Console(file=out, width=width, highlight=False), columns, [row])
+        gone = print_rows(Printer(out, width), columns, [row])
         assert gone == ([] if kept + 1 + 4 <= width else ["more"])
         assert max(map(len, out.getvalue().splitlines())) <= width
         assert ("abcd" in out.getvalue()) == (not gone)
@@ -104,21 +106,41 @@ def test_of_columns_of_one_rank_the_first_goes_first():
     columns = [Column("a"), Column("b", leaves=2), Column("c", leaves=2), Column("d", leaves=1)]
     row = dict.fromkeys("abcd", "1234")
     out = io.StringIO()
-    assert print_rows(Console(file=out, width=9, highlight=False), columns, [row]) == ["b", "c"]
+    assert print_rows(Printer(out, 9), columns, [row]) == ["b", "c"]
     assert out.getvalue().splitlines() == ["a    d", "1234 1234"]
 
 
-def test_headings_are_bold_names_and_notes_dim_and_figures_plain(monkeypatch):
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "40")
+def test_headings_are_bold_names_and_notes_dim_and_figures_plain():
     out = Terminal()
-    console = console_for(out)
-    assert console.width == 40
-    print_rows(console, [Column("user"), Column("kWh", right=True)], [{"user": "[b]ada :fire:", "kWh": "12.5"}])
-    print_facts(console, {"state": "complete 2/4"})
-    print_notes(console, ["of 12 GPUs"])
+    printer = printer_for(out, {"TERM": "xterm", "COLUMNS": "40"})
+    print_rows(printer, [Column("user"), Column("kWh", right=True)], [{"user": "[b]ada :fire:", "kWh": "12.5"}])
+    print_facts(printer, {"state": "complete 2/4"})
+    print_notes(printer, ["of 12 GPUs"])
     assert out.getvalue().splitlines() == [
         "\x1b[1muser           kWh\x1b[0m", "[b]ada :fire: 12.5", "\x1b[2mstate  \x1b[0mcomplete 2/4", "",
         "\x1b[2mof 12 GPUs\x1b[0m",
     ]  # fmt: skip
-    assert console_for(io.StringIO()).width > 100_000
+
+
+@pytest.mark.parametrize("environ", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_who_wants_no_styles_gets_none(environ):
+    out = Terminal()
+    print_notes(printer_for(out, environ), ["of 12 GPUs"])
+    assert out.getvalue() == "\nof 12 GPUs\n"
+
+
+@pytest.mark.parametrize("out", [io.StringIO(), Terminal()])
+def test_the_width_is_what_columns_says_before_the_terminal(out):
+    assert printer_for(out, {"COLUMNS": "61"}).width == 61
+    for nonsense in ("", "0", "-5", "wide", "8\N{SUPERSCRIPT TWO}"):
+        width = printer_for(out, {"COLUMNS": nonsense}).width
+        assert width == 80 if out.isatty() else width > 100_000
+    assert printer_for(out, {}).styled == out.isatty()
+
+
+def test_a_terminal_is_as_wide_as_it_is():
+    main, far = pty.openpty()
+    with os.fdopen(main), os.fdopen(far, "w") as out:
+        assert printer_for(out, {}).width == 80, "nobody has said"
+        termios.tcsetwinsize(out, (24, 57))
+        assert printer_for(out, {}).width == 57

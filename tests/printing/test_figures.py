@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wattshed.agent.reports import figures
+from wattshed.agent.printing import figures
 
 IN_JOULES = {"mWh": Decimal("3.6"), "Wh": 3600, "kWh": 3_600_000, "MWh": 3_600_000_000, "GWh": 3_600_000_000_000}
 
@@ -19,12 +19,14 @@ IN_JOULES = {"mWh": Decimal("3.6"), "Wh": 3600, "kWh": 3_600_000, "MWh": 3_600_0
     [
         ("0", 0.0, "0 ± 0 mWh"),
         ("1000", 5.0, "277.8 ± 2.8 mWh"),
-        ("123456.7", 1000.0, "34.3 ± 0.6 Wh"),
+        ("123456.7", 1000.0, "34.29 ± 0.56 Wh"),
         ("3600000", 36_000.0, "1.000 ± 0.020 kWh"),
         ("3600000", 19_000.0, "1.000 ± 0.011 kWh"),
-        ("9876543210", 9e7, "2.74 ± 0.05 MWh"),
-        ("50", 1e5, "14 ± 55,556 mWh"),
+        ("9876543210", 9e7, "2.743 ± 0.050 MWh"),
+        ("50", 1e5, "0 ± 56,000 mWh"),
         ("7200000000000", 0.001, "2.000 ± 0.001 GWh"),
+        ("123456.7", 1792.8, "34.3 ± 1.0 Wh"),
+        ("2358000", 275_000.0, "660 ± 160 Wh"),
         ("123456.7", 0.0, "34.29 ± 0.00 Wh"),
         ("3600001", 0.0, "1.000 ± 0.000 kWh"),
     ],
@@ -38,8 +40,9 @@ def test_an_energy_is_shown_no_surer_than_it_is(hnj, sigma_j):
     joules = Decimal(hnj) / 2_000_000_000
     value, doubt, unit = re.fullmatch(r"(\S+) ± (\S+) (\w+)", figures.energy(f"{joules:f}", sigma_j)).groups()
     value, doubt = (Decimal(text.replace(",", "")) for text in (value, doubt))
-    step = Decimal(1).scaleb(value.as_tuple().exponent)
+    step = Decimal(1).scaleb(max(doubt.adjusted() - 1, -3) if doubt else value.as_tuple().exponent)
     assert value.as_tuple().exponent == doubt.as_tuple().exponent >= -3
+    assert doubt % step == value % step == 0, "two digits of the doubt, and the figure to the last of them"
     assert abs(value - joules / IN_JOULES[unit]) <= step / 2
     assert 0 <= doubt - Decimal(repr(sigma_j)) * 2 / IN_JOULES[unit] <= step
     assert (doubt == 0) == (sigma_j == 0)

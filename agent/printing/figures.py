@@ -14,7 +14,7 @@ JOULES_PER_KWH = 3_600_000
 SIGMAS = 2
 """How many sigma stand after a plus-minus: 95 of 100 such figures are that close."""
 BOUNDARY = "Energy is what GPU boards drew, ± two sigma; processors, memory, network and cooling are not in it."
-SIMULATED = "Made up by a simulated meter, all of it or a part: no GPU drew it."
+SIMULATED = "SIMULATED DATA, all of it or a part: no GPU drew it."
 """What must be said wherever energies are."""
 UNKNOWN = "-"
 _UNITS = (("GWh", 10**12), ("MWh", 10**9), ("kWh", 10**6), ("Wh", 10**3), ("mWh", 1))  # each in 3.6 mJ
@@ -26,24 +26,36 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def with_doubt(value: Decimal, doubt: Decimal, unit: str, places: int = 3) -> str:
-    """Write a figure with what it may be off by, both to the digit that the doubt has; doubts are rounded up.
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Write how many there are of something: ``1 row``, ``2,000 rows``."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def figures(value: Decimal, doubt: Decimal, places: int = 3) -> tuple[str, str]:
+    """Write a figure and what it may be off by: the doubt with two digits, rounded up, the figure to the last of them.
 
     Parameters
     ----------
     value, doubt : Decimal
-        In ``unit``.
+        In one unit.
     places : int
         How many decimals there are at most.
 
     Returns
     -------
-    str
-        Such as ``12.34 ± 0.12 kWh``: a second digit of the doubt where the first is 1 to 3.
+    (str, str)
+        Such as ``12.34`` and ``0.12``. Where nothing is in doubt the figure has four digits or more.
     """
-    digit = doubt.adjusted() - (doubt.as_tuple().digits[0] <= 3) if doubt else value.adjusted() - 3
-    step = Decimal(1).scaleb(min(max(digit, -places), 0)) if value or doubt else Decimal(1)
-    return f"{value.quantize(step, ROUND_HALF_EVEN):,f} ± {doubt.quantize(step, ROUND_UP):,f} {unit}"
+    digit = doubt.adjusted() - 1 if doubt else min(value.adjusted() - 3, 0) if value else 0
+    if doubt and doubt.quantize(Decimal(1).scaleb(digit), ROUND_UP).adjusted() > doubt.adjusted():
+        digit += 1  # 9.96 is rounded up to 10
+    step = Decimal(1).scaleb(max(digit, -places))
+    return f"{value.quantize(step, ROUND_HALF_EVEN):z,f}", f"{doubt.quantize(step, ROUND_UP):,f}"
+
+
+def with_doubt(value: Decimal, doubt: Decimal, unit: str, places: int = 3) -> str:
+    """Write a figure with what it may be off by, such as ``12.34 ± 0.12 kWh``, see `figures`."""
+    return f"{' ± '.join(figures(value, doubt, places))} {unit}"
 
 
 def energy(joules: str, sigma_j: float) -> str:
