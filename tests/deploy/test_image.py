@@ -51,7 +51,8 @@ def podman(debian):
 @pytest.mark.timeout(300)
 def test_the_image_runs_as_nobody_on_a_read_only_root_and_is_scraped(podman, packages, tmp_path):
     (deb,) = packages.glob("wattshed_1.0.0_*.deb")
-    shutil.copy(deb, tmp_path)
+    (tmp_path / "dist").mkdir()
+    shutil.copy(deb, tmp_path / "dist")
     podman("build", "--isolation=chroot", "--layers=false", "--build-arg", "BASE=localhost/base",
            "--file", str(CONTAINERFILE), "--tag", "wattshed", str(tmp_path))  # fmt: skip
     base, whole = (int(podman("image", "inspect", "--format", "{{.Size}}", name)) for name in ("base", "wattshed"))
