@@ -53,7 +53,7 @@ peers: $(VENV)/.test $(VENV)/.peers            ## measure with wattshed and its 
 site: $(VENV)/.test            ## the documentation as a site, in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file deploy/docs/mkdocs.yml
 
-packages: $(VENV)/.test            ## wheels, sdist, deb, rpm, Helm chart and their SHA256SUMS into dist/
+packages: $(VENV)/.test            ## source archive, wheels, deb, rpm, Helm chart and their SHA256SUMS, into dist/
 	rm -rf dist
 	$(BIN)/python -m deploy.packages.build --out dist
 
