@@ -26,7 +26,7 @@ lint: $(VENV)/.test            ## ruff, mypy --strict, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-docs: $(VENV)/.test            ## regenerate references, dashboards, golden pages and the chart's version
+docs: $(VENV)/.test            ## regenerate references, dashboards, golden pages, what tutorials show, and the chart's version
 	$(BIN)/wattshed config --markdown > docs/configuration.md
 	$(BIN)/python -m wattshed.exporters.formats.reference > docs/metrics.md
 	$(BIN)/python -m tests.fleet.write_docs
@@ -36,6 +36,7 @@ docs: $(VENV)/.test            ## regenerate references, dashboards, golden page
 	$(BIN)/python deploy/grafana/generate.py
 	sed -i 's/^\(version\|appVersion\): .*/\1: $(VERSION)/' deploy/kubernetes/wattshed/Chart.yaml
 	$(BIN)/python -m tests.command_reference
+	$(BIN)/python -m tests.tutorials
 
 pictures: $(VENV)/.test            ## take the pictures of docs/images anew, from a simulated node and fleet (a minute; needs chromium)
 	$(BIN)/python -m tests.pictures.make $(ARGS)
@@ -52,7 +53,7 @@ peers: $(VENV)/.test $(VENV)/.peers            ## measure with wattshed and its 
 site: $(VENV)/.test            ## the documentation as a site, in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file deploy/docs/mkdocs.yml
 
-packages: $(VENV)/.test            ## wheels, sdist, deb, rpm, Helm chart and their SHA256SUMS into dist/
+packages: $(VENV)/.test            ## source archive, wheels, deb, rpm, Helm chart and their SHA256SUMS, into dist/
 	rm -rf dist
 	$(BIN)/python -m deploy.packages.build --out dist
 
