@@ -139,7 +139,7 @@ def test_a_session_does_not_see_what_came_later_and_one_that_failed_is_closed(tm
     node.cards.clear()
     meter = NvmlMeter(Nvml(clock, node.library), clock, "h", simulated=True, proc_root=node.proc_root)
     for _ in range(2):
-        with pytest.raises(NoMeter, match="has no GPU that answers"):
+        with pytest.raises(NoMeter, match="no GPU responds to the NVIDIA driver"):
             meter.open()
     node.cards.append(cards[0])
     meter.open()
