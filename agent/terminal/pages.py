@@ -143,7 +143,7 @@ def gpu_page(
         ("data", str(data(gpu, known.throttled.get(gpu.uuid, ())).content)),
         ("power", f"{watts(gpu.power_w)}, {percent(gpu.power_w, gpu.limit_w)} of {watts(gpu.limit_w)}"),
         ("peak", peaks),
-        ("energy", f"{kwh(gpu.energy_j)} ± {kwh(raw['sigma_j'])} kWh, from its {_SOURCES[raw['energy_source']]}"),
+        ("energy", f"{kwh(gpu.energy_j)} ± {kwh(raw['sigma_j'])} kWh, {_SOURCES[raw['energy_source']]}"),
         ("boundary", _BOUNDARIES[raw["boundary"]]),
         ("memory", f"{gibibytes(gpu.gauge('fb_used_mib'), gpu.memory_total_mib)} GiB"),
         ("not covered", elapsed(raw["gap_s"])),
@@ -175,7 +175,7 @@ def _gauge(name: str, value: float) -> Fact:
     return title.replace("_", " "), (f"{value:.0f}" if value == round(value) else plain(value)) + _UNITS.get(unit, "")
 
 
-_SOURCES = {"counter": "energy counter", "power": "power readings", "none": "nothing: no reading"}
+_SOURCES = {"counter": "by its energy counter", "power": "by its power readings", "none": "no reading"}
 _BOUNDARIES = {"board": "the board", "module": "the whole superchip, its CPU included"}
 
 
