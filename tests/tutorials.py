@@ -112,7 +112,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 def run(text: str) -> list[str]:
     """Run all steps of a page; returns what each shows, an empty text of one that is for another machine."""
-    makes_run = re.search(r"^run:.*\n\t\$\(BIN\)/(.*?) \$\(ARGS\)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    makes_run = re.search(r"^run:.*\n\t@?\$\(BIN\)/(.*?) \$\(ARGS\)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     with place() as folder, ExitStack() as stack, socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
