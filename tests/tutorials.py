@@ -144,7 +144,7 @@ def _on_a_terminal(script: str, folder: Path) -> str:
         with suppress(OSError):  # a terminal that nobody has open any more cannot be read
             printed.extend(iter(lambda: screen.read(1), ""))
         said = process.communicate(timeout=120)[1]
-    shown = "".join(printed).replace("\r\n", "\n") + said
+    shown = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", "".join(printed).replace("\r\n", "\n")) + said
     assert process.returncode == 0, f"{script}\n{shown}"
     return shown
 
