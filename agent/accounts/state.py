@@ -3,7 +3,8 @@
 It is saved before its numbers are published, so that no published counter ever goes backwards, whenever the agent is
 killed: written whole at times, and what changes between them is appended to a journal (`journal.py`, `changes.py`).
 What cannot be trusted is set aside as ``*.corrupt``, and the agent starts from the one before, or from zero; it never
-refuses to.
+refuses to. What a newer agent wrote is kept whole for that one, in a folder that says so, and this one starts from zero:
+counters that begin again are a reset to whoever reads them, those that continue from before the upgrade would not be.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import time
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from wattshed.agent.accounts.changes import Continued, LastSaved
@@ -25,7 +28,6 @@ from wattshed.agent.accounts.journal import Journal, before, changes_after, sync
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from wattshed.agent.accounts.attribution import Accounts
     from wattshed.agent.accounts.calibration import Calibrator
@@ -42,6 +44,14 @@ LONGEST_OWNER = 300
 
 class StateError(Exception):
     """The file is not a state that can be trusted."""
+
+
+class NewerStateError(StateError):
+    """A newer agent wrote the file."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__(f"written by a newer wattshed (state version {version}; this one reads 1 to {VERSION})")
+        self.version = version
 
 
 class SlowDiskError(OSError):
@@ -249,10 +259,26 @@ class StateFile:
                 return Restored(found=True, same_boot=same_boot, saved_us=saved_us, problems=tuple(problems), cuts=cuts)
             except FileNotFoundError:
                 continue
+            except NewerStateError as error:
+                kept = self._keep_newer(error.version)
+                problems.append(f"{path}: {error}; kept in {kept}, totals start from zero")
+                break
             except (StateError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                 problems.append(f"{path}: cannot be trusted ({error}); set aside")
                 _put_aside(path)
         return Restored(found=False, same_boot=False, saved_us=0, problems=tuple(problems))
+
+    def _keep_newer(self, version: int) -> Path:
+        """Move all files of the state to a folder of their own, which nothing here reads; returns it."""
+        stem = self._path.with_name(f"{self._path.stem}-version-{version}")
+        folder = next(one for n in count(1) if not (one := stem if n == 1 else Path(f"{stem}-{n}")).exists())
+        with suppress(OSError):  # a folder that cannot be written to: the next save will say so
+            folder.mkdir()
+            former = self._path.with_suffix(".before")
+            for path in (self._path, former, self._journal_path, before(self._journal_path)):
+                if path.exists():
+                    path.replace(folder / path.name)
+        return folder
 
     def _continued(
         self, path: Path, state: dict[str, Any], journals: Sequence[Path], problems: list[str]
@@ -307,10 +333,12 @@ def _read(path: Path) -> dict[str, Any]:
     if len(words) != 4 or words[0] != b"wattshed-state":
         raise StateError("not a state file")
     version = int(words[1])
-    if not 1 <= version <= VERSION:
-        raise StateError(f"version {version}, not {VERSION}")
     if len(body) != int(words[3]) or zlib.crc32(body) != int(words[2], 16):
         raise StateError("checksum does not match")
+    if version > VERSION:
+        raise NewerStateError(version)
+    if version < 1:
+        raise StateError(f"no version is {version}")
     state = json.loads(body)
     if not isinstance(state, dict):
         raise StateError("not an object")

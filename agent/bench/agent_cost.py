@@ -16,6 +16,7 @@ from wattshed.agent.bench.machine import machine
 from wattshed.agent.bench.options import count, say, some_seconds
 from wattshed.agent.printing.paragraphs import print_parts, table
 from wattshed.agent.printing.tables import printer_for
+from wattshed.exporters.numbers import plain
 
 if TYPE_CHECKING:
     import argparse
@@ -81,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     document["scrape_every_s"] = arguments.scrape_every
     document["exporters"] = found
     if arguments.json:
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        sys.stdout.write(json.dumps(plain(document), indent=2) + "\n")
     else:
         print_table(document)
     return 1 if any("failed" in one for one in found) else 0

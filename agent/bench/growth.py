@@ -15,6 +15,7 @@ from wattshed.agent.bench.options import count, require_plot, say
 from wattshed.agent.errors import InputError
 from wattshed.agent.printing.paragraphs import print_parts, table
 from wattshed.agent.printing.tables import printer_for
+from wattshed.exporters.numbers import plain
 
 if TYPE_CHECKING:
     import argparse
@@ -75,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         plot(document, Path(arguments.plot))
     if arguments.json:
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        sys.stdout.write(json.dumps(plain(document), indent=2) + "\n")
     else:
         print_table(document)
     return 0 if all(one["points"] for one in grown) else 1

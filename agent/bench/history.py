@@ -16,6 +16,7 @@ from wattshed.agent.bench.options import count, say
 from wattshed.agent.printing.figures import counted
 from wattshed.agent.printing.paragraphs import print_parts, table
 from wattshed.agent.printing.tables import printer_for
+from wattshed.exporters.numbers import plain
 
 if TYPE_CHECKING:
     import argparse
@@ -76,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         "agree": same_answers([one["questions"] for one in found]),
     }
     if arguments.json:
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        sys.stdout.write(json.dumps(plain(document), indent=2) + "\n")
     else:
         print_table(document)
     return 0 if document["agree"] else 1

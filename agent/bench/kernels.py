@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from wattshed.agent.bench.machine import machine
 from wattshed.agent.bench.options import count, require_plot, say
 from wattshed.agent.errors import InputError
-from wattshed.agent.printing.paragraphs import Rows, print_parts, table
+from wattshed.agent.printing.paragraphs import TableRows, print_parts, table
 from wattshed.agent.printing.tables import printer_for
+from wattshed.exporters.numbers import plain
 
 if TYPE_CHECKING:
     import argparse
@@ -101,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         plot(document, Path(arguments.plot))
     if arguments.json:
-        print(json.dumps(document, indent=2))  # noqa: T201 - the answer
+        print(json.dumps(plain(document), indent=2))  # noqa: T201 - the answer
     else:
         print_table(document)
     return 0 if all(result["agree"] for result in (*results, *document.get("forms", ()))) else 1
@@ -155,7 +156,7 @@ def print_table(document: dict[str, Any]) -> None:
                 "agree" if result["agree"] else "DIFFER",
             )
         )
-    parts: list[str | Rows] = [
+    parts: list[str | TableRows] = [
         heading,
         "",
         table(columns, rows),
@@ -166,7 +167,7 @@ def print_table(document: dict[str, Any]) -> None:
     print_parts(printer_for(sys.stdout), parts)
 
 
-def _forms(compared: list[dict[str, Any]]) -> list[str | Rows]:
+def _forms(compared: list[dict[str, Any]]) -> list[str | TableRows]:
     """Lay out what each form took, and why one is not here."""
     seconds: dict[str, None] = {name: None for one in compared for name in one["seconds"]}
     rows = [

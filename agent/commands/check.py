@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wattshed.exporters.numbers import plain
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
@@ -40,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     arguments.configure(arguments.config)
     tree = report(arguments.meter)
     if arguments.json:
-        sys.stdout.write(json.dumps(tree, indent=2) + "\n")
+        sys.stdout.write(json.dumps(plain(tree), indent=2) + "\n")
     else:
         print_tables(tree)
     return 0 if tree["can_measure"] else 1

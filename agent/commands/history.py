@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.reports.flags import add_filter_flags, add_source_flags, params_of
 from wattshed.agent.reports.tariff_flags import add_tariff_flags, tariffs_of
+from wattshed.exporters.numbers import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -105,7 +106,7 @@ def run_jobs(args: argparse.Namespace) -> int:
         more = pages.how_many_more()
     document = {**pages.last, "jobs": jobs}
     if args.json:
-        sys.stdout.write(json.dumps(document) + "\n")
+        sys.stdout.write(json.dumps(plain(document)) + "\n")
         _tell(more)
     else:
         listing.print_jobs(document, sys.stdout, note=more)
@@ -174,7 +175,7 @@ def run_job(args: argparse.Namespace) -> int:
     priced = job_amounts.amounts_of(source, document["job"], tariffs) if tariffs.by_amount() else None
     if args.json:
         amounts = {"amounts": job_amounts.document_of(priced)} if priced else {}
-        sys.stdout.write(json.dumps(document | amounts) + "\n")
+        sys.stdout.write(json.dumps(plain(document | amounts)) + "\n")
     elif priced:
         facts, notes = job_amounts.facts_of(priced), job_amounts.notes_on(priced)
         print_job(document, sys.stdout, amounts=facts, notes=notes)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from wattshed.agent.errors import InputError
 from wattshed.agent.reports.flags import add_filter_flags, add_source_flags, params_of
 from wattshed.agent.reports.tariff_flags import add_tariff_flags, tariffs_of
+from wattshed.exporters.numbers import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -126,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
     if args.focus:
         _write_focus(args, day_by_day(source, params, tariffs.step_s() or DAY_S, now_s), tariffs, focus)
     if args.json:
-        sys.stdout.write(json.dumps({**document, "notes": notes_of(document)}) + "\n")
+        sys.stdout.write(json.dumps(plain({**document, "notes": notes_of(document)})) + "\n")
     elif args.csv or args.parsable:
         _write_fields(document, parsable=args.parsable)
     else:
@@ -232,6 +233,7 @@ def _write_fields(document: Mapping[str, Any], *, parsable: bool) -> None:
     from wattshed.agent.printing.figures import printable  # noqa: PLC0415
     from wattshed.agent.reports.listing import guarded  # noqa: PLC0415
 
+    document = plain(document)
     fields = [name for name in document["total"] if name != "jobs"]
     lines = [
         [row["name"], *("" if (value := row.get(name)) is None else str(value) for name in ("jobs", *fields))]

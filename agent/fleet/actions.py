@@ -26,7 +26,7 @@ from wattshed.agent.fleet.report import (
     scenario_json,
     scenario_parts,
 )
-from wattshed.agent.printing.paragraphs import Rows, table
+from wattshed.agent.printing.paragraphs import TableRows, table
 from wattshed.agent.wire.query import Prometheus
 
 if TYPE_CHECKING:
@@ -120,7 +120,11 @@ def node(args: argparse.Namespace) -> int:
         f"slope = {{ value = {slope.value:.4f}, low = {max(slope.low, 0.0):.4f}, high = {slope.high:.4f} }}, "
         f"pivot_w = {model.pivot_w:.1f} }}"
     )
-    parts: list[str | Rows] = [table(("node model", "value", "95 % interval"), rows), "", f"for FLEET.toml: {toml}"]
+    parts: list[str | TableRows] = [
+        table(("node model", "value", "95 % interval"), rows),
+        "",
+        f"for FLEET.toml: {toml}",
+    ]
     return answer(document, parts, as_json=args.json)
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.fleet.boundary.units import between, shown
-from wattshed.agent.printing.paragraphs import Rows, table
+from wattshed.agent.printing.paragraphs import TableRows, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,7 +57,7 @@ def _number(value: float | None, unit: str) -> str:
     return "-" if value is None else shown(value, unit)
 
 
-def estimate_parts(found: Estimate, unit: str = "") -> list[str | Rows]:
+def estimate_parts(found: Estimate, unit: str = "") -> list[str | TableRows]:
     """Lay an estimate out for a terminal."""
     percent = f"{found.confidence:.0%}"
     if found.total is None:
@@ -84,7 +84,7 @@ def estimate_parts(found: Estimate, unit: str = "") -> list[str | Rows]:
     return [head, "", table(("stratum", "hosts", "mean", "sd", "total", "se"), rows), *deff, *_warned(found.warnings)]
 
 
-def fleet_parts(fleet: FleetEstimate) -> list[str | Rows]:
+def fleet_parts(fleet: FleetEstimate) -> list[str | TableRows]:
     """Lay a live fleet out for a terminal."""
     rows = [
         (
@@ -94,7 +94,7 @@ def fleet_parts(fleet: FleetEstimate) -> list[str | Rows]:
         )
         for p in fleet.boundaries
     ]
-    lines: list[str | Rows] = [
+    lines: list[str | TableRows] = [
         f"{fleet.hosts_reporting} of {fleet.hosts_known} hosts report",
         table(("boundary", "power", f"{fleet.estimate.confidence:.0%} interval"), rows),
     ]
@@ -182,9 +182,9 @@ def _given_json(g: Given) -> dict[str, Any]:
     }
 
 
-def scenario_parts(found: Scenario, *, explain: bool = False) -> list[str | Rows]:
+def scenario_parts(found: Scenario, *, explain: bool = False) -> list[str | TableRows]:
     """Lay a scenario out for a terminal; ``explain`` adds every number with its source, and every formula."""
-    lines: list[str | Rows] = [f"{found.name}: {found.title}", f"source: {found.source}", ""]
+    lines: list[str | TableRows] = [f"{found.name}: {found.title}", f"source: {found.source}", ""]
     lines.append(
         table(
             ("boundary", "power", "95 % interval", "basis"),

@@ -14,7 +14,7 @@ JOULES_PER_KWH = 3_600_000
 SIGMAS = 2
 """How many sigma stand after a plus-minus: 95 of 100 such figures are that close."""
 BOUNDARY = "Energy is what GPU boards drew, ± two sigma; processors, memory, network and cooling are not in it."
-SIMULATED = "Made up by a simulated meter, all of it or a part: no GPU drew it."
+SIMULATED = "SIMULATED DATA, all of it or a part: no GPU drew it."
 """What must be said wherever energies are."""
 UNKNOWN = "-"
 _UNITS = (("GWh", 10**12), ("MWh", 10**9), ("kWh", 10**6), ("Wh", 10**3), ("mWh", 1))  # each in 3.6 mJ

@@ -15,7 +15,7 @@ _LEAST = 16  # characters to which a text is folded before a column of numbers g
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class TableRows:
     """A table as it will be printed.
 
     Attributes
@@ -28,20 +28,20 @@ class Rows:
     cells: tuple[Mapping[str, str], ...]
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, left: Sequence[int] = (0,)) -> Rows:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, left: Sequence[int] = (0,)) -> TableRows:
     """Lay out a table: columns of ``left`` hold text, the others numbers; the last go first, the first two stay."""
     columns = tuple(
         Column(name, i not in left, _LEAST if i in left else 0, max(i - 1, 0), folds=True)
         for i, name in enumerate(head)
     )
-    return Rows(columns, tuple(dict(zip(head, row, strict=True)) for row in rows))
+    return TableRows(columns, tuple(dict(zip(head, row, strict=True)) for row in rows))
 
 
-def print_parts(printer: Printer, parts: Iterable[str | Rows], complete: str = "--json has all") -> None:
+def print_parts(printer: Printer, parts: Iterable[str | TableRows], complete: str = "--json has all") -> None:
     """Print paragraphs, folded to the terminal, and tables; below them what there was no room for."""
     gone: list[str] = []
     for part in parts:
-        if isinstance(part, Rows):
+        if isinstance(part, TableRows):
             gone += print_rows(printer, part.columns, part.cells, gap=2)
         else:
             for line in part.split("\n"):
@@ -50,7 +50,7 @@ def print_parts(printer: Printer, parts: Iterable[str | Rows], complete: str = "
         printer.folded(line, "dim")
 
 
-def text_of(parts: Iterable[str | Rows]) -> str:
+def text_of(parts: Iterable[str | TableRows]) -> str:
     """Return what a pipe gets."""
     out = io.StringIO()
     print_parts(Printer(out), parts)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from wattshed.agent.accounts.publishing import gpu_flags
 from wattshed.agent.accounts.uncertainty import gpu_sigma_j, job_sigma_j
 from wattshed.agent.wire.parts import method_name
+from wattshed.exporters.numbers import plain
 from wattshed.exporters.snapshot import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
@@ -227,12 +228,12 @@ def label_names(answer: dict[str, Any]) -> list[str]:
 def as_json(answer: dict[str, Any]) -> str:
     """Write the document; joules as numbers with six decimals, whatever their size."""
 
-    def plain(value: object) -> str:
+    def written(value: object) -> str:
         if isinstance(value, Joules):
             return f"\0{value}\0"
         raise TypeError(type(value))
 
-    text = json.dumps(answer, indent=1, default=plain, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(plain(answer), indent=1, default=written, ensure_ascii=False, allow_nan=False)
     return re.sub(r'"\\u0000(-?[\d.]+)\\u0000"', r"\1", text)
 
 

@@ -6,7 +6,7 @@ import math
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from wattshed.agent.printing.figures import SIGMAS, energy, with_doubt
+from wattshed.agent.printing.figures import SIGMAS, SIMULATED, energy, with_doubt
 from wattshed.agent.reports.amounts import LACK_KEYS, PLACES, SIGMA_KEYS, kwh, plain, priced
 from wattshed.agent.reports.notes import notes_of
 from wattshed.agent.wire.parts import hnj_of, joules
@@ -78,7 +78,8 @@ def facts_of(document: Mapping[str, Any]) -> dict[str, str]:
 
 def notes_on(document: Mapping[str, Any]) -> list[str]:
     """Say in sentences where the values come from, and what is missing."""
-    return notes_of(document)[1:]  # the first says what a report is of
+    # The first says what a report is of; that energies are simulated is said of the job already.
+    return [note for note in notes_of(document)[1:] if note != SIMULATED]
 
 
 def document_of(document: Mapping[str, Any]) -> dict[str, Any]:

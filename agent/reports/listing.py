@@ -20,6 +20,7 @@ from wattshed.agent.printing.figures import (
     watts,
 )
 from wattshed.agent.printing.tables import EXTRA, Column, not_shown, print_notes, print_rows, printer_for
+from wattshed.exporters.numbers import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -155,13 +156,13 @@ def _fields(jobs: Iterable[Mapping[str, Any]], text: Callable[[str], str]) -> It
     for job in jobs:
         fields = {
             **{name: text(job[name]) for name in _TEXTS},
-            **{name: "" if job[name] is None else str(job[name]) for name in _NUMBERS},
+            **{name: "" if job[name] is None else str(plain(job[name])) for name in _NUMBERS},
             "hosts": text(",".join(job["hosts"])),
             "hosts_expected": "" if job["hosts_expected"] is None else str(job["hosts_expected"]),
             "state": job["state"],
             "start": _iso(job["start_s"]),
             "end": _iso(job["end_s"]),
-            "elapsed_s": str(job["elapsed_s"]),
+            "elapsed_s": str(plain(job["elapsed_s"])),
             "gpus": "" if job["gpus"] is None else str(job["gpus"]),
             "energy_kwh": f"{Decimal(job['energy_j']) / JOULES_PER_KWH:.9f}",
             "method": job["method"],

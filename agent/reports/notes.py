@@ -126,4 +126,6 @@ def _time(document: Mapping[str, Any]) -> str:
     since, until = document["since_s"], document["until_s"]
     begin = f"from {moment(since, UTC)}" if since is not None else "all that is kept"
     end = min(until, document["now_s"]) if until is not None else document["now_s"]
-    return f"{printable(document['host'])}, {begin} to {moment(end, UTC)} UTC"
+    host = printable(document["host"])
+    span = f"{begin} to {moment(end, UTC)} UTC"
+    return f"{host}, {span}" if host else span[0].upper() + span[1:]

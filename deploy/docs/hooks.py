@@ -16,10 +16,10 @@ ROOT = Path(__file__).resolve().parents[2]
 ELSEWHERE = "repository"
 """Folder of the site for what lies outside docs/."""
 ALWAYS = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
-HOME = {"README.md": "index.md", "docs": "index.md", "docs/decisions": "decisions/index.md"}
+HOME = {"docs": "index.md", "docs/decisions": "decisions/index.md"}
 """What has a page of another name."""
 LANGUAGES = {".py": "python", ".toml": "toml", ".json": "json", ".csv": "text", ".yml": "yaml", ".yaml": "yaml"}
-_LINK = re.compile(r"(?<!!)(\]\()([^)\s#]+)(#[^)\s]*)?((?:\s[^)]*)?\))")
+_LINK = re.compile(r"(\]\()([^)\s#]+)(#[^)\s]*)?((?:\s[^)]*)?\))")
 _CODE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 
 
@@ -27,6 +27,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add a page for each file outside docs/ that one of its pages links to, and the list of decisions."""
     decisions = sorted(file.src_uri for file in files.documentation_pages() if file.src_uri.startswith("decisions/"))
     files.append(File.generated(config, "decisions/index.md", content=_list_of(decisions)))
+    files.append(File.generated(config, f"{ELSEWHERE}/icon.svg", abs_src_path=str(ROOT / "exporters/page/icon.svg")))
     (config.nav or []).append({"Decisions": ["decisions/index.md", *decisions]})
     about = [f"{ELSEWHERE}/{name}" for name in ALWAYS]
     next(part["Reference"] for part in config.nav or [] if "Reference" in part).extend(about)
@@ -102,7 +103,7 @@ def _outside(page: Path) -> list[Path]:
     return [
         path / "README.md" if path.is_dir() and (path / "README.md").exists() else path
         for path in found
-        if path and not path.is_relative_to(ROOT / "docs") and path != ROOT / "README.md"
+        if path and not path.is_relative_to(ROOT / "docs")
     ]
 
 

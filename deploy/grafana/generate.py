@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import fleet_board
 import host_board
 import job_board
+import owners_board
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 def generate() -> dict[str, str]:
     """Make every dashboard: file name -> JSON text."""
-    built = {"host": host_board.build(), "job": job_board.build(), "fleet": fleet_board.build()}
+    boards = {"host": host_board, "job": job_board, "owners": owners_board, "fleet": fleet_board}
+    built = {name: board.build() for name, board in boards.items()}
     return {f"wattshed-{name}.json": _text(board) for name, board in built.items()}
 
 

@@ -4,127 +4,206 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from panels import HOST, INSTANCE, JOB, NODES, RATE, choice, graph_of, new_board, nodes, number_of, rows_of, table_of
+from boards import (
+    ACCOUNT,
+    INSTANCE,
+    JOBS,
+    NAMESPACE,
+    TO_HOST,
+    TO_JOB,
+    TO_OWNER,
+    USER,
+    new_board,
+    nodes,
+    price,
+    rows_of,
+)
+from marks import marks
+from panels import graph_of, number_of, source_of_data, table_of
+from queries import (
+    GPUS,
+    HOST,
+    JOB,
+    JOULES_PER_KWH,
+    JOULES_PER_WH,
+    NODES,
+    OF_GPU,
+    RANGE,
+    RATE,
+    REAL,
+    covered,
+    owners,
+    shares,
+)
 
 if TYPE_CHECKING:
-    from grafana_foundation_sdk.builders import dashboard, table
+    from grafana_foundation_sdk.builders import dashboard
     from panels import Panel
 
-
-SHARES = f"wattshed_job_energy_joules_total{{{JOB}, {NODES}}}"
-NAMED = f'wattshed_job_energy_joules_total{{{HOST}, job!~"_.*", {NODES}}}'
-COVERED = f"/ on (instance, gpu_uuid) group_left () (rate(wattshed_gpu_covered_seconds_total{{{HOST}}}{RATE}) > 0)"
+SHARES = shares('job=~"$job"', REAL)
+WHO = f"on (instance, job) group_left (title) {owners(RATE)}"
+"""Who the jobs are now; those of other owners are left out."""
+EVER = f"on (instance, job) group_left (title, user, account, namespace) {owners(RANGE)}"
+POWER = f"(rate({SHARES}{RATE}) {covered()} > 0) * {WHO}"
+USED = f"increase({SHARES}{RANGE}) * {EVER}"
 # GPU time and labels do not say whether a node is simulated; the energy of the same job does.
-CHOSEN = f"and on (instance, job) last_over_time({SHARES}{RATE})"
+SECONDS = f"wattshed_job_gpu_seconds_total{{{JOB}}}"
+ENDED = "not running"
+BOARD = "At the boundary of the GPU boards: without CPUs, fans and power supplies."
 
 
 def build() -> dashboard.Dashboard:
-    """One job, or some: joules, who, and how the GPU time was used."""
-    start = (
-        new_board("wattshed-job", "wattshed: job", "Energy and GPU time of jobs, and of who runs them.")
-        .with_variable(nodes())
-        .with_variable(INSTANCE)
-        .with_variable(choice("job", "Job", f"label_values(wattshed_job_energy_joules_total{{{HOST}, {NODES}}}, job)"))
+    """One job, or some: joules, money, who, and how the GPU time was used."""
+    start = new_board(
+        "wattshed-job",
+        "wattshed: job",
+        "Energy, cost and GPU time of jobs, on all their hosts.",
+        nodes(),
+        INSTANCE,
+        USER,
+        ACCOUNT,
+        NAMESPACE,
+        JOBS,
+        *price(),
     )
+    for mark in marks(JOB, jobs=True):
+        start = start.annotation(mark)
     return rows_of(
         start,
-        {"Chosen jobs": (*_numbers(), *_graphs(), *_tables()), "Energy by owner (all jobs of the hosts)": _who_pays()},
+        {
+            "": (source_of_data(), *_numbers()),
+            "Power": _power(),
+            "The GPUs that the jobs run on": _gpus(),
+            "Jobs": _tables(),
+        },
     )
 
 
 def _numbers() -> tuple[Panel, ...]:
+    so_far = f"last_over_time({SHARES}{RANGE}) * {EVER}"
+    dynamic = so_far.replace(SHARES, shares('job=~"$job"', REAL, 'component="dynamic"'))
+    sigma = f"last_over_time(wattshed_job_energy_sigma_joules{{{JOB}, {NODES}}}{RANGE}) * {EVER}"
     return (
-        number_of("Power", "watt", "Mean, static and dynamic.", f"sum(rate({SHARES}{RATE}) {COVERED})", wide=6),
-        number_of("Energy so far", "joule", "Since the agent saw them.", f"sum({SHARES})", decimals=2, wide=6),
+        number_of("Power now", "watt", f"Static and dynamic share. {BOARD}", f"sum({POWER})", wide=3, none=ENDED),
         number_of(
-            "Dynamic share",
-            "percentunit",
-            "The part above idle power: what the job's own work costs.",
-            f'sum(wattshed_job_energy_joules_total{{{JOB}, component="dynamic", {NODES}}}) / sum({SHARES})',
-            decimals=1,
-            wide=6,
+            "Energy", "watth",
+            f"{BOARD} What a job drew before its first scrape is missing: at most one scrape interval.",
+            f"sum({USED}) / {JOULES_PER_WH}", wide=3,
         ),
         number_of(
-            "GPUs in use",
-            "none",
-            "GPU-seconds per second, active and held.",
-            f"sum(rate(wattshed_job_gpu_seconds_total{{{JOB}}}{RATE}) {CHOSEN})",
-            decimals=1,
-            wide=6,
+            "Cost, $currency", "none",
+            "Energy times the price above. For what a facility pays, put cooling and losses into the price.",
+            f"sum({USED}) / {JOULES_PER_KWH} * $price", decimals=2, wide=3,
         ),
-    )
+        number_of(
+            "Since its start", "watth", "As the agents last counted it within this range, ended jobs too.",
+            f"sum({so_far}) / {JOULES_PER_WH}", wide=3,
+        ),
+        number_of(
+            "Uncertainty", "percentunit",
+            "One standard deviation of the energy since the start; the jobs' are added, as one meter's are.",
+            f"sum({sigma}) / sum({so_far})", decimals=1, wide=3,
+        ),
+        number_of(
+            "Dynamic share", "percentunit",
+            "The part of the energy above idle power: what the job's own work costs.",
+            f"sum({dynamic}) / sum({so_far})", decimals=1, wide=3,
+        ),
+        number_of(
+            "GPUs held now", "none", "GPU-seconds per second, with or without a process of the job.",
+            f"sum({_gpu_time('')})", decimals=1, wide=3, none=ENDED,
+        ),
+        number_of(
+            "Held idle", "none",
+            "Kept for the job, and no process of it on them. Other tools do not show these GPUs.",
+            f"sum({_gpu_time('held')})", decimals=1, wide=3, none=ENDED, limits={0.5: "#d97706"},
+        ),
+    )  # fmt: skip
 
 
-def _graphs() -> tuple[Panel, ...]:
+def _gpu_time(state: str) -> str:
+    """GPUs by job and state: GPU-seconds per second, of the jobs chosen on the nodes chosen."""
+    chosen = SECONDS.replace("}", f', state="{state}"}}') if state else SECONDS
+    there = f"and on (instance, job) last_over_time({SHARES}{RATE})"
+    return f"(rate({chosen}{RATE}) {there}) * {WHO}"
+
+
+def _power() -> tuple[Panel, ...]:
+    link = {"This job alone": f"{TO_JOB}${{__field.labels.job:percentencode}}"}
+    named = f"{POWER} * {OF_GPU} (gpu, host) {GPUS}"
     return (
         graph_of(
-            "Power by job",
-            "watt",
-            "Mean, all GPUs.",
-            {"{{job}}": f"sum by (job) (rate({SHARES}{RATE}) {COVERED})"},
-            stacked=True,
+            "Power by job", "watt", f"Mean between two points, all GPUs and hosts. {BOARD}",
+            {"{{title}}": f"sum by (job, title) ({POWER})"}, stacked=True, link=link,
         ),
         graph_of(
-            "Power by GPU and component",
-            "watt",
-            "static: idle power of GPU time that the job held. dynamic: all above it.",
-            {"{{gpu_uuid}} {{component}}": f"sum by (gpu_uuid, component) (rate({SHARES}{RATE}) {COVERED})"},
-            stacked=True,
+            "Power by GPU", "watt", "What the chosen jobs draw of each GPU; others may draw of it too.",
+            {"{{host}} GPU {{gpu}}": f"sum by (instance, host, gpu) ({named})"}, stacked=True,
+            link={"Host ${__field.labels.instance}": f"{TO_HOST}${{__field.labels.instance}}"},
         ),
         graph_of(
-            "GPUs held and active",
-            "none",
-            "held: kept for the job without a process of it. Other tools do not show these GPUs.",
-            {
-                "{{job}} {{state}}": "sum by (job, state) "
-                f"(rate(wattshed_job_gpu_seconds_total{{{JOB}}}{RATE}) {CHOSEN})"
-            },
+            "Power by component", "watt",
+            "static: idle power of the GPU time that the jobs held. dynamic: all above it.",
+            {"{{component}}": f"sum by (component) ({POWER})"}, stacked=True,
         ),
         graph_of(
-            "Uncertainty of the energy",
-            "joule",
-            "One standard deviation.",
-            {"{{job}}": f"sum by (job) (wattshed_job_energy_sigma_joules{{{JOB}, {NODES}}})"},
+            "GPUs held and active", "none",
+            "active: a process of the job is on the GPU. held: the GPU is kept for the job without one.",
+            {"{{title}} {{state}}": f"sum by (job, title, state) ({_gpu_time('')}) > 0"}, stacked=True, link=link,
         ),
-    )
+    )  # fmt: skip
+
+
+def _gpus() -> tuple[Panel, ...]:
+    theirs = f"* {OF_GPU} (gpu, host) {GPUS} and on (instance, gpu_uuid) ({POWER})"
+    name = "{{host}} GPU {{gpu}}"
+    return (
+        graph_of(
+            "Utilisation", "percentunit",
+            "Share of the time in which any kernel ran, as the driver says it, of whichever job.",
+            {name: f"wattshed_gpu_utilization_ratio{{{HOST}}} {theirs}"}, wide=8,
+        ),
+        graph_of(
+            "Memory in use", "percentunit", "Device memory in use by what is installed, of whichever job.",
+            {name: f"wattshed_gpu_memory_used_bytes{{{HOST}}} / wattshed_gpu_memory_total_bytes{{{HOST}}} {theirs}"},
+            wide=8,
+        ),
+        graph_of(
+            "Temperature", "celsius", "Of the GPU. Dashed at 85 °C, where many boards begin to lower their clocks.",
+            {name: f'wattshed_gpu_temperature_celsius{{{HOST}, sensor="gpu"}} {theirs}'}, wide=8,
+            lines={85: "#e02f44"},
+        ),
+    )  # fmt: skip
 
 
 def _tables() -> tuple[Panel, ...]:
+    by_job = f"sum by (job, title, user, account, namespace) ({USED}) / {JOULES_PER_KWH}"
+    seconds = f"increase({SECONDS}{RANGE}) and on (instance, job) last_over_time({SHARES}{RANGE})"
+    hours = f"sum by (job, title, user, account, namespace) (({seconds}) * {EVER}) / 3600"
+    held = hours.replace(SECONDS, SECONDS.replace("}", ', state="held"}'))
     return (
+        table_of(
+            "Jobs in this range",
+            "Ended ones too. Click a job to see it alone, a user or account for all that is theirs. GPU hours are "
+            "hours times GPUs, with a process or without; joules before a job's first scrape are missing.",
+            {
+                "kWh": ("kwatth", by_job),
+                "cost": ("none", f"{by_job} * $price"),
+                "GPU h": ("none", hours),
+                "held idle, GPU h": ("none", held),
+            },
+            wide=24, hidden=("job",),
+            names={"title": "job name (id)", "user": "user", "account": "account", "namespace": "namespace"},
+            links={
+                "job name (id)": ("This job alone", f"{TO_JOB}${{__data.fields.job:percentencode}}"),
+                "user": ("All of this user", f"{TO_OWNER}&var-user=${{__data.fields.user:percentencode}}"),
+                "account": ("All of this account", f"{TO_OWNER}&var-account=${{__data.fields.account:percentencode}}"),
+            },
+        ),
         table_of(
             "Labels of the jobs",
-            "User, account and the other labels of each job.",
-            f"wattshed_job_info{{{JOB}}} and on (instance, job) {SHARES}",
-            unit="none",
-            hidden=("Value", "endpoint", "service", "prometheus"),
+            "All that the job's manager says of it; a label that does not apply is empty.",
+            {"Value": ("none", f"{owners(RANGE)} and on (instance, job) last_over_time({SHARES}{RANGE})")},
+            wide=24, hidden=("Value", "title", "named", "of_pod", "endpoint", "service", "prometheus", "stratum"),
         ),
-        table_of(
-            "Energy by job",
-            "Within the time range, GPU boards only; _idle and _unattributed are not jobs.",
-            f"sort_desc(sum by (job) (increase({SHARES}[$__range])))",
-            unit="joule",
-            names={"Value": "energy"},
-        ),
-    )
-
-
-def _who_pays() -> tuple[Panel, ...]:
-    return (
-        _owners("By user", "user").span(8),
-        _owners("By account", "account").span(8),
-        _owners("By namespace", "namespace").span(8),
-    )
-
-
-def _owners(title: str, label: str) -> table.Panel:
-    text = f"Energy within the time range by {label}, GPU boards only."
-    return table_of(title, text, _energy_by(label), unit="joule", names={"Value": "energy"})
-
-
-def _energy_by(label: str) -> str:
-    energy = f"sum by (instance, job) (increase({NAMED}[$__range]))"
-    # A job whose label changed has several such series: the one that was there longest counts.
-    info = f'topk by (instance, job) (1, count_over_time(wattshed_job_info{{{HOST}, {label}!=""}}[$__range])) ^ 0'
-    known = f"sum by ({label}) ({energy} * on (instance, job) group_left ({label}) {info})"
-    rest = f"sum by ({label}) ({energy} unless on (instance, job) {info})"  # jobs without such a label: one row
-    return f"sort_desc({known} or {rest})"
+    )  # fmt: skip

@@ -10,7 +10,14 @@ import shutil
 from pathlib import Path, PurePosixPath
 
 BESIDE = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
-FOLDERS = ("examples", "deploy/grafana", "deploy/kubernetes/wattshed", "deploy/prometheus", "deploy/slurm", "deploy/systemd")
+FOLDERS = (
+    "examples",
+    "deploy/grafana",
+    "deploy/kubernetes/wattshed",
+    "deploy/prometheus",
+    "deploy/slurm",
+    "deploy/systemd",
+)
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
 
 

@@ -55,5 +55,15 @@ def _without_substrait(folder: Path) -> None:
     for user in folder.glob("libarrow_python.so.*"):
         number = user.name.rpartition(".")[2]
         name = f"libarrow_substrait.so.{number}"
-        command = ["cc", "-shared", "-nostdlib", "-o", str(folder / name), f"-Wl,-soname,{name}", "-x", "c", "/dev/null"]
+        command = [
+            "cc",
+            "-shared",
+            "-nostdlib",
+            "-o",
+            str(folder / name),
+            f"-Wl,-soname,{name}",
+            "-x",
+            "c",
+            "/dev/null",
+        ]
         subprocess.run(command, check=True)

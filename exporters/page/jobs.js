@@ -8,7 +8,7 @@ const FLAGS = {
   requeued: "it was requeued and began again", end_unknown: "when it ended is not known",
   lower_bound: "hosts are missing, so this is a lower bound", clock_skew: "the clock of a host was wrong, so its times are, too",
 };
-const SIMULATED = "Made up by a simulated meter, all of it or a part: no GPU drew it.";
+const SIMULATED = "SIMULATED DATA, all of it or a part: no GPU drew it.";
 const STATES = { running: "running", complete: "ended", waiting: "ended, hosts are still to tell", incomplete: "ended, hosts are missing" };
 const power = new Chart($("chart-one"), "Power while it ran", { stacked: false, stepped: true });
 let found = [], older = "", opened = null, listTimer = null, jobTimer = null, asked = 0;

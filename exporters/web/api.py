@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import TYPE_CHECKING, Any
 
+from wattshed.exporters.numbers import plain
 from wattshed.exporters.snapshot import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def document(snapshot: Snapshot, history: Mapping[str, Any], power_w: Mapping[st
     owners = dict.fromkeys([*facts, *energy])
     tenants = _tenants(snapshot.tenancy.processes)
     return json.dumps(
-        _finite(
+        plain(
             {
                 "schema": SCHEMA,
                 "host": snapshot.host,
@@ -177,12 +177,3 @@ def _fleet(fleet: FleetFacts) -> dict[str, Any]:
         "hosts_reporting": fleet.hosts_reporting,
         "warnings": list(fleet.warnings),
     }
-
-
-def _finite(value: Any) -> Any:
-    """Replace numbers that JSON has no word for by null."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list) else value

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl
 
 from wattshed.exporters.formats.negotiation import wants_gzip
+from wattshed.exporters.numbers import plain
 from wattshed.exporters.web.peer import Caller
 from wattshed.exporters.web.site import GZIP_FROM, JSON, SAFE, Response
 
@@ -246,7 +247,7 @@ def _parameters(query: str) -> dict[str, str]:
 
 def _answered(question: AskedQuestion, asked: tuple[str, Mapping[str, str], int | None], compressed: bool) -> Response:
     status, document = question.answer(*asked)
-    body = json.dumps(document, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    body = json.dumps(plain(document), separators=(",", ":"), allow_nan=False).encode() + b"\n"
     headers: tuple[tuple[str, str], ...] = (*SAFE, ("Cache-Control", "no-store"), ("Vary", "Accept-Encoding"))
     if status == 503:
         headers = (*headers, ("Retry-After", "5"))

@@ -145,7 +145,6 @@ def test_another_digit_is_noticed_though_it_is_good_json(tmp_path, name):
 @pytest.mark.parametrize(
     ("head", "says"),
     [
-        ({"version": VERSION + 1}, "version"),
         ({"version": 0}, "version"),
         ({"size": 1}, "checksum"),
         ({"checksum": 1}, "checksum"),

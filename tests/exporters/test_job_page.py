@@ -131,9 +131,9 @@ def test_what_a_simulated_meter_made_up_is_said(living, visit):
     key = MANY[1]["job"]
     served = Jobs(MANY, simulated=True)
     page = visit(living, jobs=served)
-    page.wait_for_function("() => document.querySelector('#all-note').textContent.includes('simulated meter')")
+    page.wait_for_function("() => document.querySelector('#all-note').textContent.includes('SIMULATED DATA')")
     page.click(f"#found a:text-is('{key}')")
-    page.wait_for_function("() => document.querySelector('#one-why').textContent.includes('simulated meter')")
+    page.wait_for_function("() => document.querySelector('#one-why').textContent.includes('SIMULATED DATA')")
 
 
 def test_a_job_that_is_not_there_or_not_ones_own_is_said(living, visit):

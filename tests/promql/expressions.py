@@ -1,4 +1,4 @@
-"""Every PromQL that wattshed gives its users: README, docs, dashboards and rules, each with a name."""
+"""Every PromQL that wattshed gives its users: README, docs, dashboards, annotations and rules, each with a name."""
 
 import json
 import re
@@ -10,6 +10,9 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "deploy").glob("*/README.md"))]
 DASHBOARDS = sorted((ROOT / "deploy/grafana").glob("*.json"))
 RULES = sorted((ROOT / "deploy/prometheus").glob("*.rules.yml"))
+ALL = dict.fromkeys(("instance", "gpu", "user", "account", "namespace", "job", "boundary"), ".*")
+ALL |= {"price": "0.25", "currency": "EUR"}
+"""Variables of the boards as they are before anything is chosen; ``nodes`` depends on what there is."""
 CALL = re.compile(r"\b(?:sum|count|avg|max|min|topk|rate|increase|\w+_over_time)\b[^`]*\(.*wattshed", re.DOTALL)
 """What a query looks like wherever it stands."""
 
@@ -32,15 +35,27 @@ def unfenced():
         yield from ((str(path.relative_to(ROOT)), expr.strip()) for expr in [*blocks, *lines] if CALL.search(expr))
 
 
+def filled(expr, values):
+    """An expression with variables replaced, the longest names first."""
+    for name in sorted(values, key=len, reverse=True):
+        expr = expr.replace(f"${name}", values[name])
+    return expr
+
+
 def panels(**values):
     """(name, expression) of every panel, its variables replaced."""
     for path in DASHBOARDS:
         for panel in json.loads(path.read_text(encoding="utf-8"))["panels"]:
             for target in panel.get("targets", ()):
-                expr = target["expr"]
-                for name, value in values.items():
-                    expr = expr.replace(f"${name}", value)
-                yield f"{path.stem}: {panel['title']} {target['refId']}", expr
+                name = f"{path.stem}: {panel['title'] or 'banner'} {target['refId']}"
+                yield name, filled(target["expr"], values)
+
+
+def marks(**values):
+    """(name, expression) of every annotation, its variables replaced."""
+    for path in DASHBOARDS:
+        for mark in json.loads(path.read_text(encoding="utf-8"))["annotations"].get("list", ()):
+            yield f"{path.stem}: {mark['name']}", filled(mark["expr"], values)
 
 
 def rules():

@@ -55,7 +55,10 @@ class Server:
         self._living = {}
 
     def scrape(self, time_s, page, **target):
-        """Write what a scrape of this page would store; None is a scrape that failed."""
+        """Write what a scrape of this page would store; None is a scrape that failed.
+
+        A page is OpenMetrics, or its samples: (name and labels, value).
+        """
         found = {} if page is None else dict(self._labelled(page, target))
         gone = self._living.get(target["instance"], {}).keys() - found.keys()
         self._living[target["instance"]] = found
@@ -63,7 +66,7 @@ class Server:
         self.write(time_s, [*found.items(), *((key, STALE) for key in gone), (up, float(page is not None))])
 
     def _labelled(self, page, target):
-        for labels, value in samples(page):
+        for labels, value in samples(page) if isinstance(page, str) else page:
             yield self._key({**target, **labels}), value  # honor_labels: the page's own win
 
     @staticmethod

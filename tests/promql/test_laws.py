@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from tests.promql import server
-from tests.promql.expressions import RULES, documents, panels, rules
+from tests.promql.expressions import ALL, RULES, documents, panels, rules
 from tests.promql.server import Ruler, samples
 from tests.promql.truth import KWH, Truth, account, assert_right, user
 from tests.promql.two_hosts import END_S, SCRAPE_S, START_S, live, write
@@ -98,15 +98,15 @@ at_s = 60
 WATTS = 584.0
 
 
-BOARD = {"__rate_interval": "1m", "instance": ".*", "job": ".*", "nodes": "0?"}
+BOARD = ALL | {"__rate_interval": "1m", "nodes": "0?"}
 POWERS = {
     "wattshed:gpu_power_watts:rate2m",
     "wattshed:job_power_watts:rate2m",
     "wattshed:host_gpu_power_watts",
-    "wattshed-host: Power A",
+    "wattshed-host: Power now A",
     "wattshed-host: Power by GPU A",
     "wattshed-host: Power by job A",
-    "wattshed-job: Power A",
+    "wattshed-job: Power now A",
     "wattshed-job: Power by job A",
 }
 
@@ -152,7 +152,7 @@ def test_victoria_metrics_tells_every_joule(tmp_path, hosts, beside):
         write(one, Ruler(one, []), *hosts, *beside)
         one.flush()
         truth = Truth(hosts)
-        for page, group in (("README.md: ", account), ("docs/promql.md: By user", user)):
+        for page, group in (("docs/promql.md: Energy of the last day", account), ("docs/promql.md: By user", user)):
             (expr,) = (expr for name, expr in documents() if name.startswith(page))
             wanted = {key: (joules, 1e-6 * joules) for key, (joules, _) in truth.energy(group).items()}
             times = 0.25 * 1.3 if group is user else 1.0

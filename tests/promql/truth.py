@@ -6,7 +6,8 @@ the last window that is accounted for, so two scrapes may be a window further ap
 window that a series fills is the difference of its last and first sample there by their distance, known exactly.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from functools import cache
 
 from tests.promql.server import samples
 from tests.promql.two_hosts import ACCOUNTS, END_S, NAMESPACE, SCRAPE_S, USERS, job_of
@@ -15,6 +16,7 @@ KWH = 1 / 3.6e6
 WHOLE = 10**9
 """Of a window that holds all that ever happened."""
 SHOWN_S = SCRAPE_S + 1
+MOST_GPUS = 4  # of a job here, over its hosts; increase errs by a scrape interval at either end of a series
 """Between what two scrapes show, at most."""
 
 
@@ -132,8 +134,49 @@ class Truth:
                     found[tuple(sorted((k, labels[k]) for k in by or labels))] += value
         return {key: (value, slack * value) for key, value in found.items()}
 
+    @cache  # noqa: B019 - as long as the truth
+    def labels(self, instance):
+        """Labels of each job of a host that it had on most pages: job -> labels."""
+        (host,) = (host for host in self.hosts if host.instance == instance)
+        found = defaultdict(Counter)
+        for page in filter(None, host.pages.values()):
+            for labels, _ in samples(page.decode()):
+                if labels.pop("__name__") == "wattshed_job_info":
+                    found[labels["job"]][tuple(sorted((k, v) for k, v in labels.items() if v))] += 1
+        return {job: dict(sets.most_common(1)[0][0]) for job, sets in found.items()}
+
+    def titled(self, *more):
+        """Group by job, title and further labels, as the boards do; nothing that is no job."""
+
+        def group(host, job):
+            if job not in (known := self.labels(host.instance)):
+                return None
+            labels = known[job]
+            title = f"{labels['name']} ({job})" if "name" in labels else job
+            return tuple(sorted({"job": job, "title": title, **{k: labels[k] for k in more if k in labels}}.items()))
+
+        return group
+
+    def gpu_seconds(self, group, state=None):
+        """GPU-seconds of jobs, as the pages count them; one that came again began anew at 0."""
+        found = defaultdict(lambda: [0.0, 0.0])
+        for host in self.hosts:
+            total, last = defaultdict(float), {}
+            for page in filter(None, host.pages.values()):
+                for labels, value in samples(page.decode()):
+                    if labels["__name__"] == "wattshed_job_gpu_seconds_total" and state in (None, labels["state"]):
+                        one = labels["job"], labels["state"]
+                        before = last.get(one, 0.0)
+                        total[one] += value - before if value >= before else value
+                        last[one] = value
+            for (job, _), value in total.items():
+                if (key := group(host, job)) is not None:
+                    found[key][0] += value
+                    found[key][1] += MOST_GPUS * SHOWN_S * (value > 0)
+        return {key: (value, slack) for key, (value, slack) in found.items()}
+
     def components(self, last_s):
-        """Watts by GPU and component, between two pages that show the same jobs, or jobs that ended before."""
+        """Watts of jobs by component, between two pages that show the same jobs, or jobs that ended before."""
         found = defaultdict(float)
         for host in self.hosts:
             times = [at_s for at_s in host.pages if END_S - last_s <= at_s <= END_S]
@@ -141,14 +184,13 @@ class Truth:
                 {
                     tuple(sorted(labels.items())): (labels, value)
                     for labels, value in _page(host, at_s)
-                    if labels["__name__"] == "wattshed_job_energy_joules_total"
+                    if labels["__name__"] == "wattshed_job_energy_joules_total" and real(labels["job"])
                 }
                 for at_s in (times[0], times[-1])
             )
             for key in first.keys() & last.keys():
                 labels, value = last[key]
-                where = (("component", labels["component"]), ("gpu_uuid", labels["gpu_uuid"]))
-                found[where] += (value - first[key][1]) / (times[-1] - times[0])
+                found[(("component", labels["component"]),)] += (value - first[key][1]) / (times[-1] - times[0])
         return {key: (watts, 0.02 * watts + 0.5) for key, watts in found.items()}
 
 

@@ -10,7 +10,8 @@ is tested elsewhere. On the hosts, and over and over again every ten minutes:
   interval; a user without an account, a pod, and a container that is
   beyond the cap on series (``_other``) from the second time on;
 * for two minutes nobody can tell who uses a GPU (``_unattributed``);
-* one host's agent is killed in the middle, is away for a minute, and goes on from its state file.
+* one host's agent is killed in the middle, is away for a minute, and goes on from its state file; before that an XID
+  error is reported.
 """
 
 from collections import defaultdict
@@ -92,6 +93,11 @@ kind = "scrambled-pids"
 gpu = 1
 at_s = 1080
 for_s = 120
+[[fault]]
+kind = "xid"
+gpu = 1
+at_s = 700
+value = 31
 """
 HOST_B = f"""
 gpus = 4
@@ -221,9 +227,13 @@ def live(home, instance, offset_s, script, *, cap, restart, marked=False, length
         one = agent(node, clock, state=home / "state", cap=cap, host=name, marked=marked)
         one.resolver.resolve = labelled(one.resolver.resolve, clock)
         one.daemon.restore()
-        return one, Writer(openmetrics=True, on_fault=fail)
+        return (
+            one,
+            Writer(openmetrics=True, on_fault=fail),
+            b"process_start_time_seconds %.1f\n" % (clock.now_us() / 1e6),
+        )
 
-    one, writer = begin()
+    one, writer, begun = begin()
     number, away = 1, not restart
     while (at_s := START_S + offset_s + number * SCRAPE_S) <= START_S + length_s:
         number += 1
@@ -231,7 +241,7 @@ def live(home, instance, offset_s, script, *, cap, restart, marked=False, length
             one.daemon.close()
             one.close()
             clock.sleep_until((RESTART_S + AWAY_S) * 1_000_000)
-            (one, writer), away = begin(), True
+            (one, writer, begun), away = begin(), True
         if at_s * 1e6 < clock.now_us():
             host.pages[at_s] = None
             continue
@@ -240,7 +250,7 @@ def live(home, instance, offset_s, script, *, cap, restart, marked=False, length
             total = books.take(one.accounts)
         snapshot = one.board.current()
         page = writer.write(snapshot, families(snapshot))
-        host.pages[at_s] = page
+        host.pages[at_s] = page.replace(b"# EOF", begun + b"# EOF")  # the server adds what is its process's
         host.books.append((at_s, total, {key.gpu: a.energy_hnj for key, a in one.accounts.gpus.items()}))
     assert not one.faults.counts
     one.close()

@@ -112,8 +112,8 @@ def test_time_has_a_plot_where_there_is_more_than_a_day(by, days, plots):
 
 
 def test_what_a_simulated_meter_made_up_is_said():
-    assert "Made up by a simulated meter" in written(made() | {"simulated": True})
-    assert "Made up by a simulated meter" not in written(made() | {"simulated": False})
+    assert "SIMULATED DATA" in written(made() | {"simulated": True})
+    assert "SIMULATED DATA" not in written(made() | {"simulated": False})
 
 
 def test_nothing_used_is_a_page_too():

@@ -103,7 +103,7 @@ def test_whose_jobs_these_are_is_said(shown):
 
 
 def test_what_a_simulated_meter_made_up_is_said(shown):
-    said = "Made up by a simulated meter, all of it or a part: no GPU drew it."
+    said = "SIMULATED DATA, all of it or a part: no GPU drew it."
     assert said in shown(jobs_document(job(), simulated=True), 80)
     assert said not in shown(jobs_document(job()), 80)
 

@@ -56,7 +56,7 @@ def test_the_first_says_of_what_time_it_is_and_never_of_one_to_come(since, until
 def test_of_whom_it_is_and_who_made_it_up_follow():
     assert notes([row("ada", 1)], scope="own", simulated=True, host="a\x07")[0].startswith("a\\x07, ")
     assert notes([row("ada", 1)], scope="own", simulated=True)[1:] == [
-        "Made up by a simulated meter, all of it or a part: no GPU drew it.", "Only your own jobs are in it.",
+        "SIMULATED DATA, all of it or a part: no GPU drew it.", "Only your own jobs are in it.",
     ]  # fmt: skip
     assert len(notes([row("ada", 1)], scope="all", simulated=False)) == 1
 

@@ -66,7 +66,7 @@ def test_what_is_unknown_is_not_zero(shown):
 
 
 def test_what_a_simulated_meter_made_up_is_said(shown):
-    said = "Made up by a simulated meter, all of it or a part: no GPU drew it."
+    said = "SIMULATED DATA, all of it or a part: no GPU drew it."
     assert said in shown(job_document(simulated=True))
     assert said not in shown(job_document())
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.bench.options import say
 from wattshed.agent.errors import InputError
+from wattshed.exporters.numbers import plain
 
 if TYPE_CHECKING:
     from wattshed.agent.bench.accuracy.scenarios import KnownLoad
@@ -81,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 1
     say("")
     if arguments.json:
-        print(json.dumps(document, indent=1, ensure_ascii=False))  # noqa: T201 - the answer
+        print(json.dumps(plain(document), indent=1, ensure_ascii=False))  # noqa: T201 - the answer
     else:
         table.show(document)
     return 0

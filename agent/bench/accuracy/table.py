@@ -12,7 +12,7 @@ from wattshed.agent.printing.tables import printer_for
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from wattshed.agent.printing.paragraphs import Rows
+    from wattshed.agent.printing.paragraphs import TableRows
     from wattshed.agent.printing.tables import Printer
 
 INSTALL = "pip install 'wattshed[peers]'"
@@ -128,7 +128,7 @@ def show(document: Mapping[str, Any], printer: Printer | None = None) -> None:
                 cells.append(f"{max((100 * s / true[job] for job, s in found['sigma_j'].items()), default=0):.1f}")
         rows.append(cells)
     head = ("scenario", *(cell for tool in tools for cell in ([tool, sigmas[tool]] if tool in own else [tool])))
-    parts: list[str | Rows] = [
+    parts: list[str | TableRows] = [
         SAID,
         "Error in % of a job's true joules; of several jobs, the worst. 1s: its own sigma.",
         "",

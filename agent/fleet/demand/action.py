@@ -22,7 +22,7 @@ from wattshed.agent.fleet.estimate.bootstrap import check_unit
 from wattshed.agent.fleet.printing import answer
 from wattshed.agent.inputs.columns import parse_spec
 from wattshed.agent.printing.figures import counted
-from wattshed.agent.printing.paragraphs import Rows, table
+from wattshed.agent.printing.paragraphs import TableRows, table
 
 if TYPE_CHECKING:
     import argparse
@@ -250,9 +250,9 @@ def _ensemble_json(e: Ensemble | None) -> dict[str, Any] | None:
     }
 
 
-def as_parts(found: Findings, *, say_device: bool = False) -> list[str | Rows]:
+def as_parts(found: Findings, *, say_device: bool = False) -> list[str | TableRows]:
     """Lay the findings out for a terminal; ``say_device``: where fleets were drawn, and why there."""
-    parts: list[str | Rows] = []
+    parts: list[str | TableRows] = []
     for block in (
         [_load_text(found)], _peaks(found), _ramps(found), _swings(found), _transformer_text(found),
         _ensemble_text(found.ensemble),
@@ -274,7 +274,7 @@ def _load_text(found: Findings) -> str:
     return head if d.coincidence is None else f"{head}\ncoincidence factor {d.coincidence:.3f}"
 
 
-def _peaks(found: Findings) -> list[str | Rows]:
+def _peaks(found: Findings) -> list[str | TableRows]:
     d = found.demand
     peaks = table(
         ("peak, mean over", "power", "why unknown"),
@@ -285,7 +285,7 @@ def _peaks(found: Findings) -> list[str | Rows]:
     return [peaks, "", duration]
 
 
-def _ramps(found: Findings) -> list[str | Rows]:
+def _ramps(found: Findings) -> list[str | TableRows]:
     rows = []
     for r in found.demand.ramps:
         if r.watts is None:
@@ -296,7 +296,7 @@ def _ramps(found: Findings) -> list[str | Rows]:
     return [table(("ramp within", "largest change", "MW/s", "MW/min", "why unknown"), rows, left=(0, 4))]
 
 
-def _swings(found: Findings) -> list[str | Rows]:
+def _swings(found: Findings) -> list[str | TableRows]:
     rows = [(b.name, "refused" if b.rms_w is None else shown(b.rms_w, "W"), b.reason) for b in found.spectrum.bands]
     head = f"swings, observable up to {found.spectrum.observable_up_to_hz:g} Hz"
     return [head, table(("band", "root mean square", "why refused"), rows, left=(0, 2))]

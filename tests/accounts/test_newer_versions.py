@@ -1,0 +1,65 @@
+"""A state that a newer agent wrote: kept whole for that one; this one says so in a line, and starts from zero."""
+
+import json
+import zlib
+
+from tests.accounts.test_books import book, live, published
+from wattshed.agent.accounts.attribution import Accounts
+from wattshed.agent.accounts.calibration import Calibrator
+from wattshed.agent.accounts.state import VERSION, StateFile
+
+NEWER = VERSION + 1
+
+
+def written_by_a_newer_one(folder):
+    """A state, the one before, and the changes after them, of a version that comes; the bytes by name."""
+    file, accounts = StateFile(folder, "h", "boot"), book(live(5))
+    file.save(accounts, Calibrator(), 1)
+    for n in (5, 10):
+        book(live(5, start=n), accounts)
+        file.save(accounts, Calibrator(), n, final=n == 5)
+    file.release()
+    for name in ("state.json", "state.before"):
+        body = (folder / name).read_bytes().partition(b"\n")[2]
+        body = json.dumps({"unheard_of": 1, **json.loads(body)}).encode()
+        head = f"wattshed-state {NEWER} {zlib.crc32(body):08x} {len(body)}\n".encode()
+        (folder / name).write_bytes(head + body)
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.suffix != ".lock"}
+
+
+def test_it_is_kept_and_nothing_of_it_is_taken(tmp_path):
+    wrote = written_by_a_newer_one(tmp_path)
+    assert {"state.json", "state.before", "state.journal"} <= set(wrote)
+    file, accounts = StateFile(tmp_path, "h", "boot"), Accounts()
+    found = file.restore(accounts, Calibrator())
+    assert (found.found, accounts.gpus) == (False, {})
+    kept = tmp_path / f"state-version-{NEWER}"
+    assert found.problems == (
+        f"{tmp_path / 'state.json'}: written by a newer wattshed (state version {NEWER}; this one reads 1 to "
+        f"{VERSION}); kept in {kept}, totals start from zero",
+    )
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == wrote
+
+    # This one's own totals go on from here, and a later restart says nothing more.
+    mine = book(live(5, start=20), accounts)
+    file.save(mine, Calibrator(), 2)
+    again = Accounts()
+    found = StateFile(tmp_path, "h", "boot").restore(again, Calibrator())
+    assert (found.found, found.problems, published(again)) == (True, (), published(mine))
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == wrote
+
+
+def test_a_second_one_is_kept_beside_the_first(tmp_path):
+    for n in (1, 2):
+        wrote = written_by_a_newer_one(tmp_path)
+        StateFile(tmp_path, "h", "boot").restore(Accounts(), Calibrator())
+        kept = tmp_path / f"state-version-{NEWER}{'-2' * (n == 2)}"
+        assert {path.name: path.read_bytes() for path in kept.iterdir()} == wrote
+
+
+def test_where_nothing_can_be_moved_it_still_starts(tmp_path, monkeypatch):
+    wrote = written_by_a_newer_one(tmp_path)
+    monkeypatch.setattr("pathlib.Path.mkdir", lambda *_, **__: (_ for _ in ()).throw(OSError("read-only")))
+    found = StateFile(tmp_path, "h", "boot").restore(Accounts(), Calibrator())
+    assert (found.found, len(found.problems)) == (False, 1)
+    assert (tmp_path / "state.json").read_bytes() == wrote["state.json"]

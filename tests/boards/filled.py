@@ -1,0 +1,165 @@
+"""A Prometheus that has scraped two simulated nodes and a fleet for an hour, within half a minute.
+
+    python -m tests.boards.filled --minutes 60
+
+runs it until it is interrupted, and says its address and the end of its time. The agents are the real ones in virtual
+time; on the nodes a GPU is lost for some minutes, XID errors are reported, and one agent is started again.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.promql import server
+from tests.virtual import agent, simulated
+from wattshed.agent.meters.schedule import Rates
+from wattshed.exporters.formats.exposition import buckets
+from wattshed.exporters.formats.prometheus import families
+from wattshed.exporters.formats.self_metrics import PROCESS
+from wattshed.exporters.snapshot import FleetFacts, Snapshot
+
+START_S = 1_767_225_600
+SCRAPE_S = 15
+RESTART_MINUTE, AWAY_S = 35, 60
+SECOND_US = 1_000_000
+CALM = Rates(*(one * SECOND_US for one in (5, 5, 5, 0, 5, 5, 15, 15, 1)))
+"""Readings every five seconds: an hour takes a few seconds, and the joules are the counters' own."""
+
+NODE_1 = """
+[[fault]]
+kind = "xid"
+gpu = 3
+at_s = 900
+value = 31
+[[fault]]
+kind = "gpu-lost"
+gpu = 7
+at_s = 1500
+for_s = 300
+"""
+NODE_2 = """
+gpus = 4
+cycle_s = 900
+[[gpu]]
+index = [0, 1, 2, 3]
+architecture = "ampere"
+[[job]]
+name = "4101"
+gpus = [0, 1]
+start_s = 30
+end_s = 700
+uid = 1002
+load = [[20.0, 240.0, 95], [4.0, 90.0, 30]]
+[[job]]
+name = "4102"
+gpus = [2]
+start_s = 100
+end_s = 880
+uid = 1005
+load = [[30.0, 150.0, 60], [30.0, 60.0, 20]]
+"""
+
+
+def samples(snapshot, started_s):
+    """What a scrape of a snapshot stores: (name and labels, value), without a page in between."""
+    for family in families(snapshot):
+        mark = family.mark(snapshot)
+        for labels, value in family.samples(snapshot):
+            yield {"__name__": family.name, **dict(zip(family.labels, labels, strict=True)), **mark}, value / family.per
+        for one, histogram in (family.histograms(snapshot) if family.histograms else {}).items():
+            for bound, count in buckets(histogram):
+                yield {"__name__": f"{family.name}_bucket", family.labels[0]: one, "le": bound}, count
+    yield {"__name__": PROCESS_START}, started_s
+
+
+PROCESS_START = next(name for name, *_ in PROCESS if name == "process_start_time_seconds")
+
+
+def life(home, name, script, minutes, restart_minute=None):
+    """Let a node live, scraped every 15 s: (time, samples or None while its agent is away) of each scrape.
+
+    One after the other: the driver's binding is one for the whole process.
+    """
+    home.mkdir()
+    (home / "node.toml").write_text(script, encoding="utf-8")
+    node, clock = simulated(home, str(home / "node.toml"))
+
+    def begin():
+        one = agent(node, clock, state=home / "state", rates=CALM, host=name)
+        one.daemon.restore()
+        return one, clock.now_us() / 1e6
+
+    one, begun_s = begin()
+    pages = []
+    for at_s in range(START_S + SCRAPE_S, START_S + minutes * 60 + 1, SCRAPE_S):
+        if restart_minute is not None and at_s == START_S + restart_minute * 60:
+            one.daemon.close()
+            one.close()
+            clock.sleep_until((at_s + AWAY_S) * SECOND_US)
+            one, begun_s = begin()
+        if clock.now_us() > at_s * SECOND_US:
+            pages.append((at_s, None))
+            continue
+        while clock.now_us() < (at_s - 5) * SECOND_US:
+            one.daemon.step()
+        pages.append((at_s, list(samples(one.board.current(), begun_s))))
+    one.daemon.close()
+    one.close()
+    return pages
+
+
+def fleet(at_s):
+    """What `wattshed fleet serve` would show of forty hosts: an estimate that swings, of hosts of which some report."""
+    mean = 118_000 + 9_000 * ((at_s // 60) % 7 - 3) / 3
+    reporting = 36 if (at_s // 600) % 3 else 33
+    wide = 3_000 * (1 + (40 - reporting) / 3)
+    power = {("gpu", "mean"): mean, ("gpu", "lower"): mean - wide, ("gpu", "upper"): mean + wide}
+    power |= {("facility", bound): watts * 1.6 for (_, bound), watts in power.items()}
+    energy = {"gpu": 118_000.0 * (at_s - START_S), "facility": 188_800.0 * (at_s - START_S)}
+    facts = FleetFacts(
+        power,
+        energy,
+        {("gpu", "15m"): 124_000.0, ("facility", "15m"): 198_400.0},
+        40,
+        reporting,
+        (),
+        {"facility": 240_000.0},
+    )
+    now_us = round(at_s * SECOND_US)
+    return samples(Snapshot("fleet", "1", "fleet", "", 1, now_us, START_S * SECOND_US, fleet=facts), START_S)
+
+
+@contextmanager
+def filled(home, minutes=60):
+    """Fill a Prometheus; gives its address and the end of its time, Unix seconds."""
+    lives = {
+        "node1:9961": life(home / "node1", "node1", NODE_1, minutes, RESTART_MINUTE),
+        "node2:9961": life(home / "node2", "node2", NODE_2, minutes),
+    }
+    lives["fleet:9962"] = [(at_s, fleet(at_s)) for at_s, _ in lives["node2:9961"]]
+    with server.prometheus(home) as store:
+        for scrapes in zip(*lives.values(), strict=True):
+            for instance, (at_s, page) in zip(lives, scrapes, strict=True):
+                store.scrape(at_s, page, job="wattshed", instance=instance)
+        yield store.url, START_S + minutes * 60
+
+
+def main():
+    """Run it until it is interrupted."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--minutes", type=int, default=60)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as home, filled(Path(home), args.minutes) as (url, end_s):
+        sys.stdout.write(f"{url} --end {end_s}\n")
+        sys.stdout.flush()
+        try:
+            time.sleep(1e6)
+        except KeyboardInterrupt:
+            return
+
+
+if __name__ == "__main__":
+    main()

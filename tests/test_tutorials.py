@@ -1,0 +1,43 @@
+"""Each tutorial does what it says, from its first command to its last (see tests.tutorials)."""
+
+import re
+
+import pytest
+
+from tests.tutorials import DIFFERS, ELSEWHERE, PAGES, ROOT, differing, matches, run, steps
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_tutorial_shows_what_happens(page):
+    text = page.read_text(encoding="utf-8")
+    for step, printed in zip(steps(text), run(text), strict=True):
+        if step.shown and not step.title.startswith(ELSEWHERE):
+            shown = step.shown[3]
+            words = differing if step.shown[2] == DIFFERS else str.splitlines
+            assert matches(words(shown.strip("\n")), words(printed.strip("\n"))), f"{step.script}\n{printed}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_tutorial_says_how_to_go_on_and_what_can_go_wrong(page):
+    text = page.read_text(encoding="utf-8")
+    assert re.search(r"^## What can go wrong$", text, re.MULTILINE)
+    assert re.search(r"^## Next$", text, re.MULTILINE)
+    assert len(steps(text)) >= 4
+    assert 40 < len(text.splitlines()) < 220  # five to ten minutes
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_messages_that_a_tutorial_explains_are_said(page):
+    """What stands there in italics is what wattshed says."""
+    below = page.read_text(encoding="utf-8").partition("## What can go wrong")[2].partition("\n## ")[0]
+    source = " ".join(
+        path.read_text(encoding="utf-8") for room in ("agent", "exporters") for path in (ROOT / room).rglob("*.py")
+    )
+    assert [said for said in re.findall(r"(?<!\*)\*(\w[^*\n]*)\*", below) if said not in source] == []
+
+
+def test_an_answer_with_numbers_that_differ_is_compared_by_its_words():
+    assert matches(differing("slurm:4001  6.4 kWh ███"), differing("slurm:4002 600 Wh ▁"))
+    assert not matches(differing("slurm:4001 ada"), differing("slurm:4001 bob"))
+    assert matches(["a", "...", "z"], ["a", "b", "c", "z"])
+    assert not matches(["a", "...", "z"], ["a", "b"])
