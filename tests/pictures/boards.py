@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -26,11 +28,16 @@ COLOURS = 80  # the panels of a board use few, and it is large
 def filled() -> Iterator[str]:
     """Fill it, in a process of its own, as the driver's binding is one for each; gives its address and its time."""
     command = [sys.executable, "-m", "tests.boards.filled"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, start_new_session=True, env={**os.environ, "TMPDIR": folder}
+        ) as process,
+    ):
         try:
             yield process.stdout.readline().strip()
         finally:
-            process.send_signal(signal.SIGINT)
+            os.killpg(process.pid, signal.SIGTERM)  # the Prometheus too
 
 
 def board(node: Node, _: Browser, target: Path, *, of: str, choose: str = "") -> None:
