@@ -6,6 +6,7 @@ wattshed(1), a page for every command, and wattshed-config(5), all from the comm
 
 import argparse
 import gzip
+import re
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -102,7 +103,8 @@ def _page(command: argparse.ArgumentParser, purpose: str, inner: dict[str, str])
     parents = {f"{'-'.join(command.prog.split()[:depth])}(1)" for depth in range(1, command.prog.count(" ") + 1)}
     others = [*sorted(parents), "wattshed-config(5)"]
     page.add_section("see also", ">", ",\n".join(map(_roff, others)))
-    return str(page).replace(page.date.replace("-", "\\-"), page.date, 1).replace("\n\n", "\n")
+    text = str(page).replace(page.date.replace("-", "\\-"), page.date, 1).replace("\n\n", "\n")
+    return re.sub(r"\bdocs/((?:[\w/]|\\-)+\.md)", r"/usr/share/doc/wattshed/\1", text)
 
 
 def _configuration() -> str:

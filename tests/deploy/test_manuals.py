@@ -62,6 +62,13 @@ def test_every_command_has_a_page_that_tells_every_flag(tree):
         assert ".SH EXIT STATUS" in text
 
 
+def test_documents_are_named_where_the_package_has_them(tree):
+    texts = [gzip.decompress(path.read_bytes()).decode().replace("\\-", "-") for path in pages(tree).values()]
+    named = {name for text in texts for name in re.findall(r"[\w./-]*/[\w-]+\.md", text)}
+    assert "/usr/share/doc/wattshed/replay.md" in named
+    assert [name for name in named if not (ROOT / name.replace("/usr/share/doc/wattshed", "docs")).is_file()] == []
+
+
 def test_the_page_of_the_configuration_has_every_key_and_its_variable(tree):
     text = gzip.decompress(pages(tree)["wattshed-config.5"].read_bytes()).decode()
     keys = list(settings())

@@ -169,7 +169,7 @@ def _fleet(seconds):
             ("facility", "upper"): 1.72e8,
         },
         {"gpu": 1.21e8 * seconds, "facility": 1.61e8 * seconds},
-        {("facility", "1m"): 1.66e8},
+        {("facility", "1m"): 1.66e8, ("facility", "15m"): 1.63e8},
         4000,
         3921,
         ("79 hosts do not report",),

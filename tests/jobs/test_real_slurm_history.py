@@ -126,3 +126,27 @@ def test_users_see_their_own_jobs_and_the_epilog_says_what_wattshed_job_says(clu
         said = dict(re.findall(r"job (\d+) used (\S+) J", epilogs.read_text()))
         told = {str(job): asker.document(0, "job", job)["job"]["energy_j"] for job in (*own, others)}
         assert said == {job: f"{float(energy):.1f}" for job, energy in told.items()}
+
+
+def test_the_tutorial_does_what_it_says(cluster):
+    """docs/tutorials/slurm-cluster.md: its job is submitted as it says, and asked for as it says."""
+    cluster, _ = cluster
+    text = (Path(__file__).parents[2] / "docs/tutorials/slurm-cluster.md").read_text(encoding="utf-8")
+    (submit, queue), (running, one) = (
+        re.search(rf'^```sh title="{title}"\n(.*?)^```$', text, re.MULTILINE | re.DOTALL)[1].splitlines()
+        for title in ("On a login node", "On the job's node")
+    )
+    user = pwd.getpwnam(cluster.user).pw_uid
+    with daemon(cluster, cluster.run / "agent"):
+        asker = Asker(cluster.run / "agent/api.sock")
+        as_user = ("runuser", "-u", cluster.user, "--", "sh", "-c")
+        told = cluster.call(*as_user, submit.replace("sleep 60", "sleep 8").replace("sbatch", "sbatch -o /dev/null", 1))
+        job = re.fullmatch(r"Submitted batch job (\d+)\n", told)[1]
+        cluster.wait(int(job))
+        assert job in cluster.call(*as_user, queue)
+        wait_for(lambda: job in asker.run(user, *running.split()[1:])[1], 30)
+        command = one.replace("1234", job).split()[1:]
+        assert command != one.split()[1:]
+        code, answer, said = asker.run(user, *command)
+        assert (code, said) == (0, "")
+        assert answer.startswith(f"slurm:{job}  hello\n")

@@ -1,0 +1,92 @@
+"""Lines of text with roles in place of colours, and what can be drawn with characters: bars, sparklines, charts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from rich.cells import cell_len, set_cell_size
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EIGHTHS = " ▏▎▍▌▋▊▉█"
+LEVELS = "▁▂▃▄▅▆▇█"
+ELLIPSIS = "…"
+
+
+class TextPiece(NamedTuple):
+    """Text of one role: "" (plain), "dim", "bold", "good", "warn", "hot", "power", "job", "key", "bar" or "track"."""
+
+    text: str
+    role: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TextLine:
+    """One line: pieces, and the role of the whole line: "" or "head", "title", "alert", "simulated"."""
+
+    pieces: tuple[TextPiece, ...] = ()
+    role: str = ""
+
+    @property
+    def text(self) -> str:
+        """What is read of it."""
+        return "".join(piece.text for piece in self.pieces)
+
+    @property
+    def width(self) -> int:
+        """Cells that it takes."""
+        return cell_len(self.text)
+
+
+def shorten(text: str, width: int, *, middle: bool = False) -> str:
+    """Fit text into ``width`` cells, with an ellipsis at its end or in its middle."""
+    if cell_len(text) <= width:
+        return text
+    if width <= 1:
+        return ELLIPSIS[:width]
+    if not middle:
+        return set_cell_size(text, width - 1).rstrip() + ELLIPSIS
+    tail = (width - 1) // 2
+    end = text[len(text) - tail :] if tail else ""
+    while cell_len(end) > tail:
+        end = end[1:]
+    return set_cell_size(text, width - 1 - cell_len(end)).rstrip() + ELLIPSIS + end
+
+
+def pad(text: str, width: int, *, right: bool = False) -> str:
+    """Fill text up to ``width`` cells."""
+    space = " " * max(0, width - cell_len(text))
+    return space + text if right else text + space
+
+
+def bar(share: float | None, width: int, role: str = "bar") -> tuple[TextPiece, ...]:
+    """Draw a share of 1; of one that is not known, an empty line of dots."""
+    if share is None:
+        return (TextPiece("·" * width, "dim"),)
+    eighths = round(8 * width * min(max(share, 0.0), 1.0))
+    full, rest = divmod(eighths, 8)
+    drawn = "█" * full + (EIGHTHS[rest] if rest else "")
+    return (TextPiece(drawn, role or "bar"), TextPiece(" " * (width - len(drawn)), "track"))
+
+
+def spark(cells: Sequence[float | None], top: float | None = None) -> str:
+    """Draw values as one line of blocks, from 0 to ``top`` or the largest; a space where nothing is known."""
+    largest = top or max((value for value in cells if value is not None), default=0.0)
+    return "".join(" " if value is None else _level(value, largest) for value in cells)
+
+
+def _level(value: float, top: float) -> str:
+    place = round(value / top * (len(LEVELS) - 1)) if top > 0 else 0
+    return LEVELS[min(max(place, 0), len(LEVELS) - 1)]
+
+
+def chart(cells: Sequence[float | None], height: int, top: float) -> list[str]:
+    """Draw values as columns of blocks, ``height`` lines high; the first line is the upper one."""
+    steps = [None if value is None else max(1, round(8 * height * min(value / top, 1.0))) for value in cells]
+    lines = []
+    for row in range(height - 1, -1, -1):
+        filled = (" " if step is None else " ▁▂▃▄▅▆▇█"[min(max(step - 8 * row, 0), 8)] for step in steps)
+        lines.append("".join(filled))
+    return lines

@@ -1,0 +1,214 @@
+"""What a snapshot says, in types; what it does not say, or an older agent does not know, is None."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+SCHEMA = "wattshed.snapshot/1"
+ENDED = "_ended"
+"""What jobs used that are no longer listed one by one; no key of the snapshot's."""
+
+OWNERS = {
+    "_idle": "idle",
+    "_unattributed": "unattributed",
+    "_other": "jobs beyond the limit",
+    ENDED: "earlier jobs",
+}
+"""Owners that are no job, as the page names them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownProcess:
+    """One process on a GPU."""
+
+    pid: int
+    gpu_uuid: str
+    instance: str
+    memory_mib: float | None
+    started_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ShownGpu:
+    """One GPU. ``gauges`` hold what is known, with the unit in the name."""
+
+    uuid: str
+    index: int
+    model: str
+    up: bool
+    metered: bool
+    power_w: float | None
+    limit_w: float | None
+    energy_j: float | None
+    ended_j: float
+    covered_s: float
+    flags: tuple[str, ...]
+    last_xid: int | None
+    gauges: Mapping[str, float]
+    peak_w: Mapping[str, float]
+    instances: tuple[tuple[str, str, float], ...]  # (GPU instance, UUID, share of the SMs)
+    raw: Mapping[str, Any]
+
+    def gauge(self, name: str) -> float | None:
+        """Return what a gauge says; None: nothing."""
+        return self.gauges.get(name)
+
+    @property
+    def memory_total_mib(self) -> float | None:
+        """Memory of the board: as it says, or used and free together."""
+        used, free = self.gauge("fb_used_mib"), self.gauge("fb_free_mib")
+        return self.gauges.get("fb_total_mib", None if used is None or free is None else used + free)
+
+
+@dataclass(frozen=True, slots=True)
+class ShownJob:
+    """One owner; `is_job` tells jobs from idle and unattributed energy."""
+
+    key: str
+    labels: Mapping[str, str]
+    method: str
+    energy_j: float | None
+    static_j: float | None
+    dynamic_j: float | None
+    sigma_j: float | None
+    active_s: float | None
+    held_s: float | None
+    started_s: float | None
+    ended_s: float | None
+    power_w: float | None  # as the agent says
+    gpus: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # UUID -> static J, dynamic J
+    processes: tuple[ShownProcess, ...] = ()
+
+    @property
+    def is_job(self) -> bool:
+        """Whether somebody may be billed for it."""
+        return self.key not in OWNERS
+
+    @property
+    def user(self) -> str:
+        """Who runs it, as far as anybody can say."""
+        return self.labels.get("user") or self.labels.get("namespace") or self.labels.get("uid") or ""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        if not self.is_job:
+            return ""
+        return self.labels.get("name") or self.labels.get("pod") or self.labels.get("command") or ""
+
+    @property
+    def gpu_s(self) -> float | None:
+        """GPU time, busy or not."""
+        return None if self.active_s is None or self.held_s is None else self.active_s + self.held_s
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One snapshot."""
+
+    host: str
+    version: str
+    meter: str
+    simulated: bool
+    ready: bool
+    unmetered: str
+    seq: int
+    time_s: float
+    started_s: float
+    since_s: float  # when the counters began
+    gpus: tuple[ShownGpu, ...]
+    jobs: tuple[ShownJob, ...]
+    notes: tuple[str, ...]
+    folded_jobs: int
+    fleet: Mapping[str, Any] | None
+    history: Mapping[str, Any]
+
+
+def scene(document: Mapping[str, Any]) -> Scene:
+    """Read a snapshot."""
+    gpus = tuple(map(_gpu, document["gpus"]))
+    history = document["history"]
+    jobs = [_job(job, history["jobs"]) for job in document["jobs"]]
+    ended = sum(gpu.ended_j for gpu in gpus)
+    if ended > 0:
+        jobs.append(ShownJob(ENDED, {}, "", ended, None, None, None, None, None, None, None, None))
+    return Scene(
+        host=printable(document["host"]),
+        version=printable(document["version"]),
+        meter=printable(document["meter"]),
+        simulated=document["simulated"],
+        ready=document["ready"],
+        unmetered=printable(document["unmetered"]),
+        seq=document["seq"],
+        time_s=document["time_s"],
+        started_s=document["started_s"],
+        since_s=document.get("counters_since_s") or document["started_s"],
+        gpus=gpus,
+        jobs=tuple(jobs),
+        notes=tuple(map(printable, document["notes"])),
+        folded_jobs=document["folded_jobs"],
+        fleet=document["fleet"],
+        history=history,
+    )
+
+
+def printable(text: str) -> str:
+    """Names are user text: no control sequence of theirs may reach a terminal."""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def _known(found: Mapping[str, float | None]) -> dict[str, float]:
+    return {printable(name): value for name, value in found.items() if value is not None}
+
+
+def _gpu(gpu: Mapping[str, Any]) -> ShownGpu:
+    power = _known(gpu["power_w"])
+    return ShownGpu(
+        uuid=printable(gpu["uuid"]),
+        index=gpu["gpu"],
+        model=printable(gpu["model"]).removeprefix("NVIDIA "),
+        up=gpu["up"],
+        metered=gpu["energy_source"] != "none",
+        power_w=power.get("average", power.get("instant")) if gpu["up"] else None,
+        limit_w=gpu["limits_w"].get("enforced"),
+        energy_j=gpu["energy_j"],
+        ended_j=gpu["ended_jobs_j"] or 0.0,
+        covered_s=gpu["covered_s"],
+        flags=tuple(gpu["flags"]),
+        last_xid=gpu["last_xid"],
+        gauges=_known(gpu["gauges"]) if gpu["up"] else {},
+        peak_w=_known(gpu["peak_w"]),
+        instances=tuple(
+            (printable(one["instance"]), printable(one["uuid"]), one["share"]) for one in gpu.get("instances", ())
+        ),
+        raw=gpu,
+    )
+
+
+def _job(job: Mapping[str, Any], lines: Mapping[str, Sequence[float | None]]) -> ShownJob:
+    line = lines.get(job["job"], ())
+    return ShownJob(
+        key=printable(job["job"]),
+        labels={printable(name): printable(text) for name, text in job["labels"].items()},
+        method=printable(job["method"]),
+        energy_j=job["energy_j"],
+        static_j=job["static_j"],
+        dynamic_j=job["dynamic_j"],
+        sigma_j=job["sigma_j"],
+        active_s=job["active_s"],
+        held_s=job["held_s"],
+        started_s=job["started_s"],
+        ended_s=job["ended_s"],
+        power_w=job.get("power_w", line[-1] if line else None),
+        gpus={printable(uuid): (part["static_j"], part["dynamic_j"]) for uuid, part in job["gpus"].items()},
+        processes=tuple(
+            ShownProcess(
+                one["pid"], printable(one["gpu_uuid"]), printable(one["instance"]), one["memory_mib"], one["started_s"]
+            )
+            for one in job.get("processes", ())
+        ),
+    )

@@ -1,0 +1,174 @@
+"""What is known of a running agent: its last snapshot, what changed before it, and since when it is silent."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from wattshed.agent.terminal.facts import SCHEMA, scene
+from wattshed.agent.terminal.trends import Trends
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from wattshed.agent.terminal.facts import Scene
+    from wattshed.agent.wire.agents import DocumentServer
+
+TIMEOUT_S = 10.0
+"""For one answer; keys work meanwhile."""
+SMOOTH_S = 10.0
+"""Power of a job is its energy over about so long: its share of a single window is uneven."""
+METERS = ("nvml", "simulated", "trace")
+"""Kinds of agents that take readings; others publish what they ask of agents."""
+STALE_S = 15.0
+"""An agent that answers with the same window for so long has stopped measuring."""
+
+
+def fetch(agent: DocumentServer, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
+    """Read the snapshot of an agent.
+
+    Raises
+    ------
+    NoDocumentError
+        If it does not answer, or not with a snapshot; the message names the address.
+    """
+    from wattshed.agent.wire.agents import NoDocumentError  # noqa: PLC0415 - only this command asks
+
+    document = agent.ask("/api/v1/snapshot", timeout_s=timeout_s)
+    if document.get("schema") != SCHEMA:
+        raise NoDocumentError(f"{agent.address.url} is not an agent's", 200)
+    return document
+
+
+class _Books(NamedTuple):
+    time_s: float
+    joules: dict[str, dict[str, float]]  # job -> GPU -> J
+    covered_s: dict[str, float]
+
+
+@dataclass(slots=True)
+class Silence:
+    """An agent that does not answer, since when (Unix seconds) and why."""
+
+    since_s: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentView:
+    """The last snapshot, and what those before it add.
+
+    Attributes
+    ----------
+    scene : Scene
+    trends : Trends
+    job_w : dict of str to float, W
+        Power of each owner, over the last seconds; of one that is not there it is unknown.
+    throttled : dict of str to tuple of str
+        By GPU, for what reasons its clocks were lowered since the snapshot before.
+    """
+
+    scene: Scene
+    trends: Trends
+    job_w: Mapping[str, float] = field(default_factory=dict)
+    throttled: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+class AgentWatch:
+    """Follows an agent from answer to answer.
+
+    Attributes
+    ----------
+    known : AgentView or None
+        None: it has not answered yet.
+    silence : Silence or None
+        Since when there is no answer.
+    """
+
+    def __init__(self) -> None:
+        self.known: AgentView | None = None
+        self.silence: Silence | None = None
+        self._trends = Trends()
+        self._past: deque[_Books] = deque()
+        self._same_since_s: float | None = None
+
+    def take(self, document: Mapping[str, Any], now_s: float) -> AgentView:
+        """Take in an answer that came at ``now_s`` (Unix seconds), and return what is known now."""
+        shown, before = scene(document), self.known.scene if self.known is not None else None
+        if self.known is not None and before is not None and _same(shown, before):
+            self._note_standstill(shown, now_s)
+            if shown.seq and shown.meter in METERS:
+                return self.known
+        else:
+            self._same_since_s, self.silence = now_s, None
+        if before is not None and shown.started_s != before.started_s:
+            self._past.clear()  # another agent: its counters may have begun anew
+            before = None
+        job_w = self._power_of_jobs(shown)
+        self._trends.follow(shown, job_w)
+        self.known = AgentView(shown, self._trends, job_w, {} if before is None else _throttled(before, shown))
+        return self.known
+
+    def failed(self, why: str, now_s: float) -> None:
+        """Note that there was no answer."""
+        self.silence = Silence(now_s if self.silence is None else self.silence.since_s, why)
+
+    def _note_standstill(self, shown: Scene, now_s: float) -> None:
+        since_s = self._same_since_s = now_s if self._same_since_s is None else self._same_since_s
+        stands = shown.ready and shown.meter in METERS and now_s - since_s > STALE_S
+        self.silence = Silence(since_s, "it answers, but has no new readings") if stands else None
+
+    def _power_of_jobs(self, shown: Scene) -> dict[str, float]:
+        books = _Books(
+            shown.time_s,
+            {job.key: {uuid: sum(parts) for uuid, parts in job.gpus.items()} for job in shown.jobs},
+            {gpu.uuid: gpu.covered_s for gpu in shown.gpus},
+        )
+        while len(self._past) > 1 and shown.time_s - self._past[1].time_s >= SMOOTH_S:
+            self._past.popleft()
+        watts = {job.key: job.power_w for job in shown.jobs if job.power_w is not None}
+        if self._past:
+            watts |= _power(self._past[0], books)
+        self._past.append(books)
+        over = {job.key for job in shown.jobs if job.ended_s is not None}
+        return {key: value for key, value in watts.items() if key not in over}
+
+
+def _same(one: Scene, other: Scene) -> bool:
+    return (one.seq, one.started_s) == (other.seq, other.started_s)
+
+
+def _power(then: _Books, now: _Books) -> dict[str, float]:
+    """Return the power of each owner between two snapshots: on each GPU by the time that its joules cover."""
+    seconds = {
+        uuid: covered_s - then.covered_s[uuid]
+        for uuid, covered_s in now.covered_s.items()
+        if uuid in then.covered_s and covered_s > then.covered_s[uuid]
+    }
+    found: dict[str, float] = {}
+    for job, parts in now.joules.items():
+        before = then.joules.get(job, {})
+        rates = [
+            max(0.0, joules - before.get(uuid, 0.0)) / seconds[uuid]
+            for uuid, joules in parts.items()
+            if uuid in seconds
+        ]
+        if rates and (before or job.startswith("_")):
+            found[job] = sum(rates)
+    return found
+
+
+def _throttled(then: Scene, now: Scene) -> dict[str, tuple[str, ...]]:
+    """Name by GPU why its clocks were lowered between two snapshots: what its counters of such time say."""
+    before = {gpu.uuid: gpu.gauges for gpu in then.gpus}
+    found = {}
+    for gpu in now.gpus:
+        reasons = tuple(
+            name.removeprefix("throttle_").removesuffix("_s").replace("_", " ")
+            for name, seconds in gpu.gauges.items()
+            if name.startswith("throttle_") and seconds > before.get(gpu.uuid, {}).get(name, seconds)
+        )
+        if reasons:
+            found[gpu.uuid] = reasons
+    return found
