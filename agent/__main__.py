@@ -12,8 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wattshed.agent.commands.one_line import OneLineParser
 from wattshed.agent.errors import InputError
+from wattshed.agent.one_line import OneLineParser
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, MutableMapping
