@@ -115,14 +115,14 @@ def _of_cluster(record: JobRecord, cluster: str) -> JobRecord:
 def _name(values: Mapping[str, Any], key: str) -> str:
     text = values[key]
     if not isinstance(text, str) or not text or len(text) > _LONGEST or not text.isprintable():
-        raise ValueError(f"{key} is no name")
+        raise ValueError(f"{key} is not a valid name")
     return text
 
 
 def _number(values: Mapping[str, Any], key: str) -> int:
     value = values[key]
     if type(value) is not int or not 0 <= value < _MOST_JSON:
-        raise ValueError(f"{key} is no number that can be")
+        raise ValueError(f"{key} is not a valid number")
     return value
 
 

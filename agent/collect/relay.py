@@ -58,9 +58,9 @@ class RelayedQuestion:
             except NoAnswerError as error:
                 return 503, {"error": f"the collector {error}"}
             except (ValueError, RecursionError):
-                return 503, {"error": "the collector's answer is no document"}
+                return 503, {"error": "the collector's answer is not a JSON document"}
         if not isinstance(document, dict):
-            return 503, {"error": "the collector's answer is no document"}
+            return 503, {"error": "the collector's answer is not a JSON document"}
         return answer.status, document
 
     def interrupt(self) -> None:

@@ -127,20 +127,20 @@ def _read(content: bytes, group: TargetGroup, *, yaml: bool) -> Iterable[Target]
     """
     listed = _parsed(content, yaml=yaml)
     if not isinstance(listed, list):
-        raise ValueError("is no list of targets")  # noqa: TRY004 - what is wrong is the file
+        raise ValueError("is not a list of targets")  # noqa: TRY004 - what is wrong is the file
     for entry in listed:
         if not isinstance(entry, dict) or not isinstance(entry.get("targets"), list):
             raise ValueError(  # noqa: TRY004
-                'is no list of {"targets": [...], "labels": {...}}'
+                'is not a list of {"targets": [...], "labels": {...}}'
             )
         labels = entry.get("labels") or {}
         if not isinstance(labels, dict):
-            raise ValueError("has labels that are no mapping")  # noqa: TRY004
+            raise ValueError("has labels that are not a mapping")  # noqa: TRY004
         scheme = str(labels.get("__scheme__", group.scheme))
         cluster = str(labels.get("cluster", "") or group.cluster)
         for name in entry["targets"]:
             if not isinstance(name, str):
-                raise ValueError(f"has a target that is no text: {name!r}")  # noqa: TRY004
+                raise ValueError(f"has a target that is not a string: {name!r}")  # noqa: TRY004
             yield _target(name if "://" in name else f"{scheme}://{name}", group, cluster)
 
 

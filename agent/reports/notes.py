@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 EXPLAINED = {
     IDLE: "what GPUs drew at rest while no job held them",
-    UNATTRIBUTED: "what was used by somebody who cannot be named",
+    UNATTRIBUTED: "used by processes whose job is unknown",
     OTHER: "jobs beyond the number that is told apart",
 }
 INCOMPLETE = "*"

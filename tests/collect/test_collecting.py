@@ -217,9 +217,9 @@ def test_a_history_of_another_host_is_refused(site, new_place):
     ("change", "why"),
     [
         ({"schema": "wattshed.parts/2"}, "speaks wattshed.parts/2, and this program wattshed.parts/1"),
-        ({"store": ""}, "store is no name"),
-        ({"host": 7}, "host is no name"),
-        ({"next": "3"}, "next is no number"),
+        ({"store": ""}, "store is not a valid name"),
+        ({"host": 7}, "host is not a valid name"),
+        ({"next": "3"}, "next is not a valid number"),
         ({"next": 1}, "its parts are not in order"),
         ({"parts": None}, "cannot be"),
         ({"jobs": [{"key": "x"}]}, "is not a job"),

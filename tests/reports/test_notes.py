@@ -140,7 +140,7 @@ def test_rows_that_are_nobodys_are_explained_or_said_to_be_shared():
     other = "_other: jobs beyond the number that is told apart."
     assert notes(rows)[1:] == [
         "_idle: what GPUs drew at rest while no job held them.",
-        "_unattributed: what was used by somebody who cannot be named.", other,
+        "_unattributed: used by processes whose job is unknown.", other,
     ]  # fmt: skip
     assert notes(rows, spread=True)[1:] == [
         other, "1.5000 kWh of _idle and _unattributed are shared among the rows in proportion to their energy.",

@@ -23,7 +23,7 @@ SESSION = b"nvidia_gpu_exporter GPU capture\n$ nvidia-smi\n| a table |\n$ nvidia
 TRACES = {
     "Feather": (b"ARROW1\0\0", None, "it is an Arrow file", 0),
     "empty": (b"", None, "it is empty", 0),
-    "prose": (b"Two sentences. Of no use.\n", None, "it is not a trace in a known format", 0),
+    "prose": (b"Two sentences. Of no use.\n", None, "unrecognised trace format", 0),
     "other XML": (b'<?xml version="1.0"?>\n<html/>\n', None, "it is XML, but not of nvidia-smi", 0),
     "other JSON": (b'\n{"a": 1}\n', None, "it is JSON, but not a query_range answer", 1),
     "a table of unclear columns": (b"a,b\n1,2\n3,4\n", None, r"columns are not clear.*\(it has: a, b\)", 1),

@@ -108,7 +108,7 @@ def format_of_text(head: str, *, told: bool, path: str) -> str:
         raise InputError(
             f"it is a table whose columns are not clear; say --columns time=...,power=... (it has: {shown})", path, 1
         )
-    raise InputError("it is not a trace in a known format (see docs/replay.md for the formats)", path)
+    raise InputError("unrecognised trace format (docs/replay.md lists the formats)", path)
 
 
 def _stamped(samples: list[str]) -> bool:

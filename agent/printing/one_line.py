@@ -31,14 +31,15 @@ class OneLineParser(argparse.ArgumentParser):
         """Add the command, the flag or the value that was probably meant; a list of all commands is for --help."""
         from difflib import get_close_matches
 
-        if found := re.match(r"argument (COMMAND|WORD): invalid choice: '(.*?)'", message):
-            message, given = f"unknown command '{found[2]}'", found[2]
-        elif found := re.match(r"argument .*invalid choice: '(.*?)'|unrecognized arguments: (-[^\s=]+)", message):
-            given = found[1] or found[2]
+        choice = re.match(r"argument (.*): invalid choice: '(.*?)' \(choose from (.*)\)", message)
+        if choice:
+            given, names = choice[2], re.findall(r"[\w.-]+", choice[3])
+            if choice[1] in {"COMMAND", "WORD"}:
+                message = f"unknown command '{given}'"
+        elif flag := re.match(r"unrecognized arguments: (--?[^\s=]+)", message):
+            given, names = flag[1], [*self._option_string_actions]
         else:
             return message
-        flag = given.startswith("-")
-        offered = (action.option_strings if flag else action.choices or () for action in self._actions)
-        names = [str(name).removeprefix("--") for some in offered for name in some]
-        close = get_close_matches(given.strip("-"), names, 1)
-        return f"{message}; did you mean {'--' if flag else ''}{close[0]}?" if close else message
+        dashes = "" if choice else "--"
+        close = get_close_matches(given.strip("-"), [name.removeprefix("--") for name in names], 1)
+        return f"{message}; did you mean {dashes}{close[0]}?" if close else message
