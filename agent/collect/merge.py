@@ -95,10 +95,10 @@ def read_page(document: Mapping[str, Any], cluster: str = "") -> PartsPage:
         records = [record_of_plain(one) for one in document["jobs"]]
         models = {_name({"gpu": gpu}, "gpu"): str(model)[:_LONGEST] for gpu, model in document["models"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise RefusedPageError(f"gave a page that cannot be: {error}") from None
+        raise RefusedPageError(f"gave an invalid page: {error}") from None
     numbers = [part.seq for part in parts]
     if any(b <= a for a, b in itertools.pairwise(numbers)) or (numbers and numbers[-1] >= next_seq):
-        raise RefusedPageError("gave a page that cannot be: its parts are not in order")
+        raise RefusedPageError("gave an invalid page: its parts are not in order")
     jobs = {(one.key, one.run_us): _of_cluster(one, cluster) for one in records}
     named = cluster or str(document.get("cluster", ""))[:_LONGEST]
     return PartsPage(store_id, host, named, stores, now_us, first_seq, next_seq, parts, jobs, models)

@@ -104,7 +104,7 @@ def _missing(total: Mapping[str, Any], key: str, what: str, where: str) -> list[
         return []
     lost = kwh(total[key])
     energy = f"{lost:,.{places_for(lost)}f} kWh ({_share(total[key], total)})"
-    return [f"{INCOMPLETE} {energy} were used when the {what} is unknown: they are in no {where}."]
+    return [f"{INCOMPLETE} {energy} were used when the {what} is unknown, and are not in the {where}."]
 
 
 def _share(part: str, total: Mapping[str, Any]) -> str:

@@ -221,9 +221,9 @@ def test_a_history_of_another_host_is_refused(site, new_place):
         ({"host": 7}, "host is not a valid name"),
         ({"next": "3"}, "next is not a valid number"),
         ({"next": 1}, "its parts are not in order"),
-        ({"parts": None}, "cannot be"),
+        ({"parts": None}, "invalid page"),
         ({"jobs": [{"key": "x"}]}, "is not a job"),
-        ({"models": []}, "cannot be"),
+        ({"models": []}, "invalid page"),
     ],
 )
 def test_a_page_that_cannot_be_is_refused(site, change, why):

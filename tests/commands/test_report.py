@@ -91,7 +91,7 @@ def test_every_hour_at_its_price_and_a_day_without_one_told(say):
     }  # fmt: skip
     assert (document["schema"], document["currency"], document["step_s"]) == ("wattshed.report/1", "EUR", 3600)
     assert document["total"]["cost"] == "1.3"
-    assert "* 3.0000 kWh (30 %) were used when the price is unknown: they are in no cost." in document["notes"]
+    assert "* 3.0000 kWh (30 %) were used when the price is unknown, and are not in the cost." in document["notes"]
     text = say("--by user --price prices.csv --currency EUR")
     assert "0.90 " in text
     assert "1.30*" in text

@@ -88,7 +88,7 @@ def test_a_note_says_what_was_unknown_and_which_figure_lacks_it(name, quantity, 
     document = priced(report([row("ada", 4 * KWH_J)], steps, HOUR_S), Tariffs(**{name: tariff}))
     (note,) = (note for note in notes_of(document) if note.startswith(INCOMPLETE))
     assert note.removeprefix(INCOMPLETE).strip() == (
-        f"1.0000 kWh (25 %) were used when the {what} is unknown: they are in no {where}."
+        f"1.0000 kWh (25 %) were used when the {what} is unknown, and are not in the {where}."
     )
 
 
