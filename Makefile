@@ -12,8 +12,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST)
 
+# Python compiles what is imported, when it is imported: all that is installed would take longer than installing it.
 run: $(VENV)/.run            ## set up, then run the daemon, simulated without a driver (flags: make run ARGS="--for 20")
-	$(BIN)/wattshed run --meter auto $(ARGS)
+	@$(BIN)/wattshed run --meter auto $(ARGS)
 
 test: $(VENV)/.test $(VENV)/.peers lint            ## set up, compile the kernels once, then the whole test suite
 	$(BIN)/wattshed warm
@@ -25,7 +26,7 @@ lint: $(VENV)/.test            ## ruff, mypy --strict, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-docs: $(VENV)/.test            ## regenerate references, dashboards, golden pages and the chart's version
+docs: $(VENV)/.test            ## regenerate references, dashboards, golden pages, what tutorials show, and the chart's version
 	$(BIN)/wattshed config --markdown > docs/configuration.md
 	$(BIN)/python -m wattshed.exporters.formats.reference > docs/metrics.md
 	$(BIN)/python -m tests.fleet.write_docs
@@ -35,6 +36,7 @@ docs: $(VENV)/.test            ## regenerate references, dashboards, golden page
 	$(BIN)/python deploy/grafana/generate.py
 	sed -i 's/^\(version\|appVersion\): .*/\1: $(VERSION)/' deploy/kubernetes/wattshed/Chart.yaml
 	$(BIN)/python -m tests.command_reference
+	$(BIN)/python -m tests.tutorials
 
 pictures: $(VENV)/.test            ## take the pictures of docs/images anew, from a simulated node and fleet (a minute; needs chromium)
 	$(BIN)/python -m tests.pictures.make $(ARGS)
@@ -51,7 +53,7 @@ peers: $(VENV)/.test $(VENV)/.peers            ## measure with wattshed and its 
 site: $(VENV)/.test            ## the documentation as a site, in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file deploy/docs/mkdocs.yml
 
-packages: $(VENV)/.test            ## wheels, sdist, deb, rpm, Helm chart and their SHA256SUMS into dist/
+packages: $(VENV)/.test            ## source archive, wheels, deb, rpm, Helm chart and their SHA256SUMS, into dist/
 	rm -rf dist
 	$(BIN)/python -m deploy.packages.build --out dist
 
@@ -71,12 +73,15 @@ clean:            ## remove what the other commands made
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+	@echo "making an environment of its own in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.run: requirements/run.lock pyproject.toml | $(VENV)/bin/python
-	test -e $(VENV)/.test || $(BIN)/pip install --quiet --require-hashes -r requirements/run.lock
-	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
-	touch $@
+	@test -e $(VENV)/.test || { \
+		echo "installing $$(grep -c == requirements/run.lock) locked packages into $(VENV): 135 MB to download, once"; \
+		$(BIN)/pip install --quiet --no-compile --require-hashes -r requirements/run.lock; }
+	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
 
 $(VENV)/.test: requirements/test.lock pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --require-hashes -r requirements/test.lock

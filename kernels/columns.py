@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from wattshed.kernels.entry import i32, i64, kernel, written
-from wattshed.kernels.jit import jit
+from wattshed.kernels.jit import jit, loop_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -149,9 +149,16 @@ def first_at(time_us, lo, hi, edge_us, guess):
     return low
 
 
-@kernel(i32[:], written(i64[:]), written(i64[:]), written(i64[:]))
-def _deal(owner, offsets, place, order):
-    """Fill ``offsets`` and ``order`` by counting; ``place`` is room for one number an owner."""
+def _count(owner, offsets, place, order):
+    """Do what `_deal` does."""
+    offsets[1:] += np.bincount(owner, minlength=len(place))
+    np.cumsum(offsets, out=offsets)
+    place[:] = offsets[1:]
+    order[:] = np.argsort(owner, kind="stable")
+
+
+@loop_of(_count)
+def _count_by_rows(owner, offsets, place, order):
     for i in range(len(owner)):
         offsets[owner[i] + 1] += 1
     for g in range(1, len(offsets)):
@@ -161,6 +168,12 @@ def _deal(owner, offsets, place, order):
     for i in range(len(owner)):
         order[place[owner[i]]] = i
         place[owner[i]] += 1
+
+
+@kernel(i32[:], written(i64[:]), written(i64[:]), written(i64[:]))
+def _deal(owner, offsets, place, order):
+    """Fill ``offsets`` and ``order`` by counting; ``place`` is room for one number an owner."""
+    _count(owner, offsets, place, order)
 
 
 def dealt(owner: NDArray[np.int32], count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

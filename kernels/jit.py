@@ -23,7 +23,7 @@ COMPILER_OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False}
 without numba's memory and its counts of references, which cost a small kernel more than its work (numba issues 2345 and
 2350)."""
 
-_helpers: list[Callable[..., Any]] = []
+_helpers: list[tuple[Callable[..., Any], Callable[..., Any]]] = []  # what is called, and what is compiled for it
 _twins: list[Any] = []  # numba holds them weakly
 _apart: list[Callable[[], None]] = []
 
@@ -36,10 +36,25 @@ def jit(helper: F) -> F:
     callable
         The function itself.
     """
-    _helpers.append(helper)
+    _helpers.append((helper, helper))
     if _twins:
         link()
     return helper
+
+
+def loop_of(helper: Callable[..., Any]) -> Callable[[F], F]:
+    """Mark the loop that is compiled for a helper which plain Python has in numpy's vectors.
+
+    Both give the same: plain Python takes a microsecond a step, which is too much where each reading takes several.
+    """
+
+    def mark(loop: F) -> F:
+        _helpers.append((helper, loop))
+        if _twins:
+            link()
+        return loop
+
+    return mark
 
 
 def written_apart(compile_it: Callable[[], None]) -> Callable[[F], F]:
@@ -57,9 +72,9 @@ def link() -> None:
     import numba  # only where something is compiled
     from numba.core import types
 
-    for helper in _helpers[len(_twins) :]:
+    for helper, loop in _helpers[len(_twins) :]:
         # Nobody calls a twin from Python or C: wrappers for that would be half of what is compiled.
-        twin = numba.njit(helper, no_cpython_wrapper=True, no_cfunc_wrapper=True, **COMPILER_OPTIONS)
+        twin = numba.njit(loop, no_cpython_wrapper=True, no_cfunc_wrapper=True, **COMPILER_OPTIONS)
         _twins.append(twin)
         made: Any = helper
         made._numba_type_ = types.Dispatcher(twin)

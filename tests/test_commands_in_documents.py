@@ -130,7 +130,10 @@ def pip(words):
 
 def python(words):
     if words and words[0] == "-m":
-        assert words[1] in {"venv", "pip", "wattshed"} or (ROOT / (words[1].replace(".", "/") + ".py")).is_file(), words
+        assert (
+            words[1] in {"venv", "pip", "pytest", "http.server", "wattshed"}
+            or (ROOT / (words[1].replace(".", "/") + ".py")).is_file()
+        ), words
     elif words and words[0] != "-c":
         assert (ROOT / words[0]).is_file(), words
 

@@ -62,7 +62,7 @@ def test_the_top_level_is_the_house():
 
 
 # The whole agent; other meters; real queries; any bytes; what judges the tests; a real GPU; what is seen.
-ACROSS = {"laws", "peers", "promql", "fuzz", "mutants", "gpu", "pictures"}
+ACROSS = {"laws", "peers", "boards", "promql", "fuzz", "mutants", "gpu", "pictures"}
 
 
 def test_tests_follow_the_rooms():

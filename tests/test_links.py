@@ -23,6 +23,14 @@ def test_links_lead_somewhere(page):
     assert dead == []
 
 
+def test_every_page_can_be_found_from_the_index():
+    index = ROOT / "docs/index.md"
+    linked = {(index.parent / path).resolve() for path, _ in links(index) if path}
+    pages = {*ROOT.glob("docs/*.md"), *ROOT.glob("docs/tutorials/*.md")} - {index}
+    assert len(pages) > 25
+    assert sorted(page.name for page in pages - linked) == []
+
+
 DOCUMENT = re.compile(r"(?<![\w/.-])(docs/[\w./-]*\w|deploy/[\w./-]+\.md|(?:README|CONTRIBUTING|SECURITY)\.md)")
 OTHERS = {"docs/systemd.md", "docs/web-configuration.md", "docs/x.md"}  # of runc, of Prometheus, an example
 TEXTS = (".py", ".service", ".conf", ".yml", ".yaml", ".toml", ".sh", ".txt", ".tpl", ".js", ".html", "")

@@ -71,6 +71,7 @@ def test_every_link_of_the_package_leads_to_a_file_and_none_is_forgotten():
         assert (face / room).resolve() == ROOT / room
     for folder in ("grafana", "prometheus"):
         ours = {path.name for path in (ROOT / "deploy" / folder).iterdir() if path.suffix in {".json", ".yml"}}
+        ours |= {"importing.md"} if folder == "grafana" else set()
         links = {path.name: path.resolve() for path in (face / "deploy" / folder).iterdir() if path.is_symlink()}
         assert links == {name: ROOT / "deploy" / folder / name for name in ours}
 

@@ -53,7 +53,7 @@ def test_nothing_else_says_it():
 
 def test_packages_take_it_from_the_wheel():
     packed = yaml.safe_load((ROOT / "deploy/packages/nfpm.yaml").read_text(encoding="utf-8"))
-    assert packed["version"] == "${WATTSHED_PACKAGE_VERSION}"
+    assert packed["version"] == "${version}"
 
 
 def test_the_changelog_begins_with_what_is_unreleased_and_ends_with_this_version():

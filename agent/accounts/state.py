@@ -3,8 +3,8 @@
 It is saved before its numbers are published, so that no published counter ever goes backwards, whenever the agent is
 killed: written whole at times, and what changes between them is appended to a journal (`journal.py`, `changes.py`).
 What cannot be trusted is set aside as ``*.corrupt``, and the agent starts from the one before, or from zero; it never
-refuses to. What a newer agent wrote is kept whole for that one, in a folder that says so, and this one starts from zero:
-counters that begin again are a reset to whoever reads them, those that continue from before the upgrade would not be.
+refuses to. What a newer agent wrote is kept whole for that one, in a folder that says so, and this one starts from
+zero: counters that begin again are a small reset to whoever reads them, those of before the upgrade a large one.
 """
 
 from __future__ import annotations

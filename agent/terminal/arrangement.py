@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from wattshed.agent.terminal.drawing import TextLine, TextPiece, pad
+from wattshed.agent.terminal.drawing import TextLine, TextPiece, pad, shorten
 from wattshed.agent.terminal.fitting import wrapped
 from wattshed.agent.terminal.gpus import gpu_table, grid
 from wattshed.agent.terminal.head import alerts, first_line, total_chart, total_lines
@@ -119,26 +119,28 @@ def arrange(
     """Arrange a screen of ``width`` x ``height`` cells, of which the last line is for keys."""
     known = follow.known
     shown = known.scene if known is not None else None
-    head = [first_line(shown, width, _right(shown, choices, width)), *alerts(follow, width, now_s)]
+    head = [first_line(shown, width - 1, _right(shown, choices, width)), *alerts(follow, width, now_s)]
     if choices.page == (HELP, ""):
-        return Arrangement(tuple(head[:1]), Panel(), Panel(), tuple(help_page(width)))
+        return Arrangement(tuple(head[:1]), Panel(), Panel(), tuple(help_page(width - 1)))
     if known is None or shown is None or shown.meter in NOT_NODES:
         body = (
-            [TextLine(), *wrapped("waiting for the first answer", width)] if shown is None else elsewhere(shown, width)
+            [TextLine(), *wrapped("waiting for the first answer", width)]
+            if shown is None
+            else elsewhere(shown, width - 1)
         )
         return Arrangement(tuple(head), Panel(), Panel(), tuple(body))
     head += total_lines(known, width, choices.span_s)[: 1 if height < LOW else 2]
-    page = _page(known, choices, command, width)
+    page = _page(known, choices, command, width - 1)
     if page is not None:
         return Arrangement(tuple(head), Panel(), Panel(), tuple(page))
     jobs = arranged(shown, known.job_w, choices.sort, reverse=choices.reverse, needle=choices.needle)
     left = height - len(head) - 1
     gpus = _gpus(known, choices, width, left, len(jobs))
     left -= gpus.height + len(gpus.titles)
-    if height >= CHARTED:
+    if height >= CHARTED:  # in place of the line of blocks
         tall = min(9, max(0, left - 1 - min(len(jobs), 12)))
         drawn = total_chart(known, width, tall, choices.span_s) if tall > 2 else []
-        head[-1:] = [*drawn, head[-1]] if drawn else head[-1:]
+        head[-1:] = [total_lines(known, width, None)[1], *drawn] if drawn else head[-1:]
         left -= len(drawn)
     return Arrangement(tuple(head), gpus, _jobs(known, jobs, choices, width, left), None, _note(choices))
 
@@ -167,19 +169,19 @@ def _gpus(known: AgentView, choices: Choices, width: int, room: int, jobs: int) 
     compact = len(gpus) > most if choices.compact is None else choices.compact
     chosen = choices.chosen.get(GPUS, gpus[0].uuid) if choices.active == GPUS else ""
     keys = tuple(gpu.uuid for gpu in gpus)
-    lines, across = grid(known, width) if compact else ([], 1)
+    lines, across = grid(known, width - 1) if compact else ([], 1)
     if across > 1:
         at = keys.index(chosen) % len(lines) if chosen in keys else -1
         title = f"GPUS {len(gpus)}: watts, % of limit, temperature"
-        titles = (TextLine((TextPiece(pad(title, width)),), "head"),)
+        titles = (TextLine((TextPiece(pad(shorten(title, width), width)),), "head"),)
         return Panel(titles, lines.__getitem__, len(lines), max(1, min(len(lines), most)), keys, across, at)
-    table = gpu_table(known, width, choices.span_s)
+    table = gpu_table(known, width - (len(gpus) > most), choices.span_s)
     at = keys.index(chosen) if chosen in keys else -1
     return Panel((table.titles(),), table.line, len(gpus), max(1, min(len(gpus), most)), keys, 1, at)
 
 
 def _jobs(known: AgentView, jobs: Sequence[ShownJob], choices: Choices, width: int, room: int) -> Panel:
-    table = job_table(jobs, known, width, choices.span_s)
+    table = job_table(jobs, known, width - (len(jobs) > max(1, room - 1)), choices.span_s)
     keys = tuple(job.key for job in jobs)
     chosen = choices.chosen.get(JOBS, keys[0] if keys else "") if choices.active == JOBS else ""
     at = keys.index(chosen) if chosen in keys else -1

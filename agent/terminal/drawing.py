@@ -16,7 +16,7 @@ ELLIPSIS = "…"
 
 
 class TextPiece(NamedTuple):
-    """Text of one role: "" (plain), "dim", "bold", "good", "warn", "hot", "power", "memory", "job", "key" or "bar"."""
+    """Text of one role: "" (plain), "dim", "bold", "good", "warn", "hot", "power", "job", "key", "bar" or "track"."""
 
     text: str
     role: str = ""
@@ -68,7 +68,7 @@ def bar(share: float | None, width: int, role: str = "bar") -> tuple[TextPiece, 
     eighths = round(8 * width * min(max(share, 0.0), 1.0))
     full, rest = divmod(eighths, 8)
     drawn = "█" * full + (EIGHTHS[rest] if rest else "")
-    return (TextPiece(drawn, role or "bar"), TextPiece("░" * (width - len(drawn)), "dim"))
+    return (TextPiece(drawn, role or "bar"), TextPiece(" " * (width - len(drawn)), "track"))
 
 
 def spark(cells: Sequence[float | None], top: float | None = None) -> str:

@@ -205,4 +205,4 @@ def wrapped(text: str, width: int, role: str = "") -> list[TextLine]:
                 joined = part
             current = joined
     lines.append(current)
-    return [TextLine((TextPiece(pad(line, width)),), role) for line in lines]
+    return [TextLine((TextPiece(pad(line, width) if role else line),), role) for line in lines]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
@@ -30,14 +31,14 @@ COLUMNS = (
     TopColumn("MEMORY GiB", 6, least=9),
     TopColumn("TEMP", 7, least=5),
     TopColumn("kWh", 8, least=5),
-    TopColumn("DATA", 2, "text", least=8, most=34),
-    TopColumn("JOBS", 9, "text", least=8, most=30),
+    TopColumn("DATA", 2, "text", least=10, most=40),
+    TopColumn("JOBS", 9, "id", least=12, most=30),
     TopColumn("LIMIT W", 11),
     TopColumn("PEAK W", 12, least=5),
     TopColumn("SM MHz", 13, least=4),
     TopColumn("MEM TEMP", 15, least=5),
     TopColumn("MEM MHz", 16, least=4),
-    TopColumn("{span}", 10, "graph", least=10, most=60),
+    TopColumn("{span}", 10, "graph", least=15, most=60),
     TopColumn("MODEL", 17, "text", least=10, most=40),
 )
 
@@ -98,15 +99,14 @@ def who_is_on(shown: Scene) -> dict[str, list[str]]:
 def gpu_table(known: AgentView, width: int | None, span_s: float) -> FittedTable:
     """Lay the GPUs out, a row each."""
     who = who_is_on(known.scene)
-    span = f"LAST {span_s / 60:.0f} MIN"
-    columns = [
-        column if column.title != "{span}" else TopColumn(span, column.rank, "graph", 10, 60) for column in COLUMNS
-    ]
+    titles = {"{span}": f"{span_s / 60:.0f} MIN"}
+    columns = [replace(column, title=titles.get(column.title, column.title)) for column in COLUMNS]
     return FittedTable(columns, [_row(gpu, known, who, span_s) for gpu in known.scene.gpus], width)
 
 
 def _row(gpu: ShownGpu, known: AgentView, who: Mapping[str, Sequence[str]], span_s: float) -> list[Cell]:
     share, now_s = share_of_limit(gpu), known.scene.time_s
+    mixed = any(one.model != gpu.model for one in known.scene.gpus)
     role = _limit_role(share)
     top = gpu.limit_w
 
@@ -131,7 +131,7 @@ def _row(gpu: ShownGpu, known: AgentView, who: Mapping[str, Sequence[str]], span
         temperature(gpu.gauge("memory_temperature_c"), MEMORY_WARM_C, MEMORY_HOT_C),
         Cell(whole(gpu.gauge("mem_clock_mhz"))),
         Cell(trend),
-        Cell(gpu.model, "dim"),
+        Cell(gpu.model if mixed else "", "dim"),
     ]
 
 

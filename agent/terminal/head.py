@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from wattshed.agent.terminal.drawing import TextLine, TextPiece, bar, chart, pad, spark
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from wattshed.agent.terminal.following import AgentView, AgentWatch
 
 SIMULATED = "SIMULATED DATA"
+_LABEL = 8  # cells for numbers beside the chart, or more where they take them
 _KINDS = {"collector": "collector", "fleet": "fleet estimate", "trace": "recording"}
 
 
@@ -81,8 +83,8 @@ def first_line(shown: Scene | None, width: int, right: str) -> TextLine:
     return strip(parts, width, "title")
 
 
-def total_lines(known: AgentView, width: int, span_s: float) -> list[TextLine]:
-    """Write the power of the node, its share of the limits, its energy, and whose it is."""
+def total_lines(known: AgentView, width: int, span_s: float | None) -> list[TextLine]:
+    """Write the power of the node, its share of the limits, its energy, and whose it is; the last of it, if asked."""
     shown = known.scene
     power, unknown = total_w(shown)
     of, limit = limits_w(shown)
@@ -108,24 +110,27 @@ def total_lines(known: AgentView, width: int, span_s: float) -> list[TextLine]:
         _number(f"{running} {'job' if running == 1 else 'jobs'} {watts(owners['jobs'])}", 0),
         _number(f"idle {watts(owners['idle'])}", 1),
         _number(f"unattributed {watts(owners['unattributed'])}", 2),
-        (
-            TopColumn("", 4, "graph", least=10, most=10_000),
-            Cell(lambda cells: (TextPiece(spark(known.trends.cells(TOTAL, cells, shown.time_s, span_s)), "power"),)),
-        ),
-        _number(f"last {span_s / 60:.0f} min", 5, "dim"),
     ]
+    if span_s is not None:
+        stretch = span_s
+
+        def trend(cells: int) -> tuple[TextPiece, ...]:
+            return (TextPiece(spark(known.trends.cells(TOTAL, cells, shown.time_s, stretch)), "power"),)
+
+        second.append((TopColumn("", 4, "graph", least=10, most=10_000), Cell(trend)))
+        second.append(_number(f"last {span_s / 60:.0f} min", 5, "dim"))
     return [strip(first, width), strip(second, width)]
 
 
 def total_chart(known: AgentView, width: int, height: int, span_s: float) -> list[TextLine]:
     """Draw the power of the node over the last minutes, with what its ends stand for."""
-    label = 8
-    cells = known.trends.cells(TOTAL, max(1, width - label - 1), known.scene.time_s, span_s)
-    values = [value for value in cells if value is not None]
+    now_s = known.scene.time_s
+    values = [value for value in known.trends.cells(TOTAL, width, now_s, span_s) if value is not None]
     if not values:
         return []
     top = _round_up(max(values))
-    drawn = chart(cells, height, top)
+    label = max(_LABEL, len(watts(top)), len(watts(top / 2)))
+    drawn = chart(known.trends.cells(TOTAL, max(1, width - label - 1), now_s, span_s), height, top)
     names = {0: watts(top), height - 1: "0 W", **({height // 2: watts(top / 2)} if height % 2 else {})}
     return [
         TextLine(
@@ -141,9 +146,7 @@ def total_chart(known: AgentView, width: int, height: int, span_s: float) -> lis
 
 def _round_up(value: float) -> float:
     """Return the next 1, 1.5, 2, 3, 4, 5, 6 or 8 times a power of ten."""
-    size = 1.0
-    while size * 10 <= value:
-        size *= 10
+    size = 10.0 ** math.floor(math.log10(value)) if 1 <= value < math.inf else 1.0
     return next((step * size for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if value <= step * size), value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from wattshed.agent.terminal.drawing import TextPiece, bar, spark
@@ -10,17 +11,17 @@ from wattshed.agent.terminal.fitting import Cell, FittedTable, TopColumn
 from wattshed.agent.terminal.numbers import DASH, elapsed, kwh, percent, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from wattshed.agent.terminal.facts import Scene, ShownJob
     from wattshed.agent.terminal.following import AgentView
 
 COLUMNS = (
-    TopColumn("JOB", 0, "id", least=8, most=28),
+    TopColumn("{jobs}", 0, "id", least=12, most=28),
     TopColumn("WATTS", 1, least=5, key="power"),
     TopColumn("kWh", 2, least=5, key="energy"),
-    TopColumn("USER", 4, "text", least=5, most=16, key="user"),
-    TopColumn("NAME", 3, "text", least=8, most=40, key="name"),
+    TopColumn("USER", 4, "text", least=8, most=16, key="user"),
+    TopColumn("NAME", 3, "text", least=14, most=40, key="name"),
     TopColumn("GPUS", 5, least=4, key="gpus"),
     TopColumn("TIME", 6, least=7, key="time"),
     TopColumn("OF NODE", 8, "graph", least=8, most=24),
@@ -30,7 +31,7 @@ COLUMNS = (
     TopColumn("HELD IDLE", 12),
     TopColumn("GPU TIME", 13),
     TopColumn("ACCOUNT", 14, "text", least=7, most=16),
-    TopColumn("{span}", 7, "graph", least=8, most=48),
+    TopColumn("{span}", 7, "graph", least=12, most=48),
 )
 
 SORTS: dict[str, str] = {
@@ -108,14 +109,16 @@ def arranged(shown: Scene, job_w: Mapping[str, float], sort: str, *, reverse: bo
     return [*known, *unknown, *sorted((job for job in passed if not job.is_job), key=lambda job: order.index(job.key))]
 
 
-def job_table(jobs: Iterable[ShownJob], known: AgentView, width: int | None, span_s: float) -> FittedTable:
+def job_table(jobs: Sequence[ShownJob], known: AgentView, width: int | None, span_s: float) -> FittedTable:
     """Lay jobs out, a row each."""
     total_w = sum(gpu.power_w for gpu in known.scene.gpus if gpu.power_w is not None)
     numbers = {gpu.uuid: gpu.index for gpu in known.scene.gpus}
-    span = f"LAST {span_s / 60:.0f} MIN"
-    columns = [
-        column if column.title != "{span}" else TopColumn(span, column.rank, "graph", 8, 48) for column in COLUMNS
-    ]
+    count, listed = sum(job.is_job for job in known.scene.jobs), sum(job.is_job for job in jobs)
+    titles = {
+        "{span}": f"{span_s / 60:.0f} MIN",
+        "{jobs}": f"JOBS {count}" if listed == count else f"JOBS {listed}/{count}",
+    }
+    columns = [replace(column, title=titles.get(column.title, column.title)) for column in COLUMNS]
     return FittedTable(columns, [_row(job, known, numbers, total_w, span_s) for job in jobs], width)
 
 

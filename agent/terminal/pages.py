@@ -151,7 +151,7 @@ def gpu_page(
         ("readings rejected", rejected),
         ("power against counter", DASH if disagreement is None else f"{disagreement:+.1%}"),
         ("last XID", whole(gpu.last_xid) if gpu.last_xid else ""),
-        *((name.replace("_", " "), plain(value)) for name, value in sorted(gpu.gauges.items())),
+        *(_gauge(name, value) for name, value in sorted(gpu.gauges.items()) if not name.startswith("fb_")),
     ]
     lines = [_title(f"GPU {gpu.index}", width), *_facts(facts, width), *_chart(known, gpu.uuid, width, span_s)]
     names = who_is_on(shown).get(gpu.uuid, [])
@@ -163,6 +163,16 @@ def gpu_page(
         lines += _table(f"MIG instances ({len(rows)})", columns, rows, width)
     here = [one for job in shown.jobs for one in job.processes if one.gpu_uuid == gpu.uuid]
     return lines + _processes(here, {gpu.uuid: gpu}, shown, command, width)
+
+
+_UNITS = {"c": " °C", "mhz": " MHz", "mib": " MiB", "w": " W", "s": " s", "util": "%", "active": "", "occupancy": ""}
+
+
+def _gauge(name: str, value: float) -> Fact:
+    """Write a gauge; the unit is the last part of its name."""
+    stem, _, unit = name.rpartition("_")
+    title = name if unit in {"util", "active", "occupancy"} or unit not in _UNITS else stem
+    return title.replace("_", " "), (f"{value:.0f}" if value == round(value) else plain(value)) + _UNITS.get(unit, "")
 
 
 _SOURCES = {"counter": "energy counter", "power": "power readings", "none": "nothing: no reading"}
@@ -209,15 +219,15 @@ def _facts(facts: Iterable[Fact], width: int) -> list[TextLine]:
     """Write names and values, in as many columns as there is room for; long values are wrapped under themselves."""
     told = [(name, value) for name, value in facts if value]
     label = min(max((len(name) for name, _ in told), default=0), max(8, width // 2 - 2), 24)
-    across = 2 if width >= 110 else 1
+    across = 2 if width >= 90 else 1
     each = (width - 3 * (across - 1)) // across
     blocks = []
     for name, value in told:
         names, values = wrapped(name, label), wrapped(value, max(1, each - label - 2))
         height = max(len(names), len(values))
         for i in range(height):
-            left = names[i].text if i < len(names) else " " * label
-            right = values[i].text if i < len(values) else " " * (each - label - 2)
+            left = pad(names[i].text if i < len(names) else "", label)
+            right = pad(values[i].text if i < len(values) else "", each - label - 2)
             blocks.append((TextPiece(left, "dim"), TextPiece("  "), TextPiece(right)))
     down = -(-len(blocks) // across)
     rows = [blocks[row::down] for row in range(down)]

@@ -36,6 +36,7 @@ def _theme(name: str, palette: Palette, *, dark: bool) -> Theme:
     return Theme(
         name,
         primary=palette.styles["key"].color.get_truecolor().hex,  # type: ignore[union-attr]
+        secondary=palette.styles["dim"].color.get_truecolor().hex,  # type: ignore[union-attr]
         foreground=palette.foreground,
         background=palette.background,
         surface=palette.background,
@@ -65,7 +66,9 @@ class Top(App[None]):  # type: ignore[misc] # textual is an extra, mypy does not
     CSS = """
     Screen { layout: vertical; overflow: hidden hidden; }
     Standing { width: 100%; }
-    Scrolling { width: 100%; overflow-x: hidden; overflow-y: auto; scrollbar-size-vertical: 1; }
+    Scrolling { width: 100%; overflow-x: hidden; overflow-y: auto; scrollbar-size-vertical: 1;
+        scrollbar-background: $panel; scrollbar-background-hover: $panel; scrollbar-background-active: $panel;
+        scrollbar-color: $secondary; scrollbar-color-hover: $primary; scrollbar-color-active: $primary; }
     #filter { height: 1; border: none; padding: 0 1; display: none; }
     """
     BINDINGS: ClassVar[list[Any]] = [

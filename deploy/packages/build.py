@@ -19,10 +19,11 @@ import sys
 import tarfile
 import tempfile
 from pathlib import Path
+from string import Template
 
 import yaml
 
-from deploy.packages.staging import PIP, PYTHON, ROOT, put_into, stage
+from deploy.packages.staging import GLIBC, PIP, PYTHON, ROOT, put_into, stage
 
 HERE = ROOT / "deploy/packages"
 CHART = ROOT / "deploy/kubernetes/wattshed"
@@ -126,23 +127,21 @@ def pack(kind: str, tree: Path, out: Path, number: str) -> Path:
     machine = DEBIAN_NAMES[platform.machine()]
     names = {"deb": f"wattshed_{number}_{machine}.deb", "rpm": f"wattshed-{number}-1.{platform.machine()}.rpm"}
     target = out / names[kind]
-    environ = os.environ | {
-        "WATTSHED_PACKAGE_VERSION": number,
-        "WATTSHED_PACKAGE_ARCH": machine,
-        "WATTSHED_PACKAGE_PYTHON": PYTHON,
-        "WATTSHED_PACKAGE_TREE": str(tree),
-        "SOURCE_DATE_EPOCH": os.environ.get("SOURCE_DATE_EPOCH", "1700000000"),
-    }
+    values = {"arch": machine, "python": PYTHON, "tree": tree, "version": number, "glibc": f"2.{GLIBC}"}
+    values["distribution"] = platform.freedesktop_os_release().get("PRETTY_NAME", "Linux")
     nfpm = shutil.which("nfpm", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     if nfpm is None:
         raise SystemExit("nfpm is not installed; run `make packages`, which installs it")
-    subprocess.run(
-        [nfpm, "package", "--packager", kind, "--config", str(HERE / "nfpm.yaml"), "--target", str(target)],
-        cwd=HERE,
-        env=environ,
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as config:
+        config.write(Template((HERE / "nfpm.yaml").read_text()).substitute(values))
+        config.flush()
+        subprocess.run(
+            [nfpm, "package", "--packager", kind, "--config", config.name, "--target", str(target)],
+            cwd=HERE,
+            env={"SOURCE_DATE_EPOCH": committed(), **os.environ},
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
     return target
 
 
@@ -152,14 +151,17 @@ def chart(out: Path) -> Path:
     target = out / f"{about['name']}-{about['version']}.tgz"
     files = sorted(path for path in CHART.rglob("*") if path.is_file())
     files.sort(key=lambda path: path.name != "Chart.yaml")  # first, as Helm reads it first
-    with target.open("wb") as file, gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
-        with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive:
-            for path in files:
-                content = path.read_bytes()
-                entry = tarfile.TarInfo(f"{about['name']}/{path.relative_to(CHART)}")
-                entry.size, entry.mode = len(content), 0o644
-                entry.mtime = int(os.environ.get("SOURCE_DATE_EPOCH", "1700000000"))
-                archive.addfile(entry, io.BytesIO(content))
+    with (
+        target.open("wb") as file,
+        gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        for path in files:
+            content = path.read_bytes()
+            entry = tarfile.TarInfo(f"{about['name']}/{path.relative_to(CHART)}")
+            entry.size, entry.mode = len(content), 0o644
+            entry.mtime = int(os.environ.get("SOURCE_DATE_EPOCH") or committed())
+            archive.addfile(entry, io.BytesIO(content))
     return target
 
 

@@ -1,6 +1,7 @@
 """Lay out everything that the deb and the rpm install, as it will lie under /."""
 
 import compileall
+import platform
 import py_compile
 import shutil
 import subprocess
@@ -15,6 +16,12 @@ PYTHON = f"python3.{sys.version_info.minor}"
 HOME = "usr/lib/wattshed"
 SITE = f"{HOME}/lib/{PYTHON}/site-packages"
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+GLIBC = 28
+"""The oldest libc, 2.28, that the libraries inside need: that of RHEL 8 and its kin. pip would take this machine's."""
+PLATFORMS = [
+    *(f"manylinux_2_{minor}_{platform.machine()}" for minor in range(GLIBC, 4, -1)),
+    *(f"manylinux{year}_{platform.machine()}" for year in (2014, 2010)),
+]
 LAUNCHER = f"""\
 #!/{HOME}/bin/python3 -I
 import sys
@@ -59,7 +66,9 @@ def _environment(tree: Path, wheel: Path, libraries: list[Path]) -> None:
     """Install the locked wheels and ours, and compile them to byte code."""
     site = tree / SITE
     install = [*PIP, "install", "-q", "--no-compile", "--only-binary", ":all:", "--target", str(site)]
-    subprocess.run([*install, "--require-hashes", "-r", str(ROOT / "requirements/packages.lock")], check=True)
+    kinds = [word for name in PLATFORMS for word in ("--platform", name)]
+    locked = ["--require-hashes", "-r", str(ROOT / "requirements/packages.lock")]
+    subprocess.run([*install, *kinds, *locked], check=True)
     subprocess.run([*install, "--no-deps", str(wheel)], check=True)
     put_into(site, libraries)
     trimming.trim(site)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wattshed.kernels.entry import i32, i64, kernel, u32, written
-from wattshed.kernels.jit import jit
+from wattshed.kernels.jit import jit, loop_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,25 +47,69 @@ def pour(bins, level, weight):
     high[level] += np.uint32(total >> 32)
 
 
+def pour_many(bins, level, weight):
+    """Add weights to their bins, in plain Python; what is compiled has loops of its own."""
+    order = np.argsort(level, kind="stable")
+    level, weight = level[order], weight[order]
+    first = np.flatnonzero(np.diff(level, prepend=-1))
+    if not len(first):
+        return
+    level = level[first]
+    low, high = bins[0], bins[1]
+    total = low[level].astype(np.int64) + np.add.reduceat(weight, first)
+    low[level] = (total & 0xFFFFFFFF).astype(np.uint32)
+    high[level] += (total >> 32).astype(np.uint32)
+
+
 @jit
 def touch(last, lowest, highest):
     """Take note that bins of these powers, and none outside, were poured into."""
     last[LOWEST], last[HIGHEST] = min(last[LOWEST], lowest), max(last[HIGHEST], highest)
 
 
-@kernel(i64[:], i64[:], written(i64[:]), written(u32[:, :]))
-def _pour_all(level, weight, last, bins):
+def _pour_touching(level, weight, last, bins):
+    """Do what `_pour_all` does."""
+    pour_many(bins, level, weight)
+    if len(level):
+        touch(last, level.min(), level.max())
+
+
+@loop_of(_pour_touching)
+def _pour_touching_by_rows(level, weight, last, bins):
     for i in range(len(level)):
         pour(bins, level[i], weight[i])
         touch(last, level[i], level[i])
 
 
-@kernel(i64[:], i32[:], i64, i64, written(i64[:]), written(i64[:]), written(i64[:]), returns=i64)
-def _weigh(time_us, power_mw, ceiling_mw, max_gap_us, last, level, weight):
-    """Give every reading but the last its weight, whose weight is kept in ``last``; returns how many.
+@kernel(i64[:], i64[:], written(i64[:]), written(u32[:, :]))
+def _pour_all(level, weight, last, bins):
+    """Add every weight to its bin."""
+    _pour_touching(level, weight, last, bins)
 
-    Rows that go back in time, and readings that are none or above the ceiling, are skipped.
-    """
+
+def _weights(time_us, power_mw, ceiling_mw, max_gap_us, last, level, weight):
+    """Do what `_weigh` does."""
+    seen = np.maximum.accumulate(np.concatenate((last[SEEN_T : SEEN_T + 1], time_us)))
+    last[SEEN_T] = seen[-1]
+    good = (time_us >= seen[:-1]) & (power_mw > 0) & (power_mw <= ceiling_mw)
+    now, power = time_us[good], power_mw[good].astype(np.int64)
+    if not len(now):
+        return 0
+    before = int(last[BEFORE] > 0)
+    if before:
+        now, power = np.append(last[BEFORE_T], now), np.append(last[BEFORE], power)
+    n = len(now) - 1
+    apart = np.diff(now)
+    held = np.zeros(n + 1, np.int64)
+    held[0] = last[HELD] if before else 0
+    held[1:] = np.where((apart >= 0) & (apart <= max_gap_us), apart, 0)  # below 0: more than a word holds
+    level[:n], weight[:n] = power[:-1], held[:-1] + held[1:]
+    last[BEFORE_T], last[BEFORE], last[HELD] = now[-1], power[-1], held[-1]
+    return n
+
+
+@loop_of(_weights)
+def _weights_by_rows(time_us, power_mw, ceiling_mw, max_gap_us, last, level, weight):
     n = 0
     for i in range(len(power_mw)):
         now = time_us[i]
@@ -84,6 +128,15 @@ def _weigh(time_us, power_mw, ceiling_mw, max_gap_us, last, level, weight):
             n += 1
         last[BEFORE_T], last[BEFORE], last[HELD] = now, power, held
     return n
+
+
+@kernel(i64[:], i32[:], i64, i64, written(i64[:]), written(i64[:]), written(i64[:]), returns=i64)
+def _weigh(time_us, power_mw, ceiling_mw, max_gap_us, last, level, weight):
+    """Give every reading but the last its weight, whose weight is kept in ``last``; returns how many.
+
+    Rows that go back in time, and readings that are none or above the ceiling, are skipped.
+    """
+    return _weights(time_us, power_mw, ceiling_mw, max_gap_us, last, level, weight)
 
 
 _BEGINNING = np.array([np.iinfo(np.int64).min, 0, 0, 0, np.iinfo(np.int64).max, -1], np.int64)

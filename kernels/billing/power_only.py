@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from wattshed.kernels.billing.histogram import BEFORE, BEFORE_T, HELD, SEEN_T, touch
+from wattshed.kernels.billing.histogram import BEFORE, BEFORE_T, HELD, SEEN_T, pour_many, touch
 from wattshed.kernels.billing.histogram import pour as into_bin
 from wattshed.kernels.billing.layout import Diagnostics, GpuState
 from wattshed.kernels.billing.reconcile import MOST_HNJ, follow, is_reading
 from wattshed.kernels.entry import b1, i32, i64, kernel, rows, u32, written
 from wattshed.kernels.fetching import fetch
-from wattshed.kernels.jit import jit
+from wattshed.kernels.jit import jit, loop_of
 
 BLOCK = 4_096
 """Rows that are looked at twice, once for their sums and once for the histogram: they stay in the nearest cache."""
@@ -30,16 +30,24 @@ LINE = 16
 """Rows of four bytes in a line of the caches."""
 SOON = 16
 """So many windows before it is booked a window's first rows are fetched."""
+_WORD = np.uint64(0xFFFFFFFF)
 LONGEST_SUMMED_US = 0x7FFFFFFF
 """A block with a longer interval is walked: of two up to this, the sum fits 32 bits."""
 
 
-@jit
 def _sum_block(times, powers):
     """Sum the intervals between all rows: (energy, equal neighbours, lowest, highest reading, longest interval).
 
     A falling time shows as an interval beyond any gap.
     """
+    apart, words = np.diff(times.astype(np.uint64)), powers.astype(np.uint32)
+    energy = ((apart & _WORD) * (words[:-1] + words[1:]).astype(np.uint64)).sum(dtype=np.uint64)
+    equal = np.uint32(np.count_nonzero(words[:-1] == words[1:]))
+    return energy, equal, words.min(), words.max(), apart.max(initial=np.uint64(0))
+
+
+@loop_of(_sum_block)
+def _sum_block_by_rows(times, powers):
     energy = np.uint64(0)
     equal = np.uint32(0)
     low = high = np.uint32(powers[0])
@@ -56,9 +64,15 @@ def _sum_block(times, powers):
     return energy, equal, low, high, longest
 
 
-@jit
 def _static_block(times, powers, twice_idle):
     """Sum what of a good block lies below idle power."""
+    apart, words = np.diff(times.astype(np.uint64)), powers.astype(np.uint32)
+    below = np.minimum(words[:-1] + words[1:], twice_idle).astype(np.uint64)
+    return np.int64(((apart & _WORD) * below).sum(dtype=np.uint64))
+
+
+@loop_of(_static_block)
+def _static_block_by_rows(times, powers, twice_idle):
     static = np.uint64(0)
     times_next, powers_next = times[1:], powers[1:]
     for i in range(len(powers_next)):
@@ -67,12 +81,18 @@ def _static_block(times, powers, twice_idle):
     return np.int64(static)
 
 
-@jit
-def pour_block(times, powers, bins, coming_times, coming_powers):
+def pour_block(times, powers, bins, coming_times, coming_powers):  # noqa: ARG001 - which the loop fetches
     """Add the weights of a good block: every reading's two intervals, but for the last reading, whose weight is kept.
 
     The first reading is left to the caller. What comes next is fetched meanwhile. Returns the interval before the last.
     """
+    apart = np.diff(times.astype(np.int64))
+    pour_many(bins, powers[1:-1].astype(np.int64), apart[:-1] + apart[1:])
+    return apart[-1]
+
+
+@loop_of(pour_block)
+def _pour_block_by_rows(times, powers, bins, coming_times, coming_powers):
     low, high = bins[0], bins[1]
     times_next = times[1:]
     held = np.uint32(np.int64(times_next[0]) - np.int64(times[0]))

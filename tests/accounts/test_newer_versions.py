@@ -34,9 +34,10 @@ def test_it_is_kept_and_nothing_of_it_is_taken(tmp_path):
     found = file.restore(accounts, Calibrator())
     assert (found.found, accounts.gpus) == (False, {})
     kept = tmp_path / f"state-version-{NEWER}"
-    assert found.problems == (
+    (problem,) = found.problems
+    assert problem == (
         f"{tmp_path / 'state.json'}: written by a newer wattshed (state version {NEWER}; this one reads 1 to "
-        f"{VERSION}); kept in {kept}, totals start from zero",
+        f"{VERSION}); kept in {kept}, totals start from zero"
     )
     assert {path.name: path.read_bytes() for path in kept.iterdir()} == wrote
 

@@ -11,6 +11,7 @@ clicked; links are underlined.
 import argparse
 import html
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def render(board, prometheus_url, out, *, end_s=None, hours=1.0, width=1280, **c
     end_s = time.time() if end_s is None else end_s
     page, panels, tall = _page(document, Source(prometheus_url), Span(end_s - hours * 3600, end_s), width, chosen)
     with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         try:
             sheet = browser.new_page(viewport={"width": width, "height": tall})
             sheet.set_content(page)
@@ -95,14 +96,15 @@ def _page(board, source, span, width, chosen):
         wide, tall = place["w"] * column - GAP, place["h"] * (CELL + GAP) - GAP
         bottom = max(bottom, top + tall)
         at = f"left:{left:.0f}px;top:{top}px;width:{wide:.0f}px;height:{tall}px"
-        title = html.escape(put(panel["title"], found, span))
+        named = put(panel["title"], found, span)
+        title = html.escape(named)
         if panel["type"] == "row":
             parts.append(f'<div class="row" style="{at}">⌄ {title}</div>')
             continue
         bare = panel.get("transparent", False)
         room = (round(wide), tall) if bare else (round(wide) - 2 * PADDING - 2, tall - HEAD - PADDING - 2)
         inside = drawn(panel, source, found, span, marks, *room)
-        panels[title] = inside
+        panels[named] = inside
         head = f"<h2>{title}</h2>" if title else ""
         parts.append(f'<section class="{"bare" if bare else ""}" style="{at}">{head}{inside}</section>')
     choices = _choices(board, found, marks)

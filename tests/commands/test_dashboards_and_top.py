@@ -2,8 +2,10 @@
 
 import argparse
 import json
+import re
 
 import pytest
+import yaml
 
 from tests.exporters import snapshots
 from tests.wire.servers import serving
@@ -22,12 +24,20 @@ def test_dashboards_are_written_out(tmp_path, capsys):
     args = arguments(dashboards, "dashboards", str(tmp_path / "new" / "folder"))
     assert args.run(args) == 0
     written = sorted((tmp_path / "new" / "folder").iterdir())
-    assert [path.stem.removeprefix("wattshed-") for path in written] == ["fleet", "host", "job", "owners"]
-    assert capsys.readouterr().out.splitlines() == [str(path) for path in written]
-    assert json.loads(written[0].read_text(encoding="utf-8"))["uid"] == "wattshed-fleet"
+    boards = [f"wattshed-{name}.json" for name in ("fleet", "host", "job", "owners")]
+    assert [path.name for path in written] == ["README.md", "provisioning.yml", *boards]
+    assert sorted(capsys.readouterr().out.splitlines()) == [str(path) for path in written]
+    assert json.loads(written[2].read_text(encoding="utf-8"))["uid"] == "wattshed-fleet"
+    readme = written[0].read_text(encoding="utf-8")
+    assert "](" not in readme  # nothing else lies beside it
+    (provider,) = yaml.safe_load(written[1].read_text(encoding="utf-8"))["providers"]
+    assert provider["options"]["path"] in readme  # the commands put the boards where Grafana is told to look
     args = arguments(dashboards, "dashboards", str(tmp_path / "rules"), "--rules")
     assert args.run(args) == 0
     assert (tmp_path / "rules" / "wattshed.rules.yml").exists()
+    named = re.findall(r"`([\w-]+\.(?:yml|json))`", readme)
+    assert len(named) > 2
+    assert all((tmp_path / "rules" / name).exists() for name in named)
 
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path):

@@ -44,7 +44,7 @@ def test_killed_at_any_moment(tmp_path):
             agent.process.wait(10)
     with Agent(tmp_path, "--record", str(recording)) as agent:
         agent.ready()
-        assert "continuing from the totals" in agent.log
+        assert "resumed totals saved" in agent.log
         assert not_less(agent.joules(), before)
         assert agent.stop() == 0
     whole = replayed(recording)
@@ -132,7 +132,7 @@ def test_corrupted_state(tmp_path, damage):
     with Agent(tmp_path) as agent:
         agent.ready()
         if damage != "folder":
-            assert "continuing from the totals" in agent.log, "recovered by itself"
+            assert "resumed totals saved" in agent.log, "recovered by itself"
 
 
 def test_a_wrong_configuration_starts_nothing(tmp_path):
@@ -316,7 +316,7 @@ def test_stopped_or_reloaded_before_the_first_window(tmp_path):
     with Agent(tmp_path, environ={"WATTSHED_SAMPLING_WINDOW_S": "10"}) as agent:
         agent.wait(lambda: agent.get("/-/healthy")[0] == 200)
         agent.process.send_signal(signal.SIGHUP)
-        agent.wait(lambda: "GPUs through" in agent.log)
+        agent.wait(lambda: "found 8 GPUs" in agent.log)
         assert agent.get("/-/ready")[0] == 503
         assert agent.stop() == 0, agent.log
     assert "shutting down before the first window" in agent.log

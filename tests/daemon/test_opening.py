@@ -57,7 +57,8 @@ def life(monkeypatch, tmp_path):
                     told.append(f"open {name}")
                     self.state = recorder.RecorderState() if name == "recorder" else None
                     self.windows, self.resolver, self.kind, self.library = self, None, "simulated", ""
-                    self.notes, self.faults, self.look = (), dict, lambda: None
+                    self.notes, self.faults, self.look, self.tenancy = (), dict, lambda: None, dict
+                    self.addresses, self.jobs_trouble = (), ""
 
                 def start(self):
                     pass

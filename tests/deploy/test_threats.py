@@ -64,7 +64,7 @@ def test_the_unit_takes_no_code_from_the_environment():
     assert {"LD_LIBRARY_PATH", "LD_PRELOAD", "LD_AUDIT", "PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP"} <= set(
         unset.split()
     )
-    assert "bin/python3 -I\n" in (ROOT / "deploy/packages/build.py").read_text(), "isolated: no user site, no PYTHON*"
+    assert "bin/python3 -I\n" in (ROOT / "deploy/packages/staging.py").read_text(), "isolated: no user site, no PYTHON*"
 
 
 def test_the_default_address_is_loopback():

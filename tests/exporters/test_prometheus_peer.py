@@ -73,6 +73,25 @@ def test_every_rule_has_a_test():
             ), name
 
 
+def test_every_alert_says_what_to_do_and_where_it_is_written():
+    page = (DEPLOY.parent / "docs/alerts.md").read_text(encoding="utf-8")
+    alerts = [
+        rule
+        for path in RULES
+        for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
+        for rule in group["rules"]
+        if "alert" in rule
+    ]
+    assert sorted(re.findall(r"^## (\w+)$", page, re.MULTILINE)) == sorted(rule["alert"] for rule in alerts)
+    for rule in alerts:
+        said = rule["annotations"]
+        assert said.keys() == {"summary", "description", "runbook"}, rule["alert"]
+        assert said["runbook"] == f"docs/alerts.md#{rule['alert'].lower()}"
+        assert f"*{rule['labels']['severity']}.*" in page.partition(f"## {rule['alert']}\n")[2].partition("\n## ")[0]
+        assert said["description"].endswith(".")
+        assert not said["summary"].endswith(".")
+
+
 @pytest.mark.real
 @pytest.mark.parametrize("arguments", [["check", "rules", *map(str, RULES)], ["test", "rules", *map(str, RULE_TESTS)]])
 def test_promtool_passes_the_rules(arguments):
