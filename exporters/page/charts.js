@@ -15,9 +15,11 @@ function staircase(from, to, columns) {
   from.forEach((begin, i) => {
     push(begin, k => columns[k][i]);
     const next = from[i + 1];
-    if (next !== undefined && next <= to[i] + 0.5) return;
+    if (columns.every(values => !isKnown(values[i]))) return;
+    const meets = next !== undefined && next <= to[i] + 0.5;
+    if (meets && columns.every(values => !isKnown(values[i]) || isKnown(values[i + 1]))) return;
     push(next === undefined ? to[i] : to[i] - (to[i] - begin) / 1000, k => columns[k][i]);
-    if (next !== undefined) push(to[i], () => null);
+    if (next !== undefined && !meets) push(to[i], () => null);
   });
   return { time, values };
 }

@@ -45,7 +45,10 @@ function money(joules, prices) {
 }
 
 /* Both ends of an id tell which one it is; its middle does not. The whole is in the title. */
-const shortened = (text, most = 28) => text.length <= most ? text : `${text.slice(0, most / 2)}…${text.slice(-(most / 2 - 1))}`;
+function shortened(text, most = 28) {
+  const letters = [...text];
+  return letters.length <= most ? text : `${letters.slice(0, most / 2).join("")}…${letters.slice(1 - most / 2).join("")}`;
+}
 
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);

@@ -59,5 +59,7 @@ def visit(browser):
 
 def _is_fault(message):
     """Tell whether a message of the console is one of ours; that jobs are refused, the browser says itself."""
-    refused = message.text.startswith("Failed to load resource") and "/api/v1/jobs" in message.location["url"]
+    refused = message.text.startswith("Failed to load resource") and any(
+        path in message.location["url"] for path in ("/api/v1/jobs", "/api/v1/report")
+    )
     return message.type != "log" and not refused
