@@ -51,7 +51,7 @@ peers: $(VENV)/.test $(VENV)/.peers            ## measure with wattshed and its 
 	PYTHONPATH=$(abspath $(VENV)/peers) $(BIN)/python -m tests.peers.renew $(ARGS)
 
 site: $(VENV)/.test            ## the documentation as a site, in build/site
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file deploy/docs/mkdocs.yml
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file deploy/docs/mkdocs.yml
 
 packages: $(VENV)/.test            ## source archive, wheels, deb, rpm, Helm chart and their SHA256SUMS, into dist/
 	rm -rf dist

@@ -112,7 +112,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 def run(text: str) -> list[str]:
     """Run all steps of a page; returns what each shows, an empty text of one that is for another machine."""
-    makes_run = re.search(r"^run:.*\n\t\$\(BIN\)/(.*?) \$\(ARGS\)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    makes_run = re.search(r"^run:.*\n\t@?\$\(BIN\)/(.*?) \$\(ARGS\)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     with place() as folder, ExitStack() as stack, socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -144,7 +144,7 @@ def _on_a_terminal(script: str, folder: Path) -> str:
         with suppress(OSError):  # a terminal that nobody has open any more cannot be read
             printed.extend(iter(lambda: screen.read(1), ""))
         said = process.communicate(timeout=120)[1]
-    shown = "".join(printed).replace("\r\n", "\n") + said
+    shown = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", "".join(printed).replace("\r\n", "\n")) + said
     assert process.returncode == 0, f"{script}\n{shown}"
     return shown
 

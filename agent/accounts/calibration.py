@@ -136,7 +136,7 @@ class Calibrator:
             rest.full_since_us = window.start_us
         if not rest.latched and window.end_us - rest.full_since_us > UNSEEN_US:
             rest.latched = True
-            text = "GPU %d has been 100 %% busy for %d s without a process: it is idle, and its utilisation is stuck"
+            text = "GPU %d: utilisation stuck at 100 %% for %d s without a process, treated as idle"
             LOG.warning(text, device.index, UNSEEN_US // 1_000_000)
         return rest.latched
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from wattshed.agent.replay.history import ReplayedHistory
     from wattshed.agent.replay.placing import WhereSummed
     from wattshed.agent.replay.points import Points
+    from wattshed.agent.replay.power import PowerOverTime
     from wattshed.agent.traces.sources import Chain
     from wattshed.agent.window import Window
     from wattshed.agent.wire.remote_write import RemoteWrite
@@ -39,6 +40,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--jobs", metavar="F", help="who held which GPU: job,host,gpu,start,end, or sacct -P")
     parser.add_argument("--job-columns", metavar="k=v,...", help="columns of another tool's jobs table")
     parser.add_argument("--format", choices=("table", "json", "csv"), default="table")
+    parser.add_argument(
+        "--plot", metavar="FILE", help="also draw power over time by job (SVG or PNG; needs the extra 'plot')"
+    )
     parser.add_argument("--idle-watts", type=_watts, metavar="W", help="idle power of every GPU: its share is static")
     parser.add_argument(
         "--device",
@@ -134,6 +138,7 @@ def run(args: argparse.Namespace) -> int:
     settings = settings_of(args)
     if not args.trace:
         return _jobs_alone(args, settings)
+    picture = _picture(args)
     if (args.workers or args.scheduler) and args.device == "cuda":
         raise InputError("--device cuda works in one process; leave --workers and --scheduler out")
     chains = find(args.trace, settings.options)
@@ -144,6 +149,7 @@ def run(args: argparse.Namespace) -> int:
             ("--openmetrics", args.openmetrics),
             ("--remote-write", args.remote_write),
             ("--history", args.history),
+            ("--plot", args.plot),
         ):
             if value is not None:
                 raise InputError(f"{flag} is written by one process; leave --workers and --scheduler out")
@@ -151,7 +157,7 @@ def run(args: argparse.Namespace) -> int:
         where = place(args.device, chains, in_windows=False, alone=False)
         _print(args, merge(done), settings, where, interrupted=False)
         return 0
-    where = place(args.device, chains, in_windows=args.history is not None or _points_wanted(args))
+    where = place(args.device, chains, in_windows=bool(args.history or picture) or _points_wanted(args))
     outlets = _outlets(args)
     with kernels_for(chains), _interruptible() as stopped, closing(_points()) if outlets else nullcontext() as points:
         if needs_survey(chains, settings):
@@ -160,7 +166,7 @@ def run(args: argparse.Namespace) -> int:
         with reading(chains) as tell, _history(args.history, settings) as history:
             sees = [partial(history.see, native=chain.native) if history else None for chain in chains]
             done = [
-                _booked(chain, settings, points, tell, stopped, where=where, see=see)
+                _booked(chain, settings, points, tell, stopped, where=where, see=see, picture=picture)
                 for chain, see in zip(chains, sees, strict=True)
             ]
         interrupted = stopped()
@@ -170,6 +176,8 @@ def run(args: argparse.Namespace) -> int:
                 stop = (lambda: False) if interrupted else stopped
                 for outlet in outlets:
                     outlet(points, stop)
+            if picture is not None:
+                _draw(picture, args, settings)
         finally:  # the answer is known, whatever becomes of its copies
             _print(args, merge(done), settings, where, interrupted=interrupted)
     return _INTERRUPTED if stopped() else 0
@@ -184,19 +192,44 @@ def _booked(
     *,
     where: WhereSummed,
     see: Callable[[Window], None] | None = None,
+    picture: PowerOverTime | None = None,
 ) -> Part:
-    """Attribute one chain in this process, with points for the outlets if there are any."""
+    """Attribute one chain in this process, with points for the outlets, and power for the picture, if wanted."""
     from wattshed.agent.replay.books import book, finish, new_part, pieces_of  # noqa: PLC0415
 
     if points is not None:
         from wattshed.agent.replay.points import book_with_points  # noqa: PLC0415
 
-        return book_with_points(chain, settings, points, tell=tell, see=see, stop=stop)
+        return book_with_points(chain, settings, points, tell=tell, see=see, stop=stop, power=picture)
     part = new_part(settings, where.book_powers)
+    follower = None if picture is None else picture.follow(part.accounts)
     # A chain is read ahead over its days, except where a history is told of each day by itself.
     for piece in [chain] if see is None else pieces_of(chain):
-        book(piece, settings, part, tell=tell, see=see, stop=stop, gather=where.gather)
-    return finish(part)
+        cut = None if follower is None else follower.cut
+        book(piece, settings, part, tell=tell, cut=cut, see=see, stop=stop, gather=where.gather)
+    finish(part)
+    if follower is not None:
+        follower.take()
+    return part
+
+
+def _picture(args: argparse.Namespace) -> PowerOverTime | None:
+    """Return what follows power for the picture that is asked for; a name that cannot be drawn is refused at once."""
+    if args.plot is None:
+        return None
+    from wattshed.agent.printing.pictures import check_target  # noqa: PLC0415
+    from wattshed.agent.replay.power import PowerOverTime  # noqa: PLC0415
+
+    check_target(args.plot)
+    return PowerOverTime()
+
+
+def _draw(picture: PowerOverTime, args: argparse.Namespace, settings: Settings) -> None:
+    from wattshed.agent.replay.picture import draw  # noqa: PLC0415 - matplotlib is an extra
+
+    names = [Path(trace).name for trace in args.trace]
+    source = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+    draw(picture, args.plot, source=source, zone=settings.options.local)
 
 
 def _points() -> Points:

@@ -90,7 +90,7 @@ def report(
             opened, clock, proc_root = _open(meter, tree["host"], Path(folder), proc_root)
         except MeterError as error:
             tree["reason"] = (
-                f"the driver does not answer ({error}); see `nvidia-smi` and the permissions of /dev/nvidia*"
+                f"the driver is not responding ({error}); see `nvidia-smi` and the permissions of /dev/nvidia*"
             )
         except NoMeter as error:
             tree["reason"] = str(error)

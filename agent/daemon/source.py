@@ -132,7 +132,7 @@ def _open(meter: NvmlMeter, opened: ExitStack) -> None:
         if error.fault is Fault.RESTART:
             raise RestartNeeded(str(error)) from None
         raise NoMeter(
-            f"the driver does not answer ({error}); see `nvidia-smi` and the permissions of /dev/nvidia*"
+            f"the driver is not responding ({error}); see `nvidia-smi` and the permissions of /dev/nvidia*"
         ) from None
 
 

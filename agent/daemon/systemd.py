@@ -14,7 +14,14 @@ import time
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+REPEAT_S = 600.0
+FEW = 5
+"""So many lines of one kind are written before they are counted."""
+MOST_KINDS = 10_000
+LONG_TEXT = 16
+_NO_DIGITS = str.maketrans("", "", "0123456789")
 
 
 class Notifier:
@@ -114,6 +121,47 @@ class Lines(logging.Formatter):
         return f"{stamp} {record.levelname.lower():<7} {message}"
 
 
+class AtARate(logging.Filter):
+    """Lets a line that repeats through a few times, and then once in ten minutes with how often it came.
+
+    Of one kind are records of one place in the code about the same things: numbers that are measured, and digits in
+    long texts, may differ.
+
+    Parameters
+    ----------
+    clock : callable
+        Seconds on any monotonic time line.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._seen: dict[tuple[object, ...], tuple[float, int]] = {}  # kind -> since when, and how often
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether the record is to be written."""
+        if record.levelno < logging.INFO:
+            return True
+        now, kind = self._clock(), (record.name, record.msg, *map(_kind, record.args or ()))
+        since_s, count = self._seen.get(kind, (now, 0))
+        if now - since_s >= REPEAT_S:
+            if count > FEW:
+                record.msg = f"{record.getMessage()} ({count - FEW} more in the last {(now - since_s) / 60:.0f} min)"
+                record.args = None
+            since_s, count = now, FEW - 1 if count > FEW else 0
+            if len(self._seen) > MOST_KINDS:
+                self._seen.clear()
+        self._seen[kind] = since_s, count + 1
+        return count < FEW
+
+
+def _kind(given: object) -> object:
+    """Return what of an argument tells one kind of line from another."""
+    if isinstance(given, float):
+        return None
+    return given.translate(_NO_DIGITS) if isinstance(given, str) and len(given) > LONG_TEXT else given
+
+
 def _priority(level: int) -> int:
     """Syslog's number for a Python level (sd-daemon(3))."""
     for least, priority in ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6)):
@@ -135,6 +183,7 @@ def set_up_log(level: str, form: str, environ: Mapping[str, str], stream: TextIO
         form = "journald" if _is_journal(environ.get("JOURNAL_STREAM", ""), stream) else "text"
     handler = logging.StreamHandler(stream)
     handler.setFormatter(Lines(form))
+    handler.addFilter(AtARate())
     log = logging.getLogger("wattshed")
     for old in list(log.handlers):
         log.removeHandler(old)

@@ -88,8 +88,8 @@ class Delegation:
         mounts = mounts_of(mountinfo) if mapped == ["0", "0", _WHOLE_RANGE] else []
         if not mounts:
             LOG.warning(
-                "who may write a cgroup cannot be determined here (user namespace, or /sys/fs/cgroup not mounted): "
-                "cgroup paths are trusted by the names of their managers alone"
+                "cgroup owners cannot be determined here (user namespace, or /sys/fs/cgroup not mounted): "
+                "cgroup paths are trusted by name alone"
             )
         return cls(mounts)
 

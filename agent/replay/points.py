@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from wattshed.agent.accounts.attribution import Accounts
     from wattshed.agent.accounts.ledger import GpuKey
     from wattshed.agent.replay.books import Part, Settings, Tell
+    from wattshed.agent.replay.power import PowerOverTime
     from wattshed.agent.traces.sources import Chain
     from wattshed.agent.window import Window
 
@@ -182,8 +183,9 @@ def book_with_points(
     tell: Tell,
     see: Callable[[Window], None] | None = None,
     stop: Callable[[], bool],
+    power: PowerOverTime | None = None,
 ) -> Part:
-    """Book a chain in this process, and note its energies every 15 s and at the end."""
+    """Book a chain in this process, and note its energies every 15 s and at the end, and its power if wanted."""
     part = new_part(settings)
     end: dict[str, int] = {}
     taken: dict[str, tuple[int, int]] = {}  # times of the last two points; at first, of the start
@@ -196,9 +198,17 @@ def book_with_points(
             _take(points, books.accounts, host, end_us, last_us)
         tell(books, host, start_us, end_us)
 
+    follower = None if power is None else power.follow(part.accounts)
+
+    def pieces(window: Window) -> Iterator[Window]:
+        for at_step in at_steps(window):
+            yield from [at_step] if follower is None else follower.cut(at_step)
+
     for piece in pieces_of(chain):
-        book(piece, settings, part, tell=note, cut=at_steps, see=see, stop=stop)
+        book(piece, settings, part, tell=note, cut=pieces, see=see, stop=stop)
     finish(part)
+    if follower is not None:
+        follower.take()
     for host, time_us in end.items():
         before_us, last_us = taken[host]
         since_us = last_us if last_us < time_us else before_us

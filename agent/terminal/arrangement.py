@@ -187,7 +187,7 @@ def _jobs(known: AgentView, jobs: Sequence[ShownJob], choices: Choices, width: i
     at = keys.index(chosen) if chosen in keys else -1
     titles = table.titles(choices.sort, "▲" if choices.reverse != (choices.sort in {"name", "user"}) else "▼")
     if not jobs:
-        nothing = "no job has these words" if choices.needle else "no jobs"
+        nothing = "no job has these words" if choices.needle else "none" if known.scene.ready else "not known yet"
         titles = TextLine((TextPiece(pad(f"JOBS: {nothing}", width)),), "head")
     return Panel((titles,), table.line, len(jobs), max(1, room - 1), keys, 1, at, table.key_at)
 

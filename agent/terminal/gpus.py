@@ -31,7 +31,7 @@ COLUMNS = (
     TopColumn("MEMORY GiB", 6, least=9),
     TopColumn("TEMP", 7, least=5),
     TopColumn("kWh", 8, least=5),
-    TopColumn("DATA", 2, "text", least=10, most=40),
+    TopColumn("DATA", 2, "text", least=18, most=40),
     TopColumn("JOBS", 9, "id", least=12, most=30),
     TopColumn("LIMIT W", 11),
     TopColumn("PEAK W", 12, least=5),
@@ -55,7 +55,7 @@ FLAGS = {
 def data(gpu: ShownGpu, throttled: Sequence[str] = ()) -> Cell:
     """Say in plain words whether a GPU's readings are as they should be."""
     if not gpu.up:
-        return Cell("lost: it does not answer", "hot")
+        return Cell("lost", "hot")
     said = [] if gpu.metered else ["no energy reading"]
     said += [FLAGS.get(flag, flag.replace("_", " ")) for flag in gpu.flags]
     said += [f"XID {gpu.last_xid}"] if gpu.last_xid else []

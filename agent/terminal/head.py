@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.terminal.drawing import TextLine, TextPiece, bar, chart, pad, spark
 from wattshed.agent.terminal.fitting import Cell, TopColumn, strip, wrapped
-from wattshed.agent.terminal.numbers import elapsed, kwh, moment, percent, watts
+from wattshed.agent.terminal.numbers import DASH, elapsed, kwh, moment, percent, watts
 from wattshed.agent.terminal.trends import TOTAL
 
 if TYPE_CHECKING:
@@ -44,7 +44,9 @@ def models(shown: Scene) -> str:
     counts: dict[str, int] = {}
     for gpu in shown.gpus:
         counts[gpu.model or "GPU"] = counts.get(gpu.model or "GPU", 0) + 1
-    return ", ".join(f"{count} x {model}" for model, count in counts.items()) or "no GPUs"
+    return ", ".join(f"{count} x {model}" for model, count in counts.items()) or (
+        "no GPUs" if shown.ready or shown.unmetered else ""
+    )
 
 
 def alerts(follow: AgentWatch, width: int, now_s: float) -> list[TextLine]:
@@ -60,7 +62,7 @@ def alerts(follow: AgentWatch, width: int, now_s: float) -> list[TextLine]:
     if shown.unmetered:
         lines += wrapped(f"NOT METERING: {shown.unmetered}", width, "alert")
     elif not shown.ready:
-        lines += wrapped("STARTING: the first readings are still to come", width, "alert")
+        lines += wrapped("STARTING: the first readings are still to come", width, "simulated")
     if shown.meter == "trace":
         for note in shown.notes:
             lines += wrapped(note, width, "simulated")
@@ -107,7 +109,7 @@ def total_lines(known: AgentView, width: int, span_s: float | None) -> list[Text
         "unattributed": known.job_w.get("_unattributed"),
     }
     second = [
-        _number(f"{running} {'job' if running == 1 else 'jobs'} {watts(owners['jobs'])}", 0),
+        _number(f"{running if shown.ready else DASH} {'job' if running == 1 else 'jobs'} {watts(owners['jobs'])}", 0),
         _number(f"idle {watts(owners['idle'])}", 1),
         _number(f"unattributed {watts(owners['unattributed'])}", 2),
     ]

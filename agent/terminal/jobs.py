@@ -141,7 +141,7 @@ def _row(job: ShownJob, known: AgentView, numbers: Mapping[str, int], total_w: f
         Cell(elapsed(lasted_s(job, now_s)) if job.is_job else "", dim),
         Cell(lambda width: bar(share, width) if share is not None else (TextPiece("·" * width, "dim"),)),
         Cell(percent(share), dim),
-        Cell(kwh(job.sigma_j) if job.is_job else "", dim),
+        Cell(kwh(None if job.sigma_j is None else 2 * job.sigma_j) if job.is_job else "", dim),
         Cell(percent(job.dynamic_j, job.energy_j) if job.energy_j else DASH, dim),
         Cell(held_idle(job) if job.is_job else "", "warn" if job.held_s and not job.active_s and not over else dim),
         Cell(elapsed(job.gpu_s) if job.is_job else "", dim),

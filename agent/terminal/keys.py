@@ -68,7 +68,7 @@ _SIGNS = (
     ("OF LIMIT", "power as a part of the power limit that is enforced"),
     ("DYNAMIC", "the part of a job's energy above the idle power of its GPUs"),
     ("HELD IDLE", "the part of its GPU time that a job held a GPU and did not use it"),
-    ("± kWh", "one standard deviation"),
+    ("± kWh", "two standard deviations"),
 )
 
 

@@ -84,7 +84,7 @@ def job_page(
 
 
 def _with_sigma(job: ShownJob) -> str:
-    sigma = "" if job.sigma_j is None else f" ± {kwh(job.sigma_j)}"
+    sigma = "" if job.sigma_j is None else f" ± {kwh(2 * job.sigma_j)}"
     joules = "" if job.energy_j is None else f" ({plain(job.energy_j)} J)"
     return f"{kwh(job.energy_j)}{sigma} kWh{joules}"
 
@@ -136,6 +136,7 @@ def gpu_page(
     peaks = ", ".join(f"{watts(value)} over {window}" for window, value in gpu.peak_w.items())
     rejected = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in raw["rejected"].items())
     disagreement = raw["disagreement"]
+    doubt = None if raw["sigma_j"] is None else 2 * raw["sigma_j"]
     facts = [
         ("model", gpu.model),
         ("UUID", gpu.uuid),
@@ -143,7 +144,10 @@ def gpu_page(
         ("data", str(data(gpu, known.throttled.get(gpu.uuid, ())).content)),
         ("power", f"{watts(gpu.power_w)}, {percent(gpu.power_w, gpu.limit_w)} of {watts(gpu.limit_w)}"),
         ("peak", peaks),
-        ("energy", f"{kwh(gpu.energy_j)} ± {kwh(raw['sigma_j'])} kWh, from its {_SOURCES[raw['energy_source']]}"),
+        (
+            "energy",
+            f"{kwh(gpu.energy_j)} ± {kwh(doubt)} kWh, {_SOURCES[raw['energy_source']]}",
+        ),
         ("boundary", _BOUNDARIES[raw["boundary"]]),
         ("memory", f"{gibibytes(gpu.gauge('fb_used_mib'), gpu.memory_total_mib)} GiB"),
         ("not covered", elapsed(raw["gap_s"])),
@@ -175,7 +179,7 @@ def _gauge(name: str, value: float) -> Fact:
     return title.replace("_", " "), (f"{value:.0f}" if value == round(value) else plain(value)) + _UNITS.get(unit, "")
 
 
-_SOURCES = {"counter": "energy counter", "power": "power readings", "none": "nothing: no reading"}
+_SOURCES = {"counter": "by its energy counter", "power": "by its power readings", "none": "no reading"}
 _BOUNDARIES = {"board": "the board", "module": "the whole superchip, its CPU included"}
 
 

@@ -1,7 +1,6 @@
 #!/bin/sh
 # Debian says "configure [old version]", rpm says how many are installed: 1 the first, 2 an upgrade.
-# The kernels are not compiled here (`wattshed warm`): compiled code fits one processor, while an image is often built on
-# another; the service's cache belongs to a user that exists only while it runs; and it compiles while it already serves.
+# Kernels are in the package, compiled; nothing is compiled here.
 set -e
 case "$1" in
     configure) if [ -n "$2" ]; then upgrade=1; else upgrade=; fi ;;

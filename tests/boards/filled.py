@@ -7,6 +7,7 @@ time; on the nodes a GPU is lost for some minutes, XID errors are reported, and 
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -152,6 +153,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=int, default=60)
     args = parser.parse_args()
+    for end in (signal.SIGINT, signal.SIGTERM):  # one started in the background ignores the first
+        signal.signal(end, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as home, filled(Path(home), args.minutes) as (url, end_s):
         sys.stdout.write(f"{url} --end {end_s}\n")
         sys.stdout.flush()

@@ -303,7 +303,7 @@ def test_who_does_not_answer_is_said_once_and_that_it_does_again(site, new_place
         for _ in range(3):
             site.round(puller)
         said = [record.message for record in caplog.records]
-        assert [line.partition(": ")[0] for line in said] == ["down"]
+        assert [line.partition(": ")[0] for line in said] == ["agent down"]
         assert site.url("n2") in said[0]
         site.agents["n2"].down = False
         site.round(puller)

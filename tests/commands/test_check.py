@@ -74,7 +74,7 @@ def test_a_host_without_a_driver_cannot_be_measured(capsys, monkeypatch):
     ("text", "reason"),
     [
         ('[[fault]]\nkind = "version-mismatch"', "library and driver versions differ (18)"),
-        ('[[fault]]\nkind = "gpu-lost"', "has no GPU that answers"),
+        ('[[fault]]\nkind = "gpu-lost"', "no GPU responds to the NVIDIA driver"),
         ("[[gpu]]\ncounter = false\naverage = false\ninstant = false", "no GPU reports energy or power"),
     ],
 )

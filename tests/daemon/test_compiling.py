@@ -94,7 +94,7 @@ def test_few_readings_are_no_reason_to_build():
 )
 def test_a_build_that_fails_is_told_once_and_plain_python_goes_on(told, words, form, why):
     one = beside(*words, form=form)
-    until(lambda: "plain Python goes on" in told.text, one)
+    until(lambda: "kernels stay plain Python" in told.text, one)
     busy(one, 30)
     (warning,) = [record for record in told.records if record.levelname == "WARNING"]
     assert warning.message.endswith(why)

@@ -137,7 +137,7 @@ def test_a_damaged_history_is_put_aside_and_what_waits_goes_into_a_new_one(tmp_p
         life.take(window)
         life.written()
     life.end(windows[-1].end_us)
-    assert sum("put aside" in record.getMessage() for record in caplog.records) == 1
+    assert sum("moved aside" in record.getMessage() for record in caplog.records) == 1
     assert (tmp_path / "history.db.corrupt").read_bytes().startswith(b"no database")
     left, kept = not_cut(life.accounts, life.feed.cuts), in_history(tmp_path)
     for key, account in life.accounts.gpus.items():

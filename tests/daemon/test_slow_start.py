@@ -50,3 +50,14 @@ def test_what_is_told_of_windows_without_readings(tmp_path, caplog, starved, aga
     one.daemon.run()
     one.close()
     assert [record.message for record in caplog.records if "resumed" not in record.message] == said
+
+
+@pytest.mark.parametrize("starved", [0, 3])
+def test_the_time_to_run_counts_from_ready(tmp_path, starved):
+    node, clock = simulated(tmp_path)
+    one = agent(node, clock, rates=Rates(learn_us=0), seconds=5)
+    one.daemon._windows = Starved(one.sampler, starved)
+    one.daemon.run()
+    one.close()
+    first, *_, last, _shutdown = one.windows
+    assert last.end_us - first.end_us == 5_000_000, "the first window was shown at its end"

@@ -24,11 +24,11 @@ ORDER = ["Start", "Use", "Understand", "Reference", "Decisions"]
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
     done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "-f", CONFIG, "-d", folder],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "-f", CONFIG, "-d", folder],
         cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""  # a link that leads nowhere, a page that is in no menu
+    # A link that leads nowhere, or a page that is in no menu; with --quiet mkdocs would not count them.
+    assert (done.returncode, "WARNING" in done.stderr) == (0, False), done.stderr
     return folder
 
 

@@ -207,7 +207,7 @@ def test_the_picture_shows_the_load(
     assert path == str(tmp_path / "p.svg")
     over_time, duration, spectrum, hot_spot = shown_figure.axes
     assert [a.get_xlabel() for a in shown_figure.axes] == [time_unit, "% of the time at or above", "Hz", time_unit]
-    assert [a.get_ylabel() for a in shown_figure.axes] == [unit, unit, f"{unit} per root Hz", "hot spot, C"]
+    assert [a.get_ylabel() for a in shown_figure.axes] == [unit, unit, f"{unit} per root Hz", "hot spot, °C"]
 
     def outline(axis):
         points = axis.collections[0].get_paths()[0].vertices

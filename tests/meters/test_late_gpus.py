@@ -65,7 +65,7 @@ def test_a_gpu_that_comes_is_metered_and_no_other_loses_a_joule(tmp_path, place,
     assert all(gpu.up for gpu in shown.values())
     begun, end = one.windows[0].start_us, one.windows[-1].end_us
     real = node.truth.gpu_nj(stays.index, begun, end) / 1e9
-    assert shown[stays.uuid].energy_hnj / 2e9 == pytest.approx(real, rel=0.004)  # up to a second at either end
+    assert shown[stays.uuid].energy_hnj / 2e9 == pytest.approx(real, rel=0.007)  # of 300 s, up to a second at either end
     if counter:
         assert (shown[stays.uuid].gap_us, shown[stays.uuid].counter_resets) == (0, 0)
     came = next(w for w in one.windows if len(w.devices) == 2)
@@ -139,7 +139,7 @@ def test_a_session_does_not_see_what_came_later_and_one_that_failed_is_closed(tm
     node.cards.clear()
     meter = NvmlMeter(Nvml(clock, node.library), clock, "h", simulated=True, proc_root=node.proc_root)
     for _ in range(2):
-        with pytest.raises(NoMeter, match="has no GPU that answers"):
+        with pytest.raises(NoMeter, match="no GPU responds to the NVIDIA driver"):
             meter.open()
     node.cards.append(cards[0])
     meter.open()

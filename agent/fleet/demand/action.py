@@ -41,7 +41,7 @@ def demand(args: argparse.Namespace) -> int:
     drawing = Drawing(args.device)
     transformer = None if args.transformer is None else read_transformer(args.transformer)
     if args.plot is not None:
-        from wattshed.agent.fleet.demand.plots import check_target  # noqa: PLC0415  (matplotlib is an extra)
+        from wattshed.agent.printing.pictures import check_target  # noqa: PLC0415
 
         check_target(args.plot)
     spec = parse_spec(args.columns, KEYS) if args.columns else {}

@@ -1,0 +1,67 @@
+"""A line that repeats is written a few times, and then once in ten minutes with how often it came."""
+
+import io
+import logging
+
+import pytest
+
+from wattshed.agent.daemon.systemd import FEW, REPEAT_S, AtARate
+
+
+@pytest.fixture
+def log():
+    """A log whose clock is turned by hand; gives it, and what it wrote."""
+    now, out = [0.0], io.StringIO()
+    handler = logging.StreamHandler(out)
+    handler.addFilter(AtARate(lambda: now[0]))
+    one = logging.getLogger(__name__)
+    one.setLevel(logging.DEBUG)
+    one.addHandler(handler)
+
+    def written():
+        text = out.getvalue()
+        out.seek(0)
+        out.truncate()
+        return text.splitlines()
+
+    yield one, now, written
+    one.removeHandler(handler)
+
+
+def test_a_gpu_that_comes_and_goes_all_day_fills_no_disk(log):
+    one, now, written = log
+    for second in range(0, 3600, 10):
+        now[0] = float(second)
+        one.error("GPU %d is down: %s", 3, f"a driver call took {second} seconds")
+    lines = written()
+    assert len(lines) == FEW + 5
+    assert not any("more in" in line for line in lines[:FEW])
+    per_turn = int(REPEAT_S // 10)
+    assert lines[FEW].endswith(f"({per_turn - FEW} more in the last 10 min)")
+    assert all(line.endswith(f"({per_turn - 1} more in the last 10 min)") for line in lines[FEW + 1 :])
+
+
+def test_what_is_about_something_else_is_written(log):
+    one, _, written = log
+    for _ in range(20):
+        for gpu in range(16):
+            one.info("GPU %d is back", gpu)
+        for name in ("GPU 1", "GPU 2"):
+            one.warning("XID %d: %s", 13, name)
+    assert len(written()) == (16 + 2) * FEW
+
+
+def test_measured_numbers_make_no_other_kind_and_debugging_sees_all(log):
+    one, _, written = log
+    for n in range(20):
+        one.info("took %.1f ms", n / 7)
+        one.debug("took %d", 1)
+    assert len(written()) == FEW + 20
+
+
+def test_after_a_pause_it_is_news_again(log):
+    one, now, written = log
+    one.info("back")
+    now[0] = REPEAT_S
+    one.info("back")
+    assert written() == ["back", "back"]

@@ -1,0 +1,101 @@
+"""The picture of a replay: its power over time holds the energy that was booked, in few steps, with gaps as gaps."""
+
+import argparse
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wattshed.agent.commands import replay as command
+from wattshed.agent.errors import InputError
+from wattshed.agent.printing.pictures import check_target
+from wattshed.agent.replay.books import book, finish, new_part
+from wattshed.agent.replay.power import PowerOverTime
+from wattshed.agent.traces.sources import find
+
+JOBS = "job,host,gpu,start,end\na,,0,1000,1030\nb,,1,1010,1050\n"
+
+
+def arguments(*words):
+    parser = argparse.ArgumentParser()
+    command.add_parser(parser.add_subparsers())
+    return parser.parse_args(["replay", *map(str, words)])
+
+
+@pytest.fixture
+def trace(tmp_path):
+    def written(seconds, watts=(100, 300), gap=range(0)):
+        rows = [f"{1000 + t},{gpu},{power}" for t in seconds if t not in gap for gpu, power in enumerate(watts)]
+        (tmp_path / "t.csv").write_text("time,gpu,power\n" + "\n".join(rows) + "\n")
+        (tmp_path / "jobs.csv").write_text(JOBS)
+        return tmp_path / "t.csv"
+
+    return written
+
+
+def followed(path, most=1500):
+    args = arguments(
+        path, "--jobs", path.parent / "jobs.csv", "--idle-watts", "50", "--columns", "time=time:s,gpu=gpu,power=power"
+    )
+    asked = command.settings_of(args)
+    (chain,) = find(args.trace, asked.options)
+    power, part = PowerOverTime(most), new_part(asked)
+    follower = power.follow(part.accounts)
+    book(chain, asked, part, cut=follower.cut)
+    finish(part)
+    follower.take()
+    return power, part
+
+
+@settings(max_examples=5, deadline=None)
+@given(most=st.integers(2, 400), length=st.integers(40, 300), low=st.integers(60, 400))
+def test_a_steady_load_is_level_whatever_the_steps(tmp_path_factory, most, length, low):
+    path = tmp_path_factory.mktemp("t") / "t.csv"
+    rows = [f"{1000 + t},0,{low}" for t in range(length)]
+    path.write_text("time,gpu,power\n" + "\n".join(rows) + "\n")
+    (path.parent / "jobs.csv").write_text(JOBS)
+    power, _ = followed(path, most)
+    steps = power.steps()
+    assert max(steps) - min(steps) < most
+    assert all(sum(watts.values()) == pytest.approx(low) for watts in steps.values())
+    assert power.step_us % 1_000_000 == 0
+
+
+def test_each_jobs_power_is_that_of_its_time_and_a_gap_is_no_step(trace):
+    power, part = followed(trace(range(100), gap=range(60, 80)))
+    steps = power.steps()
+    assert power.step_us == 1_000_000
+    assert steps[1005] == pytest.approx({"a": 100, "_idle": 50, "_unattributed": 250})
+    assert steps[1020] == pytest.approx({"a": 100, "b": 300})
+    assert steps[1040] == pytest.approx({"_idle": 50, "_unattributed": 50, "b": 300})
+    assert not set(range(1062, 1079)) & set(steps)
+    energy = sum(account.energy_hnj for account in part.accounts.gpus.values()) / 2e9
+    assert sum(sum(watts.values()) for watts in steps.values()) == pytest.approx(energy, rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["p.svg", "p.png"])
+def test_a_picture_names_jobs_units_and_the_clock(trace, tmp_path, name, capsys):
+    pytest.importorskip("matplotlib", reason="the extra 'plot' is not installed")
+    path = trace(range(100), gap=range(60, 80))
+    words = ("--columns", "time=time:s,gpu=gpu,power=power", "--timezone", "Europe/Berlin", "--format", "json")
+    args = arguments(path, "--jobs", tmp_path / "jobs.csv", "--idle-watts", "50", "--plot", tmp_path / name, *words)
+    assert args.run(args) == 0
+    capsys.readouterr()
+    data = (tmp_path / name).read_bytes()
+    assert len(data) > 5000
+    if name.endswith("svg"):
+        text = data.decode()
+        for told in (
+            "clock time (Europe/Berlin, CET)",
+            "power of GPU boards, W",
+            "no reading",
+            "GPU power by job, means of 1 s",
+        ):
+            assert told in text
+        assert text.index("b  ") > 0
+
+
+@pytest.mark.parametrize(("name", "why"), [("p.txt", "must end in"), ("no/p.svg", "does not exist")])
+def test_what_cannot_be_drawn_is_refused_at_once(tmp_path, name, why):
+    with pytest.raises(InputError, match=why):
+        check_target(str(tmp_path / name))
