@@ -9,31 +9,31 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 KINDS = {
-    "counter-reset": "the energy counter starts again at zero",
+    "counter-reset": "the energy counter restarts at zero",
     "counter-dip": "the counter shows `value` joules less for a while, then recovers",
-    "counter-stuck": "the counter stands still",
-    "counter-jump": "the counter grows by `value` joules at once",
-    "not-ready": "the counter answers NotReady (27)",
+    "counter-stuck": "the counter does not change",
+    "counter-jump": "the counter increases by `value` joules at once",
+    "not-ready": "the counter returns NotReady (27)",
     "zero-power": "power reads 0 W, with success",
     "garbage": "power reads 4,294,967 W, with success",
     "frozen-power": "power shows the same number all the time",
-    "scrambled-pids": "process lists hold pids that do not exist",
-    "success-error": "process utilisation answers success without a sample, which the binding raises as an error",
+    "scrambled-pids": "process lists contain pids that do not exist",
+    "success-error": "process utilisation returns success without a sample, which the binding raises as an error",
     "garbage-utilisation": "utilisation reads far above 100 %",
-    "latched-utilisation": "the GPU's utilisation reads 100 %, whatever runs",
-    "error": "the call named `call` (or every call) answers the code `value`",
-    "latency": "every call takes `value` microseconds; with `gpu`, every call about that GPU; with `call`, that call "
-    "alone",
-    "slow-gpu": "every call about the GPU takes `value` microseconds and then answers `code`, if given; what the "
-    "library keeps (name, UUID, PCI address, handle) comes at once",
+    "latched-utilisation": "the utilisation of the GPU reads 100 %, whatever runs",
+    "error": "the call named `call` (or every call) returns the code `value`",
+    "latency": "every call takes `value` microseconds; with `gpu`, every call for that GPU; with `call`, only that "
+    "call",
+    "slow-gpu": "every call for the GPU takes `value` microseconds and then returns `code`, if given; what the "
+    "library caches (name, UUID, PCI address, handle) returns immediately",
     "slow-counter": "reading the energy counter takes `value` microseconds, five times that within 10 ms after it was "
     "published",
     "wedged": "one call does not return before the fault is over",
     "gpu-lost": "the GPU is lost (15); afterwards it needs a new session",
-    "xid": "an XID error of number `value` is reported",
-    "driver-reload": "the driver is away (9), then back with counters at zero; it needs a new session",
-    "version-mismatch": "every call answers that library and driver differ (18)",
-    "cut-off": "the devices are gone for this process: everything answers unknown error (999)",
+    "xid": "an XID error with number `value` is reported",
+    "driver-reload": "the driver is missing (9), then back with counters at zero; it needs a new session",
+    "version-mismatch": "every call returns that library and driver differ (18)",
+    "cut-off": "the devices are no longer available to this process: everything returns unknown error (999)",
 }
 """Every kind of fault, and what it does."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +22,8 @@ from wattshed.exporters.web.jobs_api import JobsApi
 from wattshed.exporters.web.peer import Access
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from tests.virtual import VirtualAgent
 
@@ -51,11 +52,19 @@ class Node:
     recording: Path
     _agent: VirtualAgent
     _server: Server
+    _opened: ExitStack
+    _kept: dict[Callable[[], AbstractContextManager[str]], str] = field(default_factory=dict)
 
     @property
     def now_s(self) -> float:
         """The moment at which it stands, Unix seconds."""
         return self._agent.board.current().time_us / 1e6
+
+    def kept(self, make: Callable[[], AbstractContextManager[str]]) -> str:
+        """Open something that several pictures show, once; it is closed with the node."""
+        if make not in self._kept:
+            self._kept[make] = self._opened.enter_context(make())
+        return self._kept[make]
 
     def live(self, seconds: float) -> None:
         """Let so much virtual time go by."""
@@ -108,7 +117,7 @@ def serving(folder: Path, life_s: float = LIFE_S) -> Iterator[Node]:
         _live(metering, server, life_s)
         server.start()
         opened.callback(server.stop)
-        yield Node(folder, server.addresses[0], socket, folder / "recording", metering, server)
+        yield Node(folder, server.addresses[0], socket, folder / "recording", metering, server, opened)
 
 
 def environment(node: Node, columns: int, lines: int = 30) -> dict[str, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.pictures import screen
+from tests.pictures.boards import board
 from tests.pictures.fleet import fleet_page
 from tests.pictures.node import PASSWORD, USER, environment
 from tests.reports import example
@@ -155,6 +156,10 @@ SHOTS = {
         "The page of a report by user over ten days that were made up: totals, bars with two sigma, days by user.",
         report,
     ),
+    "board-host.png": Shot("The Grafana board of hosts.", partial(board, of="wattshed-host.json")),
+    "board-owners.png": Shot("The Grafana board of users and accounts.", partial(board, of="wattshed-owners.json")),
+    "board-job.png": Shot("The Grafana board of jobs.", partial(board, of="wattshed-job.json")),
+    "board-fleet.png": Shot("The Grafana board of a fleet.", partial(board, of="wattshed-fleet.json")),
     "performance.svg": Shot(
         "The kernels' shares of memory bandwidth, and their leads over others (docs/measurements/bench.json).",
         partial(measured, "bench.json", plot.plot),
