@@ -1,5 +1,6 @@
 """Power of the time before the agent was started: all of the energy, over the time that somebody measured."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,7 @@ def test_every_joule_is_in_one_step_whatever_lies_across_its_edges(parts, step_s
     asked = {gpu: sum(part[4] for part in parts if part[1] == gpu) for gpu in {part[1] for part in parts}}
     assert told["gpus"] == asked
     assert sum(told["jobs"].values()) == sum(asked.values())
-    for before, after in zip(steps, steps[1:], strict=False):
+    for before, after in pairwise(steps):
         assert before.to_us <= after.from_us
     for step in steps:
         assert all(0 <= us <= step_s * S for _, us in step.gpus.values())
