@@ -45,7 +45,17 @@ class _OneLineParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with exit code 2."""
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"{self.prog}: {message}{self._nearest(message)} (see {self.prog} --help)\n")
+
+    def _nearest(self, message: str) -> str:
+        """Suggest the command or the flag that was probably meant."""
+        import difflib
+        import re
+
+        given = re.match(r"(?:argument .*invalid choice: '|unrecognized arguments: )([\w.-]+)", message)
+        choices = [name for action in self._actions for name in (*action.option_strings, *(action.choices or ()))]
+        close = difflib.get_close_matches(given[1], [str(name) for name in choices], 1) if given else []
+        return f"; did you mean {close[0]}?" if close else ""
 
 
 class _Version(argparse.Action):
