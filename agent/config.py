@@ -43,6 +43,12 @@ def _wrong_socket(path: str) -> str:
     return "" if path in {"", "auto"} or path.startswith("/") else f"{path!r} is neither an absolute path nor auto"
 
 
+def _wrong_currency(currency: str) -> str:
+    return (
+        "" if re.fullmatch(r"\w{0,8}|[^\w\s]", currency) else f"{currency!r} is not a currency; write EUR or the like"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How often the GPUs are read. Faster than a sensor publishes buys nothing, and every call holds the driver."""
@@ -211,6 +217,15 @@ class Fleet:
 
 
 @dataclass(frozen=True, slots=True)
+class Prices:
+    """What energy costs: shown on the page beside it. Reports have their own: `wattshed report --price`."""
+
+    currency: str = key("", "Currency of the price, such as EUR.", check=_wrong_currency)
+    per_kwh: float = key(0.0, "Price of a kWh; 0: no cost is shown.", "currency/kWh", low=0, high=1_000_000)
+    carbon_g_per_kwh: float = key(0.0, "Carbon intensity of a kWh; 0: none is shown.", "gCO2e/kWh", low=0, high=10_000)
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """What is logged to standard error."""
 
@@ -273,6 +288,7 @@ class Config:
     kubernetes: Kubernetes = field(default_factory=Kubernetes)
     export: Export = field(default_factory=Export)
     fleet: Fleet = field(default_factory=Fleet)
+    prices: Prices = field(default_factory=Prices)
     log: Log = field(default_factory=Log)
     idle_watts: Mapping[str, float] = key(
         {},

@@ -154,6 +154,15 @@ class KernelFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class EnergyPrices:
+    """What energy costs, as configured; None: unknown."""
+
+    currency: str = ""
+    per_kwh: float | None = None
+    carbon_g_per_kwh: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything that is published, as of one moment.
 

@@ -26,7 +26,7 @@ from wattshed.agent.daemon.systemd import Notifier, set_up_log
 from wattshed.agent.daemon.waiting import Wait
 from wattshed.agent.errors import Faults, InputError
 from wattshed.agent.meters.errors import NoMeter, RestartNeeded
-from wattshed.exporters.snapshot import Snapshot
+from wattshed.exporters.snapshot import EnergyPrices, Snapshot
 from wattshed.exporters.web.http import Server, WebConfigError
 from wattshed.exporters.web.listen import ListenError
 
@@ -234,6 +234,7 @@ def _server(config: Config, board: Board, jobs: JobsApi) -> Server:
             hostname_label=config.export.dcgm_hostname_label,
             jobs=jobs,
             jobs_socket=jobs_socket(config.history, os.environ),
+            prices=_prices(config),
         )
         server.start()
     except WebConfigError as error:
@@ -243,6 +244,14 @@ def _server(config: Config, board: Board, jobs: JobsApi) -> Server:
     except ValueError as error:
         raise InputError(f"{error}; choose another --listen") from None
     return server
+
+
+def _prices(config: Config) -> EnergyPrices | None:
+    """Return what energy costs; None if nothing is configured: then nothing is invented."""
+    told = config.prices
+    if not told.per_kwh and not told.carbon_g_per_kwh:
+        return None
+    return EnergyPrices(told.currency, told.per_kwh or None, told.carbon_g_per_kwh or None)
 
 
 def _recorder(about: _About, opened: ExitStack) -> Recorder | None:
@@ -326,7 +335,11 @@ def _history(about: _About, kind: str, faults: Faults, opened: ExitStack) -> His
     writer = HistoryWriter(path, about.host, faults, retention, privacy=privacy, user_days=people.user_days)
     opened.callback(writer.stop)
     feed = HistoryFeed(writer, settings.slot_s * 1_000_000, simulated=simulated)
-    about.jobs.open(lambda: Question(partial(open_or_empty, path), about.host, feed.view, whose=privacy.uid))
+
+    def question() -> Question:
+        return Question(partial(open_or_empty, path), about.host, feed.view, whose=privacy.uid)
+
+    about.jobs.open(question, question)
     return feed
 
 

@@ -19,12 +19,14 @@ from wattshed.agent.history.answers import Answers
 from wattshed.agent.history.database import Database
 from wattshed.agent.history.paths import RefusedError, ask
 from wattshed.agent.history.sql import DatabaseError
+from wattshed.agent.history.stored_power import stored_power
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from wattshed.agent.history.live import LiveView
     from wattshed.agent.history.sql import SqlDatabase
+    from wattshed.exporters.web.power_steps import PowerStep
 
 
 class Question:
@@ -89,6 +91,14 @@ class Question:
             return error.status, {"error": str(error)}
         except DatabaseError as error:
             return _TOO_LONG if self._interrupted else (503, {"error": str(error)})
+
+    def power(self, since_us: int, until_us: int, step_us: int) -> tuple[list[PowerStep], str]:
+        """Return the power of this host's GPUs in a time, and why it is not all of it; see `stored_power`."""
+        try:
+            with self._opened() as database:
+                return stored_power(database, since_us, until_us, step_us), ""
+        except DatabaseError as error:
+            return [], str(_TOO_LONG[1]["error"]) if self._interrupted else str(error)
 
     def interrupt(self) -> None:
         """End it: it took too long. To be repeated until it has ended: between two reads there is nothing to end."""

@@ -25,7 +25,7 @@ PATIENCE_S = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """Styles by role of pieces and of whole lines; every pair of colours has a contrast of 4.5 at least.
+    """Styles by role of pieces and of whole lines; every pair that is drawn has a contrast of 4.5 (WCAG 2) at least.
 
     Attributes
     ----------
@@ -62,16 +62,16 @@ def _palette(background: str, foreground: str, chosen: str, **colours: str) -> P
 
 
 DARK = _palette(
-    "#11161d", "#d8dee6", "on #2c3a4d", dim="#8694a3", old="#8694a3", head="bold #cfe3ff on #22364f",
+    "#11161d", "#d8dee6", "on #2c3a4d", dim="#97a5b4", old="#97a5b4", head="bold #cfe3ff on #22364f",
     title="#d8dee6 on #1a212b", alert="bold #ffffff on #a4262c", simulated="bold #1a1300 on #e3b341", good="#5fd38d",
     warn="#e3b341", hot="bold #ff8a80", power="#58c7d8", bar="#4fbf82 on #26303c",
     track="on #26303c", total="bold #ffffff", job="#8fbcff",
     key="#c9b1ff",
 )  # fmt: skip
 LIGHT = _palette(
-    "#ffffff", "#1f2429", "on #d3e3f7", dim="#5b6570", old="#6a737d", head="bold #10325c on #dbe7f5",
-    title="#1f2429 on #eef1f4", alert="bold #ffffff on #b3261e", simulated="bold #2b1d00 on #f0c14b", good="#1a7a3c",
-    warn="#8a5a00", hot="bold #b3261e", power="#0b6b7d", bar="#1f8a4c on #e4e8ec",
+    "#ffffff", "#1f2429", "on #d3e3f7", dim="#5b6570", old="#5b6570", head="bold #10325c on #dbe7f5",
+    title="#1f2429 on #eef1f4", alert="bold #ffffff on #b3261e", simulated="bold #2b1d00 on #f0c14b", good="#15703a",
+    warn="#8a5a00", hot="bold #b3261e", power="#0b6b7d", bar="#15703a on #e4e8ec",
     track="on #e4e8ec", total="bold #000000", job="#0b4fa3",
     key="#6236b0",
 )  # fmt: skip

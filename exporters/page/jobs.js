@@ -10,18 +10,9 @@ const FLAGS = {
 };
 const SIMULATED = "SIMULATED DATA, all of it or a part: no GPU drew it.";
 const STATES = { running: "running", complete: "ended", waiting: "ended, hosts are still to tell", incomplete: "ended, hosts are missing" };
-const power = new Chart($("chart-one"), "Power while it ran", { stacked: false, stepped: true });
-let found = [], older = "", opened = null, listTimer = null, jobTimer = null, asked = 0;
+const power = new Chart($("chart-one"), "Power while it ran", { stacked: false });
+let found = [], older = "", opened = null, listTimer = null, jobTimer = null, asked = 0, summed = 0;
 
-const wanted = () => new URLSearchParams(location.hash.slice(1));
-const hash = (changes) => {
-  const next = wanted();
-  for (const [name, value] of Object.entries(changes)) {
-    if (value) next.set(name, value);
-    else next.delete(name);
-  }
-  return `#${next}`;
-};
 const when = s => s === null ? "–" : new Date(s * 1000).toLocaleString([], { dateStyle: "medium", timeStyle: "medium", hour12: false });
 const who = job => [job.user || job.namespace, job.account, job.partition].filter(Boolean).join(" · ");
 const some = (names, most = 3) => names.length <= most ? names.join(", ") : `${names.slice(0, most).join(", ")} and ${names.length - most} more`;
@@ -92,18 +83,51 @@ async function list(more = "") {
   if (found.length <= PAGE) listTimer = setTimeout(list, LIST_MS);
 }
 
-function drawFound() {
-  const focused = document.activeElement?.dataset?.place;
-  $("found").tBodies[0].replaceChildren(...found.map(job => {
-    const link = make("a", { href: hash({ open: job.job }) }, job.job);
-    link.dataset.place = place(job);
-    return make("tr", {},
-      make("th", { scope: "row", title: job.job }, link),
-      cell([who(job), job.name].filter(Boolean).join(" · "), "who"), cell(ended(job), job.state === "running" ? "good" : ""),
-      cell(hours(job.elapsed_s), "n"), cell(job.gpus === null ? "–" : String(job.gpus), "n"), cell(quantity(Number(job.energy_j), "J"), "n"),
-      cell(quantity(job.sigma_j, "J"), "n"), cell(quantity(job.mean_w, "W"), "n"), cell(job.held_idle === null ? "–" : percent(job.held_idle, 0), "n"));
-  }));
-  if (focused) [...$("found").querySelectorAll("a")].find(link => link.dataset.place === focused)?.focus();
+const number = text => text === null ? null : Number(text);
+const foundTable = new Table($("found"), [
+  { title: "Job", value: job => job.name || job.job, cell: job => {
+    const link = placed(hash({ open: job.job }), shortened(job.name || job.job, 30), place(job), job.job);
+    return job.name ? make("span", {}, link, make("small", { title: job.job }, shortened(job.job))) : link;
+  } },
+  { title: "Who", value: who, kind: "who", cell: job => {
+    const [first, ...rest] = who(job).split(" · ");
+    return first ? make("span", {}, placed(hash({ by: job.user ? "user" : "namespace", value: first }), first, `${place(job)}\nwho`), ...(rest.length ? [make("small", {}, rest.join(" · "))] : [])) : "";
+  } },
+  { title: "Ended", value: job => job.end_s, cell: job => make("span", { class: job.state === "running" ? "good" : "" }, ended(job)) },
+  { title: "Elapsed", value: job => job.elapsed_s, cell: job => hours(job.elapsed_s), kind: "n" },
+  { title: "GPUs", value: job => job.gpus, cell: job => job.gpus === null ? UNKNOWN : String(job.gpus), kind: "n" },
+  { title: "Energy", value: job => number(job.energy_j), cell: job => energyCell(number(job.energy_j), job.sigma_j), kind: "n" },
+  { title: "Mean power", value: job => job.mean_w, cell: job => quantity(job.mean_w, "W"), kind: "n" },
+  { title: "Held idle", value: job => job.held_idle, cell: job => percent(job.held_idle, 0), kind: "n", help: "of its GPU time" },
+], { key: place });
+
+function drawFound() { foundTable.show(found); }
+
+/* What all jobs that are searched for used, day by day: a user's bill, if it is a user. */
+async function sum() {
+  const of = wanted(), mine = ++summed, by = of.get("by");
+  const asks = of.get("value") && by && by !== "job";
+  if (!asks) { $("sum").hidden = true; return; }
+  const parameters = new URLSearchParams({ by: "day", [by]: of.get("value"), ...(of.get("since") ? { since: of.get("since") } : {}) });
+  try {
+    const report = await ask(`/api/v1/report?${parameters}`);
+    if (mine === summed) drawSum(report, of.get("value"));
+  } catch {
+    if (mine === summed) $("sum").hidden = true; /* the list below says why there is nothing */
+  }
+}
+
+function drawSum(report, whose) {
+  const all = report.total, energy = number(all.energy_j), held = all.active_s + all.held_s;
+  $("sum").hidden = !report.rows.length;
+  $("sum-title").textContent = `All of ${whose}`;
+  $("sum-tiles").replaceChildren(
+    tile("Energy", wattHours(energy), [doubt(all.sigma_j), quantity(energy, "J")].filter(Boolean).join(" · ")),
+    ...(worth(energy, last?.prices).length ? [tile("Worth", worth(energy, last.prices)[0], worth(energy, last.prices).slice(1).join(" · "))] : []),
+    tile("GPU time", hours(held), "held by these jobs"),
+    tile("Held idle", held > 0 ? percent(all.held_s / held, 0) : UNKNOWN, "of that time"));
+  const most = Math.max(1e-9, ...report.rows.map(row => number(row.energy_j)));
+  $("sum-days").replaceChildren(...report.rows.slice(-31).map(row => make("li", {}, make("span", {}, row.name), meter([[number(row.energy_j) / most, "--accent"]], wattHours(number(row.energy_j))))));
 }
 
 async function one() {
@@ -125,11 +149,51 @@ async function one() {
     if (mine === opened) drawJob();
   } catch (error) {
     if (mine !== opened) return;
+    const told = fromSnapshot(key);
+    if (told && error.status !== 503) { mine.document = told; drawJob(); jobTimer = setTimeout(one, JOB_MS); return; }
     if (!mine.document) $("one-why").textContent = error.status === 404 ? "No such job is known here, or it is not yours to see." : error.message;
     if (error.status && error.status !== 503) return;
   }
   if (mine === opened && (!mine.document || mine.document.job.state === "running")) jobTimer = setTimeout(one, JOB_MS);
 }
+
+/* What the page shows to everybody about a job that it draws now: all there is where no history may be asked. */
+function fromSnapshot(key) {
+  const job = last?.jobs.find(one => one.job === key && isJob(one));
+  if (!job || job.energy_j === null) return null;
+  const { user = "", account = "", partition = "", namespace = "", qos = "", cluster = "", name = "", pod = "", ...labels } = job.labels;
+  const end = job.ended_s ?? last.time_s, elapsed = isKnown(job.started_s) ? end - job.started_s : null;
+  const told = steps("jobs"), watts = told.values.get(key) ?? [], held = job.active_s === null ? null : job.active_s + job.held_s;
+  const models = new Map(last.gpus.map(gpu => [gpu.uuid, gpu.model]));
+  return { earlier: [], simulated: last.simulated, live: true, job: {
+    job: key, user, account, partition, namespace, qos, cluster, name: name || pod, labels, hosts: [last.host], hosts_expected: null,
+    state: job.ended_s === null ? "running" : "complete", boundary: last.gpus[0]?.boundary ?? "board", start_s: job.started_s, end_s: job.ended_s, elapsed_s: elapsed,
+    energy_j: job.energy_j, static_j: job.static_j, dynamic_j: job.dynamic_j, sigma_j: job.sigma_j, active_s: job.active_s, held_s: job.held_s,
+    mean_w: elapsed > 0 ? job.energy_j / elapsed : null, peak_w: null, held_idle: held > 0 ? job.held_s / held : null, method: job.method, flags: [],
+    processes: job.processes, power: told.from.map((from, i) => [from, told.to[i], watts[i] ?? null]).filter(([, , w], i, all) => w !== null || all.slice(0, i).some(step => step[2] !== null)),
+    by_gpu: Object.entries(job.gpus).map(([gpu, part]) => ({
+      host: last.host, gpu, model: models.get(gpu) ?? "", energy_j: part.static_j + part.dynamic_j, ...part, sigma_j: null, active_s: null, held_s: null, peak_w: null })),
+  } };
+}
+
+function gpuName(uuid) {
+  const gpu = last?.gpus.find(one => one.uuid === uuid);
+  return gpu ? lines(`GPU ${gpu.gpu}`, shortened(uuid, 20), uuid) : make("span", { title: uuid }, shortened(uuid, 20));
+}
+
+const gpusTable = new Table($("one-gpus"), [
+  { title: "GPU", value: one => `${one.host} ${one.gpu}`, cell: one => gpuName(one.gpu) },
+  { title: "Host", value: one => one.host, cell: one => one.host, kind: "who" },
+  { title: "Model", value: one => one.model, cell: one => one.model, kind: "who" },
+  { title: "Energy", value: one => number(one.energy_j), cell: one => energyCell(number(one.energy_j), one.sigma_j), kind: "n" },
+  { title: "Of the job", value: one => number(one.energy_j), kind: "wide", help: "static and dynamic", cell: one => {
+    const all = number(opened.document.job.energy_j);
+    return meter([[number(one.static_j) / all, "--static"], [number(one.dynamic_j) / all, "--accent"]], percent(number(one.energy_j) / all, 0));
+  } },
+  { title: "Peak", value: one => one.peak_w, cell: one => quantity(one.peak_w, "W"), kind: "n" },
+  { title: "GPU time", value: one => one.active_s, cell: one => hours(one.active_s === null ? null : one.active_s + one.held_s), kind: "n" },
+  { title: "Held idle", value: one => one.held_s, cell: one => hours(one.held_s), kind: "n" },
+], { key: one => one.gpu });
 
 function fact(name, value) {
   return value ? [make("div", {}, make("dt", {}, name), make("dd", {}, value))] : [];
@@ -139,44 +203,34 @@ function drawJob() {
   const job = opened.document.job, energy = Number(job.energy_j), dynamic = Number(job.dynamic_j);
   const hosts = job.hosts_expected !== null && job.hosts_expected !== job.hosts.length ? `${job.hosts.length} of ${job.hosts_expected}: ` : "";
   $("one-title").textContent = job.name ? `${job.job} · ${job.name}` : job.job;
-  $("one-why").textContent = `${STATES[job.state] ?? job.state}; energy ${BOUNDARY[job.boundary] ?? `at the ${job.boundary}`}, ± is one standard deviation`
+  $("one-why").textContent = `${STATES[job.state] ?? job.state}; energy ${BOUNDARY[job.boundary] ?? `at the ${job.boundary}`}, ± is two standard deviations`
+    + (opened.document.live ? ". This is what the page shows to everybody; the history of jobs has more, for those who may ask it" : "")
     + (opened.document.simulated ? `. ${SIMULATED}` : "");
   $("one-tiles").replaceChildren(
-    tile("Energy", quantity(energy, "J"), `± ${quantity(job.sigma_j, "J")}; ${(energy / 3.6e6).toPrecision(4)} kWh`),
+    tile("Energy", wattHours(energy), [doubt(job.sigma_j), quantity(energy, "J"), ...worth(energy, last?.prices)].filter(Boolean).join(" · ")),
     tile("Mean power", quantity(job.mean_w, "W"), "of all its GPUs"),
     tile("Peak", quantity(job.peak_w, "W"), "highest reading of one GPU"),
-    tile("Held idle", job.held_idle === null ? "–" : percent(job.held_idle, 0), "of its GPU time"),
-    tile("Dynamic", energy > 0 ? percent(dynamic / energy, 0) : "–", `${quantity(dynamic, "J")} above idle power`));
+    tile("Held idle", percent(job.held_idle, 0), "of its GPU time"),
+    tile("Dynamic", energy > 0 ? percent(dynamic / energy, 0) : "–", `${wattHours(dynamic)} above idle power`));
   $("one-facts").replaceChildren(...[
     fact("User", job.user), fact("Account", job.account), fact("Partition", job.partition), fact("Namespace", job.namespace),
     fact("Quality of service", job.qos), fact("Cluster", job.cluster), fact("Hosts", hosts + some(job.hosts, 8)), fact("Start", when(job.start_s)),
     fact("End", job.end_s === null ? "" : when(job.end_s)), fact("Elapsed", hours(job.elapsed_s)),
     fact("GPU time", `${hours(job.active_s)} active, ${hours(job.held_s)} held idle`), fact("Split", job.method),
+    fact("Processes", (job.processes ?? []).map(one => one.pid).join(", ")),
     ...Object.entries(job.labels).map(([name, value]) => fact(name, value)),
   ].flat());
   $("one-flags").replaceChildren(...job.flags.map(flag => make("li", {}, FLAGS[flag] ?? flag.replaceAll("_", " "))));
-  const gpu = one => make("tr", {},
-    make("th", { scope: "row", title: one.gpu }, one.host), cell(one.gpu, "who"), cell(one.model), cell(quantity(Number(one.energy_j), "J"), "n"),
-    cell(quantity(one.sigma_j, "J"), "n"), cell(meter([[Number(one.static_j) / energy, "--static"], [Number(one.dynamic_j) / energy, "--accent"]], percent(Number(one.energy_j) / energy, 0))),
-    cell(quantity(one.peak_w, "W"), "n"), cell(hours(one.active_s + one.held_s), "n"), cell(hours(one.held_s), "n"));
-  $("one-gpus").tBodies[0].replaceChildren(...job.by_gpu.map(gpu));
+  gpusTable.show(job.by_gpu);
   const before = opened.document.earlier;
   $("one-earlier").hidden = !before.length;
-  $("one-runs").replaceChildren(...before.map(run => make("li", {}, `${when(run.start_s)} to ${when(run.end_s)}: ${quantity(Number(run.energy_j), "J")}`)));
+  $("one-runs").replaceChildren(...before.map(run => make("li", {}, `${when(run.start_s)} to ${when(run.end_s)}: ${wattHours(number(run.energy_j))} (${quantity(number(run.energy_j), "J")})`)));
   $("one-body").hidden = false;
   drawPower(job);
 }
 
-/* Each stretch begins a step. The last one before a hole, and the last of all, has an end of its own. */
 function drawPower(job) {
-  const time = [], values = [];
-  job.power.forEach(([from, to, watts], i) => {
-    const next = job.power[i + 1];
-    time.push(from); values.push(watts);
-    if (watts === null || (next && next[0] <= to && next[2] !== null)) return;
-    time.push(next ? to - (to - from) / 1000 : to); values.push(watts);
-    if (next && next[0] > to) { time.push(to); values.push(null); }
-  });
+  const { time, values: [values] } = staircase(job.power.map(step => step[0]), job.power.map(step => step[1]), [job.power.map(step => step[2])]);
   power.wait(job.state === "running" ? "The first steps appear within a minute." : "What it drew when is not known.");
   power.show(time, [{ key: "power", label: "power", color: css("--c0"), values }]);
   $("one-hole").hidden = !job.power.some(([, , watts]) => watts === null);
@@ -193,7 +247,7 @@ function close_job(event) {
   event.preventDefault();
   const key = opened?.key;
   location.hash = hash({ open: "" });
-  ([...$("found").querySelectorAll("a")].find(link => link.textContent === key) ?? $("h-all")).focus();
+  ([...$("found").querySelectorAll("a")].find(link => link.title === key) ?? [...$("jobs").querySelectorAll("a")].find(link => link.title === key) ?? $("h-table-jobs")).focus();
 }
 $("one-close").addEventListener("click", close_job);
 document.addEventListener("keydown", event => { if (event.key === "Escape" && opened && event.target.type !== "search") close_job(event); });
@@ -203,10 +257,11 @@ function follow_hash() {
   const of = wanted(), form = $("ask").elements;
   form.by.value = of.get("by") || "job";
   for (const name of ["value", "state", "since"]) form[name].value = of.get(name) || "";
-  if (shown_query !== query("")) { shown_query = query(""); found = []; older = ""; list(); }
+  if (shown_query !== query("")) { shown_query = query(""); found = []; older = ""; list(); sum(); }
   else drawFound(); /* its links hold what is asked for */
   one();
 }
 addEventListener("hashchange", follow_hash);
 document.addEventListener("theme", () => { if (opened?.document) drawJob(); });
+document.addEventListener("power", () => { if (opened && (opened.document?.live || !opened.document)) one(); });
 follow_hash();

@@ -1,167 +1,150 @@
 "use strict";
 /* Follows /api/v1/snapshot. Names are user text: they reach the page as text only, never as markup. */
 
-const EVERY_MS = 2000, HOUR_S = 3600, PATIENCE_S = 30;
-/* _rest is not an owner: the sum of the jobs that the chart does not draw by name. */
-const NAMES = { _idle: "idle", _unattributed: "unattributed", _other: "jobs beyond the cap", _rest: "smaller jobs", _ended: "ended jobs" };
-const $ = id => document.getElementById(id);
-const charts = {
-  gpus: new Chart($("chart-gpus"), "Power by GPU", { stacked: false }),
-  jobs: new Chart($("chart-jobs"), "Power by job", { stacked: true }),
-};
-let last = null, base = null, tail = [];
+const EVERY_MS = 2000;
+const whoOf = job => [job.labels.user || job.labels.namespace, job.labels.account, job.labels.partition].filter(Boolean);
+const isJob = job => job.job[0] !== "_";
+const isReadable = gpu => gpu.up && gpu.energy_source !== "none";
+let last = null, now = null, heard = null, tables = null;
 
-const percent = (value, digits = 1) => value === null || !Number.isFinite(value) ? "–" : `${(value * 100).toFixed(digits)} %`;
-const hours = s => s === null ? "–" : s >= 3600 ? `${(s / 3600).toFixed(2)} h` : s >= 60 ? `${(s / 60).toFixed(1)} min` : `${s.toFixed(0)} s`;
-const nameOf = job => NAMES[job.job] || job.labels.name || job.labels.pod || job.job;
-const whoOf = job => [job.labels.user || job.labels.namespace, job.labels.account, job.labels.partition].filter(Boolean).join(" · ");
-const total = list => list.reduce((a, b) => a + b, 0);
-
-/* Mean power between two snapshots, exactly as the server makes its steps: joules over the time that they cover, GPU by
-   GPU. Nothing as long as a GPU's readings are still to come. */
-function difference(now, then) {
-  const before = new Map(then.gpus.map(gpu => [gpu.uuid, gpu])), covered = new Map();
-  for (const gpu of now.gpus) {
-    const old = before.get(gpu.uuid);
-    if (old && gpu.covered_s > old.covered_s) covered.set(gpu.uuid, gpu.covered_s - old.covered_s);
-  }
-  const late = now.gpus.some(gpu => gpu.up && gpu.energy_source !== "none" && before.has(gpu.uuid) && !covered.has(gpu.uuid));
-  if (late && now.time_s - then.time_s < PATIENCE_S) return null;
-  const rise = (value, old) => value >= old ? value - old : value; /* a counter that fell restarted at 0 */
-  const joules = part => part ? part.static_j + part.dynamic_j : 0;
-  const step = { t: now.time_s, gpus: {}, jobs: {} }, jobs = new Map(then.jobs.map(job => [job.job, job]));
-  for (const gpu of now.gpus) {
-    if (covered.has(gpu.uuid)) step.gpus[gpu.uuid] = rise(gpu.energy_j, before.get(gpu.uuid).energy_j) / covered.get(gpu.uuid);
-  }
-  for (const job of now.jobs) {
-    const old = jobs.get(job.job);
-    for (const [uuid, part] of Object.entries(job.gpus)) {
-      if (covered.has(uuid)) step.jobs[job.job] = (step.jobs[job.job] || 0) + rise(joules(part), joules(old && old.gpus[uuid])) / covered.get(uuid);
-    }
-  }
-  return step;
-}
-
-/* Where the server draws only the largest jobs by name, so does this page. */
-function folded(watts, steps) {
-  if (!("_rest" in steps)) return watts;
-  const kept = { _rest: 0 };
-  for (const [key, value] of Object.entries(watts)) {
-    if (key in steps) kept[key] = value;
-    else kept._rest += value;
-  }
-  return kept;
-}
-
-/* The server's steps, then what this page saw since. */
-function columns(snapshot, kind) {
-  const steps = snapshot.history, from = steps.time_s.length ? steps.time_s[steps.time_s.length - 1] : -Infinity;
-  const live = tail.filter(point => point.t > from).map(point => ({ ...point, [kind]: folded(point[kind], steps[kind]) }));
-  const keys = new Set([...Object.keys(steps[kind]), ...live.flatMap(point => Object.keys(point[kind]))]);
-  const time = [...steps.time_s, ...live.map(point => point.t)];
-  const old = key => steps[kind][key] || new Array(steps.time_s.length).fill(null);
-  const values = new Map([...keys].map(key => [key, [...old(key), ...live.map(point => point[kind][key] ?? null)]]));
-  return { time, values };
-}
-
-function drawCharts(snapshot) {
-  const gpus = columns(snapshot, "gpus"), jobs = columns(snapshot, "jobs");
-  charts.gpus.show(gpus.time, snapshot.gpus.filter(g => gpus.values.has(g.uuid)).map((g, i) => (
-    { key: g.uuid, label: `GPU ${g.gpu}`, color: css(`--c${i % 8}`), values: gpus.values.get(g.uuid) })));
-  const rank = key => key === "_idle" ? 0 : key === "_unattributed" ? 1 : key === "_other" ? 2 : key === "_rest" ? 3 : 4;
-  const order = [...jobs.values.keys()].filter(key => jobs.values.get(key).some(v => v > 0.05))
-    .sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
-  const facts = new Map(snapshot.jobs.map(job => [job.job, job])), names = snapshot.jobs.map(nameOf);
-  /* Two runs of one script bear one name: then the key tells them apart. */
-  const label = job => names.filter(name => name === nameOf(job)).length > 1 ? `${nameOf(job)} · ${job.job}` : nameOf(job);
-  let colour = 0;
-  charts.jobs.show(jobs.time, order.map(key => ({
-    key, label: facts.has(key) ? label(facts.get(key)) : NAMES[key] || key, values: jobs.values.get(key),
-    color: css(key === "_idle" ? "--idle" : key[0] === "_" ? "--unattributed" : `--c${colour++ % 8}`),
-  })));
-}
-
-function tile(title, value, small) {
-  return make("div", { class: "tile" }, make("h2", {}, title), make("p", {}, value, make("small", {}, small)));
-}
-
-function drawTiles(snapshot, now) {
-  const known = snapshot.gpus.filter(g => g.energy_j !== null), readable = g => g.up && g.energy_source !== "none";
+function drawTiles(snapshot) {
+  const known = snapshot.gpus.filter(g => g.energy_j !== null), starting = !snapshot.ready && !snapshot.unmetered;
   const energy = known.length ? total(known.map(g => g.energy_j)) : null;
-  const part = key => total(snapshot.jobs.filter(j => j.job === key).map(j => j.energy_j)) / energy;
+  const part = key => energy ? total(snapshot.jobs.filter(j => j.job === key).map(j => j.energy_j)) / energy : null;
   const reading = g => g.power_w.average ?? g.power_w.instant ?? null;
   const drawn = Object.values(now ? now.gpus : {}), readings = snapshot.gpus.map(reading).filter(v => v !== null);
   const watts = drawn.length ? total(drawn) : readings.length ? total(readings) : null;
   const limit = total(snapshot.gpus.map(g => g.limits_w.enforced || 0));
-  const up = snapshot.gpus.filter(readable).length;
-  const jobs = snapshot.jobs.filter(j => j.job[0] !== "_"), ended = jobs.filter(j => j.ended_s !== null).length;
+  const up = snapshot.gpus.filter(isReadable).length, all = snapshot.gpus.length;
+  const jobs = snapshot.jobs.filter(isJob), ended = jobs.filter(j => j.ended_s !== null).length;
+  const wait = starting ? "starting: reading the GPUs" : "unknown", metered = all && !starting;
+  const readable = !all ? wait : up === all ? "all can be read" : up ? `${all - up} cannot be metered` : starting ? wait : "none is being metered";
+  const began = isKnown(snapshot.counters_since_s) ? new Date(snapshot.counters_since_s * 1000).toLocaleDateString([], { dateStyle: "medium" }) : "";
   $("tiles").replaceChildren(
-    tile("Power now", quantity(watts, "W"), limit && watts !== null ? `${percent(watts / limit, 0)} of the limits` : "GPU boards"),
-    tile("Energy", quantity(energy, "J"), energy === null ? "unknown" : `${(energy / 3.6e6).toFixed(3)} kWh at the GPU boards`),
-    tile("GPUs", snapshot.gpus.length ? `${up} of ${snapshot.gpus.length}` : "–", up === snapshot.gpus.length && up ? "all can be read" : up ? "some cannot be metered" : "none is being metered"),
-    tile("Jobs", snapshot.gpus.length ? String(jobs.length - ended) : "–", ended ? `running; ${ended} more ended recently` : "running"),
-    tile("Idle", percent(part("_idle")), "of the energy, held by no job"),
-    tile("Unattributed", percent(part("_unattributed")), "used by somebody unknown"),
+    tile("Power now", quantity(watts, "W"), watts === null ? wait : limit ? `${percent(watts / limit, 0)} of the limits` : "GPU boards"),
+    tile("Energy", wattHours(energy), energy === null ? wait : [quantity(energy, "J"), ...worth(energy, snapshot.prices), began && `since ${began}`].filter(Boolean).join(" · ")),
+    tile("GPUs", all ? `${up} of ${all}` : UNKNOWN, readable),
+    tile("Jobs", metered ? String(jobs.length - ended) : UNKNOWN, !metered ? wait : ended ? `running; ${ended} more ended recently` : "running"),
+    tile("Idle", percent(part("_idle")), part("_idle") === null ? wait : "of the energy, held by no job"),
+    tile("Unattributed", percent(part("_unattributed")), part("_unattributed") === null ? wait : "used by somebody unknown"),
   );
 }
 
-const SVG = "http://www.w3.org/2000/svg";
-function shape(tag, attributes) {
-  const element = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  return element;
+const energyCell = (joules, sigma) => lines(wattHours(joules), [doubt(sigma), quantity(joules, "J")].filter(Boolean));
+
+function jobHead(job) {
+  if (!isJob(job)) return nameOf(job);
+  const name = nameOf(job), link = placed(hash({ open: job.job }), shortened(name, 30), job.job, job.job);
+  return name === job.job ? link : make("span", {}, link, make("small", { title: job.job }, shortened(job.job)));
 }
 
-function meter(parts, text) {
-  const svg = shape("svg", { viewBox: "0 0 100 10", preserveAspectRatio: "none", "aria-hidden": "true" });
-  let x = 0;
-  for (const [share, color] of parts) {
-    svg.append(shape("rect", { x, y: 0, width: Math.max(0, Math.min(100 - x, share * 100)), height: 10, fill: css(color) }));
-    x += share * 100;
+/* A user's name leads to all that user's jobs. */
+function whoCell(job) {
+  const [first, ...rest] = whoOf(job);
+  if (!first) return "";
+  const by = job.labels.user ? "user" : "namespace";
+  return make("span", {}, placed(hash({ q: first, by, value: first }), first, `${job.job}\nwho`), ...(rest.length ? [make("small", {}, rest.join(" · "))] : []));
+}
+
+function gpusOf(job) {
+  const numbers = new Map(last.gpus.map(gpu => [gpu.uuid, gpu.gpu]));
+  return Object.keys(job.gpus).map(uuid => numbers.get(uuid)).filter(isKnown).sort((a, b) => a - b);
+}
+
+/* 0-3, 5 */
+function ranges(numbers) {
+  const runs = [];
+  for (const n of numbers) {
+    if (runs.length && runs[runs.length - 1][1] === n - 1) runs[runs.length - 1][1] = n;
+    else runs.push([n, n]);
   }
-  return make("div", { class: "meter" }, svg, text);
+  return runs.map(([from, to]) => from === to ? String(from) : `${from}-${to}`).join(", ");
 }
 
-const cell = (content, kind = "") => make("td", kind ? { class: kind } : {}, content);
-
-function drawJobs(snapshot, now) {
-  const largest = Math.max(1e-9, ...snapshot.jobs.map(j => j.energy_j));
-  const rows = [...snapshot.jobs].filter(j => j.energy_j > 0 || j.job[0] !== "_")
-    .sort((a, b) => (a.job[0] === "_") - (b.job[0] === "_") || b.energy_j - a.energy_j)
-    .slice(0, 200)
-    .map(job => make("tr", job.job[0] === "_" ? { class: "nobody" } : {},
-      make("th", { scope: "row", title: job.job }, NAMES[job.job] || job.job),
-      cell([whoOf(job), job.labels.name || job.labels.pod].filter(Boolean).join(" · "), "who"),
-      cell(job.ended_s !== null ? "ended" : quantity(now ? now.jobs[job.job] ?? null : null, "W"), "n"),
-      cell(quantity(job.energy_j, "J"), "n"),
-      cell(job.sigma_j === null ? "–" : quantity(job.sigma_j, "J"), "n"),
-      cell(meter([[job.static_j / largest, "--static"], [job.dynamic_j / largest, "--accent"]], percent(job.dynamic_j / job.energy_j, 0) + " dynamic")),
-      cell(hours(job.active_s === null ? null : job.active_s + job.held_s), "n"),
-      cell(hours(job.held_s), "n")));
-  const ended = total(snapshot.gpus.map(gpu => gpu.ended_jobs_j));
-  if (ended > 0) {
-    rows.push(make("tr", { class: "nobody" }, make("th", { scope: "row" }, NAMES._ended), cell("no longer listed one by one", "who"),
-      cell("–", "n"), cell(quantity(ended, "J"), "n"), cell("–", "n"), cell("–"), cell("–", "n"), cell("–", "n")));
-  }
-  $("jobs").tBodies[0].replaceChildren(...rows);
+function jobColumns(prices) {
+  const watts = job => now ? now.jobs[job.job] ?? null : null, held = job => job.active_s === null ? null : job.active_s + job.held_s;
+  const share = job => job.energy_j > 0 ? job.dynamic_j / job.energy_j : null;
+  const largest = () => Math.max(1e-9, ...last.jobs.map(j => j.energy_j));
+  return [
+    { title: "Job", cell: jobHead, value: nameOf },
+    { title: "Who", cell: whoCell, value: job => whoOf(job).join(" "), kind: "who" },
+    { title: "Power", cell: job => job.ended_s !== null ? "ended" : quantity(watts(job), "W"), value: watts, kind: "n" },
+    { title: "Energy", cell: job => energyCell(job.energy_j, job.sigma_j), value: job => job.energy_j, kind: "n" },
+    ...(prices && prices.per_kwh !== null ? [{ title: "Cost", cell: job => money(job.energy_j, prices), value: job => job.energy_j, kind: "n" }] : []),
+    { title: "Dynamic share", help: "of the energy; the rest is the idle power of GPU time that the job held", value: share, kind: "wide", cell: job => meter(
+      [[job.static_j / largest(), "--static"], [job.dynamic_j / largest(), "--accent"]], job.energy_j > 0 ? `${percent(share(job), 0)}` : "") },
+    { title: "GPUs", cell: job => isJob(job) ? ranges(gpusOf(job)) || UNKNOWN : "", value: job => gpusOf(job).length, kind: "n" },
+    { title: "GPU time", cell: job => isJob(job) ? hours(held(job)) : UNKNOWN, value: held, kind: "n" },
+    { title: "Held idle", cell: job => isJob(job) ? hours(job.held_s) : UNKNOWN, value: job => job.held_s, kind: "n" },
+  ];
 }
 
-function drawGpus(snapshot, now) {
-  $("gpus").tBodies[0].replaceChildren(...snapshot.gpus.map(gpu => {
-    const watts = now && gpu.uuid in now.gpus ? now.gpus[gpu.uuid] : gpu.power_w.average ?? gpu.power_w.instant ?? null;
-    const limit = gpu.limits_w.enforced || null, seen = gpu.covered_s + gpu.gap_s;
-    const differs = gpu.disagreement !== null && (gpu.disagreement > 0.25 || gpu.disagreement < -0.2);
-    const state = !gpu.up ? "lost" : gpu.energy_source === "none" ? "cannot be metered" : gpu.flags.length ? gpu.flags.join(", ").replaceAll("_", " ") : "good";
-    return make("tr", {},
-      make("th", { scope: "row", title: gpu.uuid }, `GPU ${gpu.gpu}`), cell(gpu.model), cell(quantity(watts, "W"), "n"),
-      cell(limit && watts !== null ? meter([[watts / limit, "--accent"]], percent(watts / limit, 0)) : "–"),
-      cell(quantity(gpu.energy_j, "J"), "n"), cell(gpu.sigma_j === null ? "–" : quantity(gpu.sigma_j, "J"), "n"), cell(gpu.energy_source),
-      cell(seen > 0 ? percent(gpu.covered_s / seen, 2) : "–", "n"), cell(String(total(Object.values(gpu.rejected))), "n"),
-      cell(gpu.disagreement === null ? "–" : percent(gpu.disagreement), differs ? "n bad" : "n"),
-      cell(state, state === "good" ? "good" : "bad"));
-  }));
-  const faults = Object.entries(snapshot.faults).map(([part, n]) => `${part} failed ${n} time${n === 1 ? "" : "s"}; see the log`);
-  $("notes").replaceChildren(...[...snapshot.notes, ...faults].map(text => make("li", {}, text)));
+function gpuColumns() {
+  const gauge = name => gpu => gpu.up ? gpu.gauges[name] ?? null : null, limit = gpu => gpu.limits_w.enforced ?? null;
+  const watts = gpu => !gpu.up ? null : now ? now.gpus[gpu.uuid] ?? null : gpu.power_w.average ?? gpu.power_w.instant ?? null;
+  const share = gpu => watts(gpu) !== null && limit(gpu) ? watts(gpu) / limit(gpu) : null;
+  const degrees = value => isKnown(value) ? `${fixed(value, 0)} °C` : UNKNOWN, hertz = value => isKnown(value) ? `${fixed(value, 0)} MHz` : UNKNOWN;
+  const gib = value => fixed(value / 1024, value < 102400 ? 1 : 0);
+  const memory = gpu => isKnown(gauge("fb_used_mib")(gpu)) ? `${gib(gpu.gauges.fb_used_mib)} GiB` : UNKNOWN;
+  const beside = (first, second, what) => second === UNKNOWN ? first : lines(first, [what, second]);
+  const history = () => steps("gpus").values;
+  return [
+    { title: "GPU", cell: gpu => lines(`GPU ${gpu.gpu}`, gpu.model, gpu.uuid), value: gpu => gpu.gpu },
+    { title: "Power", cell: gpu => quantity(watts(gpu), "W"), value: watts, kind: "n" },
+    { title: "% of limit", value: share, kind: "wide", help: "of the power limit that is enforced", cell: gpu => share(gpu) === null ? UNKNOWN
+      : make("span", {}, meter([[share(gpu), "--accent"]], percent(share(gpu), 0)), make("small", {}, `limit ${quantity(limit(gpu), "W")}`)) },
+    { title: "Over the range", cell: gpu => {
+      const values = history().get(gpu.uuid) ?? [], most = Math.max(0, ...values.filter(isKnown));
+      return most ? sparkline(values.slice(-400), limit(gpu) ?? most, `power of GPU ${gpu.gpu}, at most ${quantity(most, "W")}`) : UNKNOWN;
+    } },
+    { title: "Utilisation", cell: gpu => isKnown(gauge("gpu_util")(gpu)) ? `${fixed(gpu.gauges.gpu_util, 0)} %` : UNKNOWN, value: gauge("gpu_util"), kind: "n" },
+    { title: "Memory", cell: gpu => beside(memory(gpu), isKnown(gauge("fb_total_mib")(gpu)) ? `${gib(gpu.gauges.fb_total_mib)} GiB` : UNKNOWN, "of"), value: gauge("fb_used_mib"), kind: "n" },
+    { title: "Temperature", cell: gpu => beside(degrees(gauge("temperature_c")(gpu)), degrees(gauge("memory_temperature_c")(gpu)), "memory"), value: gauge("temperature_c"), kind: "n" },
+    { title: "Clock", cell: gpu => beside(hertz(gauge("sm_clock_mhz")(gpu)), hertz(gauge("mem_clock_mhz")(gpu)), "memory"), value: gauge("sm_clock_mhz"), kind: "n" },
+    { title: "Energy", cell: gpu => energyCell(gpu.energy_j, gpu.sigma_j), value: gpu => gpu.energy_j, kind: "n" },
+  ];
+}
+
+function qualityColumns() {
+  const covered = gpu => gpu.covered_s + gpu.gap_s > 0 ? gpu.covered_s / (gpu.covered_s + gpu.gap_s) : null;
+  const rejected = gpu => total(Object.values(gpu.rejected));
+  const state = gpu => !gpu.up ? "lost" : gpu.energy_source === "none" ? "cannot be metered" : gpu.flags.join(", ").replaceAll("_", " ") || "good";
+  return [
+    { title: "GPU", cell: gpu => `GPU ${gpu.gpu}`, value: gpu => gpu.gpu },
+    { title: "State", cell: gpu => make("span", { class: state(gpu) === "good" ? "good" : "bad" }, state(gpu)), value: state },
+    { title: "Source", cell: gpu => gpu.energy_source.replaceAll("_", " "), value: gpu => gpu.energy_source },
+    { title: "Covered", cell: gpu => percent(covered(gpu), 2), value: covered, kind: "n" },
+    { title: "Gaps", cell: gpu => hours(gpu.gap_s), value: gpu => gpu.gap_s, kind: "n" },
+    { title: "Rejected", cell: gpu => String(rejected(gpu)), value: rejected, kind: "n" },
+    { title: "Meters differ", cell: gpu => percent(gpu.disagreement), value: gpu => gpu.disagreement, kind: "n", help: "power readings against the energy counter" },
+    { title: "Last XID", cell: gpu => isKnown(gpu.last_xid) ? String(gpu.last_xid) : "none", value: gpu => gpu.last_xid, kind: "n" },
+    { title: "UUID", cell: gpu => make("code", { class: "id" }, gpu.uuid), value: gpu => gpu.uuid, kind: "wide" },
+  ];
+}
+
+function makeTables(snapshot) {
+  const jobs = jobColumns(snapshot.prices);
+  return {
+    jobs: new Table($("jobs"), jobs, {
+      sort: jobs.findIndex(column => column.title === "Energy"), last: job => job.job === "_idle" ? 1 : isJob(job) ? 0 : 2, kind: job => isJob(job) ? "" : "nobody",
+    }),
+    gpus: new Table($("gpus"), gpuColumns(), { sort: 0, down: false }),
+    quality: new Table($("quality"), qualityColumns(), { sort: 0, down: false }),
+  };
+}
+
+function drawTables(snapshot) {
+  tables ??= makeTables(snapshot);
+  const q = (wanted().get("q") || "").trim().toLowerCase(), text = job => [job.job, nameOf(job), ...whoOf(job)].join("\n").toLowerCase();
+  const shown = snapshot.jobs.filter(job => !q || (isJob(job) && text(job).includes(q))), jobs = snapshot.jobs.filter(isJob).length;
+  if (document.activeElement !== $("filter")) $("filter").value = wanted().get("q") || "";
+  tables.jobs.show(shown);
+  tables.gpus.show(snapshot.gpus);
+  tables.quality.show(snapshot.gpus);
+  const energy = total(shown.map(job => job.energy_j ?? 0));
+  $("filtered").textContent = q ? `${shown.length} of ${count(jobs, "job")}: ${[wattHours(energy), ...worth(energy, snapshot.prices)].join(" · ")}` : "";
+  const notes = [...snapshot.notes, ...Object.entries(snapshot.faults).map(([name, n]) => `fault in ${name.replaceAll("_", " ")}: ${count(n, "time")}`)];
+  $("notes").replaceChildren(...notes.map(note => make("li", {}, note)));
 }
 
 function drawFleet(fleet) {
@@ -187,7 +170,6 @@ function drawFleet(fleet) {
 }
 
 function draw(snapshot) {
-  const now = tail.length ? tail[tail.length - 1] : null;
   document.title = `${snapshot.simulated ? "simulated · " : ""}wattshed · ${snapshot.host}`;
   $("host").textContent = snapshot.host;
   $("simulated").hidden = !snapshot.simulated;
@@ -198,36 +180,52 @@ function draw(snapshot) {
   /* `wattshed fleet serve` and a collector meter no GPU themselves */
   const elsewhere = snapshot.fleet !== null || snapshot.meter === "collector";
   for (const part of document.querySelectorAll(".host")) part.hidden = snapshot.gpus.length === 0 && elsewhere;
-  drawTiles(snapshot, now); drawJobs(snapshot, now); drawGpus(snapshot, now); drawFleet(snapshot.fleet); drawCharts(snapshot);
+  drawTiles(snapshot); drawTables(snapshot); drawFleet(snapshot.fleet); drawRange(snapshot); drawCharts(snapshot);
 }
 
-function say(text, bad) {
+function say(text, kind = "") {
   const pill = $("state");
   if (pill.textContent !== text) pill.textContent = text;
-  pill.classList.toggle("bad", bad);
+  pill.className = `pill ${kind}`;
+}
+
+/* Without an answer the page keeps showing the last one, and says from when it is. */
+function lose(why) {
+  say(`no answer (${why})`, "bad");
+  $("gone").hidden = false;
+  $("gone-since").textContent = heard ? `since ${heard.toLocaleTimeString([], { hour12: false })}. What is shown is from then` : "";
+  document.body.classList.add("stale");
 }
 
 async function follow() {
   try {
-    const answer = await fetch("/api/v1/snapshot", { cache: "no-store", signal: AbortSignal.timeout(5000) });
+    const answer = await fetch("/api/v1/snapshot?history=none", { cache: "no-store", signal: AbortSignal.timeout(5000) });
     if (!answer.ok) throw new Error(`answers ${answer.status}`);
     const snapshot = await answer.json();
-    if (base && snapshot.started_s !== base.started_s) { tail = []; base = null; } /* the agent was restarted */
-    const step = base && snapshot.seq > base.seq ? difference(snapshot, base) : null;
-    if (step) tail = [...tail.filter(point => point.t > snapshot.time_s - HOUR_S), step];
-    if (step || !base) base = snapshot;
-    if (!last || snapshot.seq !== last.seq) last = snapshot;
+    heard = new Date();
+    $("gone").hidden = true;
+    document.body.classList.remove("stale");
+    now = observe(snapshot);
+    last = snapshot;
     draw(snapshot);
     const age = Date.now() / 1000 - snapshot.time_s;
-    if (snapshot.unmetered) say("not metering", true);
-    else if (!snapshot.ready) say("waiting for the first window", false);
-    else if (age > 30) say(`last window ${hours(age)} ago`, true);
-    else say("live", false);
+    if (snapshot.unmetered) say("not metering", "bad");
+    else if (!snapshot.ready) say("starting", "wait");
+    else if (age > 30) say(`last window ${hours(age)} ago`, "bad");
+    else say("live");
   } catch (error) {
-    say(`no answer (${error.message})`, true);
+    lose(error.message);
   }
   setTimeout(follow, EVERY_MS);
 }
+
+const redraw = () => { if (last) draw(last); };
+$("filter").addEventListener("input", () => {
+  history.replaceState(null, "", hash({ q: $("filter").value.trim() }));
+  redraw();
+});
+document.addEventListener("power", redraw);
+addEventListener("hashchange", redraw);
 
 const THEMES = ["auto", "light", "dark"];
 function theme(name) {
@@ -236,14 +234,14 @@ function theme(name) {
   $("theme").textContent = `◐ ${name}`;
   $("theme").setAttribute("aria-label", `Theme: ${name}; press to change`);
   try { localStorage.setItem("theme", name); } catch { /* a private window: it lasts for this visit */ }
-  if (last) draw(last);
+  redraw();
   document.dispatchEvent(new Event("theme"));
 }
 $("theme").addEventListener("click", () => theme(THEMES[(THEMES.indexOf(document.documentElement.dataset.theme || "auto") + 1) % 3]));
 try { theme(THEMES.includes(localStorage.getItem("theme")) ? localStorage.getItem("theme") : "auto"); } catch { theme("auto"); }
 for (const medium of ["(prefers-color-scheme: dark)", "print"]) {
   matchMedia(medium).addEventListener("change", () => {
-    if (last) draw(last);
+    redraw();
     document.dispatchEvent(new Event("theme"));
   });
 }

@@ -11,12 +11,25 @@ from wattshed.exporters.snapshot import HNJ_PER_JOULE
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from wattshed.exporters.snapshot import FleetFacts, GpuFacts, InstanceFacts, JobFacts, ProcessFacts, Snapshot
+    from wattshed.exporters.snapshot import (
+        EnergyPrices,
+        FleetFacts,
+        GpuFacts,
+        InstanceFacts,
+        JobFacts,
+        ProcessFacts,
+        Snapshot,
+    )
 
 SCHEMA = "wattshed.snapshot/1"
 
 
-def document(snapshot: Snapshot, history: Mapping[str, Any], power_w: Mapping[str, float] | None = None) -> bytes:
+def document(
+    snapshot: Snapshot,
+    history: Mapping[str, Any],
+    power_w: Mapping[str, float] | None = None,
+    prices: EnergyPrices | None = None,
+) -> bytes:
     """Write a snapshot and the last hour as JSON; energies in joules, times in Unix seconds, unknown is null.
 
     Parameters
@@ -26,6 +39,8 @@ def document(snapshot: Snapshot, history: Mapping[str, Any], power_w: Mapping[st
         As `exporters.web.history.History.columns` gives it.
     power_w : mapping of str to float, W
         Mean power of each owner in the last step of the history; who is not there has none that is known.
+    prices : EnergyPrices, optional
+        What energy costs, where that is configured.
     """
     watts = power_w or {}
     energy: dict[str, dict[str, Any]] = {}
@@ -65,6 +80,7 @@ def document(snapshot: Snapshot, history: Mapping[str, Any], power_w: Mapping[st
                 "faults": dict(snapshot.faults),
                 "notes": list(snapshot.notes),
                 "fleet": _fleet(snapshot.fleet) if snapshot.fleet else None,
+                "prices": _prices(prices) if prices else None,
                 "history": dict(history),
             }
         ),
@@ -176,4 +192,12 @@ def _fleet(fleet: FleetFacts) -> dict[str, Any]:
         "hosts_known": fleet.hosts_known,
         "hosts_reporting": fleet.hosts_reporting,
         "warnings": list(fleet.warnings),
+    }
+
+
+def _prices(prices: EnergyPrices) -> dict[str, Any]:
+    return {
+        "currency": prices.currency,
+        "per_kwh": prices.per_kwh,
+        "carbon_g_per_kwh": prices.carbon_g_per_kwh,
     }

@@ -1,8 +1,7 @@
-"""The last hour of power for the page, per GPU and per job: joules between two snapshots over the time they cover.
+"""Power of the last hour, day and week for the page, per GPU and per job, from snapshots: see `PowerStep`.
 
-Readings may come late or not at all, so a step's joules are not those of the step's length: each GPU says what time
-its joules cover. A job's power is the sum over its GPUs, each by its own time, so that the lines of a GPU's jobs add up
-to its own. Where nothing was covered the power is unknown, and no 0.
+Each step is made of two snapshots, and longer ones of shorter ones, so that nothing between two points is missed and a
+job that ends within a long step is in it.
 """
 
 from __future__ import annotations
@@ -10,21 +9,18 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wattshed.exporters.snapshot import HNJ_PER_JOULE
+from wattshed.exporters.web.power_steps import PowerStep, columns, energy_by_owner, small
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping, Sequence
 
     from wattshed.exporters.snapshot import Snapshot
 
-MAX_JOBS = 24
-"""Jobs drawn by name; the rest is drawn as one."""
-
-REST = "_rest"
-"""The sum of the jobs that are not drawn by name: no owner, unlike ``_other``."""
-
 PATIENCE = 3
 """Steps that a step may last until all GPUs have something to tell: sampling may be slower than the steps."""
+
+LONGER = ((86_400.0, 240.0), (604_800.0, 1800.0))
+"""Time that is kept in longer steps, and their length, s."""
 
 
 class _Books(NamedTuple):
@@ -49,8 +45,29 @@ class _Books(NamedTuple):
         )
 
 
+class _Kept:
+    """The newest steps of one length, the last of which may still grow."""
+
+    def __init__(self, span_s: float, step_s: float) -> None:
+        self.span_us, self._step_us = round(span_s * 1e6), round(step_s * 1e6)
+        self._steps: deque[PowerStep] = deque(maxlen=int(span_s / step_s))
+        self._open: PowerStep | None = None
+
+    def add(self, step: PowerStep) -> None:
+        joined = step if self._open is None else self._open.joined(step).folded()
+        self._open = joined
+        if joined.to_us - joined.from_us >= self._step_us * 0.9:
+            self._steps.append(joined)
+            self._open = None
+        while self._steps and step.to_us - self._steps[0].to_us >= self.span_us:
+            self._steps.popleft()
+
+    def steps(self) -> list[PowerStep]:
+        return [*self._steps, *([self._open] if self._open is not None else [])]
+
+
 class History:
-    """Keeps mean power of the last ``span_s`` in steps of ``step_s``, or a little longer where readings are rare.
+    """Keeps the last ``span_s`` in steps of ``step_s``, or a little longer where readings are rare, and `LONGER`.
 
     Parameters
     ----------
@@ -58,8 +75,8 @@ class History:
     """
 
     def __init__(self, span_s: float = 3600.0, step_s: float = 10.0) -> None:
-        self.step_s, self._span_s = step_s, span_s
-        self._steps: deque[tuple[float, Mapping[str, float], Mapping[str, float]]] = deque(maxlen=int(span_s / step_s))
+        self.step_s = step_s
+        self._kept = [_Kept(*lengths) for lengths in ((span_s, step_s), *LONGER)]
         self._last: _Books | None = None
         self.last_w: Mapping[str, float] = {}  # mean power of every owner in the last step
 
@@ -74,30 +91,42 @@ class History:
         if elapsed_s < self.step_s * 0.9:
             return
         now, then = _Books.of(snapshot), self._last
-        seconds = covered_s(now.gpus, then.gpus)
-        if not now.up & then.gpus.keys() <= seconds.keys() and elapsed_s < self.step_s * PATIENCE:
+        covered_us = _covered_us(now.gpus, then.gpus)
+        if not now.up & then.gpus.keys() <= covered_us.keys() and elapsed_s < self.step_s * PATIENCE:
             return
         self._last = now
-        gpus = {uuid: _joules(now.gpus[uuid][0], then.gpus[uuid][0]) / s for uuid, s in seconds.items()}
-        while self._steps and snapshot.time_us / 1e6 - self._steps[0][0] >= self._span_s:
-            self._steps.popleft()
-        self.last_w = _per_job(now, then, seconds)
-        self._steps.append((snapshot.time_us / 1e6, gpus, _largest(self.last_w)))
+        step = PowerStep(
+            then.time_us,
+            now.time_us,
+            {uuid: (_rise(now.gpus[uuid][0], then.gpus[uuid][0]), us) for uuid, us in covered_us.items()},
+            {key: _rise(hnj, then.shares.get(key, 0)) for key, hnj in now.shares.items() if key[1] in covered_us},
+        )
+        self.last_w = step.owner_w()
+        for kept in self._kept:
+            kept.add(step.folded())
+
+    def steps(self, span_s: float) -> Sequence[PowerStep]:
+        """Return the shortest steps that are kept for so long, the longest if none are; in order.
+
+        Parameters
+        ----------
+        span_s : float, s
+        """
+        for kept in self._kept:
+            if kept.span_us >= span_s * 1e6:
+                return kept.steps()
+        return self._kept[-1].steps()
 
     def columns(self) -> dict[str, Any]:
         """Give the hour as columns: ``time_s``, and watts by GPU and by job; None where nothing is known."""
-        steps = list(self._steps)
-        sums: dict[str, float] = {}
-        for _, _, jobs in steps:
-            for job, watts in jobs.items():
-                sums[job] = sums.get(job, 0.0) + watts
-        named = _named(sums)
-        return {
-            "step_s": self.step_s,
-            "time_s": [time_s for time_s, _, _ in steps],
-            "gpus": _columns([gpus for _, gpus, _ in steps]),
-            "jobs": _columns([_fold(jobs, named) for _, _, jobs in steps]),
-        }
+        steps = self._kept[0].steps()
+        names = small(energy_by_owner(steps))
+        told = columns([step.renamed(names) for step in steps])
+        return {"step_s": self.step_s, "time_s": [step.to_us / 1e6 for step in steps], **told}
+
+    def no_columns(self) -> dict[str, Any]:
+        """Give the same without a step."""
+        return {"step_s": self.step_s, "time_s": [], **columns([])}
 
 
 def covered_s(now: Mapping[str, tuple[int, int]], then: Mapping[str, tuple[int, int]]) -> dict[str, float]:
@@ -112,46 +141,15 @@ def covered_s(now: Mapping[str, tuple[int, int]], then: Mapping[str, tuple[int, 
     -------
     dict of UUID to float, s
     """
+    return {uuid: us / 1e6 for uuid, us in _covered_us(now, then).items()}
+
+
+def _covered_us(now: Mapping[str, tuple[int, int]], then: Mapping[str, tuple[int, int]]) -> dict[str, int]:
     # A GPU that appears may bring restored joules along, so it shows nothing yet.
     both = ((uuid, covered_us - then[uuid][1]) for uuid, (_, covered_us) in now.items() if uuid in then)
-    return {uuid: us / 1e6 for uuid, us in both if us > 0}
+    return {uuid: us for uuid, us in both if us > 0}
 
 
-def _per_job(now: _Books, then: _Books, seconds: Mapping[str, float]) -> dict[str, float]:
-    watts: dict[str, float] = {}
-    for key, hnj in now.shares.items():
-        job, uuid = key
-        if uuid in seconds:
-            watts[job] = watts.get(job, 0.0) + _joules(hnj, then.shares.get(key, 0)) / seconds[uuid]
-    return watts
-
-
-def _joules(now_hnj: int, then_hnj: int) -> float:
+def _rise(now_hnj: int, then_hnj: int) -> int:
     """Return the rise of a counter; one that fell restarted at 0."""
-    return (now_hnj - then_hnj if now_hnj >= then_hnj else now_hnj) / HNJ_PER_JOULE
-
-
-def _largest(per_job: Mapping[str, float]) -> dict[str, float]:
-    """Keep what is not a job and the ``MAX_JOBS`` largest jobs; sum the others as the rest."""
-    return _fold(per_job, _named(per_job))
-
-
-def _named(per_job: Mapping[str, float]) -> set[str]:
-    ranked = sorted((job for job in per_job if not job.startswith("_")), key=lambda job: (-per_job[job], job))
-    return {*ranked[:MAX_JOBS], *(job for job in per_job if job.startswith("_"))}
-
-
-def _fold(per_job: Mapping[str, float], named: Collection[str]) -> dict[str, float]:
-    kept = {job: watts for job, watts in per_job.items() if job in named}
-    if len(kept) < len(per_job):
-        rest = sum(watts for job, watts in per_job.items() if job not in named)
-        kept[REST] = kept.get(REST, 0.0) + rest
-    return kept
-
-
-def _columns(steps: list[Mapping[str, float]]) -> dict[str, list[float | None]]:
-    keys = dict.fromkeys(key for step in steps for key in step)
-    return {
-        key: [round(step[key], 3) if key in step else None for step in steps]
-        for key in sorted(keys, key=lambda key: (key.startswith("_"), key))
-    }
+    return now_hnj - then_hnj if now_hnj >= then_hnj else now_hnj

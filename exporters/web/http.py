@@ -24,6 +24,7 @@ from wattshed.exporters.web.conversation import ANSWERING, CHUNK, ClientLimits, 
 from wattshed.exporters.web.jobs_api import Asker, JobsApi, refusal
 from wattshed.exporters.web.listen import ListenError, activated, bind_all, bind_unix, describe
 from wattshed.exporters.web.peer import caller_of
+from wattshed.exporters.web.power_api import PowerApi
 from wattshed.exporters.web.reload import Watched
 from wattshed.exporters.web.site import Response, WebSite, plain
 from wattshed.exporters.web.web_config import WebConfig, WebConfigError
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     import h11
 
     from wattshed.exporters.formats.exposition import Family
-    from wattshed.exporters.snapshot import Snapshot
+    from wattshed.exporters.snapshot import EnergyPrices, Snapshot
     from wattshed.exporters.web.peer import Caller
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,8 @@ class Server:
     jobs_socket : str
         Path of a Unix socket at which everybody on the host may ask about their own jobs; empty: none. If it cannot be
         bound, the server goes on without it.
+    prices : EnergyPrices, optional
+        What the page says that energy costs.
 
     Attributes
     ----------
@@ -90,8 +93,10 @@ class Server:
         environ: Mapping[str, str] = os.environ,
         jobs: JobsApi | None = None,
         jobs_socket: str = "",
+        prices: EnergyPrices | None = None,
     ) -> None:
-        self._site = WebSite(publish, hostname_label, families=families)
+        self._site = WebSite(publish, hostname_label, families=families, prices=prices)
+        self._power = PowerApi(publish, self._site.history, jobs)
         self._listen, self._environ = tuple(listen), environ
         self._limits = limits or ClientLimits()
         self._jobs, self._jobs_path = jobs, jobs_socket
@@ -280,7 +285,7 @@ class Server:
             if jobs is not None and jobs.is_asked(target.partition("?")[0]):
                 return await jobs.answer(request.method.decode(), target, headers, asker)
             if jobs is not None and jobs.sees_all(asker):
-                return self._site.answer(request.method.decode(), target, headers)
+                return await self._answer_page(request.method.decode(), target, headers)
             return refusal(403, "only questions about jobs are answered here")
         except Exception as error:  # noqa: BLE001 - the client learns nothing of the inside
             self._site.fault("exporter", repr(error))
@@ -315,12 +320,18 @@ class Server:
         """Answer who has shown what the web configuration asks for."""
         method, target = request.method.decode(), request.target.decode()
         if self._jobs is None or not self._jobs.is_asked(target.partition("?")[0]):
-            return self._site.answer(method, target, headers)
+            return await self._answer_page(method, target, headers)
         user = credentials(headers.get("authorization", ""))[0] if config.users else None
         certified = config.tls is not None and config.tls.verify_mode == ssl.CERT_REQUIRED
         verified = frozenset(sans if config.tls is not None else ())
         asker = self._jobs.over_tcp(user or "", verified, headers, known=bool(config.users) or certified)
         return await self._jobs.answer(method, target, headers, asker)
+
+    async def _answer_page(self, method: str, target: str, headers: Mapping[str, str]) -> Response:
+        """Answer who may see the page."""
+        if self._power.is_asked(target.partition("?")[0]):
+            return await self._power.answer(method, target, headers)
+        return self._site.answer(method, target, headers)
 
 
 def _headers_of(request: h11.Request) -> dict[str, str]:

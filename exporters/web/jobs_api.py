@@ -13,7 +13,8 @@ import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import parse_qsl
 
 from wattshed.exporters.formats.negotiation import wants_gzip
@@ -22,10 +23,12 @@ from wattshed.exporters.web.peer import Caller
 from wattshed.exporters.web.site import GZIP_FROM, JSON, SAFE, Response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from wattshed.exporters.web.peer import Access
+    from wattshed.exporters.web.power_steps import PowerStep
 
+Told = TypeVar("Told")
 JOBS, REPORT, PARTS = "/api/v1/jobs", "/api/v1/report", "/api/v1/parts"
 RELAYED = "x-wattshed-uid"
 """Header in which a relay says which user of its own host asks."""
@@ -33,6 +36,7 @@ LIMIT_S = 5.0
 """A question that takes longer is ended."""
 AT_ONCE = 4
 """Questions that are answered at a time; of one user at most half as many."""
+BUSY = "too many questions at a time; ask again"
 AGAIN_S = 0.05
 MOST_PARAMETERS = 50
 
@@ -42,6 +46,16 @@ class AskedQuestion(Protocol):
 
     def answer(self, path: str, params: Mapping[str, str], uid: int | None) -> tuple[int, Mapping[str, Any]]:
         """Return HTTP's status and a document; of one user's jobs only, if a user is given."""
+
+    def interrupt(self) -> None:
+        """End it soon; does nothing while there is nothing to end."""
+
+
+class PowerQuestion(Protocol):
+    """One question for the power of a host's GPUs, likewise."""
+
+    def power(self, since_us: int, until_us: int, step_us: int) -> tuple[Sequence[PowerStep], str]:
+        """Return the steps of a time, and why they are not all of it."""
 
     def interrupt(self) -> None:
         """End it soon; does nothing while there is nothing to end."""
@@ -99,21 +113,22 @@ class JobsApi:
         self._asked: Counter[object] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._questions: Callable[[], AskedQuestion] | None = None
+        self._powers: Callable[[], PowerQuestion] | None = None
         self._why_not = "the agent is starting"
 
-    def open(self, questions: Callable[[], AskedQuestion]) -> None:
+    def open(self, questions: Callable[[], AskedQuestion], powers: Callable[[], PowerQuestion] | None = None) -> None:
         """Answer from now on; may be called from any thread.
 
         Parameters
         ----------
-        questions : callable
-            Makes a question; called in a thread of its own.
+        questions, powers : callable
+            Make a question; called in a thread of its own. Without the second nothing is known of former power.
         """
-        self._questions = questions
+        self._questions, self._powers = questions, powers
 
     def close(self, why: str) -> None:
         """Say from now on why there are no answers."""
-        self._questions, self._why_not = None, why
+        self._questions, self._powers, self._why_not = None, None, why
 
     def is_asked(self, path: str) -> bool:
         """Tell whether a path is one of these."""
@@ -163,27 +178,41 @@ class JobsApi:
         except ValueError as error:
             return refusal(400, str(error))
         whose: object = uid if uid is not None else "all"
-        if self._questions is None:
-            return refusal(503, self._why_not, ("Retry-After", "1"))
-        if self._asked.total() >= self._at_once or self._asked[whose] >= max(1, self._at_once // 2):
-            return refusal(503, "too many questions at a time; ask again", ("Retry-After", "1"))
-        compressed = wants_gzip(headers.get("accept-encoding", ""))
-        return await self._in_a_thread(self._questions(), (path, params, uid), whose, compressed=compressed)
+        if self._questions is None or self._is_busy(whose):
+            return refusal(503, self._why_not if self._questions is None else BUSY, ("Retry-After", "1"))
+        question, compressed = self._questions(), wants_gzip(headers.get("accept-encoding", ""))
+        done = await self._in_a_thread(question, partial(_answered, question, (path, params, uid), compressed), whose)
+        return done or refusal(503, f"{self._too_long}; ask for less", ("Retry-After", "5"))
+
+    async def power(self, since_us: int, until_us: int, step_us: int) -> tuple[Sequence[PowerStep], str]:
+        """Return the power of the host's GPUs in a time that is over, and why it is not all of it.
+
+        GPUs' power is for everybody who may see the page; whose it was, whoever calls this keeps to themselves.
+        """
+        whose = "page"
+        if self._powers is None or self._is_busy(whose):
+            return (), BUSY if self._powers is not None else "" if self._questions is not None else self._why_not
+        question = self._powers()
+        done = await self._in_a_thread(question, partial(question.power, since_us, until_us, step_us), whose)
+        return done or ((), self._too_long)
+
+    @property
+    def _too_long(self) -> str:
+        return f"the question took more than {self._limit_s:g} s"
+
+    def _is_busy(self, whose: object) -> bool:
+        return self._asked.total() >= self._at_once or self._asked[whose] >= max(1, self._at_once // 2)
 
     def stop(self) -> None:
         """Let the threads go."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _in_a_thread(
-        self,
-        question: AskedQuestion,
-        asked: tuple[str, Mapping[str, str], int | None],
-        whose: object,
-        *,
-        compressed: bool,
-    ) -> Response:
+        self, question: AskedQuestion | PowerQuestion, answering: Callable[[], Told], whose: object
+    ) -> Told | None:
+        """Return what is answered in a thread of its own, None if that takes too long."""
         self._asked[whose] += 1
-        running = asyncio.get_running_loop().run_in_executor(self._threads, _answered, question, asked, compressed)
+        running = asyncio.get_running_loop().run_in_executor(self._threads, answering)
         running.add_done_callback(lambda _: self._over(whose))
         try:
             done, _ = await asyncio.wait({running}, timeout=self._limit_s)
@@ -193,14 +222,14 @@ class JobsApi:
         if done:
             return running.result()
         self._end(question, running)
-        return refusal(503, f"the question took more than {self._limit_s:g} s; ask for less", ("Retry-After", "5"))
+        return None
 
     def _over(self, whose: object) -> None:
         self._asked[whose] -= 1
         if not self._asked[whose]:
             del self._asked[whose]
 
-    def _end(self, question: AskedQuestion, running: asyncio.Future[Response]) -> None:
+    def _end(self, question: AskedQuestion | PowerQuestion, running: asyncio.Future[Any]) -> None:
         """Interrupt a question until it has ended."""
 
         async def again() -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from wattshed.exporters.formats.exposition import Family
-    from wattshed.exporters.snapshot import Snapshot
+    from wattshed.exporters.snapshot import EnergyPrices, Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,8 @@ PAGE_MAX_AGE_S = 1.0
 
 FAULT_LOG_S = 600.0
 GZIP_FROM = 1024  # bytes; smaller bodies gain nothing
+WITHOUT_HISTORY, NOW = "history=none", "/api/v1/snapshot?history=none"
+"""The page asks for the snapshot every other second, and for the lines of power less often: `PowerApi`."""
 PLAIN = "text/plain; charset=utf-8"
 JSON = "application/json"
 TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
@@ -75,6 +77,8 @@ class WebSite:
         Monotonic.
     families : callable
         What is on /metrics beside the process itself.
+    prices : EnergyPrices, optional
+        What the page says that energy costs.
     """
 
     def __init__(
@@ -83,8 +87,9 @@ class WebSite:
         hostname_label: str = "Hostname",
         clock: Callable[[], float] = time.monotonic,
         families: Callable[[Snapshot], Iterable[Family]] = prometheus.families,
+        prices: EnergyPrices | None = None,
     ) -> None:
-        self._publish, self._clock, self._families = publish, clock, families
+        self._publish, self._clock, self._families, self._prices = publish, clock, families, prices
         self.history = History()
         self.faults: Counter[str] = Counter()
         self._logged: dict[str, tuple[float, int]] = {}  # when, and how many there were by then
@@ -149,7 +154,8 @@ class WebSite:
         if path == "/-/ready":
             return _ready(self._publish())
         openmetrics = path != "/api/v1/snapshot" and wants_openmetrics(headers.get("accept", ""))
-        return self._cached(path, openmetrics=openmetrics, compressed=compressed)
+        page = path if path != "/api/v1/snapshot" or target.partition("?")[2] != WITHOUT_HISTORY else NOW
+        return self._cached(page, openmetrics=openmetrics, compressed=compressed)
 
     def _cached(self, path: str, *, openmetrics: bool, compressed: bool) -> Response:
         current, now = self._publish(), self._clock()
@@ -162,8 +168,10 @@ class WebSite:
     def _render(self, path: str, *, openmetrics: bool, compressed: bool) -> Response:
         snapshot = self.snapshot()
         headers = (*SAFE, ("Cache-Control", "no-store"), ("Vary", "Accept, Accept-Encoding"))
-        if path == "/api/v1/snapshot":
-            response = Response(200, JSON, api.document(snapshot, self.history.columns(), self.history.last_w), headers)
+        if path in ("/api/v1/snapshot", NOW):
+            history = self.history.columns() if path != NOW else self.history.no_columns()
+            told = api.document(snapshot, history, self.history.last_w, self._prices)
+            response = Response(200, JSON, told, headers)
         else:
             writer = self._writers[path, openmetrics]
             families = self._dcgm if path == "/metrics/dcgm" else (*self._families(snapshot), *self._process())

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from tests.exporters import snapshots
 from wattshed.exporters.snapshot import HNJ_PER_JOULE, EnergyShare
-from wattshed.exporters.web.history import MAX_JOBS, History
+from wattshed.exporters.web.history import History
+from wattshed.exporters.web.power_steps import MAX_JOBS
 
 S = 1_000_000
 

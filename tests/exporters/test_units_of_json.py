@@ -55,7 +55,7 @@ def test_the_whole():
     assert plain == {
         "schema": "wattshed.snapshot/1", "host": "h", "version": "1.2", "meter": "nvml", "library": "lib.so",
         "simulated": False, "ready": True, "unmetered": "", "seq": 11, "time_s": 12.5, "started_s": 13.5,
-        "folded_jobs": 14, "counters_since_s": 3.5,
+        "folded_jobs": 14, "counters_since_s": 3.5, "prices": None,
     }  # fmt: skip
     assert found["sampler"] == {"late_s": 0.75, "duty": 0.0625}
     assert (found["faults"], found["notes"], found["history"]) == ({"squeue": 15}, ["note"], {"step_s": 16})

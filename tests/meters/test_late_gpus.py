@@ -65,9 +65,8 @@ def test_a_gpu_that_comes_is_metered_and_no_other_loses_a_joule(tmp_path, place,
     assert all(gpu.up for gpu in shown.values())
     begun, end = one.windows[0].start_us, one.windows[-1].end_us
     real = node.truth.gpu_nj(stays.index, begun, end) / 1e9
-    assert shown[stays.uuid].energy_hnj / 2e9 == pytest.approx(
-        real, rel=0.007
-    )  # of 300 s, up to a second at either end
+    # Of 300 s, up to a second at either end.
+    assert shown[stays.uuid].energy_hnj / 2e9 == pytest.approx(real, rel=0.007)
     if counter:
         assert (shown[stays.uuid].gap_us, shown[stays.uuid].counter_resets) == (0, 0)
     came = next(w for w in one.windows if len(w.devices) == 2)

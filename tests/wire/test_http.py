@@ -13,7 +13,7 @@ import trustme
 from tests.wire.servers import serving
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.live.simulate import send
-from wattshed.agent.terminal.view import fetch
+from wattshed.agent.terminal.following import fetch
 from wattshed.agent.wire.agents import DocumentServer, NoDocumentError
 from wattshed.agent.wire.http import Address, Client, NoAnswerError
 from wattshed.agent.wire.query import Prometheus, ServerError

@@ -1,0 +1,81 @@
+"""Power of a host's GPUs before its agent was started: from parts, hour by hour, each over the time that it covers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from wattshed.agent.wire.parts import join_hnj
+from wattshed.exporters.web.power_steps import PowerStep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from wattshed.agent.history.sql import SqlDatabase
+
+MOST_PARTS = 300_000
+"""Parts that are read for one answer, the newest: of very many jobs it reaches less far back."""
+
+
+def stored_power(database: SqlDatabase, since_us: int, until_us: int, step_us: int) -> list[PowerStep]:
+    """Add up what was used by step, GPU and owner.
+
+    Parameters
+    ----------
+    database : SqlDatabase
+        Of one host.
+    since_us, until_us, step_us : int, us
+        What lies across an edge is spread evenly.
+
+    Returns
+    -------
+    list of PowerStep
+        In order; of a time in which no GPU was measured there is none.
+
+    Raises
+    ------
+    DatabaseError
+    """
+    gpus: dict[int, dict[str, list[tuple[int, int]]]] = defaultdict(lambda: defaultdict(list))
+    shares: dict[int, dict[tuple[str, str], int]] = defaultdict(lambda: defaultdict(int))
+    rows = database.each(
+        "SELECT gpu.uuid, job.key, part.from_us, part.to_us, part.static_j + part.dynamic_j, "
+        "part.static_r + part.dynamic_r FROM part JOIN job ON job.id = part.job JOIN gpu ON gpu.id = part.gpu "
+        "WHERE part.to_us > ? AND part.from_us < ? ORDER BY part.to_us DESC LIMIT ?",
+        (since_us, until_us, MOST_PARTS),
+    )
+    for uuid, owner, from_us, to_us, whole_j, rest_hnj in rows:
+        for step, begin, end, hnj in _pieces(from_us, to_us, join_hnj(whole_j, rest_hnj), step_us):
+            if end > since_us and begin < until_us:
+                gpus[step][uuid].append((begin, end))
+                shares[step][owner, uuid] += hnj
+    return [_step(gpus[step], shares[step], until_us) for step in sorted(gpus)]
+
+
+def _pieces(from_us: int, to_us: int, hnj: int, step_us: int) -> Iterator[tuple[int, int, int, int]]:
+    """Yield the step, begin, end and energy of each piece of a part; they add up to it exactly."""
+    done_hnj = 0
+    for step in range(from_us // step_us, max(to_us - 1, from_us) // step_us + 1):
+        begin, end = max(from_us, step * step_us), min(to_us, (step + 1) * step_us)
+        by_then_hnj = hnj if end >= to_us else hnj * (end - from_us) // (to_us - from_us)
+        yield step, begin, end, by_then_hnj - done_hnj
+        done_hnj = by_then_hnj
+
+
+def _step(gpus: dict[str, list[tuple[int, int]]], shares: dict[tuple[str, str], int], until_us: int) -> PowerStep:
+    begin = min(begin for spans in gpus.values() for begin, _ in spans)
+    end = max(end for spans in gpus.values() for _, end in spans)
+    energy: dict[str, int] = defaultdict(int)
+    for (_, uuid), hnj in shares.items():
+        energy[uuid] += hnj
+    covered = {uuid: (energy[uuid], _length_us(spans)) for uuid, spans in gpus.items()}
+    return PowerStep(begin, max(begin, min(end, until_us)), covered, dict(shares)).folded()
+
+
+def _length_us(spans: Iterable[tuple[int, int]]) -> int:
+    """Return how long it is in all that is in any of these stretches of time."""
+    length, until = 0, 0
+    for begin, end in sorted(spans):
+        length += max(0, end - max(begin, until))
+        until = max(until, end)
+    return length
