@@ -32,31 +32,31 @@ from tests.promql.truth import (
 
 DOCUMENTS = {
     "docs/promql.md: Energy of the last day by account": lambda t: kwh(t.energy(account)),
-    "docs/promql.md: By user, as money": lambda t: {
+    "docs/promql.md: Cost by user": lambda t: {
         key: (value * 0.25 * 1.3, slack * 0.25 * 1.3) for key, (value, slack) in kwh(t.energy(user)).items()
     },
     "docs/promql.md: By partition": lambda t: kwh(t.energy(partition)),
     "docs/promql.md: By Kubernetes namespace": lambda t: kwh(t.energy(namespace)),
     "docs/tutorials/kubernetes.md: Energy of the last day by namespace": lambda t: kwh(t.energy(namespace)),
-    "docs/promql.md: What no account pays for": lambda t: kwh(t.energy(nobody_pays)),
+    "docs/promql.md: Energy without an account": lambda t: kwh(t.energy(nobody_pays)),
     "docs/promql.md: All GPUs together": lambda t: kwh(t.gpu_energy()),
     # Evaluated at whole hours only, and this life is not an hour long: test_a_month_of_recorded_hours.
     "docs/promql.md: A month by account": lambda t: {},
     "docs/promql.md: The ten jobs": lambda t: largest(kwh(t.energy(by_job, only=real)), 10),
     "docs/promql.md: One job": lambda t: kwh(t.energy(one_job)),
-    "docs/promql.md: Power now by job": lambda t: t.power(by_job, only=real),
+    "docs/promql.md: Current power by job": lambda t: t.power(by_job, only=real),
     "docs/promql.md: The same from the recording rules": lambda t: t.power(by_job, only=real),
     "docs/promql.md: Joules by array job": lambda t: t.energy(array_job),
-    "docs/promql.md: GPUs that are held now": lambda t: exactly(({"user": "barbara"}, 1.0), slack=0.1),
+    "docs/promql.md: GPUs that are currently held": lambda t: exactly(({"user": "barbara"}, 1.0), slack=0.1),
     "docs/promql.md: GPU-hours held": lambda t: (
         {key: (value / 3600, slack / 3600) for key, (value, slack) in held(t, ("account", "physics"), WHOLE).items()}
         | exactly(({"account": "chemistry"}, 0.0), ({"account": "biology"}, 0.0), slack=0.02)
     ),
     "docs/promql.md: Idle power": lambda t: t.power(by_instance, 300, only=lambda job: job == "_idle"),
-    "docs/promql.md: Share of the last hour": lambda t: over(
+    "docs/promql.md: Share of the energy of the last hour": lambda t: over(
         t.energy(by_instance, only=lambda job: job == "_unattributed"), t.gpu_energy(by_instance), 0.004
     ),
-    "docs/promql.md: Hosts that serve": lambda t: {},
+    "docs/promql.md: Agents that run": lambda t: {},
     "docs/promql.md: Simulated nodes": lambda t: exactly(({"instance": "c:9961"}, 1)),
     "docs/metrics.md: Names, users and pods": lambda t: t.power(user, 300),
 }

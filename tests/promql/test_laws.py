@@ -152,7 +152,7 @@ def test_victoria_metrics_tells_every_joule(tmp_path, hosts, beside):
         write(one, Ruler(one, []), *hosts, *beside)
         one.flush()
         truth = Truth(hosts)
-        for page, group in (("docs/promql.md: Energy of the last day", account), ("docs/promql.md: By user", user)):
+        for page, group in (("docs/promql.md: Energy of the last day", account), ("docs/promql.md: Cost by", user)):
             (expr,) = (expr for name, expr in documents() if name.startswith(page))
             wanted = {key: (joules, 1e-6 * joules) for key, (joules, _) in truth.energy(group).items()}
             times = 0.25 * 1.3 if group is user else 1.0
