@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
+from wattshed.agent.one_line import OneLineParser
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, MutableMapping
@@ -40,24 +41,6 @@ _FORMS = ("", "auto", "so", "objects", "numba", "off", "cpu", "0", "no", "false"
 _ENDED_BY = 128  # plus the signal's number: the exit code by which shells report it
 
 
-class _OneLineParser(argparse.ArgumentParser):
-    """Reports in one line what is wrong; the usage is shown only on request."""
-
-    def error(self, message: str) -> NoReturn:
-        """End with exit code 2."""
-        self.exit(2, f"{self.prog}: {message}{self._nearest(message)} (see {self.prog} --help)\n")
-
-    def _nearest(self, message: str) -> str:
-        """Suggest the command or the flag that was probably meant."""
-        import difflib
-        import re
-
-        given = re.match(r"(?:argument .*invalid choice: '|unrecognized arguments: )([\w.-]+)", message)
-        choices = [name for action in self._actions for name in (*action.option_strings, *(action.choices or ()))]
-        close = difflib.get_close_matches(given[1], [str(name) for name in choices], 1) if given else []
-        return f"; did you mean {close[0]}?" if close else ""
-
-
 class _Version(argparse.Action):
     """Prints the version, which is looked up only then."""
 
@@ -75,14 +58,14 @@ def parser(only: str = "") -> argparse.ArgumentParser:
     only : str
         The command that was given; where there is none of this name, all of them are told.
     """
-    top_level: argparse.ArgumentParser = _OneLineParser(
+    top_level: argparse.ArgumentParser = OneLineParser(
         prog="wattshed",
         description=DESCRIPTION,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top_level.add_argument("--version", action=_Version, nargs=0, help="show program's version number and exit")
-    commands = top_level.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = top_level.add_subparsers(title="commands", metavar="COMMAND")
     for add in [_COMMANDS[only]] if only in _COMMANDS else dict.fromkeys(_COMMANDS.values()):
         add(commands)
     return top_level
@@ -312,6 +295,9 @@ def main(argv: list[str] | None = None) -> int:
         try:
             given = sys.argv[1:] if argv is None else argv
             arguments = parser(given[0] if given else "").parse_args(given)
+            if "run" not in arguments:  # no command: the shortest help there is
+                print(f"{DESCRIPTION}\n\n{EXAMPLES}\nall commands: wattshed --help", file=sys.stderr)
+                return 2
             _kernels(os.environ)
             return int(arguments.run(arguments))
         finally:

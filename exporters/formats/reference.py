@@ -102,6 +102,7 @@ PATHS = """
 | `/` | the page for people |
 | `/api/v1/snapshot` | the same data as JSON, with the last hour of power |
 | `/api/v1/snapshot.schema.json` | its JSON schema |
+| `/api/v1/power?range=hour` (`day`, `week`, `start`) | power of each GPU and job over time, from the history too |
 | `/-/healthy` | 200 while the server runs |
 | `/-/ready` | 200 while energy is accounted; else 503 and why not: no driver, no GPU that can be metered |
 """

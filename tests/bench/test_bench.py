@@ -62,7 +62,10 @@ def test_a_picture_and_a_table(document, tmp_path, capsys):
     from wattshed.agent.bench.plot import plot
 
     plot(document, tmp_path / "a.svg")
-    assert (tmp_path / "a.svg").read_text().startswith("<?xml")
+    drawn = (tmp_path / "a.svg").read_text()
+    assert drawn.startswith("<?xml")
+    assert "exact quantiles of power, over time" in drawn  # what the letter d stands for
+    assert "whole processes" not in drawn  # none was measured
     kernels.print_table(document)
     shown = capsys.readouterr().out
     assert "d exact p50, p95, p99" in shown

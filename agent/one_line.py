@@ -1,0 +1,44 @@
+"""A command line whose errors are one line, with the command or the flag that was probably meant."""
+
+# Imported where it is needed: most command lines are right.
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Reports in one line what is wrong, and what was probably meant; the usage is shown only on request."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with exit code 2."""
+        self.exit(2, f"{self.prog}: {self._told(message)} (see {self.prog} --help)\n")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Refuse what is not known here, in the command that it was given to."""
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return known, unknown
+
+    def _told(self, message: str) -> str:
+        """Add the command, the flag or the value that was probably meant; a list of all commands is for --help."""
+        from difflib import get_close_matches
+
+        if found := re.match(r"argument (COMMAND|WORD): invalid choice: '(.*?)'", message):
+            message, given = f"unknown command '{found[2]}'", found[2]
+        elif found := re.match(r"argument .*invalid choice: '(.*?)'|unrecognized arguments: (-[^\s=]+)", message):
+            given = found[1] or found[2]
+        else:
+            return message
+        flag = given.startswith("-")
+        offered = (action.option_strings if flag else action.choices or () for action in self._actions)
+        names = [str(name).removeprefix("--") for some in offered for name in some]
+        close = get_close_matches(given.strip("-"), names, 1)
+        return f"{message}; did you mean {'--' if flag else ''}{close[0]}?" if close else message
