@@ -306,6 +306,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"wattshed: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
+        print("wattshed: interrupted", file=sys.stderr)
         return _ENDED_BY + signal.SIGINT
     except _AnswerLostError as lost:
         # What is still in the buffer goes nowhere; do not let the interpreter complain at exit.

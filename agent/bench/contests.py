@@ -132,6 +132,7 @@ def contests(
     rivals: tuple[str, ...],
     only: str,
     say: Callable[[str], None],
+    far: Callable[[float], None] = lambda _share: None,
 ) -> Iterator[dict[str, Any]]:
     """Measure every kernel whose name contains ``only``; yields a result each.
 
@@ -143,6 +144,8 @@ def contests(
     only : str
     say : callable
         Called with what is being done.
+    far : callable, optional
+        Called with the share of the contests that is over.
     """
     say("making samples")
     data = BenchSamples.make(samples, gpus, max(samples // 1_800, 1))  # two jobs per GPU-hour at 1 Hz
@@ -156,13 +159,11 @@ def contests(
                 say(f"{name} is not installed (pip install 'wattshed[bench]')")
     words = np.ones(max(samples, 1 << 20), np.int64)
     with tempfile.TemporaryDirectory() as folder:
-        for contest in (
-            *_sample_contests(data, made),
-            *_ensemble_contests(),
-            *_file_contests(data, made, Path(folder)),
-        ):
-            if only in contest.kernel:
-                yield measure(contest, rounds, words, say)
+        every = (*_sample_contests(data, made), *_ensemble_contests(), *_file_contests(data, made, Path(folder)))
+        chosen = [contest for contest in every if only in contest.kernel]
+        for over, contest in enumerate(chosen, start=1):
+            yield measure(contest, rounds, words, say)
+            far(over / len(chosen))
 
 
 def _all_of(made: dict[str, Any], method: str, *arguments: Any) -> dict[str, Callable[[], Any]]:

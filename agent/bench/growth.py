@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.bench.machine import machine
-from wattshed.agent.bench.options import count, require_plot, say
+from wattshed.agent.bench.options import count, require_plot
 from wattshed.agent.errors import InputError
 from wattshed.agent.printing.paragraphs import print_parts, table
+from wattshed.agent.printing.progress import in_sight
 from wattshed.agent.printing.tables import printer_for
 from wattshed.exporters.numbers import plain
 
@@ -60,10 +61,11 @@ def run(arguments: argparse.Namespace) -> int:
                          f"{', '.join(one.name for one in SERIES)} and the axes {', '.join(AXES)}")  # fmt: skip
     if arguments.plot:
         require_plot(arguments.plot)
-    if not arguments.quick:
-        _make_ready()
-    grown = grow(chosen, quick=arguments.quick, limit_s=float(arguments.limit), say=say)
-    say("")
+    points = sum(len(one.quick if arguments.quick else one.sizes) for one in chosen)
+    with in_sight("making the kernels ready", points) as line:
+        if not arguments.quick:
+            _make_ready()
+        grown = grow(chosen, quick=arguments.quick, limit_s=float(arguments.limit), say=line.say, far=line.at)
     document = {
         "schema": SCHEMA,
         "machine": machine(),
@@ -86,7 +88,6 @@ def _make_ready() -> None:
     """Let kernels be compiled that are not yet, or the first point would have to wait for it."""
     from wattshed.agent.bench.process import ProcessFailedError, measured
 
-    say("making the kernels ready")
     try:
         measured((sys.executable, "-m", "wattshed", "warm"), limit_s=_READY_S)
     except ProcessFailedError as error:

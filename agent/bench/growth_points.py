@@ -28,7 +28,12 @@ _WORDS = {"whole_s": "s", "prepare_s": "s to prepare it", "peak_mib": "MiB of me
 
 
 def grow(
-    chosen: Sequence[GrowingSeries], *, quick: bool, limit_s: float, say: Callable[[str], None]
+    chosen: Sequence[GrowingSeries],
+    *,
+    quick: bool,
+    limit_s: float,
+    say: Callable[[str], None],
+    far: Callable[[int], None] = lambda _points: None,
 ) -> list[dict[str, Any]]:
     """Measure series, one after the other.
 
@@ -40,6 +45,8 @@ def grow(
     limit_s : float, s
     say : callable
         Called with what is being done.
+    far : callable, optional
+        Called with how many points are behind it, measured or left out.
 
     Returns
     -------
@@ -48,12 +55,15 @@ def grow(
         ``slope`` of the last tenfold step, or None; ``stopped``: why it ended before its last size, or "".
     """
     growing = [_Growing(series, limit_s, say, quick=quick) for series in chosen]
+    behind = 0
     with tempfile.TemporaryDirectory(prefix="wattshed-growth-") as folder:
         for number, together in enumerate(_together(growing)):
             prepared = _Prepared(Path(folder, str(number)), limit_s)
             for size in dict.fromkeys(size for one in together for size in one.sizes):
                 for one in together:
                     one.measure(size, prepared)
+                    behind += size in one.sizes
+                    far(behind)
             prepared.forget()
     return [one.told() for one in growing]
 

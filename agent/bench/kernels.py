@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.bench.machine import machine
-from wattshed.agent.bench.options import count, require_plot, say
+from wattshed.agent.bench.options import count, require_plot
 from wattshed.agent.errors import InputError
 from wattshed.agent.printing.paragraphs import TableRows, print_parts, table
+from wattshed.agent.printing.progress import in_sight
 from wattshed.agent.printing.tables import printer_for
 from wattshed.exporters.numbers import plain
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
     from wattshed.kernels.load import Form
 
@@ -78,11 +80,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.plot:
         require_plot(arguments.plot)
     compared = forms.names(arguments.forms) if arguments.forms else ()
-    form = _made_ready()
+    with in_sight("making the kernels ready") as line:
+        form = _made_ready(line.say)
     rivals = () if arguments.no_rivals else RIVALS
-    results = list(
-        contests(arguments.samples, arguments.gpus, arguments.rounds, rivals=rivals, only=arguments.only, say=say)
-    )
+    with in_sight("making samples", 1.0) as line:
+        asked = arguments.samples, arguments.gpus, arguments.rounds
+        results = list(contests(*asked, rivals=rivals, only=arguments.only, say=line.say, far=line.at))
     if not results and not compared:
         raise InputError(f"--only {arguments.only}: no kernel's name contains it")
     document: dict[str, Any] = {
@@ -95,8 +98,8 @@ def run(arguments: argparse.Namespace) -> int:
         "contests": results,
     }
     if compared:
-        document["forms"] = forms.compare(compared, arguments.rounds, say)
-    say("")
+        with in_sight("comparing the forms of the kernels") as line:
+            document["forms"] = forms.compare(compared, arguments.rounds, line.say)
     if arguments.plot:
         from wattshed.agent.bench.plot import plot
 
@@ -108,7 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if all(result["agree"] for result in (*results, *document.get("forms", ()))) else 1
 
 
-def _made_ready() -> Form:
+def _made_ready(say: Callable[[str], None]) -> Form:
     """Compile the kernels, if they are not; returns the form that is measured.
 
     Raises

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.commands.replay import add_reading_flags
 from wattshed.agent.errors import InputError
+from wattshed.agent.printing.progress import in_sight
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
+    from wattshed.agent.printing.progress import ProgressLine
     from wattshed.agent.traces.sources import Chain
     from wattshed.agent.window import Window
 
@@ -49,20 +51,33 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("the trace is in OUT itself; choose another folder", args.out)
     try:
         windows = 0
-        for chain in chains:
-            stream = chain.windows(settings.options)
-            windows += _to_parquet(chain, stream, out) if to == "parquet" else _to_segments(stream, out)
+        total = sum(source.path.stat().st_size for chain in chains for source in chain.sources)
+        with in_sight("converting", total) as line:
+            for chain in chains:
+                stream = _watched(chains, chain.windows(settings.options), line)
+                windows += _to_parquet(chain, stream, out) if to == "parquet" else _to_segments(stream, out)
     except OSError as error:
         raise InputError(f"it cannot be written ({error.strerror or error})", error.filename or args.out) from error
     print(f"wattshed: {windows} windows written to {out}", file=sys.stderr)  # noqa: T201 - the command line
     return 0
 
 
+def _watched(chains: list[Chain], stream: Iterator[Window], line: ProgressLine) -> Iterator[Window]:
+    """Show how many bytes of the traces have been read when a window comes."""
+    for window in stream:
+        line.at(sum(report.position for chain in chains for report in chain.reports))
+        yield window
+
+
 def _in_place(folder: Path) -> int:
     """Compact a recording; segments that are being written are left alone."""
     from wattshed.agent.traces.native.compact import compact  # noqa: PLC0415
 
-    done = list(compact(folder))
+    done = []
+    with in_sight("compacting", sum(1 for _ in folder.rglob("*.arrows"))) as line:
+        for target, windows in compact(folder):
+            done.append((target, windows))
+            line.at(len(done), f"compacting {target.name}")
     total = sum(windows for _, windows in done)
     print(f"wattshed: {len(done)} segments ({total} windows) compacted in {folder}", file=sys.stderr)  # noqa: T201
     return 0

@@ -89,7 +89,7 @@ def run_jobs(args: argparse.Namespace) -> int:
     UnansweredError
         If there is nobody to be asked, or no answer.
     """
-    from wattshed.agent.replay.progress import in_sight  # noqa: PLC0415 - a command imports its parts when it runs
+    from wattshed.agent.printing.progress import in_sight  # noqa: PLC0415 - a command imports its parts when it runs
     from wattshed.agent.reports import listing  # noqa: PLC0415
     from wattshed.agent.reports.sources import open_source  # noqa: PLC0415
 

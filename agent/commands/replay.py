@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
-from wattshed.agent.replay.progress import in_sight, kernels_for, reading, sending
+from wattshed.agent.printing.progress import in_sight
+from wattshed.agent.replay.progress import kernels_for, reading
 
 if TYPE_CHECKING:
     import argparse
@@ -180,7 +181,10 @@ def run(args: argparse.Namespace) -> int:
                 _draw(picture, args, settings)
         finally:  # the answer is known, whatever becomes of its copies
             _print(args, merge(done), settings, where, interrupted=interrupted)
-    return _INTERRUPTED if stopped() else 0
+    if stopped():
+        print("wattshed: interrupted", file=sys.stderr)  # noqa: T201 - this is the command line
+        return _INTERRUPTED
+    return 0
 
 
 def _booked(
@@ -271,8 +275,8 @@ def _outlets(args: argparse.Namespace) -> list[Callable[[Points, Callable[[], bo
 
 def _send(remote: RemoteWrite, points: Points, stop: Callable[[], bool]) -> None:
     """Send the points, with progress on a terminal, and say how many arrived."""
-    with closing(remote), sending(len(points)) as progress:
-        sent = remote.send(points, progress=progress, stop=stop)
+    with closing(remote), in_sight("sending points", len(points)) as line:
+        sent = remote.send(points, progress=line.at, stop=stop)
     print(f"wattshed: {sent} of {len(points)} points sent to {remote.url}", file=sys.stderr)  # noqa: T201
 
 

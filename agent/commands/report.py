@@ -100,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
     UnansweredError
         If there is nobody to be asked, or no answer.
     """
+    from wattshed.agent.printing.progress import in_sight  # noqa: PLC0415
     from wattshed.agent.reports.amounts import priced, with_gpu_hours, with_opencost  # noqa: PLC0415 - when it runs
     from wattshed.agent.reports.notes import notes_of  # noqa: PLC0415
     from wattshed.agent.reports.questions import DAY_S, day_by_day, report_of  # noqa: PLC0415
@@ -113,7 +114,8 @@ def run(args: argparse.Namespace) -> int:
     params = params_of(args)
     source = open_source(args)
     now_s = time.time()
-    found = report_of(source, params, args.by, tariffs.step_s() or (DAY_S if args.html else None), now_s=now_s)
+    with in_sight("adding up the jobs"):
+        found = report_of(source, params, args.by, tariffs.step_s() or (DAY_S if args.html else None), now_s=now_s)
     spread = args.idle == "spread"
     document = priced(found, tariffs, spread=spread)
     if rates:

@@ -7,8 +7,10 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from wattshed.agent.printing.progress import in_sight
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from wattshed.agent.replay.books import Part, Tell
     from wattshed.agent.traces.options import TraceFile
@@ -55,61 +57,24 @@ def _compile_in_sight() -> None:
     """On a terminal, say so if the kernels have to be compiled first: half a minute of silence looks like a fault."""
     if not sys.stderr.isatty():
         return
-    from rich.console import Console  # noqa: PLC0415
-
     from wattshed.kernels.warm import WarmError, warm_up  # noqa: PLC0415
 
-    status = Console(stderr=True).status("building the library of kernels, once, which takes half a minute")
-    with status, contextlib.suppress(WarmError):  # then numba compiles each as it is needed
-        warm_up(lambda line: status.update(f"kernels: {line}"))
-
-
-@contextmanager
-def in_sight(what: str) -> Iterator[None]:
-    """Say on a terminal what is being done."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    from rich.console import Console  # noqa: PLC0415
-
-    with Console(stderr=True).status(what):
-        yield
-
-
-@contextmanager
-def sending(total: int) -> Iterator[Callable[[int], None]]:
-    """Show on a terminal how many points were sent; yields what is to be sent."""
-    if not sys.stderr.isatty():
-        yield lambda _sent: None
-        return
-    from rich.console import Console  # noqa: PLC0415
-
-    with Console(stderr=True).status(f"sending {total} points") as status:
-        yield lambda sent: status.update(f"sending points: {sent} of {total}")
+    with (
+        in_sight("building the library of kernels, once, which takes half a minute") as line,
+        contextlib.suppress(WarmError),  # then numba compiles each as it is needed
+    ):
+        warm_up(lambda told: line.say(f"kernels: {told}"))
 
 
 @contextmanager
 def reading(chains: list[Chain]) -> Iterator[Tell]:
     """Show on a terminal how far the reading is; yields what is to be called after each window."""
-    if not sys.stderr.isatty():
-        yield lambda _part, _host, _start_us, _end_us: None
-        return
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
-
     total = sum(source.path.stat().st_size for chain in chains for source in chain.sources)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("reading", total=total)
+    with in_sight("reading", total) as line:
         finished: dict[int, int] = {}
 
         def tell(part: Part, host: str, _start_us: int, _end_us: int) -> None:
             finished[id(part)] = sum(report.position for report in part.reports)
-            bar.update(task, completed=sum(finished.values()), description=f"reading {host}")
+            line.at(sum(finished.values()), f"reading {host}")
 
         yield tell

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +22,10 @@ from wattshed.agent.fleet.printing import answer
 from wattshed.agent.inputs.columns import parse_spec
 from wattshed.agent.printing.figures import counted
 from wattshed.agent.printing.paragraphs import TableRows, table
+from wattshed.agent.printing.progress import in_sight
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
 
     from wattshed.agent.fleet.demand.grid import Load
 
@@ -45,7 +44,8 @@ def demand(args: argparse.Namespace) -> int:
 
         check_target(args.plot)
     spec = parse_spec(args.columns, KEYS) if args.columns else {}
-    recording = open_recording(Path(args.source), spec, args.read_trace)
+    with in_sight("reading the recording"):
+        recording = open_recording(Path(args.source), spec, args.read_trace)
     try:
         found = examine(args, recording, transformer, drawing)
     except InputError as error:
@@ -108,16 +108,17 @@ def _ensemble(
 ) -> tuple[Ensemble | None, list[str]]:
     """Draw fleets like the recorded one, if they are asked for; and what is to be said of them."""
     if args.scale is not None:
-        drawn = simulate(
-            load,
-            args.scale,
-            replicates=args.replicates,
-            unit=args.resample,
-            checkpoint_s=args.checkpoint or 0.0,
-            limit_w=args.limit,
-            seed=args.seed,
-            progress=_progress(args.replicates),
-        )
+        with in_sight("drawing fleets", args.replicates) as line:
+            drawn = simulate(
+                load,
+                args.scale,
+                replicates=args.replicates,
+                unit=args.resample,
+                checkpoint_s=args.checkpoint or 0.0,
+                limit_w=args.limit,
+                seed=args.seed,
+                progress=line.at,
+            )
         apart = "the simulated jobs are independent of one another; a schedule that starts them together peaks higher"
         return drawn, [apart]
     if args.limit is None:
@@ -126,27 +127,17 @@ def _ensemble(
         return None, [
             "--limit needs --scale, or a recording of several jobs: one load has one peak, and no probability"
         ]
-    drawn = resample(
-        load,
-        replicates=args.replicates,
-        unit=args.resample,
-        limit_w=args.limit,
-        seed=args.seed,
-        drawing=drawing,
-    )
+    with in_sight("drawing fleets", 1.0) as line:
+        drawn = resample(
+            load,
+            replicates=args.replicates,
+            unit=args.resample,
+            limit_w=args.limit,
+            seed=args.seed,
+            drawing=drawing,
+            progress=line.at,
+        )
     return drawn, []
-
-
-def _progress(replicates: int) -> Callable[[int], None] | None:
-    """Count on standard error, where somebody watches."""
-    if not sys.stderr.isatty():
-        return None
-
-    def tell(done: int) -> None:
-        sys.stderr.write(f"\r{done} of {replicates} fleets drawn" if done < replicates else "\r\x1b[K")
-        sys.stderr.flush()
-
-    return tell
 
 
 def as_json(found: Findings) -> dict[str, Any]:

@@ -246,12 +246,13 @@ def resample(
     limit_w: float | None = None,
     seed: int = 1,
     drawing: Drawing | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> Ensemble:
     """Draw the measured jobs (or hosts) again with replacement, as many as there are, each with its whole series.
 
     This is the sampling error of a fleet that was recorded job by job: times stay as they were, only which jobs it has
     changes. The sums are the kernels' exact ones, in whole milliwatts, wherever ``drawing`` makes them (by default on
-    the CPU).
+    the CPU). ``progress`` is told which share of the time is drawn.
 
     Raises
     ------
@@ -278,6 +279,8 @@ def resample(
         np.maximum(peaks, fleets.max(axis=1), out=peaks)
         first += float(fleets.sum())
         second += float(np.square(fleets).sum())
+        if progress is not None:
+            progress(min((start + columns) / n, 1.0))
     mean = first / (replicates * n)
     return Ensemble(
         units,
