@@ -10,6 +10,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+os.environ.pop("COLUMNS", None)  # a worker of xdist has one; what tests print into has no width
+
 # How long an example takes is no law: on a busy machine any may wait for the processor.
 hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")
