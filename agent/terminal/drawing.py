@@ -78,8 +78,8 @@ def spark(cells: Sequence[float | None], top: float | None = None) -> str:
 
 
 def _level(value: float, top: float) -> str:
-    place = round(value / top * (len(LEVELS) - 1)) if top > 0 else 0
-    return LEVELS[min(max(place, 0), len(LEVELS) - 1)]
+    share = min(max(value / top, 0.0), 1.0) if top > 0 else 0.0
+    return LEVELS[round(share * (len(LEVELS) - 1))]
 
 
 def chart(cells: Sequence[float | None], height: int, top: float) -> list[str]:

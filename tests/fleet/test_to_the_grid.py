@@ -251,7 +251,7 @@ def test_an_assumed_node_is_wide_and_counts_its_gpus(gpus):
     assert model.slope.low > 1
     # And the documents tell what is assumed.
     told = {what: f"{of.value:.{n}f}{unit} ({of.low:g} to {of.high:g})" for what, of, n, unit in (
-        ("a GPU", one.level_w, 0, " W"), ("per GPU watt", one.slope, 2, ""),
+        ("per GPU", one.level_w, 0, " W"), ("per GPU watt", one.slope, 2, ""),
     )}  # fmt: skip
     page = " ".join((Path(__file__).parents[2] / "docs/fleet.md").read_text().split())
     assert all(f"{numbers} {what}" in page for what, numbers in told.items())

@@ -144,7 +144,7 @@ def test_files_named_by_uuid_and_by_index_are_one_gpu(billed):
 def test_a_uuid_of_another_node_holds_nothing_and_is_said(billed, caplog):
     assert billed({"GPU-9": "77 1001\n"}, ("/", 1001, 0)) == [(0, "user:1001/python3", 1)]
     assert billed.faults == {"mapping": 1}
-    assert "GPU-9: no GPU or MIG device here has this UUID" in caplog.text
+    assert "GPU-9: unknown GPU or MIG UUID" in caplog.text
 
 
 def test_mig_instances_held_idle_are_the_part_of_the_gpu_that_the_driver_lists(billed):

@@ -200,7 +200,7 @@ def test_a_fault_is_said_once_until_it_is_another_or_is_over(tmp_path, monkeypat
         assert recorder.append(plain_window(i)) == (not turn)
     monkeypatch.setattr(native.os, "write", real)
     recorder.close()
-    said = [record.getMessage() for record in caplog.records if "recording is interrupted" in record.getMessage()]
+    said = [record.getMessage() for record in caplog.records if "recording paused" in record.getMessage()]
     assert [text.partition(": ")[2].partition(" (")[0] for text in said] == [
         os.strerror(code) for code in (errno.EIO, errno.EROFS, errno.EROFS)
     ]
