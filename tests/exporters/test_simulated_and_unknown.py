@@ -109,7 +109,7 @@ def test_a_gpu_that_was_never_read_has_no_energy_and_no_bill():
     assert (gpu["energy_j"], gpu["sigma_j"]) == (None, None)
     assert (job["energy_j"], job["static_j"], job["sigma_j"]) == (None, None, None)
     assert (document["ready"], document["unmetered"]) == (False, snapshot.unmetered)
-    shown = "\n".join("".join(piece.text for piece in line) for line in lines_once(document, None))
+    shown = "\n".join(line.text for line in lines_once(document, None))
     assert "no GPU reports" in shown
     assert "NOT METERING" in shown
     assert not re.search(r"\d (J|Wh|kWh)", shown)
@@ -121,7 +121,7 @@ def test_ready_is_up_and_says_why_not():
         return answer.status, answer.body.decode().strip()
 
     assert ready(snapshots.rich()) == (200, "ready")
-    assert ready(snapshots.empty()) == (503, "not ready")
+    assert ready(snapshots.empty()) == (503, "not ready: waiting for the first window")
     assert ready(snapshots.unmeterable()) == (503, "not ready: no GPU reports energy or power")
     assert WebSite(snapshots.unmeterable).answer("GET", "/-/healthy", {}).status == 200
     assert dict(SIMULATED) == {"simulated": "1"}

@@ -12,14 +12,18 @@ LOOK = """() => {
     return { name: e.dataset.walked, html: e.outerHTML.slice(0, 120),
              ring: (s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) >= 1) || s.boxShadow !== 'none',
              seen: box.bottom > 0 && box.top < innerHeight && box.right > 0 && box.left < innerWidth } }"""
+# Tables are drawn anew every other second, which would lose the marks of who had the focus.
+STILL = "() => { for (const name of ['draw', 'drawFound', 'drawJob']) if (window[name]) window[name] = () => {}; }"
 REACHABLE = """() => [...document.querySelectorAll('a[href], button, input, select, summary, [tabindex="0"]')]
     .filter(e => e.checkVisibility({ visibilityProperty: true }) && !e.disabled && e.tabIndex >= 0 && !e.dataset.walked)
+    .filter(e => e.type !== 'radio' || e.checked)  /* the others of its group: by arrow keys */
     .map(e => e.outerHTML.slice(0, 120))"""
 
 
 def walk(page, key="Tab", most=400):
     """Press a key until all that had the focus has it again, past the page's end; returns it in order."""
     found, left = [], 0
+    page.evaluate(STILL)
     for _ in range(most):
         page.keyboard.press(key)
         now = page.evaluate(LOOK)
