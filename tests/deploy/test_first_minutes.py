@@ -17,7 +17,7 @@ import pytest
 from tests.daemon.process import ROOT
 from tests.deploy.namespaces import missing
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]  # a root file system is made once
 
 SUITE = "bookworm"
 INCLUDED = "python3,python3-venv,make"

@@ -137,8 +137,8 @@ def test_the_tutorial_does_what_it_says(cluster):
         for title in ("On a login node", "On the job's node")
     )
     user = pwd.getpwnam(cluster.user).pw_uid
-    with daemon(cluster, cluster.run / "agent"):
-        asker = Asker(cluster.run / "agent/api.sock")
+    with daemon(cluster, cluster.run / "agent-of-the-tutorial"):
+        asker = Asker(cluster.run / "agent-of-the-tutorial/api.sock")
         as_user = ("runuser", "-u", cluster.user, "--", "sh", "-c")
         told = cluster.call(*as_user, submit.replace("sleep 60", "sleep 8").replace("sbatch", "sbatch -o /dev/null", 1))
         job = re.fullmatch(r"Submitted batch job (\d+)\n", told)[1]
