@@ -324,7 +324,7 @@ BAD = {
     "error.json": (b'{"status":"error","error":"no"}', "answered with an error"),
     "other.xml": (b"<?xml version='1.0'?><a/>", "not of nvidia-smi"),
     "bad.parquet": (b"PAR1 and then nothing of the kind", "damaged Parquet"),
-    "prose.txt": (b"It was a dark night.\nNobody measured anything.\n", "not a trace in a known format"),
+    "prose.txt": (b"It was a dark night.\nNobody measured anything.\n", "unrecognised trace format"),
     "nul.csv": (b"\0" * 5000, "empty" and "binary"),
 }
 

@@ -147,7 +147,7 @@ def test_what_else_lies_in_a_folder_is_passed_over_and_said(tmp_path):
     assert len(list(chain.windows(Options()))) == 1
     (note,) = [note for note in chain.reports[0].notes if note.startswith("skipped")]
     assert "notes.txt" in note
-    with pytest.raises(InputError, match="not a trace in a known format"):
+    with pytest.raises(InputError, match="unrecognised trace format"):
         find([str(tmp_path / "notes.txt")], Options())
     (tmp_path / "log.csv").unlink()
     with pytest.raises(InputError, match=r"notes\.txt"):
