@@ -208,7 +208,7 @@ class Answers:
 
     def _runs(self, key: str, asked: Filter, live: Live | None, most: int = MOST) -> list[FoundJob]:
         """Return the runs of a job, the newest first."""
-        found = runs_of(self._database, key, asked, most=most)
+        found = runs_of(self._database, key, replace(asked, job=""), most=most)  # what was asked may lack its prefix
         if live is not None:
             found = [job for job in found if (job.key, job.run_us) not in live.jobs()]
             found += [job.whole for job in live.matching(replace(asked, job=key))]

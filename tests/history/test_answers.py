@@ -120,6 +120,9 @@ def test_a_key_without_its_prefix_must_be_unique(new_place):
     found = filled(place, made, {place: jobs[place] for place in list(jobs)[:2]})
     assert found.job("7", Filter()) is None
     assert found.job("7", Filter(uid=2))["job"]["job"] == "oar:7"  # the other's says nothing
+    # In a list and in a report, too, which ask for it as it was typed.
+    assert [one["job"] for one in found.jobs(Filter(job="7", uid=2))["jobs"]] == ["oar:7"]
+    assert [row["name"] for row in found.report("job", Filter(job="7", uid=2))["rows"]] == ["oar:7"]
     opened(place).add([part(3, "7")], jobs, MODELS)
     assert found.job("7", Filter())["job"]["job"] == "7"
     assert [one["job"] for one in found.jobs(Filter(job="slurm:7"))["jobs"]] == ["slurm:7"]
