@@ -100,6 +100,7 @@ def _removed(group):
 class Machine:
     """A booted systemd with the given units in /run/systemd/system, and files in /etc/wattshed.
 
+    Its network is a loopback interface of its own: no port is taken before, and none of this machine's is touched.
     Or, with ``root``, that of another root file system, over which a scratch layer lies. ``folder`` is /srv/in inside.
     """
 
@@ -134,7 +135,7 @@ class Machine:
 
         self.folder.chmod(0o755)
         self._log = (self.folder / "boot.log").open("wb")
-        flags = "-m -p -C -u -i --fork --mount-proc --kill-child"
+        flags = "-m -n -p -C -u -i --fork --mount-proc --kill-child"
         environ = {
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
             "CGROUPS": " ".join(names),
@@ -193,7 +194,7 @@ class Machine:
     def try_(self, *command):
         """Run a command inside."""
         return subprocess.run(
-            ["nsenter", "-t", str(self._pid_one()), "-m", "-p", "-C", "-u", "-i", "-r", "-w", "--", *command],
+            ["nsenter", "-t", str(self._pid_one()), "-m", "-n", "-p", "-C", "-u", "-i", "-r", "-w", "--", *command],
             capture_output=True,
             text=True,
             timeout=120,
