@@ -1,6 +1,7 @@
 """The agent's own reader of /proc beside psutil, which shares no code with it, and where psutil will not do."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -28,6 +29,7 @@ def processes():
 def test_both_say_the_same_of_every_process_here(processes):
     """Start, user and program; whoever ends meanwhile is left out."""
     children = [subprocess.Popen(["sleep", "30"]) for _ in range(5)]
+    children.append(subprocess.Popen(["", "30"], executable=shutil.which("sleep")))  # it has no title
     ticks, compared = os.sysconf("SC_CLK_TCK"), set()
     for theirs in psutil.process_iter():
         ours = processes.look(theirs.pid)
@@ -42,7 +44,8 @@ def test_both_say_the_same_of_every_process_here(processes):
         assert ours.key[2] == round(since_boot * ticks)
         assert ours.started_us / 1e6 == pytest.approx(started_s, abs=1.1)  # psutil's boot time is in whole seconds
         assert processes.uid(ours) == uid
-        program = command[0].split(" ")[0].rstrip(":").rsplit("/", 1)[-1] if command else name
+        program = command[0].split(" ")[0].rstrip(":").rsplit("/", 1)[-1] if command else ""
+        program = program or name  # a title may be empty: some daemons erase it
         ours_runs = processes.command(ours)
         try:
             if (theirs.cmdline(), psutil.Process(theirs.pid).name()) != (command, name):
