@@ -177,13 +177,16 @@ class PowerSamples:
         self.codes: dict[int, int] = {}
 
     def read(self) -> None:
-        """Take what is new."""
+        """Take what is new; if a sample comes between the binding's two calls (see `Card.rows`), ask again."""
         newest = self.found[-1][0] if self.found else 0
-        try:
-            _, ring = pynvml.nvmlDeviceGetSamples(self._card.handle, TOTAL_POWER, newest)
-        except pynvml.NVMLError as error:
-            self.codes[error.value] = self.codes.get(error.value, 0) + 1
-            return
+        for left in (2, 1, 0):
+            try:
+                _, ring = pynvml.nvmlDeviceGetSamples(self._card.handle, TOTAL_POWER, newest)
+                break
+            except pynvml.NVMLError as error:
+                self.codes[error.value] = self.codes.get(error.value, 0) + 1
+                if error.value != INSUFFICIENT_SIZE or not left:
+                    return
         fresh = sorted((s.timeStamp, s.sampleValue.uiVal) for s in ring if s.timeStamp > newest)
         self.found += fresh
 
