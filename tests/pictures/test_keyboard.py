@@ -90,3 +90,23 @@ def test_a_search_is_made_and_its_answer_is_said(look):
     said = page.locator("#all-note")
     assert said.get_attribute("role") == "status"
     assert said.inner_text()
+
+
+def test_a_table_drawn_anew_keeps_the_focus(look):
+    page = look("agent")
+    page.evaluate("() => { window.had = document.querySelector('#jobs tbody a'); window.had.focus(); }")
+    place = page.evaluate("document.activeElement.dataset.place")
+    assert place
+    page.wait_for_function("() => !window.had.isConnected")
+    assert page.evaluate("document.activeElement.dataset.place") == place
+
+
+def test_arrows_go_through_the_ranges(look):
+    page = look("agent")
+    page.focus("input[name=range]:checked")
+    ranges = page.evaluate("[...document.querySelectorAll('input[name=range]')].map(e => e.value)")
+    walked = []
+    for _ in ranges:
+        page.keyboard.press("ArrowRight")
+        walked.append(page.evaluate("document.activeElement.checked && document.activeElement.value"))
+    assert sorted(walked) == sorted(ranges)
