@@ -127,6 +127,6 @@ class Faults:
         LOG.info("%s: working again after %s", part, counted(faults, "fault"))
 
 
-def counted(count: int, what: str) -> str:
+def counted(number: int, noun: str, plural: str = "") -> str:
     """Write how many of something there are: ``1 GPU``, ``8 GPUs``."""
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

@@ -98,3 +98,4 @@ def test_no_fault_is_lost_between_threads():
 
 def test_one_is_singular():
     assert [counted(n, "GPU") for n in (0, 1, 2, 12_345)] == ["0 GPUs", "1 GPU", "2 GPUs", "12,345 GPUs"]
+    assert counted(2, "entry", "entries") == "2 entries"

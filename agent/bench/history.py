@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.bench.machine import machine
 from wattshed.agent.bench.options import count, say
-from wattshed.agent.printing.figures import counted
+from wattshed.agent.errors import counted
 from wattshed.agent.printing.paragraphs import print_parts, table
 from wattshed.agent.printing.tables import printer_for
 from wattshed.exporters.numbers import plain

@@ -26,11 +26,6 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def counted(number: int, noun: str, plural: str = "") -> str:
-    """Write how many there are of something: ``1 row``, ``2,000 rows``."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
-
-
 def figures(value: Decimal, doubt: Decimal, places: int = 3) -> tuple[str, str]:
     """Write a figure and what it may be off by: the doubt with two digits, rounded up, the figure to the last of them.
 

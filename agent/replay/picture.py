@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wattshed.agent.printing.figures import counted, printable
+from wattshed.agent.errors import counted
+from wattshed.agent.printing.figures import printable
 from wattshed.agent.printing.pictures import (
     COLOURS,
     INK,

@@ -6,7 +6,8 @@ import math
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TextIO
 
-from wattshed.agent.printing.figures import BOUNDARY, SIGMAS, UNKNOWN, counted, figures, printable
+from wattshed.agent.errors import counted
+from wattshed.agent.printing.figures import BOUNDARY, SIGMAS, UNKNOWN, figures, printable
 from wattshed.agent.printing.tables import EXTRA, Column, not_shown, print_notes, print_rows, printer_for
 from wattshed.agent.window import HISTORY_LABELS
 

@@ -43,7 +43,7 @@ function refused(error) {
   for (const part of ["all-what", "ask", "found-frame", "older"]) $(part).hidden = error.status === 403;
   const note = $("all-note");
   if (error.status === 403) {
-    note.replaceChildren("Ended jobs, and whose they are, are not for everybody. To see them here, the server needs users or client certificates (",
+    note.replaceChildren("Jobs that ended more than some minutes ago, and whose they were, are not for everybody. To see them here, the server needs users or client certificates (",
       make("code", {}, "--web.config.file"), "), and you must be one of its ", make("code", {}, "tcp_users"), ". On the host itself ",
       make("code", {}, "wattshed jobs"), " shows your own.");
   } else {
@@ -99,7 +99,7 @@ const foundTable = new Table($("found"), [
   { title: "Energy", value: job => number(job.energy_j), cell: job => energyCell(number(job.energy_j), job.sigma_j), kind: "n" },
   { title: "Mean power", value: job => job.mean_w, cell: job => quantity(job.mean_w, "W"), kind: "n" },
   { title: "Held idle", value: job => job.held_idle, cell: job => percent(job.held_idle, 0), kind: "n", help: "of its GPU time" },
-], { key: place });
+]);
 
 function drawFound() { foundTable.show(found); }
 
@@ -193,7 +193,7 @@ const gpusTable = new Table($("one-gpus"), [
   { title: "Peak", value: one => one.peak_w, cell: one => quantity(one.peak_w, "W"), kind: "n" },
   { title: "GPU time", value: one => one.active_s, cell: one => hours(one.active_s === null ? null : one.active_s + one.held_s), kind: "n" },
   { title: "Held idle", value: one => one.held_s, cell: one => hours(one.held_s), kind: "n" },
-], { key: one => one.gpu });
+]);
 
 function fact(name, value) {
   return value ? [make("div", {}, make("dt", {}, name), make("dd", {}, value))] : [];

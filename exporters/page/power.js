@@ -116,7 +116,7 @@ function drawRange(snapshot) {
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   const since = known ? new Date(stored.from_s[0] * 1000).toLocaleString([], { dateStyle: "medium", timeStyle: "short", hour12: false }) : "";
   $("range-energy").replaceChildren(...(known ? [make("b", {}, wattHours(energy)), ` (${quantity(energy, "J")}) since ${since}`,
-    ...worth(energy, snapshot.prices).map(text => ` · ${text}`), ` · times: ${zone}`] : ["reading"]));
+    ...worth(energy, snapshot.prices).map(text => ` · ${text}`), ` · times: ${zone}`] : [stored?.range === range() ? "nothing is known of this time yet" : "reading"]));
   $("range-missing").textContent = known && stored.missing ? `What was before is not shown: ${stored.missing}.` : "";
 }
 

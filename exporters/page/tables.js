@@ -3,11 +3,11 @@
    there each value bears its column's name, and nothing needs to be scrolled sideways. */
 
 class Table {
-  /* columns: [{title, cell: row => content, value: row => to sort by, kind: class of the cell, first: descending at first}];
-     the first is the row's head. key: row => what a row is. sort: the column that it is sorted by to begin with, or null for
+  /* columns: [{title, cell: row => content, value: row => to sort by, kind: class of the cell, help}];
+     the first is the row's head. sort: the column that it is sorted by to begin with, or null for
      the order of the rows. last: row => whether it stays below the others, however they are sorted. */
-  constructor(table, columns, { key, sort = null, down = true, last = () => false, kind = () => "" }) {
-    Object.assign(this, { table, columns, key, sort, down, last, kind, rows: [] });
+  constructor(table, columns, { sort = null, down = true, last = () => false, kind = () => "" } = {}) {
+    Object.assign(this, { table, columns, sort, down, last, kind, rows: [] });
     table.className = "cards";
     table.setAttribute("role", "table");
     this.heads = columns.map((column, i) => {

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from wattshed.agent.printing.figures import counted
 from wattshed.agent.printing.paragraphs import print_parts, table, text_of
 from wattshed.agent.printing.tables import Printer
 
@@ -50,8 +49,3 @@ def test_indented_paragraphs_are_folded_below_their_beginning():
     out = io.StringIO()
     print_parts(Printer(out, 10), ["    ab cd ef"])
     assert out.getvalue() == "    ab cd\n    ef\n"
-
-
-def test_one_is_singular():
-    assert [counted(n, "row") for n in (0, 1, 2, 2000)] == ["0 rows", "1 row", "2 rows", "2,000 rows"]
-    assert counted(2, "entry", "entries") == "2 entries"

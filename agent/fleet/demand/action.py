@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wattshed.agent.errors import InputError
+from wattshed.agent.errors import InputError, counted
 from wattshed.agent.fleet.boundary.units import between, shown
 from wattshed.agent.fleet.demand.drawing import Drawing
 from wattshed.agent.fleet.demand.ensemble import Ensemble, resample, simulate
@@ -20,7 +20,6 @@ from wattshed.agent.fleet.demand.transformer import Transformer, age, read_trans
 from wattshed.agent.fleet.estimate.bootstrap import check_unit
 from wattshed.agent.fleet.printing import answer
 from wattshed.agent.inputs.columns import parse_spec
-from wattshed.agent.printing.figures import counted
 from wattshed.agent.printing.paragraphs import TableRows, table
 from wattshed.agent.printing.progress import in_sight
 
