@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wattshed.agent.errors import counted
-from wattshed.agent.printing.figures import printable
+from wattshed.agent.printing.figures import JOULES_PER_KWH, printable
 from wattshed.agent.printing.pictures import (
     COLOURS,
     INK,
@@ -66,21 +66,20 @@ def draw(power: PowerOverTime, path: str, *, source: str, zone: tzinfo) -> None:
         axis: Any = figure.subplots()
         first, last = (min(steps), max(steps) + 1) if steps else (0, 1)
         edges = np.arange(first, last + 1, dtype=np.float64) * step_s
-        bands = _bands(steps, first, last)
+        bands = _bands(steps, power.energies_j(), first, last)
         top = np.zeros(last - first)
-        for _, watts, _ in bands:
+        for _, watts, _, _ in bands:
             top = top + watts
         scale, unit = scale_of(float(np.nanmax(top, initial=0.0)) if np.isfinite(top).any() else 0.0)
         low = np.zeros(last - first)
         handles = []
-        for name, watts, colour in bands:
+        for name, watts, colour, joules in bands:
             high = low + watts
             axis.stairs(
                 high / scale, days(edges), baseline=low / scale, fill=True, facecolor=colour, edgecolor="white",
                 linewidth=0.4,
             )  # fmt: skip
-            kwh = float(np.nansum(watts)) * step_s / 3.6e6
-            handles.append(Patch(facecolor=colour, label=f"{name}  {_energy(kwh)}"))
+            handles.append(Patch(facecolor=colour, label=f"{name}  {_energy(joules / JOULES_PER_KWH)}"))
             low = np.where(np.isnan(high), low, high)
         _gaps(axis, np.isnan(top), edges)
         if np.isnan(top).any():
@@ -92,24 +91,30 @@ def draw(power: PowerOverTime, path: str, *, source: str, zone: tzinfo) -> None:
         save(figure, path)
 
 
-def _bands(steps: dict[int, dict[str, float]], first: int, last: int) -> list[tuple[str, NDArray[np.float64], str]]:
-    """Return names, watts and colours, from the bottom up: idle, nobody's, the largest jobs, the others."""
+def _bands(
+    steps: dict[int, dict[str, float]], joules: dict[str, float], first: int, last: int
+) -> list[tuple[str, NDArray[np.float64], str, float]]:
+    """Return names, watts, colours and joules, from the bottom up: idle, nobody's, the largest jobs, the others."""
     known = np.full(last - first, np.nan)
     known[[step - first for step in steps]] = 0.0
     by_owner: dict[str, NDArray[np.float64]] = defaultdict(known.copy)
     for step, watts in steps.items():
         for owner, value in watts.items():
             by_owner[owner][step - first] = value
-    jobs = sorted(
-        (name for name in by_owner if name not in _NOBODY), key=lambda name: -float(np.nansum(by_owner[name]))
-    )
+    jobs = sorted((name for name in by_owner if name not in _NOBODY), key=lambda name: -joules[name])
     shown = [name for name in jobs if name != OTHER][:MOST_JOBS]
-    bands = [(name, by_owner[owner], colour) for owner, (name, colour) in _NOBODY.items() if owner in by_owner]
-    bands = [band for band in bands if np.nansum(band[1]) > 0]
-    bands += [(_short(name), by_owner[name], colour) for name, colour in zip(shown, COLOURS, strict=False)]
+    nobody = [(owner, *told) for owner, told in _NOBODY.items() if joules.get(owner, 0.0) > 0]
+    bands = [(name, by_owner[owner], colour, joules[owner]) for owner, name, colour in nobody]
+    bands += [
+        (_short(name), by_owner[name], colour, joules[name]) for name, colour in zip(shown, COLOURS, strict=False)
+    ]
     rest = [name for name in jobs if name not in shown]
     if rest:
-        bands.append((counted(len(rest), "other job"), np.sum([by_owner[name] for name in rest], axis=0), OTHERS))
+        name = (
+            "other jobs" if OTHER in rest else counted(len(rest), "other job")
+        )  # how many that owner is, nobody knows
+        watts = np.sum([by_owner[one] for one in rest], axis=0)
+        bands.append((name, watts, OTHERS, sum(joules[one] for one in rest)))
     return bands
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from wattshed.agent.replay.points import at_steps
 from wattshed.agent.window import IDLE, UNATTRIBUTED
-from wattshed.exporters.snapshot import HNJ_PER_JOULE
+from wattshed.exporters.web.power_steps import PowerStep, energies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,24 +18,23 @@ if TYPE_CHECKING:
 MOST_STEPS = 1500
 _LENGTHS_S = (1, 5, 10, 30, 60, 300, 600, 1800, 3600, 7200, 21_600, 43_200)
 """Of a step; each is a multiple of the one before. Beyond them each is twice the one before."""
-_HNJ_PER_US_W = HNJ_PER_JOULE // 1_000_000
 
 
 class PowerOverTime:
-    """Mean power of each owner in steps of time; where nothing was read there is no step.
+    """Energy of each owner in steps of time, and the time that it covers; where nothing was read there is no step.
 
     Steps are a second long at first. Where there are too many of them, some become one.
 
     Parameters
     ----------
     most : int
-        How many steps there are, at most.
+        How many steps there are, at most, from the first of any host to the last.
     """
 
     def __init__(self, most: int = MOST_STEPS) -> None:
         self.step_us = 1_000_000
         self._most = most
-        self._hosts: dict[str, dict[int, dict[str, float]]] = {}
+        self._steps: dict[int, PowerStep] = {}
 
     def follow(self, accounts: Accounts) -> Follower:
         """Return what follows the accounts of one chain."""
@@ -47,34 +45,31 @@ class PowerOverTime:
         while span_us > self._most * self.step_us:
             self._merge()
 
-    def add(self, host: str, step: int, watts: dict[str, float]) -> None:
-        """Note the power of a host's owners in a step."""
-        steps = self._hosts.setdefault(host, {})
-        steps[step] = watts
-        if max(steps) - min(steps) >= self._most:
+    def add(self, step: PowerStep) -> None:
+        """Add what was booked of a time that begins in one step."""
+        self._put(step)
+        while max(self._steps) - min(self._steps) >= self._most:
             self._merge()
 
+    def _put(self, step: PowerStep) -> None:
+        place = step.from_us // self.step_us
+        known = self._steps.get(place)
+        self._steps[place] = step if known is None else known.joined(step)
+
     def _merge(self) -> None:
-        """Make one step of some: its power is the mean of those that are known."""
-        longer_us = next((1_000_000 * s for s in _LENGTHS_S if 1_000_000 * s > self.step_us), 2 * self.step_us)
-        factor, self.step_us = longer_us // self.step_us, longer_us
-        for host, steps in self._hosts.items():
-            pairs: dict[int, list[dict[str, float]]] = defaultdict(list)
-            for step, watts in steps.items():
-                pairs[step // factor].append(watts)
-            self._hosts[host] = {
-                step: {name: sum(one.get(name, 0.0) for one in both) / len(both) for one in both for name in one}
-                for step, both in pairs.items()
-            }
+        """Make one step of some."""
+        self.step_us = next((1_000_000 * s for s in _LENGTHS_S if 1_000_000 * s > self.step_us), 2 * self.step_us)
+        shorter, self._steps = self._steps, {}
+        for step in shorter.values():
+            self._put(step)
 
     def steps(self) -> dict[int, dict[str, float]]:
         """Return the watts of each owner by step, in order of time; a step of which nothing is known is absent."""
-        whole: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-        for steps in self._hosts.values():
-            for step, watts in steps.items():
-                for name, value in watts.items():
-                    whole[step][name] += value
-        return {step: dict(whole[step]) for step in sorted(whole)}
+        return {place: self._steps[place].owner_w() for place in sorted(self._steps)}
+
+    def energies_j(self) -> dict[str, float]:
+        """Return the joules of each owner: those of the replay's answer."""
+        return energies(list(self._steps.values()))["jobs"]
 
 
 class Follower:
@@ -89,7 +84,7 @@ class Follower:
 
     def __init__(self, over: PowerOverTime, accounts: Accounts) -> None:
         self._over, self._accounts = over, accounts
-        self._host, self._start_us = "", -1
+        self._host, self._start_us, self._end_us = "", -1, -1
         self._energy: dict[tuple[str, GpuKey], int] = {}
         self._time: dict[GpuKey, int] = {}
 
@@ -100,15 +95,16 @@ class Follower:
             if piece.host != self._host or piece.start_us // self._over.step_us != self._start_us // self._over.step_us:
                 self.take()
                 self._host, self._start_us = piece.host, piece.start_us
+            self._end_us = piece.end_us
             yield piece
 
     def take(self) -> None:
-        """Note what was booked since the last time as the power of the step that it was in."""
-        if self._start_us >= 0 and (watts := self._watts()) is not None:
-            self._over.add(self._host, self._start_us // self._over.step_us, watts)
+        """Add what was booked since the last time to the step that it was in."""
+        if self._start_us >= 0 and (found := self._booked()) is not None:
+            self._over.add(found)
 
-    def _watts(self) -> dict[str, float] | None:
-        """Return the mean power of each owner since the last time; None: nothing is known of it."""
+    def _booked(self) -> PowerStep | None:
+        """Return what was booked since the last time; None: nothing is known of it."""
         time_us: dict[GpuKey, int] = {}
         energy: dict[tuple[str, GpuKey], int] = {}
         for key, account in self._accounts.gpus.items():
@@ -122,12 +118,14 @@ class Follower:
         for job, gpu, static_hnj, dynamic_hnj in self._accounts.ledger.shares():
             if gpu in time_us:
                 energy[job, gpu] = static_hnj + dynamic_hnj
-        found: dict[str, float] = defaultdict(float)
-        known = any(time > 0 for time in time_us.values())
-        for (owner, gpu), hnj in energy.items():
-            more = hnj - self._energy.get((owner, gpu), 0)
-            if more:
-                known = True
-                found[owner] += more / _HNJ_PER_US_W / (time_us[gpu] if time_us[gpu] > 0 else self._over.step_us)
+        shares = {
+            (owner, str(gpu)): more
+            for (owner, gpu), hnj in energy.items()
+            if (more := hnj - self._energy.get((owner, gpu), 0))
+        }
         self._energy |= energy
-        return dict(found) if known else None
+        used = {gpu: sum(hnj for (_, uuid), hnj in shares.items() if uuid == str(gpu)) for gpu in time_us}
+        # Energy without any time of its own was used in this piece.
+        span_us = max(1, self._end_us - self._start_us)
+        gpus = {str(gpu): (used[gpu], us if us > 0 else span_us) for gpu, us in time_us.items() if us > 0 or used[gpu]}
+        return PowerStep(self._start_us, self._end_us, gpus, shares) if gpus else None
