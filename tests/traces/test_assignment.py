@@ -55,6 +55,7 @@ def runs_of(rows, gpu):
             (row.start_us, row.end_us, row.share_ppm, AT_MOST if row.at_most else LIVE, row.doubt_mw)
             for row in rows
             if row.job == job and row.host in {"", device.host} and NAMES[gpu] & set(row.gpus)
+            if row.start_us < row.end_us  # a row of no length holds nothing
         )
         runs = []
         for one in mine:
