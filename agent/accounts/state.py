@@ -108,6 +108,7 @@ class StateFile:
         self._sync_again_us = 0
         self._seq = self._mark = self._size = 0  # of what is saved, and how many bytes it has written whole
         self._last: LastSaved | None = None  # None: the next state is written whole
+        self._newer: int | None = None  # version of a newer agent's state that still lies where this one's would be
 
     def claim(self) -> bool:
         """Lock this state for as long as this process lives; False if another agent has it.
@@ -172,6 +173,8 @@ class StateFile:
         OSError
             The folder cannot be written to; what was saved there is untouched.
         """
+        if self._newer is not None:
+            self._keep_newer(self._newer)
         sync = final or now_us >= self._sync_again_us
         begun_s = time.monotonic()
         if self._last is None:
@@ -260,8 +263,14 @@ class StateFile:
             except FileNotFoundError:
                 continue
             except NewerStateError as error:
-                kept = self._keep_newer(error.version)
-                problems.append(f"{path}: {error}; kept in {kept}, totals start from zero")
+                self._newer = error.version
+                try:
+                    kept = f"kept in {self._keep_newer(error.version)}, totals start from zero"
+                except OSError as fault:
+                    kept = (
+                        f"it cannot be moved away ({fault.strerror}): totals start from zero, and are not saved over it"
+                    )
+                problems.append(f"{path}: {error}; {kept}")
                 break
             except (StateError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                 problems.append(f"{path}: cannot be trusted ({error}); set aside")
@@ -269,15 +278,21 @@ class StateFile:
         return Restored(found=False, same_boot=False, saved_us=0, problems=tuple(problems))
 
     def _keep_newer(self, version: int) -> Path:
-        """Move all files of the state to a folder of their own, which nothing here reads; returns it."""
+        """Move all files of the state to a folder of their own, which nothing here reads; returns it.
+
+        Raises
+        ------
+        OSError
+            They cannot all be moved. The newest comes last: until then the state counts as a newer agent's.
+        """
         stem = self._path.with_name(f"{self._path.stem}-version-{version}")
         folder = next(one for n in count(1) if not (one := stem if n == 1 else Path(f"{stem}-{n}")).exists())
-        with suppress(OSError):  # a folder that cannot be written to: the next save will say so
-            folder.mkdir()
-            former = self._path.with_suffix(".before")
-            for path in (self._path, former, self._journal_path, before(self._journal_path)):
-                if path.exists():
-                    path.replace(folder / path.name)
+        folder.mkdir()
+        former = self._path.with_suffix(".before")
+        for path in (before(self._journal_path), self._journal_path, former, self._path):
+            if path.exists():
+                path.replace(folder / path.name)
+        self._newer = None
         return folder
 
     def _continued(

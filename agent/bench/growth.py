@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.bench.machine import machine
-from wattshed.agent.bench.options import count, require_plot
+from wattshed.agent.bench.options import count
 from wattshed.agent.errors import InputError
 from wattshed.agent.printing.paragraphs import print_parts, table
+from wattshed.agent.printing.pictures import check_target
 from wattshed.agent.printing.progress import in_sight
 from wattshed.agent.printing.tables import printer_for
 from wattshed.exporters.numbers import plain
@@ -60,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"--only {arguments.only}: no series has that in its name; there are "
                          f"{', '.join(one.name for one in SERIES)} and the axes {', '.join(AXES)}")  # fmt: skip
     if arguments.plot:
-        require_plot(arguments.plot)
+        check_target(arguments.plot)
     points = sum(len(one.quick if arguments.quick else one.sizes) for one in chosen)
     with in_sight("making the kernels ready", points) as line:
         if not arguments.quick:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.bench.machine import machine
-from wattshed.agent.bench.options import count, require_plot
+from wattshed.agent.bench.options import count
 from wattshed.agent.errors import InputError
 from wattshed.agent.printing.paragraphs import TableRows, print_parts, table
+from wattshed.agent.printing.pictures import check_target
 from wattshed.agent.printing.progress import in_sight
 from wattshed.agent.printing.tables import printer_for
 from wattshed.exporters.numbers import plain
@@ -78,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     from wattshed.kernels.threads import threads
 
     if arguments.plot:
-        require_plot(arguments.plot)
+        check_target(arguments.plot)
     compared = forms.names(arguments.forms) if arguments.forms else ()
     with in_sight("making the kernels ready") as line:
         form = _made_ready(line.say)

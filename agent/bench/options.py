@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from importlib.util import find_spec
-from pathlib import Path
-
-from wattshed.agent.errors import InputError
 
 
 def count(text: str) -> int:
@@ -49,11 +45,3 @@ def say(text: str) -> None:
     if sys.stderr.isatty():
         sys.stderr.write(f"\r\033[K{text}")
         sys.stderr.flush()
-
-
-def require_plot(path: str) -> None:
-    """Refuse a picture that cannot be drawn, before anything is measured."""
-    if not Path(path).resolve().parent.is_dir():
-        raise InputError("the folder of --plot does not exist", path)
-    if find_spec("matplotlib") is None:
-        raise InputError("--plot needs matplotlib: pip install 'wattshed[plot]'")

@@ -23,7 +23,6 @@ _EXAMPLES = """examples (packages install these scripts, except for tcsh):
 _FILE = re.compile(r"F|OUT|PATH|TRACE|.*\bFILE\b.*|.*\.(csv|toml|py)")
 """Metavariables of files; numbers are called F, too, but have a type of their own."""
 _WORDS = re.compile(r"[a-z]+(\|[a-z]+)+")
-_METERS = ("nvml", "auto", "simulated")
 # The newest jobs that whoever asks may see, without the manager before the colon, at which bash would end the word.
 _LISTED = "wattshed jobs -P --limit 50 2>/dev/null | sed -n '2,$s/^[^:|]*:\\([^|]*\\)|.*/\\1/p'"
 _JOBS: Hint = {
@@ -97,10 +96,13 @@ def _hint(action: argparse.Action, file: Hint, folder: Hint) -> Hint | None:
     if action.dest == "id":
         return _JOBS
     if action.dest == "meter":
-        return _one_of(*_METERS)
+        from wattshed.agent.config import METERS  # noqa: PLC0415
+
+        return _one_of(*METERS)
     if name == "NAME|FILE.toml":
-        claims = Path(__file__).parents[1] / "fleet/claims/scenarios"
-        return _one_of(*sorted(path.stem for path in claims.glob("*.toml")))
+        from wattshed.agent.fleet.claims.scenario import shipped  # noqa: PLC0415
+
+        return _one_of(*shipped())
     if _WORDS.fullmatch(name):
         return _one_of(*name.split("|"))
     if name == "DIR":

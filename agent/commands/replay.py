@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wattshed.agent.errors import InputError
+from wattshed.agent.errors import InputError, counted
 from wattshed.agent.printing.progress import in_sight
 from wattshed.agent.replay.progress import kernels_for, reading
 
@@ -325,8 +325,9 @@ def _warnings(whole: Part, settings: Settings) -> list[str]:
         absent = list(dict.fromkeys(row.job for row in settings.jobs if row.job not in booked))
         if absent:
             shown = ", ".join(absent[:5]) + (" ..." if len(absent) > 5 else "")
-            jobs = "1 job" if len(absent) == 1 else f"{len(absent)} jobs"
-            lines.append(f"{jobs} of the jobs file held no GPU of the traces in their time: {shown}")
+            lines.append(
+                f"{counted(len(absent), 'job')} of the jobs file held no GPU of the traces in their time: {shown}"
+            )
     return lines
 
 
@@ -344,7 +345,7 @@ def _jobs_alone(args: argparse.Namespace, settings: Settings) -> int:
         answer = {"schema": "wattshed.jobs/1", "jobs": len(jobs), "rows": len(settings.jobs), "gpu_share_s": seconds}
         sys.stdout.write(json.dumps(answer) + "\n")
     else:
-        sys.stdout.write(f"{len(jobs)} jobs, {seconds:.0f} GPU-share-seconds\n")
+        sys.stdout.write(f"{counted(len(jobs), 'job')}, {seconds:.0f} GPU-share-seconds\n")
     return 0
 
 

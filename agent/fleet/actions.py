@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wattshed.agent.errors import InputError
+from wattshed.agent.errors import InputError, counted
 from wattshed.agent.fleet.boundary.units import between, shown
 from wattshed.agent.fleet.claims.scenario import load, read, shipped
 from wattshed.agent.fleet.demand.series import open_recording
@@ -87,8 +87,7 @@ def _plan_of(found: Estimate, sample: Sample, error: float) -> SamplingPlan | No
 
 def _plan_text(plan: SamplingPlan, error: float) -> str:
     spread = ", ".join(f"{name} {hosts}" for name, hosts in plan.allocation)
-    hosts = f"{plan.hosts} host{'' if plan.hosts == 1 else 's'}"
-    return f"an interval of ±{error:.3g} takes {hosts}{': ' + spread if spread else ''}"
+    return f"an interval of ±{error:.3g} takes {counted(plan.hosts, 'host')}{': ' + spread if spread else ''}"
 
 
 def plan(args: argparse.Namespace) -> int:

@@ -44,12 +44,16 @@ def stored_power(database: SqlDatabase, since_us: int, until_us: int, step_us: i
         "WHERE part.to_us > ? AND part.from_us < ? ORDER BY part.to_us DESC LIMIT ?",
         (since_us, until_us, MOST_PARTS),
     )
+    count, oldest_us = 0, until_us
     for uuid, owner, from_us, to_us, whole_j, rest_hnj in rows:
+        count, oldest_us = count + 1, to_us
         for step, begin, end, hnj in _pieces(from_us, to_us, join_hnj(whole_j, rest_hnj), step_us):
             if end > since_us and begin < until_us:
                 gpus[step][uuid].append((begin, end))
                 shares[step][owner, uuid] += hnj
-    return [_step(gpus[step], shares[step], until_us) for step in sorted(gpus)]
+    # Of a step that begins before the end of the oldest part that was read, others may not have been.
+    first = -(-oldest_us // step_us) if count == MOST_PARTS else since_us // step_us
+    return [_step(gpus[step], shares[step], until_us) for step in sorted(gpus) if step >= first]
 
 
 def _pieces(from_us: int, to_us: int, hnj: int, step_us: int) -> Iterator[tuple[int, int, int, int]]:

@@ -33,13 +33,12 @@ class OneLineParser(argparse.ArgumentParser):
 
         choice = re.match(r"argument (.*): invalid choice: '(.*?)' \(choose from (.*)\)", message)
         if choice:
-            given, names = choice[2], re.findall(r"[\w.-]+", choice[3])
+            given, known = choice[2], {name: name for name in re.findall(r"[\w.-]+", choice[3])}
             if choice[1] in {"COMMAND", "WORD"}:
                 message = f"unknown command '{given}'"
         elif flag := re.match(r"unrecognized arguments: (--?[^\s=]+)", message):
-            given, names = flag[1], [*self._option_string_actions]
+            given, known = flag[1], {name.lstrip("-"): name for name in self._option_string_actions}
         else:
             return message
-        dashes = "" if choice else "--"
-        close = get_close_matches(given.strip("-"), [name.removeprefix("--") for name in names], 1)
-        return f"{message}; did you mean {dashes}{close[0]}?" if close else message
+        close = get_close_matches(given.strip("-"), known, 1)
+        return f"{message}; did you mean {known[close[0]]}?" if close else message

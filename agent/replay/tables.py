@@ -69,7 +69,7 @@ def print_tables(answer: Mapping[str, Any], labels: Sequence[str], out: TextIO, 
         printer.line(_more(len(gpus) - ROWS_SHOWN, "GPU"))
     if jobs:
         owners = [name for name in labels if name not in _NOT_SHOWN][:_LABELS_SHOWN]
-        known = [Column(f"{printable(name)}", least=6, leaves=_OWNER_LEAVES.get(name, EXTRA)) for name in owners]
+        known = [Column(printable(name), least=6, leaves=_OWNER_LEAVES.get(name, EXTRA)) for name in owners]
         printer.line()
         printer.line((f"Jobs{partial}", "bold"))
         rows = [_owned(job, owners) | _job(job) for job in jobs[:ROWS_SHOWN]]

@@ -1,7 +1,10 @@
 """A state that a newer agent wrote: kept whole for that one; this one says so in a line, and starts from zero."""
 
+import errno
 import json
 import zlib
+
+import pytest
 
 from tests.accounts.test_books import book, live, published
 from wattshed.agent.accounts.attribution import Accounts
@@ -58,9 +61,21 @@ def test_a_second_one_is_kept_beside_the_first(tmp_path):
         assert {path.name: path.read_bytes() for path in kept.iterdir()} == wrote
 
 
-def test_where_nothing_can_be_moved_it_still_starts(tmp_path, monkeypatch):
+def test_where_nothing_can_be_moved_it_still_starts_and_never_saves_over_it(tmp_path, monkeypatch):
     wrote = written_by_a_newer_one(tmp_path)
-    monkeypatch.setattr("pathlib.Path.mkdir", lambda *_, **__: (_ for _ in ()).throw(OSError("read-only")))
-    found = StateFile(tmp_path, "h", "boot").restore(Accounts(), Calibrator())
-    assert (found.found, len(found.problems)) == (False, 1)
-    assert (tmp_path / "state.json").read_bytes() == wrote["state.json"]
+    file = StateFile(tmp_path, "h", "boot")
+    with monkeypatch.context() as readonly:
+        refuse = OSError(errno.EROFS, "Read-only file system")
+        readonly.setattr("pathlib.Path.mkdir", lambda *_, **__: (_ for _ in ()).throw(refuse))
+        found = file.restore(Accounts(), Calibrator())
+        assert not found.found
+        (problem,) = found.problems
+        assert "it cannot be moved away (Read-only file system)" in problem
+        assert "kept in" not in problem
+        with pytest.raises(OSError, match="Read-only"):
+            file.save(book(live(5)), Calibrator(), 2)
+        assert {name: (tmp_path / name).read_bytes() for name in wrote} == wrote
+    file.save(book(live(5)), Calibrator(), 3)
+    kept = tmp_path / f"state-version-{NEWER}"
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == wrote
+    assert StateFile(tmp_path, "h", "boot").restore(Accounts(), Calibrator()).found

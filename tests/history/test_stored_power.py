@@ -51,6 +51,16 @@ def test_only_what_was_asked_for():
     assert stored_power(database, 20 * H, 30 * H, H) == []
 
 
+def test_of_very_many_parts_only_steps_are_shown_of_which_every_part_was_read(monkeypatch):
+    parts = [(owner, "g0", n * 3600, (n + 1) * 3600, 3600) for n in range(4) for owner in ("_idle", "slurm:1")]
+    database = history(parts)
+    for most, whole in ((8, 3), (7, 3), (6, 2), (5, 2), (3, 1), (9, 4)):
+        monkeypatch.setattr("wattshed.agent.history.stored_power.MOST_PARTS", most)
+        steps = stored_power(database, 0, 10 * H, H)
+        assert [step.gpu_w()["g0"] for step in steps] == [2] * len(steps)
+        assert len(steps) == whole, most
+
+
 @given(
     st.lists(
         st.tuples(
