@@ -43,14 +43,15 @@ def run(args: argparse.Namespace) -> int:
     InputError
         If a flag cannot be used.
     """
-    from wattshed.agent.terminal.following import fetch  # noqa: PLC0415 - only this command asks
+    from wattshed.agent.terminal.following import SnapshotReader  # noqa: PLC0415 - only this command asks
     from wattshed.agent.wire.agents import NoDocumentError, find_agent  # noqa: PLC0415 - as above
 
     if not (math.isfinite(args.interval) and args.interval > 0):
         raise InputError("--interval takes a number of seconds, such as 2")
     agent, missed = find_agent(url_of(args), credentials_of(args))
+    read = SnapshotReader(agent)
     try:
-        first = fetch(agent)
+        first = read()
     except NoDocumentError as error:
         looked = f"; no agent found at {missed} either" if missed else ""
         hint = f"{looked}; start one with `wattshed run`, or give --url" if error.nobody else ""
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         return 1
     if args.once:
         return _once(first)
-    return _follow(lambda: fetch(agent), first, min(max(args.interval, LEAST_S), MOST_S))
+    return _follow(read, first, min(max(args.interval, LEAST_S), MOST_S))
 
 
 def _once(document: dict[str, Any]) -> int:

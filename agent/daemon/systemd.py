@@ -149,17 +149,20 @@ class AtARate(logging.Filter):
                 record.msg = f"{record.getMessage()} ({count - FEW} more in the last {(now - since_s) / 60:.0f} min)"
                 record.args = None
             since_s, count = now, FEW - 1 if count > FEW else 0
-            if len(self._seen) > MOST_KINDS:
-                self._seen.clear()
+        if len(self._seen) >= MOST_KINDS:
+            self._seen.clear()
         self._seen[kind] = since_s, count + 1
         return count < FEW
 
 
 def _kind(given: object) -> object:
     """Return what of an argument tells one kind of line from another."""
+    if isinstance(given, int):
+        return given
     if isinstance(given, float):
         return None
-    return given.translate(_NO_DIGITS) if isinstance(given, str) and len(given) > LONG_TEXT else given
+    text = str(given)  # an exception would be a kind of its own, and kept with all that it holds
+    return text.translate(_NO_DIGITS) if len(text) > LONG_TEXT else text
 
 
 def _priority(level: int) -> int:

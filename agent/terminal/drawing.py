@@ -78,13 +78,18 @@ def spark(cells: Sequence[float | None], top: float | None = None) -> str:
 
 
 def _level(value: float, top: float) -> str:
-    share = min(max(value / top, 0.0), 1.0) if top > 0 else 0.0
-    return LEVELS[round(share * (len(LEVELS) - 1))]
+    return LEVELS[round(_share(value, top) * (len(LEVELS) - 1))]
+
+
+def _share(value: float, top: float) -> float:
+    """Return which part of the largest a value is; sums of absurd readings may be infinite."""
+    share = value / top if top > 0 else 0.0
+    return max(share, 0.0) if share < 1.0 else 1.0
 
 
 def chart(cells: Sequence[float | None], height: int, top: float) -> list[str]:
     """Draw values as columns of blocks, ``height`` lines high; the first line is the upper one."""
-    steps = [None if value is None else max(1, round(8 * height * min(value / top, 1.0))) for value in cells]
+    steps = [None if value is None else max(1, round(8 * height * _share(value, top))) for value in cells]
     lines = []
     for row in range(height - 1, -1, -1):
         filled = (" " if step is None else " ▁▂▃▄▅▆▇█"[min(max(step - 8 * row, 0), 8)] for step in steps)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 SCHEMA = "wattshed.snapshot/1"
 ENDED = "_ended"
@@ -129,7 +130,8 @@ class Scene:
 
 
 def scene(document: Mapping[str, Any]) -> Scene:
-    """Read a snapshot."""
+    """Read a snapshot. Names in it are user text: no control sequence of theirs may reach a terminal."""
+    document = _harmless(document)
     gpus = tuple(map(_gpu, document["gpus"]))
     history = document["history"]
     jobs = [_job(job, history["jobs"]) for job in document["jobs"]]
@@ -137,19 +139,19 @@ def scene(document: Mapping[str, Any]) -> Scene:
     if ended > 0:
         jobs.append(ShownJob(ENDED, {}, "", ended, None, None, None, None, None, None, None, None))
     return Scene(
-        host=printable(document["host"]),
-        version=printable(document["version"]),
-        meter=printable(document["meter"]),
+        host=document["host"],
+        version=document["version"],
+        meter=document["meter"],
         simulated=document["simulated"],
         ready=document["ready"],
-        unmetered=printable(document["unmetered"]),
+        unmetered=document["unmetered"],
         seq=document["seq"],
         time_s=document["time_s"],
         started_s=document["started_s"],
         since_s=document.get("counters_since_s") or document["started_s"],
         gpus=gpus,
         jobs=tuple(jobs),
-        notes=tuple(map(printable, document["notes"])),
+        notes=tuple(document["notes"]),
         folded_jobs=document["folded_jobs"],
         fleet=document["fleet"],
         history=history,
@@ -157,20 +159,29 @@ def scene(document: Mapping[str, Any]) -> Scene:
 
 
 def printable(text: str) -> str:
-    """Names are user text: no control sequence of theirs may reach a terminal."""
-    return "".join(char if char.isprintable() else "?" for char in text)
+    """Show a question mark for what would steer a terminal; as wide as it was."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
+
+
+def _harmless(value: Any) -> Any:
+    """Make every text of a document printable, keys included."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, Mapping):
+        return {_harmless(key): _harmless(item) for key, item in value.items()}
+    return [_harmless(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _known(found: Mapping[str, float | None]) -> dict[str, float]:
-    return {printable(name): value for name, value in found.items() if value is not None}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _gpu(gpu: Mapping[str, Any]) -> ShownGpu:
     power = _known(gpu["power_w"])
     return ShownGpu(
-        uuid=printable(gpu["uuid"]),
+        uuid=gpu["uuid"],
         index=gpu["gpu"],
-        model=printable(gpu["model"]).removeprefix("NVIDIA "),
+        model=gpu["model"].removeprefix("NVIDIA "),
         up=gpu["up"],
         metered=gpu["energy_source"] != "none",
         power_w=power.get("average", power.get("instant")) if gpu["up"] else None,
@@ -182,9 +193,7 @@ def _gpu(gpu: Mapping[str, Any]) -> ShownGpu:
         last_xid=gpu["last_xid"],
         gauges=_known(gpu["gauges"]) if gpu["up"] else {},
         peak_w=_known(gpu["peak_w"]),
-        instances=tuple(
-            (printable(one["instance"]), printable(one["uuid"]), one["share"]) for one in gpu.get("instances", ())
-        ),
+        instances=tuple((one["instance"], one["uuid"], one["share"]) for one in gpu.get("instances", ())),
         raw=gpu,
     )
 
@@ -192,9 +201,9 @@ def _gpu(gpu: Mapping[str, Any]) -> ShownGpu:
 def _job(job: Mapping[str, Any], lines: Mapping[str, Sequence[float | None]]) -> ShownJob:
     line = lines.get(job["job"], ())
     return ShownJob(
-        key=printable(job["job"]),
-        labels={printable(name): printable(text) for name, text in job["labels"].items()},
-        method=printable(job["method"]),
+        key=job["job"],
+        labels=dict(job["labels"]),
+        method=job["method"],
         energy_j=job["energy_j"],
         static_j=job["static_j"],
         dynamic_j=job["dynamic_j"],
@@ -204,11 +213,9 @@ def _job(job: Mapping[str, Any], lines: Mapping[str, Sequence[float | None]]) ->
         started_s=job["started_s"],
         ended_s=job["ended_s"],
         power_w=job.get("power_w", line[-1] if line else None),
-        gpus={printable(uuid): (part["static_j"], part["dynamic_j"]) for uuid, part in job["gpus"].items()},
+        gpus={uuid: (part["static_j"], part["dynamic_j"]) for uuid, part in job["gpus"].items()},
         processes=tuple(
-            ShownProcess(
-                one["pid"], printable(one["gpu_uuid"]), printable(one["instance"]), one["memory_mib"], one["started_s"]
-            )
+            ShownProcess(one["pid"], one["gpu_uuid"], one["instance"], one["memory_mib"], one["started_s"])
             for one in job.get("processes", ())
         ),
     )

@@ -84,7 +84,7 @@ class FittedTable:
 
     def _place(self, width: int | None) -> Iterable[PlacedColumn]:
         if width is None:
-            chosen = [i for i, column in enumerate(self._columns) if column.kind != "graph"]
+            chosen = [i for i, column in enumerate(self._columns) if column.kind != "graph" and self._wide[i]]
             widths = {i: self._wide[i] for i in chosen}
         else:
             chosen = self._chosen(width)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wattshed.agent.terminal.facts import SCHEMA, scene
+from wattshed.agent.terminal.facts import SCHEMA, printable, scene
 from wattshed.agent.terminal.trends import Trends
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from wattshed.agent.terminal.facts import Scene
     from wattshed.agent.wire.agents import DocumentServer
@@ -25,8 +26,8 @@ STALE_S = 15.0
 """An agent that answers with the same window for so long has stopped measuring."""
 
 
-def fetch(agent: DocumentServer, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
-    """Read the snapshot of an agent.
+def fetch(agent: DocumentServer, timeout_s: float = TIMEOUT_S, *, history: bool = True) -> dict[str, Any]:
+    """Read the snapshot of an agent, with the last hour unless it is known already.
 
     Raises
     ------
@@ -35,10 +36,33 @@ def fetch(agent: DocumentServer, timeout_s: float = TIMEOUT_S) -> dict[str, Any]
     """
     from wattshed.agent.wire.agents import NoDocumentError  # noqa: PLC0415 - only this command asks
 
-    document = agent.ask("/api/v1/snapshot", timeout_s=timeout_s)
+    document = agent.ask("/api/v1/snapshot", {} if history else {"history": "none"}, timeout_s=timeout_s)
     if document.get("schema") != SCHEMA:
         raise NoDocumentError(f"{agent.address.url} is not an agent's", 200)
     return document
+
+
+class SnapshotReader:
+    """Reads snapshots of an agent one after the other; the last hour comes along where some of it was missed.
+
+    Parameters
+    ----------
+    agent : DocumentServer
+    clock : callable, s
+        Monotonic.
+    """
+
+    def __init__(self, agent: DocumentServer, clock: Callable[[], float] = time.monotonic) -> None:
+        self._agent, self._clock = agent, clock
+        self._read_s: float | None = None
+
+    def __call__(self) -> dict[str, Any]:
+        """Read the next; see `fetch`."""
+        followed = self._read_s is not None and self._clock() - self._read_s < SMOOTH_S
+        self._read_s = None  # until it has answered
+        document = fetch(self._agent, history=not followed)
+        self._read_s = self._clock()
+        return document
 
 
 class _Books(NamedTuple):
@@ -112,7 +136,7 @@ class AgentWatch:
 
     def failed(self, why: str, now_s: float) -> None:
         """Note that there was no answer."""
-        self.silence = Silence(now_s if self.silence is None else self.silence.since_s, why)
+        self.silence = Silence(now_s if self.silence is None else self.silence.since_s, printable(why))
 
     def _note_standstill(self, shown: Scene, now_s: float) -> None:
         since_s = self._same_since_s = now_s if self._same_since_s is None else self._same_since_s
@@ -127,6 +151,8 @@ class AgentWatch:
         )
         while len(self._past) > 1 and shown.time_s - self._past[1].time_s >= SMOOTH_S:
             self._past.popleft()
+        if self._past and shown.time_s - self._past[0].time_s > 2 * SMOOTH_S:
+            self._past.clear()  # nobody looked for a while: a mean since then is no answer, the agent's own is
         watts = {job.key: job.power_w for job in shown.jobs if job.power_w is not None}
         if self._past:
             watts |= _power(self._past[0], books)

@@ -39,8 +39,8 @@ def lines_once(document: Mapping[str, Any], width: int | None) -> list[TextLine]
     shown, wide = known.scene, _WHOLE if width is None else width
     said = [shown.host, *([SIMULATED] if shown.simulated else []), f"wattshed {shown.version}", moment(shown.time_s)]
     if shown.meter in NOT_NODES:
-        return [*_text("  ".join(said), wide), *elsewhere(shown, width or 100)]
-    lines = [*_text("  ".join([*said, models(shown)]), wide), *_stripped(alerts(follow, wide, shown.time_s))]
+        return [*wrapped("  ".join(said), wide), *elsewhere(shown, width or 100)]
+    lines = [*wrapped("  ".join([*said, models(shown)]), wide), *_stripped(alerts(follow, wide, shown.time_s))]
     if width is None:
         lines += _totals(known)
     else:
@@ -49,7 +49,7 @@ def lines_once(document: Mapping[str, Any], width: int | None) -> list[TextLine]
     tables = [gpu_table(known, width, SPANS_S[1])] if shown.gpus else []
     tables += [job_table(jobs, known, width, SPANS_S[1])] if jobs else []
     for table in tables:
-        lines += [*_text("", wide), *_rows(table)]
+        lines += [*wrapped("", wide), *_rows(table)]
     return lines
 
 
@@ -60,7 +60,7 @@ def _totals(known: AgentView) -> list[TextLine]:
     energy = f"{kwh(energy_j(shown))} kWh since {moment(shown.since_s)}"
     said = f"{watts(power)}, {percent(of, limit)} of {watts(limit)}, {energy}"
     said += f", {unknown} of {len(shown.gpus)} GPUs unknown" if unknown and power is not None else ""
-    return _text(said, _WHOLE)
+    return wrapped(said, _WHOLE)
 
 
 def _rows(table: FittedTable) -> list[TextLine]:
@@ -68,8 +68,4 @@ def _rows(table: FittedTable) -> list[TextLine]:
 
 
 def _stripped(lines: list[TextLine]) -> list[TextLine]:
-    return [found for line in lines for found in _text(line.text.rstrip(), _WHOLE)]
-
-
-def _text(text: str, width: int) -> list[TextLine]:
-    return wrapped(text, width)
+    return [found for line in lines for found in wrapped(line.text.rstrip(), _WHOLE)]

@@ -146,9 +146,9 @@ def gpu_page(
         ("peak", peaks),
         (
             "energy",
-            f"{kwh(gpu.energy_j)} ± {kwh(doubt)} kWh, {_SOURCES[raw['energy_source']]}",
+            f"{kwh(gpu.energy_j)} ± {kwh(doubt)} kWh, {_SOURCES.get(raw['energy_source'], raw['energy_source'])}",
         ),
-        ("boundary", _BOUNDARIES[raw["boundary"]]),
+        ("boundary", _BOUNDARIES.get(raw["boundary"], raw["boundary"])),
         ("memory", f"{gibibytes(gpu.gauge('fb_used_mib'), gpu.memory_total_mib)} GiB"),
         ("not covered", elapsed(raw["gap_s"])),
         ("counter resets", whole(raw["counter_resets"])),
@@ -225,20 +225,30 @@ def _facts(facts: Iterable[Fact], width: int) -> list[TextLine]:
     label = min(max((len(name) for name, _ in told), default=0), max(8, width // 2 - 2), 24)
     across = 2 if width >= 90 else 1
     each = (width - 3 * (across - 1)) // across
-    blocks = []
+    blocks: list[list[tuple[TextPiece, ...]]] = []
     for name, value in told:
+        lines: list[tuple[TextPiece, ...]] = []
         names, values = wrapped(name, label), wrapped(value, max(1, each - label - 2))
         height = max(len(names), len(values))
         for i in range(height):
             left = pad(names[i].text if i < len(names) else "", label)
             right = pad(values[i].text if i < len(values) else "", each - label - 2)
-            blocks.append((TextPiece(left, "dim"), TextPiece("  "), TextPiece(right)))
-    down = -(-len(blocks) // across)
-    rows = [blocks[row::down] for row in range(down)]
+            lines.append((TextPiece(left, "dim"), TextPiece("  "), TextPiece(right)))
+        blocks.append(lines)
+    first, second = _halves(blocks) if across == 2 else ([line for block in blocks for line in block], [])
     return [
-        TextLine(tuple(piece for i, one in enumerate(row) for piece in ((TextPiece("   "), *one) if i else one)))
-        for row in rows
+        TextLine((*line, *((TextPiece("   "), *second[i]) if i < len(second) else ()))) for i, line in enumerate(first)
     ]
+
+
+def _halves(blocks: Sequence[list[tuple[TextPiece, ...]]]) -> tuple[list[tuple[TextPiece, ...]], ...]:
+    """Lay facts in two columns, the first of which is the longer one, without dividing a fact."""
+    half = -(-sum(map(len, blocks)) // 2)
+    first: list[tuple[TextPiece, ...]] = []
+    second: list[tuple[TextPiece, ...]] = []
+    for block in blocks:
+        (first if len(first) < half else second).extend(block)
+    return first, second
 
 
 def _chart(known: AgentView, key: str, width: int, span_s: float) -> list[TextLine]:

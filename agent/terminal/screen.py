@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from wattshed.agent.terminal.colours import Palette
     from wattshed.agent.terminal.facts import ShownProcess
 
-_URGENT = ("escape", "tab", "q,ctrl+c")
+_URGENT = ("escape", "tab")
 
 
 def _theme(name: str, palette: Palette, *, dark: bool) -> Theme:
@@ -72,8 +72,7 @@ class Top(App[None]):  # type: ignore[misc] # textual is an extra, mypy does not
     #filter { height: 1; border: none; padding: 0 1; display: none; }
     """
     BINDINGS: ClassVar[list[Any]] = [
-        Binding(key.keys, key.action, key.text, show=False, priority=key.keys in _URGENT and key.keys != "q,ctrl+c")
-        for key in KEYS
+        Binding(key.keys, key.action, key.text, show=False, priority=key.keys in _URGENT) for key in KEYS
     ]
     ENABLE_COMMAND_PALETTE = False
     AUTO_FOCUS = None
@@ -92,7 +91,7 @@ class Top(App[None]):  # type: ignore[misc] # textual is an extra, mypy does not
         self.title = "wattshed top"
         self.following, self.choices = AgentWatch(), choices
         self._read, self._command, self._clock = read, command, clock
-        self._light, self._reading, self._shown = light, False, None
+        self._light, self._reading = light, False
         self._hints: Hints | None = None
         self._timer: Any = None
         self._page_shown: tuple[str, str] | None = None

@@ -128,6 +128,8 @@ def _converse(connection: socket.socket, method: str, request: bytes, until: flo
 
 def _take(answer: _Answer, event: Event, stream: int) -> None:
     """Add what an event brought."""
+    if isinstance(event, ConnectionTerminated) and event.error_code == ErrorCodes.NO_ERROR:
+        return  # it takes no other calls, and ends this one; if it does not, the end of the connection says so
     if isinstance(event, ConnectionTerminated):
         raise CallFailed("UNAVAILABLE", f"the server closed the connection (error {event.error_code})")
     if getattr(event, "stream_id", None) != stream:

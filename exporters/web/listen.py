@@ -8,6 +8,7 @@ import fcntl
 import os
 import socket
 import stat
+import time
 from typing import TYPE_CHECKING
 
 from wattshed.exporters.web.holder import who_has_port, who_listens
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 BACKLOG = 1024
 FREE_PORTS = 1024
+LOCK_PATIENCE_S = 1.0
 FIRST_FD = 3  # SD_LISTEN_FDS_START, sd_listen_fds(3)
 
 
@@ -183,13 +185,26 @@ def _bound_unix(path: str, mode: int) -> socket.socket:
 
 @contextlib.contextmanager
 def _alone_in(folder: str) -> Iterator[None]:
-    """Keep two that start at once from taking each other's socket for one that was left behind."""
+    """Keep two that start at once from taking each other's socket for one that was left behind.
+
+    Whoever may read the folder can take this lock and keep it: it is waited for a moment, and then done without.
+    """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        until_s = time.monotonic() + LOCK_PATIENCE_S
+        while not _locked(descriptor) and time.monotonic() < until_s:
+            time.sleep(0.01)
         yield
     finally:
         os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def activated(environ: Mapping[str, str], pid: int) -> list[socket.socket]:

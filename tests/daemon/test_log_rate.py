@@ -65,3 +65,22 @@ def test_after_a_pause_it_is_news_again(log):
     now[0] = REPEAT_S
     one.info("back")
     assert written() == ["back", "back"]
+
+
+def test_exceptions_of_one_kind_are_one_kind_whatever_they_are_about(log):
+    one, _, written = log
+    for n in range(50):
+        one.warning("agent down: %s; retrying", OSError(n, "Connection to the host was refused"))
+    assert len(written()) == FEW
+    one.info("%s of %s", [1, 2], {"a": 1})  # what has no hash is said, too
+    assert written() == ["[1, 2] of {'a': 1}"]
+
+
+def test_of_very_many_kinds_only_so_many_are_remembered(log, monkeypatch):
+    monkeypatch.setattr("wattshed.agent.daemon.systemd.MOST_KINDS", 100)
+    one, _, written = log
+    (kept,) = (item for handler in one.handlers for item in handler.filters)
+    for n in range(1000):
+        one.info("job %s", f"j{n}")
+    assert len(written()) == 1000
+    assert len(kept._seen) <= 100

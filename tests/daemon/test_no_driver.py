@@ -1,4 +1,4 @@
-"""Without a driver not metering and nothing is made up: the agent serves, says so once, and meters when it comes.
+"""Without a driver nothing is metered and nothing is made up: the agent serves, says so once, and meters when it comes.
 
 The driver is a library that somebody else wrote (stub/first_abi.c), loaded by the real loader: it is put there, and
 taken away, while the agent runs.

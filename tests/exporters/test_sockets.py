@@ -1,6 +1,7 @@
 """What the server asks of the sockets of its connections."""
 
 import errno
+import fcntl
 import os
 import socket
 import threading
@@ -82,6 +83,17 @@ def test_a_unix_socket_that_nobody_listens_at_is_replaced_and_one_in_use_is_not(
         with pytest.raises(ListenError, match=f"cannot listen on unix:.*{other}"):
             bind_unix(str(tmp_path / other), 0o666)
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_whoever_locks_the_folder_and_stays_delays_a_start_by_a_moment_only(tmp_path, monkeypatch):
+    monkeypatch.setattr("wattshed.exporters.web.listen.LOCK_PATIENCE_S", 0.1)
+    held = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    try:
+        with bind_unix(str(tmp_path / "api.sock"), 0o666) as bound:
+            assert bound.getsockname() == str(tmp_path / "api.sock")
+    finally:
+        os.close(held)
 
 
 def test_of_two_that_start_at_once_one_gets_the_socket(tmp_path):

@@ -41,7 +41,7 @@ def server(answer):
         thread.join(10)
 
 
-def http2(headers, *data, trailers=None):
+def http2(headers, *data, trailers=None, goaway=False):
     """An answer of HTTP/2 to the first request; what it saw of that is in ``seen``."""
     seen = {}
 
@@ -60,6 +60,8 @@ def http2(headers, *data, trailers=None):
             server.send_data(1, piece, end_stream=trailers is None and place == len(data) - 1)
         if trailers is not None:
             server.send_headers(1, trailers, end_stream=True)
+        if goaway:
+            server.close_connection()
         connection.sendall(server.data_to_send())
 
     answer.seen = seen
@@ -80,6 +82,12 @@ def test_a_message_in_pieces():
     assert ask(answer) == b"abc"
     assert (answer.seen[":path"], answer.seen["te"]) == ("/a.B/C", "trailers")
     assert 0 < int(answer.seen["grpc-timeout"].removesuffix("m")) <= 5000
+
+
+def test_a_server_that_takes_no_more_calls_has_answered_this_one():
+    assert ask(http2(GOOD, b"\0\0\0\0\3abc", trailers=OK, goaway=True)) == b"abc"
+    with pytest.raises(CallFailed, match="no gRPC status"):
+        ask(http2(GOOD, b"\0\0\0\0\3ab", goaway=True))
 
 
 @pytest.mark.parametrize(
