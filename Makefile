@@ -77,7 +77,7 @@ $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.run: requirements/run.lock pyproject.toml | $(VENV)/bin/python
-	@test -e $(VENV)/.test || { \
+	@test $(VENV)/.test -nt requirements/run.lock || { \
 		echo "installing $$(grep -c == requirements/run.lock) locked packages into $(VENV): 135 MB to download, once"; \
 		$(BIN)/pip install --quiet --no-compile --require-hashes -r requirements/run.lock; }
 	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .

@@ -39,7 +39,7 @@ def _now() -> tuple[Panel, ...]:
             "Power now", "watt", f"Mean of the estimate. {LARGEST}", f'max({POWER}{{{BOUNDARY}, bound="mean"}})', wide=3
         ),
         number_of(
-            "Half interval", "percentunit", "Of the outermost boundary, by its mean; 95 %.",
+            "Half interval", "percentunit", "The widest of the chosen boundaries, by its mean; 95 %.",
             f'max(({POWER}{{{BOUNDARY}, bound="upper"}} - ignoring (bound) {POWER}{{{BOUNDARY}, bound="lower"}}) / 2'
             f' / ignoring (bound) {POWER}{{{BOUNDARY}, bound="mean"}})',
             decimals=1, wide=3,

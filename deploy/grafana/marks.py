@@ -54,7 +54,7 @@ def marks(chosen: str, *, jobs: bool) -> list[Mark]:
     """
     shown = f"and on (instance) group by (instance) (wattshed_gpu_info{{{HOST}, {NODES}}})"
     seen = f"wattshed_job_info{{{chosen}}}"
-    few = f"and on () (count(count by (job) ({seen})) <= {MOST_JOBS})"
+    few = f"and on () (count(count by (job) ({seen} {shown})) <= {MOST_JOBS})"
     ran, runs = (
         f"(sum by (instance, job) (rate(wattshed_job_gpu_seconds_total{{{chosen}}}{RATE}{moment})) > 0)"
         for moment in (f" offset {BEFORE}", "")

@@ -58,9 +58,7 @@ def owners(window: str, chosen: str = JOB) -> str:
 
     A pod is called by its name and its container's; its id is long and says nothing.
     """
-    longest = f"topk by (instance, job) (1, count_over_time(wattshed_job_info{{{chosen}}}{window}))"
-    found = f"({longest} and count_over_time(wattshed_job_info{{{chosen}, {OWNER}}}{window})) ^ 0"
-    return titled(found)
+    return titled(f"{longest(window, chosen)} and count_over_time(wattshed_job_info{{{chosen}, {OWNER}}}{window})")
 
 
 def titled(found: str) -> str:

@@ -29,18 +29,28 @@ def peer():
         pytest.skip(lacking)
 
 
+def kept(name, make):
+    """Return a folder that is kept between runs, filled by the first with what ``make`` says to run."""
+    folder = Path(tempfile.gettempdir()) / f"wattshed-tests-{os.geteuid()}-{name}"
+    if not (folder / "made").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o755)
+        done = subprocess.run(make(folder), capture_output=True, text=True, check=False, timeout=600)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        (folder / "made").touch()
+    return folder
+
+
+def minimal(name, included):
+    """Return the root of a minimal Debian with some packages; it takes a minute, and nothing writes to it."""
+    start = ["debootstrap", "--variant=minbase", f"--include={included}", SUITE]
+    return kept(name, lambda folder: [*start, str(folder / "root")]) / "root"
+
+
 @pytest.fixture(scope="session")
 def debian(peer):
-    """A clean minimal Debian; kept between runs, since it takes a minute and nothing writes to it."""
-    kept = Path(tempfile.gettempdir()) / f"wattshed-tests-{os.geteuid()}-{SUITE}"
-    if not (kept / "made").exists():
-        shutil.rmtree(kept, ignore_errors=True)
-        kept.mkdir(mode=0o755)
-        command = ["debootstrap", "--variant=minbase", f"--include={INCLUDED}", SUITE, str(kept / "root")]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
-        assert done.returncode == 0, done.stdout[-2000:]
-        (kept / "made").touch()
-    return kept / "root"
+    """A clean minimal Debian."""
+    return minimal(SUITE, INCLUDED)
 
 
 @pytest.fixture(scope="session")

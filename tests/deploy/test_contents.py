@@ -111,10 +111,7 @@ def test_the_rpm_holds_the_same(packages):
     ):
         assert needed in files
     assert rpm("-c").strip() == CONFFILE
-    assert (
-        rpm("--qf", "%{FILEFLAGS:fflags} %{FILENAMES}\\n").count("cn ") >= 1
-        or "n" in rpm("--qf", "[%{FILEFLAGS:fflags} %{FILENAMES}\\n]").split(CONFFILE)[0].split("\n")[-1]
-    ), "noreplace"
+    assert f"cn {CONFFILE}" in rpm("--qf", "[%{FILEFLAGS:fflags} %{FILENAMES}\\n]"), "noreplace"
     assert {staging.PYTHON, f"glibc >= 2.{staging.GLIBC}", "libstdc++", "tzdata"} <= set(rpm("-R").split("\n"))
     assert "systemd-sysusers wattshed.conf" in rpm("--scripts")
 

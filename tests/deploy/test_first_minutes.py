@@ -6,21 +6,17 @@ time, which a busy machine does not lengthen.
 """
 
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 import zlib
-from pathlib import Path
 
 import pytest
 
 from tests.daemon.process import ROOT
-from tests.deploy.namespaces import missing
+from tests.deploy.conftest import SUITE, kept, minimal
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]  # a root file system is made once
 
-SUITE = "bookworm"
 INCLUDED = "python3,python3-venv,make"
 LAYER = """\
 set -e
@@ -75,44 +71,18 @@ cat log
 """
 
 
-def kept(name, make):
-    """Return a folder that is kept between runs, filled by the first."""
-    folder = Path(tempfile.gettempdir()) / f"wattshed-tests-0-{name}"
-    if not (folder / "made").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(mode=0o755)
-        make(folder)
-        (folder / "made").touch()
-    return folder
-
-
-def run(*command):
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, cwd=ROOT)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-
-
 @pytest.fixture(scope="module")
-def fresh():
+def fresh(peer):
     """A root file system, and the wheels of ``requirements/run.lock``."""
-    lacking = missing() or ("" if shutil.which("debootstrap") else "debootstrap is not installed")
-    if lacking or sys.version_info[:2] != (3, 11):
-        pytest.skip(lacking or "the wheels are for Debian 12, whose Python is 3.11")
-    root = kept(
-        f"{SUITE}-first",
-        lambda folder: run(
-            "debootstrap", "--variant=minbase", f"--include={INCLUDED}", SUITE, str(folder / "root")
-        ),
-    )  # fmt: skip
     lock = ROOT / "requirements/run.lock"
-    digest = zlib.crc32(lock.read_bytes())
     wheels = kept(
-        f"wheels-{digest:08x}",
-        lambda folder: run(
-            sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:",
-            "-r", str(lock), "-d", str(folder),
-        ),
-    )  # fmt: skip
-    return root / "root", wheels
+        f"wheels-{zlib.crc32(lock.read_bytes()):08x}",
+        lambda folder: [
+            *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"),
+            *("--only-binary=:all:", "-r", str(lock), "-d", str(folder)),
+        ],
+    )
+    return minimal(f"{SUITE}-first", INCLUDED), wheels
 
 
 @pytest.fixture(scope="module")

@@ -40,11 +40,9 @@ def filled() -> Iterator[str]:
             os.killpg(process.pid, signal.SIGTERM)  # the Prometheus too
 
 
-def board(node: Node, _: Browser, target: Path, *, of: str, choose: str = "") -> None:
+def board(node: Node, _: Browser, target: Path, *, of: str) -> None:
     """Draw one board of deploy/grafana."""
-    source = node.kept(filled)
-    words = (
-        f"-m tests.boards.render deploy/grafana/{of} {source.split()[0]} {target} {source.split(' ', 1)[1]} {choose}"
-    )
-    subprocess.run([sys.executable, *words.split()], check=True)
+    url, *time = node.kept(filled).split()
+    command = [sys.executable, "-m", "tests.boards.render", f"deploy/grafana/{of}", url, str(target), *time]
+    subprocess.run(command, check=True)
     screen.save(target.read_bytes(), target, COLOURS)

@@ -92,9 +92,10 @@ def top(node: Node, browser: Browser, target: Path, columns: int = COLUMNS, line
         "TEXTUAL_SCREENSHOT": "6", "TEXTUAL_SCREENSHOT_LOCATION": str(node.folder),
         "TEXTUAL_SCREENSHOT_FILENAME": "top.svg", "TEXTUAL_ANIMATIONS": "none",
     }  # fmt: skip
-    with screen.started(["wattshed", "top"], node.folder, environ, columns, lines):
+    with screen.started(["wattshed", "top"], node.folder, environ, columns, lines) as (process, _):
         drawn = node.folder / "top.svg"
         while not screen.within(1, lambda: drawn.exists() and drawn.read_text().endswith("</svg>\n")):
+            assert process.poll() is None or drawn.exists(), "top ended without a picture"
             node.live(2)
     screen.draw(browser, drawn.read_text(), target)
     drawn.unlink()

@@ -16,8 +16,8 @@ KWH = 1 / 3.6e6
 WHOLE = 10**9
 """Of a window that holds all that ever happened."""
 SHOWN_S = SCRAPE_S + 1
-MOST_GPUS = 4  # of a job here, over its hosts; increase errs by a scrape interval at either end of a series
 """Between what two scrapes show, at most."""
+MOST_GPUS = 4  # of a job here, over its hosts; increase errs by a scrape interval at either end of a series
 
 
 def account(host, job):
