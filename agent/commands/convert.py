@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wattshed.agent.commands.replay import add_reading_flags
 from wattshed.agent.errors import InputError
 from wattshed.agent.printing.progress import in_sight
+from wattshed.agent.replay.reading_flags import add_reading_flags
 
 if TYPE_CHECKING:
     import argparse
@@ -38,7 +38,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Convert; the words printed go to standard error, the trace to OUT."""
-    from wattshed.agent.commands.replay import settings_of  # noqa: PLC0415 - a command imports its parts when it runs
+    from wattshed.agent.replay.reading_flags import settings_of  # noqa: PLC0415 - a command imports its parts when it runs
     from wattshed.agent.traces.sources import find  # noqa: PLC0415
 
     out = Path(args.out)

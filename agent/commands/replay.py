@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from wattshed.agent.errors import InputError, counted
 from wattshed.agent.printing.progress import in_sight
 from wattshed.agent.replay.progress import kernels_for, reading
+from wattshed.agent.replay.reading_flags import add_reading_flags, count, settings_of, watts
 
 if TYPE_CHECKING:
     import argparse
@@ -44,7 +45,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--plot", metavar="FILE", help="also draw power over time by job (SVG or PNG; needs the extra 'plot')"
     )
-    parser.add_argument("--idle-watts", type=_watts, metavar="W", help="idle power of every GPU: its share is static")
+    parser.add_argument("--idle-watts", type=watts, metavar="W", help="idle power of every GPU: its share is static")
     parser.add_argument(
         "--device",
         choices=("auto", "cpu", "cuda"),
@@ -61,73 +62,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--history", metavar="F", help="also write parts of jobs into a new history, for `wattshed jobs --store F`"
     )
     scale = parser.add_mutually_exclusive_group()
-    scale.add_argument("--workers", type=_count, metavar="N", help="processes on this machine (needs the extra scale)")
+    scale.add_argument("--workers", type=count, metavar="N", help="processes on this machine (needs the extra scale)")
     scale.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask scheduler (needs the extra scale)")
     parser.set_defaults(run=run)
-
-
-def add_reading_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that say how foreign traces are to be understood."""
-    parser.add_argument("--columns", metavar="k=v,...", help="columns of a table: time=ts:ms,gpu=id,power=p:mW,...")
-    parser.add_argument("--timezone", default="UTC", metavar="TZ", help="time zone of times without one (default UTC)")
-    parser.add_argument("--max-gap", type=_seconds, metavar="S", help="longest interval that is bridged, in seconds")
-    parser.add_argument(
-        "--max-power", type=_watts, metavar="W", help="readings above this are rejected (default 20000)"
-    )
-
-
-def _number(text: str, what: str, least: float) -> float:
-    import argparse  # noqa: PLC0415
-    import math  # noqa: PLC0415
-
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not least <= value <= 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a valid {what}")
-    return value
-
-
-def _watts(text: str) -> float:
-    return _number(text, "power in watts", 0.0)
-
-
-def _seconds(text: str) -> float:
-    return _number(text, "time in seconds", 1e-6)
-
-
-def _count(text: str) -> int:
-    return int(_number(text, "number of workers", 1.0))
-
-
-def settings_of(args: argparse.Namespace) -> Settings:
-    """Turn the flags into settings.
-
-    Raises
-    ------
-    InputError
-        If one of them cannot be understood, or the jobs file cannot.
-    """
-    from wattshed.agent.inputs.columns import parse_spec  # noqa: PLC0415
-    from wattshed.agent.inputs.report import SourceReport  # noqa: PLC0415
-    from wattshed.agent.inputs.timestamps import zone  # noqa: PLC0415
-    from wattshed.agent.replay.books import Settings  # noqa: PLC0415 - a command imports its parts when it runs
-    from wattshed.agent.traces.jobs.jobs_file import parse_job_columns, read_jobs  # noqa: PLC0415
-    from wattshed.agent.traces.options import Options  # noqa: PLC0415
-    from wattshed.agent.window import MISSING  # noqa: PLC0415
-
-    local = zone(args.timezone)
-    gap_us = round(args.max_gap * 1e6) if args.max_gap is not None else MISSING
-    ceiling_mw = min(round(args.max_power * 1e3), 2**31 - 2) if args.max_power is not None else 20_000_000
-    options = Options(parse_spec(args.columns) if args.columns else None, local, ceiling_mw, gap_us)
-    jobs, report = None, SourceReport(str(getattr(args, "jobs", "")))
-    if getattr(args, "jobs", None):
-        spec = parse_job_columns(args.job_columns) if args.job_columns else None
-        jobs = tuple(read_jobs(Path(args.jobs), local, spec, report))
-    idle = getattr(args, "idle_watts", None)
-    notes = (*(f"{args.jobs}: {note}" for note in report.notes), *report.left_out())
-    return Settings(options, jobs, round(idle * 1e3) if idle is not None else MISSING, gap_us, notes)
 
 
 def run(args: argparse.Namespace) -> int:

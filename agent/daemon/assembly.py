@@ -18,7 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wattshed.agent.daemon.loop import Board, Daemon, LoopLimits
+from wattshed.agent.daemon.board import Board
+from wattshed.agent.daemon.loop import Daemon, LoopLimits
 from wattshed.agent.daemon.questions import jobs_api, jobs_socket
 from wattshed.agent.daemon.signals import end_at_once, end_in_order, look_again, once
 from wattshed.agent.daemon.source import open_source

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from wattshed.agent.errors import counted
+from wattshed.agent.printing.figures import age
 from wattshed.agent.window import Event, Owner, Readings, Usage, Window
 from wattshed.exporters.snapshot import Tenancy
 
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
     from wattshed.agent.accounts.calibration import Calibrator
     from wattshed.agent.accounts.publishing import Publisher
     from wattshed.agent.accounts.state import Restored, StateFile
+    from wattshed.agent.daemon.board import Board
     from wattshed.agent.daemon.history_feed import HistoryFeed
     from wattshed.agent.daemon.systemd import Notifier
     from wattshed.agent.errors import Faults
     from wattshed.agent.window import Device, ProcessObservation
-    from wattshed.exporters.snapshot import FleetFacts, GpuFacts, Histogram, KernelFacts, Snapshot
+    from wattshed.exporters.snapshot import FleetFacts, GpuFacts, Histogram, KernelFacts
 
 LOG = logging.getLogger(__name__)
 SLOW_US = 5_000_000
@@ -70,27 +72,6 @@ class WindowSink(Protocol):
 
     def append(self, window: Window) -> object:
         """Write one window; never raises for a full or broken disk, but counts and says what is lost."""
-
-
-class Board:
-    """Where the newest snapshot hangs: one writer, many readers that never wait.
-
-    Parameters
-    ----------
-    first : Snapshot
-        What is shown before the first window.
-    """
-
-    def __init__(self, first: Snapshot) -> None:
-        self._shown = first
-
-    def show(self, snapshot: Snapshot) -> None:
-        """Replace what is shown."""
-        self._shown = snapshot
-
-    def current(self) -> Snapshot:
-        """Return what is shown now."""
-        return self._shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +196,7 @@ class Daemon:
             self._history.go_on(self._restored.cuts, self._accounts, self._restored.saved_us)
             self._history.show(self._accounts, self._restored.saved_us)
         if self._restored.found:
-            LOG.info("resumed totals saved %s ago", _age(time.time() - self._restored.saved_us / 1e6))
+            LOG.info("resumed totals saved %s ago", age(time.time() - self._restored.saved_us / 1e6))
 
     def run(self) -> None:
         """Process windows until stopped; then save the state and close the recording."""
@@ -373,11 +354,3 @@ class Daemon:
         self._save(last.end_us, final=True)
         if self._state is not None:
             self._state.release()
-
-
-def _age(seconds: float) -> str:
-    """Write an age in the one unit that says enough."""
-    for unit, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= 2 * unit:
-            return f"{seconds / unit:.0f} {name}"
-    return f"{max(seconds, 0):.0f} s"

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wattshed.agent.daemon.loop import Board, Daemon
+    from wattshed.agent.daemon.board import Board
+    from wattshed.agent.daemon.loop import Daemon
 
 LOG = logging.getLogger("wattshed")
 UNWIND_S = 3.0

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from wattshed.agent.daemon.loop import Board
+    from wattshed.agent.daemon.board import Board
     from wattshed.agent.daemon.source import Source
     from wattshed.agent.daemon.systemd import Notifier
 

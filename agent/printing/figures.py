@@ -81,6 +81,14 @@ def elapsed(seconds: float) -> str:
     return (f"{days}-" if days else "") + f"{hours:02}:{minutes:02}:{whole % 60:02}"
 
 
+def age(seconds: float) -> str:
+    """Write an age in the one unit that says enough: ``14 s``, ``3 h``."""
+    for unit, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{max(seconds, 0):.0f} s"
+
+
 def moment(seconds: float | None, zone: tzinfo | None, *, year: int = 0) -> str:
     """Write a time in a zone (None: that of this machine).
 

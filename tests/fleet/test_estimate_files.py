@@ -230,7 +230,7 @@ def test_bootstrap_plan_and_table(fleet, files):
 
 def test_plan(fleet):
     assert fleet("plan", "--cv", 0.4, "--error", 0.02, "--hosts", 5000, "--json").json["hosts"] == 1176
-    assert "1537 hosts" in fleet("plan", "--cv", 0.4, "--error", 0.02).out
+    assert "1,537 hosts" in fleet("plan", "--cv", 0.4, "--error", 0.02).out
     assert fleet("plan", "--cv", -1, "--error", 0.02).code == 2
 
 

@@ -11,6 +11,7 @@ from wattshed.agent.errors import InputError
 from wattshed.agent.printing.pictures import check_target
 from wattshed.agent.replay.books import book, finish, new_part
 from wattshed.agent.replay.power import PowerOverTime
+from wattshed.agent.replay.reading_flags import settings_of
 from wattshed.agent.traces.sources import find
 
 JOBS = "job,host,gpu,start,end\na,,0,1000,1030\nb,,1,1010,1050\n"
@@ -35,7 +36,7 @@ def trace(tmp_path):
 
 def followed(path, most=1500, columns="time=time:s,gpu=gpu,power=power"):
     args = arguments(path, "--jobs", path.parent / "jobs.csv", "--idle-watts", "50", "--columns", columns)
-    asked = command.settings_of(args)
+    asked = settings_of(args)
     (chain,) = find(args.trace, asked.options)
     power, part = PowerOverTime(most), new_part(asked)
     follower = power.follow(part.accounts)
