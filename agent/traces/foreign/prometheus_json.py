@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.quantities import POWER_MW
+from wattshed.agent.inputs.text import open_lines
 from wattshed.agent.inputs.timestamps import parse_number
 from wattshed.agent.traces.foreign.exposition import add
+from wattshed.agent.traces.foreign.format import Format
 from wattshed.agent.traces.foreign.samples import Samples
 from wattshed.agent.traces.foreign.series import Meaning, gpu_of, meaning_of
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.inputs.report import SourceReport
     from wattshed.agent.inputs.timestamps import TimestampParser
+    from wattshed.agent.traces.foreign.format import Reading
     from wattshed.agent.traces.foreign.gpus import Gpus
     from wattshed.agent.traces.foreign.rows import Rows
 
@@ -99,3 +102,19 @@ def read_prometheus(file: TextIO, clock: TimestampParser, gpus: Gpus, report: So
     yield from samples.rest()
     if not found:
         raise InputError("it contains no series of GPU power or energy", report.path)
+
+
+def _rows(reading: Reading) -> Iterator[Rows]:
+    with open_lines(reading.source.path) as file:
+        yield from read_prometheus(file, reading.clock(), reading.gpus, reading.report)
+
+
+FORMAT = Format(
+    name="prometheus-json",
+    title="Prometheus `query_range` JSON",
+    told_by="`result` or `status` in its first object",
+    reads="power and energy by the names of DCGM, wattshed, nvidia_gpu_exporter; the two may be in two files",
+    traps="series without a name (the query was an expression) are taken for watts",
+    tells=lambda head: head.text.startswith("{") and ('"result' in head.text or '"status"' in head.text),
+    rows=_rows,
+)

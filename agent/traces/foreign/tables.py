@@ -1,0 +1,126 @@
+"""Tables of any tool, in text or Parquet, and those of ``nvidia-smi --query-gpu``: from a file to its columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from wattshed.agent.errors import InputError
+from wattshed.agent.inputs import columns as column_names
+from wattshed.agent.inputs import delimited
+from wattshed.agent.inputs.delimited import Block
+from wattshed.agent.inputs.text import head_of
+from wattshed.agent.traces.foreign import smi_csv
+from wattshed.agent.traces.foreign.columns import layout_of_spec
+from wattshed.agent.traces.foreign.format import Format
+from wattshed.agent.traces.foreign.table import TableReader
+from wattshed.agent.traces.prefetch import ahead
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from wattshed.agent.inputs.delimited import Dialect
+    from wattshed.agent.traces.foreign.format import Head, Reading
+    from wattshed.agent.traces.foreign.rows import Rows
+    from wattshed.agent.traces.foreign.table import TableLayout
+
+_PARQUET_ROWS = 1 << 18
+
+
+def _read_parquet(reading: Reading) -> Iterator[Rows]:
+    import pyarrow.parquet as pq  # noqa: PLC0415 - a tenth of the start of a replay that needs none
+
+    path = reading.source.path
+    try:
+        with pq.ParquetFile(path) as file:
+            names = list(file.schema_arrow.names)
+            layout, unit = _layout(reading, names)
+            reader = TableReader(layout, names, reading.clock(unit), reading.gpus, reading.report)
+            yield from reader.rows(ahead(_parquet_blocks(file, layout.names())))
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"damaged Parquet ({str(error).splitlines()[0]})", str(path)) from error
+
+
+def _parquet_blocks(file: Any, names: Sequence[str]) -> Iterator[Block]:
+    line = 1
+    for group in range(file.num_row_groups):
+        # Row groups are decoded whole: bringing batches together across their bounds halves the speed.
+        table = file.read_row_group(group, list(names), use_threads=True).combine_chunks()
+        for batch in table.to_batches(max_chunksize=_PARQUET_ROWS):
+            yield Block(line, {name: batch.column(name) for name in names})
+            line += batch.num_rows
+
+
+def _read_table(reading: Reading) -> Iterator[Rows]:
+    dialect = delimited.sniff(head_of(reading.source.path))
+    layout, unit = _layout(reading, dialect.names)
+    yield from _read_text(reading, dialect, layout, unit)
+
+
+def _layout(reading: Reading, names: Sequence[str]) -> tuple[TableLayout, str]:
+    options = reading.options
+    return layout_of_spec(options.columns or {}, names, str(reading.source.path), utilisation=options.utilisation)
+
+
+def _read_smi(reading: Reading) -> Iterator[Rows]:
+    head = head_of(reading.source.path)
+    dialect = delimited.sniff(head)
+    if smi_csv.is_header(dialect.names):
+        layout = smi_csv.layout_of_header(dialect.names)
+    else:
+        dialect = delimited.sniff(head, header=False)
+        lines = [line for line in head.splitlines()[:200] if line.strip()]
+        rows = [delimited.split(line, dialect.delimiter) for line in (lines[:-1] or lines)]
+        usual = max((len(row) for row in rows), default=0)
+        layout = smi_csv.layout_of_rows([row for row in rows if len(row) == usual])
+    if layout is None:
+        raise InputError("it has no column of time, or none of power or energy", str(reading.source.path), 1)
+    yield from _read_text(reading, dialect, layout, "")
+
+
+def _read_text(reading: Reading, dialect: Dialect, layout: TableLayout, unit: str) -> Iterator[Rows]:
+    if not layout.gpu and not layout.wide:
+        reading.report.note("no column says which GPU a row is of")
+    reader = TableReader(layout, dialect.names, reading.clock(unit), reading.gpus, reading.report)
+    yield from reader.rows(delimited.read_csv(reading.source.path, dialect, layout.names(), reading.report))
+
+
+def _is_smi(head: Head) -> bool:
+    if head.told or not head.lines:
+        return False
+    return smi_csv.is_header(head.dialect.names) or smi_csv.is_headless(head.lines[0])
+
+
+def _is_table(head: Head) -> bool:
+    guessed = column_names.guess(head.dialect.names)
+    return head.told or ("time" in guessed and bool({"power", "energy"} & guessed.keys()))
+
+
+SMI = Format(
+    name="nvidia-smi-csv",
+    title="`nvidia-smi --query-gpu=... --format=csv`",
+    told_by="names of its fields in the header; without one, its stamps and watts",
+    reads="`power.draw`, `power.draw.instant`, energy, `utilization.gpu`, the limit; GPU by UUID, PCI address or index",
+    traps="`power.draw` is an average over a second on some boards; `[N/A]` and 0 W are no readings",
+    tells=_is_smi,
+    rows=_read_smi,
+)
+PARQUET = Format(
+    name="parquet",
+    title="Parquet of any tool",
+    told_by="its first four bytes",
+    reads="as CSV",
+    traps="",
+    tells=lambda _: False,  # by its bytes, see `detect`
+    rows=_read_parquet,
+)
+TABLE = Format(
+    name="csv",
+    title="CSV of any tool, any delimiter, decimal points or commas",
+    told_by="`--columns`, or names of columns that can mean one thing only",
+    reads="power and energy by time, of one GPU or many; a column a GPU (wide tables)",
+    traps="`energy` is a counter that rises; times without a zone are those of `--timezone`",
+    tells=_is_table,
+    rows=_read_table,
+)
