@@ -66,7 +66,7 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class LogFile:
     """One file to be read, and where what is read of it is kept.
 
     Attributes
@@ -117,7 +117,7 @@ class Format:
     reads: str
     traps: str
     tells: Callable[[Head], bool]
-    rows: Callable[[Reading], Iterator[Rows]]
+    rows: Callable[[LogFile], Iterator[Rows]]
     boundary: str = BOARD
 
 
@@ -138,11 +138,11 @@ class Refusal:
     way_out: str
 
 
-def by_line(read: ReadLines) -> Callable[[Reading], Iterator[Rows]]:
+def by_line(read: ReadLines) -> Callable[[LogFile], Iterator[Rows]]:
     """Make a reader of files from a reader of numbered lines."""
 
-    def rows(reading: Reading) -> Iterator[Rows]:
-        with open_lines(reading.source.path) as file:
-            yield from read(enumerate(file, 1), reading.clock(), reading.gpus, reading.report)
+    def rows(log: LogFile) -> Iterator[Rows]:
+        with open_lines(log.source.path) as file:
+            yield from read(enumerate(file, 1), log.clock(), log.gpus, log.report)
 
     return rows
