@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from wattshed.agent.inputs import delimited
+from wattshed.agent.inputs.prefixes import prefix_of
 from wattshed.agent.inputs.text import open_lines
 from wattshed.agent.inputs.timestamps import TimestampParser
 
@@ -54,6 +55,12 @@ class Head:
     def data(self) -> list[str]:
         """Those of them that are not comments (``#``)."""
         return [line for line in self.lines if not line.startswith("#")]
+
+    @cached_property
+    def bare(self) -> Head:
+        """The same without what stands before every line, see `inputs.prefixes`; itself if nothing does."""
+        prefix = prefix_of(self.lines)
+        return Head("\n".join(map(prefix.bare, self.lines)), self.path, told=self.told) if prefix else self
 
     @cached_property
     def dialect(self) -> Dialect:
