@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from wattshed.agent.inputs.prefixes import Prefix
-    from wattshed.agent.traces.foreign.format import Reading, ReadLines
+    from wattshed.agent.traces.foreign.format import LogFile, ReadLines
     from wattshed.agent.traces.foreign.gpus import Gpus
     from wattshed.agent.traces.foreign.rows import Rows
 
@@ -58,19 +58,19 @@ def dated(lines: Iterable[tuple[int, str]], prefix: Prefix, gpus: Gpus) -> Itera
             yield number, f"{stamp}{comma} {row}"
 
 
-def by_dated_line(read: ReadLines) -> Callable[[Reading], Iterator[Rows]]:
+def by_dated_line(read: ReadLines) -> Callable[[LogFile], Iterator[Rows]]:
     """Make a reader of files from a reader of the lines of a monitor."""
     plain = by_line(read)
 
-    def rows(reading: Reading) -> Iterator[Rows]:
-        prefix = prefix_of_file(reading.source.path)
+    def rows(log: LogFile) -> Iterator[Rows]:
+        prefix = prefix_of_file(log.source.path)
         if prefix is None:
-            yield from plain(reading)
+            yield from plain(log)
             return
         if prefix.note:
-            reading.report.note(prefix.note)
-        with open_lines(reading.source.path) as file:
-            lines = dated(enumerate(file, 1), prefix, reading.gpus)
-            yield from read(lines, reading.clock(), reading.gpus, reading.report)
+            log.report.note(prefix.note)
+        with open_lines(log.source.path) as file:
+            lines = dated(enumerate(file, 1), prefix, log.gpus)
+            yield from read(lines, log.clock(), log.gpus, log.report)
 
     return rows
