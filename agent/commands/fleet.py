@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING
 
 from wattshed.agent.fleet.flags import fraction, fraction_or_whole, fraction_or_zero, positive, variation, whole
 
 if TYPE_CHECKING:
+    import argparse
     from typing import Any
 
     from wattshed.agent.fleet.demand.series import ReadTrace
@@ -202,12 +202,14 @@ def _simulate(commands: Any) -> None:
         "--via", choices=("import", "remote-write"), default="import", help="how to send (default %(default)s)"
     )
     p.add_argument(
-        "--share", type=fraction_or_whole, default=1.0, metavar="F", help="share of the hosts that report (default %(default)s)"
+        "--share",
+        type=fraction_or_whole,
+        default=1.0,
+        metavar="F",
+        help="share of the hosts that report (default %(default)s)",
     )
     p.add_argument("--seed", type=int, default=1, help="random seed (default %(default)s)")
-    p.add_argument(
-        "--interval", type=positive, default=15.0, metavar="S", help="send this often (default %(default)s)"
-    )
+    p.add_argument("--interval", type=positive, default=15.0, metavar="S", help="send this often (default %(default)s)")
     p.add_argument(
         "--for", dest="duration", type=positive, metavar="S", help="keep sending for this long (default: once)"
     )

@@ -83,9 +83,8 @@ def estimate_parts(found: Estimate, unit: str = "") -> list[str | TableRows]:
     columns = table(("stratum", "hosts", "mean", "sd", "total", "se"), rows)
     said = ["", "Columns: sd, standard deviation between hosts; se, standard error of the total."]
     if found.deff is not None:
-        said.append(
-            f"Design effect {found.deff:.3g}: the variance of this total over that of a simple random sample of its size."
-        )
+        simple = "the variance of this total over that of a simple random sample of its size"
+        said.append(f"Design effect {found.deff:.3g}: {simple}.")
     return [head, "", columns, *said, *_warned(found.warnings)]
 
 

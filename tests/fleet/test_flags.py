@@ -46,8 +46,9 @@ def test_what_is_no_such_number_is_refused_without_a_suggestion(read, text):
 
 
 def test_a_plan_for_a_variation_of_40_says_what_was_meant(fleet):
-    assert "--cv: 40 is a standard deviation of 40 times the mean; write 0.4 or 40%" in fleet(
-        "plan", "--cv", 40, "--error", 0.02
-    ).err
+    assert (
+        "--cv: 40 is a standard deviation of 40 times the mean; write 0.4 or 40%"
+        in fleet("plan", "--cv", 40, "--error", 0.02).err
+    )
     plans = [fleet("plan", "--cv", cv, "--error", e).out for cv, e in ((0.4, 0.02), ("40%", "2%"))]
     assert plans == ["an interval of ±2% takes 1,537 hosts\n"] * 2
