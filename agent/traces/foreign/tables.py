@@ -80,8 +80,6 @@ def _read_smi(reading: Reading) -> Iterator[Rows]:
 
 
 def _read_text(reading: Reading, dialect: Dialect, layout: TableLayout, unit: str) -> Iterator[Rows]:
-    if not layout.gpu and not layout.wide:
-        reading.report.note("no column says which GPU a row is of")
     reader = TableReader(layout, dialect.names, reading.clock(unit), reading.gpus, reading.report)
     yield from reader.rows(delimited.read_csv(reading.source.path, dialect, layout.names(), reading.report))
 
