@@ -6,8 +6,17 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.delimited import split
-from wattshed.agent.traces.foreign import exposition, monitors, prometheus_json, session, smi_query, tables
-from wattshed.agent.traces.foreign.format import Head, Reading, Refusal
+from wattshed.agent.traces.foreign import (
+    exposition,
+    json_log,
+    monitors,
+    prometheus_json,
+    promtool,
+    session,
+    smi_query,
+    tables,
+)
+from wattshed.agent.traces.foreign.format import Head, LogFile, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +30,8 @@ if TYPE_CHECKING:
 FORMATS: tuple[Format, ...] = (
     smi_query.XML,
     prometheus_json.FORMAT,
+    promtool.FORMAT,
+    json_log.FORMAT,
     session.FORMAT,
     monitors.PMON,
     monitors.DMON,
@@ -37,7 +48,9 @@ FORMATS: tuple[Format, ...] = (
 REFUSALS: tuple[Refusal, ...] = (
     Refusal("XML", lambda head: head.text.startswith("<"), "only that of `nvidia-smi -q -x` is read"),
     Refusal(
-        "JSON", lambda head: head.text.startswith(("{", "[")), "of JSON, answers of Prometheus' query_range are read"
+        "JSON",
+        lambda head: head.text.startswith(("{", "[")),
+        "no key is clearly power or energy; name them with `--columns time=...,power=...`",
     ),
 )
 """Known, and not read: asked once nothing of `FORMATS` fits."""
@@ -80,4 +93,4 @@ def rows_of(source: TraceFile, report: SourceReport, gpus: Gpus, options: Option
         If it cannot be used.
     """
     gpus.host = source.host
-    yield from _BY_NAME[source.format].rows(Reading(source, report, gpus, options))
+    yield from _BY_NAME[source.format].rows(LogFile(source, report, gpus, options))
