@@ -106,12 +106,7 @@ def open_recording(path: Path, spec: Spec, read_trace: ReadTrace) -> LoadRecordi
     if load and (load.kind == "job" or 3 * load.rejected.get("same_time", 0) <= load.rows):
         return load
     reports: list[SourceReport] = []
-    try:
-        return from_windows(read_trace(path, spec, reports), reports, str(path))
-    except InputError:
-        if load is None:
-            raise
-        return load
+    return from_windows(read_trace(path, spec, reports), reports, str(path))
 
 
 def read_recording(path: Path, spec: Spec | None = None) -> LoadRecording:

@@ -50,10 +50,11 @@ def _span(source: TraceFile, options: Options) -> tuple[int, int, set[str]] | No
     for rows in rows_of(source, SourceReport(str(source.path)), gpus, options):
         if rows.time_us.size:
             first, last = min(first, int(rows.time_us.min())), max(last, int(rows.time_us.max()))
-    if any(device.host for device in gpus.devices) or last < first:
+    if any([*(device.host for device in gpus.devices), *(lane.host for lane in gpus.lanes)]) or last < first:
         return None
     # A UUID is one GPU wherever it stands; indices and PCI addresses are the same on every host.
-    return first, last, {device.pci_bus_id or str(device.index) for device in gpus.devices if not device.uuid}
+    named = {device.pci_bus_id or str(device.index) for device in gpus.devices if not device.uuid}
+    return first, last, named | ({"0"} if gpus.lanes else set())
 
 
 def _what_differs(paths: Iterable[Path]) -> dict[Path, str]:

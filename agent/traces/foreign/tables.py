@@ -82,8 +82,6 @@ def _read_smi(log: LogFile) -> Iterator[Rows]:
 
 
 def _read_text(log: LogFile, dialect: Dialect, layout: TableLayout, unit: str) -> Iterator[Rows]:
-    if not layout.gpu and not layout.wide:
-        log.report.note("no column says which GPU a row is of")
     reader = TableReader(layout, dialect.names, log.clock(unit), log.gpus, log.report)
     yield from reader.rows(delimited.read_csv(log.source.path, dialect, layout.names(), log.report))
 
