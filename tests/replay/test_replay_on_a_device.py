@@ -36,7 +36,7 @@ def test_a_device_gives_the_same_answer(answers, source):
 
 def test_rows_of_power_alone_are_summed_there(answers):
     _, there = answers["text cuda"]
-    assert (there["device"], there["device_reason"], there["device_rows"]) == ("cuda", "asked for", 396)  # two stamps twice
+    assert (there["device"], there["device_reason"], there["device_rows"]) == ("cuda", "asked for", 396)
     _, there = answers["native cuda"]
     assert there["device"] == "cuda"
     assert there["device_rows"] == 26 * 8  # what follows has a counter
