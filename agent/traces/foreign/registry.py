@@ -14,6 +14,7 @@ from wattshed.agent.traces.foreign import (
     promtool,
     session,
     smi_query,
+    smi_table,
     tables,
 )
 from wattshed.agent.traces.foreign.format import Head, LogFile, Refusal
@@ -37,6 +38,7 @@ FORMATS: tuple[Format, ...] = (
     monitors.DMON,
     monitors.DCGMI,
     smi_query.TEXT,
+    smi_table.FORMAT,
     exposition.SCRAPE,
     exposition.SAMPLES,
     tables.SMI,
