@@ -55,9 +55,8 @@ def layout_of_header(names: Sequence[str]) -> TableLayout | None:
         for field in _FIELDS[key]:
             if field in place:
                 match = _UNIT.search(place[field])
-                found.append(
-                    Quantity(place[field], match[1] if match and match[1] in {"W", "mW", "mJ", "J"} else default)
-                )
+                unit = match[1] if match and match[1] in {"W", "mW", "mJ", "J"} else default
+                found.append(Quantity(place[field], unit, "total" if key == "energy" else ""))
         return found
 
     power, limit, energy = quantities("power", "W"), quantities("limit", "W"), quantities("energy", "mJ")
