@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from wattshed.agent.commands.amounts import Amounts, add_amount_flags
 from wattshed.agent.errors import InputError, counted
 from wattshed.agent.printing.progress import in_sight
+from wattshed.agent.replay.boundaries import boundary_of
 from wattshed.agent.replay.progress import kernels_for, reading
 from wattshed.agent.replay.reading_flags import add_reading_flags, count, settings_of, watts
 
@@ -259,7 +260,8 @@ def _print(
     for line in notes:
         print(f"wattshed: {line}", file=sys.stderr)  # noqa: T201 - this is the command line
     answer = document(whole, where.told(), partial=interrupted, notes=notes)
-    if amounts is not None and (report := amounts.report(answer["end_s"] or 0.0)) is not None:
+    boundary = boundary_of(answer["sources"])
+    if amounts is not None and (report := amounts.report(answer["end_s"] or 0.0, boundary)) is not None:
         answer["report"] = report
     if args.format == "json":
         sys.stdout.write(as_json(answer) + "\n")

@@ -43,7 +43,8 @@ def test_the_document(wattshed, log):
         "schema", "sources", "start_s", "end_s", "gpus", "jobs", "idle_j", "unattributed_j", "total_j",
         "device", "device_reason", "device_rows",
     ]  # fmt: skip
-    assert answer["sources"] == [{"path": str(log), "format": "csv", "rows": 202, "rows_rejected": 0, "rejected": {}}]
+    source = {"path": str(log), "format": "csv", "boundary": "GPU board", "rows": 202, "rows_rejected": 0}
+    assert answer["sources"] == [source | {"rejected": {}}]
     assert (answer["start_s"], answer["end_s"]) == (1_700_000_000, 1_700_000_100)
     assert set(answer["gpus"][0]) == {
         "host", "gpu", "uuid", "model", "samples", "span_s", "covered_s", "gap_s", "gaps", "energy_j", "method",

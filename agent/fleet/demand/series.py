@@ -25,7 +25,7 @@ from wattshed.agent.inputs.columns import find, guess, split_unit, unit_in_name,
 from wattshed.agent.inputs.quantities import POWER_MW, REASONS, scaled_column
 from wattshed.agent.inputs.report import SourceReport
 from wattshed.agent.inputs.text import head_of
-from wattshed.agent.inputs.timestamps import NO_TIME, TimestampParser
+from wattshed.agent.inputs.timestamps import NO_TIME, TimestampParser, parse_text
 from wattshed.agent.window import Window
 
 if TYPE_CHECKING:
@@ -165,9 +165,11 @@ def _is_load(path: Path, spec: Spec) -> bool:
     if path.is_dir() or set(spec) - _OWN_KEYS:
         return False
     try:
-        layout, _ = _layout(path, spec)
+        layout, dialect = _layout(path, spec)
     except InputError:
         return False
+    if any(parse_text(name) for name in dialect.names):
+        return False  # no header has a date in it: names and values follow each other
     if "job" in layout.groups or any(unit in _LARGE for unit in layout.powers.values()):
         return True
     # nvidia-smi writes dots into the names of its columns.

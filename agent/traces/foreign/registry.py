@@ -9,13 +9,17 @@ from wattshed.agent.inputs.delimited import split
 from wattshed.agent.traces.foreign import (
     exposition,
     json_log,
+    line_protocol,
     monitors,
     prometheus_json,
     promtool,
+    ptdaemon,
     session,
     smi_query,
+    smi_stats,
     smi_table,
     tables,
+    tegra,
 )
 from wattshed.agent.traces.foreign.format import Head, LogFile, Refusal
 
@@ -39,6 +43,11 @@ FORMATS: tuple[Format, ...] = (
     monitors.DCGMI,
     smi_query.TEXT,
     smi_table.FORMAT,
+    smi_stats.FORMAT,
+    tegra.TEGRASTATS,
+    tegra.JTOP,
+    ptdaemon.FORMAT,
+    line_protocol.FORMAT,
     exposition.SCRAPE,
     exposition.SAMPLES,
     tables.SMI,
@@ -95,4 +104,5 @@ def rows_of(source: TraceFile, report: SourceReport, gpus: Gpus, options: Option
         If it cannot be used.
     """
     gpus.host = source.host
+    report.boundary = _BY_NAME[source.format].boundary
     yield from _BY_NAME[source.format].rows(LogFile(source, report, gpus, options))
