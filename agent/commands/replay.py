@@ -28,6 +28,15 @@ if TYPE_CHECKING:
     from wattshed.agent.wire.remote_write import RemoteWrite
 
 _INTERRUPTED = 130
+_EXAMPLES = """examples:
+  wattshed replay power.csv                    energy of each GPU, from a log
+  wattshed replay power.csv --jobs jobs.csv    and of each job
+  wattshed replay trace --format json          a recording, for programs
+  wattshed replay power.csv --jobs jobs.csv --plot power.svg
+      power over time by job, as a picture
+  wattshed replay site.csv --columns time=ts:ms,gpu=id,power=board:mW
+      a table whose columns have names of their own
+"""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -36,6 +45,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "replay",
         help="joules of recorded traces, per GPU and per job",
         description="Read traces of any known format (see docs/replay.md) and print energy per GPU and per job.",
+        epilog=_EXAMPLES,
     )
     parser.add_argument("trace", nargs="*", metavar="TRACE", help="files or folders; FILE@HOST names its host")
     add_reading_flags(parser)
