@@ -72,6 +72,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _watched(chains: list[Chain], stream: Iterator[Window], line: ProgressLine) -> Iterator[Window]:
     """Show how many bytes of the traces have been read when a window comes."""
+    if not line.shown:
+        yield from stream
+        return
     for window in stream:
         line.at(sum(report.position for chain in chains for report in chain.reports))
         yield window

@@ -284,6 +284,13 @@ def _jobs_alone(args: argparse.Namespace, settings: Settings) -> int:
 
     if settings.jobs is None:
         raise InputError("replay needs a trace (or --jobs F alone, for GPU time without energy)")
+    needing = ("plot", "openmetrics", "remote_write", "history", "idle_watts", "workers", "scheduler")
+    for name in needing:
+        if getattr(args, name) is not None:
+            raise InputError(f"--{name.replace('_', '-')} needs a trace; a jobs file alone tells GPU time")
+    if args.format == "csv" or args.device != "auto":
+        given = "--format csv" if args.format == "csv" else f"--device {args.device}"
+        raise InputError(f"{given} needs a trace; a jobs file alone tells GPU time")
     jobs = {row.job for row in settings.jobs}
     seconds = gpu_share_seconds(settings.jobs)
     if args.format == "json":
