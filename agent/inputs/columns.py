@@ -22,7 +22,6 @@ _UNITS: Mapping[str, Sequence[str]] = {
     "energy": list(ENERGY_MJ),
     "util": list(SHARE_PPM),
 }
-ENERGY_PER = ("interval", "total")
 _DEFAULT_UNIT = {"power": "W", "instant": "W", "limit": "W", "energy": "J", "util": "%"}
 _SUFFIX = re.compile(r"(?:[\s_./-]+|\s*[\[(])([A-Za-z%]{1,7})[\])]?$")
 _WORDS = {"watts": "W", "watt": "W", "milliwatts": "mW", "joules": "J", "joule": "J", "millijoules": "mJ"}
@@ -65,19 +64,13 @@ def parse_spec(text: str, known: Collection[str] = KEYS) -> dict[str, tuple[str,
         if key in spec:
             raise InputError(f"--columns: {key} is given twice")
         name, colon, unit = value.rpartition(":")
-        if colon and name and (unit in _UNITS.get(key, ()) or (key == "energy" and _is_energy(unit))):
+        if colon and name and unit in _UNITS.get(key, ()):
             spec[key] = (name, unit)
         elif colon and name and key in _UNITS and re.fullmatch(r"[A-Za-z%]{1,7}", unit):
             raise InputError(f"--columns: {key} has no unit {unit!r}, only {', '.join(_UNITS[key])}")
         else:
             spec[key] = (value, "")
     return spec
-
-
-def _is_energy(unit: str) -> bool:
-    """Return whether it is ``kWh/interval``, energy since the row before, or ``kWh/total``, a counter."""
-    bare, slash, per = unit.partition("/")
-    return bool(slash) and bare in ENERGY_MJ and per in ENERGY_PER
 
 
 def unit_in_name(key: str, name: str) -> str:

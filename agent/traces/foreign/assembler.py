@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wattshed.agent.traces.foreign.intervals import Sums
 from wattshed.agent.traces.foreign.repeats import Repeats
 from wattshed.agent.traces.foreign.rows import Rows
 from wattshed.agent.window import MISSING, Device, JobKey, Owner, Readings, Usage, Window
@@ -59,7 +58,7 @@ class Assembler:
         self._window_rows, self._held_rows = window_rows, held_rows
         self._hosts: dict[str, _Host] = {}
         self._emitted_us: dict[str, int] = {}
-        self._repeats, self._sums = Repeats(), Sums.empty()
+        self._repeats = Repeats()
 
     def windows(self, blocks: Iterable[Rows]) -> Iterator[Window]:
         """Cut blocks of rows, in any order, into windows that ascend within each host."""
@@ -136,7 +135,6 @@ class Assembler:
         place[list(host.order)] = list(host.order.values())
         order, offsets = dealt(place[rows.gpu], len(host.devices))
         rows = replace(rows, gpu=place[rows.gpu]).take(order)
-        rows = self._sums.count(rows, name)
         owners, usage = _observations(rows, start_us, end_us)
         busy_us = _busy(rows, len(host.devices), start_us)
         readings = self._readings(rows, offsets, host.devices)
@@ -149,7 +147,7 @@ class Assembler:
         """Take the rows that hold a reading, one power a stamp; they are GPU-major already."""
         size = len(rows)
         if len(rows.power_mw) != size or int(rows.power_mw.min(initial=0)) < 0:
-            real = rows.has_energy()
+            real = rows.has("power_mw") | rows.has("counter_mj") | rows.has("instant_mw")
             if not real.all():
                 rows = rows.take(real)
         rows = self._repeats.join(rows, devices)

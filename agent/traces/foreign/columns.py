@@ -56,11 +56,11 @@ def layout_of_spec(
             _widen(wide, key, (pattern, given), [name for name in names if name not in named], path)
         else:
             name = find(key, pattern, names, path)
-            single[key] = _quantity(key, name, given)
+            single[key] = Quantity(name, given or unit_in_name(key, name))
     if not wide and not single.keys() & {"power", "instant", "energy"}:
         for key in ("power", "energy"):
             if key in guessed:
-                single[key] = _quantity(key, guessed[key])
+                single[key] = Quantity(guessed[key], unit_in_name(key, guessed[key]))
         if not single:
             raise InputError("it is not clear which column is power; say --columns power=...", path, 1)
     if not wide and "limit" not in single and "limit" in guessed and guessed["limit"] not in named:
@@ -91,12 +91,6 @@ def layout_of_spec(
     ), unit or unit_of_time(time)
 
 
-def _quantity(key: str, name: str, unit: str = "") -> Quantity:
-    """Return a column with its unit, as it was given or else as its name says."""
-    bare, _, per = unit.partition("/")
-    return Quantity(name, bare or unit_in_name(key, name), per)
-
-
 def _widen(
     wide: dict[str, tuple[Quantity | None, Quantity | None]],
     key: str,
@@ -113,6 +107,6 @@ def _widen(
     for name in found:
         match = star.match(name)
         label = match[1] if match and match.groups() and match[1] else name
-        quantity = _quantity(key, name, unit)
+        quantity = Quantity(name, unit or unit_in_name(key, name))
         power, energy = wide.get(label, (None, None))
         wide[label] = (quantity, energy) if key == "power" else (power, quantity)

@@ -139,7 +139,7 @@ class Gpus:
             return
         real = rows.filled("power_mw") > 0
         alone = ~np.isin(rows.gpu, rows.gpu[real])
-        real |= alone & (rows.has("counter_mj") | rows.has("interval_uj"))
+        real |= alone & (rows.filled("counter_mj") >= 0)
         time_us, gpu = rows.time_us[real], rows.gpu[real]
         order, offsets = dealt(gpu, len(self.devices))
         for number, device in enumerate(self.devices):

@@ -23,7 +23,6 @@ from wattshed.agent.inputs.text import head_of, open_lines
 from wattshed.agent.traces.foreign import wandb
 from wattshed.agent.traces.foreign.columns import layout_of_spec
 from wattshed.agent.traces.foreign.format import Format
-from wattshed.agent.traces.foreign.intervals import settled
 from wattshed.agent.traces.foreign.records import rows_of
 from wattshed.agent.traces.foreign.table import TableReader
 
@@ -32,9 +31,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from wattshed.agent.traces.foreign.format import Head, LogFile
-    from wattshed.agent.traces.foreign.gpus import Gpus
     from wattshed.agent.traces.foreign.rows import Rows
-    from wattshed.agent.traces.foreign.table import TableLayout
 
 _FIRST = 1000  # rows that settle which columns there are
 _BLOCK = 1 << 15
@@ -51,29 +48,22 @@ def read_json(log: LogFile) -> Iterator[Rows]:
     InputError
         If it is not JSON, or it is not clear which key is what.
     """
-    report, options, unit = log.report, log.options, ""
-    lined = _is_lines(head_of(log.source.path))
-    first = itertools.islice(_records(log, SourceReport(""), lined=lined), _FIRST)
-    names = list(dict.fromkeys(itertools.chain.from_iterable(row for _, row in first)))
-    if options.columns is None and wandb.is_table(names):
-        layout = wandb.layout_of(names, report)
-    else:
-        layout, unit = layout_of_spec(options.columns or {}, names, report.path, utilisation=options.utilisation)
-
-    def read(layout: TableLayout, gpus: Gpus, report: SourceReport) -> Iterator[Rows]:
-        reader = TableReader(layout, names, log.clock(unit), gpus, report)
-        return reader.rows(_blocks(_records(log, report, lined=lined), layout.names()))
-
-    yield from read(settled(layout, read, report), log.gpus, report)
-
-
-def _records(log: LogFile, report: SourceReport, *, lined: bool) -> Iterator[tuple[int, dict[str, str]]]:
-    """Read the rows of the file, from its beginning."""
-    with open_lines(log.source.path) as file:
-        values = _by_line(file, report) if lined else JsonValues(file, str(log.source.path))
-        for line, value in values:
-            for row in _rows(value):
-                yield line, row
+    report, path = log.report, log.source.path
+    lined = _is_lines(head_of(path))
+    with open_lines(path) as file:
+        values = _by_line(file, report) if lined else JsonValues(file, str(path))
+        records = ((line, row) for line, value in values for row in _rows(value))
+        first = list(itertools.islice(records, _FIRST))
+        names = list(dict.fromkeys(name for _, row in first for name in row))
+        options = log.options
+        if options.columns is None and wandb.is_table(names):
+            layout, unit = wandb.layout_of(names, report), ""
+        else:
+            layout, unit = layout_of_spec(options.columns or {}, names, report.path, utilisation=options.utilisation)
+        if not layout.gpu and not layout.wide:
+            report.note("no column says which GPU a row is of")
+        reader = TableReader(layout, names, log.clock(unit), log.gpus, report)
+        yield from reader.rows(_blocks(itertools.chain(first, records), layout.names()))
 
 
 def _rows(value: Any) -> Iterator[dict[str, str]]:

@@ -25,8 +25,6 @@ class Rows:
         Number in `agent.traces.foreign.gpus.Gpus`.
     time_us : int64[n]
     counter_mj, pid : int64[n]
-    interval_uj : int64[n]
-        Energy since the row before.
     power_mw, instant_mw, util_ppm : int32[n]
         Board power, instant power beside it, and utilisation in millionths (of the process, where ``pid`` is known).
     """
@@ -38,7 +36,6 @@ class Rows:
     instant_mw: NDArray[np.int32]
     util_ppm: NDArray[np.int32]
     pid: NDArray[np.int64]
-    interval_uj: NDArray[np.int64]
 
     @classmethod
     def of(
@@ -51,7 +48,6 @@ class Rows:
         instant_mw: NDArray[np.integer] | None = None,
         util_ppm: NDArray[np.integer] | None = None,
         pid: NDArray[np.int64] | None = None,
-        interval_uj: NDArray[np.int64] | None = None,
     ) -> Rows:
         """Build rows; columns left out are missing. A power above what int32 holds is kept as the largest."""
 
@@ -70,7 +66,6 @@ class Rows:
             small(instant_mw),
             small(util_ppm),
             none if pid is None else pid,
-            none if interval_uj is None else interval_uj,
         )
 
     def __len__(self) -> int:
@@ -89,12 +84,7 @@ class Rows:
 
     def usable(self) -> NDArray[np.bool_]:
         """Return which rows have any reading, or name a process."""
-        return self.has_energy() | self.has("pid")
-
-    def has_energy(self) -> NDArray[np.bool_]:
-        """Return which rows have a reading of power or energy."""
-        power = self.has("power_mw") | self.has("instant_mw")
-        return power | self.has("counter_mj") | self.has("interval_uj")
+        return self.has("power_mw") | self.has("counter_mj") | self.has("instant_mw") | self.has("pid")
 
     def take(self, index: NDArray[np.integer] | NDArray[np.bool_] | slice) -> Rows:
         """Select rows."""

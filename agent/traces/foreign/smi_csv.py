@@ -55,8 +55,9 @@ def layout_of_header(names: Sequence[str]) -> TableLayout | None:
         for field in _FIELDS[key]:
             if field in place:
                 match = _UNIT.search(place[field])
-                unit = match[1] if match and match[1] in {"W", "mW", "mJ", "J"} else default
-                found.append(Quantity(place[field], unit, "total" if key == "energy" else ""))
+                found.append(
+                    Quantity(place[field], match[1] if match and match[1] in {"W", "mW", "mJ", "J"} else default)
+                )
         return found
 
     power, limit, energy = quantities("power", "W"), quantities("limit", "W"), quantities("energy", "mJ")

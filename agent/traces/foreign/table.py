@@ -38,26 +38,15 @@ if TYPE_CHECKING:
 
 _PCI = re.compile(r"(?:[0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]")
 _MANY_NAMES = 1 << 16  # different names of GPUs that are counted in a table; more are sorted
-INTERVAL = "interval"
-ENERGY_UJ = {unit: factor * 1000 for unit, factor in ENERGY_MJ.items()}
 _INDEX = re.compile(r"(?:gpu|nvidia|cuda|device)?[\s_:-]*(\d{1,4})(?:\.0+)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """A column and the unit of its numbers.
-
-    Attributes
-    ----------
-    name, unit : str
-    per : {"", "interval", "total"}
-        Of energy: since the row before, or since the counter began; empty where nobody said, which is read as the
-        latter.
-    """
+    """A column and the unit of its numbers."""
 
     name: str
     unit: str
-    per: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +160,7 @@ class TableReader:
         gpu = self._gpu_numbers(columns)
         powers = [scaled_column(columns[q.name], POWER_MW[q.unit], POWER_MW) for q in layout.power]
         watts, reason, blamed = _first_number(powers, time_us.size)
-        counter = _optional(columns, layout.energy, _energy_units(layout.energy))
+        counter = _optional(columns, layout.energy, ENERGY_MJ)
         instant = _optional(columns, layout.instant, POWER_MW)
         util = _optional(columns, layout.util, SHARE_PPM)
         pid = scaled_column(columns[layout.pid], Fraction(1), COUNT).value if layout.pid else None
@@ -189,7 +178,7 @@ class TableReader:
             gpu,
             time_us,
             power_mw=watts if powers else None,
-            **_energy(layout.energy, counter),
+            counter_mj=_value(counter),
             instant_mw=_value(instant),
             util_ppm=_value(util),
             pid=pid,
@@ -205,14 +194,13 @@ class TableReader:
             number = self._numbers.get((label,))
             if number is None:
                 number = self._numbers[label,] = self._gpus.number(**gpu_name(label))
-            watts = _optional(columns, power, POWER_MW)
-            counter = _optional(columns, energy, _energy_units(energy))
+            watts, counter = _optional(columns, power, POWER_MW), _optional(columns, energy, ENERGY_MJ)
             main, scaled = power or energy, watts or counter
             if main is not None and scaled is not None:
                 self._count(scaled.reason, columns, main.name, line)
             gpu = np.full(time_us.size, number, np.int32)
-            rows = Rows.of(gpu, time_us, power_mw=_value(watts), **_energy(energy, counter))
-            rows = rows.take(rows.has_energy())
+            rows = Rows.of(gpu, time_us, power_mw=_value(watts), counter_mj=_value(counter))
+            rows = rows.take(rows.has("power_mw") | rows.has("counter_mj"))
             self._usable += len(rows)
             yield rows
 
@@ -277,17 +265,6 @@ class TableReader:
 
 def _optional(columns: dict[str, Any], quantity: Quantity | None, units: Mapping[str, Fraction]) -> Scaled | None:
     return None if quantity is None else scaled_column(columns[quantity.name], units[quantity.unit], units)
-
-
-def _energy_units(quantity: Quantity | None) -> Mapping[str, Fraction]:
-    """Units of energy in mJ, or, for energies that are summed before they are rounded, in uJ."""
-    return ENERGY_UJ if quantity is not None and quantity.per == INTERVAL else ENERGY_MJ
-
-
-def _energy(quantity: Quantity | None, scaled: Scaled | None) -> dict[str, NDArray[np.int64] | None]:
-    """Name the column of rows that energies go to."""
-    interval = quantity is not None and quantity.per == INTERVAL
-    return {"interval_uj" if interval else "counter_mj": _value(scaled)}
 
 
 def _value(scaled: Scaled | None) -> NDArray[np.int64] | None:

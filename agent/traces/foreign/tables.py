@@ -14,7 +14,6 @@ from wattshed.agent.inputs.text import head_of
 from wattshed.agent.traces.foreign import smi_csv, wandb
 from wattshed.agent.traces.foreign.columns import layout_of_spec
 from wattshed.agent.traces.foreign.format import Format
-from wattshed.agent.traces.foreign.intervals import settled
 from wattshed.agent.traces.foreign.table import TableReader
 from wattshed.agent.traces.prefetch import ahead
 
@@ -22,9 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from wattshed.agent.inputs.delimited import Dialect
-    from wattshed.agent.inputs.report import SourceReport
     from wattshed.agent.traces.foreign.format import Head, LogFile
-    from wattshed.agent.traces.foreign.gpus import Gpus
     from wattshed.agent.traces.foreign.rows import Rows
     from wattshed.agent.traces.foreign.table import TableLayout
 
@@ -39,12 +36,8 @@ def _read_parquet(log: LogFile) -> Iterator[Rows]:
         with pq.ParquetFile(path) as file:
             names = list(file.schema_arrow.names)
             layout, unit = _layout(log, names)
-
-            def read(layout: TableLayout, gpus: Gpus, report: SourceReport) -> Iterator[Rows]:
-                reader = TableReader(layout, names, log.clock(unit), gpus, report)
-                return reader.rows(ahead(_parquet_blocks(file, layout.names())))
-
-            yield from read(settled(layout, read, log.report), log.gpus, log.report)
+            reader = TableReader(layout, names, log.clock(unit), log.gpus, log.report)
+            yield from reader.rows(ahead(_parquet_blocks(file, layout.names())))
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"damaged Parquet ({str(error).splitlines()[0]})", str(path)) from error
 
@@ -89,11 +82,8 @@ def _read_smi(log: LogFile) -> Iterator[Rows]:
 
 
 def _read_text(log: LogFile, dialect: Dialect, layout: TableLayout, unit: str) -> Iterator[Rows]:
-    def read(layout: TableLayout, gpus: Gpus, report: SourceReport) -> Iterator[Rows]:
-        reader = TableReader(layout, dialect.names, log.clock(unit), gpus, report)
-        return reader.rows(delimited.read_csv(log.source.path, dialect, layout.names(), report))
-
-    yield from read(settled(layout, read, log.report), log.gpus, log.report)
+    reader = TableReader(layout, dialect.names, log.clock(unit), log.gpus, log.report)
+    yield from reader.rows(delimited.read_csv(log.source.path, dialect, layout.names(), log.report))
 
 
 def _is_smi(head: Head) -> bool:
@@ -134,7 +124,7 @@ TABLE = Format(
     title="CSV of any tool, any delimiter, decimal points or commas (W&B's exports too)",
     told_by="`--columns`, or names of columns that can mean one thing only",
     reads="power and energy by time, of one GPU or many; a column a GPU (wide tables)",
-    traps="energy per row is told from a counter by its shape and by power beside it, or asked about (`J/interval`)",
+    traps="`energy` is a counter that rises; times without a zone are those of `--timezone`",
     tells=_is_table,
     rows=_read_table,
 )
