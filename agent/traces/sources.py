@@ -29,6 +29,7 @@ from wattshed.agent.traces.foreign.assembler import Assembler
 from wattshed.agent.traces.foreign.format import Head
 from wattshed.agent.traces.foreign.gpus import Gpus
 from wattshed.agent.traces.foreign.hosts import name_hosts
+from wattshed.agent.traces.foreign.lanes import in_lanes
 from wattshed.agent.traces.foreign.registry import holds_runs, recognise, rows_of, runs_of
 from wattshed.agent.traces.foreign.runs import settled
 from wattshed.agent.traces.native.parquet import is_native_parquet, parquet_chunks
@@ -146,17 +147,21 @@ class Chain:
     def samples(self, options: Options) -> Iterator[tuple[Sequence[Device], Rows]]:
         """Read a chain of rows as they lie in its files, in their order, with the GPUs they are numbered by."""
         gpus, options = Gpus("", options.max_power_mw, options.max_gap_us), replace(options, utilisation=True)
-        for source in self.sources:
-            for rows in rows_of(source, SourceReport(str(source.path), source.format), gpus, options):
-                yield gpus.devices, rows
+        reports = [SourceReport(str(source.path), source.format) for source in self.sources]
+        for rows in self._rows(reports, gpus, options):
+            yield gpus.devices, rows
+
+    def _rows(self, reports: Sequence[SourceReport], gpus: Gpus, options: Options) -> Iterator[Rows]:
+        blocks = (
+            rows
+            for source, report in zip(self.sources, reports, strict=True)
+            for rows in rows_of(source, report, gpus, options)
+        )
+        yield from in_lanes(blocks, gpus)
 
     def _foreign(self, options: Options, stop: Callable[[], bool]) -> Iterator[Window]:
         gpus = Gpus("", options.max_power_mw, options.max_gap_us)
-        blocks = (
-            rows
-            for source, report in zip(self.sources, self.reports, strict=True)
-            for rows in rows_of(source, report, gpus, options)
-        )
+        blocks = self._rows(self.reports, gpus, options)
         yield from Assembler(gpus, self.reports[-1]).windows(itertools.takewhile(lambda _: not stop(), blocks))
         for report in self.reports:
             if not report.rows and not stop():

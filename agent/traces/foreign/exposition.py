@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from wattshed.agent.traces.foreign.gpus import Gpus
     from wattshed.agent.traces.foreign.rows import Rows
 
-_LINE = re.compile(r"([a-zA-Z_:][\w:]*)(\{(?:[^\"}]|\"(?:[^\"\\]|\\.)*\")*\})?\s+(\S+)(?:\s+(\S+))?(?:\s+#.*)?\s*$")
-_SAMPLE = re.compile(r"[a-zA-Z_:][\w:]*(\{.*\})?\s+[-+]?(\d|NaN|Inf)\S*(\s+[-+]?\d\S*)?\s*$")
+_LINE = re.compile(
+    r"([a-zA-Z_:][\w:]*|(?=\{))(\{(?:[^\"}]|\"(?:[^\"\\]|\\.)*\")*\})?\s+(\S+)(?:\s+(\S+))?(?:\s+#.*)?\s*$"
+)
+_SAMPLE = re.compile(r"([a-zA-Z_:][\w:]*(\{.*\})?|\{.*\})\s+[-+]?(\d|NaN|Inf)\S*(\s+[-+]?\d\S*)?\s*$")
 _LABEL = re.compile(r"([a-zA-Z_]\w*)\s*=\s*\"((?:[^\"\\]|\\.)*)\"")
 _ESCAPES = {"\\\\": "\\", '\\"': '"', "\\n": "\n"}
 SCRAPE_US = 60_000_000  # scrapes without times are distinguished by this; nothing but their order is known
@@ -59,7 +61,7 @@ def read_exposition(
         key = (name, label_text or "")
         if key not in known:
             labels = labels_of(key[1])
-            meaning = meaning_of(name, labels)
+            meaning = meaning_of(name or labels.get("__name__", ""), labels)
             known[key] = (meaning, gpu_of(labels, gpus)) if meaning else None
         found = known[key]
         if found is None:
@@ -131,7 +133,7 @@ SCRAPE = Format(
 )
 SAMPLES = Format(
     name="openmetrics",
-    title="OpenMetrics, Prometheus text",
+    title="OpenMetrics, Prometheus text, `promtool tsdb dump`",
     told_by="lines of samples",
     reads="power and energy by the names of DCGM, wattshed, nvidia_gpu_exporter",
     traps="times are seconds in OpenMetrics, milliseconds in Prometheus text: told by their size",

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from wattshed.agent.inputs import delimited
+from wattshed.agent.inputs.prefixes import prefix_of
 from wattshed.agent.inputs.text import open_lines
 from wattshed.agent.inputs.timestamps import TimestampParser
 
@@ -62,6 +63,12 @@ class Head:
         return [line for line in self.lines if not line.startswith("#")]
 
     @cached_property
+    def bare(self) -> Head:
+        """The same without what stands before every line, see `inputs.prefixes`; itself if nothing does."""
+        prefix = prefix_of(self.lines)
+        return Head("\n".join(map(prefix.bare, self.lines)), self.path, told=self.told) if prefix else self
+
+    @cached_property
     def dialect(self) -> Dialect:
         """How it is written if it is a table."""
         return delimited.sniff(self.text)
@@ -72,7 +79,7 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class LogFile:
     """One file to be read, and where what is read of it is kept.
 
     Attributes
@@ -125,9 +132,9 @@ class Format:
     reads: str
     traps: str
     tells: Callable[[Head], bool]
-    rows: Callable[[Reading], Iterator[Rows]]
+    rows: Callable[[LogFile], Iterator[Rows]]
     boundary: str = BOARD
-    runs: Callable[[Reading], RunTable] | None = None
+    runs: Callable[[LogFile], RunTable] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +154,11 @@ class Refusal:
     way_out: str
 
 
-def by_line(read: ReadLines) -> Callable[[Reading], Iterator[Rows]]:
+def by_line(read: ReadLines) -> Callable[[LogFile], Iterator[Rows]]:
     """Make a reader of files from a reader of numbered lines."""
 
-    def rows(reading: Reading) -> Iterator[Rows]:
-        with open_lines(reading.source.path) as file:
-            yield from read(enumerate(file, 1), reading.clock(), reading.gpus, reading.report)
+    def rows(log: LogFile) -> Iterator[Rows]:
+        with open_lines(log.source.path) as file:
+            yield from read(enumerate(file, 1), log.clock(), log.gpus, log.report)
 
     return rows

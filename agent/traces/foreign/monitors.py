@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.delimited import split
 from wattshed.agent.inputs.timestamps import parse_text
-from wattshed.agent.traces.foreign.format import Format, by_line
+from wattshed.agent.traces.foreign.dated_monitors import by_dated_line
+from wattshed.agent.traces.foreign.format import Format
 from wattshed.agent.traces.foreign.samples import Samples
 
 if TYPE_CHECKING:
@@ -148,12 +149,12 @@ def _columns(head: Head) -> list[set[str]]:
     """Return the names of columns in its header lines, first words first."""
     return [
         set(line.lstrip("#").lower().split() if "," not in line else split(line.lstrip("# ").lower(), ","))
-        for line in head.lines[:40]
+        for line in head.bare.lines[:40]
         if line.startswith("#") and not head.told
     ]
 
 
-_TIMES = "without times (`-o DT` writes them), a round counts as one second"
+_TIMES = "without times (`-o DT` writes them, `ts` or a journal before each line), a round counts as one second"
 PMON = Format(
     name="nvidia-smi-pmon",
     title="`nvidia-smi pmon`",
@@ -161,7 +162,7 @@ PMON = Format(
     reads="processes and their utilisation, beside power from another file",
     traps=_TIMES,
     tells=lambda head: any({"gpu", "pid"} <= names for names in _columns(head)),
-    rows=by_line(read_monitor),
+    rows=by_dated_line(read_monitor),
 )
 DMON = Format(
     name="nvidia-smi-dmon",
@@ -170,7 +171,7 @@ DMON = Format(
     reads="power and utilisation",
     traps=_TIMES,
     tells=lambda head: any("gpu" in names and names & {"pwr", "sm"} for names in _columns(head)),
-    rows=by_line(read_monitor),
+    rows=by_dated_line(read_monitor),
 )
 DCGMI = Format(
     name="dcgmi-dmon",
@@ -179,5 +180,5 @@ DCGMI = Format(
     reads="fields POWER and TOTEC",
     traps=_TIMES,
     tells=lambda head: any("entity" in names for names in _columns(head)),
-    rows=by_line(read_monitor),
+    rows=by_dated_line(read_monitor),
 )

@@ -6,8 +6,19 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.delimited import split
-from wattshed.agent.traces.foreign import exposition, monitors, prometheus_json, runs, session, smi_query, tables
-from wattshed.agent.traces.foreign.format import Head, Reading, Refusal
+from wattshed.agent.traces.foreign import (
+    exposition,
+    json_log,
+    monitors,
+    prometheus_json,
+    promtool,
+    runs,
+    session,
+    smi_query,
+    smi_table,
+    tables,
+)
+from wattshed.agent.traces.foreign.format import Head, LogFile, Refusal
 from wattshed.agent.traces.foreign.gpus import Gpus
 
 if TYPE_CHECKING:
@@ -22,11 +33,14 @@ if TYPE_CHECKING:
 FORMATS: tuple[Format, ...] = (
     smi_query.XML,
     prometheus_json.FORMAT,
+    promtool.FORMAT,
+    json_log.FORMAT,
     session.FORMAT,
     monitors.PMON,
     monitors.DMON,
     monitors.DCGMI,
     smi_query.TEXT,
+    smi_table.FORMAT,
     exposition.SCRAPE,
     exposition.SAMPLES,
     tables.SMI,
@@ -41,7 +55,9 @@ FORMATS: tuple[Format, ...] = (
 REFUSALS: tuple[Refusal, ...] = (
     Refusal("XML", lambda head: head.text.startswith("<"), "only that of `nvidia-smi -q -x` is read"),
     Refusal(
-        "JSON", lambda head: head.text.startswith(("{", "[")), "of JSON, answers of Prometheus' query_range are read"
+        "JSON",
+        lambda head: head.text.startswith(("{", "[")),
+        "no key is clearly power or energy; name them with `--columns time=...,power=...`",
     ),
 )
 """Known, and not read: asked once nothing of `FORMATS` fits."""
@@ -84,7 +100,7 @@ def rows_of(source: TraceFile, report: SourceReport, gpus: Gpus, options: Option
         If it cannot be used.
     """
     gpus.host = source.host
-    yield from _BY_NAME[source.format].rows(Reading(source, report, gpus, options))
+    yield from _BY_NAME[source.format].rows(LogFile(source, report, gpus, options))
 
 
 def holds_runs(name: str) -> bool:
@@ -103,4 +119,4 @@ def runs_of(source: TraceFile, report: SourceReport, options: Options) -> RunTab
     read = _BY_NAME[source.format].runs
     if read is None:
         raise InputError("it is no table of runs", str(source.path))
-    return read(Reading(source, report, Gpus(source.host, options.max_power_mw, options.max_gap_us), options))
+    return read(LogFile(source, report, Gpus(source.host, options.max_power_mw, options.max_gap_us), options))

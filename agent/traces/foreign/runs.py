@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.inputs.delimited import Block
     from wattshed.agent.inputs.run_layouts import RunLayout
-    from wattshed.agent.traces.foreign.format import Head, Reading
+    from wattshed.agent.traces.foreign.format import Head, LogFile
     from wattshed.agent.traces.foreign.rows import Rows
 
 _ENERGY_UJ: Mapping[str, Fraction] = {unit: 1000 * factor for unit, factor in ENERGY_MJ.items()}
@@ -75,7 +75,7 @@ class RunTable:
     watts: list[tuple[float, float]] = field(default_factory=list)  # by its energy, and as the table says
 
 
-def read_runs(reading: Reading) -> RunTable:
+def read_runs(log: LogFile) -> RunTable:
     """Read a file; rows that cannot be used are counted in the report.
 
     Raises
@@ -83,13 +83,13 @@ def read_runs(reading: Reading) -> RunTable:
     InputError
         If it lacks what it takes, or no row can be used.
     """
-    path, report = reading.source.path, reading.report
-    names, blocks = _opened(reading)
-    layout = layout_of_runs(names, reading.options.columns, str(path))
+    path, report = log.source.path, log.report
+    names, blocks = _opened(log)
+    layout = layout_of_runs(names, log.options.columns, str(path))
     if layout is None:
         raise InputError("it is no table of runs", str(path), 1)
     table = RunTable(layout.kind)
-    reader = _RunReader(layout, names, reading, table)
+    reader = _RunReader(layout, names, log, table)
     for block in blocks(layout.names()):
         reader.add(block)
     if not table.runs:
@@ -108,9 +108,9 @@ def read_runs(reading: Reading) -> RunTable:
     return table
 
 
-def _opened(reading: Reading) -> tuple[Sequence[str], Any]:
+def _opened(log: LogFile) -> tuple[Sequence[str], Any]:
     """Return the names of all columns, and what reads those that are wanted, block by block."""
-    path = reading.source.path
+    path = log.source.path
     with path.open("rb") as file:
         is_parquet = file.read(4) == b"PAR1"
     if is_parquet:
@@ -127,16 +127,16 @@ def _opened(reading: Reading) -> tuple[Sequence[str], Any]:
 
         return schema.names, of_parquet
     dialect = delimited.sniff(head_of(path))
-    return dialect.names, lambda wanted: delimited.read_csv(path, dialect, wanted, reading.report)
+    return dialect.names, lambda wanted: delimited.read_csv(path, dialect, wanted, log.report)
 
 
 class _RunReader:
     """Turns blocks of a table of runs into runs."""
 
-    def __init__(self, layout: RunLayout, names: Sequence[str], reading: Reading, table: RunTable) -> None:
+    def __init__(self, layout: RunLayout, names: Sequence[str], log: LogFile, table: RunTable) -> None:
         self._layout, self._names, self._table = layout, names, table
-        self._report, self._host = reading.report, reading.source.host
-        self._start, self._end = reading.clock(layout.start_unit), reading.clock(layout.end_unit)
+        self._report, self._host = log.report, log.source.host
+        self._start, self._end = log.clock(layout.start_unit), log.clock(layout.end_unit)
 
     def add(self, block: Block) -> None:
         """Take the rows of a block that can be used."""
@@ -321,10 +321,10 @@ def _is(kind: str) -> Any:
     return tells
 
 
-def _no_series(reading: Reading) -> Iterator[Rows]:
+def _no_series(log: LogFile) -> Iterator[Rows]:
     raise InputError(
         "it is a table of runs, with no reading of power over time; wattshed replay sums it",
-        str(reading.source.path),
+        str(log.source.path),
         1,
     )
 

@@ -11,7 +11,7 @@ from wattshed.agent.inputs import columns as column_names
 from wattshed.agent.inputs import delimited
 from wattshed.agent.inputs.delimited import Block
 from wattshed.agent.inputs.text import head_of
-from wattshed.agent.traces.foreign import smi_csv
+from wattshed.agent.traces.foreign import smi_csv, wandb
 from wattshed.agent.traces.foreign.columns import layout_of_spec
 from wattshed.agent.traces.foreign.format import Format
 from wattshed.agent.traces.foreign.table import TableReader
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from wattshed.agent.inputs.delimited import Dialect
-    from wattshed.agent.traces.foreign.format import Head, Reading
+    from wattshed.agent.traces.foreign.format import Head, LogFile
     from wattshed.agent.traces.foreign.rows import Rows
     from wattshed.agent.traces.foreign.table import TableLayout
 
 _PARQUET_ROWS = 1 << 18
 
 
-def _read_parquet(reading: Reading) -> Iterator[Rows]:
+def _read_parquet(log: LogFile) -> Iterator[Rows]:
     import pyarrow.parquet as pq  # noqa: PLC0415 - a tenth of the start of a replay that needs none
 
-    path = reading.source.path
+    path = log.source.path
     try:
         with pq.ParquetFile(path) as file:
             names = list(file.schema_arrow.names)
-            layout, unit = _layout(reading, names)
-            reader = TableReader(layout, names, reading.clock(unit), reading.gpus, reading.report)
+            layout, unit = _layout(log, names)
+            reader = TableReader(layout, names, log.clock(unit), log.gpus, log.report)
             yield from reader.rows(ahead(_parquet_blocks(file, layout.names())))
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"damaged Parquet ({str(error).splitlines()[0]})", str(path)) from error
@@ -52,19 +52,21 @@ def _parquet_blocks(file: Any, names: Sequence[str]) -> Iterator[Block]:
             line += batch.num_rows
 
 
-def _read_table(reading: Reading) -> Iterator[Rows]:
-    dialect = delimited.sniff(head_of(reading.source.path))
-    layout, unit = _layout(reading, dialect.names)
-    yield from _read_text(reading, dialect, layout, unit)
+def _read_table(log: LogFile) -> Iterator[Rows]:
+    dialect = delimited.sniff(head_of(log.source.path))
+    layout, unit = _layout(log, dialect.names)
+    yield from _read_text(log, dialect, layout, unit)
 
 
-def _layout(reading: Reading, names: Sequence[str]) -> tuple[TableLayout, str]:
-    options = reading.options
-    return layout_of_spec(options.columns or {}, names, str(reading.source.path), utilisation=options.utilisation)
+def _layout(log: LogFile, names: Sequence[str]) -> tuple[TableLayout, str]:
+    options = log.options
+    if options.columns is None and wandb.is_table(names):
+        return wandb.layout_of(names, log.report), ""
+    return layout_of_spec(options.columns or {}, names, str(log.source.path), utilisation=options.utilisation)
 
 
-def _read_smi(reading: Reading) -> Iterator[Rows]:
-    head = head_of(reading.source.path)
+def _read_smi(log: LogFile) -> Iterator[Rows]:
+    head = head_of(log.source.path)
     dialect = delimited.sniff(head)
     if smi_csv.is_header(dialect.names):
         layout = smi_csv.layout_of_header(dialect.names)
@@ -75,15 +77,13 @@ def _read_smi(reading: Reading) -> Iterator[Rows]:
         usual = max((len(row) for row in rows), default=0)
         layout = smi_csv.layout_of_rows([row for row in rows if len(row) == usual])
     if layout is None:
-        raise InputError("it has no column of time, or none of power or energy", str(reading.source.path), 1)
-    yield from _read_text(reading, dialect, layout, "")
+        raise InputError("it has no column of time, or none of power or energy", str(log.source.path), 1)
+    yield from _read_text(log, dialect, layout, "")
 
 
-def _read_text(reading: Reading, dialect: Dialect, layout: TableLayout, unit: str) -> Iterator[Rows]:
-    if not layout.gpu and not layout.wide:
-        reading.report.note("no column says which GPU a row is of")
-    reader = TableReader(layout, dialect.names, reading.clock(unit), reading.gpus, reading.report)
-    yield from reader.rows(delimited.read_csv(reading.source.path, dialect, layout.names(), reading.report))
+def _read_text(log: LogFile, dialect: Dialect, layout: TableLayout, unit: str) -> Iterator[Rows]:
+    reader = TableReader(layout, dialect.names, log.clock(unit), log.gpus, log.report)
+    yield from reader.rows(delimited.read_csv(log.source.path, dialect, layout.names(), log.report))
 
 
 def _is_smi(head: Head) -> bool:
@@ -94,7 +94,11 @@ def _is_smi(head: Head) -> bool:
 
 def _is_table(head: Head) -> bool:
     guessed = column_names.guess(head.dialect.names)
-    return head.told or ("time" in guessed and bool({"power", "energy"} & guessed.keys()))
+    return (
+        head.told
+        or wandb.is_table(head.dialect.names)
+        or ("time" in guessed and bool({"power", "energy"} & guessed.keys()))
+    )
 
 
 SMI = Format(
@@ -117,7 +121,7 @@ PARQUET = Format(
 )
 TABLE = Format(
     name="csv",
-    title="CSV of any tool, any delimiter, decimal points or commas",
+    title="CSV of any tool, any delimiter, decimal points or commas (W&B's exports too)",
     told_by="`--columns`, or names of columns that can mean one thing only",
     reads="power and energy by time, of one GPU or many; a column a GPU (wide tables)",
     traps="`energy` is a counter that rises; times without a zone are those of `--timezone`",
