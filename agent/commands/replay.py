@@ -93,6 +93,8 @@ def run(args: argparse.Namespace) -> int:
     if (args.workers or args.scheduler) and args.device == "cuda":
         raise InputError("--device cuda works in one process; leave --workers and --scheduler out")
     chains = find(args.trace, settings.options)
+    if any(chain.holds_runs for chain in chains):
+        _refuse_series(args)
     if args.workers or args.scheduler:
         from wattshed.agent.replay.cluster import book_on_cluster  # noqa: PLC0415
 
@@ -181,6 +183,14 @@ def _booked(
     if follower is not None:
         follower.take()
     return part
+
+
+def _refuse_series(args: argparse.Namespace) -> None:
+    """Refuse what needs power over time, for a table of runs has none."""
+    for flag in ("jobs", "plot", "openmetrics", "remote_write", "history"):
+        if getattr(args, flag) is not None:
+            name = flag.replace("_", "-")
+            raise InputError(f"--{name} needs power over time, and a table of runs has none; leave it out")
 
 
 def _picture(args: argparse.Namespace) -> PowerOverTime | None:
