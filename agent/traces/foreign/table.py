@@ -43,10 +43,11 @@ _INDEX = re.compile(r"(?:gpu|nvidia|cuda|device)?[\s_:-]*(\d{1,4})(?:\.0+)?", re
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """A column and the unit of its numbers."""
+    """A column and the unit of its numbers; energies may be said to be a ``total``, or each of an ``interval``."""
 
     name: str
     unit: str
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,9 @@ class TableReader:
         self._numbers: dict[tuple[str, ...], int] = {}
         self._usable = 0
         self._tick_us = 0
+        energies = [layout.energy, *(energy for _, energy in layout.wide.values())]
+        for energy in filter(None, energies):
+            gpus.energy = energy.name, energy.kind
 
     def rows(self, blocks: Iterable[Block]) -> Iterator[Rows]:
         """Read block by block.
@@ -178,7 +182,7 @@ class TableReader:
             gpu,
             time_us,
             power_mw=watts if powers else None,
-            counter_mj=_value(counter),
+            energy_mj=_value(counter),
             instant_mw=_value(instant),
             util_ppm=_value(util),
             pid=pid,
@@ -199,8 +203,8 @@ class TableReader:
             if main is not None and scaled is not None:
                 self._count(scaled.reason, columns, main.name, line)
             gpu = np.full(time_us.size, number, np.int32)
-            rows = Rows.of(gpu, time_us, power_mw=_value(watts), counter_mj=_value(counter))
-            rows = rows.take(rows.has("power_mw") | rows.has("counter_mj"))
+            rows = Rows.of(gpu, time_us, power_mw=_value(watts), energy_mj=_value(counter))
+            rows = rows.take(rows.usable())
             self._usable += len(rows)
             yield rows
 
