@@ -113,6 +113,7 @@ def document(
             {
                 "path": report.path,
                 "format": report.format,
+                "boundary": report.boundary,
                 "rows": report.rows,
                 "rows_rejected": report.rows_rejected,
                 "rejected": dict(sorted(report.rejected.items())),

@@ -26,7 +26,7 @@ from wattshed.agent.inputs.quantities import POWER_MW, REASONS, scaled_column
 from wattshed.agent.inputs.report import SourceReport
 from wattshed.agent.inputs.run_layouts import TOLD, layout_of_runs
 from wattshed.agent.inputs.text import head_of
-from wattshed.agent.inputs.timestamps import NO_TIME, TimestampParser
+from wattshed.agent.inputs.timestamps import NO_TIME, TimestampParser, parse_text
 from wattshed.agent.window import Window
 
 if TYPE_CHECKING:
@@ -173,6 +173,8 @@ def _is_load(path: Path, spec: Spec) -> bool:
             return False  # energy by run: its power is a mean of each, and nothing is known between them
     except InputError:
         return False
+    if any(parse_text(name) for name in dialect.names):
+        return False  # no header has a date in it: names and values follow each other
     if "job" in layout.groups or any(unit in _LARGE for unit in layout.powers.values()):
         return True
     # nvidia-smi writes dots into the names of its columns.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.inputs import delimited
 from wattshed.agent.inputs.prefixes import prefix_of
+from wattshed.agent.inputs.report import BOARD
 from wattshed.agent.inputs.text import open_lines
 from wattshed.agent.inputs.timestamps import TimestampParser
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     ReadLines = Callable[[Iterable[tuple[int, str]], TimestampParser, Gpus, SourceReport], Iterator[Rows]]
 
-BOARD = "GPU board"
 _LINES = 400
 
 

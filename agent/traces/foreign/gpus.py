@@ -145,7 +145,7 @@ class Gpus:
             return
         real = rows.filled("power_mw") > 0
         alone = ~np.isin(rows.gpu, rows.gpu[real])
-        real |= alone & (rows.has("counter_mj") | rows.has("energy_mj"))
+        real |= alone & (rows.has("counter_mj") | rows.has("energy_uj"))
         time_us, gpu = rows.time_us[real], rows.gpu[real]
         order, offsets = dealt(gpu, len(self.devices))
         for number, device in enumerate(self.devices):

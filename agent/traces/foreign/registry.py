@@ -9,14 +9,18 @@ from wattshed.agent.inputs.delimited import split
 from wattshed.agent.traces.foreign import (
     exposition,
     json_log,
+    line_protocol,
     monitors,
     prometheus_json,
     promtool,
+    ptdaemon,
     runs,
     session,
     smi_query,
+    smi_stats,
     smi_table,
     tables,
+    tegra,
 )
 from wattshed.agent.traces.foreign.format import Head, LogFile, Refusal
 from wattshed.agent.traces.foreign.gpus import Gpus
@@ -41,6 +45,11 @@ FORMATS: tuple[Format, ...] = (
     monitors.DCGMI,
     smi_query.TEXT,
     smi_table.FORMAT,
+    smi_stats.FORMAT,
+    tegra.TEGRASTATS,
+    tegra.JTOP,
+    ptdaemon.FORMAT,
+    line_protocol.FORMAT,
     exposition.SCRAPE,
     exposition.SAMPLES,
     tables.SMI,
@@ -100,6 +109,7 @@ def rows_of(source: TraceFile, report: SourceReport, gpus: Gpus, options: Option
         If it cannot be used.
     """
     gpus.host = source.host
+    report.boundary = _BY_NAME[source.format].boundary
     yield from _BY_NAME[source.format].rows(LogFile(source, report, gpus, options))
 
 
@@ -119,4 +129,5 @@ def runs_of(source: TraceFile, report: SourceReport, options: Options) -> RunTab
     read = _BY_NAME[source.format].runs
     if read is None:
         raise InputError("it is no table of runs", str(source.path))
+    report.boundary = _BY_NAME[source.format].boundary
     return read(LogFile(source, report, Gpus(source.host, options.max_power_mw, options.max_gap_us), options))

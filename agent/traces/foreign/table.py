@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from wattshed.agent.inputs.quantities import (
     COUNT,
-    ENERGY_MJ,
+    ENERGY_UJ,
     POWER_MW,
     REASONS,
     SHARE_PPM,
@@ -164,7 +164,7 @@ class TableReader:
         gpu = self._gpu_numbers(columns)
         powers = [scaled_column(columns[q.name], POWER_MW[q.unit], POWER_MW) for q in layout.power]
         watts, reason, blamed = _first_number(powers, time_us.size)
-        counter = _optional(columns, layout.energy, ENERGY_MJ)
+        counter = _optional(columns, layout.energy, ENERGY_UJ)
         instant = _optional(columns, layout.instant, POWER_MW)
         util = _optional(columns, layout.util, SHARE_PPM)
         pid = scaled_column(columns[layout.pid], Fraction(1), COUNT).value if layout.pid else None
@@ -182,7 +182,7 @@ class TableReader:
             gpu,
             time_us,
             power_mw=watts if powers else None,
-            energy_mj=_value(counter),
+            energy_uj=_value(counter),
             instant_mw=_value(instant),
             util_ppm=_value(util),
             pid=pid,
@@ -198,12 +198,12 @@ class TableReader:
             number = self._numbers.get((label,))
             if number is None:
                 number = self._numbers[label,] = self._gpus.number(**gpu_name(label))
-            watts, counter = _optional(columns, power, POWER_MW), _optional(columns, energy, ENERGY_MJ)
+            watts, counter = _optional(columns, power, POWER_MW), _optional(columns, energy, ENERGY_UJ)
             main, scaled = power or energy, watts or counter
             if main is not None and scaled is not None:
                 self._count(scaled.reason, columns, main.name, line)
             gpu = np.full(time_us.size, number, np.int32)
-            rows = Rows.of(gpu, time_us, power_mw=_value(watts), energy_mj=_value(counter))
+            rows = Rows.of(gpu, time_us, power_mw=_value(watts), energy_uj=_value(counter))
             rows = rows.take(rows.usable())
             self._usable += len(rows)
             yield rows
