@@ -2,13 +2,60 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING
 
+from wattshed.agent.fleet.flags import fraction, fraction_or_whole, fraction_or_zero, positive, variation, whole
+
 if TYPE_CHECKING:
+    import argparse
     from typing import Any
 
     from wattshed.agent.fleet.demand.series import ReadTrace
+
+
+_EXAMPLES = {
+    "": """examples:
+  wattshed fleet estimate --sample sample.csv --population fleet.csv
+  wattshed fleet demand load.csv --plot load.svg
+  wattshed fleet scenario xai-memphis
+""",
+    "estimate": """examples:
+  wattshed fleet estimate --sample sample.csv --population fleet.csv --unit W
+  wattshed fleet estimate --sample sample.csv --population fleet.csv --plan 2%
+      also how many hosts the next sample takes for an interval of ±2%
+  wattshed fleet estimate --prometheus http://prom:9090 --inventory FLEET.toml
+      from the agents of the hosts that are measured
+""",
+    "plan": """examples:
+  wattshed fleet plan --cv 40% --error 2% --hosts 5000
+  wattshed fleet plan --cv 0.4 --error 0.02 --confidence 0.99 --deff 1.5
+""",
+    "node": """examples:
+  wattshed fleet node --gpu gpus.csv --node bmc.csv
+  wattshed fleet node --gpu gpus.csv --node bmc.csv --average 60 --json
+""",
+    "scenario": """examples:
+  wattshed fleet scenario                          list them
+  wattshed fleet scenario xai-memphis --explain    with sources and formulas
+  wattshed fleet scenario own.toml                 a claim of your own
+""",
+    "demand": """examples:
+  wattshed fleet demand load.csv --plot load.svg
+  wattshed fleet demand load.csv --transformer transformer.toml
+  wattshed fleet demand load.csv --scale 20 --limit 160e6
+      how likely twenty such jobs draw more than 160 MW
+""",
+    "serve": """examples:
+  wattshed fleet serve --prometheus http://prom:9090 --inventory FLEET.toml
+  wattshed fleet serve --prometheus http://prom:9090 --inventory FLEET.toml \\
+      --listen 0.0.0.0:9961 --interval 60
+""",
+    "simulate": """examples:
+  wattshed fleet simulate --inventory FLEET.toml --to http://victoria:8428
+  wattshed fleet simulate --inventory FLEET.toml --to http://prom:9090 \\
+      --via remote-write --for 600
+""",
+}
 
 
 def add_parser(subparsers: Any, read_trace: ReadTrace) -> None:
@@ -21,7 +68,9 @@ def add_parser(subparsers: Any, read_trace: ReadTrace) -> None:
     read_trace : callable
         Opens a trace of any known format and yields its windows, for ``fleet demand`` and ``fleet node``.
     """
-    fleet = subparsers.add_parser("fleet", help="from measured GPUs to a fleet, with honest intervals")
+    fleet = subparsers.add_parser(
+        "fleet", help="from measured GPUs to a fleet, with honest intervals", epilog=_EXAMPLES[""]
+    )
     commands = fleet.add_subparsers(dest="fleet_command", required=True, metavar="COMMAND")
     _estimate(commands)
     _plan(commands)
@@ -43,37 +92,18 @@ def _server(parser: argparse.ArgumentParser, *, required: bool) -> None:
     parser.add_argument("--inventory", metavar="FLEET.toml", required=required, help="sites and strata of the fleet")
     parser.add_argument(
         "--timeout",
-        type=_positive,
+        type=positive,
         default=10.0,
         metavar="S",
         help="wait at most this long for an answer (default %(default)s)",
     )
 
 
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0.0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
-    return value
-
-
-def _fraction(text: str) -> float:
-    value = float(text)
-    if not 0.0 < value < 1.0:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
-
-
-def _whole(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
-    return value
-
-
 def _estimate(commands: Any) -> None:
     p = commands.add_parser(
-        "estimate", help="power of the whole fleet from a sample, or from a Prometheus-compatible server"
+        "estimate",
+        help="power of the whole fleet from a sample, or from a Prometheus-compatible server",
+        epilog=_EXAMPLES["estimate"],
     )
     p.add_argument("--sample", metavar="S.csv", help="stratum,host[,unit],value[,size][,units][,job]")
     p.add_argument("--population", metavar="P.csv", help="stratum,hosts[,size]")
@@ -84,46 +114,57 @@ def _estimate(commands: Any) -> None:
         help="estimator (default %(default)s)",
     )
     p.add_argument(
-        "--confidence", type=_fraction, default=0.95, metavar="C", help="confidence level (default %(default)s)"
+        "--confidence", type=fraction, default=0.95, metavar="C", help="confidence level (default %(default)s)"
     )
     p.add_argument(
         "--meter-sigma",
-        type=float,
+        type=fraction_or_zero,
         default=0.0,
         metavar="F",
         help="one sigma of the gain error all meters share, such as 0.02",
     )
     p.add_argument("--unit", default="", help="unit of the values, for the table")
-    p.add_argument("--bootstrap", type=_whole, metavar="N", help="check the standard error with N bootstrap replicates")
+    p.add_argument("--bootstrap", type=whole, metavar="N", help="check the standard error with N bootstrap replicates")
     p.add_argument(
         "--resample", default="host", metavar="host|job", help="what the bootstrap draws (default %(default)s)"
     )
-    p.add_argument("--plan", type=_fraction, metavar="E", help="also say how many hosts an interval of +-E needs")
+    p.add_argument("--plan", type=fraction, metavar="E", help="also say how many hosts an interval of +-E needs")
     _server(p, required=False)
     _json(p)
     p.set_defaults(run=_run_estimate)
 
 
 def _plan(commands: Any) -> None:
-    p = commands.add_parser("plan", help="how many hosts to measure for a wanted error")
-    p.add_argument("--cv", type=float, required=True, help="standard deviation over mean of a host's power")
-    p.add_argument("--error", type=_fraction, required=True, help="wanted half-width of the interval, as a fraction")
-    p.add_argument("--hosts", type=_whole, help="hosts in the fleet")
-    p.add_argument("--deff", type=_positive, default=1.0, help="design effect (default %(default)s)")
+    p = commands.add_parser("plan", help="how many hosts to measure for a wanted error", epilog=_EXAMPLES["plan"])
     p.add_argument(
-        "--confidence", type=_fraction, default=0.95, metavar="C", help="confidence level (default %(default)s)"
+        "--cv", type=variation, required=True, help="standard deviation over mean of a host's power: 0.4, or 40%%"
+    )
+    p.add_argument(
+        "--error", type=fraction, required=True, help="wanted half-width of the interval over the total: 0.02, or 2%%"
+    )
+    p.add_argument("--hosts", type=whole, help="hosts in the fleet (default: very many)")
+    p.add_argument(
+        "--deff",
+        type=positive,
+        default=1.0,
+        help="design effect: variance over that of a simple random sample of the same size (default %(default)s)",
+    )
+    p.add_argument(
+        "--confidence", type=fraction, default=0.95, metavar="C", help="confidence level (default %(default)s)"
     )
     _json(p)
     p.set_defaults(run=_run_plan)
 
 
 def _node(commands: Any, read_trace: ReadTrace) -> None:
-    p = commands.add_parser("node", help="fit a node's power to its GPUs', from a recording of both")
+    p = commands.add_parser(
+        "node", help="fit a node's power to its GPUs', from a recording of both", epilog=_EXAMPLES["node"]
+    )
     p.add_argument("--gpu", required=True, metavar="GPU.csv", help="power of the node's GPUs over time")
     p.add_argument("--node", required=True, metavar="BMC.csv", help="power of the node over time")
     p.add_argument(
         "--average",
-        type=_positive,
+        type=positive,
         default=10.0,
         metavar="S",
         help="average over this many seconds (default %(default)s)",
@@ -133,7 +174,11 @@ def _node(commands: Any, read_trace: ReadTrace) -> None:
 
 
 def _scenario(commands: Any) -> None:
-    p = commands.add_parser("scenario", help="recompute and judge a public claim; without a name, list them")
+    p = commands.add_parser(
+        "scenario",
+        help="recompute and judge a public claim; without a name, list them",
+        epilog=_EXAMPLES["scenario"],
+    )
     p.add_argument("name", nargs="?", metavar="NAME|FILE.toml")
     p.add_argument("--explain", action="store_true", help="every number with its source, every formula")
     _json(p)
@@ -141,29 +186,31 @@ def _scenario(commands: Any) -> None:
 
 
 def _demand(commands: Any, read_trace: ReadTrace) -> None:
-    p = commands.add_parser("demand", help="peaks, ramps, frequency bands and transformers of a load")
+    p = commands.add_parser(
+        "demand", help="peaks, ramps, frequency bands and transformers of a load", epilog=_EXAMPLES["demand"]
+    )
     p.add_argument("source", metavar="TRACE|SERIES.csv")
     p.add_argument(
         "--columns", default="", metavar="K=V,...", help="time=NAME[:unit],power=NAME[:unit], and job, gpu, host alike"
     )
     p.add_argument(
-        "--step", type=_positive, metavar="S", help="step of the time grid (default: the recording's own period)"
+        "--step", type=positive, metavar="S", help="step of the time grid (default: the recording's own period)"
     )
     p.add_argument(
         "--meter-window",
-        type=_positive,
+        type=positive,
         default=None,
         metavar="S",
         help="each reading is a mean over this long (such as 1)",
     )
     p.add_argument("--transformer", metavar="F.toml", help="rated_va and thermal constants")
-    p.add_argument("--scale", type=_whole, metavar="N", help="make a fleet of N such jobs, by block bootstrap")
-    p.add_argument("--replicates", type=_whole, default=200, metavar="N", help="fleets to draw (default %(default)s)")
+    p.add_argument("--scale", type=whole, metavar="N", help="make a fleet of N such jobs, by block bootstrap")
+    p.add_argument("--replicates", type=whole, default=200, metavar="N", help="fleets to draw (default %(default)s)")
     p.add_argument(
         "--resample", default="job", metavar="job|host", help="what varies together in the fleet (default %(default)s)"
     )
-    p.add_argument("--checkpoint", type=_positive, metavar="S", help="checkpoint period: blocks are at least this long")
-    p.add_argument("--limit", type=_positive, metavar="W", help="supply limit: how likely is a peak above it")
+    p.add_argument("--checkpoint", type=positive, metavar="S", help="checkpoint period: blocks are at least this long")
+    p.add_argument("--limit", type=positive, metavar="W", help="supply limit: how likely is a peak above it")
     p.add_argument("--seed", type=int, default=1, help="random seed (default %(default)s)")
     p.add_argument(
         "--device",
@@ -177,7 +224,7 @@ def _demand(commands: Any, read_trace: ReadTrace) -> None:
 
 
 def _serve(commands: Any) -> None:
-    p = commands.add_parser("serve", help="publish wattshed_fleet_* metrics")
+    p = commands.add_parser("serve", help="publish wattshed_fleet_* metrics", epilog=_EXAMPLES["serve"])
     _server(p, required=True)
     p.add_argument("--listen", action="append", metavar="ADDR:PORT", help="default 127.0.0.1:9961 (repeatable)")
     p.add_argument(
@@ -188,18 +235,20 @@ def _serve(commands: Any) -> None:
     )
     p.add_argument(
         "--interval",
-        type=_positive,
+        type=positive,
         default=15.0,
         metavar="S",
         help="query the server this often (default %(default)s)",
     )
-    p.add_argument("--for", dest="duration", type=_positive, metavar="S", help="stop after this long")
+    p.add_argument("--for", dest="duration", type=positive, metavar="S", help="stop after this long")
     p.set_defaults(run=_run_serve)
 
 
 def _simulate(commands: Any) -> None:
     p = commands.add_parser(
-        "simulate", help="send the recorded series of a simulated fleet to a server, to try estimates at scale"
+        "simulate",
+        help="send the recorded series of a simulated fleet to a server, to try estimates at scale",
+        epilog=_EXAMPLES["simulate"],
     )
     p.add_argument("--inventory", metavar="FLEET.toml", required=True)
     p.add_argument(
@@ -212,14 +261,16 @@ def _simulate(commands: Any) -> None:
         "--via", choices=("import", "remote-write"), default="import", help="how to send (default %(default)s)"
     )
     p.add_argument(
-        "--share", type=float, default=1.0, metavar="F", help="share of the hosts that report (default %(default)s)"
+        "--share",
+        type=fraction_or_whole,
+        default=1.0,
+        metavar="F",
+        help="share of the hosts that report (default %(default)s)",
     )
     p.add_argument("--seed", type=int, default=1, help="random seed (default %(default)s)")
+    p.add_argument("--interval", type=positive, default=15.0, metavar="S", help="send this often (default %(default)s)")
     p.add_argument(
-        "--interval", type=_positive, default=15.0, metavar="S", help="send this often (default %(default)s)"
-    )
-    p.add_argument(
-        "--for", dest="duration", type=_positive, metavar="S", help="keep sending for this long (default: once)"
+        "--for", dest="duration", type=positive, metavar="S", help="keep sending for this long (default: once)"
     )
     p.set_defaults(run=_run_simulate)
 

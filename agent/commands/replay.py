@@ -9,8 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wattshed.agent.commands.amounts import Amounts, add_amount_flags
 from wattshed.agent.errors import InputError, counted
 from wattshed.agent.printing.progress import in_sight
+from wattshed.agent.replay.boundaries import boundary_of
 from wattshed.agent.replay.progress import kernels_for, reading
 from wattshed.agent.replay.reading_flags import add_reading_flags, count, settings_of, watts
 
@@ -28,6 +30,20 @@ if TYPE_CHECKING:
     from wattshed.agent.wire.remote_write import RemoteWrite
 
 _INTERRUPTED = 130
+_OF_A_TRACE = (
+    "plot", "openmetrics", "remote_write", "history", "idle_watts", "by", "html", "price", "carbon", "pue", "workers",
+    "scheduler",
+)  # fmt: skip
+"""Flags that a table of jobs alone has nothing for."""
+_EXAMPLES = """examples:
+  wattshed replay power.csv                    energy of each GPU, from a log
+  wattshed replay power.csv --jobs jobs.csv    and of each job
+  wattshed replay trace --format json          a recording, for programs
+  wattshed replay power.csv --jobs jobs.csv --plot power.svg
+      power over time by job, as a picture
+  wattshed replay site.csv --columns time=ts:ms,gpu=id,power=board:mW
+      a table whose columns have names of their own
+"""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -36,6 +52,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "replay",
         help="joules of recorded traces, per GPU and per job",
         description="Read traces of any known format (see docs/replay.md) and print energy per GPU and per job.",
+        epilog=_EXAMPLES,
     )
     parser.add_argument("trace", nargs="*", metavar="TRACE", help="files or folders; FILE@HOST names its host")
     add_reading_flags(parser)
@@ -61,6 +78,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--history", metavar="F", help="also write parts of jobs into a new history, for `wattshed jobs --store F`"
     )
+    add_amount_flags(parser)
     scale = parser.add_mutually_exclusive_group()
     scale.add_argument("--workers", type=count, metavar="N", help="processes on this machine (needs the extra scale)")
     scale.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask scheduler (needs the extra scale)")
@@ -69,17 +87,19 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Replay; prints the answer, or after Ctrl-C what is known so far, marked as partial (exit code 130)."""
-    from wattshed.agent.replay.books import look, merge, needs_survey, settled  # noqa: PLC0415
+    from wattshed.agent.replay.books import merge  # noqa: PLC0415
     from wattshed.agent.replay.placing import place  # noqa: PLC0415
     from wattshed.agent.traces.sources import find  # noqa: PLC0415
 
     settings = settings_of(args)
     if not args.trace:
         return _jobs_alone(args, settings)
-    picture = _picture(args)
+    picture, amounts = _picture(args), Amounts(args)
     if (args.workers or args.scheduler) and args.device == "cuda":
         raise InputError("--device cuda works in one process; leave --workers and --scheduler out")
     chains = find(args.trace, settings.options)
+    if any(chain.holds_runs for chain in chains):
+        _refuse_series(args)
     if args.workers or args.scheduler:
         from wattshed.agent.replay.cluster import book_on_cluster  # noqa: PLC0415
 
@@ -88,6 +108,7 @@ def run(args: argparse.Namespace) -> int:
             ("--remote-write", args.remote_write),
             ("--history", args.history),
             ("--plot", args.plot),
+            ("--by, --price, --carbon, --pue and --html", amounts.wanted or None),
         ):
             if value is not None:
                 raise InputError(f"{flag} is written by one process; leave --workers and --scheduler out")
@@ -95,13 +116,28 @@ def run(args: argparse.Namespace) -> int:
         where = place(args.device, chains, in_windows=False, alone=False)
         _print(args, merge(done), settings, where, interrupted=False)
         return 0
-    where = place(args.device, chains, in_windows=bool(args.history or picture) or _points_wanted(args))
+    with amounts:
+        return _replay(args, chains, settings, picture, amounts)
+
+
+def _replay(
+    args: argparse.Namespace,
+    chains: list[Chain],
+    settings: Settings,
+    picture: PowerOverTime | None,
+    amounts: Amounts,
+) -> int:
+    """Replay in this process."""
+    from wattshed.agent.replay.books import look, merge, needs_survey, settled  # noqa: PLC0415
+    from wattshed.agent.replay.placing import place  # noqa: PLC0415
+
+    where = place(args.device, chains, in_windows=bool(amounts.history or picture) or _points_wanted(args))
     outlets = _outlets(args)
     with kernels_for(chains), _interruptible() as stopped, closing(_points()) if outlets else nullcontext() as points:
         if needs_survey(chains, settings):
             with in_sight("finding the GPUs of the jobs"):
                 settings = settled(settings, (look(chain, settings, stopped) for chain in chains))
-        with reading(chains) as tell, _history(args.history, settings) as history:
+        with reading(chains) as tell, _history(amounts.history, settings) as history:
             sees = [partial(history.see, native=chain.native) if history else None for chain in chains]
             done = [
                 _booked(chain, settings, points, tell, stopped, where=where, see=see, picture=picture)
@@ -117,7 +153,7 @@ def run(args: argparse.Namespace) -> int:
             if picture is not None:
                 _draw(picture, args, settings)
         finally:  # the answer is known, whatever becomes of its copies
-            _print(args, merge(done), settings, where, interrupted=interrupted)
+            _print(args, merge(done), settings, where, interrupted=interrupted, amounts=amounts)
     if stopped():
         print("wattshed: interrupted", file=sys.stderr)  # noqa: T201 - this is the command line
         return _INTERRUPTED
@@ -152,6 +188,14 @@ def _booked(
     if follower is not None:
         follower.take()
     return part
+
+
+def _refuse_series(args: argparse.Namespace) -> None:
+    """Refuse what needs power over time, for a table of runs has none."""
+    for flag in ("jobs", "plot", "openmetrics", "remote_write", "history"):
+        if getattr(args, flag) is not None:
+            name = flag.replace("_", "-")
+            raise InputError(f"--{name} needs power over time, and a table of runs has none; leave it out")
 
 
 def _picture(args: argparse.Namespace) -> PowerOverTime | None:
@@ -221,7 +265,15 @@ def _points_wanted(args: argparse.Namespace) -> bool:
     return args.openmetrics is not None or args.remote_write is not None
 
 
-def _print(args: argparse.Namespace, whole: Part, settings: Settings, where: WhereSummed, *, interrupted: bool) -> None:
+def _print(
+    args: argparse.Namespace,
+    whole: Part,
+    settings: Settings,
+    where: WhereSummed,
+    *,
+    interrupted: bool,
+    amounts: Amounts | None = None,
+) -> None:
     from wattshed.agent.replay.report import as_json, document, label_names, write_csv  # noqa: PLC0415
     from wattshed.agent.replay.tables import print_tables  # noqa: PLC0415
 
@@ -233,6 +285,9 @@ def _print(args: argparse.Namespace, whole: Part, settings: Settings, where: Whe
     for line in notes:
         print(f"wattshed: {line}", file=sys.stderr)  # noqa: T201 - this is the command line
     answer = document(whole, where.told(), partial=interrupted, notes=notes)
+    boundary = boundary_of(answer["sources"])
+    if amounts is not None and (report := amounts.report(answer["end_s"] or 0.0, boundary)) is not None:
+        answer["report"] = report
     if args.format == "json":
         sys.stdout.write(as_json(answer) + "\n")
     elif args.format == "csv":
@@ -240,6 +295,10 @@ def _print(args: argparse.Namespace, whole: Part, settings: Settings, where: Whe
     else:
         say_device = args.device != "auto" or answer["device"] == "cuda"
         print_tables(answer, label_names(answer), sys.stdout, say_device=say_device)
+        if amounts is not None:
+            amounts.print(sys.stdout)
+    if amounts is not None:
+        amounts.write_page()
 
 
 def _warnings(whole: Part, settings: Settings) -> list[str]:
@@ -274,6 +333,12 @@ def _jobs_alone(args: argparse.Namespace, settings: Settings) -> int:
 
     if settings.jobs is None:
         raise InputError("replay needs a trace (or --jobs F alone, for GPU time without energy)")
+    for name in _OF_A_TRACE:
+        if getattr(args, name) is not None:
+            raise InputError(f"--{name.replace('_', '-')} needs a trace; a jobs file alone tells GPU time")
+    if args.format == "csv" or args.device != "auto":
+        given = "--format csv" if args.format == "csv" else f"--device {args.device}"
+        raise InputError(f"{given} needs a trace; a jobs file alone tells GPU time")
     jobs = {row.job for row in settings.jobs}
     seconds = gpu_share_seconds(settings.jobs)
     if args.format == "json":

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
 KEYS = ("time", "gpu", "power", "instant", "energy", "util", "limit", "host", "model", "pid")
+RUN_KEYS = ("start", "end", "duration", "job")
+"""Keys of tables that have a row for each run."""
 _UNITS: Mapping[str, Sequence[str]] = {
     "time": [*UNITS, "iso"],
     "power": list(POWER_MW),
@@ -21,7 +23,12 @@ _UNITS: Mapping[str, Sequence[str]] = {
     "limit": list(POWER_MW),
     "energy": list(ENERGY_MJ),
     "util": list(SHARE_PPM),
+    "start": [*UNITS, "iso"],
+    "end": [*UNITS, "iso"],
+    "duration": list(UNITS),
 }
+ENERGY_KINDS = ("total", "interval")
+"""What energies of a column are said to be, behind their unit: a counter, or each of the interval before its row."""
 _DEFAULT_UNIT = {"power": "W", "instant": "W", "limit": "W", "energy": "J", "util": "%"}
 _SUFFIX = re.compile(r"(?:[\s_./-]+|\s*[\[(])([A-Za-z%]{1,7})[\])]?$")
 _WORDS = {"watts": "W", "watt": "W", "milliwatts": "mW", "joules": "J", "joule": "J", "millijoules": "mJ"}
@@ -30,7 +37,8 @@ _WORDS |= {"percent": "%", "pct": "%", "ratio": "ratio", "kilowatts": "kW"}
 _PLAIN: Mapping[str, str] = {
     "time": r"(time_?stamp|time|ts|date_?time|date|epoch|unix_?time|seconds|t)"
     r"([_ ]?[\[(]?(s|sec|ms|us|ns|min|h|utc|iso|unix)[\])]?)?",
-    "gpu": r"(gpu|gpu_?(id|idx|index|uuid|num|number)|device|device_?(id|index)|uuid|index|idx)",
+    "gpu": r"(gpu|gpu_?(id|idx|index|uuid|num|number)|device|device_?(id|index)|uuid|index|idx"
+    r"|(gpu_?)?serial(_?number)?|minor_?number|(gpu_?)?(pci[_.]?)?bus([_.]?id)?)",
     "power": r"((gpu|total|board|device)?[_ .]?power([_ .]?(draw|usage|avg|average))?"
     r"([_ .][\[(]?(w|mw|kw|gw|watts?)[\])]?)?|watts?|milliwatts)",
     "energy": r"((gpu|total|cumulative)?[_ .]?energy([_ .]?(total|counter|consumption))?"
@@ -43,7 +51,7 @@ _PLAIN: Mapping[str, str] = {
 }
 
 
-def parse_spec(text: str, known: Collection[str] = KEYS) -> dict[str, tuple[str, str]]:
+def parse_spec(text: str, known: Collection[str] = (*KEYS, *RUN_KEYS)) -> dict[str, tuple[str, str]]:
     """Parse ``time=ts:ms,gpu=id,power=p_*:mW``: key -> (column or pattern, unit or "").
 
     Raises
@@ -64,10 +72,13 @@ def parse_spec(text: str, known: Collection[str] = KEYS) -> dict[str, tuple[str,
         if key in spec:
             raise InputError(f"--columns: {key} is given twice")
         name, colon, unit = value.rpartition(":")
-        if colon and name and unit in _UNITS.get(key, ()):
+        bare, slash, kind = unit.partition("/")
+        units = _UNITS.get(key, ())
+        if colon and name and bare in units and (not slash or (key == "energy" and kind in ENERGY_KINDS)):
             spec[key] = (name, unit)
-        elif colon and name and key in _UNITS and re.fullmatch(r"[A-Za-z%]{1,7}", unit):
-            raise InputError(f"--columns: {key} has no unit {unit!r}, only {', '.join(_UNITS[key])}")
+        elif colon and name and units and re.fullmatch(r"[A-Za-z%]{1,7}(/[a-z]*)?", unit):
+            kinds = f", and behind it /{' or /'.join(ENERGY_KINDS)}" if key == "energy" else ""
+            raise InputError(f"--columns: {key} has no unit {unit!r}, only {', '.join(units)}{kinds}")
         else:
             spec[key] = (value, "")
     return spec

@@ -12,6 +12,7 @@ import math
 import re
 from collections import defaultdict
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TextIO
 
 from wattshed.agent.accounts.publishing import gpu_flags
@@ -23,7 +24,9 @@ from wattshed.exporters.snapshot import HNJ_PER_JOULE
 if TYPE_CHECKING:
     from wattshed.agent.accounts.account import GpuAccount
     from wattshed.agent.accounts.ledger import GpuKey, JobAccount
-    from wattshed.agent.replay.books import Extremes, Part
+    from wattshed.agent.inputs.report import SourceReport
+    from wattshed.agent.replay.books import Part
+    from wattshed.agent.replay.extremes import Extremes
 
 HNJ_PER_UJ = HNJ_PER_JOULE // 1_000_000
 _STATIC, _DYNAMIC = "static", "dynamic"
@@ -31,6 +34,8 @@ _IDLE, _NOBODY = ("", "idle"), ("", "unattributed")
 _PAYERS = ("user", "account")
 _FIRST_LABELS = (*_PAYERS, "name", "partition")
 _JOB_KEYS = 13  # keys of a job before its labels
+AMOUNTS = ("wall_kwh", "cost", "co2e_g", "marginal_co2_g")
+"""Of a report, in CSV."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +110,7 @@ def document(
     spans = [(e.first_us, e.last_us) for e in part.extremes.values() if e.first_us >= 0]
     answer: dict[str, Any] = {
         "schema": "wattshed.replay/1",
-        "sources": [
-            {
-                "path": report.path,
-                "format": report.format,
-                "rows": report.rows,
-                "rows_rejected": report.rows_rejected,
-                "rejected": dict(sorted(report.rejected.items())),
-            }
-            for report in part.reports
-        ],
+        "sources": [_source(report) for report in part.reports],
         "start_s": min(first for first, _ in spans) / 1e6 if spans else None,
         "end_s": max(last for _, last in spans) / 1e6 if spans else None,
         "gpus": gpus,
@@ -141,6 +137,17 @@ def document(
     return answer
 
 
+def _source(report: SourceReport) -> dict[str, Any]:
+    return {
+        "path": report.path,
+        "format": report.format,
+        "boundary": report.boundary,
+        "rows": report.rows,
+        "rows_rejected": report.rows_rejected,
+        "rejected": dict(sorted(report.rejected.items())),
+    }
+
+
 def _joules(hnj: int) -> Joules:
     return Joules(rounded_parts(hnj, {})[0])
 
@@ -159,7 +166,7 @@ def _gpu(account: GpuAccount, extremes: Extremes | None, energy_uj: int) -> dict
     if by_counter and not totals.samples:
         covered = span - gap
     # A counter saw its gaps too; readings of power say nothing about theirs, and two that are far apart have no mean.
-    mean_of, over = (account.energy_hnj, covered + gap) if by_counter and not power else (power, covered)
+    mean_of, over = (account.energy_hnj, account.booked_us) if by_counter and not power else (power, covered)
     p50, p95, p99 = account.power.quantiles()
     return {
         "host": device.host,
@@ -250,14 +257,19 @@ _CSV_COLUMNS = (
     "sigma_j",
     "method",
     "flags",
+    "start_s",
+    "end_s",
 )
 
 
 def write_csv(answer: dict[str, Any], out: TextIO) -> None:
     """Write a row for each GPU, each job, what was idle, what is attributed to nobody, and the total."""
     labels = {name: f"job_{name}" if name in _CSV_COLUMNS else name for name in label_names(answer)}
-    writer = csv.DictWriter(out, (*_CSV_COLUMNS, *labels.values()), lineterminator="\n")
+    report = answer.get("report", {"by": "", "rows": [], "total": {}})
+    amounts = [name for name in AMOUNTS if name in report["total"]]
+    writer = csv.DictWriter(out, (*_CSV_COLUMNS, *labels.values(), *amounts), lineterminator="\n")
     writer.writeheader()
+    of_job = _amounts_of_rows(report, amounts) if report["by"] == "job" else {}
     for gpu in answer["gpus"]:
         writer.writerow(
             {
@@ -275,9 +287,26 @@ def write_csv(answer: dict[str, Any], out: TextIO) -> None:
     for job in answer["jobs"]:
         row = {name: job[name] for name in list(job)[:_JOB_KEYS] if name in _CSV_COLUMNS}
         row |= {column: job[name] for name, column in labels.items() if name in job}
+        row |= of_job.get(job["job"], {})
         writer.writerow({**row, "kind": "job", "name": job["job"], "host": " ".join(job["hosts"])})
-    for kind in ("idle", "unattributed", "total"):
-        writer.writerow({"kind": kind, "energy_j": answer[f"{kind}_j"]})
+    for kind in ("idle", "unattributed"):
+        writer.writerow({"kind": kind, "energy_j": answer[f"{kind}_j"], **of_job.get(f"_{kind}", {})})
+    for line in report["rows"] if not of_job else ():
+        energy = {"name": line["name"], "energy_j": line["energy_j"], "sigma_j": line["sigma_j"]}
+        writer.writerow({"kind": report["by"], **energy, **{name: line[name] for name in amounts}})
+    total = {name: report["total"][name] for name in amounts}
+    writer.writerow({"kind": "total", "energy_j": answer["total_j"], **total})
+
+
+def _amounts_of_rows(report: dict[str, Any], amounts: list[str]) -> dict[str, dict[str, Any]]:
+    """Add up the amounts of each job; several runs of one key are rows of their own in a report."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in report["rows"]:
+        mine = found.setdefault(row["name"], {})
+        for name in amounts:
+            both = (mine.get(name, Decimal(0)), row[name])
+            mine[name] = None if None in both else both[0] + Decimal(both[1])
+    return found
 
 
 def _short(value: float | None) -> str:

@@ -7,8 +7,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TextIO
 
 from wattshed.agent.errors import counted
-from wattshed.agent.printing.figures import BOUNDARY, SIGMAS, UNKNOWN, figures, printable
+from wattshed.agent.printing.figures import SIGMAS, UNKNOWN, figures, printable
 from wattshed.agent.printing.tables import EXTRA, Column, not_shown, print_notes, print_rows, printer_for
+from wattshed.agent.replay.boundaries import boundary_of
 from wattshed.agent.window import HISTORY_LABELS
 
 if TYPE_CHECKING:
@@ -23,14 +24,14 @@ _COMPLETE = "--format csv has all"
 _GPU_COLUMNS = (
     Column("host", leaves=1),
     Column("gpu"),
-    Column("model", leaves=4),
+    Column("model", least=8, leaves=8),
     Column("energy J", right=True),
     Column("± J", right=True, leaves=2),
-    Column("by", leaves=8),
+    Column("by", leaves=9),
     Column("mean W", right=True, leaves=3),
-    Column("max W", right=True, leaves=6),
-    Column("covered s", right=True, leaves=7),
-    Column("gaps s", right=True, leaves=9),
+    Column("max W", right=True, leaves=5),
+    Column("covered s", right=True, leaves=6),
+    Column("gaps s", right=True, leaves=7),
     Column("flags", least=13, leaves=1, folds=True),
 )
 _OWNER_LEAVES = {"user": 1, "account": 2}
@@ -81,7 +82,7 @@ def print_tables(answer: Mapping[str, Any], labels: Sequence[str], out: TextIO, 
         f"idle {_joules(answer['idle_j'])} J, unattributed {_joules(answer['unattributed_j'])} J, "
         f"total {_joules(answer['total_j'])} J{partial}"
     )
-    notes = [BOUNDARY]
+    notes = [boundary_of(answer["sources"])]
     if say_device:
         where = "the CUDA device" if answer["device"] == "cuda" else "the CPU"
         notes.append(f"Summed on {where}: {answer['device_reason']}.")

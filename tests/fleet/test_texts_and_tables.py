@@ -32,7 +32,8 @@ def test_an_estimate_says_what_it_knows_and_no_more(total, lower, upper, se, def
     else:
         assert head.startswith(f"total {shown(total, 'W')}, {percent} interval {between(lower, upper, 'W')} (")
         assert f"standard error {'-' if se is None else shown(se, 'W')}, {found.df} degrees" in head
-    assert ("design effect" in text) == (deff is not None)
+    assert ("Design effect" in text) == (deff is not None)
+    assert "se, standard error" in text
     rows = [re.split(r"\s{2,}", line.strip()) for line in text.splitlines() if line.lstrip().startswith("s")]
     assert rows[0] == ["stratum", "hosts", "mean", "sd", "total", "se"]
     for row, one in zip(rows[1:], found.strata, strict=True):

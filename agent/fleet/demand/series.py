@@ -18,14 +18,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wattshed.agent.errors import InputError
+from wattshed.agent.errors import InputError, UnclearGpusError
 from wattshed.agent.inputs import delimited
 from wattshed.agent.inputs.columns import KEYS as TABLE_KEYS
-from wattshed.agent.inputs.columns import find, guess, split_unit, unit_in_name, unit_of_time
+from wattshed.agent.inputs.columns import RUN_KEYS, find, guess, split_unit, unit_in_name, unit_of_time
 from wattshed.agent.inputs.quantities import POWER_MW, REASONS, scaled_column
 from wattshed.agent.inputs.report import SourceReport
+from wattshed.agent.inputs.run_layouts import TOLD, layout_of_runs
 from wattshed.agent.inputs.text import head_of
-from wattshed.agent.inputs.timestamps import NO_TIME, TimestampParser
+from wattshed.agent.inputs.timestamps import NO_TIME, TimestampParser, parse_text
 from wattshed.agent.window import Window
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ Spec = Mapping[str, tuple[str, str]]
 ReadTrace = Callable[[Path, Spec, list[SourceReport]], Iterator[Window]]
 """Reads any trace; gives a report for each of its files."""
 
-KEYS = (*TABLE_KEYS, "job")
+KEYS = (*TABLE_KEYS, *RUN_KEYS)
 _OWN_KEYS = {"time", "power", "job", "host", "gpu"}  # all that says something of a load
 _LOADS = ("load", "value", "p")
 _JOB = re.compile(r"job(_?id)?", re.IGNORECASE)
@@ -48,14 +49,45 @@ _LARGE = ("kW", "MW", "GW")  # no GPU is metered in these
 
 Trace = tuple["NDArray[np.int64]", "NDArray[np.float64]"]
 """time_us int64[n] ascending, power_w float64[n]."""
+Kept = tuple["NDArray[np.int64]", "NDArray[Any]"]
+"""The same with power as it is kept: float64 watts, or milliwatts of int32 in half of the memory."""
+
+
+class GpuSeries(Mapping[str, Trace]):
+    """Series kept in milliwatts; each is scaled when it is asked for."""
+
+    def __init__(self, kept: Mapping[str, Kept]) -> None:
+        self._kept = kept
+
+    def __getitem__(self, name: str) -> Trace:
+        """Return time_us and power_w of one."""
+        time, power_mw = self._kept[name]
+        return time, power_mw / 1e3
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return iter(self._kept)
+
+    def __len__(self) -> int:
+        """Count the series."""
+        return len(self._kept)
 
 
 @dataclass(frozen=True, slots=True)
 class LoadRecording:
-    """What a file holds: a series per job, or per GPU, or one; and how many rows had no usable number, by reason."""
+    """What a file holds: a series per job, or per GPU, or one; and how many rows had no usable number, by reason.
+
+    Attributes
+    ----------
+    series : mapping of name to (time_us, power)
+    kind : {"job", "gpu", "total"}
+        What one series is.
+    rows : int
+    rejected : mapping of reason to rows
+    """
 
     series: Mapping[str, Trace]
-    kind: str  # "job", "gpu" or "total": what one series is
+    kind: str
     rows: int
     rejected: Mapping[str, int]
 
@@ -71,16 +103,26 @@ def open_recording(path: Path, spec: Spec, read_trace: ReadTrace) -> LoadRecordi
         If it cannot be read.
     """
     load = read_recording(path, spec) if _is_load(path, spec) else None
-    # Where stamps come twice or more all the time, GPUs stand one after the other without a name.
-    if load and (load.kind == "job" or 3 * load.rejected.get("same_time", 0) <= load.rows):
+    if load and (load.kind == "job" or not _in_bursts(load)):
         return load
     reports: list[SourceReport] = []
     try:
-        return from_windows(read_trace(path, spec, reports), reports, str(path))
+        found = from_windows(read_trace(path, spec, reports), reports, str(path))
+    except UnclearGpusError:
+        raise
     except InputError:
         if load is None:
             raise
         return load
+    return found
+
+
+def _in_bursts(load: LoadRecording) -> bool:
+    """Return whether stamps come twice or close together: GPUs may stand one after the other without a name."""
+    if 3 * load.rejected.get("same_time", 0) > load.rows:
+        return True
+    steps = [np.diff(time_us) for time_us, _ in load.series.values()]
+    return any(step.size > 1 and (4 * step < np.quantile(step, 0.98)).mean() > 0.3 for step in steps)
 
 
 def read_recording(path: Path, spec: Spec | None = None) -> LoadRecording:
@@ -134,14 +176,20 @@ class _Layout:
 
 def _is_load(path: Path, spec: Spec) -> bool:
     """Return whether a file is a table of what is not a GPU: jobs, hosts, or a load without a name."""
+    if TOLD & spec.keys():
+        return False  # a table of runs
     if "job" in spec:
         return True
     if path.is_dir() or set(spec) - _OWN_KEYS:
         return False
     try:
-        layout, _ = _layout(path, spec)
+        layout, dialect = _layout(path, spec)
+        if not spec and layout_of_runs(dialect.names, None, str(path)) is not None:
+            return False  # energy by run: its power is a mean of each, and nothing is known between them
     except InputError:
         return False
+    if any(parse_text(name) for name in dialect.names):
+        return False  # no header has a date in it: names and values follow each other
     if "job" in layout.groups or any(unit in _LARGE for unit in layout.powers.values()):
         return True
     # nvidia-smi writes dots into the names of its columns.
@@ -195,7 +243,7 @@ class _Rows:
     def __init__(self, layout: _Layout, names: Sequence[str], report: SourceReport) -> None:
         self._layout, self._names, self._report = layout, names, report
         self._clock = TimestampParser(unit=layout.time_unit)
-        self._parts: dict[str, list[Trace]] = {}
+        self._parts: dict[str, list[Kept]] = {}
 
     def add(self, block: Block) -> None:
         """Take the usable rows; the others are counted."""
@@ -266,20 +314,29 @@ def _split(keys: NDArray[np.int64], rows: NDArray[np.int64]) -> Iterator[tuple[i
         yield int(keys[mine[0]]), mine
 
 
-def _joined(parts: Mapping[str, list[Trace]]) -> tuple[dict[str, Trace], int]:
-    """Order each series by time; of rows with one stamp the first counts, and the others are counted."""
-    series, doubled = {}, 0
-    for name, pieces in parts.items():
-        times = np.concatenate([t for t, _ in pieces])
-        time, first = np.unique(times, return_index=True)
-        doubled += times.size - time.size
-        series[name] = time, np.concatenate([p for _, p in pieces])[first]
+def _joined(parts: dict[str, list[Kept]]) -> tuple[dict[str, Kept], int]:
+    """Order each series by time; of rows with one stamp the first counts, and the others are counted.
+
+    The parts are used up: what is joined needs as much memory as they do. Series that were read at the same moments,
+    as the GPUs of a host mostly are, share them.
+    """
+    series, doubled = dict[str, Kept](), 0
+    time = np.empty(0, np.int64)
+    for name in list(parts):
+        pieces = parts.pop(name)
+        mine, power = (np.concatenate(column) for column in zip(*pieces, strict=True))
+        if not (np.diff(mine) > 0).all():
+            read = mine.size
+            mine, first = np.unique(mine, return_index=True)
+            doubled, power = doubled + read - mine.size, power[first]
+        time = time if np.array_equal(time, mine) else mine
+        series[name] = time, power
     return series, doubled
 
 
 def from_windows(windows: Iterator[Window], reports: list[SourceReport], path: str) -> LoadRecording:
     """Power of each GPU of a trace; what the accounts take for no reading is left out (0 W, above the ceiling)."""
-    parts: dict[str, list[Trace]] = {}
+    parts: dict[str, list[Kept]] = {}
     rows, rejected = 0, Counter[str]()
     for window in windows:
         readings = window.readings
@@ -293,7 +350,7 @@ def from_windows(windows: Iterator[Window], reports: list[SourceReport], path: s
             rejected["above_ceiling"] += int((power > device.ceiling_mw).sum())
             if usable.any():
                 name = f"{device.host or window.host}/{device.index}"
-                parts.setdefault(name, []).append((readings.time_us[mine][usable], power[usable] / 1e3))
+                parts.setdefault(name, []).append((readings.time_us[mine][usable], power[usable]))
     for report in reports:
         rejected += report.rejected
         rows += report.rows_rejected
@@ -301,4 +358,4 @@ def from_windows(windows: Iterator[Window], reports: list[SourceReport], path: s
         raise InputError("it contains no reading of power", path)
     series, doubled = _joined(parts)
     rejected["same_time"] += doubled
-    return LoadRecording(series, "gpu", rows, dict(+rejected))
+    return LoadRecording(GpuSeries(series), "gpu", rows, dict(+rejected))
