@@ -37,7 +37,8 @@ _WORDS |= {"percent": "%", "pct": "%", "ratio": "ratio", "kilowatts": "kW"}
 _PLAIN: Mapping[str, str] = {
     "time": r"(time_?stamp|time|ts|date_?time|date|epoch|unix_?time|seconds|t)"
     r"([_ ]?[\[(]?(s|sec|ms|us|ns|min|h|utc|iso|unix)[\])]?)?",
-    "gpu": r"(gpu|gpu_?(id|idx|index|uuid|num|number)|device|device_?(id|index)|uuid|index|idx)",
+    "gpu": r"(gpu|gpu_?(id|idx|index|uuid|num|number)|device|device_?(id|index)|uuid|index|idx"
+    r"|(gpu_?)?serial(_?number)?|minor_?number|(gpu_?)?(pci[_.]?)?bus([_.]?id)?)",
     "power": r"((gpu|total|board|device)?[_ .]?power([_ .]?(draw|usage|avg|average))?"
     r"([_ .][\[(]?(w|mw|kw|gw|watts?)[\])]?)?|watts?|milliwatts)",
     "energy": r"((gpu|total|cumulative)?[_ .]?energy([_ .]?(total|counter|consumption))?"

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wattshed.agent.errors import InputError
+from wattshed.agent.errors import InputError, UnclearGpusError
 from wattshed.agent.inputs import delimited
 from wattshed.agent.inputs.columns import KEYS as TABLE_KEYS
 from wattshed.agent.inputs.columns import RUN_KEYS, find, guess, split_unit, unit_in_name, unit_of_time
@@ -103,11 +103,26 @@ def open_recording(path: Path, spec: Spec, read_trace: ReadTrace) -> LoadRecordi
         If it cannot be read.
     """
     load = read_recording(path, spec) if _is_load(path, spec) else None
-    # Where stamps come twice or more all the time, GPUs stand one after the other without a name.
-    if load and (load.kind == "job" or 3 * load.rejected.get("same_time", 0) <= load.rows):
+    if load and (load.kind == "job" or not _in_bursts(load)):
         return load
     reports: list[SourceReport] = []
-    return from_windows(read_trace(path, spec, reports), reports, str(path))
+    try:
+        found = from_windows(read_trace(path, spec, reports), reports, str(path))
+    except UnclearGpusError:
+        raise
+    except InputError:
+        if load is None:
+            raise
+        return load
+    return found
+
+
+def _in_bursts(load: LoadRecording) -> bool:
+    """Return whether stamps come twice or close together: GPUs may stand one after the other without a name."""
+    if 3 * load.rejected.get("same_time", 0) > load.rows:
+        return True
+    steps = [np.diff(time_us) for time_us, _ in load.series.values()]
+    return any(step.size > 1 and (4 * step < np.quantile(step, 0.98)).mean() > 0.3 for step in steps)
 
 
 def read_recording(path: Path, spec: Spec | None = None) -> LoadRecording:
