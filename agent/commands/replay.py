@@ -30,6 +30,15 @@ if TYPE_CHECKING:
     from wattshed.agent.wire.remote_write import RemoteWrite
 
 _INTERRUPTED = 130
+_EXAMPLES = """examples:
+  wattshed replay power.csv                    energy of each GPU, from a log
+  wattshed replay power.csv --jobs jobs.csv    and of each job
+  wattshed replay trace --format json          a recording, for programs
+  wattshed replay power.csv --jobs jobs.csv --plot power.svg
+      power over time by job, as a picture
+  wattshed replay site.csv --columns time=ts:ms,gpu=id,power=board:mW
+      a table whose columns have names of their own
+"""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -38,6 +47,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "replay",
         help="joules of recorded traces, per GPU and per job",
         description="Read traces of any known format (see docs/replay.md) and print energy per GPU and per job.",
+        epilog=_EXAMPLES,
     )
     parser.add_argument("trace", nargs="*", metavar="TRACE", help="files or folders; FILE@HOST names its host")
     add_reading_flags(parser)
@@ -83,6 +93,8 @@ def run(args: argparse.Namespace) -> int:
     if (args.workers or args.scheduler) and args.device == "cuda":
         raise InputError("--device cuda works in one process; leave --workers and --scheduler out")
     chains = find(args.trace, settings.options)
+    if any(chain.holds_runs for chain in chains):
+        _refuse_series(args)
     if args.workers or args.scheduler:
         from wattshed.agent.replay.cluster import book_on_cluster  # noqa: PLC0415
 
@@ -171,6 +183,14 @@ def _booked(
     if follower is not None:
         follower.take()
     return part
+
+
+def _refuse_series(args: argparse.Namespace) -> None:
+    """Refuse what needs power over time, for a table of runs has none."""
+    for flag in ("jobs", "plot", "openmetrics", "remote_write", "history"):
+        if getattr(args, flag) is not None:
+            name = flag.replace("_", "-")
+            raise InputError(f"--{name} needs power over time, and a table of runs has none; leave it out")
 
 
 def _picture(args: argparse.Namespace) -> PowerOverTime | None:
@@ -308,6 +328,13 @@ def _jobs_alone(args: argparse.Namespace, settings: Settings) -> int:
 
     if settings.jobs is None:
         raise InputError("replay needs a trace (or --jobs F alone, for GPU time without energy)")
+    needing = ("plot", "openmetrics", "remote_write", "history", "idle_watts", "workers", "scheduler")
+    for name in needing:
+        if getattr(args, name) is not None:
+            raise InputError(f"--{name.replace('_', '-')} needs a trace; a jobs file alone tells GPU time")
+    if args.format == "csv" or args.device != "auto":
+        given = "--format csv" if args.format == "csv" else f"--device {args.device}"
+        raise InputError(f"{given} needs a trace; a jobs file alone tells GPU time")
     jobs = {row.job for row in settings.jobs}
     seconds = gpu_share_seconds(settings.jobs)
     if args.format == "json":

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from wattshed.agent.accounts.account import GpuAccount
     from wattshed.agent.accounts.ledger import GpuKey, JobAccount
     from wattshed.agent.inputs.report import SourceReport
-    from wattshed.agent.replay.books import Extremes, Part
+    from wattshed.agent.replay.books import Part
+    from wattshed.agent.replay.extremes import Extremes
 
 HNJ_PER_UJ = HNJ_PER_JOULE // 1_000_000
 _STATIC, _DYNAMIC = "static", "dynamic"
@@ -165,7 +166,7 @@ def _gpu(account: GpuAccount, extremes: Extremes | None, energy_uj: int) -> dict
     if by_counter and not totals.samples:
         covered = span - gap
     # A counter saw its gaps too; readings of power say nothing about theirs, and two that are far apart have no mean.
-    mean_of, over = (account.energy_hnj, covered + gap) if by_counter and not power else (power, covered)
+    mean_of, over = (account.energy_hnj, account.booked_us) if by_counter and not power else (power, covered)
     p50, p95, p99 = account.power.quantiles()
     return {
         "host": device.host,
