@@ -6,6 +6,7 @@ then a pause, over and over. The rows of a full round are GPU 0, 1, ..., n - 1, 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ _SLACK = 0.02  # of the rows may be missing, or late, before the share of pauses
 _SHARP = 2  # a pause is so many times as long as the usual step within a round
 _CLEAR = 4  # from here on, times alone tell
 _CLOCK_US = 16_000  # clocks may go in such steps whatever they print: those of Windows do
+_SECOND_US = 1_000_000
 _CLOSE_US = 50_000  # rows so close are of one round; up to the next bound their powers must say so, too
 _FAR_US = 250_000
 _OFTEN = 0.1  # so many of the rounds, or more, are of the length that is a full one's
@@ -28,8 +30,24 @@ _THERE = 0.85  # of the rows that full rounds would have
 _ALIKE = 0.5  # a GPU's powers of two rounds differ less than this, measured by the difference between GPUs
 _BURSTS = 20  # pauses are one step in so many, or more, where rows come in bursts of no fixed length
 _SEEN = 10  # and there are so many at least: one GPU's logger was stopped some times in a short log
+_MOSTLY = 0.8  # of the steps are pauses: some rows of one GPU may be close to others
 _FEW = 5  # full rounds; where there are fewer, nearly all rows must be there, but for those of the last round
 _NEARLY = 0.9
+_FRACTIONS = (
+    1.1,
+    1.2,
+    1.35,
+    1.5,
+    1.75,
+    2.25,
+    2.5,
+    2.75,
+    3.3,
+    3.6,
+    4.5,
+    5.5,
+)  # rows a round on average, where rounds differ
+_TURNS = 0.2  # of the difference between rows; a power that comes again after n rows is less than that away
 _UNEVEN = "rows come in bursts of different lengths"
 
 
@@ -89,6 +107,8 @@ def judge(time_us: NDArray[np.int64], power_mw: NDArray[np.integer], tick_us: in
         What the last printed digit of the stamps stands for.
     """
     steps = np.diff(time_us)
+    if not (time_us % _SECOND_US).any():
+        tick_us = max(tick_us, _SECOND_US)  # printed with more digits, perhaps, that are all 0
     levels = [_level(steps, pause) for pause in _pauses(steps)]
     regular = [level for level in levels if level.regular and level.within_us <= _FAR_US]
     if not regular:
@@ -109,17 +129,20 @@ def judge(time_us: NDArray[np.int64], power_mw: NDArray[np.integer], tick_us: in
 
 def _pauses(steps: NDArray[np.int64]) -> Iterator[int]:
     """Lengths of a pause that would part the steps into those within n rows and those between, for some n."""
-    ordered, seen = np.sort(steps), set()
+    ordered, parted = np.sort(steps), -1
     rows = steps.size + 1
     slack = int(_SLACK * rows)
-    for n in range(2, min(MOST_GPUS, rows // 2) + 1):
-        within = rows - -(-rows // n)
+    for n in (*_FRACTIONS, *range(2, MOST_GPUS + 1)):
+        within = rows - math.ceil(rows / n)
+        if rows < 2 * n:
+            return
         low = int(ordered[max(within - 1 - slack, 0)])
         high = int(ordered[min(within + slack, steps.size - 1)])
         if high > _SHARP * low:
             pause = int(min((max(low, 1000) * high) ** 0.5, 0.7 * high)) or 1
-            if pause not in seen:
-                seen.add(pause)
+            before = int(np.searchsorted(ordered, pause))
+            if before != parted:
+                parted = before
                 yield pause
 
 
@@ -148,12 +171,12 @@ def sizes_of(steps: NDArray[np.int64], pause_us: int) -> NDArray[np.int64]:
     return np.diff(first)
 
 
-def _alike(power_mw: NDArray[np.integer], n: int) -> bool:
+def _alike(power_mw: NDArray[np.integer], n: int, share: float = _ALIKE) -> bool:
     """Return whether powers n rows apart are closer than those of neighbours: whether each place has its own power."""
     power = np.where(power_mw > 0, power_mw, np.nan)
     near, far = np.abs(np.diff(power)), np.abs(power[n:] - power[:-n])
     near, far = near[~np.isnan(near)], far[~np.isnan(far)]
-    return bool(far.size >= n and far.mean() <= _ALIKE * near.mean() and near.any())
+    return bool(far.size >= n and far.mean() <= share * near.mean() and near.any())
 
 
 def _of_the_clock(steps: NDArray[np.int64], level: _Level, tick_us: int) -> bool:
@@ -179,8 +202,13 @@ def _without_rounds(
             if found:
                 why = f"powers repeat every {found} rows, but the number of rows a stamp changes"
                 return Rounds(found, unclear=why)
-        elif pauses >= _SEEN:
+        elif pauses >= _SEEN and pauses < _MOSTLY * steps.size:
             return Rounds(level.gpus, unclear=_UNEVEN)
         elif pauses > 1:
             return Rounds(1, doubt=_UNEVEN)
+    for n in range(2, min(MOST_GPUS, power_mw.size // 8) + 1):
+        if _alike(power_mw, n, _TURNS):
+            return Rounds(
+                n, unclear=f"powers come again every {n} rows: {n} GPUs in turn, or a load that goes up and down"
+            )
     return ONE
