@@ -21,11 +21,12 @@ import pyarrow.compute as pc
 from wattshed.agent.errors import InputError, UnclearGpusError
 from wattshed.agent.inputs import delimited
 from wattshed.agent.inputs.columns import KEYS as TABLE_KEYS
-from wattshed.agent.inputs.columns import find, guess, split_unit, unit_in_name, unit_of_time
+from wattshed.agent.inputs.columns import RUN_KEYS, find, guess, split_unit, unit_in_name, unit_of_time
 from wattshed.agent.inputs.quantities import POWER_MW, REASONS, scaled_column
 from wattshed.agent.inputs.report import SourceReport
+from wattshed.agent.inputs.run_layouts import TOLD, layout_of_runs
 from wattshed.agent.inputs.text import head_of
-from wattshed.agent.inputs.timestamps import NO_TIME, TimestampParser
+from wattshed.agent.inputs.timestamps import NO_TIME, TimestampParser, parse_text
 from wattshed.agent.window import Window
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ Spec = Mapping[str, tuple[str, str]]
 ReadTrace = Callable[[Path, Spec, list[SourceReport]], Iterator[Window]]
 """Reads any trace; gives a report for each of its files."""
 
-KEYS = (*TABLE_KEYS, "job")
+KEYS = (*TABLE_KEYS, *RUN_KEYS)
 _OWN_KEYS = {"time", "power", "job", "host", "gpu"}  # all that says something of a load
 _LOADS = ("load", "value", "p")
 _JOB = re.compile(r"job(_?id)?", re.IGNORECASE)
@@ -175,14 +176,20 @@ class _Layout:
 
 def _is_load(path: Path, spec: Spec) -> bool:
     """Return whether a file is a table of what is not a GPU: jobs, hosts, or a load without a name."""
+    if TOLD & spec.keys():
+        return False  # a table of runs
     if "job" in spec:
         return True
     if path.is_dir() or set(spec) - _OWN_KEYS:
         return False
     try:
-        layout, _ = _layout(path, spec)
+        layout, dialect = _layout(path, spec)
+        if not spec and layout_of_runs(dialect.names, None, str(path)) is not None:
+            return False  # energy by run: its power is a mean of each, and nothing is known between them
     except InputError:
         return False
+    if any(parse_text(name) for name in dialect.names):
+        return False  # no header has a date in it: names and values follow each other
     if "job" in layout.groups or any(unit in _LARGE for unit in layout.powers.values()):
         return True
     # nvidia-smi writes dots into the names of its columns.
