@@ -6,7 +6,6 @@ then a pause, over and over. The rows of a full round are GPU 0, 1, ..., n - 1, 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ MOST_GPUS = 64
 _SLACK = 0.02  # of the rows may be missing, or late, before the share of pauses among the steps is another
 _SHARP = 2  # a pause is so many times as long as the usual step within a round
 _CLEAR = 4  # from here on, times alone tell
+_FINE_US = 1000  # steps below are all alike: stamps that fall on both sides of a printed digit
 _CLOCK_US = 16_000  # clocks may go in such steps whatever they print: those of Windows do
 _SECOND_US = 1_000_000
 _CLOSE_US = 50_000  # rows so close are of one round; up to the next bound their powers must say so, too
@@ -33,20 +33,7 @@ _SEEN = 10  # and there are so many at least: one GPU's logger was stopped some 
 _MOSTLY = 0.8  # of the steps are pauses: some rows of one GPU may be close to others
 _FEW = 5  # full rounds; where there are fewer, nearly all rows must be there, but for those of the last round
 _NEARLY = 0.9
-_FRACTIONS = (
-    1.1,
-    1.2,
-    1.35,
-    1.5,
-    1.75,
-    2.25,
-    2.5,
-    2.75,
-    3.3,
-    3.6,
-    4.5,
-    5.5,
-)  # rows a round on average, where rounds differ
+_LOOKED_AT = 1 << 16  # rows whose powers are compared
 _TURNS = 0.2  # of the difference between rows; a power that comes again after n rows is less than that away
 _UNEVEN = "rows come in bursts of different lengths"
 
@@ -114,7 +101,10 @@ def judge(time_us: NDArray[np.int64], power_mw: NDArray[np.integer], tick_us: in
     if not regular:
         return _without_rounds(steps, power_mw, tick_us, levels)
     slow = [level for level in regular if level.between_us > _CLOCK_US]
-    level = min(slow, key=lambda one: one.gpus) if slow else max(regular, key=lambda one: one.gpus)
+    if slow:
+        level = min(slow, key=lambda one: (one.gpus, -one.pause_us))
+    else:
+        level = max(regular, key=lambda one: (one.gpus, one.pause_us))
     n, alike = level.gpus, _alike(power_mw, level.gpus)
     if len({one.gpus for one in slow}) > 1 and not alike:
         counts = " or ".join(str(one.gpus) for one in sorted(slow, key=lambda one: one.gpus))
@@ -128,18 +118,14 @@ def judge(time_us: NDArray[np.int64], power_mw: NDArray[np.integer], tick_us: in
 
 
 def _pauses(steps: NDArray[np.int64]) -> Iterator[int]:
-    """Lengths of a pause that would part the steps into those within n rows and those between, for some n."""
+    """Lengths of a pause that part the steps into those within rounds and those between, whatever their shares."""
     ordered, parted = np.sort(steps), -1
-    rows = steps.size + 1
-    slack = int(_SLACK * rows)
-    for n in (*_FRACTIONS, *range(2, MOST_GPUS + 1)):
-        within = rows - math.ceil(rows / n)
-        if rows < 2 * n:
-            return
+    slack = int(_SLACK * steps.size)
+    for within in range(max(steps.size // 10, 1), steps.size, max(slack, 1)):
         low = int(ordered[max(within - 1 - slack, 0)])
         high = int(ordered[min(within + slack, steps.size - 1)])
-        if high > _SHARP * low:
-            pause = int(min((max(low, 1000) * high) ** 0.5, 0.7 * high)) or 1
+        if high > _SHARP * max(low, _FINE_US):
+            pause = int(min((max(low, _FINE_US) * high) ** 0.5, 0.7 * high)) or 1
             before = int(np.searchsorted(ordered, pause))
             if before != parted:
                 parted = before
@@ -206,7 +192,8 @@ def _without_rounds(
             return Rounds(level.gpus, unclear=_UNEVEN)
         elif pauses > 1:
             return Rounds(1, doubt=_UNEVEN)
-    for n in range(2, min(MOST_GPUS, power_mw.size // 8) + 1):
+    power_mw = power_mw[:_LOOKED_AT]
+    for n in range(2, min(16, power_mw.size // 8) + 1):
         if _alike(power_mw, n, _TURNS):
             return Rounds(
                 n, unclear=f"powers come again every {n} rows: {n} GPUs in turn, or a load that goes up and down"
