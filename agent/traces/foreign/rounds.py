@@ -143,6 +143,7 @@ def _level(steps: NDArray[np.int64], pause_us: int) -> _Level:
     full = int((sizes == n).sum())
     regular = 2 <= n <= MOST_GPUS and full >= 2 and odd.size <= max(1, _SLACK * inner.size)
     if full < _FEW:
+        regular &= full >= min(3, sizes.size - 1)
         regular &= int(sizes.max()) <= n and int(sizes[:-1].sum()) >= _NEARLY * n * (sizes.size - 1)
     regular &= int(np.minimum(inner, n).sum()) >= _THERE * n * inner.size
     short, long = steps[steps < pause_us], steps[steps >= pause_us]
