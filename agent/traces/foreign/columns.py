@@ -56,7 +56,7 @@ def layout_of_spec(
             _widen(wide, key, (pattern, given), [name for name in names if name not in named], path)
         else:
             name = find(key, pattern, names, path)
-            single[key] = Quantity(name, given or unit_in_name(key, name))
+            single[key] = _quantity(key, name, given)
     if not wide and not single.keys() & {"power", "instant", "energy"}:
         for key in ("power", "energy"):
             if key in guessed:
@@ -107,6 +107,12 @@ def _widen(
     for name in found:
         match = star.match(name)
         label = match[1] if match and match.groups() and match[1] else name
-        quantity = Quantity(name, unit or unit_in_name(key, name))
+        quantity = _quantity(key, name, unit)
         power, energy = wide.get(label, (None, None))
         wide[label] = (quantity, energy) if key == "power" else (power, quantity)
+
+
+def _quantity(key: str, name: str, given: str) -> Quantity:
+    """Take the unit that is said, else the one of the column's name; and of which kind energies are said to be."""
+    unit, _, kind = given.partition("/")
+    return Quantity(name, unit or unit_in_name(key, name), kind)

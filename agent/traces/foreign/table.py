@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from wattshed.agent.inputs.quantities import (
     COUNT,
-    ENERGY_MJ,
+    ENERGY_UJ,
     POWER_MW,
     REASONS,
     SHARE_PPM,
@@ -43,10 +43,11 @@ _INDEX = re.compile(r"(?:gpu|nvidia|cuda|device)?[\s_:-]*(\d{1,4})(?:\.0+)?", re
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """A column and the unit of its numbers."""
+    """A column and the unit of its numbers; energies may be said to be a ``total``, or each of an ``interval``."""
 
     name: str
     unit: str
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,9 @@ class TableReader:
         self._numbers: dict[tuple[str, ...], int] = {}
         self._usable = 0
         self._tick_us = 0
+        energies = [layout.energy, *(energy for _, energy in layout.wide.values())]
+        for energy in filter(None, energies):
+            gpus.energy = energy.name, energy.kind
 
     def rows(self, blocks: Iterable[Block]) -> Iterator[Rows]:
         """Read block by block.
@@ -160,7 +164,7 @@ class TableReader:
         gpu = self._gpu_numbers(columns)
         powers = [scaled_column(columns[q.name], POWER_MW[q.unit], POWER_MW) for q in layout.power]
         watts, reason, blamed = _first_number(powers, time_us.size)
-        counter = _optional(columns, layout.energy, ENERGY_MJ)
+        counter = _optional(columns, layout.energy, ENERGY_UJ)
         instant = _optional(columns, layout.instant, POWER_MW)
         util = _optional(columns, layout.util, SHARE_PPM)
         pid = scaled_column(columns[layout.pid], Fraction(1), COUNT).value if layout.pid else None
@@ -178,7 +182,7 @@ class TableReader:
             gpu,
             time_us,
             power_mw=watts if powers else None,
-            counter_mj=_value(counter),
+            energy_uj=_value(counter),
             instant_mw=_value(instant),
             util_ppm=_value(util),
             pid=pid,
@@ -194,13 +198,13 @@ class TableReader:
             number = self._numbers.get((label,))
             if number is None:
                 number = self._numbers[label,] = self._gpus.number(**gpu_name(label))
-            watts, counter = _optional(columns, power, POWER_MW), _optional(columns, energy, ENERGY_MJ)
+            watts, counter = _optional(columns, power, POWER_MW), _optional(columns, energy, ENERGY_UJ)
             main, scaled = power or energy, watts or counter
             if main is not None and scaled is not None:
                 self._count(scaled.reason, columns, main.name, line)
             gpu = np.full(time_us.size, number, np.int32)
-            rows = Rows.of(gpu, time_us, power_mw=_value(watts), counter_mj=_value(counter))
-            rows = rows.take(rows.has("power_mw") | rows.has("counter_mj"))
+            rows = Rows.of(gpu, time_us, power_mw=_value(watts), energy_uj=_value(counter))
+            rows = rows.take(rows.usable())
             self._usable += len(rows)
             yield rows
 
