@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tests.traces.writers import WAYS
 
-FEW = settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-MANY = settings(FEW, max_examples=40)
+FEW = settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+MANY = settings(FEW, max_examples=15)
 NAMES = sorted(WAYS)
 
 
