@@ -21,6 +21,7 @@ from wattshed.agent.inputs.quantities import (
     reason_of,
     scaled_column,
 )
+from wattshed.agent.inputs.report import BadLine
 from wattshed.agent.inputs.ticks import tick_us
 from wattshed.agent.inputs.timestamps import NO_TIME
 from wattshed.agent.traces.foreign.rows import Rows
@@ -157,7 +158,18 @@ class TableReader:
             columns = {name: column.filter(pa.array(timed)) for name, column in columns.items()}
             time_us, line = time_us[timed], line[timed]
         if time_us.size:
+            self._note_first(columns, int(line[0]))
             yield from self._wide(columns, time_us, line) if layout.wide else self._long(columns, time_us, line)
+
+    def _note_first(self, columns: dict[str, Any], line: int) -> None:
+        """Remember where the first reading stands."""
+        if self._report.first is not None:
+            return
+        layout = self._layout
+        found = [*layout.power, layout.instant, layout.energy, *(q for pair in layout.wide.values() for q in pair)]
+        name = next(quantity.name for quantity in found if quantity is not None)
+        text = str(columns[name][0].as_py())
+        self._report.first = BadLine(line, self._names.index(name) + 1, text, "")
 
     def _long(self, columns: dict[str, Any], time_us: NDArray[np.int64], line: NDArray[np.int64]) -> Iterator[Rows]:
         layout = self._layout

@@ -157,7 +157,8 @@ TABLE = Format(
     title="CSV of any tool, any delimiter, decimal points or commas (W&B's exports too)",
     told_by="`--columns`, or names of columns that can mean one thing only",
     reads="power and energy by time, of one GPU or many; a column a GPU (wide tables)",
-    traps="`energy` is a counter that rises; times without a zone are those of `--timezone`",
+    traps="energy per interval and counters are told apart by shape and power (`:J/interval`, `:J/total`); naive times "
+    "are those of `--timezone`",
     tells=_is_table,
     rows=_read_table,
 )
