@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -10,17 +11,25 @@ from wattshed.agent.errors import InputError
 from wattshed.agent.inputs import columns as column_names
 from wattshed.agent.inputs import delimited
 from wattshed.agent.inputs.delimited import Block
+from wattshed.agent.inputs.dialect import sniff
 from wattshed.agent.inputs.text import head_of
-from wattshed.agent.traces.foreign import smi_csv, wandb
+from wattshed.agent.inputs.where import Where
+from wattshed.agent.inputs.wide import plain_columns
+from wattshed.agent.traces.foreign import long_form, smi_csv, wandb
 from wattshed.agent.traces.foreign.columns import layout_of_spec
 from wattshed.agent.traces.foreign.format import Format
+from wattshed.agent.traces.foreign.headless import layout_of_rows
+from wattshed.agent.traces.foreign.pace import Pace
 from wattshed.agent.traces.foreign.table import TableReader
 from wattshed.agent.traces.prefetch import ahead
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from wattshed.agent.inputs.delimited import Dialect
+    from wattshed.agent.inputs.delimited import Piece
+    from wattshed.agent.inputs.dialect import Dialect
+    from wattshed.agent.inputs.report import SourceReport
+    from wattshed.agent.inputs.timestamps import TimestampParser
     from wattshed.agent.traces.foreign.format import Head, LogFile
     from wattshed.agent.traces.foreign.rows import Rows
     from wattshed.agent.traces.foreign.table import TableLayout
@@ -36,8 +45,10 @@ def _read_parquet(log: LogFile) -> Iterator[Rows]:
         with pq.ParquetFile(path) as file:
             names = list(file.schema_arrow.names)
             layout, unit = _layout(log, names)
-            reader = TableReader(layout, names, log.clock(unit), log.gpus, log.report)
-            yield from reader.rows(ahead(_parquet_blocks(file, layout.names())))
+            where = Where(log.options.where, names, str(path))
+            blocks = ahead(_parquet_blocks(file, [*layout.names(), *where.columns()]))
+            reader = TableReader(layout, names, log.clock(unit), log.gpus, log.report, _pace(log))
+            yield from reader.rows(where.kept(blocks) if log.options.where else blocks)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"damaged Parquet ({str(error).splitlines()[0]})", str(path)) from error
 
@@ -52,59 +63,129 @@ def _parquet_blocks(file: Any, names: Sequence[str]) -> Iterator[Block]:
             line += batch.num_rows
 
 
-def _read_table(log: LogFile) -> Iterator[Rows]:
-    dialect = delimited.sniff(head_of(log.source.path))
-    layout, unit = _layout(log, dialect.names)
-    yield from _read_text(log, dialect, layout, unit)
+def _pace(log: LogFile) -> Pace | None:
+    return Pace(log.options.period_us) if log.options.period_us else None
 
 
 def _layout(log: LogFile, names: Sequence[str]) -> tuple[TableLayout, str]:
-    options = log.options
+    options, spec = log.options, dict(log.options.columns or {})
     if options.columns is None and wandb.is_table(names):
         return wandb.layout_of(names, log.report), ""
-    return layout_of_spec(options.columns or {}, names, str(log.source.path), utilisation=options.utilisation)
+    if options.where and not {"power", "energy"} & spec.keys() and (value := long_form.value_of(names)):
+        spec["power"] = (value, "")
+    timed = not options.period_us
+    layout, unit = layout_of_spec(spec, names, str(log.source.path), utilisation=options.utilisation, timed=timed)
+    if layout.wide and not {"power", "energy"} & spec.keys():
+        shown = ", ".join(power.name for power, _ in list(layout.wide.values())[:4] if power is not None)
+        log.report.note(f"a column for each GPU is taken for its power, in {_units(layout)}: {shown}")
+    return layout, unit
+
+
+def _units(layout: TableLayout) -> str:
+    return "/".join(dict.fromkeys(power.unit for power, _ in layout.wide.values() if power is not None))
+
+
+def _read_table(log: LogFile) -> Iterator[Rows]:
+    yield from read_text(log, sniff(head_of(log.source.path)), lambda below: _layout(log, below.names))
 
 
 def _read_smi(log: LogFile) -> Iterator[Rows]:
     head = head_of(log.source.path)
-    dialect = delimited.sniff(head)
-    if smi_csv.is_header(dialect.names):
-        layout = smi_csv.layout_of_header(dialect.names)
-    else:
-        dialect = delimited.sniff(head, header=False)
-        lines = [line for line in head.splitlines()[:200] if line.strip()]
-        rows = [delimited.split(line, dialect.delimiter) for line in (lines[:-1] or lines)]
-        usual = max((len(row) for row in rows), default=0)
-        layout = smi_csv.layout_of_rows([row for row in rows if len(row) == usual])
-    if layout is None:
-        raise InputError("it has no column of time, or none of power or energy", str(log.source.path), 1)
-    yield from _read_text(log, dialect, layout, "")
+    dialect = sniff(head)
+    fixed = None if dialect.headed else layout_of_rows(dialect.cells(head))
+
+    def layout_of(below: Dialect) -> tuple[TableLayout, str]:
+        layout = fixed or _layout_of_query(below.names)
+        path = str(log.source.path)
+        if layout is None:
+            raise InputError("it has no column of power or energy; log with power.draw", path, below.header_lines)
+        if not layout.time and not log.options.period_us:
+            wanted = "log with `timestamp`, or say --period SECONDS if rows are that far apart"
+            raise InputError(f"it has no column of time; {wanted}", path, max(below.header_lines, 1))
+        return layout, ""
+
+    yield from read_text(log, dialect, layout_of)
 
 
-def _read_text(log: LogFile, dialect: Dialect, layout: TableLayout, unit: str) -> Iterator[Rows]:
-    reader = TableReader(layout, dialect.names, log.clock(unit), log.gpus, log.report)
-    yield from reader.rows(delimited.read_csv(log.source.path, dialect, layout.names(), log.report))
+def _layout_of_query(names: Sequence[str]) -> TableLayout | None:
+    """Find the columns of a query; the time may be one that its user wrote beside it, or missing."""
+    layout = smi_csv.layout_of_header(names)
+    if layout is None and (layout := smi_csv.layout_of_header(["timestamp", *names])) is not None:
+        plain = column_names.guess(names)
+        layout = replace(layout, time=plain.get("time", ""), date=plain.get("date", ""))
+    return layout
+
+
+def read_text(
+    log: LogFile, dialect: Dialect, layout_of: Callable[[Dialect], tuple[TableLayout, str]]
+) -> Iterator[Rows]:
+    """Read a table of text, below each of its headers with the columns that it names.
+
+    Parameters
+    ----------
+    log : LogFile
+    dialect : Dialect
+        Of its beginning.
+    layout_of : callable
+        Finds the columns below a header, and the unit of their time; raises InputError where it cannot.
+
+    Raises
+    ------
+    InputError
+        If that is so from the first header on, or no row can be used.
+    """
+    path, report, pace = log.source.path, log.report, _pace(log)
+    layout_of(dialect)
+    clocks: dict[str, TimestampParser] = {}
+    usable = 0
+    for below, pieces in delimited.stretches(path, dialect, report):
+        try:
+            layout, unit = layout_of(below)
+        except InputError as error:
+            report.note(f"left out below a header with {', '.join(below.names[:6])}: {error.message}")
+            _leave_out(pieces, report)
+            continue
+        clock = clocks.setdefault(unit, log.clock(unit))
+        where = Where(log.options.where, below.names, str(path))
+        blocks = delimited.blocks(pieces, list(dict.fromkeys([*layout.names(), *where.columns()])), report)
+        reader = TableReader(layout, below.names, clock, log.gpus, report, pace)
+        for block in where.kept(blocks) if log.options.where else blocks:
+            yield from reader.block(block)
+        usable += reader.usable
+    if not usable and (wrong := report.nothing_usable(dialect.names)):
+        raise wrong
+
+
+def _leave_out(pieces: Iterable[Piece], report: SourceReport) -> None:
+    """Count the rows of a stretch that has no power."""
+    for piece in pieces:
+        rows = sum(bool(line.strip()) for line in piece.data.split(b"\n"))
+        report.rows += rows
+        report.reject("no_power_column", rows, line=piece.line)
 
 
 def _is_smi(head: Head) -> bool:
     if head.told or not head.lines:
         return False
-    return smi_csv.is_header(head.dialect.names) or smi_csv.is_headless(head.lines[0])
+    if head.dialect.headed:
+        return smi_csv.is_header(head.dialect.names)
+    layout = layout_of_rows(head.dialect.cells(head.text))
+    return layout is not None and (bool(layout.time) or any(" W" in line for line in head.lines[:5]))
 
 
 def _is_table(head: Head) -> bool:
-    guessed = column_names.guess(head.dialect.names)
-    return (
-        head.told
-        or wandb.is_table(head.dialect.names)
-        or ("time" in guessed and bool({"power", "energy"} & guessed.keys()))
-    )
+    names = head.dialect.names
+    if head.told or wandb.is_table(names):
+        return True
+    guessed = column_names.guess(names)
+    has_power = bool({"power", "energy"} & guessed.keys()) or bool(plain_columns(names, guessed.get("time", ""))[0])
+    return has_power and ("time" in guessed or head.dialect.headed)
 
 
 SMI = Format(
     name="nvidia-smi-csv",
     title="`nvidia-smi --query-gpu=... --format=csv`",
-    told_by="names of its fields in the header; without one, its stamps and watts",
+    told_by="names of its fields in the header; without one, stamps (its own, or `date` before each line) and watts",
     reads="`power.draw`, `power.draw.instant`, energy, `utilization.gpu`, the limit; GPU by UUID, PCI address or index",
     traps="`power.draw` is an average over a second on some boards; `[N/A]` and 0 W are no readings",
     tells=_is_smi,
