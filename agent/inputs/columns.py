@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
 KEYS = ("time", "date", "gpu", "power", "instant", "energy", "util", "limit", "host", "model", "pid")
+RUN_KEYS = ("start", "end", "duration", "job")
+"""Keys of tables that have a row for each run."""
 _UNITS: Mapping[str, Sequence[str]] = {
     "time": [*UNITS, "iso", *EXCEL_DAYS],
     "power": list(POWER_MW),
@@ -22,6 +24,9 @@ _UNITS: Mapping[str, Sequence[str]] = {
     "limit": list(POWER_MW),
     "energy": list(ENERGY_MJ),
     "util": list(SHARE_PPM),
+    "start": [*UNITS, "iso"],
+    "end": [*UNITS, "iso"],
+    "duration": list(UNITS),
 }
 _DEFAULT_UNIT = {"power": "W", "instant": "W", "limit": "W", "energy": "J", "util": "%"}
 _SUFFIX = re.compile(r"(?:[\s_./-]+|\s*[\[(])([A-Za-z%]{1,7})[\])]?$")
@@ -33,7 +38,8 @@ _PLAIN: Mapping[str, str] = {
     r"|uhrzeit|(local|wall|relative)[_ ]?time|date ?/ ?time|date[_ ]time)"
     r"([_ ]?[\[(]?(s|sec|ms|us|ns|min|h|utc|iso|unix)[\])]?)?",
     "date": r"(date|datum|day)([_ ]?[\[(]?(utc|local|iso)[\])]?)?",
-    "gpu": r"(gpu|gpu_?(id|idx|index|uuid|num|number)|device|device_?(id|index)|uuid|index|idx)",
+    "gpu": r"(gpu|gpu_?(id|idx|index|uuid|num|number)|device|device_?(id|index)|uuid|index|idx"
+    r"|(gpu_?)?serial(_?number)?|minor_?number|(gpu_?)?(pci[_.]?)?bus([_.]?id)?)",
     "power": r"((gpu|total|board|device|graphics card)?[_ .]?(power|pwr)([_ .]?(draw|usage|consumption|avg|average))?"
     r"([_ .]?[\[(](w|mw|kw|gw|watts?)[\])]|[_ .](w|mw|kw|gw|watts?))?|(gpu[_ .]?)?watts?|milliwatts)",
     "energy": r"((gpu|total|cumulative)?[_ .]?energy([_ .]?(total|counter|consumption))?"
@@ -49,7 +55,7 @@ _PLAIN: Mapping[str, str] = {
 _OF_DAY = r"(local|utc|gps)?[_ ]?(time|uhrzeit|zeit|clock|time[_ ]of[_ ]day)([_ ]?[\[(]?(utc|local)[\])]?)?"
 
 
-def parse_spec(text: str, known: Collection[str] = KEYS) -> dict[str, tuple[str, str]]:
+def parse_spec(text: str, known: Collection[str] = (*KEYS, *RUN_KEYS)) -> dict[str, tuple[str, str]]:
     """Parse ``time=ts:ms,gpu=id,power=p_*:mW``: key -> (column or pattern, unit or "").
 
     Raises

@@ -147,6 +147,29 @@ def blocks(pieces: Iterable[Piece], wanted: Sequence[str], report: SourceReport)
             yield Block(line, dict(zip(wanted, found, strict=True)), np.delete(places, list(skipped)))
 
 
+def read_csv(path: Path, dialect: Dialect, wanted: Sequence[str], report: SourceReport) -> Iterator[Block]:
+    """Read columns of a table below all of its headers; what stands below one that lacks some is counted and left out.
+
+    Raises
+    ------
+    InputError
+        See `stretches` and `blocks`.
+    """
+    for below, pieces in stretches(path, dialect, report):
+        if set(wanted) <= set(below.names):
+            yield from blocks(pieces, wanted, report)
+        else:
+            leave_out(pieces, report)
+
+
+def leave_out(pieces: Iterable[Piece], report: SourceReport) -> None:
+    """Count the rows of a stretch whose header lacks what is needed."""
+    for piece in pieces:
+        rows = sum(bool(line.strip()) for line in piece.data.split(b"\n"))
+        report.rows += rows
+        report.reject("other_columns", rows, line=piece.line)
+
+
 def _pieces(stream: CleanStream, dialect: Dialect, report: SourceReport) -> Iterator[Piece]:
     """Cut a table where its header changes."""
     line, joiner = dialect.header_lines + 1, dialect.joiner()

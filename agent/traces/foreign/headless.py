@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import TYPE_CHECKING
 
 from wattshed.agent.inputs.partial_times import of_day
-from wattshed.agent.inputs.quantities import decimal_of, reason_of
 from wattshed.agent.inputs.timestamps import parse_text
 from wattshed.agent.traces.foreign.table import Quantity, TableLayout
 
@@ -17,6 +17,7 @@ _UUID = re.compile(r"(GPU|MIG)-[0-9a-fA-F]{8}.*")
 _PCI = re.compile(r"[0-9a-fA-F]{8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]")
 _WATTS = re.compile(r"\d+[.,]\d+ W")
 _HUNDREDTHS = re.compile(r"\d{1,5}\.\d\d")
+_NUMBER = re.compile(r"\d+[.,]\d+( W)?")
 _SMALL = re.compile(r"\d{1,3}")
 _MODEL = re.compile(r"NVIDIA|Tesla|GeForce|Quadro|RTX|[AHBLTV]\d{1,3}\b")
 _EPOCH = re.compile(r"1[2-9]\d{8}(?:\.\d{1,9})?|1[2-9]\d{11}|1[2-9]\d{14}|1[2-9]\d{17}")
@@ -26,9 +27,9 @@ _DATE = re.compile(r"\d{4}[-/.]\d\d?[-/.]\d\d?|\d\d?[./-]\d\d?[./-]\d{4}")
 def layout_of_rows(rows: Sequence[Sequence[str]]) -> TableLayout | None:
     """Find the columns of a query without header by what stands in them; columns are named 1, 2, ...
 
-    nvidia-smi prints watts with two decimals and nothing else so. Of several such columns the first that changes is
-    power; limits stand still, and are not below it. A column of small numbers that are counted up within one stamp is
-    the index.
+    nvidia-smi prints watts with two decimals and nothing else so. Of several such columns the one that changes most is
+    power (limits stand still), and where none changes, the lowest; numbers that count up and start again are the
+    index.
 
     Returns
     -------
@@ -44,10 +45,9 @@ def layout_of_rows(rows: Sequence[Sequence[str]]) -> TableLayout | None:
     powers = [i for i in where(_WATTS) or where(_HUNDREDTHS) if i not in {date, time}]
     if not powers:
         return None
-    moving = [i for i in powers if len(set(columns[i])) > 1]
-    power = moving[0] if moving else min(powers, key=lambda i: _first_number(columns[i]))
-    still = [i for i in powers if i != power and i not in moving and _first_number(columns[i]) >= _most(columns[power])]
-    named = [i for i in (where(_UUID) or where(_PCI))][:1]
+    power = max(powers, key=lambda i: (len(set(columns[i])), -_mean(columns[i])))
+    still = [i for i in powers if i != power and _mean(columns[i]) > 0 and 4 * len(set(columns[i])) <= len(rows)]
+    named = (where(_UUID) or where(_PCI))[:1]
     if not named:
         named = [i for i in where(_SMALL) if _counts_gpus(columns[i])][:1]
     words = [i for i, column in enumerate(columns) if _MODEL.search(column[0]) and i not in {*named, date, time}]
@@ -80,22 +80,17 @@ def _clock(columns: Sequence[Sequence[str]]) -> tuple[int, int]:
     return (first(_DATE.fullmatch) if time >= 0 else -1), time
 
 
-def _numbers(cells: Sequence[str]) -> list[float]:
-    return [float(found[0]) for cell in cells if not reason_of(cell) and (found := decimal_of(cell)) is not None]
-
-
-def _first_number(cells: Sequence[str]) -> float:
-    return next(iter(_numbers(cells)), 0.0)
-
-
-def _most(cells: Sequence[str]) -> float:
-    return max(_numbers(cells), default=0.0)
+def _mean(cells: Sequence[str]) -> float:
+    """Mean of what is a number among cells like ``400.00 W``; 0 where nothing is."""
+    numbers = [float(cell.removesuffix(" W").replace(",", ".")) for cell in cells if _NUMBER.fullmatch(cell)]
+    return sum(numbers) / len(numbers) if numbers else 0.0
 
 
 def _counts_gpus(cells: Sequence[str]) -> bool:
-    """Return whether a column counts 0, 1, ..., n - 1 over and over."""
+    """Return whether a column counts 0, 1, ..., n - 1 over and over; a few rows may be missing."""
     if not all(_SMALL.fullmatch(cell) for cell in cells) or len(cells) < 2:
         return False
     numbers = [int(cell) for cell in cells]
     n = max(numbers) + 1
-    return n > 1 and all(number == (numbers[0] + i) % n for i, number in enumerate(numbers))
+    steps = [(b - a) % n for a, b in itertools.pairwise(numbers)]
+    return 1 < n == len(set(numbers)) and steps.count(1) >= 0.9 * len(steps)

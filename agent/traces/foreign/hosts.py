@@ -1,4 +1,7 @@
-"""Which host a file is of that names none: files that have the same GPUs at the same time are of several."""
+"""Which host a file is of that names none: files that read the same of the same GPUs at the same time are of several.
+
+Files that complete each other, as power from ``dmon`` and processes from ``pmon`` do, are of one host.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +22,19 @@ if TYPE_CHECKING:
 
     from wattshed.agent.traces.options import Options, TraceFile
 
+_KINDS = {"power": ("power_mw", "instant_mw"), "energy": ("counter_mj",), "process": ("pid",)}
 _TOLD_APART = re.compile(r"[^A-Za-z0-9-]+")
 
 
 def name_hosts(sources: Sequence[TraceFile], options: Options) -> list[TraceFile]:
-    """Give hosts to files that name none but have the same GPUs at the same time; order files by their time.
+    """Give hosts to files that name none but read the same at the same time; order files by their time.
 
     Only where several files name no host are they read for this, once more.
     """
     unnamed = [source for source in sources if not source.host]
     if len(unnamed) < 2:
         return list(sources)
-    spans: dict[Path, tuple[int, int, set[str]]] = {}
+    spans: dict[Path, tuple[int, int, set[tuple[str, str]]]] = {}
     for source in unnamed:
         found = _span(source, options)
         if found is not None:
@@ -43,18 +47,20 @@ def name_hosts(sources: Sequence[TraceFile], options: Options) -> list[TraceFile
     return [replace(s, host=names[s.path]) if s.path in names and not s.host else s for s in ordered]
 
 
-def _span(source: TraceFile, options: Options) -> tuple[int, int, set[str]] | None:
-    """First and last stamp, and the GPUs that no host is known of; None where the content names hosts."""
+def _span(source: TraceFile, options: Options) -> tuple[int, int, set[tuple[str, str]]] | None:
+    """First and last stamp, and what is read of the GPUs of unknown hosts; None where the content names hosts."""
     gpus = Gpus("", options.max_power_mw, options.max_gap_us)
     first, last = np.iinfo(np.int64).max, np.iinfo(np.int64).min
+    kinds: set[str] = set()
     for rows in rows_of(source, SourceReport(str(source.path)), gpus, options):
         if rows.time_us.size:
             first, last = min(first, int(rows.time_us.min())), max(last, int(rows.time_us.max()))
+            kinds |= {kind for kind, columns in _KINDS.items() if any(rows.has(column).any() for column in columns)}
     if any([*(device.host for device in gpus.devices), *(lane.host for lane in gpus.lanes)]) or last < first:
         return None
     # A UUID is one GPU wherever it stands; indices and PCI addresses are the same on every host.
     named = {device.pci_bus_id or str(device.index) for device in gpus.devices if not device.uuid}
-    return first, last, named | ({"0"} if gpus.lanes else set())
+    return first, last, set(itertools.product(named | ({"0"} if gpus.lanes else set()), kinds))
 
 
 def _what_differs(paths: Iterable[Path]) -> dict[Path, str]:

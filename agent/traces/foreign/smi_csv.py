@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from wattshed.agent.traces.foreign import naming
 from wattshed.agent.traces.foreign.table import Quantity, TableLayout
 
 if TYPE_CHECKING:
@@ -57,12 +58,12 @@ def layout_of_header(names: Sequence[str]) -> TableLayout | None:
     instant = [q for q in power if bare(q.name) == "power.draw.instant"]
     return TableLayout(
         time=place["timestamp"],
-        gpu=tuple(place[name] for name in ("uuid", "gpu_uuid", "pci.bus_id", "gpu_bus_id", "index") if name in place),
+        gpu=tuple(naming.candidates(names)),
         power=tuple(power),
         instant=instant[0] if instant and len(power) > 1 else None,
         energy=energy[0] if energy else None,
         util=Quantity(place["utilization.gpu"], "%") if "utilization.gpu" in place else None,
         limit=limit[0] if limit else None,
-        host=place.get("hostname", ""),
-        model=place.get("name", place.get("gpu_name", "")),
+        host=naming.host_of(names),
+        model=naming.model_of(names),
     )

@@ -141,6 +141,7 @@ class TableReader:
         clock: TimestampParser,
         gpus: Gpus,
         report: SourceReport,
+        *,
         pace: Pace | None = None,
     ) -> None:
         self._layout, self._names, self._clock, self._gpus, self._report = layout, names, clock, gpus, report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from wattshed.agent.inputs.dialect import sniff
 from wattshed.agent.inputs.text import head_of
 from wattshed.agent.inputs.where import Where
 from wattshed.agent.inputs.wide import plain_columns
-from wattshed.agent.traces.foreign import long_form, smi_csv, wandb
+from wattshed.agent.traces.foreign import long_form, naming, smi_csv, wandb
 from wattshed.agent.traces.foreign.columns import layout_of_spec
 from wattshed.agent.traces.foreign.format import Format
 from wattshed.agent.traces.foreign.headless import layout_of_rows
@@ -24,17 +25,16 @@ from wattshed.agent.traces.foreign.table import TableReader
 from wattshed.agent.traces.prefetch import ahead
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from wattshed.agent.inputs.delimited import Piece
     from wattshed.agent.inputs.dialect import Dialect
-    from wattshed.agent.inputs.report import SourceReport
     from wattshed.agent.inputs.timestamps import TimestampParser
     from wattshed.agent.traces.foreign.format import Head, LogFile
     from wattshed.agent.traces.foreign.rows import Rows
     from wattshed.agent.traces.foreign.table import TableLayout
 
 _PARQUET_ROWS = 1 << 18
+_HEAD_ROWS = 400  # by which the columns that name the GPU are chosen
 
 
 def _read_parquet(log: LogFile) -> Iterator[Rows]:
@@ -46,8 +46,12 @@ def _read_parquet(log: LogFile) -> Iterator[Rows]:
             names = list(file.schema_arrow.names)
             layout, unit = _layout(log, names)
             where = Where(log.options.where, names, str(path))
-            blocks = ahead(_parquet_blocks(file, [*layout.names(), *where.columns()]))
-            reader = TableReader(layout, names, log.clock(unit), log.gpus, log.report, _pace(log))
+            wanted = list(dict.fromkeys([*layout.names(), *where.columns()]))
+            batch = next(file.iter_batches(_HEAD_ROWS, columns=layout.names()), None)
+            if batch is not None:
+                layout = _named(log, layout, unit, {name: batch.column(name) for name in layout.names()})
+            blocks = ahead(_parquet_blocks(file, wanted))
+            reader = TableReader(layout, names, log.clock(unit), log.gpus, log.report, pace=_pace(log))
             yield from reader.rows(where.kept(blocks) if log.options.where else blocks)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"damaged Parquet ({str(error).splitlines()[0]})", str(path)) from error
@@ -78,7 +82,20 @@ def _layout(log: LogFile, names: Sequence[str]) -> tuple[TableLayout, str]:
     if layout.wide and not {"power", "energy"} & spec.keys():
         shown = ", ".join(power.name for power, _ in list(layout.wide.values())[:4] if power is not None)
         log.report.note(f"a column for each GPU is taken for its power, in {_units(layout)}: {shown}")
+    if not layout.wide and "gpu" not in spec:
+        others = {*replace(layout, gpu=()).names()}
+        layout = replace(layout, gpu=tuple(name for name in naming.candidates(names) if name not in others))
+        model = layout.model or naming.model_of([name for name in names if name not in others])
+        layout = replace(layout, model=model, host=layout.host or naming.host_of(names))
     return layout, unit
+
+
+def _named(log: LogFile, layout: TableLayout, unit: str, columns: Mapping[str, Any]) -> TableLayout:
+    """Choose the columns that name the GPU by the first rows."""
+    if layout.wide or not layout.time:
+        return layout
+    head = naming.head_rows(columns, layout, log.clock(unit))
+    return naming.decided(layout, head, log.report, told="gpu" in (log.options.columns or {}))
 
 
 def _units(layout: TableLayout) -> str:
@@ -137,38 +154,41 @@ def read_text(
     path, report, pace = log.source.path, log.report, _pace(log)
     layout_of(dialect)
     clocks: dict[str, TimestampParser] = {}
+    named: tuple[str, ...] = ()  # columns that name the GPU: what the first rows told holds below other headers
     usable = 0
     for below, pieces in delimited.stretches(path, dialect, report):
         try:
             layout, unit = layout_of(below)
         except InputError as error:
             report.note(f"left out below a header with {', '.join(below.names[:6])}: {error.message}")
-            _leave_out(pieces, report)
+            delimited.leave_out(pieces, report)
             continue
         clock = clocks.setdefault(unit, log.clock(unit))
         where = Where(log.options.where, below.names, str(path))
         blocks = delimited.blocks(pieces, list(dict.fromkeys([*layout.names(), *where.columns()])), report)
-        reader = TableReader(layout, below.names, clock, log.gpus, report, pace)
-        for block in where.kept(blocks) if log.options.where else blocks:
+        if log.options.where:
+            blocks = where.kept(blocks)
+        if (first := next(blocks, None)) is None:
+            continue
+        if named and set(named) <= set(layout.gpu):
+            layout = replace(layout, gpu=named)
+        else:
+            layout = _named(log, layout, unit, {name: first.columns[name][:_HEAD_ROWS] for name in layout.names()})
+            named = layout.gpu
+        reader = TableReader(layout, below.names, clock, log.gpus, report, pace=pace)
+        for block in itertools.chain([first], blocks):
             yield from reader.block(block)
         usable += reader.usable
     if not usable and (wrong := report.nothing_usable(dialect.names)):
         raise wrong
 
 
-def _leave_out(pieces: Iterable[Piece], report: SourceReport) -> None:
-    """Count the rows of a stretch that has no power."""
-    for piece in pieces:
-        rows = sum(bool(line.strip()) for line in piece.data.split(b"\n"))
-        report.rows += rows
-        report.reject("no_power_column", rows, line=piece.line)
-
-
 def _is_smi(head: Head) -> bool:
     if head.told or not head.lines:
         return False
     if head.dialect.headed:
-        return smi_csv.is_header(head.dialect.names)
+        names = head.dialect.names
+        return smi_csv.is_header(names) and (_layout_of_query(names) is not None or not _is_table(head))
     layout = layout_of_rows(head.dialect.cells(head.text))
     return layout is not None and (bool(layout.time) or any(" W" in line for line in head.lines[:5]))
 
