@@ -75,7 +75,7 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class TablePiece:
     """Whole lines of a table below one header: how they are written, the 1-based line of the first, and their bytes."""
 
     dialect: Dialect
@@ -83,7 +83,7 @@ class Piece:
     data: bytes
 
 
-def stretches(path: Path, dialect: Dialect, report: SourceReport) -> Iterator[tuple[Dialect, Iterator[Piece]]]:
+def stretches(path: Path, dialect: Dialect, report: SourceReport) -> Iterator[tuple[Dialect, Iterator[TablePiece]]]:
     """Read a table stretch by stretch: where a header with other columns comes, another one begins.
 
     Each must be read, by `blocks`, before the next is asked for.
@@ -97,7 +97,7 @@ def stretches(path: Path, dialect: Dialect, report: SourceReport) -> Iterator[tu
         yield from itertools.groupby(_pieces(stream, dialect, report), key=lambda piece: piece.dialect)
 
 
-def blocks(pieces: Iterable[Piece], wanted: Sequence[str], report: SourceReport) -> Iterator[Block]:
+def blocks(pieces: Iterable[TablePiece], wanted: Sequence[str], report: SourceReport) -> Iterator[Block]:
     """Read the wanted columns of a stretch as text, block by block; rows of another length are counted and left out.
 
     Raises
@@ -162,7 +162,7 @@ def read_csv(path: Path, dialect: Dialect, wanted: Sequence[str], report: Source
             leave_out(pieces, report)
 
 
-def leave_out(pieces: Iterable[Piece], report: SourceReport) -> None:
+def leave_out(pieces: Iterable[TablePiece], report: SourceReport) -> None:
     """Count the rows of a stretch whose header lacks what is needed."""
     for piece in pieces:
         rows = sum(bool(line.strip()) for line in piece.data.split(b"\n"))
@@ -170,7 +170,7 @@ def leave_out(pieces: Iterable[Piece], report: SourceReport) -> None:
         report.reject("other_columns", rows, line=piece.line)
 
 
-def _pieces(stream: CleanStream, dialect: Dialect, report: SourceReport) -> Iterator[Piece]:
+def _pieces(stream: CleanStream, dialect: Dialect, report: SourceReport) -> Iterator[TablePiece]:
     """Cut a table where its header changes."""
     line, joiner = dialect.header_lines + 1, dialect.joiner()
     for chunk in _whole_lines(stream, dialect):
@@ -178,11 +178,11 @@ def _pieces(stream: CleanStream, dialect: Dialect, report: SourceReport) -> Iter
         data, begin = joiner.joined(chunk) if joiner else chunk, 0
         for start, end, header in [] if joiner else _headers(data, dialect):
             if data[begin:start].strip():
-                yield Piece(dialect, line, data[begin:start])
+                yield TablePiece(dialect, line, data[begin:start])
             line += data.count(b"\n", begin, end)
             begin, dialect = end, header
         if data[begin:].strip():
-            yield Piece(dialect, line, data[begin:])
+            yield TablePiece(dialect, line, data[begin:])
         line += data.count(b"\n", begin)
 
 
