@@ -195,7 +195,7 @@ def _is_smi(head: Head) -> bool:
 
 def _is_table(head: Head) -> bool:
     names = head.dialect.names
-    if head.told or wandb.is_table(names):
+    if head.told or wandb.is_table(names) or (head.chosen and long_form.value_of(names)):
         return True
     guessed = column_names.guess(names)
     has_power = bool({"power", "energy"} & guessed.keys()) or bool(plain_columns(names, guessed.get("time", ""))[0])
