@@ -39,7 +39,7 @@ from wattshed.agent.traces.options import Options, TraceFile
 from wattshed.agent.traces.prefetch import ahead
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from wattshed.agent.traces.chunk import Chunk
     from wattshed.agent.traces.foreign.rows import Rows
@@ -48,13 +48,6 @@ if TYPE_CHECKING:
 
 _NATIVE_SUFFIXES = (".arrows", ".open", ".parquet")
 _FOREIGN_SUFFIXES = (".csv", ".txt", ".log", ".prom", ".om", ".json", ".xml", ".parquet", ".tsv")
-_OF_ENERGY = (
-    "power_mw",
-    "instant_mw",
-    "counter_mj",
-    "energy_uj",
-    "pid",
-)  # or whose it is
 _HOST_PART = re.compile(r"host=([^/]+)")
 
 
@@ -169,39 +162,11 @@ class Chain:
 
     def _foreign(self, options: Options, stop: Callable[[], bool]) -> Iterator[Window]:
         gpus = Gpus("", options.max_power_mw, options.max_gap_us)
-        blocks = _with_energy(self._rows(self.reports, gpus, options), gpus, self.reports, stop)
+        blocks = self._rows(self.reports, gpus, options)
         yield from Assembler(gpus, self.reports[-1]).windows(itertools.takewhile(lambda _: not stop(), blocks))
         for report in self.reports:
             if not report.rows and not stop():
                 raise InputError("it contains no reading of power or energy", report.path)
-
-
-def _with_energy(
-    blocks: Iterable[Rows], gpus: Gpus, reports: Sequence[SourceReport], stop: Callable[[], bool]
-) -> Iterator[Rows]:
-    """Pass rows on.
-
-    Raises
-    ------
-    InputError
-        At the end, if they cannot hold any energy: no power above 0 W, or all at one time.
-    """
-    first = last = None
-    count, drawn = 0, False
-    for rows in blocks:
-        yield rows
-        if len(rows):
-            earliest, latest = int(rows.time_us.min()), int(rows.time_us.max())
-            first = earliest if first is None else min(first, earliest)
-            last = latest if last is None else max(last, latest)
-            count += len(rows)
-            drawn = drawn or any((getattr(rows, name) > 0).any() for name in _OF_ENERGY)
-    if stop() or not all(report.rows for report in reports):
-        return
-    if not drawn:
-        raise InputError("it contains no reading of power above 0 W", reports[0].path)
-    if first == last and count > 3 * max(len(gpus), 1):
-        raise InputError(f"all of its {count} rows have the same time; is that the column of time?", reports[0].path)
 
 
 def find(arguments: Sequence[str], options: Options) -> list[Chain]:
