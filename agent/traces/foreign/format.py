@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from wattshed.agent.inputs import delimited
+from wattshed.agent.inputs.dialect import sniff
 from wattshed.agent.inputs.prefixes import prefix_of
 from wattshed.agent.inputs.report import BOARD
 from wattshed.agent.inputs.text import open_lines
@@ -19,7 +19,7 @@ from wattshed.agent.inputs.timestamps import TimestampParser
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from wattshed.agent.inputs.delimited import Dialect
+    from wattshed.agent.inputs.dialect import Dialect
     from wattshed.agent.inputs.report import SourceReport
     from wattshed.agent.traces.foreign.gpus import Gpus
     from wattshed.agent.traces.foreign.rows import Rows
@@ -44,12 +44,20 @@ class Head:
         The user named columns (``--columns``), so a table is meant.
     spec : mapping or None
         What the user named them (`agent.inputs.columns.parse_spec`).
+    chosen : bool
+        The user said which rows count (``--where``).
     """
 
     def __init__(
-        self, text: str, path: str = "", *, told: bool = False, spec: Mapping[str, tuple[str, str]] | None = None
+        self,
+        text: str,
+        path: str = "",
+        *,
+        told: bool = False,
+        spec: Mapping[str, tuple[str, str]] | None = None,
+        chosen: bool = False,
     ) -> None:
-        self.text, self.path = text.lstrip("\ufeff \t\r\n"), path
+        self.text, self.path, self.chosen = text.lstrip("\ufeff \t\r\n"), path, chosen
         self.told, self.spec = told or spec is not None, spec
 
     @cached_property
@@ -71,7 +79,7 @@ class Head:
     @cached_property
     def dialect(self) -> Dialect:
         """How it is written if it is a table."""
-        return delimited.sniff(self.text)
+        return sniff(self.text)
 
     def mostly(self, fits: Callable[[str], object]) -> bool:
         """Return whether more than half of the lines of data fit."""
