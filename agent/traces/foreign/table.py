@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from wattshed.agent.inputs.timestamps import TimestampParser
     from wattshed.agent.traces.foreign.gpus import Gpus
 
-_PCI = re.compile(r"(?:[0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]")
+_PCI = re.compile(r"(?:[0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]|0x[0-9a-fA-F]{1,4}")
 _MANY_NAMES = 1 << 16  # different names of GPUs that are counted in a table; more are sorted
 _INDEX = re.compile(r"(?:gpu|nvidia|cuda|device)?[\s_:-]*(\d{1,4})(?:\.0+)?", re.IGNORECASE)
 

@@ -136,8 +136,10 @@ SMI = Format(
     name="nvidia-smi-csv",
     title="`nvidia-smi --query-gpu=... --format=csv`",
     told_by="names of its fields in the header; without one, its stamps and watts",
-    reads="`power.draw`, `power.draw.instant`, energy, `utilization.gpu`, the limit; GPU by UUID, PCI address or index",
-    traps="`power.draw` is an average over a second on some boards; `[N/A]` and 0 W are no readings",
+    reads="`power.draw`, `power.draw.instant`, energy, `utilization.gpu`, the limit; GPU by UUID, PCI address, "
+    "serial number or index",
+    traps="`power.draw` is an average over a second on some boards; `[N/A]` and 0 W are no readings; without a column "
+    "for the GPU, rows are told by their rounds",
     tells=_is_smi,
     rows=_read_smi,
 )
