@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv as plain_csv
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,18 +14,23 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.line_blocks import BLOCK_BYTES, LONGEST_LINE, whole_lines
 from wattshed.agent.inputs.text import CleanStream
+from wattshed.agent.inputs.typed_cells import PlainTable
+from wattshed.kernels import load
+from wattshed.kernels.threads import threads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from concurrent.futures import Future
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from wattshed.agent.inputs.line_blocks import LineBlock
     from wattshed.agent.inputs.report import SourceReport
+    from wattshed.agent.inputs.typed_cells import Kind, TypedRows
 
-_BLOCK = 4 << 20
-_LONGEST_LINE = 64 << 20
 PACKED = "\x1f"
 """Stands for comma and blank, where a comma alone does not separate."""
 
@@ -58,8 +65,8 @@ class Block:
     ----------
     line : int
         1-based line that the block begins with.
-    columns : dict of name -> pyarrow.Array
-        All of one length; text from CSV, any type from Parquet.
+    columns : dict of name -> pyarrow.Array or Scaled
+        All of one length; of CSV text, or what `inputs.typed_cells` makes of it, of Parquet any type.
     places : int64[n] or None
         On which of the block's lines, from 0, each row stands; None: one after the other.
     """
@@ -139,60 +146,136 @@ def _distinct(names: Sequence[str]) -> list[str]:
     return out
 
 
-def read_csv(path: Path, dialect: Dialect, wanted: Sequence[str], report: SourceReport) -> Iterator[Block]:
-    """Read the wanted columns of a table as text, block by block; rows of another length are counted and left out.
+def read_csv(
+    path: Path,
+    dialect: Dialect,
+    wanted: Sequence[str],
+    report: SourceReport,
+    kinds: Mapping[str, Kind] | None = None,
+    *,
+    block_bytes: int = BLOCK_BYTES,
+) -> Iterator[Block]:
+    """Read the wanted columns of a table block by block; rows of another length are counted and left out.
+
+    Parameters
+    ----------
+    path : Path
+    dialect : Dialect
+    wanted : sequence of str
+    report : SourceReport
+    kinds : mapping of name -> Kind, optional
+        What the wanted columns hold: with compiled kernels they come as `inputs.typed_cells` has them. Else all of
+        them are text.
+    block_bytes : int
 
     Raises
     ------
     InputError
         If it cannot be read as a table at all.
     """
-    columns = [f"c{i}" for i in range(len(dialect.names))]
-    chosen = [columns[dialect.names.index(name)] for name in wanted]
+    ours = None
+    if kinds is not None and not dialect.quoted and len(dialect.names) > 1 and load.form().name != "off":
+        ours = PlainTable(dialect.delimiter, dialect.names, {name: kinds[name] for name in wanted})
+    by_arrow = _ByArrow(path, dialect, wanted, report)
     line = dialect.header_lines + 1
-    skipped: dict[int, str] = {}  # rows of another length in the block, by their number among its rows
+    with CleanStream(path, b", " if dialect.delimiter == PACKED else b"") as stream:
+        blocks = whole_lines(stream, dialect.header_lines, quoted=dialect.quoted, block_bytes=block_bytes)
+        for block, typed in _each(blocks, ours):
+            report.position = block.position
+            if typed is None:
+                text = block.text()
+                yield from by_arrow.read(text, line)
+                line += text.count(b"\n")
+                continue
+            for place, text in typed.others:
+                _count_ragged(report, dialect, line + place, text)
+            if typed.rows:
+                yield Block(line, typed.columns, typed.places)
+            line += typed.lines
 
-    def ragged(row: Any) -> str:
-        skipped[row.number - 1] = row.text
+
+def _each(blocks: Iterator[LineBlock], table: PlainTable | None) -> Iterator[tuple[LineBlock, TypedRows | None]]:
+    """Read each block, several at once, and give them out in their order."""
+    if table is None or threads() == 1:
+        for block in blocks:
+            yield block, table and table.read(block)
+        return
+    coming: deque[tuple[LineBlock, Future[TypedRows | None]]] = deque()
+    with ThreadPoolExecutor(threads(), thread_name_prefix="cells") as pool:
+        try:
+            for block in blocks:
+                coming.append((block, pool.submit(table.read, block)))
+                if len(coming) > threads():
+                    ready, read = coming.popleft()
+                    yield ready, read.result()
+        except InputError:
+            # What was read before the fault is told first, as if it had been read block by block.
+            yield from ((block, read.result()) for block, read in coming)
+            raise
+        yield from ((block, read.result()) for block, read in coming)
+
+
+def _count_ragged(report: SourceReport, dialect: Dialect, line: int, text: str) -> None:
+    """Count a line of another number of cells, unless nothing stands there."""
+    if text.strip(f" \0\t{dialect.delimiter}"):
+        report.rows += 1
+        report.reject("wrong_number_of_columns", line=line, text=text)
+
+
+class _ByArrow:
+    """Reads blocks of lines by pyarrow, as columns of text.
+
+    Parameters
+    ----------
+    path : Path
+    dialect : Dialect
+    wanted : sequence of str
+    report : SourceReport
+    """
+
+    def __init__(self, path: Path, dialect: Dialect, wanted: Sequence[str], report: SourceReport) -> None:
+        self._path, self._dialect, self._wanted, self._report = path, dialect, wanted, report
+        columns = [f"c{i}" for i in range(len(dialect.names))]
+        self._chosen = [columns[dialect.names.index(name)] for name in wanted]
+        self._skipped: dict[int, str] = {}  # rows of another length in the block, by their number among its rows
+        self._parse = csv.ParseOptions(
+            delimiter=dialect.delimiter, quote_char='"' if dialect.quoted else False, invalid_row_handler=self._ragged
+        )
+        self._convert = csv.ConvertOptions(
+            include_columns=list(dict.fromkeys(self._chosen)),
+            column_types=dict.fromkeys(columns, pa.string()),
+            strings_can_be_null=False,
+            quoted_strings_can_be_null=False,
+            check_utf8=False,
+        )
+        self._read = csv.ReadOptions(use_threads=False, block_size=2 * LONGEST_LINE, column_names=columns)
+
+    def _ragged(self, row: Any) -> str:
+        self._skipped[row.number - 1] = row.text
         return "skip"
 
-    parse = csv.ParseOptions(
-        delimiter=dialect.delimiter, quote_char='"' if dialect.quoted else False, invalid_row_handler=ragged
-    )
-    convert = csv.ConvertOptions(
-        include_columns=list(dict.fromkeys(chosen)),
-        column_types=dict.fromkeys(columns, pa.string()),
-        strings_can_be_null=False,
-        quoted_strings_can_be_null=False,
-        check_utf8=False,
-    )
-    read = csv.ReadOptions(use_threads=False, block_size=2 * _LONGEST_LINE, column_names=columns)
-    with CleanStream(path, b", " if dialect.delimiter == PACKED else b"") as stream:
-        for chunk in _whole_lines(stream, dialect):
-            report.position = stream.position
-            if not chunk.strip():
-                line += chunk.count(b"\n")
-                continue
-            skipped.clear()
-            try:
-                # A block at a time, in this thread: the streaming reader of pyarrow reads ahead in threads of its own,
-                # and was seen to hang for good when the file below failed in the middle.
-                table = csv.read_csv(pa.BufferReader(chunk), read, parse, convert)
-            except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-                text = str(error).splitlines()[0]
-                if "Empty CSV" not in text:
-                    raise InputError(f"it cannot be read as a table ({text})", str(path), line) from error
-                table = None
-            rows = table.num_rows if table is not None else 0
-            places = _places(chunk, rows + len(skipped))
-            for number, text in skipped.items():
-                if text.strip(f" \0\t{dialect.delimiter}"):
-                    report.rows += 1
-                    report.reject("wrong_number_of_columns", line=line + int(places[number]), text=text)
-            if table is not None and rows:
-                found = (table.column(name).combine_chunks() for name in chosen)
-                yield Block(line, dict(zip(wanted, found, strict=True)), np.delete(places, list(skipped)))
-            line += chunk.count(b"\n")
+    def read(self, chunk: bytes, line: int) -> Iterator[Block]:
+        """Read whole lines, of which the first is ``line``: a block, or none."""
+        if not chunk.strip():
+            return
+        skipped = self._skipped
+        skipped.clear()
+        try:
+            # A block at a time, in this thread: the streaming reader of pyarrow reads ahead in threads of its own,
+            # and was seen to hang for good when the file below failed in the middle.
+            table = csv.read_csv(pa.BufferReader(chunk), self._read, self._parse, self._convert)
+        except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+            text = str(error).splitlines()[0]
+            if "Empty CSV" not in text:
+                raise InputError(f"it cannot be read as a table ({text})", str(self._path), line) from error
+            table = None
+        rows = table.num_rows if table is not None else 0
+        places = _places(chunk, rows + len(skipped))
+        for number, text in skipped.items():
+            _count_ragged(self._report, self._dialect, line + int(places[number]), text)
+        if table is not None and rows:
+            found = (table.column(name).combine_chunks() for name in self._chosen)
+            yield Block(line, dict(zip(self._wanted, found, strict=True)), np.delete(places, list(skipped)))
 
 
 def _places(chunk: bytes, rows: int) -> NDArray[np.int64]:
@@ -202,25 +285,3 @@ def _places(chunk: bytes, rows: int) -> NDArray[np.int64]:
         return places
     full = np.flatnonzero([bool(text.strip(b"\r")) for text in chunk.split(b"\n")])
     return full if full.size == rows else places  # else a cell holds line breaks
-
-
-def _whole_lines(stream: CleanStream, dialect: Dialect) -> Iterator[bytes]:
-    """Cut a stream into blocks of whole lines, after the header; a line break within quotes does not end a line."""
-    head, rest = dialect.header_lines, b""
-    ended = False
-    while not ended:
-        more = stream.read(_BLOCK)
-        ended = not more
-        rest += more or b""
-        if b"\n" not in rest and b"\r" in rest:
-            rest = rest.replace(b"\r", b"\n")  # as old spreadsheets end lines
-        while head and (at := rest.find(b"\n")) >= 0:
-            rest, head = rest[at + 1 :], head - 1
-        cut = len(rest) if ended else rest.rfind(b"\n") + 1
-        while dialect.quoted and 0 < cut < len(rest) and rest.count(b'"', 0, cut) % 2:
-            cut = rest.rfind(b"\n", 0, cut - 1) + 1
-        if not cut and len(rest) > _LONGEST_LINE:
-            raise InputError("a line is longer than 64 MiB", str(stream.path))
-        if cut and not head:
-            yield rest[:cut]
-            rest = rest[cut:]

@@ -105,8 +105,9 @@ def _table(source: TraceFile, report: SourceReport, gpus: Gpus, options: Options
         )
     if not layout.gpu and not layout.wide:
         report.note("no column says which GPU a row is of")
-    reader = TableReader(layout, dialect.names, TimestampParser(options.local, unit), gpus, report)
-    yield from reader.rows(delimited.read_csv(path, dialect, layout.names(), report))
+    clock = TimestampParser(options.local, unit)
+    blocks = delimited.read_csv(path, dialect, layout.names(), report, layout.kinds(clock))
+    yield from TableReader(layout, dialect.names, clock, gpus, report).rows(blocks)
 
 
 def _parquet_blocks(file: Any, names: Sequence[str]) -> Iterator[Block]:

@@ -22,6 +22,7 @@ from wattshed.agent.inputs.quantities import (
     scaled_column,
 )
 from wattshed.agent.inputs.timestamps import NO_TIME
+from wattshed.agent.inputs.typed_cells import Amounts, Names, Times
 from wattshed.agent.traces.foreign.rows import Rows
 from wattshed.agent.window import MISSING
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from wattshed.agent.inputs.delimited import Block
     from wattshed.agent.inputs.report import SourceReport
     from wattshed.agent.inputs.timestamps import TimestampParser
+    from wattshed.agent.inputs.typed_cells import Kind
     from wattshed.agent.traces.foreign.gpus import Gpus
 
 _PCI = re.compile(r"(?:[0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]")
@@ -84,6 +86,15 @@ class TableLayout:
         quantities += [q for pair in self.wide.values() for q in pair]
         names = [self.time, *self.gpu, self.host, self.model, self.pid, *(q.name for q in quantities if q is not None)]
         return list(dict.fromkeys(name for name in names if name))
+
+    def kinds(self, unit: str = "") -> dict[str, Kind]:
+        """Say what stands in each of the columns, for `inputs.typed_cells`; ``unit`` is that of numeric stamps."""
+        kinds: dict[str, Kind] = {name: Names() for name in (*self.gpu, self.host, self.model) if name}
+        amounts = [(q, POWER_MW) for q in (*self.power, self.instant, self.limit, *(p for p, _ in self.wide.values()))]
+        amounts += [(q, ENERGY_MJ) for q in (self.energy, *(e for _, e in self.wide.values()))]
+        amounts += [(self.util, SHARE_PPM), (Quantity(self.pid, "") if self.pid else None, COUNT)]
+        kinds |= {q.name: Amounts(q.unit, units) for q, units in amounts if q is not None}
+        return kinds | {self.time: Times(unit)}
 
 
 def gpu_name(text: str) -> dict[str, Any]:
