@@ -30,6 +30,7 @@ docs: $(VENV)/.test            ## regenerate references, dashboards, golden page
 	$(BIN)/wattshed config --markdown > docs/configuration.md
 	$(BIN)/python -m wattshed.exporters.formats.reference > docs/metrics.md
 	$(BIN)/python -m tests.fleet.write_docs
+	$(BIN)/python -m tests.traces.write_docs
 	$(BIN)/python -m tests.bench.write_docs
 	$(BIN)/python -m tests.accounts.coverage
 	$(BIN)/python -m tests.exporters.write_golden

@@ -68,7 +68,7 @@ def index(data, size, delimiter, following):
             count += 1
             marks &= marks - _ONE
         begins += 64
-    return count
+    return -1 if open_return else count
 
 
 @kernel(u32[:], i64, i64, written(u32[:]), written(i32[:]), written(i64[:, :]), returns=i64)

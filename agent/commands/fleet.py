@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING
 
+from wattshed.agent.fleet.flags import fraction, fraction_or_whole, fraction_or_zero, positive, variation, whole
+
 if TYPE_CHECKING:
+    import argparse
     from typing import Any
 
     from wattshed.agent.fleet.demand.series import ReadTrace
@@ -43,32 +45,11 @@ def _server(parser: argparse.ArgumentParser, *, required: bool) -> None:
     parser.add_argument("--inventory", metavar="FLEET.toml", required=required, help="sites and strata of the fleet")
     parser.add_argument(
         "--timeout",
-        type=_positive,
+        type=positive,
         default=10.0,
         metavar="S",
         help="wait at most this long for an answer (default %(default)s)",
     )
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0.0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
-    return value
-
-
-def _fraction(text: str) -> float:
-    value = float(text)
-    if not 0.0 < value < 1.0:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
-
-
-def _whole(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
-    return value
 
 
 def _estimate(commands: Any) -> None:
@@ -84,21 +65,21 @@ def _estimate(commands: Any) -> None:
         help="estimator (default %(default)s)",
     )
     p.add_argument(
-        "--confidence", type=_fraction, default=0.95, metavar="C", help="confidence level (default %(default)s)"
+        "--confidence", type=fraction, default=0.95, metavar="C", help="confidence level (default %(default)s)"
     )
     p.add_argument(
         "--meter-sigma",
-        type=float,
+        type=fraction_or_zero,
         default=0.0,
         metavar="F",
         help="one sigma of the gain error all meters share, such as 0.02",
     )
     p.add_argument("--unit", default="", help="unit of the values, for the table")
-    p.add_argument("--bootstrap", type=_whole, metavar="N", help="check the standard error with N bootstrap replicates")
+    p.add_argument("--bootstrap", type=whole, metavar="N", help="check the standard error with N bootstrap replicates")
     p.add_argument(
         "--resample", default="host", metavar="host|job", help="what the bootstrap draws (default %(default)s)"
     )
-    p.add_argument("--plan", type=_fraction, metavar="E", help="also say how many hosts an interval of +-E needs")
+    p.add_argument("--plan", type=fraction, metavar="E", help="also say how many hosts an interval of +-E needs")
     _server(p, required=False)
     _json(p)
     p.set_defaults(run=_run_estimate)
@@ -106,12 +87,21 @@ def _estimate(commands: Any) -> None:
 
 def _plan(commands: Any) -> None:
     p = commands.add_parser("plan", help="how many hosts to measure for a wanted error")
-    p.add_argument("--cv", type=float, required=True, help="standard deviation over mean of a host's power")
-    p.add_argument("--error", type=_fraction, required=True, help="wanted half-width of the interval, as a fraction")
-    p.add_argument("--hosts", type=_whole, help="hosts in the fleet")
-    p.add_argument("--deff", type=_positive, default=1.0, help="design effect (default %(default)s)")
     p.add_argument(
-        "--confidence", type=_fraction, default=0.95, metavar="C", help="confidence level (default %(default)s)"
+        "--cv", type=variation, required=True, help="standard deviation over mean of a host's power: 0.4, or 40%%"
+    )
+    p.add_argument(
+        "--error", type=fraction, required=True, help="wanted half-width of the interval over the total: 0.02, or 2%%"
+    )
+    p.add_argument("--hosts", type=whole, help="hosts in the fleet (default: very many)")
+    p.add_argument(
+        "--deff",
+        type=positive,
+        default=1.0,
+        help="design effect: variance over that of a simple random sample of the same size (default %(default)s)",
+    )
+    p.add_argument(
+        "--confidence", type=fraction, default=0.95, metavar="C", help="confidence level (default %(default)s)"
     )
     _json(p)
     p.set_defaults(run=_run_plan)
@@ -123,7 +113,7 @@ def _node(commands: Any, read_trace: ReadTrace) -> None:
     p.add_argument("--node", required=True, metavar="BMC.csv", help="power of the node over time")
     p.add_argument(
         "--average",
-        type=_positive,
+        type=positive,
         default=10.0,
         metavar="S",
         help="average over this many seconds (default %(default)s)",
@@ -147,23 +137,23 @@ def _demand(commands: Any, read_trace: ReadTrace) -> None:
         "--columns", default="", metavar="K=V,...", help="time=NAME[:unit],power=NAME[:unit], and job, gpu, host alike"
     )
     p.add_argument(
-        "--step", type=_positive, metavar="S", help="step of the time grid (default: the recording's own period)"
+        "--step", type=positive, metavar="S", help="step of the time grid (default: the recording's own period)"
     )
     p.add_argument(
         "--meter-window",
-        type=_positive,
+        type=positive,
         default=None,
         metavar="S",
         help="each reading is a mean over this long (such as 1)",
     )
     p.add_argument("--transformer", metavar="F.toml", help="rated_va and thermal constants")
-    p.add_argument("--scale", type=_whole, metavar="N", help="make a fleet of N such jobs, by block bootstrap")
-    p.add_argument("--replicates", type=_whole, default=200, metavar="N", help="fleets to draw (default %(default)s)")
+    p.add_argument("--scale", type=whole, metavar="N", help="make a fleet of N such jobs, by block bootstrap")
+    p.add_argument("--replicates", type=whole, default=200, metavar="N", help="fleets to draw (default %(default)s)")
     p.add_argument(
         "--resample", default="job", metavar="job|host", help="what varies together in the fleet (default %(default)s)"
     )
-    p.add_argument("--checkpoint", type=_positive, metavar="S", help="checkpoint period: blocks are at least this long")
-    p.add_argument("--limit", type=_positive, metavar="W", help="supply limit: how likely is a peak above it")
+    p.add_argument("--checkpoint", type=positive, metavar="S", help="checkpoint period: blocks are at least this long")
+    p.add_argument("--limit", type=positive, metavar="W", help="supply limit: how likely is a peak above it")
     p.add_argument("--seed", type=int, default=1, help="random seed (default %(default)s)")
     p.add_argument(
         "--device",
@@ -188,12 +178,12 @@ def _serve(commands: Any) -> None:
     )
     p.add_argument(
         "--interval",
-        type=_positive,
+        type=positive,
         default=15.0,
         metavar="S",
         help="query the server this often (default %(default)s)",
     )
-    p.add_argument("--for", dest="duration", type=_positive, metavar="S", help="stop after this long")
+    p.add_argument("--for", dest="duration", type=positive, metavar="S", help="stop after this long")
     p.set_defaults(run=_run_serve)
 
 
@@ -212,14 +202,16 @@ def _simulate(commands: Any) -> None:
         "--via", choices=("import", "remote-write"), default="import", help="how to send (default %(default)s)"
     )
     p.add_argument(
-        "--share", type=float, default=1.0, metavar="F", help="share of the hosts that report (default %(default)s)"
+        "--share",
+        type=fraction_or_whole,
+        default=1.0,
+        metavar="F",
+        help="share of the hosts that report (default %(default)s)",
     )
     p.add_argument("--seed", type=int, default=1, help="random seed (default %(default)s)")
+    p.add_argument("--interval", type=positive, default=15.0, metavar="S", help="send this often (default %(default)s)")
     p.add_argument(
-        "--interval", type=_positive, default=15.0, metavar="S", help="send this often (default %(default)s)"
-    )
-    p.add_argument(
-        "--for", dest="duration", type=_positive, metavar="S", help="keep sending for this long (default: once)"
+        "--for", dest="duration", type=positive, metavar="S", help="keep sending for this long (default: once)"
     )
     p.set_defaults(run=_run_simulate)
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wattshed.agent.commands.amounts import Amounts, add_amount_flags
 from wattshed.agent.errors import InputError, counted
 from wattshed.agent.printing.progress import in_sight
 from wattshed.agent.replay.progress import kernels_for, reading
@@ -61,6 +62,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--history", metavar="F", help="also write parts of jobs into a new history, for `wattshed jobs --store F`"
     )
+    add_amount_flags(parser)
     scale = parser.add_mutually_exclusive_group()
     scale.add_argument("--workers", type=count, metavar="N", help="processes on this machine (needs the extra scale)")
     scale.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask scheduler (needs the extra scale)")
@@ -69,14 +71,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Replay; prints the answer, or after Ctrl-C what is known so far, marked as partial (exit code 130)."""
-    from wattshed.agent.replay.books import look, merge, needs_survey, settled  # noqa: PLC0415
+    from wattshed.agent.replay.books import merge  # noqa: PLC0415
     from wattshed.agent.replay.placing import place  # noqa: PLC0415
     from wattshed.agent.traces.sources import find  # noqa: PLC0415
 
     settings = settings_of(args)
     if not args.trace:
         return _jobs_alone(args, settings)
-    picture = _picture(args)
+    picture, amounts = _picture(args), Amounts(args)
     if (args.workers or args.scheduler) and args.device == "cuda":
         raise InputError("--device cuda works in one process; leave --workers and --scheduler out")
     chains = find(args.trace, settings.options)
@@ -88,6 +90,7 @@ def run(args: argparse.Namespace) -> int:
             ("--remote-write", args.remote_write),
             ("--history", args.history),
             ("--plot", args.plot),
+            ("--by, --price, --carbon, --pue and --html", amounts.wanted or None),
         ):
             if value is not None:
                 raise InputError(f"{flag} is written by one process; leave --workers and --scheduler out")
@@ -95,13 +98,28 @@ def run(args: argparse.Namespace) -> int:
         where = place(args.device, chains, in_windows=False, alone=False)
         _print(args, merge(done), settings, where, interrupted=False)
         return 0
-    where = place(args.device, chains, in_windows=bool(args.history or picture) or _points_wanted(args))
+    with amounts:
+        return _replay(args, chains, settings, picture, amounts)
+
+
+def _replay(
+    args: argparse.Namespace,
+    chains: list[Chain],
+    settings: Settings,
+    picture: PowerOverTime | None,
+    amounts: Amounts,
+) -> int:
+    """Replay in this process."""
+    from wattshed.agent.replay.books import look, merge, needs_survey, settled  # noqa: PLC0415
+    from wattshed.agent.replay.placing import place  # noqa: PLC0415
+
+    where = place(args.device, chains, in_windows=bool(amounts.history or picture) or _points_wanted(args))
     outlets = _outlets(args)
     with kernels_for(chains), _interruptible() as stopped, closing(_points()) if outlets else nullcontext() as points:
         if needs_survey(chains, settings):
             with in_sight("finding the GPUs of the jobs"):
                 settings = settled(settings, (look(chain, settings, stopped) for chain in chains))
-        with reading(chains) as tell, _history(args.history, settings) as history:
+        with reading(chains) as tell, _history(amounts.history, settings) as history:
             sees = [partial(history.see, native=chain.native) if history else None for chain in chains]
             done = [
                 _booked(chain, settings, points, tell, stopped, where=where, see=see, picture=picture)
@@ -117,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
             if picture is not None:
                 _draw(picture, args, settings)
         finally:  # the answer is known, whatever becomes of its copies
-            _print(args, merge(done), settings, where, interrupted=interrupted)
+            _print(args, merge(done), settings, where, interrupted=interrupted, amounts=amounts)
     if stopped():
         print("wattshed: interrupted", file=sys.stderr)  # noqa: T201 - this is the command line
         return _INTERRUPTED
@@ -221,7 +239,15 @@ def _points_wanted(args: argparse.Namespace) -> bool:
     return args.openmetrics is not None or args.remote_write is not None
 
 
-def _print(args: argparse.Namespace, whole: Part, settings: Settings, where: WhereSummed, *, interrupted: bool) -> None:
+def _print(
+    args: argparse.Namespace,
+    whole: Part,
+    settings: Settings,
+    where: WhereSummed,
+    *,
+    interrupted: bool,
+    amounts: Amounts | None = None,
+) -> None:
     from wattshed.agent.replay.report import as_json, document, label_names, write_csv  # noqa: PLC0415
     from wattshed.agent.replay.tables import print_tables  # noqa: PLC0415
 
@@ -233,6 +259,8 @@ def _print(args: argparse.Namespace, whole: Part, settings: Settings, where: Whe
     for line in notes:
         print(f"wattshed: {line}", file=sys.stderr)  # noqa: T201 - this is the command line
     answer = document(whole, where.told(), partial=interrupted, notes=notes)
+    if amounts is not None and (report := amounts.report(answer["end_s"] or 0.0)) is not None:
+        answer["report"] = report
     if args.format == "json":
         sys.stdout.write(as_json(answer) + "\n")
     elif args.format == "csv":
@@ -240,6 +268,10 @@ def _print(args: argparse.Namespace, whole: Part, settings: Settings, where: Whe
     else:
         say_device = args.device != "auto" or answer["device"] == "cuda"
         print_tables(answer, label_names(answer), sys.stdout, say_device=say_device)
+        if amounts is not None:
+            amounts.print(sys.stdout)
+    if amounts is not None:
+        amounts.write_page()
 
 
 def _warnings(whole: Part, settings: Settings) -> list[str]:

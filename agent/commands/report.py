@@ -123,9 +123,9 @@ def run(args: argparse.Namespace) -> int:
     if allocations is not None:
         document = with_opencost(document, allocations)
     if args.html:
-        from wattshed.agent.reports.html import page  # noqa: PLC0415
+        from wattshed.agent.reports.html import write_page  # noqa: PLC0415
 
-        _write(args.html, page(document, found))
+        write_page(Path(args.html), document, found)
     if args.focus:
         _write_focus(args, day_by_day(source, params, tariffs.step_s() or DAY_S, now_s), tariffs, focus)
     if args.json:

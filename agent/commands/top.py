@@ -80,7 +80,7 @@ def _follow(read: Callable[[], dict[str, Any]], first: dict[str, Any], interval_
             "wattshed: the live view needs textual: pip install 'wattshed[top]'; `wattshed top --once` works without\n"
         )
         return 1
-    from wattshed.agent.terminal.arrangement import Choices  # noqa: PLC0415 - only this command needs it
+    from wattshed.agent.terminal.choices import Choices  # noqa: PLC0415 - only this command needs it
     from wattshed.agent.terminal.colours import is_light  # noqa: PLC0415 - as above
     from wattshed.agent.terminal.programs import Programs  # noqa: PLC0415 - as above
 

@@ -48,8 +48,6 @@ def estimate_fleet(args: argparse.Namespace) -> int:
         return answer(fleet_json(fleet), fleet_parts(fleet), as_json=args.json)
     if not all(filed) or any(live):
         raise InputError("give --sample and --population, or --prometheus and --inventory")
-    if not 0.0 <= args.meter_sigma < 1.0:
-        raise InputError("--meter-sigma is a fraction, such as 0.02")
     if args.bootstrap:
         check_unit(args.resample)
     population = read_population(args.population)
@@ -87,7 +85,7 @@ def _plan_of(found: Estimate, sample: Sample, error: float) -> SamplingPlan | No
 
 def _plan_text(plan: SamplingPlan, error: float) -> str:
     spread = ", ".join(f"{name} {hosts}" for name, hosts in plan.allocation)
-    return f"an interval of ±{error:.3g} takes {counted(plan.hosts, 'host')}{': ' + spread if spread else ''}"
+    return f"an interval of ±{error * 100:.3g}% takes {counted(plan.hosts, 'host')}{': ' + spread if spread else ''}"
 
 
 def plan(args: argparse.Namespace) -> int:

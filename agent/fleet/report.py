@@ -80,8 +80,12 @@ def estimate_parts(found: Estimate, unit: str = "") -> list[str | TableRows]:
         )
         for s in found.strata
     ]
-    deff = [] if found.deff is None else [f"design effect {found.deff:.3g}"]
-    return [head, "", table(("stratum", "hosts", "mean", "sd", "total", "se"), rows), *deff, *_warned(found.warnings)]
+    columns = table(("stratum", "hosts", "mean", "sd", "total", "se"), rows)
+    said = ["", "Columns: sd, standard deviation between hosts; se, standard error of the total."]
+    if found.deff is not None:
+        simple = "the variance of this total over that of a simple random sample of its size"
+        said.append(f"Design effect {found.deff:.3g}: {simple}.")
+    return [head, "", columns, *said, *_warned(found.warnings)]
 
 
 def fleet_parts(fleet: FleetEstimate) -> list[str | TableRows]:

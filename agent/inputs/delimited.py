@@ -67,18 +67,18 @@ class Block:
         1-based line that the block begins with.
     columns : dict of name -> pyarrow.Array or Scaled
         All of one length; of CSV text, or what `inputs.typed_cells` makes of it, of Parquet any type.
-    places : int64[n] or None
+    places : int64[n] or int32[n] or None
         On which of the block's lines, from 0, each row stands; None: one after the other.
     """
 
     line: int
     columns: dict[str, Any]
-    places: NDArray[np.int64] | None = None
+    places: NDArray[np.integer] | None = None
 
     def lines(self) -> NDArray[np.int64]:
         """Return the 1-based line of each row: int64[n]."""
         places = np.arange(len(next(iter(self.columns.values())))) if self.places is None else self.places
-        return self.line + places
+        return np.add(self.line, places, dtype=np.int64)
 
     def rows(self, name: str) -> NDArray[np.bool_]:
         """Separate rows from header lines that are repeated within the file (a logger that was started again): bool[n].
@@ -183,9 +183,9 @@ def read_csv(
         for block, typed in _each(blocks, ours):
             report.position = block.position
             if typed is None:
-                text = block.text()
-                yield from by_arrow.read(text, line)
-                line += text.count(b"\n")
+                chunk = block.text()
+                yield from by_arrow.read(chunk, line)
+                line += chunk.count(b"\n")
                 continue
             for place, text in typed.others:
                 _count_ragged(report, dialect, line + place, text)
@@ -198,7 +198,7 @@ def _each(blocks: Iterator[LineBlock], table: PlainTable | None) -> Iterator[tup
     """Read each block, several at once, and give them out in their order."""
     if table is None or threads() == 1:
         for block in blocks:
-            yield block, table and table.read(block)
+            yield block, table.read(block) if table else None
         return
     coming: deque[tuple[LineBlock, Future[TypedRows | None]]] = deque()
     with ThreadPoolExecutor(threads(), thread_name_prefix="cells") as pool:

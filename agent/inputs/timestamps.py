@@ -150,6 +150,11 @@ class TimestampParser:
         self._second = False
         self._month_first: bool | None = None
 
+    @property
+    def unit(self) -> str:
+        """Unit of numeric stamps, as given or as found; empty if not known yet, ``iso`` never."""
+        return self._unit if self._unit in UNITS else ""
+
     def read(self, column: Any) -> NDArray[np.int64]:
         """Read a pyarrow column (text, numbers or timestamps), in the order of the file.
 

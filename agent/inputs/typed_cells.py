@@ -115,8 +115,21 @@ class PlainTable:
             for begin, end, line in others[: lines - rows].tolist()
         ]
         table = _Table(data, following, first, rows)
-        columns = {name: _column(table, at, kind) for name, at, kind in self._wanted} if rows else {}
-        return TypedRows(columns, rows, int(lines), places[:rows], cut)
+        return TypedRows(self._typed(table) if rows else {}, rows, int(lines), places[:rows], cut)
+
+    def _typed(self, table: _Table) -> dict[str, Any]:
+        """Read the columns, stamps first: a row without one is left out later, and its names do not count."""
+        found: dict[str, Any] = {}
+        timed = True
+        for name, at, kind in sorted(self._wanted, key=lambda wanted: not isinstance(wanted[2], Times)):
+            if isinstance(kind, Times):
+                found[name] = _times(table, at, kind)
+                timed = found[name] is not None
+            elif isinstance(kind, Amounts):
+                found[name] = _amounts(table, at, kind)
+            else:
+                found[name] = _names(table, at) if timed else None
+        return {name: _text(table, at) if found[name] is None else found[name] for name, at, _ in self._wanted}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,17 +148,6 @@ class _Table:
         """Return the cell of the first row."""
         begin, end = (int(self.following[self.first[0] + column + k]) & cells.PLACE for k in (0, 1))
         return self.data[begin : end - 1].tobytes().strip(_AROUND)
-
-
-def _column(table: _Table, at: int, kind: Kind) -> Any:
-    """Read a column as what it should be, else as text."""
-    if isinstance(kind, Names):
-        found = _names(table, at)
-    elif isinstance(kind, Times):
-        found = _times(table, at, kind)
-    else:
-        found = _amounts(table, at, kind)
-    return _text(table, at) if found is None else found
 
 
 def _text(table: _Table, at: int) -> Any:
@@ -171,7 +173,7 @@ def _times(table: _Table, at: int, kind: Times) -> Any:
     text = table.cell(at)
     if _PLAIN.fullmatch(text):
         return _epochs(table, at, kind.unit)
-    match = _STAMP.fullmatch(text)
+    match = _STAMP.fullmatch(text) if len(text) <= 8 * cells.WORDS_OF_A_STAMP else None
     known = parse_text(text.decode("ascii")) if match else None
     if match is None or known is None:
         return None

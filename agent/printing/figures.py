@@ -102,12 +102,15 @@ def moment(seconds: float | None, zone: tzinfo | None, *, year: int = 0) -> str:
     return when.strftime("%m-%d %H:%M" if when.year == year else "%Y-%m-%d")
 
 
-def sparkline(values: Sequence[float | None]) -> str:
-    """Draw values from 0 to the largest as bars; a gap where one is unknown."""
-    most = max((value for value in values if value is not None), default=0.0)
-    if most <= 0:
-        return "".join(" " if value is None else _BARS[0] for value in values)
+def part_of(value: float, top: float) -> float:
+    """Return which part of the largest a value is, from 0 to 1; sums of absurd readings may be infinite."""
+    part = value / top if top > 0 else 0.0
+    return max(part, 0.0) if part < 1.0 else 1.0
+
+
+def sparkline(values: Sequence[float | None], top: float | None = None) -> str:
+    """Draw values from 0 to ``top`` or the largest as bars; a gap where one is unknown."""
+    most = top or max((value for value in values if value is not None), default=0.0)
     return "".join(
-        " " if value is None else _BARS[min(int(max(value, 0.0) / most * len(_BARS)), len(_BARS) - 1)]
-        for value in values
+        " " if value is None else _BARS[min(int(part_of(value, most) * len(_BARS)), len(_BARS) - 1)] for value in values
     )

@@ -132,7 +132,7 @@ def print_rows(
         kept.remove(leaving)
         gone.append(leaving.name)
     room = printer.width - gap * (len(kept) - 1)
-    widths = _narrowed({column.name: natural[column.name] for column in kept}, kept, room)
+    widths = _narrowed({column.name: natural[column.name] for column in kept}, kept, room, _longest_words(kept, rows))
 
     def show(cells: Mapping[str, str], style: str = "") -> None:
         blocks = [_block(cells[column.name], column, widths[column.name]) for column in kept]
@@ -174,7 +174,7 @@ def print_notes(printer: Printer, notes: Sequence[str]) -> None:
 def fold(text: str, width: int) -> Iterator[str]:
     """Fold a text at its spaces into lines of so many cells: some letters are two cells wide.
 
-    A word that is longer than a line is divided.
+    A word that is longer than a line is divided; a path is not, for then it could not be copied.
     """
     from rich.cells import cell_len, chop_cells  # noqa: PLC0415
 
@@ -186,19 +186,19 @@ def fold(text: str, width: int) -> Iterator[str]:
             continue
         if line:
             yield line
-        *whole, line = chop_cells(word, width) if cell_len(word) > width else [word]
+        *whole, line = [word] if "/" in word or cell_len(word) <= width else chop_cells(word, width)
         yield from whole
     yield line
 
 
 def _block(text: str, column: Column, width: int) -> list[str]:
     """Return the lines of a cell."""
-    from rich.cells import cell_len, set_cell_size  # noqa: PLC0415
+    from rich.cells import cell_len, chop_cells, set_cell_size  # noqa: PLC0415
 
     if cell_len(text) <= width:
         return [text]
     if column.folds or width < column.least or not column.least:
-        return list(fold(text, width))
+        return [part for line in fold(text, width) for part in chop_cells(line, width) or [""]]
     if not column.middle:
         return [set_cell_size(text, width - 1) + "…"]
     end = set_cell_size(text[::-1], (width - 1) // 2)[::-1]
@@ -213,11 +213,23 @@ def _leaving(columns: Sequence[Column], natural: Mapping[str, int], most: int) -
     return leaving if leaving.leaves and sum(least.values()) + _GAP * (len(least) - 1) > most else None
 
 
-def _narrowed(widths: dict[str, int], columns: Sequence[Column], most: int) -> dict[str, int]:
-    """Narrow texts until all fit, the widest first: to what they may be cut to, and if that is not enough, more."""
+def _longest_words(columns: Iterable[Column], rows: Sequence[Mapping[str, str]]) -> dict[str, int]:
+    """Return the cells of the longest word of each column that is folded: a path or a number is of no use in two."""
+    from rich.cells import cell_len  # noqa: PLC0415
+
+    return {
+        column.name: max(cell_len(word) for row in rows for word in row[column.name].split(" "))
+        for column in columns
+        if column.folds
+    }
+
+
+def _narrowed(widths: dict[str, int], columns: Sequence[Column], most: int, words: Mapping[str, int]) -> dict[str, int]:
+    """Narrow texts until all fit, the widest first: to their words, to what they may be cut to, and then more."""
     usual = {column.name: column.least for column in columns if column.least}
+    whole_words = {name: max(least, words.get(name, 0)) for name, least in usual.items()}
     at_worst = {column.name: _NARROWEST for column in columns if not column.right}
-    for least in (usual, at_worst):
+    for least in (whole_words, usual, at_worst):
         while (over := sum(widths.values()) - most) > 0:
             wide = [name for name, limit in least.items() if widths[name] > limit]
             if not wide:

@@ -12,6 +12,7 @@ import math
 import re
 from collections import defaultdict
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TextIO
 
 from wattshed.agent.accounts.publishing import gpu_flags
@@ -31,6 +32,8 @@ _IDLE, _NOBODY = ("", "idle"), ("", "unattributed")
 _PAYERS = ("user", "account")
 _FIRST_LABELS = (*_PAYERS, "name", "partition")
 _JOB_KEYS = 13  # keys of a job before its labels
+AMOUNTS = ("wall_kwh", "cost", "co2e_g", "marginal_co2_g")
+"""Of a report, in CSV."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,14 +253,19 @@ _CSV_COLUMNS = (
     "sigma_j",
     "method",
     "flags",
+    "start_s",
+    "end_s",
 )
 
 
 def write_csv(answer: dict[str, Any], out: TextIO) -> None:
     """Write a row for each GPU, each job, what was idle, what is attributed to nobody, and the total."""
     labels = {name: f"job_{name}" if name in _CSV_COLUMNS else name for name in label_names(answer)}
-    writer = csv.DictWriter(out, (*_CSV_COLUMNS, *labels.values()), lineterminator="\n")
+    report = answer.get("report", {"by": "", "rows": [], "total": {}})
+    amounts = [name for name in AMOUNTS if name in report["total"]]
+    writer = csv.DictWriter(out, (*_CSV_COLUMNS, *labels.values(), *amounts), lineterminator="\n")
     writer.writeheader()
+    of_job = _amounts_of_rows(report, amounts) if report["by"] == "job" else {}
     for gpu in answer["gpus"]:
         writer.writerow(
             {
@@ -275,9 +283,26 @@ def write_csv(answer: dict[str, Any], out: TextIO) -> None:
     for job in answer["jobs"]:
         row = {name: job[name] for name in list(job)[:_JOB_KEYS] if name in _CSV_COLUMNS}
         row |= {column: job[name] for name, column in labels.items() if name in job}
+        row |= of_job.get(job["job"], {})
         writer.writerow({**row, "kind": "job", "name": job["job"], "host": " ".join(job["hosts"])})
-    for kind in ("idle", "unattributed", "total"):
-        writer.writerow({"kind": kind, "energy_j": answer[f"{kind}_j"]})
+    for kind in ("idle", "unattributed"):
+        writer.writerow({"kind": kind, "energy_j": answer[f"{kind}_j"], **of_job.get(f"_{kind}", {})})
+    for line in report["rows"] if not of_job else ():
+        energy = {"name": line["name"], "energy_j": line["energy_j"], "sigma_j": line["sigma_j"]}
+        writer.writerow({"kind": report["by"], **energy, **{name: line[name] for name in amounts}})
+    total = {name: report["total"][name] for name in amounts}
+    writer.writerow({"kind": "total", "energy_j": answer["total_j"], **total})
+
+
+def _amounts_of_rows(report: dict[str, Any], amounts: list[str]) -> dict[str, dict[str, Any]]:
+    """Add up the amounts of each job; several runs of one key are rows of their own in a report."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in report["rows"]:
+        mine = found.setdefault(row["name"], {})
+        for name in amounts:
+            both = (mine.get(name, Decimal(0)), row[name])
+            mine[name] = None if None in both else both[0] + Decimal(both[1])
+    return found
 
 
 def _short(value: float | None) -> str:

@@ -23,14 +23,14 @@ _COMPLETE = "--format csv has all"
 _GPU_COLUMNS = (
     Column("host", leaves=1),
     Column("gpu"),
-    Column("model", leaves=4),
+    Column("model", least=8, leaves=8),
     Column("energy J", right=True),
     Column("± J", right=True, leaves=2),
-    Column("by", leaves=8),
+    Column("by", leaves=9),
     Column("mean W", right=True, leaves=3),
-    Column("max W", right=True, leaves=6),
-    Column("covered s", right=True, leaves=7),
-    Column("gaps s", right=True, leaves=9),
+    Column("max W", right=True, leaves=5),
+    Column("covered s", right=True, leaves=6),
+    Column("gaps s", right=True, leaves=7),
     Column("flags", least=13, leaves=1, folds=True),
 )
 _OWNER_LEAVES = {"user": 1, "account": 2}

@@ -6,6 +6,7 @@ from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wattshed.agent.errors import InputError
 from wattshed.agent.printing.figures import moment, printable
 from wattshed.agent.reports.amounts import NO_JOBS
 from wattshed.agent.reports.notes import money, places_for
@@ -64,6 +65,20 @@ def page(document: Mapping[str, Any], found: Mapping[str, Any]) -> str:
         stack_total=_largest(stacks),
         height=HEIGHT_PX,
     )
+
+
+def write_page(path: Path, document: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Write a report as HTML into a file, see `page`.
+
+    Raises
+    ------
+    InputError
+        It cannot be written.
+    """
+    try:
+        path.write_text(page(document, found), encoding="utf-8", newline="")
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror}", str(path)) from error
 
 
 def _begin(document: Mapping[str, Any], found: Mapping[str, Any]) -> str:

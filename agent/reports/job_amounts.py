@@ -71,7 +71,7 @@ def facts_of(document: Mapping[str, Any]) -> dict[str, str]:
     for key, name in _NAMES.items():
         if key not in total:
             continue
-        unit = document["currency"] if key == "cost" else _UNITS[key]
+        unit = document["currency"] or "in the currency of --price" if key == "cost" else _UNITS[key]
         facts[name] = _amount(key, total, unit) + _without(total, key)
     return facts
 

@@ -28,25 +28,26 @@ if TYPE_CHECKING:
 
 
 LOWER_BOUND = "lower_bound"
+# Which job and whose it is stays longest; of the rest, text goes before numbers.
 _COLUMNS = (
     Column("job", least=14, middle=True),
     Column("name", least=8, leaves=EXTRA + 1),
     Column("user", least=6, leaves=1),
     Column("namespace", least=8, leaves=EXTRA),
-    Column("account", least=5, leaves=4),
+    Column("account", least=5, leaves=7),
     Column("partition", leaves=EXTRA + 4),
     Column("qos", leaves=EXTRA + 5),
-    Column("cluster", leaves=7),
+    Column("cluster", leaves=9),
     Column("hosts", least=6, leaves=EXTRA + 3),
-    Column("state", leaves=2),
+    Column("state", leaves=6),
     Column("start", leaves=EXTRA + 6),
-    Column("end", leaves=3),
-    Column("elapsed", right=True, leaves=EXTRA),
-    Column("GPUs", right=True, leaves=5),
+    Column("end", leaves=8),
+    Column("elapsed", right=True, leaves=5),
+    Column("GPUs", right=True, leaves=2),
     Column("energy", right=True),
-    Column("mean W", right=True, leaves=6),
+    Column("mean W", right=True, leaves=3),
     Column("peak W", right=True, leaves=EXTRA + 2),
-    Column("idle", right=True, leaves=EXTRA + 2),
+    Column("idle", right=True, leaves=4),
     Column("split", leaves=EXTRA + 7),
     Column("flags", leaves=EXTRA + 7),
 )

@@ -53,7 +53,7 @@ def notes_of(document: Mapping[str, Any]) -> list[str]:
         notes += _missing(total, "no_pue_j", "PUE", "wall kWh")
     of = "energy at the wall" if "pue" in tariffs else "the boards' energy"
     if "price" in tariffs:
-        price = {"no_unit": "a kWh, in a currency that nobody named", **tariffs["price"]}
+        price = {"no_unit": "a kWh, without a currency (give --currency)", **tariffs["price"]}
         notes.append(f"{money(document)}: {_value(price)}, of {of}.")
         notes += _missing(total, "unpriced_j", "price", "cost")
     if "carbon" in tariffs:

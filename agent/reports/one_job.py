@@ -17,7 +17,7 @@ from wattshed.agent.printing.figures import (
     sparkline,
     watts,
 )
-from wattshed.agent.printing.tables import EXTRA, Column, not_shown, print_facts, print_notes, print_rows, printer_for
+from wattshed.agent.printing.tables import Column, not_shown, print_facts, print_notes, print_rows, printer_for
 from wattshed.agent.reports.listing import is_lower_bound, state
 
 if TYPE_CHECKING:
@@ -28,18 +28,18 @@ BARS = 36
 """How many bars power over time is drawn with, at most."""
 _WHO = ("user", "account", "partition", "qos", "namespace", "cluster")
 _GPU_COLUMNS = (
-    Column("host", least=8, leaves=1),
+    Column("host", least=8, leaves=4),
     Column("GPU", least=12, middle=True),
-    Column("model", least=8, leaves=2),
+    Column("model", least=8, leaves=5),
     Column("energy", right=True),
-    Column("mean W", right=True, leaves=3),
-    Column("peak W", right=True, leaves=4),
-    Column("idle", right=True, leaves=EXTRA),
+    Column("mean W", right=True, leaves=1),
+    Column("peak W", right=True, leaves=3),
+    Column("idle", right=True, leaves=2),
 )
 _RUN_COLUMNS = (
     Column("start"),
-    Column("end", leaves=1),
-    Column("elapsed", right=True, leaves=2),
+    Column("end", leaves=2),
+    Column("elapsed", right=True, leaves=1),
     Column("energy", right=True),
     Column("hosts", least=8, leaves=3),
 )

@@ -12,8 +12,15 @@ if TYPE_CHECKING:
     from wattshed.agent.reports.amounts import Tariffs
 
 
-def add_tariff_flags(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """Add the flags that `tariffs_of` reads; returns their group."""
+def add_tariff_flags(parser: argparse.ArgumentParser, *, columns: str = "--columns") -> argparse._ArgumentGroup:
+    """Add the flags that `tariffs_of` reads; returns their group.
+
+    Parameters
+    ----------
+    parser : ArgumentParser
+    columns : str
+        What the flag for columns of tariff files is called, where ``--columns`` is another one.
+    """
     group = parser.add_argument_group("money and carbon: a number, or a file of values over time")
     group.add_argument("--price", metavar="P", help="of a kWh: 0.21, or a file (ENTSO-E, or start,end,price)")
     group.add_argument("--currency", metavar="C", help="of prices and rates, such as EUR; a file's must be the same")
@@ -24,7 +31,11 @@ def add_tariff_flags(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup
     )
     group.add_argument("--sequence", metavar="N", default="", help="which auction of a file of day-ahead prices")
     group.add_argument("--area", metavar="A", default="", help="which bidding zone of such a file")
-    group.add_argument("--columns", metavar="k=v,...", help="columns of another table: time=ts,price=price_eur_per_mwh")
+    group.add_argument(
+        columns, dest="tariff_columns", metavar="k=v,...",
+        help="columns of another table: time=ts,price=price_eur_per_mwh",
+    )  # fmt: skip
+    parser.set_defaults(tariff_columns_flag=columns)
     return group
 
 
@@ -42,16 +53,16 @@ def tariffs_of(args: argparse.Namespace) -> Tariffs:
     if currency and not (len(currency) == 3 and currency.isascii() and currency.isalpha() and currency.isupper()):
         raise InputError(f"--currency: {currency!r} is not a currency's code; write three capitals such as EUR")
     quantities = ("price", "carbon", "pue")
-    if not args.columns and all(getattr(args, quantity) is None for quantity in quantities):
+    if not args.tariff_columns and all(getattr(args, quantity) is None for quantity in quantities):
         return Tariffs(currency=currency)
     from wattshed.agent.inputs.columns import parse_spec  # noqa: PLC0415 - what reads tables is slow to load
     from wattshed.agent.inputs.tariffs.reading import read_tariff  # noqa: PLC0415
     from wattshed.agent.inputs.tariffs.tables import Asked  # noqa: PLC0415
 
-    spec = parse_spec(args.columns, ("time", "end", *quantities)) if args.columns else {}
+    spec = parse_spec(args.tariff_columns, ("time", "end", *quantities)) if args.tariff_columns else {}
     columns = {key: f"{name}:{unit}" if unit else name for key, (name, unit) in spec.items()}
     if columns and not any(key in columns and getattr(args, key) for key in quantities):
-        raise InputError("--columns: names no column of a price, carbon or pue file that is given")
+        raise InputError(f"{args.tariff_columns_flag}: names no column of a price, carbon or pue file that is given")
     found = {}
     for quantity in quantities:
         if (text := getattr(args, quantity)) is None:

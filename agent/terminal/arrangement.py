@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from wattshed.agent.terminal.drawing import TextLine, TextPiece, pad, shorten
+from wattshed.agent.terminal.choices import GPUS, HELP, JOBS, Choices
+from wattshed.agent.terminal.drawing import MarkedCells, TextLine, TextPiece, pad, shorten
 from wattshed.agent.terminal.fitting import wrapped
-from wattshed.agent.terminal.gpus import gpu_table, grid
+from wattshed.agent.terminal.gpus import GRID_GAP, gpu_table, grid
 from wattshed.agent.terminal.head import alerts, first_line, total_chart, total_lines
 from wattshed.agent.terminal.jobs import SORTS, arranged, job_table
 from wattshed.agent.terminal.keys import help_page
@@ -20,44 +21,8 @@ if TYPE_CHECKING:
     from wattshed.agent.terminal.facts import Scene, ShownJob, ShownProcess
     from wattshed.agent.terminal.following import AgentView, AgentWatch
 
-SPANS_S = (300.0, 900.0, 3600.0)
-INTERVALS_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 LOW, CHARTED = 14, 34
 """Fewer lines than the first have no room for more than the total; from the second on there is a chart."""
-NOT_NODES = ("collector", "fleet")
-JOBS, GPUS, HELP = "jobs", "gpus", "help"
-
-
-@dataclass(slots=True)
-class Choices:
-    """What the user chose.
-
-    Attributes
-    ----------
-    sort, reverse, needle
-        Order and filter of jobs.
-    interval_s, span_s : float, s
-    paused : bool
-    compact : bool or None
-        GPUs in short; None: where they would not fit otherwise.
-    active : str
-        What keys move in: `JOBS` or `GPUS`.
-    chosen : dict of str to str
-        Key of the job and UUID of the GPU that is marked.
-    page : tuple of (str, str), or None
-        `HELP`, or a job or GPU whose page is open.
-    """
-
-    sort: str = "power"
-    reverse: bool = False
-    needle: str = ""
-    interval_s: float = 2.0
-    span_s: float = SPANS_S[1]
-    paused: bool = False
-    compact: bool | None = None
-    active: str = JOBS
-    chosen: dict[str, str] = field(default_factory=dict)
-    page: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +35,13 @@ class Panel:
     line : callable
         From the number of a row to its line.
     count, height : int
-        Rows, and how many of them are seen at once.
+        Lines, and how many of them are seen at once.
     keys : tuple of str
-        What each row, or cell of a grid, stands for.
-    across, down : int
-        Columns of a grid, and its lines; 1 and ``count`` otherwise.
+        What each row stands for, or each cell of a grid, column by column.
     chosen : int
-        Number of the line that is marked; -1: none.
+        Which of them is marked; -1: none.
+    pitch : int
+        Cells from one column of a grid to the next; 0: a row takes the whole line.
     sort_at : callable
         What sorts by the title at a cell.
     """
@@ -86,14 +51,25 @@ class Panel:
     count: int = 0
     height: int = 0
     keys: tuple[str, ...] = ()
-    across: int = 1
     chosen: int = -1
+    pitch: int = 0
     sort_at: Callable[[int], str] = lambda _: ""
 
-    def key_at(self, x: int, row: int, width: int) -> str:
-        """Return what stands at a cell."""
-        number = row if self.across == 1 else row + self.count * min(x * self.across // max(width, 1), self.across - 1)
-        return self.keys[number] if 0 <= row < self.count and number < len(self.keys) else ""
+    @property
+    def mark(self) -> MarkedCells | None:
+        """What of which line is marked."""
+        if self.chosen < 0:
+            return None
+        column, line = divmod(self.chosen, self.count)
+        start = column * self.pitch
+        return MarkedCells(line, start, start + self.pitch - GRID_GAP if self.pitch else None)
+
+    def key_at(self, x: int, line: int) -> str:
+        """Return what stands at a cell; nothing between two columns, and where there is none."""
+        column, within = divmod(x, self.pitch) if self.pitch else (0, 0)
+        number = line + self.count * column
+        there = 0 <= line < self.count and number < len(self.keys)
+        return self.keys[number] if there and (not self.pitch or within < self.pitch - GRID_GAP) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +81,10 @@ class Arrangement:
     jobs: Panel
     page: tuple[TextLine, ...] | None = None
     note: str = ""
+
+    def panel(self, name: str) -> Panel:
+        """Return one of the lists: `JOBS` or `GPUS`."""
+        return self.gpus if name == GPUS else self.jobs
 
 
 def arrange(
@@ -122,7 +102,7 @@ def arrange(
     head = [first_line(shown, width - 1, _right(shown, choices, width)), *alerts(follow, width, now_s)]
     if choices.page == (HELP, ""):
         return Arrangement(tuple(head[:1]), Panel(), Panel(), tuple(help_page(width - 1)))
-    if known is None or shown is None or shown.meter in NOT_NODES:
+    if known is None or shown is None or not shown.is_node:
         body = (
             [TextLine(), *wrapped("waiting for the first answer", width)]
             if shown is None
@@ -169,15 +149,14 @@ def _gpus(known: AgentView, choices: Choices, width: int, room: int, jobs: int) 
     compact = len(gpus) > most if choices.compact is None else choices.compact
     chosen = choices.chosen.get(GPUS, gpus[0].uuid) if choices.active == GPUS else ""
     keys = tuple(gpu.uuid for gpu in gpus)
-    lines, across = grid(known, width - 1) if compact else ([], 1)
-    if across > 1:
-        at = keys.index(chosen) % len(lines) if chosen in keys else -1
+    at = keys.index(chosen) if chosen in keys else -1
+    lines, pitch = grid(known, width - 1) if compact else ([], 0)
+    if pitch:
         title = f"GPUS {len(gpus)}: watts, % of limit, temperature"
         titles = (TextLine((TextPiece(pad(shorten(title, width), width)),), "head"),)
-        return Panel(titles, lines.__getitem__, len(lines), max(1, min(len(lines), most)), keys, across, at)
+        return Panel(titles, lines.__getitem__, len(lines), max(1, min(len(lines), most)), keys, at, pitch)
     table = gpu_table(known, width - (len(gpus) > most), choices.span_s)
-    at = keys.index(chosen) if chosen in keys else -1
-    return Panel((table.titles(),), table.line, len(gpus), max(1, min(len(gpus), most)), keys, 1, at)
+    return Panel((table.titles(),), table.line, len(gpus), max(1, min(len(gpus), most)), keys, at)
 
 
 def _jobs(known: AgentView, jobs: Sequence[ShownJob], choices: Choices, width: int, room: int) -> Panel:
@@ -189,7 +168,7 @@ def _jobs(known: AgentView, jobs: Sequence[ShownJob], choices: Choices, width: i
     if not jobs:
         nothing = "no job has these words" if choices.needle else "none" if known.scene.ready else "not known yet"
         titles = TextLine((TextPiece(pad(f"JOBS: {nothing}", width)),), "head")
-    return Panel((titles,), table.line, len(jobs), max(1, room - 1), keys, 1, at, table.key_at)
+    return Panel((titles,), table.line, len(jobs), max(1, room - 1), keys, at, sort_at=table.key_at)
 
 
 def _page(

@@ -1,4 +1,4 @@
-"""Lines of text with roles in place of colours, and what can be drawn with characters: bars, sparklines, charts."""
+"""Lines of text with roles in place of colours, and what can be drawn with characters: bars and charts."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rich.cells import cell_len, set_cell_size
 
+from wattshed.agent.printing.figures import part_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 EIGHTHS = " ▏▎▍▌▋▊▉█"
-LEVELS = "▁▂▃▄▅▆▇█"
 ELLIPSIS = "…"
 
 
@@ -38,6 +39,14 @@ class TextLine:
     def width(self) -> int:
         """Cells that it takes."""
         return cell_len(self.text)
+
+
+class MarkedCells(NamedTuple):
+    """A line of which the cells from ``start`` to before ``end`` are marked; None: all of them."""
+
+    line: int
+    start: int = 0
+    end: int | None = None
 
 
 def shorten(text: str, width: int, *, middle: bool = False) -> str:
@@ -71,25 +80,9 @@ def bar(share: float | None, width: int, role: str = "bar") -> tuple[TextPiece, 
     return (TextPiece(drawn, role or "bar"), TextPiece(" " * (width - len(drawn)), "track"))
 
 
-def spark(cells: Sequence[float | None], top: float | None = None) -> str:
-    """Draw values as one line of blocks, from 0 to ``top`` or the largest; a space where nothing is known."""
-    largest = top or max((value for value in cells if value is not None), default=0.0)
-    return "".join(" " if value is None else _level(value, largest) for value in cells)
-
-
-def _level(value: float, top: float) -> str:
-    return LEVELS[round(_share(value, top) * (len(LEVELS) - 1))]
-
-
-def _share(value: float, top: float) -> float:
-    """Return which part of the largest a value is; sums of absurd readings may be infinite."""
-    share = value / top if top > 0 else 0.0
-    return max(share, 0.0) if share < 1.0 else 1.0
-
-
 def chart(cells: Sequence[float | None], height: int, top: float) -> list[str]:
     """Draw values as columns of blocks, ``height`` lines high; the first line is the upper one."""
-    steps = [None if value is None else max(1, round(8 * height * _share(value, top))) for value in cells]
+    steps = [None if value is None else max(1, round(8 * height * part_of(value, top))) for value in cells]
     lines = []
     for row in range(height - 1, -1, -1):
         filled = (" " if step is None else " ▁▂▃▄▅▆▇█"[min(max(step - 8 * row, 0), 8)] for step in steps)

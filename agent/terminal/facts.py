@@ -10,16 +10,21 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SCHEMA = "wattshed.snapshot/1"
+IDLE, UNATTRIBUTED = "_idle", "_unattributed"
 ENDED = "_ended"
 """What jobs used that are no longer listed one by one; no key of the snapshot's."""
 
 OWNERS = {
-    "_idle": "idle",
-    "_unattributed": "unattributed",
+    IDLE: "idle",
+    UNATTRIBUTED: "unattributed",
     "_other": "jobs beyond the limit",
     ENDED: "earlier jobs",
 }
 """Owners that are no job, as the page names them."""
+
+
+NOT_NODES = ("collector", "fleet")
+"""Kinds of servers that have no GPUs of their own: they publish what they ask of agents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,10 @@ class ShownProcess:
 
 @dataclass(frozen=True, slots=True)
 class ShownGpu:
-    """One GPU. ``gauges`` hold what is known, with the unit in the name."""
+    """One GPU. ``gauges`` hold what is known, with the unit in the name; ``power_w`` is the driver's reading.
+
+    `AgentView` has the mean of the last step in its place, which is what its owners draw together.
+    """
 
     uuid: str
     index: int
@@ -127,6 +135,16 @@ class Scene:
     folded_jobs: int
     fleet: Mapping[str, Any] | None
     history: Mapping[str, Any]
+
+    @property
+    def is_node(self) -> bool:
+        """Whether it meters GPUs of its own, or will do so."""
+        return self.meter not in NOT_NODES
+
+    @property
+    def running(self) -> int:
+        """Jobs that have not ended."""
+        return sum(job.is_job and job.ended_s is None for job in self.jobs)
 
 
 def scene(document: Mapping[str, Any]) -> Scene:

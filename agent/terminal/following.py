@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.terminal.facts import SCHEMA, printable, scene
+from wattshed.agent.terminal.power_steps import SMOOTH_S, PowerSteps
 from wattshed.agent.terminal.trends import Trends
 
 if TYPE_CHECKING:
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 10.0
 """For one answer; keys work meanwhile."""
-SMOOTH_S = 10.0
-"""Power of a job is its energy over about so long: its share of a single window is uneven."""
-METERS = ("nvml", "simulated", "trace")
-"""Kinds of agents that take readings; others publish what they ask of agents."""
 STALE_S = 15.0
 """An agent that answers with the same window for so long has stopped measuring."""
 
@@ -65,12 +61,6 @@ class SnapshotReader:
         return document
 
 
-class _Books(NamedTuple):
-    time_s: float
-    joules: dict[str, dict[str, float]]  # job -> GPU -> J
-    covered_s: dict[str, float]
-
-
 @dataclass(slots=True)
 class Silence:
     """An agent that does not answer, since when (Unix seconds) and why."""
@@ -86,9 +76,12 @@ class AgentView:
     Attributes
     ----------
     scene : Scene
+        The power of its GPUs is that of the last step, see `PowerSplit`; the driver's readings while there is none.
     trends : Trends
     job_w : dict of str to float, W
-        Power of each owner, over the last seconds; of one that is not there it is unknown.
+        Power of each owner in that step; of one that has ended, or is not there, it is unknown.
+    jobs_w : float or None, W
+        Power of all jobs in that step; with idle and unattributed power it is that of the GPUs.
     throttled : dict of str to tuple of str
         By GPU, for what reasons its clocks were lowered since the snapshot before.
     """
@@ -96,6 +89,7 @@ class AgentView:
     scene: Scene
     trends: Trends
     job_w: Mapping[str, float] = field(default_factory=dict)
+    jobs_w: float | None = None
     throttled: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -114,7 +108,7 @@ class AgentWatch:
         self.known: AgentView | None = None
         self.silence: Silence | None = None
         self._trends = Trends()
-        self._past: deque[_Books] = deque()
+        self._steps = PowerSteps()
         self._same_since_s: float | None = None
 
     def take(self, document: Mapping[str, Any], now_s: float) -> AgentView:
@@ -122,16 +116,21 @@ class AgentWatch:
         shown, before = scene(document), self.known.scene if self.known is not None else None
         if self.known is not None and before is not None and _same(shown, before):
             self._note_standstill(shown, now_s)
-            if shown.seq and shown.meter in METERS:
+            if shown.seq and shown.is_node:
                 return self.known
         else:
             self._same_since_s, self.silence = now_s, None
         if before is not None and shown.started_s != before.started_s:
-            self._past.clear()  # another agent: its counters may have begun anew
+            self._steps.forget()  # another agent: its counters may have begun anew
             before = None
-        job_w = self._power_of_jobs(shown)
+        split = self._steps.follow(shown)
+        throttled = {} if before is None else _throttled(before, shown)
+        if split.gpu_w:
+            shown = replace(shown, gpus=tuple(replace(gpu, power_w=split.gpu_w.get(gpu.uuid)) for gpu in shown.gpus))
+        over = {job.key for job in shown.jobs if job.ended_s is not None}
+        job_w = {key: watts for key, watts in split.owner_w.items() if key not in over}
         self._trends.follow(shown, job_w)
-        self.known = AgentView(shown, self._trends, job_w, {} if before is None else _throttled(before, shown))
+        self.known = AgentView(shown, self._trends, job_w, split.jobs_w, throttled)
         return self.known
 
     def failed(self, why: str, now_s: float) -> None:
@@ -140,49 +139,12 @@ class AgentWatch:
 
     def _note_standstill(self, shown: Scene, now_s: float) -> None:
         since_s = self._same_since_s = now_s if self._same_since_s is None else self._same_since_s
-        stands = shown.ready and shown.meter in METERS and now_s - since_s > STALE_S
+        stands = shown.ready and shown.is_node and now_s - since_s > STALE_S
         self.silence = Silence(since_s, "it answers, but has no new readings") if stands else None
-
-    def _power_of_jobs(self, shown: Scene) -> dict[str, float]:
-        books = _Books(
-            shown.time_s,
-            {job.key: {uuid: sum(parts) for uuid, parts in job.gpus.items()} for job in shown.jobs},
-            {gpu.uuid: gpu.covered_s for gpu in shown.gpus},
-        )
-        while len(self._past) > 1 and shown.time_s - self._past[1].time_s >= SMOOTH_S:
-            self._past.popleft()
-        if self._past and shown.time_s - self._past[0].time_s > 2 * SMOOTH_S:
-            self._past.clear()  # nobody looked for a while: a mean since then is no answer, the agent's own is
-        watts = {job.key: job.power_w for job in shown.jobs if job.power_w is not None}
-        if self._past:
-            watts |= _power(self._past[0], books)
-        self._past.append(books)
-        over = {job.key for job in shown.jobs if job.ended_s is not None}
-        return {key: value for key, value in watts.items() if key not in over}
 
 
 def _same(one: Scene, other: Scene) -> bool:
     return (one.seq, one.started_s) == (other.seq, other.started_s)
-
-
-def _power(then: _Books, now: _Books) -> dict[str, float]:
-    """Return the power of each owner between two snapshots: on each GPU by the time that its joules cover."""
-    seconds = {
-        uuid: covered_s - then.covered_s[uuid]
-        for uuid, covered_s in now.covered_s.items()
-        if uuid in then.covered_s and covered_s > then.covered_s[uuid]
-    }
-    found: dict[str, float] = {}
-    for job, parts in now.joules.items():
-        before = then.joules.get(job, {})
-        rates = [
-            max(0.0, joules - before.get(uuid, 0.0)) / seconds[uuid]
-            for uuid, joules in parts.items()
-            if uuid in seconds
-        ]
-        if rates and (before or job.startswith("_")):
-            found[job] = sum(rates)
-    return found
 
 
 def _throttled(then: Scene, now: Scene) -> dict[str, tuple[str, ...]]:

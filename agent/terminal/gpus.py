@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
-from wattshed.agent.terminal.drawing import TextLine, TextPiece, bar, pad, spark
+from wattshed.agent.printing.figures import sparkline
+from wattshed.agent.terminal.drawing import TextLine, TextPiece, bar, pad
 from wattshed.agent.terminal.fitting import Cell, FittedTable, TopColumn
 from wattshed.agent.terminal.numbers import gibibytes, kwh, percent, plain, watts, whole
 
@@ -21,6 +22,8 @@ WARM_C, HOT_C = 80.0, 90.0
 """GPUs begin to lower their clocks at 83 to 92 °C, as their boards' makers set it."""
 MEMORY_WARM_C, MEMORY_HOT_C = 95.0, 105.0
 NEAR_LIMIT, AT_LIMIT = 0.9, 0.99
+GRID_GAP = 3
+"""Cells between two columns of the grid."""
 
 COLUMNS = (
     TopColumn("GPU", 0, least=3),
@@ -111,7 +114,7 @@ def _row(gpu: ShownGpu, known: AgentView, who: Mapping[str, Sequence[str]], span
     top = gpu.limit_w
 
     def trend(width: int) -> Sequence[TextPiece]:
-        return (TextPiece(spark(known.trends.cells(gpu.uuid, width, now_s, span_s), top), "power"),)
+        return (TextPiece(sparkline(known.trends.cells(gpu.uuid, width, now_s, span_s), top), "power"),)
 
     mig = f"{len(gpu.instances)} MIG: " if gpu.instances else "MIG: " if gpu.raw.get("mig") else ""
     return [
@@ -136,27 +139,28 @@ def _row(gpu: ShownGpu, known: AgentView, who: Mapping[str, Sequence[str]], span
 
 
 def grid(known: AgentView, width: int) -> tuple[list[TextLine], int]:
-    """Lay many GPUs out, several in a line.
+    """Lay many GPUs out, several in a line, column by column.
 
     Returns
     -------
     lines : list of TextLine
-    across : int
-        How many GPUs a line has.
+    pitch : int
+        Cells from one column to the next; 0: there is room for one only.
     """
     cells = [_short(gpu) for gpu in known.scene.gpus]
     widest = [max(cell_len(cell[i].content) for cell in cells) for i in range(4)]  # type: ignore[arg-type]
     fixed = sum(widest) + 4
-    across = max(1, (width + 3) // (fixed + 6 + 3))
-    each = (width - 3 * (across - 1)) // across
+    across = max(1, (width + GRID_GAP) // (fixed + 6 + GRID_GAP))
+    each = (width - GRID_GAP * (across - 1)) // across
     drawn = [_cell(gpu, cell, widest, each - fixed) for gpu, cell in zip(known.scene.gpus, cells, strict=True)]
     down = -(-len(drawn) // across)
+    between = TextPiece("│".center(GRID_GAP), "dim")
     lines = []
     for row in range(down):
         here = drawn[row::down]
-        pieces = [piece for i, one in enumerate(here) for piece in ((TextPiece(" │ ", "dim"), *one) if i else one)]
+        pieces = [piece for i, one in enumerate(here) for piece in ((between, *one) if i else one)]
         lines.append(TextLine(tuple(pieces)))
-    return lines, across
+    return lines, each + GRID_GAP if across > 1 else 0
 
 
 def _short(gpu: ShownGpu) -> tuple[Cell, Cell, Cell, Cell]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from wattshed.agent.terminal.drawing import TextLine, TextPiece, bar, chart, pad, spark
+from wattshed.agent.printing.figures import sparkline
+from wattshed.agent.terminal.drawing import TextLine, TextPiece, bar, chart, pad
+from wattshed.agent.terminal.facts import IDLE, UNATTRIBUTED
 from wattshed.agent.terminal.fitting import Cell, TopColumn, strip, wrapped
 from wattshed.agent.terminal.numbers import DASH, elapsed, kwh, moment, percent, watts
 from wattshed.agent.terminal.trends import TOTAL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from wattshed.agent.terminal.facts import Scene
     from wattshed.agent.terminal.following import AgentView, AgentWatch
 
@@ -78,7 +78,7 @@ def first_line(shown: Scene | None, width: int, right: str) -> TextLine:
         _text(shown.host, 0, "bold", most=60),
         *([_text(SIMULATED, 1, "simulated")] if shown.simulated else []),
         *([_text(kind, 2, "bold")] if kind else []),
-        *([_text(models(shown), 4, most=80)] if shown.meter not in {"collector", "fleet"} else []),
+        *([_text(models(shown), 4, most=80)] if shown.is_node else []),
         (TopColumn("", 9, "graph", least=0, most=10_000), Cell(lambda cells: (TextPiece(" " * cells),))),
         _text(right, 3, most=40),
     ]
@@ -101,23 +101,17 @@ def total_lines(known: AgentView, width: int, span_s: float | None) -> list[Text
         *([_number(but, 3, "warn")] if but else []),
         _number(since, 6, "dim"),
     ]
-    jobs = [job for job in shown.jobs if job.is_job]
-    running = sum(job.ended_s is None for job in jobs)
-    owners = {
-        "jobs": _sum(known.job_w.get(job.key) for job in jobs if job.ended_s is None),
-        "idle": known.job_w.get("_idle"),
-        "unattributed": known.job_w.get("_unattributed"),
-    }
+    running, job_w = shown.running, known.job_w
     second = [
-        _number(f"{running if shown.ready else DASH} {'job' if running == 1 else 'jobs'} {watts(owners['jobs'])}", 0),
-        _number(f"idle {watts(owners['idle'])}", 1),
-        _number(f"unattributed {watts(owners['unattributed'])}", 2),
+        _number(f"{running if shown.ready else DASH} {'job' if running == 1 else 'jobs'} {watts(known.jobs_w)}", 0),
+        _number(f"idle {watts(job_w.get(IDLE))}", 1),
+        _number(f"unattributed {watts(job_w.get(UNATTRIBUTED))}", 2),
     ]
     if span_s is not None:
         stretch = span_s
 
         def trend(cells: int) -> tuple[TextPiece, ...]:
-            return (TextPiece(spark(known.trends.cells(TOTAL, cells, shown.time_s, stretch)), "power"),)
+            return (TextPiece(sparkline(known.trends.cells(TOTAL, cells, shown.time_s, stretch)), "power"),)
 
         second.append((TopColumn("", 4, "graph", least=10, most=10_000), Cell(trend)))
         second.append(_number(f"last {span_s / 60:.0f} min", 5, "dim"))
@@ -150,11 +144,6 @@ def _round_up(value: float) -> float:
     """Return the next 1, 1.5, 2, 3, 4, 5, 6 or 8 times a power of ten."""
     size = 10.0 ** math.floor(math.log10(value)) if 1 <= value < math.inf else 1.0
     return next((step * size for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if value <= step * size), value)
-
-
-def _sum(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
 
 
 def _text(text: str, rank: int, role: str = "", most: int = 40) -> tuple[TopColumn, Cell]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from wattshed.agent.terminal.drawing import TextPiece, bar, spark
+from wattshed.agent.printing.figures import sparkline
+from wattshed.agent.terminal.drawing import TextPiece, bar
 from wattshed.agent.terminal.facts import OWNERS
 from wattshed.agent.terminal.fitting import Cell, FittedTable, TopColumn
 from wattshed.agent.terminal.numbers import DASH, elapsed, kwh, percent, plain
@@ -113,7 +114,7 @@ def job_table(jobs: Sequence[ShownJob], known: AgentView, width: int | None, spa
     """Lay jobs out, a row each."""
     total_w = sum(gpu.power_w for gpu in known.scene.gpus if gpu.power_w is not None)
     numbers = {gpu.uuid: gpu.index for gpu in known.scene.gpus}
-    count, listed = sum(job.is_job for job in known.scene.jobs), sum(job.is_job for job in jobs)
+    count, listed = known.scene.running, sum(job.is_job and job.ended_s is None for job in jobs)
     titles = {
         "{span}": f"{span_s / 60:.0f} MIN",
         "{jobs}": f"JOBS {count}" if listed == count else f"JOBS {listed}/{count}",
@@ -129,7 +130,7 @@ def _row(job: ShownJob, known: AgentView, numbers: Mapping[str, int], total_w: f
     dim = "dim" if over or not job.is_job else ""
 
     def trend(width: int) -> Sequence[TextPiece]:
-        return (TextPiece(spark(known.trends.cells(job.key, width, now_s, span_s)), "power"),)
+        return (TextPiece(sparkline(known.trends.cells(job.key, width, now_s, span_s)), "power"),)
 
     return [
         Cell(job.key if job.is_job else OWNERS[job.key], dim or "key"),

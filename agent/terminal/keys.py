@@ -65,6 +65,7 @@ _SIGNS = (
     ("—", "not known; never 0"),
     ("!", "a temperature at which boards lower their clocks"),
     ("?", "in short form: doubtful data; its page says what"),
+    ("WATTS", "mean of the last 10 s or so, from energy; jobs, idle and unattributed add up to the GPUs"),
     ("OF LIMIT", "power as a part of the power limit that is enforced"),
     ("DYNAMIC", "the part of a job's energy above the idle power of its GPUs"),
     ("HELD IDLE", "the part of its GPU time that a job held a GPU and did not use it"),

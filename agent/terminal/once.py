@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from wattshed.agent.terminal.arrangement import NOT_NODES, SPANS_S
+from wattshed.agent.terminal.choices import SPANS_S
 from wattshed.agent.terminal.fitting import wrapped
 from wattshed.agent.terminal.following import AgentWatch
 from wattshed.agent.terminal.gpus import gpu_table
@@ -38,7 +38,7 @@ def lines_once(document: Mapping[str, Any], width: int | None) -> list[TextLine]
     known = follow.take(document, time.time())
     shown, wide = known.scene, _WHOLE if width is None else width
     said = [shown.host, *([SIMULATED] if shown.simulated else []), f"wattshed {shown.version}", moment(shown.time_s)]
-    if shown.meter in NOT_NODES:
+    if not shown.is_node:
         return [*wrapped("  ".join(said), wide), *elsewhere(shown, width or 100)]
     lines = [*wrapped("  ".join([*said, models(shown)]), wide), *_stripped(alerts(follow, wide, shown.time_s))]
     if width is None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from wattshed.agent.terminal.colours import Palette
-    from wattshed.agent.terminal.drawing import TextLine
+    from wattshed.agent.terminal.drawing import MarkedCells, TextLine
 
 
 class Clicked(Message):  # type: ignore[misc] # textual is an extra, mypy does not follow it
@@ -26,9 +26,16 @@ class Clicked(Message):  # type: ignore[misc] # textual is an extra, mypy does n
         self.where, self.x, self.y, self.double = where, x, y, double
 
 
-def _strip(line: TextLine, width: int, palette: Palette, *, chosen: bool = False, old: bool = False) -> Strip:
-    segments = [Segment(piece.text, palette.of(line, piece.role, chosen=chosen, old=old)) for piece in line.pieces]
-    return Strip(segments).adjust_cell_length(width, palette.of(line, "", chosen=chosen, old=old))
+def _strip(
+    line: TextLine, width: int, palette: Palette, *, mark: MarkedCells | None = None, old: bool = False
+) -> Strip:
+    segments, at = [], 0
+    for piece in line.pieces:
+        chosen = mark is not None and mark.start <= at < (width if mark.end is None else mark.end)
+        segments.append(Segment(piece.text, palette.of(line, piece.role, chosen=chosen, old=old)))
+        at += segments[-1].cell_length
+    rest = palette.of(line, "", chosen=mark is not None and mark.end is None, old=old)
+    return Strip(segments).adjust_cell_length(width, rest)
 
 
 class Standing(Widget, can_focus=False):  # type: ignore[misc,call-arg] # as above
@@ -63,14 +70,21 @@ class Scrolling(ScrollView, can_focus=False):  # type: ignore[misc,call-arg] # a
     def __init__(self, name: str, palette: Palette) -> None:
         super().__init__(id=name)
         self._line: Callable[[int], TextLine] = _nothing
-        self._count, self._chosen = 0, -1
+        self._count = 0
+        self._mark: MarkedCells | None = None
         self._palette, self._old = palette, False
 
     def show(
-        self, line: Callable[[int], TextLine], count: int, palette: Palette, *, chosen: int = -1, old: bool = False
+        self,
+        line: Callable[[int], TextLine],
+        count: int,
+        palette: Palette,
+        *,
+        mark: MarkedCells | None = None,
+        old: bool = False,
     ) -> None:
-        """Show ``count`` lines; ``chosen`` is the number of the one that is marked."""
-        self._line, self._count, self._chosen = line, count, chosen
+        """Show ``count`` lines, with one of them marked, or a part of it."""
+        self._line, self._count, self._mark = line, count, mark
         self._palette, self._old = palette, old
         self.virtual_size = Size(self.size.width, count)
         self.refresh()
@@ -87,7 +101,8 @@ class Scrolling(ScrollView, can_focus=False):  # type: ignore[misc,call-arg] # a
         row, width = y + self.scroll_offset.y, self.size.width
         if row >= self._count:
             return Strip.blank(width, self._palette.base)
-        return _strip(self._line(row), width, self._palette, chosen=row == self._chosen, old=self._old)
+        mark = self._mark if self._mark is not None and self._mark.line == row else None
+        return _strip(self._line(row), width, self._palette, mark=mark, old=self._old)
 
     def on_click(self, event: Any) -> None:
         """Pass a click on, with the row that it hit."""

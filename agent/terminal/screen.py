@@ -10,10 +10,10 @@ from textual.binding import Binding
 from textual.theme import Theme
 from textual.widgets import Input
 
-from wattshed.agent.terminal.arrangement import GPUS, HELP, INTERVALS_S, JOBS, SPANS_S, Choices, arrange
+from wattshed.agent.terminal.arrangement import arrange
+from wattshed.agent.terminal.choices import GPUS, HELP, JOBS, Choices
 from wattshed.agent.terminal.colours import DARK, LIGHT, NO_COLOUR
 from wattshed.agent.terminal.following import AgentWatch
-from wattshed.agent.terminal.jobs import SORTS
 from wattshed.agent.terminal.keys import KEYS, Hints, hints
 from wattshed.agent.terminal.panes import Clicked, Scrolling, Standing
 from wattshed.agent.wire.agents import NoDocumentError
@@ -185,7 +185,7 @@ class Top(App[None]):  # type: ignore[misc] # textual is an extra, mypy does not
             pane = self.query_one(f"#{name}s", Scrolling)
             pane.display = bool(panel.titles)
             pane.styles.height = panel.height
-            pane.show(panel.line, panel.count, palette, chosen=panel.chosen, old=old)
+            pane.show(panel.line, panel.count, palette, mark=panel.mark, old=old)
         self._hints = hints(width, made.note, page=made.page is not None)
         self.query_one("#keys", Standing).show([self._hints.line], palette)
 
@@ -206,7 +206,7 @@ class Top(App[None]):  # type: ignore[misc] # textual is an extra, mypy does not
 
     def action_help(self) -> None:
         """Show the keys, or leave them."""
-        self.choices.page = None if self.choices.page == (HELP, "") else (HELP, "")
+        self.choices.toggle_help()
         self.draw()
 
     def action_back(self) -> None:
@@ -214,10 +214,8 @@ class Top(App[None]):  # type: ignore[misc] # textual is an extra, mypy does not
         entry = self.query_one("#filter", Input)
         if entry.display:
             self._close_filter(entry, keep=False)
-        elif self.choices.page is not None:
-            self.choices.page = None
         else:
-            self.choices.needle = ""
+            self.choices.go_back()
         self.draw()
 
     def action_filter(self) -> None:
@@ -246,14 +244,13 @@ class Top(App[None]):  # type: ignore[misc] # textual is an extra, mypy does not
 
     def action_sort(self, by: str) -> None:
         """Sort jobs by something, or the other way round."""
-        same = self.choices.sort == by
-        self.choices.sort, self.choices.reverse = by, same and not self.choices.reverse
+        self.choices.sort_by(by)
         self.draw()
 
     def action_next_sort(self) -> None:
         """Sort jobs by the next thing."""
-        names = list(SORTS)
-        self.action_sort(names[(names.index(self.choices.sort) + 1) % len(names)])
+        self.choices.sort_by_next()
+        self.draw()
 
     def action_pause(self) -> None:
         """Stop reading, or go on."""
@@ -263,23 +260,19 @@ class Top(App[None]):  # type: ignore[misc] # textual is an extra, mypy does not
 
     def action_interval(self, step: int) -> None:
         """Read less often, or more often."""
-        now_s = self.choices.interval_s
-        others = [s for s in INTERVALS_S if (s > now_s if step > 0 else s < now_s)]
-        if others:
-            self.choices.interval_s = min(others) if step > 0 else max(others)
+        if self.choices.change_interval(step):
             self._set_timer()
         self.draw()
 
     def action_span(self) -> None:
         """Draw another stretch of time."""
-        at = SPANS_S.index(self.choices.span_s)
-        self.choices.span_s = SPANS_S[(at + 1) % len(SPANS_S)]
+        self.choices.next_span()
         self.draw()
 
     def action_compact(self) -> None:
         """Show GPUs in short, or a row each."""
         made = self._arranged
-        self.choices.compact = not (made is not None and made.gpus.across > 1)
+        self.choices.compact = made is None or not made.gpus.pitch
         self.draw()
 
     def action_theme(self) -> None:
@@ -290,7 +283,7 @@ class Top(App[None]):  # type: ignore[misc] # textual is an extra, mypy does not
 
     def action_other(self) -> None:
         """Let keys move in the other list."""
-        self.choices.active = GPUS if self.choices.active == JOBS else JOBS
+        self.choices.other_list()
         self.draw()
 
     def action_move_page(self, pages: int) -> None:
@@ -307,32 +300,16 @@ class Top(App[None]):  # type: ignore[misc] # textual is an extra, mypy does not
             pane = self.query_one("#page", Scrolling)
             pane.scroll_to(y=pane.scroll_offset.y + rows, animate=False)
             return
-        panel = made.gpus if self.choices.active == GPUS else made.jobs
-        if not panel.keys:
-            return
-        at = self._chosen_at(panel.keys) + rows
-        self.choices.chosen[self.choices.active] = panel.keys[min(max(at, 0), len(panel.keys) - 1)]
+        self.choices.move(made.panel(self.choices.active).keys, rows)
         self.draw()
-        self._reveal()
-
-    def _chosen_at(self, keys: tuple[str, ...]) -> int:
-        chosen = self.choices.chosen.get(self.choices.active, keys[0])
-        return keys.index(chosen) if chosen in keys else 0
-
-    def _reveal(self) -> None:
-        made = self._arranged
-        if made is not None:
-            panel = made.gpus if self.choices.active == GPUS else made.jobs
-            self.query_one(f"#{self.choices.active}", Scrolling).reveal(max(0, panel.chosen))
+        if self._arranged is not None and (mark := self._arranged.panel(self.choices.active).mark) is not None:
+            self.query_one(f"#{self.choices.active}", Scrolling).reveal(mark.line)
 
     def action_open(self) -> None:
         """Open the page of what is chosen."""
         made = self._arranged
-        if made is None or made.page is not None:
-            return
-        panel = made.gpus if self.choices.active == GPUS else made.jobs
-        if panel.keys:
-            self.choices.page = self.choices.active, panel.keys[self._chosen_at(panel.keys)]
+        if made is not None and made.page is None:
+            self.choices.open(made.panel(self.choices.active).keys)
             self.draw()
 
     # The mouse
@@ -346,11 +323,8 @@ class Top(App[None]):  # type: ignore[misc] # textual is an extra, mypy does not
             await self.run_action(action)
         elif event.where == "job-titles" and (by := made.jobs.sort_at(event.x)):
             self.action_sort(by)
-        elif event.where in {GPUS, JOBS}:
-            panel = made.gpus if event.where == GPUS else made.jobs
-            key = panel.key_at(event.x, event.y, self.size.width)
-            if key:
-                self.choices.active, self.choices.chosen[event.where] = event.where, key
-                self.draw()
-                if event.double:
-                    self.action_open()
+        elif event.where in {GPUS, JOBS} and (key := made.panel(event.where).key_at(event.x, event.y)):
+            self.choices.active, self.choices.chosen[event.where] = event.where, key
+            self.draw()
+            if event.double:
+                self.action_open()

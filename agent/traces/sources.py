@@ -24,9 +24,12 @@ from wattshed.agent.inputs.report import SourceReport
 from wattshed.agent.inputs.text import head_of
 from wattshed.agent.traces.chunk import each_window
 from wattshed.agent.traces.foreign import detect
-from wattshed.agent.traces.foreign import formats as foreign
 from wattshed.agent.traces.foreign.assembler import Assembler
+from wattshed.agent.traces.foreign.format import Head
 from wattshed.agent.traces.foreign.gpus import Gpus
+from wattshed.agent.traces.foreign.hosts import name_hosts
+from wattshed.agent.traces.foreign.lanes import in_lanes
+from wattshed.agent.traces.foreign.registry import recognise, rows_of
 from wattshed.agent.traces.native.parquet import is_native_parquet, parquet_chunks
 from wattshed.agent.traces.native.reader import STRETCH, segment_chunks
 from wattshed.agent.traces.options import Options, TraceFile
@@ -121,17 +124,21 @@ class Chain:
     def samples(self, options: Options) -> Iterator[tuple[Sequence[Device], Rows]]:
         """Read a chain of rows as they lie in its files, in their order, with the GPUs they are numbered by."""
         gpus, options = Gpus("", options.max_power_mw, options.max_gap_us), replace(options, utilisation=True)
-        for source in self.sources:
-            for rows in foreign.rows_of(source, SourceReport(str(source.path), source.format), gpus, options):
-                yield gpus.devices, rows
+        reports = [SourceReport(str(source.path), source.format) for source in self.sources]
+        for rows in self._rows(reports, gpus, options):
+            yield gpus.devices, rows
+
+    def _rows(self, reports: Sequence[SourceReport], gpus: Gpus, options: Options) -> Iterator[Rows]:
+        blocks = (
+            rows
+            for source, report in zip(self.sources, reports, strict=True)
+            for rows in rows_of(source, report, gpus, options)
+        )
+        yield from in_lanes(blocks, gpus)
 
     def _foreign(self, options: Options, stop: Callable[[], bool]) -> Iterator[Window]:
         gpus = Gpus("", options.max_power_mw, options.max_gap_us)
-        blocks = (
-            rows
-            for source, report in zip(self.sources, self.reports, strict=True)
-            for rows in foreign.rows_of(source, report, gpus, options)
-        )
+        blocks = self._rows(self.reports, gpus, options)
         yield from Assembler(gpus, self.reports[-1]).windows(itertools.takewhile(lambda _: not stop(), blocks))
         for report in self.reports:
             if not report.rows and not stop():
@@ -169,7 +176,7 @@ def find(arguments: Sequence[str], options: Options) -> list[Chain]:
         chains.setdefault(name, Chain(source.host, [])).sources.append(source)
     for chain in chains.values():
         chain.sources.sort(key=lambda source: (source.path.parent.name, source.path.name))
-    for source in foreign.name_hosts(foreign_sources, options):
+    for source in name_hosts(foreign_sources, options):
         chains.setdefault(f"rows {source.host}", Chain(source.host, [])).sources.append(source)
     for chain in list(chains.values())[:1]:
         chain.passed_over = [f"skipped {error}" for error in refused]
@@ -211,8 +218,7 @@ def _source(path: Path, host: str, options: Options) -> TraceFile:
     if found == detect.PARQUET:
         return TraceFile(path, _format_of_parquet(path), host)
     if not found:
-        head = head_of(path)
-        found = detect.format_of_text(head, told=options.columns is not None, path=str(path))
+        found = recognise(Head(head_of(path), str(path), told=options.columns is not None)).name
     return TraceFile(path, found, host)
 
 

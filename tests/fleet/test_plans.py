@@ -37,7 +37,7 @@ def test_a_planned_sample_is_the_least_that_reaches_its_error(fleet, files, erro
     assert plan["hosts"] == 4 or error_of(plan["hosts"] - 1) > error
     assert 1.96 * first / math.sqrt(plan["infinite"]) / found["total"] == pytest.approx(error)
     spread = ", ".join(f"{name} {hosts}" for name, hosts in plan["allocation"])
-    assert f"an interval of ±{error:.3g} takes {plan['hosts']} hosts: {spread}" in fleet(*words).out.splitlines()
+    assert f"an interval of ±{error * 100:.3g}% takes {plan['hosts']} hosts: {spread}" in fleet(*words).out.splitlines()
 
 
 def test_no_plan_without_a_variance(fleet, files):

@@ -75,6 +75,24 @@ def test_without_an_end_all_is_shown_whole(table):
         at += size + 1
 
 
+PATH = "/var/lib/kubelet/pod-resources/kubelet.sock"
+
+
+def test_a_path_is_whole_where_its_column_can_have_it_and_in_paragraphs_anywhere():
+    columns = [Column("what"), Column("why", least=16, folds=True), Column("remedy", least=16, folds=True)]
+    row = {"what": "kubernetes", "why": "there is no socket of a kubelet here", "remedy": f"mount {PATH} into the pod"}
+    narrowest = len("kubernetes") + 16 + len(PATH) + 2
+    for width in range(narrowest, 120):
+        out = io.StringIO()
+        assert print_rows(Printer(out, width), columns, [row]) == []
+        assert max(map(len, out.getvalue().splitlines())) <= width
+        assert PATH in out.getvalue()
+    for width in (30, 80):
+        out = io.StringIO()
+        Printer(out, width).folded(f"It is read from {PATH}, once.")
+        assert f"{PATH}," in out.getvalue()
+
+
 NUMBERS = st.decimals(0, 10**9, places=1).map(lambda n: f"{n:,f}")
 TEXTS = st.text(alphabet="ab語 -", max_size=30)
 

@@ -322,7 +322,7 @@ BAD = {
     "unclear.csv": (b"a,b,c\n1,2,3\n2,3,4\n", "--columns"),
     "cut.json": (b'{"status":"success","data":{"result":[{"metric":{', "cut off"),
     "error.json": (b'{"status":"error","error":"no"}', "answered with an error"),
-    "other.xml": (b"<?xml version='1.0'?><a/>", "not of nvidia-smi"),
+    "other.xml": (b"<?xml version='1.0'?><a/>", "nvidia-smi -q -x"),
     "bad.parquet": (b"PAR1 and then nothing of the kind", "damaged Parquet"),
     "prose.txt": (b"It was a dark night.\nNobody measured anything.\n", "unrecognised trace format"),
     "nul.csv": (b"\0" * 5000, "empty" and "binary"),
@@ -407,7 +407,7 @@ def test_a_hundred_ways_to_round():
 
 
 def test_interrupt_prints_what_is_known_so_far(wattshed, tmp_path, monkeypatch):
-    from wattshed.agent.traces.foreign import formats as foreign
+    from wattshed.agent.traces import sources as foreign
 
     path = tmp_path / "long.csv"
     path.write_text("time,gpu,power_w\n" + "".join(f"{t},0,100.5\n" for t in range(1_000_000)))

@@ -69,7 +69,7 @@ def test_numbers_are_multiplied_with_the_energy_of_this_run():
 def test_hosts_of_one_run_add_up():
     found = amounts_of(Reporting([row(ONE, 1), row(BEFORE, 5), row(ONE, 3)]), ONE, Tariffs(constant("price", "0.1")))
     assert document_of(found)["cost"] == "0.4"
-    assert facts_of(found)["cost"] == "0.4000 ± 0.0040"
+    assert facts_of(found)["cost"] == "0.4000 ± 0.0040 in the currency of --price"
 
 
 @pytest.mark.parametrize(("above", "shown"), [(0, "2.000 ± 0.060 kWh"), (1e-7, "2.000 ± 0.061 kWh")])

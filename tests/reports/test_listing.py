@@ -40,18 +40,26 @@ def test_a_table_is_no_wider_than_the_terminal(shown, columns):
     lines = shown(MANY, columns)
     assert max(map(cell_len, lines)) <= columns
     heading = lines[0].split()
-    assert {"job", "user", "state", "end", "energy"} <= set(heading)
+    assert {"job", "user", "GPUs", "energy", "mean", "idle"} <= set(heading)
     assert len(lines[1:6]) == 5
 
 
 def test_80_columns_have_what_is_asked_for_most(shown):
     lines = shown(jobs_document(job(), job(2, state="running", end_s=None)), 80)
-    assert lines[0].split() == ["job", "user", "account", "state", "end", "GPUs", "energy", "mean", "W"]
+    assert lines[0].split() == ["job", "user", "account", "state", "elapsed", "GPUs", "energy", "mean", "W", "idle"]
     assert lines[1].split() == [
-        "slurm:1843001", "ada", "physics", "complete", "03-01", "02:01", "2", "2.778", "±", "0.056", "Wh", "1.4",
+        "slurm:1843001", "ada", "physics", "complete", "02:00:00", "2", "2.778", "±", "0.056", "Wh", "1.4", "12%",
     ]  # fmt: skip
-    assert lines[2].split()[3:5] == ["running", "-"]
-    assert "Not shown in 80 columns: elapsed, " in " ".join(lines)
+    assert lines[2].split()[3:5] == ["running", "02:00:00"]
+    assert "Not shown in 80 columns: end, " in " ".join(lines)
+
+
+@pytest.mark.parametrize("columns", range(40, 360))
+def test_text_goes_before_numbers(shown, columns):
+    """Of what is there besides the job, its user and the highest reading."""
+    heading = shown(MANY, columns)[0].replace("mean W", "mean_W").split()
+    if not {"elapsed", "GPUs", "mean_W", "idle"} <= set(heading):
+        assert {"name", "account", "state", "end", "hosts", "partition", "start"}.isdisjoint(heading)
 
 
 def test_a_flag_stays_longer_than_how_was_split(shown):
@@ -70,7 +78,7 @@ def test_names_are_shown_as_they_are_written_and_mean_nothing(shown):
 
 def test_what_is_cut_says_so_and_keeps_the_end_of_a_pods_name(shown):
     lines = shown(MANY, 80)
-    assert lines[2].split()[1:3] == ["computa…", "computat…"]
+    assert lines[2].split()[1:3] == ["comput…", "waiting"]
     assert lines[4].startswith("k8s:re")
     assert "…" in lines[4].split()[0]
     assert lines[4].split()[0].endswith("head-0")

@@ -72,7 +72,7 @@ def test_all_that_a_value_is_is_said_once_in_the_order_of_the_columns():
     ]
     marginal = replace(tariffs.carbon, marginal=True)
     assert notes([row("ada", KWH_J)], Tariffs(Tariff.constant(PRICE, Decimal(2)), marginal))[1:] == [
-        "cost: 2 a kWh, in a currency that nobody named, of the boards' energy.",
+        "cost: 2 a kWh, without a currency (give --currency), of the boards' energy.",
         f"kg CO2 marg.: 350 {CARBON_UNIT}, of the boards' energy. " + MARGINAL,
     ]
 

@@ -96,8 +96,8 @@ def test_columns_of_the_list_go_in_their_order_as_the_terminal_narrows(monkeypat
         gone += sorted(now - before)
         before = now
     assert gone == [
-        "split", "flags", "start", "qos", "partition", "hosts", "peak W", "idle", "name", "namespace", "elapsed",
-        "cluster", "mean W", "GPUs", "account", "end", "state",
+        "split", "flags", "start", "qos", "partition", "hosts", "peak W", "name", "namespace", "cluster", "end",
+        "account", "state", "elapsed", "idle", "mean W", "GPUs",
     ]  # fmt: skip
 
 

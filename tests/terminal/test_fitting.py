@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from tests.terminal.made import answer, any_snapshots, node
-from wattshed.agent.terminal.arrangement import GPUS, JOBS, Choices, arrange
-from wattshed.agent.terminal.drawing import bar, chart, shorten, spark
+from wattshed.agent.terminal.arrangement import arrange
+from wattshed.agent.terminal.choices import GPUS, JOBS, Choices
+from wattshed.agent.terminal.drawing import bar, chart, shorten
 from wattshed.agent.terminal.fitting import Cell, FittedTable, TopColumn, wrapped
 from wattshed.agent.terminal.following import AgentWatch
 from wattshed.agent.terminal.gpus import gpu_table, grid
@@ -146,7 +147,6 @@ def test_a_bar_is_as_wide_as_asked(share, width):
 
 
 def test_what_is_not_known_leaves_a_hole_and_0_does_not():
-    assert spark([0.0, None, 1.0, 2.0]) == "▁ ▅█"
     assert chart([0.0, None, 2.0], 2, 2.0) == ["  █", "▁ █"]
 
 

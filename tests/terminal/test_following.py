@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.terminal.made import answer, node
-from wattshed.agent.terminal.arrangement import GPUS, HELP, JOBS, Choices, arrange
+from wattshed.agent.terminal.arrangement import arrange
+from wattshed.agent.terminal.choices import GPUS, HELP, JOBS, Choices
 from wattshed.agent.terminal.following import SMOOTH_S, AgentWatch, SnapshotReader
 from wattshed.agent.terminal.once import lines_once
 from wattshed.agent.terminal.trends import PowerTrend

@@ -10,7 +10,7 @@ import trustme
 
 from tests.terminal.made import answer, node
 from wattshed.agent.commands import top as command
-from wattshed.agent.terminal.arrangement import GPUS, HELP, JOBS, Choices
+from wattshed.agent.terminal.choices import GPUS, HELP, JOBS, Choices
 from wattshed.agent.terminal.following import fetch
 from wattshed.agent.wire.agents import DocumentServer
 

@@ -18,6 +18,9 @@ from wattshed.agent.traces.sources import find
 SHORTEST_GAP_US = 5_000_000
 NO_POWER = ("no reading of power", "no usable power")
 
+LONGEST_BRIDGED_US = 86_400_000_000
+"""A hole of more than a day is one whatever the period."""
+
 
 def replayed(path, spec):
     """Joules by power of each GPU, as replay gives them."""
@@ -38,7 +41,7 @@ def demanded(path, spec):
     for time_us, power_w in found.series.values():
         steps = np.diff(time_us)
         gap_us = max(SHORTEST_GAP_US, 10 * int(np.median(steps)) if steps.size > 1 else 0)
-        bridged = steps <= gap_us
+        bridged = steps <= min(gap_us, LONGEST_BRIDGED_US)
         joules.append(float((0.5 * (power_w[1:] + power_w[:-1]) * steps / 1e6)[bridged].sum()))
     return joules, found
 

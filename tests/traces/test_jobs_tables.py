@@ -5,14 +5,12 @@ import io
 import itertools
 from datetime import UTC, datetime
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.report import SourceReport
-from wattshed.agent.traces.foreign.table import _place_among_equal_stamps
 from wattshed.agent.traces.jobs.jobs_file import (
     ALWAYS,
     FOREVER,
@@ -319,13 +317,3 @@ def test_records_that_span_lines_are_put_together_among_others_that_do_not(found
     starts = list(itertools.accumulate((1 + name.count("\n") for _, name, _ in found), initial=2))
     assert [number for number, _ in rows] == starts[: len(found)]
     assert report.rows_rejected == 0
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.lists(st.integers(1, 3), min_size=1, max_size=6))
-def test_rows_of_one_stamp_are_gpus_only_if_all_stamps_have_as_many(sizes):
-    """The last stamp may have been cut off."""
-    time_us = np.repeat(np.arange(len(sizes)) * 10, sizes)
-    alike = len(sizes) > 1 and sizes[0] > 1 and set(sizes[:-1]) == {sizes[0]} and sizes[-1] <= sizes[0]
-    wanted = [place if alike else 0 for size in sizes for place in range(size)]
-    assert _place_among_equal_stamps(time_us).tolist() == wanted

@@ -1,5 +1,6 @@
 """Files of the same GPUs get hosts by what their names differ in; messages that lead nowhere are passed over."""
 
+import json
 import struct
 
 import pytest
@@ -155,3 +156,23 @@ def test_what_else_lies_in_a_folder_is_passed_over_and_said(tmp_path):
     (tmp_path / "notes.txt").unlink()
     with pytest.raises(InputError, match="this folder contains no trace"):
         find([str(tmp_path)], Options())
+
+
+DMON = "#Date       Time        gpu    pwr\n#YYYYMMDD   HH:MM:SS    Idx      W\n"
+PMON = (
+    "#Date       Time        gpu         pid  type    sm    command\n"
+    "#YYYYMMDD   HH:MM:SS    Idx           #   C/G     %    name\n"
+)
+
+
+def test_files_that_complete_each_other_are_of_one_host(wattshed, tmp_path):
+    power = DMON + "".join(f" 20240305   10:00:0{t}   0   100\n" for t in range(5))
+    processes = PMON + "".join(f" 20240305   10:00:0{t}   0   7   C   50   python\n" for t in range(5))
+    (tmp_path / "dmon.txt").write_text(power)
+    (tmp_path / "pmon.txt").write_text(processes)
+    (tmp_path / "other.txt").write_text(power)
+    answer = json.loads(wattshed("replay", tmp_path / "dmon.txt", tmp_path / "pmon.txt", "--format", "json")[1])
+    assert [(gpu["host"], gpu["energy_j"]) for gpu in answer["gpus"]] == [("", 400)]
+    assert [job["energy_j"] for job in answer["jobs"]] == [400]
+    answer = json.loads(wattshed("replay", tmp_path / "dmon.txt", tmp_path / "other.txt", "--format", "json")[1])
+    assert {gpu["host"] for gpu in answer["gpus"]} == {"dmon", "other"}

@@ -249,3 +249,63 @@ def test_the_queries_of_a_captured_session_are_read_each_by_its_own_header(repla
     (source,) = answer["sources"]
     assert (source["format"], source["rows"]) == ("nvidia-smi-session", 5)
     assert source["rejected"] == {"wrong_number_of_columns": 1}
+
+
+SERIES = {0: [100, 110, 120], 1: [200, 200, 200]}
+STAMPS = [1700000000, 1700000015, 1700000030]
+JOULES = {("n1", 0): 30 * 110, ("n1", 1): 30 * 200}
+
+
+def labels(gpu, **more):
+    return {**more, "Hostname": "n1", "gpu": str(gpu)}
+
+
+def test_an_export_of_victoria_metrics(replayed):
+    lines = [
+        {"metric": labels(gpu, __name__="DCGM_FI_DEV_POWER_USAGE"), "values": list(watts),
+         "timestamps": [t * 1000 for t in STAMPS]}
+        for gpu, watts in SERIES.items()
+    ]  # fmt: skip
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    answer, _ = replayed(text)
+    assert joules(answer) == JOULES
+    answer, err = replayed(text[:-40])
+    assert answer is None
+    assert "cut off" in err
+    lines[0]["values"][1] = None
+    answer, _ = replayed("".join(json.dumps(line) + "\n" for line in lines))
+    assert answer["sources"][0]["rejected"] == {"not_available": 1}
+
+
+def test_the_bare_result_of_a_query(replayed):
+    members = [
+        {"metric": labels(gpu, __name__="DCGM_FI_DEV_POWER_USAGE"),
+         "values": [[t, str(w)] for t, w in zip(STAMPS, watts, strict=True)]}
+        for gpu, watts in SERIES.items()
+    ]  # fmt: skip
+    answer, _ = replayed(json.dumps(members, indent=1))
+    assert joules(answer) == JOULES
+
+
+def test_promtool_tsdb_dump(replayed):
+    text = "".join(
+        f'{{__name__="DCGM_FI_DEV_POWER_USAGE", Hostname="n1", gpu="{gpu}", instance="n1:9400"}} {watts} {stamp}000\n'
+        for gpu, series in SERIES.items()
+        for stamp, watts in zip(STAMPS, series, strict=True)
+    )
+    answer, _ = replayed(text)
+    assert joules(answer) == JOULES
+
+
+def test_promtool_query_range(replayed):
+    text = "".join(
+        f'DCGM_FI_DEV_POWER_USAGE{{Hostname="n1", gpu="{gpu}"}} =>\n'
+        + "".join(f"{watts} @[{stamp}]\n" for stamp, watts in zip(STAMPS, series, strict=True))
+        + 'DCGM_FI_DEV_SM_CLOCK{Hostname="n1", gpu="0"} =>\n1980 @[1700000000]\n'
+        for gpu, series in SERIES.items()
+    )
+    answer, err = replayed(text)
+    assert joules(answer) == JOULES
+    assert "left out: DCGM_FI_DEV_SM_CLOCK" in err
+    answer, _ = replayed(text.replace("DCGM_FI_DEV_POWER_USAGE{", '{__name__="DCGM_FI_DEV_POWER_USAGE", '))
+    assert joules(answer) == JOULES

@@ -24,8 +24,8 @@ TRACES = {
     "Feather": (b"ARROW1\0\0", None, "it is an Arrow file", 0),
     "empty": (b"", None, "it is empty", 0),
     "prose": (b"Two sentences. Of no use.\n", None, "unrecognised trace format", 0),
-    "other XML": (b'<?xml version="1.0"?>\n<html/>\n', None, "it is XML, but not of nvidia-smi", 0),
-    "other JSON": (b'\n{"a": 1}\n', None, "it is JSON, but not a query_range answer", 1),
+    "other XML": (b'<?xml version="1.0"?>\n<html/>\n', None, "it is XML; only that of `nvidia-smi -q -x` is read", 0),
+    "other JSON": (b'\n{"a": 1}\n', None, "it is JSON; no key is clearly power or energy", 0),
     "a table of unclear columns": (b"a,b\n1,2\n3,4\n", None, r"columns are not clear.*\(it has: a, b\)", 1),
     "a table without a time": (b"power,gpu\n5,0\n", "power=power", "not clear which column is the time", 1),
     "a table without a power": (b"time,gpu\n5,0\n", "time=time", "not clear which column is power", 1),
@@ -38,8 +38,8 @@ TRACES = {
     "pictures of other things": (b"up 1\ngo_threads 5\n", None, "no series of GPU power or energy", 0),
     "an error of Prometheus": (b'{"status":"error","error":"bad"}', None, "answered with an error: .*bad", 0),
     "an answer without a result": (b'{"status":"success","data":{}}', None, "not an answer of Prometheus", 0),
-    "a torn answer": (matrix({"metric": {}})[:-5].encode(), None, "cut off or damaged", 0),
-    "a series that is none": (matrix(5).encode(), None, "a member of the result is not a series", 0),
+    "a torn answer": (matrix({"metric": {}})[:-5].encode(), None, "cut off or damaged", 1),
+    "a series that is none": (matrix(5).encode(), None, "a member of the result is not a series", 1),
     "series of other things": (matrix({"metric": {"__name__": "up"}}).encode(), None, "no series of GPU power", 0),
     "torn Parquet": (b"PAR1 and no more", None, "damaged Parquet", 0),
 }
@@ -134,8 +134,8 @@ LEFT_OUT = {
         matrix({"metric": {"__name__": "DCGM_FI_DEV_POWER_USAGE"},
                 "values": [[1700000000, "5"], ["soon", "5"], [1700000001], 7, [1700000002, "much"]]}),
         5,
-        [(0, 0, "['soon', '5']", "no_time"), (0, 0, "['1700000001']", "no_time"), (0, 0, "7", "no_time"),
-         (0, 0, "much", "not_a_number")],
+        [(1, 0, "soon 5", "no_time"), (1, 0, "None ['1700000001']", "no_time"), (1, 0, "None 7", "no_time"),
+         (1, 0, "much", "not_a_number")],
     ),
     "nvidia-smi -q": (
         query("", "5.00 W") + query("Timestamp : Tue Mar  5 10:00:00 2024", "5.00 W")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from wattshed.agent.fleet.demand.series import LoadRecording, Trace
+    from wattshed.agent.fleet.demand.series import LoadRecording
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +70,12 @@ def on_grid(recording: LoadRecording, step_s: float | None = None) -> Load:
     InputError
         If there are fewer than two readings, or the grid would be absurdly long.
     """
-    periods = [float(np.median(np.diff(t))) for t, _ in recording.series.values() if t.size > 1]
+    times = [t for t, _ in recording.series.values()]
+    periods = [float(np.median(np.diff(t))) for t in times if t.size > 1]
     if not periods:
         raise InputError("a demand needs at least two readings of power over time")
     step = step_s or max(periods) / 1e6
-    starts, ends = [int(t[0]) for t, _ in recording.series.values()], [int(t[-1]) for t, _ in recording.series.values()]
+    starts, ends = [int(t[0]) for t in times], [int(t[-1]) for t in times]
     first, last = (min(starts), max(ends)) if recording.kind == "job" else (max(starts), min(ends))
     n = math.floor((last - first) / (step * 1e6) + 1e-6) + 1
     if not 2 <= n <= MOST_STEPS:
@@ -82,14 +83,18 @@ def on_grid(recording: LoadRecording, step_s: float | None = None) -> Load:
             f"{max(n, 0)} steps of {step:g} s are common to all series; at least 2 and at most {MOST_STEPS} are needed"
         )
     grid = first + np.rint(np.arange(n) * (step * 1e6)).astype(np.int64)
-    parts = {name: _resampled(trace, grid, step, recording.kind) for name, trace in recording.series.items()}
-    total = np.asarray(np.sum(list(parts.values()), axis=0), np.float64)
+    parts: dict[str, NDArray[np.float64]] = {}
+    total = np.zeros(grid.size)
+    for name, (time, power) in recording.series.items():
+        parts[name] = _resampled(time, power, grid, step, recording.kind)
+        total += parts[name]
     return Load(step, first, total, parts, recording.kind)
 
 
-def _resampled(trace: Trace, grid: NDArray[np.int64], step_s: float, kind: str) -> NDArray[np.float64]:
+def _resampled(
+    time: NDArray[np.int64], power: NDArray[np.float64], grid: NDArray[np.int64], step_s: float, kind: str
+) -> NDArray[np.float64]:
     """Values at the grid's points: the readings themselves where they lie on it, else their mean about each point."""
-    time, power = trace
     step = step_s * 1e6
     nearest = (
         np.clip(np.searchsorted(time, grid), 1, max(time.size - 1, 1))
@@ -99,7 +104,7 @@ def _resampled(trace: Trace, grid: NDArray[np.int64], step_s: float, kind: str) 
     if time.size > 1:
         nearest = nearest - (grid - time[nearest - 1] < time[nearest] - grid)
     away = np.abs(time[nearest] - grid)
-    values = power[nearest].astype(np.float64)
+    values = power[nearest]
     if time.size > 1 and (away > 0.01 * step).any():
         # Not on the grid: the mean over each step, from the exact integral of the straight lines between readings.
         edges = np.concatenate((grid - round(step / 2), [grid[-1] + round(step / 2)]))

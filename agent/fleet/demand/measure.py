@@ -137,12 +137,15 @@ def coincidence(parts: Mapping[str, NDArray[np.float64]]) -> float | None:
     """
     if len(parts) < 2:
         return None
-    table = np.array(list(parts.values()))
-    table = table[:, ~np.isnan(table).any(axis=0)]
-    if not table.size:
+    known = ~np.isnan(sum(parts.values()))
+    if not known.any():
         return None
-    apart = float(table.max(axis=1).sum())
-    return float(table.sum(axis=0).max()) / apart if apart > 0.0 else None
+    apart, together = 0.0, np.zeros(int(known.sum()))
+    for power in parts.values():  # one after the other: a table of them all is as large as the recording
+        mine = power[known]
+        apart += float(mine.max())
+        together += mine
+    return float(together.max()) / apart if apart > 0.0 else None
 
 
 def ramp(load: Load, window: str, window_s: float) -> Ramp:

@@ -48,14 +48,45 @@ _LARGE = ("kW", "MW", "GW")  # no GPU is metered in these
 
 Trace = tuple["NDArray[np.int64]", "NDArray[np.float64]"]
 """time_us int64[n] ascending, power_w float64[n]."""
+Kept = tuple["NDArray[np.int64]", "NDArray[Any]"]
+"""The same with power as it is kept: float64 watts, or milliwatts of int32 in half of the memory."""
+
+
+class GpuSeries(Mapping[str, Trace]):
+    """Series kept in milliwatts; each is scaled when it is asked for."""
+
+    def __init__(self, kept: Mapping[str, Kept]) -> None:
+        self._kept = kept
+
+    def __getitem__(self, name: str) -> Trace:
+        """Return time_us and power_w of one."""
+        time, power_mw = self._kept[name]
+        return time, power_mw / 1e3
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return iter(self._kept)
+
+    def __len__(self) -> int:
+        """Count the series."""
+        return len(self._kept)
 
 
 @dataclass(frozen=True, slots=True)
 class LoadRecording:
-    """What a file holds: a series per job, or per GPU, or one; and how many rows had no usable number, by reason."""
+    """What a file holds: a series per job, or per GPU, or one; and how many rows had no usable number, by reason.
+
+    Attributes
+    ----------
+    series : mapping of name to (time_us, power)
+    kind : {"job", "gpu", "total"}
+        What one series is.
+    rows : int
+    rejected : mapping of reason to rows
+    """
 
     series: Mapping[str, Trace]
-    kind: str  # "job", "gpu" or "total": what one series is
+    kind: str
     rows: int
     rejected: Mapping[str, int]
 
@@ -75,12 +106,7 @@ def open_recording(path: Path, spec: Spec, read_trace: ReadTrace) -> LoadRecordi
     if load and (load.kind == "job" or 3 * load.rejected.get("same_time", 0) <= load.rows):
         return load
     reports: list[SourceReport] = []
-    try:
-        return from_windows(read_trace(path, spec, reports), reports, str(path))
-    except InputError:
-        if load is None:
-            raise
-        return load
+    return from_windows(read_trace(path, spec, reports), reports, str(path))
 
 
 def read_recording(path: Path, spec: Spec | None = None) -> LoadRecording:
@@ -195,7 +221,7 @@ class _Rows:
     def __init__(self, layout: _Layout, names: Sequence[str], report: SourceReport) -> None:
         self._layout, self._names, self._report = layout, names, report
         self._clock = TimestampParser(unit=layout.time_unit)
-        self._parts: dict[str, list[Trace]] = {}
+        self._parts: dict[str, list[Kept]] = {}
 
     def add(self, block: Block) -> None:
         """Take the usable rows; the others are counted."""
@@ -266,20 +292,29 @@ def _split(keys: NDArray[np.int64], rows: NDArray[np.int64]) -> Iterator[tuple[i
         yield int(keys[mine[0]]), mine
 
 
-def _joined(parts: Mapping[str, list[Trace]]) -> tuple[dict[str, Trace], int]:
-    """Order each series by time; of rows with one stamp the first counts, and the others are counted."""
-    series, doubled = {}, 0
-    for name, pieces in parts.items():
-        times = np.concatenate([t for t, _ in pieces])
-        time, first = np.unique(times, return_index=True)
-        doubled += times.size - time.size
-        series[name] = time, np.concatenate([p for _, p in pieces])[first]
+def _joined(parts: dict[str, list[Kept]]) -> tuple[dict[str, Kept], int]:
+    """Order each series by time; of rows with one stamp the first counts, and the others are counted.
+
+    The parts are used up: what is joined needs as much memory as they do. Series that were read at the same moments,
+    as the GPUs of a host mostly are, share them.
+    """
+    series, doubled = dict[str, Kept](), 0
+    time = np.empty(0, np.int64)
+    for name in list(parts):
+        pieces = parts.pop(name)
+        mine, power = (np.concatenate(column) for column in zip(*pieces, strict=True))
+        if not (np.diff(mine) > 0).all():
+            read = mine.size
+            mine, first = np.unique(mine, return_index=True)
+            doubled, power = doubled + read - mine.size, power[first]
+        time = time if np.array_equal(time, mine) else mine
+        series[name] = time, power
     return series, doubled
 
 
 def from_windows(windows: Iterator[Window], reports: list[SourceReport], path: str) -> LoadRecording:
     """Power of each GPU of a trace; what the accounts take for no reading is left out (0 W, above the ceiling)."""
-    parts: dict[str, list[Trace]] = {}
+    parts: dict[str, list[Kept]] = {}
     rows, rejected = 0, Counter[str]()
     for window in windows:
         readings = window.readings
@@ -293,7 +328,7 @@ def from_windows(windows: Iterator[Window], reports: list[SourceReport], path: s
             rejected["above_ceiling"] += int((power > device.ceiling_mw).sum())
             if usable.any():
                 name = f"{device.host or window.host}/{device.index}"
-                parts.setdefault(name, []).append((readings.time_us[mine][usable], power[usable] / 1e3))
+                parts.setdefault(name, []).append((readings.time_us[mine][usable], power[usable]))
     for report in reports:
         rejected += report.rejected
         rows += report.rows_rejected
@@ -301,4 +336,4 @@ def from_windows(windows: Iterator[Window], reports: list[SourceReport], path: s
         raise InputError("it contains no reading of power", path)
     series, doubled = _joined(parts)
     rejected["same_time"] += doubled
-    return LoadRecording(series, "gpu", rows, dict(+rejected))
+    return LoadRecording(GpuSeries(series), "gpu", rows, dict(+rejected))

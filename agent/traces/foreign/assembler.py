@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wattshed.agent.traces.foreign.repeats import Repeats
 from wattshed.agent.traces.foreign.rows import Rows
 from wattshed.agent.window import MISSING, Device, JobKey, Owner, Readings, Usage, Window
 from wattshed.kernels.columns import dealt
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -57,6 +58,7 @@ class Assembler:
         self._window_rows, self._held_rows = window_rows, held_rows
         self._hosts: dict[str, _Host] = {}
         self._emitted_us: dict[str, int] = {}
+        self._repeats = Repeats()
 
     def windows(self, blocks: Iterable[Rows]) -> Iterator[Window]:
         """Cut blocks of rows, in any order, into windows that ascend within each host."""
@@ -71,6 +73,7 @@ class Assembler:
         if held:
             yield from self._cut(Rows.join(held), final=True)
         yield from self._silent()
+        self._repeats.say(self._report)
         self._report.gpus = len(self._gpus)
 
     def _silent(self) -> Iterator[Window]:
@@ -134,11 +137,24 @@ class Assembler:
         rows = replace(rows, gpu=place[rows.gpu]).take(order)
         owners, usage = _observations(rows, start_us, end_us)
         busy_us = _busy(rows, len(host.devices), start_us)
-        readings = _readings(rows, offsets)
+        readings = self._readings(rows, offsets, host.devices)
         window = Window(name, host.seq, start_us, end_us, tuple(host.devices), readings, busy_us, owners, usage)
         host.seq += 1
         host.start_us = end_us
         return window
+
+    def _readings(self, rows: Rows, offsets: NDArray[np.int64], devices: Sequence[Device]) -> Readings:
+        """Take the rows that hold a reading, one power a stamp; they are GPU-major already."""
+        size = len(rows)
+        if len(rows.power_mw) != size or int(rows.power_mw.min(initial=0)) < 0:
+            real = rows.has("power_mw") | rows.has("counter_mj") | rows.has("instant_mw")
+            if not real.all():
+                rows = rows.take(real)
+        rows = self._repeats.join(rows, devices)
+        if len(rows) != size:
+            offsets = np.searchsorted(rows.gpu, np.arange(len(devices) + 1))
+        instant = rows.instant_mw if (rows.instant_mw >= 0).any() else rows.instant_mw[:0]
+        return Readings(offsets, rows.time_us, rows.filled("power_mw"), rows.filled("counter_mj"), instant)
 
 
 def _by_host(rows: Rows, numbers: dict[str, list[int]]) -> Iterator[tuple[str, Rows]]:
@@ -153,17 +169,6 @@ def _by_host(rows: Rows, numbers: dict[str, list[int]]) -> Iterator[tuple[str, R
     for place, name in enumerate(numbers):
         if bounds[place] < bounds[place + 1]:
             yield name, rows.take(order[bounds[place] : bounds[place + 1]])
-
-
-def _readings(rows: Rows, offsets: NDArray[np.int64]) -> Readings:
-    """Take the rows that hold a reading; they are GPU-major already."""
-    if len(rows.power_mw) != len(rows) or int(rows.power_mw.min(initial=0)) < 0:
-        real = rows.has("power_mw") | rows.has("counter_mj") | rows.has("instant_mw")
-        if not real.all():
-            offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(real)])[offsets]
-            rows = rows.take(real)
-    instant = rows.instant_mw if (rows.instant_mw >= 0).any() else rows.instant_mw[:0]
-    return Readings(offsets, rows.time_us, rows.filled("power_mw"), rows.filled("counter_mj"), instant)
 
 
 def _instant_for_power(rows: Rows) -> Rows:

@@ -13,6 +13,9 @@ from wattshed.agent.traces.foreign.table import Quantity, TableLayout
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+ONE_GPU = "-"
+"""Says in place of the column for the GPU that all rows are of one."""
+
 
 def layout_of_spec(
     spec: Mapping[str, tuple[str, str]], names: Sequence[str], path: str, *, utilisation: bool = False
@@ -66,7 +69,8 @@ def layout_of_spec(
         single["util"] = Quantity(guessed["util"], unit_in_name("util", guessed["util"]))
     if wide and single.keys() & {"power", "energy"}:
         raise InputError("--columns: power and energy must both be patterns (wide table) or both columns", path)
-    gpus = [spec.get("gpu", (guessed.get("gpu", ""), ""))[0], guessed.get("uuid", "")] if not wide else []
+    alone = not wide and spec.get("gpu", ("", ""))[0] == ONE_GPU and ONE_GPU not in names
+    gpus = [spec.get("gpu", (guessed.get("gpu", ""), ""))[0], guessed.get("uuid", "")] if not wide and not alone else []
     texts = {key: find(key, spec[key][0], names, path) for key in ("host", "model", "pid") if key in spec}
     for key in ("host", "model"):
         if key not in texts and key in guessed:
@@ -83,6 +87,7 @@ def layout_of_spec(
         model=texts.get("model", "") if not wide else "",
         pid=texts.get("pid", ""),
         wide=wide,
+        alone=alone,
     ), unit or unit_of_time(time)
 
 

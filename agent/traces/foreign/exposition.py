@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.quantities import scaled_text
 from wattshed.agent.inputs.timestamps import parse_number
+from wattshed.agent.traces.foreign.format import Format, by_line
 from wattshed.agent.traces.foreign.samples import Samples
 from wattshed.agent.traces.foreign.series import Meaning, gpu_of, meaning_of
 
@@ -16,10 +17,14 @@ if TYPE_CHECKING:
 
     from wattshed.agent.inputs.report import SourceReport
     from wattshed.agent.inputs.timestamps import TimestampParser
+    from wattshed.agent.traces.foreign.format import Head
     from wattshed.agent.traces.foreign.gpus import Gpus
     from wattshed.agent.traces.foreign.rows import Rows
 
-_LINE = re.compile(r"([a-zA-Z_:][\w:]*)(\{(?:[^\"}]|\"(?:[^\"\\]|\\.)*\")*\})?\s+(\S+)(?:\s+(\S+))?(?:\s+#.*)?\s*$")
+_LINE = re.compile(
+    r"([a-zA-Z_:][\w:]*|(?=\{))(\{(?:[^\"}]|\"(?:[^\"\\]|\\.)*\")*\})?\s+(\S+)(?:\s+(\S+))?(?:\s+#.*)?\s*$"
+)
+_SAMPLE = re.compile(r"([a-zA-Z_:][\w:]*(\{.*\})?|\{.*\})\s+[-+]?(\d|NaN|Inf)\S*(\s+[-+]?\d\S*)?\s*$")
 _LABEL = re.compile(r"([a-zA-Z_]\w*)\s*=\s*\"((?:[^\"\\]|\\.)*)\"")
 _ESCAPES = {"\\\\": "\\", '\\"': '"', "\\n": "\n"}
 SCRAPE_US = 60_000_000  # scrapes without times are distinguished by this; nothing but their order is known
@@ -56,7 +61,7 @@ def read_exposition(
         key = (name, label_text or "")
         if key not in known:
             labels = labels_of(key[1])
-            meaning = meaning_of(name, labels)
+            meaning = meaning_of(name or labels.get("__name__", ""), labels)
             known[key] = (meaning, gpu_of(labels, gpus)) if meaning else None
         found = known[key]
         if found is None:
@@ -101,3 +106,37 @@ def add(samples: Samples, gpus: Gpus, series: tuple[int, Meaning], point: tuple[
         samples.add(gpu, (time_us, False), line=line, instant=value, power_unit=meaning.factor)
     else:
         samples.add(gpu, (time_us, False), line=line, power=value, power_unit=meaning.factor)
+
+
+def _has_samples(head: Head) -> bool:
+    return not head.told and head.mostly(_SAMPLE.match)
+
+
+def _is_scrape(head: Head) -> bool:
+    stamped = re.search(r"\}\s+\S+\s+\d{9,}", head.data[0]) if head.data else None
+    return _has_samples(head) and "DCGM_FI_" in head.text and "# EOF" not in head.text and not stamped
+
+
+def _is_samples(head: Head) -> bool:
+    commented = not head.data and any(line.startswith(("# TYPE", "# HELP")) for line in head.lines)
+    return _has_samples(head) or commented
+
+
+SCRAPE = Format(
+    name="dcgm-exporter",
+    title="a scrape of dcgm-exporter, or several in a row",
+    told_by="names that begin with `DCGM_FI_`",
+    reads="energy from the counter; power of a single scrape",
+    traps="scrapes have no times: only energy from counters is right",
+    tells=_is_scrape,
+    rows=by_line(read_exposition),
+)
+SAMPLES = Format(
+    name="openmetrics",
+    title="OpenMetrics, Prometheus text, `promtool tsdb dump`",
+    told_by="lines of samples",
+    reads="power and energy by the names of DCGM, wattshed, nvidia_gpu_exporter",
+    traps="times are seconds in OpenMetrics, milliseconds in Prometheus text: told by their size",
+    tells=_is_samples,
+    rows=by_line(read_exposition),
+)

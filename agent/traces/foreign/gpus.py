@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,10 +11,37 @@ from wattshed.agent.window import MISSING, Device
 from wattshed.kernels.columns import dealt
 
 if TYPE_CHECKING:
+    from wattshed.agent.inputs.report import SourceReport
     from wattshed.agent.traces.foreign.rows import Rows
 
 SHORTEST_GAP_US = 5_000_000
 _LARGEST_MW = 2**31 - 1
+
+
+@dataclass(slots=True)
+class Lane:
+    """Rows of one host that do not say which GPU they are of.
+
+    Attributes
+    ----------
+    host : str
+    report : SourceReport
+        Of the file that is read.
+    tick_us : int, us
+        What the last printed digit of its stamps stands for.
+    alone : bool
+        The user said that it is one GPU.
+    model : str
+        Empty if there are several.
+    limit_mw : int, mW
+    """
+
+    host: str
+    report: SourceReport
+    tick_us: int
+    alone: bool = False
+    model: str = ""
+    limit_mw: int = MISSING
 
 
 class Gpus:
@@ -33,16 +60,19 @@ class Gpus:
     def __init__(self, host: str, max_power_mw: int, max_gap_us: int) -> None:
         self.host, self._max_power_mw, self._max_gap_us = host, max_power_mw, max_gap_us
         self.devices: list[Device] = []
+        self.lanes: list[Lane] = []
         self._known: dict[tuple[str, str], int] = {}
 
     def __len__(self) -> int:
         return len(self.devices)
 
-    def number(self, host: str = "", index: int = MISSING, uuid: str = "", pci: str = "", model: str = "") -> int:
-        """Give the number of a GPU, by UUID, else PCI address, else index on its host."""
+    def number(
+        self, host: str = "", index: int = MISSING, uuid: str = "", pci: str = "", model: str = "", *, label: str = ""
+    ) -> int:
+        """Give the number of a GPU, by UUID, else PCI address, else index on its host, else by any label."""
         host = host or self.host
         pci = _bare_pci(pci)
-        name = uuid or pci or (f"#{index}" if index >= 0 else "")
+        name = uuid or pci or (f"#{index}" if index >= 0 else label)
         number = self._known.get((host, name))
         if number is None:
             number = len(self.devices)
@@ -56,6 +86,27 @@ class Gpus:
             self.devices[number] = replace(self.devices[number], model=model)
         return number
 
+    def lane(
+        self, report: SourceReport, host: str = "", *, tick_us: int = 1, alone: bool = False, model: str = ""
+    ) -> int:
+        """Give the number, below zero, of rows that do not say their GPU; `lanes.in_lanes` numbers them for good.
+
+        Parameters
+        ----------
+        report : SourceReport
+        host : str
+        tick_us, alone, model
+            See `Lane`.
+        """
+        host = host or self.host
+        for place, lane in enumerate(self.lanes):
+            if lane.host == host:
+                lane.tick_us = max(lane.tick_us, tick_us)
+                lane.model = lane.model if lane.model == model else ""
+                return -1 - place
+        self.lanes.append(Lane(host, report, tick_us, alone, model))
+        return -len(self.lanes)
+
     def describe(
         self,
         number: int,
@@ -66,6 +117,9 @@ class Gpus:
         simulated: bool = False,
     ) -> None:
         """Add facts of a GPU that the trace knows; of several limits the largest counts."""
+        if number < 0:
+            self.lanes[-1 - number].limit_mw = max(self.lanes[-1 - number].limit_mw, limit_mw)
+            return
         device = self.devices[number]
         if limit_mw > device.limit_mw and limit_mw > 0:
             device = replace(device, limit_mw=limit_mw, ceiling_mw=min(3 * limit_mw, _LARGEST_MW - 1))

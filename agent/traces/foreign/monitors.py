@@ -10,7 +10,10 @@ import re
 from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.delimited import split
 from wattshed.agent.inputs.timestamps import parse_text
+from wattshed.agent.traces.foreign.dated_monitors import by_dated_line
+from wattshed.agent.traces.foreign.format import Format
 from wattshed.agent.traces.foreign.samples import Samples
 
 if TYPE_CHECKING:
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.inputs.report import SourceReport
     from wattshed.agent.inputs.timestamps import TimestampParser
+    from wattshed.agent.traces.foreign.format import Head
     from wattshed.agent.traces.foreign.gpus import Gpus
     from wattshed.agent.traces.foreign.rows import Rows
 
@@ -132,3 +136,49 @@ class MonitorReader:
         self._seen.add(what)
         self._report.note("it has no times (dmon -o DT writes them); rounds are taken for one second each")
         return self._start_us + self._round * _ROUND_US, False
+
+
+def read_monitor(
+    lines: Iterable[tuple[int, str]], clock: TimestampParser, gpus: Gpus, report: SourceReport
+) -> Iterator[Rows]:
+    """Read numbered lines, see `MonitorReader`."""
+    yield from MonitorReader(clock, gpus, report).rows(lines)
+
+
+def _columns(head: Head) -> list[set[str]]:
+    """Return the names of columns in its header lines, first words first."""
+    return [
+        set(line.lstrip("#").lower().split() if "," not in line else split(line.lstrip("# ").lower(), ","))
+        for line in head.bare.lines[:40]
+        if line.startswith("#") and not head.told
+    ]
+
+
+_TIMES = "without times (`-o DT` writes them, `ts` or a journal before each line), a round counts as one second"
+PMON = Format(
+    name="nvidia-smi-pmon",
+    title="`nvidia-smi pmon`",
+    told_by="`# gpu` and `pid` in its header",
+    reads="processes and their utilisation, beside power from another file",
+    traps=_TIMES,
+    tells=lambda head: any({"gpu", "pid"} <= names for names in _columns(head)),
+    rows=by_dated_line(read_monitor),
+)
+DMON = Format(
+    name="nvidia-smi-dmon",
+    title="`nvidia-smi dmon`",
+    told_by="`# gpu` and `pwr` in its header",
+    reads="power and utilisation",
+    traps=_TIMES,
+    tells=lambda head: any("gpu" in names and names & {"pwr", "sm"} for names in _columns(head)),
+    rows=by_dated_line(read_monitor),
+)
+DCGMI = Format(
+    name="dcgmi-dmon",
+    title="`dcgmi dmon`",
+    told_by="`#Entity` in its header",
+    reads="fields POWER and TOTEC",
+    traps=_TIMES,
+    tells=lambda head: any("entity" in names for names in _columns(head)),
+    rows=by_dated_line(read_monitor),
+)

@@ -82,6 +82,10 @@ class Rows:
         found: NDArray[np.bool_] = column >= 0 if column.size == len(self) else np.zeros(len(self), bool)
         return found
 
+    def usable(self) -> NDArray[np.bool_]:
+        """Return which rows have any reading, or name a process."""
+        return self.has("power_mw") | self.has("counter_mj") | self.has("instant_mw") | self.has("pid")
+
     def take(self, index: NDArray[np.integer] | NDArray[np.bool_] | slice) -> Rows:
         """Select rows."""
         columns = (getattr(self, name) for name in Rows.__slots__)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.delimited import Block, split
+from wattshed.agent.traces.foreign.format import Format, by_line
 from wattshed.agent.traces.foreign.smi_csv import is_header, layout_of_header
 from wattshed.agent.traces.foreign.table import TableReader
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from wattshed.agent.traces.foreign.gpus import Gpus
     from wattshed.agent.traces.foreign.rows import Rows
 
+_CAPTURE = re.compile(r"^(# )?\$ nvidia-smi\b", re.MULTILINE)
 _COMMAND = re.compile(r"^#? ?\$ nvidia-smi (.*)$")
 
 
@@ -58,3 +60,14 @@ def read_session(
                 report.reject("wrong_number_of_columns", line=number, text=line)
     if not found:
         raise InputError("no part of the session is a query with power (--query-gpu)", report.path)
+
+
+FORMAT = Format(
+    name="nvidia-smi-session",
+    title="captured sessions",
+    told_by="command lines of nvidia-smi, each above what it printed",
+    reads="the queries in CSV",
+    traps="moments, not a continuous trace: what lies between them is a gap",
+    tells=lambda head: bool(_CAPTURE.search(head.text)) and "nvidia_gpu_exporter GPU capture" in head.text,
+    rows=by_line(read_session),
+)

@@ -12,6 +12,7 @@ from xml.parsers import expat
 
 from wattshed.agent.inputs.quantities import POWER_MW, scaled_text
 from wattshed.agent.inputs.timestamps import parse_text
+from wattshed.agent.traces.foreign.format import Format, by_line
 from wattshed.agent.traces.foreign.samples import Samples
 
 if TYPE_CHECKING:
@@ -182,3 +183,23 @@ def read_xml(
 
 def _refuse_entity(*_declaration: object) -> None:
     raise ValueError("it declares an entity")
+
+
+XML = Format(
+    name="nvidia-smi-xml",
+    title="`nvidia-smi -q -x`",
+    told_by="its document type",
+    reads="power of the board; one report, or several in a row",
+    traps="power of the memory and of the module stand beside it and are left out",
+    tells=lambda head: head.text.startswith("<") and "<nvidia_smi_log" in head.text,
+    rows=by_line(read_xml),
+)
+TEXT = Format(
+    name="nvidia-smi-q",
+    title="`nvidia-smi -q`",
+    told_by="`NVSMI LOG`",
+    reads="power of the board; one report, or several in a row",
+    traps="power of the memory and of the module stand beside it and are left out",
+    tells=lambda head: "NVSMI LOG" in head.text[:20000] and not head.told,
+    rows=by_line(read_text),
+)

@@ -21,6 +21,7 @@ from wattshed.agent.inputs.quantities import (
     reason_of,
     scaled_column,
 )
+from wattshed.agent.inputs.ticks import tick_us
 from wattshed.agent.inputs.timestamps import NO_TIME
 from wattshed.agent.inputs.typed_cells import Amounts, Names, Times
 from wattshed.agent.traces.foreign.rows import Rows
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from wattshed.agent.traces.foreign.gpus import Gpus
 
 _PCI = re.compile(r"(?:[0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]")
-_PLACE = "\0place"  # stands for the column of GPU numbers that a table lacks
 _MANY_NAMES = 1 << 16  # different names of GPUs that are counted in a table; more are sorted
 _INDEX = re.compile(r"(?:gpu|nvidia|cuda|device)?[\s_:-]*(\d{1,4})(?:\.0+)?", re.IGNORECASE)
 
@@ -59,13 +59,15 @@ class TableLayout:
     ----------
     time : str
     gpu : tuple of str
-        Columns that name the GPU, each by index, UUID or PCI address.
+        Columns that name the GPU, each by index, UUID or PCI address, or its model where that is all there is.
     power : tuple of Quantity
         The first that has a number in a row counts.
     instant, energy, util, limit : Quantity or None
     host, model, pid : str
     wide : mapping of label -> (power, energy)
         One column a GPU: its label, and its columns (each may be None).
+    alone : bool
+        The user said that all rows are of one GPU.
     """
 
     time: str
@@ -79,6 +81,7 @@ class TableLayout:
     model: str = ""
     pid: str = ""
     wide: Mapping[str, tuple[Quantity | None, Quantity | None]] = field(default_factory=dict)
+    alone: bool = False
 
     def names(self) -> list[str]:
         """All columns that are needed."""
@@ -127,6 +130,7 @@ class TableReader:
         self._layout, self._names, self._clock, self._gpus, self._report = layout, names, clock, gpus, report
         self._numbers: dict[tuple[str, ...], int] = {}
         self._usable = 0
+        self._tick_us = 0
 
     def rows(self, blocks: Iterable[Block]) -> Iterator[Rows]:
         """Read block by block.
@@ -164,7 +168,7 @@ class TableReader:
 
     def _long(self, columns: dict[str, Any], time_us: NDArray[np.int64], line: NDArray[np.int64]) -> Iterator[Rows]:
         layout = self._layout
-        gpu = self._gpu_numbers(columns, time_us)
+        gpu = self._gpu_numbers(columns)
         powers = [scaled_column(columns[q.name], POWER_MW[q.unit], POWER_MW) for q in layout.power]
         watts, reason, blamed = _first_number(powers, time_us.size)
         counter = _optional(columns, layout.energy, ENERGY_MJ)
@@ -190,11 +194,10 @@ class TableReader:
             util_ppm=_value(util),
             pid=pid,
         )
-        usable = rows.has("power_mw") | rows.has("counter_mj") | rows.has("instant_mw") | rows.has("pid")
-        if not usable.all():
-            rows = rows.take(usable)
-        self._usable += len(rows)
-        yield rows
+        usable = rows.usable()
+        self._usable += int(usable.sum())
+        # Where rows do not say their GPU, its place in the round does: a row without a number holds one, too.
+        yield rows if usable.all() or not layout.gpu else rows.take(usable)
 
     def _wide(self, columns: dict[str, Any], time_us: NDArray[np.int64], line: NDArray[np.int64]) -> Iterator[Rows]:
         self._report.rows += time_us.size * (len(self._layout.wide) - 1)  # a cell is a sample
@@ -221,13 +224,14 @@ class TableReader:
     def _reject(self, reason: str, rows: int, line: int, name: str, text: str) -> None:
         self._report.reject(reason, rows, line=line, column=self._names.index(name) + 1, text=text)
 
-    def _gpu_numbers(self, columns: dict[str, Any], time_us: NDArray[np.int64]) -> NDArray[np.int32]:
-        """Find each row's GPU; every different combination of naming cells is looked up once."""
+    def _gpu_numbers(self, columns: dict[str, Any]) -> NDArray[np.int32]:
+        """Find each row's GPU, or its lane; every different combination of naming cells is looked up once."""
         layout = self._layout
-        named = [name for name in (layout.host, *layout.gpu, layout.model) if name]
-        if not layout.gpu:
-            columns = {**columns, _PLACE: pa.array(_place_among_equal_stamps(time_us)).cast(pa.string())}
-            named = [*named, _PLACE]
+        named = list(dict.fromkeys(name for name in (layout.host, *layout.gpu, layout.model) if name))
+        if not layout.gpu and not self._tick_us:
+            self._tick_us = tick_us(columns[layout.time], self._clock)
+        if not named:
+            return np.full(len(columns[layout.time]), self._new_gpu({}), np.int32)
         texts: list[list[str]] = []
         code, many = np.zeros(1, np.int64), 1
         for name in named:
@@ -255,14 +259,18 @@ class TableReader:
         return numbers[code]
 
     def _new_gpu(self, cells: dict[str, str]) -> int:
-        known: dict[str, Any] = {}
-        for name in self._layout.gpu or (_PLACE,):
-            if cells[name] and not reason_of(cells[name]):
-                known = {**gpu_name(cells[name]), **known}
+        layout = self._layout
         host, model = (
-            "" if reason_of(text) else text
-            for text in (cells.get(self._layout.host, ""), cells.get(self._layout.model, ""))
+            "" if reason_of(text) else text for text in (cells.get(layout.host, ""), cells.get(layout.model, ""))
         )
+        if not layout.gpu:
+            return self._gpus.lane(self._report, host, tick_us=self._tick_us, alone=layout.alone, model=model)
+        known: dict[str, Any] = {}
+        for name in layout.gpu:
+            if name == layout.model:
+                known = {"label": cells[name]}
+            elif cells[name] and not reason_of(cells[name]):
+                known = {**gpu_name(cells[name]), **known}
         return self._gpus.number(host, model=model, **known)
 
 
@@ -287,12 +295,3 @@ def _first_number(columns: list[Scaled], size: int) -> tuple[NDArray[np.int64], 
     blamed = counts.index(min(counts))
     reason = np.where(power >= 0, 0, columns[blamed].reason).astype(np.uint8)
     return power, reason, blamed
-
-
-def _place_among_equal_stamps(time_us: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where no column names the GPU: the rows of one stamp are GPU 0, 1, ... in order, if all stamps have as many."""
-    starts = np.flatnonzero(np.concatenate(([True], np.diff(time_us) != 0)))
-    sizes = np.diff(np.append(starts, time_us.size))
-    if sizes.size < 2 or sizes[0] < 2 or (sizes[:-1] != sizes[0]).any() or sizes[-1] > sizes[0]:
-        return np.zeros(time_us.size, np.int64)
-    return np.arange(time_us.size) - np.repeat(starts, sizes)

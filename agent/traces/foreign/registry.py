@@ -1,0 +1,98 @@
+"""All formats of foreign logs, in the order in which they are tried, and the way from a file to its reader."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.delimited import split
+from wattshed.agent.traces.foreign import (
+    exposition,
+    json_log,
+    monitors,
+    prometheus_json,
+    promtool,
+    session,
+    smi_query,
+    smi_table,
+    tables,
+)
+from wattshed.agent.traces.foreign.format import Head, LogFile, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from wattshed.agent.inputs.report import SourceReport
+    from wattshed.agent.traces.foreign.format import Format
+    from wattshed.agent.traces.foreign.gpus import Gpus
+    from wattshed.agent.traces.foreign.rows import Rows
+    from wattshed.agent.traces.options import Options, TraceFile
+
+FORMATS: tuple[Format, ...] = (
+    smi_query.XML,
+    prometheus_json.FORMAT,
+    promtool.FORMAT,
+    json_log.FORMAT,
+    session.FORMAT,
+    monitors.PMON,
+    monitors.DMON,
+    monitors.DCGMI,
+    smi_query.TEXT,
+    smi_table.FORMAT,
+    exposition.SCRAPE,
+    exposition.SAMPLES,
+    tables.SMI,
+    tables.PARQUET,
+    tables.TABLE,
+)
+"""The first that fits counts; tables of any tool come last."""
+
+REFUSALS: tuple[Refusal, ...] = (
+    Refusal("XML", lambda head: head.text.startswith("<"), "only that of `nvidia-smi -q -x` is read"),
+    Refusal(
+        "JSON",
+        lambda head: head.text.startswith(("{", "[")),
+        "no key is clearly power or energy; name them with `--columns time=...,power=...`",
+    ),
+)
+"""Known, and not read: asked once nothing of `FORMATS` fits."""
+
+_BY_NAME = {one.name: one for one in FORMATS}
+
+
+def recognise(head: Head) -> Format:
+    """Return the format of a text.
+
+    Raises
+    ------
+    InputError
+        If it is of no format that is read; the message says what the user can do.
+    """
+    for one in FORMATS:
+        if one.tells(head):
+            return one
+    for refusal in REFUSALS:
+        if refusal.tells(head):
+            raise InputError(f"it is {refusal.title}; {refusal.way_out} (docs/replay.md lists the formats)", head.path)
+    names, delimiter = head.dialect.names, head.dialect.delimiter
+    alike = [len(split(line, delimiter)) == len(names) for line in head.lines[1:50]]
+    if len(names) > 1 and sum(alike) * 2 > len(alike):
+        shown = ", ".join(names[:8])
+        raise InputError(
+            f"it is a table whose columns are not clear; say --columns time=...,power=... (it has: {shown})",
+            head.path,
+            1,
+        )
+    raise InputError("unrecognised trace format (docs/replay.md lists the formats)", head.path)
+
+
+def rows_of(source: TraceFile, report: SourceReport, gpus: Gpus, options: Options) -> Iterator[Rows]:
+    """Read one file.
+
+    Raises
+    ------
+    InputError
+        If it cannot be used.
+    """
+    gpus.host = source.host
+    yield from _BY_NAME[source.format].rows(LogFile(source, report, gpus, options))

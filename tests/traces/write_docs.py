@@ -1,0 +1,42 @@
+"""Writes the table of formats in docs/replay.md from the registry: ``python -m tests.traces.write_docs``."""
+
+import re
+from pathlib import Path
+
+from wattshed.agent.traces.foreign.registry import FORMATS, REFUSALS
+
+PAGE = Path(__file__).parents[2] / "docs" / "replay.md"
+
+
+def row(*cells):
+    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
+
+
+def formats():
+    """The formats that are read, with what each number is of and what to beware of."""
+    native = row("native", "its first bytes", "all, with jobs ([trace-format.md](trace-format.md))", "GPU board", "")
+    head = [row("format", "told by", "what is read", "boundary", "traps"), "|---|---|---|---|---|", native]
+    return "\n".join(head + [row(f.title, f.told_by, f.reads, f.boundary, f.traps) for f in FORMATS])
+
+
+def refused():
+    """The formats that are known and not read."""
+    head = [row("format", "what to do"), "|---|---|"]
+    return "\n".join(head + [row(one.title, one.way_out) for one in REFUSALS])
+
+
+def generated(page):
+    """The page with its generated tables renewed."""
+    for name, table in (("formats", formats()), ("refused", refused())):
+        page = re.sub(
+            rf"(<!-- {name}: [^\n]*-->\n).*?(<!-- end of {name} -->)",
+            lambda found, table=table: f"{found[1]}\n{table}\n\n{found[2]}",
+            page,
+            count=1,
+            flags=re.DOTALL,
+        )
+    return page
+
+
+if __name__ == "__main__":
+    PAGE.write_text(generated(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

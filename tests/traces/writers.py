@@ -1,0 +1,153 @@
+"""One recording, written as every format that can carry it: what the laws of reading are checked with.
+
+A recording is power in hundredths of a watt of each GPU at whole seconds. A way of writing says to which step it
+rounds power, and how its lines can be taken apart.
+"""
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+START = 1_700_000_000
+
+
+@dataclass(frozen=True)
+class Written:
+    """A text and how it may be changed.
+
+    ``head`` is repeated at the start of every part; ``rounds`` are texts, one a moment.
+    """
+
+    head: str
+    rounds: list[str]
+    tail: str = ""
+
+    def __str__(self):
+        return self.head + "".join(self.rounds) + self.tail
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a recording is written.
+
+    Attributes
+    ----------
+    write : callable
+        Recording -> Written.
+    step_w : float
+        To what power is rounded.
+    flags : tuple
+        What `replay` has to be told.
+    traits : frozenset
+        "ordered": by series, not by time; "whole": one document, of which no part is one.
+    """
+
+    write: object
+    step_w: float = 0.01
+    flags: tuple = ()
+    traits: frozenset = field(default_factory=frozenset)
+
+
+def stamp(t, form="%Y/%m/%d %H:%M:%S.000"):
+    return datetime.fromtimestamp(START + t, UTC).strftime(form)
+
+
+def watts(w):
+    return f"{w / 100:.2f}"
+
+
+def by_row(head, row):
+    """A line a GPU and moment."""
+    return lambda recording: Written(head, ["".join(row(t, g, w) for g, w in enumerate(each)) for t, each in recording])
+
+
+def by_moment(head, text):
+    return lambda recording: Written(head(recording), [text(t, each) for t, each in recording])
+
+
+def series(text, tail=""):
+    """Text of each GPU's whole series, one after the other: it has no rounds."""
+    return lambda recording: Written(
+        "", [text(g, [(t, each[g]) for t, each in recording]) for g in range(len(recording[0][1]))], tail
+    )
+
+
+def smi(t, g, w):
+    return f"{stamp(t)}, {g}, GPU-{g:08d}-aaaa-bbbb-cccc-000000000000, {watts(w)} W, 400.00 W, 50 %\n"
+
+
+def labels(g, name="DCGM_FI_DEV_POWER_USAGE"):
+    return f'{name}{{gpu="{g}",UUID="GPU-{g:08d}"}}'
+
+
+def gpus_of(each):
+    return [{"index": g, "power.draw": float(watts(w)), "utilization.gpu": 50} for g, w in enumerate(each)]
+
+
+WAYS = {
+    "nvidia-smi": Way(
+        by_row("timestamp, index, uuid, power.draw [W], power.limit [W], utilization.gpu [%]\n", smi)
+    ),
+    "nvidia-smi without units": Way(
+        by_row("timestamp, index, power.draw\n", lambda t, g, w: f"{stamp(t)}, {g}, {watts(w)}\n")
+    ),
+    "nvidia-smi without header": Way(by_row("", smi)),
+    "dmon": Way(
+        by_row(
+            "#Date       Time        gpu    pwr  gtemp     sm\n#YYYYMMDD   HH:MM:SS    Idx      W      C      %\n",
+            lambda t, g, w: f" {stamp(t, '%Y%m%d   %H:%M:%S')}      {g}    {round(w / 100)}     40     50\n",
+        ),
+        step_w=1,
+    ),
+    "csv": Way(by_row("time,gpu,power_w\n", lambda t, g, w: f"{START + t},{g},{watts(w)}\n")),
+    "csv in milliwatts": Way(by_row("time,gpu,power_mw\n", lambda t, g, w: f"{START + t},{g},{w * 10}\n")),
+    "csv with semicolons": Way(
+        by_row(
+            "time;gpu;power_w\n",
+            lambda t, g, w: f"{stamp(t, '%Y-%m-%dT%H:%M:%SZ')};{g};{watts(w).replace('.', ',')}\n",
+        )
+    ),
+    "wide csv": Way(
+        by_moment(
+            lambda r: "time," + ",".join(f"GPU{g}" for g in range(len(r[0][1]))) + "\n",
+            lambda t, each: f"{START + t}," + ",".join(map(watts, each)) + "\n",
+        ),
+        flags=("--columns", "time=time,power=GPU*"),
+    ),
+    "openmetrics": Way(
+        series(lambda g, s: "".join(f"{labels(g)} {watts(w)} {START + t}\n" for t, w in s), tail="# EOF\n"),
+        traits=frozenset({"ordered"}),
+    ),
+    "tsdb dump": Way(
+        series(lambda g, s: "".join(
+            f'{{__name__="DCGM_FI_DEV_POWER_USAGE", gpu="{g}"}} {watts(w)} {START + t}000\n' for t, w in s)),
+        traits=frozenset({"ordered"}),
+    ),
+    "promtool query": Way(
+        series(lambda g, s: f"{labels(g)} =>\n" + "".join(f"{watts(w)} @[{START + t}]\n" for t, w in s)),
+        traits=frozenset({"ordered", "whole"}),
+    ),
+    "query_range": Way(
+        lambda r: Written("", [json.dumps({"status": "success", "data": {"resultType": "matrix", "result": [
+            {"metric": {"__name__": "DCGM_FI_DEV_POWER_USAGE", "gpu": str(g)},
+             "values": [[START + t, watts(each[g])] for t, each in r]} for g in range(len(r[0][1]))]}})]),
+        traits=frozenset({"ordered", "whole"}),
+    ),
+    "VictoriaMetrics": Way(
+        series(lambda g, s: json.dumps({
+            "metric": {"__name__": "DCGM_FI_DEV_POWER_USAGE", "gpu": str(g)},
+            "values": [w / 100 for _, w in s], "timestamps": [(START + t) * 1000 for t, _ in s]}) + "\n"),
+        traits=frozenset({"ordered", "whole"}),
+    ),
+    "JSON lines": Way(
+        by_row("", lambda t, g, w: json.dumps({"time": START + t, "gpu": g, "power_w": w / 100}) + "\n")
+    ),
+    "gpustat": Way(
+        by_moment(lambda _: "", lambda t, each: json.dumps(
+            {"query_time": stamp(t, "%Y-%m-%dT%H:%M:%S"), "gpus": gpus_of(each)}) + "\n")
+    ),
+    "W&B": Way(
+        by_moment(lambda _: "", lambda t, each: json.dumps(
+            {"_timestamp": START + t} | {f"system.gpu.{g}.powerWatts": w / 100 for g, w in enumerate(each)}) + "\n")
+    ),
+}  # fmt: skip
