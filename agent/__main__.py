@@ -37,6 +37,17 @@ EXAMPLES = """examples:
   wattshed replay power.csv --jobs jobs.csv  joules per job from a recorded log
   wattshed fleet scenario xai-memphis        what a public claim amounts to
 """
+_RUN_EXAMPLES = """examples:
+  wattshed run                             show it at http://127.0.0.1:9961/
+  wattshed run --listen 0.0.0.0:9961       to Prometheus on another host, too
+  wattshed run --meter simulated --for 20  try it without a GPU, for 20 s
+"""
+_RECORD_EXAMPLES = """examples:
+  wattshed record trace --for 3600         an hour of this host
+  wattshed record trace --meter simulated --for 20
+      try it without a GPU
+  wattshed replay trace                    the joules of it, see replay
+"""
 _FORMS = ("", "auto", "so", "objects", "numba", "off", "cpu", "0", "no", "false")
 _ENDED_BY = 128  # plus the signal's number: the exit code by which shells report it
 
@@ -62,7 +73,6 @@ def parser(only: str = "") -> argparse.ArgumentParser:
         prog="wattshed",
         description=DESCRIPTION,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top_level.add_argument("--version", action=_Version, nargs=0, help="show program's version number and exit")
     commands = top_level.add_subparsers(title="commands", metavar="COMMAND")
@@ -76,6 +86,7 @@ def _add_run(commands: Subparsers) -> None:
         "run",
         help="meter this host and publish the result",
         description="Meter this host, attribute every joule to its job, and publish the result as Prometheus metrics.",
+        epilog=_RUN_EXAMPLES,
     )
     _add_metering_flags(run)
     run.add_argument(
@@ -96,7 +107,10 @@ def _add_run(commands: Subparsers) -> None:
 
 def _add_record(commands: Subparsers) -> None:
     record = commands.add_parser(
-        "record", help="meter this host into a recording, without publishing", description=_record.__doc__
+        "record",
+        help="meter this host into a recording, without publishing",
+        description="Meter this host into a recording, without publishing anything.",
+        epilog=_RECORD_EXAMPLES,
     )
     record.add_argument("record", metavar="DIR", help="the folder to record to")
     _add_metering_flags(record)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import signal
@@ -14,6 +13,7 @@ from wattshed.agent.errors import Faults, InputError
 from wattshed.agent.wire.credentials import add_client_flags, credentials_of
 
 if TYPE_CHECKING:
+    import argparse
     from types import FrameType
 
 LOG = logging.getLogger(__name__)
@@ -41,9 +41,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser], *,
     parser = commands.add_parser(
         "collect",
         help="keep every agent's jobs in one database, for a site",
-        description="Ask agents for what their histories hold, and keep it in one database (SQLite or\nPostgreSQL).",
+        description="Ask agents for what their histories hold, and keep it in one database (SQLite or PostgreSQL).",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "action",

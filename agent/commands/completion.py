@@ -42,15 +42,12 @@ def add_parser(
     commands: argparse._SubParsersAction[argparse.ArgumentParser], *, parser: Callable[[], argparse.ArgumentParser]
 ) -> None:
     """Add the command to the command line; ``parser`` builds all of it."""
-    from argparse import RawDescriptionHelpFormatter  # noqa: PLC0415
-
     command = commands.add_parser(
         "completion",
         help="print a script that completes commands in a shell",
-        description="Print a script that completes commands, flags, files and, except in tcsh, the\n"
+        description="Print a script that completes commands, flags, files and, except in tcsh, the "
         "ids of your newest jobs.",
         epilog=_EXAMPLES,
-        formatter_class=RawDescriptionHelpFormatter,
     )
     command.add_argument("shell", choices=SHELLS)
     command.set_defaults(run=lambda arguments: _run(arguments.shell, parser()))

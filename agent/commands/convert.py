@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wattshed.agent.errors import InputError
+from wattshed.agent.errors import InputError, counted
 from wattshed.agent.printing.progress import in_sight
 from wattshed.agent.replay.reading_flags import add_reading_flags
 
@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from wattshed.agent.window import Window
 
 
+_EXAMPLES = """examples:
+  wattshed convert power.csv power.parquet     a log, for pandas, polars, DuckDB
+  wattshed convert power.csv converted         a log, as `record` writes it
+  wattshed convert trace trace --to parquet    compact a recording in place
+"""
+
+
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command ``convert``."""
     parser = subparsers.add_parser(
@@ -26,6 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="convert a trace of any format to the native one",
         description="Read traces of any known format and write them in the native one (docs/trace-format.md). "
         "With --to parquet, a recording that is its own OUT is compacted in place.",
+        epilog=_EXAMPLES,
     )
     parser.add_argument("trace", nargs="+", metavar="TRACE", help="files or folders; FILE@HOST names its host")
     parser.add_argument("out", metavar="OUT", help="a folder, or one .parquet file")
@@ -58,12 +66,15 @@ def run(args: argparse.Namespace) -> int:
                 windows += _to_parquet(chain, stream, out) if to == "parquet" else _to_segments(stream, out)
     except OSError as error:
         raise InputError(f"it cannot be written ({error.strerror or error})", error.filename or args.out) from error
-    print(f"wattshed: {windows} windows written to {out}", file=sys.stderr)  # noqa: T201 - the command line
+    print(f"wattshed: {counted(windows, 'window')} written to {out}", file=sys.stderr)  # noqa: T201 - the command line
     return 0
 
 
 def _watched(chains: list[Chain], stream: Iterator[Window], line: ProgressLine) -> Iterator[Window]:
     """Show how many bytes of the traces have been read when a window comes."""
+    if not line.shown:
+        yield from stream
+        return
     for window in stream:
         line.at(sum(report.position for chain in chains for report in chain.reports))
         yield window
@@ -79,7 +90,8 @@ def _in_place(folder: Path) -> int:
             done.append((target, windows))
             line.at(len(done), f"compacting {target.name}")
     total = sum(windows for _, windows in done)
-    print(f"wattshed: {len(done)} segments ({total} windows) compacted in {folder}", file=sys.stderr)  # noqa: T201
+    made = f"{counted(len(done), 'segment')} ({counted(total, 'window')})"
+    print(f"wattshed: {made} compacted in {folder}", file=sys.stderr)  # noqa: T201
     return 0
 
 

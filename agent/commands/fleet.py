@@ -13,6 +13,51 @@ if TYPE_CHECKING:
     from wattshed.agent.fleet.demand.series import ReadTrace
 
 
+_EXAMPLES = {
+    "": """examples:
+  wattshed fleet estimate --sample sample.csv --population fleet.csv
+  wattshed fleet demand load.csv --plot load.svg
+  wattshed fleet scenario xai-memphis
+""",
+    "estimate": """examples:
+  wattshed fleet estimate --sample sample.csv --population fleet.csv --unit W
+  wattshed fleet estimate --sample sample.csv --population fleet.csv --plan 2%
+      also how many hosts the next sample takes for an interval of ±2%
+  wattshed fleet estimate --prometheus http://prom:9090 --inventory FLEET.toml
+      from the agents of the hosts that are measured
+""",
+    "plan": """examples:
+  wattshed fleet plan --cv 40% --error 2% --hosts 5000
+  wattshed fleet plan --cv 0.4 --error 0.02 --confidence 0.99 --deff 1.5
+""",
+    "node": """examples:
+  wattshed fleet node --gpu gpus.csv --node bmc.csv
+  wattshed fleet node --gpu gpus.csv --node bmc.csv --average 60 --json
+""",
+    "scenario": """examples:
+  wattshed fleet scenario                          list them
+  wattshed fleet scenario xai-memphis --explain    with sources and formulas
+  wattshed fleet scenario own.toml                 a claim of your own
+""",
+    "demand": """examples:
+  wattshed fleet demand load.csv --plot load.svg
+  wattshed fleet demand load.csv --transformer transformer.toml
+  wattshed fleet demand load.csv --scale 20 --limit 160e6
+      how likely twenty such jobs draw more than 160 MW
+""",
+    "serve": """examples:
+  wattshed fleet serve --prometheus http://prom:9090 --inventory FLEET.toml
+  wattshed fleet serve --prometheus http://prom:9090 --inventory FLEET.toml \\
+      --listen 0.0.0.0:9961 --interval 60
+""",
+    "simulate": """examples:
+  wattshed fleet simulate --inventory FLEET.toml --to http://victoria:8428
+  wattshed fleet simulate --inventory FLEET.toml --to http://prom:9090 \\
+      --via remote-write --for 600
+""",
+}
+
+
 def add_parser(subparsers: Any, read_trace: ReadTrace) -> None:
     """Add ``fleet`` and its commands.
 
@@ -23,7 +68,9 @@ def add_parser(subparsers: Any, read_trace: ReadTrace) -> None:
     read_trace : callable
         Opens a trace of any known format and yields its windows, for ``fleet demand`` and ``fleet node``.
     """
-    fleet = subparsers.add_parser("fleet", help="from measured GPUs to a fleet, with honest intervals")
+    fleet = subparsers.add_parser(
+        "fleet", help="from measured GPUs to a fleet, with honest intervals", epilog=_EXAMPLES[""]
+    )
     commands = fleet.add_subparsers(dest="fleet_command", required=True, metavar="COMMAND")
     _estimate(commands)
     _plan(commands)
@@ -54,7 +101,9 @@ def _server(parser: argparse.ArgumentParser, *, required: bool) -> None:
 
 def _estimate(commands: Any) -> None:
     p = commands.add_parser(
-        "estimate", help="power of the whole fleet from a sample, or from a Prometheus-compatible server"
+        "estimate",
+        help="power of the whole fleet from a sample, or from a Prometheus-compatible server",
+        epilog=_EXAMPLES["estimate"],
     )
     p.add_argument("--sample", metavar="S.csv", help="stratum,host[,unit],value[,size][,units][,job]")
     p.add_argument("--population", metavar="P.csv", help="stratum,hosts[,size]")
@@ -86,7 +135,7 @@ def _estimate(commands: Any) -> None:
 
 
 def _plan(commands: Any) -> None:
-    p = commands.add_parser("plan", help="how many hosts to measure for a wanted error")
+    p = commands.add_parser("plan", help="how many hosts to measure for a wanted error", epilog=_EXAMPLES["plan"])
     p.add_argument(
         "--cv", type=variation, required=True, help="standard deviation over mean of a host's power: 0.4, or 40%%"
     )
@@ -108,7 +157,9 @@ def _plan(commands: Any) -> None:
 
 
 def _node(commands: Any, read_trace: ReadTrace) -> None:
-    p = commands.add_parser("node", help="fit a node's power to its GPUs', from a recording of both")
+    p = commands.add_parser(
+        "node", help="fit a node's power to its GPUs', from a recording of both", epilog=_EXAMPLES["node"]
+    )
     p.add_argument("--gpu", required=True, metavar="GPU.csv", help="power of the node's GPUs over time")
     p.add_argument("--node", required=True, metavar="BMC.csv", help="power of the node over time")
     p.add_argument(
@@ -123,7 +174,11 @@ def _node(commands: Any, read_trace: ReadTrace) -> None:
 
 
 def _scenario(commands: Any) -> None:
-    p = commands.add_parser("scenario", help="recompute and judge a public claim; without a name, list them")
+    p = commands.add_parser(
+        "scenario",
+        help="recompute and judge a public claim; without a name, list them",
+        epilog=_EXAMPLES["scenario"],
+    )
     p.add_argument("name", nargs="?", metavar="NAME|FILE.toml")
     p.add_argument("--explain", action="store_true", help="every number with its source, every formula")
     _json(p)
@@ -131,7 +186,9 @@ def _scenario(commands: Any) -> None:
 
 
 def _demand(commands: Any, read_trace: ReadTrace) -> None:
-    p = commands.add_parser("demand", help="peaks, ramps, frequency bands and transformers of a load")
+    p = commands.add_parser(
+        "demand", help="peaks, ramps, frequency bands and transformers of a load", epilog=_EXAMPLES["demand"]
+    )
     p.add_argument("source", metavar="TRACE|SERIES.csv")
     p.add_argument(
         "--columns", default="", metavar="K=V,...", help="time=NAME[:unit],power=NAME[:unit], and job, gpu, host alike"
@@ -167,7 +224,7 @@ def _demand(commands: Any, read_trace: ReadTrace) -> None:
 
 
 def _serve(commands: Any) -> None:
-    p = commands.add_parser("serve", help="publish wattshed_fleet_* metrics")
+    p = commands.add_parser("serve", help="publish wattshed_fleet_* metrics", epilog=_EXAMPLES["serve"])
     _server(p, required=True)
     p.add_argument("--listen", action="append", metavar="ADDR:PORT", help="default 127.0.0.1:9961 (repeatable)")
     p.add_argument(
@@ -189,7 +246,9 @@ def _serve(commands: Any) -> None:
 
 def _simulate(commands: Any) -> None:
     p = commands.add_parser(
-        "simulate", help="send the recorded series of a simulated fleet to a server, to try estimates at scale"
+        "simulate",
+        help="send the recorded series of a simulated fleet to a server, to try estimates at scale",
+        epilog=_EXAMPLES["simulate"],
     )
     p.add_argument("--inventory", metavar="FLEET.toml", required=True)
     p.add_argument(

@@ -40,9 +40,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     several = commands.add_parser(
         "jobs",
         help="what jobs used, running and ended, one line each",
-        description="List jobs with the energy that they used, those that run first, then from\nthe newest end.",
+        description="List jobs with the energy that they used, those that run first, then from the newest end.",
         epilog=_JOBS_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_filter_flags(several)
     several.add_argument(
@@ -60,9 +59,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     one = commands.add_parser(
         "job",
         help="one job: its energy, per GPU and over time",
-        description="Show all that is known of one job, running or ended: its newest run, and what\nearlier ones used.",
+        description="Show all that is known of one job, running or ended: its newest run, and what earlier ones used.",
         epilog=_JOB_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     one.add_argument("id", metavar="ID", help="as jobs lists it, or without what stands before the colon")
     one.add_argument(

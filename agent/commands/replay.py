@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from wattshed.agent.commands.amounts import Amounts, add_amount_flags
 from wattshed.agent.errors import InputError, counted
 from wattshed.agent.printing.progress import in_sight
+from wattshed.agent.replay.boundaries import boundary_of
 from wattshed.agent.replay.progress import kernels_for, reading
 from wattshed.agent.replay.reading_flags import add_reading_flags, count, settings_of, watts
 
@@ -29,6 +30,15 @@ if TYPE_CHECKING:
     from wattshed.agent.wire.remote_write import RemoteWrite
 
 _INTERRUPTED = 130
+_EXAMPLES = """examples:
+  wattshed replay power.csv                    energy of each GPU, from a log
+  wattshed replay power.csv --jobs jobs.csv    and of each job
+  wattshed replay trace --format json          a recording, for programs
+  wattshed replay power.csv --jobs jobs.csv --plot power.svg
+      power over time by job, as a picture
+  wattshed replay site.csv --columns time=ts:ms,gpu=id,power=board:mW
+      a table whose columns have names of their own
+"""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -37,6 +47,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "replay",
         help="joules of recorded traces, per GPU and per job",
         description="Read traces of any known format (see docs/replay.md) and print energy per GPU and per job.",
+        epilog=_EXAMPLES,
     )
     parser.add_argument("trace", nargs="*", metavar="TRACE", help="files or folders; FILE@HOST names its host")
     add_reading_flags(parser)
@@ -82,6 +93,8 @@ def run(args: argparse.Namespace) -> int:
     if (args.workers or args.scheduler) and args.device == "cuda":
         raise InputError("--device cuda works in one process; leave --workers and --scheduler out")
     chains = find(args.trace, settings.options)
+    if any(chain.holds_runs for chain in chains):
+        _refuse_series(args)
     if args.workers or args.scheduler:
         from wattshed.agent.replay.cluster import book_on_cluster  # noqa: PLC0415
 
@@ -172,6 +185,14 @@ def _booked(
     return part
 
 
+def _refuse_series(args: argparse.Namespace) -> None:
+    """Refuse what needs power over time, for a table of runs has none."""
+    for flag in ("jobs", "plot", "openmetrics", "remote_write", "history"):
+        if getattr(args, flag) is not None:
+            name = flag.replace("_", "-")
+            raise InputError(f"--{name} needs power over time, and a table of runs has none; leave it out")
+
+
 def _picture(args: argparse.Namespace) -> PowerOverTime | None:
     """Return what follows power for the picture that is asked for; a name that cannot be drawn is refused at once."""
     if args.plot is None:
@@ -259,7 +280,8 @@ def _print(
     for line in notes:
         print(f"wattshed: {line}", file=sys.stderr)  # noqa: T201 - this is the command line
     answer = document(whole, where.told(), partial=interrupted, notes=notes)
-    if amounts is not None and (report := amounts.report(answer["end_s"] or 0.0)) is not None:
+    boundary = boundary_of(answer["sources"])
+    if amounts is not None and (report := amounts.report(answer["end_s"] or 0.0, boundary)) is not None:
         answer["report"] = report
     if args.format == "json":
         sys.stdout.write(as_json(answer) + "\n")
@@ -306,6 +328,13 @@ def _jobs_alone(args: argparse.Namespace, settings: Settings) -> int:
 
     if settings.jobs is None:
         raise InputError("replay needs a trace (or --jobs F alone, for GPU time without energy)")
+    needing = ("plot", "openmetrics", "remote_write", "history", "idle_watts", "workers", "scheduler")
+    for name in needing:
+        if getattr(args, name) is not None:
+            raise InputError(f"--{name.replace('_', '-')} needs a trace; a jobs file alone tells GPU time")
+    if args.format == "csv" or args.device != "auto":
+        given = "--format csv" if args.format == "csv" else f"--device {args.device}"
+        raise InputError(f"{given} needs a trace; a jobs file alone tells GPU time")
     jobs = {row.job for row in settings.jobs}
     seconds = gpu_share_seconds(settings.jobs)
     if args.format == "json":

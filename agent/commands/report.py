@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import json
@@ -18,6 +17,7 @@ from wattshed.agent.reports.tariff_flags import add_tariff_flags, tariffs_of
 from wattshed.exporters.numbers import plain
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterable, Mapping, Sequence
 
     from wattshed.agent.inputs.opencost import Allocation
@@ -53,10 +53,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "report",
         help="energy, cost and carbon by user, account, host, day ...",
-        description="Add up what jobs used by user, account, partition, namespace, host, day and so\n"
+        description="Add up what jobs used by user, account, partition, namespace, host, day and so "
         "on, with what it cost and emitted.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--by", choices=BY, required=True, metavar="WHAT", help=f"what the rows are: {', '.join(BY[:-1])} or {BY[-1]}"

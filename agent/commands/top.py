@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LEAST_S, MOST_S = 0.2, 3600.0
+_EXAMPLES = """examples:
+  wattshed top                         this host, until q
+  wattshed top --url http://n1:9961    another host
+  wattshed top --once                  one view as text, for a script
+"""
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -24,6 +29,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="live view of a running agent in the terminal",
         description="Show the power, energy and jobs of a node as they change: every GPU, every job, and each job's "
         "processes. Keys: ? shows them all, q quits.",
+        epilog=_EXAMPLES,
     )
     parser.add_argument(
         "--once", action="store_true", help="print one view and exit: whole where it is piped, else as wide as here"

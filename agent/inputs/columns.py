@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
 KEYS = ("time", "gpu", "power", "instant", "energy", "util", "limit", "host", "model", "pid")
+RUN_KEYS = ("start", "end", "duration", "job")
+"""Keys of tables that have a row for each run."""
 _UNITS: Mapping[str, Sequence[str]] = {
     "time": [*UNITS, "iso"],
     "power": list(POWER_MW),
@@ -21,6 +23,9 @@ _UNITS: Mapping[str, Sequence[str]] = {
     "limit": list(POWER_MW),
     "energy": list(ENERGY_MJ),
     "util": list(SHARE_PPM),
+    "start": [*UNITS, "iso"],
+    "end": [*UNITS, "iso"],
+    "duration": list(UNITS),
 }
 _DEFAULT_UNIT = {"power": "W", "instant": "W", "limit": "W", "energy": "J", "util": "%"}
 _SUFFIX = re.compile(r"(?:[\s_./-]+|\s*[\[(])([A-Za-z%]{1,7})[\])]?$")
@@ -30,7 +35,8 @@ _WORDS |= {"percent": "%", "pct": "%", "ratio": "ratio", "kilowatts": "kW"}
 _PLAIN: Mapping[str, str] = {
     "time": r"(time_?stamp|time|ts|date_?time|date|epoch|unix_?time|seconds|t)"
     r"([_ ]?[\[(]?(s|sec|ms|us|ns|min|h|utc|iso|unix)[\])]?)?",
-    "gpu": r"(gpu|gpu_?(id|idx|index|uuid|num|number)|device|device_?(id|index)|uuid|index|idx)",
+    "gpu": r"(gpu|gpu_?(id|idx|index|uuid|num|number)|device|device_?(id|index)|uuid|index|idx"
+    r"|(gpu_?)?serial(_?number)?|minor_?number|(gpu_?)?(pci[_.]?)?bus([_.]?id)?)",
     "power": r"((gpu|total|board|device)?[_ .]?power([_ .]?(draw|usage|avg|average))?"
     r"([_ .][\[(]?(w|mw|kw|gw|watts?)[\])]?)?|watts?|milliwatts)",
     "energy": r"((gpu|total|cumulative)?[_ .]?energy([_ .]?(total|counter|consumption))?"
@@ -43,7 +49,7 @@ _PLAIN: Mapping[str, str] = {
 }
 
 
-def parse_spec(text: str, known: Collection[str] = KEYS) -> dict[str, tuple[str, str]]:
+def parse_spec(text: str, known: Collection[str] = (*KEYS, *RUN_KEYS)) -> dict[str, tuple[str, str]]:
     """Parse ``time=ts:ms,gpu=id,power=p_*:mW``: key -> (column or pattern, unit or "").
 
     Raises

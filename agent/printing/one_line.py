@@ -1,4 +1,4 @@
-"""A command line whose errors are one line, with the command or the flag that was probably meant."""
+"""A command line with examples in its help, whose errors are one line, with what was probably meant."""
 
 # Imported where it is needed: most command lines are right.
 # ruff: noqa: PLC0415
@@ -13,8 +13,20 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 
+class ExamplesFormatter(argparse.HelpFormatter):
+    """Leaves the lines of examples as they are, and folds every other text."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if text.startswith("examples"):
+            return "".join(indent + line for line in text.splitlines(keepends=True))
+        return super()._fill_text(text, width, indent)
+
+
 class OneLineParser(argparse.ArgumentParser):
     """Reports in one line what is wrong, and what was probably meant; the usage is shown only on request."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **{"formatter_class": ExamplesFormatter, **more})
 
     def error(self, message: str) -> NoReturn:
         """End with exit code 2."""

@@ -28,6 +28,11 @@ class ProgressLine:
     def __init__(self, what: str, bar: Progress | None = None, task: TaskID | None = None) -> None:
         self._what, self._bar, self._task = what, bar, task
 
+    @property
+    def shown(self) -> bool:
+        """Whether anybody sees it; where nobody does, nothing has to be counted for it."""
+        return self._bar is not None
+
     def at(self, done: float, what: str = "") -> None:
         """Show how much is done, in the unit of the total; ``what`` replaces what is being done."""
         self._what = what or self._what

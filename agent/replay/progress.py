@@ -71,6 +71,9 @@ def reading(chains: list[Chain]) -> Iterator[Tell]:
     """Show on a terminal how far the reading is; yields what is to be called after each window."""
     total = sum(source.path.stat().st_size for chain in chains for source in chain.sources)
     with in_sight("reading", total) as line:
+        if not line.shown:
+            yield lambda *_: None
+            return
         finished: dict[int, int] = {}
 
         def tell(part: Part, host: str, _start_us: int, _end_us: int) -> None:

@@ -24,7 +24,8 @@ from wattshed.exporters.snapshot import HNJ_PER_JOULE
 if TYPE_CHECKING:
     from wattshed.agent.accounts.account import GpuAccount
     from wattshed.agent.accounts.ledger import GpuKey, JobAccount
-    from wattshed.agent.replay.books import Extremes, Part
+    from wattshed.agent.replay.books import Part
+    from wattshed.agent.replay.extremes import Extremes
 
 HNJ_PER_UJ = HNJ_PER_JOULE // 1_000_000
 _STATIC, _DYNAMIC = "static", "dynamic"
@@ -112,6 +113,7 @@ def document(
             {
                 "path": report.path,
                 "format": report.format,
+                "boundary": report.boundary,
                 "rows": report.rows,
                 "rows_rejected": report.rows_rejected,
                 "rejected": dict(sorted(report.rejected.items())),
@@ -162,7 +164,7 @@ def _gpu(account: GpuAccount, extremes: Extremes | None, energy_uj: int) -> dict
     if by_counter and not totals.samples:
         covered = span - gap
     # A counter saw its gaps too; readings of power say nothing about theirs, and two that are far apart have no mean.
-    mean_of, over = (account.energy_hnj, covered + gap) if by_counter and not power else (power, covered)
+    mean_of, over = (account.energy_hnj, account.booked_us) if by_counter and not power else (power, covered)
     p50, p95, p99 = account.power.quantiles()
     return {
         "host": device.host,

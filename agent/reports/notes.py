@@ -43,7 +43,7 @@ def money(document: Mapping[str, Any]) -> str:
 def notes_of(document: Mapping[str, Any]) -> list[str]:
     """Say in sentences what was asked for, where values come from, and what is missing."""
     tariffs, total = document["tariffs"], document["total"]
-    notes = [f"{_time(document)}. {BOUNDARY}"]
+    notes = [f"{_time(document)}. {document.get('boundary', BOUNDARY)}"]
     if document.get("simulated"):
         notes.append(SIMULATED)
     if document.get("scope") == "own":

@@ -36,6 +36,7 @@ def test_nothing_in_a_pipe(monkeypatch, total):
     screen = Screen(terminal=False)
     monkeypatch.setattr(sys, "stderr", screen)
     with in_sight("reading", total) as line:
+        assert not line.shown
         line.at(3.0, "reading more")
         line.say("reading [red]names[/red]")
     assert not screen.text
@@ -47,6 +48,7 @@ def test_on_a_terminal_what_how_far_and_the_time_left(monkeypatch):
     screen = Screen(terminal=True)
     monkeypatch.setattr(sys, "stderr", screen)
     with in_sight("reading", 10.0) as line:
+        assert line.shown
         for done in range(8):
             line.at(done, "reading [red]node[/red]")
             time.sleep(0.15)

@@ -43,7 +43,8 @@ def test_the_document(wattshed, log):
         "schema", "sources", "start_s", "end_s", "gpus", "jobs", "idle_j", "unattributed_j", "total_j",
         "device", "device_reason", "device_rows",
     ]  # fmt: skip
-    assert answer["sources"] == [{"path": str(log), "format": "csv", "rows": 202, "rows_rejected": 0, "rejected": {}}]
+    source = {"path": str(log), "format": "csv", "boundary": "GPU board", "rows": 202, "rows_rejected": 0}
+    assert answer["sources"] == [source | {"rejected": {}}]
     assert (answer["start_s"], answer["end_s"]) == (1_700_000_000, 1_700_000_100)
     assert set(answer["gpus"][0]) == {
         "host", "gpu", "uuid", "model", "samples", "span_s", "covered_s", "gap_s", "gaps", "energy_j", "method",
@@ -138,6 +139,25 @@ def test_jobs_alone_give_gpu_time(wattshed, tmp_path):
     spec = "job=name,gpus=n,share=milli:milli,start=from,end=to"
     code, out, _ = wattshed("replay", "--jobs", jobs, "--job-columns", spec)
     assert (code, out) == (0, "2 jobs, 21 GPU-share-seconds\n")
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--plot x.svg", "--openmetrics x", "--remote-write http://h/w", "--history h.db", "--idle-watts 7",
+        "--workers 2", "--scheduler h:1", "--format csv", "--device cuda",
+    ],
+)  # fmt: skip
+def test_what_jobs_alone_cannot_tell_is_refused_in_a_line(wattshed, tmp_path, flag):
+    jobs = tmp_path / "jobs.csv"
+    jobs.write_text("job,gpu,start,end\na,0,1,8\n")
+    code, out, err = wattshed("replay", "--jobs", jobs, *flag.split())
+    assert (code, out) == (2, "")
+    assert (
+        err
+        == f"wattshed: {flag if ' c' in flag else flag.split()[0]} needs a trace; a jobs file alone tells GPU time\n"
+    )
+    assert sorted(tmp_path.iterdir()) == [jobs]
 
 
 def test_counter_resets_are_counted(wattshed, tmp_path):
@@ -295,7 +315,7 @@ def test_convert_and_replay_give_the_same_integers(wattshed, log, tmp_path):
     for out in (tmp_path / "native", tmp_path / "one.parquet"):
         code, _, err = wattshed("convert", log, out, "--columns", COLUMNS)
         assert code == 0
-        assert "windows written" in err
+        assert " written to " in err
         again = replay_json(wattshed, out)
         for key in ("gpus", "jobs", "total_j", "start_s", "end_s"):
             assert again[key] == plain[key]

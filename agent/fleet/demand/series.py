@@ -18,14 +18,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wattshed.agent.errors import InputError
+from wattshed.agent.errors import InputError, UnclearGpusError
 from wattshed.agent.inputs import delimited
 from wattshed.agent.inputs.columns import KEYS as TABLE_KEYS
-from wattshed.agent.inputs.columns import find, guess, split_unit, unit_in_name, unit_of_time
+from wattshed.agent.inputs.columns import RUN_KEYS, find, guess, split_unit, unit_in_name, unit_of_time
 from wattshed.agent.inputs.quantities import POWER_MW, REASONS, scaled_column
 from wattshed.agent.inputs.report import SourceReport
+from wattshed.agent.inputs.run_layouts import TOLD, layout_of_runs
 from wattshed.agent.inputs.text import head_of
-from wattshed.agent.inputs.timestamps import NO_TIME, TimestampParser
+from wattshed.agent.inputs.timestamps import NO_TIME, TimestampParser, parse_text
 from wattshed.agent.window import Window
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ Spec = Mapping[str, tuple[str, str]]
 ReadTrace = Callable[[Path, Spec, list[SourceReport]], Iterator[Window]]
 """Reads any trace; gives a report for each of its files."""
 
-KEYS = (*TABLE_KEYS, "job")
+KEYS = (*TABLE_KEYS, *RUN_KEYS)
 _OWN_KEYS = {"time", "power", "job", "host", "gpu"}  # all that says something of a load
 _LOADS = ("load", "value", "p")
 _JOB = re.compile(r"job(_?id)?", re.IGNORECASE)
@@ -102,11 +103,26 @@ def open_recording(path: Path, spec: Spec, read_trace: ReadTrace) -> LoadRecordi
         If it cannot be read.
     """
     load = read_recording(path, spec) if _is_load(path, spec) else None
-    # Where stamps come twice or more all the time, GPUs stand one after the other without a name.
-    if load and (load.kind == "job" or 3 * load.rejected.get("same_time", 0) <= load.rows):
+    if load and (load.kind == "job" or not _in_bursts(load)):
         return load
     reports: list[SourceReport] = []
-    return from_windows(read_trace(path, spec, reports), reports, str(path))
+    try:
+        found = from_windows(read_trace(path, spec, reports), reports, str(path))
+    except UnclearGpusError:
+        raise
+    except InputError:
+        if load is None:
+            raise
+        return load
+    return found
+
+
+def _in_bursts(load: LoadRecording) -> bool:
+    """Return whether stamps come twice or close together: GPUs may stand one after the other without a name."""
+    if 3 * load.rejected.get("same_time", 0) > load.rows:
+        return True
+    steps = [np.diff(time_us) for time_us, _ in load.series.values()]
+    return any(step.size > 1 and (4 * step < np.quantile(step, 0.98)).mean() > 0.3 for step in steps)
 
 
 def read_recording(path: Path, spec: Spec | None = None) -> LoadRecording:
@@ -160,14 +176,20 @@ class _Layout:
 
 def _is_load(path: Path, spec: Spec) -> bool:
     """Return whether a file is a table of what is not a GPU: jobs, hosts, or a load without a name."""
+    if TOLD & spec.keys():
+        return False  # a table of runs
     if "job" in spec:
         return True
     if path.is_dir() or set(spec) - _OWN_KEYS:
         return False
     try:
-        layout, _ = _layout(path, spec)
+        layout, dialect = _layout(path, spec)
+        if not spec and layout_of_runs(dialect.names, None, str(path)) is not None:
+            return False  # energy by run: its power is a mean of each, and nothing is known between them
     except InputError:
         return False
+    if any(parse_text(name) for name in dialect.names):
+        return False  # no header has a date in it: names and values follow each other
     if "job" in layout.groups or any(unit in _LARGE for unit in layout.powers.values()):
         return True
     # nvidia-smi writes dots into the names of its columns.

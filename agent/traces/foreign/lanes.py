@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wattshed.agent.errors import InputError
+from wattshed.agent.errors import UnclearGpusError
 from wattshed.agent.traces.foreign.rounds import ONE, Rounds, judge, sizes_of
 from wattshed.agent.traces.foreign.rows import Rows
 
@@ -37,7 +37,7 @@ def in_lanes(blocks: Iterable[Rows], gpus: Gpus, held_rows: int = HELD_ROWS) -> 
 
     Raises
     ------
-    InputError
+    UnclearGpusError
         If rows come in bursts and it cannot be told how many GPUs they are of.
     """
     open_lanes: dict[int, _Open] = {}
@@ -120,7 +120,7 @@ class _Open:
         power = rows.filled("power_mw") if rows.has("power_mw").any() else rows.filled("instant_mw")
         rounds = ONE if lane.alone else judge(rows.time_us, power, lane.tick_us)
         if rounds.unclear:
-            raise InputError(f"{_NAMELESS}, and {rounds.unclear}; {WAY_OUT}", self.report.path)
+            raise UnclearGpusError(f"{_NAMELESS}, and {rounds.unclear}; {WAY_OUT}", self.report.path)
         n = rounds.gpus
         if n == 1:
             numbers = [self.gpus.number(lane.host, model=lane.model)]
@@ -162,7 +162,7 @@ class _Open:
                 continue
             same = np.isin(keys[again], keys[:start])
             if not same.all():
-                raise InputError(
+                raise UnclearGpusError(
                     f"{_NAMELESS}, and time starts again with other powers: logs of several GPUs or hosts, one "
                     "after the other; give a file for each, or add a column",
                     self.report.path,
@@ -213,7 +213,7 @@ class _Open:
 
     def _refuse(self, rows: int) -> None:
         found = f"rounds of {len(self.numbers)} rows become rounds of {rows}" if rows else "few rounds are full"
-        raise InputError(f"{_NAMELESS}, and {found}; {WAY_OUT}", self.report.path)
+        raise UnclearGpusError(f"{_NAMELESS}, and {found}; {WAY_OUT}", self.report.path)
 
 
 def _usable(rows: Rows) -> Rows:

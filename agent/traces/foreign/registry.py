@@ -9,23 +9,29 @@ from wattshed.agent.inputs.delimited import split
 from wattshed.agent.traces.foreign import (
     exposition,
     json_log,
+    line_protocol,
     monitors,
     prometheus_json,
     promtool,
+    ptdaemon,
+    runs,
     session,
     smi_query,
+    smi_stats,
     smi_table,
     tables,
+    tegra,
 )
 from wattshed.agent.traces.foreign.format import Head, LogFile, Refusal
+from wattshed.agent.traces.foreign.gpus import Gpus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from wattshed.agent.inputs.report import SourceReport
     from wattshed.agent.traces.foreign.format import Format
-    from wattshed.agent.traces.foreign.gpus import Gpus
     from wattshed.agent.traces.foreign.rows import Rows
+    from wattshed.agent.traces.foreign.runs import RunTable
     from wattshed.agent.traces.options import Options, TraceFile
 
 FORMATS: tuple[Format, ...] = (
@@ -39,10 +45,18 @@ FORMATS: tuple[Format, ...] = (
     monitors.DCGMI,
     smi_query.TEXT,
     smi_table.FORMAT,
+    smi_stats.FORMAT,
+    tegra.TEGRASTATS,
+    tegra.JTOP,
+    ptdaemon.FORMAT,
+    line_protocol.FORMAT,
     exposition.SCRAPE,
     exposition.SAMPLES,
     tables.SMI,
     tables.PARQUET,
+    runs.CODECARBON,
+    runs.ZEUS,
+    runs.RUNS,
     tables.TABLE,
 )
 """The first that fits counts; tables of any tool come last."""
@@ -95,4 +109,24 @@ def rows_of(source: TraceFile, report: SourceReport, gpus: Gpus, options: Option
         If it cannot be used.
     """
     gpus.host = source.host
+    report.boundary = _BY_NAME[source.format].boundary
     yield from _BY_NAME[source.format].rows(LogFile(source, report, gpus, options))
+
+
+def holds_runs(name: str) -> bool:
+    """Return whether a format has energies of runs, and no power over time."""
+    return name in _BY_NAME and _BY_NAME[name].runs is not None
+
+
+def runs_of(source: TraceFile, report: SourceReport, options: Options) -> RunTable:
+    """Read the runs of one file.
+
+    Raises
+    ------
+    InputError
+        If it cannot be used, or is none of runs.
+    """
+    read = _BY_NAME[source.format].runs
+    if read is None:
+        raise InputError("it is no table of runs", str(source.path))
+    return read(LogFile(source, report, Gpus(source.host, options.max_power_mw, options.max_gap_us), options))

@@ -49,6 +49,8 @@ class Rounds:
         What speaks against ``gpus``, too little to refuse the log; empty if nothing does.
     by_time : bool
         The times alone say so: no clock, however coarse, gives such stamps to one GPU.
+    by_power : bool
+        Each place in the round has its own power.
     """
 
     gpus: int
@@ -56,6 +58,7 @@ class Rounds:
     unclear: str = ""
     doubt: str = ""
     by_time: bool = False
+    by_power: bool = False
 
 
 ONE = Rounds(1)
@@ -98,9 +101,9 @@ def judge(time_us: NDArray[np.int64], power_mw: NDArray[np.integer], tick_us: in
         return Rounds(n, unclear=f"rows come in rounds of {counts}")
     if _of_the_clock(steps, level, tick_us):
         why = f"{n} rows have one stamp each time: {n} GPUs, or a clock that is coarser than the sampling"
-        return Rounds(n, level.pause_us) if alike else Rounds(n, unclear=why)
+        return Rounds(n, level.pause_us, by_power=True) if alike else Rounds(n, unclear=why)
     if alike or (level.sharpness >= _CLEAR and level.within_us <= _CLOSE_US):
-        return Rounds(n, level.pause_us, by_time=level.sharpness >= _CLEAR)
+        return Rounds(n, level.pause_us, by_time=level.sharpness >= _CLEAR, by_power=alike)
     return Rounds(n, unclear=f"rows come in bursts of {n}: {n} GPUs, or one that was read {n} times")
 
 

@@ -5,11 +5,13 @@ The names of the fields are those of ``nvidia-smi --help-query-gpu``.
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import TYPE_CHECKING
 
 from wattshed.agent.inputs.delimited import split
 from wattshed.agent.inputs.timestamps import parse_text
+from wattshed.agent.traces.foreign import naming
 from wattshed.agent.traces.foreign.table import Quantity, TableLayout
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ _UUID = re.compile(r"(GPU|MIG)-[0-9a-fA-F]{8}.*")
 _PCI = re.compile(r"[0-9a-fA-F]{8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]")
 _WATTS = re.compile(r"\d+[.,]\d+ W")
 _HUNDREDTHS = re.compile(r"\d{1,5}\.\d\d")
+_NUMBER = re.compile(r"\d+[.,]\d+( W)?")
 _SMALL = re.compile(r"\d{1,3}")
 _MODEL = re.compile(r"NVIDIA|Tesla|GeForce|Quadro|RTX|[AHBLTV]\d{1,3}\b")
 _FIELDS = {
@@ -66,14 +69,14 @@ def layout_of_header(names: Sequence[str]) -> TableLayout | None:
     instant = [q for q in power if bare(q.name) == "power.draw.instant"]
     return TableLayout(
         time=place["timestamp"],
-        gpu=tuple(place[name] for name in ("uuid", "gpu_uuid", "pci.bus_id", "gpu_bus_id", "index") if name in place),
+        gpu=tuple(naming.candidates(names)),
         power=tuple(power),
         instant=instant[0] if instant and len(power) > 1 else None,
         energy=energy[0] if energy else None,
         util=Quantity(place["utilization.gpu"], "%") if "utilization.gpu" in place else None,
         limit=limit[0] if limit else None,
-        host=place.get("hostname", ""),
-        model=place.get("name", place.get("gpu_name", "")),
+        host=naming.host_of(names),
+        model=naming.model_of(names),
     )
 
 
@@ -87,8 +90,9 @@ def is_headless(line: str) -> bool:
 def layout_of_rows(rows: Sequence[Sequence[str]]) -> TableLayout | None:
     """Find the columns of a query without header by what stands in them; columns are named 1, 2, ...
 
-    nvidia-smi prints watts with two decimals and nothing else so. Of several such columns the first that changes is
-    power (limits stand still); a column of small numbers that differ within one stamp is the index.
+    nvidia-smi prints watts with two decimals and nothing else so. Of several such columns the one that changes most is
+    power (limits stand still), and where none changes, the lowest; numbers that count up and start again are the
+    index.
     """
     columns = list(zip(*rows, strict=True))
 
@@ -99,9 +103,8 @@ def layout_of_rows(rows: Sequence[Sequence[str]]) -> TableLayout | None:
     powers = where(_WATTS) or where(_HUNDREDTHS)
     if not stamps or not powers:
         return None
-    moving = [i for i in powers if len(set(columns[i])) > 1]
-    power = (moving or powers)[0]
-    still = [i for i in powers if i > power and len(set(columns[i])) == 1]
+    power = max(powers, key=lambda i: (len(set(columns[i])), -_mean(columns[i])))
+    still = [i for i in powers if i != power and _mean(columns[i]) > 0 and 4 * len(set(columns[i])) <= len(rows)]
     named = [str(i + 1) for i in (where(_UUID) or where(_PCI))][:1]
     if not named:
         named = [str(i + 1) for i in where(_SMALL) if _counts_gpus(columns[i])][:1]
@@ -116,10 +119,17 @@ def layout_of_rows(rows: Sequence[Sequence[str]]) -> TableLayout | None:
     )
 
 
+def _mean(cells: Sequence[str]) -> float:
+    """Mean of what is a number among cells like ``400.00 W``; 0 where nothing is."""
+    numbers = [float(cell.removesuffix(" W").replace(",", ".")) for cell in cells if _NUMBER.fullmatch(cell)]
+    return sum(numbers) / len(numbers) if numbers else 0.0
+
+
 def _counts_gpus(cells: Sequence[str]) -> bool:
-    """Return whether a column counts 0, 1, ..., n - 1 over and over."""
+    """Return whether a column counts 0, 1, ..., n - 1 over and over; a few rows may be missing."""
     if not all(_SMALL.fullmatch(cell) for cell in cells) or len(cells) < 2:
         return False
     numbers = [int(cell) for cell in cells]
     n = max(numbers) + 1
-    return n > 1 and all(number == (numbers[0] + i) % n for i, number in enumerate(numbers))
+    steps = [(b - a) % n for a, b in itertools.pairwise(numbers)]
+    return 1 < n == len(set(numbers)) and steps.count(1) >= 0.9 * len(steps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -11,14 +12,14 @@ from wattshed.agent.inputs import columns as column_names
 from wattshed.agent.inputs import delimited
 from wattshed.agent.inputs.delimited import Block
 from wattshed.agent.inputs.text import head_of
-from wattshed.agent.traces.foreign import smi_csv, wandb
+from wattshed.agent.traces.foreign import naming, smi_csv, wandb
 from wattshed.agent.traces.foreign.columns import layout_of_spec
 from wattshed.agent.traces.foreign.format import Format
 from wattshed.agent.traces.foreign.table import TableReader
 from wattshed.agent.traces.prefetch import ahead
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from wattshed.agent.inputs.delimited import Dialect
     from wattshed.agent.traces.foreign.format import Head, LogFile
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from wattshed.agent.traces.foreign.table import TableLayout
 
 _PARQUET_ROWS = 1 << 18
+_HEAD_ROWS = 400  # by which the columns that name the GPU are chosen
 
 
 def _read_parquet(log: LogFile) -> Iterator[Rows]:
@@ -36,6 +38,9 @@ def _read_parquet(log: LogFile) -> Iterator[Rows]:
         with pq.ParquetFile(path) as file:
             names = list(file.schema_arrow.names)
             layout, unit = _layout(log, names)
+            batch = next(file.iter_batches(_HEAD_ROWS, columns=layout.names()), None)
+            if batch is not None:
+                layout = _named(log, layout, unit, {name: batch.column(name) for name in layout.names()})
             reader = TableReader(layout, names, log.clock(unit), log.gpus, log.report)
             yield from reader.rows(ahead(_parquet_blocks(file, layout.names())))
     except (pa.ArrowException, OSError) as error:
@@ -53,16 +58,37 @@ def _parquet_blocks(file: Any, names: Sequence[str]) -> Iterator[Block]:
 
 
 def _read_table(log: LogFile) -> Iterator[Rows]:
-    dialect = delimited.sniff(head_of(log.source.path))
+    head = head_of(log.source.path)
+    dialect = delimited.sniff(head)
     layout, unit = _layout(log, dialect.names)
-    yield from _read_text(log, dialect, layout, unit)
+    yield from _read_text(log, head, dialect, layout, unit)
 
 
 def _layout(log: LogFile, names: Sequence[str]) -> tuple[TableLayout, str]:
     options = log.options
     if options.columns is None and wandb.is_table(names):
         return wandb.layout_of(names, log.report), ""
-    return layout_of_spec(options.columns or {}, names, str(log.source.path), utilisation=options.utilisation)
+    spec = options.columns or {}
+    layout, unit = layout_of_spec(spec, names, str(log.source.path), utilisation=options.utilisation)
+    if not layout.wide and "gpu" not in spec:
+        others = {*replace(layout, gpu=()).names()}
+        layout = replace(layout, gpu=tuple(name for name in naming.candidates(names) if name not in others))
+        model = layout.model or naming.model_of([name for name in names if name not in others])
+        layout = replace(layout, model=model, host=layout.host or naming.host_of(names))
+    return layout, unit
+
+
+def _named(log: LogFile, layout: TableLayout, unit: str, columns: Mapping[str, Any]) -> TableLayout:
+    """Choose the columns that name the GPU by the first rows."""
+    head = naming.head_rows(columns, layout, log.clock(unit))
+    return naming.decided(layout, head, log.report, told="gpu" in (log.options.columns or {}))
+
+
+def _head_columns(text: str, dialect: Dialect, names: Sequence[str]) -> dict[str, Any]:
+    lines = text.splitlines()[dialect.header_lines : dialect.header_lines + _HEAD_ROWS + 1]
+    rows = [delimited.split(line, dialect.delimiter) for line in (lines[:-1] or lines) if line.strip()]
+    rows = [row for row in rows if len(row) == len(dialect.names)]
+    return {name: pa.array([row[dialect.names.index(name)] for row in rows], pa.string()) for name in names}
 
 
 def _read_smi(log: LogFile) -> Iterator[Rows]:
@@ -78,10 +104,12 @@ def _read_smi(log: LogFile) -> Iterator[Rows]:
         layout = smi_csv.layout_of_rows([row for row in rows if len(row) == usual])
     if layout is None:
         raise InputError("it has no column of time, or none of power or energy", str(log.source.path), 1)
-    yield from _read_text(log, dialect, layout, "")
+    yield from _read_text(log, head, dialect, layout, "")
 
 
-def _read_text(log: LogFile, dialect: Dialect, layout: TableLayout, unit: str) -> Iterator[Rows]:
+def _read_text(log: LogFile, head: str, dialect: Dialect, layout: TableLayout, unit: str) -> Iterator[Rows]:
+    if not layout.wide:
+        layout = _named(log, layout, unit, _head_columns(head, dialect, layout.names()))
     reader = TableReader(layout, dialect.names, log.clock(unit), log.gpus, log.report)
     blocks = delimited.read_csv(log.source.path, dialect, layout.names(), log.report, layout.kinds(unit))
     yield from reader.rows(blocks)
@@ -90,7 +118,10 @@ def _read_text(log: LogFile, dialect: Dialect, layout: TableLayout, unit: str) -
 def _is_smi(head: Head) -> bool:
     if head.told or not head.lines:
         return False
-    return smi_csv.is_header(head.dialect.names) or smi_csv.is_headless(head.lines[0])
+    names = head.dialect.names
+    if smi_csv.is_header(names):
+        return smi_csv.layout_of_header(names) is not None or not _is_table(head)
+    return smi_csv.is_headless(head.lines[0])
 
 
 def _is_table(head: Head) -> bool:
