@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.inputs.text import CleanStream
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 4 << 20
 LONGEST_LINE = 64 << 20
 _NEWLINE, _RETURN, _QUOTE = b'\n\r"'
 _STEP = 1 << 16

@@ -27,7 +27,7 @@ _BOMS = (
 )
 _CHUNK = 1 << 20
 _DIRECT = 1 << 12  # bytes; where there is room for as many, they are read to where they are wanted
-_BEYOND_ASCII = 128
+_BEYOND_ASCII = 0x8080808080808080  # of eight bytes
 T = TypeVar("T")
 
 
@@ -43,6 +43,13 @@ def _encoding(head: bytes) -> tuple[str, int]:
     if sample[0::2].count(0) > 0.8 * half and sample[1::2].count(0) < 0.1 * half:
         return "utf-16-be", 0
     return "utf-8", 0
+
+
+def _is_ascii(text: memoryview) -> bool:
+    """Return whether bytes are ASCII, eight at a time."""
+    words = len(text) // 8
+    joined = int(np.bitwise_or.reduce(np.frombuffer(text, np.uint64, words))) if words else 0
+    return not joined & _BEYOND_ASCII and bytes(text[8 * words :]).isascii()
 
 
 def decoded(content: bytes, path: str) -> str:
@@ -115,7 +122,7 @@ class CleanStream(io.RawIOBase):
         target = memoryview(buffer).cast("B")  # type: ignore[arg-type]
         if not self._ready and self._plain and not self._mixed and not self._separator and len(target) >= _DIRECT:
             count = self._from_below(lambda: self._file.readinto(target))
-            if count and np.frombuffer(target[:count], np.uint8).max() < _BEYOND_ASCII:
+            if count and _is_ascii(target[:count]):
                 return count
             self._take(bytes(target[:count]))
         while not self._ready and not self._ended:
