@@ -35,26 +35,26 @@ _AROUND = b" \t\r"
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
+class NameCells:
     """A column of texts that distinguish something."""
 
 
 @dataclass(frozen=True, slots=True)
-class Times:
+class StampCells:
     """A column of stamps; the unit of numbers, as `inputs.timestamps.TimestampParser` takes it."""
 
     unit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Amounts:
+class QuantityCells:
     """A column of a quantity: the unit of its bare numbers, and those that may stand in the cells."""
 
     unit: str
     units: Mapping[str, Fraction]
 
 
-Kind = Names | Times | Amounts
+Kind = NameCells | StampCells | QuantityCells
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +121,11 @@ class PlainTable:
         """Read the columns, stamps first: a row without one is left out later, and its names do not count."""
         found: dict[str, Any] = {}
         timed = True
-        for name, at, kind in sorted(self._wanted, key=lambda wanted: not isinstance(wanted[2], Times)):
-            if isinstance(kind, Times):
+        for name, at, kind in sorted(self._wanted, key=lambda wanted: not isinstance(wanted[2], StampCells)):
+            if isinstance(kind, StampCells):
                 found[name] = _times(table, at, kind)
                 timed = found[name] is not None
-            elif isinstance(kind, Amounts):
+            elif isinstance(kind, QuantityCells):
                 found[name] = _amounts(table, at, kind)
             else:
                 found[name] = _names(table, at) if timed else None
@@ -169,7 +169,7 @@ def _names(table: _Table, at: int) -> Any:
     return pa.DictionaryArray.from_arrays(pa.array(out), pa.array(texts, pa.string()), safe=False)
 
 
-def _times(table: _Table, at: int, kind: Times) -> Any:
+def _times(table: _Table, at: int, kind: StampCells) -> Any:
     text = table.cell(at)
     if _PLAIN.fullmatch(text):
         return _epochs(table, at, kind.unit)
@@ -204,7 +204,7 @@ def _epochs(table: _Table, at: int, unit: str) -> Any:
     return pa.array(numbers)
 
 
-def _amounts(table: _Table, at: int, kind: Amounts) -> Scaled | None:
+def _amounts(table: _Table, at: int, kind: QuantityCells) -> Scaled | None:
     text = table.cell(at)
     number, _, unit = text.partition(b" ")
     found = decimal_of(text.decode("utf-8", "replace")) if _PLAIN.fullmatch(number) else None

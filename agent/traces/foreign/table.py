@@ -23,7 +23,7 @@ from wattshed.agent.inputs.quantities import (
 )
 from wattshed.agent.inputs.ticks import tick_us
 from wattshed.agent.inputs.timestamps import NO_TIME
-from wattshed.agent.inputs.typed_cells import Amounts, Names, Times
+from wattshed.agent.inputs.typed_cells import QuantityCells, NameCells, StampCells
 from wattshed.agent.traces.foreign.rows import Rows
 from wattshed.agent.window import MISSING
 
@@ -92,12 +92,12 @@ class TableLayout:
 
     def kinds(self, unit: str = "") -> dict[str, Kind]:
         """Say what stands in each of the columns, for `inputs.typed_cells`; ``unit`` is that of numeric stamps."""
-        kinds: dict[str, Kind] = {name: Names() for name in (*self.gpu, self.host, self.model) if name}
+        kinds: dict[str, Kind] = {name: NameCells() for name in (*self.gpu, self.host, self.model) if name}
         amounts = [(q, POWER_MW) for q in (*self.power, self.instant, self.limit, *(p for p, _ in self.wide.values()))]
         amounts += [(q, ENERGY_MJ) for q in (self.energy, *(e for _, e in self.wide.values()))]
         amounts += [(self.util, SHARE_PPM), (Quantity(self.pid, "") if self.pid else None, COUNT)]
-        kinds |= {q.name: Amounts(q.unit, units) for q, units in amounts if q is not None}
-        return kinds | {self.time: Times(unit)}
+        kinds |= {q.name: QuantityCells(q.unit, units) for q, units in amounts if q is not None}
+        return kinds | {self.time: StampCells(unit)}
 
 
 def gpu_name(text: str) -> dict[str, Any]:
