@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from wattshed.agent.inputs.text import CleanStream
 
-BLOCK_BYTES = 4 << 20
 LONGEST_LINE = 64 << 20
 _NEWLINE, _RETURN, _QUOTE = b'\n\r"'
 _STEP = 1 << 16
@@ -41,14 +40,19 @@ class LineBlock:
     size: int
     position: int = 0
 
+    @classmethod
+    def of(cls, text: bytes) -> LineBlock:
+        """Return a copy of lines that lie elsewhere."""
+        data = np.empty(len(text) + PAD, np.uint8)
+        data[: len(text)] = np.frombuffer(text, np.uint8)
+        return cls(data, len(text))
+
     def text(self) -> bytes:
         """Return the lines as they are."""
         return self.data[: self.size].tobytes()
 
 
-def whole_lines(
-    stream: CleanStream, header_lines: int, *, quoted: bool, block_bytes: int = BLOCK_BYTES
-) -> Iterator[LineBlock]:
+def whole_lines(stream: CleanStream, header_lines: int, *, quoted: bool, block_bytes: int) -> Iterator[LineBlock]:
     """Cut a stream into blocks of whole lines, after the header; a line break within quotes does not end a line.
 
     Raises

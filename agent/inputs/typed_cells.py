@@ -88,11 +88,11 @@ class PlainTable:
         One character of ASCII.
     names : sequence of str
         All columns.
-    kinds : mapping of name -> Kind
-        The columns wanted.
+    kinds : mapping of name -> Kind or None
+        The columns wanted; None: as text.
     """
 
-    def __init__(self, delimiter: str, names: Sequence[str], kinds: Mapping[str, Kind]) -> None:
+    def __init__(self, delimiter: str, names: Sequence[str], kinds: Mapping[str, Kind | None]) -> None:
         self._delimiter, self._columns = ord(delimiter), len(names)
         self._wanted = [(name, names.index(name), kind) for name, kind in kinds.items()]
 
@@ -128,7 +128,7 @@ class PlainTable:
             elif isinstance(kind, QuantityCells):
                 found[name] = _amounts(table, at, kind)
             else:
-                found[name] = _names(table, at) if timed else None
+                found[name] = _names(table, at) if timed and kind is not None else None
         return {name: _text(table, at) if found[name] is None else found[name] for name, at, _ in self._wanted}
 
 

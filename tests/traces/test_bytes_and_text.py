@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs import delimited, timestamps
+from wattshed.agent.inputs.dialect import sniff
 from wattshed.agent.inputs.report import SourceReport
 from wattshed.agent.inputs.text import head_of
 from wattshed.agent.inputs.timestamps import TimestampParser
@@ -92,13 +93,18 @@ def tables(draw):
 def read(path, layout, *, typed, zone="UTC", unit="", block_bytes=1 << 20, threads=2):
     """All that is read of a table, in values that can be compared."""
     report, gpus = SourceReport("t"), Gpus("", 20_000_000, -1)
-    dialect, clock = delimited.sniff(head_of(path)), TimestampParser(timestamps.zone(zone), unit)
+    dialect, clock = sniff(head_of(path)), TimestampParser(timestamps.zone(zone), unit)
     kinds = layout.kinds(unit) if typed else None
+    parts, failed = [], ""
     try:
-        with use_threads(threads):
-            blocks = delimited.read_csv(path, dialect, layout.names(), report, kinds, block_bytes=block_bytes)
-            parts = list(TableReader(layout, dialect.names, clock, gpus, report).rows(blocks))
-        failed = ""
+        with pytest.MonkeyPatch.context() as patch, use_threads(threads):
+            patch.setattr(delimited, "BLOCK_BYTES", block_bytes)
+            for below, pieces in delimited.stretches(path, dialect, report):
+                if set(layout.names()) <= set(below.names):
+                    blocks = delimited.blocks(pieces, layout.names(), report, kinds)
+                    parts += TableReader(layout, below.names, clock, gpus, report).rows(blocks)
+                else:
+                    delimited.leave_out(pieces, report)
     except InputError as error:
         parts, failed = [], str(error)
     names = [(d.host, d.uuid, d.model, d.index, d.limit_mw) for d in gpus.devices]
@@ -115,7 +121,7 @@ def read(path, layout, *, typed, zone="UTC", unit="", block_bytes=1 << 20, threa
 def test_bytes_say_what_text_says_whatever_is_in_the_file(tmp_path, text, zone, block_bytes, threads):
     path = tmp_path / "log.csv"
     path.write_text(text, newline="", encoding="utf-8")
-    dialect = delimited.sniff(head_of(path))
+    dialect = sniff(head_of(path))
     layout = smi_csv.layout_of_header(dialect.names)
     if layout is None:
         return
@@ -140,36 +146,45 @@ def test_bare_numbers_are_read_to_the_last_digit(tmp_path, rows, unit):
     path.write_text("time,gpu,power,energy\n" + "\n".join(lines) + "\n", encoding="ascii")
     layout = TableLayout("time", ("gpu",), (Quantity("power", unit),), energy=Quantity("energy", "Wh"))
     for wanted in ("", "s", "ms", "us", "iso"):
-        assert read(path, layout, typed=True, unit=wanted) == read(path, layout, typed=False, unit=wanted)
+        as_text = read(path, layout, typed=False, unit=wanted, block_bytes=100)
+        assert read(path, layout, typed=True, unit=wanted, block_bytes=100) == as_text
 
 
-def test_a_clean_log_is_read_from_its_bytes(tmp_path):
-    path = tmp_path / "log.csv"
-    lines = [HEADER, *(", ".join(row(step, gpu)) for step in range(500) for gpu in range(4))]
-    path.write_text("\n".join(lines), encoding="ascii")
-    dialect = delimited.sniff(head_of(path))
-    layout = smi_csv.layout_of_header(dialect.names)
-    kinds = layout.kinds()
-    (block,) = delimited.read_csv(path, dialect, layout.names(), SourceReport("t"), kinds)
-    kept = {name: type(column).__name__ for name, column in block.columns.items()}
-    assert kept == {
-        "timestamp": "TimestampArray", "uuid": "DictionaryArray", "index": "DictionaryArray",
-        "power.draw [W]": "Scaled", "utilization.gpu [%]": "Scaled", "power.limit [W]": "Scaled",
-    }  # fmt: skip
-    power = block.columns["power.draw [W]"].value
-    assert power.tolist() == [int(Fraction(line.split(", ")[3][:-2]) * 1000) for line in lines[1:]]
-    assert np.array_equal(block.lines(), np.arange(2, 2002))
-
-
-def test_a_file_that_is_cut_while_it_is_read_ends_there(tmp_path):
-    path = tmp_path / "log.csv"
-    lines = [HEADER, *(", ".join(row(step % 3000, step % 4)) for step in range(40_000))]
+def clean(path, rows):
+    """Write a log without a fault, and say how to read it."""
+    lines = [HEADER, *(", ".join(row(step // 4 % 3000, step % 4)) for step in range(rows))]
     path.write_text("\n".join(lines) + "\n", encoding="ascii")
-    dialect = delimited.sniff(head_of(path))
+    dialect = sniff(head_of(path))
     layout = smi_csv.layout_of_header(dialect.names)
-    kinds = layout.kinds()
-    blocks = delimited.read_csv(path, dialect, layout.names(), SourceReport("t"), kinds)
-    seen = len(next(blocks).lines())
-    with path.open("r+b") as file:
-        file.truncate(1_000_000)
-    assert seen + sum(len(block.lines()) for block in blocks) < 40_000
+    ((_, pieces),) = [(below, list(found)) for below, found in delimited.stretches(path, dialect, SourceReport("t"))]
+    return lines, list(delimited.blocks(pieces, layout.names(), SourceReport("t"), layout.kinds()))
+
+
+def test_a_clean_log_is_read_from_its_bytes_but_for_its_first_block(tmp_path, monkeypatch):
+    monkeypatch.setattr(delimited, "BLOCK_BYTES", 100_000)
+    lines, (first, *others) = clean(tmp_path / "log.csv", 4_000)
+    assert {type(column).__name__ for column in first.columns.values()} == {"StringArray"}
+    for block in others:
+        kept = {name: type(column).__name__ for name, column in block.columns.items()}
+        assert kept == {
+            "timestamp": "TimestampArray", "uuid": "DictionaryArray", "index": "DictionaryArray",
+            "power.draw [W]": "Scaled", "utilization.gpu [%]": "Scaled", "power.limit [W]": "Scaled",
+        }  # fmt: skip
+    power = np.concatenate([block.columns["power.draw [W]"].value for block in others])
+    assert power.tolist() == [int(Fraction(line.split(", ")[3][:-2]) * 1000) for line in lines[-len(power) :]]
+    assert np.concatenate([block.lines() for block in (first, *others)]).tolist() == list(range(2, 4002))
+
+
+def test_a_file_that_is_cut_while_it_is_read_ends_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(delimited, "BLOCK_BYTES", 100_000)
+    path = tmp_path / "log.csv"
+    clean(path, 40_000)
+    dialect = sniff(head_of(path))
+    layout = smi_csv.layout_of_header(dialect.names)
+    seen = 0
+    for _, pieces in delimited.stretches(path, dialect, SourceReport("t")):
+        for block in delimited.blocks(pieces, layout.names(), SourceReport("t"), layout.kinds()):
+            seen += len(block.lines())
+            with path.open("r+b") as file:
+                file.truncate(2_000_000)
+    assert 0 < seen < 40_000

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from wattshed.agent.inputs.columns import parse_spec
-from wattshed.agent.traces.foreign import smi_csv
+from wattshed.agent.inputs.dialect import sniff
+from wattshed.agent.traces.foreign import headless, smi_csv
 from wattshed.agent.traces.foreign.columns import layout_of_spec
 from wattshed.agent.traces.foreign.table import Quantity, TableLayout
 from wattshed.agent.traces.options import Options
@@ -125,8 +126,8 @@ FULL = ["time", "gpu", "uuid", "power_w", "energy_mj", "util", "power_limit_w", 
         ("power=p,pid=pid,instant=i:mW,limit=l", ["time", "p", "pid", "i", "l"],
          TableLayout("time", (), (W("p"),), instant=MW("i"), limit=W("l"), pid="pid"), ""),
         ("power=p*,energy=e*:mJ", ["time", "gpu", "p0", "e0", "p1"],
-         TableLayout("time", wide={"0": (W("p0"), MJ("e0")), "1": (W("p1"), None)}), ""),
-        ("time=p0,power=p?", ["p0", "p1", "p10"], TableLayout("p0", wide={"p1": (W("p1"), None)}), ""),
+         TableLayout("time", wide={("", "0"): (W("p0"), MJ("e0")), ("", "1"): (W("p1"), None)}), ""),
+        ("time=p0,power=p?", ["p0", "p1", "p10"], TableLayout("p0", wide={("", "p1"): (W("p1"), None)}), ""),
     ],
 )  # fmt: skip
 def test_what_each_column_of_a_table_is_taken_for(spec, names, wanted, unit):
@@ -177,18 +178,22 @@ def test_what_each_field_of_a_query_is_taken_for(names, wanted):
 
 
 @pytest.mark.parametrize(
-    ("line", "headless"),
+    ("line", "time"),
     [
-        ("2024/03/05 10:00:00.000, 0, 5.00 W", True),
-        ("2024/03/05 10:00:00, 5,00 W", True),
-        ("0, 5.00, 2024/03/05 10:00:00.000", True),
-        ("2024/03/05 10:00:00.000, 0, 5.0", False),
-        ("2024/03/05 10:00:00.000, 0, 123456.00", False),
-        ("2024-03-05 10:00:00.000, 0, 5.00 W", False),
+        ("2024/03/05 10:00:00.000, 0, 5.00 W", "1"),
+        ("2024/03/05 10:00:00, 5,00 W", "1"),
+        ("0, 5.00, 2024/03/05 10:00:00.000", "3"),
+        ("2024-03-05T10:00:00Z, 0, 5.00 W", "1"),
+        ("1709632800,0, 5.00, 73543", "1"),
+        ("2024-03-05,10:00:00,5.00", "2"),
+        ("2024/03/05 10:00:00.000, 0, 5.0", None),
+        ("2024/03/05 10:00:00.000, 0, 123456.00", None),
     ],
 )
-def test_a_row_without_a_header(line, headless):
-    assert smi_csv.is_headless(line) is headless
+def test_a_row_without_a_header(line, time):
+    dialect = sniff(f"{line}\n{line}\n")
+    layout = headless.layout_of_rows(dialect.cells(f"{line}\n{line}\n"))
+    assert (layout and layout.time) == time
 
 
 def rows_of(*columns):
@@ -216,11 +221,11 @@ TURNS = ["0", "1"] * 3
         ((["stamp"], "GPU-11111111-0", "00000000:07:00.0", POWERS), TableLayout("1", ("2",), (W("4"),))),
         ((["stamp"], ["0", "2"] * 3, [p[:-2] for p in POWERS]), TableLayout("1", (), (W("3"),))),
         ((["stamp"], TURNS, "5"), None),
-        ((TURNS, POWERS), None),
+        ((TURNS, POWERS), TableLayout("", ("1",), (W("2"),))),
     ],
 )
 def test_what_each_column_without_a_header_is_taken_for(columns, wanted):
-    assert smi_csv.layout_of_rows(rows_of(*columns)) == wanted
+    assert headless.layout_of_rows(rows_of(*columns)) == wanted
 
 
 def test_a_bad_cell_of_parquet_is_told_by_its_row(tmp_path):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from wattshed.agent.inputs import delimited
+from wattshed.agent.inputs.dialect import sniff
 from wattshed.agent.inputs.prefixes import prefix_of
 from wattshed.agent.inputs.report import BOARD
 from wattshed.agent.inputs.text import open_lines
@@ -19,7 +19,7 @@ from wattshed.agent.inputs.timestamps import TimestampParser
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from wattshed.agent.inputs.delimited import Dialect
+    from wattshed.agent.inputs.dialect import Dialect
     from wattshed.agent.inputs.report import SourceReport
     from wattshed.agent.traces.foreign.gpus import Gpus
     from wattshed.agent.traces.foreign.rows import Rows
@@ -71,7 +71,7 @@ class Head:
     @cached_property
     def dialect(self) -> Dialect:
         """How it is written if it is a table."""
-        return delimited.sniff(self.text)
+        return sniff(self.text)
 
     def mostly(self, fits: Callable[[str], object]) -> bool:
         """Return whether more than half of the lines of data fit."""

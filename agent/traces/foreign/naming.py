@@ -78,7 +78,7 @@ def head_rows(columns: Mapping[str, Any], layout: TableLayout, clock: TimestampP
     clock : TimestampParser
         One of its own: it learns from what it reads.
     """
-    time_us = clock.read(columns[layout.time])
+    time_us = clock.read(columns[layout.time], columns.get(layout.date), dated="date" in layout.time.lower())
     timed = time_us != NO_TIME
     power = np.full(time_us.size, -1, np.int64)
     for quantity in layout.power[:1]:

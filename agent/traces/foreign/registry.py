@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
-from wattshed.agent.inputs.delimited import split
+from wattshed.agent.inputs.dialect import split
 from wattshed.agent.traces.foreign import (
     exposition,
     json_log,
     line_protocol,
+    long_form,
     monitors,
     prometheus_json,
     promtool,
@@ -53,6 +54,7 @@ FORMATS: tuple[Format, ...] = (
     exposition.SCRAPE,
     exposition.SAMPLES,
     tables.SMI,
+    long_form.FORMAT,
     tables.PARQUET,
     runs.CODECARBON,
     runs.ZEUS,
@@ -88,16 +90,22 @@ def recognise(head: Head) -> Format:
     for refusal in REFUSALS:
         if refusal.tells(head):
             raise InputError(f"it is {refusal.title}; {refusal.way_out} (docs/replay.md lists the formats)", head.path)
-    names, delimiter = head.dialect.names, head.dialect.delimiter
-    alike = [len(split(line, delimiter)) == len(names) for line in head.lines[1:50]]
-    if len(names) > 1 and sum(alike) * 2 > len(alike):
-        shown = ", ".join(names[:8])
-        raise InputError(
-            f"it is a table whose columns are not clear; say --columns time=...,power=... (it has: {shown})",
-            head.path,
-            1,
-        )
+    dialect = head.dialect
+    alike = [len(split(line, dialect.delimiter)) == len(dialect.names) for line in head.lines[1:50]]
+    if len(dialect.names) > 1 and sum(alike) * 2 > len(alike):
+        raise InputError(_unclear(head), head.path, max(dialect.header_lines, 1))
     raise InputError("unrecognised trace format (docs/replay.md lists the formats)", head.path)
+
+
+def _unclear(head: Head) -> str:
+    """Say what to add for a table whose columns mean nothing by themselves."""
+    names = head.dialect.names
+    if head.dialect.headed:
+        shown = ", ".join(names[:8])
+        return f"it is a table whose columns are not clear; say --columns time=...,power=... (it has: {shown})"
+    row = next(iter(head.dialect.cells(head.text)), [])
+    cells = ", ".join(f"{place}: {cell}" for place, cell in zip(names[:8], row, strict=False))
+    return f"it is a table without a header; say by position --columns time=1,power=N ({cells})"
 
 
 def rows_of(source: TraceFile, report: SourceReport, gpus: Gpus, options: Options) -> Iterator[Rows]:

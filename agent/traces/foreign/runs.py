@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from wattshed.agent.errors import InputError, counted
 from wattshed.agent.inputs import delimited
+from wattshed.agent.inputs.dialect import sniff
 from wattshed.agent.inputs.quantities import ENERGY_MJ, POWER_MW, REASONS, reason_of, scaled_column
 from wattshed.agent.inputs.run_layouts import layout_of_runs
 from wattshed.agent.inputs.text import head_of
@@ -126,7 +127,7 @@ def _opened(log: LogFile) -> tuple[Sequence[str], Any]:
                 line += batch.num_rows
 
         return schema.names, of_parquet
-    dialect = delimited.sniff(head_of(path))
+    dialect = sniff(head_of(path))
     return dialect.names, lambda wanted: delimited.read_csv(path, dialect, wanted, log.report)
 
 

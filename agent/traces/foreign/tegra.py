@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs import delimited
+from wattshed.agent.inputs.dialect import sniff
 from wattshed.agent.inputs.prefixes import prefix_of_file, stamped_lines
 from wattshed.agent.inputs.quantities import POWER_MW
 from wattshed.agent.inputs.text import head_of
@@ -97,7 +98,7 @@ def _read(log: LogFile) -> Iterator[Rows]:
 
 
 def _read_jtop(log: LogFile) -> Iterator[Rows]:
-    dialect = delimited.sniff(head_of(log.source.path))
+    dialect = sniff(head_of(log.source.path))
     place = {name.lower(): name for name in dialect.names}
     power = next((place[name] for name in sorted(_JTOP, reverse=True) if name in place), None)
     if power is None or "time" not in place:
