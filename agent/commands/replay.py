@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from wattshed.agent.wire.remote_write import RemoteWrite
 
 _INTERRUPTED = 130
+_OF_A_TRACE = (
+    "plot", "openmetrics", "remote_write", "history", "idle_watts", "by", "html", "price", "carbon", "pue", "workers",
+    "scheduler",
+)  # fmt: skip
+"""Flags that a table of jobs alone has nothing for."""
 _EXAMPLES = """examples:
   wattshed replay power.csv                    energy of each GPU, from a log
   wattshed replay power.csv --jobs jobs.csv    and of each job
@@ -328,8 +333,7 @@ def _jobs_alone(args: argparse.Namespace, settings: Settings) -> int:
 
     if settings.jobs is None:
         raise InputError("replay needs a trace (or --jobs F alone, for GPU time without energy)")
-    needing = ("plot", "openmetrics", "remote_write", "history", "idle_watts", "workers", "scheduler")
-    for name in needing:
+    for name in _OF_A_TRACE:
         if getattr(args, name) is not None:
             raise InputError(f"--{name.replace('_', '-')} needs a trace; a jobs file alone tells GPU time")
     if args.format == "csv" or args.device != "auto":

@@ -23,9 +23,10 @@ from wattshed.agent.daemon.loop import Daemon, LoopLimits
 from wattshed.agent.daemon.questions import jobs_api, jobs_socket
 from wattshed.agent.daemon.signals import end_at_once, end_in_order, look_again, once
 from wattshed.agent.daemon.source import open_source
-from wattshed.agent.daemon.systemd import Notifier, set_up_log
+from wattshed.agent.daemon.systemd import Notifier
 from wattshed.agent.daemon.waiting import Wait
 from wattshed.agent.errors import Faults, InputError
+from wattshed.agent.logs import set_up_log
 from wattshed.agent.meters.errors import NoMeter, RestartNeeded
 from wattshed.exporters.snapshot import EnergyPrices, Snapshot
 from wattshed.exporters.web.http import Server, WebConfigError

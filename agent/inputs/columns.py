@@ -28,6 +28,8 @@ _UNITS: Mapping[str, Sequence[str]] = {
     "end": [*UNITS, "iso"],
     "duration": list(UNITS),
 }
+ENERGY_KINDS = ("total", "interval")
+"""What energies of a column are said to be, behind their unit: a counter, or each of the interval before its row."""
 _DEFAULT_UNIT = {"power": "W", "instant": "W", "limit": "W", "energy": "J", "util": "%"}
 _SUFFIX = re.compile(r"(?:[\s_./-]+|\s*[\[(])([A-Za-z%]{1,7})[\])]?$")
 _WORDS = {"watts": "W", "watt": "W", "milliwatts": "mW", "joules": "J", "joule": "J", "millijoules": "mJ"}
@@ -76,10 +78,13 @@ def parse_spec(text: str, known: Collection[str] = (*KEYS, *RUN_KEYS)) -> dict[s
         if key in spec:
             raise InputError(f"--columns: {key} is given twice")
         name, colon, unit = value.rpartition(":")
-        if colon and name and unit in _UNITS.get(key, ()):
+        bare, slash, kind = unit.partition("/")
+        units = _UNITS.get(key, ())
+        if colon and name and bare in units and (not slash or (key == "energy" and kind in ENERGY_KINDS)):
             spec[key] = (name, unit)
-        elif colon and name and key in _UNITS and re.fullmatch(r"[A-Za-z%]{1,7}", unit):
-            raise InputError(f"--columns: {key} has no unit {unit!r}, only {', '.join(_UNITS[key])}")
+        elif colon and name and units and re.fullmatch(r"[A-Za-z%]{1,7}(/[a-z]*)?", unit):
+            kinds = f", and behind it /{' or /'.join(ENERGY_KINDS)}" if key == "energy" else ""
+            raise InputError(f"--columns: {key} has no unit {unit!r}, only {', '.join(units)}{kinds}")
         else:
             spec[key] = (value, "")
     return spec

@@ -84,7 +84,7 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class TablePiece:
     """Whole lines of a table below one header: how they are written, the 1-based line of the first, and their bytes."""
 
     dialect: Dialect
@@ -92,7 +92,7 @@ class Piece:
     data: bytes
 
 
-def stretches(path: Path, dialect: Dialect, report: SourceReport) -> Iterator[tuple[Dialect, Iterator[Piece]]]:
+def stretches(path: Path, dialect: Dialect, report: SourceReport) -> Iterator[tuple[Dialect, Iterator[TablePiece]]]:
     """Read a table stretch by stretch: where a header with other columns comes, another one begins.
 
     Each must be read, by `blocks`, before the next is asked for.
@@ -107,13 +107,13 @@ def stretches(path: Path, dialect: Dialect, report: SourceReport) -> Iterator[tu
 
 
 def blocks(
-    pieces: Iterable[Piece], wanted: Sequence[str], report: SourceReport, kinds: Mapping[str, Kind] | None = None
+    pieces: Iterable[TablePiece], wanted: Sequence[str], report: SourceReport, kinds: Mapping[str, Kind] | None = None
 ) -> Iterator[Block]:
     """Read the wanted columns of a stretch, block by block; rows of another length are counted and left out.
 
     Parameters
     ----------
-    pieces : iterable of Piece
+    pieces : iterable of TablePiece
     wanted : sequence of str
     report : SourceReport
     kinds : mapping of name -> Kind, optional
@@ -139,11 +139,11 @@ def blocks(
 
 
 def _each(
-    pieces: Iterator[Piece], wanted: Sequence[str], kinds: Mapping[str, Kind] | None
-) -> Iterator[tuple[Piece, TypedRows | None]]:
+    pieces: Iterator[TablePiece], wanted: Sequence[str], kinds: Mapping[str, Kind] | None
+) -> Iterator[tuple[TablePiece, TypedRows | None]]:
     """Read each piece, several at once, and give them out in their order."""
 
-    def read(piece: Piece) -> TypedRows | None:
+    def read(piece: TablePiece) -> TypedRows | None:
         dialect = piece.dialect
         if kinds is None or dialect.quoted or len(dialect.names) < 2:
             return None
@@ -156,7 +156,7 @@ def _each(
     if threads() == 1:
         yield from ((piece, read(piece)) for piece in pieces)
         return
-    coming: deque[tuple[Piece, Future[TypedRows | None]]] = deque()
+    coming: deque[tuple[TablePiece, Future[TypedRows | None]]] = deque()
     with ThreadPoolExecutor(threads(), thread_name_prefix="cells") as pool:
         try:
             for piece in pieces:
@@ -171,14 +171,14 @@ def _each(
         yield from ((piece, found.result()) for piece, found in coming)
 
 
-def _count_ragged(report: SourceReport, piece: Piece, place: int, text: str) -> None:
+def _count_ragged(report: SourceReport, piece: TablePiece, place: int, text: str) -> None:
     """Count a line of another number of cells, unless nothing stands there."""
     if text.strip(f" \0\t{piece.dialect.delimiter}"):
         report.rows += 1
         report.reject("wrong_number_of_columns", line=piece.line + place, text=text)
 
 
-def _by_arrow(piece: Piece, wanted: Sequence[str], report: SourceReport) -> Iterator[Block]:
+def _by_arrow(piece: TablePiece, wanted: Sequence[str], report: SourceReport) -> Iterator[Block]:
     """Read columns of lines as text: a block, or none."""
     skipped: dict[int, str] = {}  # rows of another length, by their number among all rows
 
@@ -233,7 +233,7 @@ def read_csv(path: Path, dialect: Dialect, wanted: Sequence[str], report: Source
             leave_out(pieces, report)
 
 
-def leave_out(pieces: Iterable[Piece], report: SourceReport) -> None:
+def leave_out(pieces: Iterable[TablePiece], report: SourceReport) -> None:
     """Count the rows of a stretch whose header lacks what is needed."""
     for piece in pieces:
         rows = sum(bool(line.strip()) for line in piece.data.split(b"\n"))
@@ -241,7 +241,7 @@ def leave_out(pieces: Iterable[Piece], report: SourceReport) -> None:
         report.reject("other_columns", rows, line=piece.line)
 
 
-def _pieces(stream: CleanStream, dialect: Dialect, report: SourceReport) -> Iterator[Piece]:
+def _pieces(stream: CleanStream, dialect: Dialect, report: SourceReport) -> Iterator[TablePiece]:
     """Cut a table where its header changes."""
     line, joiner = dialect.header_lines + 1, dialect.joiner()
     for block in whole_lines(stream, dialect.header_lines, quoted=dialect.quoted, block_bytes=BLOCK_BYTES):
@@ -249,11 +249,11 @@ def _pieces(stream: CleanStream, dialect: Dialect, report: SourceReport) -> Iter
         data, begin = joiner.joined(chunk) if joiner else chunk, 0
         for start, end, header in [] if joiner else _headers(data, dialect):
             if data[begin:start].strip():
-                yield Piece(dialect, line, data[begin:start])
+                yield TablePiece(dialect, line, data[begin:start])
             line += data.count(b"\n", begin, end)
             begin, dialect = end, header
         if data[begin:].strip():
-            yield Piece(dialect, line, data[begin:])
+            yield TablePiece(dialect, line, data[begin:])
         line += data.count(b"\n", begin)
 
 

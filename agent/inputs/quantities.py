@@ -57,6 +57,7 @@ ENERGY_MJ: Mapping[str, Fraction] = {
     "Wh": Fraction(3600 * 1000),
     "kWh": Fraction(3600 * 10**6),
 }
+ENERGY_UJ: Mapping[str, Fraction] = {unit: 1000 * factor for unit, factor in ENERGY_MJ.items()}
 SHARE_PPM: Mapping[str, Fraction] = {
     "%": Fraction(10_000),
     "ratio": Fraction(10**6),

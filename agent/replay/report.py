@@ -24,6 +24,7 @@ from wattshed.exporters.snapshot import HNJ_PER_JOULE
 if TYPE_CHECKING:
     from wattshed.agent.accounts.account import GpuAccount
     from wattshed.agent.accounts.ledger import GpuKey, JobAccount
+    from wattshed.agent.inputs.report import SourceReport
     from wattshed.agent.replay.books import Part
     from wattshed.agent.replay.extremes import Extremes
 
@@ -109,17 +110,7 @@ def document(
     spans = [(e.first_us, e.last_us) for e in part.extremes.values() if e.first_us >= 0]
     answer: dict[str, Any] = {
         "schema": "wattshed.replay/1",
-        "sources": [
-            {
-                "path": report.path,
-                "format": report.format,
-                "boundary": report.boundary,
-                "rows": report.rows,
-                "rows_rejected": report.rows_rejected,
-                "rejected": dict(sorted(report.rejected.items())),
-            }
-            for report in part.reports
-        ],
+        "sources": [_source(report) for report in part.reports],
         "start_s": min(first for first, _ in spans) / 1e6 if spans else None,
         "end_s": max(last for _, last in spans) / 1e6 if spans else None,
         "gpus": gpus,
@@ -144,6 +135,17 @@ def document(
     if partial:
         answer["partial"] = True
     return answer
+
+
+def _source(report: SourceReport) -> dict[str, Any]:
+    return {
+        "path": report.path,
+        "format": report.format,
+        "boundary": report.boundary,
+        "rows": report.rows,
+        "rows_rejected": report.rows_rejected,
+        "rejected": dict(sorted(report.rejected.items())),
+    }
 
 
 def _joules(hnj: int) -> Joules:

@@ -26,6 +26,7 @@ from wattshed.agent.inputs.text import head_of
 from wattshed.agent.traces.chunk import each_window
 from wattshed.agent.traces.foreign import detect
 from wattshed.agent.traces.foreign.assembler import Assembler
+from wattshed.agent.traces.foreign.energies import known
 from wattshed.agent.traces.foreign.format import Head
 from wattshed.agent.traces.foreign.gpus import Gpus
 from wattshed.agent.traces.foreign.hosts import name_hosts
@@ -148,7 +149,7 @@ class Chain:
         """Read a chain of rows as they lie in its files, in their order, with the GPUs they are numbered by."""
         gpus, options = Gpus("", options.max_power_mw, options.max_gap_us), replace(options, utilisation=True)
         reports = [SourceReport(str(source.path), source.format) for source in self.sources]
-        for rows in self._rows(reports, gpus, options):
+        for rows in known(self._rows(reports, gpus, options), gpus, reports[-1]):
             yield gpus.devices, rows
 
     def _rows(self, reports: Sequence[SourceReport], gpus: Gpus, options: Options) -> Iterator[Rows]:

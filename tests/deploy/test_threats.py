@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 from wattshed.agent.config import Config
-from wattshed.agent.daemon.systemd import Lines, set_up_log
+from wattshed.agent.logs import Lines, set_up_log
 
 ROOT = Path(__file__).resolve().parents[2]
 UNIT = (ROOT / "deploy/systemd/wattshed.service").read_text()

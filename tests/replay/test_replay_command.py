@@ -145,7 +145,7 @@ def test_jobs_alone_give_gpu_time(wattshed, tmp_path):
     "flag",
     [
         "--plot x.svg", "--openmetrics x", "--remote-write http://h/w", "--history h.db", "--idle-watts 7",
-        "--workers 2", "--scheduler h:1", "--format csv", "--device cuda",
+        "--by user", "--html x.html", "--price 0.3", "--workers 2", "--scheduler h:1", "--format csv", "--device cuda",
     ],
 )  # fmt: skip
 def test_what_jobs_alone_cannot_tell_is_refused_in_a_line(wattshed, tmp_path, flag):

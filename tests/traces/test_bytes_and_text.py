@@ -111,7 +111,10 @@ def read(path, layout, *, typed, zone="UTC", unit="", block_bytes=1 << 20, threa
     joined = Rows.join(parts) if parts else None
     columns = joined is not None and {
         "gpu": joined.gpu.tolist(),
-        **{name: joined.filled(name).tolist() for name in ("time_us", "power_mw", "counter_mj", "util_ppm")},
+        **{
+            name: joined.filled(name).tolist()
+            for name in ("time_us", "power_mw", "counter_mj", "energy_uj", "util_ppm")
+        },
     }
     return columns, names, report.rows, report.rejected, report.bad, failed
 

@@ -65,7 +65,7 @@ def layout_of_spec(
             _widen(wide, key, (pattern, given), [name for name in names if name not in named], path)
         else:
             name = find(key, pattern, names, path)
-            single[key] = Quantity(name, given or unit_in_name(key, name))
+            single[key] = _quantity(key, name, given)
     if not wide and not single.keys() & {"power", "instant", "energy"}:
         plain = {key: guessed[key] for key in ("power", "energy") if key in guessed}
         if "power" not in plain or f"{plain['power']}.2" in names:
@@ -134,6 +134,12 @@ def _widen(wide: Wide, key: str, wanted: tuple[str, str], names: Sequence[str], 
     if not found:
         raise InputError(f"no column fits {pattern!r} for {key}; it has: {', '.join(names[:12])}", path, 1)
     for name, host, gpu in found:
-        quantity = Quantity(name, unit or unit_in_name(key, name))
+        quantity = _quantity(key, name, unit)
         power, energy = wide.get((host, gpu), (None, None))
         wide[host, gpu] = (quantity, energy) if key == "power" else (power, quantity)
+
+
+def _quantity(key: str, name: str, given: str) -> Quantity:
+    """Take the unit that is said, else the one of the column's name; and of which kind energies are said to be."""
+    unit, _, kind = given.partition("/")
+    return Quantity(name, unit or unit_in_name(key, name), kind)

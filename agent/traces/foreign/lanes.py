@@ -154,8 +154,9 @@ class _Open:
         if not 0 < starts.size <= min(_PASSES, len(rows) // 4):
             return rows
         keep = np.ones(len(rows), bool)
-        cells = np.stack([time_us, rows.filled("power_mw"), rows.filled("counter_mj")], axis=1)
-        keys = np.ascontiguousarray(cells).view("V24")[:, 0]
+        energy = rows.filled("counter_mj"), rows.filled("energy_uj")
+        cells = np.stack([time_us, rows.filled("power_mw"), *energy], axis=1)
+        keys = np.ascontiguousarray(cells).view("V32")[:, 0]
         for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True):
             again = start + np.flatnonzero(time_us[start:stop] <= time_us[:start].max())
             if again.size * 10 < stop - start:

@@ -137,4 +137,5 @@ def runs_of(source: TraceFile, report: SourceReport, options: Options) -> RunTab
     read = _BY_NAME[source.format].runs
     if read is None:
         raise InputError("it is no table of runs", str(source.path))
+    report.boundary = _BY_NAME[source.format].boundary
     return read(LogFile(source, report, Gpus(source.host, options.max_power_mw, options.max_gap_us), options))

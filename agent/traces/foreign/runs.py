@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from wattshed.agent.errors import InputError, counted
 from wattshed.agent.inputs import delimited
 from wattshed.agent.inputs.dialect import sniff
-from wattshed.agent.inputs.quantities import ENERGY_MJ, POWER_MW, REASONS, reason_of, scaled_column
+from wattshed.agent.inputs.quantities import ENERGY_MJ, ENERGY_UJ, POWER_MW, REASONS, reason_of, scaled_column
 from wattshed.agent.inputs.run_layouts import layout_of_runs
 from wattshed.agent.inputs.text import head_of
 from wattshed.agent.inputs.timestamps import NO_TIME, UNITS
@@ -26,7 +26,6 @@ from wattshed.agent.traces.foreign.format import Format
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from fractions import Fraction
 
     from numpy.typing import NDArray
 
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from wattshed.agent.traces.foreign.format import Head, LogFile
     from wattshed.agent.traces.foreign.rows import Rows
 
-_ENERGY_UJ: Mapping[str, Fraction] = {unit: 1000 * factor for unit, factor in ENERGY_MJ.items()}
 _SAME_START_US = 2_000_000  # stamps of CodeCarbon are whole seconds, of when the row was written
 _FAR_OFF = 3  # power beside it and energy differ by more: the unit is another one
 _CLOCK = re.compile(r"(?:(\d+)-)?(\d+):(\d\d)(?::(\d\d(?:\.\d+)?))?")
@@ -154,7 +152,7 @@ class _RunReader:
             stamp = layout.end or layout.start
             self._reject("no_time", int(line[row]), stamp, str(columns[stamp][row].as_py()), len(layout.energies))
         for name, unit, gpu in layout.energies:
-            energy = scaled_column(columns[name], _ENERGY_UJ[unit], _ENERGY_UJ)
+            energy = scaled_column(columns[name], ENERGY_UJ[unit], ENERGY_UJ)
             good = timed & (energy.value > 0)
             for row in np.flatnonzero(timed & ~good).tolist():
                 reason = REASONS[energy.reason[row]] or "zero"

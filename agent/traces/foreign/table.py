@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from wattshed.agent.inputs.quantities import (
     COUNT,
-    ENERGY_MJ,
+    ENERGY_UJ,
     POWER_MW,
     REASONS,
     SHARE_PPM,
@@ -24,7 +24,7 @@ from wattshed.agent.inputs.quantities import (
 from wattshed.agent.inputs.ticks import tick_us
 from wattshed.agent.inputs.timestamps import NO_TIME
 from wattshed.agent.inputs.typed_cells import NameCells, QuantityCells, StampCells
-from wattshed.agent.traces.foreign.pace import NOTE
+from wattshed.agent.traces.foreign.round_times import NOTE
 from wattshed.agent.traces.foreign.rows import Rows
 from wattshed.agent.window import MISSING
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from wattshed.agent.inputs.timestamps import TimestampParser
     from wattshed.agent.inputs.typed_cells import Kind
     from wattshed.agent.traces.foreign.gpus import Gpus
-    from wattshed.agent.traces.foreign.pace import Pace
+    from wattshed.agent.traces.foreign.round_times import RoundTimes
 
 _PCI = re.compile(r"(?:[0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]")
 _MANY_NAMES = 1 << 16  # different names of GPUs that are counted in a table; more are sorted
@@ -47,10 +47,11 @@ _INDEX = re.compile(r"(?:gpu|nvidia|cuda|device)?[\s_:-]*(\d{1,4})(?:\.0+)?", re
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """A column and the unit of its numbers."""
+    """A column and the unit of its numbers; energies may be said to be a ``total``, or each of an ``interval``."""
 
     name: str
     unit: str
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ class TableLayout:
         """Say what stands in each of the columns, for `inputs.typed_cells`; ``unit`` is that of numeric stamps."""
         kinds: dict[str, Kind] = {name: NameCells() for name in (*self.gpu, self.host, self.model) if name}
         amounts = [(q, POWER_MW) for q in (*self.power, self.instant, self.limit, *(p for p, _ in self.wide.values()))]
-        amounts += [(q, ENERGY_MJ) for q in (self.energy, *(e for _, e in self.wide.values()))]
+        amounts += [(q, ENERGY_UJ) for q in (self.energy, *(e for _, e in self.wide.values()))]
         amounts += [(self.util, SHARE_PPM), (Quantity(self.pid, "") if self.pid else None, COUNT)]
         kinds |= {q.name: QuantityCells(q.unit, units) for q, units in amounts if q is not None}
         return kinds | {self.time: StampCells(unit)}
@@ -136,7 +137,7 @@ class TableReader:
     clock : TimestampParser
     gpus : Gpus
     report : SourceReport
-    pace : Pace, optional
+    pace : RoundTimes, optional
         Gives rows their time where the layout has none.
 
     Attributes
@@ -153,13 +154,16 @@ class TableReader:
         gpus: Gpus,
         report: SourceReport,
         *,
-        pace: Pace | None = None,
+        pace: RoundTimes | None = None,
     ) -> None:
         self._layout, self._names, self._clock, self._gpus, self._report = layout, names, clock, gpus, report
         self._pace = pace
         self._numbers: dict[tuple[str, ...], int] = {}
         self.usable = 0
         self._tick_us = 0
+        energies = [layout.energy, *(energy for _, energy in layout.wide.values())]
+        for energy in filter(None, energies):
+            gpus.energy = energy.name, energy.kind
 
     def rows(self, blocks: Iterable[Block]) -> Iterator[Rows]:
         """Read block by block.
@@ -216,7 +220,7 @@ class TableReader:
         gpu = self._gpu_numbers(columns)
         powers = [scaled_column(columns[q.name], POWER_MW[q.unit], POWER_MW) for q in layout.power]
         watts, reason, blamed = _first_number(powers, time_us.size)
-        counter = _optional(columns, layout.energy, ENERGY_MJ)
+        counter = _optional(columns, layout.energy, ENERGY_UJ)
         instant = _optional(columns, layout.instant, POWER_MW)
         util = _optional(columns, layout.util, SHARE_PPM)
         pid = scaled_column(columns[layout.pid], Fraction(1), COUNT).value if layout.pid else None
@@ -234,7 +238,7 @@ class TableReader:
             gpu,
             time_us,
             power_mw=watts if powers else None,
-            counter_mj=_value(counter),
+            energy_uj=_value(counter),
             instant_mw=_value(instant),
             util_ppm=_value(util),
             pid=pid,
@@ -250,13 +254,13 @@ class TableReader:
             number = self._numbers.get((host, label))
             if number is None:
                 number = self._numbers[host, label] = self._gpus.number(host, **gpu_name(label))
-            watts, counter = _optional(columns, power, POWER_MW), _optional(columns, energy, ENERGY_MJ)
+            watts, counter = _optional(columns, power, POWER_MW), _optional(columns, energy, ENERGY_UJ)
             main, scaled = power or energy, watts or counter
             if main is not None and scaled is not None:
                 self._count(scaled.reason, columns, main.name, line)
             gpu = np.full(time_us.size, number, np.int32)
-            rows = Rows.of(gpu, time_us, power_mw=_value(watts), counter_mj=_value(counter))
-            rows = rows.take(rows.has("power_mw") | rows.has("counter_mj"))
+            rows = Rows.of(gpu, time_us, power_mw=_value(watts), energy_uj=_value(counter))
+            rows = rows.take(rows.usable())
             self.usable += len(rows)
             yield rows
 

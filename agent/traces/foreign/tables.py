@@ -20,7 +20,7 @@ from wattshed.agent.traces.foreign import long_form, naming, smi_csv, wandb
 from wattshed.agent.traces.foreign.columns import layout_of_spec
 from wattshed.agent.traces.foreign.format import Format
 from wattshed.agent.traces.foreign.headless import layout_of_rows
-from wattshed.agent.traces.foreign.pace import Pace
+from wattshed.agent.traces.foreign.round_times import RoundTimes
 from wattshed.agent.traces.foreign.table import TableReader
 from wattshed.agent.traces.prefetch import ahead
 
@@ -67,8 +67,8 @@ def _parquet_blocks(file: Any, names: Sequence[str]) -> Iterator[Block]:
             line += batch.num_rows
 
 
-def _pace(log: LogFile) -> Pace | None:
-    return Pace(log.options.period_us) if log.options.period_us else None
+def _pace(log: LogFile) -> RoundTimes | None:
+    return RoundTimes(log.options.period_us) if log.options.period_us else None
 
 
 def _layout(log: LogFile, names: Sequence[str]) -> tuple[TableLayout, str]:

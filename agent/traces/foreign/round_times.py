@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 NOTE = "it has no times: rounds are taken to be {:g} s apart (--period), from 1970-01-01"
 
 
-class Pace:
+class RoundTimes:
     """Counts rounds: the next one begins where a GPU comes again.
 
     Parameters
