@@ -248,11 +248,11 @@ def _pieces(stream: CleanStream, dialect: Dialect, report: SourceReport) -> Iter
         report.position, chunk = block.position, block.text()
         data, begin = joiner.joined(chunk) if joiner else chunk, 0
         for start, end, header in [] if joiner else _headers(data, dialect):
-            if data[begin:start].strip():
+            if begin < start and not data[begin:start].isspace():
                 yield TablePiece(dialect, line, data[begin:start])
             line += data.count(b"\n", begin, end)
             begin, dialect = end, header
-        if data[begin:].strip():
+        if begin < len(data) and not data[begin:].isspace():
             yield TablePiece(dialect, line, data[begin:])
         line += data.count(b"\n", begin)
 
@@ -261,11 +261,12 @@ def _headers(data: bytes, dialect: Dialect) -> Iterator[tuple[int, int, Dialect]
     """Find lines that are other headers than the last: where they begin and end, and how it goes on below them."""
     places: set[int] = set()
     for mark in (name.encode() for name in dialect.marks):
-        if data.count(mark) <= _MOST_HEADERS:  # else rows have this word, too
-            at = data.find(mark)
-            while at >= 0:
-                places.add(data.rfind(b"\n", 0, at) + 1)
-                at = data.find(mark, at + len(mark))
+        at = data.find(mark)
+        if at < 0 or data.count(mark) > _MOST_HEADERS:  # so many: rows have this word, too
+            continue
+        while at >= 0:
+            places.add(data.rfind(b"\n", 0, at) + 1)
+            at = data.find(mark, at + len(mark))
     for start in sorted(places):
         end = data.find(b"\n", start) + 1 or len(data)
         header = dialect.renewed(data[start:end].decode("utf-8", "replace"))
