@@ -92,7 +92,7 @@ class Amounts:
         source = StoreSource(self.history, clock=lambda: end_s)
         step_s = self._tariffs.step_s() or (_DAY_S if self._html else None)
         found = report_of(source, {}, self._by, step_s, now_s=end_s)
-        document = {**priced(found, self._tariffs), "boundary": boundary}
+        document = {**priced(found, self._tariffs), "energy_is_of": boundary}
         self._page = (document, found)
         return {**document, "notes": notes_of(document)}
 

@@ -274,6 +274,7 @@ def _print(
     interrupted: bool,
     amounts: Amounts | None = None,
 ) -> None:
+    from wattshed.agent.replay.nothing import refuse_nothing  # noqa: PLC0415
     from wattshed.agent.replay.report import as_json, document, label_names, write_csv  # noqa: PLC0415
     from wattshed.agent.replay.tables import print_tables  # noqa: PLC0415
 
@@ -281,6 +282,8 @@ def _print(
         damaged = next((report for report in whole.reports if report.rejected), None)
         what = "nothing in it is intact" if damaged else "it contains no window"
         raise InputError(what, (damaged or whole.reports[0]).path)
+    if not interrupted:
+        refuse_nothing(whole)
     notes = _warnings(whole, settings)
     for line in notes:
         print(f"wattshed: {line}", file=sys.stderr)  # noqa: T201 - this is the command line
@@ -303,7 +306,9 @@ def _print(
 
 def _warnings(whole: Part, settings: Settings) -> list[str]:
     """Say in one line each what the user should know about the traces."""
-    lines = list(settings.notes)
+    from wattshed.agent.replay.nothing import gpus_of_nothing  # noqa: PLC0415
+
+    lines = [*settings.notes, *gpus_of_nothing(whole)]
     for report in whole.reports:
         lines += [f"{report.path}: {note}" for note in report.notes]
         if report.rows_rejected:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.accounts.calibration import MeterCorrection
 from wattshed.agent.errors import InputError
-from wattshed.agent.logs import set_up_log
+from wattshed.agent.printing.logs import set_up_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from wattshed.agent.accounts.calibration import Calibrator
-    from wattshed.agent.config import Config
+    from wattshed.agent.config.settings import Config
     from wattshed.agent.daemon.systemd import Notifier
 
 LOG = logging.getLogger("wattshed")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from wattshed.agent.clock import Clock
-    from wattshed.agent.config import Config, Sampling
+    from wattshed.agent.config.settings import Config, Sampling
     from wattshed.agent.daemon.loop import Resolver, WindowStream
     from wattshed.agent.jobs.kubernetes import Pods
     from wattshed.agent.jobs.slurm import Slurm

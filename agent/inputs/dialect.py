@@ -8,6 +8,7 @@ most of them.
 from __future__ import annotations
 
 import csv
+import itertools
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ PACKED = "\x1f"
 """Stands for comma and blank, where a comma alone does not separate."""
 
 _LINES = 100  # of the head that are looked at
+_ALIKE = 6  # lines from the first of the table on, of which half must have as many cells
 _JUDGED = 10  # of its rows, for what is a number in them
 _MARKS = 4
 _TOLD_BY = re.compile(r"time|date|stamp|power|energy|watt", re.IGNORECASE)
@@ -235,13 +237,12 @@ def _packed(lines: list[_Line], comma: _Cut) -> _Cut | None:
 def _cut(lines: list[_Line], delimiter: str) -> _Cut:
     """Find header and rows: most lines are rows, the header is the line above them without numbers where they have."""
     data = [(line, split(line.text, delimiter)) for line in lines if not line.text.startswith("#")]
-    counts = Counter(len(cells) for _, cells in data if len(cells) > 1)
-    if not counts:
+    width = _width([cells for _, cells in data])
+    if width < 2:
         return _single(data, delimiter)
-    width, alike = max(counts.items(), key=lambda item: (item[1], item[0]))
     table = [(line, cells) for line, cells in data if len(cells) == width]
-    after = [line for line, _ in data if line.at >= table[0][0].at]
-    if alike * 2 < len(after):
+    begin = [line for line, _ in data if line.at >= table[0][0].at][:_ALIKE]
+    if 2 * len({line.at for line in begin} & {line.at for line, _ in table}) < len(begin):
         return _Cut(delimiter)
     judged = [cells for _, cells in table[:_JUDGED]]
     numeric = [i for i in range(width) if sum(is_value(cells[i]) for cells in judged) * 2 >= len(judged)]
@@ -253,6 +254,15 @@ def _cut(lines: list[_Line], delimiter: str) -> _Cut:
         return _Cut(delimiter, table[first - 2][0], rows, width, table[first - 1][0])
     header = table[first - 1][0] if first else _elsewhere(lines, rows, delimiter, width)
     return _Cut(delimiter, header, rows, width)
+
+
+def _width(data: Sequence[Sequence[str]]) -> int:
+    """Return how many cells the first row has that follows a line of as many; below it a log may go on with others."""
+    for above, cells in itertools.pairwise(data):
+        if len(above) == len(cells) > 1 and any(map(is_value, cells)):
+            return len(cells)
+    counts = Counter(len(cells) for cells in data if len(cells) > 1)
+    return max(counts.items(), key=lambda item: (item[1], item[0]))[0] if counts else 1
 
 
 def _single(data: list[tuple[_Line, list[str]]], delimiter: str) -> _Cut:

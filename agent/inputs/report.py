@@ -44,6 +44,8 @@ class SourceReport:
         GPUs found.
     position : int
         Bytes of the file that have been read, for the progress bar.
+    first : BadLine or None
+        The first reading, to name where none can be used.
     boundary : str
         What its power or energy is of.
     """
@@ -56,6 +58,7 @@ class SourceReport:
     notes: list[str] = field(default_factory=list)
     gpus: int = 0
     position: int = 0
+    first: BadLine | None = None
     boundary: str = BOARD
 
     def reject(self, reason: str, rows: int = 1, *, line: int = 0, column: int = 0, text: str = "") -> None:

@@ -150,6 +150,8 @@ class CleanStream(io.RawIOBase):
     def _take(self, chunk: bytes) -> None:
         final = not chunk
         self._ended = final
+        if self._plain and b"\0" in chunk:
+            chunk = chunk.replace(b"\0", b"")  # loggers that write in blocks, and power cuts, leave them
         if not (self._plain and not self._mixed and chunk.isascii()):
             self._mixed = True
             chunk = self._decoder.decode(chunk, final).encode("utf-8", "replace")

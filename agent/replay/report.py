@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from wattshed.agent.accounts.publishing import gpu_flags
 from wattshed.agent.accounts.uncertainty import gpu_sigma_j, job_sigma_j
+from wattshed.agent.replay.nothing import flags_of_nothing
 from wattshed.agent.wire.parts import method_name
 from wattshed.exporters.numbers import plain
 from wattshed.exporters.snapshot import HNJ_PER_JOULE
@@ -193,7 +194,7 @@ def _gpu(account: GpuAccount, extremes: Extremes | None, energy_uj: int) -> dict
             "p99": _watts(p99),
         },
         "sigma_j": round(gpu_sigma_j(account, run_us), 6),
-        "flags": list(gpu_flags(account, run_us)),
+        "flags": [*flags_of_nothing(account), *gpu_flags(account, run_us)],
     }
 
 

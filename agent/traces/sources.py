@@ -251,7 +251,7 @@ def _source(path: Path, host: str, options: Options) -> TraceFile:
     if found == detect.PARQUET:
         return TraceFile(path, _format_of_parquet(path, options), host)
     if not found:
-        found = recognise(Head(head_of(path), str(path), spec=options.columns)).name
+        found = recognise(Head(head_of(path), str(path), spec=options.columns, chosen=bool(options.where))).name
     return TraceFile(path, found, host)
 
 

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ELSEWHERE = "repository"
 """Folder of the site for what lies outside docs/."""
 ALWAYS = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
+OURS = (ROOT / "exporters/page/icon.svg", ROOT / "deploy/docs/site.css", ROOT / "deploy/docs/site.js")
 HOME = {"docs": "index.md", "docs/decisions": "decisions/index.md"}
 """What has a page of another name."""
 LANGUAGES = {".py": "python", ".toml": "toml", ".json": "json", ".csv": "text", ".yml": "yaml", ".yaml": "yaml"}
@@ -27,7 +28,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add a page for each file outside docs/ that one of its pages links to, and the list of decisions."""
     decisions = sorted(file.src_uri for file in files.documentation_pages() if file.src_uri.startswith("decisions/"))
     files.append(File.generated(config, "decisions/index.md", content=_list_of(decisions)))
-    files.append(File.generated(config, f"{ELSEWHERE}/icon.svg", abs_src_path=str(ROOT / "exporters/page/icon.svg")))
+    for path in OURS:
+        files.append(File.generated(config, f"{ELSEWHERE}/{path.name}", abs_src_path=str(path)))
     (config.nav or []).append({"Decisions": ["decisions/index.md", *decisions]})
     about = [f"{ELSEWHERE}/{name}" for name in ALWAYS]
     next(part["Reference"] for part in config.nav or [] if "Reference" in part).extend(about)
@@ -72,6 +74,12 @@ def on_env(env: Any, config: MkDocsConfig, files: Files) -> None:  # noqa: ARG00
     for file in files.documentation_pages():
         if file.page and file.src_uri.startswith(f"{ELSEWHERE}/") and file.name.count(".") > 0:
             file.page.meta["search"] = {"exclude": True}
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:  # noqa: ARG001
+    """Name the dialog of the search, which the theme leaves without a name."""
+    dialog = 'data-md-component="search" role="dialog"'
+    return output.replace(dialog, f'{dialog} aria-label="Search"')
 
 
 def _meant(page: Path, link: str) -> Path | None:

@@ -105,6 +105,31 @@ def address(site):
         thread.join()
 
 
+KINDS = ("", "tutorials/one-node/", "arrays/", "decisions/0002-half-nanojoules/")
+EVERYWHERE = KINDS[1:2]
+"""A page with all parts of the theme, and code; of the others two looks are enough."""
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("width", "scheme", "paths"),
+    [(360, "light", KINDS), (1280, "dark", KINDS), (360, "dark", EVERYWHERE), (1280, "light", EVERYWHERE)],
+)
+def test_axe_finds_nothing(address, width, scheme, paths):
+    from axe_playwright_python.sync_playwright import Axe
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=peer("chromium"), args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+        for path in paths:
+            page.goto(address + path)
+            found = Axe().run(page, options=RULES)
+            assert found.violations_count == 0, f"{path}\n{found.generate_report()}"
+        browser.close()
+
+
 @pytest.mark.real
 def test_pages_fit_a_phone_and_search_finds(address):
     from playwright.sync_api import sync_playwright

@@ -77,9 +77,11 @@ def test_jobs_that_held_nothing_are_named(wattshed, tmp_path):
 @pytest.mark.parametrize("cell", ["[N/A]", "", "0", "[Unknown Error]"])
 def test_a_gpu_without_any_reading_is_in_the_answer(cell, wattshed, tmp_path):
     log = tmp_path / "log.csv"
-    rows = "".join(f"2024/05/01 10:00:{s:02d}.000, 3, {cell}\n" for s in range(5))
+    cells = (("3", cell), ("4", "70.00 W"))
+    rows = "".join(f"2024/05/01 10:00:{s:02d}.000, {gpu}, {power}\n" for s in range(5) for gpu, power in cells)
     log.write_text("timestamp, index, power.draw [W]\n" + rows)
-    (gpu,) = replay_json(wattshed, log)[0]["gpus"]
+    gpu, other = replay_json(wattshed, log)[0]["gpus"]
+    assert (gpu["flags"], other["flags"]) == (["no_reading"], [])
     assert (gpu["gpu"], gpu["samples"], gpu["energy_j"], gpu["power_j"], gpu["gap_s"]) == (3, 0, 0.0, None, 0.0)
 
 

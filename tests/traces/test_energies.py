@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from wattshed.agent.inputs.report import SourceReport
 from wattshed.agent.traces.foreign.assembler import Assembler
-from wattshed.agent.traces.foreign.energies import COUNTER, INTERVAL, Steps, judge
+from wattshed.agent.traces.foreign.energy_kinds import COUNTER, INTERVAL, Steps, judge
 from wattshed.agent.traces.foreign.gpus import Gpus
 from wattshed.agent.traces.foreign.rows import Rows
 

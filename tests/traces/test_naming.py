@@ -67,7 +67,7 @@ def replayed(wattshed, path, *more):
     return json.loads(out), err
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_columns_that_say_nothing_change_nothing(wattshed, tmp_path, data):
     naming = data.draw(st.lists(st.sampled_from(sorted(NAMING)), max_size=2, unique=True))

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.live.inventory import read_inventory
 from wattshed.agent.fleet.live.site import FleetEstimate, ask, extrapolate
-from wattshed.agent.logs import set_up_log
+from wattshed.agent.printing.logs import set_up_log
 from wattshed.agent.wire.query import Prometheus
 from wattshed.exporters.snapshot import FleetFacts, Snapshot
 from wattshed.exporters.web.http import Server, WebConfigError

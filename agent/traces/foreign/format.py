@@ -44,12 +44,20 @@ class Head:
         The user named columns (``--columns``), so a table is meant.
     spec : mapping or None
         What the user named them (`agent.inputs.columns.parse_spec`).
+    chosen : bool
+        The user said which rows count (``--where``).
     """
 
     def __init__(
-        self, text: str, path: str = "", *, told: bool = False, spec: Mapping[str, tuple[str, str]] | None = None
+        self,
+        text: str,
+        path: str = "",
+        *,
+        told: bool = False,
+        spec: Mapping[str, tuple[str, str]] | None = None,
+        chosen: bool = False,
     ) -> None:
-        self.text, self.path = text.lstrip("\ufeff \t\r\n"), path
+        self.text, self.path, self.chosen = text.lstrip("\ufeff \t\r\n"), path, chosen
         self.told, self.spec = told or spec is not None, spec
 
     @cached_property

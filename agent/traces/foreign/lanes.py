@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wattshed.agent.errors import UnclearGpusError
+from wattshed.agent.errors import UnclearGpusError, counted
 from wattshed.agent.traces.foreign.rounds import ONE, Rounds, judge, sizes_of
 from wattshed.agent.traces.foreign.rows import Rows
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 HELD_ROWS = 2_000_000
 WAY_OUT = "say --columns gpu=COLUMN, or log with `index` or `uuid`; --columns gpu=- if it is one GPU"
-_MISSED = 30  # rounds in a row that are not full: then the log is of other GPUs than before
+_CHANCE = 1e-9  # that so many rounds in a row lack rows by accident; else the log is of other GPUs there
 _PASSES = 16  # a log that was appended to itself goes back in time so often at most; else its rows are shuffled
 _NAMELESS = "no column says which GPU a row is of"
 
@@ -73,7 +73,9 @@ class _Open:
     numbers: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
     full: int = 0
     missed: int = 0
-    missed_on_end: int = 0
+    stretch: int = 0  # rounds that are not full, up to the last
+    longest: int = 0
+    odd_size: int = 0
 
     @property
     def held(self) -> int:
@@ -195,26 +197,28 @@ class _Open:
         self.full += int(good.sum())
         self.missed += bad.size
         if not bad.size:
-            self.missed_on_end = 0 if good.size else self.missed_on_end
+            self.stretch = 0 if good.size else self.stretch
             return
         self.report.reject("incomplete_round", int(sizes[bad].sum()))
         ends = np.flatnonzero(good)
-        runs = np.diff(np.concatenate(([-1 - self.missed_on_end], ends, [good.size]))) - 1
-        self.missed_on_end = int(good.size - 1 - ends[-1]) if ends.size else self.missed_on_end + good.size
-        if int(runs.max()) >= _MISSED:
-            self._refuse(int(sizes[bad[-1]]))
+        runs = np.diff(np.concatenate(([-1 - self.stretch], ends, [good.size]))) - 1
+        self.stretch = int(runs[-1])
+        if int(runs.max()) > self.longest:
+            self.longest = int(runs.max())
+            self.odd_size = int(np.bincount(sizes[bad]).argmax())
 
     def _last_word(self) -> None:
-        if self.missed > max(1, 3 * self.full):
-            self._refuse(0)
-        if self.missed:
-            self.report.note(
-                f"{self.missed} of {self.missed + self.full} rounds have not one row a GPU and are left out"
+        """Look whether it was right for the whole log."""
+        if not self.missed:
+            return
+        rounds = self.missed + self.full
+        usual = max((self.missed - self.longest) / rounds, 0.01)
+        if 4 * self.full < rounds or (self.longest > 2 and usual**self.longest < _CHANCE):
+            raise UnclearGpusError(
+                f"{_NAMELESS}, and rounds of {len(self.numbers)} rows become rounds of {self.odd_size}; {WAY_OUT}",
+                self.report.path,
             )
-
-    def _refuse(self, rows: int) -> None:
-        found = f"rounds of {len(self.numbers)} rows become rounds of {rows}" if rows else "few rounds are full"
-        raise UnclearGpusError(f"{_NAMELESS}, and {found}; {WAY_OUT}", self.report.path)
+        self.report.note(f"{self.missed} of {counted(rounds, 'round')} have not one row a GPU and are left out")
 
 
 def _usable(rows: Rows) -> Rows:

@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 _KINDS = (  # the strongest first
     ("uuid", r"(gpu_|device_)?uuid"),
     ("pci", r"(gpu_)?(pci_?)?bus_?id|(gpu_)?pci(_?(bus|id|addr|address|bus_?addr))?"),
-    ("serial", r"(gpu_|board_|device_)?serial(_?(number|no))?"),
     ("index", r"(gpu|device|cuda|nvidia|card)_?(index|idx|id|num|number|no|nr|ordinal|minor)|index|idx"),
     ("index", r"minor_?number|module_?id"),
     ("gpu", r"gpu|device|card|cuda|id"),
+    ("serial", r"(gpu_|board_|device_)?serial(_?(number|no))?"),
 )
 _MODEL = r"(gpu_|device_|product_)?name|(gpu_|device_)?(model|type)(_name)?"
 _HOST = r"host(_?name)?|node(_?name)?|machine|server"
@@ -192,8 +192,9 @@ class _Codes:
         if not chosen:
             return ()
         main = self.of(chosen)
-        strong = names.index(chosen) < len([n for n in names if _kind(n) in {"uuid", "pci", "serial"}])
-        return tuple(name for name in names if name == chosen or self._goes_with(main, name, strong=strong))
+        strong = _kind(chosen) in {"uuid", "pci", "serial"}
+        beside = [name for name in names if _kind(name) != "serial"]  # no name by which anybody else calls a GPU
+        return tuple(n for n in names if n == chosen or (n in beside and self._goes_with(main, n, strong=strong)))
 
     def _tells_apart(self, one: str, other: str) -> bool:
         """Return whether the other column is finer, and differs again and again within what the one calls a GPU."""

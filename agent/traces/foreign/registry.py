@@ -15,6 +15,7 @@ from wattshed.agent.traces.foreign import (
     prometheus_json,
     promtool,
     ptdaemon,
+    refusals,
     runs,
     session,
     smi_query,
@@ -23,14 +24,14 @@ from wattshed.agent.traces.foreign import (
     tables,
     tegra,
 )
-from wattshed.agent.traces.foreign.format import Head, LogFile, Refusal
+from wattshed.agent.traces.foreign.format import Head, LogFile
 from wattshed.agent.traces.foreign.gpus import Gpus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from wattshed.agent.inputs.report import SourceReport
-    from wattshed.agent.traces.foreign.format import Format
+    from wattshed.agent.traces.foreign.format import Format, Refusal
     from wattshed.agent.traces.foreign.rows import Rows
     from wattshed.agent.traces.foreign.runs import RunTable
     from wattshed.agent.traces.options import Options, TraceFile
@@ -63,15 +64,8 @@ FORMATS: tuple[Format, ...] = (
 )
 """The first that fits counts; tables of any tool come last."""
 
-REFUSALS: tuple[Refusal, ...] = (
-    Refusal("XML", lambda head: head.text.startswith("<"), "only that of `nvidia-smi -q -x` is read"),
-    Refusal(
-        "JSON",
-        lambda head: head.text.startswith(("{", "[")),
-        "no key is clearly power or energy; name them with `--columns time=...,power=...`",
-    ),
-)
-"""Known, and not read: asked once nothing of `FORMATS` fits."""
+REFUSALS: tuple[Refusal, ...] = (*refusals.FIRST, *refusals.LAST)
+"""Known, and not read."""
 
 _BY_NAME = {one.name: one for one in FORMATS}
 
@@ -84,12 +78,11 @@ def recognise(head: Head) -> Format:
     InputError
         If it is of no format that is read; the message says what the user can do.
     """
+    _refuse(refusals.FIRST, head)
     for one in FORMATS:
         if one.tells(head):
             return one
-    for refusal in REFUSALS:
-        if refusal.tells(head):
-            raise InputError(f"it is {refusal.title}; {refusal.way_out} (docs/replay.md lists the formats)", head.path)
+    _refuse(refusals.LAST, head)
     dialect = head.dialect
     alike = [len(split(line, dialect.delimiter)) == len(dialect.names) for line in head.lines[1:50]]
     if len(dialect.names) > 1 and sum(alike) * 2 > len(alike):
@@ -106,6 +99,12 @@ def _unclear(head: Head) -> str:
     row = next(iter(head.dialect.cells(head.text)), [])
     cells = ", ".join(f"{place}: {cell}" for place, cell in zip(names[:8], row, strict=False))
     return f"it is a table without a header; say by position --columns time=1,power=N ({cells})"
+
+
+def _refuse(known: Iterable[Refusal], head: Head) -> None:
+    for refusal in known:
+        if refusal.tells(head):
+            raise InputError(f"it is {refusal.title}; {refusal.way_out} (docs/replay.md lists the formats)", head.path)
 
 
 def rows_of(source: TraceFile, report: SourceReport, gpus: Gpus, options: Options) -> Iterator[Rows]:

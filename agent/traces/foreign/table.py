@@ -21,6 +21,7 @@ from wattshed.agent.inputs.quantities import (
     reason_of,
     scaled_column,
 )
+from wattshed.agent.inputs.report import BadLine
 from wattshed.agent.inputs.ticks import tick_us
 from wattshed.agent.inputs.timestamps import NO_TIME
 from wattshed.agent.inputs.typed_cells import NameCells, QuantityCells, StampCells
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from wattshed.agent.traces.foreign.gpus import Gpus
     from wattshed.agent.traces.foreign.round_times import RoundTimes
 
-_PCI = re.compile(r"(?:[0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]")
+_PCI = re.compile(r"(?:[0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]|0x[0-9a-fA-F]{1,4}")
 _MANY_NAMES = 1 << 16  # different names of GPUs that are counted in a table; more are sorted
 _INDEX = re.compile(r"(?:gpu|nvidia|cuda|device)?[\s_:-]*(\d{1,4})(?:\.0+)?", re.IGNORECASE)
 
@@ -198,6 +199,7 @@ class TableReader:
             columns = {name: column.filter(pa.array(timed)) for name, column in columns.items()}
             time_us, line = time_us[timed], line[timed]
         if time_us.size:
+            self._note_first(columns, int(line[0]))
             yield from self._wide(columns, time_us, line) if layout.wide else self._long(columns, time_us, line)
 
     def _times(self, columns: dict[str, Any]) -> NDArray[np.int64]:
@@ -214,6 +216,16 @@ class TableReader:
         self._report.note(NOTE.format(self._pace.period_us / 1e6))
         named = [columns[name] for name in (layout.host, *layout.gpu) if name]
         return self._pace.times(named) if layout.gpu else self._pace.alone(_size(columns))
+
+    def _note_first(self, columns: dict[str, Any], line: int) -> None:
+        """Remember where the first reading stands."""
+        if self._report.first is not None:
+            return
+        layout = self._layout
+        found = [*layout.power, layout.instant, layout.energy, *(q for pair in layout.wide.values() for q in pair)]
+        name = next(quantity.name for quantity in found if quantity is not None)
+        text = str(columns[name][0].as_py())
+        self._report.first = BadLine(line, self._names.index(name) + 1, text, "")
 
     def _long(self, columns: dict[str, Any], time_us: NDArray[np.int64], line: NDArray[np.int64]) -> Iterator[Rows]:
         layout = self._layout

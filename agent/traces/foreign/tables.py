@@ -197,7 +197,7 @@ def _is_smi(head: Head) -> bool:
 
 def _is_table(head: Head) -> bool:
     names = head.dialect.names
-    if head.told or wandb.is_table(names):
+    if head.told or wandb.is_table(names) or (head.chosen and long_form.value_of(names)):
         return True
     guessed = column_names.guess(names)
     has_power = bool({"power", "energy"} & guessed.keys()) or bool(plain_columns(names, guessed.get("time", ""))[0])
@@ -208,8 +208,10 @@ SMI = Format(
     name="nvidia-smi-csv",
     title="`nvidia-smi --query-gpu=... --format=csv`",
     told_by="names of its fields in the header; without one, stamps (its own, or `date` before each line) and watts",
-    reads="`power.draw`, `power.draw.instant`, energy, `utilization.gpu`, the limit; GPU by UUID, PCI address or index",
-    traps="`power.draw` is an average over a second on some boards; `[N/A]` and 0 W are no readings",
+    reads="`power.draw`, `power.draw.instant`, energy, `utilization.gpu`, the limit; GPU by UUID, PCI address, "
+    "serial number or index",
+    traps="`power.draw` is an average over a second on some boards; `[N/A]` and 0 W are no readings; without a column "
+    "for the GPU, rows are told by their rounds",
     tells=_is_smi,
     rows=_read_smi,
 )
@@ -227,7 +229,8 @@ TABLE = Format(
     title="CSV of any tool, any delimiter, decimal points or commas (W&B's exports too)",
     told_by="`--columns`, or names of columns that can mean one thing only",
     reads="power and energy by time, of one GPU or many; a column a GPU (wide tables)",
-    traps="`energy` is a counter that rises; times without a zone are those of `--timezone`",
+    traps="energy per interval and counters are told apart by shape and power (`:J/interval`, `:J/total`); naive times "
+    "are those of `--timezone`",
     tells=_is_table,
     rows=_read_table,
 )

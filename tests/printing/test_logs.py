@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from tests.exporters import snapshots
-from wattshed.agent.logs import FEW, REPEAT_S, AtARate
+from wattshed.agent.printing.logs import FEW, REPEAT_S, AtARate
 from wattshed.exporters.web.http import Server
 
 
@@ -79,7 +79,7 @@ def test_exceptions_of_one_kind_are_one_kind_whatever_they_are_about(log):
 
 
 def test_of_very_many_kinds_only_so_many_are_remembered(log, monkeypatch):
-    monkeypatch.setattr("wattshed.agent.logs.MOST_KINDS", 100)
+    monkeypatch.setattr("wattshed.agent.printing.logs.MOST_KINDS", 100)
     one, _, written = log
     for _ in range(FEW + 1):
         one.info("job %s", "first")
