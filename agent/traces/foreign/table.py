@@ -224,7 +224,8 @@ class TableReader:
         layout = self._layout
         found = [*layout.power, layout.instant, layout.energy, *(q for pair in layout.wide.values() for q in pair)]
         name = next(quantity.name for quantity in found if quantity is not None)
-        text = str(columns[name][0].as_py())
+        column = columns[name]  # a number has no text; but then a whole block above it had no reading
+        text = "" if isinstance(column, Scaled) else str(column[0].as_py())
         self._report.first = BadLine(line, self._names.index(name) + 1, text, "")
 
     def _long(self, columns: dict[str, Any], time_us: NDArray[np.int64], line: NDArray[np.int64]) -> Iterator[Rows]:
