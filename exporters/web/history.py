@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 PATIENCE = 3
 """Steps that a step may last until all GPUs have something to tell: sampling may be slower than the steps."""
 
+MOST_NAMES = 1_000
+"""Names of jobs that are kept before those are forgotten that are not in the last hour."""
+
 LONGER = ((86_400.0, 240.0), (604_800.0, 1800.0))
 """Time that is kept in longer steps, and their length, s."""
 
@@ -78,6 +81,7 @@ class History:
         self.step_s = step_s
         self._kept = [_Kept(*lengths) for lengths in ((span_s, step_s), *LONGER)]
         self._last: _Books | None = None
+        self._names: dict[str, str] = {}  # of jobs that may have been in the last hour
         self.last_w: Mapping[str, float] = {}  # mean power of every owner in the last step
 
     def observe(self, snapshot: Snapshot) -> None:
@@ -95,6 +99,7 @@ class History:
         if not now.up & then.gpus.keys() <= covered_us.keys() and elapsed_s < self.step_s * PATIENCE:
             return
         self._last = now
+        self._names.update((job.job, name) for job in snapshot.jobs if (name := job.labels.get("name")))
         step = PowerStep(
             then.time_us,
             now.time_us,
@@ -104,6 +109,9 @@ class History:
         self.last_w = step.owner_w()
         for kept in self._kept:
             kept.add(step.folded())
+        if len(self._names) > MOST_NAMES:
+            there = energy_by_owner(self._kept[0].steps())
+            self._names = {owner: name for owner, name in self._names.items() if owner in there}
 
     def steps(self, span_s: float) -> Sequence[PowerStep]:
         """Return the shortest steps that are kept for so long, the longest if none are; in order.
@@ -118,15 +126,19 @@ class History:
         return self._kept[-1].steps()
 
     def columns(self) -> dict[str, Any]:
-        """Give the hour as columns: ``time_s``, and watts by GPU and by job; None where nothing is known."""
+        """Give the hour as columns: ``time_s``, and watts by GPU and by job; None where nothing is known.
+
+        ``names`` are those of the jobs, ended ones too, that have any.
+        """
         steps = self._kept[0].steps()
         names = small(energy_by_owner(steps))
         told = columns([step.renamed(names) for step in steps])
-        return {"step_s": self.step_s, "time_s": [step.to_us / 1e6 for step in steps], **told}
+        called = {owner: self._names[owner] for owner in told["jobs"] if owner in self._names}
+        return {"step_s": self.step_s, "time_s": [step.to_us / 1e6 for step in steps], **told, "names": called}
 
     def no_columns(self) -> dict[str, Any]:
         """Give the same without a step."""
-        return {"step_s": self.step_s, "time_s": [], **columns([])}
+        return {"step_s": self.step_s, "time_s": [], **columns([]), "names": {}}
 
 
 def covered_s(now: Mapping[str, tuple[int, int]], then: Mapping[str, tuple[int, int]]) -> dict[str, float]:

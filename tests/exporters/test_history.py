@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.exporters import snapshots
-from wattshed.exporters.snapshot import HNJ_PER_JOULE, EnergyShare
+from wattshed.exporters.snapshot import HNJ_PER_JOULE, EnergyShare, JobFacts
 from wattshed.exporters.web.history import History
 from wattshed.exporters.web.power_steps import MAX_JOBS
 
@@ -175,3 +175,22 @@ def test_the_last_step_is_known_of_every_owner():
         history.observe(shown(t, {0: (sum(j for _, _, j in jobs), t)}, jobs))
     assert history.last_w == pytest.approx({f"j{i}": i + 1 for i in range(count)})
     assert len(history.columns()["jobs"]) == MAX_JOBS + 1
+
+
+def test_jobs_that_ended_within_the_hour_keep_their_names():
+    """A name lasts as long as its job's line does, and what has no name has none."""
+    history = History(span_s=60, step_s=10)
+
+    def observe(t, jobs, labels):
+        facts = tuple(JobFacts(job, labels.get(job, {}), 0, 0, 0.0, 0, None, "alone") for job in jobs)
+        told = shown(t, {0: (100 * t, t)}, [(job, 0, 100 * t if t < 40 else 4000) for job in jobs])
+        history.observe(dataclasses.replace(told, jobs=facts))
+
+    for t in range(0, 40, 10):
+        observe(t, ("slurm:1", "slurm:2"), {"slurm:1": {"name": "train"}})
+    for t in range(40, 60, 10):
+        observe(t, (), {})
+    assert history.columns()["names"] == {"slurm:1": "train"}
+    for t in range(60, 200, 10):
+        observe(t, (), {})
+    assert history.columns()["names"] == {}

@@ -163,5 +163,5 @@ def test_over_tcp_everybody_who_sees_the_page_gets_power_and_nobody_a_job_that_e
     assert json.loads(body)["missing"] == "the question took more than 0.2 s"
     assert get(port, "/api/v1/jobs")[0] == 403
     now = json.loads(get(port, "/api/v1/snapshot?history=none")[2])
-    assert now["history"] == {"step_s": 10.0, "time_s": [], "gpus": {}, "jobs": {}}
+    assert now["history"] == {"step_s": 10.0, "time_s": [], "gpus": {}, "jobs": {}, "names": {}}
     assert now["prices"] is None
