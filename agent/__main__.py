@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
-    from wattshed.agent.config import Config
+    from wattshed.agent.config.settings import Config
     from wattshed.agent.inputs.report import SourceReport
     from wattshed.agent.window import Window
 
@@ -204,7 +204,7 @@ def _add_metering_flags(command: argparse.ArgumentParser) -> None:
 
 def _loader(arguments: argparse.Namespace) -> Callable[[], Config]:
     """Return what reads the configuration, now and on SIGHUP: file, environment, these flags."""
-    from wattshed.agent.config import load
+    from wattshed.agent.config.loading import load
 
     names = ("meter", "for_seconds", "listen", "web_config_file", "record")
     flags = {name: getattr(arguments, name, None) for name in names}
@@ -293,7 +293,7 @@ def _kernels(environ: MutableMapping[str, str]) -> None:
 
 def _configure_kernels(path: Path | None) -> None:
     """Have kernels run, and be looked for, as `run` does with a configuration; without one the environment says."""
-    from wattshed.agent.config import load, source_of
+    from wattshed.agent.config.loading import load, source_of
 
     if source_of(path, os.environ) is not None:
         config = load(path, os.environ, keeps=False).config

@@ -45,6 +45,10 @@ class InputError(Exception):
         return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+class UnclearGpusError(InputError):
+    """Rows may be of several GPUs, and nothing says which."""
+
+
 class Faults:
     """The one way in which a fault of a part becomes a metric and a line in the log, while the agent continues.
 

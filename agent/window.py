@@ -66,6 +66,8 @@ class Device:
     simulated : bool
     max_gap_us : int, us
         Power readings further apart are a gap, not bridged; -1: what the accounts use for all.
+    flags : tuple of str
+        What whoever read a foreign trace found doubtful about this GPU's energy; the answer has them among its own.
     """
 
     host: str
@@ -87,6 +89,7 @@ class Device:
     capabilities: Mapping[str, str] = field(default_factory=dict)
     simulated: bool = False
     max_gap_us: int = MISSING
+    flags: tuple[str, ...] = ()
 
 
 class MigDevice(NamedTuple):

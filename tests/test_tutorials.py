@@ -8,7 +8,7 @@ import trustme
 
 from tests.tutorials import PAGES, ROOT, differing, is_shown, matches, run, steps
 from wattshed.agent.collect.config import read_settings
-from wattshed.agent.config import load
+from wattshed.agent.config.loading import load
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

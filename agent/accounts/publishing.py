@@ -43,7 +43,7 @@ def gpu_flags(account: GpuAccount, longest_run_us: int) -> tuple[str, ...]:
         "counter_rejected": totals.rejected_step + totals.rejected_dip > 0,
         "disagreement": disagrees(account),
     }
-    return tuple(name for name, so in checks.items() if so)
+    return (*account.device.flags, *(name for name, so in checks.items() if so))
 
 
 class Publisher:

@@ -32,7 +32,7 @@ def serve_simulated(folder: Path, meter: str, port: int, ready: Callable[[], Non
     jobs_socket : str
         Path at which it answers about jobs; empty: none.
     """
-    from wattshed.agent.config import load  # noqa: PLC0415 - the other exporters are not to carry the agent's memory
+    from wattshed.agent.config.loading import load  # noqa: PLC0415 - the other exporters are not to carry the agent's memory
     from wattshed.agent.daemon.assembly import serve  # noqa: PLC0415
 
     notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

@@ -67,13 +67,15 @@ class Amounts:
         """Remove the history, unless the user named it."""
         self._cleanup.close()
 
-    def report(self, end_s: float) -> dict[str, Any] | None:
+    def report(self, end_s: float, boundary: str) -> dict[str, Any] | None:
         """Make the report that is asked for; None if none is.
 
         Parameters
         ----------
         end_s : float, s
             End of the trace, Unix time: what the report calls now.
+        boundary : str
+            What the energies are of, in a sentence.
 
         Returns
         -------
@@ -90,7 +92,7 @@ class Amounts:
         source = StoreSource(self.history, clock=lambda: end_s)
         step_s = self._tariffs.step_s() or (_DAY_S if self._html else None)
         found = report_of(source, {}, self._by, step_s, now_s=end_s)
-        document = priced(found, self._tariffs)
+        document = {**priced(found, self._tariffs), "energy_is_of": boundary}
         self._page = (document, found)
         return {**document, "notes": notes_of(document)}
 

@@ -121,7 +121,7 @@ def _relay(args: argparse.Namespace) -> int:
 
 def _until_ended() -> threading.Event:
     """Log to standard error, and return what SIGTERM and SIGINT set."""
-    from wattshed.agent.daemon.systemd import set_up_log  # noqa: PLC0415
+    from wattshed.agent.printing.logs import set_up_log  # noqa: PLC0415
 
     set_up_log("info", "auto", os.environ, sys.stderr)
     ended = threading.Event()

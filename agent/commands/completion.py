@@ -93,7 +93,7 @@ def _hint(action: argparse.Action, file: Hint, folder: Hint) -> Hint | None:
     if action.dest == "id":
         return _JOBS
     if action.dest == "meter":
-        from wattshed.agent.config import METERS  # noqa: PLC0415
+        from wattshed.agent.config.settings import METERS  # noqa: PLC0415
 
         return _one_of(*METERS)
     if name == "NAME|FILE.toml":

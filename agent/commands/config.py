@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     InputError
         The checked file cannot be used.
     """
-    from wattshed.agent.config import load  # noqa: PLC0415  (cheap to parse the command line)
+    from wattshed.agent.config.loading import load  # noqa: PLC0415  (cheap to parse the command line)
 
     if arguments.check is not None:
         # The file alone: what the environment of this shell says does not make a file right or wrong.
@@ -96,7 +96,8 @@ class Setting(NamedTuple):
 
 def settings() -> Iterator[Setting]:
     """Yield every key in the order of the file; those of `[calibration."GPU-..."]` last, without a variable."""
-    from wattshed.agent.config import PREFIX, Calibration, Config  # noqa: PLC0415
+    from wattshed.agent.config.loading import PREFIX  # noqa: PLC0415
+    from wattshed.agent.config.settings import Calibration, Config  # noqa: PLC0415
     from wattshed.agent.inputs.keys import keys  # noqa: PLC0415
 
     of_one_gpu = [(("calibration", *path), spec, kind) for path, spec, kind in keys(Calibration)]
@@ -108,7 +109,7 @@ def settings() -> Iterator[Setting]:
 
 def open_tables() -> dict[str, tuple[str, str]]:
     """Return, for each table whose keys are names of GPUs, what it is for, and unit and bounds."""
-    from wattshed.agent.config import Config  # noqa: PLC0415
+    from wattshed.agent.config.settings import Config  # noqa: PLC0415
 
     specs = [spec for spec in dataclasses.fields(Config) if spec.name in _TABLES_LAST]
     return {spec.name: (spec.metadata["text"], _facts(spec.metadata)) for spec in specs}

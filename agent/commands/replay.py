@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from wattshed.agent.commands.amounts import Amounts, add_amount_flags
 from wattshed.agent.errors import InputError, counted
 from wattshed.agent.printing.progress import in_sight
+from wattshed.agent.replay.boundaries import boundary_of
 from wattshed.agent.replay.progress import kernels_for, reading
 from wattshed.agent.replay.reading_flags import add_reading_flags, count, settings_of, watts
 
@@ -97,6 +98,8 @@ def run(args: argparse.Namespace) -> int:
     if (args.workers or args.scheduler) and args.device == "cuda":
         raise InputError("--device cuda works in one process; leave --workers and --scheduler out")
     chains = find(args.trace, settings.options)
+    if any(chain.holds_runs for chain in chains):
+        _refuse_series(args)
     if args.workers or args.scheduler:
         from wattshed.agent.replay.cluster import book_on_cluster  # noqa: PLC0415
 
@@ -187,6 +190,14 @@ def _booked(
     return part
 
 
+def _refuse_series(args: argparse.Namespace) -> None:
+    """Refuse what needs power over time, for a table of runs has none."""
+    for flag in ("jobs", "plot", "openmetrics", "remote_write", "history"):
+        if getattr(args, flag) is not None:
+            name = flag.replace("_", "-")
+            raise InputError(f"--{name} needs power over time, and a table of runs has none; leave it out")
+
+
 def _picture(args: argparse.Namespace) -> PowerOverTime | None:
     """Return what follows power for the picture that is asked for; a name that cannot be drawn is refused at once."""
     if args.plot is None:
@@ -263,6 +274,7 @@ def _print(
     interrupted: bool,
     amounts: Amounts | None = None,
 ) -> None:
+    from wattshed.agent.replay.nothing import refuse_nothing  # noqa: PLC0415
     from wattshed.agent.replay.report import as_json, document, label_names, write_csv  # noqa: PLC0415
     from wattshed.agent.replay.tables import print_tables  # noqa: PLC0415
 
@@ -270,11 +282,14 @@ def _print(
         damaged = next((report for report in whole.reports if report.rejected), None)
         what = "nothing in it is intact" if damaged else "it contains no window"
         raise InputError(what, (damaged or whole.reports[0]).path)
+    if not interrupted:
+        refuse_nothing(whole)
     notes = _warnings(whole, settings)
     for line in notes:
         print(f"wattshed: {line}", file=sys.stderr)  # noqa: T201 - this is the command line
     answer = document(whole, where.told(), partial=interrupted, notes=notes)
-    if amounts is not None and (report := amounts.report(answer["end_s"] or 0.0)) is not None:
+    boundary = boundary_of(answer["sources"])
+    if amounts is not None and (report := amounts.report(answer["end_s"] or 0.0, boundary)) is not None:
         answer["report"] = report
     if args.format == "json":
         sys.stdout.write(as_json(answer) + "\n")
@@ -291,7 +306,9 @@ def _print(
 
 def _warnings(whole: Part, settings: Settings) -> list[str]:
     """Say in one line each what the user should know about the traces."""
-    lines = list(settings.notes)
+    from wattshed.agent.replay.nothing import gpus_of_nothing  # noqa: PLC0415
+
+    lines = [*settings.notes, *gpus_of_nothing(whole)]
     for report in whole.reports:
         lines += [f"{report.path}: {note}" for note in report.notes]
         if report.rows_rejected:

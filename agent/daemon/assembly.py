@@ -14,19 +14,20 @@ import sys
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wattshed.agent.daemon.board import Board
+from wattshed.agent.daemon.keeping import kept_history, kept_recording, kept_state, recording_faults
 from wattshed.agent.daemon.loop import Daemon, LoopLimits
 from wattshed.agent.daemon.questions import jobs_api, jobs_socket
 from wattshed.agent.daemon.signals import end_at_once, end_in_order, look_again, once
 from wattshed.agent.daemon.source import open_source
-from wattshed.agent.daemon.systemd import Notifier, set_up_log
+from wattshed.agent.daemon.systemd import Notifier
 from wattshed.agent.daemon.waiting import Wait
 from wattshed.agent.errors import Faults, InputError
 from wattshed.agent.meters.errors import NoMeter, RestartNeeded
+from wattshed.agent.printing.logs import set_up_log
 from wattshed.agent.printing.progress import ProgressLine, in_sight
 from wattshed.exporters.snapshot import EnergyPrices, Snapshot
 from wattshed.exporters.web.http import Server, WebConfigError
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from wattshed.agent.accounts.attribution import Accounts
     from wattshed.agent.accounts.calibration import Calibrator
     from wattshed.agent.accounts.state import StateFile
-    from wattshed.agent.config import Config, Sampling
+    from wattshed.agent.config.settings import Config, Sampling
     from wattshed.agent.daemon.history_feed import HistoryFeed
     from wattshed.agent.daemon.source import Source
     from wattshed.agent.traces.native.recorder import Recorder
@@ -132,13 +133,12 @@ def _assemble(about: _About, opened: ExitStack) -> tuple[Daemon, Callable[[], No
     calibrator = Calibrator(config.idle_watts, corrections(config), config.default_sigma)
     reread = Reload(config, about.reload, calibrator, about.notifier) if about.reload else lambda: None
     source = _found(about, reread)
+    where = about.server.addresses if about.server is not None else ("recording",)
     close_source = once(source.close)
     opened.callback(close_source)
-    recorder = _recorder(about, opened)
-    state = _state(about, source.kind)
-    if state is not None:
-        opened.callback(state.release)
-    history = _history(about, source.kind, faults, opened)
+    recorder = kept_recording(config, about.host, opened, alone=about.server is None)
+    state = kept_state(config, about.host, source.kind, where, opened)
+    history = kept_history(config, about.host, source.kind, about.jobs, faults, opened)
     accounts = Accounts(ledger=Ledger(config.jobs.max_series), live=True)
     between = _told(about.line, settle_form(opened))
     daemon = _daemon(about, source, accounts, calibrator, recorder, state, history, faults, between)
@@ -212,7 +212,7 @@ def _daemon(  # noqa: PLR0917 - called once, just above
         notifier=about.notifier,
         faults=faults,
         limits=LoopLimits(round(config.jobs.keep_ended_s * 1e6), round(config.for_seconds * 1e6)),
-        extra_faults=lambda: {**source.faults(), **_recording_faults(recorder)},
+        extra_faults=lambda: {**source.faults(), **recording_faults(recorder)},
         notes=source.notes,
         fleet=_fleet(config, about.host),
         history=history,
@@ -275,35 +275,6 @@ def _prices(config: Config) -> EnergyPrices | None:
     return EnergyPrices(told.currency, told.per_kwh or None, told.carbon_g_per_kwh or None)
 
 
-def _recorder(about: _About, opened: ExitStack) -> Recorder | None:
-    config = about.config
-    if not config.record:
-        return None
-    from wattshed.agent.traces.native.recorder import Recorder  # noqa: PLC0415 - pyarrow is heavy, and only a recording needs it
-
-    recorder = Recorder(
-        Path(config.record), about.host, max_bytes=config.recording.max_bytes, max_age_s=config.recording.max_age_s
-    )
-    opened.callback(recorder.close)
-    if recorder.state.fault and about.server is None:
-        raise InputError(f"cannot record: {recorder.state.fault}", config.record)
-    return recorder
-
-
-def _recording_faults(recorder: Recorder | None) -> dict[str, int]:
-    """Count what the recording lost, by what it was."""
-    if recorder is None:
-        return {}
-    state = recorder.state
-    counts = {
-        "recorder": state.lost_windows,
-        "recorder-corrupt": state.corrupt,
-        "recorder-dropped": state.dropped,
-        "recorder-recovered": state.recovered,
-    }
-    return {part: count for part, count in counts.items() if count}
-
-
 def _fleet(config: Config, host: str) -> Callable[[int, Sequence[GpuFacts]], FleetFacts | None] | None:
     if not config.fleet.inventory:
         return None
@@ -321,54 +292,3 @@ def _push(config: Config, board: Board, faults: Faults) -> Push | None:
         return Push(board.current, config.export.otlp_endpoint, config.export.otlp_interval_s, noting=faults.noting)
     except ImportError as error:
         raise InputError(str(error)) from None
-
-
-def _state(about: _About, kind: str) -> StateFile | None:
-    """Keep totals over restarts: of measurements and of a simulation apart, of a playback not at all."""
-    from wattshed.agent.accounts.state import StateFile  # noqa: PLC0415
-
-    if kind == "trace":
-        return None
-    config, where = about.config, about.server.addresses if about.server is not None else ("recording",)
-    owner = f"pid {os.getpid()}, {', '.join(where)}"
-    name = "simulated" if kind == "simulated" else "state"
-    return StateFile(Path(config.state_dir), about.host, _boot_id(config, kind), name, owner)
-
-
-def _history(about: _About, kind: str, faults: Faults, opened: ExitStack) -> HistoryFeed | None:
-    """Keep every job for good, beside the state: measured and simulated ones apart, of a playback none."""
-    settings = about.config.history
-    if kind == "trace" or not settings.enabled:
-        about.jobs.close("this agent keeps no history")
-        return None
-    from wattshed.agent.daemon.history_feed import HistoryFeed  # noqa: PLC0415 - a database is opened only here
-    from wattshed.agent.history.answering import Question, open_or_empty  # noqa: PLC0415
-    from wattshed.agent.history.privacy import Privacy  # noqa: PLC0415
-    from wattshed.agent.history.store import Retention  # noqa: PLC0415
-    from wattshed.agent.history.sums import DAY_US  # noqa: PLC0415
-    from wattshed.agent.history.writer import HistoryWriter  # noqa: PLC0415
-
-    simulated = kind == "simulated"
-    name = "simulated-history.db" if simulated else "history.db"
-    retention = Retention(round(settings.max_age_days * DAY_US), settings.max_bytes)
-    people, path = about.config.privacy, Path(about.config.state_dir) / name
-    privacy = Privacy.of_settings(people.users, people.key_file)
-    writer = HistoryWriter(path, about.host, faults, retention, privacy=privacy, user_days=people.user_days)
-    opened.callback(writer.stop)
-    feed = HistoryFeed(writer, settings.slot_s * 1_000_000, simulated=simulated)
-
-    def question() -> Question:
-        return Question(partial(open_or_empty, path), about.host, feed.view, whose=privacy.uid)
-
-    about.jobs.open(question, question)
-    return feed
-
-
-def _boot_id(config: Config, kind: str) -> str:
-    """Name the life of the driver's counters: this boot, or this process if the driver is simulated in it."""
-    if kind == "simulated":
-        return f"simulated-{os.getpid()}-{time.time_ns()}"
-    try:
-        return (Path(config.proc_root) / "sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""

@@ -14,7 +14,7 @@ from wattshed.exporters.web.peer import Access, group_id, overflow_uids
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from wattshed.agent.config import Config, HistorySettings
+    from wattshed.agent.config.settings import Config, HistorySettings
 
 LOG = logging.getLogger("wattshed")
 

@@ -9,14 +9,14 @@ from dataclasses import fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.accounts.calibration import MeterCorrection
-from wattshed.agent.daemon.systemd import set_up_log
 from wattshed.agent.errors import InputError
+from wattshed.agent.printing.logs import set_up_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from wattshed.agent.accounts.calibration import Calibrator
-    from wattshed.agent.config import Config
+    from wattshed.agent.config.settings import Config
     from wattshed.agent.daemon.systemd import Notifier
 
 LOG = logging.getLogger("wattshed")

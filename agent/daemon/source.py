@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from wattshed.agent.clock import Clock
-    from wattshed.agent.config import Config, Sampling
+    from wattshed.agent.config.settings import Config, Sampling
     from wattshed.agent.daemon.loop import Resolver, WindowStream
     from wattshed.agent.jobs.kubernetes import Pods
     from wattshed.agent.jobs.slurm import Slurm
@@ -99,7 +99,7 @@ def _simulated(config: Config, host: str, script: str, why: str = "") -> Source:
     clock = RealClock()
     with ExitStack() as around:
         folder = Path(around.enter_context(tempfile.TemporaryDirectory(prefix="wattshed-simulated-")))
-        node = SimulatedNode(clock, folder, script)
+        node = SimulatedNode(clock, folder, script, kept=Path(config.state_dir))
         around.callback(node.close)
         meter = NvmlMeter(Nvml(clock, node.library), clock, host, simulated=True, proc_root=node.proc_root)
         with ExitStack() as opened:

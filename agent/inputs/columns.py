@@ -7,34 +7,45 @@ import re
 from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.partial_times import EXCEL_DAYS
 from wattshed.agent.inputs.quantities import ENERGY_MJ, POWER_MW, SHARE_PPM
 from wattshed.agent.inputs.timestamps import UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-KEYS = ("time", "gpu", "power", "instant", "energy", "util", "limit", "host", "model", "pid")
+KEYS = ("time", "date", "gpu", "power", "instant", "energy", "util", "limit", "host", "model", "pid")
+RUN_KEYS = ("start", "end", "duration", "job")
+"""Keys of tables that have a row for each run."""
 _UNITS: Mapping[str, Sequence[str]] = {
-    "time": [*UNITS, "iso"],
+    "time": [*UNITS, "iso", *EXCEL_DAYS],
     "power": list(POWER_MW),
     "instant": list(POWER_MW),
     "limit": list(POWER_MW),
     "energy": list(ENERGY_MJ),
     "util": list(SHARE_PPM),
+    "start": [*UNITS, "iso"],
+    "end": [*UNITS, "iso"],
+    "duration": list(UNITS),
 }
+ENERGY_KINDS = ("total", "interval")
+"""What energies of a column are said to be, behind their unit: a counter, or each of the interval before its row."""
 _DEFAULT_UNIT = {"power": "W", "instant": "W", "limit": "W", "energy": "J", "util": "%"}
 _SUFFIX = re.compile(r"(?:[\s_./-]+|\s*[\[(])([A-Za-z%]{1,7})[\])]?$")
 _WORDS = {"watts": "W", "watt": "W", "milliwatts": "mW", "joules": "J", "joule": "J", "millijoules": "mJ"}
 _WORDS |= {"percent": "%", "pct": "%", "ratio": "ratio", "kilowatts": "kW"}
 
 _PLAIN: Mapping[str, str] = {
-    "time": r"(time_?stamp|time|ts|date_?time|date|epoch|unix_?time|seconds|t)"
+    "time": r"([_@]?time_?stamp|_?time|ts|date_?time|date|epoch|unix_?time(_?stamp)?|seconds|t|elapsed(_?time)?|zeit"
+    r"|uhrzeit|(local|wall|relative)[_ ]?time|date ?/ ?time|date[_ ]time)"
     r"([_ ]?[\[(]?(s|sec|ms|us|ns|min|h|utc|iso|unix)[\])]?)?",
-    "gpu": r"(gpu|gpu_?(id|idx|index|uuid|num|number)|device|device_?(id|index)|uuid|index|idx)",
-    "power": r"((gpu|total|board|device)?[_ .]?power([_ .]?(draw|usage|avg|average))?"
-    r"([_ .][\[(]?(w|mw|kw|gw|watts?)[\])]?)?|watts?|milliwatts)",
+    "date": r"(date|datum|day)([_ ]?[\[(]?(utc|local|iso)[\])]?)?",
+    "gpu": r"(gpu|gpu_?(id|idx|index|uuid|num|number)|device|device_?(id|index)|uuid|index|idx"
+    r"|(gpu_?)?serial(_?number)?|minor_?number|(gpu_?)?(pci[_.]?)?bus([_.]?id)?)",
+    "power": r"((gpu|total|board|device|graphics card)?[_ .]?(power|pwr)([_ .]?(draw|usage|consumption|avg|average))?"
+    r"([_ .]?[\[(](w|mw|kw|gw|watts?)[\])]|[_ .](w|mw|kw|gw|watts?))?|(gpu[_ .]?)?watts?|milliwatts)",
     "energy": r"((gpu|total|cumulative)?[_ .]?energy([_ .]?(total|counter|consumption))?"
-    r"[_ .]\[?(mj|j|joules|wh|kwh)\]?)",
+    r"([_ .]?[\[(](mj|j|joules|wh|kwh)[\])]|[_ .](mj|j|joules|wh|kwh)))",
     "uuid": r"(gpu[_ .]?)?uuid",
     "limit": r"(gpu[_ .]?)?(enforced[_ .]?)?power[_ .]?limit([_ .]\[?(w|mw|kw|watts?)\]?)?",
     "host": r"(host|hostname|host_?name|node|node_?name|nodename)",
@@ -43,7 +54,10 @@ _PLAIN: Mapping[str, str] = {
 }
 
 
-def parse_spec(text: str, known: Collection[str] = KEYS) -> dict[str, tuple[str, str]]:
+_OF_DAY = r"(local|utc|gps)?[_ ]?(time|uhrzeit|zeit|clock|time[_ ]of[_ ]day)([_ ]?[\[(]?(utc|local)[\])]?)?"
+
+
+def parse_spec(text: str, known: Collection[str] = (*KEYS, *RUN_KEYS)) -> dict[str, tuple[str, str]]:
     """Parse ``time=ts:ms,gpu=id,power=p_*:mW``: key -> (column or pattern, unit or "").
 
     Raises
@@ -64,10 +78,13 @@ def parse_spec(text: str, known: Collection[str] = KEYS) -> dict[str, tuple[str,
         if key in spec:
             raise InputError(f"--columns: {key} is given twice")
         name, colon, unit = value.rpartition(":")
-        if colon and name and unit in _UNITS.get(key, ()):
+        bare, slash, kind = unit.partition("/")
+        units = _UNITS.get(key, ())
+        if colon and name and bare in units and (not slash or (key == "energy" and kind in ENERGY_KINDS)):
             spec[key] = (name, unit)
-        elif colon and name and key in _UNITS and re.fullmatch(r"[A-Za-z%]{1,7}", unit):
-            raise InputError(f"--columns: {key} has no unit {unit!r}, only {', '.join(_UNITS[key])}")
+        elif colon and name and units and re.fullmatch(r"[A-Za-z%]{1,7}(/[a-z]*)?", unit):
+            kinds = f", and behind it /{' or /'.join(ENERGY_KINDS)}" if key == "energy" else ""
+            raise InputError(f"--columns: {key} has no unit {unit!r}, only {', '.join(units)}{kinds}")
         else:
             spec[key] = (value, "")
     return spec
@@ -121,4 +138,11 @@ def guess(names: Sequence[str]) -> dict[str, str]:
         fits = [name for name in names if re.fullmatch(pattern, name.strip(), re.IGNORECASE)]
         if len(fits) == 1 or (fits and key in {"time", "gpu"}):
             found[key] = fits[0]
+        if key == "time":
+            stamps = [name for name in fits if re.search("stamp|date_?time|epoch|unix", name, re.IGNORECASE)]
+            found |= {"time": stamps[0]} if stamps else {}
+    if found.get("date") == found.get("time"):  # the time of day stands beside it, if anywhere
+        date = found.pop("date", "")
+        time = next((name for name in names if re.fullmatch(_OF_DAY, name.strip(), re.IGNORECASE)), "")
+        found |= {"date": date, "time": time} if date and time else {}
     return found

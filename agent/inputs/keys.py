@@ -1,6 +1,6 @@
 """How a configuration is checked against a tree of dataclasses that declare its keys.
 
-Nothing here knows a key of wattshed's: those are in agent/config.py, declared with :func:`key`.
+Nothing here knows a key of wattshed's: those are in agent/config/settings.py, declared with :func:`key`.
 """
 
 from __future__ import annotations

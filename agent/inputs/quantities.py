@@ -57,6 +57,7 @@ ENERGY_MJ: Mapping[str, Fraction] = {
     "Wh": Fraction(3600 * 1000),
     "kWh": Fraction(3600 * 10**6),
 }
+ENERGY_UJ: Mapping[str, Fraction] = {unit: 1000 * factor for unit, factor in ENERGY_MJ.items()}
 SHARE_PPM: Mapping[str, Fraction] = {
     "%": Fraction(10_000),
     "ratio": Fraction(10**6),
@@ -72,6 +73,14 @@ class Scaled:
 
     value: NDArray[np.int64]
     reason: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return self.value.size
+
+    def filter(self, mask: Any) -> Scaled:
+        """Select rows by a pyarrow array of truths, as a column of pyarrow does."""
+        chosen = np.asarray(mask.to_numpy(zero_copy_only=False), bool)
+        return Scaled(self.value[chosen], self.reason[chosen])
 
 
 def reason_of(text: str) -> str:
@@ -150,12 +159,15 @@ def scaled_column(column: Any, factor: Fraction, units: Mapping[str, Fraction]) 
 
     Parameters
     ----------
-    column : pyarrow.Array
+    column : pyarrow.Array or Scaled
+        What is scaled already stays as it is.
     factor : Fraction
         What one unit of the column is in the whole numbers wanted.
     units : mapping of unit -> factor
         Units that may stand in the cells.
     """
+    if isinstance(column, Scaled):
+        return column
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if pa.types.is_integer(column.type):

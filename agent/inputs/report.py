@@ -11,6 +11,7 @@ from wattshed.agent.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+BOARD = "GPU board"
 _FIRST_BAD = 5
 
 
@@ -43,6 +44,10 @@ class SourceReport:
         GPUs found.
     position : int
         Bytes of the file that have been read, for the progress bar.
+    first : BadLine or None
+        The first reading, to name where none can be used.
+    boundary : str
+        What its power or energy is of.
     """
 
     path: str
@@ -53,6 +58,8 @@ class SourceReport:
     notes: list[str] = field(default_factory=list)
     gpus: int = 0
     position: int = 0
+    first: BadLine | None = None
+    boundary: str = BOARD
 
     def reject(self, reason: str, rows: int = 1, *, line: int = 0, column: int = 0, text: str = "") -> None:
         """Count rows that cannot be used."""

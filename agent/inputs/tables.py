@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
-from wattshed.agent.inputs.delimited import PACKED, sniff
+from wattshed.agent.inputs.dialect import PACKED, sniff
 from wattshed.agent.inputs.quantities import decimal_of
 from wattshed.agent.inputs.text import HEAD_BYTES, decoded
 

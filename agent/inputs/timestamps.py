@@ -17,15 +17,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.partial_times import (
+    EXCEL_DAYS,
+    NO_TIME,
+    DaysOfClocks,
+    are_excel_days,
+    first_text,
+    of_day,
+    of_excel,
+    with_date,
+)
 from wattshed.agent.inputs.quantities import cast_or_none
+from wattshed.agent.inputs.written_times import DIGITS, is_month_first, is_stamp, parse_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-NO_TIME = np.iinfo(np.int64).min
-"""Stands for a stamp that cannot be read."""
+__all__ = ["NO_TIME", "UNITS", "TimestampParser", "is_stamp", "parse_number", "parse_text", "unit_of", "zone"]
 
 UNITS: Mapping[str, int] = {
     "s": 1_000_000_000,
@@ -40,16 +50,7 @@ UNITS: Mapping[str, int] = {
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STEP_US = 900_000_000  # zones change by whole quarters of an hour, at whole quarters
 _LATEST_US = 253_402_300_800_000_000  # year 10000
-_ISO = re.compile(
-    r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?:[T ,]+(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?)?"
-    r"\s*(Z|UTC|GMT|[+-]\d{2}:?\d{2}|[+-]\d{2})?",
-    re.IGNORECASE,
-)
-_DAY_FIRST = re.compile(
-    r"(\d{1,2})([./-])(\d{1,2})[./-](\d{4})[T ,]+(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?\s*([AaPp][Mm])?"
-)
-_CTIME = re.compile(r"[A-Za-z]{3} ([A-Za-z]{3})\s+(\d{1,2}) (\d{2}):(\d{2}):(\d{2})(?: [A-Z]{3,4})? (\d{4})")
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_COMMA = re.compile(r"\d+,\d+")
 _FIXED = re.compile(rb"\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:\.\d{1,9})?Z?")
 
 
@@ -71,48 +72,6 @@ def zone(name: str) -> tzinfo:
         ) from error
 
 
-def _stamp(fields: tuple[int, int, int, int, int, int], fraction: str) -> int:
-    moment = datetime(*fields[:5], 0, tzinfo=UTC) + timedelta(seconds=fields[5])
-    return (moment - _EPOCH) // timedelta(microseconds=1) + int((fraction or "0").ljust(9, "0")) // 1000
-
-
-def parse_text(text: str, *, month_first: bool = False) -> tuple[int, bool] | None:
-    """Read one written date and time.
-
-    Returns
-    -------
-    (int, bool) or None
-        Microseconds, and whether they are local (naive); None if it is not a date.
-    """
-    text = text.strip().strip('"')
-    try:
-        if match := _ISO.fullmatch(text):
-            year, month, day, hour, minute, second, fraction, offset = match.groups()
-            stamp = _stamp(
-                (int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0)), fraction
-            )
-            if offset is None:
-                return stamp, True
-            if offset[0] in "+-":
-                digits = offset[1:].replace(":", "").ljust(4, "0")
-                minutes = int(digits[:2]) * 60 + int(digits[2:])
-                stamp -= (minutes if offset[0] == "+" else -minutes) * 60_000_000
-            return stamp, False
-        if match := _DAY_FIRST.fullmatch(text):
-            first, mark, second_, year, hour, minute, second, fraction, half = match.groups()
-            american = month_first or half is not None or int(second_) > 12
-            day, month = (second_, first) if american and mark != "." and int(first) <= 12 else (first, second_)
-            hours = int(hour) % 12 + 12 * (half.lower() == "pm") if half else int(hour)
-            return _stamp((int(year), int(month), int(day), hours, int(minute), int(second or 0)), fraction), True
-        if match := _CTIME.fullmatch(text):
-            name, day, hour, minute, second, year = match.groups()
-            fields = (int(year), _MONTHS.index(name.lower()) + 1, int(day), int(hour), int(minute), int(second))
-            return _stamp(fields, ""), True
-    except (ValueError, OverflowError):
-        return None
-    return None
-
-
 def parse_number(text: str, unit: str = "") -> int | None:
     """Read a numeric stamp in ``unit`` (see `UNITS`; empty: by its size) into microseconds."""
     try:
@@ -121,7 +80,10 @@ def parse_number(text: str, unit: str = "") -> int | None:
         return None
     if not value.is_finite() or value.adjusted() > 18:  # its power of ten: to compare such numbers may overflow
         return None
-    stamp = int((value * UNITS[unit or unit_of(float(value))] / 1000).to_integral_value())
+    if unit in EXCEL_DAYS:
+        stamp = int(((value - EXCEL_DAYS[unit]) * 86_400_000).to_integral_value()) * 1000
+    else:
+        stamp = int((value * UNITS[unit or unit_of(float(value))] / 1000).to_integral_value())
     return stamp if abs(stamp) < _LATEST_US else None
 
 
@@ -141,7 +103,12 @@ class TimestampParser:
     local : tzinfo
         The zone of naive stamps.
     unit : str
-        A key of `UNITS` for numeric stamps, ``iso`` for written ones, empty to tell by the first.
+        A key of `UNITS` or `EXCEL_DAYS` for numeric stamps, ``iso`` for written ones, empty to tell by the first.
+
+    Attributes
+    ----------
+    assumed : str
+        What had to be assumed of the stamps read so far; empty if nothing.
     """
 
     def __init__(self, local: tzinfo = UTC, unit: str = "") -> None:
@@ -149,14 +116,24 @@ class TimestampParser:
         self._last_us = NO_TIME
         self._second = False
         self._month_first: bool | None = None
+        self._days = DaysOfClocks()
+        self.assumed = ""
 
     @property
     def unit(self) -> str:
         """Unit of numeric stamps, as given or as found; empty if not known yet, ``iso`` never."""
         return self._unit if self._unit in UNITS else ""
 
-    def read(self, column: Any) -> NDArray[np.int64]:
+    def read(self, column: Any, date: Any = None, *, dated: bool = False) -> NDArray[np.int64]:
         """Read a pyarrow column (text, numbers or timestamps), in the order of the file.
+
+        Parameters
+        ----------
+        column : pyarrow.Array
+        date : pyarrow.Array, optional
+            The dates of times of day; ignored where the stamps are whole by themselves.
+        dated : bool
+            The column is called a date.
 
         Returns
         -------
@@ -165,36 +142,50 @@ class TimestampParser:
         """
         if pa.types.is_dictionary(column.type):
             column = column.dictionary_decode()
+        if date is not None:
+            column = with_date(date.dictionary_decode() if pa.types.is_dictionary(date.type) else date, column)
         if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
             naive = not getattr(column.type, "tz", None)
-            stamps = pc.cast(column, pa.timestamp("us"), safe=False).cast(pa.int64())
+            stamps = pc.cast(column, pa.timestamp("us", getattr(column.type, "tz", None)), safe=False).view(pa.int64())
+            if not column.null_count:
+                known: NDArray[np.int64] = stamps.to_numpy(zero_copy_only=False)
+                return self.utc(known) if naive else known
             missing = column.is_null().to_numpy(zero_copy_only=False)
             whole: NDArray[np.int64] = pc.fill_null(stamps, 0).to_numpy(zero_copy_only=False)
             times: NDArray[np.int64] = np.where(missing, NO_TIME, self.utc(whole) if naive else whole)
             return times
         if pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_decimal(column.type):
-            return self._numbers(column)
+            return self._numbers(column, dated=dated)
         trimmed = pc.utf8_trim_whitespace(pc.cast(column, pa.string()))
-        if self._unit != "iso":
+        first = first_text(trimmed)
+        if of_day(first) is not None:
+            self.assumed = "its times have no date; the first day is taken for 1970-01-01"
+            return self.utc(self._days.read(trimmed))
+        if _COMMA.fullmatch(first):
+            trimmed = pc.replace_substring(trimmed, ",", ".")
+        if self._unit != "iso" and not DIGITS.match(first):
             numbers = cast_or_none(trimmed, pa.int64() if self._unit == "ns" else pa.float64())
             if numbers is not None:
-                return self._numbers(numbers)
+                return self._numbers(numbers, dated=dated)
         fixed = _fixed_width(trimmed)
         if fixed is not None:
             times, naive = fixed
             return self.utc(times) if naive else times
         return self._texts(trimmed)
 
-    def _numbers(self, column: Any) -> NDArray[np.int64]:
-        if pa.types.is_integer(column.type):
+    def _numbers(self, column: Any, *, dated: bool) -> NDArray[np.int64]:
+        if pa.types.is_integer(column.type) and self._unit not in EXCEL_DAYS:
             return self._integers(column)
         missing = column.is_null().to_numpy(zero_copy_only=False)
         values = pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         missing |= ~np.isfinite(values)
-        self._settle(values[~missing])
-        scaled = np.where(missing, 0.0, values) * (UNITS[self._unit or "s"] / 1000)
+        self._settle(values[~missing], dated=dated)
+        values = np.where(missing, 0.0, values)
+        excel = self._unit in EXCEL_DAYS
+        scaled = of_excel(values, self._unit) if excel else values * (UNITS[self._unit or "s"] / 1000)
         fits = np.abs(scaled) < _LATEST_US
-        return np.where(missing | ~fits, NO_TIME, np.rint(np.where(fits, scaled, 0.0)).astype(np.int64))
+        times = np.rint(np.where(fits, scaled, 0.0)).astype(np.int64)
+        return np.where(missing | ~fits, NO_TIME, self.utc(times) if excel else times)
 
     def _integers(self, column: Any) -> NDArray[np.int64]:
         whole: NDArray[np.int64] = pc.fill_null(pc.cast(column, pa.int64(), safe=False), 0).to_numpy(
@@ -214,15 +205,21 @@ class TimestampParser:
         stamps = kept * (ns // 1000) if ns > 1000 else kept if ns == 1000 else kept // (1000 // ns)
         return stamps if wrong is None else np.where(wrong, NO_TIME, stamps)
 
-    def _settle(self, values: NDArray[np.float64]) -> None:
-        if not self._unit and values.size:
-            self._unit = unit_of(float(values[0]))
+    def _settle(self, values: NDArray[np.float64], *, dated: bool = False) -> None:
+        if self._unit or not values.size:
+            return
+        self._unit = unit_of(float(values[0]))
+        if self._unit == "s" and are_excel_days(values, dated=dated):
+            self._unit = "excel"
+            self.assumed = (
+                "its times are read as a spreadsheet's days since 1900 (time=COLUMN:excel1904 for since 1904)"
+            )
 
     def _texts(self, column: Any) -> NDArray[np.int64]:
         encoded = pc.dictionary_encode(pc.fill_null(column, ""))
         texts = encoded.dictionary.to_pylist()
-        if self._month_first is None and any(_DAY_FIRST.fullmatch(text) for text in texts):
-            self._month_first = _is_month_first(texts)
+        if self._month_first is None:
+            self._month_first = is_month_first(texts)
         stamps, naive = np.full(len(texts), NO_TIME), np.zeros(len(texts), bool)
         for i, text in enumerate(texts):
             found = parse_text(text, month_first=bool(self._month_first))
@@ -260,12 +257,6 @@ class TimestampParser:
             self._second = False
         self._last_us = int(local_us[-1])
         return local_us - offsets
-
-
-def _is_month_first(texts: list[str]) -> bool:
-    """Distinguish 12/31 from 31/12 by a day above 12; American writing also has AM and PM."""
-    found = [match for text in texts if (match := _DAY_FIRST.fullmatch(text))]
-    return any(int(match[3]) > 12 or match[9] for match in found) and not any(int(match[1]) > 12 for match in found)
 
 
 def _fixed_width(column: Any) -> tuple[NDArray[np.int64], bool] | None:

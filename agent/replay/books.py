@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.ledger import GpuKey
+from wattshed.agent.replay.extremes import Extremes, joined
 from wattshed.agent.replay.gathering import gathered
+from wattshed.agent.replay.runs import book_runs as book_table_of_runs
 from wattshed.agent.replay.times import JobTimes
 from wattshed.agent.traces.jobs.assignment import Assignment
 from wattshed.agent.traces.jobs.demands import name_gpus
@@ -64,17 +66,6 @@ class Settings:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Extremes:
-    """What is reported about a GPU besides its account: mW, us; -1 unknown."""
-
-    min_mw: int
-    max_mw: int
-    longest_run_us: int
-    first_us: int
-    last_us: int
-
-
 @dataclass(slots=True)
 class Part:
     """Accounts of some chains, and what was read for them."""
@@ -105,6 +96,8 @@ def needs_survey(chains: list[Chain], settings: Settings) -> bool:
 
     So it is for jobs of which only the number of GPUs is known, and where a recording may know the jobs by itself.
     """
+    if any(chain.holds_runs for chain in chains):
+        return False
     return settings.jobs is not None and (counts(settings.jobs) or any(chain.native for chain in chains))
 
 
@@ -173,6 +166,9 @@ def book(
     """
     if part is None:
         part = new_part(settings)
+    if chain.holds_runs:
+        book_table_of_runs(chain, settings.options, part)
+        return part
     assignment = Assignment(settings.jobs) if settings.jobs is not None else None
     whose = _Whose(assignment, part.times) if assignment is not None else None
     whole = cut is not None or see is not None
@@ -291,18 +287,5 @@ def merge(parts: list[Part]) -> Part:
         whole.windows += part.windows
         for key, theirs in part.extremes.items():
             mine = whole.extremes.get(key)
-            whole.extremes[key] = theirs if mine is None else _joined(mine, theirs)
+            whole.extremes[key] = theirs if mine is None else joined(mine, theirs)
     return whole
-
-
-def _joined(a: Extremes, b: Extremes) -> Extremes:
-    def least(x: int, y: int) -> int:
-        return max(x, y) if min(x, y) < 0 else min(x, y)
-
-    return Extremes(
-        least(a.min_mw, b.min_mw),
-        max(a.max_mw, b.max_mw),
-        max(a.longest_run_us, b.longest_run_us),
-        least(a.first_us, b.first_us),
-        max(a.last_us, b.last_us),
-    )

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 def add_reading_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say how foreign traces are to be understood."""
     parser.add_argument("--columns", metavar="k=v,...", help="columns of a table: time=ts:ms,gpu=id,power=p:mW,...")
+    parser.add_argument(
+        "--where", metavar="k=v,...", action="append", help="rows of a table that count: metric=power,..."
+    )
+    parser.add_argument("--period", type=seconds, metavar="S", help="seconds between rounds of a log without times")
     parser.add_argument("--timezone", default="UTC", metavar="TZ", help="time zone of times without one (default UTC)")
     parser.add_argument("--max-gap", type=seconds, metavar="S", help="longest interval that is bridged, in seconds")
     parser.add_argument("--max-power", type=watts, metavar="W", help="readings above this are rejected (default 20000)")
@@ -55,6 +59,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
     from wattshed.agent.inputs.columns import parse_spec  # noqa: PLC0415
     from wattshed.agent.inputs.report import SourceReport  # noqa: PLC0415
     from wattshed.agent.inputs.timestamps import zone  # noqa: PLC0415
+    from wattshed.agent.inputs.where import parse_where  # noqa: PLC0415
     from wattshed.agent.replay.books import Settings  # noqa: PLC0415 - a command imports its parts when it runs
     from wattshed.agent.traces.jobs.jobs_file import parse_job_columns, read_jobs  # noqa: PLC0415
     from wattshed.agent.traces.options import Options  # noqa: PLC0415
@@ -63,7 +68,14 @@ def settings_of(args: argparse.Namespace) -> Settings:
     local = zone(args.timezone)
     gap_us = round(args.max_gap * 1e6) if args.max_gap is not None else MISSING
     ceiling_mw = min(round(args.max_power * 1e3), 2**31 - 2) if args.max_power is not None else 20_000_000
-    options = Options(parse_spec(args.columns) if args.columns else None, local, ceiling_mw, gap_us)
+    options = Options(
+        parse_spec(args.columns) if args.columns else None,
+        local,
+        ceiling_mw,
+        gap_us,
+        where=parse_where(getattr(args, "where", None) or ()),
+        period_us=round((getattr(args, "period", None) or 0) * 1e6),
+    )
     jobs, report = None, SourceReport(str(getattr(args, "jobs", "")))
     if getattr(args, "jobs", None):
         spec = parse_job_columns(args.job_columns) if args.job_columns else None

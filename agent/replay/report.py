@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from wattshed.agent.accounts.publishing import gpu_flags
 from wattshed.agent.accounts.uncertainty import gpu_sigma_j, job_sigma_j
+from wattshed.agent.replay.nothing import flags_of_nothing
 from wattshed.agent.wire.parts import method_name
 from wattshed.exporters.numbers import plain
 from wattshed.exporters.snapshot import HNJ_PER_JOULE
@@ -24,7 +25,9 @@ from wattshed.exporters.snapshot import HNJ_PER_JOULE
 if TYPE_CHECKING:
     from wattshed.agent.accounts.account import GpuAccount
     from wattshed.agent.accounts.ledger import GpuKey, JobAccount
-    from wattshed.agent.replay.books import Extremes, Part
+    from wattshed.agent.inputs.report import SourceReport
+    from wattshed.agent.replay.books import Part
+    from wattshed.agent.replay.extremes import Extremes
 
 HNJ_PER_UJ = HNJ_PER_JOULE // 1_000_000
 _STATIC, _DYNAMIC = "static", "dynamic"
@@ -108,16 +111,7 @@ def document(
     spans = [(e.first_us, e.last_us) for e in part.extremes.values() if e.first_us >= 0]
     answer: dict[str, Any] = {
         "schema": "wattshed.replay/1",
-        "sources": [
-            {
-                "path": report.path,
-                "format": report.format,
-                "rows": report.rows,
-                "rows_rejected": report.rows_rejected,
-                "rejected": dict(sorted(report.rejected.items())),
-            }
-            for report in part.reports
-        ],
+        "sources": [_source(report) for report in part.reports],
         "start_s": min(first for first, _ in spans) / 1e6 if spans else None,
         "end_s": max(last for _, last in spans) / 1e6 if spans else None,
         "gpus": gpus,
@@ -144,6 +138,17 @@ def document(
     return answer
 
 
+def _source(report: SourceReport) -> dict[str, Any]:
+    return {
+        "path": report.path,
+        "format": report.format,
+        "boundary": report.boundary,
+        "rows": report.rows,
+        "rows_rejected": report.rows_rejected,
+        "rejected": dict(sorted(report.rejected.items())),
+    }
+
+
 def _joules(hnj: int) -> Joules:
     return Joules(rounded_parts(hnj, {})[0])
 
@@ -162,7 +167,7 @@ def _gpu(account: GpuAccount, extremes: Extremes | None, energy_uj: int) -> dict
     if by_counter and not totals.samples:
         covered = span - gap
     # A counter saw its gaps too; readings of power say nothing about theirs, and two that are far apart have no mean.
-    mean_of, over = (account.energy_hnj, covered + gap) if by_counter and not power else (power, covered)
+    mean_of, over = (account.energy_hnj, account.booked_us) if by_counter and not power else (power, covered)
     p50, p95, p99 = account.power.quantiles()
     return {
         "host": device.host,
@@ -189,7 +194,7 @@ def _gpu(account: GpuAccount, extremes: Extremes | None, energy_uj: int) -> dict
             "p99": _watts(p99),
         },
         "sigma_j": round(gpu_sigma_j(account, run_us), 6),
-        "flags": list(gpu_flags(account, run_us)),
+        "flags": [*flags_of_nothing(account), *gpu_flags(account, run_us)],
     }
 
 

@@ -7,8 +7,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TextIO
 
 from wattshed.agent.errors import counted
-from wattshed.agent.printing.figures import BOUNDARY, SIGMAS, UNKNOWN, figures, printable
+from wattshed.agent.printing.figures import SIGMAS, UNKNOWN, figures, printable
 from wattshed.agent.printing.tables import EXTRA, Column, not_shown, print_notes, print_rows, printer_for
+from wattshed.agent.replay.boundaries import boundary_of
 from wattshed.agent.window import HISTORY_LABELS
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def print_tables(answer: Mapping[str, Any], labels: Sequence[str], out: TextIO, 
         f"idle {_joules(answer['idle_j'])} J, unattributed {_joules(answer['unattributed_j'])} J, "
         f"total {_joules(answer['total_j'])} J{partial}"
     )
-    notes = [BOUNDARY]
+    notes = [boundary_of(answer["sources"])]
     if say_device:
         where = "the CUDA device" if answer["device"] == "cuda" else "the CPU"
         notes.append(f"Summed on {where}: {answer['device_reason']}.")

@@ -20,19 +20,20 @@ class JobTimes:
         usage = window.usage
         rows = zip(usage.owner.tolist(), usage.start_us.tolist(), usage.end_us.tolist(), strict=True)
         for owner, start, end in set(rows):
-            self._note(window.owners[owner].key, start, end)
+            self.note(window.owners[owner].key, start, end)
 
     def merge(self, other: JobTimes) -> None:
         """Add what was noted of other hosts."""
         for job, spans in other._spans.items():
             for start, end in spans:
-                self._note(job, start, end)
+                self.note(job, start, end)
 
     def of(self, job: str) -> int:
         """Return a job's time, us."""
         return sum(end - start for start, end in self._spans.get(job, ()))
 
-    def _note(self, job: str, start: int, end: int) -> None:
+    def note(self, job: str, start: int, end: int) -> None:
+        """Note that a job was there from ``start`` to ``end`` (us)."""
         spans = self._spans.setdefault(job, [])
         if not spans or spans[-1][1] < start:
             spans.append([start, end])

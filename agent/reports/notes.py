@@ -43,7 +43,7 @@ def money(document: Mapping[str, Any]) -> str:
 def notes_of(document: Mapping[str, Any]) -> list[str]:
     """Say in sentences what was asked for, where values come from, and what is missing."""
     tariffs, total = document["tariffs"], document["total"]
-    notes = [f"{_time(document)}. {BOUNDARY}"]
+    notes = [f"{_time(document)}. {document.get('energy_is_of', BOUNDARY)}"]
     if document.get("simulated"):
         notes.append(SIMULATED)
     if document.get("scope") == "own":
@@ -51,7 +51,8 @@ def notes_of(document: Mapping[str, Any]) -> list[str]:
     if "pue" in tariffs:
         notes.append(f"wall kWh: board energy times PUE ({_value(tariffs['pue'])}); the PUE is taken as exact.")
         notes += _missing(total, "no_pue_j", "PUE", "wall kWh")
-    of = "energy at the wall" if "pue" in tariffs else "the boards' energy"
+    boards = document.get("energy_is_of", BOUNDARY) == BOUNDARY
+    of = "energy at the wall" if "pue" in tariffs else "the boards' energy" if boards else "that energy"
     if "price" in tariffs:
         price = {"no_unit": "a kWh, without a currency (give --currency)", **tariffs["price"]}
         notes.append(f"{money(document)}: {_value(price)}, of {of}.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,10 @@ class Options:
         See `agent.traces.foreign.gpus.Gpus`.
     utilisation : bool
         See `agent.traces.foreign.columns.layout_of_spec`.
+    where : mapping of column -> values
+        Rows of tables that count, see `agent.inputs.where`; empty: all.
+    period_us : int, us
+        How far rounds are apart in logs without times; 0 if nobody said.
     """
 
     columns: Mapping[str, tuple[str, str]] | None = None
@@ -34,6 +38,8 @@ class Options:
     max_power_mw: int = 20_000_000
     max_gap_us: int = MISSING
     utilisation: bool = False
+    where: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    period_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)

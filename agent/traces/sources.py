@@ -21,15 +21,18 @@ import pyarrow as pa
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.report import SourceReport
+from wattshed.agent.inputs.run_layouts import layout_of_runs
 from wattshed.agent.inputs.text import head_of
 from wattshed.agent.traces.chunk import each_window
 from wattshed.agent.traces.foreign import detect
 from wattshed.agent.traces.foreign.assembler import Assembler
+from wattshed.agent.traces.foreign.energies import known
 from wattshed.agent.traces.foreign.format import Head
 from wattshed.agent.traces.foreign.gpus import Gpus
 from wattshed.agent.traces.foreign.hosts import name_hosts
 from wattshed.agent.traces.foreign.lanes import in_lanes
-from wattshed.agent.traces.foreign.registry import recognise, rows_of
+from wattshed.agent.traces.foreign.registry import holds_runs, recognise, rows_of, runs_of
+from wattshed.agent.traces.foreign.runs import settled
 from wattshed.agent.traces.native.parquet import is_native_parquet, parquet_chunks
 from wattshed.agent.traces.native.reader import STRETCH, segment_chunks
 from wattshed.agent.traces.options import Options, TraceFile
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.traces.chunk import Chunk
     from wattshed.agent.traces.foreign.rows import Rows
+    from wattshed.agent.traces.foreign.runs import TabledRun
     from wattshed.agent.window import Device, Window, WindowBatch
 
 _NATIVE_SUFFIXES = (".arrows", ".open", ".parquet")
@@ -79,6 +83,26 @@ class Chain:
     def native(self) -> bool:
         """Return whether it is recorded windows, not rows."""
         return self.sources[0].format in {detect.NATIVE, detect.NATIVE_PARQUET}
+
+    @property
+    def holds_runs(self) -> bool:
+        """Return whether it is tables of runs, which have no windows."""
+        return holds_runs(self.sources[0].format)
+
+    def runs(self, options: Options) -> list[TabledRun]:
+        """Read the runs of all files, each joule once; ``reports`` gets one entry a source.
+
+        Raises
+        ------
+        InputError
+            If a file cannot be used.
+        """
+        self.reports = [SourceReport(str(source.path), source.format) for source in self.sources]
+        self.reports[0].notes += self.passed_over
+        pairs = zip(self.sources, self.reports, strict=True)
+        runs, notes = settled([runs_of(source, report, options) for source, report in pairs])
+        self.reports[-1].notes += notes
+        return runs
 
     def windows(self, options: Options, stop: Callable[[], bool] = lambda: False) -> Iterator[Window]:
         """Read all of it, or until ``stop`` says so; ``reports`` gets one entry a source, complete at the end."""
@@ -125,7 +149,7 @@ class Chain:
         """Read a chain of rows as they lie in its files, in their order, with the GPUs they are numbered by."""
         gpus, options = Gpus("", options.max_power_mw, options.max_gap_us), replace(options, utilisation=True)
         reports = [SourceReport(str(source.path), source.format) for source in self.sources]
-        for rows in self._rows(reports, gpus, options):
+        for rows in known(self._rows(reports, gpus, options), gpus, reports[-1]):
             yield gpus.devices, rows
 
     def _rows(self, reports: Sequence[SourceReport], gpus: Gpus, options: Options) -> Iterator[Rows]:
@@ -168,9 +192,18 @@ def find(arguments: Sequence[str], options: Options) -> list[Chain]:
     if refused and not sources:
         raise refused[0]
     chains: dict[str, Chain] = {}
-    foreign_sources = [source for source in sources if source.format not in {detect.NATIVE, detect.NATIVE_PARQUET}]
+    tables = [source for source in sources if holds_runs(source.format)]
+    if tables and len(tables) < len(sources):
+        raise InputError(
+            "it is a table of runs, whose GPUs the other files may show as well: replay it by itself",
+            str(tables[0].path),
+        )
+    native = {detect.NATIVE, detect.NATIVE_PARQUET}
+    foreign_sources = [source for source in sources if source.format not in native and source not in tables]
+    for source in tables:
+        chains.setdefault("runs", Chain("", [])).sources.append(source)
     for source in sources:
-        if source in foreign_sources:
+        if source.format not in native:
             continue
         name = f"native {source.host}" if source.host else f"native {source.path.parent}"
         chains.setdefault(name, Chain(source.host, [])).sources.append(source)
@@ -216,14 +249,14 @@ def _source(path: Path, host: str, options: Options) -> TraceFile:
         raise InputError("it is not a regular file (a pipe?); save it first, traces are read more than once", str(path))
     found = detect.format_of_bytes(path)
     if found == detect.PARQUET:
-        return TraceFile(path, _format_of_parquet(path), host)
+        return TraceFile(path, _format_of_parquet(path, options), host)
     if not found:
-        found = recognise(Head(head_of(path), str(path), told=options.columns is not None)).name
+        found = recognise(Head(head_of(path), str(path), spec=options.columns, chosen=bool(options.where))).name
     return TraceFile(path, found, host)
 
 
-def _format_of_parquet(path: Path) -> str:
-    """Return whether a Parquet file is a compacted native trace.
+def _format_of_parquet(path: Path, options: Options) -> str:
+    """Return whether a Parquet file is a compacted native trace, a table of runs, or another one.
 
     Raises
     ------
@@ -234,6 +267,9 @@ def _format_of_parquet(path: Path) -> str:
 
     try:
         with pq.ParquetFile(path) as file:
-            return detect.NATIVE_PARQUET if is_native_parquet(file.schema_arrow) else detect.PARQUET
+            if is_native_parquet(file.schema_arrow):
+                return detect.NATIVE_PARQUET
+            runs = layout_of_runs(file.schema_arrow.names, options.columns, str(path))
+            return runs.kind if runs is not None else detect.PARQUET
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"damaged Parquet ({str(error).splitlines()[0]})", str(path)) from error

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import socket
 import stat
-import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from wattshed.exporters.web.peer import credentials_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,7 +21,6 @@ SHARED = Path("/run/wattshed")
 AGENT = "api.sock"
 COLLECTORS = (Path("/run/wattshed-collect/collect.sock"), SHARED / "collect.sock")
 _WRITABLE_BY_OTHERS = 0o022
-_CREDENTIALS = struct.calcsize("3i")
 
 
 def own_folders(environ: Mapping[str, str], uid: int, *, run: Path = Path("/run/user")) -> tuple[Path, ...]:
@@ -89,8 +89,8 @@ def telling_all(sockets: Sequence[Path]) -> tuple[list[Path], list[str]]:
 
     It does so to root and to whom it runs as; anybody else sees the whole of it over TCP only.
     """
-    found, missed = answering(sockets)
-    return [path for path in found if os.geteuid() in {0, _listener(path)}], missed
+    found, missed = _heard(sockets)
+    return [path for path, uid in found if os.geteuid() in {0, uid}], missed
 
 
 def answering(sockets: Sequence[Path]) -> tuple[list[Path], list[str]]:
@@ -100,14 +100,20 @@ def answering(sockets: Sequence[Path]) -> tuple[list[Path], list[str]]:
     ----------
     sockets : sequence of Path
     """
+    found, missed = _heard(sockets)
+    return [path for path, _ in found], missed
+
+
+def _heard(sockets: Sequence[Path]) -> tuple[list[tuple[Path, int]], list[str]]:
+    """Return the same, with the user whom each listener runs as."""
     found, missed = [], []
     for path in sockets:
-        if _listener(path) < 0:
+        if (uid := _listener(path)) < 0:
             missed.append(str(path))
         elif not _is_trusted(path.parent):
             missed.append(f"{path} (not asked: neither root nor you own its folder)")
         else:
-            found.append(path)
+            found.append((path, uid))
     return found, missed
 
 
@@ -133,7 +139,6 @@ def _listener(path: Path) -> int:
         probe.settimeout(1.0)
         try:
             probe.connect(str(path))
-            _, uid, _ = struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS))
+            return credentials_of(probe).uid
         except OSError:
             return -1
-    return int(uid)

@@ -103,6 +103,7 @@ PATHS = """
 | `/api/v1/snapshot` | the same data as JSON, with the last hour of power |
 | `/api/v1/snapshot.schema.json` | its JSON schema |
 | `/api/v1/power?range=hour` (`day`, `week`, `start`) | power of each GPU and job over time, from the history too |
+| `/api/v1/access` | what whoever asks may ask about jobs ([history](history.md)) |
 | `/-/healthy` | 200 while the server runs |
 | `/-/ready` | 200 while energy is accounted; else 503 and why not: no driver, no GPU that can be metered |
 """

@@ -27,7 +27,7 @@ function staircase(from, to, columns) {
 class Chart {
   constructor(root, title, { stacked }) {
     this.root = root; this.title = title; this.stacked = stacked;
-    this.hidden = new Set(); this.plot = null; this.key = ""; this.series = []; this.time = []; this.limit = null; this.focused = null;
+    this.hidden = new Set(); this.plot = null; this.key = ""; this.series = []; this.time = []; this.scale = {}; this.limit = null; this.top = 0; this.focused = null;
     this.frame = make("div", { class: "plot", tabindex: "0", role: "img", "aria-label": title });
     this.live = make("p", { class: "unseen", "aria-live": "polite" });
     this.tip = make("div", { class: "tip", "aria-hidden": "true", hidden: "" });
@@ -46,16 +46,19 @@ class Chart {
   /* What stands there as long as there is nothing to draw. */
   wait(text) { if (this.empty.textContent !== text) this.empty.textContent = text; }
 
-  /* series: [{key, label, color, values}] from the bottom of the stack up; limit: {label, watts}, or null */
-  show(time, series, limit = null) {
-    this.time = time; this.series = series; this.limit = limit;
+  /* series: [{key, label, color, values}] from the bottom of the stack up; limit: {label, watts}, or null; top: watts that
+     the axis holds at least, as long as no line is hidden */
+  show(time, series, scale = {}) {
+    const { limit = null, top: least = 0 } = scale;
+    this.time = time; this.series = series; this.scale = scale; this.limit = limit;
     this.empty.hidden = time.length > 1;
     this.frame.hidden = time.length <= 1;
     if (time.length <= 1) return;
     const shown = series.filter(s => !this.hidden.has(s.key));
     const drawn = this.stacked ? this.stack(shown) : shown.map(s => s.values);
-    const top = Math.max(1, ...drawn.map(values => values.reduce((most, v) => Math.max(most, v ?? 0), 0)));
+    const top = Math.max(1, this.hidden.size ? 0 : least, ...drawn.map(values => values.reduce((most, v) => Math.max(most, v ?? 0), 0)));
     const near = limit !== null && limit.watts <= NEAR_LIMIT * top;
+    this.top = Math.max(top, near ? limit.watts : 0);
     const data = [time, ...drawn, ...(near ? [time.map(() => limit.watts)] : [])];
     const key = JSON.stringify([series.map(s => [s.key, s.label, s.color]), [...this.hidden], near, this.focused, css("--grid")]);
     const last = s => s.values.findLast(v => v !== null) ?? 0;
@@ -83,7 +86,7 @@ class Chart {
       ...this.size(),
       legend: { show: false },
       cursor: { drag: { x: false, y: false }, points: { show: false }, y: false },
-      scales: { y: { range: (_, low, high) => [0, Math.max(10, high * 1.08)] } },
+      scales: { y: { range: () => [0, Math.max(10, this.top * 1.08)] } },
       axes: [
         { ...axis, values: TICKS, space: 70, size: 42 },
         { ...axis, size: 62, values: (_, ticks) => ticks.map(tick) },
@@ -148,7 +151,7 @@ class Chart {
       button.addEventListener("click", () => {
         if (!this.hidden.delete(s.key)) this.hidden.add(s.key);
         this.key = "";
-        this.show(this.time, this.series, this.limit);
+        this.show(this.time, this.series, this.scale);
       });
       for (const [name, key] of [["pointerenter", s.key], ["focus", s.key], ["pointerleave", null], ["blur", null]]) button.addEventListener(name, () => this.focus(key));
       return make("li", {}, button);

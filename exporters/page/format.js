@@ -27,6 +27,7 @@ function wattHours(joules) {
 const doubt = sigma => isKnown(sigma) && sigma > 0 ? `± ${wattHours(2 * sigma)}` : "";
 const percent = (value, digits = 1) => isKnown(value) ? `${fixed(value * 100, digits)} %` : UNKNOWN;
 const hours = s => !isKnown(s) ? UNKNOWN : s >= 3600 ? `${(s / 3600).toFixed(2)} h` : s >= 60 ? `${(s / 60).toFixed(1)} min` : `${s.toFixed(0)} s`;
+const clock = s => new Date(s * 1000).toLocaleTimeString([], { hour12: false });
 const count = (n, one, many = `${one}s`) => `${n} ${n === 1 ? one : many}`;
 
 /* What energy costs and emits, as far as somebody configured it; nothing is assumed. */

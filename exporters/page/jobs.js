@@ -1,6 +1,7 @@
 "use strict";
-/* Jobs, running and ended, and one of them: asks /api/v1/jobs. What is asked for stands in the address, so that it can be
-   sent to somebody and the browser's back button works. Names are user text: they reach the page as text only. */
+/* Jobs, running and ended, and one of them: asks /api/v1/jobs, where /api/v1/access says that this is allowed. What is asked
+   for stands in the address, so that it can be sent to somebody and the browser's back button works. Names are user text:
+   they reach the page as text only. */
 
 const LIST_MS = 15000, JOB_MS = 10000, PAGE = 50;
 const BOUNDARY = { board: "at the GPU boards, without processors, memory and fans of the node", module: "of the whole modules, processors included" };
@@ -9,9 +10,10 @@ const FLAGS = {
   lower_bound: "hosts are missing, so this is a lower bound", clock_skew: "the clock of a host was wrong, so its times are, too",
 };
 const SIMULATED = "SIMULATED DATA, all of it or a part: no GPU drew it.";
+const NOT_KNOWN = "No such job is known here, or it is not yours to see.";
 const STATES = { running: "running", complete: "ended", waiting: "ended, hosts are still to tell", incomplete: "ended, hosts are missing" };
 const power = new Chart($("chart-one"), "Power while it ran", { stacked: false });
-let found = [], older = "", opened = null, listTimer = null, jobTimer = null, asked = 0, summed = 0;
+let found = [], older = "", opened = null, access = null, listTimer = null, jobTimer = null, asked = 0, summed = 0;
 
 const when = s => s === null ? "–" : new Date(s * 1000).toLocaleString([], { dateStyle: "medium", timeStyle: "medium", hour12: false });
 const who = job => [job.user || job.namespace, job.account, job.partition].filter(Boolean).join(" · ");
@@ -38,16 +40,22 @@ async function ask(path) {
   throw Object.assign(new Error(why), { status: answer.status });
 }
 
-function refused(error) {
-  $("all").hidden = error.status === 404; /* an agent that keeps no history */
-  for (const part of ["all-what", "ask", "found-frame", "older"]) $(part).hidden = error.status === 403;
-  const note = $("all-note");
-  if (error.status === 403) {
-    note.replaceChildren("Jobs that ended more than some minutes ago, and whose they were, are not for everybody. To see them here, the server needs users or client certificates (",
+/* Whether jobs may be asked for: known before they are, so that nothing needs to be refused. */
+const isAllowed = () => access !== null && ["all", "own"].includes(access.jobs);
+async function allowed() {
+  if (!isAllowed()) access = await ask("/api/v1/access");
+  return isAllowed();
+}
+
+function sayWhyNot() {
+  $("all").hidden = access.jobs === "none"; /* an agent that keeps no history, the estimate of a fleet */
+  for (const part of ["all-what", "ask", "found-frame", "older"]) $(part).hidden = true;
+  if (access.jobs === "refused") {
+    $("all-note").replaceChildren("Jobs that ended more than some minutes ago, and whose they were, are not for everybody. To see them here, the server needs users or client certificates (",
       make("code", {}, "--web.config.file"), "), and you must be one of its ", make("code", {}, "tcp_users"), ". On the host itself ",
       make("code", {}, "wattshed jobs"), " shows your own.");
   } else {
-    note.textContent = error.message;
+    $("all-note").textContent = access.why;
   }
 }
 
@@ -65,22 +73,28 @@ async function list(more = "") {
   clearTimeout(listTimer);
   const mine = ++asked;
   try {
-    const page = await ask(query(more));
+    const page = await allowed() ? await ask(query(more)) : null;
     if (mine !== asked) return; /* something else was asked for meanwhile */
-    for (const part of ["all", "all-what", "ask"]) $(part).hidden = false;
-    const known = new Set(more ? found.map(place) : []);
-    found = [...(more ? found : []), ...page.jobs.filter(job => !known.has(place(job)))];
-    older = page.cursor;
-    $("older").hidden = !older;
-    $("found-frame").hidden = !found.length;
-    $("all-note").textContent = !found.length ? "No such job is known." : page.simulated ? SIMULATED : "";
-    drawFound();
+    if (page === null) sayWhyNot();
+    else showPage(page, more);
   } catch (error) {
     if (mine !== asked) return;
-    refused(error);
-    if (error.status === 403 || error.status === 404) return; /* asking again changes nothing */
+    if (isAllowed()) $("all").hidden = $("ask").hidden = false;
+    if (error.status === 403 || error.status === 503) access = null; /* no longer, perhaps */
+    $("all-note").textContent = error.message;
   }
   if (found.length <= PAGE) listTimer = setTimeout(list, LIST_MS);
+}
+
+function showPage(page, more) {
+  for (const part of ["all", "all-what", "ask"]) $(part).hidden = false;
+  const known = new Set(more ? found.map(place) : []);
+  found = [...(more ? found : []), ...page.jobs.filter(job => !known.has(place(job)))];
+  older = page.cursor;
+  $("older").hidden = !older;
+  $("found-frame").hidden = !found.length;
+  $("all-note").textContent = !found.length ? "No such job is known." : page.simulated ? SIMULATED : "";
+  drawFound();
 }
 
 const number = text => text === null ? null : Number(text);
@@ -110,8 +124,10 @@ async function sum() {
   if (!asks) { $("sum").hidden = true; return; }
   const parameters = new URLSearchParams({ by: "day", [by]: of.get("value"), ...(of.get("since") ? { since: of.get("since") } : {}) });
   try {
-    const report = await ask(`/api/v1/report?${parameters}`);
-    if (mine === summed) drawSum(report, of.get("value"));
+    const report = await allowed() ? await ask(`/api/v1/report?${parameters}`) : null;
+    if (mine !== summed) return;
+    if (report === null) $("sum").hidden = true;
+    else drawSum(report, of.get("value"));
   } catch {
     if (mine === summed) $("sum").hidden = true; /* the list below says why there is nothing */
   }
@@ -144,17 +160,18 @@ async function one() {
     $("one-title").focus({ preventScroll: true });
   }
   const mine = opened;
+  let told = null, why = NOT_KNOWN, again = true;
   try {
-    mine.document = await ask(`/api/v1/jobs/${encodeURIComponent(key)}`);
-    if (mine === opened) drawJob();
+    told = await allowed() ? await ask(`/api/v1/jobs/${encodeURIComponent(key)}`) : fromSnapshot(key);
   } catch (error) {
-    if (mine !== opened) return;
-    const told = fromSnapshot(key);
-    if (told && error.status !== 503) { mine.document = told; drawJob(); jobTimer = setTimeout(one, JOB_MS); return; }
-    if (!mine.document) $("one-why").textContent = error.status === 404 ? "No such job is known here, or it is not yours to see." : error.message;
-    if (error.status && error.status !== 503) return;
+    if (error.status !== 503) told = fromSnapshot(key);
+    if (error.status !== 404) why = error.message;
+    again = told !== null || !error.status || error.status === 503;
   }
-  if (mine === opened && (!mine.document || mine.document.job.state === "running")) jobTimer = setTimeout(one, JOB_MS);
+  if (mine !== opened) return;
+  if (told) { mine.document = told; drawJob(); }
+  else if (!mine.document) $("one-why").textContent = why;
+  if (again && (!mine.document || mine.document.live || mine.document.job.state === "running")) jobTimer = setTimeout(one, JOB_MS);
 }
 
 /* What the page shows to everybody about a job that it draws now: all there is where no history may be asked. */

@@ -4,6 +4,7 @@
 const EVERY_MS = 2000;
 const whoOf = job => [job.labels.user || job.labels.namespace, job.labels.account, job.labels.partition].filter(Boolean);
 const isJob = job => job.job[0] !== "_";
+const isRunning = job => isJob(job) && job.ended_s === null;
 const isReadable = gpu => gpu.up && gpu.energy_source !== "none";
 let last = null, now = null, heard = null, tables = null;
 
@@ -16,7 +17,7 @@ function drawTiles(snapshot) {
   const watts = drawn.length ? total(drawn) : readings.length ? total(readings) : null;
   const limit = total(snapshot.gpus.map(g => g.limits_w.enforced || 0));
   const up = snapshot.gpus.filter(isReadable).length, all = snapshot.gpus.length;
-  const jobs = snapshot.jobs.filter(isJob), ended = jobs.filter(j => j.ended_s !== null).length;
+  const running = snapshot.jobs.filter(isRunning).length, ended = snapshot.jobs.filter(isJob).length - running;
   const wait = starting ? "starting: reading the GPUs" : "unknown", metered = all && !starting;
   const readable = !all ? wait : up === all ? "all can be read" : up ? `${all - up} cannot be metered` : starting ? wait : "none is being metered";
   const began = isKnown(snapshot.counters_since_s) ? new Date(snapshot.counters_since_s * 1000).toLocaleDateString([], { dateStyle: "medium" }) : "";
@@ -24,7 +25,7 @@ function drawTiles(snapshot) {
     tile("Power now", quantity(watts, "W"), watts === null ? wait : limit ? `${percent(watts / limit, 0)} of the limits` : "GPU boards"),
     tile("Energy", wattHours(energy), energy === null ? wait : [quantity(energy, "J"), ...worth(energy, snapshot.prices), began && `since ${began}`].filter(Boolean).join(" · ")),
     tile("GPUs", all ? `${up} of ${all}` : UNKNOWN, readable),
-    tile("Jobs", metered ? String(jobs.length - ended) : UNKNOWN, !metered ? wait : ended ? `running; ${ended} more ended recently` : "running"),
+    tile("Jobs", metered ? String(running) : UNKNOWN, !metered ? wait : ended ? `running; ${ended} more ended recently` : "running"),
     tile("Idle", percent(part("_idle")), part("_idle") === null ? wait : "of the energy, held by no job"),
     tile("Unattributed", percent(part("_unattributed")), part("_unattributed") === null ? wait : "used by somebody unknown"),
   );
@@ -46,6 +47,12 @@ function whoCell(job) {
   return make("span", {}, placed(hash({ q: first, by, value: first }), first, `${job.job}\nwho`), ...(rest.length ? [make("small", {}, rest.join(" · "))] : []));
 }
 
+/* Jobs stay here for some minutes after their end: long enough for whoever looks now and then. */
+function stateCell(job) {
+  if (!isJob(job)) return "";
+  return isRunning(job) ? make("span", { class: "good" }, "running") : `ended ${clock(job.ended_s)}`;
+}
+
 function gpusOf(job) {
   const numbers = new Map(last.gpus.map(gpu => [gpu.uuid, gpu.gpu]));
   return Object.keys(job.gpus).map(uuid => numbers.get(uuid)).filter(isKnown).sort((a, b) => a - b);
@@ -62,13 +69,14 @@ function ranges(numbers) {
 }
 
 function jobColumns(prices) {
-  const watts = job => now ? now.jobs[job.job] ?? null : null, held = job => job.active_s === null ? null : job.active_s + job.held_s;
+  const watts = job => now && job.ended_s === null ? now.jobs[job.job] ?? null : null, held = job => job.active_s === null ? null : job.active_s + job.held_s;
   const share = job => job.energy_j > 0 ? job.dynamic_j / job.energy_j : null;
   const largest = () => Math.max(1e-9, ...last.jobs.map(j => j.energy_j));
   return [
     { title: "Job", cell: jobHead, value: nameOf },
     { title: "Who", cell: whoCell, value: job => whoOf(job).join(" "), kind: "who" },
-    { title: "Power", cell: job => job.ended_s !== null ? "ended" : quantity(watts(job), "W"), value: watts, kind: "n" },
+    { title: "State", cell: stateCell, value: job => job.ended_s ?? Number.MAX_VALUE },
+    { title: "Power", cell: job => quantity(watts(job), "W"), value: watts, kind: "n" },
     { title: "Energy", cell: job => energyCell(job.energy_j, job.sigma_j), value: job => job.energy_j, kind: "n" },
     ...(prices && prices.per_kwh !== null ? [{ title: "Cost", cell: job => money(job.energy_j, prices), value: job => job.energy_j, kind: "n" }] : []),
     { title: "Dynamic share", help: "of the energy; the rest is the idle power of GPU time that the job held", value: share, kind: "wide", cell: job => meter(
@@ -126,7 +134,8 @@ function makeTables(snapshot) {
   const jobs = jobColumns(snapshot.prices);
   return {
     jobs: new Table($("jobs"), jobs, {
-      sort: jobs.findIndex(column => column.title === "Energy"), last: job => job.job === "_idle" ? 1 : isJob(job) ? 0 : 2, kind: job => isJob(job) ? "" : "nobody",
+      sort: jobs.findIndex(column => column.title === "State"), last: job => job.job === "_idle" ? 1 : isJob(job) ? 0 : 2,
+      kind: job => !isJob(job) ? "nobody" : isRunning(job) ? "" : "over",
     }),
     gpus: new Table($("gpus"), gpuColumns(), { sort: 0, down: false }),
     quality: new Table($("quality"), qualityColumns(), { sort: 0, down: false }),
@@ -136,13 +145,14 @@ function makeTables(snapshot) {
 function drawTables(snapshot) {
   tables ??= makeTables(snapshot);
   const q = (wanted().get("q") || "").trim().toLowerCase(), text = job => [job.job, nameOf(job), ...whoOf(job)].join("\n").toLowerCase();
-  const shown = snapshot.jobs.filter(job => !q || (isJob(job) && text(job).includes(q))), jobs = snapshot.jobs.filter(isJob).length;
+  const shown = snapshot.jobs.filter(job => !q || (isJob(job) && text(job).includes(q))).sort((a, b) => (b.energy_j ?? 0) - (a.energy_j ?? 0));
+  const jobs = snapshot.jobs.filter(isJob).length, over = shown.filter(job => job.ended_s !== null).length;
   if (document.activeElement !== $("filter")) $("filter").value = wanted().get("q") || "";
   tables.jobs.show(shown);
   tables.gpus.show(snapshot.gpus);
   tables.quality.show(snapshot.gpus);
   const energy = total(shown.map(job => job.energy_j ?? 0));
-  $("filtered").textContent = q ? `${shown.length} of ${count(jobs, "job")}: ${[wattHours(energy), ...worth(energy, snapshot.prices)].join(" · ")}` : "";
+  $("filtered").textContent = q ? `${shown.length} of ${count(jobs, "job")}${over ? `, ${over} of them ended` : ""}: ${[wattHours(energy), ...worth(energy, snapshot.prices)].join(" · ")}` : "";
   const notes = [...snapshot.notes, ...Object.entries(snapshot.faults).map(([name, n]) => `fault in ${name.replaceAll("_", " ")}: ${count(n, "time")}`)];
   $("notes").replaceChildren(...notes.map(note => make("li", {}, note)));
 }
@@ -231,7 +241,7 @@ const THEMES = ["auto", "light", "dark"];
 function theme(name) {
   if (name === "auto") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = name;
-  $("theme").textContent = `◐ ${name}`;
+  $("theme").textContent = `◐\u00a0${name}`;
   $("theme").setAttribute("aria-label", `Theme: ${name}; press to change`);
   try { localStorage.setItem("theme", name); } catch { /* a private window: it lasts for this visit */ }
   redraw();

@@ -86,16 +86,23 @@ function steps(kind) {
   };
 }
 
-function drawStack(chart, told, entries, limit) {
+function drawStack(chart, told, entries, scale) {
   const drawn = staircase(told.from, told.to, entries.map(([key]) => told.values.get(key)));
-  chart.show(drawn.time, entries.map(([key, label, color], i) => ({ key, label, color, values: drawn.values[i] })), limit);
+  chart.show(drawn.time, entries.map(([key, label, color], i) => ({ key, label, color, values: drawn.values[i] })), scale);
+}
+
+/* The most that was drawn in any step. */
+function highest({ from, values }) {
+  const lists = [...values.values()];
+  return from.reduce((most, _, i) => Math.max(most, total(lists.map(list => list[i] ?? 0))), 0);
 }
 
 function drawCharts(snapshot) {
   const gpus = steps("gpus"), jobs = steps("jobs");
   const limits = snapshot.gpus.map(gpu => gpu.limits_w.enforced ?? null);
   const limit = limits.length && limits.every(isKnown) ? { label: "limit of all GPUs", watts: total(limits) } : null;
-  drawStack(charts.gpus, gpus, snapshot.gpus.filter(g => gpus.values.has(g.uuid)).map((g, i) => [g.uuid, `GPU ${g.gpu}`, colourOf(i)]), limit);
+  const scale = { limit, top: Math.max(highest(gpus), highest(jobs)) }; /* one for both: what is as high is as much */
+  drawStack(charts.gpus, gpus, snapshot.gpus.filter(g => gpus.values.has(g.uuid)).map((g, i) => [g.uuid, `GPU ${g.gpu}`, colourOf(i)]), scale);
   const nobody = ["_idle", "_unattributed", "_other", "_ended", "_rest"], rank = key => nobody.includes(key) ? nobody.indexOf(key) : nobody.length;
   const keys = [...jobs.values.keys()].filter(key => jobs.values.get(key).some(v => v > 0.05)).sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
   const facts = new Map(snapshot.jobs.map(job => [job.job, job])), names = snapshot.jobs.map(nameOf);
@@ -105,7 +112,7 @@ function drawCharts(snapshot) {
   drawStack(charts.jobs, jobs, keys.map(key => [
     key, facts.has(key) ? label(facts.get(key)) : NAMES[key] || key,
     key === "_idle" ? css("--idle") : key === "_ended" ? css("--ended") : key[0] === "_" ? css("--unattributed") : colourOf(colour++),
-  ]), null);
+  ]), scale);
 }
 
 /* How much it was, in words, and from when on. */

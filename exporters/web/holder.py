@@ -6,8 +6,9 @@ import contextlib
 import os
 import pwd
 import socket
-import struct
 from pathlib import Path
+
+from wattshed.exporters.web.peer import credentials_of
 
 PROC = Path("/proc")
 _LISTENING = "0A"  # the state of a socket in /proc/net/tcp
@@ -44,7 +45,7 @@ def who_listens(path: str, proc: Path = PROC) -> str:
         sock.setblocking(False)
         try:
             sock.connect(path)
-            pid, _, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            pid = credentials_of(sock).pid
         except BlockingIOError:  # so many ask at once that there is no room: it listens
             pid = 0
         except OSError:

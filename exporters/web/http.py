@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from wattshed.exporters.formats import prometheus
 from wattshed.exporters.web.access import Busy, Passwords, RateLimit, credentials, names_of
 from wattshed.exporters.web.conversation import ANSWERING, CHUNK, ClientLimits, Conversation, Peer
-from wattshed.exporters.web.jobs_api import Asker, JobsApi, refusal
+from wattshed.exporters.web.jobs_api import ACCESS, Asker, JobsApi, access_told, refusal
 from wattshed.exporters.web.listen import ListenError, activated, bind_all, bind_unix, describe
 from wattshed.exporters.web.peer import caller_of
 from wattshed.exporters.web.power_api import PowerApi
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from wattshed.exporters.web.peer import Caller
 
 log = logging.getLogger(__name__)
+
+NO_JOBS = "no history of jobs is kept here"
 
 __all__ = ["ClientLimits", "Server", "WebConfigError"]
 
@@ -329,8 +331,14 @@ class Server:
 
     async def _answer_page(self, method: str, target: str, headers: Mapping[str, str]) -> Response:
         """Answer who may see the page."""
-        if self._power.is_asked(target.partition("?")[0]):
+        path = target.partition("?")[0]
+        if self._power.is_asked(path):
             return await self._power.answer(method, target, headers)
+        if path == ACCESS:  # elsewhere `JobsApi` answers
+            allowed = method in ("GET", "HEAD")
+            return (
+                access_told("none", NO_JOBS) if allowed else refusal(405, "method not allowed", ("Allow", "GET, HEAD"))
+            )
         return self._site.answer(method, target, headers)
 
 

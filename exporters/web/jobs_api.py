@@ -2,7 +2,7 @@
 
 Over a Unix socket the kernel says who asks: everybody gets their own jobs, administrators all of them. Over TCP nobody
 is known unless the web configuration asks for a password or a certificate, and then those who are named for it get all.
-Whoever may not see a job gets the same answer as if there were none.
+Whoever may not see a job gets the same answer as if there were none. What one may ask, `/api/v1/access` tells.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 Told = TypeVar("Told")
 JOBS, REPORT, PARTS = "/api/v1/jobs", "/api/v1/report", "/api/v1/parts"
+ACCESS, ACCESS_SCHEMA = "/api/v1/access", "wattshed.access/1"
 RELAYED = "x-wattshed-uid"
 """Header in which a relay says which user of its own host asks."""
 LIMIT_S = 5.0
@@ -84,7 +85,7 @@ class Asker:
 
 
 class JobsApi:
-    """Answers `/api/v1/jobs`, `/api/v1/report` and `/api/v1/parts`.
+    """Answers `/api/v1/jobs`, `/api/v1/report`, `/api/v1/parts` and `/api/v1/access`.
 
     Parameters
     ----------
@@ -114,7 +115,7 @@ class JobsApi:
         self._tasks: set[asyncio.Task[None]] = set()
         self._questions: Callable[[], AskedQuestion] | None = None
         self._powers: Callable[[], PowerQuestion] | None = None
-        self._why_not = "the agent is starting"
+        self._why_not, self._closed = "the agent is starting", False
 
     def open(self, questions: Callable[[], AskedQuestion], powers: Callable[[], PowerQuestion] | None = None) -> None:
         """Answer from now on; may be called from any thread.
@@ -124,15 +125,15 @@ class JobsApi:
         questions, powers : callable
             Make a question; called in a thread of its own. Without the second nothing is known of former power.
         """
-        self._questions, self._powers = questions, powers
+        self._questions, self._powers, self._closed = questions, powers, False
 
     def close(self, why: str) -> None:
         """Say from now on why there are no answers."""
-        self._questions, self._powers, self._why_not = None, None, why
+        self._questions, self._powers, self._why_not, self._closed = None, None, why, True
 
     def is_asked(self, path: str) -> bool:
         """Tell whether a path is one of these."""
-        return path in (JOBS, REPORT, PARTS) or path.startswith(f"{JOBS}/")
+        return path in (JOBS, REPORT, PARTS, ACCESS) or path.startswith(f"{JOBS}/")
 
     def over_tcp(self, user: str, certified: frozenset[str], headers: Mapping[str, str], *, known: bool) -> Asker:
         """Return who asks over TCP.
@@ -167,12 +168,13 @@ class JobsApi:
         """Answer one request; target is a path of these, with its query."""
         if method not in ("GET", "HEAD"):
             return refusal(405, "method not allowed", ("Allow", "GET, HEAD"))
-        uid = None
-        if not self.sees_all(asker):
-            uid = self._access.own(asker.caller) if asker.caller is not None else None
-            if uid is None:
-                return refusal(403, self._why_nothing(asker))
         path, _, query = target.partition("?")
+        uid = self._own(asker)
+        may_ask = uid is not None or self.sees_all(asker)
+        if path == ACCESS:
+            return self._access_of(asker, uid, may_ask=may_ask)
+        if not may_ask:
+            return refusal(403, self._why_nothing(asker))
         try:
             params = _parameters(query)
         except ValueError as error:
@@ -183,6 +185,19 @@ class JobsApi:
         question, compressed = self._questions(), wants_gzip(headers.get("accept-encoding", ""))
         done = await self._in_a_thread(question, partial(_answered, question, (path, params, uid), compressed), whose)
         return done or refusal(503, f"{self._too_long}; ask for less", ("Retry-After", "5"))
+
+    def _own(self, asker: Asker) -> int | None:
+        """Return the user whose jobs alone somebody may see; None if that is all jobs, or none."""
+        return None if self.sees_all(asker) or asker.caller is None else self._access.own(asker.caller)
+
+    def _access_of(self, asker: Asker, uid: int | None, *, may_ask: bool) -> Response:
+        if self._closed:
+            return access_told("none", self._why_not)
+        if not may_ask:
+            return access_told("refused", self._why_nothing(asker))
+        if self._questions is None:
+            return access_told("later", self._why_not)
+        return access_told("all" if uid is None else "own")
 
     async def power(self, since_us: int, until_us: int, step_us: int) -> tuple[Sequence[PowerStep], str]:
         """Return the power of the host's GPUs in a time that is over, and why it is not all of it.
@@ -259,6 +274,20 @@ def refusal(status: int, why: str, *headers: tuple[str, str]) -> Response:
     """Say in one line why there is no answer."""
     body = json.dumps({"error": why}).encode()
     return Response(status, JSON, body + b"\n", (*SAFE, ("Cache-Control", "no-store"), *headers))
+
+
+def access_told(jobs: str, why: str = "") -> Response:
+    """Say to somebody what they may ask, so that they need not try.
+
+    Parameters
+    ----------
+    jobs : str
+        ``all`` or ``own`` jobs; ``later``: there are no answers yet; ``refused``; ``none``: nobody keeps any here.
+    why : str
+        One line, where they may not.
+    """
+    body = json.dumps({"schema": ACCESS_SCHEMA, "jobs": jobs, "why": why}).encode()
+    return Response(200, JSON, body + b"\n", (*SAFE, ("Cache-Control", "no-store")))
 
 
 def _parameters(query: str) -> dict[str, str]:

@@ -8,12 +8,21 @@ import socket
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 SO_PEERGROUPS = 59
 """asm-generic/socket.h since Linux 4.13; Python's socket module has no name for it."""
 _MOST_GROUPS = 1024 // 4  # getsockopt from Python returns 1,024 bytes at most
 NOBODY = 65534
 """Users of other user namespaces that are not mapped into ours look like this one: it is nobody in particular."""
+
+
+class PeerCredentials(NamedTuple):
+    """The process at the other end: who listened or connected, at the time when it did (unix(7), SO_PEERCRED)."""
+
+    pid: int
+    uid: int
+    gid: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +70,15 @@ class Access:
         return None if caller.uid < 0 or caller.uid in self.unmapped else caller.uid
 
 
+def credentials_of(sock: socket.socket) -> PeerCredentials:
+    """Return the process at the other end of a connected Unix socket."""
+    told = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return PeerCredentials(*struct.unpack("3i", told))
+
+
 def caller_of(sock: socket.socket) -> Caller:
-    """Return who connected to a Unix socket, at the time when they did (unix(7), SO_PEERCRED)."""
-    _, uid, gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    """Return who connected to a Unix socket."""
+    _, uid, gid = credentials_of(sock)
     try:
         packed = sock.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, 4 * _MOST_GROUPS)
     except OSError as error:

@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 PAGE_MAX_AGE_S = 1.0
 """A rendered page serves all scrapes of one snapshot, but never longer than this: process_* move on."""
 
-FAULT_LOG_S = 600.0
 GZIP_FROM = 1024  # bytes; smaller bodies gain nothing
 WITHOUT_HISTORY, NOW = "history=none", "/api/v1/snapshot?history=none"
 """The page asks for the snapshot every other second, and for the lines of power less often: `PowerApi`."""
@@ -92,7 +91,6 @@ class WebSite:
         self._publish, self._clock, self._families, self._prices = publish, clock, families, prices
         self.history = History()
         self.faults: Counter[str] = Counter()
-        self._logged: dict[str, tuple[float, int]] = {}  # when, and how many there were by then
         self._dcgm = dcgm.families(hostname_label=hostname_label)
         self._writers = {
             (path, openmetrics): Writer(openmetrics=openmetrics, on_fault=self._family_fault)
@@ -103,14 +101,9 @@ class WebSite:
         self._files = dict(_page_files(Path(__file__).parents[1]))
 
     def fault(self, part: str, message: str) -> None:
-        """Count a fault and log it, once in ten minutes at most for each part, with how many there were meanwhile."""
+        """Count a fault and log it; how often a line that repeats is written is the log's business."""
         self.faults[part] += 1
-        now = self._clock()
-        at_s, before = self._logged.get(part, (-FAULT_LOG_S, self.faults[part] - 1))
-        if now - at_s >= FAULT_LOG_S:
-            self._logged[part] = now, self.faults[part]
-            more = self.faults[part] - before - 1
-            log.warning("%s: %s%s", part, message, f" ({more} more since the last line)" if more else "")
+        log.warning("%s: %s", part, message)
 
     def _family_fault(self, family: str, error: Exception) -> None:
         self.fault("exporter", f"{family} is missing from the page: {error!r}")

@@ -14,8 +14,9 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.lives import scraped
 from tests.promql import server
-from tests.virtual import agent, simulated
+from tests.virtual import agent
 from wattshed.agent.meters.schedule import Rates
 from wattshed.exporters.formats.exposition import buckets
 from wattshed.exporters.formats.prometheus import families
@@ -24,7 +25,7 @@ from wattshed.exporters.snapshot import FleetFacts, Snapshot
 
 START_S = 1_767_225_600
 SCRAPE_S = 15
-RESTART_MINUTE, AWAY_S = 35, 60
+RESTART_MINUTE = 35
 SECOND_US = 1_000_000
 CALM = Rates(*(one * SECOND_US for one in (5, 5, 5, 0, 5, 5, 15, 15, 1)))
 """Readings every five seconds: an hour takes a few seconds, and the joules are the counters' own."""
@@ -64,7 +65,7 @@ load = [[30.0, 150.0, 60], [30.0, 60.0, 20]]
 """
 
 
-def samples(snapshot, started_s):
+def samples(snapshot):
     """What a scrape of a snapshot stores: (name and labels, value), without a page in between."""
     for family in families(snapshot):
         mark = family.mark(snapshot)
@@ -73,7 +74,7 @@ def samples(snapshot, started_s):
         for one, histogram in (family.histograms(snapshot) if family.histograms else {}).items():
             for bound, count in buckets(histogram):
                 yield {"__name__": f"{family.name}_bucket", family.labels[0]: one, "le": bound}, count
-    yield {"__name__": PROCESS_START}, started_s
+    yield {"__name__": PROCESS_START}, snapshot.started_us / 1e6
 
 
 PROCESS_START = next(name for name, *_ in PROCESS if name == "process_start_time_seconds")
@@ -84,32 +85,15 @@ def life(home, name, script, minutes, restart_minute=None):
 
     One after the other: the driver's binding is one for the whole process.
     """
-    home.mkdir()
-    (home / "node.toml").write_text(script, encoding="utf-8")
-    node, clock = simulated(home, str(home / "node.toml"))
-
-    def begin():
-        one = agent(node, clock, state=home / "state", rates=CALM, host=name)
-        one.daemon.restore()
-        return one, clock.now_us() / 1e6
-
-    one, begun_s = begin()
-    pages = []
-    for at_s in range(START_S + SCRAPE_S, START_S + minutes * 60 + 1, SCRAPE_S):
-        if restart_minute is not None and at_s == START_S + restart_minute * 60:
-            one.daemon.close()
-            one.close()
-            clock.sleep_until((at_s + AWAY_S) * SECOND_US)
-            one, begun_s = begin()
-        if clock.now_us() > at_s * SECOND_US:
-            pages.append((at_s, None))
-            continue
-        while clock.now_us() < (at_s - 5) * SECOND_US:
-            one.daemon.step()
-        pages.append((at_s, list(samples(one.board.current(), begun_s))))
-    one.daemon.close()
-    one.close()
-    return pages
+    scrapes = scraped(
+        home,
+        script,
+        range(START_S + SCRAPE_S, START_S + minutes * 60 + 1, SCRAPE_S),
+        lambda node, clock: agent(node, clock, state=home / "state", rates=CALM, host=name),
+        restart_s=None if restart_minute is None else START_S + restart_minute * 60,
+        lead_s=5,
+    )
+    return [(at_s, None if one is None else list(samples(one.board.current()))) for at_s, one in scrapes]
 
 
 def fleet(at_s):
@@ -130,7 +114,7 @@ def fleet(at_s):
         {"facility": 240_000.0},
     )
     now_us = round(at_s * SECOND_US)
-    return samples(Snapshot("fleet", "1", "fleet", "", 1, now_us, START_S * SECOND_US, fleet=facts), START_S)
+    return samples(Snapshot("fleet", "1", "fleet", "", 1, now_us, START_S * SECOND_US, fleet=facts))
 
 
 @contextmanager

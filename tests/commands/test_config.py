@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wattshed.agent.commands.config import example, markdown
-from wattshed.agent.config import Config, load
+from wattshed.agent.config.loading import load
+from wattshed.agent.config.settings import Config
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.keys import keys
 
@@ -179,7 +180,7 @@ def test_the_reference_page_is_the_generated_one():
 
 
 def test_only_the_command_line_imports_the_configuration():
-    told = 'import sys, wattshed.agent.commands.config; sys.exit("wattshed.agent.config" in sys.modules)'
+    told = 'import sys, wattshed.agent.commands.config; sys.exit("wattshed.agent.config.settings" in sys.modules)'
     assert subprocess.run([sys.executable, "-c", told], cwd=ROOT, check=False).returncode == 0
 
 

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 import pytest
 
 from wattshed.agent.accounts.state import StateFile
-from wattshed.agent.config import Config, Export
+from wattshed.agent.config.settings import Config, Export
 from wattshed.agent.daemon import assembly, source
 from wattshed.agent.errors import InputError
 from wattshed.agent.meters import sampler

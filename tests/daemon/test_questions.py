@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wattshed.agent.config import Config, HistorySettings
+from wattshed.agent.config.settings import Config, HistorySettings
 from wattshed.agent.daemon import questions
 from wattshed.agent.daemon.questions import jobs_api, jobs_socket
 from wattshed.agent.errors import InputError
@@ -91,7 +91,7 @@ def test_who_administrators_are(caplog):
 
 
 def test_a_socket_must_be_a_path(tmp_path):
-    from wattshed.agent.config import load
+    from wattshed.agent.config.loading import load
 
     path = tmp_path / "c.toml"
     path.write_text('state_dir = "/x"\ncache_dir = "/x"\n[history]\nsocket = "api.sock"\n')

@@ -6,7 +6,8 @@ import logging
 import pytest
 
 from wattshed.agent.accounts.calibration import Calibrator
-from wattshed.agent.config import Config, load
+from wattshed.agent.config.loading import load
+from wattshed.agent.config.settings import Config
 from wattshed.agent.daemon.reload import AT_ONCE, Reload, differences
 from wattshed.agent.daemon.systemd import Notifier
 

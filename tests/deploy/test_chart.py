@@ -12,7 +12,7 @@ import yaml
 from helm_python import Chart, HelmError, lint
 
 from wattshed.agent.collect.config import read_settings
-from wattshed.agent.config import load
+from wattshed.agent.config.loading import load
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "deploy/kubernetes/wattshed"

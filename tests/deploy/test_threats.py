@@ -6,8 +6,8 @@ import re
 import tomllib
 from pathlib import Path
 
-from wattshed.agent.config import Config
-from wattshed.agent.daemon.systemd import Lines, set_up_log
+from wattshed.agent.config.settings import Config
+from wattshed.agent.printing.logs import Lines, set_up_log
 
 ROOT = Path(__file__).resolve().parents[2]
 UNIT = (ROOT / "deploy/systemd/wattshed.service").read_text()

@@ -37,16 +37,24 @@ def living(serve, monkeypatch):
 
 @pytest.fixture
 def visit(browser):
-    """Open the page; every request to elsewhere, script error or console error fails the test."""
+    """Open the page; every request to elsewhere, script error or message of the console fails the test.
+
+    That jobs which are asked for are an error in this very test, the browser says itself.
+    """
     faults, pages = [], []
 
     def go(port, width=1440, scheme="light", jobs=None, at=""):
         page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
         if jobs is not None:
-            page.route("**/api/v1/jobs**", jobs)
+            for path in ("jobs**", "access", "report**"):
+                page.route(f"**/api/v1/{path}", jobs)
+        failed = jobs.failed if jobs is not None else ()
         pages.append(page)
         page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("console", lambda message: faults.append(message.text) if _is_fault(message) else None)
+        page.on(
+            "console",
+            lambda message: message.location["url"] in failed or faults.append(f"{message.text} {message.location}"),
+        )
         home = f"http://127.0.0.1:{port}/"
         page.on("request", lambda request: request.url.startswith(home) or faults.append(request.url))
         page.goto(home + at)
@@ -57,11 +65,3 @@ def visit(browser):
     for page in pages:
         page.close()
     assert not faults
-
-
-def _is_fault(message):
-    """Tell whether a message of the console is one of ours; that jobs are refused, the browser says itself."""
-    refused = message.text.startswith("Failed to load resource") and any(
-        path in message.location["url"] for path in ("/api/v1/jobs", "/api/v1/report")
-    )
-    return message.type != "log" and not refused

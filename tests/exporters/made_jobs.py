@@ -41,13 +41,15 @@ def document(of, *, power=None, earlier=()):
 
 
 class Jobs:
-    """Answers as a server with these jobs would; ``asked`` is what it was asked for.
+    """Answers as a server with these jobs would; ``asked`` is what it was asked for, ``failed`` what got an error.
 
     Parameters
     ----------
     jobs : sequence of dict
     status : int
         Other than 200: each answer is this refusal.
+    access : str
+        What whoever asks is told that they may ask.
     page : int
         Jobs of a page.
     documents : dict, optional
@@ -56,15 +58,26 @@ class Jobs:
         Whether the documents say that a meter is.
     """
 
-    def __init__(self, jobs=(), *, status=200, page=50, documents=None, simulated=False):
-        self.simulated = simulated
+    def __init__(self, jobs=(), *, status=200, access="all", page=50, documents=None, simulated=False):
+        self.simulated, self.access, self.failed = simulated, access, set()
         self.jobs, self.status, self.page, self.documents, self.asked = list(jobs), status, page, documents or {}, []
 
     def __call__(self, route):
         url = urlsplit(route.request.url)
         parameters = {name: values[0] for name, values in parse_qs(url.query).items()}
+        if url.path == "/api/v1/access":
+            why = "" if self.access in {"all", "own"} else "this is not to be seen here"
+            answer = {"schema": "wattshed.access/1", "jobs": self.access, "why": why}
+            route.fulfill(status=200, content_type="application/json", body=json.dumps(answer))
+            return
         self.asked.append((unquote(url.path), parameters))
+        if url.path == "/api/v1/report":
+            total = {"energy_j": "0", "static_j": "0", "dynamic_j": "0", "sigma_j": 0.0, "active_s": 0.0, "held_s": 0.0}
+            route.fulfill(status=200, content_type="application/json", body=json.dumps({"total": total, "rows": []}))
+            return
         status, answer = self._answer(unquote(url.path).removeprefix("/api/v1/jobs").removeprefix("/"), parameters)
+        if status != 200:
+            self.failed.add(route.request.url)
         route.fulfill(status=status, content_type="application/json", body=json.dumps(answer))
 
     def _answer(self, key, parameters):

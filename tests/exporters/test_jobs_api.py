@@ -147,6 +147,53 @@ def test_over_tcp_those_who_are_named_see_all(serve, api, tmp_path):
     assert as_user("nobody")[0] == 401
 
 
+def told(answer):
+    """What a server says that one may ask; always with 200."""
+    status, headers, body = answer
+    assert (status, headers["cache-control"]) == (200, "no-store")
+    document = json.loads(body)
+    assert document.pop("schema") == "wattshed.access/1"
+    return document
+
+
+def test_what_one_may_ask_is_told_without_a_refusal(listening, serve):
+    api, port, path = listening
+    assert told(ask(path, "/api/v1/access")) == {"jobs": "later", "why": "the agent is starting"}
+    assert told(get(port, "/api/v1/access"))["jobs"] == "refused"
+    api.open(Echo)
+    assert told(ask(path, "/api/v1/access")) == {"jobs": "all", "why": ""}
+    assert told(get(port, "/api/v1/access")) == {"jobs": "refused", "why": json.loads(get(port, JOBS[0])[2])["error"]}
+    api.close("this agent keeps no history")
+    for answer in (ask(path, "/api/v1/access"), get(port, "/api/v1/access")):
+        assert told(answer) == {"jobs": "none", "why": "this agent keeps no history"}
+    _, other = serve()
+    assert told(get(other, "/api/v1/access"))["jobs"] == "none"
+    for address in (port, other):
+        assert get(address, "/api/v1/access", method="POST")[0] == 405
+
+
+def test_what_one_may_ask_is_what_one_gets(serve, api, tmp_path):
+    api.open(Echo)
+    hashed = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
+    config = tmp_path / "web.yml"
+    config.write_text(f'basic_auth_users:\n  boss: "{hashed}"\n  prometheus: "{hashed}"\n')
+    _, port = serve(jobs=api, web_config=config)
+    for name, jobs, status in (("boss", "all", 200), ("prometheus", "refused", 403)):
+        token = base64.b64encode(f"{name}:secret".encode()).decode()
+        headers = f"Authorization: Basic {token}\r\n"
+        assert told(get(port, "/api/v1/access", headers=headers))["jobs"] == jobs
+        assert get(port, JOBS[0], headers=headers)[0] == status
+    assert get(port, "/api/v1/access")[0] == 401
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_over_the_socket_a_user_is_told_of_their_own_jobs(listening):
+    api, _, path = listening
+    api.open(Echo)
+    assert ask_as(12345, path, "/api/v1/access")[1]["jobs"] == "own"
+    assert ask_as(65534, path, "/api/v1/access")[1]["jobs"] == "refused"
+
+
 @pytest.mark.parametrize(
     ("told", "uid"),
     [

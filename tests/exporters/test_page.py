@@ -131,12 +131,26 @@ def test_a_job_that_ended_says_so_and_two_of_one_name_are_told_apart(serve, visi
         server._site.history.observe(dataclasses.replace(snapshots.moving(now - 40 + step * 10), jobs=jobs))
     page = visit(port)
     page.wait_for_selector("#chart-jobs .legend button")
+    page.wait_for_function("() => tail.length > 0")  # before two snapshots there is no power
     assert page.inner_text("#tiles .tile >> nth=3 >> p") == "2\nrunning; 1 more ended recently"
     rows = page.locator("#jobs tbody tr").all()
     keyed = {(row.locator("th a").get_attribute("title") if row.locator("th a").count() else ""): row for row in rows}
-    powers = {key: row.locator("td >> nth=1").inner_text() for key, row in keyed.items()}
-    assert powers["slurm:1234"] == "ended"
-    assert powers["slurm:1240"] != "ended"
+    states = {key: row.locator("td[data-label=State]").inner_text() for key, row in keyed.items()}
+    ended = page.evaluate("clock(last.jobs.find(job => job.ended_s !== null).ended_s)")
+    assert states.pop("slurm:1234") == f"ended {ended}"
+    assert states.pop("") == "", "what is no job has no state"
+    assert set(states.values()) == {"running"}
+    assert len(states) == 2
+    powers = {key: row.locator("td[data-label=Power]").inner_text() for key, row in keyed.items()}
+    assert powers["slurm:1234"] == "\N{EN DASH}"
+    assert powers["slurm:1240"].endswith("W")
+    order = [key for key in keyed if key]
+    assert order[-1] == "slurm:1234", "those that run come first"
+    page.click("#jobs thead button:text-is('State')")
+    assert page.locator("#jobs tbody th a").first.get_attribute("title") == "slurm:1234"
+    page.fill("#filter", "slurm")
+    page.wait_for_function("() => document.querySelector('#filtered').textContent.includes('ended')")
+    assert page.inner_text("#filtered").startswith("2 of 3 jobs, 1 of them ended: ")
     legend = page.inner_text("#chart-jobs .legend")
     assert "train-7b · slurm:1234" in legend
     assert "train-7b · slurm:1240" in legend

@@ -31,6 +31,26 @@ def test_a_column_sorts_either_way_and_what_is_no_job_stays_below(living, visit)
     assert keys(page) != []
 
 
+def test_both_charts_have_one_scale_and_the_same_height(living, visit):
+    page = visit(living)
+    page.wait_for_selector("#chart-jobs canvas")
+    tops = page.evaluate("[charts.gpus, charts.jobs].map(chart => chart.plot.scales.y.max)")
+    assert tops[0] == tops[1] > 0
+    drawn = page.evaluate("[...document.querySelectorAll('.two canvas')].map(c => c.getBoundingClientRect().top)")
+    assert drawn[0] == drawn[1]
+    page.click("#chart-jobs .legend button >> nth=0")  # who hides a line looks at the others
+    assert page.evaluate("charts.gpus.plot.scales.y.max") == tops[0]
+
+
+def test_on_a_phone_the_head_is_one_line(living, visit):
+    page = visit(living, width=360)
+    middles = page.evaluate(
+        """() => ['.bar h1', '#state', '#theme'].map(name => document.querySelector(name).getBoundingClientRect())
+        .map(box => (box.top + box.bottom) / 2)"""
+    )
+    assert max(middles) - min(middles) < 4
+
+
 def test_a_filter_stands_in_the_address_and_adds_up_what_is_left(living, visit):
     page = visit(living)
     page.wait_for_selector("#jobs tbody a")
@@ -60,7 +80,7 @@ def test_a_range_is_asked_for_and_survives_the_back_button(living, visit):
 
 
 def test_where_the_history_may_not_be_asked_a_job_shows_what_everybody_may_see(living, visit):
-    page = visit(living, jobs=Jobs(status=403), at="#open=slurm:1234")
+    page = visit(living, jobs=Jobs(access="refused"), at="#open=slurm:1234")
     page.wait_for_selector("#one-body:not([hidden])", timeout=15_000)
     assert "what the page shows to everybody" in page.inner_text("#one-why")
     assert "Wh" in page.inner_text("#one-tiles")

@@ -18,8 +18,8 @@ import yaml
 
 from tests.exporters import snapshots
 from tests.exporters.wire import get, peer
+from tests.ports import free_port
 from tests.promql.expressions import ALL, DASHBOARDS, RULES, marks, panels, rules
-from tests.promql.server import free_port
 from wattshed.exporters.formats import prometheus
 
 DEPLOY = Path(__file__).parents[2] / "deploy"

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -12,6 +11,7 @@ import bcrypt
 import pytest
 
 from tests.fleet.example_fleet import FLEET
+from tests.ports import free_port
 from wattshed.agent.fleet.live.inventory import read_inventory
 from wattshed.agent.fleet.live.simulate import SimulatedFleet, send
 
@@ -53,12 +53,6 @@ def start():
     for process in running:
         process.terminate()
         process.wait(20)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def estimated(fleet, url, path, truth_w):

@@ -14,7 +14,7 @@ from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.calibration import Calibrator
 from wattshed.agent.accounts.ledger import Ledger
 from wattshed.agent.accounts.state import StateFile
-from wattshed.agent.config import load
+from wattshed.agent.config.loading import load
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.claims import scenario
 from wattshed.agent.fleet.demand import transformer
@@ -50,7 +50,7 @@ def _text(data):
 
 
 def configuration(data):
-    """wattshed.agent.config."""
+    """wattshed.agent.config.loading."""
     _file(data, "config.toml", lambda path: load(path, {"HOME": "/"}))
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.fleet.example_fleet import FLEET
 from tests.fleet.test_scenarios import OWN
 from wattshed.agent.commands.config import example
-from wattshed.agent.config import load
+from wattshed.agent.config.loading import load
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.claims.scenario import read
 from wattshed.agent.fleet.demand.transformer import read_transformer

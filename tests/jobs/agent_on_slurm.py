@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from wattshed.agent.clock import RealClock
-from wattshed.agent.config import Config, HistorySettings, Log
+from wattshed.agent.config.settings import Config, HistorySettings, Log
 from wattshed.agent.daemon import assembly
 from wattshed.agent.daemon.source import Source
 from wattshed.agent.jobs.processes import Processes

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_ports
+
 GPUS = 4
 SHARDS = 8
 USER = "wattshed-ci"
@@ -217,7 +219,7 @@ def start(
     for path in (conf, run, run / "state", *(run / f"spool-{node}" for node in nodes), mapping):
         path.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
-    dbd_port, *ports = _free_ports(2 + len(nodes))
+    dbd_port, *ports = free_ports(2 + len(nodes))
     _configure(folder, nodes, ports, ACCOUNTING.format(port=dbd_port, run=run) if accounting else NO_ACCOUNTING)
     for name, lines in (("prolog.sh", prolog), ("epilog.sh", epilog)):
         (conf / name).write_text(f"#!/bin/sh\n{lines}\nexit 0\n")
@@ -295,17 +297,6 @@ def _start_accounting(cluster: Cluster, port: int) -> None:
         lambda: not subprocess.run(shown, env=cluster.env, capture_output=True, check=False).returncode, "dbd", cluster
     )
     cluster.call("sacctmgr", "-i", "add", "cluster", "wattshed")
-
-
-def _free_ports(count: int) -> list[int]:
-    held = [socket.socket() for _ in range(count)]
-    try:
-        for one in held:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in held]
-    finally:
-        for one in held:
-            one.close()
 
 
 def _sinfo(cluster: Cluster) -> str:

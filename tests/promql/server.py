@@ -8,7 +8,6 @@ Recording rules are evaluated in their groups' order and intervals, by queries a
 
 import json
 import re
-import socket
 import struct
 import subprocess
 import time
@@ -21,16 +20,11 @@ import yaml
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from tests.exporters.wire import peer
+from tests.ports import free_port
 from wattshed.agent.wire.protobuf import encode, field, in_snappy
 
 STALE = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
 """Prometheus' own NaN for a series that ended (model/value/value.go); Python keeps its bits."""
-
-
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 def seconds(text):

@@ -7,9 +7,10 @@ import pytest
 
 from tests.boards.data import Source
 from tests.boards.variables import Span, put, resolve
+from tests.lives import AWAY_S
 from tests.promql.expressions import DASHBOARDS
 from tests.promql.truth import KWH, Truth, by_job, real, user
-from tests.promql.two_hosts import ACCOUNTS, AWAY_S, END_S, NAMESPACE, POD, RESTART_S, START_S, USERS, job_of
+from tests.promql.two_hosts import ACCOUNTS, END_S, NAMESPACE, POD, RESTART_S, START_S, USERS, job_of
 
 BOARDS = {path.stem.removeprefix("wattshed-"): json.loads(path.read_text(encoding="utf-8")) for path in DASHBOARDS}
 SPAN = Span(START_S, END_S)

@@ -17,7 +17,8 @@ is tested elsewhere. On the hosts, and over and over again every ten minutes:
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 
-from tests.virtual import agent, simulated
+from tests.lives import scraped
+from tests.virtual import agent
 from wattshed.exporters.formats.exposition import Writer
 from wattshed.exporters.formats.prometheus import families
 from wattshed.exporters.snapshot import FleetFacts, Snapshot
@@ -28,7 +29,6 @@ LENGTH_S = 2100
 END_S = START_S + LENGTH_S
 """The moment at which queries are asked: in the middle of the fourth cycle, whose three predecessors are over."""
 RESTART_S = START_S + 900
-AWAY_S = 60
 ACCOUNTS = {"4001": "physics", "4002": "chemistry", "4003": "chemistry", "4004": "physics", "4005": "biology"}
 ACCOUNTS["4006"] = "biology"
 """By job of the first cycle; 4003 was biology's for less than half of its life."""
@@ -188,7 +188,6 @@ class Books:
             before = self._last.get(one, 0)
             self.total[one] += hnj - before if hnj >= before else hnj  # its account was closed, and opened again
         self._last = now
-        return dict(self.total)
 
 
 def labelled(resolve, clock):
@@ -217,43 +216,32 @@ def _labels(owner, into_s):
 
 def live(home, instance, offset_s, script, *, cap, restart, marked=False, length_s=LENGTH_S):
     """Let a host live for 35 minutes; scrape it every 15 s."""
-    home.mkdir()
-    (home / "node.toml").write_text(script, encoding="utf-8")
-    node, clock = simulated(home, str(home / "node.toml"))
-    host, books = Host(instance, offset_s), Books()
-    name = instance.partition(":")[0]
+    host, books, writers = Host(instance, offset_s), Books(), {}
 
-    def begin():
-        one = agent(node, clock, state=home / "state", cap=cap, host=name, marked=marked)
+    def begin(node, clock):
+        one = agent(node, clock, state=home / "state", cap=cap, host=instance.partition(":")[0], marked=marked)
         one.resolver.resolve = labelled(one.resolver.resolve, clock)
-        one.daemon.restore()
-        return (
-            one,
-            Writer(openmetrics=True, on_fault=fail),
-            b"process_start_time_seconds %.1f\n" % (clock.now_us() / 1e6),
-        )
+        return one
 
-    one, writer, begun = begin()
-    number, away = 1, not restart
-    while (at_s := START_S + offset_s + number * SCRAPE_S) <= START_S + length_s:
-        number += 1
-        if not away and at_s >= RESTART_S:
-            one.daemon.close()
-            one.close()
-            clock.sleep_until((RESTART_S + AWAY_S) * 1_000_000)
-            (one, writer, begun), away = begin(), True
-        if at_s * 1e6 < clock.now_us():
+    def step(one):
+        one.daemon.step()
+        books.take(one.accounts)
+
+    count = int((length_s - offset_s) // SCRAPE_S)
+    times_s = [START_S + offset_s + number * SCRAPE_S for number in range(1, count + 1)]
+    restart_s = RESTART_S if restart else None
+    for at_s, one in scraped(home, script, times_s, begin, restart_s=restart_s, step=step):
+        if one is None:
             host.pages[at_s] = None
             continue
-        while clock.now_us() < at_s * 1e6 - 1e6:
-            one.daemon.step()
-            total = books.take(one.accounts)
+        assert not one.faults.counts
         snapshot = one.board.current()
+        begun = b"process_start_time_seconds %.1f\n" % (snapshot.started_us / 1e6)
+        writer = writers.setdefault(snapshot.started_us, Writer(openmetrics=True, on_fault=fail))
         page = writer.write(snapshot, families(snapshot))
         host.pages[at_s] = page.replace(b"# EOF", begun + b"# EOF")  # the server adds what is its process's
-        host.books.append((at_s, total, {key.gpu: a.energy_hnj for key, a in one.accounts.gpus.items()}))
-    assert not one.faults.counts
-    one.close()
+        gpus = {key.gpu: account.energy_hnj for key, account in one.accounts.gpus.items()}
+        host.books.append((at_s, dict(books.total), gpus))
     return host
 
 

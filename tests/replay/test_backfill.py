@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -20,6 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.ports import free_port
 from tests.traces.windows_made_up import plain_window
 from wattshed.agent.__main__ import main
 from wattshed.agent.accounts.attribution import Accounts
@@ -236,12 +236,6 @@ def peer(name):
             pytest.fail(f"{name} is not installed here, and CI_REAL=1 demands it")
         pytest.skip(f"{name} is not installed here")
     return path
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def query(port, at, text, seconds=20):

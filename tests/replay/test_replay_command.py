@@ -43,7 +43,8 @@ def test_the_document(wattshed, log):
         "schema", "sources", "start_s", "end_s", "gpus", "jobs", "idle_j", "unattributed_j", "total_j",
         "device", "device_reason", "device_rows",
     ]  # fmt: skip
-    assert answer["sources"] == [{"path": str(log), "format": "csv", "rows": 202, "rows_rejected": 0, "rejected": {}}]
+    source = {"path": str(log), "format": "csv", "boundary": "GPU board", "rows": 202, "rows_rejected": 0}
+    assert answer["sources"] == [source | {"rejected": {}}]
     assert (answer["start_s"], answer["end_s"]) == (1_700_000_000, 1_700_000_100)
     assert set(answer["gpus"][0]) == {
         "host", "gpu", "uuid", "model", "samples", "span_s", "covered_s", "gap_s", "gaps", "energy_j", "method",
@@ -173,8 +174,9 @@ def test_counter_resets_are_counted(wattshed, tmp_path):
 def test_a_mean_is_of_time_that_was_covered(apart_s, wattshed, tmp_path):
     """Two readings that are too far apart say nothing about the time between: their mean is unknown, not zero."""
     path = tmp_path / "log.csv"
-    path.write_text(f"ts,gpu,power_w\n1700000000,0,70\n{1_700_000_000 + apart_s},0,632\n")
-    (gpu,) = replay_json(wattshed, path)["gpus"]
+    other = "1700000000,1,50\n1700000001,1,50\n"
+    path.write_text(f"ts,gpu,power_w\n1700000000,0,70\n{1_700_000_000 + apart_s},0,632\n{other}")
+    gpu = replay_json(wattshed, path)["gpus"][0]
     covered = apart_s < 10
     assert (gpu["power_w"]["mean"], gpu["gap_s"]) == ((351, 0) if covered else (None, apart_s))
     # A counter saw the time between too.

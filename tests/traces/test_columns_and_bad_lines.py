@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from wattshed.agent.inputs.columns import parse_spec
-from wattshed.agent.traces.foreign import smi_csv
+from wattshed.agent.inputs.dialect import sniff
+from wattshed.agent.traces.foreign import headless, smi_csv
 from wattshed.agent.traces.foreign.columns import layout_of_spec
 from wattshed.agent.traces.foreign.table import Quantity, TableLayout
 from wattshed.agent.traces.options import Options
@@ -76,9 +77,11 @@ def test_jobs_that_held_nothing_are_named(wattshed, tmp_path):
 @pytest.mark.parametrize("cell", ["[N/A]", "", "0", "[Unknown Error]"])
 def test_a_gpu_without_any_reading_is_in_the_answer(cell, wattshed, tmp_path):
     log = tmp_path / "log.csv"
-    rows = "".join(f"2024/05/01 10:00:{s:02d}.000, 3, {cell}\n" for s in range(5))
+    cells = (("3", cell), ("4", "70.00 W"))
+    rows = "".join(f"2024/05/01 10:00:{s:02d}.000, {gpu}, {power}\n" for s in range(5) for gpu, power in cells)
     log.write_text("timestamp, index, power.draw [W]\n" + rows)
-    (gpu,) = replay_json(wattshed, log)[0]["gpus"]
+    gpu, other = replay_json(wattshed, log)[0]["gpus"]
+    assert (gpu["flags"], other["flags"]) == (["no_reading"], [])
     assert (gpu["gpu"], gpu["samples"], gpu["energy_j"], gpu["power_j"], gpu["gap_s"]) == (3, 0, 0.0, None, 0.0)
 
 
@@ -125,8 +128,8 @@ FULL = ["time", "gpu", "uuid", "power_w", "energy_mj", "util", "power_limit_w", 
         ("power=p,pid=pid,instant=i:mW,limit=l", ["time", "p", "pid", "i", "l"],
          TableLayout("time", (), (W("p"),), instant=MW("i"), limit=W("l"), pid="pid"), ""),
         ("power=p*,energy=e*:mJ", ["time", "gpu", "p0", "e0", "p1"],
-         TableLayout("time", wide={"0": (W("p0"), MJ("e0")), "1": (W("p1"), None)}), ""),
-        ("time=p0,power=p?", ["p0", "p1", "p10"], TableLayout("p0", wide={"p1": (W("p1"), None)}), ""),
+         TableLayout("time", wide={("", "0"): (W("p0"), MJ("e0")), ("", "1"): (W("p1"), None)}), ""),
+        ("time=p0,power=p?", ["p0", "p1", "p10"], TableLayout("p0", wide={("", "p1"): (W("p1"), None)}), ""),
     ],
 )  # fmt: skip
 def test_what_each_column_of_a_table_is_taken_for(spec, names, wanted, unit):
@@ -177,18 +180,22 @@ def test_what_each_field_of_a_query_is_taken_for(names, wanted):
 
 
 @pytest.mark.parametrize(
-    ("line", "headless"),
+    ("line", "time"),
     [
-        ("2024/03/05 10:00:00.000, 0, 5.00 W", True),
-        ("2024/03/05 10:00:00, 5,00 W", True),
-        ("0, 5.00, 2024/03/05 10:00:00.000", True),
-        ("2024/03/05 10:00:00.000, 0, 5.0", False),
-        ("2024/03/05 10:00:00.000, 0, 123456.00", False),
-        ("2024-03-05 10:00:00.000, 0, 5.00 W", False),
+        ("2024/03/05 10:00:00.000, 0, 5.00 W", "1"),
+        ("2024/03/05 10:00:00, 5,00 W", "1"),
+        ("0, 5.00, 2024/03/05 10:00:00.000", "3"),
+        ("2024-03-05T10:00:00Z, 0, 5.00 W", "1"),
+        ("1709632800,0, 5.00, 73543", "1"),
+        ("2024-03-05,10:00:00,5.00", "2"),
+        ("2024/03/05 10:00:00.000, 0, 5.0", None),
+        ("2024/03/05 10:00:00.000, 0, 123456.00", None),
     ],
 )
-def test_a_row_without_a_header(line, headless):
-    assert smi_csv.is_headless(line) is headless
+def test_a_row_without_a_header(line, time):
+    dialect = sniff(f"{line}\n{line}\n")
+    layout = headless.layout_of_rows(dialect.cells(f"{line}\n{line}\n"))
+    assert (layout and layout.time) == time
 
 
 def rows_of(*columns):
@@ -208,17 +215,19 @@ TURNS = ["0", "1"] * 3
         ((["stamp"], TURNS, POWERS), TableLayout("1", ("2",), (W("3"),))),
         ((POWERS, "70 %", TURNS, ["stamp"]), TableLayout("4", ("3",), (W("1"),))),
         ((["stamp"], "7", POWERS, "400.00 W"), TableLayout("1", (), (W("3"),), limit=W("4"))),
-        ((["stamp"], "400.00 W", POWERS), TableLayout("1", (), (W("3"),))),
+        ((["stamp"], "400.00 W", POWERS), TableLayout("1", (), (W("3"),), limit=W("2"))),
+        ((["stamp"], "400.00 W", "60.00 W"), TableLayout("1", (), (W("3"),), limit=W("2"))),
+        ((["stamp"], ["400.00 W", "250.00 W"] * 3, POWERS), TableLayout("1", (), (W("3"),))),
         ((["stamp"], "60.00 W", "400.00 W"), TableLayout("1", (), (W("2"),), limit=W("3"))),
         ((["stamp"], TURNS, "00000000:07:00.0", "Tesla T4", POWERS), TableLayout("1", ("3",), (W("5"),), model="4")),
         ((["stamp"], "GPU-11111111-0", "00000000:07:00.0", POWERS), TableLayout("1", ("2",), (W("4"),))),
         ((["stamp"], ["0", "2"] * 3, [p[:-2] for p in POWERS]), TableLayout("1", (), (W("3"),))),
         ((["stamp"], TURNS, "5"), None),
-        ((TURNS, POWERS), None),
+        ((TURNS, POWERS), TableLayout("", ("1",), (W("2"),))),
     ],
 )
 def test_what_each_column_without_a_header_is_taken_for(columns, wanted):
-    assert smi_csv.layout_of_rows(rows_of(*columns)) == wanted
+    assert headless.layout_of_rows(rows_of(*columns)) == wanted
 
 
 def test_a_bad_cell_of_parquet_is_told_by_its_row(tmp_path):

@@ -32,7 +32,7 @@ TRACES = {
     "no such column": (TABLE.encode(), "time=when,power=watts", "there is no column 'watts'", 1),
     "no column of the pattern": (TABLE.encode(), "time=when,power=watts_*", "no column fits 'watts_\\*' for power", 1),
     "a pattern and a column": (b"t,p0,p1,e\n1,2,3,4\n", "time=t,power=p*,energy=e", "must both be patterns", 0),
-    "a query without power": (CLOCKS, None, "it has no column of time, or none of power or energy", 1),
+    "a query without power": (CLOCKS, None, "it has no column of power or energy; log with power.draw", 1),
     "a session without power": (SESSION, None, "no part of the session is a query with power", 0),
     "dmon of clocks": (b"# gpu  sm  mclk\n# Idx  %  MHz\n  0  5  900\n", None, "no column of power or energy", 1),
     "pictures of other things": (b"up 1\ngo_threads 5\n", None, "no series of GPU power or energy", 0),

@@ -24,8 +24,9 @@ from wattshed.agent.traces.foreign.rows import Rows
 from wattshed.agent.traces.options import Options
 from wattshed.agent.traces.sources import find
 
-START = 1_700_000_000_000_000
 MS = 1000
+START = 1_700_000_000_000_000
+LATER = START + 45 * MS  # no stamp of whole seconds
 
 
 @st.composite
@@ -129,22 +130,38 @@ def test_a_log_that_ends_within_a_round_has_its_first_gpus_there():
     assert not report.rejected
 
 
-@pytest.mark.parametrize("tick_us", [1000, 1_000_000])
-def test_two_rows_a_second_of_a_clock_of_seconds_are_told_by_their_powers_alone(tick_us):
-    """Stamps in whole seconds: two GPUs, or one that was read twice a second."""
+def test_two_rows_a_second_of_a_clock_of_seconds_are_told_by_their_powers_alone():
+    """Stamps in whole seconds, whatever is printed: two GPUs, or one that was read twice a second."""
     time_us = START + np.repeat(np.arange(50), 2) * 1_000_000
     apart = np.tile([100_000, 300_000], 50) + np.arange(100)
-    sums, _ = through_lanes(time_us, apart, tick_us=tick_us)
-    assert len(sums) == 2
     alike = 100_000 + np.arange(100) * 50
-    if tick_us == 1000:  # printed with milliseconds: no clock of one GPU stands still for half a second
-        assert len(through_lanes(time_us, alike, tick_us=tick_us)[0]) == 2
-        return
-    with pytest.raises(InputError, match="2 GPUs, or a clock"):
-        through_lanes(time_us, alike, tick_us=tick_us)
-    sums, report = through_lanes(time_us, alike, tick_us=tick_us, alone=True)
+    for tick_us in (1000, 1_000_000):
+        assert len(through_lanes(time_us, apart, tick_us=tick_us)[0]) == 2
+        with pytest.raises(InputError, match="2 GPUs, or a clock"):
+            through_lanes(time_us, alike, tick_us=tick_us)
+    # No clock of one GPU stands still for half a second that shows milliseconds.
+    assert len(through_lanes(time_us - START + LATER, alike)[0]) == 2
+    sums, report = through_lanes(time_us, alike, alone=True)
     assert len(sums) == 1
     assert report.notes == ["no column says which GPU a row is of"]
+
+
+def test_powers_in_turn_without_bursts_are_refused():
+    time_us = START + np.arange(200) * 10 * MS + np.arange(200) % 3 * MS
+    power_mw = np.tile([100_000, 300_000], 100) + np.arange(200) * 7 % 50 * 10
+    with pytest.raises(InputError, match="powers come again every 2 rows"):
+        through_lanes(time_us, power_mw)
+
+
+@pytest.mark.parametrize(("first", "then"), [(2, 4), (4, 2), (1, 3), (8, 3)])
+def test_runs_of_other_gpus_in_one_log_are_refused(first, then):
+    rng = np.random.default_rng(3)
+    for share in (0.3, 0.5, 0.8):
+        sizes = np.repeat([first, then], [int(100 * share), 100 - int(100 * share)])
+        time_us = LATER + np.repeat(np.arange(100), sizes) * 1_000_000
+        time_us += np.cumsum(rng.integers(5, 15, time_us.size)) * MS % (15 * MS * 8) // 8
+        with pytest.raises(InputError, match="no column says which GPU a row is of, and"):
+            through_lanes(np.sort(time_us), np.full(time_us.size, 100_000))
 
 
 def test_stamps_that_skip_a_second_with_full_rounds_are_of_several_gpus():
@@ -164,7 +181,7 @@ def test_bursts_of_no_fixed_length_are_refused():
 
 def test_a_log_whose_rounds_become_others_is_refused():
     sizes = np.repeat([8, 7], [60, 40])
-    time_us = START + np.repeat(np.arange(100), sizes) * 1_000_000
+    time_us = LATER + np.repeat(np.arange(100), sizes) * 1_000_000
     with pytest.raises(InputError, match="rounds of 8 rows become rounds of 7"):
         through_lanes(time_us, np.full(time_us.size, 100_000))
 
@@ -183,7 +200,7 @@ def test_a_log_that_was_appended_to_itself_counts_once(gpus):
 
 def test_full_rounds_that_lie_shuffled_keep_the_sum():
     rng = np.random.default_rng(1)
-    time_us = START + np.repeat(np.arange(60), 4) * 1_000_000
+    time_us = LATER + np.repeat(np.arange(60), 4) * 1_000_000
     power_mw = np.tile([100_000, 150_000, 200_000, 250_000], 60)
     order = rng.permutation(time_us.size)
     sums, report = through_lanes(time_us[order], power_mw[order])
@@ -232,7 +249,7 @@ def test_how_a_file_is_blocked_changes_nothing(tmp_path, block):
     path = tmp_path / "x.csv"
     path.write_text(HEAD + "".join(lines))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("wattshed.agent.inputs.delimited._BLOCK", block)
+        patch.setattr("wattshed.agent.inputs.delimited.BLOCK_BYTES", block)
         (chain,) = find([str(path)], Options())
         found = [(device.index, rows.gpu.tolist(), rows.time_us.tolist()) for devices, rows in chain.samples(Options())
                  for device in devices]  # fmt: skip

@@ -417,7 +417,7 @@ def test_labels_come_back_in_every_format(wattshed, node, tmp_path):
     assert jobs_["per_user"] == {"ann": 300 * HOUR, "bob": 300 * HOUR}
     assert jobs_["per_account"] == {"bio": 300 * HOUR}
     lines = wattshed("replay", trace, "--jobs", jobs, "--format", "csv")[1].splitlines()
-    assert lines[0].endswith("flags,user,account,method_,project")
+    assert lines[0].endswith("flags,start_s,end_s,user,account,method_,project")
     assert any(line.startswith("job,x,") and line.endswith("ann,bio,slow,m[red]oon") for line in lines)
     table = wattshed("replay", trace, "--jobs", jobs)[1]
     assert all(text in table for text in ("ann", "bio", "m[red]oon", "bob"))

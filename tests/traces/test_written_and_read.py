@@ -208,7 +208,8 @@ def parquet(node):
     return sink.getvalue().to_pybytes()
 
 
-WIDE = {"time": ("time", "s"), "power": ("power_*", "W"), "energy": ("energy_*", "mJ")}
+WIDE = {"time": ("time", "s"), "power": ("power_*", "W"), "energy": ("energy_*", "mJ/total")}
+SAID = {"power": ("power_w", "W"), "energy": ("energy_mj", "mJ/total")}  # made up, they contradict each other
 FORMATS = {
     "nvidia-smi": (smi_csv, "power instant util uuid model limit", None),
     "nvidia-smi without a header": (smi_headless, "power uuid model", None),
@@ -218,9 +219,9 @@ FORMATS = {
     "-q -x": (smi_xml, "power instant util uuid model limit pci driver", None),
     "openmetrics": (openmetrics, "power instant energy uuid model limit index", None),
     "prometheus": (prometheus, "power instant energy uuid model limit index", None),
-    "a table": (table, "power energy util index model limit", None),
+    "a table": (table, "power energy util index model limit", SAID),
     "a wide table": (wide, "power energy index", WIDE),
-    "parquet": (parquet, "power energy index", None),
+    "parquet": (parquet, "power energy index", SAID | {"power": ("power_mw", "mW")}),
 }
 
 

@@ -8,6 +8,8 @@ import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from tests.traces.smi_tables_made_up import Row, table
+
 START = 1_700_000_000
 
 
@@ -40,12 +42,19 @@ class Way:
         What `replay` has to be told.
     traits : frozenset
         "ordered": by series, not by time; "whole": one document, of which no part is one.
+    gpus : int
+        How many there can be.
     """
 
     write: object
     step_w: float = 0.01
     flags: tuple = ()
     traits: frozenset = field(default_factory=frozenset)
+    gpus: int = 9
+
+    def carried(self, recording):
+        """As many GPUs of a recording as it can carry."""
+        return [(t, each[: self.gpus]) for t, each in recording]
 
 
 def stamp(t, form="%Y/%m/%d %H:%M:%S.000"):
@@ -84,7 +93,61 @@ def gpus_of(each):
     return [{"index": g, "power.draw": float(watts(w)), "utilization.gpu": 50} for g, w in enumerate(each)]
 
 
+def stamped(prefix, head, row):
+    """Lines behind a stamp each, the header too."""
+    return lambda recording: Written(
+        "".join(f"{prefix(recording[0][0])}{line}\n" for line in head.splitlines()),
+        ["".join(f"{prefix(t)}{row(g, w)}\n" for g, w in enumerate(each)) for t, each in recording],
+    )
+
+
+def tables(layout):
+    def drawn(t, each):
+        rows = [Row(g, f"{round(w / 100)}W") for g, w in enumerate(each)]
+        return f"{stamp(t, '%a %b %e %H:%M:%S %Y')}       \n{table(layout, rows)}"
+
+    return by_moment(lambda _: "", drawn)
+
+
+def telegraf(t, g, w):
+    tags = f"host=n1,index={g},name=NVIDIA\\ A100"
+    return f"nvidia_smi,{tags} power_draw={watts(w)},utilization_gpu=98i {START + t}000000000\n"
+
+
+def tegrastats(t, _, w):
+    return f"{stamp(t, '%m-%d-%Y %H:%M:%S')} RAM 2/6MB CPU [9%@1] VDD_IN {w * 10}mW/9mW\n"
+
+
 WAYS = {
+    "nvidia-smi tables of driver 352": Way(tables("352"), step_w=1),
+    "nvidia-smi tables of driver 470": Way(tables("470"), step_w=1),
+    "nvidia-smi tables of driver 565": Way(tables("565"), step_w=1),
+    "dmon in a journal": Way(
+        stamped(
+            lambda t: stamp(t, "%Y-%m-%dT%H:%M:%S+0000 n1 nvidia-smi[17]: "),
+            "# gpu    pwr  gtemp\n# Idx      W      C\n",
+            lambda g, w: f"    {g}    {round(w / 100)}     41",
+        ),
+        step_w=1,
+    ),
+    "dcgmi behind date": Way(
+        stamped(
+            lambda t: f"{START + t}.000000 ", "#Entity   POWER\nID        W\n", lambda g, w: f"GPU {g}     {watts(w)}0"
+        )
+    ),
+    "nvidia-smi stats": Way(by_row("", lambda t, g, w: f"{g}, pwrDraw , {START + t}000000, {watts(w)}\n")),
+    "telegraf": Way(by_row("", telegraf)),
+    "tegrastats": Way(by_row("", tegrastats), gpus=1),
+    "PTDaemon": Way(
+        by_row("", lambda t, _, w: f"Time,{stamp(t, '%m-%d-%Y %H:%M:%S.000')},Watts,{watts(w)},Volts,-1.000\n"), gpus=1
+    ),
+    "jtop": Way(
+        by_row(
+            "time,uptime,CPU1,GPU,Power VDD_IN,Power TOT,nvp model\n",
+            lambda t, g, w: f"{stamp(t, '%Y-%m-%d %H:%M:%S.000001')},0:00:01,9,{w % 100},1,{w * 10},MAXN\n",
+        ),
+        gpus=1,
+    ),
     "nvidia-smi": Way(
         by_row("timestamp, index, uuid, power.draw [W], power.limit [W], utilization.gpu [%]\n", smi)
     ),

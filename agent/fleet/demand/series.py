@@ -18,14 +18,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wattshed.agent.errors import InputError
+from wattshed.agent.errors import InputError, UnclearGpusError
 from wattshed.agent.inputs import delimited
 from wattshed.agent.inputs.columns import KEYS as TABLE_KEYS
-from wattshed.agent.inputs.columns import find, guess, split_unit, unit_in_name, unit_of_time
+from wattshed.agent.inputs.columns import RUN_KEYS, find, guess, split_unit, unit_in_name, unit_of_time
+from wattshed.agent.inputs.dialect import Dialect, sniff
 from wattshed.agent.inputs.quantities import POWER_MW, REASONS, scaled_column
 from wattshed.agent.inputs.report import SourceReport
+from wattshed.agent.inputs.run_layouts import TOLD, layout_of_runs
 from wattshed.agent.inputs.text import head_of
-from wattshed.agent.inputs.timestamps import NO_TIME, TimestampParser
+from wattshed.agent.inputs.timestamps import NO_TIME, TimestampParser, parse_text
 from wattshed.agent.window import Window
 
 if TYPE_CHECKING:
@@ -39,8 +41,8 @@ Spec = Mapping[str, tuple[str, str]]
 ReadTrace = Callable[[Path, Spec, list[SourceReport]], Iterator[Window]]
 """Reads any trace; gives a report for each of its files."""
 
-KEYS = (*TABLE_KEYS, "job")
-_OWN_KEYS = {"time", "power", "job", "host", "gpu"}  # all that says something of a load
+KEYS = (*TABLE_KEYS, *RUN_KEYS)
+_OWN_KEYS = {"time", "date", "power", "job", "host", "gpu"}  # all that says something of a load
 _LOADS = ("load", "value", "p")
 _JOB = re.compile(r"job(_?id)?", re.IGNORECASE)
 _HOST = re.compile(r"instance", re.IGNORECASE)  # as Prometheus calls it; other names are those of traces
@@ -102,11 +104,26 @@ def open_recording(path: Path, spec: Spec, read_trace: ReadTrace) -> LoadRecordi
         If it cannot be read.
     """
     load = read_recording(path, spec) if _is_load(path, spec) else None
-    # Where stamps come twice or more all the time, GPUs stand one after the other without a name.
-    if load and (load.kind == "job" or 3 * load.rejected.get("same_time", 0) <= load.rows):
+    if load and (load.kind == "job" or not _in_bursts(load)):
         return load
     reports: list[SourceReport] = []
-    return from_windows(read_trace(path, spec, reports), reports, str(path))
+    try:
+        found = from_windows(read_trace(path, spec, reports), reports, str(path))
+    except UnclearGpusError:
+        raise
+    except InputError:
+        if load is None:
+            raise
+        return load
+    return found
+
+
+def _in_bursts(load: LoadRecording) -> bool:
+    """Return whether stamps come twice or close together: GPUs may stand one after the other without a name."""
+    if 3 * load.rejected.get("same_time", 0) > load.rows:
+        return True
+    steps = [np.diff(time_us) for time_us, _ in load.series.values()]
+    return any(step.size > 1 and (4 * step < np.quantile(step, 0.98)).mean() > 0.3 for step in steps)
 
 
 def read_recording(path: Path, spec: Spec | None = None) -> LoadRecording:
@@ -123,11 +140,14 @@ def read_recording(path: Path, spec: Spec | None = None) -> LoadRecording:
     InputError
         If there is no time or power column, or no row has both.
     """
-    layout, dialect = _layout(path, spec or {})
+    dialect = sniff(head_of(path))
     report = SourceReport(str(path))
-    rows = _Rows(layout, dialect.names, report)
-    for block in delimited.read_csv(path, dialect, layout.columns(), report):
-        rows.add(block)
+    rows = _Rows(_layout(dialect, path, spec or {}), dialect.names, report)
+    for below, pieces in delimited.stretches(path, dialect, report):
+        layout = _layout(below, path, spec or {})
+        rows.go_on(layout, below.names)
+        for block in delimited.blocks(pieces, layout.columns(), report):
+            rows.add(block)
     return rows.recording()
 
 
@@ -141,15 +161,19 @@ class _Layout:
     powers : mapping of name -> unit
     groups : mapping of job, host or gpu -> name
         What distinguishes the series.
+    date : str
+        The column of dates of times of day; empty if there is none.
     """
 
     time: str
     time_unit: str
     powers: Mapping[str, str]
     groups: Mapping[str, str]
+    date: str = ""
 
     def columns(self) -> list[str]:
-        return list(dict.fromkeys((self.time, *self.powers, *self.groups.values())))
+        named = (self.time, self.date, *self.powers, *self.groups.values())
+        return list(dict.fromkeys(name for name in named if name))
 
     @property
     def kind(self) -> str:
@@ -160,22 +184,28 @@ class _Layout:
 
 def _is_load(path: Path, spec: Spec) -> bool:
     """Return whether a file is a table of what is not a GPU: jobs, hosts, or a load without a name."""
+    if TOLD & spec.keys():
+        return False  # a table of runs
     if "job" in spec:
         return True
     if path.is_dir() or set(spec) - _OWN_KEYS:
         return False
     try:
-        layout, _ = _layout(path, spec)
+        dialect = sniff(head_of(path))
+        layout = _layout(dialect, path, spec)
+        if not spec and layout_of_runs(dialect.names, None, str(path)) is not None:
+            return False  # energy by run: its power is a mean of each, and nothing is known between them
     except InputError:
         return False
+    if any(parse_text(name) for name in dialect.names):
+        return False  # no header has a date in it: names and values follow each other
     if "job" in layout.groups or any(unit in _LARGE for unit in layout.powers.values()):
         return True
     # nvidia-smi writes dots into the names of its columns.
     return "gpu" not in layout.groups and len(layout.powers) == 1 and not any("power." in p for p in layout.powers)
 
 
-def _layout(path: Path, spec: Spec) -> tuple[_Layout, delimited.Dialect]:
-    dialect = delimited.sniff(head_of(path))
+def _layout(dialect: Dialect, path: Path, spec: Spec) -> _Layout:
     names, where = dialect.names, str(path)
     known = guess(names)
     for key, pattern in (("job", _JOB), ("host", _HOST)):
@@ -191,7 +221,8 @@ def _layout(path: Path, spec: Spec) -> tuple[_Layout, delimited.Dialect]:
     groups = {key: column for key, column in groups.items() if column}
     if "job" in groups:
         groups = {"job": groups["job"]}
-    return _Layout(time, unit or unit_of_time(time), _powers(names, spec, known, where), groups), dialect
+    date = find("date", spec["date"][0], names, where) if "date" in spec else known.get("date", "")
+    return _Layout(time, unit or unit_of_time(time), _powers(names, spec, known, where), groups, date)
 
 
 def _powers(names: Sequence[str], spec: Spec, known: Mapping[str, str], where: str) -> dict[str, str]:
@@ -223,12 +254,17 @@ class _Rows:
         self._clock = TimestampParser(unit=layout.time_unit)
         self._parts: dict[str, list[Kept]] = {}
 
+    def go_on(self, layout: _Layout, names: Sequence[str]) -> None:
+        """Read what follows with the columns of another header."""
+        self._layout, self._names = layout, names
+
     def add(self, block: Block) -> None:
         """Take the usable rows; the others are counted."""
         layout, keep = self._layout, block.rows(self._layout.time)
         line = block.lines()[keep]
         columns = {name: column.filter(pa.array(keep)) for name, column in block.columns.items()}
-        time_us = self._clock.read(columns[layout.time])
+        dated = "date" in layout.time.lower()
+        time_us = self._clock.read(columns[layout.time], columns.get(layout.date), dated=dated)
         self._report.rows += time_us.size * len(layout.powers)
         timed = time_us != NO_TIME
         self._reject("no_time", ~timed, columns, layout.time, line)

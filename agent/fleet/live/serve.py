@@ -6,6 +6,7 @@ Estimates that fail are a warning and the metrics that remain: hosts known, and 
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import sys
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.live.inventory import read_inventory
 from wattshed.agent.fleet.live.site import FleetEstimate, ask, extrapolate
+from wattshed.agent.printing.logs import set_up_log
 from wattshed.agent.wire.query import Prometheus
 from wattshed.exporters.snapshot import FleetFacts, Snapshot
 from wattshed.exporters.web.http import Server, WebConfigError
@@ -161,6 +163,7 @@ def _version() -> str:
 
 def run(args: argparse.Namespace) -> int:
     """``fleet serve``: until SIGINT, SIGTERM or ``--for``."""
+    set_up_log("warning", "auto", os.environ, sys.stderr)
     inventory = read_inventory(args.inventory)
     server = Prometheus(args.prometheus, timeout_s=args.timeout)
     publisher = FleetPublisher(inventory, lambda: extrapolate(inventory, ask(server, inventory)))

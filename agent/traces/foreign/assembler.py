@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wattshed.agent.traces.foreign.energies import EnergyColumns
 from wattshed.agent.traces.foreign.repeats import Repeats
 from wattshed.agent.traces.foreign.rows import Rows
 from wattshed.agent.window import MISSING, Device, JobKey, Owner, Readings, Usage, Window
@@ -59,6 +60,7 @@ class Assembler:
         self._hosts: dict[str, _Host] = {}
         self._emitted_us: dict[str, int] = {}
         self._repeats = Repeats()
+        self._energies = EnergyColumns(gpus, report)
 
     def windows(self, blocks: Iterable[Rows]) -> Iterator[Window]:
         """Cut blocks of rows, in any order, into windows that ascend within each host."""
@@ -74,6 +76,7 @@ class Assembler:
             yield from self._cut(Rows.join(held), final=True)
         yield from self._silent()
         self._repeats.say(self._report)
+        self._energies.say()
         self._report.gpus = len(self._gpus)
 
     def _silent(self) -> Iterator[Window]:
@@ -88,7 +91,7 @@ class Assembler:
 
     def _cut(self, rows: Rows, *, final: bool) -> Generator[Window, None, Rows]:
         """Emit the windows that are complete; returns the rows that stay (a generator's return value)."""
-        rows = _instant_for_power(rows)
+        rows = self._energies.settle(_instant_for_power(rows), self._emitted_us)
         self._gpus.learn_gaps(rows)
         numbers: dict[str, list[int]] = {}
         for number, device in enumerate(self._gpus.devices):
@@ -135,6 +138,8 @@ class Assembler:
         place[list(host.order)] = list(host.order.values())
         order, offsets = dealt(place[rows.gpu], len(host.devices))
         rows = replace(rows, gpu=place[rows.gpu]).take(order)
+        gaps_us = [device.max_gap_us for device in host.devices]
+        rows = self._energies.counted(rows, offsets, list(host.order), gaps_us)
         owners, usage = _observations(rows, start_us, end_us)
         busy_us = _busy(rows, len(host.devices), start_us)
         readings = self._readings(rows, offsets, host.devices)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.binaries import binary_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +21,7 @@ def format_of_bytes(path: Path) -> str:
     Raises
     ------
     InputError
-        If it is an Arrow file, or is named like a segment and is not one.
+        If it is of a kind that is known and not read, or is named like a segment and is not one.
     """
     try:
         with path.open("rb") as file:
@@ -29,8 +30,8 @@ def format_of_bytes(path: Path) -> str:
         return ""
     if head[:4] == b"PAR1":
         return PARQUET
-    if head[:6] == b"ARROW1":
-        raise InputError("it is an Arrow file (Feather); write it as Parquet, and name its columns", str(path))
+    if known := binary_of(head):
+        raise InputError(f"it is {known}", str(path))
     named = path.suffix in {".arrows", ".open"}
     ours = b"wattshed.format" in head or named
     if named and not head:

@@ -10,23 +10,24 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from wattshed.agent.inputs import delimited
+from wattshed.agent.inputs.dialect import sniff
 from wattshed.agent.inputs.prefixes import prefix_of
+from wattshed.agent.inputs.report import BOARD
 from wattshed.agent.inputs.text import open_lines
 from wattshed.agent.inputs.timestamps import TimestampParser
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from wattshed.agent.inputs.delimited import Dialect
+    from wattshed.agent.inputs.dialect import Dialect
     from wattshed.agent.inputs.report import SourceReport
     from wattshed.agent.traces.foreign.gpus import Gpus
     from wattshed.agent.traces.foreign.rows import Rows
+    from wattshed.agent.traces.foreign.runs import RunTable
     from wattshed.agent.traces.options import Options, TraceFile
 
     ReadLines = Callable[[Iterable[tuple[int, str]], TimestampParser, Gpus, SourceReport], Iterator[Rows]]
 
-BOARD = "GPU board"
 _LINES = 400
 
 
@@ -41,10 +42,23 @@ class Head:
         For messages.
     told : bool
         The user named columns (``--columns``), so a table is meant.
+    spec : mapping or None
+        What the user named them (`agent.inputs.columns.parse_spec`).
+    chosen : bool
+        The user said which rows count (``--where``).
     """
 
-    def __init__(self, text: str, path: str = "", *, told: bool = False) -> None:
-        self.text, self.path, self.told = text.lstrip("\ufeff \t\r\n"), path, told
+    def __init__(
+        self,
+        text: str,
+        path: str = "",
+        *,
+        told: bool = False,
+        spec: Mapping[str, tuple[str, str]] | None = None,
+        chosen: bool = False,
+    ) -> None:
+        self.text, self.path, self.chosen = text.lstrip("\ufeff \t\r\n"), path, chosen
+        self.told, self.spec = told or spec is not None, spec
 
     @cached_property
     def lines(self) -> list[str]:
@@ -65,7 +79,7 @@ class Head:
     @cached_property
     def dialect(self) -> Dialect:
         """How it is written if it is a table."""
-        return delimited.sniff(self.text)
+        return sniff(self.text)
 
     def mostly(self, fits: Callable[[str], object]) -> bool:
         """Return whether more than half of the lines of data fit."""
@@ -116,6 +130,8 @@ class Format:
         Reads a file; raises InputError if it cannot be used.
     boundary : str
         What the power or energy in it is of.
+    runs : callable or None
+        Reads a file that has energies of runs and no power over time; ``rows`` refuses it.
     """
 
     name: str
@@ -126,6 +142,7 @@ class Format:
     tells: Callable[[Head], bool]
     rows: Callable[[LogFile], Iterator[Rows]]
     boundary: str = BOARD
+    runs: Callable[[LogFile], RunTable] | None = None
 
 
 @dataclass(frozen=True, slots=True)

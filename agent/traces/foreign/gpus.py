@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -58,9 +59,10 @@ class Gpus:
     """
 
     def __init__(self, host: str, max_power_mw: int, max_gap_us: int) -> None:
-        self.host, self._max_power_mw, self._max_gap_us = host, max_power_mw, max_gap_us
+        self.host, self.max_power_mw, self._max_gap_us = host, max_power_mw, max_gap_us
         self.devices: list[Device] = []
         self.lanes: list[Lane] = []
+        self.energy = ("", "")  # a table's column of energies, and of what kind they are said to be
         self._known: dict[tuple[str, str], int] = {}
 
     def __len__(self) -> int:
@@ -78,9 +80,7 @@ class Gpus:
             number = len(self.devices)
             self._known[host, name] = number
             position = index if index >= 0 else sum(device.host == host for device in self.devices)
-            device = Device(
-                host, position, uuid, model, pci, ceiling_mw=self._max_power_mw, max_gap_us=self._max_gap_us
-            )
+            device = Device(host, position, uuid, model, pci, ceiling_mw=self.max_power_mw, max_gap_us=self._max_gap_us)
             self.devices.append(device)
         elif model and not self.devices[number].model:
             self.devices[number] = replace(self.devices[number], model=model)
@@ -130,6 +130,12 @@ class Gpus:
             simulated=simulated or device.simulated,
         )
 
+    def doubt(self, number: int, flag: str, sigma: float) -> None:
+        """Flag a GPU's energy, and widen its sigma by one that is relative to the energy."""
+        device = self.devices[number]
+        ppm = min(round(math.hypot(device.sigma_gain_ppm, sigma * 1e6)), _LARGEST_MW)
+        self.devices[number] = replace(device, flags=(*device.flags, flag), sigma_gain_ppm=ppm)
+
     def learn_gaps(self, rows: Rows) -> None:
         """Set what counts as a gap for GPUs that have none set, from the median period of the rows seen first.
 
@@ -138,9 +144,11 @@ class Gpus:
         if all(device.max_gap_us > 0 for device in self.devices):
             return
         real = rows.filled("power_mw") > 0
-        alone = ~np.isin(rows.gpu, rows.gpu[real])
-        real |= alone & (rows.filled("counter_mj") >= 0)
-        time_us, gpu = rows.time_us[real], rows.gpu[real]
+        if not real.all():
+            alone = np.bincount(rows.gpu[real], minlength=len(self.devices)) == 0
+            real |= alone[rows.gpu] & (rows.has("counter_mj") | rows.has("energy_uj"))
+            rows = rows.take(real)
+        time_us, gpu = rows.time_us, rows.gpu
         order, offsets = dealt(gpu, len(self.devices))
         for number, device in enumerate(self.devices):
             if device.max_gap_us <= 0:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.traces.options import Options, TraceFile
 
-_KINDS = {"power": ("power_mw", "instant_mw"), "energy": ("counter_mj",), "process": ("pid",)}
+_KINDS = {"power": ("power_mw", "instant_mw"), "energy": ("counter_mj", "energy_uj"), "process": ("pid",)}
 _TOLD_APART = re.compile(r"[^A-Za-z0-9-]+")
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wattshed.agent.errors import InputError
+from wattshed.agent.errors import UnclearGpusError, counted
 from wattshed.agent.traces.foreign.rounds import ONE, Rounds, judge, sizes_of
 from wattshed.agent.traces.foreign.rows import Rows
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 HELD_ROWS = 2_000_000
 WAY_OUT = "say --columns gpu=COLUMN, or log with `index` or `uuid`; --columns gpu=- if it is one GPU"
-_MISSED = 30  # rounds in a row that are not full: then the log is of other GPUs than before
+_CHANCE = 1e-9  # that so many rounds in a row lack rows by accident; else the log is of other GPUs there
 _PASSES = 16  # a log that was appended to itself goes back in time so often at most; else its rows are shuffled
 _NAMELESS = "no column says which GPU a row is of"
 
@@ -37,7 +37,7 @@ def in_lanes(blocks: Iterable[Rows], gpus: Gpus, held_rows: int = HELD_ROWS) -> 
 
     Raises
     ------
-    InputError
+    UnclearGpusError
         If rows come in bursts and it cannot be told how many GPUs they are of.
     """
     open_lanes: dict[int, _Open] = {}
@@ -73,7 +73,9 @@ class _Open:
     numbers: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
     full: int = 0
     missed: int = 0
-    missed_on_end: int = 0
+    stretch: int = 0  # rounds that are not full, up to the last
+    longest: int = 0
+    odd_size: int = 0
 
     @property
     def held(self) -> int:
@@ -120,7 +122,7 @@ class _Open:
         power = rows.filled("power_mw") if rows.has("power_mw").any() else rows.filled("instant_mw")
         rounds = ONE if lane.alone else judge(rows.time_us, power, lane.tick_us)
         if rounds.unclear:
-            raise InputError(f"{_NAMELESS}, and {rounds.unclear}; {WAY_OUT}", self.report.path)
+            raise UnclearGpusError(f"{_NAMELESS}, and {rounds.unclear}; {WAY_OUT}", self.report.path)
         n = rounds.gpus
         if n == 1:
             numbers = [self.gpus.number(lane.host, model=lane.model)]
@@ -150,19 +152,20 @@ class _Open:
         time_us = rows.time_us
         steps = np.diff(time_us)
         usual = int(np.median(np.abs(steps))) if steps.size else 0
-        starts = np.flatnonzero(steps < -10 * max(usual, 1)) + 1
+        starts = np.flatnonzero(steps < -2 * max(usual, 1)) + 1
         if not 0 < starts.size <= min(_PASSES, len(rows) // 4):
             return rows
         keep = np.ones(len(rows), bool)
-        cells = np.stack([time_us, rows.filled("power_mw"), rows.filled("counter_mj")], axis=1)
-        keys = np.ascontiguousarray(cells).view("V24")[:, 0]
+        energy = rows.filled("counter_mj"), rows.filled("energy_uj")
+        cells = np.stack([time_us, rows.filled("power_mw"), *energy], axis=1)
+        keys = np.ascontiguousarray(cells).view("V32")[:, 0]
         for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True):
             again = start + np.flatnonzero(time_us[start:stop] <= time_us[:start].max())
             if again.size * 10 < stop - start:
                 continue
             same = np.isin(keys[again], keys[:start])
             if not same.all():
-                raise InputError(
+                raise UnclearGpusError(
                     f"{_NAMELESS}, and time starts again with other powers: logs of several GPUs or hosts, one "
                     "after the other; give a file for each, or add a column",
                     self.report.path,
@@ -194,26 +197,28 @@ class _Open:
         self.full += int(good.sum())
         self.missed += bad.size
         if not bad.size:
-            self.missed_on_end = 0 if good.size else self.missed_on_end
+            self.stretch = 0 if good.size else self.stretch
             return
         self.report.reject("incomplete_round", int(sizes[bad].sum()))
         ends = np.flatnonzero(good)
-        runs = np.diff(np.concatenate(([-1 - self.missed_on_end], ends, [good.size]))) - 1
-        self.missed_on_end = int(good.size - 1 - ends[-1]) if ends.size else self.missed_on_end + good.size
-        if int(runs.max()) >= _MISSED:
-            self._refuse(int(sizes[bad[-1]]))
+        runs = np.diff(np.concatenate(([-1 - self.stretch], ends, [good.size]))) - 1
+        self.stretch = int(runs[-1])
+        if int(runs.max()) > self.longest:
+            self.longest = int(runs.max())
+            self.odd_size = int(np.bincount(sizes[bad]).argmax())
 
     def _last_word(self) -> None:
-        if self.missed > max(1, 3 * self.full):
-            self._refuse(0)
-        if self.missed:
-            self.report.note(
-                f"{self.missed} of {self.missed + self.full} rounds have not one row a GPU and are left out"
+        """Look whether it was right for the whole log."""
+        if not self.missed:
+            return
+        rounds = self.missed + self.full
+        usual = max((self.missed - self.longest) / rounds, 0.01)
+        if 4 * self.full < rounds or (self.longest > 2 and usual**self.longest < _CHANCE):
+            raise UnclearGpusError(
+                f"{_NAMELESS}, and rounds of {len(self.numbers)} rows become rounds of {self.odd_size}; {WAY_OUT}",
+                self.report.path,
             )
-
-    def _refuse(self, rows: int) -> None:
-        found = f"rounds of {len(self.numbers)} rows become rounds of {rows}" if rows else "few rounds are full"
-        raise InputError(f"{_NAMELESS}, and {found}; {WAY_OUT}", self.report.path)
+        self.report.note(f"{self.missed} of {counted(rounds, 'round')} have not one row a GPU and are left out")
 
 
 def _usable(rows: Rows) -> Rows:

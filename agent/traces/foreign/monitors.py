@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
-from wattshed.agent.inputs.delimited import split
+from wattshed.agent.inputs.dialect import split
 from wattshed.agent.inputs.timestamps import parse_text
 from wattshed.agent.traces.foreign.dated_monitors import by_dated_line
 from wattshed.agent.traces.foreign.format import Format

@@ -24,7 +24,9 @@ class Rows:
     gpu : int32[n]
         Number in `agent.traces.foreign.gpus.Gpus`.
     time_us : int64[n]
-    counter_mj, pid : int64[n]
+    counter_mj, energy_uj, pid : int64[n]
+        The driver's energy counter; energies of a column of which `agent.traces.foreign.energies` finds out whether
+        they are a counter, or each of the interval before its row.
     power_mw, instant_mw, util_ppm : int32[n]
         Board power, instant power beside it, and utilisation in millionths (of the process, where ``pid`` is known).
     """
@@ -36,6 +38,7 @@ class Rows:
     instant_mw: NDArray[np.int32]
     util_ppm: NDArray[np.int32]
     pid: NDArray[np.int64]
+    energy_uj: NDArray[np.int64]
 
     @classmethod
     def of(
@@ -48,6 +51,7 @@ class Rows:
         instant_mw: NDArray[np.integer] | None = None,
         util_ppm: NDArray[np.integer] | None = None,
         pid: NDArray[np.int64] | None = None,
+        energy_uj: NDArray[np.int64] | None = None,
     ) -> Rows:
         """Build rows; columns left out are missing. A power above what int32 holds is kept as the largest."""
 
@@ -66,6 +70,7 @@ class Rows:
             small(instant_mw),
             small(util_ppm),
             none if pid is None else pid,
+            none if energy_uj is None else energy_uj,
         )
 
     def __len__(self) -> int:
@@ -84,7 +89,13 @@ class Rows:
 
     def usable(self) -> NDArray[np.bool_]:
         """Return which rows have any reading, or name a process."""
-        return self.has("power_mw") | self.has("counter_mj") | self.has("instant_mw") | self.has("pid")
+        return (
+            self.has("power_mw")
+            | self.has("counter_mj")
+            | self.has("instant_mw")
+            | self.has("pid")
+            | self.has("energy_uj")
+        )
 
     def take(self, index: NDArray[np.integer] | NDArray[np.bool_] | slice) -> Rows:
         """Select rows."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wattshed.agent.inputs.quantities import ENERGY_MJ, POWER_MW, REASONS, SHARE_PPM, scaled_text
+from wattshed.agent.inputs.report import BadLine
 from wattshed.agent.traces.foreign.rows import Rows
 from wattshed.agent.window import MISSING
 
@@ -64,6 +65,8 @@ class Samples:
             Cells; None where the format has none.
         """
         self._report.rows += 1
+        if self._report.first is None:
+            self._report.first = BadLine(line, column, power or energy or "", "")
         power_mw, reason = scaled_text(power, power_unit, POWER_MW) if power is not None else (MISSING, 0)
         counter, counter_reason = scaled_text(energy, energy_unit, ENERGY_MJ) if energy is not None else (MISSING, 0)
         instant_mw = scaled_text(instant, power_unit, POWER_MW)[0] if instant is not None else MISSING

@@ -10,7 +10,8 @@ import re
 from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
-from wattshed.agent.inputs.delimited import Block, split
+from wattshed.agent.inputs.delimited import Block
+from wattshed.agent.inputs.dialect import split
 from wattshed.agent.traces.foreign.format import Format, by_line
 from wattshed.agent.traces.foreign.smi_csv import is_header, layout_of_header
 from wattshed.agent.traces.foreign.table import TableReader

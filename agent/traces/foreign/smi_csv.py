@@ -8,21 +8,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from wattshed.agent.inputs.delimited import split
-from wattshed.agent.inputs.timestamps import parse_text
+from wattshed.agent.traces.foreign import naming
 from wattshed.agent.traces.foreign.table import Quantity, TableLayout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _UNIT = re.compile(r"\s*\[([^\]]*)\]\s*$")
-_STAMP = re.compile(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d(\.\d+)?")
-_UUID = re.compile(r"(GPU|MIG)-[0-9a-fA-F]{8}.*")
-_PCI = re.compile(r"[0-9a-fA-F]{8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]")
-_WATTS = re.compile(r"\d+[.,]\d+ W")
-_HUNDREDTHS = re.compile(r"\d{1,5}\.\d\d")
-_SMALL = re.compile(r"\d{1,3}")
-_MODEL = re.compile(r"NVIDIA|Tesla|GeForce|Quadro|RTX|[AHBLTV]\d{1,3}\b")
 _FIELDS = {
     "power": ("power.draw", "power.draw.average", "power.draw.instant", "average_power_draw"),
     "limit": ("power.max_limit", "enforced.power.limit", "power.limit", "power.default_limit"),
@@ -66,60 +58,12 @@ def layout_of_header(names: Sequence[str]) -> TableLayout | None:
     instant = [q for q in power if bare(q.name) == "power.draw.instant"]
     return TableLayout(
         time=place["timestamp"],
-        gpu=tuple(place[name] for name in ("uuid", "gpu_uuid", "pci.bus_id", "gpu_bus_id", "index") if name in place),
+        gpu=tuple(naming.candidates(names)),
         power=tuple(power),
         instant=instant[0] if instant and len(power) > 1 else None,
         energy=energy[0] if energy else None,
         util=Quantity(place["utilization.gpu"], "%") if "utilization.gpu" in place else None,
         limit=limit[0] if limit else None,
-        host=place.get("hostname", ""),
-        model=place.get("name", place.get("gpu_name", "")),
+        host=naming.host_of(names),
+        model=naming.model_of(names),
     )
-
-
-def is_headless(line: str) -> bool:
-    """Return whether a line is a row of a query without header: a stamp of nvidia-smi's, and something like power."""
-    cells = split(line, "\x1f")
-    stamped = any(_STAMP.fullmatch(cell) for cell in cells)
-    return stamped and any(_WATTS.fullmatch(cell) or _HUNDREDTHS.fullmatch(cell) for cell in cells)
-
-
-def layout_of_rows(rows: Sequence[Sequence[str]]) -> TableLayout | None:
-    """Find the columns of a query without header by what stands in them; columns are named 1, 2, ...
-
-    nvidia-smi prints watts with two decimals and nothing else so. Of several such columns the first that changes is
-    power (limits stand still); a column of small numbers that differ within one stamp is the index.
-    """
-    columns = list(zip(*rows, strict=True))
-
-    def where(fits: re.Pattern[str]) -> list[int]:
-        return [i for i, column in enumerate(columns) if any(map(fits.fullmatch, column))]
-
-    stamps = [i for i, column in enumerate(columns) if all(parse_text(cell) for cell in column) and "/" in column[0]]
-    powers = where(_WATTS) or where(_HUNDREDTHS)
-    if not stamps or not powers:
-        return None
-    moving = [i for i in powers if len(set(columns[i])) > 1]
-    power = (moving or powers)[0]
-    still = [i for i in powers if i > power and len(set(columns[i])) == 1]
-    named = [str(i + 1) for i in (where(_UUID) or where(_PCI))][:1]
-    if not named:
-        named = [str(i + 1) for i in where(_SMALL) if _counts_gpus(columns[i])][:1]
-    words = [i for i, column in enumerate(columns) if _MODEL.search(column[0])]
-    words = [i for i in words if str(i + 1) not in named and i not in stamps]
-    return TableLayout(
-        time=str(stamps[0] + 1),
-        gpu=tuple(named),
-        power=(Quantity(str(power + 1), "W"),),
-        limit=Quantity(str(still[0] + 1), "W") if still else None,
-        model=str(words[0] + 1) if words else "",
-    )
-
-
-def _counts_gpus(cells: Sequence[str]) -> bool:
-    """Return whether a column counts 0, 1, ..., n - 1 over and over."""
-    if not all(_SMALL.fullmatch(cell) for cell in cells) or len(cells) < 2:
-        return False
-    numbers = [int(cell) for cell in cells]
-    n = max(numbers) + 1
-    return n > 1 and all(number == (numbers[0] + i) % n for i, number in enumerate(numbers))

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from wattshed.agent.inputs.quantities import (
     COUNT,
-    ENERGY_MJ,
+    ENERGY_UJ,
     POWER_MW,
     REASONS,
     SHARE_PPM,
@@ -21,8 +21,11 @@ from wattshed.agent.inputs.quantities import (
     reason_of,
     scaled_column,
 )
+from wattshed.agent.inputs.report import BadLine
 from wattshed.agent.inputs.ticks import tick_us
 from wattshed.agent.inputs.timestamps import NO_TIME
+from wattshed.agent.inputs.typed_cells import NameCells, QuantityCells, StampCells
+from wattshed.agent.traces.foreign.round_times import NOTE
 from wattshed.agent.traces.foreign.rows import Rows
 from wattshed.agent.window import MISSING
 
@@ -34,19 +37,22 @@ if TYPE_CHECKING:
     from wattshed.agent.inputs.delimited import Block
     from wattshed.agent.inputs.report import SourceReport
     from wattshed.agent.inputs.timestamps import TimestampParser
+    from wattshed.agent.inputs.typed_cells import Kind
     from wattshed.agent.traces.foreign.gpus import Gpus
+    from wattshed.agent.traces.foreign.round_times import RoundTimes
 
-_PCI = re.compile(r"(?:[0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]")
+_PCI = re.compile(r"(?:[0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]|0x[0-9a-fA-F]{1,4}")
 _MANY_NAMES = 1 << 16  # different names of GPUs that are counted in a table; more are sorted
 _INDEX = re.compile(r"(?:gpu|nvidia|cuda|device)?[\s_:-]*(\d{1,4})(?:\.0+)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """A column and the unit of its numbers."""
+    """A column and the unit of its numbers; energies may be said to be a ``total``, or each of an ``interval``."""
 
     name: str
     unit: str
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +62,17 @@ class TableLayout:
     Attributes
     ----------
     time : str
+        Empty where the log has no times.
+    date : str
+        Of times of day, see `TimestampParser.read`.
     gpu : tuple of str
         Columns that name the GPU, each by index, UUID or PCI address, or its model where that is all there is.
     power : tuple of Quantity
         The first that has a number in a row counts.
     instant, energy, util, limit : Quantity or None
     host, model, pid : str
-    wide : mapping of label -> (power, energy)
-        One column a GPU: its label, and its columns (each may be None).
+    wide : mapping of (host, label) -> (power, energy)
+        One column a GPU: how it is called, and its columns (each may be None).
     alone : bool
         The user said that all rows are of one GPU.
     """
@@ -78,15 +87,33 @@ class TableLayout:
     host: str = ""
     model: str = ""
     pid: str = ""
-    wide: Mapping[str, tuple[Quantity | None, Quantity | None]] = field(default_factory=dict)
+    date: str = ""
+    wide: Mapping[tuple[str, str], tuple[Quantity | None, Quantity | None]] = field(default_factory=dict)
     alone: bool = False
 
     def names(self) -> list[str]:
         """All columns that are needed."""
         quantities = [*self.power, self.instant, self.energy, self.util, self.limit]
         quantities += [q for pair in self.wide.values() for q in pair]
-        names = [self.time, *self.gpu, self.host, self.model, self.pid, *(q.name for q in quantities if q is not None)]
+        names = [
+            self.time,
+            self.date,
+            *self.gpu,
+            self.host,
+            self.model,
+            self.pid,
+            *(q.name for q in quantities if q is not None),
+        ]
         return list(dict.fromkeys(name for name in names if name))
+
+    def kinds(self, unit: str = "") -> dict[str, Kind]:
+        """Say what stands in each of the columns, for `inputs.typed_cells`; ``unit`` is that of numeric stamps."""
+        kinds: dict[str, Kind] = {name: NameCells() for name in (*self.gpu, self.host, self.model) if name}
+        amounts = [(q, POWER_MW) for q in (*self.power, self.instant, self.limit, *(p for p, _ in self.wide.values()))]
+        amounts += [(q, ENERGY_UJ) for q in (self.energy, *(e for _, e in self.wide.values()))]
+        amounts += [(self.util, SHARE_PPM), (Quantity(self.pid, "") if self.pid else None, COUNT)]
+        kinds |= {q.name: QuantityCells(q.unit, units) for q, units in amounts if q is not None}
+        return kinds | {self.time: StampCells(unit)}
 
 
 def gpu_name(text: str) -> dict[str, Any]:
@@ -111,15 +138,33 @@ class TableReader:
     clock : TimestampParser
     gpus : Gpus
     report : SourceReport
+    pace : RoundTimes, optional
+        Gives rows their time where the layout has none.
+
+    Attributes
+    ----------
+    usable : int
+        Rows so far that gave a reading.
     """
 
     def __init__(
-        self, layout: TableLayout, names: Sequence[str], clock: TimestampParser, gpus: Gpus, report: SourceReport
+        self,
+        layout: TableLayout,
+        names: Sequence[str],
+        clock: TimestampParser,
+        gpus: Gpus,
+        report: SourceReport,
+        *,
+        pace: RoundTimes | None = None,
     ) -> None:
         self._layout, self._names, self._clock, self._gpus, self._report = layout, names, clock, gpus, report
+        self._pace = pace
         self._numbers: dict[tuple[str, ...], int] = {}
-        self._usable = 0
+        self.usable = 0
         self._tick_us = 0
+        energies = [layout.energy, *(energy for _, energy in layout.wide.values())]
+        for energy in filter(None, energies):
+            gpus.energy = energy.name, energy.kind
 
     def rows(self, blocks: Iterable[Block]) -> Iterator[Rows]:
         """Read block by block.
@@ -130,20 +175,21 @@ class TableReader:
             At the end, if no row had a readable time, or power and energy are text throughout.
         """
         for block in blocks:
-            yield from self._block(block)
-        if self._usable:
+            yield from self.block(block)
+        if self.usable:
             return
         if wrong := self._report.nothing_usable(self._names):
             raise wrong
 
-    def _block(self, block: Block) -> Iterator[Rows]:
+    def block(self, block: Block) -> Iterator[Rows]:
+        """Read one block."""
         layout, columns = self._layout, block.columns
-        keep = block.rows(layout.time)
+        keep = block.rows(layout.time or layout.names()[-1])
         line = block.lines()
         if not keep.all():
             columns = {name: column.filter(pa.array(keep)) for name, column in columns.items()}
             line = line[keep]
-        time_us = self._clock.read(columns[layout.time])
+        time_us = self._times(columns)
         self._report.rows += time_us.size
         timed = time_us != NO_TIME
         if not timed.all():
@@ -153,14 +199,41 @@ class TableReader:
             columns = {name: column.filter(pa.array(timed)) for name, column in columns.items()}
             time_us, line = time_us[timed], line[timed]
         if time_us.size:
+            self._note_first(columns, int(line[0]))
             yield from self._wide(columns, time_us, line) if layout.wide else self._long(columns, time_us, line)
+
+    def _times(self, columns: dict[str, Any]) -> NDArray[np.int64]:
+        """Read the stamps of rows: int64[n], us; `NO_TIME` where there is none."""
+        layout = self._layout
+        if layout.time:
+            dated = "date" in layout.time.lower()
+            time_us = self._clock.read(columns[layout.time], columns.get(layout.date), dated=dated)
+            if self._clock.assumed:
+                self._report.note(self._clock.assumed)
+            return time_us
+        if self._pace is None:
+            raise ValueError("rows without times need a pace")
+        self._report.note(NOTE.format(self._pace.period_us / 1e6))
+        named = [columns[name] for name in (layout.host, *layout.gpu) if name]
+        return self._pace.times(named) if layout.gpu else self._pace.alone(_size(columns))
+
+    def _note_first(self, columns: dict[str, Any], line: int) -> None:
+        """Remember where the first reading stands."""
+        if self._report.first is not None:
+            return
+        layout = self._layout
+        found = [*layout.power, layout.instant, layout.energy, *(q for pair in layout.wide.values() for q in pair)]
+        name = next(quantity.name for quantity in found if quantity is not None)
+        column = columns[name]  # a number has no text; but then a whole block above it had no reading
+        text = "" if isinstance(column, Scaled) else str(column[0].as_py())
+        self._report.first = BadLine(line, self._names.index(name) + 1, text, "")
 
     def _long(self, columns: dict[str, Any], time_us: NDArray[np.int64], line: NDArray[np.int64]) -> Iterator[Rows]:
         layout = self._layout
         gpu = self._gpu_numbers(columns)
         powers = [scaled_column(columns[q.name], POWER_MW[q.unit], POWER_MW) for q in layout.power]
         watts, reason, blamed = _first_number(powers, time_us.size)
-        counter = _optional(columns, layout.energy, ENERGY_MJ)
+        counter = _optional(columns, layout.energy, ENERGY_UJ)
         instant = _optional(columns, layout.instant, POWER_MW)
         util = _optional(columns, layout.util, SHARE_PPM)
         pid = scaled_column(columns[layout.pid], Fraction(1), COUNT).value if layout.pid else None
@@ -168,8 +241,8 @@ class TableReader:
         if not powers:
             if counter is not None:
                 reason = counter.reason
-            names = [layout.energy.name] if layout.energy else [layout.time]
-        self._count(reason, columns, names[blamed] if names else layout.time, line)
+            names = [layout.energy.name] if layout.energy else layout.names()[-1:]
+        self._count(reason, columns, names[blamed], line)
         if layout.limit is not None:
             limit = scaled_column(columns[layout.limit.name], POWER_MW[layout.limit.unit], POWER_MW).value
             for number in np.unique(gpu):
@@ -178,30 +251,30 @@ class TableReader:
             gpu,
             time_us,
             power_mw=watts if powers else None,
-            counter_mj=_value(counter),
+            energy_uj=_value(counter),
             instant_mw=_value(instant),
             util_ppm=_value(util),
             pid=pid,
         )
         usable = rows.usable()
-        self._usable += int(usable.sum())
+        self.usable += int(usable.sum())
         # Where rows do not say their GPU, its place in the round does: a row without a number holds one, too.
         yield rows if usable.all() or not layout.gpu else rows.take(usable)
 
     def _wide(self, columns: dict[str, Any], time_us: NDArray[np.int64], line: NDArray[np.int64]) -> Iterator[Rows]:
         self._report.rows += time_us.size * (len(self._layout.wide) - 1)  # a cell is a sample
-        for label, (power, energy) in self._layout.wide.items():
-            number = self._numbers.get((label,))
+        for (host, label), (power, energy) in self._layout.wide.items():
+            number = self._numbers.get((host, label))
             if number is None:
-                number = self._numbers[label,] = self._gpus.number(**gpu_name(label))
-            watts, counter = _optional(columns, power, POWER_MW), _optional(columns, energy, ENERGY_MJ)
+                number = self._numbers[host, label] = self._gpus.number(host, **gpu_name(label))
+            watts, counter = _optional(columns, power, POWER_MW), _optional(columns, energy, ENERGY_UJ)
             main, scaled = power or energy, watts or counter
             if main is not None and scaled is not None:
                 self._count(scaled.reason, columns, main.name, line)
             gpu = np.full(time_us.size, number, np.int32)
-            rows = Rows.of(gpu, time_us, power_mw=_value(watts), counter_mj=_value(counter))
-            rows = rows.take(rows.has("power_mw") | rows.has("counter_mj"))
-            self._usable += len(rows)
+            rows = Rows.of(gpu, time_us, power_mw=_value(watts), energy_uj=_value(counter))
+            rows = rows.take(rows.usable())
+            self.usable += len(rows)
             yield rows
 
     def _count(self, reason: NDArray[np.uint8], columns: dict[str, Any], name: str, line: NDArray[np.int64]) -> None:
@@ -218,9 +291,9 @@ class TableReader:
         layout = self._layout
         named = list(dict.fromkeys(name for name in (layout.host, *layout.gpu, layout.model) if name))
         if not layout.gpu and not self._tick_us:
-            self._tick_us = tick_us(columns[layout.time], self._clock)
+            self._tick_us = tick_us(columns[layout.time], self._clock) if layout.time else 1
         if not named:
-            return np.full(len(columns[layout.time]), self._new_gpu({}), np.int32)
+            return np.full(_size(columns), self._new_gpu({}), np.int32)
         texts: list[list[str]] = []
         code, many = np.zeros(1, np.int64), 1
         for name in named:
@@ -253,7 +326,8 @@ class TableReader:
             "" if reason_of(text) else text for text in (cells.get(layout.host, ""), cells.get(layout.model, ""))
         )
         if not layout.gpu:
-            return self._gpus.lane(self._report, host, tick_us=self._tick_us, alone=layout.alone, model=model)
+            alone = layout.alone or not layout.time  # without times there are no rounds to tell GPUs by
+            return self._gpus.lane(self._report, host, tick_us=self._tick_us, alone=alone, model=model)
         known: dict[str, Any] = {}
         for name in layout.gpu:
             if name == layout.model:
@@ -261,6 +335,10 @@ class TableReader:
             elif cells[name] and not reason_of(cells[name]):
                 known = {**gpu_name(cells[name]), **known}
         return self._gpus.number(host, model=model, **known)
+
+
+def _size(columns: Mapping[str, Any]) -> int:
+    return len(next(iter(columns.values())))
 
 
 def _optional(columns: dict[str, Any], quantity: Quantity | None, units: Mapping[str, Fraction]) -> Scaled | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -10,22 +12,29 @@ from wattshed.agent.errors import InputError
 from wattshed.agent.inputs import columns as column_names
 from wattshed.agent.inputs import delimited
 from wattshed.agent.inputs.delimited import Block
+from wattshed.agent.inputs.dialect import sniff
 from wattshed.agent.inputs.text import head_of
-from wattshed.agent.traces.foreign import smi_csv, wandb
+from wattshed.agent.inputs.where import Where
+from wattshed.agent.inputs.wide import plain_columns
+from wattshed.agent.traces.foreign import long_form, naming, smi_csv, wandb
 from wattshed.agent.traces.foreign.columns import layout_of_spec
 from wattshed.agent.traces.foreign.format import Format
+from wattshed.agent.traces.foreign.headless import layout_of_rows
+from wattshed.agent.traces.foreign.round_times import RoundTimes
 from wattshed.agent.traces.foreign.table import TableReader
 from wattshed.agent.traces.prefetch import ahead
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from wattshed.agent.inputs.delimited import Dialect
+    from wattshed.agent.inputs.dialect import Dialect
+    from wattshed.agent.inputs.timestamps import TimestampParser
     from wattshed.agent.traces.foreign.format import Head, LogFile
     from wattshed.agent.traces.foreign.rows import Rows
     from wattshed.agent.traces.foreign.table import TableLayout
 
 _PARQUET_ROWS = 1 << 18
+_HEAD_ROWS = 400  # by which the columns that name the GPU are chosen
 
 
 def _read_parquet(log: LogFile) -> Iterator[Rows]:
@@ -36,8 +45,14 @@ def _read_parquet(log: LogFile) -> Iterator[Rows]:
         with pq.ParquetFile(path) as file:
             names = list(file.schema_arrow.names)
             layout, unit = _layout(log, names)
-            reader = TableReader(layout, names, log.clock(unit), log.gpus, log.report)
-            yield from reader.rows(ahead(_parquet_blocks(file, layout.names())))
+            where = Where(log.options.where, names, str(path))
+            wanted = list(dict.fromkeys([*layout.names(), *where.columns()]))
+            batch = next(file.iter_batches(_HEAD_ROWS, columns=layout.names()), None)
+            if batch is not None:
+                layout = _named(log, layout, unit, {name: batch.column(name) for name in layout.names()})
+            blocks = ahead(_parquet_blocks(file, wanted))
+            reader = TableReader(layout, names, log.clock(unit), log.gpus, log.report, pace=_pace(log))
+            yield from reader.rows(where.kept(blocks) if log.options.where else blocks)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"damaged Parquet ({str(error).splitlines()[0]})", str(path)) from error
 
@@ -52,61 +67,151 @@ def _parquet_blocks(file: Any, names: Sequence[str]) -> Iterator[Block]:
             line += batch.num_rows
 
 
-def _read_table(log: LogFile) -> Iterator[Rows]:
-    dialect = delimited.sniff(head_of(log.source.path))
-    layout, unit = _layout(log, dialect.names)
-    yield from _read_text(log, dialect, layout, unit)
+def _pace(log: LogFile) -> RoundTimes | None:
+    return RoundTimes(log.options.period_us) if log.options.period_us else None
 
 
 def _layout(log: LogFile, names: Sequence[str]) -> tuple[TableLayout, str]:
-    options = log.options
+    options, spec = log.options, dict(log.options.columns or {})
     if options.columns is None and wandb.is_table(names):
         return wandb.layout_of(names, log.report), ""
-    return layout_of_spec(options.columns or {}, names, str(log.source.path), utilisation=options.utilisation)
+    if options.where and not {"power", "energy"} & spec.keys() and (value := long_form.value_of(names)):
+        spec["power"] = (value, "")
+    timed = not options.period_us
+    layout, unit = layout_of_spec(spec, names, str(log.source.path), utilisation=options.utilisation, timed=timed)
+    if layout.wide and not {"power", "energy"} & spec.keys():
+        shown = ", ".join(power.name for power, _ in list(layout.wide.values())[:4] if power is not None)
+        log.report.note(f"a column for each GPU is taken for its power, in {_units(layout)}: {shown}")
+    if not layout.wide and "gpu" not in spec:
+        others = {*replace(layout, gpu=()).names()}
+        layout = replace(layout, gpu=tuple(name for name in naming.candidates(names) if name not in others))
+        model = layout.model or naming.model_of([name for name in names if name not in others])
+        layout = replace(layout, model=model, host=layout.host or naming.host_of(names))
+    return layout, unit
+
+
+def _named(log: LogFile, layout: TableLayout, unit: str, columns: Mapping[str, Any]) -> TableLayout:
+    """Choose the columns that name the GPU by the first rows."""
+    if layout.wide or not layout.time:
+        return layout
+    head = naming.head_rows(columns, layout, log.clock(unit))
+    return naming.decided(layout, head, log.report, told="gpu" in (log.options.columns or {}))
+
+
+def _units(layout: TableLayout) -> str:
+    return "/".join(dict.fromkeys(power.unit for power, _ in layout.wide.values() if power is not None))
+
+
+def _read_table(log: LogFile) -> Iterator[Rows]:
+    yield from read_text(log, sniff(head_of(log.source.path)), lambda below: _layout(log, below.names))
 
 
 def _read_smi(log: LogFile) -> Iterator[Rows]:
     head = head_of(log.source.path)
-    dialect = delimited.sniff(head)
-    if smi_csv.is_header(dialect.names):
-        layout = smi_csv.layout_of_header(dialect.names)
-    else:
-        dialect = delimited.sniff(head, header=False)
-        lines = [line for line in head.splitlines()[:200] if line.strip()]
-        rows = [delimited.split(line, dialect.delimiter) for line in (lines[:-1] or lines)]
-        usual = max((len(row) for row in rows), default=0)
-        layout = smi_csv.layout_of_rows([row for row in rows if len(row) == usual])
-    if layout is None:
-        raise InputError("it has no column of time, or none of power or energy", str(log.source.path), 1)
-    yield from _read_text(log, dialect, layout, "")
+    dialect = sniff(head)
+    fixed = None if dialect.headed else layout_of_rows(dialect.cells(head))
+
+    def layout_of(below: Dialect) -> tuple[TableLayout, str]:
+        layout = fixed or _layout_of_query(below.names)
+        path = str(log.source.path)
+        if layout is None:
+            raise InputError("it has no column of power or energy; log with power.draw", path, below.header_lines)
+        if not layout.time and not log.options.period_us:
+            wanted = "log with `timestamp`, or say --period SECONDS if rows are that far apart"
+            raise InputError(f"it has no column of time; {wanted}", path, max(below.header_lines, 1))
+        return layout, ""
+
+    yield from read_text(log, dialect, layout_of)
 
 
-def _read_text(log: LogFile, dialect: Dialect, layout: TableLayout, unit: str) -> Iterator[Rows]:
-    reader = TableReader(layout, dialect.names, log.clock(unit), log.gpus, log.report)
-    yield from reader.rows(delimited.read_csv(log.source.path, dialect, layout.names(), log.report))
+def _layout_of_query(names: Sequence[str]) -> TableLayout | None:
+    """Find the columns of a query; the time may be one that its user wrote beside it, or missing."""
+    layout = smi_csv.layout_of_header(names)
+    if layout is None and (layout := smi_csv.layout_of_header(["timestamp", *names])) is not None:
+        plain = column_names.guess(names)
+        layout = replace(layout, time=plain.get("time", ""), date=plain.get("date", ""))
+    return layout
+
+
+def read_text(
+    log: LogFile, dialect: Dialect, layout_of: Callable[[Dialect], tuple[TableLayout, str]]
+) -> Iterator[Rows]:
+    """Read a table of text, below each of its headers with the columns that it names.
+
+    Parameters
+    ----------
+    log : LogFile
+    dialect : Dialect
+        Of its beginning.
+    layout_of : callable
+        Finds the columns below a header, and the unit of their time; raises InputError where it cannot.
+
+    Raises
+    ------
+    InputError
+        If that is so from the first header on, or no row can be used.
+    """
+    path, report, pace = log.source.path, log.report, _pace(log)
+    layout_of(dialect)
+    clocks: dict[str, TimestampParser] = {}
+    named: tuple[str, ...] = ()  # columns that name the GPU: what the first rows told holds below other headers
+    usable = 0
+    for below, pieces in delimited.stretches(path, dialect, report):
+        try:
+            layout, unit = layout_of(below)
+        except InputError as error:
+            report.note(f"left out below a header with {', '.join(below.names[:6])}: {error.message}")
+            delimited.leave_out(pieces, report)
+            continue
+        clock = clocks.setdefault(unit, log.clock(unit))
+        where = Where(log.options.where, below.names, str(path))
+        wanted = list(dict.fromkeys([*layout.names(), *where.columns()]))
+        plain = layout.time and not layout.date and not log.options.where  # no row is left out by what a cell says
+        blocks = delimited.blocks(pieces, wanted, report, layout.kinds(unit) if plain else None)
+        if log.options.where:
+            blocks = where.kept(blocks)
+        if (first := next(blocks, None)) is None:
+            continue
+        if named and set(named) <= set(layout.gpu):
+            layout = replace(layout, gpu=named)
+        else:
+            layout = _named(log, layout, unit, {name: first.columns[name][:_HEAD_ROWS] for name in layout.names()})
+            named = layout.gpu
+        reader = TableReader(layout, below.names, clock, log.gpus, report, pace=pace)
+        for block in itertools.chain([first], blocks):
+            yield from reader.block(block)
+        usable += reader.usable
+    if not usable and (wrong := report.nothing_usable(dialect.names)):
+        raise wrong
 
 
 def _is_smi(head: Head) -> bool:
     if head.told or not head.lines:
         return False
-    return smi_csv.is_header(head.dialect.names) or smi_csv.is_headless(head.lines[0])
+    if head.dialect.headed:
+        names = head.dialect.names
+        return smi_csv.is_header(names) and (_layout_of_query(names) is not None or not _is_table(head))
+    layout = layout_of_rows(head.dialect.cells(head.text))
+    return layout is not None and (bool(layout.time) or any(" W" in line for line in head.lines[:5]))
 
 
 def _is_table(head: Head) -> bool:
-    guessed = column_names.guess(head.dialect.names)
-    return (
-        head.told
-        or wandb.is_table(head.dialect.names)
-        or ("time" in guessed and bool({"power", "energy"} & guessed.keys()))
-    )
+    names = head.dialect.names
+    if head.told or wandb.is_table(names) or (head.chosen and long_form.value_of(names)):
+        return True
+    guessed = column_names.guess(names)
+    has_power = bool({"power", "energy"} & guessed.keys()) or bool(plain_columns(names, guessed.get("time", ""))[0])
+    return has_power and ("time" in guessed or head.dialect.headed)
 
 
 SMI = Format(
     name="nvidia-smi-csv",
     title="`nvidia-smi --query-gpu=... --format=csv`",
-    told_by="names of its fields in the header; without one, its stamps and watts",
-    reads="`power.draw`, `power.draw.instant`, energy, `utilization.gpu`, the limit; GPU by UUID, PCI address or index",
-    traps="`power.draw` is an average over a second on some boards; `[N/A]` and 0 W are no readings",
+    told_by="names of its fields in the header; without one, stamps (its own, or `date` before each line) and watts",
+    reads="`power.draw`, `power.draw.instant`, energy, `utilization.gpu`, the limit; GPU by UUID, PCI address, "
+    "serial number or index",
+    traps="`power.draw` is an average over a second on some boards; `[N/A]` and 0 W are no readings; without a column "
+    "for the GPU, rows are told by their rounds",
     tells=_is_smi,
     rows=_read_smi,
 )
@@ -124,7 +229,8 @@ TABLE = Format(
     title="CSV of any tool, any delimiter, decimal points or commas (W&B's exports too)",
     told_by="`--columns`, or names of columns that can mean one thing only",
     reads="power and energy by time, of one GPU or many; a column a GPU (wide tables)",
-    traps="`energy` is a counter that rises; times without a zone are those of `--timezone`",
+    traps="energy per interval and counters are told apart by shape and power (`:J/interval`, `:J/total`); naive times "
+    "are those of `--timezone`",
     tells=_is_table,
     rows=_read_table,
 )

@@ -45,9 +45,5 @@ def layout_of(names: Sequence[str], report: SourceReport) -> TableLayout:
         wanted = "export it over `Relative Time (Process)` or `Wall Time`"
         raise InputError(f"it has metrics of W&B by step, without times; {wanted}", report.path, 1)
     report.note("power of W&B is the mean of some samples between two rows, as its SDK logged it")
-    wide = {_label(match): (Quantity(name, "W"), None) for name, match in (own or found).items()}
+    wide = {(match["run"] or "", match["gpu"]): (Quantity(name, "W"), None) for name, match in (own or found).items()}
     return TableLayout(time=time, wide=wide)
-
-
-def _label(match: re.Match[str]) -> str:
-    return f"{match['run']} {match['gpu']}" if match["run"] else match["gpu"]

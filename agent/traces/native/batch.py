@@ -86,7 +86,8 @@ def text_of_devices(devices: tuple[Device, ...]) -> str:
 @functools.lru_cache(64)  # each segment of a recording says it again
 def devices_from_text(text: str) -> tuple[Device, ...]:
     """Inverse of `text_of_devices`; keys of a later version are left out, missing ones take their default."""
-    devices = tuple(Device(**{key: row[key] for key in Device.__slots__ if key in row}) for row in json.loads(text))
+    rows = [{key: row[key] for key in Device.__slots__ if key in row} for row in json.loads(text)]
+    devices = tuple(Device(**row | {"flags": tuple(map(str, row.get("flags", ())))}) for row in rows)
     for device in devices:
         for name in Device.__slots__:
             value, most = getattr(device, name), 2**62 if name.endswith("_us") else 2**31

@@ -5,7 +5,9 @@ import logging
 
 import pytest
 
-from wattshed.agent.daemon.systemd import FEW, REPEAT_S, AtARate
+from tests.exporters import snapshots
+from wattshed.agent.printing.logs import FEW, REPEAT_S, AtARate
+from wattshed.exporters.web.http import Server
 
 
 @pytest.fixture
@@ -77,10 +79,24 @@ def test_exceptions_of_one_kind_are_one_kind_whatever_they_are_about(log):
 
 
 def test_of_very_many_kinds_only_so_many_are_remembered(log, monkeypatch):
-    monkeypatch.setattr("wattshed.agent.daemon.systemd.MOST_KINDS", 100)
+    monkeypatch.setattr("wattshed.agent.printing.logs.MOST_KINDS", 100)
     one, _, written = log
-    (kept,) = (item for handler in one.handlers for item in handler.filters)
+    for _ in range(FEW + 1):
+        one.info("job %s", "first")
+    assert len(written()) == FEW
     for n in range(1000):
         one.info("job %s", f"j{n}")
     assert len(written()) == 1000
-    assert len(kept._seen) <= 100
+    one.info("job %s", "first")
+    assert written() == ["job first"], "it was forgotten"
+
+
+def test_a_server_that_is_out_of_descriptors_all_day_fills_no_disk_and_counts_each(caplog):
+    server, now = Server(snapshots.rich, ["127.0.0.1:0"], environ={}), [0.0]
+    caplog.handler.addFilter(AtARate(lambda: now[0]))
+    for second in range(0, 3600, 10):
+        now[0] = float(second)
+        server.site.fault("http", "cannot accept a connection: Too many open files")
+    assert len(caplog.records) == FEW + 5
+    assert caplog.records[-1].getMessage().endswith("(59 more in the last 10 min)")
+    assert server.site.snapshot().faults["http"] == 360

@@ -1,0 +1,1 @@
+"""The configuration: its keys, and where their values are read."""
