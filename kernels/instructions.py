@@ -1,4 +1,4 @@
-"""Instructions that numba has no words for: carry-less products (`kernels.checksums`) and `kernels.fetching`.
+"""Instructions that numba has no words for: of `kernels.checksums` (carry-less products), `fetching` and `words`.
 
 A sum folds 64 bytes a turn into the next 64, sixteen by sixteen, at last into sixteen, of which bytes are then summed
 as they always were: V. Gopal et al., Fast CRC Computation for Generic Polynomials Using PCLMULQDQ Instruction, Intel
@@ -7,7 +7,7 @@ as they always were: V. Gopal et al., Fast CRC Computation for Generic Polynomia
 
 # numba and llvmlite have no types.
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls
-# ruff: noqa: ANN202
+# ruff: noqa: ANN202, ARG005 - numba matches names
 
 from __future__ import annotations
 
@@ -143,4 +143,62 @@ def compile_fetch(plain: Callable[..., Any]) -> None:
     def fetch(array, place):
         _fetched(array, np.int64(place))
 
-    overload(plain, jit_options=COMPILER_OPTIONS, strict=False)(lambda array, place: fetch)  # noqa: ARG005
+    overload(plain, jit_options=COMPILER_OPTIONS, strict=False)(lambda array, place: fetch)
+
+
+@intrinsic
+def _word(_typing, array, place):  # noqa: ARG001 - a word
+    """Read eight bytes, wherever they lie."""
+
+    def write(context, builder, signature, args):
+        base = context.make_array(signature.args[0])(context, builder, args[0]).data
+        word = builder.load(builder.bitcast(builder.gep(base, [args[1]]), _WORD.as_pointer()))
+        word.align = 1
+        return word
+
+    return types.uint64(array, types.int64), write
+
+
+@intrinsic
+def _mask(_typing, array, place, byte):  # noqa: ARG001 - words
+    """Compare sixty-four bytes with one; the answers are bits."""
+    wide = ir.VectorType(_BYTE, 64)
+    everywhere = ir.Constant(ir.VectorType(_LANE, 64), [0] * 64)
+
+    def write(context, builder, signature, args):
+        base = context.make_array(signature.args[0])(context, builder, args[0]).data
+        bytes_ = builder.load(builder.bitcast(builder.gep(base, [args[1]]), wide.as_pointer()))
+        bytes_.align = 1
+        nothing = ir.Constant(wide, ir.Undefined)
+        one = builder.insert_element(nothing, args[2], _LANE(0))
+        wanted = builder.shuffle_vector(one, nothing, everywhere)
+        return builder.bitcast(builder.icmp_unsigned("==", bytes_, wanted), _WORD)
+
+    return types.uint64(array, types.int64, types.uint8), write
+
+
+@intrinsic
+def _low_zeros(_typing, word):  # noqa: ARG001 - a word
+    """Count the zero bits below the lowest that is set."""
+
+    def write(_context, builder, _signature, args):
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.int64(types.uint64), write
+
+
+def compile_words(load64: Callable[..., Any], mask64: Callable[..., Any], trailing_zeros: Callable[..., Any]) -> None:
+    """Tell numba what to compile for calls of the plain functions."""
+
+    def load(data, at):
+        return _word(data, np.int64(at))
+
+    def mask(data, at, byte):
+        return _mask(data, np.int64(at), np.uint8(byte))
+
+    def zeros(word):
+        return _low_zeros(np.uint64(word))
+
+    overload(load64, jit_options=COMPILER_OPTIONS, strict=False)(lambda data, at: load)
+    overload(mask64, jit_options=COMPILER_OPTIONS, strict=False)(lambda data, at, byte: mask)
+    overload(trailing_zeros, jit_options=COMPILER_OPTIONS, strict=False)(lambda word: zeros)

@@ -33,7 +33,7 @@ class GpuAccount:
     idle_hnj: int = 0
     unattributed_hnj: int = 0
     totals: Diagnostics = field(default_factory=Diagnostics)
-    booked_us: int = 0  # the time that energy_hnj was used in: readings may cover some of it later, or never
+    booked_us: int = 0  # the time that energy_hnj was used in, without what is booked as nothing
     power: PowerHistogram = field(default_factory=PowerHistogram)
     moving: Moving = field(default_factory=Moving)
     up: bool = True

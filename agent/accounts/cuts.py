@@ -256,7 +256,7 @@ class Cuts:
         before = self.cuts.get((owner, gpu)) or Cut(min(began_us, now_us))
         part = used.less(before.used)
         if part.is_less:
-            return (before.at_us, AmountUsed()) if even_nothing else None
+            return (before.at_us, AmountUsed(covered_us=0)) if even_nothing else None
         at_us = max(now_us, before.at_us)
         if part.is_nothing and not even_nothing:
             self.cuts[owner, gpu] = Cut(at_us, before.used)  # what is used later was not used in this time
@@ -281,7 +281,7 @@ class Cuts:
         from_us = min(from_us, max(0, until_us - parts_json.least_us(used.static_hnj + used.dynamic_hnj)))
         part = JobPart(
             self.next_seq, owner, run_us, gpu.gpu, from_us, until_us, used.static_hnj, used.dynamic_hnj,
-            used.active_us, used.held_us, peak_mw, used.edges, method, used.doubt, flags,
+            used.active_us, used.held_us, peak_mw, used.edges, method, used.doubt, flags, used.covered_us,
         )  # fmt: skip
         self.outbox.append(part)
         self.next_seq += 1

@@ -46,6 +46,7 @@ def enter_energy(  # noqa: PLR0917 - the parts of a split, and what is known of 
     rows: PendingUsage,
     keys: Sequence[GpuKey],
     parts: Split,
+    covered_us: NDArray[np.int64],
     untold_hnj: NDArray[np.int64],
     devices: Sequence[Device],
 ) -> None:
@@ -60,6 +61,8 @@ def enter_energy(  # noqa: PLR0917 - the parts of a split, and what is known of 
         The GPUs by their places.
     parts : Split
         What each row got.
+    covered_us : int64[n], us
+        How much of each row's time that was measured in.
     untold_hnj : int64[n], hnj
         What each row may have got of energy that nothing tells whose it was.
     devices : sequence of Device
@@ -68,9 +71,9 @@ def enter_energy(  # noqa: PLR0917 - the parts of a split, and what is known of 
     spread, idle_mw = [split_spread(one) for one in devices], [idle_sigma_mw(one) for one in devices]
     columns = (
         rows.gpu, rows.owner, parts.static_hnj, parts.dynamic_hnj, parts.peak_mw, parts.method,
-        parts.unlike_hnj, parts.guessed_hnj, parts.booked_us, parts.idle_us, untold_hnj,
+        parts.unlike_hnj, parts.guessed_hnj, parts.booked_us, parts.idle_us, covered_us, untold_hnj,
     )  # fmt: skip
-    for gpu, place, static, dynamic, peak, method, unlike, guessed, booked_us, idle_us, untold in zip(
+    for gpu, place, static, dynamic, peak, method, unlike, guessed, booked_us, idle_us, covered, untold in zip(
         *(column.tolist() for column in columns), strict=True
     ):
         if booked_us <= 0:
@@ -83,6 +86,7 @@ def enter_energy(  # noqa: PLR0917 - the parts of a split, and what is known of 
         line.peak_mw, line.cut_peak_mw = max(line.peak_mw, peak), max(line.cut_peak_mw, peak)
         line.split_hnj += int(unlike * spread[gpu]) + guessed
         line.unread_us = max(line.unread_us - booked_us, 0)
+        line.covered_us += covered
         line.untold_hnj += untold
         line.idle_hnj += 2 * idle_us * idle_mw[gpu]
         job.method |= method

@@ -4,7 +4,8 @@ Version 1 kept no ended jobs apart: all that retired was shown, and stays, withi
 of how a counter stands still and of holes, kept of what was on a GPU its only owner, and of a line the energy that was
 split by a guess, not one sigma of it. Up to version 3 numbers were known by their position alone: their names and their
 order are written down here for good, whatever becomes of the records. Version 4 did not integrate average power beside
-a counter, and cut nothing into parts. Version 5 counted of each job how long it was shown.
+a counter, and cut nothing into parts. Version 5 counted of each job how long it was shown. Up to version 6 nothing was
+told of the time that an owner's energy covers: what is cut next after such a file is of unknown coverage.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ FEWER = {1: (27, 19, 7), 2: (27, 19, 7), 3: (35, 21, 9)}
 
 
 def upgraded(state: dict[str, Any], version: int) -> dict[str, Any]:
-    """Turn the content of a file of version 1 to 5 into that of version 6.
+    """Turn the content of a file of an older version into that of version 7, with the changes that follow it.
 
     Raises
     ------
@@ -54,12 +55,32 @@ def upgraded(state: dict[str, Any], version: int) -> dict[str, Any]:
         state = _named(state, version)
     if version < 5:
         _cut_nothing(state)
+    if version < 6:
+        _count_shown(state)
+    if version < 7:
+        _cover(state)
+    return state
+
+
+def _count_shown(state: dict[str, Any]) -> None:
+    """Bring what version 6 counts by the clock of all that was shown."""
     for gpu in state["gpus"]:
         gpu["gpu"] = gpu["device"]["uuid"] or str(gpu["device"]["index"])
     for job in state["jobs"]:
         job["shown_from_us"] = -int(job.pop("shown_us")) or None
     state["shown_us"] = 0
-    return state
+
+
+def _cover(state: dict[str, Any]) -> None:
+    """Add what version 7 brought: a line's time counts as covered but for what waits, or was never booked."""
+    for line in (*(line for job in state["jobs"] for line in job["lines"]), *state["other"]):
+        line["covered_us"] = max(line["active_us"] + line["held_us"] - line["unread_us"], 0)
+    cuts = state["cuts"]
+    if cuts is None:
+        return
+    place = cuts["columns"].index("gain_j")
+    cuts["columns"] = [*cuts["columns"][:place], "covered_us", *cuts["columns"][place:]]
+    cuts["cuts"] = [[*row[:place], None, *row[place:]] for row in cuts["cuts"]]
 
 
 def _cut_nothing(state: dict[str, Any]) -> None:

@@ -33,6 +33,7 @@ class Line:
     untold_hnj: int = 0  # one sigma of its energy in times that nothing measured, see `agent.accounts.untold`
     idle_hnj: int = 0  # what it would have more, or less, if idle power were higher by one sigma
     cut_peak_mw: int = 0  # highest power since it was cut last, see `agent.accounts.cuts`
+    covered_us: int = 0  # how much of active_us + held_us its energy was measured in
 
     def add(self, other: Line) -> None:
         """Add another part of the same account, from later or elsewhere."""
@@ -47,6 +48,7 @@ class Line:
         self.untold_hnj += other.untold_hnj
         self.idle_hnj += other.idle_hnj
         self.cut_peak_mw = max(self.cut_peak_mw, other.cut_peak_mw)
+        self.covered_us += other.covered_us
 
 
 @dataclass(slots=True)

@@ -88,7 +88,7 @@ class PowerBooks:
             raise ArithmeticError("windows that could be booked together no longer can")
         untold = np.zeros_like(booked.parts.booked_us)
         devices = [account.device for account in accounts]
-        enter_energy(self._ledger, rows, host.keys, booked.parts, untold, devices)
+        enter_energy(self._ledger, rows, host.keys, booked.parts, booked.parts.booked_us, untold, devices)
         host.activity_share = ActivityShare()
         end_us = int(batches[-1].end_us[-1])
         host.wait(rows, end_us)

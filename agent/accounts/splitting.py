@@ -62,15 +62,30 @@ def enter_split(
         owner=None if hole is None else rows.whose(), rests=True,
     )  # fmt: skip
     energy = _sums(intervals, intervals.energy_hnj)
-    booked = _sums(intervals, intervals.t1_us - intervals.t0_us)
+    covered = _sums(intervals, intervals.t1_us - intervals.t0_us - np.maximum(-intervals.hole, 0))
     idle, nobodys = parts.idle_hnj.tolist(), parts.unattributed_hnj.tolist()
     for i, (key, happened) in enumerate(zip(host.keys, objects(intervals.diagnostics, Diagnostics), strict=True)):
         aside_hnj = aside.nobodys_hnj.get(i, 0)
-        gpus[key].add(happened, energy[i] + aside_hnj, booked[i], idle[i], nobodys[i] + aside_hnj)
+        gpus[key].add(happened, energy[i] + aside_hnj, covered[i], idle[i], nobodys[i] + aside_hnj)
     untold = untold_hnj(intervals, host.state, [gpus[key] for key in host.keys], everybody)
     aside.enter(ledger, everybody, host.keys, untold)
     untold = np.zeros_like(parts.booked_us) if untold is None else untold[sure]
-    enter_energy(ledger, rows, host.keys, parts, untold, [gpus[key].device for key in host.keys])
+    covered_us = parts.booked_us - _unmeasured_us(intervals, rows)
+    enter_energy(ledger, rows, host.keys, parts, covered_us, untold, [gpus[key].device for key in host.keys])
+
+
+def _unmeasured_us(intervals: EnergyIntervals, rows: PendingUsage) -> NDArray[np.int64]:
+    """Return how much of each row's time (us) is booked as nothing: what was used in it, nothing measured."""
+    found = np.zeros(len(rows.gpu), np.int64)
+    for k in np.flatnonzero(intervals.hole < 0).tolist():
+        gpu = int(np.searchsorted(intervals.starts, k, "right")) - 1
+        if k >= intervals.starts[gpu] + intervals.counts[gpu]:
+            continue  # room that nobody filled
+        begin, end, unmeasured = int(intervals.t0_us[k]), int(intervals.t1_us[k]), -int(intervals.hole[k])
+        there = np.where(rows.gpu == gpu, np.minimum(rows.end_us, end) - np.maximum(rows.start_us, begin), 0)
+        for row in np.flatnonzero(there > 0).tolist():
+            found[row] += int(there[row]) * unmeasured // (end - begin)  # a product of two days is beyond an int64
+    return found
 
 
 def _sums(intervals: EnergyIntervals, amounts: NDArray[np.int64]) -> list[int]:

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from wattshed.agent.accounts.attribution import Accounts
     from wattshed.agent.accounts.calibration import Calibrator
 
-VERSION = 6
-"""Every number has its name, and changes may follow; see `agent.accounts.former_versions` for those before."""
+VERSION = 7
+"""What time energies cover is counted of each owner; see `agent.accounts.former_versions` for those before."""
 LONGEST_JOURNAL = 1 << 20
 """Bytes of changes, or twice those of the state if that is more, after which it is written whole again."""
 SLOW_S = 1.0
@@ -247,7 +247,7 @@ class StateFile:
             (self._path.with_suffix(".before"), (before(newest), newest)),
         ):
             try:
-                state = _read(path)
+                state, version = _read(path)
                 if state["host"] != self._host:
                     problems.append(
                         f"{path}: belongs to host {state['host']!r}, not {self._host!r}; starting from zero"
@@ -255,6 +255,7 @@ class StateFile:
                     continue
                 if "seq" in state:
                     state = self._continued(path, state, journals, problems)
+                state = upgraded(state, version)
                 same_boot = state["boot_id"] == self._boot_id
                 saved_us = int(state["saved_us"])
                 cuts = Cuts.of_plain(self._host, state["cuts"]) if state["cuts"] is not None else None
@@ -311,7 +312,7 @@ class StateFile:
                 break
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 problems[:] = [*told, f"{journal}: holds no changes that this agent knows ({error!r}); left out"]
-                return _read(path)
+                return _read(path)[0]
             self._seq, mark = changes.seq, changes.mark
             if changes.problem:
                 problems.append(f"{journal}: {changes.problem}; what was saved after that is lost")
@@ -342,7 +343,8 @@ def _encoded(content: dict[str, Any]) -> bytes:
     return _encode(content).encode()
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> tuple[dict[str, Any], int]:
+    """Read a state that was written whole, and of which version it is."""
     head, _, body = path.read_bytes().partition(b"\n")
     words = head.split()
     if len(words) != 4 or words[0] != b"wattshed-state":
@@ -357,4 +359,4 @@ def _read(path: Path) -> dict[str, Any]:
     state = json.loads(body)
     if not isinstance(state, dict):
         raise StateError("not an object")
-    return state if version == VERSION else upgraded(state, version)
+    return state, version

@@ -76,5 +76,5 @@ def _part(  # noqa: PLR0917 - the columns of a part
 ) -> JobPart:
     return JobPart(
         0, owner, run_us, gpu.gpu, from_us, max(to_us, from_us), used.static_hnj, used.dynamic_hnj, used.active_us,
-        used.held_us, peak_mw, used.edges, method, used.doubt,
+        used.held_us, peak_mw, used.edges, method, used.doubt, 0, used.covered_us,
     )  # fmt: skip

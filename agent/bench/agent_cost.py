@@ -13,8 +13,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.bench.machine import machine
-from wattshed.agent.bench.options import count, say, some_seconds
+from wattshed.agent.bench.options import count, some_seconds
 from wattshed.agent.printing.paragraphs import print_parts, table
+from wattshed.agent.printing.progress import in_sight
 from wattshed.agent.printing.tables import printer_for
 from wattshed.exporters.numbers import plain
 
@@ -67,11 +68,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure; 0 if every exporter could be, else 1."""
     from wattshed.agent.bench.exporting import NOBODY, names
 
-    found = []
-    for name in names():
-        say(f"{name}: {arguments.seconds} s")
-        found.append({"name": name, **_measured(name, arguments.seconds, arguments.scrape_every)})
-    say("")
+    found, exporters = [], names()
+    with in_sight("measuring", len(exporters)) as line:
+        for number, name in enumerate(exporters):
+            line.at(number, f"measuring {name}")
+            found.append({"name": name, **_measured(name, arguments.seconds, arguments.scrape_every)})
     # What keeps the simulated node's time runs in each process.
     node = next(one for one in found if one["name"] == NOBODY).get("core_percent", 0.0)
     for one in found:

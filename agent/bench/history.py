@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.bench.machine import machine
-from wattshed.agent.bench.options import count, say
+from wattshed.agent.bench.options import count
 from wattshed.agent.errors import counted
 from wattshed.agent.printing.paragraphs import print_parts, table
+from wattshed.agent.printing.progress import in_sight
 from wattshed.agent.printing.tables import printer_for
 from wattshed.exporters.numbers import plain
 
@@ -45,18 +46,22 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure; 0 if every question was answered alike by all databases, else 1."""
-    from wattshed.agent.bench.site_work import ask_all, fill, passing_schema, same_answers, write_own
+    from wattshed.agent.bench.site_work import ask_all, fill, passing_schema, questions, same_answers, write_own
 
     with tempfile.TemporaryDirectory(prefix="wattshed-history-") as folder:
         places = {"SQLite": f"{folder}/site.db"}
-        own = write_own(Path(folder), max(arguments.jobs // arguments.hosts, 1), say)
+        of_a_host = max(arguments.jobs // arguments.hosts, 1)
+        with in_sight("writing jobs of an agent", of_a_host) as line:
+            own = write_own(Path(folder), of_a_host, line.at)
         found: list[dict[str, Any]] = []
         with passing_schema(arguments.database) as url:
             if url:
                 places["PostgreSQL"] = url
             for name, place in places.items():
-                taken = fill(place, arguments.jobs, arguments.hosts, say)
-                asked = ask_all(place, arguments.jobs, arguments.rounds, say)
+                with in_sight(f"{name}: taking in jobs", arguments.jobs) as line:
+                    taken = fill(place, arguments.jobs, arguments.hosts, line.at)
+                with in_sight(f"{name}: asking", len(questions(arguments.jobs))) as line:
+                    asked = ask_all(place, arguments.jobs, arguments.rounds, line.at)
                 found.append(
                     {
                         "database": name,
@@ -67,7 +72,6 @@ def run(arguments: argparse.Namespace) -> int:
                         "questions": asked,
                     }
                 )
-    say("")
     document = {
         "schema": SCHEMA,
         "machine": machine(),

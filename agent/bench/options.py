@@ -1,9 +1,8 @@
-"""What the words of ``wattshed bench`` share: how numbers are given, and how progress is shown."""
+"""What the words of ``wattshed bench`` share: how numbers are given."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 
 
 def count(text: str) -> int:
@@ -38,10 +37,3 @@ def some_seconds(text: str) -> float:
     if not 0 < value <= 86_400:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
     return value
-
-
-def say(text: str) -> None:
-    """Show progress on a terminal, on one line."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\033[K{text}")
-        sys.stderr.flush()

@@ -19,8 +19,10 @@ from wattshed.agent.history.writer import Batch, HistoryWriter
 from wattshed.agent.reports.sources import StoreSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from wattshed.agent.printing.progress import Far
 
 LATER_S = (BEGIN_US + 2 * YEAR_US) / 1e6
 """Unix seconds at which the questions are asked: all jobs ended."""
@@ -36,7 +38,7 @@ class Taken(NamedTuple):
     bytes_used: int
 
 
-def fill(place: str, jobs: int, hosts: int, say: Callable[[str], None] = lambda _: None) -> Taken:
+def fill(place: str, jobs: int, hosts: int, far: Far = lambda _done, _what: None) -> Taken:
     """Take the pages of all hosts into a new database, as the collector does when they come over the network.
 
     Parameters
@@ -44,8 +46,8 @@ def fill(place: str, jobs: int, hosts: int, say: Callable[[str], None] = lambda 
     place : str
         A path, or the URL of a PostgreSQL database.
     jobs, hosts : int
-    say : callable
-        Called with what is being done.
+    far : callable
+        Told how many jobs are taken in, and that in words.
 
     Returns
     -------
@@ -64,7 +66,7 @@ def fill(place: str, jobs: int, hosts: int, say: Callable[[str], None] = lambda 
                 seconds += time.perf_counter() - begun_s
                 if seconds > last_s + 0.5:
                     last_s = seconds
-                    say(f"taking in {merger.parts_total:,} of {jobs:,} jobs")
+                    far(merger.parts_total, f"taking in {merger.parts_total:,} of {jobs:,} jobs")
         return Taken(merger.parts_total, seconds, database.bytes_used())
     finally:
         database.close()
@@ -94,7 +96,7 @@ def grow_site(path: Path, jobs: int, hosts: int, before: tuple[int, int] = (0, 0
         database.close()
 
 
-def write_own(folder: Path, jobs: int, say: Callable[[str], None] = lambda _: None) -> dict[str, float]:
+def write_own(folder: Path, jobs: int, far: Far = lambda _done, _what: None) -> dict[str, float]:
     """Write one host's jobs as its agent does, in batches; returns how many, and the seconds until they were on disk.
 
     Raises
@@ -108,7 +110,7 @@ def write_own(folder: Path, jobs: int, say: Callable[[str], None] = lambda _: No
     begun_s = time.perf_counter()
     try:
         for first in range(0, jobs, _BATCH):
-            say(f"writing {first:,} of {jobs:,} jobs of an agent")
+            far(first, f"writing {first:,} of {jobs:,} jobs of an agent")
             parts = host.parts[first : first + _BATCH]
             records = {(part.job, part.run_us): host.jobs[part.job, part.run_us] for part in parts}
             writer.offer(Batch(host.store_id, parts, records, host.models, parts[-1].to_us))
@@ -167,12 +169,12 @@ def questions(jobs: int) -> dict[str, tuple[str, dict[str, str]]]:
     }
 
 
-def ask_all(place: str, jobs: int, rounds: int, say: Callable[[str], None]) -> list[dict[str, Any]]:
+def ask_all(place: str, jobs: int, rounds: int, far: Far) -> list[dict[str, Any]]:
     """Ask everything, so many times; returns the median and the longest seconds of each, and a digest of its answer."""
     source = StoreSource(place, clock=lambda: LATER_S)
     found = []
-    for name, (path, params) in questions(jobs).items():
-        say(name)
+    for number, (name, (path, params)) in enumerate(questions(jobs).items()):
+        far(number, name)
         times, document = [], {}
         for _ in range(rounds):
             begun_s = time.perf_counter()

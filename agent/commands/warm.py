@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
+
+    from wattshed.agent.printing.progress import ProgressLine
+
+COMPILING = 0.75
+"""How much of the time compiling takes; the rest is optimising and linking."""
 
 
 def add_parser(
@@ -32,13 +39,15 @@ def add_parser(
 def run(arguments: argparse.Namespace) -> int:
     """Compile everything; returns 1 if that cannot be done, or there is nowhere to keep it."""
     arguments.configure(arguments.config)
+    from wattshed.agent.printing.progress import in_sight  # noqa: PLC0415 - a command imports its parts when it runs
     from wattshed.kernels.cache import passed_over  # noqa: PLC0415 - after what says where
     from wattshed.kernels.warm import WarmError, warm_up  # noqa: PLC0415 - numpy is heavy
 
-    for line in passed_over():
-        say_progress(line)
+    for told in passed_over():
+        say_progress(told)
     try:
-        made = warm_up(say_progress)
+        with in_sight("compiling the kernels", 1.0) as line:
+            made = warm_up(partial(show_progress, line) if line.shown else say_progress)
     except WarmError as error:
         sys.stderr.write(f"wattshed: the kernels are not compiled: {error}\n")
         return 1
@@ -47,6 +56,14 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     sys.stdout.write(f"{made}\n")
     return 0
+
+
+def show_progress(line: ProgressLine, told: str) -> None:
+    """Show what is being done, and how far it is."""
+    if compiled := re.match(r"compiled (\d+) of (\d+)", told):
+        line.at(COMPILING * int(compiled[1]) / int(compiled[2]), told)
+    else:
+        line.say(told)
 
 
 def say_progress(line: str) -> None:

@@ -28,6 +28,7 @@ from wattshed.agent.daemon.waiting import Wait
 from wattshed.agent.errors import Faults, InputError
 from wattshed.agent.meters.errors import NoMeter, RestartNeeded
 from wattshed.agent.printing.logs import set_up_log
+from wattshed.agent.printing.progress import ProgressLine, in_sight
 from wattshed.exporters.snapshot import EnergyPrices, Snapshot
 from wattshed.exporters.web.http import Server, WebConfigError
 from wattshed.exporters.web.listen import ListenError
@@ -71,7 +72,6 @@ def serve(config: Config, version: str, *, exporters: bool = True, reload: Calla
         Something that was asked for cannot be used.
     """
     end_at_once()
-    set_up_log(config.log.level, config.log.format, os.environ, sys.stderr)
     sys.setswitchinterval(SWITCH_S)
     os.environ["WATTSHED_JIT"] = config.jit  # before anything imports the kernels
     os.environ.setdefault("NUMBA_CACHE_DIR", config.cache_dir)
@@ -79,10 +79,13 @@ def serve(config: Config, version: str, *, exporters: bool = True, reload: Calla
     board = Board(Snapshot(host, version, "starting", "", 0, started_us, started_us))
     notifier, jobs = Notifier(os.environ), jobs_api(config)
     with ExitStack() as opened:  # what was opened last is closed first, also where the next part cannot be opened
+        length_s = config.for_seconds or None
+        line = ProgressLine("") if exporters else opened.enter_context(in_sight("recording", length_s))
+        set_up_log(config.log.level, config.log.format, os.environ, sys.stderr)  # above that line, where there is one
         server = _server(config, board, jobs) if exporters else None
         if server is not None:
             opened.callback(server.stop)
-        about = _About(config, version, host, started_us, board, notifier, reload, jobs, server)
+        about = _About(config, version, host, started_us, board, notifier, reload, jobs, server, line)
         try:
             daemon, summary = _assemble(about, opened)
             with suppress(StopIteration):  # no window comes any more: stopped, or the trace is over
@@ -113,6 +116,7 @@ class _About:
     reload: Callable[[], Config] | None
     jobs: JobsApi
     server: Server | None  # None: a recording is made, and nobody is served
+    line: ProgressLine
 
 
 def _assemble(about: _About, opened: ExitStack) -> tuple[Daemon, Callable[[], None]]:
@@ -136,7 +140,8 @@ def _assemble(about: _About, opened: ExitStack) -> tuple[Daemon, Callable[[], No
     state = kept_state(config, about.host, source.kind, where, opened)
     history = kept_history(config, about.host, source.kind, about.jobs, faults, opened)
     accounts = Accounts(ledger=Ledger(config.jobs.max_series), live=True)
-    daemon = _daemon(about, source, accounts, calibrator, recorder, state, history, faults, settle_form(opened))
+    between = _told(about.line, settle_form(opened))
+    daemon = _daemon(about, source, accounts, calibrator, recorder, state, history, faults, between)
     end_in_order(about.board, daemon, close_source)
     look_again(reread, source.look)
     daemon.restore()
@@ -144,6 +149,21 @@ def _assemble(about: _About, opened: ExitStack) -> tuple[Daemon, Callable[[], No
     if (push := _push(config, about.board, faults)) is not None:
         opened.callback(push.stop)
     return daemon, RunSummary(accounts, simulated=source.kind == "simulated").log
+
+
+def _told(line: ProgressLine, between: Callable[[Window], None]) -> Callable[[Window], None]:
+    """Return what is called between windows, and shows how long there have been any."""
+    if not line.shown:
+        return between
+    began_us: list[int] = []
+
+    def each(window: Window) -> None:
+        if not began_us:
+            began_us.append(window.start_us)
+        line.at((window.end_us - began_us[0]) / 1e6)
+        between(window)
+
+    return each
 
 
 def _tell_of_another(about: _About, daemon: Daemon) -> None:

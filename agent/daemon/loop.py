@@ -198,6 +198,11 @@ class Daemon:
         if self._restored.found:
             LOG.info("resumed totals saved %s ago", age(time.time() - self._restored.saved_us / 1e6))
 
+    @property
+    def keeps_totals(self) -> bool:
+        """Whether totals are saved: not those of a playback, nor where another agent has the state."""
+        return self._state is not None
+
     def run(self) -> None:
         """Process windows until stopped; then save the state and close the recording."""
         since_us: int | None = None

@@ -33,7 +33,8 @@ def end_in_order(board: Board, daemon: Daemon, close_source: Callable[[], None])
     def stop(number: int, frame: object) -> None:
         if not board.current().seq:
             _nothing_to_close(number, frame)  # the kernels may have tens of seconds left to compile
-        LOG.info("%s: shutting down, saving totals", signal.Signals(number).name)
+        saving = "saving totals" if daemon.keeps_totals else "totals are not kept"
+        LOG.info("%s: shutting down, %s", signal.Signals(number).name, saving)
         daemon.stop()
         # The sampler may be waiting, or a call may hang: close it from another thread, so that next() returns.
         threading.Thread(target=close_source, daemon=True).start()

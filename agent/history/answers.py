@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.history import profile
@@ -17,7 +18,7 @@ from wattshed.agent.history.query import FOREVER_US, MOST, collected_us, runs_of
 from wattshed.agent.history.reporting import report_of
 from wattshed.agent.history.sql import DatabaseError
 from wattshed.agent.history.steps import batched, parts_of_runs
-from wattshed.agent.wire.parts import SIMULATED, joules
+from wattshed.agent.wire.parts import SIMULATED, joules, sum_if_known
 from wattshed.agent.wire.parts_json import plain, plain_record
 
 if TYPE_CHECKING:
@@ -88,8 +89,8 @@ class Answers:
                 return None
             newest, *earlier = found
             parts = self._parts_of(newest, live)
-            seen = [(one.host, one.part.gpu, one.part.to_us) for one in parts]
-            document = job_document(newest, _seen(newest, seen), self._now_us(), collected_us(self._database))
+            seen = _seen(newest, [_place_of(one) for one in parts])
+            document = job_document(newest, seen, self._now_us(), collected_us(self._database))
             document |= {"by_gpu": by_gpu(parts), "power": self._power(newest, parts, live), "work": None}
             body = {"job": document, "earlier": self._documents(earlier, live)}
             return self._headed("wattshed.job/1", asked, live, body)
@@ -216,15 +217,17 @@ class Answers:
         return found
 
     def _documents(self, found: Sequence[FoundJob], live: Live | None) -> list[dict[str, Any]]:
-        parts: dict[int, list[tuple[str, str, int]]] = defaultdict(list)
+        parts: dict[int, list[_OnGpu]] = defaultdict(list)
         for numbers in batched(job.number for job in found if job.number):
             for run, *seen in self._database.rows(
-                "SELECT job.run, gpu.host, gpu.uuid, max(part.to_us) FROM part JOIN job ON job.id = part.job "
+                "SELECT job.run, gpu.host, gpu.uuid, max(part.to_us), CASE WHEN count(part.covered_us) = count(*) "
+                "THEN sum(part.covered_us) END FROM part JOIN job ON job.id = part.job "
                 f"JOIN gpu ON gpu.id = part.gpu WHERE job.run IN ({', '.join('?' * len(numbers))}) "
                 "GROUP BY job.run, gpu.host, gpu.uuid",
                 numbers,
             ):
-                parts[run].append(tuple(seen))
+                host, gpu, until_us, covered = seen
+                parts[run].append((host, gpu, until_us, None if covered is None else int(covered)))
         now_us, until_us = self._now_us(), collected_us(self._database)
         return [
             job_document(job, _seen(job, [*parts.get(job.number, ()), *_in_live(job, live)]), now_us, until_us)
@@ -257,11 +260,20 @@ class Answers:
         return [record_of(row) for row in rows]
 
 
-def _in_live(job: FoundJob, live: Live | None) -> list[tuple[str, str, int]]:
-    return [(one.host, one.part.gpu, one.part.to_us) for one in (live.parts(job) if live is not None else ())]
+_OnGpu = tuple[str, str, int, int | None]
+"""Of a job's parts on a GPU: its host and name, until when they are, and what time they cover."""
 
 
-def _seen(job: FoundJob, parts: Sequence[tuple[str, str, int]]) -> Seen:
-    """Count the GPUs of a job, and tell up to when it is accounted for."""
-    gpus = {(host, gpu) for host, gpu, _ in parts}
-    return Seen(len(gpus) or None, max([job.start_us, *(until_us for _, _, until_us in parts)]))
+def _place_of(one: UsedPart) -> _OnGpu:
+    return one.host, one.part.gpu, one.part.to_us, one.part.covered_us
+
+
+def _in_live(job: FoundJob, live: Live | None) -> list[_OnGpu]:
+    return [_place_of(one) for one in (live.parts(job) if live is not None else ())]
+
+
+def _seen(job: FoundJob, parts: Sequence[_OnGpu]) -> Seen:
+    """Count the GPUs of a job, and tell up to when it is accounted for, and how much of that was measured."""
+    gpus = {(host, gpu) for host, gpu, *_ in parts}
+    covered_us = reduce(sum_if_known, (covered for *_, covered in parts), 0 if parts else None)
+    return Seen(len(gpus) or None, max([job.start_us, *(until_us for _, _, until_us, _ in parts)]), covered_us)

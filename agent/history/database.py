@@ -21,7 +21,12 @@ COLLECTORS = (("cache_size", -65_536), ("wal_autocheckpoint", 16_384))
 in a thousand places, which are read again and written again for every page where there is room for 2 and 4 MiB."""
 APPLICATION = 0x77737468  # "wsth"
 """What a file of ours has as ``application_id``, so that it is told from another program's, which is never changed."""
-WORDS = Words(number="INTEGER PRIMARY KEY", text="TEXT", by_key="WITHOUT ROWID")
+WORDS = Words(
+    number="INTEGER PRIMARY KEY",
+    text="TEXT",
+    by_key="WITHOUT ROWID",
+    hidden_part="CREATE TEMP VIEW part AS SELECT *, NULL AS covered_us FROM main.part",
+)
 
 
 class Database:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.history.query import Used
 from wattshed.agent.history.schema import GROUPS
-from wattshed.agent.wire.parts import FLAGS, joules, method_name
+from wattshed.agent.wire.parts import FLAGS, joules, method_name, sum_if_known
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -46,10 +46,13 @@ class Seen:
     gpus : int or None
     until_us : int, us
         Up to when its energy is known.
+    covered_us : int or None, us
+        How much of the time that it was on its GPUs was measured; None: not known, of one part or more.
     """
 
     gpus: int | None
     until_us: int
+    covered_us: int | None = None
 
 
 def used_of(part: JobPart) -> Used:
@@ -84,6 +87,7 @@ def job_document(job: FoundJob, seen: Seen, now_us: int, collected_us: int | Non
     labels = dict(job.labels)
     until_us = max(seen.until_us, job.start_us) if running else job.end_us
     there_us = used.active_us + used.held_us
+    share = coverage(seen.covered_us, there_us)
     missing = job.expected is not None and len(job.hosts) < job.expected
     flags = [name for bit, name in FLAGS.items() if job.flags & bit]
     return {
@@ -100,7 +104,9 @@ def job_document(job: FoundJob, seen: Seen, now_us: int, collected_us: int | Non
         "gpus": seen.gpus,
         **energies(used),
         "boundary": BOUNDARY,
-        "mean_w": _mean_w(used.energy_hnj, until_us - job.start_us),
+        "mean_w": _mean_w(used.energy_hnj, until_us - job.start_us, share),
+        "covered_s": seconds_of(seen.covered_us),
+        "coverage": share,
         "peak_w": job.peak_mw / 1e3 if job.peak_mw > 0 else None,
         "held_idle": used.held_us / there_us if there_us > 0 else None,
         "method": method_name(job.method),
@@ -129,17 +135,38 @@ def by_gpu(parts: Iterable[UsedPart]) -> list[dict[str, Any]]:
     """Lay out what a job used on each GPU."""
     used: dict[tuple[str, str, str], Used] = defaultdict(Used)
     peaks: dict[tuple[str, str, str], int] = defaultdict(int)
+    covered: dict[tuple[str, str, str], int | None] = {}
     for one in parts:
         place = one.host, one.part.gpu, one.model
+        covered[place] = sum_if_known(covered.get(place, 0), one.part.covered_us)
         used[place] = used[place].plus(used_of(one.part))
         peaks[place] = max(peaks[place], one.part.peak_mw)
     return [
         {
-            "host": host, "gpu": gpu, "model": model, **energies(used[host, gpu, model]),
-            "peak_w": peaks[host, gpu, model] / 1e3 or None,
+            **dict(zip(("host", "gpu", "model"), place, strict=True)),
+            **energies(used[place]),
+            **_on_one_gpu(used[place], covered[place]),
+            "peak_w": peaks[place] / 1e3 or None,
         }
-        for host, gpu, model in sorted(used)
-    ]  # fmt: skip
+        for place in sorted(used)
+    ]
+
+
+def _on_one_gpu(used: Used, covered_us: int | None) -> dict[str, float | None]:
+    there_us = used.active_us + used.held_us
+    share = coverage(covered_us, there_us)
+    mean_w = _mean_w(used.energy_hnj, there_us, share)
+    return {"mean_w": mean_w, "covered_s": seconds_of(covered_us), "coverage": share}
+
+
+def coverage(covered_us: int | None, there_us: int) -> float | None:
+    """Return which share of its GPU time somebody's energy was measured in; None where that is not known."""
+    return None if covered_us is None or there_us <= 0 else min(covered_us / there_us, 1.0)
+
+
+def seconds_of(time_us: int | None) -> float | None:
+    """Return a time in seconds, where it is known."""
+    return None if time_us is None else time_us / 1e6
 
 
 def power(parts: Iterable[UsedPart]) -> list[list[float | None]]:
@@ -147,8 +174,9 @@ def power(parts: Iterable[UsedPart]) -> list[list[float | None]]:
     change_w: dict[int, float] = defaultdict(float)
     present: dict[int, int] = defaultdict(int)
     for part in (one.part for one in parts):
-        if part.to_us > part.from_us:
-            mean_w = part.energy_hnj / (part.to_us - part.from_us) / _HNJ_PER_US_W
+        share = coverage(part.covered_us, part.active_us + part.held_us)
+        mean_w = _mean_w(part.energy_hnj, part.to_us - part.from_us, share)
+        if mean_w is not None:
             change_w[part.from_us] += mean_w
             change_w[part.to_us] -= mean_w
             present[part.from_us] += 1
@@ -187,5 +215,7 @@ def report_document(groups: Sequence[Group], by: str, fields: Sequence[Mapping[s
     }
 
 
-def _mean_w(energy_hnj: int, time_us: int) -> float | None:
-    return energy_hnj / time_us / _HNJ_PER_US_W if time_us > 0 else None
+def _mean_w(energy_hnj: int, time_us: int, share: float | None) -> float | None:
+    """Return mean power over the share of a time that was measured; over all of it where the share is not known."""
+    measured_us = time_us * (1.0 if share is None else share)
+    return energy_hnj / measured_us / _HNJ_PER_US_W if measured_us > 0 else None

@@ -17,7 +17,8 @@ from wattshed.agent.history.sql import DatabaseError
 if TYPE_CHECKING:
     from wattshed.agent.history.sql import SqlDatabase, Words
 
-VERSION = 1
+VERSION = 2
+"""Version 1 did not say what time the energy of a part covers."""
 
 COUNTS = ("static_j", "static_r", "dynamic_j", "dynamic_r", "active_us", "held_us")
 DOUBTS = ("gain_j", "split_j", "idle_j", "unread_j", "squares_j2")
@@ -78,7 +79,8 @@ def tables(words: Words) -> list[str]:
         f"""CREATE TABLE part(
             store BIGINT NOT NULL, seq BIGINT NOT NULL, job BIGINT NOT NULL, gpu BIGINT NOT NULL,
             from_us BIGINT NOT NULL, to_us BIGINT NOT NULL, peak_mw BIGINT NOT NULL, edges BIGINT NOT NULL,
-            method BIGINT NOT NULL, flags BIGINT NOT NULL, {_SUM_COLUMNS}, PRIMARY KEY(store, seq)) {by_key}""",
+            method BIGINT NOT NULL, flags BIGINT NOT NULL, {_SUM_COLUMNS}, covered_us BIGINT, PRIMARY KEY(store, seq))
+            {by_key}""",
         "CREATE INDEX part_by_job ON part(job, to_us)",
         "CREATE INDEX part_by_time ON part(to_us, from_us)",
         f"""CREATE TABLE day(
@@ -93,12 +95,13 @@ def tables(words: Words) -> list[str]:
 
 
 def prepare(database: SqlDatabase) -> None:
-    """Make the tables, or bring those of an older version up to date.
+    """Make the tables, or bring those of an older version up to date; who only reads leaves them as they are.
 
     Raises
     ------
     DatabaseError
-        If the file is not a history, or of a newer version than this program.
+        If the file is not a history, or of a newer version than this program, or of an older one that cannot be read
+        as it is.
     """
     version = database.version()
     if version == VERSION:
@@ -109,10 +112,26 @@ def prepare(database: SqlDatabase) -> None:
             f"this one knows up to {VERSION}: run the newer one, or move the file away"
         )
     if database.read_only:
-        raise DatabaseError(f"{database.name}: holds no history yet")
-    if not database.is_empty():
+        _read_older(database, version)
+        return
+    if version == 0 and not database.is_empty():
         raise DatabaseError(f"{database.name}: is another program's database; move it away")
     with database.transaction():
-        for statement in tables(database.words):
+        for statement in _UPGRADES if version else tables(database.words):
             database.do(statement)
         database.set_version(VERSION)
+
+
+def _read_older(database: SqlDatabase, version: int) -> None:
+    if version == 0:
+        raise DatabaseError(f"{database.name}: holds no history yet")
+    if not database.words.hidden_part:
+        raise DatabaseError(
+            f"{database.name}: is of version {version}; start this version's `wattshed collect` on it once, "
+            "which brings it up to date"
+        )
+    database.do(database.words.hidden_part)
+
+
+_UPGRADES = ("ALTER TABLE part ADD COLUMN covered_us BIGINT",)
+"""From version 1: of the parts that are there it is not known, NULL."""

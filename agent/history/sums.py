@@ -56,12 +56,12 @@ class Sums:
             rows.append(
                 (
                     store, part.seq, job.number, number_of[gpu], part.from_us, part.to_us, part.peak_mw, part.edges,
-                    part.method, part.flags, *sums,
+                    part.method, part.flags, *sums, part.covered_us,
                 )
             )  # fmt: skip
             jobs[job.number].add(part, sums)
             days.add(part, paid_by[who])
-        self._database.each_do(f"INSERT INTO part VALUES({', '.join('?' * (10 + len(SUMS)))})", rows)
+        self._database.each_do(f"INSERT INTO part VALUES({', '.join('?' * (11 + len(SUMS)))})", rows)
         self._database.each_do(
             f"UPDATE job SET {_ADDED}, peak_mw = CASE WHEN peak_mw < ? THEN ? ELSE peak_mw END, edges = edges + ?, "
             "method = method | ?, flags = flags | ? WHERE id = ?",
@@ -162,6 +162,7 @@ def within(part: JobPart, from_us: int, to_us: int) -> JobPart:
         dynamic_hnj=between(part.dynamic_hnj),
         active_us=between(part.active_us),
         held_us=between(part.held_us),
+        covered_us=None if part.covered_us is None else between(part.covered_us),
         doubt=Doubt(
             doubt.gain_j * share, doubt.split_j * share, doubt.idle_j * share, doubt.unread_j * share,
             doubt.squares_j2 * share,

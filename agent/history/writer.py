@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from wattshed.agent.history.database import Database
 from wattshed.agent.history.former import end_former, parts_beyond
 from wattshed.agent.history.privacy import Privacy
+from wattshed.agent.history.schema import prepare
 from wattshed.agent.history.sql import DatabaseError
 from wattshed.agent.history.store import Retention, Store
 from wattshed.agent.history.sums import DAY_US
@@ -124,6 +125,7 @@ class HistoryWriter:
             return []
         try:
             with closing(Database(self._path, read_only=True)) as database:
+                prepare(database)
                 found = parts_beyond(database, store_id, next_seq)
         except DatabaseError:
             return []  # whoever writes to it will say why

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,19 +15,26 @@ from pyarrow import csv
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.dialect import PACKED
+from wattshed.agent.inputs.line_blocks import LONGEST_LINE, LineBlock, whole_lines
+from wattshed.agent.inputs.quantities import Scaled
 from wattshed.agent.inputs.text import CleanStream
+from wattshed.agent.inputs.typed_cells import PlainTable
+from wattshed.kernels import load
+from wattshed.kernels.threads import threads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from concurrent.futures import Future
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from wattshed.agent.inputs.dialect import Dialect
     from wattshed.agent.inputs.report import SourceReport
+    from wattshed.agent.inputs.typed_cells import Kind, TypedRows
 
-_BLOCK = 4 << 20
-_LONGEST_LINE = 64 << 20
+BLOCK_BYTES = 4 << 20
+"""Of a file that are read at once."""
 _MOST_HEADERS = 10_000  # in a block
 
 
@@ -37,20 +46,20 @@ class Block:
     ----------
     line : int
         1-based line that the block begins with.
-    columns : dict of name -> pyarrow.Array
-        All of one length; text from CSV, any type from Parquet.
-    places : int64[n] or None
+    columns : dict of name -> pyarrow.Array or Scaled
+        All of one length; of CSV text, or what `inputs.typed_cells` makes of it, of Parquet any type.
+    places : int64[n] or int32[n] or None
         On which of the block's lines, from 0, each row stands; None: one after the other.
     """
 
     line: int
     columns: dict[str, Any]
-    places: NDArray[np.int64] | None = None
+    places: NDArray[np.integer] | None = None
 
     def lines(self) -> NDArray[np.int64]:
         """Return the 1-based line of each row: int64[n]."""
         places = np.arange(len(next(iter(self.columns.values())))) if self.places is None else self.places
-        return self.line + places
+        return np.add(self.line, places, dtype=np.int64)
 
     def rows(self, name: str) -> NDArray[np.bool_]:
         """Separate rows from header lines that are repeated within the file (a logger that was started again): bool[n].
@@ -61,7 +70,7 @@ class Block:
             The column to recognise them by.
         """
         column = self.columns[name]
-        if not pa.types.is_string(column.type):
+        if isinstance(column, Scaled) or not pa.types.is_string(column.type):
             return np.ones(len(column), bool)
         trimmed = pc.utf8_trim_whitespace(column)
         header = np.asarray(
@@ -97,54 +106,116 @@ def stretches(path: Path, dialect: Dialect, report: SourceReport) -> Iterator[tu
         yield from itertools.groupby(_pieces(stream, dialect, report), key=lambda piece: piece.dialect)
 
 
-def blocks(pieces: Iterable[TablePiece], wanted: Sequence[str], report: SourceReport) -> Iterator[Block]:
-    """Read the wanted columns of a stretch as text, block by block; rows of another length are counted and left out.
+def blocks(
+    pieces: Iterable[TablePiece], wanted: Sequence[str], report: SourceReport, kinds: Mapping[str, Kind] | None = None
+) -> Iterator[Block]:
+    """Read the wanted columns of a stretch, block by block; rows of another length are counted and left out.
+
+    Parameters
+    ----------
+    pieces : iterable of TablePiece
+    wanted : sequence of str
+    report : SourceReport
+    kinds : mapping of name -> Kind, optional
+        What columns hold. With compiled kernels these come as `inputs.typed_cells` has them from the second block on;
+        the first is text, to see how it is written. All others are text.
 
     Raises
     ------
     InputError
         If it cannot be read as a table at all.
     """
-    skipped: dict[int, str] = {}  # rows of another length in the block, by their number among its rows
+    pieces = iter(pieces)
+    for piece in itertools.islice(pieces, 1):
+        yield from _by_arrow(piece, wanted, report)
+    for piece, typed in _each(pieces, wanted, kinds):
+        if typed is None:
+            yield from _by_arrow(piece, wanted, report)
+            continue
+        for place, text in typed.others:
+            _count_ragged(report, piece, place, text)
+        if typed.rows:
+            yield Block(piece.line, typed.columns, typed.places)
+
+
+def _each(
+    pieces: Iterator[TablePiece], wanted: Sequence[str], kinds: Mapping[str, Kind] | None
+) -> Iterator[tuple[TablePiece, TypedRows | None]]:
+    """Read each piece, several at once, and give them out in their order."""
+
+    def read(piece: TablePiece) -> TypedRows | None:
+        dialect = piece.dialect
+        if kinds is None or dialect.quoted or len(dialect.names) < 2:
+            return None
+        table = PlainTable(dialect.delimiter, dialect.names, {name: kinds.get(name) for name in wanted})
+        return table.read(LineBlock.of(piece.data))
+
+    if load.form().name == "off" or kinds is None:
+        yield from ((piece, None) for piece in pieces)
+        return
+    if threads() == 1:
+        yield from ((piece, read(piece)) for piece in pieces)
+        return
+    coming: deque[tuple[TablePiece, Future[TypedRows | None]]] = deque()
+    with ThreadPoolExecutor(threads(), thread_name_prefix="cells") as pool:
+        try:
+            for piece in pieces:
+                coming.append((piece, pool.submit(read, piece)))
+                if len(coming) > threads():
+                    ready, found = coming.popleft()
+                    yield ready, found.result()
+        except InputError:
+            # What was read before the fault is told first, as if it had been read block by block.
+            yield from ((piece, found.result()) for piece, found in coming)
+            raise
+        yield from ((piece, found.result()) for piece, found in coming)
+
+
+def _count_ragged(report: SourceReport, piece: TablePiece, place: int, text: str) -> None:
+    """Count a line of another number of cells, unless nothing stands there."""
+    if text.strip(f" \0\t{piece.dialect.delimiter}"):
+        report.rows += 1
+        report.reject("wrong_number_of_columns", line=piece.line + place, text=text)
+
+
+def _by_arrow(piece: TablePiece, wanted: Sequence[str], report: SourceReport) -> Iterator[Block]:
+    """Read columns of lines as text: a block, or none."""
+    skipped: dict[int, str] = {}  # rows of another length, by their number among all rows
 
     def ragged(row: Any) -> str:
         skipped[row.number - 1] = row.text
         return "skip"
 
-    for piece in pieces:
-        dialect, line = piece.dialect, piece.line
-        columns = [f"c{i}" for i in range(len(dialect.names))]
-        chosen = [columns[dialect.names.index(name)] for name in wanted]
-        parse = csv.ParseOptions(
-            delimiter=dialect.delimiter, quote_char='"' if dialect.quoted else False, invalid_row_handler=ragged
-        )
-        convert = csv.ConvertOptions(
-            include_columns=list(dict.fromkeys(chosen)),
-            column_types=dict.fromkeys(columns, pa.string()),
-            strings_can_be_null=False,
-            quoted_strings_can_be_null=False,
-            check_utf8=False,
-        )
-        read = csv.ReadOptions(use_threads=False, block_size=2 * _LONGEST_LINE, column_names=columns)
-        skipped.clear()
-        try:
-            # A block at a time, in this thread: the streaming reader of pyarrow reads ahead in threads of its own,
-            # and was seen to hang for good when the file below failed in the middle.
-            table = csv.read_csv(pa.BufferReader(piece.data), read, parse, convert)
-        except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-            text = str(error).splitlines()[0]
-            if "Empty CSV" not in text:
-                raise InputError(f"it cannot be read as a table ({text})", report.path, line) from error
-            table = None
-        rows = table.num_rows if table is not None else 0
-        places = _places(piece.data, rows + len(skipped))
-        for number, text in skipped.items():
-            if text.strip(f" \0\t{dialect.delimiter}"):
-                report.rows += 1
-                report.reject("wrong_number_of_columns", line=line + int(places[number]), text=text)
-        if table is not None and rows:
-            found = (table.column(name).combine_chunks() for name in chosen)
-            yield Block(line, dict(zip(wanted, found, strict=True)), np.delete(places, list(skipped)))
+    dialect = piece.dialect
+    columns = [f"c{i}" for i in range(len(dialect.names))]
+    chosen = [columns[dialect.names.index(name)] for name in wanted]
+    parse = csv.ParseOptions(
+        delimiter=dialect.delimiter, quote_char='"' if dialect.quoted else False, invalid_row_handler=ragged
+    )
+    convert = csv.ConvertOptions(
+        include_columns=list(dict.fromkeys(chosen)),
+        column_types=dict.fromkeys(columns, pa.string()),
+        strings_can_be_null=False,
+        quoted_strings_can_be_null=False,
+        check_utf8=False,
+    )
+    read = csv.ReadOptions(use_threads=False, block_size=2 * LONGEST_LINE, column_names=columns)
+    try:
+        # A block at a time, in this thread: the streaming reader of pyarrow reads ahead in threads of its own,
+        # and was seen to hang for good when the file below failed in the middle.
+        table = csv.read_csv(pa.BufferReader(piece.data), read, parse, convert)
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+        text = str(error).splitlines()[0]
+        if "Empty CSV" not in text:
+            raise InputError(f"it cannot be read as a table ({text})", report.path, piece.line) from error
+        table = None
+    rows = table.num_rows if table is not None else 0
+    places = _places(piece.data, rows + len(skipped))
+    for number, text in skipped.items():
+        _count_ragged(report, piece, int(places[number]), text)
+    if table is not None and rows:
+        found = (table.column(name).combine_chunks() for name in chosen)
+        yield Block(piece.line, dict(zip(wanted, found, strict=True)), np.delete(places, list(skipped)))
 
 
 def read_csv(path: Path, dialect: Dialect, wanted: Sequence[str], report: SourceReport) -> Iterator[Block]:
@@ -173,15 +244,15 @@ def leave_out(pieces: Iterable[TablePiece], report: SourceReport) -> None:
 def _pieces(stream: CleanStream, dialect: Dialect, report: SourceReport) -> Iterator[TablePiece]:
     """Cut a table where its header changes."""
     line, joiner = dialect.header_lines + 1, dialect.joiner()
-    for chunk in _whole_lines(stream, dialect):
-        report.position = stream.position
+    for block in whole_lines(stream, dialect.header_lines, quoted=dialect.quoted, block_bytes=BLOCK_BYTES):
+        report.position, chunk = block.position, block.text()
         data, begin = joiner.joined(chunk) if joiner else chunk, 0
         for start, end, header in [] if joiner else _headers(data, dialect):
-            if data[begin:start].strip():
+            if begin < start and not data[begin:start].isspace():
                 yield TablePiece(dialect, line, data[begin:start])
             line += data.count(b"\n", begin, end)
             begin, dialect = end, header
-        if data[begin:].strip():
+        if begin < len(data) and not data[begin:].isspace():
             yield TablePiece(dialect, line, data[begin:])
         line += data.count(b"\n", begin)
 
@@ -190,11 +261,12 @@ def _headers(data: bytes, dialect: Dialect) -> Iterator[tuple[int, int, Dialect]
     """Find lines that are other headers than the last: where they begin and end, and how it goes on below them."""
     places: set[int] = set()
     for mark in (name.encode() for name in dialect.marks):
-        if data.count(mark) <= _MOST_HEADERS:  # else rows have this word, too
-            at = data.find(mark)
-            while at >= 0:
-                places.add(data.rfind(b"\n", 0, at) + 1)
-                at = data.find(mark, at + len(mark))
+        at = data.find(mark)
+        if at < 0 or data.count(mark) > _MOST_HEADERS:  # so many: rows have this word, too
+            continue
+        while at >= 0:
+            places.add(data.rfind(b"\n", 0, at) + 1)
+            at = data.find(mark, at + len(mark))
     for start in sorted(places):
         end = data.find(b"\n", start) + 1 or len(data)
         header = dialect.renewed(data[start:end].decode("utf-8", "replace"))
@@ -210,25 +282,3 @@ def _places(chunk: bytes, rows: int) -> NDArray[np.int64]:
         return places
     full = np.flatnonzero([bool(text.strip(b"\r")) for text in chunk.split(b"\n")])
     return full if full.size == rows else places  # else a cell holds line breaks
-
-
-def _whole_lines(stream: CleanStream, dialect: Dialect) -> Iterator[bytes]:
-    """Cut a stream into blocks of whole lines, after the header; a line break within quotes does not end a line."""
-    head, rest = dialect.header_lines, b""
-    ended = False
-    while not ended:
-        more = stream.read(_BLOCK)
-        ended = not more
-        rest += more or b""
-        if b"\n" not in rest and b"\r" in rest:
-            rest = rest.replace(b"\r", b"\n")  # as old spreadsheets end lines
-        while head and (at := rest.find(b"\n")) >= 0:
-            rest, head = rest[at + 1 :], head - 1
-        cut = len(rest) if ended else rest.rfind(b"\n") + 1
-        while dialect.quoted and 0 < cut < len(rest) and rest.count(b'"', 0, cut) % 2:
-            cut = rest.rfind(b"\n", 0, cut - 1) + 1
-        if not cut and len(rest) > _LONGEST_LINE:
-            raise InputError("a line is longer than 64 MiB", str(stream.path))
-        if cut and not head:
-            yield rest[:cut]
-            rest = rest[cut:]

@@ -138,6 +138,7 @@ def split(line: str, delimiter: str) -> list[str]:
     """Split one line; cells come without blanks around them and without quotes."""
     if delimiter == PACKED:
         line = line.replace(", ", PACKED)
+    line = line.replace("\r", " ")  # of a line that ends twice; csv takes it for a fault
     cells = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
     return [cell.strip() for cell in cells]
 

@@ -74,6 +74,14 @@ class Scaled:
     value: NDArray[np.int64]
     reason: NDArray[np.uint8]
 
+    def __len__(self) -> int:
+        return self.value.size
+
+    def filter(self, mask: Any) -> Scaled:
+        """Select rows by a pyarrow array of truths, as a column of pyarrow does."""
+        chosen = np.asarray(mask.to_numpy(zero_copy_only=False), bool)
+        return Scaled(self.value[chosen], self.reason[chosen])
+
 
 def reason_of(text: str) -> str:
     """Name why a cell is not a number; empty if it may be one."""
@@ -151,12 +159,15 @@ def scaled_column(column: Any, factor: Fraction, units: Mapping[str, Fraction]) 
 
     Parameters
     ----------
-    column : pyarrow.Array
+    column : pyarrow.Array or Scaled
+        What is scaled already stays as it is.
     factor : Fraction
         What one unit of the column is in the whole numbers wanted.
     units : mapping of unit -> factor
         Units that may stand in the cells.
     """
+    if isinstance(column, Scaled):
+        return column
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if pa.types.is_integer(column.type):

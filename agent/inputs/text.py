@@ -6,11 +6,14 @@ import codecs
 import gzip
 import io
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
 
 from wattshed.agent.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 HEAD_BYTES = 1 << 18
@@ -23,6 +26,9 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _CHUNK = 1 << 20
+_DIRECT = 1 << 12  # bytes; where there is room for as many, they are read to where they are wanted
+_BEYOND_ASCII = 0x8080808080808080  # of eight bytes
+T = TypeVar("T")
 
 
 def _encoding(head: bytes) -> tuple[str, int]:
@@ -37,6 +43,13 @@ def _encoding(head: bytes) -> tuple[str, int]:
     if sample[0::2].count(0) > 0.8 * half and sample[1::2].count(0) < 0.1 * half:
         return "utf-16-be", 0
     return "utf-8", 0
+
+
+def _is_ascii(text: memoryview) -> bool:
+    """Return whether bytes are ASCII, eight at a time."""
+    words = len(text) // 8
+    joined = int(np.bitwise_or.reduce(np.frombuffer(text, np.uint64, words))) if words else 0
+    return not joined & _BEYOND_ASCII and bytes(text[8 * words :]).isascii()
 
 
 def decoded(content: bytes, path: str) -> str:
@@ -107,6 +120,11 @@ class CleanStream(io.RawIOBase):
     def readinto(self, buffer: object) -> int:
         """Fill ``buffer``; 0 at the end."""
         target = memoryview(buffer).cast("B")  # type: ignore[arg-type]
+        if not self._ready and self._plain and not self._mixed and not self._separator and len(target) >= _DIRECT:
+            count = self._from_below(lambda: self._file.readinto(target))
+            if count and _is_ascii(target[:count]):
+                return count
+            self._take(bytes(target[:count]))
         while not self._ready and not self._ended:
             self._take(self._read_raw(_CHUNK))
         count = min(len(target), len(self._ready))
@@ -115,8 +133,11 @@ class CleanStream(io.RawIOBase):
         return count
 
     def _read_raw(self, size: int) -> bytes:
+        return self._from_below(lambda: self._file.read(size))
+
+    def _from_below(self, read: Callable[[], T]) -> T:
         try:
-            return self._file.read(size)
+            return read()
         except EOFError as error:
             raise InputError(
                 "the gzip data ends early; `gzip -dc FILE > part` recovers what is there", str(self.path)

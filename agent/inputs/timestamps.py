@@ -148,7 +148,10 @@ class TimestampParser:
             column = with_date(date.dictionary_decode() if pa.types.is_dictionary(date.type) else date, column)
         if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
             naive = not getattr(column.type, "tz", None)
-            stamps = pc.cast(column, pa.timestamp("us"), safe=False).cast(pa.int64())
+            stamps = pc.cast(column, pa.timestamp("us", getattr(column.type, "tz", None)), safe=False).view(pa.int64())
+            if not column.null_count:
+                known: NDArray[np.int64] = stamps.to_numpy(zero_copy_only=False)
+                return self.utc(known) if naive else known
             missing = column.is_null().to_numpy(zero_copy_only=False)
             whole: NDArray[np.int64] = pc.fill_null(stamps, 0).to_numpy(zero_copy_only=False)
             times: NDArray[np.int64] = np.where(missing, NO_TIME, self.utc(whole) if naive else whole)

@@ -128,6 +128,10 @@ class Pace:
         self.duty = (busy_ns - self._judged_busy_ns) / 1e3 / judged_us
         duty, most = self.duty - rows_us / judged_us, MOST_DUTY - ROWS_DUTY
         self._judged_us, self._judged_busy_ns, self._judged_rows_ns = now_us, busy_ns, rows_ns
+        too_much = f"driver calls took {duty:.1%} of the last {judged_us / 1e6:.0f} s, more than {most:.1%}"
+        slower: dict[tuple[str, int], list[int]] = {}
+        faster: dict[str, list[int]] = {}
+        slowest_us = 0
         for gpu, schedule in enumerate(self._schedules):
             p95_us, known = schedule.calls.p95_us(), len(schedule.calls)
             alone = schedule.quick_cost_us * ALONE < schedule.full_cost_us
@@ -136,17 +140,25 @@ class Pace:
             dear = duty > most or (p95_us > SLOW_CALL_US and known >= 40)
             if dear and schedule.factor < LARGEST_FACTOR:
                 schedule.factor *= 2
-                why = (
-                    f"driver calls take {self.duty:.1%} of the time (limit {MOST_DUTY:.1%})"
-                    if duty > most
-                    else f"driver calls slow (p95 {p95_us / 1e3:.1f} ms > {SLOW_CALL_US / 1e3:.0f} ms)"
-                )
-                LOG.info("GPU %d: %s: %s rate halved, to 1/%d", gpu, why, what, schedule.factor)
+                slower.setdefault((what, schedule.factor), []).append(gpu)
+                slowest_us = max(slowest_us, p95_us)
             elif schedule.factor > 1 and known >= 8 and p95_us < SLOW_CALL_US // 2 and duty * 2 < most:
                 schedule.factor //= 2
                 if schedule.factor == 1:
-                    LOG.info("GPU %d: driver calls fast enough again: %s rate back to normal", gpu, what)
+                    faster.setdefault(what, []).append(gpu)
             elif known < 60:
                 continue  # too few to judge, and nothing to change
             schedule.quick_factor = 1 if alone else schedule.factor
             schedule.calls.clear()
+        slow = f"driver calls are slow (p95 {slowest_us / 1e3:.1f} ms, more than {SLOW_CALL_US / 1e3:.0f} ms)"
+        for (what, factor), gpus in slower.items():
+            why = too_much if duty > most else slow
+            LOG.info("%s: %s: %s rate halved, to 1/%d of the configured one", self._named(gpus), why, what, factor)
+        for what, gpus in faster.items():
+            LOG.info("%s: driver calls are fast again: %s rate back to the configured one", self._named(gpus), what)
+
+    def _named(self, gpus: Sequence[int]) -> str:
+        """Name GPUs in one line: all of a node are slow, or none, as a rule."""
+        if len(gpus) == len(self._schedules) > 1:
+            return f"all {len(gpus)} GPUs"
+        return f"GPU{'s' * (len(gpus) > 1)} {', '.join(map(str, gpus))}"

@@ -24,7 +24,7 @@ from wattshed.kernels.billing.shares import ALONE
 
 if TYPE_CHECKING:
     from wattshed.agent.replay.books import Part
-    from wattshed.agent.traces.foreign.runs import Run
+    from wattshed.agent.traces.foreign.runs import TabledRun
     from wattshed.agent.traces.options import Options
     from wattshed.agent.traces.sources import Chain
 
@@ -44,7 +44,7 @@ def book_runs(chain: Chain, options: Options, part: Part) -> None:
     runs = chain.runs(options)
     part.reports += chain.reports
     part.windows += 1  # what was read, as far as the answer asks
-    by_gpu: dict[tuple[str, str, str], list[Run]] = defaultdict(list)
+    by_gpu: dict[tuple[str, str, str], list[TabledRun]] = defaultdict(list)
     for run in runs:
         by_gpu[run.host, run.gpu, "" if run.gpu else run.model].append(run)
     taken: set[tuple[str, int]] = set()
@@ -73,7 +73,7 @@ def _device(host: str, gpu: str, model: str, taken: set[tuple[str, int]]) -> Dev
     return Device(host, index, name.get("uuid", ""), model, name.get("pci", ""))
 
 
-def _book_gpu(device: Device, runs: list[Run], part: Part, *, named: bool) -> None:
+def _book_gpu(device: Device, runs: list[TabledRun], part: Part, *, named: bool) -> None:
     total_uj = sum(run.energy_uj for run in runs)
     over_uj = 0 if named and not any(run.part_of for run in runs) else overlap_uj(runs)
     if over_uj:
@@ -100,7 +100,7 @@ def _book_gpu(device: Device, runs: list[Run], part: Part, *, named: bool) -> No
         part.times.note(run.job, run.start_us, run.end_us)
 
 
-def _union_us(runs: list[Run]) -> int:
+def _union_us(runs: list[TabledRun]) -> int:
     """Return for how long any of them took place, us."""
     covered, until = 0, None
     for run in sorted(runs, key=lambda one: one.start_us):

@@ -23,11 +23,13 @@ from wattshed.agent.printing.tables import EXTRA, Column, not_shown, print_notes
 from wattshed.exporters.numbers import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import tzinfo
 
 
 LOWER_BOUND = "lower_bound"
+WHOLE = 0.995
+"""From this share of its GPU time on a job counts as measured all the time: the newest seconds always lack."""
 # Which job and whose it is stays longest; of the rest, text goes before numbers.
 _COLUMNS = (
     Column("job", least=14, middle=True),
@@ -53,9 +55,10 @@ _COLUMNS = (
 )
 _TEXTS = ("job", "name", "user", "account", "partition", "namespace", "qos", "cluster")
 _NUMBERS = ("energy_j", "static_j", "dynamic_j", "sigma_j", "active_s", "held_s", "held_idle", "mean_w", "peak_w")
+_COVERED = ("covered_s", "coverage")
 FIELDS = (
     *_TEXTS, "hosts", "hosts_expected", "state", "start", "end", "elapsed_s", "gpus", "energy_kwh", *_NUMBERS,
-    "method", "flags", "boundary", "run",
+    "method", "flags", "boundary", "run", *_COVERED,
 )  # fmt: skip
 """Columns of a table for machines; times are ISO 8601, UTC."""
 
@@ -94,9 +97,25 @@ def print_jobs(
         notes.append(SIMULATED)
     if any(is_lower_bound(job) for job in jobs):
         notes.append("≥: parts of some hosts are missing yet, the total is at least that.")
+    notes += _measured(jobs)
     if own:
         notes.append("Only your own jobs are shown.")
     print_notes(printer, notes + not_shown(printer, gone, "--csv and --json have all"))
+
+
+def _measured(jobs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say of which jobs not all time was measured, or nobody knows how much."""
+    shares = [job.get("coverage") for job in jobs]  # an older agent does not tell
+    unknown = shares.count(None)
+    partly = sum(share < WHOLE for share in shares if share is not None)
+    found = []
+    if partly:
+        them, part = ("1 job was", "that part") if partly == 1 else (f"{partly:,} jobs were", "those parts")
+        found.append(f"{them} measured for part of the time; mean W is over {part}.")
+    if unknown:
+        them = "1 job was" if unknown == 1 else f"{unknown:,} jobs were"
+        found.append(f"How long {them} measured is unknown; mean W is over all of the time.")
+    return found
 
 
 def is_lower_bound(job: Mapping[str, Any]) -> bool:
@@ -157,7 +176,7 @@ def _fields(jobs: Iterable[Mapping[str, Any]], text: Callable[[str], str]) -> It
     for job in jobs:
         fields = {
             **{name: text(job[name]) for name in _TEXTS},
-            **{name: "" if job[name] is None else str(plain(job[name])) for name in _NUMBERS},
+            **{name: "" if job.get(name) is None else str(plain(job[name])) for name in (*_NUMBERS, *_COVERED)},
             "hosts": text(",".join(job["hosts"])),
             "hosts_expected": "" if job["hosts_expected"] is None else str(job["hosts_expected"]),
             "state": job["state"],

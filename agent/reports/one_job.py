@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TextIO
@@ -18,7 +19,7 @@ from wattshed.agent.printing.figures import (
     watts,
 )
 from wattshed.agent.printing.tables import Column, not_shown, print_facts, print_notes, print_rows, printer_for
-from wattshed.agent.reports.listing import is_lower_bound, state
+from wattshed.agent.reports.listing import WHOLE, is_lower_bound, state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,6 +36,7 @@ _GPU_COLUMNS = (
     Column("mean W", right=True, leaves=1),
     Column("peak W", right=True, leaves=3),
     Column("idle", right=True, leaves=2),
+    Column("measured", right=True, leaves=3),
 )
 _RUN_COLUMNS = (
     Column("start"),
@@ -106,6 +108,7 @@ def _facts(job: Mapping[str, Any], amounts: Mapping[str, str], zone: tzinfo | No
         **amounts,
         "power": "unknown" if job["mean_w"] is None else f"mean {watts(job['mean_w'])} W{peak}",
         "": power_line(job["power"]),
+        "measured": _measured(job.get("coverage")),
         "held idle": "unknown" if idle is None else f"{idle:.1%} of its GPU time nothing of it ran",
         "work per joule": "unknown (the job tells of no work)" if job["work"] is None else printable(str(job["work"])),
         "split": printable(job["method"]),
@@ -157,6 +160,17 @@ def _time(job: Mapping[str, Any], zone: tzinfo | None) -> str:
     return f"{moment(job['start_s'], zone)} to {until} {begin.tzname() or ''} ({elapsed(job['elapsed_s'])})"
 
 
+def _measured(share: float | None) -> str:
+    """Say how much of a job's GPU time its energy was measured in: the mean power is over that."""
+    if share is None:
+        return "unknown; mean power is over all of its time"
+    if share >= WHOLE:
+        return "all of its GPU time"
+    if share <= 0:
+        return "none of its GPU time"
+    return f"{share:.1%} of its GPU time; mean power is over that"
+
+
 def _hosts(job: Mapping[str, Any]) -> str:
     names = printable(", ".join(job["hosts"]))
     expected = job["hosts_expected"]
@@ -165,14 +179,16 @@ def _hosts(job: Mapping[str, Any]) -> str:
 
 def _gpu(one: Mapping[str, Any]) -> dict[str, str]:
     there_s = one["active_s"] + one["held_s"]
+    share, mean_w = one.get("coverage"), float(one["energy_j"]) / there_s if there_s > 0 else None
     return {
         "host": printable(one["host"]),
         "GPU": printable(one["gpu"]),
         "model": printable(one["model"]),
         "energy": energy(one["energy_j"], one["sigma_j"]),
-        "mean W": watts(float(one["energy_j"]) / there_s if there_s > 0 else None),
+        "mean W": watts(one.get("mean_w", mean_w)),  # an older agent tells neither
         "peak W": watts(one["peak_w"]),
         "idle": f"{one['held_s'] / there_s:.0%}" if there_s > 0 else UNKNOWN,
+        "measured": UNKNOWN if share is None else f"{math.floor(share * 100)}%" if share < WHOLE else "100%",
     }
 
 

@@ -12,6 +12,7 @@ from wattshed.agent.clock import VirtualClock
 from wattshed.agent.simulation.card import Card, SimulatedHost
 from wattshed.agent.simulation.driver import SimulatedLibrary
 from wattshed.agent.simulation.faults import FaultPlan
+from wattshed.agent.simulation.lives import begin_life
 from wattshed.agent.simulation.proc import ProcessTree
 from wattshed.agent.simulation.scenario import Gpu, NodeScenario, default_scenario, read_scenario
 from wattshed.agent.simulation.sensors import ARCHITECTURES, Sensor
@@ -37,6 +38,8 @@ class SimulatedNode:
         An empty folder for the process tree and the mapping folder.
     script : str or Scenario
         A TOML file (docs/metering.md), a scenario, or empty: the default node.
+    kept : Path, optional
+        The folder in which its totals outlive it: Slurm ids go on after those of its earlier lives there.
 
     Attributes
     ----------
@@ -58,11 +61,15 @@ class SimulatedNode:
         The script cannot be used.
     """
 
-    def __init__(self, clock: Clock, root: Path, script: str | NodeScenario = "") -> None:
+    def __init__(self, clock: Clock, root: Path, script: str | NodeScenario = "", *, kept: Path | None = None) -> None:
         if isinstance(script, str):
             script = read_scenario(Path(script)) if script else default_scenario()
         self.begun_us = clock.now_us()
-        lines = _timelines(script, self.begun_us - script.begin_us, self.begun_us)
+        origin_us = self.begun_us - script.begin_us
+        if kept is not None:
+            earlier = begin_life(kept, origin_us, script.cycle_us, self.begun_us)
+            script = replace(script, jobs=tuple(replace(job, earlier=earlier) for job in script.jobs))
+        lines = _timelines(script, origin_us, self.begun_us)
         self.tree = ProcessTree(root, lines)
         shifted = [
             replace(f, start_us=self.begun_us + f.start_us, end_us=self.begun_us + f.end_us) for f in script.faults

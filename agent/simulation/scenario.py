@@ -222,7 +222,8 @@ def _instances(table: Table, kind: str) -> tuple[tuple[int, int, int], ...]:
 
 def _job(table: Table, count: int, cycle_s: float) -> Job:
     table.only(
-        [f.name for f in fields(Job) if not f.name.endswith("_us") and f.name != "forever"] + ["start_s", "end_s"]
+        [f.name for f in fields(Job) if not f.name.endswith("_us") and f.name not in {"forever", "earlier"}]
+        + ["start_s", "end_s"]
     )
     name = table.text("name")
     manager = table.text("manager", "slurm", choices=MANAGERS)
@@ -253,7 +254,8 @@ def _job(table: Table, count: int, cycle_s: float) -> Job:
         memory_mib=table.count("memory_mib", 20_480, low=0),
         uid=table.count("uid", 1000, low=0),
         forever="start_s" not in table and "end_s" not in table,
-        **{key: table.text(key, empty=True) for key in ("command", "container") if key in table},
+        command=table.text("command", "python", empty=True),
+        container=table.text("container", "main", empty=True),
     )
 
 

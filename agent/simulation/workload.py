@@ -47,6 +47,8 @@ class Job:
     command : str
     container : str
     uid : int
+    earlier : int
+        Cycles of the node's earlier lives: Slurm ids go on after them.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Job:
     container: str = "main"
     uid: int = 1000
     forever: bool = False
+    earlier: int = 0
 
     def key(self, cycle: int) -> str:
         """Return the owner's key in the agent's output."""
@@ -74,7 +77,7 @@ class Job:
 
     def number(self, cycle: int) -> int:
         """Slurm job id in that cycle."""
-        return int(self.name) + (0 if self.forever else 10 * cycle)
+        return int(self.name) + (0 if self.forever else 10 * (self.earlier + cycle))
 
 
 class Segment(NamedTuple):

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.traces.chunk import Chunk
     from wattshed.agent.traces.foreign.rows import Rows
-    from wattshed.agent.traces.foreign.runs import Run
+    from wattshed.agent.traces.foreign.runs import TabledRun
     from wattshed.agent.window import Device, Window, WindowBatch
 
 _NATIVE_SUFFIXES = (".arrows", ".open", ".parquet")
@@ -89,7 +89,7 @@ class Chain:
         """Return whether it is tables of runs, which have no windows."""
         return holds_runs(self.sources[0].format)
 
-    def runs(self, options: Options) -> list[Run]:
+    def runs(self, options: Options) -> list[TabledRun]:
         """Read the runs of all files, each joule once; ``reports`` gets one entry a source.
 
         Raises

@@ -109,6 +109,9 @@ class JobPart:
     doubt : Doubt
     flags : int
         `END`.
+    covered_us : int or None, us
+        How much of ``active_us + held_us`` its energy was measured in; in a part of ``_idle``, how long the GPU was
+        measured. None: not known, as in a part of an older agent, or told with ``_idle``, as of ``_unattributed``.
     """
 
     seq: int
@@ -126,6 +129,7 @@ class JobPart:
     method: int = 0
     doubt: Doubt = field(default_factory=Doubt)
     flags: int = 0
+    covered_us: int | None = None
 
     @property
     def energy_hnj(self) -> int:
@@ -147,6 +151,7 @@ class JobPart:
             method=self.method | later.method,
             doubt=self.doubt.plus(later.doubt),
             flags=self.flags | later.flags,
+            covered_us=sum_if_known(self.covered_us, later.covered_us),
         )
 
 
@@ -174,6 +179,16 @@ class JobRecord:
     uid: int = -1
     labels: Mapping[str, str] = field(default_factory=dict)
     power: str = ""
+
+
+def sum_if_known(one: int | None, other: int | None) -> int | None:
+    """Add two numbers; the sum is known if both are."""
+    return None if one is None or other is None else one + other
+
+
+def difference(one: int | None, other: int | None) -> int | None:
+    """Subtract the second number; the difference is known if both are."""
+    return None if one is None or other is None else one - other
 
 
 def split_hnj(hnj: int) -> tuple[int, int]:

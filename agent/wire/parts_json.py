@@ -47,6 +47,7 @@ def plain(part: JobPart) -> dict[str, Any]:
         "method": part.method,
         "doubt": [doubt.gain_j, doubt.split_j, doubt.idle_j, doubt.unread_j, doubt.squares_j2],
         "flags": part.flags,
+        "covered_us": part.covered_us,
     }
 
 
@@ -62,9 +63,11 @@ def own_of_plain(values: Mapping[str, Any]) -> JobPart:
         whole = {name: _whole(values[name]) for name in _WHOLE}
         gain, split, idle, unread, squares = map(float, values["doubt"])
         job, gpu = _text(values["job"]), _text(values["gpu"])
+        covered = values.get("covered_us")  # older agents do not tell
+        covered_us = None if covered is None else _whole(covered)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"is not a part ({error})") from None
-    return JobPart(job=job, gpu=gpu, doubt=Doubt(gain, split, idle, unread, squares), **whole)
+    return JobPart(job=job, gpu=gpu, doubt=Doubt(gain, split, idle, unread, squares), covered_us=covered_us, **whole)
 
 
 def of_plain(values: Mapping[str, Any]) -> JobPart:
@@ -152,7 +155,7 @@ def _whole(value: object) -> int:
 def _wrong(part: JobPart) -> str:
     others = (
         part.seq, part.run_us, part.from_us, part.to_us, part.active_us, part.held_us, part.peak_mw, part.edges,
-        part.method, part.flags,
+        part.method, part.flags, part.covered_us or 0,
     )  # fmt: skip
     most_hnj = max(abs(part.static_hnj), abs(part.dynamic_hnj))
     if max(map(abs, others)) >= _TOO_LARGE or most_hnj >= _TOO_LARGE * HNJ_PER_JOULE or part.from_us < 0:
@@ -161,7 +164,7 @@ def _wrong(part: JobPart) -> str:
         return "has no number, job or GPU"
     if part.to_us < part.from_us:
         return "ends before it begins"
-    if min(part.static_hnj, part.active_us, part.held_us, part.peak_mw, part.edges, part.method, part.flags) < 0:
+    if min(others) < 0 or part.static_hnj < 0:
         return "has a number below 0"
     if abs(part.energy_hnj) / HNJ_PER_JOULE > (part.to_us - part.from_us + _MOMENT_US) * MOST_JOULES_PER_US:
         return "is more than 20 kW"

@@ -41,7 +41,7 @@ def main() -> int:
     parser.add_argument("--version", help="of deb and rpm, instead of the project's own")
     parser.add_argument("--format", choices=FORMATS, action="append", help="only this; repeatable")
     arguments = parser.parse_args()
-    os.environ.setdefault("SOURCE_DATE_EPOCH", committed())
+    os.environ["SOURCE_DATE_EPOCH"] = source_date()  # for setuptools and the manual pages
     scratch, out = arguments.stage.resolve(), arguments.out.resolve()
     shutil.rmtree(scratch, ignore_errors=True)
     out.mkdir(parents=True, exist_ok=True)
@@ -97,6 +97,11 @@ def sources(folder: Path) -> tuple[Path, Path]:
     return sdist, wheel
 
 
+def source_date() -> str:
+    """Return the time that everything made is dated: what the caller says, else that of the last commit."""
+    return os.environ.get("SOURCE_DATE_EPOCH") or committed()
+
+
 def pure_wheel(folder: Path) -> Path:
     """Make the wheel for any machine alone."""
     shutil.rmtree(ROOT / "build/lib", ignore_errors=True)  # setuptools packs what an earlier build left there
@@ -138,7 +143,7 @@ def pack(kind: str, tree: Path, out: Path, number: str) -> Path:
         subprocess.run(
             [nfpm, "package", "--packager", kind, "--config", config.name, "--target", str(target)],
             cwd=HERE,
-            env={"SOURCE_DATE_EPOCH": committed(), **os.environ},
+            env={**os.environ, "SOURCE_DATE_EPOCH": source_date()},
             check=True,
             stdout=subprocess.DEVNULL,
         )
@@ -160,7 +165,7 @@ def chart(out: Path) -> Path:
             content = path.read_bytes()
             entry = tarfile.TarInfo(f"{about['name']}/{path.relative_to(CHART)}")
             entry.size, entry.mode = len(content), 0o644
-            entry.mtime = int(os.environ.get("SOURCE_DATE_EPOCH") or committed())
+            entry.mtime = int(source_date())
             archive.addfile(entry, io.BytesIO(content))
     return target
 

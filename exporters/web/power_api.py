@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 
 from wattshed.exporters.formats.negotiation import wants_gzip
 from wattshed.exporters.web.jobs_api import refusal
-from wattshed.exporters.web.power_steps import coarsened, columns, energies, named
+from wattshed.exporters.web.power_steps import coarsened, columns, covered, energies, named
 from wattshed.exporters.web.site import GZIP_FROM, JSON, SAFE, Response
 
 if TYPE_CHECKING:
@@ -115,6 +115,7 @@ class PowerApi:
             "from_s": [step.from_us / 1e6 for step in steps],
             "to_s": [step.to_us / 1e6 for step in steps],
             **columns(steps),
+            "covered_s": covered(steps),
             "energy_j": energies(steps),
             "missing": why,
         }

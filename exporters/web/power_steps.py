@@ -123,6 +123,12 @@ def columns(steps: Sequence[PowerStep]) -> dict[str, dict[str, list[float | None
     return {"gpus": _columns([step.gpu_w() for step in steps]), "jobs": _columns([step.owner_w() for step in steps])}
 
 
+def covered(steps: Sequence[PowerStep]) -> dict[str, list[float | None]]:
+    """Return by GPU how much of each step was measured, s; None where nothing is known of it."""
+    told = [{uuid: us / 1e6 for uuid, (_, us) in step.gpus.items()} for step in steps]
+    return _columns(told)
+
+
 def energies(steps: Sequence[PowerStep]) -> dict[str, dict[str, float]]:
     """Add up the joules of all steps, by GPU and by owner."""
     gpus: dict[str, int] = {}

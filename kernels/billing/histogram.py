@@ -344,7 +344,9 @@ def _joined(
         np.add.at(sums, more, their)
         filled = np.flatnonzero(sums)
         return filled, sums[filled]
-    both, place = np.unique(np.concatenate([levels, more]), return_inverse=True)
-    sums = np.zeros(len(both), np.int64)
-    np.add.at(sums, place, np.concatenate([weights, their]))
-    return both[sums > 0], sums[sums > 0]
+    both = np.concatenate([levels, more])
+    order = np.argsort(both)
+    both = both[order]
+    first = np.flatnonzero(np.diff(both, prepend=-1))  # no power is below 0
+    sums = np.add.reduceat(np.concatenate([weights, their])[order], first)
+    return both[first][sums > 0], sums[sums > 0]

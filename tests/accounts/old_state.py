@@ -6,14 +6,44 @@ import zlib
 from wattshed.agent.accounts.changes import Continued
 from wattshed.agent.accounts.former_versions import LATE_HOLE, LINE, NO_LEVEL, STATE
 from wattshed.agent.accounts.former_versions import TOTALS as NAMES_OF_TOTALS
-from wattshed.agent.accounts.journal import changes_after
+from wattshed.agent.accounts.journal import Journal, changes_after
+from wattshed.agent.accounts.used import CUT_COLUMNS
 
 MERGE, TOTALS = 27, 19
 """How many columns state and tally had in versions 1 and 2."""
 
 
+def as_version_6(path) -> None:
+    """Rewrite a state file, and the changes that follow it, as version 6 had them: nothing of covered time."""
+    state = json.loads(path.read_bytes().partition(b"\n")[2])
+    seq, mark = state["seq"], state["mark"]
+    journal = Journal(path.with_suffix(".journal"))
+    bodies = [json.loads(body) for body in changes_after(path.with_suffix(".journal"), seq, mark).bodies]
+    for told in (state, *bodies):
+        _without_covered_time(told)
+    for number, told in enumerate(bodies, seq + 1):
+        mark = journal.append(number, mark, json.dumps(told).encode(), sync=False)
+    journal.close()
+    _write(path, 6, state)
+
+
+def _without_covered_time(state):
+    for line in (*(line for job in state["jobs"] for line in job["lines"]), *state.get("other", ())):
+        del line["covered_us"]
+    cuts = state.get("cuts")
+    if not cuts:
+        return
+    place = CUT_COLUMNS.index("covered_us")
+    if "columns" in cuts:
+        cuts["columns"] = [name for name in CUT_COLUMNS if name != "covered_us"]
+    cuts["cuts"] = [[*row[:place], *row[place + 1 :]] for row in cuts.get("cuts", ())]
+    for part in cuts.get("outbox", ()):
+        del part["covered_us"]
+
+
 def _version_5(path):
     """Read a state file and the changes after it as version 5 had it: whole."""
+    as_version_6(path)
     whole = Continued(json.loads(path.read_bytes().partition(b"\n")[2]))
     about, journal = whole.state(), path.with_suffix(".journal")
     for body in changes_after(journal, about["seq"], about["mark"]).bodies:

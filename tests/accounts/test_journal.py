@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 
 from tests.accounts.made import S
+from tests.accounts.old_state import as_version_6
 from tests.accounts.test_cuts import lives, seconds
 from wattshed.agent.accounts import state
 from wattshed.agent.accounts.attribution import Accounts
@@ -311,3 +312,28 @@ def test_a_state_of_before_is_not_continued_by_a_journal_from_after_it(saved):
     assert (folder / "state.journal").read_bytes() == journal
     there, found = restored(folder)
     assert (there, found.problems) == (contents[last], ())
+
+
+def test_a_state_and_the_changes_after_it_of_version_6_are_taken_over_together(tmp_path):
+    """What has no covered time yet counts none of it twice: the next part of who is there is of unknown coverage."""
+    saver = Saver(tmp_path)
+    for one in list(seconds(JOBS))[:9]:
+        saver.take(one)
+    saver.file.release()
+    assert (tmp_path / "state.journal").stat().st_size > 0
+    as_version_6(tmp_path / "state.json")
+    accounts = Accounts(live=True)
+    found = StateFile(tmp_path, "h", "boot").restore(accounts, Calibrator())
+    assert (found.found, found.problems) == (True, ())
+    assert accounts.gpus.keys() == saver.accounts.gpus.keys()
+    for key, job in saver.accounts.ledger.jobs.items():
+        for gpu, line in job.lines.items():
+            mine = accounts.ledger.jobs[key].lines[gpu]
+            assert mine.static_hnj + mine.dynamic_hnj == line.static_hnj + line.dynamic_hnj
+            assert mine.covered_us == line.covered_us
+    first = found.cuts.next_seq
+    found.cuts.cut_everybody(accounts.ledger.jobs, accounts.gpus, 20 * S)
+    new = [part for part in found.cuts.outbox if part.seq >= first]
+    assert {part.job for part in new} >= {"b"}
+    assert all(part.covered_us is None for part in new)
+    assert all(cut.used.covered_us is not None for (owner, _), cut in found.cuts.cuts.items() if owner == "b")

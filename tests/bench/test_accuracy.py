@@ -32,7 +32,7 @@ def arguments(*words):
 def document():
     """The examples of a tool and a scenario, and wattshed: as a user runs them, in processes of their own."""
     found = [tools.ToolName("wattshed", "wattshed", "1"), *tools.of_file(TOOL)]
-    return running.document(found, [of_file(SCENARIO)], ["Nobody"], 0.6, lambda _: None)
+    return running.document(found, [of_file(SCENARIO)], ["Nobody"], 0.6, lambda _done, _what: None)
 
 
 def test_a_tool_and_a_scenario_of_ones_own(document):
@@ -195,4 +195,4 @@ def test_a_tool_that_cannot_be_made_ready_is_one_line(monkeypatch, capsys):
 def test_a_process_that_fails_says_its_last_line():
     nobody = tools.ToolName("x", "/nowhere/x.py")
     with pytest.raises(running.ToolProcessError, match=r"x: .*(FileNotFoundError|InputError)"):
-        running.document([nobody], [SCENARIOS[0]], [], 0, lambda _: None)
+        running.document([nobody], [SCENARIOS[0]], [], 0, lambda _done, _what: None)

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from wattshed.agent import __main__ as command_line
+from wattshed.agent.commands import warm
 
 
 def wattshed(*arguments, **environ):
@@ -79,3 +80,21 @@ def test_a_folder_that_is_refused_is_named_with_the_reason(tmp_path):
     assert line == f"the folder {tmp_path}/file/below is not used for compiled kernels: Not a directory"
     run = wattshed("run", "--meter", "simulated", "--for", "1", "--listen", "127.0.0.1:0", **given)
     assert run.stderr.count(line) == 1
+
+
+def test_warming_says_how_far_it_is():
+    class Line:
+        def __init__(self):
+            self.told = []
+
+        def at(self, done, what):
+            self.told.append((done, what))
+
+        def say(self, what):
+            self.told.append((None, what))
+
+    line = Line()
+    for number in (1, 2, 4):
+        warm.show_progress(line, f"compiled {number} of 4: energy.sums (1.0 s)")
+    warm.show_progress(line, "optimising and linking them for this machine")
+    assert [done for done, _ in line.told] == [warm.COMPILING / 4, warm.COMPILING / 2, warm.COMPILING, None]

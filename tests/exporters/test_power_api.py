@@ -97,6 +97,7 @@ def test_the_hour_is_what_the_agent_saw_and_the_day_goes_on_into_what_is_stored(
     assert told["gpus"][GPU] == [150, 200, 300]
     assert told["from_s"] == [snapshots.T0 / 1e6 + t for t in (-7200, -3600, 0)]
     assert told["to_s"] == [snapshots.T0 / 1e6 + t for t in (-3600, -100, 120)]
+    assert told["covered_s"] == {GPU: [3600, 1000, 120]}  # of the second step most was not measured
     assert told["energy_j"]["gpus"][GPU] == 150 * 3600 + 200 * 1000 + 300 * 120
     assert told["energy_j"]["jobs"]["a"] == told["energy_j"]["gpus"][GPU]
     assert document(api, "day") == told

@@ -55,6 +55,7 @@ def parts(draw, most=25):
                 begin_us + length_us, size * share // 4, size - size * share // 4, draw(st.integers(0, length_us)),
                 draw(st.integers(0, length_us)), draw(st.integers(0, 700_000)), draw(st.integers(0, 2)),
                 draw(st.integers(0, 31)), Doubt(*(draw(doubts) for _ in range(5))), draw(st.sampled_from([0, END])),
+                draw(st.none() | st.integers(0, length_us)),
             )
         )  # fmt: skip
     return made

@@ -35,8 +35,8 @@ def test_a_job(new_place):
     place = new_place()
     ended = {("slurm:1", MARCH_US): job("slurm:1", end_us=MARCH_US + HOUR_US, user="ada", name="train", pod="x")}
     made = [
-        part(1, joules=3600, active_us=HOUR_US, peak_mw=1500, method=1),
-        part(2, joules=3600, held_us=HOUR_US, gpu="GPU-2", method=2, flags=END),
+        part(1, joules=3600, active_us=HOUR_US, peak_mw=1500, method=1, covered_us=HOUR_US),
+        part(2, joules=3600, held_us=HOUR_US, gpu="GPU-2", method=2, flags=END, covered_us=HOUR_US),
     ]
     found = filled(place, made, ended).job("slurm:1", Filter())
     assert (found["schema"], found["host"], found["now_s"], found["earlier"]) == ("wattshed.job/1", "n1", NOW_S, [])
@@ -47,6 +47,7 @@ def test_a_job(new_place):
         "user": "ada", "account": "", "partition": "", "namespace": "", "qos": "", "name": "train",
         "labels": {"pod": "x"}, "gpus": 2, "energy_j": "7200", "static_j": "0", "dynamic_j": "7200",
         "sigma_j": pytest.approx(288), "boundary": "board", "active_s": 3600.0, "held_s": 3600.0, "mean_w": 2.0,
+        "covered_s": 7200.0, "coverage": 1.0,
         "peak_w": 1.5, "held_idle": 0.5, "method": "alone+utilisation", "flags": [], "by_gpu": 0, "power": 0,
         "work": None,
     }  # fmt: skip
@@ -54,6 +55,29 @@ def test_a_job(new_place):
         ("n1", "GPU-0", "H100", "3600", 1.5), ("n1", "GPU-2", "L40S", "3600", None),
     ]  # fmt: skip
     assert one["power"] == [[MARCH_US / 1e6, MARCH_US / 1e6 + 3600, 2.0]]
+
+
+def test_mean_power_is_over_what_was_measured_of_its_time(new_place):
+    """Of two hours on one GPU and one on another, a part was not measured; of one part nobody knows."""
+    place = new_place()
+    ended = {("slurm:1", MARCH_US): job("slurm:1", end_us=MARCH_US + 2 * HOUR_US)}
+    times = {"active_us": HOUR_US, "method": 1}
+    made = [
+        part(1, joules=7200, covered_us=HOUR_US, **times),
+        part(2, joules=3600, begin_us=MARCH_US + HOUR_US, covered_us=HOUR_US // 2, **times),
+        part(3, joules=0, gpu="GPU-2", covered_us=0, **times),
+    ]
+    one = filled(place, made, ended).job("slurm:1", Filter())["job"]
+    assert (one["covered_s"], one["coverage"], one["mean_w"]) == (5400.0, 0.5, 10_800 / 3600)
+    told = [(gpu["gpu"], gpu["mean_w"], gpu["covered_s"], gpu["coverage"]) for gpu in one["by_gpu"]]
+    assert told == [("GPU-0", 2.0, 5400.0, 0.75), ("GPU-2", None, 0.0, 0.0)]
+    begin_s = MARCH_US / 1e6
+    assert one["power"] == [[begin_s, begin_s + 3600, 2.0], [begin_s + 3600, begin_s + 7200, 2.0]]
+    (listed,) = answers(place).jobs(Filter())["jobs"]
+    assert {name: listed[name] for name in listed} == {name: one[name] for name in listed}
+    opened(place).add([part(4, joules=0, begin_us=MARCH_US + HOUR_US, gpu="GPU-2", **times)], ended, MODELS)
+    one = answers(place).job("slurm:1", Filter())["job"]
+    assert (one["covered_s"], one["coverage"], one["mean_w"]) == (None, None, 1.5)
 
 
 def test_a_job_that_runs_and_its_earlier_run(new_place):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.history.made_up import DAY_US, HOUR_US, JOBS, MARCH_US, MODELS, job, opened, part, parts, report
 from wattshed.agent.history import schema
+from wattshed.agent.history.answers import Answers
 from wattshed.agent.history.database import Database
 from wattshed.agent.history.opening import open_database
 from wattshed.agent.history.query import Filter, jobs, runs_of
@@ -120,6 +121,8 @@ def test_stretches_of_a_part_add_up(made, edges):
     assert sum(piece.static_hnj for piece in pieces) == one.static_hnj
     assert sum(piece.dynamic_hnj for piece in pieces) == one.dynamic_hnj
     assert sum(piece.active_us for piece in pieces) == one.active_us
+    assert [piece.covered_us is None for piece in pieces] == [one.covered_us is None] * len(pieces)
+    assert sum(piece.covered_us or 0 for piece in pieces) == (one.covered_us or 0)
     days = [piece for _, piece in by_day(one)]
     assert (days[0].from_us, days[-1].to_us, total_hnj(days)) == (one.from_us, one.to_us, one.energy_hnj)
 
@@ -181,7 +184,9 @@ def test_a_file_of_another_kind_or_version_is_left_alone(tmp_path):
     opened(newer).add([part(1)], JOBS, MODELS)
     with sqlite3.connect(newer) as connection:
         connection.execute(f"PRAGMA user_version={schema.VERSION + 1}")
-    with pytest.raises(DatabaseError, match=r"newer.db: is of version 2, written by a newer wattshed"):
+    with pytest.raises(
+        DatabaseError, match=rf"newer.db: is of version {schema.VERSION + 1}, written by a newer wattshed"
+    ):
         opened(newer)
     (tmp_path / "torn.db").write_bytes(b"not a database at all" * 100)
     with pytest.raises(DatabaseError, match=r"torn.db: "):
@@ -189,6 +194,44 @@ def test_a_file_of_another_kind_or_version_is_left_alone(tmp_path):
     with pytest.raises(DatabaseError, match="there is no such history"):
         Database(tmp_path / "none.db", read_only=True)
     assert not (tmp_path / "none.db").exists()
+
+
+def as_version_1(place):
+    """Bring a history to how version 1 had it: nothing is told of the time that energies cover."""
+    database = open_database(place)
+    with database.transaction():
+        database.do("ALTER TABLE part DROP COLUMN covered_us")
+        database.set_version(1)
+    database.close()
+
+
+def test_a_history_of_version_1_goes_on_and_does_not_know_what_its_energies_cover(new_place):
+    place = new_place()
+    store = opened(place)
+    store.add([part(1, covered_us=5)], JOBS, MODELS)
+    as_version_1(place)
+    again = opened(place)
+    again.add([part(2, begin_us=MARCH_US + HOUR_US, covered_us=7), part(3, covered_us=None)], JOBS, MODELS)
+    assert [one.covered_us for one in again.parts(0)] == [None, 7, None]
+    assert open_database(place, read_only=True).version() == schema.VERSION
+
+
+def test_who_only_reads_a_history_of_version_1_leaves_it_as_it_is(new_place):
+    place = new_place()
+    opened(place).add([part(1, covered_us=5)], JOBS, MODELS)
+    as_version_1(place)
+    database = open_database(place, read_only=True)
+    if str(place).startswith("postgresql"):
+        with pytest.raises(DatabaseError, match="is of version 1; start this version's `wattshed collect`"):
+            schema.prepare(database)
+    else:
+        schema.prepare(database)
+        found = Answers(database, "n1", clock=lambda: 0.0).job("slurm:1", Filter())["job"]
+        assert (found["energy_j"], found["covered_s"], found["coverage"]) == ("1", None, None)
+        (told,) = Answers(database, "n1", clock=lambda: 0.0).parts(0)["parts"]
+        assert told["covered_us"] is None
+    assert database.version() == 1
+    database.close()
 
 
 @given(made=parts(most=3))

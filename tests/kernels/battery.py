@@ -7,7 +7,7 @@ import numpy as np
 
 from tests.kernels.processes import let_threads_run
 from tests.kernels.recordings import columns, node
-from wattshed.kernels import energy, ensemble, jobs, quantiles, windows
+from wattshed.kernels import cells, energy, ensemble, jobs, quantiles, windows
 
 GAP = 5_000_000
 
@@ -37,6 +37,32 @@ def usage(recording):
     return idle, rows, begin, end, activity, busy, share, np.array([1, 1, 1, 1, 1], np.int8)
 
 
+def table():
+    """What each kernel of cells says of a few lines."""
+    text = b"".join(b"2026/03/01 00:00:0%d.250, GPU-%d, %d.%d W,%d\r\n" % (i, i % 3, i * 97, i, i) for i in range(9))
+    text += b"ragged\n2026/03/02 00:00:00.000, GPU-0, 7 W,\n"
+    data, following = np.zeros(len(text) + 64, np.uint8), np.empty(len(text) + 1, np.uint32)
+    data[: len(text)] = np.frombuffer(text, np.uint8)
+    count, lines = cells.index(data, len(text), ord(","), following), text.count(b"\n")
+    first, places, others = np.zeros(lines, np.uint32), np.zeros(lines, np.int32), np.zeros((lines, 3), np.int64)
+    rows = cells.lay_out(following, count, 4, first, places, others)
+    these = (data, following, first, rows)
+    out = {name: np.zeros(rows, np.int64) for name in ("stamps", "milliwatts")}
+    shape = np.zeros((2, 32), np.uint8)
+    shape[0, :23], shape[1, :23] = (
+        list(b"0000/00/00 00:00:00.000"),
+        [255 * (c == 48) for c in b"0000/00/00 00:00:00.000"],
+    )
+    read = [cells.stamps(*these, 0, shape.view("<u8").astype(np.uint64), 23, 3, out["stamps"])]
+    read.append(cells.quantities(*these, 2, ord("W"), 1, 1e3, 1.0, out["milliwatts"]))
+    read.append(cells.decimals(*these, 3, decimals := np.zeros(rows)))
+    found, codes = np.zeros((cells.MOST_TEXTS, 3), np.int64), np.zeros(rows, np.int32)
+    read.append(cells.texts(*these, 1, found, np.full(cells.TEXT_SLOTS, -1, np.int32), codes))
+    offsets, cut = np.zeros(rows + 1, np.int32), np.zeros(len(text), np.uint8)
+    cells.gather(*these, 1, offsets, cut)
+    return [read, following[:count], first, places, others, *out.values(), decimals, found[:3], codes, offsets, cut]
+
+
 def battery(*, device="cpu", rows=150):
     """Name of a kernel and recording -> its integers."""
     out = {}
@@ -49,6 +75,7 @@ def battery(*, device="cpu", rows=150):
     out["counts"] = [ensemble.draw_counts(5, 3, 11, first=2, device=device)]
     out["windows"] = windows.windows(*ordinary, 7_000_000, GAP, device=device)
     out["jobs"] = jobs.job_energy(*ordinary, GAP, *usage(ordinary), device=device)
+    out["cells"] = table()
     totals = np.random.default_rng(3).integers(0, 2**35, (11, 9))
     out["bootstrap"] = [ensemble.bootstrap(one, 5, 6, device=device) for one in (totals, totals << 20)]
     return {name: [np.asarray(part).tolist() for part in answer] for name, answer in out.items()}

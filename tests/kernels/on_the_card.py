@@ -1,6 +1,6 @@
 """Columns that lie in a device's memory, in numba-cuda's simulator: a program of its own, as the simulator wants it.
 
-Prints one JSON document: how many answers were compared with the host's and equal, what was refused and how.
+Prints one JSON document: how many answers were the host's, where others differ, what was refused and how.
 """
 
 import json
@@ -78,8 +78,8 @@ def plain(answer):
 
 
 def compared():
-    """By function: how many answers on the device were the host's."""
-    equal = {}
+    """By function: how many answers on the device were the host's; and of each that was not, where it differs."""
+    equal, differing = {}, []
     lay = (cuda.to_device, Foreign)
     for seed in range(8):
         time_us, power_mw, offsets = recorded = recording(seed)
@@ -88,9 +88,22 @@ def compared():
             there = (lay[seed % 2](time_us), lay[seed // 2 % 2](power_mw), offsets)
             half = (there[0], power_mw, offsets)  # one column there, one here
             spread = (np.repeat(time_us, 2)[::2], np.repeat(power_mw, 3)[::3], offsets)  # no contiguous memory
-            for given, device in ((there, "cuda"), (half, "auto"), (spread, "cuda")):
-                equal[name] = equal.get(name, 0) + (plain(way(*given, device)) == host)
-    return equal
+            for case, given, device in (("there", there, "cuda"), ("half", half, "auto"), ("spread", spread, "cuda")):
+                on_device = plain(way(*given, device))
+                equal[name] = equal.get(name, 0) + (on_device == host)
+                if on_device != host:
+                    differing.append({"way": name, "seed": seed, "case": case, **first_difference(on_device, host)})
+    return {"equal": equal, "differing": differing}
+
+
+def first_difference(on_device, on_host):
+    """Where two answers of the same function differ first: the path of indices, and what each has there."""
+    path = []
+    while isinstance(on_device, list) and isinstance(on_host, list) and len(on_device) == len(on_host):
+        place = next(i for i, (a, b) in enumerate(zip(on_device, on_host, strict=True)) if a != b)
+        path.append(place)
+        on_device, on_host = on_device[place], on_host[place]
+    return {"at": path, "on_device": on_device, "on_host": on_host}
 
 
 def said(call):
@@ -121,4 +134,4 @@ def refused():
 if __name__ == "__main__":
     let_threads_run()
     shrink(setattr)
-    print(json.dumps({"equal": compared(), "refused": refused()}))
+    print(json.dumps({**compared(), "refused": refused()}))

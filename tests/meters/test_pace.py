@@ -77,3 +77,37 @@ def test_of_eight_gpus_with_slow_counters_these_alone_are_read_less_often(rig):
     node.run(40)
     found = len(counters(node)) - before[0], len(node.column("instant_mw")) - before[1]
     assert found == (10, 80), "4 ms of eight GPUs each second are 3.2 % of the time, and 0.8 % each four seconds"
+
+
+def lines_of(costs, seconds, caplog, call_us=300):
+    """What is logged of GPUs whose driver spends these parts of the time on readings, after so many seconds each."""
+    clock, spent = VirtualClock(), SimpleNamespace(busy_ns=0)
+    lines = [GpuSchedule(Gauges(lambda: 1_000_000)) for _ in range(3)]
+    pace = Pace(SimpleNamespace(costs=spent), clock, Rates(), lines, lambda: 0, lambda: False)
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        for cost in costs:
+            for _ in range(seconds):
+                clock.sleep_until(clock.now_us() + 1_000_000)
+                spent.busy_ns += round(cost * 1e9)
+                for gpu, line in enumerate(lines):
+                    for _ in range(5):
+                        line.calls.add(call_us if gpu < 2 else 300)
+                pace.judge()
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_what_slows_all_gpus_is_one_line_that_says_why_and_by_what_limit(caplog):
+    why = f"driver calls took 3.0% of the last 10 s, more than {MOST_DUTY - ROWS_DUTY:.1%}"
+    assert lines_of([0.03, 0.001], 10, caplog) == [
+        f"all 3 GPUs: {why}: sampling rate halved, to 1/2 of the configured one",
+        "all 3 GPUs: driver calls are fast again: sampling rate back to the configured one",
+    ]
+
+
+def test_gpus_that_are_slow_by_themselves_are_named_in_one_line(caplog):
+    (line,) = lines_of([0.001], 10, caplog, call_us=25_000)
+    assert line == (
+        "GPUs 0, 1: driver calls are slow (p95 25.0 ms, more than 20 ms): "
+        "sampling rate halved, to 1/2 of the configured one"
+    )

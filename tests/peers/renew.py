@@ -7,7 +7,7 @@ from pathlib import Path
 
 from wattshed.agent.bench.accuracy import running, table, tools
 from wattshed.agent.bench.accuracy.scenarios import SCENARIOS
-from wattshed.agent.bench.options import say
+from wattshed.agent.printing.progress import in_sight
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "accuracy.md"
@@ -21,7 +21,8 @@ def main():
     found, absent = tools.installed()
     if absent:
         sys.exit(f"not installed: {', '.join(absent)}")
-    document = running.document(found, SCENARIOS, absent, arguments.real_time, say)
+    with in_sight("measuring", 1.0) as line:
+        document = running.document(found, SCENARIOS, absent, arguments.real_time, line.at)
     NUMBERS.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     PAGE.write_text(table.generated(PAGE.read_text(encoding="utf-8"), document), encoding="utf-8")
 

@@ -72,7 +72,7 @@ def test_the_peers_say_what_the_table_says(monkeypatch):
     there, absent = tools.installed()
     assert not absent
     small = [one for one in SCENARIOS if one.name in SMALL]
-    said = running.document([one for one in there if one.name in PEERS], small, absent, 0, lambda _: None)
+    said = running.document([one for one in there if one.name in PEERS], small, absent, 0, lambda _done, _what: None)
     assert said["versions"] == {name: COMMITTED["versions"][name] for name in PEERS}, "run: make peers"
     for scenario in SMALL:
         for name in PEERS:

@@ -59,6 +59,33 @@ def test_on_a_terminal_what_how_far_and_the_time_left(monkeypatch):
     assert "\x1b[2K" in screen.text, "the line is wiped"
 
 
+def on_a_terminal(*command):
+    """What a command writes to standard error where that is a terminal, without what steers it."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "wattshed", *command], env=environment, stdout=subprocess.DEVNULL, stderr=theirs
+    ) as process:
+        os.close(theirs)
+        said = b""
+        try:
+            while part := os.read(ours, 4096):
+                said += part
+        except OSError:  # it has closed its end
+            pass
+    os.close(ours)
+    assert process.returncode == 0, said
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said.decode())
+
+
+def test_a_recording_and_a_benchmark_show_how_far_they_are(tmp_path):
+    said = on_a_terminal("record", str(tmp_path / "trace"), "--meter", "simulated", "--for", "2")
+    assert re.search(r"recording .* \d+% .* left", said)
+    assert "found 8 GPUs" in said, "what is logged stands above it"
+    said = on_a_terminal("bench", "history", "--jobs", "400", "--hosts", "2", "--rounds", "1")
+    assert re.search(r"SQLite: taking in|report by \w+ .* \d+% .* left", said)
+
+
 def a_log(path, gpus, rows):
     times = np.arange(rows)
     with path.open("w") as file:

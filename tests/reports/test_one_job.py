@@ -46,6 +46,7 @@ def test_all_that_is_known_is_shown(shown):
         "cost": "0.83 EUR",
         "power": "mean 1.4 W, highest reading of one GPU 701 W",
         "": "▁▂ ▅▇█ 0 to 500 W, 01:00:00 each",
+        "measured": "all of its GPU time",
         "held idle": "12.5% of its GPU time nothing of it ran",
         "work per joule": "unknown (the job tells of no work)",
         "split": "alone",
@@ -63,6 +64,33 @@ def test_what_is_unknown_is_not_zero(shown):
     told = facts(lines)
     assert (told["who"], told["power"], told["held idle"]) == ("unknown", "unknown", "unknown")
     assert "" not in told
+
+
+@pytest.mark.parametrize(
+    ("share", "said", "row"),
+    [
+        (None, "unknown; mean power is over all of its time", "-"),
+        (0.0, "none of its GPU time", "0%"),
+        (0.9312, "93.1% of its GPU time; mean power is over that", "93%"),
+        (0.9949, "99.5% of its GPU time; mean power is over that", "99%"),
+        (0.995, "all of its GPU time", "100%"),
+    ],
+)
+def test_how_much_of_its_time_was_measured_is_said(shown, share, said, row):
+    lines = shown(job_document(job(coverage=share), gpus=[gpu(coverage=share)]), 200)
+    assert facts(lines)["measured"] == said
+    assert next(line for line in lines if line.startswith("n1 ")).split()[-1] == row
+
+
+def test_an_older_agent_tells_nothing_of_what_was_measured(shown):
+    old, new = job(), gpu(active_s=100.0, held_s=0.0)
+    for name in ("covered_s", "coverage", "mean_w"):
+        del new[name]
+        if name != "mean_w":
+            del old[name]
+    lines = shown(job_document(old, gpus=[new]), 200)
+    assert facts(lines)["measured"] == "unknown; mean power is over all of its time"
+    assert next(line for line in lines if line.startswith("n1 ")).split()[-4:] == ["50", "701", "0%", "-"]
 
 
 def test_what_a_simulated_meter_made_up_is_said(shown):

@@ -28,7 +28,13 @@ GPUS = {TRAIN: ("GPU-0", "GPU-1"), NOTEBOOK: ("GPU-2",), BIG: ("GPU-0",)}
 def used(owner, gpu, hour, watts):
     """What one owner used of a GPU in an hour: 70 W of it the GPU's at rest."""
     held_us = round(IDLE[owner] * HOUR_US)
-    times = {"active_us": HOUR_US - held_us, "held_us": held_us, "peak_mw": PEAK_MW[owner], "method": 1}
+    times = {
+        "active_us": HOUR_US - held_us,
+        "held_us": held_us,
+        "peak_mw": PEAK_MW[owner],
+        "method": 1,
+        "covered_us": HOUR_US,
+    }
     one = part(1, owner, begin_us=MARCH_US + hour * HOUR_US, joules=watts * 3600, gpu=gpu, **times)
     static_hnj = 70 * 3600 * 2_000_000_000
     return replace(one, static_hnj=static_hnj, dynamic_hnj=one.dynamic_hnj - static_hnj)

@@ -23,8 +23,8 @@ ONE = job(
     job="slurm:7", name="train", user="ada", account="physics", partition="gpu", namespace="demo", qos="high",
     cluster="c1", hosts=["n1", "n2"], hosts_expected=3, state="incomplete", start_s=MARCH_S + 0.5,
     end_s=MARCH_S + 90_061.25, elapsed_s=90_060.75, gpus=4, energy_j="7200000.5", static_j="1800000", sigma_j=36_000.0,
-    dynamic_j="5400000.5", active_s=3600.0, held_s=1200.0, held_idle=0.25, mean_w=79.96, peak_w=701.25,
-    method="by time", flags=["lower_bound", "no_static"], run="77",
+    dynamic_j="5400000.5", active_s=3600.0, held_s=1200.0, covered_s=4800.0, held_idle=0.25, mean_w=79.96,
+    peak_w=701.25, method="by time", flags=["lower_bound", "no_static"], run="77",
 )  # fmt: skip
 OTHER = job(2, cluster="c2")
 
@@ -41,6 +41,7 @@ def test_a_job_for_machines_has_every_field_under_its_name():
         "static_j": "1800000", "dynamic_j": "5400000.5", "sigma_j": "36000.0", "active_s": "3600.0",
         "held_s": "1200.0", "held_idle": "0.25", "mean_w": "79.96", "peak_w": "701.25", "method": "by time",
         "flags": "lower_bound no_static", "boundary": "board", "run": "77",
+        "covered_s": "4800.0", "coverage": "1.0",
     }  # fmt: skip
     assert list(found.items()) == list(expected.items())
     out = io.StringIO()
@@ -102,8 +103,10 @@ def test_columns_of_the_list_go_in_their_order_as_the_terminal_narrows(monkeypat
 
 
 def test_a_jobs_gpus_and_runs_have_every_column_under_its_heading():
-    two = gpu(1, host="n2", energy_j="9000", sigma_j=90.0, active_s=60.0, held_s=30.0, peak_w=None)
-    never = gpu(2, energy_j="0", sigma_j=0.0, active_s=0.0, held_s=0.0)
+    two = gpu(
+        1, host="n2", energy_j="9000", sigma_j=90.0, active_s=60.0, held_s=30.0, mean_w=100.0, coverage=0.5, peak_w=None
+    )
+    never = gpu(2, energy_j="0", sigma_j=0.0, active_s=0.0, held_s=0.0, mean_w=None, coverage=None)
     runs = [ONE | {"gpus": None}]
     out = io.StringIO()
     print_job(job_document(job(gpus=None), runs, [two, never], work="3 tokens/J"), out, zone=UTC, now_s=MARCH_S)
@@ -111,9 +114,9 @@ def test_a_jobs_gpus_and_runs_have_every_column_under_its_heading():
     place = next(i for i, line in enumerate(lines) if line.startswith("host "))
     uuid, model = "GPU-11111111-2222-3333-4444-55555555555", "NVIDIA H100 80GB HBM3"
     assert [line.split() for line in lines[place : place + 3]] == [
-        ["host", "GPU", "model", "energy", "mean", "W", "peak", "W", "idle"],
-        ["n2", f"{uuid}1", *model.split(), "2.500", "±", "0.050", "Wh", "100", "-", "33%"],
-        ["n1", f"{uuid}2", *model.split(), "0", "±", "0", "mWh", "-", "701", "-"],
+        ["host", "GPU", "model", "energy", "mean", "W", "peak", "W", "idle", "measured"],
+        ["n2", f"{uuid}1", *model.split(), "2.500", "±", "0.050", "Wh", "100", "-", "33%", "50%"],
+        ["n1", f"{uuid}2", *model.split(), "0", "±", "0", "mWh", "-", "701", "-", "-"],
     ]
     assert lines[place + 3 : place + 5] == ["", "Earlier runs of it"]
     assert [line.split() for line in lines[place + 5 : place + 7]] == [

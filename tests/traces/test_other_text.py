@@ -71,6 +71,13 @@ def test_the_input_of_a_jetson_is_the_whole_module(replayed, rail):
     )
 
 
+def test_what_a_jetson_cost_is_not_said_of_boards(replayed):
+    text = "".join(f"10-01-2025 20:05:5{t} {TEGRA.format(util=1, rails='VDD_IN 5000mW/1mW')}\n" for t in range(3))
+    notes = replayed(text, "--price", "0.3")[0]["report"]["notes"]
+    assert notes[0].endswith("Energy is of the Jetson module (VDD_IN), ± two sigma; it is not that of GPU boards.")
+    assert any(note.endswith(", of that energy.") for note in notes)
+
+
 def test_a_jetson_without_an_input_is_the_sum_of_its_rails_and_of_none_twice(replayed):
     rails = "VDD_GPU_SOC 2400mW/2400mW VDD_CPU_CV 400mW/400mW VIN_SYS_5V0 4000mW/4000mW NC 0mW/0mW "
     rails += "VDDQ_VDD2_1V8AO 301mW/301mW"

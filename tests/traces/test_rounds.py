@@ -249,7 +249,7 @@ def test_how_a_file_is_blocked_changes_nothing(tmp_path, block):
     path = tmp_path / "x.csv"
     path.write_text(HEAD + "".join(lines))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("wattshed.agent.inputs.delimited._BLOCK", block)
+        patch.setattr("wattshed.agent.inputs.delimited.BLOCK_BYTES", block)
         (chain,) = find([str(path)], Options())
         found = [(device.index, rows.gpu.tolist(), rows.time_us.tolist()) for devices, rows in chain.samples(Options())
                  for device in devices]  # fmt: skip

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from wattshed.agent.inputs.report import SourceReport
 from wattshed.agent.traces.foreign.registry import runs_of
-from wattshed.agent.traces.foreign.runs import Run, RunTable, overlap_uj, settled
+from wattshed.agent.traces.foreign.runs import RunTable, TabledRun, overlap_uj, settled
 from wattshed.agent.traces.options import Options
 from wattshed.agent.traces.sources import find
 
@@ -270,7 +270,7 @@ def test_kilowatt_hours_are_read_to_the_microjoule(tmp_path_factory, kwh):
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 20)), min_size=1, max_size=12))
 def test_outermost_windows_cover_the_time_of_all_of_them_once(spans):
     """Law, of windows that all draw one watt: each second that any of them covers counts once."""
-    windows = [Run(f"w{n}", "", "0", "", s * 10**6, (s + d) * 10**6, d * 10**6) for n, (s, d) in enumerate(spans)]
+    windows = [TabledRun(f"w{n}", "", "0", "", s * 10**6, (s + d) * 10**6, d * 10**6) for n, (s, d) in enumerate(spans)]
     kept, _ = settled([RunTable("zeus", windows)])
     seconds = {second for start, long in spans for second in range(start, start + long)}
     assert sum(run.energy_uj for run in kept) == len(seconds) * 10**6
@@ -283,7 +283,7 @@ def test_states_of_a_run_are_the_last_one_in_any_order(steps, random):
     for step in steps:
         total += step
         ends.append(total)
-    states = [Run("a", "", "", "", 0, end * 10**6, end) for end in ends]
+    states = [TabledRun("a", "", "", "", 0, end * 10**6, end) for end in ends]
     random.shuffle(states)
     (run,), _ = settled([RunTable("codecarbon", states)])
     assert run.energy_uj == total

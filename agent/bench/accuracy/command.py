@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wattshed.agent.bench.options import say
 from wattshed.agent.errors import InputError
+from wattshed.agent.printing.progress import in_sight
 from wattshed.exporters.numbers import plain
 
 if TYPE_CHECKING:
@@ -75,12 +75,11 @@ def run(arguments: argparse.Namespace) -> int:
     tools, absent = _tools(arguments)
     scenarios = _scenarios(arguments)
     try:
-        document = running.document(tools, scenarios, absent, arguments.real_time, say)
+        with in_sight("measuring", 1.0) as line:
+            document = running.document(tools, scenarios, absent, arguments.real_time, line.at)
     except running.ToolProcessError as error:
-        say("")
         print(f"wattshed: {error}", file=sys.stderr)  # noqa: T201 - why there is no answer
         return 1
-    say("")
     if arguments.json:
         print(json.dumps(plain(document), indent=1, ensure_ascii=False))  # noqa: T201 - the answer
     else:

@@ -16,10 +16,11 @@ from wattshed.agent.bench.accuracy.measuring import truth
 from wattshed.agent.bench.machine import machine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from wattshed.agent.bench.accuracy.scenarios import KnownLoad
     from wattshed.agent.bench.accuracy.tools import ToolName
+    from wattshed.agent.printing.progress import Far
 
 SCHEMA = "wattshed.accuracy/1"
 WORKER = "wattshed.agent.bench.accuracy.worker"
@@ -34,7 +35,7 @@ def document(
     scenarios: Sequence[KnownLoad],
     absent: Sequence[str],
     real_time_s: float,
-    say: Callable[[str], None],
+    far: Far,
 ) -> dict[str, Any]:
     """Measure everything.
 
@@ -45,8 +46,8 @@ def document(
         Peers that are not installed, to be named.
     real_time_s : float, s
         How long each tool's cost is measured; 0: not at all.
-    say : callable
-        Is told how far it is.
+    far : callable
+        Told what share is done, and what is being done.
 
     Raises
     ------
@@ -56,15 +57,18 @@ def document(
     rows: dict[str, dict[str, Any]] = {
         one.name: {"title": one.title, "true_j": truth(one), "tools": {}} for one in scenarios
     }
-    left = len(tools) * len(scenarios)
+    steps, done = len(tools) * len(scenarios) + (len(tools) + 1) * bool(real_time_s), 0
 
     def measure(tool: ToolName) -> None:
-        nonlocal left
+        nonlocal done
         asked = {"tool": asdict(tool), "real_time_s": 0, "scenarios": [asdict(one) for one in scenarios]}
         for found in _answers(tool, asked):
             rows[found.pop("scenario")]["tools"][tool.name] = found
-            left -= 1
-            say(f"{left} measurements to go; {tool.name}")
+            done += 1
+            far(done / steps, f"measured with {tool.name}")
+
+    def in_real_time(more: float, what: str) -> None:
+        far((done + more) / steps, what)
 
     with ThreadPoolExecutor(max(1, len(os.sched_getaffinity(0)))) as pool:
         list(pool.map(measure, tools))
@@ -76,15 +80,15 @@ def document(
         "versions": {tool.name: tool.version for tool in tools},
         "absent": list(absent),
         "scenarios": rows,
-        **({"cost": _costs(tools, real_time_s, say)} if real_time_s else {}),
+        **({"cost": _costs(tools, real_time_s, in_real_time)} if real_time_s else {}),
     }
 
 
-def _costs(tools: Sequence[ToolName], seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
+def _costs(tools: Sequence[ToolName], seconds: float, far: Far) -> dict[str, Any]:
     """Let each tool run for a while in real time, one after another."""
     found = {}
-    for tool in (BARE, *tools):
-        say(f"{tool.name}: {seconds:g} s in real time")
+    for number, tool in enumerate((BARE, *tools)):
+        far(number, f"{tool.name}: {seconds:g} s in real time")
         with tempfile.TemporaryDirectory() as folder:
             (found[tool.name],) = _answers(tool, {"tool": asdict(tool), "real_time_s": seconds, "folder": folder})
     return {"machine": machine(), "gpus": GPUS, "seconds": seconds, "tools": found}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wattshed.agent.traces.foreign.energies import Energies
+from wattshed.agent.traces.foreign.energies import EnergyColumns
 from wattshed.agent.traces.foreign.repeats import Repeats
 from wattshed.agent.traces.foreign.rows import Rows
 from wattshed.agent.window import MISSING, Device, JobKey, Owner, Readings, Usage, Window
@@ -60,7 +60,7 @@ class Assembler:
         self._hosts: dict[str, _Host] = {}
         self._emitted_us: dict[str, int] = {}
         self._repeats = Repeats()
-        self._energies = Energies(gpus, report)
+        self._energies = EnergyColumns(gpus, report)
 
     def windows(self, blocks: Iterable[Rows]) -> Iterator[Window]:
         """Cut blocks of rows, in any order, into windows that ascend within each host."""

@@ -40,7 +40,7 @@ def _millijoules(energy_uj: NDArray[np.int64], rows: Rows) -> NDArray[np.int64]:
     return counter
 
 
-class Energies:
+class EnergyColumns:
     """Turns a column of energies into a counter, GPU by GPU, once it is known what it is.
 
     Parameters
@@ -172,7 +172,7 @@ class Energies:
 
 def known(blocks: Iterable[Rows], gpus: Gpus, report: SourceReport, held_rows: int = 2_000_000) -> Iterator[Rows]:
     """Pass rows on with what energies are, for a look at them that makes no windows."""
-    energies, held, count = Energies(gpus, report), list[Rows](), 0
+    energies, held, count = EnergyColumns(gpus, report), list[Rows](), 0
     for block in blocks:
         if not block.energy_uj.size:
             yield block

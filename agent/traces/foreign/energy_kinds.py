@@ -133,7 +133,7 @@ class Steps:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Ruling:
     """What a column of energies is: its kind (empty: power is used instead), why, and which GPUs are doubtful.
 
     ``doubts`` has a flag and one sigma relative to the energy for each GPU.
@@ -144,7 +144,7 @@ class Verdict:
     doubts: Mapping[int, tuple[str, float]] | None = None
 
 
-def judge(steps: Steps, name: str, told: str, most_mw: int) -> Verdict:
+def judge(steps: Steps, name: str, told: str, most_mw: int) -> Ruling:
     """Decide what a column of energies is.
 
     Parameters
@@ -164,28 +164,28 @@ def judge(steps: Steps, name: str, told: str, most_mw: int) -> Verdict:
     """
     beside = steps.compared
     if told == INTERVAL:
-        return Verdict(INTERVAL)
+        return Ruling(INTERVAL)
     if told == COUNTER:
-        return Verdict(COUNTER, "", _contradictions(beside))
+        return Ruling(COUNTER, "", _contradictions(beside))
     return _by_power(steps, beside, name, most_mw) if beside.gpu.size else _by_shape(steps, name, most_mw)
 
 
-def _by_power(steps: Steps, beside: Steps, name: str, most_mw: int) -> Verdict:
+def _by_power(steps: Steps, beside: Steps, name: str, most_mw: int) -> Ruling:
     power = float(beside.power_uj.sum())
     off_total, off_interval = _off(beside.risen_uj, power), _off(int(beside.value_uj.sum()), power)
     often = steps.falls_often()
     if off_interval <= FACTOR and (often or steps.falls_softly() or off_interval < off_total):
         made = np.minimum(np.abs(beside.value_uj - beside.end_uj), np.abs(beside.value_uj - beside.power_uj))
         if (made <= _NEAR * beside.value_uj + 1000).mean() >= 1 - _FALLS:
-            return Verdict("", "is energy per interval, made of the power beside it: power is integrated instead")
-        return Verdict(INTERVAL, "is energy per interval: its values, and not their differences, fit the power beside")
+            return Ruling("", "is energy per interval, made of the power beside it: power is integrated instead")
+        return Ruling(INTERVAL, "is energy per interval: its values, and not their differences, fit the power beside")
     alive = beside.alive
     if not alive.gpu.size and off_total > FACTOR:
         return _by_shape(steps, name, most_mw)
     if often:
         doubts = {int(gpu): (CONTRADICTS, 1.0) for gpu in np.unique(steps.gpu)}
-        return Verdict("", "falls again and again and does not fit the power beside it: power is used instead", doubts)
-    return Verdict(COUNTER, "", _contradictions(alive))
+        return Ruling("", "falls again and again and does not fit the power beside it: power is used instead", doubts)
+    return Ruling(COUNTER, "", _contradictions(alive))
 
 
 def _off(energy_uj: int, power_uj: float) -> float:
@@ -204,18 +204,18 @@ def _contradictions(beside: Steps) -> dict[int, tuple[str, float]]:
     return found
 
 
-def _by_shape(steps: Steps, name: str, most_mw: int) -> Verdict:
+def _by_shape(steps: Steps, name: str, most_mw: int) -> Ruling:
     if _PER_INTERVAL.search(name):
-        return Verdict(INTERVAL, "is energy per interval by its name")
+        return Ruling(INTERVAL, "is energy per interval by its name")
     scale = float(steps.length_us.sum()) / 1e3
     if not scale:
-        return Verdict(COUNTER)
+        return Ruling(COUNTER)
     as_total, as_interval = steps.risen_uj / scale, float(steps.value_uj.sum()) / scale
     plausible = _LEAST_MW <= as_interval <= most_mw
     if plausible and (steps.falls_often() or steps.falls_softly()):
-        return Verdict(INTERVAL, "is energy per interval: it falls as no counter does")
+        return Ruling(INTERVAL, "is energy per interval: it falls as no counter does")
     if _TOTAL.search(name) or not (plausible or steps.falls_often()):
-        return Verdict(COUNTER)
+        return Ruling(COUNTER)
     if steps.falls_often() or as_total < _LEAST_MW:
         raise InputError(
             f"{name} says {as_total / 1e3:.3g} W if it is a counter and {as_interval / 1e3:.3g} W if it is energy per "
@@ -223,10 +223,10 @@ def _by_shape(steps: Steps, name: str, most_mw: int) -> Verdict:
         )
     counts_from_0 = steps.gpu.size >= 3 and float(steps.first_uj.mean()) <= 2 * float(steps.rise_uj.mean())
     if counts_from_0:
-        return Verdict(COUNTER)
+        return Ruling(COUNTER)
     doubt = min(as_interval / as_total, 1000.0)
     why = (
         f"is taken for a counter ({as_total / 1e3:.3g} W); if it is energy per interval "
         f"({as_interval / 1e3:.3g} W), say --columns energy={name}:UNIT/interval"
     )
-    return Verdict(COUNTER, why, {int(gpu): (UNCLEAR, doubt) for gpu in np.unique(steps.gpu)})
+    return Ruling(COUNTER, why, {int(gpu): (UNCLEAR, doubt) for gpu in np.unique(steps.gpu)})

@@ -144,9 +144,11 @@ class Gpus:
         if all(device.max_gap_us > 0 for device in self.devices):
             return
         real = rows.filled("power_mw") > 0
-        alone = ~np.isin(rows.gpu, rows.gpu[real])
-        real |= alone & (rows.has("counter_mj") | rows.has("energy_uj"))
-        time_us, gpu = rows.time_us[real], rows.gpu[real]
+        if not real.all():
+            alone = np.bincount(rows.gpu[real], minlength=len(self.devices)) == 0
+            real |= alone[rows.gpu] & (rows.has("counter_mj") | rows.has("energy_uj"))
+            rows = rows.take(real)
+        time_us, gpu = rows.time_us, rows.gpu
         order, offsets = dealt(gpu, len(self.devices))
         for number, device in enumerate(self.devices):
             if device.max_gap_us <= 0:

@@ -178,7 +178,8 @@ class _Codes:
     def names(self, name: str) -> bool:
         """Return whether a column can name GPUs: it differs, or holds what GPUs are called by."""
         cells = self._head.cells[name]
-        return len(set(cells)) > 1 or "uuid" not in gpu_name(cells[0]) or _kind(name) in {"uuid", "pci", "serial"}
+        words = "uuid" in gpu_name(cells[0]) and not cells[0].strip().startswith(("GPU-", "MIG-"))
+        return len(set(cells)) > 1 or not words or _kind(name) in {"uuid", "pci", "serial"}
 
     def choose(self, names: Sequence[str], model: str) -> tuple[str, ...]:
         """Choose among candidates; the model last, where each is there once a round."""
@@ -251,7 +252,7 @@ def _in_rounds(layout: TableLayout, head: HeadRows, codes: _Codes, report: Sourc
         return False
     name = layout.gpu[0]
     what = f"rows with {name} {head.cells[name][mine[0]].strip()} come in rounds of {found.gpus}"
-    if told or _kind(name) in {"uuid", "serial"}:
+    if told or _kind(name) in {"uuid", "serial"} or head.cells[name][mine[0]].strip().startswith(("GPU-", "MIG-")):
         report.note(f"{what}, and are counted as one GPU")
         return False
     if found.by_power and mine.size == code.size:  # it is the same throughout: of its process's only GPU

@@ -173,7 +173,8 @@ def _of_the_clock(steps: NDArray[np.int64], level: _Level, tick_us: int) -> bool
         return False
     long = steps[steps >= level.pause_us]
     # After two steps of the clock, one GPU would have twice the rows.
-    return bool((long <= 1.5 * tick_us).mean() > 0.9)
+    slow = int((long > 1.5 * tick_us).sum())
+    return slow < min(3, long.size) or slow * 10 < long.size
 
 
 def _without_rounds(

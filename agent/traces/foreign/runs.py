@@ -40,7 +40,7 @@ _CLOCK = re.compile(r"(?:(\d+)-)?(\d+):(\d\d)(?::(\d\d(?:\.\d+)?))?")
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class TabledRun:
     """What one run used on one GPU, or on all that its row is of.
 
     Attributes
@@ -70,7 +70,7 @@ class RunTable:
     """The runs of one file, as they stand in it, and the kind of table (see `RunLayout`)."""
 
     kind: str
-    runs: list[Run] = field(default_factory=list)
+    runs: list[TabledRun] = field(default_factory=list)
     watts: list[tuple[float, float]] = field(default_factory=list)  # by its energy, and as the table says
 
 
@@ -170,11 +170,11 @@ class _RunReader:
         wanted = {*layout.job, layout.run, layout.gpu, layout.host, layout.model, *layout.labels.values()}
         return wanted - {""}
 
-    def _run(self, cells: Mapping[str, str], gpu: str, line: int, start_us: int, end_us: int) -> Run:
+    def _run(self, cells: Mapping[str, str], gpu: str, line: int, start_us: int, end_us: int) -> TabledRun:
         layout = self._layout
         job = "/".join(cells[name] for name in layout.job if cells[name]) or f"row {line}"
         labels = {label: cells[name] for label, name in layout.labels.items() if cells[name]}
-        return Run(
+        return TabledRun(
             job,
             cells.get(layout.host, "") or self._host,
             cells.get(layout.gpu, "") or gpu,
@@ -228,7 +228,7 @@ def _far_off(table: RunTable) -> float | None:
     return None if 1 / _FAR_OFF <= middle <= _FAR_OFF else middle
 
 
-def settled(tables: Sequence[RunTable]) -> tuple[list[Run], list[str]]:
+def settled(tables: Sequence[RunTable]) -> tuple[list[TabledRun], list[str]]:
     """Have each joule once; returns the runs, and what was done in words.
 
     Parameters
@@ -248,15 +248,15 @@ def settled(tables: Sequence[RunTable]) -> tuple[list[Run], list[str]]:
     return runs + once, notes
 
 
-def _last_states(rows: list[Run]) -> tuple[list[Run], list[str]]:
+def _last_states(rows: list[TabledRun]) -> tuple[list[TabledRun], list[str]]:
     """Keep of each run the last of its states: rows of one run that began together grow."""
-    by_run: dict[tuple[str, str], list[Run]] = defaultdict(list)
+    by_run: dict[tuple[str, str], list[TabledRun]] = defaultdict(list)
     for row in rows:
         by_run[row.job, row.part_of].append(row)
-    kept: list[Run] = []
+    kept: list[TabledRun] = []
     for states in by_run.values():
         states.sort(key=lambda row: (row.start_us, row.end_us))
-        parts: list[list[Run]] = []
+        parts: list[list[TabledRun]] = []
         for state in states:
             if parts and state.start_us - parts[-1][0].start_us <= _SAME_START_US:
                 parts[-1].append(state)
@@ -273,9 +273,9 @@ def _last_states(rows: list[Run]) -> tuple[list[Run], list[str]]:
     return runs, notes
 
 
-def _outermost(windows: list[Run]) -> tuple[list[Run], list[str]]:
+def _outermost(windows: list[TabledRun]) -> tuple[list[TabledRun], list[str]]:
     """Keep the windows that lie in no other one of their GPU; of one that begins in another, what lies after that."""
-    kept: list[Run] = []
+    kept: list[TabledRun] = []
     inside = crossing = 0
     until: dict[tuple[str, str], int] = {}
     for window in sorted(windows, key=lambda one: (one.start_us, -one.end_us)):
@@ -299,7 +299,7 @@ def _outermost(windows: list[Run]) -> tuple[list[Run], list[str]]:
     return kept, notes
 
 
-def overlap_uj(runs: Iterable[Run]) -> int:
+def overlap_uj(runs: Iterable[TabledRun]) -> int:
     """Return how much energy (uJ) runs have that took place while another one did, on a host that is named alike."""
     over, until = 0, 0
     for run in sorted(runs, key=lambda one: (one.start_us, -one.end_us)):

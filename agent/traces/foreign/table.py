@@ -24,6 +24,7 @@ from wattshed.agent.inputs.quantities import (
 from wattshed.agent.inputs.report import BadLine
 from wattshed.agent.inputs.ticks import tick_us
 from wattshed.agent.inputs.timestamps import NO_TIME
+from wattshed.agent.inputs.typed_cells import NameCells, QuantityCells, StampCells
 from wattshed.agent.traces.foreign.round_times import NOTE
 from wattshed.agent.traces.foreign.rows import Rows
 from wattshed.agent.window import MISSING
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from wattshed.agent.inputs.delimited import Block
     from wattshed.agent.inputs.report import SourceReport
     from wattshed.agent.inputs.timestamps import TimestampParser
+    from wattshed.agent.inputs.typed_cells import Kind
     from wattshed.agent.traces.foreign.gpus import Gpus
     from wattshed.agent.traces.foreign.round_times import RoundTimes
 
@@ -103,6 +105,15 @@ class TableLayout:
             *(q.name for q in quantities if q is not None),
         ]
         return list(dict.fromkeys(name for name in names if name))
+
+    def kinds(self, unit: str = "") -> dict[str, Kind]:
+        """Say what stands in each of the columns, for `inputs.typed_cells`; ``unit`` is that of numeric stamps."""
+        kinds: dict[str, Kind] = {name: NameCells() for name in (*self.gpu, self.host, self.model) if name}
+        amounts = [(q, POWER_MW) for q in (*self.power, self.instant, self.limit, *(p for p, _ in self.wide.values()))]
+        amounts += [(q, ENERGY_UJ) for q in (self.energy, *(e for _, e in self.wide.values()))]
+        amounts += [(self.util, SHARE_PPM), (Quantity(self.pid, "") if self.pid else None, COUNT)]
+        kinds |= {q.name: QuantityCells(q.unit, units) for q, units in amounts if q is not None}
+        return kinds | {self.time: StampCells(unit)}
 
 
 def gpu_name(text: str) -> dict[str, Any]:
@@ -213,7 +224,8 @@ class TableReader:
         layout = self._layout
         found = [*layout.power, layout.instant, layout.energy, *(q for pair in layout.wide.values() for q in pair)]
         name = next(quantity.name for quantity in found if quantity is not None)
-        text = str(columns[name][0].as_py())
+        column = columns[name]  # a number has no text; but then a whole block above it had no reading
+        text = "" if isinstance(column, Scaled) else str(column[0].as_py())
         self._report.first = BadLine(line, self._names.index(name) + 1, text, "")
 
     def _long(self, columns: dict[str, Any], time_us: NDArray[np.int64], line: NDArray[np.int64]) -> Iterator[Rows]:

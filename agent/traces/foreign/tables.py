@@ -165,7 +165,9 @@ def read_text(
             continue
         clock = clocks.setdefault(unit, log.clock(unit))
         where = Where(log.options.where, below.names, str(path))
-        blocks = delimited.blocks(pieces, list(dict.fromkeys([*layout.names(), *where.columns()])), report)
+        wanted = list(dict.fromkeys([*layout.names(), *where.columns()]))
+        plain = layout.time and not layout.date and not log.options.where  # no row is left out by what a cell says
+        blocks = delimited.blocks(pieces, wanted, report, layout.kinds(unit) if plain else None)
         if log.options.where:
             blocks = where.kept(blocks)
         if (first := next(blocks, None)) is None:
