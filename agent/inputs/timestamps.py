@@ -104,6 +104,8 @@ class TimestampParser:
         The zone of naive stamps.
     unit : str
         A key of `UNITS` or `EXCEL_DAYS` for numeric stamps, ``iso`` for written ones, empty to tell by the first.
+    period_us : int, us
+        How far rounds are apart in a log without stamps; 0 if nobody said.
 
     Attributes
     ----------
@@ -111,8 +113,8 @@ class TimestampParser:
         What had to be assumed of the stamps read so far; empty if nothing.
     """
 
-    def __init__(self, local: tzinfo = UTC, unit: str = "") -> None:
-        self._local, self._unit = local, unit
+    def __init__(self, local: tzinfo = UTC, unit: str = "", period_us: int = 0) -> None:
+        self._local, self._unit, self.period_us = local, unit, period_us
         self._last_us = NO_TIME
         self._second = False
         self._month_first: bool | None = None

@@ -167,6 +167,14 @@ def test_logs_without_times_need_a_period(wattshed, tmp_path):
     assert "--period SECONDS" in err
 
 
+def test_a_monitor_without_times_has_the_period_that_is_said(wattshed, tmp_path):
+    path = tmp_path / "dmon.log"
+    path.write_text("# gpu    pwr\n# Idx      W\n" + "    0    100\n    1    200\n" * 4)
+    for flags, want in (((), 900.0), (("--period", "2"), 1800.0)):
+        code, out, _ = wattshed("replay", path, *flags, "--format", "json")
+        assert (code, json.loads(out)["total_j"]) == (0, want)
+
+
 def test_the_long_form_of_dcgm(tmp_path):
     lines = ["timestamp,metric_name,gpu_id,uuid,Hostname,value"]
     for s in range(4):

@@ -105,7 +105,7 @@ class LogFile:
 
     def clock(self, unit: str = "") -> TimestampParser:
         """Return a reader of its stamps; ``unit`` as for `TimestampParser`."""
-        return TimestampParser(self.options.local, unit)
+        return TimestampParser(self.options.local, unit, self.options.period_us)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ class MonitorReader:
         self._samples = Samples(report, clock)
         self._columns: list[str] = []
         self._start_us, self._round = start_us, -1
+        self._period_us = clock.period_us
         self._seen: set[tuple[int, str]] = set()
         self._day_us, self._last_time_us = 0, -1
 
@@ -134,8 +135,10 @@ class MonitorReader:
             self._round += 1
             self._seen.clear()
         self._seen.add(what)
-        self._report.note("it has no times (dmon -o DT writes them); rounds are taken for one second each")
-        return self._start_us + self._round * _ROUND_US, False
+        if not self._period_us:
+            said = "rounds are taken for one second each (--period)"
+            self._report.note(f"it has no times (dmon -o DT writes them); {said}")
+        return self._start_us + self._round * (self._period_us or _ROUND_US), False
 
 
 def read_monitor(
