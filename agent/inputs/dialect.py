@@ -222,6 +222,13 @@ def _best(lines: list[_Line]) -> _Cut:
 
 def _packed(lines: list[_Line], comma: _Cut) -> _Cut | None:
     """Cut by comma and blank, where a comma does not separate, or a quote stands behind the blank."""
+    whole = [comma.header, *comma.rows] if comma.header else []
+    if (
+        len(whole) > 1
+        and all(len(split(line.text, ",")) == comma.width for line in whole)
+        and not any(', "' in line.text for line in whole)
+    ):
+        return None  # header and rows alike: a comma and a blank stand within quotes, if anywhere
     cut = _cut(lines, PACKED)
     table = [line.text for line in ([cut.header] if cut.header else []) + list(cut.rows)]
     if cut.width < 2 or len({len(split(text, PACKED)) for text in table}) != 1:

@@ -183,7 +183,8 @@ def head_of(path: Path) -> str:
     except OSError as error:
         raise InputError(f"it cannot be read ({error.strerror or error})", str(path)) from error
     if not head.strip():
-        raise InputError("it is empty", str(path))
+        empty = path.stat().st_size == 0
+        raise InputError("it is empty" if empty else "it holds nothing but blanks and NUL bytes", str(path))
     odd = sum(head[:4096].count(byte) for byte in range(32) if byte not in b"\t\n\r\f\x1b\x1f")
     if odd > len(head[:4096]) // 20:
         raise InputError("it is a binary file, not a trace", str(path))

@@ -111,6 +111,8 @@ def priced(document: Mapping[str, Any], tariffs: Tariffs, *, spread: bool = Fals
         docs/report.md.
     """
     rows = _rows(document, tariffs.by_amount())
+    # A GPU that jobs held all the time was idle for no joule: a row of it says nothing.
+    rows = [row for row in rows if row.document["name"] not in NO_JOBS or hnj_of(row.document["energy_j"])]
     keys = tuple(tariffs.by_amount())
     total = dict(document["total"])
     if spread:

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 LOWER_BOUND = "lower_bound"
 WHOLE = 0.995
-"""From this share of its GPU time on a job counts as measured all the time: the newest seconds always lack."""
+"""From this share of its GPU time on a job counts as measured all the time."""
+NEWEST_S = 5.0
+"""Seconds of each GPU that may lack: the newest are not read yet, and a job that began a moment ago has no others."""
 # Which job and whose it is stays longest; of the rest, text goes before numbers.
 _COLUMNS = (
     Column("job", least=14, middle=True),
@@ -105,9 +107,8 @@ def print_jobs(
 
 def _measured(jobs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Say of which jobs not all time was measured, or nobody knows how much."""
-    shares = [job.get("coverage") for job in jobs]  # an older agent does not tell
-    unknown = shares.count(None)
-    partly = sum(share < WHOLE for share in shares if share is not None)
+    unknown = sum(job.get("coverage") is None for job in jobs)  # an older agent does not tell
+    partly = sum(map(measured_in_part, jobs))
     found = []
     if partly:
         them, part = ("1 job was", "that part") if partly == 1 else (f"{partly:,} jobs were", "those parts")
@@ -116,6 +117,16 @@ def _measured(jobs: Sequence[Mapping[str, Any]]) -> list[str]:
         them = "1 job was" if unknown == 1 else f"{unknown:,} jobs were"
         found.append(f"How long {them} measured is unknown; mean W is over all of the time.")
     return found
+
+
+def measured_in_part(one: Mapping[str, Any]) -> bool:
+    """Tell whether time of a job, or of one of its GPUs, was not measured, beyond the newest seconds."""
+    share, covered_s, gpus = one.get("coverage"), one.get("covered_s"), one.get("gpus")
+    if share is None or covered_s is None or share >= WHOLE:
+        return False
+    count = len(gpus) if isinstance(gpus, list) else gpus or 1  # one job's document lists them, a GPU's has none
+    newest_s = NEWEST_S * count
+    return bool(share <= 0 or covered_s / share - covered_s > newest_s)
 
 
 def is_lower_bound(job: Mapping[str, Any]) -> bool:

@@ -19,7 +19,7 @@ from wattshed.agent.printing.figures import (
     watts,
 )
 from wattshed.agent.printing.tables import Column, not_shown, print_facts, print_notes, print_rows, printer_for
-from wattshed.agent.reports.listing import WHOLE, is_lower_bound, state
+from wattshed.agent.reports.listing import is_lower_bound, measured_in_part, state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -108,7 +108,7 @@ def _facts(job: Mapping[str, Any], amounts: Mapping[str, str], zone: tzinfo | No
         **amounts,
         "power": "unknown" if job["mean_w"] is None else f"mean {watts(job['mean_w'])} W{peak}",
         "": power_line(job["power"]),
-        "measured": _measured(job.get("coverage")),
+        "measured": _measured(job),
         "held idle": "unknown" if idle is None else f"{idle:.1%} of its GPU time nothing of it ran",
         "work per joule": "unknown (the job tells of no work)" if job["work"] is None else printable(str(job["work"])),
         "split": printable(job["method"]),
@@ -160,11 +160,12 @@ def _time(job: Mapping[str, Any], zone: tzinfo | None) -> str:
     return f"{moment(job['start_s'], zone)} to {until} {begin.tzname() or ''} ({elapsed(job['elapsed_s'])})"
 
 
-def _measured(share: float | None) -> str:
+def _measured(job: Mapping[str, Any]) -> str:
     """Say how much of a job's GPU time its energy was measured in: the mean power is over that."""
+    share = job.get("coverage")
     if share is None:
         return "unknown; mean power is over all of its time"
-    if share >= WHOLE:
+    if not measured_in_part(job):
         return "all of its GPU time"
     if share <= 0:
         return "none of its GPU time"
@@ -188,7 +189,7 @@ def _gpu(one: Mapping[str, Any]) -> dict[str, str]:
         "mean W": watts(one.get("mean_w", mean_w)),  # an older agent tells neither
         "peak W": watts(one["peak_w"]),
         "idle": f"{one['held_s'] / there_s:.0%}" if there_s > 0 else UNKNOWN,
-        "measured": UNKNOWN if share is None else f"{math.floor(share * 100)}%" if share < WHOLE else "100%",
+        "measured": UNKNOWN if share is None else f"{math.floor(share * 100)}%" if measured_in_part(one) else "100%",
     }
 
 

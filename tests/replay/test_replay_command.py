@@ -346,7 +346,7 @@ BAD = {
     "other.xml": (b"<?xml version='1.0'?><a/>", "nvidia-smi -q -x"),
     "bad.parquet": (b"PAR1 and then nothing of the kind", "damaged Parquet"),
     "prose.txt": (b"It was a dark night.\nNobody measured anything.\n", "unrecognised trace format"),
-    "nul.csv": (b"\0" * 5000, "empty" and "binary"),
+    "nul.csv": (b"\0" * 5000, "nothing but blanks and NUL bytes"),
 }
 
 

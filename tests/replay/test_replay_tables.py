@@ -30,7 +30,15 @@ def answer(key, flags=()):
         "static_j": Joules(0), "dynamic_j": Joules(629_928_000_000), "gpu_s": 1800.0, "mean_w": math.nan,
         "method": "alone", "user": "ada", "account": "physics",
     }  # fmt: skip
-    return {"gpus": [gpu], "jobs": [job], "idle_j": Joules(0), "unattributed_j": Joules(1), "total_j": Joules(2)}
+    sources = [{"path": "log.csv", "boundary": "GPU board"}]
+    return {
+        "sources": sources,
+        "gpus": [gpu],
+        "jobs": [job],
+        "idle_j": Joules(0),
+        "unattributed_j": Joules(1),
+        "total_j": Joules(2),
+    }
 
 
 def printed(monkeypatch, width, tree):

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 from wattshed.agent.traces.foreign import naming
-from wattshed.agent.traces.foreign.table import Quantity, TableLayout
+from wattshed.agent.traces.foreign.table import DRIVER, Quantity, TableLayout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,9 +47,8 @@ def layout_of_header(names: Sequence[str]) -> TableLayout | None:
         for field in _FIELDS[key]:
             if field in place:
                 match = _UNIT.search(place[field])
-                found.append(
-                    Quantity(place[field], match[1] if match and match[1] in {"W", "mW", "mJ", "J"} else default)
-                )
+                unit = match[1] if match and match[1] in {"W", "mW", "mJ", "J"} else default
+                found.append(Quantity(place[field], unit, DRIVER if key == "energy" else ""))
         return found
 
     power, limit, energy = quantities("power", "W"), quantities("limit", "W"), quantities("energy", "mJ")

@@ -43,12 +43,21 @@ if TYPE_CHECKING:
 
 _PCI = re.compile(r"(?:[0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]|0x[0-9a-fA-F]{1,4}")
 _MANY_NAMES = 1 << 16  # different names of GPUs that are counted in a table; more are sorted
+DRIVER = "driver"
 _INDEX = re.compile(r"(?:gpu|nvidia|cuda|device)?[\s_:-]*(\d{1,4})(?:\.0+)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """A column and the unit of its numbers; energies may be said to be a ``total``, or each of an ``interval``."""
+    """A column and the unit of its numbers.
+
+    Attributes
+    ----------
+    name, unit : str
+    kind : str
+        Of energies: ``total`` or ``interval`` if the user said so, ``driver`` for the driver's own counter by the name
+        of its field, which is not judged; else empty.
+    """
 
     name: str
     unit: str
@@ -164,7 +173,8 @@ class TableReader:
         self._tick_us = 0
         energies = [layout.energy, *(energy for _, energy in layout.wide.values())]
         for energy in filter(None, energies):
-            gpus.energy = energy.name, energy.kind
+            if energy.kind != DRIVER:
+                gpus.energy = energy.name, energy.kind
 
     def rows(self, blocks: Iterable[Block]) -> Iterator[Rows]:
         """Read block by block.
@@ -251,7 +261,7 @@ class TableReader:
             gpu,
             time_us,
             power_mw=watts if powers else None,
-            energy_uj=_value(counter),
+            **_energies(layout.energy, counter),
             instant_mw=_value(instant),
             util_ppm=_value(util),
             pid=pid,
@@ -339,6 +349,14 @@ class TableReader:
 
 def _size(columns: Mapping[str, Any]) -> int:
     return len(next(iter(columns.values())))
+
+
+def _energies(quantity: Quantity | None, scaled: Scaled | None) -> dict[str, NDArray[np.int64] | None]:
+    """Name the column of rows that energies in uJ go to: the driver's counter has one of its own, in mJ."""
+    value = _value(scaled)
+    if quantity is None or quantity.kind != DRIVER or value is None:
+        return {"energy_uj": value}
+    return {"counter_mj": np.where(value >= 0, value // 1000, value)}
 
 
 def _optional(columns: dict[str, Any], quantity: Quantity | None, units: Mapping[str, Fraction]) -> Scaled | None:
